@@ -1,0 +1,126 @@
+// bridge: x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N the integer births made of a network output, and the next
+// model input, in one pass.
+#if !defined(FB_ISA)
+
+#include "cpu/chunks.h"
+#include "fastblackout/portfloat.h"
+
+#define FB_FILE "cpu/bridge.cpp"
+#include "cpu/for_each_isa.h"
+
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+void bridge_chunk(const Bridge& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, bridge_chunk, op, sample, i0, count);
+}
+
+}  // namespace
+
+void bridge(const Bridge& op) {
+  check_each("bridge_step", "step", op.birth.p, op.samples, Rule::probability);
+  check_each("bridge_step", "step", op.birth.q, op.samples, Rule::probability);
+  if (op.attrition.p != nullptr) {
+    check_each("bridge_step", "attrition", op.attrition.p, op.samples, Rule::probability);
+    check_each("bridge_step", "attrition", op.attrition.q, op.samples, Rule::probability);
+  }
+  check_reverse(op, "bridge_step");
+  for_chunks(op, bridge_chunk);
+}
+
+}  // namespace cpu
+}  // namespace fastblackout
+
+#else
+
+namespace fastblackout {
+namespace cpu {
+namespace FB_ISA {
+
+#include "cpu/steps_body.h"
+
+// N = round(y), at most max_count - x. The 16 bits of refinement matter only where the first 32 are equal, which is looked
+// for after the loop.
+static void round_births(const Bridge& op, const SampleKey& key, int64_t i0, int count, const float* y, const uint8_t* x, uint8_t* n) {
+  const int max_count = static_cast<int>(op.max_count);
+  if (!op.stochastic) {
+    for (int k = 0; k < count; ++k) {
+      const double up = static_cast<double>(y[k]) + 0.5, room = max_count - x[k];
+      n[k] = static_cast<uint8_t>(static_cast<int>(up < room ? up : room));
+    }
+    return;
+  }
+  alignas(64) uint32_t words[kChunk];
+  rounding_words(key, static_cast<uint32_t>(i0), count, words);
+  uint32_t ties = 0;
+  for (int k = 0; k < count; ++k) {
+    const float room = static_cast<float>(max_count - x[k]), capped = y[k] < room ? y[k] : room;
+    const int whole = static_cast<int>(capped);
+    const float fraction = capped - static_cast<float>(whole);  // exact, as is the product: a power of two
+    const uint32_t high = static_cast<uint32_t>(fraction * 4294967296.0f);
+    ties |= words[k] == high;
+    n[k] = static_cast<uint8_t>(whole + (words[k] < high));
+  }
+  if (ties == 0) return;
+  for (int k = 0; k < count; ++k)
+    n[k] = static_cast<uint8_t>(
+        stochastic_round(y[k], max_count - x[k], key, static_cast<uint32_t>(i0 + k), words[k], ROUNDING_REFINE));
+}
+
+static void shared_chunk(const Bridge& op, const SampleKey& key, int64_t sample, int64_t i0, int count, const float* y) {
+  alignas(64) uint8_t x_buffer[kChunk], n[kChunk], k[kChunk], fall[kChunk];
+  const uint8_t* x = load_chunk(op.x_t, sample, i0, count, x_buffer);
+  round_births(op, key, i0, count, y, x, n);
+  std::memset(n + count, 0, static_cast<size_t>(-count & 63));
+  const uint32_t i = static_cast<uint32_t>(i0);
+  const int max_count = static_cast<int>(op.max_count);
+  DrawTable& table = thread_table(0);
+  build_table(table, op.birth.p[sample], op.birth.q[sample], max_count);
+  draw_chunk(table, key, BRIDGE_DRAW, BRIDGE_REFINE, i, count, n, k);
+  for (int e = 0; e < count; ++e) k[e] = static_cast<uint8_t>(k[e] + x[e]);
+  if (op.attrition.p != nullptr) {
+    DrawTable& second = thread_table(1);
+    build_table(second, op.attrition.p[sample], op.attrition.q[sample], max_count);
+    draw_chunk(second, key, ATTRITION_DRAW, ATTRITION_REFINE, i, count, x, fall);
+    for (int e = 0; e < count; ++e) k[e] = static_cast<uint8_t>(k[e] - fall[e]);
+  }
+  store_input(op.input, sample, i0, count, k);
+  if (op.x_s) store(op.x_s, sample, i0, count, k);
+}
+
+static void element_chunk(const Bridge& op, const SampleKey& key, int64_t sample, int64_t i0, int count, const float* y) {
+  int64_t x[kChunk], births[kChunk], deaths[kChunk];
+  alignas(64) uint32_t words[kChunk];
+  const uint32_t i = static_cast<uint32_t>(i0);
+  load(op.x_t, sample, i0, count, x);
+  if (op.stochastic) rounding_words(key, i, count, words);
+  for (int e = 0; e < count; ++e) {
+    const int64_t room = op.max_count - x[e];
+    births[e] = op.stochastic
+                    ? stochastic_round(y[e], room, key, i + static_cast<uint32_t>(e), words[e], ROUNDING_REFINE)
+                    : nearest_round(y[e], room);
+  }
+  binomial_draws(key, BRIDGE_ELEMENT, i, count, op.birth.p + sample, op.birth.q + sample, 0, births);
+  if (op.attrition.p != nullptr) {
+    std::memcpy(deaths, x, sizeof(int64_t) * static_cast<size_t>(count));
+    binomial_draws(key, ATTRITION_ELEMENT, i, count, op.attrition.p + sample, op.attrition.q + sample, 0, deaths);
+    for (int e = 0; e < count; ++e) x[e] -= deaths[e];
+  }
+  for (int e = 0; e < count; ++e) x[e] += births[e];
+  store_input(op.input, sample, i0, count, x);
+  if (op.x_s) store(op.x_s, sample, i0, count, x);
+}
+
+static void bridge_chunk(const Bridge& op, int64_t sample, int64_t i0, int count) {
+  const SampleKey key = key_of(op, sample);
+  alignas(64) float y[kChunk];
+  expected_births(op, sample, i0, count, y);
+  (op.max_count <= kMaxSharedCount ? shared_chunk : element_chunk)(op, key, sample, i0, count, y);
+}
+
+}  // namespace FB_ISA
+}  // namespace cpu
+}  // namespace fastblackout
+
+#endif

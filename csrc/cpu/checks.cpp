@@ -1,0 +1,137 @@
+#if !defined(FB_ISA)
+
+#include <cstdio>
+
+#include "cpu/chunks.h"
+
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+struct Check : Common {
+  View view;
+  Rule rule;
+  double limit;
+  std::atomic<int64_t>* first_bad;  // linear index of the first element that breaks the rule
+};
+
+bool obeys(Rule rule, double x, double limit) {
+  switch (rule) {
+    case Rule::count: return x >= 0.0 && x <= limit && x == static_cast<double>(static_cast<int64_t>(x));
+    case Rule::finite: return x - x == 0.0;
+    case Rule::nonnegative: return x >= 0.0 && x <= limit;
+    default: return x >= 0.0 && x <= 1.0;
+  }
+}
+
+[[noreturn]] void refuse(const char* name, const char* argument, Rule rule, double limit, double value, const char* place) {
+  char must[96];
+  switch (rule) {
+    case Rule::count: std::snprintf(must, sizeof(must), "must be whole numbers in 0..%.0f", limit); break;
+    case Rule::finite: std::snprintf(must, sizeof(must), "must be finite in float32"); break;
+    case Rule::nonnegative: std::snprintf(must, sizeof(must), "must be finite and in 0..%.9g", limit); break;
+    default: std::snprintf(must, sizeof(must), "must be in [0, 1]");
+  }
+  char text[320];
+  std::snprintf(text, sizeof(text), "%s: %s: %s, got %.17g at %s", name, argument, must, value, place);
+  throw std::invalid_argument(text);
+}
+
+bool full_range(Dtype dtype, Rule rule, double limit) {
+  return rule == Rule::count && dtype == Dtype::u8 && limit >= 255.0;  // every value is allowed
+}
+
+}  // namespace
+}  // namespace cpu
+}  // namespace fastblackout
+
+#define FB_FILE "cpu/checks.cpp"
+#include "cpu/for_each_isa.h"
+
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+void check_chunk(const Check& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, check_chunk, op, sample, i0, count);
+}
+
+}  // namespace
+
+void check_values(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit) {
+  if (full_range(view.dtype, rule, limit)) return;
+  std::atomic<int64_t> first_bad{INT64_MAX};
+  Check check{op, view, rule, limit, &first_bad};
+  for_chunks(check, check_chunk);
+  const int64_t bad = first_bad.load();
+  if (bad == INT64_MAX) return;
+  const int64_t sample = bad / op.elements, i = bad % op.elements;
+  double value;
+  scalar::load(view, sample, i, 1, &value);
+  char place[80];
+  std::snprintf(place, sizeof(place), "sample %lld, element %lld", static_cast<long long>(sample), static_cast<long long>(i));
+  refuse(name, argument, rule, limit, value, place);
+}
+
+void check_each(const char* name, const char* argument, const double* values, int64_t samples, Rule rule) {
+  for (int64_t s = 0; s < samples; ++s) {
+    if (obeys(rule, values[s], 1.7976931348623157e308)) continue;
+    char place[48];
+    std::snprintf(place, sizeof(place), "sample %lld", static_cast<long long>(s));
+    refuse(name, argument, rule, 1.7976931348623157e308, values[s], place);
+  }
+}
+
+void check_reverse(const Reverse& op, const char* name) {
+  check_values(op, name, "x_t", op.x_t, Rule::count, static_cast<double>(op.max_count));
+  if (op.logits) check_values(op, name, "logits", op.logits, Rule::finite, 0.0);
+  if (op.births) check_values(op, name, "births", op.births, Rule::nonnegative, 3.4028234663852886e38);
+}
+
+}  // namespace cpu
+}  // namespace fastblackout
+
+#else
+
+namespace fastblackout {
+namespace cpu {
+namespace FB_ISA {
+
+template <class Buffer>
+static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
+  alignas(64) Buffer x[kChunk];
+  load(op.view, sample, i0, count, x);
+  const Buffer limit = static_cast<Buffer>(op.limit), top = op.rule == Rule::probability ? Buffer(1) : limit;
+  int bad = 0;
+  if (op.rule == Rule::finite) {
+    for (int k = 0; k < count; ++k) bad |= x[k] - x[k] != Buffer(0);
+  } else {
+    for (int k = 0; k < count; ++k) bad |= !(x[k] >= Buffer(0)) | !(x[k] <= top);
+    if (op.rule == Rule::count && (op.view.dtype == Dtype::f32 || op.view.dtype == Dtype::f64))
+      for (int k = 0; k < count; ++k) bad |= !obeys(Rule::count, x[k], op.limit);
+  }
+  return bad;
+}
+
+static void check_chunk(const Check& op, int64_t sample, int64_t i0, int count) {
+  const Dtype dtype = op.view.dtype;
+  const bool narrow = op.rule == Rule::finite || dtype == Dtype::u8 || dtype == Dtype::i16;  // exact in float32
+  if ((narrow ? bad_in<float>(op, sample, i0, count) : bad_in<double>(op, sample, i0, count)) == 0) return;
+  for (int k = 0; k < count; ++k) {
+    double x;
+    load(op.view, sample, i0 + k, 1, &x);
+    if (op.rule == Rule::finite) x = static_cast<float>(x);
+    if (obeys(op.rule, x, op.limit)) continue;
+    const int64_t at = sample * op.elements + i0 + k;
+    int64_t seen = op.first_bad->load();
+    while (at < seen && !op.first_bad->compare_exchange_weak(seen, at)) {
+    }
+    return;
+  }
+}
+
+}  // namespace FB_ISA
+}  // namespace cpu
+}  // namespace fastblackout
+
+#endif

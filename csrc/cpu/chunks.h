@@ -1,0 +1,48 @@
+// Work of an op cut into chunks of 1,024 elements of one sample, spread over threads; and value checks over them.
+#pragma once
+
+#include "cpu/draw.h"
+#include "cpu/ops.h"
+#include "cpu/pool.h"
+
+namespace fastblackout {
+namespace cpu {
+
+constexpr int64_t kParallelFrom = 64 * 1024;  // fewer elements than this are not worth waking a thread
+
+template <class Op>
+struct ChunkJob {
+  const Op* op;
+  void (*body)(const Op& op, int64_t sample, int64_t i0, int count);
+};
+
+template <class Op>
+void run_chunks(void* context, int64_t begin, int64_t end) {
+  const ChunkJob<Op>& job = *static_cast<const ChunkJob<Op>*>(context);
+  const int64_t elements = job.op->elements, per_sample = (elements + kChunk - 1) / kChunk;
+  for (int64_t chunk = begin; chunk < end; ++chunk) {
+    const int64_t i0 = chunk % per_sample * kChunk;
+    job.body(*job.op, chunk / per_sample, i0, static_cast<int>(elements - i0 < kChunk ? elements - i0 : kChunk));
+  }
+}
+
+// body(op, sample, i0, count) for every chunk of every sample.
+template <class Op>
+void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int)) {
+  ChunkJob<Op> job{&op, body};
+  const int64_t chunks = op.samples * ((op.elements + kChunk - 1) / kChunk);
+  const int threads = op.samples * op.elements < kParallelFrom ? 1 : op.threads;
+  parallel_for(chunks, threads, run_chunks<Op>, &job);
+}
+
+enum class Rule { count, finite, nonnegative, probability };
+
+// Every value of `view` obeys the rule (counts: whole numbers in 0..limit), or std::invalid_argument.
+void check_values(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit);
+// The same for `samples` per-sample values.
+void check_each(const char* name, const char* argument, const double* values, int64_t samples, Rule rule);
+// Counts, and logits or births, of a reverse step.
+void check_reverse(const Reverse& op, const char* name);
+
+}  // namespace cpu
+}  // namespace fastblackout

@@ -1,0 +1,82 @@
+#if !defined(FB_ISA)
+
+#include "cpu/draw.h"
+
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+// How many thresholds of a window lie below u, from the path its search took (bit set: went left).
+struct PathCounts {
+  uint16_t of[kMaxLevels + 1][64];
+  constexpr PathCounts() : of{} {
+    for (int levels = 0; levels <= kMaxLevels; ++levels)
+      for (int path = 0; path < 64; ++path) {
+        int count = 0;
+        for (int bit = 0; bit < levels; ++bit)
+          if ((path >> bit & 1) == 0) count += 1 << (levels - 1 - bit);
+        of[levels][path] = static_cast<uint16_t>(count);
+      }
+  }
+};
+alignas(64) constexpr PathCounts kPathCounts;
+
+// #{j < n : C(j) <= U} in one row of a table, walked from a guess.
+int exact_count(const int64_t (*c)[16], int rows, int lane, int n, double start_step, double odds, uint64_t u, int guess) {
+  int k = guess < n ? guess : n;
+  if (k > rows) k = rows;
+  while (k > 0 && static_cast<uint64_t>(c[k - 1][lane]) > u) --k;
+  while (k < n && k < rows && static_cast<uint64_t>(c[k][lane]) <= u) ++k;
+  return k < n && k == rows ? count_below(n, row_start(start_step, lane), odds, u) : k;
+}
+
+// The exact result for one element whose fast search met a tie or left its window.
+uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n) {
+  const Uniforms u = refine(key, i, stream_refine, primary);
+  const int a = n >> 4, b = n & 15;
+  const int k = exact_count(t.c_upper, t.rows_upper, a, 16 * a, t.step_upper, t.odds, u.u1, static_cast<int>(16 * a * t.prob.p)) +
+                exact_count(t.c_lower, t.rows_lower, b, b, t.prob.q, t.odds, u.u2, static_cast<int>(b * t.prob.p));
+  return static_cast<uint8_t>(t.prob.mirrored ? n - k : k);
+}
+
+// Draws of a probability of 0 or 1. True when there was nothing else to do.
+bool trivial_draw(const DrawTable& table, int count, const uint8_t* n, uint8_t* k) {
+  if (!table.prob.trivial) return false;
+  if (table.prob.mirrored) std::memcpy(k, n, static_cast<size_t>(count));
+  else std::memset(k, 0, static_cast<size_t>(count));
+  return true;
+}
+
+}  // namespace
+
+DrawTable& thread_table(int which) {
+  thread_local std::unique_ptr<DrawTable> tables[2];
+  if (!tables[which]) tables[which].reset(new DrawTable);
+  return *tables[which];
+}
+
+}  // namespace cpu
+}  // namespace fastblackout
+
+#define FB_FILE "cpu/draw.cpp"
+#include "cpu/for_each_isa.h"
+
+#else
+
+namespace fastblackout {
+namespace cpu {
+namespace FB_ISA {
+
+#include "cpu/draw_build.h"
+
+#if FB_ISA_LEVEL == 2
+#include "cpu/draw_avx512.h"
+#else
+#include "cpu/draw_narrow.h"
+#endif
+
+}  // namespace FB_ISA
+}  // namespace cpu
+}  // namespace fastblackout
+
+#endif

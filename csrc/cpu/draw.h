@@ -1,0 +1,63 @@
+// The shared-p draw on the CPU: thresholds of all rows for one probability, and the search of 1,024 elements at a time.
+#pragma once
+
+#include "cpu/isa.h"
+#include "fastblackout/draw.h"
+#include "fastblackout/streams.h"
+
+namespace fastblackout {
+namespace cpu {
+
+constexpr int kChunk = 1024;      // elements drawn at a time: their buffers stay in the first-level cache
+constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 thresholds
+
+// A binary search over a window of 2^levels - 1 thresholds of 16 rows at once. Level l of row a lies at
+// level[(16 << l) + (path << 4 | a)], bit i of path set when step i went left (u <= threshold). The result is right
+// for every u with u - lowest <= span (unsigned) that equals no threshold; the others are searched again, exactly.
+struct alignas(64) WindowSearch {
+  alignas(64) uint16_t first[32];             // per row: thresholds below the window (16 used, one vector)
+  alignas(64) uint16_t level[(16 << kMaxLevels) + 32];
+  int levels;
+  uint16_t lowest, span;
+};
+
+struct alignas(64) DrawTable {
+  double p = -1.0, q = -1.0;                  // what the table was built for
+  int max_count = -1;
+  SharedProb prob;
+  double odds, step_upper;
+  int rows_upper, rows_lower;                 // rows j stored; later ones are all at or above 65535 << 32
+  WindowSearch upper, lower;
+  int64_t c_upper[240 + 8][16], c_lower[16 + 8][16];         // C(j) of rows n = 16 a, and n = b
+  uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
+};
+
+// Tables of the calling thread, kept between calls: 0 is an op's draw, 1 its second.
+DrawTable& thread_table(int which);
+
+// Per instruction set:
+//   build_table    thresholds and windows for one probability; a no-op when the table holds them already
+//   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk). n and k are distinct,
+//                  have room for a multiple of 64 elements, and n is 0 beyond count
+//   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
+//   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
+//   rounding_words word i % 4 of Philox block i / 4: the primary bits of stochastic rounding
+#define FB_DECLARE_DRAW(ISA)                                                                                          \
+  namespace ISA {                                                                                                     \
+  void build_table(DrawTable& table, double p, double q, int max_count);                                              \
+  void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0, \
+                  int count, const uint8_t* n, uint8_t* k);                                                           \
+  void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, \
+                      int step, int64_t* n);                                                                          \
+  void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
+  void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words);                                 \
+  }
+FB_DECLARE_DRAW(scalar)
+#if FB_X86
+FB_DECLARE_DRAW(avx2)
+FB_DECLARE_DRAW(avx512)
+#endif
+#undef FB_DECLARE_DRAW
+
+}  // namespace cpu
+}  // namespace fastblackout

@@ -1,0 +1,33 @@
+#include "cpu/isa.h"
+
+namespace fastblackout {
+namespace cpu {
+
+Isa best_isa() {
+#if FB_X86
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return Isa::avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return Isa::avx2;
+#endif
+  return Isa::scalar;
+}
+
+const char* isa_name(Isa isa) {
+  return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "scalar";
+}
+
+Isa parse_isa(const char* name) {
+  for (int level = 0; level <= 2; ++level) {
+    const Isa isa = static_cast<Isa>(level);
+    if (std::strcmp(name, isa_name(isa)) != 0) continue;
+    if (isa > best_isa())
+      throw std::invalid_argument(std::string("FASTBLACKOUT_ISA: this processor has no ") + name + ", its best is " +
+                                  isa_name(best_isa()));
+    return isa;
+  }
+  throw std::invalid_argument(std::string("FASTBLACKOUT_ISA: must be scalar, avx2 or avx512, got ") + name);
+}
+
+}  // namespace cpu
+}  // namespace fastblackout

@@ -1,0 +1,43 @@
+// Instruction sets of the CPU kernels. A kernel file's body is compiled once for each, in a namespace of that name,
+// and one is chosen at import (FASTBLACKOUT_ISA=scalar|avx2|avx512 forces it; tests pass it per call).
+#pragma once
+
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define FB_X86 1
+#include <immintrin.h>
+#else
+#define FB_X86 0
+#endif
+
+namespace fastblackout {
+namespace cpu {
+
+enum class Isa : int { scalar = 0, avx2 = 1, avx512 = 2 };
+
+Isa best_isa();                     // the widest this processor has
+Isa parse_isa(const char* name);    // throws std::invalid_argument for an unknown or unsupported one
+const char* isa_name(Isa isa);
+
+}  // namespace cpu
+}  // namespace fastblackout
+
+// Calls NAME of the namespace of `isa`.
+#if FB_X86
+#define FB_CALL_ISA(isa, NAME, ...)                                                     \
+  ((isa) == ::fastblackout::cpu::Isa::avx512 ? ::fastblackout::cpu::avx512::NAME(__VA_ARGS__)          \
+   : (isa) == ::fastblackout::cpu::Isa::avx2 ? ::fastblackout::cpu::avx2::NAME(__VA_ARGS__)            \
+                                             : ::fastblackout::cpu::scalar::NAME(__VA_ARGS__))
+#else
+#define FB_CALL_ISA(isa, NAME, ...) ((void)(isa), ::fastblackout::cpu::scalar::NAME(__VA_ARGS__))
+#endif

@@ -1,0 +1,73 @@
+// The CPU kernels as the bindings call them. Arrays are Views with dimension 0 as samples; per-sample parameters are
+// plain arrays of `samples` values. Values are checked before anything is written: a wrong one throws
+// std::invalid_argument naming op, argument, rule, value and place.
+#pragma once
+
+#include "cpu/isa.h"
+#include "cpu/view.h"
+#include "fastblackout/philox.h"
+
+namespace fastblackout {
+namespace cpu {
+
+struct Common {
+  int64_t samples = 0, elements = 0;     // elements of one sample
+  SampleKey key{};                       // of sample 0 of this array; the others add their row
+  int threads = 1;
+  Isa isa = Isa::scalar;
+};
+
+struct Prob {
+  const double *p = nullptr, *q = nullptr;
+};
+
+struct Input {                           // model_input = (x - center) * scale
+  View out;
+  const float *center = nullptr, *scale = nullptr;
+};
+
+struct Thin : Common {
+  View x_0, x_t, births;
+  Input input;
+  Prob alive;
+  int64_t max_count = 255;
+};
+
+struct Reverse : Common {                // what both reverse steps share
+  View x_t, logits, births, x_s;         // logits or births: the other is null
+  Input input;
+  const float* gain = nullptr;
+  int64_t max_count = 255;
+};
+
+struct Bridge : Reverse {
+  Prob birth, attrition;                 // attrition.p null: none
+  bool stochastic = true;
+};
+
+struct TauLeap : Reverse {
+  const double* factor = nullptr;
+  int64_t* overshoot = nullptr;          // per sample: elements clamped to max_count
+};
+
+struct BirthLoss : Common {
+  View logits, births, grad;
+  const float* gain = nullptr;
+  const double* weight = nullptr;        // of the loss; of the gradient: upstream * weight
+  float* loss = nullptr;
+};
+
+struct Element : Common {                // binomial: count, p, q; poisson: p is the rate
+  View count, p, q, out;
+};
+
+void thin(const Thin& op);
+void bridge(const Bridge& op);
+void tau_leap(const TauLeap& op);
+void birth_loss(const BirthLoss& op);
+void birth_loss_grad(const BirthLoss& op);
+void binomial(const Element& op);
+void poisson(const Element& op);
+
+}  // namespace cpu
+}  // namespace fastblackout

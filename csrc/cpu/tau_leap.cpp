@@ -1,0 +1,66 @@
+// tau_leap: x_s = x_t + min(Poisson(y factor), max_count - x_t), and the next model input, in one pass.
+#if !defined(FB_ISA)
+
+#include "cpu/chunks.h"
+#include "fastblackout/poisson.h"
+#include "fastblackout/portfloat.h"
+
+#define FB_FILE "cpu/tau_leap.cpp"
+#include "cpu/for_each_isa.h"
+
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+void tau_leap_chunk(const TauLeap& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, tau_leap_chunk, op, sample, i0, count);
+}
+
+}  // namespace
+
+void tau_leap(const TauLeap& op) {
+  check_each("tau_leap_step", "step", op.factor, op.samples, Rule::nonnegative);
+  check_reverse(op, "tau_leap_step");
+  for (int64_t sample = 0; sample < op.samples; ++sample) op.overshoot[sample] = 0;
+  for_chunks(op, tau_leap_chunk);
+}
+
+}  // namespace cpu
+}  // namespace fastblackout
+
+#else
+
+namespace fastblackout {
+namespace cpu {
+namespace FB_ISA {
+
+#include "cpu/steps_body.h"
+
+static void tau_leap_chunk(const TauLeap& op, int64_t sample, int64_t i0, int count) {
+  const SampleKey key = key_of(op, sample);
+  alignas(64) float y[kChunk];
+  int64_t x[kChunk], births[kChunk];
+  double rate[kChunk];
+  expected_births(op, sample, i0, count, y);
+  load(op.x_t, sample, i0, count, x);
+  for (int e = 0; e < count; ++e) {
+    const double r = static_cast<double>(y[e]) * op.factor[sample];
+    rate[e] = r > 0.0 ? (r < kMaxRate ? r : kMaxRate) : 0.0;  // NaN (infinity times 0) births nothing
+  }
+  poisson_draws(key, TAU_LEAP, static_cast<uint32_t>(i0), count, rate, births);
+  int64_t clamped = 0;
+  for (int e = 0; e < count; ++e) {
+    const int64_t room = op.max_count - x[e];
+    clamped += births[e] > room;
+    x[e] += births[e] < room ? births[e] : room;
+  }
+  if (clamped != 0) __atomic_fetch_add(&op.overshoot[sample], clamped, __ATOMIC_RELAXED);
+  store_input(op.input, sample, i0, count, x);
+  if (op.x_s) store(op.x_s, sample, i0, count, x);
+}
+
+}  // namespace FB_ISA
+}  // namespace cpu
+}  // namespace fastblackout
+
+#endif

@@ -1,0 +1,75 @@
+// thin: x_t ~ Binomial(x_0, p), births = x_0 - x_t and model_input = (x_t - center) * scale, whichever are asked for, in
+// one pass.
+#if !defined(FB_ISA)
+
+#include "cpu/chunks.h"
+#include "fastblackout/portfloat.h"
+
+#define FB_FILE "cpu/thin.cpp"
+#include "cpu/for_each_isa.h"
+
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, thin_chunk, op, sample, i0, count);
+}
+
+}  // namespace
+
+void thin(const Thin& op) {
+  check_each("thin", "alive", op.alive.p, op.samples, Rule::probability);
+  check_each("thin", "alive", op.alive.q, op.samples, Rule::probability);
+  check_values(op, "thin", "x_0", op.x_0, Rule::count, static_cast<double>(op.max_count));
+  for_chunks(op, thin_chunk);
+}
+
+}  // namespace cpu
+}  // namespace fastblackout
+
+#else
+
+namespace fastblackout {
+namespace cpu {
+namespace FB_ISA {
+
+#include "cpu/steps_body.h"
+
+// x_t last: it may lie where x_0 does.
+template <class Count>
+static inline void finish(const Thin& op, int64_t sample, int64_t i0, int count, const Count* n, Count* k, bool stored) {
+  store_input(op.input, sample, i0, count, k);
+  if (op.births) {
+    alignas(64) Count births[kChunk];
+    for (int e = 0; e < count; ++e) births[e] = static_cast<Count>(n[e] - k[e]);
+    store(op.births, sample, i0, count, births);
+  }
+  if (op.x_t && !stored) store(op.x_t, sample, i0, count, k);
+}
+
+static void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
+  const SampleKey key = key_of(op, sample);
+  if (op.max_count <= kMaxSharedCount) {
+    alignas(64) uint8_t n_buffer[kChunk], k_buffer[kChunk];
+    DrawTable& table = thread_table(0);
+    build_table(table, op.alive.p[sample], op.alive.q[sample], static_cast<int>(op.max_count));
+    const uint8_t* n = load_chunk(op.x_0, sample, i0, count, n_buffer);
+    uint8_t* direct = !op.x_t || op.x_t.data == op.x_0.data ? nullptr : in_place(op.x_t, sample, i0, count);
+    uint8_t* k = direct != nullptr ? direct : k_buffer;
+    draw_chunk(table, key, THIN_DRAW, THIN_REFINE, static_cast<uint32_t>(i0), count, n, k);
+    finish(op, sample, i0, count, n, k, direct != nullptr);
+  } else {
+    int64_t n[kChunk], k[kChunk];
+    load(op.x_0, sample, i0, count, n);
+    std::memcpy(k, n, sizeof(int64_t) * static_cast<size_t>(count));
+    binomial_draws(key, THIN_ELEMENT, static_cast<uint32_t>(i0), count, op.alive.p + sample, op.alive.q + sample, 0, k);
+    finish(op, sample, i0, count, n, k, false);
+  }
+}
+
+}  // namespace FB_ISA
+}  // namespace cpu
+}  // namespace fastblackout
+
+#endif

@@ -1,0 +1,105 @@
+// Chunks of a View to and from plain buffers.
+#if !defined(FB_ISA)
+
+#include "cpu/view.h"
+
+#define FB_FILE "cpu/view.cpp"
+#include "cpu/for_each_isa.h"
+
+#else
+
+namespace fastblackout {
+namespace cpu {
+namespace FB_ISA {
+
+struct AsIs {
+  template <class To, class From>
+  static To load(From x) {
+    return static_cast<To>(x);
+  }
+  template <class To, class From>
+  static To store(From x) {
+    return static_cast<To>(x);
+  }
+};
+struct Half {
+  template <class To>
+  static To load(uint16_t x) {
+    return static_cast<To>(half_to_float(x));
+  }
+  template <class To, class From>
+  static uint16_t store(From x) {
+    return float_to_half(static_cast<float>(x));
+  }
+};
+struct Bfloat {
+  template <class To>
+  static To load(uint16_t x) {
+    return static_cast<To>(bfloat_to_float(x));
+  }
+  template <class To, class From>
+  static uint16_t store(From x) {
+    return float_to_bfloat(static_cast<float>(x));
+  }
+};
+
+// Walks elements [i0, i0 + count) of one sample; Load copies array to buffer, otherwise buffer to array.
+template <bool Load, class How, class Element, class Buffer>
+static void walk(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer) {
+  Element* base = reinterpret_cast<Element*>(view.data) + sample * view.sample_stride;
+  const int dims = view.dims;
+  const int64_t inner = view.sizes[dims - 1], step = view.strides[dims - 1];
+  for (int done = 0; done < count;) {
+    const int64_t i = i0 + done, at = i % inner;
+    Element* from = base + at * step;
+    int64_t rest = i / inner;
+    for (int d = dims - 2; d >= 0; rest /= view.sizes[d--]) from += rest % view.sizes[d] * view.strides[d];
+    const int run = static_cast<int>(inner - at < count - done ? inner - at : count - done);
+    Buffer* to = buffer + done;
+    if (step == 1) {
+      for (int k = 0; k < run; ++k) {
+        if constexpr (Load) to[k] = How::template load<Buffer>(from[k]);
+        else from[k] = How::template store<Element>(to[k]);
+      }
+    } else {
+      for (int k = 0; k < run; ++k) {
+        if constexpr (Load) to[k] = How::template load<Buffer>(from[k * step]);
+        else from[k * step] = How::template store<Element>(to[k]);
+      }
+    }
+    done += run;
+  }
+}
+
+template <bool Load, class Buffer>
+static void walk_any(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer) {
+  switch (view.dtype) {
+    case Dtype::u8: return walk<Load, AsIs, uint8_t>(view, sample, i0, count, buffer);
+    case Dtype::i16: return walk<Load, AsIs, int16_t>(view, sample, i0, count, buffer);
+    case Dtype::i32: return walk<Load, AsIs, int32_t>(view, sample, i0, count, buffer);
+    case Dtype::i64: return walk<Load, AsIs, int64_t>(view, sample, i0, count, buffer);
+    case Dtype::f32: return walk<Load, AsIs, float>(view, sample, i0, count, buffer);
+    case Dtype::f64: return walk<Load, AsIs, double>(view, sample, i0, count, buffer);
+    case Dtype::bf16: return walk<Load, Bfloat, uint16_t>(view, sample, i0, count, buffer);
+    case Dtype::f16: return walk<Load, Half, uint16_t>(view, sample, i0, count, buffer);
+  }
+}
+
+#define FB_DEFINE(Buffer)                                                                             \
+  void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer) {                \
+    walk_any<true>(view, sample, i0, count, buffer);                                                  \
+  }                                                                                                   \
+  void store(const View& view, int64_t sample, int64_t i0, int count, const Buffer* buffer) {         \
+    walk_any<false>(view, sample, i0, count, const_cast<Buffer*>(buffer));                            \
+  }
+FB_DEFINE(uint8_t)
+FB_DEFINE(int64_t)
+FB_DEFINE(float)
+FB_DEFINE(double)
+#undef FB_DEFINE
+
+}  // namespace FB_ISA
+}  // namespace cpu
+}  // namespace fastblackout
+
+#endif

@@ -1,0 +1,71 @@
+// Strided arrays as the kernels see them: a batch of samples whose elements are read and written in C order, a chunk at a
+// time, whatever the strides and the dtype. The bodies are compiled once per instruction set.
+#pragma once
+
+#include "cpu/isa.h"
+#include "fastblackout/config.h"
+
+namespace fastblackout {
+namespace cpu {
+
+enum class Dtype : int { u8, i16, i32, i64, f32, f64, bf16, f16 };
+
+constexpr int kMaxDims = 16;
+
+struct View {
+  char* data = nullptr;                        // null: not asked for
+  Dtype dtype = Dtype::u8;
+  int64_t sample_stride = 0;                   // strides count elements
+  int dims = 1;                                // dimensions 1.., merged where they can be; at least one
+  int64_t sizes[kMaxDims] = {1}, strides[kMaxDims] = {1};
+
+  explicit operator bool() const { return data != nullptr; }
+};
+
+FB_HD float half_to_float(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, exponent = h >> 10 & 31u, mantissa = h & 0x3ffu;
+  if (exponent == 31u) return bit_cast<float>(sign | 0x7f800000u | mantissa << 13);
+  if (exponent != 0u) return bit_cast<float>(sign | (exponent + 112u) << 23 | mantissa << 13);
+  const float tiny = static_cast<float>(mantissa) * 5.9604644775390625e-08f;  // subnormal: mantissa 2^-24
+  return sign ? -tiny : tiny;
+}
+
+FB_HD uint16_t float_to_half(float x) {  // nearest, ties to even
+  const uint32_t bits = bit_cast<uint32_t>(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (magnitude < 0x38800000u) {  // subnormal half: adding 0.5 leaves the rounded mantissa in the low bits
+    return static_cast<uint16_t>(sign | (bit_cast<uint32_t>(bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u));
+  }
+  return static_cast<uint16_t>(sign | ((magnitude + 0xfffu + (magnitude >> 13 & 1u) - 0x38000000u) >> 13));
+}
+
+FB_HD float bfloat_to_float(uint16_t b) { return bit_cast<float>(static_cast<uint32_t>(b) << 16); }
+
+FB_HD uint16_t float_to_bfloat(float x) {  // nearest, ties to even; NaN stays NaN
+  const uint32_t bits = bit_cast<uint32_t>(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// Per instruction set: elements [i0, i0 + count) of a sample into a buffer, converted, and back.
+#define FB_DECLARE_VIEW(ISA, Buffer)                                                           \
+  namespace ISA {                                                                              \
+  void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer);          \
+  void store(const View& view, int64_t sample, int64_t i0, int count, const Buffer* buffer);   \
+  }
+#define FB_DECLARE_VIEWS(ISA)     \
+  FB_DECLARE_VIEW(ISA, uint8_t)   \
+  FB_DECLARE_VIEW(ISA, int64_t)   \
+  FB_DECLARE_VIEW(ISA, float)     \
+  FB_DECLARE_VIEW(ISA, double)
+FB_DECLARE_VIEWS(scalar)
+#if FB_X86
+FB_DECLARE_VIEWS(avx2)
+FB_DECLARE_VIEWS(avx512)
+#endif
+#undef FB_DECLARE_VIEWS
+#undef FB_DECLARE_VIEW
+
+}  // namespace cpu
+}  // namespace fastblackout

@@ -1,0 +1,97 @@
+// The shared-p draw: Binomial(n, p) for n <= 255 by lazy 48-bit inverse CDF against integer thresholds.
+// n = 16 a + b; K = #{j < 16 a : C_16a(j) <= U1} + #{j < b : C_b(j) <= U2}. The order of every float64 operation
+// below is part of the result: + - * / only, round to nearest, no contraction.
+#pragma once
+
+#include "fastblackout/philox.h"
+
+namespace fastblackout {
+
+constexpr int kMaxSharedCount = 255;            // counts declared above this take the per-element draw
+constexpr double kTwo48 = 281474976710656.0;    // 2^48
+
+// What a probability asks for: nothing to draw (0 or n), or p <= 1/2 with the result mirrored.
+struct SharedProb {
+  double p, q;
+  bool mirrored, trivial;  // trivial: p is 0 after mirroring, K = 0
+};
+
+FB_HD SharedProb shared_prob(double p, double q) {
+  SharedProb s;
+  s.mirrored = p > 0.5;
+  s.p = s.mirrored ? q : p;
+  s.q = s.mirrored ? p : q;
+  s.trivial = s.p == 0.0;
+  return s;
+}
+
+FB_HD double power16(double q) {
+  const double q2 = q * q, q4 = q2 * q2, q8 = q4 * q4;
+  return q8 * q8;
+}
+
+// Start value s of the row of n = 16 a (step q^16) or n = b (step q): the probability of zero successes.
+FB_HD double row_start(double step, int row) {
+  double s = 1.0;
+  for (int a = 0; a < row; ++a) s = s * step;
+  return s;
+}
+
+FB_HD uint64_t threshold(double cdf) {
+  const double scaled = kTwo48 * cdf;
+  return scaled >= kTwo48 ? static_cast<uint64_t>(1) << 48 : static_cast<uint64_t>(scaled);
+}
+
+// #{0 <= j < n : C_n(j) <= U}, thresholds made on the way: the slow exact search every fast one must equal.
+FB_HD int count_below(int n, double start, double odds, uint64_t u) {
+  double pm = start, cdf = start;
+  int k = 0;
+  for (int j = 0; j < n; ++j) {
+    if (threshold(cdf) > u) break;  // thresholds do not decrease: cdf only grows
+    ++k;
+    const double w = odds / static_cast<double>(j + 1);
+    pm = pm * (static_cast<double>(n - j) * w);
+    cdf = cdf + pm;
+  }
+  return k;
+}
+
+// Element i's primary 16-bit uniforms (u1, u2): a word of Philox serves two elements of eight.
+struct Primary {
+  uint32_t u1, u2;
+};
+
+FB_HD Primary primary_bits(const SampleKey& key, uint32_t i, uint32_t stream) {
+  const uint32_t j = i & 7u;
+  const Words r = key.words((i >> 3) * 2u + (j & 1u), stream);
+  const uint32_t x = j < 4 ? r.w[1] : r.w[0], y = j < 4 ? r.w[3] : r.w[2];
+  return (j & 2u) == 0 ? Primary{x & 0xffffu, y & 0xffffu} : Primary{x >> 16, y >> 16};
+}
+
+struct Uniforms {
+  uint64_t u1, u2;
+};
+
+FB_HD Uniforms refine(const SampleKey& key, uint32_t i, uint32_t stream_refine, Primary primary) {
+  const Words w = key.words(i, stream_refine);
+  return Uniforms{static_cast<uint64_t>(primary.u1) << 32 | w.w[0], static_cast<uint64_t>(primary.u2) << 32 | w.w[1]};
+}
+
+// N = floor(y) + (V < floor(frac(y) 2^48)), V 48 bits of which the first 32 nearly always decide; capped at `room`.
+FB_HD int64_t stochastic_round(float y, int64_t room, const SampleKey& key, uint32_t i, uint32_t primary,
+                               uint32_t stream_refine) {
+  const double value = static_cast<double>(y);
+  if (value >= static_cast<double>(room)) return room;  // then floor(y) >= room: no bit can change the result
+  const int64_t whole = static_cast<int64_t>(value);
+  const uint64_t t = static_cast<uint64_t>((value - static_cast<double>(whole)) * kTwo48);
+  const uint32_t high = static_cast<uint32_t>(t >> 16);
+  if (primary != high) return whole + (primary < high);
+  return whole + ((key.words(i, stream_refine).w[0] & 0xffffu) < (t & 0xffffu));
+}
+
+FB_HD int64_t nearest_round(float y, int64_t room) {
+  const double value = static_cast<double>(y) + 0.5;
+  return value >= static_cast<double>(room) ? room : static_cast<int64_t>(value);
+}
+
+}  // namespace fastblackout

@@ -1,0 +1,74 @@
+"""fastblackout: exact, fused kernels for diffusion models on counts, and Blackout Diffusion on top of them.
+
+Everything is loaded at first use: importing the package touches neither torch nor CUDA.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from . import natives as _natives
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from . import models as models
+    from .dispatch import use_backend as use_backend
+    from .natives import capabilities as capabilities
+    from .ops import binomial as binomial
+    from .ops import binomial_log_prob as binomial_log_prob
+    from .ops import birth_loss as birth_loss
+    from .ops import bridge_step as bridge_step
+    from .ops import poisson as poisson
+    from .ops import tau_leap_step as tau_leap_step
+    from .ops import thin as thin
+    from .ops.bridge import Stepped as Stepped
+    from .ops.tau_leap import Leaped as Leaped
+    from .ops.thin import Thinned as Thinned
+    from .philox import Philox as Philox
+    from .probability import Prob as Prob
+    from .sampling import sample as sample
+    from .schedule import Schedule as Schedule
+    from .training import train as train
+
+_HOME = {
+    "Leaped": "ops.tau_leap",
+    "Philox": "philox",
+    "Prob": "probability",
+    "Schedule": "schedule",
+    "Stepped": "ops.bridge",
+    "Thinned": "ops.thin",
+    "binomial": "ops",
+    "binomial_log_prob": "ops",
+    "birth_loss": "ops",
+    "bridge_step": "ops",
+    "capabilities": "natives",
+    "poisson": "ops",
+    "sample": "sampling",
+    "tau_leap_step": "ops",
+    "thin": "ops",
+    "train": "training",
+    "use_backend": "dispatch",
+}
+_MODULES = ("data", "evaluation", "models", "ops", "reference")
+
+__all__ = ["__version__", *_HOME, "models"]
+
+if (_hint := _natives.source_tree_hint()) is not None:
+    warnings.warn(_hint, RuntimeWarning, stacklevel=2)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module 'fastblackout' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

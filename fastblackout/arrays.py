@@ -1,0 +1,153 @@
+"""NumPy arrays, torch tensors and DLPack objects behind one face: described for the kernels, made, and given back."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Index: the dtype's code in csrc/cpu/view.h.
+DTYPES = ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", "float16")
+COUNTS = DTYPES[:4]
+FLOATS = DTYPES[4:]
+_DTYPE_SET = frozenset(DTYPES)
+_DLPACK_CPU = 1
+
+
+@functools.cache
+def _name_of_torch(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+class Array:
+    """An array of a caller. `value` is what the kernels read; `give` turns a result of that kind into the caller's."""
+
+    __slots__ = ("value", "is_tensor", "dtype", "device", "shape", "_namespace")
+
+    def __init__(self, value: Any, op: str, argument: str) -> None:
+        torch = sys.modules.get("torch")
+        self._namespace: Any = None
+        self.is_tensor = torch is not None and isinstance(value, torch.Tensor)
+        if not self.is_tensor and not isinstance(value, np.ndarray):
+            value = self._from_other(value, op, argument)
+        self.value = value
+        if self.is_tensor:
+            self.dtype = _name_of_torch(value.dtype)
+            self.device = value.device.type
+        else:
+            self.dtype = value.dtype.name if value.dtype.isnative else str(value.dtype)
+            self.device = "cpu"
+        self.shape: tuple[int, ...] = tuple(value.shape)
+
+    def _from_other(self, value: Any, op: str, argument: str) -> Any:
+        if isinstance(value, np.generic):
+            return np.asarray(value)
+        if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
+            if value.__dlpack_device__()[0] != _DLPACK_CPU:
+                raise TypeError(f"{op}: {argument}: DLPack objects must be on the CPU, got {value.__dlpack_device__()}")
+            self._namespace = value.__array_namespace__() if hasattr(value, "__array_namespace__") else None
+            return np.from_dlpack(value)
+        raise TypeError(
+            f"{op}: {argument}: must be a NumPy array, a torch tensor or a DLPack object, got {type(value).__name__}"
+        )
+
+    @property
+    def samples(self) -> int:
+        return self.shape[0] if self.shape else 1
+
+    @property
+    def elements(self) -> int:
+        """Elements of one sample."""
+        count = 1
+        for size in self.shape[1:]:
+            count *= size
+        return count
+
+    def empty_like(self, dtype: str | None = None) -> Array:
+        """A new array of this shape, memory order and library."""
+        made: Any
+        if self.is_tensor:
+            import torch
+
+            made = torch.empty_like(self.value, dtype=getattr(torch, dtype or self.dtype), requires_grad=False)
+        else:
+            made = np.empty_like(self.value, dtype=dtype or self.dtype, subok=False)
+        return self.like(made)
+
+    def like(self, value: Any) -> Array:
+        """Another array of the same library and the same way back."""
+        other = Array(value, "", "")
+        other._namespace = self._namespace
+        return other
+
+    def give(self) -> Any:
+        """The value as the caller's kind of array."""
+        return self._namespace.from_dlpack(self.value) if self._namespace is not None else self.value
+
+    def address(self) -> int:
+        return self.value.data_ptr() if self.is_tensor else self.value.__array_interface__["data"][0]
+
+    def strides(self) -> tuple[int, ...]:
+        """In elements."""
+        if self.is_tensor:
+            return self.value.stride()
+        size = self.value.itemsize
+        return tuple(stride // size for stride in self.value.strides)
+
+    def describe(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+        """(address, dtype code, shape, strides in elements), as the native modules take arrays."""
+        return self.address(), DTYPES.index(self.dtype), self.shape, self.strides()
+
+    def numpy(self) -> NDArray[Any]:
+        """As NumPy, for the reference: a CPU tensor without copying; bfloat16 as its bit patterns in uint16."""
+        if not self.is_tensor:
+            return self.value
+        value = self.value.detach()
+        if self.dtype == "bfloat16":
+            import torch
+
+            value = value.view(torch.int16)
+            return value.numpy().view(np.uint16)
+        return value.numpy()
+
+    def extent(self) -> tuple[int, int]:
+        """First and last byte address + 1 that the array touches."""
+        low = high = self.address()
+        size = self.value.element_size() if self.is_tensor else self.value.itemsize
+        if 0 in self.shape:
+            return low, low
+        for length, stride in zip(self.shape, self.strides(), strict=True):
+            low += min(0, (length - 1) * stride * size)
+            high += max(0, (length - 1) * stride * size)
+        return low, high + size
+
+
+def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
+    """An argument as an Array of one of `dtypes` on the CPU or a CUDA device. TypeError otherwise."""
+    array = Array(value, op, argument)
+    if array.dtype not in dtypes:
+        raise TypeError(f"{op}: {argument}: dtype must be one of {', '.join(dtypes)}, got {array.dtype}")
+    if array.device not in ("cpu", "cuda"):
+        raise ValueError(f"{op}: {argument}: must be on the CPU or a CUDA device, got {array.value.device}")
+    if array.is_tensor and array.value.layout is not sys.modules["torch"].strided:
+        raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {array.value.layout}")
+    if not array.is_tensor and any(stride % array.value.itemsize for stride in array.value.strides):
+        return array.like(np.array(array.value))  # a field of a record array: its steps are no whole elements
+    return array
+
+
+def store(result: NDArray[Any], into: Array) -> None:
+    """Copies a result of the reference into an output."""
+    if not into.is_tensor:
+        into.value[...] = result
+        return
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(result.view(np.int16) if into.dtype == "bfloat16" else result))
+    into.value.copy_(tensor.view(torch.bfloat16) if into.dtype == "bfloat16" else tensor)

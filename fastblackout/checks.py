@@ -1,0 +1,160 @@
+"""Checks of what ops share: every error names op, argument, rule and value, and comes before anything is written."""
+
+from __future__ import annotations
+
+import functools
+import numbers
+import sys
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays import FLOATS, Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .philox import Philox
+
+WORD = 1 << 32
+MAX_COUNT = 1 << 53  # integers above are not all float64
+
+
+def max_count_of(op: str, max_count: Any, dtype: str) -> int:
+    """The declared largest count; 255 for uint8 when none is given."""
+    if max_count is None:
+        if dtype != "uint8":
+            raise ValueError(
+                f"{op}: max_count: must be given for {dtype} counts (uint8 alone has a default, 255), got None"
+            )
+        return 255
+    if isinstance(max_count, bool) or not isinstance(max_count, numbers.Integral):
+        raise TypeError(f"{op}: max_count: must be an integer, got {max_count!r}")
+    limit = min(int(np.iinfo(dtype).max), MAX_COUNT)
+    if not 1 <= max_count <= limit:
+        raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {max_count}")
+    return int(max_count)
+
+
+def size_of(op: str, argument: str, array: Array, key: Philox | None = None) -> tuple[int, int]:
+    """(samples, elements of a sample), which must fit the counter of the random numbers."""
+    samples, elements = array.samples, array.elements
+    if elements >= WORD:
+        raise ValueError(f"{op}: {argument}: elements per sample must be below 2^32, got {elements}")
+    if key is not None and key.first_sample + samples > WORD:
+        raise ValueError(f"{op}: rng: first_sample + samples must be at most 2^32, got {key.first_sample} + {samples}")
+    return samples, elements
+
+
+def same_shape(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
+    if array.shape != other.shape:
+        raise ValueError(f"{op}: {name}: shape must be that of {other_name}, {other.shape}, got {array.shape}")
+    if array.device != other.device or (array.device == "cuda" and array.value.device != other.value.device):
+        raise ValueError(f"{op}: {name}: must be on the device of {other_name}, {other.device}, got {array.device}")
+
+
+def per_sample(
+    op: str,
+    argument: str,
+    value: Any,
+    samples: int,
+    dtype: Any = np.float64,
+    low: float = -np.inf,
+    open_low: bool = False,
+) -> NDArray[Any]:
+    """A per-sample parameter as a contiguous array (samples,), finite after rounding to `dtype`, and at least `low`.
+
+    The result may be shared between calls: it is only read.
+    """
+    if type(value) is float or type(value) is int:
+        return _same_for_all(op, argument, float(value), samples, dtype, low, open_low)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        if value.device.type != "cpu":
+            raise ValueError(f"{op}: {argument}: must be on the CPU, got a tensor on {value.device}")
+        value = value.detach().to(torch.float64).numpy()
+    elif isinstance(value, bool) or not isinstance(value, (numbers.Real, np.ndarray)):
+        raise TypeError(f"{op}: {argument}: must be a number or an array of one a sample, got {type(value).__name__}")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{op}: {argument}: must be real numbers, got dtype {array.dtype}")
+    if array.shape not in ((), (samples,)):
+        raise ValueError(f"{op}: {argument}: shape must be () or ({samples},), got {array.shape}")
+    return _filled(op, argument, array, samples, dtype, low, open_low)
+
+
+def _filled(op: str, argument: str, value: Any, samples: int, dtype: Any, low: float, open_low: bool) -> NDArray[Any]:
+    out = np.empty(samples, dtype)
+    with np.errstate(over="ignore"):
+        out[...] = value
+    wrong = ~((out > low if open_low else out >= low) & np.isfinite(out))
+    if wrong.any():
+        bound = "" if low == -np.inf else f" and {'above' if open_low else 'at least'} {low:g}"
+        raise ValueError(f"{op}: {argument}: must be finite{bound}, got {float(out[wrong][0])!r}")
+    return out
+
+
+_same_for_all = functools.lru_cache(maxsize=256)(_filled)  # a center of 0 and a scale of 1 come with nearly every call
+
+
+def names_of(op: str, argument: str, names: Any, known: Sequence[str]) -> frozenset[str]:
+    if names is known:
+        return frozenset(known)
+    if isinstance(names, str):
+        names = (names,)
+    chosen = frozenset(names)
+    if not chosen or not chosen <= set(known):
+        raise ValueError(f"{op}: {argument}: must be some of {', '.join(known)}, got {sorted(map(str, chosen))}")
+    return chosen
+
+
+def float_dtype(op: str, argument: str, dtype: Any, of: Array) -> str:
+    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
+    if not isinstance(dtype, str) and name not in FLOATS:
+        name = np.dtype(dtype).name
+    if name not in FLOATS:
+        raise TypeError(f"{op}: {argument}: must be one of {', '.join(FLOATS)}, got {dtype!r}")
+    if name == "bfloat16" and not of.is_tensor:
+        raise TypeError(f"{op}: {argument}: bfloat16 needs torch tensors, NumPy has no such type, got {dtype!r}")
+    return name
+
+
+def outputs_of(
+    op: str, source: Array, dtypes: dict[str, str], wanted: Collection[str], out: Any, in_place: str
+) -> dict[str, Array | None]:
+    """Output arrays by name: new ones, or those of `out`, a tuple of the op's result type with None where not wanted.
+
+    `in_place` names the output that may lie exactly where `source` does; nothing else may overlap.
+    """
+    if out is None:
+        return {name: source.empty_like(dtype) if name in wanted else None for name, dtype in dtypes.items()}
+    given = {name: getattr(out, name, None) for name in dtypes}
+    if all(value is None for value in given.values()):
+        raise TypeError(f"{op}: out: must have one of {', '.join(dtypes)}, got {type(out).__name__}")
+    arrays: dict[str, Array | None] = {}
+    taken = [("the input", source)]
+    for name, value in given.items():
+        if value is None:
+            arrays[name] = None
+            continue
+        array = Array(value, op, f"out.{name}")
+        if array.dtype != dtypes[name]:
+            raise TypeError(f"{op}: out.{name}: dtype must be {dtypes[name]}, got {array.dtype}")
+        if array.is_tensor != source.is_tensor:
+            raise TypeError(f"{op}: out.{name}: must be of the library of the input, got {type(value).__name__}")
+        same_shape(op, f"out.{name}", array, "the input", source)
+        strides = array.strides()
+        if any(step == 0 and size > 1 for step, size in zip(strides, array.shape, strict=True)):
+            raise ValueError(f"{op}: out.{name}: elements must not overlap, got strides {strides}")
+        if not array.is_tensor and not array.value.flags.writeable:
+            raise ValueError(f"{op}: out.{name}: must be writable, got a read-only array")
+        low, high = array.extent()
+        for other_name, other in taken:
+            start, end = other.extent()
+            exact = other is source and name == in_place and array.address() == source.address()
+            if low < end and start < high and not (exact and strides == source.strides()):
+                raise ValueError(f"{op}: out.{name}: must not overlap {other_name}, got overlapping memory")
+        taken.append((f"out.{name}", array))
+        arrays[name] = array
+    return arrays

@@ -1,0 +1,123 @@
+"""Which backend runs an op, with how many threads and which instruction set."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+from . import natives
+
+BACKENDS = ("auto", "reference", "cpu", "cuda", "triton")
+ISAS = ("scalar", "avx2", "avx512")
+
+
+class _Choice(NamedTuple):
+    backend: str = "auto"
+    isa: int = -1  # the one chosen at import
+    threads: int = 0  # as many as torch uses
+
+
+def _wish() -> int:
+    text = os.environ.get("FASTBLACKOUT_NUM_THREADS", "")
+    if text and not (text.isdigit() and int(text) > 0):
+        raise ImportError(f"FASTBLACKOUT_NUM_THREADS: must be an integer of at least 1, got {text!r}")
+    return int(text or 0)
+
+
+_threads_wished = _wish()  # 0: none
+_choice: contextvars.ContextVar[_Choice] = contextvars.ContextVar("fastblackout_backend", default=_Choice())
+
+
+@contextlib.contextmanager
+def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int | None = None) -> Iterator[None]:
+    """Within the block, ops called with backend="auto" use `backend`; isa and threads apply to the CPU kernels.
+
+    backend: "auto", "reference", "cpu", "cuda" or "triton". isa: "scalar", "avx2" or "avx512" (default: the widest this
+    processor has). threads: at least 1 (default: torch.get_num_threads(), or FASTBLACKOUT_NUM_THREADS). Results do not
+    depend on any of them.
+    Raises ValueError for an unknown name, for an instruction set the processor lacks, for threads < 1.
+    """
+    _check_name("use_backend", backend)
+    level = -1
+    if isa is not None:
+        has = cpu_module("use_backend").isas()
+        if isa not in has:
+            raise ValueError(f"use_backend: isa: must be one of {', '.join(has)} on this processor, got {isa!r}")
+        level = ISAS.index(isa)
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"use_backend: threads: must be an integer of at least 1, got {threads!r}")
+    token = _choice.set(_Choice(backend, level, threads or 0))
+    try:
+        yield
+    finally:
+        _choice.reset(token)
+
+
+def _check_name(op: str, backend: object) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f"{op}: backend: must be one of {', '.join(BACKENDS)}, got {backend!r}")
+
+
+def choose(op: str, backend: str, device: str) -> str:
+    """The backend for arrays on `device` ("cpu" or "cuda"). ValueError where it cannot run there or is absent."""
+    _check_name(op, backend)
+    if backend == "auto":
+        backend = _choice.get().backend
+    if backend == "auto":
+        backend = "cuda" if device == "cuda" else "cpu"
+    if backend == "triton":
+        raise ValueError(f"{op}: backend: {natives.capabilities()['triton']['detail']}, got 'triton'")
+    if (backend == "cuda") != (device == "cuda"):
+        raise ValueError(f"{op}: backend: {backend!r} does not run on {device} arrays, got backend={backend!r}")
+    return backend
+
+
+def cpu_module(op: str) -> ModuleType:
+    """fastblackout._cpu, or RuntimeError saying in one line why it is absent."""
+    return _require(op, "_cpu")
+
+
+def cuda_module(op: str, kernel: str) -> ModuleType:
+    """fastblackout._cuda, which must have `kernel`, or RuntimeError."""
+    module = _require(op, "_cuda")
+    if kernel not in module.ops():
+        raise RuntimeError(
+            f"{op}: backend: 'cuda' has no kernel for {op} in this version, only for {', '.join(module.ops())}"
+        )
+    return module
+
+
+def _require(op: str, name: str) -> ModuleType:
+    module = natives.load(name)
+    if isinstance(module, str):
+        raise RuntimeError(f"{op}: backend: {name[1:]!r} is absent: {module}")
+    return module
+
+
+@functools.cache
+def _default_threads() -> int:
+    """Where torch is not loaded."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Threads the CPU kernels may use."""
+    if chosen := _choice.get().threads:
+        return chosen
+    if _threads_wished:
+        return _threads_wished
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch is not None else _default_threads()
+
+
+def isa() -> int:
+    """Instruction set asked for: an index into ISAS, or -1 for the one chosen at import."""
+    return _choice.get().isa

@@ -1,0 +1,108 @@
+"""The immutable random key every op takes, and how a missing one is made."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .reference.philox import philox4x32
+
+if TYPE_CHECKING:
+    import torch
+
+_SEED_END = 1 << 64
+_WORD_END = 1 << 32
+_WORD_MASK = _WORD_END - 1
+
+
+def _check_integer(argument: str, value: object, end: int, power: int) -> int:
+    # bool is an int in Python, but Philox(seed=True) is a mistake; NumPy integers pass through __index__.
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"Philox: {argument}: must be an integer, got {value!r}")
+    try:
+        number = value.__index__()
+    except TypeError:  # arrays have the method too, but only integer scalars pass
+        raise TypeError(f"Philox: {argument}: must be an integer, got {value!r}") from None
+    if not 0 <= number < end:
+        raise ValueError(f"Philox: {argument}: must be in 0..2^{power} - 1, got {number}")
+    return int(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Philox:
+    """Key of a draw: the same key and inputs give the same integers on every backend, for any batch split.
+
+    Word `w` of element `i` of row `b` is Philox4x32-10 with key = (seed low, seed high) and counter
+    (block of i, first_sample + b, call, stream << 24 | sub); the op and its purpose fix the stream.
+
+    seed: integer, 0..2^64 - 1.
+    first_sample: integer, 0..2^32 - 1; the global index of row 0 of the batch, so that a part of a batch draws what the
+        whole batch would.
+    call: integer, 0..2^32 - 1; the global training step, or the ordinal of the reverse step.
+    Nothing is counted in secret: use `rng.at(call=...)` for the next draw.
+    Raises TypeError for anything but an integer (bool and float included), ValueError out of range.
+    """
+
+    seed: int = 0
+    first_sample: int = 0
+    call: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", _check_integer("seed", self.seed, _SEED_END, 64))
+        object.__setattr__(self, "first_sample", _check_integer("first_sample", self.first_sample, _WORD_END, 32))
+        object.__setattr__(self, "call", _check_integer("call", self.call, _WORD_END, 32))
+
+    def at(self, call: int | None = None, first_sample: int | None = None) -> Philox:
+        """The same seed at another call or first sample; what is None stays."""
+        return Philox(
+            self.seed,
+            self.first_sample if first_sample is None else first_sample,
+            self.call if call is None else call,
+        )
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The two 32-bit key words (seed low, seed high)."""
+        return self.seed & _WORD_MASK, self.seed >> 32
+
+
+def resolve_rng(rng: Philox | None, generator: torch.Generator | None, op: str) -> Philox:
+    """The key an op uses: `rng` itself, or one made from `generator`, or a fresh one.
+
+    A CPU generator gives one fresh 64-bit seed and advances. A CUDA generator gives its seed and offset, mixed by one
+    Philox block on the host, and its offset advances by 4: no device work, no synchronisation. With neither, torch's
+    default CPU generator gives the seed, so torch.manual_seed governs it; without torch, the operating system does.
+    Raises ValueError when both are given, TypeError when one has the wrong type.
+    """
+    if rng is not None:
+        if generator is not None:
+            raise ValueError(f"{op}: rng: must not be given together with generator, got both")
+        if not isinstance(rng, Philox):
+            raise TypeError(f"{op}: rng: must be a fastblackout.Philox, got {type(rng).__name__}")
+        return rng
+    try:
+        import torch
+    except ImportError:
+        if generator is not None:
+            raise TypeError(f"{op}: generator: needs torch installed, got {type(generator).__name__}") from None
+        return Philox(secrets.randbits(64))
+    if generator is None:
+        generator = torch.default_generator
+    elif not isinstance(generator, torch.Generator):
+        raise TypeError(f"{op}: generator: must be a torch.Generator, got {type(generator).__name__}")
+    if generator.device.type == "cpu":
+        seed = torch.empty((), dtype=torch.int64).random_(-(1 << 63), None, generator=generator)
+        return Philox(int(seed) % _SEED_END)
+    if generator.device.type == "cuda":
+        return _from_seed_and_offset(generator)
+    raise TypeError(f"{op}: generator: must be on cpu or cuda, got one on {generator.device}")
+
+
+def _from_seed_and_offset(generator: torch.Generator) -> Philox:
+    seed = generator.initial_seed() % _SEED_END
+    offset = generator.get_offset()
+    generator.set_offset(offset + 4)  # torch keeps offsets at multiples of 4, one Philox block
+    # Stream 0 belongs to no op, so this block is never one of the words a draw uses.
+    low, high, _, _ = philox4x32(offset & _WORD_MASK, offset >> 32, 0, 0, seed & _WORD_MASK, seed >> 32)
+    return Philox(int(high) << 32 | int(low))

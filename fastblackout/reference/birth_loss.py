@@ -1,0 +1,79 @@
+"""Blackout's birth loss and its gradient in NumPy: the twin of csrc/include/fastblackout/birth_loss.h to the bit.
+
+loss_b = weight_b sum_i (y_i - births_i log y_i), y = gain_b softplus(logit) (Santos et al. 2023, eq. for the blackout
+likelihood up to terms without y). Elements in portable float32; the sum of a sample by chunks of 1,024 elements, padded
+with zeros, each a halving tree v[i] += v[i + h], h = 512..1, in float32; chunk sums added in ascending order, float64.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import portfloat as pf
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+CHUNK = 1024
+
+
+def _rows(array: NDArray[Any]) -> NDArray[np.float32]:
+    batch = array.shape[0] if array.ndim else 1
+    return np.ascontiguousarray(array.reshape(batch, array.size // batch if batch else 0), dtype=np.float32)
+
+
+def _column(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    return values.astype(np.float32)[:, None]
+
+
+def sum_sample(elements: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Row sums of a float32 (B, n) array in the order every backend keeps; float64 (B,)."""
+    batch, n = elements.shape
+    chunks = -(-n // CHUNK)
+    v = np.zeros((batch, chunks * CHUNK), dtype=np.float32)
+    v[:, :n] = elements
+    v = v.reshape(batch, chunks, CHUNK)
+    h = CHUNK // 2
+    while h:
+        v = v[..., :h] + v[..., h : 2 * h]
+        h //= 2
+    total = np.zeros(batch)
+    for chunk in range(chunks):
+        total = total + v[:, chunk, 0].astype(np.float64)
+    return total
+
+
+def birth_loss(
+    logits: NDArray[Any], births: NDArray[Any], weight: NDArray[np.float64], gain: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """weight_b times the sum over a sample of y - births log y, y = gain_b softplus(logit); float32 (B,).
+
+    logits: float16, float32 or float64 (rounded to float32), any shape with the sample first. births: the same shape,
+    whole numbers >= 0 of any dtype. weight, gain: float64 (B,), gain > 0. Every finite logit gives a finite element as
+    long as gain * logit is below the largest float32.
+    """
+    x, k = _rows(logits), _rows(births)
+    g = _column(gain)
+    log_gain = pf.log(g.astype(np.float64)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = g * pf.softplus(x)
+        log_y = log_gain + pf.log_softplus(x)
+        return (weight.astype(np.float64) * sum_sample(y - k * log_y)).astype(np.float32)
+
+
+def birth_loss_grad(
+    logits: NDArray[Any], births: NDArray[Any], coefficient: NDArray[np.float64], gain: NDArray[np.float64]
+) -> NDArray[Any]:
+    """coefficient_b (gain_b sigmoid(logit) - births sigmoid(logit) / softplus(logit)), shape and dtype of logits.
+
+    coefficient: upstream gradient times weight, float64 (B,), rounded once to float32; the rest as in birth_loss. The
+    float32 result is rounded to the dtype of logits, nearest even.
+    """
+    x, k = _rows(logits), _rows(births)
+    with np.errstate(over="ignore", invalid="ignore"):
+        grad = _column(coefficient) * (_column(gain) * pf.sigmoid(x) - k * pf.ratio(x))
+        return grad.astype(logits.dtype).reshape(logits.shape)

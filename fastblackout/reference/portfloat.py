@@ -1,0 +1,212 @@
+"""Portable floats in NumPy: the twin of csrc/include/fastblackout/portfloat.h, equal to it to the bit.
+
+Only + - * / sqrt, integer bit operations and selects, in the order the header writes them; no libm, no fma. float32:
+softplus, log_softplus, sigmoid, ratio. float64: log, log1p, exp, and the pieces of the per-element samplers. The
+header states the measured errors. Also bfloat16 rounding, which NumPy lacks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_F = np.float32
+_U = np.uint32
+
+# Highest power first, as Horner's rule takes them; the header names each function.
+_EXP_FLOAT = (1.39261840e-3, 8.36317893e-3, 4.16665561e-2, 1.66665763e-1, 0.5)
+_LOG1P_OVER = (
+    2.80164205e-3, -1.71842668e-2, 4.93099727e-2, -9.13941413e-2, 1.30333647e-1, -1.63651526e-1, 1.99567080e-1,
+    -2.49967605e-1, 3.33332360e-1, -0.5,
+)  # fmt: skip
+_LOG_FLOAT = (
+    6.97161183e-2, -1.14797339e-1, 1.16854198e-1, -1.24256872e-1, 1.42490581e-1, -1.66678026e-1, 2.00007156e-1,
+    -2.49999970e-1, 3.33333313e-1,
+)  # fmt: skip
+_LOG_SOFTPLUS = (
+    -9.52462608e-4, 5.89663163e-3, -1.71796735e-2, 3.26602571e-2, -4.85501290e-2, 6.49938285e-2, -8.70119557e-2,
+    1.24989443e-1, -2.08333015e-1, 0.5,
+)  # fmt: skip
+_LOG = (
+    0.13086767009948175, 0.13268759668560612, 0.15386240205813478, 0.18181795630884753, 0.2222222239180047,
+    0.2857142857080323, 0.4000000000000088, 0.6666666666666666,
+)  # fmt: skip
+_EXP = (
+    1.608662795678037e-10, 2.0918137737642736e-09, 2.505207109429355e-08, 2.75572632790885e-07, 2.755731924721873e-06,
+    2.4801587336442236e-05, 0.00019841269841263298, 0.0013888888888879073, 0.008333333333333333, 0.04166666666666668,
+    0.16666666666666666, 0.5,
+)  # fmt: skip
+_STIRLING_TABLE = np.array([
+    0.0, 0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193,
+    0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287,
+    0.007573675487951841, 0.00694284010720953, 0.006408994188004207, 0.0059513701127588475, 0.005554733551962801,
+])  # fmt: skip
+_STIRLING = (
+    -0.0019175269175269176, 0.0008417508417508417, -0.0005952380952380953, 0.0007936507936507937,
+    -0.002777777777777778, 0.08333333333333333,
+)  # fmt: skip
+_DEVIANCE = (
+    0.058823529411764705, 0.06666666666666667, 0.07692307692307693, 0.09090909090909091, 0.1111111111111111,
+    0.14285714285714285, 0.2, 0.3333333333333333,
+)  # fmt: skip
+_SQRT_HALF_BITS = np.uint64(0x3FE6A09E667F3BCD)
+
+
+def _horner(coefficients: tuple[float, ...], x: NDArray) -> NDArray:
+    constant = x.dtype.type
+    poly = constant(coefficients[0])
+    for c in coefficients[1:]:
+        poly = poly * x + constant(c)
+    return poly
+
+
+def exp_minus_abs(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """exp(-|x|), 0 for |x| > 87; float32 array."""
+    magnitude = np.abs(x)
+    t = np.where(magnitude > _F(87), _F(-87), -magnitude)
+    shifted = t * _F(1.44269502) + _F(12582912)
+    n = shifted - _F(12582912)
+    r = (t - n * _F(0.693359375)) - n * _F(-2.12194442e-4)
+    scale = ((shifted.view(_U) + _U(127)) << _U(23)).view(_F)
+    e = (_F(1) + (r + (r * r) * _horner(_EXP_FLOAT, r))) * scale
+    return np.where(magnitude > _F(87), _F(0), e)
+
+
+def _log1p_over(e: NDArray[np.float32]) -> NDArray[np.float32]:
+    return _F(1) + e * _horner(_LOG1P_OVER, e)
+
+
+def softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """log(1 + exp(x)), float32 array in and out; 0 for x < -87, within 4 ulp elsewhere."""
+    e = exp_minus_abs(x)
+    return np.where(x > _F(0), x, _F(0)) + e * _log1p_over(e)
+
+
+def log_float(a: NDArray[np.float32]) -> NDArray[np.float32]:
+    """log(a), float32 array of normal positive finite numbers."""
+    bits = a.view(_U)
+    k = (bits - _U(0x3F3504F3)).view(np.int32) >> np.int32(23)
+    f = (bits - (k.view(_U) << _U(23))).view(_F) - _F(1)
+    n = k.astype(_F)
+    z = f * f
+    tail = ((f * z) * _horner(_LOG_FLOAT, f) + n * _F(-2.12194442e-4)) - _F(0.5) * z
+    return (f + tail) + n * _F(0.693359375)
+
+
+def log_softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """log(log(1 + exp(x))), float32 array in and out; finite for every finite x, x itself when very negative."""
+    e = exp_minus_abs(x)
+    negative = x - e * _horner(_LOG_SOFTPLUS, e)
+    return np.where(x > _F(2.0**-60), log_float(softplus(x)), negative)
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)), float32 array in and out; 0 for x < -87."""
+    e = exp_minus_abs(x)
+    return np.where(x > _F(0), _F(1), e) / (_F(1) + e)
+
+
+def ratio(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """sigmoid(x) / softplus(x) = d log softplus / dx, float32 array; 1 for very negative x, 0 above 2^126."""
+    e = exp_minus_abs(x)
+    g = _log1p_over(e)
+    denominator = (_F(1) + e) * np.where(x > _F(0), x + e * g, g)
+    return np.where(x > _F(2.0**126), _F(0), _F(1) / denominator)
+
+
+def round_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """The 16 bits of the bfloat16 nearest to each float32 (ties to even); every NaN becomes a quiet NaN."""
+    bits = x.view(_U)
+    rounded = (bits + _U(0x7FFF) + ((bits >> _U(16)) & _U(1))) >> _U(16)
+    return np.where(np.isnan(x), (bits >> _U(16)) | _U(0x40), rounded).astype(np.uint16)
+
+
+def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The float32 of the same value as each bfloat16 given by its bits."""
+    return (bits.astype(_U) << _U(16)).view(_F)
+
+
+def _log_reduced(
+    f: NDArray[np.float64], k: NDArray[np.float64], correction: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    s = f / (2.0 + f)
+    z = s * s
+    half_square = (0.5 * f) * f
+    tail = s * (half_square + z * _horner(_LOG, z)) + (k * 1.9082149292705877e-10 + correction)
+    return k * 0.6931471803691238 - ((half_square - tail) - f)
+
+
+def _split(a: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    bits = a.view(np.uint64)
+    k = (bits - _SQRT_HALF_BITS).view(np.int64) >> np.int64(52)
+    return k, (bits - (k.view(np.uint64) << np.uint64(52))).view(np.float64)
+
+
+def log(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(a), float64 array of normal positive finite numbers, within 2 ulp."""
+    k, m = _split(a)
+    return _log_reduced(m - 1.0, k.astype(np.float64), np.zeros_like(a))
+
+
+def log1p(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(1 + a), float64 array of finite a > -1, within 2 ulp."""
+    u = 1.0 + a
+    k, m = _split(u)
+    lost = np.where(a > 1.0, 1.0 - (u - a), a - (u - 1.0)) / u
+    return _log_reduced(np.where(k == 0, a, m - 1.0), k.astype(np.float64), np.where(k == 0, 0.0, lost))
+
+
+def exp(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp(a), float64 array; within 2 ulp in [-708, 709], 0 below, infinity above."""
+    t = np.where(a < -708.0, -708.0, np.where(a > 709.0, 709.0, a))
+    shifted = t * 1.4426950408889634 + 6755399441055744.0
+    n = shifted - 6755399441055744.0
+    r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+    scale = ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(np.float64)
+    e = (1.0 + (r + (r * r) * _horner(_EXP, r))) * scale
+    return np.where(a < -708.0, 0.0, np.where(a > 709.0, np.inf, e))
+
+
+def stirling_correction(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for integers x >= 1 in a float64 array."""
+    y = 1.0 / x
+    series = y * _horner(_STIRLING, y * y)
+    return np.where(x < 16.0, _STIRLING_TABLE[np.where(x < 16.0, x, 0.0).astype(np.int64)], series)
+
+
+def deviance(x: NDArray[np.float64], mean: NDArray[np.float64], d: NDArray[np.float64]) -> NDArray[np.float64]:
+    """x log(x / mean) - (x - mean) for float64 x, mean > 0, with d = x - mean given (Loader 2000)."""
+    v = d / (x + mean)
+    z = v * v
+    series = d * v + (((2.0 * x) * v) * z) * _horner(_DEVIANCE, z)
+    return np.where((v < 0.1) & (v > -0.1), series, x * log(x / mean) - d)
+
+
+def bits53(high: NDArray[np.uint32], low: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Two words as one integer of 53 bits: the high word, then the first 21 bits of the low one."""
+    return ((high.astype(np.uint64) << np.uint64(21)) | (low.astype(np.uint64) >> np.uint64(11))).astype(np.int64)
+
+
+def uniform_from_zero(bits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """53 bits as a float64 in [0, 1)."""
+    return bits.astype(np.float64) * 2.0**-53
+
+
+def uniform_to_one(bits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """53 bits as a float64 in (0, 1]."""
+    return (bits + 1).astype(np.float64) * 2.0**-53
+
+
+def uniform_centred(bits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """53 bits as a float64 in (-1/2, 1/2), symmetric and never 0."""
+    return ((bits - (1 << 52)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def floor_to_int(y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """floor(y) as int64, |y| < 2^62."""
+    truncated = y.astype(np.int64)
+    return truncated - (truncated.astype(np.float64) > y)

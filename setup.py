@@ -1,0 +1,159 @@
+"""Builds the native modules with one ninja file: fastblackout._cpu always, fastblackout._cuda when nvcc is there.
+
+FASTBLACKOUT_CUDA=auto (default): build _cuda when nvcc is found.  0: never.  1: always, an error without nvcc.
+pypi: always, with nvcc from the packages nvidia-cuda-nvcc and nvidia-cuda-cccl.
+csrc never includes torch, so neither its version nor its presence matters here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+CXX_FLAGS = (
+    "-std=c++17 -O3 -fPIC -fvisibility=hidden -ffp-contract=off -fno-trapping-math -fno-math-errno -pthread "
+    "-Wall -Wextra -Icsrc -Icsrc/include"
+)
+NVCC_FLAGS = "-std=c++17 -O3 -fmad=false -cudart static -Xcompiler -fPIC,-fvisibility=hidden -Icsrc -Icsrc/include"
+ARCHITECTURES = ("80", "90", "100", "120")
+# Bindings take the longest to compile, so they come first.
+CPU_SOURCES = ["csrc/bindings/cpu.cpp", "csrc/cpu/view.cpp", "csrc/cpu/draw.cpp"]
+CUDA_SOURCES = ["csrc/bindings/cuda.cpp"]
+
+
+def fail(message: str) -> None:
+    sys.exit(f"fastblackout: {message}")
+
+
+def find_nvcc(wish: str) -> tuple[str | None, str]:
+    """(nvcc, why not): why is empty when nvcc was found."""
+    if wish == "0":
+        return None, "FASTBLACKOUT_CUDA=0 when it was built"
+    if wish == "pypi":
+        import nvidia  # namespace package of the wheels named in build_backend/backend.py
+
+        for folder in nvidia.__path__:
+            for nvcc in sorted(Path(folder).glob("*/bin/nvcc")):
+                nvcc.chmod(nvcc.stat().st_mode | 0o111)
+                return str(nvcc), ""
+        fail(
+            "FASTBLACKOUT_CUDA=pypi, but the package nvidia-cuda-nvcc holds no nvcc: pip install nvidia-cuda-nvcc nvidia-cuda-cccl"
+        )
+    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)] + ["/usr/local/cuda"]
+    found = shutil.which("nvcc") or next((n for n in (shutil.which("nvcc", path=f"{h}/bin") for h in homes) if n), None)
+    if found is None and wish == "1":
+        fail(
+            "FASTBLACKOUT_CUDA=1, but no nvcc is on PATH, in CUDA_HOME or in /usr/local/cuda; FASTBLACKOUT_CUDA=pypi brings one"
+        )
+    return found, "" if found else "no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda when it was built"
+
+
+def nvcc_architectures(nvcc: str) -> list[str]:
+    """Those of ARCHITECTURES that this nvcc knows."""
+    text = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"sm_(\d+)", text))
+    return [a for a in ARCHITECTURES if a in known]
+
+
+def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
+    cxx = os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++")
+    shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared"
+    lines = [
+        f"builddir = {build}",
+        "rule cxx",
+        f"  command = {cxx} {CXX_FLAGS} -MMD -MF $out.d -c $in -o $out",
+        "  depfile = $out.d\n  deps = gcc",
+        "rule link",
+        f"  command = {cxx} {shared} -pthread $in -o $out",
+    ]
+
+    def module(name: str, sources: list[str], link: str) -> None:
+        objects = []
+        for source in dict.fromkeys(sources):
+            objects.append(f"{build}/{name}/{source}.o")
+            lines.append(f"build {objects[-1]}: {'nvcc' if source.endswith('.cu') else 'cxx'} {source}")
+        lines.append(f"build {build}/{name}{SUFFIX}: {link} {' '.join(objects)}")
+
+    def sources_of(folder: str, pattern: str) -> list[str]:
+        return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / folder).glob(pattern))
+
+    module("_cpu", CPU_SOURCES + sources_of("cpu", "*.cpp"), "link")
+    if nvcc:
+        codes = " ".join(f"-gencode arch=compute_{a},code=sm_{a}" for a in architectures)
+        codes += f" -gencode arch=compute_{architectures[0]},code=compute_{architectures[0]}"
+        lines += [
+            "rule nvcc",
+            f"  command = {nvcc} {NVCC_FLAGS} {codes} -MMD -MF $out.d -c $in -o $out",
+            "  depfile = $out.d\n  deps = gcc",
+            "rule nvlink",
+            f"  command = {nvcc} -shared -cudart static -Xlinker --exclude-libs,ALL $in -o $out",
+        ]
+        module("_cuda", CUDA_SOURCES + sources_of("cuda", "*.cu"), "nvlink")
+    return "\n".join(lines) + "\n"
+
+
+class NinjaBuild(build_ext):
+    """Runs ninja once, then puts each module where setuptools wants it (wheel, editable or in place)."""
+
+    def run(self) -> None:
+        try:
+            import ninja
+            import pybind11
+        except ImportError as missing:
+            fail(
+                f"the build needs {missing.name}: pip install setuptools pybind11 ninja, or build without --no-build-isolation"
+            )
+        # A fixed folder: setuptools' own is new each time, and an unchanged reinstall should compile nothing.
+        build = Path("build") / f"ninja-{SUFFIX.split('.')[1]}"
+        (ROOT / build).mkdir(parents=True, exist_ok=True)
+        (ROOT / build / "build.ninja").write_text(ninja_file(build, NVCC, CODES))
+        # pip's isolated environment has a new path each time: as an environment variable it does not reach the command
+        # lines, so nothing is compiled again for it.
+        include = os.pathsep.join([pybind11.get_include(), sysconfig.get_path("include")])
+        environment = dict(os.environ, CPLUS_INCLUDE_PATH=include)
+        command = [str(Path(ninja.BIN_DIR) / "ninja"), "-f", str(build / "build.ninja")]
+        if subprocess.run(command, cwd=ROOT, env=environment).returncode != 0:
+            hint = "; FASTBLACKOUT_CUDA=0 builds without CUDA" if NVCC else ""
+            fail(f"compiling failed, see the messages above{hint}")
+        self.build_folder = ROOT / build
+        places = {Path(self.get_ext_fullpath(e.name)).parent for e in self.extensions} | {ROOT / "fastblackout"}
+        for place in places:  # an earlier build's module must not slip into this one
+            for stale in place.glob("_cuda*.so") if NVCC is None else ():
+                stale.unlink()
+        super().run()
+        target = Path(self.get_ext_fullpath("fastblackout._cpu")).parent / "_build.json"
+        target.write_text(json.dumps(BUILD_FACTS, indent=1) + "\n")
+
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(self.build_folder / f"{ext.name.split('.')[-1]}{SUFFIX}", target)
+
+    def get_outputs(self) -> list[str]:
+        return [*super().get_outputs(), str(Path(self.get_ext_fullpath("fastblackout._cpu")).parent / "_build.json")]
+
+
+WISH = os.environ.get("FASTBLACKOUT_CUDA", "auto")
+if WISH not in ("auto", "0", "1", "pypi"):
+    fail(f"FASTBLACKOUT_CUDA must be auto, 0, 1 or pypi, got {WISH!r}")
+BUILDING = any(word.startswith(("build", "bdist", "develop", "install", "editable")) for word in sys.argv[1:])
+NVCC, WHY_NOT = find_nvcc(WISH) if BUILDING else (None, "")
+CODES = nvcc_architectures(NVCC) if NVCC else []
+BUILD_FACTS = {"cuda_architectures": [f"sm_{code}" for code in CODES], "why_no_cuda": WHY_NOT}
+MODULES = ["_cpu", "_cuda"] if NVCC else ["_cpu"]
+
+setup(
+    ext_modules=[Extension(f"fastblackout.{name}", sources=[]) for name in MODULES],
+    cmdclass={"build_ext": NinjaBuild},
+)

@@ -1,0 +1,66 @@
+"""fb.Prob and as_prob: what is accepted, what comes out, and the errors."""
+
+import numpy as np
+import pytest
+import torch
+
+from fastblackout.probability import Prob, as_prob
+
+
+@pytest.mark.parametrize(
+    "value", [0.25, np.float64(0.25), np.array(0.25), np.full(3, 0.25), torch.tensor(0.25, dtype=torch.float64)]
+)
+def test_p_alone(value):
+    p, q = as_prob(value, 3, "thin", "alive")
+    for array, expected in ((p, 0.25), (q, 0.75)):
+        assert array.dtype == np.float64 and array.shape == (3,) and array.flags.c_contiguous
+        assert (array == expected).all()
+
+
+@pytest.mark.parametrize("library", [np.asarray, lambda a: torch.tensor(a, dtype=torch.float64)])
+def test_pair_keeps_the_small_side(library):
+    p, q = as_prob(Prob(library([1.0, 1e-300]), library([1e-20, 1.0])), 2, "thin", "alive")
+    assert p.tolist() == [1.0, 1e-300] and q.tolist() == [1e-20, 1.0]
+
+
+def test_pair_of_scalars_strided_input_and_ends():
+    p, q = as_prob(Prob(1.0, 0.0), 2, "thin", "alive")
+    assert p.tolist() == [1.0, 1.0] and q.tolist() == [0.0, 0.0]
+    p, q = as_prob(np.linspace(0, 1, 9)[::2], 5, "thin", "alive")
+    assert p.flags.c_contiguous and p.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert as_prob(1, 1, "thin", "alive")[1].tolist() == [0.0]
+    assert as_prob(0.5, 0, "thin", "alive")[0].shape == (0,)
+
+
+def test_right_form_is_not_copied():
+    p = np.full(4, 0.5)
+    assert as_prob(p, 4, "thin", "alive")[0] is p
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.ones(2, np.float32), torch.full((2,), 0.5), np.array([0, 1])])
+def test_other_widths(value):
+    with pytest.raises(TypeError, match="thin: alive: float64 is needed, got "):
+        as_prob(value, 2, "thin", "alive")
+
+
+@pytest.mark.parametrize("value", [True, "0.5", None, [0.5, 0.5], (0.5, 0.5), 0.5j])
+def test_other_types(value):
+    with pytest.raises(TypeError, match="thin: alive: must be a Prob, a float or a float64 array, got "):
+        as_prob(value, 2, "thin", "alive")
+
+
+@pytest.mark.parametrize("bad", [-1e-300, np.nextafter(1.0, 2), float("nan"), float("inf")])
+@pytest.mark.parametrize("form", ["scalar", "array", "pair"])
+def test_out_of_range(bad, form):
+    value = {"scalar": bad, "array": np.array([0.5, bad]), "pair": Prob(0.5, np.array([0.5, bad]))}[form]
+    argument = r"alive\.q" if form == "pair" else "alive"
+    with pytest.raises(ValueError, match=rf"thin: {argument}: must be in \[0, 1\], got {float(bad)!r}"):
+        as_prob(value, 2, "thin", "alive")
+
+
+def test_shape_and_sum():
+    with pytest.raises(ValueError, match=r"bridge_step: step: shape must be \(\) or \(3,\), got \(2,\)"):
+        as_prob(np.full(2, 0.5), 3, "bridge_step", "step")
+    with pytest.raises(ValueError, match=r"bridge_step: step: p \+ q must be 1 within 1e-9, got p = 0.5 and q = 0.6"):
+        as_prob(Prob(0.5, 0.6), 3, "bridge_step", "step")
+    as_prob(Prob(0.5, 0.5 + 0.9e-9), 3, "bridge_step", "step")
