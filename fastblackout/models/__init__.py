@@ -1,0 +1,24 @@
+"""Networks and the wrapper that makes them Blackout Diffusion models. Needs torch; `import fastblackout` does not."""
+
+from .blackout import BlackoutModel
+from .config import NetworkConfig, register_network
+from .ema import ModelEMA, ema_decay, ema_of
+from .ncsnpp import NCSNpp
+from .presets import PRESETS, celeba64, cifar10, mnist, small
+from .score_sde import load_score_sde
+
+__all__ = [
+    "PRESETS",
+    "BlackoutModel",
+    "ModelEMA",
+    "NCSNpp",
+    "NetworkConfig",
+    "celeba64",
+    "cifar10",
+    "ema_decay",
+    "ema_of",
+    "load_score_sde",
+    "mnist",
+    "register_network",
+    "small",
+]

@@ -1,0 +1,156 @@
+"""The wrapper that makes a network a Blackout Diffusion model: it owns max_count, centre, scale and gain."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..indexing import as_index, is_plain, is_tensor
+from ..schedule import Schedule
+from .config import NetworkConfig, check_keys
+
+INPUTS = ("reference", "unit", "normalized")
+PARAMETRIZATIONS = ("likelihood", "paper")
+# In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
+VARIANCE_FLOOR = 0.01
+
+
+class BlackoutModel(nn.Module):
+    """Logits of the expected births: E[x_0 - x_t | x_t] is estimated by y = gain(k) * softplus(logits).
+
+    The network sees (x_t - center(k)) * scale(k) and the time index k - 1, which is in 0..steps - 1.
+
+    input:
+        "reference": centre max_count / 2 * p_k, scale 1 (Blackout Diffusion's own: inputs reach +-max_count / 2).
+        "unit": the same centre, scale 2 / max_count.
+        "normalized": centre data_mean * p_k, scale 1 / sqrt(max(v, 0.01)), where
+            v = p_k^2 data_std^2 + p_k (1 - p_k) data_mean is the variance of x_t over the data and the thinning.
+    parametrization:
+        "likelihood": gain (1 - p_k) * max_count / 4, so that y vanishes with the births as p_k -> 1.
+        "paper": gain 1.
+
+    Args:
+        network: called as network(model_input, time) or network(model_input, time, labels).
+        schedule: the observation times.
+        max_count: largest count, at least 1.
+        data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
+
+    Raises TypeError or ValueError for arguments outside these ranges.
+    Source: Santos et al. 2023, arXiv 2305.11089.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        max_count: int = 255,
+        input: str = "reference",
+        parametrization: str = "likelihood",
+        data_mean: float | None = None,
+        data_std: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"BlackoutModel: network: must be an nn.Module, got {type(network).__name__}")
+        if isinstance(max_count, bool) or not isinstance(max_count, int) or max_count < 1:
+            raise ValueError(f"BlackoutModel: max_count: must be an integer of at least 1, got {max_count!r}")
+        if input not in INPUTS:
+            raise ValueError(f"BlackoutModel: input: must be one of {INPUTS}, got {input!r}")
+        if parametrization not in PARAMETRIZATIONS:
+            rule = f"must be one of {PARAMETRIZATIONS}"
+            raise ValueError(f"BlackoutModel: parametrization: {rule}, got {parametrization!r}")
+        for name, value in (("data_mean", data_mean), ("data_std", data_std)):
+            if value is None and input == "normalized":
+                raise ValueError(f"BlackoutModel: {name}: must be given for input 'normalized', got None")
+            if value is not None and not (math.isfinite(value) and 0 <= value <= max_count):
+                raise ValueError(f"BlackoutModel: {name}: must be in 0..max_count = {max_count}, got {value!r}")
+        self.network, self.schedule, self.max_count = network, schedule, max_count
+        self.input, self.parametrization = input, parametrization
+        self.data_mean = None if data_mean is None else float(data_mean)
+        self.data_std = None if data_std is None else float(data_std)
+        # Tables in NumPy, so that every library and device gets the same bits; no buffers, which .half() would round.
+        self._tables = self._make_tables()
+        self._on_device: dict[tuple[str, torch.device], Tensor] = {}
+
+    def _make_tables(self) -> dict[str, np.ndarray]:
+        p, q = self.schedule.p, self.schedule.q
+        center = self.max_count / 2 * p
+        scale = np.full_like(p, 1.0 if self.input == "reference" else 2.0 / self.max_count)
+        if self.input == "normalized":
+            assert self.data_mean is not None and self.data_std is not None  # checked by the constructor
+            center = self.data_mean * p
+            variance = p * p * self.data_std**2 + p * q * self.data_mean
+            scale = 1.0 / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
+        gain = q * (self.max_count / 4) if self.parametrization == "likelihood" else np.ones_like(p)
+        return {"center": center, "scale": scale, "gain": gain}
+
+    def center(self, k: Any) -> Any:
+        """What the input is centred on at k in 0..steps: float for an int, else float64 like k (NumPy or torch)."""
+        return self._at("center", k)
+
+    def scale(self, k: Any) -> Any:
+        """What the centred input is multiplied by at k in 0..steps; returned as by `center`."""
+        return self._at("scale", k)
+
+    def gain(self, k: Any) -> Any:
+        """The factor of softplus(logits) at k in 0..steps; returned as by `center`."""
+        return self._at("gain", k)
+
+    def _at(self, name: str, k: Any) -> Any:
+        index = as_index(f"BlackoutModel.{name}", "k", k, 0, self.schedule.steps)
+        if not is_tensor(index):
+            value = self._tables[name][index]
+            return float(value) if is_plain(k) else value
+        key = (name, index.device)
+        if key not in self._on_device:
+            # A tensor made while sampling in inference mode could not take part in training later.
+            with torch.inference_mode(False):
+                self._on_device[key] = torch.tensor(self._tables[name], device=index.device)
+        return self._on_device[key][index]
+
+    def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None) -> Tensor:
+        """Logits like model_input (B, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
+
+        labels: integers (B,) for a class-conditional network. Raises TypeError for k that is no integer, ValueError for
+        a wrong shape or range (ranges of values on the CPU only).
+        """
+        if not torch.compiler.is_compiling():
+            k = as_index("BlackoutModel", "k", k, 1, self.schedule.steps)
+        k = torch.as_tensor(k, device=model_input.device)
+        batch = model_input.shape[0]
+        if k.shape not in ((), (batch,)):
+            raise ValueError(f"BlackoutModel: k: must be an int or have shape ({batch},), got {tuple(k.shape)}")
+        time = (k - 1).expand(batch)
+        logits = self.network(model_input, time) if labels is None else self.network(model_input, time, labels)
+        if logits.shape != model_input.shape:
+            got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
+            raise ValueError(f"BlackoutModel: network: must return logits of the input's shape, got {got}")
+        return logits
+
+    def to_config(self) -> dict[str, Any]:
+        """All but the weights, ready for JSON. Raises ValueError unless the network's `config` is a `NetworkConfig`."""
+        config = getattr(self.network, "config", None)
+        if not isinstance(config, NetworkConfig):
+            rule = "must carry a NetworkConfig as attribute `config`"
+            raise ValueError(f"BlackoutModel.to_config: network: {rule}, got {type(self.network).__name__}")
+        return {
+            "network": config.to_dict(),
+            "schedule": self.schedule.to_dict(),
+            "max_count": self.max_count,
+            "input": self.input,
+            "parametrization": self.parametrization,
+            "data_mean": self.data_mean,
+            "data_std": self.data_std,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "BlackoutModel":
+        """The model described by `to_config`, with fresh weights. Raises ValueError on missing or unknown keys."""
+        names = {"network", "schedule", "max_count", "input", "parametrization", "data_mean", "data_std"}
+        check_keys("BlackoutModel.from_config", config, names)
+        rest = {name: config[name] for name in names - {"network", "schedule"}}
+        network = NetworkConfig.from_dict(config["network"]).build()
+        return cls(network, Schedule.from_dict(config["schedule"]), **rest)

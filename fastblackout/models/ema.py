@@ -1,0 +1,62 @@
+"""The moving average of the weights, with the warm-up of the reference code."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+def ema_decay(updates: int, max_decay: float = 0.9999) -> float:
+    """min(max_decay, (1 + n) / (10 + n)) for the n-th update, n >= 1: 2/11, 3/12, 4/13, ..."""
+    return min(max_decay, (1 + updates) / (10 + updates))
+
+
+class ModelEMA(AveragedModel):
+    """w <- w + (1 - ema_decay(n)) (model - w) for every parameter; `update` comes after the optimizer's step.
+
+    Args:
+        model: copied, so that the average begins at its present weights, and set to eval mode without gradients.
+        max_decay: in [0, 1); the average's decay once warmed up.
+
+    `model` is the averaged model, `updates` the number of updates so far. `state_dict` holds weights and count:
+    restored from it, the average goes on as if never interrupted, to the bit. Buffers are copied, not averaged.
+    Source: Song et al. 2021 (score_sde, `models/ema.py`); there the average was updated before the optimizer's step.
+    """
+
+    def __init__(self, model: nn.Module, max_decay: float = 0.9999) -> None:
+        if not 0.0 <= max_decay < 1.0:
+            raise ValueError(f"ModelEMA: max_decay: must be in [0, 1), got {max_decay}")
+        super().__init__(model, multi_avg_fn=self._average)
+        self.max_decay = max_decay
+        # AveragedModel copies the weights at count 0. The initial weights are already here and count as one, so the
+        # count seen by the n-th update is n, as in the reference.
+        self.n_averaged.fill_(1)
+        self.eval().requires_grad_(False)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.module
+
+    @property
+    def updates(self) -> int:
+        return int(self.n_averaged) - 1
+
+    @updates.setter
+    def updates(self, value: int) -> None:
+        self.n_averaged.fill_(value + 1)
+
+    def update(self, model: nn.Module) -> None:
+        """Take in the present weights of `model`."""
+        self.update_parameters(model)
+
+    @torch.no_grad()
+    def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        # 1 - ema_decay(n), written without cancellation. The count lives on the CPU, so this waits for no GPU.
+        share = max(1.0 - self.max_decay, 9.0 / (10.0 + int(self.n_averaged)))
+        torch._foreach_lerp_(list(averaged), list(current), share)
+
+
+def ema_of(model: nn.Module, max_decay: float = 0.9999) -> ModelEMA:
+    """The moving average of `model`, beginning at its present weights."""
+    return ModelEMA(model, max_decay)

@@ -1,0 +1,204 @@
+"""NCSN++, the network of Blackout Diffusion, with score_sde's module order and parameter names."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import NetworkConfig
+from .layers import HALF, Attention, BigGANBlock, conv, dense, group_norm, time_embedding
+from .resample import FIRDownConv
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+_LOG_SIGMA = (math.log(50.0), math.log(0.01))
+
+
+class NCSNpp(nn.Module):
+    """NCSN++ with BigGAN blocks, FIR resampling and a residual input pyramid; the output is the raw logits.
+
+    Level i of the U-net works at 1 / 2^i of the image's resolution with `channels * channel_mult[i]` channels. Every
+    sum of two branches is divided by sqrt(2). With the defaults it is the CIFAR-10 network of Blackout Diffusion:
+    62,693,251 parameters. score_sde's 2x - 1 on the input and division by sigma are not part of it.
+
+    Args:
+        in_channels: channels of the image, and of the logits.
+        channels: channels of level 0 (a multiple of 4).
+        channel_mult: multiples of `channels`, one a level.
+        blocks: residual blocks a level on the way down; one more on the way up.
+        attention_levels: levels with self-attention after each block down and once up (the middle always has it).
+        dropout: probability inside each block, active in training mode only.
+        num_classes: None, or the number of classes; index `num_classes` then means "no class" (for classifier-free
+            guidance).
+        sigmas: None, or the length of score_sde's buffer `sigmas` (float64, 50 to 0.01). Blackout has no use for it,
+            but score_sde's checkpoints hold it, and with it their 571 keys load strictly.
+
+    Source: Song et al. 2021, arXiv 2011.13456; Santos et al. 2023, arXiv 2305.11089.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: int = 128,
+        channel_mult: Sequence[int] = (1, 2, 2, 2),
+        blocks: int = 4,
+        attention_levels: Sequence[int] = (1,),
+        dropout: float = 0.1,
+        num_classes: int | None = None,
+        sigmas: int | None = None,
+    ) -> None:
+        super().__init__()
+        kwargs: dict[str, Any] = {
+            "in_channels": in_channels,
+            "channels": channels,
+            "channel_mult": list(channel_mult),
+            "blocks": blocks,
+            "attention_levels": list(attention_levels),
+            "dropout": dropout,
+            "num_classes": num_classes,
+            "sigmas": sigmas,
+        }
+        _check_arguments(kwargs)
+        self.config = NetworkConfig("ncsnpp", kwargs)
+        self.in_channels, self.channels, self.num_classes = in_channels, channels, num_classes
+        self.blocks, self.levels = blocks, len(channel_mult)
+        self.attention_levels = frozenset(attention_levels)
+        self.all_modules = nn.ModuleList(self._build(list(channel_mult), dropout))
+        if sigmas is not None:
+            self.register_buffer("sigmas", torch.linspace(*_LOG_SIGMA, sigmas, dtype=torch.float64).exp())
+        if num_classes is not None:
+            self.class_embedding = nn.Embedding(num_classes + 1, 4 * channels)
+            nn.init.normal_(self.class_embedding.weight, std=0.02)
+
+    def _build(self, channel_mult: list[int], dropout: float) -> list[nn.Module]:
+        """The modules in the order in which `forward` uses them, which is the order of score_sde's checkpoints."""
+        base, width = self.channels, 4 * self.channels
+        widths = [base * mult for mult in channel_mult]
+        modules: list[nn.Module] = [dense(base, width), dense(width, width), conv(self.in_channels, base, 3)]
+        skips, current, pyramid = [base], base, self.in_channels
+        for level, out in enumerate(widths):
+            for _ in range(self.blocks):
+                modules.append(BigGANBlock(current, out, width, dropout))
+                current = out
+                if level in self.attention_levels:
+                    modules.append(Attention(current))
+                skips.append(current)
+            if level < self.levels - 1:
+                modules.append(BigGANBlock(current, current, width, dropout, resample="down"))
+                modules.append(FIRDownConv(pyramid, current))
+                pyramid = current
+                skips.append(current)
+        modules.append(BigGANBlock(current, current, width, dropout))
+        modules.append(Attention(current))
+        modules.append(BigGANBlock(current, current, width, dropout))
+        for level in reversed(range(self.levels)):
+            for _ in range(self.blocks + 1):
+                modules.append(BigGANBlock(current + skips.pop(), widths[level], width, dropout))
+                current = widths[level]
+            if level in self.attention_levels:
+                modules.append(Attention(current))
+            if level > 0:
+                modules.append(BigGANBlock(current, current, width, dropout, resample="up"))
+        return [*modules, group_norm(current), conv(current, self.in_channels, 3, scale=0.0)]
+
+    def forward(self, x: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (B, C, H, W) for the model input x (B, C, H, W) at the integer time indices `time` (B,).
+
+        Args:
+            x: floating, cast to the dtype of the weights; C = in_channels, H and W positive multiples of
+                2^(levels - 1).
+            time: integers (B,), at least 0; the Blackout wrapper passes k - 1.
+            labels: integers (B,) in 0..num_classes, where num_classes means "no class"; None: no class for all.
+
+        Raises:
+            ValueError: on any other shape, dtype or label. The values of labels are checked on the CPU only: reading
+                them on a GPU would wait for it.
+        """
+        self._check_input(x, time, labels)
+        x = x.to(self._dtype())
+        modules = iter(self.all_modules)
+        embedding = self._embed(x, time, labels, next(modules), next(modules))
+        skips = [next(modules)(x)]
+        pyramid = x
+        for level in range(self.levels):
+            for _ in range(self.blocks):
+                h = next(modules)(skips[-1], embedding)
+                skips.append(next(modules)(h) if level in self.attention_levels else h)
+            if level < self.levels - 1:
+                h = next(modules)(skips[-1], embedding)
+                pyramid = (next(modules)(pyramid) + h) * HALF
+                skips.append(pyramid)
+        h = next(modules)(skips[-1], embedding)
+        h = next(modules)(h)
+        h = next(modules)(h, embedding)
+        for level in reversed(range(self.levels)):
+            for _ in range(self.blocks + 1):
+                h = next(modules)(torch.cat([h, skips.pop()], dim=1), embedding)
+            if level in self.attention_levels:
+                h = next(modules)(h)
+            if level > 0:
+                h = next(modules)(h, embedding)
+        h = F.silu(next(modules)(h))
+        return next(modules)(h)
+
+    def _embed(self, x: Tensor, time: Tensor, labels: Tensor | None, first: nn.Module, second: nn.Module) -> Tensor:
+        """The time and class embedding (B, 4 channels), activated: every block begins by activating it."""
+        embedding = second(F.silu(first(time_embedding(time, self.channels).to(self._dtype()))))
+        if self.num_classes is not None:
+            if labels is None:
+                labels = torch.full((x.shape[0],), self.num_classes, device=x.device)
+            embedding = embedding + self.class_embedding(labels.long())
+        return F.silu(embedding)
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def _check_input(self, x: Tensor, time: Tensor, labels: Tensor | None) -> None:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"NCSNpp: x: must have shape (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"NCSNpp: x: must be floating, got {x.dtype}")
+        multiple = 2 ** (self.levels - 1)
+        if any(size % multiple or size == 0 for size in x.shape[2:]):
+            rule = f"height and width must be positive multiples of {multiple} for {self.levels} levels"
+            raise ValueError(f"NCSNpp: x: {rule}, got {tuple(x.shape[2:])}")
+        _check_indices("time", time, x.shape[0])
+        if labels is None:
+            return
+        if self.num_classes is None:
+            raise ValueError("NCSNpp: labels: must be None for a network without classes, got labels")
+        _check_indices("labels", labels, x.shape[0])
+        if labels.device.type == "cpu" and labels.numel() and not torch.compiler.is_compiling():
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high > self.num_classes:
+                wrong = low if low < 0 else high
+                rule = f"must be in 0..{self.num_classes} ({self.num_classes}: no class)"
+                raise ValueError(f"NCSNpp: labels: {rule}, got {wrong}")
+
+
+def _check_indices(name: str, value: Tensor, batch: int) -> None:
+    if value.dtype not in _INTEGERS:
+        raise ValueError(f"NCSNpp: {name}: must have an integer dtype, got {value.dtype}")
+    if value.shape != (batch,):
+        raise ValueError(f"NCSNpp: {name}: must have shape ({batch},), got {tuple(value.shape)}")
+
+
+def _check_arguments(kwargs: dict[str, Any]) -> None:
+    def require(condition: bool, name: str, rule: str) -> None:
+        if not condition:
+            raise ValueError(f"NCSNpp: {name}: must be {rule}, got {kwargs[name]!r}")
+
+    def whole(value: Any, low: int) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+    mult, channels, attention = kwargs["channel_mult"], kwargs["channels"], kwargs["attention_levels"]
+    require(whole(kwargs["in_channels"], 1), "in_channels", "an integer of at least 1")
+    require(whole(channels, 4) and channels % 4 == 0, "channels", "a positive multiple of 4")
+    require(bool(mult) and all(whole(m, 1) for m in mult), "channel_mult", "integers of at least 1, one a level")
+    require(whole(kwargs["blocks"], 1), "blocks", "an integer of at least 1")
+    require(all(whole(a, 0) and a < len(mult) for a in attention), "attention_levels", f"levels in 0..{len(mult) - 1}")
+    require(0.0 <= kwargs["dropout"] < 1.0, "dropout", "in [0, 1)")
+    require(kwargs["num_classes"] is None or whole(kwargs["num_classes"], 1), "num_classes", "None or at least 1")
+    require(kwargs["sigmas"] is None or whole(kwargs["sigmas"], 1), "sigmas", "None or at least 1")
