@@ -48,14 +48,12 @@ def find_nvcc(wish: str) -> tuple[str | None, str]:
                 nvcc.chmod(nvcc.stat().st_mode | 0o111)
                 return str(nvcc), ""
         fail(
-            "FASTBLACKOUT_CUDA=pypi, but the package nvidia-cuda-nvcc holds no nvcc: pip install nvidia-cuda-nvcc nvidia-cuda-cccl"
+            "FASTBLACKOUT_CUDA=pypi, but nvidia-cuda-nvcc holds no nvcc: pip install nvidia-cuda-nvcc nvidia-cuda-cccl"
         )
     homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)] + ["/usr/local/cuda"]
     found = shutil.which("nvcc") or next((n for n in (shutil.which("nvcc", path=f"{h}/bin") for h in homes) if n), None)
     if found is None and wish == "1":
-        fail(
-            "FASTBLACKOUT_CUDA=1, but no nvcc is on PATH, in CUDA_HOME or in /usr/local/cuda; FASTBLACKOUT_CUDA=pypi brings one"
-        )
+        fail("FASTBLACKOUT_CUDA=1, but no nvcc is on PATH, in CUDA_HOME or in /usr/local/cuda; =pypi brings one")
     return found, "" if found else "no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda when it was built"
 
 
@@ -111,9 +109,7 @@ class NinjaBuild(build_ext):
             import ninja
             import pybind11
         except ImportError as missing:
-            fail(
-                f"the build needs {missing.name}: pip install setuptools pybind11 ninja, or build without --no-build-isolation"
-            )
+            fail(f"the build needs {missing.name}: pip install pybind11 ninja, or leave out --no-build-isolation")
         # A fixed folder: setuptools' own is new each time, and an unchanged reinstall should compile nothing.
         build = Path("build") / f"ninja-{SUFFIX.split('.')[1]}"
         (ROOT / build).mkdir(parents=True, exist_ok=True)

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from . import models as models
     from .dispatch import use_backend as use_backend
     from .natives import capabilities as capabilities
-    from .ops import binomial as binomial
-    from .ops import binomial_log_prob as binomial_log_prob
-    from .ops import birth_loss as birth_loss
-    from .ops import bridge_step as bridge_step
-    from .ops import poisson as poisson
-    from .ops import tau_leap_step as tau_leap_step
-    from .ops import thin as thin
+    from .ops.binomial import binomial as binomial
+    from .ops.binomial import binomial_log_prob as binomial_log_prob
+    from .ops.birth_loss import birth_loss as birth_loss
     from .ops.bridge import Stepped as Stepped
+    from .ops.bridge import bridge_step as bridge_step
+    from .ops.poisson import poisson as poisson
     from .ops.tau_leap import Leaped as Leaped
+    from .ops.tau_leap import tau_leap_step as tau_leap_step
     from .ops.thin import Thinned as Thinned
+    from .ops.thin import thin as thin
     from .philox import Philox as Philox
     from .probability import Prob as Prob
     from .sampling import sample as sample

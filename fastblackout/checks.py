@@ -31,10 +31,10 @@ def max_count_of(op: str, max_count: Any, dtype: str) -> int:
         return 255
     if isinstance(max_count, bool) or not isinstance(max_count, numbers.Integral):
         raise TypeError(f"{op}: max_count: must be an integer, got {max_count!r}")
-    limit = min(int(np.iinfo(dtype).max), MAX_COUNT)
-    if not 1 <= max_count <= limit:
-        raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {max_count}")
-    return int(max_count)
+    chosen, limit = int(max_count), min(int(np.iinfo(dtype).max), MAX_COUNT)
+    if not 1 <= chosen <= limit:
+        raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {chosen}")
+    return chosen
 
 
 def size_of(op: str, argument: str, array: Array, key: Philox | None = None) -> tuple[int, int]:

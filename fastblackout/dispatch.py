@@ -31,7 +31,8 @@ def _wish() -> int:
 
 
 _threads_wished = _wish()  # 0: none
-_choice: contextvars.ContextVar[_Choice] = contextvars.ContextVar("fastblackout_backend", default=_Choice())
+_AUTO = _Choice()
+_choice: contextvars.ContextVar[_Choice] = contextvars.ContextVar("fastblackout_backend", default=_AUTO)
 
 
 @contextlib.contextmanager

@@ -20,14 +20,15 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         y = gain * softplus(logits),  loss_b = weight_b * sum over the sample of (y - births * log y)
 
     Its minimum over y is at E[births | model input]. Constants in births are left out, so it may be negative.
-    logits: (B, ...), float32, float64, bfloat16 or float16, finite in float32; computed in float32. Differentiable when a
-        torch tensor: d loss_b / d logit = weight_b * (gain * sigmoid - births * sigmoid / softplus), in its dtype, by a
-        kernel that recomputes y instead of keeping it.
+    logits: (B, ...), float32, float64, bfloat16 or float16, finite in float32; computed in float32. Differentiable when
+        a torch tensor: d loss_b / d logit = weight_b * (gain * sigmoid - births * sigmoid / softplus), in its dtype, by
+        a kernel that recomputes y instead of keeping it.
     births: x_0 - x_t, logits' shape, any integer or float dtype, finite, at least 0.
     weight: finite numbers, () or (B,): Schedule.weight(name, k). gain: finite, above 0, () or (B,).
     Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
-    float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32, added
-    in float64), so it is too. A logit below -87 has y = 0 and log y = log gain + logit: finite for every finite logit.
+    float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32,
+    added in float64), so it is too. A logit below -87 has y = 0 and log y = log gain + logit; the loss is finite for
+    every finite logit with gain * logit below 3.4e38.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.4.
     """
@@ -87,8 +88,8 @@ def _function() -> Any:
     class BirthLoss(torch.autograd.Function):
         @staticmethod
         def forward(logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
-            arrays = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
-            return torch.from_numpy(_loss(*arrays, weight, gain, backend))
+            net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
+            return torch.from_numpy(_loss(net, born, weight, gain, backend))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -98,8 +99,8 @@ def _function() -> Any:
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, upstream: Any) -> Any:
-            arrays = (Array(value.detach(), "birth_loss", "logits") for value in ctx.saved_tensors)
+            net, born = (Array(value.detach(), "birth_loss", "logits") for value in ctx.saved_tensors)
             coefficient = np.ascontiguousarray(upstream.detach().double().numpy() * ctx.weight)
-            return _gradient(*arrays, coefficient, ctx.gain, ctx.backend).value, None, None, None, None
+            return _gradient(net, born, coefficient, ctx.gain, ctx.backend).value, None, None, None, None
 
     return BirthLoss

@@ -83,8 +83,9 @@ def bridge_step(
         )
     else:
         c = checked
+        sigma_p, sigma_q = death or (None, None)
         results = reference_bridge(
-            *c.numpy(), *birth, c.key, c.max_count, c.gain, rounding, *(death or (None, None)), c.center, c.scale,
+            *c.numpy(), birth[0], birth[1], c.key, c.max_count, c.gain, rounding, sigma_p, sigma_q, c.center, c.scale,
             c.asked(), c.input_dtype,
         )  # fmt: skip
         checked.store(results)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import FLOATS
 from ..philox import Philox, resolve_rng
 from ..reference.poisson import MAX_RATE
 from ..reference.poisson import poisson as reference_poisson
@@ -17,6 +16,8 @@ from .element import dense_like, element_arguments, prepare, store_rows
 if TYPE_CHECKING:
     import torch
 
+_RATES = ("float64", "float32", "bfloat16", "float16")
+
 
 def poisson(
     rate: Any, *, rng: Philox | None = None, generator: torch.Generator | None = None, backend: str = "auto"
@@ -25,15 +26,15 @@ def poisson(
 
     rate: in 0..2^52, float64, float32, bfloat16 or float16 (taken exactly as it is), or a Python number.
     rng, generator: see fb.Philox. Dimension 0 is the sample of the key; the element index runs in C order.
-    Returns int64, in C order. The law is within 4e-14 + 2e-15 sqrt(rate) total variation of the Poisson law: 2.4e-13 for
-    rates up to 1e4, 1e-10 up to 2^31 (fastblackout/reference/poisson.py derives it). Equal keys give equal results on
-    every backend.
+    Returns int64, in C order. The law is within 4e-14 + 2e-15 sqrt(rate) total variation of the Poisson law: 2.4e-13
+    for rates up to 1e4, 1e-10 up to 2^31 (fastblackout/reference/poisson.py derives it). Equal keys give equal results
+    on every backend.
     Raises TypeError or ValueError naming op, argument, rule and value.
-    Source: inversion for rate < 10, else PTRS with corrected constants, W. Hormann, Insurance: Mathematics and Economics
-    12 (1993).
+    Source: inversion for rate < 10, else PTRS with corrected constants, W. Hormann, Insurance: Mathematics and
+    Economics 12 (1993).
     """
     op = "poisson"
-    (rates,) = element_arguments(op, {"rate": (rate, (*FLOATS[1:2], FLOATS[0], *FLOATS[2:]))})
+    (rates,) = element_arguments(op, {"rate": (rate, _RATES)})
     key = resolve_rng(rng, generator, op)
     chosen, size = prepare(op, rates, key, backend)
     out = dense_like(rates, "int64")

@@ -89,10 +89,8 @@ def check_step(
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_t", x, key)
     dtype = np.float32 if chosen == "cpu" else np.float64
-    values = [
-        checks.per_sample(op, "gain", gain, size[0], dtype, low=0.0),
-        checks.per_sample(op, "center", center, size[0], dtype),
-        checks.per_sample(op, "scale", scale, size[0], dtype),
-    ]
+    factors = checks.per_sample(op, "gain", gain, size[0], dtype, low=0.0)
+    middle = checks.per_sample(op, "center", center, size[0], dtype)
+    spread = checks.per_sample(op, "scale", scale, size[0], dtype)
     made = checks.outputs_of(op, x, {"x_s": x.dtype, "model_input": kind}, wanted, out, "x_s")
-    return Step(op, chosen, key, size, x, net, given, made, limit, *values, kind)
+    return Step(op, chosen, key, size, x, net, given, made, limit, factors, middle, spread, kind)

@@ -51,8 +51,8 @@ def tau_leap_step(
         Schedule.bridge(k_t, k_s) for the bridge's mean (what the authors call tau-leaping), Schedule.leap(k_t, k_s,
         form="rate") for the textbook form, which may exceed 1.
     The other arguments are those of fb.bridge_step. The Poisson draw is the one of fb.poisson.
-    Returns Leaped(x_s, model_input, overshoot): overshoot counts, per sample, the elements whose Poisson draw went above
-    max_count - x_t and was clamped.
+    Returns Leaped(x_s, model_input, overshoot): overshoot counts, per sample, the elements whose Poisson draw went
+    above max_count - x_t and was clamped.
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written.
     Source: Santos et al., ICML 2023, arXiv 2305.11089; Gillespie, J. Chem. Phys. 115 (2001).
     """
@@ -72,8 +72,9 @@ def tau_leap_step(
             *c.numpy(), factor, c.key, c.max_count, c.gain, c.center, c.scale, c.asked(), c.input_dtype
         )
         checked.store(results)
+    x_s, model_input = checked.give()
     if checked.x_t.is_tensor:
         import torch
 
-        return Leaped(*checked.give(), torch.from_numpy(overshoot))
-    return Leaped(*checked.give(), checked.x_t.like(overshoot).give())
+        return Leaped(x_s, model_input, torch.from_numpy(overshoot))
+    return Leaped(x_s, model_input, checked.x_t.like(overshoot).give())

@@ -48,14 +48,14 @@ def thin(
     x_0: counts (B, ...) in 0..max_count, uint8, int16, int32 or int64; any strides. Dimension 0 is the sample.
     alive: the survival probability p in [0, 1], a fb.Prob (from Schedule.survival), a float, or float64 of shape () or
         (B,).
-    rng, generator: the key of the draw (see fb.Philox); neither: a fresh seed from torch's default generator. Equal keys
-        give equal results, whatever the batch split, backend, thread count or strides.
+    rng, generator: the key of the draw (see fb.Philox); neither: a fresh seed from torch's default generator. Equal
+        keys give equal results, whatever the batch split, backend, thread count or strides.
     max_count: the largest count x_0 may hold, declared (it chooses the draw; default 255 for uint8, else required):
         at most 255 the law is within 1e-13 total variation of the binomial, above see fb.binomial.
     center, scale: finite numbers or (B,), rounded to float32; model_input is computed in float32 and rounded to
         input_dtype (float32, float64, bfloat16, float16).
-    outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead; x_t may be
-        x_0 itself.
+    outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead; x_t may
+        be x_0 itself.
     Returns Thinned(x_t, births, model_input) in x_0's library, memory order and (x_t, births) dtype.
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.
@@ -92,7 +92,7 @@ def thin(
         asked = {name for name, array in made.items() if array is not None}
         results = reference_thin(x.numpy(), p, q, key, limit, middle, factor, asked, kind)
         for array, result in zip(made.values(), results, strict=True):
-            if array is not None:
+            if array is not None and result is not None:
                 store(result, array)
     return Thinned(*(None if array is None else array.give() for array in made.values()))
 
