@@ -1,0 +1,203 @@
+"""The command line: `fastblackout train | sample | evaluate | info | bench`. Errors are one line and an exit status.
+
+0: done. 1: it failed (bad data, a damaged checkpoint, a full disk). 2: the command itself is wrong. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, get_type_hints
+
+from .config import CHOICES, HELP, PRESETS, TrainConfig
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status. Only argparse's own exits (--help, a wrong option) leave by SystemExit.
+
+    With the environment variable FASTBLACKOUT_DEBUG=1 errors keep their traceback.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        status = options.run(options)
+        sys.stdout.flush()  # a closed pipe shows here, not at exit
+        return status
+    except KeyboardInterrupt as stop:
+        return _fail(options, str(stop) or "stopped", 130)
+    except BrokenPipeError:  # the reader of a pipe (head, say) has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except _FAILURES as error:
+        if os.environ.get("FASTBLACKOUT_DEBUG") == "1":
+            raise
+        message = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            message = error.strerror + (f": {error.filename}" if error.filename else "")
+        return _fail(options, message or type(error).__name__, 1)
+
+
+# torch reports lack of memory and trouble with a driver as RuntimeError.
+_FAILURES = (OSError, ValueError, TypeError, FloatingPointError, ImportError, MemoryError, RuntimeError)
+
+
+def _fail(options: argparse.Namespace, message: str, status: int) -> int:
+    message = " ".join(message.split()).removeprefix(f"{options.command}: ")
+    print(f"fastblackout {options.command}: {message}", file=sys.stderr)
+    return status
+
+
+def build_parser() -> Parser:
+    """The parser of all commands. A further command adds its parser and sets `run`."""
+    about = "Exact kernels for count-valued diffusion, and Blackout Diffusion models."
+    parser = Parser(prog="fastblackout", description=about)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    _add_train(commands.add_parser("train", help="train a model", formatter_class=_Formatter))
+    _add_sample(commands.add_parser("sample", help="draw samples from a run", formatter_class=_Formatter))
+    _add_evaluate(commands.add_parser("evaluate", help="judge a run's samples", formatter_class=_Formatter))
+    info = commands.add_parser("info", help="say what was built, and why not")
+    info.set_defaults(run=_info)
+    bench = commands.add_parser("bench", help="compare every op with its peers (in a clone)")
+    bench.add_argument("pytest_arguments", nargs="*", metavar="ARGUMENT", help="handed to pytest, after --")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _Formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=34, width=110)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", choices=list(PRESETS), help="the data; a folder of images, or an array of counts")
+    parser.add_argument("--data", metavar="PATH", help="folder that holds the data set, or the images; .npy or .npz")
+    parser.add_argument("--download", action="store_true", help="let torchvision fetch the data into --data")
+    parser.add_argument("--max-count", type=int, help="array: largest count possible; default: the largest there is")
+    parser.add_argument("--channels-at", choices=["first", "last"], help="array: where the channels are, if unclear")
+    parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    group = parser.add_argument_group("training (defaults in brackets)")
+    for name, kind in get_type_hints(TrainConfig).items():
+        flag, text = "--" + name.replace("_", "-"), f"{HELP[name]} ({_defaults(name)})"
+        if kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=None)
+        elif name in CHOICES:
+            group.add_argument(flag, choices=CHOICES[name], help=text)
+        else:
+            number, metavar = {float: (float, "X"), str: (str, "NAME")}.get(kind, (int, "N"))
+            group.add_argument(flag, type=number, help=text, metavar=metavar)
+    parser.set_defaults(run=_train)
+
+
+def _defaults(name: str) -> str:
+    """The default of an option, and that of each data set where it differs."""
+    others: dict[Any, list[str]] = {}
+    for dataset, changes in PRESETS.items():
+        if name in changes:
+            others.setdefault(changes[name], []).append(dataset)
+    return "; ".join([str(getattr(TrainConfig, name)), *(f"{', '.join(names)}: {v}" for v, names in others.items())])
+
+
+def _train(options: argparse.Namespace) -> int:
+    from .checkpoint import has_checkpoint, load_checkpoint
+    from .config import preset
+    from .data import load
+    from .training import train
+
+    out = options.out or os.path.join("runs", options.dataset)
+    given = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
+    if "steps" in given and "epochs" in given:
+        raise ValueError("train: steps, epochs: give one of them, got both")
+    config = preset(options.dataset, **given)
+    if options.resume and has_checkpoint(out):
+        stored = load_checkpoint(out).config
+        if stored["dataset"]["name"] != options.dataset:
+            raise ValueError(f"train: dataset: {out} was trained on {stored['dataset']['name']}, got {options.dataset}")
+        config = TrainConfig.from_dict(stored["train"]).resumed_with(given)
+    source = {"root": options.data and os.path.abspath(options.data), "channels_at": options.channels_at}
+    data = load(options.dataset, options.data, options.download, options.max_count, options.channels_at)
+    checkpoint = train(data, out, config, options.resume, not options.quiet, source)
+    print(f"{checkpoint}\nnext: fastblackout sample {out}")
+    return 0
+
+
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument("--num", type=int, default=64, help="how many samples (64)")
+    parser.add_argument("--out", metavar="FILE", help=".npz file for the counts; default RUN/samples.npz")
+    parser.add_argument("--label", type=int, help="class to draw, of a conditional run; default: all in turn")
+    parser.add_argument("--guidance", type=float, default=0.0, help="strength of classifier-free guidance (0)")
+    parser.set_defaults(run=_sample)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument("--num", type=int, default=1000, help="how many samples (1000)")
+    parser.add_argument("--data", metavar="PATH", help="the data, if they have moved since the training")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint of one; default: that in runs/")
+    parser.add_argument("--steps", type=int, default=100, help="reverse steps (100)")
+    parser.add_argument("--grid", choices=["cosine", "index"], default="cosine", help="where the steps are (cosine)")
+    rules = ["bridge", "tau-leap", "tau-leap-rate"]
+    parser.add_argument("--sampler", choices=rules, default=rules[0], help="rule of a reverse step (bridge)")
+    kinds = ["stochastic", "nearest"]
+    parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of expected births (stochastic)")
+    parser.add_argument("--attrition", type=float, default=0.0, help="chance that a step also removes a count (0)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the draws (1)")
+    parser.add_argument("--batch", type=int, default=250, help="samples at a time; does not change them (250)")
+    parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged or last (ema)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as in the training")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from .commands import sample_command
+
+    return sample_command(options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from .commands import evaluate_command
+
+    return evaluate_command(options)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from . import capabilities
+
+    for name, state in capabilities().items():
+        print(f"{name:10} {'yes' if state['available'] else 'no ':4} {state['detail']}")
+        if state["ops"]:
+            print(f"{'':15} {', '.join(state['ops'])}")
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    if not Path("benchmarks").is_dir():
+        raise ValueError("bench: no benchmarks folder here; run it in a clone of the repository")
+    try:
+        import pytest
+    except ImportError:
+        raise ValueError("bench: needs pytest; pip install 'fastblackout[test]'") from None
+    return int(pytest.main(["benchmarks", *options.pytest_arguments]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

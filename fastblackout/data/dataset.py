@@ -1,0 +1,104 @@
+"""A data set in memory: integer counts, split into training and held-out samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .order import permutation
+
+SPLIT_SEED = 20230515  # one fixed split for everybody; a run's seed does not move it
+HELD_OUT_SHARE = 10  # one sample in ten is held out where the data bring no split of their own
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Integer counts in 0..max_count, (N, C, H, W) in C order: uint8 when max_count <= 255, else int16, int32, int64.
+
+    train, held_out: the counts; train_labels, held_out_labels: int64 (N,), both None when there are no labels.
+    """
+
+    name: str
+    train: NDArray[Any]
+    held_out: NDArray[Any]
+    max_count: int
+    train_labels: NDArray[np.int64] | None = None
+    held_out_labels: NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of one sample."""
+        return self.train.shape[1:]
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, labels 0..classes-1; None without labels."""
+        return None if self.train_labels is None else int(self.train_labels.max()) + 1
+
+
+def make_dataset(
+    name: str,
+    images: NDArray[Any],
+    labels: NDArray[Any] | None = None,
+    *,
+    max_count: int,
+    held_out: NDArray[Any] | None = None,
+    held_out_labels: NDArray[Any] | None = None,
+    held_out_count: int | None = None,
+) -> Dataset:
+    """A Dataset from (N, C, H, W) integers. Without `held_out`, a keyed shuffle holds out a tenth or so many."""
+    for part in (images, held_out):
+        if part is not None:
+            _check_images(name, part, max_count)
+    if held_out is None:
+        count = max(1, len(images) // HELD_OUT_SHARE) if held_out_count is None else held_out_count
+        if len(images) <= count:
+            raise ValueError(f"{name}: images: at least {count + 1} are needed to hold {count} out, got {len(images)}")
+        order = permutation(len(images), SPLIT_SEED, epoch=0)
+        kept, left = np.sort(order[count:]), np.sort(order[:count])
+        held_out, images = images[left], images[kept]
+        if labels is not None:
+            _check_labels(name, labels, len(kept) + len(left))
+            held_out_labels, labels = labels[left], labels[kept]
+    if images.shape[1:] != held_out.shape[1:]:
+        raise ValueError(f"{name}: held-out images: must have shape {images.shape[1:]}, got {held_out.shape[1:]}")
+    if labels is None or held_out_labels is None:
+        labels = held_out_labels = None
+    else:
+        labels = _check_labels(name, labels, len(images))
+        held_out_labels = _check_labels(name, held_out_labels, len(held_out))
+        if held_out_labels.max() > labels.max():
+            raise ValueError(f"{name}: held-out labels: must be at most {labels.max()}, got {held_out_labels.max()}")
+    dtype = count_dtype(max_count)
+    images, held_out = (np.ascontiguousarray(part, dtype=dtype) for part in (images, held_out))
+    return Dataset(name, images, held_out, max_count, labels, held_out_labels)
+
+
+def count_dtype(max_count: int) -> type[np.integer[Any]]:
+    """The smallest of uint8, int16, int32, int64 that holds 0..max_count."""
+    return next(
+        (kind for kind in (np.uint8, np.int16, np.int32) if max_count <= np.iinfo(kind).max),
+        np.int64,
+    )
+
+
+def _check_images(name: str, images: NDArray[Any], max_count: int) -> None:
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(f"{name}: images: must have shape (N, C, H, W) without a zero, got {images.shape}")
+    if images.dtype.kind not in "iu":
+        raise ValueError(f"{name}: images: must hold integer counts, got dtype {images.dtype}")
+    low, high = int(images.min()), int(images.max())
+    if low < 0 or high > max_count:
+        raise ValueError(f"{name}: images: counts must lie in 0..{max_count}, got {low if low < 0 else high}")
+
+
+def _check_labels(name: str, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"{name}: labels: must be {count} integers, got {labels.dtype} of shape {labels.shape}")
+    if labels.min() < 0:
+        raise ValueError(f"{name}: labels: must be at least 0, got {labels.min()}")
+    return labels.astype(np.int64)

@@ -1,0 +1,147 @@
+"""digits, MNIST, Fashion-MNIST and CIFAR-10, from files as torchvision lays them out; torchvision only downloads."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Dataset, make_dataset
+from .files import open_npz
+
+Root = str | os.PathLike[str]
+
+
+def load_digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten 8x8 digits, counts 0..16; a keyed shuffle keeps 1,500 and holds out 297."""
+    try:
+        from sklearn.datasets import load_digits as sklearn_digits
+    except ImportError:
+        raise ValueError("load: digits: need scikit-learn, got no such package; pip install scikit-learn") from None
+    digits = sklearn_digits()
+    images = digits.images.astype(np.uint8)[:, None]
+    return make_dataset("digits", images, digits.target, max_count=16, held_out_count=297)
+
+
+def load_mnist(root: Root, download: bool = False) -> Dataset:
+    """MNIST from root/MNIST/raw: four idx files, plain or .gz. 60,000 for training, 10,000 held out, counts 0..255."""
+    return _load_idx_set("mnist", "MNIST", root, download)
+
+
+def load_fashion_mnist(root: Root, download: bool = False) -> Dataset:
+    """Fashion-MNIST from root/FashionMNIST/raw: four idx files, plain or .gz. 60,000 for training, 10,000 held out."""
+    return _load_idx_set("fashion-mnist", "FashionMNIST", root, download)
+
+
+def load_cifar10(root: Root, download: bool = False) -> Dataset:
+    """CIFAR-10 from root/cifar-10-batches-py (torchvision) or root/cifar10.npz. 50,000 for training, 10,000 held out.
+
+    The .npz holds train_images (N, 32, 32, 3) uint8, train_labels, test_images, test_labels. The pickles are read with
+    an unpickler that builds arrays and nothing else.
+    """
+    folder, packed = Path(root) / "cifar-10-batches-py", Path(root) / "cifar10.npz"
+    if download and not folder.is_dir() and not packed.is_file():
+        _download("CIFAR10", root)
+    if folder.is_dir():
+        train = [_read_cifar_batch(folder / f"data_batch_{i}") for i in range(1, 6)]
+        test_images, test_labels = _read_cifar_batch(folder / "test_batch")
+        images = np.concatenate([part[0] for part in train])
+        labels = np.concatenate([part[1] for part in train])
+    elif packed.is_file():
+        arrays = open_npz(packed)
+        for key in ("train_images", "train_labels", "test_images", "test_labels"):
+            if key not in arrays:
+                raise ValueError(f"load: {packed}: must hold {key}, got only {', '.join(arrays)}")
+        images, test_images = (np.moveaxis(arrays[key], -1, 1) for key in ("train_images", "test_images"))
+        labels, test_labels = arrays["train_labels"], arrays["test_labels"]
+    else:
+        raise ValueError(f"load: data: no cifar-10-batches-py or cifar10.npz in {root}; --download fetches it")
+    return make_dataset("cifar10", images, labels, max_count=255, held_out=test_images, held_out_labels=test_labels)
+
+
+def _load_idx_set(name: str, folder_name: str, root: Root, download: bool) -> Dataset:
+    folder = Path(root) / folder_name / "raw"
+    stems = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    if download and any(_find_idx(folder, stem) is None for stem in stems):
+        _download(folder_name, root)
+    files = []
+    for stem in stems:
+        if (file := _find_idx(folder, stem)) is None:
+            raise ValueError(f"load: data: no {stem} in {folder}; --download fetches it")
+        files.append(file)
+    images, labels, held_out, held_out_labels = (read_idx(file) for file in files)
+    if images.ndim != 3 or held_out.ndim != 3:
+        raise ValueError(f"load: {folder}: image files must have 3 dimensions, got {images.ndim} and {held_out.ndim}")
+    images, held_out = images[:, None], held_out[:, None]
+    return make_dataset(name, images, labels, max_count=255, held_out=held_out, held_out_labels=held_out_labels)
+
+
+def _find_idx(folder: Path, stem: str) -> Path | None:
+    return next((path for path in (folder / stem, folder / f"{stem}.gz") if path.is_file()), None)
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """An idx file of bytes (0, 0, 8, ndim, big-endian sizes, data), plain or .gz. ValueError when it is not one."""
+    try:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"load: {path}: not a whole gzip file: {error}") from None
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
+        raise ValueError(f"load: {path}: not an idx file of bytes")
+    shape = struct.unpack_from(f">{content[3]}I", content, 4)
+    body = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * content[3])
+    expected = int(np.prod(shape, dtype=object))
+    if body.size != expected:
+        raise ValueError(f"load: {path}: must hold {expected} bytes of data, got {body.size}")
+    return body.reshape(shape)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """CIFAR-10 comes as pickles; these four names rebuild NumPy arrays, and any other could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return np.empty(0).__reduce__()[0]  # that function, wherever this NumPy keeps it
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):
+            import _codecs
+
+            return _codecs.encode
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
+
+
+def _read_cifar_batch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        with path.open("rb") as file:
+            batch = _ArraysOnly(file, encoding="bytes").load()
+        data = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
+        images, labels = data["data"], np.asarray(data["labels"])
+    except FileNotFoundError:
+        raise ValueError(f"load: data: no {path.name} in {path.parent}") from None
+    except (pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"load: {path}: not a batch of CIFAR-10: {error}") from None
+    if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != 3072:
+        raise ValueError(f"load: {path}: data must be an array (N, 3072), got {getattr(images, 'shape', type(images))}")
+    return images.reshape(-1, 3, 32, 32), labels
+
+
+def _download(name: str, root: Root) -> None:
+    try:
+        import torchvision
+    except ImportError:
+        raise ValueError("load: download: needs torchvision, got no such package; pip install torchvision") from None
+    try:
+        for train in (True, False):
+            getattr(torchvision.datasets, name)(str(root), train=train, download=True)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"load: download: torchvision could not fetch {name}: {reason}") from None

@@ -1,0 +1,51 @@
+"""Which samples a training step sees: a function of (seed, step) alone, so there is nothing to save for a resume."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reference.philox import Stream, philox4x32
+
+
+def _blocks(count: int, seed: int, call: int, stream: Stream) -> tuple[NDArray[np.uint32], ...]:
+    index = np.arange(count, dtype=np.uint32)
+    return philox4x32(0, index, call, stream.word(), seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF)
+
+
+def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """A random order of 0..count-1: argsort of 64-bit keys Philox(c1 = index, c2 = epoch, stream DATA_ORDER)."""
+    word_0, word_1, _, _ = _blocks(count, seed, epoch, Stream.DATA_ORDER)
+    return np.argsort(word_0.astype(np.uint64) << np.uint64(32) | word_1, kind="stable")
+
+
+class BatchOrder:
+    """Step s takes samples s*batch .. (s+1)*batch - 1 of an endless sequence: one `permutation` after the other.
+
+    A batch may straddle two epochs and may be larger than the data; every epoch shows each sample exactly once.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int) -> None:
+        self.count, self.batch, self.seed = count, batch, seed
+        self._kept: tuple[int, NDArray[np.int64]] | None = None
+
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """The sample indices (batch,) of step 0, 1, ..."""
+        position = np.arange(step * self.batch, (step + 1) * self.batch)
+        epoch, offset = np.divmod(position, self.count)
+        parts = [self._permutation(int(e))[offset[epoch == e]] for e in np.unique(epoch)]
+        return np.concatenate(parts)
+
+    def epochs_done(self, steps: int) -> int:
+        """How many whole epochs the first `steps` steps cover."""
+        return steps * self.batch // self.count
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        if self._kept is None or self._kept[0] != epoch:
+            self._kept = epoch, permutation(self.count, self.seed, epoch)
+        return self._kept[1]
+
+
+def flip_rows(batch: int, seed: int, step: int) -> NDArray[np.bool_]:
+    """Which rows of a step's batch to mirror: bit 0 of Philox(c1 = row, c2 = step, stream DATA_FLIP)."""
+    return (_blocks(batch, seed, step, Stream.DATA_FLIP)[0] & 1).astype(bool)

@@ -1,0 +1,215 @@
+"""The reverse process, from a black image to a sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import logsigmoid, softplus
+
+from .data.dataset import count_dtype
+from .ops import bridge_step, tau_leap_step, thin
+from .philox import Philox, resolve_rng
+from .probability import Prob
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .schedule import Schedule
+
+_EVERYTHING = Prob(1.0, 0.0)
+
+
+@torch.inference_mode()
+def sample(
+    model: Any,
+    schedule: Schedule,
+    shape: tuple[int, ...],
+    steps: int = 100,
+    grid: str = "cosine",
+    sampler: str = "bridge",
+    rounding: str = "stochastic",
+    attrition: float = 0.0,
+    rng: Philox | None = None,
+    labels: Tensor | None = None,
+    guidance: float = 0.0,
+    known: Tensor | None = None,
+    mask: Tensor | None = None,
+    start: Tensor | None = None,
+    callback: Callable[[int, int, Tensor], None] | None = None,
+) -> Tensor:
+    """Integer counts of the given shape (B, ...), drawn by the reverse process; on the model's device.
+
+    For the times k_t > k_s of `schedule.grid(steps, grid)`, T down to 0, starting from x = 0:
+        y = gain(k_t) softplus(model((x - center(k_t)) scale(k_t), k_t))    the expected births E[x_0 - x_t | x_t]
+        x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                    sampler "bridge"; N(y): y made an integer
+    or x <- x + Poisson(y c), c the same number ("tau-leap") or (t - s) p_t / (1 - p_t) ("tau-leap-rate").
+
+    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call. It runs in eval mode.
+    rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
+    rng: the n-th step (n = 0 first) draws with rng.at(call=n), so a batch may be split by first_sample at will.
+    labels: int64 (B,) for a class-conditional model; guidance w: log y = (1 + w) log y_labels - w log y_without.
+    known, mask: counts and bools that broadcast to `shape`: where mask is true, x is drawn anew from the forward law
+        given `known` before each step, and is `known` at the end (imputation). start: counts at time T, default zero.
+    callback(n, k, x): called with the start (n = 0, k = T) and after each step (n steps done, time k).
+    Returns uint8 for max_count <= 255, else int16, int32 or int64. Raises ValueError naming the argument that is wrong.
+    """
+    _check(model, shape, sampler, rounding, attrition, labels, guidance, known, mask)
+    rng = resolve_rng(rng, None, "sample")
+    device = next((p.device for p in _parameters(model)), torch.device("cpu"))
+    dtype = getattr(torch, count_dtype(model.max_count).__name__)
+    black = torch.zeros(shape, dtype=dtype, device=device)
+    x = black if start is None else _counts(start, black, model.max_count, "start")
+    if mask is not None:
+        known = _counts(known, black, model.max_count, "known")
+        try:
+            mask = mask.to(device).expand(shape)
+        except RuntimeError:
+            raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
+    reverse_step = _STEPS[sampler]
+    if sampler == "bridge":
+        reverse_step = partial(reverse_step, rounding=rounding, attrition=attrition)
+    grid_times = [int(k) for k in schedule.grid(steps, kind=grid)]
+    if callback is not None:
+        callback(0, grid_times[0], x)
+
+    was_training = getattr(model, "training", False)
+    if was_training:
+        model.eval()
+    try:
+        model_input = None
+        for n, (k_t, k_s) in enumerate(pairwise(grid_times)):
+            key = rng.at(call=n)
+            if known is not None and mask is not None:
+                drawn = thin(known, schedule.survival(k_t), rng=key, max_count=model.max_count, outputs=("x_t",)).x_t
+                x, model_input = torch.where(mask, drawn, x), None
+            if model_input is None:
+                model_input = _model_input(model, x, k_t)
+            prediction = _predict(model, model_input, k_t, labels, guidance)
+            step_to = {"rng": key, "max_count": model.max_count, "center": model.center(k_s), "scale": model.scale(k_s)}
+            x, model_input = reverse_step(x, schedule, k_t, k_s, **prediction, **step_to)
+            if callback is not None:
+                callback(n + 1, k_s, x)
+    finally:
+        if was_training:
+            model.train()
+    return x if known is None or mask is None else torch.where(mask, known, x)
+
+
+def sample_in_batches(
+    model: Any,
+    schedule: Schedule,
+    shape: tuple[int, ...],
+    batch: int,
+    rng: Philox,
+    labels: Tensor | None = None,
+    **options: Any,
+) -> Iterator[Tensor]:
+    """`sample` for the rows of `shape` in parts of at most `batch`; put together, what one call would draw."""
+    if batch < 1:
+        raise ValueError(f"sample: batch: must be at least 1, got {batch}")
+    for first in range(0, shape[0], batch):
+        count = min(batch, shape[0] - first)
+        part = None if labels is None else labels[first : first + count]
+        key = rng.at(first_sample=rng.first_sample + first)
+        yield sample(model, schedule, (count, *shape[1:]), rng=key, labels=part, **options)
+
+
+def _bridge(
+    x: Tensor, schedule: Schedule, k_t: int, k_s: int, rounding: str, attrition: float, **arguments: Any
+) -> tuple[Tensor, Tensor]:
+    if attrition == 0:
+        stepped = bridge_step(x, step=schedule.bridge(k_t, k_s), rounding=rounding, **arguments)
+    else:
+        birth, death = schedule.bridge_with_attrition(k_t, k_s, attrition)
+        stepped = bridge_step(x, step=birth, attrition=death, rounding=rounding, **arguments)
+    return stepped.x_s, stepped.model_input
+
+
+def _tau_leap(x: Tensor, schedule: Schedule, k_t: int, k_s: int, **arguments: Any) -> tuple[Tensor, Tensor]:
+    leaped = tau_leap_step(x, step=schedule.leap(k_t, k_s, form="bridge-mean"), **arguments)
+    return leaped.x_s, leaped.model_input
+
+
+def _tau_leap_rate(x: Tensor, schedule: Schedule, k_t: int, k_s: int, **arguments: Any) -> tuple[Tensor, Tensor]:
+    leaped = tau_leap_step(x, step=schedule.leap(k_t, k_s, form="rate"), **arguments)
+    return leaped.x_s, leaped.model_input
+
+
+_STEPS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "bridge": _bridge,
+    "tau-leap": _tau_leap,
+    "tau-leap-rate": _tau_leap_rate,
+}
+SAMPLERS = tuple(_STEPS)
+
+
+def _model_input(model: Any, x: Tensor, k: int) -> Tensor:
+    # Thinning with survival 1 keeps every count, so it is the op that centres and scales and nothing else.
+    kept = thin(
+        x, _EVERYTHING, rng=Philox(), max_count=model.max_count, center=model.center(k), scale=model.scale(k),
+        outputs=("model_input",),
+    )  # fmt: skip
+    return kept.model_input
+
+
+def _predict(model: Any, model_input: Tensor, k: int, labels: Tensor | None, guidance: float) -> dict[str, Any]:
+    times = torch.full((len(model_input),), k, dtype=torch.int64, device=model_input.device)
+    logits = model(model_input, times, labels)
+    if guidance == 0:
+        return {"logits": logits, "gain": model.gain(k)}
+    without = model(model_input, times, None)
+    log_y = (1 + guidance) * _log_softplus(logits) - guidance * _log_softplus(without)
+    # Far from the data the ratio can overflow; more than max_count births can never happen.
+    return {"births": torch.clamp(float(model.gain(k)) * torch.exp(log_y), max=float(model.max_count))}
+
+
+def _log_softplus(logits: Tensor) -> Tensor:
+    logits = logits.float()
+    # softplus(x) = exp(x) (1 - exp(x)/2 + ...): below -15 its logarithm is x to float32 precision, and never log(0).
+    return torch.where(logits < -15, logsigmoid(logits), torch.log(softplus(logits.clamp(min=-15))))
+
+
+def _parameters(model: Any) -> Iterator[Tensor]:
+    return model.parameters() if hasattr(model, "parameters") else iter(())
+
+
+def _counts(value: Tensor | None, like: Tensor, max_count: int, argument: str) -> Tensor:
+    if not isinstance(value, torch.Tensor) or value.dtype.is_floating_point or value.dtype == torch.bool:
+        got = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+        raise TypeError(f"sample: {argument}: must be a tensor of integer counts, got {got}")
+    if value.numel() and (value.min() < 0 or value.max() > max_count):
+        worst = value.min() if value.min() < 0 else value.max()
+        raise ValueError(f"sample: {argument}: counts must lie in 0..{max_count}, got {int(worst)}")
+    try:
+        return value.to(like.device, like.dtype).expand(like.shape).contiguous()
+    except RuntimeError:
+        raise ValueError(f"sample: {argument}: must broadcast to {like.shape}, got {tuple(value.shape)}") from None
+
+
+def _check(
+    model: Any, shape: tuple[int, ...], sampler: str, rounding: str, attrition: float, labels: Tensor | None,
+    guidance: float, known: Tensor | None, mask: Tensor | None,
+) -> None:  # fmt: skip
+    if len(shape) < 2 or any(int(size) != size or size < 0 for size in shape):
+        raise ValueError(f"sample: shape: must be (batch, ...) of integers at least 0, got {shape}")
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sample: sampler: must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+    if sampler != "bridge" and (attrition != 0 or rounding != "stochastic"):
+        raise ValueError(f"sample: rounding, attrition: belong to sampler bridge, got them with {sampler}")
+    if not 0 <= attrition <= 1:
+        raise ValueError(f"sample: attrition: must be in [0, 1], got {attrition}")
+    if labels is not None and tuple(labels.shape) != (shape[0],):
+        raise ValueError(f"sample: labels: must have shape ({shape[0]},), got {tuple(labels.shape)}")
+    if not math.isfinite(guidance):
+        raise ValueError(f"sample: guidance: must be finite, got {guidance}")
+    if guidance != 0 and labels is None:
+        raise ValueError(f"sample: guidance: needs labels, got {guidance} without")
+    if (known is None) != (mask is None):
+        raise ValueError("sample: known, mask: must come together, got one alone")
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"sample: mask: must be bool, got {mask.dtype}")
