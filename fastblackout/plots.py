@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from .files import atomic_write
 
 _GAP = 2  # pixels between images
-_SMALLEST_SIDE = 32  # an image is enlarged by a whole factor until its side reaches this
-_GAP_GREY = 64
+_SMALLEST_SIDE = 64  # an image is enlarged by a whole factor until its side reaches this
+_GAP_GREY = 40
 
 
 def sample_grid(images: NDArray[Any], max_count: int, path: str | os.PathLike[str], columns: int | None = None) -> Path:
@@ -53,6 +53,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
         axes.plot(steps, constant, label="held out, best per-pixel constant", linestyle="--")
     values = [value for _, value in train]
     low, high = min(values), float(np.percentile(values, 98))  # the first steps would squeeze the rest
+    high = max([high, *(constant for _, _, constant in held_out)])
     if high > low:
         axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
     axes.set_xlabel("step")

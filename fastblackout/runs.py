@@ -12,10 +12,13 @@ import torch
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
 from .config import TrainConfig
 from .models import BlackoutModel, NetworkConfig
+from .natives import capabilities
 from .schedule import Schedule
 
 if TYPE_CHECKING:
     from .data import Dataset
+
+_NEEDED = {"thin", "birth_loss", "bridge_step", "tau_leap_step"}
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,13 @@ def load_weights(network: torch.nn.Module, checkpoint: Checkpoint, name: str) ->
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto": CUDA when there is one, else the CPU. ValueError when it is not there."""
+    """The device of that name. ValueError when it is not there.
+
+    "auto": CUDA where there is a device and this build has kernels for all that training and sampling call; else CPU.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        cuda = capabilities()["cuda"]
+        return torch.device("cuda" if cuda["available"] and _NEEDED.issubset(cuda["ops"]) else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

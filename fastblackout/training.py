@@ -44,16 +44,15 @@ def train(
     run = Path(out)
     checkpoint = _open(run, resume)
     config = config or TrainConfig()
-    if config.threads:
-        torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     if checkpoint is not None:
         stored = TrainConfig.from_dict(checkpoint.config["train"])
         config = stored.resumed_with({k: v for k, v in config.to_dict().items() if v != stored.to_dict()[k]})
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _interruption() as interrupted:
+    with torch.random.fork_rng(devices=devices), _threads(config.threads), _interruption() as interrupted:
         trainer = Trainer(config, dataset, source or {}, device)
         if checkpoint is not None:
+            _check_same_data(checkpoint, trainer)
             trainer.restore(checkpoint)
         total = trainer.total
         run.mkdir(parents=True, exist_ok=True)  # as late as this, so that a bad argument leaves no folder
@@ -111,6 +110,29 @@ def _open(run: Path, resume: bool) -> Checkpoint | None:
     if not resume and run.is_dir() and any(run.iterdir()):
         raise ValueError(f"train: out: {run} exists; go on with --resume, or choose another with --out")
     return load_checkpoint(run) if resume and has_checkpoint(run) else None
+
+
+def _check_same_data(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """ValueError when a run would go on with other data: the mean count tells without keeping a copy."""
+    try:
+        stored = checkpoint.config["dataset"]["name"], checkpoint.config["model"]["data_mean"]
+    except KeyError as error:
+        raise ValueError(f"checkpoint: {checkpoint.path}: config.json is damaged: {error!r}") from None
+    given = trainer.dataset.name, trainer.model.data_mean
+    if stored != given:
+        raise ValueError(f"train: data: a resumed run keeps its data, {stored[0]} of mean {stored[1]}, got {given}")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """torch on so many CPU threads; 0: as it is."""
+    before = torch.get_num_threads()
+    try:
+        if count:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

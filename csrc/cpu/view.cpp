@@ -3,6 +3,8 @@
 
 #include "cpu/view.h"
 
+#include <type_traits>
+
 #define FB_FILE "cpu/view.cpp"
 #include "cpu/for_each_isa.h"
 
@@ -71,32 +73,45 @@ static void walk(const View& view, int64_t sample, int64_t i0, int count, Buffer
   }
 }
 
+// Which element types a buffer meets: uint8 only counts, int64 counts and whole floats; floats and doubles all.
 template <bool Load, class Buffer>
 static void walk_any(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer) {
+  constexpr bool floats = !std::is_integral<Buffer>::value, whole = sizeof(Buffer) > 1;
   switch (view.dtype) {
     case Dtype::u8: return walk<Load, AsIs, uint8_t>(view, sample, i0, count, buffer);
     case Dtype::i16: return walk<Load, AsIs, int16_t>(view, sample, i0, count, buffer);
     case Dtype::i32: return walk<Load, AsIs, int32_t>(view, sample, i0, count, buffer);
     case Dtype::i64: return walk<Load, AsIs, int64_t>(view, sample, i0, count, buffer);
-    case Dtype::f32: return walk<Load, AsIs, float>(view, sample, i0, count, buffer);
-    case Dtype::f64: return walk<Load, AsIs, double>(view, sample, i0, count, buffer);
-    case Dtype::bf16: return walk<Load, Bfloat, uint16_t>(view, sample, i0, count, buffer);
-    case Dtype::f16: return walk<Load, Half, uint16_t>(view, sample, i0, count, buffer);
+    default: break;
+  }
+  if constexpr (whole) {
+    if (view.dtype == Dtype::f32) return walk<Load, AsIs, float>(view, sample, i0, count, buffer);
+    if (view.dtype == Dtype::f64) return walk<Load, AsIs, double>(view, sample, i0, count, buffer);
+  }
+  if constexpr (floats) {
+    if (view.dtype == Dtype::bf16) return walk<Load, Bfloat, uint16_t>(view, sample, i0, count, buffer);
+    return walk<Load, Half, uint16_t>(view, sample, i0, count, buffer);
   }
 }
 
-#define FB_DEFINE(Buffer)                                                                             \
-  void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer) {                \
-    walk_any<true>(view, sample, i0, count, buffer);                                                  \
-  }                                                                                                   \
-  void store(const View& view, int64_t sample, int64_t i0, int count, const Buffer* buffer) {         \
-    walk_any<false>(view, sample, i0, count, const_cast<Buffer*>(buffer));                            \
+#define FB_LOAD(Buffer)                                                                  \
+  void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer) {   \
+    walk_any<true>(view, sample, i0, count, buffer);                                     \
   }
-FB_DEFINE(uint8_t)
-FB_DEFINE(int64_t)
-FB_DEFINE(float)
-FB_DEFINE(double)
-#undef FB_DEFINE
+FB_LOAD(uint8_t)
+FB_LOAD(int64_t)
+FB_LOAD(float)
+FB_LOAD(double)
+#undef FB_LOAD
+
+#define FB_STORE(Buffer)                                                                        \
+  void store(const View& view, int64_t sample, int64_t i0, int count, const Buffer* buffer) {   \
+    walk_any<false>(view, sample, i0, count, const_cast<Buffer*>(buffer));                      \
+  }
+FB_STORE(uint8_t)
+FB_STORE(int64_t)
+FB_STORE(float)
+#undef FB_STORE
 
 }  // namespace FB_ISA
 }  // namespace cpu

@@ -48,24 +48,23 @@ FB_HD uint16_t float_to_bfloat(float x) {  // nearest, ties to even; NaN stays N
   return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-// Per instruction set: elements [i0, i0 + count) of a sample into a buffer, converted, and back.
-#define FB_DECLARE_VIEW(ISA, Buffer)                                                           \
-  namespace ISA {                                                                              \
-  void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer);          \
-  void store(const View& view, int64_t sample, int64_t i0, int count, const Buffer* buffer);   \
+// Per instruction set: elements [i0, i0 + count) of a sample into a buffer, converted, and back. uint8_t buffers are for
+// arrays of counts, int64_t ones for counts and for floats that hold whole numbers.
+#define FB_LOAD(Buffer) void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer);
+#define FB_STORE(Buffer) void store(const View& view, int64_t sample, int64_t i0, int count, const Buffer* buffer);
+#define FB_DECLARE_VIEWS(ISA)                                          \
+  namespace ISA {                                                      \
+  FB_LOAD(uint8_t) FB_LOAD(int64_t) FB_LOAD(float) FB_LOAD(double)     \
+  FB_STORE(uint8_t) FB_STORE(int64_t) FB_STORE(float)                  \
   }
-#define FB_DECLARE_VIEWS(ISA)     \
-  FB_DECLARE_VIEW(ISA, uint8_t)   \
-  FB_DECLARE_VIEW(ISA, int64_t)   \
-  FB_DECLARE_VIEW(ISA, float)     \
-  FB_DECLARE_VIEW(ISA, double)
 FB_DECLARE_VIEWS(scalar)
 #if FB_X86
 FB_DECLARE_VIEWS(avx2)
 FB_DECLARE_VIEWS(avx512)
 #endif
 #undef FB_DECLARE_VIEWS
-#undef FB_DECLARE_VIEW
+#undef FB_LOAD
+#undef FB_STORE
 
 }  // namespace cpu
 }  // namespace fastblackout

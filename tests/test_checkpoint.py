@@ -1,0 +1,123 @@
+"""Checkpoints: exact, complete or absent, and refused when damaged, foreign or newer."""
+
+import json
+import resource
+
+import pytest
+import torch
+
+from fastblackout.checkpoint import (
+    EMA,
+    NETWORK,
+    OPTIMIZER,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
+def tensors(seed=0, size=100):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: {"w": torch.randn(size, generator=generator), "n": torch.tensor(seed), "h": torch.ones(2, 3).bfloat16()}
+        for name in (NETWORK, EMA, OPTIMIZER)
+    }
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    config = {"a": [1, 2.5, None], "b": "ü"}
+    path = save_checkpoint(tmp_path, 12, config, tensors(3))
+    checkpoint = load_checkpoint(tmp_path)
+    assert (checkpoint.step, checkpoint.config, checkpoint.path) == (12, config, path)
+    assert load_checkpoint(path) == checkpoint  # the folder itself may be named too
+    for name, named in tensors(3).items():
+        loaded = checkpoint.tensors(name)
+        assert loaded.keys() == named.keys()
+        for key in named:
+            assert loaded[key].dtype == named[key].dtype
+            assert torch.equal(loaded[key], named[key])
+
+
+def test_the_newest_are_kept(tmp_path):
+    for step in (0, 5, 100_000_000, 20):
+        save_checkpoint(tmp_path, step, {}, tensors(step % 7), keep=2)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000020", "step-100000000"]
+    assert load_checkpoint(tmp_path).step == 100_000_000  # by number, not by name
+
+
+def test_a_second_save_of_a_step_replaces_it(tmp_path):
+    save_checkpoint(tmp_path, 1, {}, tensors(1))
+    save_checkpoint(tmp_path, 1, {"new": 1}, tensors(2))
+    assert load_checkpoint(tmp_path).config == {"new": 1}
+    assert torch.equal(load_checkpoint(tmp_path).tensors(EMA)["w"], tensors(2)[EMA]["w"])
+
+
+@pytest.mark.parametrize("name", [NETWORK, EMA, OPTIMIZER])
+def test_damage_is_seen(tmp_path, name):
+    file = save_checkpoint(tmp_path, 1, {}, tensors()) / name
+    whole = file.read_bytes()
+    for content in (whole[:-1], whole[:7], b"", whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="is damaged") as error:
+            load_checkpoint(tmp_path).tensors(name)
+        assert str(file) in str(error.value)
+    file.unlink()
+    with pytest.raises(ValueError, match="is missing"):
+        load_checkpoint(tmp_path).tensors(name)
+
+
+def test_foreign_and_newer_folders_are_refused(tmp_path):
+    file = save_checkpoint(tmp_path, 1, {}, tensors()) / "config.json"
+    good = json.loads(file.read_text())
+    cases = {
+        "not JSON": b'{"format": ',
+        "not JSON: ": b"\xff\xfe",
+        "not written by fastblackout": json.dumps({"model_type": "bert"}).encode(),
+        "no format": b"[1, 2]",
+        "format version must be 1, got 2": json.dumps({**good, "format_version": 2}).encode(),
+        "is damaged": json.dumps({**good, "step": "one"}).encode(),
+    }
+    for words, content in cases.items():
+        file.write_bytes(content)
+        with pytest.raises(ValueError) as error:
+            load_checkpoint(tmp_path)
+        assert words in str(error.value)
+        assert str(file) in str(error.value)
+    with pytest.raises(ValueError, match="no such run"):
+        load_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no checkpoint"):
+        load_checkpoint(tmp_path / "empty")
+
+
+def test_an_unfinished_folder_is_not_a_checkpoint(tmp_path):
+    left = tmp_path / "checkpoints" / ".unfinished-abc"  # what SIGKILL leaves
+    left.mkdir(parents=True)
+    (left / "network.safetensors").write_bytes(b"half")
+    assert not has_checkpoint(tmp_path)
+    save_checkpoint(tmp_path, 3, {}, tensors())
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
+
+
+@pytest.fixture
+def file_size_limit():
+    """Writing past a size fails with OSError, as a full disk does (EFBIG; Python ignores SIGXFSZ)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("limit", [0, 100, 4000])
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path, file_size_limit, limit):
+    save_checkpoint(tmp_path, 1, {}, tensors(1))
+    before = files(tmp_path)
+    file_size_limit(limit)
+    with pytest.raises(OSError, match="too large"):
+        save_checkpoint(tmp_path, 2, {}, tensors(2, size=1000), keep=1)
+    file_size_limit(resource.RLIM_INFINITY)
+    assert files(tmp_path) == before
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]

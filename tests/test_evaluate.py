@@ -1,0 +1,103 @@
+"""The numbers of `evaluate` against formulas written another way, and against data whose verdict is known."""
+
+import numpy as np
+import pytest
+from scipy import linalg
+
+from fastblackout.data import load
+from fastblackout.evaluation import (
+    Judge,
+    compare,
+    frechet_distance,
+    gaussian_noise,
+    nearest_distance,
+    table,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def test_frechet_distance_is_the_formula():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6)) + 1
+    y = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6))
+    c_x, c_y = np.cov(x.T), np.cov(y.T)
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(c_x + c_y - 2 * linalg.sqrtm(c_x @ c_y).real)
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(y, x) == pytest.approx(expected, rel=1e-10)
+
+
+def test_frechet_distance_of_known_cases():
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 17, (50, 1, 8, 8)).astype(np.uint8)  # fewer samples than pixels: a singular covariance
+    assert frechet_distance(x, x) < 1e-4
+    assert frechet_distance(x, x.astype(float) + 3) == pytest.approx(64 * 9, rel=1e-6)
+    one = rng.normal(size=(100, 1))
+    assert frechet_distance(one, 3 * one) == pytest.approx((2 * one.mean()) ** 2 + 4 * one.var(ddof=1), rel=1e-9)
+    for bad in (x[:1], x[:, :, :4]):
+        with pytest.raises(ValueError, match="frechet_distance"):
+            frechet_distance(bad, x)
+
+
+def test_gaussian_noise_has_the_moments(digits):
+    noise = gaussian_noise(digits.train, 20_000, max_count=10**6, seed=1).reshape(20_000, -1)
+    flat = digits.train.reshape(1500, -1).astype(float)
+    # Raised by 1,000, clipping at 0 changes nothing and the moments must come out.
+    wide = gaussian_noise(digits.train.astype(int) + 1000, 20_000, max_count=10**6, seed=1).reshape(20_000, -1) - 1000
+    assert np.abs(wide.mean(0) - flat.mean(0)).max() < 5 * 6.2 / np.sqrt(20_000)  # 6.2: a pixel's largest
+    assert np.abs(np.cov(wide.T) - np.cov(flat.T)).max() < 6 * 1.5 * 6.2**2 / np.sqrt(20_000)
+    assert noise.min() == 0
+    assert np.array_equal(noise, np.rint(noise))
+
+
+def test_nearest_distance_is_the_nearest(digits):
+    some = digits.held_out[:40]
+    plain = [min(np.sqrt(((a.astype(float) - b) ** 2).sum()) for b in digits.train[:300].astype(float)) for a in some]
+    assert nearest_distance(some, digits.train[:300]) == pytest.approx(np.mean(plain), rel=1e-12)
+    assert nearest_distance(digits.train[5:9], digits.train) < 1e-5
+
+
+def test_the_judge_knows_digits_from_noise(digits):
+    judge = Judge(digits.train, digits.train_labels, 16)
+    named, sure = judge(digits.held_out)
+    assert (named == digits.held_out_labels).mean() > 0.96
+    assert sure.mean() > 0.85
+    assert (named == digits.held_out_labels)[sure].mean() > 0.99
+    assert judge(gaussian_noise(digits.train, 500, 16))[1].mean() < 0.3
+    blank, sure_of_blank = judge(np.zeros((1, 1, 8, 8), dtype=np.uint8))
+    assert blank.shape == (1,)
+    assert not sure_of_blank[0]
+
+
+def test_the_judge_of_two_classes(digits):
+    some = digits.train_labels < 2
+    judge = Judge(digits.train[some], digits.train_labels[some], 16)
+    named, sure = judge(digits.train[some])
+    assert (named == digits.train_labels[some]).all()
+    assert sure.mean() > 0.9
+
+
+def test_a_memoriser_shows(digits):
+    result = compare(digits.train[:1000], digits)
+    assert result["nearest_samples"] < 1e-5 < 10 < result["nearest_held_out"]
+    assert result["frechet_samples"] < result["frechet_held_out"] < result["frechet_noise"]
+    assert result["frechet_split"] < result["frechet_noise"]
+    assert sum(result["class_shares"]) == pytest.approx(1)
+    assert all(0.04 < share < 0.2 for share in result["class_shares"])
+    text = table(result)
+    assert f"{result['frechet_noise']:.2f}" in text
+    assert f"{result['sure_held_out']:.1%}" in text
+    assert sum("#" in line for line in text.splitlines()) == 10
+
+
+def test_without_labels(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 9, (60, 4, 4)))
+    data = load("array", tmp_path / "a.npy")
+    result = compare(data.held_out, data)
+    assert "class_shares" not in result
+    assert "SVM" not in table(result)
+    with pytest.raises(ValueError, match="compare: samples"):
+        compare(data.held_out[:, :, :2], data)
