@@ -157,7 +157,7 @@ PYBIND11_MODULE(_cpu, m) {
     op.weight = values<double>(weight);
     op.gain = values<float>(gain);
     if (!loss.is_none()) op.loss = values<float>(loss);
-    call(op.grad ? cpu::birth_loss_grad : cpu::birth_loss, op);
+    call(grad.is_none() ? cpu::birth_loss : cpu::birth_loss_grad, op);  // an empty gradient has no address
   });
 
   m.def("binomial", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& count,
@@ -194,8 +194,8 @@ PYBIND11_MODULE(_cpu, m) {
     const int n = unit * lane, rows = unit == 16 ? table->rows_upper : table->rows_lower;
     double pm = fb::row_start(unit == 16 ? table->step_upper : table->prob.q, lane), cdf = pm;
     for (int j = 0; j < n; ++j) {
-      const int64_t slow = static_cast<int64_t>(fb::threshold(cdf));
-      out.append(j < rows ? (unit == 16 ? table->c_upper[j][lane] : table->c_lower[j][lane]) : slow);
+      const double stored = unit == 16 ? table->cdf_upper[j][lane] : table->cdf_lower[j][lane];
+      out.append(fb::threshold(j < rows ? stored : cdf));
       pm = pm * (static_cast<double>(n - j) * (table->odds / static_cast<double>(j + 1)));
       cdf = cdf + pm;
     }

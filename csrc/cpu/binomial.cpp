@@ -32,11 +32,132 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+#include "cpu/element_body.h"
+
+struct Law {
+  static constexpr int kFields = 11, kStart = 3;
+  static FB_HD BinomialHat load(const double (*hat)[kChunk], int e) {
+    BinomialHat h;
+    h.count = hat[0][e];
+    h.p = hat[1][e];
+    h.q = hat[2][e];
+    h.start = hat[3][e];
+    h.fraction = hat[4][e];
+    h.mean_1 = hat[5][e];
+    h.mean_2 = hat[6][e];
+    h.a = hat[7][e];
+    h.b = hat[8][e];
+    h.squeeze = hat[9][e];
+    h.alpha = hat[10][e];
+    return h;
+  }
+  static FB_HD void store(double (*hat)[kChunk], int e, const BinomialHat& h) {
+    hat[0][e] = h.count;
+    hat[1][e] = h.p;
+    hat[2][e] = h.q;
+    hat[3][e] = h.start;
+    hat[4][e] = h.fraction;
+    hat[5][e] = h.mean_1;
+    hat[6][e] = h.mean_2;
+    hat[7][e] = h.a;
+    hat[8][e] = h.b;
+    hat[9][e] = h.squeeze;
+    hat[10][e] = h.alpha;
+  }
+  static FB_HD Candidate candidate(const BinomialHat& h, double u, double v) { return binomial_candidate(h, u, v); }
+  static FB_HD bool accepts(const BinomialHat& h, double edge, double j, double v, double corrections) {
+    return binomial_accepts(h, edge, j, v, corrections);
+  }
+  static FB_HD double smallest(const BinomialHat& h, double j) {
+    const double x_1 = binomial_x_1(h, j), x_2 = binomial_x_2(h, j);
+    return x_1 < x_2 ? x_1 : x_2;
+  }
+  static FB_HD double series(const BinomialHat& h, double j) {
+    return stirling_series(binomial_x_1(h, j)) + stirling_series(binomial_x_2(h, j));
+  }
+  static FB_HD double corrections(const BinomialHat& h, double j) {
+    return stirling_correction(binomial_x_1(h, j)) + stirling_correction(binomial_x_2(h, j));
+  }
+};
+
+// Inversions of a dense list, eight at a time; the steps are those of binomial_inversion.
+static void invert(int m, const double* n, const double* p, const double* q, const uint64_t* high, double* k) {
+  alignas(64) double odds[kChunk], mass[kChunk], u[kChunk];
+  for (int e = 0; e < m; ++e) {
+    odds[e] = p[e] / q[e];
+    mass[e] = portable_exp(n[e] * portable_log1p(-p[e]));
+    u[e] = uniform_from_zero(static_cast<int64_t>(high[e] >> 11));
+  }
+  for (int at = 0; at < m; at += 8) {
+    const f64x8 n8 = load8(n + at), odds8 = load8(odds + at), u8 = load8(u + at);
+    f64x8 mass8 = load8(mass + at), cdf8 = mass8, k8 = {};
+    for (int step = 0; step < 128; ++step) {
+      const i64x8 on = (u8 >= cdf8) & (mass8 >= 0x1p-54) & (k8 < n8);
+      if (!any8(on)) break;
+      const f64x8 mass_next = mass8 * (((n8 - k8) * odds8) / (k8 + 1.0)), cdf_next = cdf8 + mass_next, k_next = k8 + 1.0;
+      mass8 = on ? mass_next : mass8;
+      cdf8 = on ? cdf_next : cdf8;
+      k8 = on ? k_next : k8;
+    }
+    std::memcpy(k + at, &k8, sizeof(k8));
+  }
+}
+
+struct Scratch {
+  Trials<Law> trials;
+  int inverted[kChunk];
+  alignas(64) double n[kChunk], p[kChunk], q[kChunk], k[kChunk];
+};
+
 void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, int step,
                     int64_t* n) {
-  for (int k = 0; k < count; ++k)
-    n[k] = binomial_element(n[k], p[k * step], q[k * step], key.seed_low, key.seed_high, i0 + static_cast<uint32_t>(k),
-                            key.sample, key.call, stream);
+  static thread_local std::unique_ptr<Scratch> kept;
+  if (!kept) kept.reset(new Scratch);
+  Scratch& s = *kept;
+  Trials<Law>& t = s.trials;
+  int inverted = 0, rejected = 0;
+  for (int e = 0; e < count; ++e) {
+    const double x = p[e * step], small = x > 0.5 ? q[e * step] : x;
+    const bool reject = static_cast<double>(n[e]) * small >= 10.0;
+    s.inverted[inverted] = e;
+    inverted += !reject;
+    t.slot[rejected] = e;
+    rejected += reject;
+  }
+  const int padded = (inverted + 7) & ~7;
+  for (int o = 0; o < padded; ++o) {  // the padding takes no step
+    const int e = o < inverted ? s.inverted[o] : 0;
+    const double x = p[e * step], y = q[e * step];
+    s.n[o] = o < inverted ? static_cast<double>(n[e]) : 0.0;
+    s.p[o] = x > 0.5 ? y : x;
+    s.q[o] = x > 0.5 ? x : y;
+    t.element[o] = i0 + static_cast<uint32_t>(e);
+  }
+  element_words(key, stream, 0, t.element, inverted, t.high, t.low);
+  invert(padded, s.n, s.p, s.q, t.high, s.k);
+  for (int o = 0; o < inverted; ++o) {
+    const int e = s.inverted[o];
+    const int64_t k = static_cast<int64_t>(s.k[o]);
+    n[e] = p[e * step] > 0.5 ? n[e] - k : k;
+  }
+  if (rejected == 0) return;
+  for (int o = 0; o < rejected; ++o) {
+    const int e = t.slot[o];
+    const double x = p[e * step], y = q[e * step];
+    s.n[o] = static_cast<double>(n[e]);
+    s.p[o] = x > 0.5 ? y : x;
+    s.q[o] = x > 0.5 ? x : y;
+    t.element[o] = i0 + static_cast<uint32_t>(e);
+  }
+  for (int o = 0; o < rejected; ++o) Law::store(t.hat, o, binomial_hat(s.n[o], s.p[o], s.q[o]));
+  int64_t k[kChunk];
+  int slots[kChunk];
+  std::memcpy(slots, t.slot, sizeof(int) * static_cast<size_t>(rejected));
+  run_trials(t, key, stream, rejected, k);
+  for (int o = 0; o < rejected; ++o) {
+    const int e = slots[o];
+    n[e] = p[e * step] > 0.5 ? n[e] - k[e] : k[e];
+  }
 }
 
 static void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int count) {

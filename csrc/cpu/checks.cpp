@@ -113,19 +113,34 @@ static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
   return bad;
 }
 
+static void note_bad(const Check& op, int64_t sample, int64_t i) {
+  const int64_t at = sample * op.elements + i;
+  int64_t seen = op.first_bad->load();
+  while (at < seen && !op.first_bad->compare_exchange_weak(seen, at)) {
+  }
+}
+
 static void check_chunk(const Check& op, int64_t sample, int64_t i0, int count) {
   const Dtype dtype = op.view.dtype;
   const bool narrow = op.rule == Rule::finite || dtype == Dtype::u8 || dtype == Dtype::i16;  // exact in float32
+  if (dtype == Dtype::i64 && op.rule == Rule::count) {  // 2^53 + 1 would round to an allowed float64
+    alignas(64) int64_t x[kChunk];
+    load(op.view, sample, i0, count, x);
+    const int64_t limit = static_cast<int64_t>(op.limit);
+    for (int k = 0; k < count; ++k) {
+      if (x[k] >= 0 && x[k] <= limit) continue;
+      note_bad(op, sample, i0 + k);
+      return;
+    }
+    return;
+  }
   if ((narrow ? bad_in<float>(op, sample, i0, count) : bad_in<double>(op, sample, i0, count)) == 0) return;
   for (int k = 0; k < count; ++k) {
     double x;
     load(op.view, sample, i0 + k, 1, &x);
     if (op.rule == Rule::finite) x = static_cast<float>(x);
     if (obeys(op.rule, x, op.limit)) continue;
-    const int64_t at = sample * op.elements + i0 + k;
-    int64_t seen = op.first_bad->load();
-    while (at < seen && !op.first_bad->compare_exchange_weak(seen, at)) {
-    }
+    note_bad(op, sample, i0 + k);
     return;
   }
 }

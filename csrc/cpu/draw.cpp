@@ -6,27 +6,48 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-// How many thresholds of a window lie below u, from the path its search took (bit set: went left).
-struct PathCounts {
-  uint16_t of[kMaxLevels + 1][64];
-  constexpr PathCounts() : of{} {
-    for (int levels = 0; levels <= kMaxLevels; ++levels)
+// A window of 2^levels - 1 thresholds as a search tree. of[levels][path]: how many lie below u, from the path a search took
+// (bit set: went left). slot[levels][i]: where the level-ordered table keeps the i-th threshold of row 0.
+struct Trees {
+  uint16_t of[kMaxLevels + 1][64], slot[kMaxLevels + 1][64];
+  constexpr Trees() : of{}, slot{} {
+    for (int levels = 0; levels <= kMaxLevels; ++levels) {
       for (int path = 0; path < 64; ++path) {
         int count = 0;
         for (int bit = 0; bit < levels; ++bit)
           if ((path >> bit & 1) == 0) count += 1 << (levels - 1 - bit);
         of[levels][path] = static_cast<uint16_t>(count);
       }
+      for (int i = 0; i < (1 << levels) - 1; ++i) {
+        int below = 0;
+        while (((i + 1) >> below & 1) == 0) ++below;
+        const int level = levels - 1 - below;
+        int path = 0;
+        for (int bit = 0; bit < level; ++bit)
+          if ((i >> (levels - 1 - bit) & 1) == 0) path |= 1 << bit;
+        slot[levels][i] = static_cast<uint16_t>((16 << level) + 16 * path);
+      }
+    }
   }
 };
-alignas(64) constexpr PathCounts kPathCounts;
+alignas(64) constexpr Trees kTrees;
+
+// kInvalid.of[j / unit][lane] is 65535 where row n = unit * lane has no threshold j.
+struct Invalid {
+  uint16_t of[17][16];
+  constexpr Invalid() : of{} {
+    for (int step = 0; step < 17; ++step)
+      for (int lane = 0; lane < 16; ++lane) of[step][lane] = lane <= step ? 65535 : 0;
+  }
+};
+alignas(64) constexpr Invalid kInvalid;
 
 // #{j < n : C(j) <= U} in one row of a table, walked from a guess.
-int exact_count(const int64_t (*c)[16], int rows, int lane, int n, double start_step, double odds, uint64_t u, int guess) {
+int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start_step, double odds, uint64_t u, int guess) {
   int k = guess < n ? guess : n;
   if (k > rows) k = rows;
-  while (k > 0 && static_cast<uint64_t>(c[k - 1][lane]) > u) --k;
-  while (k < n && k < rows && static_cast<uint64_t>(c[k][lane]) <= u) ++k;
+  while (k > 0 && threshold(cdf[k - 1][lane]) > u) --k;
+  while (k < n && k < rows && threshold(cdf[k][lane]) <= u) ++k;
   return k < n && k == rows ? count_below(n, row_start(start_step, lane), odds, u) : k;
 }
 
@@ -34,8 +55,8 @@ int exact_count(const int64_t (*c)[16], int rows, int lane, int n, double start_
 uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n) {
   const Uniforms u = refine(key, i, stream_refine, primary);
   const int a = n >> 4, b = n & 15;
-  const int k = exact_count(t.c_upper, t.rows_upper, a, 16 * a, t.step_upper, t.odds, u.u1, static_cast<int>(16 * a * t.prob.p)) +
-                exact_count(t.c_lower, t.rows_lower, b, b, t.prob.q, t.odds, u.u2, static_cast<int>(b * t.prob.p));
+  const int k = exact_count(t.cdf_upper, t.rows_upper, a, 16 * a, t.step_upper, t.odds, u.u1, static_cast<int>(16 * a * t.prob.p)) +
+                exact_count(t.cdf_lower, t.rows_lower, b, b, t.prob.q, t.odds, u.u2, static_cast<int>(b * t.prob.p));
   return static_cast<uint8_t>(t.prob.mirrored ? n - k : k);
 }
 

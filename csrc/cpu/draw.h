@@ -26,9 +26,9 @@ struct alignas(64) DrawTable {
   int max_count = -1;
   SharedProb prob;
   double odds, step_upper;
-  int rows_upper, rows_lower;                 // rows j stored; later ones are all at or above 65535 << 32
+  int rows_upper, rows_lower;                 // rows j stored; all later thresholds are at or above 65535 << 32
   WindowSearch upper, lower;
-  int64_t c_upper[240 + 8][16], c_lower[16 + 8][16];         // C(j) of rows n = 16 a, and n = b
+  double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // C(j) = threshold(cdf) of rows n = 16 a, and n = b
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
 };
 
@@ -41,6 +41,7 @@ DrawTable& thread_table(int which);
 //                  have room for a multiple of 64 elements, and n is 0 beyond count
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
+//   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
 //   rounding_words word i % 4 of Philox block i / 4: the primary bits of stochastic rounding
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
   namespace ISA {                                                                                                     \
@@ -50,6 +51,8 @@ DrawTable& thread_table(int which);
   void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, \
                       int step, int64_t* n);                                                                          \
   void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
+  void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
+                     uint64_t* low);                                                                                  \
   void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words);                                 \
   }
 FB_DECLARE_DRAW(scalar)

@@ -5,10 +5,10 @@ struct Keys {  // everything of the counter and key that is the same for a whole
   __m512i sample, call, c3, k0[10], k1[10];
 };
 
-static inline void make_keys(Keys& keys, const SampleKey& key, uint32_t stream) {
+static inline void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint32_t sub = 0) {
   keys.sample = _mm512_set1_epi64(key.sample);
   keys.call = _mm512_set1_epi64(key.call);
-  keys.c3 = _mm512_set1_epi64(static_cast<int64_t>(stream) << 24);
+  keys.c3 = _mm512_set1_epi64(static_cast<int64_t>(stream << 24 | sub));
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
   for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
     keys.k0[round] = _mm512_set1_epi64(k0);
@@ -16,112 +16,186 @@ static inline void make_keys(Keys& keys, const SampleKey& key, uint32_t stream) 
   }
 }
 
-// Eight blocks. `even` holds w1 | w0 << 32 and `odd` w3 | w2 << 32 in each 64-bit lane. The upper halves of the lanes carry
-// rubbish between rounds: vpmuludq does not read them.
-static inline void philox8(const Keys& keys, __m512i block, __m512i& even, __m512i& odd) {
+// Philox of eight blocks under way. The upper halves of the lanes carry rubbish between rounds: vpmuludq does not read them.
+struct Rounds {
+  __m512i x0, x1, x2, x3;
+};
+
+static inline Rounds start_rounds(const Keys& keys, __m512i block) { return Rounds{block, keys.sample, keys.call, keys.c3}; }
+
+template <int From, int To>
+static inline void run_rounds(const Keys& keys, Rounds& r) {
   const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
-  __m512i x0 = block, x1 = keys.sample, x2 = keys.call, x3 = keys.c3;
 #pragma GCC unroll 9
-  for (int round = 0; round < 9; ++round) {
-    const __m512i p0 = _mm512_mul_epu32(m0, x0), p1 = _mm512_mul_epu32(m1, x2);
-    x0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), x1, keys.k0[round], 0x96);
-    x2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), x3, keys.k1[round], 0x96);
-    x1 = p1;
-    x3 = p0;
+  for (int round = From; round < To && round < 9; ++round) {
+    const __m512i p0 = _mm512_mul_epu32(m0, r.x0), p1 = _mm512_mul_epu32(m1, r.x2);
+    r.x0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), r.x1, keys.k0[round], 0x96);
+    r.x2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), r.x3, keys.k1[round], 0x96);
+    r.x1 = p1;
+    r.x3 = p0;
   }
-  const __m512i p0 = _mm512_mul_epu32(m0, x0), p1 = _mm512_mul_epu32(m1, x2);
-  even = _mm512_xor_si512(p1, _mm512_slli_epi64(_mm512_xor_si512(x1, keys.k0[9]), 32));
-  odd = _mm512_xor_si512(p0, _mm512_slli_epi64(_mm512_xor_si512(x3, keys.k1[9]), 32));
+}
+
+// The last round: `even` gets w1 | w0 << 32 and `odd` w3 | w2 << 32 in each 64-bit lane.
+static inline void finish_rounds(const Keys& keys, const Rounds& r, __m512i& even, __m512i& odd) {
+  const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
+  const __m512i p0 = _mm512_mul_epu32(m0, r.x0), p1 = _mm512_mul_epu32(m1, r.x2);
+  even = _mm512_xor_si512(p1, _mm512_slli_epi64(_mm512_xor_si512(r.x1, keys.k0[9]), 32));
+  odd = _mm512_xor_si512(p0, _mm512_slli_epi64(_mm512_xor_si512(r.x3, keys.k1[9]), 32));
+}
+
+static inline void philox8(const Keys& keys, __m512i block, __m512i& even, __m512i& odd) {
+  Rounds r = start_rounds(keys, block);
+  run_rounds<0, 9>(keys, r);
+  finish_rounds(keys, r, even, odd);
 }
 
 static inline __m512i table32(const WindowSearch& s, int at) {
   return _mm512_load_si512(reinterpret_cast<const __m512i*>(s.level + at));
 }
 
-static inline __m512i lookup64(const WindowSearch& s, int at, __m512i index) {
-  return _mm512_permutex2var_epi16(table32(s, at), index, table32(s, at + 32));
+// Two vectors at a time: a table is loaded once for both, and their chains of dependent steps overlap.
+struct Pair {
+  __m512i v[2];
+};
+
+// Entries of the 64 at `at`, by the low six bits of each index.
+static inline Pair lookup64(const WindowSearch& s, int at, const Pair& index) {
+  const __m512i low = table32(s, at), high = table32(s, at + 32);
+  return Pair{{_mm512_permutex2var_epi16(low, index.v[0], high), _mm512_permutex2var_epi16(low, index.v[1], high)}};
 }
 
-// Number of thresholds of row `row` below u, within the window. `flagged` collects lanes that need the exact search.
-template <int Levels>
-static inline __m512i search32(const WindowSearch& s, __m512i row, __m512i u, __mmask32& flagged) {
-  __m512i index = row, next = _mm512_set1_epi16(-1);
-  __mmask32 left[kMaxLevels];
-#pragma GCC unroll 6
-  for (int level = 0; level < Levels; ++level) {
-    __m512i t;
-    if (level == 0) {
-      t = _mm512_permutexvar_epi16(index, _mm512_broadcast_i64x4(*reinterpret_cast<const __m256i*>(s.level + 16)));
-    } else if (level == 1) {
-      t = _mm512_permutexvar_epi16(index, table32(s, 32));
-    } else if (level == 2) {
-      t = lookup64(s, 64, index);
-    } else if (level == 3) {
-      t = _mm512_mask_blend_epi16(left[2], lookup64(s, 128, index), lookup64(s, 192, index));
-    } else if (level == 4) {
-      const __m512i t0 = _mm512_mask_blend_epi16(left[2], lookup64(s, 256, index), lookup64(s, 320, index));
-      const __m512i t1 = _mm512_mask_blend_epi16(left[2], lookup64(s, 384, index), lookup64(s, 448, index));
-      t = _mm512_mask_blend_epi16(left[3], t0, t1);
-    } else {
-      __m512i half[2];
-#pragma GCC unroll 2
-      for (int h = 0; h < 2; ++h) {
-        const int at = 512 + 256 * h;
-        const __m512i t0 = _mm512_mask_blend_epi16(left[2], lookup64(s, at, index), lookup64(s, at + 64, index));
-        const __m512i t1 = _mm512_mask_blend_epi16(left[2], lookup64(s, at + 128, index), lookup64(s, at + 192, index));
-        half[h] = _mm512_mask_blend_epi16(left[3], t0, t1);
-      }
-      t = _mm512_mask_blend_epi16(left[4], half[0], half[1]);
-    }
-    left[level] = _mm512_cmple_epu16_mask(u, t);
-    next = _mm512_mask_mov_epi16(next, left[level], t);
-    index = _mm512_mask_add_epi16(index, left[level], index, _mm512_set1_epi16(static_cast<int16_t>(16 << level)));
+static inline Pair blend(const __mmask32* mask, const Pair& a, const Pair& b) {
+  return Pair{{_mm512_mask_blend_epi16(mask[0], a.v[0], b.v[0]), _mm512_mask_blend_epi16(mask[1], a.v[1], b.v[1])}};
+}
+
+// The threshold of level `Level` for each element, from its path so far.
+template <int Level>
+static inline Pair level_threshold(const WindowSearch& s, const Pair& index, const __mmask32 (*left)[2]) {
+  if constexpr (Level <= 1) {
+    const __m512i t = Level == 0 ? _mm512_broadcast_i64x4(*reinterpret_cast<const __m256i*>(s.level + 16)) : table32(s, 32);
+    return Pair{{_mm512_permutexvar_epi16(index.v[0], t), _mm512_permutexvar_epi16(index.v[1], t)}};
+  } else if constexpr (Level == 2) {
+    return lookup64(s, 64, index);
+  } else {
+    Pair part[1 << (Level - 2)];
+#pragma GCC unroll 8
+    for (int i = 0; i < 1 << (Level - 2); ++i) part[i] = lookup64(s, (16 << Level) + 64 * i, index);
+#pragma GCC unroll 3
+    for (int bit = 2; bit < Level; ++bit)
+#pragma GCC unroll 4
+      for (int i = 0; i < 1 << (Level - 1 - bit); ++i) part[i] = blend(left[bit], part[2 * i], part[2 * i + 1]);
+    return part[0];
   }
-  const __m512i path = _mm512_srli_epi16(index, 4);
-  const uint16_t* counts = kPathCounts.of[Levels];
-  __m512i k = Levels <= 5 ? _mm512_permutexvar_epi16(path, _mm512_load_si512(counts))
-                          : _mm512_permutex2var_epi16(_mm512_load_si512(counts), path, _mm512_load_si512(counts + 32));
-  k = _mm512_add_epi16(k, _mm512_permutexvar_epi16(row, _mm512_load_si512(s.first)));
-  const __m512i from_lowest = _mm512_sub_epi16(u, _mm512_set1_epi16(static_cast<int16_t>(s.lowest)));
-  flagged |= _mm512_cmpeq_epi16_mask(next, u) |
-             _mm512_cmpgt_epu16_mask(from_lowest, _mm512_set1_epi16(static_cast<int16_t>(s.span)));
+}
+
+// A search of two vectors under way.
+struct Search {
+  Pair u, row, index, next;
+  __mmask32 left[kMaxLevels][2];
+};
+
+static inline Search start_search(const Pair& u, const Pair& row) {
+  const __m512i none = _mm512_set1_epi16(-1);
+  return Search{u, row, row, {{none, none}}, {}};
+}
+
+template <int Level>
+static inline void step(const WindowSearch& s, Search& search) {
+  const Pair t = level_threshold<Level>(s, search.index, search.left);
+  const __m512i bit = _mm512_set1_epi16(static_cast<int16_t>(16 << Level));
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    __mmask32& left = search.left[Level][h];
+    left = _mm512_cmple_epu16_mask(search.u.v[h], t.v[h]);
+    search.next.v[h] = _mm512_mask_mov_epi16(search.next.v[h], left, t.v[h]);
+    search.index.v[h] = _mm512_mask_add_epi16(search.index.v[h], left, search.index.v[h], bit);
+  }
+}
+
+// The searches of upper and lower rows level by level, in turns with each other and with the rounds of the next words: each
+// is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead. Six levels leave
+// no registers for the rounds.
+template <int Upper>
+constexpr bool kRoundsInTurn = Upper < kMaxLevels;
+
+template <int Level, int Upper, int Lower>
+static inline void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
+  constexpr int kLevels = Upper > Lower ? Upper : Lower, kFrom = 9 * Level / kLevels, kTo = 9 * (Level + 1) / kLevels;
+  if constexpr (Level < Upper) step<Level>(table.upper, upper);
+  if constexpr (kRoundsInTurn<Upper>) run_rounds<kFrom, kTo>(keys, rounds[0]);
+  if constexpr (Level < Lower) step<Level>(table.lower, lower);
+  if constexpr (kRoundsInTurn<Upper>) run_rounds<kFrom, kTo>(keys, rounds[1]);
+  if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower>(table, upper, lower, keys, rounds);
+}
+
+// Number of thresholds below u. `flagged` collects lanes that need the exact search. Anchored: every row's window starts
+// at its first threshold.
+template <int Levels, bool Anchored>
+static inline Pair found(const WindowSearch& s, const Search& search, __mmask32* flagged) {
+  const uint16_t* counts = kTrees.of[Levels];
+  const __m512i first = _mm512_load_si512(s.first), low = _mm512_load_si512(counts), high = _mm512_load_si512(counts + 32);
+  const __m512i lowest = _mm512_set1_epi16(static_cast<int16_t>(s.lowest)), span = _mm512_set1_epi16(static_cast<int16_t>(s.span));
+  Pair k;
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m512i path = _mm512_srli_epi16(search.index.v[h], 4), u = search.u.v[h];
+    k.v[h] = Levels <= 5 ? _mm512_permutexvar_epi16(path, low) : _mm512_permutex2var_epi16(low, path, high);
+    if constexpr (!Anchored) k.v[h] = _mm512_add_epi16(k.v[h], _mm512_permutexvar_epi16(search.row.v[h], first));
+    const __m512i from_lowest = Anchored ? u : _mm512_sub_epi16(u, lowest);
+    flagged[h] |= _mm512_cmpeq_epi16_mask(search.next.v[h], u) | _mm512_cmpgt_epu16_mask(from_lowest, span);
+  }
   return k;
 }
 
 template <int Upper, int Lower>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
-                        uint16_t* u1, uint16_t* u2, uint64_t* flagged) {
-  // Within 128 bits: the words of blocks 2t and 2t + 1 to elements 8t .. 8t + 7.
-  const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
-  __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
-  const __m512i eight = _mm512_set1_epi64(8), low4 = _mm512_set1_epi16(15);
+                        uint16_t (*primary)[kChunk], uint64_t* flagged) {
+  // Philox blocks 2t serve the even elements of eight, blocks 2t + 1 the odd ones, both in the order of their words: so
+  // vector 0 of a pair draws the even elements of 64, vector 1 the odd ones, and bytes need no shuffle.
+  __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14));
+  const __m512i one = _mm512_set1_epi64(1), low4 = _mm512_set1_epi16(15), low8 = _mm512_set1_epi16(255);
   const bool mirrored = table.prob.mirrored;
+  Rounds rounds[2] = {start_rounds(keys, block), start_rounds(keys, _mm512_add_epi64(block, one))};
+  if constexpr (kRoundsInTurn<Upper>) {
+    run_rounds<0, 9>(keys, rounds[0]);
+    run_rounds<0, 9>(keys, rounds[1]);
+  }
   for (int at = 0; at < count; at += 64) {
-    __m512i v1[2], v2[2];
-    philox8(keys, block, v1[0], v2[0]);
-    block = _mm512_add_epi64(block, eight);
-    philox8(keys, block, v1[1], v2[1]);
-    block = _mm512_add_epi64(block, eight);
-    uint64_t flags = 0;
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      v1[half] = _mm512_shuffle_epi8(v1[half], order);
-      v2[half] = _mm512_shuffle_epi8(v2[half], order);
-      const __m512i n16 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(n + at + 32 * half)));
-      __mmask32 flag = 0;
-      __m512i sum = search32<Lower>(table.lower, _mm512_and_si512(n16, low4), v2[half], flag);
-      if (Upper > 0) sum = _mm512_add_epi16(sum, search32<Upper>(table.upper, _mm512_srli_epi16(n16, 4), v1[half], flag));
-      if (mirrored) sum = _mm512_sub_epi16(n16, sum);
-      _mm512_storeu_si512(u1 + at + 32 * half, v1[half]);
-      _mm512_storeu_si512(u2 + at + 32 * half, v2[half]);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(k + at + 32 * half), _mm512_cvtepi16_epi8(sum));
-      flags |= static_cast<uint64_t>(flag) << (32 * half);
+    if constexpr (!kRoundsInTurn<Upper>) {
+      run_rounds<0, 9>(keys, rounds[0]);
+      run_rounds<0, 9>(keys, rounds[1]);
     }
-    flagged[at / 64] = flags;
+    Pair u1, u2;
+    finish_rounds(keys, rounds[0], u1.v[0], u2.v[0]);
+    finish_rounds(keys, rounds[1], u1.v[1], u2.v[1]);
+    block = _mm512_add_epi64(block, _mm512_set1_epi64(16));
+    rounds[0] = start_rounds(keys, block);
+    rounds[1] = start_rounds(keys, _mm512_add_epi64(block, one));
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      _mm512_store_si512(primary[0] + at + 32 * h, u1.v[h]);
+      _mm512_store_si512(primary[1] + at + 32 * h, u2.v[h]);
+    }
+    const __m512i bytes = _mm512_loadu_si512(n + at), odd = _mm512_srli_epi16(bytes, 8);
+    const Pair a = {{_mm512_srli_epi16(_mm512_and_si512(bytes, low8), 4), _mm512_srli_epi16(odd, 4)}};
+    const Pair b = {{_mm512_and_si512(bytes, low4), _mm512_and_si512(odd, low4)}};
+    Search upper = start_search(u1, a), lower = start_search(u2, b);
+    descend<0, Upper, Lower>(table, upper, lower, keys, rounds);
+    __mmask32 flag[2] = {0, 0};
+    Pair sum = found<Lower, true>(table.lower, lower, flag);
+    if constexpr (Upper > 0) {
+      const Pair more = found<Upper, false>(table.upper, upper, flag);
+      sum = Pair{{_mm512_add_epi16(sum.v[0], more.v[0]), _mm512_add_epi16(sum.v[1], more.v[1])}};
+    }
+    __m512i drawn = _mm512_or_si512(sum.v[0], _mm512_slli_epi16(sum.v[1], 8));
+    if (mirrored) drawn = _mm512_sub_epi8(bytes, drawn);
+    _mm512_storeu_si512(k + at, drawn);
+    flagged[at / 64] = static_cast<uint64_t>(flag[1]) << 32 | flag[0];
   }
 }
 
-typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t*, uint16_t*, uint64_t*);
+typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t (*)[kChunk], uint64_t*);
 #define FB_LOWER(U) draw_blocks<U, 1>, draw_blocks<U, 2>, draw_blocks<U, 3>, draw_blocks<U, 4>
 static const DrawBlocks kDrawBlocks[kMaxLevels + 1][4] = {{FB_LOWER(0)}, {FB_LOWER(1)}, {FB_LOWER(2)}, {FB_LOWER(3)},
                                                           {FB_LOWER(4)}, {FB_LOWER(5)}, {FB_LOWER(6)}};
@@ -130,15 +204,15 @@ static const DrawBlocks kDrawBlocks[kMaxLevels + 1][4] = {{FB_LOWER(0)}, {FB_LOW
 void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
-  alignas(64) uint16_t u1[kChunk], u2[kChunk];
+  alignas(64) uint16_t primary[2][kChunk];  // u1 and u2, of 64 elements the 32 even ones first
   uint64_t flagged[kChunk / 64];
   Keys keys;
   make_keys(keys, key, stream);
-  kDrawBlocks[table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, u1, u2, flagged);
+  kDrawBlocks[table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, primary, flagged);
   for (int at = 0; at < count; at += 64)
     for (uint64_t flags = flagged[at / 64]; flags != 0; flags &= flags - 1) {
-      const int i = at + __builtin_ctzll(flags);
-      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{u1[i], u2[i]}, n[i]);
+      const int bit = __builtin_ctzll(flags), i = at + 2 * (bit & 31) + (bit >> 5);
+      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{primary[0][at + bit], primary[1][at + bit]}, n[i]);
     }
 }
 
@@ -155,5 +229,16 @@ void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* word
     const __m512i b0 = _mm512_unpacklo_epi64(w01, w23), b1 = _mm512_unpackhi_epi64(w01, w23);  // blocks 0 2 4 6, 1 3 5 7
     _mm512_storeu_si512(words + at, _mm512_permutex2var_epi64(b0, low, b1));
     _mm512_storeu_si512(words + at + 16, _mm512_permutex2var_epi64(b0, high, b1));
+  }
+}
+
+void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high, uint64_t* low) {
+  Keys keys;
+  make_keys(keys, key, stream, sub);
+  for (int at = 0; at < m; at += 8) {
+    __m512i even, odd;
+    philox8(keys, _mm512_cvtepu32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(i + at))), even, odd);
+    _mm512_storeu_si512(high + at, even);
+    _mm512_storeu_si512(low + at, odd);
   }
 }

@@ -2,45 +2,54 @@
 // GCC vector types: eight rows advance together, every lane in the order draw.h of the shared headers writes down.
 
 typedef double f64x8 __attribute__((vector_size(64)));
-typedef int64_t i64x8 __attribute__((vector_size(64)));
-typedef uint16_t u16x8 __attribute__((vector_size(16)));
 
-// Rows n = unit * lane, lane 0..15, for j = 0, 1, ... until every row's C(j) is at or above 65535 << 32. Returns how many.
+// h <- min(C >> 32, 65535) of a row's eight lanes, 65535 where `invalid`. 2^16 cdf, whose floor it is, is as exact as
+// 2^48 cdf.
+static FB_HD void store_high(const f64x8& cdf, const uint16_t* invalid, uint16_t* h) {
+  const f64x8 scaled = cdf * 65536.0;
+#if FB_ISA_LEVEL == 2
+  const __m256i high = _mm512_cvttpd_epi32(_mm512_min_pd(scaled, _mm512_set1_pd(65535.0)));
+  const __m128i narrow = _mm_or_si128(_mm256_cvtepi32_epi16(high), *reinterpret_cast<const __m128i*>(invalid));
+  _mm_store_si128(reinterpret_cast<__m128i*>(h), narrow);
+#else
+  for (int lane = 0; lane < 8; ++lane) {
+    const double capped = scaled[lane] < 65535.0 ? scaled[lane] : 65535.0;
+    h[lane] = static_cast<uint16_t>(static_cast<int>(capped) | invalid[lane]);
+  }
+#endif
+}
+
+// Rows n = Unit * lane, lane 0..15, for j = 0, 1, ... until every row's C(j) is at or above 65535 << 32. Returns how many.
 // Halves: 1 when only lanes 0..7 have rows.
-template <int Halves>
-static int build_rows(double odds, double step, int unit, int top, int64_t (*c)[16], uint16_t (*h)[16]) {
+template <int Unit, int Halves>
+static int build_rows(double odds, double step, int top, double (*c)[16], uint16_t (*h)[16]) {
   const f64x8 ramp = {0, 1, 2, 3, 4, 5, 6, 7};
-  f64x8 n[Halves], pm[Halves], cdf[Halves];
-  double start = 1.0;
-  double starts[16];
+  f64x8 left[Halves], pm[Halves], cdf[Halves];  // left: n - j
+  double starts[16], start = 1.0;
   for (int lane = 0; lane < 16; ++lane, start = start * step) starts[lane] = start;
   for (int half = 0; half < Halves; ++half) {
     std::memcpy(&pm[half], starts + 8 * half, sizeof(pm[half]));
-    n[half] = (ramp + 8.0 * half) * static_cast<double>(unit);
+    left[half] = (ramp + 8.0 * half) * static_cast<double>(Unit);
     cdf[half] = pm[half];
   }
-  const i64x8 cap = {65535, 65535, 65535, 65535, 65535, 65535, 65535, 65535};
-  const f64x8 one48 = {kTwo48, kTwo48, kTwo48, kTwo48, kTwo48, kTwo48, kTwo48, kTwo48};
   int j = 0;
-  while (j < unit * top) {
+  while (j < Unit * top) {
     const f64x8 odds8 = odds / (ramp + static_cast<double>(j + 1));
+    const uint16_t* invalid = kInvalid.of[Unit == 1 ? j : j >> 4];
     if (Halves == 1) std::memset(h[j], 0xff, sizeof(h[0]) * 8);
-    for (int r = 0; r < 8; ++r, ++j) {
-      const double w = odds8[r], at = static_cast<double>(j);
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) {
+      const double w = odds8[r];
 #pragma GCC unroll 2
       for (int half = 0; half < Halves; ++half) {
-        const f64x8 scaled = cdf[half] * kTwo48;
-        const f64x8 capped = scaled < one48 ? scaled : one48;
-        const i64x8 whole = __builtin_convertvector(capped, i64x8);
-        std::memcpy(&c[j][half * 8], &whole, sizeof(whole));
-        const i64x8 high = whole >> 32;
-        const i64x8 clipped = (n[half] > at) & (high < cap) ? high : cap;
-        const u16x8 narrow = __builtin_convertvector(clipped, u16x8);
-        std::memcpy(&h[j][half * 8], &narrow, sizeof(narrow));
-        pm[half] = pm[half] * ((n[half] - at) * w);
+        std::memcpy(&c[j + r][half * 8], &cdf[half], sizeof(cdf[half]));
+        store_high(cdf[half], invalid + (Unit == 1 ? 16 * r : 0) + 8 * half, &h[j + r][half * 8]);
+        pm[half] = pm[half] * (left[half] * w);
         cdf[half] = cdf[half] + pm[half];
+        left[half] = left[half] - 1.0;
       }
     }
+    j += 8;
     uint64_t words[4];
     std::memcpy(words, h[j - 1], sizeof(words));
     if ((words[0] & words[1] & words[2] & words[3]) == ~static_cast<uint64_t>(0)) break;
@@ -58,12 +67,102 @@ static inline void gather16(const uint16_t* from, const int* offset, uint16_t* t
 #endif
 }
 
-// The smallest window around the mean that misses at most 2 in 1,000 uniforms, and its thresholds in level order.
-static void build_window(WindowSearch& search, double p, double q, int unit, int top, const uint16_t (*h)[16]) {
-  const int most = unit * top;
+#if FB_ISA_LEVEL == 2
+// Transposes 8 vectors of 8 x 16 bits within their 128-bit parts.
+static inline void transpose8(__m512i* v) {
+  __m512i a[8], b[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    a[i] = _mm512_unpacklo_epi16(v[2 * i], v[2 * i + 1]);
+    a[i + 4] = _mm512_unpackhi_epi16(v[2 * i], v[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) {
+    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    v[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]);
+    v[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
+    v[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]);
+    v[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
+  }
+}
+
+// The level-ordered table of a large window: rows by j become rows by lane, each lane's window a plain load, and back.
+static void transpose_window(WindowSearch& search, int rows, const int* first, const uint16_t (*h)[16]) {
+  alignas(64) static thread_local uint16_t lanes[16][240 + 8 + 64 + 32];
+  const int width = 1 << search.levels;
+  for (int j = 0; j < rows + width; j += 8) {
+    // 8 rows of 16 lanes: 128-bit part 2 i + s of vector i / 2 holds lanes 8 s .. 8 s + 7 of row j + i
+    const __m512i* from = reinterpret_cast<const __m512i*>(&h[j][0]);
+    const __m512i r01 = _mm512_loadu_si512(from), r23 = _mm512_loadu_si512(from + 1);
+    const __m512i r45 = _mm512_loadu_si512(from + 2), r67 = _mm512_loadu_si512(from + 3);
+    const __m512i lo = _mm512_set_epi16(55, 39, 23, 7, 54, 38, 22, 6, 53, 37, 21, 5, 52, 36, 20, 4, 51, 35, 19, 3, 50, 34, 18,
+                                        2, 49, 33, 17, 1, 48, 32, 16, 0);
+    const __m512i hi = _mm512_add_epi16(lo, _mm512_set1_epi16(8));
+    const __m512i a0 = _mm512_permutex2var_epi16(r01, lo, r23), a1 = _mm512_permutex2var_epi16(r01, hi, r23);
+    const __m512i b0 = _mm512_permutex2var_epi16(r45, lo, r67), b1 = _mm512_permutex2var_epi16(r45, hi, r67);
+    const __m512i out[4] = {_mm512_unpacklo_epi64(a0, b0), _mm512_unpackhi_epi64(a0, b0), _mm512_unpacklo_epi64(a1, b1),
+                            _mm512_unpackhi_epi64(a1, b1)};  // out[2 s + t] part i: lane 8 s + 2 i + t
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      const int lane = 8 * (v >> 1) + (v & 1);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane][j]), _mm512_castsi512_si128(out[v]));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 2][j]), _mm512_extracti32x4_epi32(out[v], 1));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 4][j]), _mm512_extracti32x4_epi32(out[v], 2));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 6][j]), _mm512_extracti32x4_epi32(out[v], 3));
+    }
+  }
+  const uint16_t* slot = kTrees.slot[search.levels];  // of the entry past the last threshold: 0, a place nobody reads
+  const __m512i pairs = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), later = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  for (int i0 = 0; i0 < width; i0 += 32) {
+    __m512i x[8], y[8];
+#pragma GCC unroll 8
+    for (int lane = 0; lane < 8; ++lane) {
+      x[lane] = _mm512_loadu_si512(&lanes[lane][first[lane] + i0]);
+      y[lane] = _mm512_loadu_si512(&lanes[lane + 8][first[lane + 8] + i0]);
+    }
+    transpose8(x);
+    transpose8(y);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {  // part b of x[i]: lanes 0..7 of threshold i0 + 8 b + i
+      const __m512i t01 = _mm512_permutex2var_epi64(x[i], pairs, y[i]), t23 = _mm512_permutex2var_epi64(x[i], later, y[i]);
+      const __m256i t[4] = {_mm512_castsi512_si256(t01), _mm512_extracti64x4_epi64(t01, 1), _mm512_castsi512_si256(t23),
+                            _mm512_extracti64x4_epi64(t23, 1)};
+#pragma GCC unroll 4
+      for (int b = 0; b < 4; ++b)
+        _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + slot[i0 + 8 * b + i]), t[b]);
+    }
+  }
+}
+#endif
+
+constexpr int kMissed = 131;  // of 65,536 uniforms: a window that misses more is too small
+
+// A window of every row's first thresholds: the lower rows, n <= 15.
+static void build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16]) {
+  std::memset(search.first, 0, sizeof(search.first));
+  for (int levels = 1;; ++levels) {
+    const int width = (1 << levels) - 1;
+    int above = 65536;  // rows without a threshold at `width` hold 65535 there
+    for (int lane = 0; width < top && lane < 16; ++lane) above = h[width][lane] < above ? h[width][lane] : above;
+    if (width < top && 65536 - above > kMissed) continue;
+    search.levels = levels;
+    search.lowest = 0;
+    search.span = static_cast<uint16_t>(above - 1);
+    for (int i = 0; i < width; ++i) std::memcpy(search.level + kTrees.slot[levels][i], h[i], sizeof(h[0]));
+    return;
+  }
+}
+
+// The smallest window around the mean that misses few uniforms, and its thresholds in level order: the upper rows, n = 16 a.
+static void build_window(WindowSearch& search, double p, double q, int top, [[maybe_unused]] int rows, const uint16_t (*h)[16]) {
+  const int most = 16 * top;
   alignas(64) int first[16], n[16], offset[16], previous[16];
   alignas(64) uint16_t under[16], over[16];
-  for (int lane = 0; lane < 16; ++lane) n[lane] = lane <= top ? unit * lane : 0;
+  for (int lane = 0; lane < 16; ++lane) n[lane] = lane <= top ? 16 * lane : 0;
   int levels = 1;  // a window of less than two standard deviations to each side misses too much: no need to look
   while (levels < kMaxLevels && static_cast<double>(1 << (2 * levels)) < 16.0 * most * p * q) ++levels;
   for (;; ++levels) {
@@ -82,19 +181,17 @@ static void build_window(WindowSearch& search, double p, double q, int unit, int
       below = u > below ? u : below;
       above = o < above ? o : above;
     }
-    if (levels < kMaxLevels && (below + 1) + (65535 - above) > 131) continue;
+    if (levels < kMaxLevels && (below + 1) + (65535 - above) > kMissed) continue;
     search.levels = levels;
     search.lowest = static_cast<uint16_t>(below + 1);
     search.span = static_cast<uint16_t>(above - below - 1);
     break;
   }
   for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(first[lane]);
-  const uint16_t* before = kPathCounts.of[levels];
-  for (int level = 0; level < levels; ++level) {
-    const int half = 1 << (levels - 1 - level), all_left = (1 << levels) - (1 << level);
-    for (int path = 0; path < 1 << level; ++path)  // steps left after the path add nothing to what lies before its node
-      gather16(&h[before[path | all_left] + half - 1][0], offset, search.level + (16 << level) + 16 * path);
-  }
+#if FB_ISA_LEVEL == 2
+  if (levels >= 5) return transpose_window(search, rows, first, h);
+#endif
+  for (int i = 0; i < (1 << levels) - 1; ++i) gather16(&h[i][0], offset, search.level + kTrees.slot[levels][i]);
 }
 
 void build_table(DrawTable& table, double p, double q, int max_count) {
@@ -110,13 +207,13 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   table.rows_upper = 0;
   table.upper.levels = 0;
   if (top_upper > 0) {
-    table.rows_upper = (top_upper < 8 ? build_rows<1> : build_rows<2>)(table.odds, table.step_upper, 16, top_upper,
-                                                                       table.c_upper, table.h_upper);
+    table.rows_upper = (top_upper < 8 ? build_rows<16, 1> : build_rows<16, 2>)(table.odds, table.step_upper, top_upper,
+                                                                       table.cdf_upper, table.h_upper);
     std::memset(table.h_upper[table.rows_upper], 0xff, sizeof(table.h_upper[0]) * 64);
-    build_window(table.upper, table.prob.p, table.prob.q, 16, top_upper, table.h_upper);
+    build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.rows_upper, table.h_upper);
   }
-  table.rows_lower = (top_lower < 8 ? build_rows<1> : build_rows<2>)(table.odds, table.prob.q, 1, top_lower, table.c_lower,
+  table.rows_lower = (top_lower < 8 ? build_rows<1, 1> : build_rows<1, 2>)(table.odds, table.prob.q, top_lower, table.cdf_lower,
                                                                      table.h_lower);
   std::memset(table.h_lower[table.rows_lower], 0xff, sizeof(table.h_lower[0]) * 16);
-  build_window(table.lower, table.prob.p, table.prob.q, 1, top_lower, table.h_lower);
+  build_anchored(table.lower, top_lower, table.h_lower);
 }

@@ -4,10 +4,10 @@
 #if FB_ISA_LEVEL == 1
 
 // Four blocks in 64-bit lanes; see draw_avx512.h. `even` is w1 | w0 << 32, `odd` w3 | w2 << 32.
-static inline void philox4(const SampleKey& key, uint32_t stream, __m256i block, __m256i& even, __m256i& odd) {
+static inline void philox4(const SampleKey& key, uint32_t c3, __m256i block, __m256i& even, __m256i& odd) {
   const __m256i m0 = _mm256_set1_epi64x(kPhiloxM0), m1 = _mm256_set1_epi64x(kPhiloxM1);
   __m256i x0 = block, x1 = _mm256_set1_epi64x(key.sample), x2 = _mm256_set1_epi64x(key.call);
-  __m256i x3 = _mm256_set1_epi64x(static_cast<int64_t>(stream) << 24);
+  __m256i x3 = _mm256_set1_epi64x(c3);
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
 #pragma GCC unroll 10
   for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
@@ -30,7 +30,7 @@ static inline void primary_chunk(const SampleKey& key, uint32_t stream, uint32_t
   __m256i block = _mm256_add_epi64(_mm256_set1_epi64x(i0 / 4), _mm256_setr_epi64x(0, 1, 2, 3));
   for (int at = 0; at < count; at += 16) {
     __m256i even, odd;
-    philox4(key, stream, block, even, odd);
+    philox4(key, stream << 24, block, even, odd);
     block = _mm256_add_epi64(block, _mm256_set1_epi64x(4));
     _mm256_store_si256(reinterpret_cast<__m256i*>(u1 + at), _mm256_shuffle_epi8(even, order));
     _mm256_store_si256(reinterpret_cast<__m256i*>(u2 + at), _mm256_shuffle_epi8(odd, order));
@@ -41,12 +41,21 @@ void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* word
   __m256i block = _mm256_add_epi64(_mm256_set1_epi64x(i0 / 4), _mm256_setr_epi64x(0, 1, 2, 3));
   for (int at = 0; at < count; at += 16) {
     __m256i even, odd;
-    philox4(key, ROUNDING, block, even, odd);
+    philox4(key, ROUNDING << 24, block, even, odd);
     block = _mm256_add_epi64(block, _mm256_set1_epi64x(4));
     const __m256i w01 = _mm256_shuffle_epi32(even, 0xb1), w23 = _mm256_shuffle_epi32(odd, 0xb1);
     const __m256i b0 = _mm256_unpacklo_epi64(w01, w23), b1 = _mm256_unpackhi_epi64(w01, w23);  // blocks 0 2, 1 3
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + at), _mm256_permute2x128_si256(b0, b1, 0x20));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + at + 8), _mm256_permute2x128_si256(b0, b1, 0x31));
+  }
+}
+
+void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high, uint64_t* low) {
+  for (int at = 0; at < m; at += 4) {
+    __m256i even, odd;
+    philox4(key, stream << 24 | sub, _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(i + at))), even, odd);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + at), even);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + at), odd);
   }
 }
 
@@ -87,6 +96,14 @@ void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* word
   for (int at = 0; at < count; at += 4) {
     const Words r = key.words((i0 + at) / 4, ROUNDING);
     for (int j = 0; j < 4; ++j) words[at + j] = r.w[j];
+  }
+}
+
+void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high, uint64_t* low) {
+  for (int at = 0; at < m; ++at) {
+    const Words r = key.words(i[at], stream, sub);
+    high[at] = static_cast<uint64_t>(r.w[0]) << 32 | r.w[1];
+    low[at] = static_cast<uint64_t>(r.w[2]) << 32 | r.w[3];
   }
 }
 

@@ -30,9 +30,95 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+#include "cpu/element_body.h"
+
+struct Law {
+  static constexpr int kFields = 7, kStart = 1;
+  static FB_HD PoissonHat load(const double (*hat)[kChunk], int e) {
+    PoissonHat h;
+    h.rate = hat[0][e];
+    h.start = hat[1][e];
+    h.fraction = hat[2][e];
+    h.a = hat[3][e];
+    h.b = hat[4][e];
+    h.squeeze = hat[5][e];
+    h.inverse_alpha = hat[6][e];
+    return h;
+  }
+  static FB_HD void store(double (*hat)[kChunk], int e, const PoissonHat& h) {
+    hat[0][e] = h.rate;
+    hat[1][e] = h.start;
+    hat[2][e] = h.fraction;
+    hat[3][e] = h.a;
+    hat[4][e] = h.b;
+    hat[5][e] = h.squeeze;
+    hat[6][e] = h.inverse_alpha;
+  }
+  static FB_HD Candidate candidate(const PoissonHat& h, double u, double v) { return poisson_candidate(h, u, v); }
+  static FB_HD bool accepts(const PoissonHat& h, double edge, double j, double v, double corrections) {
+    return poisson_accepts(h, edge, j, v, corrections);
+  }
+  static FB_HD double smallest(const PoissonHat& h, double j) { return poisson_x(h, j); }
+  static FB_HD double series(const PoissonHat& h, double j) { return stirling_series(poisson_x(h, j)); }
+  static FB_HD double corrections(const PoissonHat& h, double j) { return stirling_correction(poisson_x(h, j)); }
+};
+
+// Inversions of a dense list, eight at a time; the steps are those of poisson_inversion.
+static void invert(int m, const double* rate, const uint64_t* high, double* k) {
+  alignas(64) double mass[kChunk], u[kChunk];
+  for (int e = 0; e < m; ++e) {
+    mass[e] = portable_exp(-rate[e]);
+    u[e] = uniform_from_zero(static_cast<int64_t>(high[e] >> 11));
+  }
+  for (int at = 0; at < m; at += 8) {
+    const f64x8 rate8 = load8(rate + at), u8 = load8(u + at);
+    f64x8 mass8 = load8(mass + at), cdf8 = mass8, k8 = {};
+    for (int step = 0; step < 128; ++step) {
+      const i64x8 on = (u8 >= cdf8) & (mass8 >= 0x1p-54);
+      if (!any8(on)) break;
+      const f64x8 mass_next = mass8 * (rate8 / (k8 + 1.0)), cdf_next = cdf8 + mass_next, k_next = k8 + 1.0;
+      mass8 = on ? mass_next : mass8;
+      cdf8 = on ? cdf_next : cdf8;
+      k8 = on ? k_next : k8;
+    }
+    std::memcpy(k + at, &k8, sizeof(k8));
+  }
+}
+
+struct Scratch {
+  Trials<Law> trials;
+  int inverted[kChunk];
+  alignas(64) double rate[kChunk], k[kChunk];
+};
+
 void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x) {
-  for (int k = 0; k < count; ++k)
-    x[k] = poisson_element(rate[k], key.seed_low, key.seed_high, i0 + static_cast<uint32_t>(k), key.sample, key.call, stream);
+  static thread_local std::unique_ptr<Scratch> kept;
+  if (!kept) kept.reset(new Scratch);
+  Scratch& s = *kept;
+  Trials<Law>& t = s.trials;
+  int inverted = 0, rejected = 0;
+  for (int e = 0; e < count; ++e) {
+    const bool reject = rate[e] >= 10.0;
+    s.inverted[inverted] = e;
+    inverted += !reject;
+    t.slot[rejected] = e;
+    rejected += reject;
+  }
+  const int padded = (inverted + 7) & ~7;
+  for (int o = 0; o < padded; ++o) {  // the padding takes no step
+    const int e = o < inverted ? s.inverted[o] : 0;
+    s.rate[o] = o < inverted ? rate[e] : 0.0;
+    t.element[o] = i0 + static_cast<uint32_t>(e);
+  }
+  element_words(key, stream, 0, t.element, inverted, t.high, t.low);
+  invert(padded, s.rate, t.high, s.k);
+  for (int o = 0; o < inverted; ++o) x[s.inverted[o]] = static_cast<int64_t>(s.k[o]);
+  for (int o = 0; o < rejected; ++o) {
+    s.rate[o] = rate[t.slot[o]];
+    t.element[o] = i0 + static_cast<uint32_t>(t.slot[o]);
+  }
+  for (int o = 0; o < rejected; ++o) Law::store(t.hat, o, poisson_hat(s.rate[o]));
+  run_trials(t, key, stream, rejected, x);
 }
 
 static void poisson_chunk(const Element& op, int64_t sample, int64_t i0, int count) {

@@ -34,39 +34,71 @@ FB_HD double product_error(double a, double b, double product) {
   return (((a_high * b_high - product) + a_high * b_low) + a_low * b_high) + a_low * b_low;
 }
 
-// p <= 1/2, n p >= 10
-FB_HD int64_t binomial_rejection(int64_t n, double p, double q, SampleKey key, uint32_t i, uint32_t stream) {
-  const double count = static_cast<double>(n);
+// What the trials of one element share; p <= 1/2, n p >= 10. whole + fraction = n p.
+struct BinomialHat {
+  double count, p, q, start, fraction, mean_1, mean_2, a, b, squeeze, alpha;
+};
+
+FB_HD BinomialHat binomial_hat(double count, double p, double q) {
+  BinomialHat h;
+  h.count = count;
+  h.p = p;
+  h.q = q;
   const double high = count * p;
   const double low = product_error(count, p, high);
-  const int64_t whole = static_cast<int64_t>(high);
-  const double start = static_cast<double>(whole);
-  const double fraction = (high - start) + low;
-  const double mean_1 = high + 2.0 * p, mean_2 = count * q + 2.0 * q;  // (n + 2) p, (n + 2) q
-  const double shift = 1.0 - 2.0 * p;
-
+  h.start = static_cast<double>(static_cast<int64_t>(high));
+  h.fraction = (high - h.start) + low;
+  h.mean_1 = high + 2.0 * p;        // (n + 2) p
+  h.mean_2 = count * q + 2.0 * q;   // (n + 2) q
   const double deviation = portable_sqrt(high * q);
-  const double b = 1.15 + 2.53 * deviation;
-  const double a = (-0.0873 + 0.0248 * b) + 0.01 * p;
-  const double squeeze = 0.92 - 4.2 / b;
-  const double alpha = (2.83 + 5.1 / b) * deviation;
+  h.b = 1.15 + 2.53 * deviation;
+  h.a = (-0.0873 + 0.0248 * h.b) + 0.01 * p;
+  h.squeeze = 0.92 - 4.2 / h.b;
+  h.alpha = (2.83 + 5.1 / h.b) * deviation;
+  return h;
+}
 
+// A trial's candidate: k - whole, whether it lies in 0..n, and whether the squeeze accepts it at once.
+struct Candidate {
+  double edge, j;
+  bool inside, sure;
+};
+
+FB_HD Candidate binomial_candidate(const BinomialHat& h, double u, double v) {
+  Candidate c;
+  c.edge = 0.5 - (u < 0.0 ? -u : u);
+  const double y = ((2.0 * h.a) / c.edge + h.b) * u + (h.fraction + 0.5);
+  c.inside = (y >= -h.start) & (y < (h.count - h.start) + 1.0);  // & not &&: loops over it vectorise
+  c.j = static_cast<double>(floor_to_int(c.inside ? y : 0.0));
+  c.sure = c.inside & (c.edge >= 0.07) & (v <= h.squeeze);
+  return c;
+}
+
+// k + 1 and n - k + 1: exact integers
+FB_HD double binomial_x_1(const BinomialHat& h, double j) { return (h.start + j) + 1.0; }
+FB_HD double binomial_x_2(const BinomialHat& h, double j) { return ((h.count - h.start) - j) + 1.0; }
+
+// corrections: stirling_correction(x_1) + stirling_correction(x_2)
+FB_HD bool binomial_accepts(const BinomialHat& h, double edge, double j, double v, double corrections) {
+  const double x_1 = binomial_x_1(h, j), x_2 = binomial_x_2(h, j);
+  const double d = (j - h.fraction) + (1.0 - 2.0 * h.p);                          // x_1 - mean_1 = mean_2 - x_2
+  // f(k) = const sqrt(x_1 x_2) exp(-level); the hat is Hormann's with sqrt(mean_1 mean_2) in the place of f(mode)
+  const double level = (deviance(x_1, h.mean_1, d) + deviance(x_2, h.mean_2, -d)) + corrections;
+  const double hat = (h.a / (edge * edge) + h.b) * portable_sqrt((x_1 * x_2) / (h.mean_1 * h.mean_2));
+  return portable_log((v * h.alpha) / hat) <= -level;
+}
+
+FB_HD int64_t binomial_rejection(int64_t n, double p, double q, SampleKey key, uint32_t i, uint32_t stream) {
+  const BinomialHat h = binomial_hat(static_cast<double>(n), p, q);
+  const int64_t whole = static_cast<int64_t>(h.start);
   for (uint32_t trial = 0; trial < kMaxTrials; ++trial) {
     const Words r = key.words(i, stream, trial);
-    const double u = uniform_centred(bits53(r.w[0], r.w[1]));
     const double v = uniform_to_one(bits53(r.w[2], r.w[3]));
-    const double edge = 0.5 - (u < 0.0 ? -u : u);
-    const double y = ((2.0 * a) / edge + b) * u + (fraction + 0.5);
-    if (!(y >= -start && y < (count - start) + 1.0)) continue;  // k outside 0..n
-    const int64_t j = floor_to_int(y);
-    if (edge >= 0.07 && v <= squeeze) return whole + j;
-    const double x_1 = static_cast<double>(whole + j + 1), x_2 = static_cast<double>(n - whole - j + 1);
-    const double d = (static_cast<double>(j) - fraction) + shift;  // x_1 - mean_1 = mean_2 - x_2
-    // f(k) = const sqrt(x_1 x_2) exp(-level); the hat is Hormann's with sqrt(mean_1 mean_2) in the place of f(mode)
-    const double level = (deviance(x_1, mean_1, d) + deviance(x_2, mean_2, -d)) +
-                         (stirling_correction(x_1) + stirling_correction(x_2));
-    const double hat = (a / (edge * edge) + b) * portable_sqrt((x_1 * x_2) / (mean_1 * mean_2));
-    if (portable_log((v * alpha) / hat) <= -level) return whole + j;
+    const Candidate c = binomial_candidate(h, uniform_centred(bits53(r.w[0], r.w[1])), v);
+    if (c.sure) return whole + static_cast<int64_t>(c.j);
+    if (!c.inside) continue;
+    const double corrections = stirling_correction(binomial_x_1(h, c.j)) + stirling_correction(binomial_x_2(h, c.j));
+    if (binomial_accepts(h, c.edge, c.j, v, corrections)) return whole + static_cast<int64_t>(c.j);
   }
   return whole;
 }

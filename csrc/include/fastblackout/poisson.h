@@ -23,31 +23,54 @@ FB_HD int64_t poisson_inversion(double rate, double u) {
   return static_cast<int64_t>(k);
 }
 
-// rate >= 10
+// What the trials of one element share; rate >= 10. start + fraction = rate.
+struct PoissonHat {
+  double rate, start, fraction, a, b, squeeze, inverse_alpha;
+};
+
+FB_HD PoissonHat poisson_hat(double rate) {
+  PoissonHat h;
+  h.rate = rate;
+  h.start = static_cast<double>(static_cast<int64_t>(rate));
+  h.fraction = rate - h.start;
+  h.b = 0.931 + 2.53 * portable_sqrt(rate);
+  h.a = -0.059 + 0.02483 * h.b;
+  h.inverse_alpha = 1.1339 + 1.1328 / (h.b - 3.4);  // published: 1.1239
+  h.squeeze = 0.9077 - 3.6224 / (h.b - 2.0);         // published: 0.9277
+  return h;
+}
+
+FB_HD Candidate poisson_candidate(const PoissonHat& h, double u, double v) {
+  Candidate c;
+  c.edge = 0.5 - (u < 0.0 ? -u : u);
+  const double y = ((2.0 * h.a) / c.edge + h.b) * u + (h.fraction + 0.43);
+  c.inside = (y >= -h.start) & (y < 0x1p45);  // not negative, and not beyond any mass: 2^19 standard deviations
+  c.j = static_cast<double>(floor_to_int(c.inside ? y : 0.0));
+  c.sure = c.inside & (c.edge >= 0.07) & (v <= h.squeeze);
+  return c;
+}
+
+FB_HD double poisson_x(const PoissonHat& h, double j) { return (h.start + j) + 1.0; }  // k + 1, an exact integer
+
+// correction: stirling_correction(x)
+FB_HD bool poisson_accepts(const PoissonHat& h, double edge, double j, double v, double correction) {
+  const double x = poisson_x(h, j);
+  const double d = (j - h.fraction) + 1.0;  // (k + 1) - rate
+  // f(k) = sqrt(x / (2 pi)) / rate * exp(-deviance - correction), x = k + 1
+  const double hat = (h.a / (edge * edge) + h.b) * (portable_sqrt(x * 0.15915494309189535) / h.rate);
+  return portable_log((v * h.inverse_alpha) / hat) <= -(deviance(x, h.rate, d) + correction);
+}
+
 FB_HD int64_t poisson_rejection(double rate, SampleKey key, uint32_t i, uint32_t stream) {
-  const int64_t whole = static_cast<int64_t>(rate);
-  const double start = static_cast<double>(whole);
-  const double fraction = rate - start;
-
-  const double b = 0.931 + 2.53 * portable_sqrt(rate);
-  const double a = -0.059 + 0.02483 * b;
-  const double inverse_alpha = 1.1339 + 1.1328 / (b - 3.4);  // published: 1.1239
-  const double squeeze = 0.9077 - 3.6224 / (b - 2.0);         // published: 0.9277
-
+  const PoissonHat h = poisson_hat(rate);
+  const int64_t whole = static_cast<int64_t>(h.start);
   for (uint32_t trial = 0; trial < kMaxTrials; ++trial) {
     const Words r = key.words(i, stream, trial);
-    const double u = uniform_centred(bits53(r.w[0], r.w[1]));
     const double v = uniform_to_one(bits53(r.w[2], r.w[3]));
-    const double edge = 0.5 - (u < 0.0 ? -u : u);
-    const double y = ((2.0 * a) / edge + b) * u + (fraction + 0.43);
-    if (!(y >= -start && y < 0x1p45)) continue;  // negative, or beyond any mass: 2^19 standard deviations
-    const int64_t j = floor_to_int(y);
-    if (edge >= 0.07 && v <= squeeze) return whole + j;
-    const double x = static_cast<double>(whole + j + 1);
-    const double d = (static_cast<double>(j) - fraction) + 1.0;  // (k + 1) - rate
-    // f(k) = sqrt(x / (2 pi)) / rate * exp(-deviance - correction), x = k + 1
-    const double hat = (a / (edge * edge) + b) * (portable_sqrt(x * 0.15915494309189535) / rate);
-    if (portable_log((v * inverse_alpha) / hat) <= -(deviance(x, rate, d) + stirling_correction(x))) return whole + j;
+    const Candidate c = poisson_candidate(h, uniform_centred(bits53(r.w[0], r.w[1])), v);
+    if (c.sure) return whole + static_cast<int64_t>(c.j);
+    if (!c.inside) continue;
+    if (poisson_accepts(h, c.edge, c.j, v, stirling_correction(poisson_x(h, c.j)))) return whole + static_cast<int64_t>(c.j);
   }
   return whole;
 }

@@ -177,12 +177,15 @@ FB_HD double portable_sqrt(double a) {
 
 // Stirling's correction log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for x = 1, 2, 3, ...; the series is cut
 // below 1e-18 at x = 16, and the first fifteen values are tabulated.
-FB_HD double stirling_correction(double x) {
+FB_HD double stirling_tabulated(double x) {  // x < 16
   static constexpr double table[16] = {
       0.0, 0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193,
       0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287,
       0.007573675487951841, 0.00694284010720953, 0.006408994188004207, 0.0059513701127588475, 0.005554733551962801};
-  if (x < 16.0) return table[static_cast<int32_t>(x)];
+  return table[static_cast<int32_t>(x)];
+}
+
+FB_HD double stirling_series(double x) {  // x >= 16
   const double y = 1.0 / x;
   const double z = y * y;
   double poly = -0.0019175269175269176;  // -691 / 360360
@@ -194,23 +197,23 @@ FB_HD double stirling_correction(double x) {
   return y * poly;
 }
 
+FB_HD double stirling_correction(double x) { return x < 16.0 ? stirling_tabulated(x) : stirling_series(x); }
+
 // Deviance x log(x / mean) - (x - mean), with d = x - mean given exactly (Loader 2000). Near the mean by its series in
 // v = d / (x + mean), d v + 2 x (v^3 / 3 + v^5 / 5 + ...), whose relative error stays at a few ulp however large x is.
 FB_HD double deviance(double x, double mean, double d) {
   const double v = d / (x + mean);
-  if (v < 0.1 && v > -0.1) {
-    const double z = v * v;
-    double poly = 0.058823529411764705;  // 1 / 17
-    poly = poly * z + 0.06666666666666667;
-    poly = poly * z + 0.07692307692307693;
-    poly = poly * z + 0.09090909090909091;
-    poly = poly * z + 0.1111111111111111;
-    poly = poly * z + 0.14285714285714285;
-    poly = poly * z + 0.2;
-    poly = poly * z + 0.3333333333333333;
-    return d * v + (((2.0 * x) * v) * z) * poly;
-  }
-  return x * portable_log(x / mean) - d;
+  const double z = v * v;
+  double poly = 0.058823529411764705;  // 1 / 17
+  poly = poly * z + 0.06666666666666667;
+  poly = poly * z + 0.07692307692307693;
+  poly = poly * z + 0.09090909090909091;
+  poly = poly * z + 0.1111111111111111;
+  poly = poly * z + 0.14285714285714285;
+  poly = poly * z + 0.2;
+  poly = poly * z + 0.3333333333333333;
+  const double near = d * v + (((2.0 * x) * v) * z) * poly, far = x * portable_log(x / mean) - d;
+  return (v < 0.1) & (v > -0.1) ? near : far;
 }
 
 // Two words as 53 bits: high word first, the low word's last 11 bits unused.

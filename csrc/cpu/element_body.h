@@ -1,0 +1,90 @@
+// Body, once per instruction set: a chunk of per-element draws by passes over dense lists, so that every costly loop
+// vectorises. The functions are those of the shared headers' element-by-element samplers, hence the bits too.
+//
+// A Law gives: kFields, load and store of a Hat (what an element's trials share) in a structure of arrays, candidate,
+// accepts; of Stirling's corrections: smallest argument, sum by the series, and exact sum. `start`, the whole part that results add to, is field kStart.
+
+typedef double f64x8 __attribute__((vector_size(64)));
+typedef int64_t i64x8 __attribute__((vector_size(64)));
+
+static FB_HD f64x8 load8(const double* from) {
+  f64x8 v;
+  std::memcpy(&v, from, sizeof(v));
+  return v;
+}
+
+static inline bool any8(i64x8 mask) {
+  return ((mask[0] | mask[1]) | (mask[2] | mask[3]) | (mask[4] | mask[5]) | (mask[6] | mask[7])) != 0;
+}
+
+template <class Law>
+struct Trials {
+  alignas(64) double hat[Law::kFields][kChunk], open[Law::kFields][kChunk];
+  alignas(64) uint32_t element[kChunk + 8];                         // index of the element a hat belongs to
+  alignas(64) uint64_t high[kChunk + 8], low[kChunk + 8];           // words of a trial
+  alignas(64) double edge[kChunk], j[kChunk], v[kChunk];            // of all that try
+  alignas(64) double open_edge[kChunk], open_j[kChunk], open_v[kChunk], corrections[kChunk];  // of those to test exactly
+  alignas(64) int64_t state[kChunk], open_state[kChunk];            // 0 try again, 1 needs the exact test, 2 accepted
+  int pending[kChunk], slot[kChunk];                                // slot: where an element's result goes
+};
+
+template <class Law>
+static void candidates(Trials<Law>& t, int m) {
+  for (int e = 0; e < m; ++e) {
+    const double u = uniform_centred(static_cast<int64_t>(t.high[e] >> 11));
+    const double v = uniform_to_one(static_cast<int64_t>(t.low[e] >> 11));
+    const Candidate c = Law::candidate(Law::load(t.hat, e), u, v);
+    t.v[e] = v;
+    t.edge[e] = c.edge;
+    t.j[e] = c.j;
+    t.state[e] = static_cast<int64_t>(c.inside) + static_cast<int64_t>(c.sure);
+  }
+}
+
+template <class Law>
+static void exact_tests(Trials<Law>& t, int m) {
+  for (int e = 0; e < m; ++e) t.corrections[e] = Law::series(Law::load(t.open, e), t.open_j[e]);
+  for (int e = 0; e < m; ++e)  // a table look-up does not vectorise, so the few small arguments are mended one by one
+    if (Law::smallest(Law::load(t.open, e), t.open_j[e]) < 16.0) t.corrections[e] = Law::corrections(Law::load(t.open, e), t.open_j[e]);
+  for (int e = 0; e < m; ++e)
+    t.open_state[e] = Law::accepts(Law::load(t.open, e), t.open_edge[e], t.open_j[e], t.open_v[e], t.corrections[e]) ? 2 : 0;
+}
+
+static inline void gather(double* to, const double* from, const int* at, int m) {
+  for (int e = 0; e < m; ++e) to[e] = from[at[e]];
+}
+
+// k[slot] = whole part + offset for the `m` elements whose hats, indices and slots are filled.
+template <class Law>
+static void run_trials(Trials<Law>& t, const SampleKey& key, uint32_t stream, int m, int64_t* k) {
+  for (uint32_t trial = 0; m > 0; ++trial) {
+    for (int e = m; e < ((m + 7) & ~7); ++e) t.element[e] = 0;
+    element_words(key, stream, trial, t.element, m, t.high, t.low);
+    candidates(t, m);
+    int open = 0;
+    for (int e = 0; e < m; ++e) {
+      t.pending[open] = e;
+      open += t.state[e] == 1;
+    }
+    for (int field = 0; field < Law::kFields; ++field) gather(t.open[field], t.hat[field], t.pending, open);
+    gather(t.open_edge, t.edge, t.pending, open);
+    gather(t.open_j, t.j, t.pending, open);
+    gather(t.open_v, t.v, t.pending, open);
+    exact_tests(t, open);
+    for (int o = 0; o < open; ++o) t.state[t.pending[o]] = t.open_state[o];
+    const bool last = trial + 1 == kMaxTrials;
+    int left = 0;
+    for (int e = 0; e < m; ++e) {
+      k[t.slot[e]] = static_cast<int64_t>(t.hat[Law::kStart][e]) + (last && t.state[e] == 0 ? 0 : static_cast<int64_t>(t.j[e]));
+      t.pending[left] = e;
+      left += t.state[e] == 0;
+    }
+    if (last) return;
+    for (int field = 0; field < Law::kFields; ++field) gather(t.hat[field], t.hat[field], t.pending, left);
+    for (int e = 0; e < left; ++e) {
+      t.element[e] = t.element[t.pending[e]];
+      t.slot[e] = t.slot[t.pending[e]];
+    }
+    m = left;
+  }
+}
