@@ -33,6 +33,6 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def backend(request):
-    """Runs the test once a backend: "reference", "cpu-scalar", and where the processor has them cpu-avx2, cpu-avx512."""
+    """Runs the test once a backend: "reference", "cpu-scalar", and as the processor has them cpu-avx2, cpu-avx512."""
     with _helpers.using(request.param):
         yield request.param

@@ -1,0 +1,79 @@
+"""Runs the benchmarks on a fastblackout that has kernels; their options, fixtures and closing table."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness import Harness
+
+_HERE = Path(__file__).resolve().parent
+sys.path.append(str(_HERE))  # the modules beside this file: importing tests by path puts no folder on sys.path
+
+
+def _what_to_do() -> str | None:
+    spec = importlib.util.spec_from_file_location("installed", _HERE.parent / "tests" / "installed.py")
+    assert spec is not None and spec.loader is not None
+    installed = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(installed)
+    return installed.use_compiled_package()
+
+
+_WHAT_TO_DO = _what_to_do()
+_HARNESS = pytest.StashKey["Harness"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fastblackout benchmarks")
+    group.addoption("--quick", action="store_true", help="leave out the long cases")
+    group.addoption("--json", type=Path, metavar="FILE", help="write machine, versions, times and ratios to FILE")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _WHAT_TO_DO is not None:
+        pytest.exit(_WHAT_TO_DO, returncode=4)
+    config.addinivalue_line("markers", "long: left out by --quick")
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")  # after a check that failed
+    config.option.benchmark_quiet = True  # our table holds the peers too
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
+
+
+@pytest.fixture(scope="session")
+def harness(pytestconfig: pytest.Config) -> Harness:
+    import torch
+    from harness import Harness
+
+    torch.set_num_threads(1)
+    return pytestconfig.stash.setdefault(_HARNESS, Harness())
+
+
+@pytest.fixture
+def bench(harness: Harness, benchmark: Any) -> Callable[..., None]:
+    """Harness.measure, for this test."""
+    return functools.partial(harness.measure, benchmark)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    harness = config.stash.get(_HARNESS, None)
+    if harness is None or not harness.rows:
+        return
+    from report import markdown
+
+    terminalreporter.section("fastblackout beside its peers")
+    terminalreporter.write_line(markdown(harness.results()))
+    if path := config.getoption("--json"):
+        harness.write(path)
+        terminalreporter.write_line(f"written to {path}")

@@ -1,0 +1,25 @@
+"""binomial: workload B, counts uniform in 0..10,000 with a p for each element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peers
+import torch
+from harness import same_as_reference
+from workloads import SETS, SHAPE, uniforms
+
+import fastblackout as fb
+
+
+def test_workload_b(bench: Any) -> None:
+    count = torch.randint(0, 10_001, SHAPE, generator=torch.Generator().manual_seed(6)).float()
+    probs = uniforms(SHAPE, torch.float32)
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        return fb.binomial(count[part], probs[i % SETS][part], rng=fb.Philox(i), backend=backend)
+
+    def check() -> None:
+        same_as_reference(lambda part, backend: ours(0, part, backend))
+
+    bench("binomial, counts to 10,000", count.numel(), ours, peers.binomial(count, probs), check)

@@ -1,0 +1,24 @@
+"""poisson: workload C, a rate uniform in 0..50 for each element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peers
+import torch
+from harness import same_as_reference
+from workloads import SETS, SHAPE, uniforms
+
+import fastblackout as fb
+
+
+def test_workload_c(bench: Any) -> None:
+    rates = [50 * u for u in uniforms(SHAPE, torch.float32)]
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        return fb.poisson(rates[i % SETS][part], rng=fb.Philox(i), backend=backend)
+
+    def check() -> None:
+        same_as_reference(lambda part, backend: ours(0, part, backend))
+
+    bench("poisson, rates 0..50", rates[0].numel(), ours, peers.poisson(rates), check)

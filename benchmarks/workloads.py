@@ -1,0 +1,85 @@
+"""The work the cases share."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import torch
+
+import fastblackout as fb
+
+SHAPE = (64, 3, 32, 32)
+SETS = 4  # inputs prepared for a case; call i takes set i % SETS
+STEPS = 1000
+_LEAST_LOGIT = -30.0  # stands for 0 expected births
+
+
+def images(shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
+    """Counts uniform in 0..255, uint8."""
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def uniforms(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    """SETS tensors uniform in [0, 1)."""
+    generator = torch.Generator().manual_seed(2)
+    return [torch.rand(shape, dtype=dtype, generator=generator) for _ in range(SETS)]
+
+
+@functools.cache
+def schedule() -> fb.Schedule:
+    return fb.Schedule.logit(STEPS)
+
+
+class Noising(NamedTuple):
+    """Images and survival probabilities, one per image: as ours takes them, and as float32 tensors of one shape."""
+
+    x_0: torch.Tensor
+    alive: list[fb.Prob]
+    counts: torch.Tensor
+    probs: list[torch.Tensor]
+
+
+def noising(x_0: torch.Tensor, alive: list[fb.Prob]) -> Noising:
+    per_image = (-1, *(1 for _ in x_0.shape[1:]))
+    probs = [prob.p.float().view(per_image).expand_as(x_0).contiguous() for prob in alive]
+    return Noising(x_0, alive, x_0.float(), probs)
+
+
+def workload_a(shape: tuple[int, ...] = SHAPE, shared: bool = False) -> Noising:
+    """p uniform; with `shared` the same for all images of a call."""
+    draws = [p[:1].expand_as(p).contiguous() if shared else p for p in uniforms(shape[:1])]
+    return noising(images(shape), [fb.Prob(p, 1 - p) for p in draws])
+
+
+def grid_indices() -> list[torch.Tensor]:
+    """k of the 1,000-step grid, one per image."""
+    return [1 + (u * STEPS).long() for u in uniforms(SHAPE[:1])]
+
+
+def blackout_grid() -> Noising:
+    return noising(images(), [schedule().survival(k) for k in grid_indices()])
+
+
+class Reverse(NamedTuple):
+    """One reverse step: the state as ours takes it and in float32, the network's output, the birth probability."""
+
+    x_t: torch.Tensor
+    state: torch.Tensor
+    logits: torch.Tensor
+    step: fb.Prob
+    center: float
+
+
+@functools.cache
+def reverse_path(batch: int) -> list[Reverse]:
+    """20 evenly spaced steps of the 1,000-step grid, with a network that knows x_0: softplus(logits) = x_0 - x_t."""
+    x_0, path = images((batch, *SHAPE[1:])), []
+    for k_t, k_s in itertools.pairwise(schedule().grid(20, "index").tolist()):
+        x_t, births, _ = fb.thin(x_0, schedule().survival(k_t), rng=fb.Philox(3), outputs=("x_t", "births"))
+        y = births.double()
+        logits = torch.where(y > 0, y + torch.log(-torch.expm1(-y)), _LEAST_LOGIT).float()
+        step, center = schedule().bridge(k_t, k_s), 127.5 * schedule().survival(k_s).p
+        path.append(Reverse(x_t, x_t.float(), logits, step, center))
+    return path
