@@ -2,6 +2,8 @@
 
 FASTBLACKOUT_CUDA=auto (default): build _cuda when nvcc is found.  0: never.  1: always, an error without nvcc.
 pypi: always, with nvcc from the packages nvidia-cuda-nvcc and nvidia-cuda-cccl.
+FASTBLACKOUT_SIMT=1: also build _simt, the CUDA kernels run on the CPU, for the tests.
+FASTBLACKOUT_SANITIZE=address,undefined or thread: compile the C++ modules with those sanitizers (.ci/sanitize).
 csrc never includes torch, so neither its version nor its presence matters here.
 """
 
@@ -23,13 +25,14 @@ ROOT = Path(__file__).resolve().parent
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 CXX_FLAGS = (
     "-std=c++17 -O3 -fPIC -fvisibility=hidden -ffp-contract=off -fno-trapping-math -fno-math-errno -pthread "
-    "-Wall -Wextra -Icsrc -Icsrc/include"
+    "-Wall -Wextra -Wno-psabi -Icsrc -Icsrc/include"
 )
 NVCC_FLAGS = "-std=c++17 -O3 -fmad=false -cudart static -Xcompiler -fPIC,-fvisibility=hidden -Icsrc -Icsrc/include"
 ARCHITECTURES = ("80", "90", "100", "120")
 # Bindings take the longest to compile, so they come first.
 CPU_SOURCES = ["csrc/bindings/cpu.cpp", "csrc/cpu/view.cpp", "csrc/cpu/draw.cpp"]
 CUDA_SOURCES = ["csrc/bindings/cuda.cpp"]
+SIMT_SOURCES = ["csrc/bindings/simt.cpp", "csrc/simt/simt.cpp", "csrc/simt/selftest.cu"]
 
 
 def fail(message: str) -> None:
@@ -66,6 +69,8 @@ def nvcc_architectures(nvcc: str) -> list[str]:
 
 def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
     cxx = os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++")
+    if SANITIZE:
+        cxx += f" -fsanitize={SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1"
     shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared"
     lines = [
         f"builddir = {build}",
@@ -76,11 +81,11 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
         f"  command = {cxx} {shared} -pthread $in -o $out",
     ]
 
-    def module(name: str, sources: list[str], link: str) -> None:
+    def module(name: str, sources: list[str], link: str, cu: str = "nvcc") -> None:
         objects = []
         for source in dict.fromkeys(sources):
             objects.append(f"{build}/{name}/{source}.o")
-            lines.append(f"build {objects[-1]}: {'nvcc' if source.endswith('.cu') else 'cxx'} {source}")
+            lines.append(f"build {objects[-1]}: {cu if source.endswith('.cu') else 'cxx'} {source}")
         lines.append(f"build {build}/{name}{SUFFIX}: {link} {' '.join(objects)}")
 
     def sources_of(folder: str, pattern: str) -> list[str]:
@@ -98,6 +103,14 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
             f"  command = {nvcc} -shared -cudart static -Xlinker --exclude-libs,ALL $in -o $out",
         ]
         module("_cuda", CUDA_SOURCES + sources_of("cuda", "*.cu"), "nvlink")
+    if SIMT:
+        flags = f"{CXX_FLAGS} -DFASTBLACKOUT_SIMT -Wno-unknown-pragmas"
+        lines += [
+            "rule simt",
+            f"  command = {cxx} {flags} -MMD -MF $out.d -x c++ -c $in -o $out",
+            "  depfile = $out.d\n  deps = gcc",
+        ]
+        module("_simt", SIMT_SOURCES + sources_of("cuda", "*.cu"), "link", "simt")
     return "\n".join(lines) + "\n"
 
 
@@ -111,7 +124,7 @@ class NinjaBuild(build_ext):
         except ImportError as missing:
             fail(f"the build needs {missing.name}: pip install pybind11 ninja, or leave out --no-build-isolation")
         # A fixed folder: setuptools' own is new each time, and an unchanged reinstall should compile nothing.
-        build = Path("build") / f"ninja-{SUFFIX.split('.')[1]}"
+        build = Path("build") / f"ninja-{SUFFIX.split('.')[1]}{SANITIZE and '-' + SANITIZE.replace(',', '-')}"
         (ROOT / build).mkdir(parents=True, exist_ok=True)
         (ROOT / build / "build.ninja").write_text(ninja_file(build, NVCC, CODES))
         # pip's isolated environment has a new path each time: as an environment variable it does not reach the command
@@ -125,8 +138,9 @@ class NinjaBuild(build_ext):
         self.build_folder = ROOT / build
         places = {Path(self.get_ext_fullpath(e.name)).parent for e in self.extensions} | {ROOT / "fastblackout"}
         for place in places:  # an earlier build's module must not slip into this one
-            for stale in place.glob("_cuda*.so") if NVCC is None else ():
-                stale.unlink()
+            for name in {"_cuda", "_simt"} - set(MODULES):
+                for stale in place.glob(f"{name}*.so"):
+                    stale.unlink()
         super().run()
         target = Path(self.get_ext_fullpath("fastblackout._cpu")).parent / "_build.json"
         target.write_text(json.dumps(BUILD_FACTS, indent=1) + "\n")
@@ -147,7 +161,12 @@ BUILDING = any(word.startswith(("build", "bdist", "develop", "install", "editabl
 NVCC, WHY_NOT = find_nvcc(WISH) if BUILDING else (None, "")
 CODES = nvcc_architectures(NVCC) if NVCC else []
 BUILD_FACTS = {"cuda_architectures": [f"sm_{code}" for code in CODES], "why_no_cuda": WHY_NOT}
-MODULES = ["_cpu", "_cuda"] if NVCC else ["_cpu"]
+SIMT = os.environ.get("FASTBLACKOUT_SIMT", "0")
+if SIMT not in ("0", "1"):
+    fail(f"FASTBLACKOUT_SIMT must be 0 or 1, got {SIMT!r}")
+SIMT = SIMT == "1"
+SANITIZE = os.environ.get("FASTBLACKOUT_SANITIZE", "")
+MODULES = ["_cpu", *(["_cuda"] if NVCC else []), *(["_simt"] if SIMT else [])]
 
 setup(
     ext_modules=[Extension(f"fastblackout.{name}", sources=[]) for name in MODULES],

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .sampling import sample as sample
     from .schedule import Schedule as Schedule
     from .training import train as train
+    from .values import check_values as check_values
 
 _HOME = {
     "Leaped": "ops.tau_leap",
@@ -44,6 +45,7 @@ _HOME = {
     "birth_loss": "ops",
     "bridge_step": "ops",
     "capabilities": "natives",
+    "check_values": "values",
     "poisson": "ops",
     "sample": "sampling",
     "tau_leap_step": "ops",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,32 @@ if TYPE_CHECKING:
 DTYPES = ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", "float16")
 COUNTS = DTYPES[:4]
 FLOATS = DTYPES[4:]
-_DTYPE_SET = frozenset(DTYPES)
+_CODES = {name: code for code, name in enumerate(DTYPES)}
 _DLPACK_CPU = 1
 
 
-@functools.cache
-def _name_of_torch(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")
+# Filled once, whole: torch.compile traces what reads it, warns of a functools.cache, and compiles anew when it grows.
+_TORCH_NAMES: dict[Any, str] = {}
+
+
+def learn_dtypes() -> None:
+    """Called where torch is loaded, before the first tensor is looked at."""
+    torch = sys.modules["torch"]
+    _TORCH_NAMES.update({getattr(torch, name): name for name in DTYPES})
+
+
+def name_of_torch(dtype: Any) -> str:
+    """ "uint8" for torch.uint8."""
+    if not _TORCH_NAMES:
+        learn_dtypes()
+    return _TORCH_NAMES.get(dtype) or str(dtype).removeprefix("torch.")
+
+
+_NUMPY_NAMES = {np.dtype(name): name for name in DTYPES if name != "bfloat16"}  # dtype.name takes a microsecond
+
+
+def _name_of_numpy(dtype: np.dtype[Any]) -> str:
+    return dtype.name if dtype.isnative else str(dtype)
 
 
 class Array:
@@ -38,10 +56,10 @@ class Array:
             value = self._from_other(value, op, argument)
         self.value = value
         if self.is_tensor:
-            self.dtype = _name_of_torch(value.dtype)
+            self.dtype = name_of_torch(value.dtype)
             self.device = value.device.type
         else:
-            self.dtype = value.dtype.name if value.dtype.isnative else str(value.dtype)
+            self.dtype = _NUMPY_NAMES.get(value.dtype) or _name_of_numpy(value.dtype)
             self.device = "cpu"
         self.shape: tuple[int, ...] = tuple(value.shape)
 
@@ -72,13 +90,16 @@ class Array:
     def empty_like(self, dtype: str | None = None) -> Array:
         """A new array of this shape, memory order and library."""
         made: Any
+        name = dtype or self.dtype
         if self.is_tensor:
-            import torch
-
-            made = torch.empty_like(self.value, dtype=getattr(torch, dtype or self.dtype), requires_grad=False)
+            torch = sys.modules["torch"]
+            made = torch.empty_like(self.value, dtype=getattr(torch, name))
         else:
-            made = np.empty_like(self.value, dtype=dtype or self.dtype, subok=False)
-        return self.like(made)
+            made = np.empty_like(self.value, dtype=name, subok=False)
+        other = Array.__new__(Array)  # all but the value is known: an op makes three of these a call
+        other.value, other.is_tensor, other.dtype, other.device = made, self.is_tensor, name, self.device
+        other.shape, other._namespace = self.shape, self._namespace
+        return other
 
     def like(self, value: Any) -> Array:
         """Another array of the same library and the same way back."""
@@ -97,12 +118,12 @@ class Array:
         """In elements."""
         if self.is_tensor:
             return self.value.stride()
-        size = self.value.itemsize
-        return tuple(stride // size for stride in self.value.strides)
+        size, strides = self.value.itemsize, self.value.strides
+        return strides if size == 1 else tuple([stride // size for stride in strides])
 
     def describe(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
         """(address, dtype code, shape, strides in elements), as the native modules take arrays."""
-        return self.address(), DTYPES.index(self.dtype), self.shape, self.strides()
+        return self.address(), _CODES[self.dtype], self.shape, self.strides()
 
     def numpy(self) -> NDArray[Any]:
         """As NumPy, for the reference: a CPU tensor without copying; bfloat16 as its bit patterns in uint16."""
@@ -129,15 +150,17 @@ class Array:
 
 
 def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
-    """An argument as an Array of one of `dtypes` on the CPU or a CUDA device. TypeError otherwise."""
+    """An argument as an Array of one of `dtypes`, on the CPU, a CUDA device or "meta". TypeError or ValueError else."""
     array = Array(value, op, argument)
     if array.dtype not in dtypes:
         raise TypeError(f"{op}: {argument}: dtype must be one of {', '.join(dtypes)}, got {array.dtype}")
-    if array.device not in ("cpu", "cuda"):
+    if array.device not in ("cpu", "cuda", "meta"):
         raise ValueError(f"{op}: {argument}: must be on the CPU or a CUDA device, got {array.value.device}")
     if array.is_tensor and array.value.layout is not sys.modules["torch"].strided:
         raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {array.value.layout}")
-    if not array.is_tensor and any(stride % array.value.itemsize for stride in array.value.strides):
+    if array.is_tensor or array.value.flags.c_contiguous:
+        return array
+    if any(stride % array.value.itemsize for stride in array.value.strides):
         return array.like(np.array(array.value))  # a field of a record array: its steps are no whole elements
     return array
 
@@ -149,5 +172,7 @@ def store(result: NDArray[Any], into: Array) -> None:
         return
     import torch
 
-    tensor = torch.from_numpy(np.ascontiguousarray(result.view(np.int16) if into.dtype == "bfloat16" else result))
+    # ascontiguousarray makes 0-d arrays 1-d
+    result = np.ascontiguousarray(result.view(np.int16) if into.dtype == "bfloat16" else result).reshape(into.shape)
+    tensor = torch.from_numpy(result)
     into.value.copy_(tensor.view(torch.bfloat16) if into.dtype == "bfloat16" else tensor)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .philox import Philox
 
 WORD = 1 << 32
+_LARGEST = {"uint8": 255, "int16": (1 << 15) - 1, "int32": (1 << 31) - 1, "int64": (1 << 63) - 1}
 MAX_COUNT = 1 << 53  # integers above are not all float64
 
 
@@ -31,7 +32,7 @@ def max_count_of(op: str, max_count: Any, dtype: str) -> int:
         return 255
     if isinstance(max_count, bool) or not isinstance(max_count, numbers.Integral):
         raise TypeError(f"{op}: max_count: must be an integer, got {max_count!r}")
-    chosen, limit = int(max_count), min(int(np.iinfo(dtype).max), MAX_COUNT)
+    chosen, limit = int(max_count), min(_LARGEST[dtype], MAX_COUNT)
     if not 1 <= chosen <= limit:
         raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {chosen}")
     return chosen
@@ -103,6 +104,8 @@ def names_of(op: str, argument: str, names: Any, known: Sequence[str]) -> frozen
         return frozenset(known)
     if isinstance(names, str):
         names = (names,)
+    if not isinstance(names, Collection):
+        raise TypeError(f"{op}: {argument}: must be names, some of {', '.join(known)}, got {names!r}")
     chosen = frozenset(names)
     if not chosen or not chosen <= set(known):
         raise ValueError(f"{op}: {argument}: must be some of {', '.join(known)}, got {sorted(map(str, chosen))}")
@@ -112,7 +115,10 @@ def names_of(op: str, argument: str, names: Any, known: Sequence[str]) -> frozen
 def float_dtype(op: str, argument: str, dtype: Any, of: Array) -> str:
     name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
     if not isinstance(dtype, str) and name not in FLOATS:
-        name = np.dtype(dtype).name
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:
+            name = ""
     if name not in FLOATS:
         raise TypeError(f"{op}: {argument}: must be one of {', '.join(FLOATS)}, got {dtype!r}")
     if name == "bfloat16" and not of.is_tensor:
@@ -121,7 +127,13 @@ def float_dtype(op: str, argument: str, dtype: Any, of: Array) -> str:
 
 
 def outputs_of(
-    op: str, source: Array, dtypes: dict[str, str], wanted: Collection[str], out: Any, in_place: str
+    op: str,
+    source: Array,
+    dtypes: dict[str, str],
+    wanted: Collection[str],
+    out: Any,
+    in_place: str,
+    read: dict[str, Array] | None = None,
 ) -> dict[str, Array | None]:
     """Output arrays by name: new ones, or those of `out`, a tuple of the op's result type with None where not wanted.
 
@@ -133,7 +145,7 @@ def outputs_of(
     if all(value is None for value in given.values()):
         raise TypeError(f"{op}: out: must have one of {', '.join(dtypes)}, got {type(out).__name__}")
     arrays: dict[str, Array | None] = {}
-    taken = [("the input", source)]
+    taken = [("the input", source), *(read or {}).items()]
     for name, value in given.items():
         if value is None:
             arrays[name] = None
@@ -145,8 +157,15 @@ def outputs_of(
             raise TypeError(f"{op}: out.{name}: must be of the library of the input, got {type(value).__name__}")
         same_shape(op, f"out.{name}", array, "the input", source)
         strides = array.strides()
-        if any(step == 0 and size > 1 for step, size in zip(strides, array.shape, strict=True)):
-            raise ValueError(f"{op}: out.{name}: elements must not overlap, got strides {strides}")
+        if not array.is_tensor and any(step % array.value.itemsize for step in array.value.strides):
+            raise ValueError(f"{op}: out.{name}: strides must be whole elements, got {array.value.strides} bytes")
+        reach = 0  # of the dimensions with smaller strides: a step must go beyond it
+        for step, size in sorted(
+            (abs(step), size) for step, size in zip(strides, array.shape, strict=True) if size > 1
+        ):
+            if step <= reach:
+                raise ValueError(f"{op}: out.{name}: elements must not overlap, got strides {strides}")
+            reach += step * (size - 1)
         if not array.is_tensor and not array.value.flags.writeable:
             raise ValueError(f"{op}: out.{name}: must be writable, got a read-only array")
         low, high = array.extent()

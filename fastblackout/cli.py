@@ -178,12 +178,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from . import capabilities
+    from .natives import capabilities, choices
 
     for name, state in capabilities().items():
         print(f"{name:10} {'yes' if state['available'] else 'no ':4} {state['detail']}")
         if state["ops"]:
             print(f"{'':15} {', '.join(state['ops'])}")
+    print('backend="auto" takes')
+    for device, ops, backend, why in choices():
+        print(f"{device:10} {backend:9} {', '.join(ops)}: {why}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ from types import ModuleType
 from typing import NamedTuple
 
 from . import natives
+from .choice import CHOICE
 
 BACKENDS = ("auto", "reference", "cpu", "cuda", "triton")
+DEVICE_BACKENDS = ("cuda", "triton")
+_NAMES = frozenset(BACKENDS)
 ISAS = ("scalar", "avx2", "avx512")
 
 
@@ -44,7 +48,7 @@ def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int |
     depend on any of them.
     Raises ValueError for an unknown name, for an instruction set the processor lacks, for threads < 1.
     """
-    _check_name("use_backend", backend)
+    check_name("use_backend", backend)
     level = -1
     if isa is not None:
         has = cpu_module("use_backend").isas()
@@ -60,44 +64,65 @@ def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int |
         _choice.reset(token)
 
 
-def _check_name(op: str, backend: object) -> None:
+def check_name(op: str, backend: object) -> None:
     if backend not in BACKENDS:
         raise ValueError(f"{op}: backend: must be one of {', '.join(BACKENDS)}, got {backend!r}")
 
 
 def choose(op: str, backend: str, device: str) -> str:
-    """The backend for arrays on `device` ("cpu" or "cuda"). ValueError where it cannot run there or is absent."""
-    _check_name(op, backend)
+    """The backend for arrays on `device` ("cpu" or "cuda"). ValueError where it cannot run there or is absent.
+
+    "auto" is what `use_backend` says, else the first of choice.CHOICE that is present.
+    """
+    if backend not in _NAMES:
+        check_name(op, backend)
     if backend == "auto":
         backend = _choice.get().backend
     if backend == "auto":
-        backend = "cuda" if device == "cuda" else "cpu"
-    if backend == "triton":
-        raise ValueError(f"{op}: backend: {natives.capabilities()['triton']['detail']}, got 'triton'")
-    if (backend == "cuda") != (device == "cuda"):
+        return "cpu" if device == "cpu" else _first_present(op, device)
+    if backend in DEVICE_BACKENDS:
+        if device == "cpu" and not (backend == "triton" and natives.triton_interprets()):
+            hint = " (its interpreter does, under TRITON_INTERPRET=1)" if backend == "triton" else ""
+            raise ValueError(f"{op}: backend: {backend!r} does not run on cpu arrays{hint}, got backend={backend!r}")
+        if (why := natives.absent(backend, op)) is not None:
+            raise ValueError(f"{op}: backend: {backend!r} is absent: {why}, got backend={backend!r}")
+    elif device != "cpu":
         raise ValueError(f"{op}: backend: {backend!r} does not run on {device} arrays, got backend={backend!r}")
     return backend
 
 
+def choose_host(op: str, backend: str) -> str:
+    """`choose` for arrays that are not given to the torch path: NumPy arrays and plain CPU tensors."""
+    chosen = choose(op, backend, "cpu")
+    if chosen == "triton":
+        raise TypeError(f"{op}: backend: 'triton' needs torch tensors, got arrays of another kind")
+    return chosen
+
+
+def asked(backend: str) -> str:
+    """The backend named in the call or by `use_backend`, unchecked."""
+    return _choice.get().backend if backend == "auto" else backend
+
+
+def _first_present(op: str, device: str) -> str:
+    reasons = []
+    for name in CHOICE[device][op].order:
+        if (why := natives.absent(name, op)) is None:
+            return name
+        reasons.append(f"{name}: {why}")
+    raise ValueError(f"{op}: backend: none is present for {device} arrays ({'; '.join(reasons)}), got backend='auto'")
+
+
+def device_module(backend: str) -> ModuleType:
+    """fastblackout.backends.cuda or .triton: the kernels over torch tensors, all with the same signatures."""
+    return importlib.import_module(f".backends.{backend}", __package__)
+
+
 def cpu_module(op: str) -> ModuleType:
     """fastblackout._cpu, or RuntimeError saying in one line why it is absent."""
-    return _require(op, "_cpu")
-
-
-def cuda_module(op: str, kernel: str) -> ModuleType:
-    """fastblackout._cuda, which must have `kernel`, or RuntimeError."""
-    module = _require(op, "_cuda")
-    if kernel not in module.ops():
-        raise RuntimeError(
-            f"{op}: backend: 'cuda' has no kernel for {op} in this version, only for {', '.join(module.ops())}"
-        )
-    return module
-
-
-def _require(op: str, name: str) -> ModuleType:
-    module = natives.load(name)
+    module = natives.load("_cpu")
     if isinstance(module, str):
-        raise RuntimeError(f"{op}: backend: {name[1:]!r} is absent: {module}")
+        raise RuntimeError(f"{op}: backend: 'cpu' is absent: {module}")
     return module
 
 

@@ -14,6 +14,11 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def _readable(tensor: Any) -> bool:
+    """Whether values may be looked at: on the CPU, outside torch.compile, where a check would break the graph."""
+    return tensor.device.type == "cpu" and not sys.modules["torch"].compiler.is_compiling()
+
+
 def is_plain(*values: Any) -> bool:
     """Whether all values are Python or NumPy scalars, so that the answer should be Python floats."""
     return not any(isinstance(value, np.ndarray) or is_tensor(value) for value in values)
@@ -31,13 +36,14 @@ def check_integer(op: str, argument: str, value: Any, low: int, high: int) -> in
 def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
     """k as int64 NumPy array (0-d for an int) or torch tensor, in low..high.
 
-    TypeError for anything but integers. ValueError out of range; a tensor that is not on the CPU is clamped instead.
+    TypeError for anything but integers. ValueError out of range; a tensor that is not on the CPU, or is traced, is
+    clamped instead.
     """
     if is_tensor(k):
         if k.is_floating_point() or k.is_complex() or k.dtype == sys.modules["torch"].bool:
             raise TypeError(f"{op}: {argument}: must be an int or integer array, got a tensor of {k.dtype}")
         k = k.long()
-        if k.device.type != "cpu":
+        if not _readable(k):
             return k.clamp(low, high)
         wrong = (k < low) | (k > high)
     else:
@@ -55,7 +61,7 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
 def as_step(op: str, k_t: Any, k_s: Any, steps: int) -> tuple[Any, Any, Any]:
     """(library, k_t, k_s) of a step from k_t in 1..steps to k_s in 0..k_t - 1, both in one library (numpy or torch).
 
-    ValueError unless k_s < k_t everywhere (CPU); on another device k_s is clamped to k_t - 1.
+    ValueError unless k_s < k_t everywhere (CPU); on another device, or traced, k_s is clamped to k_t - 1.
     """
     k_t = as_index(op, "k_t", k_t, 1, steps)
     k_s = as_index(op, "k_s", k_s, 0, steps)
@@ -65,7 +71,7 @@ def as_step(op: str, k_t: Any, k_s: Any, steps: int) -> tuple[Any, Any, Any]:
         library = torch = sys.modules["torch"]
         device = (k_t if is_tensor(k_t) else k_s).device
         k_t, k_s = torch.as_tensor(k_t, device=device), torch.as_tensor(k_s, device=device)
-        if device.type != "cpu":
+        if not _readable(k_t):
             return library, k_t, torch.minimum(k_s, k_t - 1)
     k_t_all, k_s_all = library.broadcast_tensors(k_t, k_s) if library is not np else np.broadcast_arrays(k_t, k_s)
     wrong = k_s_all >= k_t_all
@@ -87,7 +93,7 @@ def as_fraction(op: str, argument: str, value: Any, library: Any, like: Any) -> 
         raise TypeError(f"{op}: {argument}: float64 is needed, got {value.dtype}")
     if is_tensor(value) and library is np:
         raise TypeError(f"{op}: {argument}: must be a NumPy array or float, as k is, got a tensor")
-    if not is_tensor(value) or value.device.type == "cpu":
+    if not is_tensor(value) or _readable(value):
         array = np.asarray(value, dtype=np.float64)
         wrong = ~((array >= 0.0) & (array <= 1.0))
         if wrong.any():

@@ -5,10 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.machinery
+import importlib.util
 import json
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from .choice import CHOICE, OPS
 
 _HERE = Path(__file__).parent
 
@@ -48,14 +53,40 @@ def build_facts() -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+@functools.cache
+def absent(backend: str, op: str) -> str | None:
+    """Why "cuda" or "triton" cannot run an op, in one line; None where it can. Looks at no device."""
+    if backend == "cuda":
+        cuda = load("_cuda")
+        if isinstance(cuda, str):
+            return cuda
+        return None if op in cuda.ops() else f"it has no kernel for {op}, only for {', '.join(cuda.ops())}"
+    triton = _triton_module()
+    return triton if isinstance(triton, str) else None
+
+
+@functools.cache
+def _triton_module() -> ModuleType | str:
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed; pip install triton"
+    try:
+        return importlib.import_module("fastblackout.backends.triton")
+    except ImportError as error:
+        return f"fastblackout.backends.triton does not load: {error}"
+
+
+def triton_interprets() -> bool:
+    """Whether Triton kernels run on CPU tensors: its interpreter is on, which triton reads when it is imported."""
+    return os.environ.get("TRITON_INTERPRET", "") in ("1", "true", "on", "yes", "y")
+
+
 def capabilities() -> dict[str, dict[str, Any]]:
     """Every backend: {"available": bool, "detail": what it is or why it is absent, "ops": names}.
 
-    Looks at the CUDA driver through torch where torch is installed; nothing else of CUDA is touched.
+    Looks at the CUDA driver through torch where torch is installed; nothing else of CUDA is touched. What "auto" takes
+    for an op on a device: `choices`.
     """
-    from . import ops
-
-    names = [name for name in ops.__all__ if name != "binomial_log_prob"]
+    names = list(OPS)
     report: dict[str, dict[str, Any]] = {
         "reference": {"available": True, "detail": "NumPy, the readable twin of every kernel", "ops": names}
     }
@@ -65,20 +96,49 @@ def capabilities() -> dict[str, dict[str, Any]]:
     else:
         detail = f"C++, {cpu.isa()} chosen of {', '.join(cpu.isas())}"
         report["cpu"] = {"available": True, "detail": detail, "ops": names}
-    report["cuda"] = _cuda_report()
-    report["triton"] = {"available": False, "detail": "this version has no Triton kernels", "ops": []}
+    report["cuda"], report["triton"] = _cuda_report(), _triton_report()
     return report
+
+
+def choices() -> list[tuple[str, tuple[str, ...], str, str]]:
+    """What backend="auto" takes: (device, ops, backend or "none", why), ops of one rule together."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for device, rules in CHOICE.items():
+        for op, rule in rules.items():
+            present = [name for name in rule.order if name == "cpu" or absent(name, op) is None]
+            groups.setdefault((device, present[0] if present else "none", rule.why), []).append(op)
+    return [(device, tuple(ops), backend, why) for (device, backend, why), ops in groups.items()]
+
+
+def _device() -> str | None:
+    """The name of torch's CUDA device, if it sees one."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _on_device(built: str, ops: list[str], elsewhere: bool = False) -> dict[str, Any]:
+    try:
+        name = _device()
+    except ImportError:
+        return {"available": False, "detail": f"{built}, but torch is not installed", "ops": ops}
+    if name is None and not elsewhere:
+        return {"available": False, "detail": f"{built}, but torch sees no CUDA device", "ops": ops}
+    return {"available": True, "detail": built if name is None else f"{built}; {name}", "ops": ops}
 
 
 def _cuda_report() -> dict[str, Any]:
     cuda = load("_cuda")
     if isinstance(cuda, str):
         return {"available": False, "detail": cuda, "ops": []}
-    built = f"CUDA C++ for {', '.join(build_facts().get('cuda_architectures', []))}"
-    try:
-        import torch
-    except ImportError:
-        return {"available": False, "detail": f"{built}, but torch is not installed", "ops": list(cuda.ops())}
-    if not torch.cuda.is_available():
-        return {"available": False, "detail": f"{built}, but torch sees no CUDA device", "ops": list(cuda.ops())}
-    return {"available": True, "detail": f"{built}; {torch.cuda.get_device_name()}", "ops": list(cuda.ops())}
+    ops = [op for op in OPS if op in cuda.ops()]
+    return _on_device(f"CUDA C++ for {', '.join(build_facts().get('cuda_architectures', []))}", ops)
+
+
+def _triton_report() -> dict[str, Any]:
+    module = _triton_module()
+    if isinstance(module, str):
+        return {"available": False, "detail": module, "ops": []}
+    interprets = triton_interprets()
+    built = f"Triton {sys.modules['triton'].__version__}{', interpreted on the CPU' if interprets else ''}"
+    return _on_device(built, list(OPS), elsewhere=interprets)

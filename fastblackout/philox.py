@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .reference.philox import philox4x32
 
@@ -40,7 +41,7 @@ class Philox:
     first_sample: integer, 0..2^32 - 1; the global index of row 0 of the batch, so that a part of a batch draws what the
         whole batch would.
     call: integer, 0..2^32 - 1; the global training step, or the ordinal of the reverse step.
-    Nothing is counted in secret: use `rng.at(call=...)` for the next draw.
+    Nothing is counted in secret: use `rng.at(call=...)` for the next draw. `rng.tensor()` is the same key as a tensor.
     Raises TypeError for anything but an integer (bool and float included), ValueError out of range.
     """
 
@@ -61,14 +62,51 @@ class Philox:
             self.call if call is None else call,
         )
 
+    def tensor(self, device: Any = None) -> torch.Tensor:
+        """The key as ops inside torch.compile and CUDA graphs take it: int64 (3,) on `device` (default: the CPU).
+
+        It holds the seed as two's complement bits, first_sample and call. Given as rng=, nothing of it is read on the
+        host: one compiled graph serves all seeds and calls, and a captured graph may add 1 to key[2] on the device.
+        The copy to a CUDA device waits for nothing.
+        """
+        import torch
+
+        signed = self.seed - _SEED_END if self.seed >> 63 else self.seed
+        key = torch.tensor([signed, self.first_sample, self.call], dtype=torch.int64)
+        if device is None:
+            return key
+        from .torch_args import to_device
+
+        return to_device(key, device)
+
     @property
     def key(self) -> tuple[int, int]:
         """The two 32-bit key words (seed low, seed high)."""
         return self.seed & _WORD_MASK, self.seed >> 32
 
 
-def resolve_rng(rng: Philox | None, generator: torch.Generator | None, op: str) -> Philox:
-    """The key an op uses: `rng` itself, or one made from `generator`, or a fresh one.
+def check_key(key: torch.Tensor, op: str) -> torch.Tensor:
+    """A key as a tensor (see Philox.tensor): TypeError unless int64 (3,)."""
+    import torch
+
+    if key.dtype != torch.int64 or key.shape != (3,):
+        raise TypeError(f"{op}: rng: a key tensor must be int64 (3,), got {key.dtype} {tuple(key.shape)}")
+    return key
+
+
+def from_tensor(key: torch.Tensor, op: str) -> Philox:
+    """The Philox of a key tensor on the CPU. ValueError for a first_sample or call out of range."""
+    if check_key(key, op).device.type != "cpu":
+        raise ValueError(f"{op}: rng: a key tensor must be on the op's device, cpu, got one on {key.device}")
+    seed, first_sample, call = key.tolist()
+    for name, value in (("first_sample", first_sample), ("call", call)):
+        if not 0 <= value < _WORD_END:
+            raise ValueError(f"{op}: rng: {name} of a key tensor must be in 0..2^32 - 1, got {value}")
+    return Philox(seed % _SEED_END, first_sample, call)
+
+
+def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str) -> Philox:
+    """The key an op on the CPU uses: `rng` itself or what it holds, or one made from `generator`, or a fresh one.
 
     A CPU generator gives one fresh 64-bit seed and advances. A CUDA generator gives its seed and offset, mixed by one
     Philox block on the host, and its offset advances by 4: no device work, no synchronisation. With neither, torch's
@@ -79,6 +117,8 @@ def resolve_rng(rng: Philox | None, generator: torch.Generator | None, op: str) 
         if generator is not None:
             raise ValueError(f"{op}: rng: must not be given together with generator, got both")
         if not isinstance(rng, Philox):
+            if (loaded := sys.modules.get("torch")) is not None and isinstance(rng, loaded.Tensor):
+                return from_tensor(rng, op)
             raise TypeError(f"{op}: rng: must be a fastblackout.Philox, got {type(rng).__name__}")
         return rng
     try:

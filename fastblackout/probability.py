@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,8 @@ def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.
     and value.
     """
     if isinstance(value, Prob):
+        if type(value.p) is float and type(value.q) is float:
+            return _same_for_all(value, batch, op, argument)
         p = _as_array(value.p, batch, op, f"{argument}.p")
         q = _as_array(value.q, batch, op, f"{argument}.q")
         off = np.abs(p + q - 1.0)
@@ -43,17 +46,27 @@ def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.
                 f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {float(p[row])!r} and q = {float(q[row])!r}"
             )
         return p, q
+    if type(value) is float:
+        return _same_for_all(value, batch, op, argument)
     p = _as_array(value, batch, op, argument)
     return p, 1.0 - p
+
+
+@functools.lru_cache(maxsize=256)
+def _same_for_all(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """as_prob of Python floats; the arrays are shared between calls, which only read them."""
+    if isinstance(value, Prob):
+        return as_prob(Prob(np.float64(value.p), np.float64(value.q)), batch, op, argument)
+    return as_prob(np.float64(value), batch, op, argument)
 
 
 def _as_array(value: Any, batch: int, op: str, argument: str) -> NDArray[np.float64]:
     array = _to_numpy(value, op, argument)
     if array.shape not in ((), (batch,)):
         raise ValueError(f"{op}: {argument}: shape must be () or ({batch},), got {tuple(array.shape)}")
-    wrong = ~((array >= 0.0) & (array <= 1.0))  # written so that NaN is wrong too
-    if wrong.any():
-        raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(array[wrong].flat[0])!r}")
+    right = (array >= 0.0) & (array <= 1.0)  # written so that NaN is wrong too
+    if not right.all():
+        raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(array[~right].flat[0])!r}")
     if array.shape == ():
         return np.full(batch, array)
     return np.ascontiguousarray(array)

@@ -146,15 +146,21 @@ class Schedule:
 
     def _take(self, name: str, k: Any) -> Any:
         """Table `name` at checked k, as NumPy array or tensor, following k."""
-        table = getattr(self, name) if name in ("p", "q") else self._tables[name]
-        if not is_tensor(k):
-            return table[k]
-        key = (name, k.device)
+        return self._tensor(name, k.device)[k] if is_tensor(k) else self._table(name)[k]
+
+    def _table(self, name: str) -> NDArray[np.float64]:
+        return getattr(self, name) if name in ("p", "q") else self._tables[name]
+
+    def _tensor(self, name: str, device: torch.device) -> torch.Tensor:
+        key = (name, device)
         if key not in self._on_device:
             torch = sys.modules["torch"]
             with torch.inference_mode(False):  # the table outlives the call: it must serve training too
-                self._on_device[key] = torch.tensor(table, device=k.device)
-        return self._on_device[key][k]
+                self._on_device[key] = torch.tensor(self._table(name), device=device)
+        return self._on_device[key]
+
+    # What torch.compiler.assume_constant_result sets; torch may not be here.
+    _tensor._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def survival(self, k: Any) -> Prob:
         """Prob(p_k, q_k) for k in 0..steps: the probability that a count of x_0 is still alive at k."""

@@ -1,138 +1,138 @@
-// thin on CUDA: a block builds the thresholds of its sample in shared memory, then each thread draws 8 elements at a time
-// from two Philox blocks. The rare exact comparison with 48 bits is off the hot path. The grid does not touch the result.
-#include "cuda/thin.h"
-#include "fastblackout/draw.h"
-#include "fastblackout/streams.h"
+// thin: x_t ~ Binomial(x_0, p), births = x_0 - x_t and model_input = (x_t - center) * scale, whichever are asked for.
+#include "cuda/element.cuh"
 
 namespace fastblackout {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kPerThread = 8;                                  // two Philox blocks
-constexpr int64_t kElementsPerBlock = 16 * kThreads * kPerThread;   // amortises the thresholds
-
-// Row n = 16 a starts at 8 a (a - 1), row n = b at b (b - 1) / 2.
-constexpr int kUpper = 16 * 15 * 16 / 2, kLower = 15 * 16 / 2;
-
-struct Tables {
-  uint64_t c_upper[kUpper], c_lower[kLower];
-};
-
-__device__ void build_row(uint64_t* row, int n, double start, double odds) {
-  double pm = start, cdf = start;
-  for (int j = 0; j < n; ++j) {
-    row[j] = threshold(cdf);
-    pm = pm * (static_cast<double>(n - j) * (odds / static_cast<double>(j + 1)));
-    cdf = cdf + pm;
+// What a tile leaves in shared memory, four neighbouring elements a lane at a time.
+template <bool Plain>
+FB_COLD void store_tile(const Thin& op, int64_t sample, uint32_t i, const uint32_t* x_t, const uint32_t* births) {
+  const float center = op.input.center[sample], scale = op.input.scale[sample];
+#pragma unroll 1
+  for (int part = 0; part < 4; ++part, i += 128) {
+    const int left = elements_left(op.elements, i, 4);
+    const uint32_t alive = x_t[part * 32], dead = births[part * 32];
+    if (op.input.out.data != nullptr) store4(op.input.out, sample, i, left, model_input4(alive, center, scale));
+    if (!Plain && op.births.data != nullptr) store_counts4(op.births, sample, i, left, dead);
+    if (!Plain && op.x_t.data != nullptr) store_counts4(op.x_t, sample, i, left, alive);
   }
 }
 
-__device__ __forceinline__ uint32_t high16(uint64_t c) {
-  const uint64_t h = c >> 32;
-  return h < 65535u ? static_cast<uint32_t>(h) : 65535u;
-}
-
-// #{j < n : min(C >> 32, 65535) < u}; `tie` is set when the next threshold equals u.
-__device__ __forceinline__ int search(const uint64_t* row, int n, uint32_t u, bool& tie) {
-  int low = 0, high = n;
-  while (low < high) {
-    const int middle = (low + high) >> 1;
-    if (high16(row[middle]) < u) low = middle + 1;
-    else high = middle;
+FB_COLD void store_element(const Thin& op, int64_t sample, uint32_t i, int64_t n, int64_t x_t) {
+  if (op.input.out.data != nullptr) {
+    const float x = (static_cast<float>(x_t) - op.input.center[sample]) * op.input.scale[sample];
+    store_one(op.input.out, sample, i, static_cast<double>(x));
   }
-  tie = tie || (low < n && high16(row[low]) == u);
-  return low;
+  if (op.births.data != nullptr) store_one(op.births, sample, i, static_cast<double>(n - x_t));
+  if (op.x_t.data != nullptr) store_one(op.x_t, sample, i, static_cast<double>(x_t));
 }
 
-__device__ __noinline__ int exact(const Tables& t, int a, int b, Uniforms u) {
-  int k1 = 0, k2 = 0;
-  for (const uint64_t* row = t.c_upper + 8 * a * (a - 1); k1 < 16 * a && row[k1] <= u.u1;) ++k1;
-  for (const uint64_t* row = t.c_lower + b * (b - 1) / 2; k2 < b && row[k2] <= u.u2;) ++k2;
-  return k1 + k2;
-}
-
-__global__ void __launch_bounds__(kThreads) thin_kernel(Thin op) {
-  __shared__ Tables tables;
-  const int64_t sample = blockIdx.y;
-  SampleKey key = op.key;
-  key.sample += static_cast<uint32_t>(sample);
-  const SharedProb prob = shared_prob(op.p[sample], op.q[sample]);
-  if (!prob.trivial) {
-    const double odds = prob.p / prob.q, step = power16(prob.q);
-    const int row = threadIdx.x;
-    if (row > 0 && row < 16 && 16 * row <= op.max_count) build_row(tables.c_upper + 8 * row * (row - 1), 16 * row, row_start(step, row), odds);
-    if (row > 32 && row < 48) build_row(tables.c_lower + (row - 32) * (row - 33) / 2, row - 32, row_start(prob.q, row - 32), odds);
+FB_COLD void finish(const Thin& op, const DrawTable& t, const Queue& queue, int64_t sample, uint32_t begin) {
+  const SampleKey key = key_of(op.key, sample);
+  const unsigned length = queue.length;
+  for (unsigned at = threadIdx.x; at < length; at += kThreads) {
+    const uint32_t entry = queue.entries[at], i = begin + (entry & 0xffffu);
+    const int n = static_cast<int>(entry >> 24), k = exact_draw(t, key, THIN_DRAW, THIN_REFINE, i, n);
+    store_element(op, sample, i, n, t.mirrored ? n - k : k);
   }
-  __syncthreads();
+}
 
-  const float center = op.center[sample], scale = op.scale[sample];
-  const int64_t base = sample * op.elements;
-  const int64_t end = (blockIdx.x + 1) * kElementsPerBlock < op.elements ? (blockIdx.x + 1) * kElementsPerBlock : op.elements;
-  const bool aligned = op.elements % kPerThread == 0;
-  for (int64_t i = blockIdx.x * kElementsPerBlock + threadIdx.x * kPerThread; i < end; i += kThreads * kPerThread) {
-    const int count = static_cast<int>(end - i < kPerThread ? end - i : kPerThread);
-    alignas(8) uint8_t n[kPerThread] = {}, k[kPerThread];
-    if (aligned) *reinterpret_cast<uint2*>(n) = *reinterpret_cast<const uint2*>(op.x_0 + base + i);
-    else
-      for (int j = 0; j < count; ++j) n[j] = op.x_0[base + i + j];
-    const uint32_t block = static_cast<uint32_t>(i >> 2);
-    const Words r0 = key.words(block, THIN_DRAW), r1 = key.words(block + 1, THIN_DRAW);
-#pragma unroll
-    for (int j = 0; j < kPerThread; ++j) {
-      const Words& r = (j & 1) == 0 ? r0 : r1;
-      const uint32_t x = j < 4 ? r.w[1] : r.w[0], y = j < 4 ? r.w[3] : r.w[2];
-      const Primary u = (j & 2) == 0 ? Primary{x & 0xffffu, y & 0xffffu} : Primary{x >> 16, y >> 16};
-      const int count_0 = n[j] < op.max_count ? n[j] : op.max_count;
-      const int a = count_0 >> 4, b = count_0 & 15;
-      int drawn = 0;
-      if (!prob.trivial) {
-        bool tie = false;
-        drawn = search(tables.c_upper + 8 * a * (a - 1), 16 * a, u.u1, tie) + search(tables.c_lower + b * (b - 1) / 2, b, u.u2, tie);
-        if (tie) drawn = exact(tables, a, b, refine(key, static_cast<uint32_t>(i) + j, THIN_REFINE, u));
+FB_DEVICE Word4* plain_start(const View& view, int64_t sample, uint32_t i) {
+  return view.data == nullptr ? nullptr : at<Word4>(view, (sample * view.sample_stride + i) / 16);
+}
+
+// Plain: all counts are uint8 up to 255 in aligned C order, read and written 16 at a time; otherwise any View.
+template <bool Plain>
+FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
+  __shared__ DrawTable table;
+  __shared__ Queue queue;
+  __shared__ Stage stage_rest, stage_drawn;  // n, then n - k; and k
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  Word4 *rest = stage_rest.of[warp], *drawn = stage_drawn.of[warp];
+  const int32_t max_count = static_cast<int32_t>(op.max_count);
+  for (int64_t piece = blockIdx.x; piece < pieces.total; piece += gridDim.x) {
+    const int64_t sample = piece / pieces.per_sample;
+    const uint32_t begin = static_cast<uint32_t>(piece - sample * pieces.per_sample) * pieces.size;
+    const uint32_t size = static_cast<uint32_t>(elements_left(op.elements, begin, static_cast<int>(pieces.size)));
+    bool wrong_prob = false;
+    const SampleKey key = key_of(op.key, sample);
+    build_table(table, queue, checked_prob(op.alive, sample, wrong_prob), key, max_count);
+    raise(op.flag, kWrongProbability, wrong_prob && threadIdx.x == 0);
+    const bool mirrored = table.mirrored;
+    const uint32_t first = warp * kTile + lane * kPerThread;
+    const Word4* from = Plain ? plain_start(op.x_0, sample, begin + first) : nullptr;
+    Word4 *to_alive = Plain ? plain_start(op.x_t, sample, begin + first) : nullptr,
+          *to_dead = Plain ? plain_start(op.births, sample, begin + first) : nullptr;
+    if (mirrored) {
+      Word4* swapped = to_alive;
+      to_alive = to_dead;
+      to_dead = swapped;
+    }
+    for (uint32_t tile = warp * kTile; tile < size; tile += kWarps * kTile) {
+      const uint32_t i4 = begin + tile + lane * 4;
+      const bool inside = tile + lane * kPerThread < size;
+      Word4 n = {{0, 0, 0, 0}};
+      if constexpr (Plain) {
+        if (inside) n = *from;
+        rest[lane] = n;
+      } else {
+        load_tile(op, op.x_0, sample, i4, max_count, rest[0].v + lane);
+        __syncwarp();
       }
-      k[j] = static_cast<uint8_t>(prob.mirrored ? count_0 - drawn : drawn);
-      n[j] = static_cast<uint8_t>(count_0);
+      const uint32_t at = tile + lane * kPerThread;
+      const uint32_t pending = draw16(table, THIN_DRAW, begin + at, rest[lane], drawn[lane]);
+      if (pending != 0) push_all(queue, pending, at, rest[lane], rest[lane]);
+      if (!Plain) n = rest[lane];
+      n = minus(n, drawn[lane]);
+      if constexpr (Plain) {
+        if (inside && to_alive != nullptr) *to_alive = drawn[lane];
+        if (inside && to_dead != nullptr) *to_dead = n;
+        from += kWarps * 32;
+        to_alive += to_alive == nullptr ? 0 : kWarps * 32;
+        to_dead += to_dead == nullptr ? 0 : kWarps * 32;
+        if (op.input.out.data == nullptr) continue;
+      }
+      rest[lane] = n;
+      __syncwarp();
+      const uint32_t *k = drawn[0].v + lane, *r = rest[0].v + lane;
+      store_tile<Plain>(op, sample, i4, mirrored ? r : k, mirrored ? k : r);
+      __syncwarp();
     }
-    for (int j = 0; op.model_input != nullptr && j < count; ++j)
-      op.model_input[base + i + j] = (static_cast<float>(k[j]) - center) * scale;
-    if (op.births != nullptr)
-      for (int j = 0; j < kPerThread; ++j) n[j] = static_cast<uint8_t>(n[j] - k[j]);
-    if (aligned) {
-      if (op.x_t != nullptr) *reinterpret_cast<uint2*>(op.x_t + base + i) = *reinterpret_cast<const uint2*>(k);
-      if (op.births != nullptr) *reinterpret_cast<uint2*>(op.births + base + i) = *reinterpret_cast<const uint2*>(n);
-    } else {
-      for (int j = 0; op.x_t != nullptr && j < count; ++j) op.x_t[base + i + j] = k[j];
-      for (int j = 0; op.births != nullptr && j < count; ++j) op.births[base + i + j] = n[j];
-    }
+    __syncthreads();
+    finish(op, table, queue, sample, begin);
   }
 }
+
+FB_KERNEL(kThreads, 2) thin_element(FB_PARAM(Thin) op) {
+  const Place place = place_of(op);
+  if (place.sample >= op.samples) return;
+  bool wrong_prob = false, wrong_count = false;
+  const PQ prob = checked_prob(op.alive, place.sample, wrong_prob);
+  const double x = load_one(op.x_0, place.sample, place.i);
+  const int64_t n = static_cast<int64_t>(clamp_count(x, static_cast<double>(op.max_count), wrong_count));
+  const int64_t k = binomial_draw(n, prob.p, prob.q, key_of(op.key, place.sample), place.i, THIN_ELEMENT);
+  store_element(op, place.sample, place.i, n, k);
+  raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
+}
+
+bool plain(const View& view) { return view.data == nullptr || (view.vector && view.dtype == kU8); }
 
 }  // namespace
 
 int thin(const Thin& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return cudaSuccess;
-  const int64_t blocks = (op.elements + kElementsPerBlock - 1) / kElementsPerBlock;
-  const auto queue = static_cast<cudaStream_t>(stream);
-  // gridDim.y ends at 65,535: larger batches take several launches.
-  for (int64_t from = 0; from < op.samples; from += 65535) {
-    Thin part = op;
-    const int64_t rows = op.samples - from < 65535 ? op.samples - from : 65535, at = from * op.elements;
-    part.x_0 += at;
-    if (part.x_t != nullptr) part.x_t += at;
-    if (part.births != nullptr) part.births += at;
-    if (part.model_input != nullptr) part.model_input += at;
-    part.p += from;
-    part.q += from;
-    part.center += from;
-    part.scale += from;
-    part.key.sample += static_cast<uint32_t>(from);
-    thin_kernel<<<dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(rows)), kThreads, 0, queue>>>(part);
-    const cudaError_t error = cudaGetLastError();
-    if (error != cudaSuccess) return error;
+  if (op.samples == 0 || op.elements == 0) return 0;
+  if (op.max_count > kMaxSharedCount) {
+    FB_LAUNCH(thin_element, element_grid(op), kThreads, stream, op);
+  } else {
+    const Pieces pieces = pieces_of(op);
+    const auto kernel = op.max_count == 255 && plain(op.x_0) && plain(op.x_t) && plain(op.births) ? thin_shared<true> : thin_shared<false>;
+    FB_LAUNCH(kernel, grid_of(pieces.total), kThreads, stream, op, pieces);
   }
-  return cudaSuccess;
+  return cudaGetLastError();
 }
+
+int use_device(int device) { return cudaSetDevice(device); }
 
 const char* error_text(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
 

@@ -104,12 +104,16 @@ class BlackoutModel(nn.Module):
         if not is_tensor(index):
             value = self._tables[name][index]
             return float(value) if is_plain(k) else value
-        key = (name, index.device)
+        return self._tensor(name, index.device)[index]
+
+    @torch.compiler.assume_constant_result
+    def _tensor(self, name: str, device: torch.device) -> Tensor:
+        key = (name, device)
         if key not in self._on_device:
             # A tensor made while sampling in inference mode could not take part in training later.
             with torch.inference_mode(False):
-                self._on_device[key] = torch.tensor(self._tables[name], device=index.device)
-        return self._on_device[key][index]
+                self._on_device[key] = torch.tensor(self._tables[name], device=device)
+        return self._on_device[key]
 
     def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None) -> Tensor:
         """Logits like model_input (B, ...), for steps k in 1..steps: an int for all samples, or integers (B,).

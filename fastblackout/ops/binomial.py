@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import COUNTS
+from ..arrays import COUNTS, Array
 from ..philox import Philox, resolve_rng
 from ..probability import Prob
 from ..reference.binomial import MAX_COUNT
 from ..reference.binomial import binomial as reference_binomial
+from ..routing import through_torch
 from .element import dense_like, element_arguments, prepare, rows, store_rows
 
 if TYPE_CHECKING:
     import torch
 
-_COUNTS = (*COUNTS, "float32", "float64")
-_PROBS = ("float64", "float32", "bfloat16", "float16")
+ELEMENT_COUNTS = (*COUNTS, "float32", "float64")
+PROBS = ("float64", "float32", "bfloat16", "float16")
 
 
 def binomial(
     count: Any,
     prob: Any,
     *,
-    rng: Philox | None = None,
+    rng: Philox | torch.Tensor | None = None,
     generator: torch.Generator | None = None,
     backend: str = "auto",
 ) -> Any:
@@ -45,31 +46,41 @@ def binomial(
     Source: inversion for n min(p, q) < 10, else BTRS, W. Hormann, J. Stat. Comput. Simul. 46 (1993).
     """
     op = "binomial"
-    given: dict[str, Any] = {"count": (count, _COUNTS)}
+    if any(through_torch(value, backend) for value in (count, *(prob if isinstance(prob, Prob) else (prob,)))):
+        from .. import torch_calls
+
+        return torch_calls.binomial(count, prob, rng, generator, backend)
+    given: dict[str, Any] = {"count": (count, ELEMENT_COUNTS)}
     pair = isinstance(prob, Prob)
     if pair:
         given |= {"prob.p": (prob.p, ("float64",)), "prob.q": (prob.q, ("float64",))}
     else:
-        given["prob"] = (prob, _PROBS)
+        given["prob"] = (prob, PROBS)
     arrays = element_arguments(op, given)
     key = resolve_rng(rng, generator, op)
     n, p, q = arrays[0], arrays[1], arrays[2] if pair else None
     chosen, size = prepare(op, n, key, backend)
     out = dense_like(n, n.dtype)
+    run(chosen, n, p, q, key, size, out)
+    return out.give()
+
+
+def run(chosen: str, n: Array, p: Array, q: Array | None, key: Philox, size: tuple[int, int], out: Array) -> None:
+    """The "cpu" or "reference" kernel on arrays of one shape; writes `out`."""
+    op = "binomial"
     if chosen == "cpu":
         dispatch.cpu_module(op).binomial(
             size, (key.seed, key.first_sample, key.call), dispatch.threads(), dispatch.isa(),
             n.describe(), p.describe(), None if q is None else q.describe(), out.describe(),
         )  # fmt: skip
     else:
-        counts = rows(n, size, np.float64)
+        counts = rows(n, size)  # as they are: 2^53 + 1 would round to an allowed float64
         wrong = ~((counts >= 0) & (counts <= MAX_COUNT) & (counts == np.floor(counts)))
         if wrong.any():
             raise ValueError(f"{op}: count: must be whole numbers in 0..{MAX_COUNT}, got {counts[wrong][0]:.17g}")
         p_rows = _probabilities(p, size, op)
         q_rows = 1.0 - p_rows if q is None else _probabilities(q, size, op)
         store_rows(reference_binomial(counts.astype(np.int64), p_rows, q_rows, key), out)
-    return out.give()
 
 
 def _probabilities(array: Any, size: tuple[int, int], op: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from ..arrays import DTYPES, FLOATS, Array, adopt, store
 from ..reference.birth_loss import birth_loss as reference_loss
 from ..reference.birth_loss import birth_loss_grad as reference_grad
 from ..reference.portfloat import from_bfloat16, round_to_bfloat16
+from ..routing import through_torch
+
+ONCE = "birth_loss: logits: the gradient cannot be differentiated again, got a second differentiation"
 
 
 def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backend: str = "auto") -> Any:
@@ -22,36 +26,42 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     Its minimum over y is at E[births | model input]. Constants in births are left out, so it may be negative.
     logits: (B, ...), float32, float64, bfloat16 or float16, finite in float32; computed in float32. Differentiable when
         a torch tensor: d loss_b / d logit = weight_b * (gain * sigmoid - births * sigmoid / softplus), in its dtype, by
-        a kernel that recomputes y instead of keeping it.
+        a kernel that recomputes y instead of keeping it; once (RuntimeError the second time), under torch.func too.
     births: x_0 - x_t, logits' shape, any integer or float dtype, finite, at least 0.
     weight: finite numbers, () or (B,): Schedule.weight(name, k). gain: finite, above 0, () or (B,).
     Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
     float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32,
     added in float64), so it is too. A logit below -87 has y = 0 and log y = log gain + logit; the loss is finite for
     every finite logit with gain * logit below 3.4e38.
-    Raises TypeError or ValueError naming op, argument, rule and value.
+    Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
+    values in tensors are told by fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.4.
     """
     op = "birth_loss"
+    if through_torch(logits, backend):
+        from .. import torch_calls
+
+        return torch_calls.birth_loss(logits, births, weight, gain, backend)
     net = adopt(logits, op, "logits", FLOATS)
     born = adopt(births, op, "births", DTYPES)
     checks.same_shape(op, "births", born, "logits", net)
     if not net.shape:
         raise ValueError(f"{op}: logits: must have a batch dimension, got shape ()")
-    chosen = dispatch.choose(op, backend, net.device)
-    if chosen == "cuda":
-        dispatch.cuda_module(op, op)
+    chosen = dispatch.choose_host(op, backend)
     samples, _ = checks.size_of(op, "logits", net)
     weights = checks.per_sample(op, "weight", weight, samples)
     gains = checks.per_sample(op, "gain", gain, samples, np.float32, low=0.0, open_low=True)
-    if net.is_tensor:
+    if net.is_tensor and logits.requires_grad and sys.modules["torch"].is_grad_enabled():
         return _function().apply(logits, born.value.detach(), weights, gains, chosen)
-    return net.like(_loss(net, born, weights, gains, chosen)).give()
+    loss = loss_of(net, born, weights, gains, chosen)
+    return sys.modules["torch"].from_numpy(loss) if net.is_tensor else net.like(loss).give()
 
 
-def _loss(logits: Array, births: Array, weight: np.ndarray, gain: np.ndarray, backend: str) -> np.ndarray:
+def loss_of(logits: Array, births: Array, weight: np.ndarray, gain: np.ndarray, backend: str) -> np.ndarray:
     if backend == "reference":
-        return reference_loss(_readable(logits), births.numpy(), weight, gain.astype(np.float64))
+        net, born = _readable(logits), _readable(births)
+        _check_values(net, born)
+        return reference_loss(net, born, weight, gain.astype(np.float64))
     size = (logits.samples, logits.elements)
     loss = np.empty(logits.samples, np.float32)
     dispatch.cpu_module("birth_loss").birth_loss(
@@ -61,16 +71,30 @@ def _loss(logits: Array, births: Array, weight: np.ndarray, gain: np.ndarray, ba
     return loss
 
 
+def _check_values(logits: np.ndarray, births: np.ndarray) -> None:
+    """What the native kernel checks in its pre-pass."""
+    with np.errstate(over="ignore"):
+        rules = (
+            ("logits", logits, np.isfinite(logits.astype(np.float32)), "in float32"),
+            ("births", births, np.isfinite(births.astype(np.float32)) & (births >= 0), "and at least 0"),
+        )
+    for name, values, right, rule in rules:
+        if not right.all():
+            raise ValueError(f"birth_loss: {name}: must be finite {rule}, got {float(values[~right][0]):.17g}")
+
+
 def _readable(logits: Array) -> np.ndarray:
     """For the reference: NumPy has no bfloat16, so its values go in as float32."""
     return from_bfloat16(logits.numpy()) if logits.dtype == "bfloat16" else logits.numpy()
 
 
-def _gradient(logits: Array, births: Array, coefficient: np.ndarray, gain: np.ndarray, backend: str) -> Array:
+def gradient_of(logits: Array, births: Array, coefficient: np.ndarray, gain: np.ndarray, backend: str) -> Array:
     """coefficient: float64 (B,), upstream gradient times weight."""
     grad = logits.empty_like()
+    if 0 in logits.shape:  # no memory: its address may be null, which the module takes for "not asked for"
+        return grad
     if backend == "reference":
-        result = reference_grad(_readable(logits), births.numpy(), coefficient, gain.astype(np.float64))
+        result = reference_grad(_readable(logits), _readable(births), coefficient, gain.astype(np.float64))
         store(round_to_bfloat16(result) if logits.dtype == "bfloat16" else result, grad)
         return grad
     size = (logits.samples, logits.elements)
@@ -89,7 +113,7 @@ def _function() -> Any:
         @staticmethod
         def forward(logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
             net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
-            return torch.from_numpy(_loss(net, born, weight, gain, backend))
+            return torch.from_numpy(loss_of(net, born, weight, gain, backend))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -97,10 +121,24 @@ def _function() -> Any:
             ctx.save_for_backward(logits, births)
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, upstream: Any) -> Any:
-            net, born = (Array(value.detach(), "birth_loss", "logits") for value in ctx.saved_tensors)
-            coefficient = np.ascontiguousarray(upstream.detach().double().numpy() * ctx.weight)
-            return _gradient(net, born, coefficient, ctx.gain, ctx.backend).value, None, None, None, None
+            # Gradients are enabled here under create_graph alone.
+            gradient: Any = Gradient.apply if torch.is_grad_enabled() else Gradient.forward
+            return gradient(*ctx.saved_tensors, upstream, ctx.weight, ctx.gain, ctx.backend), None, None, None, None
+
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(logits: Any, births: Any, upstream: Any, weight: Any, gain: Any, backend: str) -> Any:
+            net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
+            coefficient = np.ascontiguousarray(upstream.double().numpy() * weight)
+            return gradient_of(net, born, coefficient, gain, backend).value
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            pass
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Any) -> Any:
+            raise RuntimeError(ONCE)
 
     return BirthLoss

@@ -9,7 +9,8 @@ from .. import dispatch
 from ..philox import Philox
 from ..probability import as_prob
 from ..reference.bridge import bridge as reference_bridge
-from .reverse import OUTPUTS, check_step
+from ..routing import through_torch
+from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ def bridge_step(
     step: Any = None,
     *,
     births: Any = None,
-    rng: Philox | None = None,
+    rng: Philox | torch.Tensor | None = None,
     generator: torch.Generator | None = None,
     max_count: int | None = None,
     gain: Any = 1.0,
@@ -59,34 +60,53 @@ def bridge_step(
     gain: finite, at least 0, a number or (B,). center, scale: finite, for the NEXT input. max_count, rng, generator,
     outputs, input_dtype, out: as in fb.thin; x_s may be x_t itself.
     Returns Stepped(x_s, model_input).
-    Raises TypeError or ValueError naming op, argument, rule and value, with nothing written.
+    Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
+    fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089 (bridge); arXiv 2604.03779 (attrition).
     """
     op = "bridge_step"
+    if through_torch(x_t, backend):
+        from .. import torch_calls
+
+        return Stepped(
+            *torch_calls.bridge_step(
+                x_t, logits, births, step, rounding, attrition, rng, generator, max_count, gain, center, scale, outputs,
+                input_dtype, out, backend,
+            )
+        )  # fmt: skip
     checked = check_step(
         op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend
     )
+    check_rule(op, rounding, step)
+    samples = checked.size[0]
+    birth = as_prob(step, samples, op, "step")
+    death = None if is_zero(attrition) else as_prob(attrition, samples, op, "attrition")
+    run(checked, birth, death, rounding == "stochastic")
+    return Stepped(*checked.give())
+
+
+def check_rule(op: str, rounding: str, step: Any) -> None:
     if rounding not in ROUNDINGS:
         raise ValueError(f"{op}: rounding: must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
     if step is None:
         raise TypeError(f"{op}: step: must be given, as Schedule.bridge(k_t, k_s) makes it, got None")
-    samples = checked.size[0]
-    birth = as_prob(step, samples, op, "step")
-    none = isinstance(attrition, (int, float)) and not isinstance(attrition, bool) and attrition == 0
-    death = None if none else as_prob(attrition, samples, op, "attrition")
+
+
+def is_zero(attrition: Any) -> bool:
+    """Whether no particle dies, said by a Python number: then there is no second draw."""
+    return isinstance(attrition, (int, float)) and not isinstance(attrition, bool) and attrition == 0
+
+
+def run(checked: Step, birth: Any, death: Any, stochastic: bool) -> None:
+    """The "cpu" or "reference" kernel on checked arguments; birth, death: pairs (p, q), death None for no attrition."""
     if checked.backend == "cpu":
-        dispatch.cpu_module(op).bridge(
-            *checked.head(),
-            birth,
-            death,
-            rounding == "stochastic",
-        )
-    else:
-        c = checked
-        sigma_p, sigma_q = death or (None, None)
-        results = reference_bridge(
-            *c.numpy(), birth[0], birth[1], c.key, c.max_count, c.gain, rounding, sigma_p, sigma_q, c.center, c.scale,
-            c.asked(), c.input_dtype,
-        )  # fmt: skip
-        checked.store(results)
-    return Stepped(*checked.give())
+        dispatch.cpu_module(checked.op).bridge(*checked.head(), birth, death, stochastic)
+        return
+    c = checked
+    rounding = "stochastic" if stochastic else "nearest"
+    sigma_p, sigma_q = death or (None, None)
+    results = reference_bridge(
+        *c.numpy(), birth[0], birth[1], c.key, c.max_count, c.gain, rounding, sigma_p, sigma_q, c.center, c.scale,
+        c.asked(), c.input_dtype,
+    )  # fmt: skip
+    c.store(results)

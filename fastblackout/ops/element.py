@@ -27,14 +27,14 @@ def element_arguments(op: str, given: dict[str, tuple[Any, tuple[str, ...]]]) ->
             value = np.asarray(value, dtype=None if isinstance(value, numbers.Integral) else np.float64)
             if value.dtype.name not in dtypes and value.dtype.kind in "iu" and "float64" in dtypes:
                 value = value.astype(np.float64)
-        if tensors and isinstance(value, np.ndarray) and value.ndim == 0:
-            value = torch.from_numpy(value)  # type: ignore[union-attr]
+        if tensors and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
+            value = torch.from_numpy(np.asarray(value))  # type: ignore[union-attr]
         arrays.append(adopt(value, op, name, dtypes))
         if arrays[-1].is_tensor != tensors:
             raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {type(value).__name__}")
     shapes = [array.shape for array in arrays]
     try:
-        shape = np.broadcast_shapes(*shapes)
+        shape = shapes[0] if len(set(shapes)) == 1 else np.broadcast_shapes(*shapes)
     except ValueError:
         names = " and ".join(given)
         raise ValueError(f"{op}: {names}: shapes must broadcast, got {' and '.join(map(str, shapes))}") from None
@@ -59,15 +59,13 @@ def dense_like(array: Array, dtype: str) -> Array:
 
 def prepare(op: str, first: Array, key: Philox, backend: str) -> tuple[str, tuple[int, int]]:
     """(backend, size) of an element-wise op."""
-    chosen = dispatch.choose(op, backend, first.device)
-    if chosen == "cuda":
-        dispatch.cuda_module(op, op)
+    chosen = dispatch.choose_host(op, backend)
     return chosen, checks.size_of(op, "arguments", first, key)
 
 
-def rows(array: Array, size: tuple[int, int], dtype: Any) -> np.ndarray:
+def rows(array: Array, size: tuple[int, int]) -> np.ndarray:
     """(samples, elements) for the reference."""
-    return array.numpy().reshape(size).astype(dtype)
+    return array.numpy().reshape(size)
 
 
 def store_rows(result: np.ndarray, out: Array) -> None:

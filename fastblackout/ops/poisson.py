@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dispatch
+from ..arrays import Array
 from ..philox import Philox, resolve_rng
 from ..reference.poisson import MAX_RATE
 from ..reference.poisson import poisson as reference_poisson
 from ..reference.portfloat import from_bfloat16
+from ..routing import through_torch
 from .element import dense_like, element_arguments, prepare, store_rows
 
 if TYPE_CHECKING:
     import torch
 
-_RATES = ("float64", "float32", "bfloat16", "float16")
+RATES = ("float64", "float32", "bfloat16", "float16")
 
 
 def poisson(
-    rate: Any, *, rng: Philox | None = None, generator: torch.Generator | None = None, backend: str = "auto"
+    rate: Any,
+    *,
+    rng: Philox | torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+    backend: str = "auto",
 ) -> Any:
     """Poisson(rate), element by element.
 
@@ -34,10 +40,21 @@ def poisson(
     Economics 12 (1993).
     """
     op = "poisson"
-    (rates,) = element_arguments(op, {"rate": (rate, _RATES)})
+    if through_torch(rate, backend):
+        from .. import torch_calls
+
+        return torch_calls.poisson(rate, rng, generator, backend)
+    (rates,) = element_arguments(op, {"rate": (rate, RATES)})
     key = resolve_rng(rng, generator, op)
     chosen, size = prepare(op, rates, key, backend)
     out = dense_like(rates, "int64")
+    run(chosen, rates, key, size, out)
+    return out.give()
+
+
+def run(chosen: str, rates: Array, key: Philox, size: tuple[int, int], out: Array) -> None:
+    """The "cpu" or "reference" kernel; writes `out`."""
+    op = "poisson"
     if chosen == "cpu":
         dispatch.cpu_module(op).poisson(
             size,
@@ -54,4 +71,3 @@ def poisson(
         if wrong.any():
             raise ValueError(f"{op}: rate: must be finite and in 0..{MAX_RATE:.0f}, got {values[wrong][0]:.17g}")
         store_rows(reference_poisson(values, key), out)
-    return out.give()

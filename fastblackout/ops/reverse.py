@@ -83,14 +83,12 @@ def check_step(
             checks.same_shape(op, name, array, "x_t", x)
     wanted = checks.names_of(op, "outputs", outputs, OUTPUTS)
     kind = checks.float_dtype(op, "input_dtype", input_dtype, x)
-    chosen = dispatch.choose(op, backend, x.device)
-    if chosen == "cuda":
-        dispatch.cuda_module(op, op)
+    chosen = dispatch.choose_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_t", x, key)
-    dtype = np.float32 if chosen == "cpu" else np.float64
-    factors = checks.per_sample(op, "gain", gain, size[0], dtype, low=0.0)
-    middle = checks.per_sample(op, "center", center, size[0], dtype)
-    spread = checks.per_sample(op, "scale", scale, size[0], dtype)
-    made = checks.outputs_of(op, x, {"x_s": x.dtype, "model_input": kind}, wanted, out, "x_s")
+    factors = checks.per_sample(op, "gain", gain, size[0], np.float32, low=0.0)
+    middle = checks.per_sample(op, "center", center, size[0], np.float32)
+    spread = checks.per_sample(op, "scale", scale, size[0], np.float32)
+    read = {name: array for name, array in (("logits", net), ("births", given)) if array is not None}
+    made = checks.outputs_of(op, x, {"x_s": x.dtype, "model_input": kind}, wanted, out, "x_s", read)
     return Step(op, chosen, key, size, x, net, given, made, limit, factors, middle, spread, kind)

@@ -11,7 +11,8 @@ from .. import checks, dispatch
 from ..philox import Philox
 from ..probability import Prob
 from ..reference.tau_leap import tau_leap as reference_tau_leap
-from .reverse import OUTPUTS, check_step
+from ..routing import through_torch
+from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ def tau_leap_step(
     step: Any = None,
     *,
     births: Any = None,
-    rng: Philox | None = None,
+    rng: Philox | torch.Tensor | None = None,
     generator: torch.Generator | None = None,
     max_count: int | None = None,
     gain: Any = 1.0,
@@ -53,28 +54,48 @@ def tau_leap_step(
     The other arguments are those of fb.bridge_step. The Poisson draw is the one of fb.poisson.
     Returns Leaped(x_s, model_input, overshoot): overshoot counts, per sample, the elements whose Poisson draw went
     above max_count - x_t and was clamped.
-    Raises TypeError or ValueError naming op, argument, rule and value, with nothing written.
+    Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
+    fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089; Gillespie, J. Chem. Phys. 115 (2001).
     """
     op = "tau_leap_step"
+    if through_torch(x_t, backend):
+        from .. import torch_calls
+
+        return Leaped(
+            *torch_calls.tau_leap_step(
+                x_t, logits, births, step, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out,
+                backend,
+            )
+        )  # fmt: skip
     checked = check_step(
         op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend
     )
-    if step is None:
-        raise TypeError(f"{op}: step: must be given, as Schedule.bridge or Schedule.leap make it, got None")
-    factor = checks.per_sample(op, "step", step.p if isinstance(step, Prob) else step, checked.size[0], low=0.0)
-    overshoot = np.zeros(checked.size[0], np.int64)
-    if checked.backend == "cpu":
-        dispatch.cpu_module(op).tau_leap(*checked.head(), factor, overshoot)
-    else:
-        c = checked
-        *results, overshoot = reference_tau_leap(
-            *c.numpy(), factor, c.key, c.max_count, c.gain, c.center, c.scale, c.asked(), c.input_dtype
-        )
-        checked.store(results)
+    factor = checks.per_sample(op, "step", factor_of(op, step), checked.size[0], low=0.0)
+    overshoot = run(checked, factor)
     x_s, model_input = checked.give()
     if checked.x_t.is_tensor:
         import torch
 
         return Leaped(x_s, model_input, torch.from_numpy(overshoot))
     return Leaped(x_s, model_input, checked.x_t.like(overshoot).give())
+
+
+def factor_of(op: str, step: Any) -> Any:
+    if step is None:
+        raise TypeError(f"{op}: step: must be given, as Schedule.bridge or Schedule.leap make it, got None")
+    return step.p if isinstance(step, Prob) else step
+
+
+def run(checked: Step, factor: Any) -> Any:
+    """The "cpu" or "reference" kernel on checked arguments; returns overshoot, int64 NumPy (B,)."""
+    c = checked
+    if c.backend == "cpu":
+        overshoot = np.zeros(c.size[0], np.int64)
+        dispatch.cpu_module(c.op).tau_leap(*c.head(), factor, overshoot)
+        return overshoot
+    *results, overshoot = reference_tau_leap(
+        *c.numpy(), factor, c.key, c.max_count, c.gain, c.center, c.scale, c.asked(), c.input_dtype
+    )
+    c.store(results)
+    return overshoot

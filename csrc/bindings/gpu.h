@@ -1,0 +1,174 @@
+// What fastblackout._cuda and fastblackout._simt share: the same functions over addresses of device memory, or of host
+// memory. Arrays come as (address, dtype code, shape, strides in elements) or None, per-sample parameters as addresses.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "cuda/ops.h"
+
+namespace fastblackout {
+namespace bindings {
+
+namespace py = pybind11;
+
+template <class T>
+T* pointer(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+inline cuda::View view_of(const py::object& array) {
+  cuda::View view;
+  if (array.is_none()) return view;
+  static constexpr int64_t kBytes[] = {1, 2, 4, 8, 4, 8, 2, 2};
+  const py::tuple parts = py::reinterpret_borrow<py::tuple>(array);
+  const uintptr_t address = parts[0].cast<uintptr_t>();
+  view.data = pointer<char>(address);
+  view.dtype = parts[1].cast<int>();
+  const py::tuple shape = parts[2], strides = parts[3];
+  if (shape.size() == 0) return view;
+  view.sample_stride = strides[0].cast<int64_t>();
+  view.dims = 0;
+  int64_t elements = 1;
+  for (size_t d = 1; d < shape.size(); ++d) {
+    const int64_t size = shape[d].cast<int64_t>(), stride = strides[d].cast<int64_t>();
+    elements *= size;
+    if (size == 1) continue;
+    if (view.dims > 0 && view.strides[view.dims - 1] == stride * size) {
+      view.sizes[view.dims - 1] *= static_cast<uint32_t>(size);
+      view.strides[view.dims - 1] = stride;
+      continue;
+    }
+    if (view.dims == cuda::kMaxDims) throw std::invalid_argument("arrays may have at most 8 dimensions that do not merge");
+    view.sizes[view.dims] = static_cast<uint32_t>(size);
+    view.strides[view.dims++] = stride;
+  }
+  if (view.dims == 0) {
+    view.dims = 1;
+    view.sizes[0] = 1;
+    view.strides[0] = 1;
+  }
+  const int64_t bytes = kBytes[view.dtype];
+  view.vector = view.dims == 1 && view.strides[0] == 1 && elements % 16 == 0 && address % 16 == 0 &&
+                view.sample_stride % 16 == 0 && view.sample_stride * bytes % 16 == 0;
+  return view;
+}
+
+// Where an op runs, on how much, with which key: (device, stream, samples, elements, key, flag, name)
+struct Head {
+  void* stream;
+
+  Head(cuda::Common& op, const py::tuple& head) {
+    check(head[6].cast<std::string>().c_str(), cuda::use_device(head[0].cast<int>()));
+    stream = pointer<void>(head[1].cast<uintptr_t>());
+    op.samples = head[2].cast<int64_t>();
+    op.elements = head[3].cast<int64_t>();
+    op.key = pointer<const int64_t>(head[4].cast<uintptr_t>());
+    op.flag = pointer<int>(head[5].cast<uintptr_t>());
+  }
+
+  static void check(const char* name, int error) {
+    if (error != 0) throw std::runtime_error(std::string(name) + ": CUDA: " + cuda::error_text(error));
+  }
+};
+
+// A launch; the GIL is released since the CPU twin takes its time.
+template <class Op>
+void call(const char* name, int (*kernel)(const Op&, void*), const Op& op, void* stream) {
+  int error;
+  {
+    py::gil_scoped_release free;
+    error = kernel(op, stream);
+  }
+  Head::check(name, error);
+}
+
+inline cuda::Pair pair_of(uintptr_t p, uintptr_t q) { return cuda::Pair{pointer<double>(p), pointer<double>(q)}; }
+
+inline void fill_reverse(cuda::Reverse& op, const py::tuple& arrays, const py::tuple& per_sample, int64_t max_count) {
+  op.x_t = view_of(arrays[0]);
+  op.logits = view_of(arrays[1]);
+  op.births = view_of(arrays[2]);
+  op.x_s = view_of(arrays[3]);
+  op.input.out = view_of(arrays[4]);
+  op.gain = pointer<float>(per_sample[0].cast<uintptr_t>());
+  op.input.center = pointer<float>(per_sample[1].cast<uintptr_t>());
+  op.input.scale = pointer<float>(per_sample[2].cast<uintptr_t>());
+  op.max_count = max_count;
+}
+
+inline void define_ops(py::module_& m) {
+  m.def("ops", [] { return py::make_tuple("thin", "bridge_step", "tau_leap_step", "birth_loss", "binomial", "poisson"); });
+
+  m.def("thin", [](const py::tuple& head, const py::object& x_0, const py::object& x_t, const py::object& births,
+                   const py::object& input, uintptr_t p, uintptr_t q, uintptr_t center, uintptr_t scale, int64_t max_count) {
+    cuda::Thin op;
+    const Head where(op, head);
+    op.x_0 = view_of(x_0);
+    op.x_t = view_of(x_t);
+    op.births = view_of(births);
+    op.input = cuda::Input{view_of(input), pointer<float>(center), pointer<float>(scale)};
+    op.alive = pair_of(p, q);
+    op.max_count = max_count;
+    call("thin", cuda::thin, op, where.stream);
+  });
+
+  m.def("bridge", [](const py::tuple& head, const py::tuple& arrays, const py::tuple& per_sample, int64_t max_count, uintptr_t p,
+                     uintptr_t q, uintptr_t sigma_p, uintptr_t sigma_q, bool stochastic) {
+    cuda::Bridge op;
+    const Head where(op, head);
+    fill_reverse(op, arrays, per_sample, max_count);
+    op.birth = pair_of(p, q);
+    op.attrition = pair_of(sigma_p, sigma_q);
+    op.stochastic = stochastic;
+    call("bridge_step", cuda::bridge, op, where.stream);
+  });
+
+  m.def("tau_leap", [](const py::tuple& head, const py::tuple& arrays, const py::tuple& per_sample, int64_t max_count,
+                       uintptr_t factor, uintptr_t overshoot) {
+    cuda::TauLeap op;
+    const Head where(op, head);
+    fill_reverse(op, arrays, per_sample, max_count);
+    op.factor = pointer<double>(factor);
+    op.overshoot = pointer<unsigned long long>(overshoot);
+    call("tau_leap_step", cuda::tau_leap, op, where.stream);
+  });
+
+  m.def("birth_loss", [](const py::tuple& head, const py::object& logits, const py::object& births, uintptr_t weight,
+                         uintptr_t gain, uintptr_t loss, uintptr_t chunk_sums, const py::object& grad) {
+    cuda::BirthLoss op;
+    const Head where(op, head);
+    op.logits = view_of(logits);
+    op.births = view_of(births);
+    op.grad = view_of(grad);
+    op.weight = pointer<double>(weight);
+    op.gain = pointer<float>(gain);
+    op.loss = pointer<float>(loss);
+    op.chunk_sums = pointer<float>(chunk_sums);
+    call("birth_loss", grad.is_none() ? cuda::birth_loss : cuda::birth_loss_grad, op, where.stream);
+  });
+
+  m.def("binomial", [](const py::tuple& head, const py::object& count, const py::object& p, const py::object& q,
+                       const py::object& out) {
+    cuda::Element op;
+    const Head where(op, head);
+    op.count = view_of(count);
+    op.p = view_of(p);
+    op.q = view_of(q);
+    op.out = view_of(out);
+    call("binomial", cuda::binomial, op, where.stream);
+  });
+
+  m.def("poisson", [](const py::tuple& head, const py::object& rate, const py::object& out) {
+    cuda::Element op;
+    const Head where(op, head);
+    op.p = view_of(rate);
+    op.out = view_of(out);
+    call("poisson", cuda::poisson, op, where.stream);
+  });
+}
+
+}  // namespace bindings
+}  // namespace fastblackout

@@ -1,0 +1,20 @@
+// fastblackout._simt: the CUDA kernels on the CPU, for the tests (FASTBLACKOUT_SIMT=1 builds it).
+#include <vector>
+
+#include "bindings/gpu.h"
+#include "simt/cuda.h"
+#include "simt/selftest.h"
+
+PYBIND11_MODULE(_simt, m) {
+  namespace py = pybind11;
+  m.doc() = "The CUDA kernels of fastblackout on the CPU, for its tests: addresses are those of host memory.";
+  fastblackout::bindings::define_ops(m);
+  m.def("configure", simt::configure, py::arg("schedule") = "forward", py::arg("seed") = 0, py::arg("threads") = 1);
+  m.def("selftest", [](const std::string& name) {
+    std::vector<int> out(256, 0);
+    if (!fastblackout::simt_test::run(name.c_str(), out.data())) throw std::invalid_argument("no kernel of this name: " + name);
+    py::list values;
+    for (const int value : out) values.append(value);
+    return values;
+  });
+}

@@ -1,0 +1,87 @@
+// The CUDA kernels as the bindings call them: pointers into device memory, sizes and a stream, and nothing of CUDA's
+// headers. Every function launches and returns a cudaError_t (0: none); values that are wrong set bits of `flag`.
+#pragma once
+
+#include "fastblackout/config.h"
+
+namespace fastblackout {
+namespace cuda {
+
+enum Dtype : int { kU8, kI16, kI32, kI64, kF32, kF64, kBf16, kF16 };  // the order of fastblackout/arrays.py
+enum Flag : int { kWrongCount = 1, kWrongLogit = 2, kWrongBirths = 4, kWrongProbability = 8 };
+
+constexpr int kMaxDims = 8;
+
+// A strided array; dimension 0 is the sample, the others are merged where they can be. Strides count elements.
+struct View {
+  char* data = nullptr;         // null: not asked for
+  int dtype = kU8, dims = 1;
+  bool vector = false;          // C order within a sample, 16-byte aligned, a multiple of 16 elements
+  int64_t sample_stride = 0;
+  int64_t strides[kMaxDims] = {1};
+  uint32_t sizes[kMaxDims] = {1};
+};
+
+struct Common {
+  int64_t samples = 0, elements = 0;  // elements of one sample
+  const int64_t* key = nullptr;       // seed (two's complement), first sample, call: read by the kernel
+  int* flag = nullptr;
+};
+
+struct Pair {
+  const double *p = nullptr, *q = nullptr;
+};
+
+struct Input {                        // model_input = (x - center) * scale
+  View out;
+  const float *center = nullptr, *scale = nullptr;
+};
+
+struct Thin : Common {
+  View x_0, x_t, births;
+  Input input;
+  Pair alive;
+  int64_t max_count = 255;
+};
+
+struct Reverse : Common {
+  View x_t, logits, births, x_s;      // logits or births: the other is null
+  Input input;
+  const float* gain = nullptr;
+  int64_t max_count = 255;
+};
+
+struct Bridge : Reverse {
+  Pair birth, attrition;              // attrition.p null: none
+  bool stochastic = true;
+};
+
+struct TauLeap : Reverse {
+  const double* factor = nullptr;
+  unsigned long long* overshoot = nullptr;  // added to
+};
+
+struct BirthLoss : Common {
+  View logits, births, grad;
+  const float* gain = nullptr;
+  const double* weight = nullptr;     // of the gradient: upstream * weight
+  float *loss = nullptr, *chunk_sums = nullptr;  // chunk_sums: samples * ceil(elements / 1024) floats of scratch
+};
+
+struct Element : Common {             // binomial: count, p, q (null: 1 - p); poisson: p is the rate
+  View count, p, q, out;
+};
+
+int thin(const Thin& op, void* stream);
+int bridge(const Bridge& op, void* stream);
+int tau_leap(const TauLeap& op, void* stream);
+int birth_loss(const BirthLoss& op, void* stream);
+int birth_loss_grad(const BirthLoss& op, void* stream);
+int binomial(const Element& op, void* stream);
+int poisson(const Element& op, void* stream);
+
+int use_device(int device);
+const char* error_text(int code);
+
+}  // namespace cuda
+}  // namespace fastblackout

@@ -1,0 +1,27 @@
+// poisson: out ~ Poisson(rate), each element with its own rate
+#include "cuda/element.cuh"
+
+namespace fastblackout {
+namespace cuda {
+namespace {
+
+FB_KERNEL(kThreads, 2) poisson_kernel(FB_PARAM(Element) op) {
+  const Place place = place_of(op);
+  if (place.sample >= op.samples) return;
+  bool wrong = false;
+  const double rate = clamp_count(load_one(op.p, place.sample, place.i), kMaxRate, wrong);
+  const int64_t k = poisson_draw(rate, key_of(op.key, place.sample), place.i, POISSON);
+  store_one(op.out, place.sample, place.i, static_cast<double>(k));
+  raise(op.flag, kWrongProbability, wrong);
+}
+
+}  // namespace
+
+int poisson(const Element& op, void* stream) {
+  if (op.samples == 0 || op.elements == 0) return 0;
+  FB_LAUNCH(poisson_kernel, element_grid(op), kThreads, stream, op);
+  return cudaGetLastError();
+}
+
+}  // namespace cuda
+}  // namespace fastblackout

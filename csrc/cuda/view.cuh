@@ -1,0 +1,231 @@
+// Loads and stores of Views: four neighbouring elements at a time where they are contiguous and aligned, one by one
+// otherwise. Dtypes are told apart at run time: a uniform branch beside dozens of instructions an element.
+#pragma once
+
+#include "cuda/launch.h"
+#include "cuda/ops.h"
+#include "fastblackout/philox.h"
+
+namespace fastblackout {
+namespace cuda {
+namespace {
+
+struct alignas(16) Int4 {
+  int32_t v[4];
+};
+struct alignas(16) Float4 {
+  float v[4];
+};
+struct alignas(16) Word4 {
+  uint32_t v[4];
+};
+struct alignas(16) Double2 {
+  double v[2];
+};
+struct alignas(16) Long2 {
+  int64_t v[2];
+};
+struct alignas(8) Half4 {
+  uint16_t v[4];
+};
+
+FB_DEVICE float bfloat_value(uint32_t bits) { return bit_cast<float>(bits << 16); }
+
+FB_DEVICE uint16_t bfloat_bits(float x) {  // nearest, ties to even; NaN stays NaN
+  const uint32_t bits = bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? bits >> 16 | 0x40u : rounded);
+}
+
+template <class T>
+FB_DEVICE T* at(const View& view, int64_t offset) {
+  return reinterpret_cast<T*>(view.data) + offset;
+}
+
+// Where element i of a sample lies, in elements from the array's start.
+FB_DEVICE int64_t offset_of(const View& view, int64_t sample, uint32_t i) {
+  int64_t offset = sample * view.sample_stride;
+#pragma unroll 1
+  for (int d = view.dims - 1; d > 0; --d) {
+    const uint32_t rest = i / view.sizes[d];
+    offset += static_cast<int64_t>(i - rest * view.sizes[d]) * view.strides[d];
+    i = rest;
+  }
+  return offset + static_cast<int64_t>(i) * view.strides[0];
+}
+
+// Any dtype, any strides, through float64, which holds counts up to 2^53 and every float.
+FB_DEVICE double load_one(const View& view, int64_t sample, uint32_t i) {
+  const int64_t offset = offset_of(view, sample, i);
+  switch (view.dtype) {
+    case kU8: return *at<const uint8_t>(view, offset);
+    case kI16: return *at<const int16_t>(view, offset);
+    case kI32: return *at<const int32_t>(view, offset);
+    case kI64: return static_cast<double>(*at<const int64_t>(view, offset));
+    case kF32: return *at<const float>(view, offset);
+    case kF64: return *at<const double>(view, offset);
+    case kBf16: return bfloat_value(*at<const uint16_t>(view, offset));
+    default: return half_value(*at<const uint16_t>(view, offset));
+  }
+}
+
+FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x) {
+  const int64_t offset = offset_of(view, sample, i);
+  switch (view.dtype) {
+    case kU8: *at<uint8_t>(view, offset) = static_cast<uint8_t>(x); break;
+    case kI16: *at<int16_t>(view, offset) = static_cast<int16_t>(x); break;
+    case kI32: *at<int32_t>(view, offset) = static_cast<int32_t>(x); break;
+    case kI64: *at<int64_t>(view, offset) = static_cast<int64_t>(x); break;
+    case kF32: *at<float>(view, offset) = static_cast<float>(x); break;
+    case kF64: *at<double>(view, offset) = x; break;
+    case kBf16: *at<uint16_t>(view, offset) = bfloat_bits(static_cast<float>(x)); break;
+    default: *at<uint16_t>(view, offset) = half_bits(static_cast<float>(x));
+  }
+}
+
+// The general case of the functions below, apart from them: these are the only places where dtypes and strides multiply.
+FB_COLD Float4 gather_floats(const View& view, int64_t sample, uint32_t i, int count) {
+  Float4 x = {{0.0f, 0.0f, 0.0f, 0.0f}};
+#pragma unroll 1
+  for (int c = 0; c < 4; ++c) {
+    const float next = c < count ? static_cast<float>(load_one(view, sample, i + static_cast<uint32_t>(c))) : 0.0f;
+    x = Float4{{x.v[1], x.v[2], x.v[3], next}};
+  }
+  return x;
+}
+
+FB_COLD void scatter_floats(const View& view, int64_t sample, uint32_t i, int count, Float4 x) {
+#pragma unroll 1
+  for (int c = 0; c < count; ++c) {
+    store_one(view, sample, i + static_cast<uint32_t>(c), static_cast<double>(x.v[0]));
+    x = Float4{{x.v[1], x.v[2], x.v[3], 0.0f}};
+  }
+}
+
+FB_COLD uint32_t gather_counts(const View& view, int64_t sample, uint32_t i, int count, int max_count, int* flag) {
+  uint32_t word = 0;
+#pragma unroll 1
+  for (int c = 0; c < count; ++c) {
+    const double x = load_one(view, sample, i + static_cast<uint32_t>(c));
+    const int clamped = x >= 0.0 ? (x <= max_count ? static_cast<int>(x) : max_count) : 0;
+    if (clamped != x) atomicOr(flag, kWrongCount);
+    word |= static_cast<uint32_t>(clamped) << 8 * c;
+  }
+  return word;
+}
+
+FB_COLD void scatter_counts(const View& view, int64_t sample, uint32_t i, int count, uint32_t word) {
+#pragma unroll 1
+  for (int c = 0; c < count; ++c) store_one(view, sample, i + static_cast<uint32_t>(c), static_cast<double>(word >> 8 * c & 255u));
+}
+
+// Four values from element i, a multiple of 4; 0 from `count` on.
+FB_DEVICE Float4 load4(const View& view, int64_t sample, uint32_t i, int count) {
+  Float4 x = {{0.0f, 0.0f, 0.0f, 0.0f}};
+  if (count <= 0) return x;
+  const int64_t from = sample * view.sample_stride + i;
+  if (view.vector && view.dtype == kF32) return *at<const Float4>(view, from / 4);
+  if (view.vector && view.dtype >= kBf16) {
+    const Half4 bits = *at<const Half4>(view, from / 4);
+#pragma unroll
+    for (int c = 0; c < 4; ++c) x.v[c] = view.dtype == kBf16 ? bfloat_value(bits.v[c]) : half_value(bits.v[c]);
+    return x;
+  }
+  if (view.vector && view.dtype == kU8) {
+    const uint32_t word = *at<const uint32_t>(view, from / 4);
+#pragma unroll
+    for (int c = 0; c < 4; ++c) x.v[c] = static_cast<float>(word >> 8 * c & 255u);
+    return x;
+  }
+  return gather_floats(view, sample, i, count);
+}
+
+FB_DEVICE void store4(const View& view, int64_t sample, uint32_t i, int count, const Float4& x) {
+  if (count <= 0) return;
+  const int64_t from = sample * view.sample_stride + i;
+  if (view.vector && view.dtype == kF32) {
+    *at<Float4>(view, from / 4) = x;
+  } else if (view.vector && view.dtype >= kBf16) {
+    Half4 bits;
+#pragma unroll
+    for (int c = 0; c < 4; ++c) bits.v[c] = view.dtype == kBf16 ? bfloat_bits(x.v[c]) : half_bits(x.v[c]);
+    *at<Half4>(view, from / 4) = bits;
+  } else {
+    scatter_floats(view, sample, i, count, x);
+  }
+}
+
+// Counts clamped to 0..max_count; `wrong` is set when one was not.
+FB_DEVICE uint32_t clamp_count(int32_t x, int32_t max_count, bool& wrong) {
+  const int32_t clamped = x < 0 ? 0 : (x > max_count ? max_count : x);
+  wrong = wrong || clamped != x;
+  return static_cast<uint32_t>(clamped);
+}
+
+FB_DEVICE double clamp_count(double x, double max_count, bool& wrong) {
+  const double clamped = x >= 0.0 ? (x <= max_count ? x : max_count) : 0.0;
+  wrong = wrong || clamped != x;
+  return clamped;
+}
+
+// Four counts, at most 255 each, as bytes of a word.
+FB_DEVICE uint32_t load_counts4(const View& view, int64_t sample, uint32_t i, int count, int max_count, int* flag) {
+  bool wrong = false;
+  if (count <= 0) return 0;
+  const int64_t from = sample * view.sample_stride + i;
+  uint32_t word = 0;
+  if (view.vector && view.dtype == kU8) {
+    word = *at<const uint32_t>(view, from / 4);
+    if (max_count == 255) return word;
+    const uint32_t bytes = word;
+    word = 0;
+#pragma unroll
+    for (int c = 0; c < 4; ++c) word |= clamp_count(static_cast<int32_t>(bytes >> 8 * c & 255u), max_count, wrong) << 8 * c;
+  } else if (view.vector && view.dtype == kI16) {
+    const Half4 x = *at<const Half4>(view, from / 4);
+#pragma unroll
+    for (int c = 0; c < 4; ++c) word |= clamp_count(static_cast<int16_t>(x.v[c]), max_count, wrong) << 8 * c;
+  } else if (view.vector && view.dtype == kI32) {
+    const Int4 x = *at<const Int4>(view, from / 4);
+#pragma unroll
+    for (int c = 0; c < 4; ++c) word |= clamp_count(x.v[c], max_count, wrong) << 8 * c;
+  } else {
+    word = gather_counts(view, sample, i, count, max_count, flag);
+  }
+  if (wrong) atomicOr(flag, kWrongCount);
+  return word;
+}
+
+FB_DEVICE void store_counts4(const View& view, int64_t sample, uint32_t i, int count, uint32_t word) {
+  if (count <= 0) return;
+  const int64_t from = sample * view.sample_stride + i;
+  if (view.vector && view.dtype == kU8) {
+    *at<uint32_t>(view, from / 4) = word;
+  } else if (view.vector && view.dtype == kI16) {
+    Half4 x;
+#pragma unroll
+    for (int c = 0; c < 4; ++c) x.v[c] = static_cast<uint16_t>(word >> 8 * c & 255u);
+    *at<Half4>(view, from / 4) = x;
+  } else if (view.vector && view.dtype == kI32) {
+    Int4 x;
+#pragma unroll
+    for (int c = 0; c < 4; ++c) x.v[c] = static_cast<int32_t>(word >> 8 * c & 255u);
+    *at<Int4>(view, from / 4) = x;
+  } else {
+    scatter_counts(view, sample, i, count, word);
+  }
+}
+
+FB_DEVICE SampleKey key_of(const int64_t* key, int64_t sample) {
+  const uint64_t seed = static_cast<uint64_t>(key[0]);
+  return SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
+                   static_cast<uint32_t>(key[1]) + static_cast<uint32_t>(sample), static_cast<uint32_t>(key[2])};
+}
+
+FB_DEVICE void raise(int* flag, int bit, bool wrong) {
+  if (wrong) atomicOr(flag, bit);
+}
+
+}  // namespace
+}  // namespace cuda
+}  // namespace fastblackout

@@ -1,0 +1,155 @@
+// CUDA's names for a C++ compiler: the kernels of csrc/cuda run on the CPU, to be tested. A CUDA thread is a fiber, a
+// block one OS thread, shared memory a thread_local. Covered: one-dimensional grids and blocks, __syncthreads,
+// __syncwarp, shuffles, votes, atomics. Not covered: weak memory order, asynchronous copies, cooperative groups.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+namespace simt {
+
+struct Index {
+  unsigned x;
+};
+
+enum class Op { syncthreads, syncwarp, shuffle, ballot };
+
+struct Place {
+  const char* name;
+  const char* file;
+  int line;
+};
+
+// Runs body(context) in every thread of every block; throws std::runtime_error for what a kernel does wrong.
+void launch(unsigned blocks, unsigned threads, void (*body)(void*), void* context);
+
+// How blocks and threads take turns: "forward", "reverse" or "random" (by seed); and how many OS threads run blocks.
+void configure(const std::string& schedule, uint64_t seed, int os_threads);
+
+// Waits until the block, or the lanes of the mask, are at the same place. Returns what the operation is for.
+uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place);
+
+extern thread_local Index thread_index, block_index, block_size, grid_size;
+
+[[noreturn]] void fault(const char* text);
+
+template <class Kernel, class... Args>
+void start(Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
+  auto run = [&] { kernel(args...); };
+  launch(blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
+}
+
+template <class T>
+T shuffle(unsigned mask, T value, int lane, Place place) {
+  static_assert(sizeof(T) <= 8, "at most 8 bytes");
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = meet(Op::shuffle, mask, bits, lane, place);
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+inline int lane_id() { return static_cast<int>(thread_index.x % 32); }
+
+}  // namespace simt
+
+#define FB_KERNEL(threads, blocks_per_sm) static void
+#define FB_PARAM(Type) const Type
+#define FB_DEVICE inline
+#define FB_COLD [[maybe_unused]] static __attribute__((noinline))
+#define FB_LAUNCH(kernel, blocks, threads, stream, ...) \
+  ((void)(stream), simt::start((kernel), (blocks), static_cast<unsigned>(threads), __VA_ARGS__))
+
+#define __global__ static
+#define __device__
+#define __shared__ static thread_local
+
+#define threadIdx simt::thread_index
+#define blockIdx simt::block_index
+#define blockDim simt::block_size
+#define gridDim simt::grid_size
+
+#define FB_PLACE(name) (simt::Place{name, __FILE__, __LINE__})
+#define __syncthreads() simt::meet(simt::Op::syncthreads, 0, 0, 0, FB_PLACE("__syncthreads"))
+#define __syncwarp(...) simt::meet(simt::Op::syncwarp, simt::mask_of(__VA_ARGS__), 0, 0, FB_PLACE("__syncwarp"))
+#define __ballot_sync(mask, is) \
+  static_cast<unsigned>(simt::meet(simt::Op::ballot, (mask), (is) ? 1 : 0, 0, FB_PLACE("__ballot_sync")))
+#define __any_sync(mask, is) (simt::meet(simt::Op::ballot, (mask), (is) ? 1 : 0, 0, FB_PLACE("__any_sync")) != 0)
+#define __shfl_sync(mask, value, lane) simt::shuffle((mask), (value), (lane) & 31, FB_PLACE("__shfl_sync"))
+#define __shfl_xor_sync(mask, value, bits) \
+  simt::shuffle((mask), (value), simt::lane_id() ^ (bits), FB_PLACE("__shfl_xor_sync"))
+#define __shfl_down_sync(mask, value, by) \
+  simt::shuffle((mask), (value), simt::lane_id() + (by), FB_PLACE("__shfl_down_sync"))
+
+namespace simt {
+
+inline unsigned mask_of(unsigned mask = 0xffffffffu) { return mask; }
+
+}  // namespace simt
+
+template <class T>
+T atomicAdd(T* at, T by) {
+  return __atomic_fetch_add(at, by, __ATOMIC_RELAXED);
+}
+inline int atomicOr(int* at, int bits) { return __atomic_fetch_or(at, bits, __ATOMIC_RELAXED); }
+
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
+inline uint32_t __brev(uint32_t x) {
+  uint32_t y = 0;
+  for (int bit = 0; bit < 32; ++bit) y |= (x >> bit & 1u) << (31 - bit);
+  return y;
+}
+inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t selector) {
+  const uint64_t bytes = static_cast<uint64_t>(y) << 32 | x;
+  uint32_t out = 0;
+  for (int b = 0; b < 4; ++b) out |= static_cast<uint32_t>(bytes >> 8 * (selector >> 4 * b & 7u) & 255u) << 8 * b;
+  return out;
+}
+[[noreturn]] inline void __trap() { simt::fault("__trap"); }
+
+using cudaError_t = int;
+inline cudaError_t cudaGetLastError() { return 0; }
+inline cudaError_t cudaSetDevice(int) { return 0; }
+inline const char* cudaGetErrorString(cudaError_t) { return "no error"; }
+
+namespace fastblackout {
+namespace cuda {
+
+// x86-64 and arm64 compilers convert _Float16 as IEEE 754 says: nearest, ties to even.
+inline uint16_t half_bits(float x) {
+  const _Float16 half = static_cast<_Float16>(x);
+  uint16_t bits;
+  std::memcpy(&bits, &half, sizeof(bits));
+  return bits;
+}
+
+inline float half_value(uint16_t bits) {
+  _Float16 half;
+  std::memcpy(&half, &bits, sizeof(half));
+  return static_cast<float>(half);
+}
+
+inline uint64_t wide_product(uint32_t a, uint32_t b) { return static_cast<uint64_t>(a) * b; }
+
+inline void step_if_below(uint32_t& place, uint32_t step, uint32_t threshold, uint32_t u) {
+  if (threshold < u) place += step;
+}
+
+inline void mark_if_reached(uint32_t& bits, uint32_t bit, uint32_t leaf_1, uint32_t edge_1, uint32_t leaf_2, uint32_t edge_2) {
+  if (leaf_1 <= edge_1 || leaf_2 <= edge_2) bits += bit;
+}
+
+inline uint32_t shared_address(const void*) { return 0; }  // places count from the table
+inline uint32_t load_shared_u16(const void* table, uint32_t place, int offset) {
+  return *reinterpret_cast<const uint16_t*>(static_cast<const char*>(table) + place + offset);
+}
+inline uint32_t load_shared_u32(const void* table, uint32_t place, int offset) {
+  return *reinterpret_cast<const uint32_t*>(static_cast<const char*>(table) + place + offset);
+}
+
+inline uint32_t in_register(uint32_t constant) { return constant; }
+
+}  // namespace cuda
+}  // namespace fastblackout

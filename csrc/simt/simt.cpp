@@ -1,0 +1,262 @@
+// The scheduler: a block's threads run in turn, each until it waits or returns; a wait ends when all it waits for have come.
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "simt/cuda.h"
+#include "simt/fiber.h"
+
+#if defined(__x86_64__)
+asm(R"(
+.text
+.globl fastblackout_simt_switch
+.hidden fastblackout_simt_switch
+.type fastblackout_simt_switch, @function
+fastblackout_simt_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+)");
+#endif
+
+namespace simt {
+
+thread_local Index thread_index, block_index, block_size, grid_size;
+
+namespace {
+
+constexpr size_t kStack = 64 * 1024;
+enum class State { ready, waiting, done };
+
+struct Thread {
+  Context context;
+  State state;
+  Op op;
+  unsigned mask;
+  uint64_t value;
+  int lane;
+  Place place;
+};
+
+struct Settings {
+  std::string schedule = "forward";
+  uint64_t seed = 0;
+  int os_threads = 1;
+} settings;
+
+struct Worker {
+  std::vector<Thread> threads;
+  std::vector<char> stacks;
+  std::vector<unsigned> order;
+  Context scheduler;
+  unsigned current = 0;
+  uint64_t random = 0;
+  void (*body)(void*) = nullptr;
+  void* context = nullptr;
+  std::string error;
+
+  uint64_t next_random() {  // splitmix64
+    uint64_t z = random += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+  }
+  void run_block();
+  bool release_warp(unsigned warp);
+  bool release_block();
+  std::string stuck() const;
+};
+
+thread_local Worker* worker;
+
+void entry() {
+  Worker& w = *worker;
+  w.body(w.context);
+  w.threads[w.current].state = State::done;
+  switch_to(w.threads[w.current].context, w.scheduler);
+}
+
+bool same(const Place& a, const Place& b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+
+std::string where(const Thread& t, unsigned index) {
+  const std::string name = "thread " + std::to_string(index);
+  if (t.state != State::waiting) return name + " has returned";
+  const char* slash = std::strrchr(t.place.file, '/');
+  return name + " waits at " + t.place.name + " (" + (slash ? slash + 1 : t.place.file) + ":" + std::to_string(t.place.line) + ")";
+}
+
+// Lanes of a warp that wait with the same mask at the same place, all of the mask: they go on.
+bool Worker::release_warp(unsigned warp) {
+  const unsigned first = warp * 32, end = std::min<unsigned>(first + 32, static_cast<unsigned>(threads.size()));
+  const unsigned present = end - first == 32 ? 0xffffffffu : (1u << (end - first)) - 1;
+  bool any = false;
+  for (unsigned leader = first; leader < end; ++leader) {
+    const Thread& l = threads[leader];
+    if (l.state != State::waiting || l.op == Op::syncthreads) continue;
+    const unsigned mask = l.mask & present;
+    bool complete = true;
+    uint64_t values[32] = {}, ballot = 0;
+    for (unsigned lane = 0; first + lane < end; ++lane) {
+      if ((mask >> lane & 1u) == 0) continue;
+      const Thread& t = threads[first + lane];
+      complete = complete && t.state == State::waiting && t.op == l.op && t.mask == l.mask && same(t.place, l.place);
+      values[lane] = t.value;
+      ballot |= (t.value & 1u) << lane;
+    }
+    if (!complete) continue;
+    for (unsigned lane = 0; first + lane < end; ++lane) {
+      if ((mask >> lane & 1u) == 0) continue;
+      Thread& t = threads[first + lane];
+      const bool inside = t.lane >= 0 && t.lane < 32 && (mask >> t.lane & 1u) != 0;
+      if (t.op == Op::ballot) t.value = ballot;
+      if (t.op == Op::shuffle && inside) t.value = values[t.lane];
+      t.state = State::ready;
+    }
+    any = true;
+  }
+  return any;
+}
+
+bool Worker::release_block() {
+  for (const Thread& t : threads)
+    if (t.state != State::waiting || t.op != Op::syncthreads || !same(t.place, threads[0].place)) return false;
+  for (Thread& t : threads) t.state = State::ready;
+  return true;
+}
+
+// Why nothing can go on.
+std::string Worker::stuck() const {
+  for (unsigned i = 0; i < threads.size(); ++i) {
+    const Thread& t = threads[i];
+    if (t.state != State::waiting || t.op == Op::syncthreads) continue;
+    for (unsigned lane = 0; lane < 32; ++lane) {
+      const unsigned other = i / 32 * 32 + lane;
+      if ((t.mask >> lane & 1u) == 0 || other >= threads.size()) continue;
+      const Thread& o = threads[other];
+      if (o.state == State::waiting && o.op == t.op && o.mask == t.mask && same(o.place, t.place)) continue;
+      char mask[16];
+      std::snprintf(mask, sizeof(mask), "0x%08x", t.mask);
+      const std::string kind = o.state == State::waiting ? "deadlock: lane " : "lane ";
+      return kind + std::to_string(lane) + " of the mask " + mask + " is missing: " + where(t, i) + ", " + where(o, other);
+    }
+  }
+  for (unsigned i = 0; i < threads.size(); ++i) {
+    if (threads[i].state != State::waiting) continue;
+    for (unsigned j = 0; j < threads.size(); ++j)
+      if (threads[j].state == State::done || !same(threads[i].place, threads[j].place))
+        return "divergent barrier: " + where(threads[i], i) + ", " + where(threads[j], j);
+  }
+  return "deadlock";
+}
+
+void Worker::run_block() {
+  for (unsigned i = 0; i < threads.size(); ++i) {
+    threads[i].state = State::ready;
+    prepare(threads[i].context, stacks.data() + i * kStack, kStack, entry);
+  }
+  for (size_t done = 0; done < threads.size();) {
+    bool progress = false;
+    if (settings.schedule == "random")
+      for (size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[next_random() % (i + 1)]);
+    for (const unsigned i : order) {
+      if (threads[i].state != State::ready) continue;
+      progress = true;
+      current = i;
+      thread_index.x = i;
+      switch_to(scheduler, threads[i].context);
+      if (!error.empty()) return;
+      if (threads[i].state == State::done) ++done;
+      else if (threads[i].op != Op::syncthreads) release_warp(i / 32);
+    }
+    progress = release_block() || progress;
+    if (done == threads.size()) return;
+    bool ready = false;
+    for (const Thread& t : threads) ready = ready || t.state == State::ready;
+    if (!ready) {
+      error = stuck();
+      return;
+    }
+  }
+}
+
+void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigned threads) {
+  worker = &w;
+#if defined(__SANITIZE_THREAD__)
+  w.scheduler.fiber = __tsan_get_current_fiber();
+#endif
+  w.threads.resize(threads);
+  w.stacks.resize(threads * kStack);
+  for (unsigned i = 0; i < threads; ++i) w.order.push_back(settings.schedule == "reverse" ? threads - 1 - i : i);
+  grid_size.x = blocks;
+  block_size.x = threads;
+  for (unsigned at; w.error.empty() && (at = next++) < blocks;) {
+    block_index.x = settings.schedule == "reverse" ? blocks - 1 - at : at;
+    w.random = settings.seed ^ static_cast<uint64_t>(at) << 32;
+    w.run_block();
+  }
+}
+
+}  // namespace
+
+uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place) {
+  Worker& w = *worker;
+  Thread& t = w.threads[w.current];
+  const unsigned index = w.current;
+  t.op = op;
+  t.mask = mask;
+  t.value = value;
+  t.lane = lane;
+  t.place = place;
+  t.state = State::waiting;
+  if (op != Op::syncthreads && (mask >> (index % 32) & 1u) == 0)
+    w.error = "a lane calls " + std::string(place.name) + " with a mask that leaves it out: " + where(t, index);
+  switch_to(t.context, w.scheduler);
+  return t.value;
+}
+
+void fault(const char* text) {
+  Worker& w = *worker;
+  w.error = std::string(text) + " in thread " + std::to_string(w.current);
+  switch_to(w.threads[w.current].context, w.scheduler);
+  std::abort();  // never resumed
+}
+
+void configure(const std::string& schedule, uint64_t seed, int os_threads) {
+  if (schedule != "forward" && schedule != "reverse" && schedule != "random")
+    throw std::invalid_argument("simt: schedule: must be forward, reverse or random, got " + schedule);
+  if (os_threads < 1) throw std::invalid_argument("simt: threads: must be at least 1, got " + std::to_string(os_threads));
+  settings = Settings{schedule, seed, os_threads};
+}
+
+void launch(unsigned blocks, unsigned threads, void (*body)(void*), void* context) {
+  std::atomic<unsigned> next{0};
+  std::vector<Worker> workers(std::min<size_t>(static_cast<size_t>(settings.os_threads), blocks));
+  std::vector<std::thread> others;
+  for (Worker& w : workers) {
+    w.body = body;
+    w.context = context;
+    if (&w != &workers[0]) others.emplace_back([&w, &next, blocks, threads] { run_blocks(w, next, blocks, threads); });
+  }
+  if (!workers.empty()) run_blocks(workers[0], next, blocks, threads);
+  for (std::thread& other : others) other.join();
+  for (const Worker& w : workers)
+    if (!w.error.empty()) throw std::runtime_error("simt: " + w.error);
+}
+
+}  // namespace simt

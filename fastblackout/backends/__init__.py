@@ -1,0 +1,1 @@
+"""The GPU backends: the same functions over torch tensors, one module each."""

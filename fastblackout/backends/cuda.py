@@ -1,0 +1,125 @@
+"""The CUDA C++ kernels over torch tensors: no allocation but scratch, no synchronisation, the tensors' current stream.
+
+Outputs are given; None is not asked for. key: int64 (3,): seed (two's complement), first_sample, call. flag: int32
+(1,), where a kernel sets bits 1 (counts), 2 (logits), 4 (births), 8 (probability or rate) for values that are wrong;
+results are defined then: counts are clamped, NaN births nothing, a probability of NaN is 0. p, q, sigma_p, sigma_q,
+factor, weight, coefficient: float64 (B,); gain, center, scale: float32 (B,). All on one device, and all but the arrays
+contiguous.
+`module` is fastblackout._cuda; the tests pass fastblackout._simt with CPU tensors.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from .. import natives
+from ..arrays import DTYPES
+
+_CODES: dict[Any, int] = {}  # torch dtype -> code
+_CHUNK = 1024
+
+
+def _module(op: str, module: ModuleType | None) -> ModuleType:
+    chosen = natives.load("_cuda") if module is None else module
+    if isinstance(chosen, str):
+        raise RuntimeError(f"{op}: backend: 'cuda' is absent: {chosen}")
+    return chosen
+
+
+def _describe(tensor: Any) -> tuple[int, int, tuple[int, ...], tuple[int, ...]] | None:
+    if tensor is None:
+        return None
+    code = _CODES.get(tensor.dtype)
+    if code is None:
+        code = _CODES[tensor.dtype] = DTYPES.index(str(tensor.dtype).removeprefix("torch."))
+    return tensor.data_ptr(), code, tuple(tensor.shape), tensor.stride()
+
+
+def _address(tensor: Any) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _head(op: str, like: Any, key: Any, flag: Any) -> tuple[int, int, int, int, int, int, str]:
+    """(device, stream, samples, elements of one, key, flag, name)"""
+    device, stream = -1, 0
+    if like.is_cuda:
+        import torch
+
+        device, stream = like.device.index, torch.cuda.current_stream(like.device).cuda_stream
+    samples = like.shape[0] if like.dim() else 1
+    return device, stream, samples, like.numel() // samples if samples else 0, _address(key), flag.data_ptr(), op
+
+
+def thin(
+    x_0: Any, p: Any, q: Any, key: Any, max_count: int, center: Any, scale: Any, x_t: Any, births: Any,
+    model_input: Any, flag: Any, module: ModuleType | None = None,
+) -> None:  # fmt: skip
+    """x_t ~ Binomial(x_0, p), births = x_0 - x_t, model_input = (x_t - center) * scale."""
+    _module("thin", module).thin(
+        _head("thin", x_0, key, flag), _describe(x_0), _describe(x_t), _describe(births), _describe(model_input),
+        p.data_ptr(), q.data_ptr(), center.data_ptr(), scale.data_ptr(), max_count,
+    )  # fmt: skip
+
+
+def bridge(
+    x_t: Any, logits: Any, births: Any, p: Any, q: Any, sigma_p: Any, sigma_q: Any, key: Any, max_count: int, gain: Any,
+    stochastic: bool, center: Any, scale: Any, x_s: Any, model_input: Any, flag: Any, module: ModuleType | None = None,
+) -> None:  # fmt: skip
+    """x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N = min(round(y), max_count - x_t)."""
+    _module("bridge_step", module).bridge(
+        _head("bridge_step", x_t, key, flag), tuple(map(_describe, (x_t, logits, births, x_s, model_input))),
+        (gain.data_ptr(), center.data_ptr(), scale.data_ptr()), max_count, p.data_ptr(), q.data_ptr(),
+        _address(sigma_p), _address(sigma_q), stochastic,
+    )  # fmt: skip
+
+
+def tau_leap(
+    x_t: Any, logits: Any, births: Any, factor: Any, key: Any, max_count: int, gain: Any, center: Any, scale: Any,
+    x_s: Any, model_input: Any, overshoot: Any, flag: Any, module: ModuleType | None = None,
+) -> None:  # fmt: skip
+    """x_s = x_t + min(Poisson(y * factor), max_count - x_t). overshoot: int64 (B,), added to: pass zeros."""
+    _module("tau_leap_step", module).tau_leap(
+        _head("tau_leap_step", x_t, key, flag), tuple(map(_describe, (x_t, logits, births, x_s, model_input))),
+        (gain.data_ptr(), center.data_ptr(), scale.data_ptr()), max_count, factor.data_ptr(), overshoot.data_ptr(),
+    )  # fmt: skip
+
+
+def birth_loss(
+    logits: Any, births: Any, weight: Any, gain: Any, loss: Any, flag: Any, module: ModuleType | None = None
+) -> None:
+    """loss (float32, (B,)) = weight times the sum over a sample of y - births log y. Two launches, some scratch."""
+    head = _head("birth_loss", logits, None, flag)
+    sums = logits.new_empty(max(head[2] * -(-head[3] // _CHUNK), 1), dtype=loss.dtype)
+    _module("birth_loss", module).birth_loss(
+        head,
+        _describe(logits),
+        _describe(births),
+        weight.data_ptr(),
+        gain.data_ptr(),
+        loss.data_ptr(),
+        sums.data_ptr(),
+        None,
+    )
+
+
+def birth_loss_grad(
+    logits: Any, births: Any, coefficient: Any, gain: Any, grad: Any, flag: Any, module: ModuleType | None = None
+) -> None:
+    """grad = coefficient * (gain * sigmoid(logits) - births * sigmoid / softplus); coefficient = upstream * weight."""
+    _module("birth_loss", module).birth_loss(
+        _head("birth_loss", logits, None, flag), _describe(logits), _describe(births), coefficient.data_ptr(),
+        gain.data_ptr(), 0, 0, _describe(grad),
+    )  # fmt: skip
+
+
+def binomial(count: Any, p: Any, q: Any, key: Any, out: Any, flag: Any, module: ModuleType | None = None) -> None:
+    """out ~ Binomial(count, p), element by element; q None: 1 - p in float64."""
+    _module("binomial", module).binomial(
+        _head("binomial", out, key, flag), _describe(count), _describe(p), _describe(q), _describe(out)
+    )
+
+
+def poisson(rate: Any, key: Any, out: Any, flag: Any, module: ModuleType | None = None) -> None:
+    """out ~ Poisson(rate), element by element."""
+    _module("poisson", module).poisson(_head("poisson", out, key, flag), _describe(rate), _describe(out))

@@ -1,0 +1,296 @@
+"""The ops on Triton: NVIDIA and AMD GPUs, and the interpreter (TRITON_INTERPRET=1) over CPU tensors.
+
+The leading dimension of every tensor is the sample. Outputs are given; None: not asked for. key: int64[3] on the device
+(seed as two's complement, first_sample, call). Per-sample numbers: float64 (B,) for p, q, sigma_p, sigma_q, factor,
+weight and coefficient, float32 (B,) for gain, center and scale; p and q expanded from one number (stride 0) build one
+table of thresholds instead of B. flag: int32[1], gets bits for wrong values: 1 counts, 2 logits, 4 births, 8
+probability or rate. Nothing synchronises. Launches go to torch's current stream and can be captured in a CUDA graph
+once the same call has run before (then kernels are compiled, and layouts that are not C order lie on the device).
+Declared counts up to 255 take two launches and a scratch of 27 KB a sample (kernels/table.py says why).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import triton
+
+MAX_SHARED_COUNT = 255
+ROWS_AT_ONCE = 2048  # their tables, 56 MB, stay in the L2 of a large GPU
+
+
+def _kernels(name: str) -> ModuleType:
+    """fastblackout.kernels.<name>; in a source tree the package is the folder kernels/ beside fastblackout/."""
+    package = "fastblackout.kernels"
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
+        folder = Path(__file__).resolve().parents[2] / "kernels"
+        spec = importlib.util.spec_from_file_location(
+            package, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        if spec is None or spec.loader is None or not (folder / "__init__.py").exists():
+            raise ImportError("fastblackout.kernels, the Triton kernels, is not part of this installation")
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[package])
+    return importlib.import_module(f"{package}.{name}")
+
+
+_table, _thin, _bridge, _tau_leap = (_kernels(name) for name in ("table", "thin", "bridge", "tau_leap"))
+_birth_loss, _binomial, _poisson = (_kernels(name) for name in ("birth_loss", "binomial", "poisson"))
+
+INTERPRETED = not isinstance(_thin.thin_kernel, triton.runtime.JITFunction)
+# A warp a program, no contraction of a * b + c: the results depend on the second, the speed on the first.
+OPTIONS = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": False}
+CHUNK_OPTIONS = {**OPTIONS, "num_warps": 4}  # 1,024 elements a program
+CHUNK = 1024
+ELEMENT_BLOCK = 32  # of the per-element draws: a lane an element, so that a warp waits for its own 32 only
+
+Tensor = torch.Tensor
+_layouts: dict[Any, Tensor] = {}
+
+
+def _blocks(elements: int, gpu: int) -> int:
+    """Elements a program takes at once. Results do not depend on it; the interpreter's time does, on the programs."""
+    return min(4096, max(64, triton.next_power_of_2(elements))) if INTERPRETED else gpu
+
+
+def _blocks_and_parts(elements: int, shared: bool) -> tuple[int, int]:
+    """Elements of a block, and blocks a program takes one after the other."""
+    if shared:
+        return _blocks(elements, 256), 1 if INTERPRETED else 4
+    return _blocks(elements, ELEMENT_BLOCK), 1
+
+
+def _on(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
+
+
+def _rows(*tensors: Tensor | None) -> list[Any]:
+    """0-d tensors as one sample of one element."""
+    return [t.view(1) if t is not None and t.dim() == 0 else t for t in tensors]
+
+
+def merged(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Rows (size, stride of each tensor): the sample's, then the merged dimensions of a sample, the fastest first."""
+    rows: list[tuple[int, ...]] = []
+    for d in range(len(shape) - 1, 0, -1):
+        steps = [s[d] for s in strides]
+        if shape[d] == 1:
+            continue
+        if rows and all(step == rows[-1][0] * inner for step, inner in zip(steps, rows[-1][1:], strict=True)):
+            rows[-1] = (rows[-1][0] * shape[d], *rows[-1][1:])
+        else:
+            rows.append((shape[d], *steps))
+    return [(shape[0], *(s[0] for s in strides)), *(rows or [(1, *(0 for _ in strides))])]
+
+
+def _layout(tensors: list[Any]) -> tuple[Tensor | None, int]:
+    """(layout, DIMS) of place in kernels/draw.py for tensors of one shape; None entries keep their column."""
+    given = [t for t in tensors if t is not None]
+    if all(t.is_contiguous() for t in given):
+        return None, 0
+    zeros = (0,) * given[0].dim()
+    rows = merged(tuple(given[0].shape), [zeros if t is None else t.stride() for t in tensors])
+    key = (given[0].device, *rows)
+    if key not in _layouts:  # kept for good: a captured graph may hold its address
+        _layouts[key] = torch.tensor(rows, dtype=torch.int64).to(given[0].device)
+    return _layouts[key], len(rows) - 1
+
+
+def _size(tensor: Tensor) -> tuple[int, int]:
+    return tensor.shape[0], tensor.numel() // max(tensor.shape[0], 1)
+
+
+def _step(*tensors: Tensor) -> int:
+    """0 where one number serves all samples, else 1 (which needs numbers side by side)."""
+    return 0 if tensors[0].shape[0] > 1 and all(t.stride(0) == 0 for t in tensors) else 1
+
+
+def _bounded(counts: Tensor, max_count: int) -> bool:
+    return counts.dtype == torch.uint8 and max_count >= 255
+
+
+def _dense(tensor: Tensor, step: int) -> Tensor:
+    return tensor if step == 0 else tensor.contiguous()
+
+
+def _tables(pairs: list[tuple[Tensor, Tensor, int]], flag: Tensor, max_count: int) -> tuple[Tensor, int]:
+    """(scratch with the thresholds of one or two (p, q, step), row where the second begin)."""
+    p, q, step = pairs[0]
+    rows = p.shape[0] if any(pair[2] for pair in pairs) else 1
+    p_2, q_2, step_2 = pairs[1] if len(pairs) > 1 else (None, None, 0)
+    total = rows * len(pairs)
+    table = torch.empty(total * _table.WORDS, dtype=torch.int64, device=p.device)
+    samples = min(16, triton.next_power_of_2(total)) if INTERPRETED else 1
+    _table.table_kernel[(triton.cdiv(total, samples),)](
+        p, q, p_2, q_2, table, flag, rows, step, step_2, max_count, SAMPLES=samples, **OPTIONS
+    )
+    return table, rows
+
+
+def thin(
+    x_0: Tensor, p: Tensor, q: Tensor, key: Tensor, max_count: int, center: Tensor, scale: Tensor,
+    x_t: Tensor | None, births: Tensor | None, model_input: Tensor | None, flag: Tensor,
+) -> None:  # fmt: skip
+    """x_t ~ Binomial(x_0, p), births = x_0 - x_t, model_input = (x_t - center) * scale."""
+    x_0, *made = _rows(x_0, x_t, births, model_input)
+    batch, elements = _size(x_0)
+    if x_0.numel() == 0:
+        return
+    shared = max_count <= MAX_SHARED_COUNT
+    step = _step(p, q)
+    p, q = _dense(p, step), _dense(q, step)
+    block, parts = _blocks_and_parts(elements, shared)
+    chunks = triton.cdiv(elements, block * parts)
+    layout, dims = _layout([x_0, *made])
+    with _on(x_0):
+        for a, b in _slices(batch, shared and step == 1):
+            table = _tables([(p[a:b], q[a:b], step)], flag, max_count)[0] if shared else None
+            _thin.thin_kernel[((b - a) * chunks,)](
+                x_0[a:b], *(None if t is None else t[a:b] for t in made), p[a:b], q[a:b], center[a:b], scale[a:b],
+                key if table is None else table, key, flag, layout, elements, chunks, step, max_count, a,
+                SHARED=shared, BOUNDED=_bounded(x_0, max_count), ALIGNED=elements % 16 == 0, DIMS=dims, BLOCK=block,
+                PARTS=parts, **OPTIONS,
+            )  # fmt: skip
+
+
+def _slices(batch: int, tables: bool) -> list[tuple[int, int]]:
+    most = ROWS_AT_ONCE if tables else batch
+    return [(a, min(a + most, batch)) for a in range(0, batch, most)]
+
+
+def bridge(
+    x_t: Tensor, logits: Tensor | None, births: Tensor | None, p: Tensor, q: Tensor, sigma_p: Tensor | None,
+    sigma_q: Tensor | None, key: Tensor, max_count: int, gain: Tensor, stochastic: bool, center: Tensor, scale: Tensor,
+    x_s: Tensor | None, model_input: Tensor | None, flag: Tensor,
+) -> None:  # fmt: skip
+    """x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N = min(round(y), max_count - x_t); and the model input."""
+    x_t, logits, births, x_s, model_input = _rows(x_t, logits, births, x_s, model_input)
+    batch, elements = _size(x_t)
+    if x_t.numel() == 0:
+        return
+    shared = max_count <= MAX_SHARED_COUNT
+    step, sigma_step = _step(p, q), 0
+    p, q = _dense(p, step), _dense(q, step)
+    if sigma_p is not None and sigma_q is not None:
+        sigma_step = _step(sigma_p, sigma_q)
+        sigma_p, sigma_q = _dense(sigma_p, sigma_step), _dense(sigma_q, sigma_step)
+    block, parts = _blocks_and_parts(elements, shared)
+    chunks = triton.cdiv(elements, block * parts)
+    layout, dims = _layout([x_t, births if logits is None else logits, x_s, model_input])
+    with _on(x_t):
+        for a, b in _slices(batch, shared and step + sigma_step > 0):
+            x, net, given, to, next_input = (
+                None if t is None else t[a:b] for t in (x_t, logits, births, x_s, model_input)
+            )
+            pairs = [(p[a:b], q[a:b], step)]
+            fall_p = fall_q = None
+            if sigma_p is not None and sigma_q is not None:
+                fall_p, fall_q = sigma_p[a:b], sigma_q[a:b]
+                pairs.append((fall_p, fall_q, sigma_step))
+            table, sigma_row = _tables(pairs, flag, max_count) if shared else (key, 0)
+            _bridge.bridge_kernel[((b - a) * chunks,)](
+                x, net, given, to, next_input, p[a:b], q[a:b], fall_p, fall_q, gain[a:b], center[a:b], scale[a:b],
+                table, key, flag, layout, elements, chunks, step, sigma_step, sigma_row, max_count, a,
+                SHARED=shared, BOUNDED=_bounded(x_t, max_count), STOCHASTIC=bool(stochastic),
+                ALIGNED=elements % 16 == 0, DIMS=dims, BLOCK=block, PARTS=parts, **OPTIONS,
+            )  # fmt: skip
+
+
+def tau_leap(
+    x_t: Tensor, logits: Tensor | None, births: Tensor | None, factor: Tensor, key: Tensor, max_count: int,
+    gain: Tensor, center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, overshoot: Tensor,
+    flag: Tensor,
+) -> None:  # fmt: skip
+    """x_s = x_t + min(Poisson(y factor), max_count - x_t), the model input, and how many of a sample were clamped."""
+    x_t, logits, births, x_s, model_input = _rows(x_t, logits, births, x_s, model_input)
+    batch, elements = _size(x_t)
+    overshoot.zero_()
+    if x_t.numel() == 0:
+        return
+    block = _blocks(elements, ELEMENT_BLOCK)
+    chunks = triton.cdiv(elements, block)
+    layout, dims = _layout([x_t, births if logits is None else logits, x_s, model_input])
+    with _on(x_t):
+        _tau_leap.tau_leap_kernel[(batch * chunks,)](
+            x_t, logits, births, x_s, model_input, overshoot, factor.contiguous(), gain, center, scale, key, flag,
+            layout, elements, chunks, max_count,
+            BOUNDED=_bounded(x_t, max_count), ALIGNED=elements % 16 == 0, DIMS=dims, BLOCK=block, **OPTIONS,
+        )  # fmt: skip
+
+
+def birth_loss(logits: Tensor, births: Tensor, weight: Tensor, gain: Tensor, loss: Tensor, flag: Tensor) -> None:
+    """loss_b = weight_b times the sum over a sample of y - births log y, y = gain_b softplus(logit)."""
+    batch, elements = _size(logits)
+    if batch == 0:
+        return
+    chunks = triton.cdiv(elements, CHUNK)
+    # A program a sample where that fills a GPU or leaves little to share out; else a program a chunk, then the sums.
+    whole = chunks <= 4 or batch >= 2048
+    layout, dims = _layout([logits, births])
+    sums = loss if whole else torch.empty(batch * chunks, dtype=torch.float32, device=logits.device)
+    weight = weight.contiguous()
+    with _on(logits):
+        _birth_loss.birth_loss_kernel[(batch if whole else batch * chunks,)](
+            logits, births, weight, gain, loss, sums, flag, layout, elements, chunks,
+            WHOLE=whole, ALIGNED=elements % 16 == 0, DIMS=dims, **CHUNK_OPTIONS,
+        )  # fmt: skip
+        if not whole:
+            _birth_loss.add_chunks_kernel[(triton.cdiv(batch, 32),)](
+                sums, weight, loss, batch, chunks, ROWS=32, **OPTIONS
+            )
+
+
+def birth_loss_grad(
+    logits: Tensor, births: Tensor, coefficient: Tensor, gain: Tensor, grad: Tensor, flag: Tensor
+) -> None:  # fmt: skip
+    """grad = coefficient_b (gain_b sigmoid(logit) - births sigmoid(logit) / softplus(logit)), in logits' dtype."""
+    batch, elements = _size(logits)
+    if logits.numel() == 0:
+        return
+    block = _blocks(elements, CHUNK)
+    chunks = triton.cdiv(elements, block)
+    layout, dims = _layout([logits, births, grad])
+    with _on(logits):
+        _birth_loss.birth_loss_grad_kernel[(batch * chunks,)](
+            logits, births, coefficient.contiguous(), gain, grad, flag, layout, elements, chunks,
+            ALIGNED=elements % 16 == 0, DIMS=dims, BLOCK=block, **CHUNK_OPTIONS,
+        )  # fmt: skip
+
+
+def binomial(count: Tensor, p: Tensor, q: Tensor | None, key: Tensor, out: Tensor, flag: Tensor) -> None:
+    """Binomial(count, p), element by element; q None: 1 - p in float64."""
+    count, p, q, out = _rows(count, p, q, out)
+    batch, elements = _size(count)
+    if count.numel() == 0:
+        return
+    block = _blocks(elements, ELEMENT_BLOCK)
+    chunks = triton.cdiv(elements, block)
+    layout, dims = _layout([count, p, q, out])
+    with _on(count):
+        _binomial.binomial_kernel[(batch * chunks,)](
+            count, p, q, out, key, flag, layout, elements, chunks,
+            ALIGNED=elements % 16 == 0, DIMS=dims, BLOCK=block, **OPTIONS,
+        )  # fmt: skip
+
+
+def poisson(rate: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
+    """Poisson(rate), element by element."""
+    rate, out = _rows(rate, out)
+    batch, elements = _size(rate)
+    if rate.numel() == 0:
+        return
+    block = _blocks(elements, ELEMENT_BLOCK)
+    chunks = triton.cdiv(elements, block)
+    layout, dims = _layout([rate, out])
+    with _on(rate):
+        _poisson.poisson_kernel[(batch * chunks,)](
+            rate, out, key, flag, layout, elements, chunks,
+            ALIGNED=elements % 16 == 0, DIMS=dims, BLOCK=block, **OPTIONS,
+        )  # fmt: skip

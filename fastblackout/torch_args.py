@@ -1,0 +1,146 @@
+"""Arguments of an op as tensors on its device, made without reading a device tensor on the host."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import checks, dispatch
+from .arrays import learn_dtypes
+from .philox import check_key, resolve_rng
+from .probability import Prob, as_prob
+from .routing import is_traced
+
+learn_dtypes()
+_FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
+
+
+def to_device(value: Tensor, device: Any) -> Tensor:
+    """A CPU tensor on a device; to a CUDA device through pinned memory, so that nothing waits."""
+    device = torch.device(device)
+    if device.type == "cuda" and not is_traced(value):
+        if torch.cuda.is_current_stream_capturing():
+            raise ValueError(
+                "arguments: must be Python numbers or tensors on the device in a CUDA graph, got CPU values"
+            )
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
+
+
+def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Tensor:
+    """The key as int64 (3,) on the device of `like`. A constant Philox is converted, a missing one drawn."""
+    if isinstance(rng, Tensor):
+        if generator is not None:
+            raise ValueError(f"{op}: rng: must not be given together with generator, got both")
+        if check_key(rng, op).device != like.device:
+            raise ValueError(f"{op}: rng: a key tensor must be on the op's device, {like.device}, got {rng.device}")
+        return rng
+    if rng is None and torch.compiler.is_compiling():
+        if generator is not None:
+            raise TypeError(f"{op}: generator: cannot be traced by torch.compile, give rng, got a torch.Generator")
+        # The bits that resolve_rng would draw, by an operation that torch.compile knows.
+        low = -(1 << 63)
+        seed = torch.randint(low, (1 << 63) - 1, (1,), dtype=torch.int64) ^ low
+        return torch.cat([seed, seed.new_zeros(2)]).to(like.device)
+    key = resolve_rng(rng, generator, op)
+    if key.first_sample + samples > checks.WORD:
+        raise ValueError(f"{op}: rng: first_sample + samples must be at most 2^32, got {key.first_sample} + {samples}")
+    return key.tensor(like.device)
+
+
+def pair_of(
+    op: str, argument: str, value: Any, like: Tensor, samples: int, backend: str
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(p, q) as float64 (samples,) on the device of `like`. Values on the host are checked, those on a device not.
+
+    One number for all samples stays one, expanded, where Triton runs: its kernels then build one table.
+    """
+    traced, pair = is_traced(like), isinstance(value, Prob)
+    expanded = not traced and dispatch.choose(op, backend, like.device.type) == "triton"
+    parts = tuple(value) if pair else (value,)
+    if not all(_is_number(part) or (isinstance(part, Tensor) and part.device == like.device) for part in parts):
+        if not traced:
+            made = as_prob(value, samples, op, argument)
+            return to_device(torch.from_numpy(made[0]), like.device), to_device(torch.from_numpy(made[1]), like.device)
+        parts = tuple(torch.as_tensor(part, device=like.device) for part in parts)
+    elif not any(isinstance(part, Tensor) for part in parts):
+        numbers = [float(part) for part in parts]
+        if not all(0.0 <= number <= 1.0 for number in numbers):
+            raise ValueError(f"{op}: {argument}: must be in [0, 1], got {value!r}")
+        if pair and not abs(numbers[0] + numbers[1] - 1.0) <= 1e-9:
+            raise ValueError(
+                f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {value[0]!r} and q = {value[1]!r}"
+            )
+    made_parts = []
+    for name, part in zip(("p", "q"), parts, strict=False):
+        full_name = f"{argument}.{name}" if pair else argument
+        if not isinstance(part, Tensor):
+            part = _filled(float(part), 1 if expanded else samples, torch.float64, like)
+            part = part[0] if expanded else part
+        elif part.dtype != torch.float64:
+            raise TypeError(f"{op}: {full_name}: float64 is needed, got {part.dtype}")
+        made_parts.append(_spread(op, full_name, part, samples, not expanded))
+    p = made_parts[0]
+    return p, made_parts[1] if pair else 1.0 - p
+
+
+def per_sample(
+    op: str, argument: str, value: Any, like: Tensor, samples: int, dtype: torch.dtype,
+    low: float = -math.inf, open_low: bool = False,
+) -> Tensor:  # fmt: skip
+    """A per-sample parameter as (samples,) of dtype on the device of `like`; values on the host are checked."""
+    numpy_dtype = np.float32 if dtype == torch.float32 else np.float64
+    if _is_number(value):
+        if is_traced(like):
+            _check_number(op, argument, float(value), dtype, low, open_low)
+        else:
+            checks.per_sample(op, argument, value, 1, numpy_dtype, low, open_low)
+        return _filled(float(value), samples, dtype, like)
+    if is_traced(like) and isinstance(value, np.ndarray):
+        value = torch.as_tensor(value)
+    if isinstance(value, Tensor) and (value.device == like.device or is_traced(like)):
+        if value.dtype == torch.bool or value.is_complex():
+            raise TypeError(f"{op}: {argument}: must be real numbers, got dtype {value.dtype}")
+        return _spread(op, argument, value.detach().to(like.device, dtype), samples)
+    return to_device(
+        torch.from_numpy(checks.per_sample(op, argument, value, samples, numpy_dtype, low, open_low)), like.device
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, (bool, np.generic))
+
+
+def _check_number(op: str, argument: str, value: float, dtype: torch.dtype, low: float, open_low: bool) -> None:
+    end = _FLOAT32_END if dtype == torch.float32 else math.inf
+    if not (-end < value < end and (value > low if open_low else value >= low)):
+        bound = "" if low == -math.inf else f" and {'above' if open_low else 'at least'} {low:g}"
+        raise ValueError(f"{op}: {argument}: must be finite{bound}, got {value!r}")
+
+
+def _spread(op: str, argument: str, value: Tensor, samples: int, dense: bool = True) -> Tensor:
+    if value.ndim > 1 or (value.ndim == 1 and value.shape[0] != samples):
+        raise ValueError(f"{op}: {argument}: shape must be () or ({samples},), got {tuple(value.shape)}")
+    value = value.detach().expand(samples)
+    return value.contiguous() if dense else value
+
+
+def _filled(value: float, samples: int, dtype: torch.dtype, like: Tensor) -> Tensor:
+    """(samples,) of one number, kept for later calls, but not made in the memory pool of a CUDA graph."""
+    if is_traced(like) or (like.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return torch.full((samples,), value, dtype=dtype, device=like.device)
+    # A tensor made on one stream may not be ready on another.
+    stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else 0
+    return _constant(value, samples, dtype, like.device, stream)
+
+
+@functools.lru_cache(maxsize=256)
+def _constant(value: float, samples: int, dtype: torch.dtype, device: torch.device, stream: int) -> Tensor:
+    """Shared between calls, which only read it."""
+    with torch.inference_mode(False):
+        return torch.full((samples,), value, dtype=dtype, device=device)

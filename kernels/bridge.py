@@ -1,0 +1,93 @@
+"""The binomial bridge in Triton: x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), and the next model input."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from ..reference.philox import Stream
+from .binomial import binomial_block
+from .draw import draw, load_counts, load_key, place, round_births, rounded, span
+from .steps import expected_births
+from .table import _WORDS, clean_prob, report
+
+_DRAW = tl.constexpr(int(Stream.BRIDGE_DRAW))
+_REFINE = tl.constexpr(int(Stream.BRIDGE_REFINE))
+_ELEMENT = tl.constexpr(int(Stream.BRIDGE_ELEMENT))
+_FALL_DRAW = tl.constexpr(int(Stream.ATTRITION_DRAW))
+_FALL_REFINE = tl.constexpr(int(Stream.ATTRITION_REFINE))
+_FALL_ELEMENT = tl.constexpr(int(Stream.ATTRITION_ELEMENT))
+_ROUNDING = tl.constexpr(int(Stream.ROUNDING))
+_ROUNDING_REFINE = tl.constexpr(int(Stream.ROUNDING_REFINE))
+
+
+@triton.jit(do_not_specialize=["elements", "chunks", "step", "sigma_step", "sigma_row", "max_count", "row_0"])
+def bridge_kernel(
+    x_t, logits, births, x_s, model_input, p, q, sigma_p, sigma_q, gain, center, scale, table, key, flag, layout,
+    elements, chunks, step, sigma_step, sigma_row, max_count, row_0,
+    SHARED: tl.constexpr, BOUNDED: tl.constexpr, STOCHASTIC: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr,
+    BLOCK: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """PARTS blocks of one sample a program. step, sigma_step: 1 with a probability a row, 0 with one for all; the
+    tables of sigma begin at table sigma_row."""
+    row, first, elements = span(elements, chunks, BLOCK, PARTS, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    seed_low, seed_high, sample, call = load_key(key, row_0 + row)
+    p_row, q_row = tl.load(p + row * step), tl.load(q + row * step)
+    own = table + (row * step).to(tl.int64) * _WORDS
+    if sigma_p is not None:
+        fall_p, fall_q = tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step)
+        fall_table = table + (sigma_row + row * sigma_step).to(tl.int64) * _WORDS
+    factor = tl.load(gain + row)
+    if model_input is not None:
+        middle, spread = tl.load(center + row), tl.load(scale + row)
+    for _ in range(PARTS):
+        valid = lane < (elements - first)
+        x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
+        if births is None:
+            y, bits = expected_births(
+                place(logits, row, first, lane, elements, layout, 1, 4, DIMS), None, factor, valid, False
+            )
+        else:
+            y, bits = expected_births(
+                None, place(births, row, first, lane, elements, layout, 1, 4, DIMS), factor, valid, True
+            )
+        bits |= tl.where(bad & valid, 1, 0)
+        x = x.to(tl.int32) if SHARED else x.to(tl.int64)
+        n = round_births(
+            y, max_count - x, first, lane, seed_low, seed_high, sample, call, _ROUNDING, _ROUNDING_REFINE, STOCHASTIC,
+            not SHARED, BLOCK,
+        )  # fmt: skip
+        if SHARED:
+            n = tl.where(valid, n, 0)
+            born = draw(
+                n, valid, first, lane, own, p_row, q_row, seed_low, seed_high, sample, call, _DRAW, _REFINE, BLOCK
+            )
+            if sigma_p is not None:
+                born -= draw(
+                    x, valid, first, lane, fall_table, fall_p, fall_q, seed_low, seed_high, sample, call, _FALL_DRAW,
+                    _FALL_REFINE, BLOCK,
+                )  # fmt: skip
+        else:
+            i = (first + lane).to(tl.uint32)
+            wide = tl.zeros_like(i).to(tl.float64)
+            inside, complement, wrong = clean_prob(p_row, q_row)
+            bits |= tl.where(wrong & valid, 8, 0)
+            born = binomial_block(
+                n, inside + wide, complement + wide, i, valid, seed_low, seed_high, sample, call, _ELEMENT
+            )
+            if sigma_p is not None:
+                inside, complement, wrong = clean_prob(fall_p, fall_q)
+                bits |= tl.where(wrong & valid, 8, 0)
+                born -= binomial_block(
+                    x, inside + wide, complement + wide, i, valid, seed_low, seed_high, sample, call, _FALL_ELEMENT
+                )
+        report(flag, bits)
+        x += born
+        if x_s is not None:
+            to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
+            tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
+        if model_input is not None:
+            to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
+            tl.store(to, rounded((x.to(tl.float32) - middle) * spread, model_input.dtype.element_ty), mask=valid)
+        first += BLOCK

@@ -1,0 +1,217 @@
+"""What the Triton ops share: keys, addresses, the shared-p draw, rounding. Twins: csrc/include/fastblackout/draw.h and
+fastblackout/reference/draw.py, whose integers come out to the bit.
+
+A program is one warp: its loops until no lane is open cost what divergence costs a warp; nothing waits at a barrier.
+The shared-p draw searches the thresholds that table.py has written: 16 bits by a branch-free search over the window of
+thresholds that 16 bits can tell apart, then, for the 1 in 800 elements that tie, all 48 bits one element at a time.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .table import _HIGH_AT, _LOWER_AT, _META_AT, clean_prob
+
+_NEVER = tl.constexpr(1 << 62)
+
+
+@triton.jit
+def philox(c0, c1, c2, c3, k0, k1):
+    """Philox4x32-10; c0 and c2 uint32 tensors or scalars of Triton, c3 may be a constant."""
+    for _ in tl.static_range(10):
+        wide_0 = c0.to(tl.uint64) * 0xD2511F53
+        wide_1 = c2.to(tl.uint64) * 0xCD9E8D57
+        c0 = (wide_1 >> 32).to(tl.uint32) ^ c1 ^ k0
+        c1 = wide_1.to(tl.uint32)
+        c2 = (wide_0 >> 32).to(tl.uint32) ^ c3 ^ k1
+        c3 = wide_0.to(tl.uint32)
+        k0 = k0 + 0x9E3779B9
+        k1 = k1 + 0xBB67AE85
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def load_key(key, row):
+    """(seed low, seed high, sample, call) of a row from the int64[3] key."""
+    seed = tl.load(key)
+    sample = tl.load(key + 1) + row
+    return seed.to(tl.uint32), (seed >> 32).to(tl.uint32), sample.to(tl.uint32), tl.load(key + 2).to(tl.uint32)
+
+
+@triton.jit
+def span(elements, chunks, BLOCK: tl.constexpr, PARTS: tl.constexpr, ALIGNED: tl.constexpr):
+    """(row, first element, elements) of this program; ALIGNED tells the compiler that 16 divides elements."""
+    program = tl.program_id(0)
+    elements = elements.to(tl.int64)
+    if ALIGNED:
+        elements = elements // 16 * 16
+    return program // chunks, (program % chunks).to(tl.int64) * (BLOCK * PARTS), elements
+
+
+@triton.jit
+def place(base, row, first, lane, elements, layout, COLUMN: tl.constexpr, COLUMNS: tl.constexpr, DIMS: tl.constexpr):
+    """Pointers to elements first + lane of a sample. DIMS = 0: all tensors lie in C order. Else `layout` holds int64
+    rows (size, stride of each column): the sample's, then those of DIMS dimensions, the fastest first."""
+    if DIMS == 0:
+        at = base + (row.to(tl.int64) * elements + first) + lane
+    else:
+        at = base + row.to(tl.int64) * tl.load(layout + 1 + COLUMN) + tl.zeros_like(lane)
+        i = (first + lane).to(tl.uint32)
+        for d in tl.static_range(1, DIMS + 1):
+            line = layout + d * (COLUMNS + 1)
+            size = tl.load(line).to(tl.uint32)
+            at += (i % size).to(tl.int64) * tl.load(line + 1 + COLUMN)
+            i = i // size
+    return at
+
+
+# The interpreter cuts bfloat16 off where GPUs round to nearest even, so there the bits are rounded by hand.
+_CUTS_BFLOAT16 = tl.constexpr(not isinstance(philox, triton.runtime.JITFunction))
+
+
+@triton.jit
+def rounded(value, TYPE: tl.constexpr):
+    """A float32 in the float type of an output, nearest even."""
+    if _CUTS_BFLOAT16 and tl.bfloat16 == TYPE:
+        bits = value.to(tl.uint32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        result = tl.where(value == value, bits, 0x7FC0).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    else:
+        result = value.to(TYPE)
+    return result
+
+
+@triton.jit
+def load_counts(at, valid, max_count, BOUNDED: tl.constexpr):
+    """(counts in 0..max_count, int32, or int64 where they lie as such; which were not). BOUNDED: all are."""
+    raw = tl.load(at, mask=valid, other=0)
+    x = raw if at.dtype.element_ty == tl.int64 else raw.to(tl.int32)
+    if BOUNDED:
+        bad = x < 0
+    else:
+        bad = (x < 0) | (x > max_count)
+        x = tl.minimum(tl.maximum(x, 0), max_count)
+    return x, bad
+
+
+@triton.jit
+def _two_blocks(first, seed_low, seed_high, sample, call, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+    """Words of Philox blocks 2 t and 2 t + 1 for elements 8 t .. 8 t + 7: a lane makes what its eight elements need."""
+    even = (first // 4).to(tl.uint32) + 2 * tl.arange(0, BLOCK // 8).to(tl.uint32)
+    e0, e1, e2, e3 = philox(even, sample, call, STREAM << 24, seed_low, seed_high)
+    o0, o1, o2, o3 = philox(even + 1, sample, call, STREAM << 24, seed_low, seed_high)
+    return e0, e1, e2, e3, o0, o1, o2, o3
+
+
+@triton.jit
+def _interleave(v0, v1, v2, v3, v4, v5, v6, v7, BLOCK: tl.constexpr):
+    """v0[0], v1[0], ..., v7[0], v0[1], ..."""
+    even = tl.join(tl.join(v0, v4), tl.join(v2, v6))
+    odd = tl.join(tl.join(v1, v5), tl.join(v3, v7))
+    return tl.reshape(tl.join(even, odd), (BLOCK,))
+
+
+@triton.jit
+def primary_bits(first, seed_low, seed_high, sample, call, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+    """u1 | u2 << 16 of elements first .. first + BLOCK, first a multiple of 8."""
+    e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, seed_low, seed_high, sample, call, STREAM, BLOCK)
+    return _interleave(
+        (e1 & 0xFFFF) | (e3 << 16), (o1 & 0xFFFF) | (o3 << 16),
+        (e1 >> 16) | (e3 & 0xFFFF0000), (o1 >> 16) | (o3 & 0xFFFF0000),
+        (e0 & 0xFFFF) | (e2 << 16), (o0 & 0xFFFF) | (o2 << 16),
+        (e0 >> 16) | (e2 & 0xFFFF0000), (o0 >> 16) | (o2 & 0xFFFF0000),
+        BLOCK,
+    )  # fmt: skip
+
+
+@triton.jit
+def _search(high, position, u, levels, MOST: tl.constexpr):
+    """(position + 2 #{thresholds of the window below u}, whether the next one equals u); levels <= MOST.
+
+    position: uint32 bytes from high, which saves the address arithmetic half its instructions.
+    """
+    found = tl.zeros_like(u) + 65535
+    for done in tl.static_range(MOST):
+        if levels >= MOST - done:
+            at = (high + position).to(tl.pointer_type(tl.uint16)) + ((1 << (MOST - 1 - done)) - 1)
+            h = tl.load(at).to(tl.uint32)
+            below = h < u
+            found = tl.where(below, found, h)
+            position = tl.where(below, position + (2 << (MOST - 1 - done)), position)
+    return position, found == u
+
+
+@triton.jit
+def _count_exactly(
+    table, count, i, seed_low, seed_high, sample, call, STREAM: tl.constexpr, REFINE: tl.constexpr
+):  # fmt: skip
+    """Both sums of 48-bit comparisons for the element i of a sample: scalars in, scalar out."""
+    r0, r1, r2, r3 = philox((i >> 3) * 2 + (i & 1), sample, call, STREAM << 24, seed_low, seed_high)
+    w0, w1, w2, w3 = philox(i, sample, call, REFINE << 24, seed_low, seed_high)
+    shift = (i & 2) * 8
+    first_half = (i & 7) < 4
+    u1 = (((tl.where(first_half, r1, r0) >> shift) & 0xFFFF).to(tl.int64) << 32) | w0.to(tl.int64)
+    u2 = (((tl.where(first_half, r3, r2) >> shift) & 0xFFFF).to(tl.int64) << 32) | w1.to(tl.int64)
+    a, b = count >> 4, count & 15
+    j = tl.arange(0, 256)
+    upper = tl.load(table + 8 * a * (a - 1) + j, mask=j < 16 * a, other=_NEVER)
+    j = tl.arange(0, 16)
+    lower = tl.load(table + _LOWER_AT + b * (b - 1) // 2 + j, mask=j < b, other=_NEVER)
+    return tl.sum(tl.where(upper <= u1, 1, 0), 0) + tl.sum(tl.where(lower <= u2, 1, 0), 0)
+
+
+@triton.jit
+def draw(
+    n, valid, first, lane, table, p, q, seed_low, seed_high, sample, call,
+    STREAM: tl.constexpr, REFINE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Binomial(n, p) of a block of one sample, int32 n in 0..255, by its table; p, q: the scalars the table is of."""
+    bits = primary_bits(first, seed_low, seed_high, sample, call, STREAM, BLOCK)
+    high = (table + _HIGH_AT).to(tl.pointer_type(tl.uint8))
+    meta = (table + _META_AT).to(tl.pointer_type(tl.uint32))
+    upper, upper_ties = _search(high, tl.load(meta + (n >> 4).to(tl.uint32)), bits & 0xFFFF, tl.load(meta + 16), 8)
+    lower, lower_ties = _search(high + 8192, ((n & 15) * 32).to(tl.uint32), bits >> 16, tl.load(meta + 17), 4)
+    k = ((upper >> 1) & 255).to(tl.int32) + ((lower >> 1) & 15).to(tl.int32)
+    # One tie at a time. The primary bits are made again: using them here costs every block a change of layout.
+    open_lanes = tl.where((upper_ties | lower_ties) & valid, lane, BLOCK)
+    tie = tl.min(open_lanes, 0)
+    while tie < BLOCK:
+        here = lane == tie
+        count, i = tl.sum(tl.where(here, n, 0), 0), (first + tie).to(tl.uint32)
+        exact = _count_exactly(table, count, i, seed_low, seed_high, sample, call, STREAM, REFINE)
+        k = tl.where(here, exact, k)
+        open_lanes = tl.where(here, BLOCK, open_lanes)
+        tie = tl.min(open_lanes, 0)
+    inside, complement, bad = clean_prob(p, q)
+    return tl.where(inside > 0.5, n - k, k)
+
+
+@triton.jit
+def round_births(
+    y, room, first, lane, seed_low, seed_high, sample, call,
+    STREAM: tl.constexpr, REFINE: tl.constexpr, STOCHASTIC: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Integer births in 0..room from float32 y >= 0 (NaN counts as 0). WIDE: room beyond 255, so in float64."""
+    if WIDE:
+        y = y.to(tl.float64)
+        limit = room.to(tl.float64)
+    else:
+        limit = room.to(tl.float32)
+    y = tl.where(y < limit, tl.where(y > 0.0, y, 0.0), tl.where(y >= limit, limit, 0.0))
+    whole = y.to(room.dtype)
+    fraction = y - whole.to(y.dtype)  # exact, and so are its multiples by powers of 2
+    if STOCHASTIC:
+        e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, seed_low, seed_high, sample, call, STREAM, BLOCK)
+        words = _interleave(e0, e1, e2, e3, o0, o1, o2, o3, BLOCK)
+        scaled = fraction * 4294967296.0
+        high = scaled.to(tl.uint32)
+        up = words < high
+        tie = words == high
+        if tl.max(tie.to(tl.int32), 0) > 0:  # 1 in 2^32
+            low = ((scaled - high.to(y.dtype)) * 65536.0).to(tl.uint32)
+            w0, w1, w2, w3 = philox((first + lane).to(tl.uint32), sample, call, REFINE << 24, seed_low, seed_high)
+            up = up | (tie & ((w0 & 0xFFFF) < low))
+    else:
+        up = fraction >= 0.5
+    return tl.minimum(whole + up.to(room.dtype), room)

@@ -1,0 +1,256 @@
+"""Portable floats in Triton: the twin of csrc/include/fastblackout/portfloat.h, equal to it to the bit.
+
+Only + - * / sqrt, integer bit operations and selects in the header's order. Compile with enable_fp_fusion=False. In
+float32 `/` and tl.sqrt are approximate, so div_rn stands for them; in float64 both are correctly rounded as they are.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+# ---- float32 ------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def exp_minus_abs(x):
+    """exp(-|x|), 0 for |x| > 87."""
+    magnitude = tl.abs(x)
+    t = tl.where(magnitude > 87.0, -87.0, 0.0 - magnitude)
+    shifted = t * 1.44269502 + 12582912.0
+    n = shifted - 12582912.0
+    r = (t - n * 0.693359375) - n * -2.12194442e-4
+    poly = tl.zeros_like(r) + 1.39261840e-3
+    poly = poly * r + 8.36317893e-3
+    poly = poly * r + 4.16665561e-2
+    poly = poly * r + 1.66665763e-1
+    poly = poly * r + 0.5
+    scale = ((shifted.to(tl.uint32, bitcast=True) + 127) << 23).to(tl.float32, bitcast=True)
+    e = (1.0 + (r + (r * r) * poly)) * scale
+    return tl.where(magnitude > 87.0, 0.0, e)
+
+
+@triton.jit
+def log1p_over(e):
+    """log(1 + e) / e on [0, 1]."""
+    poly = tl.zeros_like(e) + 2.80164205e-3
+    poly = poly * e + -1.71842668e-2
+    poly = poly * e + 4.93099727e-2
+    poly = poly * e + -9.13941413e-2
+    poly = poly * e + 1.30333647e-1
+    poly = poly * e + -1.63651526e-1
+    poly = poly * e + 1.99567080e-1
+    poly = poly * e + -2.49967605e-1
+    poly = poly * e + 3.33332360e-1
+    poly = poly * e + -0.5
+    return 1.0 + e * poly
+
+
+@triton.jit
+def softplus(x):
+    """log(1 + exp(x)), within 4 ulp; 0 for x < -87."""
+    e = exp_minus_abs(x)
+    return tl.where(x > 0.0, x, 0.0) + e * log1p_over(e)
+
+
+@triton.jit
+def log_float(a):
+    """log(a), a normal, positive and finite."""
+    bits = a.to(tl.uint32, bitcast=True)
+    k = (bits - 0x3F3504F3).to(tl.int32, bitcast=True) >> 23
+    f = (bits - (k.to(tl.uint32, bitcast=True) << 23)).to(tl.float32, bitcast=True) - 1.0
+    n = k.to(tl.float32)
+    z = f * f
+    poly = tl.zeros_like(f) + 6.97161183e-2
+    poly = poly * f + -1.14797339e-1
+    poly = poly * f + 1.16854198e-1
+    poly = poly * f + -1.24256872e-1
+    poly = poly * f + 1.42490581e-1
+    poly = poly * f + -1.66678026e-1
+    poly = poly * f + 2.00007156e-1
+    poly = poly * f + -2.49999970e-1
+    poly = poly * f + 3.33333313e-1
+    tail = ((f * z) * poly + n * -2.12194442e-4) - 0.5 * z
+    return (f + tail) + n * 0.693359375
+
+
+@triton.jit
+def log_softplus(x):
+    """log(softplus(x)), finite for every finite x."""
+    e = exp_minus_abs(x)
+    poly = tl.zeros_like(e) + -9.52462608e-4
+    poly = poly * e + 5.89663163e-3
+    poly = poly * e + -1.71796735e-2
+    poly = poly * e + 3.26602571e-2
+    poly = poly * e + -4.85501290e-2
+    poly = poly * e + 6.49938285e-2
+    poly = poly * e + -8.70119557e-2
+    poly = poly * e + 1.24989443e-1
+    poly = poly * e + -2.08333015e-1
+    poly = poly * e + 0.5
+    negative = x - e * poly
+    return tl.where(x > 8.673617379884035e-19, log_float(softplus(x)), negative)  # 2^-60
+
+
+@triton.jit
+def sigmoid(x):
+    """1 / (1 + exp(-x)); 0 for x < -87."""
+    e = exp_minus_abs(x)
+    return tl.div_rn(tl.where(x > 0.0, 1.0, e), 1.0 + e)
+
+
+@triton.jit
+def ratio(x):
+    """sigmoid(x) / softplus(x): 1 for very negative x, 0 above 2^126."""
+    e = exp_minus_abs(x)
+    g = log1p_over(e)
+    denominator = (1.0 + e) * tl.where(x > 0.0, x + e * g, g)
+    return tl.where(x > 8.507059173023462e37, 0.0, tl.div_rn(tl.zeros_like(x) + 1.0, denominator))  # 2^126
+
+
+# ---- float64 ------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def _log_reduced(f, k, correction):
+    s = f / (2.0 + f)
+    z = s * s
+    poly = tl.zeros_like(z) + 0.13086767009948175
+    poly = poly * z + 0.13268759668560612
+    poly = poly * z + 0.15386240205813478
+    poly = poly * z + 0.18181795630884753
+    poly = poly * z + 0.2222222239180047
+    poly = poly * z + 0.2857142857080323
+    poly = poly * z + 0.4000000000000088
+    poly = poly * z + 0.6666666666666666
+    half_square = (0.5 * f) * f
+    tail = s * (half_square + z * poly) + (k * 1.9082149292705877e-10 + correction)
+    return k * 0.6931471803691238 - ((half_square - tail) - f)
+
+
+@triton.jit
+def _split(a):
+    """(k, m): a = 2^k m, m in [sqrt(1/2), sqrt(2))."""
+    bits = a.to(tl.int64, bitcast=True)
+    k = (bits - 0x3FE6A09E667F3BCD) >> 52
+    return k, (bits - (k << 52)).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def log(a):
+    """log(a), a normal, positive and finite."""
+    k, m = _split(a)
+    return _log_reduced(m - 1.0, k.to(tl.float64), tl.zeros_like(a))
+
+
+@triton.jit
+def log1p(a):
+    """log(1 + a), finite a > -1."""
+    u = 1.0 + a
+    k, m = _split(u)
+    lost = tl.where(a > 1.0, 1.0 - (u - a), a - (u - 1.0)) / u
+    return _log_reduced(tl.where(k == 0, a, m - 1.0), k.to(tl.float64), tl.where(k == 0, 0.0, lost))
+
+
+@triton.jit
+def exp(a):
+    """exp(a); 0 for a < -708, infinity above 709."""
+    t = tl.where(a < -708.0, -708.0, tl.where(a > 709.0, 709.0, a))
+    shifted = t * 1.4426950408889634 + 6755399441055744.0
+    n = shifted - 6755399441055744.0
+    r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+    poly = tl.zeros_like(r) + 1.608662795678037e-10
+    poly = poly * r + 2.0918137737642736e-09
+    poly = poly * r + 2.505207109429355e-08
+    poly = poly * r + 2.75572632790885e-07
+    poly = poly * r + 2.755731924721873e-06
+    poly = poly * r + 2.4801587336442236e-05
+    poly = poly * r + 0.00019841269841263298
+    poly = poly * r + 0.0013888888888879073
+    poly = poly * r + 0.008333333333333333
+    poly = poly * r + 0.04166666666666668
+    poly = poly * r + 0.16666666666666666
+    poly = poly * r + 0.5
+    scale = ((shifted.to(tl.int64, bitcast=True) + 1023) << 52).to(tl.float64, bitcast=True)
+    e = (1.0 + (r + (r * r) * poly)) * scale
+    return tl.where(a < -708.0, 0.0, tl.where(a > 709.0, float("inf"), e))
+
+
+@triton.jit
+def stirling_correction(x):
+    """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for whole x >= 1."""
+    y = 1.0 / x
+    z = y * y
+    poly = tl.zeros_like(z) + -0.0019175269175269176
+    poly = poly * z + 0.0008417508417508417
+    poly = poly * z + -0.0005952380952380953
+    poly = poly * z + 0.0007936507936507937
+    poly = poly * z + -0.002777777777777778
+    poly = poly * z + 0.08333333333333333
+    c = y * poly
+    if tl.min(x, 0) < 16.0:  # what the header reads from a table
+        c = tl.where(x < 1.0, 0.0, c)
+        c = tl.where(x == 1.0, 0.08106146679532726, c)
+        c = tl.where(x == 2.0, 0.0413406959554093, c)
+        c = tl.where(x == 3.0, 0.02767792568499834, c)
+        c = tl.where(x == 4.0, 0.020790672103765093, c)
+        c = tl.where(x == 5.0, 0.016644691189821193, c)
+        c = tl.where(x == 6.0, 0.013876128823070748, c)
+        c = tl.where(x == 7.0, 0.01189670994589177, c)
+        c = tl.where(x == 8.0, 0.010411265261972096, c)
+        c = tl.where(x == 9.0, 0.009255462182712733, c)
+        c = tl.where(x == 10.0, 0.00833056343336287, c)
+        c = tl.where(x == 11.0, 0.007573675487951841, c)
+        c = tl.where(x == 12.0, 0.00694284010720953, c)
+        c = tl.where(x == 13.0, 0.006408994188004207, c)
+        c = tl.where(x == 14.0, 0.0059513701127588475, c)
+        c = tl.where(x == 15.0, 0.005554733551962801, c)
+    return c
+
+
+@triton.jit
+def deviance(x, mean, d):
+    """x log(x / mean) - (x - mean), with d = x - mean given."""
+    v = d / (x + mean)
+    z = v * v
+    poly = tl.zeros_like(z) + 0.058823529411764705
+    poly = poly * z + 0.06666666666666667
+    poly = poly * z + 0.07692307692307693
+    poly = poly * z + 0.09090909090909091
+    poly = poly * z + 0.1111111111111111
+    poly = poly * z + 0.14285714285714285
+    poly = poly * z + 0.2
+    poly = poly * z + 0.3333333333333333
+    series = d * v + (((2.0 * x) * v) * z) * poly
+    return tl.where((v < 0.1) & (v > -0.1), series, x * log(x / mean) - d)
+
+
+@triton.jit
+def bits53(high, low):
+    """Two uint32 words as one integer of 53 bits."""
+    return (high.to(tl.int64) << 21) | (low >> 11).to(tl.int64)
+
+
+@triton.jit
+def uniform_from_zero(bits):
+    """[0, 1)"""
+    return bits.to(tl.float64) * 1.1102230246251565e-16
+
+
+@triton.jit
+def uniform_to_one(bits):
+    """(0, 1]"""
+    return (bits + 1).to(tl.float64) * 1.1102230246251565e-16
+
+
+@triton.jit
+def uniform_centred(bits):
+    """(-1/2, 1/2), symmetric and never 0."""
+    return ((bits - 4503599627370496).to(tl.float64) + 0.5) * 1.1102230246251565e-16
+
+
+@triton.jit
+def floor_to_int(y):
+    """floor(y) as int64, |y| < 2^62."""
+    truncated = y.to(tl.int64)
+    return truncated - (truncated.to(tl.float64) > y).to(tl.int64)

@@ -1,0 +1,55 @@
+"""Tau-leaping in Triton: x_s = x_t + min(Poisson(y factor), max_count - x_t), and the next model input."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from ..reference.philox import Stream
+from .draw import load_counts, load_key, place, rounded, span
+from .poisson import _MAX_RATE, poisson_block
+from .steps import expected_births
+from .table import report
+
+_TAU_LEAP = tl.constexpr(int(Stream.TAU_LEAP))
+
+
+@triton.jit(do_not_specialize=["elements", "chunks", "max_count"])
+def tau_leap_kernel(
+    x_t, logits, births, x_s, model_input, overshoot, factor, gain, center, scale, key, flag, layout,
+    elements, chunks, max_count,
+    BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """overshoot: int64 (B,), zero before; each program adds its elements that were clamped."""
+    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    valid = lane < (elements - first)
+    seed_low, seed_high, sample, call = load_key(key, row)
+    x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
+    x = x.to(tl.int64)
+    slope = tl.load(gain + row)
+    if births is None:
+        at = place(logits, row, first, lane, elements, layout, 1, 4, DIMS)
+        y, bits = expected_births(at, None, slope, valid, False)
+    else:
+        at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
+        y, bits = expected_births(None, at, slope, valid, True)
+    leap = tl.load(factor + row)
+    wrong = ((leap >= 0.0) & (leap < float("inf"))) == 0
+    report(flag, bits | tl.where(bad & valid, 1, 0) | tl.where(wrong & valid, 8, 0))
+    rate = y.to(tl.float64) * leap
+    rate = tl.where(rate > 0.0, tl.where(rate < _MAX_RATE, rate, _MAX_RATE), 0.0)
+    i = (first + lane).to(tl.uint32)
+    drawn = poisson_block(rate, i, valid, seed_low, seed_high, sample, call, _TAU_LEAP)
+    room = max_count - x
+    clamped = tl.sum(tl.where(valid & (drawn > room), 1, 0), 0)
+    if clamped > 0:
+        tl.atomic_add(overshoot + row, clamped.to(tl.int64), sem="relaxed")
+    x += tl.minimum(drawn, room)
+    if x_s is not None:
+        to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
+        tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
+    if model_input is not None:
+        value = (x.to(tl.float32) - tl.load(center + row)) * tl.load(scale + row)
+        to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
+        tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)

@@ -1,0 +1,62 @@
+"""thin in Triton: x_t ~ Binomial(x_0, p), births = x_0 - x_t, model_input = (x_t - center) * scale, in one pass."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from ..reference.philox import Stream
+from .binomial import binomial_block
+from .draw import draw, load_counts, load_key, place, rounded, span
+from .table import _WORDS, clean_prob, report
+
+_DRAW = tl.constexpr(int(Stream.THIN_DRAW))
+_REFINE = tl.constexpr(int(Stream.THIN_REFINE))
+_ELEMENT = tl.constexpr(int(Stream.THIN_ELEMENT))
+
+
+@triton.jit(do_not_specialize=["elements", "chunks", "step", "max_count", "row_0"])
+def thin_kernel(
+    x_0, x_t, births, model_input, p, q, center, scale, table, key, flag, layout,
+    elements, chunks, step, max_count, row_0,
+    SHARED: tl.constexpr, BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr,
+    BLOCK: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """PARTS blocks of one sample a program. step: 1 with a probability (and table) a row, 0 with one for all."""
+    row, first, elements = span(elements, chunks, BLOCK, PARTS, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    seed_low, seed_high, sample, call = load_key(key, row_0 + row)
+    p_row, q_row = tl.load(p + row * step), tl.load(q + row * step)
+    own = table + (row * step).to(tl.int64) * _WORDS
+    if model_input is not None:
+        middle, factor = tl.load(center + row), tl.load(scale + row)
+    for _ in range(PARTS):
+        valid = lane < (elements - first)
+        at = place(x_0, row, first, lane, elements, layout, 0, 4, DIMS)
+        n, bad = load_counts(at, valid, max_count, BOUNDED)
+        bits = tl.where(bad & valid, 1, 0)
+        if SHARED:
+            n = n.to(tl.int32)
+            k = draw(n, valid, first, lane, own, p_row, q_row, seed_low, seed_high, sample, call, _DRAW, _REFINE, BLOCK)
+        else:
+            n = n.to(tl.int64)
+            inside, complement, wrong = clean_prob(p_row, q_row)
+            bits |= tl.where(wrong & valid, 8, 0)
+            i = (first + lane).to(tl.uint32)
+            k = binomial_block(
+                n, inside + tl.zeros_like(i).to(tl.float64), complement + tl.zeros_like(i).to(tl.float64), i, valid,
+                seed_low, seed_high, sample, call, _ELEMENT,
+            )  # fmt: skip
+        if not (BOUNDED and SHARED):
+            report(flag, bits)
+        if x_t is not None:
+            to = place(x_t, row, first, lane, elements, layout, 1, 4, DIMS)
+            tl.store(to, k.to(x_t.dtype.element_ty), mask=valid)
+        if births is not None:
+            to = place(births, row, first, lane, elements, layout, 2, 4, DIMS)
+            tl.store(to, (n - k).to(births.dtype.element_ty), mask=valid)
+        if model_input is not None:
+            value = (k.to(tl.float32) - middle) * factor
+            to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
+            tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
+        first += BLOCK

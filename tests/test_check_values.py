@@ -1,0 +1,159 @@
+"""Wrong values without a synchronisation: the sticky flags and the context manager, with the flags set by hand."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import fastblackout as fb
+from fastblackout import dispatch, natives, values
+from fastblackout.choice import CHOICE, OPS
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    values.flag("thin", CPU)
+    for flags in values._flags.values():
+        flags.zero_()
+    yield
+    for flags in values._flags.values():
+        flags.zero_()
+
+
+def test_a_flag_is_one_place_in_memory():
+    flag = values.flag("bridge_step", CPU)
+    assert flag.dtype == torch.int32 and flag.shape == (1,)
+    assert values.flag("bridge_step", CPU).data_ptr() == flag.data_ptr() != values.flag("thin", CPU).data_ptr()
+    with torch.inference_mode():
+        assert not values.flag("poisson", CPU).is_inference()
+
+
+@pytest.mark.parametrize(
+    ("op", "bits", "text"),
+    [
+        ("thin", 1, "thin: counts: must be whole numbers in 0..max_count, got others on cpu"),
+        ("bridge_step", 2, "bridge_step: logits: must be finite in float32, got others on cpu"),
+        ("birth_loss", 4, "birth_loss: births: must be finite and at least 0, got others on cpu"),
+        (
+            "poisson",
+            8,
+            "poisson: probability or rate: must be in [0, 1], a rate finite and at least 0, got others on cpu",
+        ),
+        (
+            "tau_leap_step",
+            3,
+            "tau_leap_step: counts: must be whole numbers in 0..max_count, got others on cpu; "
+            "tau_leap_step: logits: must be finite in float32, got others on cpu",
+        ),
+    ],
+)
+def test_what_a_bit_says(op, bits, text):
+    with pytest.raises(ValueError) as raised, fb.check_values():
+        values.flag(op, CPU).fill_(bits)
+    assert str(raised.value) == text
+    fb.check_values.check()  # told once
+
+
+def test_the_block():
+    flag = values.flag("thin", CPU)
+    flag.fill_(1)
+    with fb.check_values():  # what was wrong before the block is not its concern
+        pass
+    with fb.check_values() as check:
+        flag.fill_(1)
+        with pytest.raises(ValueError, match="^thin: counts"):
+            check.check()
+    flag.fill_(1)  # sticky outside a block too
+    with pytest.raises(ValueError, match="^thin: counts"):
+        fb.check_values.check()
+    with pytest.raises(KeyError), fb.check_values():  # an error of the block itself stays
+        flag.fill_(1)
+        raise KeyError
+    with fb.check_values(), pytest.raises(ValueError, match="^thin: x_0: must be"):  # the CPU checks anyway
+        fb.thin(torch.tensor([5, 6], dtype=torch.uint8), 0.5, max_count=5)
+
+
+SCRIPT = """
+import os
+os.environ["TRITON_INTERPRET"] = "1"
+import numpy as np, torch
+import fastblackout as fb
+
+def error(call):
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        return f"{type(error).__name__} {error}"
+
+torch.set_num_threads(1)
+x, logits = torch.arange(12, dtype=torch.uint8).reshape(2, 6) * 20, torch.linspace(-4, 4, 12).reshape(2, 6)
+key, p = fb.Philox(2**63, 3, 4), torch.tensor([0.25, 0.75], dtype=torch.float64)
+calls = {
+    "thin": lambda: fb.thin(x, 0.3, rng=key),
+    "bridge": lambda: fb.bridge_step(x, logits, p, rng=key.tensor(), gain=p * 50, attrition=0.1),
+    "tau_leap": lambda: fb.tau_leap_step(x, logits, p, rng=key, gain=30.0),
+    "binomial": lambda: (fb.binomial(x, p[:, None], rng=key), fb.binomial(x.float(), p[:, None], rng=key)),
+    "poisson": lambda: (fb.poisson(logits.exp(), rng=key),),
+    "loss": lambda: (lambda leaf: (fb.birth_loss(leaf, x, p), torch.func.grad(
+        lambda net: fb.birth_loss(net, x, p).sum())(logits)))(logits),
+    "out": lambda: fb.thin(x, p, rng=key, out=fb.Thinned(x_t=torch.zeros_like(x))),
+}
+for name, call in calls.items():
+    expected = call()
+    with fb.use_backend("triton"):
+        for one, other in zip(call(), expected):
+            assert (one is None and other is None) or torch.equal(one, other), name
+bad = logits.clone()
+bad[1, 2] = float("nan")
+with fb.use_backend("triton"):
+    print(error(lambda: fb.bridge_step(x, bad, p, rng=key)))
+    print(error(lambda: fb.thin(x, p + 1, rng=key)))
+    print(error(lambda: fb.thin(x.numpy(), 0.5, rng=key)))
+    print(error(lambda: fb.thin(x, 1.5, rng=key)))
+"""
+
+
+def test_triton_interpreted_through_the_public_ops():
+    """In a process of its own, for the interpreter is chosen when Triton is imported."""
+    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [
+        "ValueError bridge_step: logits: must be finite in float32, got others on cpu",
+        "ValueError thin: probability or rate: must be in [0, 1], a rate finite and at least 0, got others on cpu",
+        "TypeError thin: backend: 'triton' needs torch tensors, got arrays of another kind",
+        "ValueError thin: alive: must be in [0, 1], got 1.5",
+    ]
+
+
+def test_the_choice(monkeypatch):
+    assert set(CHOICE["cpu"]) == set(CHOICE["cuda"]) == set(OPS)
+    assert all(dispatch.choose(op, "auto", "cpu") == "cpu" for op in OPS)
+    reasons = {"cuda": "no nvcc", "triton": None}
+    monkeypatch.setattr(natives, "absent", lambda backend, op: reasons[backend])
+    assert dispatch.choose("thin", "auto", "cuda") == "triton"
+    with pytest.raises(ValueError, match="^thin: backend: 'cuda' is absent: no nvcc, got backend='cuda'"):
+        dispatch.choose("thin", "cuda", "cuda")
+    reasons["cuda"] = None
+    assert dispatch.choose("thin", "auto", "cuda") == "cuda"
+    with fb.use_backend("triton"):
+        assert dispatch.choose("thin", "auto", "cuda") == "triton"
+    reasons.update(cuda="no nvcc", triton="not installed")
+    text = (
+        r"^thin: backend: none is present for cuda arrays \(cuda: no nvcc; triton: not installed\), got backend='auto'"
+    )
+    with pytest.raises(ValueError, match=text):
+        dispatch.choose("thin", "auto", "cuda")
+    with pytest.raises(ValueError, match="^thin: backend: 'reference' does not run on cuda arrays"):
+        dispatch.choose("thin", "reference", "cuda")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(ValueError, match=r"^thin: backend: 'triton' does not run on cpu arrays \(its interpreter does"):
+        fb.thin(torch.zeros(2, dtype=torch.uint8), 0.5, backend="triton")
+
+
+def test_what_info_prints():
+    choices = {(device, op): backend for device, ops, backend, why in natives.choices() for op in ops if why}
+    assert set(choices) == {(device, op) for device in ("cpu", "cuda") for op in OPS}
+    assert set(fb.capabilities()) == {"reference", "cpu", "cuda", "triton"}

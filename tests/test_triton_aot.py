@@ -1,0 +1,113 @@
+"""The Triton kernels compile ahead of time for NVIDIA and AMD GPUs, within budgets, and specialise on no key or size.
+
+No GPU is needed: tests/triton_aot_worker.py runs kernel.warmup with a stub driver in a process without the interpreter.
+Every kernel is compiled for every target with its main dtypes; for sm_90 also with the other count, logit and output
+dtypes, strided tensors, odd sizes, attrition, wide counts. About a minute and a half in all on one core.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastblackout as fb
+from fastblackout.reference import portfloat
+
+KERNELS = {
+    "table_kernel", "thin_kernel", "bridge_kernel", "tau_leap_kernel", "birth_loss_kernel", "add_chunks_kernel",
+    "birth_loss_grad_kernel", "binomial_kernel", "poisson_kernel",
+}  # fmt: skip
+# Registers on sm_90, for all dtypes. The issue's 64 are for the CUDA kernels: Triton keeps 8 elements a lane in flight.
+REGISTERS = {
+    "table_kernel": 64, "thin_kernel": 168, "bridge_kernel": 168, "tau_leap_kernel": 96, "birth_loss_kernel": 72,
+    "add_chunks_kernel": 32, "birth_loss_grad_kernel": 88, "binomial_kernel": 120, "poisson_kernel": 88,
+}  # fmt: skip
+# SASS instructions an element, a lane taking 8: all of the loop but its inner ones (the rare ties), every level of both
+# searches taken (12; a smaller p needs fewer, 6 instructions each). Building the thresholds is counted apart.
+PER_ELEMENT = {"thin": 150, "bridge bfloat16": 290, "birth_loss": 150}
+
+
+@functools.cache
+def compiled(tmp_path, *arguments):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FASTBLACKOUT_", "TRITON_"))}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(Path(fb.__file__).parents[1])}
+    worker = Path(__file__).parent / "triton_aot_worker.py"
+    done = subprocess.run(
+        [sys.executable, str(worker), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def hopper(tmp_path_factory):
+    return compiled(tmp_path_factory.mktemp("sm_90"), "90", "all", "constants")
+
+
+def check_cuda(report):
+    assert {fact["kernel"] for fact in report} == KERNELS
+    for fact in report:
+        assert fact["spills"] == fact["stack"] == 0, fact
+        assert fact["inexact"] == [], f"contraction, flushing or approximation in PTX: {fact}"
+        if fact["case"] in ("thin", "bridge bfloat16") and fact["kernel"] != "table_kernel":
+            assert fact["float_fma"] == 0, fact  # elsewhere correctly rounded divisions and roots are made of them
+        if fact["case"] in PER_ELEMENT and fact["kernel"] != "table_kernel":
+            assert 0 < fact["hot"] / 8 <= 1.15 * PER_ELEMENT[fact["case"]], fact
+
+
+@pytest.mark.parametrize("target", ["80", "100", "120"])
+def test_other_cuda_targets(target, tmp_path):
+    check_cuda(compiled(tmp_path, target))
+
+
+def test_hopper_budgets(hopper):
+    check_cuda(hopper)
+    for fact in hopper:
+        assert fact["registers"] <= REGISTERS[fact["kernel"]], fact
+    hot = {fact["case"]: fact["hot"] / 8 for fact in hopper if fact["kernel"] != "table_kernel"}
+    for case, budget in PER_ELEMENT.items():
+        assert hot[case] <= budget, (case, hot[case])
+    grad = next(fact for fact in hopper if fact["case"] == "birth_loss_grad")
+    assert grad["sass"] / 8 <= 145, grad  # no loop
+
+
+def test_bfloat16_rounds_to_nearest_even(hopper):
+    """The interpreter rounds by hand (kernels/draw.py), so the compiled conversion is looked at."""
+    made = [f for f in hopper if "bfloat16" in f["case"] and f["kernel"] not in ("table_kernel", "birth_loss_kernel")]
+    assert len(made) >= 4 and all(fact["ptx_bfloat16"] for fact in made)
+
+
+def test_constants_keep_all_their_bits(hopper):
+    """Also float64 ones, which must not pass through float32. Signs aside: a - c b may stand for a + (-c) b."""
+    used = {constant for fact in hopper for constant in fact["constants"]}
+    doubles = [c for name in ("_LOG", "_EXP", "_STIRLING", "_DEVIANCE") for c in getattr(portfloat, name)]
+    doubles += [*portfloat._STIRLING_TABLE.tolist(), 0.6931471803691238, 1.9082149292705877e-10, 1.4426950408889634]
+    doubles += [-0.0873, 0.0248, 0.92, 4.2, 2.83, 5.1, 1.15, 2.53]  # binomial
+    doubles += [-0.059, 0.02483, 1.1339, 1.1328, 0.9077, 3.6224, 0.07]  # poisson
+    for constant in doubles:
+        assert used & {f"0d{np.float64(c).view(np.uint64):016X}" for c in (constant, -constant)}, constant
+    polynomials = ("_EXP_FLOAT", "_LOG1P_OVER", "_LOG_FLOAT", "_LOG_SOFTPLUS")
+    singles = [c for name in polynomials for c in getattr(portfloat, name)]
+    for constant in [*singles, 1.44269502, 0.693359375]:
+        assert used & {f"0f{np.float32(c).view(np.uint32):08X}" for c in (constant, -constant)}, constant
+
+
+def test_amd(tmp_path):
+    report = compiled(tmp_path, "gfx942")
+    assert {fact["kernel"] for fact in report} == KERNELS
+    for fact in report:
+        assert fact["spills"] == fact["stack"] == 0 and fact["registers"] <= 128, fact
+        assert fact["denormals"] == 3, "float32 subnormals must be kept"
+        assert fact["fma"] == 5 * fact["divisions"], f"more fused operations than divisions are made of: {fact}"
+
+
+def test_keys_and_sizes_do_not_specialise(tmp_path):
+    """Seeds 0, 1, 16, 2^63, call numbers, sizes 1, 16, 17, ... and limits meet one kernel (thin: one for each draw)."""
+    kernels = compiled(tmp_path, "90", "keys")
+    assert kernels == {"table_kernel": 1, "thin_kernel": 2, "poisson_kernel": 1, "bridge_kernel": 1}

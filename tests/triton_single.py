@@ -1,0 +1,183 @@
+"""Single tests of the Triton kernels in the interpreter, run by triton_worker.py: Philox's known answers, the portable
+floats, batch splits, ties of the rounding, and what wrong values do."""
+
+import importlib
+import itertools
+import json
+from pathlib import Path
+
+import helpers
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from triton_worker import flag, key_of
+
+import fastblackout as fb
+from fastblackout.backends import triton as backend
+from fastblackout.reference import portfloat as reference_portfloat
+from fastblackout.reference.philox import Stream, philox4x32
+
+philox = importlib.import_module("fastblackout.kernels.draw").philox
+pf = importlib.import_module("fastblackout.kernels.portfloat")
+
+
+@triton.jit
+def _words(c0, c1, c2, c3, k0, k1, out, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    r0, r1, r2, r3 = philox(
+        tl.load(c0 + i).to(tl.uint32), tl.load(c1 + i).to(tl.uint32), tl.load(c2 + i).to(tl.uint32),
+        tl.load(c3 + i).to(tl.uint32), tl.load(k0 + i).to(tl.uint32), tl.load(k1 + i).to(tl.uint32),
+    )  # fmt: skip
+    tl.store(out + 4 * i, r0.to(tl.int64))
+    tl.store(out + 4 * i + 1, r1.to(tl.int64))
+    tl.store(out + 4 * i + 2, r2.to(tl.int64))
+    tl.store(out + 4 * i + 3, r3.to(tl.int64))
+
+
+def known_answers():
+    vectors = json.loads((Path(__file__).parent / "philox_kat.json").read_text())
+    vectors = (vectors["philox4x32_10"] * 64)[:64]
+    columns = [torch.tensor([int(v["counter"][c], 16) for v in vectors]) for c in range(4)]
+    columns += [torch.tensor([int(v["key"][c], 16) for v in vectors]) for c in range(2)]
+    out = torch.empty(64, 4, dtype=torch.int64)
+    _words[(1,)](*columns, out, BLOCK=64)
+    assert out.tolist() == [[int(word, 16) for word in v["result"]] for v in vectors]
+
+
+@triton.jit
+def _single(x, out, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    v = tl.load(x + i)
+    tl.store(out + 4 * i, pf.softplus(v))
+    tl.store(out + 4 * i + 1, pf.log_softplus(v))
+    tl.store(out + 4 * i + 2, pf.sigmoid(v))
+    tl.store(out + 4 * i + 3, pf.ratio(v))
+
+
+@triton.jit
+def _double(x, out, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    v = tl.load(x + i)
+    size = tl.abs(v) + 2.2250738585072014e-308
+    whole = (size + 1.0).to(tl.int64).to(tl.float64)
+    tl.store(out + 5 * i, pf.log(size))
+    tl.store(out + 5 * i + 1, pf.log1p(size - 0.5))
+    tl.store(out + 5 * i + 2, pf.exp(v))
+    tl.store(out + 5 * i + 3, pf.stirling_correction(whole))
+    tl.store(out + 5 * i + 4, pf.deviance(whole, size, whole - size))
+
+
+def portable_floats():
+    random = np.random.default_rng(7)
+    x = np.concatenate([random.normal(0, s, 8192) for s in (1, 30, 1e-9, 1e30)]).astype(np.float32)
+    x[:8] = (0.0, -0.0, 87.0, -87.0, np.nextafter(np.float32(-87), np.float32(-88)), 3.4e38, -3.4e38, 2.0**-60)
+    out = np.empty((x.size, 4), np.float32)
+    _single[(4,)](torch.from_numpy(x), torch.from_numpy(out), BLOCK=8192)
+    for column, name in enumerate(("softplus", "log_softplus", "sigmoid", "ratio")):
+        with np.errstate(all="ignore"):
+            expected = getattr(reference_portfloat, name)(x)
+        assert (out[:, column].view(np.int32) == expected.view(np.int32)).all(), name
+    y = np.concatenate([random.normal(0, s, 8192) for s in (1, 30, 1e5, 1e9)])
+    out = np.empty((y.size, 5))
+    _double[(4,)](torch.from_numpy(y), torch.from_numpy(out), BLOCK=8192)
+    size = np.abs(y) + 2.2250738585072014e-308
+    whole = np.floor(size + 1.0)
+    r = reference_portfloat
+    expected = (r.log(size), r.log1p(size - 0.5), r.exp(y), r.stirling_correction(whole), r.deviance(
+        whole, size, whole - size))  # fmt: skip
+    for column, values in enumerate(expected):
+        assert (out[:, column].view(np.int64) == values.view(np.int64)).all(), f"float64 function {column}"
+
+
+def batch_split():
+    """A batch over ranks, and over several tables in turn, gives what it gives at once."""
+    x = torch.from_numpy(np.random.default_rng(8).integers(0, 256, (5, 200), dtype=np.uint8))
+    p = torch.tensor([0.3, 0.9, 0.01, 0.5, 0.77], dtype=torch.float64)
+    one, flags, rng = torch.ones(5), flag(), helpers.KEYS[12]
+    expected, again = fb.thin(x, fb.Prob(p, 1 - p), rng=rng).x_t, torch.empty_like(x)
+    backend.ROWS_AT_ONCE = 2
+    backend.thin(x, p, 1 - p, key_of(rng), 255, one, one, again, None, None, flags)
+    assert torch.equal(expected, again)
+    backend.ROWS_AT_ONCE = 2048
+    again.zero_()
+    for a, b in ((0, 2), (2, 3), (3, 5)):
+        rank = rng.at(first_sample=rng.first_sample + a)
+        backend.thin(x[a:b], p[a:b], 1 - p[a:b], key_of(rank), 255, one, one, again[a:b], None, None, flags)
+    assert torch.equal(expected, again)
+
+
+def rounding_ties():
+    """Expected births whose 32 leading bits equal the uniform's, so that its last 16 bits decide."""
+    calls = np.arange(1 << 14)
+    words = np.stack(philox4x32(np.arange(16)[:, None], 0, calls[None, :], Stream.ROUNDING.word(), 5, 0))
+    which = np.argwhere(words < 1 << 15)  # so that float32 holds 9 bits more
+    seen = set()
+    for word, block, call in which[:24]:
+        i, call = int(4 * block + word), int(call)
+        y = torch.full((1, 64), 0.25)
+        y[0, i] = float((int(words[word, block, call]) + 0.5) * 2.0**-32)
+        assert int(float(y[0, i]) * 2.0**32) == words[word, block, call]
+        x, rng, flags = torch.zeros(1, 64, dtype=torch.uint8), fb.Philox(5, call=call), flag()
+        p, one, out = torch.ones(1, dtype=torch.float64), torch.ones(1), torch.empty_like(x)
+        backend.bridge(x, None, y, p, 1 - p, None, None, key_of(rng), 255, one, True, one, one, out, None, flags)
+        expected = fb.bridge_step(x, births=y, step=1.0, rng=rng).x_s
+        assert torch.equal(out, expected)
+        seen.add(int(out[0, i]))
+    assert seen == {0, 1}, "both outcomes of a tie must occur; missing by chance once in 8 million"
+
+
+def flags():
+    """Wrong values set their bit and give what the values they are taken for give."""
+    nan, inf = float("nan"), float("inf")
+    one, key = torch.ones(1), key_of(fb.Philox(3))
+
+    def p_of(*values):
+        return torch.tensor(values, dtype=torch.float64)
+
+    def thinned(x, p, q, limit):
+        out, bits = torch.empty_like(x), flag()
+        backend.thin(x, p, q, key, limit, one, one, out, None, None, bits)
+        return out.tolist(), int(bits)
+
+    x = torch.arange(-50, 150, dtype=torch.int16)[None]
+    for limit in (100, 1000):
+        clean = thinned(x.clamp(0, limit), p_of(0.4), p_of(0.6), limit)
+        assert clean[1] == 0 and thinned(x, p_of(0.4), p_of(0.6), limit) == (clean[0], 1)
+        low = x.clamp(min=0, max=limit)
+        for p, q, taken in ((nan, nan, 0.0), (1.5, -0.5, 1.0), (-0.1, 1.1, 0.0), (0.4, nan, 0.4)):
+            assert thinned(low, p_of(p), p_of(q), limit) == (thinned(low, p_of(taken), p_of(1 - taken), limit)[0], 8)
+
+    def stepped(kind, values, given, limit=255):
+        y, bits = torch.tensor([values]), flag()
+        x = torch.full(y.shape, 5, dtype=torch.int32)
+        out, born = torch.empty_like(x), (None, y) if given else (y, None)
+        if kind == "bridge":
+            backend.bridge(
+                x, *born, p_of(1.0), p_of(0.0), None, None, key, limit, one, False, one, one, out, None, bits
+            )
+        else:
+            over = torch.zeros(1, dtype=torch.int64)
+            backend.tau_leap(x, *born, p_of(1.0), key, limit, one, one, one, out, None, over, bits)
+        return out[0].tolist(), int(bits)
+
+    for kind, limit in itertools.product(("bridge", "tau_leap"), (255, 300)):
+        assert stepped(kind, [nan, -inf, inf], False, limit) == ([5, 5, limit], 2)
+        assert stepped(kind, [nan, -1.0, inf], True, limit) == ([5, 5, limit], 4)
+        assert stepped(kind, [0.0, 0.0], True, limit) == ([5, 5], 0)
+    bits, loss = flag(), torch.empty(1)
+    backend.birth_loss(torch.tensor([[nan, 1.0]]), torch.tensor([[1.0, -1.0]]), p_of(1.0), one, loss, bits)
+    assert int(bits) == 6
+    bits, out = flag(), torch.empty(1, 4, dtype=torch.float64)
+    counts = torch.tensor([[nan, -3.0, 2.5, 7.0]], dtype=torch.float64)
+    backend.binomial(counts, p_of(1, 1, 1, 1)[None], None, key, out, bits)
+    assert (out.tolist(), int(bits)) == ([[0.0, 0.0, 2.0, 7.0]], 1)
+    bits, out = flag(), torch.empty(1, 3, dtype=torch.int64)
+    backend.poisson(p_of(nan, -1.0, 0.0)[None], key, out, bits)
+    assert (out.tolist(), int(bits)) == ([[0, 0, 0]], 8)
+    bits = torch.full((1,), 16, dtype=torch.int32)
+    backend.poisson(p_of(nan)[None], key, out[:, :1], bits)
+    assert int(bits) == 24, "bits are added, none is taken away"
+
+
+SINGLE = (known_answers, portable_floats, batch_split, rounding_ties, flags)
