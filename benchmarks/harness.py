@@ -22,7 +22,7 @@ import fastblackout as fb
 from fastblackout import natives
 
 ROUNDS = 11
-LEAST_SECONDS = 10e-3  # a timing repeats shorter calls for this long, so that each finds the caches its own
+LEAST_SECONDS = 40e-3  # a timing repeats shorter calls for this long, so that each finds the caches its own
 OURS = "fastblackout"
 Call = Callable[[int], Any]  # takes the ordinal of the call, so that no call need repeat the one before
 

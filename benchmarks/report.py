@@ -18,7 +18,7 @@ def markdown(results: dict[str, Any]) -> str:
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}, {machine['system']}, load average "
         f"{machine['load'][0]} before and {machine['load'][1]} after; {results['date']}.",
-        f"Medians of {results['rounds']} rounds in turns, calls repeated for 10 ms; M/s = million elements a second; "
+        f"Medians of {results['rounds']} rounds in turns, calls repeated for 40 ms; M/s = million elements a second; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",
         *(f"Not timed: {name}: {why}." for name, why in results["absent"].items()),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from . import natives
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,6 +39,8 @@ def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.
     if isinstance(value, Prob):
         if type(value.p) is float and type(value.q) is float:
             return _same_for_all(value, batch, op, argument)
+        if (pair := _plain_pair(value, batch)) is not None:
+            return pair
         p = _as_array(value.p, batch, op, f"{argument}.p")
         q = _as_array(value.q, batch, op, f"{argument}.q")
         off = np.abs(p + q - 1.0)
@@ -50,6 +54,20 @@ def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.
         return _same_for_all(value, batch, op, argument)
     p = _as_array(value, batch, op, argument)
     return p, 1.0 - p
+
+
+def _plain_pair(value: Prob, batch: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The pair as it is, when it needs no conversion and the kernels' module finds nothing wrong: a third of the time."""
+    p, q = value
+    torch = sys.modules.get("torch")
+    if torch is not None and type(p) is torch.Tensor and type(q) is torch.Tensor:
+        if not (p.is_cpu and q.is_cpu) or p.requires_grad or q.requires_grad:
+            return None
+        p, q = p.numpy(), q.numpy()
+    if type(p) is not np.ndarray or type(q) is not np.ndarray or p.shape != (batch,) or q.shape != (batch,):
+        return None
+    cpu = natives.load("_cpu")
+    return (p, q) if not isinstance(cpu, str) and cpu.good_pair(p, q, _SUM_TOLERANCE) else None
 
 
 @functools.lru_cache(maxsize=256)

@@ -179,6 +179,20 @@ PYBIND11_MODULE(_cpu, m) {
     call(cpu::poisson, op);
   });
 
+  // Whether two arrays are contiguous float64 probabilities of one length with p + q = 1 within `tolerance`.
+  m.def("good_pair", [](const py::array& p, const py::array& q, double tolerance) {
+    const py::dtype f64 = py::dtype::of<double>();
+    if (!p.dtype().is(f64) || !q.dtype().is(f64) || p.size() != q.size()) return false;
+    if (!(p.flags() & py::array::c_style) || !(q.flags() & py::array::c_style)) return false;
+    const double *a = values<double>(p), *b = values<double>(q);
+    bool good = true;
+    for (py::ssize_t i = 0; i < p.size(); ++i) {
+      const double off = (a[i] + b[i]) - 1.0;
+      good = good && a[i] >= 0.0 && a[i] <= 1.0 && b[i] >= 0.0 && b[i] <= 1.0 && off <= tolerance && off >= -tolerance;
+    }
+    return good;
+  });
+
   m.def("philox", [](const py::tuple& counter, const py::tuple& key) {
     const fb::Words r = fb::philox4x32(counter[0].cast<uint32_t>(), counter[1].cast<uint32_t>(), counter[2].cast<uint32_t>(),
                                        counter[3].cast<uint32_t>(), key[0].cast<uint32_t>(), key[1].cast<uint32_t>());

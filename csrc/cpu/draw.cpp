@@ -51,13 +51,14 @@ int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start
   return k < n && k == rows ? count_below(n, row_start(start_step, lane), odds, u) : k;
 }
 
-// The exact result for one element whose fast search met a tie or left its window.
-uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n) {
+// The exact result for one element whose fast search, `found`, met a tie or left its window.
+uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n, int found) {
   const Uniforms u = refine(key, i, stream_refine, primary);
   const int a = n >> 4, b = n & 15;
-  const int k = exact_count(t.cdf_upper, t.rows_upper, a, 16 * a, t.step_upper, t.odds, u.u1, static_cast<int>(16 * a * t.prob.p)) +
-                exact_count(t.cdf_lower, t.rows_lower, b, b, t.prob.q, t.odds, u.u2, static_cast<int>(b * t.prob.p));
-  return static_cast<uint8_t>(t.prob.mirrored ? n - k : k);
+  const int k2 = exact_count(t.cdf_lower, t.rows_lower, b, b, t.prob.q, t.odds, u.u2, static_cast<int>(b * t.prob.p));
+  const int guess = (t.prob.mirrored ? n - found : found) - k2;  // nearly always right, or next to it
+  const int k1 = exact_count(t.cdf_upper, t.rows_upper, a, 16 * a, t.step_upper, t.odds, u.u1, guess > 0 ? guess : 0);
+  return static_cast<uint8_t>(t.prob.mirrored ? n - k1 - k2 : k1 + k2);
 }
 
 // Draws of a probability of 0 or 1. True when there was nothing else to do.

@@ -114,18 +114,16 @@ static inline void step(const WindowSearch& s, Search& search) {
 }
 
 // The searches of upper and lower rows level by level, in turns with each other and with the rounds of the next words: each
-// is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead. Six levels leave
-// no registers for the rounds.
-template <int Upper>
-constexpr bool kRoundsInTurn = Upper < kMaxLevels;
-
+// is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead. The fifth and
+// sixth level leave no registers for the rounds.
 template <int Level, int Upper, int Lower>
 static inline void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
-  constexpr int kLevels = Upper > Lower ? Upper : Lower, kFrom = 9 * Level / kLevels, kTo = 9 * (Level + 1) / kLevels;
+  constexpr int kLevels = Upper > Lower ? Upper : Lower, kTurns = kLevels < kMaxLevels ? kLevels : 4;
+  constexpr int kFrom = 9 * Level / kTurns, kTo = 9 * (Level + 1) / kTurns;
   if constexpr (Level < Upper) step<Level>(table.upper, upper);
-  if constexpr (kRoundsInTurn<Upper>) run_rounds<kFrom, kTo>(keys, rounds[0]);
+  if constexpr (Level < kTurns) run_rounds<kFrom, kTo>(keys, rounds[0]);
   if constexpr (Level < Lower) step<Level>(table.lower, lower);
-  if constexpr (kRoundsInTurn<Upper>) run_rounds<kFrom, kTo>(keys, rounds[1]);
+  if constexpr (Level < kTurns) run_rounds<kFrom, kTo>(keys, rounds[1]);
   if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower>(table, upper, lower, keys, rounds);
 }
 
@@ -157,15 +155,9 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
   const __m512i one = _mm512_set1_epi64(1), low4 = _mm512_set1_epi16(15), low8 = _mm512_set1_epi16(255);
   const bool mirrored = table.prob.mirrored;
   Rounds rounds[2] = {start_rounds(keys, block), start_rounds(keys, _mm512_add_epi64(block, one))};
-  if constexpr (kRoundsInTurn<Upper>) {
-    run_rounds<0, 9>(keys, rounds[0]);
-    run_rounds<0, 9>(keys, rounds[1]);
-  }
+  run_rounds<0, 9>(keys, rounds[0]);
+  run_rounds<0, 9>(keys, rounds[1]);
   for (int at = 0; at < count; at += 64) {
-    if constexpr (!kRoundsInTurn<Upper>) {
-      run_rounds<0, 9>(keys, rounds[0]);
-      run_rounds<0, 9>(keys, rounds[1]);
-    }
     Pair u1, u2;
     finish_rounds(keys, rounds[0], u1.v[0], u2.v[0]);
     finish_rounds(keys, rounds[1], u1.v[1], u2.v[1]);
@@ -212,7 +204,7 @@ void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, u
   for (int at = 0; at < count; at += 64)
     for (uint64_t flags = flagged[at / 64]; flags != 0; flags &= flags - 1) {
       const int bit = __builtin_ctzll(flags), i = at + 2 * (bit & 31) + (bit >> 5);
-      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{primary[0][at + bit], primary[1][at + bit]}, n[i]);
+      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{primary[0][at + bit], primary[1][at + bit]}, n[i], k[i]);
     }
 }
 

@@ -3,17 +3,19 @@
 
 typedef double f64x8 __attribute__((vector_size(64)));
 
-// h <- min(C >> 32, 65535) of a row's eight lanes, 65535 where `invalid`. 2^16 cdf, whose floor it is, is as exact as
-// 2^48 cdf.
-static FB_HD void store_high(const f64x8& cdf, const uint16_t* invalid, uint16_t* h) {
-  const f64x8 scaled = cdf * 65536.0;
+// h <- min(C >> 32, 65535) of a row, 65535 where `invalid`. 2^16 cdf, whose floor it is, is as exact as 2^48 cdf.
+template <int Halves>
+static FB_HD void store_high(const f64x8* cdf, const uint16_t* invalid, uint16_t* h) {
 #if FB_ISA_LEVEL == 2
-  const __m256i high = _mm512_cvttpd_epi32(_mm512_min_pd(scaled, _mm512_set1_pd(65535.0)));
-  const __m128i narrow = _mm_or_si128(_mm256_cvtepi32_epi16(high), *reinterpret_cast<const __m128i*>(invalid));
-  _mm_store_si128(reinterpret_cast<__m128i*>(h), narrow);
+  const __m512d cap = _mm512_set1_pd(65535.0), unit = _mm512_set1_pd(65536.0);
+  __m512i high = _mm512_castsi256_si512(_mm512_cvttpd_epi32(_mm512_min_pd(_mm512_mul_pd(cdf[0], unit), cap)));
+  if (Halves == 2) high = _mm512_inserti64x4(high, _mm512_cvttpd_epi32(_mm512_min_pd(_mm512_mul_pd(cdf[Halves - 1], unit), cap)), 1);
+  const __m256i narrow = _mm256_or_si256(_mm512_cvtepi32_epi16(high), *reinterpret_cast<const __m256i*>(invalid));
+  if (Halves == 2) _mm256_store_si256(reinterpret_cast<__m256i*>(h), narrow);
+  else _mm_store_si128(reinterpret_cast<__m128i*>(h), _mm256_castsi256_si128(narrow));
 #else
-  for (int lane = 0; lane < 8; ++lane) {
-    const double capped = scaled[lane] < 65535.0 ? scaled[lane] : 65535.0;
+  for (int lane = 0; lane < 8 * Halves; ++lane) {
+    const double scaled = cdf[lane >> 3][lane & 7] * 65536.0, capped = scaled < 65535.0 ? scaled : 65535.0;
     h[lane] = static_cast<uint16_t>(static_cast<int>(capped) | invalid[lane]);
   }
 #endif
@@ -40,10 +42,10 @@ static int build_rows(double odds, double step, int top, double (*c)[16], uint16
 #pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) {
       const double w = odds8[r];
+      store_high<Halves>(cdf, invalid + (Unit == 1 ? 16 * r : 0), h[j + r]);
 #pragma GCC unroll 2
       for (int half = 0; half < Halves; ++half) {
         std::memcpy(&c[j + r][half * 8], &cdf[half], sizeof(cdf[half]));
-        store_high(cdf[half], invalid + (Unit == 1 ? 16 * r : 0) + 8 * half, &h[j + r][half * 8]);
         pm[half] = pm[half] * (left[half] * w);
         cdf[half] = cdf[half] + pm[half];
         left[half] = left[half] - 1.0;
@@ -91,10 +93,10 @@ static inline void transpose8(__m512i* v) {
 }
 
 // The level-ordered table of a large window: rows by j become rows by lane, each lane's window a plain load, and back.
-static void transpose_window(WindowSearch& search, int rows, const int* first, const uint16_t (*h)[16]) {
+static void transpose_window(WindowSearch& search, const int* first, const uint16_t (*h)[16]) {
   alignas(64) static thread_local uint16_t lanes[16][240 + 8 + 64 + 32];
   const int width = 1 << search.levels;
-  for (int j = 0; j < rows + width; j += 8) {
+  for (int j = 0; j < first[15] + width; j += 8) {  // the last row's window starts last
     // 8 rows of 16 lanes: 128-bit part 2 i + s of vector i / 2 holds lanes 8 s .. 8 s + 7 of row j + i
     const __m512i* from = reinterpret_cast<const __m512i*>(&h[j][0]);
     const __m512i r01 = _mm512_loadu_si512(from), r23 = _mm512_loadu_si512(from + 1);
@@ -157,41 +159,63 @@ static void build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16
   }
 }
 
-// The smallest window around the mean that misses few uniforms, and its thresholds in level order: the upper rows, n = 16 a.
-static void build_window(WindowSearch& search, double p, double q, int top, [[maybe_unused]] int rows, const uint16_t (*h)[16]) {
-  const int most = 16 * top;
-  alignas(64) int first[16], n[16], offset[16], previous[16];
-  alignas(64) uint16_t under[16], over[16];
-  for (int lane = 0; lane < 16; ++lane) n[lane] = lane <= top ? 16 * lane : 0;
-  int levels = 1;  // a window of less than two standard deviations to each side misses too much: no need to look
-  while (levels < kMaxLevels && static_cast<double>(1 << (2 * levels)) < 16.0 * most * p * q) ++levels;
-  for (;; ++levels) {
-    const int width = (1 << levels) - 1, half = width >= most ? most : 1 << (levels - 1);
-    for (int lane = 0; lane < 16; ++lane) {
-      const int below = static_cast<int>(n[lane] * p + 0.5) - half;
-      first[lane] = below > 0 ? below : 0;
-      offset[lane] = first[lane] * 16 + lane;
-      previous[lane] = first[lane] > 0 ? offset[lane] - 16 : lane;
-    }
-    gather16(&h[width][0], offset, over);
-    gather16(&h[0][0], previous, under);
-    int below = -1, above = 65535;
-    for (int lane = 0; lane < 16; ++lane) {
-      const int u = first[lane] > 0 ? under[lane] : -1, o = first[lane] + width < n[lane] ? over[lane] - 1 : 65535;
-      below = u > below ? u : below;
-      above = o < above ? o : above;
-    }
-    if (levels < kMaxLevels && (below + 1) + (65535 - above) > kMissed) continue;
-    search.levels = levels;
-    search.lowest = static_cast<uint16_t>(below + 1);
-    search.span = static_cast<uint16_t>(above - below - 1);
-    break;
-  }
-  for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(first[lane]);
+// Where the windows of the upper rows, n = 16 a, start for a number of levels, and what they miss: uniforms up to `below`
+// and from `above` on may need a threshold outside.
+struct Windows {
+  alignas(64) int first[16], offset[16];  // offset: of the first threshold in h
+  int below, above;
+};
+
+static inline void place_windows(Windows& w, double p, int top, int levels, const uint16_t (*h)[16]) {
+  const int width = (1 << levels) - 1, half = width >= 16 * top ? 16 * top : 1 << (levels - 1);
 #if FB_ISA_LEVEL == 2
-  if (levels >= 5) return transpose_window(search, rows, first, h);
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), zero = _mm512_setzero_si512();
+  const __m512i n = _mm512_maskz_slli_epi32(_mm512_cmple_epi32_mask(lane, _mm512_set1_epi32(top)), lane, 4);
+  const __m512d scale = _mm512_set1_pd(p), rounding = _mm512_set1_pd(0.5);
+  const __m512d low = _mm512_add_pd(_mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(n)), scale), rounding);
+  const __m512d high = _mm512_add_pd(_mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(n, 1)), scale), rounding);
+  const __m512i mean = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvttpd_epi32(low)), _mm512_cvttpd_epi32(high), 1);
+  const __m512i first = _mm512_max_epi32(_mm512_sub_epi32(mean, _mm512_set1_epi32(half)), zero);
+  const __m512i offset = _mm512_add_epi32(_mm512_slli_epi32(first, 4), lane), low16 = _mm512_set1_epi32(65535);
+  const __mmask16 cut = _mm512_cmpgt_epi32_mask(first, zero);
+  const __mmask16 open = _mm512_cmplt_epi32_mask(_mm512_add_epi32(first, _mm512_set1_epi32(width)), n);
+  const __m512i over = _mm512_and_si512(_mm512_mask_i32gather_epi32(low16, open, offset, &h[width][0], 2), low16);
+  const __m512i before = _mm512_sub_epi32(offset, _mm512_set1_epi32(16));
+  const __m512i under = _mm512_and_si512(_mm512_mask_i32gather_epi32(zero, cut, before, &h[0][0], 2), low16);
+  _mm512_store_si512(w.first, first);
+  _mm512_store_si512(w.offset, offset);
+  w.below = cut == 0 ? -1 : _mm512_mask_reduce_max_epi32(cut, under);
+  w.above = open == 0 ? 65535 : _mm512_mask_reduce_min_epi32(open, over) - 1;
+#else
+  w.below = -1;
+  w.above = 65535;
+  for (int lane = 0; lane < 16; ++lane) {
+    const int n = lane <= top ? 16 * lane : 0, first = static_cast<int>(n * p + 0.5) - half;
+    w.first[lane] = first > 0 ? first : 0;
+    w.offset[lane] = w.first[lane] * 16 + lane;
+    if (w.first[lane] > 0 && h[first - 1][lane] > w.below) w.below = h[first - 1][lane];
+    if (w.first[lane] + width < n && h[w.first[lane] + width][lane] - 1 < w.above) w.above = h[w.first[lane] + width][lane] - 1;
+  }
 #endif
-  for (int i = 0; i < (1 << levels) - 1; ++i) gather16(&h[i][0], offset, search.level + kTrees.slot[levels][i]);
+}
+
+// The smallest windows around the means that miss few uniforms, and their thresholds in level order.
+static void build_window(WindowSearch& search, double p, double q, int top, const uint16_t (*h)[16]) {
+  Windows w;
+  int levels = 1;  // a window of less than two standard deviations to each side misses too much: no need to look
+  while (levels < kMaxLevels && static_cast<double>(1 << (2 * levels)) < 256.0 * top * p * q) ++levels;
+  for (;; ++levels) {
+    place_windows(w, p, top, levels, h);
+    if (levels == kMaxLevels || (w.below + 1) + (65535 - w.above) <= kMissed) break;
+  }
+  search.levels = levels;
+  search.lowest = static_cast<uint16_t>(w.below + 1);
+  search.span = static_cast<uint16_t>(w.above - w.below - 1);
+  for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane]);
+#if FB_ISA_LEVEL == 2
+  if (levels >= 5) return transpose_window(search, w.first, h);
+#endif
+  for (int i = 0; i < (1 << levels) - 1; ++i) gather16(&h[i][0], w.offset, search.level + kTrees.slot[levels][i]);
 }
 
 void build_table(DrawTable& table, double p, double q, int max_count) {
@@ -210,7 +234,7 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
     table.rows_upper = (top_upper < 8 ? build_rows<16, 1> : build_rows<16, 2>)(table.odds, table.step_upper, top_upper,
                                                                        table.cdf_upper, table.h_upper);
     std::memset(table.h_upper[table.rows_upper], 0xff, sizeof(table.h_upper[0]) * 64);
-    build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.rows_upper, table.h_upper);
+    build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper);
   }
   table.rows_lower = (top_lower < 8 ? build_rows<1, 1> : build_rows<1, 2>)(table.odds, table.prob.q, top_lower, table.cdf_lower,
                                                                      table.h_lower);

@@ -141,7 +141,7 @@ void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, u
     _mm_storel_epi64(reinterpret_cast<__m128i*>(k + at), _mm_packus_epi16(sum16, sum16));
     for (int flags = _mm256_movemask_ps(_mm256_castsi256_ps(redo)); flags != 0; flags &= flags - 1) {
       const int i = at + __builtin_ctz(static_cast<unsigned>(flags));
-      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{u1[i], u2[i]}, n[i]);
+      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{u1[i], u2[i]}, n[i], k[i]);
     }
   }
 #else
@@ -150,7 +150,7 @@ void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, u
     int sum = search1(table.lower, n[i] & 15, u2[i], redo);
     if (upper) sum += search1(table.upper, n[i] >> 4, u1[i], redo);
     if (mirrored) sum = n[i] - sum;
-    k[i] = redo ? exact_draw(table, key, stream_refine, i0 + i, Primary{u1[i], u2[i]}, n[i]) : static_cast<uint8_t>(sum);
+    k[i] = redo ? exact_draw(table, key, stream_refine, i0 + i, Primary{u1[i], u2[i]}, n[i], sum) : static_cast<uint8_t>(sum);
   }
 #endif
 }
