@@ -77,6 +77,9 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
         "rule cxx",
         f"  command = {cxx} {CXX_FLAGS} -MMD -MF $out.d -c $in -o $out",
         "  depfile = $out.d\n  deps = gcc",
+        "rule bind",  # bindings do little and are the slowest to compile
+        f"  command = {cxx} {CXX_FLAGS} -O1 -MMD -MF $out.d -c $in -o $out",
+        "  depfile = $out.d\n  deps = gcc",
         "rule link",
         f"  command = {cxx} {shared} -pthread $in -o $out",
     ]
@@ -85,7 +88,8 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
         objects = []
         for source in dict.fromkeys(sources):
             objects.append(f"{build}/{name}/{source}.o")
-            lines.append(f"build {objects[-1]}: {cu if source.endswith('.cu') else 'cxx'} {source}")
+            rule = cu if source.endswith(".cu") else "bind" if "/bindings/" in source else "cxx"
+            lines.append(f"build {objects[-1]}: {rule} {source}")
         lines.append(f"build {build}/{name}{SUFFIX}: {link} {' '.join(objects)}")
 
     def sources_of(folder: str, pattern: str) -> list[str]:

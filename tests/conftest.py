@@ -26,6 +26,22 @@ def pytest_configure(config):
         pytest.exit(_WHAT_TO_DO, returncode=4)
 
 
+# Optional parts, and the tests they are for: named by file, or by a word in the test's name. .ci/run builds all of them
+# and makes sure that they are there.
+_OPTIONAL = {
+    "simt": ("fastblackout._simt", "fastblackout._simt is not built: FASTBLACKOUT_SIMT=1 pip install builds it"),
+    "triton": ("triton", "triton is not installed: pip install triton"),
+}
+
+
+def pytest_collection_modifyitems(items):
+    for word, (module, reason) in _OPTIONAL.items():
+        if importlib.util.find_spec(module) is None:
+            for item in items:
+                if item.path.stem.startswith(f"test_{word}") or f"_{word}_" in item.name:
+                    item.add_marker(pytest.mark.skip(reason=reason))
+
+
 def pytest_generate_tests(metafunc):
     if "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", _helpers.BACKENDS, indirect=True)

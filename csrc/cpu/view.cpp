@@ -67,6 +67,7 @@ static void walk(const View& view, int64_t sample, int64_t i0, int count, Buffer
       for (int k = 0; k < run; ++k) {
         if constexpr (Load) to[k] = How::template load<Buffer>(from[k * step]);
         else from[k * step] = How::template store<Element>(to[k]);
+        __asm__ volatile("");  // not worth vectorising: it doubles the compile time of this file
       }
     }
     done += run;
