@@ -57,7 +57,7 @@ def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.
 
 
 def _plain_pair(value: Prob, batch: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """The pair as it is, when it needs no conversion and the kernels' module finds nothing wrong: a third of the time."""
+    """The pair as it is, when it needs no conversion and the kernels' module finds nothing wrong with it."""
     p, q = value
     torch = sys.modules.get("torch")
     if torch is not None and type(p) is torch.Tensor and type(q) is torch.Tensor:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from fastblackout import natives
+from fastblackout.dispatch import use_backend
 from fastblackout.philox import Philox
 from fastblackout.sampling import SAMPLERS, sample, sample_in_batches
 from fastblackout.schedule import Schedule
@@ -91,6 +93,19 @@ def test_same_seed_same_bytes_whatever_the_batch(options, max_count):
     assert int(whole.max()) <= max_count
     assert whole.unique().numel() > 3
     assert not torch.equal(sample(model, SCHEDULE, SHAPE, steps=12, rng=Philox(8), labels=labels, **options), whole)
+
+
+@pytest.mark.parametrize("sampler", ["bridge", "tau-leap"])
+def test_same_bytes_on_every_instruction_set_and_thread_count(sampler):
+    shape = (64, 3, 20, 20)  # 76,800 elements: enough for the kernels to use a second thread
+    model, rng = PixelModel(), Philox(seed=9)
+    with use_backend("reference"):
+        whole = sample(model, SCHEDULE, shape, steps=5, rng=rng, sampler=sampler)
+    for isa in natives.load("_cpu").isas():
+        for batch, threads in ((64, 1), (64, 2), (7, 2)):
+            with use_backend("cpu", isa=isa, threads=threads):
+                parts = list(sample_in_batches(model, SCHEDULE, shape, batch, rng, steps=5, sampler=sampler))
+            assert torch.equal(torch.cat(parts), whole), (isa, batch, threads)
 
 
 @pytest.mark.parametrize("max_count", [1, 255, 4000])
