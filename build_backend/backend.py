@@ -5,7 +5,8 @@ import os
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403
 
-_NVCC = ["nvidia-cuda-nvcc", "nvidia-cuda-cccl"]
+# One release line, so that the machine code does not change by itself: register counts and spills are tested.
+_NVCC = ["nvidia-cuda-nvcc==13.0.*", "nvidia-cuda-cccl==13.0.*"]
 
 
 def get_requires_for_build_wheel(config_settings=None):

@@ -158,9 +158,12 @@ def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
         raise ValueError(f"{op}: {argument}: must be on the CPU or a CUDA device, got {array.value.device}")
     if array.is_tensor and array.value.layout is not sys.modules["torch"].strided:
         raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {array.value.layout}")
-    if array.is_tensor or array.value.flags.c_contiguous:
+    if array.is_tensor:
         return array
-    if any(stride % array.value.itemsize for stride in array.value.strides):
+    flags = array.value.flags
+    if not flags.aligned or not (
+        flags.c_contiguous or all(stride % array.value.itemsize == 0 for stride in array.value.strides)
+    ):
         return array.like(np.array(array.value))  # a field of a record array: its steps are no whole elements
     return array
 

@@ -157,6 +157,8 @@ def outputs_of(
             raise TypeError(f"{op}: out.{name}: must be of the library of the input, got {type(value).__name__}")
         same_shape(op, f"out.{name}", array, "the input", source)
         strides = array.strides()
+        if not array.is_tensor and not array.value.flags.aligned:
+            raise ValueError(f"{op}: out.{name}: must be aligned to its elements, got address {array.address()}")
         if not array.is_tensor and any(step % array.value.itemsize for step in array.value.strides):
             raise ValueError(f"{op}: out.{name}: strides must be whole elements, got {array.value.strides} bytes")
         reach = 0  # of the dimensions with smaller strides: a step must go beyond it

@@ -117,7 +117,9 @@ class Poisoned:
     """An output array full of a pattern, in a larger buffer whose other bytes must stay as they are."""
 
     def __init__(self, shape, dtype, how, library):
-        self.buffer, self.view = _view(shape, storage(dtype), how if how != "expanded" else "contiguous")
+        self.buffer, self.view = _view(
+            shape, storage(dtype), how if how not in ("expanded", "unaligned") else "contiguous"
+        )
         self.value = as_library(self.view, library, dtype)
 
     def check(self):

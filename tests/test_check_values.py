@@ -116,9 +116,9 @@ with fb.use_backend("triton"):
 """
 
 
-def test_triton_interpreted_through_the_public_ops():
+def test_triton_interpreted_through_the_public_ops(tmp_path):
     """In a process of its own, for the interpreter is chosen when Triton is imported."""
-    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
         "ValueError bridge_step: logits: must be finite in float32, got others on cpu",

@@ -12,6 +12,7 @@ import torch
 from helpers import BACKENDS, KEYS, LAYOUTS, NUMPY_ONLY, Poisoned, as_library, lay, pairwise, same, storage, using
 
 import fastblackout as fb
+from fastblackout import natives
 from fastblackout.reference.portfloat import round_to_bfloat16
 
 # The last two are large enough to be spread over threads.
@@ -253,3 +254,18 @@ def test_the_cover_is_what_it_says():
     made.buffer[5] = 0
     with pytest.raises(AssertionError, match="outside"):
         made.check()
+
+
+@pytest.mark.parametrize("max_count", [1, 2, 15, 16, 17, 31, 47, 100, 127, 128, 200, 239, 240, 254])
+def test_every_declared_limit_with_many_probabilities(max_count):
+    """What a kernel keeps of one probability must not show in the next: several in one call, by one thread."""
+    x_0 = np.random.default_rng(max_count).integers(0, max_count + 1, (24, 700)).astype(np.uint8)
+    alive = np.concatenate([np.linspace(0.02, 0.98, 12), np.geomspace(1e-6, 0.5, 12)])[
+        [*range(0, 24, 2), *range(1, 24, 2)]
+    ]
+    key = fb.Philox(2**63 + 1, 5)
+    expected = fb.thin(x_0, alive, rng=key, max_count=max_count, outputs="x_t", backend="reference").x_t
+    for isa in natives.load("_cpu").isas():
+        with fb.use_backend("cpu", isa=isa, threads=1):
+            drawn = fb.thin(x_0, alive, rng=key, max_count=max_count, outputs="x_t").x_t
+        assert np.array_equal(drawn, expected), isa

@@ -223,12 +223,12 @@ def test_errors(call, error, text):
         call(Schedule.linear(10))
 
 
-def test_numpy_only_without_torch():
+def test_numpy_only_without_torch(tmp_path):
     # torch hidden: the schedule imports, computes and draws with NumPy alone.
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from fastblackout.schedule import Schedule; from fastblackout.philox import Philox\n"
         "s = Schedule.logit(); print(type(s.draw(4, Philox(1))).__name__, type(s.draw(4)).__name__, s.bridge(5, 0).p)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout.split() == ["ndarray", "ndarray", "1.0"], done.stderr

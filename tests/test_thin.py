@@ -174,3 +174,12 @@ def test_empty_and_scalar(backend):
         assert all(v.shape == shape for v in got)
     point = fb.thin(np.array(200, np.uint8), 0.5, rng=RNG)
     assert point.x_t.shape == () and point.x_t == fb.thin(np.array([200], np.uint8), 0.5, rng=RNG).x_t[0]
+
+
+def test_an_unaligned_output_is_refused():
+    x_0 = np.full((2, 3), 7, np.int32)
+    out = np.zeros(25, np.uint8)[1:].view(np.int32).reshape(2, 3)
+    assert not out.flags.aligned
+    with pytest.raises(ValueError, match="thin: out.x_t: must be aligned to its elements, got address"):
+        fb.thin(x_0, 0.5, max_count=7, out=fb.Thinned(x_t=out))
+    assert not out.any()

@@ -111,6 +111,11 @@ def command(data_file, out, *more):
     return [sys.executable, "-c", "import sys; from fastblackout.cli import main; sys.exit(main())", *arguments]
 
 
+def start(line, folder):
+    """In another folder than the source's, so that it imports the fastblackout this test imports."""
+    return subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder)
+
+
 def wait_for(condition, process):
     for _ in range(6000):
         if condition():
@@ -125,7 +130,7 @@ def test_sigkill_and_resume_change_no_bit(data_file, uninterrupted, tmp_path):
     # Killed at whatever it is doing some milliseconds after a checkpoint: a step, or the writing of the next.
     for seen, delay in ((4, 0.02), (12, 0.0)):
         more = ["--resume"] if out.exists() else []
-        process = subprocess.Popen(command(data_file, out, *more), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = start(command(data_file, out, *more), tmp_path)
         wait_for(lambda seen=seen: (out / "checkpoints" / f"step-{seen:08d}").exists(), process)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
@@ -140,7 +145,7 @@ def test_sigkill_and_resume_change_no_bit(data_file, uninterrupted, tmp_path):
 def test_control_c_saves_and_says_so(data_file, tmp_path):
     out = tmp_path / "run"
     line = command(data_file, out, "--steps=100000")
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = start(line, tmp_path)
     wait_for(lambda: (out / "checkpoints" / "step-00000004").exists(), process)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)

@@ -34,8 +34,26 @@ namespace FB_ISA {
 
 #include "cpu/element_body.h"
 
-struct Law {
-  static constexpr int kFields = 11, kStart = 3;
+struct BinomialLaw {
+  static constexpr int kInputs = 3, kFields = 11, kStart = 3;
+  const int64_t* n;
+  const double *p, *q;
+  int step;  // of p and q: 0 or 1
+
+  FB_HD bool mirrored(int e) const { return p[e * step] > 0.5; }
+  FB_HD bool rejects(int e) const {
+    return static_cast<double>(n[e]) * (mirrored(e) ? q[e * step] : p[e * step]) >= 10.0;
+  }
+  FB_HD void fill(double (*input)[kChunk], int o, int e) const {
+    input[0][o] = static_cast<double>(n[e]);
+    input[1][o] = mirrored(e) ? q[e * step] : p[e * step];
+    input[2][o] = mirrored(e) ? p[e * step] : q[e * step];
+  }
+  FB_HD int64_t finish(int e, int64_t k) const { return mirrored(e) ? n[e] - k : k; }
+  static FB_HD BinomialHat hat(const double (*input)[kChunk], int o) {
+    return binomial_hat(input[0][o], input[1][o], input[2][o]);
+  }
+  static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
   static FB_HD BinomialHat load(const double (*hat)[kChunk], int e) {
     BinomialHat h;
     h.count = hat[0][e];
@@ -81,7 +99,8 @@ struct Law {
 };
 
 // Inversions of a dense list, eight at a time; the steps are those of binomial_inversion.
-static void invert(int m, const double* n, const double* p, const double* q, const uint64_t* high, double* k) {
+void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
+  const double *n = input[0], *p = input[1], *q = input[2];
   alignas(64) double odds[kChunk], mass[kChunk], u[kChunk];
   for (int e = 0; e < m; ++e) {
     odds[e] = p[e] / q[e];
@@ -103,61 +122,9 @@ static void invert(int m, const double* n, const double* p, const double* q, con
   }
 }
 
-struct Scratch {
-  Trials<Law> trials;
-  int inverted[kChunk];
-  alignas(64) double n[kChunk], p[kChunk], q[kChunk], k[kChunk];
-};
-
 void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, int step,
                     int64_t* n) {
-  static thread_local std::unique_ptr<Scratch> kept;
-  if (!kept) kept.reset(new Scratch);
-  Scratch& s = *kept;
-  Trials<Law>& t = s.trials;
-  int inverted = 0, rejected = 0;
-  for (int e = 0; e < count; ++e) {
-    const double x = p[e * step], small = x > 0.5 ? q[e * step] : x;
-    const bool reject = static_cast<double>(n[e]) * small >= 10.0;
-    s.inverted[inverted] = e;
-    inverted += !reject;
-    t.slot[rejected] = e;
-    rejected += reject;
-  }
-  const int padded = (inverted + 7) & ~7;
-  for (int o = 0; o < padded; ++o) {  // the padding takes no step
-    const int e = o < inverted ? s.inverted[o] : 0;
-    const double x = p[e * step], y = q[e * step];
-    s.n[o] = o < inverted ? static_cast<double>(n[e]) : 0.0;
-    s.p[o] = x > 0.5 ? y : x;
-    s.q[o] = x > 0.5 ? x : y;
-    t.element[o] = i0 + static_cast<uint32_t>(e);
-  }
-  element_words(key, stream, 0, t.element, inverted, t.high, t.low);
-  invert(padded, s.n, s.p, s.q, t.high, s.k);
-  for (int o = 0; o < inverted; ++o) {
-    const int e = s.inverted[o];
-    const int64_t k = static_cast<int64_t>(s.k[o]);
-    n[e] = p[e * step] > 0.5 ? n[e] - k : k;
-  }
-  if (rejected == 0) return;
-  for (int o = 0; o < rejected; ++o) {
-    const int e = t.slot[o];
-    const double x = p[e * step], y = q[e * step];
-    s.n[o] = static_cast<double>(n[e]);
-    s.p[o] = x > 0.5 ? y : x;
-    s.q[o] = x > 0.5 ? x : y;
-    t.element[o] = i0 + static_cast<uint32_t>(e);
-  }
-  for (int o = 0; o < rejected; ++o) Law::store(t.hat, o, binomial_hat(s.n[o], s.p[o], s.q[o]));
-  int64_t k[kChunk];
-  int slots[kChunk];
-  std::memcpy(slots, t.slot, sizeof(int) * static_cast<size_t>(rejected));
-  run_trials(t, key, stream, rejected, k);
-  for (int o = 0; o < rejected; ++o) {
-    const int e = slots[o];
-    n[e] = p[e * step] > 0.5 ? n[e] - k[e] : k[e];
-  }
+  element_draws(BinomialLaw{n, p, q, step}, key, stream, i0, count, n);
 }
 
 static void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int count) {

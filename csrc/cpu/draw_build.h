@@ -93,10 +93,10 @@ static inline void transpose8(__m512i* v) {
 }
 
 // The level-ordered table of a large window: rows by j become rows by lane, each lane's window a plain load, and back.
-static void transpose_window(WindowSearch& search, const int* first, const uint16_t (*h)[16]) {
+static void transpose_window(WindowSearch& search, int top, const int* first, const uint16_t (*h)[16]) {
   alignas(64) static thread_local uint16_t lanes[16][240 + 8 + 64 + 32];
   const int width = 1 << search.levels;
-  for (int j = 0; j < first[15] + width; j += 8) {  // the last row's window starts last
+  for (int j = 0; j < first[top] + width; j += 8) {  // the last row's window starts last
     // 8 rows of 16 lanes: 128-bit part 2 i + s of vector i / 2 holds lanes 8 s .. 8 s + 7 of row j + i
     const __m512i* from = reinterpret_cast<const __m512i*>(&h[j][0]);
     const __m512i r01 = _mm512_loadu_si512(from), r23 = _mm512_loadu_si512(from + 1);
@@ -213,7 +213,7 @@ static void build_window(WindowSearch& search, double p, double q, int top, cons
   search.span = static_cast<uint16_t>(w.above - w.below - 1);
   for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane]);
 #if FB_ISA_LEVEL == 2
-  if (levels >= 5) return transpose_window(search, w.first, h);
+  if (levels >= 5) return transpose_window(search, top, w.first, h);
 #endif
   for (int i = 0; i < (1 << levels) - 1; ++i) gather16(&h[i][0], w.offset, search.level + kTrees.slot[levels][i]);
 }

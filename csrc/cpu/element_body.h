@@ -1,8 +1,10 @@
 // Body, once per instruction set: a chunk of per-element draws by passes over dense lists, so that every costly loop
 // vectorises. The functions are those of the shared headers' element-by-element samplers, hence the bits too.
 //
-// A Law gives: kFields, load and store of a Hat (what an element's trials share) in a structure of arrays, candidate,
-// accepts; of Stirling's corrections: smallest argument, sum by the series, and exact sum. `start`, the whole part that results add to, is field kStart.
+// A Law gives, of each element: rejects (whether it is for the trials), fill (its inputs, at a place of a dense list) and
+// finish (its result from the draw); over dense lists: invert and hat; of a Hat (what an element's trials share): load and
+// store in a structure of arrays, candidate, accepts, and of Stirling's corrections the smallest argument, the sum by the
+// series and the exact sum. `start`, the whole part that results add to, is field kStart.
 
 typedef double f64x8 __attribute__((vector_size(64)));
 typedef int64_t i64x8 __attribute__((vector_size(64)));
@@ -87,4 +89,48 @@ static void run_trials(Trials<Law>& t, const SampleKey& key, uint32_t stream, in
     }
     m = left;
   }
+}
+
+template <class Law>
+struct Scratch {
+  Trials<Law> trials;
+  int inverted[kChunk];
+  alignas(64) double input[Law::kInputs][kChunk], k[kChunk];
+  int64_t drawn[kChunk];
+};
+
+// out[e] for the elements 0 .. count - 1 of a chunk, those of index i0 + e in their sample. out may be what the law reads.
+template <class Law>
+static void element_draws(const Law& law, const SampleKey& key, uint32_t stream, uint32_t i0, int count, int64_t* out) {
+  static thread_local std::unique_ptr<Scratch<Law>> kept;
+  if (!kept) kept.reset(new Scratch<Law>);
+  Scratch<Law>& s = *kept;
+  Trials<Law>& t = s.trials;
+  int inverted = 0, rejected = 0;
+  for (int e = 0; e < count; ++e) {
+    const bool reject = law.rejects(e);
+    s.inverted[inverted] = e;
+    inverted += !reject;
+    t.slot[rejected] = e;
+    rejected += reject;
+  }
+  const int padded = (inverted + 7) & ~7;
+  for (int o = 0; o < padded; ++o) {
+    const int e = s.inverted[o < inverted ? o : 0];  // the padding repeats an element
+    law.fill(s.input, o, e);
+    t.element[o] = i0 + static_cast<uint32_t>(e);
+  }
+  element_words(key, stream, 0, t.element, padded, t.high, t.low);
+  Law::invert(padded, s.input, t.high, s.k);
+  for (int o = 0; o < inverted; ++o) out[s.inverted[o]] = law.finish(s.inverted[o], static_cast<int64_t>(s.k[o]));
+  if (rejected == 0) return;
+  int slots[kChunk];
+  for (int o = 0; o < rejected; ++o) {
+    slots[o] = t.slot[o];
+    law.fill(s.input, o, t.slot[o]);
+    t.element[o] = i0 + static_cast<uint32_t>(t.slot[o]);
+  }
+  for (int o = 0; o < rejected; ++o) Law::store(t.hat, o, Law::hat(s.input, o));
+  run_trials(t, key, stream, rejected, s.drawn);
+  for (int o = 0; o < rejected; ++o) out[slots[o]] = law.finish(slots[o], s.drawn[slots[o]]);
 }

@@ -32,8 +32,15 @@ namespace FB_ISA {
 
 #include "cpu/element_body.h"
 
-struct Law {
-  static constexpr int kFields = 7, kStart = 1;
+struct PoissonLaw {
+  static constexpr int kInputs = 1, kFields = 7, kStart = 1;
+  const double* rate;
+
+  FB_HD bool rejects(int e) const { return rate[e] >= 10.0; }
+  FB_HD void fill(double (*input)[kChunk], int o, int e) const { input[0][o] = rate[e]; }
+  FB_HD int64_t finish(int, int64_t k) const { return k; }
+  static FB_HD PoissonHat hat(const double (*input)[kChunk], int o) { return poisson_hat(input[0][o]); }
+  static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
   static FB_HD PoissonHat load(const double (*hat)[kChunk], int e) {
     PoissonHat h;
     h.rate = hat[0][e];
@@ -64,7 +71,8 @@ struct Law {
 };
 
 // Inversions of a dense list, eight at a time; the steps are those of poisson_inversion.
-static void invert(int m, const double* rate, const uint64_t* high, double* k) {
+void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
+  const double* rate = input[0];
   alignas(64) double mass[kChunk], u[kChunk];
   for (int e = 0; e < m; ++e) {
     mass[e] = portable_exp(-rate[e]);
@@ -85,40 +93,8 @@ static void invert(int m, const double* rate, const uint64_t* high, double* k) {
   }
 }
 
-struct Scratch {
-  Trials<Law> trials;
-  int inverted[kChunk];
-  alignas(64) double rate[kChunk], k[kChunk];
-};
-
 void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x) {
-  static thread_local std::unique_ptr<Scratch> kept;
-  if (!kept) kept.reset(new Scratch);
-  Scratch& s = *kept;
-  Trials<Law>& t = s.trials;
-  int inverted = 0, rejected = 0;
-  for (int e = 0; e < count; ++e) {
-    const bool reject = rate[e] >= 10.0;
-    s.inverted[inverted] = e;
-    inverted += !reject;
-    t.slot[rejected] = e;
-    rejected += reject;
-  }
-  const int padded = (inverted + 7) & ~7;
-  for (int o = 0; o < padded; ++o) {  // the padding takes no step
-    const int e = o < inverted ? s.inverted[o] : 0;
-    s.rate[o] = o < inverted ? rate[e] : 0.0;
-    t.element[o] = i0 + static_cast<uint32_t>(e);
-  }
-  element_words(key, stream, 0, t.element, inverted, t.high, t.low);
-  invert(padded, s.rate, t.high, s.k);
-  for (int o = 0; o < inverted; ++o) x[s.inverted[o]] = static_cast<int64_t>(s.k[o]);
-  for (int o = 0; o < rejected; ++o) {
-    s.rate[o] = rate[t.slot[o]];
-    t.element[o] = i0 + static_cast<uint32_t>(t.slot[o]);
-  }
-  for (int o = 0; o < rejected; ++o) Law::store(t.hat, o, poisson_hat(s.rate[o]));
-  run_trials(t, key, stream, rejected, x);
+  element_draws(PoissonLaw{rate}, key, stream, i0, count, x);
 }
 
 static void poisson_chunk(const Element& op, int64_t sample, int64_t i0, int count) {

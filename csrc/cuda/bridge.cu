@@ -70,6 +70,7 @@ FB_COLD void finish(const Bridge& op, const DrawTable* tables, const Queue& queu
   const unsigned length = queue.length;
   for (unsigned at = threadIdx.x; at < length; at += kThreads) {
     const uint32_t entry = queue.entries[at], i = begin + (entry & 0xffffu);
+    if (static_cast<int64_t>(i) >= op.elements) continue;  // what pads the last tile may tie as well
     const int births = static_cast<int>(entry >> 24), x = static_cast<int>(entry >> 16 & 255u);
     int x_s = x + drawn_again(tables[0], key, BRIDGE_DRAW, BRIDGE_REFINE, i, births);
     if (Attrition) x_s -= drawn_again(tables[1], key, ATTRITION_DRAW, ATTRITION_REFINE, i, x);

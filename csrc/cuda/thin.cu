@@ -33,6 +33,7 @@ FB_COLD void finish(const Thin& op, const DrawTable& t, const Queue& queue, int6
   const unsigned length = queue.length;
   for (unsigned at = threadIdx.x; at < length; at += kThreads) {
     const uint32_t entry = queue.entries[at], i = begin + (entry & 0xffffu);
+    if (static_cast<int64_t>(i) >= op.elements) continue;  // what pads the last tile may tie as well
     const int n = static_cast<int>(entry >> 24), k = exact_draw(t, key, THIN_DRAW, THIN_REFINE, i, n);
     store_element(op, sample, i, n, t.mirrored ? n - k : k);
   }
