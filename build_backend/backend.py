@@ -5,9 +5,7 @@ import os
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403
 
-# One release line of all parts, so that the machine code does not change by itself: register counts and spills are tested.
-_PARTS = ("nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt", "nvidia-cuda-runtime", "nvidia-cuda-cccl")
-_NVCC = [f"{part}==13.0.*" for part in _PARTS]
+_NVCC = ["nvidia-cuda-nvcc", "nvidia-cuda-cccl"]
 
 
 def get_requires_for_build_wheel(config_settings=None):

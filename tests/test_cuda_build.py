@@ -13,9 +13,10 @@ import fastblackout
 from fastblackout import natives
 
 ARCHITECTURES = ["80", "90", "100", "120"]
-# Registers a thread: at most 64 lets four blocks of 256 share a multiprocessor. Attrition draws twice, from two tables,
-# whose shared memory allows three blocks; the samplers of an element with its own p or rate work in float64 throughout.
-SHARED_P = {"thin_shared": 64, "bridge_sharedILb0E": 64, "bridge_sharedILb1E": 80}
+# Registers a thread: at most 64 lets four blocks of 256 share a multiprocessor. The bridge gets 80, three blocks:
+# with 64 some releases of nvcc spill, and the two tables of attrition leave no room for a fourth. The samplers of an
+# element with its own p or rate work in float64 throughout.
+SHARED_P = {"thin_shared": 64, "bridge_sharedILb0E": 80, "bridge_sharedILb1E": 80}
 OTHERS = {"loss_chunks": 64, "loss_sums": 64, "loss_grad": 64}
 ELEMENT = {
     "thin_element": 128,

@@ -79,7 +79,7 @@ FB_COLD void finish(const Bridge& op, const DrawTable* tables, const Queue& queu
 }
 
 template <bool Attrition>
-FB_KERNEL(kThreads, Attrition ? 3 : 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces) {
+FB_KERNEL(kThreads, 3) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces) {
   __shared__ DrawTable tables[Attrition ? 2 : 1];
   __shared__ Queue queue;
   __shared__ Stage stage_x, stage_n, stage_k;
