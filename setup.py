@@ -29,9 +29,9 @@ CXX_FLAGS = (
 )
 NVCC_FLAGS = "-std=c++17 -O3 -fmad=false -cudart static -Xcompiler -fPIC,-fvisibility=hidden -Icsrc -Icsrc/include"
 ARCHITECTURES = ("80", "90", "100", "120")
-# Bindings take the longest to compile, so they come first.
+# What takes longest to compile comes first, so that no core is idle at the end.
 CPU_SOURCES = ["csrc/bindings/cpu.cpp", "csrc/cpu/view.cpp", "csrc/cpu/draw.cpp"]
-CUDA_SOURCES = ["csrc/bindings/cuda.cpp"]
+CUDA_SOURCES = ["csrc/cuda/bridge.cu", "csrc/cuda/thin.cu", "csrc/bindings/cuda.cpp"]
 SIMT_SOURCES = ["csrc/bindings/simt.cpp", "csrc/simt/simt.cpp", "csrc/simt/selftest.cu"]
 
 
@@ -95,7 +95,6 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
     def sources_of(folder: str, pattern: str) -> list[str]:
         return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / folder).glob(pattern))
 
-    module("_cpu", CPU_SOURCES + sources_of("cpu", "*.cpp"), "link")
     if nvcc:
         codes = " ".join(f"-gencode arch=compute_{a},code=sm_{a}" for a in architectures)
         codes += f" -gencode arch=compute_{architectures[0]},code=compute_{architectures[0]}"
@@ -107,6 +106,7 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
             f"  command = {nvcc} -shared -cudart static -Xlinker --exclude-libs,ALL $in -o $out",
         ]
         module("_cuda", CUDA_SOURCES + sources_of("cuda", "*.cu"), "nvlink")
+    module("_cpu", CPU_SOURCES + sources_of("cpu", "*.cpp"), "link")
     if SIMT:
         flags = f"{CXX_FLAGS} -DFASTBLACKOUT_SIMT -Wno-unknown-pragmas"
         lines += [
