@@ -82,7 +82,7 @@ def thin(
     middle = checks.per_sample(op, "center", center, size[0], np.float32)
     factor = checks.per_sample(op, "scale", scale, size[0], np.float32)
     run(chosen, x, pair, key, size, limit, middle, factor, made, kind)
-    return Thinned(*(None if array is None else array.give() for array in made.values()))
+    return Thinned(*[None if array is None else array.give() for array in made.values()])
 
 
 def run(
@@ -97,7 +97,7 @@ def run(
             dispatch.threads(),
             dispatch.isa(),
             x.describe(),
-            *(None if array is None else array.describe() for array in made.values()),
+            *[None if array is None else array.describe() for array in made.values()],
             pair,
             center,
             scale,
