@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include "bindings/quick.h"
 #include "cpu/draw.h"
 #include "cpu/ops.h"
 
@@ -30,23 +31,8 @@ cpu::View view_of(const py::object& array) {
   const py::tuple shape = parts[2], strides = parts[3];
   if (shape.size() == 0) return view;
   view.sample_stride = strides[0].cast<int64_t>();
-  view.dims = 0;
-  for (size_t d = 1; d < shape.size(); ++d) {
-    const int64_t size = shape[d].cast<int64_t>(), stride = strides[d].cast<int64_t>();
-    if (size == 1) continue;
-    if (view.dims > 0 && view.strides[view.dims - 1] == stride * size) {
-      view.sizes[view.dims - 1] *= size;
-      view.strides[view.dims - 1] = stride;
-      continue;
-    }
-    if (view.dims == cpu::kMaxDims) throw std::invalid_argument("arrays may have at most 16 dimensions that do not merge");
-    view.sizes[view.dims] = size;
-    view.strides[view.dims++] = stride;
-  }
-  if (view.dims == 0) {
-    view.dims = 1;
-    view.sizes[0] = view.strides[0] = 1;
-  }
+  cpu::Merge merge(view);
+  for (size_t d = 1; d < shape.size(); ++d) merge.append(shape[d].cast<int64_t>(), strides[d].cast<int64_t>());
   return view;
 }
 
@@ -102,6 +88,7 @@ PYBIND11_MODULE(_cpu, m) {
   } catch (const std::invalid_argument& wrong) {
     throw py::import_error(wrong.what());
   }
+  if (fb::add_quick(m.ptr(), chosen) != 0) throw py::error_already_set();
   m.def("isa", [] { return cpu::isa_name(chosen); });
   m.def("isas", [] {
     py::list names;
@@ -179,18 +166,12 @@ PYBIND11_MODULE(_cpu, m) {
     call(cpu::poisson, op);
   });
 
-  // Whether two arrays are contiguous float64 probabilities of one length with p + q = 1 within `tolerance`.
-  m.def("good_pair", [](const py::array& p, const py::array& q, double tolerance) {
+  // Whether two arrays are contiguous float64 probabilities of one length with p + q = 1.
+  m.def("good_pair", [](const py::array& p, const py::array& q) {
     const py::dtype f64 = py::dtype::of<double>();
     if (!p.dtype().is(f64) || !q.dtype().is(f64) || p.size() != q.size()) return false;
     if (!(p.flags() & py::array::c_style) || !(q.flags() & py::array::c_style)) return false;
-    const double *a = values<double>(p), *b = values<double>(q);
-    bool good = true;
-    for (py::ssize_t i = 0; i < p.size(); ++i) {
-      const double off = (a[i] + b[i]) - 1.0;
-      good = good && a[i] >= 0.0 && a[i] <= 1.0 && b[i] >= 0.0 && b[i] <= 1.0 && off <= tolerance && off >= -tolerance;
-    }
-    return good;
+    return cpu::good_pair(cpu::Prob{values<double>(p), values<double>(q)}, p.size());
   });
 
   m.def("philox", [](const py::tuple& counter, const py::tuple& key) {

@@ -61,6 +61,16 @@ struct Element : Common {                // binomial: count, p, q; poisson: p is
   View count, p, q, out;
 };
 
+// Probabilities, p + q = 1 within 1e-9.
+inline bool good_pair(const Prob& prob, int64_t samples) {
+  bool good = true;
+  for (int64_t i = 0; i < samples; ++i) {
+    const double p = prob.p[i], q = prob.q[i], off = (p + q) - 1.0;
+    good = good && p >= 0.0 && p <= 1.0 && q >= 0.0 && q <= 1.0 && off <= 1e-9 && off >= -1e-9;
+  }
+  return good;
+}
+
 void thin(const Thin& op);
 void bridge(const Bridge& op);
 void tau_leap(const TauLeap& op);
