@@ -14,23 +14,24 @@ template <class Op>
 struct ChunkJob {
   const Op* op;
   void (*body)(const Op& op, int64_t sample, int64_t i0, int count);
+  int64_t chunk;
 };
 
 template <class Op>
 void run_chunks(void* context, int64_t begin, int64_t end) {
   const ChunkJob<Op>& job = *static_cast<const ChunkJob<Op>*>(context);
-  const int64_t elements = job.op->elements, per_sample = (elements + kChunk - 1) / kChunk;
-  for (int64_t chunk = begin; chunk < end; ++chunk) {
-    const int64_t i0 = chunk % per_sample * kChunk;
-    job.body(*job.op, chunk / per_sample, i0, static_cast<int>(elements - i0 < kChunk ? elements - i0 : kChunk));
+  const int64_t elements = job.op->elements, per_sample = (elements + job.chunk - 1) / job.chunk;
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t i0 = item % per_sample * job.chunk;
+    job.body(*job.op, item / per_sample, i0, static_cast<int>(elements - i0 < job.chunk ? elements - i0 : job.chunk));
   }
 }
 
 // body(op, sample, i0, count) for every chunk of every sample.
 template <class Op>
-void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int)) {
-  ChunkJob<Op> job{&op, body};
-  const int64_t chunks = op.samples * ((op.elements + kChunk - 1) / kChunk);
+void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), int chunk = kChunk) {
+  ChunkJob<Op> job{&op, body, chunk};
+  const int64_t chunks = op.samples * ((op.elements + chunk - 1) / chunk);
   const int threads = op.samples * op.elements < kParallelFrom ? 1 : op.threads;
   parallel_for(chunks, threads, run_chunks<Op>, &job);
 }

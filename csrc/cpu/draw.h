@@ -8,7 +8,8 @@
 namespace fastblackout {
 namespace cpu {
 
-constexpr int kChunk = 1024;      // elements drawn at a time: their buffers stay in the first-level cache
+constexpr int kChunk = 1024;      // elements an op works on at a time: their buffers stay in the first-level cache
+constexpr int kDrawChunk = 4096;  // at most so many for draw_chunk and thin, whose bytes are few: fewer starts
 constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 thresholds
 
 // A binary search over a window of 2^levels - 1 thresholds of 16 rows at once. Level l of row a lies at
@@ -37,8 +38,8 @@ DrawTable& thread_table(int which);
 
 // Per instruction set:
 //   build_table    thresholds and windows for one probability; a no-op when the table holds them already
-//   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk). n and k are distinct,
-//                  have room for a multiple of 64 elements, and n is 0 beyond count
+//   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk), count <= kDrawChunk. n and
+//                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8

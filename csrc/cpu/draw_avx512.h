@@ -148,7 +148,7 @@ static inline Pair found(const WindowSearch& s, const Search& search, __mmask32*
 
 template <int Upper, int Lower>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
-                        uint16_t (*primary)[kChunk], uint64_t* flagged) {
+                        uint16_t (*primary)[kDrawChunk], uint64_t* flagged) {
   // Philox blocks 2t serve the even elements of eight, blocks 2t + 1 the odd ones, both in the order of their words: so
   // vector 0 of a pair draws the even elements of 64, vector 1 the odd ones, and bytes need no shuffle.
   __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14));
@@ -187,7 +187,7 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
   }
 }
 
-typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t (*)[kChunk], uint64_t*);
+typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t (*)[kDrawChunk], uint64_t*);
 #define FB_LOWER(U) draw_blocks<U, 1>, draw_blocks<U, 2>, draw_blocks<U, 3>, draw_blocks<U, 4>
 static const DrawBlocks kDrawBlocks[kMaxLevels + 1][4] = {{FB_LOWER(0)}, {FB_LOWER(1)}, {FB_LOWER(2)}, {FB_LOWER(3)},
                                                           {FB_LOWER(4)}, {FB_LOWER(5)}, {FB_LOWER(6)}};
@@ -196,8 +196,8 @@ static const DrawBlocks kDrawBlocks[kMaxLevels + 1][4] = {{FB_LOWER(0)}, {FB_LOW
 void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
-  alignas(64) uint16_t primary[2][kChunk];  // u1 and u2, of 64 elements the 32 even ones first
-  uint64_t flagged[kChunk / 64];
+  alignas(64) uint16_t primary[2][kDrawChunk];  // u1 and u2, of 64 elements the 32 even ones first
+  uint64_t flagged[kDrawChunk / 64];
   Keys keys;
   make_keys(keys, key, stream);
   kDrawBlocks[table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, primary, flagged);

@@ -125,7 +125,7 @@ static inline int search1(const WindowSearch& s, int row, int u, bool& redo) {
 void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
-  alignas(64) uint16_t u1[kChunk], u2[kChunk];
+  alignas(64) uint16_t u1[kDrawChunk], u2[kDrawChunk];
   primary_chunk(key, stream, i0, count, u1, u2);
   const bool upper = table.upper.levels > 0, mirrored = table.prob.mirrored;
 #if FB_ISA_LEVEL == 1
