@@ -186,7 +186,7 @@ PYBIND11_MODULE(_cpu, m) {
     std::unique_ptr<cpu::DrawTable> table(new cpu::DrawTable);
     FB_CALL_ISA(static_cast<cpu::Isa>(isa), build_table, *table, p, q, fb::kMaxSharedCount);
     py::list out;
-    const int n = unit * lane, rows = unit == 16 ? table->rows_upper : table->rows_lower;
+    const int n = unit * lane, rows = (unit == 16 ? table->rows_upper : table->rows_lower)[lane >> 3];
     double pm = fb::row_start(unit == 16 ? table->step_upper : table->prob.q, lane), cdf = pm;
     for (int j = 0; j < n; ++j) {
       const double stored = unit == 16 ? table->cdf_upper[j][lane] : table->cdf_lower[j][lane];

@@ -27,7 +27,7 @@ struct alignas(64) DrawTable {
   int max_count = -1;
   SharedProb prob;
   double odds, step_upper;
-  int rows_upper, rows_lower;                 // rows j stored; all later thresholds are at or above 65535 << 32
+  int rows_upper[2], rows_lower[2];           // thresholds j stored of rows 0..7 and 8..15; later ones: 65535 << 32 or more
   WindowSearch upper, lower;
   double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // C(j) = threshold(cdf) of rows n = 16 a, and n = b
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
