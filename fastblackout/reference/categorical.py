@@ -5,8 +5,8 @@ A row of weights w_0..w_{S-1}, float64, at least 0, gives integer thresholds
     cum_0 = w_0, cum_j = cum_{j-1} + w_j, factor = 2^48 / cum_{S-1},
     C(j) = min(floor(cum_j factor), 2^48) for j < L, 2^48 from L on, L the last state of positive weight,
 
-and the state drawn is #{j : C(j) <= V}, V a 48-bit uniform. A state of weight 0 is never drawn: its threshold equals the
-one before it.
+and the state drawn is #{j : C(j) <= V}, V a 48-bit uniform. A state of weight 0 is never drawn: its threshold equals
+the one before it.
 
 Total variation from the law w_j / sum(w), derived: state j has probability (C(j) - C(j-1)) / 2^48. Flooring moves each
 threshold by less than 1, which changes the law by at most S / 2 units of 2^-48; rounding of the product moves it by at
@@ -20,6 +20,7 @@ stream), i the element in C order; kernels fetch low only where C(j) >> 16 == v,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def categorical(state: NDArray[Any], probs: NDArray[Any], index: NDArray[np.int6
     """
     op = "categorical"
     x = _state_rows(op, "state", state, probs.shape[1])
-    v = uniforms(*x.shape, key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
+    v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
     out = np.empty_like(x)
     for sample, row in enumerate(x):
         used, inverse = np.unique(row, return_inverse=True)
@@ -148,7 +149,7 @@ def categorical_table(
 ) -> NDArray[Any]:
     """`categorical` with the thresholds of build_table; the guide only makes the search short."""
     x = _state_rows("categorical", "state", state, table.shape[1])
-    v = uniforms(*x.shape, key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
+    v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
     out = np.empty_like(x)
     for sample, row in enumerate(x):
         matrix = table[matrix_of(index, len(table), sample)]
@@ -180,8 +181,8 @@ def _draw_blocks(
     return out
 
 
-def _predicted(rows: NDArray[Any], is_logits: bool) -> NDArray[np.float64]:
-    op = "categorical_bridge"
+def _predicted(weights: NDArray[Any], is_logits: bool, part: slice) -> NDArray[np.float64]:
+    op, rows = "categorical_bridge", weights[part]
     if not is_logits:
         check_rows(op, "probs", rows)
         return rows.astype(np.float64)
@@ -189,8 +190,23 @@ def _predicted(rows: NDArray[Any], is_logits: bool) -> NDArray[np.float64]:
         rows = pf.from_bfloat16(rows) if rows.dtype == np.uint16 else rows.astype(np.float32)
     wrong = ~(rows < np.inf) | (rows.max(axis=1, keepdims=True) == -np.inf)
     if wrong.any():
-        raise ValueError(f"{op}: logits: must be below infinity, one of each element finite, got {rows[wrong][0]}")
+        raise ValueError(
+            f"{op}: logits: must be below infinity, and one of each element finite in float32, got {rows[wrong][0]}"
+        )
     return logit_weights(rows)
+
+
+def _paths(
+    before: NDArray[np.float64], after: NDArray[np.float64], x_0: NDArray[np.int64], x_t: NDArray[np.int64], part: slice
+) -> NDArray[np.float64]:
+    product = before[x_0[part]] * after[:, x_t[part]].T
+    closed = ~(np.cumsum(product, axis=1)[:, -1] >= SMALLEST_TOTAL)
+    if closed.any():
+        raise ValueError(
+            f"categorical_bridge: x_0: must have a path to x_t, got x_0 = {x_0[part][closed][0]}, "
+            f"x_t = {x_t[part][closed][0]}"
+        )
+    return product
 
 
 def categorical_bridge(
@@ -213,23 +229,13 @@ def categorical_bridge(
         assert weights is not None
         rows = weights.reshape(batch, size, states)
     for sample in range(batch):
-        first = matrix_of(index, len(before), sample), matrix_of(index, len(after), sample)
-        p_s, p_ts, to = before[first[0]], after[first[1]], target[sample]
+        p_s, p_ts = before[matrix_of(index, len(before), sample)], after[matrix_of(index, len(after), sample)]
+        to = target[sample]
         if source is None:
-            predicted = rows[sample]
-            start = _draw_blocks(v_0[sample], to, states, lambda part, r=predicted: _predicted(r[part], is_logits))
+            start = _draw_blocks(v_0[sample], to, states, partial(_predicted, rows[sample], is_logits))
         else:
             start = source[sample]
         _check_entries(op, "before", p_s[np.unique(start)])
         _check_entries(op, "after", p_ts[:, np.unique(to)])
-
-        def path(part: slice, a: Any = p_s, b: Any = p_ts, start: Any = start, to: Any = to) -> NDArray[np.float64]:
-            product = a[start[part]] * b[:, to[part]].T
-            closed = ~(np.cumsum(product, axis=1)[:, -1] >= SMALLEST_TOTAL)
-            if closed.any():
-                pair = start[part][closed][0], to[part][closed][0]
-                raise ValueError(f"{op}: x_0: must have a path to x_t, got x_0 = {pair[0]}, x_t = {pair[1]}")
-            return product
-
-        out[sample] = _draw_blocks(v[sample], to, states, path)
+        out[sample] = _draw_blocks(v[sample], to, states, partial(_paths, p_s, p_ts, start, to))
     return out.astype(x_t.dtype).reshape(x_t.shape)
