@@ -159,7 +159,7 @@ static void draw_rows(const Drawing& op, const SampleKey& key, int64_t sample, i
     }
     for (int lane = used; lane < 8; ++lane) row[lane] = row[0];
     Eight rows;
-    sum_rows(row, op.probs.states, cum, rows);
+    sum_rows(row, op.probs.states, cum, rows, 8 * op.probs.row_stride);  // most rows occur, so the next are these
     for (int lane = 0; lane < used; ++lane)
       if (rows.wrong[lane] != 0 || !sums_to_one(rows.total[lane], op.tolerance))
         note_first(op.first_bad, sample * op.elements + i0 + s.order[s.start[which[lane]]]);

@@ -44,16 +44,22 @@ static inline void finish_eight(Eight& e, f64x8 total, i64x8 wrong) {
   for (int lane = 0; lane < 8; ++lane) e.factor[lane] = is_drawable(e.total[lane]) ? threshold_factor(e.total[lane]) : 0.0;
 }
 
-// cum[8 j + lane] of eight rows of weights
+// cum[8 j + lane] of eight rows of weights; what lies `ahead` of each is fetched meanwhile.
 template <class T>
-static void sum_rows(const T* const row[8], int64_t states, double* cum, Eight& e) {
+static void sum_rows(const T* const row[8], int64_t states, double* cum, Eight& e, int64_t ahead = 0) {
   f64x8 total = {};
   i64x8 wrong = {};
-  for (int64_t j = 0; j < states; ++j) {
-    const f64x8 w = column(row, j);
-    wrong |= ~((w >= 0.0) & (w <= kLargestWeight));
-    total = total + w;
-    store8(cum + 8 * j, total);
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t j0 = 0; j0 < states; j0 += kLine) {
+    if (ahead != 0)
+      for (int lane = 0; lane < 8; ++lane) __builtin_prefetch(row[lane] + ahead + j0);
+    const int64_t end = j0 + kLine < states ? j0 + kLine : states;
+    for (int64_t j = j0; j < end; ++j) {
+      const f64x8 w = column(row, j);
+      wrong |= ~((w >= 0.0) & (w <= kLargestWeight));
+      total = total + w;
+      store8(cum + 8 * j, total);
+    }
   }
   finish_eight(e, total, wrong);
 }

@@ -30,7 +30,7 @@ void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int count) {
 void transition_rows(const TransitionRows& op) {
   check_each("transition_rows", "prob", op.prob.p, op.samples, Rule::probability);
   check_each("transition_rows", "prob", op.prob.q, op.samples, Rule::probability);
-  for_chunks(op, rows_chunk, 16, op.elements);
+  for_chunks(op, rows_chunk, 32, op.elements);
 }
 
 void log_prob(const LogProbs& op) {
@@ -60,8 +60,12 @@ namespace cpu {
 namespace FB_ISA {
 
 static void rows_chunk(const TransitionRows& op, int64_t sample, int64_t n0, int count) {
+  const double p = op.prob.p[sample], q = op.prob.q[sample], odds = p / q, inverse_odds = q / p;
+  double up_of[kMaxTransitionStates + 1], down_of[kMaxTransitionStates + 1];
+  for (int64_t j = 0; j <= op.elements; ++j) up_of[j] = odds / static_cast<double>(j + 1);
+  for (int64_t j = 0; j <= op.elements; ++j) down_of[j] = inverse_odds / static_cast<double>(j);
   for (int64_t n = n0; n < n0 + count; ++n)
-    transition_row(n, op.elements, op.prob.p[sample], op.prob.q[sample], op.out + (sample * op.elements + n) * op.elements, 1);
+    transition_row(n, op.elements, p, q, up_of, down_of, op.out + (sample * op.elements + n) * op.elements);
 }
 
 // Stirling's corrections of whole numbers of at least 1: a table look-up for the small ones, the series for the others.
@@ -100,8 +104,15 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
   corrections(part, count, of_x);
   for (int k = 0; k < count; ++k) part[k] = x[k] > 0.0 && x[k] < n[k] ? n[k] - x[k] : 1.0;
   corrections(part, count, of_rest);
-  for (int k = 0; k < count; ++k) part[k] = binomial_log_pmf_from(x[k], n[k], p[k], q[k], (of_n[k] - of_x[k]) - of_rest[k]);
-  store(op.out, sample, i0, count, part);
+  for (int k = 0; k < count; ++k) part[k] = (of_n[k] - of_x[k]) - of_rest[k];
+  double *log_p = of_x, *log_q = of_rest;
+  const int distinct = op.prob.p != nullptr ? 1 : count;  // a sample has one p
+  for (int k = 0; k < distinct; ++k) log_p[k] = log_chance(p[k], q[k]);
+  for (int k = 0; k < distinct; ++k) log_q[k] = log_chance(q[k], p[k]);
+  for (int k = distinct; k < count; ++k) log_p[k] = log_p[0];
+  for (int k = distinct; k < count; ++k) log_q[k] = log_q[0];
+  for (int k = 0; k < count; ++k) x[k] = binomial_log_pmf_from(x[k], n[k], p[k], q[k], part[k], log_p[k], log_q[k]);
+  store(op.out, sample, i0, count, x);
 }
 
 }  // namespace FB_ISA

@@ -25,29 +25,29 @@ FB_HD double step_down(int64_t n, int64_t j, double inverse_odds) {
   return static_cast<double>(j) * (inverse_odds / static_cast<double>(n - j + 1));
 }
 
-// Row n of P: out[k * stride] = Pr(Binomial(n, p) = k), k < states. Relative to the mode, then divided by the sum, which
-// runs from the mode down and then up. p or q of 0: every particle dies or lives.
-template <class Out>
-FB_HD void transition_row(int64_t n, int64_t states, double p, double q, Out out, int64_t stride) {
+// Row n of P: out[k] = Pr(Binomial(n, p) = k), k < states. Relative to the mode, then divided by the sum, which runs from
+// the mode down and then up. p or q of 0: every particle dies or lives. The quotients that all rows share:
+// up_of[j] = odds / (j + 1) and down_of[i] = inverse_odds / i.
+FB_HD void transition_row(int64_t n, int64_t states, double p, double q, const double* up_of, const double* down_of,
+                          double* out) {
   const int64_t mode = p == 0.0 ? 0 : q == 0.0 ? n : binomial_mode(n, p);
-  for (int64_t k = 0; k < states; ++k) out[k * stride] = k == mode ? 1.0 : 0.0;
+  for (int64_t k = 0; k < states; ++k) out[k] = k == mode ? 1.0 : 0.0;
   if (p == 0.0 || q == 0.0) return;
-  const double odds = p / q, inverse_odds = q / p;
   double sum = 1.0, a = 1.0;
   for (int64_t j = mode; j > 0; --j) {
-    a = a * step_down(n, j, inverse_odds);
+    a = a * (static_cast<double>(j) * down_of[n - j + 1]);
     if (a < kNegligible) break;
-    out[(j - 1) * stride] = a;
+    out[j - 1] = a;
     sum = sum + a;
   }
   a = 1.0;
   for (int64_t j = mode; j < n; ++j) {
-    a = a * step_up(n, j, odds);
+    a = a * (static_cast<double>(n - j) * up_of[j]);
     if (a < kNegligible) break;
-    out[(j + 1) * stride] = a;
+    out[j + 1] = a;
     sum = sum + a;
   }
-  for (int64_t k = 0; k <= n; ++k) out[k * stride] = out[k * stride] / sum;
+  for (int64_t k = 0; k <= n; ++k) out[k] = out[k] / sum;
 }
 
 // ---- log-probabilities ----------------------------------------------------------------------------------------------
@@ -64,37 +64,42 @@ FB_HD double log_probability(double p) {  // log p for p in (0, 1], subnormal on
 // deviance(x, n p), x >= 1, p > 0
 FB_HD double count_deviance(double x, double n, double p) {
   const bool tiny = p < kTinyProbability;
-  const double mean = n * p, d = x - mean;
-  const double near = deviance(x, tiny ? x : mean, tiny ? 0.0 : d);
-  const double far = x * (portable_log(tiny ? x / (n * (p * 0x1p500)) : 1.0) + kLogTwo500) - d;
-  return tiny ? far : near;
+  const double mean = n * p, d = x - mean, v = d / (x + mean);
+  const double near = deviance_near(x, d, v);
+  const double far = x * (portable_log(x / (n * (tiny ? p * 0x1p500 : p))) + (tiny ? kLogTwo500 : 0.0)) - d;
+  return (v < 0.1) & (v > -0.1) ? near : far;
+}
+
+// Log of the chance that a particle stays where it goes otherwise with chance `go` = 1 - stay; -inf for 0.
+FB_HD double log_chance(double stay, double go) {
+  const double through_go = portable_log1p(-go), direct = log_probability(stay > 0.0 ? stay : 1.0);
+  const double chosen = go < stay ? through_go : direct;
+  return stay > 0.0 ? chosen : bit_cast<double>(0xfff0000000000000ull);
 }
 
 // log Pr(Binomial(n, p) = x), q = 1 - p: -inf outside 0..n. x and n whole numbers, n at most 2^53.
-// corrections: Stirling's of n - of x - of n - x, used where 0 < x < n.
-FB_HD double binomial_log_pmf_from(double x, double n, double p, double q, double corrections) {
+// corrections: Stirling's of n - of x - of n - x, used where 0 < x < n; log_p, log_q: log_chance(p, q), log_chance(q, p).
+FB_HD double binomial_log_pmf_from(double x, double n, double p, double q, double corrections, double log_p, double log_q) {
   const double minus_infinity = bit_cast<double>(0xfff0000000000000ull);
-  const bool inside = (x > 0.0) & (x < n) & (p > 0.0) & (q > 0.0);
-  const double k = inside ? x : 1.0, m = inside ? n : 2.0, a = inside ? p : 0.5, b = inside ? q : 0.5;
+  const bool inside = (x > 0.0) & (x < n);
+  const double k = inside ? x : 1.0, m = inside ? n : 2.0;
   const double rest = m - k;
   const double spread = 0.5 * (1.8378770664093453 + portable_log(k * (rest / m)));  // log(2 pi)
-  const double body = ((corrections - count_deviance(k, m, a)) - count_deviance(rest, m, b)) - spread;
-  // At an end: n log of the chance that one particle goes that way, through the complement where that is smaller.
-  const bool none = x == 0.0;
-  const double stay = none ? q : p, go = none ? p : q;
-  const bool possible = stay > 0.0;
-  const double end = n * (go < stay ? portable_log1p(-go) : log_probability(possible ? stay : 1.0));
-  double result = inside ? body : minus_infinity;
-  result = ((x == 0.0) | (x == n)) & possible ? end : result;
-  result = (n == 0.0) & (x == 0.0) ? 0.0 : result;
-  return n >= 0.0 ? result : minus_infinity;
+  const double body = ((corrections - count_deviance(k, m, p)) - count_deviance(rest, m, q)) - spread;
+  const double all = n * log_p, none = n * log_q;
+  double result = inside ? body : minus_infinity;  // one select after the other: loops over this vectorise
+  result = p > 0.0 ? result : minus_infinity;
+  result = q > 0.0 ? result : minus_infinity;
+  result = x == n ? all : result;
+  result = x == 0.0 ? none : result;
+  const double nothing = x == 0.0 ? 0.0 : minus_infinity;  // n = 0
+  return n > 0.0 ? result : (n == 0.0 ? nothing : minus_infinity);
 }
 
 FB_HD double binomial_log_pmf(double x, double n, double p, double q) {
-  double corrections = 0.0;
-  if (x > 0.0 && x < n)
-    corrections = (stirling_correction(n) - stirling_correction(x)) - stirling_correction(n - x);
-  return binomial_log_pmf_from(x, n, p, q, corrections);
+  if (!(x > 0.0 && x < n)) return binomial_log_pmf_from(x, n, p, q, 0.0, log_chance(p, q), log_chance(q, p));
+  const double corrections = (stirling_correction(n) - stirling_correction(x)) - stirling_correction(n - x);
+  return binomial_log_pmf_from(x, n, p, q, corrections, 0.0, 0.0);
 }
 
 // The two laws of a thinned count, of x | a and of x | a, b:
