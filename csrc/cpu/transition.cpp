@@ -9,13 +9,16 @@
 #include "cpu/chunks.h"
 
 #define FB_FILE "cpu/transition.cpp"
+namespace fastblackout {
+namespace cpu {
+constexpr double kMaxWhole = 9007199254740992.0;  // 2^53
+}  // namespace cpu
+}  // namespace fastblackout
 #include "cpu/for_each_isa.h"
 
 namespace fastblackout {
 namespace cpu {
 namespace {
-
-constexpr double kMaxWhole = 9007199254740992.0;  // 2^53
 
 void rows_chunk(const TransitionRows& op, int64_t sample, int64_t n0, int count) {
   FB_CALL_ISA(op.isa, rows_chunk, op, sample, n0, count);
@@ -35,17 +38,13 @@ void transition_rows(const TransitionRows& op) {
 
 void log_prob(const LogProbs& op) {
   const bool bridge = op.kind == static_cast<int>(LogProb::bridge);
-  const char* prob = bridge ? "step" : op.prob.p != nullptr ? "alive" : "prob";
-  if (op.prob.p != nullptr) {
+  const char* prob = bridge ? "step" : "alive";
+  if (op.prob.p != nullptr) {  // arguments of each element have been checked
     check_each(op.name, prob, op.prob.p, op.samples, Rule::probability);
     check_each(op.name, prob, op.prob.q, op.samples, Rule::probability);
     check_values(op, op.name, bridge ? "x_s" : "x_t", op.x, Rule::count, kMaxWhole);
     check_values(op, op.name, bridge ? "x_t" : "x_0", op.a, Rule::count, kMaxWhole);
     if (bridge) check_values(op, op.name, "x_0", op.b, Rule::count, kMaxWhole);
-  } else {
-    check_values(op, op.name, "count", op.a, Rule::count, kMaxWhole);
-    check_values(op, op.name, prob, op.p, Rule::probability, 1.0);
-    if (op.q) check_values(op, op.name, prob, op.q, Rule::probability, 1.0);
   }
   for_chunks(op, log_prob_chunk);
 }
@@ -91,11 +90,13 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
     for (int k = 0; k < count; ++k) q[k] = op.prob.q[sample];
   } else {
     load(op.p, sample, i0, count, p);
-    if (op.q) load(op.q, sample, i0, count, q);
-    else
-      for (int k = 0; k < count; ++k) q[k] = 1.0 - p[k];
+    load(op.q, sample, i0, count, q);
     // Anything may be asked of fb.binomial_log_prob: what is no whole number lies outside 0..n.
-    for (int k = 0; k < count; ++k) x[k] = x[k] >= 0.0 && x[k] <= n[k] && x[k] == static_cast<double>(static_cast<int64_t>(x[k] <= n[k] ? x[k] : 0.0)) ? x[k] : -1.0;
+    for (int k = 0; k < count; ++k) {
+      const double small = x[k] >= 0.0 && x[k] < kMaxWhole ? x[k] : 0.0;  // all above are whole numbers
+      const bool whole = x[k] >= kMaxWhole || static_cast<double>(static_cast<int64_t>(small)) == x[k];
+      x[k] = whole ? x[k] : -1.0;
+    }
   }
   // Of elements outside 0 < x < n the corrections are not used.
   for (int k = 0; k < count; ++k) part[k] = x[k] > 0.0 && x[k] < n[k] ? n[k] : 2.0;

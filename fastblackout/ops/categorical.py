@@ -264,6 +264,8 @@ def run_bridge(
     index: np.ndarray | None, key: Philox, size: tuple[int, int], made: Array,
 ) -> None:  # fmt: skip
     """The "cpu" or "reference" kernel; writes `made`."""
+    if weights is not None and not x.shape:
+        weights = weights.like(weights.value[None])  # its first dimension is the sample's
     if chosen == "cpu":
         tolerance = 0.0 if weights is None or is_logits else reference.TOLERANCE[weights.dtype]
         dispatch.cpu_module("categorical_bridge").categorical_bridge(

@@ -60,8 +60,9 @@ def thin_log_prob(x_t: Any, x_0: Any, alive: Any, *, backend: str = "auto") -> A
 
     x_t, x_0: counts of one shape (B, ...), uint8, int16, int32 or int64, up to 2^53.
     alive: the survival probability p of each sample: float, float64 () or (B,), or a fb.Prob (p, q).
-    Returns float64 in x_t's library and memory order. The error is within 4e-15 max(1, |log Pr|) of the law of the
-    float64 p and q (Loader's saddle point; tests measure it), and the bits are the same on every backend. No autograd.
+    Returns float64 in x_t's library and memory order. The error is within 4e-15 max(1, |log Pr|) + 2^-52 |x_t - x_0 p|
+    (Loader's saddle point; tests measure it against the smaller of p and q, exact, and 1 minus it), and the bits are
+    the same on every backend. No autograd.
     Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong values are told by
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; C. Loader, 2000.
@@ -128,15 +129,14 @@ def run(
         store(reference.log_prob(kind, x, a, b[0] if b else None, p, q), made)
 
 
-def log_prob_elements(x: np.ndarray, count: np.ndarray, p: np.ndarray, q: np.ndarray | None) -> np.ndarray:
-    """fb.binomial_log_prob of NumPy arrays that broadcast, float64 and checked, by the kernel or the reference."""
+def log_prob_elements(*arrays: np.ndarray) -> np.ndarray:
+    """fb.binomial_log_prob by the kernel: x, count, p and q, float64, of shapes that broadcast, checked."""
     op = "binomial_log_prob"
-    arrays = np.broadcast_arrays(x, count, p, *(() if q is None else (q,)))
+    arrays = np.broadcast_arrays(*arrays)
     out = np.empty(arrays[0].shape)
-    described = [Array(array, op, "arguments").describe() for array in arrays]
-    size = checks.size_of(op, "arguments", Array(out, op, "out"))
+    x, n, p, q, made = (Array(array, op, "arguments").describe() for array in (*arrays, out))
+    size = checks.size_of(op, "arguments", Array(out, op, "arguments"))
     dispatch.cpu_module(op).log_prob(
-        op, ELEMENT, size, dispatch.threads(), dispatch.isa(), *described[:2], None, None, described[2],
-        described[3] if len(described) > 3 else None, Array(out, op, "out").describe(),
-    )  # fmt: skip
+        op, ELEMENT, size, dispatch.threads(), dispatch.isa(), x, n, None, None, p, q, made
+    )
     return out

@@ -81,13 +81,14 @@ def matrix_of(index: NDArray[np.int64] | None, matrices: int, sample: int) -> in
     return 0 if matrices == 1 else sample
 
 
-def _rows(array: NDArray[Any]) -> NDArray[Any]:
+def sample_rows(array: NDArray[Any]) -> NDArray[Any]:
+    """(B, elements of a sample); an array without dimensions is one sample of one element."""
     batch = array.shape[0] if array.ndim else 1
     return array.reshape(batch, array.size // batch if batch else 0)
 
 
 def _state_rows(op: str, argument: str, state: NDArray[Any], states: int) -> NDArray[np.int64]:
-    rows = _rows(state)
+    rows = sample_rows(state)
     wrong = ~((rows >= 0) & (rows < states))
     if wrong.any():
         raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{states - 1}, got {rows[wrong][0]}")

@@ -6,6 +6,9 @@ point form (C. Loader, "Fast and accurate computation of binomial probabilities"
     log Pr(x) = S(n) - S(x) - S(n - x) - D(x, n p) - D(n - x, n q) - (log(2 pi) + log(x (n - x) / n)) / 2,
 
 S Stirling's correction and D(x, m) = x log(x / m) - x + m, in portable float64.
+
+Measured against 40 digits (tests/test_transition.py): entries of rows within 1e-13, S up to 512, p from 1e-12 to
+1 - 1e-12; log-probabilities within 4e-15 max(1, |log Pr|) + 2^-52 |x - n p|, n up to 2^40.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import portfloat as pf
+from .categorical import sample_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +101,7 @@ def binomial_log_pmf(
 
 
 def _count_rows(op: str, argument: str, values: NDArray[Any]) -> NDArray[np.float64]:
-    rows = values.reshape(values.shape[0] if values.ndim else 1, -1)
+    rows = sample_rows(values)
     wrong = ~((rows >= 0) & (rows <= MAX_COUNT))
     if wrong.any():
         raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{MAX_COUNT}, got {rows[wrong][0]}")
