@@ -21,11 +21,17 @@ if TYPE_CHECKING:
     from .ops.birth_loss import birth_loss as birth_loss
     from .ops.bridge import Stepped as Stepped
     from .ops.bridge import bridge_step as bridge_step
+    from .ops.categorical import CategoricalTable as CategoricalTable
+    from .ops.categorical import categorical as categorical
+    from .ops.categorical import categorical_bridge as categorical_bridge
     from .ops.poisson import poisson as poisson
     from .ops.tau_leap import Leaped as Leaped
     from .ops.tau_leap import tau_leap_step as tau_leap_step
     from .ops.thin import Thinned as Thinned
     from .ops.thin import thin as thin
+    from .ops.transition import bridge_log_prob as bridge_log_prob
+    from .ops.transition import thin_log_prob as thin_log_prob
+    from .ops.transition import transition_rows as transition_rows
     from .philox import Philox as Philox
     from .probability import Prob as Prob
     from .sampling import sample as sample
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from .values import check_values as check_values
 
 _HOME = {
+    "CategoricalTable": "ops.categorical",
     "Leaped": "ops.tau_leap",
     "Philox": "philox",
     "Prob": "probability",
@@ -43,14 +50,19 @@ _HOME = {
     "binomial": "ops",
     "binomial_log_prob": "ops",
     "birth_loss": "ops",
+    "bridge_log_prob": "ops",
     "bridge_step": "ops",
     "capabilities": "natives",
+    "categorical": "ops",
+    "categorical_bridge": "ops",
     "check_values": "values",
     "poisson": "ops",
     "sample": "sampling",
     "tau_leap_step": "ops",
     "thin": "ops",
+    "thin_log_prob": "ops",
     "train": "training",
+    "transition_rows": "ops",
     "use_backend": "dispatch",
 }
 _MODULES = ("data", "evaluation", "models", "ops", "reference")

@@ -97,7 +97,8 @@ def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
 def test_capabilities():
     report = fb.capabilities()
     assert list(report) == ["reference", "cpu", "cuda", "triton"]
-    ops = ["binomial", "birth_loss", "bridge_step", "poisson", "tau_leap_step", "thin"]
+    ops = ["binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical", "categorical_bridge", "poisson"]
+    ops += ["tau_leap_step", "thin", "thin_log_prob", "transition_rows"]
     assert report["reference"]["available"] and sorted(report["reference"]["ops"]) == ops
     assert report["cpu"]["available"] and sorted(report["cpu"]["ops"]) == ops
     assert all(isa in report["cpu"]["detail"] for isa in ISAS)

@@ -1,56 +1,11 @@
-// fastblackout._cpu: the CPU kernels for Python. Arrays come as (address, dtype code, shape, strides in elements) or None,
-// per-sample parameters as contiguous NumPy arrays; fastblackout/ops has checked dtypes, shapes and devices, and owns the memory.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
+// fastblackout._cpu: the CPU kernels for Python.
+#include "bindings/cpu_arguments.h"
 #include "bindings/quick.h"
 #include "cpu/draw.h"
-#include "cpu/ops.h"
 
-namespace py = pybind11;
-namespace fb = fastblackout;
-namespace cpu = fastblackout::cpu;
+cpu::Isa chosen_isa = cpu::Isa::scalar;
 
 namespace {
-
-cpu::Isa chosen = cpu::Isa::scalar;
-
-// A per-sample parameter or result. No copy, no conversion: a wrong dtype is a fault of the caller in the package.
-template <class T>
-T* values(const py::array& array) {
-  if (array.itemsize() != sizeof(T) || array.dtype().kind() != (std::is_floating_point<T>::value ? 'f' : 'i')) throw std::invalid_argument("a per-sample array has the wrong dtype");
-  return static_cast<T*>(const_cast<void*>(array.data()));
-}
-
-cpu::View view_of(const py::object& array) {
-  cpu::View view;
-  if (array.is_none()) return view;
-  const py::tuple parts = py::reinterpret_borrow<py::tuple>(array);
-  view.data = reinterpret_cast<char*>(parts[0].cast<uintptr_t>());
-  view.dtype = static_cast<cpu::Dtype>(parts[1].cast<int>());
-  const py::tuple shape = parts[2], strides = parts[3];
-  if (shape.size() == 0) return view;
-  view.sample_stride = strides[0].cast<int64_t>();
-  cpu::Merge merge(view);
-  for (size_t d = 1; d < shape.size(); ++d) merge.append(shape[d].cast<int64_t>(), strides[d].cast<int64_t>());
-  return view;
-}
-
-void fill_common(cpu::Common& op, const py::tuple& size, const py::tuple& key, int threads, int isa) {
-  op.samples = size[0].cast<int64_t>();
-  op.elements = size[1].cast<int64_t>();
-  const uint64_t seed = key[0].cast<uint64_t>();
-  op.key = fb::SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), key[1].cast<uint32_t>(), key[2].cast<uint32_t>()};
-  op.threads = threads;
-  op.isa = isa < 0 ? chosen : static_cast<cpu::Isa>(isa);
-  if (op.isa > cpu::best_isa()) throw std::invalid_argument("this processor has no such instruction set");
-}
-
-cpu::Prob prob_of(const py::object& pair) {
-  if (pair.is_none()) return cpu::Prob{};
-  const py::tuple parts = py::reinterpret_borrow<py::tuple>(pair);
-  return cpu::Prob{values<double>(parts[0]), values<double>(parts[1])};
-}
 
 cpu::Input input_of(const py::object& out, const py::array& center, const py::array& scale) {
   cpu::Input input;
@@ -58,12 +13,6 @@ cpu::Input input_of(const py::object& out, const py::array& center, const py::ar
   input.center = values<float>(center);
   input.scale = values<float>(scale);
   return input;
-}
-
-template <class Op>
-void call(void (*kernel)(const Op&), const Op& op) {
-  py::gil_scoped_release free;
-  kernel(op);
 }
 
 void fill_reverse(cpu::Reverse& op, const py::object& x_t, const py::object& logits, const py::object& births,
@@ -84,12 +33,12 @@ PYBIND11_MODULE(_cpu, m) {
   m.doc() = "CPU kernels of fastblackout; use the functions of the package, which check their arguments.";
   const char* forced = std::getenv("FASTBLACKOUT_ISA");
   try {
-    chosen = forced != nullptr && *forced != '\0' ? cpu::parse_isa(forced) : cpu::best_isa();
+    chosen_isa = forced != nullptr && *forced != '\0' ? cpu::parse_isa(forced) : cpu::best_isa();
   } catch (const std::invalid_argument& wrong) {
     throw py::import_error(wrong.what());
   }
-  if (fb::add_quick(m.ptr(), chosen) != 0) throw py::error_already_set();
-  m.def("isa", [] { return cpu::isa_name(chosen); });
+  if (fb::add_quick(m.ptr(), chosen_isa) != 0) throw py::error_already_set();
+  m.def("isa", [] { return cpu::isa_name(chosen_isa); });
   m.def("isas", [] {
     py::list names;
     for (int level = 0; level <= static_cast<int>(cpu::best_isa()); ++level) names.append(cpu::isa_name(static_cast<cpu::Isa>(level)));
@@ -165,6 +114,8 @@ PYBIND11_MODULE(_cpu, m) {
     op.out = view_of(out);
     call(cpu::poisson, op);
   });
+
+  define_states(m);
 
   // Whether two arrays are contiguous float64 probabilities of one length with p + q = 1.
   m.def("good_pair", [](const py::array& p, const py::array& q) {

@@ -53,7 +53,7 @@ static void round_births(const Bridge& op, const SampleKey& key, int64_t i0, int
     return;
   }
   alignas(64) uint32_t words[kChunk];
-  rounding_words(key, static_cast<uint32_t>(i0), count, words);
+  stream_words(key, ROUNDING, static_cast<uint32_t>(i0), count, words);
   uint32_t ties = 0;
   for (int k = 0; k < count; ++k) {
     const float room = static_cast<float>(max_count - x[k]), capped = y[k] < room ? y[k] : room;
@@ -94,7 +94,7 @@ static void element_chunk(const Bridge& op, const SampleKey& key, int64_t sample
   alignas(64) uint32_t words[kChunk];
   const uint32_t i = static_cast<uint32_t>(i0);
   load(op.x_t, sample, i0, count, x);
-  if (op.stochastic) rounding_words(key, i, count, words);
+  if (op.stochastic) stream_words(key, ROUNDING, i, count, words);
   for (int e = 0; e < count; ++e) {
     const int64_t room = op.max_count - x[e];
     births[e] = op.stochastic

@@ -114,10 +114,7 @@ static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
 }
 
 static void note_bad(const Check& op, int64_t sample, int64_t i) {
-  const int64_t at = sample * op.elements + i;
-  int64_t seen = op.first_bad->load();
-  while (at < seen && !op.first_bad->compare_exchange_weak(seen, at)) {
-  }
+  note_first(*op.first_bad, sample * op.elements + i);
 }
 
 static void check_chunk(const Check& op, int64_t sample, int64_t i0, int count) {

@@ -43,7 +43,8 @@ DrawTable& thread_table(int which);
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
-//   rounding_words word i % 4 of Philox block i / 4: the primary bits of stochastic rounding
+//   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 a multiple
+//                  of 4, and room for a multiple of 64 words
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
   namespace ISA {                                                                                                     \
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \
@@ -54,7 +55,7 @@ DrawTable& thread_table(int which);
   void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
   void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
                      uint64_t* low);                                                                                  \
-  void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words);                                 \
+  void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words);                  \
   }
 FB_DECLARE_DRAW(scalar)
 #if FB_X86

@@ -236,9 +236,9 @@ void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, u
     }
 }
 
-void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words) {
+void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words) {
   Keys keys;
-  make_keys(keys, key, ROUNDING);
+  make_keys(keys, key, stream);
   __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
   const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
   for (int at = 0; at < count; at += 32) {

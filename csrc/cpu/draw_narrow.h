@@ -37,11 +37,11 @@ static inline void primary_chunk(const SampleKey& key, uint32_t stream, uint32_t
   }
 }
 
-void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words) {
+void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words) {
   __m256i block = _mm256_add_epi64(_mm256_set1_epi64x(i0 / 4), _mm256_setr_epi64x(0, 1, 2, 3));
   for (int at = 0; at < count; at += 16) {
     __m256i even, odd;
-    philox4(key, ROUNDING << 24, block, even, odd);
+    philox4(key, stream << 24, block, even, odd);
     block = _mm256_add_epi64(block, _mm256_set1_epi64x(4));
     const __m256i w01 = _mm256_shuffle_epi32(even, 0xb1), w23 = _mm256_shuffle_epi32(odd, 0xb1);
     const __m256i b0 = _mm256_unpacklo_epi64(w01, w23), b1 = _mm256_unpackhi_epi64(w01, w23);  // blocks 0 2, 1 3
@@ -92,9 +92,9 @@ static inline void primary_chunk(const SampleKey& key, uint32_t stream, uint32_t
     }
 }
 
-void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words) {
+void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words) {
   for (int at = 0; at < count; at += 4) {
-    const Words r = key.words((i0 + at) / 4, ROUNDING);
+    const Words r = key.words((i0 + at) / 4, stream);
     for (int j = 0; j < 4; ++j) words[at + j] = r.w[j];
   }
 }

@@ -209,8 +209,7 @@ FB_HD double stirling_correction(double x) { return x < 16.0 ? stirling_tabulate
 
 // Deviance x log(x / mean) - (x - mean), with d = x - mean given exactly (Loader 2000). Near the mean by its series in
 // v = d / (x + mean), d v + 2 x (v^3 / 3 + v^5 / 5 + ...), whose relative error stays at a few ulp however large x is.
-FB_HD double deviance(double x, double mean, double d) {
-  const double v = d / (x + mean);
+FB_HD double deviance_near(double x, double d, double v) {
   const double z = v * v;
   double poly = 0.058823529411764705;  // 1 / 17
   poly = poly * z + 0.06666666666666667;
@@ -220,7 +219,12 @@ FB_HD double deviance(double x, double mean, double d) {
   poly = poly * z + 0.14285714285714285;
   poly = poly * z + 0.2;
   poly = poly * z + 0.3333333333333333;
-  const double near = d * v + (((2.0 * x) * v) * z) * poly, far = x * portable_log(x / mean) - d;
+  return d * v + (((2.0 * x) * v) * z) * poly;
+}
+
+FB_HD double deviance(double x, double mean, double d) {
+  const double v = d / (x + mean);
+  const double near = deviance_near(x, d, v), far = x * portable_log(x / mean) - d;
   return (v < 0.1) & (v > -0.1) ? near : far;
 }
 
