@@ -138,7 +138,7 @@ def categorical(
 def categorical_table(
     state: Any, thresholds: Any, guide: Any, index: Any, key: Any, out: Any, flag: Any, module: ModuleType | None = None
 ) -> None:
-    """`categorical` by the thresholds (K, R, S) int64 and guide (K, R, 256) uint16 of build_categorical_table; dense."""
+    """`categorical` by the thresholds (K, R, S) int64 and guide (K, R, 256) uint16 of build_categorical_table."""
     _module("categorical", module).categorical_table(
         _head("categorical", state, key, flag), _describe(state), _describe(thresholds), thresholds.data_ptr(),
         guide.data_ptr(), _address(index), _describe(out),
