@@ -33,16 +33,16 @@ def _follow(out, mode, count, n, odds, step, total, live, UP: tl.constexpr):
     return total
 
 
-@triton.jit(do_not_specialize=["states", "chunks", "step_b", "step_n", "step_k"])
+@triton.jit(do_not_specialize=["states", "chunks", "step_p", "step_q", "step_b", "step_n", "step_k"])
 def transition_rows_kernel(
-    p, q, out, flag, states, chunks, step_b, step_n, step_k, ROWS: tl.constexpr, WIDTH: tl.constexpr
+    p, q, out, flag, states, chunks, step_p, step_q, step_b, step_n, step_k, ROWS: tl.constexpr, WIDTH: tl.constexpr
 ):
     """ROWS rows of one sample a program, a lane a row; divided by their sums WIDTH columns at a time."""
     sample = tl.program_id(0) // chunks
     n = tl.program_id(0) % chunks * ROWS + tl.arange(0, ROWS)
     live = n < states
     zeros = tl.zeros((ROWS,), tl.float64)
-    given, complement, wrong = clean_prob(tl.load(p + sample) + zeros, tl.load(q + sample) + zeros)
+    given, complement, wrong = clean_prob(tl.load(p + sample * step_p) + zeros, tl.load(q + sample * step_q) + zeros)
     if flag is not None:
         report(flag, tl.where(wrong & live, 8, 0))
     own = out + sample.to(tl.int64) * step_b + n.to(tl.int64) * step_n
@@ -107,9 +107,9 @@ def binomial_log_pmf(x, n, p, q):
     return tl.where(n >= 0.0, result, float("-inf"))
 
 
-@triton.jit(do_not_specialize=["elements", "chunks"])
+@triton.jit(do_not_specialize=["elements", "chunks", "step_p", "step_q"])
 def log_prob_kernel(
-    x, a, b, p, q, out, flag, layout, elements, chunks,
+    x, a, b, p, q, out, flag, layout, elements, chunks, step_p, step_q,
     BY_SAMPLE: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """x under Binomial(a, p), or with b given x - a under Binomial(b - a, p). BY_SAMPLE: one (p, q) a sample."""
@@ -123,8 +123,8 @@ def log_prob_kernel(
         drawn = drawn - count
         count = whole - count
     if BY_SAMPLE:
-        given = tl.load(p + row) + tl.zeros((BLOCK,), tl.float64)
-        complement = tl.load(q + row) + tl.zeros((BLOCK,), tl.float64)
+        given = tl.load(p + row * step_p) + tl.zeros((BLOCK,), tl.float64)
+        complement = tl.load(q + row * step_q) + tl.zeros((BLOCK,), tl.float64)
     else:
         given = tl.load(place(p, row, first, lane, elements, layout, 3, 6, DIMS), mask=valid, other=0.5).to(tl.float64)
         complement = tl.load(place(q, row, first, lane, elements, layout, 4, 6, DIMS), mask=valid, other=0.5)

@@ -160,12 +160,10 @@ def categorical_bridge(
     flag: Any, module: ModuleType | None = None,
 ) -> None:  # fmt: skip
     """x_s ~ before[x_0, .] after[., x_t], x_0 drawn first where it is None: from weights (B, ..., S)."""
-    classes, stride = None, 1
-    if weights is not None:
-        address, code, shape, strides = _describe(weights)
-        classes, stride = (address, code, shape[:-1], strides[:-1]), strides[-1]
+    classes = None if weights is None else weights.select(-1, 0)  # the first of every element
+    stride = 1 if weights is None else weights.stride(-1)
     _module("categorical_bridge", module).categorical_bridge(
-        _head("categorical_bridge", x_t, key, flag), (_describe(x_t), _describe(x_0), classes, _describe(x_s)), stride,
+        _head("categorical_bridge", x_t, key, flag), tuple(map(_describe, (x_t, x_0, classes, x_s))), stride,
         is_logits, _describe(before), _describe(after), _address(index),
     )  # fmt: skip
 

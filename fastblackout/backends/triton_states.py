@@ -104,7 +104,18 @@ def transition_rows(p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = Non
     chunks = triton.cdiv(states, together)
     with _on(out):
         _transition.transition_rows_kernel[(out.shape[0] * chunks,)](
-            p, q, out, flag, states, chunks, *out.stride(), ROWS=together, WIDTH=width, **OPTIONS
+            p,
+            q,
+            out,
+            flag,
+            states,
+            chunks,
+            p.stride(0),
+            q.stride(0),
+            *out.stride(),
+            ROWS=together,
+            WIDTH=width,
+            **OPTIONS,
         )
 
 
@@ -126,6 +137,6 @@ def log_prob(
     layout, dims = _layout([x, a, b if kind == 1 else None, *pair, out])
     with _on(x):
         _transition.log_prob_kernel[(batch * chunks,)](
-            x, a, b if kind == 1 else None, p, q, out, flag, layout, elements, chunks,
+            x, a, b if kind == 1 else None, p, q, out, flag, layout, elements, chunks, p.stride(0), q.stride(0),
             BY_SAMPLE=by_sample, ALIGNED=elements % 16 == 0, DIMS=dims, BLOCK=block, **OPTIONS,
         )  # fmt: skip
