@@ -126,8 +126,8 @@ def log_prob(
 
     p, q: float64 (B,), or of the shape of x.
     """
+    x, a, b, p, q, out = _rows(x, a, b, p, q, out)
     by_sample = p.dim() == 1
-    x, a, b, out = _rows(x, a, b, out)
     batch, elements = _size(x)
     if x.numel() == 0:
         return
