@@ -10,6 +10,7 @@ from .draw import place, span
 from .table import clean_prob, report
 
 _TINY, _TWO_500 = tl.constexpr(2.0**-500), tl.constexpr(2.0**500)
+_MAX_COUNT = tl.constexpr(2.0**53)
 _LOG_TWO_500 = tl.constexpr(346.5735902799726)
 
 
@@ -107,6 +108,14 @@ def binomial_log_pmf(x, n, p, q):
     return tl.where(n >= 0.0, result, float("-inf"))
 
 
+@triton.jit
+def _clamped(counts):
+    """(float64 counts in 0..2^53, which were not)"""
+    x = counts.to(tl.float64)
+    inside = tl.where(x > 0.0, tl.where(x < _MAX_COUNT, x, _MAX_COUNT), 0.0)
+    return inside, inside != x
+
+
 @triton.jit(do_not_specialize=["elements", "chunks", "step_p", "step_q"])
 def log_prob_kernel(
     x, a, b, p, q, out, flag, layout, elements, chunks, step_p, step_q,
@@ -116,10 +125,12 @@ def log_prob_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
-    drawn = tl.load(place(x, row, first, lane, elements, layout, 0, 6, DIMS), mask=valid, other=0).to(tl.float64)
-    count = tl.load(place(a, row, first, lane, elements, layout, 1, 6, DIMS), mask=valid, other=0).to(tl.float64)
+    drawn, bad = _clamped(tl.load(place(x, row, first, lane, elements, layout, 0, 6, DIMS), mask=valid, other=0))
+    count, wrong = _clamped(tl.load(place(a, row, first, lane, elements, layout, 1, 6, DIMS), mask=valid, other=0))
+    bad = bad | wrong
     if b is not None:
-        whole = tl.load(place(b, row, first, lane, elements, layout, 2, 6, DIMS), mask=valid, other=0).to(tl.float64)
+        whole, wrong = _clamped(tl.load(place(b, row, first, lane, elements, layout, 2, 6, DIMS), mask=valid, other=0))
+        bad = bad | wrong
         drawn = drawn - count
         count = whole - count
     if BY_SAMPLE:
@@ -131,6 +142,6 @@ def log_prob_kernel(
         complement = complement.to(tl.float64)
     given, complement, wrong = clean_prob(given, complement)
     if flag is not None:
-        report(flag, tl.where(wrong & valid, 8, 0))
+        report(flag, tl.where(valid, tl.where(bad, 1, 0) | tl.where(wrong, 8, 0), 0))
     to = place(out, row, first, lane, elements, layout, 5, 6, DIMS)
     tl.store(to, binomial_log_pmf(drawn, count, given, complement), mask=valid)

@@ -287,3 +287,7 @@ def test_wrong_probabilities_of_transitions():
         cuda.log_prob(0, x, n, None, *given, log, flag.zero_(), module=_simt)
         check("log_prob", log, tensor(transition.log_prob(0, x.numpy(), n.numpy(), None, *pair)))
         assert flag.item() == 8 and log[0, 3].item() == -np.inf
+    x, half = torch.tensor([[-1, 2**53 + 2]]), torch.full((1,), 0.5, dtype=torch.float64)
+    log = log[:, :2].clone()
+    cuda.log_prob(1, x, x * 0, x * 0 + 4, half, half, log, flag.zero_(), module=_simt)
+    assert log.tolist() == [[4 * np.log(0.5), -np.inf]] and flag.item() == 1

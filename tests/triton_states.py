@@ -205,6 +205,9 @@ def state_flags():
         backend.log_prob(0, x, n, None, *pair, log, bits.zero_())
         assert (log.numpy() == reference_transition.log_prob(0, x.numpy(), n.numpy(), None, *clean)).all()
         assert int(bits) == 8
+    x, half, log = torch.tensor([[-1, 2**53 + 2]]), torch.full((1,), 0.5, dtype=torch.float64), log[:, :2].clone()
+    backend.log_prob(1, x, x * 0, x * 0 + 4, half, half, log, bits.zero_())
+    assert log.tolist() == [[4 * np.log(0.5), -inf]] and int(bits) == 1
 
 
 SINGLE = (state_ties, state_flags)

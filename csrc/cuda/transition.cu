@@ -1,5 +1,6 @@
 // transition_rows: rows of Binomial(n, p) probabilities, a warp a row. log_prob: of a thinned count, a thread an element.
 #include "cuda/element.cuh"
+#include "fastblackout/binomial.h"
 #include "fastblackout/transition.h"
 
 namespace fastblackout {
@@ -71,17 +72,20 @@ FB_KERNEL(kThreads, 4) transition_rows_kernel(FB_PARAM(TransitionRows) op) {
 FB_KERNEL(kThreads, 4) log_prob_kernel(FB_PARAM(LogProbs) op) {
   const Place place = place_of(op);
   if (place.sample >= op.samples) return;
-  double x = load_one(op.x, place.sample, place.i), n = load_one(op.a, place.sample, place.i);
+  bool wrong = false, wrong_count = false;
+  const auto count = [&](const View& view) {
+    return clamp_count(load_one(view, place.sample, place.i), static_cast<double>(kMaxCount), wrong_count);
+  };
+  double x = count(op.x), n = count(op.a);
   if (op.kind == static_cast<int>(LogProb::bridge)) {
     x = x - n;
-    n = load_one(op.b, place.sample, place.i) - n;
+    n = count(op.b) - n;
   }
-  bool wrong = false;
   const double p = clamp_prob(load_one(op.p, place.sample, place.i), wrong);
   double q = clamp_prob(load_one(op.q, place.sample, place.i), wrong);
   if (wrong) q = 1.0 - p;
   store_one(op.out, place.sample, place.i, binomial_log_pmf(x, n, p, q));
-  raise(op.flag, kWrongProbability, wrong);
+  raise(op.flag, (wrong ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong || wrong_count);
 }
 
 }  // namespace
