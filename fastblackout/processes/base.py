@@ -47,6 +47,10 @@ class Process(ABC):
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         """P(t), (B, S, S), for times (B,) of the process without its time change."""
 
+    def _small_entries(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P(t) with small entries as accurate, relative to their size, as large ones: for what divides by them."""
+        return self._matrices(t)
+
     @abstractmethod
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation: ...
 
@@ -114,6 +118,10 @@ class Process(ABC):
         matrices = self._matrices(np.atleast_1d(times))
         return matrices if times.ndim else matrices[0]
 
+    def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup:
+        matrices = self._small_entries(np.atleast_1d(times))
+        return Lookup(move(matrices if times.ndim else matrices[0], xp, device), xp, device)
+
     def log_prob(self, x_t: Any, x_0: Any, t: Any) -> Any:
         """log P(t)[x_0, x_t], float64, element by element; -inf where P(t) is 0."""
         op = self._op("log_prob")
@@ -122,7 +130,7 @@ class Process(ABC):
         def body(now: Any, then: Any, at: Lookup) -> Any:
             return at.log(at.entries(then, now))
 
-        return in_parts(op, self._shaped, body, pair, self._durations(op, t))
+        return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t))
 
     def cdf(self, x_t: Any, x_0: Any, t: Any) -> Any:
         """Pr(at most x_t at time t | x_0), float64, element by element."""
@@ -130,9 +138,9 @@ class Process(ABC):
         pair = self._pair(op, x_t=x_t, x_0=x_0)
 
         def body(now: Any, then: Any, at: Lookup) -> Any:
-            return at.cumulative().entries(then, now)
+            return at.cumulative(then, now)
 
-        return in_parts(op, self._shaped, body, pair, self._durations(op, t))
+        return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t))
 
     def bridge(self, x_t: Any, x_0: Any, s: Any, t: Any) -> Any:
         """Pr(x_s = i | x_t, x_0), float64 (..., S), for 0 <= s <= t.
@@ -152,7 +160,7 @@ class Process(ABC):
             self._possible(op, total, now, then)
             return law / total[..., None]
 
-        return in_parts(op, self._shaped, body, pair, self._durations(op, t, s))
+        return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t, s))
 
     def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
         """The rate of the reversed process from x_t to i, given x_0: float64 (..., S), 0 at i = x_t.
@@ -168,7 +176,7 @@ class Process(ABC):
             self._possible(op, here, now, then)
             return at.table(rates.T)[now] * at.rows(then) / here[..., None]
 
-        result = in_parts(op, self._shaped, body, pair, self._durations(op, t))
+        result = in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t))
         if self._clock is None:
             return result
         factor, (xp, device) = self._clock.speed(op, times_of(op, "t", t)), like_of(result)
@@ -207,7 +215,7 @@ class Process(ABC):
             ratio = at.xp.where(needed, weights / at.xp.where(here > 0, here, 1.0), 0.0)
             return at.weighted(ratio)
 
-        result = in_parts(op, self._shaped, body, (now, weights), self._durations(op, t))
+        result = in_parts(op, self._lookup, self.states, body, (now, weights), self._durations(op, t))
         if wanted is not None:
             index = wanted + 0 * now
             taken = (
@@ -236,7 +244,7 @@ class Process(ABC):
                 )
             return joint / total[..., None]
 
-        return in_parts(op, self._shaped, body, (now,), self._durations(op, t))
+        return in_parts(op, self._lookup, self.states, body, (now,), self._durations(op, t))
 
     def stationary(self) -> NDArray[np.float64]:
         """The law that P(t) keeps and tends to, float64 (S,): pi Q = 0.

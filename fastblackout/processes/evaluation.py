@@ -37,6 +37,7 @@ class Evaluator:
     def __init__(self, rates: NDArray[np.float64], method: str, tolerance: float, op: str) -> None:
         self.rates, self.method = rates, method
         self.uniformization = Uniformization(rates, tolerance)
+        self._deep: Uniformization | None = None
         self.spectrum: Spectrum | None = None
         if method in ("auto", "eigendecomposition") and len(rates) > 1 and rates.any():
             law = symmetrizing_law(rates)
@@ -66,6 +67,16 @@ class Evaluator:
         for mask, part in ((short, self.uniformization), (~short, self.spectrum)):
             result[mask], error[mask] = part.matrices(t[mask])
         return result, error, "eigendecomposition"
+
+    def evaluation(self, t: NDArray[np.float64]) -> Evaluation:
+        _, error, method = self.matrices(t)
+        return Evaluation(method, float(error.max(initial=0.0)))
+
+    def small_entries(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(B, S, S) by uniformization with next to no truncation: entries down to 1e-250 to a relative 1e-10 or so."""
+        if self._deep is None:
+            self._deep = Uniformization(self.rates, 1e-250)
+        return self._deep.matrices(t)[0]
 
     def _expm(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         from scipy.linalg import expm

@@ -40,8 +40,9 @@ class Lookup:
         swapped = self.p.swapaxes(-1, -2)
         return swapped[self._index(j) + (j,)]
 
-    def cumulative(self) -> Lookup:
-        return Lookup(self.xp.cumsum(self.p, -1), self.xp, self.device)
+    def cumulative(self, i: Any, j: Any) -> Any:
+        """P[i, 0] + ... + P[i, j]."""
+        return self.xp.cumsum(self.p, -1)[self._index(i) + (i, j)]
 
     def weighted(self, weights: Any) -> Any:
         """sum over i of weights[..., i] P[i, :], (..., S)."""
@@ -65,7 +66,8 @@ class Lookup:
 
 def in_parts(
     op: str,
-    matrices: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    lookup: Callable[[NDArray[np.float64], Any, Any], Lookup],
+    states: int,
     body: Callable[..., Any],
     arrays: Sequence[Any],
     durations: Sequence[NDArray[np.float64]],
@@ -75,18 +77,13 @@ def in_parts(
     xp, device = like_of(arrays[0])
     for times in durations:
         if times.ndim and times.shape != tuple(shape[:1]):
-            raise ValueError(
-                f"{op}: t: shape must be () or ({shape[0] if shape else 'no samples'},), got {times.shape}"
-            )
+            raise ValueError(f"{op}: t: shape must be () or {tuple(shape[:1])}, one a sample, got {times.shape}")
     if all(times.ndim == 0 for times in durations):
-        return body(*arrays, *(Lookup(move(matrices(times), xp, device), xp, device) for times in durations))
-    states = matrices(np.zeros(())).shape[-1]
+        return body(*arrays, *(lookup(times, xp, device) for times in durations))
     step = max(1, _ENTRIES // (states * states * len(durations)))
     parts = []
-    for first in range(0, max(len(arrays[0]), 1), step):
+    for first in range(0, max(shape[0], 1), step):
         part = slice(first, first + step)
-        lookups = [
-            Lookup(move(matrices(times[part] if times.ndim else times), xp, device), xp, device) for times in durations
-        ]
+        lookups = [lookup(times[part] if times.ndim else times, xp, device) for times in durations]
         parts.append(body(*(array[part] for array in arrays), *lookups))
     return xp.concatenate(parts) if len(parts) > 1 else parts[0]

@@ -20,7 +20,8 @@ class MarkovProcess(Process):
     Q: (S, S), dense (NumPy, torch, DLPack) or scipy.sparse; rates i -> j, finite, at least 0 off the diagonal; each row
         sums to 0 within 1e-9 of its largest entry, and the diagonal is then taken as minus the sum of the others.
     method: how P(t) is computed: "auto" (see evaluation.Evaluator), "eigendecomposition", "uniformization", "expm"
-        (needs SciPy). Uniformization keeps the relative accuracy of small entries, the eigendecomposition does not.
+        (needs SciPy). What divides by entries of P(t) (log_prob, bridge, reverse_rate, score, posterior) always uses
+        uniformization with a tolerance of 1e-250, which keeps the relative accuracy of small entries.
     tolerance: bound on the truncation of uniformization, in (0, 1e-3]: probability left out of a row of P(t).
     Raises TypeError or ValueError naming argument, rule and value.
     """
@@ -42,6 +43,8 @@ class MarkovProcess(Process):
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._evaluator.matrices(t)[0]
 
+    def _small_entries(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._evaluator.small_entries(t)
+
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
-        _, error, method = self._evaluator.matrices(t)
-        return Evaluation(method, float(error.max(initial=0.0)))
+        return self._evaluator.evaluation(t)

@@ -99,6 +99,7 @@ class Spectrum:
         """(B, S, S) P(t) and (B,) error bounds, for times (B,)."""
         size = len(self.values)
         result, error = np.empty((len(t), size, size)), np.empty(len(t))
+        buffer = np.empty((size, size))
         flat = bool((self.scale == 1.0).all())
         widest = float(self.scale.max() / self.scale.min())
         across = self.scale / self.scale[:, None]
@@ -108,13 +109,13 @@ class Spectrum:
                 continue
             kept = self.values * time > _CUT
             half = self.vectors[:, kept] * np.exp(self.values[kept] * (time / 2))
-            np.matmul(half, half.T, out=result[b])
+            np.matmul(half, half.T, out=buffer)
             if not flat:
-                result[b] *= across
-            np.maximum(result[b], 0.0, out=result[b])
-            off = float(normalize(result[b]))
+                np.multiply(buffer, across, out=buffer)
+            np.maximum(buffer, 0.0, out=buffer)
+            off = normalize(buffer, result[b])
             reach = np.minimum(time, 1 / np.maximum(-self.values, 1e-300))
             drift = math.exp(min(self.growth * time, 700.0)) * float(np.linalg.norm(self.residual * reach))
             parts = 1.01 * (drift + self.orthogonality) + gamma(size + 16) + 2.0**-64
-            error[b] = min(1.0, widest * parts + 4 * UNIT + off)
+            error[b] = min(1.0, widest * parts + 32 * UNIT + off)
         return result, error

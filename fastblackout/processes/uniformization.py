@@ -16,11 +16,13 @@ g(n) = n u / (1 - n u) for a sum or an inner product of n terms in any order (Hi
   weights    Poisson(k; m) by w_k = w_{k-1} m / k from exp(-m): relative error at most (2 k + 4) u, 4 u for exp, and
              the rounding of m moves P by at most 2 m u; averaged over k ~ Poisson(m): (4 m + 4) u
   sum        g(K) for K terms, and the truncated tail
-  P(d)       so |E| <= m (8 u + g(w)) + 4 u + g(K) + tail, + f for the division of each row by its sum: the largest
-             |sum - 1| as measured, + (log2 S + 2) u for the sum (by halves) and the division
+  P(d)       so |E| <= m (8 u + g(w)) + 4 u + g(K) + tail, and the weights, divided by their sum, as much as they miss 1
+             by: the tail, 4 u and g(K) again. Where a row's sum is off by f > 4e-15, rows are divided by it: + f + r
+  r          (log2 S + 18) u: the roundings of a row's sum (`row_sums`) and of the division
   products   A B of computed transition matrices with bounds a and b:
-             |A B - P| <= a k(B) + b + g(S) + 3 (log2 S + 2) u + f: the error of A has rows that sum to 0 within
-             2 (log2 S + 2) u, and on rows that sum to 0 B contracts by k(B) = min(1, largest |B[i, :] - mean row|)
+             |A B - P| <= a k(B) + b + s + g(S) + r + f for the division of each row by its sum, f off 1: the error of
+             A has rows that sum to 0 within s = 2 r for a product, 4e-15 + g(2 K) + r for a P(d), and on rows that sum
+             to 0 B contracts by k(B) = min(1, largest |B[i, :] - mean row|)
   mixed      once every row of P(g) is within e (all but e of its mass) of one law for each closed class, P(t) for
              t >= 2 g is P(2 g) within 2 e, whatever t: rows of P(t) are mixtures of those rows
 Underflow adds less than S 2^-1000. tolerance bounds the truncation alone, over all products.
@@ -46,7 +48,9 @@ if TYPE_CHECKING:
 UNIT = 2.0**-53
 LONGEST = 16.0  # q d of the series: longer needs more terms, shorter more products
 MIXED = 4e-15  # roundings keep rows a few units apart
-_POWERS_BYTES = 1 << 26
+_POWERS_BYTES = 1 << 25  # of the powers of T held at once
+_TIMES = 32  # times that share a number of terms
+_ROW_SUM = 4e-15  # rows further from 1 are divided by their sum
 _FEW_DIAGONALS = 8
 
 
@@ -63,21 +67,24 @@ def gamma(terms: int) -> float:
 
 
 def row_sums(matrix: Matrix) -> Matrix:
-    """Sums over the last dimension by halves: an error of at most log2 S + 1 roundings, whatever NumPy does inside."""
-    while (width := matrix.shape[-1]) > 1:
+    """Sums over the last dimension, 16 at once and then by halves: at most 16 + log2 S roundings, whatever adds them."""
+    sums = matrix
+    if matrix.shape[-1] % 16 == 0 and matrix.flags.c_contiguous:
+        sums = (matrix.reshape(-1, 16) @ np.ones(16)).reshape(*matrix.shape[:-1], -1)
+    while (width := sums.shape[-1]) > 1:
         half = width // 2
-        folded = matrix[..., :half] + matrix[..., half : 2 * half]
+        folded = sums[..., :half] + sums[..., half : 2 * half]
         if width % 2:
-            folded[..., 0] += matrix[..., -1]
-        matrix = folded
-    return matrix[..., 0]
+            folded[..., 0] += sums[..., -1]
+        sums = folded
+    return sums[..., 0]
 
 
-def normalize(matrix: Matrix) -> Matrix:
-    """Divides rows by their sums in place; the largest |sum - 1| of each matrix."""
+def normalize(matrix: Matrix, out: Matrix | None = None) -> float:
+    """Divides rows by their sums, in place or into `out`; the largest |sum - 1|."""
     total = row_sums(matrix)
-    matrix /= total[..., None]
-    return np.abs(total - 1.0).max(-1)
+    np.divide(matrix, total[..., None], out=matrix if out is None else out)
+    return float(np.abs(total - 1.0).max(initial=0.0))
 
 
 class Uniformization:
@@ -91,7 +98,7 @@ class Uniformization:
         self.tolerance = tolerance
         out = np.array([math.fsum(row) for row in rates])
         self.rate = float(out.max())
-        self.rounding = (math.ceil(math.log2(self.states)) + 2) * UNIT if self.states > 1 else 2 * UNIT
+        self.rounding = (math.ceil(math.log2(self.states)) + 18) * UNIT if self.states > 1 else 2 * UNIT
         if self.rate == 0.0:
             return
         self.step = 2.0 ** math.floor(math.log2(LONGEST / self.rate))
@@ -114,7 +121,8 @@ class Uniformization:
         depth = max(whole, default=0).bit_length()
         if depth > self.depth:  # the truncation of P(h) counts once a doubling
             self.squares, self.depth, self.limit = [], depth, None
-        result, error = self._series(short, self.tolerance / 2)
+        result, error, unequal = self._series(short, self.tolerance / 2)
+        buffer = np.empty((size, size))
         order = sorted((n, b) for b, n in enumerate(whole) if n)
         prefixes: list[tuple[int, Node]] = []  # of the n before, by falling value of the lowest bit: shared products
         done = 0
@@ -128,17 +136,17 @@ class Uniformization:
                 if final or short[b] == 0.0:
                     result[b], error[b] = node.matrix, node.error
                 else:
-                    result[b] = result[b] @ node.matrix
-                    error[b] = self._product_error(float(error[b]), node, float(normalize(result[b])))
+                    np.matmul(result[b], node.matrix, out=buffer)
+                    error[b] = self._product_error(float(error[b]), unequal, node, normalize(buffer, result[b]))
             done = end
         return result, np.minimum(error, 1.0)
 
-    def _product_error(self, left: float, right: Node, off: float) -> float:
-        return left * right.contraction + right.error + gamma(self.states) + 3 * self.rounding + off
+    def _product_error(self, left: float, unequal: float, right: Node, off: float) -> float:
+        return left * right.contraction + right.error + unequal + gamma(self.states) + self.rounding + off
 
     def _product(self, left: Node, right: Node) -> Node:
         matrix = left.matrix @ right.matrix
-        error = self._product_error(left.error, right, float(normalize(matrix)))
+        error = self._product_error(left.error, 2 * self.rounding, right, normalize(matrix))
         return Node(matrix, error, left.contraction * right.contraction)
 
     def _whole(self, n: int, prefixes: list[tuple[int, Node]]) -> tuple[Node, bool]:
@@ -159,8 +167,9 @@ class Uniformization:
     def _grow(self, levels: int) -> None:
         """Makes P(h), P(2 h), ..., P(2^(levels - 1) h), or until mixed."""
         if not self.squares:
-            matrices, errors = self._series(np.array([self.step]), self.tolerance / 2.0 ** (self.depth + 2))
-            self.squares.append(self._measured(matrices[0], float(errors[0])))
+            matrices, errors, _ = self._series(np.array([self.step]), self.tolerance / 2.0 ** (self.depth + 2))
+            off = normalize(matrices[0])
+            self.squares.append(self._measured(matrices[0], float(errors[0]) + off + self.rounding))
         while self.limit is None and len(self.squares) < levels:
             last = self.squares[-1]
             spread = self._spread(last.matrix)
@@ -184,26 +193,36 @@ class Uniformization:
             apart = max(apart, float((rows.max(0) - rows.min(0)).sum()))
         return apart + float(matrix[:, ~inside].sum(1).max())
 
-    def _series(self, d: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
-        """P(d) for q d <= 16, and error bounds."""
+    def _series(self, d: Matrix, tolerance: float) -> tuple[Matrix, Matrix, float]:
+        """P(d) for q d <= 16, error bounds, and a bound on how far the sum of a row is from 1."""
         size, mean = self.states, self.rate * d
-        weights, tails = _poisson_weights(mean, tolerance)
-        terms = weights.shape[1]
+        weights, needed, tails = _poisson_weights(mean, tolerance)
+        count = weights.shape[1]
         result = np.empty((len(d), size, size))
-        block = max(1, min(size, _POWERS_BYTES // (8 * terms * size)))
+        flat = result.reshape(len(d), -1)
+        block = max(1, min(size, _POWERS_BYTES // (8 * count * size)))
+        powers = np.empty((count, block, size))
+        off = np.zeros(len(d))
         for first in range(0, size, block):
-            rows = slice(first, min(first + block, size))
-            powers = np.zeros((terms, rows.stop - first, size))
-            powers[0, np.arange(rows.stop - first), np.arange(first, rows.stop)] = 1.0
-            for k in range(1, terms):
-                self.apply(powers[k - 1], powers[k])
-            if block == size:
-                np.matmul(weights, powers.reshape(terms, -1), out=result.reshape(len(d), -1))
-            else:
-                result[:, rows] = (weights @ powers.reshape(terms, -1)).reshape(len(d), -1, size)
-        off = normalize(result)
-        error = mean * (8 * UNIT + gamma(self.width)) + 4 * UNIT + gamma(terms) + tails + off + self.rounding
-        return result, np.where(mean == 0.0, 0.0, error)
+            rows = min(block, size - first)
+            part = powers[:, :rows]
+            part[0] = 0.0
+            part[0, np.arange(rows), np.arange(first, first + rows)] = 1.0
+            for k in range(1, count):
+                self.apply(part[k - 1], part[k])
+            sums = row_sums(part)
+            for start in range(0, len(d), _TIMES):
+                times = slice(start, start + _TIMES)
+                terms = int(needed[times].max())
+                into = flat[times, first * size : (first + rows) * size]
+                np.matmul(weights[times, :terms], part[:terms].reshape(terms, -1), out=into)
+                off[times] = np.maximum(off[times], np.abs(weights[times, :terms] @ sums[:terms] - 1).max(1))
+        divided = np.zeros(len(d))
+        for b in np.flatnonzero(off > _ROW_SUM):
+            divided[b] = normalize(result[b]) + self.rounding
+        error = mean * (8 * UNIT + gamma(self.width)) + 8 * UNIT + gamma(2 * count) + 2 * tails + divided
+        unequal = _ROW_SUM + gamma(2 * count) + self.rounding
+        return result, np.where(mean == 0.0, 0.0, error), unequal
 
 
 def _begins(prefix: int, n: int) -> bool:
@@ -212,16 +231,24 @@ def _begins(prefix: int, n: int) -> bool:
     return n >> lowest == prefix >> lowest
 
 
-def _poisson_weights(mean: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
-    """(B, K) Poisson(k; mean), k < K, and bounds of the tails, at most `tolerance` each."""
-    columns, longest = [np.exp(-mean)], mean.max(initial=0.0)
-    while True:
+def _poisson_weights(mean: Matrix, tolerance: float) -> tuple[Matrix, NDArray[np.intp], Matrix]:
+    """(B, K) Poisson(k; mean) over their sum, how many terms (B,) each time needs, and bounds of the tails left out.
+
+    A tail is at most `tolerance`; a row's weights are 0 from the first term it does not need.
+    """
+    columns = [np.exp(-mean)]
+    needed = np.zeros(len(mean), dtype=np.intp)
+    tails = np.zeros(len(mean))
+    while not needed.all():
         k = len(columns)
         columns.append(columns[-1] * (mean / k))
         # w_k + w_{k+1} + ... <= w_k / (1 - mean / (k + 1)); the factor covers the roundings.
-        tails = 1.001 * columns[-1] / np.maximum(1 - mean / (k + 1), 0.01)
-        if (k > longest and tails.max(initial=0.0) <= tolerance) or columns[-1].max(initial=0.0) < 1e-290:
-            return np.stack(columns[:-1], 1), tails
+        rest = 1.001 * columns[-1] / np.maximum(1 - mean / (k + 1), 0.01)
+        enough = (needed == 0) & (((k > mean) & (rest <= tolerance)) | (rest < 1e-290))
+        needed[enough], tails[enough] = k, rest[enough]
+    weights = np.stack(columns[:-1], 1)
+    weights[np.arange(weights.shape[1]) >= needed[:, None]] = 0.0
+    return weights / row_sums(weights)[:, None], needed, tails
 
 
 def _multiplier(jumps: Matrix) -> Callable[[Matrix, Matrix], None]:
