@@ -27,8 +27,8 @@ def convolve(a, b, size):
     """The first `size` coefficients."""
     out = [mp.mpf(0)] * size
     for i, x in enumerate(a):
-            for j, y in enumerate(b[: size - i]):
-                    out[i + j] += x * y
+        for j, y in enumerate(b[: size - i]):
+            out[i + j] += x * y
     return out
 
 
@@ -84,3 +84,8 @@ def matrix(rates, t):
     with mp.workdps(60 + 2 * max(0, int(mp.log10(scale + 1)))):
         result = mp.expm(q * mp.mpf(t), method="taylor")
     return np.array(result.tolist(), dtype=float)
+
+
+def redraw(i, t, law):
+    stay, leave = mp.exp(-mp.mpf(t)), -mp.expm1(-mp.mpf(t))
+    return floats([stay * (j == i) + leave * mp.mpf(float(r)) for j, r in enumerate(law)])

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..ops.transition import transition_rows
+from ..probability import Prob
 from .base import Process
 from .evaluation import Evaluation
 from .inputs import MAX_STATES, integer_of, rate_of
-from .particles import binomial_error, binomial_rows
+from .particles import binomial_error
 from .uniformization import gamma, normalize
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Ehrenfest(Process):
 
     def stationary(self) -> NDArray[np.float64]:
         total = self.up + self.down
-        return binomial_rows(np.array([self.up / total]), np.array([self.down / total]), self.states)[0, -1]
+        return transition_rows(Prob(self.up / total, self.down / total), self.balls)[-1]
 
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         total = self.up + self.down
@@ -53,16 +55,19 @@ class Ehrenfest(Process):
         step = max(1, (1 << 22) // (size * size))
         for first in range(0, len(t), step):
             part = slice(first, first + step)
-            falls = binomial_rows(kept[part] / down[part], self.down * changed[part] / (total * down[part]), size)
-            rises = binomial_rows(down[part], self.up * changed[part] / total, size)[:, ::-1, ::-1]
-            _triangular_product(falls, np.ascontiguousarray(rises), result[part])
+            down_to_up = self.up * changed[part] / total
+            falls = Prob(kept[part] / down[part], self.down * changed[part] / (total * down[part]))
+            lower = transition_rows(falls, self.balls)
+            upper = transition_rows(Prob(down[part], down_to_up), self.balls)[:, ::-1, ::-1]
+            _triangular_product(lower, np.ascontiguousarray(upper), result[part])
             for matrix in result[part]:
                 normalize(matrix)
         return result
 
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
-        # Both factors, the product, and the probabilities, good to 12 u; see binomial_error.
-        return Evaluation("closed form", 2 * binomial_error(self.balls, 12) + gamma(self.states + 32))
+        # Two factors, whose p and q are good to 16 u, their product, and the division by a row's sum, off by as much.
+        factors = 2 * binomial_error(self.balls, 16) + gamma(self.states)
+        return Evaluation("closed form", 2 * factors + gamma(32))
 
 
 def _triangular_product(lower: NDArray[np.float64], upper: NDArray[np.float64], out: NDArray[np.float64]) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_ENTRIES = 1 << 24  # of the transition matrices held at once: 128 MiB
+ENTRIES = 1 << 24  # of the transition matrices held at once: 128 MiB
 
 
 class Lookup:
@@ -66,7 +66,7 @@ class Lookup:
 
 def in_parts(
     op: str,
-    lookup: Callable[[NDArray[np.float64], Any, Any], Lookup],
+    lookup: Callable[[NDArray[np.float64], Any, Any], Any],
     states: int,
     body: Callable[..., Any],
     arrays: Sequence[Any],
@@ -80,7 +80,7 @@ def in_parts(
             raise ValueError(f"{op}: t: shape must be () or {tuple(shape[:1])}, one a sample, got {times.shape}")
     if all(times.ndim == 0 for times in durations):
         return body(*arrays, *(lookup(times, xp, device) for times in durations))
-    step = max(1, _ENTRIES // (states * states * len(durations)))
+    step = max(1, ENTRIES // (states * states * len(durations)))
     parts = []
     for first in range(0, max(shape[0], 1), step):
         part = slice(first, first + step)

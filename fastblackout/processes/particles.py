@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .uniformization import gamma
+from .uniformization import UNIT, gamma
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,17 +34,14 @@ def add_particles(rows: Matrix, p: Matrix, q: Matrix) -> None:
             new[:, 1:] += shifted
 
 
-def binomial_rows(p: Matrix, q: Matrix, size: int) -> Matrix:
-    """(B, S, S): Binomial(n, p) in row n."""
-    rows = np.zeros((len(p), size, size))
-    rows[:, 0, 0] = 1.0
-    add_particles(rows, p, q)
-    return rows
-
-
 def binomial_error(n: int, units: int) -> float:
-    """Bound on an entry's error in rows 0..n, with p and q good to `units` u."""
-    return gamma(n * (2 + units))
+    """Bound on an entry's error in rows 0..n of fb.transition_rows for p and q each good to `units` u, u = 2^-53.
+
+    A row goes out from its mode by ratios of neighbours, each good to (4 + 2 units) u, so that an entry j steps off is
+    to j times that; a row's errors add up to the mean of j times it, at most (sqrt(n) / 2 + 2), and once more for the
+    sum that divides the row, which itself adds n terms. Entries it leaves out are below 1e-290.
+    """
+    return 2 * (4 + 2 * units) * UNIT * (math.sqrt(n) / 2 + 2) + gamma(n + 2)
 
 
 def poisson_law(mean: Matrix, size: int) -> tuple[Matrix, Matrix]:

@@ -67,7 +67,7 @@ def gamma(terms: int) -> float:
 
 
 def row_sums(matrix: Matrix) -> Matrix:
-    """Sums over the last dimension, 16 at once and then by halves: at most 16 + log2 S roundings, whatever adds them."""
+    """Sums over the last dimension, 16 at once and then by halves: 16 + log2 S roundings at most, whatever adds."""
     sums = matrix
     if matrix.shape[-1] % 16 == 0 and matrix.flags.c_contiguous:
         sums = (matrix.reshape(-1, 16) @ np.ones(16)).reshape(*matrix.shape[:-1], -1)
