@@ -112,17 +112,14 @@ class Laws(ABC):
         Source: Meng et al., Concrete Score Matching, NeurIPS 2022; Lou et al., arXiv 2310.16834.
         """
         op = self._op("score")
-        (now,) = self._pair(op, x_t=x_t)
+        now, *wanted = self._pair(op, x_t=x_t, **({} if states is None else {"states": states}))
         weights = simplex_of(op, "posterior", posterior, self.states)
         if tuple(weights.shape[:-1]) != tuple(now.shape):
             raise ValueError(f"{op}: posterior: shape must be {(*now.shape, self.states)}, got {tuple(weights.shape)}")
-        wanted = None if states is None else states_of(op, "states", states, self.states)
         allowed = (self._rates() > 0) | np.eye(self.states, dtype=bool)
         xp, device = like_of(now)
-        if wanted is not None:
-            right = move(allowed, xp, device)[wanted, now]
-            if not bool(right.all()):
-                raise ValueError(f"{op}: states: must be i with Q[i, x_t] > 0, got one with Q[i, x_t] = 0")
+        if wanted and not bool(move(allowed, xp, device)[wanted[0], now].all()):
+            raise ValueError(f"{op}: states: must be i with Q[i, x_t] > 0, got one with Q[i, x_t] = 0")
 
         def body(now: Any, weights: Any, at: Lookup) -> Any:
             here = at.columns(now)
@@ -133,12 +130,9 @@ class Laws(ABC):
             return at.weighted(ratio)
 
         result = in_parts(op, self._lookup, self.states, body, (now, weights), self._durations(op, t))
-        if wanted is not None:
-            index = wanted + 0 * now
-            taken = (
-                xp.take_along_axis(result, index[..., None], -1) if xp is np else result.gather(-1, index[..., None])
-            )
-            return taken[..., 0]
+        if wanted:
+            index = wanted[0][..., None]
+            return (np.take_along_axis(result, index, -1) if xp is np else result.gather(-1, index))[..., 0]
         return xp.where(move(np.ascontiguousarray(allowed.T), xp, device)[now], result, math.nan)
 
     def posterior(self, x_t: Any, prior: Any, t: Any) -> Any:
