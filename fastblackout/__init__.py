@@ -34,19 +34,33 @@ if TYPE_CHECKING:
     from .ops.transition import transition_rows as transition_rows
     from .philox import Philox as Philox
     from .probability import Prob as Prob
+    from .processes import Absorbing as Absorbing
+    from .processes import Ehrenfest as Ehrenfest
+    from .processes import ImmigrationDeath as ImmigrationDeath
+    from .processes import MarkovProcess as MarkovProcess
+    from .processes import PureDeath as PureDeath
+    from .processes import RandomWalk as RandomWalk
+    from .processes import Uniform as Uniform
     from .sampling import sample as sample
     from .schedule import Schedule as Schedule
     from .training import train as train
     from .values import check_values as check_values
 
 _HOME = {
+    "Absorbing": "processes",
     "CategoricalTable": "ops.categorical",
+    "Ehrenfest": "processes",
+    "ImmigrationDeath": "processes",
     "Leaped": "ops.tau_leap",
+    "MarkovProcess": "processes",
     "Philox": "philox",
     "Prob": "probability",
+    "PureDeath": "processes",
+    "RandomWalk": "processes",
     "Schedule": "schedule",
     "Stepped": "ops.bridge",
     "Thinned": "ops.thin",
+    "Uniform": "processes",
     "binomial": "ops",
     "binomial_log_prob": "ops",
     "birth_loss": "ops",
@@ -65,7 +79,7 @@ _HOME = {
     "transition_rows": "ops",
     "use_backend": "dispatch",
 }
-_MODULES = ("data", "evaluation", "models", "ops", "reference")
+_MODULES = ("data", "evaluation", "models", "ops", "processes", "reference")
 
 __all__ = ["__version__", *_HOME, "models"]
 

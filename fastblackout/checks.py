@@ -22,6 +22,11 @@ _LARGEST = {"uint8": 255, "int16": (1 << 15) - 1, "int32": (1 << 31) - 1, "int64
 MAX_COUNT = 1 << 53  # integers above are not all float64
 
 
+def largest(dtype: str) -> int:
+    """The largest count a dtype of COUNTS holds."""
+    return _LARGEST[dtype]
+
+
 def max_count_of(op: str, max_count: Any, dtype: str) -> int:
     """The declared largest count; 255 for uint8 when none is given."""
     if max_count is None:
