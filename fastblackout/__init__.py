@@ -15,6 +15,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import models as models
     from .dispatch import use_backend as use_backend
+    from .likelihood import bits_per_dim as bits_per_dim
     from .natives import capabilities as capabilities
     from .ops.binomial import binomial as binomial
     from .ops.binomial import binomial_log_prob as binomial_log_prob
@@ -65,6 +66,7 @@ _HOME = {
     "binomial_log_prob": "ops",
     "birth_loss": "ops",
     "bridge_log_prob": "ops",
+    "bits_per_dim": "likelihood",
     "bridge_step": "ops",
     "capabilities": "natives",
     "categorical": "ops",
