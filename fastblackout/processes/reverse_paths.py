@@ -97,7 +97,8 @@ class Paths:
                 self.stay[rows[stays]] *= now[stays] / low[stays]
                 rows, j, d, goal = rows[~stays], j[~stays], d[~stays], goal[~stays]
                 if len(rows):
-                    d = self._time_of_jump(series, j, d, goal)
+                    guess = d * (goal - low[~stays]) / (now - low)[~stays]  # within a window nearly a straight line
+                    d = self._time_of_jump(series, j, d, goal, guess)
                     self._jump(series, rows, j, d)
         return self.x.reshape(self.shape)
 
@@ -113,11 +114,10 @@ class Paths:
         return factor * value, factor * (self.fastest * slope - excess * value)
 
     def _time_of_jump(
-        self, series: NDArray[Any], j: NDArray[Any], d: NDArray[Any], goal: NDArray[Any]
+        self, series: NDArray[Any], j: NDArray[Any], d: NDArray[Any], goal: NDArray[Any], guess: NDArray[Any]
     ) -> NDArray[np.float64]:
         """Where `_unjumped` equals goal: Newton's method within a bracket."""
-        low, high = np.zeros(len(j)), d.copy()
-        guess, open_rows = d / 2, np.arange(len(j))
+        low, high, open_rows = np.zeros(len(j)), d.copy(), np.arange(len(j))
         for _ in range(_NEWTON):
             at = guess[open_rows]
             value, slope = self._unjumped(series, j[open_rows], at)
