@@ -1,4 +1,4 @@
-"""Bits per dimension of a Blackout Diffusion model: two upper bounds of -log p(x_0), by Monte Carlo.
+"""Bits per dimension of a model: upper bounds of -log p(x_0), by Monte Carlo. For Blackout Diffusion there are two.
 
 Continuous: in lambda = log(p / (1 - p)), p the survival probability, births x_0 - x_t and a model y of their mean,
 
@@ -22,16 +22,21 @@ import torch
 
 from .bound_terms import Line, Steps
 from .indexing import check_integer
-from .ops import binomial_log_prob
+from .ops import binomial_log_prob, categorical
 from .philox import Philox, resolve_rng
 from .probability import Prob
 from .processes.divergence import rate_divergence
+from .processes.rate_loss import prior_divergence, rate_loss
 from .sampling import evaluating
+from .strata import fractions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .processes import Process
     from .schedule import Schedule
+
+Cost = Callable[["Tensor", "Tensor", Philox], "Tensor"]  # of (u, index of the sample, key): nats (B,)
 
 
 class Bound(NamedTuple):
@@ -91,35 +96,87 @@ def bits_per_dim(
     Raises TypeError, ValueError. Source: the weight that makes the paper's loss (arXiv 2305.11089) a likelihood bound
     is derived in docs/theory.md.
     """
-    x_0, labels = _check(model, x_0, labels, draws, repeats, batch)
-    key = resolve_rng(rng, generator, "bits_per_dim")
-    step = Steps(schedule, schedule.grid(steps, kind=grid), x_0.device)
+    op = "bits_per_dim"
+    _check(op, x_0, model.max_count, draws, repeats, batch)
+    if labels is not None and tuple(labels.shape) != (len(x_0),):
+        raise ValueError(f"{op}: labels: must have shape ({len(x_0)},), got {tuple(labels.shape)}")
+    key = resolve_rng(rng, generator, op)
     line = Line(schedule, x_0.device)
-    found: dict[str, list[Any]] = {"continuous": [], "discrete": []}
+    chain = Steps(schedule, schedule.grid(steps, kind=grid), x_0.device)
+    places: tuple[Line | Steps, ...] = (line, chain)
+
+    def cost_of(place: Line | Steps) -> Cost:
+        return lambda u, which, this: place.cost(model, x_0[which], u, None if labels is None else labels[which], this)
+
     with evaluating(model):
-        for repeat in range(repeats):
-            for name, place, purpose in (("continuous", line, 0), ("discrete", step, 1)):
-                this = key.at(call=2 * repeat + purpose)
-                found[name].append(_one_repeat(model, place, schedule, x_0, labels, draws, batch, this))
-    scale = math.log(2.0) * x_0[0].numel()
-    return BitsPerDim(*(_bound(np.stack(values) / scale) for values in found.values()))
+        bounds = [
+            _estimate(cost_of(place), x_0, draws, repeats, batch, [key.at(call=2 * r + n) for r in range(repeats)])
+            for n, place in enumerate(places)
+        ]
+    return BitsPerDim(*bounds)
 
 
-def _one_repeat(
-    model: Any, place: Line | Steps, schedule: Schedule, x_0: Tensor, labels: Tensor | None, draws: int, batch: int,
-    key: Philox,
-) -> Any:  # fmt: skip
-    """Estimates (B,) in nats. Point g of the global low-discrepancy set belongs to image g mod B."""
-    images = len(x_0)
-    total = images * draws
-    u = schedule.draw_continuous(total, rng=key.at(first_sample=0), like=x_0)
-    sums = torch.zeros(images, dtype=torch.float64, device=x_0.device)
-    for first in range(0, total, batch):
-        which = torch.arange(first, min(first + batch, total), device=x_0.device) % images
-        part = None if labels is None else labels[which]
-        cost = place.cost(model, x_0[which], u[first : first + batch], part, key.at(first_sample=first))
-        sums.index_add_(0, which, cost)
-    return (sums / draws).cpu().numpy()
+@torch.inference_mode()
+def process_bits_per_dim(
+    process: Process,
+    rates: Callable[[Tensor, Tensor], Tensor],
+    x_0: Tensor,
+    *,
+    end: float,
+    prior: Any = None,
+    rng: Philox | None = None,
+    generator: torch.Generator | None = None,
+    draws: int = 16,
+    repeats: int = 8,
+    batch: int = 256,
+) -> Bound:
+    """An upper bound of -log2 p(x_0) per dimension for a model of the reverse rates of any process.
+
+        integral over t from 0 to end of E[ sum over i of D(a_i || b_i) ] + KL(P(end)[x_0, .] || prior)
+
+    with the true rates a given x_0 and the model's b (see processes.rate_loss), in bits. Times are end u^2 with u of
+    low discrepancy over all samples, for rates that grow as t -> 0.
+
+    rates(x_t, t): b, (B, ..., S), of states x_t (B, ...) like x_0 and times t float64 (B,); from x_0-probabilities
+        processes.conversion gives them. x_0: integer states (B, ...). end: where the reverse process starts, with law
+        prior (S,), default process.stationary(). ValueError for a prior of 0 where x_0 can be at `end`, for then the
+        bound is infinite: for pure death, which is black for certain at infinite time alone, use bits_per_dim or give a
+        prior such as the mean law at `end`.
+    rng, draws, repeats, batch: as in bits_per_dim; repeat r uses call r.
+    Raises TypeError, ValueError. Source: Campbell et al., NeurIPS 2022.
+    """
+    op = "process_bits_per_dim"
+    _check(op, x_0, process.states - 1, draws, repeats, batch)
+    key = resolve_rng(rng, generator, op)
+    start = process.stationary() if prior is None else prior
+    known = prior_divergence(process, x_0, end, start)
+    if not bool(torch.isfinite(known).all()):
+        raise ValueError(f"{op}: prior: must be above 0 wherever x_0 can be at time {end}, got 0 for such a state")
+
+    def cost(u: Tensor, which: Tensor, this: Philox) -> Tensor:
+        t, clean = end * u.square(), x_0[which]
+        x_t = categorical(clean, process.transition_matrix(t), rng=this)
+        return 2 * end * u * rate_loss(process, x_t, clean, t, rates(x_t, t)) + known[which]
+
+    return _estimate(cost, x_0, draws, repeats, batch, [key.at(call=r) for r in range(repeats)])
+
+
+def _estimate(cost: Cost, x_0: Tensor, draws: int, repeats: int, batch: int, keys: list[Philox]) -> Bound:
+    """The mean over u in (0, 1) of cost(u, sample, key), in bits per dimension; one repeat for each key.
+
+    Point g of a repeat's low-discrepancy set belongs to sample g mod B: evenly spread over u for every sample, too.
+    """
+    samples = len(x_0)
+    total = samples * draws
+    values = np.empty((repeats, samples))
+    for row, key in zip(values, keys, strict=True):
+        u = fractions(total, key.at(first_sample=0), None, None, x_0)
+        sums = torch.zeros(samples, dtype=torch.float64, device=x_0.device)
+        for first in range(0, total, batch):
+            which = torch.arange(first, min(first + batch, total), device=x_0.device) % samples
+            sums.index_add_(0, which, cost(u[first : first + batch], which, key.at(first_sample=first)))
+        row[:] = (sums / draws).cpu().numpy()
+    return _bound(values / (math.log(2.0) * x_0[0].numel()))
 
 
 def _bound(values: Any) -> Bound:
@@ -156,21 +213,17 @@ def exact_bound(mean_births: Callable[..., Any], data_law: Any, *, reach: float 
     return float(step * math.fsum(total))
 
 
-def _check(model: Any, x_0: Any, labels: Any, draws: int, repeats: int, batch: int) -> tuple[Tensor, Tensor | None]:
-    op = "bits_per_dim"
+def _check(op: str, x_0: Any, largest: int, draws: int, repeats: int, batch: int) -> None:
     if not isinstance(x_0, torch.Tensor) or x_0.is_floating_point() or x_0.dtype == torch.bool:
         got = x_0.dtype if isinstance(x_0, torch.Tensor) else type(x_0).__name__
         raise TypeError(f"{op}: x_0: must be a tensor of integer counts, got {got}")
     if x_0.ndim < 2 or not x_0.numel():
         raise ValueError(f"{op}: x_0: must be (B, ...) with at least one count, got {tuple(x_0.shape)}")
-    if labels is not None and tuple(labels.shape) != (len(x_0),):
-        raise ValueError(f"{op}: labels: must have shape ({len(x_0)},), got {tuple(labels.shape)}")
     check_integer(op, "draws", draws, 1, 1 << 20)
     check_integer(op, "repeats", repeats, 2, 1 << 20)
     check_integer(op, "batch", batch, 1, 1 << 31)
     if len(x_0) * draws >= 1 << 32:
         raise ValueError(f"{op}: draws: images times draws must be below 2^32, got {len(x_0)} times {draws}")
-    if x_0.min() < 0 or x_0.max() > model.max_count:
+    if x_0.min() < 0 or x_0.max() > largest:
         worst = x_0.min() if x_0.min() < 0 else x_0.max()
-        raise ValueError(f"{op}: x_0: counts must lie in 0..{model.max_count}, got {int(worst)}")
-    return x_0, labels
+        raise ValueError(f"{op}: x_0: counts must lie in 0..{largest}, got {int(worst)}")
