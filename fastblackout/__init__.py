@@ -15,6 +15,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import models as models
     from .dispatch import use_backend as use_backend
+    from .likelihood import bits_per_dim as bits_per_dim
+    from .likelihood import process_bits_per_dim as process_bits_per_dim
     from .natives import capabilities as capabilities
     from .ops.binomial import binomial as binomial
     from .ops.binomial import binomial_log_prob as binomial_log_prob
@@ -64,6 +66,7 @@ _HOME = {
     "binomial": "ops",
     "binomial_log_prob": "ops",
     "birth_loss": "ops",
+    "bits_per_dim": "likelihood",
     "bridge_log_prob": "ops",
     "bridge_step": "ops",
     "capabilities": "natives",
@@ -71,6 +74,7 @@ _HOME = {
     "categorical_bridge": "ops",
     "check_values": "values",
     "poisson": "ops",
+    "process_bits_per_dim": "likelihood",
     "sample": "sampling",
     "tau_leap_step": "ops",
     "thin": "ops",

@@ -144,6 +144,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
     parser.add_argument("--num", type=int, default=1000, help="how many samples (1000)")
     parser.add_argument("--data", metavar="PATH", help="the data, if they have moved since the training")
+    parser.add_argument("--bits", type=int, default=100, metavar="N", help="held-out images for the likelihood (100)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
     parser.set_defaults(run=_evaluate)
 

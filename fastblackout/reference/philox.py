@@ -54,6 +54,7 @@ class Stream(enum.IntEnum):
     CATEGORICAL_X0_REFINE = 22
     CATEGORICAL_BRIDGE = 23
     CATEGORICAL_BRIDGE_REFINE = 24
+    REVERSE_PATH = 25
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

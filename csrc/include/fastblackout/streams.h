@@ -31,6 +31,7 @@ enum Stream : uint32_t {
   CATEGORICAL_X0_REFINE = 22,
   CATEGORICAL_BRIDGE = 23,
   CATEGORICAL_BRIDGE_REFINE = 24,
+  REVERSE_PATH = 25,
 };
 
 }  // namespace fastblackout
