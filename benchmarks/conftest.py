@@ -32,7 +32,7 @@ _HARNESS = pytest.StashKey["Harness"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastblackout benchmarks")
-    group.addoption("--quick", action="store_true", help="leave out the long cases")
+    group.addoption("--quick", action="store_true", help="leave out the long cases, fewer rounds")
     group.addoption("--json", type=Path, metavar="FILE", help="write machine, versions, times and ratios to FILE")
 
 
@@ -57,18 +57,18 @@ def harness(pytestconfig: pytest.Config) -> Harness:
     from harness import Harness
 
     torch.set_num_threads(1)
-    return pytestconfig.stash.setdefault(_HARNESS, Harness())
+    return pytestconfig.stash.setdefault(_HARNESS, Harness(pytestconfig.getoption("--quick")))
 
 
 @pytest.fixture
-def bench(harness: Harness, benchmark: Any) -> Callable[..., None]:
+def bench(harness: Harness, benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
     """Harness.measure, for this test."""
-    return functools.partial(harness.measure, benchmark)
+    return functools.partial(harness.measure, benchmark, op=request.path.stem.removeprefix("test_"))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     harness = config.stash.get(_HARNESS, None)
-    if harness is None or not harness.rows:
+    if harness is None or not (harness.rows or harness.notes):
         return
     from report import markdown
 

@@ -31,6 +31,9 @@ class Loss:
     def theirs(self, function: Any) -> Any:
         return lambda _: self.gradient(function(self.logits, self.float_births, self.float_weight))
 
+    def eager_from_uint8(self, _: int) -> None:
+        self.gradient(eager(self.logits, self.births.float(), self.weight.float()))
+
     def check(self) -> None:
         def both(part: slice, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
             logits = self.logits.detach()[part].requires_grad_()
@@ -39,6 +42,10 @@ class Loss:
             return loss.detach(), logits.grad
 
         same_as_reference(both)
+        theirs = eager(self.logits, self.float_births, self.float_weight).detach()
+        torch.testing.assert_close(
+            fb.birth_loss(self.logits, self.births, self.weight).detach(), theirs, rtol=1e-4, atol=1e-3
+        )
 
 
 def eager(logits: torch.Tensor, births: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -48,7 +55,7 @@ def eager(logits: torch.Tensor, births: torch.Tensor, weight: torch.Tensor) -> t
 
 def test_large(bench: Any, harness: Harness) -> None:
     loss = Loss((256, 3, 32, 32))
-    others = {"eager torch": loss.theirs(eager)}
+    others = {"eager torch": loss.theirs(eager), "eager torch, uint8 births": loss.eager_from_uint8}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = loss.theirs(torch.compile(eager))
