@@ -60,15 +60,16 @@ class Harness:
 
         elements: what one call works on. check: raises when ours is wrong; nothing is timed then.
         shares: for others whose call does more or less than that work, how many times it; their time is divided by it.
-        The ratio is the median of the rounds' own ratios: a machine that slows down for a while slows both.
+        The ratio is the median of the rounds' own ratios: a machine that slows down for a while slows both. One thread
+        is timed by the processor time of the process, which other work does not add to; more, by the clock.
         """
-        calls = {OURS: ours, **others}
+        calls, now = {OURS: ours, **others}, time.process_time if threads == 1 else time.perf_counter
         ordinal = itertools.count()
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         with warnings.catch_warnings(), fb.use_backend("cpu", isa=isa, threads=threads):
             warnings.simplefilter("ignore")  # those of the peers are not ours to judge
             check()
-            first = {name: _warm(call, ordinal) for name, call in calls.items()}
+            first = {name: _warm(call, ordinal, now) for name, call in calls.items()}
             repeats = {name: max(1, round(self.window / once)) for name, once in first.items()}
             one_round = sum(times * first[name] for name, times in repeats.items())
             rounds = min(self.most_rounds, max(3, int(self.budget / one_round)))
@@ -77,10 +78,10 @@ class Harness:
                 call, times = calls[name], repeats[name]
                 if times > 1:
                     call(next(ordinal))  # cold after the call of another
-                start = time.perf_counter()
+                start = now()
                 for _ in range(times):
                     call(next(ordinal))
-                seconds[name].append((time.perf_counter() - start) / times / (shares or {}).get(name, 1))
+                seconds[name].append((now() - start) / times / (shares or {}).get(name, 1))
 
             def clock_others() -> None:
                 for name in others:
@@ -163,12 +164,12 @@ def same_as_reference(call: Callable[[slice, str], Any], rows: int = 2) -> None:
             assert torch.equal(*bits), "ours differs from the reference: not timed"
 
 
-def _warm(call: Call, ordinal: Any) -> float:
+def _warm(call: Call, ordinal: Any, now: Callable[[], float]) -> float:
     """Seconds of a second call: the first may compile."""
     call(next(ordinal))
-    start = time.perf_counter()
+    start = now()
     call(next(ordinal))
-    return time.perf_counter() - start
+    return now() - start
 
 
 def _version(package: str) -> str | None:

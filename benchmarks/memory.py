@@ -19,6 +19,7 @@ import numpy as np
 import peers
 import test_birth_loss
 import test_bridge
+import test_tau_leap
 import test_thin
 import torch
 from workloads import SHAPE, Noising, grid_indices, reverse_path, uniforms, workload_a
@@ -81,6 +82,14 @@ def bridge(_: Noising) -> Calls:
     return calls
 
 
+def tau_leap(_: Noising) -> Calls:
+    step = reverse_path(BATCH)[10]
+    return {
+        "fastblackout": lambda: test_tau_leap.ours(step, fb.Philox(0)),
+        "eager torch.poisson": lambda: test_tau_leap.eager(step),
+    }
+
+
 def birth_loss(_: Noising) -> Calls:
     loss = test_birth_loss.Loss((BATCH, *SHAPE[1:]))
 
@@ -114,6 +123,7 @@ CASES = {
     "thin, x_t": thin,
     "thin, three outputs": thin_three,
     "bridge step, nearest": bridge,
+    "tau-leap step": tau_leap,
     "birth_loss + gradient": birth_loss,
     "binomial, counts to 10,000": binomial,
     "poisson, rates 0..50": poisson,

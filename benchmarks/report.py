@@ -40,7 +40,8 @@ def machine(results: Results) -> str:
         f"{box['cpu']}, {box['cores']} cores, {box['isa']}, {box['system']}, load average {box['load'][0]} before and "
         f"{box['load'][1]} after; {results['date']}.",
         f"Medians of up to {results['rounds']} rounds in turns, calls repeated for "
-        f"{1e3 * results['window_seconds']:.0f} ms; M/s = million elements a second; "
+        f"{1e3 * results['window_seconds']:.0f} ms; processor time for one thread, clock time for more; M/s = million "
+        "elements a second; "
         + ("glibc's malloc settled; " if results["settled_allocator"] else "malloc as it is; ")
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import pytest
 import torch
 from harness import Harness, same_as_reference
 from torch.nn.functional import softplus
+from workloads import thread_counts
 
 import fastblackout as fb
 
@@ -66,6 +68,18 @@ def test_large(bench: Any, harness: Harness) -> None:
         else:
             others["torch.compile"] = compiled
     bench("birth_loss + gradient, 256x3x32x32", loss.logits.numel(), loss.ours, others, loss.check)
+
+
+@pytest.mark.parametrize("threads", thread_counts())
+def test_threads(bench: Any, threads: int) -> None:
+    loss = Loss((256, 3, 32, 32))
+
+    def alone(i: int) -> None:
+        with fb.use_backend(threads=1):
+            loss.ours(i)
+
+    others = {"fastblackout, 1 thread": alone}
+    bench("birth_loss + gradient, 256x3x32x32", loss.logits.numel(), loss.ours, others, loss.check, threads=threads)
 
 
 def test_one_small_image(bench: Any) -> None:
