@@ -40,11 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if _WHAT_TO_DO is not None:
         pytest.exit(_WHAT_TO_DO, returncode=4)
     config.addinivalue_line("markers", "long: left out by --quick")
+    config.addinivalue_line("markers", "last: leaves a large heap, whose free blocks would spare others page faults")
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")  # after a check that failed
     config.option.benchmark_quiet = True  # our table holds the peers too
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     if config.getoption("--quick"):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]

@@ -50,19 +50,23 @@ def test_noising_step(bench: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_reverse_step(bench: Any, name: str) -> None:
-    """Steps of test_bridge's path, in turn; the authors' rounding."""
+    """Every fourth step of test_bridge's path, times summed; the authors' rounding."""
     batch, *shape = SHAPES[name]
-    path = reverse_path(batch, tuple(shape))
+    path = reverse_path(batch, tuple(shape))[::4]
 
-    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> fb.Stepped:
-        return test_bridge.ours(path[i % len(path)], fb.Philox(i), "nearest", part, backend)
+    def ours(i: int) -> None:
+        for n, reverse in enumerate(path):
+            test_bridge.ours(reverse, fb.Philox(i, call=n), "nearest")
 
-    others: peers.Calls = {"eager torch.binomial": lambda i: test_bridge.eager(path[i % len(path)], "nearest")}
+    def check() -> None:
+        for r in path:
+            same_as_reference(lambda part, backend, r=r: test_bridge.ours(r, fb.Philox(1), "nearest", part, backend))
+
+    others: peers.Calls = {"eager torch.binomial": lambda _: [test_bridge.eager(r, "nearest") for r in path]}
     if not isinstance(peers.load("scipy"), str):
-        others["scipy round trip"] = lambda i: test_bridge.scipy_round_trip(path[i % len(path)])
-    case = f"reverse step, {name} {'x'.join(map(str, SHAPES[name]))}"
-    check = functools.partial(same_as_reference, lambda part, backend: ours(7, part, backend))
-    bench(case, path[0].x_t.numel(), ours, others, check)
+        others["scipy round trip"] = lambda _: [test_bridge.scipy_round_trip(r) for r in path]
+    case = f"{len(path)} reverse steps, {name} {'x'.join(map(str, SHAPES[name]))}"
+    bench(case, sum(r.x_t.numel() for r in path), ours, others, check)
 
 
 class Small(NamedTuple):
@@ -82,42 +86,31 @@ def small() -> Small:
     return Small(trainer, x_0, trainer.schedule.draw(len(x_0), rng=fb.Philox(1), like=x_0))
 
 
-def noise(model: Any, x_0: torch.Tensor, k: torch.Tensor, key: fb.Philox, backend: str = "auto") -> fb.Thinned:
-    """What a training step does beside the network and its loss."""
-    numbers = {"center": model.center(k), "scale": model.scale(k), "outputs": ("births", "model_input")}
-    return fb.thin(x_0, model.schedule.survival(k), rng=key, backend=backend, **numbers)
-
-
+@pytest.mark.last
 def test_share_of_a_training_step(bench: Any) -> None:
-    """The noising of a batch beside the whole step of the small network; the share is 1 / ratio."""
+    """Noising, loss and its gradient beside the whole step of the small network: the share is 1 / ratio."""
     trainer, x_0, k = small()
+    model, schedule = trainer.model, trainer.schedule
+    logits = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(7))
 
-    def ours(i: int) -> None:
-        noise(trainer.model, x_0, trainer.schedule.draw(len(x_0), rng=fb.Philox(i), like=x_0), fb.Philox(i))
+    def ours(k: torch.Tensor, key: fb.Philox, part: slice = slice(None), backend: str = "auto") -> tuple[Any, ...]:
+        numbers = {"center": model.center(k), "scale": model.scale(k), "outputs": ("births", "model_input")}
+        noised = fb.thin(x_0[part], schedule.survival(k), rng=key, backend=backend, **numbers)
+        leaf, weight = logits[part].requires_grad_(), schedule.weight("likelihood", k)
+        loss = fb.birth_loss(leaf, noised.births, weight, gain=model.gain(k), backend=backend)
+        return noised.births, noised.model_input, loss.detach(), torch.autograd.grad(loss.sum(), leaf)[0]
+
+    def step(i: int) -> None:
+        ours(schedule.draw(len(x_0), rng=fb.Philox(i), like=x_0), fb.Philox(i))
 
     def check() -> None:
-        same_as_reference(lambda part, backend: noise(trainer.model, x_0[part], k[part], fb.Philox(1), backend))
+        same_as_reference(lambda part, backend: ours(k[part], fb.Philox(1), part, backend))
 
     others = {"the whole training step": lambda _: trainer.train_step()}
-    bench(f"noising of a training step, {len(x_0)}x1x28x28", x_0.numel(), ours, others, check)
+    bench(f"noising and loss of a training step, {len(x_0)}x1x28x28", x_0.numel(), step, others, check)
 
 
-def test_share_of_the_loss(bench: Any) -> None:
-    trainer, x_0, k = small()
-    births = noise(trainer.model, x_0, k, fb.Philox(1)).births
-    logits = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(7)).requires_grad_()
-
-    def loss(part: slice = slice(None), backend: str = "auto") -> tuple[torch.Tensor, ...]:
-        weight, gain = trainer.schedule.weight("likelihood", k[part]), trainer.model.gain(k[part])
-        some = logits.detach()[part].requires_grad_()
-        value = fb.birth_loss(some, births[part], weight, gain=gain, backend=backend)
-        return value.detach(), torch.autograd.grad(value.sum(), some)[0]
-
-    others = {"the whole training step": lambda _: trainer.train_step()}
-    case = f"loss and its gradient of a training step, {len(x_0)}x1x28x28"
-    bench(case, x_0.numel(), lambda _: loss(), others, lambda: same_as_reference(loss))
-
-
+@pytest.mark.last
 def test_share_of_a_sampling_step(bench: Any) -> None:
     """The reverse step beside a step of fb.sample with the small network; the share is 1 / ratio."""
     model, steps, shape = small().trainer.model, 2, (64, 1, 28, 28)
