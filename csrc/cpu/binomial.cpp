@@ -32,24 +32,29 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+#if FB_ISA_LEVEL > 0
+#include "cpu/element_fast.h"
+#endif
 #include "cpu/element_body.h"
 
+// given: counts, p and q
 struct BinomialLaw {
   static constexpr int kInputs = 3, kFields = 11, kStart = 3;
-  const int64_t* n;
-  const double *p, *q;
-  int step;  // of p and q: 0 or 1
 
-  FB_HD bool mirrored(int e) const { return p[e * step] > 0.5; }
-  FB_HD bool rejects(int e) const {
-    return static_cast<double>(n[e]) * (mirrored(e) ? q[e * step] : p[e * step]) >= 10.0;
+  static FB_HD bool mirrored(const double* const* given, int e) { return given[1][e] > 0.5; }
+  static FB_HD bool rejects(const double* const* given, int e) {
+    return given[0][e] * (mirrored(given, e) ? given[2][e] : given[1][e]) >= 10.0;
   }
-  FB_HD void fill(double (*input)[kChunk], int o, int e) const {
-    input[0][o] = static_cast<double>(n[e]);
-    input[1][o] = mirrored(e) ? q[e * step] : p[e * step];
-    input[2][o] = mirrored(e) ? p[e * step] : q[e * step];
+  static FB_HD void fill(double (*input)[kChunk], int o, const double* const* given, int e) {
+    input[0][o] = given[0][e];
+    input[1][o] = mirrored(given, e) ? given[2][e] : given[1][e];
+    input[2][o] = mirrored(given, e) ? given[1][e] : given[2][e];
   }
-  FB_HD int64_t finish(int e, int64_t k) const { return mirrored(e) ? n[e] - k : k; }
+  static FB_HD double finish(const double* const* given, int e, double k) { return mirrored(given, e) ? given[0][e] - k : k; }
+#if FB_ISA_LEVEL > 0
+  static void fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state);
+  static void fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state);
+#endif
   static FB_HD BinomialHat hat(const double (*input)[kChunk], int o) {
     return binomial_hat(input[0][o], input[1][o], input[2][o]);
   }
@@ -98,6 +103,57 @@ struct BinomialLaw {
   }
 };
 
+#if FB_ISA_LEVEL > 0
+void BinomialLaw::fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state) {
+  const double *n = given[0], *p = given[1], *q = given[2];
+  alignas(64) float fraction[kChunk], start[kChunk], rest[kChunk], small[kChunk], large[kChunk], kind[kChunk];
+  for (int e = 0; e < m; ++e) {
+    const double less = p[e] > 0.5 ? q[e] : p[e], more = p[e] > 0.5 ? p[e] : q[e], product = n[e] * less;
+    const double mean = product >= 10.0 && product * more < kFastVariance ? product : 10.0;
+    const double whole = static_cast<double>(static_cast<int32_t>(mean));
+    fraction[e] = static_cast<float>(mean - whole);
+    start[e] = static_cast<float>(whole);
+    rest[e] = static_cast<float>(n[e] - whole);
+    small[e] = static_cast<float>(less);
+    large[e] = static_cast<float>(more);
+    kind[e] = static_cast<float>(product >= 10.0 ? (product * more < kFastVariance ? 0.0 : kUnsure * 1.0) : kInverted * 1.0);
+  }
+  for (int e = 0; e < m; e += kLanes) {
+    const Floats part = load_vector<Floats>(fraction + e), from = load_vector<Floats>(start + e), over = load_vector<Floats>(rest + e);
+    const Floats p_1 = load_vector<Floats>(small + e), q_1 = load_vector<Floats>(large + e), mean = from + part;
+    const Floats deviation = sqrt_of(mean * q_1), b = 1.15f + 2.53f * deviation, a = (-0.0873f + 0.0248f * b) + 0.01f * p_1;
+    const Floats alpha = 2.83f * deviation + (5.1f * deviation) / b;
+    const FastTrial t = fast_candidate(load_vector<Ints>(u + e), load_vector<Ints>(v + e), a, b, part + 0.5f);
+    const Floats x_1 = (from + t.j) + 1.0f, x_2 = (over - t.j) + 1.0f, both = x_1 * x_2, inverse = 1.0f / both;
+    const Floats mean_1 = mean + 2.0f * p_1, mean_2 = ((from + over) + 2.0f) * q_1, d = (t.j - part) + (1.0f - 2.0f * p_1);
+    const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = d / (sum_1 * sum_2);
+    const Floats v_1 = shared * sum_2, v_2 = shared * sum_1, z_1 = v_1 * v_1, z_2 = v_2 * v_2;  // v_2: that of -d, negated
+    const Floats tails = x_1 * ((v_1 * z_1) * atanh_tail(z_1)) - x_2 * ((v_2 * z_2) * atanh_tail(z_2));
+    const Floats level = (d * (v_1 + v_2) + 2.0f * tails) + (fast_stirling(inverse * x_2) + fast_stirling(inverse * x_1));
+    const Floats square = t.edge * t.edge, hat = a + b * square, scale = alpha * square;
+    const Ints outcome = fast_outcome(t, level, (scale * scale) * (mean_1 * mean_2), (hat * hat) * both, x_1 < x_2 ? x_1 : x_2,
+                                      (z_1 <= 0.5f) & (z_2 <= 0.5f));
+    const Floats drawn = from + t.j;
+    std::memcpy(state + e, &outcome, sizeof(outcome));
+    std::memcpy(start + e, &drawn, sizeof(drawn));
+  }
+  for (int e = 0; e < m; ++e) state[e] = kind[e] > 0.0f ? static_cast<int32_t>(kind[e]) : state[e];
+  for (int e = 0; e < m; ++e) k[e] = p[e] > 0.5 ? n[e] - start[e] : start[e];
+}
+
+void BinomialLaw::fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state) {
+  const double *n = given[0], *p = given[1], *q = given[2];
+  alignas(64) float small[kChunk], large[kChunk];
+  alignas(64) int32_t counted[kChunk];
+  for (int e = 0; e < m; ++e) {
+    small[e] = static_cast<float>(p[e] > 0.5 ? q[e] : p[e]);
+    large[e] = static_cast<float>(p[e] > 0.5 ? p[e] : q[e]);
+  }
+  cpu::FB_ISA::fast_inversions<true>(m, n, small, large, u, counted, state);
+  for (int e = 0; e < m; ++e) k[e] = p[e] > 0.5 ? n[e] - counted[e] : counted[e];
+}
+#endif
+
 // Inversions of a dense list, eight at a time; the steps are those of binomial_inversion.
 void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
   const double *n = input[0], *p = input[1], *q = input[2];
@@ -124,21 +180,31 @@ void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* h
 
 void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, int step,
                     int64_t* n) {
-  element_draws(BinomialLaw{n, p, q, step}, key, stream, i0, count, n);
+  alignas(64) double given[3][kChunk], out[kChunk];
+  for (int e = 0; e < ((count + 15) & ~15); ++e) {
+    const int from = e < count ? e : 0;
+    given[0][e] = static_cast<double>(n[from]);
+    given[1][e] = p[from * step];
+    given[2][e] = q[from * step];
+  }
+  const double* const inputs[3] = {given[0], given[1], given[2]};
+  element_draws<BinomialLaw>(inputs, key, stream, i0, count, out);
+  for (int e = 0; e < count; ++e) n[e] = static_cast<int64_t>(out[e]);
 }
 
 static void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int count) {
-  int64_t n[kChunk];
-  double p[kChunk], q[kChunk];
+  alignas(64) double n[kChunk], p[kChunk], q[kChunk], out[kChunk];
   load(op.count, sample, i0, count, n);
   load(op.p, sample, i0, count, p);
   if (op.q) load(op.q, sample, i0, count, q);
-  else
-    for (int k = 0; k < count; ++k) q[k] = 1.0 - p[k];
+  for (int e = count; e < ((count + 15) & ~15); ++e) n[e] = p[e] = q[e] = 0.0;
+  if (!op.q)
+    for (int e = 0; e < ((count + 15) & ~15); ++e) q[e] = 1.0 - p[e];
   SampleKey key = op.key;
   key.sample += static_cast<uint32_t>(sample);
-  binomial_draws(key, BINOMIAL, static_cast<uint32_t>(i0), count, p, q, 1, n);
-  store(op.out, sample, i0, count, n);
+  const double* const given[3] = {n, p, q};
+  element_draws<BinomialLaw>(given, key, BINOMIAL, static_cast<uint32_t>(i0), count, out);
+  store(op.out, sample, i0, count, out);
 }
 
 }  // namespace FB_ISA

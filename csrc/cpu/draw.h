@@ -43,6 +43,7 @@ DrawTable& thread_table(int which);
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
+//   trial_words    of the same only the high words, w0 and w2; m a multiple of 16; not on the scalar set
 //   rounding_words word i % 4 of Philox block i / 4: the primary bits of stochastic rounding
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
   namespace ISA {                                                                                                     \
@@ -54,6 +55,7 @@ DrawTable& thread_table(int which);
   void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
   void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
                      uint64_t* low);                                                                                  \
+  void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v); \
   void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words);                                 \
   }
 FB_DECLARE_DRAW(scalar)

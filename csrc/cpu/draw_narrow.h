@@ -59,6 +59,16 @@ void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const ui
   }
 }
 
+void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v) {
+  const __m256i odd = _mm256_setr_epi32(1, 3, 5, 7, 1, 3, 5, 7);
+  for (int at = 0; at < m; at += 4) {
+    __m256i even, rest;
+    philox4(key, stream << 24 | sub, _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(i + at))), even, rest);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(u + at), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(even, odd)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(v + at), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(rest, odd)));
+  }
+}
+
 // Eight searches at once. Adds the counts found to `sum` and the lanes to redo exactly to `redo`.
 static inline void search8(const WindowSearch& s, __m256i row, __m256i u, __m256i& sum, __m256i& redo) {
   const __m256i low16 = _mm256_set1_epi32(0xffff);

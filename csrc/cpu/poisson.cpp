@@ -30,15 +30,22 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+#if FB_ISA_LEVEL > 0
+#include "cpu/element_fast.h"
+#endif
 #include "cpu/element_body.h"
 
+// given: rates
 struct PoissonLaw {
   static constexpr int kInputs = 1, kFields = 7, kStart = 1;
-  const double* rate;
 
-  FB_HD bool rejects(int e) const { return rate[e] >= 10.0; }
-  FB_HD void fill(double (*input)[kChunk], int o, int e) const { input[0][o] = rate[e]; }
-  FB_HD int64_t finish(int, int64_t k) const { return k; }
+  static FB_HD bool rejects(const double* const* given, int e) { return given[0][e] >= 10.0; }
+  static FB_HD void fill(double (*input)[kChunk], int o, const double* const* given, int e) { input[0][o] = given[0][e]; }
+  static FB_HD double finish(const double* const*, int, double k) { return k; }
+#if FB_ISA_LEVEL > 0
+  static void fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state);
+  static void fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state);
+#endif
   static FB_HD PoissonHat hat(const double (*input)[kChunk], int o) { return poisson_hat(input[0][o]); }
   static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
   static FB_HD PoissonHat load(const double (*hat)[kChunk], int e) {
@@ -70,6 +77,43 @@ struct PoissonLaw {
   static FB_HD double corrections(const PoissonHat& h, double j) { return stirling_correction(poisson_x(h, j)); }
 };
 
+#if FB_ISA_LEVEL > 0
+void PoissonLaw::fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state) {
+  const double* rate = given[0];
+  alignas(64) float fraction[kChunk], start[kChunk], kind[kChunk];
+  for (int e = 0; e < m; ++e) {
+    const double mean = rate[e] >= 10.0 && rate[e] < kFastVariance ? rate[e] : 10.0;
+    const double whole = static_cast<double>(static_cast<int32_t>(mean));
+    fraction[e] = static_cast<float>(mean - whole);
+    start[e] = static_cast<float>(whole);
+    kind[e] = static_cast<float>(rate[e] >= 10.0 ? (rate[e] < kFastVariance ? 0.0 : kUnsure * 1.0) : kInverted * 1.0);
+  }
+  for (int e = 0; e < m; e += kLanes) {
+    const Floats part = load_vector<Floats>(fraction + e), from = load_vector<Floats>(start + e), mean = from + part;
+    const Floats b = 0.931f + 2.53f * sqrt_of(mean), a = -0.059f + 0.02483f * b, inverse_alpha = 1.1339f + 1.1328f / (b - 3.4f);
+    const FastTrial t = fast_candidate(load_vector<Ints>(u + e), load_vector<Ints>(v + e), a, b, part + 0.43f);
+    const Floats x = (from + t.j) + 1.0f, d = (t.j - part) + 1.0f, sum = x + mean, inverse = 1.0f / (x * sum);
+    const Floats v_1 = d * (inverse * x), z = v_1 * v_1;
+    const Floats level = (d * v_1 + 2.0f * (x * ((v_1 * z) * atanh_tail(z)))) + fast_stirling(inverse * sum);
+    const Floats square = t.edge * t.edge, hat = a + b * square, scale = (inverse_alpha * square) * mean;
+    const Ints outcome = fast_outcome(t, level, scale * scale, (hat * hat) * (x * 0.159154943f), x, z <= 0.5f);
+    const Floats drawn = from + t.j;
+    std::memcpy(state + e, &outcome, sizeof(outcome));
+    std::memcpy(start + e, &drawn, sizeof(drawn));
+  }
+  for (int e = 0; e < m; ++e) state[e] = kind[e] > 0.0f ? static_cast<int32_t>(kind[e]) : state[e];
+  for (int e = 0; e < m; ++e) k[e] = start[e];
+}
+
+void PoissonLaw::fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state) {
+  alignas(64) float rate[kChunk];
+  alignas(64) int32_t counted[kChunk];
+  for (int e = 0; e < m; ++e) rate[e] = static_cast<float>(given[0][e]);
+  cpu::FB_ISA::fast_inversions<false>(m, nullptr, rate, nullptr, u, counted, state);
+  for (int e = 0; e < m; ++e) k[e] = counted[e];
+}
+#endif
+
 // Inversions of a dense list, eight at a time; the steps are those of poisson_inversion.
 void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
   const double* rate = input[0];
@@ -94,17 +138,22 @@ void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* hi
 }
 
 void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x) {
-  element_draws(PoissonLaw{rate}, key, stream, i0, count, x);
+  alignas(64) double given[kChunk], out[kChunk];
+  for (int e = 0; e < ((count + 15) & ~15); ++e) given[e] = rate[e < count ? e : 0];
+  const double* const inputs[1] = {given};
+  element_draws<PoissonLaw>(inputs, key, stream, i0, count, out);
+  for (int e = 0; e < count; ++e) x[e] = static_cast<int64_t>(out[e]);
 }
 
 static void poisson_chunk(const Element& op, int64_t sample, int64_t i0, int count) {
-  int64_t x[kChunk];
-  double rate[kChunk];
+  alignas(64) double rate[kChunk], out[kChunk];
   load(op.p, sample, i0, count, rate);
+  for (int e = count; e < ((count + 15) & ~15); ++e) rate[e] = 0.0;
   SampleKey key = op.key;
   key.sample += static_cast<uint32_t>(sample);
-  poisson_draws(key, POISSON, static_cast<uint32_t>(i0), count, rate, x);
-  store(op.out, sample, i0, count, x);
+  const double* const given[1] = {rate};
+  element_draws<PoissonLaw>(given, key, POISSON, static_cast<uint32_t>(i0), count, out);
+  store(op.out, sample, i0, count, out);
 }
 
 }  // namespace FB_ISA

@@ -78,7 +78,7 @@ FB_HD uint16_t float_to_bfloat(float x) {  // nearest, ties to even; NaN stays N
 #define FB_DECLARE_VIEWS(ISA)                                          \
   namespace ISA {                                                      \
   FB_LOAD(uint8_t) FB_LOAD(int64_t) FB_LOAD(float) FB_LOAD(double)     \
-  FB_STORE(uint8_t) FB_STORE(int64_t) FB_STORE(float)                  \
+  FB_STORE(uint8_t) FB_STORE(int64_t) FB_STORE(float) FB_STORE(double)               \
   }
 FB_DECLARE_VIEWS(scalar)
 #if FB_X86
