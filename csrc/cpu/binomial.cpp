@@ -106,24 +106,24 @@ struct BinomialLaw {
 #if FB_ISA_LEVEL > 0
 void BinomialLaw::fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state) {
   const double *n = given[0], *p = given[1], *q = given[2];
-  alignas(64) float fraction[kChunk], start[kChunk], rest[kChunk], small[kChunk], large[kChunk], kind[kChunk];
+  alignas(64) float fraction[kChunk], start[kChunk], rest[kChunk], small[kChunk], large[kChunk], kind[kChunk];  // kind: 0, or the outcome known beforehand
   for (int e = 0; e < m; ++e) {
     const double less = p[e] > 0.5 ? q[e] : p[e], more = p[e] > 0.5 ? p[e] : q[e], product = n[e] * less;
-    const double mean = product >= 10.0 && product * more < kFastVariance ? product : 10.0;
+    const double mean = (product >= 10.0) & (product * more < kFastVariance) ? product : 10.0;
     const double whole = static_cast<double>(static_cast<int32_t>(mean));
     fraction[e] = static_cast<float>(mean - whole);
     start[e] = static_cast<float>(whole);
     rest[e] = static_cast<float>(n[e] - whole);
     small[e] = static_cast<float>(less);
     large[e] = static_cast<float>(more);
-    kind[e] = static_cast<float>(product >= 10.0 ? (product * more < kFastVariance ? 0.0 : kUnsure * 1.0) : kInverted * 1.0);
+    kind[e] = static_cast<float>(product >= 10.0 ? product * more < kFastVariance ? 0.0 : 2.0 : 3.0);
   }
-  for (int e = 0; e < m; e += kLanes) {
-    const Floats part = load_vector<Floats>(fraction + e), from = load_vector<Floats>(start + e), over = load_vector<Floats>(rest + e);
-    const Floats p_1 = load_vector<Floats>(small + e), q_1 = load_vector<Floats>(large + e), mean = from + part;
+  for (int e = 0; e < m; e += kWide) {
+    const Floats part = load_wide<Floats>(fraction + e), from = load_wide<Floats>(start + e), over = load_wide<Floats>(rest + e);
+    const Floats p_1 = load_wide<Floats>(small + e), q_1 = load_wide<Floats>(large + e), mean = from + part;
     const Floats deviation = sqrt_of(mean * q_1), b = 1.15f + 2.53f * deviation, a = (-0.0873f + 0.0248f * b) + 0.01f * p_1;
     const Floats alpha = 2.83f * deviation + (5.1f * deviation) / b;
-    const FastTrial t = fast_candidate(load_vector<Ints>(u + e), load_vector<Ints>(v + e), a, b, part + 0.5f);
+    const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.5f);
     const Floats x_1 = (from + t.j) + 1.0f, x_2 = (over - t.j) + 1.0f, both = x_1 * x_2, inverse = 1.0f / both;
     const Floats mean_1 = mean + 2.0f * p_1, mean_2 = ((from + over) + 2.0f) * q_1, d = (t.j - part) + (1.0f - 2.0f * p_1);
     const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = d / (sum_1 * sum_2);
@@ -131,25 +131,26 @@ void BinomialLaw::fast_trials(int m, const double* const* given, const uint32_t*
     const Floats tails = x_1 * ((v_1 * z_1) * atanh_tail(z_1)) - x_2 * ((v_2 * z_2) * atanh_tail(z_2));
     const Floats level = (d * (v_1 + v_2) + 2.0f * tails) + (fast_stirling(inverse * x_2) + fast_stirling(inverse * x_1));
     const Floats square = t.edge * t.edge, hat = a + b * square, scale = alpha * square;
-    const Ints outcome = fast_outcome(t, level, (scale * scale) * (mean_1 * mean_2), (hat * hat) * both, x_1 < x_2 ? x_1 : x_2,
+    const Ints outcome = fast_outcome(t, level, (scale * scale) * (mean_1 * mean_2), (hat * hat) * both, select(x_1 < x_2, x_1, x_2),
                                       (z_1 <= 0.5f) & (z_2 <= 0.5f));
     const Floats drawn = from + t.j;
-    std::memcpy(state + e, &outcome, sizeof(outcome));
+    const Ints other = to_ints(load_wide<Floats>(kind + e)), known = select(load_wide<Floats>(kind + e) > 0.0f, other, outcome);
+    std::memcpy(state + e, &known, sizeof(known));
     std::memcpy(start + e, &drawn, sizeof(drawn));
   }
-  for (int e = 0; e < m; ++e) state[e] = kind[e] > 0.0f ? static_cast<int32_t>(kind[e]) : state[e];
   for (int e = 0; e < m; ++e) k[e] = p[e] > 0.5 ? n[e] - start[e] : start[e];
 }
 
 void BinomialLaw::fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state) {
   const double *n = given[0], *p = given[1], *q = given[2];
-  alignas(64) float small[kChunk], large[kChunk];
+  alignas(64) float count[kChunk], small[kChunk], large[kChunk];
   alignas(64) int32_t counted[kChunk];
   for (int e = 0; e < m; ++e) {
+    count[e] = static_cast<float>(n[e]);
     small[e] = static_cast<float>(p[e] > 0.5 ? q[e] : p[e]);
     large[e] = static_cast<float>(p[e] > 0.5 ? p[e] : q[e]);
   }
-  cpu::FB_ISA::fast_inversions<true>(m, n, small, large, u, counted, state);
+  cpu::FB_ISA::fast_inversions<true>(m, count, small, large, u, counted, state);
   for (int e = 0; e < m; ++e) k[e] = p[e] > 0.5 ? n[e] - counted[e] : counted[e];
 }
 #endif
@@ -181,7 +182,7 @@ void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* h
 void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, int step,
                     int64_t* n) {
   alignas(64) double given[3][kChunk], out[kChunk];
-  for (int e = 0; e < ((count + 15) & ~15); ++e) {
+  for (int e = 0; e < padded(count); ++e) {
     const int from = e < count ? e : 0;
     given[0][e] = static_cast<double>(n[from]);
     given[1][e] = p[from * step];
@@ -197,9 +198,9 @@ static void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int co
   load(op.count, sample, i0, count, n);
   load(op.p, sample, i0, count, p);
   if (op.q) load(op.q, sample, i0, count, q);
-  for (int e = count; e < ((count + 15) & ~15); ++e) n[e] = p[e] = q[e] = 0.0;
+  for (int e = count; e < padded(count); ++e) n[e] = p[e] = q[e] = 0.0;
   if (!op.q)
-    for (int e = 0; e < ((count + 15) & ~15); ++e) q[e] = 1.0 - p[e];
+    for (int e = 0; e < padded(count); ++e) q[e] = 1.0 - p[e];
   SampleKey key = op.key;
   key.sample += static_cast<uint32_t>(sample);
   const double* const given[3] = {n, p, q};

@@ -11,6 +11,8 @@
 typedef double f64x8 __attribute__((vector_size(64)));
 typedef int64_t i64x8 __attribute__((vector_size(64)));
 
+constexpr int padded(int count) { return (count + 31) & ~31; }  // what inputs are filled up to
+
 static FB_HD f64x8 load8(const double* from) {
   f64x8 v;
   std::memcpy(&v, from, sizeof(v));
@@ -138,13 +140,13 @@ static void exact_draws(Scratch<Law>& s, const double* const* given, const Sampl
 #if FB_ISA_LEVEL > 0
 constexpr uint32_t kFastTrials = 64;  // more are never seen
 
-// Inputs of the elements at[0..m) as dense arrays, repeating one up to a multiple of 16; returns where that ends.
+// Inputs of the elements at[0..m) as dense arrays, repeating one up to padded(m); returns where that ends.
 template <class Law>
 static int gather_inputs(Scratch<Law>& s, const double* const* given, int* at, int m) {
-  const int padded = (m + 15) & ~15;
-  for (int o = m; o < padded; ++o) at[o] = at[0];
-  for (int f = 0; f < Law::kInputs; ++f) gather(s.input[f], given[f], at, padded);
-  return padded;
+  const int end = padded(m);
+  for (int o = m; o < end; ++o) at[o] = at[0];
+  for (int f = 0; f < Law::kInputs; ++f) gather(s.input[f], given[f], at, end);
+  return end;
 }
 
 // As exact_draws for the elements 0..count - 1, but leaves some to it: returns how many, listed in s.open.
@@ -153,7 +155,7 @@ static int fast_draws(Scratch<Law>& s, const double* const* given, const SampleK
                       int count, double* out) {
   const double* dense[Law::kInputs];
   for (int f = 0; f < Law::kInputs; ++f) dense[f] = s.input[f];
-  const int all = (count + 15) & ~15;
+  const int all = padded(count);
   for (int e = 0; e < all; ++e) s.element[e] = i0 + static_cast<uint32_t>(e);
   trial_words(key, stream, 0, s.element, all, s.u, s.v);
   Law::fast_trials(all, given, s.u, s.v, out, s.state);
@@ -173,9 +175,9 @@ static int fast_draws(Scratch<Law>& s, const double* const* given, const SampleK
     inverted += state == kInverted;
   }
   if (inverted > 0) {
-    const int padded = gather_inputs(s, given, s.inverted, inverted);
-    for (int o = 0; o < padded; ++o) s.trial_u[o] = s.u[s.inverted[o]];
-    Law::fast_inversions(padded, dense, s.trial_u, s.k, s.state);
+    const int end = gather_inputs(s, given, s.inverted, inverted);
+    for (int o = 0; o < end; ++o) s.trial_u[o] = s.u[s.inverted[o]];
+    Law::fast_inversions(end, dense, s.trial_u, s.k, s.state);
     for (int o = 0; o < inverted; ++o) {
       out[s.inverted[o]] = s.k[o];
       s.open[open] = s.inverted[o];
@@ -183,10 +185,10 @@ static int fast_draws(Scratch<Law>& s, const double* const* given, const SampleK
     }
   }
   for (uint32_t trial = 1; rejected > 0 && trial < kFastTrials; ++trial) {
-    const int padded = gather_inputs(s, given, s.rejected, rejected);
-    for (int o = 0; o < padded; ++o) s.element[o] = i0 + static_cast<uint32_t>(s.rejected[o]);
-    trial_words(key, stream, trial, s.element, padded, s.trial_u, s.trial_v);
-    Law::fast_trials(padded, dense, s.trial_u, s.trial_v, s.k, s.state);
+    const int end = gather_inputs(s, given, s.rejected, rejected);
+    for (int o = 0; o < end; ++o) s.element[o] = i0 + static_cast<uint32_t>(s.rejected[o]);
+    trial_words(key, stream, trial, s.element, end, s.trial_u, s.trial_v);
+    Law::fast_trials(end, dense, s.trial_u, s.trial_v, s.k, s.state);
     int again = 0;
     for (int o = 0; o < rejected; ++o) {
       const int e = s.rejected[o];
@@ -204,7 +206,7 @@ static int fast_draws(Scratch<Law>& s, const double* const* given, const SampleK
 #endif
 
 // out[e] for the elements 0 .. count - 1 of a chunk, those of index i0 + e in their sample. `given` has valid inputs up to
-// a multiple of 16, `out` room for as many; they are distinct.
+// padded(count), `out` room for as many; they are distinct.
 template <class Law>
 static void element_draws(const double* const* given, const SampleKey& key, uint32_t stream, uint32_t i0, int count, double* out) {
   static thread_local std::unique_ptr<Scratch<Law>> kept;

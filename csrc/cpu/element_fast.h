@@ -10,47 +10,92 @@
 // rejects, with v at least 2^-14. Cumulative sums: 16 of the first term's relative error for each unit of its logarithm
 // (at most 14), 4 for each of less than 50 steps, weighed by the terms: below 2^-17, against 2^-15.
 
-// A law's fast_trials sets k[e] and state[e], an Outcome, of one trial of `m` elements from its high words; there is room
-// for a multiple of 16, and all arrays are filled that far.
+// A law's fast_trials sets k[e] and state[e], an Outcome, of one trial of `m` elements from its high words; m is a
+// multiple of kWide.
 enum Outcome : int32_t { kAccepted = 0, kRejected = 1, kUnsure = 2, kInverted = 3 };
 
 constexpr float kRatioSlack = 0x1p-11f, kSumSlack = 0x1p-15f;
 constexpr float kFarEdge = 0x1p-7f, kFarRatio = 0x1p-8f;  // a candidate within kFarEdge of an end has a ratio below half kFarRatio
 constexpr double kFastVariance = 0x1p20;                  // above it |y| is too large for float32
 
-#if FB_ISA_LEVEL == 2
-constexpr int kLanes = 16;
-#else
-constexpr int kLanes = 8;
-#endif
-typedef float Floats __attribute__((vector_size(4 * kLanes)));
-typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+// Two vectors side by side, operation by operation: a trial is one long chain of dependent steps, and the processor looks
+// only about a hundred of them ahead.
+constexpr int kLanes = FB_ISA_LEVEL == 2 ? 16 : 8, kWide = 2 * kLanes;
+typedef float FloatVector __attribute__((vector_size(4 * kLanes)));
+typedef int32_t IntVector __attribute__((vector_size(4 * kLanes)));
 
-template <class Vector, class Element>
-static inline Vector load_vector(const Element* from) {
-  Vector v;
-  std::memcpy(&v, from, sizeof(v));
-  return v;
+struct Ints {
+  IntVector v[2];
+};
+struct Floats {
+  FloatVector v[2];
+};
+
+static inline Floats all(float x) { return Floats{{FloatVector{} + x, FloatVector{} + x}}; }
+
+#define FB_ARITHMETIC(OP)                                                                                             \
+  static inline Floats operator OP(const Floats& a, const Floats& b) { return Floats{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
+  static inline Floats operator OP(const Floats& a, float b) { return Floats{{a.v[0] OP b, a.v[1] OP b}}; }           \
+  static inline Floats operator OP(float a, const Floats& b) { return Floats{{a OP b.v[0], a OP b.v[1]}}; }
+FB_ARITHMETIC(+) FB_ARITHMETIC(-) FB_ARITHMETIC(*) FB_ARITHMETIC(/)
+#undef FB_ARITHMETIC
+#define FB_COMPARISON(OP)                                                                                             \
+  static inline Ints operator OP(const Floats& a, const Floats& b) { return Ints{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
+  static inline Ints operator OP(const Floats& a, float b) { return Ints{{a.v[0] OP b, a.v[1] OP b}}; }
+FB_COMPARISON(<) FB_COMPARISON(<=) FB_COMPARISON(>) FB_COMPARISON(>=)
+#undef FB_COMPARISON
+#define FB_INTEGER(OP)                                                                                                \
+  static inline Ints operator OP(const Ints& a, const Ints& b) { return Ints{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
+  static inline Ints operator OP(const Ints& a, int32_t b) { return Ints{{a.v[0] OP b, a.v[1] OP b}}; }
+FB_INTEGER(&) FB_INTEGER(|) FB_INTEGER(^) FB_INTEGER(+) FB_INTEGER(-) FB_INTEGER(<<) FB_INTEGER(>>)
+#undef FB_INTEGER
+
+static inline Floats select(const Ints& mask, const Floats& a, const Floats& b) {
+  return Floats{{mask.v[0] ? a.v[0] : b.v[0], mask.v[1] ? a.v[1] : b.v[1]}};
+}
+static inline Ints select(const Ints& mask, const Ints& a, const Ints& b) {
+  return Ints{{mask.v[0] ? a.v[0] : b.v[0], mask.v[1] ? a.v[1] : b.v[1]}};
+}
+static inline Floats to_floats(const Ints& x) {
+  return Floats{{__builtin_convertvector(x.v[0], FloatVector), __builtin_convertvector(x.v[1], FloatVector)}};
+}
+static inline Ints to_ints(const Floats& x) {
+  return Ints{{__builtin_convertvector(x.v[0], IntVector), __builtin_convertvector(x.v[1], IntVector)}};
+}
+static inline Floats as_floats(const Ints& x) {
+  return Floats{{reinterpret_cast<FloatVector>(x.v[0]), reinterpret_cast<FloatVector>(x.v[1])}};
+}
+static inline Ints as_ints(const Floats& x) {
+  return Ints{{reinterpret_cast<IntVector>(x.v[0]), reinterpret_cast<IntVector>(x.v[1])}};
+}
+static inline Floats absolute(const Floats& x) { return as_floats(as_ints(x) & INT32_MAX); }
+
+template <class Wide, class Element>
+static inline Wide load_wide(const Element* from) {
+  Wide w;
+  std::memcpy(&w, from, sizeof(w));
+  return w;
 }
 
-static inline Floats as_floats(Ints bits) { return reinterpret_cast<Floats>(bits); }
-static inline Floats to_floats(Ints x) { return __builtin_convertvector(x, Floats); }
-
-static inline bool any(Ints mask) {
 #if FB_ISA_LEVEL == 2
-  return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;
-#else
-  return _mm256_testz_si256(reinterpret_cast<__m256i>(mask), reinterpret_cast<__m256i>(mask)) == 0;
-#endif
+static inline Floats sqrt_of(const Floats& x) {
+  return Floats{{reinterpret_cast<FloatVector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x.v[0]))),
+                 reinterpret_cast<FloatVector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x.v[1])))}};
 }
-
-static inline Floats sqrt_of(Floats x) {
-#if FB_ISA_LEVEL == 2
-  return reinterpret_cast<Floats>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
-#else
-  return reinterpret_cast<Floats>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));
-#endif
+static inline bool any(const Ints& mask) {
+  const __m512i bits = reinterpret_cast<__m512i>(mask.v[0] | mask.v[1]);
+  return _mm512_test_epi32_mask(bits, bits) != 0;
 }
+#else
+static inline Floats sqrt_of(const Floats& x) {
+  return Floats{{reinterpret_cast<FloatVector>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x.v[0]))),
+                 reinterpret_cast<FloatVector>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x.v[1])))}};
+}
+static inline bool any(const Ints& mask) {
+  const __m256i bits = reinterpret_cast<__m256i>(mask.v[0] | mask.v[1]);
+  return _mm256_testz_si256(bits, bits) == 0;
+}
+#endif
 
 // A candidate: j = floor(y), the distance of the uniform from its nearest end, and v. far: very near an end.
 struct FastTrial {
@@ -58,25 +103,24 @@ struct FastTrial {
   Ints far, settled;  // settled: not far, and y not so close to an integer that j may be wrong
 };
 
-static inline FastTrial fast_candidate(Ints u, Ints v, Floats a, Floats b, Floats offset) {
-  const Ints centred = u ^ INT32_MIN, magnitude = centred < 0 ? -centred : centred;  // that of -2^31 is itself
-  const Floats edge = to_floats((0x40000000 - ((magnitude >> 1) & 0x7fffffff))) * 0x1p-31f;
+static inline FastTrial fast_candidate(const Ints& u, const Ints& v, const Floats& a, const Floats& b, const Floats& offset) {
+  const Ints centred = u ^ INT32_MIN, half = (centred ^ (centred >> 31)) >> 1;
+  const Floats edge = to_floats((half ^ -1) + 0x40000001) * 0x1p-31f;
   FastTrial t;
   t.far = edge < kFarEdge;
-  t.edge = edge < kFarEdge ? Floats{} + kFarEdge : edge;
+  t.edge = select(t.far, all(kFarEdge), edge);
   const Floats y = ((2.0f * a) / t.edge + b) * (to_floats(centred) * 0x1p-32f) + offset;
-  const Floats truncated = to_floats(__builtin_convertvector(y, Ints));
-  t.j = truncated > y ? truncated - 1.0f : truncated;
-  const Floats above = y - t.j, slack = (as_floats(reinterpret_cast<Ints>(y) & INT32_MAX) + 4.0f) * 0x1p-20f;
-  t.settled = (above > slack) & (above < 1.0f - slack) & ~t.far;
+  const Floats truncated = to_floats(to_ints(y));
+  t.j = select(truncated > y, truncated - 1.0f, truncated);
+  const Floats above = y - t.j, slack = (absolute(y) + 4.0f) * 0x1p-20f;
+  t.settled = (above > slack) & (above < 1.0f - slack) & (t.edge > kFarEdge);
   t.v = to_floats((v >> 1) & INT32_MAX) * 0x1p-31f;
   return t;
 }
 
 // atanh(v) = v + v^3 atanh_tail(v^2) for v^2 <= 1/2, within 7e-7
-template <class Float>
-static FB_HD Float atanh_tail(Float z) {
-  Float poly = z * 0.47037065f + -0.307206005f;
+static inline Floats atanh_tail(const Floats& z) {
+  Floats poly = z * 0.47037065f + -0.307206005f;
   poly = poly * z + 0.245285049f;
   poly = poly * z + 0.0811770111f;
   poly = poly * z + 0.145535305f;
@@ -85,29 +129,29 @@ static FB_HD Float atanh_tail(Float z) {
 }
 
 // 2^t for t in [-100, 0], relative error 3e-6; below, at most 2^-99
-static inline Floats fast_exp2(Floats t) {
-  const Floats clamped = t < -100.0f ? Floats{} - 100.0f : t, shifted = clamped + 12582912.0f;  // 1.5 * 2^23
+static inline Floats fast_exp2(const Floats& t) {
+  const Floats clamped = select(t < -100.0f, all(-100.0f), t), shifted = clamped + 12582912.0f;  // 1.5 * 2^23
   const Floats r = clamped - (shifted - 12582912.0f);
   Floats poly = r * 0.00967603736f + 0.0559220351f;
   poly = poly * r + 0.240221068f;
   poly = poly * r + 0.693121016f;
   poly = poly * r + 1.00000012f;
-  return poly * as_floats((reinterpret_cast<Ints>(shifted) + 127) << 23);
+  return poly * as_floats((as_ints(shifted) + 127) << 23);
 }
 
 // S(x), Stirling's correction, within 3e-5 for x >= 2
-static inline Floats fast_stirling(Floats inverse_x) {
+static inline Floats fast_stirling(const Floats& inverse_x) {
   return inverse_x * (0.0833333333f - 0.00277777778f * (inverse_x * inverse_x));
 }
 
 // Accepted where v^2 left <= right exp(-2 level). least: the smallest of k + 1 and n - k + 1; in_range: the level is good
-static inline Ints fast_outcome(const FastTrial& t, Floats level, Floats left, Floats right, Floats least, Ints in_range) {
+static inline Ints fast_outcome(const FastTrial& t, const Floats& level, const Floats& left, const Floats& right, const Floats& least,
+                                const Ints& in_range) {
   const Floats bound = right * fast_exp2(level * -2.88539008f), value = left * (t.v * t.v);  // 2 / log 2
   const Ints sure = t.settled & in_range & (t.v >= 0x1p-14f);
   const Ints accepted = sure & (value * (1.0f + kRatioSlack) < bound);
   const Ints rejected = (sure & (value > bound * (1.0f + kRatioSlack))) | (t.far & (t.v > kFarRatio)) | (t.settled & (least < 0.5f));
-  const Ints unsure = Ints{} + static_cast<int32_t>(kUnsure);
-  return (unsure + (rejected & (kRejected - kUnsure))) & ~accepted;  // kAccepted is 0
+  return ((rejected & (kRejected ^ kUnsure)) ^ kUnsure) & (accepted ^ -1);  // kAccepted is 0
 }
 
 constexpr int kFastSteps = 48;  // a rate below 10 has less than 2^-50 of its mass beyond
@@ -115,38 +159,39 @@ constexpr int kFastSteps = 48;  // a rate below 10 has less than 2^-50 of its ma
 // k = how many cumulative sums lie at or below u; mass(k + 1) = mass(k) factor (left - k) / (k + 1), without (left - k) for
 // Poisson. `nearest` is the smallest distance of u from a sum: the outcome is sure where it is above the slack.
 template <bool Finite>
-static inline void fast_sums(Floats u, Floats mass, Floats factor, Floats left, Ints& k, Floats& nearest) {
+static inline void fast_sums(const Floats& u, Floats mass, const Floats& factor, const Floats& left, Ints& k, Floats& nearest) {
   Floats cdf = mass;
   k = Ints{};
-  nearest = Floats{} + 1.0f;
+  nearest = all(1.0f);
   for (int step = 0; step < kFastSteps; ++step) {
-    const Floats above = u - cdf, distance = above < 0.0f ? -above : above;
+    const Floats above = u - cdf, distance = absolute(above);
     const Ints on = above >= 0.0f;
-    nearest = distance < nearest ? distance : nearest;
+    nearest = select(distance < nearest, distance, nearest);
     k = k - on;
     if (!any(on)) break;
     const float inverse = 1.0f / static_cast<float>(step + 1);
-    mass = mass * (Finite ? (left - static_cast<float>(step)) * (factor * inverse) : factor * inverse);
+    if constexpr (Finite) mass = mass * ((left - static_cast<float>(step)) * (factor * inverse));
+    else mass = mass * (factor * inverse);
     cdf = cdf + mass;
   }
 }
 
-// k[e] and state[e] of inversions by the high words of trial 0; room for a multiple of 16, all arrays filled that far.
+// k[e] and state[e] of inversions by the high words of trial 0; room for a multiple of kWide, all arrays filled that far.
 // small and large: p <= 1/2 and 1 - p; of Poisson, small is the rate.
 template <bool Finite>
-static void fast_inversions(int m, const double* n, const float* small, const float* large, const uint32_t* words, int32_t* k, int32_t* state) {
-  for (int e = 0; e < m; e += kLanes) {
-    const Floats u = to_floats((load_vector<Ints>(words + e) >> 1) & INT32_MAX) * 0x1p-31f, p = load_vector<Floats>(small + e);
+static void fast_inversions(int m, const float* n, const float* small, const float* large, const uint32_t* words, int32_t* k, int32_t* state) {
+  for (int e = 0; e < m; e += kWide) {
+    const Floats u = to_floats((load_wide<Ints>(words + e) >> 1) & INT32_MAX) * 0x1p-31f, p = load_wide<Floats>(small + e);
     Floats exponent = p * -1.44269504f, factor = p, left = {}, nearest;  // exponent: of 2, of the first term
     if constexpr (Finite) {
-      const Floats q = load_vector<Floats>(large + e), s = p / (1.0f + q), z = s * s;  // log(1 - p) = -2 atanh(p / (2 - p))
-      for (int l = 0; l < kLanes; ++l) left[l] = static_cast<float>(n[e + l]);
+      const Floats q = load_wide<Floats>(large + e), s = p / (1.0f + q), z = s * s;  // log(1 - p) = -2 atanh(p / (2 - p))
+      left = load_wide<Floats>(n + e);
       exponent = left * (s * (1.0f + z * atanh_tail(z))) * -2.88539008f;
       factor = p / q;
     }
     Ints counted;
     fast_sums<Finite>(u, fast_exp2(exponent), factor, left, counted, nearest);
-    const Ints unsure = nearest <= kSumSlack ? Ints{} + static_cast<int32_t>(kUnsure) : Ints{};
+    const Ints unsure = (nearest <= kSumSlack) & static_cast<int32_t>(kUnsure);
     std::memcpy(state + e, &unsure, sizeof(unsure));
     std::memcpy(k + e, &counted, sizeof(counted));
   }

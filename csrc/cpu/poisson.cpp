@@ -80,28 +80,28 @@ struct PoissonLaw {
 #if FB_ISA_LEVEL > 0
 void PoissonLaw::fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state) {
   const double* rate = given[0];
-  alignas(64) float fraction[kChunk], start[kChunk], kind[kChunk];
+  alignas(64) float fraction[kChunk], start[kChunk], kind[kChunk];  // kind: 0, or the outcome known beforehand
   for (int e = 0; e < m; ++e) {
-    const double mean = rate[e] >= 10.0 && rate[e] < kFastVariance ? rate[e] : 10.0;
+    const double mean = (rate[e] >= 10.0) & (rate[e] < kFastVariance) ? rate[e] : 10.0;
     const double whole = static_cast<double>(static_cast<int32_t>(mean));
     fraction[e] = static_cast<float>(mean - whole);
     start[e] = static_cast<float>(whole);
-    kind[e] = static_cast<float>(rate[e] >= 10.0 ? (rate[e] < kFastVariance ? 0.0 : kUnsure * 1.0) : kInverted * 1.0);
+    kind[e] = static_cast<float>(rate[e] >= 10.0 ? rate[e] < kFastVariance ? 0.0 : 2.0 : 3.0);
   }
-  for (int e = 0; e < m; e += kLanes) {
-    const Floats part = load_vector<Floats>(fraction + e), from = load_vector<Floats>(start + e), mean = from + part;
+  for (int e = 0; e < m; e += kWide) {
+    const Floats part = load_wide<Floats>(fraction + e), from = load_wide<Floats>(start + e), mean = from + part;
     const Floats b = 0.931f + 2.53f * sqrt_of(mean), a = -0.059f + 0.02483f * b, inverse_alpha = 1.1339f + 1.1328f / (b - 3.4f);
-    const FastTrial t = fast_candidate(load_vector<Ints>(u + e), load_vector<Ints>(v + e), a, b, part + 0.43f);
+    const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.43f);
     const Floats x = (from + t.j) + 1.0f, d = (t.j - part) + 1.0f, sum = x + mean, inverse = 1.0f / (x * sum);
     const Floats v_1 = d * (inverse * x), z = v_1 * v_1;
     const Floats level = (d * v_1 + 2.0f * (x * ((v_1 * z) * atanh_tail(z)))) + fast_stirling(inverse * sum);
     const Floats square = t.edge * t.edge, hat = a + b * square, scale = (inverse_alpha * square) * mean;
     const Ints outcome = fast_outcome(t, level, scale * scale, (hat * hat) * (x * 0.159154943f), x, z <= 0.5f);
     const Floats drawn = from + t.j;
-    std::memcpy(state + e, &outcome, sizeof(outcome));
+    const Ints other = to_ints(load_wide<Floats>(kind + e)), known = select(load_wide<Floats>(kind + e) > 0.0f, other, outcome);
+    std::memcpy(state + e, &known, sizeof(known));
     std::memcpy(start + e, &drawn, sizeof(drawn));
   }
-  for (int e = 0; e < m; ++e) state[e] = kind[e] > 0.0f ? static_cast<int32_t>(kind[e]) : state[e];
   for (int e = 0; e < m; ++e) k[e] = start[e];
 }
 
@@ -139,7 +139,7 @@ void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* hi
 
 void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x) {
   alignas(64) double given[kChunk], out[kChunk];
-  for (int e = 0; e < ((count + 15) & ~15); ++e) given[e] = rate[e < count ? e : 0];
+  for (int e = 0; e < padded(count); ++e) given[e] = rate[e < count ? e : 0];
   const double* const inputs[1] = {given};
   element_draws<PoissonLaw>(inputs, key, stream, i0, count, out);
   for (int e = 0; e < count; ++e) x[e] = static_cast<int64_t>(out[e]);
@@ -148,7 +148,7 @@ void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count
 static void poisson_chunk(const Element& op, int64_t sample, int64_t i0, int count) {
   alignas(64) double rate[kChunk], out[kChunk];
   load(op.p, sample, i0, count, rate);
-  for (int e = count; e < ((count + 15) & ~15); ++e) rate[e] = 0.0;
+  for (int e = count; e < padded(count); ++e) rate[e] = 0.0;
   SampleKey key = op.key;
   key.sample += static_cast<uint32_t>(sample);
   const double* const given[1] = {rate};
