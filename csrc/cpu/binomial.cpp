@@ -104,37 +104,37 @@ struct BinomialLaw {
 };
 
 #if FB_ISA_LEVEL > 0
+// q comes from p: no more than the float32 rounding of it separates them
 void BinomialLaw::fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state) {
   const double *n = given[0], *p = given[1], *q = given[2];
-  alignas(64) float fraction[kChunk], start[kChunk], rest[kChunk], small[kChunk], large[kChunk], kind[kChunk];  // kind: 0, or the outcome known beforehand
+  alignas(64) float fraction[kChunk], start[kChunk], count[kChunk], small[kChunk];
   for (int e = 0; e < m; ++e) {
-    const double less = p[e] > 0.5 ? q[e] : p[e], more = p[e] > 0.5 ? p[e] : q[e], product = n[e] * less;
-    const double mean = (product >= 10.0) & (product * more < kFastVariance) ? product : 10.0;
-    const double whole = static_cast<double>(static_cast<int32_t>(mean));
+    const double less = p[e] > 0.5 ? q[e] : p[e], mean = n[e] * less, whole = mean >= 10.0 ? __builtin_trunc(mean) : 0.0;
     fraction[e] = static_cast<float>(mean - whole);
-    start[e] = static_cast<float>(whole);
-    rest[e] = static_cast<float>(n[e] - whole);
+    start[e] = static_cast<float>(whole);  // 0 of an inversion
+    count[e] = static_cast<float>(n[e]);
     small[e] = static_cast<float>(less);
-    large[e] = static_cast<float>(more);
-    kind[e] = static_cast<float>(product >= 10.0 ? product * more < kFastVariance ? 0.0 : 2.0 : 3.0);
   }
   for (int e = 0; e < m; e += kWide) {
-    const Floats part = load_wide<Floats>(fraction + e), from = load_wide<Floats>(start + e), over = load_wide<Floats>(rest + e);
-    const Floats p_1 = load_wide<Floats>(small + e), q_1 = load_wide<Floats>(large + e), mean = from + part;
-    const Floats deviation = sqrt_of(mean * q_1), b = 1.15f + 2.53f * deviation, a = (-0.0873f + 0.0248f * b) + 0.01f * p_1;
-    const Floats alpha = 2.83f * deviation + (5.1f * deviation) / b;
+    const Floats part = load_wide<Floats>(fraction + e), from = load_wide<Floats>(start + e), number = load_wide<Floats>(count + e);
+    const Floats p_1 = load_wide<Floats>(small + e), q_1 = 1.0f - p_1, mean = from + part, variance = mean * q_1;
+    const Ints fits = variance < kFastVariance, inverted = from <= 0.0f;
+    const Floats deviation = sqrt_of(select(fits, variance, all(kFastVariance)));
+    const Floats b = fma(deviation, 2.53f, 1.15f), a = fma(p_1, 0.01f, fma(b, 0.0248f, -0.0873f));
     const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.5f);
-    const Floats x_1 = (from + t.j) + 1.0f, x_2 = (over - t.j) + 1.0f, both = x_1 * x_2, inverse = 1.0f / both;
-    const Floats mean_1 = mean + 2.0f * p_1, mean_2 = ((from + over) + 2.0f) * q_1, d = (t.j - part) + (1.0f - 2.0f * p_1);
+    const Floats x_1 = (from + t.j) + 1.0f, x_2 = ((number - from) - t.j) + 1.0f, both = x_1 * x_2;
+    const Floats mean_1 = fma(p_1, 2.0f, mean), mean_2 = (number + 2.0f) * q_1, d = (t.j - part) + fma(p_1, -2.0f, 1.0f);
     const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = d / (sum_1 * sum_2);
     const Floats v_1 = shared * sum_2, v_2 = shared * sum_1, z_1 = v_1 * v_1, z_2 = v_2 * v_2;  // v_2: that of -d, negated
-    const Floats tails = x_1 * ((v_1 * z_1) * atanh_tail(z_1)) - x_2 * ((v_2 * z_2) * atanh_tail(z_2));
-    const Floats level = (d * (v_1 + v_2) + 2.0f * tails) + (fast_stirling(inverse * x_2) + fast_stirling(inverse * x_1));
-    const Floats square = t.edge * t.edge, hat = a + b * square, scale = alpha * square;
+    const Floats tails = (x_1 * (v_1 * z_1)) * atanh_tail(z_1) - (x_2 * (v_2 * z_2)) * atanh_tail(z_2);
+    const Floats inverse = 1.0f / (both * b), inverse_both = inverse * b, inverse_b = inverse * both;
+    const Floats stirling = fast_stirling(inverse_both * x_2) + fast_stirling(inverse_both * x_1);
+    const Floats level = fma(tails, 2.0f, fma(d, v_1 + v_2, stirling));
+    const Floats square = t.edge * t.edge, hat = fma(b, square, a), alpha = deviation * fma(inverse_b, 5.1f, 2.83f), scale = alpha * square;
     const Ints outcome = fast_outcome(t, level, (scale * scale) * (mean_1 * mean_2), (hat * hat) * both, select(x_1 < x_2, x_1, x_2),
                                       (z_1 <= 0.5f) & (z_2 <= 0.5f));
+    const Ints known = select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure)));
     const Floats drawn = from + t.j;
-    const Ints other = to_ints(load_wide<Floats>(kind + e)), known = select(load_wide<Floats>(kind + e) > 0.0f, other, outcome);
     std::memcpy(state + e, &known, sizeof(known));
     std::memcpy(start + e, &drawn, sizeof(drawn));
   }
@@ -143,14 +143,13 @@ void BinomialLaw::fast_trials(int m, const double* const* given, const uint32_t*
 
 void BinomialLaw::fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state) {
   const double *n = given[0], *p = given[1], *q = given[2];
-  alignas(64) float count[kChunk], small[kChunk], large[kChunk];
+  alignas(64) float count[kChunk], small[kChunk];
   alignas(64) int32_t counted[kChunk];
   for (int e = 0; e < m; ++e) {
     count[e] = static_cast<float>(n[e]);
     small[e] = static_cast<float>(p[e] > 0.5 ? q[e] : p[e]);
-    large[e] = static_cast<float>(p[e] > 0.5 ? p[e] : q[e]);
   }
-  cpu::FB_ISA::fast_inversions<true>(m, count, small, large, u, counted, state);
+  cpu::FB_ISA::fast_inversions<true>(m, count, small, u, counted, state);
   for (int e = 0; e < m; ++e) k[e] = p[e] > 0.5 ? n[e] - counted[e] : counted[e];
 }
 #endif

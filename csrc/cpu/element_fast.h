@@ -16,7 +16,7 @@ enum Outcome : int32_t { kAccepted = 0, kRejected = 1, kUnsure = 2, kInverted = 
 
 constexpr float kRatioSlack = 0x1p-11f, kSumSlack = 0x1p-15f;
 constexpr float kFarEdge = 0x1p-7f, kFarRatio = 0x1p-8f;  // a candidate within kFarEdge of an end has a ratio below half kFarRatio
-constexpr double kFastVariance = 0x1p20;                  // above it |y| is too large for float32
+constexpr float kFastVariance = 0x1p20f;                   // above it |y| is too large for float32
 
 // Two vectors side by side, operation by operation: a trial is one long chain of dependent steps, and the processor looks
 // only about a hundred of them ahead.
@@ -31,6 +31,7 @@ struct Floats {
   FloatVector v[2];
 };
 
+static inline Ints constant(int32_t x) { return Ints{{IntVector{} + x, IntVector{} + x}}; }
 static inline Floats all(float x) { return Floats{{FloatVector{} + x, FloatVector{} + x}}; }
 
 #define FB_ARITHMETIC(OP)                                                                                             \
@@ -77,6 +78,21 @@ static inline Wide load_wide(const Element* from) {
   return w;
 }
 
+// a b + c, however it rounds
+#if FB_ISA_LEVEL == 2
+static inline FloatVector fma_of(FloatVector a, FloatVector b, FloatVector c) {
+  return reinterpret_cast<FloatVector>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+}
+#else
+static inline FloatVector fma_of(FloatVector a, FloatVector b, FloatVector c) { return a * b + c; }
+#endif
+static inline Floats fma(const Floats& a, const Floats& b, const Floats& c) {
+  return Floats{{fma_of(a.v[0], b.v[0], c.v[0]), fma_of(a.v[1], b.v[1], c.v[1])}};
+}
+static inline Floats fma(const Floats& a, const Floats& b, float c) { return fma(a, b, all(c)); }
+static inline Floats fma(const Floats& a, float b, float c) { return fma(a, all(b), all(c)); }
+static inline Floats fma(const Floats& a, float b, const Floats& c) { return fma(a, all(b), c); }
+
 #if FB_ISA_LEVEL == 2
 static inline Floats sqrt_of(const Floats& x) {
   return Floats{{reinterpret_cast<FloatVector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x.v[0]))),
@@ -109,10 +125,10 @@ static inline FastTrial fast_candidate(const Ints& u, const Ints& v, const Float
   FastTrial t;
   t.far = edge < kFarEdge;
   t.edge = select(t.far, all(kFarEdge), edge);
-  const Floats y = ((2.0f * a) / t.edge + b) * (to_floats(centred) * 0x1p-32f) + offset;
+  const Floats y = fma((2.0f * a) / t.edge + b, to_floats(centred) * 0x1p-32f, offset);
   const Floats truncated = to_floats(to_ints(y));
   t.j = select(truncated > y, truncated - 1.0f, truncated);
-  const Floats above = y - t.j, slack = (absolute(y) + 4.0f) * 0x1p-20f;
+  const Floats above = y - t.j, slack = fma(absolute(y), 0x1p-20f, 0x1p-18f);
   t.settled = (above > slack) & (above < 1.0f - slack) & (t.edge > kFarEdge);
   t.v = to_floats((v >> 1) & INT32_MAX) * 0x1p-31f;
   return t;
@@ -120,28 +136,22 @@ static inline FastTrial fast_candidate(const Ints& u, const Ints& v, const Float
 
 // atanh(v) = v + v^3 atanh_tail(v^2) for v^2 <= 1/2, within 7e-7
 static inline Floats atanh_tail(const Floats& z) {
-  Floats poly = z * 0.47037065f + -0.307206005f;
-  poly = poly * z + 0.245285049f;
-  poly = poly * z + 0.0811770111f;
-  poly = poly * z + 0.145535305f;
-  poly = poly * z + 0.199911803f;
-  return poly * z + 0.33333379f;
+  const Floats z_2 = z * z, low = fma(z, 0.199911803f, 0.33333379f), middle = fma(z, 0.0811770111f, 0.145535305f);
+  const Floats high = fma(z, -0.307206005f, 0.245285049f);
+  return fma(z_2, fma(z_2, fma(z_2, 0.47037065f, high), middle), low);
 }
 
 // 2^t for t in [-100, 0], relative error 3e-6; below, at most 2^-99
 static inline Floats fast_exp2(const Floats& t) {
   const Floats clamped = select(t < -100.0f, all(-100.0f), t), shifted = clamped + 12582912.0f;  // 1.5 * 2^23
-  const Floats r = clamped - (shifted - 12582912.0f);
-  Floats poly = r * 0.00967603736f + 0.0559220351f;
-  poly = poly * r + 0.240221068f;
-  poly = poly * r + 0.693121016f;
-  poly = poly * r + 1.00000012f;
-  return poly * as_floats((as_ints(shifted) + 127) << 23);
+  const Floats r = clamped - (shifted - 12582912.0f), r_2 = r * r;
+  const Floats low = fma(r, 0.693121016f, 1.00000012f), high = fma(r, 0.0559220351f, 0.240221068f);
+  return fma(r_2, fma(r_2, 0.00967603736f, high), low) * as_floats((as_ints(shifted) + 127) << 23);
 }
 
 // S(x), Stirling's correction, within 3e-5 for x >= 2
 static inline Floats fast_stirling(const Floats& inverse_x) {
-  return inverse_x * (0.0833333333f - 0.00277777778f * (inverse_x * inverse_x));
+  return inverse_x * fma(inverse_x * inverse_x, -0.00277777778f, 0.0833333333f);
 }
 
 // Accepted where v^2 left <= right exp(-2 level). least: the smallest of k + 1 and n - k + 1; in_range: the level is good
@@ -177,16 +187,16 @@ static inline void fast_sums(const Floats& u, Floats mass, const Floats& factor,
 }
 
 // k[e] and state[e] of inversions by the high words of trial 0; room for a multiple of kWide, all arrays filled that far.
-// small and large: p <= 1/2 and 1 - p; of Poisson, small is the rate.
+// small: p <= 1/2, of Poisson the rate.
 template <bool Finite>
-static void fast_inversions(int m, const float* n, const float* small, const float* large, const uint32_t* words, int32_t* k, int32_t* state) {
+static void fast_inversions(int m, const float* n, const float* small, const uint32_t* words, int32_t* k, int32_t* state) {
   for (int e = 0; e < m; e += kWide) {
     const Floats u = to_floats((load_wide<Ints>(words + e) >> 1) & INT32_MAX) * 0x1p-31f, p = load_wide<Floats>(small + e);
     Floats exponent = p * -1.44269504f, factor = p, left = {}, nearest;  // exponent: of 2, of the first term
     if constexpr (Finite) {
-      const Floats q = load_wide<Floats>(large + e), s = p / (1.0f + q), z = s * s;  // log(1 - p) = -2 atanh(p / (2 - p))
+      const Floats q = 1.0f - p, s = p / (1.0f + q), z = s * s;  // log(1 - p) = -2 atanh(p / (2 - p))
       left = load_wide<Floats>(n + e);
-      exponent = left * (s * (1.0f + z * atanh_tail(z))) * -2.88539008f;
+      exponent = left * (s * fma(z, atanh_tail(z), all(1.0f))) * -2.88539008f;
       factor = p / q;
     }
     Ints counted;

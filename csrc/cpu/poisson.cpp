@@ -80,25 +80,26 @@ struct PoissonLaw {
 #if FB_ISA_LEVEL > 0
 void PoissonLaw::fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state) {
   const double* rate = given[0];
-  alignas(64) float fraction[kChunk], start[kChunk], kind[kChunk];  // kind: 0, or the outcome known beforehand
+  alignas(64) float fraction[kChunk], start[kChunk];
   for (int e = 0; e < m; ++e) {
-    const double mean = (rate[e] >= 10.0) & (rate[e] < kFastVariance) ? rate[e] : 10.0;
-    const double whole = static_cast<double>(static_cast<int32_t>(mean));
-    fraction[e] = static_cast<float>(mean - whole);
-    start[e] = static_cast<float>(whole);
-    kind[e] = static_cast<float>(rate[e] >= 10.0 ? rate[e] < kFastVariance ? 0.0 : 2.0 : 3.0);
+    const double whole = rate[e] >= 10.0 ? __builtin_trunc(rate[e]) : 0.0;
+    fraction[e] = static_cast<float>(rate[e] - whole);
+    start[e] = static_cast<float>(whole);  // 0 of an inversion
   }
   for (int e = 0; e < m; e += kWide) {
     const Floats part = load_wide<Floats>(fraction + e), from = load_wide<Floats>(start + e), mean = from + part;
-    const Floats b = 0.931f + 2.53f * sqrt_of(mean), a = -0.059f + 0.02483f * b, inverse_alpha = 1.1339f + 1.1328f / (b - 3.4f);
+    const Ints fits = mean < kFastVariance, inverted = from <= 0.0f;
+    const Floats b = fma(sqrt_of(select(fits, mean, all(kFastVariance))), 2.53f, 0.931f), a = fma(b, 0.02483f, -0.059f);
     const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.43f);
-    const Floats x = (from + t.j) + 1.0f, d = (t.j - part) + 1.0f, sum = x + mean, inverse = 1.0f / (x * sum);
-    const Floats v_1 = d * (inverse * x), z = v_1 * v_1;
-    const Floats level = (d * v_1 + 2.0f * (x * ((v_1 * z) * atanh_tail(z)))) + fast_stirling(inverse * sum);
-    const Floats square = t.edge * t.edge, hat = a + b * square, scale = (inverse_alpha * square) * mean;
+    const Floats x = (from + t.j) + 1.0f, d = (t.j - part) + 1.0f, sum = x + mean, lower = b - 3.4f;
+    const Floats product = x * sum, inverse = 1.0f / (product * lower), inverse_product = inverse * lower;
+    const Floats v_1 = d * (inverse_product * x), z = v_1 * v_1;
+    const Floats level = fma(x * (v_1 * z), 2.0f * atanh_tail(z), fma(d, v_1, fast_stirling(inverse_product * sum)));
+    const Floats square = t.edge * t.edge, hat = fma(b, square, a);
+    const Floats scale = (fma(inverse * product, 1.1328f, 1.1339f) * square) * mean;
     const Ints outcome = fast_outcome(t, level, scale * scale, (hat * hat) * (x * 0.159154943f), x, z <= 0.5f);
+    const Ints known = select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure)));
     const Floats drawn = from + t.j;
-    const Ints other = to_ints(load_wide<Floats>(kind + e)), known = select(load_wide<Floats>(kind + e) > 0.0f, other, outcome);
     std::memcpy(state + e, &known, sizeof(known));
     std::memcpy(start + e, &drawn, sizeof(drawn));
   }
@@ -109,7 +110,7 @@ void PoissonLaw::fast_inversions(int m, const double* const* given, const uint32
   alignas(64) float rate[kChunk];
   alignas(64) int32_t counted[kChunk];
   for (int e = 0; e < m; ++e) rate[e] = static_cast<float>(given[0][e]);
-  cpu::FB_ISA::fast_inversions<false>(m, nullptr, rate, nullptr, u, counted, state);
+  cpu::FB_ISA::fast_inversions<false>(m, nullptr, rate, u, counted, state);
   for (int e = 0; e < m; ++e) k[e] = counted[e];
 }
 #endif

@@ -1,5 +1,12 @@
 // Body for AVX-512, after draw_avx512.h: the high words of a trial, sixteen blocks at a time.
 
+template <int Round>
+static inline void run_in_turns(const Keys& keys, Rounds* r) {
+  run_rounds<Round, Round + 1>(keys, r[0]);
+  run_rounds<Round, Round + 1>(keys, r[1]);
+  if constexpr (Round < 8) run_in_turns<Round + 1>(keys, r);
+}
+
 void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v) {
   Keys keys;
   make_keys(keys, key, stream, sub);
@@ -7,8 +14,11 @@ void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint
   for (int at = 0; at < m; at += 16) {
     const __m512i blocks = _mm512_loadu_si512(i + at);
     __m512i even[2], rest[2];
-    philox8(keys, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(blocks)), even[0], rest[0]);
-    philox8(keys, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(blocks, 1)), even[1], rest[1]);
+    Rounds r[2] = {start_rounds(keys, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(blocks))),
+                   start_rounds(keys, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(blocks, 1)))};
+    run_in_turns<0>(keys, r);
+    finish_rounds(keys, r[0], even[0], rest[0]);
+    finish_rounds(keys, r[1], even[1], rest[1]);
     _mm512_storeu_si512(u + at, _mm512_permutex2var_epi32(even[0], odd, even[1]));
     _mm512_storeu_si512(v + at, _mm512_permutex2var_epi32(rest[0], odd, rest[1]));
   }
