@@ -98,7 +98,7 @@ static void run_trials(Trials<Law>& t, const SampleKey& key, uint32_t stream, in
 template <class Law>
 struct Scratch {
   Trials<Law> trials;
-  int inverted[kChunk], rejected[kChunk], open[kChunk];
+  int inverted[kChunk + 16], rejected[kChunk], open[kChunk];
   alignas(64) double input[Law::kInputs][kChunk], k[kChunk];
   alignas(64) uint32_t element[kChunk], u[kChunk], v[kChunk], trial_u[kChunk], trial_v[kChunk];
   alignas(64) int32_t state[kChunk];
@@ -140,6 +140,27 @@ static void exact_draws(Scratch<Law>& s, const double* const* given, const Sampl
 #if FB_ISA_LEVEL > 0
 constexpr uint32_t kFastTrials = 64;  // more are never seen
 
+// Lists the elements e < m (m a multiple of kLanes) of another state than kAccepted; returns how many, with room for 16 more.
+static inline int list_open(const int32_t* state, int m, int* list) {
+  int left = 0;
+#if FB_ISA_LEVEL == 2
+  __m512i e = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  for (int at = 0; at < m; at += 16) {
+    const __m512i found = _mm512_loadu_si512(state + at);
+    const __mmask16 open = _mm512_test_epi32_mask(found, found);
+    _mm512_storeu_si512(list + left, _mm512_maskz_compress_epi32(open, e));
+    left += __builtin_popcount(open);
+    e = _mm512_add_epi32(e, _mm512_set1_epi32(16));
+  }
+#else
+  for (int e = 0; e < m; ++e) {
+    list[left] = e;
+    left += state[e] != kAccepted;
+  }
+#endif
+  return left;
+}
+
 // Inputs of the elements at[0..m) as dense arrays, repeating one up to padded(m); returns where that ends.
 template <class Law>
 static int gather_inputs(Scratch<Law>& s, const double* const* given, int* at, int m) {
@@ -159,12 +180,10 @@ static int fast_draws(Scratch<Law>& s, const double* const* given, const SampleK
   for (int e = 0; e < all; ++e) s.element[e] = i0 + static_cast<uint32_t>(e);
   trial_words(key, stream, 0, s.element, all, s.u, s.v);
   Law::fast_trials(all, given, s.u, s.v, out, s.state);
-  int left = 0, inverted = 0, rejected = 0, open = 0;
+  for (int e = count; e < all; ++e) s.state[e] = kAccepted;
+  int inverted = 0, rejected = 0, open = 0;
   int* list = s.inverted;
-  for (int e = 0; e < count; ++e) {
-    list[left] = e;
-    left += s.state[e] != kAccepted;
-  }
+  const int left = list_open(s.state, all, list);
   for (int o = 0; o < left; ++o) {  // in place: inverted <= o
     const int e = list[o], state = s.state[e];
     s.rejected[rejected] = e;

@@ -38,7 +38,10 @@ static inline Floats all(float x) { return Floats{{FloatVector{} + x, FloatVecto
   static inline Floats operator OP(const Floats& a, const Floats& b) { return Floats{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
   static inline Floats operator OP(const Floats& a, float b) { return Floats{{a.v[0] OP b, a.v[1] OP b}}; }           \
   static inline Floats operator OP(float a, const Floats& b) { return Floats{{a OP b.v[0], a OP b.v[1]}}; }
-FB_ARITHMETIC(+) FB_ARITHMETIC(-) FB_ARITHMETIC(*) FB_ARITHMETIC(/)
+FB_ARITHMETIC(+) FB_ARITHMETIC(-) FB_ARITHMETIC(*)
+#if FB_ISA_LEVEL != 2
+FB_ARITHMETIC(/)
+#endif
 #undef FB_ARITHMETIC
 #define FB_COMPARISON(OP)                                                                                             \
   static inline Ints operator OP(const Floats& a, const Floats& b) { return Ints{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
@@ -85,6 +88,14 @@ static inline FloatVector fma_of(FloatVector a, FloatVector b, FloatVector c) {
 }
 #else
 static inline FloatVector fma_of(FloatVector a, FloatVector b, FloatVector c) { return a * b + c; }
+#endif
+#if FB_ISA_LEVEL == 2
+static inline FloatVector quotient(FloatVector a, FloatVector b) {
+  const __m512 y = reinterpret_cast<__m512>(b), x = reinterpret_cast<__m512>(a), r = _mm512_rcp14_ps(y), q = _mm512_mul_ps(x, r);
+  return reinterpret_cast<FloatVector>(_mm512_fmadd_ps(_mm512_fnmadd_ps(q, y, x), r, q));
+}
+static inline Floats operator/(const Floats& a, const Floats& b) { return Floats{{quotient(a.v[0], b.v[0]), quotient(a.v[1], b.v[1])}}; }
+static inline Floats operator/(float a, const Floats& b) { return all(a) / b; }
 #endif
 static inline Floats fma(const Floats& a, const Floats& b, const Floats& c) {
   return Floats{{fma_of(a.v[0], b.v[0], c.v[0]), fma_of(a.v[1], b.v[1], c.v[1])}};
