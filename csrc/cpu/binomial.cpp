@@ -39,7 +39,7 @@ namespace FB_ISA {
 
 // given: counts, p and q
 struct BinomialLaw {
-  static constexpr int kInputs = 3, kFields = 11, kStart = 3;
+  static constexpr int kInputs = 3, kFast = 4, kFields = 11, kStart = 3;
 
   static FB_HD bool mirrored(const double* const* given, int e) { return given[1][e] > 0.5; }
   static FB_HD bool rejects(const double* const* given, int e) {
@@ -52,8 +52,10 @@ struct BinomialLaw {
   }
   static FB_HD double finish(const double* const* given, int e, double k) { return mirrored(given, e) ? given[0][e] - k : k; }
 #if FB_ISA_LEVEL > 0
-  static void fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state);
-  static void fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state);
+  static void prepare(int m, const double* const* given, float (*field)[kChunk]);
+  static void finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out);
+  static void fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
+  static void fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state);
 #endif
   static FB_HD BinomialHat hat(const double (*input)[kChunk], int o) {
     return binomial_hat(input[0][o], input[1][o], input[2][o]);
@@ -104,53 +106,50 @@ struct BinomialLaw {
 };
 
 #if FB_ISA_LEVEL > 0
-// q comes from p: no more than the float32 rounding of it separates them
-void BinomialLaw::fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state) {
-  const double *n = given[0], *p = given[1], *q = given[2];
-  alignas(64) float fraction[kChunk], start[kChunk], count[kChunk], small[kChunk];
+void BinomialLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
+  const double *__restrict n = given[0], *__restrict p = given[1], *__restrict q = given[2];
+  float *__restrict part = field[0], *__restrict from = field[1], *__restrict number = field[2], *__restrict small = field[3];
   for (int e = 0; e < m; ++e) {
     const double less = p[e] > 0.5 ? q[e] : p[e], mean = n[e] * less, whole = mean >= 10.0 ? __builtin_trunc(mean) : 0.0;
-    fraction[e] = static_cast<float>(mean - whole);
-    start[e] = static_cast<float>(whole);  // 0 of an inversion
-    count[e] = static_cast<float>(n[e]);
+    part[e] = static_cast<float>(mean - whole);
+    from[e] = static_cast<float>(whole);  // 0 of an inversion
+    number[e] = static_cast<float>(n[e]);
     small[e] = static_cast<float>(less);
   }
+}
+
+void BinomialLaw::finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out) {
+  const double *__restrict n = given[0], *__restrict p = given[1];
+  for (int e = 0; e < m; ++e) out[e] = p[e] > 0.5 ? n[e] - k[e] : k[e];
+}
+
+// q comes from p: no more than the float32 rounding of it separates them
+void BinomialLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kWide) {
-    const Floats part = load_wide<Floats>(fraction + e), from = load_wide<Floats>(start + e), number = load_wide<Floats>(count + e);
-    const Floats p_1 = load_wide<Floats>(small + e), q_1 = 1.0f - p_1, mean = from + part, variance = mean * q_1;
+    const Floats part = load_wide<Floats>(field[0] + e), from = load_wide<Floats>(field[1] + e), n = load_wide<Floats>(field[2] + e);
+    const Floats p = load_wide<Floats>(field[3] + e), q = 1.0f - p, twice_p = p + p, mean = from + part, variance = mean * q;
     const Ints fits = variance < kFastVariance, inverted = from <= 0.0f;
     const Floats deviation = sqrt_of(select(fits, variance, all(kFastVariance)));
-    const Floats b = fma(deviation, 2.53f, 1.15f), a = fma(p_1, 0.01f, fma(b, 0.0248f, -0.0873f));
+    const Floats b = fma(deviation, 2.53f, 1.15f), a = fma(p, 0.01f, fma(b, 0.0248f, -0.0873f));
     const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.5f);
-    const Floats x_1 = (from + t.j) + 1.0f, x_2 = ((number - from) - t.j) + 1.0f, both = x_1 * x_2;
-    const Floats mean_1 = fma(p_1, 2.0f, mean), mean_2 = (number + 2.0f) * q_1, d = (t.j - part) + fma(p_1, -2.0f, 1.0f);
+    const Floats k_1 = from + t.j, x_1 = k_1 + 1.0f, x_2 = (n - k_1) + 1.0f, both = x_1 * x_2, n_2 = n + 2.0f;
+    const Floats mean_1 = mean + twice_p, mean_2 = n_2 * q, d = (t.j - part) + (1.0f - twice_p);
     const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = d / (sum_1 * sum_2);
     const Floats v_1 = shared * sum_2, v_2 = shared * sum_1, z_1 = v_1 * v_1, z_2 = v_2 * v_2;  // v_2: that of -d, negated
     const Floats tails = (x_1 * (v_1 * z_1)) * atanh_tail(z_1) - (x_2 * (v_2 * z_2)) * atanh_tail(z_2);
-    const Floats inverse = 1.0f / (both * b), inverse_both = inverse * b, inverse_b = inverse * both;
-    const Floats stirling = fast_stirling(inverse_both * x_2) + fast_stirling(inverse_both * x_1);
-    const Floats level = fma(tails, 2.0f, fma(d, v_1 + v_2, stirling));
-    const Floats square = t.edge * t.edge, hat = fma(b, square, a), alpha = deviation * fma(inverse_b, 5.1f, 2.83f), scale = alpha * square;
-    const Ints outcome = fast_outcome(t, level, (scale * scale) * (mean_1 * mean_2), (hat * hat) * both, select(x_1 < x_2, x_1, x_2),
-                                      (z_1 <= 0.5f) & (z_2 <= 0.5f));
-    const Ints known = select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure)));
-    const Floats drawn = from + t.j;
-    std::memcpy(state + e, &known, sizeof(known));
-    std::memcpy(start + e, &drawn, sizeof(drawn));
+    const Floats inverse = rough_inverse(both * b), inverse_both = inverse * b, inverses = n_2 * inverse_both;
+    const Floats stirling = fast_stirling(inverses, inverses * (inverses * inverses - 3.0f * inverse_both));
+    const Floats level = fma(d, v_1 + v_2, stirling) + (tails + tails), square = t.edge * t.edge, hat = fma(b, square, a);
+    const Floats alpha = deviation * fma(inverse * both, 5.1f, 2.83f), least = select(x_1 < x_2, x_1, x_2);
+    const Ints outcome = fast_outcome(t, level, alpha * square, mean_1 * mean_2, (hat * hat) * both, least,
+                                      (z_1 <= kTailRange) & (z_2 <= kTailRange));
+    store_wide(k_1, k + e);
+    store_wide(select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure))), state + e);
   }
-  for (int e = 0; e < m; ++e) k[e] = p[e] > 0.5 ? n[e] - start[e] : start[e];
 }
 
-void BinomialLaw::fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state) {
-  const double *n = given[0], *p = given[1], *q = given[2];
-  alignas(64) float count[kChunk], small[kChunk];
-  alignas(64) int32_t counted[kChunk];
-  for (int e = 0; e < m; ++e) {
-    count[e] = static_cast<float>(n[e]);
-    small[e] = static_cast<float>(p[e] > 0.5 ? q[e] : p[e]);
-  }
-  cpu::FB_ISA::fast_inversions<true>(m, count, small, u, counted, state);
-  for (int e = 0; e < m; ++e) k[e] = p[e] > 0.5 ? n[e] - counted[e] : counted[e];
+void BinomialLaw::fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state) {
+  fast_sums<true>(m, field[2], field[3], u, k, state);
 }
 #endif
 

@@ -98,10 +98,13 @@ static void run_trials(Trials<Law>& t, const SampleKey& key, uint32_t stream, in
 template <class Law>
 struct Scratch {
   Trials<Law> trials;
-  int inverted[kChunk + 16], rejected[kChunk], open[kChunk];
+  int inverted[kChunk + 16], rejected[kChunk + 16], open[kChunk + 16];
   alignas(64) double input[Law::kInputs][kChunk], k[kChunk];
+#if FB_ISA_LEVEL > 0
+  alignas(64) float field[Law::kFast][kChunk], dense[Law::kFast][kChunk], drawn[kChunk], trial_k[kChunk];
   alignas(64) uint32_t element[kChunk], u[kChunk], v[kChunk], trial_u[kChunk], trial_v[kChunk];
   alignas(64) int32_t state[kChunk];
+#endif
 };
 
 // out[e] for the elements e = at[0..m), those of index i0 + e in their sample.
@@ -140,33 +143,37 @@ static void exact_draws(Scratch<Law>& s, const double* const* given, const Sampl
 #if FB_ISA_LEVEL > 0
 constexpr uint32_t kFastTrials = 64;  // more are never seen
 
-// Lists the elements e < m (m a multiple of kLanes) of another state than kAccepted; returns how many, with room for 16 more.
-static inline int list_open(const int32_t* state, int m, int* list) {
-  int left = 0;
 #if FB_ISA_LEVEL == 2
+// Lists the e < m of a state; returns how many. m is a multiple of 16, and the list has room for 16 more.
+static inline int list_of(const int32_t* state, int m, Outcome outcome, int* list) {
+  const __m512i step = _mm512_set1_epi32(16), wanted = _mm512_set1_epi32(outcome);
   __m512i e = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  for (int at = 0; at < m; at += 16) {
-    const __m512i found = _mm512_loadu_si512(state + at);
-    const __mmask16 open = _mm512_test_epi32_mask(found, found);
-    _mm512_storeu_si512(list + left, _mm512_maskz_compress_epi32(open, e));
-    left += __builtin_popcount(open);
-    e = _mm512_add_epi32(e, _mm512_set1_epi32(16));
+  int length = 0;
+  for (int at = 0; at < m; at += 16, e = _mm512_add_epi32(e, step)) {
+    const __mmask16 found = _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(state + at), wanted);
+    _mm512_storeu_si512(list + length, _mm512_maskz_compress_epi32(found, e));
+    length += __builtin_popcount(found);
   }
-#else
-  for (int e = 0; e < m; ++e) {
-    list[left] = e;
-    left += state[e] != kAccepted;
-  }
-#endif
-  return left;
+  return length;
 }
+#else
+static inline int list_of(const int32_t* state, int m, Outcome outcome, int* list) {
+  int length = 0;
+  for (int e = 0; e < m; ++e) {
+    list[length] = e;
+    length += state[e] == outcome;
+  }
+  return length;
+}
+#endif
 
-// Inputs of the elements at[0..m) as dense arrays, repeating one up to padded(m); returns where that ends.
+// Fields of the elements at[0..m) as dense arrays, repeating one up to padded(m); returns where that ends.
 template <class Law>
-static int gather_inputs(Scratch<Law>& s, const double* const* given, int* at, int m) {
+static int gather_fields(Scratch<Law>& s, int* at, int m) {
   const int end = padded(m);
   for (int o = m; o < end; ++o) at[o] = at[0];
-  for (int f = 0; f < Law::kInputs; ++f) gather(s.input[f], given[f], at, end);
+  for (int f = 0; f < Law::kFast; ++f)
+    for (int o = 0; o < end; ++o) s.dense[f][o] = s.field[f][at[o]];
   return end;
 }
 
@@ -174,44 +181,33 @@ static int gather_inputs(Scratch<Law>& s, const double* const* given, int* at, i
 template <class Law>
 static int fast_draws(Scratch<Law>& s, const double* const* given, const SampleKey& key, uint32_t stream, uint32_t i0,
                       int count, double* out) {
-  const double* dense[Law::kInputs];
-  for (int f = 0; f < Law::kInputs; ++f) dense[f] = s.input[f];
   const int all = padded(count);
   for (int e = 0; e < all; ++e) s.element[e] = i0 + static_cast<uint32_t>(e);
   trial_words(key, stream, 0, s.element, all, s.u, s.v);
-  Law::fast_trials(all, given, s.u, s.v, out, s.state);
+  Law::prepare(all, given, s.field);
+  Law::fast_trials(all, s.field, s.u, s.v, s.drawn, s.state);
   for (int e = count; e < all; ++e) s.state[e] = kAccepted;
-  int inverted = 0, rejected = 0, open = 0;
-  int* list = s.inverted;
-  const int left = list_open(s.state, all, list);
-  for (int o = 0; o < left; ++o) {  // in place: inverted <= o
-    const int e = list[o], state = s.state[e];
-    s.rejected[rejected] = e;
-    rejected += state == kRejected;
-    s.open[open] = e;
-    open += state == kUnsure;
-    s.inverted[inverted] = e;
-    inverted += state == kInverted;
-  }
+  const int inverted = list_of(s.state, all, kInverted, s.inverted);
+  int rejected = list_of(s.state, all, kRejected, s.rejected), open = list_of(s.state, all, kUnsure, s.open);
   if (inverted > 0) {
-    const int end = gather_inputs(s, given, s.inverted, inverted);
+    const int end = gather_fields(s, s.inverted, inverted);
     for (int o = 0; o < end; ++o) s.trial_u[o] = s.u[s.inverted[o]];
-    Law::fast_inversions(end, dense, s.trial_u, s.k, s.state);
+    Law::fast_inversions(end, s.dense, s.trial_u, s.trial_k, s.state);
     for (int o = 0; o < inverted; ++o) {
-      out[s.inverted[o]] = s.k[o];
+      s.drawn[s.inverted[o]] = s.trial_k[o];
       s.open[open] = s.inverted[o];
       open += s.state[o] != kAccepted;
     }
   }
   for (uint32_t trial = 1; rejected > 0 && trial < kFastTrials; ++trial) {
-    const int end = gather_inputs(s, given, s.rejected, rejected);
+    const int end = gather_fields(s, s.rejected, rejected);
     for (int o = 0; o < end; ++o) s.element[o] = i0 + static_cast<uint32_t>(s.rejected[o]);
     trial_words(key, stream, trial, s.element, end, s.trial_u, s.trial_v);
-    Law::fast_trials(end, dense, s.trial_u, s.trial_v, s.k, s.state);
+    Law::fast_trials(end, s.dense, s.trial_u, s.trial_v, s.trial_k, s.state);
     int again = 0;
     for (int o = 0; o < rejected; ++o) {
       const int e = s.rejected[o];
-      out[e] = s.k[o];
+      s.drawn[e] = s.trial_k[o];
       s.open[open] = e;
       open += s.state[o] == kUnsure;
       s.rejected[again] = e;
@@ -220,6 +216,7 @@ static int fast_draws(Scratch<Law>& s, const double* const* given, const SampleK
     rejected = again;
   }
   for (int o = 0; o < rejected; ++o) s.open[open++] = s.rejected[o];
+  Law::finish_all(all, given, s.drawn, out);
   return open;
 }
 #endif

@@ -10,8 +10,8 @@
 // rejects, with v at least 2^-14. Cumulative sums: 16 of the first term's relative error for each unit of its logarithm
 // (at most 14), 4 for each of less than 50 steps, weighed by the terms: below 2^-17, against 2^-15.
 
-// A law's fast_trials sets k[e] and state[e], an Outcome, of one trial of `m` elements from its high words; m is a
-// multiple of kWide.
+// A law's `prepare` fills kFast float32 fields of each element; fast_trials and fast_inversions set k[e] and state[e], an
+// Outcome, of `m` elements from their fields and high words; finish_all turns k into results. m is a multiple of kWide.
 enum Outcome : int32_t { kAccepted = 0, kRejected = 1, kUnsure = 2, kInverted = 3 };
 
 constexpr float kRatioSlack = 0x1p-11f, kSumSlack = 0x1p-15f;
@@ -80,6 +80,10 @@ static inline Wide load_wide(const Element* from) {
   std::memcpy(&w, from, sizeof(w));
   return w;
 }
+template <class Wide, class Element>
+static inline void store_wide(const Wide& w, Element* to) {
+  std::memcpy(to, &w, sizeof(w));
+}
 
 // a b + c, however it rounds
 #if FB_ISA_LEVEL == 2
@@ -109,6 +113,15 @@ static inline Floats sqrt_of(const Floats& x) {
   return Floats{{reinterpret_cast<FloatVector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x.v[0]))),
                  reinterpret_cast<FloatVector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x.v[1])))}};
 }
+static inline Floats floor_of(const Floats& x) {
+  return Floats{{reinterpret_cast<FloatVector>(_mm512_floor_ps(reinterpret_cast<__m512>(x.v[0]))),
+                 reinterpret_cast<FloatVector>(_mm512_floor_ps(reinterpret_cast<__m512>(x.v[1])))}};
+}
+// 1 / x within 2^-14 of itself
+static inline Floats rough_inverse(const Floats& x) {
+  return Floats{{reinterpret_cast<FloatVector>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x.v[0]))),
+                 reinterpret_cast<FloatVector>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x.v[1])))}};
+}
 static inline bool any(const Ints& mask) {
   const __m512i bits = reinterpret_cast<__m512i>(mask.v[0] | mask.v[1]);
   return _mm512_test_epi32_mask(bits, bits) != 0;
@@ -118,6 +131,11 @@ static inline Floats sqrt_of(const Floats& x) {
   return Floats{{reinterpret_cast<FloatVector>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x.v[0]))),
                  reinterpret_cast<FloatVector>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x.v[1])))}};
 }
+static inline Floats floor_of(const Floats& x) {
+  return Floats{{reinterpret_cast<FloatVector>(_mm256_floor_ps(reinterpret_cast<__m256>(x.v[0]))),
+                 reinterpret_cast<FloatVector>(_mm256_floor_ps(reinterpret_cast<__m256>(x.v[1])))}};
+}
+static inline Floats rough_inverse(const Floats& x) { return 1.0f / x; }
 static inline bool any(const Ints& mask) {
   const __m256i bits = reinterpret_cast<__m256i>(mask.v[0] | mask.v[1]);
   return _mm256_testz_si256(bits, bits) == 0;
@@ -136,20 +154,20 @@ static inline FastTrial fast_candidate(const Ints& u, const Ints& v, const Float
   FastTrial t;
   t.far = edge < kFarEdge;
   t.edge = select(t.far, all(kFarEdge), edge);
-  const Floats y = fma((2.0f * a) / t.edge + b, to_floats(centred) * 0x1p-32f, offset);
-  const Floats truncated = to_floats(to_ints(y));
-  t.j = select(truncated > y, truncated - 1.0f, truncated);
+  const Floats y = fma((a + a) / t.edge + b, to_floats(centred) * 0x1p-32f, offset);
+  t.j = floor_of(y);
   const Floats above = y - t.j, slack = fma(absolute(y), 0x1p-20f, 0x1p-18f);
   t.settled = (above > slack) & (above < 1.0f - slack) & (t.edge > kFarEdge);
   t.v = to_floats((v >> 1) & INT32_MAX) * 0x1p-31f;
   return t;
 }
 
-// atanh(v) = v + v^3 atanh_tail(v^2) for v^2 <= 1/2, within 7e-7
+// atanh(v) = v + v^3 atanh_tail(v^2) for v^2 <= kTailRange, within 7e-7
+constexpr float kTailRange = 0.4f;
+
 static inline Floats atanh_tail(const Floats& z) {
-  const Floats z_2 = z * z, low = fma(z, 0.199911803f, 0.33333379f), middle = fma(z, 0.0811770111f, 0.145535305f);
-  const Floats high = fma(z, -0.307206005f, 0.245285049f);
-  return fma(z_2, fma(z_2, fma(z_2, 0.47037065f, high), middle), low);
+  const Floats z_2 = z * z, low = fma(z, 0.200091109f, 0.333332807f), middle = fma(z, 0.136205211f, 0.140328288f);
+  return fma(z_2, fma(z_2, fma(z, 0.266418934f, -0.0166990887f), middle), low);
 }
 
 // 2^t for t in [-100, 0], relative error 3e-6; below, at most 2^-99
@@ -157,63 +175,59 @@ static inline Floats fast_exp2(const Floats& t) {
   const Floats clamped = select(t < -100.0f, all(-100.0f), t), shifted = clamped + 12582912.0f;  // 1.5 * 2^23
   const Floats r = clamped - (shifted - 12582912.0f), r_2 = r * r;
   const Floats low = fma(r, 0.693121016f, 1.00000012f), high = fma(r, 0.0559220351f, 0.240221068f);
-  return fma(r_2, fma(r_2, 0.00967603736f, high), low) * as_floats((as_ints(shifted) + 127) << 23);
+  return as_floats(as_ints(fma(r_2, fma(r_2, 0.00967603736f, high), low)) + (as_ints(shifted) << 23));  // 0.7 to 1.5, scaled
 }
 
-// S(x), Stirling's correction, within 3e-5 for x >= 2
-static inline Floats fast_stirling(const Floats& inverse_x) {
-  return inverse_x * fma(inverse_x * inverse_x, -0.00277777778f, 0.0833333333f);
-}
+// S(x) + S(y), Stirling's corrections, from 1 / x + 1 / y and 1 / x^3 + 1 / y^3: within 6e-6 for x, y >= 3
+static inline Floats fast_stirling(const Floats& sum, const Floats& cubes) { return fma(cubes, -0.00277777778f, sum * 0.0833333333f); }
 
-// Accepted where v^2 left <= right exp(-2 level). least: the smallest of k + 1 and n - k + 1; in_range: the level is good
-static inline Ints fast_outcome(const FastTrial& t, const Floats& level, const Floats& left, const Floats& right, const Floats& least,
-                                const Ints& in_range) {
-  const Floats bound = right * fast_exp2(level * -2.88539008f), value = left * (t.v * t.v);  // 2 / log 2
-  const Ints sure = t.settled & in_range & (t.v >= 0x1p-14f);
-  const Ints accepted = sure & (value * (1.0f + kRatioSlack) < bound);
-  const Ints rejected = (sure & (value > bound * (1.0f + kRatioSlack))) | (t.far & (t.v > kFarRatio)) | (t.settled & (least < 0.5f));
+// Accepted where (v root)^2 left <= right exp(-2 level). least: the smallest of k + 1 and n - k + 1; in_range: level is good
+static inline Ints fast_outcome(const FastTrial& t, const Floats& level, const Floats& root, const Floats& left, const Floats& right,
+                                const Floats& least, const Ints& in_range) {
+  const Floats scaled = t.v * root, value = (scaled * scaled) * left, bound = right * fast_exp2(level * -2.88539008f);  // 2 / log 2
+  const Floats margin = bound - value, slack = bound * kRatioSlack;
+  const Ints sure = t.settled & in_range & (t.v >= 0x1p-14f), accepted = sure & (margin > slack);
+  const Ints rejected = (sure & (margin < 0.0f - slack)) | (t.far & (t.v > kFarRatio)) | (t.settled & (least < 0.5f));
   return ((rejected & (kRejected ^ kUnsure)) ^ kUnsure) & (accepted ^ -1);  // kAccepted is 0
 }
 
-constexpr int kFastSteps = 48;  // a rate below 10 has less than 2^-50 of its mass beyond
-
-// k = how many cumulative sums lie at or below u; mass(k + 1) = mass(k) factor (left - k) / (k + 1), without (left - k) for
-// Poisson. `nearest` is the smallest distance of u from a sum: the outcome is sure where it is above the slack.
-template <bool Finite>
-static inline void fast_sums(const Floats& u, Floats mass, const Floats& factor, const Floats& left, Ints& k, Floats& nearest) {
-  Floats cdf = mass;
-  k = Ints{};
-  nearest = all(1.0f);
-  for (int step = 0; step < kFastSteps; ++step) {
-    const Floats above = u - cdf, distance = absolute(above);
-    const Ints on = above >= 0.0f;
-    nearest = select(distance < nearest, distance, nearest);
-    k = k - on;
-    if (!any(on)) break;
-    const float inverse = 1.0f / static_cast<float>(step + 1);
-    if constexpr (Finite) mass = mass * ((left - static_cast<float>(step)) * (factor * inverse));
-    else mass = mass * (factor * inverse);
-    cdf = cdf + mass;
+// A rate below 10 has less than 2^-50 of its mass beyond kFastSteps.
+constexpr int kFastSteps = 48;
+struct Inverses {
+  float of[kFastSteps];
+  constexpr Inverses() : of{} {
+    for (int step = 0; step < kFastSteps; ++step) of[step] = 1.0f / static_cast<float>(step + 1);
   }
-}
+};
+constexpr Inverses kInverses;
 
-// k[e] and state[e] of inversions by the high words of trial 0; room for a multiple of kWide, all arrays filled that far.
-// small: p <= 1/2, of Poisson the rate.
+// k[e], and state[e], kAccepted or kUnsure, of inversions by the high words of trial 0; m a multiple of kWide. Of Poisson,
+// small is the rate and n is not read. k counts the cumulative sums at or below u, of mass(k + 1) = mass(k) odds (n - k) /
+// (k + 1), without odds (n - k) but the rate for Poisson; `nearest` is the smallest distance of u from a sum.
 template <bool Finite>
-static void fast_inversions(int m, const float* n, const float* small, const uint32_t* words, int32_t* k, int32_t* state) {
+static void fast_sums(int m, const float* n, const float* small, const uint32_t* words, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kWide) {
     const Floats u = to_floats((load_wide<Ints>(words + e) >> 1) & INT32_MAX) * 0x1p-31f, p = load_wide<Floats>(small + e);
-    Floats exponent = p * -1.44269504f, factor = p, left = {}, nearest;  // exponent: of 2, of the first term
+    Floats exponent = p * -1.44269504f, factor = p, left = {};  // exponent: of 2, of the first term
     if constexpr (Finite) {
       const Floats q = 1.0f - p, s = p / (1.0f + q), z = s * s;  // log(1 - p) = -2 atanh(p / (2 - p))
       left = load_wide<Floats>(n + e);
       exponent = left * (s * fma(z, atanh_tail(z), all(1.0f))) * -2.88539008f;
       factor = p / q;
     }
-    Ints counted;
-    fast_sums<Finite>(u, fast_exp2(exponent), factor, left, counted, nearest);
-    const Ints unsure = (nearest <= kSumSlack) & static_cast<int32_t>(kUnsure);
-    std::memcpy(state + e, &unsure, sizeof(unsure));
-    std::memcpy(k + e, &counted, sizeof(counted));
+    Floats mass = fast_exp2(exponent), cdf = mass, nearest = all(1.0f);
+    Ints counted = {};
+    for (int step = 0; step < kFastSteps; ++step) {
+      const Floats above = u - cdf, distance = absolute(above);
+      const Ints on = above >= 0.0f;
+      nearest = select(distance < nearest, distance, nearest);
+      counted = counted - on;
+      if (!any(on)) break;
+      if constexpr (Finite) mass = mass * ((left - static_cast<float>(step)) * (factor * kInverses.of[step]));
+      else mass = mass * (factor * kInverses.of[step]);
+      cdf = cdf + mass;
+    }
+    store_wide(to_floats(counted), k + e);
+    store_wide((nearest <= kSumSlack) & static_cast<int32_t>(kUnsure), state + e);
   }
 }

@@ -37,14 +37,16 @@ namespace FB_ISA {
 
 // given: rates
 struct PoissonLaw {
-  static constexpr int kInputs = 1, kFields = 7, kStart = 1;
+  static constexpr int kInputs = 1, kFast = 2, kFields = 7, kStart = 1;
 
   static FB_HD bool rejects(const double* const* given, int e) { return given[0][e] >= 10.0; }
   static FB_HD void fill(double (*input)[kChunk], int o, const double* const* given, int e) { input[0][o] = given[0][e]; }
   static FB_HD double finish(const double* const*, int, double k) { return k; }
 #if FB_ISA_LEVEL > 0
-  static void fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state);
-  static void fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state);
+  static void prepare(int m, const double* const* given, float (*field)[kChunk]);
+  static void finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out);
+  static void fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
+  static void fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state);
 #endif
   static FB_HD PoissonHat hat(const double (*input)[kChunk], int o) { return poisson_hat(input[0][o]); }
   static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
@@ -78,40 +80,39 @@ struct PoissonLaw {
 };
 
 #if FB_ISA_LEVEL > 0
-void PoissonLaw::fast_trials(int m, const double* const* given, const uint32_t* u, const uint32_t* v, double* k, int32_t* state) {
-  const double* rate = given[0];
-  alignas(64) float fraction[kChunk], start[kChunk];
+void PoissonLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
+  const double* __restrict rate = given[0];
+  float *__restrict part = field[0], *__restrict from = field[1];
   for (int e = 0; e < m; ++e) {
     const double whole = rate[e] >= 10.0 ? __builtin_trunc(rate[e]) : 0.0;
-    fraction[e] = static_cast<float>(rate[e] - whole);
-    start[e] = static_cast<float>(whole);  // 0 of an inversion
+    part[e] = static_cast<float>(rate[e] - whole);
+    from[e] = static_cast<float>(whole);  // 0 of an inversion
   }
+}
+
+void PoissonLaw::finish_all(int m, const double* const*, const float* __restrict k, double* __restrict out) {
+  for (int e = 0; e < m; ++e) out[e] = k[e];
+}
+
+void PoissonLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kWide) {
-    const Floats part = load_wide<Floats>(fraction + e), from = load_wide<Floats>(start + e), mean = from + part;
+    const Floats part = load_wide<Floats>(field[0] + e), from = load_wide<Floats>(field[1] + e), mean = from + part;
     const Ints fits = mean < kFastVariance, inverted = from <= 0.0f;
     const Floats b = fma(sqrt_of(select(fits, mean, all(kFastVariance))), 2.53f, 0.931f), a = fma(b, 0.02483f, -0.059f);
     const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.43f);
-    const Floats x = (from + t.j) + 1.0f, d = (t.j - part) + 1.0f, sum = x + mean, lower = b - 3.4f;
-    const Floats product = x * sum, inverse = 1.0f / (product * lower), inverse_product = inverse * lower;
-    const Floats v_1 = d * (inverse_product * x), z = v_1 * v_1;
-    const Floats level = fma(x * (v_1 * z), 2.0f * atanh_tail(z), fma(d, v_1, fast_stirling(inverse_product * sum)));
-    const Floats square = t.edge * t.edge, hat = fma(b, square, a);
-    const Floats scale = (fma(inverse * product, 1.1328f, 1.1339f) * square) * mean;
-    const Ints outcome = fast_outcome(t, level, scale * scale, (hat * hat) * (x * 0.159154943f), x, z <= 0.5f);
-    const Ints known = select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure)));
-    const Floats drawn = from + t.j;
-    std::memcpy(state + e, &known, sizeof(known));
-    std::memcpy(start + e, &drawn, sizeof(drawn));
+    const Floats whole = from + t.j, x = whole + 1.0f, d = (t.j - part) + 1.0f, v_1 = d / (x + mean), z = v_1 * v_1;
+    const Floats lower = b - 3.4f, inverse = rough_inverse(x * lower), inverse_x = inverse * lower;
+    const Floats tail = (x * (v_1 * z)) * atanh_tail(z), stirling = fast_stirling(inverse_x, inverse_x * (inverse_x * inverse_x));
+    const Floats level = fma(d, v_1, stirling) + (tail + tail), square = t.edge * t.edge, hat = fma(b, square, a);
+    const Floats root = (fma(inverse * x, 1.1328f, 1.1339f) * square) * mean;
+    const Ints outcome = fast_outcome(t, level, root, all(6.28318531f), (hat * hat) * x, x, z <= kTailRange);
+    store_wide(whole, k + e);
+    store_wide(select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure))), state + e);
   }
-  for (int e = 0; e < m; ++e) k[e] = start[e];
 }
 
-void PoissonLaw::fast_inversions(int m, const double* const* given, const uint32_t* u, double* k, int32_t* state) {
-  alignas(64) float rate[kChunk];
-  alignas(64) int32_t counted[kChunk];
-  for (int e = 0; e < m; ++e) rate[e] = static_cast<float>(given[0][e]);
-  cpu::FB_ISA::fast_inversions<false>(m, nullptr, rate, u, counted, state);
-  for (int e = 0; e < m; ++e) k[e] = counted[e];
+void PoissonLaw::fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state) {
+  fast_sums<false>(m, nullptr, field[0], u, k, state);
 }
 #endif
 
