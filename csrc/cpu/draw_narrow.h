@@ -3,14 +3,24 @@
 
 #if FB_ISA_LEVEL == 1
 
-// Four blocks in 64-bit lanes; see draw_avx512.h. `even` is w1 | w0 << 32, `odd` w3 | w2 << 32.
+// Four blocks in 64-bit lanes; see draw_avx512.h. `even` is w1 | w0 << 32, `odd` w3 | w2 << 32. The first two rounds fold
+// what all blocks share.
 static inline void philox4(const SampleKey& key, uint32_t c3, __m256i block, __m256i& even, __m256i& odd) {
   const __m256i m0 = _mm256_set1_epi64x(kPhiloxM0), m1 = _mm256_set1_epi64x(kPhiloxM1);
-  __m256i x0 = block, x1 = _mm256_set1_epi64x(key.sample), x2 = _mm256_set1_epi64x(key.call);
-  __m256i x3 = _mm256_set1_epi64x(c3);
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
-#pragma GCC unroll 10
-  for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
+  const uint64_t shared_1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
+  const uint64_t shared_0 = static_cast<uint64_t>(kPhiloxM0) * (static_cast<uint32_t>(shared_1 >> 32) ^ key.sample ^ k0);
+  const __m256i first = _mm256_mul_epu32(m0, block);
+  __m256i x1 = _mm256_mul_epu32(m1, _mm256_xor_si256(_mm256_srli_epi64(first, 32), _mm256_set1_epi64x(c3 ^ k1)));
+  k0 += kPhiloxW0;
+  k1 += kPhiloxW1;
+  __m256i x0 = _mm256_xor_si256(_mm256_srli_epi64(x1, 32), _mm256_set1_epi64x(static_cast<uint32_t>(shared_1) ^ k0));
+  __m256i x2 = _mm256_xor_si256(first, _mm256_set1_epi64x(static_cast<uint32_t>(shared_0 >> 32) ^ k1));
+  __m256i x3 = _mm256_set1_epi64x(static_cast<int64_t>(shared_0));
+#pragma GCC unroll 8
+  for (int round = 2; round < 10; ++round) {
+    k0 += kPhiloxW0;
+    k1 += kPhiloxW1;
     const __m256i p0 = _mm256_mul_epu32(m0, x0), p1 = _mm256_mul_epu32(m1, x2);
     const __m256i t1 = _mm256_xor_si256(x1, _mm256_set1_epi64x(k0)), t3 = _mm256_xor_si256(x3, _mm256_set1_epi64x(k1));
     if (round == 9) {
