@@ -93,7 +93,17 @@ PYBIND11_MODULE(_cpu, m) {
     op.weight = values<double>(weight);
     op.gain = values<float>(gain);
     if (!loss.is_none()) op.loss = values<float>(loss);
-    call(grad.is_none() ? cpu::birth_loss : cpu::birth_loss_grad, op);  // an empty gradient has no address
+    call(loss.is_none() ? cpu::birth_loss_grad : cpu::birth_loss, op);
+  });
+
+  m.def("birth_loss_scale", [](const py::tuple& size, int threads, int isa, const py::object& slope, const py::array& coefficient,
+                               const py::object& grad) {
+    cpu::BirthLoss op;
+    fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
+    op.logits = view_of(slope);
+    op.grad = view_of(grad);
+    op.weight = values<double>(coefficient);
+    call(cpu::birth_loss_scale, op);
   });
 
   m.def("binomial", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& count,

@@ -83,6 +83,7 @@ namespace FB_ISA {
 
 #if FB_ISA_LEVEL == 2
 #include "cpu/draw_avx512.h"
+#include "cpu/trial_words_avx512.h"
 #else
 #include "cpu/draw_narrow.h"
 #endif

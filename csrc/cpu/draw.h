@@ -45,6 +45,7 @@ DrawTable& thread_table(int which);
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
 //   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 a multiple
 //                  of 4, and room for a multiple of 64 words
+//   trial_words    of element_words only the high ones, w0 and w2; m a multiple of 16; not on the scalar set
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
   namespace ISA {                                                                                                     \
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \
@@ -56,6 +57,7 @@ DrawTable& thread_table(int which);
   void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
                      uint64_t* low);                                                                                  \
   void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words);                  \
+  void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v); \
   }
 FB_DECLARE_DRAW(scalar)
 #if FB_X86

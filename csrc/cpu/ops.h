@@ -51,7 +51,7 @@ struct TauLeap : Reverse {
 };
 
 struct BirthLoss : Common {
-  View logits, births, grad;
+  View logits, births, grad;             // of the loss: grad gets the slopes, unless null; of the scaling: logits holds them
   const float* gain = nullptr;
   const double* weight = nullptr;        // of the loss; of the gradient: upstream * weight
   float* loss = nullptr;
@@ -128,6 +128,7 @@ void bridge(const Bridge& op);
 void tau_leap(const TauLeap& op);
 void birth_loss(const BirthLoss& op);
 void birth_loss_grad(const BirthLoss& op);
+void birth_loss_scale(const BirthLoss& op);
 void binomial(const Element& op);
 void poisson(const Element& op);
 

@@ -52,10 +52,12 @@ FB_HD float log1p_over(float e) {
   return 1.0f + e * poly;
 }
 
-// log(1 + exp(x)), within 4 ulp; 0 for x < -87
+// log(1 + exp(x)), within 4 ulp; 0 for x < -87. The forms _of take e = exp_minus_abs(x) and g = log1p_over(e).
+FB_HD float softplus_of(float x, float e, float g) { return (x > 0.0f ? x : 0.0f) + e * g; }
+
 FB_HD float softplus(float x) {
   const float e = exp_minus_abs(x);
-  return (x > 0.0f ? x : 0.0f) + e * log1p_over(e);
+  return softplus_of(x, e, log1p_over(e));
 }
 
 // log(a) for a normal, positive and finite
@@ -79,9 +81,9 @@ FB_HD float log_float(float a) {
 }
 
 // log(softplus(x)), finite for every finite x. For x <= 0 it is x + log(log1p(e) / e) with e = exp(x): both terms are
-// negative, so nothing cancels and a very negative x gives x.
-FB_HD float log_softplus(float x) {
-  const float e = no_less(exp_minus_abs(x));
+// negative, so nothing cancels and a very negative x gives x. positive = log_float(softplus(x))
+FB_HD float log_softplus_of(float x, float e, float positive) {
+  e = no_less(e);
   float poly = -9.52462608e-4f;  // -log(log1p(e) / e) / e
   poly = poly * e + 5.89663163e-3f;
   poly = poly * e + -1.71796735e-2f;
@@ -93,23 +95,29 @@ FB_HD float log_softplus(float x) {
   poly = poly * e + -2.08333015e-1f;
   poly = poly * e + 0.5f;
   const float negative = x - e * poly;
-  const float positive = log_float(softplus(x));
   return x > 0x1p-60f ? positive : negative;  // above 0, so that flushing subnormal logits to 0 changes no bit
 }
 
-// 1 / (1 + exp(-x)); 0 for x < -87
-FB_HD float sigmoid(float x) {
+FB_HD float log_softplus(float x) {
   const float e = exp_minus_abs(x);
-  return (x > 0.0f ? 1.0f : e) / (1.0f + e);
+  return log_softplus_of(x, e, log_float(softplus_of(x, e, log1p_over(e))));
 }
 
+// 1 / (1 + exp(-x)); 0 for x < -87
+FB_HD float sigmoid_of(float x, float e) { return (x > 0.0f ? 1.0f : e) / (1.0f + e); }
+
+FB_HD float sigmoid(float x) { return sigmoid_of(x, exp_minus_abs(x)); }
+
 // sigmoid(x) / softplus(x), the derivative of log softplus: 1 for very negative x, 0 above 2^126 (else subnormal)
-FB_HD float ratio(float x) {
-  const float e = exp_minus_abs(x);
-  const float g = log1p_over(e);
+FB_HD float ratio_of(float x, float e, float g) {
   const float denominator = (1.0f + e) * (x > 0.0f ? x + e * g : g);
   const float quotient = 1.0f / denominator;
   return x > 0x1p126f ? 0.0f : quotient;
+}
+
+FB_HD float ratio(float x) {
+  const float e = exp_minus_abs(x);
+  return ratio_of(x, e, log1p_over(e));
 }
 
 // ---- float64 --------------------------------------------------------------------------------------------------------
