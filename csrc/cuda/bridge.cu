@@ -134,32 +134,36 @@ FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) piece
   finish<Attrition>(op, piece.sample, piece.begin);
 }
 
-FB_KERNEL(kThreads, 2) bridge_element(FB_PARAM(Bridge) op) {
+FB_KERNEL(kThreads, 4) bridge_element(FB_PARAM(Bridge) op) {
   const Place place = place_of(op);
-  if (place.sample >= op.samples) return;
+  if (!place.inside) return;
   int flags = 0;
-  bool wrong = false;
-  const SampleKey key = key_of(op.key, place.sample);
   const int64_t x = load_count(op, place, flags), room = op.max_count - x;
   const float y = expected_births(op, place.sample, place.i, flags);
-  int64_t births;
+  int64_t count;  // of those that draw: births, then x
   if (op.stochastic) {
+    const SampleKey key = key_of(op.key, place.sample);
     const Words words = key.words(place.i >> 2, ROUNDING);
     const uint32_t c = place.i & 3u;
     const uint32_t word = c < 2 ? (c == 0 ? words.w[0] : words.w[1]) : (c == 2 ? words.w[2] : words.w[3]);
-    births = stochastic_round(y, room, key, place.i, word, ROUNDING_REFINE);
+    count = stochastic_round(y, room, key, place.i, word, ROUNDING_REFINE);
   } else {
-    births = nearest_round(y, room);
+    count = nearest_round(y, room);
   }
-  const PQ birth = checked_prob(op.birth, place.sample, wrong);
-  int64_t x_s = x + binomial_draw(births, birth.p, birth.q, key, place.i, BRIDGE_ELEMENT);
-  if (op.attrition.p != nullptr) {
-    const PQ death = checked_prob(op.attrition, place.sample, wrong);
-    x_s -= binomial_draw(x, death.p, death.q, key, place.i, ATTRITION_ELEMENT);
+  raise(op.flag, flags, flags != 0);
+  __shared__ int64_t kept[kThreads];  // not in a register while the sampler runs, and x is read again for its second run
+  int64_t& x_s = kept[threadIdx.x];
+  x_s = x;
+#pragma unroll 1
+  for (int draw = 0; draw < (op.attrition.p != nullptr ? 2 : 1); ++draw) {  // one copy of the sampler
+    bool wrong = false;
+    const PQ prob = checked_prob(draw == 0 ? op.birth : op.attrition, place.sample, wrong);
+    raise(op.flag, kWrongProbability, wrong);
+    const int64_t k = binomial_draw(count, prob.p, prob.q, op.key, place, draw == 0 ? BRIDGE_ELEMENT : ATTRITION_ELEMENT);
+    x_s += draw == 0 ? k : -k;
+    count = load_count(op, place, flags);
   }
   store_element(op, place.sample, place.i, x_s);
-  if (wrong) flags |= kWrongProbability;
-  raise(op.flag, flags, flags != 0);
 }
 
 }  // namespace

@@ -107,14 +107,14 @@ FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
   finish(op, piece.sample, piece.begin);
 }
 
-FB_KERNEL(kThreads, 2) thin_element(FB_PARAM(Thin) op) {
+FB_KERNEL(kThreads, 4) thin_element(FB_PARAM(Thin) op) {
   const Place place = place_of(op);
-  if (place.sample >= op.samples) return;
+  if (!place.inside) return;
   bool wrong_prob = false, wrong_count = false;
   const PQ prob = checked_prob(op.alive, place.sample, wrong_prob);
   const double x = load_one(op.x_0, place.sample, place.i);
   const int64_t n = static_cast<int64_t>(clamp_count(x, static_cast<double>(op.max_count), wrong_count));
-  const int64_t k = binomial_draw(n, prob.p, prob.q, key_of(op.key, place.sample), place.i, THIN_ELEMENT);
+  const int64_t k = binomial_draw(n, prob.p, prob.q, op.key, place, THIN_ELEMENT);
   store_element(op, place.sample, place.i, n, k);
   raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
 }
