@@ -83,7 +83,13 @@ FB_DEVICE Marks shared_marks(SharedRows& shared, const Matrices& m, int row, int
   return Marks{shared.marks + row * per_row, 1, per_row, static_cast<int>((m.columns + per_row - 1) / per_row)};
 }
 
-FB_KERNEL(kThreads, 4) categorical_rows(FB_PARAM(Categorical) op, FB_PARAM(Pieces) pieces, const bool bytes) {
+// Samples cut into pieces; a block draws some of them.
+struct RowPieces {
+  int64_t per_sample, total;
+  uint32_t size;
+};
+
+FB_KERNEL(kThreads, 4) categorical_rows(FB_PARAM(Categorical) op, FB_PARAM(RowPieces) pieces, const bool bytes) {
   __shared__ SharedRows shared;
   const Matrices& m = op.probs;
   const int rows = static_cast<int>(m.rows), columns = static_cast<int>(m.columns), per_row = kSharedMarks / rows;
@@ -243,11 +249,11 @@ bool as_bytes(const Categorical& op) {
 }
 
 // Blocks enough to fill a GPU, and pieces no smaller than that asks for: each adds up its rows anew.
-Pieces row_pieces(const Common& op) {
+RowPieces row_pieces(const Common& op) {
   uint32_t size = 16384;
   while (size > 1024 && op.samples * ((op.elements + size - 1) / size) < 2048) size /= 2;
   const int64_t per_sample = (op.elements + size - 1) / size;
-  return Pieces{per_sample, per_sample * op.samples, size};
+  return RowPieces{per_sample, per_sample * op.samples, size};
 }
 
 }  // namespace
@@ -257,7 +263,7 @@ int categorical(const Categorical& op, void* stream) {
   if (op.probs.rows > kSharedRows) {
     FB_LAUNCH(categorical_element, element_grid(op), kThreads, stream, op);
   } else {
-    const Pieces pieces = row_pieces(op);
+    const RowPieces pieces = row_pieces(op);
     FB_LAUNCH(categorical_rows, grid_of(pieces.total), kThreads, stream, op, pieces, as_bytes(op));
   }
   return cudaGetLastError();
