@@ -7,12 +7,17 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import gpu_states
 import torch
 from torch import Tensor
 
 import fastblackout as fb
 
-OPS = ("thin", "bridge_step", "tau_leap_step", "birth_loss", "binomial", "poisson")
+OPS = (
+    "thin", "bridge_step", "tau_leap_step", "birth_loss", "binomial", "poisson", "categorical", "categorical_bridge",
+    "transition_rows", "thin_log_prob", "bridge_log_prob",
+)  # fmt: skip
+NO_DRAW = ("birth_loss", "transition_rows", "thin_log_prob", "bridge_log_prob")
 SHAPES = ((3, 1), (3, 7), (3, 31), (3, 1, 28, 28), (3, 3, 32, 32), (2, 3, 257, 129))
 SEEDS = (0, 1, 16, 2**63, 2**64 - 1)
 LAYOUTS = ("contiguous", "channels_last", "sliced", "inner")
@@ -32,7 +37,17 @@ FACTORS: dict[str, dict[str, Sequence[Any]]] = {
     "birth_loss": {"counts": COUNTS, "limit": (100,)},
     "binomial": {"counts": COUNTS, "limit": (255, 10**6, 2**53), "pair": (0, 1)},
     "poisson": {"counts": ("int64",), "limit": (3, 300, 10**6)},
-}
+    "categorical": {
+        "counts": COUNTS, "limit": (255, 39, 2, 599), "matrices": ("one", "index", "each"), "table": (0, 1),
+    },
+    "categorical_bridge": {
+        "counts": COUNTS, "limit": (1, 3, 30), "matrices": ("one", "index", "each"),
+        "given": ("logits", "probs", "x_0"),
+    },
+    "transition_rows": {"counts": ("uint8",), "limit": (0, 2, 40, 255)},
+    "thin_log_prob": {"counts": COUNTS, "limit": (255, 20)},
+    "bridge_log_prob": {"counts": COUNTS, "limit": (127, 20)},
+}  # fmt: skip
 PLAIN = {"seed": 1, "layout": "contiguous", "floats": "float32", "counts": "int32", "limit": 100, "all": True}
 Arguments = dict[str, Any]
 
@@ -75,6 +90,8 @@ def arguments(op: str, case: dict[str, Any], number: int = 0) -> Arguments:
         return {"x": x, "prob": p} | ({"prob_q": 1 - p} if case.get("pair") else {})
     if op == "poisson":
         return {"rate": uniform(0.0, min(case["limit"], 6e4))}
+    if op in gpu_states.OPS:
+        return gpu_states.arguments(op, case, x, limit, rows(PROBS, torch.float64), made)
     gain, logits = rows((1.0, 30.0, 7.3)), uniform(-6.0, 6.0)
     if op == "birth_loss":
         logits.view(-1)[::9] = -200.0
@@ -95,6 +112,8 @@ def arguments(op: str, case: dict[str, Any], number: int = 0) -> Arguments:
 
 def public(op: str, a: Arguments, rng: Any, backend: str = "cpu") -> dict[str, Tensor]:
     """The op as users call it; rng: a Philox or a key tensor."""
+    if op in gpu_states.OPS:
+        return {"out": gpu_states.public(op, a, rng, backend)}
     names = ("max_count", "center", "scale", "input_dtype", "outputs", "rounding", "gain")
     more = {name: a[name] for name in names if name in a} | {"backend": backend}
     if op == "birth_loss":
@@ -121,7 +140,9 @@ def public(op: str, a: Arguments, rng: Any, backend: str = "cpu") -> dict[str, T
 def direct(kernels: Any, op: str, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
     """The same by the functions of fastblackout.backends, into given outputs."""
     net, born = a.get("logits"), a.get("births")
-    if op == "birth_loss":
+    if op in gpu_states.OPS:
+        gpu_states.direct(kernels, op, a, key, out["out"], flag)
+    elif op == "birth_loss":
         kernels.birth_loss(net, born, a["weight"], a["gain"], out["loss"], flag)
         kernels.birth_loss_grad(net, born, a["upstream"].double() * a["weight"], a["gain"], out["grad"], flag)
     elif op == "binomial":

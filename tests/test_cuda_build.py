@@ -25,7 +25,21 @@ ELEMENT = {
     "binomial_kernel": 128,
     "poisson_kernel": 128,
 }
-BUDGETS = SHARED_P | OTHERS | ELEMENT
+STATES = dict.fromkeys(
+    (
+        "categorical_rows",
+        "categorical_element",
+        "categorical_table_kernel",
+        "build_table_kernel",
+        "categorical_bridge_kernelILNS1_2X0E0E",  # x_0 known, by logits, by probabilities
+        "categorical_bridge_kernelILNS1_2X0E1E",
+        "categorical_bridge_kernelILNS1_2X0E2E",
+        "transition_rows_kernel",
+        "log_prob_kernel",
+    ),
+    64,
+)
+BUDGETS = SHARED_P | OTHERS | ELEMENT | STATES
 SASS_PER_PIXEL = 60
 
 

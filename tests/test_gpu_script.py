@@ -20,7 +20,12 @@ from fastblackout.backends import cuda
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 CPU = torch.device("cpu")
-KERNELS = ("thin", "bridge", "tau_leap", "birth_loss", "birth_loss_grad", "binomial", "poisson")
+KERNELS = (
+    "thin", "bridge", "tau_leap", "birth_loss", "birth_loss_grad", "binomial", "poisson", "categorical",
+    "categorical_table", "build_categorical_table", "categorical_bridge", "transition_rows", "log_prob",
+)  # fmt: skip
+STATES = ["categorical", "categorical_bridge", "transition_rows", "thin_log_prob", "bridge_log_prob"]
+OPS = ["thin", "bridge_step", "tau_leap_step", "birth_loss", "binomial", "poisson", *STATES]
 
 
 @pytest.fixture
@@ -50,12 +55,14 @@ def test_one_line_and_status_1_without_a_gpu(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("op", ["thin", "bridge_step", "tau_leap_step", "birth_loss", "binomial", "poisson"])
+@pytest.mark.parametrize("op", OPS)
 def test_cases_on_the_cuda_kernels(script, kernels, op):
     checks = script("gpu_checks")
     cases = script("gpu_cases").cases(op)
     assert {(c["shape"], c["seed"]) for c in cases} >= {((3, 31), 2**64 - 1), ((2, 3, 257, 129), 2**63)}
-    for number, case in enumerate(cases[::2]):  # test_simt.py has them all; here the script's own code is at stake
+    for number, case in enumerate(
+        cases[:: 4 if op in STATES else 2]
+    ):  # test_simt.py has them all; here the script's own code is at stake
         checks.check_case(kernels, CPU, op, case, number)
 
 
@@ -80,7 +87,7 @@ def test_a_wrong_kernel_is_noticed(script, kernels, wrong):
         checks.check_case(kernels, CPU, "poisson", case, 0)
 
 
-@pytest.mark.parametrize("op", ["thin", "bridge_step", "tau_leap_step", "birth_loss", "binomial", "poisson"])
+@pytest.mark.parametrize("op", OPS)
 def test_replays_and_parts_on_the_cpu(script, op):
     checks = script("gpu_checks")
     checks.check_graph(op, "cpu", CPU, (3, 5))

@@ -1,7 +1,8 @@
 """Every op on Triton's interpreter gives the bits of the CPU ops: shapes, layouts, dtypes, keys, wrong values.
 
-tests/triton_worker.py holds the cases (a pairwise cover, outputs in poisoned memory) and runs them in processes of
-their own; the 20 keys of helpers.py go round the cases of every group. About two minutes in all on one core.
+tests/triton_worker.py and triton_states.py hold the cases (a pairwise cover, outputs in poisoned memory), which run in
+processes of their own; the 20 keys of helpers.py go round the cases of every group. About two and a
+half minutes in all on one core.
 """
 
 import json
@@ -15,7 +16,10 @@ import pytest
 import fastblackout as fb
 
 # Cases at least, so that a cover that shrinks shows.
-GROUPS = {"single": 5, "thin": 49, "bridge": 48, "tau_leap": 48, "birth_loss": 40, "element": 96}
+GROUPS = {
+    "single": 7, "thin": 49, "bridge": 48, "tau_leap": 48, "birth_loss": 40, "element": 96, "categorical": 35,
+    "categorical_bridge": 42, "transition": 34,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -232,13 +232,15 @@ def element(case):
 
 
 def run(group):
+    states = load("triton_states")
     if group == "single":
-        todo = [(test.__name__, test) for test in load("triton_single").SINGLE]
+        todo = [(test.__name__, test) for test in (*load("triton_single").SINGLE, *states.SINGLE)]
     else:
-        check_case = globals()[group]
+        functions = vars(states) if group in states.GROUPS else globals()
+        check_case = functions[group]
         todo = [
             (f"{number} {case}", lambda case=case: check_case(case))
-            for number, case in enumerate(globals()[f"{group}_cases"]())
+            for number, case in enumerate(functions[f"{group}_cases"]())
         ]
     failures = []
     for name, call in todo:

@@ -130,9 +130,7 @@ FB_KERNEL(kThreads, 2) bridge_element(FB_PARAM(Bridge) op) {
   int64_t births;
   if (op.stochastic) {
     const Words words = key.words(place.i >> 2, ROUNDING);
-    const uint32_t c = place.i & 3u;
-    const uint32_t word = c < 2 ? (c == 0 ? words.w[0] : words.w[1]) : (c == 2 ? words.w[2] : words.w[3]);
-    births = stochastic_round(y, room, key, place.i, word, ROUNDING_REFINE);
+    births = stochastic_round(y, room, key, place.i, word_of(words, place.i), ROUNDING_REFINE);
   } else {
     births = nearest_round(y, room);
   }

@@ -30,6 +30,12 @@ FB_DEVICE int64_t poisson_draw(double rate, const SampleKey& key, uint32_t i, ui
   return poisson_element(rate, key.seed_low, key.seed_high, i, key.sample, key.call, stream);
 }
 
+// Word i % 4, without the local memory that an index of it would take
+FB_DEVICE uint32_t word_of(const Words& words, uint32_t i) {
+  const uint32_t c = i & 3u;
+  return c < 2 ? (c == 0 ? words.w[0] : words.w[1]) : (c == 2 ? words.w[2] : words.w[3]);
+}
+
 // In [0, 1]; what is not is clamped, NaN to 0.
 FB_DEVICE double clamp_prob(double p, bool& wrong) {
   wrong = wrong || !(p >= 0.0 && p <= 1.0);
