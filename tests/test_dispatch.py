@@ -243,7 +243,12 @@ def test_native_philox_known_answers():
 
 
 def test_every_op_has_its_files():
-    stems = {path.stem for path in (SOURCES / "fastblackout" / "ops").glob("*.py")} - {"__init__", "element", "matrices", "reverse"}
+    stems = {path.stem for path in (SOURCES / "fastblackout" / "ops").glob("*.py")} - {
+        "__init__",
+        "element",
+        "matrices",
+        "reverse",
+    }
     assert stems >= {"thin", "bridge", "tau_leap", "birth_loss", "binomial", "poisson", "categorical", "transition"}
     for stem in stems:
         for path in (
