@@ -3,6 +3,8 @@
 
 #include "fastblackout/categorical.h"
 
+#include <algorithm>
+
 #include "cpu/categorical.h"
 #include "cpu/chunks.h"
 
@@ -13,10 +15,12 @@ namespace {
 
 struct Drawing : Categorical {
   mutable std::atomic<int64_t> first_bad;  // first element whose row is wrong
+  const uint8_t* bad_row = nullptr;        // which rows of a table are, where it was made for this call alone
 };
 
 struct Building : CategoricalTable {
   mutable std::atomic<int64_t> first_bad;  // first wrong row
+  uint8_t* bad_row = nullptr;              // (R,): only noted there, since no element may have that row
 };
 
 }  // namespace
@@ -72,6 +76,34 @@ void build_rows(const Building& op, int64_t sample, int64_t i0, int count) {
   refuse_row(name, row.data(), probs.states, tolerance, place);
 }
 
+// One matrix for many elements: its thresholds are made once instead of once a block of a sample. Same bits.
+bool worth_a_table(const Categorical& op) {
+  const int64_t entries = op.probs.rows * op.probs.states, blocks = op.samples * ((op.elements + kBlock - 1) / kBlock);
+  return op.probs.matrices == 1 && blocks >= 3 && entries <= (1 << 22) && op.samples * op.elements >= entries / 16;
+}
+
+void draw_through_table(const Drawing& op) {
+  const int64_t rows = op.probs.rows, states = op.probs.states;
+  std::vector<int64_t> thresholds(static_cast<size_t>(rows * states));
+  std::vector<uint16_t> guide(static_cast<size_t>(rows * kGuide));
+  std::vector<uint8_t> bad(static_cast<size_t>(rows));
+  CategoricalTable table;
+  static_cast<Common&>(table) = op;
+  table.samples = 1;
+  table.elements = rows;
+  table.probs = op.probs;
+  table.tolerance = op.tolerance;
+  table.thresholds = thresholds.data();
+  table.guide = guide.data();
+  const Building building{table, {INT64_MAX}, bad.data()};
+  for_chunks(building, build_rows, 8, states / 2 + 1);
+  Drawing drawing{op, {INT64_MAX}, bad.data()};
+  drawing.thresholds = Matrices{reinterpret_cast<const char*>(thresholds.data()), Dtype::i64, 1, rows, states, 0, states, nullptr};
+  drawing.guide = Matrices{reinterpret_cast<const char*>(guide.data()), Dtype::u8, 1, rows, kGuide, 0, kGuide, nullptr};
+  for_chunks(drawing, table_chunk);
+  op.first_bad = drawing.first_bad.load();
+}
+
 }  // namespace
 
 void categorical(const Categorical& op) {
@@ -80,7 +112,8 @@ void categorical(const Categorical& op) {
   check_values(op, "categorical", "state", op.state, Rule::count, static_cast<double>(given.rows - 1));
   const Drawing drawing{op, {INT64_MAX}};
   if (op.probs.data == nullptr) return for_chunks(drawing, table_chunk);
-  for_chunks(drawing, draw_block, kBlock, given.states / 8 + 1);
+  if (worth_a_table(op)) draw_through_table(drawing);
+  else for_chunks(drawing, draw_block, kBlock, given.states / 8 + 1);
   const int64_t bad = drawing.first_bad;
   if (bad == INT64_MAX) return;
   const int64_t sample = bad / op.elements, i = bad % op.elements;
@@ -190,6 +223,9 @@ static void table_chunk(const Drawing& op, int64_t sample, int64_t i0, int count
   const int64_t* table = op.thresholds.row<int64_t>(sample, 0);
   load(op.state, sample, i0, count, state);
   stream_words(key, CATEGORICAL, static_cast<uint32_t>(i0), count, v);
+  if (op.bad_row != nullptr)
+    for (int e = 0; e < count; ++e)
+      if (op.bad_row[state[e]] != 0) note_first(op.first_bad, sample * op.elements + i0 + e);
   for (int e = 0; e < count; ++e) __builtin_prefetch(guide + state[e] * op.guide.row_stride + (v[e] >> 24));
   for (int e = 0; e < count; ++e) {
     const uint16_t* at = guide + state[e] * op.guide.row_stride + (v[e] >> 24);
@@ -225,11 +261,13 @@ static void build_eight(const Building& op, int64_t matrix, int64_t r0, int coun
   sum_rows(row, states, cum, rows);
   for (int lane = 0; lane < count; ++lane) {
     const int64_t at = matrix * op.elements + r0 + lane;
+    int64_t* to = op.thresholds + at * states;
     if (rows.wrong[lane] != 0 || !sums_to_one(rows.total[lane], op.tolerance)) {
       note_first(op.first_bad, at);
+      if (op.bad_row != nullptr) op.bad_row[at] = 1;
+      std::fill(to, to + states, int64_t{1} << 48);
       continue;
     }
-    int64_t* to = op.thresholds + at * states;
     int64_t last = states - 1;
     while (last > 0 && !(row[lane][last] > T(0))) --last;
     for (int64_t j = 0; j < last; ++j) {

@@ -2,10 +2,9 @@
 // the bits are those of draw_category (fastblackout/categorical.h); searches run over the sums themselves, since
 // floor(cum factor) <= V is the same as cum factor < V + 1.
 
-typedef double f64x8 __attribute__((vector_size(64)));
-typedef int64_t i64x8 __attribute__((vector_size(64)));
-
-static FB_HD void store8(double* to, f64x8 v) { std::memcpy(to, &v, sizeof(v)); }
+constexpr int kLanes = FB_ISA_LEVEL == 2 ? 8 : FB_ISA_LEVEL == 1 ? 4 : 2;  // doubles of a register
+typedef double Wide __attribute__((vector_size(8 * (FB_ISA_LEVEL == 2 ? 8 : FB_ISA_LEVEL == 1 ? 4 : 2))));
+typedef int64_t WideMask __attribute__((vector_size(8 * (FB_ISA_LEVEL == 2 ? 8 : FB_ISA_LEVEL == 1 ? 4 : 2))));
 
 struct Eight {
   alignas(64) double total[8], factor[8];
@@ -31,37 +30,52 @@ static RowScratch& row_scratch() {
   return *kept;
 }
 
+// Entry j of kLanes rows
 template <class T>
-static FB_HD f64x8 column(const T* const row[8], int64_t j) {
-  return f64x8{static_cast<double>(row[0][j]), static_cast<double>(row[1][j]), static_cast<double>(row[2][j]),
-               static_cast<double>(row[3][j]), static_cast<double>(row[4][j]), static_cast<double>(row[5][j]),
-               static_cast<double>(row[6][j]), static_cast<double>(row[7][j])};
+static FB_HD Wide column(const T* const* row, int64_t j) {
+#define FB_ENTRY(lane) static_cast<double>(row[lane][j])
+#if FB_ISA_LEVEL == 2
+  return Wide{FB_ENTRY(0), FB_ENTRY(1), FB_ENTRY(2), FB_ENTRY(3), FB_ENTRY(4), FB_ENTRY(5), FB_ENTRY(6), FB_ENTRY(7)};
+#elif FB_ISA_LEVEL == 1
+  return Wide{FB_ENTRY(0), FB_ENTRY(1), FB_ENTRY(2), FB_ENTRY(3)};
+#else
+  return Wide{FB_ENTRY(0), FB_ENTRY(1)};
+#endif
+#undef FB_ENTRY
 }
 
-static inline void finish_eight(Eight& e, f64x8 total, i64x8 wrong) {
-  std::memcpy(e.total, &total, sizeof(total));
-  std::memcpy(e.wrong, &wrong, sizeof(wrong));
-  for (int lane = 0; lane < 8; ++lane) e.factor[lane] = is_drawable(e.total[lane]) ? threshold_factor(e.total[lane]) : 0.0;
-}
+// Running sums of eight rows, and whether an entry was no weight.
+struct Sums {
+  Wide total[8 / kLanes] = {};
+  WideMask wrong[8 / kLanes] = {};
 
-// cum[8 j + lane] of eight rows of weights; what lies `ahead` of each is fetched meanwhile.
-template <class T>
+  template <bool Check>
+  FB_HD void add(int part, Wide w, double* cum) {
+    if (Check) wrong[part] |= ~((w >= 0.0) & (w <= kLargestWeight));
+    total[part] = total[part] + w;
+    std::memcpy(cum + part * kLanes, &total[part], sizeof(Wide));
+  }
+  void finish(Eight& e) const {
+    std::memcpy(e.total, total, sizeof(e.total));
+    std::memcpy(e.wrong, wrong, sizeof(e.wrong));
+    for (int lane = 0; lane < 8; ++lane) e.factor[lane] = is_drawable(e.total[lane]) ? threshold_factor(e.total[lane]) : 0.0;
+  }
+};
+
+// cum[8 j + lane] of eight rows of weights; what lies `ahead` of each is fetched meanwhile. Check: whether they are weights.
+template <class T, bool Check = true>
 static void sum_rows(const T* const row[8], int64_t states, double* cum, Eight& e, int64_t ahead = 0) {
-  f64x8 total = {};
-  i64x8 wrong = {};
+  Sums sums;
   constexpr int64_t kLine = 64 / sizeof(T);
   for (int64_t j0 = 0; j0 < states; j0 += kLine) {
     if (ahead != 0)
       for (int lane = 0; lane < 8; ++lane) __builtin_prefetch(row[lane] + ahead + j0);
     const int64_t end = j0 + kLine < states ? j0 + kLine : states;
-    for (int64_t j = j0; j < end; ++j) {
-      const f64x8 w = column(row, j);
-      wrong |= ~((w >= 0.0) & (w <= kLargestWeight));
-      total = total + w;
-      store8(cum + 8 * j, total);
-    }
+    for (int64_t j = j0; j < end; ++j)
+      for (int part = 0; part < 8 / kLanes; ++part)
+        sums.add<Check>(part, column(row + part * kLanes, j), cum + 8 * j);
   }
-  finish_eight(e, total, wrong);
+  sums.finish(e);
 }
 
 // state[e] = #{j : C(j) <= V} of `count` <= AtOnce elements searched side by side, element e in lane[e]; `states` where V is at or above every

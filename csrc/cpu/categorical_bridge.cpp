@@ -134,35 +134,30 @@ static inline bool all_weights(const double* w, int64_t count) {
 
 // cum[8 j + lane] of eight rows of products a[j] b[j], whose factors are checked elsewhere
 static void sum_products(const double* const a[8], const double* const b[8], int64_t states, double* cum, Eight& e) {
-  f64x8 total = {};
-  for (int64_t j = 0; j < states; ++j) {
-    total = total + column(a, j) * column(b, j);
-    store8(cum + 8 * j, total);
-  }
-  finish_eight(e, total, i64x8{});
+  Sums sums;
+  for (int64_t j = 0; j < states; ++j)
+    for (int part = 0; part < 8 / kLanes; ++part)
+      sums.add<false>(part, column(a + part * kLanes, j) * column(b + part * kLanes, j), cum + 8 * j);
+  sums.finish(e);
 }
+
+// Floats in the order of integers, and back: a largest integer vectorises, a largest float does not.
+static FB_HD int32_t in_order(int32_t bits) { return bits ^ (bits >> 31 & 0x7fffffff); }
 
 // Weights of one element from its logits; false where one is NaN or +inf, or none is finite.
 static bool weights_of_logits(const float* logits, int64_t states, double* weights) {
-  float most[16];
-  const float lowest = bit_cast<float>(0xff800000u);
-  for (int k = 0; k < 16; ++k) most[k] = lowest;
-  int wrong = 0;
-  int64_t j = 0;
-  for (; j + 16 <= states; j += 16)
-    for (int k = 0; k < 16; ++k) {
-      const float l = logits[j + k];
-      wrong |= !is_logit(l);
-      most[k] = is_logit(l) && l > most[k] ? l : most[k];
-    }
-  for (; j < states; ++j) {
-    wrong |= !is_logit(logits[j]);
-    most[0] = is_logit(logits[j]) && logits[j] > most[0] ? logits[j] : most[0];
+  const float lowest = bit_cast<float>(0xff800000u), infinity = bit_cast<float>(0x7f800000u);
+  const int32_t least = in_order(bit_cast<int32_t>(lowest));
+  int32_t most = least, right = 1;
+  for (int64_t j = 0; j < states; ++j) {
+    const int32_t is = logits[j] < infinity, order = in_order(bit_cast<int32_t>(logits[j]));
+    const int32_t kept = is != 0 ? order : least;
+    right &= is;
+    most = kept > most ? kept : most;
   }
-  for (int k = 1; k < 16; ++k) most[0] = most[k] > most[0] ? most[k] : most[0];
-  const float largest = most[0];
-  for (j = 0; j < states; ++j) weights[j] = logit_weight(logits[j], largest);
-  return wrong == 0 && largest > lowest;
+  const float largest = bit_cast<float>(in_order(most));
+  for (int64_t j = 0; j < states; ++j) weights[j] = logit_weight(logits[j], largest);
+  return right != 0 && largest > lowest;
 }
 
 // s.from = x_0 of each element, drawn from its logits or probabilities.
@@ -192,7 +187,8 @@ static void predict(const Bridging& op, const SampleKey& key, int64_t sample, in
       }
     }
     Eight rows;
-    sum_rows(row, states, cum, rows);
+    if (op.is_logits) sum_rows<double, false>(row, states, cum, rows);
+    else sum_rows(row, states, cum, rows);
     search_lanes<8>(cum, states, rows, key, CATEGORICAL_X0_REFINE, i, s.words + at, lane, part, state);
     for (int e = 0; e < part; ++e) {
       const bool law = op.is_logits ? right[e] : rows.wrong[e] == 0 && sums_to_one(rows.total[e], op.tolerance);

@@ -12,6 +12,7 @@
 namespace fastblackout {
 namespace cpu {
 constexpr double kMaxWhole = 9007199254740992.0;  // 2^53
+constexpr int kPart = 256;                         // elements at a time: nine buffers of doubles in the first cache
 }  // namespace cpu
 }  // namespace fastblackout
 #include "cpu/for_each_isa.h"
@@ -46,7 +47,7 @@ void log_prob(const LogProbs& op) {
     check_values(op, op.name, bridge ? "x_t" : "x_0", op.a, Rule::count, kMaxWhole);
     if (bridge) check_values(op, op.name, "x_0", op.b, Rule::count, kMaxWhole);
   }
-  for_chunks(op, log_prob_chunk);
+  for_chunks(op, log_prob_chunk, kPart);
 }
 
 }  // namespace cpu
@@ -69,13 +70,13 @@ static void rows_chunk(const TransitionRows& op, int64_t sample, int64_t n0, int
 
 // Stirling's corrections of whole numbers of at least 1: a table look-up for the small ones, the series for the others.
 static void corrections(const double* x, int count, double* to) {
-  alignas(64) double small[kChunk];
+  alignas(64) double small[kPart];
   for (int k = 0; k < count; ++k) small[k] = stirling_tabulated(x[k] < 16.0 ? x[k] : 0.0);
   for (int k = 0; k < count; ++k) to[k] = x[k] < 16.0 ? small[k] : stirling_series(x[k]);
 }
 
 static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) double x[kChunk], n[kChunk], p[kChunk], q[kChunk], of_n[kChunk], of_x[kChunk], of_rest[kChunk], part[kChunk];
+  alignas(64) double x[kPart], n[kPart], p[kPart], q[kPart], of_n[kPart], of_x[kPart], of_rest[kPart], part[kPart];
   load(op.x, sample, i0, count, x);
   load(op.a, sample, i0, count, n);
   if (op.kind == static_cast<int>(LogProb::bridge)) {
