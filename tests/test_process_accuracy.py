@@ -130,6 +130,20 @@ def test_any_generator_is_within_the_bound_of_every_method(kind):
             assert np.abs(matrix.sum(1) - 1).max() <= 1e-14
 
 
+@pytest.mark.parametrize("t", [1e4, 1e15, 1e300])
+def test_long_times_with_two_absorbing_ends(t):
+    size = 12  # Q = 0 at both ends, a fair walk between: from i the upper end is reached with probability i / 11
+    generator = fb.RandomWalk(size).generator()
+    generator[[0, -1]] = 0.0
+    process = fb.MarkovProcess(generator)
+    expected = np.zeros((size, size))
+    expected[:, -1] = np.arange(size) / (size - 1)
+    expected[:, 0] = 1 - expected[:, -1]
+    bound = process.evaluation(t).error
+    assert np.abs(process.transition_matrix(t) - expected).max() <= min(bound, 1e-12)
+    assert bound <= 1e-10
+
+
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-12, 1e-100])
 def test_truncation_is_within_the_tolerance_and_shows_in_the_bound(tolerance):
     known = fb.Ehrenfest(40)

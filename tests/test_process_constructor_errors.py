@@ -66,7 +66,8 @@ CASES = {
     "up": (lambda: fb.Ehrenfest(5, up=-1.0), ValueError, "Ehrenfest: up: must be finite and above 0", "-1.0"),
     "down": (lambda: fb.Ehrenfest(5, down=NAN), ValueError, "Ehrenfest: down: must be finite and above 0", "nan"),
     "rate": (lambda: fb.ImmigrationDeath(0.0), ValueError, "ImmigrationDeath: rate: must be finite and above 0", "0.0"),
-    "rate too large": (lambda: fb.ImmigrationDeath(1e5), ValueError, "ImmigrationDeath: rate: must leave", "100000.0"),
+    "rate too large": (lambda: fb.ImmigrationDeath(5e3), ValueError, "ImmigrationDeath: rate: must leave", "5000.0"),
+    "rate beyond use": (lambda: fb.ImmigrationDeath(1e5, 9), ValueError, "rate: must be at most 10000", "100000.0"),
     "boundary": (
         lambda: fb.ImmigrationDeath(1.0, boundary="periodic"),
         ValueError,

@@ -17,7 +17,8 @@ from .uniformization import gamma, normalize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BLOCK = 64
+_BLOCK = 32
+_TOGETHER = 1 << 20  # entries of the matrices made at once
 
 
 class Ehrenfest(Process):
@@ -47,31 +48,44 @@ class Ehrenfest(Process):
         return transition_rows(Prob(self.up / total, self.down / total), self.balls)[-1]
 
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
-        total = self.up + self.down
-        kept, changed = np.exp(-total * t), -np.expm1(-total * t)
-        down = (self.down + self.up * kept) / total  # a ball that was down is down
         size = self.states
+        half = (size + 1) // 2
         result = np.empty((len(t), size, size))
-        step = max(1, (1 << 22) // (size * size))
+        step = max(1, _TOGETHER // (size * size))
+        mirrored = np.empty((step, half, size))
         for first in range(0, len(t), step):
-            part = slice(first, first + step)
-            down_to_up = self.up * changed[part] / total
-            falls = Prob(kept[part] / down[part], self.down * changed[part] / (total * down[part]))
-            lower = transition_rows(falls, self.balls)
-            upper = transition_rows(Prob(down[part], down_to_up), self.balls)[:, ::-1, ::-1]
-            _triangular_product(lower, np.ascontiguousarray(upper), result[part])
-            for matrix in result[part]:
-                normalize(matrix)
+            times, into = t[first : first + step], result[first : first + step]
+            self._rows(times, self.up, self.down, into[:, :half])
+            # The other rows are those of the urn seen from its other side, which is the same urn where a = b.
+            other = into[:, :half]
+            if self.up != self.down:
+                other = mirrored[: len(times)]
+                self._rows(times, self.down, self.up, other)
+            into[:, half:] = other[:, : size - half][:, ::-1, ::-1]
         return result
 
+    def _rows(self, t: NDArray[np.float64], up: float, down: float, out: NDArray[np.float64]) -> None:
+        """Rows 0, 1, ... of P(t) with these rates, (B, rows, S), into `out`."""
+        total, rows = up + down, out.shape[1]
+        kept, changed = np.exp(-total * t), -np.expm1(-total * t)
+        stay = (down + up * kept) / total  # a ball that was down is down
+        # Roundings may lift a ratio above 1.
+        falls = Prob(np.minimum(kept / stay, 1.0), np.minimum(down * changed / (total * stay), 1.0))
+        lower = transition_rows(falls, rows - 1)
+        upper = transition_rows(Prob(stay, up * changed / total), self.balls)[:, : -rows - 1 : -1, ::-1]
+        _triangular_product(lower, np.ascontiguousarray(upper), out)
+        for matrix in out:
+            normalize(matrix)
+
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
-        # Two factors, whose p and q are good to 16 u, their product, and the division by a row's sum, off by as much.
+        # Two factors, whose p and q are good to 16 u for the rounded (a + b) t, their product, and the division by a
+        # row's sum, off by as much. (a + b) t = x is off by 2 u x, which moves each ball's law by 4 u x exp(-x) < 2 u.
         factors = 2 * binomial_error(self.balls, 16) + gamma(self.states)
-        return Evaluation("closed form", 2 * factors + gamma(32))
+        return Evaluation("closed form", 2 * factors + gamma(2 * self.balls + 32))
 
 
 def _triangular_product(lower: NDArray[np.float64], upper: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """out = lower @ upper for batches of lower and upper triangular matrices, by blocks, leaving out those of zeros."""
+    """out = lower @ upper, lower (B, R, R) and upper (B, R, S) triangular, by blocks, leaving out those of zeros."""
     size = lower.shape[-1]
     for b in range(len(lower)):
         for i in range(0, size, _BLOCK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .uniformization import gamma
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MAX_RATE = 1e4
 BOUNDARIES = ("blocked", "open")
 
 
@@ -23,7 +25,7 @@ class ImmigrationDeath(Process):
 
         Q[n, n + 1] = a,  Q[n, n - 1] = n;  without a boundary: x_t ~ Binomial(x_0, p) + Poisson(a (1 - p)), p = exp(-t)
 
-    rate: a, above 0, at most 1e6. max_count: the largest count N, 1..4095; S = N + 1; default: the smallest that a
+    rate: a, above 0, at most 1e4. max_count: the largest count N, 1..4095; S = N + 1; default: the smallest that a
         Poisson(a) variable exceeds with a probability of at most 1e-12. The process has no largest count, so the
         boundary has to be named:
     boundary "blocked": nobody comes at N. A process on 0..N; P(t) by uniformization or the eigendecomposition (see
@@ -37,6 +39,8 @@ class ImmigrationDeath(Process):
     def __init__(self, rate: float, max_count: int | None = None, boundary: str = "blocked") -> None:
         op = "ImmigrationDeath"
         self.rate = rate_of(op, "rate", rate)
+        if self.rate > MAX_RATE:
+            raise ValueError(f"{op}: rate: must be at most {MAX_RATE:g}, got {self.rate!r}")
         if boundary not in BOUNDARIES:
             raise ValueError(f"{op}: boundary: must be one of {', '.join(BOUNDARIES)}, got {boundary!r}")
         self.boundary = boundary
@@ -87,4 +91,5 @@ class ImmigrationDeath(Process):
         if self._evaluator is not None:
             return self._evaluator.evaluation(t)
         # A particle adds 2 u by its roundings and 4 u by those of p and q (see particles.py), the Poisson row its own.
-        return Evaluation("closed form", gamma(6 * self.states + 16) + gamma(4 * self.states + 64))
+        poisson = gamma(14 * (math.isqrt(int(self.rate)) + 3) + 40)
+        return Evaluation("closed form", gamma(6 * self.states) + poisson)

@@ -48,24 +48,29 @@ class RandomWalk(Process):
         return np.full(self.states, 1 / self.states)
 
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._summed(t)[0]
+
+    def _summed(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """P(t), and how far a row's sum was from 1 before it was divided by it."""
         size = self.states
         f = np.exp(t[:, None] * self._values) @ self._waves
         both = np.concatenate([f[:, size - 1 : 0 : -1], f[:, :size]], 1)  # f(|d|), d = 1 - S..S - 1
         near = sliding_window_view(both, size, 1)[:, ::-1]  # [i, j]: f(|j - i|)
         far = sliding_window_view(f[:, 1:], size, 1)  # [i, j]: f(i + j + 1)
         result = np.empty((len(t), size, size))
+        off = 0.0
         for b in range(len(t)):
             np.add(near[b], far[b], out=result[b])
             np.maximum(result[b], 0.0, out=result[b])
-            normalize(result[b])
+            off = max(off, normalize(result[b]))
         result[t == 0.0] = np.eye(size)
-        return result
+        return result, off
 
     def _small_entries(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._evaluator.small_entries(t)
 
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
-        # Of each f: S terms with a mean of |exp| |cos| at most 1 add g(S), exp with its argument's roundings and the
-        # cosines 12 u; an entry is two of them, and dividing by the row's sum, off by S times as much at most in
-        # theory, moves an entry by that share of itself, which is at most what `normalize` measures, S u or so.
-        return Evaluation("closed form", 3 * gamma(self.states) + 32 * UNIT)
+        # An f sums S terms whose |exp cos| / S add to at most 1: g(S); exp with its argument's roundings is good to
+        # 7 u of 1, the cosine to 8 u. An entry is two of them; setting it to 0 where negative only helps; dividing
+        # it by its row's sum adds at most what that sum misses 1 by.
+        return Evaluation("closed form", 2 * gamma(self.states) + 64 * UNIT + self._summed(t)[1])

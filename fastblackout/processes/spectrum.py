@@ -11,7 +11,7 @@ norm, at most Frobenius',
     h = |V^T V - I|,  R = A V - V L with columns R_k,  m = max(0, largest eigenvalue of the symmetric part of A)
     exp(t A) V - V exp(t L) = integral of exp((t - s) A) R exp(s L) ds over 0..t     (Duhamel)
     |exp(t A) - V exp(t L) V^T| <= exp(m t) (1 + h) (sum over k of (|R_k| min(t, 1 / |L_k|))^2)^(1/2) + h (1 + 2 h)
-as |exp(t A)| <= exp(m t), |V^-1| <= 1 + h and |V^-1 - V^T| <= h (1 + h); m <= |R| (1 + h) + |A - A^T|.
+as |exp(t A)| <= exp(m t), |V^-1| <= 1 + h and |V^-1 - V^T| <= h (1 + h); m <= (1 + h)^2 (|R| + |A - A^T| + h |L|).
 W = V exp(t L / 2) and W W^T add g(S + 16), g as in uniformization.py, and the eigenvalues left out, exp(t l) < 2^-64,
 add 2^-64. An entry of P(t) is one of exp(t A) times D_j / D_i, rounded twice. Setting negative entries to 0 only helps;
 dividing by the row's sum adds the largest |sum - 1|.
@@ -93,7 +93,8 @@ class Spectrum:
         residual = (image - self.vectors.astype(wide) * self.values).astype(float)
         self.residual = 1.01 * np.linalg.norm(residual, axis=0) + off
         skew = float(np.linalg.norm((exact - exact.T).astype(float)))
-        self.growth = 1.01 * (float(np.linalg.norm(self.residual)) + skew)
+        stray = self.orthogonality * float(np.abs(self.values).max())
+        self.growth = 1.01 * (float(np.linalg.norm(self.residual)) + skew + stray)
 
     def matrices(self, t: Matrix) -> tuple[Matrix, Matrix]:
         """(B, S, S) P(t) and (B,) error bounds, for times (B,)."""

@@ -17,14 +17,16 @@ g(n) = n u / (1 - n u) for a sum or an inner product of n terms in any order (Hi
              the rounding of m moves P by at most 2 m u; averaged over k ~ Poisson(m): (4 m + 4) u
   sum        g(K) for K terms, and the truncated tail
   P(d)       so |E| <= m (8 u + g(w)) + 4 u + g(K) + tail, and the weights, divided by their sum, as much as they miss 1
-             by: the tail, 4 u and g(K) again. Where a row's sum is off by f > 4e-15, rows are divided by it: + f + r
+             by: the tail, (2 m + 4) u and g(K). Where a row's sum is off by f > 4e-15, rows are divided by it: + f + r
   r          (log2 S + 18) u: the roundings of a row's sum (`row_sums`) and of the division
   products   A B of computed transition matrices with bounds a and b:
              |A B - P| <= a k(B) + b + s + g(S) + r + f for the division of each row by its sum, f off 1: the error of
              A has rows that sum to 0 within s = 2 r for a product, 4e-15 + g(2 K) + r for a P(d), and on rows that sum
-             to 0 B contracts by k(B) = min(1, largest |B[i, :] - mean row|)
-  mixed      once every row of P(g) is within e (all but e of its mass) of one law for each closed class, P(t) for
-             t >= 2 g is P(2 g) within 2 e, whatever t: rows of P(t) are mixtures of those rows
+             to 0 B contracts by k(B) = min(1, largest |B[i, :] - mean row|); k(A B) <= k(A) k(B) + g(S) + 4 r + f
+  mixed      P(t) = R P(2 g) with R a transition matrix for all t >= 2 g: where the rows of the computed G of P(2 g), of
+             bound b, differ by e, P(t) is G within b + e. With several closed classes: where at g, in the computed
+             matrix of bound a, the rows of each class differ by e and the mass outside all is h, within
+             b + 2 (e + h) + 4 a, as P(t) = P(g) P(t - g) and P(2 g) = P(g) P(g)
 Underflow adds less than S 2^-1000. tolerance bounds the truncation alone, over all products.
 Sources: Jensen, Skandinavisk Aktuarietidskrift 36 (1953); Fox and Glynn, Commun. ACM 31 (1988).
 """
@@ -121,7 +123,7 @@ class Uniformization:
         depth = max(whole, default=0).bit_length()
         if depth > self.depth:  # the truncation of P(h) counts once a doubling
             self.squares, self.depth, self.limit = [], depth, None
-        result, error, unequal = self._series(short, self.tolerance / 2)
+        result, error, unequal = self._series(short, self.tolerance / 4)
         buffer = np.empty((size, size))
         order = sorted((n, b) for b, n in enumerate(whole) if n)
         prefixes: list[tuple[int, Node]] = []  # of the n before, by falling value of the lowest bit: shared products
@@ -146,8 +148,10 @@ class Uniformization:
 
     def _product(self, left: Node, right: Node) -> Node:
         matrix = left.matrix @ right.matrix
-        error = self._product_error(left.error, 2 * self.rounding, right, normalize(matrix))
-        return Node(matrix, error, left.contraction * right.contraction)
+        off = normalize(matrix)
+        error = self._product_error(left.error, 2 * self.rounding, right, off)
+        contraction = left.contraction * right.contraction + gamma(self.states) + 4 * self.rounding + off
+        return Node(matrix, error, min(1.0, contraction))
 
     def _whole(self, n: int, prefixes: list[tuple[int, Node]]) -> tuple[Node, bool]:
         """P(n h), and whether all later times have the same. n comes in rising order; `prefixes` keeps the products."""
@@ -177,7 +181,9 @@ class Uniformization:
             self.squares.append(self._measured(square.matrix, square.error))
             if spread <= MIXED:
                 final = self.squares[-1]
-                self.limit = len(self.squares) - 1, final._replace(error=final.error + 2 * spread)
+                apart = float((final.matrix.max(0) - final.matrix.min(0)).sum())
+                more = min(apart, 2 * spread + 4 * last.error) * (1 + gamma(2 * self.states))
+                self.limit = len(self.squares) - 1, final._replace(error=final.error + more)
 
     def _measured(self, matrix: Matrix, error: float) -> Node:
         contraction = float(np.abs(matrix - matrix.mean(0)).sum(1).max()) * (1 + gamma(3 * self.states))
@@ -220,7 +226,7 @@ class Uniformization:
         divided = np.zeros(len(d))
         for b in np.flatnonzero(off > _ROW_SUM):
             divided[b] = normalize(result[b]) + self.rounding
-        error = mean * (8 * UNIT + gamma(self.width)) + 8 * UNIT + gamma(2 * count) + 2 * tails + divided
+        error = mean * (10 * UNIT + gamma(self.width)) + 8 * UNIT + gamma(2 * count) + 2 * tails + divided
         unequal = _ROW_SUM + gamma(2 * count) + self.rounding
         return result, np.where(mean == 0.0, 0.0, error), unequal
 
