@@ -13,8 +13,7 @@ import matplotlib
 import numpy as np
 
 import fastblackout as fb
-from fastblackout.processes import Process
-from fastblackout.processes.reversal import simulate_reverse
+from fastblackout.processes import Process, simulate_reverse
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -31,6 +30,13 @@ def two_humps(states: int) -> np.ndarray:
     return law / law.sum()
 
 
+def one_way_ring(states: int) -> np.ndarray:
+    """A generator that no symmetry helps with: on to the next state at rate 3, and home to 0 at rate 0.3."""
+    rates = 3.0 * np.roll(np.eye(states), 1, axis=1)
+    rates[1:, 0] += 0.3
+    return rates - np.diag(rates.sum(1))
+
+
 def cases() -> dict[str, tuple[Process, np.ndarray, float, int, int]]:
     """name: process, law of the data, end of time, x_0 and x_t of the bridge."""
     counts = two_humps(41)
@@ -43,6 +49,7 @@ def cases() -> dict[str, tuple[Process, np.ndarray, float, int, int]]:
         "random-walk": (fb.RandomWalk(41, rate=100.0), counts, 4.0, 34, 8),
         "uniform": (fb.Uniform(10), letters, 3.0, 8, 2),
         "absorbing": (fb.Absorbing(11), masked, 3.0, 8, 10),
+        "markov": (fb.MarkovProcess(one_way_ring(24)), two_humps(24), 6.0, 18, 21),
     }
 
 

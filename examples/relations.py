@@ -15,9 +15,8 @@ from scipy import stats
 
 import fastblackout as fb
 from fastblackout.likelihood import exact_bound
-from fastblackout.processes import Process
+from fastblackout.processes import Process, rate_divergence
 from fastblackout.processes.conversion import rates_from_score
-from fastblackout.processes.divergence import rate_divergence
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -21,9 +21,8 @@ from scipy import stats
 from torch import nn
 
 import fastblackout as fb
-from fastblackout.processes import Process
+from fastblackout.processes import Process, sample_reverse
 from fastblackout.processes.conversion import reachable_from
-from fastblackout.processes.reversal import sample_reverse
 
 STATES, STEPS, LEVEL, SAMPLES = 32, 64, 0.01, 4000
 

@@ -22,7 +22,7 @@ import torch
 
 from .bound_terms import Line, Steps
 from .indexing import check_integer
-from .ops import binomial_log_prob, categorical
+from .ops import binomial_log_prob
 from .philox import Philox, resolve_rng
 from .probability import Prob
 from .processes.divergence import rate_divergence
@@ -155,7 +155,7 @@ def process_bits_per_dim(
 
     def cost(u: Tensor, which: Tensor, this: Philox) -> Tensor:
         t, clean = end * u.square(), x_0[which]
-        x_t = categorical(clean, process.transition_matrix(t), rng=this)
+        x_t = process.sample_forward(clean, t, rng=this)
         return 2 * end * u * rate_loss(process, x_t, clean, t, rates(x_t, t)) + known[which]
 
     return _estimate(cost, x_0, draws, repeats, batch, [key.at(call=r) for r in range(repeats)])

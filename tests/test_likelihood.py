@@ -10,8 +10,7 @@ from scipy import integrate, stats
 import fastblackout as fb
 from fastblackout.bound_terms import Line, negative_entropy
 from fastblackout.likelihood import exact_bound
-from fastblackout.processes import conversion
-from fastblackout.processes.divergence import rate_divergence
+from fastblackout.processes import conversion, rate_divergence
 
 torch.set_num_threads(1)
 

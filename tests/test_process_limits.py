@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 import fastblackout as fb
+from fastblackout import processes as loss
 from fastblackout.processes import conversion as to
-from fastblackout.processes import rate_loss as loss
 
 torch.set_num_threads(1)
 LAW = np.array([0.1, 0.4, 0.3, 0.05, 0.0, 0.15])

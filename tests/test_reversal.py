@@ -10,7 +10,7 @@ from scipy import stats
 
 import fastblackout as fb
 from fastblackout.processes import conversion as to
-from fastblackout.processes.reversal import sample_reverse, simulate_reverse, tau_leap_reverse
+from fastblackout.processes import sample_reverse, simulate_reverse, tau_leap_reverse
 
 torch.set_num_threads(1)
 LAW = np.array([0.1, 0.4, 0.3, 0.0, 0.05, 0.15])
@@ -209,6 +209,10 @@ def test_the_driver_starts_at_the_stationary_law():
         (lambda p, x: simulate_reverse(p, x, LAW, -1.0), "t: must be finite and at least 0"),
         (lambda p, x: simulate_reverse(p, x + 5, LAW, 1.0), "x_t: must be in 0..5, got 6"),
         (lambda p, x: simulate_reverse(fb.PureDeath(5), x + 4, np.eye(6)[2], 1.0), "x_t: must have a probability"),
+        (
+            lambda p, x: simulate_reverse(fb.ImmigrationDeath(1.0, 5, "open"), x, LAW, 1.0),
+            "process: must stay in its states, rows of Q summing to 0, got ImmigrationDeath",
+        ),
         (lambda p, x: tau_leap_reverse(x, np.zeros((2, 6)), 0.1), r"rates: shape must be \(2, 1\) and the jumps"),
         (lambda p, x: tau_leap_reverse(x, np.zeros((2, 1, 6)), -0.1), "duration: must be at least 0, got -0.1"),
         (lambda p, x: tau_leap_reverse(x, np.zeros((2, 1, 6)), 1.0, states=6), "targets, states: must come together"),

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .inputs import host, like_of, move, states_of
-from .lookup import Lookup
 
 if TYPE_CHECKING:
     from .base import Process
+    from .lookup import Lookup
 
 
 def probs_from_logits(logits: Any, reachable: Any = None) -> Any:
@@ -132,8 +132,8 @@ def reachable_from(process: Process, x_t: Any, t: Any) -> Any:
 
 def _lookup(process: Process, t: Any, like: Any) -> Lookup:
     """P(t), in the library and on the device of `like`."""
-    where = like_of(like)
-    return Lookup(move(process.transition_matrix(host(t, "conversion", "t")), *where), *where)
+    (times,) = process._durations("conversion", host(t, "conversion", "t"))
+    return process._lookup(times, *like_of(like))
 
 
 def score_from_probs(process: Process, x_t: Any, probs: Any, t: Any) -> Any:
@@ -165,7 +165,7 @@ def probs_from_score(process: Process, x_t: Any, score: Any, t: float) -> Any:
     The error grows with the condition number of P(t): 1e-16 exp(t) for uniform and absorbing.
     """
     op = "probs_from_score"
-    matrix = process.transition_matrix(float(t))
+    matrix = process._small(*process._durations(op, np.float64(t)))
     now = states_of(op, "x_t", x_t, process.states)
     flat = np.asarray(score, dtype=np.float64).reshape(-1, process.states)
     result = np.zeros_like(flat)

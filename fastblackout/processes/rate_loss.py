@@ -121,7 +121,7 @@ def exact_rate_bound(
     size = process.states
     for part in np.array_split(np.arange(len(times)), -(-len(times) * size**3 // (1 << 21))):
         x_t = np.broadcast_to(np.arange(size), (len(part), size))
-        chance = process.transition_matrix(times[part])
+        chance = process._small(*process._durations(op, times[part]))  # which is divided by
         model = np.asarray(rates(x_t, times[part]), dtype=np.float64)[:, None]  # node, x_0, x_t, i
         jumps = jumps_into(process, x_t, times[part])[:, None]
         here = chance[..., None]
@@ -133,7 +133,7 @@ def exact_rate_bound(
 
 
 def _prior_rows(process: Process, end: float, law: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows = process.transition_matrix(end)
+    rows = process._small(*process._durations("prior_divergence", np.float64(end)))
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(rows > 0, rows * (np.log(rows) - np.log(law)), 0.0)
     return terms.sum(1)

@@ -41,7 +41,7 @@ def simulate_reverse(
     x_t: states (B, ...). data_law: the law of x_0, (S,). 0 <= s < t. Returns x_s in x_t's library and dtype.
     rng: the n-th jump of element e of sample b takes Philox block (e, b, call, REVERSE_PATH, n): no batch split and no
         order of the elements changes a path. Paths are computed with NumPy alone: equal on one build of NumPy.
-    Raises TypeError, ValueError, also for an x_t that has no probability at t.
+    Raises TypeError, ValueError, also for an x_t that has no probability at t, and for a process with an open boundary.
     """
     op = "simulate_reverse"
     law = host(simplex_of(op, "data_law", data_law, process.states), op, "data_law")
@@ -50,6 +50,10 @@ def simulate_reverse(
     for name, time in (("t", t), ("s", s)):
         if times_of(op, name, time).ndim:
             raise ValueError(f"{op}: {name}: must be a number, got an array of shape {np.shape(time)}")
+    if np.abs(process.generator().sum(1)).max() > 1e-9 * np.abs(process.generator()).max():
+        raise ValueError(
+            f"{op}: process: must stay in its states, rows of Q summing to 0, got {type(process).__name__}"
+        )
     if not s < t:
         raise ValueError(f"{op}: s: must be before t, got s = {s} and t = {t}")
     key = resolve_rng(rng, generator, op)
@@ -162,7 +166,7 @@ def sample_reverse(
         raise ValueError(f"{op}: start: shape must be {tuple(shape)}, got {tuple(x.shape)}")
     for n, (t, s) in enumerate(pairwise(grid), start=1):
         first, second, _ = process._durations(op, np.float64(t), np.float64(s))
-        before, after = process._matrices(np.array([float(first), float(second)]))
+        before, after = process._small(np.array([float(first), float(second)]))
         if is_tensor(x):
             import torch
 
