@@ -16,7 +16,7 @@ _HEADLINES = (
     "bridge, 20 steps, nearest, 64x3x32x32", "tau-leap, 20 steps, 64x3x32x32", "birth_loss + gradient, 256x3x32x32",
     "binomial, counts to 10,000", "poisson, rates 0..50",
 )  # fmt: skip
-_GROUPS = ("categorical", "transition", "1,000 P(t)")
+_GROUPS = ("categorical", "transition", "thin_log_prob", "1,000 P(t)")
 _SIZE = re.compile(r"thin, x_t, 10\^\d+ pixels")
 _ALONE = "fastblackout, 1 thread"
 _GREY, _BLUE = "#666666", "#3465a4"
@@ -52,7 +52,8 @@ def _name(results: dict[str, Any]) -> str:
 def _ratios(figure: Any, results: dict[str, Any]) -> bool:
     """A bar for every peer that works on the same input, on a logarithmic axis."""
     isa = results["machine"]["isa"]
-    rows = [row for row in results["rows"] if row["peer"] and row["isa"] == isa and not _LEFT_OUT.search(row["peer"])]
+    rows = [row for row in results["rows"] if row["isa"] == isa and row["threads"] == 1]
+    rows = [row for row in rows if row["peer"] and not _LEFT_OUT.search(row["peer"])]
     cases = [case for case in _HEADLINES if any(row["case"] == case for row in rows)]
     cases += dict.fromkeys(row["case"] for row in rows if row["case"].startswith(_GROUPS))
     bars = [(case, sorted((r for r in rows if r["case"] == case), key=lambda r: r["ratio"])) for case in cases]
