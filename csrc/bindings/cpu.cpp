@@ -96,12 +96,10 @@ PYBIND11_MODULE(_cpu, m) {
     call(loss.is_none() ? cpu::birth_loss_grad : cpu::birth_loss, op);
   });
 
-  m.def("birth_loss_scale", [](const py::tuple& size, int threads, int isa, const py::object& slope, const py::array& coefficient,
-                               const py::object& grad) {
+  m.def("birth_loss_scale", [](const py::tuple& size, int threads, int isa, const py::object& slope, const py::array& coefficient) {
     cpu::BirthLoss op;
     fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
-    op.logits = view_of(slope);
-    op.grad = view_of(grad);
+    op.grad = view_of(slope);
     op.weight = values<double>(coefficient);
     call(cpu::birth_loss_scale, op);
   });

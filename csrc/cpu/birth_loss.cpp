@@ -73,10 +73,14 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-// A chunk of float32 values where they lie, if they do in C order; else copied to `buffer`.
+// A chunk of float32 values where they lie, if they do in C order; else null.
+static inline float* floats_in_place(const View& view, int64_t sample, int64_t i0) {
+  const bool plain = view.dtype == Dtype::f32 && view.dims == 1 && view.strides[0] == 1;
+  return plain ? reinterpret_cast<float*>(view.data) + sample * view.sample_stride + i0 : nullptr;
+}
+
 static inline const float* floats_of(const View& view, int64_t sample, int64_t i0, int count, float* buffer) {
-  if (view.dtype == Dtype::f32 && view.dims == 1 && view.strides[0] == 1)
-    return reinterpret_cast<const float*>(view.data) + sample * view.sample_stride + i0;
+  if (const float* direct = floats_in_place(view, sample, i0)) return direct;
   load(view, sample, i0, count, buffer);
   return buffer;
 }
@@ -85,14 +89,25 @@ static inline const float* floats_of(const View& view, int64_t sample, int64_t i
 struct Exponentials {
   alignas(64) float e[kChunk], g[kChunk];
 
-  void fill(int count, const float* __restrict x) {
-    for (int k = 0; k < count; ++k) e[k] = exp_minus_abs(x[k]);
+  // Returns whether an x is not finite.
+  bool fill(int count, const float* __restrict x) {
+    int bad = 0;
+    for (int k = 0; k < count; ++k) {
+      bad |= x[k] - x[k] != 0.0f;
+      e[k] = exp_minus_abs(x[k]);
+    }
     for (int k = 0; k < count; ++k) g[k] = log1p_over(e[k]);
+    return bad != 0;
   }
 };
 
-static void slopes(int count, const float* __restrict x, const float* __restrict births, const Exponentials& of, float gain, float* __restrict to) {
-  for (int k = 0; k < count; ++k) to[k] = birth_loss_slope_of(x[k], births[k], gain, of.e[k], of.g[k]);
+// The slopes times coefficient, to the chunk of `view` itself or by way of the buffer.
+static inline void store_slopes(const View& view, int64_t sample, int64_t i0, int count, const float* __restrict x,
+                                const float* __restrict births, const Exponentials& of, float gain, float coefficient, float* buffer) {
+  float* direct = floats_in_place(view, sample, i0);
+  float* __restrict to = direct != nullptr ? direct : buffer;
+  for (int k = 0; k < count; ++k) to[k] = coefficient * birth_loss_slope_of(x[k], births[k], gain, of.e[k], of.g[k]);
+  if (direct == nullptr) store(view, sample, i0, count, buffer);
 }
 
 static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
@@ -101,39 +116,39 @@ static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
   const float* __restrict x = floats_of(op.logits, sample, i0, count, x_buffer);
   const float* __restrict births = floats_of(op.births, sample, i0, count, births_buffer);
   const float gain = op.gain[sample], log_gain = log_gain_of(gain), most = static_cast<float>(kMostBirths);
-  int bad = 0;
-  for (int k = 0; k < count; ++k) bad |= (x[k] - x[k] != 0.0f) | !(births[k] >= 0.0f) | !(births[k] <= most);
+  int bad = of.fill(count, x);
+  if (op.births.dtype != Dtype::u8)
+    for (int k = 0; k < count; ++k) bad |= !(births[k] >= 0.0f) | !(births[k] <= most);
   if (bad != 0) *op.bad = true;
-  of.fill(count, x);
-  for (int k = 0; k < count; ++k) soft[k] = softplus_of(x[k], of.e[k], of.g[k]);
-  for (int k = 0; k < count; ++k) loss[k] = log_float(soft[k]);
-  for (int k = 0; k < count; ++k) loss[k] = log_softplus_of(x[k], of.e[k], loss[k]);
-  for (int k = 0; k < count; ++k) loss[k] = birth_loss_of(births[k], gain, log_gain, soft[k], loss[k]);
-  for (int k = count; k < kChunk; ++k) loss[k] = 0.0f;
+  for (int k = 0; k < count; ++k) {
+    soft[k] = softplus_of(x[k], of.e[k], of.g[k]);
+    loss[k] = log_float(soft[k]);
+  }
+  for (int k = 0; k < count; ++k)
+    loss[k] = birth_loss_of(births[k], gain, log_gain, soft[k], log_softplus_of(x[k], of.e[k], loss[k]));
+  std::memset(loss + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
   op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = birth_loss_chunk_sum(loss);
-  if (!op.grad) return;
-  slopes(count, x, births, of, gain, soft);
-  store(op.grad, sample, i0, count, soft);
+  if (op.grad) store_slopes(op.grad, sample, i0, count, x, births, of, gain, 1.0f, soft);
 }
 
 static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float x_buffer[kChunk], births_buffer[kChunk], grad[kChunk];
+  alignas(64) float x_buffer[kChunk], births_buffer[kChunk], buffer[kChunk];
   Exponentials of;
   const float* x = floats_of(op.logits, sample, i0, count, x_buffer);
   const float* births = floats_of(op.births, sample, i0, count, births_buffer);
-  const float coefficient = static_cast<float>(op.weight[sample]);
   of.fill(count, x);
-  slopes(count, x, births, of, op.gain[sample], grad);
-  for (int k = 0; k < count; ++k) grad[k] = coefficient * grad[k];
-  store(op.grad, sample, i0, count, grad);
+  store_slopes(op.grad, sample, i0, count, x, births, of, op.gain[sample], static_cast<float>(op.weight[sample]), buffer);
 }
 
+// In place: grad holds the slopes.
 static void scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float buffer[kChunk], grad[kChunk];
-  const float* slope = floats_of(op.logits, sample, i0, count, buffer);
+  alignas(64) float buffer[kChunk];
+  float* direct = floats_in_place(op.grad, sample, i0);
+  float* grad = direct != nullptr ? direct : buffer;
   const float coefficient = static_cast<float>(op.weight[sample]);
-  for (int k = 0; k < count; ++k) grad[k] = coefficient * slope[k];
-  store(op.grad, sample, i0, count, grad);
+  if (direct == nullptr) load(op.grad, sample, i0, count, buffer);
+  for (int k = 0; k < count; ++k) grad[k] = coefficient * grad[k];
+  if (direct == nullptr) store(op.grad, sample, i0, count, buffer);
 }
 
 }  // namespace FB_ISA

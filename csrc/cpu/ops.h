@@ -51,7 +51,7 @@ struct TauLeap : Reverse {
 };
 
 struct BirthLoss : Common {
-  View logits, births, grad;             // of the loss: grad gets the slopes, unless null; of the scaling: logits holds them
+  View logits, births, grad;             // grad: of the loss, gets the slopes, unless null; of the scaling, holds them
   const float* gain = nullptr;
   const double* weight = nullptr;        // of the loss; of the gradient: upstream * weight
   float* loss = nullptr;

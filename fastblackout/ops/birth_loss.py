@@ -112,9 +112,8 @@ def _scale(slope: Array, coefficient: np.ndarray) -> None:
     """In place, from the slopes that loss_of kept to the gradient."""
     if 0 in slope.shape:
         return
-    described = slope.describe()
     dispatch.cpu_module("birth_loss").birth_loss_scale(
-        (slope.samples, slope.elements), dispatch.threads(), dispatch.isa(), described, coefficient, described
+        (slope.samples, slope.elements), dispatch.threads(), dispatch.isa(), slope.describe(), coefficient
     )
 
 
