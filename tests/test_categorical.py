@@ -118,6 +118,16 @@ def test_ties_of_the_first_bits_are_decided_by_the_last(high, backend):
     assert expected.sum() > 0 or high == 65_535
 
 
+def test_a_threshold_equal_to_the_uniform_is_passed(backend):
+    """C(0) = V gives state 1, C(0) = V + 1 gives state 0: to the last of the 48 bits."""
+    v = reference.uniforms(2, 500, RNG, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
+    state = np.tile(np.arange(500, dtype=np.int16), (2, 1))
+    for more, expected in ((0, 1), (1, 0)):
+        probs = tied_rows(v, (v & 0xFFFF) + more)
+        assert (fb.categorical(state, probs, rng=RNG) == expected).all()
+        assert (fb.categorical(state, fb.CategoricalTable(probs), rng=RNG) == expected).all()
+
+
 def laws(states):
     """Rows of several kinds, zeros among them: name, (R, S)."""
     random = np.random.default_rng(states)
