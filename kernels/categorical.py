@@ -54,22 +54,24 @@ def _weight(at, step, other, other_step, largest, j, valid, KIND: tl.constexpr):
 
 
 @triton.jit
-def _word(i, seed_low, seed_high, sample, call, STREAM: tl.constexpr):
+def _word(i, key, row, STREAM: tl.constexpr):
+    seed_low, seed_high, sample, call = load_key(key, row)
     w0, w1, w2, w3 = philox(i >> 2, sample, call, STREAM << 24, seed_low, seed_high)
     c = i & 3
     return tl.where(c < 2, tl.where(c == 0, w0, w1), tl.where(c == 2, w2, w3))
 
 
 @triton.jit
-def _refined(v, i, seed_low, seed_high, sample, call, REFINE: tl.constexpr):
-    """V of 48 bits, int64."""
+def _refined(v, i, key, row, REFINE: tl.constexpr):
+    """V of 48 bits, int64. The key is read again: kept from the first words on, it costs registers in every loop."""
+    seed_low, seed_high, sample, call = load_key(key, row)
     w0, w1, w2, w3 = philox(i, sample, call, REFINE << 24, seed_low, seed_high)
     return (v.to(tl.int64) << 16) | (w0 & 0xFFFF).to(tl.int64)
 
 
 @triton.jit
 def _drawn(
-    at, step, other, other_step, largest, states, fallback, i, valid, seed_low, seed_high, sample, call,
+    at, step, other, other_step, largest, states, fallback, i, valid, key, row,
     STREAM: tl.constexpr, REFINE: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
     """(state, total, whether a weight was wrong); a row that is not drawable gives `fallback`. States are int32."""
@@ -84,7 +86,7 @@ def _drawn(
     factor = tl.where(drawable, 281474976710656.0 / tl.where(drawable, total, 1.0), 0.0)
     last = tl.where(drawable, last, fallback)
 
-    v = _word(i, seed_low, seed_high, sample, call, STREAM)
+    v = _word(i, key, row, STREAM)
     limit = (v.to(tl.int64) << 16).to(tl.float64) + 1.0
     state, most = tl.zeros(i.shape, tl.int32), tl.zeros(i.shape, tl.int32)
     cum = tl.zeros(i.shape, tl.float64)
@@ -96,7 +98,7 @@ def _drawn(
         state += tl.where((scaled < limit) & (j < last), 1, 0)
         most += tl.where((scaled < limit + 65535.0) & (j < last), 1, 0)
     if tl.max(tl.where(valid, most - state, 0), 0) > 0:  # a threshold among the 2^16 values that v leaves open
-        limit = _refined(v, i, seed_low, seed_high, sample, call, REFINE).to(tl.float64) + 1.0
+        limit = _refined(v, i, key, row, REFINE).to(tl.float64) + 1.0
         state, cum = tl.zeros(i.shape, tl.int32), tl.zeros(i.shape, tl.float64)
         for j in range(end):
             w, bad = _weight(at, step, other, other_step, largest, last * 0 + j, valid, KIND)
@@ -136,14 +138,13 @@ def categorical_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
-    seed_low, seed_high, sample, call = load_key(key, row)
     x, bad = load_counts(place(state, row, first, lane, elements, layout, 0, 2, DIMS), valid, rows - 1, False)
     k, out_of_range = _matrix(index, row, matrices)
     i = (first + lane).to(tl.uint32)
     line = probs + k * step_k + x.to(tl.int64) * step_r
     fallback = tl.minimum(x, columns - 1).to(tl.int32)
     drawn, total, wrong = _drawn(
-        line, step_c, line, 0, 0.0, columns, fallback, i, valid, seed_low, seed_high, sample, call, _DRAW, _REFINE,
+        line, step_c, line, 0, 0.0, columns, fallback, i, valid, key, row, _DRAW, _REFINE,
         _PROBS,
     )  # fmt: skip
     wrong = wrong | _off_one(total, probs.dtype.element_ty == tl.float32)
@@ -160,14 +161,13 @@ def categorical_table_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
-    seed_low, seed_high, sample, call = load_key(key, row)
     x, bad = load_counts(place(state, row, first, lane, elements, layout, 0, 2, DIMS), valid, rows - 1, False)
     k, out_of_range = _matrix(index, row, matrices)
     report(flag, tl.where(valid & (bad | out_of_range), 1, 0))
     i = (first + lane).to(tl.uint32)
     line = k * rows + x.to(tl.int64)
     at, guided = thresholds + line * columns, guide + line * 256
-    v = _word(i, seed_low, seed_high, sample, call, _DRAW)
+    v = _word(i, key, row, _DRAW)
     u = v.to(tl.int64) << 16
     part = (v >> 24).to(tl.int32)
     low = tl.load(guided + part, mask=valid, other=0).to(tl.int32)
@@ -181,7 +181,7 @@ def categorical_table_kernel(
         high = tl.where(searched & (below == 0), middle, high)
     tie = valid & ((tl.load(at + low, mask=valid, other=1 << 48) >> 16) == v.to(tl.int64))
     if tl.max(tie.to(tl.int32), 0) > 0:
-        u = _refined(v, i, seed_low, seed_high, sample, call, _REFINE)
+        u = _refined(v, i, key, row, _REFINE)
         more = tie & (tl.load(at + low, mask=tie, other=0) <= u)
         while tl.max(more.to(tl.int32), 0) > 0:
             low = tl.where(more, low + 1, low)
@@ -250,11 +250,13 @@ def categorical_bridge_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
-    seed_low, seed_high, sample, call = load_key(key, row)
     i = (first + lane).to(tl.uint32)
     to, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, states - 1, False)
     to = to.to(tl.int32)
     bits = tl.where(bad, 1, 0)
+    k_1, bad_1 = _matrix(index, row, matrices_1)
+    k_2, bad_2 = _matrix(index, row, matrices_2)
+    bits |= tl.where(bad_1 | bad_2, 1, 0)
     if x_0 is None:
         at = place(weights, row, first, lane, elements, layout, 2, 4, DIMS)
         largest = tl.zeros(i.shape, tl.float32) - float("inf")
@@ -263,7 +265,7 @@ def categorical_bridge_kernel(
                 x = tl.load(at + (to * 0 + j).to(tl.int64) * class_step, mask=valid, other=0.0).to(tl.float32)
                 largest = tl.where((x < float("inf")) & (x > largest), x, largest)
         start, total, wrong = _drawn(
-            at, class_step, at, 0, largest, states, to, i, valid, seed_low, seed_high, sample, call, _X0, _X0_REFINE,
+            at, class_step, at, 0, largest, states, to, i, valid, key, row, _X0, _X0_REFINE,
             KIND,
         )  # fmt: skip
         wrong = wrong | (total < _SMALLEST_TOTAL)
@@ -274,16 +276,14 @@ def categorical_bridge_kernel(
         start, bad = load_counts(place(x_0, row, first, lane, elements, layout, 1, 4, DIMS), valid, states - 1, False)
         start = start.to(tl.int32)
         bits |= tl.where(bad, 1, 0)
-    k_1, bad_1 = _matrix(index, row, matrices_1)
-    k_2, bad_2 = _matrix(index, row, matrices_2)
+    report(flag, tl.where(valid, bits, 0))
     line = before + k_1 * before_k + start.to(tl.int64) * before_r
     column = after + k_2 * after_k + to.to(tl.int64) * after_c
     drawn, total, wrong = _drawn(
-        line, before_c, column, after_r, 0.0, states, to, i, valid, seed_low, seed_high, sample, call, _BRIDGE,
+        line, before_c, column, after_r, 0.0, states, to, i, valid, key, row, _BRIDGE,
         _BRIDGE_REFINE, _PATHS,
     )  # fmt: skip
     wrong = wrong | (total < _SMALLEST_TOTAL)
-    bits |= tl.where(wrong, 8, 0) | tl.where(bad_1 | bad_2, 1, 0)
-    report(flag, tl.where(valid, bits, 0))
+    report(flag, tl.where(valid & wrong, 8, 0))
     at = place(x_s, row, first, lane, elements, layout, 3, 4, DIMS)
     tl.store(at, drawn.to(x_s.dtype.element_ty), mask=valid)

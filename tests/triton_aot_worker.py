@@ -194,7 +194,7 @@ REST = {
     "categorical table int16": lambda: table(I16, index=torch.zeros(4, dtype=I64), build=False),
     "categorical bridge x_0": lambda: states_bridge(I32, index=torch.zeros(4, dtype=I64)),
     "categorical bridge probs": lambda: states_bridge(I16, F64, logits=False),
-    "categorical bridge bfloat16": lambda: states_bridge(weights=BF16),
+    "categorical bridge bf16": lambda: states_bridge(weights=BF16),
     "transition bridged": lambda: transition(I32, bridged=True, each=True),
 }
 
@@ -212,7 +212,7 @@ def respecialised():
         categorical(key=k, shape=shape, states=most)
         table(key=k, shape=shape, states=most)
         states_bridge(key=k, shape=shape, states=most + 1)
-        states_bridge(weights=F32, key=k, shape=shape, states=most + 1)
+        states_bridge(weights=F32, key=k, shape=(shape[0], shape[1] + 2), states=most + 1)
         transition(shape=shape, states=most)
         if number % 4 == 0:
             bridge(key=k, shape=shape, most=most)

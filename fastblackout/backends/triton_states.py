@@ -51,7 +51,7 @@ def categorical_table(
     batch, elements = _size(state)
     if state.numel() == 0:
         return
-    block = _blocks(elements, 256)
+    block = _blocks(elements, 128)
     chunks = triton.cdiv(elements, block)
     layout, dims = _layout([state, out])
     with _on(state):
