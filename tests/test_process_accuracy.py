@@ -130,6 +130,14 @@ def test_any_generator_is_within_the_bound_of_every_method(kind):
             assert np.abs(matrix.sum(1) - 1).max() <= 1e-14
 
 
+def test_nothing_jumps_where_a_process_is_taken_for_mixed():
+    times = np.linspace(1.0, 400.0, 300)
+    process = fb.MarkovProcess(fb.RandomWalk(8).generator(), method="uniformization")
+    error = np.abs(process.transition_matrix(times) - fb.RandomWalk(8).transition_matrix(times)).max((1, 2))
+    assert error.max() <= 1e-12
+    assert (error <= [process.evaluation(t).error for t in times]).all()
+
+
 @pytest.mark.parametrize("t", [1e4, 1e15, 1e300])
 def test_long_times_with_two_absorbing_ends(t):
     size = 12  # Q = 0 at both ends, a fair walk between: from i the upper end is reached with probability i / 11
@@ -155,6 +163,10 @@ def test_truncation_is_within_the_tolerance_and_shows_in_the_bound(tolerance):
         errors.append(error)
         assert error <= tolerance + 1e-13
         assert error <= process.evaluation(t).error
+    # 64 products of truncated matrices, far from mixed: the truncations add up, and stay within the tolerance.
+    walk = fb.MarkovProcess(fb.RandomWalk(60).generator(), method="uniformization", tolerance=tolerance)
+    apart = np.abs(walk.transition_matrix(500.0) - fb.RandomWalk(60).transition_matrix(500.0)).max()
+    assert apart <= tolerance * 0.1 + 1e-13
     if tolerance == 1e-3:
         assert max(errors) > 1e-9  # the caller's tolerance is what truncates
 

@@ -87,3 +87,9 @@ def test_wrong_arguments_are_named(case):
     with pytest.raises(error, match=f"(?s){re.escape(text)}.*{re.escape(value)}") as raised:
         call()
     assert re.match(r"[A-Za-z_.]+: \w+: .*, got ", str(raised.value))
+
+
+def test_expm_says_that_it_needs_scipy(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"MarkovProcess: method: expm needs SciPy .*, got 'expm'"):
+        fb.MarkovProcess(THREE, method="expm")

@@ -171,6 +171,8 @@ def test_time_changes(process):
     curved = process.time_change(lambda t: t * t, lambda t: 2 * t)
     twice = curved.time_change(lambda t: t + t**3, lambda t: 1 + 3 * t**2)
     clock = (t + t**3) ** 2
+    slow = process.time_change(lambda t: t * t).time_change(lambda t: t + t**3)  # without the derivatives
+    assert (slow.transition_matrix(t) == twice.transition_matrix(t)).all()
     np.testing.assert_allclose(twice.beta(t), 2 * (t + t**3) * (1 + 3 * t**2), rtol=1e-14)
     np.testing.assert_allclose(twice.transition_matrix(t), process.transition_matrix(clock), atol=1e-12)
     scaled = twice.beta(t)[:, None, None, None] * process.reverse_rate(x_t, x_0, clock)

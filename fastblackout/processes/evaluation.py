@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,6 +37,8 @@ class Evaluator:
 
     def __init__(self, rates: NDArray[np.float64], method: str, tolerance: float, op: str) -> None:
         self.rates, self.method = rates, method
+        if method == "expm" and importlib.util.find_spec("scipy") is None:
+            raise ValueError(f"{op}: method: expm needs SciPy (pip install fastblackout[processes]), got {method!r}")
         self.uniformization = Uniformization(rates, tolerance)
         self._deep: Uniformization | None = None
         self.spectrum: Spectrum | None = None
