@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .philox import Philox
     from .schedule import Schedule
 
-# Of the draws, for each of the two tails, whose integrals are small; there the distance from the trained range is drawn
-# as TAIL_LENGTH times a standard exponential. The integrand falls like exp(-distance) times its logarithm, so that any
-# length above 1 keeps the variance finite, with nothing cut off.
-TAIL_SHARE, TAIL_LENGTH = 1 / 16, 2.0
+# Beyond the trained range lambda is drawn as TAIL_LENGTH times a standard exponential away from its end, with a density
+# that joins that inside. The integrand falls like exp(-distance) times its logarithm, so that any length above 1 keeps
+# the variance finite, with nothing cut off.
+TAIL_LENGTH = 2.0
 CELLS = 1 << 21  # of the largest array of `negative_entropy`: 16 MiB
 
 
@@ -41,16 +41,14 @@ class Line:
 
     def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """(lambda, d lambda / d u)."""
-        inside = 1 - 2 * TAIL_SHARE
-        to_edge = torch.minimum(u, 1 - u).clamp(min=2.0**-54) / TAIL_SHARE  # below 1 in the tails
+        # One density inside, 1 / slope, which is that of both tails where they begin.
+        slope = self.high - self.low + 2 * TAIL_LENGTH
+        share = TAIL_LENGTH / slope
+        to_edge = torch.minimum(u, 1 - u).clamp(min=2.0**-54) / share  # below 1 in the tails
         distance = -TAIL_LENGTH * torch.log(to_edge)
         tail = torch.where(u < 0.5, self.low - distance, self.high + distance)
-        slope = (self.high - self.low) / inside
-        within = self.low + (u - TAIL_SHARE) * slope
-        return (
-            torch.where(to_edge < 1, tail, within),
-            torch.where(to_edge < 1, TAIL_LENGTH / (TAIL_SHARE * to_edge), slope),
-        )
+        within = self.low + (u - share) * slope
+        return torch.where(to_edge < 1, tail, within), slope / to_edge.clamp(max=1)
 
     def cost(self, model: Any, x_0: Tensor, u: Tensor, labels: Tensor | None, key: Philox) -> Tensor:
         """The integrand over u (B,), in nats."""

@@ -77,8 +77,8 @@ def bits_per_dim(
 ) -> BitsPerDim:
     """Two upper bounds of -log2 p(x_0) per dimension with their errors: BitsPerDim(continuous, discrete).
 
-    The continuous bound draws lambda = logit p with low discrepancy over all images at once, on the whole line: most
-    draws between the first and the last time of the schedule, 1/16 of them in the tail beyond either end. A model knows
+    The continuous bound draws lambda = logit p with low discrepancy over all images at once, on the whole line, most
+    of the draws between the first and the last time of the schedule, the others in the tails. A model knows
     the schedule's times only: at p between them the nearest k (in the angle arcsin sqrt p) is asked, about an x_t drawn
     at p itself, and y / (1 - p) is held at its value there, likewise in the tails: as p -> 1 this holds the rate
     y p / (1 - p), as p -> 0 the births y. (Held constant, y itself would cost infinitely much as p -> 1, the rate as

@@ -108,9 +108,28 @@ def test_monte_carlo_finds_the_information_of_each_image(schedule):
     assert worse.continuous.bits > continuous.bits + 10 * continuous.monte_carlo_error
 
 
+def test_between_and_beyond_the_times_the_nearest_model_is_held():
+    # Six times far apart: y / (1 - p) of the nearest in angle, by quadrature, against Monte Carlo on the exact law.
+    schedule = fb.Schedule.logit(6, 2.0)
+    model = ToyModel(schedule)
+    angles = np.arccos(np.sqrt(schedule.p[1:]))
+
+    def held(x_t, p, q):
+        k = np.argmin(np.abs(angles - math.atan2(math.sqrt(q), math.sqrt(p))))
+        return model.values[k].numpy()[x_t] * q
+
+    expected = exact_bound(held, LAW, step=0.002) / math.log(2)
+    x_0 = torch.tensor([0] * 20 + [1] * 80 + [2] * 60 + [5] * 40, dtype=torch.uint8).view(-1, 1)
+    found = fb.bits_per_dim(model, schedule, x_0, rng=fb.Philox(2), steps=6, draws=64, repeats=16, batch=20_000)
+    # 5 errors of 16 repeats: t with 15 degrees of freedom, false alarm 2e-4.
+    assert abs(found.continuous.bits - expected) < 5 * found.continuous.monte_carlo_error
+    assert found.continuous.monte_carlo_error < 0.02
+    assert expected > ENTROPY / math.log(2) + 0.02
+
+
 def test_the_discrete_bound_is_the_sum_over_all_steps():
     # Enumerated with scipy: the sampler's own chain, which starts at black, one KL a step.
-    schedule = fb.Schedule.logit(12, 6.0)
+    schedule = fb.Schedule.logit(12, 1.2)  # which ends at p = 0.3, where black is far from true
     times = schedule.grid(12, "index")
     total = np.zeros(6)
     for k_t, k_s in zip(times[:-1], times[1:], strict=True):
