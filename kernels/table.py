@@ -40,8 +40,8 @@ def _bucket_start(r, BITS: tl.constexpr):
 
 @triton.jit
 def _fill(entries, c, row, n, live, first, BITS: tl.constexpr, STEPS: tl.constexpr):
-    """The 128 buckets from `first` on of one row of n thresholds, found by halving: t << 16, plus 0x8000, plus the number of thresholds
-    below the bucket; t is the threshold in it, or one beyond its end. n < 2^STEPS."""
+    """128 buckets from `first` on of one row of n thresholds, found by halving: t << 16, plus 0x8000, plus the number
+    of thresholds below the bucket; t is the threshold in it, or one beyond its end. n < 2^STEPS."""
     r = first + tl.arange(0, 128)[None, :]
     start, end = _bucket_start(r, BITS), _bucket_start(r + 1, BITS)
     j = start * 0
