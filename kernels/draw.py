@@ -2,8 +2,8 @@
 fastblackout/reference/draw.py, whose integers come out to the bit.
 
 A program is one warp: its loops until no lane is open cost what divergence costs a warp; nothing waits at a barrier.
-The shared-p draw searches the thresholds that table.py has written: 16 bits by a branch-free search over the window of
-thresholds that 16 bits can tell apart, then, for the 1 in 800 elements that tie, all 48 bits one element at a time.
+The shared-p draw looks up what table.py has written: 16 bits by one load of the bucket they fall into, which holds at
+most one threshold of a row, then, for the 1 in 800 elements that tie, all 48 bits one element at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .table import _HIGH_AT, _LOWER_AT, _META_AT, clean_prob
+from .table import _BUCKETS_AT, _LOWER_AT, _LOWER_BUCKETS, bucket, clean_prob
 
 _NEVER = tl.constexpr(1 << 62)
 
@@ -126,20 +126,11 @@ def primary_bits(first, seed_low, seed_high, sample, call, STREAM: tl.constexpr,
 
 
 @triton.jit
-def _search(high, position, u, levels, MOST: tl.constexpr):
-    """(position + 2 #{thresholds of the window below u}, whether the next one equals u); levels <= MOST.
-
-    position: uint32 bytes from high, which saves the address arithmetic half its instructions.
-    """
-    found = tl.zeros_like(u) + 65535
-    for done in tl.static_range(MOST):
-        if levels >= MOST - done:
-            at = (high + position).to(tl.pointer_type(tl.uint16)) + ((1 << (MOST - 1 - done)) - 1)
-            h = tl.load(at).to(tl.uint32)
-            below = h < u
-            found = tl.where(below, found, h)
-            position = tl.where(below, position + (2 << (MOST - 1 - done)), position)
-    return position, found == u
+def _looked_up(entries, z, row, BITS: tl.constexpr):
+    """(#{thresholds of the row below u} in the low byte, whether one equals u); z = u << 16 | 0x8000."""
+    entry = tl.load(entries + bucket(z, row.to(tl.uint32), BITS))
+    ahead = entry - z  # threshold minus uniform; where they are equal, the count of those below it
+    return entry + (ahead >> 31), ahead < 256
 
 
 @triton.jit
@@ -168,11 +159,10 @@ def draw(
 ):  # fmt: skip
     """Binomial(n, p) of a block of one sample, int32 n in 0..255, by its table; p, q: the scalars the table is of."""
     bits = primary_bits(first, seed_low, seed_high, sample, call, STREAM, BLOCK)
-    high = (table + _HIGH_AT).to(tl.pointer_type(tl.uint8))
-    meta = (table + _META_AT).to(tl.pointer_type(tl.uint32))
-    upper, upper_ties = _search(high, tl.load(meta + (n >> 4).to(tl.uint32)), bits & 0xFFFF, tl.load(meta + 16), 8)
-    lower, lower_ties = _search(high + 8192, ((n & 15) * 32).to(tl.uint32), bits >> 16, tl.load(meta + 17), 4)
-    k = ((upper >> 1) & 255).to(tl.int32) + ((lower >> 1) & 15).to(tl.int32)
+    entries = (table + _BUCKETS_AT).to(tl.pointer_type(tl.uint32))
+    upper, upper_ties = _looked_up(entries, (bits << 16) | 0x8000, n >> 4, 3)
+    lower, lower_ties = _looked_up(entries + _LOWER_BUCKETS, (bits & 0xFFFF0000) | 0x8000, n & 15, 2)
+    k = ((upper + lower) & 255).to(tl.int32)
     # One tie at a time. The primary bits are made again: using them here costs every block a change of layout.
     open_lanes = tl.where((upper_ties | lower_ties) & valid, lane, BLOCK)
     tie = tl.min(open_lanes, 0)

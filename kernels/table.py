@@ -1,8 +1,9 @@
 """The thresholds of the shared-p draw in Triton, and what makes its probabilities and flags.
 
 Triton has no shared memory to index, so the shared-p draw takes two launches: table_kernel writes the thresholds of
-each sample to a scratch that stays in L2 (27 KB a sample; one table when samples share p), where the draw of
-draw.py searches. The order of every float64 operation is that of fastblackout/reference/draw.py.
+each sample to a scratch that stays in L2 (43 KB a sample, 24 KB of it read by every draw; one table when samples share
+p), where the draw of draw.py looks them up. The order of every float64 operation is that of
+fastblackout/reference/draw.py; the buckets are those of csrc/cuda/draw.cuh.
 """
 
 from __future__ import annotations
@@ -11,14 +12,50 @@ import triton
 import triton.language as tl
 
 # Words of 8 bytes in a sample's scratch: C as int64, rows one after another (n = 16 a at 8 a (a - 1), n = b behind
-# them at b (b - 1) / 2); w_j = p / q / (j + 1); min(C >> 32, 65535) as uint16, 256 a row for n = 16 a, then 16 a row
-# for n = b, filled up with 65535; where the search of each row begins, and the levels of both searches, as int32.
+# them at b (b - 1) / 2); w_j = p / q / (j + 1); uint32 entries of the buckets of the rows n = 16 a, 2^3 an octave, then
+# of n = b, 2^2 an octave. (These bits are written as numbers: the interpreter shifts no number by a constexpr.)
 _LOWER_AT = tl.constexpr(1920)
 _W_AT = tl.constexpr(2040)
-_HIGH_AT = tl.constexpr(2296)
-_META_AT = tl.constexpr(3384)
-WORDS = 3400
+_BUCKETS_AT = tl.constexpr(2296)
+WORDS = 5368
 _WORDS = tl.constexpr(WORDS)
+_LOWER_BUCKETS = tl.constexpr(512 << 3)  # entries before those of the lower rows
+
+
+@triton.jit
+def bucket(z, row, BITS: tl.constexpr):
+    """Index of the entry of uint32 z = u << 16 | 0x8000: sign, row, octave and first mantissa bits of float(z)."""
+    f = z.to(tl.int32, bitcast=True).to(tl.float32).to(tl.uint32, bitcast=True)
+    return ((f >> (23 - BITS)) & ((1 << (8 + BITS)) | ((1 << (4 + BITS)) - 1))) | (row << (4 + BITS))
+
+
+@triton.jit
+def _bucket_start(r, BITS: tl.constexpr):
+    """First uniform of bucket r of 0 .. 32 << BITS - 1, counted upwards; 65,536 behind the last."""
+    half = 16 << BITS
+    k = tl.where(r <= half, r, 2 * half - r)
+    start = ((((1 << BITS) + k % (1 << BITS)) << (k >> BITS)) + ((1 << BITS) - 1)) >> (BITS + 1)
+    return tl.where(r <= half, start, 65536 - start)
+
+
+@triton.jit
+def _fill(entries, c, row, n, live, first, BITS: tl.constexpr, STEPS: tl.constexpr):
+    """128 buckets from `first` on of one row of n thresholds, found by halving: t << 16, plus 0x8000, plus the number
+    of thresholds below the bucket; t is the threshold in it, or one beyond its end. n < 2^STEPS."""
+    r = first + tl.arange(0, 128)[None, :]
+    start, end = _bucket_start(r, BITS), _bucket_start(r + 1, BITS)
+    j = start * 0
+    for step in tl.static_range(STEPS):
+        ahead = j + (1 << (STEPS - 1 - step))
+        inside = live & (ahead <= n)
+        below = inside & ((tl.load(c + ahead - 1, mask=inside, other=0) >> 32) < start)
+        j = tl.where(below, ahead, j)
+    held = live & (j < n)
+    t = tl.minimum(tl.load(c + j, mask=held, other=0) >> 32, 65535).to(tl.int32)
+    t = tl.where(held & (t < end), t, start + 4096)
+    entry = (t.to(tl.uint32) << 16) + (j + 0x8000).to(tl.uint32)
+    at = bucket((start.to(tl.uint32) << 16) | 0x8000, (start * 0 + row).to(tl.uint32), BITS)
+    tl.store(entries + at, entry, mask=live & (end > start))
 
 
 @triton.jit
@@ -68,8 +105,6 @@ def table_kernel(p, q, p_second, q_second, table, flag, rows, step, second_step,
     upper, digit = lane < 16, lane % 16
     n = tl.where(upper, 16 * digit, digit)
     c = own + tl.where(upper, 8 * digit * (digit - 1), _LOWER_AT + digit * (digit - 1) // 2)
-    high = (own + _HIGH_AT).to(tl.pointer_type(tl.uint16)) + tl.where(upper, 256 * digit, 4096 + 16 * digit)
-    width = tl.where(upper, 256, 16)
     q2 = large * large
     q4 = q2 * q2
     q8 = q4 * q4
@@ -78,34 +113,18 @@ def table_kernel(p, q, p_second, q_second, table, flag, rows, step, second_step,
     for t in range(15):
         pm = tl.where((t < digit) & (small > 0.0), pm * factor, pm)
     cdf = pm
-    zeros = tl.zeros((SAMPLES, 32), tl.int32)
-    tops = zeros
-    for j in range(tl.where(max_count >= 16, 256, 16)):
+    for j in range(tl.where(max_count >= 16, 240, 15)):
         scaled = cdf * 281474976710656.0
         threshold = tl.where(scaled >= 281474976710656.0, 281474976710656.0, scaled).to(tl.int64)
-        counts = live & (j < n)
-        tl.store(c + j, threshold, mask=counts)
-        top = tl.where(counts, tl.minimum(threshold >> 32, 65535).to(tl.int32), 65535)
-        tl.store(high + j, top.to(tl.uint16), mask=live & (j < width))
-        zeros += tl.where(top == 0, 1, 0)
-        tops += tl.where(top < 65535, 1, 0)
+        tl.store(c + j, threshold, mask=live & (j < n))
         pm = pm * ((n - j).to(tl.float64) * tl.load(w + j, mask=live, other=0.0))
         cdf = cdf + pm
 
-    # u = 0 must meet a threshold of 0 where there is one, so that it ties: the window keeps the last of them.
-    low = tl.where(upper, tl.maximum(zeros - 1, 0), 0)
-    window = tl.where(n <= max_count, tops - low, 0)
-    levels = _levels(tl.max(tl.where(upper, window, 0), 1))[:, None]
-    lower_levels = _levels(tl.max(tl.where(upper, 0, window), 1))[:, None]
-    start = 2 * (256 * digit + tl.minimum(low, 256 - (1 << levels)))  # in bytes
-    meta = (own + _META_AT).to(tl.pointer_type(tl.int32))
-    tl.store(meta + lane, tl.where(upper, start, tl.where(lane == 16, levels, lower_levels)), mask=live & (lane < 18))
-
-
-@triton.jit
-def _levels(window):
-    """The least L with 2^L - 1 >= window, for window <= 255."""
-    levels = tl.zeros_like(window)
-    for bit in tl.static_range(8):
-        levels += tl.where(window >= (1 << bit), 1, 0)
-    return levels
+    tl.debug_barrier()
+    entries = (own + _BUCKETS_AT).to(tl.pointer_type(tl.uint32))
+    for part in range(2 * (max_count // 16 + 1)):  # rows above max_count are not read
+        a, first = part // 2, part % 2 * 128
+        _fill(entries, own + 8 * a * (a - 1), a, 16 * a, live, first, 3, 8)
+    for b in range(tl.where(max_count < 15, max_count, 15) + 1):
+        row_of_b = own + (_LOWER_AT + b * (b - 1) // 2)
+        _fill(entries + _LOWER_BUCKETS, row_of_b, b, b, live, 0, 2, 4)

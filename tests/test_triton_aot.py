@@ -23,16 +23,18 @@ KERNELS = {
     "birth_loss_grad_kernel", "binomial_kernel", "poisson_kernel", "categorical_kernel", "categorical_table_kernel",
     "build_table_kernel", "categorical_bridge_kernel", "transition_rows_kernel", "log_prob_kernel",
 }  # fmt: skip
-# Registers on sm_90, for all dtypes. The 64 are for the CUDA kernels: Triton keeps 8 elements a lane in flight.
+# Registers on every NVIDIA target, the most over dtypes and layouts; no spills anywhere. 64 as for CUDA cannot be had:
+# the eight elements a Philox pair serves stay in one lane from the words on, with a 64-bit address for each of their
+# loads, and a limit (maxnreg) spills. Of the shared-p ops, thin_kernel with uint8 takes 80.
 REGISTERS = {
-    "table_kernel": 64, "thin_kernel": 168, "bridge_kernel": 168, "tau_leap_kernel": 96, "birth_loss_kernel": 72,
+    "table_kernel": 64, "thin_kernel": 128, "bridge_kernel": 168, "tau_leap_kernel": 96, "birth_loss_kernel": 72,
     "add_chunks_kernel": 32, "birth_loss_grad_kernel": 88, "binomial_kernel": 120, "poisson_kernel": 88,
     "categorical_kernel": 72, "categorical_table_kernel": 72, "build_table_kernel": 56,
     "categorical_bridge_kernel": 72, "transition_rows_kernel": 128, "log_prob_kernel": 80,
 }  # fmt: skip
-# SASS instructions an element, a lane taking 8: all of the loop but its inner ones (the rare ties), every level of both
-# searches taken (12; a smaller p needs fewer, 6 instructions each). Building the thresholds is counted apart.
-PER_ELEMENT = {"thin": 150, "bridge bfloat16": 290, "birth_loss": 150}
+# SASS instructions an element, a lane taking 8: all of the loop but its inner ones (the rare ties). Building the
+# thresholds, table_kernel's launch, is counted apart.
+PER_ELEMENT = {"thin": 64, "bridge bfloat16": 195, "birth_loss": 150}
 
 
 @functools.cache
@@ -57,6 +59,7 @@ def check_cuda(report):
     assert {fact["kernel"] for fact in report} == KERNELS
     for fact in report:
         assert fact["spills"] == fact["stack"] == 0, fact
+        assert fact["registers"] <= REGISTERS[fact["kernel"]], fact
         assert fact["inexact"] == [], f"contraction, flushing or approximation in PTX: {fact}"
         if fact["case"] in ("thin", "bridge bfloat16") and fact["kernel"] != "table_kernel":
             assert fact["float_fma"] == 0, fact  # elsewhere correctly rounded divisions and roots are made of them
@@ -71,8 +74,6 @@ def test_other_cuda_targets(target, tmp_path):
 
 def test_hopper_budgets(hopper):
     check_cuda(hopper)
-    for fact in hopper:
-        assert fact["registers"] <= REGISTERS[fact["kernel"]], fact
     hot = {fact["case"]: fact["hot"] / 8 for fact in hopper if fact["kernel"] != "table_kernel"}
     for case, budget in PER_ELEMENT.items():
         assert hot[case] <= budget, (case, hot[case])

@@ -6,7 +6,7 @@ weight and coefficient, float32 (B,) for gain, center and scale; p and q expande
 table of thresholds instead of B. flag: int32[1], gets bits for wrong values: 1 counts, 2 logits, 4 births, 8
 probability or rate. Nothing synchronises. Launches go to torch's current stream and can be captured in a CUDA graph
 once the same call has run before (then kernels are compiled, and layouts that are not C order lie on the device).
-Declared counts up to 255 take two launches and a scratch of 27 KB a sample (kernels/table.py says why).
+Declared counts up to 255 take two launches and a scratch of 43 KB a sample (kernels/table.py says why).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_SHARED_COUNT = 255
-ROWS_AT_ONCE = 2048  # their tables, 56 MB, stay in the L2 of a large GPU
+ROWS_AT_ONCE = 1024  # their tables, 44 MB, stay in the L2 of a large GPU
 
 
 _table, _thin, _bridge, _tau_leap = (_kernels(name) for name in ("table", "thin", "bridge", "tau_leap"))
