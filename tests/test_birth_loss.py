@@ -147,6 +147,30 @@ def test_autograd_rules(backend):
         loss.sum().backward()
 
 
+def test_backward_again_through_a_retained_graph(backend):
+    """The first backward may take the memory of the forward pass; it must not change what the second returns."""
+    logits, births, weight, gain = problem()
+    upstreams = [torch.linspace(-2, 3, 5), torch.linspace(1, 2, 5), torch.linspace(-2, 3, 5)]
+    leaf = logits.clone().requires_grad_()
+    loss = fb.birth_loss(leaf, births, weight, gain=gain)
+    grads = [torch.autograd.grad(loss, leaf, upstream, retain_graph=True)[0] for upstream in upstreams]
+    for upstream, grad in zip(upstreams, grads, strict=True):
+        fresh = logits.clone().requires_grad_()
+        fb.birth_loss(fresh, births, weight, gain=gain).backward(upstream)
+        assert torch.equal(grad, fresh.grad)
+
+
+@pytest.mark.parametrize(
+    "name, wrong", [("logits", torch.nan), ("logits", torch.inf), ("births", -1.0), ("births", torch.inf)]
+)
+def test_wrong_values_are_told_before_a_gradient_exists(name, wrong, backend):
+    logits, births, weight, gain = problem()
+    given = {"logits": logits, "births": births.float()}
+    given[name][3, 2, 19, 7] = wrong
+    with pytest.raises(ValueError, match=f"^birth_loss: {name}: must be finite"):
+        fb.birth_loss(given["logits"].requires_grad_(), given["births"], weight, gain=gain)
+
+
 @pytest.mark.parametrize("births", [0, 1, 255])
 def test_extremes_stay_finite(births, backend):
     logits = torch.tensor([[-1e30, -1e4, -87.5, -86.9, 0.0, 88.0, 1e4, 1e30]]).requires_grad_()

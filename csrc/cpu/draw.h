@@ -22,13 +22,18 @@ struct alignas(64) WindowSearch {
   uint16_t lowest, span;
 };
 
+// What finds thresholds without AVX-512: guides by the high bits of a uniform (draw_build.h).
+constexpr int kGuideShift = 8;
+
 struct alignas(64) DrawTable {
   double p = -1.0, q = -1.0;                  // what the table was built for
   int max_count = -1;
+  bool wide = false;                          // whether upper and lower are there, for AVX-512, or else the guides
   SharedProb prob;
   double odds, step_upper;
   int rows_upper[2], rows_lower[2];           // thresholds j stored of rows 0..7 and 8..15; later ones: 65535 << 32 or more
   WindowSearch upper, lower;
+  alignas(64) uint32_t guide_upper[65536 >> kGuideShift][16], guide_lower[65536 >> kGuideShift][16];
   double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // C(j) = threshold(cdf) of rows n = 16 a, and n = b
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
 };

@@ -81,17 +81,13 @@ static void build_rows(double odds, double step, int top, double (*c)[16], uint1
   stored[1] = saturated(h[stored[0] - 1] + 8) ? stored[0] : grow_rows<Unit, 1, 2>(rows, stored[0], odds, top, c, h);
 }
 
+#if FB_ISA_LEVEL == 2
 // to[lane] = from[offset[lane]], 16 lanes.
 static inline void gather16(const uint16_t* from, const int* offset, uint16_t* to) {
-#if FB_ISA_LEVEL == 2
   const __m512i at = _mm512_loadu_si512(offset);
   _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_i32gather_epi32(at, from, 2)));
-#else
-  for (int lane = 0; lane < 16; ++lane) to[lane] = from[offset[lane]];
-#endif
 }
 
-#if FB_ISA_LEVEL == 2
 // Transposes 8 vectors of 8 x 16 bits within their 128-bit parts.
 static inline void transpose8(__m512i* v) {
   __m512i a[8], b[8];
@@ -161,7 +157,6 @@ static void transpose_window(WindowSearch& search, int top, const int* first, co
     }
   }
 }
-#endif
 
 constexpr int kMissed = 131;  // of 65,536 uniforms: a window that misses more is too small
 
@@ -190,7 +185,6 @@ struct Windows {
 
 static inline void place_windows(Windows& w, double p, int top, int levels, const uint16_t (*h)[16]) {
   const int width = (1 << levels) - 1, half = width >= 16 * top ? 16 * top : 1 << (levels - 1);
-#if FB_ISA_LEVEL == 2
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), zero = _mm512_setzero_si512();
   const __m512i n = _mm512_maskz_slli_epi32(_mm512_cmple_epi32_mask(lane, _mm512_set1_epi32(top)), lane, 4);
   const __m512d scale = _mm512_set1_pd(p), rounding = _mm512_set1_pd(0.5);
@@ -208,17 +202,6 @@ static inline void place_windows(Windows& w, double p, int top, int levels, cons
   _mm512_store_si512(w.offset, offset);
   w.below = cut == 0 ? -1 : _mm512_mask_reduce_max_epi32(cut, under);
   w.above = open == 0 ? 65535 : _mm512_mask_reduce_min_epi32(open, over) - 1;
-#else
-  w.below = -1;
-  w.above = 65535;
-  for (int lane = 0; lane < 16; ++lane) {
-    const int n = lane <= top ? 16 * lane : 0, first = static_cast<int>(n * p + 0.5) - half;
-    w.first[lane] = first > 0 ? first : 0;
-    w.offset[lane] = w.first[lane] * 16 + lane;
-    if (w.first[lane] > 0 && h[first - 1][lane] > w.below) w.below = h[first - 1][lane];
-    if (w.first[lane] + width < n && h[w.first[lane] + width][lane] - 1 < w.above) w.above = h[w.first[lane] + width][lane] - 1;
-  }
-#endif
 }
 
 // The smallest windows around the means that miss few uniforms, and their thresholds in level order.
@@ -234,14 +217,45 @@ static void build_window(WindowSearch& search, double p, double q, int top, cons
   search.lowest = static_cast<uint16_t>(w.below + 1);
   search.span = static_cast<uint16_t>(w.above - w.below - 1);
   for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane]);
-#if FB_ISA_LEVEL == 2
   if (levels >= 5) return transpose_window(search, top, w.first, h);
-#endif
   for (int i = 0; i < (1 << levels) - 1; ++i) gather16(&h[i][0], w.offset, search.level + kTrees.slot[levels][i]);
 }
 
+#else
+
+// Guide of the thresholds h of 16 rows: cell[bucket][row], the bucket being u >> kGuideShift, holds from its low bits up a
+// threshold (16 bits), how many lie in earlier buckets (8), how many in this one (8). With one in it, the threshold is that;
+// without any, 65535.
+static void build_guide(uint32_t (*cell)[16], const uint16_t (*h)[16], const int* stored) {
+  constexpr int kBuckets = 65536 >> kGuideShift;
+  std::memset(cell, 0, sizeof(cell[0]) * kBuckets);
+  uint32_t unused[16];  // 65535 and above decide nothing: a uniform of 65535 takes the exact way
+  for (int half = 0; half < 2; ++half)
+    for (int j = 0; j < stored[half]; ++j)
+      for (int row = 8 * half; row < 8 * half + 8; ++row) {
+        const uint32_t t = h[j][row];
+        uint32_t& at = t == 65535 ? unused[row] : cell[t >> kGuideShift][row];
+        at = (at >> 24 != 0 ? at : static_cast<uint32_t>(j) << 16 | t) + (1u << 24);
+      }
+  typedef uint32_t u32x8 __attribute__((vector_size(32)));
+  for (int half = 0; half < 2; ++half) {
+    u32x8 before = {};
+    for (int bucket = 0; bucket < kBuckets; ++bucket) {
+      u32x8 found;
+      std::memcpy(&found, &cell[bucket][8 * half], sizeof(found));
+      const u32x8 count = found >> 24, none = reinterpret_cast<u32x8>(count == 0u);
+      found = (found & ~none) | ((before << 16 | 0xffffu) & none);
+      before = before + count;
+      std::memcpy(&cell[bucket][8 * half], &found, sizeof(found));
+    }
+  }
+}
+
+#endif
+
 void build_table(DrawTable& table, double p, double q, int max_count) {
-  if (table.p == p && table.q == q && table.max_count == max_count) return;
+  if (table.p == p && table.q == q && table.max_count == max_count && table.wide == (FB_ISA_LEVEL == 2)) return;
+  table.wide = FB_ISA_LEVEL == 2;
   table.p = p;
   table.q = q;
   table.max_count = max_count;
@@ -251,13 +265,23 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   table.odds = table.prob.p / table.prob.q;
   table.step_upper = power16(table.prob.q);
   table.rows_upper[0] = table.rows_upper[1] = 0;
+#if FB_ISA_LEVEL == 2
   table.upper.levels = 0;
+#endif
   if (top_upper > 0) {
     build_rows<16>(table.odds, table.step_upper, top_upper, table.cdf_upper, table.h_upper, table.rows_upper);
     std::memset(table.h_upper[table.rows_upper[1]], 0xff, sizeof(table.h_upper[0]) * 64);
+#if FB_ISA_LEVEL == 2
     build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper);
+#else
+    build_guide(table.guide_upper, table.h_upper, table.rows_upper);
+#endif
   }
   build_rows<1>(table.odds, table.prob.q, top_lower, table.cdf_lower, table.h_lower, table.rows_lower);
   std::memset(table.h_lower[table.rows_lower[1]], 0xff, sizeof(table.h_lower[0]) * 16);
+#if FB_ISA_LEVEL == 2
   build_anchored(table.lower, top_lower, table.h_lower);
+#else
+  build_guide(table.guide_lower, table.h_lower, table.rows_lower);
+#endif
 }

@@ -1,101 +1,128 @@
-// Body for scalar and AVX2: primary bits of a chunk into buffers, then the same windows searched one element at a time
-// (scalar) or eight at a time by gathers (AVX2).
+// Body for scalar and AVX2: primary bits of a block into buffers, then thresholds looked up by the guides, one element at a
+// time (scalar) or eight at a time by gathers (AVX2).
 
 #if FB_ISA_LEVEL == 1
 
-// Four blocks in 64-bit lanes; see draw_avx512.h. `even` is w1 | w0 << 32, `odd` w3 | w2 << 32. The first two rounds fold
-// what all blocks share.
-static inline void philox4(const SampleKey& key, uint32_t c3, __m256i block, __m256i& even, __m256i& odd) {
+// Eight blocks in 64-bit lanes of two vectors in turns; see draw_avx512.h. `even` is w1 | w0 << 32, `odd` w3 | w2 << 32. The
+// first two rounds fold what all blocks share.
+static inline void philox8(const SampleKey& key, uint32_t c3, const __m256i* block, __m256i* even, __m256i* odd) {
   const __m256i m0 = _mm256_set1_epi64x(kPhiloxM0), m1 = _mm256_set1_epi64x(kPhiloxM1);
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
   const uint64_t shared_1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
   const uint64_t shared_0 = static_cast<uint64_t>(kPhiloxM0) * (static_cast<uint32_t>(shared_1 >> 32) ^ key.sample ^ k0);
-  const __m256i first = _mm256_mul_epu32(m0, block);
-  __m256i x1 = _mm256_mul_epu32(m1, _mm256_xor_si256(_mm256_srli_epi64(first, 32), _mm256_set1_epi64x(c3 ^ k1)));
+  __m256i x0[2], x1[2], x2[2], x3[2];
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m256i first = _mm256_mul_epu32(m0, block[h]);
+    x1[h] = _mm256_mul_epu32(m1, _mm256_xor_si256(_mm256_srli_epi64(first, 32), _mm256_set1_epi64x(c3 ^ k1)));
+    x0[h] = _mm256_xor_si256(_mm256_srli_epi64(x1[h], 32), _mm256_set1_epi64x(static_cast<uint32_t>(shared_1) ^ (k0 + kPhiloxW0)));
+    x2[h] = _mm256_xor_si256(first, _mm256_set1_epi64x(static_cast<uint32_t>(shared_0 >> 32) ^ (k1 + kPhiloxW1)));
+    x3[h] = _mm256_set1_epi64x(static_cast<int64_t>(shared_0));
+  }
   k0 += kPhiloxW0;
   k1 += kPhiloxW1;
-  __m256i x0 = _mm256_xor_si256(_mm256_srli_epi64(x1, 32), _mm256_set1_epi64x(static_cast<uint32_t>(shared_1) ^ k0));
-  __m256i x2 = _mm256_xor_si256(first, _mm256_set1_epi64x(static_cast<uint32_t>(shared_0 >> 32) ^ k1));
-  __m256i x3 = _mm256_set1_epi64x(static_cast<int64_t>(shared_0));
 #pragma GCC unroll 8
   for (int round = 2; round < 10; ++round) {
     k0 += kPhiloxW0;
     k1 += kPhiloxW1;
-    const __m256i p0 = _mm256_mul_epu32(m0, x0), p1 = _mm256_mul_epu32(m1, x2);
-    const __m256i t1 = _mm256_xor_si256(x1, _mm256_set1_epi64x(k0)), t3 = _mm256_xor_si256(x3, _mm256_set1_epi64x(k1));
-    if (round == 9) {
-      even = _mm256_xor_si256(p1, _mm256_slli_epi64(t1, 32));
-      odd = _mm256_xor_si256(p0, _mm256_slli_epi64(t3, 32));
-    } else {
-      x0 = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), t1);
-      x2 = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), t3);
-      x1 = p1;
-      x3 = p0;
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      const __m256i p0 = _mm256_mul_epu32(m0, x0[h]), p1 = _mm256_mul_epu32(m1, x2[h]);
+      const __m256i t1 = _mm256_xor_si256(x1[h], _mm256_set1_epi64x(k0)), t3 = _mm256_xor_si256(x3[h], _mm256_set1_epi64x(k1));
+      if (round == 9) {
+        even[h] = _mm256_xor_si256(p1, _mm256_slli_epi64(t1, 32));
+        odd[h] = _mm256_xor_si256(p0, _mm256_slli_epi64(t3, 32));
+      } else {
+        x0[h] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), t1);
+        x2[h] = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), t3);
+        x1[h] = p1;
+        x3[h] = p0;
+      }
     }
   }
 }
 
+// Blocks first, first + 1, ... of eight.
+struct BlockRun {
+  __m256i block[2];
+
+  explicit BlockRun(uint32_t first) {
+    block[0] = _mm256_add_epi64(_mm256_set1_epi64x(first), _mm256_setr_epi64x(0, 1, 2, 3));
+    block[1] = _mm256_add_epi64(block[0], _mm256_set1_epi64x(4));
+  }
+  void advance() {
+    block[0] = _mm256_add_epi64(block[0], _mm256_set1_epi64x(8));
+    block[1] = _mm256_add_epi64(block[1], _mm256_set1_epi64x(8));
+  }
+};
+
+// u1 and u2 have room for a multiple of 32.
 static inline void primary_chunk(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint16_t* u1, uint16_t* u2) {
   const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
-  __m256i block = _mm256_add_epi64(_mm256_set1_epi64x(i0 / 4), _mm256_setr_epi64x(0, 1, 2, 3));
-  for (int at = 0; at < count; at += 16) {
-    __m256i even, odd;
-    philox4(key, stream << 24, block, even, odd);
-    block = _mm256_add_epi64(block, _mm256_set1_epi64x(4));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(u1 + at), _mm256_shuffle_epi8(even, order));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(u2 + at), _mm256_shuffle_epi8(odd, order));
+  BlockRun run(i0 / 4);
+  for (int at = 0; at < count; at += 32, run.advance()) {
+    __m256i even[2], odd[2];
+    philox8(key, stream << 24, run.block, even, odd);
+    for (int h = 0; h < 2; ++h) {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(u1 + at + 16 * h), _mm256_shuffle_epi8(even[h], order));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(u2 + at + 16 * h), _mm256_shuffle_epi8(odd[h], order));
+    }
   }
 }
 
 void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words) {
-  __m256i block = _mm256_add_epi64(_mm256_set1_epi64x(i0 / 4), _mm256_setr_epi64x(0, 1, 2, 3));
-  for (int at = 0; at < count; at += 16) {
-    __m256i even, odd;
-    philox4(key, stream << 24, block, even, odd);
-    block = _mm256_add_epi64(block, _mm256_set1_epi64x(4));
-    const __m256i w01 = _mm256_shuffle_epi32(even, 0xb1), w23 = _mm256_shuffle_epi32(odd, 0xb1);
-    const __m256i b0 = _mm256_unpacklo_epi64(w01, w23), b1 = _mm256_unpackhi_epi64(w01, w23);  // blocks 0 2, 1 3
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + at), _mm256_permute2x128_si256(b0, b1, 0x20));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + at + 8), _mm256_permute2x128_si256(b0, b1, 0x31));
+  BlockRun run(i0 / 4);
+  for (int at = 0; at < count; at += 32, run.advance()) {
+    __m256i even[2], odd[2];
+    philox8(key, stream << 24, run.block, even, odd);
+    for (int h = 0; h < 2; ++h) {
+      const __m256i w01 = _mm256_shuffle_epi32(even[h], 0xb1), w23 = _mm256_shuffle_epi32(odd[h], 0xb1);
+      const __m256i b0 = _mm256_unpacklo_epi64(w01, w23), b1 = _mm256_unpackhi_epi64(w01, w23);  // blocks 0 2, 1 3
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + at + 16 * h), _mm256_permute2x128_si256(b0, b1, 0x20));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + at + 16 * h + 8), _mm256_permute2x128_si256(b0, b1, 0x31));
+    }
   }
 }
 
+// Words of eight elements.
+static inline void words_of(const SampleKey& key, uint32_t c3, const uint32_t* i, __m256i* even, __m256i* odd) {
+  __m256i block[2];
+  for (int h = 0; h < 2; ++h) block[h] = _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(i + 4 * h)));
+  philox8(key, c3, block, even, odd);
+}
+
 void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high, uint64_t* low) {
-  for (int at = 0; at < m; at += 4) {
-    __m256i even, odd;
-    philox4(key, stream << 24 | sub, _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(i + at))), even, odd);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + at), even);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + at), odd);
+  for (int at = 0; at < m; at += 8) {
+    __m256i even[2], odd[2];
+    words_of(key, stream << 24 | sub, i + at, even, odd);
+    for (int h = 0; h < 2; ++h) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + at + 4 * h), even[h]);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + at + 4 * h), odd[h]);
+    }
   }
 }
 
 void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v) {
-  const __m256i odd = _mm256_setr_epi32(1, 3, 5, 7, 1, 3, 5, 7);
-  for (int at = 0; at < m; at += 4) {
-    __m256i even, rest;
-    philox4(key, stream << 24 | sub, _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(i + at))), even, rest);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(u + at), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(even, odd)));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(v + at), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(rest, odd)));
+  for (int at = 0; at < m; at += 8) {
+    __m256i even[2], odd[2];
+    words_of(key, stream << 24 | sub, i + at, even, odd);
+    // of each pair of lanes the upper words, which leaves the elements in the order 0 1 4 5 2 3 6 7
+    const __m256i first = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(even[0]), _mm256_castsi256_ps(even[1]), 0xdd));
+    const __m256i second = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(odd[0]), _mm256_castsi256_ps(odd[1]), 0xdd));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(u + at), _mm256_permute4x64_epi64(first, 0xd8));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(v + at), _mm256_permute4x64_epi64(second, 0xd8));
   }
 }
 
-// Eight searches at once. Adds the counts found to `sum` and the lanes to redo exactly to `redo`.
-static inline void search8(const WindowSearch& s, __m256i row, __m256i u, __m256i& sum, __m256i& redo) {
-  const __m256i low16 = _mm256_set1_epi32(0xffff);
-  const int* level0 = reinterpret_cast<const int*>(s.level);
-  __m256i index = row, next = low16, count = _mm256_setzero_si256();
-  for (int level = 0; level < s.levels; ++level) {
-    const __m256i at = _mm256_add_epi32(index, _mm256_set1_epi32(16 << level));
-    const __m256i t = _mm256_and_si256(_mm256_i32gather_epi32(level0, at, 2), low16);
-    const __m256i right = _mm256_cmpgt_epi32(u, t);
-    next = _mm256_blendv_epi8(t, next, right);
-    count = _mm256_add_epi32(count, _mm256_and_si256(right, _mm256_set1_epi32(1 << (s.levels - 1 - level))));
-    index = _mm256_add_epi32(index, _mm256_andnot_si256(right, _mm256_set1_epi32(16 << level)));
-  }
-  const __m256i first = _mm256_and_si256(_mm256_i32gather_epi32(reinterpret_cast<const int*>(s.first), row, 2), low16);
-  sum = _mm256_add_epi32(sum, _mm256_add_epi32(count, first));
-  const __m256i from_lowest = _mm256_and_si256(_mm256_sub_epi32(u, _mm256_set1_epi32(s.lowest)), low16);
-  redo = _mm256_or_si256(redo, _mm256_or_si256(_mm256_cmpeq_epi32(next, u), _mm256_cmpgt_epi32(from_lowest, _mm256_set1_epi32(s.span))));
+// Eight searches at once: adds the counts found to `sum` and to `redo` the lanes that one comparison does not settle.
+static inline void search8(const uint32_t (*guide)[16], __m256i row, __m256i u, __m256i& sum, __m256i& redo) {
+  const __m256i at = _mm256_or_si256(_mm256_slli_epi32(_mm256_srli_epi32(u, kGuideShift), 4), row);
+  const __m256i cell = _mm256_i32gather_epi32(reinterpret_cast<const int*>(guide), at, 4);
+  const __m256i t = _mm256_and_si256(cell, _mm256_set1_epi32(0xffff));
+  const __m256i before = _mm256_and_si256(_mm256_srli_epi32(cell, 16), _mm256_set1_epi32(0xff));
+  sum = _mm256_add_epi32(sum, _mm256_sub_epi32(before, _mm256_cmpgt_epi32(u, t)));
+  const __m256i several = _mm256_cmpgt_epi32(_mm256_srli_epi32(cell, 24), _mm256_set1_epi32(1));
+  redo = _mm256_or_si256(redo, _mm256_or_si256(_mm256_cmpeq_epi32(u, t), several));
 }
 
 #else
@@ -127,50 +154,71 @@ void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const ui
   }
 }
 
-static inline int search1(const WindowSearch& s, int row, int u, bool& redo) {
-  int index = row, next = 65535, count = s.first[row];
-  for (int level = 0; level < s.levels; ++level) {
-    const int t = s.level[(16 << level) + index];
-    const bool left = u <= t;
-    next = left ? t : next;
-    index += left ? 16 << level : 0;
-    count += left ? 0 : 1 << (s.levels - 1 - level);
-  }
-  redo |= next == u || static_cast<uint16_t>(u - s.lowest) > s.span;
-  return count;
+#endif
+
+// Thresholds of a row below u; `tie` when it equals one.
+static inline int search1(const uint32_t (*guide)[16], const uint16_t (*h)[16], int row, int u, bool& tie) {
+  const uint32_t cell = guide[u >> kGuideShift][row];
+  int k = static_cast<int>(cell >> 16 & 0xff);
+  const int end = k + static_cast<int>(cell >> 24);
+  while (k < end && h[k][row] < u) ++k;
+  tie |= u == 65535 || (k < end && h[k][row] == u);
+  return k;
 }
 
+static inline uint8_t draw1(const DrawTable& table, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n) {
+  bool tie = false;
+  int found = search1(table.guide_lower, table.h_lower, n & 15, static_cast<int>(primary.u2), tie);
+  if (n > 15) found += search1(table.guide_upper, table.h_upper, n >> 4, static_cast<int>(primary.u1), tie);
+  if (table.prob.mirrored) found = n - found;
+  return tie ? exact_draw(table, key, stream_refine, i, primary, n, found) : static_cast<uint8_t>(found);
+}
+
+#if FB_ISA_LEVEL == 1
+static inline __m256i widen(const uint16_t* from) {
+  return _mm256_cvtepu16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+// Sixteen elements; those from `end` on are drawn too, but not mended.
+static inline void draw16(const DrawTable& table, const SampleKey& key, uint32_t stream_refine, uint32_t i0, int at, int end,
+                          const uint16_t* u1, const uint16_t* u2, const uint8_t* n, uint8_t* k) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(n + at));
+  __m256i sum[2], redo[2];
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m256i count = _mm256_cvtepu8_epi32(h == 0 ? bytes : _mm_srli_si128(bytes, 8));
+    const __m256i v1 = widen(u1 + at + 8 * h), v2 = widen(u2 + at + 8 * h);
+    sum[h] = _mm256_setzero_si256();
+    redo[h] = _mm256_cmpeq_epi32(_mm256_max_epi32(v1, v2), _mm256_set1_epi32(65535));
+    search8(table.guide_lower, _mm256_and_si256(count, _mm256_set1_epi32(15)), v2, sum[h], redo[h]);
+    if (table.max_count > 15) search8(table.guide_upper, _mm256_srli_epi32(count, 4), v1, sum[h], redo[h]);
+  }
+  const __m256i sums = _mm256_permute4x64_epi64(_mm256_packus_epi32(sum[0], sum[1]), 0xd8);
+  __m128i drawn = _mm_packus_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  if (table.prob.mirrored) drawn = _mm_sub_epi8(bytes, drawn);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(k + at), drawn);
+  int flags = _mm256_movemask_ps(_mm256_castsi256_ps(redo[0])) | _mm256_movemask_ps(_mm256_castsi256_ps(redo[1])) << 8;
+  for (; flags != 0; flags &= flags - 1) {
+    const int e = at + __builtin_ctz(static_cast<unsigned>(flags));
+    if (e < end) k[e] = draw1(table, key, stream_refine, i0 + e, Primary{u1[e], u2[e]}, n[e]);
+  }
+}
 #endif
+
+constexpr int kDrawBlock = 512;  // whose uniforms lie beside the guides in the first-level cache
 
 void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
-  alignas(64) uint16_t u1[kDrawChunk], u2[kDrawChunk];
-  primary_chunk(key, stream, i0, count, u1, u2);
-  const bool upper = table.upper.levels > 0, mirrored = table.prob.mirrored;
+  alignas(64) uint16_t u1[kDrawBlock], u2[kDrawBlock];
+  for (int from = 0; from < count; from += kDrawBlock) {
+    const int end = count - from < kDrawBlock ? count - from : kDrawBlock;
+    primary_chunk(key, stream, i0 + from, end, u1, u2);
 #if FB_ISA_LEVEL == 1
-  for (int at = 0; at < count; at += 8) {
-    const __m256i n8 = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(n + at)));
-    const __m256i v1 = _mm256_cvtepu16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(u1 + at)));
-    const __m256i v2 = _mm256_cvtepu16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(u2 + at)));
-    __m256i sum = _mm256_setzero_si256(), redo = _mm256_setzero_si256();
-    search8(table.lower, _mm256_and_si256(n8, _mm256_set1_epi32(15)), v2, sum, redo);
-    if (upper) search8(table.upper, _mm256_srli_epi32(n8, 4), v1, sum, redo);
-    if (mirrored) sum = _mm256_sub_epi32(n8, sum);
-    const __m128i sum16 = _mm_packus_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(k + at), _mm_packus_epi16(sum16, sum16));
-    for (int flags = _mm256_movemask_ps(_mm256_castsi256_ps(redo)); flags != 0; flags &= flags - 1) {
-      const int i = at + __builtin_ctz(static_cast<unsigned>(flags));
-      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{u1[i], u2[i]}, n[i], k[i]);
-    }
-  }
+    for (int at = 0; at < end; at += 16) draw16(table, key, stream_refine, i0 + from, at, end, u1, u2, n + from, k + from);
 #else
-  for (int i = 0; i < count; ++i) {
-    bool redo = false;
-    int sum = search1(table.lower, n[i] & 15, u2[i], redo);
-    if (upper) sum += search1(table.upper, n[i] >> 4, u1[i], redo);
-    if (mirrored) sum = n[i] - sum;
-    k[i] = redo ? exact_draw(table, key, stream_refine, i0 + i, Primary{u1[i], u2[i]}, n[i], sum) : static_cast<uint8_t>(sum);
-  }
+    for (int e = 0; e < end; ++e)
+      k[from + e] = draw1(table, key, stream_refine, i0 + from + e, Primary{u1[e], u2[e]}, n[from + e]);
 #endif
+  }
 }

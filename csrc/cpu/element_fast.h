@@ -4,11 +4,14 @@
 // draws it again by the exact double-precision functions. So results keep their bits, whatever vectors and whatever order
 // of operations decide most of them.
 //
-// Errors, in units of 2^-24: about 2^-31 of a uniform is cut off; y has at most 8 of |y|; the level, a sum of terms of one
-// sign besides S, 16 of itself and 12 for the polynomials; squared ratios twice that and 24 for the factors. Where the
-// ratio is above 2^-14 the level is below 12: less than 500 units, 2^-15, against a slack of 2^-11. A smaller ratio only
-// rejects, with v at least 2^-14. Cumulative sums: 16 of the first term's relative error for each unit of its logarithm
-// (at most 14), 4 for each of less than 50 steps, weighed by the terms: below 2^-17, against 2^-15.
+// Errors, in units of 2^-24. 2^-31 of a uniform is cut off. y: at most 8 of |y| + 4, against a slack of 16. The level, whose
+// terms but for S have one sign: 16 of itself, 12 for the polynomials and 50 for S by a rough inverse; above a ratio of 2^-14
+// it is below 12. Squared ratios: twice that, 24 for the factors, 50 for fast_exp2 and 400 for the rough inverse in alpha:
+// less than 1,100, 2^-13, against a slack of 2^-11; a smaller ratio only rejects, with a v of at least 2^-14. (The squeeze of
+// the shared headers lies 0.4% below the ratio, so what it accepts is never taken for rejected.) Cumulative sums: of the
+// first term 9 for each unit of its logarithm, which is at most 14, and 50; 4 for each step, of which there are ten on
+// average: less than 220, 2^-16, against a slack of 2^-15. With an eighth of the slack of ratios and sums and a quarter of
+// that of y, one in 3e8 draws differed from the double-precision ones.
 
 // A law's `prepare` fills kFast float32 fields of each element; fast_trials and fast_inversions set k[e] and state[e], an
 // Outcome, of `m` elements from their fields and high words; finish_all turns k into results. m is a multiple of kWide.
