@@ -2,10 +2,11 @@
 
 python benchmarks/gpu.py [--out FILE] [--minutes 9]
 
-Builds in place, compares every op of both GPU backends with the CPU to the bit, measures what the card can do at most,
-times every op beside the same work in torch, writes it all to benchmarks/results/<card>.json and prints a Markdown
-table. What does not fit into the time is left out, the least important first, and named. Status: 0 when every check
-passed; 1, with one line, when it cannot run; 1 when a check failed or the time ran out.
+Builds in place, runs the tests that use a GPU (tests/test_gpu.py: every op of both GPU backends against the reference,
+to the bit), measures what the card can do at most, times every op beside the same work in torch and CuPy, writes it all
+to benchmarks/results/<card>.json and prints a Markdown table. What does not fit into the time is left out, the least
+important first, and named. Status: 0 when every test passed; 1, with one line, when it cannot run; 1 when a test failed
+or the time ran out.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BACKENDS = ("cuda", "triton")
+NEEDED = ("setuptools", "pybind11", "ninja", "numpy", "scipy", "pytest", "pytest-timeout")
 # Found in print, on other work and other cards: not measured here.
 PUBLISHED = (
     ("torch.binomial", "NVIDIA H20", 0.34, "flagos-ai/FlagGems PR 5486"),
@@ -36,6 +40,7 @@ PUBLISHED = (
     ("BinomialGPU.jl", "NVIDIA RTX 2070", 1.75, "source not kept"),
     ("torch uniform numbers", "NVIDIA H20", 220.0, "source not kept"),
 )
+OTHER = "sample"  # the tests that are of no single op
 NO_BINOMIAL = "cuRAND and rocRAND have no binomial"
 
 
@@ -47,10 +52,19 @@ def why_not() -> str | None:
 
     if not torch.cuda.is_available() or torch.version.cuda is None:
         return "torch sees no NVIDIA GPU: run this where there is one"
-    missing = [name for name in ("setuptools", "pybind11", "ninja", "numpy") if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if importlib.util.find_spec(name.replace("-", "_")) is None]
     if missing:
-        return f"the build needs {', '.join(missing)}: pip install {' '.join(missing)}"
+        return f"the build and the tests need {', '.join(missing)}: pip install {' '.join(missing)}"
     return None
+
+
+def absent() -> list[str]:
+    """Peers that are not timed, with the package that brings them."""
+    import torch
+
+    if importlib.util.find_spec("cupy") is not None:
+        return []
+    return [f"CuPy is not installed: pip install cupy-cuda{(torch.version.cuda or '13').partition('.')[0]}x"]
 
 
 def build(seconds: float) -> str | None:
@@ -95,26 +109,48 @@ def machine() -> dict[str, Any]:
 
 
 def check(op: str, backend: str, seconds: float) -> dict[str, Any]:
-    """The checks of an op in a process of their own, which is ended when it hangs."""
-    command = [sys.executable, str(HERE / "gpu_checks.py"), op, backend, "--seconds", f"{seconds:.0f}"]
+    """The tests of an op on the card in a process of their own, which is ended when it hangs."""
     failed: dict[str, Any] = {"op": op, "backend": backend, "done": 0, "of": 0}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 40, env=environment)
-    except subprocess.TimeoutExpired:
-        return failed | {"failures": [f"its process did not end in {seconds + 40:.0f} s"]}
-    try:
-        return json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        lines = done.stderr.strip().splitlines() or ["without a word"]
-        return failed | {"failures": [f"its process ended with status {done.returncode}: {lines[-1]}"[:500]]}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": path,
+        "FASTBLACKOUT_TEST_SECONDS": f"{seconds:.0f}",
+    }
+    words = f"{op} and {backend}" if op != OTHER else f"(test_sample or test_philox) and {backend}"
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "-k", words]
+        command += [str(ROOT / "tests" / "test_gpu.py")]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, env=environment
+            )
+        except subprocess.TimeoutExpired:
+            return failed | {"failures": [f"its process did not end in {seconds + 60:.0f} s"]}
+        if not report.exists():
+            lines = (done.stdout + done.stderr).strip().splitlines() or ["without a word"]
+            return failed | {"failures": [f"its process ended with status {done.returncode}: {lines[-1]}"[:500]]}
+        return failed | outcome(report.read_text())
+
+
+def outcome(junit: str) -> dict[str, Any]:
+    """{"done", "of", "failures"} of a report of pytest. A test that says how many cases it had counts as those."""
+    done = of = 0
+    failures = []
+    for test in ElementTree.fromstring(junit).iter("testcase"):
+        said = {p.get("name"): int(p.get("value", 0)) for p in test.iter("property")}
+        done += said.get("cases", 0 if test.find("skipped") is not None else 1)
+        of += said.get("of", 1)
+        wrong = [part for kind in ("failure", "error", "skipped") for part in test.iter(kind)]
+        failures += [f"{test.get('name')}: {part.get('message')} {(part.text or '')[-300:]}"[:600] for part in wrong]
+    return {"done": done, "of": of, "failures": failures}
 
 
 def check_all(seconds: float) -> list[dict[str, Any]]:
-    from gpu_cases import OPS
+    from op_table import OPS
 
-    pairs = [(op, backend) for op in (*OPS, "sample") for backend in BACKENDS]
+    pairs = [(op, backend) for op in (*OPS, OTHER) for backend in BACKENDS]
     with concurrent.futures.ThreadPoolExecutor(max(2, min(len(pairs), os.cpu_count() or 2))) as pool:
         return list(pool.map(lambda pair: check(pair[0], pair[1], seconds), pairs))
 
@@ -147,10 +183,11 @@ def markdown(results: dict[str, Any]) -> str:
         f"{m['card']} ({m['capability']}, {m['multiprocessors']} multiprocessors), driver {m['driver']}, torch "
         f"{m['torch']}, Triton {m['triton']}, nvcc {m['nvcc']}; {results['date']}.",
         "At most: " + ", ".join(f"{n} {v:.4g}" if isinstance(v, float) else f"{n}: {v}" for n, v in c.items()) + ".",
-        "Equal to the CPU to the bit (checks passed, of those there are): " + "; ".join(
+        "Equal to the reference to the bit (tests and cases passed, of those there are): " + "; ".join(
             f"{b} " + ", ".join(f"{x['op']} {x['done'] - len(x['failures'])}/{x['of']}" for x in results["checks"]
                                 if x["backend"] == b) for b in BACKENDS) + ".",
         *(f"FAILED: {x['backend']} {x['op']}: {text}" for x in results["checks"] for text in x["failures"][:2]),
+        *(f"Not timed: {text}." for text in results["absent"]),
         "",
     ]  # fmt: skip
     table: list[tuple[str, ...]] = [
@@ -195,7 +232,7 @@ def _cells(row: dict[str, Any], cuda: float | None, limits: dict[str, Any]) -> t
 def blank(minutes: float) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(), "minutes": minutes, "machine": {}, "seconds": {}, "ceilings": {},
-        "checks": [], "rows": [], "dropped": [], "cut_off": False, "published": PUBLISHED,
+        "checks": [], "rows": [], "dropped": [], "absent": [], "cut_off": False, "published": PUBLISHED,
     }  # fmt: skip
 
 
@@ -212,13 +249,13 @@ def main(arguments: list[str] | None = None) -> int:
     if (why := why_not() or build(0.6 * total)) is not None:
         print(f"gpu: {why}", file=sys.stderr)
         return 1
-    sys.path[:0] = [str(ROOT), str(HERE)]
+    sys.path[:0] = [str(ROOT), str(HERE), str(ROOT / "tests")]
     import gpu_times
     import torch
 
     results, lock = blank(asked.minutes), threading.Lock()
     results["seconds"]["build"] = time.monotonic() - start
-    results["machine"] = machine()
+    results["machine"], results["absent"] = machine(), absent()
     slug = re.sub(r"[^a-z0-9]+", "-", results["machine"]["card"].lower()).strip("-")
     out = asked.out or HERE / "results" / f"{slug}.json"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,7 @@ int birth_loss_grad(const BirthLoss& op, void* stream);
 int binomial(const Element& op, void* stream);
 int poisson(const Element& op, void* stream);
 
-int use_device(int device);
+int use_device(int device, int* before);  // `before`: the one in use until now
 const char* error_text(int code);
 
 }  // namespace cuda

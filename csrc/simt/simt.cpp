@@ -70,6 +70,7 @@ struct Worker {
   void (*body)(void*) = nullptr;
   void* context = nullptr;
   std::string error;
+  uint64_t begun = 0, left = 0, barrier = 0;  // their addresses alone matter: publish and observe of fiber.h
 
   uint64_t next_random() {  // splitmix64
     uint64_t z = random += 0x9e3779b97f4a7c15u;
@@ -78,6 +79,7 @@ struct Worker {
     return z ^ z >> 31;
   }
   void run_block();
+  void leave() { observe(&left); }  // what comes next comes after all that the block did
   bool release_warp(unsigned warp);
   bool release_block();
   std::string stuck() const;
@@ -87,7 +89,9 @@ thread_local Worker* worker;
 
 void entry() {
   Worker& w = *worker;
+  observe(&w.begun);
   w.body(w.context);
+  publish(&w.left);
   w.threads[w.current].state = State::done;
   switch_to(w.threads[w.current].context, w.scheduler);
 }
@@ -170,6 +174,7 @@ void Worker::run_block() {
     threads[i].state = State::ready;
     prepare(threads[i].context, stacks.data() + i * kStack, kStack, entry);
   }
+  publish(&begun);  // a block begins after what came before its launch
   for (size_t done = 0; done < threads.size();) {
     bool progress = false;
     if (settings.schedule == "random")
@@ -180,26 +185,24 @@ void Worker::run_block() {
       current = i;
       thread_index.x = i;
       switch_to(scheduler, threads[i].context);
-      if (!error.empty()) return;
+      if (!error.empty()) return leave();
       if (threads[i].state == State::done) ++done;
       else if (threads[i].op != Op::syncthreads) release_warp(i / 32);
     }
     progress = release_block() || progress;
-    if (done == threads.size()) return;
+    if (done == threads.size()) return leave();
     bool ready = false;
     for (const Thread& t : threads) ready = ready || t.state == State::ready;
     if (!ready) {
       error = stuck();
-      return;
+      return leave();
     }
   }
 }
 
 void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigned threads) {
   worker = &w;
-#if defined(__SANITIZE_THREAD__)
-  w.scheduler.fiber = __tsan_get_current_fiber();
-#endif
+  adopt(w.scheduler);
   w.threads.resize(threads);
   w.stacks.resize(threads * kStack);
   for (unsigned i = 0; i < threads; ++i) w.order.push_back(settings.schedule == "reverse" ? threads - 1 - i : i);
@@ -210,9 +213,16 @@ void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigne
     w.random = settings.seed ^ static_cast<uint64_t>(at) << 32;
     w.run_block();
   }
+  for (Thread& thread : w.threads) forget(thread.context);
 }
 
 }  // namespace
+
+// An address for the lanes of a mask in the warp of a thread.
+static void* meeting_place(Worker& w, unsigned index, unsigned mask) {
+  const unsigned leader = index / 32 * 32 + static_cast<unsigned>(__builtin_ffs(static_cast<int>(mask)) - 1);
+  return &w.threads[leader < w.threads.size() ? leader : index];
+}
 
 uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place) {
   Worker& w = *worker;
@@ -226,7 +236,12 @@ uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place) {
   t.state = State::waiting;
   if (op != Op::syncthreads && (mask >> (index % 32) & 1u) == 0)
     w.error = "a lane calls " + std::string(place.name) + " with a mask that leaves it out: " + where(t, index);
+  // The barriers order memory; shuffles and votes do not (CUDA C++ Programming Guide, warp vote functions).
+  void* barrier = op == Op::syncthreads ? &w.barrier : op == Op::syncwarp ? meeting_place(w, index, mask) : nullptr;
+  if (barrier != nullptr) publish(barrier);
+  publish(&w.left);  // for the scheduler, should the block end here
   switch_to(t.context, w.scheduler);
+  if (barrier != nullptr) observe(barrier);
   return t.value;
 }
 
