@@ -44,6 +44,15 @@ namespace {
 constexpr size_t kStack = 64 * 1024;
 enum class State { ready, waiting, done };
 
+// Where threads wait for one another: addresses for publish and observe of fiber.h. Two in turn, for one that has left may
+// come to its next wait before another leaves this one.
+struct Meeting {
+  unsigned turn = 0;
+  uint64_t places[2] = {};
+
+  void* place() { return &places[turn % 2]; }
+};
+
 struct Thread {
   Context context;
   State state;
@@ -52,6 +61,7 @@ struct Thread {
   uint64_t value;
   int lane;
   Place place;
+  Meeting meeting;  // of the lanes of a mask, with the first of them
 };
 
 struct Settings {
@@ -70,7 +80,8 @@ struct Worker {
   void (*body)(void*) = nullptr;
   void* context = nullptr;
   std::string error;
-  uint64_t begun = 0, left = 0, barrier = 0;  // their addresses alone matter: publish and observe of fiber.h
+  uint64_t begun = 0, left = 0;  // for publish and observe
+  Meeting meeting;               // of the block
 
   uint64_t next_random() {  // splitmix64
     uint64_t z = random += 0x9e3779b97f4a7c15u;
@@ -80,6 +91,10 @@ struct Worker {
   }
   void run_block();
   void leave() { observe(&left); }  // what comes next comes after all that the block did
+  // The first lane of a mask in the warp of a thread.
+  Thread& first_of(unsigned thread, unsigned mask) {
+    return threads[thread / 32 * 32 + static_cast<unsigned>(__builtin_ctz(mask | 0x80000000u))];
+  }
   bool release_warp(unsigned warp);
   bool release_block();
   std::string stuck() const;
@@ -124,6 +139,7 @@ bool Worker::release_warp(unsigned warp) {
       ballot |= (t.value & 1u) << lane;
     }
     if (!complete) continue;
+    if (l.op == Op::syncwarp) ++first_of(leader, l.mask).meeting.turn;
     for (unsigned lane = 0; first + lane < end; ++lane) {
       if ((mask >> lane & 1u) == 0) continue;
       Thread& t = threads[first + lane];
@@ -141,6 +157,7 @@ bool Worker::release_block() {
   for (const Thread& t : threads)
     if (t.state != State::waiting || t.op != Op::syncthreads || !same(t.place, threads[0].place)) return false;
   for (Thread& t : threads) t.state = State::ready;
+  ++meeting.turn;
   return true;
 }
 
@@ -218,12 +235,6 @@ void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigne
 
 }  // namespace
 
-// An address for the lanes of a mask in the warp of a thread.
-static void* meeting_place(Worker& w, unsigned index, unsigned mask) {
-  const unsigned leader = index / 32 * 32 + static_cast<unsigned>(__builtin_ffs(static_cast<int>(mask)) - 1);
-  return &w.threads[leader < w.threads.size() ? leader : index];
-}
-
 uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place) {
   Worker& w = *worker;
   Thread& t = w.threads[w.current];
@@ -234,10 +245,13 @@ uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place) {
   t.lane = lane;
   t.place = place;
   t.state = State::waiting;
-  if (op != Op::syncthreads && (mask >> (index % 32) & 1u) == 0)
+  const bool outside = op != Op::syncthreads && (mask >> (index % 32) & 1u) == 0;
+  if (outside)
     w.error = "a lane calls " + std::string(place.name) + " with a mask that leaves it out: " + where(t, index);
   // The barriers order memory; shuffles and votes do not (CUDA C++ Programming Guide, warp vote functions).
-  void* barrier = op == Op::syncthreads ? &w.barrier : op == Op::syncwarp ? meeting_place(w, index, mask) : nullptr;
+  void* barrier = nullptr;
+  if (op == Op::syncthreads) barrier = w.meeting.place();
+  if (op == Op::syncwarp && !outside) barrier = w.first_of(index, mask).meeting.place();
   if (barrier != nullptr) publish(barrier);
   publish(&w.left);  // for the scheduler, should the block end here
   switch_to(t.context, w.scheduler);
