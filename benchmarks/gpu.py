@@ -12,7 +12,6 @@ or the time ran out.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import datetime
 import importlib.util
 import json
@@ -22,16 +21,15 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+
+from gpu_tests import BACKENDS, check_all, passed
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-BACKENDS = ("cuda", "triton")
 NEEDED = ("setuptools", "pybind11", "ninja", "numpy", "scipy", "pytest", "pytest-timeout")
 # Found in print, on other work and other cards: not measured here.
 PUBLISHED = (
@@ -40,7 +38,6 @@ PUBLISHED = (
     ("BinomialGPU.jl", "NVIDIA RTX 2070", 1.75, "source not kept"),
     ("torch uniform numbers", "NVIDIA H20", 220.0, "source not kept"),
 )
-OTHER = "sample"  # the tests that are of no single op
 NO_BINOMIAL = "cuRAND and rocRAND have no binomial"
 
 
@@ -106,57 +103,6 @@ def machine() -> dict[str, Any]:
         "triton": getattr(triton, "__version__", None), "python": platform.python_version(),
         "fastblackout": fastblackout.__version__, "commit": _said("git", "-C", str(ROOT), "rev-parse", "HEAD"),
     }  # fmt: skip
-
-
-def check(op: str, backend: str, seconds: float) -> dict[str, Any]:
-    """The tests of an op on the card in a process of their own, which is ended when it hangs."""
-    failed: dict[str, Any] = {"op": op, "backend": backend, "done": 0, "of": 0}
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": path,
-        "FASTBLACKOUT_TEST_SECONDS": f"{seconds:.0f}",
-    }
-    words = f"{op} and {backend}" if op != OTHER else f"(test_sample or test_philox) and {backend}"
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "-k", words]
-        command += [str(ROOT / "tests" / "test_gpu.py")]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, env=environment
-            )
-        except subprocess.TimeoutExpired:
-            return failed | {"failures": [f"its process did not end in {seconds + 60:.0f} s"]}
-        if not report.exists():
-            lines = (done.stdout + done.stderr).strip().splitlines() or ["without a word"]
-            return failed | {"failures": [f"its process ended with status {done.returncode}: {lines[-1]}"[:500]]}
-        return failed | outcome(report.read_text())
-
-
-def outcome(junit: str) -> dict[str, Any]:
-    """{"done", "of", "failures"} of a report of pytest. A test that says how many cases it had counts as those."""
-    done = of = 0
-    failures = []
-    for test in ElementTree.fromstring(junit).iter("testcase"):
-        said = {p.get("name"): int(p.get("value", 0)) for p in test.iter("property")}
-        done += said.get("cases", 0 if test.find("skipped") is not None else 1)
-        of += said.get("of", 1)
-        wrong = [part for kind in ("failure", "error", "skipped") for part in test.iter(kind)]
-        failures += [f"{test.get('name')}: {part.get('message')} {(part.text or '')[-300:]}"[:600] for part in wrong]
-    return {"done": done, "of": of, "failures": failures}
-
-
-def check_all(seconds: float) -> list[dict[str, Any]]:
-    from op_table import OPS
-
-    pairs = [(op, backend) for op in (*OPS, OTHER) for backend in BACKENDS]
-    with concurrent.futures.ThreadPoolExecutor(max(2, min(len(pairs), os.cpu_count() or 2))) as pool:
-        return list(pool.map(lambda pair: check(pair[0], pair[1], seconds), pairs))
-
-
-def passed(checks: list[dict[str, Any]], op: str, backend: str) -> bool:
-    return any(c["op"] == op and c["backend"] == backend and c["done"] and not c["failures"] for c in checks)
 
 
 def ceilings(device: Any) -> dict[str, Any]:

@@ -71,21 +71,21 @@ REPORT = """<testsuites><testsuite name="pytest" tests="4">
 
 
 def test_what_pytest_reports(script):
-    gpu = script("gpu")
+    gpu = script("gpu_tests")
     assert gpu.outcome(REPORT) == {
         "done": 33, "of": 165, "failures": ["test_flags[thin-cuda]: AssertionError: flag 8 trace"]
     }  # fmt: skip
     good = {"op": "thin", "backend": "cuda", "done": 3, "of": 3, "failures": []}
     assert gpu.passed([good], "thin", "cuda") and not gpu.passed([good], "thin", "triton")
-    assert not gpu.passed([good | {"done": 0}], "thin", "cuda") and not gpu.passed(
-        [good | {"failures": ["x"]}], "thin", "cuda"
-    )
+    assert not gpu.passed([good | {"done": 0}], "thin", "cuda")
+    assert not gpu.passed([good | {"failures": ["test_product[thin-cuda]: x"]}], "thin", "cuda")
+    assert gpu.passed([good | {"failures": ["test_compiled[thin-cuda]: x"]}], "thin", "cuda")
 
 
 def test_a_process_of_tests_without_a_gpu(script, monkeypatch):
     """Nothing is passed that was not run: the file skips itself here, in one line."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    report = script("gpu").check("thin", "cuda", 30.0)
+    report = script("gpu_tests").check("thin", "cuda", 30.0)
     assert report["done"] == 0
     assert len(report["failures"]) == 1 and "torch sees no GPU; the SIMT shim" in report["failures"][0]
 
