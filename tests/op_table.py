@@ -94,7 +94,7 @@ def _bridge(m: Maker) -> Arguments:
 
 
 def _tau_leap(m: Maker) -> Arguments:
-    return _reverse(m) | {"p": m.rows((0.05, 0.4, 1.7, 0.0, 1e9), torch.float64)}
+    return _reverse(m) | {"p": m.probs((0.05, 0.4, 1.7, 0.0, 1e9))}
 
 
 def _birth_loss(m: Maker) -> Arguments:

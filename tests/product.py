@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import itertools
 import json
 import math
@@ -38,7 +39,6 @@ KINDS = {
 }
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _GUARD = 64  # bytes on either side of an output
-_KERNELS = ("thin", "bridge", "tau_leap", "birth_loss", "birth_loss_grad", "binomial", "poisson")
 
 
 def factors(op: str) -> dict[str, Sequence[Any]]:
@@ -139,7 +139,8 @@ def kernels_of(backend: str) -> Any:
     from fastblackout.backends import cuda
 
     _simt.configure(schedule, 5, 2)
-    return types.SimpleNamespace(**{n: functools.partial(getattr(cuda, n), module=_simt) for n in _KERNELS})
+    functions = {n: f for n, f in vars(cuda).items() if inspect.isfunction(f) and not n.startswith("_")}
+    return types.SimpleNamespace(**{n: functools.partial(f, module=_simt) for n, f in functions.items()})
 
 
 def check(backend: str, kernels: Any, device: Any, op: str, case: dict[str, Any], a: Arguments, expected: Any) -> None:

@@ -17,7 +17,7 @@ from op_table import COMMON, OPS, PLAIN
 
 import fastblackout as fb
 
-TIME = 600 if product.WHICH == "cover" else 0  # 0: no limit
+TIME = 1800 if product.WHICH == "cover" else 0  # 0: no limit
 
 
 LEAST = {"cpu": 160, "simt": 160, "triton": 32}  # cases of a cover: 8 shapes by 20 keys, or by 4 dtypes

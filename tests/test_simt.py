@@ -82,6 +82,14 @@ def test_in_place():
     check("x_t", x, want)
 
 
+def test_the_device_in_use_stays():
+    """torch takes the device in use for its current one: an op on another device must give it back."""
+    assert _simt.device() == 0
+    out, flag = torch.empty(1, 4, dtype=torch.int64), new_flag()
+    cuda.poisson(torch.ones(1, 4), key_tensor(fb.Philox(1)), out, flag, module=_simt)  # on device -1
+    assert _simt.device() == 0
+
+
 def test_law():
     """An independent oracle: chi-square against scipy; with this seed fixed it cannot fail by chance."""
     from scipy import stats

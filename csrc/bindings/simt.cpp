@@ -13,6 +13,7 @@ PYBIND11_MODULE(_simt, m) {
   m.doc() = "The CUDA kernels of fastblackout on the CPU, for its tests: addresses are those of host memory.";
   fastblackout::bindings::define_ops(m);
   m.def("configure", simt::configure, py::arg("schedule") = "forward", py::arg("seed") = 0, py::arg("threads") = 1);
+  m.def("device", [] { return simt_device; }, "The device that cudaSetDevice chose last.");
   m.def("selftest", [](const std::string& name) {
     std::vector<int> out(256, 0);
     if (!fastblackout::simt_test::run(name.c_str(), out.data())) throw std::invalid_argument("no kernel of this name: " + name);
