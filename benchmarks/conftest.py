@@ -32,7 +32,7 @@ _HARNESS = pytest.StashKey["Harness"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastblackout benchmarks")
-    group.addoption("--quick", action="store_true", help="leave out the long cases")
+    group.addoption("--quick", action="store_true", help="leave out the long cases, fewer rounds")
     group.addoption("--json", type=Path, metavar="FILE", help="write machine, versions, times and ratios to FILE")
 
 
@@ -40,11 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if _WHAT_TO_DO is not None:
         pytest.exit(_WHAT_TO_DO, returncode=4)
     config.addinivalue_line("markers", "long: left out by --quick")
+    config.addinivalue_line("markers", "last: leaves a large heap, whose free blocks would spare others page faults")
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")  # after a check that failed
     config.option.benchmark_quiet = True  # our table holds the peers too
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     if config.getoption("--quick"):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
@@ -57,18 +59,18 @@ def harness(pytestconfig: pytest.Config) -> Harness:
     from harness import Harness
 
     torch.set_num_threads(1)
-    return pytestconfig.stash.setdefault(_HARNESS, Harness())
+    return pytestconfig.stash.setdefault(_HARNESS, Harness(pytestconfig.getoption("--quick")))
 
 
 @pytest.fixture
-def bench(harness: Harness, benchmark: Any) -> Callable[..., None]:
+def bench(harness: Harness, benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
     """Harness.measure, for this test."""
-    return functools.partial(harness.measure, benchmark)
+    return functools.partial(harness.measure, benchmark, op=request.path.stem.removeprefix("test_"))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     harness = config.stash.get(_HARNESS, None)
-    if harness is None or not harness.rows:
+    if harness is None or not (harness.rows or harness.notes):
         return
     from report import markdown
 

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import gpu_states as states
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -188,5 +189,13 @@ CASES = (
          _eager_thin),
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
     Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
+    Case("categorical, probabilities", "categorical", states.noising, states.draw,
+         {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
+    Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),
+    Case("categorical bridge, 16 states", "categorical_bridge", states.reverse, states.draw_back,
+         {"eager torch": states.eager_bridge}),
+    Case("transition rows", "transition_rows", states.laws, states.rows_of, {"eager torch": states.eager_rows}),
+    Case("thin log-probability", "thin_log_prob", states.counts, states.log_prob,
+         {"eager torch": states.eager_log_prob}, states.eager_log_prob),
     Case("binomial, counts to 10^4", "binomial", counts_to(10**4, torch.int32), _binomial, _binomial_peers("p")),
 )  # fmt: skip

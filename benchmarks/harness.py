@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
+import gc
 import itertools
 import json
 import os
@@ -21,19 +23,24 @@ import torch
 import fastblackout as fb
 from fastblackout import natives
 
-ROUNDS = 11
-LEAST_SECONDS = 40e-3  # a timing repeats shorter calls for this long, so that each finds the caches its own
+# A timing repeats calls shorter than WINDOW for that long, so that each finds the caches its own. A case has
+# MOST_ROUNDS rounds, fewer where they would take longer than BUDGET, but at least 3. (full, --quick)
+WINDOW, MOST_ROUNDS, BUDGET = (40e-3, 20e-3), (11, 5), (20.0, 2.0)
 OURS = "fastblackout"
 Call = Callable[[int], Any]  # takes the ordinal of the call, so that no call need repeat the one before
 
 
 class Harness:
-    """Collects the rows of a session."""
+    """Collects the rows of a session, and by `note` what else was found."""
 
-    def __init__(self) -> None:
+    def __init__(self, quick: bool = False) -> None:
+        self.window, self.most_rounds, self.budget = (pair[quick] for pair in (WINDOW, MOST_ROUNDS, BUDGET))
+        self.quick = quick
         self.rows: list[dict[str, Any]] = []
+        self.notes: dict[str, list[dict[str, Any]]] = {}
         self.failed_peers: dict[str, str] = {}
         self._load = os.getloadavg()[0]
+        self.settled = settle_allocator()
 
     def measure(
         self,
@@ -46,50 +53,62 @@ class Harness:
         *,
         isa: str | None = None,
         threads: int = 1,
-        shares: Mapping[str, int] | None = None,
+        shares: Mapping[str, float] | None = None,
+        op: str = "",
     ) -> None:
-        """Runs `check`, then times `ours` and `others` in turns, one warm-up each, and keeps the medians.
+        """Runs `check`, then times `ours` and `others` in turns, warmed up, and keeps the medians.
 
         elements: what one call works on. check: raises when ours is wrong; nothing is timed then.
-        shares: for others whose call does several times that work, how many times; their time is divided by it.
+        shares: for others whose call does more or less than that work, how many times it; their time is divided by it.
+        The ratio is the median of the rounds' own ratios: a machine that slows down for a while slows both. One thread
+        is timed by the processor time of the process, which other work does not add to; more, by the clock.
         """
-        calls = {OURS: ours, **others}
+        calls, now = {OURS: ours, **others}, time.process_time if threads == 1 else time.perf_counter
         ordinal = itertools.count()
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         with warnings.catch_warnings(), fb.use_backend("cpu", isa=isa, threads=threads):
             warnings.simplefilter("ignore")  # those of the peers are not ours to judge
             check()
-            repeats = {name: _repeats(call, ordinal) for name, call in calls.items()}
+            first = {name: _warm(call, ordinal, now) for name, call in calls.items()}
+            repeats = {name: max(1, round(self.window / once)) for name, once in first.items()}
+            one_round = sum(times * first[name] for name, times in repeats.items())
+            rounds = min(self.most_rounds, max(3, int(self.budget / one_round)))
 
             def clock(name: str) -> None:
                 call, times = calls[name], repeats[name]
-                start = time.perf_counter()
+                if times > 1:
+                    call(next(ordinal))  # cold after the call of another
+                start = now()
                 for _ in range(times):
                     call(next(ordinal))
-                seconds[name].append((time.perf_counter() - start) / times)
+                seconds[name].append((now() - start) / times / (shares or {}).get(name, 1))
 
             def clock_others() -> None:
                 for name in others:
                     clock(name)
 
-            # pytest-benchmark times ours; its set-up before every round is the round of the others.
-            benchmark.pedantic(clock, args=(OURS,), setup=clock_others, rounds=ROUNDS)
-        medians = {name: statistics.median(values) / (shares or {}).get(name, 1) for name, values in seconds.items()}
+            gc.collect()
+            gc.disable()
+            try:
+                # pytest-benchmark times ours; its set-up before every round is the round of the others.
+                benchmark.pedantic(clock, args=(OURS,), setup=clock_others, rounds=rounds)
+            finally:
+                gc.enable()
+        ours_seconds = statistics.median(seconds[OURS])
         benchmark.extra_info |= {"case": case, "elements": elements, "calls per round": repeats[OURS]}
+        shared = {"op": op, "case": case, "isa": isa or natives.load("_cpu").isa(), "threads": threads}
+        shared |= {"elements": elements, "rounds": rounds, "ours_seconds": ours_seconds}
         for name in others:
-            benchmark.extra_info[f"times {name}"] = medians[name] / medians[OURS]
-            self.rows.append(
-                {
-                    "case": case,
-                    "isa": isa or natives.load("_cpu").isa(),
-                    "threads": threads,
-                    "elements": elements,
-                    "ours_seconds": medians[OURS],
-                    "peer": name,
-                    "peer_seconds": medians[name],
-                    "ratio": medians[name] / medians[OURS],
-                }
-            )
+            ratios = [other / own for other, own in zip(seconds[name], seconds[OURS], strict=True)]
+            benchmark.extra_info[f"times {name}"] = statistics.median(ratios)
+            found = {"peer": name, "peer_seconds": statistics.median(seconds[name]), "ratio": statistics.median(ratios)}
+            self.rows.append(shared | found | {"ratio_low": min(ratios), "ratio_high": max(ratios)})
+        if not others:
+            self.rows.append(shared | {"peer": None})
+
+    def note(self, kind: str, **found: Any) -> None:
+        """Keeps a finding that is no time beside a peer's: kind "ceilings" or "memory"."""
+        self.notes.setdefault(kind, []).append(found)
 
     def results(self) -> dict[str, Any]:
         """What the session found, and on what."""
@@ -103,15 +122,33 @@ class Harness:
                 "system": platform.system(),
                 "load": [round(self._load, 1), round(os.getloadavg()[0], 1)],
             },
-            "rounds": ROUNDS,
+            "quick": self.quick,
+            "rounds": self.most_rounds,
+            "window_seconds": self.window,
+            "settled_allocator": self.settled,
             "versions": {"python": platform.python_version()} | {n: v for n in names if (v := _version(n)) is not None},
             "absent": {**peers.absent(), **self.failed_peers},
             "rows": self.rows,
+            **self.notes,
         }
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self.results(), indent=1) + "\n")
+
+
+def settle_allocator() -> bool:
+    """Puts glibc's malloc in the state it reaches by itself once a network has freed its large tensors.
+
+    Blocks up to 32 MB then come from the heap and stay mapped. Before that every large temporary is mapped and faulted
+    in anew, page by page: eager code with its many temporaries then takes up to three times as long, and what a case
+    finds would depend on the cases before it. False where malloc is not glibc's.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # M_* of malloc.h
+    mallopt = ctypes.CDLL(None).mallopt
+    return mallopt(mmap_threshold, 32 << 20) == 1 and mallopt(trim_threshold, 64 << 20) == 1
 
 
 def same_as_reference(call: Callable[[slice, str], Any], rows: int = 2) -> None:
@@ -127,11 +164,12 @@ def same_as_reference(call: Callable[[slice, str], Any], rows: int = 2) -> None:
             assert torch.equal(*bits), "ours differs from the reference: not timed"
 
 
-def _repeats(call: Call, ordinal: Any) -> int:
+def _warm(call: Call, ordinal: Any, now: Callable[[], float]) -> float:
+    """Seconds of a second call: the first may compile."""
     call(next(ordinal))
-    start = time.perf_counter()
+    start = now()
     call(next(ordinal))
-    return max(1, round(LEAST_SECONDS / (time.perf_counter() - start)))
+    return now() - start
 
 
 def _version(package: str) -> str | None:

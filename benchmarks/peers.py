@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.distributions import Binomial
+from workloads import schedule
 
 # Modules; the packages that bring them have the same names.
 OPTIONAL = ("scipy", "numba", "jax", "mkl_random")
@@ -31,7 +32,11 @@ def load(name: str) -> ModuleType | str:
 
 def absent() -> dict[str, str]:
     """What to do about the optional peers that were not timed."""
-    return {name: f"pip install {name} ({why})" for name in OPTIONAL if isinstance(why := load(name), str)}
+    return {
+        name: f"pip install '.[bench]' brings it as {name} ({why})"
+        for name in OPTIONAL
+        if isinstance(why := load(name), str)
+    }
 
 
 def _present(name: str) -> Any:
@@ -47,6 +52,9 @@ def binomial(count: torch.Tensor, probs: Sequence[torch.Tensor]) -> Calls:
         "torch.binomial": lambda i: torch.binomial(count, probs[i % sets]),
         "torch.distributions": lambda i: Binomial(count, probs[i % sets], validate_args=False).sample(),
         "numpy Generator": lambda i: generator.binomial(n, ps[i % sets]),
+        "numpy Generator, from and to torch": lambda i: torch.from_numpy(
+            generator.binomial(count.numpy().astype(np.int64), probs[i % sets].numpy())
+        ).float(),
     }
     if _present("scipy"):
         from scipy.stats import binom
@@ -66,6 +74,18 @@ def binomial(count: torch.Tensor, probs: Sequence[torch.Tensor]) -> Calls:
     return calls
 
 
+def numpy_generators(count: torch.Tensor, probs: Sequence[torch.Tensor], parts: int) -> list[Callable[[int], Any]]:
+    """NumPy's binomial on as many parts of the batch, each with a generator of its own."""
+    n = np.array_split(count.numpy().astype(np.int64), parts)
+    ps = [np.array_split(p.double().numpy(), parts) for p in probs]
+
+    def draw(part: int, generator: np.random.Generator, i: int) -> Any:
+        return generator.binomial(n[part], ps[i % len(ps)][part])
+
+    generators = map(np.random.default_rng, range(parts))
+    return [functools.partial(draw, part, generator) for part, generator in enumerate(generators)]
+
+
 def poisson(rates: Sequence[torch.Tensor]) -> Calls:
     """Poisson(rates[ordinal]): float32 tensors."""
     generator = np.random.default_rng(0)
@@ -74,6 +94,9 @@ def poisson(rates: Sequence[torch.Tensor]) -> Calls:
     calls: Calls = {
         "torch.poisson": lambda i: torch.poisson(rates[i % sets]),
         "numpy Generator": lambda i: generator.poisson(wide[i % sets]),
+        "numpy Generator, from and to torch": lambda i: torch.from_numpy(
+            generator.poisson(rates[i % sets].numpy())
+        ).float(),
     }
     if _present("scipy"):
         from scipy.stats import poisson as law
@@ -89,7 +112,8 @@ def poisson(rates: Sequence[torch.Tensor]) -> Calls:
         calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i), on_rates[i % sets]).block_until_ready()
     if mkl := _present("mkl_random"):
         state = mkl.MKLRandomState(0, brng="PHILOX4X32X10")
-        calls["mkl_random (inexact default)"] = lambda i: state.poisson(wide[i % sets])
+        calls["mkl_random, default (inexact)"] = lambda i: state.poisson(wide[i % sets])
+        calls["mkl_random, PTPE (exact)"] = lambda i: state.poisson(wide[i % sets], method="PTPE")
     return calls
 
 
@@ -136,3 +160,9 @@ class Noisifier:
         above = self._cdf[k, x_0] > torch.rand(x_0.shape, dtype=torch.float64)[..., None]
         x_t = torch.from_numpy(above.numpy().argmax(-1))  # of booleans, which NumPy's stops at the first
         return x_t, self._births[k, x_0, x_t], x_t - self._center[k]
+
+
+@functools.cache
+def noisifier() -> Noisifier:
+    """That of the 1,000-step grid: its tables are 1 GB."""
+    return Noisifier(schedule().p)

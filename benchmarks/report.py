@@ -1,55 +1,190 @@
-"""The results of `pytest benchmarks/ --json FILE` as a Markdown table: python benchmarks/report.py FILE"""
+"""Results as Markdown and pictures: fastblackout bench report [FILE ...], or python benchmarks/report.py [FILE ...]
+
+FILE: what `pytest benchmarks/ --json FILE` or gpu.py wrote; default everything in benchmarks/results. Prints all
+tables, fills the blocks <!-- bench report: NAME --> ... <!-- end --> of README.md and docs/performance.md, and draws
+docs/images/bench-*.png from the newest results of a CPU.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-_HEAD = ("case", "ISA", "threads", "M/s", "a call", "peer", "peer M/s", "ratio")
+import targets
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/performance.md")
+_BLOCK = re.compile(r"(<!-- bench report: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BY_SIZE = re.compile(r"thin, x_t, 10\^(\d+) pixels")
+_NOT_PEERS = (targets.SHARE_OF_64, targets.WHOLE_TRAINING, targets.WHOLE_SAMPLING, None)
+_HEAD = ("case", "ISA", "threads", "M/s", "a call", "peer", "peer M/s", "ratio", "ratios")
+Results = dict[str, Any]
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """Two lines on machine and versions, then a row for every case and peer."""
-    machine, versions = results["machine"], results["versions"]
-    table = [_HEAD, ("---", "---", "--:", "--:", "--:", "---", "--:", "--:"), *map(_cells, results["rows"])]
+def grid(rows: Sequence[tuple[str, ...]], right: str = "") -> str:
+    """A Markdown table of cells, the heading first. right: columns to align so, by their heads, separated by |."""
+    rule = tuple("--:" if head in right.split("|") else "---" for head in rows[0])
+    table = [rows[0], rule, *rows[1:]]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in table)
+
+
+def machine(results: Results) -> str:
+    """On what the results were found, and how."""
+    box, versions = results["machine"], results["versions"]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}, {machine['system']}, load average "
-        f"{machine['load'][0]} before and {machine['load'][1]} after; {results['date']}.",
-        f"Medians of {results['rounds']} rounds in turns, calls repeated for 40 ms; M/s = million elements a second; "
+        f"{box['cpu']}, {box['cores']} cores, {box['isa']}, {box['system']}, load average {box['load'][0]} before and "
+        f"{box['load'][1]} after; {results['date']}.",
+        f"Medians of up to {results['rounds']} rounds in turns, calls repeated for "
+        f"{1e3 * results['window_seconds']:.0f} ms; processor time for one thread, clock time for more; M/s = million "
+        "elements a second; "
+        + ("glibc's malloc settled; " if results["settled_allocator"] else "malloc as it is; ")
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",
         *(f"Not timed: {name}: {why}." for name, why in results["absent"].items()),
-        "",
-        *("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in table),
     ]
     return "\n".join(lines)
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def markdown(results: Results) -> str:
+    """Everything, a row for every case and peer."""
+    parts = [machine(results), grid([_HEAD, *map(_cells, results["rows"])], "threads|M/s|peer M/s|ratio")]
+    parts += [table(results) for table in (ceilings, memory) if table(results)]
+    return "\n\n".join(parts)
+
+
+def standing(results: Results) -> str:
+    """A row for every case, what stands beside it in one cell."""
+    cases: dict[tuple[Any, ...], list[Results]] = {}
+    for row in results["rows"]:
+        if row["peer"] not in _NOT_PEERS and not _BY_SIZE.match(row["case"]):
+            cases.setdefault((row["case"], row["isa"], row["threads"]), []).append(row)
+    head = ("work", "ISA", "threads", "M/s", "a call", "times as fast as")
+    cells = [
+        (*_cells(rows[0])[:5], ", ".join(f"{row['peer']} {_number(row['ratio'])}" for row in rows))
+        for rows in cases.values()
+    ]
+    return grid([head, *cells], "threads|M/s")
+
+
+def ceilings(results: Results) -> str:
+    cells = [(c["name"], f"{c['bytes_per_second'] / 1e9:.3g}") for c in results.get("ceilings", ())]
+    return grid([("one thread", "GB/s"), *cells], "GB/s") if cells else ""
+
+
+def memory(results: Results) -> str:
+    cells = [
+        (
+            m["case"],
+            "x".join(map(str, m["shape"])),
+            m["who"],
+            f"{m['bytes'] / 1e6:.1f}",
+            f"{m['bytes'] / m['elements']:.3g}",
+        )
+        for m in results.get("memory", ())
+    ]
+    head = ("work", "shape", "by", "MB at the peak beyond the inputs", "bytes an element")
+    return grid([head, *cells], "|".join(head[3:])) if cells else ""
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "machine": machine,
+    "targets": lambda results: grid(targets.table(results), "found"),
+    "standing": standing,
+    "ceilings": ceilings,
+    "memory": memory,
+}
+
+
+def _cells(row: Results) -> tuple[str, ...]:
     def rate(seconds: float) -> str:
-        return f"{row['elements'] / seconds / 1e6:.3g}"
+        return _number(row["elements"] / seconds / 1e6)
 
     ours = row["ours_seconds"]
     call = f"{1e6 * ours:.3g} us" if ours < 1e-3 else f"{1e3 * ours:.3g} ms"
-    ratio = f"{row['ratio']:.0f}" if row["ratio"] >= 100 else f"{row['ratio']:.3g}"
-    return (
-        row["case"], row["isa"], str(row["threads"]), rate(ours), call, row["peer"], rate(row["peer_seconds"]), ratio
-    )  # fmt: skip
+    start = (row["case"], row["isa"], str(row["threads"]), rate(ours), call)
+    if row["peer"] is None:
+        return (*start, "", "", "", "")
+    spread = f"{_number(row['ratio_low'])} to {_number(row['ratio_high'])}"
+    return (*start, row["peer"], rate(row["peer_seconds"]), _number(row["ratio"]), spread)
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python benchmarks/report.py FILE", file=sys.stderr)
-        return 2
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def fill(page: str, made: dict[str, str]) -> str:
+    """The page with the text between the marks of every block replaced. ValueError for a block of no such name."""
+
+    def block(match: re.Match[str]) -> str:
+        if match[2] not in made:
+            raise ValueError(f"no table is called {match[2]!r}: {', '.join(made)}")
+        return f"{match[1]}\n{made[match[2]]}\n\n{match[3]}"
+
+    return _BLOCK.sub(block, page)
+
+
+def load(path: Path) -> Results:
     try:
-        print(markdown(json.loads(Path(arguments[0]).read_text())))
-    except (OSError, ValueError, KeyError) as error:
-        print(f"report: {arguments[0]}: not the results of pytest benchmarks/ --json: {error!r}", file=sys.stderr)
+        results = json.loads(path.read_text())
+        if "card" not in results["machine"]:
+            markdown(results)  # whatever is missing is missed here
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the results of pytest benchmarks/ --json or gpu.py: {error!r}") from None
+    return results
+
+
+def write(every: Sequence[Results], root: Path) -> list[Path]:
+    """Fills the pages under root and draws the pictures; what it wrote. every: the results of CPUs, newest first."""
+    import report_plots
+
+    made = {
+        name: "\n\n".join(
+            f"**{results['machine']['cpu']}, {results['machine']['isa']}**\n\n{table(results)}" for results in every
+        )
+        if len(every) > 1
+        else table(every[0])
+        for name, table in TABLES.items()
+    }
+    written = []
+    for name in PAGES:
+        page = root / name
+        if page.exists() and (new := fill(old := page.read_text(), made)) != old:
+            page.write_text(new)
+            written.append(page)
+    return written + report_plots.draw(every[0], root / "docs" / "images")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; the exit status. Errors are one line."""
+    if any(argument.startswith("-") for argument in arguments):
+        print(f"usage: fastblackout bench report [FILE ...]\n\n{__doc__}")
+        return 0 if set(arguments) <= {"-h", "--help"} else 2
+    try:
+        paths = [Path(argument) for argument in arguments] or sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+        found = {path: load(path) for path in paths}
+        cpus = sorted((r for r in found.values() if "card" not in r["machine"]), key=lambda r: r["date"], reverse=True)
+        for path, results in found.items():
+            print(f"## {path.name}\n\n{_gpu(results) if 'card' in results['machine'] else markdown(results)}\n")
+        if not cpus:
+            raise ValueError("no results of a CPU: run pytest benchmarks/ --json benchmarks/results/MACHINE.json")
+        for results in cpus:
+            print(f"## Aims, {results['machine']['cpu']}\n\n{TABLES['targets'](results)}\n")
+        print("\n".join(f"written: {path}" for path in write(cpus, ROOT)))
+    except (OSError, ValueError, ImportError) as error:
+        print(f"fastblackout bench report: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def _gpu(results: Results) -> str:
+    import gpu
+
+    return gpu.markdown(results)
 
 
 if __name__ == "__main__":

@@ -22,4 +22,7 @@ def test_workload_b(bench: Any) -> None:
     def check() -> None:
         same_as_reference(lambda part, backend: ours(0, part, backend))
 
-    bench("binomial, counts to 10,000", count.numel(), ours, peers.binomial(count, probs), check)
+    integers = count.int()
+    others = peers.binomial(count, probs)
+    others["torch.binomial, int32 in and out"] = lambda i: torch.binomial(integers.float(), probs[i % SETS]).int()
+    bench("binomial, counts to 10,000", count.numel(), ours, others, check)

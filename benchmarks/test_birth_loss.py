@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import pytest
 import torch
 from harness import Harness, same_as_reference
 from torch.nn.functional import softplus
+from workloads import thread_counts
 
 import fastblackout as fb
 
@@ -31,6 +33,9 @@ class Loss:
     def theirs(self, function: Any) -> Any:
         return lambda _: self.gradient(function(self.logits, self.float_births, self.float_weight))
 
+    def eager_from_uint8(self, _: int) -> None:
+        self.gradient(eager(self.logits, self.births.float(), self.weight.float()))
+
     def check(self) -> None:
         def both(part: slice, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
             logits = self.logits.detach()[part].requires_grad_()
@@ -39,6 +44,10 @@ class Loss:
             return loss.detach(), logits.grad
 
         same_as_reference(both)
+        theirs = eager(self.logits, self.float_births, self.float_weight).detach()
+        torch.testing.assert_close(
+            fb.birth_loss(self.logits, self.births, self.weight).detach(), theirs, rtol=1e-4, atol=1e-3
+        )
 
 
 def eager(logits: torch.Tensor, births: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -48,7 +57,7 @@ def eager(logits: torch.Tensor, births: torch.Tensor, weight: torch.Tensor) -> t
 
 def test_large(bench: Any, harness: Harness) -> None:
     loss = Loss((256, 3, 32, 32))
-    others = {"eager torch": loss.theirs(eager)}
+    others = {"eager torch": loss.theirs(eager), "eager torch, uint8 births": loss.eager_from_uint8}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = loss.theirs(torch.compile(eager))
@@ -59,6 +68,18 @@ def test_large(bench: Any, harness: Harness) -> None:
         else:
             others["torch.compile"] = compiled
     bench("birth_loss + gradient, 256x3x32x32", loss.logits.numel(), loss.ours, others, loss.check)
+
+
+@pytest.mark.parametrize("threads", thread_counts())
+def test_threads(bench: Any, threads: int) -> None:
+    loss = Loss((256, 3, 32, 32))
+
+    def alone(i: int) -> None:
+        with fb.use_backend(threads=1):
+            loss.ours(i)
+
+    others = {"fastblackout, 1 thread": alone}
+    bench("birth_loss + gradient, 256x3x32x32", loss.logits.numel(), loss.ours, others, loss.check, threads=threads)
 
 
 def test_one_small_image(bench: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from harness import same_as_reference
 from torch.nn.functional import softplus
-from workloads import Reverse, reverse_path
+from workloads import Reverse, reverse_path, thread_counts
 
 import fastblackout as fb
 
@@ -57,3 +57,23 @@ def test_bridge(bench: Any, batch: int, rounding: str) -> None:
         others["scipy round trip"] = lambda _: [scipy_round_trip(reverse) for reverse in path]
     elements = sum(reverse.x_t.numel() for reverse in path)
     bench(f"bridge, 20 steps, {rounding}, {batch}x3x32x32", elements, run, others, check)
+
+
+@pytest.mark.parametrize("threads", thread_counts())
+def test_threads(bench: Any, threads: int) -> None:
+    path = reverse_path(512)[::4]
+
+    def run(i: int) -> None:
+        for n, reverse in enumerate(path):
+            ours(reverse, fb.Philox(i, call=n), "nearest")
+
+    def alone(i: int) -> None:
+        with fb.use_backend(threads=1):
+            run(i)
+
+    def check() -> None:
+        same_as_reference(lambda part, backend: ours(path[2], fb.Philox(1), "nearest", part, backend))
+
+    others = {"fastblackout, 1 thread": alone}
+    elements = sum(reverse.x_t.numel() for reverse in path)
+    bench(f"bridge, {len(path)} steps, nearest, 512x3x32x32", elements, run, others, check, threads=threads)

@@ -1,14 +1,16 @@
-"""thin: workload A (counts uniform in 0..255, a p per image), the Blackout grid, ISAs, threads, one small image."""
+"""thin: workload A (counts uniform in 0..255, a p per image), one p, the Blackout grid; sizes, ISAs, threads."""
 
 from __future__ import annotations
 
+import concurrent.futures
 from typing import Any
 
+import numpy as np
 import peers
 import pytest
 import torch
 from harness import same_as_reference
-from workloads import SETS, SHAPE, Noising, blackout_grid, grid_indices, schedule, workload_a
+from workloads import SETS, SHAPE, Noising, blackout_grid, grid_indices, thread_counts, workload_a
 
 import fastblackout as fb
 from fastblackout import natives
@@ -41,40 +43,87 @@ class Thin:
         return x_t, self.work.counts - x_t, (x_t - self.eager_center) * SCALE
 
 
-@pytest.mark.parametrize("grid", (False, True), ids=("A", "Blackout grid"))
-def test_x_t(bench: Any, grid: bool) -> None:
-    work = blackout_grid() if grid else workload_a()
-    thin, others = Thin(work, "x_t"), peers.binomial(work.counts, work.probs)
-    if not grid:
+WORK = {"A": workload_a, "one p": lambda: workload_a(shared=True), "Blackout grid": blackout_grid}
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_x_t(bench: Any, work: str) -> None:
+    """One p is what a step of the reverse process draws with; SciPy is given that one number, as by the authors."""
+    noising = WORK[work]()
+    thin, others = Thin(noising, "x_t"), peers.binomial(noising.counts, noising.probs)
+    if work == "A":
         others["torch.binomial, uint8 in and out"] = lambda i: torch.binomial(
-            work.x_0.float(), work.alive[i % SETS].p.float().view(-1, 1, 1, 1).expand_as(work.x_0)
+            noising.x_0.float(), noising.alive[i % SETS].p.float().view(-1, 1, 1, 1).expand_as(noising.x_0)
         ).to(torch.uint8)
-    bench("thin, x_t" + ", Blackout grid" * grid, work.x_0.numel(), thin, others, thin.check)
+    if work == "one p" and not isinstance(peers.load("scipy"), str):
+        from scipy.stats import binom
+
+        n, ps = noising.counts.numpy().astype(np.int64), [float(prob.p[0]) for prob in noising.alive]
+        others["scipy rvs"] = lambda i: binom.rvs(n, ps[i % SETS])
+    bench(_named("thin, x_t", work), noising.x_0.numel(), thin, others, thin.check)
 
 
-@pytest.mark.parametrize("grid", (False, True), ids=("A", "Blackout grid"))
-def test_three_outputs(bench: Any, grid: bool) -> None:
+@pytest.mark.parametrize("work", ("A", "Blackout grid"))
+def test_three_outputs(bench: Any, work: str) -> None:
     """Against the same three in eager torch and, on the grid their table knows, against the authors' noising."""
-    work = blackout_grid() if grid else workload_a()
-    thin = Thin(work, "three outputs")
+    noising = WORK[work]()
+    thin = Thin(noising, "three outputs")
     others: peers.Calls = {"eager torch.binomial": thin.eager}
-    if grid:
-        noisifier, x_0, ks = peers.Noisifier(schedule().p), work.x_0.long(), grid_indices()
+    if work == "Blackout grid":
+        noisifier, x_0, ks = peers.noisifier(), noising.x_0.long(), grid_indices()
         others["authors' noisifier, 16 at a time"] = lambda i: noisifier(x_0, ks[i % SETS])
-    bench("thin, three outputs" + ", Blackout grid" * grid, work.x_0.numel(), thin, others, thin.check)
+
+    def check() -> None:
+        thin.check()
+        for make in others.values():
+            x_t = torch.cat([part.float() for part in _parts(make(0)[0])])
+            _mean_agrees(x_t, noising)
+
+    bench(_named("thin, three outputs", work), noising.x_0.numel(), thin, others, check)
+
+
+def _named(what: str, work: str) -> str:
+    return what if work == "A" else f"{what}, {work}"
+
+
+def _parts(value: Any) -> list[torch.Tensor]:
+    return value if isinstance(value, list) else [value]
+
+
+def _mean_agrees(x_t: torch.Tensor, noising: Noising) -> None:
+    """The mean of a peer's draws, within 6 standard deviations: it does the work it is timed for."""
+    p = noising.probs[0].double()
+    expected, variance = (noising.counts * p).sum(), (noising.counts * p * (1 - p)).sum()
+    assert abs(x_t.double().sum() - expected) < 6 * variance.sqrt(), "a peer draws from another law: not timed"
+
+
+@pytest.mark.parametrize(
+    "size", [10**n for n in range(2, 7)] + [pytest.param(10**n, marks=pytest.mark.long) for n in (7, 8)]
+)
+def test_size(bench: Any, size: int) -> None:
+    """Cost against size: images of 1,000 pixels, a p for each."""
+    work = workload_a((max(1, size // 1000), 1, 1, min(size, 1000)), sets=1 if size > 10**6 else SETS)
+    thin = Thin(work, "x_t")
+    others = {"torch.binomial": lambda i: torch.binomial(work.counts, work.probs[i % SETS])}
+    if size < 10**8:  # NumPy's int64 and float64 would fill a small machine
+        others["numpy Generator"] = peers.numpy_generators(work.counts, work.probs, 1)[0]
+    bench(f"thin, x_t, 10^{len(str(size)) - 1} pixels", size, thin, others, thin.check)
 
 
 @pytest.mark.parametrize("shared", (False, True), ids=("a p per image", "one p"))
-@pytest.mark.parametrize("isa", natives.load("_cpu").isas())
+@pytest.mark.parametrize("isa", natives.load("_cpu").isas()[:-1])
 def test_isa(bench: Any, isa: str, shared: bool) -> None:
+    """The instruction sets below this machine's best, which the other tests time."""
     work = workload_a(shared=shared)
     thin = Thin(work, "x_t")
     others = {"torch.binomial": lambda i: torch.binomial(work.counts, work.probs[i % SETS])}
-    bench("thin, x_t" + ", one p" * shared, work.x_0.numel(), thin, others, thin.check, isa=isa)
+    bench(_named("thin, x_t", "one p" if shared else "A"), work.x_0.numel(), thin, others, thin.check, isa=isa)
 
 
+@pytest.mark.parametrize("threads", thread_counts())
 @pytest.mark.parametrize("outputs", OUTPUTS)
-def test_threads(bench: Any, outputs: str) -> None:
+def test_threads(bench: Any, outputs: str, threads: int) -> None:
+    """Against one thread, and NumPy with as many generators; torch.binomial uses one thread however many it has."""
     work = workload_a((1024, *SHAPE[1:]))
     thin = Thin(work, outputs)
 
@@ -82,8 +131,13 @@ def test_threads(bench: Any, outputs: str) -> None:
         with fb.use_backend(threads=1):
             thin(i)
 
-    others = {"fastblackout, 1 thread": alone}
-    bench(f"thin, {outputs}, 1,024 images", work.x_0.numel(), thin, others, thin.check, threads=2)
+    others: peers.Calls = {"fastblackout, 1 thread": alone}
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        if outputs == "x_t":
+            draws = peers.numpy_generators(work.counts, work.probs, threads)
+            others["numpy, a generator a thread"] = lambda i: list(pool.map(lambda draw: draw(i), draws))
+            others["torch.binomial"] = lambda i: torch.binomial(work.counts, work.probs[i % SETS])
+        bench(f"thin, {outputs}, 1,024 images", work.x_0.numel(), thin, others, thin.check, threads=threads)
 
 
 @pytest.mark.parametrize("outputs", OUTPUTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,10 @@ import fastblackout as fb
 SHAPE = (64, 3, 32, 32)
 SETS = 4  # inputs prepared for a case; call i takes set i % SETS
 STEPS = 1000
+# What people train on: a batch of about as many pixels each.
+SHAPES = {
+    "MNIST": (256, 1, 28, 28), "CIFAR": SHAPE, "CelebA-64": (16, 3, 64, 64), "256x256": (1, 3, 256, 256),
+}  # fmt: skip
 _LEAST_LOGIT = -30.0  # stands for 0 expected births
 
 
@@ -44,18 +49,24 @@ class Noising(NamedTuple):
 def noising(x_0: torch.Tensor, alive: list[fb.Prob]) -> Noising:
     per_image = (-1, *(1 for _ in x_0.shape[1:]))
     probs = [prob.p.float().view(per_image).expand_as(x_0).contiguous() for prob in alive]
-    return Noising(x_0, alive, x_0.float(), probs)
+    return Noising(x_0, alive * (SETS // len(alive)), x_0.float(), probs * (SETS // len(alive)))
 
 
-def workload_a(shape: tuple[int, ...] = SHAPE, shared: bool = False) -> Noising:
-    """p uniform; with `shared` the same for all images of a call."""
-    draws = [p[:1].expand_as(p).contiguous() if shared else p for p in uniforms(shape[:1])]
+def thread_counts() -> list[int]:
+    """2, 4, 8, ... and all cores there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return sorted({1 << n for n in range(1, 10) if 1 << n <= cores} | ({cores} if cores > 1 else set()))
+
+
+def workload_a(shape: tuple[int, ...] = SHAPE, shared: bool = False, sets: int = SETS) -> Noising:
+    """p uniform; with `shared` the same for all images of a call. sets: how many of the SETS differ."""
+    draws = [p[:1].expand_as(p).contiguous() if shared else p for p in uniforms(shape[:1])[:sets]]
     return noising(images(shape), [fb.Prob(p, 1 - p) for p in draws])
 
 
-def grid_indices() -> list[torch.Tensor]:
+def grid_indices(images: int = SHAPE[0]) -> list[torch.Tensor]:
     """k of the 1,000-step grid, one per image."""
-    return [1 + (u * STEPS).long() for u in uniforms(SHAPE[:1])]
+    return [1 + (u * STEPS).long() for u in uniforms((images,))]
 
 
 def blackout_grid() -> Noising:
@@ -73,9 +84,9 @@ class Reverse(NamedTuple):
 
 
 @functools.cache
-def reverse_path(batch: int) -> list[Reverse]:
+def reverse_path(batch: int, shape: tuple[int, ...] = SHAPE[1:]) -> list[Reverse]:
     """20 evenly spaced steps of the 1,000-step grid, with a network that knows x_0: softplus(logits) = x_0 - x_t."""
-    x_0, path = images((batch, *SHAPE[1:])), []
+    x_0, path = images((batch, *shape)), []
     for k_t, k_s in itertools.pairwise(schedule().grid(20, "index").tolist()):
         x_t, births, _ = fb.thin(x_0, schedule().survival(k_t), rng=fb.Philox(3), outputs=("x_t", "births"))
         y = births.double()

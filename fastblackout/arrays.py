@@ -57,7 +57,7 @@ class Array:
         self.value = value
         if self.is_tensor:
             self.dtype = name_of_torch(value.dtype)
-            self.device = value.device.type
+            self.device = "cpu" if value.is_cpu else value.device.type
         else:
             self.dtype = _NUMPY_NAMES.get(value.dtype) or _name_of_numpy(value.dtype)
             self.device = "cpu"
@@ -93,7 +93,8 @@ class Array:
         name = dtype or self.dtype
         if self.is_tensor:
             torch = sys.modules["torch"]
-            made = torch.empty_like(self.value, dtype=getattr(torch, name))
+            same = name == self.dtype
+            made = torch.empty_like(self.value) if same else torch.empty_like(self.value, dtype=getattr(torch, name))
         else:
             made = np.empty_like(self.value, dtype=name, subok=False)
         other = Array.__new__(Array)  # all but the value is known: an op makes three of these a call
@@ -156,9 +157,9 @@ def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
         raise TypeError(f"{op}: {argument}: dtype must be one of {', '.join(dtypes)}, got {array.dtype}")
     if array.device not in ("cpu", "cuda", "meta"):
         raise ValueError(f"{op}: {argument}: must be on the CPU or a CUDA device, got {array.value.device}")
-    if array.is_tensor and array.value.layout is not sys.modules["torch"].strided:
-        raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {array.value.layout}")
     if array.is_tensor:
+        if array.value.layout is not sys.modules["torch"].strided:
+            raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {array.value.layout}")
         return array
     flags = array.value.flags
     if not flags.aligned or not (

@@ -22,6 +22,11 @@ _LARGEST = {"uint8": 255, "int16": (1 << 15) - 1, "int32": (1 << 31) - 1, "int64
 MAX_COUNT = 1 << 53  # integers above are not all float64
 
 
+def largest(dtype: str) -> int:
+    """The largest count a dtype of COUNTS holds."""
+    return _LARGEST[dtype]
+
+
 def max_count_of(op: str, max_count: Any, dtype: str) -> int:
     """The declared largest count; 255 for uint8 when none is given."""
     if max_count is None:
@@ -147,35 +152,40 @@ def outputs_of(
     arrays: dict[str, Array | None] = {}
     taken = [("the input", source), *(read or {}).items()]
     for name, value in given.items():
-        if value is None:
-            arrays[name] = None
-            continue
-        array = Array(value, op, f"out.{name}")
-        if array.dtype != dtypes[name]:
-            raise TypeError(f"{op}: out.{name}: dtype must be {dtypes[name]}, got {array.dtype}")
-        if array.is_tensor != source.is_tensor:
-            raise TypeError(f"{op}: out.{name}: must be of the library of the input, got {type(value).__name__}")
-        same_shape(op, f"out.{name}", array, "the input", source)
-        strides = array.strides()
-        if not array.is_tensor and not array.value.flags.aligned:
-            raise ValueError(f"{op}: out.{name}: must be aligned to its elements, got address {array.address()}")
-        if not array.is_tensor and any(step % array.value.itemsize for step in array.value.strides):
-            raise ValueError(f"{op}: out.{name}: strides must be whole elements, got {array.value.strides} bytes")
-        reach = 0  # of the dimensions with smaller strides: a step must go beyond it
-        for step, size in sorted(
-            (abs(step), size) for step, size in zip(strides, array.shape, strict=True) if size > 1
-        ):
-            if step <= reach:
-                raise ValueError(f"{op}: out.{name}: elements must not overlap, got strides {strides}")
-            reach += step * (size - 1)
-        if not array.is_tensor and not array.value.flags.writeable:
-            raise ValueError(f"{op}: out.{name}: must be writable, got a read-only array")
-        low, high = array.extent()
-        for other_name, other in taken:
-            start, end = other.extent()
-            exact = other is source and name == in_place and array.address() == source.address()
-            if low < end and start < high and not (exact and strides == source.strides()):
-                raise ValueError(f"{op}: out.{name}: must not overlap {other_name}, got overlapping memory")
-        taken.append((f"out.{name}", array))
-        arrays[name] = array
+        arrays[name] = None
+        if value is not None:
+            at = source if name == in_place else None
+            arrays[name] = array = output_of(op, f"out.{name}", value, dtypes[name], source, taken, at)
+            taken.append((f"out.{name}", array))
     return arrays
+
+
+def output_of(
+    op: str, label: str, value: Any, dtype: str, source: Array, taken: Sequence[tuple[str, Array]], at: Array | None
+) -> Array:
+    """A given output, like `source`, that overlaps none of `taken`; it may lie exactly where `at` does."""
+    array = Array(value, op, label)
+    if array.dtype != dtype:
+        raise TypeError(f"{op}: {label}: dtype must be {dtype}, got {array.dtype}")
+    if array.is_tensor != source.is_tensor:
+        raise TypeError(f"{op}: {label}: must be of the library of the input, got {type(value).__name__}")
+    same_shape(op, label, array, "the input", source)
+    strides = array.strides()
+    if not array.is_tensor and not array.value.flags.aligned:
+        raise ValueError(f"{op}: {label}: must be aligned to its elements, got address {array.address()}")
+    if not array.is_tensor and any(step % array.value.itemsize for step in array.value.strides):
+        raise ValueError(f"{op}: {label}: strides must be whole elements, got {array.value.strides} bytes")
+    reach = 0  # of the dimensions with smaller strides: a step must go beyond it
+    for step, size in sorted((abs(step), size) for step, size in zip(strides, array.shape, strict=True) if size > 1):
+        if step <= reach:
+            raise ValueError(f"{op}: {label}: elements must not overlap, got strides {strides}")
+        reach += step * (size - 1)
+    if not array.is_tensor and not array.value.flags.writeable:
+        raise ValueError(f"{op}: {label}: must be writable, got a read-only array")
+    low, high = array.extent()
+    for other_name, other in taken:
+        start, end = other.extent()
+        exact = other is at and array.address() == other.address()
+        if low < end and start < high and not (exact and strides == other.strides()):
+            raise ValueError(f"{op}: {label}: must not overlap {other_name}, got overlapping memory")
+    return array

@@ -12,7 +12,19 @@ class Rule(NamedTuple):
     why: str
 
 
-OPS = ("binomial", "birth_loss", "bridge_step", "poisson", "tau_leap_step", "thin")
+OPS = (
+    "binomial",
+    "birth_loss",
+    "bridge_log_prob",
+    "bridge_step",
+    "categorical",
+    "categorical_bridge",
+    "poisson",
+    "tau_leap_step",
+    "thin",
+    "thin_log_prob",
+    "transition_rows",
+)
 _CPU = Rule(("cpu",), "the C++ kernels; the reference only where it is asked for")
 _UNMEASURED = "CUDA C++ before Triton: a static rule, not yet measured on a GPU"
 _CUDA_FIRST = Rule(("cuda", "triton"), _UNMEASURED)

@@ -67,8 +67,9 @@ def build_parser() -> Parser:
     _add_evaluate(commands.add_parser("evaluate", help="judge a run's samples", formatter_class=_Formatter))
     info = commands.add_parser("info", help="say what was built, and why not")
     info.set_defaults(run=_info)
-    bench = commands.add_parser("bench", help="compare every op with its peers (in a clone)")
-    bench.add_argument("pytest_arguments", nargs="*", metavar="ARGUMENT", help="handed to pytest, after --")
+    bench = commands.add_parser("bench", help="compare every op with its peers, or report on that (in a clone)")
+    what = "handed to pytest, after --; or report [FILE ...]: tables and plots of results"
+    bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
     bench.set_defaults(run=_bench)
     return parser
 
@@ -144,6 +145,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
     parser.add_argument("--num", type=int, default=1000, help="how many samples (1000)")
     parser.add_argument("--data", metavar="PATH", help="the data, if they have moved since the training")
+    parser.add_argument("--bits", type=int, default=100, metavar="N", help="held-out images for the likelihood (100)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
     parser.set_defaults(run=_evaluate)
 
@@ -191,15 +193,18 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    import subprocess
     from pathlib import Path
 
     if not Path("benchmarks").is_dir():
         raise ValueError("bench: no benchmarks folder here; run it in a clone of the repository")
+    if options.arguments[:1] == ["report"]:
+        return subprocess.run([sys.executable, "benchmarks/report.py", *options.arguments[1:]]).returncode
     try:
         import pytest
     except ImportError:
-        raise ValueError("bench: needs pytest; pip install 'fastblackout[test]'") from None
-    return int(pytest.main(["benchmarks", *options.pytest_arguments]))
+        raise ValueError("bench: needs pytest; pip install '.[bench]'") from None
+    return int(pytest.main(["benchmarks", *options.arguments]))
 
 
 if __name__ == "__main__":

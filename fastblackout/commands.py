@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .data import load
+from .data import Dataset, load
 from .evaluation import compare, table
 from .files import atomic_write, write_npz
+from .likelihood import bits_per_dim
 from .philox import Philox
 from .plots import film_strip, sample_grid
 from .runs import Run, default_run, load_run
@@ -48,7 +49,9 @@ def sample_command(options: Namespace) -> int:
 
 
 def evaluate_command(options: Namespace) -> int:
-    """Draws samples and prints `evaluation.table` for them against the run's data."""
+    """Draws samples and prints `evaluation.table` for them against the run's data, then bits of held-out images."""
+    if options.bits < 0:
+        raise ValueError(f"evaluate: bits: must be at least 0, got {options.bits}")
     run = _load(Path(options.path or default_run()), options)
     source = run.dataset
     root = options.data or source.get("root")
@@ -58,9 +61,31 @@ def evaluate_command(options: Namespace) -> int:
     result = compare(images, data)
     print(f"{run.checkpoint.path}: {options.sampler}, {options.steps} steps ({options.grid} grid), {seconds:.1f} s")
     print(table(result))
+    if images_of_bits := min(options.bits, len(data.held_out)):
+        result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
     if options.json:
         atomic_write(options.json, (json.dumps(result, indent=1) + "\n").encode())
     return 0
+
+
+def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, Any]:
+    """Prints the two bounds for the first held-out images, and returns them for the JSON file."""
+    device = next(run.model.parameters()).device
+    labels = None
+    if run.config.conditional and data.held_out_labels is not None:
+        labels = torch.from_numpy(data.held_out_labels[:count]).to(device)
+    bounds = bits_per_dim(
+        run.model, run.schedule, torch.from_numpy(data.held_out[:count]).to(device), rng=Philox(options.seed),
+        labels=labels, steps=options.steps, grid=options.grid, batch=options.batch,
+    )  # fmt: skip
+    print(f"\nBits per dimension of {count} held-out images, at most (error of the draws; error of so few images)")
+    rows = {"continuous": "continuous time", "discrete": f"{options.steps} tau-leaping steps, {options.grid} grid"}
+    result: dict[str, Any] = {"images": count}
+    for name, bound in bounds._asdict().items():
+        print(f"  {rows[name]:42} {bound.bits:9.3f}  ({bound.monte_carlo_error:.3f}; {bound.image_error:.3f})")
+        image_error = bound.image_error if count > 1 else None  # JSON has no NaN
+        result[name] = {"bits": bound.bits, "monte_carlo_error": bound.monte_carlo_error, "image_error": image_error}
+    return result
 
 
 def _load(path: Path, options: Namespace) -> Run:

@@ -67,7 +67,7 @@ def _plain_pair(value: Prob, batch: int) -> tuple[NDArray[np.float64], NDArray[n
     if type(p) is not np.ndarray or type(q) is not np.ndarray or p.shape != (batch,) or q.shape != (batch,):
         return None
     cpu = natives.load("_cpu")
-    return (p, q) if not isinstance(cpu, str) and cpu.good_pair(p, q, _SUM_TOLERANCE) else None
+    return (p, q) if not isinstance(cpu, str) and cpu.good_pair(p, q) else None
 
 
 @functools.lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ def through_torch(value: Any, backend: str) -> bool:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return False
-    return is_traced(value) or value.device.type != "cpu" or dispatch.asked(backend) == "triton"
+    return is_traced(value) or not value.is_cpu or dispatch.asked(backend) == "triton"
 
 
 def is_traced(value: Any) -> bool:

@@ -82,7 +82,7 @@ def sample(
         from . import graph_sampling
 
         rule = graph_sampling.Rule(model, sampler, rounding, attrition, labels, guidance, known, mask)
-        with _evaluating(model):
+        with evaluating(model):
             x = graph_sampling.run(rule, schedule, x, grid_times, rng)
         return x if known is None or mask is None else torch.where(mask, known, x)
     reverse_step = _STEPS[sampler]
@@ -91,7 +91,7 @@ def sample(
     if callback is not None:
         callback(0, grid_times[0], x)
 
-    with _evaluating(model):
+    with evaluating(model):
         model_input = None
         for n, (k_t, k_s) in enumerate(pairwise(grid_times)):
             key = rng.at(call=n)
@@ -187,7 +187,7 @@ def _log_softplus(logits: Tensor) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """The model in eval mode, and back as it was."""
     was_training = getattr(model, "training", False)
     if was_training:

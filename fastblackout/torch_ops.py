@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import torch_kernels as kernels
+from . import torch_state_kernels as state_kernels
 
 # Outputs keep the input's strides as they were when traced, so the input must keep them too.
 _TAG = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)
@@ -95,6 +96,57 @@ def _poisson(rate: Tensor, key: Tensor, backend: str, fake: bool = False) -> Ten
     return kernels.poisson(backend, rate, key)
 
 
+def _categorical(
+    state: Tensor, probs: Tensor, index: Tensor | None, key: Tensor, backend: str, fake: bool = False
+) -> Tensor:
+    return torch.empty_like(state) if fake else state_kernels.categorical(backend, state, probs, index, key)
+
+
+def _categorical_table(
+    state: Tensor, thresholds: Tensor, guide: Tensor, index: Tensor | None, key: Tensor, backend: str,
+    fake: bool = False,
+) -> Tensor:  # fmt: skip
+    if fake:
+        return torch.empty_like(state)
+    return state_kernels.categorical_table(backend, state, thresholds, guide, index, key)
+
+
+def _build_categorical_table(probs: Tensor, backend: str, fake: bool = False) -> tuple[Tensor, Tensor]:
+    if fake:
+        guide = probs.new_empty((*probs.shape[:2], state_kernels.GUIDE), dtype=torch.uint16)
+        return probs.new_empty(probs.shape, dtype=torch.int64), guide
+    return state_kernels.build_categorical_table(backend, probs)
+
+
+def _categorical_bridge(
+    x_t: Tensor, x_0: Tensor | None, weights: Tensor | None, is_logits: bool, before: Tensor, after: Tensor,
+    index: Tensor | None, key: Tensor, backend: str, fake: bool = False,
+) -> Tensor:  # fmt: skip
+    if fake:
+        return torch.empty_like(x_t)
+    return state_kernels.categorical_bridge(backend, x_t, x_0, weights, is_logits, before, after, index, key)
+
+
+def _transition_rows(p: Tensor, q: Tensor, states: int, backend: str, fake: bool = False) -> Tensor:
+    if fake:
+        return p.new_empty((p.shape[0], states, states))
+    return state_kernels.transition_rows(backend, p, q, states)
+
+
+def _thin_log_prob(x_t: Tensor, x_0: Tensor, p: Tensor, q: Tensor, backend: str, fake: bool = False) -> Tensor:
+    if fake:
+        return torch.empty_like(x_t, dtype=torch.float64)
+    return state_kernels.log_prob(backend, 0, x_t, x_0, None, p, q)
+
+
+def _bridge_log_prob(
+    x_s: Tensor, x_t: Tensor, x_0: Tensor, p: Tensor, q: Tensor, backend: str, fake: bool = False
+) -> Tensor:
+    if fake:
+        return torch.empty_like(x_s, dtype=torch.float64)
+    return state_kernels.log_prob(backend, 1, x_s, x_t, x_0, p, q)
+
+
 def _register(signature: str, kernel: Callable[..., Any]) -> Any:
     name = signature.partition("(")[0]
     library.define(signature, tags=(_TAG, torch.Tag.pt2_compliant_tag))
@@ -131,3 +183,28 @@ birth_loss_backward = _register(
 )
 binomial = _register("binomial(Tensor count, Tensor p, Tensor? q, Tensor key, str backend) -> Tensor", _binomial)
 poisson = _register("poisson(Tensor rate, Tensor key, str backend) -> Tensor", _poisson)
+categorical = _register(
+    "categorical(Tensor state, Tensor probs, Tensor? index, Tensor key, str backend) -> Tensor", _categorical
+)
+categorical_table = _register(
+    "categorical_table(Tensor state, Tensor thresholds, Tensor guide, Tensor? index, Tensor key, str backend) "
+    "-> Tensor",
+    _categorical_table,
+)
+build_categorical_table = _register(
+    "build_categorical_table(Tensor probs, str backend) -> (Tensor, Tensor)", _build_categorical_table
+)
+categorical_bridge = _register(
+    "categorical_bridge(Tensor x_t, Tensor? x_0, Tensor? weights, bool is_logits, Tensor before, Tensor after, "
+    "Tensor? index, Tensor key, str backend) -> Tensor",
+    _categorical_bridge,
+)
+transition_rows = _register(
+    "transition_rows(Tensor p, Tensor q, SymInt states, str backend) -> Tensor", _transition_rows
+)
+thin_log_prob = _register(
+    "thin_log_prob(Tensor x_t, Tensor x_0, Tensor p, Tensor q, str backend) -> Tensor", _thin_log_prob
+)
+bridge_log_prob = _register(
+    "bridge_log_prob(Tensor x_s, Tensor x_t, Tensor x_0, Tensor p, Tensor q, str backend) -> Tensor", _bridge_log_prob
+)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import fastblackout as fb
 
-WITHOUT_KEY = ("birth_loss",)
+WITHOUT_KEY = ("birth_loss", "transition_rows", "thin_log_prob", "bridge_log_prob")
 # What a wrong value sets off: (argument, value, how the rule begins).
 WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "thin": (("x", 200, "counts"), ("p", 1.5, "probability")),
@@ -25,6 +25,11 @@ WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "birth_loss": (("logits", math.nan, "logits"),),
     "binomial": (("x", -1, "counts"), ("prob", 1.5, "probability")),
     "poisson": (("rate", math.nan, "probability"),),
+    "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
+    "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
+    "transition_rows": (("p", 1.5, "probability"),),
+    "thin_log_prob": (("x", -1, "counts"), ("p", math.nan, "probability")),
+    "bridge_log_prob": (("b", -1, "counts"),),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import op_states
 import torch
 from helpers import KEYS
 from torch import Tensor
@@ -29,7 +30,17 @@ PLAIN = {
 }  # fmt: skip
 PROBS = (0.37, 0.0, 1.0, 0.5, 1e-12, 1 - 1e-12, 5e-324, 0.93, 1e-3)
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
-IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate")  # what lies in the case's layout; the rest is one a sample
+IMAGES = (
+    "x",
+    "logits",
+    "births",
+    "prob",
+    "prob_q",
+    "rate",
+    "a",
+    "b",
+    "x_0",
+)  # what lies in the case's layout; the rest is one a sample
 
 
 class Maker:
@@ -205,3 +216,29 @@ OPS = {
     ),
     "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "limit": (3, 30, 300, 10**4)}),
 }  # fmt: skip
+
+
+def _between_states(op: str, **factors: Sequence[Any]) -> Op:
+    def arguments(m: Maker) -> Arguments:
+        return op_states.arguments(op, m.case, m.counts(), m.limit, m.probs(), m.random)
+
+    def public(a: Arguments, more: dict[str, Any]) -> dict[str, Tensor]:
+        return {"out": op_states.public(op, a, more["rng"], more["backend"])}
+
+    def kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+        op_states.direct(k, op, a, key, out["out"], flag)
+
+    shapes = tuple(shape for shape in SHAPES if shape and 0 not in shape)
+    return Op(arguments, public, kernel, {"shape": shapes, **factors})
+
+
+STATES = {
+    "categorical": {"limit": (255, 39, 2, 599), "matrices": ("one", "index", "each"), "table": (0, 1)},
+    "categorical_bridge": {
+        "limit": (1, 3, 30), "matrices": ("one", "index", "each"), "given": ("logits", "probs", "x_0"),
+    },
+    "transition_rows": {"counts": ("uint8",), "limit": (0, 2, 40, 255)},
+    "thin_log_prob": {"limit": (255, 20)},
+    "bridge_log_prob": {"limit": (127, 20)},
+}  # fmt: skip
+OPS |= {op: _between_states(op, **factors) for op, factors in STATES.items()}

@@ -79,10 +79,18 @@ def test_the_whole_way(place, capsys):
         last = np.array(film)[2:66, 2 + 5 * 66 : 66 + 5 * 66]
         assert np.array_equal(last, np.array(grid)[2:66, 2:66])  # ... to the first image
     assert main(["evaluate", "--num=30", "--json=numbers.json", *SAMPLE]) == 0
-    assert "rounded Gaussian noise" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "rounded Gaussian noise" in out
     numbers = json.loads((place / "numbers.json").read_text())
     assert numbers["samples"] == 30
     assert numbers["train"] == 54
+    bits = numbers["bits_per_dim"]
+    assert bits["images"] == 6
+    assert 0 < bits["continuous"]["bits"] < 40  # after six steps of training
+    assert 0 < bits["continuous"]["monte_carlo_error"] < bits["continuous"]["bits"]
+    assert f"{bits['discrete']['bits']:.3f}  ({bits['discrete']['monte_carlo_error']:.3f};" in out
+    assert main(["evaluate", "--num=30", "--bits=0", *SAMPLE]) == 0
+    assert "Bits per dimension" not in capsys.readouterr().out
 
 
 def test_same_seed_same_samples(place):
@@ -150,6 +158,7 @@ def test_wrong_usage(place, capsys, line, words):
         ("sample --out=no/such/file.npz", ["no such folder"]),
         ("sample --out=counts.npz", ["counts.npz exists"]),
         ("evaluate --data=elsewhere.npz --num=2", ["elsewhere.npz"]),
+        ("evaluate --bits=-1 --num=2", ["bits: must be at least 0, got -1"]),
         ("bench", ["benchmarks"]),
     ],
 )

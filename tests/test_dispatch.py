@@ -97,7 +97,8 @@ def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
 def test_capabilities():
     report = fb.capabilities()
     assert list(report) == ["reference", "cpu", "cuda", "triton"]
-    ops = ["binomial", "birth_loss", "bridge_step", "poisson", "tau_leap_step", "thin"]
+    ops = ["binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical", "categorical_bridge", "poisson"]
+    ops += ["tau_leap_step", "thin", "thin_log_prob", "transition_rows"]
     assert report["reference"]["available"] and sorted(report["reference"]["ops"]) == ops
     assert report["cpu"]["available"] and sorted(report["cpu"]["ops"]) == ops
     assert all(isa in report["cpu"]["detail"] for isa in ISAS)
@@ -231,7 +232,7 @@ def test_a_wrong_isa_is_an_error_in_one_line(tmp_path):
 
 def test_streams_are_one_table():
     text = (SOURCES / "csrc" / "include" / "fastblackout" / "streams.h").read_text()
-    table = {name: int(number) for name, number in re.findall(r"^\s*([A-Z_]+) = (\d+),", text, re.M)}
+    table = {name: int(number) for name, number in re.findall(r"^\s*([A-Z][A-Z0-9_]*) = (\d+),", text, re.M)}
     assert table == {stream.name: stream.value for stream in Stream}
 
 
@@ -243,8 +244,13 @@ def test_native_philox_known_answers():
 
 
 def test_every_op_has_its_files():
-    stems = {path.stem for path in (SOURCES / "fastblackout" / "ops").glob("*.py")} - {"__init__", "element", "reverse"}
-    assert stems >= {"thin", "bridge", "tau_leap", "birth_loss", "binomial", "poisson"}
+    stems = {path.stem for path in (SOURCES / "fastblackout" / "ops").glob("*.py")} - {
+        "__init__",
+        "element",
+        "matrices",
+        "reverse",
+    }
+    assert stems >= {"thin", "bridge", "tau_leap", "birth_loss", "binomial", "poisson", "categorical", "transition"}
     for stem in stems:
         for path in (
             f"fastblackout/ops/{stem}.py", f"fastblackout/reference/{stem}.py", f"csrc/cpu/{stem}.cpp",

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import product
 import pytest
-from op_table import COMMON, OPS, PLAIN
+from op_table import COMMON, OPS, PLAIN, STATES
 
 import fastblackout as fb
 
 TIME = 1800 if product.WHICH == "cover" else 0  # 0: no limit
 
 
-LEAST = {"cpu": 160, "simt": 160, "triton": 32}  # cases of a cover: 8 shapes by 20 keys, or by 4 dtypes
+LEAST = {"cpu": 120, "simt": 120, "triton": 32}  # cases of a cover: 6 shapes by 20 keys, or 8 by 4 dtypes
 
 
 def checked(report):
@@ -42,7 +42,7 @@ def test_simt_equals_the_reference(op):
 
 
 @pytest.mark.timeout(TIME)
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", [op for op in OPS if op not in STATES])  # triton_states.py has the others
 def test_triton_equals_the_reference(op, tmp_path):
     """In a process of its own: TRITON_INTERPRET is read when triton is imported, and the other tests compile."""
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(fb.__file__).parents[1])}
@@ -56,7 +56,7 @@ def test_the_full_product_has_every_combination():
     for op, table in OPS.items():
         number = sum(1 for _ in product.cases(op, "cpu", "full"))
         factors = [len((COMMON | table.factors)[name]) for name in COMMON]
-        assert number == math.prod(factors) >= 8 * 6 * 4 * 20, op  # shapes, layouts, dtypes, keys
+        assert number == math.prod(factors) >= 6 * 6 * 4 * 20, op  # shapes, layouts, dtypes, keys
 
 
 @pytest.mark.parametrize("wrong", ["a bit", "outside", "the flag", "nothing"])

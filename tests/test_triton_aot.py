@@ -20,12 +20,15 @@ from fastblackout.reference import portfloat
 
 KERNELS = {
     "table_kernel", "thin_kernel", "bridge_kernel", "tau_leap_kernel", "birth_loss_kernel", "add_chunks_kernel",
-    "birth_loss_grad_kernel", "binomial_kernel", "poisson_kernel",
+    "birth_loss_grad_kernel", "binomial_kernel", "poisson_kernel", "categorical_kernel", "categorical_table_kernel",
+    "build_table_kernel", "categorical_bridge_kernel", "transition_rows_kernel", "log_prob_kernel",
 }  # fmt: skip
 # Registers on sm_90, for all dtypes. The issue's 64 are for the CUDA kernels: Triton keeps 8 elements a lane in flight.
 REGISTERS = {
     "table_kernel": 64, "thin_kernel": 168, "bridge_kernel": 168, "tau_leap_kernel": 96, "birth_loss_kernel": 72,
     "add_chunks_kernel": 32, "birth_loss_grad_kernel": 88, "binomial_kernel": 120, "poisson_kernel": 88,
+    "categorical_kernel": 72, "categorical_table_kernel": 104, "build_table_kernel": 56,
+    "categorical_bridge_kernel": 72, "transition_rows_kernel": 128, "log_prob_kernel": 80,
 }  # fmt: skip
 # SASS instructions an element, a lane taking 8: all of the loop but its inner ones (the rare ties), every level of both
 # searches taken (12; a smaller p needs fewer, 6 instructions each). Building the thresholds is counted apart.
@@ -108,6 +111,11 @@ def test_amd(tmp_path):
 
 
 def test_keys_and_sizes_do_not_specialise(tmp_path):
-    """Seeds 0, 1, 16, 2^63, call numbers, sizes 1, 16, 17, ... and limits meet one kernel (thin: one for each draw)."""
+    """Seeds 0, 1, 16, 2^63, call numbers, sizes 1, 16, 17, ... and limits meet one kernel (thin and
+    categorical_bridge: one for each draw)."""
     kernels = compiled(tmp_path, "90", "keys")
-    assert kernels == {"table_kernel": 1, "thin_kernel": 2, "poisson_kernel": 1, "bridge_kernel": 1}
+    assert kernels == {
+        "table_kernel": 1, "thin_kernel": 2, "poisson_kernel": 1, "bridge_kernel": 1, "categorical_kernel": 1,
+        "categorical_table_kernel": 1, "build_table_kernel": 1, "categorical_bridge_kernel": 2,
+        "transition_rows_kernel": 1, "log_prob_kernel": 1,
+    }  # fmt: skip

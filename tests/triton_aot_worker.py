@@ -55,7 +55,9 @@ class Warmup:
         return call
 
 
-for _stem in ("table", "thin", "bridge", "tau_leap", "birth_loss", "binomial", "poisson"):
+for _stem in (
+    "table", "thin", "bridge", "tau_leap", "birth_loss", "binomial", "poisson", "categorical", "transition",
+):  # fmt: skip
     _module = sys.modules[f"fastblackout.kernels.{_stem}"]
     for _name, _value in list(vars(_module).items()):
         if isinstance(_value, triton.runtime.JITFunction) and _name.endswith("_kernel"):
@@ -125,6 +127,34 @@ def poisson(rate=F32, shape=(4, 3072), key=KEY):
     backend.poisson(torch.zeros(shape, dtype=rate), key, torch.zeros(shape, dtype=I64), FLAG)
 
 
+def categorical(counts=U8, probs=F64, states=256, index=None, shape=(4, 3072), key=KEY):
+    x, p = torch.zeros(shape, dtype=counts), torch.zeros(1, states, states, dtype=probs)
+    backend.categorical(x, p, index, key, x, FLAG)
+
+
+def table(counts=U8, states=256, index=None, shape=(4, 3072), key=KEY, build=True):
+    guide = torch.zeros(1, states, 256, dtype=torch.uint16)
+    thresholds = torch.zeros(1, states, states, dtype=I64)
+    if build:
+        backend.build_categorical_table(doubles(states * states).view(1, states, states), thresholds, guide, FLAG)
+    x = torch.zeros(shape, dtype=counts)
+    backend.categorical_table(x, thresholds, guide, index, key, x, FLAG)
+
+
+def states_bridge(counts=U8, weights=None, logits=True, states=16, index=None, shape=(4, 3072), key=KEY):
+    x, p = torch.zeros(shape, dtype=counts), doubles(states * states).view(1, states, states)
+    given = None if weights is None else torch.zeros(*shape, states, dtype=weights)
+    x_0 = x if weights is None else None
+    backend.categorical_bridge(x, x_0, given, logits, p, p, index, key, x.clone(), FLAG)
+
+
+def transition(counts=U8, bridged=False, each=False, shape=(4, 3072), states=256):
+    x, p = torch.zeros(shape, dtype=counts), doubles(shape[0])
+    backend.transition_rows(p, p, torch.zeros(shape[0], states, states, dtype=F64), FLAG)
+    q = doubles(x.numel()).view(shape) if each else p
+    backend.log_prob(int(bridged), x, x, x if bridged else None, q, q, torch.zeros(shape, dtype=F64), FLAG)
+
+
 MAIN = {
     "thin": lambda: thin(),
     "bridge bfloat16": lambda: bridge(logits=BF16, inputs=BF16),
@@ -135,6 +165,10 @@ MAIN = {
     "birth_loss_grad": lambda: grad(),
     "binomial": lambda: binomial(),
     "poisson": lambda: poisson(),
+    "categorical": lambda: categorical(),
+    "categorical table": lambda: table(),
+    "categorical bridge logits": lambda: states_bridge(weights=F32),
+    "transition": lambda: transition(),
 }
 REST = {
     "thin int16 bfloat16": lambda: thin(I16, BF16),
@@ -156,6 +190,12 @@ REST = {
     "binomial float": lambda: binomial(F32, BF16),
     "poisson float64": lambda: poisson(F64),
     "poisson float16": lambda: poisson(F16),
+    "categorical float32": lambda: categorical(I64, F32, index=torch.zeros(4, dtype=I64)),
+    "categorical table int16": lambda: table(I16, index=torch.zeros(4, dtype=I64), build=False),
+    "categorical bridge x_0": lambda: states_bridge(I32, index=torch.zeros(4, dtype=I64)),
+    "categorical bridge probs": lambda: states_bridge(I16, F64, logits=False),
+    "categorical bridge bfloat16": lambda: states_bridge(weights=BF16),
+    "transition bridged": lambda: transition(I32, bridged=True, each=True),
 }
 
 
@@ -169,6 +209,11 @@ def respecialised():
         case = f"again {number}"
         thin(key=k, shape=shape, most=most, asked=(True, False, False))
         poisson(key=k, shape=shape)
+        categorical(key=k, shape=shape, states=most)
+        table(key=k, shape=shape, states=most)
+        states_bridge(key=k, shape=shape, states=most + 1)
+        states_bridge(weights=F32, key=k, shape=shape, states=most + 1)
+        transition(shape=shape, states=most)
         if number % 4 == 0:
             bridge(key=k, shape=shape, most=most)
             thin(I32, key=k, shape=shape, most=most + 300, asked=(True, False, False))

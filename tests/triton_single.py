@@ -8,8 +8,6 @@ interpreted and compiled kernels do not mix in one process.
 import importlib
 import itertools
 import json
-import sys
-import warnings
 from pathlib import Path
 
 import gpu_checks
@@ -196,10 +194,4 @@ def flags():
     assert int(bits) == 24, "bits are added, none is taken away"
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # NumPy's, of the overflows that GPUs do not mention
-    assert backend.INTERPRETED
-    for test in (known_answers, portable_floats, batch_split, rounding_ties, flags):
-        print(test.__name__, file=sys.stderr)
-        test()
+SINGLE = (known_answers, portable_floats, batch_split, rounding_ties, flags)

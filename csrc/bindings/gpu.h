@@ -109,8 +109,97 @@ inline void fill_reverse(cuda::Reverse& op, const py::tuple& arrays, const py::t
   op.max_count = max_count;
 }
 
+// (address, dtype code, shape, strides) of three dimensions
+inline cuda::Matrices matrices_of(const py::tuple& array) {
+  const py::tuple shape = array[2], strides = array[3];
+  cuda::Matrices m;
+  m.data = pointer<char>(array[0].cast<uintptr_t>());
+  m.single = array[1].cast<int>() == cuda::kF32;
+  m.matrices = shape[0].cast<int64_t>();
+  m.rows = shape[1].cast<int64_t>();
+  m.columns = shape[2].cast<int64_t>();
+  m.matrix_stride = strides[0].cast<int64_t>();
+  m.row_stride = strides[1].cast<int64_t>();
+  m.column_stride = strides[2].cast<int64_t>();
+  return m;
+}
+
+inline void define_categorical(py::module_& m) {
+  m.def("categorical", [](const py::tuple& head, const py::object& state, const py::tuple& probs, uintptr_t index,
+                          const py::object& out) {
+    cuda::Categorical op;
+    const Head where(op, head);
+    op.state = view_of(state);
+    op.out = view_of(out);
+    op.probs = matrices_of(probs);
+    op.index = pointer<const int64_t>(index);
+    call("categorical", cuda::categorical, op, where.stream);
+  });
+
+  // Drawn from where there is a state, else built from probs.
+  m.def("categorical_table", [](const py::tuple& head, const py::object& state, const py::tuple& probs, uintptr_t thresholds,
+                                uintptr_t guide, uintptr_t index, const py::object& out) {
+    cuda::Categorical op;
+    const Head where(op, head);
+    op.state = view_of(state);
+    op.out = view_of(out);
+    op.probs = matrices_of(probs);
+    op.thresholds = pointer<int64_t>(thresholds);
+    op.guide = pointer<uint16_t>(guide);
+    op.index = pointer<const int64_t>(index);
+    call("categorical", state.is_none() ? cuda::build_categorical_table : cuda::categorical_table, op, where.stream);
+  });
+
+  m.def("categorical_bridge", [](const py::tuple& head, const py::tuple& arrays, int64_t class_stride, bool logits,
+                                 const py::tuple& before, const py::tuple& after, uintptr_t index) {
+    cuda::CategoricalBridge op;
+    const Head where(op, head);
+    op.x_t = view_of(arrays[0]);
+    op.x_0 = view_of(arrays[1]);
+    op.weights = view_of(arrays[2]);
+    op.x_s = view_of(arrays[3]);
+    op.class_stride = class_stride;
+    op.logits = logits;
+    op.before = matrices_of(before);
+    op.after = matrices_of(after);
+    op.index = pointer<const int64_t>(index);
+    call("categorical_bridge", cuda::categorical_bridge, op, where.stream);
+  });
+
+  m.def("transition_rows", [](const py::tuple& head, uintptr_t p, uintptr_t q, const py::tuple& out) {
+    cuda::TransitionRows op;
+    const cuda::Matrices rows = matrices_of(out);
+    const Head where(op, head);
+    op.prob = pair_of(p, q);
+    op.states = rows.rows;
+    op.strides[0] = rows.matrix_stride;
+    op.strides[1] = rows.row_stride;
+    op.strides[2] = rows.column_stride;
+    op.out = pointer<double>(out[0].cast<uintptr_t>());
+    call("transition_rows", cuda::transition_rows, op, where.stream);
+  });
+
+  m.def("log_prob", [](const py::tuple& head, int kind, const py::tuple& arrays) {
+    cuda::LogProbs op;
+    const Head where(op, head);
+    op.kind = kind;
+    op.x = view_of(arrays[0]);
+    op.a = view_of(arrays[1]);
+    op.b = view_of(arrays[2]);
+    op.p = view_of(arrays[3]);
+    op.q = view_of(arrays[4]);
+    op.out = view_of(arrays[5]);
+    call("log_prob", cuda::log_prob, op, where.stream);
+  });
+}
+
 inline void define_ops(py::module_& m) {
-  m.def("ops", [] { return py::make_tuple("thin", "bridge_step", "tau_leap_step", "birth_loss", "binomial", "poisson"); });
+  m.def("ops", [] {
+    return py::make_tuple("thin", "bridge_step", "tau_leap_step", "birth_loss", "binomial", "poisson", "categorical",
+                          "categorical_table", "categorical_bridge", "transition_rows", "thin_log_prob", "bridge_log_prob",
+                          "binomial_log_prob");
+  });
+  define_categorical(m);
 
   m.def("thin", [](const py::tuple& head, const py::object& x_0, const py::object& x_t, const py::object& births,
                    const py::object& input, uintptr_t p, uintptr_t q, uintptr_t center, uintptr_t scale, int64_t max_count) {

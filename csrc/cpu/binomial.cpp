@@ -32,24 +32,31 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+#if FB_ISA_LEVEL > 0
+#include "cpu/element_fast.h"
+#endif
 #include "cpu/element_body.h"
 
+// given: counts, p and q
 struct BinomialLaw {
-  static constexpr int kInputs = 3, kFields = 11, kStart = 3;
-  const int64_t* n;
-  const double *p, *q;
-  int step;  // of p and q: 0 or 1
+  static constexpr int kInputs = 3, kFast = 4, kFields = 11, kStart = 3;
 
-  FB_HD bool mirrored(int e) const { return p[e * step] > 0.5; }
-  FB_HD bool rejects(int e) const {
-    return static_cast<double>(n[e]) * (mirrored(e) ? q[e * step] : p[e * step]) >= 10.0;
+  static FB_HD bool mirrored(const double* const* given, int e) { return given[1][e] > 0.5; }
+  static FB_HD bool rejects(const double* const* given, int e) {
+    return given[0][e] * (mirrored(given, e) ? given[2][e] : given[1][e]) >= 10.0;
   }
-  FB_HD void fill(double (*input)[kChunk], int o, int e) const {
-    input[0][o] = static_cast<double>(n[e]);
-    input[1][o] = mirrored(e) ? q[e * step] : p[e * step];
-    input[2][o] = mirrored(e) ? p[e * step] : q[e * step];
+  static FB_HD void fill(double (*input)[kChunk], int o, const double* const* given, int e) {
+    input[0][o] = given[0][e];
+    input[1][o] = mirrored(given, e) ? given[2][e] : given[1][e];
+    input[2][o] = mirrored(given, e) ? given[1][e] : given[2][e];
   }
-  FB_HD int64_t finish(int e, int64_t k) const { return mirrored(e) ? n[e] - k : k; }
+  static FB_HD double finish(const double* const* given, int e, double k) { return mirrored(given, e) ? given[0][e] - k : k; }
+#if FB_ISA_LEVEL > 0
+  static void prepare(int m, const double* const* given, float (*field)[kChunk]);
+  static void finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out);
+  static void fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
+  static void fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state);
+#endif
   static FB_HD BinomialHat hat(const double (*input)[kChunk], int o) {
     return binomial_hat(input[0][o], input[1][o], input[2][o]);
   }
@@ -98,6 +105,54 @@ struct BinomialLaw {
   }
 };
 
+#if FB_ISA_LEVEL > 0
+void BinomialLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
+  const double *__restrict n = given[0], *__restrict p = given[1], *__restrict q = given[2];
+  float *__restrict part = field[0], *__restrict from = field[1], *__restrict number = field[2], *__restrict small = field[3];
+  for (int e = 0; e < m; ++e) {
+    const double less = p[e] > 0.5 ? q[e] : p[e], mean = n[e] * less, whole = mean >= 10.0 ? __builtin_trunc(mean) : 0.0;
+    part[e] = static_cast<float>(mean - whole);
+    from[e] = static_cast<float>(whole);  // 0 of an inversion
+    number[e] = static_cast<float>(n[e]);
+    small[e] = static_cast<float>(less);
+  }
+}
+
+void BinomialLaw::finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out) {
+  const double *__restrict n = given[0], *__restrict p = given[1];
+  for (int e = 0; e < m; ++e) out[e] = p[e] > 0.5 ? n[e] - k[e] : k[e];
+}
+
+// q comes from p: no more than the float32 rounding of it separates them
+void BinomialLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
+  for (int e = 0; e < m; e += kWide) {
+    const Floats part = load_wide<Floats>(field[0] + e), from = load_wide<Floats>(field[1] + e), n = load_wide<Floats>(field[2] + e);
+    const Floats p = load_wide<Floats>(field[3] + e), q = 1.0f - p, twice_p = p + p, mean = from + part, variance = mean * q;
+    const Ints fits = variance < kFastVariance, inverted = from <= 0.0f;
+    const Floats deviation = sqrt_of(select(fits, variance, all(kFastVariance)));
+    const Floats b = fma(deviation, 2.53f, 1.15f), a = fma(p, 0.01f, fma(b, 0.0248f, -0.0873f));
+    const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.5f);
+    const Floats k_1 = from + t.j, x_1 = k_1 + 1.0f, x_2 = (n - k_1) + 1.0f, both = x_1 * x_2, n_2 = n + 2.0f;
+    const Floats mean_1 = mean + twice_p, mean_2 = n_2 * q, d = (t.j - part) + (1.0f - twice_p);
+    const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = d / (sum_1 * sum_2);
+    const Floats v_1 = shared * sum_2, v_2 = shared * sum_1, z_1 = v_1 * v_1, z_2 = v_2 * v_2;  // v_2: that of -d, negated
+    const Floats tails = (x_1 * (v_1 * z_1)) * atanh_tail(z_1) - (x_2 * (v_2 * z_2)) * atanh_tail(z_2);
+    const Floats inverse = rough_inverse(both * b), inverse_both = inverse * b, inverses = n_2 * inverse_both;
+    const Floats stirling = fast_stirling(inverses, inverses * (inverses * inverses - 3.0f * inverse_both));
+    const Floats level = fma(d, v_1 + v_2, stirling) + (tails + tails), square = t.edge * t.edge, hat = fma(b, square, a);
+    const Floats alpha = deviation * fma(inverse * both, 5.1f, 2.83f), least = select(x_1 < x_2, x_1, x_2);
+    const Ints outcome = fast_outcome(t, level, alpha * square, mean_1 * mean_2, (hat * hat) * both, least,
+                                      (z_1 <= kTailRange) & (z_2 <= kTailRange));
+    store_wide(k_1, k + e);
+    store_wide(select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure))), state + e);
+  }
+}
+
+void BinomialLaw::fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state) {
+  fast_sums<true>(m, field[2], field[3], u, k, state);
+}
+#endif
+
 // Inversions of a dense list, eight at a time; the steps are those of binomial_inversion.
 void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
   const double *n = input[0], *p = input[1], *q = input[2];
@@ -124,21 +179,31 @@ void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* h
 
 void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, int step,
                     int64_t* n) {
-  element_draws(BinomialLaw{n, p, q, step}, key, stream, i0, count, n);
+  alignas(64) double given[3][kChunk], out[kChunk];
+  for (int e = 0; e < padded(count); ++e) {
+    const int from = e < count ? e : 0;
+    given[0][e] = static_cast<double>(n[from]);
+    given[1][e] = p[from * step];
+    given[2][e] = q[from * step];
+  }
+  const double* const inputs[3] = {given[0], given[1], given[2]};
+  element_draws<BinomialLaw>(inputs, key, stream, i0, count, out);
+  for (int e = 0; e < count; ++e) n[e] = static_cast<int64_t>(out[e]);
 }
 
 static void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int count) {
-  int64_t n[kChunk];
-  double p[kChunk], q[kChunk];
+  alignas(64) double n[kChunk], p[kChunk], q[kChunk], out[kChunk];
   load(op.count, sample, i0, count, n);
   load(op.p, sample, i0, count, p);
   if (op.q) load(op.q, sample, i0, count, q);
-  else
-    for (int k = 0; k < count; ++k) q[k] = 1.0 - p[k];
+  for (int e = count; e < padded(count); ++e) n[e] = p[e] = q[e] = 0.0;
+  if (!op.q)
+    for (int e = 0; e < padded(count); ++e) q[e] = 1.0 - p[e];
   SampleKey key = op.key;
   key.sample += static_cast<uint32_t>(sample);
-  binomial_draws(key, BINOMIAL, static_cast<uint32_t>(i0), count, p, q, 1, n);
-  store(op.out, sample, i0, count, n);
+  const double* const given[3] = {n, p, q};
+  element_draws<BinomialLaw>(given, key, BINOMIAL, static_cast<uint32_t>(i0), count, out);
+  store(op.out, sample, i0, count, out);
 }
 
 }  // namespace FB_ISA

@@ -40,25 +40,25 @@ namespace FB_ISA {
 
 #include "cpu/steps_body.h"
 
-// N = round(y), at most max_count - x. The 16 bits of refinement matter only where the first 32 are equal, which is looked
-// for after the loop.
+// N = round(y), at most max_count - x. In float32, where taking the whole part off is exact, so the same as in float64.
+// The 16 bits of refinement matter only where the first 32 are equal, which is looked for after the loop.
 static void round_births(const Bridge& op, const SampleKey& key, int64_t i0, int count, const float* y, const uint8_t* x, uint8_t* n) {
   const int max_count = static_cast<int>(op.max_count);
   if (!op.stochastic) {
     for (int k = 0; k < count; ++k) {
-      const double up = static_cast<double>(y[k]) + 0.5, room = max_count - x[k];
-      n[k] = static_cast<uint8_t>(static_cast<int>(up < room ? up : room));
+      const float room = static_cast<float>(max_count - x[k]), capped = y[k] < room ? y[k] : room;
+      const int whole = static_cast<int>(capped);
+      n[k] = static_cast<uint8_t>(whole + (capped - static_cast<float>(whole) >= 0.5f));
     }
     return;
   }
   alignas(64) uint32_t words[kChunk];
-  rounding_words(key, static_cast<uint32_t>(i0), count, words);
+  stream_words(key, ROUNDING, static_cast<uint32_t>(i0), count, words);
   uint32_t ties = 0;
   for (int k = 0; k < count; ++k) {
     const float room = static_cast<float>(max_count - x[k]), capped = y[k] < room ? y[k] : room;
     const int whole = static_cast<int>(capped);
-    const float fraction = capped - static_cast<float>(whole);  // exact, as is the product: a power of two
-    const uint32_t high = static_cast<uint32_t>(fraction * 4294967296.0f);
+    const uint32_t high = static_cast<uint32_t>((capped - static_cast<float>(whole)) * 4294967296.0f);  // a power of two: exact
     ties |= words[k] == high;
     n[k] = static_cast<uint8_t>(whole + (words[k] < high));
   }
@@ -94,7 +94,7 @@ static void element_chunk(const Bridge& op, const SampleKey& key, int64_t sample
   alignas(64) uint32_t words[kChunk];
   const uint32_t i = static_cast<uint32_t>(i0);
   load(op.x_t, sample, i0, count, x);
-  if (op.stochastic) rounding_words(key, i, count, words);
+  if (op.stochastic) stream_words(key, ROUNDING, i, count, words);
   for (int e = 0; e < count; ++e) {
     const int64_t room = op.max_count - x[e];
     births[e] = op.stochastic

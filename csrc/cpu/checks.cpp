@@ -99,30 +99,31 @@ namespace FB_ISA {
 
 template <class Buffer>
 static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) Buffer x[kChunk];
-  load(op.view, sample, i0, count, x);
+  alignas(64) Buffer buffer[kChunk];
+  const bool plain = op.view.dtype == (sizeof(Buffer) == 4 ? Dtype::f32 : Dtype::f64) && op.view.dims == 1 && op.view.strides[0] == 1;
+  const Buffer* x = plain ? reinterpret_cast<const Buffer*>(op.view.data) + sample * op.view.sample_stride + i0 : buffer;
+  if (!plain) load(op.view, sample, i0, count, buffer);
   const Buffer limit = static_cast<Buffer>(op.limit), top = op.rule == Rule::probability ? Buffer(1) : limit;
+  constexpr Buffer kWhole = sizeof(Buffer) == 4 ? Buffer(0x1p23) : Buffer(0x1p52);
   int bad = 0;
   if (op.rule == Rule::finite) {
     for (int k = 0; k < count; ++k) bad |= x[k] - x[k] != Buffer(0);
   } else {
     for (int k = 0; k < count; ++k) bad |= !(x[k] >= Buffer(0)) | !(x[k] <= top);
     if (op.rule == Rule::count && (op.view.dtype == Dtype::f32 || op.view.dtype == Dtype::f64))
-      for (int k = 0; k < count; ++k) bad |= !obeys(Rule::count, x[k], op.limit);
+      for (int k = 0; k < count; ++k) bad |= (x[k] < kWhole) & ((x[k] + kWhole) - kWhole != x[k]);  // all above are whole
   }
   return bad;
 }
 
 static void note_bad(const Check& op, int64_t sample, int64_t i) {
-  const int64_t at = sample * op.elements + i;
-  int64_t seen = op.first_bad->load();
-  while (at < seen && !op.first_bad->compare_exchange_weak(seen, at)) {
-  }
+  note_first(*op.first_bad, sample * op.elements + i);
 }
 
 static void check_chunk(const Check& op, int64_t sample, int64_t i0, int count) {
   const Dtype dtype = op.view.dtype;
-  const bool narrow = op.rule == Rule::finite || dtype == Dtype::u8 || dtype == Dtype::i16;  // exact in float32
+  const bool same_limit = static_cast<double>(static_cast<float>(op.limit)) == op.limit;
+  const bool narrow = op.rule == Rule::finite || dtype == Dtype::u8 || dtype == Dtype::i16 || (dtype == Dtype::f32 && same_limit);
   if (dtype == Dtype::i64 && op.rule == Rule::count) {  // 2^53 + 1 would round to an allowed float64
     alignas(64) int64_t x[kChunk];
     load(op.view, sample, i0, count, x);

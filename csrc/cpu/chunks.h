@@ -1,4 +1,5 @@
-// Work of an op cut into chunks of 1,024 elements of one sample, spread over threads; and value checks over them.
+// Work of an op cut into chunks of one sample, 1,024 elements unless told, spread over threads; and value checks over
+// them.
 #pragma once
 
 #include "cpu/draw.h"
@@ -14,24 +15,25 @@ template <class Op>
 struct ChunkJob {
   const Op* op;
   void (*body)(const Op& op, int64_t sample, int64_t i0, int count);
+  int64_t chunk;
 };
 
 template <class Op>
 void run_chunks(void* context, int64_t begin, int64_t end) {
   const ChunkJob<Op>& job = *static_cast<const ChunkJob<Op>*>(context);
-  const int64_t elements = job.op->elements, per_sample = (elements + kChunk - 1) / kChunk;
+  const int64_t elements = job.op->elements, size = job.chunk, per_sample = (elements + size - 1) / size;
   for (int64_t chunk = begin; chunk < end; ++chunk) {
-    const int64_t i0 = chunk % per_sample * kChunk;
-    job.body(*job.op, chunk / per_sample, i0, static_cast<int>(elements - i0 < kChunk ? elements - i0 : kChunk));
+    const int64_t i0 = chunk % per_sample * size;
+    job.body(*job.op, chunk / per_sample, i0, static_cast<int>(elements - i0 < size ? elements - i0 : size));
   }
 }
 
-// body(op, sample, i0, count) for every chunk of every sample.
+// body(op, sample, i0, count) for every chunk of every sample; `cost` is the work on an element, 1 for a plain draw.
 template <class Op>
-void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int)) {
-  ChunkJob<Op> job{&op, body};
-  const int64_t chunks = op.samples * ((op.elements + kChunk - 1) / kChunk);
-  const int threads = op.samples * op.elements < kParallelFrom ? 1 : op.threads;
+void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), int64_t chunk = kChunk, int64_t cost = 1) {
+  ChunkJob<Op> job{&op, body, chunk};
+  const int64_t chunks = op.samples * ((op.elements + chunk - 1) / chunk);
+  const int threads = op.samples * op.elements < kParallelFrom / cost ? 1 : op.threads;
   parallel_for(chunks, threads, run_chunks<Op>, &job);
 }
 
@@ -41,6 +43,12 @@ enum class Rule { count, finite, nonnegative, probability };
 void check_values(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit);
 // The same for `samples` per-sample values.
 void check_each(const char* name, const char* argument, const double* values, int64_t samples, Rule rule);
+// `at`, unless a smaller one is noted already: the first of several wrong places, whatever the order of the threads.
+inline void note_first(std::atomic<int64_t>& first, int64_t at) {
+  int64_t seen = first.load();
+  while (at < seen && !first.compare_exchange_weak(seen, at)) {
+  }
+}
 // Counts, and logits or births, of a reverse step.
 void check_reverse(const Reverse& op, const char* name);
 

@@ -32,16 +32,6 @@ struct Trees {
 };
 alignas(64) constexpr Trees kTrees;
 
-// kInvalid.of[j / unit][lane] is 65535 where row n = unit * lane has no threshold j.
-struct Invalid {
-  uint16_t of[17][16];
-  constexpr Invalid() : of{} {
-    for (int step = 0; step < 17; ++step)
-      for (int lane = 0; lane < 16; ++lane) of[step][lane] = lane <= step ? 65535 : 0;
-  }
-};
-alignas(64) constexpr Invalid kInvalid;
-
 // #{j < n : C(j) <= U} in one row of a table, walked from a guess.
 int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start_step, double odds, uint64_t u, int guess) {
   int k = guess < n ? guess : n;
@@ -55,9 +45,9 @@ int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start
 uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n, int found) {
   const Uniforms u = refine(key, i, stream_refine, primary);
   const int a = n >> 4, b = n & 15;
-  const int k2 = exact_count(t.cdf_lower, t.rows_lower, b, b, t.prob.q, t.odds, u.u2, static_cast<int>(b * t.prob.p));
+  const int k2 = exact_count(t.cdf_lower, t.rows_lower[b >> 3], b, b, t.prob.q, t.odds, u.u2, static_cast<int>(b * t.prob.p));
   const int guess = (t.prob.mirrored ? n - found : found) - k2;  // nearly always right, or next to it
-  const int k1 = exact_count(t.cdf_upper, t.rows_upper, a, 16 * a, t.step_upper, t.odds, u.u1, guess > 0 ? guess : 0);
+  const int k1 = exact_count(t.cdf_upper, t.rows_upper[a >> 3], a, 16 * a, t.step_upper, t.odds, u.u1, guess > 0 ? guess : 0);
   return static_cast<uint8_t>(t.prob.mirrored ? n - k1 - k2 : k1 + k2);
 }
 
@@ -93,6 +83,7 @@ namespace FB_ISA {
 
 #if FB_ISA_LEVEL == 2
 #include "cpu/draw_avx512.h"
+#include "cpu/trial_words_avx512.h"
 #else
 #include "cpu/draw_narrow.h"
 #endif

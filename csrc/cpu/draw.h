@@ -8,7 +8,8 @@
 namespace fastblackout {
 namespace cpu {
 
-constexpr int kChunk = 1024;      // elements drawn at a time: their buffers stay in the first-level cache
+constexpr int kChunk = 1024;      // elements an op works on at a time: their buffers stay in the first-level cache
+constexpr int kDrawChunk = 4096;  // at most so many for draw_chunk and thin, whose bytes are few: fewer starts
 constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 thresholds
 
 // A binary search over a window of 2^levels - 1 thresholds of 16 rows at once. Level l of row a lies at
@@ -26,7 +27,7 @@ struct alignas(64) DrawTable {
   int max_count = -1;
   SharedProb prob;
   double odds, step_upper;
-  int rows_upper, rows_lower;                 // rows j stored; all later thresholds are at or above 65535 << 32
+  int rows_upper[2], rows_lower[2];           // thresholds j stored of rows 0..7 and 8..15; later ones: 65535 << 32 or more
   WindowSearch upper, lower;
   double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // C(j) = threshold(cdf) of rows n = 16 a, and n = b
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
@@ -37,12 +38,14 @@ DrawTable& thread_table(int which);
 
 // Per instruction set:
 //   build_table    thresholds and windows for one probability; a no-op when the table holds them already
-//   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk). n and k are distinct,
-//                  have room for a multiple of 64 elements, and n is 0 beyond count
+//   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk), count <= kDrawChunk. n and
+//                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
-//   rounding_words word i % 4 of Philox block i / 4: the primary bits of stochastic rounding
+//   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 a multiple
+//                  of 4, and room for a multiple of 64 words
+//   trial_words    of element_words only the high ones, w0 and w2; m a multiple of 16; not on the scalar set
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
   namespace ISA {                                                                                                     \
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \
@@ -53,7 +56,8 @@ DrawTable& thread_table(int which);
   void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
   void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
                      uint64_t* low);                                                                                  \
-  void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words);                                 \
+  void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words);                  \
+  void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v); \
   }
 FB_DECLARE_DRAW(scalar)
 #if FB_X86

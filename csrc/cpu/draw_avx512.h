@@ -1,11 +1,14 @@
 // Body for AVX-512: Philox in 64-bit lanes (eight blocks a vector), 32 elements a vector of 16-bit lanes, thresholds
 // looked up by vpermw and vpermi2w from level-ordered tables.
 
+// Always inline: a search or a set of rounds that g++ takes for an object in memory costs twice the time.
+#define FB_INLINE static inline __attribute__((always_inline))
+
 struct Keys {  // everything of the counter and key that is the same for a whole sample, one vector each
   __m512i sample, call, c3, k0[10], k1[10];
 };
 
-static inline void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint32_t sub = 0) {
+FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint32_t sub = 0) {
   keys.sample = _mm512_set1_epi64(key.sample);
   keys.call = _mm512_set1_epi64(key.call);
   keys.c3 = _mm512_set1_epi64(static_cast<int64_t>(stream << 24 | sub));
@@ -21,36 +24,51 @@ struct Rounds {
   __m512i x0, x1, x2, x3;
 };
 
-static inline Rounds start_rounds(const Keys& keys, __m512i block) { return Rounds{block, keys.sample, keys.call, keys.c3}; }
+FB_INLINE Rounds start_rounds(const Keys& keys, __m512i block) { return Rounds{block, keys.sample, keys.call, keys.c3}; }
+
+FB_INLINE void one_round(Rounds& r, __m512i k0, __m512i k1) {
+  const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
+  const __m512i p0 = _mm512_mul_epu32(m0, r.x0), p1 = _mm512_mul_epu32(m1, r.x2);
+  r.x0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), r.x1, k0, 0x96);
+  r.x2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), r.x3, k1, 0x96);
+  r.x1 = p1;
+  r.x3 = p0;
+}
 
 template <int From, int To>
-static inline void run_rounds(const Keys& keys, Rounds& r) {
-  const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
-#pragma GCC unroll 9
-  for (int round = From; round < To && round < 9; ++round) {
-    const __m512i p0 = _mm512_mul_epu32(m0, r.x0), p1 = _mm512_mul_epu32(m1, r.x2);
-    r.x0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), r.x1, keys.k0[round], 0x96);
-    r.x2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), r.x3, keys.k1[round], 0x96);
-    r.x1 = p1;
-    r.x3 = p0;
+FB_INLINE void run_rounds(const Keys& keys, Rounds& r) {
+  if constexpr (From < To) {
+    one_round(r, keys.k0[From], keys.k1[From]);
+    run_rounds<From + 1, To>(keys, r);
+  }
+}
+
+// Two at once: a key is loaded once for both.
+template <int From, int To>
+FB_INLINE void run_both(const Keys& keys, Rounds* r) {
+  if constexpr (From < To) {
+    const __m512i k0 = keys.k0[From], k1 = keys.k1[From];
+    one_round(r[0], k0, k1);
+    one_round(r[1], k0, k1);
+    run_both<From + 1, To>(keys, r);
   }
 }
 
 // The last round: `even` gets w1 | w0 << 32 and `odd` w3 | w2 << 32 in each 64-bit lane.
-static inline void finish_rounds(const Keys& keys, const Rounds& r, __m512i& even, __m512i& odd) {
+FB_INLINE void finish_rounds(const Keys& keys, const Rounds& r, __m512i& even, __m512i& odd) {
   const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
   const __m512i p0 = _mm512_mul_epu32(m0, r.x0), p1 = _mm512_mul_epu32(m1, r.x2);
   even = _mm512_xor_si512(p1, _mm512_slli_epi64(_mm512_xor_si512(r.x1, keys.k0[9]), 32));
   odd = _mm512_xor_si512(p0, _mm512_slli_epi64(_mm512_xor_si512(r.x3, keys.k1[9]), 32));
 }
 
-static inline void philox8(const Keys& keys, __m512i block, __m512i& even, __m512i& odd) {
+FB_INLINE void philox8(const Keys& keys, __m512i block, __m512i& even, __m512i& odd) {
   Rounds r = start_rounds(keys, block);
   run_rounds<0, 9>(keys, r);
   finish_rounds(keys, r, even, odd);
 }
 
-static inline __m512i table32(const WindowSearch& s, int at) {
+FB_INLINE __m512i table32(const WindowSearch& s, int at) {
   return _mm512_load_si512(reinterpret_cast<const __m512i*>(s.level + at));
 }
 
@@ -60,32 +78,37 @@ struct Pair {
 };
 
 // Entries of the 64 at `at`, by the low six bits of each index.
-static inline Pair lookup64(const WindowSearch& s, int at, const Pair& index) {
+FB_INLINE Pair lookup64(const WindowSearch& s, int at, const Pair& index) {
   const __m512i low = table32(s, at), high = table32(s, at + 32);
   return Pair{{_mm512_permutex2var_epi16(low, index.v[0], high), _mm512_permutex2var_epi16(low, index.v[1], high)}};
 }
 
-static inline Pair blend(const __mmask32* mask, const Pair& a, const Pair& b) {
+FB_INLINE Pair blend(const __mmask32* mask, const Pair& a, const Pair& b) {
   return Pair{{_mm512_mask_blend_epi16(mask[0], a.v[0], b.v[0]), _mm512_mask_blend_epi16(mask[1], a.v[1], b.v[1])}};
+}
+
+// Of the parts of 64 entries a level has, the one that bits 2.. of the path choose: a tree of blends walked depth first, so
+// that few of its vectors live at a time.
+template <int Level, int Bit, int I>
+FB_INLINE Pair chosen_part(const WindowSearch& s, const Pair& index, const __mmask32 (*left)[2]) {
+  if constexpr (Bit < 2) {
+    return lookup64(s, (16 << Level) + 64 * I, index);
+  } else {
+    const Pair right = chosen_part<Level, Bit - 1, 2 * I>(s, index, left);
+    return blend(left[Bit], right, chosen_part<Level, Bit - 1, 2 * I + 1>(s, index, left));
+  }
 }
 
 // The threshold of level `Level` for each element, from its path so far.
 template <int Level>
-static inline Pair level_threshold(const WindowSearch& s, const Pair& index, const __mmask32 (*left)[2]) {
+FB_INLINE Pair level_threshold(const WindowSearch& s, const Pair& index, const __mmask32 (*left)[2]) {
   if constexpr (Level <= 1) {
     const __m512i t = Level == 0 ? _mm512_broadcast_i64x4(*reinterpret_cast<const __m256i*>(s.level + 16)) : table32(s, 32);
     return Pair{{_mm512_permutexvar_epi16(index.v[0], t), _mm512_permutexvar_epi16(index.v[1], t)}};
   } else if constexpr (Level == 2) {
     return lookup64(s, 64, index);
   } else {
-    Pair part[1 << (Level - 2)];
-#pragma GCC unroll 8
-    for (int i = 0; i < 1 << (Level - 2); ++i) part[i] = lookup64(s, (16 << Level) + 64 * i, index);
-#pragma GCC unroll 3
-    for (int bit = 2; bit < Level; ++bit)
-#pragma GCC unroll 4
-      for (int i = 0; i < 1 << (Level - 1 - bit); ++i) part[i] = blend(left[bit], part[2 * i], part[2 * i + 1]);
-    return part[0];
+    return chosen_part<Level, Level - 1, 0>(s, index, left);
   }
 }
 
@@ -95,13 +118,13 @@ struct Search {
   __mmask32 left[kMaxLevels][2];
 };
 
-static inline Search start_search(const Pair& u, const Pair& row) {
+FB_INLINE Search start_search(const Pair& u, const Pair& row) {
   const __m512i none = _mm512_set1_epi16(-1);
   return Search{u, row, row, {{none, none}}, {}};
 }
 
 template <int Level>
-static inline void step(const WindowSearch& s, Search& search) {
+FB_INLINE void step(const WindowSearch& s, Search& search) {
   const Pair t = level_threshold<Level>(s, search.index, search.left);
   const __m512i bit = _mm512_set1_epi16(static_cast<int16_t>(16 << Level));
 #pragma GCC unroll 2
@@ -114,23 +137,29 @@ static inline void step(const WindowSearch& s, Search& search) {
 }
 
 // The searches of upper and lower rows level by level, in turns with each other and with the rounds of the next words: each
-// is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead. The fifth and
-// sixth level leave no registers for the rounds.
+// is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead. With six levels the
+// last two leave no registers for the rounds, and two sets of rounds are better apart.
 template <int Level, int Upper, int Lower>
-static inline void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
+FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
   constexpr int kLevels = Upper > Lower ? Upper : Lower, kTurns = kLevels < kMaxLevels ? kLevels : 4;
-  constexpr int kFrom = 9 * Level / kTurns, kTo = 9 * (Level + 1) / kTurns;
+  constexpr int kFrom = 9 * Level / kTurns, kTo = 9 * (Level + 1) / kTurns, kMid = (kFrom + kTo + 1) / 2;
   if constexpr (Level < Upper) step<Level>(table.upper, upper);
-  if constexpr (Level < kTurns) run_rounds<kFrom, kTo>(keys, rounds[0]);
+  if constexpr (Level < kTurns) {
+    if constexpr (kLevels < kMaxLevels) run_both<kFrom, kMid>(keys, rounds);
+    else run_rounds<kFrom, kTo>(keys, rounds[0]);
+  }
   if constexpr (Level < Lower) step<Level>(table.lower, lower);
-  if constexpr (Level < kTurns) run_rounds<kFrom, kTo>(keys, rounds[1]);
+  if constexpr (Level < kTurns) {
+    if constexpr (kLevels < kMaxLevels) run_both<kMid, kTo>(keys, rounds);
+    else run_rounds<kFrom, kTo>(keys, rounds[1]);
+  }
   if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower>(table, upper, lower, keys, rounds);
 }
 
 // Number of thresholds below u. `flagged` collects lanes that need the exact search. Anchored: every row's window starts
 // at its first threshold.
 template <int Levels, bool Anchored>
-static inline Pair found(const WindowSearch& s, const Search& search, __mmask32* flagged) {
+FB_INLINE Pair found(const WindowSearch& s, const Search& search, __mmask32* flagged) {
   const uint16_t* counts = kTrees.of[Levels];
   const __m512i first = _mm512_load_si512(s.first), low = _mm512_load_si512(counts), high = _mm512_load_si512(counts + 32);
   const __m512i lowest = _mm512_set1_epi16(static_cast<int16_t>(s.lowest)), span = _mm512_set1_epi16(static_cast<int16_t>(s.span));
@@ -148,15 +177,14 @@ static inline Pair found(const WindowSearch& s, const Search& search, __mmask32*
 
 template <int Upper, int Lower>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
-                        uint16_t (*primary)[kChunk], uint64_t* flagged) {
+                        uint16_t (*primary)[kDrawChunk], uint64_t* flagged) {
   // Philox blocks 2t serve the even elements of eight, blocks 2t + 1 the odd ones, both in the order of their words: so
   // vector 0 of a pair draws the even elements of 64, vector 1 the odd ones, and bytes need no shuffle.
   __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14));
   const __m512i one = _mm512_set1_epi64(1), low4 = _mm512_set1_epi16(15), low8 = _mm512_set1_epi16(255);
   const bool mirrored = table.prob.mirrored;
   Rounds rounds[2] = {start_rounds(keys, block), start_rounds(keys, _mm512_add_epi64(block, one))};
-  run_rounds<0, 9>(keys, rounds[0]);
-  run_rounds<0, 9>(keys, rounds[1]);
+  run_both<0, 9>(keys, rounds);
   for (int at = 0; at < count; at += 64) {
     Pair u1, u2;
     finish_rounds(keys, rounds[0], u1.v[0], u2.v[0]);
@@ -187,7 +215,7 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
   }
 }
 
-typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t (*)[kChunk], uint64_t*);
+typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t (*)[kDrawChunk], uint64_t*);
 #define FB_LOWER(U) draw_blocks<U, 1>, draw_blocks<U, 2>, draw_blocks<U, 3>, draw_blocks<U, 4>
 static const DrawBlocks kDrawBlocks[kMaxLevels + 1][4] = {{FB_LOWER(0)}, {FB_LOWER(1)}, {FB_LOWER(2)}, {FB_LOWER(3)},
                                                           {FB_LOWER(4)}, {FB_LOWER(5)}, {FB_LOWER(6)}};
@@ -196,8 +224,8 @@ static const DrawBlocks kDrawBlocks[kMaxLevels + 1][4] = {{FB_LOWER(0)}, {FB_LOW
 void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
-  alignas(64) uint16_t primary[2][kChunk];  // u1 and u2, of 64 elements the 32 even ones first
-  uint64_t flagged[kChunk / 64];
+  alignas(64) uint16_t primary[2][kDrawChunk];  // u1 and u2, of 64 elements the 32 even ones first
+  uint64_t flagged[kDrawChunk / 64];
   Keys keys;
   make_keys(keys, key, stream);
   kDrawBlocks[table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, primary, flagged);
@@ -208,9 +236,9 @@ void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, u
     }
 }
 
-void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words) {
+void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words) {
   Keys keys;
-  make_keys(keys, key, ROUNDING);
+  make_keys(keys, key, stream);
   __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
   const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
   for (int at = 0; at < count; at += 32) {
@@ -234,3 +262,4 @@ void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const ui
     _mm512_storeu_si512(low + at, odd);
   }
 }
+#undef FB_INLINE

@@ -3,60 +3,82 @@
 
 typedef double f64x8 __attribute__((vector_size(64)));
 
-// h <- min(C >> 32, 65535) of a row, 65535 where `invalid`. 2^16 cdf, whose floor it is, is as exact as 2^48 cdf.
-template <int Halves>
-static FB_HD void store_high(const f64x8* cdf, const uint16_t* invalid, uint16_t* h) {
+// h <- min(C >> 32, 65535) of lanes 8 From .. 8 To - 1. 2^16 cdf, whose floor it is, is as exact as 2^48 cdf.
+template <int From, int To>
+static FB_HD void store_high(const f64x8* cdf, uint16_t* h) {
 #if FB_ISA_LEVEL == 2
-  const __m512d cap = _mm512_set1_pd(65535.0), unit = _mm512_set1_pd(65536.0);
-  __m512i high = _mm512_castsi256_si512(_mm512_cvttpd_epi32(_mm512_min_pd(_mm512_mul_pd(cdf[0], unit), cap)));
-  if (Halves == 2) high = _mm512_inserti64x4(high, _mm512_cvttpd_epi32(_mm512_min_pd(_mm512_mul_pd(cdf[Halves - 1], unit), cap)), 1);
-  const __m256i narrow = _mm256_or_si256(_mm512_cvtepi32_epi16(high), *reinterpret_cast<const __m256i*>(invalid));
-  if (Halves == 2) _mm256_store_si256(reinterpret_cast<__m256i*>(h), narrow);
-  else _mm_store_si128(reinterpret_cast<__m128i*>(h), _mm256_castsi256_si128(narrow));
+  const __m512d unit = _mm512_set1_pd(65536.0);
+  const __m256i low = _mm512_cvttpd_epi32(_mm512_mul_pd(cdf[From], unit));
+  if (To - From == 2) {
+    const __m256i high = _mm512_cvttpd_epi32(_mm512_mul_pd(cdf[To - 1], unit));
+    const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(h), _mm512_cvtusepi32_epi16(both));
+  } else {
+    _mm_store_si128(reinterpret_cast<__m128i*>(h + 8 * From), _mm256_cvtusepi32_epi16(low));
+  }
 #else
-  for (int lane = 0; lane < 8 * Halves; ++lane) {
-    const double scaled = cdf[lane >> 3][lane & 7] * 65536.0, capped = scaled < 65535.0 ? scaled : 65535.0;
-    h[lane] = static_cast<uint16_t>(static_cast<int>(capped) | invalid[lane]);
+  for (int lane = 8 * From; lane < 8 * To; ++lane) {
+    const double scaled = cdf[lane >> 3][lane & 7] * 65536.0;
+    h[lane] = static_cast<uint16_t>(static_cast<int>(scaled < 65535.0 ? scaled : 65535.0));
   }
 #endif
 }
 
-// Rows n = Unit * lane, lane 0..15, for j = 0, 1, ... until every row's C(j) is at or above 65535 << 32. Returns how many.
-// Halves: 1 when only lanes 0..7 have rows.
-template <int Unit, int Halves>
-static int build_rows(double odds, double step, int top, double (*c)[16], uint16_t (*h)[16]) {
+static inline bool saturated(const uint16_t* h) {  // eight rows
+  uint64_t words[2];
+  std::memcpy(words, h, sizeof(words));
+  return (words[0] & words[1]) == ~static_cast<uint64_t>(0);
+}
+
+struct Rows {
+  f64x8 left[2], pm[2], cdf[2];  // left: n - j
+};
+
+// Lanes 8 From .. 8 To - 1 from j on, until the first eight of them are at or above 65535 << 32, and so all later ones, or
+// there are no more thresholds. h of the other lanes becomes 65535. Returns the j reached.
+template <int Unit, int From, int To>
+static int grow_rows(Rows& rows, int j, double odds, int top, double (*c)[16], uint16_t (*h)[16]) {
   const f64x8 ramp = {0, 1, 2, 3, 4, 5, 6, 7};
-  f64x8 left[Halves], pm[Halves], cdf[Halves];  // left: n - j
-  double starts[16], start = 1.0;
-  for (int lane = 0; lane < 16; ++lane, start = start * step) starts[lane] = start;
-  for (int half = 0; half < Halves; ++half) {
-    std::memcpy(&pm[half], starts + 8 * half, sizeof(pm[half]));
-    left[half] = (ramp + 8.0 * half) * static_cast<double>(Unit);
-    cdf[half] = pm[half];
-  }
-  int j = 0;
-  while (j < Unit * top) {
+  for (bool done = false; !done && j < Unit * top; done = saturated(h[j - 1] + 8 * From)) {
+    alignas(64) double w[8];
     const f64x8 odds8 = odds / (ramp + static_cast<double>(j + 1));
-    const uint16_t* invalid = kInvalid.of[Unit == 1 ? j : j >> 4];
-    if (Halves == 1) std::memset(h[j], 0xff, sizeof(h[0]) * 8);
+    std::memcpy(w, &odds8, sizeof(w));
+    if (To - From == 1) std::memset(h[j], 0xff, sizeof(h[0]) * 8);
 #pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) {
-      const double w = odds8[r];
-      store_high<Halves>(cdf, invalid + (Unit == 1 ? 16 * r : 0), h[j + r]);
+      store_high<From, To>(rows.cdf, h[j + r]);
 #pragma GCC unroll 2
-      for (int half = 0; half < Halves; ++half) {
-        std::memcpy(&c[j + r][half * 8], &cdf[half], sizeof(cdf[half]));
-        pm[half] = pm[half] * (left[half] * w);
-        cdf[half] = cdf[half] + pm[half];
-        left[half] = left[half] - 1.0;
+      for (int half = From; half < To; ++half) {
+        std::memcpy(&c[j + r][half * 8], &rows.cdf[half], sizeof(f64x8));
+        rows.pm[half] = rows.pm[half] * (rows.left[half] * w[r]);
+        rows.cdf[half] = rows.cdf[half] + rows.pm[half];
+        rows.left[half] = rows.left[half] - 1.0;
       }
     }
     j += 8;
-    uint64_t words[4];
-    std::memcpy(words, h[j - 1], sizeof(words));
-    if ((words[0] & words[1] & words[2] & words[3]) == ~static_cast<uint64_t>(0)) break;
   }
   return j;
+}
+
+// Rows n = Unit * lane, lane 0..15, for j = 0, 1, ... until C(j) is at or above 65535 << 32 in all of them. Past a row's end
+// pm is 0 and cdf stays what it was, 1 but for rounding: 65535 too. stored: how many j lanes 0..7 and 8..15 have.
+template <int Unit>
+static void build_rows(double odds, double step, int top, double (*c)[16], uint16_t (*h)[16], int* stored) {
+  const f64x8 ramp = {0, 1, 2, 3, 4, 5, 6, 7};
+  Rows rows;
+  double starts[16], start = 1.0;
+  for (int lane = 0; lane < 16; ++lane, start = start * step) starts[lane] = start;
+  for (int half = 0; half < 2; ++half) {
+    std::memcpy(&rows.pm[half], starts + 8 * half, sizeof(f64x8));
+    rows.left[half] = (ramp + 8.0 * half) * static_cast<double>(Unit);
+    rows.cdf[half] = rows.pm[half];
+  }
+  if (top < 8) {
+    stored[0] = stored[1] = grow_rows<Unit, 0, 1>(rows, 0, odds, top, c, h);
+    return;
+  }
+  stored[0] = grow_rows<Unit, 0, 2>(rows, 0, odds, top, c, h);
+  stored[1] = saturated(h[stored[0] - 1] + 8) ? stored[0] : grow_rows<Unit, 1, 2>(rows, stored[0], odds, top, c, h);
 }
 
 // to[lane] = from[offset[lane]], 16 lanes.
@@ -228,16 +250,14 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   const int top_upper = max_count >> 4, top_lower = max_count < 15 ? max_count : 15;
   table.odds = table.prob.p / table.prob.q;
   table.step_upper = power16(table.prob.q);
-  table.rows_upper = 0;
+  table.rows_upper[0] = table.rows_upper[1] = 0;
   table.upper.levels = 0;
   if (top_upper > 0) {
-    table.rows_upper = (top_upper < 8 ? build_rows<16, 1> : build_rows<16, 2>)(table.odds, table.step_upper, top_upper,
-                                                                       table.cdf_upper, table.h_upper);
-    std::memset(table.h_upper[table.rows_upper], 0xff, sizeof(table.h_upper[0]) * 64);
+    build_rows<16>(table.odds, table.step_upper, top_upper, table.cdf_upper, table.h_upper, table.rows_upper);
+    std::memset(table.h_upper[table.rows_upper[1]], 0xff, sizeof(table.h_upper[0]) * 64);
     build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper);
   }
-  table.rows_lower = (top_lower < 8 ? build_rows<1, 1> : build_rows<1, 2>)(table.odds, table.prob.q, top_lower, table.cdf_lower,
-                                                                     table.h_lower);
-  std::memset(table.h_lower[table.rows_lower], 0xff, sizeof(table.h_lower[0]) * 16);
+  build_rows<1>(table.odds, table.prob.q, top_lower, table.cdf_lower, table.h_lower, table.rows_lower);
+  std::memset(table.h_lower[table.rows_lower[1]], 0xff, sizeof(table.h_lower[0]) * 16);
   build_anchored(table.lower, top_lower, table.h_lower);
 }

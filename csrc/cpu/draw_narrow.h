@@ -3,14 +3,24 @@
 
 #if FB_ISA_LEVEL == 1
 
-// Four blocks in 64-bit lanes; see draw_avx512.h. `even` is w1 | w0 << 32, `odd` w3 | w2 << 32.
+// Four blocks in 64-bit lanes; see draw_avx512.h. `even` is w1 | w0 << 32, `odd` w3 | w2 << 32. The first two rounds fold
+// what all blocks share.
 static inline void philox4(const SampleKey& key, uint32_t c3, __m256i block, __m256i& even, __m256i& odd) {
   const __m256i m0 = _mm256_set1_epi64x(kPhiloxM0), m1 = _mm256_set1_epi64x(kPhiloxM1);
-  __m256i x0 = block, x1 = _mm256_set1_epi64x(key.sample), x2 = _mm256_set1_epi64x(key.call);
-  __m256i x3 = _mm256_set1_epi64x(c3);
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
-#pragma GCC unroll 10
-  for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
+  const uint64_t shared_1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
+  const uint64_t shared_0 = static_cast<uint64_t>(kPhiloxM0) * (static_cast<uint32_t>(shared_1 >> 32) ^ key.sample ^ k0);
+  const __m256i first = _mm256_mul_epu32(m0, block);
+  __m256i x1 = _mm256_mul_epu32(m1, _mm256_xor_si256(_mm256_srli_epi64(first, 32), _mm256_set1_epi64x(c3 ^ k1)));
+  k0 += kPhiloxW0;
+  k1 += kPhiloxW1;
+  __m256i x0 = _mm256_xor_si256(_mm256_srli_epi64(x1, 32), _mm256_set1_epi64x(static_cast<uint32_t>(shared_1) ^ k0));
+  __m256i x2 = _mm256_xor_si256(first, _mm256_set1_epi64x(static_cast<uint32_t>(shared_0 >> 32) ^ k1));
+  __m256i x3 = _mm256_set1_epi64x(static_cast<int64_t>(shared_0));
+#pragma GCC unroll 8
+  for (int round = 2; round < 10; ++round) {
+    k0 += kPhiloxW0;
+    k1 += kPhiloxW1;
     const __m256i p0 = _mm256_mul_epu32(m0, x0), p1 = _mm256_mul_epu32(m1, x2);
     const __m256i t1 = _mm256_xor_si256(x1, _mm256_set1_epi64x(k0)), t3 = _mm256_xor_si256(x3, _mm256_set1_epi64x(k1));
     if (round == 9) {
@@ -37,11 +47,11 @@ static inline void primary_chunk(const SampleKey& key, uint32_t stream, uint32_t
   }
 }
 
-void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words) {
+void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words) {
   __m256i block = _mm256_add_epi64(_mm256_set1_epi64x(i0 / 4), _mm256_setr_epi64x(0, 1, 2, 3));
   for (int at = 0; at < count; at += 16) {
     __m256i even, odd;
-    philox4(key, ROUNDING << 24, block, even, odd);
+    philox4(key, stream << 24, block, even, odd);
     block = _mm256_add_epi64(block, _mm256_set1_epi64x(4));
     const __m256i w01 = _mm256_shuffle_epi32(even, 0xb1), w23 = _mm256_shuffle_epi32(odd, 0xb1);
     const __m256i b0 = _mm256_unpacklo_epi64(w01, w23), b1 = _mm256_unpackhi_epi64(w01, w23);  // blocks 0 2, 1 3
@@ -56,6 +66,16 @@ void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const ui
     philox4(key, stream << 24 | sub, _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(i + at))), even, odd);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + at), even);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + at), odd);
+  }
+}
+
+void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v) {
+  const __m256i odd = _mm256_setr_epi32(1, 3, 5, 7, 1, 3, 5, 7);
+  for (int at = 0; at < m; at += 4) {
+    __m256i even, rest;
+    philox4(key, stream << 24 | sub, _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(i + at))), even, rest);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(u + at), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(even, odd)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(v + at), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(rest, odd)));
   }
 }
 
@@ -92,9 +112,9 @@ static inline void primary_chunk(const SampleKey& key, uint32_t stream, uint32_t
     }
 }
 
-void rounding_words(const SampleKey& key, uint32_t i0, int count, uint32_t* words) {
+void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words) {
   for (int at = 0; at < count; at += 4) {
-    const Words r = key.words((i0 + at) / 4, ROUNDING);
+    const Words r = key.words((i0 + at) / 4, stream);
     for (int j = 0; j < 4; ++j) words[at + j] = r.w[j];
   }
 }
@@ -125,7 +145,7 @@ static inline int search1(const WindowSearch& s, int row, int u, bool& redo) {
 void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
-  alignas(64) uint16_t u1[kChunk], u2[kChunk];
+  alignas(64) uint16_t u1[kDrawChunk], u2[kDrawChunk];
   primary_chunk(key, stream, i0, count, u1, u2);
   const bool upper = table.upper.levels > 0, mirrored = table.prob.mirrored;
 #if FB_ISA_LEVEL == 1

@@ -51,7 +51,7 @@ struct TauLeap : Reverse {
 };
 
 struct BirthLoss : Common {
-  View logits, births, grad;
+  View logits, births, grad;             // grad: of the loss, gets the slopes, unless null; of the scaling, holds them
   const float* gain = nullptr;
   const double* weight = nullptr;        // of the loss; of the gradient: upstream * weight
   float* loss = nullptr;
@@ -61,11 +61,74 @@ struct Element : Common {                // binomial: count, p, q; poisson: p is
   View count, p, q, out;
 };
 
+// Probabilities, p + q = 1 within 1e-9.
+inline bool good_pair(const Prob& prob, int64_t samples) {
+  bool good = true;
+  for (int64_t i = 0; i < samples; ++i) {
+    const double p = prob.p[i], q = prob.q[i], off = (p + q) - 1.0;
+    good = good && p >= 0.0 && p <= 1.0 && q >= 0.0 && q <= 1.0 && off <= 1e-9 && off >= -1e-9;
+  }
+  return good;
+}
+
+// Matrices (K, R, S), of which sample b uses index[b], the only one, or its own. The last dimension is contiguous.
+struct Matrices {
+  const char* data = nullptr;
+  Dtype dtype = Dtype::f64;
+  int64_t matrices = 1, rows = 0, states = 0, matrix_stride = 0, row_stride = 0;  // strides in elements
+  const int64_t* index = nullptr;
+
+  template <class T>
+  const T* row(int64_t sample, int64_t r) const {
+    const int64_t k = index != nullptr ? index[sample] : matrices == 1 ? 0 : sample;
+    return reinterpret_cast<const T*>(data) + k * matrix_stride + r * row_stride;
+  }
+};
+
+struct Categorical : Common {            // probs, or thresholds (int64) and guide (uint16) made by categorical_table
+  View state, out;
+  Matrices probs, thresholds, guide;
+  double tolerance = 0.0;                // of the sum of a row of probs from 1
+};
+
+struct CategoricalTable : Common {       // samples: K, elements: R
+  Matrices probs;
+  double tolerance = 0.0;
+  int64_t* thresholds = nullptr;         // (K, R, S)
+  uint16_t* guide = nullptr;             // (K, R, 256)
+};
+
+struct CategoricalBridge : Common {      // x_0, or weights (B, ..., S): logits or probabilities
+  View x_t, x_0, weights, x_s;
+  bool is_logits = false;
+  double tolerance = 0.0;                // of the sum of an element's probabilities from 1
+  Matrices before, after;
+};
+
+struct TransitionRows : Common {         // samples: B, elements: S
+  Prob prob;
+  double* out = nullptr;                 // (B, S, S)
+};
+
+struct LogProbs : Common {               // see LogProb in transition.h; prob for each sample, or p and q for each element
+  const char* name = nullptr;            // of the op, for errors
+  int kind = 0;
+  View x, a, b, p, q, out;
+  Prob prob;
+};
+
+// Outputs of the categorical ops hold anything after an error: the caller shows them only on success.
+void categorical(const Categorical& op);
+void categorical_table(const CategoricalTable& op);
+void categorical_bridge(const CategoricalBridge& op);
+void transition_rows(const TransitionRows& op);
+void log_prob(const LogProbs& op);
 void thin(const Thin& op);
 void bridge(const Bridge& op);
 void tau_leap(const TauLeap& op);
 void birth_loss(const BirthLoss& op);
 void birth_loss_grad(const BirthLoss& op);
+void birth_loss_scale(const BirthLoss& op);
 void binomial(const Element& op);
 void poisson(const Element& op);
 

@@ -30,15 +30,24 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+#if FB_ISA_LEVEL > 0
+#include "cpu/element_fast.h"
+#endif
 #include "cpu/element_body.h"
 
+// given: rates
 struct PoissonLaw {
-  static constexpr int kInputs = 1, kFields = 7, kStart = 1;
-  const double* rate;
+  static constexpr int kInputs = 1, kFast = 2, kFields = 7, kStart = 1;
 
-  FB_HD bool rejects(int e) const { return rate[e] >= 10.0; }
-  FB_HD void fill(double (*input)[kChunk], int o, int e) const { input[0][o] = rate[e]; }
-  FB_HD int64_t finish(int, int64_t k) const { return k; }
+  static FB_HD bool rejects(const double* const* given, int e) { return given[0][e] >= 10.0; }
+  static FB_HD void fill(double (*input)[kChunk], int o, const double* const* given, int e) { input[0][o] = given[0][e]; }
+  static FB_HD double finish(const double* const*, int, double k) { return k; }
+#if FB_ISA_LEVEL > 0
+  static void prepare(int m, const double* const* given, float (*field)[kChunk]);
+  static void finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out);
+  static void fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
+  static void fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state);
+#endif
   static FB_HD PoissonHat hat(const double (*input)[kChunk], int o) { return poisson_hat(input[0][o]); }
   static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
   static FB_HD PoissonHat load(const double (*hat)[kChunk], int e) {
@@ -70,6 +79,43 @@ struct PoissonLaw {
   static FB_HD double corrections(const PoissonHat& h, double j) { return stirling_correction(poisson_x(h, j)); }
 };
 
+#if FB_ISA_LEVEL > 0
+void PoissonLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
+  const double* __restrict rate = given[0];
+  float *__restrict part = field[0], *__restrict from = field[1];
+  for (int e = 0; e < m; ++e) {
+    const double whole = rate[e] >= 10.0 ? __builtin_trunc(rate[e]) : 0.0;
+    part[e] = static_cast<float>(rate[e] - whole);
+    from[e] = static_cast<float>(whole);  // 0 of an inversion
+  }
+}
+
+void PoissonLaw::finish_all(int m, const double* const*, const float* __restrict k, double* __restrict out) {
+  for (int e = 0; e < m; ++e) out[e] = k[e];
+}
+
+void PoissonLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
+  for (int e = 0; e < m; e += kWide) {
+    const Floats part = load_wide<Floats>(field[0] + e), from = load_wide<Floats>(field[1] + e), mean = from + part;
+    const Ints fits = mean < kFastVariance, inverted = from <= 0.0f;
+    const Floats b = fma(sqrt_of(select(fits, mean, all(kFastVariance))), 2.53f, 0.931f), a = fma(b, 0.02483f, -0.059f);
+    const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.43f);
+    const Floats whole = from + t.j, x = whole + 1.0f, d = (t.j - part) + 1.0f, v_1 = d / (x + mean), z = v_1 * v_1;
+    const Floats lower = b - 3.4f, inverse = rough_inverse(x * lower), inverse_x = inverse * lower;
+    const Floats tail = (x * (v_1 * z)) * atanh_tail(z), stirling = fast_stirling(inverse_x, inverse_x * (inverse_x * inverse_x));
+    const Floats level = fma(d, v_1, stirling) + (tail + tail), square = t.edge * t.edge, hat = fma(b, square, a);
+    const Floats root = (fma(inverse * x, 1.1328f, 1.1339f) * square) * mean;
+    const Ints outcome = fast_outcome(t, level, root, all(6.28318531f), (hat * hat) * x, x, z <= kTailRange);
+    store_wide(whole, k + e);
+    store_wide(select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure))), state + e);
+  }
+}
+
+void PoissonLaw::fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state) {
+  fast_sums<false>(m, nullptr, field[0], u, k, state);
+}
+#endif
+
 // Inversions of a dense list, eight at a time; the steps are those of poisson_inversion.
 void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
   const double* rate = input[0];
@@ -94,17 +140,22 @@ void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* hi
 }
 
 void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x) {
-  element_draws(PoissonLaw{rate}, key, stream, i0, count, x);
+  alignas(64) double given[kChunk], out[kChunk];
+  for (int e = 0; e < padded(count); ++e) given[e] = rate[e < count ? e : 0];
+  const double* const inputs[1] = {given};
+  element_draws<PoissonLaw>(inputs, key, stream, i0, count, out);
+  for (int e = 0; e < count; ++e) x[e] = static_cast<int64_t>(out[e]);
 }
 
 static void poisson_chunk(const Element& op, int64_t sample, int64_t i0, int count) {
-  int64_t x[kChunk];
-  double rate[kChunk];
+  alignas(64) double rate[kChunk], out[kChunk];
   load(op.p, sample, i0, count, rate);
+  for (int e = count; e < padded(count); ++e) rate[e] = 0.0;
   SampleKey key = op.key;
   key.sample += static_cast<uint32_t>(sample);
-  poisson_draws(key, POISSON, static_cast<uint32_t>(i0), count, rate, x);
-  store(op.out, sample, i0, count, x);
+  const double* const given[1] = {rate};
+  element_draws<PoissonLaw>(given, key, POISSON, static_cast<uint32_t>(i0), count, out);
+  store(op.out, sample, i0, count, out);
 }
 
 }  // namespace FB_ISA

@@ -20,7 +20,7 @@ static inline void store_input(const Input& input, int64_t sample, int64_t i0, i
   if (!input.out) return;
   const float center = input.center[sample], scale = input.scale[sample];
   const bool plain = input.out.dtype == Dtype::f32 && input.out.dims == 1 && input.out.strides[0] == 1;
-  alignas(64) float buffer[kChunk];
+  alignas(64) float buffer[kDrawChunk];
   float* to = plain ? reinterpret_cast<float*>(input.out.data) + sample * input.out.sample_stride + i0 : buffer;
   for (int k = 0; k < count; ++k) to[k] = (static_cast<float>(x[k]) - center) * scale;
   if (!plain) store(input.out, sample, i0, count, buffer);

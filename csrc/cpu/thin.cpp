@@ -22,7 +22,7 @@ void thin(const Thin& op) {
   check_each("thin", "alive", op.alive.p, op.samples, Rule::probability);
   check_each("thin", "alive", op.alive.q, op.samples, Rule::probability);
   check_values(op, "thin", "x_0", op.x_0, Rule::count, static_cast<double>(op.max_count));
-  for_chunks(op, thin_chunk);
+  for_chunks(op, thin_chunk, op.max_count <= kMaxSharedCount ? kDrawChunk : kChunk);
 }
 
 }  // namespace cpu
@@ -41,7 +41,7 @@ template <class Count>
 static inline void finish(const Thin& op, int64_t sample, int64_t i0, int count, const Count* n, Count* k, bool stored) {
   store_input(op.input, sample, i0, count, k);
   if (op.births) {
-    alignas(64) Count births[kChunk];
+    alignas(64) Count births[sizeof(Count) == 1 ? kDrawChunk : kChunk];
     for (int e = 0; e < count; ++e) births[e] = static_cast<Count>(n[e] - k[e]);
     store(op.births, sample, i0, count, births);
   }
@@ -51,7 +51,7 @@ static inline void finish(const Thin& op, int64_t sample, int64_t i0, int count,
 static void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
   const SampleKey key = key_of(op, sample);
   if (op.max_count <= kMaxSharedCount) {
-    alignas(64) uint8_t n_buffer[kChunk], k_buffer[kChunk];
+    alignas(64) uint8_t n_buffer[kDrawChunk], k_buffer[kDrawChunk];
     DrawTable& table = thread_table(0);
     build_table(table, op.alive.p[sample], op.alive.q[sample], static_cast<int>(op.max_count));
     const uint8_t* n = load_chunk(op.x_0, sample, i0, count, n_buffer);

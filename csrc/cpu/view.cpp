@@ -112,6 +112,7 @@ FB_LOAD(double)
 FB_STORE(uint8_t)
 FB_STORE(int64_t)
 FB_STORE(float)
+FB_STORE(double)
 #undef FB_STORE
 
 }  // namespace FB_ISA

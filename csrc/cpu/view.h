@@ -22,6 +22,29 @@ struct View {
   explicit operator bool() const { return data != nullptr; }
 };
 
+// Dimensions 1.. of a view, appended from the outermost on; those whose strides allow it become one.
+class Merge {
+ public:
+  explicit Merge(View& view) : view_(view) {}
+
+  void append(int64_t size, int64_t stride) {
+    if (size == 1) return;
+    if (used_ > 0 && view_.strides[used_ - 1] == stride * size) {
+      view_.sizes[used_ - 1] *= size;
+      view_.strides[used_ - 1] = stride;
+      return;
+    }
+    if (used_ == kMaxDims) throw std::invalid_argument("arrays may have at most 16 dimensions that do not merge");
+    view_.sizes[used_] = size;
+    view_.strides[used_++] = stride;
+    view_.dims = used_;
+  }
+
+ private:
+  View& view_;  // has one dimension of size 1 from the start
+  int used_ = 0;
+};
+
 FB_HD float half_to_float(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, exponent = h >> 10 & 31u, mantissa = h & 0x3ffu;
   if (exponent == 31u) return bit_cast<float>(sign | 0x7f800000u | mantissa << 13);
@@ -55,7 +78,7 @@ FB_HD uint16_t float_to_bfloat(float x) {  // nearest, ties to even; NaN stays N
 #define FB_DECLARE_VIEWS(ISA)                                          \
   namespace ISA {                                                      \
   FB_LOAD(uint8_t) FB_LOAD(int64_t) FB_LOAD(float) FB_LOAD(double)     \
-  FB_STORE(uint8_t) FB_STORE(int64_t) FB_STORE(float)                  \
+  FB_STORE(uint8_t) FB_STORE(int64_t) FB_STORE(float) FB_STORE(double) \
   }
 FB_DECLARE_VIEWS(scalar)
 #if FB_X86

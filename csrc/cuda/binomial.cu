@@ -5,9 +5,9 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-FB_KERNEL(kThreads, 2) binomial_kernel(FB_PARAM(Element) op) {
+FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Element) op) {
   const Place place = place_of(op);
-  if (place.sample >= op.samples) return;
+  if (!place.inside) return;
   bool wrong_prob = false, wrong_count = false;
   const double count = load_one(op.count, place.sample, place.i);
   const int64_t n = static_cast<int64_t>(clamp_count(count, static_cast<double>(kMaxCount), wrong_count));
@@ -16,7 +16,7 @@ FB_KERNEL(kThreads, 2) binomial_kernel(FB_PARAM(Element) op) {
   double q = 1.0 - p;
   if (op.q.data != nullptr) q = clamp_prob(load_one(op.q, place.sample, place.i), wrong_prob);
   if (wrong_prob) q = 1.0 - p;
-  const int64_t k = binomial_draw(n, p, q, key_of(op.key, place.sample), place.i, BINOMIAL);
+  const int64_t k = binomial_draw(n, p, q, op.key, place, BINOMIAL);
   store_one(op.out, place.sample, place.i, static_cast<double>(k));
   raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
 }

@@ -6,23 +6,38 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-FB_COLD uint32_t exact_round(float y, int room, SampleKey key, uint32_t i, uint32_t word) {
-  return static_cast<uint32_t>(stochastic_round(y, room, key, i, word, ROUNDING_REFINE));
+template <bool Attrition>
+struct Shared {
+  DrawTable tables[Attrition ? 2 : 1];
+  Queue queue;
+  Stage x, n, k;  // x_t, then x_s; births; a draw
+  Piece piece;    // here, as registers are few
+};
+
+template <bool Attrition>
+FB_DEVICE Shared<Attrition>& shared() {
+  FB_SHARED_GIVEN(Shared<Attrition>);
+}
+
+static_assert(sizeof(Shared<false>) <= 48 * 1024 && sizeof(Shared<true>) <= 80 * 1024, "two blocks of 164 KiB: sm_80");
+
+FB_COLD uint32_t exact_round(float y, int room, const int64_t* key, uint32_t sample, uint32_t i, uint32_t word) {
+  return static_cast<uint32_t>(stochastic_round(y, room, key_of(key, sample), i, word, ROUNDING_REFINE));
 }
 
 // N of one element in float32: the parts and the product by a power of two are exact. Cases of equality are rare.
-FB_DEVICE uint32_t round_births(float y, int room, bool stochastic, const SampleKey& key, uint32_t i, uint32_t word) {
+FB_DEVICE uint32_t round_births(const Bridge& op, uint32_t sample, uint32_t i, float y, int room, uint32_t word) {
   const float top = static_cast<float>(room), capped = y < top ? y : top;
   const int whole = static_cast<int>(capped);
   const float fraction = capped - static_cast<float>(whole);
-  if (!stochastic) return static_cast<uint32_t>(whole + (fraction >= 0.5f ? 1 : 0));
+  if (!op.stochastic) return static_cast<uint32_t>(whole + (fraction >= 0.5f ? 1 : 0));
   const uint32_t high = static_cast<uint32_t>(fraction * 4294967296.0f);
-  if (word == high) return exact_round(y, room, key, i, word);
+  if (word == high) return exact_round(y, room, op.key, sample, i, word);
   return static_cast<uint32_t>(whole + (word < high ? 1 : 0));
 }
 
 // x_t and N of a tile into shared memory, four neighbouring elements a lane at a time.
-FB_DEVICE void load_births(const Bridge& op, int64_t sample, uint32_t i, uint32_t* x, uint32_t* births) {
+FB_DEVICE void load_births(const Bridge& op, uint32_t sample, uint32_t i, uint32_t* x, uint32_t* births) {
   const SampleKey key = key_of(op.key, sample);
   const int max_count = static_cast<int>(op.max_count);
   const float gain = op.gain[sample];
@@ -39,7 +54,7 @@ FB_DEVICE void load_births(const Bridge& op, int64_t sample, uint32_t i, uint32_
       if (c >= left) continue;
       const float y = op.births.data != nullptr ? births_as_given(given.v[c], flags) : births_from_logit(given.v[c], gain, flags);
       const int room = max_count - static_cast<int>(counts >> 8 * c & 255u);
-      n |= round_births(y, room, op.stochastic, key, i + static_cast<uint32_t>(c), words.w[c]) << 8 * c;
+      n |= round_births(op, sample, i + static_cast<uint32_t>(c), y, room, words.w[c]) << 8 * c;
     }
     x[part * 32] = counts;
     births[part * 32] = n;
@@ -47,7 +62,7 @@ FB_DEVICE void load_births(const Bridge& op, int64_t sample, uint32_t i, uint32_
   raise(op.flag, flags, flags != 0);
 }
 
-FB_DEVICE void store_tile(const Bridge& op, int64_t sample, uint32_t i, const uint32_t* x) {
+FB_COLD void store_tile(const Bridge& op, int64_t sample, uint32_t i, const uint32_t* x) {
   const float center = op.input.center[sample], scale = op.input.scale[sample];
 #pragma unroll 1
   for (int part = 0; part < 4; ++part, i += 128) {
@@ -65,7 +80,9 @@ FB_DEVICE int drawn_again(const DrawTable& t, const SampleKey& key, uint32_t str
 }
 
 template <bool Attrition>
-FB_COLD void finish(const Bridge& op, const DrawTable* tables, const Queue& queue, int64_t sample, uint32_t begin) {
+FB_COLD void finish(const Bridge& op, int64_t sample, uint32_t begin) {
+  const DrawTable* tables = shared<Attrition>().tables;
+  const Queue& queue = shared<Attrition>().queue;
   const SampleKey key = key_of(op.key, sample);
   const unsigned length = queue.length;
   for (unsigned at = threadIdx.x; at < length; at += kThreads) {
@@ -79,72 +96,72 @@ FB_COLD void finish(const Bridge& op, const DrawTable* tables, const Queue& queu
 }
 
 template <bool Attrition>
-FB_KERNEL(kThreads, 3) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces) {
-  __shared__ DrawTable tables[Attrition ? 2 : 1];
-  __shared__ Queue queue;
-  __shared__ Stage stage_x, stage_n, stage_k;
-  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  Word4 *x = stage_x.of[warp], *n = stage_n.of[warp], &k = stage_k.of[warp][lane];
+FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces) {
+  Shared<Attrition>& memory = shared<Attrition>();
+  DrawTable* tables = memory.tables;
+  const uint32_t sample = piece_of(op, pieces).sample;
   const int max_count = static_cast<int>(op.max_count);
-  for (int64_t piece = blockIdx.x; piece < pieces.total; piece += gridDim.x) {
-    const int64_t sample = piece / pieces.per_sample;
-    const uint32_t begin = static_cast<uint32_t>(piece - sample * pieces.per_sample) * pieces.size;
-    const uint32_t size = static_cast<uint32_t>(elements_left(op.elements, begin, static_cast<int>(pieces.size)));
-    bool wrong = false;
-    const SampleKey key = key_of(op.key, sample);
-    build_table(tables[0], queue, checked_prob(op.birth, sample, wrong), key, max_count);
-    if constexpr (Attrition) build_table(tables[1], queue, checked_prob(op.attrition, sample, wrong), key, max_count);
-    raise(op.flag, kWrongProbability, wrong && threadIdx.x == 0);
-    for (uint32_t tile = warp * kTile; tile < size; tile += kWarps * kTile) {
-      const uint32_t i4 = begin + tile + lane * 4, at = tile + lane * kPerThread;
-      load_births(op, sample, i4, x[0].v + lane, n[0].v + lane);
-      __syncwarp();
-      uint32_t pending = draw16(tables[0], BRIDGE_DRAW, begin + at, n[lane], k);
-      Word4 x_s = x[lane];
+  bool wrong = false;
+  if (threadIdx.x == 0) memory.piece = piece_of(op, pieces);
+  build_table(tables[0], memory.queue, checked_prob(op.birth, sample, wrong), op.key, sample, max_count);
+  if constexpr (Attrition)
+    build_table(tables[1], memory.queue, checked_prob(op.attrition, sample, wrong), op.key, sample, max_count);
+  raise(op.flag, kWrongProbability, wrong && threadIdx.x == 0);
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const Piece& piece = memory.piece;
+  Word4 &x = memory.x.of[warp][lane], &n = memory.n.of[warp][lane], &k = memory.k.of[warp][lane];
+  uint32_t *x_tile = memory.x.of[warp][0].v + lane, *n_tile = memory.n.of[warp][0].v + lane;
+  for (uint32_t tile = warp * kTile; tile < piece.size; tile += kWarps * kTile) {
+    const uint32_t i4 = piece.begin + tile + lane * 4, at = tile + lane * kPerThread;
+    load_births(op, piece.sample, i4, x_tile, n_tile);
+    __syncwarp();
+    uint32_t pending = draw16(tables[0], BRIDGE_DRAW, piece.begin + at, n, k);
+    Word4 x_s = x;
 #pragma unroll
-      for (int w = 0; w < 4; ++w) x_s.v[w] += tables[0].mirrored ? n[lane].v[w] - k.v[w] : k.v[w];
-      if constexpr (Attrition) {
-        pending |= draw16(tables[1], ATTRITION_DRAW, begin + at, x[lane], k);
+    for (int w = 0; w < 4; ++w) x_s.v[w] += tables[0].mirrored ? n.v[w] - k.v[w] : k.v[w];
+    if constexpr (Attrition) {
+      pending |= draw16(tables[1], ATTRITION_DRAW, piece.begin + at, x, k);
 #pragma unroll
-        for (int w = 0; w < 4; ++w) x_s.v[w] -= tables[1].mirrored ? x[lane].v[w] - k.v[w] : k.v[w];
-      }
-      if (pending != 0) push_all(queue, pending, at, n[lane], x[lane]);
-      x[lane] = x_s;
-      __syncwarp();
-      store_tile(op, sample, i4, x[0].v + lane);
-      __syncwarp();
+      for (int w = 0; w < 4; ++w) x_s.v[w] -= tables[1].mirrored ? x.v[w] - k.v[w] : k.v[w];
     }
-    __syncthreads();
-    finish<Attrition>(op, tables, queue, sample, begin);
+    if (pending != 0) push_all(memory.queue, pending, at, n, x);
+    x = x_s;
+    __syncwarp();
+    store_tile(op, piece.sample, i4, x_tile);
+    __syncwarp();
   }
+  __syncthreads();
+  finish<Attrition>(op, piece.sample, piece.begin);
 }
 
-FB_KERNEL(kThreads, 2) bridge_element(FB_PARAM(Bridge) op) {
+FB_KERNEL(kThreads, 4) bridge_element(FB_PARAM(Bridge) op) {
   const Place place = place_of(op);
-  if (place.sample >= op.samples) return;
+  if (!place.inside) return;
   int flags = 0;
-  bool wrong = false;
-  const SampleKey key = key_of(op.key, place.sample);
   const int64_t x = load_count(op, place, flags), room = op.max_count - x;
   const float y = expected_births(op, place.sample, place.i, flags);
-  int64_t births;
+  int64_t count;  // of those that draw: births, then x
   if (op.stochastic) {
+    const SampleKey key = key_of(op.key, place.sample);
     const Words words = key.words(place.i >> 2, ROUNDING);
-    const uint32_t c = place.i & 3u;
-    const uint32_t word = c < 2 ? (c == 0 ? words.w[0] : words.w[1]) : (c == 2 ? words.w[2] : words.w[3]);
-    births = stochastic_round(y, room, key, place.i, word, ROUNDING_REFINE);
+    count = stochastic_round(y, room, key, place.i, word_of(words, place.i), ROUNDING_REFINE);
   } else {
-    births = nearest_round(y, room);
+    count = nearest_round(y, room);
   }
-  const PQ birth = checked_prob(op.birth, place.sample, wrong);
-  int64_t x_s = x + binomial_draw(births, birth.p, birth.q, key, place.i, BRIDGE_ELEMENT);
-  if (op.attrition.p != nullptr) {
-    const PQ death = checked_prob(op.attrition, place.sample, wrong);
-    x_s -= binomial_draw(x, death.p, death.q, key, place.i, ATTRITION_ELEMENT);
+  raise(op.flag, flags, flags != 0);
+  __shared__ int64_t kept[kThreads];  // not in a register while the sampler runs, and x is read again for its second run
+  int64_t& x_s = kept[threadIdx.x];
+  x_s = x;
+#pragma unroll 1
+  for (int draw = 0; draw < (op.attrition.p != nullptr ? 2 : 1); ++draw) {  // one copy of the sampler
+    bool wrong = false;
+    const PQ prob = checked_prob(draw == 0 ? op.birth : op.attrition, place.sample, wrong);
+    raise(op.flag, kWrongProbability, wrong);
+    const int64_t k = binomial_draw(count, prob.p, prob.q, op.key, place, draw == 0 ? BRIDGE_ELEMENT : ATTRITION_ELEMENT);
+    x_s += draw == 0 ? k : -k;
+    count = load_count(op, place, flags);
   }
   store_element(op, place.sample, place.i, x_s);
-  if (wrong) flags |= kWrongProbability;
-  raise(op.flag, flags, flags != 0);
 }
 
 }  // namespace
@@ -153,10 +170,10 @@ int bridge(const Bridge& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   if (op.max_count > kMaxSharedCount) {
     FB_LAUNCH(bridge_element, element_grid(op), kThreads, stream, op);
+  } else if (op.attrition.p != nullptr) {
+    launch_pieces(bridge_shared<true>, sizeof(Shared<true>), op, stream);
   } else {
-    const Pieces pieces = pieces_of(op);
-    const auto kernel = op.attrition.p != nullptr ? bridge_shared<true> : bridge_shared<false>;
-    FB_LAUNCH(kernel, grid_of(pieces.total), kThreads, stream, op, pieces);
+    launch_pieces(bridge_shared<false>, sizeof(Shared<false>), op, stream);
   }
   return cudaGetLastError();
 }

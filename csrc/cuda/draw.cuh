@@ -1,5 +1,6 @@
 // The shared-p draw of a block. The thresholds of one probability lie in shared memory twice: all of them, 32 bits,
-// for the exact search, and a window of 63 (upper rows) and all 15 (lower rows) of them in level order for the fast one.
+// for the exact search, and in buckets for the fast one, which then is one load. A bucket is a range of 16-bit uniforms
+// that holds at most one threshold of a row: they are finer towards both ends, like floats, as thresholds are.
 // A warp draws tiles of 512 elements, 16 consecutive ones a thread, packed four to a word.
 #pragma once
 
@@ -13,19 +14,19 @@ namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 constexpr int kPerThread = 16, kTile = 32 * kPerThread;
-constexpr int kUpperLevels = 6, kLowerLevels = 4;
+constexpr int kUpperBits = 3, kLowerBits = 2;  // buckets an octave: 8 and 4
 constexpr int kUpperSize = 16 * 15 * 16 / 2, kLowerSize = 15 * 16 / 2;  // of all rows, without gaps
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Node (1 << level | path) of row a is entry node * 16 + a; bit s of the path is set when step s found its threshold below
-// u. A leaf holds the first threshold at or above u in its high half and the number of those below in its low half.
+// Entry of a bucket: t << 16, plus 0x8000, plus the number of thresholds below the bucket; t is the threshold in it, or one
+// beyond its end where there is none.
 struct alignas(256) DrawTable {
-  uint16_t upper[16 << kUpperLevels], lower[16 << kLowerLevels];  // first: walks start from the address of the table
-  uint32_t upper_leaf[16 << kUpperLevels], lower_leaf[16 << kLowerLevels];
+  uint32_t upper[16 << 5 << kUpperBits], lower[16 << 5 << kLowerBits];
   uint16_t h_upper[kUpperSize], h_lower[kLowerSize];  // min(C >> 32, 65535)
   uint16_t c_upper[kUpperSize], c_lower[kLowerSize];  // the 16 bits of C that follow, where h < 65535
   Word4 round_keys[5];                               // of Philox, two rounds each: loaded four at a time, not added up
   uint32_t sample, call;  // words of the counter
+  uint32_t middle;        // 0x8000: a constant in the code is moved to a register for every use
   double odds, step, q;
   bool mirrored, trivial;
 };
@@ -36,9 +37,9 @@ struct Stage {
 };
 
 // Elements of a piece (at most 65,536) that the fast search could not decide, drawn again when the piece is done: an entry
-// is offset in the piece | second count << 16 | first count << 24. At most 78 of 65,536 uniforms equal a threshold and
-// 2e-4 lie outside the window, so that some 90 are expected: a queue that overflows is a fault, and traps.
-constexpr unsigned kQueue = 1024;
+// is offset in the piece | second count << 16 | first count << 24. At most 78 of 65,536 uniforms equal a threshold, so
+// that some 90 a draw are expected: a queue that overflows is a fault, and traps.
+constexpr unsigned kQueue = 512;
 struct Queue {
   unsigned length;
   uint32_t entries[kQueue];
@@ -100,32 +101,61 @@ FB_DEVICE void build_rows(DrawTable& t, const double* weights, int max_count) {
   }
 }
 
-// Level-ordered nodes and leaves of one kind of rows from the plain ones.
-template <int Levels, int Unit>
-FB_DEVICE void build_window(uint16_t* nodes, uint32_t* leaves, const uint16_t* h, double p) {
-  for (int at = static_cast<int>(threadIdx.x); at < 16 << Levels; at += kThreads) {
-    const int row = at & 15, node = at >> 4, n = Unit * row;
-    const uint16_t* thresholds = h + (Unit == 16 ? upper_start(row) : lower_start(row));
-    int start = static_cast<int>(n * p) - (1 << (Levels - 1));  // any start gives the same draws
-    if (start < 0 || n < 1 << Levels) start = 0;
-    if (node > 0) {
-      const int level = 31 - __clz(node);
-      const int below = static_cast<int>(__brev(static_cast<uint32_t>(node) ^ (1u << level)) >> (32 - Levels));
-      const int j = start + below + (1 << (Levels - 1 - level)) - 1;
-      nodes[at] = j < n ? thresholds[j] : 65535;
-    }
-    // Left of a window that does not start at 0, anything may be: a threshold of 0 sends that to the exact search.
-    const int below = static_cast<int>(__brev(static_cast<uint32_t>(node)) >> (32 - Levels)), j = start + below;
-    const uint32_t next = below == 0 && start > 0 ? 0u : (j < n ? thresholds[j] : 65535u);
-    leaves[at] = next << 16 | (static_cast<uint32_t>(j) & 255u);
+// The first uniform of bucket r, counted upwards, of the 32 << Bits; of the last one's successor, 65,536. v = u + 1/2 below
+// the middle and 65,536 - u - 1/2 above it falls into 16 octaves, from 1/2 on, cut into 1 << Bits equal parts each.
+template <int Bits>
+FB_DEVICE uint32_t bucket_start(uint32_t r) {
+  constexpr uint32_t parts = 1u << Bits, half = 16 * parts;
+  const uint32_t k = r <= half ? r : 2 * half - r;
+  const uint32_t start = (((parts + k % parts) << k / parts) + parts - 1) >> (Bits + 1);
+  return r <= half ? start : 65536u - start;
+}
+
+// Where a row's bucket lies, in bytes: sign, row and octave of float(z) and the first bits of its mantissa; the row stands
+// in the place of those bits of the exponent that say nothing.
+template <int Bits>
+FB_DEVICE uint32_t bucket_place(uint32_t z, uint32_t row_bits) {
+  constexpr uint32_t mask = (1u << (10 + Bits)) | ((1u << (6 + Bits)) - 4u);
+  return ((bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(z))) >> (21 - Bits)) & mask) | row_bits;
+}
+
+FB_DEVICE uint32_t widened(uint32_t u) { return u << 16 | 0x8000u; }  // z of a uniform: its middle, as a signed fraction
+
+// A thread makes neighbouring buckets of one row. That none of several uniforms holds two thresholds is a property of the
+// binomial law (its mass between two quantiles against the bucket there: tests/test_cuda_buckets.py): otherwise a fault.
+template <int Bits, int Unit>
+FB_DEVICE void build_buckets(uint32_t* buckets, const uint16_t* h, int n_most) {
+  constexpr uint32_t kEach = 2u << Bits;
+  const uint32_t row = threadIdx.x >> 4;
+  const int n = Unit * static_cast<int>(row) <= n_most ? Unit * static_cast<int>(row) : 0;
+  const uint16_t* thresholds = h + (Unit == 16 ? upper_start(static_cast<int>(row)) : lower_start(static_cast<int>(row)));
+  uint32_t r = (threadIdx.x & 15u) * kEach, start = bucket_start<Bits>(r);
+  int j = 0;
+  for (int end = n; j < end;) {
+    const int middle = (j + end) >> 1;
+    if (thresholds[middle] < start) j = middle + 1;
+    else end = middle;
+  }
+#pragma unroll 1
+  for (uint32_t each = 0; each < kEach; ++each) {
+    const uint32_t next = bucket_start<Bits>(++r), place = bucket_place<Bits>(widened(start), row << (6 + Bits));
+    const uint32_t t = j < n ? thresholds[j] : 65536u;
+    const uint32_t inside = t < next ? t : start + 4096u;  // 4,096: more than a bucket holds, less than the sign allows
+    if (next == start) continue;  // near the ends parts of an octave hold no uniform
+    buckets[place / 4] = (inside << 16) + 0x8000u + static_cast<uint32_t>(j);
+    const int first = j;
+    while (j < n && thresholds[j] < next) ++j;
+    if (j > first + 1 && next > start + 1) __trap();
+    start = next;
   }
 }
 
 // By all threads of the block, which are together again when it returns. Empties the queue of the piece before.
-FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, SampleKey key, int max_count) {
+FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_key, uint32_t sample, int max_count) {
+  const SampleKey key = key_of(op_key, sample);
   const SharedProb prob = shared_prob(pair.p, pair.q);
   __syncthreads();  // the table of the sample before is no longer read
-  double* weights = reinterpret_cast<double*>(t.upper_leaf);  // until the leaves are written
+  double* weights = reinterpret_cast<double*>(t.upper);  // until the buckets are written
   if (!prob.trivial) {
     const double odds = prob.p / prob.q;
     for (int j = static_cast<int>(threadIdx.x); j < 248; j += kThreads) weights[j] = odds / static_cast<double>(j + 1);
@@ -146,15 +176,16 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, SampleKey key, int
     queue.length = 0;
     t.sample = key.sample;
     t.call = key.call;
+    t.middle = 0x8000u;
     t.trivial = prob.trivial;
     t.mirrored = prob.mirrored;
   }
   __syncthreads();
-  if (prob.trivial) return;
-  if (threadIdx.x < 32) build_rows(t, weights, max_count);
+  if (!prob.trivial && threadIdx.x < 32) build_rows(t, weights, max_count);
   __syncthreads();
-  build_window<kUpperLevels, 16>(t.upper, t.upper_leaf, t.h_upper, prob.p);
-  build_window<kLowerLevels, 1>(t.lower, t.lower_leaf, t.h_lower, prob.p);
+  const int most = prob.trivial ? 0 : max_count;  // without thresholds, all draws are 0
+  build_buckets<kUpperBits, 16>(t.upper, t.h_upper, most);
+  build_buckets<kLowerBits, 1>(t.lower, t.h_lower, most);
   __syncthreads();
 }
 
@@ -184,15 +215,19 @@ FB_DEVICE int exact_draw(const DrawTable& t, SampleKey key, uint32_t stream, uin
          exact_row(t.h_lower + lower_start(b), t.c_lower + lower_start(b), b, u.u2, t.q, b, t.odds);
 }
 
-// Words of the blocks block + 0..3 of a stream
-FB_DEVICE void four_blocks(const DrawTable& t, uint32_t block, uint32_t stream, Words (&c)[4]) {
+FB_DEVICE uint32_t at_byte(const uint32_t* table, uint32_t place) {
+  return *reinterpret_cast<const uint32_t*>(reinterpret_cast<const char*>(table) + place);
+}
+
+// Words of the blocks block and block + 1 of a stream
+FB_DEVICE void two_blocks(const DrawTable& t, uint32_t block, uint32_t stream, Words (&c)[2]) {
 #pragma unroll
-  for (int b = 0; b < 4; ++b) c[b] = Words{{block + static_cast<uint32_t>(b), t.sample, t.call, stream << 24}};
+  for (int b = 0; b < 2; ++b) c[b] = Words{{block + static_cast<uint32_t>(b), t.sample, t.call, stream << 24}};
 #pragma unroll
   for (int round = 0; round < 10; ++round) {
     const Word4& keys = t.round_keys[round / 2];
 #pragma unroll
-    for (int b = 0; b < 4; ++b) {
+    for (int b = 0; b < 2; ++b) {
       const uint64_t p0 = wide_product(c[b].w[0], kPhiloxM0), p1 = wide_product(c[b].w[2], kPhiloxM1);
       c[b] = Words{{static_cast<uint32_t>(p1 >> 32) ^ c[b].w[1] ^ keys.v[2 * (round & 1)], static_cast<uint32_t>(p1),
                     static_cast<uint32_t>(p0 >> 32) ^ c[b].w[3] ^ keys.v[2 * (round & 1) + 1], static_cast<uint32_t>(p0)}};
@@ -200,74 +235,76 @@ FB_DEVICE void four_blocks(const DrawTable& t, uint32_t block, uint32_t stream, 
   }
 }
 
-constexpr int kLower = 32 << kUpperLevels, kUpperLeaf = kLower + (32 << kLowerLevels), kLowerLeaf = kUpperLeaf + (64 << kUpperLevels);
-
-// From place = table + 2 * row down the levels; returns the leaf there.
-template <int Levels>
-FB_DEVICE uint32_t leaf_of(const DrawTable& t, uint32_t place, uint32_t minus_base, uint32_t u, int nodes, int leaves) {
-#pragma unroll
-  for (int level = 0; level < Levels; ++level)
-    step_if_below(place, 32u << level, load_shared_u16(&t, place, nodes + (32 << level)), u);
-  return load_shared_u32(&t, 2 * place + minus_base, leaves);
-}
-
 // k ~ Binomial(n, min(p, q)) for the 16 elements from i, a multiple of 16; n and k are a thread's own words in shared
 // memory. Where t.mirrored, the draw of probability p is n - k, left to the caller, who may need both. Returns a bit for
-// each element that must be drawn again: its uniform is at or above the leaf's threshold, so that it equals it or lies
-// outside the window.
+// each element that must be drawn again, as its uniform equals a threshold.
 FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const Word4& n, Word4& k) {
-  if (t.trivial) {
-#pragma unroll
-    for (int w = 0; w < 4; ++w) k.v[w] = 0;
-    return 0;
-  }
-  const uint32_t ones = in_register(0xffffu), base = shared_address(&t), minus_base = 0u - base;
   uint32_t pending = 0;
-  Words blocks[4];
-  four_blocks(t, i / 4, stream, blocks);
+#pragma unroll 1
+  for (int part = 0; part < 2; ++part) {  // eight at a time: sixteen take more registers
+    Words blocks[2];
+    two_blocks(t, i / 4 + 2u * static_cast<uint32_t>(part), stream, blocks);
+    uint32_t ties = 0;
 #pragma unroll
-  for (int w = 0; w < 4; ++w) {
-    const uint32_t count = n.v[w], rows_upper = count >> 3 & 0x1e1e1e1eu, rows_lower = count << 1 & 0x1e1e1e1eu;
-    uint32_t drawn = 0;
+    for (int w = 0; w < 2; ++w) {
+      const uint32_t count = n.v[2 * part + w], rows_upper = count >> 3 & 0x1e1e1e1eu, rows_lower = count & 0x0f0f0f0fu;
+      uint32_t drawn = 0;
 #pragma unroll
-    for (int byte = 0; byte < 4; ++byte) {
-      const Words& r = blocks[2 * (w / 2) + (byte & 1)];
-      const uint32_t x = (w & 1) == 0 ? r.w[1] : r.w[0], y = (w & 1) == 0 ? r.w[3] : r.w[2];
-      const bool low = byte < 2;
-      const uint32_t u1 = low ? x & 0xffffu : x >> 16, u2 = low ? y & 0xffffu : y >> 16;
-      const uint32_t edge1 = low ? (x << 16) + ones : x | 0xffffu, edge2 = low ? (y << 16) + ones : y | 0xffffu;
-      const uint32_t a = __byte_perm(rows_upper, base, 0x7650 + byte), b = __byte_perm(rows_lower, base, 0x7650 + byte);
-      const uint32_t upper = leaf_of<kUpperLevels>(t, a, minus_base, u1, 0, kUpperLeaf);
-      const uint32_t lower = leaf_of<kLowerLevels>(t, b, minus_base, u2, kLower, kLowerLeaf);
-      mark_if_reached(pending, 1u << (4 * w + byte), upper, edge1, lower, edge2);
-      const int into = byte == 1 ? 0x3240 : byte == 2 ? 0x3410 : 0x4210;
-      drawn = byte == 0 ? upper + lower : __byte_perm(drawn, upper + lower, into);
+      for (int byte = 0; byte < 4; ++byte) {
+        const Words& r = blocks[byte & 1];
+        const uint32_t x = w == 0 ? r.w[1] : r.w[0], y = w == 0 ? r.w[3] : r.w[2];
+        const int half = byte < 2 ? 0x1054 : 0x3254, to_second_byte = 0x4404 + 16 * byte;
+        const uint32_t z1 = __byte_perm(x, t.middle, half), z2 = __byte_perm(y, t.middle, half);
+        const uint32_t e1 = at_byte(t.upper, bucket_place<kUpperBits>(z1, __byte_perm(rows_upper, 0, to_second_byte)));
+        const uint32_t e2 = at_byte(t.lower, bucket_place<kLowerBits>(z2, __byte_perm(rows_lower, 0, to_second_byte)));
+        const uint32_t d1 = e1 - z1, d2 = e2 - z2;  // threshold minus uniform; equal: the count, below 256
+        mark_if_below(ties, 1u << (4 * w + byte), 256u, d1, d2);
+        const uint32_t sum = e1 + (d1 >> 31) + (e2 + (d2 >> 31));
+        const int into = byte == 1 ? 0x3240 : byte == 2 ? 0x3410 : 0x4210;
+        drawn = byte == 0 ? sum : __byte_perm(drawn, sum, into);
+      }
+      k.v[2 * part + w] = drawn;
     }
-    k.v[w] = drawn;
+    pending |= ties << 8 * part;
   }
   return pending;
 }
 
-// Sample and elements of a piece of work: samples are cut into pieces of whole tiles, large enough to pay for a table.
+// Samples are cut into pieces of whole tiles, large enough to pay for a table; a block draws one.
 struct Pieces {
-  int64_t per_sample, total;
-  uint32_t size;
+  uint32_t first_sample, per_sample, size;
 };
 
-inline Pieces pieces_of(const Common& op) {
-  const int64_t everything = op.samples * op.elements;
-  const uint32_t size = everything >= int64_t{1} << 26 ? 1u << 16 : 1u << 14;
-  const int64_t per_sample = (op.elements + size - 1) / size;
-  return Pieces{per_sample, per_sample * op.samples, size};
-}
+struct Piece {
+  uint32_t sample;       // below 2^32, as in the key
+  uint32_t begin, size;  // of its elements
+};
 
-constexpr int64_t kMaxBlocks = 1 << 30;  // blocks loop over what is left
+constexpr int64_t kMaxBlocks = 1 << 30;
+
+// One launch, but for billions of samples. shared: bytes beyond what the kernel declares.
+template <class Kernel, class Op>
+void launch_pieces(Kernel kernel, int shared, const Op& op, void* stream) {
+  const uint32_t size = op.samples * op.elements >= int64_t{1} << 26 ? 1u << 16 : 1u << 14;
+  const int64_t per_sample = (op.elements + size - 1) / size, most = kMaxBlocks / per_sample;
+  for (int64_t first = 0; first < op.samples; first += most) {
+    const int64_t samples = op.samples - first < most ? op.samples - first : most;
+    const Pieces pieces{static_cast<uint32_t>(first), static_cast<uint32_t>(per_sample), size};
+    FB_LAUNCH_SHARED(kernel, shared, static_cast<unsigned>(samples * per_sample), kThreads, stream, op, pieces);
+  }
+}
 
 inline unsigned grid_of(int64_t work) { return static_cast<unsigned>(work < kMaxBlocks ? work : kMaxBlocks); }
 
 FB_DEVICE int elements_left(int64_t elements, uint32_t i, int most) {
   const int64_t left = elements - static_cast<int64_t>(i);
   return static_cast<int>(left < most ? (left > 0 ? left : 0) : most);
+}
+
+FB_DEVICE Piece piece_of(const Common& op, const Pieces& pieces) {
+  const uint32_t sample = blockIdx.x / pieces.per_sample, begin = (blockIdx.x - sample * pieces.per_sample) * pieces.size;
+  return Piece{pieces.first_sample + sample, begin,
+               static_cast<uint32_t>(elements_left(op.elements, begin, static_cast<int>(pieces.size)))};
 }
 
 // The counts of a tile into shared memory, four neighbouring elements a lane at a time.

@@ -9,25 +9,47 @@ namespace cuda {
 namespace {
 
 struct Place {
-  int64_t sample;
-  uint32_t i;
+  uint32_t sample, i;
+  bool inside;  // false past the last element
 };
 
-// The element of this thread; past the last one, a sample that is none.
 FB_DEVICE Place place_of(const Common& op) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, sample = at / op.elements;
-  return Place{sample, static_cast<uint32_t>(at - sample * op.elements)};
+  return Place{static_cast<uint32_t>(sample), static_cast<uint32_t>(at - sample * op.elements), sample < op.samples};
 }
 
 // At most 2^31 - 1 blocks, 5e11 elements: more than a GPU's memory holds.
 inline unsigned element_grid(const Common& op) { return static_cast<unsigned>((op.samples * op.elements + kThreads - 1) / kThreads); }
 
-FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const SampleKey& key, uint32_t i, uint32_t stream) {
-  return binomial_element(n, p, q, key.seed_low, key.seed_high, i, key.sample, key.call, stream);
+// The key read anew for every block of words: four registers less.
+struct StoredKey {
+  const int64_t* key;
+  uint32_t sample;
+
+  FB_DEVICE Words words(uint32_t block, uint32_t stream, uint32_t sub = 0) const {
+    return key_of(key, sample).words(block, stream, sub);
+  }
+};
+
+// A thread's hat lies in shared memory; sizes of an odd number of float64 meet no bank twice.
+template <class Hat>
+FB_DEVICE Hat& own_hat() {
+  __shared__ Hat hats[kThreads];
+  return hats[threadIdx.x];
 }
 
-FB_DEVICE int64_t poisson_draw(double rate, const SampleKey& key, uint32_t i, uint32_t stream) {
-  return poisson_element(rate, key.seed_low, key.seed_high, i, key.sample, key.call, stream);
+FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const int64_t* key, const Place& place, uint32_t stream) {
+  return binomial_element(n, p, q, StoredKey{key, place.sample}, place.i, stream, own_hat<BinomialHat>());
+}
+
+FB_DEVICE int64_t poisson_draw(double rate, const int64_t* key, const Place& place, uint32_t stream) {
+  return poisson_element(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
+}
+
+// Word i % 4, without the local memory that an index of it would take
+FB_DEVICE uint32_t word_of(const Words& words, uint32_t i) {
+  const uint32_t c = i & 3u;
+  return c < 2 ? (c == 0 ? words.w[0] : words.w[1]) : (c == 2 ? words.w[2] : words.w[3]);
 }
 
 // In [0, 1]; what is not is clamped, NaN to 0.

@@ -14,8 +14,16 @@
 #define FB_PARAM(Type) const __grid_constant__ Type  // stays in the constant bank, whatever takes its address
 #define FB_DEVICE __device__ __forceinline__
 #define FB_COLD __device__ __noinline__  // rare: its registers are not those of the hot loop
-#define FB_LAUNCH(kernel, blocks, threads, stream, ...) \
-  kernel<<<dim3(blocks), dim3(threads), 0, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
+#define FB_LAUNCH(kernel, blocks, threads, stream, ...) FB_LAUNCH_SHARED(kernel, 0, blocks, threads, stream, __VA_ARGS__)
+// With shared memory whose size the launch gives; above 48 KiB it has to be asked for, and an error shows at the launch.
+#define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...)                                         \
+  do {                                                                                                        \
+    if ((bytes) > 48 * 1024) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (bytes)); \
+    kernel<<<dim3(blocks), dim3(threads), (bytes), static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__);         \
+  } while (false)
+#define FB_SHARED_GIVEN(Type)                              \
+  extern __shared__ __align__(256) unsigned char given[]; \
+  return *reinterpret_cast<Type*>(given)
 
 namespace fastblackout {
 namespace cuda {
@@ -39,40 +47,11 @@ FB_DEVICE uint64_t wide_product(uint32_t a, uint32_t b) {
   return product;
 }
 
-// if (threshold < u) place += step, as a compare and a predicated add (from C++ comes an add and a predicated move)
-FB_DEVICE void step_if_below(uint32_t& place, uint32_t step, uint32_t threshold, uint32_t u) {
-  asm("{ .reg .pred below; setp.lt.u32 below, %1, %2; @below add.u32 %0, %0, %3; }"
-      : "+r"(place)
-      : "r"(threshold), "r"(u), "r"(step));
-}
-
-// if (leaf_1 <= edge_1 || leaf_2 <= edge_2) bits += bit
-FB_DEVICE void mark_if_reached(uint32_t& bits, uint32_t bit, uint32_t leaf_1, uint32_t edge_1, uint32_t leaf_2, uint32_t edge_2) {
-  asm("{ .reg .pred one, any; setp.le.u32 one, %1, %2; setp.le.or.u32 any, %3, %4, one; @any add.u32 %0, %0, %5; }"
+// if (a < limit || b < limit) bits += bit, as two compares and a predicated add
+FB_DEVICE void mark_if_below(uint32_t& bits, uint32_t bit, uint32_t limit, uint32_t a, uint32_t b) {
+  asm("{ .reg .pred one, any; setp.lt.u32 one, %1, %3; setp.lt.or.u32 any, %2, %3, one; @any add.u32 %0, %0, %4; }"
       : "+r"(bits)
-      : "r"(leaf_1), "r"(edge_1), "r"(leaf_2), "r"(edge_2), "r"(bit));
-}
-
-// Shared memory by its 32-bit address, so that a pointer walking a table is added to once a step. A table's address is a
-// multiple of 256, and its low byte is free.
-FB_DEVICE uint32_t shared_address(const void* table) { return static_cast<uint32_t>(__cvta_generic_to_shared(table)); }
-
-FB_DEVICE uint32_t load_shared_u16(const void*, uint32_t place, int offset) {
-  uint16_t x;
-  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(x) : "r"(place + offset));
-  return x;
-}
-
-FB_DEVICE uint32_t load_shared_u32(const void*, uint32_t place, int offset) {
-  uint32_t x;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(place + offset));
-  return x;
-}
-
-// A constant kept in a register, where the compiler would move it there for every use.
-FB_DEVICE uint32_t in_register(uint32_t constant) {
-  asm("" : "+r"(constant));
-  return constant;
+      : "r"(a), "r"(b), "r"(limit), "r"(bit));
 }
 
 }  // namespace cuda

@@ -72,6 +72,41 @@ struct Element : Common {             // binomial: count, p, q (null: 1 - p); po
   View count, p, q, out;
 };
 
+// Rows of weights, (matrices, rows, columns), float64 or float32: row `state` of the matrix of a sample. Strides count
+// elements. index null: one matrix for all samples, or as many matrices as samples.
+struct Matrices {
+  const char* data = nullptr;
+  bool single = false;                // float32
+  int64_t matrices = 1, rows = 1, columns = 1, matrix_stride = 0, row_stride = 0, column_stride = 1;
+};
+
+struct Categorical : Common {         // drawn from probs, or from thresholds and guide; or those two made of probs
+  View state, out;
+  Matrices probs;                     // data null where it is drawn from a table
+  const int64_t* index = nullptr;
+  int64_t* thresholds = nullptr;      // (matrices, rows, columns), dense
+  uint16_t* guide = nullptr;          // (matrices, rows, kGuide), dense
+};
+
+struct CategoricalBridge : Common {
+  View x_t, x_0, weights, x_s;        // x_0 or weights: the other is null; weights without their last dimension,
+  int64_t class_stride = 1;           // the classes
+  bool logits = false;
+  Matrices before, after;
+  const int64_t* index = nullptr;
+};
+
+struct TransitionRows : Common {      // row n of a sample, element k: strides in this order
+  Pair prob;
+  int64_t states = 0, strides[3] = {0, 0, 1};
+  double* out = nullptr;
+};
+
+struct LogProbs : Common {            // the laws of LogProb in transition.h
+  View x, a, b, p, q, out;
+  int kind = 0;
+};
+
 int thin(const Thin& op, void* stream);
 int bridge(const Bridge& op, void* stream);
 int tau_leap(const TauLeap& op, void* stream);
@@ -79,6 +114,12 @@ int birth_loss(const BirthLoss& op, void* stream);
 int birth_loss_grad(const BirthLoss& op, void* stream);
 int binomial(const Element& op, void* stream);
 int poisson(const Element& op, void* stream);
+int categorical(const Categorical& op, void* stream);
+int categorical_table(const Categorical& op, void* stream);
+int build_categorical_table(const Categorical& op, void* stream);
+int categorical_bridge(const CategoricalBridge& op, void* stream);
+int transition_rows(const TransitionRows& op, void* stream);
+int log_prob(const LogProbs& op, void* stream);
 
 int use_device(int device, int* before);  // `before`: the one in use until now
 const char* error_text(int code);

@@ -5,12 +5,12 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-FB_KERNEL(kThreads, 2) poisson_kernel(FB_PARAM(Element) op) {
+FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Element) op) {
   const Place place = place_of(op);
-  if (place.sample >= op.samples) return;
+  if (!place.inside) return;
   bool wrong = false;
   const double rate = clamp_count(load_one(op.p, place.sample, place.i), kMaxRate, wrong);
-  const int64_t k = poisson_draw(rate, key_of(op.key, place.sample), place.i, POISSON);
+  const int64_t k = poisson_draw(rate, op.key, place, POISSON);
   store_one(op.out, place.sample, place.i, static_cast<double>(k));
   raise(op.flag, kWrongProbability, wrong);
 }

@@ -5,9 +5,9 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-FB_KERNEL(kThreads, 2) tau_leap_kernel(FB_PARAM(TauLeap) op) {
+FB_KERNEL(kThreads, 4) tau_leap_kernel(FB_PARAM(TauLeap) op) {
   const Place place = place_of(op);
-  if (place.sample >= op.samples) return;
+  if (!place.inside) return;
   int flags = 0;
   bool wrong = false;
   const int64_t x = load_count(op, place, flags);
@@ -16,7 +16,7 @@ FB_KERNEL(kThreads, 2) tau_leap_kernel(FB_PARAM(TauLeap) op) {
   if (wrong) flags |= kWrongProbability;
   const double rate = static_cast<double>(y) * factor;
   const double capped = rate > 0.0 ? (rate < kMaxRate ? rate : kMaxRate) : 0.0;  // NaN, infinity times 0, births nothing
-  const int64_t births = poisson_draw(capped, key_of(op.key, place.sample), place.i, TAU_LEAP);
+  const int64_t births = poisson_draw(capped, op.key, place, TAU_LEAP);
   const int64_t room = op.max_count - x;
   if (births > room) atomicAdd(op.overshoot + place.sample, 1ull);
   store_element(op, place.sample, place.i, x + (births < room ? births : room));

@@ -5,9 +5,27 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
+struct Shared {
+  DrawTable table;
+  Queue queue;
+  Stage rest, drawn;           // n, then n - k; and k
+  char *from, *to_rest, *to_drawn;  // where the piece's counts lie and go, if 16 at a time and asked for
+};
+
+// Not handed to the functions that are called: pointers to it would take registers of the hot loop.
+FB_DEVICE Shared& shared() {
+  __shared__ Shared memory;
+  return memory;
+}
+
 // What a tile leaves in shared memory, four neighbouring elements a lane at a time.
 template <bool Plain>
-FB_COLD void store_tile(const Thin& op, int64_t sample, uint32_t i, const uint32_t* x_t, const uint32_t* births) {
+FB_COLD void store_tile(const Thin& op, int64_t sample, uint32_t i) {
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  i += lane * 4;
+  const bool mirrored = shared().table.mirrored;
+  const uint32_t *k = shared().drawn.of[warp][0].v + lane, *rest = shared().rest.of[warp][0].v + lane;
+  const uint32_t *x_t = mirrored ? rest : k, *births = mirrored ? k : rest;
   const float center = op.input.center[sample], scale = op.input.scale[sample];
 #pragma unroll 1
   for (int part = 0; part < 4; ++part, i += 128) {
@@ -28,7 +46,9 @@ FB_COLD void store_element(const Thin& op, int64_t sample, uint32_t i, int64_t n
   if (op.x_t.data != nullptr) store_one(op.x_t, sample, i, static_cast<double>(x_t));
 }
 
-FB_COLD void finish(const Thin& op, const DrawTable& t, const Queue& queue, int64_t sample, uint32_t begin) {
+FB_COLD void finish(const Thin& op, int64_t sample, uint32_t begin) {
+  const DrawTable& t = shared().table;
+  const Queue& queue = shared().queue;
   const SampleKey key = key_of(op.key, sample);
   const unsigned length = queue.length;
   for (unsigned at = threadIdx.x; at < length; at += kThreads) {
@@ -39,80 +59,62 @@ FB_COLD void finish(const Thin& op, const DrawTable& t, const Queue& queue, int6
   }
 }
 
-FB_DEVICE Word4* plain_start(const View& view, int64_t sample, uint32_t i) {
-  return view.data == nullptr ? nullptr : at<Word4>(view, (sample * view.sample_stride + i) / 16);
+FB_DEVICE char* plain_start(const View& view, const Piece& piece) {
+  return view.data == nullptr ? nullptr : view.data + (static_cast<int64_t>(piece.sample) * view.sample_stride + piece.begin);
 }
 
 // Plain: all counts are uint8 up to 255 in aligned C order, read and written 16 at a time; otherwise any View.
 template <bool Plain>
 FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
-  __shared__ DrawTable table;
-  __shared__ Queue queue;
-  __shared__ Stage stage_rest, stage_drawn;  // n, then n - k; and k
-  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  Word4 *rest = stage_rest.of[warp], *drawn = stage_drawn.of[warp];
-  const int32_t max_count = static_cast<int32_t>(op.max_count);
-  for (int64_t piece = blockIdx.x; piece < pieces.total; piece += gridDim.x) {
-    const int64_t sample = piece / pieces.per_sample;
-    const uint32_t begin = static_cast<uint32_t>(piece - sample * pieces.per_sample) * pieces.size;
-    const uint32_t size = static_cast<uint32_t>(elements_left(op.elements, begin, static_cast<int>(pieces.size)));
-    bool wrong_prob = false;
-    const SampleKey key = key_of(op.key, sample);
-    build_table(table, queue, checked_prob(op.alive, sample, wrong_prob), key, max_count);
-    raise(op.flag, kWrongProbability, wrong_prob && threadIdx.x == 0);
-    const bool mirrored = table.mirrored;
-    const uint32_t first = warp * kTile + lane * kPerThread;
-    const Word4* from = Plain ? plain_start(op.x_0, sample, begin + first) : nullptr;
-    Word4 *to_alive = Plain ? plain_start(op.x_t, sample, begin + first) : nullptr,
-          *to_dead = Plain ? plain_start(op.births, sample, begin + first) : nullptr;
-    if (mirrored) {
-      Word4* swapped = to_alive;
-      to_alive = to_dead;
-      to_dead = swapped;
-    }
-    for (uint32_t tile = warp * kTile; tile < size; tile += kWarps * kTile) {
-      const uint32_t i4 = begin + tile + lane * 4;
-      const bool inside = tile + lane * kPerThread < size;
-      Word4 n = {{0, 0, 0, 0}};
-      if constexpr (Plain) {
-        if (inside) n = *from;
-        rest[lane] = n;
-      } else {
-        load_tile(op, op.x_0, sample, i4, max_count, rest[0].v + lane);
-        __syncwarp();
-      }
-      const uint32_t at = tile + lane * kPerThread;
-      const uint32_t pending = draw16(table, THIN_DRAW, begin + at, rest[lane], drawn[lane]);
-      if (pending != 0) push_all(queue, pending, at, rest[lane], rest[lane]);
-      if (!Plain) n = rest[lane];
-      n = minus(n, drawn[lane]);
-      if constexpr (Plain) {
-        if (inside && to_alive != nullptr) *to_alive = drawn[lane];
-        if (inside && to_dead != nullptr) *to_dead = n;
-        from += kWarps * 32;
-        to_alive += to_alive == nullptr ? 0 : kWarps * 32;
-        to_dead += to_dead == nullptr ? 0 : kWarps * 32;
-        if (op.input.out.data == nullptr) continue;
-      }
-      rest[lane] = n;
-      __syncwarp();
-      const uint32_t *k = drawn[0].v + lane, *r = rest[0].v + lane;
-      store_tile<Plain>(op, sample, i4, mirrored ? r : k, mirrored ? k : r);
-      __syncwarp();
-    }
-    __syncthreads();
-    finish(op, table, queue, sample, begin);
+  const Piece piece = piece_of(op, pieces);
+  DrawTable& table = shared().table;
+  bool wrong_prob = false;
+  const PQ prob = checked_prob(op.alive, piece.sample, wrong_prob);
+  raise(op.flag, kWrongProbability, wrong_prob && threadIdx.x == 0);
+  if (Plain && threadIdx.x == 0) {
+    char *x_t = plain_start(op.x_t, piece), *births = plain_start(op.births, piece);
+    const bool mirrored = shared_prob(prob.p, prob.q).mirrored;
+    shared().from = plain_start(op.x_0, piece);
+    shared().to_drawn = mirrored ? births : x_t;
+    shared().to_rest = mirrored ? x_t : births;
   }
+  build_table(table, shared().queue, prob, op.key, piece.sample, static_cast<int>(op.max_count));
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (uint32_t tile = warp * kTile; tile < piece.size; tile += kWarps * kTile) {
+    const uint32_t at = tile + lane * kPerThread;
+    Word4 &rest = shared().rest.of[warp][lane], &drawn = shared().drawn.of[warp][lane];
+    if constexpr (Plain) {
+      rest = at < piece.size ? *reinterpret_cast<const Word4*>(shared().from + at) : Word4{{0, 0, 0, 0}};
+    } else {
+      load_tile(op, op.x_0, piece.sample, piece.begin + tile + lane * 4, static_cast<int>(op.max_count), shared().rest.of[warp][0].v + lane);
+      __syncwarp();
+    }
+    const uint32_t pending = draw16(table, THIN_DRAW, piece.begin + at, rest, drawn);
+    if (pending != 0) push_all(shared().queue, pending, at, rest, rest);
+    const Word4 k = drawn, left = minus(rest, k);
+    if constexpr (Plain) {
+      char *to_rest = shared().to_rest, *to_drawn = shared().to_drawn;
+      if (at < piece.size && to_drawn != nullptr) *reinterpret_cast<Word4*>(to_drawn + at) = k;
+      if (at < piece.size && to_rest != nullptr) *reinterpret_cast<Word4*>(to_rest + at) = left;
+      if (op.input.out.data == nullptr) continue;
+    }
+    rest = left;
+    __syncwarp();
+    store_tile<Plain>(op, piece.sample, piece.begin + tile);
+    __syncwarp();
+  }
+  __syncthreads();
+  finish(op, piece.sample, piece.begin);
 }
 
-FB_KERNEL(kThreads, 2) thin_element(FB_PARAM(Thin) op) {
+FB_KERNEL(kThreads, 4) thin_element(FB_PARAM(Thin) op) {
   const Place place = place_of(op);
-  if (place.sample >= op.samples) return;
+  if (!place.inside) return;
   bool wrong_prob = false, wrong_count = false;
   const PQ prob = checked_prob(op.alive, place.sample, wrong_prob);
   const double x = load_one(op.x_0, place.sample, place.i);
   const int64_t n = static_cast<int64_t>(clamp_count(x, static_cast<double>(op.max_count), wrong_count));
-  const int64_t k = binomial_draw(n, prob.p, prob.q, key_of(op.key, place.sample), place.i, THIN_ELEMENT);
+  const int64_t k = binomial_draw(n, prob.p, prob.q, op.key, place, THIN_ELEMENT);
   store_element(op, place.sample, place.i, n, k);
   raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
 }
@@ -126,9 +128,8 @@ int thin(const Thin& op, void* stream) {
   if (op.max_count > kMaxSharedCount) {
     FB_LAUNCH(thin_element, element_grid(op), kThreads, stream, op);
   } else {
-    const Pieces pieces = pieces_of(op);
-    const auto kernel = op.max_count == 255 && plain(op.x_0) && plain(op.x_t) && plain(op.births) ? thin_shared<true> : thin_shared<false>;
-    FB_LAUNCH(kernel, grid_of(pieces.total), kThreads, stream, op, pieces);
+    const bool is_plain = op.max_count == 255 && plain(op.x_0) && plain(op.x_t) && plain(op.births);
+    launch_pieces(is_plain ? thin_shared<true> : thin_shared<false>, 0, op, stream);
   }
   return cudaGetLastError();
 }

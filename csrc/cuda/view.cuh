@@ -54,9 +54,8 @@ FB_DEVICE int64_t offset_of(const View& view, int64_t sample, uint32_t i) {
   return offset + static_cast<int64_t>(i) * view.strides[0];
 }
 
-// Any dtype, any strides, through float64, which holds counts up to 2^53 and every float.
-FB_DEVICE double load_one(const View& view, int64_t sample, uint32_t i) {
-  const int64_t offset = offset_of(view, sample, i);
+// Any dtype through float64, which holds counts up to 2^53 and every float.
+FB_DEVICE double value_at(const View& view, int64_t offset) {
   switch (view.dtype) {
     case kU8: return *at<const uint8_t>(view, offset);
     case kI16: return *at<const int16_t>(view, offset);
@@ -68,6 +67,8 @@ FB_DEVICE double load_one(const View& view, int64_t sample, uint32_t i) {
     default: return half_value(*at<const uint16_t>(view, offset));
   }
 }
+
+FB_DEVICE double load_one(const View& view, int64_t sample, uint32_t i) { return value_at(view, offset_of(view, sample, i)); }
 
 FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x) {
   const int64_t offset = offset_of(view, sample, i);
@@ -223,7 +224,7 @@ FB_DEVICE SampleKey key_of(const int64_t* key, int64_t sample) {
 }
 
 FB_DEVICE void raise(int* flag, int bit, bool wrong) {
-  if (wrong) atomicOr(flag, bit);
+  if (wrong && flag != nullptr) atomicOr(flag, bit);
 }
 
 }  // namespace

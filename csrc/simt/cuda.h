@@ -61,6 +61,11 @@ inline int lane_id() { return static_cast<int>(thread_index.x % 32); }
 #define FB_LAUNCH(kernel, blocks, threads, stream, ...) \
   ((void)(stream), simt::start((kernel), (blocks), static_cast<unsigned>(threads), __VA_ARGS__))
 
+#define FB_LAUNCH_SHARED(kernel, bytes, ...) ((void)(bytes), FB_LAUNCH(kernel, __VA_ARGS__))
+#define FB_SHARED_GIVEN(Type)       \
+  static thread_local Type memory; \
+  return memory
+
 #define __global__ static
 #define __device__
 #define __shared__ static thread_local
@@ -141,23 +146,9 @@ inline float half_value(uint16_t bits) {
 
 inline uint64_t wide_product(uint32_t a, uint32_t b) { return static_cast<uint64_t>(a) * b; }
 
-inline void step_if_below(uint32_t& place, uint32_t step, uint32_t threshold, uint32_t u) {
-  if (threshold < u) place += step;
+inline void mark_if_below(uint32_t& bits, uint32_t bit, uint32_t limit, uint32_t a, uint32_t b) {
+  if (a < limit || b < limit) bits += bit;
 }
-
-inline void mark_if_reached(uint32_t& bits, uint32_t bit, uint32_t leaf_1, uint32_t edge_1, uint32_t leaf_2, uint32_t edge_2) {
-  if (leaf_1 <= edge_1 || leaf_2 <= edge_2) bits += bit;
-}
-
-inline uint32_t shared_address(const void*) { return 0; }  // places count from the table
-inline uint32_t load_shared_u16(const void* table, uint32_t place, int offset) {
-  return *reinterpret_cast<const uint16_t*>(static_cast<const char*>(table) + place + offset);
-}
-inline uint32_t load_shared_u32(const void* table, uint32_t place, int offset) {
-  return *reinterpret_cast<const uint32_t*>(static_cast<const char*>(table) + place + offset);
-}
-
-inline uint32_t in_register(uint32_t constant) { return constant; }
 
 }  // namespace cuda
 }  // namespace fastblackout

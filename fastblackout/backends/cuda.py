@@ -4,7 +4,8 @@ Outputs are given; None is not asked for. key: int64 (3,): seed (two's complemen
 (1,), where a kernel sets bits 1 (counts), 2 (logits), 4 (births), 8 (probability or rate) for values that are wrong;
 results are defined then: counts are clamped, NaN births nothing, a probability of NaN is 0. p, q, sigma_p, sigma_q,
 factor, weight, coefficient: float64 (B,); gain, center, scale: float32 (B,). All on one device, and all but the arrays
-contiguous.
+contiguous. Matrices: float64 or float32 (K, rows, columns) of any strides; index: int64 (B,), None: K is 1 (one for all
+samples) or B.
 `module` is fastblackout._cuda; the tests pass fastblackout._simt with CPU tensors.
 """
 
@@ -48,7 +49,7 @@ def _head(op: str, like: Any, key: Any, flag: Any) -> tuple[int, int, int, int, 
 
         device, stream = like.device.index, torch.cuda.current_stream(like.device).cuda_stream
     samples = like.shape[0] if like.dim() else 1
-    return device, stream, samples, like.numel() // samples if samples else 0, _address(key), flag.data_ptr(), op
+    return device, stream, samples, like.numel() // samples if samples else 0, _address(key), _address(flag), op
 
 
 def thin(
@@ -123,3 +124,65 @@ def binomial(count: Any, p: Any, q: Any, key: Any, out: Any, flag: Any, module: 
 def poisson(rate: Any, key: Any, out: Any, flag: Any, module: ModuleType | None = None) -> None:
     """out ~ Poisson(rate), element by element."""
     _module("poisson", module).poisson(_head("poisson", out, key, flag), _describe(rate), _describe(out))
+
+
+def categorical(
+    state: Any, probs: Any, index: Any, key: Any, out: Any, flag: Any, module: ModuleType | None = None
+) -> None:
+    """out ~ row `state` of the sample's matrix of probs, element by element; a row that is none gives the state."""
+    _module("categorical", module).categorical(
+        _head("categorical", state, key, flag), _describe(state), _describe(probs), _address(index), _describe(out)
+    )
+
+
+def categorical_table(
+    state: Any, thresholds: Any, guide: Any, index: Any, key: Any, out: Any, flag: Any, module: ModuleType | None = None
+) -> None:
+    """`categorical` by the thresholds (K, R, S) int64 and guide (K, R, 256) uint16 of build_categorical_table."""
+    _module("categorical", module).categorical_table(
+        _head("categorical", state, key, flag), _describe(state), _describe(thresholds), thresholds.data_ptr(),
+        guide.data_ptr(), _address(index), _describe(out),
+    )  # fmt: skip
+
+
+def build_categorical_table(
+    probs: Any, thresholds: Any, guide: Any, flag: Any, module: ModuleType | None = None
+) -> None:
+    """thresholds and guide of every row of probs."""
+    _module("CategoricalTable", module).categorical_table(
+        _head("CategoricalTable", probs, None, flag), None, _describe(probs), thresholds.data_ptr(), guide.data_ptr(),
+        0, None,
+    )  # fmt: skip
+
+
+def categorical_bridge(
+    x_t: Any, x_0: Any, weights: Any, is_logits: bool, before: Any, after: Any, index: Any, key: Any, x_s: Any,
+    flag: Any, module: ModuleType | None = None,
+) -> None:  # fmt: skip
+    """x_s ~ before[x_0, .] after[., x_t], x_0 drawn first where it is None: from weights (B, ..., S)."""
+    classes = None if weights is None else weights.select(-1, 0)  # the first of every element
+    stride = 1 if weights is None else weights.stride(-1)
+    _module("categorical_bridge", module).categorical_bridge(
+        _head("categorical_bridge", x_t, key, flag), tuple(map(_describe, (x_t, x_0, classes, x_s))), stride,
+        is_logits, _describe(before), _describe(after), _address(index),
+    )  # fmt: skip
+
+
+def transition_rows(p: Any, q: Any, out: Any, flag: Any = None, module: ModuleType | None = None) -> None:
+    """out[b, n, k] = Pr(Binomial(n, p_b) = k), float64 (B, S, S)."""
+    _module("transition_rows", module).transition_rows(
+        _head("transition_rows", p, None, flag), p.data_ptr(), q.data_ptr(), _describe(out)
+    )
+
+
+def log_prob(
+    kind: int, x: Any, a: Any, b: Any, p: Any, q: Any, out: Any, flag: Any = None, module: ModuleType | None = None
+) -> None:
+    """Log-probability of x, float64: kind 0 under Binomial(a, p); kind 1 of x - a under Binomial(b - a, p).
+
+    p, q: float64 (B,), or of the shape of x.
+    """
+    pair = [t if t.dim() == x.dim() else t.view(-1, *[1] * (x.dim() - 1)).expand(x.shape) for t in (p, q)]
+    _module("log_prob", module).log_prob(
+        _head("log_prob", x, None, flag), kind, tuple(_describe(t) for t in (x, a, b, *pair, out))
+    )

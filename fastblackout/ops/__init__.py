@@ -3,17 +3,24 @@
 from .binomial import binomial, binomial_log_prob
 from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
+from .categorical import CategoricalTable, categorical, categorical_bridge
 from .poisson import poisson
 from .tau_leap import Leaped, tau_leap_step
 from .thin import Thinned, thin
+from .transition import bridge_log_prob, thin_log_prob, transition_rows
 
 __all__ = [
     "binomial",
     "binomial_log_prob",
     "birth_loss",
+    "bridge_log_prob",
     "bridge_step",
+    "categorical",
+    "categorical_bridge",
     "poisson",
     "tau_leap_step",
     "thin",
+    "thin_log_prob",
+    "transition_rows",
 ]
-_RESULTS = (Leaped, Stepped, Thinned)
+_TYPES = (CategoricalTable, Leaped, Stepped, Thinned)

@@ -57,7 +57,10 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     return sys.modules["torch"].from_numpy(loss) if net.is_tensor else net.like(loss).give()
 
 
-def loss_of(logits: Array, births: Array, weight: np.ndarray, gain: np.ndarray, backend: str) -> np.ndarray:
+def loss_of(
+    logits: Array, births: Array, weight: np.ndarray, gain: np.ndarray, backend: str, slope: Array | None = None
+) -> np.ndarray:
+    """slope, float32 like logits and not for the reference: gets gain * sigmoid - births * sigmoid / softplus."""
     if backend == "reference":
         net, born = _readable(logits), _readable(births)
         _check_values(net, born)
@@ -66,7 +69,7 @@ def loss_of(logits: Array, births: Array, weight: np.ndarray, gain: np.ndarray, 
     loss = np.empty(logits.samples, np.float32)
     dispatch.cpu_module("birth_loss").birth_loss(
         size, dispatch.threads(), dispatch.isa(), logits.describe(), births.describe(), weight, gain, loss,
-        None,
+        None if slope is None else slope.describe(),
     )  # fmt: skip
     return loss
 
@@ -105,40 +108,52 @@ def gradient_of(logits: Array, births: Array, coefficient: np.ndarray, gain: np.
     return grad
 
 
+def _scale(slope: Array, coefficient: np.ndarray) -> None:
+    """In place, from the slopes that loss_of kept to the gradient."""
+    if 0 in slope.shape:
+        return
+    dispatch.cpu_module("birth_loss").birth_loss_scale(
+        (slope.samples, slope.elements), dispatch.threads(), dispatch.isa(), slope.describe(), coefficient
+    )
+
+
 @functools.cache
 def _function() -> Any:
     import torch
 
     class BirthLoss(torch.autograd.Function):
+        # Not the static setup_context: it costs 20 us a call, and torch.func takes the torch path.
         @staticmethod
-        def forward(logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
+        def forward(ctx: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:  # type: ignore[override]
             net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
-            return torch.from_numpy(loss_of(net, born, weight, gain, backend))
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-            logits, births, ctx.weight, ctx.gain, ctx.backend = inputs
+            # The memory of the gradient, made now: it saves a second pass over the logits.
+            ctx.slope = net.empty_like() if backend == "cpu" and net.dtype == "float32" else None
+            ctx.weight, ctx.gain, ctx.backend = weight, gain, backend
             ctx.save_for_backward(logits, births)
+            return torch.from_numpy(loss_of(net, born, weight, gain, backend, ctx.slope))
 
         @staticmethod
-        def backward(ctx: Any, upstream: Any) -> Any:
+        def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
+            slope, ctx.slope = ctx.slope, None  # becomes the gradient; a second backward computes its own
+            arguments = (*ctx.saved_tensors, slope, upstream, ctx.weight, ctx.gain, ctx.backend)
             # Gradients are enabled here under create_graph alone.
-            gradient: Any = Gradient.apply if torch.is_grad_enabled() else Gradient.forward
-            return gradient(*ctx.saved_tensors, upstream, ctx.weight, ctx.gain, ctx.backend), None, None, None, None
+            grad = Gradient.apply(*arguments) if torch.is_grad_enabled() else Gradient.forward(None, *arguments)
+            return grad, None, None, None, None
 
     class Gradient(torch.autograd.Function):
         @staticmethod
-        def forward(logits: Any, births: Any, upstream: Any, weight: Any, gain: Any, backend: str) -> Any:
-            net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
+        def forward(
+            ctx: Any, logits: Any, births: Any, slope: Any, upstream: Any, weight: Any, gain: Any, backend: str
+        ) -> Any:  # type: ignore[override]
             coefficient = np.ascontiguousarray(upstream.double().numpy() * weight)
+            if slope is not None:
+                _scale(slope, coefficient)
+                return slope.value
+            net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
             return gradient_of(net, born, coefficient, gain, backend).value
 
         @staticmethod
-        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-            pass
-
-        @staticmethod
-        def backward(ctx: Any, upstream: Any) -> Any:
+        def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
             raise RuntimeError(ONCE)
 
     return BirthLoss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import dispatch
+from .. import dispatch, quick
 from ..philox import Philox
 from ..probability import as_prob
 from ..reference.bridge import bridge as reference_bridge
@@ -65,6 +65,12 @@ def bridge_step(
     Source: Santos et al., ICML 2023, arXiv 2305.11089 (bridge); arXiv 2604.03779 (attrition).
     """
     op = "bridge_step"
+    made = quick.bridge(
+        x_t, logits, births, step, rounding, attrition, rng, generator, max_count, gain, center, scale, outputs,
+        input_dtype, out, backend,
+    )  # fmt: skip
+    if made is not None:
+        return Stepped(*made)
     if through_torch(x_t, backend):
         from .. import torch_calls
 

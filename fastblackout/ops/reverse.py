@@ -42,7 +42,7 @@ class Step(NamedTuple):
             (key.seed, key.first_sample, key.call),
             dispatch.threads(),
             dispatch.isa(),
-            *(None if a is None else a.describe() for a in (self.x_t, self.logits, self.births, *self.made.values())),
+            *[None if a is None else a.describe() for a in (self.x_t, self.logits, self.births, *self.made.values())],
             self.gain,
             self.center,
             self.scale,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import checks, dispatch
+from .. import checks, dispatch, quick
 from ..arrays import COUNTS, Array, adopt, store
 from ..philox import Philox, resolve_rng
 from ..probability import as_prob
@@ -64,6 +64,9 @@ def thin(
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.
     """
     op = "thin"
+    made = quick.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
+    if made is not None:
+        return Thinned(*made)
     if through_torch(x_0, backend):
         from .. import torch_calls
 
@@ -77,12 +80,12 @@ def thin(
     chosen = dispatch.choose_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_0", x, key)
-    made = checks.outputs_of(op, x, {"x_t": x.dtype, "births": x.dtype, "model_input": kind}, wanted, out, "x_t")
+    results = checks.outputs_of(op, x, {"x_t": x.dtype, "births": x.dtype, "model_input": kind}, wanted, out, "x_t")
     pair = as_prob(alive, size[0], op, "alive")
     middle = checks.per_sample(op, "center", center, size[0], np.float32)
     factor = checks.per_sample(op, "scale", scale, size[0], np.float32)
-    run(chosen, x, pair, key, size, limit, middle, factor, made, kind)
-    return Thinned(*(None if array is None else array.give() for array in made.values()))
+    run(chosen, x, pair, key, size, limit, middle, factor, results, kind)
+    return Thinned(*[None if array is None else array.give() for array in results.values()])
 
 
 def run(
@@ -97,7 +100,7 @@ def run(
             dispatch.threads(),
             dispatch.isa(),
             x.describe(),
-            *(None if array is None else array.describe() for array in made.values()),
+            *[None if array is None else array.describe() for array in made.values()],
             pair,
             center,
             scale,

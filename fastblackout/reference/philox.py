@@ -50,6 +50,11 @@ class Stream(enum.IntEnum):
     CATEGORICAL_REFINE = 18
     DATA_ORDER = 19
     DATA_FLIP = 20
+    CATEGORICAL_X0 = 21
+    CATEGORICAL_X0_REFINE = 22
+    CATEGORICAL_BRIDGE = 23
+    CATEGORICAL_BRIDGE_REFINE = 24
+    REVERSE_PATH = 25
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

@@ -83,40 +83,49 @@ FB_HD bool binomial_accepts(const BinomialHat& h, double edge, double j, double 
   const double x_1 = binomial_x_1(h, j), x_2 = binomial_x_2(h, j);
   const double d = (j - h.fraction) + (1.0 - 2.0 * h.p);                          // x_1 - mean_1 = mean_2 - x_2
   // f(k) = const sqrt(x_1 x_2) exp(-level); the hat is Hormann's with sqrt(mean_1 mean_2) in the place of f(mode)
-  const double level = (deviance(x_1, h.mean_1, d) + deviance(x_2, h.mean_2, -d)) + corrections;
+  const double deviance_1 = deviance(x_1, h.mean_1, d);
+  FB_FORGET();
+  const double level = (deviance_1 + deviance(x_2, h.mean_2, -d)) + corrections;
+  FB_FORGET();
   const double hat = (h.a / (edge * edge) + h.b) * portable_sqrt((x_1 * x_2) / (h.mean_1 * h.mean_2));
   return portable_log((v * h.alpha) / hat) <= -level;
 }
 
-FB_HD int64_t binomial_rejection(int64_t n, double p, double q, SampleKey key, uint32_t i, uint32_t stream) {
-  const BinomialHat h = binomial_hat(static_cast<double>(n), p, q);
-  const int64_t whole = static_cast<int64_t>(h.start);
+// h is filled by the caller, and read again where it is needed
+template <class Key>
+FB_HD int64_t binomial_rejection(const BinomialHat& h, const Key& key, uint32_t i, uint32_t stream) {
+  double j = 0.0;
   for (uint32_t trial = 0; trial < kMaxTrials; ++trial) {
+    FB_FORGET();
     const Words r = key.words(i, stream, trial);
     const double v = uniform_to_one(bits53(r.w[2], r.w[3]));
     const Candidate c = binomial_candidate(h, uniform_centred(bits53(r.w[0], r.w[1])), v);
-    if (c.sure) return whole + static_cast<int64_t>(c.j);
-    if (!c.inside) continue;
-    const double corrections = stirling_correction(binomial_x_1(h, c.j)) + stirling_correction(binomial_x_2(h, c.j));
-    if (binomial_accepts(h, c.edge, c.j, v, corrections)) return whole + static_cast<int64_t>(c.j);
+    j = c.j;
+    if (c.sure) break;
+    if (c.inside) {
+      FB_FORGET();
+      const double corrections = stirling_correction(binomial_x_1(h, c.j)) + stirling_correction(binomial_x_2(h, c.j));
+      if (binomial_accepts(h, c.edge, c.j, v, corrections)) break;
+    }
+    j = 0.0;
   }
-  return whole;
+  return static_cast<int64_t>(h.start) + static_cast<int64_t>(j);
 }
 
-// n in 0..kMaxCount, p and q = 1 - p in [0, 1], each rounded once from the exact value; NaN gives 0
-FB_HD int64_t binomial_element(int64_t n, double p, double q, uint32_t seed_lo, uint32_t seed_hi, uint32_t i,
-                               uint32_t sample, uint32_t call, uint32_t stream) {
+// n in 0..kMaxCount, p and q = 1 - p in [0, 1], each rounded once from the exact value; NaN gives 0. Key: words(block,
+// stream, trial). h: scratch.
+template <class Key>
+FB_HD int64_t binomial_element(int64_t n, double p, double q, const Key& key, uint32_t i, uint32_t stream, BinomialHat& h) {
   const bool swap = p > 0.5;
   const double small = swap ? q : p, large = swap ? p : q;
-  const SampleKey key{seed_lo, seed_hi, sample, call};
-  int64_t k;
   if (!(static_cast<double>(n) * small >= 10.0)) {
     const Words r = key.words(i, stream);
-    k = binomial_inversion(static_cast<double>(n), small, large, uniform_from_zero(bits53(r.w[0], r.w[1])));
-  } else {
-    k = binomial_rejection(n, small, large, key, i, stream);
+    const int64_t k = binomial_inversion(static_cast<double>(n), small, large, uniform_from_zero(bits53(r.w[0], r.w[1])));
+    return swap ? n - k : k;
   }
-  return swap ? n - k : k;
+  h = binomial_hat(static_cast<double>(n), small, large);
+  const int64_t k = binomial_rejection(h, key, i, stream);
+  return swap ? static_cast<int64_t>(h.count) - k : k;
 }
 
 }  // namespace fastblackout

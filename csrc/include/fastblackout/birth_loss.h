@@ -11,16 +11,24 @@ constexpr int kLossChunk = 1024;  // elements of a sample that are summed as one
 // float32 log of a float32 gain, once per sample
 FB_HD float log_gain_of(float gain) { return static_cast<float>(portable_log(static_cast<double>(gain))); }
 
-// births 0 costs y alone: log_softplus is finite for every finite logit, so 0 times it is 0
-FB_HD float birth_loss_element(float logit, float births, float gain, float log_gain) {
-  const float y = gain * softplus(logit);
-  const float log_y = log_gain + log_softplus(logit);
-  return y - births * log_y;
+// births 0 costs y alone: log_softplus is finite for every finite logit, so 0 times it is 0. The forms _of take y / gain =
+// softplus(logit) and its logarithm, or what portfloat.h calls e and g.
+FB_HD float birth_loss_of(float births, float gain, float log_gain, float soft, float log_soft) {
+  return gain * soft - births * (log_gain + log_soft);
 }
 
-// coefficient = float32(upstream * weight), that product in float64
+FB_HD float birth_loss_element(float logit, float births, float gain, float log_gain) {
+  return birth_loss_of(births, gain, log_gain, softplus(logit), log_softplus(logit));
+}
+
+// The derivative by the logit, up to coefficient = float32(upstream * weight), that product in float64.
+FB_HD float birth_loss_slope_of(float logit, float births, float gain, float e, float g) {
+  return gain * sigmoid_of(logit, e) - births * ratio_of(logit, e, g);
+}
+
 FB_HD float birth_loss_grad_element(float logit, float births, float gain, float coefficient) {
-  return coefficient * (gain * sigmoid(logit) - births * ratio(logit));
+  const float e = exp_minus_abs(logit);
+  return coefficient * birth_loss_slope_of(logit, births, gain, e, log1p_over(e));
 }
 
 // Sum of one chunk, zero-padded by the caller, by the halving tree; v is overwritten. A GPU block runs the same tree

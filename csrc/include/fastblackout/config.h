@@ -9,6 +9,13 @@
 #define FB_HD inline __attribute__((always_inline))
 #endif
 
+// What lies in memory is read again after this, not kept: a GPU thread that samples has few registers.
+#if defined(__CUDA_ARCH__)
+#define FB_FORGET() asm volatile("" ::: "memory")
+#else
+#define FB_FORGET() static_cast<void>(0)
+#endif
+
 namespace fastblackout {
 
 template <class To, class From>

@@ -61,29 +61,35 @@ FB_HD bool poisson_accepts(const PoissonHat& h, double edge, double j, double v,
   return portable_log((v * h.inverse_alpha) / hat) <= -(deviance(x, h.rate, d) + correction);
 }
 
-FB_HD int64_t poisson_rejection(double rate, SampleKey key, uint32_t i, uint32_t stream) {
-  const PoissonHat h = poisson_hat(rate);
-  const int64_t whole = static_cast<int64_t>(h.start);
+// h is filled by the caller, and read again where it is needed
+template <class Key>
+FB_HD int64_t poisson_rejection(const PoissonHat& h, const Key& key, uint32_t i, uint32_t stream) {
+  double j = 0.0;
   for (uint32_t trial = 0; trial < kMaxTrials; ++trial) {
+    FB_FORGET();
     const Words r = key.words(i, stream, trial);
     const double v = uniform_to_one(bits53(r.w[2], r.w[3]));
     const Candidate c = poisson_candidate(h, uniform_centred(bits53(r.w[0], r.w[1])), v);
-    if (c.sure) return whole + static_cast<int64_t>(c.j);
-    if (!c.inside) continue;
-    if (poisson_accepts(h, c.edge, c.j, v, stirling_correction(poisson_x(h, c.j)))) return whole + static_cast<int64_t>(c.j);
+    j = c.j;
+    if (c.sure) break;
+    if (c.inside) {
+      FB_FORGET();
+      if (poisson_accepts(h, c.edge, c.j, v, stirling_correction(poisson_x(h, c.j)))) break;
+    }
+    j = 0.0;
   }
-  return whole;
+  return static_cast<int64_t>(h.start) + static_cast<int64_t>(j);
 }
 
-// rate in [0, kMaxRate]; NaN and negative rates give 0
-FB_HD int64_t poisson_element(double rate, uint32_t seed_lo, uint32_t seed_hi, uint32_t i, uint32_t sample,
-                              uint32_t call, uint32_t stream) {
-  const SampleKey key{seed_lo, seed_hi, sample, call};
+// rate in [0, kMaxRate]; NaN and negative rates give 0. Key: words(block, stream, trial). h: scratch.
+template <class Key>
+FB_HD int64_t poisson_element(double rate, const Key& key, uint32_t i, uint32_t stream, PoissonHat& h) {
   if (!(rate >= 10.0)) {
     const Words r = key.words(i, stream);
     return poisson_inversion(rate, uniform_from_zero(bits53(r.w[0], r.w[1])));
   }
-  return poisson_rejection(rate, key, i, stream);
+  h = poisson_hat(rate);
+  return poisson_rejection(h, key, i, stream);
 }
 
 }  // namespace fastblackout

@@ -29,8 +29,16 @@ FB_HD float exp_minus_abs(float x) {
   return magnitude > 87.0f ? 0.0f : e;
 }
 
+// e, or what stands for it in a polynomial where it is too small to matter: products of a smaller one would be subnormal,
+// which costs a processor a hundred clocks and changes no bit of the result
+FB_HD float no_less(float e) {
+  const int32_t bits = bit_cast<int32_t>(e), least = 0x21800000;  // 2^-60; a float comparison would become a branch
+  return bit_cast<float>(bits > least ? bits : least);
+}
+
 // log(1 + e) / e on [0, 1]
 FB_HD float log1p_over(float e) {
+  e = no_less(e);
   float poly = 2.80164205e-3f;
   poly = poly * e + -1.71842668e-2f;
   poly = poly * e + 4.93099727e-2f;
@@ -44,10 +52,12 @@ FB_HD float log1p_over(float e) {
   return 1.0f + e * poly;
 }
 
-// log(1 + exp(x)), within 4 ulp; 0 for x < -87
+// log(1 + exp(x)), within 4 ulp; 0 for x < -87. The forms _of take e = exp_minus_abs(x) and g = log1p_over(e).
+FB_HD float softplus_of(float x, float e, float g) { return (x > 0.0f ? x : 0.0f) + e * g; }
+
 FB_HD float softplus(float x) {
   const float e = exp_minus_abs(x);
-  return (x > 0.0f ? x : 0.0f) + e * log1p_over(e);
+  return softplus_of(x, e, log1p_over(e));
 }
 
 // log(a) for a normal, positive and finite
@@ -71,9 +81,9 @@ FB_HD float log_float(float a) {
 }
 
 // log(softplus(x)), finite for every finite x. For x <= 0 it is x + log(log1p(e) / e) with e = exp(x): both terms are
-// negative, so nothing cancels and a very negative x gives x.
-FB_HD float log_softplus(float x) {
-  const float e = exp_minus_abs(x);
+// negative, so nothing cancels and a very negative x gives x. positive = log_float(softplus(x))
+FB_HD float log_softplus_of(float x, float e, float positive) {
+  e = no_less(e);
   float poly = -9.52462608e-4f;  // -log(log1p(e) / e) / e
   poly = poly * e + 5.89663163e-3f;
   poly = poly * e + -1.71796735e-2f;
@@ -85,23 +95,29 @@ FB_HD float log_softplus(float x) {
   poly = poly * e + -2.08333015e-1f;
   poly = poly * e + 0.5f;
   const float negative = x - e * poly;
-  const float positive = log_float(softplus(x));
   return x > 0x1p-60f ? positive : negative;  // above 0, so that flushing subnormal logits to 0 changes no bit
 }
 
-// 1 / (1 + exp(-x)); 0 for x < -87
-FB_HD float sigmoid(float x) {
+FB_HD float log_softplus(float x) {
   const float e = exp_minus_abs(x);
-  return (x > 0.0f ? 1.0f : e) / (1.0f + e);
+  return log_softplus_of(x, e, log_float(softplus_of(x, e, log1p_over(e))));
 }
 
+// 1 / (1 + exp(-x)); 0 for x < -87
+FB_HD float sigmoid_of(float x, float e) { return (x > 0.0f ? 1.0f : e) / (1.0f + e); }
+
+FB_HD float sigmoid(float x) { return sigmoid_of(x, exp_minus_abs(x)); }
+
 // sigmoid(x) / softplus(x), the derivative of log softplus: 1 for very negative x, 0 above 2^126 (else subnormal)
-FB_HD float ratio(float x) {
-  const float e = exp_minus_abs(x);
-  const float g = log1p_over(e);
+FB_HD float ratio_of(float x, float e, float g) {
   const float denominator = (1.0f + e) * (x > 0.0f ? x + e * g : g);
   const float quotient = 1.0f / denominator;
   return x > 0x1p126f ? 0.0f : quotient;
+}
+
+FB_HD float ratio(float x) {
+  const float e = exp_minus_abs(x);
+  return ratio_of(x, e, log1p_over(e));
 }
 
 // ---- float64 --------------------------------------------------------------------------------------------------------
@@ -201,8 +217,7 @@ FB_HD double stirling_correction(double x) { return x < 16.0 ? stirling_tabulate
 
 // Deviance x log(x / mean) - (x - mean), with d = x - mean given exactly (Loader 2000). Near the mean by its series in
 // v = d / (x + mean), d v + 2 x (v^3 / 3 + v^5 / 5 + ...), whose relative error stays at a few ulp however large x is.
-FB_HD double deviance(double x, double mean, double d) {
-  const double v = d / (x + mean);
+FB_HD double deviance_near(double x, double d, double v) {
   const double z = v * v;
   double poly = 0.058823529411764705;  // 1 / 17
   poly = poly * z + 0.06666666666666667;
@@ -212,7 +227,12 @@ FB_HD double deviance(double x, double mean, double d) {
   poly = poly * z + 0.14285714285714285;
   poly = poly * z + 0.2;
   poly = poly * z + 0.3333333333333333;
-  const double near = d * v + (((2.0 * x) * v) * z) * poly, far = x * portable_log(x / mean) - d;
+  return d * v + (((2.0 * x) * v) * z) * poly;
+}
+
+FB_HD double deviance(double x, double mean, double d) {
+  const double v = d / (x + mean);
+  const double near = deviance_near(x, d, v), far = x * portable_log(x / mean) - d;
   return (v < 0.1) & (v > -0.1) ? near : far;
 }
 

@@ -27,6 +27,11 @@ enum Stream : uint32_t {
   CATEGORICAL_REFINE = 18,
   DATA_ORDER = 19,
   DATA_FLIP = 20,
+  CATEGORICAL_X0 = 21,
+  CATEGORICAL_X0_REFINE = 22,
+  CATEGORICAL_BRIDGE = 23,
+  CATEGORICAL_BRIDGE_REFINE = 24,
+  REVERSE_PATH = 25,
 };
 
 }  // namespace fastblackout

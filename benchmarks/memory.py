@@ -1,0 +1,145 @@
+"""The memory high-water mark of every op and of its peers, in a process of its own: python benchmarks/memory.py
+
+For each call: the heap is trimmed, the system's mark of the largest resident size (VmHWM of /proc/self/status) is
+reset, and the call is made; by how much the mark then exceeds the resident size before is what the call needed beyond
+its inputs, results included. Prints JSON lines. Linux only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peers
+import test_birth_loss
+import test_bridge
+import test_tau_leap
+import test_thin
+import torch
+from workloads import SHAPE, Noising, grid_indices, reverse_path, uniforms, workload_a
+
+import fastblackout as fb
+
+BATCH = 4 * SHAPE[0]  # enough pixels to stand out from the pages that come and go
+Calls = dict[str, Callable[[], Any]]
+
+
+def status(field: str) -> int:
+    """A field of /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {field} in /proc/self/status")
+
+
+def needed(call: Callable[[], Any]) -> int:
+    """Bytes that the second of two calls needs at its peak: the first loads and compiles."""
+    call()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    kept = call()
+    peak = status("VmHWM")
+    del kept
+    return max(0, peak - before)
+
+
+def thin(work: Noising) -> Calls:
+    ours = test_thin.Thin(work, "x_t")
+    n, p = work.counts.numpy().astype(np.int64), work.probs[0].double().numpy()
+    return {
+        "fastblackout": lambda: ours(0),
+        "torch.binomial": lambda: torch.binomial(work.counts, work.probs[0]),
+        "numpy Generator": lambda: np.random.default_rng(0).binomial(n, p),
+    }
+
+
+def thin_three(work: Noising) -> Calls:
+    ours, noisifier = test_thin.Thin(work, "three outputs"), peers.noisifier()
+    x_0, k = work.x_0.long(), grid_indices(BATCH)[0]
+    return {
+        "fastblackout": lambda: ours(0),
+        "eager torch.binomial": lambda: ours.eager(0),
+        "authors' noisifier, 16 at a time, beside its 1 GB of tables": lambda: noisifier(x_0, k),
+    }
+
+
+def bridge(_: Noising) -> Calls:
+    step = reverse_path(BATCH)[10]
+    calls: Calls = {
+        "fastblackout": lambda: test_bridge.ours(step, fb.Philox(0), "nearest"),
+        "eager torch.binomial": lambda: test_bridge.eager(step, "nearest"),
+    }
+    if not isinstance(peers.load("scipy"), str):
+        calls["scipy round trip"] = lambda: test_bridge.scipy_round_trip(step)
+    return calls
+
+
+def tau_leap(_: Noising) -> Calls:
+    step = reverse_path(BATCH)[10]
+    return {
+        "fastblackout": lambda: test_tau_leap.ours(step, fb.Philox(0)),
+        "eager torch.poisson": lambda: test_tau_leap.eager(step),
+    }
+
+
+def birth_loss(_: Noising) -> Calls:
+    loss = test_birth_loss.Loss((BATCH, *SHAPE[1:]))
+
+    def gradient(value: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(value.sum(), loss.logits)
+
+    return {
+        "fastblackout": lambda: gradient(fb.birth_loss(loss.logits, loss.births, loss.weight)),
+        "eager torch": lambda: gradient(test_birth_loss.eager(loss.logits, loss.float_births, loss.float_weight)),
+    }
+
+
+def binomial(_: Noising) -> Calls:
+    shape = (BATCH, *SHAPE[1:])
+    count, prob = torch.randint(0, 10_001, shape).float(), uniforms(shape, torch.float32)[0]
+    return {
+        "fastblackout": lambda: fb.binomial(count, prob, rng=fb.Philox(0)),
+        "torch.binomial": lambda: torch.binomial(count, prob),
+    }
+
+
+def poisson(_: Noising) -> Calls:
+    rate = 50 * uniforms((BATCH, *SHAPE[1:]), torch.float32)[0]
+    return {
+        "fastblackout": lambda: fb.poisson(rate, rng=fb.Philox(0)),
+        "torch.poisson": lambda: torch.poisson(rate),
+    }
+
+
+CASES = {
+    "thin, x_t": thin,
+    "thin, three outputs": thin_three,
+    "bridge step, nearest": bridge,
+    "tau-leap step": tau_leap,
+    "birth_loss + gradient": birth_loss,
+    "binomial, counts to 10,000": binomial,
+    "poisson, rates 0..50": poisson,
+}
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    work = workload_a((BATCH, *SHAPE[1:]), sets=1)
+    size = {"elements": work.x_0.numel(), "shape": list(work.x_0.shape)}
+    with fb.use_backend("cpu", threads=1):
+        for case, make in CASES.items():
+            for who, call in make(work).items():
+                print(json.dumps({"case": case, **size, "who": who, "bytes": needed(call)}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

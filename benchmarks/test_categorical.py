@@ -1,0 +1,99 @@
+"""categorical: uint8 images, S = 256, one transition matrix an image out of 1,000; and its bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from harness import same_as_reference
+from workloads import SETS, grid_indices, images, schedule
+
+import fastblackout as fb
+from fastblackout import natives
+
+ISAS = natives.load("_cpu").isas()
+PART = 16  # images at once where a peer gathers a row of 256 float64 a pixel: 100 MB
+
+
+@pytest.fixture(scope="module")
+def steps() -> torch.Tensor:
+    """P(t) of the 1,000 times of the schedule, float64 (1000, 256, 256)."""
+    alive = schedule().survival(torch.arange(1, 1001))
+    return fb.transition_rows(alive, 255)
+
+
+def in_parts(call: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def all_of(*tensors: torch.Tensor) -> torch.Tensor:
+        return torch.cat([call(*part) for part in zip(*(t.split(PART) for t in tensors), strict=True)])
+
+    return all_of
+
+
+def forward_peers(x_0: torch.Tensor, steps: torch.Tensor, index: list[torch.Tensor]) -> dict[str, Any]:
+    long, cdf = x_0.long(), steps.cumsum(-1)
+    cdf[..., -1] = 1.0
+
+    @in_parts
+    def multinomial(x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        rows = steps[k[:, None, None, None], x]
+        return torch.multinomial(rows.view(-1, 256), 1).view(x.shape)
+
+    @in_parts
+    def race(x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        rows = steps[k[:, None, None, None], x]
+        return (rows / torch.empty_like(rows).exponential_()).argmax(-1)  # Gumbel's trick without its logarithms
+
+    @in_parts
+    def compare(x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        above = cdf[k[:, None, None, None], x] > torch.rand(x.shape, dtype=torch.float64)[..., None]
+        return torch.from_numpy(above.numpy().argmax(-1))
+
+    calls = {"torch.multinomial": multinomial, "exponential race, argmax": race, "table of cdf, argmax": compare}
+    return {name: lambda i, call=call: call(long, index[i % SETS]) for name, call in calls.items()}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_from_probabilities(bench: Any, steps: torch.Tensor, isa: str) -> None:
+    """Thresholds included: nothing is known before the call but the matrices."""
+    x_0, index = images(), [k - 1 for k in grid_indices()]
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        return fb.categorical(x_0[part], steps, index=index[i % SETS][part], rng=fb.Philox(i), backend=backend)
+
+    others = forward_peers(x_0, steps, index) if isa == ISAS[-1] else {}
+    bench("categorical, 1,000 matrices", x_0.numel(), ours, others, _check(ours), isa=isa)
+
+
+def test_from_a_table(bench: Any, steps: torch.Tensor) -> None:
+    x_0, index, table = images(), [k - 1 for k in grid_indices()], fb.CategoricalTable(steps)
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        return fb.categorical(x_0[part], table, index=index[i % SETS][part], rng=fb.Philox(i), backend=backend)
+
+    bench("categorical, table of 1,000", x_0.numel(), ours, forward_peers(x_0, steps, index), _check(ours))
+
+
+def test_bridge_from_logits(bench: Any) -> None:
+    """A reverse step of the uniform process: x_0 from logits, then x_s, beside the posterior of D3PM drawn directly."""
+    x_t = images((PART, 3, 32, 32))
+    logits = torch.randn((*x_t.shape, 256), generator=torch.Generator().manual_seed(7))
+    eye, flat = torch.eye(256, dtype=torch.float64), torch.full((256, 256), 1 / 256, dtype=torch.float64)
+    before, after = 0.7 * eye + 0.3 * flat, 0.9 * eye + 0.1 * flat
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        return fb.categorical_bridge(
+            x_t[part], logits=logits[part], before=before, after=after, rng=fb.Philox(i), backend=backend
+        )
+
+    def direct(i: int) -> torch.Tensor:
+        x_0 = torch.multinomial(logits.softmax(-1).view(-1, 256), 1)[:, 0]
+        paths = before[x_0] * after.T[x_t.long().view(-1)]
+        return torch.multinomial(paths, 1).view(x_t.shape)
+
+    bench("categorical_bridge, logits", x_t.numel(), ours, {"gather, torch.multinomial": direct}, _check(ours))
+
+
+def _check(ours: Callable[..., torch.Tensor]) -> Callable[[], None]:
+    return lambda: same_as_reference(lambda part, backend: ours(0, part, backend))

@@ -1,0 +1,32 @@
+"""The memory each op and its peers need beyond their inputs: what memory.py finds, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import Harness
+
+import fastblackout
+
+HERE = Path(__file__).resolve().parent
+
+
+def test_memory(harness: Harness) -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("it needs Linux: /proc/self/clear_refs")
+    path = os.pathsep.join([str(Path(fastblackout.__file__).parents[1]), str(HERE), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "memory.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for row in found:
+        # x_t alone is a byte an element: a mark below that was not taken while the call ran
+        assert row["bytes"] >= row["elements"], row
+        harness.note("memory", **row)
+    assert {row["who"] for row in found} > {"fastblackout"}

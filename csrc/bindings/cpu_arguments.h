@@ -1,0 +1,59 @@
+// Arguments of the CPU kernels from Python. Arrays come as (address, dtype code, shape, strides in elements) or None,
+// per-sample parameters as contiguous NumPy arrays; fastblackout/ops has checked dtypes, shapes and devices, and owns the memory.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "cpu/ops.h"
+
+namespace py = pybind11;
+namespace fb = fastblackout;
+namespace cpu = fastblackout::cpu;
+
+extern cpu::Isa chosen_isa;                   // at import
+void define_states(py::module_& m);           // the ops on states: categorical, transition
+
+// A per-sample parameter or result. No copy, no conversion: a wrong dtype is a fault of the caller in the package.
+template <class T>
+T* values(const py::array& array) {
+  const char kind = std::is_floating_point<T>::value ? 'f' : std::is_signed<T>::value ? 'i' : 'u';
+  if (array.itemsize() != sizeof(T) || array.dtype().kind() != kind) throw std::invalid_argument("a per-sample array has the wrong dtype");
+  return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+inline cpu::View view_of(const py::object& array) {
+  cpu::View view;
+  if (array.is_none()) return view;
+  const py::tuple parts = py::reinterpret_borrow<py::tuple>(array);
+  view.data = reinterpret_cast<char*>(parts[0].cast<uintptr_t>());
+  view.dtype = static_cast<cpu::Dtype>(parts[1].cast<int>());
+  const py::tuple shape = parts[2], strides = parts[3];
+  if (shape.size() == 0) return view;
+  view.sample_stride = strides[0].cast<int64_t>();
+  cpu::Merge merge(view);
+  for (size_t d = 1; d < shape.size(); ++d) merge.append(shape[d].cast<int64_t>(), strides[d].cast<int64_t>());
+  return view;
+}
+
+inline void fill_common(cpu::Common& op, const py::tuple& size, const py::tuple& key, int threads, int isa) {
+  op.samples = size[0].cast<int64_t>();
+  op.elements = size[1].cast<int64_t>();
+  const uint64_t seed = key[0].cast<uint64_t>();
+  op.key = fb::SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), key[1].cast<uint32_t>(), key[2].cast<uint32_t>()};
+  op.threads = threads;
+  op.isa = isa < 0 ? chosen_isa : static_cast<cpu::Isa>(isa);
+  if (op.isa > cpu::best_isa()) throw std::invalid_argument("this processor has no such instruction set");
+}
+
+inline cpu::Prob prob_of(const py::object& pair) {
+  if (pair.is_none()) return cpu::Prob{};
+  const py::tuple parts = py::reinterpret_borrow<py::tuple>(pair);
+  return cpu::Prob{values<double>(parts[0]), values<double>(parts[1])};
+}
+
+template <class Op>
+void call(void (*kernel)(const Op&), const Op& op) {
+  py::gil_scoped_release free;
+  kernel(op);
+}

@@ -1,0 +1,13 @@
+// The short way into the CPU kernels; quick.cpp says what it is.
+#pragma once
+
+#include <Python.h>
+
+#include "cpu/isa.h"
+
+namespace fastblackout {
+
+// Adds its functions to a module; -1 with a Python error. isa: the one used where none is asked for.
+int add_quick(PyObject* module, cpu::Isa isa);
+
+}  // namespace fastblackout

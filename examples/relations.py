@@ -1,0 +1,170 @@
+"""How the processes are related to one another and to Gaussian diffusion, in two pictures.
+
+python examples/relations.py              # writes docs/images/relations-gaussian.png and relations-discrete.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from scipy import stats
+
+import fastblackout as fb
+from fastblackout.likelihood import exact_bound
+from fastblackout.processes import Process, rate_divergence
+from fastblackout.processes.conversion import rates_from_score
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+TIME, START = 0.6, 1.3  # of the Ornstein-Uhlenbeck process, in its own units
+DATA = np.array([0.1, 0.4, 0.3, 0.0, 0.0, 0.2])
+
+
+def ehrenfest(balls: int) -> tuple[Process, float, float, float]:
+    """(process, rate of forgetting, mean, standard deviation) of the stationary law."""
+    up, down = 0.4, 0.9
+    share = up / (up + down)
+    return fb.Ehrenfest(balls, up=up, down=down), up + down, balls * share, math.sqrt(balls * share * (1 - share))
+
+
+def immigration_death(rate: int) -> tuple[Process, float, float, float]:
+    return fb.ImmigrationDeath(float(rate)), 1.0, float(rate), math.sqrt(rate)
+
+
+def compare(case: tuple[Process, float, float, float]) -> dict[str, np.ndarray]:
+    """The process from z = START at TIME, scaled, beside the Ornstein-Uhlenbeck process dz = -g z dt + sqrt(2 g) dW."""
+    process, rate, mean, sd = case
+    x = np.arange(process.states)
+    x_0 = round(mean + START * sd)
+    center = (x_0 - mean) / sd * math.exp(-rate * TIME)
+    spread = math.sqrt(-math.expm1(-2 * rate * TIME))
+    z = (x - mean) / sd
+    log_law = process.log_prob(x, x_0, TIME)
+    near = np.flatnonzero(np.abs(z - center) < 2.5 * spread)
+    near = near[(near > 0) & (near < process.states - 1)]
+    ratio_score = (np.exp(log_law[near + 1] - log_law[near]) - np.exp(log_law[near - 1] - log_law[near])) / 2 * sd
+    score = -(z[near] - center) / spread**2
+    middle = np.abs(z[near] - center) < spread
+    return {
+        "z": z, "density": np.exp(log_law) * sd, "near": z[near], "ratio_score": ratio_score,
+        "law_error": np.abs(np.cumsum(np.exp(log_law)) - stats.norm.cdf((x + 0.5 - mean) / sd, center, spread)).max(),
+        "score_error": np.abs(ratio_score - score)[middle].max(),
+    }  # fmt: skip
+
+
+def gaussian_picture(path: Path) -> None:
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6), constrained_layout=True)
+    line = np.linspace(-3, 3.5, 300)
+    families = {"Ehrenfest": (ehrenfest, "balls", 1.3), "immigration-death": (immigration_death, "rate", 1.0)}
+    for row, (name, (make, size, rate)) in zip(axes, families.items(), strict=True):
+        center, spread = START * math.exp(-rate * TIME), math.sqrt(-math.expm1(-2 * rate * TIME))
+        for number, colour in ((16, "#00b4d8"), (256, "#ff8c42")):
+            found = compare(make(number))
+            row[0].step(found["z"], found["density"], where="mid", color=colour, label=f"{size} {number}")
+            row[1].plot(found["near"], found["ratio_score"], ".-", color=colour, markersize=3, linewidth=0.8)
+        row[0].plot(line, stats.norm.pdf(line, center, spread), "k--", linewidth=1, label="Ornstein-Uhlenbeck")
+        row[1].plot(line, -(line - center) / spread**2, "k--", linewidth=1)
+        row[0].set(xlim=(-3, 3.5), ylim=(-0.02, 0.65), title=f"{name}: law of the scaled state", xlabel="z")
+        row[1].set(xlim=(-2, 3), ylim=(-4, 4), title="(ratio score - 1) / step, and d log p / dz", xlabel="z")
+        row[0].legend(fontsize=8)
+        numbers = np.array([16, 36, 64, 144, 256])
+        errors = [compare(make(int(number))) for number in numbers]
+        for key, label, colour in (("law_error", "law", "#3a86ff"), ("score_error", "score", "#f15bb5")):
+            row[2].loglog(numbers, [error[key] for error in errors], "o-", color=colour, label=label)
+        row[2].loglog(numbers, 1 / np.sqrt(numbers), "k:", label="1 / sqrt")
+        row[2].set(title="largest error", xlabel=size)
+        row[2].set_xticks(numbers, [str(number) for number in numbers])
+        row[2].minorticks_off()
+        row[2].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def integrand(factor: float, lambdas: np.ndarray) -> np.ndarray:
+    """p E[D(x_0 - x_t || factor y)] over lambda = logit p for the exact posterior mean y of DATA."""
+    counts = np.arange(len(DATA))
+    births = (counts[:, None] - counts).clip(0)
+    values = []
+    for lam in lambdas:
+        alive = fb.Prob(1 / (1 + math.exp(-lam)), 1 / (1 + math.exp(lam)))
+        joint = DATA[:, None] * np.exp(fb.binomial_log_prob(counts, counts[:, None], alive))
+        y = factor * mean_births(counts, alive.p, alive.q)
+        cost = rate_divergence(births, np.broadcast_to(y, births.shape))
+        values.append(alive.p * (joint * np.where(joint > 0, cost, 0.0)).sum())
+    return np.array(values)
+
+
+def mean_births(x_t: np.ndarray, p: float, q: float) -> np.ndarray:
+    counts = np.arange(len(DATA))
+    joint = DATA * np.exp(fb.binomial_log_prob(x_t[:, None], counts, fb.Prob(p, q)))
+    total = joint.sum(1)
+    return (joint * (counts - x_t[:, None]).clip(0)).sum(1) / np.where(total > 0, total, 1)
+
+
+def map_errors(process: Process, law: np.ndarray, steps: np.ndarray, t: float = 0.8) -> list[float]:
+    """Largest entry of (p(x_s | x_t) - 1) / (t - s) minus the reverse generator."""
+    posterior = process.posterior(np.arange(process.states), law, t)
+    states = np.arange(process.states)
+    rates = rates_from_score(process, states, process.score(states, posterior, t), t)
+    generator = rates - np.diag(rates.sum(1))
+    x_t, x_0 = np.nonzero(posterior > 0)
+    errors = []
+    for step in steps:
+        mapped = np.zeros_like(generator)
+        np.add.at(mapped, x_t, posterior[x_t, x_0][:, None] * process.bridge(x_t, x_0, t - step, t))
+        errors.append(float(np.abs((mapped - np.eye(process.states)) / step - generator).max()))
+    return errors
+
+
+def discrete_picture(path: Path) -> None:
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), constrained_layout=True)
+    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
+    pure, x_t, x_0 = fb.PureDeath(12), np.array([4, 5, 0]), np.array([12, 7, 3])
+    pairs = {
+        "law": lambda process: process.transition_matrix(0.9),
+        "bridge": lambda process: process.bridge(x_t, x_0, 0.3, 0.9),
+        "reverse rates": lambda process: process.reverse_rate(x_t, x_0, 0.9),
+    }
+    for name, of in pairs.items():
+        errors = [np.abs(of(fb.ImmigrationDeath(float(a), max_count=12)) - of(pure)).max() for a in rates]
+        axes[0].loglog(rates, errors, "o-", label=name)
+    axes[0].set(title="immigration-death to pure death", xlabel="immigration rate", ylabel="largest difference")
+    axes[0].legend(fontsize=8)
+    steps = np.array([0.1, 0.05, 0.02, 0.01, 0.005])
+    law = np.array([0.1, 0.4, 0.3, 0.05, 0.05, 0.1])
+    for name, process in {
+        "pure death": fb.PureDeath(5), "Ehrenfest": fb.Ehrenfest(5), "random walk": fb.RandomWalk(6),
+        "uniform": fb.Uniform(6),
+    }.items():  # fmt: skip
+        axes[1].loglog(steps, map_errors(process, law, steps), "o-", label=name)
+    axes[1].loglog(steps, steps, "k:", label="step")
+    axes[1].set(title="discrete map to reverse generator", xlabel="step")
+    axes[1].set_ylim(1e-3, 100)
+    axes[1].legend(fontsize=8, ncol=2)
+    lambdas = np.linspace(-8, 12, 400)
+    entropy = -(DATA[DATA > 0] * np.log(DATA[DATA > 0])).sum()
+    for factor, colour in ((1.5, "#ff8c42"), (1.0, "#3a86ff")):
+        bound = exact_bound(lambda x, p, q, factor=factor: factor * mean_births(x, p, q), DATA)
+        label = f"y = {factor:g} E[births]: area {bound:.3f}"
+        axes[2].fill_between(lambdas, integrand(factor, lambdas), alpha=0.35, color=colour, label=label)
+    axes[2].set(title=f"bound of blackout, entropy {entropy:.3f}", xlabel="logit p", ylabel="nats", ylim=(0, 0.5))
+    axes[2].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "images")
+    out = parser.parse_args().out
+    gaussian_picture(out / "relations-gaussian.png")
+    discrete_picture(out / "relations-discrete.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Ehrenfest's urn: a fixed number of two-state particles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..ops.transition import transition_rows
+from ..probability import Prob
+from .base import Process
+from .evaluation import Evaluation
+from .inputs import MAX_STATES, integer_of, rate_of
+from .particles import binomial_error
+from .uniformization import gamma, normalize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BLOCK = 32
+_TOGETHER = 1 << 20  # entries of the matrices made at once
+
+
+class Ehrenfest(Process):
+    """n of N balls are up; each ball goes up at rate a when down, and down at rate b when up.
+
+        Q[n, n + 1] = a (N - n),  Q[n, n - 1] = b n,  e = exp(-(a + b) t)
+        x_t ~ Binomial(x_0, (a + b e) / (a + b)) + Binomial(N - x_0, a (1 - e) / (a + b))
+
+    balls: N, 1..4095; S = N + 1. up, down: a and b, above 0. Stationary law: Binomial(N, a / (a + b)).
+    The same law in two binomial steps, of which P(t) is the product: with c = (b + a e) / (a + b) each ball that is up
+    first goes down with probability 1 - e / c, then each that is down goes up with probability 1 - c.
+    Source: Ehrenfest, 1907; as a diffusion model: Winkler et al., arXiv 2405.03549.
+    """
+
+    def __init__(self, balls: int, up: float = 1.0, down: float = 1.0) -> None:
+        self.balls = integer_of("Ehrenfest", "balls", balls, 1, MAX_STATES - 1)
+        self.up, self.down = rate_of("Ehrenfest", "up", up), rate_of("Ehrenfest", "down", down)
+        super().__init__(self.balls + 1)
+
+    def generator(self) -> NDArray[np.float64]:
+        n = np.arange(self.states)
+        rise, fall = self.up * (self.balls - n), self.down * n
+        return np.diag(rise[:-1], 1) + np.diag(fall[1:], -1) - np.diag(rise + fall)
+
+    def stationary(self) -> NDArray[np.float64]:
+        total = self.up + self.down
+        return transition_rows(Prob(self.up / total, self.down / total), self.balls)[-1]
+
+    def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        size = self.states
+        half = (size + 1) // 2
+        result = np.empty((len(t), size, size))
+        step = max(1, _TOGETHER // (size * size))
+        mirrored = np.empty((step, half, size))
+        for first in range(0, len(t), step):
+            times, into = t[first : first + step], result[first : first + step]
+            self._rows(times, self.up, self.down, into[:, :half])
+            # The other rows are those of the urn seen from its other side, which is the same urn where a = b.
+            other = into[:, :half]
+            if self.up != self.down:
+                other = mirrored[: len(times)]
+                self._rows(times, self.down, self.up, other)
+            into[:, half:] = other[:, : size - half][:, ::-1, ::-1]
+        return result
+
+    def _rows(self, t: NDArray[np.float64], up: float, down: float, out: NDArray[np.float64]) -> None:
+        """Rows 0, 1, ... of P(t) with these rates, (B, rows, S), into `out`."""
+        total, rows = up + down, out.shape[1]
+        kept, changed = np.exp(-total * t), -np.expm1(-total * t)
+        stay = (down + up * kept) / total  # a ball that was down is down
+        # Roundings may lift a ratio above 1.
+        falls = Prob(np.minimum(kept / stay, 1.0), np.minimum(down * changed / (total * stay), 1.0))
+        lower = transition_rows(falls, rows - 1)
+        upper = transition_rows(Prob(stay, up * changed / total), self.balls)[:, : -rows - 1 : -1, ::-1]
+        _triangular_product(lower, np.ascontiguousarray(upper), out)
+        for matrix in out:
+            normalize(matrix)
+
+    def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
+        # Two factors, whose p and q are good to 16 u for the rounded (a + b) t, their product, and the division by a
+        # row's sum, off by as much. (a + b) t = x is off by 2 u x, which moves each ball's law by 4 u x exp(-x) < 2 u.
+        factors = 2 * binomial_error(self.balls, 16) + gamma(self.states)
+        return Evaluation("closed form", 2 * factors + gamma(2 * self.balls + 32))
+
+
+def _triangular_product(lower: NDArray[np.float64], upper: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """out = lower @ upper, lower (B, R, R) and upper (B, R, S) triangular, by blocks, leaving out those of zeros."""
+    size = lower.shape[-1]
+    for b in range(len(lower)):
+        for i in range(0, size, _BLOCK):
+            k = min(i + _BLOCK, size)
+            np.matmul(lower[b, i:k, :k], upper[b, :k, i:], out=out[b, i:k, i:])
+            np.matmul(lower[b, k:, :k], upper[b, :k, i:k], out=out[b, k:, i:k])

@@ -1,0 +1,95 @@
+"""Immigration-death: the M/M/infinity queue."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import Process
+from .evaluation import Evaluation, Evaluator
+from .inputs import MAX_STATES, integer_of, like_of, move, rate_of
+from .particles import add_particles, poisson_law, poisson_quantile
+from .uniformization import gamma
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_RATE = 1e4
+BOUNDARIES = ("blocked", "open")
+
+
+class ImmigrationDeath(Process):
+    """Particles come at rate a, and each of n dies at rate 1.
+
+        Q[n, n + 1] = a,  Q[n, n - 1] = n;  without a boundary: x_t ~ Binomial(x_0, p) + Poisson(a (1 - p)), p = exp(-t)
+
+    rate: a, above 0, at most 1e4. max_count: the largest count N, 1..4095; S = N + 1; default: the smallest that a
+        Poisson(a) variable exceeds with a probability of at most 1e-12. The process has no largest count, so the
+        boundary has to be named:
+    boundary "blocked": nobody comes at N. A process on 0..N; P(t) by uniformization or the eigendecomposition (see
+        evaluation.Evaluator), rows summing to 1. Stationary law: Poisson(a) given at most N.
+    boundary "open": P(t) is the part of the unbounded process's that lies in 0..N, in closed form: rows sum to
+        1 - tail(t), and P(s) P(t) leaves out paths above N. generator() is cut the same way: row N sums to -a.
+        sample_forward raises ValueError where tail(t) exceeds 1e-9. Stationary law: Poisson(a) on 0..N.
+    Source: Feller, An Introduction to Probability Theory, vol. I, XVII.7.
+    """
+
+    def __init__(self, rate: float, max_count: int | None = None, boundary: str = "blocked") -> None:
+        op = "ImmigrationDeath"
+        self.rate = rate_of(op, "rate", rate)
+        if self.rate > MAX_RATE:
+            raise ValueError(f"{op}: rate: must be at most {MAX_RATE:g}, got {self.rate!r}")
+        if boundary not in BOUNDARIES:
+            raise ValueError(f"{op}: boundary: must be one of {', '.join(BOUNDARIES)}, got {boundary!r}")
+        self.boundary = boundary
+        if max_count is None:
+            max_count = poisson_quantile(self.rate, 1e-12, MAX_STATES)
+            if max_count >= MAX_STATES:
+                raise ValueError(f"{op}: rate: must leave Poisson(rate) within 0..{MAX_STATES - 1}, got {self.rate!r}")
+        self.max_count = integer_of(op, "max_count", max_count, 1, MAX_STATES - 1)
+        super().__init__(self.max_count + 1)
+        n = np.arange(1.0, self.states)
+        self._off_diagonal = np.diag(np.full(self.max_count, self.rate), 1) + np.diag(n, -1)
+        self._evaluator = Evaluator(self._off_diagonal, "auto", 1e-12, op) if boundary == "blocked" else None
+
+    def generator(self) -> NDArray[np.float64]:
+        out = self.rate + np.arange(float(self.states))
+        if self.boundary == "blocked":
+            out[-1] -= self.rate
+        return self._off_diagonal - np.diag(out)
+
+    def stationary(self) -> NDArray[np.float64]:
+        law = poisson_law(np.array([self.rate]), self.states)[0][0]
+        return law / law.sum() if self.boundary == "blocked" else law
+
+    def tail(self, t: Any) -> Any:
+        """Pr(x_t > max_count | x_0), float64 (S,), or (B, S) for t (B,): what rows of P(t) lack. 0 when blocked."""
+        xp, device = like_of(t)
+        (times,) = self._durations(self._op("tail"), t)
+        tails = self._open(np.atleast_1d(times))[1] if self._evaluator is None else np.zeros((times.size, self.states))
+        return move(tails if times.ndim else tails[0], xp, device)
+
+    def _open(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        alive, dead = np.exp(-t), -np.expm1(-t)
+        rows = np.empty((len(t), self.states, self.states))
+        tails = np.empty((len(t), self.states))
+        rows[:, 0], tails[:, 0] = poisson_law(self.rate * dead, self.states)
+        add_particles(rows, alive, dead)
+        # One more particle lifts a sum above N if the sum is N and the particle is alive.
+        tails[:, 1:] = tails[:, :1] + np.cumsum(alive[:, None] * rows[:, :-1, -1], 1)
+        return rows, tails
+
+    def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._open(t)[0] if self._evaluator is None else self._evaluator.matrices(t)[0]
+
+    def _small_entries(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._open(t)[0] if self._evaluator is None else self._evaluator.small_entries(t)
+
+    def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
+        if self._evaluator is not None:
+            return self._evaluator.evaluation(t)
+        # A particle adds 2 u by its roundings and 4 u by those of p and q (see particles.py), the Poisson row its own.
+        poisson = gamma(14 * (math.isqrt(int(self.rate)) + 3) + 40)
+        return Evaluation("closed form", gamma(6 * self.states) + poisson)

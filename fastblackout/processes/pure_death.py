@@ -1,0 +1,168 @@
+"""The pure-death process of blackout diffusion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import checks
+from ..arrays import COUNTS, Array, adopt
+from ..ops.bridge import bridge_step
+from ..ops.thin import thin
+from ..ops.transition import thin_log_prob, transition_rows
+from ..philox import Philox
+from ..probability import Prob
+from .base import Process
+from .evaluation import Evaluation
+from .inputs import MAX_STATES, integer_of, like_of, move, states_of
+from .lookup import Lookup, in_parts
+from .particles import binomial_error
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    Times = NDArray[np.float64]
+
+
+class PureDeath(Process):
+    """Each of n particles dies at rate 1: blackout diffusion.
+
+        Q[n, n - 1] = n,  x_t ~ Binomial(x_0, exp(-t))
+
+    max_count: the largest count, 1..4095; S = max_count + 1. Stationary law: all 0.
+    Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.
+    """
+
+    def __init__(self, max_count: int = 255) -> None:
+        super().__init__(integer_of("PureDeath", "max_count", max_count, 1, MAX_STATES - 1) + 1)
+        self.max_count = self.states - 1
+
+    def generator(self) -> Times:
+        n = np.arange(float(self.states))
+        return np.diag(n[1:], -1) - np.diag(n)
+
+    def _matrices(self, t: Times) -> Times:
+        return transition_rows(_alive(t), self.max_count)
+
+    def _evaluation(self, t: Times) -> Evaluation:
+        return Evaluation("closed form", binomial_error(self.max_count, 8))  # exp and expm1 to 4 u
+
+    def log_prob(self, x_t: Any, x_0: Any, t: Any) -> Any:
+        """log Binomial(x_0, exp(-t)) at x_t, float64, element by element, by fb.thin_log_prob."""
+        op = self._op("log_prob")
+        now, then = self._pair(op, x_t=x_t, x_0=x_0)
+        (times,) = self._durations(op, t)
+        if times.ndim and times.shape != tuple(now.shape[:1]):
+            raise ValueError(f"{op}: t: shape must be () or {tuple(now.shape[:1])}, one a sample, got {times.shape}")
+        return thin_log_prob(now, then, _alive(times))
+
+    def bridge(self, x_t: Any, x_0: Any, s: Any, t: Any) -> Any:
+        """Pr(x_s = i | x_t, x_0), float64 (..., S), for 0 <= s <= t: x_s - x_t ~ Binomial(x_0 - x_t, q).
+
+        q = (exp(-s) - exp(-t)) / (1 - exp(-t)). ValueError where x_t is above x_0.
+        """
+        op = self._op("bridge")
+        now, then = self._pair(op, x_t=x_t, x_0=x_0)
+        self._check_fewer(op, now, then)
+        start, gap, end = self._durations(op, t, s)
+
+        def body(now: Any, then: Any, start: Times, gap: Times, end: Times) -> Any:
+            xp, device = like_of(now)
+            rows = transition_rows(_birth(start, gap, end), self.max_count)
+            births = Lookup(move(rows, xp, device), xp, device).rows(then - now)
+            above = move(np.arange(self.states), xp, device) - now[..., None]
+            place = xp.where(above >= 0, above, 0)
+            shifted = np.take_along_axis(births, place, -1) if xp is np else births.gather(-1, place)
+            return xp.where(above >= 0, shifted, 0.0)
+
+        durations = np.broadcast_arrays(*self._durations(op, t, s))
+        return in_parts(op, _as_they_are, self.states, body, (now, then), durations)
+
+    def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
+        """The rate of births given x_0, at i = x_t + 1: beta(t) (x_0 - x_t) p / (1 - p), p = exp(-t); (..., S)."""
+        op = self._op("reverse_rate")
+        now, then = self._pair(op, x_t=x_t, x_0=x_0)
+        self._check_fewer(op, now, then)
+        (times,) = self._durations(op, t)
+
+        def body(now: Any, then: Any, times: Any) -> Any:
+            xp, device = like_of(now)
+            each = times.reshape(times.shape + (1,) * (now.ndim - 1)) if times.ndim else times
+            # At t = 0 nobody has died.
+            rate = (then - now) * move(np.exp(-each) / np.where(each > 0, -np.expm1(-each), np.inf), xp, device)
+            return xp.where(move(np.arange(self.states), xp, device) == now[..., None] + 1, rate[..., None], 0.0)
+
+        result = in_parts(op, _as_they_are, self.states, body, (now, then), (times,))
+        return self._faster(op, result, t)
+
+    def sample_forward(
+        self,
+        x_0: Any,
+        t: Any,
+        *,
+        rng: Philox | torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        backend: str = "auto",
+    ) -> Any:
+        """x_t given x_0: like x_0, by fb.thin. rng, generator, backend: see there."""
+        (times,) = self._durations(self._op("sample_forward"), t)
+        limit = self._limit(x_0)
+        return thin(
+            x_0, _alive(times), rng=rng, generator=generator, max_count=limit, outputs=("x_t",), backend=backend
+        ).x_t
+
+    def sample_bridge(
+        self,
+        x_t: Any,
+        x_0: Any,
+        s: Any,
+        t: Any,
+        *,
+        rng: Philox | torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        backend: str = "auto",
+    ) -> Any:
+        """x_s given x_t and x_0, 0 <= s <= t: like x_t, by fb.bridge_step. rng, generator, backend: see there.
+
+        ValueError where x_t is above x_0, except on devices: there fb.check_values tells.
+        """
+        op = self._op("sample_bridge")
+        step = _birth(*self._durations(op, t, s))
+        now, then = adopt(x_t, op, "x_t", COUNTS), adopt(x_0, op, "x_0", COUNTS)
+        checks.same_shape(op, "x_0", then, "x_t", now)
+        if now.device == "cpu":
+            self._check_fewer(op, states_of(op, "x_t", x_t, self.states), states_of(op, "x_0", x_0, self.states))
+        wide = (array.value.float() if array.is_tensor else array.value.astype(np.float32) for array in (now, then))
+        births = next(wide) * -1 + next(wide)
+        return bridge_step(
+            x_t, step=step, births=births, rng=rng, generator=generator, max_count=self._limit(x_t),
+            outputs=("x_s",), backend=backend,
+        ).x_s  # fmt: skip
+
+    def _limit(self, x: Any) -> int:
+        """max_count for an op on x, whose dtype may hold less."""
+        return min(self.max_count, checks.largest(Array(x, "PureDeath", "x").dtype))
+
+    def _check_fewer(self, op: str, now: Any, then: Any) -> None:
+        wrong = now > then
+        if bool(wrong.any()):
+            x_t, x_0 = (int((x + 0 * now)[wrong].reshape(-1)[0]) for x in (now, then))
+            raise ValueError(f"{op}: x_t: must be reachable from x_0, got x_t = {x_t} and x_0 = {x_0}")
+
+
+def _as_they_are(times: Times, xp: Any, device: Any) -> Any:
+    """For in_parts: the durations themselves, no matrices."""
+    return times
+
+
+def _alive(t: Times) -> Prob:
+    return Prob(np.exp(-t), -np.expm1(-t))
+
+
+def _birth(start: Times, gap: Times, end: Times) -> Prob:
+    """((p_s - p_t) / (1 - p_t), (1 - p_s) / (1 - p_t)); (1, 0) at t = 0, where nobody has died."""
+    dead = np.where(end > 0, -np.expm1(-end), 1.0)
+    p = np.where(start > 0, np.minimum(np.exp(-start) * -np.expm1(-gap) / dead, 1.0), 1.0)
+    return Prob(p, np.where(start > 0, -np.expm1(-start) / dead, 0.0))

@@ -1,0 +1,100 @@
+"""The short way into the CPU kernels for what most calls are: plain CPU tensors, a Philox, float32 model input.
+
+It needs torch's DLPack exchange table. Whatever it does not know or finds wrong it leaves to the long way: `None`.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from . import dispatch, natives
+from .philox import Philox
+from .probability import Prob
+
+
+@functools.cache
+def _module() -> Any:
+    """fastblackout._cpu, once it knows torch; None where either is absent or torch has no exchange table."""
+    torch, cpu = sys.modules["torch"], natives.load("_cpu")
+    table = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if isinstance(cpu, str) or table is None:
+        return None
+    return cpu if cpu.learn_torch(torch.Tensor, table, torch.empty_like, torch.float32) else None
+
+
+def _plain(x: Any, rng: Any, generator: Any, input_dtype: Any, out: Any, backend: str) -> bool:
+    """Whether a call may go the short way: nothing is traced, transformed or asked for beyond the defaults."""
+    torch = sys.modules.get("torch")
+    if torch is None or torch.compiler.is_compiling() or type(x) is not torch.Tensor or type(rng) is not Philox:
+        return False
+    internals = torch._C
+    return (
+        out is None
+        and generator is None
+        and input_dtype == "float32"
+        and dispatch.asked(backend) == "auto"
+        and internals._len_torch_dispatch_stack() == 0
+        and internals._functorch.peek_interpreter_stack() is None
+    )
+
+
+def thin(
+    x_0: Any, alive: Any, rng: Any, generator: Any, max_count: Any, center: Any, scale: Any, outputs: Any,
+    input_dtype: Any, out: Any, backend: str,
+) -> tuple[Any, Any, Any] | None:  # fmt: skip
+    """The outputs of fb.thin, or None."""
+    if not _plain(x_0, rng, generator, input_dtype, out, backend):
+        return None
+    prob, limit, mask = _prob(alive), _limit(max_count), _mask(outputs, _THINNED)
+    if prob is None or limit is None or mask is None or (module := _module()) is None:
+        return None
+    return module.quick_thin(*_common(rng), x_0, *prob, center, scale, limit, mask)
+
+
+def bridge(
+    x_t: Any, logits: Any, births: Any, step: Any, rounding: Any, attrition: Any, rng: Any, generator: Any,
+    max_count: Any, gain: Any, center: Any, scale: Any, outputs: Any, input_dtype: Any, out: Any, backend: str,
+) -> tuple[Any, Any] | None:  # fmt: skip
+    """The outputs of fb.bridge_step from float32 logits and without attrition, or None."""
+    if births is not None or type(attrition) is not float or attrition != 0.0 or rounding not in _ROUNDINGS:
+        return None
+    if not _plain(x_t, rng, generator, input_dtype, out, backend):
+        return None
+    prob, limit, mask = _prob(step), _limit(max_count), _mask(outputs, _STEPPED)
+    if prob is None or limit is None or mask is None or (module := _module()) is None:
+        return None
+    stochastic = rounding == "stochastic"
+    return module.quick_bridge(*_common(rng), x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
+
+
+def _common(rng: Philox) -> tuple[int, int, int, int, int]:
+    return rng.seed, rng.first_sample, rng.call, dispatch.threads(), dispatch.isa()
+
+
+def _prob(value: Any) -> tuple[Any, Any] | None:
+    if type(value) is Prob:
+        return value
+    return (value, 1.0 - value) if type(value) is float else None
+
+
+def _limit(max_count: Any) -> int | None:
+    if max_count is None:
+        return 255
+    return max_count if type(max_count) is int and 1 <= max_count <= 255 else None
+
+
+def _mask(outputs: Any, known: dict[tuple[str, ...], int]) -> int | None:
+    return known.get(outputs) if type(outputs) is tuple else None
+
+
+def _masks(names: tuple[str, ...]) -> dict[tuple[str, ...], int]:
+    """Every choice of outputs in their order, as bits."""
+    return {
+        tuple(name for bit, name in enumerate(names) if mask >> bit & 1): mask for mask in range(1, 1 << len(names))
+    }
+
+
+_THINNED, _STEPPED = _masks(("x_t", "births", "model_input")), _masks(("x_s", "model_input"))
+_ROUNDINGS = ("stochastic", "nearest")

@@ -1,0 +1,121 @@
+"""The short way into the CPU kernels: taken where a call is plain, equal to the long way, silent where it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import fastblackout as fb
+
+torch = pytest.importorskip("torch")
+quick = pytest.importorskip("fastblackout.quick")
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"), reason="this torch has no DLPack exchange table"
+)
+
+B = 3
+X = torch.randint(0, 256, (B, 2, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LOGITS = torch.randn(X.shape, generator=torch.Generator().manual_seed(1)) * 40
+P = torch.tensor([0.2, 0.7, 1e-9], dtype=torch.float64)
+PAIR = fb.Prob(P, 1 - P)
+SPREAD = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+KEY = fb.Philox(2**64 - 1, first_sample=7, call=2**32 - 1)
+LAYOUTS = {
+    "plain": X,
+    "channels last": X.to(memory_format=torch.channels_last),
+    "slice": X.repeat(1, 1, 2, 2)[:, :, ::2, 1::2],
+}
+
+
+def thin(x: Any, alive: Any, **changed: Any) -> Any:
+    asked: dict[str, Any] = dict(
+        rng=KEY, generator=None, max_count=None, center=0.0, scale=1.0, outputs=("x_t", "births", "model_input"),
+        input_dtype="float32", out=None, backend="auto",
+    )  # fmt: skip
+    return quick.thin(x, alive, **asked | changed)
+
+
+def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
+    asked: dict[str, Any] = dict(
+        births=None, rounding="stochastic", attrition=0.0, rng=KEY, generator=None, max_count=None, gain=1.0,
+        center=0.0, scale=1.0, outputs=("x_s", "model_input"), input_dtype="float32", out=None, backend="auto",
+    )  # fmt: skip
+    return quick.bridge(x, logits, step=step, **asked | changed)
+
+
+def same(made: Any, wanted: Any) -> bool:
+    return all(
+        (a is None) == (b is None)
+        and (a is None or (torch.equal(a, b) and a.stride() == b.stride() and a.dtype == b.dtype))
+        for a, b in zip(made, wanted, strict=True)
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("alive", (PAIR, 0.3, fb.Prob(0.25, 0.75)), ids=("tensors", "float", "floats"))
+def test_thin_is_the_long_way(layout: str, alive: Any) -> None:
+    x = LAYOUTS[layout]
+    for options in (
+        {},
+        {"center": SPREAD, "scale": 0.5},
+        {"outputs": ("births",)},
+        {"outputs": ("x_t", "model_input")},
+    ):
+        made = thin(x, alive, **options)
+        assert made is not None
+        assert same(made, fb.thin(x, alive, **{"rng": KEY.tensor(), **options}))  # a key tensor goes the long way
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("rounding", ("stochastic", "nearest"))
+def test_bridge_is_the_long_way(layout: str, rounding: str) -> None:
+    x = LAYOUTS[layout]
+    for options in ({}, {"gain": SPREAD, "center": SPREAD}, {"outputs": ("x_s",)}):
+        made = bridge(x, LOGITS, PAIR, rounding=rounding, **options)
+        assert made is not None
+        assert same(made, fb.bridge_step(x, LOGITS, PAIR, rounding=rounding, **{"rng": KEY.tensor(), **options}))
+
+
+@pytest.mark.parametrize(
+    "made",
+    (
+        lambda: thin(X.int(), PAIR, max_count=255),
+        lambda: thin(X.numpy(), PAIR),
+        lambda: thin(torch.nn.Parameter(X, requires_grad=False), PAIR),
+        lambda: thin(X[:0], fb.Prob(P[:0], P[:0])),
+        lambda: thin(X, PAIR, rng=None),
+        lambda: thin(X, PAIR, backend="reference"),
+        lambda: thin(X, PAIR, input_dtype="bfloat16"),
+        lambda: thin(X, PAIR, outputs=("births", "x_t")),
+        lambda: thin(X, PAIR, outputs=["x_t"]),
+        lambda: thin(X, PAIR, max_count=256),
+        lambda: thin(X, PAIR, max_count=True),
+        lambda: thin(X, fb.Prob(P, P)),
+        lambda: thin(X, fb.Prob(P.float(), 1 - P.float())),
+        lambda: thin(X, fb.Prob(P[:2], 1 - P[:2])),
+        lambda: thin(X, 1.5),
+        lambda: thin(X, PAIR, center=float("nan")),
+        lambda: thin(X, PAIR, scale=1e300),
+        lambda: thin(X, PAIR, rng=fb.Philox(0, first_sample=2**32 - 2)),
+        lambda: bridge(X, LOGITS.double(), PAIR),
+        lambda: bridge(X, LOGITS[:, :1], PAIR),
+        lambda: bridge(X, None, PAIR),
+        lambda: bridge(X, LOGITS, PAIR, births=X),
+        lambda: bridge(X, LOGITS, PAIR, attrition=0.1),
+        lambda: bridge(X, LOGITS, PAIR, rounding="floor"),
+        lambda: bridge(X, LOGITS, PAIR, gain=-1.0),
+    ),
+)
+def test_what_is_not_plain_goes_the_long_way(made: Any) -> None:
+    assert made() is None
+
+
+def test_wrong_values_are_told_as_on_the_long_way() -> None:
+    for call, options in ((fb.thin, {"max_count": 9}), (fb.bridge_step, {"logits": LOGITS * float("nan")})):
+        texts = []
+        for rng in (KEY, KEY.tensor()):
+            with pytest.raises(ValueError) as raised:
+                call(X, **{"alive" if call is fb.thin else "step": PAIR}, rng=rng, **options)
+            texts.append(str(raised.value))
+        assert texts[0] == texts[1]
