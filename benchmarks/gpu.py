@@ -2,16 +2,16 @@
 
 python benchmarks/gpu.py [--out FILE] [--minutes 9]
 
-Builds in place, compares every op of both GPU backends with the CPU to the bit, measures what the card can do at most,
-times every op beside the same work in torch, writes it all to benchmarks/results/<card>.json and prints a Markdown
-table. What does not fit into the time is left out, the least important first, and named. Status: 0 when every check
-passed; 1, with one line, when it cannot run; 1 when a check failed or the time ran out.
+Builds in place, runs the tests that use a GPU (tests/test_gpu.py: every op of both GPU backends against the reference,
+to the bit), measures what the card can do at most, times every op beside the same work in torch and CuPy, writes it all
+to benchmarks/results/<card>.json and prints a Markdown table. What does not fit into the time is left out, the least
+important first, and named. Status: 0 when every test passed; 1, with one line, when it cannot run; 1 when a test failed
+or the time ran out.
 """
 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import datetime
 import importlib.util
 import json
@@ -26,9 +26,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gpu_tests import BACKENDS, check_all, passed
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-BACKENDS = ("cuda", "triton")
+NEEDED = ("setuptools", "pybind11", "ninja", "numpy", "scipy", "pytest", "pytest-timeout")
 # Found in print, on other work and other cards: not measured here.
 PUBLISHED = (
     ("torch.binomial", "NVIDIA H20", 0.34, "flagos-ai/FlagGems PR 5486"),
@@ -47,10 +49,19 @@ def why_not() -> str | None:
 
     if not torch.cuda.is_available() or torch.version.cuda is None:
         return "torch sees no NVIDIA GPU: run this where there is one"
-    missing = [name for name in ("setuptools", "pybind11", "ninja", "numpy") if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if importlib.util.find_spec(name.replace("-", "_")) is None]
     if missing:
-        return f"the build needs {', '.join(missing)}: pip install {' '.join(missing)}"
+        return f"the build and the tests need {', '.join(missing)}: pip install {' '.join(missing)}"
     return None
+
+
+def absent() -> list[str]:
+    """Peers that are not timed, with the package that brings them."""
+    import torch
+
+    if importlib.util.find_spec("cupy") is not None:
+        return []
+    return [f"CuPy is not installed: pip install cupy-cuda{(torch.version.cuda or '13').partition('.')[0]}x"]
 
 
 def build(seconds: float) -> str | None:
@@ -94,35 +105,6 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def check(op: str, backend: str, seconds: float) -> dict[str, Any]:
-    """The checks of an op in a process of their own, which is ended when it hangs."""
-    command = [sys.executable, str(HERE / "gpu_checks.py"), op, backend, "--seconds", f"{seconds:.0f}"]
-    failed: dict[str, Any] = {"op": op, "backend": backend, "done": 0, "of": 0}
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 40, env=environment)
-    except subprocess.TimeoutExpired:
-        return failed | {"failures": [f"its process did not end in {seconds + 40:.0f} s"]}
-    try:
-        return json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        lines = done.stderr.strip().splitlines() or ["without a word"]
-        return failed | {"failures": [f"its process ended with status {done.returncode}: {lines[-1]}"[:500]]}
-
-
-def check_all(seconds: float) -> list[dict[str, Any]]:
-    from gpu_cases import OPS
-
-    pairs = [(op, backend) for op in (*OPS, "sample") for backend in BACKENDS]
-    with concurrent.futures.ThreadPoolExecutor(max(2, min(len(pairs), os.cpu_count() or 2))) as pool:
-        return list(pool.map(lambda pair: check(pair[0], pair[1], seconds), pairs))
-
-
-def passed(checks: list[dict[str, Any]], op: str, backend: str) -> bool:
-    return any(c["op"] == op and c["backend"] == backend and c["done"] and not c["failures"] for c in checks)
-
-
 def ceilings(device: Any) -> dict[str, Any]:
     import gpu_times
 
@@ -147,10 +129,11 @@ def markdown(results: dict[str, Any]) -> str:
         f"{m['card']} ({m['capability']}, {m['multiprocessors']} multiprocessors), driver {m['driver']}, torch "
         f"{m['torch']}, Triton {m['triton']}, nvcc {m['nvcc']}; {results['date']}.",
         "At most: " + ", ".join(f"{n} {v:.4g}" if isinstance(v, float) else f"{n}: {v}" for n, v in c.items()) + ".",
-        "Equal to the CPU to the bit (checks passed, of those there are): " + "; ".join(
+        "Equal to the reference to the bit (tests and cases passed, of those there are): " + "; ".join(
             f"{b} " + ", ".join(f"{x['op']} {x['done'] - len(x['failures'])}/{x['of']}" for x in results["checks"]
                                 if x["backend"] == b) for b in BACKENDS) + ".",
         *(f"FAILED: {x['backend']} {x['op']}: {text}" for x in results["checks"] for text in x["failures"][:2]),
+        *(f"Not timed: {text}." for text in results["absent"]),
         "",
     ]  # fmt: skip
     table: list[tuple[str, ...]] = [
@@ -195,7 +178,7 @@ def _cells(row: dict[str, Any], cuda: float | None, limits: dict[str, Any]) -> t
 def blank(minutes: float) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(), "minutes": minutes, "machine": {}, "seconds": {}, "ceilings": {},
-        "checks": [], "rows": [], "dropped": [], "cut_off": False, "published": PUBLISHED,
+        "checks": [], "rows": [], "dropped": [], "absent": [], "cut_off": False, "published": PUBLISHED,
     }  # fmt: skip
 
 
@@ -212,13 +195,13 @@ def main(arguments: list[str] | None = None) -> int:
     if (why := why_not() or build(0.6 * total)) is not None:
         print(f"gpu: {why}", file=sys.stderr)
         return 1
-    sys.path[:0] = [str(ROOT), str(HERE)]
+    sys.path[:0] = [str(ROOT), str(HERE), str(ROOT / "tests")]
     import gpu_times
     import torch
 
     results, lock = blank(asked.minutes), threading.Lock()
     results["seconds"]["build"] = time.monotonic() - start
-    results["machine"] = machine()
+    results["machine"], results["absent"] = machine(), absent()
     slug = re.sub(r"[^a-z0-9]+", "-", results["machine"]["card"].lower()).strip("-")
     out = asked.out or HERE / "results" / f"{slug}.json"
     out.parent.mkdir(parents=True, exist_ok=True)

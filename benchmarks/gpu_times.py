@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from gpu_checks import poison, same
-from gpu_work import CASES, Case, Inputs, eager_loss, loss_of, own
+from gpu_work import CASES, UNCAPTURED, Case, Inputs, eager_loss, loss_of, own
+from product import poison, same
 from torch import Tensor
 
 import fastblackout as fb
@@ -149,7 +149,7 @@ class Times:
     ) -> None:
         seconds = clock(call, self.device)
         row: dict[str, Any] = {"bytes": size, "sets": sets, "call_seconds": seconds, "graph_seconds": None}
-        if self.device.type == "cuda" and seconds < 5e-3:
+        if self.device.type == "cuda" and seconds < 5e-3 and by not in UNCAPTURED:
             try:
                 row["graph_seconds"] = clock(replayed(call, sets), self.device) / sets
             except Exception as error:  # the peer cannot be captured

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -150,22 +152,43 @@ def _poisson(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
     return (fb.poisson(v["rate"], rng=rng, backend=backend),)
 
 
-def _torch_binomial(name: str) -> dict[str, Callable[[Inputs], Any]]:
-    return {"torch.binomial": lambda v: torch.binomial(v["peer_x"], v[name])}
+def _cupy() -> Any:
+    """CuPy, or None. It shares the memory of torch's tensors, and works on the default stream as torch does here."""
+    return importlib.import_module("cupy") if importlib.util.find_spec("cupy") is not None else None
+
+
+UNCAPTURED = ("CuPy",)  # it keeps to its own streams, which torch's graphs do not see
+
+
+def _binomial_peers(name: str) -> dict[str, Callable[[Inputs], Any]]:
+    peers: dict[str, Callable[[Inputs], Any]] = {"torch.binomial": lambda v: torch.binomial(v["peer_x"], v[name])}
+    if (cupy := _cupy()) is not None:
+
+        def draw(v: Inputs) -> Any:
+            counts = v["x"] if v["x"].dtype == torch.int32 else v["x"].int()
+            return cupy.random.binomial(cupy.from_dlpack(counts), cupy.from_dlpack(v[name].contiguous()))
+
+        peers["CuPy"] = draw
+    return peers
+
+
+def _poisson_peers() -> dict[str, Callable[[Inputs], Any]]:
+    peers: dict[str, Callable[[Inputs], Any]] = {"torch.poisson": lambda v: torch.poisson(v["rate"])}
+    if (cupy := _cupy()) is not None:
+        peers["CuPy"] = lambda v: cupy.random.poisson(cupy.from_dlpack(v["rate"]))
+    return peers
 
 
 # The most important first.
 CASES = (
-    Case("thin, x_t", "thin", noising, _thin(("x_t",)), _torch_binomial("peer_p")),
+    Case("thin, x_t", "thin", noising, _thin(("x_t",)), _binomial_peers("peer_p")),
     Case("bridge, float32", "bridge_step", reverse, _bridge, {"eager torch": _eager_bridge}, _eager_bridge),
     Case("birth_loss + gradient", "birth_loss", loss, _loss, {"eager torch": eager_loss}, loss_of, 2),
-    Case("binomial, counts to 255", "binomial", counts_to(255, torch.uint8), _binomial, _torch_binomial("p")),
+    Case("binomial, counts to 255", "binomial", counts_to(255, torch.uint8), _binomial, _binomial_peers("p")),
     Case("thin, three outputs", "thin", noising, _thin(("x_t", "births", "model_input")), {"eager torch": _eager_thin},
          _eager_thin),
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
-    Case("poisson, rates to 50", "poisson", rates,
-         _poisson,
-         {"torch.poisson": lambda v: torch.poisson(v["rate"])}),
+    Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,
          {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
     Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),
@@ -174,5 +197,5 @@ CASES = (
     Case("transition rows", "transition_rows", states.laws, states.rows_of, {"eager torch": states.eager_rows}),
     Case("thin log-probability", "thin_log_prob", states.counts, states.log_prob,
          {"eager torch": states.eager_log_prob}, states.eager_log_prob),
-    Case("binomial, counts to 10^4", "binomial", counts_to(10**4, torch.int32), _binomial, _torch_binomial("p")),
+    Case("binomial, counts to 10^4", "binomial", counts_to(10**4, torch.int32), _binomial, _binomial_peers("p")),
 )  # fmt: skip

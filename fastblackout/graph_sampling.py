@@ -71,7 +71,8 @@ def _replay(rule: Rule, state: State, steps: int) -> None:
             one_step(rule, state)
     current.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=side):
+    # thread_local: what other threads do meanwhile, say for a data loader's pinned memory, does not break the capture.
+    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
         one_step(rule, state)
     for _ in range(steps - _EAGER_STEPS):
         graph.replay()

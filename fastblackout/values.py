@@ -30,11 +30,24 @@ def flag(op: str, device: Any) -> Tensor:
         return view
     import torch
 
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        # The flags would lie in the graph's memory, and each replay would clear them.
+        raise ValueError(f"{op}: CUDA graph: an op must have run on {device} before a capture, got none")
     with _lock, torch.inference_mode(False):
         if device not in _flags:
-            _flags[device] = torch.zeros(len(OPS), dtype=torch.int32, device=device)
+            made = torch.zeros(len(OPS), dtype=torch.int32, device=device)
+            _wait(device)  # once: other streams use them too
+            _flags[device] = made
             _views.update({(device, name): _flags[device][i : i + 1] for i, name in enumerate(OPS)})
     return _views[device, op]
+
+
+def _wait(device: Any) -> None:
+    """For all streams of a device: reading a flag waits for the current one only."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
 
 
 class check_values:
@@ -50,8 +63,10 @@ class check_values:
     """
 
     def __enter__(self) -> check_values:
-        for flags in list(_flags.values()):
+        for device, flags in list(_flags.items()):
+            _wait(device)
             flags.zero_()
+            _wait(device)
         return self
 
     def __exit__(
@@ -65,9 +80,11 @@ class check_values:
         """Waits for the devices in use, raises ValueError for what was wrong since the last look, and clears it."""
         wrong = []
         for device, flags in list(_flags.items()):
+            _wait(device)
             seen = flags.tolist()
             if any(seen):
                 flags.zero_()
+                _wait(device)
             for op, bits in zip(OPS, seen, strict=True):
                 rules = [rule for bit, rule in RULES.items() if bits & bit]
                 wrong += [f"{op}: {rule}, got others on {device}" for rule in rules]

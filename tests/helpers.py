@@ -101,6 +101,13 @@ def _view(shape, dtype, how):
     return buffer, array[(..., *cut)]
 
 
+def strides_of(shape, how):
+    """(elements, first, strides) of a view of this shape in a layout, all in elements of its memory."""
+    buffer, view = _view(shape, np.dtype("uint8"), how if how != "expanded" else "contiguous")
+    first = view.__array_interface__["data"][0] - buffer.__array_interface__["data"][0] if view.size else 0
+    return buffer.size, first, view.strides
+
+
 def lay(values, how):
     """The values in memory laid out as asked; "expanded" repeats the first entry of the longest dimension."""
     if how == "expanded":

@@ -157,3 +157,21 @@ def test_what_info_prints():
     choices = {(device, op): backend for device, ops, backend, why in natives.choices() for op in ops if why}
     assert set(choices) == {(device, op) for device in ("cpu", "cuda") for op in OPS}
     assert set(fb.capabilities()) == {"reference", "cpu", "cuda", "triton"}
+
+
+def test_flags_are_not_made_inside_a_capture(monkeypatch):
+    """They would lie in the graph's memory, and each replay would clear them."""
+    monkeypatch.setattr(values, "_views", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(ValueError, match="^thin: CUDA graph: an op must have run on cuda:3 before a capture, got none"):
+        values.flag("thin", torch.device("cuda", 3))
+
+
+def test_reading_flags_waits_for_every_stream(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    device = torch.device("cuda", 1)
+    monkeypatch.setattr(values, "_flags", {device: torch.zeros(len(OPS), dtype=torch.int32)})
+    with fb.check_values():
+        assert waited == [device] * 2  # the block's ops find the flags cleared, whatever their stream
+    assert waited == [device] * 3

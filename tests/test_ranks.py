@@ -1,9 +1,15 @@
-"""A batch of 256 split over ranks by first_sample draws the bytes of the whole batch: every op, every CPU backend."""
+"""A batch of 256 split over ranks by first_sample draws the bytes of the whole batch: every op, every backend.
+
+Here the reference, the CPU's instruction sets and the CUDA kernels in the SIMT shim; triton_single.py has Triton's
+interpreter, test_gpu.py a GPU.
+"""
 
 import numpy as np
 import pytest
 import torch
+from gpu_checks import check_ranks
 from helpers import bits
+from op_table import OPS
 
 import fastblackout as fb
 
@@ -84,3 +90,9 @@ def test_without_first_sample_ranks_would_repeat_each_other(call):
     """The check above can fail: ranks that keep the same first_sample do not give the bytes of the whole."""
     whole = bits(call(slice(0, BATCH), RNG, 255)[0])[2]
     assert b"".join(bits(call(part, RNG, 255)[0])[2] for part in parts(2)) != whole
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("schedule", ["forward", "random"])
+def test_simt_ranks(op, schedule):
+    check_ranks(op, f"simt-{schedule}", "cpu", (BATCH, *SHAPE))

@@ -17,15 +17,13 @@ import fastblackout as fb
 
 # Cases at least, so that a cover that shrinks shows.
 GROUPS = {
-    "single": 7, "thin": 49, "bridge": 48, "tau_leap": 48, "birth_loss": 40, "element": 96, "categorical": 35,
-    "categorical_bridge": 42, "transition": 34,
+    "single": 7, "categorical": 35, "categorical_bridge": 42, "transition": 34,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_interpreter_equals_cpu(group, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("FASTBLACKOUT_")}
-    environment |= {"TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(fb.__file__).parents[1])}
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(fb.__file__).parents[1])}
     worker = Path(__file__).parent / "triton_worker.py"
     done = subprocess.run(
         [sys.executable, str(worker), group], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import fastblackout as fb
 from fastblackout.backends import triton as backend
 from fastblackout.reference.portfloat import round_to_bfloat16
 
@@ -93,142 +92,8 @@ def value(outputs, name):
     return outputs[name].value if name in outputs else None
 
 
-def thin_cases():
-    subsets = [("x_t", "births", "model_input"), ("x_t",), ("births", "model_input")]
-    factors = {"dtype": [*COUNTS, "int64"], "max_count": [255, 1, 20, 256, 100_000], "inputs": [*FLOATS, "float64"]}
-    return [*cases(1, **factors, outputs=subsets), *cases(11, [(1, 3, 257, 129)], dtype=["uint8"], inputs=["bfloat16"])]
-
-
-def thin(case):
-    limit = min(case.get("max_count", 255), np.iinfo(case["dtype"]).max)
-    x, p, flags = counts(case, case["dtype"], limit), per_sample(case, PROBS), flag()
-    if int(case["random"].integers(3)) == 0 and p.shape[0] > 1:
-        p = p[:1].expand(p.shape[0])  # one table for all samples
-    center, scale = per_sample(case, (3.3, -1e-20, 127.5), torch.float32), per_sample(case, (0.7, -2.0), torch.float32)
-    outputs = made(case, x_t=case["dtype"], births=case["dtype"], model_input=case["inputs"])
-    backend.thin(x, p, 1 - p, key_of(case["key"]), limit, center, scale, *(
-        value(outputs, name) for name in ("x_t", "births", "model_input")), flags)  # fmt: skip
-    expected = fb.thin(
-        x, fb.Prob(p, 1 - p), rng=case["key"], max_count=limit, center=center.double(), scale=scale.double(),
-        input_dtype=case["inputs"],
-    )  # fmt: skip
-    check(outputs, expected, flags)
-
-
-REVERSE = {
-    "dtype": COUNTS,
-    "max_count": [255, 1, 20, 256, 100_000],
-    "logits": [*FLOATS, "float64"],
-    "given": ["logits", "births"],
-    "inputs": FLOATS,
-    "outputs": [("x_s", "model_input"), ("x_s",), ("model_input",)],
-}
-
-
-def bridge_cases():
-    return list(cases(2, **REVERSE, stochastic=[True, False], attrition=[False, True]))
-
-
-def tau_leap_cases():
-    return list(cases(3, **REVERSE))
-
-
-def reverse(case):
-    limit = min(case["max_count"], np.iinfo(case["dtype"]).max)
-    x, gain = counts(case, case["dtype"], limit), per_sample(case, (0.3, 64.0, 7.5, 0.0), torch.float32)
-    if case["given"] == "births":
-        net, born = None, floats(case, case["logits"], 40.0, (0.0, 0.5, 2.5, 6e4), positive=True)
-    else:
-        net, born = floats(case, case["logits"], extremes=LOGITS), None
-    outputs = made(case, x_s=case["dtype"], model_input=case["inputs"])
-    center, scale = per_sample(case, (0.5, 100.0), torch.float32), per_sample(case, (-2.0, 0.01), torch.float32)
-    given = {
-        "logits": net, "births": born, "rng": case["key"], "max_count": limit, "gain": gain.double(),
-        "center": center.double(), "scale": scale.double(), "input_dtype": case["inputs"],
-    }  # fmt: skip
-    return x, net, born, limit, gain, center, scale, outputs, given
-
-
-def bridge(case):
-    x, net, born, limit, gain, center, scale, outputs, given = reverse(case)
-    p, sigma, flags = per_sample(case, PROBS), per_sample(case, (0.0, 0.2, 1e-9, 0.9)), flag()
-    pair = (sigma, 1 - sigma) if case["attrition"] else (None, None)
-    backend.bridge(
-        x, net, born, p, 1 - p, *pair, key_of(case["key"]), limit, gain, case["stochastic"], center, scale,
-        value(outputs, "x_s"), value(outputs, "model_input"), flags,
-    )  # fmt: skip
-    expected = fb.bridge_step(
-        x, step=fb.Prob(p, 1 - p), attrition=fb.Prob(*pair) if case["attrition"] else 0.0,
-        rounding="stochastic" if case["stochastic"] else "nearest", **given,
-    )  # fmt: skip
-    check(outputs, expected, flags)
-
-
-def tau_leap(case):
-    x, net, born, limit, gain, center, scale, outputs, given = reverse(case)
-    factor, flags = per_sample(case, (0.05, 0.4, 1.7, 0.0, 1e9)), flag()
-    overshoot = torch.full(factor.shape, -1)
-    backend.tau_leap(
-        x, net, born, factor, key_of(case["key"]), limit, gain, center, scale, value(outputs, "x_s"),
-        value(outputs, "model_input"), overshoot, flags,
-    )  # fmt: skip
-    expected = fb.tau_leap_step(x, step=factor, **given)
-    check(outputs, expected, flags)
-    assert torch.equal(overshoot, expected.overshoot), (overshoot, expected.overshoot)
-
-
-def birth_loss_cases():
-    shapes = [shape for shape in SHAPES if shape] + [(2, 1025), (2, 5000)]
-    return list(cases(4, shapes, dtype=[*COUNTS, *FLOATS], logits=[*FLOATS, "float64"], gain=[1.0, 64.0, 1e-30]))
-
-
-def birth_loss(case):
-    logits, flags = floats(case, case["logits"], extremes=LOGITS), flag()
-    born = counts(case, case["dtype"], 100) if case["dtype"] in COUNTS else floats(
-        case, case["dtype"], 40.0, positive=True)  # fmt: skip
-    gain, weight = per_sample(case, (case["gain"], 1.0), torch.float32), per_sample(case, (0.0, -1.5, 1e-3, 700.0))
-    loss = torch.full(weight.shape, 7.0)
-    backend.birth_loss(logits, born, weight, gain, loss, flags)
-    leaf = logits.detach().requires_grad_()
-    expected = fb.birth_loss(leaf, born, weight, gain=gain.double())
-    assert helpers.bits(loss) == helpers.bits(expected), (loss, expected)
-    upstream = torch.linspace(-2.0, 3.0, len(loss))
-    outputs = made(case, grad=case["logits"])
-    backend.birth_loss_grad(logits, born, upstream.double() * weight, gain, outputs["grad"].value, flags)
-    (grad,) = torch.autograd.grad(expected, leaf, upstream)
-    check(outputs, results(grad=grad), flags)
-
-
 def results(**values):
     return type("Values", (), values)
-
-
-def element_cases():
-    """binomial and poisson."""
-    kinds = {"dtype": [*COUNTS, "int64", "float32", "float64"], "prob": ["float64", "float32", "bfloat16", "pair"]}
-    first = cases(5, **kinds, high=[1, 20, 120, 10**6])
-    return [*first, *cases(6, rate=["float64", *FLOATS], scale=[1.0, 30.0, 1e4], shape_only=[True])]
-
-
-def element(case):
-    flags = flag()
-    if "rate" in case:
-        rate = floats(case, case["rate"], case["scale"], (0.0, 10.0, 9.999, 6e4), positive=True)
-        expected = fb.poisson(rate, rng=case["key"])
-        outputs = made(case, out=str(expected.dtype).removeprefix("torch."))
-        backend.poisson(rate, key_of(case["key"]), outputs["out"].value, flags)
-    else:
-        kind = case["dtype"] if case["dtype"] in ("float32", "float64") else None
-        count = counts(case, kind and "int64" or case["dtype"], case["high"])
-        count = count.to(getattr(torch, kind)) if kind else count
-        prob = case["prob"] if case["prob"] != "pair" else "float64"
-        p = floats(case, prob, 1.0, (0.0, 1.0, 0.5, 1e-6, 1.0 - 2.0**-8), positive=True)
-        p = torch.where(p > 1, 1 / p, p).to(p.dtype).clamp(max=1)
-        q = 1 - p if case["prob"] == "pair" else None
-        expected = fb.binomial(count, p if q is None else fb.Prob(p, q), rng=case["key"])
-        outputs = made(case, out=case["dtype"])
-        backend.binomial(count, p, q, key_of(case["key"]), outputs["out"].value, flags)
-    check(outputs, results(out=expected), flags)
 
 
 def run(group):
@@ -236,7 +101,7 @@ def run(group):
     if group == "single":
         todo = [(test.__name__, test) for test in (*load("triton_single").SINGLE, *states.SINGLE)]
     else:
-        functions = vars(states) if group in states.GROUPS else globals()
+        functions = vars(states)
         check_case = functions[group]
         todo = [
             (f"{number} {case}", lambda case=case: check_case(case))

@@ -1,4 +1,8 @@
 // fastblackout._cpu: the CPU kernels for Python.
+#include <pybind11/stl.h>
+
+#include <array>
+
 #include "bindings/cpu_arguments.h"
 #include "bindings/quick.h"
 #include "cpu/draw.h"
@@ -133,10 +137,17 @@ PYBIND11_MODULE(_cpu, m) {
     return cpu::good_pair(cpu::Prob{values<double>(p), values<double>(q)}, p.size());
   });
 
-  m.def("philox", [](const py::tuple& counter, const py::tuple& key) {
-    const fb::Words r = fb::philox4x32(counter[0].cast<uint32_t>(), counter[1].cast<uint32_t>(), counter[2].cast<uint32_t>(),
-                                       counter[3].cast<uint32_t>(), key[0].cast<uint32_t>(), key[1].cast<uint32_t>());
-    return py::make_tuple(r.w[0], r.w[1], r.w[2], r.w[3]);
+  // The words of a block in all eight lanes, by the Philox of an instruction set: for the known answers.
+  m.def("philox", [](const std::array<uint32_t, 4>& counter, const std::array<uint32_t, 2>& key, int isa) {
+    const fb::SampleKey sample{key[0], key[1], counter[1], counter[2]};
+    std::array<uint32_t, 8> block;
+    std::array<uint64_t, 8> high, low;
+    block.fill(counter[0]);
+    FB_CALL_ISA(static_cast<cpu::Isa>(isa), element_words, sample, counter[3] >> 24, counter[3] & 0xffffffu, block.data(), 8,
+                high.data(), low.data());
+    py::list lanes;
+    for (int i = 0; i < 8; ++i) lanes.append(py::make_tuple(high[i] >> 32, high[i] & 0xffffffffu, low[i] >> 32, low[i] & 0xffffffffu));
+    return lanes;
   });
 
   // C(j), j = 0..n-1, of rows n = unit * lane (unit 16, else 1), as the kernel of an instruction set builds them: for the

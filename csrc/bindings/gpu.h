@@ -56,12 +56,13 @@ inline cuda::View view_of(const py::object& array) {
   return view;
 }
 
-// Where an op runs, on how much, with which key: (device, stream, samples, elements, key, flag, name)
+// Where an op runs, on how much, with which key: (device, stream, samples, elements, key, flag, name). The device in use
+// before, which torch takes for its current one, is in use again when the Head goes.
 struct Head {
   void* stream;
 
-  Head(cuda::Common& op, const py::tuple& head) {
-    check(head[6].cast<std::string>().c_str(), cuda::use_device(head[0].cast<int>()));
+  Head(cuda::Common& op, const py::tuple& head) : device(head[0].cast<int>()) {
+    check(head[6].cast<std::string>().c_str(), cuda::use_device(device, &before));
     stream = pointer<void>(head[1].cast<uintptr_t>());
     op.samples = head[2].cast<int64_t>();
     op.elements = head[3].cast<int64_t>();
@@ -69,9 +70,18 @@ struct Head {
     op.flag = pointer<int>(head[5].cast<uintptr_t>());
   }
 
+  Head(const Head&) = delete;
+  ~Head() {
+    int now;
+    if (before != device) cuda::use_device(before, &now);
+  }
+
   static void check(const char* name, int error) {
     if (error != 0) throw std::runtime_error(std::string(name) + ": CUDA: " + cuda::error_text(error));
   }
+
+ private:
+  int device, before = 0;
 };
 
 // A launch; the GIL is released since the CPU twin takes its time.

@@ -1,4 +1,7 @@
 // fastblackout._simt: the CUDA kernels on the CPU, for the tests (FASTBLACKOUT_SIMT=1 builds it).
+#include <pybind11/stl.h>
+
+#include <array>
 #include <vector>
 
 #include "bindings/gpu.h"
@@ -10,11 +13,18 @@ PYBIND11_MODULE(_simt, m) {
   m.doc() = "The CUDA kernels of fastblackout on the CPU, for its tests: addresses are those of host memory.";
   fastblackout::bindings::define_ops(m);
   m.def("configure", simt::configure, py::arg("schedule") = "forward", py::arg("seed") = 0, py::arg("threads") = 1);
+  m.def("device", [] { return simt_device; }, "The device that cudaSetDevice chose last.");
   m.def("selftest", [](const std::string& name) {
     std::vector<int> out(256, 0);
     if (!fastblackout::simt_test::run(name.c_str(), out.data())) throw std::invalid_argument("no kernel of this name: " + name);
     py::list values;
     for (const int value : out) values.append(value);
     return values;
+  });
+  m.def("philox", [](const std::array<uint32_t, 4>& counter, const std::array<uint32_t, 2>& key) {
+    const std::array<uint32_t, 6> input{counter[0], counter[1], counter[2], counter[3], key[0], key[1]};
+    std::vector<std::array<uint32_t, 4>> words(64);
+    fastblackout::simt_test::philox(input.data(), words[0].data());
+    return words;
   });
 }

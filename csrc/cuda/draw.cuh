@@ -161,21 +161,25 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
     for (int j = static_cast<int>(threadIdx.x); j < 248; j += kThreads) weights[j] = odds / static_cast<double>(j + 1);
     for (int j = static_cast<int>(threadIdx.x); j < kUpperSize; j += kThreads) t.h_upper[j] = 65535;
     for (int j = static_cast<int>(threadIdx.x); j < kLowerSize; j += kThreads) t.h_lower[j] = 65535;
-    t.odds = odds;
-    t.step = power16(prob.q);
-    t.q = prob.q;
+    if (threadIdx.x == 0) {
+      t.odds = odds;
+      t.step = power16(prob.q);
+      t.q = prob.q;
+    }
   }
   if (threadIdx.x < 10) {
     uint32_t* keys = t.round_keys[threadIdx.x / 2].v + 2 * (threadIdx.x & 1);
     keys[0] = key.seed_low + threadIdx.x * kPhiloxW0;
     keys[1] = key.seed_high + threadIdx.x * kPhiloxW1;
   }
-  if (threadIdx.x == 0) queue.length = 0;
-  t.sample = key.sample;
-  t.call = key.call;
-  t.middle = 0x8000u;
-  t.trivial = prob.trivial;
-  t.mirrored = prob.mirrored;
+  if (threadIdx.x == 0) {
+    queue.length = 0;
+    t.sample = key.sample;
+    t.call = key.call;
+    t.middle = 0x8000u;
+    t.trivial = prob.trivial;
+    t.mirrored = prob.mirrored;
+  }
   __syncthreads();
   if (!prob.trivial && threadIdx.x < 32) build_rows(t, weights, max_count);
   __syncthreads();

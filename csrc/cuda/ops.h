@@ -121,7 +121,7 @@ int categorical_bridge(const CategoricalBridge& op, void* stream);
 int transition_rows(const TransitionRows& op, void* stream);
 int log_prob(const LogProbs& op, void* stream);
 
-int use_device(int device);
+int use_device(int device, int* before);  // `before`: the one in use until now
 const char* error_text(int code);
 
 }  // namespace cuda

@@ -134,7 +134,10 @@ int thin(const Thin& op, void* stream) {
   return cudaGetLastError();
 }
 
-int use_device(int device) { return cudaSetDevice(device); }
+int use_device(int device, int* before) {
+  const int error = cudaGetDevice(before);
+  return error != 0 || *before == device ? error : static_cast<int>(cudaSetDevice(device));
+}
 
 const char* error_text(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
 

@@ -116,7 +116,15 @@ inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t selector) {
 
 using cudaError_t = int;
 inline cudaError_t cudaGetLastError() { return 0; }
-inline cudaError_t cudaSetDevice(int) { return 0; }
+inline thread_local int simt_device = 0;
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = simt_device;
+  return 0;
+}
+inline cudaError_t cudaSetDevice(int device) {
+  simt_device = device;
+  return 0;
+}
 inline const char* cudaGetErrorString(cudaError_t) { return "no error"; }
 
 namespace fastblackout {

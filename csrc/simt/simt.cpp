@@ -44,6 +44,15 @@ namespace {
 constexpr size_t kStack = 64 * 1024;
 enum class State { ready, waiting, done };
 
+// Where threads wait for one another: addresses for publish and observe of fiber.h. Two in turn, for one that has left may
+// come to its next wait before another leaves this one.
+struct Meeting {
+  unsigned turn = 0;
+  uint64_t places[2] = {};
+
+  void* place() { return &places[turn % 2]; }
+};
+
 struct Thread {
   Context context;
   State state;
@@ -52,6 +61,7 @@ struct Thread {
   uint64_t value;
   int lane;
   Place place;
+  Meeting meeting;  // of the lanes of a mask, with the first of them
 };
 
 struct Settings {
@@ -70,6 +80,8 @@ struct Worker {
   void (*body)(void*) = nullptr;
   void* context = nullptr;
   std::string error;
+  uint64_t begun = 0, left = 0;  // for publish and observe
+  Meeting meeting;               // of the block
 
   uint64_t next_random() {  // splitmix64
     uint64_t z = random += 0x9e3779b97f4a7c15u;
@@ -78,6 +90,11 @@ struct Worker {
     return z ^ z >> 31;
   }
   void run_block();
+  void leave() { observe(&left); }  // what comes next comes after all that the block did
+  // The first lane of a mask in the warp of a thread.
+  Thread& first_of(unsigned thread, unsigned mask) {
+    return threads[thread / 32 * 32 + static_cast<unsigned>(__builtin_ctz(mask | 0x80000000u))];
+  }
   bool release_warp(unsigned warp);
   bool release_block();
   std::string stuck() const;
@@ -87,7 +104,9 @@ thread_local Worker* worker;
 
 void entry() {
   Worker& w = *worker;
+  observe(&w.begun);
   w.body(w.context);
+  publish(&w.left);
   w.threads[w.current].state = State::done;
   switch_to(w.threads[w.current].context, w.scheduler);
 }
@@ -120,6 +139,7 @@ bool Worker::release_warp(unsigned warp) {
       ballot |= (t.value & 1u) << lane;
     }
     if (!complete) continue;
+    if (l.op == Op::syncwarp) ++first_of(leader, l.mask).meeting.turn;
     for (unsigned lane = 0; first + lane < end; ++lane) {
       if ((mask >> lane & 1u) == 0) continue;
       Thread& t = threads[first + lane];
@@ -137,6 +157,7 @@ bool Worker::release_block() {
   for (const Thread& t : threads)
     if (t.state != State::waiting || t.op != Op::syncthreads || !same(t.place, threads[0].place)) return false;
   for (Thread& t : threads) t.state = State::ready;
+  ++meeting.turn;
   return true;
 }
 
@@ -170,6 +191,7 @@ void Worker::run_block() {
     threads[i].state = State::ready;
     prepare(threads[i].context, stacks.data() + i * kStack, kStack, entry);
   }
+  publish(&begun);  // a block begins after what came before its launch
   for (size_t done = 0; done < threads.size();) {
     bool progress = false;
     if (settings.schedule == "random")
@@ -180,26 +202,24 @@ void Worker::run_block() {
       current = i;
       thread_index.x = i;
       switch_to(scheduler, threads[i].context);
-      if (!error.empty()) return;
+      if (!error.empty()) return leave();
       if (threads[i].state == State::done) ++done;
       else if (threads[i].op != Op::syncthreads) release_warp(i / 32);
     }
     progress = release_block() || progress;
-    if (done == threads.size()) return;
+    if (done == threads.size()) return leave();
     bool ready = false;
     for (const Thread& t : threads) ready = ready || t.state == State::ready;
     if (!ready) {
       error = stuck();
-      return;
+      return leave();
     }
   }
 }
 
 void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigned threads) {
   worker = &w;
-#if defined(__SANITIZE_THREAD__)
-  w.scheduler.fiber = __tsan_get_current_fiber();
-#endif
+  adopt(w.scheduler);
   w.threads.resize(threads);
   w.stacks.resize(threads * kStack);
   for (unsigned i = 0; i < threads; ++i) w.order.push_back(settings.schedule == "reverse" ? threads - 1 - i : i);
@@ -210,6 +230,7 @@ void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigne
     w.random = settings.seed ^ static_cast<uint64_t>(at) << 32;
     w.run_block();
   }
+  for (Thread& thread : w.threads) forget(thread.context);
 }
 
 }  // namespace
@@ -224,9 +245,17 @@ uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place) {
   t.lane = lane;
   t.place = place;
   t.state = State::waiting;
-  if (op != Op::syncthreads && (mask >> (index % 32) & 1u) == 0)
+  const bool outside = op != Op::syncthreads && (mask >> (index % 32) & 1u) == 0;
+  if (outside)
     w.error = "a lane calls " + std::string(place.name) + " with a mask that leaves it out: " + where(t, index);
+  // The barriers order memory; shuffles and votes do not (CUDA C++ Programming Guide, warp vote functions).
+  void* barrier = nullptr;
+  if (op == Op::syncthreads) barrier = w.meeting.place();
+  if (op == Op::syncwarp && !outside) barrier = w.first_of(index, mask).meeting.place();
+  if (barrier != nullptr) publish(barrier);
+  publish(&w.left);  // for the scheduler, should the block end here
   switch_to(t.context, w.scheduler);
+  if (barrier != nullptr) observe(barrier);
   return t.value;
 }
 

@@ -1,0 +1,187 @@
+"""Checks of a GPU backend beyond the product: CUDA graphs, flags, parts of a batch, streams, torch.compile, fb.sample.
+
+test_gpu.py runs them on the card, test_gpu_script.py on the CPU, where a backend is "cpu" or Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from op_table import PLAIN
+from product import arguments, kernels_of, launch, moved, poison, public, same
+from torch import Tensor, nn
+
+import fastblackout as fb
+
+WITHOUT_KEY = ("birth_loss", "transition_rows", "thin_log_prob", "bridge_log_prob")
+# What a wrong value sets off: (argument, value, how the rule begins).
+WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
+    "thin": (("x", 200, "counts"), ("p", 1.5, "probability")),
+    "bridge_step": (("logits", math.nan, "logits"), ("p", math.nan, "probability")),
+    "tau_leap_step": (("logits", math.inf, "logits"), ("x", -1, "counts")),
+    "birth_loss": (("logits", math.nan, "logits"),),
+    "binomial": (("x", -1, "counts"), ("prob", 1.5, "probability")),
+    "poisson": (("rate", math.nan, "probability"),),
+    "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
+    "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
+    "transition_rows": (("p", 1.5, "probability"),),
+    "thin_log_prob": (("x", -1, "counts"), ("p", math.nan, "probability")),
+    "bridge_log_prob": (("b", -1, "counts"),),
+}
+
+
+def captured(
+    step: Callable[[], dict[str, Tensor]], device: torch.device
+) -> tuple[Callable[[], Any], dict[str, Tensor]]:
+    """(replay, the tensors it writes); on the CPU, which has no graphs, the replay is a call."""
+    if device.type == "cpu":
+        made: dict[str, Tensor] = {}
+        return lambda: made.update(step()), made
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step()
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        made = step()
+    return graph.replay, made
+
+
+def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """Each replay draws with the key it finds on the device, which the captured step itself advances."""
+    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**63 + 1, 5)
+    there, key = moved(a, device), rng.tensor(device)
+
+    def step() -> dict[str, Tensor]:
+        result = public(op, there, key, backend)
+        key[2:].add_(1)
+        return result
+
+    replay, made = captured(step, device)
+    draws = []
+    for _ in range(3):
+        for value in made.values():
+            poison(value)
+        call = int(key[2].item())
+        replay()
+        for name, expected in public(op, a, rng.at(call=call)).items():
+            same(f"CUDA graph, call {call}: {name}", made[name], expected)
+        draws.append(next(iter(made.values())).clone())
+    if op not in WITHOUT_KEY:
+        assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2]), "a replay drew the same"
+
+
+def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """Wrong values are told by fb.check_values, though calls with right ones follow, and only once."""
+    good, rng = moved(arguments(op, PLAIN | {"shape": shape}), device), fb.Philox(1)
+    with fb.check_values():
+        public(op, good, rng, backend)
+    for name, value, rule in WRONG.get(op, ()):
+        bad = good | {name: good[name].clone()}
+        bad[name].view(-1)[-1] = value
+        try:
+            with fb.check_values():
+                public(op, bad, rng, backend)
+                public(op, good, rng, backend)
+        except ValueError as error:
+            assert f"{op}: {rule}" in str(error), f"flag of {name} = {value}: {error}"
+        else:
+            raise AssertionError(f"fb.check_values says nothing of {name} = {value}")
+        fb.check_values.check()
+
+
+def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...]) -> None:
+    """A batch in 1, 2, 3 and 8 parts, each with its first_sample, gives what it gives at once on the reference."""
+    first, batch = 2**31 - 5, shape[0]  # over the sign bit of the 32-bit counter
+    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**64 - 1, first, 3)
+    there, expected = moved(a, device), public(op, a, rng, "reference")
+    kernels = kernels_of(backend) if backend.startswith("simt") else None
+    for ranks in (1, 2, 3, 8):
+        made = {name: torch.zeros_like(value, device=device) for name, value in expected.items()}
+        edges = [batch * rank // ranks for rank in range(ranks + 1)]
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            part = {n: v[low:high] if isinstance(v, Tensor) else v for n, v in there.items()}
+            own, own_rng = {n: v[low:high] for n, v in made.items()}, rng.at(first_sample=first + low)
+            if kernels is not None:
+                launch(kernels, op, part, own_rng, own)
+            else:
+                for name, value in public(op, part, own_rng, backend).items():
+                    own[name].copy_(value)
+        for name, value in expected.items():
+            same(f"{ranks} parts: {name}", made[name], value)
+
+
+class _Times(nn.Module):
+    """Nothing but a product, which has one result on every device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.015))
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return x * self.weight
+
+
+def check_sample(options: dict[str, Any], backend: str, device: torch.device) -> None:
+    """fb.sample as a captured loop, as a loop, and on the CPU."""
+    schedule = fb.Schedule.logit(100)
+    model = fb.models.BlackoutModel(_Times(), schedule, options.get("max_count", 255))
+    given: dict[str, Any] = {"steps": 12, "rng": fb.Philox(2**63, 3)}
+    given |= {name: value for name, value in options.items() if name != "max_count"}
+    expected = fb.sample(model, schedule, (6, 2, 5, 7), **given)
+    assert expected.any()
+    model = model.to(device)
+    with fb.use_backend(backend):
+        for graph in (False, True):
+            drawn = fb.sample(model, schedule, (6, 2, 5, 7), cuda_graph=graph, **given)
+            same(f"sample {options}, cuda_graph={graph}", drawn, expected)
+
+
+SAMPLERS: tuple[dict[str, Any], ...] = (
+    {}, {"attrition": 0.1, "rounding": "nearest"}, {"sampler": "tau-leap"}, {"max_count": 1000},
+)  # fmt: skip
+
+
+def check_stream(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """Work goes to the current stream: inputs that are made late on a stream of the caller's are waited for."""
+    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(5, 6, 7)
+    expected, there = public(op, a, rng), moved(a, device)
+    key = rng.tensor(device)
+    late = {name: torch.zeros_like(value) for name, value in there.items() if isinstance(value, Tensor)}
+    public(op, there, key, backend)  # compiled
+    torch.cuda.synchronize()
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(500_000_000)  # clocks, some 0.3 s
+        for name, value in late.items():
+            value.copy_(there[name])
+        made = public(op, there | late, key, backend)
+        assert not side.query(), "the call waited for the device"
+    side.synchronize()
+    for name, value in expected.items():
+        same(f"on a stream: {name}", made[name], value)
+
+
+def check_compiled(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """torch.compile(fullgraph=True): one graph for all keys, the bits of the CPU."""
+    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**63 + 5)
+    there = moved(a, device)
+    torch._dynamo.reset()
+    if op == "birth_loss":  # the gradient is taken outside: torch.compile has a backward graph of its own
+        compiled = torch.compile(fb.birth_loss, fullgraph=True)
+        logits = there["logits"].requires_grad_()
+        loss = compiled(logits, there["births"], there["weight"], gain=there["gain"], backend=backend)
+        grad = torch.autograd.grad(loss, logits, there["upstream"])[0]
+        for name, value in public(op, a, rng).items():
+            same(f"compiled: {name}", {"loss": loss, "grad": grad}[name], value)
+        return
+    step = torch.compile(lambda values, key: public(op, values, key, backend), fullgraph=True)
+    for call in (0, 9):
+        made = step(there, rng.at(call=call).tensor(device))
+        for name, value in public(op, a, rng.at(call=call)).items():
+            same(f"compiled, call {call}: {name}", made[name], value)
