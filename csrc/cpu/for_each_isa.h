@@ -32,8 +32,11 @@
                              apply_to = function)
 #else
 #pragma GCC push_options
-// Tuned for Skylake, g++ 12 gives the searches fewer spills: 3% more draws a second, on Zen 4 too.
+#if defined(FB_TUNE_SKYLAKE)
 #pragma GCC target("avx2,bmi,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512,tune=skylake-avx512")
+#else
+#pragma GCC target("avx2,bmi,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#endif
 #endif
 #include FB_FILE
 #if defined(__clang__)
