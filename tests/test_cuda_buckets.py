@@ -1,4 +1,4 @@
-"""The buckets of csrc/cuda/draw.cuh hold at most one threshold of a row each, which its one-load search rests on.
+"""The buckets of csrc/cuda/table.cuh hold at most one threshold of a row each, which its one-load search rests on.
 
 A bucket: 16-bit uniforms u with u + 1/2, or 65,536 - u - 1/2 above the middle, in one of 2^bits equal parts of an
 octave. Buckets of one uniform may hold several thresholds: any of them is a tie, and is drawn again exactly.
