@@ -28,7 +28,7 @@ def test_noising_step(bench: Any, name: str) -> None:
     shape = SHAPES[name]
     x_0, ks = images(shape), grid_indices(shape[0])
     survival = torch.tensor(schedule().p)
-    table, noisifier = survival.float(), peers.noisifier()
+    table, noisifier = survival.float(), peers.noisifiers()[peers.AUTHORS]
 
     def ours(i: int, part: slice = slice(None), backend: str = "auto") -> fb.Thinned:
         k = ks[i % SETS][part]
@@ -42,7 +42,7 @@ def test_noising_step(bench: Any, name: str) -> None:
 
     others: peers.Calls = {
         "eager torch.binomial": eager,
-        "authors' noisifier": lambda i: noisifier(x_0.long(), ks[i % SETS]),
+        peers.AUTHORS: lambda i: noisifier(x_0.long(), ks[i % SETS]),
     }
     case = f"noising step, {name} {'x'.join(map(str, shape))}"
     bench(case, x_0.numel(), ours, others, lambda: same_as_reference(lambda part, backend: ours(0, part, backend)))

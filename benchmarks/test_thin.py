@@ -70,8 +70,9 @@ def test_three_outputs(bench: Any, work: str) -> None:
     thin = Thin(noising, "three outputs")
     others: peers.Calls = {"eager torch.binomial": thin.eager}
     if work == "Blackout grid":
-        noisifier, x_0, ks = peers.noisifier(), noising.x_0.long(), grid_indices()
-        others["authors' noisifier, 16 at a time"] = lambda i: noisifier(x_0, ks[i % SETS])
+        x_0, ks = noising.x_0.long(), grid_indices()
+        for name, noisifier in peers.noisifiers().items():
+            others[name] = lambda i, make=noisifier: make(x_0, ks[i % SETS])
 
     def check() -> None:
         thin.check()
