@@ -34,7 +34,7 @@ def _plain(x: Any, rng: Any, generator: Any, input_dtype: Any, out: Any, backend
         out is None
         and generator is None
         and input_dtype == "float32"
-        and dispatch.asked(backend) == "auto"
+        and dispatch.asked(backend) in ("auto", "cpu")
         and internals._len_torch_dispatch_stack() == 0
         and internals._functorch.peek_interpreter_stack() is None
     )

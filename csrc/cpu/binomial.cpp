@@ -33,6 +33,7 @@ namespace cpu {
 namespace FB_ISA {
 
 #if FB_ISA_LEVEL > 0
+#include "cpu/wide.h"
 #include "cpu/element_fast.h"
 #endif
 #include "cpu/element_body.h"
@@ -125,16 +126,16 @@ void BinomialLaw::finish_all(int m, const double* const* given, const float* __r
 
 // q comes from p: no more than the float32 rounding of it separates them
 void BinomialLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
-  for (int e = 0; e < m; e += kWide) {
-    const Floats part = load_wide<Floats>(field[0] + e), from = load_wide<Floats>(field[1] + e), n = load_wide<Floats>(field[2] + e);
-    const Floats p = load_wide<Floats>(field[3] + e), q = 1.0f - p, twice_p = p + p, mean = from + part, variance = mean * q;
+  for (int e = 0; e < m; e += kTwo) {
+    const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e), n = load_as<Floats>(field[2] + e);
+    const Floats p = load_as<Floats>(field[3] + e), q = 1.0f - p, twice_p = p + p, mean = from + part, variance = mean * q;
     const Ints fits = variance < kFastVariance, inverted = from <= 0.0f;
     const Floats deviation = sqrt_of(select(fits, variance, all(kFastVariance)));
     const Floats b = fma(deviation, 2.53f, 1.15f), a = fma(p, 0.01f, fma(b, 0.0248f, -0.0873f));
-    const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.5f);
+    const FastTrial t = fast_candidate(load_as<Ints>(u + e), load_as<Ints>(v + e), a, b, part + 0.5f);
     const Floats k_1 = from + t.j, x_1 = k_1 + 1.0f, x_2 = (n - k_1) + 1.0f, both = x_1 * x_2, n_2 = n + 2.0f;
     const Floats mean_1 = mean + twice_p, mean_2 = n_2 * q, d = (t.j - part) + (1.0f - twice_p);
-    const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = d / (sum_1 * sum_2);
+    const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = quotient(d, sum_1 * sum_2);
     const Floats v_1 = shared * sum_2, v_2 = shared * sum_1, z_1 = v_1 * v_1, z_2 = v_2 * v_2;  // v_2: that of -d, negated
     const Floats tails = (x_1 * (v_1 * z_1)) * atanh_tail(z_1) - (x_2 * (v_2 * z_2)) * atanh_tail(z_2);
     const Floats inverse = rough_inverse(both * b), inverse_both = inverse * b, inverses = n_2 * inverse_both;

@@ -49,7 +49,7 @@ void birth_loss(const BirthLoss& op) {
   std::atomic<bool> bad{false};
   Sums job{op, sums.data(), &bad};
   for_chunks(job, loss_chunk);
-  if (bad) {  // seen on the way: what is written so far reaches nobody
+  if (bad) {  // perhaps, seen on the way: what is written so far reaches nobody
     check_values(op, "birth_loss", "logits", op.logits, Rule::finite, 0.0);
     check_values(op, "birth_loss", "births", op.births, Rule::nonnegative, kMostBirths);
   }
@@ -73,71 +73,84 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+#include "cpu/exponentials.h"
+
 // A chunk of float32 values where they lie, if they do in C order; else null.
 static inline float* floats_in_place(const View& view, int64_t sample, int64_t i0) {
   const bool plain = view.dtype == Dtype::f32 && view.dims == 1 && view.strides[0] == 1;
   return plain ? reinterpret_cast<float*>(view.data) + sample * view.sample_stride + i0 : nullptr;
 }
 
+// A chunk of values, filled up with zeros to whole Wides.
 static inline const float* floats_of(const View& view, int64_t sample, int64_t i0, int count, float* buffer) {
-  if (const float* direct = floats_in_place(view, sample, i0)) return direct;
+  const int end = padded_to_wide(count);
+  const float* direct = floats_in_place(view, sample, i0);
+  if (direct != nullptr && end == count) return direct;
   load(view, sample, i0, count, buffer);
+  std::memset(buffer + count, 0, sizeof(float) * static_cast<size_t>(end - count));
   return buffer;
 }
 
-// Each function by a loop of its own: short chains of dependent steps, of which a processor overlaps several.
-struct Exponentials {
-  alignas(64) float e[kChunk], g[kChunk];
+// What is made of a chunk of logits, filled up to whole Wides.
+struct Parts : Exponentials {
+  alignas(64) float shrinkage[kChunk], soft[kChunk];
 
-  // Returns whether an x is not finite.
-  bool fill(int count, const float* __restrict x) {
-    int bad = 0;
+  void losses(int count, const float* __restrict x, const float* __restrict births, float gain, float log_gain,
+              float* __restrict loss) {
+    for (int k = 0; k < count; k += kWide) store_wide(log_shrinkage(load_wide(e + k)), shrinkage + k);
     for (int k = 0; k < count; ++k) {
-      bad |= x[k] - x[k] != 0.0f;
-      e[k] = exp_minus_abs(x[k]);
+      soft[k] = softplus_of(x[k], e[k], g[k]);
+      n[k] = log_power(soft[k]);
+      f[k] = log_fraction(soft[k]);
     }
-    for (int k = 0; k < count; ++k) g[k] = log1p_over(e[k]);
-    return bad != 0;
+    for (int k = 0; k < count; k += kWide) store_wide(log_series(load_wide(f + k)), series + k);
+    for (int k = 0; k < count; ++k) {
+      const float log_soft = log_softplus_of(x[k], log_of(n[k], f[k], series[k]), shrinkage[k]);
+      loss[k] = birth_loss_of(births[k], gain, log_gain, soft[k], log_soft);
+    }
+  }
+
+  void slopes(int count, const float* __restrict x, const float* __restrict births, float gain, float coefficient,
+              float* __restrict to) const {
+    for (int k = 0; k < count; ++k) to[k] = coefficient * birth_loss_slope_of(x[k], births[k], gain, e[k], g[k]);
   }
 };
 
-// The slopes times coefficient, to the chunk of `view` itself or by way of the buffer.
-static inline void store_slopes(const View& view, int64_t sample, int64_t i0, int count, const float* __restrict x,
-                                const float* __restrict births, const Exponentials& of, float gain, float coefficient, float* buffer) {
-  float* direct = floats_in_place(view, sample, i0);
-  float* __restrict to = direct != nullptr ? direct : buffer;
-  for (int k = 0; k < count; ++k) to[k] = coefficient * birth_loss_slope_of(x[k], births[k], gain, of.e[k], of.g[k]);
-  if (direct == nullptr) store(view, sample, i0, count, buffer);
+// Whether a value lies below 0, above what float32 holds, or nowhere.
+static inline bool any_bad(const float* births, int count) {
+  int bad = 0;
+  for (int k = 0; k < count; ++k) bad |= !(births[k] >= 0.0f) | !(births[k] <= static_cast<float>(kMostBirths));
+  return bad != 0;
+}
+
+template <bool Loss>
+static inline void chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, float coefficient, float* loss,
+                            std::atomic<bool>* bad) {
+  alignas(64) float x_buffer[kChunk], births_buffer[kChunk], slope_buffer[kChunk];
+  Parts parts;
+  const float* x = floats_of(op.logits, sample, i0, count, x_buffer);
+  const float* births = floats_of(op.births, sample, i0, count, births_buffer);
+  const float gain = op.gain[sample], log_gain = Loss && gain != 1.0f ? log_gain_of(gain) : 0.0f;
+  if (Loss && op.births.dtype != Dtype::u8 && any_bad(births, count)) *bad = true;
+  float* direct = op.grad && padded_to_wide(count) == count ? floats_in_place(op.grad, sample, i0) : nullptr;
+  float* slopes = direct != nullptr ? direct : slope_buffer;
+  parts.fill(count, x);
+  if constexpr (Loss) parts.losses(count, x, births, gain, log_gain, loss);
+  if (op.grad) parts.slopes(count, x, births, gain, coefficient, slopes);
+  if (op.grad && direct == nullptr) store(op.grad, sample, i0, count, slopes);
 }
 
 static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float x_buffer[kChunk], births_buffer[kChunk], soft[kChunk], loss[kChunk];
-  Exponentials of;
-  const float* __restrict x = floats_of(op.logits, sample, i0, count, x_buffer);
-  const float* __restrict births = floats_of(op.births, sample, i0, count, births_buffer);
-  const float gain = op.gain[sample], log_gain = log_gain_of(gain), most = static_cast<float>(kMostBirths);
-  int bad = of.fill(count, x);
-  if (op.births.dtype != Dtype::u8)
-    for (int k = 0; k < count; ++k) bad |= !(births[k] >= 0.0f) | !(births[k] <= most);
-  if (bad != 0) *op.bad = true;
-  for (int k = 0; k < count; ++k) {
-    soft[k] = softplus_of(x[k], of.e[k], of.g[k]);
-    loss[k] = log_float(soft[k]);
-  }
-  for (int k = 0; k < count; ++k)
-    loss[k] = birth_loss_of(births[k], gain, log_gain, soft[k], log_softplus_of(x[k], of.e[k], loss[k]));
+  alignas(64) float loss[kChunk];
+  chunk_of<true>(op, sample, i0, count, 1.0f, loss, op.bad);
   std::memset(loss + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
-  op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = birth_loss_chunk_sum(loss);
-  if (op.grad) store_slopes(op.grad, sample, i0, count, x, births, of, gain, 1.0f, soft);
+  const float sum = birth_loss_chunk_sum(loss);
+  op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
+  if (sum - sum != 0.0f) *op.bad = true;  // a logit that is not finite has such a loss, whatever its births
 }
 
 static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float x_buffer[kChunk], births_buffer[kChunk], buffer[kChunk];
-  Exponentials of;
-  const float* x = floats_of(op.logits, sample, i0, count, x_buffer);
-  const float* births = floats_of(op.births, sample, i0, count, births_buffer);
-  of.fill(count, x);
-  store_slopes(op.grad, sample, i0, count, x, births, of, op.gain[sample], static_cast<float>(op.weight[sample]), buffer);
+  chunk_of<false>(op, sample, i0, count, static_cast<float>(op.weight[sample]), nullptr, nullptr);
 }
 
 // In place: grad holds the slopes.

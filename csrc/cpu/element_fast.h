@@ -14,136 +14,61 @@
 // that of y, one in 3e8 draws differed from the double-precision ones.
 
 // A law's `prepare` fills kFast float32 fields of each element; fast_trials and fast_inversions set k[e] and state[e], an
-// Outcome, of `m` elements from their fields and high words; finish_all turns k into results. m is a multiple of kWide.
+// Outcome, of `m` elements from their fields and high words; finish_all turns k into results. m is a multiple of kTwo.
 enum Outcome : int32_t { kAccepted = 0, kRejected = 1, kUnsure = 2, kInverted = 3 };
 
 constexpr float kRatioSlack = 0x1p-11f, kSumSlack = 0x1p-15f;
 constexpr float kFarEdge = 0x1p-7f, kFarRatio = 0x1p-8f;  // a candidate within kFarEdge of an end has a ratio below half kFarRatio
 constexpr float kFastVariance = 0x1p20f;                   // above it |y| is too large for float32
 
-// Two vectors side by side, operation by operation: a trial is one long chain of dependent steps, and the processor looks
-// only about a hundred of them ahead.
-constexpr int kLanes = FB_ISA_LEVEL == 2 ? 16 : 8, kWide = 2 * kLanes;
-typedef float FloatVector __attribute__((vector_size(4 * kLanes)));
-typedef int32_t IntVector __attribute__((vector_size(4 * kLanes)));
+typedef Two<FloatVector> Floats;
+typedef Two<IntVector> Ints;
+constexpr int kTwo = 2 * kLanes;
 
-struct Ints {
-  IntVector v[2];
-};
-struct Floats {
-  FloatVector v[2];
-};
-
-static inline Ints constant(int32_t x) { return Ints{{IntVector{} + x, IntVector{} + x}}; }
-static inline Floats all(float x) { return Floats{{FloatVector{} + x, FloatVector{} + x}}; }
-
-#define FB_ARITHMETIC(OP)                                                                                             \
-  static inline Floats operator OP(const Floats& a, const Floats& b) { return Floats{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
-  static inline Floats operator OP(const Floats& a, float b) { return Floats{{a.v[0] OP b, a.v[1] OP b}}; }           \
-  static inline Floats operator OP(float a, const Floats& b) { return Floats{{a OP b.v[0], a OP b.v[1]}}; }
-FB_ARITHMETIC(+) FB_ARITHMETIC(-) FB_ARITHMETIC(*)
-#if FB_ISA_LEVEL != 2
-FB_ARITHMETIC(/)
-#endif
-#undef FB_ARITHMETIC
-#define FB_COMPARISON(OP)                                                                                             \
-  static inline Ints operator OP(const Floats& a, const Floats& b) { return Ints{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
-  static inline Ints operator OP(const Floats& a, float b) { return Ints{{a.v[0] OP b, a.v[1] OP b}}; }
-FB_COMPARISON(<) FB_COMPARISON(<=) FB_COMPARISON(>) FB_COMPARISON(>=)
-#undef FB_COMPARISON
-#define FB_INTEGER(OP)                                                                                                \
-  static inline Ints operator OP(const Ints& a, const Ints& b) { return Ints{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
-  static inline Ints operator OP(const Ints& a, int32_t b) { return Ints{{a.v[0] OP b, a.v[1] OP b}}; }
-FB_INTEGER(&) FB_INTEGER(|) FB_INTEGER(^) FB_INTEGER(+) FB_INTEGER(-) FB_INTEGER(<<) FB_INTEGER(>>)
-#undef FB_INTEGER
-
-static inline Floats select(const Ints& mask, const Floats& a, const Floats& b) {
-  return Floats{{mask.v[0] ? a.v[0] : b.v[0], mask.v[1] ? a.v[1] : b.v[1]}};
-}
-static inline Ints select(const Ints& mask, const Ints& a, const Ints& b) {
-  return Ints{{mask.v[0] ? a.v[0] : b.v[0], mask.v[1] ? a.v[1] : b.v[1]}};
-}
-static inline Floats to_floats(const Ints& x) {
-  return Floats{{__builtin_convertvector(x.v[0], FloatVector), __builtin_convertvector(x.v[1], FloatVector)}};
-}
-static inline Ints to_ints(const Floats& x) {
-  return Ints{{__builtin_convertvector(x.v[0], IntVector), __builtin_convertvector(x.v[1], IntVector)}};
-}
-static inline Floats as_floats(const Ints& x) {
-  return Floats{{reinterpret_cast<FloatVector>(x.v[0]), reinterpret_cast<FloatVector>(x.v[1])}};
-}
-static inline Ints as_ints(const Floats& x) {
-  return Ints{{reinterpret_cast<IntVector>(x.v[0]), reinterpret_cast<IntVector>(x.v[1])}};
-}
-static inline Floats absolute(const Floats& x) { return as_floats(as_ints(x) & INT32_MAX); }
-
-template <class Wide, class Element>
-static inline Wide load_wide(const Element* from) {
-  Wide w;
-  std::memcpy(&w, from, sizeof(w));
-  return w;
-}
-template <class Wide, class Element>
-static inline void store_wide(const Wide& w, Element* to) {
-  std::memcpy(to, &w, sizeof(w));
-}
+FB_INLINE Floats all(float x) { return all_of<Floats>(x); }
+FB_INLINE Ints constant(int32_t x) { return all_of<Ints>(x); }
 
 // a b + c, however it rounds
 #if FB_ISA_LEVEL == 2
-static inline FloatVector fma_of(FloatVector a, FloatVector b, FloatVector c) {
+FB_INLINE FloatVector fma_of(FloatVector a, FloatVector b, FloatVector c) {
   return reinterpret_cast<FloatVector>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
 }
 #else
-static inline FloatVector fma_of(FloatVector a, FloatVector b, FloatVector c) { return a * b + c; }
+FB_INLINE FloatVector fma_of(FloatVector a, FloatVector b, FloatVector c) { return a * b + c; }
 #endif
+// a / b, however it rounds
 #if FB_ISA_LEVEL == 2
-static inline FloatVector quotient(FloatVector a, FloatVector b) {
+FB_INLINE FloatVector quotient(FloatVector a, FloatVector b) {
   const __m512 y = reinterpret_cast<__m512>(b), x = reinterpret_cast<__m512>(a), r = _mm512_rcp14_ps(y), q = _mm512_mul_ps(x, r);
   return reinterpret_cast<FloatVector>(_mm512_fmadd_ps(_mm512_fnmadd_ps(q, y, x), r, q));
 }
-static inline Floats operator/(const Floats& a, const Floats& b) { return Floats{{quotient(a.v[0], b.v[0]), quotient(a.v[1], b.v[1])}}; }
-static inline Floats operator/(float a, const Floats& b) { return all(a) / b; }
-#endif
-static inline Floats fma(const Floats& a, const Floats& b, const Floats& c) {
-  return Floats{{fma_of(a.v[0], b.v[0], c.v[0]), fma_of(a.v[1], b.v[1], c.v[1])}};
-}
-static inline Floats fma(const Floats& a, const Floats& b, float c) { return fma(a, b, all(c)); }
-static inline Floats fma(const Floats& a, float b, float c) { return fma(a, all(b), all(c)); }
-static inline Floats fma(const Floats& a, float b, const Floats& c) { return fma(a, all(b), c); }
-
-#if FB_ISA_LEVEL == 2
-static inline Floats sqrt_of(const Floats& x) {
-  return Floats{{reinterpret_cast<FloatVector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x.v[0]))),
-                 reinterpret_cast<FloatVector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x.v[1])))}};
-}
-static inline Floats floor_of(const Floats& x) {
-  return Floats{{reinterpret_cast<FloatVector>(_mm512_floor_ps(reinterpret_cast<__m512>(x.v[0]))),
-                 reinterpret_cast<FloatVector>(_mm512_floor_ps(reinterpret_cast<__m512>(x.v[1])))}};
-}
+FB_INLINE FloatVector sqrt_of(FloatVector x) { return reinterpret_cast<FloatVector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x))); }
+FB_INLINE FloatVector floor_of(FloatVector x) { return reinterpret_cast<FloatVector>(_mm512_floor_ps(reinterpret_cast<__m512>(x))); }
 // 1 / x within 2^-14 of itself
-static inline Floats rough_inverse(const Floats& x) {
-  return Floats{{reinterpret_cast<FloatVector>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x.v[0]))),
-                 reinterpret_cast<FloatVector>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x.v[1])))}};
-}
-static inline bool any(const Ints& mask) {
-  const __m512i bits = reinterpret_cast<__m512i>(mask.v[0] | mask.v[1]);
+FB_INLINE FloatVector rough_inverse(FloatVector x) { return reinterpret_cast<FloatVector>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x))); }
+FB_INLINE bool any(IntVector mask) {
+  const __m512i bits = reinterpret_cast<__m512i>(mask);
   return _mm512_test_epi32_mask(bits, bits) != 0;
 }
 #else
-static inline Floats sqrt_of(const Floats& x) {
-  return Floats{{reinterpret_cast<FloatVector>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x.v[0]))),
-                 reinterpret_cast<FloatVector>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x.v[1])))}};
-}
-static inline Floats floor_of(const Floats& x) {
-  return Floats{{reinterpret_cast<FloatVector>(_mm256_floor_ps(reinterpret_cast<__m256>(x.v[0]))),
-                 reinterpret_cast<FloatVector>(_mm256_floor_ps(reinterpret_cast<__m256>(x.v[1])))}};
-}
-static inline Floats rough_inverse(const Floats& x) { return 1.0f / x; }
-static inline bool any(const Ints& mask) {
-  const __m256i bits = reinterpret_cast<__m256i>(mask.v[0] | mask.v[1]);
+FB_INLINE FloatVector quotient(FloatVector a, FloatVector b) { return a / b; }
+FB_INLINE FloatVector sqrt_of(FloatVector x) { return reinterpret_cast<FloatVector>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x))); }
+FB_INLINE FloatVector floor_of(FloatVector x) { return reinterpret_cast<FloatVector>(_mm256_floor_ps(reinterpret_cast<__m256>(x))); }
+FB_INLINE FloatVector rough_inverse(FloatVector x) { return 1.0f / x; }
+FB_INLINE bool any(IntVector mask) {
+  const __m256i bits = reinterpret_cast<__m256i>(mask);
   return _mm256_testz_si256(bits, bits) == 0;
 }
 #endif
+FB_BY_HALVES(sqrt_of)
+FB_BY_HALVES(floor_of)
+FB_BY_HALVES(rough_inverse)
+FB_INLINE bool any(const Ints& mask) { return any(mask.a | mask.b); }
+FB_INLINE Floats quotient(const Floats& x, const Floats& y) { return Floats{quotient(x.a, y.a), quotient(x.b, y.b)}; }
+FB_INLINE Floats fma(const Floats& x, const Floats& y, const Floats& z) { return Floats{fma_of(x.a, y.a, z.a), fma_of(x.b, y.b, z.b)}; }
+FB_INLINE Floats fma(const Floats& x, const Floats& y, float z) { return fma(x, y, all(z)); }
+FB_INLINE Floats fma(const Floats& x, float y, float z) { return fma(x, all(y), all(z)); }
+FB_INLINE Floats fma(const Floats& x, float y, const Floats& z) { return fma(x, all(y), z); }
 
 // A candidate: j = floor(y), the distance of the uniform from its nearest end, and v. far: very near an end.
 struct FastTrial {
@@ -157,7 +82,7 @@ static inline FastTrial fast_candidate(const Ints& u, const Ints& v, const Float
   FastTrial t;
   t.far = edge < kFarEdge;
   t.edge = select(t.far, all(kFarEdge), edge);
-  const Floats y = fma((a + a) / t.edge + b, to_floats(centred) * 0x1p-32f, offset);
+  const Floats y = fma(quotient(a + a, t.edge) + b, to_floats(centred) * 0x1p-32f, offset);
   t.j = floor_of(y);
   const Floats above = y - t.j, slack = fma(absolute(y), 0x1p-20f, 0x1p-18f);
   t.settled = (above > slack) & (above < 1.0f - slack) & (t.edge > kFarEdge);
@@ -178,7 +103,7 @@ static inline Floats fast_exp2(const Floats& t) {
   const Floats clamped = select(t < -100.0f, all(-100.0f), t), shifted = clamped + 12582912.0f;  // 1.5 * 2^23
   const Floats r = clamped - (shifted - 12582912.0f), r_2 = r * r;
   const Floats low = fma(r, 0.693121016f, 1.00000012f), high = fma(r, 0.0559220351f, 0.240221068f);
-  return as_floats(as_ints(fma(r_2, fma(r_2, 0.00967603736f, high), low)) + (as_ints(shifted) << 23));  // 0.7 to 1.5, scaled
+  return from_bits(bits_of(fma(r_2, fma(r_2, 0.00967603736f, high), low)) + (bits_of(shifted) << 23));  // 0.7 to 1.5, scaled
 }
 
 // S(x) + S(y), Stirling's corrections, from 1 / x + 1 / y and 1 / x^3 + 1 / y^3: within 6e-6 for x, y >= 3
@@ -204,19 +129,19 @@ struct Inverses {
 };
 constexpr Inverses kInverses;
 
-// k[e], and state[e], kAccepted or kUnsure, of inversions by the high words of trial 0; m a multiple of kWide. Of Poisson,
+// k[e], and state[e], kAccepted or kUnsure, of inversions by the high words of trial 0; m a multiple of kTwo. Of Poisson,
 // small is the rate and n is not read. k counts the cumulative sums at or below u, of mass(k + 1) = mass(k) odds (n - k) /
 // (k + 1), without odds (n - k) but the rate for Poisson; `nearest` is the smallest distance of u from a sum.
 template <bool Finite>
 static void fast_sums(int m, const float* n, const float* small, const uint32_t* words, float* k, int32_t* state) {
-  for (int e = 0; e < m; e += kWide) {
-    const Floats u = to_floats((load_wide<Ints>(words + e) >> 1) & INT32_MAX) * 0x1p-31f, p = load_wide<Floats>(small + e);
+  for (int e = 0; e < m; e += kTwo) {
+    const Floats u = to_floats((load_as<Ints>(words + e) >> 1) & INT32_MAX) * 0x1p-31f, p = load_as<Floats>(small + e);
     Floats exponent = p * -1.44269504f, factor = p, left = {};  // exponent: of 2, of the first term
     if constexpr (Finite) {
-      const Floats q = 1.0f - p, s = p / (1.0f + q), z = s * s;  // log(1 - p) = -2 atanh(p / (2 - p))
-      left = load_wide<Floats>(n + e);
+      const Floats q = 1.0f - p, s = quotient(p, 1.0f + q), z = s * s;  // log(1 - p) = -2 atanh(p / (2 - p))
+      left = load_as<Floats>(n + e);
       exponent = left * (s * fma(z, atanh_tail(z), all(1.0f))) * -2.88539008f;
-      factor = p / q;
+      factor = quotient(p, q);
     }
     Floats mass = fast_exp2(exponent), cdf = mass, nearest = all(1.0f);
     Ints counted = {};

@@ -31,6 +31,7 @@ namespace cpu {
 namespace FB_ISA {
 
 #if FB_ISA_LEVEL > 0
+#include "cpu/wide.h"
 #include "cpu/element_fast.h"
 #endif
 #include "cpu/element_body.h"
@@ -95,12 +96,12 @@ void PoissonLaw::finish_all(int m, const double* const*, const float* __restrict
 }
 
 void PoissonLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
-  for (int e = 0; e < m; e += kWide) {
-    const Floats part = load_wide<Floats>(field[0] + e), from = load_wide<Floats>(field[1] + e), mean = from + part;
+  for (int e = 0; e < m; e += kTwo) {
+    const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e), mean = from + part;
     const Ints fits = mean < kFastVariance, inverted = from <= 0.0f;
     const Floats b = fma(sqrt_of(select(fits, mean, all(kFastVariance))), 2.53f, 0.931f), a = fma(b, 0.02483f, -0.059f);
-    const FastTrial t = fast_candidate(load_wide<Ints>(u + e), load_wide<Ints>(v + e), a, b, part + 0.43f);
-    const Floats whole = from + t.j, x = whole + 1.0f, d = (t.j - part) + 1.0f, v_1 = d / (x + mean), z = v_1 * v_1;
+    const FastTrial t = fast_candidate(load_as<Ints>(u + e), load_as<Ints>(v + e), a, b, part + 0.43f);
+    const Floats whole = from + t.j, x = whole + 1.0f, d = (t.j - part) + 1.0f, v_1 = quotient(d, x + mean), z = v_1 * v_1;
     const Floats lower = b - 3.4f, inverse = rough_inverse(x * lower), inverse_x = inverse * lower;
     const Floats tail = (x * (v_1 * z)) * atanh_tail(z), stirling = fast_stirling(inverse_x, inverse_x * (inverse_x * inverse_x));
     const Floats level = fma(d, v_1, stirling) + (tail + tail), square = t.edge * t.edge, hat = fma(b, square, a);

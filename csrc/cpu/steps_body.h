@@ -1,5 +1,7 @@
 // Body, once per instruction set: what thin and the reverse steps share.
 
+#include "cpu/exponentials.h"
+
 static inline uint8_t* in_place(const View& view, int64_t sample, int64_t i0, int count) {
   // uint8 counts lying in C order are used where they are; whole vectors of 64 only, since kernels read that far
   const bool plain = view.dtype == Dtype::u8 && view.dims == 1 && view.strides[0] == 1 && count % 64 == 0;
@@ -35,7 +37,11 @@ static inline SampleKey key_of(const Common& op, int64_t sample) {
 // Expected births y = gain * softplus(logit), or as given, of one chunk, in float32.
 static inline void expected_births(const Reverse& op, int64_t sample, int64_t i0, int count, float* y) {
   if (op.births) return load(op.births, sample, i0, count, y);
-  load(op.logits, sample, i0, count, y);
+  alignas(64) float x[kChunk];
+  Exponentials of;
+  load(op.logits, sample, i0, count, x);
+  std::memset(x + count, 0, sizeof(float) * static_cast<size_t>(padded_to_wide(count) - count));
+  of.fill(count, x);
   const float gain = op.gain[sample];
-  for (int k = 0; k < count; ++k) y[k] = gain * softplus(y[k]);
+  for (int k = 0; k < count; ++k) y[k] = gain * softplus_of(x[k], of.e[k], of.g[k]);
 }

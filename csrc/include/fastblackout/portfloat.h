@@ -12,44 +12,40 @@
 namespace fastblackout {
 
 // ---- float32: everything starts from e = exp(-|x|), 0 beyond 87 so that no subnormal appears ------------------------
+//
+// Kernels on many elements run the parts of a function one after the other over all of them: of short chains of dependent
+// steps a processor overlaps several.
+
+// What series.h needs of a float; csrc/cpu/wide.h has the same of vectors.
+FB_HD int32_t bits_of(float x) { return bit_cast<int32_t>(x); }
+FB_HD float from_bits(int32_t bits) { return bit_cast<float>(bits); }
+FB_HD int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }  // a float comparison would become a branch
+
+#define FB_FLOAT float
+#include "fastblackout/series.h"
+#undef FB_FLOAT
+
+FB_HD int32_t exponent_bits(int32_t k) { return static_cast<int32_t>(static_cast<uint32_t>(k) << 23); }
+FB_HD float minus_abs(float x) {  // beyond 87 it stands for -127 log 2: e is then a product with 0
+  const float magnitude = from_bits(bits_of(x) & 0x7fffffff);
+  return magnitude > 87.0f ? -88.0296919f : -magnitude;
+}
+
+// -|x| = n log 2 + r: round(-|x| / log 2) in the low bits of a sum; r; and e of them and s = exp_series(r)
+FB_HD float exp_whole(float x) { return minus_abs(x) * 1.44269502f + 12582912.0f; }  // 1.5 * 2^23
+
+FB_HD float exp_rest(float x, float whole) {
+  const float n = whole - 12582912.0f;
+  return (minus_abs(x) - n * 0.693359375f) - n * -2.12194442e-4f;
+}
+
+FB_HD float exp_of(float whole, float r, float s) {
+  return (1.0f + (r + (r * r) * s)) * from_bits(exponent_bits(bits_of(whole) + 127));
+}
 
 FB_HD float exp_minus_abs(float x) {
-  const float magnitude = bit_cast<float>(bit_cast<uint32_t>(x) & 0x7fffffffu);
-  const float t = magnitude > 87.0f ? -87.0f : -magnitude;
-  const float shifted = t * 1.44269502f + 12582912.0f;  // 1.5 * 2^23: the sum's low bits are round(t / log 2)
-  const float n = shifted - 12582912.0f;
-  const float r = (t - n * 0.693359375f) - n * -2.12194442e-4f;
-  float poly = 1.39261840e-3f;  // (exp(r) - 1 - r) / r^2
-  poly = poly * r + 8.36317893e-3f;
-  poly = poly * r + 4.16665561e-2f;
-  poly = poly * r + 1.66665763e-1f;
-  poly = poly * r + 0.5f;
-  const float scale = bit_cast<float>((bit_cast<uint32_t>(shifted) + 127u) << 23);
-  const float e = (1.0f + (r + (r * r) * poly)) * scale;
-  return magnitude > 87.0f ? 0.0f : e;
-}
-
-// e, or what stands for it in a polynomial where it is too small to matter: products of a smaller one would be subnormal,
-// which costs a processor a hundred clocks and changes no bit of the result
-FB_HD float no_less(float e) {
-  const int32_t bits = bit_cast<int32_t>(e), least = 0x21800000;  // 2^-60; a float comparison would become a branch
-  return bit_cast<float>(bits > least ? bits : least);
-}
-
-// log(1 + e) / e on [0, 1]
-FB_HD float log1p_over(float e) {
-  e = no_less(e);
-  float poly = 2.80164205e-3f;
-  poly = poly * e + -1.71842668e-2f;
-  poly = poly * e + 4.93099727e-2f;
-  poly = poly * e + -9.13941413e-2f;
-  poly = poly * e + 1.30333647e-1f;
-  poly = poly * e + -1.63651526e-1f;
-  poly = poly * e + 1.99567080e-1f;
-  poly = poly * e + -2.49967605e-1f;
-  poly = poly * e + 3.33332360e-1f;
-  poly = poly * e + -0.5f;
-  return 1.0f + e * poly;
+  const float whole = exp_whole(x), r = exp_rest(x, whole);
+  return exp_of(whole, r, exp_series(r));
 }
 
 // log(1 + exp(x)), within 4 ulp; 0 for x < -87. The forms _of take e = exp_minus_abs(x) and g = log1p_over(e).
@@ -60,58 +56,47 @@ FB_HD float softplus(float x) {
   return softplus_of(x, e, log1p_over(e));
 }
 
-// log(a) for a normal, positive and finite
-FB_HD float log_float(float a) {
-  const uint32_t bits = bit_cast<uint32_t>(a);
-  const int32_t k = static_cast<int32_t>(bits - 0x3f3504f3u) >> 23;  // a / 2^k in [sqrt(1/2), sqrt(2))
-  const float f = bit_cast<float>(bits - (static_cast<uint32_t>(k) << 23)) - 1.0f;
-  const float n = static_cast<float>(k);
-  const float z = f * f;
-  float poly = 6.97161183e-2f;  // (log(1 + f) - f + f^2 / 2) / f^3
-  poly = poly * f + -1.14797339e-1f;
-  poly = poly * f + 1.16854198e-1f;
-  poly = poly * f + -1.24256872e-1f;
-  poly = poly * f + 1.42490581e-1f;
-  poly = poly * f + -1.66678026e-1f;
-  poly = poly * f + 2.00007156e-1f;
-  poly = poly * f + -2.49999970e-1f;
-  poly = poly * f + 3.33333313e-1f;
-  const float tail = ((f * z) * poly + n * -2.12194442e-4f) - 0.5f * z;
+// log(a) for a normal, positive and finite. a = (1 + f) 2^n with 1 + f in [sqrt(1/2), sqrt(2)); s = log_series(f)
+FB_HD float log_power(float a) { return static_cast<float>((bits_of(a) - 0x3f3504f3) >> 23); }
+
+FB_HD float log_fraction(float a) {
+  const int32_t bits = bits_of(a);
+  return from_bits(bits - exponent_bits((bits - 0x3f3504f3) >> 23)) - 1.0f;
+}
+
+FB_HD float log_of(float n, float f, float s) {
+  const float z = f * f, tail = ((f * z) * s + n * -2.12194442e-4f) - 0.5f * z;
   return (f + tail) + n * 0.693359375f;
 }
 
+FB_HD float log_float(float a) {
+  const float f = log_fraction(a);
+  return log_of(log_power(a), f, log_series(f));
+}
+
 // log(softplus(x)), finite for every finite x. For x <= 0 it is x + log(log1p(e) / e) with e = exp(x): both terms are
-// negative, so nothing cancels and a very negative x gives x. positive = log_float(softplus(x))
-FB_HD float log_softplus_of(float x, float e, float positive) {
-  e = no_less(e);
-  float poly = -9.52462608e-4f;  // -log(log1p(e) / e) / e
-  poly = poly * e + 5.89663163e-3f;
-  poly = poly * e + -1.71796735e-2f;
-  poly = poly * e + 3.26602571e-2f;
-  poly = poly * e + -4.85501290e-2f;
-  poly = poly * e + 6.49938285e-2f;
-  poly = poly * e + -8.70119557e-2f;
-  poly = poly * e + 1.24989443e-1f;
-  poly = poly * e + -2.08333015e-1f;
-  poly = poly * e + 0.5f;
-  const float negative = x - e * poly;
-  return x > 0x1p-60f ? positive : negative;  // above 0, so that flushing subnormal logits to 0 changes no bit
+// negative, so nothing cancels and a very negative x gives x. positive = log_float(softplus(x)), shrinkage =
+// log_shrinkage(e)
+FB_HD float log_softplus_of(float x, float positive, float shrinkage) {
+  return x > 0x1p-60f ? positive : x - shrinkage;  // above 0, so that flushing subnormal logits to 0 changes no bit
 }
 
 FB_HD float log_softplus(float x) {
   const float e = exp_minus_abs(x);
-  return log_softplus_of(x, e, log_float(softplus_of(x, e, log1p_over(e))));
+  return log_softplus_of(x, log_float(softplus_of(x, e, log1p_over(e))), log_shrinkage(e));
 }
 
 // 1 / (1 + exp(-x)); 0 for x < -87
-FB_HD float sigmoid_of(float x, float e) { return (x > 0.0f ? 1.0f : e) / (1.0f + e); }
+FB_HD float sigmoid_of(float x, float e) {
+  const float numerator = x > 0.0f ? 1.0f : e;
+  return numerator / (1.0f + e);
+}
 
 FB_HD float sigmoid(float x) { return sigmoid_of(x, exp_minus_abs(x)); }
 
 // sigmoid(x) / softplus(x), the derivative of log softplus: 1 for very negative x, 0 above 2^126 (else subnormal)
 FB_HD float ratio_of(float x, float e, float g) {
-  const float denominator = (1.0f + e) * (x > 0.0f ? x + e * g : g);
-  const float quotient = 1.0f / denominator;
+  const float quotient = 1.0f / ((1.0f + e) * (x > 0.0f ? x + e * g : g));
   return x > 0x1p126f ? 0.0f : quotient;
 }
 
