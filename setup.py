@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 # -fno-tree-ter: g++ leaves chains of steps that take turns (csrc/cpu/wide.h) in the order they are written in.
 CXX_FLAGS = (
-    "-std=c++17 -O3 -fPIC -fvisibility=hidden -ffp-contract=off -fno-trapping-math -fno-math-errno -fno-tree-ter -pthread "
-    "-Wall -Wextra -Wno-psabi -Icsrc -Icsrc/include"
+    "-std=c++17 -O3 -fPIC -fvisibility=hidden -ffp-contract=off -fno-trapping-math -fno-math-errno "
+    "-fno-tree-ter -pthread -Wall -Wextra -Wno-psabi -Icsrc -Icsrc/include"
 )
 NVCC_FLAGS = "-std=c++17 -O3 -fmad=false -cudart static -Xcompiler -fPIC,-fvisibility=hidden -Icsrc -Icsrc/include"
 ARCHITECTURES = ("80", "90", "100", "120")

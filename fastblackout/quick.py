@@ -13,6 +13,8 @@ from . import dispatch, natives
 from .philox import Philox
 from .probability import Prob
 
+_OURS = ("auto", "cpu")
+
 
 @functools.cache
 def _module() -> Any:
@@ -21,7 +23,7 @@ def _module() -> Any:
     table = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
     if isinstance(cpu, str) or table is None:
         return None
-    return cpu if cpu.learn_torch(torch.Tensor, table, torch.empty_like, torch.float32) else None
+    return cpu if cpu.learn_torch(torch.Tensor, table, torch.empty_like, torch.empty, torch.float32) else None
 
 
 def _plain(x: Any, rng: Any, generator: Any, input_dtype: Any, out: Any, backend: str) -> bool:
@@ -34,7 +36,7 @@ def _plain(x: Any, rng: Any, generator: Any, input_dtype: Any, out: Any, backend
         out is None
         and generator is None
         and input_dtype == "float32"
-        and dispatch.asked(backend) in ("auto", "cpu")
+        and dispatch.asked(backend) in _OURS
         and internals._len_torch_dispatch_stack() == 0
         and internals._functorch.peek_interpreter_stack() is None
     )
@@ -67,6 +69,21 @@ def bridge(
         return None
     stochastic = rounding == "stochastic"
     return module.quick_bridge(*_common(rng), x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
+
+
+def birth_loss(logits: Any, births: Any, weight: Any, gain: Any, backend: str, keep: bool) -> tuple[Any, Any] | None:
+    """(loss, slopes) of fb.birth_loss of float32 logits, not traced, or None. slopes: where kept, for scale_slopes."""
+    torch = sys.modules.get("torch")
+    if torch is None or type(logits) is not torch.Tensor or dispatch.asked(backend) not in _OURS:
+        return None
+    if (module := _module()) is None:
+        return None
+    return module.quick_loss(dispatch.threads(), dispatch.isa(), logits, births, weight, gain, keep)
+
+
+def scale_slopes(slopes: Any, upstream: Any, weight: Any) -> Any:
+    """The slopes made into the gradient by the logits, in place; None where this way does not know the upstream one."""
+    return _module().quick_scale(dispatch.threads(), dispatch.isa(), slopes, upstream, weight)
 
 
 def _common(rng: Philox) -> tuple[int, int, int, int, int]:

@@ -44,6 +44,10 @@ def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
     return quick.bridge(x, logits, step=step, **asked | changed)
 
 
+def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto", keep: bool = True) -> Any:
+    return quick.birth_loss(logits, births, weight, gain, backend, keep)
+
+
 def same(made: Any, wanted: Any) -> bool:
     return all(
         (a is None) == (b is None)
@@ -77,6 +81,47 @@ def test_bridge_is_the_long_way(layout: str, rounding: str) -> None:
         assert same(made, fb.bridge_step(x, LOGITS, PAIR, rounding=rounding, **{"rng": KEY.tensor(), **options}))
 
 
+BIRTHS = torch.randint(0, 90, X.shape, generator=torch.Generator().manual_seed(2))
+WEIGHT = torch.tensor([0.3, -1.0, 1e-3], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", "float16"))
+def test_loss_is_the_long_way(layout: str, dtype: str) -> None:
+    """The long way takes the numbers as float32 tensors or Python integers; gradients of sums, and of another order."""
+    births = BIRTHS.to(getattr(torch, dtype))
+    for weight, gain in ((WEIGHT, SPREAD), (0.5, SPREAD), (WEIGHT, 2.0)):
+        numbers = [value if type(value) is float else value.float() for value in (weight, gain)]
+        weights = [value.double() if torch.is_tensor(value) else value for value in numbers]
+        results = []
+        for pair in (weights, [value if torch.is_tensor(value) else int(2 * value) / 2 for value in numbers]):
+            logits = LAYOUTS[layout].float().sub(128).div(9).requires_grad_()
+            made = fb.birth_loss(logits, births, pair[0], gain=pair[1])
+            expanded = torch.autograd.grad(made.sum(), logits, retain_graph=True)[0].clone()
+            upstream = torch.tensor([2.0, 0.0, -0.7, 0.0, 1e-3])[::2]
+            results.append((made.detach(), expanded, torch.autograd.grad(made, logits, upstream)[0]))
+        assert loss(logits, births, *weights) is not None
+        assert same(*results)
+
+
+def test_loss_keeps_slopes_for_one_gradient_only() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    made = fb.birth_loss(logits, BIRTHS, WEIGHT, gain=SPREAD)
+    first, again = (torch.autograd.grad(made, logits, torch.ones(B), retain_graph=True)[0] for _ in range(2))
+    assert first.data_ptr() != again.data_ptr() and torch.equal(first, again)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        (twice,) = torch.autograd.grad(made, logits, torch.ones(B), create_graph=True)
+        twice.sum().backward()
+
+
+def test_a_changed_weight_is_told() -> None:
+    logits, weight = LOGITS.clone().requires_grad_(), WEIGHT.clone()
+    made = fb.birth_loss(logits, BIRTHS, weight)
+    weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        made.sum().backward()
+
+
 @pytest.mark.parametrize(
     "made",
     (
@@ -105,10 +150,26 @@ def test_bridge_is_the_long_way(layout: str, rounding: str) -> None:
         lambda: bridge(X, LOGITS, PAIR, attrition=0.1),
         lambda: bridge(X, LOGITS, PAIR, rounding="floor"),
         lambda: bridge(X, LOGITS, PAIR, gain=-1.0),
+        lambda: loss(LOGITS.double(), BIRTHS),
+        lambda: loss(LOGITS.numpy(), BIRTHS),
+        lambda: loss(LOGITS, BIRTHS.numpy()),
+        lambda: loss(LOGITS, BIRTHS[:1]),
+        lambda: loss(LOGITS[:0], BIRTHS[:0]),
+        lambda: loss(LOGITS, BIRTHS, WEIGHT[:2]),
+        lambda: loss(LOGITS, BIRTHS, float("inf")),
+        lambda: loss(LOGITS, BIRTHS, gain=0.0),
+        lambda: loss(LOGITS, BIRTHS, gain=SPREAD.float()),
+        lambda: loss(LOGITS, BIRTHS, backend="reference"),
     ),
 )
 def test_what_is_not_plain_goes_the_long_way(made: Any) -> None:
     assert made() is None
+
+
+def test_the_short_way_is_taken_where_the_cpu_is_asked_for() -> None:
+    assert thin(X, PAIR, backend="cpu") is not None and loss(LOGITS, BIRTHS, backend="cpu") is not None
+    with fb.use_backend("cpu", threads=1):
+        assert bridge(X, LOGITS, PAIR) is not None
 
 
 def test_wrong_values_are_told_as_on_the_long_way() -> None:
@@ -117,5 +178,12 @@ def test_wrong_values_are_told_as_on_the_long_way() -> None:
         for rng in (KEY, KEY.tensor()):
             with pytest.raises(ValueError) as raised:
                 call(X, **{"alive" if call is fb.thin else "step": PAIR}, rng=rng, **options)
+            texts.append(str(raised.value))
+        assert texts[0] == texts[1]
+    for logits, births in ((LOGITS, BIRTHS.float() - 1), (LOGITS * float("inf"), BIRTHS), (LOGITS / 0, BIRTHS.byte())):
+        texts = []
+        for weight in (1.0, 1):
+            with pytest.raises(ValueError) as raised:
+                fb.birth_loss(logits, births, weight)
             texts.append(str(raised.value))
         assert texts[0] == texts[1]

@@ -30,23 +30,24 @@ struct ExchangeTable {
 };
 
 constexpr int32_t kCpu = 1;
-constexpr uint8_t kUnsigned = 1, kFloat = 2;
+constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 
 struct Torch {
-  PyObject *type, *empty_like, *float32;  // float32: a dtype
+  PyObject *type, *empty_like, *empty, *float32;  // float32: a dtype
   const ExchangeTable* table;
 };
 Torch torch = {};
 cpu::Isa chosen;  // where none is asked for
 
-// learn_torch(torch.Tensor, its exchange capsule, torch.empty_like, torch.float32) -> whether the other functions can be used
+// learn_torch(torch.Tensor, its exchange capsule, torch.empty_like, torch.empty, torch.float32) -> whether the other functions
+// can be used
 PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 4) return PyErr_Format(PyExc_TypeError, "learn_torch takes 4 arguments, got %zd", count);
+  if (count != 5) return PyErr_Format(PyExc_TypeError, "learn_torch takes 5 arguments, got %zd", count);
   const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[1], "dlpack_exchange_api"));
   if (table == nullptr) return nullptr;
   if (table->major != 1 || table->export_borrowed == nullptr) Py_RETURN_FALSE;
   for (Py_ssize_t i = 0; i < count; ++i) Py_INCREF(a[i]);  // for as long as the process lives
-  torch = Torch{a[0], a[2], a[3], table};
+  torch = Torch{a[0], a[2], a[3], a[4], table};
   Py_RETURN_TRUE;
 }
 
@@ -105,30 +106,42 @@ bool pair_of(PyObject* p, PyObject* q, int64_t samples, Pair& pair) {
   return pair.prob.p != nullptr && pair.prob.q != nullptr && cpu::good_pair(pair.prob, samples);
 }
 
-// From the arguments (seed, first_sample, call, threads, isa). False where the counter has no room for x.
-bool fill_common(const Tensor& x, PyObject* const* a, cpu::Common& op) {
+// From the arguments (threads, isa). False where there is nothing to do.
+bool fill_size(const Tensor& x, PyObject* const* a, cpu::Common& op) {
   op.samples = x.shape[0];
   op.elements = 1;
   for (int d = 1; d < x.ndim; ++d) op.elements *= x.shape[d];
+  op.threads = static_cast<int>(PyLong_AsLong(a[0]));
+  const long isa = PyLong_AsLong(a[1]);
+  op.isa = isa < 0 ? chosen : static_cast<cpu::Isa>(isa);
+  return op.samples > 0 && op.elements > 0;
+}
+
+// From the arguments (seed, first_sample, call, threads, isa). False where the counter has no room for x.
+bool fill_common(const Tensor& x, PyObject* const* a, cpu::Common& op) {
   const uint64_t seed = PyLong_AsUnsignedLongLong(a[0]);
   const int64_t first_sample = PyLong_AsLongLong(a[1]), words = int64_t{1} << 32;
   op.key = SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), static_cast<uint32_t>(first_sample),
                      static_cast<uint32_t>(PyLong_AsUnsignedLong(a[2]))};
-  op.threads = static_cast<int>(PyLong_AsLong(a[3]));
-  const long isa = PyLong_AsLong(a[4]);
-  op.isa = isa < 0 ? chosen : static_cast<cpu::Isa>(isa);
-  return op.samples > 0 && op.elements > 0 && op.elements < words && first_sample + op.samples <= words;
+  return fill_size(x, a + 3, op) && op.elements < words && first_sample + op.samples <= words;
+}
+
+bool same_shape(const Tensor& x, const Tensor& y) { return x.ndim == y.ndim && std::equal(x.shape, x.shape + x.ndim, y.shape); }
+
+// torch.`make`(argument, dtype=torch.float32)
+PyObject* make_float32(PyObject* make, PyObject* argument) {
+  static PyObject* const names = Py_BuildValue("(s)", "dtype");
+  PyObject* const arguments[] = {argument, torch.float32};
+  return PyObject_Vectorcall(make, arguments, 1, names);
 }
 
 // A tuple of new tensors like `x` for the bits of `mask`, the last in float32, and None for the others; their views.
 PyObject* make_outputs(PyObject* x, long mask, cpu::View* const* views, int count) {
-  static PyObject* const names = Py_BuildValue("(s)", "dtype");
   PyObject* outputs = PyTuple_New(count);
   for (int i = 0; outputs != nullptr && i < count; ++i) {
     const bool last = i == count - 1;
-    PyObject* const arguments[] = {x, torch.float32};
     PyObject* made = Py_None;
-    if (mask >> i & 1) made = PyObject_Vectorcall(torch.empty_like, arguments, 1, last ? names : nullptr);
+    if (mask >> i & 1) made = last ? make_float32(torch.empty_like, x) : PyObject_CallOneArg(torch.empty_like, x);
     else Py_INCREF(made);
     Tensor tensor;
     if (made == nullptr || (made != Py_None && !borrow(made, tensor))) {
@@ -162,6 +175,7 @@ PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
 
 constexpr float kAny = -std::numeric_limits<float>::infinity();
 
+bool is_float32(const Tensor& x) { return x.code == kFloat && x.bits == 32; }
 bool is_bytes(const Tensor& x) { return x.code == kUnsigned && x.bits == 8; }
 
 // thin(seed, first_sample, call, threads, isa, x_0, p, q, center, scale, max_count, mask) -> (x_t, births, model_input) or None
@@ -190,8 +204,7 @@ PyObject* bridge(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Pair birth;
   std::vector<float> gain, center, scale;
   if (count != 15 || !borrow(a[5], x) || !is_bytes(x) || !fill_common(x, a, op) || !borrow(a[6], logits) ||
-      logits.code != kFloat || logits.bits != 32 || logits.ndim != x.ndim ||
-      !std::equal(x.shape, x.shape + x.ndim, logits.shape) || !pair_of(a[7], a[8], op.samples, birth) ||
+      !is_float32(logits) || !same_shape(x, logits) || !pair_of(a[7], a[8], op.samples, birth) ||
       !floats(a[9], op.samples, 0.0f, gain) || !floats(a[10], op.samples, kAny, center) ||
       !floats(a[11], op.samples, kAny, scale))
     Py_RETURN_NONE;
@@ -207,13 +220,79 @@ PyObject* bridge(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run(cpu::bridge, op, make_outputs(a[5], PyLong_AsLong(a[14]), views, 2));
 }
 
+bool dtype_of(const Tensor& x, cpu::Dtype& dtype) {
+  struct Known {
+    uint8_t code, bits;
+    cpu::Dtype dtype;
+  };
+  static constexpr Known known[] = {{kUnsigned, 8, cpu::Dtype::u8}, {kInt, 16, cpu::Dtype::i16}, {kInt, 32, cpu::Dtype::i32},
+                                    {kInt, 64, cpu::Dtype::i64},    {kFloat, 32, cpu::Dtype::f32}, {kFloat, 64, cpu::Dtype::f64},
+                                    {kFloat, 16, cpu::Dtype::f16},  {kBfloat, 16, cpu::Dtype::bf16}};
+  for (const Known& entry : known) {
+    if (entry.code != x.code || entry.bits != x.bits) continue;
+    dtype = entry.dtype;
+    return true;
+  }
+  return false;
+}
+
+// loss(threads, isa, logits, births, weight, gain, keep) -> (loss, slopes or None) or None; slopes: for `scale`, where kept
+PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  cpu::BirthLoss op;
+  Tensor x, births;
+  cpu::Dtype dtype;
+  std::vector<double> weight;
+  std::vector<float> gain;
+  if (count != 7 || !borrow(a[2], x) || !is_float32(x) || !borrow(a[3], births) || !dtype_of(births, dtype) ||
+      !same_shape(x, births) || !fill_size(x, a, op) || (op.weight = doubles(a[4], op.samples, weight)) == nullptr ||
+      !std::all_of(op.weight, op.weight + op.samples, [](double w) { return std::isfinite(w); }) ||
+      !floats(a[5], op.samples, std::numeric_limits<float>::denorm_min(), gain))
+    Py_RETURN_NONE;
+  op.logits = view_of(x, cpu::Dtype::f32);
+  op.births = view_of(births, dtype);
+  op.gain = gain.data();
+  PyObject* const size = PyLong_FromLongLong(op.samples);
+  PyObject* const made = size == nullptr ? nullptr : make_float32(torch.empty, size);
+  PyObject* slopes = Py_None;
+  if (PyObject_IsTrue(a[6])) slopes = PyObject_CallOneArg(torch.empty_like, a[2]);
+  else Py_INCREF(slopes);
+  Py_XDECREF(size);
+  Tensor loss, slope;
+  if (made == nullptr || slopes == nullptr || !borrow(made, loss) || (slopes != Py_None && !borrow(slopes, slope))) {
+    Py_XDECREF(made);
+    Py_XDECREF(slopes);
+    return nullptr;
+  }
+  op.loss = reinterpret_cast<float*>(loss.data);
+  if (slopes != Py_None) op.grad = view_of(slope, cpu::Dtype::f32);
+  return run(cpu::birth_loss, op, Py_BuildValue("(NN)", made, slopes));
+}
+
+// scale(threads, isa, slopes, upstream, weight): slopes, times upstream weight of their sample, in place; or None
+PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  cpu::BirthLoss op;
+  Tensor slopes, upstream;
+  std::vector<double> weight;
+  if (count != 5 || !borrow(a[2], slopes) || !borrow(a[3], upstream) || !is_float32(upstream) || upstream.ndim != 1 ||
+      !fill_size(slopes, a, op) || upstream.shape[0] != op.samples ||
+      (op.weight = doubles(a[4], op.samples, weight)) == nullptr)
+    Py_RETURN_NONE;
+  std::vector<double> coefficient(op.weight, op.weight + op.samples);
+  const float* from = reinterpret_cast<const float*>(upstream.data);
+  for (int64_t b = 0; b < op.samples; ++b) coefficient[static_cast<size_t>(b)] *= static_cast<double>(from[b * upstream.strides[0]]);
+  op.weight = coefficient.data();
+  op.grad = view_of(slopes, cpu::Dtype::f32);
+  Py_INCREF(a[2]);
+  return run(cpu::birth_loss_scale, op, a[2]);
+}
+
 template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
 PyMethodDef method(const char* name) {
   return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(Function)), METH_FASTCALL, nullptr};
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<thin>("quick_thin"), method<bridge>("quick_bridge"),
-                         {nullptr, nullptr, 0, nullptr}};
+                         method<loss>("quick_loss"), method<scale>("quick_scale"), {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, dispatch
+from .. import checks, dispatch, quick
 from ..arrays import DTYPES, FLOATS, Array, adopt, store
 from ..reference.birth_loss import birth_loss as reference_loss
 from ..reference.birth_loss import birth_loss_grad as reference_grad
@@ -42,6 +42,10 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         from .. import torch_calls
 
         return torch_calls.birth_loss(logits, births, weight, gain, backend)
+    torch = sys.modules.get("torch")
+    graded = torch is not None and isinstance(logits, torch.Tensor) and logits.requires_grad and torch.is_grad_enabled()
+    if (made := _quick(logits, births, weight, gain, backend, graded)) is not None:
+        return made
     net = adopt(logits, op, "logits", FLOATS)
     born = adopt(births, op, "births", DTYPES)
     checks.same_shape(op, "births", born, "logits", net)
@@ -51,10 +55,17 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     samples, _ = checks.size_of(op, "logits", net)
     weights = checks.per_sample(op, "weight", weight, samples)
     gains = checks.per_sample(op, "gain", gain, samples, np.float32, low=0.0, open_low=True)
-    if net.is_tensor and logits.requires_grad and sys.modules["torch"].is_grad_enabled():
-        return _function().apply(logits, born.value.detach(), weights, gains, chosen)
+    if graded:
+        return _functions()[0].apply(logits, born.value.detach(), weights, gains, chosen)
     loss = loss_of(net, born, weights, gains, chosen)
     return sys.modules["torch"].from_numpy(loss) if net.is_tensor else net.like(loss).give()
+
+
+def _quick(logits: Any, births: Any, weight: Any, gain: Any, backend: str, graded: bool) -> Any:
+    if graded:
+        return _functions()[1].apply(logits, births, weight, gain, backend)
+    made = quick.birth_loss(logits, births, weight, gain, backend, False)
+    return made if made is None else made[0]
 
 
 def loss_of(
@@ -118,11 +129,12 @@ def _scale(slope: Array, coefficient: np.ndarray) -> None:
 
 
 @functools.cache
-def _function() -> Any:
+def _functions() -> tuple[Any, Any]:
+    """Those of the long way and of the short one."""
     import torch
 
+    # Not the static setup_context: it costs 20 us a call, and torch.func takes the torch path.
     class BirthLoss(torch.autograd.Function):
-        # Not the static setup_context: it costs 20 us a call, and torch.func takes the torch path.
         @staticmethod
         def forward(ctx: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:  # type: ignore[override]
             net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
@@ -135,9 +147,32 @@ def _function() -> Any:
         @staticmethod
         def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
             slope, ctx.slope = ctx.slope, None  # becomes the gradient; a second backward computes its own
-            arguments = (*ctx.saved_tensors, slope, upstream, ctx.weight, ctx.gain, ctx.backend)
-            # Gradients are enabled here under create_graph alone.
-            grad = Gradient.apply(*arguments) if torch.is_grad_enabled() else Gradient.forward(None, *arguments)
+            grad = gradient(*ctx.saved_tensors, slope, upstream, ctx.weight, ctx.gain, ctx.backend)
+            return grad, None, None, None, None
+
+    class QuickLoss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:  # type: ignore[override]
+            made = quick.birth_loss(logits, births, weight, gain, backend, True)
+            if made is None:
+                return None
+            loss, ctx.slope = made
+            ctx.weight, ctx.gain = weight, gain  # a tensor among them is saved as one: torch tells of a change in place
+            ctx.save_for_backward(logits, births, *(None if type(v) is float else v for v in (weight, gain)))
+            return loss
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
+            slope, ctx.slope = ctx.slope, None
+            logits, births, _, _ = ctx.saved_tensors
+            weight, gain = ctx.weight, ctx.gain
+            grad = None
+            if slope is not None and not torch.is_grad_enabled():
+                grad = quick.scale_slopes(slope, upstream, weight)
+            if grad is None:
+                weights = checks.per_sample("birth_loss", "weight", weight, len(logits))
+                gains = checks.per_sample("birth_loss", "gain", gain, len(logits), np.float32)
+                grad = gradient(logits, births, None, upstream, weights, gains, "cpu")
             return grad, None, None, None, None
 
     class Gradient(torch.autograd.Function):
@@ -156,4 +191,8 @@ def _function() -> Any:
         def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
             raise RuntimeError(ONCE)
 
-    return BirthLoss
+    def gradient(*arguments: Any) -> Any:
+        # Gradients are enabled here under create_graph alone.
+        return Gradient.apply(*arguments) if torch.is_grad_enabled() else Gradient.forward(None, *arguments)
+
+    return BirthLoss, QuickLoss
