@@ -14,7 +14,8 @@ constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 
 
 // A binary search over a window of 2^levels - 1 thresholds of 16 rows at once. Level l of row a lies at
 // level[(16 << l) + (path << 4 | a)], bit i of path set when step i went left (u <= threshold). The result is right
-// for every u with u - lowest <= span (unsigned) that equals no threshold; the others are searched again, exactly.
+// for every u with u - lowest <= span (unsigned), 65535 never, that equals no threshold; the others are searched again,
+// exactly.
 struct alignas(64) WindowSearch {
   alignas(64) uint16_t first[32];             // per row: thresholds below the window (16 used, one vector)
   alignas(64) uint16_t level[(16 << kMaxLevels) + 32];

@@ -4,14 +4,20 @@
 // Always inline: a search or a set of rounds that g++ takes for an object in memory costs twice the time.
 #define FB_INLINE static inline __attribute__((always_inline))
 
-struct Keys {  // everything of the counter and key that is the same for a whole sample, one vector each
-  __m512i sample, call, c3, k0[10], k1[10];
+// What is the same for a whole sample, one vector each: the keys of the rounds, and what the first two rounds make of the
+// parts of the counter that all blocks share.
+struct Keys {
+  __m512i c3_k1, x1_k0, p0, p0_k1, k0[10], k1[10];
 };
 
 FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint32_t sub = 0) {
-  keys.sample = _mm512_set1_epi64(key.sample);
-  keys.call = _mm512_set1_epi64(key.call);
-  keys.c3 = _mm512_set1_epi64(static_cast<int64_t>(stream << 24 | sub));
+  const uint64_t p1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
+  const uint32_t x0 = static_cast<uint32_t>(p1 >> 32) ^ key.sample ^ key.seed_low;
+  const uint64_t p0 = static_cast<uint64_t>(kPhiloxM0) * x0;
+  keys.c3_k1 = _mm512_set1_epi64((stream << 24 | sub) ^ key.seed_high);
+  keys.x1_k0 = _mm512_set1_epi64(static_cast<uint32_t>(p1) ^ (key.seed_low + kPhiloxW0));
+  keys.p0 = _mm512_set1_epi64(static_cast<int64_t>(p0));
+  keys.p0_k1 = _mm512_set1_epi64(static_cast<uint32_t>(p0 >> 32) ^ (key.seed_high + kPhiloxW1));
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
   for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
     keys.k0[round] = _mm512_set1_epi64(k0);
@@ -24,7 +30,12 @@ struct Rounds {
   __m512i x0, x1, x2, x3;
 };
 
-FB_INLINE Rounds start_rounds(const Keys& keys, __m512i block) { return Rounds{block, keys.sample, keys.call, keys.c3}; }
+// After the first two.
+FB_INLINE Rounds start_rounds(const Keys& keys, __m512i block) {
+  const __m512i first = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM0), block);
+  const __m512i p1 = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM1), _mm512_xor_si512(_mm512_srli_epi64(first, 32), keys.c3_k1));
+  return Rounds{_mm512_xor_si512(_mm512_srli_epi64(p1, 32), keys.x1_k0), p1, _mm512_xor_si512(first, keys.p0_k1), keys.p0};
+}
 
 FB_INLINE void one_round(Rounds& r, __m512i k0, __m512i k1) {
   const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
@@ -54,6 +65,16 @@ FB_INLINE void run_both(const Keys& keys, Rounds* r) {
   }
 }
 
+template <int From, int To>
+FB_INLINE void run_four(const Keys& keys, Rounds* r) {
+  if constexpr (From < To) {
+    const __m512i k0 = keys.k0[From], k1 = keys.k1[From];
+#pragma GCC unroll 4
+    for (int set = 0; set < 4; ++set) one_round(r[set], k0, k1);
+    run_four<From + 1, To>(keys, r);
+  }
+}
+
 // The last round: `even` gets w1 | w0 << 32 and `odd` w3 | w2 << 32 in each 64-bit lane.
 FB_INLINE void finish_rounds(const Keys& keys, const Rounds& r, __m512i& even, __m512i& odd) {
   const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
@@ -64,7 +85,7 @@ FB_INLINE void finish_rounds(const Keys& keys, const Rounds& r, __m512i& even, _
 
 FB_INLINE void philox8(const Keys& keys, __m512i block, __m512i& even, __m512i& odd) {
   Rounds r = start_rounds(keys, block);
-  run_rounds<0, 9>(keys, r);
+  run_rounds<2, 9>(keys, r);
   finish_rounds(keys, r, even, odd);
 }
 
@@ -123,7 +144,8 @@ FB_INLINE Search start_search(const Pair& u, const Pair& row) {
   return Search{u, row, row, {{none, none}}, {}};
 }
 
-template <int Level>
+// Only: the search has no other level. `next` is then its threshold: the span leaves out a u that is next at its start.
+template <int Level, bool Only = false>
 FB_INLINE void step(const WindowSearch& s, Search& search) {
   const Pair t = level_threshold<Level>(s, search.index, search.left);
   const __m512i bit = _mm512_set1_epi16(static_cast<int16_t>(16 << Level));
@@ -131,8 +153,8 @@ FB_INLINE void step(const WindowSearch& s, Search& search) {
   for (int h = 0; h < 2; ++h) {
     __mmask32& left = search.left[Level][h];
     left = _mm512_cmple_epu16_mask(search.u.v[h], t.v[h]);
-    search.next.v[h] = _mm512_mask_mov_epi16(search.next.v[h], left, t.v[h]);
-    search.index.v[h] = _mm512_mask_add_epi16(search.index.v[h], left, search.index.v[h], bit);
+    search.next.v[h] = Only ? t.v[h] : _mm512_mask_mov_epi16(search.next.v[h], left, t.v[h]);
+    if constexpr (!Only) search.index.v[h] = _mm512_mask_add_epi16(search.index.v[h], left, search.index.v[h], bit);
   }
 }
 
@@ -142,13 +164,13 @@ FB_INLINE void step(const WindowSearch& s, Search& search) {
 template <int Level, int Upper, int Lower>
 FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
   constexpr int kLevels = Upper > Lower ? Upper : Lower, kTurns = kLevels < kMaxLevels ? kLevels : 4;
-  constexpr int kFrom = 9 * Level / kTurns, kTo = 9 * (Level + 1) / kTurns, kMid = (kFrom + kTo + 1) / 2;
-  if constexpr (Level < Upper) step<Level>(table.upper, upper);
+  constexpr int kFrom = 2 + 7 * Level / kTurns, kTo = 2 + 7 * (Level + 1) / kTurns, kMid = (kFrom + kTo + 1) / 2;
+  if constexpr (Level < Upper) step<Level, Upper == 1>(table.upper, upper);
   if constexpr (Level < kTurns) {
     if constexpr (kLevels < kMaxLevels) run_both<kFrom, kMid>(keys, rounds);
     else run_rounds<kFrom, kTo>(keys, rounds[0]);
   }
-  if constexpr (Level < Lower) step<Level>(table.lower, lower);
+  if constexpr (Level < Lower) step<Level, Lower == 1>(table.lower, lower);
   if constexpr (Level < kTurns) {
     if constexpr (kLevels < kMaxLevels) run_both<kMid, kTo>(keys, rounds);
     else run_rounds<kFrom, kTo>(keys, rounds[1]);
@@ -156,62 +178,118 @@ FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower, con
   if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower>(table, upper, lower, keys, rounds);
 }
 
-// Number of thresholds below u. `flagged` collects lanes that need the exact search. Anchored: every row's window starts
-// at its first threshold.
+template <int Level, int Upper, int Lower>
+FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower) {
+  if constexpr (Level < Upper) step<Level, Upper == 1>(table.upper, upper);
+  if constexpr (Level < Lower) step<Level, Lower == 1>(table.lower, lower);
+  if constexpr (Level + 1 < Upper || Level + 1 < Lower) descend<Level + 1, Upper, Lower>(table, upper, lower);
+}
+
+// Number of thresholds below u. `good` loses the lanes that need the exact search: compared under it, no mask leaves the
+// mask registers. Anchored: every row's window starts at its first threshold.
 template <int Levels, bool Anchored>
-FB_INLINE Pair found(const WindowSearch& s, const Search& search, __mmask32* flagged) {
+FB_INLINE Pair found(const WindowSearch& s, const Search& search, __mmask32* good) {
   const uint16_t* counts = kTrees.of[Levels];
   const __m512i first = _mm512_load_si512(s.first), low = _mm512_load_si512(counts), high = _mm512_load_si512(counts + 32);
   const __m512i lowest = _mm512_set1_epi16(static_cast<int16_t>(s.lowest)), span = _mm512_set1_epi16(static_cast<int16_t>(s.span));
   Pair k;
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const __m512i path = _mm512_srli_epi16(search.index.v[h], 4), u = search.u.v[h];
-    k.v[h] = Levels <= 5 ? _mm512_permutexvar_epi16(path, low) : _mm512_permutex2var_epi16(low, path, high);
+    const __m512i u = search.u.v[h], from_lowest = Anchored ? u : _mm512_sub_epi16(u, lowest);
+    if constexpr (Levels == 1) {
+      k.v[h] = _mm512_maskz_mov_epi16(_knot_mask32(search.left[0][h]), _mm512_set1_epi16(1));
+    } else {
+      const __m512i path = _mm512_srli_epi16(search.index.v[h], 4);
+      k.v[h] = Levels <= 5 ? _mm512_permutexvar_epi16(path, low) : _mm512_permutex2var_epi16(low, path, high);
+    }
     if constexpr (!Anchored) k.v[h] = _mm512_add_epi16(k.v[h], _mm512_permutexvar_epi16(search.row.v[h], first));
-    const __m512i from_lowest = Anchored ? u : _mm512_sub_epi16(u, lowest);
-    flagged[h] |= _mm512_cmpeq_epi16_mask(search.next.v[h], u) | _mm512_cmpgt_epu16_mask(from_lowest, span);
+    good[h] = _mm512_mask_cmpneq_epi16_mask(good[h], search.next.v[h], u);
+    good[h] = _mm512_mask_cmple_epu16_mask(good[h], from_lowest, span);
   }
   return k;
+}
+
+// Primary words and the next rounds of 64 elements, in `rounds`, for the blocks from `block` on. Philox blocks 2t serve the
+// even elements of eight, blocks 2t + 1 the odd ones, both in the order of their words: so vector 0 of a pair draws the even
+// elements of 64, vector 1 the odd ones, and bytes need no shuffle.
+FB_INLINE void next_words(const Keys& keys, Rounds* rounds, __m512i block, Pair& u1, Pair& u2, uint16_t (*primary)[kDrawChunk], int at) {
+  finish_rounds(keys, rounds[0], u1.v[0], u2.v[0]);
+  finish_rounds(keys, rounds[1], u1.v[1], u2.v[1]);
+  rounds[0] = start_rounds(keys, block);
+  rounds[1] = start_rounds(keys, _mm512_add_epi64(block, _mm512_set1_epi64(1)));
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    _mm512_store_si512(primary[0] + at + 32 * h, u1.v[h]);
+    _mm512_store_si512(primary[1] + at + 32 * h, u2.v[h]);
+  }
+}
+
+struct Bytes {  // of 64 elements, and their rows
+  __m512i all;
+  Pair a, b;
+};
+
+FB_INLINE Bytes load_counts(const uint8_t* n) {
+  const __m512i low4 = _mm512_set1_epi16(15), low8 = _mm512_set1_epi16(255);
+  const __m512i all = _mm512_loadu_si512(n), odd = _mm512_srli_epi16(all, 8);
+  return Bytes{all, {{_mm512_srli_epi16(_mm512_and_si512(all, low8), 4), _mm512_srli_epi16(odd, 4)}},
+               {{_mm512_and_si512(all, low4), _mm512_and_si512(odd, low4)}}};
+}
+
+// Stores what both searches of 64 elements found; returns which elements need the exact search, the 32 even ones first.
+template <int Upper, int Lower>
+FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, const Search& lower, __m512i bytes, uint8_t* k) {
+  __mmask32 good[2] = {0xffffffffu, 0xffffffffu};
+  Pair sum = found<Lower, true>(table.lower, lower, good);
+  if constexpr (Upper > 0) {
+    const Pair more = found<Upper, false>(table.upper, upper, good);
+    sum = Pair{{_mm512_add_epi16(sum.v[0], more.v[0]), _mm512_add_epi16(sum.v[1], more.v[1])}};
+  }
+  __m512i drawn = _mm512_or_si512(sum.v[0], _mm512_slli_epi16(sum.v[1], 8));
+  if (table.prob.mirrored) drawn = _mm512_sub_epi8(bytes, drawn);
+  _mm512_storeu_si512(k, drawn);
+  return ~(static_cast<uint64_t>(good[1]) << 32 | good[0]);
 }
 
 template <int Upper, int Lower>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
                         uint16_t (*primary)[kDrawChunk], uint64_t* flagged) {
-  // Philox blocks 2t serve the even elements of eight, blocks 2t + 1 the odd ones, both in the order of their words: so
-  // vector 0 of a pair draws the even elements of 64, vector 1 the odd ones, and bytes need no shuffle.
+  const __m512i one = _mm512_set1_epi64(1), sixteen = _mm512_set1_epi64(16);
   __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14));
-  const __m512i one = _mm512_set1_epi64(1), low4 = _mm512_set1_epi16(15), low8 = _mm512_set1_epi16(255);
-  const bool mirrored = table.prob.mirrored;
-  Rounds rounds[2] = {start_rounds(keys, block), start_rounds(keys, _mm512_add_epi64(block, one))};
-  run_both<0, 9>(keys, rounds);
-  for (int at = 0; at < count; at += 64) {
-    Pair u1, u2;
-    finish_rounds(keys, rounds[0], u1.v[0], u2.v[0]);
-    finish_rounds(keys, rounds[1], u1.v[1], u2.v[1]);
-    block = _mm512_add_epi64(block, _mm512_set1_epi64(16));
-    rounds[0] = start_rounds(keys, block);
-    rounds[1] = start_rounds(keys, _mm512_add_epi64(block, one));
+  Rounds rounds[4] = {start_rounds(keys, block), start_rounds(keys, _mm512_add_epi64(block, one))};
+  run_both<2, 9>(keys, rounds);
+  int at = 0;
+  if constexpr (Upper <= 2 && Lower <= 2) {
+    // Short searches leave the processor waiting for the rounds, each a chain of dependent steps: four sets in turns.
+    block = _mm512_add_epi64(block, sixteen);
+    rounds[2] = start_rounds(keys, block);
+    rounds[3] = start_rounds(keys, _mm512_add_epi64(block, one));
+    run_both<2, 9>(keys, rounds + 2);
+    for (; at + 64 < count; at += 128) {
+      Pair u1[2], u2[2];
 #pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
-      _mm512_store_si512(primary[0] + at + 32 * h, u1.v[h]);
-      _mm512_store_si512(primary[1] + at + 32 * h, u2.v[h]);
+      for (int h = 0; h < 2; ++h) {
+        block = _mm512_add_epi64(block, sixteen);
+        next_words(keys, rounds + 2 * h, block, u1[h], u2[h], primary, at + 64 * h);
+      }
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const Bytes bytes = load_counts(n + at + 64 * h);
+        Search upper = start_search(u1[h], bytes.a), lower = start_search(u2[h], bytes.b);
+        descend<0, Upper, Lower>(table, upper, lower);
+        flagged[at / 64 + h] = store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at + 64 * h);
+      }
+      run_four<2, 9>(keys, rounds);
     }
-    const __m512i bytes = _mm512_loadu_si512(n + at), odd = _mm512_srli_epi16(bytes, 8);
-    const Pair a = {{_mm512_srli_epi16(_mm512_and_si512(bytes, low8), 4), _mm512_srli_epi16(odd, 4)}};
-    const Pair b = {{_mm512_and_si512(bytes, low4), _mm512_and_si512(odd, low4)}};
-    Search upper = start_search(u1, a), lower = start_search(u2, b);
+  }
+  for (; at < count; at += 64) {
+    Pair u1, u2;
+    block = _mm512_add_epi64(block, sixteen);
+    next_words(keys, rounds, block, u1, u2, primary, at);
+    const Bytes bytes = load_counts(n + at);
+    Search upper = start_search(u1, bytes.a), lower = start_search(u2, bytes.b);
     descend<0, Upper, Lower>(table, upper, lower, keys, rounds);
-    __mmask32 flag[2] = {0, 0};
-    Pair sum = found<Lower, true>(table.lower, lower, flag);
-    if constexpr (Upper > 0) {
-      const Pair more = found<Upper, false>(table.upper, upper, flag);
-      sum = Pair{{_mm512_add_epi16(sum.v[0], more.v[0]), _mm512_add_epi16(sum.v[1], more.v[1])}};
-    }
-    __m512i drawn = _mm512_or_si512(sum.v[0], _mm512_slli_epi16(sum.v[1], 8));
-    if (mirrored) drawn = _mm512_sub_epi8(bytes, drawn);
-    _mm512_storeu_si512(k + at, drawn);
-    flagged[at / 64] = static_cast<uint64_t>(flag[1]) << 32 | flag[0];
+    flagged[at / 64] = store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at);
   }
 }
 

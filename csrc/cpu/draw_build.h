@@ -170,7 +170,7 @@ static void build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16
     if (width < top && 65536 - above > kMissed) continue;
     search.levels = levels;
     search.lowest = 0;
-    search.span = static_cast<uint16_t>(above - 1);
+    search.span = static_cast<uint16_t>(above < 65535 ? above - 1 : 65534);
     for (int i = 0; i < width; ++i) std::memcpy(search.level + kTrees.slot[levels][i], h[i], sizeof(h[0]));
     return;
   }
@@ -215,7 +215,7 @@ static void build_window(WindowSearch& search, double p, double q, int top, cons
   }
   search.levels = levels;
   search.lowest = static_cast<uint16_t>(w.below + 1);
-  search.span = static_cast<uint16_t>(w.above - w.below - 1);
+  search.span = static_cast<uint16_t>((w.above < 65534 ? w.above : 65534) - w.below - 1);
   for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane]);
   if (levels >= 5) return transpose_window(search, top, w.first, h);
   for (int i = 0; i < (1 << levels) - 1; ++i) gather16(&h[i][0], w.offset, search.level + kTrees.slot[levels][i]);
