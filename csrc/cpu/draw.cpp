@@ -98,8 +98,8 @@ namespace FB_ISA {
 #include "cpu/draw_build.h"
 
 #if FB_ISA_LEVEL == 2
+#include "cpu/philox_avx512.h"
 #include "cpu/draw_avx512.h"
-#include "cpu/trial_words_avx512.h"
 #else
 #include "cpu/draw_narrow.h"
 #endif
