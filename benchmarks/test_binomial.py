@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import peers
+import pytest
 import torch
 from harness import same_as_reference
-from workloads import SETS, SHAPE, uniforms
+from workloads import SETS, SHAPE, uniforms, vector_isas
 
 import fastblackout as fb
 
 
-def test_workload_b(bench: Any) -> None:
+@pytest.mark.parametrize("isa", vector_isas())
+def test_workload_b(bench: Any, isa: str | None) -> None:
     count = torch.randint(0, 10_001, SHAPE, generator=torch.Generator().manual_seed(6)).float()
     probs = uniforms(SHAPE, torch.float32)
 
@@ -25,4 +27,4 @@ def test_workload_b(bench: Any) -> None:
     integers = count.int()
     others = peers.binomial(count, probs)
     others["torch.binomial, int32 in and out"] = lambda i: torch.binomial(integers.float(), probs[i % SETS]).int()
-    bench("binomial, counts to 10,000", count.numel(), ours, others, check)
+    bench("binomial, counts to 10,000", count.numel(), ours, others, check, isa=isa)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from harness import Harness, same_as_reference
 from torch.nn.functional import softplus
-from workloads import thread_counts
+from workloads import thread_counts, vector_isas
 
 import fastblackout as fb
 
@@ -55,7 +55,8 @@ def eager(logits: torch.Tensor, births: torch.Tensor, weight: torch.Tensor) -> t
     return weight * (y - births * torch.log(y)).flatten(1).sum(1)
 
 
-def test_large(bench: Any, harness: Harness) -> None:
+@pytest.mark.parametrize("isa", vector_isas())
+def test_large(bench: Any, harness: Harness, isa: str | None) -> None:
     loss = Loss((256, 3, 32, 32))
     others = {"eager torch": loss.theirs(eager), "eager torch, uint8 births": loss.eager_from_uint8}
     with warnings.catch_warnings():
@@ -67,7 +68,7 @@ def test_large(bench: Any, harness: Harness) -> None:
             harness.failed_peers["torch.compile"] = f"it needs a C++ compiler ({type(error).__name__})"
         else:
             others["torch.compile"] = compiled
-    bench("birth_loss + gradient, 256x3x32x32", loss.logits.numel(), loss.ours, others, loss.check)
+    bench("birth_loss + gradient, 256x3x32x32", loss.logits.numel(), loss.ours, others, loss.check, isa=isa)
 
 
 @pytest.mark.parametrize("threads", thread_counts())

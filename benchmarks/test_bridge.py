@@ -10,7 +10,7 @@ import pytest
 import torch
 from harness import same_as_reference
 from torch.nn.functional import softplus
-from workloads import Reverse, reverse_path, thread_counts
+from workloads import Reverse, reverse_path, thread_counts, vector_isas
 
 import fastblackout as fb
 
@@ -41,7 +41,8 @@ def scipy_round_trip(reverse: Reverse) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("rounding", ("nearest", "stochastic"))
 @pytest.mark.parametrize("batch", (64, pytest.param(512, marks=pytest.mark.long)))
-def test_bridge(bench: Any, batch: int, rounding: str) -> None:
+@pytest.mark.parametrize("isa", vector_isas())
+def test_bridge(bench: Any, isa: str | None, batch: int, rounding: str) -> None:
     path = reverse_path(batch)
 
     def run(i: int) -> None:
@@ -56,7 +57,7 @@ def test_bridge(bench: Any, batch: int, rounding: str) -> None:
     if rounding == "nearest" and not isinstance(peers.load("scipy"), str):
         others["scipy round trip"] = lambda _: [scipy_round_trip(reverse) for reverse in path]
     elements = sum(reverse.x_t.numel() for reverse in path)
-    bench(f"bridge, 20 steps, {rounding}, {batch}x3x32x32", elements, run, others, check)
+    bench(f"bridge, 20 steps, {rounding}, {batch}x3x32x32", elements, run, others, check, isa=isa)
 
 
 @pytest.mark.parametrize("threads", thread_counts())

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import peers
+import pytest
 import torch
 from harness import same_as_reference
-from workloads import SETS, SHAPE, uniforms
+from workloads import SETS, SHAPE, uniforms, vector_isas
 
 import fastblackout as fb
 
 
-def test_workload_c(bench: Any) -> None:
+@pytest.mark.parametrize("isa", vector_isas())
+def test_workload_c(bench: Any, isa: str | None) -> None:
     rates = [50 * u for u in uniforms(SHAPE, torch.float32)]
 
     def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
@@ -21,4 +23,4 @@ def test_workload_c(bench: Any) -> None:
     def check() -> None:
         same_as_reference(lambda part, backend: ours(0, part, backend))
 
-    bench("poisson, rates 0..50", rates[0].numel(), ours, peers.poisson(rates), check)
+    bench("poisson, rates 0..50", rates[0].numel(), ours, peers.poisson(rates), check, isa=isa)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 import fastblackout as fb
+from fastblackout import natives
 
 SHAPE = (64, 3, 32, 32)
 SETS = 4  # inputs prepared for a case; call i takes set i % SETS
@@ -50,6 +51,11 @@ def noising(x_0: torch.Tensor, alive: list[fb.Prob]) -> Noising:
     per_image = (-1, *(1 for _ in x_0.shape[1:]))
     probs = [prob.p.float().view(per_image).expand_as(x_0).contiguous() for prob in alive]
     return Noising(x_0, alive * (SETS // len(alive)), x_0.float(), probs * (SETS // len(alive)))
+
+
+def vector_isas() -> list[str | None]:
+    """This machine's best instruction set, as None, and those below it that have vectors."""
+    return [None, *natives.load("_cpu").isas()[1:-1]]
 
 
 def thread_counts() -> list[int]:
