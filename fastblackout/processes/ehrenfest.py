@@ -38,6 +38,9 @@ class Ehrenfest(Process):
         self.up, self.down = rate_of("Ehrenfest", "up", up), rate_of("Ehrenfest", "down", down)
         super().__init__(self.balls + 1)
 
+    def _arguments(self) -> str:
+        return f"{self.balls}, up={self.up!r}, down={self.down!r}"
+
     def generator(self) -> NDArray[np.float64]:
         n = np.arange(self.states)
         rise, fall = self.up * (self.balls - n), self.down * n
