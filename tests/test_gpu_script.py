@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import gpu_checks
+import process_calls
 import pytest
 import torch
 from op_table import OPS
@@ -52,6 +53,11 @@ def test_replays_and_parts_on_the_cpu(op):
 def test_samples_on_the_cpu():
     for options in gpu_checks.SAMPLERS:
         gpu_checks.check_sample(options, "cpu", CPU)
+
+
+@pytest.mark.parametrize("name", process_calls.PROCESSES)
+def test_processes_on_the_cpu(name):
+    gpu_checks.check_process(name, "cpu", CPU)
 
 
 def test_flags_in_the_interpreter():
