@@ -58,6 +58,18 @@ def test_the_first_array_decides():
     assert isinstance(keyed, DLPackOnly)  # a key is no array of states
 
 
+@pytest.mark.parametrize("make", [np.copy, torch.from_numpy, exported])
+def test_a_model_is_given_states_like_the_start(make):
+    start, seen = make(np.array([[1, 2], [3, 0]])), []
+
+    def model(x, t):
+        seen.append(type(x))
+        return make(np.full((2, 2, 8), 0.125))
+
+    found = on.sample_reverse(PROCESSES["uniform"], model, (2, 2), [1.0, 0.4, 0.0], kind="probs", start=start)
+    assert {type(found), *seen} == {type(start)} and len(seen) == 2
+
+
 def test_numpy_beside_a_tensor_follows_it():
     process, arrays = PROCESSES["random walk"], arguments(PROCESSES["random walk"])
     x_t, posterior, t = arrays["x_t"], arrays["posterior"], arrays["t"]
