@@ -150,6 +150,17 @@ def test_processes_pickle(name):
         assert (other.time_change(3.0).transition_matrix(0.2) == one.time_change(3.0).transition_matrix(0.2)).all()
 
 
+@pytest.mark.parametrize("device_backend", ["cuda", "triton"])
+@every
+def test_matrices_are_made_on_the_host_whatever_the_backend(name, device_backend):
+    # A backend is named for the draws of tensors on a device; without a device nothing else of it can be tried.
+    process, x = PROCESSES[name], np.array([1, 2])
+    expected = process.transition_matrix(0.7), process.bridge(x, x, 0.2, 0.7)
+    with fb.use_backend(device_backend):
+        assert (process.transition_matrix(0.7) == expected[0]).all()
+        assert (process.bridge(x, x, 0.2, 0.7) == expected[1]).all()
+
+
 def test_a_time_change_shares_what_was_made():
     process = PROCESSES["random walk"]
     assert process.time_change(2.0)._evaluator is process._evaluator

@@ -11,7 +11,7 @@ from ..arrays import COUNTS, adopt
 from ..ops.bridge import bridge_step
 from ..ops.matrices import check_holds
 from ..ops.thin import thin
-from ..ops.transition import counts_of, thin_log_prob, transition_rows
+from ..ops.transition import counts_of, thin_log_prob, host_rows
 from ..philox import Philox
 from ..probability import Prob
 from .base import Process
@@ -48,7 +48,7 @@ class PureDeath(Process):
         return np.diag(n[1:], -1) - np.diag(n)
 
     def _matrices(self, t: Times) -> Times:
-        return transition_rows(_alive(t), self.max_count)
+        return host_rows(_alive(t), self.max_count)
 
     def _evaluation(self, t: Times) -> Evaluation:
         return Evaluation("closed form", binomial_error(self.max_count, 8))  # exp and expm1 to 4 u
@@ -74,7 +74,7 @@ class PureDeath(Process):
 
         def body(now: Any, then: Any, start: Times, gap: Times, end: Times) -> Any:
             xp, device = like_of(now)
-            rows = transition_rows(_birth(start, gap, end), self.max_count)
+            rows = host_rows(_birth(start, gap, end), self.max_count)
             births = Lookup(move(rows, xp, device), xp, device).rows(then - now)
             above = move(np.arange(self.states), xp, device) - now[..., None]
             place = xp.where(above >= 0, above, 0)
