@@ -45,7 +45,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_generate_tests(metafunc):
-    if "backend" in metafunc.fixturenames:
+    marks = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    own = any("backend" in (names.split(",") if isinstance(names, str) else names) for names in marks)
+    if "backend" in metafunc.fixturenames and not own:  # test_gpu.py names the backends of the card
         metafunc.parametrize("backend", _helpers.BACKENDS, indirect=True)
 
 
