@@ -11,7 +11,7 @@ from ..arrays import COUNTS, adopt
 from ..ops.bridge import bridge_step
 from ..ops.matrices import check_holds
 from ..ops.thin import thin
-from ..ops.transition import counts_of, thin_log_prob, host_rows
+from ..ops.transition import counts_of, host_rows, thin_log_prob
 from ..philox import Philox
 from ..probability import Prob
 from .base import Process
