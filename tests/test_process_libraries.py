@@ -70,6 +70,28 @@ def test_a_model_is_given_states_like_the_start(make):
     assert {type(found), *seen} == {type(start)} and len(seen) == 2
 
 
+class Older(DLPackOnly):
+    """A library whose DLPack knows nothing of read-only memory, as its arrays are (JAX)."""
+
+    def __init__(self, array):
+        super().__init__(array)
+        self.array.flags.writeable = False
+        self.__array_namespace__ = lambda: Older
+
+    @staticmethod
+    def from_dlpack(other):
+        other.__dlpack__()  # refuses what is read-only
+        return Older(np.from_dlpack(other))
+
+
+def test_arrays_of_a_library_without_read_only_dlpack_come_back():
+    start, seen = Older(np.array([[1, 2], [3, 0]])), []
+    how = {"kind": "probs", "start": start, "rng": fb.Philox(0)}
+    probs = np.full((2, 2, 8), 0.125)
+    found = on.sample_reverse(PROCESSES["uniform"], lambda x, t: seen.append(x) or probs, (2, 2), [1.0, 0.0], **how)
+    assert type(found) is type(seen[0]) is Older
+
+
 def test_numpy_beside_a_tensor_follows_it():
     process, arrays = PROCESSES["random walk"], arguments(PROCESSES["random walk"])
     x_t, posterior, t = arrays["x_t"], arrays["posterior"], arrays["t"]
