@@ -32,8 +32,8 @@ class Process(Laws):
     sample_forward and sample_bridge, Python integers; arrays of one call have the same shape, dimension 0 is the
     sample. NumPy, torch and DLPack (CPU) go in and come out as what they were; a NumPy array or a number beside a
     tensor follows it, but in the two samplers. Everything is float64. No result is differentiable in t.
-    On a device: P(t) is made on the host, whatever the device of states and t, one for each different t of a call, and
-    copied there (8 S^2 bytes each), which waits for t; methods other than the two samplers also look at the values of
+    On a device: P(t) is made on the host, whatever the device of states and t, for each different t of some samples,
+    and copied there, 8 S^2 bytes each, which waits for t; methods other than the two samplers also look at the values of
     states and probabilities and wait for them.
     A process pickles, unless its time change was given functions that do not.
     Raises TypeError or ValueError naming method, argument, rule and value.
@@ -146,14 +146,14 @@ class Process(Laws):
         return matrices if times.ndim else matrices[0]
 
     def _small(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        each = np.atleast_1d(times)
-        different, place = np.unique(each, return_inverse=True)
-        repeated = len(different) < len(each)
-        matrices = self._small_entries(different)[place] if repeated else self._small_entries(each)
+        matrices = self._small_entries(np.atleast_1d(times))
         return matrices if times.ndim else matrices[0]
 
     def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup:
-        return Lookup(move(self._small(times), xp, device), xp, device)
+        different, place = np.unique(times, return_inverse=True)
+        if len(different) == times.size:
+            return Lookup(move(self._small(times), xp, device), xp, device)
+        return Lookup(move(self._small(different), xp, device)[move(place, xp, device)], xp, device)
 
     @any_library
     def sample_forward(
