@@ -33,8 +33,8 @@ class Process(Laws):
     sample. NumPy, torch and DLPack (CPU) go in and come out as what they were; a NumPy array or a number beside a
     tensor follows it, but in the two samplers. Everything is float64. No result is differentiable in t.
     On a device: P(t) is made on the host, whatever the device of states and t, for each different t of some samples,
-    and copied there, 8 S^2 bytes each, which waits for t; methods other than the two samplers also look at the values of
-    states and probabilities and wait for them.
+    and copied there, 8 S^2 bytes each, which waits for t; methods other than the two samplers also look at the values
+    of states and probabilities and wait for them.
     A process pickles, unless its time change was given functions that do not.
     Raises TypeError or ValueError naming method, argument, rule and value.
     Source: Campbell et al., A Continuous Time Framework for Discrete Denoising Models, NeurIPS 2022.
