@@ -27,7 +27,7 @@ def check(op: str, backend: str, seconds: float) -> dict[str, Any]:
         "PYTHONPATH": path,
         "FASTBLACKOUT_TEST_SECONDS": f"{seconds:.0f}",
     }
-    words = f"{op} and {backend}" if op != OTHER else f"(test_sample or test_philox) and {backend}"
+    words = f"{op} and {backend}" if op != OTHER else f"(test_sample or test_philox or test_process) and {backend}"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "-k", words]

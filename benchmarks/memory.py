@@ -27,6 +27,7 @@ from workloads import SHAPE, Noising, grid_indices, reverse_path, uniforms, work
 import fastblackout as fb
 
 BATCH = 4 * SHAPE[0]  # enough pixels to stand out from the pages that come and go
+STATES = 32  # of the process whose network gives a logit for every state of every pixel
 Calls = dict[str, Callable[[], Any]]
 
 
@@ -90,6 +91,25 @@ def tau_leap(_: Noising) -> Calls:
     }
 
 
+def categorical_bridge(_: Noising) -> Calls:
+    """The reverse step of any process. Its logits, 4 STATES bytes a pixel, are an input."""
+    shape, process = (BATCH, *SHAPE[1:]), fb.Uniform(STATES)
+    generator = torch.Generator().manual_seed(0)
+    x_t = torch.randint(0, STATES, shape, generator=generator, dtype=torch.uint8)
+    logits = torch.randn(*shape, STATES, generator=generator)
+    before, after = (torch.from_numpy(process.transition_matrix(t)) for t in (0.2, 0.5))
+
+    def eager() -> torch.Tensor:
+        x_0 = torch.multinomial(logits.softmax(-1).view(-1, STATES), 1, generator=generator)[:, 0]
+        law = before.float()[x_0] * after.float().T[x_t.long().view(-1)]
+        return torch.multinomial(law, 1, generator=generator).view(shape).to(torch.uint8)
+
+    return {
+        "fastblackout": lambda: fb.categorical_bridge(x_t, logits=logits, before=before, after=after, rng=fb.Philox(0)),
+        "eager torch.multinomial": eager,
+    }
+
+
 def birth_loss(_: Noising) -> Calls:
     loss = test_birth_loss.Loss((BATCH, *SHAPE[1:]))
 
@@ -119,11 +139,13 @@ def poisson(_: Noising) -> Calls:
     }
 
 
+FROM_LOGITS = f"categorical_bridge from logits of {STATES} states"
 CASES = {
     "thin, x_t": thin,
     "thin, three outputs": thin_three,
     "bridge step, nearest": bridge,
     "tau-leap step": tau_leap,
+    FROM_LOGITS: categorical_bridge,
     "birth_loss + gradient": birth_loss,
     "binomial, counts to 10,000": binomial,
     "poisson, rates 0..50": poisson,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness import Harness
+from memory import FROM_LOGITS, STATES
 
 import fastblackout
 
@@ -28,5 +29,8 @@ def test_memory(harness: Harness) -> None:
     for row in found:
         # x_t alone is a byte an element: a mark below that was not taken while the call ran
         assert row["bytes"] >= row["elements"], row
+        if row["case"] == FROM_LOGITS and row["who"] == "fastblackout":
+            # the states drawn and their matrices; a copy of the logits would be 4 STATES bytes an element
+            assert row["bytes"] < row["elements"] * STATES, row
         harness.note("memory", **row)
     assert {row["who"] for row in found} > {"fastblackout"}

@@ -18,6 +18,11 @@ from fastblackout.processes import Process, simulate_reverse
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+TITLES = {
+    "pure-death": "Pure death", "immigration-death": "Immigration-death", "ehrenfest": "Ehrenfest",
+    "random-walk": "Random walk", "uniform": "Uniform", "absorbing": "Absorbing",
+    "markov": "Any generator: a ring that turns one way",
+}  # fmt: skip
 PATHS = 4
 COLOURS = ["#00b4d8", "#ff8c42", "#7bd389", "#f15bb5"]
 
@@ -88,10 +93,12 @@ def draw(name: str, process: Process, law: np.ndarray, end: float, x_0: int, x_t
     left = process.transition_matrix(end - times)[:, :, x_t]
     reverse = marginal * left / marginal[-1, x_t]
     tied = bridge_paths(process, x_0, x_t, times, fb.Philox(2))
+    mask = process.mask if isinstance(process, fb.Absorbing) else None
+    end_state = "mask" if x_t == mask else str(x_t)
     panels = [
         ("forward: law of $x_t$", marginal, forward_paths(process, law, times, fb.Philox(1))),
-        (f"bridge: $x_s$ given $x_0$ = {x_0}, $x_T$ = {x_t}", bridge, tied),
-        (f"reverse: $x_s$ given $x_T$ = {x_t}", reverse, reverse_paths(process, law, x_t, times, fb.Philox(3))),
+        (f"bridge: $x_s$ given $x_0$ = {x_0}, $x_T$ = {end_state}", bridge, tied),
+        (f"reverse: $x_s$ given $x_T$ = {end_state}", reverse, reverse_paths(process, law, x_t, times, fb.Philox(3))),
     ]
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.1), constrained_layout=True, sharey=True)
     edges = np.arange(process.states + 1) - 0.5
@@ -108,7 +115,10 @@ def draw(name: str, process: Process, law: np.ndarray, end: float, x_0: int, x_t
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("time")
     axes[0].set_ylabel("state")
-    figure.suptitle(name.replace("-", " "), fontsize=11)
+    if mask is not None:
+        letters = [state for state in range(process.states) if state != mask]
+        axes[0].set_yticks([*letters[::2], mask], [*map(str, letters[::2]), "mask"])
+    figure.suptitle(TITLES[name], fontsize=11)
     figure.savefig(out / f"process-{name}.png", dpi=110)
     plt.close(figure)
 

@@ -1,6 +1,6 @@
-"""How the processes are related to one another and to Gaussian diffusion, in two pictures.
+"""How the processes are related to one another, to Gaussian diffusion, and to D3PM and SEDD, in three pictures.
 
-python examples/relations.py              # writes docs/images/relations-gaussian.png and relations-discrete.png
+python examples/relations.py              # writes docs/images/relations-gaussian.png, -discrete.png and -papers.png
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scipy import stats
 
 import fastblackout as fb
 from fastblackout.likelihood import exact_bound
-from fastblackout.processes import Process, rate_divergence
-from fastblackout.processes.conversion import rates_from_score
+from fastblackout.processes import Process, rate_divergence, score_entropy
+from fastblackout.processes.conversion import rates_from_score, reachable_from
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -47,18 +47,22 @@ def compare(case: tuple[Process, float, float, float]) -> dict[str, np.ndarray]:
     log_law = process.log_prob(x, x_0, TIME)
     near = np.flatnonzero(np.abs(z - center) < 2.5 * spread)
     near = near[(near > 0) & (near < process.states - 1)]
-    ratio_score = (np.exp(log_law[near + 1] - log_law[near]) - np.exp(log_law[near - 1] - log_law[near])) / 2 * sd
-    score = -(z[near] - center) / spread**2
+    above, below = (np.exp(log_law[near + i] - log_law[near]) for i in (1, -1))
+    ratio_score, score = (above - below) / 2 * sd, -(z[near] - center) / spread**2
+    jumps = process.generator()
+    ratio_drift = (jumps[near + 1, near] * above - jumps[near - 1, near] * below) / sd  # reverse births less deaths
+    drift = rate * z[near] + 2 * rate * score
     middle = np.abs(z[near] - center) < spread
     return {
         "z": z, "density": np.exp(log_law) * sd, "near": z[near], "ratio_score": ratio_score,
+        "ratio_drift": ratio_drift, "drift_error": np.abs(ratio_drift - drift)[middle].max(),
         "law_error": np.abs(np.cumsum(np.exp(log_law)) - stats.norm.cdf((x + 0.5 - mean) / sd, center, spread)).max(),
         "score_error": np.abs(ratio_score - score)[middle].max(),
     }  # fmt: skip
 
 
 def gaussian_picture(path: Path) -> None:
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6), constrained_layout=True)
+    figure, axes = plt.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
     line = np.linspace(-3, 3.5, 300)
     families = {"Ehrenfest": (ehrenfest, "balls", 1.3), "immigration-death": (immigration_death, "rate", 1.0)}
     for row, (name, (make, size, rate)) in zip(axes, families.items(), strict=True):
@@ -66,21 +70,27 @@ def gaussian_picture(path: Path) -> None:
         for number, colour in ((16, "#00b4d8"), (256, "#ff8c42")):
             found = compare(make(number))
             row[0].step(found["z"], found["density"], where="mid", color=colour, label=f"{size} {number}")
-            row[1].plot(found["near"], found["ratio_score"], ".-", color=colour, markersize=3, linewidth=0.8)
+            for axis, key in ((row[1], "ratio_score"), (row[2], "ratio_drift")):
+                axis.plot(found["near"], found[key], ".-", color=colour, markersize=3, linewidth=0.8)
         row[0].plot(line, stats.norm.pdf(line, center, spread), "k--", linewidth=1, label="Ornstein-Uhlenbeck")
-        row[1].plot(line, -(line - center) / spread**2, "k--", linewidth=1)
-        row[0].set(xlim=(-3, 3.5), ylim=(-0.02, 0.65), title=f"{name}: law of the scaled state", xlabel="z")
-        row[1].set(xlim=(-2, 3), ylim=(-4, 4), title="(ratio score - 1) / step, and d log p / dz", xlabel="z")
+        score = -(line - center) / spread**2
+        row[1].plot(line, score, "k--", linewidth=1)
+        row[2].plot(line, rate * line + 2 * rate * score, "k--", linewidth=1)
+        row[0].set(xlim=(-3, 3.5), ylim=(-0.02, 0.65), title="law of the scaled state", xlabel="z")
+        row[0].set_ylabel(f"{name}\ndensity")
+        row[1].set(xlim=(-2, 3), ylim=(-4, 4), title="(ratio score - 1) / step, d log p / dz", xlabel="z")
+        row[2].set(xlim=(-2, 3), ylim=(-6, 8), title="reverse drift", xlabel="z")
         row[0].legend(fontsize=8)
         numbers = np.array([16, 36, 64, 144, 256])
         errors = [compare(make(int(number))) for number in numbers]
-        for key, label, colour in (("law_error", "law", "#3a86ff"), ("score_error", "score", "#f15bb5")):
-            row[2].loglog(numbers, [error[key] for error in errors], "o-", color=colour, label=label)
-        row[2].loglog(numbers, 1 / np.sqrt(numbers), "k:", label="1 / sqrt")
-        row[2].set(title="largest error", xlabel=size)
-        row[2].set_xticks(numbers, [str(number) for number in numbers])
-        row[2].minorticks_off()
-        row[2].legend(fontsize=8)
+        for label, colour in (("law", "#3a86ff"), ("score", "#f15bb5"), ("drift", "#7bd389")):
+            row[3].loglog(numbers, [error[f"{label}_error"] for error in errors], "o-", color=colour, label=label)
+        row[3].loglog(numbers, 1 / np.sqrt(numbers), "k:", label="1 / sqrt")
+        row[3].set(title="largest error", xlabel=size)
+        row[3].set_xticks(numbers, [str(number) for number in numbers])
+        row[3].minorticks_off()
+        row[3].set_ylim(6e-4, 0.4)
+        row[3].legend(fontsize=8, ncol=2, loc="lower left")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -144,8 +154,8 @@ def discrete_picture(path: Path) -> None:
         axes[1].loglog(steps, map_errors(process, law, steps), "o-", label=name)
     axes[1].loglog(steps, steps, "k:", label="step")
     axes[1].set(title="discrete map to reverse generator", xlabel="step")
-    axes[1].set_ylim(1e-3, 100)
-    axes[1].legend(fontsize=8, ncol=2)
+    axes[1].set_ylim(4e-4, 4)
+    axes[1].legend(fontsize=8, ncol=2, loc="lower right")
     lambdas = np.linspace(-8, 12, 400)
     entropy = -(DATA[DATA > 0] * np.log(DATA[DATA > 0])).sum()
     for factor, colour in ((1.5, "#ff8c42"), (1.0, "#3a86ff")):
@@ -158,12 +168,90 @@ def discrete_picture(path: Path) -> None:
     plt.close(figure)
 
 
+def d3pm(kind: str, size: int, alpha: float) -> np.ndarray:
+    """Cumulative transition matrix of D3PM (Austin et al., 2021, appendix A) for a retention alpha; mask: the last."""
+    if kind == "uniform":
+        return alpha * np.eye(size) + (1 - alpha) / size * np.ones((size, size))
+    return alpha * np.eye(size) + (1 - alpha) * np.outer(np.ones(size), np.eye(size)[-1])
+
+
+def d3pm_posterior(kind: str, size: int, s: float, t: float, x_t: np.ndarray, x_0: np.ndarray) -> np.ndarray:
+    """q(x_s | x_t, x_0) = (x_t Q_t^T * x_0 Qbar_s) / (x_0 Qbar_t x_t^T), their equation 3."""
+    before, step = d3pm(kind, size, math.exp(-s)), d3pm(kind, size, math.exp(-(t - s)))
+    return step.T[x_t] * before[x_0] / (before @ step)[x_0, x_t][..., None]
+
+
+def sedd(kind: str, log_score: np.ndarray, sigma: np.ndarray, x: np.ndarray, x_0: np.ndarray) -> np.ndarray:
+    """The score entropy of SEDD (Lou et al., 2024), after `score_entropy` of its graphs: rates 1 / N or 1."""
+    size = log_score.shape[-1]
+    of_x_0 = np.take_along_axis(log_score, x_0[..., None], -1)[..., 0]
+    if kind == "absorbing":
+        ratio = 1 / np.expm1(sigma)
+        cost = np.exp(log_score[..., :-1]).sum(-1) - ratio * of_x_0 + ratio * (np.log(ratio) - 1)
+        return np.where(x == size - 1, cost, 0.0)
+    ratio = 1 - size / (np.expm1(sigma) + size)  # p(any other) / p(x_0)
+    mine = np.take_along_axis(log_score, x[..., None], -1)[..., 0]
+    rest = log_score.mean(-1) - mine / size
+    negative = np.where(x == x_0, ratio * rest, (of_x_0 / ratio - of_x_0) / size + rest)
+    known = (size - 1) / size * ratio * (np.log(ratio) - 1)
+    constant = np.where(x == x_0, known, ((-np.log(ratio) - 1) / ratio - (size - 2)) / size)
+    return np.exp(log_score).mean(-1) - np.exp(mine) / size - negative + constant
+
+
+def beside_sedd(kind: str, blur: float, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean loss at each time, here and by SEDD's formula, of a model with this share of what is possible mixed in."""
+    process: Process = fb.Uniform(6) if kind == "uniform" else fb.Absorbing(7)
+    law = np.pad(DATA, (0, process.states - 6))
+    x_0, x_t = np.divmod(np.arange(process.states**2), process.states)
+    ours, theirs = np.zeros((2, len(times)))
+    for n, t in enumerate(times):
+        weight = (law[:, None] * process.transition_matrix(t)).ravel()
+        seen = weight > 0
+        possible = reachable_from(process, x_t[seen], t) * np.where(np.arange(process.states) < 6, 1.0, 0.0)
+        probs = process.posterior(x_t[seen], law, t) * (1 - blur)
+        probs += blur * possible / possible.sum(-1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            log_score = np.nan_to_num(np.log(process.score(x_t[seen], probs, t)), neginf=-700.0)
+        each = log_score, np.full(seen.sum(), t), x_t[seen], x_0[seen]
+        theirs[n] = weight[seen] @ sedd(kind, *each)
+        # A variable a sample: the loss sums over a sample's.
+        ours[n] = weight[seen] @ score_entropy(process, x_t[seen][:, None], x_0[seen][:, None], t, log_score[:, None])
+    return ours, theirs
+
+
+def papers_picture(path: Path) -> None:
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), constrained_layout=True)
+    times = np.geomspace(0.02, 5.0, 25)
+    for kind, colour in (("uniform", "#3a86ff"), ("absorbing", "#ff8c42")):
+        size = 6 if kind == "uniform" else 7
+        process: Process = fb.Uniform(6) if kind == "uniform" else fb.Absorbing(7)
+        errors = []
+        for t in times:
+            x_0, x_t = np.nonzero(d3pm(kind, size, math.exp(-t)) > 0)
+            found = process.bridge(x_t, x_0, t / 3, t)
+            errors.append(np.abs(found - d3pm_posterior(kind, size, t / 3, t, x_t, x_0)).max())
+        axes[0].semilogx(times, np.array(errors) / 2.0**-52, "o-", markersize=3, color=colour, label=kind)
+    axes[0].set(title="posterior less D3PM's", xlabel="t", ylabel="largest difference / $2^{-52}$", ylim=(0, None))
+    axes[0].legend(fontsize=8)
+    for axis, kind in zip(axes[1:], ("uniform", "absorbing"), strict=True):
+        for blur, colour in ((0.5, "#f15bb5"), (0.0, "#00b4d8")):
+            ours, theirs = beside_sedd(kind, blur, times)
+            model = "exact score" if blur == 0 else "half of the weight anywhere"
+            axis.semilogx(times, ours, color=colour, label=f"score_entropy, {model}")
+            axis.semilogx(times[::2], theirs[::2], "o", color=colour, markersize=4, label="SEDD's formula")
+        axis.set(title=f"loss of SEDD, {kind}", xlabel="t", ylabel="nats per unit time", ylim=(0, None))
+    axes[1].legend(fontsize=7)  # both panels have the same lines
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "images")
     out = parser.parse_args().out
     gaussian_picture(out / "relations-gaussian.png")
     discrete_picture(out / "relations-discrete.png")
+    papers_picture(out / "relations-papers.png")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from . import models as models
     from .dispatch import use_backend as use_backend
     from .likelihood import bits_per_dim as bits_per_dim
-    from .likelihood import process_bits_per_dim as process_bits_per_dim
     from .natives import capabilities as capabilities
     from .ops.binomial import binomial as binomial
     from .ops.binomial import binomial_log_prob as binomial_log_prob
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from .ops.transition import transition_rows as transition_rows
     from .philox import Philox as Philox
     from .probability import Prob as Prob
+    from .process_likelihood import process_bits_per_dim as process_bits_per_dim
+    from .process_likelihood import sampler_bits_per_dim as sampler_bits_per_dim
     from .processes import Absorbing as Absorbing
     from .processes import Ehrenfest as Ehrenfest
     from .processes import ImmigrationDeath as ImmigrationDeath
@@ -74,8 +75,9 @@ _HOME = {
     "categorical_bridge": "ops",
     "check_values": "values",
     "poisson": "ops",
-    "process_bits_per_dim": "likelihood",
+    "process_bits_per_dim": "process_likelihood",
     "sample": "sampling",
+    "sampler_bits_per_dim": "process_likelihood",
     "tau_leap_step": "ops",
     "thin": "ops",
     "thin_log_prob": "ops",

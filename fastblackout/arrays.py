@@ -110,7 +110,11 @@ class Array:
 
     def give(self) -> Any:
         """The value as the caller's kind of array."""
-        return self._namespace.from_dlpack(self.value) if self._namespace is not None else self.value
+        if self._namespace is None:
+            return self.value
+        # What came in read-only goes out as a copy: libraries with DLPack before 1.0 take nothing read-only.
+        read_only = not self.is_tensor and not self.value.flags.writeable
+        return self._namespace.from_dlpack(self.value.copy() if read_only else self.value)
 
     def address(self) -> int:
         return self.value.data_ptr() if self.is_tensor else self.value.__array_interface__["data"][0]

@@ -1,4 +1,4 @@
-"""Bits per dimension of a model: upper bounds of -log p(x_0), by Monte Carlo. For Blackout Diffusion there are two.
+"""Bits per dimension of Blackout Diffusion: two upper bounds of -log p(x_0), by Monte Carlo.
 
 Continuous: in lambda = log(p / (1 - p)), p the survival probability, births x_0 - x_t and a model y of their mean,
 
@@ -26,14 +26,12 @@ from .ops import binomial_log_prob
 from .philox import Philox, resolve_rng
 from .probability import Prob
 from .processes.divergence import rate_divergence
-from .processes.rate_loss import prior_divergence, rate_loss
 from .sampling import evaluating
 from .strata import fractions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .processes import Process
     from .schedule import Schedule
 
 Cost = Callable[["Tensor", "Tensor", Philox], "Tensor"]  # of (u, index of the sample, key): nats (B,)
@@ -97,7 +95,7 @@ def bits_per_dim(
     is derived in docs/theory.md.
     """
     op = "bits_per_dim"
-    _check(op, x_0, model.max_count, draws, repeats, batch)
+    check_images(op, x_0, model.max_count, draws, repeats, batch)
     if labels is not None and tuple(labels.shape) != (len(x_0),):
         raise ValueError(f"{op}: labels: must have shape ({len(x_0)},), got {tuple(labels.shape)}")
     key = resolve_rng(rng, generator, op)
@@ -110,58 +108,13 @@ def bits_per_dim(
 
     with evaluating(model):
         bounds = [
-            _estimate(cost_of(place), x_0, draws, repeats, batch, [key.at(call=2 * r + n) for r in range(repeats)])
+            estimate(cost_of(place), x_0, draws, repeats, batch, [key.at(call=2 * r + n) for r in range(repeats)])
             for n, place in enumerate(places)
         ]
     return BitsPerDim(*bounds)
 
 
-@torch.inference_mode()
-def process_bits_per_dim(
-    process: Process,
-    rates: Callable[[Tensor, Tensor], Tensor],
-    x_0: Tensor,
-    *,
-    end: float,
-    prior: Any = None,
-    rng: Philox | None = None,
-    generator: torch.Generator | None = None,
-    draws: int = 16,
-    repeats: int = 8,
-    batch: int = 256,
-) -> Bound:
-    """An upper bound of -log2 p(x_0) per dimension for a model of the reverse rates of any process.
-
-        integral over t from 0 to end of E[ sum over i of D(a_i || b_i) ] + KL(P(end)[x_0, .] || prior)
-
-    with the true rates a given x_0 and the model's b (see processes.rate_loss), in bits. Times are end u^2 with u of
-    low discrepancy over all samples, for rates that grow as t -> 0.
-
-    rates(x_t, t): b, (B, ..., S), of states x_t (B, ...) like x_0 and times t float64 (B,); from x_0-probabilities
-        processes.conversion gives them. x_0: integer states (B, ...). end: where the reverse process starts, with law
-        prior (S,), default process.stationary(). ValueError for a prior of 0 where x_0 can be at `end`, for then the
-        bound is infinite: for pure death, which is black for certain at infinite time alone, use bits_per_dim or give a
-        prior such as the mean law at `end`.
-    rng, draws, repeats, batch: as in bits_per_dim; repeat r uses call r.
-    Raises TypeError, ValueError. Source: Campbell et al., NeurIPS 2022.
-    """
-    op = "process_bits_per_dim"
-    _check(op, x_0, process.states - 1, draws, repeats, batch)
-    key = resolve_rng(rng, generator, op)
-    start = process.stationary() if prior is None else prior
-    known = prior_divergence(process, x_0, end, start)
-    if not bool(torch.isfinite(known).all()):
-        raise ValueError(f"{op}: prior: must be above 0 wherever x_0 can be at time {end}, got 0 for such a state")
-
-    def cost(u: Tensor, which: Tensor, this: Philox) -> Tensor:
-        t, clean = end * u.square(), x_0[which]
-        x_t = process.sample_forward(clean, t, rng=this)
-        return 2 * end * u * rate_loss(process, x_t, clean, t, rates(x_t, t)) + known[which]
-
-    return _estimate(cost, x_0, draws, repeats, batch, [key.at(call=r) for r in range(repeats)])
-
-
-def _estimate(cost: Cost, x_0: Tensor, draws: int, repeats: int, batch: int, keys: list[Philox]) -> Bound:
+def estimate(cost: Cost, x_0: Tensor, draws: int, repeats: int, batch: int, keys: list[Philox]) -> Bound:
     """The mean over u in (0, 1) of cost(u, sample, key), in bits per dimension; one repeat for each key.
 
     Point g of a repeat's low-discrepancy set belongs to sample g mod B: evenly spread over u for every sample, too.
@@ -213,7 +166,7 @@ def exact_bound(mean_births: Callable[..., Any], data_law: Any, *, reach: float 
     return float(step * math.fsum(total))
 
 
-def _check(op: str, x_0: Any, largest: int, draws: int, repeats: int, batch: int) -> None:
+def check_images(op: str, x_0: Any, largest: int, draws: int, repeats: int, batch: int) -> None:
     if not isinstance(x_0, torch.Tensor) or x_0.is_floating_point() or x_0.dtype == torch.bool:
         got = x_0.dtype if isinstance(x_0, torch.Tensor) else type(x_0).__name__
         raise TypeError(f"{op}: x_0: must be a tensor of integer counts, got {got}")

@@ -19,7 +19,7 @@ def _load(name):
 _WHAT_TO_DO = _load("installed").use_compiled_package()
 if _WHAT_TO_DO is None:
     _helpers = _load("helpers")
-    for _name in ("op_states", "op_table", "product", "gpu_checks"):
+    for _name in ("op_states", "op_table", "product", "process_calls", "gpu_checks"):
         _load(_name)
 
 
@@ -45,7 +45,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_generate_tests(metafunc):
-    if "backend" in metafunc.fixturenames:
+    marks = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    own = any("backend" in (names.split(",") if isinstance(names, str) else names) for names in marks)
+    if "backend" in metafunc.fixturenames and not own:  # test_gpu.py names the backends of the card
         metafunc.parametrize("backend", _helpers.BACKENDS, indirect=True)
 
 

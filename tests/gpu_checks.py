@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import process_calls
 import torch
 from op_table import PLAIN
 from product import arguments, kernels_of, launch, moved, poison, public, same
@@ -185,3 +186,28 @@ def check_compiled(op: str, backend: str, device: torch.device, shape: tuple[int
         made = step(there, rng.at(call=call).tensor(device))
         for name, value in public(op, a, rng.at(call=call)).items():
             same(f"compiled, call {call}: {name}", made[name], value)
+
+
+def check_process(name: str, backend: str, device: torch.device) -> None:
+    """Every method of a process, and every function of its states, on tensors of a device: what NumPy gives."""
+    process, rng = process_calls.PROCESSES[name], fb.Philox(2**63, 5)
+    arrays = process_calls.arguments(process)
+    tensors = {key: torch.from_numpy(value).to(device) for key, value in arrays.items()}
+    tensors["posterior"].requires_grad_()  # as a network gives it
+    found = process_calls.calls(process, tensors, rng)
+    for call, expected in process_calls.calls(process, arrays, rng).items():
+        wanted = torch.as_tensor(expected())
+        with fb.use_backend(backend):
+            made = found[call]()
+        assert made.device == tensors["x_t"].device, f"{name}: {call}: made on {made.device}"
+        # Draws are equal. So are the P(t), which the host makes; sums over states go in another order on a device.
+        tolerance = 1e-12 if wanted.is_floating_point() else 0.0
+        made = made.detach().cpu()
+        torch.testing.assert_close(
+            made,
+            wanted,
+            rtol=tolerance,
+            atol=tolerance,
+            equal_nan=True,
+            msg=lambda text, c=call: f"{name}: {c}: {text}",
+        )

@@ -35,12 +35,19 @@ LAYOUTS = ("contiguous", "channels_last", "transposed", "sliced", "inner", "expa
 NUMPY_ONLY = ("negative", "unaligned")  # torch has no such tensors
 
 
-def load_neighbour(name):
-    """A module of this folder by its file's name, whatever pytest's import mode made of it."""
-    spec = importlib.util.spec_from_file_location(f"neighbour_{name}", Path(__file__).parent / f"{name}.py")
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def load_neighbour(name, folder=Path(__file__).parent):
+    """A module of this folder by its file's name, whatever pytest's import mode made of it; or of another folder."""
+    spec = importlib.util.spec_from_file_location(f"neighbour_{name}", folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def load_example(name):
+    return load_neighbour(name, EXAMPLES)
 
 
 def using(name, threads=None):

@@ -197,3 +197,15 @@ def test_the_command_reports(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "missing.json" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnknownMarkWarning")  # of the benchmarks that memory.py imports
+def test_a_step_from_logits_makes_no_copy_of_them(script, monkeypatch):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("it needs Linux: /proc/self/clear_refs")
+    memory = script("memory")
+    monkeypatch.setattr(memory, "BATCH", 32)
+    logits = 4 * memory.STATES * 32 * 3 * 32 * 32  # bytes
+    needed = {who: memory.needed(call) for who, call in memory.categorical_bridge(None).items()}
+    assert needed["fastblackout"] < logits / 4, needed
+    assert needed["eager torch.multinomial"] > logits, needed

@@ -8,6 +8,7 @@ import os
 import time
 
 import gpu_checks
+import process_calls
 import product
 import pytest
 import torch
@@ -70,6 +71,12 @@ def test_philox_known_answers(backend):
 @pytest.mark.parametrize("options", gpu_checks.SAMPLERS, ids=str)
 def test_sample(options, backend):
     gpu_checks.check_sample(options, backend, GPU)
+
+
+@every_backend
+@pytest.mark.parametrize("name", process_calls.PROCESSES)
+def test_process(name, backend):
+    gpu_checks.check_process(name, backend, GPU)
 
 
 @every_backend

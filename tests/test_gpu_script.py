@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import gpu_checks
+import process_calls
 import pytest
 import torch
 from op_table import OPS
@@ -54,6 +55,11 @@ def test_samples_on_the_cpu():
         gpu_checks.check_sample(options, "cpu", CPU)
 
 
+@pytest.mark.parametrize("name", process_calls.PROCESSES)
+def test_processes_on_the_cpu(name):
+    gpu_checks.check_process(name, "cpu", CPU)
+
+
 def test_flags_in_the_interpreter():
     pytest.importorskip("triton", reason="the interpreter comes with triton, which is not installed")
     code = "import gpu_checks, torch\n"
@@ -88,6 +94,16 @@ def test_a_process_of_tests_without_a_gpu(script, monkeypatch):
     report = script("gpu_tests").check("thin", "cuda", 30.0)
     assert report["done"] == 0
     assert len(report["failures"]) == 1 and "torch sees no GPU; the SIMT shim" in report["failures"][0]
+
+
+def test_the_tests_of_a_card_are_collected(tmp_path):
+    (tmp_path / "card.py").write_text("import torch\ntorch.cuda.is_available = lambda: True\n")
+    paths = os.pathsep.join([str(Path(fb.__file__).parents[1]), str(tmp_path)])
+    tests = Path(__file__).with_name("test_gpu.py")
+    done = run("-m", "pytest", "--collect-only", "-q", "-p", "card", "-p", "no:cacheprovider", tests, PYTHONPATH=paths)
+    assert done.returncode == 0, done.stdout[-2000:]
+    for name in ("test_product[thin-cuda]", "test_graph[poisson-triton]", "test_process[any-cuda]"):
+        assert f"test_gpu.py::{name}" in done.stdout
 
 
 def test_absent_peers_are_named(script, monkeypatch):

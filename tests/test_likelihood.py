@@ -10,7 +10,7 @@ from scipy import integrate, stats
 import fastblackout as fb
 from fastblackout.bound_terms import Line, negative_entropy
 from fastblackout.likelihood import exact_bound
-from fastblackout.processes import conversion, rate_divergence
+from fastblackout.processes import rate_divergence
 
 torch.set_num_threads(1)
 
@@ -169,6 +169,31 @@ def test_doubling_the_range_of_lambda_changes_nothing():
     assert once == pytest.approx(ENTROPY, abs=1e-4)
 
 
+def test_doubling_the_range_of_lambda_moves_the_estimate_by_less_than_a_thousandth(monkeypatch):
+    # One key, so that nothing else differs: the schedule's own range, twice it, and the whole line.
+    schedule = fb.Schedule.logit(1000, 15.0)
+    x_0, _ = toy_data(200)
+    whole = Line.at
+
+    def cut(times):
+        def at(line, u):
+            lam, slope = whole(line, u)
+            return lam, torch.where((lam < times * line.low) | (lam > times * line.high), 0.0, slope)
+
+        return at
+
+    found = []
+    for times in (0.5, 1.0, 2.0, math.inf):
+        monkeypatch.setattr(Line, "at", cut(times))
+        bits = fb.bits_per_dim(ToyModel(schedule), schedule, x_0, rng=fb.Philox(4), steps=10, batch=5000).continuous
+        found.append(bits.bits)
+    half, once, twice, everything = found
+    assert abs(once - twice) < 1e-3
+    assert abs(twice - everything) < 1e-3
+    assert once < twice < everything  # the tails are there,
+    assert abs(half - once) > 1e-3  # and half the range would not do
+
+
 @pytest.mark.parametrize(
     "schedule", [fb.Schedule.logit(100, 15.0), fb.Schedule.cosine(50), fb.Schedule.linear(1), fb.Schedule.linear(2)]
 )
@@ -214,47 +239,6 @@ def test_keys_and_batches():
     one = fb.bits_per_dim(model, schedule, x_0[:1], rng=fb.Philox(1), **how)
     assert math.isnan(one.continuous.image_error)
     assert one.continuous.monte_carlo_error > 0
-
-
-PROCESSES = {
-    "pure death": fb.PureDeath(5),
-    "Ehrenfest": fb.Ehrenfest(5, up=0.6, down=0.9),
-    "uniform": fb.Uniform(6),
-    "absorbing": fb.Absorbing(7),
-    "sped up": fb.Uniform(6).time_change(lambda t: t * t, lambda t: 2 * t),
-}
-
-
-@pytest.mark.parametrize("name", PROCESSES)
-def test_bits_of_any_process(name):
-    process, end = PROCESSES[name], 1.0
-    law = np.concatenate([LAW, [0.0]]) if process.states == 7 else LAW
-    x_0, information = toy_data(150, seed=1)
-    prior = law @ process.transition_matrix(end)
-
-    def rates(x_t, t, factor=1.0):
-        p_t = torch.from_numpy(law @ process.transition_matrix(t.numpy()))[:, None, None, None]
-        here = p_t.expand(*x_t.shape, -1).gather(-1, x_t.long()[..., None])
-        return factor * conversion.jumps_into(process, x_t, t) * p_t / here
-
-    how = {"end": end, "prior": prior, "rng": fb.Philox(1)}
-    found = fb.process_bits_per_dim(process, rates, x_0, batch=5000, **how)
-    # 5 errors from 8 repeats: t with 7 degrees of freedom, false alarm 2e-3 a case.
-    assert abs(found.bits - information.mean()) < 5 * found.monte_carlo_error
-    assert found.monte_carlo_error < 0.05
-    assert np.corrcoef(found.per_image, information)[0, 1] > 0.6
-    worse = fb.process_bits_per_dim(process, lambda x, t: rates(x, t, 2.0), x_0, batch=777, **how)
-    assert worse.bits > found.bits + 0.05
-
-
-def test_bits_of_a_process_that_starts_where_it_cannot():
-    x_0, _ = toy_data(4)
-    with pytest.raises(
-        ValueError, match="process_bits_per_dim: prior: must be above 0 wherever x_0 can be at time 2.0"
-    ):
-        fb.process_bits_per_dim(PROCESSES["pure death"], None, x_0, end=2.0)
-    with pytest.raises(ValueError, match="process_bits_per_dim: x_0: counts must lie in 0..5, got 6"):
-        fb.process_bits_per_dim(PROCESSES["uniform"], None, x_0 * 0 + 6, end=2.0)
 
 
 @pytest.mark.parametrize("f", [1e-9, 0.013, 0.5, 0.97, 1.0])

@@ -161,7 +161,7 @@ CASES = {
     "posterior states": (
         lambda: WALK.score(X, HALF, 1.0),
         ValueError,
-        "posterior: the last dimension must be the 5",
+        "posterior: shape must be (2, 5)",
         "(2,)",
     ),
     "posterior integers": (

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import load_example
 from scipy import stats
 
 import fastblackout as fb
@@ -12,6 +13,7 @@ from fastblackout import processes as loss
 from fastblackout.processes import conversion as to
 
 torch.set_num_threads(1)
+RELATIONS = load_example("relations")  # which has the formulas of D3PM and SEDD
 LAW = np.array([0.1, 0.4, 0.3, 0.05, 0.0, 0.15])
 PROCESSES = {
     "pure death": fb.PureDeath(5),
@@ -131,59 +133,21 @@ def test_immigration_death_tends_to_gaussian_diffusion():
     assert (errors[2] < 0.54 * errors[1]).all()
 
 
-def d3pm(kind, size, alpha):
-    """Cumulative transition matrix of D3PM (Austin et al., 2021, appendix A) for a retention alpha."""
-    if kind == "uniform":
-        return alpha * np.eye(size) + (1 - alpha) / size * np.ones((size, size))
-    return alpha * np.eye(size) + (1 - alpha) * np.outer(np.ones(size), np.eye(size)[-1])
-
-
 @pytest.mark.parametrize("kind", ["uniform", "absorbing"])
 def test_uniform_and_absorbing_are_those_of_d3pm(kind):
     process = PROCESSES[kind]
     size, s, t = process.states, 0.35, 1.2
-    np.testing.assert_allclose(process.transition_matrix(t), d3pm(kind, size, math.exp(-t)), atol=1e-15)
-    before, step = d3pm(kind, size, math.exp(-s)), d3pm(kind, size, math.exp(-(t - s)))
-    whole = before @ step
-    np.testing.assert_allclose(whole, d3pm(kind, size, math.exp(-t)), atol=1e-15)
+    np.testing.assert_allclose(process.transition_matrix(t), RELATIONS.d3pm(kind, size, math.exp(-t)), atol=1e-15)
+    whole = RELATIONS.d3pm(kind, size, math.exp(-s)) @ RELATIONS.d3pm(kind, size, math.exp(-(t - s)))
+    np.testing.assert_allclose(whole, RELATIONS.d3pm(kind, size, math.exp(-t)), atol=1e-15)
     x_0, x_t = np.nonzero(whole > 0)
-    # q(x_s | x_t, x_0) = (x_t Q_t^T * x_0 Qbar_s) / (x_0 Qbar_t x_t^T), their equation 3
-    expected = step.T[x_t] * before[x_0] / whole[x_0, x_t][:, None]
+    expected = RELATIONS.d3pm_posterior(kind, size, s, t, x_t, x_0)
     np.testing.assert_allclose(process.bridge(x_t, x_0, s, t), expected, atol=1e-14)
     if kind == "absorbing":  # a masked token stays masked with (1 - alpha_s) / (1 - alpha_t), else it is x_0
         law = process.bridge(size - 1, 2, s, t)
         assert law[2] == pytest.approx((math.exp(-s) - math.exp(-t)) / (1 - math.exp(-t)), rel=1e-13)
         assert law[-1] == pytest.approx((1 - math.exp(-s)) / (1 - math.exp(-t)), rel=1e-13)
         assert law.sum() == pytest.approx(1, rel=1e-14)
-
-
-def sedd_uniform(log_score, sigma, x, x_0):
-    """The score entropy of SEDD for the uniform graph, after its `score_entropy`: rates 1 / N, noise sigma."""
-    size = log_score.shape[-1]
-    expm1 = torch.expm1(sigma)
-    ratio = 1 - size / (expm1 + size)  # p(any other) / p(x_0)
-    mine = log_score.gather(-1, x[..., None]).squeeze(-1)
-    of_x_0 = log_score.gather(-1, x_0[..., None]).squeeze(-1)
-    negative = log_score.mean(-1) - mine / size
-    negative = torch.where(x == x_0, ratio * negative, (of_x_0 / ratio - of_x_0) / size + negative)
-    constant = torch.where(
-        x == x_0,
-        (size - 1) / size * ratio * (ratio.log() - 1),
-        ((-ratio.log() - 1) / ratio - (size - 2)) / size,
-    )
-    score = log_score.exp()
-    positive = score.mean(-1) - score.gather(-1, x[..., None]).squeeze(-1) / size
-    return positive - negative + constant
-
-
-def sedd_absorbing(log_score, sigma, x, x_0):
-    """The score entropy of SEDD for the absorbing graph; the mask is the last state."""
-    size = log_score.shape[-1]
-    ratio = 1 / torch.expm1(sigma)
-    negative = ratio * log_score.gather(-1, x_0[..., None]).squeeze(-1)
-    positive = log_score[..., :-1].exp().sum(-1)
-    constant = ratio * (ratio.log() - 1)
-    return torch.where(x == size - 1, positive - negative + constant, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["uniform", "absorbing"])
@@ -196,9 +160,9 @@ def test_the_score_entropy_is_that_of_sedd(kind):
     x = torch.where(torch.rand(40, 3, generator=generator) < 0.5, x_0, size - 1 if kind == "absorbing" else other)
     log_score = torch.randn(40, 3, size, generator=generator, dtype=torch.float64)
     sigma = torch.rand(40, 1, generator=generator, dtype=torch.float64) * 3 + 0.01
-    theirs = (sedd_uniform if kind == "uniform" else sedd_absorbing)(log_score, sigma, x, x_0).sum(1)
+    theirs = RELATIONS.sedd(kind, *(value.numpy() for value in (log_score, sigma, x, x_0))).sum(1)
     ours = loss.score_entropy(process, x, x_0, sigma[:, 0], log_score)
-    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-10)
 
 
 def test_the_score_of_a_mask_is_sedds_scaled_prediction():

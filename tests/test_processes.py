@@ -142,6 +142,15 @@ def test_parts_of_a_batch_give_what_the_whole_gives(monkeypatch):
         np.testing.assert_allclose(part, expected, rtol=1e-12)
 
 
+def test_repeated_times_make_one_matrix(monkeypatch):
+    process, x, t = fb.Ehrenfest(11), np.array([[3], [4], [5], [9]]), np.array([1.0, 0.5, 1.0, 0.5])
+    apart = [process.log_prob(x[[n]], 4, t[n]) for n in range(4)]
+    made, whole = [], process._small_entries
+    monkeypatch.setattr(process, "_small_entries", lambda times: made.append(len(times)) or whole(times))
+    np.testing.assert_allclose(process.log_prob(x, 4, t), np.concatenate(apart), rtol=1e-12)
+    assert made == [2]
+
+
 def test_pure_death_is_thin_and_bridge_step():
     process = fb.PureDeath(255)
     x_0 = np.random.default_rng(3).integers(0, 256, (5, 40)).astype(np.uint8)

@@ -214,7 +214,10 @@ def test_the_driver_starts_at_the_stationary_law():
             "process: must stay in its states, rows of Q summing to 0, got ImmigrationDeath",
         ),
         (lambda p, x: tau_leap_reverse(x, np.zeros((2, 6)), 0.1), r"rates: shape must be \(2, 1\) and the jumps"),
-        (lambda p, x: tau_leap_reverse(x, np.zeros((2, 1, 6)), -0.1), "duration: must be at least 0, got -0.1"),
+        (
+            lambda p, x: tau_leap_reverse(x, np.zeros((2, 1, 6)), -0.1),
+            "duration: must be finite and at least 0, got -0.1",
+        ),
         (lambda p, x: tau_leap_reverse(x, np.zeros((2, 1, 6)), 1.0, states=6), "targets, states: must come together"),
         (lambda p, x: sample_reverse(p, None, (2, 1), [0.0, 1.0]), "times: must be two or more, falling"),
         (lambda p, x: sample_reverse(p, None, (2, 1), [1.0, 0.0], kind="births"), "kind: must be logits or probs"),

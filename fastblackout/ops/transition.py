@@ -45,6 +45,12 @@ def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
     return sys.modules["torch"].from_numpy(rows) if any(map(is_tensor, parts)) else rows
 
 
+def host_rows(prob: Prob, max_count: int) -> np.ndarray:
+    """transition_rows of NumPy probabilities, also where use_backend names a backend of devices for other calls."""
+    on_device = dispatch.asked("auto") in dispatch.DEVICE_BACKENDS
+    return transition_rows(prob, max_count, backend="cpu" if on_device else "auto")
+
+
 def rows_on_host(chosen: str, p: np.ndarray, q: np.ndarray, states: int) -> np.ndarray:
     if chosen == "reference":
         return reference.transition_rows(p, q, states)

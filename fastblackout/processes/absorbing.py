@@ -21,3 +21,6 @@ class Absorbing(Redraw):
         size = integer_of("Absorbing", "states", states, 2, MAX_STATES)
         self.mask = size - 1 if mask is None else integer_of("Absorbing", "mask", mask, 0, size - 1)
         super().__init__((np.arange(size) == self.mask).astype(np.float64))
+
+    def _arguments(self) -> str:
+        return f"{self.states}, mask={self.mask}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,10 @@ import numpy as np
 
 from ..ops.categorical import categorical, categorical_bridge
 from ..philox import Philox
-from .clock import Clock, clock_of
+from .clock import Clock, Inside, clock_of
 from .draws import draw
-from .evaluation import Evaluation
-from .inputs import like_of, move, times_of
+from .evaluation import Evaluation, Evaluator
+from .inputs import any_library, like_of, move, times_of
 from .laws import Laws
 from .lookup import Lookup
 from .structure import closed_classes, reachable, stationary
@@ -29,10 +28,14 @@ class Process(Laws):
         P(t) = exp(t Q),  P(t)[i, j] = Pr(x_t = j | x_0 = i)
 
     t: a time, at least 0 and finite, in units of 1 / rate: a number, or one a sample, (B,), float64 (narrower floats
-    are taken exactly as they are). x_0, x_s, x_t: uint8, int16, int32 or int64 arrays (B, ...) of states, or Python
-    integers; arrays of one call have the same shape, dimension 0 is the sample. NumPy, torch and DLPack go in and come
-    out as what they were. Everything is float64. Methods other than sample_forward and sample_bridge look at the
-    values of states and wait for a device to give them. No result is differentiable in t.
+    are taken exactly as they are). x_0, x_s, x_t: uint8, int16, int32 or int64 arrays (B, ...) of states, or, but for
+    sample_forward and sample_bridge, Python integers; arrays of one call have the same shape, dimension 0 is the
+    sample. NumPy, torch and DLPack (CPU) go in and come out as what they were; a NumPy array or a number beside a
+    tensor follows it, but in the two samplers. Everything is float64. No result is differentiable in t.
+    On a device: P(t) is made on the host, whatever the device of states and t, for each different t of some samples,
+    and copied there, 8 S^2 bytes each, which waits for t; methods other than the two samplers also look at the values
+    of states and probabilities and wait for them.
+    A process pickles, unless its time change was given functions that do not.
     Raises TypeError or ValueError naming method, argument, rule and value.
     Source: Campbell et al., A Continuous Time Framework for Discrete Denoising Models, NeurIPS 2022.
     """
@@ -66,15 +69,37 @@ class Process(Laws):
         by reverse_rate alone. A change of a changed process applies on top: P(t) becomes P(B(t)).
         generator() stays Q; bridge and reverse_rate follow the change.
         """
-        changed = copy.copy(self)
-        changed._clock = clock_of(self._op("time_change"), beta, speed).inside(self._clock)
+        clock = clock_of(self._op("time_change"), beta, speed)
+        changed = object.__new__(type(self))
+        changed.__dict__.update(self.__dict__, _clock=clock if self._clock is None else Inside(self._clock, clock))
         return changed
 
-    def beta(self, t: Any) -> NDArray[np.float64]:
-        """The factor of Q at time t, float64 of t's shape: 1 without a time change."""
-        op = self._op("beta")
-        times = times_of(op, "t", t)
-        return np.ones(times.shape) if self._clock is None else self._clock.speed(op, times)
+    @any_library
+    def beta(self, t: Any) -> Any:
+        """The factor of Q at time t, float64 of t's shape, library and device: 1 without a time change."""
+        return move(self._speed(self._op("beta"), t), *like_of(t))
+
+    def _arguments(self) -> str:
+        """What __repr__ shows between the brackets."""
+        return f"{self.states} states"
+
+    def __repr__(self) -> str:
+        changed = "" if self._clock is None else f".time_change({self._clock})"
+        return f"{type(self).__name__}({self._arguments()}){changed}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        kept = state.get("_evaluator")
+        if kept is not None:  # it holds functions and large powers: made anew from what it was made of
+            state["_evaluator"] = (kept.rates, kept.method, kept.uniformization.tolerance)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        kept = state.get("_evaluator")
+        if kept is not None:
+            rates, method, tolerance = kept
+            self.__dict__["_evaluator"] = Evaluator(rates, method, tolerance, type(self).__name__)
 
     def _op(self, method: str) -> str:
         return f"{type(self).__name__}.{method}"
@@ -99,6 +124,7 @@ class Process(Laws):
                 )
         return start, end - start, end
 
+    @any_library
     def transition_matrix(self, t: Any) -> Any:
         """P(t): float64 (S, S) for a scalar t, (B, S, S) for t (B,), in the library and on the device of t.
 
@@ -109,6 +135,7 @@ class Process(Laws):
         (times,) = self._durations(self._op("transition_matrix"), t)
         return move(self._shaped(times), xp, device)
 
+    @any_library
     def evaluation(self, t: Any) -> Evaluation:
         """The method by which P(t) is computed, and a bound on the absolute error of its entries."""
         (times,) = self._durations(self._op("evaluation"), t)
@@ -123,8 +150,12 @@ class Process(Laws):
         return matrices if times.ndim else matrices[0]
 
     def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup:
-        return Lookup(move(self._small(times), xp, device), xp, device)
+        different, place = np.unique(times, return_inverse=True)
+        if len(different) == times.size:
+            return Lookup(move(self._small(times), xp, device), xp, device)
+        return Lookup(move(self._small(different), xp, device)[move(place, xp, device)], xp, device)
 
+    @any_library
     def sample_forward(
         self,
         x_0: Any,
@@ -139,8 +170,10 @@ class Process(Laws):
         rng, generator, backend, and what happens to wrong states on a device: see fb.categorical.
         """
         op = self._op("sample_forward")
-        return draw(op, categorical, (x_0,), ("probs",), self._shaped, self._durations(op, t), rng, generator, backend)
+        durations = self._durations(op, t)
+        return draw(op, categorical, {"x_0": x_0}, ("probs",), self._shaped, durations, rng, generator, backend)
 
+    @any_library
     def sample_bridge(
         self,
         x_t: Any,
@@ -159,7 +192,8 @@ class Process(Laws):
         op = self._op("sample_bridge")
         pair = self._durations(op, t, s)[:2]
         names = ("before", "after")
-        return draw(op, categorical_bridge, (x_t, x_0), names, self._small, pair, rng, generator, backend)
+        states = {"x_t": x_t, "x_0": x_0}
+        return draw(op, categorical_bridge, states, names, self._small, pair, rng, generator, backend)
 
     def stationary(self) -> NDArray[np.float64]:
         """The law that P(t) keeps and tends to, float64 (S,): pi Q = 0.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,41 +12,88 @@ import numpy as np
 from .inputs import rate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     Times = NDArray[np.float64]
 
 
-class Clock:
-    """B, and its derivative beta where it is known."""
+class Clock(ABC):
+    """B, and its derivative beta where it is known. Classes, not closures, so that processes pickle."""
 
-    def __init__(self, integral: Callable[[float], float], speed: Callable[[float], float] | None) -> None:
-        self.integral, self.derivative = integral, speed
+    @abstractmethod
+    def at(self, t: float) -> float:
+        """B(t)."""
+
+    @abstractmethod
+    def slope(self, t: float) -> float | None:
+        """beta(t), None where it was not given."""
 
     def read(self, op: str, times: Times) -> Times:
         """B(t)."""
-        return _apply(op, self.integral, times, "the integral of beta")
+        return _apply(op, self.at, times, "the integral of beta")
 
     def speed(self, op: str, times: Times) -> Times:
         """beta(t)."""
-        if self.derivative is None:
-            raise ValueError(f"{op}: speed: must have been given with the integral to time_change, got None")
-        return _apply(op, self.derivative, times, "beta")
 
-    def inside(self, outer: Clock | None) -> Clock:
-        """The clock B_outer(B(t)) of a process that already ran on `outer`."""
-        if outer is None:
-            return self
-        integral, derivative, before = self.integral, self.derivative, outer
-        if derivative is None or before.derivative is None:
-            return Clock(lambda t: before.integral(float(integral(t))), None)
-        slope, slope_before = derivative, before.derivative
-        return Clock(
-            lambda t: before.integral(float(integral(t))),
-            lambda t: float(slope(t)) * float(slope_before(float(integral(t)))),
-        )
+        def known(t: float) -> float:
+            slope = self.slope(t)
+            if slope is None:
+                raise ValueError(f"{op}: speed: must have been given with the integral to time_change, got None")
+            return slope
+
+        return _apply(op, known, times, "beta")
+
+
+@dataclass(frozen=True)
+class Steady(Clock):
+    """A constant beta."""
+
+    beta: float
+
+    def at(self, t: float) -> float:
+        return self.beta * t
+
+    def slope(self, t: float) -> float:
+        return self.beta
+
+    def __str__(self) -> str:
+        return f"{self.beta!r}"
+
+
+@dataclass(frozen=True)
+class Integral(Clock):
+    """A function of the caller's, and its derivative."""
+
+    integral: Callable[[float], float]
+    derivative: Callable[[float], float] | None
+
+    def at(self, t: float) -> float:
+        return float(self.integral(t))
+
+    def slope(self, t: float) -> float | None:
+        return None if self.derivative is None else float(self.derivative(t))
+
+    def __str__(self) -> str:
+        named = (self.integral,) if self.derivative is None else (self.integral, self.derivative)
+        return ", ".join(getattr(function, "__qualname__", repr(function)) for function in named)
+
+
+@dataclass(frozen=True)
+class Inside(Clock):
+    """outer.at(inner.at(t)): the change `inner` of a process that already ran on `outer`."""
+
+    outer: Clock
+    inner: Clock
+
+    def at(self, t: float) -> float:
+        return self.outer.at(self.inner.at(t))
+
+    def slope(self, t: float) -> float | None:
+        outer, inner = self.outer.slope(self.inner.at(t)), self.inner.slope(t)
+        return None if outer is None or inner is None else inner * outer
+
+    def __str__(self) -> str:
+        return f"{self.outer}).time_change({self.inner}"
 
 
 def clock_of(op: str, beta: Any, speed: Any) -> Clock:
@@ -51,11 +101,10 @@ def clock_of(op: str, beta: Any, speed: Any) -> Clock:
     if callable(beta):
         if speed is not None and not callable(speed):
             raise TypeError(f"{op}: speed: must be a function of t, got {speed!r}")
-        return Clock(beta, speed)
+        return Integral(beta, speed)
     if speed is not None:
         raise TypeError(f"{op}: speed: goes with an integral only, got beta={beta!r}")
-    factor = rate_of(op, "beta", beta, zero=True)
-    return Clock(lambda t: factor * t, lambda t: factor)
+    return Steady(rate_of(op, "beta", beta, zero=True))
 
 
 def _apply(op: str, function: Callable[[float], float], times: Times, what: str) -> Times:

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from .inputs import any_library
 
+
+@any_library
 def rate_divergence(rate: Any, model_rate: Any = None, *, log_model_rate: Any = None) -> Any:
     """D(a || b) = b - a + a log(a / b), element by element: relative entropy of two Poisson processes per unit time.
 
     D(0 || b) = b, D(a || 0) = inf for a > 0, D(0 || 0) = 0; never negative, 0 only for a = b.
 
     rate: a, at least 0. model_rate: b, at least 0; or log_model_rate: log b, which keeps rates that underflow. Exactly
-    one of the two. NumPy arrays or numbers give float64; torch tensors give tensors, differentiable in b: the gradient
-    is 1 - a / b.
+    one of the two. NumPy or DLPack arrays or numbers give float64; torch tensors give tensors, differentiable in b: the
+    gradient is 1 - a / b.
     Raises TypeError unless exactly one of model_rate and log_model_rate is given, ValueError for negative or NaN values
     (NumPy and CPU tensors).
     """

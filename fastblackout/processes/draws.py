@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import COUNTS, adopt
-from ..philox import Philox, resolve_rng
-from .inputs import like_of, move
+from ..indexing import is_tensor
+from ..ops.transition import counts_of
+from ..philox import Philox, check_key, resolve_rng
+from .inputs import like_of, move, one_a_sample
 from .lookup import ENTRIES
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def draw(
     op: str,
     sample: Callable[..., Any],
-    arrays: Sequence[Any],
+    states: Mapping[str, Any],
     names: Sequence[str],
     matrices: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     durations: Sequence[NDArray[np.float64]],
@@ -28,19 +29,19 @@ def draw(
     generator: torch.Generator | None,
     backend: str,
 ) -> Any:
-    """sample(*arrays, **{names: matrices of the durations}, ...), some samples at a time where matrices are many."""
-    x = adopt(arrays[0], op, "x_0" if len(arrays) == 1 else "x_t", COUNTS)
+    """sample(*states, **{names: matrices of the durations}, ...), some samples at a time where matrices are many."""
+    x, *others = counts_of(op, dict(states))
+    arrays = [x.value, *(other.value for other in others)]
     xp, device = like_of(x.value)
     for times in durations:
-        if times.ndim and times.shape != x.shape[:1]:
-            raise ValueError(f"{op}: t: shape must be () or {x.shape[:1]}, one a sample, got {times.shape}")
-    key: Any = rng if rng is not None and not isinstance(rng, Philox) else resolve_rng(rng, generator, op)
+        one_a_sample(op, times, x.shape)
+    key = _key(op, rng, generator)
     if all(times.ndim == 0 for times in durations):
         made = {name: move(matrices(times), xp, device) for name, times in zip(names, durations, strict=True)}
         return sample(*arrays, **made, rng=key, backend=backend)
     pairs = np.stack(np.broadcast_arrays(*durations))
-    states = matrices(np.zeros(())).shape[-1]
-    step = max(1, ENTRIES // (states * states * len(names)))
+    size = matrices(np.zeros(())).shape[-1]
+    step = max(1, ENTRIES // (size * size * len(names)))
     out = x.empty_like()
     for first in range(0, x.samples, step):
         part = slice(first, first + step)
@@ -50,6 +51,14 @@ def draw(
         moved = key.at(first_sample=key.first_sample + first) if isinstance(key, Philox) else _from(key, first)
         sample(*(array[part] for array in arrays), **made, rng=moved, out=out.value[part], backend=backend)
     return out.give()
+
+
+def _key(op: str, rng: Philox | torch.Tensor | None, generator: torch.Generator | None) -> Philox | torch.Tensor:
+    """The key of all parts. A tensor stays one: it may be on a device."""
+    if is_tensor(rng) and generator is None:
+        tensor: Any = rng
+        return check_key(tensor, op)
+    return resolve_rng(rng, generator, op)
 
 
 def _from(key: torch.Tensor, first: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ops.transition import transition_rows
+from ..ops.transition import host_rows
 from ..probability import Prob
 from .base import Process
 from .evaluation import Evaluation
@@ -38,6 +38,9 @@ class Ehrenfest(Process):
         self.up, self.down = rate_of("Ehrenfest", "up", up), rate_of("Ehrenfest", "down", down)
         super().__init__(self.balls + 1)
 
+    def _arguments(self) -> str:
+        return f"{self.balls}, up={self.up!r}, down={self.down!r}"
+
     def generator(self) -> NDArray[np.float64]:
         n = np.arange(self.states)
         rise, fall = self.up * (self.balls - n), self.down * n
@@ -45,7 +48,7 @@ class Ehrenfest(Process):
 
     def stationary(self) -> NDArray[np.float64]:
         total = self.up + self.down
-        return transition_rows(Prob(self.up / total, self.down / total), self.balls)[-1]
+        return host_rows(Prob(self.up / total, self.down / total), self.balls)[-1]
 
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         size = self.states
@@ -71,8 +74,8 @@ class Ehrenfest(Process):
         stay = (down + up * kept) / total  # a ball that was down is down
         # Roundings may lift a ratio above 1.
         falls = Prob(np.minimum(kept / stay, 1.0), np.minimum(down * changed / (total * stay), 1.0))
-        lower = transition_rows(falls, rows - 1)
-        upper = transition_rows(Prob(stay, up * changed / total), self.balls)[:, : -rows - 1 : -1, ::-1]
+        lower = host_rows(falls, rows - 1)
+        upper = host_rows(Prob(stay, up * changed / total), self.balls)[:, : -rows - 1 : -1, ::-1]
         _triangular_product(lower, np.ascontiguousarray(upper), out)
         for matrix in out:
             normalize(matrix)

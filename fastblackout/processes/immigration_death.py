@@ -9,7 +9,7 @@ import numpy as np
 
 from .base import Process
 from .evaluation import Evaluation, Evaluator
-from .inputs import MAX_STATES, integer_of, like_of, move, rate_of
+from .inputs import MAX_STATES, any_library, integer_of, like_of, move, rate_of
 from .particles import add_particles, poisson_law, poisson_quantile
 from .uniformization import gamma
 
@@ -54,6 +54,9 @@ class ImmigrationDeath(Process):
         self._off_diagonal = np.diag(np.full(self.max_count, self.rate), 1) + np.diag(n, -1)
         self._evaluator = Evaluator(self._off_diagonal, "auto", 1e-12, op) if boundary == "blocked" else None
 
+    def _arguments(self) -> str:
+        return f"{self.rate!r}, max_count={self.max_count}, boundary={self.boundary!r}"
+
     def generator(self) -> NDArray[np.float64]:
         out = self.rate + np.arange(float(self.states))
         if self.boundary == "blocked":
@@ -64,6 +67,7 @@ class ImmigrationDeath(Process):
         law = poisson_law(np.array([self.rate]), self.states)[0][0]
         return law / law.sum() if self.boundary == "blocked" else law
 
+    @any_library
     def tail(self, t: Any) -> Any:
         """Pr(x_t > max_count | x_0), float64 (S,), or (B, S) for t (B,): what rows of P(t) lack. 0 when blocked."""
         xp, device = like_of(t)

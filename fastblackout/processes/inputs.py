@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import numbers
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from ..arrays import COUNTS, Array, adopt
+from ..indexing import is_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 ROW_SUM = 1e-9  # rows of Q sum to 0, and probabilities to 1, within this times their scale
+# How far a sum of probabilities may be from 1: narrow floats are rounded by up to 2^-11 or 2^-9 of themselves each.
+_SUMS = {"float64": ROW_SUM, "float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}
 MAX_STATES = 4096
+
+
+def any_library(function: Callable[P, R]) -> Callable[P, R]:
+    """Lets a function of NumPy arrays and tensors take DLPack objects, and give back what its first array came as."""
+    parameters = tuple(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def called(*args: P.args, **named: P.kwargs) -> R:
+        if not any(_is_foreign(value) for value in (*args, *named.values())):
+            return function(*args, **named)
+        given = dict(zip(parameters, args, strict=False)) | named
+        method = parameters[0] == "self"
+        op = f"{type(args[0]).__name__}.{function.__name__}" if method else function.__name__
+        foreign = {name: Array(value, op, name) for name, value in given.items() if _is_foreign(value)}
+        anything: Any = function
+        result = anything(**(given | {name: array.value for name, array in foreign.items()}))
+        first = next(name for name in parameters if name in foreign or _is_array(given.get(name)))
+        if first in foreign and (isinstance(result, np.generic) or _is_array(result)):
+            return foreign[first].like(result).give()
+        return result
+
+    return called
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or is_tensor(value)
+
+
+def _is_foreign(value: Any) -> bool:
+    """Whether it is an array of a library other than NumPy and torch."""
+    return hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic)) and not is_tensor(value)
 
 
 def integer_of(op: str, argument: str, value: Any, low: int, high: int) -> int:
@@ -55,6 +95,14 @@ def real(value: Any, op: str, argument: str) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
+def number_of(op: str, argument: str, value: Any) -> float:
+    """One time; ValueError for an array of several."""
+    time = times_of(op, argument, value)
+    if time.ndim:
+        raise ValueError(f"{op}: {argument}: must be a number, got an array of shape {time.shape}")
+    return float(time)
+
+
 def times_of(op: str, argument: str, t: Any) -> NDArray[np.float64]:
     """Times as float64 of shape () or (B,), finite and at least 0."""
     times = real(t, op, argument)
@@ -66,14 +114,51 @@ def times_of(op: str, argument: str, t: Any) -> NDArray[np.float64]:
     return times
 
 
+def one_a_sample(op: str, times: NDArray[np.float64], shape: Any) -> None:
+    """ValueError unless times are () or one for each sample of an array of this shape."""
+    if times.ndim and times.shape != tuple(shape[:1]):
+        raise ValueError(f"{op}: t: shape must be () or {tuple(shape[:1])}, one a sample, got {times.shape}")
+
+
 def like_of(value: Any) -> tuple[Any, Any]:
     """(numpy, None), or (torch, device) for a tensor: where results that follow `value` are made."""
-    torch = sys.modules.get("torch")
-    return (torch, value.device) if torch is not None and isinstance(value, torch.Tensor) else (np, None)
+    return (sys.modules["torch"], value.device) if is_tensor(value) else (np, None)
 
 
 def move(array: NDArray[Any], xp: Any, device: Any) -> Any:
-    return array if xp is np else xp.from_numpy(np.ascontiguousarray(array)).to(device)
+    # torch takes no negative strides, and warns of memory that may not be written.
+    return array if xp is np else xp.from_numpy(np.require(array, requirements=("C", "W"))).to(device)
+
+
+def together(op: str, **given: Any) -> tuple[Any, ...]:
+    """Arrays as tensors on one device where any of them is a tensor. ValueError for tensors of several devices."""
+    first = next((name for name, value in given.items() if is_tensor(value)), None)
+    if first is None:
+        return tuple(given.values())
+    xp, device = like_of(given[first])
+    for name, value in given.items():
+        if is_tensor(value) and value.device != device:
+            raise ValueError(f"{op}: {name}: must be on the device of {first}, {device}, got {value.device}")
+    return tuple(value if is_tensor(value) else move(np.asarray(value), xp, device) for value in given.values())
+
+
+def a_state_each(op: str, name: str, value: Any, x_t: Any, states: int) -> tuple[Any, Any]:
+    """(value, x_t) in one library, value checked to be (..., S) for states x_t (...)."""
+    return shaped(op, name, value, x_t, (*x_t.shape, states))
+
+
+def shaped(op: str, name: str, value: Any, x_t: Any, shape: Any) -> tuple[Any, Any]:
+    """(value, x_t) in one library, value checked to be an array of this shape."""
+    found = Array(value, op, name).shape
+    if found != tuple(shape):
+        raise ValueError(f"{op}: {name}: shape must be {tuple(shape)}, got {found}")
+    now, value = together(op, x_t=x_t, **{name: value})
+    return value, now
+
+
+def visible(value: Any) -> bool:
+    """Whether values may be looked at without waiting for a device."""
+    return not is_tensor(value) or (value.device.type == "cpu" and not sys.modules["torch"].compiler.is_compiling())
 
 
 def states_of(op: str, argument: str, value: Any, states: int) -> Any:
@@ -88,34 +173,47 @@ def states_of(op: str, argument: str, value: Any, states: int) -> Any:
     return x
 
 
-def simplex_of(op: str, argument: str, value: Any, states: int) -> Any:
+def simplex_of(op: str, argument: str, value: Any, states: int, wait: bool = True) -> Any:
     """Probabilities over the last dimension as float64, in their own library: at least 0, summing to 1 within 1e-9.
 
-    float32 and narrower may miss 1 by 1e-4; they are divided by their sum.
+    float32 may miss 1 by 1e-4, float16 by 2e-3, bfloat16 by 1e-2; they are divided by their sum, differentiably.
+    wait: whether to look at values on a device.
     """
     array = Array(value, op, argument)
     if array.dtype not in ("float64", "float32", "float16", "bfloat16"):
         raise TypeError(f"{op}: {argument}: must be floating point, got {array.dtype}")
     if not array.shape or array.shape[-1] != states:
         raise ValueError(f"{op}: {argument}: the last dimension must be the {states} states, got shape {array.shape}")
-    p = array.value.detach().double() if array.is_tensor else array.value.astype(np.float64)
-    total = p.sum(-1)
-    if not bool((p >= 0).all()):
-        raise ValueError(f"{op}: {argument}: must be at least 0, got {float(p[~(p >= 0)].reshape(-1)[0])!r}")
-    off = abs(total - 1.0) > (ROW_SUM if array.dtype == "float64" else 1e-4)
-    if bool(off.any()):
-        raise ValueError(f"{op}: {argument}: must sum to 1, got {float(total[off].reshape(-1)[0])!r}")
-    return p / total[..., None]
+    p = array.value.double() if array.is_tensor else array.value.astype(np.float64)
+    total = p.sum(-1)[..., None]
+    if wait or visible(array.value):
+        if not bool((p >= 0).all()):
+            raise ValueError(f"{op}: {argument}: must be at least 0, got {float(p[~(p >= 0)].reshape(-1)[0])!r}")
+        off = abs(total - 1.0) > _SUMS[array.dtype]
+        if bool(off.any()):
+            raise ValueError(f"{op}: {argument}: must sum to 1, got {float(total[off].reshape(-1)[0])!r}")
+    return p / total
+
+
+def law_of(op: str, argument: str, value: Any, states: int) -> NDArray[np.float64]:
+    """One law of the states, as (S,) of NumPy."""
+    law = host(simplex_of(op, argument, value, states), op, argument)
+    if law.ndim != 1:
+        raise ValueError(f"{op}: {argument}: shape must be ({states},), got {law.shape}")
+    return law
 
 
 def generator_of(op: str, argument: str, value: Any) -> NDArray[np.float64]:
     """Off-diagonal rates of a generator, (S, S) float64 with a diagonal of 0.
 
-    value: dense of any library, or scipy.sparse: square, finite, at least 0 off the diagonal, rows summing to 0 within
-    1e-9 of the row's largest rate. The diagonal is not used beyond that check: it is minus the sum of the others.
+    value: dense of any library, or sparse of scipy or torch: square, finite, at least 0 off the diagonal, rows summing
+    to 0 within 1e-9 of the row's largest rate. The diagonal is not used beyond that check: it is minus the sum of the
+    others.
     """
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         value = value.toarray()
+    if is_tensor(value) and value.layout is not sys.modules["torch"].strided:
+        value = value.to_dense()
     rates = real(value, op, argument).copy()
     if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or not 1 <= rates.shape[0] <= MAX_STATES:
         raise ValueError(f"{op}: {argument}: must be (S, S) with S in 1..{MAX_STATES}, got shape {rates.shape}")

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .clock import Clock
-from .inputs import host, like_of, move, simplex_of, states_of, times_of
+from .inputs import (
+    a_state_each,
+    any_library,
+    law_of,
+    like_of,
+    move,
+    one_a_sample,
+    simplex_of,
+    states_of,
+    times_of,
+    together,
+    visible,
+)
 from .lookup import Lookup, in_parts
 from .structure import reachable
 
@@ -35,6 +47,7 @@ class Laws(ABC):
     @abstractmethod
     def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup: ...
 
+    @any_library
     def log_prob(self, x_t: Any, x_0: Any, t: Any) -> Any:
         """log P(t)[x_0, x_t], float64, element by element; -inf where P(t) is 0."""
         op = self._op("log_prob")
@@ -45,6 +58,7 @@ class Laws(ABC):
 
         return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t))
 
+    @any_library
     def cdf(self, x_t: Any, x_0: Any, t: Any) -> Any:
         """Pr(at most x_t at time t | x_0), float64, element by element."""
         op = self._op("cdf")
@@ -55,6 +69,7 @@ class Laws(ABC):
 
         return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t))
 
+    @any_library
     def bridge(self, x_t: Any, x_0: Any, s: Any, t: Any) -> Any:
         """Pr(x_s = i | x_t, x_0), float64 (..., S), for 0 <= s <= t.
 
@@ -75,6 +90,7 @@ class Laws(ABC):
 
         return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t, s))
 
+    @any_library
     def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
         """The rate of the reversed process from x_t to i, given x_0: float64 (..., S), 0 at i = x_t.
 
@@ -94,13 +110,21 @@ class Laws(ABC):
 
     def _faster(self, op: str, rates: Any, t: Any) -> Any:
         """Rates (B, ..., S) times beta(t)."""
-        if self._clock is None:
-            return rates
-        factor, (xp, device) = self._clock.speed(op, times_of(op, "t", t)), like_of(rates)
-        if factor.ndim:
-            factor = factor.reshape(factor.shape + (1,) * (rates.ndim - 1))
-        return rates * move(factor, xp, device)
+        return rates if self._clock is None else rates * self._beta(op, t, rates, behind=0)
 
+    def _speed(self, op: str, t: Any) -> NDArray[np.float64]:
+        """beta(t), of t's shape."""
+        times = times_of(op, "t", t)
+        return np.ones(times.shape) if self._clock is None else self._clock.speed(op, times)
+
+    def _beta(self, op: str, t: Any, now: Any, behind: int = 1) -> Any:
+        """beta(t) as a factor of an array with `behind` dimensions behind those of states `now`."""
+        factor = self._speed(op, t)
+        one_a_sample(op, factor, now.shape)
+        ones = (1,) * (now.ndim - 1 + behind)
+        return move(factor.reshape(factor.shape + ones) if factor.ndim else factor, *like_of(now))
+
+    @any_library
     def score(self, x_t: Any, posterior: Any, t: Any, states: Any = None) -> Any:
         """The ratio p_t(i) / p_t(x_t) (concrete score), float64 (..., S), as the mean over the posterior of x_0.
 
@@ -109,32 +133,68 @@ class Laws(ABC):
         posterior: p(x_0 | x_t), (..., S), floating point, rows summing to 1. This form holds where Q[i, x_t] > 0, all
         that the reverse process needs, and is 1 at i = x_t; elsewhere the result is NaN. states: i, an integer or an
         integer array of x_t's shape: the ratio there alone, of that shape; ValueError where Q[i, x_t] = 0.
-        Source: Meng et al., Concrete Score Matching, NeurIPS 2022; Lou et al., arXiv 2310.16834.
+        Differentiable in posterior. Source: Meng et al., Concrete Score Matching, NeurIPS 2022; Lou et al., arXiv
+        2310.16834.
         """
         op = self._op("score")
         now, *wanted = self._pair(op, x_t=x_t, **({} if states is None else {"states": states}))
-        weights = simplex_of(op, "posterior", posterior, self.states)
-        if tuple(weights.shape[:-1]) != tuple(now.shape):
-            raise ValueError(f"{op}: posterior: shape must be {(*now.shape, self.states)}, got {tuple(weights.shape)}")
-        allowed = (self._rates() > 0) | np.eye(self.states, dtype=bool)
-        xp, device = like_of(now)
-        if wanted and not bool(move(allowed, xp, device)[wanted[0], now].all()):
+        ratios = self._ratios(op, "posterior", now, posterior, t, wait=True)
+        if not wanted:
+            return ratios
+        ratios, chosen = together(op, posterior=ratios, states=wanted[0])
+        xp, index = like_of(ratios)[0], chosen[..., None]
+        there = (np.take_along_axis(ratios, index, -1) if xp is np else ratios.gather(-1, index))[..., 0]
+        if bool(xp.isnan(there).any()):
             raise ValueError(f"{op}: states: must be i with Q[i, x_t] > 0, got one with Q[i, x_t] = 0")
+        return there
+
+    def _ratios(self, op: str, name: str, now: Any, probs: Any, t: Any, wait: bool) -> Any:
+        """`score` of states `now`; wait: whether to look at values on a device."""
+        weights, now = self._weights(op, name, now, probs, wait)
 
         def body(now: Any, weights: Any, at: Lookup) -> Any:
-            here = at.columns(now)
-            needed = weights > 0
-            if bool((needed & (here == 0)).any()):
-                raise ValueError(f"{op}: posterior: must be 0 where P(t)[x_0, x_t] is 0, got weight on such an x_0")
-            ratio = at.xp.where(needed, weights / at.xp.where(here > 0, here, 1.0), 0.0)
-            return at.weighted(ratio)
+            return at.weighted(self._share(op, name, weights, at.columns(now), at, wait))
 
         result = in_parts(op, self._lookup, self.states, body, (now, weights), self._durations(op, t))
-        if wanted:
-            index = wanted[0][..., None]
-            return (np.take_along_axis(result, index, -1) if xp is np else result.gather(-1, index))[..., 0]
-        return xp.where(move(np.ascontiguousarray(allowed.T), xp, device)[now], result, math.nan)
+        xp, device = like_of(now)
+        allowed = (self._rates().T > 0) | np.eye(self.states, dtype=bool)
+        return xp.where(move(allowed, xp, device)[now], result, math.nan)
 
+    def _weights(self, op: str, name: str, now: Any, probs: Any, wait: bool) -> tuple[Any, Any]:
+        """(probabilities of x_0, float64, x_t) in one library."""
+        weights, now = a_state_each(op, name, probs, now, self.states)
+        return simplex_of(op, name, weights, self.states, wait), now
+
+    def _share(self, op: str, name: str, weights: Any, chance: Any, at: Lookup, wait: bool) -> Any:
+        """weights over the chances of x_t given each x_0; 0 where both are. ValueError for weight without a chance."""
+        needed = weights > 0
+        if (wait or visible(weights)) and bool((needed & (chance == 0)).any()):
+            raise ValueError(f"{op}: {name}: must be 0 where P(t)[x_0, x_t] is 0, got weight on such an x_0")
+        return at.xp.where(needed, weights / at.xp.where(chance > 0, chance, 1.0), 0.0)
+
+    @any_library
+    def reverse_law(self, x_t: Any, posterior: Any, s: Any, t: Any) -> Any:
+        """p(x_s = i | x_t) of a model of p(x_0 | x_t), float64 (..., S), for 0 <= s <= t: the law of a reverse step.
+
+            sum over x_0 of posterior[x_0] P(s)[x_0, i] P(t - s)[i, x_t] / P(t)[x_0, x_t]
+
+        posterior: as in score. What fb.categorical_bridge draws from; two matrix products, and no array larger than
+        the result and the matrices. Differentiable in posterior. ValueError for weight on an x_0 that cannot reach x_t.
+        Source: Austin et al., NeurIPS 2021, arXiv 2107.03006, equation 4.
+        """
+        op = self._op("reverse_law")
+        (now,) = self._pair(op, x_t=x_t)
+        weights, now = self._weights(op, "posterior", now, posterior, wait=True)
+
+        def body(now: Any, weights: Any, before: Lookup, after: Lookup) -> Any:
+            second = after.scaled(after.columns(now))
+            share = self._share(op, "posterior", weights, before.averaged(second), before, wait=True)
+            return second * before.weighted(share)
+
+        start, gap, _ = self._durations(op, t, s)
+        return in_parts(op, self._lookup, self.states, body, (now, weights), (start, gap))
+
+    @any_library
     def posterior(self, x_t: Any, prior: Any, t: Any) -> Any:
         """p(x_0 | x_t) by Bayes for a known law of x_0, prior (S,): float64 (..., S).
 
@@ -142,9 +202,7 @@ class Laws(ABC):
         """
         op = self._op("posterior")
         (now,) = self._pair(op, x_t=x_t)
-        law = host(simplex_of(op, "prior", prior, self.states), op, "prior")
-        if law.ndim != 1:
-            raise ValueError(f"{op}: prior: shape must be ({self.states},), got {law.shape}")
+        law = law_of(op, "prior", prior, self.states)
 
         def body(now: Any, at: Lookup) -> Any:
             joint = at.columns(now) * at.table(law)
@@ -164,12 +222,9 @@ class Laws(ABC):
         for name, value in values.items():
             if value.ndim and value.shape != shape:
                 raise ValueError(f"{op}: {name}: shape must be {tuple(shape)}, got {tuple(value.shape)}")
-        tensor = next((v for v in values.values() if like_of(v)[0] is not np), None)
-        if tensor is None:
-            return tuple(np.broadcast_to(v, shape) for v in values.values())
-        xp, device = like_of(tensor)
-        moved = (v if like_of(v)[0] is xp else move(np.asarray(v), xp, device) for v in values.values())
-        return tuple(xp.broadcast_to(v, shape) for v in moved)
+        values = dict(zip(values, together(op, **values), strict=True))
+        xp, _ = like_of(next(iter(values.values())))
+        return tuple(xp.broadcast_to(v, shape) for v in values.values())
 
     def _possible(self, op: str, weight: Any, now: Any, then: Any) -> None:
         wrong = weight <= 0

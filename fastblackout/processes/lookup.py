@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .inputs import like_of, move
+from .inputs import like_of, move, one_a_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,10 +46,17 @@ class Lookup:
 
     def weighted(self, weights: Any) -> Any:
         """sum over i of weights[..., i] P[i, :], (..., S)."""
+        return self._times(weights, self.p)
+
+    def averaged(self, values: Any) -> Any:
+        """sum over j of P[i, j] values[..., j], (..., S)."""
+        return self._times(values, self.p.swapaxes(-1, -2))
+
+    def _times(self, values: Any, matrices: Any) -> Any:
         if self.p.ndim == 2:
-            return weights @ self.p
-        flat = weights.reshape(len(weights), -1, weights.shape[-1])
-        return (flat @ self.p).reshape(weights.shape)
+            return values @ matrices
+        flat = values.reshape(len(values), -1, values.shape[-1])
+        return (flat @ matrices).reshape(values.shape)
 
     def scaled(self, values: Any) -> Any:
         """Divided by the largest of the last dimension, unless that is 0."""
@@ -76,8 +83,7 @@ def in_parts(
     shape = arrays[0].shape
     xp, device = like_of(arrays[0])
     for times in durations:
-        if times.ndim and times.shape != tuple(shape[:1]):
-            raise ValueError(f"{op}: t: shape must be () or {tuple(shape[:1])}, one a sample, got {times.shape}")
+        one_a_sample(op, times, shape)
     if all(times.ndim == 0 for times in durations):
         return body(*arrays, *(lookup(times, xp, device) for times in durations))
     step = max(1, ENTRIES // (states * states * len(durations)))

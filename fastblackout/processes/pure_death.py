@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks
-from ..arrays import COUNTS, Array, adopt
+from ..arrays import COUNTS, adopt
 from ..ops.bridge import bridge_step
+from ..ops.matrices import check_holds
 from ..ops.thin import thin
-from ..ops.transition import thin_log_prob, transition_rows
+from ..ops.transition import counts_of, host_rows, thin_log_prob
 from ..philox import Philox
 from ..probability import Prob
 from .base import Process
 from .evaluation import Evaluation
-from .inputs import MAX_STATES, integer_of, like_of, move, states_of
+from .inputs import MAX_STATES, any_library, integer_of, like_of, move, one_a_sample, states_of
 from .lookup import Lookup, in_parts
 from .particles import binomial_error
 
@@ -39,25 +40,29 @@ class PureDeath(Process):
         super().__init__(integer_of("PureDeath", "max_count", max_count, 1, MAX_STATES - 1) + 1)
         self.max_count = self.states - 1
 
+    def _arguments(self) -> str:
+        return f"{self.max_count}"
+
     def generator(self) -> Times:
         n = np.arange(float(self.states))
         return np.diag(n[1:], -1) - np.diag(n)
 
     def _matrices(self, t: Times) -> Times:
-        return transition_rows(_alive(t), self.max_count)
+        return host_rows(_alive(t), self.max_count)
 
     def _evaluation(self, t: Times) -> Evaluation:
         return Evaluation("closed form", binomial_error(self.max_count, 8))  # exp and expm1 to 4 u
 
+    @any_library
     def log_prob(self, x_t: Any, x_0: Any, t: Any) -> Any:
         """log Binomial(x_0, exp(-t)) at x_t, float64, element by element, by fb.thin_log_prob."""
         op = self._op("log_prob")
         now, then = self._pair(op, x_t=x_t, x_0=x_0)
         (times,) = self._durations(op, t)
-        if times.ndim and times.shape != tuple(now.shape[:1]):
-            raise ValueError(f"{op}: t: shape must be () or {tuple(now.shape[:1])}, one a sample, got {times.shape}")
+        one_a_sample(op, times, now.shape)
         return thin_log_prob(now, then, _alive(times))
 
+    @any_library
     def bridge(self, x_t: Any, x_0: Any, s: Any, t: Any) -> Any:
         """Pr(x_s = i | x_t, x_0), float64 (..., S), for 0 <= s <= t: x_s - x_t ~ Binomial(x_0 - x_t, q).
 
@@ -66,11 +71,10 @@ class PureDeath(Process):
         op = self._op("bridge")
         now, then = self._pair(op, x_t=x_t, x_0=x_0)
         self._check_fewer(op, now, then)
-        start, gap, end = self._durations(op, t, s)
 
         def body(now: Any, then: Any, start: Times, gap: Times, end: Times) -> Any:
             xp, device = like_of(now)
-            rows = transition_rows(_birth(start, gap, end), self.max_count)
+            rows = host_rows(_birth(start, gap, end), self.max_count)
             births = Lookup(move(rows, xp, device), xp, device).rows(then - now)
             above = move(np.arange(self.states), xp, device) - now[..., None]
             place = xp.where(above >= 0, above, 0)
@@ -80,6 +84,7 @@ class PureDeath(Process):
         durations = np.broadcast_arrays(*self._durations(op, t, s))
         return in_parts(op, _as_they_are, self.states, body, (now, then), durations)
 
+    @any_library
     def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
         """The rate of births given x_0, at i = x_t + 1: beta(t) (x_0 - x_t) p / (1 - p), p = exp(-t); (..., S)."""
         op = self._op("reverse_rate")
@@ -90,13 +95,15 @@ class PureDeath(Process):
         def body(now: Any, then: Any, times: Any) -> Any:
             xp, device = like_of(now)
             each = times.reshape(times.shape + (1,) * (now.ndim - 1)) if times.ndim else times
-            # At t = 0 nobody has died.
+            # At t = 0 nobody has died: x_t is x_0, or impossible.
+            self._possible(op, xp.where(move(each > 0, xp, device) | (now == then), 1, 0), now, then)
             rate = (then - now) * move(np.exp(-each) / np.where(each > 0, -np.expm1(-each), np.inf), xp, device)
             return xp.where(move(np.arange(self.states), xp, device) == now[..., None] + 1, rate[..., None], 0.0)
 
         result = in_parts(op, _as_they_are, self.states, body, (now, then), (times,))
         return self._faster(op, result, t)
 
+    @any_library
     def sample_forward(
         self,
         x_0: Any,
@@ -107,12 +114,17 @@ class PureDeath(Process):
         backend: str = "auto",
     ) -> Any:
         """x_t given x_0: like x_0, by fb.thin. rng, generator, backend: see there."""
-        (times,) = self._durations(self._op("sample_forward"), t)
-        limit = self._limit(x_0)
+        op = self._op("sample_forward")
+        (times,) = self._durations(op, t)
+        counts = adopt(x_0, op, "x_0", COUNTS)
+        one_a_sample(op, times, counts.shape)
+        limit = min(self.max_count, checks.largest(counts.dtype))
         return thin(
-            x_0, _alive(times), rng=rng, generator=generator, max_count=limit, outputs=("x_t",), backend=backend
-        ).x_t
+            counts.value, _alive(times), rng=rng, generator=generator, max_count=limit, outputs=("x_t",),
+            backend=backend,
+        ).x_t  # fmt: skip
 
+    @any_library
     def sample_bridge(
         self,
         x_t: Any,
@@ -126,24 +138,23 @@ class PureDeath(Process):
     ) -> Any:
         """x_s given x_t and x_0, 0 <= s <= t: like x_t, by fb.bridge_step. rng, generator, backend: see there.
 
-        ValueError where x_t is above x_0, except on devices: there fb.check_values tells.
+        x_t's dtype must hold what x_0's may, up to max_count. ValueError where x_t is above x_0, except on devices:
+        there fb.check_values tells.
         """
         op = self._op("sample_bridge")
-        step = _birth(*self._durations(op, t, s))
-        now, then = adopt(x_t, op, "x_t", COUNTS), adopt(x_0, op, "x_0", COUNTS)
-        checks.same_shape(op, "x_0", then, "x_t", now)
+        now, then = counts_of(op, {"x_t": x_t, "x_0": x_0})
+        check_holds(op, "x_t", now.dtype, min(self.max_count, checks.largest(then.dtype)) + 1)
+        durations = self._durations(op, t, s)
+        for times in durations:
+            one_a_sample(op, times, now.shape)
         if now.device == "cpu":
-            self._check_fewer(op, states_of(op, "x_t", x_t, self.states), states_of(op, "x_0", x_0, self.states))
-        wide = (array.value.float() if array.is_tensor else array.value.astype(np.float32) for array in (now, then))
-        births = next(wide) * -1 + next(wide)
+            self._check_fewer(op, *(states_of(op, n, a.value, self.states) for n, a in (("x_t", now), ("x_0", then))))
+        x_t, x_0 = (array.value.float() if array.is_tensor else array.value.astype(np.float32) for array in (now, then))
+        limit = min(self.max_count, checks.largest(now.dtype))
         return bridge_step(
-            x_t, step=step, births=births, rng=rng, generator=generator, max_count=self._limit(x_t),
+            now.value, step=_birth(*durations), births=x_0 - x_t, rng=rng, generator=generator, max_count=limit,
             outputs=("x_s",), backend=backend,
         ).x_s  # fmt: skip
-
-    def _limit(self, x: Any) -> int:
-        """max_count for an op on x, whose dtype may hold less."""
-        return min(self.max_count, checks.largest(Array(x, "PureDeath", "x").dtype))
 
     def _check_fewer(self, op: str, now: Any, then: Any) -> None:
         wrong = now > then

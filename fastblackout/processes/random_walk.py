@@ -40,6 +40,9 @@ class RandomWalk(Process):
         rates[k[:-1], k[1:]] = rates[k[1:], k[:-1]] = self.rate
         self._evaluator = Evaluator(rates, "uniformization", 1e-12, "RandomWalk")
 
+    def _arguments(self) -> str:
+        return f"{self.states}, rate={self.rate!r}"
+
     def generator(self) -> NDArray[np.float64]:
         rates = self._evaluator.rates
         return rates - np.diag(rates.sum(1))

@@ -20,7 +20,7 @@ import numpy as np
 
 from .conversion import jumps_into
 from .divergence import rate_divergence
-from .inputs import host, like_of, move, simplex_of, states_of
+from .inputs import any_library, law_of, like_of, move, number_of, shaped, states_of, together
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,18 +28,22 @@ if TYPE_CHECKING:
     from .base import Process
 
 
+@any_library
 def rate_loss(process: Process, x_t: Any, x_0: Any, t: Any, rates: Any) -> Any:
     """The sum over the jumps i and over a sample of D(a_i || b_i), (B,), for a model's reverse rates b.
 
     x_t, x_0: states (B, ...). t: number or (B,), above 0. rates: b, (B, ..., S), at least 0, where beta Q[i, x_t] > 0;
-    what stands elsewhere is not read. NumPy or torch, differentiable in rates; float64, or the wider of the inputs.
+    what stands elsewhere is not read. NumPy, torch or DLPack, differentiable in rates; float64.
+    Raises TypeError, ValueError.
     """
-    true, possible, xp = _truth(process, x_t, x_0, t)
+    true, jumps, rates = _truth("rate_loss", process, x_t, x_0, t, "rates", rates)
+    xp, possible = like_of(true)[0], jumps > 0
     model = xp.where(possible, rates, xp.ones_like(true))
     cost = rate_divergence(xp.where(possible, true, xp.ones_like(true)), model)
     return _per_sample(cost)
 
 
+@any_library
 def score_entropy(process: Process, x_t: Any, x_0: Any, t: Any, log_score: Any) -> Any:
     """rate_loss of rates beta Q[i, x_t] exp(log_score[i]): the score entropy, weighted to be the likelihood bound.
 
@@ -47,12 +51,13 @@ def score_entropy(process: Process, x_t: Any, x_0: Any, t: Any, log_score: Any) 
 
     log_score: log s, (B, ..., S), what a network gives; read where Q[i, x_t] > 0.
     """
-    true, possible, xp = _truth(process, x_t, x_0, t)
-    jumps = xp.where(possible, jumps_into(process, x_t, t), 1.0)
-    log_rates = xp.where(possible, log_score, xp.zeros_like(true)) + xp.log(jumps)
+    true, jumps, log_score = _truth("score_entropy", process, x_t, x_0, t, "log_score", log_score)
+    xp, possible = like_of(true)[0], jumps > 0
+    log_rates = xp.where(possible, log_score, xp.zeros_like(true)) + xp.log(xp.where(possible, jumps, 1.0))
     return _per_sample(rate_divergence(xp.where(possible, true, xp.ones_like(true)), log_model_rate=log_rates))
 
 
+@any_library
 def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: Any, log_deaths: Any) -> Any:
     """rate_loss of a process of nearest neighbours, (B,), from two numbers a variable instead of S.
 
@@ -60,15 +65,15 @@ def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: A
     read where the process has no such jump. ValueError for a process that jumps further than to neighbours.
     """
     op = "birth_death_loss"
-    rates = process.generator().copy()
-    np.fill_diagonal(rates, 0.0)
+    rates = process._rates()
     if np.triu(rates, 2).any() or np.tril(rates, -2).any():
         raise ValueError(f"{op}: process: must jump to nearest neighbours alone, got {type(process).__name__}")
-    now = states_of(op, "x_t", x_t, process.states)
+    now, then = process._pair(op, x_t=x_t, x_0=x_0)
+    log_births, now = shaped(op, "log_births", log_births, now, now.shape)
+    log_deaths, now = shaped(op, "log_deaths", log_deaths, now, now.shape)
     xp, device = like_of(now)
-    beta = np.asarray(process.beta(host(t, op, "t")))
-    factor = move(beta.reshape(beta.shape + (1,) * (now.ndim - 1)) if beta.ndim else beta, xp, device)
-    here = process.log_prob(x_t, x_0, t)
+    factor = process._beta(op, t, now, behind=0)
+    here = process.log_prob(now, then, t)
     total = 0.0
     for step, log_model in ((1, log_births), (-1, log_deaths)):
         side = np.zeros(process.states)
@@ -76,13 +81,14 @@ def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: A
         side[inner] = np.diagonal(rates, -step)  # Q[x_t + step, x_t]
         jumps = move(side, xp, device)[now] * factor
         possible = jumps > 0
-        there = process.log_prob(xp.where(possible, now + step, now), x_0, t)
+        there = process.log_prob(xp.where(possible, now + step, now), then, t)
         true = xp.where(possible, jumps * xp.exp(there - here), xp.ones_like(here))
         log_b = xp.where(possible, log_model, xp.zeros_like(here))
         total = total + _per_sample(rate_divergence(true, log_model_rate=log_b))
     return total
 
 
+@any_library
 def prior_divergence(process: Process, x_0: Any, end: float, prior: Any) -> Any:
     """KL(P(end)[x_0, .] || prior) summed over a sample, (B,) float64: what the bound adds for starting at the prior.
 
@@ -90,9 +96,9 @@ def prior_divergence(process: Process, x_0: Any, end: float, prior: Any) -> Any:
     reaches: pure death at a finite time against black alone.
     """
     op = "prior_divergence"
-    law = host(simplex_of(op, "prior", prior, process.states), op, "prior")
+    law = law_of(op, "prior", prior, process.states)
     now = states_of(op, "x_0", x_0, process.states)
-    return _per_sample(move(_prior_rows(process, float(end), law), *like_of(now))[now])
+    return _per_sample(move(_prior_rows(op, process, end, law), *like_of(now))[now])
 
 
 def exact_rate_bound(
@@ -111,13 +117,13 @@ def exact_rate_bound(
     For toys: takes S^3 multiplications a node.
     """
     op = "exact_rate_bound"
-    law = host(simplex_of(op, "prior", prior, process.states), op, "prior")
+    law = law_of(op, "prior", prior, process.states)
     nodes, weights = np.polynomial.legendre.leggauss(16)
     edges = np.linspace(np.log(end * 1e-13), np.log(end), panels + 1)
     half = np.diff(edges)[:, None] / 2
     times = np.exp(edges[:-1, None] + half * (1 + nodes)).ravel()
     steps = times * (half * weights).ravel()  # dt = t d log t
-    total = _prior_rows(process, float(end), law)
+    total = _prior_rows(op, process, end, law)
     size = process.states
     for part in np.array_split(np.arange(len(times)), -(-len(times) * size**3 // (1 << 21))):
         x_t = np.broadcast_to(np.arange(size), (len(part), size))
@@ -132,17 +138,18 @@ def exact_rate_bound(
     return total
 
 
-def _prior_rows(process: Process, end: float, law: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows = process._small(*process._durations("prior_divergence", np.float64(end)))
+def _prior_rows(op: str, process: Process, end: float, law: NDArray[np.float64]) -> NDArray[np.float64]:
+    rows = process._small(*process._durations(op, np.float64(number_of(op, "end", end))))
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(rows > 0, rows * (np.log(rows) - np.log(law)), 0.0)
     return terms.sum(1)
 
 
-def _truth(process: Process, x_t: Any, x_0: Any, t: Any) -> tuple[Any, Any, Any]:
-    """(true rates, whether the jump exists, library)."""
-    true = process.reverse_rate(x_t, x_0, t)
-    return true, jumps_into(process, x_t, t) > 0, like_of(true)[0]
+def _truth(op: str, process: Process, x_t: Any, x_0: Any, t: Any, name: str, model: Any) -> tuple[Any, Any, Any]:
+    """(true rates, beta Q[., x_t], what the model gives), (B, ..., S) in one library."""
+    true, jumps = process.reverse_rate(x_t, x_0, t), jumps_into(process, x_t, t)
+    model, jumps = shaped(op, name, model, jumps, jumps.shape)
+    return together(op, x_0=true, x_t=jumps, **{name: model})
 
 
 def _per_sample(cost: Any) -> Any:

@@ -77,3 +77,7 @@ class RedrawLookup(Lookup):
     def weighted(self, weights: Any) -> Any:
         stay, leave = self._both(weights.ndim)
         return stay * weights + leave * weights.sum(-1)[..., None] * self.law
+
+    def averaged(self, values: Any) -> Any:
+        stay, leave = self._both(values.ndim)
+        return stay * values + leave * (values * self.law).sum(-1)[..., None]

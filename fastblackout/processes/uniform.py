@@ -20,3 +20,6 @@ class Uniform(Redraw):
     def __init__(self, states: int) -> None:
         size = integer_of("Uniform", "states", states, 2, MAX_STATES)
         super().__init__(np.full(size, 1.0 / size))
+
+    def _arguments(self) -> str:
+        return f"{self.states}"
