@@ -54,10 +54,11 @@ def test_samples_on_the_cpu():
         gpu_checks.check_sample(options, "cpu", CPU)
 
 
-def test_flags_in_the_interpreter():
+@pytest.mark.parametrize("op", ["poisson", "thin", "birth_loss", "transition_rows"])
+def test_flags_in_the_interpreter(op):
     pytest.importorskip("triton", reason="the interpreter comes with triton, which is not installed")
     code = "import gpu_checks, torch\n"
-    code += "gpu_checks.check_flags('poisson', 'triton', torch.device('cpu'), (3, 5))"
+    code += f"gpu_checks.check_flags('{op}', 'triton', torch.device('cpu'), (3, 5))"
     done = run("-c", code, TRITON_INTERPRET="1", tests=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
