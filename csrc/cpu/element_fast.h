@@ -26,6 +26,7 @@ constexpr float kFastVariance = 0x1p20f;                   // above it |y| is to
 constexpr int kLanes = FB_ISA_LEVEL == 2 ? 16 : 8, kWide = 2 * kLanes;
 typedef float FloatVector __attribute__((vector_size(4 * kLanes)));
 typedef int32_t IntVector __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t UintVector __attribute__((vector_size(4 * kLanes)));
 
 struct Ints {
   IntVector v[2];
@@ -54,8 +55,21 @@ FB_COMPARISON(<) FB_COMPARISON(<=) FB_COMPARISON(>) FB_COMPARISON(>=)
 #define FB_INTEGER(OP)                                                                                                \
   static inline Ints operator OP(const Ints& a, const Ints& b) { return Ints{{a.v[0] OP b.v[0], a.v[1] OP b.v[1]}}; } \
   static inline Ints operator OP(const Ints& a, int32_t b) { return Ints{{a.v[0] OP b, a.v[1] OP b}}; }
-FB_INTEGER(&) FB_INTEGER(|) FB_INTEGER(^) FB_INTEGER(+) FB_INTEGER(-) FB_INTEGER(<<) FB_INTEGER(>>)
+FB_INTEGER(&) FB_INTEGER(|) FB_INTEGER(^) FB_INTEGER(>>)
 #undef FB_INTEGER
+// Unsigned, as lanes that are not looked at may overflow
+static inline UintVector bits_of(const IntVector& x) { return reinterpret_cast<UintVector>(x); }
+static inline IntVector value_of(const UintVector& x) { return reinterpret_cast<IntVector>(x); }
+#define FB_WRAPPING(OP)                                                                         \
+  static inline Ints operator OP(const Ints& a, const Ints& b) {                                \
+    return Ints{{value_of(bits_of(a.v[0]) OP bits_of(b.v[0])), value_of(bits_of(a.v[1]) OP bits_of(b.v[1]))}}; \
+  }                                                                                             \
+  static inline Ints operator OP(const Ints& a, int32_t b) {                                    \
+    const uint32_t by = static_cast<uint32_t>(b);                                               \
+    return Ints{{value_of(bits_of(a.v[0]) OP by), value_of(bits_of(a.v[1]) OP by)}};            \
+  }
+FB_WRAPPING(+) FB_WRAPPING(-) FB_WRAPPING(<<)
+#undef FB_WRAPPING
 
 static inline Floats select(const Ints& mask, const Floats& a, const Floats& b) {
   return Floats{{mask.v[0] ? a.v[0] : b.v[0], mask.v[1] ? a.v[1] : b.v[1]}};
