@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .routing import is_traced
+from .values import note_steps
+
 
 def is_tensor(value: Any) -> bool:
     """Whether value is a torch tensor, without importing torch."""
@@ -37,14 +40,14 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
     """k as int64 NumPy array (0-d for an int) or torch tensor, in low..high.
 
     TypeError for anything but integers. ValueError out of range; a tensor that is not on the CPU, or is traced, is
-    clamped instead.
+    clamped instead, and on a device fb.check_values tells.
     """
     if is_tensor(k):
         if k.is_floating_point() or k.is_complex() or k.dtype == sys.modules["torch"].bool:
             raise TypeError(f"{op}: {argument}: must be an int or integer array, got a tensor of {k.dtype}")
         k = k.long()
         if not _readable(k):
-            return k.clamp(low, high)
+            return _noted(op, k, k.clamp(low, high))
         wrong = (k < low) | (k > high)
     else:
         array = np.asarray(k)
@@ -58,10 +61,18 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
     return k
 
 
+def _noted(op: str, given: Any, taken: Any) -> Any:
+    """What a tensor was clamped to. Where a flag cannot be written (traced, meta) nobody is told."""
+    if not is_traced(given):
+        note_steps(op, given, taken)
+    return taken
+
+
 def as_step(op: str, k_t: Any, k_s: Any, steps: int) -> tuple[Any, Any, Any]:
     """(library, k_t, k_s) of a step from k_t in 1..steps to k_s in 0..k_t - 1, both in one library (numpy or torch).
 
-    ValueError unless k_s < k_t everywhere (CPU); on another device, or traced, k_s is clamped to k_t - 1.
+    ValueError unless k_s < k_t everywhere (CPU); on another device, or traced, k_s is clamped to k_t - 1 and told as
+    in as_index.
     """
     k_t = as_index(op, "k_t", k_t, 1, steps)
     k_s = as_index(op, "k_s", k_s, 0, steps)
@@ -72,7 +83,7 @@ def as_step(op: str, k_t: Any, k_s: Any, steps: int) -> tuple[Any, Any, Any]:
         device = (k_t if is_tensor(k_t) else k_s).device
         k_t, k_s = torch.as_tensor(k_t, device=device), torch.as_tensor(k_s, device=device)
         if not _readable(k_t):
-            return library, k_t, torch.minimum(k_s, k_t - 1)
+            return library, k_t, _noted(op, k_s, torch.minimum(k_s, k_t - 1))
     k_t_all, k_s_all = library.broadcast_tensors(k_t, k_s) if library is not np else np.broadcast_arrays(k_t, k_s)
     wrong = k_s_all >= k_t_all
     if wrong.any():

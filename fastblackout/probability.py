@@ -43,17 +43,21 @@ def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.
             return pair
         p = _as_array(value.p, batch, op, f"{argument}.p")
         q = _as_array(value.q, batch, op, f"{argument}.q")
-        off = np.abs(p + q - 1.0)
-        if not (off <= _SUM_TOLERANCE).all():
-            row = int(np.argmax(off))
-            raise ValueError(
-                f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {float(p[row])!r} and q = {float(q[row])!r}"
-            )
+        check_sum(op, argument, p, q)
         return p, q
     if type(value) is float:
         return _same_for_all(value, batch, op, argument)
     p = _as_array(value, batch, op, argument)
     return p, 1.0 - p
+
+
+def check_sum(op: str, argument: str, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
+    """ValueError unless p + q, of shapes that broadcast, is 1 within 1e-9."""
+    off = np.abs(p + q - 1.0)
+    if not (off <= _SUM_TOLERANCE).all():
+        at = np.unravel_index(int(np.argmax(off)), off.shape)
+        worst = [float(np.broadcast_to(side, off.shape)[at]) for side in (p, q)]
+        raise ValueError(f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {worst[0]!r} and q = {worst[1]!r}")
 
 
 def _plain_pair(value: Prob, batch: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

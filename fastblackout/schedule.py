@@ -35,7 +35,7 @@ class Schedule:
 
     Wherever k is asked for: an int (the answer is Python floats), or an integer NumPy array or torch tensor of any
     shape (the answer is float64 of that shape, library and device). On the CPU a k out of range is a ValueError; on
-    another device it is clamped, because a check would synchronise.
+    another device, where a check would synchronise, it is clamped and told by fb.check_values.
     Source: Santos et al., "Blackout Diffusion", ICML 2023, arXiv 2305.11089.
     """
 

@@ -8,7 +8,7 @@ import triton.language as tl
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .draw import load_key, philox, place, span
-from .table import clean_prob, report
+from .table import check_sample, clean_prob, report
 
 _BINOMIAL = tl.constexpr(int(Stream.BINOMIAL))
 _MAX_COUNT = tl.constexpr(2.0**53)
@@ -114,6 +114,8 @@ def binomial_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
+    if first == 0:
+        check_sample(flag, key, row, None, None, None)
     seed_low, seed_high, sample, call = load_key(key, row)
     given = tl.load(place(count, row, first, lane, elements, layout, 0, 4, DIMS), mask=valid, other=0)
     number = given.to(tl.float64)

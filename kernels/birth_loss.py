@@ -1,7 +1,9 @@
 """The birth loss and its gradient in Triton: the twin of csrc/include/fastblackout/birth_loss.h to the bit.
 
 A chunk of 1,024 elements is summed by the halving tree v[i] += v[i + h], h = 512..1: each level is a tl.sum over an
-axis of two, so it is one addition and no order is left open. Chunk sums are added in ascending order in float64.
+axis of two, so it is one addition and no order is left open. Chunk sums are added in ascending order in float64: by
+the program of the sample, or, where a program a sample would leave a GPU idle, by a second launch. (In CUDA C++ the
+last chunk done adds them: a fence after the store of a sum. Triton does not say which thread of a program stores.)
 """
 
 from __future__ import annotations
@@ -23,6 +25,21 @@ def _load(logits, births, row, first, lane, valid, elements, layout, COLUMNS: tl
     x, k = x.to(tl.float32), k.to(tl.float32)
     wrong = (k >= 0.0) & (k <= 3.4028234663852886e38)
     return x, k, tl.where(x - x == 0.0, 0, 2) | tl.where(wrong, 0, 4)
+
+
+@triton.jit
+def _checked_gain(gain, weight, flag):
+    """The gain at this address: what is none makes the loss NaN. Bit 16 of the flag tells of it, and of a weight, if
+    not None, that is not finite."""
+    slope = tl.load(gain)
+    good = (slope > 0.0) & (slope < float("inf"))
+    wrong = good == 0
+    if weight is not None:
+        factor = tl.load(weight)
+        wrong = wrong | ((factor - factor == 0.0) == 0)
+    if wrong:
+        tl.atomic_or(flag, 16, sem="relaxed")
+    return tl.where(good, slope, float("nan"))
 
 
 @triton.jit
@@ -60,7 +77,7 @@ def birth_loss_kernel(
     if ALIGNED:
         elements = elements // 16 * 16
     row = program if WHOLE else program // chunks
-    slope = tl.load(gain + row)
+    slope = _checked_gain(gain + row, weight + row, flag)
     log_slope = pf.log(slope.to(tl.float64)).to(tl.float32)
     if WHOLE:
         total = (program * 0).to(tl.float64)
@@ -100,7 +117,7 @@ def birth_loss_grad_kernel(
     valid = lane < (elements - first)
     x, k, bits = _load(logits, births, row, first, lane, valid, elements, layout, 3, DIMS)
     report(flag, tl.where(valid, bits, 0))
-    slope, c = tl.load(gain + row), tl.load(coefficient + row).to(tl.float32)
+    slope, c = _checked_gain(gain + row, None, flag), tl.load(coefficient + row).to(tl.float32)
     value = c * (slope * pf.sigmoid(x) - k * pf.ratio(x))
     tl.store(
         place(grad, row, first, lane, elements, layout, 2, 3, DIMS), rounded(value, grad.dtype.element_ty), mask=valid

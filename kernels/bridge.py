@@ -9,7 +9,7 @@ from ..reference.philox import Stream
 from .binomial import binomial_block
 from .draw import draw, load_counts, load_key, place, round_births, rounded, span
 from .steps import expected_births
-from .table import _WORDS, clean_prob, report
+from .table import _WORDS, check_sample, clean_prob, report
 
 _DRAW = tl.constexpr(int(Stream.BRIDGE_DRAW))
 _REFINE = tl.constexpr(int(Stream.BRIDGE_REFINE))
@@ -39,8 +39,9 @@ def bridge_kernel(
         fall_p, fall_q = tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step)
         fall_table = table + (sigma_row + row * sigma_step).to(tl.int64) * _WORDS
     factor = tl.load(gain + row)
-    if model_input is not None:
-        middle, spread = tl.load(center + row), tl.load(scale + row)
+    middle, spread = tl.load(center + row), tl.load(scale + row)
+    if first == 0:
+        check_sample(flag, key, row_0 + row, factor, middle, spread)
     for _ in range(PARTS):
         valid = lane < (elements - first)
         x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)

@@ -13,7 +13,7 @@ import triton.language as tl
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .draw import load_counts, load_key, philox, place, span
-from .table import report
+from .table import check_sample, report
 
 _DRAW = tl.constexpr(int(Stream.CATEGORICAL))
 _REFINE = tl.constexpr(int(Stream.CATEGORICAL_REFINE))
@@ -138,6 +138,8 @@ def categorical_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
+    if first == 0:
+        check_sample(flag, key, row, None, None, None)
     x, bad = load_counts(place(state, row, first, lane, elements, layout, 0, 2, DIMS), valid, rows - 1, False)
     k, out_of_range = _matrix(index, row, matrices)
     i = (first + lane).to(tl.uint32)
@@ -161,6 +163,8 @@ def categorical_table_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
+    if first == 0:
+        check_sample(flag, key, row, None, None, None)
     x, bad = load_counts(place(state, row, first, lane, elements, layout, 0, 2, DIMS), valid, rows - 1, False)
     k, out_of_range = _matrix(index, row, matrices)
     report(flag, tl.where(valid & (bad | out_of_range), 1, 0))
@@ -250,6 +254,8 @@ def categorical_bridge_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
+    if first == 0:
+        check_sample(flag, key, row, None, None, None)
     i = (first + lane).to(tl.uint32)
     to, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, states - 1, False)
     to = to.to(tl.int32)

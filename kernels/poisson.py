@@ -8,7 +8,7 @@ import triton.language as tl
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .draw import load_key, philox, place, span
-from .table import report
+from .table import check_sample, report
 
 _POISSON = tl.constexpr(int(Stream.POISSON))
 _MAX_RATE = tl.constexpr(2.0**52)
@@ -91,6 +91,8 @@ def poisson_kernel(
     row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
+    if first == 0:
+        check_sample(flag, key, row, None, None, None)
     seed_low, seed_high, sample, call = load_key(key, row)
     given = tl.load(place(rate, row, first, lane, elements, layout, 0, 2, DIMS), mask=valid, other=0.0).to(tl.float64)
     bad = ((given >= 0.0) & (given <= _MAX_RATE)) == 0

@@ -9,7 +9,7 @@ from ..reference.philox import Stream
 from .draw import load_counts, load_key, place, rounded, span
 from .poisson import _MAX_RATE, poisson_block
 from .steps import expected_births
-from .table import report
+from .table import check_sample, report
 
 _TAU_LEAP = tl.constexpr(int(Stream.TAU_LEAP))
 
@@ -27,7 +27,9 @@ def tau_leap_kernel(
     seed_low, seed_high, sample, call = load_key(key, row)
     x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
     x = x.to(tl.int64)
-    slope = tl.load(gain + row)
+    slope, middle, spread = tl.load(gain + row), tl.load(center + row), tl.load(scale + row)
+    if first == 0:
+        check_sample(flag, key, row, slope, middle, spread)
     if births is None:
         at = place(logits, row, first, lane, elements, layout, 1, 4, DIMS)
         y, bits = expected_births(at, None, slope, valid, False)
@@ -50,6 +52,6 @@ def tau_leap_kernel(
         to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
         tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
     if model_input is not None:
-        value = (x.to(tl.float32) - tl.load(center + row)) * tl.load(scale + row)
+        value = (x.to(tl.float32) - middle) * spread
         to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
         tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)

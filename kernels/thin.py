@@ -8,7 +8,7 @@ import triton.language as tl
 from ..reference.philox import Stream
 from .binomial import binomial_block
 from .draw import draw, load_counts, load_key, place, rounded, span
-from .table import _WORDS, clean_prob, report
+from .table import _WORDS, check_sample, clean_prob, report
 
 _DRAW = tl.constexpr(int(Stream.THIN_DRAW))
 _REFINE = tl.constexpr(int(Stream.THIN_REFINE))
@@ -28,8 +28,9 @@ def thin_kernel(
     seed_low, seed_high, sample, call = load_key(key, row_0 + row)
     p_row, q_row = tl.load(p + row * step), tl.load(q + row * step)
     own = table + (row * step).to(tl.int64) * _WORDS
-    if model_input is not None:
-        middle, factor = tl.load(center + row), tl.load(scale + row)
+    middle, factor = tl.load(center + row), tl.load(scale + row)
+    if first == 0:
+        check_sample(flag, key, row_0 + row, None, middle, factor)
     for _ in range(PARTS):
         valid = lane < (elements - first)
         at = place(x_0, row, first, lane, elements, layout, 0, 4, DIMS)

@@ -5,8 +5,10 @@ test_gpu.py runs them on the card, test_gpu_script.py on the CPU, where a backen
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import process_calls
@@ -20,15 +22,15 @@ import fastblackout as fb
 WITHOUT_KEY = ("birth_loss", "transition_rows", "thin_log_prob", "bridge_log_prob")
 # What a wrong value sets off: (argument, value, how the rule begins).
 WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
-    "thin": (("x", 200, "counts"), ("p", 1.5, "probability")),
-    "bridge_step": (("logits", math.nan, "logits"), ("p", math.nan, "probability")),
-    "tau_leap_step": (("logits", math.inf, "logits"), ("x", -1, "counts")),
-    "birth_loss": (("logits", math.nan, "logits"),),
+    "thin": (("x", 200, "counts"), ("p", 1.5, "probability"), ("q", 0.3, "probability"), ("center", math.nan, "gain")),
+    "bridge_step": (("logits", math.nan, "logits"), ("p", 0.3, "probability"), ("gain", -1.0, "gain")),
+    "tau_leap_step": (("logits", math.inf, "logits"), ("x", -1, "counts"), ("scale", math.inf, "gain")),
+    "birth_loss": (("logits", math.nan, "logits"), ("weight", math.nan, "gain"), ("gain", 0.0, "gain")),
     "binomial": (("x", -1, "counts"), ("prob", 1.5, "probability")),
     "poisson": (("rate", math.nan, "probability"),),
     "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
     "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
-    "transition_rows": (("p", 1.5, "probability"),),
+    "transition_rows": (("p", 1.5, "probability"), ("q", 0.3, "probability")),
     "thin_log_prob": (("x", -1, "counts"), ("p", math.nan, "probability")),
     "bridge_log_prob": (("b", -1, "counts"),),
 }
@@ -51,6 +53,17 @@ def captured(
     with torch.cuda.graph(graph):
         made = step()
     return graph.replay, made
+
+
+def check_philox(device: torch.device, module: Any = None) -> None:
+    """Random123's known answers by each Philox of the CUDA kernels, the hot loop's too, in every thread."""
+    from fastblackout.backends import cuda
+
+    for vector in json.loads((Path(__file__).parent / "philox_kat.json").read_text())["philox4x32_10"]:
+        counter, key, result = ([int(word, 16) for word in vector[part]] for part in ("counter", "key", "result"))
+        words = torch.zeros(64, 3, 4, dtype=torch.int64, device=device)
+        cuda.philox(torch.tensor([*counter, *key], device=device), words, module)
+        assert words.tolist() == [[result] * 3] * 64, vector
 
 
 def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
@@ -77,22 +90,31 @@ def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, .
         assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2]), "a replay drew the same"
 
 
+def changed(tensor: Tensor, value: float) -> Tensor:
+    """With another last entry."""
+    made = tensor.clone()
+    made.view(-1)[-1] = value
+    return made
+
+
 def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
     """Wrong values are told by fb.check_values, though calls with right ones follow, and only once."""
     good, rng = moved(arguments(op, PLAIN | {"shape": shape}), device), fb.Philox(1)
     with fb.check_values():
         public(op, good, rng, backend)
-    for name, value, rule in WRONG.get(op, ()):
-        bad = good | {name: good[name].clone()}
-        bad[name].view(-1)[-1] = value
+    key = rng.tensor(device)
+    cases = [(good | {name: changed(good[name], value)}, key, f"{name} = {value}", r) for name, value, r in WRONG[op]]
+    if op not in WITHOUT_KEY:
+        cases.append((good, changed(key, 2**32), "the key's call", "gain"))
+    for bad, its_key, what, rule in cases:
         try:
             with fb.check_values():
-                public(op, bad, rng, backend)
-                public(op, good, rng, backend)
+                public(op, bad, its_key, backend)
+                public(op, good, key, backend)
         except ValueError as error:
-            assert f"{op}: {rule}" in str(error), f"flag of {name} = {value}: {error}"
+            assert f"{op}: {rule}" in str(error), f"flag of {what}: {error}"
         else:
-            raise AssertionError(f"fb.check_values says nothing of {name} = {value}")
+            raise AssertionError(f"fb.check_values says nothing of {what}")
         fb.check_values.check()
 
 

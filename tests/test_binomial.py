@@ -143,7 +143,8 @@ def test_log_prob_edges_and_gradient():
     k = torch.tensor([3.0, 4.0]).double()
     torch.testing.assert_close(p.grad, k / p.detach() - (10 - k) / (1 - p.detach()))
     cases = ((1, -1, 0.5), "count: .* got -1"), ((1, 2, 1.5), "prob: .* 1.5"), ((1, 2, np.nan), "prob: .* nan")
-    for bad, text in cases:
+    pair = r"prob: p \+ q must be 1 within 1e-9, got p = 0\.5 and q = 0\.4"
+    for bad, text in (*cases, ((1, 2, fb.Prob(0.5, 0.4)), pair)):
         for kind in (lambda v: v, torch.tensor):
             with pytest.raises(ValueError, match=f"^binomial_log_prob: {text}"):
                 fb.binomial_log_prob(kind(bad[0]), *bad[1:])

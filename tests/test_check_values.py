@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout import dispatch, natives, values
+from fastblackout import dispatch, indexing, natives, values
 from fastblackout.choice import CHOICE, OPS
 
 CPU = torch.device("cpu")
@@ -40,7 +40,14 @@ def test_a_flag_is_one_place_in_memory():
         (
             "poisson",
             8,
-            "poisson: probability or rate: must be in [0, 1], a rate finite and at least 0, got others on cpu",
+            "poisson: probability or rate: must be in [0, 1] with p + q = 1 within 1e-9, a rate finite and at least 0, "
+            "got others on cpu",
+        ),
+        (
+            "birth_loss",
+            16,
+            "birth_loss: gain, weight, center, scale or key: must be finite, a gain at least 0 (of the loss: above 0), "
+            "the key's first_sample + samples at most 2^32, its call below, got others on cpu",
         ),
         (
             "tau_leap_step",
@@ -55,6 +62,37 @@ def test_what_a_bit_says(op, bits, text):
         values.flag(op, CPU).fill_(bits)
     assert str(raised.value) == text
     fb.check_values.check()  # told once
+
+
+def test_steps_out_of_range_on_a_device(monkeypatch):
+    """A CPU tensor in the part of one on a device, whose values may not be looked at; nothing waits for the flag."""
+    monkeypatch.setattr(indexing, "_readable", lambda tensor: False)
+    schedule = fb.Schedule.logit(10)
+    model = fb.models.BlackoutModel(torch.nn.Identity(), schedule)
+    image = torch.zeros(2, 1)
+    model.network.forward = lambda x, time: x + time[:, None]
+    calls = {  # and the least k
+        "Schedule.survival": (lambda k: schedule.survival(k).p, 0),
+        "Schedule.weight": (lambda k: schedule.weight("likelihood", k), 1),
+        "Schedule.bridge": (lambda k: schedule.bridge(k, 0).p, 1),
+        "Schedule.leap": (lambda k: schedule.leap(k, 0, form="rate"), 1),
+        "Schedule.bridge_with_attrition": (lambda k: schedule.bridge_with_attrition(k, 0, 0.1)[0].p, 1),
+        "BlackoutModel": (lambda k: model(image, k)[:, 0], 1),
+        **{f"BlackoutModel.{name}": (getattr(model, name), 0) for name in ("center", "scale", "gain")},
+    }
+    assert set(calls) == set(values.STEPS)
+    for op, (call, least) in calls.items():
+        with fb.check_values():
+            right = call(torch.tensor([least, 10]))
+        for wrong in ([least - 1, 10], [least, 11], [-(2**40), 2**40]):
+            with pytest.raises(ValueError) as raised, fb.check_values():
+                clamped = call(torch.tensor(wrong))
+            assert str(raised.value) == f"{op}: {values.STEP_RULE}, got others on cpu"
+            assert torch.equal(clamped, right)
+    with pytest.raises(ValueError, match="^Schedule.bridge: k: "), fb.check_values():
+        assert schedule.bridge(torch.tensor([3]), torch.tensor([7])).p == schedule.bridge(3, 2).p  # in range, not below
+    fb.check_values.check()  # all is told
+    assert schedule.survival(torch.tensor([99], device="meta")).p.shape == (1,)
 
 
 def test_the_block():
@@ -111,6 +149,9 @@ bad[1, 2] = float("nan")
 with fb.use_backend("triton"):
     print(error(lambda: fb.bridge_step(x, bad, p, rng=key)))
     print(error(lambda: fb.thin(x, p + 1, rng=key)))
+    print(error(lambda: fb.thin(x, fb.Prob(p, p), rng=key)))
+    print(error(lambda: fb.tau_leap_step(x, logits, p, rng=key, gain=p - 0.5)))
+    print(error(lambda: fb.poisson(logits.exp(), rng=key.tensor() + torch.tensor([0, 0, 2**32]))))
     print(error(lambda: fb.thin(x.numpy(), 0.5, rng=key)))
     print(error(lambda: fb.thin(x, 1.5, rng=key)))
 """
@@ -122,7 +163,10 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
         "ValueError bridge_step: logits: must be finite in float32, got others on cpu",
-        "ValueError thin: probability or rate: must be in [0, 1], a rate finite and at least 0, got others on cpu",
+        f"ValueError thin: {values.RULES[8]}, got others on cpu",
+        f"ValueError thin: {values.RULES[8]}, got others on cpu",
+        f"ValueError tau_leap_step: {values.RULES[16]}, got others on cpu",
+        f"ValueError poisson: {values.RULES[16]}, got others on cpu",
         "TypeError thin: backend: 'triton' needs torch tensors, got arrays of another kind",
         "ValueError thin: alive: must be in [0, 1], got 1.5",
     ]
@@ -171,7 +215,7 @@ def test_reading_flags_waits_for_every_stream(monkeypatch):
     waited = []
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     device = torch.device("cuda", 1)
-    monkeypatch.setattr(values, "_flags", {device: torch.zeros(len(OPS), dtype=torch.int32)})
+    monkeypatch.setattr(values, "_flags", {device: torch.zeros(len(values._NAMES), dtype=torch.int32)})
     with fb.check_values():
         assert waited == [device] * 2  # the block's ops find the flags cleared, whatever their stream
     assert waited == [device] * 3

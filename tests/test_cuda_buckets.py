@@ -22,16 +22,20 @@ def wide(bits):
     return set(numbers[sizes > 1].tolist())
 
 
-def crowded(n, p, bits):
-    """(p, bucket) that hold two thresholds floor(2^16 CDF(j)), j < n, of Binomial(n, p); p: array in (0, 1/2]."""
-    pm = np.array((1 - p) ** n)
+def crowded(n, p, bits, off=0.0):
+    """(p, bucket) that hold two thresholds floor(2^16 CDF(j)), j < n, of Binomial(n, p); p: array in (0, 1/2].
+
+    off: p + q - 1, as far as q stays at most 1.
+    """
+    q = np.minimum(1 - p + off, 1)
+    pm = np.array(q**n)
     cdf, found, many, before = pm.copy(), [], wide(bits), None
     for j in range(n):
         h = np.minimum(np.floor(65536 * cdf), 65535).astype(int)
         here = buckets(h, bits)
         if before is not None:
             found += [(p[at], here[at]) for at in np.flatnonzero(here == before) if here[at] in many]
-        pm = pm * ((n - j) * ((p / (1 - p)) / (j + 1)))
+        pm = pm * ((n - j) * ((p / q) / (j + 1)))
         cdf, before = cdf + pm, here
     return found
 
@@ -49,5 +53,15 @@ def test_no_bucket_of_a_lower_row_holds_two_thresholds(n):
     assert crowded(n, PROBABILITIES, 2) == []
 
 
+@pytest.mark.parametrize("off", [1e-9, -1e-9])
+def test_nor_where_p_and_q_sum_to_1_as_badly_as_they_may(off):
+    assert crowded(240, PROBABILITIES[::4], 3, off) == crowded(15, PROBABILITIES[::4], 2, off) == []
+
+
 def test_half_as_many_buckets_would_not_do():
     assert crowded(240, PROBABILITIES, 2) != []
+
+
+def test_a_pair_that_is_none_would_not_do():
+    """Which is why it is taken for another (csrc/cuda/checks.cuh)."""
+    assert crowded(240, np.array([0.5]), 3, -1e-4) != []

@@ -173,6 +173,7 @@ OTHERS = [
     ("binomial", {"prob": one_bad(1.0000001, np.float32)}, ValueError, r"prob: must be in \[0, 1\], got 1\.00000"),
     ("binomial", {"prob": -1e-300}, ValueError, r"prob: must be in \[0, 1\], got -1"),
     ("binomial", {"prob": fb.Prob(0.5, 1.5)}, ValueError, r"prob.*: must be in \[0, 1\], got 1\.5"),
+    ("binomial", {"prob": fb.Prob(0.5, 0.4)}, ValueError, r"prob: p \+ q must be 1 .*, got p = 0\.5 and q = 0\.4"),
     ("binomial", {"prob": fb.Prob(np.float32(0.5), 0.5)}, TypeError, r"prob\.p: dtype .* float64, got float32"),
     ("binomial", {"prob": np.ones(4)}, ValueError, r"count and prob: shapes must broadcast, got \(2, 3\) and \(4,\)"),
     ("binomial", {"prob": torch.ones(2, 3)}, TypeError, "(count|prob): must be a torch tensor .*, got ndarray"),

@@ -62,9 +62,12 @@ def test_compiled(op, backend):
     gpu_checks.check_compiled(op, backend, GPU, SHAPE)
 
 
-@pytest.mark.parametrize("backend", ["triton"])
+@every_backend
 def test_philox_known_answers(backend):
-    load_neighbour("triton_single").known_answers(GPU)
+    if backend == "cuda":
+        gpu_checks.check_philox(GPU)
+    else:
+        load_neighbour("triton_single").known_answers(GPU)
 
 
 @every_backend

@@ -60,10 +60,11 @@ def test_processes_on_the_cpu(name):
     gpu_checks.check_process(name, "cpu", CPU)
 
 
-def test_flags_in_the_interpreter():
+@pytest.mark.parametrize("op", ["poisson", "thin", "birth_loss", "transition_rows"])
+def test_flags_in_the_interpreter(op):
     pytest.importorskip("triton", reason="the interpreter comes with triton, which is not installed")
     code = "import gpu_checks, torch\n"
-    code += "gpu_checks.check_flags('poisson', 'triton', torch.device('cpu'), (3, 5))"
+    code += f"gpu_checks.check_flags('{op}', 'triton', torch.device('cpu'), (3, 5))"
     done = run("-c", code, TRITON_INTERPRET="1", tests=True)
     assert done.returncode == 0, done.stderr[-2000:]
 

@@ -3,13 +3,13 @@
 test_product.py compares every op with the reference, in whatever order threads run.
 """
 
-import json
-from pathlib import Path
-
+import gpu_checks
 import numpy as np
+import product
 import pytest
 import torch
 from helpers import bits, chi_square_counts, first_difference
+from op_table import OPS, PLAIN
 
 import fastblackout as fb
 from fastblackout.backends import cuda
@@ -18,8 +18,6 @@ try:
     from fastblackout import _simt
 except ImportError:
     _simt = None
-
-KNOWN_ANSWERS = json.loads((Path(__file__).parent / "philox_kat.json").read_text())["philox4x32_10"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,10 +42,35 @@ def check(name, got, want):
     assert bits(got) == bits(want), f"{name}: {first_difference(got, want)}"
 
 
-@pytest.mark.parametrize("vector", KNOWN_ANSWERS)
-def test_philox_known_answers(vector):
-    counter, key, result = ([int(word, 16) for word in vector[part]] for part in ("counter", "key", "result"))
-    assert _simt.philox(counter, key) == [result] * 64  # by every thread of a block
+def test_philox_known_answers():
+    gpu_checks.check_philox(torch.device("cpu"), _simt)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_an_op_is_one_launch(op):
+    a, key = product.arguments(op, PLAIN | {"shape": (2, 3000)}), fb.Philox(3).tensor()
+    made = {name: value.clone() for name, value in product.public(op, a, fb.Philox(3)).items()}
+    before = _simt.launches()
+    OPS[op].kernel(product.kernels_of("simt-forward"), a, key, made, new_flag())
+    assert _simt.launches() - before == (2 if op == "birth_loss" else 1)  # the loss, and its gradient
+
+
+@pytest.mark.parametrize("schedule", ["forward", "reverse", "random"])
+def test_what_counts_chunks_is_zero_again(schedule, monkeypatch):
+    """So that the next launch, or a replay, finds it as it was: here three launches share it."""
+    _simt.configure(schedule, 3, 2)
+    done = torch.zeros(3, dtype=torch.int32)
+    monkeypatch.setattr(cuda, "_zeros", lambda device, stream, size: done)
+    random = torch.Generator().manual_seed(2)
+    for elements in (1025, 70_000, 2048):  # 70,000: more chunks than a warp has lanes
+        logits, births = (
+            torch.randn(3, elements, generator=random),
+            torch.randint(0, 9, (3, elements), generator=random),
+        )
+        weight, loss, flag = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64), torch.empty(3), new_flag()
+        cuda.birth_loss(logits, births, weight, torch.ones(3), loss, flag, module=_simt)
+        check("loss", loss, fb.birth_loss(logits, births, weight, backend="reference"))
+        assert done.tolist() == [0, 0, 0] and flag.item() == 0
 
 
 def test_large_counts_and_pairs():

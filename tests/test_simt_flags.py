@@ -1,5 +1,8 @@
 """Wrong values on the CUDA kernels (run on the CPU by csrc/simt): a defined result and bits of a flag, no exception."""
 
+import itertools
+from functools import partial
+
 import pytest
 import torch
 from helpers import bits
@@ -51,6 +54,122 @@ def test_wrong_values_set_the_flag_and_are_clamped(counts):
         assert bits(out) == bits(expected)
 
 
+# p, q, and whether q is taken for 1 - p; the bound is 1e-9.
+PAIRS = [
+    (0.5, 0.4999, 1), (0.5, 0.0, 1), (0.3, 0.3, 1), (0.999, 0.0, 1), (0.25, 0.75 + 2e-9, 1), (0.9, 0.1 - 1.1e-9, 1),
+    (1e-12, 0.9, 1), (0.0, 0.0, 1), (1.0, 1.0, 1), (0.25, 0.75 + 0.9e-9, 0), (0.5, 0.5 - 0.9e-9, 0),
+    (1e-12, 1 - 0.9e-9, 0), (0.9, 0.1 + 0.9e-9, 0), (1.0, 0.9e-9, 0),
+]  # fmt: skip
+
+
+def pair_calls(one):
+    """{case: call(p, q, out, flag)} of everything that takes a pair; `one`: the number 1 a sample."""
+    x, half, rng = torch.full((1, 700), 200, dtype=torch.int32), one.double() * 0.5, key_tensor(fb.Philox(4))
+    y, zero = torch.full(x.shape, 5.0), one * 0
+
+    def thin(p, q, out, flag, limit=255):
+        cuda.thin(x, p, q, rng, limit, zero, one, out, None, None, flag, module=_simt)
+
+    def bridge(p, q, out, flag, limit=255, fall=False):
+        pairs = (half, half, p, q) if fall else (p, q, None, None)
+        cuda.bridge(x, None, y, *pairs, rng, limit, one, True, zero, one, out, None, flag, module=_simt)
+
+    def binomial(p, q, out, flag):
+        cuda.binomial(x, p.expand(x.shape), q.expand(x.shape), rng, out, flag, module=_simt)
+
+    def rows(p, q, out, flag):
+        cuda.transition_rows(p, q, out, flag, module=_simt)
+
+    def log_prob(p, q, out, flag):
+        cuda.log_prob(0, x // 2, x, None, p, q, out, flag, module=_simt)
+
+    counts, floats = torch.empty_like(x), torch.empty(x.shape, dtype=torch.float64)
+    return {
+        "thin": (thin, counts), "thin wide": (partial(thin, limit=1000), counts), "bridge": (bridge, counts),
+        "bridge wide": (partial(bridge, limit=1000), counts), "attrition": (partial(bridge, fall=True), counts),
+        "attrition wide": (partial(bridge, fall=True, limit=1000), counts), "binomial": (binomial, counts),
+        "transition_rows": (rows, torch.empty(1, 9, 9, dtype=torch.float64)), "log_prob": (log_prob, floats),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", pair_calls(torch.ones(1)))
+def test_p_and_q_that_do_not_sum_to_1(name):
+    call, out = pair_calls(torch.ones(1))[name]
+    for p, q, wrong in PAIRS:
+        made = []
+        for other in (q, 1 - p if wrong else q):
+            flag = new_flag()
+            call(torch.tensor([p], dtype=torch.float64), torch.tensor([other], dtype=torch.float64), out, flag)
+            made.append((bits(out), flag.item()))
+        assert made == [(made[1][0], 8 * wrong), (made[1][0], 0)], (p, q)
+
+
+NAN, INF = float("nan"), float("inf")
+NUMBERS = [
+    ("gain", -1.0), ("gain", NAN), ("gain", INF), ("center", NAN), ("center", -INF), ("scale", INF), ("scale", NAN),
+    ("first_sample", -1), ("first_sample", 2**32 - 2), ("call", 2**32), ("call", -1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [255, 1000])
+@pytest.mark.parametrize("op", ["thin", "bridge", "attrition", "tau_leap"])
+def test_wrong_numbers_of_a_sample(op, limit):
+    """The last of three samples has them; integers are those of the number that it is taken for."""
+    x, y, p = torch.full((3, 40), 20, dtype=torch.int32), torch.full((3, 40), 1.0), torch.full((3,), 0.5).double()
+    expected = None
+    for name, value in [("gain", 0.0), ("call", 2**32 - 1), ("first_sample", 2**32 - 3), *NUMBERS]:
+        rows = {name: torch.ones(3) for name in ("gain", "center", "scale")}
+        key = {"seed": 5, "first_sample": 2**32 - 3, "call": 2**32 - 1}
+        if name in rows:
+            rows[name][2] = value
+        else:
+            key[name] = value
+        g, c, s, key = rows["gain"], rows["center"], rows["scale"], torch.tensor(list(key.values()))
+        out, flag = torch.empty_like(x), new_flag()
+        made = (c, s, out, None, None) if op == "thin" else (c, s, out, None)
+        if op == "thin":
+            cuda.thin(x, p, p, key, limit, *made, flag, module=_simt)
+        elif op == "tau_leap":
+            cuda.tau_leap(x, y, None, p, key, limit, g, *made, torch.zeros(3).long(), flag, module=_simt)
+        else:
+            fall = (p, p) if op == "attrition" else (None, None)
+            cuda.bridge(x, y, None, p, p, *fall, key, limit, g, True, *made, flag, module=_simt)
+        wrong = (name, value) in NUMBERS and (op, name) != ("thin", "gain")
+        assert flag.item() == 16 * wrong, (name, value)
+        if name == "gain" and op != "thin" and value != INF:  # births nothing, as 0 does
+            expected = out if expected is None else expected
+            assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("op", ["binomial", "poisson", "rows", "element", "table", "categorical_bridge"])
+def test_wrong_words_of_a_key(op):
+    """What is too large counts modulo 2^32."""
+    states = 600 if op == "element" else 4
+    x, probs = torch.ones(3, 5, dtype=torch.int32), torch.full((1, states, states), 1 / states, dtype=torch.float64)
+    table = (torch.empty(probs.shape, dtype=torch.int64), torch.empty((1, states, 256), dtype=torch.uint16))
+    cuda.build_categorical_table(probs, *table, new_flag(), module=_simt)
+
+    def drawn(*words):
+        key, flag, out = torch.tensor([7, *words]), new_flag(), torch.empty_like(x)
+        if op == "binomial":
+            cuda.binomial(x * 9, torch.full((3, 5), 0.5), None, key, out, flag, module=_simt)
+        elif op == "poisson":
+            cuda.poisson(x * 9.0, key, out, flag, module=_simt)
+        elif op == "table":
+            cuda.categorical_table(x, *table, None, key, out, flag, module=_simt)
+        elif op == "categorical_bridge":
+            cuda.categorical_bridge(x, x, None, False, probs, probs, None, key, out, flag, module=_simt)
+        else:
+            cuda.categorical(x, probs, None, key, out, flag, module=_simt)
+        return out.tolist(), flag.item()
+
+    right = drawn(2**32 - 3, 3)
+    assert right[1] == 0
+    for words in ((2**33 - 3, 3), (-3, 3), (2**32 - 3, 2**32 + 3), (2**32 - 3, 3 - 2**32)):
+        assert drawn(*words) == (right[0], 16), words
+    assert drawn(2**32 - 2, 3)[1] == 16  # of the last sample
+
+
 @pytest.mark.parametrize("max_count", [255, 1000])
 def test_wrong_logits_and_births_set_the_flag(max_count):
     shape, rng, zero, one = (1, 32), fb.Philox(1), torch.zeros(1), torch.ones(1)
@@ -86,6 +205,19 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         logits[0, 39], births[0, 39] = logit, born
         cuda.birth_loss(logits, births, one.double(), one, loss, flag, module=_simt)
         assert flag.item() == expected
+    for elements, (gain, weight) in itertools.product(
+        (40, 3000), [(1.0, 2.0), (0.0, 1), (-1, 1), (NAN, 1), (INF, 1), (1, NAN), (1, -INF)]
+    ):
+        logits, loss, flag = torch.zeros(2, elements), torch.zeros(2), new_flag()
+        gains, weights = torch.tensor([1.0, gain]), torch.tensor([1.0, weight], dtype=torch.float64)
+        cuda.birth_loss(logits, logits + 1, weights, gains, loss, flag, module=_simt)
+        right = (gain, weight) == (1.0, 2.0)
+        assert flag.item() == (0 if right else 16) and loss[0].isfinite() and loss[1].isfinite() == right
+        assert gain == 1.0 or loss[1].isnan()
+        grad, flag = torch.zeros_like(logits), new_flag()
+        cuda.birth_loss_grad(logits, logits + 1, weights, gains, grad, flag, module=_simt)
+        assert flag.item() == (0 if gain == 1.0 else 16) and grad[0].isfinite().all()
+        assert gain == 1.0 or grad[1].isnan().all()
     for count, p, expected in [
         (3.0, 0.5, 0),
         (3.5, 0.5, 1),

@@ -29,7 +29,7 @@ KERNELS = {
 REGISTERS = {
     "table_kernel": 64, "thin_kernel": 128, "bridge_kernel": 168, "tau_leap_kernel": 96, "birth_loss_kernel": 72,
     "add_chunks_kernel": 32, "birth_loss_grad_kernel": 88, "binomial_kernel": 120, "poisson_kernel": 88,
-    "categorical_kernel": 72, "categorical_table_kernel": 72, "build_table_kernel": 56,
+    "categorical_kernel": 72, "categorical_table_kernel": 72, "build_table_kernel": 64,
     "categorical_bridge_kernel": 72, "transition_rows_kernel": 128, "log_prob_kernel": 80,
 }  # fmt: skip
 # SASS instructions an element, a lane taking 8: all of the loop but its inner ones (the rare ties). Building the

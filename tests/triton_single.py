@@ -21,6 +21,7 @@ from op_table import OPS
 
 import fastblackout as fb
 from fastblackout.backends import triton as backend
+from fastblackout.backends import triton_launch as launch
 from fastblackout.reference import portfloat as reference_portfloat
 from fastblackout.reference.philox import Stream, philox4x32
 
@@ -159,7 +160,10 @@ def flags():
         clean = thinned(x.clamp(0, limit), p_of(0.4), p_of(0.6), limit)
         assert clean[1] == 0 and thinned(x, p_of(0.4), p_of(0.6), limit) == (clean[0], 1)
         low = x.clamp(min=0, max=limit)
-        for p, q, taken in ((nan, nan, 0.0), (1.5, -0.5, 1.0), (-0.1, 1.1, 0.0), (0.4, nan, 0.4)):
+        for p, q, taken in (
+            (nan, nan, 0.0), (1.5, -0.5, 1.0), (-0.1, 1.1, 0.0), (0.4, nan, 0.4), (0.5, 0.4999, 0.5), (0.7, 0.7, 0.7),
+            (0.25, 0.75 + 1.1e-9, 0.25),
+        ):  # fmt: skip
             assert thinned(low, p_of(p), p_of(q), limit) == (thinned(low, p_of(taken), p_of(1 - taken), limit)[0], 8)
 
     def stepped(kind, values, given, limit=255):
@@ -194,4 +198,97 @@ def flags():
     assert int(bits) == 24, "bits are added, none is taken away"
 
 
-SINGLE = (known_answers, portable_floats, batch_split, rounding_ties, flags)
+def number_flags():
+    """Pairs that do not sum to 1, wrong numbers of a sample and wrong words of a key, as on the CUDA kernels
+    (tests/test_simt_flags.py)."""
+    nan, inf = float("nan"), float("inf")
+    x, y, half = torch.full((2, 8), 10, dtype=torch.int32), torch.full((2, 8), 1.0), torch.full((2,), 0.5).double()
+    off, right = torch.tensor([0.5, 0.4999]).double(), {"seed": 5, "first_sample": 2**32 - 2, "call": 2**32 - 1}
+
+    def called(op, limit, p=half, q=half, fall=None, **numbers):
+        row = {name: torch.tensor([1.0, numbers.get(name, 1.0)]) for name in ("gain", "center", "scale", "weight")}
+        key = torch.tensor([numbers.get(name, value) for name, value in right.items()])
+        g, made, out, bits = row["gain"], (row["center"], row["scale"]), torch.empty_like(x), flag()
+        if op == "thin":
+            backend.thin(x, p, q, key, limit, *made, out, None, None, bits)
+        elif op == "bridge":
+            pairs = (half, half, p, q) if fall else (p, q, None, None)
+            backend.bridge(x, y, None, *pairs, key, limit, g, True, *made, out, None, bits)
+        elif op == "tau_leap":
+            over = torch.zeros(2, dtype=torch.int64)
+            backend.tau_leap(x, y, None, p, key, limit, g, *made, out, None, over, bits)
+        elif op == "binomial":
+            backend.binomial(x, p[:, None].expand(x.shape), q[:, None].expand(x.shape), key, out, bits)
+        elif op == "poisson":
+            backend.poisson(y, key, out, bits)
+        elif op == "loss":
+            long, out = torch.zeros(2, numbers["elements"]), torch.empty(2)
+            backend.birth_loss(long, long + 1, row["weight"].double(), g, out, bits)
+        elif op == "grad":
+            out = torch.empty_like(y)
+            backend.birth_loss_grad(y, y, row["weight"].double(), g, out, bits)
+        elif op == "rows":
+            out = torch.empty(2, 9, 9, dtype=torch.float64)
+            backend.transition_rows(p, q, out, bits)
+        else:
+            out = torch.empty(x.shape, dtype=torch.float64)
+            backend.log_prob(0, x // 2, x, None, p, q, out, bits)
+        return out.tolist(), int(bits)
+
+    for op, limit, fall in (
+        ("thin", 15, 0), ("thin", 999, 0), ("bridge", 15, 0), ("bridge", 999, 0), ("bridge", 15, 1),
+        ("bridge", 999, 1), ("binomial", 0, 0), ("rows", 0, 0), ("log_prob", 0, 0),
+    ):  # fmt: skip
+        assert called(op, limit, q=off, fall=fall) == (called(op, limit, fall=fall)[0], 8), (op, limit, fall)
+        assert called(op, limit, q=half + 0.9e-9, fall=fall)[1] == 0, (op, limit, fall)
+    keys = [("call", 2**32), ("call", -1), ("first_sample", 2**32 - 1), ("first_sample", -1)]
+    state = [("gain", -1.0), ("gain", nan), ("gain", inf), ("center", nan), ("scale", inf)]
+    for op, limit in (("thin", 15), ("thin", 999), ("bridge", 15), ("bridge", 999), ("tau_leap", 999)):
+        assert called(op, limit, gain=0.0)[1] == 0
+        for name, value in (*keys, *(state[3:] if op == "thin" else state)):
+            assert called(op, limit, **{name: value})[1] == 16, (op, limit, name, value)
+        assert op == "thin" or called(op, limit, gain=nan)[0] == called(op, limit, gain=0.0)[0]
+    for op, (name, value) in itertools.product(("binomial", "poisson"), keys):
+        assert called(op, 0, **{name: value})[1] == 16, (op, name, value)
+    for elements in (40, 6000):  # a program a sample, and a program a chunk
+        assert called("loss", 0, elements=elements)[1] == 0
+        for name, value in (("gain", 0.0), ("gain", nan), ("gain", inf), ("weight", nan), ("weight", inf)):
+            (one, other), bits = called("loss", 0, elements=elements, **{name: value})
+            assert np.isfinite(one) and not np.isfinite(other) and bits == 16, (elements, name, value)
+            assert name == "weight" or np.isnan(other)
+    for value, bits in ((0.0, 16), (-1.0, 16), (nan, 16), (2.0, 0)):
+        (one, other), seen = called("grad", 0, gain=value)
+        assert seen == bits and np.isfinite(one).all() and np.isnan(other).all() == (bits == 16), value
+
+
+def layouts():
+    """What lies on a device of tensors that are not in C order: bounded in number, kept where a graph has used it."""
+    cpu = torch.device("cpu")
+    launch._layouts.clear()
+    is_capturing = launch._is_capturing
+    first = launch._on_device("thin", [(1, 2, 3)], cpu)
+    assert first.tolist() == [[1, 2, 3]] and launch._on_device("thin", [(1, 2, 3)], cpu) is first
+    launch._is_capturing = lambda device: True
+    try:
+        assert launch._on_device("thin", [(1, 2, 3)], cpu) is first
+        launch._on_device("thin", [(7, 8, 9)], torch.device("cuda", 3))
+    except ValueError as error:
+        assert str(error) == (
+            "thin: CUDA graph: a call with tensors of these strides must have run on cuda:3 before a capture, "
+            "got sizes and strides [(7, 8, 9)]"
+        )
+    else:
+        raise AssertionError("a layout was made within a capture")
+    finally:
+        launch._is_capturing = is_capturing
+    for number in range(launch._MOST_LAYOUTS + 10):
+        launch._on_device("thin", [(number, 0, 0)], cpu)
+        second = launch._on_device("thin", [(5, 0, 0)], cpu)  # in use again and again
+    assert len(launch._layouts) == launch._MOST_LAYOUTS and (cpu, (0, 0, 0)) not in launch._layouts
+    assert (
+        launch._on_device("thin", [(1, 2, 3)], cpu) is first and launch._on_device("thin", [(5, 0, 0)], cpu) is second
+    )
+    launch._layouts.clear()
+
+
+SINGLE = (known_answers, portable_floats, batch_split, rounding_ties, flags, number_flags, layouts)

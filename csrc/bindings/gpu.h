@@ -201,6 +201,15 @@ inline void define_ops(py::module_& m) {
   });
   define_categorical(m);
 
+  // Addresses of int64: counter and key (6), words (threads, 3, 4).
+  m.def("philox", [](const py::tuple& head, uintptr_t counter, uintptr_t words) {
+    cuda::PhiloxWords op;
+    const Head where(op, head);
+    op.counter = pointer<const int64_t>(counter);
+    op.words = pointer<int64_t>(words);
+    call("philox", cuda::philox, op, where.stream);
+  });
+
   m.def("thin", [](const py::tuple& head, const py::object& x_0, const py::object& x_t, const py::object& births,
                    const py::object& input, uintptr_t p, uintptr_t q, uintptr_t center, uintptr_t scale, int64_t max_count) {
     cuda::Thin op;
@@ -236,7 +245,7 @@ inline void define_ops(py::module_& m) {
   });
 
   m.def("birth_loss", [](const py::tuple& head, const py::object& logits, const py::object& births, uintptr_t weight,
-                         uintptr_t gain, uintptr_t loss, uintptr_t chunk_sums, const py::object& grad) {
+                         uintptr_t gain, uintptr_t loss, uintptr_t chunk_sums, uintptr_t chunks_done, const py::object& grad) {
     cuda::BirthLoss op;
     const Head where(op, head);
     op.logits = view_of(logits);
@@ -246,6 +255,7 @@ inline void define_ops(py::module_& m) {
     op.gain = pointer<float>(gain);
     op.loss = pointer<float>(loss);
     op.chunk_sums = pointer<float>(chunk_sums);
+    op.chunks_done = pointer<unsigned>(chunks_done);
     call("birth_loss", grad.is_none() ? cuda::birth_loss : cuda::birth_loss_grad, op, where.stream);
   });
 

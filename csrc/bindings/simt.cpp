@@ -1,7 +1,4 @@
 // fastblackout._simt: the CUDA kernels on the CPU, for the tests (FASTBLACKOUT_SIMT=1 builds it).
-#include <pybind11/stl.h>
-
-#include <array>
 #include <vector>
 
 #include "bindings/gpu.h"
@@ -21,10 +18,5 @@ PYBIND11_MODULE(_simt, m) {
     for (const int value : out) values.append(value);
     return values;
   });
-  m.def("philox", [](const std::array<uint32_t, 4>& counter, const std::array<uint32_t, 2>& key) {
-    const std::array<uint32_t, 6> input{counter[0], counter[1], counter[2], counter[3], key[0], key[1]};
-    std::vector<std::array<uint32_t, 4>> words(64);
-    fastblackout::simt_test::philox(input.data(), words[0].data());
-    return words;
-  });
+  m.def("launches", [] { return simt::launches; }, "Kernels launched since the module was loaded.");
 }

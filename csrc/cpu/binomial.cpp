@@ -19,7 +19,10 @@ void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int count) { 
 void binomial(const Element& op) {
   check_values(op, "binomial", "count", op.count, Rule::count, static_cast<double>(kMaxCount));
   check_values(op, "binomial", "prob", op.p, Rule::probability, 1.0);
-  if (op.q) check_values(op, "binomial", "prob", op.q, Rule::probability, 1.0);
+  if (op.q) {
+    check_values(op, "binomial", "prob", op.q, Rule::probability, 1.0);
+    check_pairs(op, "binomial", "prob", op.p, op.q);
+  }
   for_chunks(op, binomial_chunk);
 }
 

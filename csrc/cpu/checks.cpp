@@ -15,6 +15,11 @@ struct Check : Common {
   std::atomic<int64_t>* first_bad;  // linear index of the first element that breaks the rule
 };
 
+struct PairCheck : Common {
+  View p, q;
+  std::atomic<int64_t>* first_bad;
+};
+
 bool obeys(Rule rule, double x, double limit) {
   switch (rule) {
     case Rule::count: return x >= 0.0 && x <= limit && x == static_cast<double>(static_cast<int64_t>(x));
@@ -56,6 +61,20 @@ void check_chunk(const Check& op, int64_t sample, int64_t i0, int count) {
   FB_CALL_ISA(op.isa, check_chunk, op, sample, i0, count);
 }
 
+void check_pair_chunk(const PairCheck& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, check_pair_chunk, op, sample, i0, count);
+}
+
+double value_at(const View& view, int64_t sample, int64_t i) {
+  double value;
+  scalar::load(view, sample, i, 1, &value);
+  return value;
+}
+
+std::string place_of(int64_t sample, int64_t i) {
+  return "sample " + std::to_string(sample) + ", element " + std::to_string(i);
+}
+
 }  // namespace
 
 void check_values(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit) {
@@ -66,11 +85,20 @@ void check_values(const Common& op, const char* name, const char* argument, cons
   const int64_t bad = first_bad.load();
   if (bad == INT64_MAX) return;
   const int64_t sample = bad / op.elements, i = bad % op.elements;
-  double value;
-  scalar::load(view, sample, i, 1, &value);
-  char place[80];
-  std::snprintf(place, sizeof(place), "sample %lld, element %lld", static_cast<long long>(sample), static_cast<long long>(i));
-  refuse(name, argument, rule, limit, value, place);
+  refuse(name, argument, rule, limit, value_at(view, sample, i), place_of(sample, i).c_str());
+}
+
+void check_pairs(const Common& op, const char* name, const char* argument, const View& p, const View& q) {
+  std::atomic<int64_t> first_bad{INT64_MAX};
+  PairCheck check{op, p, q, &first_bad};
+  for_chunks(check, check_pair_chunk);
+  const int64_t bad = first_bad.load();
+  if (bad == INT64_MAX) return;
+  const int64_t sample = bad / op.elements, i = bad % op.elements;
+  char text[320];
+  std::snprintf(text, sizeof(text), "%s: %s: p + q must be 1 within 1e-9, got p = %.17g and q = %.17g at %s", name, argument,
+                value_at(p, sample, i), value_at(q, sample, i), place_of(sample, i).c_str());
+  throw std::invalid_argument(text);
 }
 
 void check_each(const char* name, const char* argument, const double* values, int64_t samples, Rule rule) {
@@ -142,6 +170,17 @@ static void check_chunk(const Check& op, int64_t sample, int64_t i0, int count) 
     if (op.rule == Rule::finite) x = static_cast<float>(x);
     if (obeys(op.rule, x, op.limit)) continue;
     note_bad(op, sample, i0 + k);
+    return;
+  }
+}
+
+static void check_pair_chunk(const PairCheck& op, int64_t sample, int64_t i0, int count) {
+  alignas(64) double p[kChunk], q[kChunk];
+  load(op.p, sample, i0, count, p);
+  load(op.q, sample, i0, count, q);
+  for (int k = 0; k < count; ++k) {
+    if (fastblackout::good_pair(p[k], q[k])) continue;
+    note_first(*op.first_bad, sample * op.elements + i0 + k);
     return;
   }
 }

@@ -6,6 +6,7 @@
 #include "cpu/isa.h"
 #include "cpu/view.h"
 #include "fastblackout/philox.h"
+#include "fastblackout/probability.h"
 
 namespace fastblackout {
 namespace cpu {
@@ -61,13 +62,9 @@ struct Element : Common {                // binomial: count, p, q; poisson: p is
   View count, p, q, out;
 };
 
-// Probabilities, p + q = 1 within 1e-9.
 inline bool good_pair(const Prob& prob, int64_t samples) {
   bool good = true;
-  for (int64_t i = 0; i < samples; ++i) {
-    const double p = prob.p[i], q = prob.q[i], off = (p + q) - 1.0;
-    good = good && p >= 0.0 && p <= 1.0 && q >= 0.0 && q <= 1.0 && off <= 1e-9 && off >= -1e-9;
-  }
+  for (int64_t i = 0; i < samples; ++i) good = good && fastblackout::good_pair(prob.p[i], prob.q[i]);
   return good;
 }
 

@@ -20,6 +20,7 @@ FB_INLINE void store_wide(float w, float* to) { *to = w; }
 constexpr int kLanes = FB_ISA_LEVEL == 2 ? 16 : 8;
 typedef float FloatVector __attribute__((vector_size(4 * kLanes)));
 typedef int32_t IntVector __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t UintVector __attribute__((vector_size(4 * kLanes)));
 
 template <class V>
 struct Two {
@@ -56,8 +57,21 @@ FB_OPERATOR(+) FB_OPERATOR(-) FB_OPERATOR(*) FB_OPERATOR(/) FB_OPERATOR(<) FB_OP
   FB_INLINE Two<V> operator OP(const Two<V>& x, int32_t y) {                                                   \
     return Two<V>{x.a OP y, x.b OP y};                                                                         \
   }
-FB_INTEGER(+) FB_INTEGER(-) FB_INTEGER(&) FB_INTEGER(^) FB_INTEGER(<<) FB_INTEGER(>>)
+FB_INTEGER(&) FB_INTEGER(^) FB_INTEGER(>>)
 #undef FB_INTEGER
+// Unsigned, as lanes that are not looked at may overflow.
+#define FB_WRAPPING(OP, NAME)                                                                                  \
+  FB_INLINE IntVector NAME(IntVector x, IntVector y) {                                                         \
+    return reinterpret_cast<IntVector>(reinterpret_cast<UintVector>(x) OP reinterpret_cast<UintVector>(y));    \
+  }                                                                                                            \
+  FB_INLINE Two<IntVector> operator OP(const Two<IntVector>& x, const Two<IntVector>& y) {                     \
+    return Two<IntVector>{NAME(x.a, y.a), NAME(x.b, y.b)};                                                     \
+  }                                                                                                            \
+  FB_INLINE Two<IntVector> operator OP(const Two<IntVector>& x, int32_t y) {                                   \
+    return x OP Two<IntVector>{IntVector{} + y, IntVector{} + y};                                              \
+  }
+FB_WRAPPING(+, wrapping_sum) FB_WRAPPING(-, wrapping_difference) FB_WRAPPING(<<, wrapping_shift)
+#undef FB_WRAPPING
 #define FB_LOGIC(OP)                                                                                           \
   template <class V>                                                                                           \
   FB_INLINE Two<V> operator OP(const Two<V>& x, const Two<V>& y) {                                             \

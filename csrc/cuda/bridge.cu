@@ -102,7 +102,10 @@ FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) piece
   const uint32_t sample = piece_of(op, pieces).sample;
   const int max_count = static_cast<int>(op.max_count);
   bool wrong = false;
-  if (threadIdx.x == 0) memory.piece = piece_of(op, pieces);
+  if (threadIdx.x == 0) {
+    memory.piece = piece_of(op, pieces);
+    if (memory.piece.begin == 0) check_sample(op, sample, op.gain);
+  }
   build_table(tables[0], memory.queue, checked_prob(op.birth, sample, wrong), op.key, sample, max_count);
   if constexpr (Attrition)
     build_table(tables[1], memory.queue, checked_prob(op.attrition, sample, wrong), op.key, sample, max_count);
@@ -137,6 +140,7 @@ FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) piece
 FB_KERNEL(kThreads, 4) bridge_element(FB_PARAM(Bridge) op) {
   const Place place = place_of(op);
   if (!place.inside) return;
+  if (place.i == 0) check_sample(op, place.sample, op.gain);
   int flags = 0;
   const int64_t x = load_count(op, place, flags), room = op.max_count - x;
   const float y = expected_births(op, place.sample, place.i, flags);

@@ -106,7 +106,7 @@ FB_KERNEL(kThreads, 4) categorical_rows(FB_PARAM(Categorical) op, FB_PARAM(RowPi
       States states(op.state, bytes, sample, rows, i);
       const int left = elements_left(end, i, 4);
 #pragma unroll 1
-      for (int c = 0; c < left; ++c) shared.occurs[states.next(bytes, flags)] = true;
+      for (int c = 0; c < left; ++c) set_together(shared.occurs[states.next(bytes, flags)]);
     }
     __syncthreads();
     for (int row = static_cast<int>(threadIdx.x); row < rows; row += kThreads) {
@@ -118,6 +118,7 @@ FB_KERNEL(kThreads, 4) categorical_rows(FB_PARAM(Categorical) op, FB_PARAM(RowPi
       shared.last[row] = sum.last;
     }
     __syncthreads();
+    if (begin == 0 && threadIdx.x == 0) check_key(op, sample);
     const SampleKey key = key_of(op.key, sample);
     for (uint32_t i = begin + 4 * threadIdx.x; i < end; i += 4 * kThreads) {
       draw4(op, bytes, key, sample, i, flags, [&](int row, uint32_t at, uint32_t v) {
@@ -134,6 +135,7 @@ FB_KERNEL(kThreads, 4) categorical_element(FB_PARAM(Categorical) op) {
   __shared__ double marks[kMarks * kThreads];
   const Place place = place_of(op);
   if (place.sample >= op.samples) return;
+  if (place.i == 0) check_key(op, place.sample);
   const Matrices& m = op.probs;
   const int columns = static_cast<int>(m.columns);
   int flags = 0;
@@ -159,6 +161,7 @@ FB_KERNEL(kThreads, 4) categorical_table_kernel(FB_PARAM(Categorical) op, const 
   for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < total; at += step) {
     const int64_t sample = at / quads;
     const uint32_t first = static_cast<uint32_t>(at - sample * quads) * 4;
+    if (first == 0) check_key(op, sample);
     const SampleKey key = key_of(op.key, sample);
     int64_t k;
     matrix_of(op.probs, op.index, sample, k, flags);

@@ -57,6 +57,7 @@ FB_KERNEL(kThreads, 4) categorical_bridge_kernel(FB_PARAM(CategoricalBridge) op)
   __shared__ double shared[kMarks * kThreads];
   const Place place = place_of(op);
   if (place.sample >= op.samples) return;
+  if (place.i == 0) check_key(op, place.sample);
   const int states = static_cast<int>(op.before.rows);
   const SampleKey key = key_of(op.key, place.sample);
   const Marks marks = own_marks(shared, states);

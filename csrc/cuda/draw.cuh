@@ -38,10 +38,10 @@ FB_DEVICE uint32_t at_byte(const uint32_t* table, uint32_t place) {
   return *reinterpret_cast<const uint32_t*>(reinterpret_cast<const char*>(table) + place);
 }
 
-// Words of the blocks block and block + 1 of a stream
-FB_DEVICE void two_blocks(const DrawTable& t, uint32_t block, uint32_t stream, Words (&c)[2]) {
+// Words of the blocks block and block + 1; last: the counter's fourth word
+FB_DEVICE void two_blocks(const DrawTable& t, uint32_t block, uint32_t last, Words (&c)[2]) {
 #pragma unroll
-  for (int b = 0; b < 2; ++b) c[b] = Words{{block + static_cast<uint32_t>(b), t.sample, t.call, stream << 24}};
+  for (int b = 0; b < 2; ++b) c[b] = Words{{block + static_cast<uint32_t>(b), t.sample, t.call, last}};
 #pragma unroll
   for (int round = 0; round < 10; ++round) {
     const Word4& keys = t.round_keys[round / 2];
@@ -62,7 +62,7 @@ FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const
 #pragma unroll 1
   for (int part = 0; part < 2; ++part) {  // eight at a time: sixteen take more registers
     Words blocks[2];
-    two_blocks(t, i / 4 + 2u * static_cast<uint32_t>(part), stream, blocks);
+    two_blocks(t, i / 4 + 2u * static_cast<uint32_t>(part), stream << 24, blocks);
     uint32_t ties = 0;
 #pragma unroll
     for (int w = 0; w < 2; ++w) {

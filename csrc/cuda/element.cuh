@@ -52,12 +52,6 @@ FB_DEVICE uint32_t word_of(const Words& words, uint32_t i) {
   return c < 2 ? (c == 0 ? words.w[0] : words.w[1]) : (c == 2 ? words.w[2] : words.w[3]);
 }
 
-// In [0, 1]; what is not is clamped, NaN to 0.
-FB_DEVICE double clamp_prob(double p, bool& wrong) {
-  wrong = wrong || !(p >= 0.0 && p <= 1.0);
-  return p >= 0.0 ? (p <= 1.0 ? p : 1.0) : 0.0;
-}
-
 }  // namespace
 }  // namespace cuda
 }  // namespace fastblackout

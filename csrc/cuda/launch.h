@@ -54,6 +54,9 @@ FB_DEVICE void mark_if_below(uint32_t& bits, uint32_t bit, uint32_t limit, uint3
       : "r"(a), "r"(b), "r"(limit), "r"(bit));
 }
 
+// mark = true, where several threads may do so at once: a plain store would be a race.
+FB_DEVICE void set_together(bool& mark) { asm volatile("st.relaxed.cta.u8 [%0], %1;" : : "l"(&mark), "r"(1) : "memory"); }
+
 }  // namespace cuda
 }  // namespace fastblackout
 

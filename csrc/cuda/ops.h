@@ -8,7 +8,7 @@ namespace fastblackout {
 namespace cuda {
 
 enum Dtype : int { kU8, kI16, kI32, kI64, kF32, kF64, kBf16, kF16 };  // the order of fastblackout/arrays.py
-enum Flag : int { kWrongCount = 1, kWrongLogit = 2, kWrongBirths = 4, kWrongProbability = 8 };
+enum Flag : int { kWrongCount = 1, kWrongLogit = 2, kWrongBirths = 4, kWrongProbability = 8, kWrongNumber = 16 };  // values.py
 
 constexpr int kMaxDims = 8;
 
@@ -66,6 +66,7 @@ struct BirthLoss : Common {
   const float* gain = nullptr;
   const double* weight = nullptr;     // of the gradient: upstream * weight
   float *loss = nullptr, *chunk_sums = nullptr;  // chunk_sums: samples * ceil(elements / 1024) floats of scratch
+  unsigned* chunks_done = nullptr;    // a zero for each sample, which is zero again afterwards
 };
 
 struct Element : Common {             // binomial: count, p, q (null: 1 - p); poisson: p is the rate
@@ -107,6 +108,14 @@ struct LogProbs : Common {            // the laws of LogProb in transition.h
   int kind = 0;
 };
 
+struct PhiloxWords : Common {
+  const int64_t* counter = nullptr;   // its four words, then the key's two
+  int64_t* words = nullptr;           // (kPhiloxThreads, 3, 4)
+};
+
+constexpr int kPhiloxThreads = 64;
+
+int philox(const PhiloxWords& op, void* stream);
 int thin(const Thin& op, void* stream);
 int bridge(const Bridge& op, void* stream);
 int tau_leap(const TauLeap& op, void* stream);

@@ -10,6 +10,7 @@ FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Element) op) {
   if (!place.inside) return;
   bool wrong = false;
   const double rate = clamp_count(load_one(op.p, place.sample, place.i), kMaxRate, wrong);
+  if (place.i == 0) check_key(op, place.sample);
   const int64_t k = poisson_draw(rate, op.key, place, POISSON);
   store_one(op.out, place.sample, place.i, static_cast<double>(k));
   raise(op.flag, kWrongProbability, wrong);

@@ -3,7 +3,7 @@
 // that holds at most one threshold of a row: they are finer towards both ends, like floats, as thresholds are.
 #pragma once
 
-#include "cuda/view.cuh"
+#include "cuda/checks.cuh"
 #include "fastblackout/draw.h"
 #include "fastblackout/streams.h"
 
@@ -57,21 +57,6 @@ FB_DEVICE void push_all(Queue& queue, uint32_t pending, uint32_t offset, const W
 
 FB_DEVICE int upper_start(int a) { return 8 * a * (a - 1); }
 FB_DEVICE int lower_start(int b) { return b * (b - 1) / 2; }
-
-struct PQ {
-  double p, q;
-};
-
-// p and q of a sample; what is out of range is made 0, 1 or 1 - p.
-FB_DEVICE PQ checked_prob(const Pair& pair, int64_t sample, bool& wrong) {
-  double p = pair.p[sample], q = pair.q[sample];
-  if (!(p >= 0.0 && p <= 1.0 && q >= 0.0 && q <= 1.0)) {
-    wrong = true;
-    p = p >= 0.0 ? (p <= 1.0 ? p : 1.0) : 0.0;
-    q = 1.0 - p;
-  }
-  return PQ{p, q};
-}
 
 // Lanes 0..15 make the upper rows, 16..31 the lower ones. A row ends where its thresholds reach 65535 << 32; those that
 // follow are the 65535 they were filled with.
@@ -149,6 +134,14 @@ FB_DEVICE void build_buckets(uint32_t* buckets, const uint16_t* h, int n_most) {
   }
 }
 
+// By the first threads of a block
+FB_DEVICE void fill_round_keys(DrawTable& t, const SampleKey& key) {
+  if (threadIdx.x >= 10) return;
+  uint32_t* keys = t.round_keys[threadIdx.x / 2].v + 2 * (threadIdx.x & 1);
+  keys[0] = key.seed_low + threadIdx.x * kPhiloxW0;
+  keys[1] = key.seed_high + threadIdx.x * kPhiloxW1;
+}
+
 // By all threads of the block, which are together again when it returns. Empties the queue of the piece before.
 FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_key, uint32_t sample, int max_count) {
   const SampleKey key = key_of(op_key, sample);
@@ -166,11 +159,7 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
       t.q = prob.q;
     }
   }
-  if (threadIdx.x < 10) {
-    uint32_t* keys = t.round_keys[threadIdx.x / 2].v + 2 * (threadIdx.x & 1);
-    keys[0] = key.seed_low + threadIdx.x * kPhiloxW0;
-    keys[1] = key.seed_high + threadIdx.x * kPhiloxW1;
-  }
+  fill_round_keys(t, key);
   if (threadIdx.x == 0) {
     queue.length = 0;
     t.sample = key.sample;

@@ -71,6 +71,7 @@ FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
   bool wrong_prob = false;
   const PQ prob = checked_prob(op.alive, piece.sample, wrong_prob);
   raise(op.flag, kWrongProbability, wrong_prob && threadIdx.x == 0);
+  if (piece.begin == 0 && threadIdx.x == 0) check_sample(op, piece.sample, nullptr);
   if (Plain && threadIdx.x == 0) {
     char *x_t = plain_start(op.x_t, piece), *births = plain_start(op.births, piece);
     const bool mirrored = shared_prob(prob.p, prob.q).mirrored;
@@ -110,6 +111,7 @@ FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
 FB_KERNEL(kThreads, 4) thin_element(FB_PARAM(Thin) op) {
   const Place place = place_of(op);
   if (!place.inside) return;
+  if (place.i == 0) check_sample(op, place.sample, nullptr);
   bool wrong_prob = false, wrong_count = false;
   const PQ prob = checked_prob(op.alive, place.sample, wrong_prob);
   const double x = load_one(op.x_0, place.sample, place.i);

@@ -81,10 +81,8 @@ FB_KERNEL(kThreads, 4) log_prob_kernel(FB_PARAM(LogProbs) op) {
     x = x - n;
     n = count(op.b) - n;
   }
-  const double p = clamp_prob(load_one(op.p, place.sample, place.i), wrong);
-  double q = clamp_prob(load_one(op.q, place.sample, place.i), wrong);
-  if (wrong) q = 1.0 - p;
-  store_one(op.out, place.sample, place.i, binomial_log_pmf(x, n, p, q));
+  const PQ prob = checked_pair(load_one(op.p, place.sample, place.i), load_one(op.q, place.sample, place.i), wrong);
+  store_one(op.out, place.sample, place.i, binomial_log_pmf(x, n, prob.p, prob.q));
   raise(op.flag, (wrong ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong || wrong_count);
 }
 

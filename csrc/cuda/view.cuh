@@ -223,10 +223,6 @@ FB_DEVICE SampleKey key_of(const int64_t* key, int64_t sample) {
                    static_cast<uint32_t>(key[1]) + static_cast<uint32_t>(sample), static_cast<uint32_t>(key[2])};
 }
 
-FB_DEVICE void raise(int* flag, int bit, bool wrong) {
-  if (wrong && flag != nullptr) atomicOr(flag, bit);
-}
-
 }  // namespace
 }  // namespace cuda
 }  // namespace fastblackout

@@ -1,6 +1,6 @@
 // CUDA's names for a C++ compiler: the kernels of csrc/cuda run on the CPU, to be tested. A CUDA thread is a fiber, a
 // block one OS thread, shared memory a thread_local. Covered: one-dimensional grids and blocks, __syncthreads,
-// __syncwarp, shuffles, votes, atomics. Not covered: weak memory order, asynchronous copies, cooperative groups.
+// __syncwarp, shuffles, votes, atomics, fences. Not covered: weak memory order, asynchronous copies, cooperative groups.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,18 @@ void configure(const std::string& schedule, uint64_t seed, int os_threads);
 // Waits until the block, or the lanes of the mask, are at the same place. Returns what the operation is for.
 uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place);
 
+// What comes before it in one thread comes before what follows a later one in another.
+void fence();
+
 extern thread_local Index thread_index, block_index, block_size, grid_size;
 
 [[noreturn]] void fault(const char* text);
 
+inline unsigned launches = 0;  // of kernels, since the program began
+
 template <class Kernel, class... Args>
 void start(Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
+  __atomic_fetch_add(&launches, 1u, __ATOMIC_RELAXED);
   auto run = [&] { kernel(args...); };
   launch(blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
 }
@@ -80,6 +86,7 @@ inline int lane_id() { return static_cast<int>(thread_index.x % 32); }
 #define __syncwarp(...) simt::meet(simt::Op::syncwarp, simt::mask_of(__VA_ARGS__), 0, 0, FB_PLACE("__syncwarp"))
 #define __ballot_sync(mask, is) \
   static_cast<unsigned>(simt::meet(simt::Op::ballot, (mask), (is) ? 1 : 0, 0, FB_PLACE("__ballot_sync")))
+#define __threadfence() simt::fence()
 #define __any_sync(mask, is) (simt::meet(simt::Op::ballot, (mask), (is) ? 1 : 0, 0, FB_PLACE("__any_sync")) != 0)
 #define __shfl_sync(mask, value, lane) simt::shuffle((mask), (value), (lane) & 31, FB_PLACE("__shfl_sync"))
 #define __shfl_xor_sync(mask, value, bits) \
@@ -98,6 +105,12 @@ T atomicAdd(T* at, T by) {
   return __atomic_fetch_add(at, by, __ATOMIC_RELAXED);
 }
 inline int atomicOr(int* at, int bits) { return __atomic_fetch_or(at, bits, __ATOMIC_RELAXED); }
+inline unsigned atomicInc(unsigned* at, unsigned most) {
+  unsigned seen = __atomic_load_n(at, __ATOMIC_RELAXED);
+  while (!__atomic_compare_exchange_n(at, &seen, seen >= most ? 0 : seen + 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return seen;
+}
 
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
@@ -145,6 +158,8 @@ inline float half_value(uint16_t bits) {
 }
 
 inline uint64_t wide_product(uint32_t a, uint32_t b) { return static_cast<uint64_t>(a) * b; }
+
+inline void set_together(bool& mark) { __atomic_store_n(&mark, true, __ATOMIC_RELAXED); }
 
 inline void mark_if_below(uint32_t& bits, uint32_t bit, uint32_t limit, uint32_t a, uint32_t b) {
   if (a < limit || b < limit) bits += bit;

@@ -2,7 +2,6 @@
 #include "simt/selftest.h"
 
 #include "cuda/launch.h"
-#include "fastblackout/philox.h"
 
 namespace fastblackout {
 namespace simt_test {
@@ -52,11 +51,6 @@ __global__ void warp_sum(int* out) {
 
 __global__ void count(int* out) { atomicAdd(out, 1); }
 
-__global__ void philox_words(const uint32_t* in, uint32_t* out) {
-  const Words r = philox4x32(in[0], in[1], in[2], in[3], in[4], in[5]);
-  for (int w = 0; w < 4; ++w) out[4 * threadIdx.x + static_cast<unsigned>(w)] = r.w[w];
-}
-
 }  // namespace
 
 bool run(const char* name, int* out) {
@@ -75,8 +69,6 @@ bool run(const char* name, int* out) {
   }
   return false;
 }
-
-void philox(const uint32_t* input, uint32_t* words) { FB_LAUNCH(philox_words, 1, kSize, nullptr, input, words); }
 
 }  // namespace simt_test
 }  // namespace fastblackout

@@ -259,6 +259,13 @@ uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place) {
   return t.value;
 }
 
+void fence() {
+  static uint64_t place;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  publish(&place);
+  observe(&place);
+}
+
 void fault(const char* text) {
   Worker& w = *worker;
   w.error = std::string(text) + " in thread " + std::to_string(w.current);

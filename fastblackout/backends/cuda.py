@@ -1,8 +1,9 @@
 """The CUDA C++ kernels over torch tensors: no allocation but scratch, no synchronisation, the tensors' current stream.
 
 Outputs are given; None is not asked for. key: int64 (3,): seed (two's complement), first_sample, call. flag: int32
-(1,), where a kernel sets bits 1 (counts), 2 (logits), 4 (births), 8 (probability or rate) for values that are wrong;
-results are defined then: counts are clamped, NaN births nothing, a probability of NaN is 0. p, q, sigma_p, sigma_q,
+(1,), where a kernel sets bits 1 (counts), 2 (logits), 4 (births), 8 (probability or rate), 16 (another number of a
+sample, or the key) for values that are wrong (fastblackout/values.py has the rules); results are defined then: counts
+are clamped, NaN births nothing, a probability of NaN is 0, a wrong gain makes a loss NaN. p, q, sigma_p, sigma_q,
 factor, weight, coefficient: float64 (B,); gain, center, scale: float32 (B,). All on one device, and all but the arrays
 contiguous. Matrices: float64 or float32 (K, rows, columns) of any strides; index: int64 (B,), None: K is 1 (one for all
 samples) or B.
@@ -18,6 +19,7 @@ from .. import natives
 from ..arrays import DTYPES
 
 _CODES: dict[Any, int] = {}  # torch dtype -> code
+_kept_zeros: dict[tuple[Any, int], Any] = {}  # device, stream
 _CHUNK = 1024
 
 
@@ -50,6 +52,11 @@ def _head(op: str, like: Any, key: Any, flag: Any) -> tuple[int, int, int, int, 
         device, stream = like.device.index, torch.cuda.current_stream(like.device).cuda_stream
     samples = like.shape[0] if like.dim() else 1
     return device, stream, samples, like.numel() // samples if samples else 0, _address(key), _address(flag), op
+
+
+def philox(counter: Any, words: Any, module: ModuleType | None = None) -> None:
+    """words, int64 (64, 3, 4): those of counter, int64 (6,) with the key's two last, by each Philox of the kernels."""
+    _module("philox", module).philox(_head("philox", words, None, None), counter.data_ptr(), words.data_ptr())
 
 
 def thin(
@@ -89,19 +96,29 @@ def tau_leap(
 def birth_loss(
     logits: Any, births: Any, weight: Any, gain: Any, loss: Any, flag: Any, module: ModuleType | None = None
 ) -> None:
-    """loss (float32, (B,)) = weight times the sum over a sample of y - births log y. Two launches, some scratch."""
+    """loss (float32, (B,)) = weight times the sum over a sample of y - births log y."""
     head = _head("birth_loss", logits, None, flag)
-    sums = logits.new_empty(max(head[2] * -(-head[3] // _CHUNK), 1), dtype=loss.dtype)
+    chunks, sums, done = -(-head[3] // _CHUNK), None, None
+    if chunks > 1:
+        sums = logits.new_empty(head[2] * chunks, dtype=loss.dtype)
+        done = _zeros(logits.device, head[1], head[2])
     _module("birth_loss", module).birth_loss(
-        head,
-        _describe(logits),
-        _describe(births),
-        weight.data_ptr(),
-        gain.data_ptr(),
-        loss.data_ptr(),
-        sums.data_ptr(),
-        None,
-    )
+        head, _describe(logits), _describe(births), weight.data_ptr(), gain.data_ptr(), loss.data_ptr(),
+        _address(sums), _address(done), None,
+    )  # fmt: skip
+
+
+def _zeros(device: Any, stream: int, size: int) -> Any:
+    """int32 zeros for a kernel that leaves them zero. A stream has its own, as its launches follow one another; so has
+    each launch in a CUDA graph, which may run beside others wherever it was captured."""
+    import torch
+
+    if device.type != "cuda" or torch.cuda.is_current_stream_capturing():
+        return torch.zeros(size, dtype=torch.int32, device=device)
+    kept = _kept_zeros.get((device, stream))
+    if kept is None or len(kept) < size:
+        kept = _kept_zeros[device, stream] = torch.zeros(max(size, 1024), dtype=torch.int32, device=device)
+    return kept
 
 
 def birth_loss_grad(
@@ -110,7 +127,7 @@ def birth_loss_grad(
     """grad = coefficient * (gain * sigmoid(logits) - births * sigmoid / softplus); coefficient = upstream * weight."""
     _module("birth_loss", module).birth_loss(
         _head("birth_loss", logits, None, flag), _describe(logits), _describe(births), coefficient.data_ptr(),
-        gain.data_ptr(), 0, 0, _describe(grad),
+        gain.data_ptr(), 0, 0, 0, _describe(grad),
     )  # fmt: skip
 
 

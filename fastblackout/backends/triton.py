@@ -3,10 +3,11 @@
 The leading dimension of every tensor is the sample. Outputs are given; None: not asked for. key: int64[3] on the device
 (seed as two's complement, first_sample, call). Per-sample numbers: float64 (B,) for p, q, sigma_p, sigma_q, factor,
 weight and coefficient, float32 (B,) for gain, center and scale; p and q expanded from one number (stride 0) build one
-table of thresholds instead of B. flag: int32[1], gets bits for wrong values: 1 counts, 2 logits, 4 births, 8
-probability or rate. Nothing synchronises. Launches go to torch's current stream and can be captured in a CUDA graph
-once the same call has run before (then kernels are compiled, and layouts that are not C order lie on the device).
-Declared counts up to 255 take two launches and a scratch of 43 KB a sample (kernels/table.py says why).
+table of thresholds instead of B. flag: int32[1], gets bits for wrong values (fastblackout/values.py). Nothing
+synchronises. Launches go to torch's current stream and can be captured in a CUDA graph once the same call has run
+before (then kernels are compiled, and layouts that are not C order lie on the device).
+Two launches where CUDA C++ takes one: declared counts up to 255, with a scratch of 43 KB a sample (kernels/table.py
+says why), and the loss of few large samples (kernels/birth_loss.py does).
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def thin(
     p, q = _dense(p, step), _dense(q, step)
     block, parts = _blocks_and_parts(elements, shared)
     chunks = triton.cdiv(elements, block * parts)
-    layout, dims = _layout([x_0, *made])
+    layout, dims = _layout("thin", [x_0, *made])
     with _on(x_0):
         for a, b in _slices(batch, shared and step == 1):
             table = _tables([(p[a:b], q[a:b], step)], flag, max_count)[0] if shared else None
@@ -133,7 +134,7 @@ def bridge(
         sigma_p, sigma_q = _dense(sigma_p, sigma_step), _dense(sigma_q, sigma_step)
     block, parts = _blocks_and_parts(elements, shared)
     chunks = triton.cdiv(elements, block * parts)
-    layout, dims = _layout([x_t, births if logits is None else logits, x_s, model_input])
+    layout, dims = _layout("bridge_step", [x_t, births if logits is None else logits, x_s, model_input])
     with _on(x_t):
         for a, b in _slices(batch, shared and step + sigma_step > 0):
             x, net, given, to, next_input = (
@@ -158,15 +159,14 @@ def tau_leap(
     gain: Tensor, center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, overshoot: Tensor,
     flag: Tensor,
 ) -> None:  # fmt: skip
-    """x_s = x_t + min(Poisson(y factor), max_count - x_t), the model input, and how many of a sample were clamped."""
+    """x_s = x_t + min(Poisson(y factor), max_count - x_t). overshoot: int64 (B,), added to: pass zeros."""
     x_t, logits, births, x_s, model_input = _rows(x_t, logits, births, x_s, model_input)
     batch, elements = _size(x_t)
-    overshoot.zero_()
     if x_t.numel() == 0:
         return
     block = _blocks(elements, ELEMENT_BLOCK)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout([x_t, births if logits is None else logits, x_s, model_input])
+    layout, dims = _layout("tau_leap_step", [x_t, births if logits is None else logits, x_s, model_input])
     with _on(x_t):
         _tau_leap.tau_leap_kernel[(batch * chunks,)](
             x_t, logits, births, x_s, model_input, overshoot, factor.contiguous(), gain, center, scale, key, flag,
@@ -183,7 +183,7 @@ def birth_loss(logits: Tensor, births: Tensor, weight: Tensor, gain: Tensor, los
     chunks = triton.cdiv(elements, CHUNK)
     # A program a sample where that fills a GPU or leaves little to share out; else a program a chunk, then the sums.
     whole = chunks <= 4 or batch >= 2048
-    layout, dims = _layout([logits, births])
+    layout, dims = _layout("birth_loss", [logits, births])
     sums = loss if whole else torch.empty(batch * chunks, dtype=torch.float32, device=logits.device)
     weight = weight.contiguous()
     with _on(logits):
@@ -206,7 +206,7 @@ def birth_loss_grad(
         return
     block = _blocks(elements, CHUNK)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout([logits, births, grad])
+    layout, dims = _layout("birth_loss", [logits, births, grad])
     with _on(logits):
         _birth_loss.birth_loss_grad_kernel[(batch * chunks,)](
             logits, births, coefficient.contiguous(), gain, grad, flag, layout, elements, chunks,
@@ -222,7 +222,7 @@ def binomial(count: Tensor, p: Tensor, q: Tensor | None, key: Tensor, out: Tenso
         return
     block = _blocks(elements, ELEMENT_BLOCK)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout([count, p, q, out])
+    layout, dims = _layout("binomial", [count, p, q, out])
     with _on(count):
         _binomial.binomial_kernel[(batch * chunks,)](
             count, p, q, out, key, flag, layout, elements, chunks,
@@ -238,7 +238,7 @@ def poisson(rate: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
         return
     block = _blocks(elements, ELEMENT_BLOCK)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout([rate, out])
+    layout, dims = _layout("poisson", [rate, out])
     with _on(rate):
         _poisson.poisson_kernel[(batch * chunks,)](
             rate, out, key, flag, layout, elements, chunks,

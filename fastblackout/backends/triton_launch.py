@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,11 @@ import torch
 import triton
 
 Tensor = torch.Tensor
+# What lies on the devices, the last used at the end; a graph may hold the address of what a capture has used.
 _layouts: dict[Any, Tensor] = {}
+_captured: dict[Any, Tensor] = {}
+_MOST_LAYOUTS = 1024
+_lock = threading.Lock()
 
 
 def _kernels(name: str) -> ModuleType:
@@ -68,17 +73,43 @@ def merged(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> list[tuple
     return [(shape[0], *(s[0] for s in strides)), *(rows or [(1, *(0 for _ in strides))])]
 
 
-def _layout(tensors: list[Any]) -> tuple[Tensor | None, int]:
+def _layout(op: str, tensors: list[Any]) -> tuple[Tensor | None, int]:
     """(layout, DIMS) of place in kernels/draw.py for tensors of one shape; None entries keep their column."""
     given = [t for t in tensors if t is not None]
     if all(t.is_contiguous() for t in given):
         return None, 0
     zeros = (0,) * given[0].dim()
     rows = merged(tuple(given[0].shape), [zeros if t is None else t.stride() for t in tensors])
-    key = (given[0].device, *rows)
-    if key not in _layouts:  # kept for good: a captured graph may hold its address
-        _layouts[key] = torch.tensor(rows, dtype=torch.int64).to(given[0].device)
-    return _layouts[key], len(rows) - 1
+    return _on_device(op, rows, given[0].device), len(rows) - 1
+
+
+def _on_device(op: str, rows: list[tuple[int, ...]], device: torch.device) -> Tensor:
+    key = (device, *rows)
+    capturing = _is_capturing(device)
+    with _lock:
+        made = _captured.get(key)
+        if made is None:
+            made = _layouts.pop(key, None)
+        if made is None:
+            if capturing:
+                raise ValueError(
+                    f"{op}: CUDA graph: a call with tensors of these strides must have run on {device} before a "
+                    f"capture, got sizes and strides {rows}"
+                )
+            made = torch.tensor(rows, dtype=torch.int64).to(device)
+        if capturing:
+            _captured[key] = made
+        elif key not in _captured:
+            _layouts[key] = made
+            if len(_layouts) > _MOST_LAYOUTS:
+                del _layouts[next(iter(_layouts))]
+    if made.is_cuda and not capturing:
+        made.record_stream(torch.cuda.current_stream(device))  # its memory may be given away once this stream is done
+    return made
+
+
+def _is_capturing(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _size(tensor: Tensor) -> tuple[int, int]:

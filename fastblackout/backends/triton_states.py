@@ -35,7 +35,7 @@ def categorical(
         return
     block = _blocks(elements, ELEMENT_BLOCK)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout([state, out])
+    layout, dims = _layout("categorical", [state, out])
     with _on(state):
         _categorical.categorical_kernel[(batch * chunks,)](
             state, probs, index, out, key, flag, layout, elements, chunks, *probs.shape, *probs.stride(),
@@ -53,7 +53,7 @@ def categorical_table(
         return
     block = _blocks(elements, 128)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout([state, out])
+    layout, dims = _layout("categorical", [state, out])
     with _on(state):
         _categorical.categorical_table_kernel[(batch * chunks,)](
             state, thresholds, guide, index, out, key, flag, layout, elements, chunks, *thresholds.shape,
@@ -86,7 +86,7 @@ def categorical_bridge(
     class_step = 1 if weights is None else weights.stride(-1)
     block = _blocks(elements, ELEMENT_BLOCK)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout([x_t, x_0, first, x_s])
+    layout, dims = _layout("categorical_bridge", [x_t, x_0, first, x_s])
     with _on(x_t):
         _categorical.categorical_bridge_kernel[(batch * chunks,)](
             x_t, x_0, first, x_s, before, after, index, key, flag, layout, class_step, elements, chunks,
@@ -134,7 +134,7 @@ def log_prob(
     pair = [None, None] if by_sample else [p, q]
     block = _blocks(elements, ELEMENT_BLOCK)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout([x, a, b if kind == 1 else None, *pair, out])
+    layout, dims = _layout(("thin_log_prob", "bridge_log_prob")[kind], [x, a, b if kind == 1 else None, *pair, out])
     with _on(x):
         _transition.log_prob_kernel[(batch * chunks,)](
             x, a, b if kind == 1 else None, p, q, out, flag, layout, elements, chunks, p.stride(0), q.stride(0),

@@ -10,7 +10,7 @@ import numpy as np
 from .. import dispatch
 from ..arrays import COUNTS, Array
 from ..philox import Philox, resolve_rng
-from ..probability import Prob
+from ..probability import Prob, check_sum
 from ..reference.binomial import MAX_COUNT
 from ..reference.binomial import binomial as reference_binomial
 from ..reference.transition import binomial_log_pmf
@@ -37,7 +37,7 @@ def binomial(
 
     count: whole numbers in 0..2^53, uint8, int16, int32, int64, float32 or float64, or a Python number.
     prob: in [0, 1], float64, float32, bfloat16 or float16 (taken exactly as it is), a Python float, or a fb.Prob of
-        float64 (p, q): 1 - p rounds, so give the pair where p is next to 1.
+        float64 (p, q), p + q = 1 within 1e-9: 1 - p rounds, so give the pair where p is next to 1.
     rng, generator: see fb.Philox. Dimension 0 of the result is the sample of the key; the element index runs in C
         order.
     Returns count's dtype, in C order. The law is within 4e-14 + 2e-15 sqrt(n p q) total variation of the binomial:
@@ -81,6 +81,7 @@ def run(chosen: str, n: Array, p: Array, q: Array | None, key: Philox, size: tup
             raise ValueError(f"{op}: count: must be whole numbers in 0..{MAX_COUNT}, got {counts[wrong][0]:.17g}")
         p_rows = _probabilities(p, size, op)
         q_rows = 1.0 - p_rows if q is None else _probabilities(q, size, op)
+        check_sum(op, "prob", p_rows, q_rows)
         store_rows(reference_binomial(counts.astype(np.int64), p_rows, q_rows, key), out)
 
 
@@ -105,8 +106,8 @@ def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
     differentiable in prob. Outside 0 <= x <= count, and for an x that is no whole number, the result is -inf.
     Error as of fb.thin_log_prob, whose kernel it is, for NumPy arrays and plain CPU tensors; tensors that need a
     gradient, are traced or lie on a device go through lgamma: about 1e-16 count log(count), 1e-13 at 255.
-    Raises ValueError for probabilities outside [0, 1] and counts that are negative or no whole numbers (NumPy and CPU
-    tensors).
+    Raises ValueError for probabilities outside [0, 1], pairs that do not sum to 1 within 1e-9, and counts that are
+    negative or no whole numbers (NumPy and CPU tensors).
     Source: Santos et al., arXiv 2305.11089, section 4.1; C. Loader, 2000.
     """
     p, q = prob if isinstance(prob, Prob) else (prob, None)
@@ -136,6 +137,7 @@ def _check_log_prob(n: Any, p: Any, q: Any) -> None:
         wrong = ~((values >= 0) & (values <= 1))
         if wrong.any():
             raise ValueError(f"{op}: prob: must be in [0, 1], got {float(values[wrong][0])!r}")
+    check_sum(op, "prob", *(np.asarray(side) for side in (p, q)))
 
 
 def _log_prob_torch(torch: Any, x: Any, n: Any, p: Any, q: Any) -> Any:

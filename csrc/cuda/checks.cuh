@@ -1,0 +1,52 @@
+// Values that are wrong: what they are taken for, and their bits of the flag.
+#pragma once
+
+#include "cuda/view.cuh"
+#include "fastblackout/probability.h"
+
+namespace fastblackout {
+namespace cuda {
+namespace {
+
+FB_DEVICE void raise(int* flag, int bit, bool wrong) {
+  if (wrong && flag != nullptr) atomicOr(flag, bit);
+}
+
+struct PQ {
+  double p, q;
+};
+
+// What is no pair keeps its p, clamped to [0, 1], NaN to 0; q is 1 - p then.
+FB_DEVICE PQ checked_pair(double p, double q, bool& wrong) {
+  if (good_pair(p, q)) return PQ{p, q};
+  wrong = true;
+  p = p >= 0.0 ? (p <= 1.0 ? p : 1.0) : 0.0;
+  return PQ{p, 1.0 - p};
+}
+
+FB_DEVICE PQ checked_prob(const Pair& pair, int64_t sample, bool& wrong) {
+  return checked_pair(pair.p[sample], pair.q[sample], wrong);
+}
+
+FB_DEVICE bool is_finite(float x) { return x - x == 0.0f; }
+
+// Words of the counter that are too large count modulo 2^32.
+FB_DEVICE bool good_key(const int64_t* key, int64_t sample) {
+  const uint64_t word = static_cast<uint64_t>(key[1]) + static_cast<uint64_t>(sample);
+  return word >> 32 == 0 && static_cast<uint64_t>(key[2]) >> 32 == 0;
+}
+
+// The numbers that an op reads once a sample, for the thread that has the sample's first element: they are used as they
+// are, by rules of IEEE 754.
+FB_DEVICE void check_key(const Common& op, int64_t sample) { raise(op.flag, kWrongNumber, !good_key(op.key, sample)); }
+
+template <class Op>
+FB_COLD void check_sample(const Op& op, int64_t sample, const float* gain) {
+  const bool good = good_key(op.key, sample) && is_finite(op.input.center[sample]) && is_finite(op.input.scale[sample]) &&
+                    (gain == nullptr || (is_finite(gain[sample]) && gain[sample] >= 0.0f));
+  raise(op.flag, kWrongNumber, !good);
+}
+
+}  // namespace
+}  // namespace cuda
+}  // namespace fastblackout

@@ -1,0 +1,13 @@
+// When two numbers are a probability and its complement: one test for all kernels.
+#pragma once
+
+#include "fastblackout/config.h"
+
+namespace fastblackout {
+
+FB_HD bool good_pair(double p, double q) {
+  const double off = (p + q) - 1.0;
+  return p >= 0.0 && p <= 1.0 && q >= 0.0 && q <= 1.0 && off <= 1e-9 && off >= -1e-9;
+}
+
+}  // namespace fastblackout
