@@ -1,0 +1,106 @@
+"""exp(t Q) for longer times by the few modes that are left, with a proven error bound.
+
+With a law pi for which pi_i Q[i, j] = pi_j Q[j, i], D = diag(sqrt pi), and v_k the orthonormal eigenvectors of D Q D^-1
+to eigenvalues -l_k, P(t) = sum over k of exp(-l_k t) (D^-1 v_k) (v_k D)'. Where pi spans many decades, the first factor
+loses everything to roundings (see spectrum.py). But for t >= g
+
+    P(t) = sum over k of exp(-l_k (t - g)) f_k g_k,  f_k = P(g) D^-1 v_k,  g_k = (v_k D)',
+
+where P(g), from uniformization, hardly sees the states that are rare and carry those roundings, once it has forgotten
+where it began; and only few modes are left then. They are taken from the first g = 2^k h on at which what is measured
+says that they are good.
+
+The bound, in the norms of uniformization.py, |f| the largest entry of a column and |g| the sum of a row, for any f, g:
+    P(t) - sum = P(t - g) (P(g) - F G) + sum over k of (P(t - g) - exp(-l_k (t - g))) f_k g_k
+    (P(s) - exp(-l s)) f = integral of P(s - v) (Q f + l f) exp(-l v) dv over v in 0..s     (Duhamel)
+so |P(t) - sum| <= |P(g) - F G| + sum over k of |Q f_k + l_k f_k| min(t - g, 1 / l_k) |g_k|, as |P(s)| = 1. f_0 is made
+constant, l_0 = 0, and Q f_0 = 0. The roundings of the residuals, g(2 w + 6) q |f|, w the most rates out of a state, and
+those of the sum, g(r + 12) |f| |g|, are added. Modes below 2^-64 are left out, within r 2^-64. Setting negative entries
+to 0 only helps; dividing a row by its sum adds |sum - 1|, and the roundings r of uniformization.py.
+Source: Duhamel's formula as in Van Loan, SIAM J. Numer. Anal. 14 (1977).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .rounding import gamma, normalize
+from .series import ROW_SUM
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .uniformization import Node, Uniformization
+
+    Matrix = NDArray[np.float64]
+
+GOOD = 2e-12  # what modes may add to the bound
+FEWEST, MOST = 64, 1024  # states between which they save time
+_MODES = 32
+_SEEN = 1e-13  # sqrt pi over its largest: rarer states carry nothing but roundings
+_CUT = 2.0**-64
+
+
+class Modes:
+    """P(t) for t >= start, where `added` says how much further than P(start) that is from the truth."""
+
+    def __init__(self, uniformization: Uniformization, eigen: Eigen, base: Node, start: float) -> None:
+        rates, self.start, self.rounding = uniformization.rates, start, uniformization.rounding
+        columns, rows, decay = base.matrix @ eigen.columns, eigen.rows.copy(), eigen.decay
+        rows[0] *= columns[:, 0].mean()
+        columns[:, 0] = 1.0
+        flow = rates @ columns - rates.sum(1)[:, None] * columns
+        tall, wide = np.abs(columns).max(0), np.abs(rows).sum(1)
+        width = int((rates > 0).sum(1).max())
+        residual = np.abs(flow + columns * decay).max(0) + gamma(2 * width + 6) * uniformization.rate * tall
+        drift = np.zeros(len(decay))
+        drift[1:] = residual[1:] / decay[1:] * wide[1:]
+        # Later modes are the less exact ones: as many as leave the smallest bound.
+        rest, missed = base.matrix.copy(), []
+        for k in range(len(decay)):
+            rest -= columns[:, k, None] * rows[k]
+            missed.append(float(np.abs(rest).sum(1).max()))
+        rounded = 2 * gamma(len(decay) + 12) * np.cumsum(tall * wide) + len(decay) * _CUT
+        bounds = np.array(missed) + np.cumsum(drift) + rounded
+        count = int(np.argmin(bounds)) + 1
+        self.added = float(bounds[count - 1])
+        self.error = base.error + self.added
+        self.decay, self.size = decay[:count], (tall * wide)[:count]
+        self.columns, self.rows = np.ascontiguousarray(columns[:, :count]), rows[:count]
+
+    def into(self, result: Matrix, places: NDArray[np.intp], t: Matrix) -> Matrix:
+        """Writes result[places[b]] = P(t[b]) for times of at least `start`; the error bounds (B,)."""
+        error = np.full(len(t), self.error)
+        for b, late in enumerate((t - self.start).tolist()):
+            matrix, left = result[places[b]], np.exp(-self.decay * late)
+            count = int(np.flatnonzero(left * self.size > _CUT)[-1]) + 1
+            np.matmul(self.columns[:, :count] * left[:count], self.rows[:count], out=matrix)
+            np.maximum(matrix, 0.0, out=matrix)
+            off = normalize(matrix, within=ROW_SUM)
+            if off > ROW_SUM:
+                error[b] += off + self.rounding
+        return np.minimum(error, 1.0)
+
+
+class Eigen:
+    """The slowest modes of the generator with these rates, which `law` symmetrizes: D^-1 v_k, (v_k D)' and l_k."""
+
+    def __init__(self, rates: Matrix, law: Matrix) -> None:
+        scale = np.sqrt(law / law.max())
+        symmetric = rates * (scale[:, None] / scale)
+        symmetric = (symmetric + symmetric.T) / 2
+        np.fill_diagonal(symmetric, -rates.sum(1))
+        values, vectors = np.linalg.eigh(symmetric)
+        slow = vectors[:, : -_MODES - 1 : -1]
+        self.decay = np.maximum(-values[: -_MODES - 1 : -1], np.finfo(float).tiny)
+        self.decay[0] = 0.0
+        self.columns = np.where(scale[:, None] > _SEEN, slow / scale[:, None], 0.0)
+        self.rows = np.ascontiguousarray((slow * scale[:, None]).T)
+
+
+def find_modes(uniformization: Uniformization, eigen: Eigen, level: int) -> Modes | None:
+    """The modes from 2^level h on, if they are good there."""
+    modes = Modes(uniformization, eigen, uniformization.squares[level], uniformization.step * 2.0**level)
+    return modes if modes.added <= GOOD else None
