@@ -12,6 +12,7 @@ import numpy as np
 from .modes import FEWEST, MOST, Eigen, Modes, find_modes
 from .rounding import normalize
 from .spectrum import Spectrum, is_narrow, symmetrizing_law
+from .structure import bandwidth
 from .uniformization import LONGEST, Uniformization
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ class Evaluation(NamedTuple):
 class Evaluator:
     """P(t) of the generator with these off-diagonal rates, by "auto" or a named method.
 
-    "auto": uniformization up to q t = LONGEST, q the largest rate out of a state. Then, for a symmetrizable Q, the
-    eigendecomposition where its law spans few decades (see spectrum.py), and else, of 64 to 1024 states, uniformization
-    until few modes are left, and then those (see modes.py). Uniformization for any other Q.
+    "auto": uniformization up to q t = LONGEST, q the largest rate out of a state. Then the eigendecomposition where Q is
+    symmetrizable by a law that spans few decades (see spectrum.py). For birth-and-death chains of 64 to 1024 states with
+    another law uniformization until few modes are left, and then those (see modes.py). Uniformization for any other Q.
     "expm" is SciPy's scaling and squaring, which comes without a forward bound: it is measured against uniformization,
     whose bound is added. Nothing is computed before it is needed, and how P(t) is computed depends on Q and t alone.
     """
@@ -75,8 +76,9 @@ class Evaluator:
 
     @cached_property
     def _eigen(self) -> Eigen | None:
-        some = self.law is not None and FEWEST <= len(self.rates) <= MOST
-        return Eigen(self.rates, self.law) if some and self.law is not None else None
+        if self.law is None or not FEWEST <= len(self.rates) <= MOST or bandwidth(self.rates > 0) > 1:
+            return None
+        return Eigen(self.rates, self.law)
 
     def matrices(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
         """(B, S, S), error bounds (B,), and the method of the longest time."""

@@ -63,7 +63,7 @@ def stationary(rates: NDArray[np.float64], members: NDArray[np.intp]) -> NDArray
     """
     left = rates[np.ix_(members, members)]
     size = len(members)
-    near = _bandwidth(left > 0)
+    near = bandwidth(left > 0)
     for end in range(size, 0, -_PANEL):
         first = max(end - _PANEL, 0)
         reach = max(first - near, 0)
@@ -85,7 +85,7 @@ def stationary(rates: NDArray[np.float64], members: NDArray[np.intp]) -> NDArray
     return result
 
 
-def _bandwidth(pattern: NDArray[np.bool_]) -> int:
+def bandwidth(pattern: NDArray[np.bool_]) -> int:
     """The largest |i - j| with pattern[i, j]."""
     places = np.arange(len(pattern))
     first, last = np.argmax(pattern, 1), len(pattern) - 1 - np.argmax(pattern[:, ::-1], 1)
