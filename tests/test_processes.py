@@ -142,7 +142,7 @@ def test_a_matrix_depends_on_its_time_alone(process):
 
 
 def test_draws_do_not_depend_on_the_batch_split_or_the_library():
-    for process in (fb.Ehrenfest(11), fb.PureDeath(12)):
+    for process in (fb.Ehrenfest(11), fb.PureDeath(12), fb.RandomWalk(9), fb.ImmigrationDeath(2.0, 12), PROCESSES[-2]):
         x_t, x_0, s, t = a_batch(process, samples=6)
         rng = fb.Philox(9)
         whole = process.sample_forward(x_0, t, rng=rng), process.sample_bridge(x_t, x_0, s, t, rng=rng)

@@ -35,11 +35,12 @@ class Evaluation(NamedTuple):
 class Evaluator:
     """P(t) of the generator with these off-diagonal rates, by "auto" or a named method.
 
-    "auto": uniformization up to q t = LONGEST, q the largest rate out of a state. Then the eigendecomposition where Q is
-    symmetrizable by a law that spans few decades (see spectrum.py). For birth-and-death chains of 64 to 1024 states with
-    another law uniformization until few modes are left, and then those (see modes.py). Uniformization for any other Q.
-    "expm" is SciPy's scaling and squaring, which comes without a forward bound: it is measured against uniformization,
-    whose bound is added. Nothing is computed before it is needed, and how P(t) is computed depends on Q and t alone.
+    "auto": uniformization up to q t = LONGEST, q the largest rate out of a state. Then the eigendecomposition where Q
+    is symmetrizable by a law that spans few decades (see spectrum.py). For birth-and-death chains of 64 to 1024 states
+    with another law, uniformization until few modes are left, and then those (see modes.py). Uniformization for any
+    other Q. "expm" is SciPy's scaling and squaring, which comes without a forward bound: it is measured against
+    uniformization, whose bound is added. Nothing is computed before it is needed, and how P(t) is computed depends on
+    Q and t alone.
     """
 
     def __init__(self, rates: NDArray[np.float64], method: str, tolerance: float, op: str) -> None:
@@ -51,7 +52,7 @@ class Evaluator:
                 f"{op}: method: eigendecomposition needs an irreducible, symmetrizable Q whose stationary law spans a "
                 f"factor of at most 2000, got {method!r}"
             )
-        self._levels = 0  # that have been searched for modes
+        self._tried = 0  # times from which modes are not good
         self._modes: Modes | None = None
 
     @cached_property
@@ -107,9 +108,12 @@ class Evaluator:
             return "eigendecomposition", self.spectrum, math.nextafter(LONGEST / series.rate, math.inf)
         if self._eigen is None:
             return "uniformization", None, math.inf
-        while self._modes is None and series.step * 2.0**self._levels <= longest and not series.ends(self._levels):
-            self._modes = find_modes(series, self._eigen, self._levels)
-            self._levels += 1
+        while self._modes is None:
+            n = (4 + self._tried % 4) << (self._tried // 4)
+            if series.step * n > longest or series.ends(n):
+                break
+            self._modes = find_modes(series, self._eigen, n)
+            self._tried += 1
         return "modes", self._modes, math.inf if self._modes is None else self._modes.start
 
     def evaluation(self, t: NDArray[np.float64]) -> Evaluation:

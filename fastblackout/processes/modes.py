@@ -5,18 +5,19 @@ eigenvalues -l_k,
 
     P(t) = sum over k of exp(-l_k t) f_k g_k,  f_k = D^-1 v_k,  g_k = (v_k D)'.
 
-Where pi spans many decades, roundings of v_k spoil f_k in the rare states (see spectrum.py). There f_k is continued from
-each end inwards by Q f = -l f, three neighbours at a time, which is stable in this direction (Miller's way: f_k is the
-solution that grows least outwards), and joined to the common states. For later times few modes are left. They are taken
-from the first g = 2^k h on at which what is measured against P(g) of uniformization says that they are good; below, f_k
-includes exp(-l_k g), and t >= g.
+Where pi spans many decades, roundings of v_k spoil f_k in the rare states (see spectrum.py). There f_k is continued
+from each end inwards by Q f = -l f, three neighbours at a time, which is stable in this direction (f_k is the solution
+that grows least outwards), and joined to the common states. For later times few modes are left. They are taken from the
+first g = n h on, n = 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ..., at which what is measured against P(g) of uniformization
+says that they are good; below, f_k includes exp(-l_k g), and t >= g.
 
 The bound, in the norms of uniformization.py, |f| the largest entry of a column and |g| the sum of a row, for any f, g:
     P(t) - sum = P(t - g) (P(g) - F G) + sum over k of (P(t - g) - exp(-l_k (t - g))) f_k g_k
     (P(s) - exp(-l s)) f = integral of P(s - v) (Q f + l f) exp(-l v) dv over v in 0..s     (Duhamel)
-so |P(t) - sum| <= |P(g) - F G| + sum over k of |Q f_k + l_k f_k| min(t - g, 1 / l_k) |g_k|, as |P(s)| = 1. f_0 is made constant, l_0 = 0, and Q f_0 = 0. The roundings of the residuals, g(2 w + 6) q |f|, w the most rates out of a state, and
-those of the sum, g(r + 12) |f| |g|, are added. Modes below 2^-64 are left out, within r 2^-64. Setting negative entries
-to 0 only helps; dividing a row by its sum adds |sum - 1|, and the roundings r of uniformization.py.
+so |P(t) - sum| <= |P(g) - F G| + sum over k of |Q f_k + l_k f_k| min(t - g, 1 / l_k) |g_k|, as |P(s)| = 1. f_0 = 1 and
+l_0 = 0: Q f_0 = 0. The roundings of the residuals, g(2 w + 6) q |f|, w the most rates out of a state, and those of the
+sum, g(r + 12) |f| |g|, are added. Modes below 2^-64 are left out, within r 2^-64. Setting negative entries to 0 only
+helps; dividing a row by its sum adds |sum - 1|, and the roundings r of uniformization.py.
 Sources: Karlin and McGregor, Trans. AMS 85 (1957); Gautschi, SIAM Review 9 (1967), for the direction of recurrences.
 """
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-GOOD = 2e-12  # what modes may add to the bound
+GOOD = 8e-12  # what modes may add to the bound
 FEWEST, MOST = 64, 1024  # states between which they save time
 _MODES = 48
 _COMMON = 1e-3  # of sqrt pi over its largest: in rarer states f_k is continued
@@ -113,7 +114,11 @@ class Eigen:
         self.columns[states[:-2]] = f[:-2] * ((f[-2:] * joint).sum(0) / (f[-2:] ** 2).sum(0))
 
 
-def find_modes(uniformization: Uniformization, eigen: Eigen, level: int) -> Modes | None:
-    """The modes from 2^level h on, if they are good there."""
-    modes = Modes(uniformization, eigen, uniformization.squares[level], uniformization.step * 2.0**level)
+def find_modes(uniformization: Uniformization, eigen: Eigen, n: int) -> Modes | None:
+    """The modes from n h on, if they are good there."""
+    start = uniformization.step * n
+    tall = np.abs(eigen.columns).max(0) * np.exp(-eigen.decay * start)
+    if not float((tall * np.abs(eigen.rows).sum(1)).sum()) * gamma(_MODES) < GOOD:  # their roundings alone are too much
+        return None
+    modes = Modes(uniformization, eigen, uniformization.whole(n), start)
     return modes if modes.added <= GOOD else None

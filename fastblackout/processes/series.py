@@ -19,6 +19,7 @@ ROW_SUM = 4e-15  # rows further from 1 are divided by their sum
 _POWERS_BYTES = 1 << 26  # of the powers of T held at once
 _TIMES = 64  # that share a number of terms
 _FEW_DIAGONALS = 8
+_BAND = 64  # rows of a banded matrix at once
 
 
 def poisson_weights(mean: Matrix, tolerance: float) -> tuple[Matrix, NDArray[np.intp], Matrix]:
@@ -58,6 +59,8 @@ class Series:
         self.few = len(offsets) <= _FEW_DIAGONALS
         self.width = int(max(np.bincount(rows).max(), np.bincount(columns).max()))
         self.terms = int(poisson_weights(np.array([longest]), tolerance)[1][0])
+        # Further from the diagonal P(d) is 0.
+        self.reach = min(self.states, self.terms * int(np.abs(offsets).max()))
         self.block = max(1, min(self.states, _POWERS_BYTES // (8 * self.terms * self.states)))
         self.fits = self.block == self.states
         # From the left, rows stay whole: faster, if all columns fit at once.
@@ -121,6 +124,15 @@ class Series:
         errors = np.empty(len(d))
         errors[order] = np.where(mean == 0.0, 0.0, error)
         return errors
+
+
+def banded_product(left: Matrix, reach: int, right: Matrix, out: Matrix) -> None:
+    """out = left @ right, left 0 further than `reach` from its diagonal."""
+    size = len(left)
+    rows = _BAND if reach < size - _BAND else size
+    for first in range(0, size, rows):
+        some, inner = slice(first, first + rows), slice(max(0, first - reach), first + rows + reach)
+        np.matmul(left[some, inner], right[inner], out=out[some])
 
 
 def rounding_of_sums(states: int) -> float:

@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .rounding import gamma, normalize
-from .series import ROW_SUM, Series, rounding_of_sums
+from .series import ROW_SUM, Series, banded_product, rounding_of_sums
 from .structure import closed_classes
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Uniformization:
         self.step = 2.0 ** math.floor(math.log2(LONGEST / self.rate))
         jumps = rates / self.rate
         jumps[np.diag_indices(self.states)] = 1.0 - out / self.rate
-        self.series = Series(jumps, self.rate, LONGEST, tolerance / 4)
+        self.series = Series(jumps, self.rate, self.rate * self.step, tolerance / 4)
         self.squares: list[Node] = []
         self.limit: tuple[int, Node] | None = None
 
@@ -132,7 +132,7 @@ class Uniformization:
                 if short[b] == 0.0:
                     matrix[:], error[b] = node.matrix, node.error
                     continue
-                np.matmul(left[place], node.matrix[:, node.columns], out=product[:, node.columns])
+                banded_product(left[place], series.reach, node.matrix[:, node.columns], product[:, node.columns])
                 product[:, : node.columns.start] = product[:, node.columns.stop :] = 0.0
                 off = normalize(product, matrix)
                 unequal = ROW_SUM + gamma(2 * series.terms) + self.rounding
@@ -169,10 +169,15 @@ class Uniformization:
             prefixes.append((value, self._product(square, prefixes[-1][1]) if prefixes else square))
         return prefixes[-1][1]
 
-    def ends(self, level: int) -> bool:
-        """Whether P(2^level h) is mixed: the same for all times from there on."""
-        self.grow(level + 1)
-        return self._mixed(1 << level)
+    def ends(self, n: int) -> bool:
+        """Whether P(n h) is mixed: the same for all times from there on."""
+        self.grow(n.bit_length())
+        return self._mixed(n)
+
+    def whole(self, n: int) -> Node:
+        """P(n h), 0 < n, where it is not mixed."""
+        self.grow(n.bit_length())
+        return self._whole(n, [])
 
     def grow(self, levels: int) -> None:
         """Makes P(h), P(2 h), ..., P(2^(levels - 1) h), or until mixed."""
