@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = 32
-_TOGETHER = 1 << 20  # entries of the matrices made at once
+_TOGETHER = 1 << 19  # entries of the matrices made at once
 
 
 class Ehrenfest(Process):
