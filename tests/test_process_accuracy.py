@@ -11,7 +11,7 @@ import fastblackout as fb
 laws = load_neighbour("process_laws")
 torch.set_num_threads(1)
 
-TIMES = np.array([0.0, 1e-9, 1e-3, 0.06, 0.7, 3.0, 1e3])
+TIMES = np.array([0.0, 1e-9, 1e-3, 0.06, 0.7, 3.0, 10.0, 40.0, 200.0, 1e3])
 UNIT = 2.0**-53
 
 CLOSED = {
@@ -19,18 +19,25 @@ CLOSED = {
     "pure death, 512 states": (fb.PureDeath(511), lambda n, t: laws.pure_death(n, t, 512), (300, 511)),
     "Ehrenfest": (fb.Ehrenfest(63), lambda n, t: laws.ehrenfest(n, t, 63), (0, 20, 63)),
     "Ehrenfest, uneven": (fb.Ehrenfest(100, 0.3, 2.0), lambda n, t: laws.ehrenfest(n, t, 100, 0.3, 2.0), (10, 100)),
-    "Ehrenfest, 512 states": (fb.Ehrenfest(511), lambda n, t: laws.ehrenfest(n, t, 511), (60,)),
+    "Ehrenfest, 512 states": (fb.Ehrenfest(511), lambda n, t: laws.ehrenfest(n, t, 511), (0, 60, 511)),
     "immigration-death": (
         fb.ImmigrationDeath(40.0, 200, "open"),
         lambda n, t: laws.immigration_death(n, t, 40, 201),
         (0, 50, 200),
     ),
+    "immigration-death, 512 states": (
+        fb.ImmigrationDeath(200.0, 511, "open"),
+        lambda n, t: laws.immigration_death(n, t, 200, 512),
+        (0, 30, 511),
+    ),
     "random walk": (fb.RandomWalk(64, 3.0), lambda n, t: laws.random_walk(n, t, 64, 3.0), (0, 20)),
     "random walk, 512 states": (
         fb.RandomWalk(512),
         lambda n, t: laws.random_walk(n, t, 512, 1.0, (0, 1, 3, 500)),
-        (2,),
+        (0, 2, 255, 511),
     ),
+    "uniform, 512 states": (fb.Uniform(512), lambda n, t: laws.redraw(n, t, np.full(512, 1 / 512)), (0, 511)),
+    "absorbing, 512 states": (fb.Absorbing(512), lambda n, t: laws.redraw(n, t, np.eye(512)[511]), (0, 200, 511)),
     "uniform": (fb.Uniform(300), lambda n, t: laws.redraw(n, t, np.full(300, 1 / 300)), (5,)),
     "absorbing": (fb.Absorbing(40, 3), lambda n, t: laws.redraw(n, t, np.eye(40)[3]), (0, 3, 39)),
 }
@@ -48,7 +55,7 @@ def test_closed_forms_are_within_1e_13_and_their_bound(name):
         error = max(np.abs(matrix[n][columns] - law(n, t)).max() for n in rows)
         assert error <= min(1e-13, bound), (t, error, bound)
         assert (matrix >= 0).all()
-        if name != "immigration-death":
+        if not name.startswith("immigration-death"):
             assert np.abs(matrix.sum(1) - 1).max() <= 1e-14
     assert (matrices[0] == np.eye(process.states)).all()
 

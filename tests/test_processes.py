@@ -1,5 +1,6 @@
 """Processes: laws against transition matrices by plain loops, draws against laws, time changes, libraries."""
 
+import copy
 import subprocess
 import sys
 
@@ -111,8 +112,37 @@ def test_draws_follow_the_laws(process):
     assert chi_square_counts(seen[law > 0], law[law > 0] * count) > 1e-6
 
 
+LARGE = [
+    *PROCESSES,
+    fb.PureDeath(90),
+    fb.Ehrenfest(90, 2.0, 0.5),
+    fb.RandomWalk(90),
+    fb.ImmigrationDeath(10.0, 90),
+    fb.MarkovProcess(fb.Ehrenfest(90).generator()),
+    fb.MarkovProcess(fb.RandomWalk(90).generator()),
+    fb.MarkovProcess(fb.Uniform(40).generator(), tolerance=1e-3),
+    fb.MarkovProcess(fb.RandomWalk(30).generator(), method="uniformization", tolerance=1e-3),
+]
+
+
+@pytest.mark.parametrize("process", LARGE, ids=lambda process: f"{type(process).__name__}-{process.states}")
+def test_a_matrix_depends_on_its_time_alone(process):
+    rng = np.random.default_rng(7)
+    t = np.concatenate([np.geomspace(1e-3, 100.0, 90), [0.0, 0.0], 20 * rng.random(7)])
+    fresh, used = copy.deepcopy(process), copy.deepcopy(process)
+    first = fresh.transition_matrix(t[:1]), fresh.evaluation(t[40])
+    whole = used.transition_matrix(t)
+    assert (first[0] == whole[:1]).all()
+    assert used.evaluation(t[40]) == first[1]
+    order = rng.permutation(len(t))
+    assert (used.transition_matrix(t[order]) == whole[order]).all()
+    for part in (slice(0, 1), slice(3, 10), slice(20, 61), slice(80, None)):
+        assert (copy.deepcopy(process).transition_matrix(t[part]) == whole[part]).all()
+    assert (np.stack([used.transition_matrix(time) for time in t[::9]]) == whole[::9]).all()
+
+
 def test_draws_do_not_depend_on_the_batch_split_or_the_library():
-    for process in (fb.Ehrenfest(11), fb.PureDeath(12)):
+    for process in (fb.Ehrenfest(11), fb.PureDeath(12), fb.RandomWalk(9), fb.ImmigrationDeath(2.0, 12), PROCESSES[-2]):
         x_t, x_0, s, t = a_batch(process, samples=6)
         rng = fb.Philox(9)
         whole = process.sample_forward(x_0, t, rng=rng), process.sample_bridge(x_t, x_0, s, t, rng=rng)

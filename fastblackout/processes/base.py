@@ -15,7 +15,7 @@ from .evaluation import Evaluation, Evaluator
 from .inputs import any_library, like_of, move, times_of
 from .laws import Laws
 from .lookup import Lookup
-from .structure import closed_classes, reachable, stationary
+from .structure import closed_classes, stationary
 
 if TYPE_CHECKING:
     import torch
@@ -201,7 +201,7 @@ class Process(Laws):
         ValueError where it is not unique, the process having several closed classes of states.
         """
         rates = self._rates()
-        classes = closed_classes(reachable(rates))
+        classes = closed_classes(rates)
         if len(classes) > 1:
             first = ", ".join(str(members[:5].tolist()) for members in classes[:3])
             raise ValueError(

@@ -12,13 +12,14 @@ from .base import Process
 from .evaluation import Evaluation
 from .inputs import MAX_STATES, integer_of, rate_of
 from .particles import binomial_error
-from .uniformization import gamma, normalize
+from .rounding import gamma, normalize
+from .series import ROW_SUM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = 32
-_TOGETHER = 1 << 20  # entries of the matrices made at once
+_TOGETHER = 1 << 19  # entries of the matrices made at once
 
 
 class Ehrenfest(Process):
@@ -55,30 +56,31 @@ class Ehrenfest(Process):
         half = (size + 1) // 2
         result = np.empty((len(t), size, size))
         step = max(1, _TOGETHER // (size * size))
-        mirrored = np.empty((step, half, size))
+        upper = np.empty((step, half, size))
         for first in range(0, len(t), step):
             times, into = t[first : first + step], result[first : first + step]
-            self._rows(times, self.up, self.down, into[:, :half])
+            self._last_rows(times, self.up, self.down, into[:, size - half :])
             # The other rows are those of the urn seen from its other side, which is the same urn where a = b.
-            other = into[:, :half]
+            other = into[:, size - half :]
             if self.up != self.down:
-                other = mirrored[: len(times)]
-                self._rows(times, self.down, self.up, other)
-            into[:, half:] = other[:, : size - half][:, ::-1, ::-1]
+                other = upper[: len(times)]
+                self._last_rows(times, self.down, self.up, other)
+            into[:, : size - half] = other[:, ::-1, ::-1][:, : size - half]
         return result
 
-    def _rows(self, t: NDArray[np.float64], up: float, down: float, out: NDArray[np.float64]) -> None:
-        """Rows 0, 1, ... of P(t) with these rates, (B, rows, S), into `out`."""
+    def _last_rows(self, t: NDArray[np.float64], up: float, down: float, out: NDArray[np.float64]) -> None:
+        """The last rows of P(t) with these rates, (B, rows, S), into `out`: the first of the other urn, from behind."""
+        up, down = down, up
         total, rows = up + down, out.shape[1]
         kept, changed = np.exp(-total * t), -np.expm1(-total * t)
         stay = (down + up * kept) / total  # a ball that was down is down
         # Roundings may lift a ratio above 1.
         falls = Prob(np.minimum(kept / stay, 1.0), np.minimum(down * changed / (total * stay), 1.0))
-        lower = host_rows(falls, rows - 1)
-        upper = host_rows(Prob(stay, up * changed / total), self.balls)[:, : -rows - 1 : -1, ::-1]
-        _triangular_product(lower, np.ascontiguousarray(upper), out)
+        fallen = np.ascontiguousarray(host_rows(falls, rows - 1)[:, ::-1, ::-1])
+        risen = host_rows(Prob(stay, up * changed / total), self.balls)[:, -rows:]
+        _triangular_product(fallen, risen, out)
         for matrix in out:
-            normalize(matrix)
+            normalize(matrix, within=ROW_SUM)
 
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
         # Two factors, whose p and q are good to 16 u for the rounded (a + b) t, their product, and the division by a
@@ -87,11 +89,16 @@ class Ehrenfest(Process):
         return Evaluation("closed form", 2 * factors + gamma(2 * self.balls + 32))
 
 
-def _triangular_product(lower: NDArray[np.float64], upper: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """out = lower @ upper, lower (B, R, R) and upper (B, R, S) triangular, by blocks, leaving out those of zeros."""
-    size = lower.shape[-1]
-    for b in range(len(lower)):
-        for i in range(0, size, _BLOCK):
-            k = min(i + _BLOCK, size)
-            np.matmul(lower[b, i:k, :k], upper[b, :k, i:], out=out[b, i:k, i:])
-            np.matmul(lower[b, k:, :k], upper[b, :k, i:k], out=out[b, k:, i:k])
+def _triangular_product(left: NDArray[np.float64], right: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """out = left @ right, left (B, R, R) upper triangular, the last R columns of right (B, R, S) lower: by blocks.
+
+    Blocks of zeros are left out.
+    """
+    rows = left.shape[-1]
+    before = right.shape[-1] - rows
+    for b in range(len(left)):
+        for i in range(0, rows, _BLOCK):
+            k = min(i + _BLOCK, rows)
+            np.matmul(left[b, i:k, i:], right[b, i:, : before + k], out=out[b, i:k, : before + k])
+            columns = slice(before + i, before + k)
+            np.matmul(left[b, :i, i:], right[b, i:, columns], out=out[b, :i, columns])

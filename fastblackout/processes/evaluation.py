@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .spectrum import Spectrum, symmetrizing_law
-from .uniformization import LONGEST, Uniformization, normalize
+from .modes import FEWEST, MOST, Eigen, Modes, find_modes
+from .rounding import normalize
+from .spectrum import Spectrum, is_narrow, symmetrizing_law
+from .structure import bandwidth
+from .uniformization import LONGEST, Uniformization
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +24,8 @@ METHODS = ("auto", "eigendecomposition", "uniformization", "expm")
 class Evaluation(NamedTuple):
     """How transition_matrix evaluates P(t).
 
-    method: "closed form", "eigendecomposition", "uniformization" or "expm". error: a bound on the largest absolute
-    error of an entry of P(t), roundings included; for a vector of times that of the worst.
+    method: "closed form", "uniformization", "eigendecomposition", "modes" or "expm". error: a bound on the largest
+    absolute error of an entry of P(t), roundings included; for a vector of times that of the worst.
     """
 
     method: str
@@ -30,46 +35,86 @@ class Evaluation(NamedTuple):
 class Evaluator:
     """P(t) of the generator with these off-diagonal rates, by "auto" or a named method.
 
-    "auto": the eigendecomposition where Q is symmetrizable by a law that spans few decades (see spectrum.py) and
-    q t > 16, q the largest rate out of a state; uniformization else. "expm" is SciPy's scaling and squaring, which
-    comes without a forward bound: it is measured against uniformization, whose bound is added.
+    "auto": uniformization up to q t = LONGEST, q the largest rate out of a state. Then the eigendecomposition where Q
+    is symmetrizable by a law that spans few decades (see spectrum.py). For birth-and-death chains of 64 to 1024 states
+    with another law, uniformization until few modes are left, and then those (see modes.py). Uniformization for any
+    other Q. "expm" is SciPy's scaling and squaring, which comes without a forward bound: it is measured against
+    uniformization, whose bound is added. Nothing is computed before it is needed, and how P(t) is computed depends on
+    Q and t alone.
     """
 
     def __init__(self, rates: NDArray[np.float64], method: str, tolerance: float, op: str) -> None:
-        self.rates, self.method = rates, method
+        self.rates, self.method, self.tolerance = rates, method, tolerance
         if method == "expm" and importlib.util.find_spec("scipy") is None:
             raise ValueError(f"{op}: method: expm needs SciPy (pip install fastblackout[processes]), got {method!r}")
-        self.uniformization = Uniformization(rates, tolerance)
-        self._deep: Uniformization | None = None
-        self.spectrum: Spectrum | None = None
-        if method in ("auto", "eigendecomposition") and len(rates) > 1 and rates.any():
-            law = symmetrizing_law(rates)
-            if law is not None:
-                self.spectrum = Spectrum(rates, law)
-        if method == "eigendecomposition" and self.spectrum is None:
+        if method == "eigendecomposition" and not self.narrow:
             raise ValueError(
                 f"{op}: method: eigendecomposition needs an irreducible, symmetrizable Q whose stationary law spans a "
                 f"factor of at most 2000, got {method!r}"
             )
+        self._tried = 0  # times from which modes are not good
+        self._modes: Modes | None = None
+
+    @cached_property
+    def uniformization(self) -> Uniformization:
+        return Uniformization(self.rates, self.tolerance)
+
+    @cached_property
+    def _deep(self) -> Uniformization:
+        return Uniformization(self.rates, 1e-250)
+
+    @cached_property
+    def law(self) -> NDArray[np.float64] | None:
+        return symmetrizing_law(self.rates) if len(self.rates) > 1 and self.rates.any() else None
+
+    @cached_property
+    def spectrum(self) -> Spectrum | None:
+        return Spectrum(self.rates, self.law) if self.law is not None and self.narrow else None
+
+    @cached_property
+    def narrow(self) -> bool:
+        return self.law is not None and is_narrow(self.law)
+
+    @cached_property
+    def _eigen(self) -> Eigen | None:
+        if self.law is None or not FEWEST <= len(self.rates) <= MOST or bandwidth(self.rates > 0) > 1:
+            return None
+        return Eigen(self.rates, self.law)
 
     def matrices(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
         """(B, S, S), error bounds (B,), and the method of the longest time."""
         if self.method == "expm":
             return *self._expm(t), "expm"
-        if self.spectrum is None:
-            return *self.uniformization.matrices(t), "uniformization"
-        if self.method == "eigendecomposition":
-            return *self.spectrum.matrices(t), "eigendecomposition"
-        short = self.uniformization.rate * t <= LONGEST
-        if short.all():
-            return *self.uniformization.matrices(t), "uniformization"
-        if not short.any():
-            return *self.spectrum.matrices(t), "eigendecomposition"
-        size = len(self.rates)
-        result, error = np.empty((len(t), size, size)), np.empty(len(t))
-        for mask, part in ((short, self.uniformization), (~short, self.spectrum)):
-            result[mask], error[mask] = part.matrices(t[mask])
-        return result, error, "eigendecomposition"
+        late: Spectrum | Modes | None = None
+        name, start = "uniformization", math.inf
+        if self.method == "eigendecomposition" and self.spectrum is not None:
+            name, late, start = self.method, self.spectrum, 0.0
+        elif self.method == "auto":
+            name, late, start = self._late(float(t.max(initial=0.0)))
+        result, error = np.empty((len(t), len(self.rates), len(self.rates))), np.empty(len(t))
+        early, long = np.flatnonzero(t < start), np.flatnonzero(t >= start)
+        if len(early):
+            error[early] = self.uniformization.into(result, early, t[early])
+        if late is not None and len(long):
+            error[long] = late.into(result, long, t[long])
+        return result, error, name if len(long) else "uniformization"
+
+    def _late(self, longest: float) -> tuple[str, Spectrum | Modes | None, float]:
+        """What "auto" takes for later times, and from when on: the same for whatever `longest` is at least that."""
+        series = self.uniformization
+        if series.rate == 0.0 or longest <= LONGEST / series.rate:
+            return "uniformization", None, math.inf
+        if self.spectrum is not None:
+            return "eigendecomposition", self.spectrum, math.nextafter(LONGEST / series.rate, math.inf)
+        if self._eigen is None:
+            return "uniformization", None, math.inf
+        while self._modes is None:
+            n = (4 + self._tried % 4) << (self._tried // 4)
+            if series.step * n > longest or series.ends(n):
+                break
+            self._modes = find_modes(series, self._eigen, n)
+            self._tried += 1
+        return "modes", self._modes, math.inf if self._modes is None else self._modes.start
 
     def evaluation(self, t: NDArray[np.float64]) -> Evaluation:
         _, error, method = self.matrices(t)
@@ -77,9 +122,9 @@ class Evaluator:
 
     def small_entries(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         """(B, S, S) by uniformization with next to no truncation: entries down to 1e-250 to a relative 1e-10 or so."""
-        if self._deep is None:
-            self._deep = Uniformization(self.rates, 1e-250)
-        return self._deep.matrices(t)[0]
+        result = np.empty((len(t), len(self.rates), len(self.rates)))
+        self._deep.into(result, np.arange(len(t)), t)
+        return result
 
     def _expm(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         from scipy.linalg import expm
@@ -91,5 +136,6 @@ class Evaluator:
             else np.empty((0, *generator.shape))
         )
         normalize(result)
-        other, error = self.uniformization.matrices(t)
+        other = np.empty_like(result)
+        error = self.uniformization.into(other, np.arange(len(t)), t)
         return result, np.abs(result - other).max((1, 2), initial=0.0) + error

@@ -11,7 +11,7 @@ from .base import Process
 from .evaluation import Evaluation, Evaluator
 from .inputs import MAX_STATES, any_library, integer_of, like_of, move, rate_of
 from .particles import add_particles, poisson_law, poisson_quantile
-from .uniformization import gamma
+from .rounding import gamma
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +28,8 @@ class ImmigrationDeath(Process):
     rate: a, above 0, at most 1e4. max_count: the largest count N, 1..4095; S = N + 1; default: the smallest that a
         Poisson(a) variable exceeds with a probability of at most 1e-12. The process has no largest count, so the
         boundary has to be named:
-    boundary "blocked": nobody comes at N. A process on 0..N; P(t) by uniformization or the eigendecomposition (see
-        evaluation.Evaluator), rows summing to 1. Stationary law: Poisson(a) given at most N.
+    boundary "blocked": nobody comes at N. A process on 0..N; P(t) as of any generator (see evaluation.Evaluator), rows
+        summing to 1. Stationary law: Poisson(a) given at most N.
     boundary "open": P(t) is the part of the unbounded process's that lies in 0..N, in closed form: rows sum to
         1 - tail(t), and P(s) P(t) leaves out paths above N. generator() is cut the same way: row N sums to -a.
         sample_forward raises ValueError where tail(t) exceeds 1e-9. Stationary law: Poisson(a) on 0..N.
@@ -50,8 +50,9 @@ class ImmigrationDeath(Process):
                 raise ValueError(f"{op}: rate: must leave Poisson(rate) within 0..{MAX_STATES - 1}, got {self.rate!r}")
         self.max_count = integer_of(op, "max_count", max_count, 1, MAX_STATES - 1)
         super().__init__(self.max_count + 1)
-        n = np.arange(1.0, self.states)
-        self._off_diagonal = np.diag(np.full(self.max_count, self.rate), 1) + np.diag(n, -1)
+        n = np.arange(self.states)
+        self._off_diagonal = np.zeros((self.states, self.states))
+        self._off_diagonal[n[:-1], n[1:]], self._off_diagonal[n[1:], n[:-1]] = self.rate, n[1:]
         self._evaluator = Evaluator(self._off_diagonal, "auto", 1e-12, op) if boundary == "blocked" else None
 
     def _arguments(self) -> str:

@@ -23,7 +23,7 @@ from .inputs import (
     visible,
 )
 from .lookup import Lookup, in_parts
-from .structure import reachable
+from .structure import followers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -231,7 +231,7 @@ class Laws(ABC):
         if not bool(wrong.any()):
             return
         x_t, x_0 = int(now[wrong].reshape(-1)[0]), int(then[wrong].reshape(-1)[0])
-        if not reachable(self._rates())[x_0, x_t]:
+        if x_t not in followers(self._rates() > 0, x_0):
             raise ValueError(f"{op}: x_t: must be reachable from x_0, got x_t = {x_t} and x_0 = {x_0}")
         raise ValueError(
             f"{op}: x_t: must have a probability above 0 in float64 at these times, got x_t = {x_t} and x_0 = {x_0}"

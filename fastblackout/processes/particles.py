@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .uniformization import UNIT, gamma, row_sums
+from .rounding import UNIT, gamma, row_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from .base import Process
 from .evaluation import Evaluation
 from .inputs import move
 from .lookup import Lookup
-from .uniformization import UNIT
+from .rounding import UNIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .structure import reachable, stationary
-from .uniformization import UNIT, gamma, normalize
+from .rounding import UNIT, gamma, normalize
+from .structure import followers, stationary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,14 +39,20 @@ _CUT = -64 * math.log(2)
 
 
 def symmetrizing_law(rates: Matrix) -> Matrix | None:
-    """pi, or None where Q is reducible or not symmetrizable, or pi spans more than WIDEST^2."""
-    if ((rates > 0) != (rates.T > 0)).any() or not reachable(rates)[0].all():
+    """pi, or None where Q is reducible or not symmetrizable."""
+    pattern = rates > 0
+    if (pattern != pattern.T).any() or len(followers(pattern, 0)) < len(rates):
         return None
     law = stationary(rates, np.arange(len(rates)))
-    if law.min() <= 0 or math.sqrt(law.max() / law.min()) > WIDEST:
+    if law.min() < 1e-290:  # what is smaller has lost digits
         return None
     flow = law[:, None] * rates
     return law if (np.abs(flow - flow.T) <= _BALANCE * flow).all() else None
+
+
+def is_narrow(law: Matrix) -> bool:
+    """Whether it spans at most WIDEST^2."""
+    return math.sqrt(law.max() / law.min()) <= WIDEST
 
 
 def _product(a: Matrix, b: Matrix) -> tuple[Any, float]:
@@ -96,17 +102,16 @@ class Spectrum:
         stray = self.orthogonality * float(np.abs(self.values).max())
         self.growth = 1.01 * (float(np.linalg.norm(self.residual)) + skew + stray)
 
-    def matrices(self, t: Matrix) -> tuple[Matrix, Matrix]:
-        """(B, S, S) P(t) and (B,) error bounds, for times (B,)."""
-        size = len(self.values)
-        result, error = np.empty((len(t), size, size)), np.empty(len(t))
+    def into(self, result: Matrix, places: NDArray[np.intp], t: Matrix) -> Matrix:
+        """Writes result[places[b]] = P(t[b]); the error bounds (B,)."""
+        size, error = len(self.values), np.empty(len(t))
         buffer = np.empty((size, size))
         flat = bool((self.scale == 1.0).all())
         widest = float(self.scale.max() / self.scale.min())
         across = self.scale / self.scale[:, None]
         for b, time in enumerate(t.tolist()):
             if time == 0.0:
-                result[b], error[b] = np.eye(size), 0.0
+                result[places[b]], error[b] = np.eye(size), 0.0
                 continue
             kept = self.values * time > _CUT
             half = self.vectors[:, kept] * np.exp(self.values[kept] * (time / 2))
@@ -114,9 +119,9 @@ class Spectrum:
             if not flat:
                 np.multiply(buffer, across, out=buffer)
             np.maximum(buffer, 0.0, out=buffer)
-            off = normalize(buffer, result[b])
+            off = normalize(buffer, result[places[b]])
             reach = np.minimum(time, 1 / np.maximum(-self.values, 1e-300))
             drift = math.exp(min(self.growth * time, 700.0)) * float(np.linalg.norm(self.residual * reach))
             parts = 1.01 * (drift + self.orthogonality) + gamma(size + 16) + 2.0**-64
             error[b] = min(1.0, widest * parts + 32 * UNIT + off)
-        return result, error
+        return error
