@@ -6,6 +6,7 @@ test_gpu.py runs them on the card, test_gpu_script.py on the CPU, where a backen
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from op_table import PLAIN
 from product import arguments, kernels_of, launch, moved, poison, public, same
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 
@@ -165,6 +167,34 @@ def check_stream(op: str, backend: str, device: torch.device, shape: tuple[int, 
     side.synchronize()
     for name, value in expected.items():
         same(f"on a stream: {name}", made[name], value)
+
+
+class _Calls(TorchDispatchMode):
+    """Keeps the calls of fastblackout's registered ops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, tuple[Any, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "fastblackout":
+            self.seen.append((func, args))
+        return func(*args, **(kwargs or {}))
+
+
+def check_opcheck(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """torch.library.opcheck of every registered op that a call makes, with the arguments it gets; gradients too."""
+    there = moved(arguments(op, PLAIN | {"shape": shape}), device)
+    with _Calls() as calls:
+        public(op, there, fb.Philox(2**63 + 1, 5).tensor(device), backend)
+    assert len(calls.seen) == (2 if op == "birth_loss" else 1), calls.seen
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's tracing looks at the .grad of tensors that are no leaves
+        for func, args in calls.seen:
+            given = [value.detach() if isinstance(value, Tensor) else value for value in args]
+            if func.name() == "fastblackout::birth_loss":  # the one with a gradient, which has none itself
+                given[0].requires_grad_()
+            torch.library.opcheck(func, tuple(given))
 
 
 def check_compiled(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
