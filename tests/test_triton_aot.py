@@ -35,7 +35,7 @@ REGISTERS = {
 # Bytes of a thread's stack, elsewhere none: a 64-bit value of the draw from given probabilities, with an index or int64
 # counts, though registers are left.
 STACK = {"categorical_bridge_kernel": 8}
-SCALAR_SPILLS = 16  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
+SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
 # SASS instructions an element, a lane taking 8: all of the loop but its inner ones (the rare ties). Building the
 # thresholds, table_kernel's launch, is counted apart.
 PER_ELEMENT = {"thin": 64, "bridge bfloat16": 195, "birth_loss": 150}
