@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from op_table import PLAIN
+from helpers import KEYS
+from op_table import OPS, PLAIN
 from product import arguments, kernels_of, launch, moved, poison, public, same
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 
-WITHOUT_KEY = ("birth_loss", "transition_rows", "thin_log_prob", "bridge_log_prob")
 # What a wrong value sets off: (argument, value, how the rule begins).
 WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "thin": (("x", 200, "counts"), ("p", 1.5, "probability")),
@@ -74,7 +74,7 @@ def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, .
         for name, expected in public(op, a, rng.at(call=call)).items():
             same(f"CUDA graph, call {call}: {name}", made[name], expected)
         draws.append(next(iter(made.values())).clone())
-    if op not in WITHOUT_KEY:
+    if len(OPS[op].factors.get("key", KEYS)) > 1:
         assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2]), "a replay drew the same"
 
 
@@ -97,10 +97,10 @@ def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, .
         fb.check_values.check()
 
 
-def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...]) -> None:
+def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], limit: int = 100) -> None:
     """A batch in 1, 2, 3 and 8 parts, each with its first_sample, gives what it gives at once on the reference."""
     first, batch = 2**31 - 5, shape[0]  # over the sign bit of the 32-bit counter
-    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**64 - 1, first, 3)
+    a, rng = arguments(op, PLAIN | {"shape": shape, "limit": limit}), fb.Philox(2**64 - 1, first, 3)
     there, expected = moved(a, device), public(op, a, rng, "reference")
     kernels = kernels_of(backend) if backend.startswith("simt") else None
     for ranks in (1, 2, 3, 8):
