@@ -27,10 +27,10 @@ KERNELS = {
 # the eight elements a Philox pair serves stay in one lane from the words on, with a 64-bit address for each of their
 # loads, and a limit (maxnreg) spills. Of the shared-p ops, thin_kernel with uint8 takes 80.
 REGISTERS = {
-    "table_kernel": 64, "thin_kernel": 128, "bridge_kernel": 168, "tau_leap_kernel": 96, "birth_loss_kernel": 80,
-    "add_chunks_kernel": 32, "birth_loss_grad_kernel": 96, "binomial_kernel": 120, "poisson_kernel": 88,
-    "categorical_kernel": 72, "categorical_table_kernel": 72, "build_table_kernel": 64,
-    "categorical_bridge_kernel": 72, "transition_rows_kernel": 128, "log_prob_kernel": 80,
+    "table_kernel": 64, "thin_kernel": 152, "bridge_kernel": 184, "tau_leap_kernel": 96, "birth_loss_kernel": 80,
+    "add_chunks_kernel": 32, "birth_loss_grad_kernel": 96, "binomial_kernel": 120, "poisson_kernel": 96,
+    "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
+    "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
 }  # fmt: skip
 # Bytes of a thread's stack, elsewhere none: a 64-bit value of the draw from given probabilities, with an index or int64
 # counts, though registers are left.
