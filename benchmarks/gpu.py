@@ -4,7 +4,8 @@ python benchmarks/gpu.py [--out FILE] [--minutes 9]
 
 Builds in place, runs the tests that use a GPU (tests/test_gpu.py: every op of both GPU backends against the reference,
 to the bit), measures what the card can do at most, times every op beside the same work in torch and CuPy, writes it all
-to benchmarks/results/<card>.json and prints a Markdown table. What does not fit into the time is left out, the least
+to benchmarks/results/<card>.json and prints a Markdown table with the aims; which backend is faster for which op and
+size goes to fastblackout/choice.json. What does not fit into the time is left out, the least
 important first, and named. Status: 0 when every test passed; 1, with one line, when it cannot run; 1 when a test failed
 or the time ran out.
 """
@@ -26,6 +27,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gpu_aims import FLAGGEMS, aims, choice, instructions, of_ceiling, seconds_of
 from gpu_tests import BACKENDS, check_all, passed
 
 HERE = Path(__file__).resolve().parent
@@ -34,7 +36,7 @@ NEEDED = ("setuptools", "pybind11", "ninja", "numpy", "scipy", "pytest", "pytest
 # Found in print, on other work and other cards: not measured here.
 PUBLISHED = (
     ("torch.binomial", "NVIDIA H20", 0.34, "flagos-ai/FlagGems PR 5486"),
-    ("FlagGems binomial (Triton)", "NVIDIA H20", 8.8, "flagos-ai/FlagGems PR 5486"),
+    FLAGGEMS,
     ("BinomialGPU.jl", "NVIDIA RTX 2070", 1.75, "source not kept"),
     ("torch uniform numbers", "NVIDIA H20", 220.0, "source not kept"),
 )
@@ -124,7 +126,7 @@ def ceilings(device: Any) -> dict[str, Any]:
 
 def markdown(results: dict[str, Any]) -> str:
     """A short table, with a line on every check that failed and on what was left out."""
-    m, c = results["machine"], results["ceilings"]
+    m, c, counts = results["machine"], results["ceilings"], results["instructions"]
     lines = [
         f"{m['card']} ({m['capability']}, {m['multiprocessors']} multiprocessors), driver {m['driver']}, torch "
         f"{m['torch']}, Triton {m['triton']}, nvcc {m['nvcc']}; {results['date']}.",
@@ -137,12 +139,16 @@ def markdown(results: dict[str, Any]) -> str:
         "",
     ]  # fmt: skip
     table: list[tuple[str, ...]] = [
-        ("case", "shape", "by", "G/s", "a call", "in a graph", "GB/s", "of copy", "cuda is faster"),
-        ("---",) * 9,
+        ("case", "shape", "by", "G/s", "a call", "in a graph", "GB/s", "of copy", "of ceiling", "cuda is faster"),
+        ("---",) * 10,
     ]
-    best = {(r["case"], *r["shape"]): _seconds(r) for r in results["rows"] if r["by"] == "cuda" and "error" not in r}
-    table += [_cells(row, best.get((row["case"], *row["shape"])), c) for row in results["rows"]]
+    best = {(r["case"], *r["shape"]): seconds_of(r) for r in results["rows"] if r["by"] == "cuda" and "error" not in r}
+    table += [_cells(row, best.get((row["case"], *row["shape"])), results) for row in results["rows"]]
     lines += ["| " + " | ".join(cells) + " |" for cells in table]
+    lines += ["", "Of ceiling: of the lower of memory's, as copied here, and issue's, by the count of instructions: "]
+    lines[-1] += ", ".join(f"{n} {v:.1f}" if isinstance(v, float) else f"{n} {v}" for n, v in counts.items()) + "."
+    lines += ["", "Aims, for 64 Mpx:", "| aim | wanted | found | |", "|---|---|---|---|"]
+    lines += ["| " + " | ".join(cells) + " |" for cells in aims(results)]
     lines += ["", "Published by others, on other work and on the card named, not measured here:"]
     lines += [f"- {what}, {card}: {rate} G/s ({source})" for what, card, rate, source in results["published"]]
     lines.append(f"- {NO_BINOMIAL}")
@@ -153,32 +159,30 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _seconds(row: dict[str, Any]) -> float:
-    return row["graph_seconds"] or row["call_seconds"]
-
-
-def _cells(row: dict[str, Any], cuda: float | None, limits: dict[str, Any]) -> tuple[str, ...]:
-    head = (row["case"], "x".join(map(str, row["shape"])), row["by"])
+def _cells(row: dict[str, Any], cuda: float | None, results: dict[str, Any]) -> tuple[str, ...]:
+    head, limits = (row["case"], "x".join(map(str, row["shape"])), row["by"]), results["ceilings"]
     if "error" in row:
-        return (*head, row["error"].replace("|", "/").replace("\n", " ")[:60], *("",) * 5)
+        return (*head, row["error"].replace("|", "/").replace("\n", " ")[:60], *("",) * 6)
 
     def micro(value: float | None) -> str:
         return "" if value is None else f"{value * 1e6:.4g} us"
 
-    seconds, moved, copy = _seconds(row), "", ""
+    seconds, moved, copy, part = seconds_of(row), "", "", of_ceiling(row, results)
     if row["bytes"]:
         moved = f"{row['bytes'] / seconds / 1e9:.4g}"
         if "copy_gigabytes_s" in limits:
             copy = f"{row['bytes'] / seconds / 1e7 / limits['copy_gigabytes_s']:.0f}%"
     faster = "" if cuda is None or row["by"] == "cuda" else f"{seconds / cuda:.3g}x"
     rate = f"{row['elements'] / seconds / 1e9:.4g}"
-    return (*head, rate, micro(row["call_seconds"]), micro(row["graph_seconds"]), moved, copy, faster)
+    of = "" if part is None else f"{100 * part:.0f}%"
+    return (*head, rate, micro(row["call_seconds"]), micro(row["graph_seconds"]), moved, copy, of, faster)
 
 
 def blank(minutes: float) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(), "minutes": minutes, "machine": {}, "seconds": {}, "ceilings": {},
-        "checks": [], "rows": [], "dropped": [], "absent": [], "cut_off": False, "published": PUBLISHED,
+        "instructions": {}, "checks": [], "rows": [], "dropped": [], "absent": [], "cut_off": False,
+        "published": PUBLISHED,
     }  # fmt: skip
 
 
@@ -225,13 +229,15 @@ def main(arguments: list[str] | None = None) -> int:
     keep()
     print(f"checked in {results['seconds']['checks']:.0f} s; timing", flush=True)
     device = torch.device("cuda", 0)
-    results["ceilings"] = ceilings(device)
+    results["ceilings"], results["instructions"] = ceilings(device), instructions(results["machine"]["capability"])
     times = gpu_times.Times(device, BACKENDS, lambda o, b: passed(results["checks"], o, b), left, keep)
     results["rows"], results["dropped"] = times.rows, times.dropped
     times.all()
     watch.cancel()
     results["seconds"]["all"] = time.monotonic() - start
     keep()
+    if found := choice(results):  # for backend="auto"; to be committed with the results
+        (ROOT / "fastblackout" / "choice.json").write_text(json.dumps(found, indent=1) + "\n")
     print(f"written to {out}\n\n{markdown(results)}", flush=True)
     return 1 if any(c["failures"] or not c["done"] for c in results["checks"]) else 0
 

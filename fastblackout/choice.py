@@ -1,8 +1,16 @@
-"""Which backend "auto" takes for an op on a device, and why: one table, printed by `fastblackout info`."""
+"""Which backend "auto" takes for an op on a device, and why: one table, printed by `fastblackout info`.
+
+choice.json beside this file holds what a card measured: {"card", "date", "ops": {op: {"order": [...], "small": [...],
+"below": elements}}}; benchmarks/gpu.py writes it. {}: no card has.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MEASURED = Path(__file__).with_name("choice.json")
 
 
 class Rule(NamedTuple):
@@ -10,6 +18,11 @@ class Rule(NamedTuple):
 
     order: tuple[str, ...]
     why: str
+    small: tuple[str, ...] = ()  # the order for fewer elements than `below`
+    below: int = 0
+
+    def tried(self, elements: int) -> tuple[str, ...]:
+        return self.small if elements < self.below else self.order
 
 
 OPS = (
@@ -26,11 +39,21 @@ OPS = (
     "transition_rows",
 )
 _CPU = Rule(("cpu",), "the C++ kernels; the reference only where it is asked for")
-_UNMEASURED = "CUDA C++ before Triton: a static rule, not yet measured on a GPU"
-_CUDA_FIRST = Rule(("cuda", "triton"), _UNMEASURED)
+_CUDA_FIRST = Rule(("cuda", "triton"), "CUDA C++ before Triton: a static rule, not yet measured on a GPU")
 
-# Device, op: rule. An entry changes with a measurement that is committed in benchmarks/results.
+
+def rules(measured: dict[str, Any]) -> dict[str, Rule]:
+    """What a results file says of the ops on a CUDA device; the static rule for those it does not know."""
+    made = dict.fromkeys(OPS, _CUDA_FIRST)
+    for op, found in measured.get("ops", {}).items():
+        small, below = tuple(found.get("small", ())), int(found.get("below", 0))
+        why = f"the faster of both on {measured['card']}, measured {measured['date']}"
+        made[op] = Rule(tuple(found["order"]), why, small, below)
+    return made
+
+
+# Device, op: rule.
 CHOICE: dict[str, dict[str, Rule]] = {
     "cpu": dict.fromkeys(OPS, _CPU),
-    "cuda": dict.fromkeys(OPS, _CUDA_FIRST),
+    "cuda": rules(json.loads(MEASURED.read_text())),
 }

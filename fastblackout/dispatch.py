@@ -69,17 +69,17 @@ def check_name(op: str, backend: object) -> None:
         raise ValueError(f"{op}: backend: must be one of {', '.join(BACKENDS)}, got {backend!r}")
 
 
-def choose(op: str, backend: str, device: str) -> str:
+def choose(op: str, backend: str, device: str, elements: int = 0) -> str:
     """The backend for arrays on `device` ("cpu" or "cuda"). ValueError where it cannot run there or is absent.
 
-    "auto" is what `use_backend` says, else the first of choice.CHOICE that is present.
+    "auto" is what `use_backend` says, else the first of choice.CHOICE for so many elements that is present.
     """
     if backend not in _NAMES:
         check_name(op, backend)
     if backend == "auto":
         backend = _choice.get().backend
     if backend == "auto":
-        return "cpu" if device == "cpu" else _first_present(op, device)
+        return "cpu" if device == "cpu" else _first_present(op, device, elements)
     if backend in DEVICE_BACKENDS:
         if device == "cpu" and not (backend == "triton" and natives.triton_interprets()):
             hint = " (its interpreter does, under TRITON_INTERPRET=1)" if backend == "triton" else ""
@@ -104,9 +104,9 @@ def asked(backend: str) -> str:
     return _choice.get().backend if backend == "auto" else backend
 
 
-def _first_present(op: str, device: str) -> str:
+def _first_present(op: str, device: str, elements: int) -> str:
     reasons = []
-    for name in CHOICE[device][op].order:
+    for name in CHOICE[device][op].tried(elements):
         if (why := natives.absent(name, op)) is None:
             return name
         reasons.append(f"{name}: {why}")

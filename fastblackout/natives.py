@@ -101,12 +101,17 @@ def capabilities() -> dict[str, dict[str, Any]]:
 
 
 def choices() -> list[tuple[str, tuple[str, ...], str, str]]:
-    """What backend="auto" takes: (device, ops, backend or "none", why), ops of one rule together."""
+    """What backend="auto" takes: (device, ops, backend or "none", why), ops of one rule together. Where it depends on
+    the size: "triton below 4096 elements, else cuda"."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for device, rules in CHOICE.items():
         for op, rule in rules.items():
-            present = [name for name in rule.order if name == "cpu" or absent(name, op) is None]
-            groups.setdefault((device, present[0] if present else "none", rule.why), []).append(op)
+            large, small = (
+                next((name for name in rule.tried(elements) if name == "cpu" or absent(name, op) is None), "none")
+                for elements in (rule.below, max(rule.below - 1, 0))
+            )
+            taken = large if small == large else f"{small} below {rule.below} elements, else {large}"
+            groups.setdefault((device, taken, rule.why), []).append(op)
     return [(device, tuple(ops), backend, why) for (device, backend, why), ops in groups.items()]
 
 

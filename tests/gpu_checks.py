@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import process_calls
 import torch
-from op_table import PLAIN
+from helpers import KEYS
+from op_table import OPS, PLAIN
 from product import arguments, kernels_of, launch, moved, poison, public, same
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 
-WITHOUT_KEY = ("birth_loss", "transition_rows", "thin_log_prob", "bridge_log_prob")
 # What a wrong value sets off: (argument, value, how the rule begins).
 WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "thin": (("x", 200, "counts"), ("p", 1.5, "probability"), ("q", 0.3, "probability"), ("center", math.nan, "gain")),
@@ -86,7 +88,7 @@ def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, .
         for name, expected in public(op, a, rng.at(call=call)).items():
             same(f"CUDA graph, call {call}: {name}", made[name], expected)
         draws.append(next(iter(made.values())).clone())
-    if op not in WITHOUT_KEY:
+    if len(OPS[op].factors.get("key", KEYS)) > 1:
         assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2]), "a replay drew the same"
 
 
@@ -118,10 +120,10 @@ def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, .
         fb.check_values.check()
 
 
-def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...]) -> None:
+def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], limit: int = 100) -> None:
     """A batch in 1, 2, 3 and 8 parts, each with its first_sample, gives what it gives at once on the reference."""
     first, batch = 2**31 - 5, shape[0]  # over the sign bit of the 32-bit counter
-    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**64 - 1, first, 3)
+    a, rng = arguments(op, PLAIN | {"shape": shape, "limit": limit}), fb.Philox(2**64 - 1, first, 3)
     there, expected = moved(a, device), public(op, a, rng, "reference")
     kernels = kernels_of(backend) if backend.startswith("simt") else None
     for ranks in (1, 2, 3, 8):
@@ -188,6 +190,34 @@ def check_stream(op: str, backend: str, device: torch.device, shape: tuple[int, 
     side.synchronize()
     for name, value in expected.items():
         same(f"on a stream: {name}", made[name], value)
+
+
+class _Calls(TorchDispatchMode):
+    """Keeps the calls of fastblackout's registered ops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, tuple[Any, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "fastblackout":
+            self.seen.append((func, args))
+        return func(*args, **(kwargs or {}))
+
+
+def check_opcheck(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """torch.library.opcheck of every registered op that a call makes, with the arguments it gets; gradients too."""
+    there = moved(arguments(op, PLAIN | {"shape": shape}), device)
+    with _Calls() as calls:
+        public(op, there, fb.Philox(2**63 + 1, 5).tensor(device), backend)
+    assert len(calls.seen) == (2 if op == "birth_loss" else 1), calls.seen
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's tracing looks at the .grad of tensors that are no leaves
+        for func, args in calls.seen:
+            given = [value.detach() if isinstance(value, Tensor) else value for value in args]
+            if func.name() == "fastblackout::birth_loss":  # the one with a gradient, which has none itself
+                given[0].requires_grad_()
+            torch.library.opcheck(func, tuple(given))
 
 
 def check_compiled(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:

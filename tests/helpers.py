@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 import random
 import warnings
 from pathlib import Path
@@ -48,6 +49,12 @@ def load_neighbour(name, folder=Path(__file__).parent):
 
 def load_example(name):
     return load_neighbour(name, EXAMPLES)
+
+
+def elsewhere(**more):
+    """The environment of a Python process on the tested package, which must start outside the clone: `-c` puts the
+    current folder first on sys.path, and after an install that is not editable ./fastblackout has no kernels."""
+    return {**os.environ, "PYTHONPATH": str(Path(fb.__file__).parents[1]), **more}
 
 
 def using(name, threads=None):

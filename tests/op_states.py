@@ -30,7 +30,7 @@ def arguments(
         more = [torch.randint(0, limit + 1, x.shape, generator=made).to(x.dtype) for _ in range(2)]
         return {"x": x, "a": more[0], "p": p, "q": 1 - p} | ({"b": more[1]} if op == "bridge_log_prob" else {})
     kind = case.get("matrices", "each")
-    count = {"one": 1, "index": 5, "each": batch}[kind]
+    count = {"one": 1, "index": 2, "each": batch}[kind]
     a: Arguments = {"x": x, "one": kind == "one"}
     if kind == "index":
         a["index"] = torch.randint(0, count, (batch,), generator=made)

@@ -25,6 +25,7 @@ MAXIMA = (255, 200, 15, 1, 256, 100_000)
 COMMON: dict[str, Sequence[Any]] = {
     "shape": SHAPES, "layout": LAYOUTS, "counts": COUNTS, "floats": FLOATS, "key": KEYS,
 }  # fmt: skip
+NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw nothing
 PLAIN = {
     "layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "limit": 100,
 }  # fmt: skip
@@ -60,6 +61,12 @@ class Maker:
         x.view(-1)[::5], x.view(-1)[3::7] = self.limit, 0
         return x.to(self.kind)
 
+    def whole(self, kind: torch.dtype) -> Tensor:
+        """Births as integers: few, and the most the dtype holds."""
+        y = torch.randint(0, 41, self.shape, generator=self.random).to(kind)
+        y.view(-1)[::5] = torch.iinfo(kind).max
+        return y
+
     def uniform(self, low: float, high: float, extremes: Sequence[float] = (), dtype: Any = None) -> Tensor:
         made = low + (high - low) * torch.rand(self.shape, generator=self.random, dtype=torch.float64)
         made.view(-1)[: len(extremes)] = torch.tensor(extremes, dtype=made.dtype)[: made.numel()]
@@ -75,10 +82,10 @@ class Maker:
 
 
 def _state(m: Maker) -> Arguments:
-    """What thin and the reverse steps share."""
+    """What thin and the reverse steps share. thin's only floats are the model input; the steps have a factor for it."""
     a = {
         "x": m.counts(), "p": m.probs(), "center": m.rows((3.3, -0.5, -1e-20)), "scale": m.rows((0.7, -2.0)),
-        "max_count": m.limit, "input_dtype": m.case["floats"],
+        "max_count": m.limit, "input_dtype": m.case.get("inputs", m.case["floats"]),
     }  # fmt: skip
     return a | ({"outputs": m.case["outputs"]} if "outputs" in m.case else {})  # else all
 
@@ -90,9 +97,12 @@ def _thin(m: Maker) -> Arguments:
 
 def _reverse(m: Maker) -> Arguments:
     a = _state(m) | {"gain": m.rows((1.0, 30.0, 7.3, 0.0))}
-    if m.case.get("given"):
+    given = m.case.get("given")
+    if not given:
+        return a | {"logits": m.uniform(-6.0, 6.0, LOGITS)}
+    if given == "floats":
         return a | {"births": m.uniform(0.0, 40.0, (0.0, 0.5, 2.5, 6e4))}
-    return a | {"logits": m.uniform(-6.0, 6.0, LOGITS)}
+    return a | {"births": m.whole(getattr(torch, given))}
 
 
 def _bridge(m: Maker) -> Arguments:
@@ -200,7 +210,9 @@ class Op(NamedTuple):
 
 _THIN_OUTPUTS = (("x_t", "births", "model_input"), ("x_t",), ("births", "model_input"))
 _STEPS = {
-    "limit": MAXIMA, "given": (0, 1), "one": (0, 1), "outputs": (("x_s", "model_input"), ("x_s",), ("model_input",)),
+    # Births as floats or integers, else logits, which have twice the cases of each.
+    "limit": MAXIMA, "inputs": FLOATS, "given": ("", "", "floats", *COUNTS), "one": (0, 1),
+    "outputs": (("x_s", "model_input"), ("x_s",), ("model_input",)),
 }  # fmt: skip
 OPS = {
     "thin": Op(_thin, _thinned, _thin_kernel, {"limit": MAXIMA, "one": (0, 1), "outputs": _THIN_OUTPUTS}),
@@ -208,7 +220,9 @@ OPS = {
     "tau_leap_step": Op(_tau_leap, _leaped, _tau_leap_kernel, _STEPS),
     "birth_loss": Op(
         _birth_loss, _lost, _birth_loss_kernel,
-        {"shape": (*SHAPES[1:], (2, 5000)), "counts": (*COUNTS, *FLOATS[:3]), "limit": (100,), "gain": (1.0, 1e-30)},
+        NO_KEY | {
+            "shape": (*SHAPES[1:], (2, 5000)), "counts": (*COUNTS, *FLOATS), "limit": (100,), "gain": (1.0, 1e-30),
+        },
     ),
     "binomial": Op(
         _binomial, _drawn, _binomial_kernel,
@@ -233,12 +247,15 @@ def _between_states(op: str, **factors: Sequence[Any]) -> Op:
 
 
 STATES = {
-    "categorical": {"limit": (255, 39, 2, 599), "matrices": ("one", "index", "each"), "table": (0, 1)},
+    "categorical": {
+        "floats": ("float32", "float64"), "limit": (255, 39, 2, 300), "matrices": ("one", "index", "each"),
+        "table": (0, 1),
+    },
     "categorical_bridge": {
         "limit": (1, 3, 30), "matrices": ("one", "index", "each"), "given": ("logits", "probs", "x_0"),
     },
-    "transition_rows": {"counts": ("uint8",), "limit": (0, 2, 40, 255)},
-    "thin_log_prob": {"limit": (255, 20)},
-    "bridge_log_prob": {"limit": (127, 20)},
+    "transition_rows": NO_KEY | {"counts": ("uint8",), "limit": (0, 2, 40, 255)},
+    "thin_log_prob": NO_KEY | {"limit": (255, 20)},
+    "bridge_log_prob": NO_KEY | {"limit": (127, 20)},
 }  # fmt: skip
 OPS |= {op: _between_states(op, **factors) for op, factors in STATES.items()}

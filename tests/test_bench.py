@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import elsewhere
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,10 +191,12 @@ def test_the_committed_results_make_the_committed_tables(script):
 
 def test_the_command_reports(tmp_path):
     missing = str(tmp_path / "missing.json")
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     code = "import sys; from fastblackout.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, "bench", "report", missing], cwd=ROOT, capture_output=True, text=True
-    )
+        [sys.executable, "-c", code, "bench", "report", missing], cwd=tmp_path, env=elsewhere(), capture_output=True,
+        text=True,
+    )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "missing.json" in done.stderr

@@ -8,7 +8,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout import dispatch, indexing, natives, values
-from fastblackout.choice import CHOICE, OPS
+from fastblackout.choice import CHOICE, OPS, rules
 
 CPU = torch.device("cpu")
 
@@ -175,6 +175,7 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
 def test_the_choice(monkeypatch):
     assert set(CHOICE["cpu"]) == set(CHOICE["cuda"]) == set(OPS)
     assert all(dispatch.choose(op, "auto", "cpu") == "cpu" for op in OPS)
+    monkeypatch.setitem(CHOICE, "cuda", rules({}))  # whatever a card measured
     reasons = {"cuda": "no nvcc", "triton": None}
     monkeypatch.setattr(natives, "absent", lambda backend, op: reasons[backend])
     assert dispatch.choose("thin", "auto", "cuda") == "triton"

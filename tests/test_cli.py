@@ -246,5 +246,10 @@ def test_a_broken_pipe_is_no_error(place):
 
 
 def test_info(capsys):
+    """Its last part, what backend="auto" takes and why: test_choice.py."""
     assert main(["info"]) == 0
-    assert "reference" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == [
+        "reference", "cpu", "cuda", "triton", 'backend="auto"', "cpu", "cuda"
+    ]  # fmt: skip
+    assert out.count("transition_rows") >= 3

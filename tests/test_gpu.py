@@ -47,7 +47,7 @@ def test_flags(op, backend):
 @every_backend
 @every_op
 def test_ranks(op, backend):
-    gpu_checks.check_ranks(op, backend, GPU, SHAPE)
+    gpu_checks.check_ranks(op, backend, GPU, (256, 5, 7))
 
 
 @every_backend
@@ -60,6 +60,12 @@ def test_stream(op, backend):
 @every_op
 def test_compiled(op, backend):
     gpu_checks.check_compiled(op, backend, GPU, SHAPE)
+
+
+@every_backend
+@every_op
+def test_opcheck(op, backend):
+    gpu_checks.check_opcheck(op, backend, GPU, SHAPE)
 
 
 @every_backend

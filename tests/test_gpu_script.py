@@ -15,9 +15,10 @@ import gpu_checks
 import process_calls
 import pytest
 import torch
+from helpers import elsewhere
 from op_table import OPS
 
-import fastblackout as fb
+from fastblackout import choice
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 CPU = torch.device("cpu")
@@ -30,14 +31,17 @@ def script(monkeypatch):
     return importlib.import_module
 
 
-def run(*command, tests=False, **environment):
-    package = str(Path(fb.__file__).parents[1]) + (os.pathsep + str(Path(__file__).parent) if tests else "")
-    given = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": package, **environment}
-    return subprocess.run([sys.executable, *command], env=given, capture_output=True, text=True, timeout=500)
+def run(folder, *command, tests=False, **environment):
+    given = elsewhere(CUDA_VISIBLE_DEVICES="", **environment)
+    if tests:
+        given["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
+    return subprocess.run(
+        [sys.executable, *command], cwd=folder, env=given, capture_output=True, text=True, timeout=500
+    )
 
 
 def test_one_line_and_status_1_without_a_gpu(tmp_path):
-    done = run(FOLDER / "gpu.py", "--out", tmp_path / "card.json")
+    done = run(tmp_path, FOLDER / "gpu.py", "--out", tmp_path / "card.json")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "gpu: torch sees no NVIDIA GPU: run this where there is one\n"
     assert not list(tmp_path.iterdir())
@@ -48,6 +52,7 @@ def test_replays_and_parts_on_the_cpu(op):
     gpu_checks.check_graph(op, "cpu", CPU, (3, 5))
     gpu_checks.check_ranks(op, "cpu", CPU, (16, 5))
     gpu_checks.check_compiled(op, "cpu", CPU, (3, 5))
+    gpu_checks.check_opcheck(op, "cpu", CPU, (3, 5))
 
 
 def test_samples_on_the_cpu():
@@ -61,11 +66,11 @@ def test_processes_on_the_cpu(name):
 
 
 @pytest.mark.parametrize("op", ["poisson", "thin", "birth_loss", "transition_rows"])
-def test_flags_in_the_interpreter(op):
+def test_flags_in_the_interpreter(op, tmp_path):
     pytest.importorskip("triton", reason="the interpreter comes with triton, which is not installed")
     code = "import gpu_checks, torch\n"
     code += f"gpu_checks.check_flags('{op}', 'triton', torch.device('cpu'), (3, 5))"
-    done = run("-c", code, TRITON_INTERPRET="1", tests=True)
+    done = run(tmp_path, "-c", code, TRITON_INTERPRET="1", tests=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -99,12 +104,99 @@ def test_a_process_of_tests_without_a_gpu(script, monkeypatch):
 
 def test_the_tests_of_a_card_are_collected(tmp_path):
     (tmp_path / "card.py").write_text("import torch\ntorch.cuda.is_available = lambda: True\n")
-    paths = os.pathsep.join([str(Path(fb.__file__).parents[1]), str(tmp_path)])
+    paths = os.pathsep.join([elsewhere()["PYTHONPATH"], str(tmp_path)])
     tests = Path(__file__).with_name("test_gpu.py")
-    done = run("-m", "pytest", "--collect-only", "-q", "-p", "card", "-p", "no:cacheprovider", tests, PYTHONPATH=paths)
+    done = run(
+        tmp_path,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        "-p",
+        "card",
+        "-p",
+        "no:cacheprovider",
+        tests,
+        PYTHONPATH=paths,
+    )
     assert done.returncode == 0, done.stdout[-2000:]
     for name in ("test_product[thin-cuda]", "test_graph[poisson-triton]", "test_process[any-cuda]"):
         assert f"test_gpu.py::{name}" in done.stdout
+
+
+def row(case, by, seconds, elements=1 << 26, **more):
+    return {
+        "case": case, "op": case.split(",")[0], "shape": [elements], "elements": elements, "by": by, "bytes": 1,
+        "call_seconds": seconds, "graph_seconds": None, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def measured():
+    """Results of a card that issues 10^13 instructions and copies 2 * 10^12 bytes a second."""
+    made = {"machine": {"max_clock": "781.25 MHz", "multiprocessors": 100, "card": "NVIDIA Card"}, "date": "2026-12-01"}
+    counts = {"thin_shared": 40.0, "bridge_shared": 100.0, "loss_chunks": 20.0, "loss_grad": 90.0}
+    return made | {"ceilings": {"copy_gigabytes_s": 2000.0}, "instructions": counts, "rows": []}
+
+
+def test_parts_of_the_ceiling(script, measured):
+    aims = script("gpu_aims")
+    size = 1 << 26
+    # By issue 4 ps and 10 ps; loss by memory 2.5 ps, its gradient by issue 9 ps.
+    for case, least in (("thin, x_t", 4e-12), ("bridge, float32", 1e-11), ("birth_loss + gradient", 1.15e-11)):
+        assert aims.of_ceiling(row(case, "cuda", 2 * size * least), measured) == pytest.approx(0.5)
+    thin = row("thin, x_t", "cuda", 1.0)
+    for missing in (
+        row("thin, x_t", "triton", 1.0),
+        row("poisson, rates to 50", "cuda", 1.0),
+        thin | {"error": "x"},
+    ):
+        assert aims.of_ceiling(missing, measured) is None
+    for part in ({"ceilings": {}}, {"instructions": {"error": "no triton"}}, {"instructions": {}}):
+        assert aims.of_ceiling(thin, measured | part) is None
+    unknown = measured | {"machine": measured["machine"] | {"max_clock": ""}}
+    assert aims.of_ceiling(thin, unknown) is None
+    unknown["ceilings"] = measured["ceilings"] | {"issue_giga_s": 5e3}
+    assert aims.of_ceiling(thin, unknown) == pytest.approx(2 * aims.of_ceiling(thin, measured))
+
+
+def test_aims_have_verdicts(script, measured):
+    aims, size = script("gpu_aims"), 1 << 26
+    assert [found[2:] for found in aims.aims(measured)] == [("not measured", "")] * 5
+    binomial = "binomial, counts to 255"
+    measured["rows"] = [
+        row("thin, x_t", "cuda", size / 2e11), row("thin, x_t", "cuda", 1e-9, elements=7),
+        row(binomial, "triton", size / 9e9), row(binomial, "torch.binomial", size / 8e9),
+        row("bridge, float32", "cuda", 1e-11 * size / 0.81),
+        row("birth_loss + gradient", "cuda", 1.15e-11 * size / 0.79),
+    ]  # fmt: skip
+    found = aims.aims(measured)
+    assert [x[2] for x in found] == ["200 G/s", "1.125x", "9 G/s", "81%", "79%"]
+    assert [x[3] for x in found] == ["met", "met", "met", "met", "NOT met"]
+    assert "NVIDIA H20" in found[2][1]
+    measured["rows"][2]["call_seconds"] *= 2
+    assert [x[3] for x in aims.aims(measured)][1:3] == ["NOT met"] * 2
+
+
+def test_crossings_become_the_choice(script, measured):
+    aims = script("gpu_aims")
+    measured["rows"] = [
+        row(op, by, start + elements * each, elements)
+        for op, *both in (("thin", 3e-6, 1e-12, 1e-6, 3e-12), ("poisson", 9e-6, 5e-12, 1e-6, 1e-12))
+        for by, start, each in (("cuda", *both[:2]), ("triton", *both[2:]))
+        for elements in (1000, 10**7)
+    ] + [row("binomial", "cuda", 1.0), row("thin", "torch.binomial", 1.0), row("birth_loss", "triton", 1.0, error="x")]
+    found = aims.choice(measured)
+    assert found == {
+        "card": "NVIDIA Card", "date": "2026-12-01",
+        "ops": {
+            "thin": {"order": ["cuda", "triton"], "small": ["triton", "cuda"], "below": pytest.approx(1e6, abs=2)},
+            "poisson": {"order": ["triton", "cuda"]},
+        },
+    }  # fmt: skip
+    rules = choice.rules(json.loads(json.dumps(found)))
+    assert (rules["thin"].tried(10**5)[0], rules["thin"].tried(10**7)[0]) == ("triton", "cuda")
+    assert aims.choice(measured | {"rows": []}) == {}
 
 
 def test_absent_peers_are_named(script, monkeypatch):
@@ -151,6 +243,7 @@ def test_times_and_table(script):
         "CUT OFF",
         "Not timed: CuPy",
         "FlagGems binomial (Triton), NVIDIA H20: 8.8 G/s",
+        "| bridge, float32 | at least 80% of the lower of the ceilings | not measured |",
     ):
         assert wanted in text
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import DLPackOnly, chi_square_counts
+from helpers import DLPackOnly, chi_square_counts, elsewhere
 from scipy import sparse
 
 import fastblackout as fb
@@ -279,7 +279,7 @@ def test_pure_death_scores_refuse_what_is_not_identifiable():
     np.testing.assert_allclose(score[3], (0.3 * 1 + 0.5 * 2) / 3 * odds, rtol=1e-12)
 
 
-def test_processes_work_without_torch():
+def test_processes_work_without_torch(tmp_path):
     code = """
 import sys
 sys.modules["torch"] = None
@@ -287,5 +287,7 @@ import fastblackout as fb, numpy as np
 p = fb.MarkovProcess(np.array([[-1.0, 1.0], [2.0, -2.0]]))
 print(round(float(p.transition_matrix(1e3)[0, 0]), 12), fb.PureDeath(3).log_prob(1, 3, 0.5).shape)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=elsewhere(), capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["0.666666666667", "()"]

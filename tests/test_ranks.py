@@ -9,7 +9,7 @@ import pytest
 import torch
 from gpu_checks import check_ranks
 from helpers import bits
-from op_table import OPS
+from op_table import OPS, STATES
 
 import fastblackout as fb
 
@@ -90,6 +90,11 @@ def test_without_first_sample_ranks_would_repeat_each_other(call):
     """The check above can fail: ranks that keep the same first_sample do not give the bytes of the whole."""
     whole = bits(call(slice(0, BATCH), RNG, 255)[0])[2]
     assert b"".join(bits(call(part, RNG, 255)[0])[2] for part in parts(2)) != whole
+
+
+@pytest.mark.parametrize("op", STATES)
+def test_ranks_of_the_ops_between_states(op, backend):
+    check_ranks(op, "auto", "cpu", (BATCH, *SHAPE))
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -116,13 +116,14 @@ def test_one_compiled_graph_serves_all_keys_and_batches(call):
     assert counter.frame_count == 2
 
 
-def test_dynamic_shapes_compile_once():
+@pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)
+def test_dynamic_shapes_compile_once(call):
     counter = CompileCounterWithBackend("aot_eager")
-    compiled = torch.compile(thin, fullgraph=True, backend=counter, dynamic=True)
+    compiled = torch.compile(call, fullgraph=True, backend=counter, dynamic=True)
     seen = []
-    for batch in (7, 11, 4):  # no size of the images: torch takes equal sizes for one
-        x, logits, (p, q) = inputs(batch, seed=batch)
-        same(compiled(x, logits, p, q, KEYS[1].tensor()), thin(x, logits, p, q, KEYS[1]))
+    for batch, shape in ((7, (2, 4, 6)), (11, (4, 6, 10)), (5, (6, 10, 14))):  # equal sizes would be taken for one
+        x, logits, (p, q) = inputs(batch, shape, seed=batch)
+        same(compiled(x, logits, p, q, KEYS[1].tensor()), call(x, logits, p, q, KEYS[1]), call.__name__)
         seen.append(counter.frame_count)
     assert seen[1:] == seen[:1] * 2
 

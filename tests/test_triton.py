@@ -6,14 +6,12 @@ half minutes in all on one core.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-import fastblackout as fb
+from helpers import elsewhere
 
 # Cases at least, so that a cover that shrinks shows.
 GROUPS = {
@@ -23,7 +21,7 @@ GROUPS = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_interpreter_equals_cpu(group, tmp_path):
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(fb.__file__).parents[1])}
+    environment = elsewhere(TRITON_INTERPRET="1")
     worker = Path(__file__).parent / "triton_worker.py"
     done = subprocess.run(
         [sys.executable, str(worker), group], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500

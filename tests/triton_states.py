@@ -14,7 +14,8 @@ from fastblackout.reference import transition as reference_transition
 from fastblackout.reference.philox import Stream
 
 COUNTS = ["uint8", "int16", "int32", "int64"]
-SHAPES = [(), (5,), (3, 0, 2), (2, 1, 9, 7), (1, 3, 16, 16)]  # a program costs 20 ms and more
+SHAPES = [(), (7,), (3, 0, 2), (2, 31), (2, 1, 28, 28), (1, 3, 32, 32)]  # a program costs 20 ms and more
+LARGE = (1, 3, 257, 129)  # 25 programs: one case of it
 MATRICES = {"matrices": ["one", "index", "each"], "strides": ["dense", "transposed"]}
 
 
@@ -34,6 +35,11 @@ def tensor(array):
     return None if array is None else torch.from_numpy(array)
 
 
+def covered(seed, shapes, **factors):
+    made = list(cases(seed, shapes, **factors))
+    return [*made, made[-1] | {"shape": LARGE, "layout": "inner"}]
+
+
 def matrices_of(case):
     """(index, how many)"""
     batch = case["shape"][0] if case["shape"] else 1
@@ -43,7 +49,7 @@ def matrices_of(case):
 
 def categorical_cases():
     sizes = [(3, 3), (17, 4), (5, 12), (1, 1)]
-    return list(cases(21, SHAPES, dtype=COUNTS, probs=["float64", "float32"], sizes=sizes, **MATRICES))
+    return covered(21, SHAPES, dtype=COUNTS, probs=["float64", "float32"], sizes=sizes, **MATRICES)
 
 
 def categorical(case):
@@ -65,7 +71,7 @@ def categorical(case):
 
 def categorical_bridge_cases():
     given = ["x_0", "probs", "float32", "bfloat16", "float16", "float64"]
-    return list(cases(22, SHAPES, dtype=COUNTS, given=given, states=[2, 5, 1, 9], **MATRICES))
+    return covered(22, SHAPES, dtype=COUNTS, given=given, states=[2, 5, 1, 9], **MATRICES)
 
 
 def categorical_bridge(case):
@@ -96,7 +102,7 @@ def categorical_bridge(case):
 
 
 def transition_cases():
-    return list(cases(23, SHAPES, dtype=COUNTS, kind=[0, 1], states=[1, 2, 9], flat=[False, True]))
+    return covered(23, SHAPES, dtype=COUNTS, kind=[0, 1], states=[1, 2, 9], flat=[False, True])
 
 
 def transition(case):

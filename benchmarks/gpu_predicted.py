@@ -1,0 +1,96 @@
+"""What the CUDA kernels should reach on an H100 by the count of their instructions: predicted, not measured.
+
+python benchmarks/gpu_predicted.py [--write]
+
+Counts the machine code in fastblackout._cuda (tests/cuda_counts.py) and prints a Markdown table; --write puts it into
+docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests")]
+
+import cuda_counts  # noqa: E402
+
+PAGE = ROOT / "docs" / "performance.md"
+BLOCK = re.compile(r"(<!-- gpu predicted -->\n).*?(<!-- end -->)", re.DOTALL)
+LANES = 128  # a multiprocessor issues four instructions of 32 lanes a clock, since sm_70
+
+
+class Launch(NamedTuple):
+    kernel: str  # of cuda_counts.KERNELS
+    bytes: int  # an element: read and written
+
+
+# By the names of gpu_work.CASES: uint8 counts, float32 logits, float32 model inputs.
+LAUNCHES: dict[str, tuple[Launch, ...]] = {
+    "thin, x_t": (Launch("thin_shared", 2),),
+    "bridge, float32": (Launch("bridge_shared", 10),),
+    "birth_loss + gradient": (Launch("loss_chunks", 5), Launch("loss_grad", 9)),
+}
+
+
+class Card(NamedTuple):
+    name: str
+    architecture: str
+    issue: float  # instructions of a lane a second
+    bandwidth: float  # bytes a second
+
+
+H100 = Card("H100 SXM", "sm_90", 132 * LANES * 1.755e9, 3.35e12)
+
+
+def counted(module: str, architecture: str) -> dict[str, float]:
+    """{kernel: instructions an element}"""
+    return {name: cuda_counts.instructions(module, architecture, name) for name in cuda_counts.KERNELS}
+
+
+def seconds(launches: tuple[Launch, ...], instructions: dict[str, float], issue: float, bandwidth: float) -> float:
+    """An element's: each launch is as slow as the slower of issuing and memory."""
+    return sum(max(instructions[launch.kernel] / issue, launch.bytes / bandwidth) for launch in launches)
+
+
+def rows(module: str, card: Card = H100) -> list[tuple[str, ...]]:
+    """(work, kernel, registers, instructions, bytes, G/s by issue, G/s by memory, predicted G/s)"""
+    instructions, made = counted(module, card.architecture), []
+    for work, launches in LAUNCHES.items():
+        for launch in launches:
+            made.append((
+                work, launch.kernel, str(cuda_counts.registers(module, card.architecture, launch.kernel)),
+                f"{instructions[launch.kernel]:.1f}", str(launch.bytes),
+                f"{card.issue / instructions[launch.kernel] / 1e9:.0f}", f"{card.bandwidth / launch.bytes / 1e9:.0f}",
+                f"{1e-9 / seconds((launch,), instructions, card.issue, card.bandwidth):.0f}",
+            ))  # fmt: skip
+        if len(launches) > 1:
+            both = 1e-9 / seconds(launches, instructions, card.issue, card.bandwidth)
+            made.append((work, "all launches", "", "", str(sum(x.bytes for x in launches)), "", "", f"{both:.0f}"))
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    from report import grid
+
+    from fastblackout import natives
+
+    module = natives.load("_cuda")
+    if isinstance(module, str) or module.__file__ is None:
+        print(f"gpu_predicted: no CUDA kernels to look at: {module}", file=sys.stderr)
+        return 1
+    by_issue, by_memory, both = "by issue, G/s", "by memory, G/s", "predicted, G/s"
+    numbers = ("registers", "instructions an element", "bytes an element", by_issue, by_memory, both)
+    table = grid([("work", "kernel", *numbers), *rows(module.__file__)], "|".join(numbers))
+    print(table)
+    if "--write" in arguments:
+        PAGE.write_text(BLOCK.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", PAGE.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,41 @@
+"""The predictions for a GPU in docs/performance.md are those of the kernels that are built."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from fastblackout import natives
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("gpu_predicted")
+
+
+def test_a_launch_is_as_slow_as_its_slower_half(predicted):
+    launches = predicted.Launch("a", 4), predicted.Launch("b", 10)
+    assert predicted.seconds(launches, {"a": 100.0, "b": 10.0}, 1e3, 1e2) == pytest.approx(0.1 + 0.1)
+    assert round(predicted.H100.issue / 1e12, 1) == 29.7
+
+
+def test_the_page_has_the_counts_of_this_build(predicted):
+    """Within 3%: another nvcc may order a few instructions otherwise."""
+    pytest.importorskip("triton", reason="nvdisasm comes with triton, which is not installed")
+    module = natives.load("_cuda")
+    if isinstance(module, str):
+        pytest.skip(f"no CUDA kernels to look at: {module}")
+    rows = predicted.rows(module.__file__)
+    (block,) = re.findall(r"<!-- gpu predicted -->\n(.*?)<!-- end -->", predicted.PAGE.read_text(), re.DOTALL)
+    table = [[cell.strip() for cell in line.strip("| ").split("|")] for line in block.strip().splitlines()[2:]]
+    stale = "run python benchmarks/gpu_predicted.py --write"
+    assert [line[:2] for line in table] == [list(row[:2]) for row in rows], stale
+    for line, row in zip(table, rows, strict=True):
+        for written, counted in zip(line[2:], row[2:], strict=True):
+            assert (written == "") == (counted == ""), stale
+            if written:
+                assert float(written) == pytest.approx(float(counted), rel=0.03), f"{line}, now {row}: {stale}"
