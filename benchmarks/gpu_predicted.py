@@ -32,7 +32,7 @@ class Launch(NamedTuple):
 LAUNCHES: dict[str, tuple[Launch, ...]] = {
     "thin, x_t": (Launch("thin_shared", 2),),
     "bridge, float32": (Launch("bridge_shared", 10),),
-    "birth_loss + gradient": (Launch("loss_chunks", 5), Launch("loss_grad", 9)),
+    "birth_loss + gradient": (Launch("loss_kernel", 5), Launch("loss_grad", 9)),
 }
 
 

@@ -38,8 +38,8 @@ KERNELS = {
         "bridge_sharedILb0E", 16, lambda body: 2 if _draws(body) else 4 if _moves(body) else None, True
     ),
     # a warp sums 1,024 elements: a lane 8 times 4, then shuffles
-    "loss_chunks": Counted(
-        "loss_chunks", 32, lambda body: None if not _moves(body) else 1 if _shuffles(body) else 8, False
+    "loss_kernel": Counted(
+        "loss_kernel", 32, lambda body: None if not _moves(body) else 1 if _shuffles(body) else 8, False
     ),
     "loss_grad": Counted("loss_grad", 4, lambda body: 1 if _moves(body) else None, False),
 }

@@ -68,6 +68,10 @@ def check_philox(device: torch.device, module: Any = None) -> None:
         assert words.tolist() == [[result] * 3] * 64, vector
 
 
+def draws_by_key(op: str) -> bool:
+    return len(OPS[op].factors.get("key", KEYS)) > 1
+
+
 def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
     """Each replay draws with the key it finds on the device, which the captured step itself advances."""
     a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**63 + 1, 5)
@@ -88,7 +92,7 @@ def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, .
         for name, expected in public(op, a, rng.at(call=call)).items():
             same(f"CUDA graph, call {call}: {name}", made[name], expected)
         draws.append(next(iter(made.values())).clone())
-    if len(OPS[op].factors.get("key", KEYS)) > 1:
+    if draws_by_key(op):
         assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2]), "a replay drew the same"
 
 
@@ -106,7 +110,7 @@ def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, .
         public(op, good, rng, backend)
     key = rng.tensor(device)
     cases = [(good | {name: changed(good[name], value)}, key, f"{name} = {value}", r) for name, value, r in WRONG[op]]
-    if op not in WITHOUT_KEY:
+    if draws_by_key(op):
         cases.append((good, changed(key, 2**32), "the key's call", "gain"))
     for bad, its_key, what, rule in cases:
         try:

@@ -28,7 +28,7 @@ KERNELS = (
 )  # fmt: skip
 # SASS instructions an element, thresholds resident; building them is counted apart. Wider dtypes than uint8 and float32
 # are in the count of all but thin: see cuda_counts.py.
-INSTRUCTIONS = {"thin_shared": 45, "bridge_shared": 240, "loss_chunks": 175, "loss_grad": 165}
+INSTRUCTIONS = {"thin_shared": 45, "bridge_shared": 240, "loss_kernel": 175, "loss_grad": 165}
 needs_tools = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
     reason="cuobjdump and nvdisasm come with triton, which is not installed",

@@ -135,7 +135,7 @@ def row(case, by, seconds, elements=1 << 26, **more):
 def measured():
     """Results of a card that issues 10^13 instructions and copies 2 * 10^12 bytes a second."""
     made = {"machine": {"max_clock": "781.25 MHz", "multiprocessors": 100, "card": "NVIDIA Card"}, "date": "2026-12-01"}
-    counts = {"thin_shared": 40.0, "bridge_shared": 100.0, "loss_chunks": 20.0, "loss_grad": 90.0}
+    counts = {"thin_shared": 40.0, "bridge_shared": 100.0, "loss_kernel": 20.0, "loss_grad": 90.0}
     return made | {"ceilings": {"copy_gigabytes_s": 2000.0}, "instructions": counts, "rows": []}
 
 
