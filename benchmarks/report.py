@@ -71,6 +71,15 @@ def standing(results: Results) -> str:
     return grid([head, *cells], "threads|M/s")
 
 
+def headline(results: Results) -> str:
+    """The cases that an aim is set for, on the best instruction set, each peer once."""
+    seen: dict[tuple[str, str], tuple[str, ...]] = {}
+    for target in targets.TARGETS:
+        for row in targets.matching(target, results) if target.isa is None and target.kind == "ratio" else ():
+            seen[row["case"], row["peer"]] = (row["case"], row["peer"], f"{_number(row['ratio'])}x")
+    return grid([("work, one thread unless told", "beside", "times as fast"), *seen.values()], "times as fast")
+
+
 def ceilings(results: Results) -> str:
     cells = [(c["name"], f"{c['bytes_per_second'] / 1e9:.3g}") for c in results.get("ceilings", ())]
     return grid([("one thread", "GB/s"), *cells], "GB/s") if cells else ""
@@ -93,6 +102,7 @@ def memory(results: Results) -> str:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine,
+    "headline": headline,
     "targets": lambda results: grid(targets.table(results), "found"),
     "standing": standing,
     "ceilings": ceilings,
