@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from harness import Harness
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's and SciPy's, read when they are imported
 _HERE = Path(__file__).resolve().parent
 sys.path.append(str(_HERE))  # the modules beside this file: importing tests by path puts no folder on sys.path
 

@@ -76,8 +76,8 @@ class Harness:
 
             def clock(name: str) -> None:
                 call, times = calls[name], repeats[name]
-                if times > 1 or first[name] < 1.0:
-                    call(next(ordinal))  # cold after the call of another, and a virtual machine takes back what is freed
+                if first[name] < 1.0:
+                    call(next(ordinal))  # cold after the call of another: its memory may have gone back to the host
                 start = now()
                 for _ in range(times):
                     call(next(ordinal))
