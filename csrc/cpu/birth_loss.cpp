@@ -81,76 +81,133 @@ static inline float* floats_in_place(const View& view, int64_t sample, int64_t i
   return plain ? reinterpret_cast<float*>(view.data) + sample * view.sample_stride + i0 : nullptr;
 }
 
-// A chunk of values, filled up with zeros to whole Wides.
 static inline const float* floats_of(const View& view, int64_t sample, int64_t i0, int count, float* buffer) {
-  const int end = padded_to_wide(count);
   const float* direct = floats_in_place(view, sample, i0);
-  if (direct != nullptr && end == count) return direct;
-  load(view, sample, i0, count, buffer);
-  std::memset(buffer + count, 0, sizeof(float) * static_cast<size_t>(end - count));
-  return buffer;
+  if (direct == nullptr) load(view, sample, i0, count, buffer);
+  return direct != nullptr ? direct : buffer;
 }
 
-// What is made of a chunk of logits, filled up to whole Wides.
-struct Parts : Exponentials {
-  alignas(64) float shrinkage[kChunk], soft[kChunk];
+// The polynomials of log_softplus, that of the smaller degree filled up: where `set` the one for positive logits.
+struct LogSoftplusSeries {
+  static constexpr float positive[] = {0.0f, FB_LOG_SERIES}, negative[] = {FB_SHRINKAGE_SERIES};
+  static constexpr int size = sizeof(negative) / sizeof(float);
+  static_assert(sizeof(positive) == sizeof(negative), "as many coefficients");
+#define FB_PAIR(I) {negative[I], positive[I]}
+  static constexpr FloatPair numbers[size] = {FB_PAIR(0), FB_PAIR(1), FB_PAIR(2), FB_PAIR(3), FB_PAIR(4),
+                                         FB_PAIR(5), FB_PAIR(6), FB_PAIR(7), FB_PAIR(8), FB_PAIR(9)};
+#undef FB_PAIR
+};
 
-  void losses(int count, const float* __restrict x, const float* __restrict births, float gain, float log_gain,
-              float* __restrict loss) {
-    for (int k = 0; k < count; k += kWide) store_wide(log_shrinkage(load_wide(e + k)), shrinkage + k);
+// What is made of a chunk of logits. Loops are short, so that the chains of steps of several elements are on their way at
+// once, and arrays are used again, so that all stay in the first-level cache.
+struct Parts : Exponentials {
+  alignas(64) float soft[kChunk];
+  alignas(64) int32_t positive[kChunk];
+
+  // The losses end in n, what slopes are divided by in g.
+  float* losses(int count, const float* __restrict x, const float* __restrict births, float gain, float log_gain) {
+#pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
       soft[k] = softplus_of(x[k], e[k], g[k]);
-      n[k] = log_power(soft[k]);
-      f[k] = log_fraction(soft[k]);
+      g[k] = ratio_divisor(x[k], e[k], g[k], soft[k]);
     }
-    for (int k = 0; k < count; k += kWide) store_wide(log_series(load_wide(f + k)), series + k);
+#pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
-      const float log_soft = log_softplus_of(x[k], log_of(n[k], f[k], series[k]), shrinkage[k]);
-      loss[k] = birth_loss_of(births[k], gain, log_gain, soft[k], log_soft);
+      const float of_positive = log_fraction(soft[k]), of_negative = n[k];
+      const bool is = has_log_positive(x[k]);
+      positive[k] = -static_cast<int32_t>(is);
+      f[k] = is ? of_positive : of_negative;
     }
+    chosen_polynomials<LogSoftplusSeries>(positive, f, count, series);
+#pragma GCC unroll 4
+    for (int k = 0; k < count; ++k) {
+      const float of_positive = log_of(log_power(soft[k]), f[k], series[k]);
+      n[k] = has_log_positive(x[k]) ? of_positive : log_negative_of(x[k], f[k], series[k]);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < count; ++k) n[k] = birth_loss_of(births[k], gain, log_gain, soft[k], n[k]);
+    return n;
   }
 
+  void divisors(int count, const float* __restrict x) {
+#pragma GCC unroll 4
+    for (int k = 0; k < count; ++k) g[k] = ratio_divisor(x[k], e[k], g[k], x[k] + e[k] * g[k]);
+  }
+
+  // After losses or divisors.
   void slopes(int count, const float* __restrict x, const float* __restrict births, float gain, float coefficient,
               float* __restrict to) const {
+#pragma GCC unroll 4
     for (int k = 0; k < count; ++k) to[k] = coefficient * birth_loss_slope_of(x[k], births[k], gain, e[k], g[k]);
   }
 };
 
-// Whether a value lies below 0, above what float32 holds, or nowhere.
-static inline bool any_bad(const float* births, int count) {
-  int bad = 0;
-  for (int k = 0; k < count; ++k) bad |= !(births[k] >= 0.0f) | !(births[k] <= static_cast<float>(kMostBirths));
-  return bad != 0;
+// Whether a value lies below 0, or is -0.
+static inline bool any_negative(const float* births, int count) {
+  int32_t bits = 0;
+#pragma GCC unroll 4
+  for (int k = 0; k < count; ++k) bits |= fastblackout::bits_of(births[k]);
+  return bits < 0;
 }
 
-template <bool Loss>
-static inline void chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, float coefficient, float* loss,
-                            std::atomic<bool>* bad) {
+#if FB_ISA_LEVEL == 0
+static inline float halving_sum(float* loss) { return birth_loss_chunk_sum(loss); }
+#else
+// birth_loss_chunk_sum in registers. Of its tree over vectors: the node that has the vectors First, First + Stride, ...
+template <int First, int Stride>
+static inline FloatVector node(const float* loss) {
+  if constexpr (Stride == kChunk / kLanes) {
+    return load_as<FloatVector>(loss + First * kLanes);
+  } else {
+    return node<First, 2 * Stride>(loss) + node<First + Stride, 2 * Stride>(loss);
+  }
+}
+
+static inline float halving_sum(const float* loss) {
+  const FloatVector all = node<0, 1>(loss);
+#if FB_ISA_LEVEL == 2
+  const __m512 w = reinterpret_cast<__m512>(all);
+  const __m256 v = _mm256_add_ps(_mm512_castps512_ps256(w), _mm512_extractf32x8_ps(w, 1));
+#else
+  const __m256 v = reinterpret_cast<__m256>(all);
+#endif
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+#endif
+
+// Where there are sums, the chunk's sum of losses too.
+static inline void chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, float coefficient, const Sums* sums) {
   alignas(64) float x_buffer[kChunk], births_buffer[kChunk], slope_buffer[kChunk];
   Parts parts;
   const float* x = floats_of(op.logits, sample, i0, count, x_buffer);
   const float* births = floats_of(op.births, sample, i0, count, births_buffer);
-  const float gain = op.gain[sample], log_gain = Loss && gain != 1.0f ? log_gain_of(gain) : 0.0f;
-  if (Loss && op.births.dtype != Dtype::u8 && any_bad(births, count)) *bad = true;
-  float* direct = op.grad && padded_to_wide(count) == count ? floats_in_place(op.grad, sample, i0) : nullptr;
-  float* slopes = direct != nullptr ? direct : slope_buffer;
+  const float gain = op.gain[sample];
   parts.fill(count, x);
-  if constexpr (Loss) parts.losses(count, x, births, gain, log_gain, loss);
-  if (op.grad) parts.slopes(count, x, births, gain, coefficient, slopes);
-  if (op.grad && direct == nullptr) store(op.grad, sample, i0, count, slopes);
+  if (sums != nullptr) {
+    float* loss = parts.losses(count, x, births, gain, gain != 1.0f ? log_gain_of(gain) : 0.0f);
+    std::memset(loss + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
+    const float sum = halving_sum(loss);
+    sums->chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
+    // a logit or births that are not finite have such a loss
+    if (sum - sum != 0.0f || (op.births.dtype != Dtype::u8 && any_negative(births, count))) *sums->bad = true;
+  } else {
+    parts.divisors(count, x);
+  }
+  if (!op.grad) return;
+  float* direct = floats_in_place(op.grad, sample, i0);
+  float* slopes = direct != nullptr ? direct : slope_buffer;
+  parts.slopes(count, x, births, gain, coefficient, slopes);
+  if (direct == nullptr) store(op.grad, sample, i0, count, slopes);
 }
 
 static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float loss[kChunk];
-  chunk_of<true>(op, sample, i0, count, 1.0f, loss, op.bad);
-  std::memset(loss + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
-  const float sum = birth_loss_chunk_sum(loss);
-  op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
-  if (sum - sum != 0.0f) *op.bad = true;  // a logit that is not finite has such a loss, whatever its births
+  chunk_of(op, sample, i0, count, 1.0f, &op);
 }
 
 static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  chunk_of<false>(op, sample, i0, count, static_cast<float>(op.weight[sample]), nullptr, nullptr);
+  chunk_of(op, sample, i0, count, static_cast<float>(op.weight[sample]), nullptr);
 }
 
 // In place: grad holds the slopes.

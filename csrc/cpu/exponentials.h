@@ -3,17 +3,21 @@
 #include "cpu/wide.h"
 
 struct Exponentials {
-  alignas(64) float e[kChunk], g[kChunk];                // exp_minus_abs(x), log1p_over(e)
-  alignas(64) float n[kChunk], f[kChunk], series[kChunk];  // of the parts; of no use afterwards
+  alignas(64) float e[kChunk], g[kChunk];                  // exp_minus_abs(x), log1p_over(e)
+  alignas(64) float n[kChunk], f[kChunk], series[kChunk];  // of the parts; n ends as no_less(e)
 
-  // x and the arrays above are filled up to whole Wides.
   void fill(int count, const float* __restrict x) {
+#pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
       n[k] = exp_whole(x[k]);
       f[k] = exp_rest(x[k], n[k]);
     }
-    for (int k = 0; k < count; k += kWide) store_wide(exp_series(load_wide(f + k)), series + k);
-    for (int k = 0; k < count; ++k) e[k] = exp_of(n[k], f[k], series[k]);
-    for (int k = 0; k < count; k += kWide) store_wide(log1p_over(load_wide(e + k)), g + k);
+    polynomials<ExpSeries>(f, count, series);
+#pragma GCC unroll 4
+    for (int k = 0; k < count; ++k) {
+      e[k] = exp_of(n[k], f[k], series[k]);
+      n[k] = no_less(e[k]);
+    }
+    polynomials<Log1pSeries>(n, count, g);
   }
 };

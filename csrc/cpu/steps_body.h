@@ -40,7 +40,6 @@ static inline void expected_births(const Reverse& op, int64_t sample, int64_t i0
   alignas(64) float x[kChunk];
   Exponentials of;
   load(op.logits, sample, i0, count, x);
-  std::memset(x + count, 0, sizeof(float) * static_cast<size_t>(padded_to_wide(count) - count));
   of.fill(count, x);
   const float gain = op.gain[sample];
   for (int k = 0; k < count; ++k) y[k] = gain * softplus_of(x[k], of.e[k], of.g[k]);

@@ -1,19 +1,36 @@
 // Body, once per instruction set: several vectors side by side, operation by operation. A function of one element is one
 // long chain of dependent steps, and the processor looks only about a hundred vector instructions ahead: chains that take
-// turns keep it busy. Two<FloatVector> is two of them, Two<Two<FloatVector>> four; Wide is what series.h works on here.
+// turns keep it busy. Two<FloatVector> is two of them, Two<Two<FloatVector>> four; Several is for polynomials.
 
 #define FB_INLINE static inline __attribute__((always_inline))
+
+struct FloatPair {
+  float unset, set;
+};
 
 #if FB_ISA_LEVEL == 0
 
 // Plain floats: the base set's vectors come from the compiler.
-typedef float Wide;
-constexpr int kWide = 1;
-template <class W>
-FB_INLINE W load_as(const float* from) {
-  return *from;
+template <class Series>
+FB_INLINE void polynomials(const float* __restrict x, int count, float* __restrict to) {
+  for (int k = 0; k < count; ++k) {
+    float poly = Series::numbers[0];
+    for (int i = 1; i < Series::size; ++i) poly = poly * x[k] + Series::numbers[i];
+    to[k] = poly;
+  }
 }
-FB_INLINE void store_wide(float w, float* to) { *to = w; }
+
+template <class Series>
+FB_INLINE void chosen_polynomials(const int32_t* __restrict which, const float* __restrict x, int count, float* __restrict to) {
+  for (int k = 0; k < count; ++k) {
+    float set = Series::numbers[0].set, unset = Series::numbers[0].unset;
+    for (int i = 1; i < Series::size; ++i) {
+      set = set * x[k] + Series::numbers[i].set;
+      unset = unset * x[k] + Series::numbers[i].unset;
+    }
+    to[k] = which[k] != 0 ? set : unset;
+  }
+}
 
 #else
 
@@ -128,14 +145,6 @@ FB_INLINE Two<V> larger(const Two<V>& x, int32_t least) {
   return Two<V>{larger(x.a, least), larger(x.b, least)};
 }
 
-// As many chains as there are registers for.
-#if FB_ISA_LEVEL == 2
-typedef Two<Two<Two<FloatVector>>> Wide;
-#else
-typedef Two<Two<FloatVector>> Wide;
-#endif
-constexpr int kWide = static_cast<int>(sizeof(Wide) / 4);
-
 // Unaligned. A vector at a time: copied as a whole, a Two would go by way of the stack.
 typedef float LooseFloats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t LooseInts __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
@@ -163,13 +172,100 @@ FB_INLINE void store_wide(const Two<V>& w, Element* to) {
   store_wide(w.b, to + sizeof(w) / 8);
 }
 
-#define FB_FLOAT Wide
-#include "fastblackout/series.h"
-#undef FB_FLOAT
+// Vectors for a polynomial: with a dozen chains of a multiplication and an addition both kinds of units are busy all the
+// time; eight leave a quarter of it.
+template <int N>
+struct Several {
+  FloatVector v[N];
+};
+
+// Of pairs of numbers the one that is set where `which` is -1, the other where it is 0.
+struct Chosen {
+  FloatVector pairs;
+  const int32_t* which;
+};
+
+// What chain i takes: one vector for all of them, or their own, in memory or registers.
+FB_INLINE FloatVector own(FloatVector x, int) { return x; }
+FB_INLINE FloatVector own(const float* x, int i) { return load_as<FloatVector>(x + i * kLanes); }
+template <int N>
+FB_INLINE FloatVector own(const Several<N>& x, int i) {
+  return x.v[i];
+}
+FB_INLINE FloatVector own(const Chosen& x, int i) {
+#if FB_ISA_LEVEL == 2
+  const __m512i which = _mm512_loadu_si512(x.which + i * kLanes);
+  return reinterpret_cast<FloatVector>(_mm512_permutevar_ps(reinterpret_cast<__m512>(x.pairs), which));
+#else
+  const __m256i which = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.which + i * kLanes));
+  return reinterpret_cast<FloatVector>(_mm256_permutevar_ps(reinterpret_cast<__m256>(x.pairs), which));
+#endif
+}
+
+// a x + b. The steps stay apart by what stands between them.
+template <class X, class B, size_t... I>
+FB_INLINE void next(Several<sizeof...(I)>& a, const X& x, const B& b, std::index_sequence<I...>) {
+  __asm__ volatile("" ::: "memory");
+  ((a.v[I] = a.v[I] * own(x, I)), ...);
+  ((a.v[I] = a.v[I] + own(b, I)), ...);
+}
+// A number for all chains. AVX-512 has registers for those of all steps; otherwise g++ would spread them out beforehand
+// all the same, and load them for each chain.
+FB_INLINE FloatVector in_register(const float& number) {
+#if FB_ISA_LEVEL == 2
+  return all_of<FloatVector>(number);
+#else
+  FloatVector all;
+  __asm__ volatile("vbroadcastss %1, %0" : "=x"(all) : "m"(number));
+  return all;
+#endif
+}
+FB_INLINE Chosen in_register(const FloatPair& pair, const int32_t* which) {
+  FloatVector all;
+  __asm__ volatile("vbroadcastsd %1, %0" : "=v"(all) : "m"(pair));
+  return Chosen{all, which};
+}
+
+// As many as the registers hold, those of `chosen` with their arguments, as a processor loads but two vectors a clock.
+constexpr int kChains = FB_ISA_LEVEL == 2 ? 16 : 13, kChosenChains = FB_ISA_LEVEL == 2 ? 13 : 7;
+
+template <class Series, size_t... I, size_t... Step>
+FB_INLINE void several_polynomials(std::index_sequence<I...> chains, std::index_sequence<Step...>, const float* from, float* to) {
+  const FloatVector start = in_register(Series::numbers[0]);
+  Several<kChains> poly = {{own(start, I)...}};
+  (next(poly, from, in_register(Series::numbers[Step + 1]), chains), ...);
+  (store_wide(poly.v[I], to + I * kLanes), ...);
+}
+
+template <class Series, size_t... I, size_t... Step>
+FB_INLINE void several_chosen(std::index_sequence<I...> chains, std::index_sequence<Step...>, const int32_t* which, const float* from, float* to) {
+  const Several<kChosenChains> x = {{own(from, I)...}};
+  const Chosen start = in_register(Series::numbers[0], which);
+  Several<kChosenChains> poly = {{own(start, I)...}};
+  (next(poly, x, in_register(Series::numbers[Step + 1], which), chains), ...);
+  (store_wide(poly.v[I], to + I * kLanes), ...);
+}
+
+// Polynomials of `count` elements, or of as many as there are chains where they are fewer. The last ones may be computed
+// twice: `to` is not x.
+template <class Series>
+FB_INLINE void polynomials(const float* x, int count, float* to) {
+  constexpr std::make_index_sequence<kChains> chains{};
+  constexpr std::make_index_sequence<Series::size - 1> steps{};
+  constexpr int step = kChains * kLanes;
+  const int last = count > step ? count - step : 0;
+  for (int k = 0; k < last; k += step) several_polynomials<Series>(chains, steps, x + k, to + k);
+  several_polynomials<Series>(chains, steps, x + last, to + last);
+}
+
+template <class Series>
+FB_INLINE void chosen_polynomials(const int32_t* which, const float* x, int count, float* to) {
+  constexpr std::make_index_sequence<kChosenChains> chains{};
+  constexpr std::make_index_sequence<Series::size - 1> steps{};
+  constexpr int step = kChosenChains * kLanes;
+  const int last = count > step ? count - step : 0;
+  for (int k = 0; k < last; k += step) several_chosen<Series>(chains, steps, which + k, x + k, to + k);
+  several_chosen<Series>(chains, steps, which + last, x + last, to + last);
+}
 
 #endif
-
-FB_INLINE Wide load_wide(const float* from) { return load_as<Wide>(from); }
-
-// What kernels on Wide fill their buffers up to; a divisor of kChunk.
-constexpr int padded_to_wide(int count) { return (count + kWide - 1) / kWide * kWide; }

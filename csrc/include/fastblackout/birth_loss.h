@@ -12,7 +12,7 @@ constexpr int kLossChunk = 1024;  // elements of a sample that are summed as one
 FB_HD float log_gain_of(float gain) { return static_cast<float>(portable_log(static_cast<double>(gain))); }
 
 // births 0 costs y alone: log_softplus is finite for every finite logit, so 0 times it is 0. The forms _of take y / gain =
-// softplus(logit) and its logarithm, or what portfloat.h calls e and g.
+// softplus(logit) and its logarithm, or what portfloat.h calls e and ratio_divisor.
 FB_HD float birth_loss_of(float births, float gain, float log_gain, float soft, float log_soft) {
   return gain * soft - births * (log_gain + log_soft);
 }
@@ -22,13 +22,14 @@ FB_HD float birth_loss_element(float logit, float births, float gain, float log_
 }
 
 // The derivative by the logit, up to coefficient = float32(upstream * weight), that product in float64.
-FB_HD float birth_loss_slope_of(float logit, float births, float gain, float e, float g) {
-  return gain * sigmoid_of(logit, e) - births * ratio_of(logit, e, g);
+FB_HD float birth_loss_slope_of(float logit, float births, float gain, float e, float divisor) {
+  return gain * sigmoid_of(logit, e) - births * ratio_of(logit, divisor);
 }
 
 FB_HD float birth_loss_grad_element(float logit, float births, float gain, float coefficient) {
-  const float e = exp_minus_abs(logit);
-  return coefficient * birth_loss_slope_of(logit, births, gain, e, log1p_over(e));
+  const float e = exp_minus_abs(logit), g = log1p_over(e);
+  const float divisor = ratio_divisor(logit, e, g, logit + e * g);
+  return coefficient * birth_loss_slope_of(logit, births, gain, e, divisor);
 }
 
 // Sum of one chunk, zero-padded by the caller, by the halving tree; v is overwritten. A GPU block runs the same tree

@@ -16,14 +16,37 @@ namespace fastblackout {
 // Kernels on many elements run the parts of a function one after the other over all of them: of short chains of dependent
 // steps a processor overlaps several.
 
-// What series.h needs of a float; csrc/cpu/wide.h has the same of vectors.
+// Coefficients, the highest power first: of (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2; of log(1 + e) / e and
+// -log(log1p(e) / e) / e on [0, 1]; of (log(1 + f) - f + f^2 / 2) / f^3 for 1 + f in [sqrt(1/2), sqrt(2))
+#define FB_EXP_SERIES 1.39261840e-3f, 8.36317893e-3f, 4.16665561e-2f, 1.66665763e-1f, 0.5f
+#define FB_LOG1P_SERIES                                                                                     \
+  2.80164205e-3f, -1.71842668e-2f, 4.93099727e-2f, -9.13941413e-2f, 1.30333647e-1f, -1.63651526e-1f,        \
+      1.99567080e-1f, -2.49967605e-1f, 3.33332360e-1f, -0.5f, 1.0f
+#define FB_SHRINKAGE_SERIES                                                                                 \
+  -9.52462608e-4f, 5.89663163e-3f, -1.71796735e-2f, 3.26602571e-2f, -4.85501290e-2f, 6.49938285e-2f,        \
+      -8.70119557e-2f, 1.24989443e-1f, -2.08333015e-1f, 0.5f
+#define FB_LOG_SERIES                                                                                       \
+  6.97161183e-2f, -1.14797339e-1f, 1.16854198e-1f, -1.24256872e-1f, 1.42490581e-1f, -1.66678026e-1f,        \
+      2.00007156e-1f, -2.49999970e-1f, 3.33333313e-1f
+
+template <class... Number>
+FB_HD float polynomial(float x, float poly, Number... rest) {
+  ((poly = poly * x + rest), ...);
+  return poly;
+}
+
+// The same in memory, for loops over many elements.
+struct ExpSeries {
+  static constexpr float numbers[] = {FB_EXP_SERIES};
+  static constexpr int size = sizeof(numbers) / sizeof(float);
+};
+struct Log1pSeries {
+  static constexpr float numbers[] = {FB_LOG1P_SERIES};
+  static constexpr int size = sizeof(numbers) / sizeof(float);
+};
+
 FB_HD int32_t bits_of(float x) { return bit_cast<int32_t>(x); }
 FB_HD float from_bits(int32_t bits) { return bit_cast<float>(bits); }
-FB_HD int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }  // a float comparison would become a branch
-
-#define FB_FLOAT float
-#include "fastblackout/series.h"
-#undef FB_FLOAT
 
 FB_HD int32_t exponent_bits(int32_t k) { return static_cast<int32_t>(static_cast<uint32_t>(k) << 23); }
 FB_HD float minus_abs(float x) {  // beyond 87 it stands for -127 log 2: e is then a product with 0
@@ -31,7 +54,7 @@ FB_HD float minus_abs(float x) {  // beyond 87 it stands for -127 log 2: e is th
   return magnitude > 87.0f ? -88.0296919f : -magnitude;
 }
 
-// -|x| = n log 2 + r: round(-|x| / log 2) in the low bits of a sum; r; and e of them and s = exp_series(r)
+// -|x| = n log 2 + r: round(-|x| / log 2) in the low bits of a sum; r; and e of them and s = polynomial(r, FB_EXP_SERIES)
 FB_HD float exp_whole(float x) { return minus_abs(x) * 1.44269502f + 12582912.0f; }  // 1.5 * 2^23
 
 FB_HD float exp_rest(float x, float whole) {
@@ -45,8 +68,17 @@ FB_HD float exp_of(float whole, float r, float s) {
 
 FB_HD float exp_minus_abs(float x) {
   const float whole = exp_whole(x), r = exp_rest(x, whole);
-  return exp_of(whole, r, exp_series(r));
+  return exp_of(whole, r, polynomial(r, FB_EXP_SERIES));
 }
+
+// e, or what stands for it in a polynomial where it is too small to matter: products of a smaller one would be subnormal,
+// which costs a processor a hundred clocks and changes no bit of the result
+FB_HD float no_less(float e) {
+  const int32_t bits = bits_of(e), least = 0x21800000;  // 2^-60; a float comparison would become a branch
+  return from_bits(bits > least ? bits : least);
+}
+
+FB_HD float log1p_over(float e) { return polynomial(no_less(e), FB_LOG1P_SERIES); }  // log(1 + e) / e on [0, 1]
 
 // log(1 + exp(x)), within 4 ulp; 0 for x < -87. The forms _of take e = exp_minus_abs(x) and g = log1p_over(e).
 FB_HD float softplus_of(float x, float e, float g) { return (x > 0.0f ? x : 0.0f) + e * g; }
@@ -56,7 +88,7 @@ FB_HD float softplus(float x) {
   return softplus_of(x, e, log1p_over(e));
 }
 
-// log(a) for a normal, positive and finite. a = (1 + f) 2^n with 1 + f in [sqrt(1/2), sqrt(2)); s = log_series(f)
+// log(a) for a normal, positive and finite. a = (1 + f) 2^n with 1 + f in [sqrt(1/2), sqrt(2)); s = polynomial(f, FB_LOG_SERIES)
 FB_HD float log_power(float a) { return static_cast<float>((bits_of(a) - 0x3f3504f3) >> 23); }
 
 FB_HD float log_fraction(float a) {
@@ -71,19 +103,18 @@ FB_HD float log_of(float n, float f, float s) {
 
 FB_HD float log_float(float a) {
   const float f = log_fraction(a);
-  return log_of(log_power(a), f, log_series(f));
+  return log_of(log_power(a), f, polynomial(f, FB_LOG_SERIES));
 }
 
 // log(softplus(x)), finite for every finite x. For x <= 0 it is x + log(log1p(e) / e) with e = exp(x): both terms are
-// negative, so nothing cancels and a very negative x gives x. positive = log_float(softplus(x)), shrinkage =
-// log_shrinkage(e)
-FB_HD float log_softplus_of(float x, float positive, float shrinkage) {
-  return x > 0x1p-60f ? positive : x - shrinkage;  // above 0, so that flushing subnormal logits to 0 changes no bit
-}
+// negative, so nothing cancels and a very negative x gives x.
+FB_HD bool has_log_positive(float x) { return x > 0x1p-60f; }  // not 0, so that flushing subnormal logits changes no bit
+FB_HD float log_negative_of(float x, float e, float s) { return x - s * e; }  // e = no_less(e), s = polynomial(e, FB_SHRINKAGE_SERIES)
 
 FB_HD float log_softplus(float x) {
-  const float e = exp_minus_abs(x);
-  return log_softplus_of(x, log_float(softplus_of(x, e, log1p_over(e))), log_shrinkage(e));
+  const float e = exp_minus_abs(x), least = no_less(e);
+  const float positive = log_float(softplus_of(x, e, log1p_over(e)));
+  return has_log_positive(x) ? positive : log_negative_of(x, least, polynomial(least, FB_SHRINKAGE_SERIES));
 }
 
 // 1 / (1 + exp(-x)); 0 for x < -87
@@ -94,15 +125,18 @@ FB_HD float sigmoid_of(float x, float e) {
 
 FB_HD float sigmoid(float x) { return sigmoid_of(x, exp_minus_abs(x)); }
 
-// sigmoid(x) / softplus(x), the derivative of log softplus: 1 for very negative x, 0 above 2^126 (else subnormal)
-FB_HD float ratio_of(float x, float e, float g) {
-  const float quotient = 1.0f / ((1.0f + e) * (x > 0.0f ? x + e * g : g));
+// sigmoid(x) / softplus(x), the derivative of log softplus: 1 for very negative x, 0 above 2^126 (else subnormal). soft:
+// softplus(x), looked at where x is positive
+FB_HD float ratio_divisor(float x, float e, float g, float soft) { return (1.0f + e) * (x > 0.0f ? soft : g); }
+
+FB_HD float ratio_of(float x, float divisor) {
+  const float quotient = 1.0f / divisor;
   return x > 0x1p126f ? 0.0f : quotient;
 }
 
 FB_HD float ratio(float x) {
-  const float e = exp_minus_abs(x);
-  return ratio_of(x, e, log1p_over(e));
+  const float e = exp_minus_abs(x), g = log1p_over(e);
+  return ratio_of(x, ratio_divisor(x, e, g, x + e * g));
 }
 
 // ---- float64 --------------------------------------------------------------------------------------------------------
