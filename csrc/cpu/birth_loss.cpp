@@ -92,7 +92,8 @@ struct LogSoftplusSeries {
   static constexpr float positive[] = {0.0f, FB_LOG_SERIES}, negative[] = {FB_SHRINKAGE_SERIES};
   static constexpr int size = sizeof(negative) / sizeof(float);
   static_assert(sizeof(positive) == sizeof(negative), "as many coefficients");
-#define FB_PAIR(I) {negative[I], positive[I]}
+#define FB_PAIR(I) \
+  { negative[I], positive[I] }
   static constexpr FloatPair numbers[size] = {FB_PAIR(0), FB_PAIR(1), FB_PAIR(2), FB_PAIR(3), FB_PAIR(4),
                                          FB_PAIR(5), FB_PAIR(6), FB_PAIR(7), FB_PAIR(8), FB_PAIR(9)};
 #undef FB_PAIR
@@ -104,15 +105,16 @@ struct Parts : Exponentials {
   alignas(64) float soft[kChunk];
   alignas(64) int32_t positive[kChunk];
 
-  // The losses end in n, what slopes are divided by in g.
-  float* losses(int count, const float* __restrict x, const float* __restrict births, float gain, float log_gain) {
+  void softplus_alone(int count, const float* __restrict x) {
+#pragma GCC unroll 4
+    for (int k = 0; k < count; ++k) soft[k] = softplus_of(x[k], e[k], g[k]);
+  }
+
+  // and its logarithm, in n
+  void softplus_and_log(int count, const float* __restrict x) {
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
       soft[k] = softplus_of(x[k], e[k], g[k]);
-      g[k] = ratio_divisor(x[k], e[k], g[k], soft[k]);
-    }
-#pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) {
       const float of_positive = log_fraction(soft[k]), of_negative = n[k];
       const bool is = has_log_positive(x[k]);
       positive[k] = -static_cast<int32_t>(is);
@@ -124,21 +126,19 @@ struct Parts : Exponentials {
       const float of_positive = log_of(log_power(soft[k]), f[k], series[k]);
       n[k] = has_log_positive(x[k]) ? of_positive : log_negative_of(x[k], f[k], series[k]);
     }
-#pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) n[k] = birth_loss_of(births[k], gain, log_gain, soft[k], n[k]);
-    return n;
   }
 
-  void divisors(int count, const float* __restrict x) {
+  // Losses, in n, and coefficient times slopes: together, as divisions leave time for the rest.
+  template <bool Losses, bool Slopes>
+  void finish(int count, const float* __restrict x, const float* __restrict births, float gain, float log_gain,
+              float coefficient, float* __restrict slopes) {
 #pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) g[k] = ratio_divisor(x[k], e[k], g[k], x[k] + e[k] * g[k]);
-  }
-
-  // After losses or divisors.
-  void slopes(int count, const float* __restrict x, const float* __restrict births, float gain, float coefficient,
-              float* __restrict to) const {
-#pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) to[k] = coefficient * birth_loss_slope_of(x[k], births[k], gain, e[k], g[k]);
+    for (int k = 0; k < count; ++k) {
+      if (Losses) n[k] = birth_loss_of(births[k], gain, log_gain, soft[k], n[k]);
+      if (!Slopes) continue;
+      const float divisor = ratio_divisor(x[k], e[k], g[k], soft[k]);
+      slopes[k] = coefficient * birth_loss_slope_of(x[k], births[k], gain, e[k], divisor);
+    }
   }
 };
 
@@ -177,37 +177,37 @@ static inline float halving_sum(const float* loss) {
 }
 #endif
 
-// Where there are sums, the chunk's sum of losses too.
-static inline void chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, float coefficient, const Sums* sums) {
-  alignas(64) float x_buffer[kChunk], births_buffer[kChunk], slope_buffer[kChunk];
+template <bool Losses, bool Slopes>
+static inline float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, const float* births, float coefficient) {
+  alignas(64) float x_buffer[kChunk], slope_buffer[kChunk];
   Parts parts;
   const float* x = floats_of(op.logits, sample, i0, count, x_buffer);
-  const float* births = floats_of(op.births, sample, i0, count, births_buffer);
-  const float gain = op.gain[sample];
+  const float gain = op.gain[sample], log_gain = Losses && gain != 1.0f ? log_gain_of(gain) : 0.0f;
+  float* direct = Slopes ? floats_in_place(op.grad, sample, i0) : nullptr;
   parts.fill(count, x);
-  if (sums != nullptr) {
-    float* loss = parts.losses(count, x, births, gain, gain != 1.0f ? log_gain_of(gain) : 0.0f);
-    std::memset(loss + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
-    const float sum = halving_sum(loss);
-    sums->chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
-    // a logit or births that are not finite have such a loss
-    if (sum - sum != 0.0f || (op.births.dtype != Dtype::u8 && any_negative(births, count))) *sums->bad = true;
-  } else {
-    parts.divisors(count, x);
-  }
-  if (!op.grad) return;
-  float* direct = floats_in_place(op.grad, sample, i0);
-  float* slopes = direct != nullptr ? direct : slope_buffer;
-  parts.slopes(count, x, births, gain, coefficient, slopes);
-  if (direct == nullptr) store(op.grad, sample, i0, count, slopes);
+  if (Losses) parts.softplus_and_log(count, x);
+  else parts.softplus_alone(count, x);
+  parts.finish<Losses, Slopes>(count, x, births, gain, log_gain, coefficient, direct != nullptr ? direct : slope_buffer);
+  if (Slopes && direct == nullptr) store(op.grad, sample, i0, count, slope_buffer);
+  if (!Losses) return 0.0f;
+  std::memset(parts.n + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
+  return halving_sum(parts.n);
 }
 
 static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
-  chunk_of(op, sample, i0, count, 1.0f, &op);
+  alignas(64) float buffer[kChunk];
+  const float* births = floats_of(op.births, sample, i0, count, buffer);
+  const float sum = op.grad ? chunk_of<true, true>(op, sample, i0, count, births, 1.0f)
+                            : chunk_of<true, false>(op, sample, i0, count, births, 1.0f);
+  op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
+  // a logit or births that are not finite have such a loss
+  if (sum - sum != 0.0f || (op.births.dtype != Dtype::u8 && any_negative(births, count))) *op.bad = true;
 }
 
 static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  chunk_of(op, sample, i0, count, static_cast<float>(op.weight[sample]), nullptr);
+  alignas(64) float buffer[kChunk];
+  const float* births = floats_of(op.births, sample, i0, count, buffer);
+  chunk_of<false, true>(op, sample, i0, count, births, static_cast<float>(op.weight[sample]));
 }
 
 // In place: grad holds the slopes.
