@@ -9,6 +9,10 @@ struct Keys {
   __m512i c3_k1, x1_k0, p0, p0_k1, k0[10], k1[10];
 };
 
+// The upper half of each 64-bit lane in both halves, or the lower. Shuffles run on every port, shifts on two.
+FB_INLINE __m512i upper_halves(__m512i x) { return _mm512_shuffle_epi32(x, static_cast<_MM_PERM_ENUM>(0xf5)); }
+FB_INLINE __m512i lower_halves(__m512i x) { return _mm512_shuffle_epi32(x, static_cast<_MM_PERM_ENUM>(0xa0)); }
+
 FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint32_t sub = 0) {
   const uint64_t p1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
   const uint32_t x0 = static_cast<uint32_t>(p1 >> 32) ^ key.sample ^ key.seed_low;
@@ -19,8 +23,8 @@ FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint
   keys.p0_k1 = _mm512_set1_epi64(static_cast<uint32_t>(p0 >> 32) ^ (key.seed_high + kPhiloxW1));
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
   for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
-    keys.k0[round] = _mm512_set1_epi64(k0);
-    keys.k1[round] = _mm512_set1_epi64(k1);
+    keys.k0[round] = _mm512_set1_epi32(static_cast<int>(k0));
+    keys.k1[round] = _mm512_set1_epi32(static_cast<int>(k1));
   }
 }
 
@@ -32,15 +36,15 @@ struct Rounds {
 // After the first two.
 FB_INLINE Rounds start_rounds(const Keys& keys, __m512i block) {
   const __m512i first = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM0), block);
-  const __m512i p1 = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM1), _mm512_xor_si512(_mm512_srli_epi64(first, 32), keys.c3_k1));
-  return Rounds{_mm512_xor_si512(_mm512_srli_epi64(p1, 32), keys.x1_k0), p1, _mm512_xor_si512(first, keys.p0_k1), keys.p0};
+  const __m512i p1 = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM1), _mm512_xor_si512(upper_halves(first), keys.c3_k1));
+  return Rounds{_mm512_xor_si512(upper_halves(p1), keys.x1_k0), p1, _mm512_xor_si512(first, keys.p0_k1), keys.p0};
 }
 
 FB_INLINE void one_round(Rounds& r, __m512i k0, __m512i k1) {
   const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
   const __m512i p0 = _mm512_mul_epu32(m0, r.x0), p1 = _mm512_mul_epu32(m1, r.x2);
-  r.x0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), r.x1, k0, 0x96);
-  r.x2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), r.x3, k1, 0x96);
+  r.x0 = _mm512_ternarylogic_epi64(upper_halves(p1), r.x1, k0, 0x96);
+  r.x2 = _mm512_ternarylogic_epi64(upper_halves(p0), r.x3, k1, 0x96);
   r.x1 = p1;
   r.x3 = p0;
 }
@@ -78,8 +82,8 @@ FB_INLINE void run_four(const Keys& keys, Rounds* r) {
 FB_INLINE void finish_rounds(const Keys& keys, const Rounds& r, __m512i& even, __m512i& odd) {
   const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
   const __m512i p0 = _mm512_mul_epu32(m0, r.x0), p1 = _mm512_mul_epu32(m1, r.x2);
-  even = _mm512_xor_si512(p1, _mm512_slli_epi64(_mm512_xor_si512(r.x1, keys.k0[9]), 32));
-  odd = _mm512_xor_si512(p0, _mm512_slli_epi64(_mm512_xor_si512(r.x3, keys.k1[9]), 32));
+  even = _mm512_mask_ternarylogic_epi32(p1, 0xaaaa, lower_halves(r.x1), keys.k0[9], 0x96);
+  odd = _mm512_mask_ternarylogic_epi32(p0, 0xaaaa, lower_halves(r.x3), keys.k1[9], 0x96);
 }
 
 FB_INLINE void philox8(const Keys& keys, __m512i block, __m512i& even, __m512i& odd) {
