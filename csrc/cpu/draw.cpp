@@ -6,32 +6,6 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-// A window of 2^levels - 1 thresholds as a search tree. of[levels][path]: how many lie below u, from the path a search took
-// (bit set: went left). slot[levels][i]: where the level-ordered table keeps the i-th threshold of row 0.
-struct Trees {
-  uint16_t of[kMaxLevels + 1][64], slot[kMaxLevels + 1][64];
-  constexpr Trees() : of{}, slot{} {
-    for (int levels = 0; levels <= kMaxLevels; ++levels) {
-      for (int path = 0; path < 64; ++path) {
-        int count = 0;
-        for (int bit = 0; bit < levels; ++bit)
-          if ((path >> bit & 1) == 0) count += 1 << (levels - 1 - bit);
-        of[levels][path] = static_cast<uint16_t>(count);
-      }
-      for (int i = 0; i < (1 << levels) - 1; ++i) {
-        int below = 0;
-        while (((i + 1) >> below & 1) == 0) ++below;
-        const int level = levels - 1 - below;
-        int path = 0;
-        for (int bit = 0; bit < level; ++bit)
-          if ((i >> (levels - 1 - bit) & 1) == 0) path |= 1 << bit;
-        slot[levels][i] = static_cast<uint16_t>((16 << level) + 16 * path);
-      }
-    }
-  }
-};
-alignas(64) constexpr Trees kTrees;
-
 // #{j < n : C(j) <= U} in one row of a table, walked from a guess.
 int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start_step, double odds, uint64_t u, int guess) {
   int k = guess < n ? guess : n;
@@ -95,12 +69,12 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/draw_build.h"
-
 #if FB_ISA_LEVEL == 2
 #include "cpu/philox_avx512.h"
+#include "cpu/draw_build.h"
 #include "cpu/draw_avx512.h"
 #else
+#include "cpu/draw_build.h"
 #include "cpu/draw_narrow.h"
 #endif
 

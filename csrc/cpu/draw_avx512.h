@@ -16,107 +16,109 @@ FB_INLINE Pair lookup64(const WindowSearch& s, int at, const Pair& index) {
   return Pair{{_mm512_permutex2var_epi16(low, index.v[0], high), _mm512_permutex2var_epi16(low, index.v[1], high)}};
 }
 
-FB_INLINE Pair blend(const __mmask32* mask, const Pair& a, const Pair& b) {
-  return Pair{{_mm512_mask_blend_epi16(mask[0], a.v[0], b.v[0]), _mm512_mask_blend_epi16(mask[1], a.v[1], b.v[1])}};
-}
+// A search of two vectors under way. index: row << steps made | how many of the thresholds so far that halve what is left lie
+// below u, as the bits of the steps. seen: 0 where u met a threshold it equals.
+struct Search {
+  Pair u, row, index, seen;
+};
 
-// Of the parts of 64 entries a level has, the one that bits 2.. of the path choose: a tree of blends walked depth first, so
-// that few of its vectors live at a time.
+FB_INLINE Search start_search(const Pair& u, const Pair& row) { return Search{u, row, row, row}; }
+
+// Of the parts of 64 entries a level has, the one that the row's bits from 3 down to 6 - Level choose: a tree of blends walked
+// depth first, so that few of its vectors live at a time.
 template <int Level, int Bit, int I>
-FB_INLINE Pair chosen_part(const WindowSearch& s, const Pair& index, const __mmask32 (*left)[2]) {
-  if constexpr (Bit < 2) {
-    return lookup64(s, (16 << Level) + 64 * I, index);
+FB_INLINE Pair chosen_part(const WindowSearch& s, const Search& search) {
+  if constexpr (Bit < 6 - Level) {
+    return lookup64(s, (16 << Level) + 64 * I, search.index);
   } else {
-    const Pair right = chosen_part<Level, Bit - 1, 2 * I>(s, index, left);
-    return blend(left[Bit], right, chosen_part<Level, Bit - 1, 2 * I + 1>(s, index, left));
+    const Pair unset = chosen_part<Level, Bit - 1, 2 * I>(s, search), set = chosen_part<Level, Bit - 1, 2 * I + 1>(s, search);
+    const __m512i bit = _mm512_set1_epi16(1 << Bit);
+    const __mmask32 first = _mm512_test_epi16_mask(search.row.v[0], bit), second = _mm512_test_epi16_mask(search.row.v[1], bit);
+    return Pair{{_mm512_mask_blend_epi16(first, unset.v[0], set.v[0]), _mm512_mask_blend_epi16(second, unset.v[1], set.v[1])}};
   }
 }
 
 // The threshold of level `Level` for each element, from its path so far.
 template <int Level>
-FB_INLINE Pair level_threshold(const WindowSearch& s, const Pair& index, const __mmask32 (*left)[2]) {
+FB_INLINE Pair level_threshold(const WindowSearch& s, const Search& search) {
   if constexpr (Level <= 1) {
     const __m512i t = Level == 0 ? _mm512_broadcast_i64x4(*reinterpret_cast<const __m256i*>(s.level + 16)) : table32(s, 32);
-    return Pair{{_mm512_permutexvar_epi16(index.v[0], t), _mm512_permutexvar_epi16(index.v[1], t)}};
+    return Pair{{_mm512_permutexvar_epi16(search.index.v[0], t), _mm512_permutexvar_epi16(search.index.v[1], t)}};
   } else if constexpr (Level == 2) {
-    return lookup64(s, 64, index);
+    return lookup64(s, 64, search.index);
   } else {
-    return chosen_part<Level, Level - 1, 0>(s, index, left);
+    return chosen_part<Level, 3, 0>(s, search);
   }
 }
 
-// A search of two vectors under way.
-struct Search {
-  Pair u, row, index, next;
-  __mmask32 left[kMaxLevels][2];
-};
-
-FB_INLINE Search start_search(const Pair& u, const Pair& row) {
-  const __m512i none = _mm512_set1_epi16(-1);
-  return Search{u, row, row, {{none, none}}, {}};
+// index << 1 | sign of d, in each lane
+template <bool Shifts>
+FB_INLINE __m512i append_sign(__m512i index, __m512i d) {
+  if constexpr (Shifts) {
+    __m512i result;
+    __asm__("vpshldw $1, %2, %1, %0" : "=v"(result) : "v"(index), "v"(d));  // VBMI2, which the other code does without
+    return result;
+  } else {
+    return _mm512_sub_epi16(_mm512_add_epi16(index, index), _mm512_srai_epi16(d, 15));
+  }
 }
 
-// Only: the search has no other level. `next` is then its threshold: the span leaves out a u that is next at its start.
-template <int Level, bool Only = false>
+// Words and thresholds have their highest bit flipped: a difference of signed numbers keeps its sign where it saturates.
+template <int Level, bool Shifts>
 FB_INLINE void step(const WindowSearch& s, Search& search) {
-  const Pair t = level_threshold<Level>(s, search.index, search.left);
-  const __m512i bit = _mm512_set1_epi16(static_cast<int16_t>(16 << Level));
+  const Pair t = level_threshold<Level>(s, search);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    __mmask32& left = search.left[Level][h];
-    left = _mm512_cmple_epu16_mask(search.u.v[h], t.v[h]);
-    search.next.v[h] = Only ? t.v[h] : _mm512_mask_mov_epi16(search.next.v[h], left, t.v[h]);
-    if constexpr (!Only) search.index.v[h] = _mm512_mask_add_epi16(search.index.v[h], left, search.index.v[h], bit);
+    const __m512i d = _mm512_subs_epi16(t.v[h], search.u.v[h]);
+    search.seen.v[h] = Level == 0 ? d : _mm512_min_epu16(search.seen.v[h], d);
+    search.index.v[h] = append_sign<Shifts>(search.index.v[h], d);
   }
 }
 
 // The searches of upper and lower rows level by level, in turns with each other and with the rounds of the next words: each
 // is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead. With six levels the
 // last two leave no registers for the rounds, and two sets of rounds are better apart.
-template <int Level, int Upper, int Lower>
+template <int Level, int Upper, int Lower, bool Shifts>
 FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
   constexpr int kLevels = Upper > Lower ? Upper : Lower, kTurns = kLevels < kMaxLevels ? kLevels : 4;
   constexpr int kFrom = 2 + 7 * Level / kTurns, kTo = 2 + 7 * (Level + 1) / kTurns, kMid = (kFrom + kTo + 1) / 2;
-  if constexpr (Level < Upper) step<Level, Upper == 1>(table.upper, upper);
+  if constexpr (Level < Upper) step<Level, Shifts>(table.upper, upper);
   if constexpr (Level < kTurns) {
     if constexpr (kLevels < kMaxLevels) run_both<kFrom, kMid>(keys, rounds);
     else run_rounds<kFrom, kTo>(keys, rounds[0]);
   }
-  if constexpr (Level < Lower) step<Level, Lower == 1>(table.lower, lower);
+  if constexpr (Level < Lower) step<Level, Shifts>(table.lower, lower);
   if constexpr (Level < kTurns) {
     if constexpr (kLevels < kMaxLevels) run_both<kMid, kTo>(keys, rounds);
     else run_rounds<kFrom, kTo>(keys, rounds[1]);
   }
-  if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower>(table, upper, lower, keys, rounds);
+  if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower, Shifts>(table, upper, lower, keys, rounds);
 }
 
-template <int Level, int Upper, int Lower>
+template <int Level, int Upper, int Lower, bool Shifts>
 FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower) {
-  if constexpr (Level < Upper) step<Level, Upper == 1>(table.upper, upper);
-  if constexpr (Level < Lower) step<Level, Lower == 1>(table.lower, lower);
-  if constexpr (Level + 1 < Upper || Level + 1 < Lower) descend<Level + 1, Upper, Lower>(table, upper, lower);
+  if constexpr (Level < Upper) step<Level, Shifts>(table.upper, upper);
+  if constexpr (Level < Lower) step<Level, Shifts>(table.lower, lower);
+  if constexpr (Level + 1 < Upper || Level + 1 < Lower) descend<Level + 1, Upper, Lower, Shifts>(table, upper, lower);
 }
 
-// Number of thresholds below u. `good` loses the lanes that need the exact search: compared under it, no mask leaves the
-// mask registers. Anchored: every row's window starts at its first threshold.
+// Number of thresholds below u. `good` loses the lanes whose u the window may miss. Anchored: every row's window starts at its
+// first threshold.
 template <int Levels, bool Anchored>
 FB_INLINE Pair found(const WindowSearch& s, const Search& search, __mmask32* good) {
-  const uint16_t* counts = kTrees.of[Levels];
-  const __m512i first = _mm512_load_si512(s.first), low = _mm512_load_si512(counts), high = _mm512_load_si512(counts + 32);
+  const __m512i first = _mm512_load_si512(s.first), path = _mm512_set1_epi16((1 << Levels) - 1);
   const __m512i lowest = _mm512_set1_epi16(static_cast<int16_t>(s.lowest)), span = _mm512_set1_epi16(static_cast<int16_t>(s.span));
   Pair k;
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const __m512i u = search.u.v[h], from_lowest = Anchored ? u : _mm512_sub_epi16(u, lowest);
-    if constexpr (Levels == 1) {
-      k.v[h] = _mm512_maskz_mov_epi16(_knot_mask32(search.left[0][h]), _mm512_set1_epi16(1));
+    const __m512i u = search.u.v[h], index = search.index.v[h];
+    if constexpr (Anchored) {
+      k.v[h] = _mm512_and_si512(index, path);
+      good[h] = _mm512_mask_cmple_epi16_mask(good[h], u, span);
     } else {
-      const __m512i path = _mm512_srli_epi16(search.index.v[h], 4);
-      k.v[h] = Levels <= 5 ? _mm512_permutexvar_epi16(path, low) : _mm512_permutex2var_epi16(low, path, high);
+      k.v[h] = _mm512_add_epi16(index, _mm512_permutexvar_epi16(search.row.v[h], first));
+      good[h] = _mm512_mask_cmple_epu16_mask(good[h], _mm512_sub_epi16(u, lowest), span);
     }
-    if constexpr (!Anchored) k.v[h] = _mm512_add_epi16(k.v[h], _mm512_permutexvar_epi16(search.row.v[h], first));
-    good[h] = _mm512_mask_cmpneq_epi16_mask(good[h], search.next.v[h], u);
-    good[h] = _mm512_mask_cmple_epu16_mask(good[h], from_lowest, span);
   }
   return k;
 }
@@ -151,7 +153,14 @@ FB_INLINE Bytes load_counts(const uint8_t* n) {
 // Stores what both searches of 64 elements found; returns which elements need the exact search, the 32 even ones first.
 template <int Upper, int Lower>
 FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, const Search& lower, __m512i bytes, uint8_t* k) {
-  __mmask32 good[2] = {0xffffffffu, 0xffffffffu};
+  // compared under a mask, no mask leaves the mask registers
+  __mmask32 good[2];
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    __m512i seen = lower.seen.v[h];
+    if constexpr (Upper > 0) seen = _mm512_min_epu16(seen, upper.seen.v[h]);
+    good[h] = _mm512_test_epi16_mask(seen, seen);
+  }
   Pair sum = found<Lower, true>(table.lower, lower, good);
   if constexpr (Upper > 0) {
     const Pair more = found<Upper, false>(table.upper, upper, good);
@@ -163,7 +172,7 @@ FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, cons
   return ~(static_cast<uint64_t>(good[1]) << 32 | good[0]);
 }
 
-template <int Upper, int Lower>
+template <int Upper, int Lower, bool Shifts>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
                         uint16_t (*primary)[kDrawChunk], uint64_t* flagged) {
   const __m512i one = _mm512_set1_epi64(1), sixteen = _mm512_set1_epi64(16);
@@ -188,7 +197,7 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
       for (int h = 0; h < 2; ++h) {
         const Bytes bytes = load_counts(n + at + 64 * h);
         Search upper = start_search(u1[h], bytes.a), lower = start_search(u2[h], bytes.b);
-        descend<0, Upper, Lower>(table, upper, lower);
+        descend<0, Upper, Lower, Shifts>(table, upper, lower);
         flagged[at / 64 + h] = store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at + 64 * h);
       }
       run_four<2, 9>(keys, rounds);
@@ -200,29 +209,31 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
     next_words(keys, rounds, block, u1, u2, primary, at);
     const Bytes bytes = load_counts(n + at);
     Search upper = start_search(u1, bytes.a), lower = start_search(u2, bytes.b);
-    descend<0, Upper, Lower>(table, upper, lower, keys, rounds);
+    descend<0, Upper, Lower, Shifts>(table, upper, lower, keys, rounds);
     flagged[at / 64] = store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at);
   }
 }
 
 typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t (*)[kDrawChunk], uint64_t*);
-#define FB_LOWER(U) draw_blocks<U, 1>, draw_blocks<U, 2>, draw_blocks<U, 3>, draw_blocks<U, 4>
-static const DrawBlocks kDrawBlocks[kMaxLevels + 1][4] = {{FB_LOWER(0)}, {FB_LOWER(1)}, {FB_LOWER(2)}, {FB_LOWER(3)},
-                                                          {FB_LOWER(4)}, {FB_LOWER(5)}, {FB_LOWER(6)}};
+#define FB_LOWER(U, S) {draw_blocks<U, 1, S>, draw_blocks<U, 2, S>, draw_blocks<U, 3, S>, draw_blocks<U, 4, S>}
+#define FB_BOTH(S) \
+  {FB_LOWER(0, S), FB_LOWER(1, S), FB_LOWER(2, S), FB_LOWER(3, S), FB_LOWER(4, S), FB_LOWER(5, S), FB_LOWER(6, S)}
+static const DrawBlocks kDrawBlocks[2][kMaxLevels + 1][4] = {FB_BOTH(false), FB_BOTH(true)};
+#undef FB_BOTH
 #undef FB_LOWER
 
 void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
-  alignas(64) uint16_t primary[2][kDrawChunk];  // u1 and u2, of 64 elements the 32 even ones first
+  alignas(64) uint16_t primary[2][kDrawChunk];  // u1 and u2, flipped, of 64 elements the 32 even ones first
   uint64_t flagged[kDrawChunk / 64];
   Keys keys;
-  make_keys(keys, key, stream);
-  kDrawBlocks[table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, primary, flagged);
+  make_keys(keys, key, stream, 0, kFlipped);
+  kDrawBlocks[has_word_shifts][table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, primary, flagged);
   for (int at = 0; at < count; at += 64)
     for (uint64_t flags = flagged[at / 64]; flags != 0; flags &= flags - 1) {
       const int bit = __builtin_ctzll(flags), i = at + 2 * (bit & 31) + (bit >> 5);
-      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{primary[0][at + bit], primary[1][at + bit]}, n[i], k[i]);
+      if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{primary[0][at + bit] ^ 0x8000u, primary[1][at + bit] ^ 0x8000u}, n[i], k[i]);
     }
 }
 

@@ -82,39 +82,26 @@ static void build_rows(double odds, double step, int top, double (*c)[16], uint1
 }
 
 #if FB_ISA_LEVEL == 2
-// to[lane] = from[offset[lane]], 16 lanes.
-static inline void gather16(const uint16_t* from, const int* offset, uint16_t* to) {
-  const __m512i at = _mm512_loadu_si512(offset);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_i32gather_epi32(at, from, 2)));
-}
+// Where a row's thresholds of a window go, level by level: of the levels below the fifth side by side in `tails`, the fourth
+// one's in 0..15, the third one's in 16..23 and so on; of the fifth in `fifth`.
+struct Picks {
+  uint16_t tails[kMaxLevels + 1][32], fifth[32];
+  constexpr Picks() : tails{}, fifth{} {
+    for (int levels = 0; levels <= kMaxLevels; ++levels)
+      for (int level = 0; level < 5 && level < levels; ++level)
+        for (int path = 0; path < 1 << level; ++path)
+          tails[levels][32 - (2 << level) + path] = static_cast<uint16_t>(((2 * path + 1) << (levels - 1 - level)) - 1);
+    for (int path = 0; path < 32; ++path) fifth[path] = static_cast<uint16_t>(2 * path);
+  }
+};
+alignas(64) constexpr Picks kPicks;
 
-// Transposes 8 vectors of 8 x 16 bits within their 128-bit parts.
-static inline void transpose8(__m512i* v) {
-  __m512i a[8], b[8];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    a[i] = _mm512_unpacklo_epi16(v[2 * i], v[2 * i + 1]);
-    a[i + 4] = _mm512_unpackhi_epi16(v[2 * i], v[2 * i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 8; i += 2) {
-    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-    b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) {
-    v[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]);
-    v[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
-    v[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]);
-    v[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
-  }
-}
-
-// The level-ordered table of a large window: rows by j become rows by lane, each lane's window a plain load, and back.
-static void transpose_window(WindowSearch& search, int top, const int* first, const uint16_t (*h)[16]) {
+// The level-ordered table of windows that start at first[lane]: rows by j become rows by lane, each lane's window a plain
+// load, which one permutation brings into the order of its levels.
+template <int Levels>
+static void lay_windows(WindowSearch& search, int top, const int* first, const uint16_t (*h)[16]) {
   alignas(64) static thread_local uint16_t lanes[16][240 + 8 + 64 + 32];
-  const int width = 1 << search.levels;
-  for (int j = 0; j < first[top] + width; j += 8) {  // the last row's window starts last
+  for (int j = 0; j < first[top] + (1 << Levels); j += 8) {  // the last row's window starts last
     // 8 rows of 16 lanes: 128-bit part 2 i + s of vector i / 2 holds lanes 8 s .. 8 s + 7 of row j + i
     const __m512i* from = reinterpret_cast<const __m512i*>(&h[j][0]);
     const __m512i r01 = _mm512_loadu_si512(from), r23 = _mm512_loadu_si512(from + 1);
@@ -135,25 +122,61 @@ static void transpose_window(WindowSearch& search, int top, const int* first, co
       _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 6][j]), _mm512_extracti32x4_epi32(out[v], 3));
     }
   }
-  const uint16_t* slot = kTrees.slot[search.levels];  // of the entry past the last threshold: 0, a place nobody reads
-  const __m512i pairs = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), later = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-  for (int i0 = 0; i0 < width; i0 += 32) {
-    __m512i x[8], y[8];
-#pragma GCC unroll 8
-    for (int lane = 0; lane < 8; ++lane) {
-      x[lane] = _mm512_loadu_si512(&lanes[lane][first[lane] + i0]);
-      y[lane] = _mm512_loadu_si512(&lanes[lane + 8][first[lane + 8] + i0]);
+  const __m512i picks = _mm512_load_si512(kPicks.tails[Levels]), flip = _mm512_set1_epi64(kFlipped);
+  for (int lane = 0; lane < 16; ++lane) {
+    const __m512i low = _mm512_xor_si512(_mm512_loadu_si512(&lanes[lane][first[lane]]), flip);
+    __m512i tail;
+    if constexpr (Levels == 6) {
+      const __m512i high = _mm512_xor_si512(_mm512_loadu_si512(&lanes[lane][first[lane] + 32]), flip);
+      _mm512_store_si512(search.level + (16 << 5) + 32 * lane, _mm512_permutex2var_epi16(low, _mm512_load_si512(kPicks.fifth), high));
+      tail = _mm512_permutex2var_epi16(low, picks, high);
+    } else {
+      tail = _mm512_permutexvar_epi16(picks, low);
     }
-    transpose8(x);
-    transpose8(y);
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {  // part b of x[i]: lanes 0..7 of threshold i0 + 8 b + i
-      const __m512i t01 = _mm512_permutex2var_epi64(x[i], pairs, y[i]), t23 = _mm512_permutex2var_epi64(x[i], later, y[i]);
-      const __m256i t[4] = {_mm512_castsi512_si256(t01), _mm512_extracti64x4_epi64(t01, 1), _mm512_castsi512_si256(t23),
-                            _mm512_extracti64x4_epi64(t23, 1)};
-#pragma GCC unroll 4
-      for (int b = 0; b < 4; ++b)
-        _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + slot[i0 + 8 * b + i]), t[b]);
+    if constexpr (Levels >= 5) _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + (16 << 4) + 16 * lane), _mm512_castsi512_si256(tail));
+    if constexpr (Levels >= 4) _mm_store_si128(reinterpret_cast<__m128i*>(search.level + (16 << 3) + 8 * lane), _mm512_extracti32x4_epi32(tail, 2));
+    const __m128i last = _mm512_extracti32x4_epi32(tail, 3);
+    if constexpr (Levels >= 3) _mm_storel_epi64(reinterpret_cast<__m128i*>(search.level + (16 << 2) + 4 * lane), last);
+    if constexpr (Levels >= 2) {
+      const int first_level = _mm_extract_epi32(last, 2);
+      std::memcpy(search.level + (16 << 1) + 2 * lane, &first_level, sizeof(first_level));
+    }
+    search.level[16 + lane] = static_cast<uint16_t>(_mm_extract_epi16(last, 6));
+  }
+}
+
+// Of 16 rows' two entries each the pairs; of pairs the fours, and of fours the eights, Bits 32 and 64.
+static inline __m512i interleave(const uint16_t* even, const uint16_t* odd) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(even)));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(odd)));
+  return _mm512_xor_si512(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)), _mm512_set1_epi64(kFlipped));
+}
+
+// The level-ordered table of the first 2^levels - 1 thresholds of every row.
+static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16]) {
+  const int step = 1 << levels;  // level l has the thresholds (2 path + 1) 2^(levels - 1 - l) - 1
+  const __m256i root = _mm256_load_si256(reinterpret_cast<const __m256i*>(h[step / 2 - 1]));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + 16), _mm256_xor_si256(root, _mm256_set1_epi64x(kFlipped)));
+  if (levels >= 2) _mm512_store_si512(search.level + 32, interleave(h[step / 4 - 1], h[3 * step / 4 - 1]));
+  const __m512i low32 = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high32 = _mm512_add_epi32(low32, _mm512_set1_epi32(8));
+  for (int level = 2; level < levels && level < 4; ++level) {
+    __m512i fours[2][2];
+    const int apart = step >> level, half = apart / 2 - 1;
+    for (int four = 0; four < 1 << (level - 2); ++four) {
+      const uint16_t(*from)[16] = h + half + 4 * apart * four;
+      const __m512i a = interleave(from[0], from[apart]), b = interleave(from[2 * apart], from[3 * apart]);
+      fours[four][0] = _mm512_permutex2var_epi32(a, low32, b);
+      fours[four][1] = _mm512_permutex2var_epi32(a, high32, b);
+    }
+    if (level == 2) {
+      for (int i = 0; i < 2; ++i) _mm512_store_si512(search.level + 64 + 32 * i, fours[0][i]);
+      continue;
+    }
+    const __m512i low64 = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), high64 = _mm512_add_epi64(low64, _mm512_set1_epi64(4));
+    for (int i = 0; i < 2; ++i) {
+      _mm512_store_si512(search.level + 128 + 64 * i, _mm512_permutex2var_epi64(fours[0][i], low64, fours[1][i]));
+      _mm512_store_si512(search.level + 160 + 64 * i, _mm512_permutex2var_epi64(fours[0][i], high64, fours[1][i]));
     }
   }
 }
@@ -170,16 +193,15 @@ static void build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16
     if (width < top && 65536 - above > kMissed) continue;
     search.levels = levels;
     search.lowest = 0;
-    search.span = static_cast<uint16_t>(above < 65535 ? above - 1 : 65534);
-    for (int i = 0; i < width; ++i) std::memcpy(search.level + kTrees.slot[levels][i], h[i], sizeof(h[0]));
-    return;
+    search.span = static_cast<uint16_t>((above < 65535 ? above - 1 : 65534) ^ 0x8000);  // flipped as what it is compared with
+    return lay_first(search, levels, h);
   }
 }
 
 // Where the windows of the upper rows, n = 16 a, start for a number of levels, and what they miss: uniforms up to `below`
 // and from `above` on may need a threshold outside.
 struct Windows {
-  alignas(64) int first[16], offset[16];  // offset: of the first threshold in h
+  alignas(64) int first[16];
   int below, above;
 };
 
@@ -199,7 +221,6 @@ static inline void place_windows(Windows& w, double p, int top, int levels, cons
   const __m512i before = _mm512_sub_epi32(offset, _mm512_set1_epi32(16));
   const __m512i under = _mm512_and_si512(_mm512_mask_i32gather_epi32(zero, cut, before, &h[0][0], 2), low16);
   _mm512_store_si512(w.first, first);
-  _mm512_store_si512(w.offset, offset);
   w.below = cut == 0 ? -1 : _mm512_mask_reduce_max_epi32(cut, under);
   w.above = open == 0 ? 65535 : _mm512_mask_reduce_min_epi32(open, over) - 1;
 }
@@ -214,11 +235,16 @@ static void build_window(WindowSearch& search, double p, double q, int top, cons
     if (levels == kMaxLevels || (w.below + 1) + (65535 - w.above) <= kMissed) break;
   }
   search.levels = levels;
-  search.lowest = static_cast<uint16_t>(w.below + 1);
+  search.lowest = static_cast<uint16_t>((w.below + 1) ^ 0x8000);
   search.span = static_cast<uint16_t>((w.above < 65534 ? w.above : 65534) - w.below - 1);
-  for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane]);
-  if (levels >= 5) return transpose_window(search, top, w.first, h);
-  for (int i = 0; i < (1 << levels) - 1; ++i) gather16(&h[i][0], w.offset, search.level + kTrees.slot[levels][i]);
+  for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane] - (lane << levels));
+  if (w.first[top] == 0 && levels <= 4) lay_first(search, levels, h);
+  else if (levels == 6) lay_windows<6>(search, top, w.first, h);
+  else if (levels == 5) lay_windows<5>(search, top, w.first, h);
+  else if (levels == 4) lay_windows<4>(search, top, w.first, h);
+  else if (levels == 3) lay_windows<3>(search, top, w.first, h);
+  else if (levels == 2) lay_windows<2>(search, top, w.first, h);
+  else lay_windows<1>(search, top, w.first, h);
 }
 
 #else

@@ -3,6 +3,12 @@
 namespace fastblackout {
 namespace cpu {
 
+#if FB_X86
+bool has_word_shifts = __builtin_cpu_supports("avx512vbmi2");
+#else
+bool has_word_shifts = false;
+#endif
+
 Isa best_isa() {
 #if FB_X86
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

@@ -26,7 +26,8 @@ namespace cpu {
 
 enum class Isa : int { scalar = 0, avx2 = 1, avx512 = 2 };
 
-Isa best_isa();                     // the widest this processor has
+Isa best_isa();
+extern bool has_word_shifts;  // AVX-512 VBMI2, of use to draws by AVX-512                     // the widest this processor has
 Isa parse_isa(const char* name);    // throws std::invalid_argument for an unknown or unsupported one
 const char* isa_name(Isa isa);
 

@@ -9,11 +9,15 @@ struct Keys {
   __m512i c3_k1, x1_k0, p0, p0_k1, k0[10], k1[10];
 };
 
-// The upper half of each 64-bit lane in both halves, or the lower. Shuffles run on every port, shifts on two.
+// The upper half of each 64-bit lane in both halves; the lower half as the upper, above 0. Shuffles run on every port, shifts
+// on two.
 FB_INLINE __m512i upper_halves(__m512i x) { return _mm512_shuffle_epi32(x, static_cast<_MM_PERM_ENUM>(0xf5)); }
-FB_INLINE __m512i lower_halves(__m512i x) { return _mm512_shuffle_epi32(x, static_cast<_MM_PERM_ENUM>(0xa0)); }
+FB_INLINE __m512i raised(__m512i x) { return _mm512_maskz_shuffle_epi32(0xaaaa, x, static_cast<_MM_PERM_ENUM>(0xa0)); }
 
-FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint32_t sub = 0) {
+constexpr uint64_t kFlipped = 0x8000800080008000u;
+
+// flip: exclusively or-ed to what finish_rounds gives.
+FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint32_t sub = 0, uint64_t flip = 0) {
   const uint64_t p1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
   const uint32_t x0 = static_cast<uint32_t>(p1 >> 32) ^ key.sample ^ key.seed_low;
   const uint64_t p0 = static_cast<uint64_t>(kPhiloxM0) * x0;
@@ -23,8 +27,9 @@ FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint
   keys.p0_k1 = _mm512_set1_epi64(static_cast<uint32_t>(p0 >> 32) ^ (key.seed_high + kPhiloxW1));
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
   for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
-    keys.k0[round] = _mm512_set1_epi32(static_cast<int>(k0));
-    keys.k1[round] = _mm512_set1_epi32(static_cast<int>(k1));
+    const bool last = round == 9;  // its keys go to the upper halves
+    keys.k0[round] = _mm512_set1_epi64(last ? static_cast<uint64_t>(k0) << 32 ^ flip : k0);
+    keys.k1[round] = _mm512_set1_epi64(last ? static_cast<uint64_t>(k1) << 32 ^ flip : k1);
   }
 }
 
@@ -82,8 +87,8 @@ FB_INLINE void run_four(const Keys& keys, Rounds* r) {
 FB_INLINE void finish_rounds(const Keys& keys, const Rounds& r, __m512i& even, __m512i& odd) {
   const __m512i m0 = _mm512_set1_epi64(kPhiloxM0), m1 = _mm512_set1_epi64(kPhiloxM1);
   const __m512i p0 = _mm512_mul_epu32(m0, r.x0), p1 = _mm512_mul_epu32(m1, r.x2);
-  even = _mm512_mask_ternarylogic_epi32(p1, 0xaaaa, lower_halves(r.x1), keys.k0[9], 0x96);
-  odd = _mm512_mask_ternarylogic_epi32(p0, 0xaaaa, lower_halves(r.x3), keys.k1[9], 0x96);
+  even = _mm512_ternarylogic_epi64(p1, raised(r.x1), keys.k0[9], 0x96);
+  odd = _mm512_ternarylogic_epi64(p0, raised(r.x3), keys.k1[9], 0x96);
 }
 
 FB_INLINE void philox8(const Keys& keys, __m512i block, __m512i& even, __m512i& odd) {
