@@ -76,22 +76,15 @@ FB_INLINE void step(const WindowSearch& s, Search& search) {
 }
 
 // The searches of upper and lower rows level by level, in turns with each other and with the rounds of the next words: each
-// is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead. With six levels the
-// last two leave no registers for the rounds, and two sets of rounds are better apart.
+// is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead.
 template <int Level, int Upper, int Lower, bool Shifts>
 FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
-  constexpr int kLevels = Upper > Lower ? Upper : Lower, kTurns = kLevels < kMaxLevels ? kLevels : 4;
-  constexpr int kFrom = 2 + 7 * Level / kTurns, kTo = 2 + 7 * (Level + 1) / kTurns, kMid = (kFrom + kTo + 1) / 2;
+  constexpr int kLevels = Upper > Lower ? Upper : Lower;
+  constexpr int kFrom = 2 + 7 * Level / kLevels, kTo = 2 + 7 * (Level + 1) / kLevels, kMid = (kFrom + kTo + 1) / 2;
   if constexpr (Level < Upper) step<Level, Shifts>(table.upper, upper);
-  if constexpr (Level < kTurns) {
-    if constexpr (kLevels < kMaxLevels) run_both<kFrom, kMid>(keys, rounds);
-    else run_rounds<kFrom, kTo>(keys, rounds[0]);
-  }
+  run_both<kFrom, kMid>(keys, rounds);
   if constexpr (Level < Lower) step<Level, Shifts>(table.lower, lower);
-  if constexpr (Level < kTurns) {
-    if constexpr (kLevels < kMaxLevels) run_both<kMid, kTo>(keys, rounds);
-    else run_rounds<kFrom, kTo>(keys, rounds[1]);
-  }
+  run_both<kMid, kTo>(keys, rounds);
   if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower, Shifts>(table, upper, lower, keys, rounds);
 }
 
