@@ -7,6 +7,7 @@ from helpers import DLPackOnly, chi_square, same
 from scipy import stats
 
 import fastblackout as fb
+from fastblackout.dispatch import cpu_module
 
 RNG = fb.Philox(seed=11, first_sample=2, call=3)
 FALSE_ALARM = 1e-6  # of each chi-square, seeds fixed; 36 of them: 4e-5
@@ -51,6 +52,25 @@ def test_library_dtype_and_memory_order(backend):
     namespaced = fb.thin(DLPackOnly(x, namespace=True), 0.4, rng=RNG)
     assert all(isinstance(v, DLPackOnly) for v in namespaced)
     same(fb.Thinned(*(v.array for v in namespaced)), thinned)
+
+
+@pytest.mark.skipif("avx512" not in cpu_module("test").isas(), reason="needs AVX-512")
+def test_processors_without_word_shifts_draw_the_same():
+    """Not every processor with AVX-512 has VBMI2: every number of levels, by whichever way the tests have not gone by."""
+    x = torch.randint(0, 256, (24, 3, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    p = torch.logspace(-5, np.log10(0.5), len(x), dtype=torch.float64)
+    native = cpu_module("test")
+    with fb.use_backend("reference"):
+        expected = fb.thin(x, p, rng=RNG)
+    had = native.use_word_shifts(False)
+    try:
+        for ways in (False, had):
+            native.use_word_shifts(ways)
+            with fb.use_backend("cpu", isa="avx512"):
+                for got, right in zip(fb.thin(x, p, rng=RNG), expected, strict=True):
+                    assert torch.equal(got, right)
+    finally:
+        native.use_word_shifts(had)
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "int64"])

@@ -48,6 +48,11 @@ PYBIND11_MODULE(_cpu, m) {
     for (int level = 0; level <= static_cast<int>(cpu::best_isa()); ++level) names.append(cpu::isa_name(static_cast<cpu::Isa>(level)));
     return names;
   });
+  // For tests: whether draws by AVX-512 use the word shifts that not every such processor has. Returns whether they did.
+  m.def("use_word_shifts", [](bool use) {
+    if (use && !cpu::find_word_shifts()) throw py::value_error("use_word_shifts: this processor has no VBMI2");
+    return std::exchange(cpu::has_word_shifts, use);
+  });
 
   m.def("thin", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_0,
                    const py::object& x_t, const py::object& births, const py::object& input, const py::object& alive,

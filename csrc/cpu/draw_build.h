@@ -63,11 +63,9 @@ static int grow_rows(Rows& rows, int j, double odds, int top, double (*c)[16], u
 // Rows n = Unit * lane, lane 0..15, for j = 0, 1, ... until C(j) is at or above 65535 << 32 in all of them. Past a row's end
 // pm is 0 and cdf stays what it was, 1 but for rounding: 65535 too. stored: how many j lanes 0..7 and 8..15 have.
 template <int Unit>
-static void build_rows(double odds, double step, int top, double (*c)[16], uint16_t (*h)[16], int* stored) {
+static void build_rows(double odds, const double* starts, int top, double (*c)[16], uint16_t (*h)[16], int* stored) {
   const f64x8 ramp = {0, 1, 2, 3, 4, 5, 6, 7};
   Rows rows;
-  double starts[16], start = 1.0;
-  for (int lane = 0; lane < 16; ++lane, start = start * step) starts[lane] = start;
   for (int half = 0; half < 2; ++half) {
     std::memcpy(&rows.pm[half], starts + 8 * half, sizeof(f64x8));
     rows.left[half] = (ramp + 8.0 * half) * static_cast<double>(Unit);
@@ -82,171 +80,7 @@ static void build_rows(double odds, double step, int top, double (*c)[16], uint1
 }
 
 #if FB_ISA_LEVEL == 2
-// Where a row's thresholds of a window go, level by level: of the levels below the fifth side by side in `tails`, the fourth
-// one's in 0..15, the third one's in 16..23 and so on; of the fifth in `fifth`.
-struct Picks {
-  uint16_t tails[kMaxLevels + 1][32], fifth[32];
-  constexpr Picks() : tails{}, fifth{} {
-    for (int levels = 0; levels <= kMaxLevels; ++levels)
-      for (int level = 0; level < 5 && level < levels; ++level)
-        for (int path = 0; path < 1 << level; ++path)
-          tails[levels][32 - (2 << level) + path] = static_cast<uint16_t>(((2 * path + 1) << (levels - 1 - level)) - 1);
-    for (int path = 0; path < 32; ++path) fifth[path] = static_cast<uint16_t>(2 * path);
-  }
-};
-alignas(64) constexpr Picks kPicks;
-
-// The level-ordered table of windows that start at first[lane]: rows by j become rows by lane, each lane's window a plain
-// load, which one permutation brings into the order of its levels.
-template <int Levels>
-static void lay_windows(WindowSearch& search, int top, const int* first, const uint16_t (*h)[16]) {
-  alignas(64) static thread_local uint16_t lanes[16][240 + 8 + 64 + 32];
-  for (int j = 0; j < first[top] + (1 << Levels); j += 8) {  // the last row's window starts last
-    // 8 rows of 16 lanes: 128-bit part 2 i + s of vector i / 2 holds lanes 8 s .. 8 s + 7 of row j + i
-    const __m512i* from = reinterpret_cast<const __m512i*>(&h[j][0]);
-    const __m512i r01 = _mm512_loadu_si512(from), r23 = _mm512_loadu_si512(from + 1);
-    const __m512i r45 = _mm512_loadu_si512(from + 2), r67 = _mm512_loadu_si512(from + 3);
-    const __m512i lo = _mm512_set_epi16(55, 39, 23, 7, 54, 38, 22, 6, 53, 37, 21, 5, 52, 36, 20, 4, 51, 35, 19, 3, 50, 34, 18,
-                                        2, 49, 33, 17, 1, 48, 32, 16, 0);
-    const __m512i hi = _mm512_add_epi16(lo, _mm512_set1_epi16(8));
-    const __m512i a0 = _mm512_permutex2var_epi16(r01, lo, r23), a1 = _mm512_permutex2var_epi16(r01, hi, r23);
-    const __m512i b0 = _mm512_permutex2var_epi16(r45, lo, r67), b1 = _mm512_permutex2var_epi16(r45, hi, r67);
-    const __m512i out[4] = {_mm512_unpacklo_epi64(a0, b0), _mm512_unpackhi_epi64(a0, b0), _mm512_unpacklo_epi64(a1, b1),
-                            _mm512_unpackhi_epi64(a1, b1)};  // out[2 s + t] part i: lane 8 s + 2 i + t
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      const int lane = 8 * (v >> 1) + (v & 1);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane][j]), _mm512_castsi512_si128(out[v]));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 2][j]), _mm512_extracti32x4_epi32(out[v], 1));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 4][j]), _mm512_extracti32x4_epi32(out[v], 2));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 6][j]), _mm512_extracti32x4_epi32(out[v], 3));
-    }
-  }
-  const __m512i picks = _mm512_load_si512(kPicks.tails[Levels]), flip = _mm512_set1_epi64(kFlipped);
-  for (int lane = 0; lane < 16; ++lane) {
-    const __m512i low = _mm512_xor_si512(_mm512_loadu_si512(&lanes[lane][first[lane]]), flip);
-    __m512i tail;
-    if constexpr (Levels == 6) {
-      const __m512i high = _mm512_xor_si512(_mm512_loadu_si512(&lanes[lane][first[lane] + 32]), flip);
-      _mm512_store_si512(search.level + (16 << 5) + 32 * lane, _mm512_permutex2var_epi16(low, _mm512_load_si512(kPicks.fifth), high));
-      tail = _mm512_permutex2var_epi16(low, picks, high);
-    } else {
-      tail = _mm512_permutexvar_epi16(picks, low);
-    }
-    if constexpr (Levels >= 5) _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + (16 << 4) + 16 * lane), _mm512_castsi512_si256(tail));
-    if constexpr (Levels >= 4) _mm_store_si128(reinterpret_cast<__m128i*>(search.level + (16 << 3) + 8 * lane), _mm512_extracti32x4_epi32(tail, 2));
-    const __m128i last = _mm512_extracti32x4_epi32(tail, 3);
-    if constexpr (Levels >= 3) _mm_storel_epi64(reinterpret_cast<__m128i*>(search.level + (16 << 2) + 4 * lane), last);
-    if constexpr (Levels >= 2) {
-      const int first_level = _mm_extract_epi32(last, 2);
-      std::memcpy(search.level + (16 << 1) + 2 * lane, &first_level, sizeof(first_level));
-    }
-    search.level[16 + lane] = static_cast<uint16_t>(_mm_extract_epi16(last, 6));
-  }
-}
-
-// Of 16 rows' two entries each the pairs; of pairs the fours, and of fours the eights, Bits 32 and 64.
-static inline __m512i interleave(const uint16_t* even, const uint16_t* odd) {
-  const __m512i low = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(even)));
-  const __m512i high = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(odd)));
-  return _mm512_xor_si512(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)), _mm512_set1_epi64(kFlipped));
-}
-
-// The level-ordered table of the first 2^levels - 1 thresholds of every row.
-static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16]) {
-  const int step = 1 << levels;  // level l has the thresholds (2 path + 1) 2^(levels - 1 - l) - 1
-  const __m256i root = _mm256_load_si256(reinterpret_cast<const __m256i*>(h[step / 2 - 1]));
-  _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + 16), _mm256_xor_si256(root, _mm256_set1_epi64x(kFlipped)));
-  if (levels >= 2) _mm512_store_si512(search.level + 32, interleave(h[step / 4 - 1], h[3 * step / 4 - 1]));
-  const __m512i low32 = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  const __m512i high32 = _mm512_add_epi32(low32, _mm512_set1_epi32(8));
-  for (int level = 2; level < levels && level < 4; ++level) {
-    __m512i fours[2][2];
-    const int apart = step >> level, half = apart / 2 - 1;
-    for (int four = 0; four < 1 << (level - 2); ++four) {
-      const uint16_t(*from)[16] = h + half + 4 * apart * four;
-      const __m512i a = interleave(from[0], from[apart]), b = interleave(from[2 * apart], from[3 * apart]);
-      fours[four][0] = _mm512_permutex2var_epi32(a, low32, b);
-      fours[four][1] = _mm512_permutex2var_epi32(a, high32, b);
-    }
-    if (level == 2) {
-      for (int i = 0; i < 2; ++i) _mm512_store_si512(search.level + 64 + 32 * i, fours[0][i]);
-      continue;
-    }
-    const __m512i low64 = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), high64 = _mm512_add_epi64(low64, _mm512_set1_epi64(4));
-    for (int i = 0; i < 2; ++i) {
-      _mm512_store_si512(search.level + 128 + 64 * i, _mm512_permutex2var_epi64(fours[0][i], low64, fours[1][i]));
-      _mm512_store_si512(search.level + 160 + 64 * i, _mm512_permutex2var_epi64(fours[0][i], high64, fours[1][i]));
-    }
-  }
-}
-
-constexpr int kMissed = 131;  // of 65,536 uniforms: a window that misses more is too small
-
-// A window of every row's first thresholds: the lower rows, n <= 15.
-static void build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16]) {
-  std::memset(search.first, 0, sizeof(search.first));
-  for (int levels = 1;; ++levels) {
-    const int width = (1 << levels) - 1;
-    int above = 65536;  // rows without a threshold at `width` hold 65535 there
-    for (int lane = 0; width < top && lane < 16; ++lane) above = h[width][lane] < above ? h[width][lane] : above;
-    if (width < top && 65536 - above > kMissed) continue;
-    search.levels = levels;
-    search.lowest = 0;
-    search.span = static_cast<uint16_t>((above < 65535 ? above - 1 : 65534) ^ 0x8000);  // flipped as what it is compared with
-    return lay_first(search, levels, h);
-  }
-}
-
-// Where the windows of the upper rows, n = 16 a, start for a number of levels, and what they miss: uniforms up to `below`
-// and from `above` on may need a threshold outside.
-struct Windows {
-  alignas(64) int first[16];
-  int below, above;
-};
-
-static inline void place_windows(Windows& w, double p, int top, int levels, const uint16_t (*h)[16]) {
-  const int width = (1 << levels) - 1, half = width >= 16 * top ? 16 * top : 1 << (levels - 1);
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), zero = _mm512_setzero_si512();
-  const __m512i n = _mm512_maskz_slli_epi32(_mm512_cmple_epi32_mask(lane, _mm512_set1_epi32(top)), lane, 4);
-  const __m512d scale = _mm512_set1_pd(p), rounding = _mm512_set1_pd(0.5);
-  const __m512d low = _mm512_add_pd(_mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(n)), scale), rounding);
-  const __m512d high = _mm512_add_pd(_mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(n, 1)), scale), rounding);
-  const __m512i mean = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvttpd_epi32(low)), _mm512_cvttpd_epi32(high), 1);
-  const __m512i first = _mm512_max_epi32(_mm512_sub_epi32(mean, _mm512_set1_epi32(half)), zero);
-  const __m512i offset = _mm512_add_epi32(_mm512_slli_epi32(first, 4), lane), low16 = _mm512_set1_epi32(65535);
-  const __mmask16 cut = _mm512_cmpgt_epi32_mask(first, zero);
-  const __mmask16 open = _mm512_cmplt_epi32_mask(_mm512_add_epi32(first, _mm512_set1_epi32(width)), n);
-  const __m512i over = _mm512_and_si512(_mm512_mask_i32gather_epi32(low16, open, offset, &h[width][0], 2), low16);
-  const __m512i before = _mm512_sub_epi32(offset, _mm512_set1_epi32(16));
-  const __m512i under = _mm512_and_si512(_mm512_mask_i32gather_epi32(zero, cut, before, &h[0][0], 2), low16);
-  _mm512_store_si512(w.first, first);
-  w.below = cut == 0 ? -1 : _mm512_mask_reduce_max_epi32(cut, under);
-  w.above = open == 0 ? 65535 : _mm512_mask_reduce_min_epi32(open, over) - 1;
-}
-
-// The smallest windows around the means that miss few uniforms, and their thresholds in level order.
-static void build_window(WindowSearch& search, double p, double q, int top, const uint16_t (*h)[16]) {
-  Windows w;
-  int levels = 1;  // a window of less than two standard deviations to each side misses too much: no need to look
-  while (levels < kMaxLevels && static_cast<double>(1 << (2 * levels)) < 256.0 * top * p * q) ++levels;
-  for (;; ++levels) {
-    place_windows(w, p, top, levels, h);
-    if (levels == kMaxLevels || (w.below + 1) + (65535 - w.above) <= kMissed) break;
-  }
-  search.levels = levels;
-  search.lowest = static_cast<uint16_t>((w.below + 1) ^ 0x8000);
-  search.span = static_cast<uint16_t>((w.above < 65534 ? w.above : 65534) - w.below - 1);
-  for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane] - (lane << levels));
-  if (w.first[top] == 0 && levels <= 4) lay_first(search, levels, h);
-  else if (levels == 6) lay_windows<6>(search, top, w.first, h);
-  else if (levels == 5) lay_windows<5>(search, top, w.first, h);
-  else if (levels == 4) lay_windows<4>(search, top, w.first, h);
-  else if (levels == 3) lay_windows<3>(search, top, w.first, h);
-  else if (levels == 2) lay_windows<2>(search, top, w.first, h);
-  else lay_windows<1>(search, top, w.first, h);
-}
-
+#include "cpu/draw_windows.h"
 #else
 
 // Guide of the thresholds h of 16 rows: cell[bucket][row], the bucket being u >> kGuideShift, holds from its low bits up a
@@ -291,11 +125,17 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   table.odds = table.prob.p / table.prob.q;
   table.step_upper = power16(table.prob.q);
   table.rows_upper[0] = table.rows_upper[1] = 0;
+  alignas(64) double starts_upper[16], starts_lower[16];  // row_start, as two chains of products at once
+  starts_upper[0] = starts_lower[0] = 1.0;
+  for (int lane = 1; lane < 16; ++lane) {
+    starts_upper[lane] = starts_upper[lane - 1] * table.step_upper;
+    starts_lower[lane] = starts_lower[lane - 1] * table.prob.q;
+  }
 #if FB_ISA_LEVEL == 2
   table.upper.levels = 0;
 #endif
   if (top_upper > 0) {
-    build_rows<16>(table.odds, table.step_upper, top_upper, table.cdf_upper, table.h_upper, table.rows_upper);
+    build_rows<16>(table.odds, starts_upper, top_upper, table.cdf_upper, table.h_upper, table.rows_upper);
     std::memset(table.h_upper[table.rows_upper[1]], 0xff, sizeof(table.h_upper[0]) * 64);
 #if FB_ISA_LEVEL == 2
     build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper);
@@ -303,7 +143,7 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
     build_guide(table.guide_upper, table.h_upper, table.rows_upper);
 #endif
   }
-  build_rows<1>(table.odds, table.prob.q, top_lower, table.cdf_lower, table.h_lower, table.rows_lower);
+  build_rows<1>(table.odds, starts_lower, top_lower, table.cdf_lower, table.h_lower, table.rows_lower);
   std::memset(table.h_lower[table.rows_lower[1]], 0xff, sizeof(table.h_lower[0]) * 16);
 #if FB_ISA_LEVEL == 2
   build_anchored(table.lower, top_lower, table.h_lower);

@@ -3,11 +3,15 @@
 namespace fastblackout {
 namespace cpu {
 
+bool find_word_shifts() {
 #if FB_X86
-bool has_word_shifts = __builtin_cpu_supports("avx512vbmi2");
+  return __builtin_cpu_supports("avx512vbmi2") != 0;
 #else
-bool has_word_shifts = false;
+  return false;
 #endif
+}
+
+bool has_word_shifts = find_word_shifts();
 
 Isa best_isa() {
 #if FB_X86

@@ -26,8 +26,9 @@ namespace cpu {
 
 enum class Isa : int { scalar = 0, avx2 = 1, avx512 = 2 };
 
-Isa best_isa();
-extern bool has_word_shifts;  // AVX-512 VBMI2, of use to draws by AVX-512                     // the widest this processor has
+Isa best_isa();                     // the widest this processor has
+bool find_word_shifts();            // whether this processor has those of AVX-512 VBMI2
+extern bool has_word_shifts;        // what draws by AVX-512 go by; tests set it
 Isa parse_isa(const char* name);    // throws std::invalid_argument for an unknown or unsupported one
 const char* isa_name(Isa isa);
 
