@@ -49,6 +49,12 @@ ANY = {  # with the methods of times 0.3 and 150
     "dense": (slow_blocks(40), "uniformization", "uniformization"),
     "two ends": (two_ends(20), "uniformization", "uniformization"),
     "three states": (plain(np.array([[0.0, 2, 1], [0, 0, 1], [5, 0, 0]])), "uniformization", "uniformization"),
+    # Rows of P(1) differ by 1e-14, 2.5 times what counts as mixed.
+    "nearly mixed": (
+        fb.MarkovProcess(16.4646 * np.array([[-1.0, 1], [1, -1]]), method="uniformization"),
+        "uniformization",
+        "uniformization",
+    ),
     "truncated": (
         fb.MarkovProcess(fb.RandomWalk(30).generator(), method="uniformization", tolerance=1e-3),
         "uniformization",
@@ -63,7 +69,7 @@ CLOSED = {
     "random walk": fb.RandomWalk(90),
     "uniform": fb.Uniform(8),
     "absorbing": fb.Absorbing(7, 2),
-    "open": fb.ImmigrationDeath(5.0, 30, "open"),
+    "open": fb.ImmigrationDeath(200.0, 100, "open"),  # most of the law of those who came is above
 }
 
 
