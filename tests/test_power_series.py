@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import ISAS
+from helpers import BACKENDS, ISAS, using
 
+import fastblackout as fb
 from fastblackout import natives
 from fastblackout.processes.series import diagonals_of
 from fastblackout.reference import power_series as reference
@@ -72,3 +73,14 @@ def test_they_are_sums_of_powers(states, offsets):
             power = power @ jumps
         np.testing.assert_allclose(out[places], expected, rtol=1e-13, atol=0)
         np.testing.assert_allclose(sums, expected.sum(2), rtol=1e-13, atol=0)
+
+
+def test_a_process_has_the_same_bits_by_every_backend():
+    t = np.geomspace(0.01, 5.0, 7)
+    found = []
+    for name in BACKENDS:
+        process = fb.ImmigrationDeath(3.0, 100)  # nothing made before
+        with using(name, threads=2):
+            found.append((process.transition_matrix(t), process.evaluation(t)))
+    for matrices, evaluation in found[1:]:
+        assert (matrices == found[0][0]).all() and evaluation == found[0][1]
