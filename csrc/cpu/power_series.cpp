@@ -49,7 +49,7 @@ void power_series(const PowerSeries& op) {
   jumps.padded.resize(static_cast<size_t>(op.diagonals * jumps.stride));
   for (int64_t d = 0; d < op.diagonals; ++d)
     std::copy_n(op.entries + d * op.elements, op.elements, jumps.padded.begin() + d * jumps.stride);
-  const bool small = op.terms * op.elements * op.elements < 8 * kParallelFrom;
+  const bool small = op.terms * op.elements * op.elements < 8 * kParallelFrom;  // a few operations an entry of the powers
   parallel_for(op.elements, small ? 1 : op.threads, some_rows, &jumps);
 }
 
@@ -154,21 +154,20 @@ static void add_up(const Row& row, int64_t count, const double* const* weights, 
   for (int t = 0; t < kCount; ++t) *total[t] = halves(blocks[t], block);
 }
 
-static void power_series_row(const Jumps& op, int64_t at, double* room) {
+// x T^k, k = 0..terms - 1, for row `at`; all that a later power and the sums read is set.
+static void fill_powers(const Jumps& op, int64_t at, double* powers, int64_t* first) {
   const int64_t states = op.elements, margin = op.margin;
-  Row row{room + margin, op.stride, states, {}};
   int64_t low = at, high = at + 1;  // entries outside are 0
   if (op.start != nullptr) {
     const double* const x = op.start + at * states;
     for (low = 0, high = states; low < states - 1 && x[low] == 0.0;) ++low;
     while (high > low + 1 && x[high - 1] == 0.0) --high;
   }
-  std::fill(row.first, row.first + (states + kTile - 1) / kTile, op.terms);
+  std::fill(first, first + (states + kTile - 1) / kTile, op.terms);
   const Jump jump = jump_along(op.diagonals);
   for (int64_t k = 0; k < op.terms; ++k) {
-    double* const x = room + k * op.stride + margin;
+    double* const x = powers + k * op.stride;
     const int64_t begin = low / kTile * kTile, end = (high + kTile - 1) / kTile * kTile;
-    // All that the next power and the sums read is set.
     std::fill(x - margin, x + begin, 0.0);
     std::fill(x + end, x + op.stride - margin, 0.0);
     if (k > 0) {
@@ -178,10 +177,16 @@ static void power_series_row(const Jumps& op, int64_t at, double* room) {
       if (op.start == nullptr) x[at] = 1.0;
       else std::copy(op.start + at * states + low, op.start + at * states + high, x + low);
     }
-    for (int64_t j = begin; j < end; j += kTile) row.first[j / kTile] = std::min(row.first[j / kTile], k);
+    for (int64_t j = begin; j < end; j += kTile) first[j / kTile] = std::min(first[j / kTile], k);
     low = std::max<int64_t>(low - op.down, 0);
     high = std::min(high + op.up, states);
   }
+}
+
+static void power_series_row(const Jumps& op, int64_t at, double* room) {
+  const int64_t states = op.elements;
+  Row row{room + op.margin, op.stride, states, {}};
+  fill_powers(op, at, room + op.margin, row.first);
   for (int64_t b = 0; b < op.samples;) {
     const int count = op.samples - b < kTimes ? 1 : kTimes;
     const double* weights[kTimes];
