@@ -6,10 +6,12 @@ import importlib.util
 import itertools
 import os
 import random
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
@@ -61,6 +63,13 @@ def using(name, threads=None):
     """use_backend for a name of BACKENDS."""
     kind, _, isa = name.partition("-")
     return fb.use_backend(kind, isa=isa or None, threads=threads)
+
+
+def assert_named(call, error, text, value):
+    """`call` raises `error`: function, argument, rule and value, `text` and then `value` among them."""
+    with pytest.raises(error, match=f"(?s){re.escape(text)}.*{re.escape(value)}") as raised:
+        call()
+    assert re.match(r"[A-Za-z_.]+: [\w, ]+: .*, got ", str(raised.value))
 
 
 def pairwise(seed=0, **factors):

@@ -10,7 +10,6 @@ from scipy import integrate, stats
 import fastblackout as fb
 from fastblackout.bound_terms import Line, negative_entropy
 from fastblackout.likelihood import exact_bound
-from fastblackout.processes import rate_divergence
 
 torch.set_num_threads(1)
 
@@ -60,6 +59,11 @@ def toy_data(count, seed=0):
     return torch.from_numpy(x_0), -np.log2(LAW[x_0]).reshape(count, -1).mean(1)
 
 
+def bits(schedule, x_0, key, *, factor=1.0, **how):
+    """fb.bits_per_dim of the toy model."""
+    return fb.bits_per_dim(ToyModel(schedule, factor), schedule, x_0, rng=fb.Philox(key), **how)
+
+
 def test_the_exact_posterior_mean_gives_the_entropy():
     assert -(LAW[LAW > 0] * np.log(LAW[LAW > 0])).sum() == pytest.approx(ENTROPY, abs=1e-14)
     assert exact_bound(mean_births, LAW) == pytest.approx(ENTROPY, abs=1e-12)
@@ -96,15 +100,14 @@ def test_the_cost_above_the_entropy_is_the_relative_entropy_of_the_rates():
 def test_monte_carlo_finds_the_information_of_each_image(schedule):
     # 4.5 standard errors: false alarm below 1e-3 with the 15 repeats that the error itself is estimated from.
     x_0, information = toy_data(600)
-    found = fb.bits_per_dim(ToyModel(schedule), schedule, x_0, rng=fb.Philox(3), repeats=16, batch=5000)
-    continuous, discrete = found
+    continuous, discrete = bits(schedule, x_0, 3, repeats=16, batch=5000)
     assert abs(continuous.bits - information.mean()) < 4.5 * continuous.monte_carlo_error
     assert continuous.monte_carlo_error < 0.02
     assert continuous.bits == pytest.approx(continuous.per_image.mean(), abs=1e-12)
     assert np.corrcoef(continuous.per_image, information)[0, 1] > 0.7
     assert continuous.image_error == pytest.approx(information.std() / math.sqrt(600), rel=0.25)
     assert continuous.bits < discrete.bits < information.mean() + 0.1
-    worse = fb.bits_per_dim(ToyModel(schedule, 1.5), schedule, x_0, rng=fb.Philox(3), batch=5000)
+    worse = bits(schedule, x_0, 3, factor=1.5, batch=5000)
     assert worse.continuous.bits > continuous.bits + 10 * continuous.monte_carlo_error
 
 
@@ -120,7 +123,7 @@ def test_between_and_beyond_the_times_the_nearest_model_is_held():
 
     expected = exact_bound(held, LAW, step=0.002) / math.log(2)
     x_0 = torch.tensor([0] * 20 + [1] * 80 + [2] * 60 + [5] * 40, dtype=torch.uint8).view(-1, 1)
-    found = fb.bits_per_dim(model, schedule, x_0, rng=fb.Philox(2), steps=6, draws=64, repeats=16, batch=20_000)
+    found = bits(schedule, x_0, 2, steps=6, draws=64, repeats=16, batch=20_000)
     # 5 errors of 16 repeats: t with 15 degrees of freedom, false alarm 2e-4.
     assert abs(found.continuous.bits - expected) < 5 * found.continuous.monte_carlo_error
     assert found.continuous.monte_carlo_error < 0.02
@@ -143,10 +146,8 @@ def test_the_discrete_bound_is_the_sum_over_all_steps():
                 kl = (law * (np.log(np.where(law > 0, law, 1)) - stats.poisson.logpmf(born, q * y[x_t])))[law > 0].sum()
                 total[x_0] += (1.0 if start else stats.binom.pmf(x_t, x_0, p_t)) * (kl if x_0 > x_t else q * y[x_t])
     x_0 = torch.from_numpy(np.repeat(COUNTS, 400).astype(np.uint8)).view(-1, 1)
-    model = ToyModel(schedule, 1.25)
-    found = fb.bits_per_dim(
-        model, schedule, x_0, rng=fb.Philox(5), steps=12, grid="index", draws=24, repeats=8, batch=10000
-    ).discrete  # 24 draws visit each of the 12 steps twice: only the noise of thinning is left
+    # 24 draws visit each of the 12 steps twice: only the noise of thinning is left.
+    found = bits(schedule, x_0, 5, factor=1.25, steps=12, grid="index", draws=24, repeats=8, batch=10000).discrete
     expected = total / math.log(2)
     assert found.monte_carlo_error < 0.012
     # 5 errors of 8 repeats, t with 7 degrees of freedom: false alarm 2e-3; of the six counts at 6 errors together 4e-3.
@@ -185,8 +186,7 @@ def test_doubling_the_range_of_lambda_moves_the_estimate_by_less_than_a_thousand
     found = []
     for times in (0.5, 1.0, 2.0, math.inf):
         monkeypatch.setattr(Line, "at", cut(times))
-        bits = fb.bits_per_dim(ToyModel(schedule), schedule, x_0, rng=fb.Philox(4), steps=10, batch=5000).continuous
-        found.append(bits.bits)
+        found.append(bits(schedule, x_0, 4, steps=10, batch=5000).continuous.bits)
     half, once, twice, everything = found
     assert abs(once - twice) < 1e-3
     assert abs(twice - everything) < 1e-3
@@ -214,11 +214,7 @@ def test_the_monte_carlo_error_is_the_spread_of_the_answers():
     # 60 keys: their variance over the mean of the claimed ones is F(59, 180); [0.5, 1.7] has false alarm below 1e-3.
     schedule = fb.Schedule.logit(50, 10.0)
     x_0, _ = toy_data(30)
-    model = ToyModel(schedule)
-    found = [
-        fb.bits_per_dim(model, schedule, x_0, rng=fb.Philox(s), steps=10, draws=4, repeats=4, batch=4000)
-        for s in range(60)
-    ]
+    found = [bits(schedule, x_0, key, steps=10, draws=4, repeats=4, batch=4000) for key in range(60)]
     for name in ("continuous", "discrete"):
         bounds = [getattr(one, name) for one in found]
         claimed = np.mean([bound.monte_carlo_error**2 for bound in bounds])
@@ -228,15 +224,14 @@ def test_the_monte_carlo_error_is_the_spread_of_the_answers():
 def test_keys_and_batches():
     schedule = fb.Schedule.logit(50, 10.0)
     x_0, _ = toy_data(7)
-    model = ToyModel(schedule)
     how = {"steps": 10, "draws": 4, "repeats": 2}
-    once = fb.bits_per_dim(model, schedule, x_0, rng=fb.Philox(1), **how)
-    split = fb.bits_per_dim(model, schedule, x_0, rng=fb.Philox(1), batch=3, **how)
-    other = fb.bits_per_dim(model, schedule, x_0, rng=fb.Philox(2), **how)
+    once = bits(schedule, x_0, 1, **how)
+    split = bits(schedule, x_0, 1, batch=3, **how)
+    other = bits(schedule, x_0, 2, **how)
     for a, b, c in zip(once, split, other, strict=True):
         np.testing.assert_allclose(a.per_image, b.per_image, rtol=1e-12)
         assert a.bits != c.bits
-    one = fb.bits_per_dim(model, schedule, x_0[:1], rng=fb.Philox(1), **how)
+    one = bits(schedule, x_0[:1], 1, **how)
     assert math.isnan(one.continuous.image_error)
     assert one.continuous.monte_carlo_error > 0
 
@@ -254,26 +249,6 @@ def test_the_known_part_of_the_discrete_bound(f):
     births = torch.tensor(a).double()[None].repeat(2, 1)
     found = negative_entropy(births, step, torch.tensor([0, 1]), 4000)
     np.testing.assert_allclose(found[1].numpy(), expected, rtol=3e-11, atol=1e-12)
-
-
-def test_rate_divergence():
-    a, b = np.array([0.0, 1.0, 2.5, 3.0, 0.0]), np.array([0.7, 2.0, 2.5, 0.0, 0.0])
-    expected = [0.7, 1 - math.log(2), 0.0, math.inf, 0.0]
-    np.testing.assert_allclose(rate_divergence(a, b), expected, rtol=1e-15, atol=1e-15)
-    log_b = np.log(np.array([0.7, 2.0, 2.5]))
-    np.testing.assert_allclose(rate_divergence(a[:3], log_model_rate=log_b), expected[:3], rtol=1e-15, atol=1e-15)
-    assert rate_divergence(1.0, log_model_rate=-1e5) == 1e5 - 1
-    np.testing.assert_allclose(rate_divergence(torch.tensor(a), torch.tensor(b)), expected, rtol=1e-15, atol=1e-15)
-    model = torch.tensor([0.7, 2.0, 2.5, 0.0]).double().requires_grad_()
-    rate_divergence(torch.tensor([0.0, 1.0, 2.5, 0.0]).double(), model).sum().backward()
-    np.testing.assert_allclose(model.grad.numpy(), [1.0, 0.5, 0.0, 1.0], rtol=1e-15)  # 1 - a / b, and 1 where a = 0
-    assert rate_divergence(torch.tensor([3]), torch.tensor([1.5])).dtype == torch.float32
-    for wrong in ({"model_rate": 1.0, "log_model_rate": 0.0}, {}):
-        with pytest.raises(TypeError, match="rate_divergence: model_rate, log_model_rate"):
-            rate_divergence(1.0, **wrong)
-    for pair in ((-1.0, 1.0), (1.0, math.nan), (torch.tensor(-1.0), 1.0), (1.0, torch.tensor(-1.0))):
-        with pytest.raises(ValueError, match=r"rate_divergence: (model_)?rate: must be at least 0"):
-            rate_divergence(*pair)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +270,6 @@ def test_errors(change, error, words):
     schedule = fb.Schedule.logit(10, 5.0)
     arguments = {"x_0": torch.zeros(2, 2, dtype=torch.int64), "steps": 5} | change
     with pytest.raises(error, match=f"bits_per_dim: .*{words}"):
-        fb.bits_per_dim(ToyModel(schedule), schedule, arguments.pop("x_0"), **arguments)
+        bits(schedule, arguments.pop("x_0"), 0, **arguments)
     with pytest.raises(ValueError, match="exact_bound: data_law"):
         exact_bound(mean_births, [0.5, 0.6])

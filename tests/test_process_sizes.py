@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from scipy.sparse.linalg import expm_multiply
 
 import fastblackout as fb
 
@@ -59,6 +60,10 @@ def test_4096_states(kind):
     assert abs(law.sum() - 1) <= 1e-12
     step = np.abs(law @ matrix - law).sum()  # a law that stays
     assert step <= (1e-9 if kind == "immigration-death, open" else 1e-10)
+    start = np.zeros(MOST)
+    start[MOST // 2] = 1.0
+    expected = expm_multiply(t * sparse.csr_array(process.generator()).T, start)  # Taylor polynomials of vectors
+    assert np.abs(matrix[MOST // 2] - expected).max() <= 2e-13
     mean = matrix @ np.arange(MOST)
     x = process.sample_forward(np.full((4, 2000), MOST // 2), t, rng=fb.Philox(0))
     spread = float(matrix[MOST // 2] @ (np.arange(MOST) - mean[MOST // 2]) ** 2)

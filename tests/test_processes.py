@@ -1,6 +1,5 @@
 """Processes: laws against transition matrices by plain loops, draws against laws, time changes, libraries."""
 
-import copy
 import subprocess
 import sys
 
@@ -110,35 +109,6 @@ def test_draws_follow_the_laws(process):
     law, seen = process.bridge(end, start, s, t), np.bincount(x_s.ravel(), minlength=process.states)
     assert (seen[law == 0] == 0).all()
     assert chi_square_counts(seen[law > 0], law[law > 0] * count) > 1e-6
-
-
-LARGE = [
-    *PROCESSES,
-    fb.PureDeath(90),
-    fb.Ehrenfest(90, 2.0, 0.5),
-    fb.RandomWalk(90),
-    fb.ImmigrationDeath(10.0, 90),
-    fb.MarkovProcess(fb.Ehrenfest(90).generator()),
-    fb.MarkovProcess(fb.RandomWalk(90).generator()),
-    fb.MarkovProcess(fb.Uniform(40).generator(), tolerance=1e-3),
-    fb.MarkovProcess(fb.RandomWalk(30).generator(), method="uniformization", tolerance=1e-3),
-]
-
-
-@pytest.mark.parametrize("process", LARGE, ids=lambda process: f"{type(process).__name__}-{process.states}")
-def test_a_matrix_depends_on_its_time_alone(process):
-    rng = np.random.default_rng(7)
-    t = np.concatenate([np.geomspace(1e-3, 100.0, 90), [0.0, 0.0], 20 * rng.random(7)])
-    fresh, used = copy.deepcopy(process), copy.deepcopy(process)
-    first = fresh.transition_matrix(t[:1]), fresh.evaluation(t[40])
-    whole = used.transition_matrix(t)
-    assert (first[0] == whole[:1]).all()
-    assert used.evaluation(t[40]) == first[1]
-    order = rng.permutation(len(t))
-    assert (used.transition_matrix(t[order]) == whole[order]).all()
-    for part in (slice(0, 1), slice(3, 10), slice(20, 61), slice(80, None)):
-        assert (copy.deepcopy(process).transition_matrix(t[part]) == whole[part]).all()
-    assert (np.stack([used.transition_matrix(time) for time in t[::9]]) == whole[::9]).all()
 
 
 def test_draws_do_not_depend_on_the_batch_split_or_the_library():

@@ -177,3 +177,23 @@ def test_prior_divergence():
     assert loss.prior_divergence(PROCESSES["pure death"], np.array([[2]]), 3.0, np.eye(6)[0])[0] == math.inf
     with pytest.raises(ValueError, match="prior_divergence: prior: must sum to 1"):
         loss.prior_divergence(process, x_0, 0.4, np.full(6, 0.2))
+
+
+def test_rate_divergence():
+    a, b = np.array([0.0, 1.0, 2.5, 3.0, 0.0]), np.array([0.7, 2.0, 2.5, 0.0, 0.0])
+    expected = [0.7, 1 - math.log(2), 0.0, math.inf, 0.0]
+    np.testing.assert_allclose(loss.rate_divergence(a, b), expected, rtol=1e-15, atol=1e-15)
+    log_b = np.log(np.array([0.7, 2.0, 2.5]))
+    np.testing.assert_allclose(loss.rate_divergence(a[:3], log_model_rate=log_b), expected[:3], rtol=1e-15, atol=1e-15)
+    assert loss.rate_divergence(1.0, log_model_rate=-1e5) == 1e5 - 1
+    np.testing.assert_allclose(loss.rate_divergence(torch.tensor(a), torch.tensor(b)), expected, rtol=1e-15, atol=1e-15)
+    model = torch.tensor([0.7, 2.0, 2.5, 0.0]).double().requires_grad_()
+    loss.rate_divergence(torch.tensor([0.0, 1.0, 2.5, 0.0]).double(), model).sum().backward()
+    np.testing.assert_allclose(model.grad.numpy(), [1.0, 0.5, 0.0, 1.0], rtol=1e-15)  # 1 - a / b, and 1 where a = 0
+    assert loss.rate_divergence(torch.tensor([3]), torch.tensor([1.5])).dtype == torch.float32
+    for wrong in ({"model_rate": 1.0, "log_model_rate": 0.0}, {}):
+        with pytest.raises(TypeError, match="rate_divergence: model_rate, log_model_rate"):
+            loss.rate_divergence(1.0, **wrong)
+    for pair in ((-1.0, 1.0), (1.0, math.nan), (torch.tensor(-1.0), 1.0), (1.0, torch.tensor(-1.0))):
+        with pytest.raises(ValueError, match=r"rate_divergence: (model_)?rate: must be at least 0"):
+            loss.rate_divergence(*pair)

@@ -1,4 +1,4 @@
-// fastblackout._cpu: the ops on states, categorical and transition.
+// fastblackout._cpu: the ops on states, categorical, transition and power_series.
 #include "bindings/cpu_arguments.h"
 
 namespace {
@@ -70,6 +70,24 @@ void define_states(py::module_& m) {
     op.prob = prob_of(prob);
     op.out = values<double>(out);
     call(cpu::transition_rows, op);
+  });
+
+  m.def("power_series", [](const py::tuple& size, int threads, int isa, const py::array& offsets, const py::array& entries,
+                           const py::object& start, const py::array& weights, const py::array& needed, const py::array& places,
+                           py::array out, py::array sums) {
+    cpu::PowerSeries op;
+    fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
+    op.terms = weights.shape(1);
+    op.diagonals = offsets.shape(0);
+    op.offsets = values<int64_t>(offsets);
+    op.entries = values<double>(entries);
+    if (!start.is_none()) op.start = values<double>(py::reinterpret_borrow<py::array>(start));
+    op.weights = values<double>(weights);
+    op.needed = values<int64_t>(needed);
+    op.places = values<int64_t>(places);
+    op.out = values<double>(out);
+    op.sums = values<double>(sums);
+    call(cpu::power_series, op);
   });
 
   m.def("log_prob", [](const std::string& name, int kind, const py::tuple& size, int threads, int isa, const py::object& x, const py::object& a,

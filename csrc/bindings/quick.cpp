@@ -82,17 +82,15 @@ const double* doubles(PyObject* value, int64_t samples, std::vector<double>& roo
   return right && (samples == 1 || t.strides[0] == 1) ? reinterpret_cast<const double*>(t.data) : nullptr;
 }
 
-// The same rounded to float32; false where one is not finite or below `low`.
-bool floats(PyObject* value, int64_t samples, float low, std::vector<float>& out) {
-  std::vector<double> room;
-  const double* from = doubles(value, samples, room);
+// The same rounded to float32, `out`, kept in `room`; false where one is not finite or below `low`.
+bool floats(PyObject* value, int64_t samples, float low, std::vector<float>& room, const float*& out) {
+  std::vector<double> wide;
+  const double* from = doubles(value, samples, wide);
   if (from == nullptr) return false;
   bool good = true;
-  out.resize(static_cast<size_t>(samples));
-  for (size_t i = 0; i < out.size(); ++i) {
-    out[i] = static_cast<float>(from[i]);
-    good = good && std::isfinite(out[i]) && out[i] >= low;
-  }
+  room.assign(from, from + samples);
+  for (float x : room) good = good && std::isfinite(x) && x >= low;
+  out = room.data();
   return good;
 }
 
@@ -117,8 +115,9 @@ bool fill_size(const Tensor& x, PyObject* const* a, cpu::Common& op) {
   return op.samples > 0 && op.elements > 0;
 }
 
-// From the arguments (seed, first_sample, call, threads, isa). False where the counter has no room for x.
-bool fill_common(const Tensor& x, PyObject* const* a, cpu::Common& op) {
+// From the arguments (seed, first_sample, call, threads, isa, x). False where x is no uint8 or the counter has no room for it.
+bool fill_counts(PyObject* const* a, Tensor& x, cpu::Common& op) {
+  if (!borrow(a[5], x) || x.code != kUnsigned || x.bits != 8) return false;
   const uint64_t seed = PyLong_AsUnsignedLongLong(a[0]);
   const int64_t first_sample = PyLong_AsLongLong(a[1]), words = int64_t{1} << 32;
   op.key = SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), static_cast<uint32_t>(first_sample),
@@ -176,7 +175,6 @@ PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
 constexpr float kAny = -std::numeric_limits<float>::infinity();
 
 bool is_float32(const Tensor& x) { return x.code == kFloat && x.bits == 32; }
-bool is_bytes(const Tensor& x) { return x.code == kUnsigned && x.bits == 8; }
 
 // thin(seed, first_sample, call, threads, isa, x_0, p, q, center, scale, max_count, mask) -> (x_t, births, model_input) or None
 PyObject* thin(PyObject*, PyObject* const* a, Py_ssize_t count) {
@@ -184,13 +182,11 @@ PyObject* thin(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Tensor x;
   Pair alive;
   std::vector<float> center, scale;
-  if (count != 12 || !borrow(a[5], x) || !is_bytes(x) || !fill_common(x, a, op) || !pair_of(a[6], a[7], op.samples, alive) ||
-      !floats(a[8], op.samples, kAny, center) || !floats(a[9], op.samples, kAny, scale))
+  if (count != 12 || !fill_counts(a, x, op) || !pair_of(a[6], a[7], op.samples, alive) ||
+      !floats(a[8], op.samples, kAny, center, op.input.center) || !floats(a[9], op.samples, kAny, scale, op.input.scale))
     Py_RETURN_NONE;
   op.x_0 = view_of(x, cpu::Dtype::u8);
   op.alive = alive.prob;
-  op.input.center = center.data();
-  op.input.scale = scale.data();
   op.max_count = PyLong_AsLong(a[10]);
   cpu::View* const views[] = {&op.x_t, &op.births, &op.input.out};
   return run(cpu::thin, op, make_outputs(a[5], PyLong_AsLong(a[11]), views, 3));
@@ -203,17 +199,13 @@ PyObject* bridge(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Tensor x, logits;
   Pair birth;
   std::vector<float> gain, center, scale;
-  if (count != 15 || !borrow(a[5], x) || !is_bytes(x) || !fill_common(x, a, op) || !borrow(a[6], logits) ||
-      !is_float32(logits) || !same_shape(x, logits) || !pair_of(a[7], a[8], op.samples, birth) ||
-      !floats(a[9], op.samples, 0.0f, gain) || !floats(a[10], op.samples, kAny, center) ||
-      !floats(a[11], op.samples, kAny, scale))
+  if (count != 15 || !fill_counts(a, x, op) || !borrow(a[6], logits) || !is_float32(logits) || !same_shape(x, logits) ||
+      !pair_of(a[7], a[8], op.samples, birth) || !floats(a[9], op.samples, 0.0f, gain, op.gain) ||
+      !floats(a[10], op.samples, kAny, center, op.input.center) || !floats(a[11], op.samples, kAny, scale, op.input.scale))
     Py_RETURN_NONE;
   op.x_t = view_of(x, cpu::Dtype::u8);
   op.logits = view_of(logits, cpu::Dtype::f32);
   op.birth = birth.prob;
-  op.gain = gain.data();
-  op.input.center = center.data();
-  op.input.scale = scale.data();
   op.max_count = PyLong_AsLong(a[12]);
   op.stochastic = PyLong_AsLong(a[13]) != 0;
   cpu::View* const views[] = {&op.x_s, &op.input.out};
@@ -246,11 +238,10 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 7 || !borrow(a[2], x) || !is_float32(x) || !borrow(a[3], births) || !dtype_of(births, dtype) ||
       !same_shape(x, births) || !fill_size(x, a, op) || (op.weight = doubles(a[4], op.samples, weight)) == nullptr ||
       !std::all_of(op.weight, op.weight + op.samples, [](double w) { return std::isfinite(w); }) ||
-      !floats(a[5], op.samples, std::numeric_limits<float>::denorm_min(), gain))
+      !floats(a[5], op.samples, std::numeric_limits<float>::denorm_min(), gain, op.gain))
     Py_RETURN_NONE;
   op.logits = view_of(x, cpu::Dtype::f32);
   op.births = view_of(births, dtype);
-  op.gain = gain.data();
   PyObject* const size = PyLong_FromLongLong(op.samples);
   PyObject* const made = size == nullptr ? nullptr : make_float32(torch.empty, size);
   PyObject* slopes = Py_None;

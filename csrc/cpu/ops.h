@@ -107,6 +107,17 @@ struct TransitionRows : Common {         // samples: B, elements: S
   double* out = nullptr;                 // (B, S, S)
 };
 
+struct PowerSeries : Common {            // samples: B times, elements: S
+  int64_t terms = 0, diagonals = 0;      // K, D
+  const int64_t* offsets = nullptr;      // (D,)
+  const double* entries = nullptr;       // (D, S): T[j - offset, j], 0 where there is no such row
+  const double* start = nullptr;         // (S, S), rows x; null: I
+  const double* weights = nullptr;       // (B, K)
+  const int64_t* needed = nullptr;       // (B,) terms, the weights of later ones being 0
+  const int64_t* places = nullptr;       // (B,): out[places[b]] is written
+  double *out = nullptr, *sums = nullptr;  // (., S, S); (B, S): of its rows
+};
+
 struct LogProbs : Common {               // see LogProb in transition.h; prob for each sample, or p and q for each element
   const char* name = nullptr;            // of the op, for errors
   int kind = 0;
@@ -119,6 +130,7 @@ void categorical(const Categorical& op);
 void categorical_table(const CategoricalTable& op);
 void categorical_bridge(const CategoricalBridge& op);
 void transition_rows(const TransitionRows& op);
+void power_series(const PowerSeries& op);
 void log_prob(const LogProbs& op);
 void thin(const Thin& op);
 void bridge(const Bridge& op);

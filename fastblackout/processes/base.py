@@ -79,9 +79,9 @@ class Process(Laws):
         """The factor of Q at time t, float64 of t's shape, library and device: 1 without a time change."""
         return move(self._speed(self._op("beta"), t), *like_of(t))
 
+    @abstractmethod
     def _arguments(self) -> str:
         """What __repr__ shows between the brackets."""
-        return f"{self.states} states"
 
     def __repr__(self) -> str:
         changed = "" if self._clock is None else f".time_change({self._clock})"

@@ -65,7 +65,7 @@ class ImmigrationDeath(Process):
         return self._off_diagonal - np.diag(out)
 
     def stationary(self) -> NDArray[np.float64]:
-        law = poisson_law(np.array([self.rate]), self.states)[0][0]
+        law = poisson_law(np.array([self.rate]), self.states, self.rate)[0][0]
         return law / law.sum() if self.boundary == "blocked" else law
 
     @any_library
@@ -80,7 +80,7 @@ class ImmigrationDeath(Process):
         alive, dead = np.exp(-t), -np.expm1(-t)
         rows = np.empty((len(t), self.states, self.states))
         tails = np.empty((len(t), self.states))
-        rows[:, 0], tails[:, 0] = poisson_law(self.rate * dead, self.states)
+        rows[:, 0], tails[:, 0] = poisson_law(self.rate * dead, self.states, self.rate)
         add_particles(rows, alive, dead)
         # One more particle lifts a sum above N if the sum is N and the particle is alive.
         tails[:, 1:] = tails[:, :1] + np.cumsum(alive[:, None] * rows[:, :-1, -1], 1)

@@ -37,6 +37,11 @@ class MarkovProcess(Process):
         self._off_diagonal = rates
         self._evaluator = Evaluator(rates, method, float(tolerance), op)
 
+    def _arguments(self) -> str:
+        rates, by = self._off_diagonal, self._evaluator
+        jumps = f"{np.count_nonzero(rates)} jumps, rates up to {float(rates.max())!r}"
+        return f"{self.states} states, {jumps}, method={by.method!r}, tolerance={by.tolerance!r}"
+
     def generator(self) -> NDArray[np.float64]:
         return self._off_diagonal - np.diag(self._off_diagonal.sum(1))
 

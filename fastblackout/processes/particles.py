@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .rounding import UNIT, gamma, row_sums
+from .rounding import UNIT, gamma
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,15 +44,14 @@ def binomial_error(n: int, units: int) -> float:
     return 2 * (4 + 2 * units) * UNIT * (math.sqrt(n) / 2 + 2) + gamma(n + 2)
 
 
-def poisson_law(mean: Matrix, size: int) -> tuple[Matrix, Matrix]:
-    """(B, S): Poisson(mean) on 0..S - 1, and (B,) the probability above.
+def poisson_law(mean: Matrix, size: int, most: float) -> tuple[Matrix, Matrix]:
+    """(B, S): Poisson(mean) on 0..S - 1, and (B,) the probability above. most: at least every mean, of whatever batch.
 
     With the mean good to 5 u, a ratio of neighbours is to 7 u, so that the row is off by 14 u (sqrt(mean) + 2) in sum,
     once for the terms and once for the sum that divides them (see binomial_error), and 40 u for the sum itself.
     From the mode outwards by the ratio mean / k, divided by the sum of all, up to where terms are below 1e-30 of it.
     """
-    top = float(mean.max(initial=0.0))
-    count = max(size + 1, int(top + 40 + 12 * math.sqrt(top))) + 60
+    count = max(size + 1, int(most + 40 + 12 * math.sqrt(most))) + 60
     law = np.zeros((len(mean), count))
     mode = np.floor(mean).astype(int)
     k = np.arange(1, count)
@@ -62,7 +61,7 @@ def poisson_law(mean: Matrix, size: int) -> tuple[Matrix, Matrix]:
             law[b, m + 1 :] = np.cumprod(average / k[m:])
             if m:
                 law[b, :m] = np.cumprod((k[:m] / average)[::-1])[::-1]
-    law /= row_sums(law)[:, None]
+    law /= law.sum(1)[:, None]
     return law[:, :size], law[:, size:].sum(1)
 
 
@@ -70,6 +69,6 @@ def poisson_quantile(mean: float, tail: float, limit: int) -> int:
     """The smallest N with Pr(Poisson(mean) > N) <= tail, or `limit` where that is larger."""
     if mean > limit:
         return limit
-    inside, above = poisson_law(np.array([mean]), limit)
+    inside, above = poisson_law(np.array([mean]), limit, mean)
     beyond = np.cumsum(np.concatenate([inside[0, 1:], above])[::-1])[::-1]
     return int(np.argmax(beyond <= tail)) if (beyond <= tail).any() else limit

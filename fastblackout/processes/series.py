@@ -1,16 +1,16 @@
-"""P(d) and P(d) X for short times d by the series of uniformization, all times with the same powers of T."""
+"""P(d) and X P(d) for short times d by the series of uniformization, all times with the same powers of T."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .. import dispatch
+from ..reference import power_series as reference
 from .rounding import TOGETHER, UNIT, gamma, normalize, row_sums, weighted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     Matrix = NDArray[np.float64]
@@ -18,11 +18,25 @@ if TYPE_CHECKING:
 ROW_SUM = 4e-15  # rows further from 1 are divided by their sum
 _POWERS_BYTES = 1 << 26  # of the powers of T held at once
 _TIMES = 64  # that share a number of terms
-_FEW_DIAGONALS = 8
+MOST_DIAGONALS = 8
 _BAND = 64  # rows of a banded matrix at once
 
 
-def poisson_weights(mean: Matrix, tolerance: float) -> tuple[Matrix, NDArray[np.intp], Matrix]:
+class Terms(NamedTuple):
+    """How much of each power some times take; see poisson_weights."""
+
+    mean: Matrix
+    weights: Matrix
+    needed: NDArray[np.intp]
+    tails: Matrix
+
+    def take(self, times: NDArray[np.intp]) -> Terms:
+        needed = self.needed[times]
+        weights = np.ascontiguousarray(self.weights[times, : needed.max(initial=1)])
+        return Terms(self.mean[times], weights, needed, self.tails[times])
+
+
+def poisson_weights(mean: Matrix, tolerance: float) -> Terms:
     """(B, K) Poisson(k; mean) over their sum, how many terms (B,) each time needs, and bounds of the tails left out.
 
     A tail is at most `tolerance`; a row's weights are 0 from the first term it does not need.
@@ -39,91 +53,134 @@ def poisson_weights(mean: Matrix, tolerance: float) -> tuple[Matrix, NDArray[np.
         needed[enough], tails[enough] = k, rest[enough]
     weights = np.stack(columns[:-1], 1)
     weights[np.arange(weights.shape[1]) >= needed[:, None]] = 0.0
-    return weights / weights.cumsum(1)[:, -1:], needed, tails  # one by one: zeros at the end change no bit
+    # One by one: zeros at the end change no bit.
+    return Terms(mean, weights / weights.cumsum(1)[:, -1:], needed, tails)
 
 
-class Powers(NamedTuple):
-    """T^k X, k = 0..K - 1, of some of the rows of X, and the sums of these rows."""
+class Powers:
+    """T^k, k = 0..made - 1, of some rows, the sums of these rows, and room for more."""
 
-    values: Matrix
-    sums: Matrix
+    def __init__(self, terms: int, rows: int, states: int) -> None:
+        self.values, self.sums = np.empty((terms, rows, states)), np.empty((terms, rows))
+        self.rows, self.made = slice(0, 0), 0
 
 
 class Series:
-    """sum over k of Poisson(k; q d) T^k X, X = I or any matrix."""
+    """sum over k of Poisson(k; q d) X T^k, X = I or, where T has few diagonals, any matrix."""
 
     def __init__(self, jumps: Matrix, rate: float, longest: float, tolerance: float) -> None:
         self.states, self.rate, self.jumps, self.tolerance = len(jumps), rate, jumps, tolerance
         rows, columns = np.nonzero(jumps)
-        offsets = np.unique(columns - rows)
-        self.few = len(offsets) <= _FEW_DIAGONALS
+        offsets = _offsets(jumps)
+        self.few = len(offsets) <= MOST_DIAGONALS
+        self.diagonals = diagonals_of(jumps) if self.few else None
         self.width = int(max(np.bincount(rows).max(), np.bincount(columns).max()))
-        self.terms = int(poisson_weights(np.array([longest]), tolerance)[1][0])
+        self.most = int(poisson_weights(np.array([longest]), tolerance).needed[0])
         # Further from the diagonal P(d) is 0.
-        self.reach = min(self.states, self.terms * int(np.abs(offsets).max()))
-        self.block = max(1, min(self.states, _POWERS_BYTES // (8 * self.terms * self.states)))
+        self.reach = min(self.states, self.most * max(map(abs, offsets)))
+        self.block = max(1, min(self.states, _POWERS_BYTES // (8 * self.most * self.states)))
         self.fits = self.block == self.states
-        # From the left, rows stay whole: faster, if all columns fit at once.
-        self.step = _by_diagonals(jumps, offsets.tolist(), self.fits) if self.few else self._product
 
-    def _product(self, x: Matrix, out: Matrix) -> None:
-        np.matmul(x, self.jumps, out=out)
+    def room(self, terms: int | None = None) -> Powers:
+        """For the powers of `block` rows."""
+        return Powers(terms or self.most, self.block, self.states)
 
-    def space(self, terms: int | None = None) -> Powers:
-        """Room for the powers of `block` rows."""
-        terms = terms or self.terms
-        return Powers(np.empty((terms, self.block, self.states)), np.empty((terms, self.block)))
-
-    def powers(self, count: int, rows: slice, start: Matrix | None, space: Powers) -> Powers:
-        """The first `count` powers of these rows of X, in `space`."""
-        values = space.values[:count, : rows.stop - rows.start]
-        sums = space.sums[:count, : rows.stop - rows.start]
-        values[0] = np.eye(rows.stop - rows.start, self.states, rows.start) if start is None else start[rows]
-        sums[0] = row_sums(values[0])
-        for k in range(1, count):
-            self.step(values[k - 1], values[k])
+    def powers(self, count: int, rows: slice, room: Powers) -> tuple[Matrix, Matrix]:
+        """The first `count` powers of these rows and their sums, made in `room` unless they are there."""
+        if rows != room.rows:
+            room.rows, room.made = rows, 0
+        height = rows.stop - rows.start
+        values, sums = room.values[:count, :height], room.sums[:count, :height]
+        for k in range(room.made, count):
+            if k:
+                np.matmul(values[k - 1], self.jumps, out=values[k])
+            else:
+                values[0] = np.eye(height, self.states, rows.start)
             sums[k] = row_sums(values[k])
-        return Powers(values, sums)
+        room.made = max(room.made, count)
+        return values, sums
+
+    def terms_at(self, d: Matrix) -> Terms:
+        return poisson_weights(self.rate * d, self.tolerance)
 
     def into(
         self,
         result: Matrix,
         places: NDArray[np.intp],
-        d: Matrix,
+        terms: Terms,
         start: Matrix | None = None,
-        *,
-        tolerance: float | None = None,
-        space: Powers | None = None,
-        known: Powers | None = None,
+        room: Powers | None = None,
     ) -> Matrix:
-        """Writes result[places[b]] = P(d[b]) X, X = `start` or I; a bound of each error, that of X not in it.
+        """Writes result[places[b]] = X P(d[b]), X = `start` or I; a bound of each error, that of X not in it.
 
-        known: powers made before, where all rows fit.
+        terms: of the times d. room: for powers by products, kept from call to call.
         """
-        if not len(d):
-            return np.empty(0)
-        order = np.argsort(d, kind="stable")
-        places, mean = places[order], self.rate * d[order]
-        weights, needed, tails = poisson_weights(mean, self.tolerance if tolerance is None else tolerance)
-        count, size = weights.shape[1], self.states
-        if space is None or count > len(space.values):
-            space = self.space(count)
-        off = np.zeros(len(d))
-        for first in range(0, size, self.block):
-            rows = slice(first, min(first + self.block, size))
-            powers = self.powers(count, rows, start, space) if known is None else known
-            for b in range(0, len(d), _TIMES):
-                times = slice(b, min(b + _TIMES, len(d)))
-                some = weights[times, : needed[times].max()]
-                _sum(some, powers.values[: some.shape[1]], result, places[times], rows)
-                wrong = np.abs(weighted(some, powers.sums[: some.shape[1]]) - 1).max(1)
-                off[times] = np.maximum(off[times], wrong)
+        order = np.argsort(terms.mean, kind="stable")
+        places, (mean, weights, needed, tails) = places[order], terms.take(order)
+        if self.diagonals is not None:
+            off = _along_diagonals(*self.diagonals, weights, needed, start, result, places)
+        else:
+            off = self._by_products(weights, needed, result, places, room)
         error = mean * (10 * UNIT + gamma(self.width)) + 8 * UNIT + gamma(2 * needed) + 2 * tails
         for b in np.flatnonzero(off > ROW_SUM).tolist():
-            error[b] += normalize(result[places[b]]) + rounding_of_sums(size)
-        errors = np.empty(len(d))
+            error[b] += normalize(result[places[b]]) + rounding_of_sums(self.states)
+        errors = np.empty(len(order))
         errors[order] = np.where(mean == 0.0, 0.0, error)
         return errors
+
+    def _by_products(
+        self,
+        weights: Matrix,
+        needed: NDArray[np.intp],
+        result: Matrix,
+        places: NDArray[np.intp],
+        room: Powers | None,
+    ) -> Matrix:
+        """Writes the sums into `result`; how far their rows are from 1, (B,)."""
+        count, size = weights.shape[1], self.states
+        if room is None or count > len(room.values):
+            room = self.room(count)
+        off = np.zeros(len(weights))
+        for first in range(0, size, self.block):
+            rows = slice(first, min(first + self.block, size))
+            powers, sums = self.powers(count, rows, room)
+            for b in range(0, len(weights), _TIMES):
+                times = slice(b, min(b + _TIMES, len(weights)))
+                some = weights[times, : needed[times].max()]
+                _sum(some, powers[: some.shape[1]], result, places[times], rows)
+                wrong = np.abs(weighted(some, sums[: some.shape[1]]) - 1).max(1)
+                off[times] = np.maximum(off[times], wrong)
+        return off
+
+
+def _along_diagonals(
+    offsets: NDArray[np.int64],
+    entries: Matrix,
+    weights: Matrix,
+    needed: NDArray[np.intp],
+    start: Matrix | None,
+    result: Matrix,
+    places: NDArray[np.intp],
+) -> Matrix:
+    """Writes the sums into `result`; how far their rows are from 1, (B,)."""
+    if dispatch.asked("auto") == "reference":
+        sums = reference.power_series(offsets, entries, start, weights, places, result)
+    else:
+        sums = np.empty((len(weights), entries.shape[1]))
+        dispatch.cpu_module("transition_matrix").power_series(
+            sums.shape,
+            dispatch.threads(),
+            dispatch.isa(),
+            offsets,
+            entries,
+            start,
+            weights,
+            needed,
+            places,
+            result,
+            sums,
+        )
+    return np.abs(sums - 1).max(1)
 
 
 def banded_product(left: Matrix, reach: int, right: Matrix, out: Matrix) -> None:
@@ -156,30 +213,16 @@ def _sum(weights: Matrix, stack: Matrix, result: Matrix, places: NDArray[np.intp
             result[place, rows] = made[i].reshape(stack.shape[1:])
 
 
-def _by_diagonals(jumps: Matrix, offsets: list[int], left: bool) -> Callable[[Matrix, Matrix], None]:
-    """f(x, out) that writes jumps @ x, or x @ jumps, diagonal by diagonal."""
+def _offsets(jumps: Matrix) -> list[int]:
+    rows, columns = np.nonzero(jumps)
+    return np.unique(columns - rows).tolist()
+
+
+def diagonals_of(jumps: Matrix) -> tuple[NDArray[np.int64], Matrix]:
+    """Offsets, the main diagonal first, and T[j - offset, j], 0 where there is no such row."""
     size = len(jumps)
-    parts: list[tuple[Any, Any, Matrix]] = []
-    for offset in sorted(offsets, key=abs):
-        low, high = slice(max(0, -offset), size - max(0, offset)), slice(max(0, offset), size + min(0, offset))
-        entries = np.ascontiguousarray(np.diagonal(jumps, offset))
-        if left:
-            parts.append(((high,), (low,), entries[:, None]))
-        else:
-            parts.append(((slice(None), low), (slice(None), high), entries))
-    whole = 0 in offsets
-    spare: list[Matrix] = []
-
-    def apply(x: Matrix, out: Matrix) -> None:
-        if not spare or spare[0].shape != x.shape:
-            spare[:] = [np.empty(x.shape)]
-        if whole:
-            np.multiply(x, parts[0][2], out=out)
-        else:
-            out[...] = 0.0
-        for source, target, entries in parts[whole:]:
-            product = spare[0][target]
-            np.multiply(x[source], entries, out=product)
-            out[target] += product
-
-    return apply
+    order = np.array(sorted(_offsets(jumps), key=abs), dtype=np.int64)
+    entries = np.zeros((len(order), size))
+    for row, offset in zip(entries, order.tolist(), strict=True):
+        row[max(0, offset) : size + min(0, offset)] = np.diagonal(jumps, offset)
+    return order, entries

@@ -6,19 +6,18 @@ With q at least the largest rate out of a state, T = I + Q / q is a transition m
 
 The sum is used for q t <= 24. A longer time is split, exactly in float64, as t = n h + d with h a power of two, q h in
 (12, 24], d < h and n a whole number: P(t) = P(d) P(n h), and P(n h) is a product of P(h), P(2 h), P(4 h), ... by
-squaring. Where T has few diagonals and n is small, the times of one n share the powers T^k P(n h); else P(d) is a
-factor. All terms and factors are non-negative: nothing cancels, and small entries are as accurate as large ones until
-they are smaller than the truncation. What is computed for a time depends on it alone, not on the times beside it, and
-so does the bound.
+squaring. Where T has few diagonals, the times of one n share the powers P(n h) T^k; else P(d) is a factor. All terms
+and factors are non-negative: nothing cancels, and small entries are as accurate as large ones until they are smaller
+than the truncation. What is computed for a time depends on it alone, not on the times beside it, and so does the bound.
 
 The bound, in the norm |E| = largest sum of |E[i, j]| over a row (so every entry is within it), u = 2^-53,
 g(n) = n u / (1 - n u) for a sum or an inner product of n terms in any order (Higham, Accuracy and Stability, 3.1):
   powers     the rounding of T itself is at most 4 u (T[i, i] = 1 - r / q from r summed without error, T[i, j] = Q / q),
-             each product with T of w terms an inner product adds g(w): T^k X is off by at most k (4 u + g(w))
+             each product with T of w terms an inner product adds g(w): X T^k is off by at most k (4 u + g(w))
   weights    Poisson(k; m) by w_k = w_{k-1} m / k from exp(-m): relative error at most (2 k + 4) u, 4 u for exp, and
              the rounding of m moves P by at most 2 m u; averaged over k ~ Poisson(m): (4 m + 4) u
   sum        g(K) for K terms, and the truncated tail
-  P(d) X     so |E| <= m (8 u + g(w)) + 4 u + g(K) + tail, and the weights, divided by their sum, as much as they miss 1
+  X P(d)     so |E| <= m (8 u + g(w)) + 4 u + g(K) + tail, and the weights, divided by their sum, as much as they miss 1
              by: the tail, (2 m + 4) u and g(K). Where a row's sum is off by f > 4e-15, rows are divided by it: + f + r.
              The error of X is added to it
   r          (log2 S + 18) u: the roundings of a row's sum (`row_sums`) and of the division
@@ -45,7 +44,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .rounding import gamma, normalize
-from .series import ROW_SUM, Series, banded_product, rounding_of_sums
+from .series import ROW_SUM, Series, banded_product, poisson_weights, rounding_of_sums
 from .structure import closed_classes
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
 
 LONGEST = 24.0  # q d of the series: longer needs more terms, shorter more products
 MIXED = 4e-15  # roundings keep rows a few units apart
-_NEAR = 8  # n below which the times of one n share powers
 _NOTHING = 1e-21  # entries that do not count
 _TOGETHER = 32  # P(d) made at once
 
@@ -106,27 +104,29 @@ class Uniformization:
             groups.setdefault(n, []).append(b)
         self.grow(max(whole, default=0).bit_length())
         error, series = np.empty(len(t)), self.series
-        space = series.space()
-        far = [b for n, members in groups.items() if not (self._near(n) or self._mixed(n)) for b in members]
-        shared = series.fits and len(far) > 0
-        none = series.powers(series.terms, slice(0, size), None, series.space()) if shared else None
+        terms = series.terms_at(short)
+        room = None if series.few else series.room()
+        far: list[int] = []
         prefixes: list[tuple[int, Node]] = []  # of the n before, by falling value of the lowest bit: shared products
         for n, members in groups.items():
             some = np.array(members)
-            if n == 0:
-                error[some] = series.into(result, places[some], short[some], space=space, known=none)
-            elif self.limit is not None and self._mixed(n):
+            if self.limit is not None and self._mixed(n):
                 result[places[some]], error[some] = self.limit[1].matrix, self.limit[1].error
-            elif self._near(n):
+            elif n == 0:
+                error[some] = series.into(result, places[some], terms.take(some), None, room)
+            elif series.few:
                 node = self._whole(n, prefixes)
-                error[some] = series.into(result, places[some], short[some], node.matrix, space=space) + node.error
+                error[some] = series.into(result, places[some], terms.take(some), node.matrix) + node.error
+            else:
+                far += members
+        shared = series.fits and len(far) > 0
         together = _TOGETHER if shared else max(len(far), 1)
         left = np.empty((_TOGETHER, size, size)) if shared else result
         product = np.zeros((size, size))
         for first in range(0, len(far), together):
             some = np.array(far[first : first + together])
             into = places[some] if left is result else np.argsort(np.argsort(short[some], kind="stable"))
-            error[some] = series.into(left, into, short[some], space=space, known=none)
+            error[some] = series.into(left, into, terms.take(some), None, room)
             for b, place in zip(some, into, strict=True):
                 node, matrix = self._whole(whole[b], prefixes), result[places[b]]
                 if short[b] == 0.0:
@@ -135,7 +135,7 @@ class Uniformization:
                 banded_product(left[place], series.reach, node.matrix[:, node.columns], product[:, node.columns])
                 product[:, : node.columns.start] = product[:, node.columns.stop :] = 0.0
                 off = normalize(product, matrix)
-                unequal = ROW_SUM + gamma(2 * series.terms) + self.rounding
+                unequal = ROW_SUM + gamma(2 * series.most) + self.rounding
                 error[b] = self._product_error(float(error[b]), unequal, node, off)
         return np.minimum(error, 1.0)
 
@@ -150,9 +150,6 @@ class Uniformization:
         error = self._product_error(left.error, 2 * self.rounding, right, off)
         contraction = left.contraction * right.contraction + gamma(self.states) + 4 * self.rounding + off
         return Node(matrix, error, min(1.0, contraction), columns)
-
-    def _near(self, n: int) -> bool:
-        return n == 0 or (self.series.few and n < _NEAR)
 
     def _mixed(self, n: int) -> bool:
         return self.limit is not None and n >> self.limit[0] > 0
@@ -183,9 +180,8 @@ class Uniformization:
         """Makes P(h), P(2 h), ..., P(2^(levels - 1) h), or until mixed."""
         if levels and not self.squares:
             first = np.empty((1, self.states, self.states))
-            error = self.series.into(
-                first, np.zeros(1, int), np.array([self.step]), tolerance=self.tolerance * 2.0**-64
-            )
+            terms = poisson_weights(np.array([self.rate * self.step]), self.tolerance * 2.0**-64)
+            error = self.series.into(first, np.zeros(1, int), terms)
             off = normalize(first[0])
             self.squares.append(self._measured(first[0], float(error[0]) + off + self.rounding))
         while self.limit is None and len(self.squares) < levels:

@@ -1,0 +1,210 @@
+// power_series: sums over k of weights[b, k] x T^k for each row x of a matrix, T of few diagonals. A row's powers are made
+// once and stay in the second cache for all b; what is 0 because so few jumps do not reach it is left out.
+#if !defined(FB_ISA)
+
+#include <algorithm>
+
+#include "cpu/chunks.h"
+
+#define FB_FILE "cpu/power_series.cpp"
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+constexpr int64_t kMost = 4096, kMostDiagonals = 8;  // states; MOST_DIAGONALS of fastblackout/processes/series.py
+constexpr int64_t kBlock = 128;                      // entries of a row added one by one, in eight lanes; then blocks by halves
+
+struct Jumps : PowerSeries {
+  int64_t up = 0, down = 0;            // the longest jumps
+  int64_t margin = 0, stride = 0;      // room for them on both sides of a row; from row to row
+  std::vector<double> padded;          // entries, from diagonal to diagonal by `stride`
+};
+
+}  // namespace
+}  // namespace cpu
+}  // namespace fastblackout
+#include "cpu/for_each_isa.h"
+
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+void some_rows(void* context, int64_t begin, int64_t end) {
+  const Jumps& op = *static_cast<const Jumps*>(context);
+  const std::unique_ptr<double[]> room(new double[static_cast<size_t>(op.terms * op.stride)]);
+  for (int64_t i = begin; i < end; ++i) FB_CALL_ISA(op.isa, power_series_row, op, i, room.get());
+}
+
+}  // namespace
+
+void power_series(const PowerSeries& op) {
+  Jumps jumps;
+  static_cast<PowerSeries&>(jumps) = op;
+  for (int64_t d = 0; d < op.diagonals; ++d) {
+    jumps.up = std::max(jumps.up, op.offsets[d]);
+    jumps.down = std::max(jumps.down, -op.offsets[d]);
+  }
+  jumps.margin = (std::max(jumps.up, jumps.down) + 7) / 8 * 8;
+  jumps.stride = (op.elements + kBlock - 1) / kBlock * kBlock + 2 * jumps.margin;
+  jumps.padded.resize(static_cast<size_t>(op.diagonals * jumps.stride));
+  for (int64_t d = 0; d < op.diagonals; ++d)
+    std::copy_n(op.entries + d * op.elements, op.elements, jumps.padded.begin() + d * jumps.stride);
+  const bool small = op.terms * op.elements * op.elements < 8 * kParallelFrom;  // a few operations an entry of the powers
+  parallel_for(op.elements, small ? 1 : op.threads, some_rows, &jumps);
+}
+
+}  // namespace cpu
+}  // namespace fastblackout
+
+#else
+
+namespace fastblackout {
+namespace cpu {
+namespace FB_ISA {
+
+// A tile is what the registers hold: some vectors of the sums at some times.
+constexpr int kLanes = FB_ISA_LEVEL == 2 ? 8 : FB_ISA_LEVEL == 1 ? 4 : 2;
+constexpr int kVectors = FB_ISA_LEVEL == 1 ? 2 : 4, kTimes = FB_ISA_LEVEL == 0 ? 2 : 4;
+constexpr int kTile = kLanes * kVectors, kParts = 8 / kLanes;
+
+typedef double Vector __attribute__((vector_size(8 * kLanes)));
+
+static inline __attribute__((always_inline)) Vector load_vector(const double* from) {
+  Vector x;
+  std::memcpy(&x, from, sizeof(x));
+  return x;
+}
+
+static inline __attribute__((always_inline)) void store_vector(Vector x, double* to) { std::memcpy(to, &x, sizeof(x)); }
+
+static double halves(double* x, int64_t count) {
+  for (; count > 1; count /= 2) {
+    const int64_t half = count / 2;
+    const double last = x[count - 1];
+    for (int64_t i = 0; i < half; ++i) x[i] = x[i] + x[half + i];
+    if (count % 2) x[0] = x[0] + last;
+  }
+  return x[0];
+}
+
+// x T in whole tiles begin..end.
+template <int kDiagonals>
+static void jump(const Jumps& op, const double* x, double* out, int64_t begin, int64_t end) {
+  const double *from[kDiagonals], *entries[kDiagonals];
+  for (int d = 0; d < kDiagonals; ++d) from[d] = x - op.offsets[d];
+  for (int d = 0; d < kDiagonals; ++d) entries[d] = op.padded.data() + d * op.stride;
+  for (int64_t j = begin; j < end; j += kLanes) {
+    Vector sum = load_vector(from[0] + j) * load_vector(entries[0] + j);
+#pragma GCC unroll 8
+    for (int d = 1; d < kDiagonals; ++d) sum = sum + load_vector(from[d] + j) * load_vector(entries[d] + j);
+    store_vector(sum, out + j);
+  }
+}
+
+typedef void (*Jump)(const Jumps&, const double*, double*, int64_t, int64_t);
+
+static Jump jump_along(int64_t diagonals) {
+  static constexpr Jump each[kMostDiagonals] = {jump<1>, jump<2>, jump<3>, jump<4>, jump<5>, jump<6>, jump<7>, jump<8>};
+  return each[diagonals - 1];
+}
+
+struct Row {
+  const double* powers;  // `stride` apart
+  int64_t stride, states;
+  int64_t first[kMost / kTile];  // power that reaches each tile
+};
+
+// kCount sums over k = first..count - 1, and the sums of their entries.
+template <int kCount>
+static void add_up(const Row& row, int64_t count, const double* const* weights, double* const* out, double* const* total) {
+  double blocks[kCount][kMost / kBlock];
+  int64_t block = 0;
+  for (int64_t begin = 0; begin < row.states; begin += kBlock, ++block) {
+    Vector lanes[kCount][kParts] = {};
+    for (int64_t j = begin; j < std::min(row.states, begin + kBlock); j += kTile) {
+      Vector sums[kCount][kVectors] = {};
+      for (int64_t k = row.first[j / kTile]; k < count; ++k) {
+        Vector x[kVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) x[v] = load_vector(row.powers + k * row.stride + j + kLanes * v);
+#pragma GCC unroll 4
+        for (int t = 0; t < kCount; ++t) {
+          const double weight = weights[t][k];
+#pragma GCC unroll 4
+          for (int v = 0; v < kVectors; ++v) sums[t][v] = sums[t][v] + weight * x[v];
+        }
+      }
+      for (int t = 0; t < kCount; ++t) {
+        for (int v = 0; v < kVectors; ++v) lanes[t][v % kParts] = lanes[t][v % kParts] + sums[t][v];
+        if (j + kTile <= row.states) {
+          for (int v = 0; v < kVectors; ++v) store_vector(sums[t][v], out[t] + j + kLanes * v);
+        } else {
+          double last[kTile];
+          for (int v = 0; v < kVectors; ++v) store_vector(sums[t][v], last + kLanes * v);
+          std::copy_n(last, row.states - j, out[t] + j);
+        }
+      }
+    }
+    for (int t = 0; t < kCount; ++t) {
+      double lane[8];
+      for (int v = 0; v < kParts; ++v) store_vector(lanes[t][v], lane + kLanes * v);
+      blocks[t][block] = halves(lane, 8);
+    }
+  }
+  for (int t = 0; t < kCount; ++t) *total[t] = halves(blocks[t], block);
+}
+
+// x T^k, k = 0..terms - 1, for row `at`; all that a later power and the sums read is set.
+static void fill_powers(const Jumps& op, int64_t at, double* powers, int64_t* first) {
+  const int64_t states = op.elements, margin = op.margin;
+  int64_t low = at, high = at + 1;  // entries outside are 0
+  if (op.start != nullptr) {
+    const double* const x = op.start + at * states;
+    for (low = 0, high = states; low < states - 1 && x[low] == 0.0;) ++low;
+    while (high > low + 1 && x[high - 1] == 0.0) --high;
+  }
+  std::fill(first, first + (states + kTile - 1) / kTile, op.terms);
+  const Jump jump = jump_along(op.diagonals);
+  for (int64_t k = 0; k < op.terms; ++k) {
+    double* const x = powers + k * op.stride;
+    const int64_t begin = low / kTile * kTile, end = (high + kTile - 1) / kTile * kTile;
+    std::fill(x - margin, x + begin, 0.0);
+    std::fill(x + end, x + op.stride - margin, 0.0);
+    if (k > 0) {
+      jump(op, x - op.stride, x, begin, end);
+    } else {
+      std::fill(x + begin, x + end, 0.0);
+      if (op.start == nullptr) x[at] = 1.0;
+      else std::copy(op.start + at * states + low, op.start + at * states + high, x + low);
+    }
+    for (int64_t j = begin; j < end; j += kTile) first[j / kTile] = std::min(first[j / kTile], k);
+    low = std::max<int64_t>(low - op.down, 0);
+    high = std::min(high + op.up, states);
+  }
+}
+
+static void power_series_row(const Jumps& op, int64_t at, double* room) {
+  const int64_t states = op.elements;
+  Row row{room + op.margin, op.stride, states, {}};
+  fill_powers(op, at, room + op.margin, row.first);
+  for (int64_t b = 0; b < op.samples;) {
+    const int count = op.samples - b < kTimes ? 1 : kTimes;
+    const double* weights[kTimes];
+    double *out[kTimes], *total[kTimes];
+    int64_t terms = 0;
+    for (int t = 0; t < count; ++t, ++b) {
+      weights[t] = op.weights + b * op.terms;
+      out[t] = op.out + (op.places[b] * states + at) * states;
+      total[t] = op.sums + b * states + at;
+      terms = std::max(terms, op.needed[b]);
+    }
+    if (count == 1) add_up<1>(row, terms, weights, out, total);
+    else add_up<kTimes>(row, terms, weights, out, total);
+  }
+}
+
+}  // namespace FB_ISA
+}  // namespace cpu
+}  // namespace fastblackout
+
+#endif
