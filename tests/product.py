@@ -2,7 +2,7 @@
 
 A case has one value of every factor of op_table.py. `cases` takes a pairwise cover of them; with
 FASTBLACKOUT_PRODUCT=full every combination of shape, layout, dtypes and key, and the op's other factors in turn;
-with full/100 or cover/4 every 100th or 4th of them. `run` compares the backends of a kind with the reference in each.
+with full/97 or cover/4 every 97th or 4th of them. `run` compares the backends of a kind with the reference in each.
 As a script it prints its report as a line of JSON: python tests/product.py OP KIND
 """
 
@@ -181,8 +181,8 @@ def _expected(op: str, number: int, case: dict[str, Any], a: Arguments) -> dict[
 
 
 def _interpret_in_blocks(shape: Sequence[int], number: int) -> None:
-    """Triton's interpreter takes a sample at once if it can, as its time goes by the programs. In one case of 7 (no
-    factor has as many values) it takes samples in up to 8 blocks, not smaller than those of a GPU."""
+    """Triton's interpreter takes a sample at once where that is not too large, as its time goes by the programs; in one
+    case of 7 (so that in the full product all values meet it) in up to 8 blocks, not smaller than those of a GPU."""
     launch = importlib.import_module("fastblackout.backends.triton_launch")
     launch.INTERPRETED_BLOCK = max(math.prod(shape[1:]) // 8, 1) if number % 7 == 0 else 32768
 

@@ -1,7 +1,7 @@
 """Takes out of Triton's interpreter what it computes again and again, or computes and throws away.
 
-That is two thirds of the time of small kernels. What a kernel computes is not touched: its operations run as before, one
-by one, on NumPy arrays. For processes that interpret (TRITON_INTERPRET=1): call `quicken` before the first launch.
+That is more than half of the time of small kernels. What a kernel computes is not touched: its operations run as ever,
+one by one, on NumPy arrays. For processes that interpret (TRITON_INTERPRET=1): `quicken` before the first launch.
 """
 
 from __future__ import annotations
