@@ -2,7 +2,7 @@
 
 A case has one value of every factor of op_table.py. `cases` takes a pairwise cover of them; with
 FASTBLACKOUT_PRODUCT=full every combination of shape, layout, dtypes and key, and the op's other factors in turn;
-with full/100 or cover/4 every 100th or 4th of them. `run` compares the backends of a kind with the reference in each.
+with full/97 or cover/4 every 97th or 4th of them. `run` compares the backends of a kind with the reference in each.
 As a script it prints its report as a line of JSON: python tests/product.py OP KIND
 """
 
@@ -37,7 +37,6 @@ KINDS = {
     "triton": ["triton"],
     "cuda": ["cuda"],
 }
-KEY_GROUPS = 6  # as many as there are layouts, so that they add no cases
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _GUARD = 64  # bytes on either side of an output
 
@@ -46,24 +45,16 @@ def factors(op: str) -> dict[str, Sequence[Any]]:
     return COMMON | OPS[op].factors
 
 
-def cases(op: str, kind: str, which: str = WHICH) -> Iterator[dict[str, Any]]:
-    """A pairwise cover of an op's factors, or the full product of those in COMMON.
-
-    Triton takes some 0.3 s a case, to interpret or to compile, and 20 keys by 8 shapes would be 160 cases: in its cover
-    a factor stands for KEY_GROUPS groups of keys, each of which goes round its cases.
-    """
+def cases(op: str, which: str = WHICH) -> Iterator[dict[str, Any]]:
+    """A pairwise cover of an op's factors, or the full product of those in COMMON."""
     all_factors = factors(op)
-    if which == "cover" and kind == "triton":
-        keys = all_factors["key"]
-        groups = [itertools.cycle(keys[group::KEY_GROUPS]) for group in range(min(KEY_GROUPS, len(keys)))]
-        yield from (case | {"key": next(case["key"])} for case in pairwise(**all_factors | {"key": groups}))
-    elif which == "cover":
+    if which == "cover":
         yield from pairwise(**all_factors)
-    else:
-        draw = random.Random(0)
-        for values in itertools.product(*(all_factors[name] for name in COMMON)):
-            others = {name: draw.choice(all_factors[name]) for name in all_factors if name not in COMMON}
-            yield dict(zip(COMMON, values, strict=True)) | others
+        return
+    draw = random.Random(0)
+    for values in itertools.product(*(all_factors[name] for name in COMMON)):
+        others = {name: draw.choice(all_factors[name]) for name in all_factors if name not in COMMON}
+        yield dict(zip(COMMON, values, strict=True)) | others
 
 
 def arguments(op: str, case: dict[str, Any], number: int = 0) -> Arguments:
@@ -189,12 +180,19 @@ def _expected(op: str, number: int, case: dict[str, Any], a: Arguments) -> dict[
     return _known[at]
 
 
+def _interpret_in_blocks(shape: Sequence[int], number: int) -> None:
+    """Triton's interpreter takes a sample at once where that is not too large, as its time goes by the programs; in one
+    case of 7 (so that in the full product all values meet it) in up to 8 blocks, not smaller than those of a GPU."""
+    launch = importlib.import_module("fastblackout.backends.triton_launch")
+    launch.INTERPRETED_BLOCK = max(math.prod(shape[1:]) // 8, 1) if number % 7 == 0 else 32768
+
+
 def run(op: str, kind: str, device: Any = "cpu", seconds: float = math.inf) -> dict[str, Any]:
     """{"op", "kind", "done": cases compared before the time was over, "of", "failures": texts}; five are enough."""
     start = told = time.monotonic()
     every, done, failures = int(EVERY or 1), 0, []
-    of = -(-sum(1 for _ in cases(op, kind)) // every)
-    for number, case in itertools.islice(enumerate(cases(op, kind)), 0, None, every):
+    of = -(-sum(1 for _ in cases(op)) // every)
+    for number, case in itertools.islice(enumerate(cases(op)), 0, None, every):
         now = time.monotonic()
         if now - start > seconds or len(failures) >= 5:
             break
@@ -204,6 +202,8 @@ def run(op: str, kind: str, device: Any = "cpu", seconds: float = math.inf) -> d
             print(f"{op} {kind}: {done} of {of} cases, {hours:.1f} h to go", file=sys.stderr, flush=True)
         a = arguments(op, case, number)
         expected = _expected(op, number, case, a)
+        if kind == "triton":
+            _interpret_in_blocks(case["shape"], number)
         for backend in KINDS[kind]:
             try:
                 kernels = None if kind == "cpu" else kernels_of(backend)
@@ -217,4 +217,8 @@ def run(op: str, kind: str, device: Any = "cpu", seconds: float = math.inf) -> d
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # NumPy's, of the overflows that GPUs do not mention
+    if sys.argv[2] == "triton":
+        from triton_interpreter import quicken
+
+        quicken()
     print(json.dumps(run(sys.argv[1], sys.argv[2])))

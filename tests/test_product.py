@@ -1,8 +1,8 @@
 """reference = scalar = AVX2 = AVX-512 = SIMT shim (three schedules) = Triton's interpreter, to the bit, floats too.
 
 op_table.py has the ops and their factors (shapes, layouts, dtypes, 20 keys, options), product.py the comparison. CI
-runs a pairwise cover of the factors, 280 s of processor time for all ops and backends together on a busy 2-core Zen 4;
-FASTBLACKOUT_PRODUCT=full, every combination, is for nights (.ci/nightly).
+runs a pairwise cover of the factors, 271 s of processor time for all ops and backends together on a busy 2-core Zen 5
+(OMP_NUM_THREADS=1); FASTBLACKOUT_PRODUCT=full, every combination, is for nights (5.3 hours of it: .ci/nightly).
 """
 
 import itertools
@@ -15,18 +15,15 @@ from pathlib import Path
 import product
 import pytest
 from helpers import elsewhere
-from op_table import COMMON, OPS, PLAIN, STATES
+from op_table import COMMON, OPS, PLAIN
 
 TIME = 1800 if product.WHICH == "cover" else 0  # 0: no limit
-
-
-LEAST = {"cpu": 120, "simt": 120, "triton": 48}  # cases of a cover: 6 shapes by 20 keys; 8 by 6 groups of keys
 
 
 def checked(report):
     """The failures; a report of fewer cases than there are is one too."""
     drawn = len(product.factors(report["op"])["key"]) > 1
-    least = (LEAST[report["kind"]] if drawn else 36) if (product.WHICH, product.EVERY) == ("cover", "") else 1
+    least = (120 if drawn else 36) if (product.WHICH, product.EVERY) == ("cover", "") else 1  # 6 shapes, 20 keys
     return report["failures"] or (None if report["done"] == report["of"] >= least else report)
 
 
@@ -47,11 +44,9 @@ def test_simt_equals_the_reference(op):
 
 
 @pytest.mark.timeout(TIME)
-@pytest.mark.parametrize("op", OPS if product.WHICH == "full" else [op for op in OPS if op not in STATES])
+@every_op
 def test_triton_equals_the_reference(op, tmp_path):
-    """In a process of its own: TRITON_INTERPRET is read when triton is imported, and the other tests compile.
-
-    Of the ops between states triton_states.py has a cover of its own, of smaller matrices."""
+    """In a process of its own: TRITON_INTERPRET is read when triton is imported, and the other tests compile."""
     environment = elsewhere(TRITON_INTERPRET="1")
     command = [sys.executable, str(Path(product.__file__)), op, "triton"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
@@ -61,7 +56,7 @@ def test_triton_equals_the_reference(op, tmp_path):
 
 def test_the_full_product_has_every_combination():
     for op, table in OPS.items():
-        number = sum(1 for _ in product.cases(op, "cpu", "full"))
+        number = sum(1 for _ in product.cases(op, "full"))
         factors = [len((COMMON | table.factors)[name]) for name in COMMON]
         keys = 1 if op == "birth_loss" or op.endswith(("log_prob", "rows")) else 20
         assert number == math.prod(factors) >= 6 * 6 * 4 * keys, op  # shapes, layouts, dtypes, keys
@@ -69,17 +64,10 @@ def test_the_full_product_has_every_combination():
 
 def test_covers_have_every_pair():
     for op in OPS:
-        for kind in ("cpu", "triton"):
-            cases = list(product.cases(op, kind, "cover"))
-            named = {name: [repr(value) for value in values] for name, values in product.factors(op).items()}
-            seen = [{name: named[name].index(repr(value)) for name, value in case.items()} for case in cases]
-            if kind == "triton":  # which has groups of keys in the pairs
-                assert {case["key"] for case in seen} == set(range(len(named["key"]))), op
-                seen = [case | {"key": case["key"] % product.KEY_GROUPS} for case in seen]
-                named["key"] = named["key"][: product.KEY_GROUPS]
-            for a, b in itertools.combinations(named, 2):
-                wanted = len(set(named[a])) * len(set(named[b]))
-                assert len({(case[a], case[b]) for case in seen}) == wanted, (op, kind, a, b)
+        named = {name: [repr(value) for value in values] for name, values in product.factors(op).items()}
+        seen = [{name: repr(value) for name, value in case.items()} for case in product.cases(op, "cover")]
+        for a, b in itertools.combinations(named, 2):
+            assert len({(case[a], case[b]) for case in seen}) == len(set(named[a])) * len(set(named[b])), (op, a, b)
 
 
 @pytest.mark.parametrize("wrong", ["a bit", "outside", "the flag", "nothing"])

@@ -1,8 +1,7 @@
-"""Every op on Triton's interpreter gives the bits of the CPU ops: shapes, layouts, dtypes, keys, wrong values.
+"""Triton's interpreter beyond test_product.py: matrices of other shapes and strides, ties, wrong values, split batches.
 
 tests/triton_worker.py and triton_states.py hold the cases (a pairwise cover, outputs in poisoned memory), which run in
-processes of their own; the 20 keys of helpers.py go round the cases of every group. About two and a
-half minutes in all on one core.
+processes of their own; the 20 keys of helpers.py go round the cases of every group. About a minute in all on one core.
 """
 
 import json

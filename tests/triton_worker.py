@@ -122,4 +122,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # NumPy's, of the overflows that GPUs do not mention
     assert backend.INTERPRETED
+    load("triton_interpreter").quicken()
     print(json.dumps(run(sys.argv[1])))

@@ -54,7 +54,8 @@ _birth_loss, _binomial, _poisson = (_kernels(name) for name in ("birth_loss", "b
 def _blocks_and_parts(elements: int, shared: bool) -> tuple[int, int]:
     """Elements of a block, and blocks a program takes one after the other."""
     if shared:
-        return _blocks(elements, 256), 1 if INTERPRETED else 4
+        block = _blocks(elements, 256)
+        return block, 1 if INTERPRETED and block >= elements else 4
     return _blocks(elements, ELEMENT_BLOCK), 1
 
 

@@ -42,12 +42,13 @@ INTERPRETED = not isinstance(_kernels("thin").thin_kernel, triton.runtime.JITFun
 OPTIONS = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": False}
 CHUNK_OPTIONS = {**OPTIONS, "num_warps": 4}  # 1,024 elements a program
 CHUNK = 1024
+INTERPRETED_BLOCK = 32768  # elements of one at most, where it is not smaller than a GPU's
 ELEMENT_BLOCK = 32  # of the per-element draws: a lane an element, so that a warp waits for its own 32 only
 
 
 def _blocks(elements: int, gpu: int) -> int:
     """Elements a program takes at once. Results do not depend on it; the interpreter's time does, on the programs."""
-    return min(4096, max(64, triton.next_power_of_2(elements))) if INTERPRETED else gpu
+    return max(gpu, triton.next_power_of_2(min(elements, INTERPRETED_BLOCK))) if INTERPRETED else gpu
 
 
 def _on(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
