@@ -165,6 +165,15 @@ FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, cons
   return ~(static_cast<uint64_t>(good[1]) << 32 | good[0]);
 }
 
+// 64 elements, without rounds.
+template <int Upper, int Lower, bool Shifts>
+FB_INLINE void draw_64(const DrawTable& table, const Pair& u1, const Pair& u2, const uint8_t* n, uint8_t* k, uint64_t* flagged, int at) {
+  const Bytes bytes = load_counts(n + at);
+  Search upper = start_search(u1, bytes.a), lower = start_search(u2, bytes.b);
+  descend<0, Upper, Lower, Shifts>(table, upper, lower);
+  flagged[at / 64] = store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at);
+}
+
 template <int Upper, int Lower, bool Shifts>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
                         uint16_t (*primary)[kDrawChunk], uint64_t* flagged) {
@@ -186,14 +195,11 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
         block = _mm512_add_epi64(block, sixteen);
         next_words(keys, rounds + 2 * h, block, u1[h], u2[h], primary, at + 64 * h);
       }
-#pragma GCC unroll 2
-      for (int h = 0; h < 2; ++h) {
-        const Bytes bytes = load_counts(n + at + 64 * h);
-        Search upper = start_search(u1[h], bytes.a), lower = start_search(u2[h], bytes.b);
-        descend<0, Upper, Lower, Shifts>(table, upper, lower);
-        flagged[at / 64 + h] = store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at + 64 * h);
-      }
-      run_four<2, 9>(keys, rounds);
+      run_four<2, 4>(keys, rounds);
+      draw_64<Upper, Lower, Shifts>(table, u1[0], u2[0], n, k, flagged, at);
+      run_four<4, 7>(keys, rounds);
+      draw_64<Upper, Lower, Shifts>(table, u1[1], u2[1], n, k, flagged, at + 64);
+      run_four<7, 9>(keys, rounds);
     }
   }
   for (; at < count; at += 64) {
