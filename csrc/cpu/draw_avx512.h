@@ -182,8 +182,8 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
   Rounds rounds[4] = {start_rounds(keys, block), start_rounds(keys, _mm512_add_epi64(block, one))};
   run_both<2, 9>(keys, rounds);
   int at = 0;
-  if constexpr (Upper <= 2 && Lower <= 2) {
-    // Short searches leave the processor waiting for the rounds, each a chain of dependent steps: four sets in turns.
+  if constexpr (Upper <= 4 && Lower <= 3) {
+    // With four sets in turns rounds wait less, each a chain of dependent steps: faster but for the longest searches.
     block = _mm512_add_epi64(block, sixteen);
     rounds[2] = start_rounds(keys, block);
     rounds[3] = start_rounds(keys, _mm512_add_epi64(block, one));
