@@ -99,6 +99,29 @@ def spills(lines: Lines) -> list[str]:
     return [text for kind, text in lines if kind == "instruction" and re.search(r"\b(?:LDL|STL)\b", text)]
 
 
+def functions(lines: Lines) -> dict[str, list[str]]:
+    """{mangled name, empty for the kernel itself: instructions} of a kernel and the functions it calls."""
+    found: dict[str, list[str]] = {"": []}
+    name = ""
+    for kind, text in lines:
+        if kind == "instruction":
+            found[name].append(text)
+        elif text.startswith("$"):
+            name = text
+            found[name] = []
+    return found
+
+
+def accesses(instructions: Iterable[str]) -> dict[str, list[int]]:
+    """{"load": bits, "store": bits} of each access to global memory, or by a generic address."""
+    found: dict[str, list[int]] = {"load": [], "store": []}
+    for text in instructions:
+        if match := re.search(r"\b(LD|ST)G?\.E((?:\.\w+)*)", text):
+            width = re.search(r"\.[US]?(8|16|64|128)\b", match[2])
+            found["load" if match[1] == "LD" else "store"].append(int(width[1]) if width else 32)
+    return found
+
+
 def _target(text: str) -> str:
     """The label that a branch or a call names, or an empty one."""
     match = re.search(r"`\(([.$\w]+)\)", text)

@@ -9,7 +9,7 @@ import product
 import pytest
 import torch
 from helpers import bits, chi_square_counts, first_difference
-from op_table import OPS, PLAIN
+from op_table import COUNTS, OPS, PLAIN
 
 import fastblackout as fb
 from fastblackout.backends import cuda
@@ -103,6 +103,20 @@ def test_in_place():
     want = fb.thin(x, fb.Prob(p, 1 - p), rng=rng, backend="cpu").x_t
     cuda.thin(x, p, 1 - p, key_tensor(rng), 255, torch.zeros(2), torch.ones(2), x, None, None, flag, module=_simt)
     check("x_t", x, want)
+
+
+@pytest.mark.parametrize("shape", [(3, 1540), (2, 2056), (1, 2055), (3, 2560), (2, 1031)], ids=str)
+@pytest.mark.parametrize("floats", ["float32", "bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("op", ["thin", "bridge_step", "birth_loss"])
+def test_16_bytes_an_access_and_the_ends_of_odd_sizes(op, floats, shape):
+    """Whole tiles and chunks and what is left of one; rows of which some dtypes are 16-byte aligned and others are not:
+    1,540 is a multiple of 4, 2,056 of 8, 2,560 of 512; 1,031 of nothing."""
+    kernels = product.kernels_of("simt-forward")
+    for number, (counts, given) in enumerate(zip(COUNTS, ("", "int16", "floats", "uint8"), strict=True)):
+        case = {"shape": shape, "layout": "contiguous", "counts": counts, "floats": floats, "key": fb.Philox(5)}
+        case |= {"limit": (255, 200)[number % 2], "given": given, "fall": number % 2}
+        a = product.arguments(op, case, number)
+        product.check("simt-forward", kernels, "cpu", op, case, a, product.public(op, a, case["key"], "reference"))
 
 
 def test_the_device_in_use_stays():

@@ -32,9 +32,10 @@ def new_flag():
     return torch.zeros(1, dtype=torch.int32)
 
 
+@pytest.mark.parametrize("elements", [64, 67])  # 16 bytes an access, and element by element
 @pytest.mark.parametrize("counts", COUNTS)
-def test_wrong_values_set_the_flag_and_are_clamped(counts):
-    shape, rng, zero, one = (1, 64), fb.Philox(1), torch.zeros(1), torch.ones(1)
+def test_wrong_values_set_the_flag_and_are_clamped(counts, elements):
+    shape, rng, zero, one = (1, elements), fb.Philox(1), torch.zeros(1), torch.ones(1)
 
     def thin(values, p, max_count=100):
         flag, out = new_flag(), torch.empty(shape, dtype=getattr(torch, counts))
@@ -44,7 +45,7 @@ def test_wrong_values_set_the_flag_and_are_clamped(counts):
 
     right = torch.full(shape, 100, dtype=getattr(torch, counts))
     wrong = right.clone()
-    wrong[0, 3] = 120
+    wrong[0, 3] = 2**32 + 5 if counts == "int64" else 120
     for values, p, expected_flag, expected in [
         (right, 1.0, 0, right), (wrong, 1.0, 1, right), (right, 1.5, 8, right), (right, -1.0, 8, right * 0),
         (wrong, float("nan"), 9, right * 0),

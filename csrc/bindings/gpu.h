@@ -51,8 +51,9 @@ inline cuda::View view_of(const py::object& array) {
     view.strides[0] = 1;
   }
   const int64_t bytes = kBytes[view.dtype];
-  view.vector = view.dims == 1 && view.strides[0] == 1 && elements % 16 == 0 && address % 16 == 0 &&
-                view.sample_stride % 16 == 0 && view.sample_stride * bytes % 16 == 0;
+  view.aligned = view.dims == 1 && view.strides[0] == 1 && address % 16 == 0 &&
+                 (shape[0].cast<int64_t>() == 1 || view.sample_stride * bytes % 16 == 0);
+  view.vector = view.aligned && elements % 16 == 0;
   return view;
 }
 
@@ -99,8 +100,8 @@ inline cuda::Pair pair_of(uintptr_t p, uintptr_t q) { return cuda::Pair{pointer<
 
 inline void fill_reverse(cuda::Reverse& op, const py::tuple& arrays, const py::tuple& per_sample, int64_t max_count) {
   op.x_t = view_of(arrays[0]);
-  op.logits = view_of(arrays[1]);
-  op.births = view_of(arrays[2]);
+  op.births = arrays[1].is_none();
+  op.given = view_of(arrays[op.births ? 2 : 1]);
   op.x_s = view_of(arrays[3]);
   op.input.out = view_of(arrays[4]);
   op.gain = pointer<float>(per_sample[0].cast<uintptr_t>());

@@ -1,6 +1,7 @@
 // bridge: x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N the integer births made of a network output, and the next
 // model input.
 #include "cuda/reverse.cuh"
+#include "cuda/tile.cuh"
 
 namespace fastblackout {
 namespace cuda {
@@ -36,41 +37,46 @@ FB_DEVICE uint32_t round_births(const Bridge& op, uint32_t sample, uint32_t i, f
   return static_cast<uint32_t>(whole + (word < high ? 1 : 0));
 }
 
-// x_t and N of a tile into shared memory, four neighbouring elements a lane at a time.
-FB_DEVICE void load_births(const Bridge& op, uint32_t sample, uint32_t i, uint32_t* x, uint32_t* births) {
-  const SampleKey key = key_of(op.key, sample);
+// N of a tile into shared memory, four neighbouring elements a lane at a time; `rows` has room for a network output of
+// which 16 bytes are more, half a tile of 16-bit values at a time.
+FB_DEVICE void load_births(const Bridge& op, const DrawTable& t, uint32_t sample, uint32_t i, uint32_t left,
+                           const uint32_t* x, uint32_t* births, Word4* rows) {
   const int max_count = static_cast<int>(op.max_count);
   const float gain = op.gain[sample];
+  const View& view = op.given;
+  const bool narrow = is_narrow(view.dtype) && by_words(view, left, kTile);
   int flags = 0;
 #pragma unroll 1
-  for (int part = 0; part < 4; ++part, i += 128) {
-    const int left = elements_left(op.elements, i, 4);
-    const uint32_t counts = load_counts4(op.x_t, sample, i, left, max_count, op.flag);
-    const Float4 given = load4(op.births.data != nullptr ? op.births : op.logits, sample, i, left);
-    const Words words = key.words(i >> 2, ROUNDING);
+  for (uint32_t part = 0; part < 4; ++part) {
+    const uint32_t e = 128 * part + 4 * lane_id(), at = 32 * part + lane_id();
+    const int count = quad_left(left, e);
+    if (narrow && 128 * part < left && (part == 0 || (part == 2 && view.dtype != kU8))) {
+      __syncwarp();
+      stage_narrow(view, sample * view.sample_stride + i + 128 * part, left - 128 * part, lane_id(), rows);
+      __syncwarp();
+    }
+    const Float4 given =
+        narrow ? narrow4(view.dtype, rows, view.dtype == kU8 ? at : at % 64) : load4(view, sample, i + e, count);
+    Words words[1];
+    philox_blocks(t, (i + e) >> 2, ROUNDING << 24, words);
+    const uint32_t counts = x[at];
     uint32_t n = 0;
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      if (c >= left) continue;
-      const float y = op.births.data != nullptr ? births_as_given(given.v[c], flags) : births_from_logit(given.v[c], gain, flags);
+      if (c >= count) continue;
+      const float y = op.births ? births_as_given(given.v[c], flags) : births_from_logit(given.v[c], gain, flags);
       const int room = max_count - static_cast<int>(counts >> 8 * c & 255u);
-      n |= round_births(op, sample, i + static_cast<uint32_t>(c), y, room, words.w[c]) << 8 * c;
+      n |= round_births(op, sample, i + e + static_cast<uint32_t>(c), y, room, words[0].w[c]) << 8 * c;
     }
-    x[part * 32] = counts;
-    births[part * 32] = n;
+    births[at] = n;
   }
   raise(op.flag, flags, flags != 0);
 }
 
-FB_COLD void store_tile(const Bridge& op, int64_t sample, uint32_t i, const uint32_t* x) {
-  const float center = op.input.center[sample], scale = op.input.scale[sample];
-#pragma unroll 1
-  for (int part = 0; part < 4; ++part, i += 128) {
-    const int left = elements_left(op.elements, i, 4);
-    const uint32_t word = x[part * 32];
-    if (op.input.out.data != nullptr) store4(op.input.out, sample, i, left, model_input4(word, center, scale));
-    if (op.x_s.data != nullptr) store_counts4(op.x_s, sample, i, left, word);
-  }
+FB_COLD void store_tile(const Bridge& op, int64_t sample, uint32_t i, uint32_t left, const Word4* x) {
+  const Input& input = op.input;
+  if (input.out.data != nullptr) store_input(input.out, sample, i, left, x, input.center[sample], input.scale[sample]);
+  if (op.x_s.data != nullptr) store_counts(op.x_s, sample, i, left, x);
 }
 
 FB_DEVICE int drawn_again(const DrawTable& t, const SampleKey& key, uint32_t stream, uint32_t refine, uint32_t i, int n) {
@@ -113,10 +119,11 @@ FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) piece
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const Piece& piece = memory.piece;
   Word4 &x = memory.x.of[warp][lane], &n = memory.n.of[warp][lane], &k = memory.k.of[warp][lane];
-  uint32_t *x_tile = memory.x.of[warp][0].v + lane, *n_tile = memory.n.of[warp][0].v + lane;
   for (uint32_t tile = warp * kTile; tile < piece.size; tile += kWarps * kTile) {
-    const uint32_t i4 = piece.begin + tile + lane * 4, at = tile + lane * kPerThread;
-    load_births(op, piece.sample, i4, x_tile, n_tile);
+    const uint32_t i = piece.begin + tile, left = piece.size - tile, at = tile + lane * kPerThread;
+    load_counts(op.x_t, piece.sample, i, left, max_count, op.flag, memory.x.of[warp]);
+    __syncwarp();
+    load_births(op, tables[0], piece.sample, i, left, memory.x.of[warp]->v, memory.n.of[warp]->v, memory.k.of[warp]);
     __syncwarp();
     uint32_t pending = draw16(tables[0], BRIDGE_DRAW, piece.begin + at, n, k);
     Word4 x_s = x;
@@ -130,7 +137,7 @@ FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) piece
     if (pending != 0) push_all(memory.queue, pending, at, n, x);
     x = x_s;
     __syncwarp();
-    store_tile(op, piece.sample, i4, x_tile);
+    store_tile(op, piece.sample, i, left, memory.x.of[warp]);
     __syncwarp();
   }
   __syncthreads();

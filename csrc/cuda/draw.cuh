@@ -38,15 +38,16 @@ FB_DEVICE uint32_t at_byte(const uint32_t* table, uint32_t place) {
   return *reinterpret_cast<const uint32_t*>(reinterpret_cast<const char*>(table) + place);
 }
 
-// Words of the blocks block and block + 1; last: the counter's fourth word
-FB_DEVICE void two_blocks(const DrawTable& t, uint32_t block, uint32_t last, Words (&c)[2]) {
+// Words of the blocks from `block` on; last: the counter's fourth word
+template <int Blocks>
+FB_DEVICE void philox_blocks(const DrawTable& t, uint32_t block, uint32_t last, Words (&c)[Blocks]) {
 #pragma unroll
-  for (int b = 0; b < 2; ++b) c[b] = Words{{block + static_cast<uint32_t>(b), t.sample, t.call, last}};
+  for (int b = 0; b < Blocks; ++b) c[b] = Words{{block + static_cast<uint32_t>(b), t.sample, t.call, last}};
 #pragma unroll
   for (int round = 0; round < 10; ++round) {
     const Word4& keys = t.round_keys[round / 2];
 #pragma unroll
-    for (int b = 0; b < 2; ++b) {
+    for (int b = 0; b < Blocks; ++b) {
       const uint64_t p0 = wide_product(c[b].w[0], kPhiloxM0), p1 = wide_product(c[b].w[2], kPhiloxM1);
       c[b] = Words{{static_cast<uint32_t>(p1 >> 32) ^ c[b].w[1] ^ keys.v[2 * (round & 1)], static_cast<uint32_t>(p1),
                     static_cast<uint32_t>(p0 >> 32) ^ c[b].w[3] ^ keys.v[2 * (round & 1) + 1], static_cast<uint32_t>(p0)}};
@@ -62,7 +63,7 @@ FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const
 #pragma unroll 1
   for (int part = 0; part < 2; ++part) {  // eight at a time: sixteen take more registers
     Words blocks[2];
-    two_blocks(t, i / 4 + 2u * static_cast<uint32_t>(part), stream << 24, blocks);
+    philox_blocks(t, i / 4 + 2u * static_cast<uint32_t>(part), stream << 24, blocks);
     uint32_t ties = 0;
 #pragma unroll
     for (int w = 0; w < 2; ++w) {
@@ -126,24 +127,9 @@ FB_DEVICE Piece piece_of(const Common& op, const Pieces& pieces) {
                static_cast<uint32_t>(elements_left(op.elements, begin, static_cast<int>(pieces.size)))};
 }
 
-// The counts of a tile into shared memory, four neighbouring elements a lane at a time.
-FB_DEVICE void load_tile(const Common& op, const View& view, int64_t sample, uint32_t i, int max_count, uint32_t* n) {
-#pragma unroll 1
-  for (int part = 0; part < 4; ++part, i += 128)
-    n[part * 32] = load_counts4(view, sample, i, elements_left(op.elements, i, 4), max_count, op.flag);
-}
-
 // Byte by byte; b is nowhere above a, so nothing borrows.
 FB_DEVICE Word4 minus(const Word4& a, const Word4& b) {
   return Word4{{a.v[0] - b.v[0], a.v[1] - b.v[1], a.v[2] - b.v[2], a.v[3] - b.v[3]}};
-}
-
-// (x - center) * scale for four counts in a word
-FB_DEVICE Float4 model_input4(uint32_t word, float center, float scale) {
-  Float4 x;
-#pragma unroll
-  for (int c = 0; c < 4; ++c) x.v[c] = (static_cast<float>(word >> 8 * c & 255u) - center) * scale;
-  return x;
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ constexpr int kMaxDims = 8;
 struct View {
   char* data = nullptr;         // null: not asked for
   int dtype = kU8, dims = 1;
-  bool vector = false;          // C order within a sample, 16-byte aligned, a multiple of 16 elements
+  bool aligned = false;         // C order within a sample, whose first element is 16-byte aligned
+  bool vector = false;          // and that has a multiple of 16 elements: no 16 bytes are cut short
   int64_t sample_stride = 0;
   int64_t strides[kMaxDims] = {1};
   uint32_t sizes[kMaxDims] = {1};
@@ -45,7 +46,8 @@ struct Thin : Common {
 };
 
 struct Reverse : Common {
-  View x_t, logits, births, x_s;      // logits or births: the other is null
+  View x_t, given, x_s;
+  bool births = false;                // given: births, else logits
   Input input;
   const float* gain = nullptr;
   int64_t max_count = 255;

@@ -19,9 +19,9 @@ FB_KERNEL(kThreads, 4) philox_kernel(FB_PARAM(PhiloxWords) op) {
   __syncthreads();
   Words made[3], blocks[2];
   made[0] = philox4x32(given(0), key.sample, key.call, given(3), key.seed_low, key.seed_high);
-  two_blocks(table, given(0), given(3), blocks);
+  philox_blocks(table, given(0), given(3), blocks);
   made[1] = blocks[0];
-  two_blocks(table, given(0) - 1u, given(3), blocks);
+  philox_blocks(table, given(0) - 1u, given(3), blocks);
   made[2] = blocks[1];
 #pragma unroll
   for (int by = 0; by < 3; ++by) {

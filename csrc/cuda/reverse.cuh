@@ -21,8 +21,8 @@ FB_DEVICE float births_as_given(float y, int& flags) {
 }
 
 FB_DEVICE float expected_births(const Reverse& op, int64_t sample, uint32_t i, int& flags) {
-  if (op.births.data != nullptr) return births_as_given(static_cast<float>(load_one(op.births, sample, i)), flags);
-  return births_from_logit(static_cast<float>(load_one(op.logits, sample, i)), op.gain[sample], flags);
+  const float given = static_cast<float>(load_one(op.given, sample, i));
+  return op.births ? births_as_given(given, flags) : births_from_logit(given, op.gain[sample], flags);
 }
 
 FB_COLD void store_element(const Reverse& op, int64_t sample, uint32_t i, int64_t x_s) {

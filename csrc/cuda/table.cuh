@@ -30,7 +30,7 @@ struct alignas(256) DrawTable {
   bool mirrored, trivial;
 };
 
-// Tiles of the warps in bytes: a thread draws 16 consecutive elements, loads and stores of wider types take 4 at a time.
+// Tiles of the warps in bytes: a thread draws 16 consecutive elements; of wider types it loads and stores fewer at a time.
 struct Stage {
   Word4 of[kWarps][32];
 };

@@ -1,5 +1,6 @@
 // thin: x_t ~ Binomial(x_0, p), births = x_0 - x_t and model_input = (x_t - center) * scale, whichever are asked for.
 #include "cuda/element.cuh"
+#include "cuda/tile.cuh"
 
 namespace fastblackout {
 namespace cuda {
@@ -18,23 +19,19 @@ FB_DEVICE Shared& shared() {
   return memory;
 }
 
-// What a tile leaves in shared memory, four neighbouring elements a lane at a time.
-template <bool Plain>
-FB_COLD void store_tile(const Thin& op, int64_t sample, uint32_t i) {
-  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  i += lane * 4;
+// What a tile leaves in shared memory
+FB_COLD void store_tile_input(const Thin& op, int64_t sample, uint32_t i, uint32_t left) {
+  const uint32_t warp = threadIdx.x / 32;
+  const Word4* x_t = shared().table.mirrored ? shared().rest.of[warp] : shared().drawn.of[warp];
+  store_input(op.input.out, sample, i, left, x_t, op.input.center[sample], op.input.scale[sample]);
+}
+
+FB_DEVICE void store_tile_counts(const Thin& op, int64_t sample, uint32_t i, uint32_t left) {
+  const uint32_t warp = threadIdx.x / 32;
   const bool mirrored = shared().table.mirrored;
-  const uint32_t *k = shared().drawn.of[warp][0].v + lane, *rest = shared().rest.of[warp][0].v + lane;
-  const uint32_t *x_t = mirrored ? rest : k, *births = mirrored ? k : rest;
-  const float center = op.input.center[sample], scale = op.input.scale[sample];
-#pragma unroll 1
-  for (int part = 0; part < 4; ++part, i += 128) {
-    const int left = elements_left(op.elements, i, 4);
-    const uint32_t alive = x_t[part * 32], dead = births[part * 32];
-    if (op.input.out.data != nullptr) store4(op.input.out, sample, i, left, model_input4(alive, center, scale));
-    if (!Plain && op.births.data != nullptr) store_counts4(op.births, sample, i, left, dead);
-    if (!Plain && op.x_t.data != nullptr) store_counts4(op.x_t, sample, i, left, alive);
-  }
+  const Word4 *k = shared().drawn.of[warp], *rest = shared().rest.of[warp];
+  if (op.births.data != nullptr) store_counts(op.births, sample, i, left, mirrored ? k : rest);
+  if (op.x_t.data != nullptr) store_counts(op.x_t, sample, i, left, mirrored ? rest : k);
 }
 
 FB_COLD void store_element(const Thin& op, int64_t sample, uint32_t i, int64_t n, int64_t x_t) {
@@ -87,7 +84,8 @@ FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
     if constexpr (Plain) {
       rest = at < piece.size ? *reinterpret_cast<const Word4*>(shared().from + at) : Word4{{0, 0, 0, 0}};
     } else {
-      load_tile(op, op.x_0, piece.sample, piece.begin + tile + lane * 4, static_cast<int>(op.max_count), shared().rest.of[warp][0].v + lane);
+      load_counts(op.x_0, piece.sample, piece.begin + tile, piece.size - tile, static_cast<int>(op.max_count), op.flag,
+                  shared().rest.of[warp]);
       __syncwarp();
     }
     const uint32_t pending = draw16(table, THIN_DRAW, piece.begin + at, rest, drawn);
@@ -101,7 +99,8 @@ FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
     }
     rest = left;
     __syncwarp();
-    store_tile<Plain>(op, piece.sample, piece.begin + tile);
+    if (op.input.out.data != nullptr) store_tile_input(op, piece.sample, piece.begin + tile, piece.size - tile);
+    if constexpr (!Plain) store_tile_counts(op, piece.sample, piece.begin + tile, piece.size - tile);
     __syncwarp();
   }
   __syncthreads();

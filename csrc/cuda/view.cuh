@@ -1,5 +1,6 @@
 // Loads and stores of Views: four neighbouring elements at a time where they are contiguous and aligned, one by one
-// otherwise. Dtypes are told apart at run time: a uniform branch beside dozens of instructions an element.
+// otherwise. Dtypes are told apart at run time: a uniform branch beside dozens of instructions an element. Narrow values,
+// of which 16 bytes hold more than four, go through shared memory: tile.cuh.
 #pragma once
 
 #include "cuda/launch.h"
@@ -10,9 +11,6 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-struct alignas(16) Int4 {
-  int32_t v[4];
-};
 struct alignas(16) Float4 {
   float v[4];
 };
@@ -21,12 +19,6 @@ struct alignas(16) Word4 {
 };
 struct alignas(16) Double2 {
   double v[2];
-};
-struct alignas(16) Long2 {
-  int64_t v[2];
-};
-struct alignas(8) Half4 {
-  uint16_t v[4];
 };
 
 FB_DEVICE float bfloat_value(uint32_t bits) { return bit_cast<float>(bits << 16); }
@@ -40,6 +32,11 @@ FB_DEVICE uint16_t bfloat_bits(float x) {  // nearest, ties to even; NaN stays N
 template <class T>
 FB_DEVICE T* at(const View& view, int64_t offset) {
   return reinterpret_cast<T*>(view.data) + offset;
+}
+
+// 16 bytes from an element on, a multiple of 16 bytes from the start of its sample
+FB_DEVICE Word4* word_at(const View& view, int64_t offset, uint32_t bytes) {
+  return reinterpret_cast<Word4*>(view.data + offset * bytes);
 }
 
 // Where element i of a sample lies, in elements from the array's start.
@@ -84,9 +81,21 @@ FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x)
   }
 }
 
-// The general case of the functions below, apart from them: these are the only places where dtypes and strides multiply.
+// The general case of the functions below, apart from them. 64-bit values take two accesses.
 FB_COLD Float4 gather_floats(const View& view, int64_t sample, uint32_t i, int count) {
   Float4 x = {{0.0f, 0.0f, 0.0f, 0.0f}};
+  if (view.aligned && count == 4 && (view.dtype == kF64 || view.dtype == kI64)) {
+    const Word4* from = word_at(view, sample * view.sample_stride + i, 8);
+    const Word4 halves[2] = {from[0], from[1]};
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const uint32_t* word = halves[c / 2].v + 2 * (c % 2);
+      const uint64_t bits = static_cast<uint64_t>(word[1]) << 32 | word[0];
+      const double value = view.dtype == kF64 ? bit_cast<double>(bits) : static_cast<double>(static_cast<int64_t>(bits));
+      x.v[c] = static_cast<float>(value);
+    }
+    return x;
+  }
 #pragma unroll 1
   for (int c = 0; c < 4; ++c) {
     const float next = c < count ? static_cast<float>(load_one(view, sample, i + static_cast<uint32_t>(c))) : 0.0f;
@@ -96,6 +105,12 @@ FB_COLD Float4 gather_floats(const View& view, int64_t sample, uint32_t i, int c
 }
 
 FB_COLD void scatter_floats(const View& view, int64_t sample, uint32_t i, int count, Float4 x) {
+  if (view.aligned && count == 4 && view.dtype == kF64) {
+    Double2* to = reinterpret_cast<Double2*>(word_at(view, sample * view.sample_stride + i, 8));
+    to[0] = Double2{{static_cast<double>(x.v[0]), static_cast<double>(x.v[1])}};
+    to[1] = Double2{{static_cast<double>(x.v[2]), static_cast<double>(x.v[3])}};
+    return;
+  }
 #pragma unroll 1
   for (int c = 0; c < count; ++c) {
     store_one(view, sample, i + static_cast<uint32_t>(c), static_cast<double>(x.v[0]));
@@ -103,62 +118,33 @@ FB_COLD void scatter_floats(const View& view, int64_t sample, uint32_t i, int co
   }
 }
 
-FB_COLD uint32_t gather_counts(const View& view, int64_t sample, uint32_t i, int count, int max_count, int* flag) {
-  uint32_t word = 0;
-#pragma unroll 1
-  for (int c = 0; c < count; ++c) {
-    const double x = load_one(view, sample, i + static_cast<uint32_t>(c));
-    const int clamped = x >= 0.0 ? (x <= max_count ? static_cast<int>(x) : max_count) : 0;
-    if (clamped != x) atomicOr(flag, kWrongCount);
-    word |= static_cast<uint32_t>(clamped) << 8 * c;
-  }
-  return word;
-}
-
-FB_COLD void scatter_counts(const View& view, int64_t sample, uint32_t i, int count, uint32_t word) {
-#pragma unroll 1
-  for (int c = 0; c < count; ++c) store_one(view, sample, i + static_cast<uint32_t>(c), static_cast<double>(word >> 8 * c & 255u));
-}
-
 // Four values from element i, a multiple of 4; 0 from `count` on.
 FB_DEVICE Float4 load4(const View& view, int64_t sample, uint32_t i, int count) {
-  Float4 x = {{0.0f, 0.0f, 0.0f, 0.0f}};
-  if (count <= 0) return x;
+  if (count <= 0) return Float4{{0.0f, 0.0f, 0.0f, 0.0f}};
   const int64_t from = sample * view.sample_stride + i;
-  if (view.vector && view.dtype == kF32) return *at<const Float4>(view, from / 4);
-  if (view.vector && view.dtype >= kBf16) {
-    const Half4 bits = *at<const Half4>(view, from / 4);
+  if (view.aligned && count == 4 && (view.dtype == kF32 || view.dtype == kI32)) {
+    const Word4 x = *word_at(view, from, 4);
+    Float4 y;
 #pragma unroll
-    for (int c = 0; c < 4; ++c) x.v[c] = view.dtype == kBf16 ? bfloat_value(bits.v[c]) : half_value(bits.v[c]);
-    return x;
-  }
-  if (view.vector && view.dtype == kU8) {
-    const uint32_t word = *at<const uint32_t>(view, from / 4);
-#pragma unroll
-    for (int c = 0; c < 4; ++c) x.v[c] = static_cast<float>(word >> 8 * c & 255u);
-    return x;
+    for (int c = 0; c < 4; ++c)
+      y.v[c] = view.dtype == kF32 ? bit_cast<float>(x.v[c]) : static_cast<float>(static_cast<int32_t>(x.v[c]));
+    return y;
   }
   return gather_floats(view, sample, i, count);
 }
 
 FB_DEVICE void store4(const View& view, int64_t sample, uint32_t i, int count, const Float4& x) {
-  if (count <= 0) return;
-  const int64_t from = sample * view.sample_stride + i;
-  if (view.vector && view.dtype == kF32) {
-    *at<Float4>(view, from / 4) = x;
-  } else if (view.vector && view.dtype >= kBf16) {
-    Half4 bits;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) bits.v[c] = view.dtype == kBf16 ? bfloat_bits(x.v[c]) : half_bits(x.v[c]);
-    *at<Half4>(view, from / 4) = bits;
-  } else {
+  if (view.aligned && count == 4 && view.dtype == kF32) {
+    *reinterpret_cast<Float4*>(word_at(view, sample * view.sample_stride + i, 4)) = x;
+  } else if (count > 0) {
     scatter_floats(view, sample, i, count, x);
   }
 }
 
 // Counts clamped to 0..max_count; `wrong` is set when one was not.
-FB_DEVICE uint32_t clamp_count(int32_t x, int32_t max_count, bool& wrong) {
-  const int32_t clamped = x < 0 ? 0 : (x > max_count ? max_count : x);
+template <class Int>
+FB_DEVICE uint32_t clamp_count(Int x, Int max_count, bool& wrong) {
+  const Int clamped = x < 0 ? 0 : (x > max_count ? max_count : x);
   wrong = wrong || clamped != x;
   return static_cast<uint32_t>(clamped);
 }
@@ -167,54 +153,6 @@ FB_DEVICE double clamp_count(double x, double max_count, bool& wrong) {
   const double clamped = x >= 0.0 ? (x <= max_count ? x : max_count) : 0.0;
   wrong = wrong || clamped != x;
   return clamped;
-}
-
-// Four counts, at most 255 each, as bytes of a word.
-FB_DEVICE uint32_t load_counts4(const View& view, int64_t sample, uint32_t i, int count, int max_count, int* flag) {
-  bool wrong = false;
-  if (count <= 0) return 0;
-  const int64_t from = sample * view.sample_stride + i;
-  uint32_t word = 0;
-  if (view.vector && view.dtype == kU8) {
-    word = *at<const uint32_t>(view, from / 4);
-    if (max_count == 255) return word;
-    const uint32_t bytes = word;
-    word = 0;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) word |= clamp_count(static_cast<int32_t>(bytes >> 8 * c & 255u), max_count, wrong) << 8 * c;
-  } else if (view.vector && view.dtype == kI16) {
-    const Half4 x = *at<const Half4>(view, from / 4);
-#pragma unroll
-    for (int c = 0; c < 4; ++c) word |= clamp_count(static_cast<int16_t>(x.v[c]), max_count, wrong) << 8 * c;
-  } else if (view.vector && view.dtype == kI32) {
-    const Int4 x = *at<const Int4>(view, from / 4);
-#pragma unroll
-    for (int c = 0; c < 4; ++c) word |= clamp_count(x.v[c], max_count, wrong) << 8 * c;
-  } else {
-    word = gather_counts(view, sample, i, count, max_count, flag);
-  }
-  if (wrong) atomicOr(flag, kWrongCount);
-  return word;
-}
-
-FB_DEVICE void store_counts4(const View& view, int64_t sample, uint32_t i, int count, uint32_t word) {
-  if (count <= 0) return;
-  const int64_t from = sample * view.sample_stride + i;
-  if (view.vector && view.dtype == kU8) {
-    *at<uint32_t>(view, from / 4) = word;
-  } else if (view.vector && view.dtype == kI16) {
-    Half4 x;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) x.v[c] = static_cast<uint16_t>(word >> 8 * c & 255u);
-    *at<Half4>(view, from / 4) = x;
-  } else if (view.vector && view.dtype == kI32) {
-    Int4 x;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) x.v[c] = static_cast<int32_t>(word >> 8 * c & 255u);
-    *at<Int4>(view, from / 4) = x;
-  } else {
-    scatter_counts(view, sample, i, count, word);
-  }
 }
 
 FB_DEVICE SampleKey key_of(const int64_t* key, int64_t sample) {
