@@ -15,8 +15,9 @@ constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 
 // A binary search over a window of 2^levels - 1 thresholds of 16 rows at once. Level l of row a lies at
 // level[(16 << l) + (a << l | path)], the bits of the path set where a step found its threshold below u: after all steps it is
 // the number of thresholds below. The result is right for every u with u - lowest <= span (unsigned), 65535 never, that equals
-// no threshold it met; the others are searched again, exactly. Thresholds, lowest (for an upper window) and span (for a lower
-// one, where lowest is 0) have their highest bit flipped, as the words they are compared with.
+// no threshold it met; the others are searched again, exactly. Windows of up to four levels start at the first threshold;
+// first and lowest are of the others. Thresholds, lowest and, where there is none, span have their highest bit flipped, as the
+// words they are compared with.
 struct alignas(64) WindowSearch {
   alignas(64) uint16_t first[32];             // per row: thresholds below the window, less a << levels (16 used)
   alignas(64) uint16_t level[(16 << kMaxLevels) + 32];

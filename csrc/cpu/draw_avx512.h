@@ -156,7 +156,7 @@ FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, cons
   }
   Pair sum = found<Lower, true>(table.lower, lower, good);
   if constexpr (Upper > 0) {
-    const Pair more = found<Upper, false>(table.upper, upper, good);
+    const Pair more = found<Upper, (Upper <= kAnchored)>(table.upper, upper, good);
     sum = Pair{{_mm512_add_epi16(sum.v[0], more.v[0]), _mm512_add_epi16(sum.v[1], more.v[1])}};
   }
   __m512i drawn = _mm512_or_si512(sum.v[0], _mm512_slli_epi16(sum.v[1], 8));

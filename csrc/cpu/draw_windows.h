@@ -1,12 +1,15 @@
 // Body for AVX-512, of draw_build.h: the search windows over the thresholds of one probability, and their tables by level.
 
-// Where a row's thresholds of a window go, level by level: of the levels below the fifth side by side in `tails`, the fourth
-// one's in 0..15, the third one's in 16..23 and so on; of the fifth in `fifth`.
+constexpr int kMissed = 65;   // of 65,536 uniforms: a window that misses more is too small
+constexpr int kAnchored = 4;  // levels up to which windows start at the first threshold: rows with later means need more anyway
+
+// Where a row's thresholds of a window of five or six levels go, level by level: those of levels 0..4 side by side in `tails`,
+// level 4's in 0..15, level 3's in 16..23 and so on; those of level 5 in `fifth`.
 struct Picks {
   uint16_t tails[kMaxLevels + 1][32], fifth[32];
   constexpr Picks() : tails{}, fifth{} {
-    for (int levels = 0; levels <= kMaxLevels; ++levels)
-      for (int level = 0; level < 5 && level < levels; ++level)
+    for (int levels = kAnchored + 1; levels <= kMaxLevels; ++levels)
+      for (int level = 0; level < 5; ++level)
         for (int path = 0; path < 1 << level; ++path)
           tails[levels][32 - (2 << level) + path] = static_cast<uint16_t>(((2 * path + 1) << (levels - 1 - level)) - 1);
     for (int path = 0; path < 32; ++path) fifth[path] = static_cast<uint16_t>(2 * path);
@@ -51,14 +54,12 @@ static void lay_windows(WindowSearch& search, int top, const int* first, const u
     } else {
       tail = _mm512_permutexvar_epi16(picks, low);
     }
-    if constexpr (Levels >= 5) _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + (16 << 4) + 16 * lane), _mm512_castsi512_si256(tail));
-    if constexpr (Levels >= 4) _mm_store_si128(reinterpret_cast<__m128i*>(search.level + (16 << 3) + 8 * lane), _mm512_extracti32x4_epi32(tail, 2));
     const __m128i last = _mm512_extracti32x4_epi32(tail, 3);
-    if constexpr (Levels >= 3) _mm_storel_epi64(reinterpret_cast<__m128i*>(search.level + (16 << 2) + 4 * lane), last);
-    if constexpr (Levels >= 2) {
-      const int first_level = _mm_extract_epi32(last, 2);
-      std::memcpy(search.level + (16 << 1) + 2 * lane, &first_level, sizeof(first_level));
-    }
+    const int pair = _mm_extract_epi32(last, 2);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + (16 << 4) + 16 * lane), _mm512_castsi512_si256(tail));
+    _mm_store_si128(reinterpret_cast<__m128i*>(search.level + (16 << 3) + 8 * lane), _mm512_extracti32x4_epi32(tail, 2));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(search.level + (16 << 2) + 4 * lane), last);
+    std::memcpy(search.level + (16 << 1) + 2 * lane, &pair, sizeof(pair));
     search.level[16 + lane] = static_cast<uint16_t>(_mm_extract_epi16(last, 6));
   }
 }
@@ -99,21 +100,22 @@ static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16])
   }
 }
 
-constexpr int kMissed = 65;  // of 65,536 uniforms: a window that misses more is too small
-
-// A window of every row's first thresholds: the lower rows, n <= 15.
-static void build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16]) {
-  std::memset(search.first, 0, sizeof(search.first));
-  for (int levels = 1;; ++levels) {
-    const int width = (1 << levels) - 1;
-    int above = 65536;  // rows without a threshold at `width` hold 65535 there
-    for (int lane = 0; width < top && lane < 16; ++lane) above = h[width][lane] < above ? h[width][lane] : above;
-    if (width < top && 65536 - above > kMissed) continue;
+// The smallest window of the first thresholds of rows 0..top that misses few uniforms; false where kAnchored levels are too few.
+static bool build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16]) {
+  const __m256i unused = _mm256_cmpgt_epi16(_mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                            _mm256_set1_epi16(static_cast<int16_t>(top)));
+  for (int levels = 1; levels <= kAnchored; ++levels) {
+    // rows without a threshold at 2^levels - 1 hold 65535 there
+    const __m256i t = _mm256_or_si256(_mm256_load_si256(reinterpret_cast<const __m256i*>(h[(1 << levels) - 1])), unused);
+    const __m128i least = _mm_minpos_epu16(_mm_min_epu16(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1)));
+    const int above = _mm_extract_epi16(least, 0);
+    if (65536 - above > kMissed) continue;
     search.levels = levels;
-    search.lowest = 0;
-    search.span = static_cast<uint16_t>((above < 65535 ? above - 1 : 65534) ^ 0x8000);  // flipped as what it is compared with
-    return lay_first(search, levels, h);
+    search.span = static_cast<uint16_t>((above - 1) ^ 0x8000);  // flipped as what it is compared with
+    lay_first(search, levels, h);
+    return true;
   }
+  return false;
 }
 
 // Where the windows of the upper rows, n = 16 a, start for a number of levels, and what they miss: uniforms up to `below`
@@ -143,24 +145,19 @@ static inline void place_windows(Windows& w, double p, int top, int levels, cons
   w.above = open == 0 ? 65535 : _mm512_mask_reduce_min_epi32(open, over) - 1;
 }
 
-// The smallest windows around the means that miss few uniforms, and their thresholds in level order.
+// The smallest windows that miss few uniforms, from the first thresholds on or around the means.
 static void build_window(WindowSearch& search, double p, double q, int top, const uint16_t (*h)[16]) {
+  if (build_anchored(search, top, h)) return;
   Windows w;
-  int levels = 1;  // a window of less than two and three quarters standard deviations to each side misses too much
-  while (levels < kMaxLevels && static_cast<double>(1 << (2 * levels)) < 480.0 * top * p * q) ++levels;
-  for (;; ++levels) {
-    place_windows(w, p, top, levels, h);
-    if (levels == kMaxLevels || (w.below + 1) + (65535 - w.above) <= kMissed) break;
+  // A window of less than two and three quarters standard deviations to each side misses too much.
+  search.levels = 1024.0 < 480.0 * top * p * q ? kMaxLevels : kAnchored + 1;
+  for (;; ++search.levels) {
+    place_windows(w, p, top, search.levels, h);
+    if (search.levels == kMaxLevels || (w.below + 1) + (65535 - w.above) <= kMissed) break;
   }
-  search.levels = levels;
   search.lowest = static_cast<uint16_t>((w.below + 1) ^ 0x8000);
   search.span = static_cast<uint16_t>((w.above < 65534 ? w.above : 65534) - w.below - 1);
-  for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane] - (lane << levels));
-  if (w.first[top] == 0 && levels <= 4) lay_first(search, levels, h);
-  else if (levels == 6) lay_windows<6>(search, top, w.first, h);
-  else if (levels == 5) lay_windows<5>(search, top, w.first, h);
-  else if (levels == 4) lay_windows<4>(search, top, w.first, h);
-  else if (levels == 3) lay_windows<3>(search, top, w.first, h);
-  else if (levels == 2) lay_windows<2>(search, top, w.first, h);
-  else lay_windows<1>(search, top, w.first, h);
+  for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane] - (lane << search.levels));
+  if (search.levels == 6) lay_windows<6>(search, top, w.first, h);
+  else lay_windows<5>(search, top, w.first, h);
 }
