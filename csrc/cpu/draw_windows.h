@@ -1,7 +1,10 @@
 // Body for AVX-512, of draw_build.h: the search windows over the thresholds of one probability, and their tables by level.
 
-constexpr int kMissed = 65;   // of 65,536 uniforms: a window that misses more is too small
 constexpr int kAnchored = 4;  // levels up to which windows start at the first threshold: rows with later means need more anyway
+
+// How many of 65,536 uniforms a window may miss: what another level costs all elements, the more the larger it is, against
+// what the exact search costs a few.
+constexpr int may_miss(int levels) { return 40 + 14 * levels; }
 
 // Where a row's thresholds of a window of five or six levels go, level by level: those of levels 0..4 side by side in `tails`,
 // level 4's in 0..15, level 3's in 16..23 and so on; those of level 5 in `fifth`.
@@ -109,7 +112,7 @@ static bool build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16
     const __m256i t = _mm256_or_si256(_mm256_load_si256(reinterpret_cast<const __m256i*>(h[(1 << levels) - 1])), unused);
     const __m128i least = _mm_minpos_epu16(_mm_min_epu16(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1)));
     const int above = _mm_extract_epi16(least, 0);
-    if (65536 - above > kMissed) continue;
+    if (65536 - above > may_miss(levels)) continue;
     search.levels = levels;
     search.span = static_cast<uint16_t>((above - 1) ^ 0x8000);  // flipped as what it is compared with
     lay_first(search, levels, h);
@@ -153,7 +156,7 @@ static void build_window(WindowSearch& search, double p, double q, int top, cons
   search.levels = 1024.0 < 480.0 * top * p * q ? kMaxLevels : kAnchored + 1;
   for (;; ++search.levels) {
     place_windows(w, p, top, search.levels, h);
-    if (search.levels == kMaxLevels || (w.below + 1) + (65535 - w.above) <= kMissed) break;
+    if (search.levels == kMaxLevels || (w.below + 1) + (65535 - w.above) <= may_miss(search.levels)) break;
   }
   search.lowest = static_cast<uint16_t>((w.below + 1) ^ 0x8000);
   search.span = static_cast<uint16_t>((w.above < 65534 ? w.above : 65534) - w.below - 1);
