@@ -75,10 +75,14 @@ namespace FB_ISA {
 
 #include "cpu/exponentials.h"
 
-// A chunk of float32 values where they lie, if they do in C order; else null.
+// A chunk of values where they lie, if they do in C order and of this dtype; else null.
+template <class T>
+static inline T* in_place(const View& view, Dtype dtype, int64_t sample, int64_t i0) {
+  const bool plain = view.dtype == dtype && view.dims == 1 && view.strides[0] == 1;
+  return plain ? reinterpret_cast<T*>(view.data) + sample * view.sample_stride + i0 : nullptr;
+}
 static inline float* floats_in_place(const View& view, int64_t sample, int64_t i0) {
-  const bool plain = view.dtype == Dtype::f32 && view.dims == 1 && view.strides[0] == 1;
-  return plain ? reinterpret_cast<float*>(view.data) + sample * view.sample_stride + i0 : nullptr;
+  return in_place<float>(view, Dtype::f32, sample, i0);
 }
 
 static inline const float* floats_of(const View& view, int64_t sample, int64_t i0, int count, float* buffer) {
@@ -129,15 +133,16 @@ struct Parts : Exponentials {
   }
 
   // Losses, in n, and coefficient times slopes: together, as divisions leave time for the rest.
-  template <bool Losses, bool Slopes>
-  void finish(int count, const float* __restrict x, const float* __restrict births, float gain, float log_gain,
+  template <bool Losses, bool Slopes, class Births>
+  void finish(int count, const float* __restrict x, const Births* __restrict births, float gain, float log_gain,
               float coefficient, float* __restrict slopes) {
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
-      if (Losses) n[k] = birth_loss_of(births[k], gain, log_gain, soft[k], n[k]);
+      const float y = static_cast<float>(births[k]);
+      if (Losses) n[k] = birth_loss_of(y, gain, log_gain, soft[k], n[k]);
       if (!Slopes) continue;
       const float divisor = ratio_divisor(x[k], e[k], g[k], soft[k]);
-      slopes[k] = coefficient * birth_loss_slope_of(x[k], births[k], gain, e[k], divisor);
+      slopes[k] = coefficient * birth_loss_slope_of(x[k], y, gain, e[k], divisor);
     }
   }
 };
@@ -177,8 +182,9 @@ static inline float halving_sum(const float* loss) {
 }
 #endif
 
-template <bool Losses, bool Slopes>
-static inline float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, const float* births, float coefficient) {
+// The sum of losses of a chunk, if asked for, and coefficient times slopes.
+template <bool Losses, bool Slopes, class Births>
+static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, const Births* births, float coefficient) {
   alignas(64) float x_buffer[kChunk], slope_buffer[kChunk];
   Parts parts;
   const float* x = floats_of(op.logits, sample, i0, count, x_buffer);
@@ -194,20 +200,27 @@ static inline float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, in
   return halving_sum(parts.n);
 }
 
-static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
+template <bool Losses, bool Slopes>
+static inline float any_chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, float coefficient, bool& bad) {
+  const uint8_t* bytes = in_place<const uint8_t>(op.births, Dtype::u8, sample, i0);
+  if (bytes != nullptr) return chunk_of<Losses, Slopes>(op, sample, i0, count, bytes, coefficient);
   alignas(64) float buffer[kChunk];
   const float* births = floats_of(op.births, sample, i0, count, buffer);
-  const float sum = op.grad ? chunk_of<true, true>(op, sample, i0, count, births, 1.0f)
-                            : chunk_of<true, false>(op, sample, i0, count, births, 1.0f);
+  bad = Losses && any_negative(births, count);
+  return chunk_of<Losses, Slopes>(op, sample, i0, count, births, coefficient);
+}
+
+static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
+  bool bad = false;
+  const float sum = op.grad ? any_chunk_of<true, true>(op, sample, i0, count, 1.0f, bad)
+                            : any_chunk_of<true, false>(op, sample, i0, count, 1.0f, bad);
   op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
-  // a logit or births that are not finite have such a loss
-  if (sum - sum != 0.0f || (op.births.dtype != Dtype::u8 && any_negative(births, count))) *op.bad = true;
+  if (bad || sum - sum != 0.0f) *op.bad = true;  // a logit or births that are not finite have such a loss
 }
 
 static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float buffer[kChunk];
-  const float* births = floats_of(op.births, sample, i0, count, buffer);
-  chunk_of<false, true>(op, sample, i0, count, births, static_cast<float>(op.weight[sample]));
+  bool bad = false;
+  any_chunk_of<false, true>(op, sample, i0, count, static_cast<float>(op.weight[sample]), bad);
 }
 
 // In place: grad holds the slopes.
