@@ -3,6 +3,7 @@
 FASTBLACKOUT_CUDA=auto (default): build _cuda when nvcc is found.  0: never.  1: always, an error without nvcc.
 pypi: always, with nvcc from the packages nvidia-cuda-nvcc and nvidia-cuda-cccl.
 FASTBLACKOUT_SIMT=1: also build _simt, the CUDA kernels run on the CPU, for the tests.
+FASTBLACKOUT_EMULATE=avx512: compile the code for AVX-512 in plain C++, for tests on processors without it.
 FASTBLACKOUT_SANITIZE=address,undefined or thread: compile the C++ modules with those sanitizers (.ci/sanitize).
 csrc never includes torch, so neither its version nor its presence matters here.
 """
@@ -71,6 +72,8 @@ def nvcc_architectures(nvcc: str) -> list[str]:
 
 def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
     cxx = os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++")
+    if EMULATE:
+        cxx += " -DFB_EMULATED_AVX512"
     if SANITIZE:
         cxx += f" -fsanitize={SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1"
     shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared"
@@ -132,7 +135,8 @@ class NinjaBuild(build_ext):
         except ImportError as missing:
             fail(f"the build needs {missing.name}: pip install pybind11 ninja, or leave out --no-build-isolation")
         # A fixed folder: setuptools' own is new each time, and an unchanged reinstall should compile nothing.
-        build = Path("build") / f"ninja-{SUFFIX.split('.')[1]}{SANITIZE and '-' + SANITIZE.replace(',', '-')}"
+        kinds = [SUFFIX.split(".")[1], *filter(None, [SANITIZE.replace(",", "-"), EMULATE])]
+        build = Path("build") / "-".join(["ninja", *kinds])
         (ROOT / build).mkdir(parents=True, exist_ok=True)
         (ROOT / build / "build.ninja").write_text(ninja_file(build, NVCC, CODES))
         # pip's isolated environment has a new path each time: as an environment variable it does not reach the command
@@ -174,6 +178,9 @@ if SIMT not in ("0", "1"):
     fail(f"FASTBLACKOUT_SIMT must be 0 or 1, got {SIMT!r}")
 SIMT = SIMT == "1"
 SANITIZE = os.environ.get("FASTBLACKOUT_SANITIZE", "")
+EMULATE = os.environ.get("FASTBLACKOUT_EMULATE", "")
+if EMULATE not in ("", "avx512"):
+    fail(f"FASTBLACKOUT_EMULATE must be avx512 or empty, got {EMULATE!r}")
 MODULES = ["_cpu", *(["_cuda"] if NVCC else []), *(["_simt"] if SIMT else [])]
 
 setup(

@@ -75,7 +75,7 @@ def headline(results: Results) -> str:
     """The cases that an aim is set for, on the best instruction set, each peer once."""
     seen: dict[tuple[str, str], tuple[str, ...]] = {}
     for target in targets.TARGETS:
-        for row in targets.matching(target, results) if target.isa is None and target.kind == "ratio" else ():
+        for row in targets.matching(target._replace(isa=None), results) if target.kind == "ratio" else ():
             seen[row["case"], row["peer"]] = (row["case"], row["peer"], f"{_number(row['ratio'])}x")
     return grid([("work, one thread unless told", "beside", "times as fast"), *seen.values()], "times as fast")
 

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 import torch
 from harness import same_as_reference
-from workloads import SETS, grid_indices, images, schedule
+from workloads import ISAS, SETS, grid_indices, images, schedule
 
 import fastblackout as fb
-from fastblackout import natives
 
-ISAS = natives.load("_cpu").isas()
 PART = 16  # images at once where a peer gathers a row of 256 float64 a pixel: 100 MB
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 from harness import Harness
-
-from fastblackout import natives
+from workloads import ISAS
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = {"scalar": ["-fno-tree-vectorize"], "avx2": ["-mavx2"], "avx512": ["-mavx512f"]}
-ISAS = natives.load("_cpu").isas()
 
 
 @pytest.mark.parametrize("isa", ISAS)

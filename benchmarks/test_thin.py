@@ -10,10 +10,9 @@ import peers
 import pytest
 import torch
 from harness import same_as_reference
-from workloads import SETS, SHAPE, Noising, blackout_grid, grid_indices, thread_counts, workload_a
+from workloads import ISAS, SETS, SHAPE, Noising, blackout_grid, grid_indices, thread_counts, workload_a
 
 import fastblackout as fb
-from fastblackout import natives
 
 OUTPUTS = {"x_t": ("x_t",), "three outputs": ("x_t", "births", "model_input")}
 SCALE = 1 / 64  # of the model input
@@ -112,7 +111,7 @@ def test_size(bench: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize("shared", (False, True), ids=("a p per image", "one p"))
-@pytest.mark.parametrize("isa", natives.load("_cpu").isas()[:-1])
+@pytest.mark.parametrize("isa", ISAS[:-1])
 def test_isa(bench: Any, isa: str, shared: bool) -> None:
     """The instruction sets below this machine's best, which the other tests time."""
     work = workload_a(shared=shared)

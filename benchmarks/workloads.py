@@ -53,9 +53,13 @@ def noising(x_0: torch.Tensor, alive: list[fb.Prob]) -> Noising:
     return Noising(x_0, alive * (SETS // len(alive)), x_0.float(), probs * (SETS // len(alive)))
 
 
+_cpu = natives.load("_cpu")
+ISAS = [name for name in _cpu.isas() if not _cpu.emulated(name)]
+
+
 def vector_isas() -> list[str | None]:
     """This machine's best instruction set, as None, and those below it that have vectors."""
-    return [None, *natives.load("_cpu").isas()[1:-1]]
+    return [None, *ISAS[1:-1]]
 
 
 def thread_counts() -> list[int]:

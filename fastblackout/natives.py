@@ -94,7 +94,8 @@ def capabilities() -> dict[str, dict[str, Any]]:
     if isinstance(cpu, str):
         report["cpu"] = {"available": False, "detail": cpu, "ops": []}
     else:
-        detail = f"C++, {cpu.isa()} chosen of {', '.join(cpu.isas())}"
+        sets = [f"{name} (emulated)" if cpu.emulated(name) else name for name in cpu.isas()]
+        detail = f"C++, {cpu.isa()} chosen of {', '.join(sets)}"
         report["cpu"] = {"available": True, "detail": detail, "ops": names}
     report["cuda"], report["triton"] = _cuda_report(), _triton_report()
     return report

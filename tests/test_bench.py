@@ -127,6 +127,16 @@ def test_aims(script):
         "yes",
     )
     assert verdicts["categorical", "avx512", "torch.multinomial"] == ("not measured", "")
+    assert "| thin, x_t | torch.binomial | 81x" in " ".join(script("report").headline(found).split())
+
+
+def test_aims_of_instruction_sets_that_a_machine_lacks_are_left_out(script):
+    found = results(row(theirs=0.02, isa="avx2"))
+    found["machine"] = {**found["machine"], "isa": "avx2"}
+    cells = script("targets").table(found)[1:]
+    assert {isa for _, isa, *_ in cells} == {"avx2"}
+    assert ("thin, x_t", "avx2", "torch.binomial", "at least 12x", "20x", "yes") in cells
+    assert "| thin, x_t | torch.binomial | 20x" in " ".join(script("report").headline(found).split())
 
 
 def test_standing_has_a_row_a_case(script):

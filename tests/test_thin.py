@@ -56,7 +56,7 @@ def test_library_dtype_and_memory_order(backend):
 
 @pytest.mark.skipif("avx512" not in cpu_module("test").isas(), reason="needs AVX-512")
 def test_processors_without_word_shifts_draw_the_same():
-    """Not every processor with AVX-512 has VBMI2: every number of levels, by whichever way the tests have not gone by."""
+    """Not every processor with AVX-512 has VBMI2: every number of levels, by both ways."""
     x = torch.randint(0, 256, (24, 3, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     p = torch.logspace(-5, np.log10(0.5), len(x), dtype=torch.float64)
     native = cpu_module("test")

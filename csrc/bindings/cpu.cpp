@@ -45,9 +45,10 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("isa", [] { return cpu::isa_name(chosen_isa); });
   m.def("isas", [] {
     py::list names;
-    for (int level = 0; level <= static_cast<int>(cpu::best_isa()); ++level) names.append(cpu::isa_name(static_cast<cpu::Isa>(level)));
+    for (int level = 0; level <= static_cast<int>(cpu::widest_isa()); ++level) names.append(cpu::isa_name(static_cast<cpu::Isa>(level)));
     return names;
   });
+  m.def("emulated", [](const std::string& name) { return cpu::parse_isa(name.c_str()) > cpu::best_isa(); });
   // For tests: whether draws by AVX-512 use the word shifts that not every such processor has. Returns whether they did.
   m.def("use_word_shifts", [](bool use) {
     if (use && !cpu::find_word_shifts()) throw py::value_error("use_word_shifts: this processor has no VBMI2");

@@ -43,7 +43,7 @@ inline void fill_common(cpu::Common& op, const py::tuple& size, const py::tuple&
   op.key = fb::SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), key[1].cast<uint32_t>(), key[2].cast<uint32_t>()};
   op.threads = threads;
   op.isa = isa < 0 ? chosen_isa : static_cast<cpu::Isa>(isa);
-  if (op.isa > cpu::best_isa()) throw std::invalid_argument("this processor has no such instruction set");
+  if (op.isa > cpu::widest_isa()) throw std::invalid_argument("this processor has no such instruction set");
 }
 
 inline cpu::Prob prob_of(const py::object& pair) {

@@ -55,9 +55,13 @@ FB_INLINE Pair level_threshold(const WindowSearch& s, const Search& search) {
 template <bool Shifts>
 FB_INLINE __m512i append_sign(__m512i index, __m512i d) {
   if constexpr (Shifts) {
+#if defined(FB_EMULATED_AVX512)
+    return emulated_shld1(index, d);
+#else
     __m512i result;
     __asm__("vpshldw $1, %2, %1, %0" : "=v"(result) : "v"(index), "v"(d));  // VBMI2, which the other code does without
     return result;
+#endif
   } else {
     return _mm512_sub_epi16(_mm512_add_epi16(index, index), _mm512_srai_epi16(d, 15));
   }

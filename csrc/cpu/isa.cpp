@@ -4,7 +4,9 @@ namespace fastblackout {
 namespace cpu {
 
 bool find_word_shifts() {
-#if FB_X86
+#if defined(FB_EMULATED_AVX512)
+  return true;
+#elif FB_X86
   return __builtin_cpu_supports("avx512vbmi2") != 0;
 #else
   return false;
@@ -23,6 +25,13 @@ Isa best_isa() {
   return Isa::scalar;
 }
 
+Isa widest_isa() {
+#if FB_X86 && defined(FB_EMULATED_AVX512)
+  if (best_isa() == Isa::avx2) return Isa::avx512;
+#endif
+  return best_isa();
+}
+
 const char* isa_name(Isa isa) {
   return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "scalar";
 }
@@ -31,9 +40,9 @@ Isa parse_isa(const char* name) {
   for (int level = 0; level <= 2; ++level) {
     const Isa isa = static_cast<Isa>(level);
     if (std::strcmp(name, isa_name(isa)) != 0) continue;
-    if (isa > best_isa())
+    if (isa > widest_isa())
       throw std::invalid_argument(std::string("FASTBLACKOUT_ISA: this processor has no ") + name + ", its best is " +
-                                  isa_name(best_isa()));
+                                  isa_name(widest_isa()));
     return isa;
   }
   throw std::invalid_argument(std::string("FASTBLACKOUT_ISA: must be scalar, avx2 or avx512, got ") + name);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -26,11 +27,18 @@ namespace cpu {
 
 enum class Isa : int { scalar = 0, avx2 = 1, avx512 = 2 };
 
-Isa best_isa();                     // the widest this processor has
+Isa best_isa();                     // the widest this processor has: what is chosen
+Isa widest_isa();                   // the widest that can be asked for: emulated ones too
 bool find_word_shifts();            // whether this processor has those of AVX-512 VBMI2
 extern bool has_word_shifts;        // what draws by AVX-512 go by; tests set it
 Isa parse_isa(const char* name);    // throws std::invalid_argument for an unknown or unsupported one
 const char* isa_name(Isa isa);
+
+#if FB_X86 && defined(FB_EMULATED_AVX512)
+namespace avx512 {
+#include "cpu/avx512_emulated.h"
+}
+#endif
 
 }  // namespace cpu
 }  // namespace fastblackout

@@ -117,7 +117,7 @@ struct Row {
 // kCount sums over k = first..count - 1, and the sums of their entries.
 template <int kCount>
 static void add_up(const Row& row, int64_t count, const double* const* weights, double* const* out, double* const* total) {
-  double blocks[kCount][kMost / kBlock];
+  double blocks[kCount][kMost / kBlock] = {};
   int64_t block = 0;
   for (int64_t begin = 0; begin < row.states; begin += kBlock, ++block) {
     Vector lanes[kCount][kParts] = {};

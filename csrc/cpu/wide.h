@@ -222,7 +222,11 @@ FB_INLINE FloatVector in_register(const float& number) {
 }
 FB_INLINE Chosen in_register(const FloatPair& pair, const int32_t* which) {
   FloatVector all;
+#if FB_ISA_LEVEL == 2 && defined(FB_EMULATED_AVX512)
+  for (int i = 0; i < kLanes; ++i) all[i] = i % 2 ? pair.set : pair.unset;
+#else
   __asm__ volatile("vbroadcastsd %1, %0" : "=v"(all) : "m"(pair));
+#endif
   return Chosen{all, which};
 }
 

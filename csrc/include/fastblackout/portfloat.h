@@ -114,7 +114,8 @@ FB_HD float log_negative_of(float x, float e, float s) { return x - s * e; }  //
 FB_HD float log_softplus(float x) {
   const float e = exp_minus_abs(x), least = no_less(e);
   const float positive = log_float(softplus_of(x, e, log1p_over(e)));
-  return has_log_positive(x) ? positive : log_negative_of(x, least, polynomial(least, FB_SHRINKAGE_SERIES));
+  const float negative = log_negative_of(x, least, polynomial(least, FB_SHRINKAGE_SERIES));
+  return has_log_positive(x) ? positive : negative;  // both worked out: a GPU does not branch
 }
 
 // 1 / (1 + exp(-x)); 0 for x < -87
