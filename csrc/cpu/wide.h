@@ -231,7 +231,7 @@ FB_INLINE Chosen in_register(const FloatPair& pair, const int32_t* which) {
 }
 
 // As many as the registers hold, those of `chosen` with their arguments, as a processor loads but two vectors a clock.
-constexpr int kChains = FB_ISA_LEVEL == 2 ? 16 : 13, kChosenChains = FB_ISA_LEVEL == 2 ? 13 : 7;
+constexpr int kChains = FB_ISA_LEVEL == 2 ? 16 : 13, kChosenChains = FB_ISA_LEVEL == 2 ? 13 : 8;
 
 template <class Series, size_t... I, size_t... Step>
 FB_INLINE void several_polynomials(std::index_sequence<I...> chains, std::index_sequence<Step...>, const float* from, float* to) {
