@@ -3,7 +3,7 @@
 FASTBLACKOUT_CUDA=auto (default): build _cuda when nvcc is found.  0: never.  1: always, an error without nvcc.
 pypi: always, with nvcc from the packages nvidia-cuda-nvcc and nvidia-cuda-cccl.
 FASTBLACKOUT_SIMT=1: also build _simt, the CUDA kernels run on the CPU, for the tests.
-FASTBLACKOUT_EMULATE=avx512: compile the code for AVX-512 in plain C++, for tests on processors without it.
+FASTBLACKOUT_EMULATE=avx512: compile the code for AVX-512 in plain C++, for tests on processors with AVX2 alone (g++).
 FASTBLACKOUT_SANITIZE=address,undefined or thread: compile the C++ modules with those sanitizers (.ci/sanitize).
 csrc never includes torch, so neither its version nor its presence matters here.
 """

@@ -85,7 +85,7 @@ def test_a_matrix_depends_on_its_time_alone(name):
     assert used.evaluation(t[40]) == first[1]
     order = rng.permutation(len(t))
     assert (used.transition_matrix(t[order]) == whole[order]).all()
-    for part in (slice(0, 1), slice(3, 10), slice(20, 61), slice(80, None)):
+    for part in (slice(0), slice(0, 1), slice(3, 10), slice(20, 61), slice(80, None)):
         assert (copy.deepcopy(process).transition_matrix(t[part]) == whole[part]).all()
     assert (np.stack([used.transition_matrix(time) for time in t[::9]]) == whole[::9]).all()
     # What divides by small entries makes them by itself.
@@ -94,6 +94,8 @@ def test_a_matrix_depends_on_its_time_alone(name):
     log_prob = used.log_prob(x_t, x_0, t)
     assert np.isfinite(log_prob).any()
     assert (np.stack([used.log_prob(x_t[b], x_0[b], t[b]) for b in range(len(t))]) == log_prob).all()
+    assert used.log_prob(x_t[:0], x_0[:0], t[:0]).shape == (0, 3)
+    assert used.score(x_t[:0], np.zeros((0, 3, process.states)), t[:0]).shape == (0, 3, process.states)
     if name == "open":
         assert (np.stack([process.tail(time) for time in t]) == process.tail(t)).all()
 

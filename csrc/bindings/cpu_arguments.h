@@ -12,7 +12,7 @@ namespace fb = fastblackout;
 namespace cpu = fastblackout::cpu;
 
 extern cpu::Isa chosen_isa;                   // at import
-void define_states(py::module_& m);           // the ops on states: categorical, transition
+void define_states(py::module_& m);           // the ops on states, and power_series
 
 // A per-sample parameter or result. No copy, no conversion: a wrong dtype is a fault of the caller in the package.
 template <class T>

@@ -1,6 +1,10 @@
 // The AVX-512 intrinsics that the kernels use, in plain C++: with FB_EMULATED_AVX512 (FASTBLACKOUT_EMULATE=avx512, for tests)
-// the code for AVX-512 runs on any x86-64 processor, with the same bits. Inside namespace fastblackout::cpu::avx512 these
+// the code for AVX-512 runs on any processor with AVX2, with the same bits. Inside namespace fastblackout::cpu::avx512 these
 // names hide those of immintrin.h. What rounds freely there (fmadd, rcp14) may round otherwise here: no result depends on it.
+
+#if defined(__clang__) || !defined(__OPTIMIZE__)
+#error "FASTBLACKOUT_EMULATE needs g++ and optimization: elsewhere these names are macros"
+#endif
 
 typedef int8_t Emulated8 __attribute__((vector_size(64), may_alias));
 typedef int16_t Emulated16 __attribute__((vector_size(64), may_alias));

@@ -75,22 +75,6 @@ namespace FB_ISA {
 
 #include "cpu/exponentials.h"
 
-// A chunk of values where they lie, if they do in C order and of this dtype; else null.
-template <class T>
-static inline T* in_place(const View& view, Dtype dtype, int64_t sample, int64_t i0) {
-  const bool plain = view.dtype == dtype && view.dims == 1 && view.strides[0] == 1;
-  return plain ? reinterpret_cast<T*>(view.data) + sample * view.sample_stride + i0 : nullptr;
-}
-static inline float* floats_in_place(const View& view, int64_t sample, int64_t i0) {
-  return in_place<float>(view, Dtype::f32, sample, i0);
-}
-
-static inline const float* floats_of(const View& view, int64_t sample, int64_t i0, int count, float* buffer) {
-  const float* direct = floats_in_place(view, sample, i0);
-  if (direct == nullptr) load(view, sample, i0, count, buffer);
-  return direct != nullptr ? direct : buffer;
-}
-
 // The polynomials of log_softplus, that of the smaller degree filled up: where `set` the one for positive logits.
 struct LogSoftplusSeries {
   static constexpr float positive[] = {0.0f, FB_LOG_SERIES}, negative[] = {FB_SHRINKAGE_SERIES};
@@ -189,7 +173,7 @@ static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count
   Parts parts;
   const float* x = floats_of(op.logits, sample, i0, count, x_buffer);
   const float gain = op.gain[sample], log_gain = Losses && gain != 1.0f ? log_gain_of(gain) : 0.0f;
-  float* direct = Slopes ? floats_in_place(op.grad, sample, i0) : nullptr;
+  float* direct = Slopes ? in_place<float>(op.grad, sample, i0) : nullptr;
   parts.fill(count, x);
   if (Losses) parts.softplus_and_log(count, x);
   else parts.softplus_alone(count, x);
@@ -202,7 +186,7 @@ static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count
 
 template <bool Losses, bool Slopes>
 static inline float any_chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, float coefficient, bool& bad) {
-  const uint8_t* bytes = in_place<const uint8_t>(op.births, Dtype::u8, sample, i0);
+  const uint8_t* bytes = in_place<uint8_t>(op.births, sample, i0);
   if (bytes != nullptr) return chunk_of<Losses, Slopes>(op, sample, i0, count, bytes, coefficient);
   alignas(64) float buffer[kChunk];
   const float* births = floats_of(op.births, sample, i0, count, buffer);
@@ -226,7 +210,7 @@ static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int coun
 // In place: grad holds the slopes.
 static void scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
   alignas(64) float buffer[kChunk];
-  float* direct = floats_in_place(op.grad, sample, i0);
+  float* direct = in_place<float>(op.grad, sample, i0);
   float* grad = direct != nullptr ? direct : buffer;
   const float coefficient = static_cast<float>(op.weight[sample]);
   if (direct == nullptr) load(op.grad, sample, i0, count, buffer);

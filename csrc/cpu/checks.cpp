@@ -128,9 +128,9 @@ namespace FB_ISA {
 template <class Buffer>
 static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
   alignas(64) Buffer buffer[kChunk];
-  const bool plain = op.view.dtype == (sizeof(Buffer) == 4 ? Dtype::f32 : Dtype::f64) && op.view.dims == 1 && op.view.strides[0] == 1;
-  const Buffer* x = plain ? reinterpret_cast<const Buffer*>(op.view.data) + sample * op.view.sample_stride + i0 : buffer;
-  if (!plain) load(op.view, sample, i0, count, buffer);
+  const Buffer* direct = in_place<Buffer>(op.view, sample, i0);
+  const Buffer* x = direct != nullptr ? direct : buffer;
+  if (direct == nullptr) load(op.view, sample, i0, count, buffer);
   const Buffer limit = static_cast<Buffer>(op.limit), top = op.rule == Rule::probability ? Buffer(1) : limit;
   constexpr Buffer kWhole = sizeof(Buffer) == 4 ? Buffer(0x1p23) : Buffer(0x1p52);
   int bad = 0;

@@ -1,4 +1,4 @@
-// The shared-p draw on the CPU: thresholds of all rows for one probability, and the search of 1,024 elements at a time.
+// The shared-p draw on the CPU: thresholds of all rows for one probability, and the search of up to 4,096 elements at a time.
 #pragma once
 
 #include "cpu/isa.h"

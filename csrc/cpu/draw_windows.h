@@ -67,7 +67,7 @@ static void lay_windows(WindowSearch& search, int top, const int* first, const u
   }
 }
 
-// Of 16 rows' two entries each the pairs; of pairs the fours, and of fours the eights, Bits 32 and 64.
+// Pairs of 16 rows' two entries each.
 static inline __m512i interleave(const uint16_t* even, const uint16_t* odd) {
   const __m512i low = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(even)));
   const __m512i high = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(odd)));

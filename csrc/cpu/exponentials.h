@@ -2,6 +2,13 @@
 
 #include "cpu/wide.h"
 
+// A chunk of floats, in `buffer` unless it can be used in place.
+static inline const float* floats_of(const View& view, int64_t sample, int64_t i0, int count, float* buffer) {
+  const float* direct = in_place<float>(view, sample, i0);
+  if (direct == nullptr) load(view, sample, i0, count, buffer);
+  return direct != nullptr ? direct : buffer;
+}
+
 struct Exponentials {
   alignas(64) float e[kChunk], g[kChunk];                  // exp_minus_abs(x), log1p_over(e)
   alignas(64) float n[kChunk], f[kChunk], series[kChunk];  // of the parts; n ends as no_less(e)

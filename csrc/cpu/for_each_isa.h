@@ -27,9 +27,7 @@
 
 #define FB_ISA avx512
 #define FB_ISA_LEVEL 2
-#if defined(__clang__) && defined(FB_EMULATED_AVX512)
-#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt"))), apply_to = function)
-#elif defined(__clang__)
+#if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512dq,avx512vl"))), \
                              apply_to = function)
 #else

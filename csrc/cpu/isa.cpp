@@ -16,10 +16,12 @@ bool find_word_shifts() {
 bool has_word_shifts = find_word_shifts();
 
 Isa best_isa() {
-#if FB_X86
+#if FB_X86 && !defined(FB_EMULATED_AVX512)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
     return Isa::avx512;
+#endif
+#if FB_X86
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return Isa::avx2;
 #endif
   return Isa::scalar;
@@ -27,7 +29,7 @@ Isa best_isa() {
 
 Isa widest_isa() {
 #if FB_X86 && defined(FB_EMULATED_AVX512)
-  if (best_isa() == Isa::avx2) return Isa::avx512;
+  if (best_isa() == Isa::avx2) return Isa::avx512;  // emulated, whatever the processor has
 #endif
   return best_isa();
 }

@@ -1,8 +1,9 @@
 // power_series: sums over k of weights[b, k] x T^k for each row x of a matrix, T of few diagonals. A row's powers are made
-// once and stay in the second cache for all b; what is 0 because so few jumps do not reach it is left out.
+// once for all b, and stay in the second cache where they fit; what is 0 because so few jumps do not reach it is left out.
 #if !defined(FB_ISA)
 
 #include <algorithm>
+#include <mutex>
 
 #include "cpu/chunks.h"
 
@@ -20,6 +21,34 @@ struct Jumps : PowerSeries {
   std::vector<double> padded;          // entries, from diagonal to diagonal by `stride`
 };
 
+// For the powers of a row of each thread, made before there are threads: what they run must not throw.
+class Rooms {
+ public:
+  Rooms(int64_t threads, int64_t size) : memory_(new double[static_cast<size_t>(threads * size)]) {
+    for (int64_t thread = 0; thread < threads; ++thread) free_.push_back(memory_.get() + thread * size);
+  }
+  double* take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    double* room = free_.back();
+    free_.pop_back();
+    return room;
+  }
+  void give_back(double* room) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(room);
+  }
+
+ private:
+  std::unique_ptr<double[]> memory_;
+  std::vector<double*> free_;
+  std::mutex mutex_;
+};
+
+struct Job {
+  const Jumps& op;
+  Rooms rooms;
+};
+
 }  // namespace
 }  // namespace cpu
 }  // namespace fastblackout
@@ -30,14 +59,17 @@ namespace cpu {
 namespace {
 
 void some_rows(void* context, int64_t begin, int64_t end) {
-  const Jumps& op = *static_cast<const Jumps*>(context);
-  const std::unique_ptr<double[]> room(new double[static_cast<size_t>(op.terms * op.stride)]);
-  for (int64_t i = begin; i < end; ++i) FB_CALL_ISA(op.isa, power_series_row, op, i, room.get());
+  Job& job = *static_cast<Job*>(context);
+  double* const room = job.rooms.take();
+  for (int64_t i = begin; i < end; ++i) FB_CALL_ISA(job.op.isa, power_series_row, job.op, i, room);
+  job.rooms.give_back(room);
 }
 
 }  // namespace
 
 void power_series(const PowerSeries& op) {
+  if (op.diagonals < 1 || op.diagonals > kMostDiagonals || op.elements > kMost || op.terms < 1)
+    throw std::invalid_argument("power_series: 1 to 8 diagonals, up to 4,096 states and at least one term");
   Jumps jumps;
   static_cast<PowerSeries&>(jumps) = op;
   for (int64_t d = 0; d < op.diagonals; ++d) {
@@ -50,7 +82,9 @@ void power_series(const PowerSeries& op) {
   for (int64_t d = 0; d < op.diagonals; ++d)
     std::copy_n(op.entries + d * op.elements, op.elements, jumps.padded.begin() + d * jumps.stride);
   const bool small = op.terms * op.elements * op.elements < 8 * kParallelFrom;  // a few operations an entry of the powers
-  parallel_for(op.elements, small ? 1 : op.threads, some_rows, &jumps);
+  const int threads = small ? 1 : static_cast<int>(std::min<int64_t>(op.threads, op.elements));
+  Job job{jumps, {threads, op.terms * jumps.stride}};
+  parallel_for(op.elements, threads, some_rows, &job);
 }
 
 }  // namespace cpu

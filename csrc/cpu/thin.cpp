@@ -55,7 +55,7 @@ static void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
     DrawTable& table = thread_table(0);
     build_table(table, op.alive.p[sample], op.alive.q[sample], static_cast<int>(op.max_count));
     const uint8_t* n = load_chunk(op.x_0, sample, i0, count, n_buffer);
-    uint8_t* direct = !op.x_t || op.x_t.data == op.x_0.data ? nullptr : in_place(op.x_t, sample, i0, count);
+    uint8_t* direct = !op.x_t || op.x_t.data == op.x_0.data ? nullptr : counts_in_place(op.x_t, sample, i0, count);
     uint8_t* k = direct != nullptr ? direct : k_buffer;
     draw_chunk(table, key, THIN_DRAW, THIN_REFINE, static_cast<uint32_t>(i0), count, n, k);
     finish(op, sample, i0, count, n, k, direct != nullptr);

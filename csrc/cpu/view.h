@@ -71,6 +71,14 @@ FB_HD uint16_t float_to_bfloat(float x) {  // nearest, ties to even; NaN stays N
   return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
+// A sample's elements from i0 on where they lie; null unless the array holds T, in C order.
+template <class T>
+FB_HD T* in_place(const View& view, int64_t sample, int64_t i0) {
+  constexpr Dtype kDtype = sizeof(T) == 1 ? Dtype::u8 : sizeof(T) == 4 ? Dtype::f32 : Dtype::f64;
+  const bool plain = view.dtype == kDtype && view.dims == 1 && view.strides[0] == 1;
+  return plain ? reinterpret_cast<T*>(view.data) + sample * view.sample_stride + i0 : nullptr;
+}
+
 // Per instruction set: elements [i0, i0 + count) of a sample into a buffer, converted, and back. uint8_t buffers are for
 // arrays of counts, int64_t ones for counts and for floats that hold whole numbers.
 #define FB_LOAD(Buffer) void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer);

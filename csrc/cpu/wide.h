@@ -1,6 +1,6 @@
 // Body, once per instruction set: several vectors side by side, operation by operation. A function of one element is one
 // long chain of dependent steps, and the processor looks only about a hundred vector instructions ahead: chains that take
-// turns keep it busy. Two<FloatVector> is two of them, Two<Two<FloatVector>> four; Several is for polynomials.
+// turns keep it busy. Two<FloatVector> is two of them; Several is for polynomials.
 
 #define FB_INLINE static inline __attribute__((always_inline))
 
@@ -96,12 +96,7 @@ FB_WRAPPING(+, wrapping_sum) FB_WRAPPING(-, wrapping_difference) FB_WRAPPING(<<,
   }
 FB_LOGIC(&) FB_LOGIC(|) FB_LOGIC(^)
 #undef FB_LOGIC
-template <class V>
-FB_INLINE Two<V> operator-(const Two<V>& x) {
-  return Two<V>{-x.a, -x.b};
-}
-
-// A function of a vector, of Two, and so on: of its halves.
+// A function of a vector, and of Two: of its halves.
 #define FB_BY_HALVES(NAME)                         \
   template <class V>                               \
   FB_INLINE auto NAME(const Two<V>& x) {           \
@@ -127,24 +122,6 @@ template <class M, class V>
 FB_INLINE Two<V> select(const Two<M>& mask, const Two<V>& x, const Two<V>& y) {
   return Two<V>{select(mask.a, x.a, y.a), select(mask.b, x.b, y.b)};
 }
-template <class M, class V>
-FB_INLINE Two<V> select(const Two<M>& mask, float x, const Two<V>& y) {
-  return select(mask, all_of<Two<V>>(x), y);
-}
-template <class M, class V>
-FB_INLINE Two<V> select(const Two<M>& mask, const Two<V>& x, float y) {
-  return select(mask, x, all_of<Two<V>>(y));
-}
-
-FB_INLINE IntVector larger(IntVector x, int32_t least) {
-  const IntVector floor = IntVector{} + least;
-  return x > floor ? x : floor;
-}
-template <class V>
-FB_INLINE Two<V> larger(const Two<V>& x, int32_t least) {
-  return Two<V>{larger(x.a, least), larger(x.b, least)};
-}
-
 // Unaligned. A vector at a time: copied as a whole, a Two would go by way of the stack.
 typedef float LooseFloats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t LooseInts __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
@@ -230,7 +207,8 @@ FB_INLINE Chosen in_register(const FloatPair& pair, const int32_t* which) {
   return Chosen{all, which};
 }
 
-// As many as the registers hold, those of `chosen` with their arguments, as a processor loads but two vectors a clock.
+// As many as AVX-512's registers hold, those of `chosen` with their arguments, as a processor loads but two vectors a clock;
+// with AVX2 what was fastest.
 constexpr int kChains = FB_ISA_LEVEL == 2 ? 16 : 13, kChosenChains = FB_ISA_LEVEL == 2 ? 13 : 8;
 
 template <class Series, size_t... I, size_t... Step>

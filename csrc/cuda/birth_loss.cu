@@ -39,7 +39,7 @@ FB_DEVICE bool stage_chunk(const View& view, int64_t sample, uint32_t begin, uin
 
 FB_DEVICE Float4 four_of(const View& view, int64_t sample, uint32_t begin, uint32_t e, int count, bool staged,
                          const Word4* rows) {
-  return staged ? narrow4(view.dtype, rows, e / 4) : load4(view, sample, begin + e, count);
+  return staged ? narrow4(view.dtype, rows->v, e / 4) : load4(view, sample, begin + e, count);
 }
 
 FB_HD uint32_t chunks_of(const BirthLoss& op) {  // one where there are no elements
@@ -175,8 +175,8 @@ FB_KERNEL(kThreads, 4) loss_grad(FB_PARAM(BirthLoss) op, FB_PARAM(Range) range) 
     const int64_t sample = first_sample + of_sample;
     if (sample >= op.samples) break;
     const int count = quad_left(static_cast<uint32_t>(op.elements), i);
-    const Float4 logit = narrow_logits ? narrow4(op.logits.dtype, staged[0], quad) : load4(op.logits, sample, i, count);
-    const Float4 births = narrow_births ? narrow4(op.births.dtype, staged[1], quad) : load4(op.births, sample, i, count);
+    const Float4 logit = narrow_logits ? narrow4(op.logits.dtype, staged[0]->v, quad) : load4(op.logits, sample, i, count);
+    const Float4 births = narrow_births ? narrow4(op.births.dtype, staged[1]->v, quad) : load4(op.births, sample, i, count);
     int flags = 0;
     const float gain = checked_gain(op.gain[sample], flags), coefficient = static_cast<float>(op.weight[sample]);
     Float4 grad;
@@ -186,7 +186,7 @@ FB_KERNEL(kThreads, 4) loss_grad(FB_PARAM(BirthLoss) op, FB_PARAM(Range) range) 
       grad.v[c] = birth_loss_grad_element(logit.v[c], births.v[c], gain, coefficient);
     }
     raise(op.flag, flags, flags != 0);
-    if (narrow_grad) put_narrow4(op.grad.dtype, staged[0], quad, grad);  // where its logits were
+    if (narrow_grad) put_narrow4(op.grad.dtype, staged[0]->v, quad, grad);  // where its logits were
     else store4(op.grad, sample, i, count, grad);
   }
   if (!narrow_grad) return;

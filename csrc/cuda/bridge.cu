@@ -56,7 +56,7 @@ FB_DEVICE void load_births(const Bridge& op, const DrawTable& t, uint32_t sample
       __syncwarp();
     }
     const Float4 given =
-        narrow ? narrow4(view.dtype, rows, view.dtype == kU8 ? at : at % 64) : load4(view, sample, i + e, count);
+        narrow ? narrow4(view.dtype, rows->v, view.dtype == kU8 ? at : at % 64) : load4(view, sample, i + e, count);
     Words words[1];
     philox_blocks(t, (i + e) >> 2, ROUNDING << 24, words);
     const uint32_t counts = x[at];

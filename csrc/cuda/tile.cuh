@@ -31,13 +31,13 @@ FB_DEVICE void stage_narrow(const View& view, int64_t from, uint32_t left, uint3
 }
 
 // Values 4 quad .. 4 quad + 3
-FB_DEVICE Float4 narrow4(int dtype, const Word4* from, uint32_t quad) {
+FB_DEVICE Float4 narrow4(int dtype, const uint32_t* from, uint32_t quad) {
   if (dtype == kU8) {
-    const uint32_t word = from->v[quad];
+    const uint32_t word = from[quad];
     return Float4{{static_cast<float>(word & 255u), static_cast<float>(word >> 8 & 255u), static_cast<float>(word >> 16 & 255u),
                    static_cast<float>(word >> 24)}};
   }
-  const uint32_t low = from->v[2 * quad], high = from->v[2 * quad + 1];
+  const uint32_t low = from[2 * quad], high = from[2 * quad + 1];
   const uint16_t a = static_cast<uint16_t>(low), b = static_cast<uint16_t>(low >> 16), c = static_cast<uint16_t>(high),
                  d = static_cast<uint16_t>(high >> 16);
   if (dtype == kBf16) return Float4{{bfloat_value(a), bfloat_value(b), bfloat_value(c), bfloat_value(d)}};
@@ -46,13 +46,13 @@ FB_DEVICE Float4 narrow4(int dtype, const Word4* from, uint32_t quad) {
                  static_cast<float>(static_cast<int16_t>(c)), static_cast<float>(static_cast<int16_t>(d))}};
 }
 
-FB_DEVICE void put_narrow4(int dtype, Word4* to, uint32_t quad, const Float4& x) {  // of bfloat16 or float16
+FB_DEVICE void put_narrow4(int dtype, uint32_t* to, uint32_t quad, const Float4& x) {  // of bfloat16 or float16
 #pragma unroll
   for (int w = 0; w < 2; ++w) {
     const float low = x.v[2 * w], high = x.v[2 * w + 1];
     const uint32_t first = dtype == kBf16 ? bfloat_bits(low) : half_bits(low);
     const uint32_t second = dtype == kBf16 ? bfloat_bits(high) : half_bits(high);
-    to->v[2 * quad + w] = second << 16 | first;
+    to[2 * quad + w] = second << 16 | first;
   }
 }
 
@@ -116,7 +116,7 @@ FB_COLD void load_other_counts(const View& view, int64_t sample, uint32_t i, uin
     wrong = load_counts_as<kI16>(view, from, left, max_count, tile);
   } else if (view.dtype == kI32) {
     wrong = load_counts_as<kI32>(view, from, left, max_count, tile);
-  } else {
+  } else {  // the ops take no other dtype for counts
     wrong = load_counts_as<kI64>(view, from, left, max_count, tile);
   }
   raise(flag, kWrongCount, wrong);
@@ -176,7 +176,7 @@ FB_COLD void store_other(const View& view, int64_t sample, uint32_t i, uint32_t 
     }
     return;
   }
-  switch (view.dtype) {
+  switch (view.dtype) {  // uint8 counts and float32 inputs have gone another way, and counts are integers
     case kI16: return store_as<kI16>(view, from, left, tile, center, scale);
     case kI32: return store_as<kI32>(view, from, left, tile, center, scale);
     case kI64: return store_as<kI64>(view, from, left, tile, center, scale);

@@ -85,14 +85,13 @@ FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x)
 FB_COLD Float4 gather_floats(const View& view, int64_t sample, uint32_t i, int count) {
   Float4 x = {{0.0f, 0.0f, 0.0f, 0.0f}};
   if (view.aligned && count == 4 && (view.dtype == kF64 || view.dtype == kI64)) {
-    const Word4* from = word_at(view, sample * view.sample_stride + i, 8);
-    const Word4 halves[2] = {from[0], from[1]};
+    // as doubles: nvcc 13.0 takes words that become 64 bits apart again from sm_100 on
+    const Double2* from = reinterpret_cast<const Double2*>(word_at(view, sample * view.sample_stride + i, 8));
+    const Double2 halves[2] = {from[0], from[1]};
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      const uint32_t* word = halves[c / 2].v + 2 * (c % 2);
-      const uint64_t bits = static_cast<uint64_t>(word[1]) << 32 | word[0];
-      const double value = view.dtype == kF64 ? bit_cast<double>(bits) : static_cast<double>(static_cast<int64_t>(bits));
-      x.v[c] = static_cast<float>(value);
+      const double value = halves[c / 2].v[c % 2];
+      x.v[c] = static_cast<float>(view.dtype == kF64 ? value : static_cast<double>(bit_cast<int64_t>(value)));
     }
     return x;
   }

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 
 namespace simt {
@@ -39,8 +41,27 @@ extern thread_local Index thread_index, block_index, block_size, grid_size;
 
 inline unsigned launches = 0;  // of kernels, since the program began
 
+inline size_t given_bytes = 0;  // of shared memory, by the launch under way
+
+// As many on the heap, for the blocks of an OS thread: AddressSanitizer sees what lies beyond.
+inline void* given_memory() {
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  static thread_local std::unique_ptr<void, Free> memory;
+  static thread_local size_t bytes = 0;
+  if (memory == nullptr || bytes != given_bytes) {
+    void* fresh = nullptr;
+    if (posix_memalign(&fresh, 256, given_bytes) != 0) fault("no memory for a block's shared memory");
+    memory.reset(fresh);
+    bytes = given_bytes;
+  }
+  return memory.get();
+}
+
 template <class Kernel, class... Args>
-void start(Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
+void start(size_t shared, Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
+  given_bytes = shared;
   __atomic_fetch_add(&launches, 1u, __ATOMIC_RELAXED);
   auto run = [&] { kernel(args...); };
   launch(blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
@@ -64,13 +85,10 @@ inline int lane_id() { return static_cast<int>(thread_index.x % 32); }
 #define FB_PARAM(Type) const Type
 #define FB_DEVICE inline
 #define FB_COLD [[maybe_unused]] static __attribute__((noinline))
-#define FB_LAUNCH(kernel, blocks, threads, stream, ...) \
-  ((void)(stream), simt::start((kernel), (blocks), static_cast<unsigned>(threads), __VA_ARGS__))
-
-#define FB_LAUNCH_SHARED(kernel, bytes, ...) ((void)(bytes), FB_LAUNCH(kernel, __VA_ARGS__))
-#define FB_SHARED_GIVEN(Type)       \
-  static thread_local Type memory; \
-  return memory
+#define FB_LAUNCH(kernel, blocks, threads, stream, ...) FB_LAUNCH_SHARED(kernel, 0, blocks, threads, stream, __VA_ARGS__)
+#define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...) \
+  ((void)(stream), simt::start((bytes), (kernel), (blocks), static_cast<unsigned>(threads), __VA_ARGS__))
+#define FB_SHARED_GIVEN(Type) return *static_cast<Type*>(simt::given_memory())
 
 #define __global__ static
 #define __device__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Lookup:
     def _times(self, values: Any, matrices: Any) -> Any:
         if self.p.ndim == 2:
             return values @ matrices
-        flat = values.reshape(len(values), -1, values.shape[-1])
+        flat = values.reshape(len(values), math.prod(values.shape[1:-1]), values.shape[-1])
         return (flat @ matrices).reshape(values.shape)
 
     def scaled(self, values: Any) -> Any:

@@ -13,6 +13,7 @@ Source: Campbell et al., NeurIPS 2022; Lou et al., arXiv 2310.16834.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -153,4 +154,4 @@ def _truth(op: str, process: Process, x_t: Any, x_0: Any, t: Any, name: str, mod
 
 
 def _per_sample(cost: Any) -> Any:
-    return cost.reshape(len(cost), -1).sum(-1) if cost.ndim else cost
+    return cost.reshape(len(cost), math.prod(cost.shape[1:])).sum(-1) if cost.ndim else cost

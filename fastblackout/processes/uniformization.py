@@ -94,6 +94,8 @@ class Uniformization:
     def into(self, result: Matrix, places: NDArray[np.intp], t: Matrix) -> Matrix:
         """Writes result[places[b]] = P(t[b]), rising places; the error bounds (B,)."""
         size = self.states
+        if not len(t):
+            return np.empty(0)
         if self.rate == 0.0:
             result[places] = np.eye(size)
             return np.zeros(len(t))

@@ -32,8 +32,8 @@ FB_HD float birth_loss_grad_element(float logit, float births, float gain, float
   return coefficient * birth_loss_slope_of(logit, births, gain, e, divisor);
 }
 
-// Sum of one chunk, zero-padded by the caller, by the halving tree; v is overwritten. A GPU block runs the same tree
-// with a barrier between the levels. Chunk sums are added in ascending order in float64.
+// Sum of one chunk, zero-padded by the caller, by the halving tree; v is overwritten. A warp of a GPU runs the
+// same tree by sums in its lanes and shuffles. Chunk sums are added in ascending order in float64.
 FB_HD float birth_loss_chunk_sum(float* v) {
   for (int h = kLossChunk / 2; h > 0; h /= 2) {
     for (int i = 0; i < h; ++i) v[i] = v[i] + v[i + h];
