@@ -2,7 +2,7 @@
 
 FILE: what `pytest benchmarks/ --json FILE` or gpu.py wrote; default everything in benchmarks/results. Prints all
 tables, fills the blocks <!-- bench report: NAME --> ... <!-- end --> of README.md and docs/performance.md, and draws
-docs/images/bench-*.png from the newest results of a CPU.
+docs/images/bench-*.png from the newest results of a CPU, of one day's those of the widest instruction set.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def load(path: Path) -> Results:
 
 
 def write(every: Sequence[Results], root: Path) -> list[Path]:
-    """Fills the pages under root and draws the pictures; what it wrote. every: the results of CPUs, newest first."""
+    """Fills the pages under root and draws the pictures; what it wrote. every: the results of CPUs, the best first."""
     import report_plots
 
     made = {
@@ -169,6 +169,10 @@ def write(every: Sequence[Results], root: Path) -> list[Path]:
     return written + report_plots.draw(every[0], root / "docs" / "images")
 
 
+def _rank(results: Results) -> tuple[str, int]:
+    return results["date"], targets.ISAS.index(results["machine"]["isa"])
+
+
 def main(arguments: Sequence[str]) -> int:
     """The command; the exit status. Errors are one line."""
     if any(argument.startswith("-") for argument in arguments):
@@ -177,7 +181,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         paths = [Path(argument) for argument in arguments] or sorted((ROOT / "benchmarks" / "results").glob("*.json"))
         found = {path: load(path) for path in paths}
-        cpus = sorted((r for r in found.values() if "card" not in r["machine"]), key=lambda r: r["date"], reverse=True)
+        cpus = sorted((r for r in found.values() if "card" not in r["machine"]), key=_rank, reverse=True)
         for path, results in found.items():
             print(f"## {path.name}\n\n{_gpu(results) if 'card' in results['machine'] else markdown(results)}\n")
         if not cpus:
