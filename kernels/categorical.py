@@ -260,9 +260,6 @@ def categorical_bridge_kernel(
     to, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, states - 1, False)
     to = to.to(tl.int32)
     bits = tl.where(bad, 1, 0)
-    k_1, bad_1 = _matrix(index, row, matrices_1)
-    k_2, bad_2 = _matrix(index, row, matrices_2)
-    bits |= tl.where(bad_1 | bad_2, 1, 0)
     if x_0 is None:
         at = place(weights, row, first, lane, elements, layout, 2, 4, DIMS)
         largest = tl.zeros(i.shape, tl.float32) - float("inf")
@@ -282,6 +279,10 @@ def categorical_bridge_kernel(
         start, bad = load_counts(place(x_0, row, first, lane, elements, layout, 1, 4, DIMS), valid, states - 1, False)
         start = start.to(tl.int32)
         bits |= tl.where(bad, 1, 0)
+    # Only here: across the draw of x_0 they would take registers that a thread has not.
+    k_1, bad_1 = _matrix(index, row, matrices_1)
+    k_2, bad_2 = _matrix(index, row, matrices_2)
+    bits |= tl.where(bad_1 | bad_2, 1, 0)
     report(flag, tl.where(valid, bits, 0))
     line = before + k_1 * before_k + start.to(tl.int64) * before_r
     column = after + k_2 * after_k + to.to(tl.int64) * after_c

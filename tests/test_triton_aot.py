@@ -32,9 +32,6 @@ REGISTERS = {
     "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
 }  # fmt: skip
-# Bytes of a thread's stack, elsewhere none: a 64-bit value of the draw from given probabilities, with an index or int64
-# counts, though registers are left.
-STACK = {"categorical_bridge_kernel": 8}
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
 # SASS instructions an element, a lane taking 8: all of the loop but its inner ones (the rare ties). Building the
 # thresholds, table_kernel's launch, is counted apart.
@@ -90,8 +87,7 @@ def check_kernels(report, everything):
 def check_cuda(report, everything):
     check_kernels(report, everything)
     for fact in report:
-        stack = STACK.get(fact["kernel"], 0)
-        assert fact["stack"] <= stack and fact["spills"] <= stack // 2, fact
+        assert fact["stack"] == fact["spills"] == 0, fact
         assert fact["registers"] <= REGISTERS[fact["kernel"].removesuffix(" wide")], fact
         assert fact["inexact"] == [], f"contraction, flushing or approximation in PTX: {fact}"
         if fact["case"] in ("thin", "bridge bfloat16") and fact["kernel"] != "table_kernel":
