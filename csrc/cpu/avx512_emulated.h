@@ -14,7 +14,11 @@ typedef uint32_t EmulatedU32 __attribute__((vector_size(64), may_alias));
 typedef int64_t Emulated64 __attribute__((vector_size(64), may_alias));
 typedef uint64_t EmulatedU64 __attribute__((vector_size(64), may_alias));
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)  // inlined, their checks take half an hour to compile
+#define FB_EMULATED [[maybe_unused]] static __attribute__((noinline, target("avx2")))
+#else
 #define FB_EMULATED static inline __attribute__((always_inline))
+#endif
 #define FB_TO(V, x) reinterpret_cast<V>(x)
 
 // Loads, stores, numbers
