@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -23,8 +22,9 @@ struct Place {
   int line;
 };
 
-// Runs body(context) in every thread of every block; throws std::runtime_error for what a kernel does wrong.
-void launch(unsigned blocks, unsigned threads, void (*body)(void*), void* context);
+// Runs body(context) in every thread of every block, which has `shared` bytes of given_memory; throws std::runtime_error for
+// what a kernel does wrong.
+void launch(size_t shared, unsigned blocks, unsigned threads, void (*body)(void*), void* context);
 
 // How blocks and threads take turns: "forward", "reverse" or "random" (by seed); and how many OS threads run blocks.
 void configure(const std::string& schedule, uint64_t seed, int os_threads);
@@ -36,35 +36,17 @@ uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place);
 void fence();
 
 extern thread_local Index thread_index, block_index, block_size, grid_size;
+extern thread_local void* given_memory;  // the block's shared memory, of the size that the launch gave
 
 [[noreturn]] void fault(const char* text);
 
 inline unsigned launches = 0;  // of kernels, since the program began
 
-inline size_t given_bytes = 0;  // of shared memory, by the launch under way
-
-// As many on the heap, for the blocks of an OS thread: AddressSanitizer sees what lies beyond.
-inline void* given_memory() {
-  struct Free {
-    void operator()(void* memory) const { std::free(memory); }
-  };
-  static thread_local std::unique_ptr<void, Free> memory;
-  static thread_local size_t bytes = 0;
-  if (memory == nullptr || bytes != given_bytes) {
-    void* fresh = nullptr;
-    if (posix_memalign(&fresh, 256, given_bytes) != 0) fault("no memory for a block's shared memory");
-    memory.reset(fresh);
-    bytes = given_bytes;
-  }
-  return memory.get();
-}
-
 template <class Kernel, class... Args>
 void start(size_t shared, Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
-  given_bytes = shared;
   __atomic_fetch_add(&launches, 1u, __ATOMIC_RELAXED);
   auto run = [&] { kernel(args...); };
-  launch(blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
+  launch(shared, blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
 }
 
 template <class T>
@@ -88,7 +70,7 @@ inline int lane_id() { return static_cast<int>(thread_index.x % 32); }
 #define FB_LAUNCH(kernel, blocks, threads, stream, ...) FB_LAUNCH_SHARED(kernel, 0, blocks, threads, stream, __VA_ARGS__)
 #define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...) \
   ((void)(stream), simt::start((bytes), (kernel), (blocks), static_cast<unsigned>(threads), __VA_ARGS__))
-#define FB_SHARED_GIVEN(Type) return *static_cast<Type*>(simt::given_memory())
+#define FB_SHARED_GIVEN(Type) return *static_cast<Type*>(simt::given_memory)
 
 #define __global__ static
 #define __device__

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
+#include <new>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -38,6 +40,7 @@ fastblackout_simt_switch:
 namespace simt {
 
 thread_local Index thread_index, block_index, block_size, grid_size;
+thread_local void* given_memory;
 
 namespace {
 
@@ -70,8 +73,13 @@ struct Settings {
   int os_threads = 1;
 } settings;
 
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
 struct Worker {
   std::vector<Thread> threads;
+  std::unique_ptr<void, Free> shared;  // on the heap: AddressSanitizer sees what lies beyond
   std::vector<char> stacks;
   std::vector<unsigned> order;
   Context scheduler;
@@ -219,6 +227,7 @@ void Worker::run_block() {
 
 void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigned threads) {
   worker = &w;
+  given_memory = w.shared.get();
   adopt(w.scheduler);
   w.threads.resize(threads);
   w.stacks.resize(threads * kStack);
@@ -280,9 +289,14 @@ void configure(const std::string& schedule, uint64_t seed, int os_threads) {
   settings = Settings{schedule, seed, os_threads};
 }
 
-void launch(unsigned blocks, unsigned threads, void (*body)(void*), void* context) {
+void launch(size_t shared, unsigned blocks, unsigned threads, void (*body)(void*), void* context) {
   std::atomic<unsigned> next{0};
   std::vector<Worker> workers(std::min<size_t>(static_cast<size_t>(settings.os_threads), blocks));
+  for (Worker& w : workers) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 256, shared) != 0) throw std::bad_alloc();
+    w.shared.reset(memory);
+  }
   std::vector<std::thread> others;
   for (Worker& w : workers) {
     w.body = body;
