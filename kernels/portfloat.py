@@ -60,7 +60,6 @@ def log_float(a):
     k = (bits - 0x3F3504F3).to(tl.int32, bitcast=True) >> 23
     f = (bits - (k.to(tl.uint32, bitcast=True) << 23)).to(tl.float32, bitcast=True) - 1.0
     n = k.to(tl.float32)
-    z = f * f
     poly = tl.zeros_like(f) + 6.97161183e-2
     poly = poly * f + -1.14797339e-1
     poly = poly * f + 1.16854198e-1
@@ -70,42 +69,27 @@ def log_float(a):
     poly = poly * f + 2.00007156e-1
     poly = poly * f + -2.49999970e-1
     poly = poly * f + 3.33333313e-1
-    tail = ((f * z) * poly + n * -2.12194442e-4) - 0.5 * z
-    return (f + tail) + n * 0.693359375
+    return (f + (f * f) * (f * poly - 0.5)) + n * 0.693147182
+
+
+@triton.jit
+def softplus_over(x, e):
+    """softplus(x) where x is positive, else log1p(e) / e, of e = exp(-|x|)."""
+    g = log1p_over(e)
+    return tl.where(x > 0.0, x + e * g, g)
 
 
 @triton.jit
 def log_softplus(x):
     """log(softplus(x)), finite for every finite x."""
-    e = exp_minus_abs(x)
-    poly = tl.zeros_like(e) + -9.52462608e-4
-    poly = poly * e + 5.89663163e-3
-    poly = poly * e + -1.71796735e-2
-    poly = poly * e + 3.26602571e-2
-    poly = poly * e + -4.85501290e-2
-    poly = poly * e + 6.49938285e-2
-    poly = poly * e + -8.70119557e-2
-    poly = poly * e + 1.24989443e-1
-    poly = poly * e + -2.08333015e-1
-    poly = poly * e + 0.5
-    negative = x - e * poly
-    return tl.where(x > 8.673617379884035e-19, log_float(softplus(x)), negative)  # 2^-60
-
-
-@triton.jit
-def sigmoid(x):
-    """1 / (1 + exp(-x)); 0 for x < -87."""
-    e = exp_minus_abs(x)
-    return tl.div_rn(tl.where(x > 0.0, 1.0, e), 1.0 + e)
+    return tl.where(x > 0.0, 0.0, x) + log_float(softplus_over(x, exp_minus_abs(x)))
 
 
 @triton.jit
 def ratio(x):
-    """sigmoid(x) / softplus(x): 1 for very negative x, 0 above 2^126."""
+    """The derivative of log softplus, 1 / (1 + exp(-x)) / softplus(x): 1 for very negative x, subnormal above 2^126."""
     e = exp_minus_abs(x)
-    g = log1p_over(e)
-    denominator = (1.0 + e) * tl.where(x > 0.0, x + e * g, g)
-    return tl.where(x > 8.507059173023462e37, 0.0, tl.div_rn(tl.zeros_like(x) + 1.0, denominator))  # 2^126
+    return tl.div_rn(tl.zeros_like(x) + 1.0, (1.0 + e) * softplus_over(x, e))
 
 
 # ---- float64 ------------------------------------------------------------------------------------------------------

@@ -75,58 +75,31 @@ namespace FB_ISA {
 
 #include "cpu/exponentials.h"
 
-// The polynomials of log_softplus, that of the smaller degree filled up: where `set` the one for positive logits.
-struct LogSoftplusSeries {
-  static constexpr float positive[] = {0.0f, FB_LOG_SERIES}, negative[] = {FB_SHRINKAGE_SERIES};
-  static constexpr int size = sizeof(negative) / sizeof(float);
-  static_assert(sizeof(positive) == sizeof(negative), "as many coefficients");
-#define FB_PAIR(I) \
-  { negative[I], positive[I] }
-  static constexpr FloatPair numbers[size] = {FB_PAIR(0), FB_PAIR(1), FB_PAIR(2), FB_PAIR(3), FB_PAIR(4),
-                                         FB_PAIR(5), FB_PAIR(6), FB_PAIR(7), FB_PAIR(8), FB_PAIR(9)};
-#undef FB_PAIR
-};
-
 // What is made of a chunk of logits. Loops are short, so that the chains of steps of several elements are on their way at
 // once, and arrays are used again, so that all stay in the first-level cache.
 struct Parts : Exponentials {
-  alignas(64) float soft[kChunk];
-  alignas(64) int32_t positive[kChunk];
-
-  void softplus_alone(int count, const float* __restrict x) {
-#pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) soft[k] = softplus_of(x[k], e[k], g[k]);
-  }
-
-  // and its logarithm, in n
-  void softplus_and_log(int count, const float* __restrict x) {
+  // softplus_over in g, and where its logarithm is asked for that of its fraction
+  template <bool Losses>
+  void softplus(int count, const float* __restrict x) {
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
-      soft[k] = softplus_of(x[k], e[k], g[k]);
-      const float of_positive = log_fraction(soft[k]), of_negative = n[k];
-      const bool is = has_log_positive(x[k]);
-      positive[k] = -static_cast<int32_t>(is);
-      f[k] = is ? of_positive : of_negative;
+      g[k] = softplus_over(x[k], softplus_of(x[k], e[k], g[k]), g[k]);
+      if (Losses) f[k] = log_fraction(g[k]);
     }
-    chosen_polynomials<LogSoftplusSeries>(positive, f, count, series);
-#pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) {
-      const float of_positive = log_of(log_power(soft[k]), f[k], series[k]);
-      n[k] = has_log_positive(x[k]) ? of_positive : log_negative_of(x[k], f[k], series[k]);
-    }
+    if (Losses) polynomials<LogSeries>(f, count, series);
   }
 
-  // Losses, in n, and coefficient times slopes: together, as divisions leave time for the rest.
+  // Losses, in n, and coefficient times slopes: together, as divisions leave time for the rest. What is quicker worked out
+  // again is not kept: a processor may store half a vector a clock.
   template <bool Losses, bool Slopes, class Births>
   void finish(int count, const float* __restrict x, const Births* __restrict births, float gain, float log_gain,
               float coefficient, float* __restrict slopes) {
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
-      const float y = static_cast<float>(births[k]);
-      if (Losses) n[k] = birth_loss_of(y, gain, log_gain, soft[k], n[k]);
-      if (!Slopes) continue;
-      const float divisor = ratio_divisor(x[k], e[k], g[k], soft[k]);
-      slopes[k] = coefficient * birth_loss_slope_of(x[k], y, gain, e[k], divisor);
+      const float y = static_cast<float>(births[k]), soft = x[k] > 0.0f ? g[k] : e[k] * g[k];
+      if (Slopes) slopes[k] = coefficient * birth_loss_slope_of(x[k], y, gain, soft, ratio_of(e[k], g[k]));
+      if (!Losses) continue;
+      n[k] = birth_loss_of(y, gain, log_gain, soft, log_softplus_of(x[k], log_of(log_power(g[k]), f[k], series[k])));
     }
   }
 };
@@ -175,8 +148,7 @@ static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count
   const float gain = op.gain[sample], log_gain = Losses && gain != 1.0f ? log_gain_of(gain) : 0.0f;
   float* direct = Slopes ? in_place<float>(op.grad, sample, i0) : nullptr;
   parts.fill(count, x);
-  if (Losses) parts.softplus_and_log(count, x);
-  else parts.softplus_alone(count, x);
+  parts.softplus<Losses>(count, x);
   parts.finish<Losses, Slopes>(count, x, births, gain, log_gain, coefficient, direct != nullptr ? direct : slope_buffer);
   if (Slopes && direct == nullptr) store(op.grad, sample, i0, count, slope_buffer);
   if (!Losses) return 0.0f;

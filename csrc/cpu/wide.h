@@ -4,10 +4,6 @@
 
 #define FB_INLINE static inline __attribute__((always_inline))
 
-struct FloatPair {
-  float unset, set;
-};
-
 #if FB_ISA_LEVEL == 0
 
 // Plain floats: the base set's vectors come from the compiler.
@@ -17,18 +13,6 @@ FB_INLINE void polynomials(const float* __restrict x, int count, float* __restri
     float poly = Series::numbers[0];
     for (int i = 1; i < Series::size; ++i) poly = poly * x[k] + Series::numbers[i];
     to[k] = poly;
-  }
-}
-
-template <class Series>
-FB_INLINE void chosen_polynomials(const int32_t* __restrict which, const float* __restrict x, int count, float* __restrict to) {
-  for (int k = 0; k < count; ++k) {
-    float set = Series::numbers[0].set, unset = Series::numbers[0].unset;
-    for (int i = 1; i < Series::size; ++i) {
-      set = set * x[k] + Series::numbers[i].set;
-      unset = unset * x[k] + Series::numbers[i].unset;
-    }
-    to[k] = which[k] != 0 ? set : unset;
   }
 }
 
@@ -150,41 +134,18 @@ FB_INLINE void store_wide(const Two<V>& w, Element* to) {
 }
 
 // Vectors for a polynomial: with a dozen chains of a multiplication and an addition both kinds of units are busy all the
-// time; eight leave a quarter of it.
-template <int N>
+// time; eight leave a quarter of it. As many as AVX-512's registers hold; with AVX2 what was fastest.
+constexpr int kChains = FB_ISA_LEVEL == 2 ? 16 : 13;
 struct Several {
-  FloatVector v[N];
+  FloatVector v[kChains];
 };
-
-// Of pairs of numbers the one that is set where `which` is -1, the other where it is 0.
-struct Chosen {
-  FloatVector pairs;
-  const int32_t* which;
-};
-
-// What chain i takes: one vector for all of them, or their own, in memory or registers.
-FB_INLINE FloatVector own(FloatVector x, int) { return x; }
-FB_INLINE FloatVector own(const float* x, int i) { return load_as<FloatVector>(x + i * kLanes); }
-template <int N>
-FB_INLINE FloatVector own(const Several<N>& x, int i) {
-  return x.v[i];
-}
-FB_INLINE FloatVector own(const Chosen& x, int i) {
-#if FB_ISA_LEVEL == 2
-  const __m512i which = _mm512_loadu_si512(x.which + i * kLanes);
-  return reinterpret_cast<FloatVector>(_mm512_permutevar_ps(reinterpret_cast<__m512>(x.pairs), which));
-#else
-  const __m256i which = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.which + i * kLanes));
-  return reinterpret_cast<FloatVector>(_mm256_permutevar_ps(reinterpret_cast<__m256>(x.pairs), which));
-#endif
-}
 
 // a x + b. The steps stay apart by what stands between them.
-template <class X, class B, size_t... I>
-FB_INLINE void next(Several<sizeof...(I)>& a, const X& x, const B& b, std::index_sequence<I...>) {
+template <size_t... I>
+FB_INLINE void next(Several& a, const float* x, FloatVector b, std::index_sequence<I...>) {
   __asm__ volatile("" ::: "memory");
-  ((a.v[I] = a.v[I] * own(x, I)), ...);
-  ((a.v[I] = a.v[I] + own(b, I)), ...);
+  ((a.v[I] = a.v[I] * load_as<FloatVector>(x + I * kLanes)), ...);
+  ((a.v[I] = a.v[I] + b), ...);
 }
 // A number for all chains. AVX-512 has registers for those of all steps; otherwise g++ would spread them out beforehand
 // all the same, and load them for each chain.
@@ -197,34 +158,13 @@ FB_INLINE FloatVector in_register(const float& number) {
   return all;
 #endif
 }
-FB_INLINE Chosen in_register(const FloatPair& pair, const int32_t* which) {
-  FloatVector all;
-#if FB_ISA_LEVEL == 2 && defined(FB_EMULATED_AVX512)
-  for (int i = 0; i < kLanes; ++i) all[i] = i % 2 ? pair.set : pair.unset;
-#else
-  __asm__ volatile("vbroadcastsd %1, %0" : "=v"(all) : "m"(pair));
-#endif
-  return Chosen{all, which};
-}
-
-// As many as AVX-512's registers hold, those of `chosen` with their arguments, as a processor loads but two vectors a clock;
-// with AVX2 what was fastest.
-constexpr int kChains = FB_ISA_LEVEL == 2 ? 16 : 13, kChosenChains = FB_ISA_LEVEL == 2 ? 13 : 8;
 
 template <class Series, size_t... I, size_t... Step>
 FB_INLINE void several_polynomials(std::index_sequence<I...> chains, std::index_sequence<Step...>, const float* from, float* to) {
   const FloatVector start = in_register(Series::numbers[0]);
-  Several<kChains> poly = {{own(start, I)...}};
+  Several poly;
+  ((poly.v[I] = start), ...);
   (next(poly, from, in_register(Series::numbers[Step + 1]), chains), ...);
-  (store_wide(poly.v[I], to + I * kLanes), ...);
-}
-
-template <class Series, size_t... I, size_t... Step>
-FB_INLINE void several_chosen(std::index_sequence<I...> chains, std::index_sequence<Step...>, const int32_t* which, const float* from, float* to) {
-  const Several<kChosenChains> x = {{own(from, I)...}};
-  const Chosen start = in_register(Series::numbers[0], which);
-  Several<kChosenChains> poly = {{own(start, I)...}};
-  (next(poly, x, in_register(Series::numbers[Step + 1], which), chains), ...);
   (store_wide(poly.v[I], to + I * kLanes), ...);
 }
 
@@ -238,16 +178,6 @@ FB_INLINE void polynomials(const float* x, int count, float* to) {
   const int last = count > step ? count - step : 0;
   for (int k = 0; k < last; k += step) several_polynomials<Series>(chains, steps, x + k, to + k);
   several_polynomials<Series>(chains, steps, x + last, to + last);
-}
-
-template <class Series>
-FB_INLINE void chosen_polynomials(const int32_t* which, const float* x, int count, float* to) {
-  constexpr std::make_index_sequence<kChosenChains> chains{};
-  constexpr std::make_index_sequence<Series::size - 1> steps{};
-  constexpr int step = kChosenChains * kLanes;
-  const int last = count > step ? count - step : 0;
-  for (int k = 0; k < last; k += step) several_chosen<Series>(chains, steps, which + k, x + k, to + k);
-  several_chosen<Series>(chains, steps, which + last, x + last, to + last);
 }
 
 #endif

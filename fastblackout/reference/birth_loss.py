@@ -75,5 +75,7 @@ def birth_loss_grad(
     """
     x, k = _rows(logits), _rows(births)
     with np.errstate(over="ignore", invalid="ignore"):
-        grad = _column(coefficient) * (_column(gain) * pf.sigmoid(x) - k * pf.ratio(x))
+        g = _column(gain)
+        slope = np.where(x > np.float32(2.0**126), g, (g * pf.softplus(x) - k) * pf.ratio(x))
+        grad = _column(coefficient) * slope
         return grad.astype(logits.dtype).reshape(logits.shape)

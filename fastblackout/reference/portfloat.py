@@ -1,7 +1,7 @@
 """Portable floats in NumPy: the twin of csrc/include/fastblackout/portfloat.h, equal to it to the bit.
 
 Only + - * / sqrt, integer bit operations and selects, in the order the header writes them; no libm, no fma. float32:
-softplus, log_softplus, sigmoid, ratio. float64: log, log1p, exp, and the pieces of the per-element samplers. The
+softplus, log_softplus, ratio. float64: log, log1p, exp, and the pieces of the per-element samplers. The
 header states the measured errors. Also bfloat16 rounding, which NumPy lacks.
 """
 
@@ -26,10 +26,6 @@ _LOG1P_OVER = (
 _LOG_FLOAT = (
     6.97161183e-2, -1.14797339e-1, 1.16854198e-1, -1.24256872e-1, 1.42490581e-1, -1.66678026e-1, 2.00007156e-1,
     -2.49999970e-1, 3.33333313e-1,
-)  # fmt: skip
-_LOG_SOFTPLUS = (
-    -9.52462608e-4, 5.89663163e-3, -1.71796735e-2, 3.26602571e-2, -4.85501290e-2, 6.49938285e-2, -8.70119557e-2,
-    1.24989443e-1, -2.08333015e-1, 0.5,
 )  # fmt: skip
 _LOG = (
     0.13086767009948175, 0.13268759668560612, 0.15386240205813478, 0.18181795630884753, 0.2222222239180047,
@@ -80,10 +76,17 @@ def _log1p_over(e: NDArray[np.float32]) -> NDArray[np.float32]:
     return _F(1) + e * _horner(_LOG1P_OVER, e)
 
 
+def _softplus_parts(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """e = exp(-|x|), softplus(x), and that where x is positive, else log1p(e) / e."""
+    e = exp_minus_abs(x)
+    g = _log1p_over(e)
+    soft = np.where(x > _F(0), x, _F(0)) + e * g
+    return e, soft, np.where(x > _F(0), soft, g)
+
+
 def softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """log(1 + exp(x)), float32 array in and out; 0 for x < -87, within 4 ulp elsewhere."""
-    e = exp_minus_abs(x)
-    return np.where(x > _F(0), x, _F(0)) + e * _log1p_over(e)
+    return _softplus_parts(x)[1]
 
 
 def log_float(a: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -92,30 +95,19 @@ def log_float(a: NDArray[np.float32]) -> NDArray[np.float32]:
     k = (bits - _U(0x3F3504F3)).view(np.int32) >> np.int32(23)
     f = (bits - (k.view(_U) << _U(23))).view(_F) - _F(1)
     n = k.astype(_F)
-    z = f * f
-    tail = ((f * z) * _horner(_LOG_FLOAT, f) + n * _F(-2.12194442e-4)) - _F(0.5) * z
-    return (f + tail) + n * _F(0.693359375)
+    return (f + (f * f) * (f * _horner(_LOG_FLOAT, f) - _F(0.5))) + n * _F(0.693147182)
 
 
 def log_softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """log(log(1 + exp(x))), float32 array in and out; finite for every finite x, x itself when very negative."""
-    e = exp_minus_abs(x)
-    negative = x - e * _horner(_LOG_SOFTPLUS, e)
-    return np.where(x > _F(2.0**-60), log_float(softplus(x)), negative)
-
-
-def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)), float32 array in and out; 0 for x < -87."""
-    e = exp_minus_abs(x)
-    return np.where(x > _F(0), _F(1), e) / (_F(1) + e)
+    return np.where(x > _F(0), _F(0), x) + log_float(_softplus_parts(x)[2])
 
 
 def ratio(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """sigmoid(x) / softplus(x) = d log softplus / dx, float32 array; 1 for very negative x, 0 above 2^126."""
-    e = exp_minus_abs(x)
-    g = _log1p_over(e)
-    denominator = (_F(1) + e) * np.where(x > _F(0), x + e * g, g)
-    return np.where(x > _F(2.0**126), _F(0), _F(1) / denominator)
+    """1 / (1 + exp(-x)) / softplus(x), the derivative of log softplus, float32 array; 1 for very negative x, subnormal
+    above 2^126."""
+    e, _, over = _softplus_parts(x)
+    return _F(1) / ((_F(1) + e) * over)
 
 
 def round_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.uint16]:

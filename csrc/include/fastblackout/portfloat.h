@@ -16,15 +16,12 @@ namespace fastblackout {
 // Kernels on many elements run the parts of a function one after the other over all of them: of short chains of dependent
 // steps a processor overlaps several.
 
-// Coefficients, the highest power first: of (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2; of log(1 + e) / e and
-// -log(log1p(e) / e) / e on [0, 1]; of (log(1 + f) - f + f^2 / 2) / f^3 for 1 + f in [sqrt(1/2), sqrt(2))
+// Coefficients, the highest power first: of (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2; of log(1 + e) / e on [0, 1]; of
+// (log(1 + f) - f + f^2 / 2) / f^3 for 1 + f in [sqrt(1/2), sqrt(2))
 #define FB_EXP_SERIES 1.39261840e-3f, 8.36317893e-3f, 4.16665561e-2f, 1.66665763e-1f, 0.5f
 #define FB_LOG1P_SERIES                                                                                     \
   2.80164205e-3f, -1.71842668e-2f, 4.93099727e-2f, -9.13941413e-2f, 1.30333647e-1f, -1.63651526e-1f,        \
       1.99567080e-1f, -2.49967605e-1f, 3.33332360e-1f, -0.5f, 1.0f
-#define FB_SHRINKAGE_SERIES                                                                                 \
-  -9.52462608e-4f, 5.89663163e-3f, -1.71796735e-2f, 3.26602571e-2f, -4.85501290e-2f, 6.49938285e-2f,        \
-      -8.70119557e-2f, 1.24989443e-1f, -2.08333015e-1f, 0.5f
 #define FB_LOG_SERIES                                                                                       \
   6.97161183e-2f, -1.14797339e-1f, 1.16854198e-1f, -1.24256872e-1f, 1.42490581e-1f, -1.66678026e-1f,        \
       2.00007156e-1f, -2.49999970e-1f, 3.33333313e-1f
@@ -44,14 +41,18 @@ struct Log1pSeries {
   static constexpr float numbers[] = {FB_LOG1P_SERIES};
   static constexpr int size = sizeof(numbers) / sizeof(float);
 };
+struct LogSeries {
+  static constexpr float numbers[] = {FB_LOG_SERIES};
+  static constexpr int size = sizeof(numbers) / sizeof(float);
+};
 
 FB_HD int32_t bits_of(float x) { return bit_cast<int32_t>(x); }
 FB_HD float from_bits(int32_t bits) { return bit_cast<float>(bits); }
 
 FB_HD int32_t exponent_bits(int32_t k) { return static_cast<int32_t>(static_cast<uint32_t>(k) << 23); }
 FB_HD float minus_abs(float x) {  // beyond 87 it stands for -127 log 2: e is then a product with 0
-  const float magnitude = from_bits(bits_of(x) & 0x7fffffff);
-  return magnitude > 87.0f ? -88.0296919f : -magnitude;
+  const float t = from_bits(bits_of(x) | INT32_MIN);
+  return t < -87.0f ? -88.0296919f : t;
 }
 
 // -|x| = n log 2 + r: round(-|x| / log 2) in the low bits of a sum; r; and e of them and s = polynomial(r, FB_EXP_SERIES)
@@ -97,8 +98,7 @@ FB_HD float log_fraction(float a) {
 }
 
 FB_HD float log_of(float n, float f, float s) {
-  const float z = f * f, tail = ((f * z) * s + n * -2.12194442e-4f) - 0.5f * z;
-  return (f + tail) + n * 0.693359375f;
+  return (f + (f * f) * (f * s - 0.5f)) + n * 0.693147182f;  // n log 2 to 2^-28 of itself
 }
 
 FB_HD float log_float(float a) {
@@ -106,38 +106,23 @@ FB_HD float log_float(float a) {
   return log_of(log_power(a), f, polynomial(f, FB_LOG_SERIES));
 }
 
-// log(softplus(x)), finite for every finite x. For x <= 0 it is x + log(log1p(e) / e) with e = exp(x): both terms are
-// negative, so nothing cancels and a very negative x gives x.
-FB_HD bool has_log_positive(float x) { return x > 0x1p-60f; }  // not 0, so that flushing subnormal logits changes no bit
-FB_HD float log_negative_of(float x, float e, float s) { return x - s * e; }  // e = no_less(e), s = polynomial(e, FB_SHRINKAGE_SERIES)
+// softplus(x) where x is positive, else log1p(e) / e: softplus(x) without the factor e that makes it small
+FB_HD float softplus_over(float x, float soft, float g) { return x > 0.0f ? soft : g; }
+
+// log(softplus(x)), finite for every finite x, and x itself where it is very negative, of log = log(softplus_over)
+FB_HD float log_softplus_of(float x, float log) { return (x > 0.0f ? 0.0f : x) + log; }
 
 FB_HD float log_softplus(float x) {
-  const float e = exp_minus_abs(x), least = no_less(e);
-  const float positive = log_float(softplus_of(x, e, log1p_over(e)));
-  const float negative = log_negative_of(x, least, polynomial(least, FB_SHRINKAGE_SERIES));
-  return has_log_positive(x) ? positive : negative;  // both worked out: a GPU does not branch
+  const float e = exp_minus_abs(x), g = log1p_over(e);
+  return log_softplus_of(x, log_float(softplus_over(x, softplus_of(x, e, g), g)));
 }
 
-// 1 / (1 + exp(-x)); 0 for x < -87
-FB_HD float sigmoid_of(float x, float e) {
-  const float numerator = x > 0.0f ? 1.0f : e;
-  return numerator / (1.0f + e);
-}
-
-FB_HD float sigmoid(float x) { return sigmoid_of(x, exp_minus_abs(x)); }
-
-// sigmoid(x) / softplus(x), the derivative of log softplus: 1 for very negative x, 0 above 2^126 (else subnormal). soft:
-// softplus(x), looked at where x is positive
-FB_HD float ratio_divisor(float x, float e, float g, float soft) { return (1.0f + e) * (x > 0.0f ? soft : g); }
-
-FB_HD float ratio_of(float x, float divisor) {
-  const float quotient = 1.0f / divisor;
-  return x > 0x1p126f ? 0.0f : quotient;
-}
+// sigmoid(x) / softplus(x), the derivative of log softplus, of over = softplus_over: 1 for very negative x, subnormal above 2^126
+FB_HD float ratio_of(float e, float over) { return 1.0f / ((1.0f + e) * over); }
 
 FB_HD float ratio(float x) {
   const float e = exp_minus_abs(x), g = log1p_over(e);
-  return ratio_of(x, ratio_divisor(x, e, g, x + e * g));
+  return ratio_of(e, softplus_over(x, softplus_of(x, e, g), g));
 }
 
 // ---- float64 --------------------------------------------------------------------------------------------------------
