@@ -60,15 +60,13 @@ def log_float(a):
     k = (bits - 0x3F3504F3).to(tl.int32, bitcast=True) >> 23
     f = (bits - (k.to(tl.uint32, bitcast=True) << 23)).to(tl.float32, bitcast=True) - 1.0
     n = k.to(tl.float32)
-    poly = tl.zeros_like(f) + 6.97161183e-2
-    poly = poly * f + -1.14797339e-1
-    poly = poly * f + 1.16854198e-1
-    poly = poly * f + -1.24256872e-1
-    poly = poly * f + 1.42490581e-1
-    poly = poly * f + -1.66678026e-1
-    poly = poly * f + 2.00007156e-1
-    poly = poly * f + -2.49999970e-1
-    poly = poly * f + 3.33333313e-1
+    poly = tl.zeros_like(f) + 8.67216066e-2
+    poly = poly * f + -1.43789917e-1
+    poly = poly * f + 1.49779946e-1
+    poly = poly * f + -1.65644273e-1
+    poly = poly * f + 1.99548751e-1
+    poly = poly * f + -2.50016987e-1
+    poly = poly * f + 3.33341658e-1
     return (f + (f * f) * (f * poly - 0.5)) + n * 0.693147182
 
 
@@ -89,7 +87,8 @@ def log_softplus(x):
 def ratio(x):
     """The derivative of log softplus, 1 / (1 + exp(-x)) / softplus(x): 1 for very negative x, subnormal above 2^126."""
     e = exp_minus_abs(x)
-    return tl.div_rn(tl.zeros_like(x) + 1.0, (1.0 + e) * softplus_over(x, e))
+    over = softplus_over(x, e)
+    return tl.div_rn(tl.zeros_like(x) + 1.0, over + e * over)
 
 
 # ---- float64 ------------------------------------------------------------------------------------------------------

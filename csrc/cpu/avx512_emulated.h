@@ -76,6 +76,7 @@ FB_SHIFT(_mm512_slli_epi32, EmulatedU32, <<)
 FB_EMULATED __m512d _mm512_add_pd(__m512d x, __m512d y) { return x + y; }
 FB_EMULATED __m512d _mm512_mul_pd(__m512d x, __m512d y) { return x * y; }
 FB_EMULATED __m512 _mm512_mul_ps(__m512 x, __m512 y) { return x * y; }
+FB_EMULATED __m512 _mm512_min_ps(__m512 x, __m512 y) { return x < y ? x : y; }
 FB_EMULATED __m512 _mm512_fmadd_ps(__m512 x, __m512 y, __m512 z) { return x * y + z; }
 FB_EMULATED __m512 _mm512_fnmadd_ps(__m512 x, __m512 y, __m512 z) { return z - x * y; }
 FB_EMULATED __m512 _mm512_rcp14_ps(__m512 x) { return 1.0f / x; }
@@ -139,12 +140,6 @@ FB_EMULATED __m512i emulated_shuffle(__mmask16 keep, __m512i x, int order) {
 // An order of immintrin.h's own type would find immintrin.h's functions.
 #define _mm512_maskz_shuffle_epi32(keep, x, order) emulated_shuffle(keep, x, order)
 #define _mm512_shuffle_epi32(x, order) emulated_shuffle(0xffff, x, order)
-FB_EMULATED __m512 _mm512_permutevar_ps(__m512 x, __m512i order) {
-  const Emulated32 from = FB_TO(Emulated32, order);
-  __m512 r;
-  for (int i = 0; i < 16; ++i) r[i] = x[(i & ~3) | (from[i] & 3)];
-  return r;
-}
 
 // Masks
 #define FB_TO_MASK(NAME, MASK, V, LANES, LANE)                                   \
@@ -232,6 +227,7 @@ FB_EMULATED To emulated_convert(From x, FromLane most = std::numeric_limits<From
   for (int i = 0; i < kLanes; ++i) to[i] = static_cast<ToLane>(from[i] < most ? from[i] : most);
   return emulated_read<To>(to);
 }
+FB_EMULATED __m512i _mm512_cvtepu8_epi32(__m128i x) { return emulated_convert<__m512i, uint32_t, uint8_t>(x); }
 FB_EMULATED __m512i _mm512_cvtepu16_epi32(__m256i x) { return emulated_convert<__m512i, uint32_t, uint16_t>(x); }
 FB_EMULATED __m512i _mm512_cvtepu32_epi64(__m256i x) { return emulated_convert<__m512i, uint64_t, uint32_t>(x); }
 FB_EMULATED __m512d _mm512_cvtepi32_pd(__m256i x) { return emulated_convert<__m512d, double, int32_t>(x); }

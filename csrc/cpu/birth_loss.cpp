@@ -75,6 +75,12 @@ namespace FB_ISA {
 
 #include "cpu/exponentials.h"
 
+#if FB_ISA_LEVEL > 0
+#define FB_FLOAT FloatVector
+#include "fastblackout/loss_parts.h"
+#undef FB_FLOAT
+#endif
+
 // What is made of a chunk of logits. Loops are short, so that the chains of steps of several elements are on their way at
 // once, and arrays are used again, so that all stay in the first-level cache.
 struct Parts : Exponentials {
@@ -83,26 +89,39 @@ struct Parts : Exponentials {
   void softplus(int count, const float* __restrict x) {
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
-      g[k] = softplus_over(x[k], softplus_of(x[k], e[k], g[k]), g[k]);
+      g[k] = softplus_over(x[k], e[k], g[k]);
       if (Losses) f[k] = log_fraction(g[k]);
     }
     if (Losses) polynomials<LogSeries>(f, count, series);
   }
 
-  // Losses, in n, and coefficient times slopes: together, as divisions leave time for the rest. What is quicker worked out
+  // Losses, in n, and coefficient times slopes, where there are losses just slopes: whole vectors. What is quicker worked out
   // again is not kept: a processor may store half a vector a clock.
   template <bool Losses, bool Slopes, class Births>
-  void finish(int count, const float* __restrict x, const Births* __restrict births, float gain, float log_gain,
-              float coefficient, float* __restrict slopes) {
-#pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) {
-      const float y = static_cast<float>(births[k]), soft = x[k] > 0.0f ? g[k] : e[k] * g[k];
-      if (Slopes) slopes[k] = coefficient * birth_loss_slope_of(x[k], y, gain, soft, ratio_of(e[k], g[k]));
+  void finish(int count, const float* x, const Births* births, float gain_of_all, float log_gain, float coefficient, float* slopes) {
+    const FloatVector gain = all_of<FloatVector>(gain_of_all);
+    for (int k = 0; k < count; k += kLanes) {
+      const FloatVector logit = load_as<FloatVector>(x + k), born = floats_at(births + k), over = load_as<FloatVector>(g + k);
+      const FloatVector product = load_as<FloatVector>(e + k) * over, soft = softplus_from(logit, over, product);
+      if (Slopes) {
+        const FloatVector slope = birth_loss_slope_of(logit, born, gain, soft, ratio_of(over, product));
+        store_wide(Losses ? slope : coefficient * slope, slopes + k);
+      }
       if (!Losses) continue;
-      n[k] = birth_loss_of(y, gain, log_gain, soft, log_softplus_of(x[k], log_of(log_power(g[k]), f[k], series[k])));
+      const FloatVector log = log_of(log_power(over), load_as<FloatVector>(f + k), load_as<FloatVector>(series + k));
+      store_wide(birth_loss_of(born, gain, all_of<FloatVector>(log_gain), soft, log_softplus_of(logit, log)), n + k);
     }
   }
 };
+
+// Values followed by zeros up to a whole vector: `from`, or a copy of them.
+template <class T>
+static inline const T* whole_vectors(const T* from, int count, T* copy) {
+  if (count % kLanes == 0) return from;
+  if (from != copy) std::memcpy(copy, from, sizeof(T) * static_cast<size_t>(count));
+  std::memset(copy + count, 0, sizeof(T) * static_cast<size_t>(kLanes - count % kLanes));
+  return copy;
+}
 
 // Whether a value lies below 0, or is -0.
 static inline bool any_negative(const float* births, int count) {
@@ -141,15 +160,18 @@ static inline float halving_sum(const float* loss) {
 
 // The sum of losses of a chunk, if asked for, and coefficient times slopes.
 template <bool Losses, bool Slopes, class Births>
-static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, const Births* births, float coefficient) {
+static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, const Births* given, float coefficient) {
   alignas(64) float x_buffer[kChunk], slope_buffer[kChunk];
+  alignas(64) Births births_buffer[kChunk];
   Parts parts;
-  const float* x = floats_of(op.logits, sample, i0, count, x_buffer);
+  const float* x = whole_vectors(floats_of(op.logits, sample, i0, count, x_buffer), count, x_buffer);
+  const Births* births = whole_vectors(given, count, births_buffer);
+  const int whole = (count + kLanes - 1) / kLanes * kLanes;
   const float gain = op.gain[sample], log_gain = Losses && gain != 1.0f ? log_gain_of(gain) : 0.0f;
-  float* direct = Slopes ? in_place<float>(op.grad, sample, i0) : nullptr;
-  parts.fill(count, x);
-  parts.softplus<Losses>(count, x);
-  parts.finish<Losses, Slopes>(count, x, births, gain, log_gain, coefficient, direct != nullptr ? direct : slope_buffer);
+  float* direct = Slopes && whole == count ? in_place<float>(op.grad, sample, i0) : nullptr;
+  parts.fill(whole, x);
+  parts.softplus<Losses>(whole, x);
+  parts.finish<Losses, Slopes>(whole, x, births, gain, log_gain, coefficient, direct != nullptr ? direct : slope_buffer);
   if (Slopes && direct == nullptr) store(op.grad, sample, i0, count, slope_buffer);
   if (!Losses) return 0.0f;
   std::memset(parts.n + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));

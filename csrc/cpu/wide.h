@@ -7,6 +7,22 @@
 #if FB_ISA_LEVEL == 0
 
 // Plain floats: the base set's vectors come from the compiler.
+constexpr int kLanes = 1;
+typedef float FloatVector;
+template <class V>
+FB_INLINE V all_of(V x) {
+  return x;
+}
+template <class V>
+FB_INLINE V load_as(const V* from) {
+  return *from;
+}
+FB_INLINE void store_wide(float x, float* to) { *to = x; }
+template <class Element>
+FB_INLINE float floats_at(const Element* from) {
+  return static_cast<float>(*from);
+}
+
 template <class Series>
 FB_INLINE void polynomials(const float* __restrict x, int count, float* __restrict to) {
   for (int k = 0; k < count; ++k) {
@@ -132,6 +148,25 @@ FB_INLINE void store_wide(const Two<V>& w, Element* to) {
   store_wide(w.a, to);
   store_wide(w.b, to + sizeof(w) / 8);
 }
+
+FB_INLINE FloatVector floats_at(const float* from) { return load_as<FloatVector>(from); }
+#if FB_ISA_LEVEL == 2
+FB_INLINE FloatVector floats_at(const uint8_t* from) {
+  const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  return to_floats(reinterpret_cast<IntVector>(wide));
+}
+FB_INLINE FloatVector not_positive(FloatVector x) {  // x where it is no number
+  return reinterpret_cast<FloatVector>(_mm512_min_ps(__m512{}, reinterpret_cast<__m512>(x)));
+}
+#else
+FB_INLINE FloatVector floats_at(const uint8_t* from) {
+  const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  return to_floats(reinterpret_cast<IntVector>(wide));
+}
+FB_INLINE FloatVector not_positive(FloatVector x) {
+  return reinterpret_cast<FloatVector>(_mm256_min_ps(__m256{}, reinterpret_cast<__m256>(x)));
+}
+#endif
 
 // Vectors for a polynomial: with a dozen chains of a multiplication and an addition both kinds of units are busy all the
 // time; eight leave a quarter of it. As many as AVX-512's registers hold; with AVX2 what was fastest.

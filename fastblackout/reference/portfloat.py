@@ -24,8 +24,7 @@ _LOG1P_OVER = (
     -2.49967605e-1, 3.33332360e-1, -0.5,
 )  # fmt: skip
 _LOG_FLOAT = (
-    6.97161183e-2, -1.14797339e-1, 1.16854198e-1, -1.24256872e-1, 1.42490581e-1, -1.66678026e-1, 2.00007156e-1,
-    -2.49999970e-1, 3.33333313e-1,
+    8.67216066e-2, -1.43789917e-1, 1.49779946e-1, -1.65644273e-1, 1.99548751e-1, -2.50016987e-1, 3.33341658e-1,
 )  # fmt: skip
 _LOG = (
     0.13086767009948175, 0.13268759668560612, 0.15386240205813478, 0.18181795630884753, 0.2222222239180047,
@@ -107,7 +106,7 @@ def ratio(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 / (1 + exp(-x)) / softplus(x), the derivative of log softplus, float32 array; 1 for very negative x, subnormal
     above 2^126."""
     e, _, over = _softplus_parts(x)
-    return _F(1) / ((_F(1) + e) * over)
+    return _F(1) / (over + e * over)
 
 
 def round_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -22,9 +22,8 @@ namespace fastblackout {
 #define FB_LOG1P_SERIES                                                                                     \
   2.80164205e-3f, -1.71842668e-2f, 4.93099727e-2f, -9.13941413e-2f, 1.30333647e-1f, -1.63651526e-1f,        \
       1.99567080e-1f, -2.49967605e-1f, 3.33332360e-1f, -0.5f, 1.0f
-#define FB_LOG_SERIES                                                                                       \
-  6.97161183e-2f, -1.14797339e-1f, 1.16854198e-1f, -1.24256872e-1f, 1.42490581e-1f, -1.66678026e-1f,        \
-      2.00007156e-1f, -2.49999970e-1f, 3.33333313e-1f
+#define FB_LOG_SERIES \
+  8.67216066e-2f, -1.43789917e-1f, 1.49779946e-1f, -1.65644273e-1f, 1.99548751e-1f, -2.50016987e-1f, 3.33341658e-1f
 
 template <class... Number>
 FB_HD float polynomial(float x, float poly, Number... rest) {
@@ -81,48 +80,43 @@ FB_HD float no_less(float e) {
 
 FB_HD float log1p_over(float e) { return polynomial(no_less(e), FB_LOG1P_SERIES); }  // log(1 + e) / e on [0, 1]
 
-// log(1 + exp(x)), within 4 ulp; 0 for x < -87. The forms _of take e = exp_minus_abs(x) and g = log1p_over(e).
-FB_HD float softplus_of(float x, float e, float g) { return (x > 0.0f ? x : 0.0f) + e * g; }
+// log(1 + exp(x)), within 4 ulp; 0 for x < -87. The forms _of take e = exp_minus_abs(x) and g = log1p_over(e). Which of two
+// forms holds goes by the sign: for 0 both are the same.
+FB_HD float softplus_of(float x, float e, float g) { return (bits_of(x) < 0 ? 0.0f : x) + e * g; }
 
 FB_HD float softplus(float x) {
   const float e = exp_minus_abs(x);
   return softplus_of(x, e, log1p_over(e));
 }
 
-// log(a) for a normal, positive and finite. a = (1 + f) 2^n with 1 + f in [sqrt(1/2), sqrt(2)); s = polynomial(f, FB_LOG_SERIES)
-FB_HD float log_power(float a) { return static_cast<float>((bits_of(a) - 0x3f3504f3) >> 23); }
+// softplus(x) where x is positive, else log1p(e) / e: softplus(x) without the factor e that makes it small
+FB_HD float softplus_over(float x, float e, float g) { return bits_of(x) < 0 ? g : softplus_of(x, e, g); }
 
 FB_HD float log_fraction(float a) {
   const int32_t bits = bits_of(a);
   return from_bits(bits - exponent_bits((bits - 0x3f3504f3) >> 23)) - 1.0f;
 }
 
-FB_HD float log_of(float n, float f, float s) {
-  return (f + (f * f) * (f * s - 0.5f)) + n * 0.693147182f;  // n log 2 to 2^-28 of itself
-}
+FB_HD float to_floats(int32_t x) { return static_cast<float>(x); }
+FB_HD float not_positive(float x) { return x > 0.0f ? 0.0f : x; }
+
+#define FB_FLOAT float
+#include "fastblackout/loss_parts.h"
+#undef FB_FLOAT
 
 FB_HD float log_float(float a) {
   const float f = log_fraction(a);
   return log_of(log_power(a), f, polynomial(f, FB_LOG_SERIES));
 }
 
-// softplus(x) where x is positive, else log1p(e) / e: softplus(x) without the factor e that makes it small
-FB_HD float softplus_over(float x, float soft, float g) { return x > 0.0f ? soft : g; }
-
-// log(softplus(x)), finite for every finite x, and x itself where it is very negative, of log = log(softplus_over)
-FB_HD float log_softplus_of(float x, float log) { return (x > 0.0f ? 0.0f : x) + log; }
-
 FB_HD float log_softplus(float x) {
-  const float e = exp_minus_abs(x), g = log1p_over(e);
-  return log_softplus_of(x, log_float(softplus_over(x, softplus_of(x, e, g), g)));
+  const float e = exp_minus_abs(x);
+  return log_softplus_of(x, log_float(softplus_over(x, e, log1p_over(e))));
 }
 
-// sigmoid(x) / softplus(x), the derivative of log softplus, of over = softplus_over: 1 for very negative x, subnormal above 2^126
-FB_HD float ratio_of(float e, float over) { return 1.0f / ((1.0f + e) * over); }
-
 FB_HD float ratio(float x) {
-  const float e = exp_minus_abs(x), g = log1p_over(e);
-  return ratio_of(e, softplus_over(x, softplus_of(x, e, g), g));
+  const float e = exp_minus_abs(x), over = softplus_over(x, e, log1p_over(e));
+  return ratio_of(over, e * over);
 }
 
 // ---- float64 --------------------------------------------------------------------------------------------------------
