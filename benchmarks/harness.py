@@ -114,7 +114,7 @@ class Harness:
         """What the session found, and on what."""
         names = (OURS, "torch", "numpy", *peers.OPTIONAL)
         return {
-            "date": datetime.date.today().isoformat(),
+            "date": datetime.datetime.now().isoformat(" ", "minutes"),
             "machine": {
                 "cpu": _cpu_model(),
                 "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -148,16 +148,14 @@ def load(path: Path) -> Results:
     return results
 
 
-def write(every: Sequence[Results], root: Path) -> list[Path]:
-    """Fills the pages under root and draws the pictures; what it wrote. every: the results of CPUs, the best first."""
+def write(every: dict[str, Results], root: Path) -> list[Path]:
+    """Fills the pages under root and draws the pictures; what it wrote. every: of CPUs by name, the best first."""
     import report_plots
 
     made = {
-        name: "\n\n".join(
-            f"**{results['machine']['cpu']}, {results['machine']['isa']}**\n\n{table(results)}" for results in every
-        )
+        name: "\n\n".join(f"**{machine}**\n\n{table(results)}" for machine, results in every.items())
         if len(every) > 1
-        else table(every[0])
+        else table(*every.values())
         for name, table in TABLES.items()
     }
     written = []
@@ -166,7 +164,7 @@ def write(every: Sequence[Results], root: Path) -> list[Path]:
         if page.exists() and (new := fill(old := page.read_text(), made)) != old:
             page.write_text(new)
             written.append(page)
-    return written + report_plots.draw(every[0], root / "docs" / "images")
+    return written + report_plots.draw(next(iter(every.values())), root / "docs" / "images")
 
 
 def _rank(results: Results) -> tuple[str, int]:
@@ -181,13 +179,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         paths = [Path(argument) for argument in arguments] or sorted((ROOT / "benchmarks" / "results").glob("*.json"))
         found = {path: load(path) for path in paths}
-        cpus = sorted((r for r in found.values() if "card" not in r["machine"]), key=_rank, reverse=True)
+        best_first = sorted(found.items(), key=lambda item: _rank(item[1]), reverse=True)
+        cpus = {path.stem: results for path, results in best_first if "card" not in results["machine"]}
         for path, results in found.items():
             print(f"## {path.name}\n\n{_gpu(results) if 'card' in results['machine'] else markdown(results)}\n")
         if not cpus:
             raise ValueError("no results of a CPU: run pytest benchmarks/ --json benchmarks/results/MACHINE.json")
-        for results in cpus:
-            print(f"## Aims, {results['machine']['cpu']}\n\n{TABLES['targets'](results)}\n")
+        for name, results in cpus.items():
+            print(f"## Aims, {name}\n\n{TABLES['targets'](results)}\n")
         print("\n".join(f"written: {path}" for path in write(cpus, ROOT)))
     except (OSError, ValueError, ImportError) as error:
         print(f"fastblackout bench report: {' '.join(str(error).split())}", file=sys.stderr)

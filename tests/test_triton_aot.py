@@ -35,8 +35,8 @@ REGISTERS = {
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
 # SASS instructions an element, a lane taking 8: all of the loop but its inner ones (the rare ties). Building the
 # thresholds, table_kernel's launch, is counted apart.
-PER_ELEMENT = {"thin": 64, "bridge bfloat16": 195, "birth_loss": 150}
-GRADIENT = 145
+PER_ELEMENT = {"thin": 64, "bridge bfloat16": 195, "birth_loss": 130}
+GRADIENT = 138
 COUNTS, FLOATS = {"uint8", "int16", "int32", "int64"}, {"float32", "bfloat16", "float16", "float64"}
 _STEP = {"x_t": COUNTS, "logits": FLOATS, "births": COUNTS | FLOATS, "x_s": COUNTS, "model_input": FLOATS}
 _WIDE = COUNTS - {"uint8"}
@@ -129,9 +129,9 @@ def test_constants_keep_all_their_bits(hopper):
     doubles += [-0.059, 0.02483, 1.1339, 1.1328, 0.9077, 3.6224, 0.07]  # poisson
     for constant in doubles:
         assert used & {f"0d{np.float64(c).view(np.uint64):016X}" for c in (constant, -constant)}, constant
-    polynomials = ("_EXP_FLOAT", "_LOG1P_OVER", "_LOG_FLOAT", "_LOG_SOFTPLUS")
+    polynomials = ("_EXP_FLOAT", "_LOG1P_OVER", "_LOG_FLOAT")
     singles = [c for name in polynomials for c in getattr(portfloat, name)]
-    for constant in [*singles, 1.44269502, 0.693359375]:
+    for constant in [*singles, 1.44269502, 0.693359375, 0.693147182]:
         assert used & {f"0f{np.float32(c).view(np.uint32):08X}" for c in (constant, -constant)}, constant
 
 
