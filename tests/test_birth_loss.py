@@ -184,6 +184,26 @@ def test_extremes_stay_finite(births, backend):
     torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=1e-6, atol=1e-30)
 
 
+def test_flushing_subnormals_changes_no_bit(backend):
+    """Above 2^126 the slope is the gain: 1 / softplus, of which it is made elsewhere, is subnormal there."""
+    logits = torch.tensor([[-87.5, -86.9, -1e-40, 1e-40, 0.5, 1e30, 1e38, 3e38]])
+
+    def both():
+        leaf = logits.clone().requires_grad_()
+        loss = fb.birth_loss(leaf, torch.full(logits.shape, 3), 1.0, gain=0.5)
+        loss.sum().backward()
+        return loss.detach(), leaf.grad
+
+    plain = both()
+    torch.set_flush_denormal(True)
+    try:
+        flushed = both()
+    finally:
+        torch.set_flush_denormal(False)
+    assert bits(plain[0]) == bits(flushed[0]) and bits(plain[1]) == bits(flushed[1])
+    assert plain[1][0, -2:].tolist() == [0.5, 0.5]
+
+
 def test_empty(backend):
     for shape in ((0, 3), (3, 0), (2, 0, 4)):
         leaf = torch.empty(shape, requires_grad=True)
