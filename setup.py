@@ -35,7 +35,7 @@ ARCHITECTURES = ("80", "90", "100", "120")
 CPU_SOURCES = [f"csrc/bindings/{name}.cpp" for name in ("cpu", "cpu_states", "quick")]
 CPU_SOURCES += ["csrc/cpu/view.cpp", "csrc/cpu/draw.cpp"]
 CUDA_SOURCES = ["csrc/cuda/bridge.cu", "csrc/cuda/thin.cu", "csrc/bindings/cuda.cpp"]
-SIMT_SOURCES = ["csrc/bindings/simt.cpp", "csrc/simt/simt.cpp", "csrc/simt/selftest.cu"]
+SIMT_SOURCES = ["csrc/bindings/simt.cpp", "csrc/simt/simt.cpp", "csrc/simt/fiber.cpp", "csrc/simt/selftest.cu"]
 
 
 def fail(message: str) -> None:

@@ -3,6 +3,7 @@ the results file, and the command reports errors in one line."""
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,18 @@ def test_report_writes_pages_and_pictures(script, tmp_path, monkeypatch, capsys)
         with Image.open(tmp_path / f"docs/images/bench-{name}.png") as picture:
             assert picture.width > 600
             assert len(picture.convert("L").getcolors()) > 2  # something was drawn
+
+
+def test_machines_are_named_by_their_files_newest_first(script, tmp_path, monkeypatch, capsys):
+    report = script("report")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs/performance.md"
+    page.write_text("<!-- bench report: targets -->\n<!-- end -->\n")
+    for name, date in (("older", "2026-01-02"), ("newer", "2026-01-02 10:00"), ("oldest", "2026-01-01 23:59")):
+        (tmp_path / f"{name}.json").write_text(json.dumps(results(row()) | {"date": date}))
+    assert report.main([str(tmp_path / f"{name}.json") for name in ("older", "newer", "oldest")]) == 0
+    assert re.findall(r"^\*\*(.*)\*\*$", page.read_text(), re.MULTILINE) == ["newer", "older", "oldest"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"machine": {}}', json.dumps(results() | {"rows": [{}]})])

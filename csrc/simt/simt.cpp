@@ -12,31 +12,6 @@
 #include "simt/cuda.h"
 #include "simt/fiber.h"
 
-#if defined(__x86_64__)
-asm(R"(
-.text
-.globl fastblackout_simt_switch
-.hidden fastblackout_simt_switch
-.type fastblackout_simt_switch, @function
-fastblackout_simt_switch:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-)");
-#endif
-
 namespace simt {
 
 thread_local Index thread_index, block_index, block_size, grid_size;
@@ -73,13 +48,9 @@ struct Settings {
   int os_threads = 1;
 } settings;
 
-struct Free {
-  void operator()(void* memory) const { std::free(memory); }
-};
-
 struct Worker {
   std::vector<Thread> threads;
-  std::unique_ptr<void, Free> shared;  // on the heap: AddressSanitizer sees what lies beyond
+  std::unique_ptr<void, void (*)(void*)> shared{nullptr, std::free};  // on the heap: AddressSanitizer sees what lies beyond
   std::vector<char> stacks;
   std::vector<unsigned> order;
   Context scheduler;
