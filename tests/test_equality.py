@@ -269,3 +269,13 @@ def test_every_declared_limit_with_many_probabilities(max_count):
         with fb.use_backend("cpu", isa=isa, threads=1):
             drawn = fb.thin(x_0, alive, rng=key, max_count=max_count, outputs="x_t").x_t
         assert np.array_equal(drawn, expected), isa
+
+
+@pytest.mark.parametrize("p", [0.03, 0.1, 0.135, 0.2, 0.5, 0.9, 0.97])
+def test_what_the_quick_searches_miss(p):
+    """Enough counts for uniforms on both sides of the windows of AVX-512, some hundred, and for ties, some thousand."""
+    x_0 = np.random.default_rng(8).integers(0, 256, 1_000_000, dtype=np.uint8)[None]
+    expected = fb.thin(x_0, p, rng=fb.Philox(3), outputs="x_t", backend="reference").x_t
+    for isa in natives.load("_cpu").isas():
+        with fb.use_backend("cpu", isa=isa):
+            assert np.array_equal(fb.thin(x_0, p, rng=fb.Philox(3), outputs="x_t").x_t, expected), isa

@@ -1,6 +1,6 @@
 """Takes out of Triton's interpreter what it computes again and again, or computes and throws away.
 
-That is more than half of the time of small kernels. What a kernel computes is not touched: its operations run as ever,
+That is most of the time of small kernels. What a kernel computes is not touched: its operations run as ever,
 one by one, on NumPy arrays. For processes that interpret (TRITON_INTERPRET=1): `quicken` before the first launch.
 """
 

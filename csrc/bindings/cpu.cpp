@@ -165,7 +165,7 @@ PYBIND11_MODULE(_cpu, m) {
     const int n = unit * lane, rows = (unit == 16 ? table->rows_upper : table->rows_lower)[lane >> 3];
     double pm = fb::row_start(unit == 16 ? table->step_upper : table->prob.q, lane), cdf = pm;
     for (int j = 0; j < n; ++j) {
-      const double stored = unit == 16 ? table->cdf_upper[j][lane] : table->cdf_lower[j][lane];
+      const double stored = (unit == 16 ? table->cdf_upper[j][lane] : table->cdf_lower[j][lane]) / 65536.0;
       out.append(fb::threshold(j < rows ? stored : cdf));
       pm = pm * (static_cast<double>(n - j) * (table->odds / static_cast<double>(j + 1)));
       cdf = cdf + pm;

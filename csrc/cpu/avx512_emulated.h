@@ -166,6 +166,9 @@ FB_EMULATED __m512i _mm512_mask_blend_epi16(__mmask32 m, __m512i unset, __m512i 
   for (int i = 0; i < 32; ++i) r[i] = (m >> i & 1 ? b : a)[i];
   return FB_TO(__m512i, r);
 }
+FB_EMULATED __m512i _mm512_mask2_permutex2var_epi16(__m512i x, __m512i index, __mmask32 m, __m512i y) {
+  return _mm512_mask_blend_epi16(m, index, _mm512_permutex2var_epi16(x, index, y));
+}
 FB_EMULATED __m512i _mm512_maskz_slli_epi32(__mmask16 m, __m512i x, int by) {
   const EmulatedU32 a = FB_TO(EmulatedU32, x);
   EmulatedU32 r;
@@ -232,8 +235,8 @@ FB_EMULATED __m512i _mm512_cvtepu16_epi32(__m256i x) { return emulated_convert<_
 FB_EMULATED __m512i _mm512_cvtepu32_epi64(__m256i x) { return emulated_convert<__m512i, uint64_t, uint32_t>(x); }
 FB_EMULATED __m512d _mm512_cvtepi32_pd(__m256i x) { return emulated_convert<__m512d, double, int32_t>(x); }
 FB_EMULATED __m256i _mm512_cvttpd_epi32(__m512d x) { return emulated_convert<__m256i, int32_t, double>(x); }
-FB_EMULATED __m256i _mm512_cvtusepi32_epi16(__m512i x) { return emulated_convert<__m256i, uint16_t, uint32_t>(x, 65535); }
-FB_EMULATED __m128i _mm256_cvtusepi32_epi16(__m256i x) { return emulated_convert<__m128i, uint16_t, uint32_t>(x, 65535); }
+FB_EMULATED __m512i _mm512_cvttpd_epu64(__m512d x) { return emulated_convert<__m512i, uint64_t, double>(x); }
+FB_EMULATED __m128i _mm512_cvtusepi64_epi16(__m512i x) { return emulated_convert<__m128i, uint16_t, uint64_t>(x, 65535); }
 
 #undef FB_TO
 #undef FB_EMULATED

@@ -6,35 +6,31 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-// #{j < n : C(j) <= U} in one row of a table, walked from a guess.
-int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start_step, double odds, uint64_t u, int guess) {
-  int k = guess < n ? guess : n;
-  if (k > rows) k = rows;
-  while (k > 0 && threshold(cdf[k - 1][lane]) > u) --k;
-  while (k < n && k < rows && threshold(cdf[k][lane]) <= u) ++k;
+// #{j < n : C(j) <= U} in one row of a table, k of which are known: those whose primary bits are below U's.
+int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start_step, double odds, uint64_t u, int k) {
+  while (k < n && k < rows && threshold(cdf[k][lane] / 65536.0) <= u) ++k;
   return k < n && k == rows ? count_below(n, row_start(start_step, lane), odds, u) : k;
 }
 
-// The same by the primary bits alone, or -1 where they equal a threshold's.
-int primary_count(const uint16_t (*h)[16], int rows, int lane, int n, uint32_t u, int guess) {
-  int k = guess < n ? guess : n;
-  if (k > rows) k = rows;
-  while (k > 0 && h[k - 1][lane] >= u) --k;
-  while (k < n && k < rows && h[k][lane] < u) ++k;
-  return k < n && (k == rows ? 65535u : h[k][lane]) == u ? -1 : k;
+// Whether the primary bits leave open if the next threshold after k is at or below U.
+bool is_tie(const uint16_t (*h)[16], int rows, int lane, int n, uint32_t u, int k) {
+  return k < n && (k == rows ? 65535u : h[k][lane]) == u;
 }
 
 // The exact result for one element whose fast search, `found`, met a tie or left its window.
 uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n, int found) {
-  const int a = n >> 4, b = n & 15, drawn = t.prob.mirrored ? n - found : found;
-  const int rows_2 = t.rows_lower[b >> 3], rows_1 = t.rows_upper[a >> 3], guess_2 = static_cast<int>(b * t.prob.p);
-  int k2 = primary_count(t.h_lower, rows_2, b, b, primary.u2, guess_2);
-  int k1 = k2 < 0 ? -1 : primary_count(t.h_upper, rows_1, a, 16 * a, primary.u1, drawn > k2 ? drawn - k2 : 0);
-  if (k1 < 0) {
+  const int a = n >> 4, b = n & 15, top = 16 * a, rows_1 = t.rows_upper[a >> 3], rows_2 = t.rows_lower[b >> 3];
+  int k2 = 0;
+  for (int j = 0; j < rows_2; ++j) k2 += t.h_lower[j][b] < primary.u2;  // they are few, and no branch is guessed wrong
+  const int guess = (t.prob.mirrored ? n - found : found) - k2, most = top < rows_1 ? top : rows_1;
+  int k1 = guess < 0 ? 0 : guess < most ? guess : most;  // nearly always right
+  while (k1 > 0 && t.h_upper[k1 - 1][a] >= primary.u1) --k1;
+  while (k1 < most && t.h_upper[k1][a] < primary.u1) ++k1;
+  const bool tie_1 = is_tie(t.h_upper, rows_1, a, top, primary.u1, k1), tie_2 = is_tie(t.h_lower, rows_2, b, b, primary.u2, k2);
+  if (tie_1 || tie_2) {
     const Uniforms u = refine(key, i, stream_refine, primary);
-    k2 = exact_count(t.cdf_lower, rows_2, b, b, t.prob.q, t.odds, u.u2, guess_2);
-    const int guess = drawn - k2;  // nearly always right, or next to it
-    k1 = exact_count(t.cdf_upper, rows_1, a, 16 * a, t.step_upper, t.odds, u.u1, guess > 0 ? guess : 0);
+    if (tie_1) k1 = exact_count(t.cdf_upper, rows_1, a, top, t.step_upper, t.odds, u.u1, k1);
+    if (tie_2) k2 = exact_count(t.cdf_lower, rows_2, b, b, t.prob.q, t.odds, u.u2, k2);
   }
   return static_cast<uint8_t>(t.prob.mirrored ? n - k1 - k2 : k1 + k2);
 }

@@ -37,7 +37,7 @@ struct alignas(64) DrawTable {
   int rows_upper[2], rows_lower[2];           // thresholds j stored of rows 0..7 and 8..15; later ones: 65535 << 32 or more
   WindowSearch upper, lower;
   alignas(64) uint32_t guide_upper[65536 >> kGuideShift][16], guide_lower[65536 >> kGuideShift][16];
-  double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // C(j) = threshold(cdf) of rows n = 16 a, and n = b
+  double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // 2^16 cdf of rows n = 16 a, and n = b
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
 };
 

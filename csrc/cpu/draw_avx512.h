@@ -24,17 +24,30 @@ struct Search {
 
 FB_INLINE Search start_search(const Pair& u, const Pair& row) { return Search{u, row, row, row}; }
 
+// Entries of the 128 at `at`, by the low six bits of each index and whether its lane is in `second`: where a lane is not to be
+// looked up, its index stays, for the other look-up.
+FB_INLINE Pair lookup128(const WindowSearch& s, int at, const Pair& index, const __mmask32* second) {
+  const __m512i a = table32(s, at), b = table32(s, at + 32), c = table32(s, at + 64), d = table32(s, at + 96);
+  Pair found;
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    found.v[h] = _mm512_mask2_permutex2var_epi16(a, index.v[h], ~second[h], b);
+    found.v[h] = _mm512_mask2_permutex2var_epi16(c, found.v[h], second[h], d);
+  }
+  return found;
+}
+
 // Of the parts of 64 entries a level has, the one that the row's bits from 3 down to 6 - Level choose: a tree of blends walked
 // depth first, so that few of its vectors live at a time.
 template <int Level, int Bit, int I>
 FB_INLINE Pair chosen_part(const WindowSearch& s, const Search& search) {
-  if constexpr (Bit < 6 - Level) {
-    return lookup64(s, (16 << Level) + 64 * I, search.index);
+  const __m512i bit = _mm512_set1_epi16(1 << Bit);
+  const __mmask32 set[2] = {_mm512_test_epi16_mask(search.row.v[0], bit), _mm512_test_epi16_mask(search.row.v[1], bit)};
+  if constexpr (Bit == 6 - Level) {
+    return lookup128(s, (16 << Level) + 128 * I, search.index, set);
   } else {
-    const Pair unset = chosen_part<Level, Bit - 1, 2 * I>(s, search), set = chosen_part<Level, Bit - 1, 2 * I + 1>(s, search);
-    const __m512i bit = _mm512_set1_epi16(1 << Bit);
-    const __mmask32 first = _mm512_test_epi16_mask(search.row.v[0], bit), second = _mm512_test_epi16_mask(search.row.v[1], bit);
-    return Pair{{_mm512_mask_blend_epi16(first, unset.v[0], set.v[0]), _mm512_mask_blend_epi16(second, unset.v[1], set.v[1])}};
+    const Pair low = chosen_part<Level, Bit - 1, 2 * I>(s, search), high = chosen_part<Level, Bit - 1, 2 * I + 1>(s, search);
+    return Pair{{_mm512_mask_blend_epi16(set[0], low.v[0], high.v[0]), _mm512_mask_blend_epi16(set[1], low.v[1], high.v[1])}};
   }
 }
 
@@ -147,7 +160,19 @@ FB_INLINE Bytes load_counts(const uint8_t* n) {
                {{_mm512_and_si512(all, low4), _mm512_and_si512(odd, low4)}}};
 }
 
-// Stores what both searches of 64 elements found; returns which elements need the exact search, the 32 even ones first.
+// The elements that need the exact search: words of 64, the 32 even ones first, and where they begin.
+struct Flagged {
+  uint64_t of[kDrawChunk / 64];
+  int at[kDrawChunk / 64], words;
+};
+
+FB_INLINE void add_flags(Flagged& flagged, uint64_t flags, int at) {
+  flagged.of[flagged.words] = flags;
+  flagged.at[flagged.words] = at;
+  flagged.words += flags != 0;
+}
+
+// Stores what both searches of 64 elements found; returns which elements need the exact search.
 template <int Upper, int Lower>
 FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, const Search& lower, __m512i bytes, uint8_t* k) {
   // compared under a mask, no mask leaves the mask registers
@@ -171,16 +196,16 @@ FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, cons
 
 // 64 elements, without rounds.
 template <int Upper, int Lower, bool Shifts>
-FB_INLINE void draw_64(const DrawTable& table, const Pair& u1, const Pair& u2, const uint8_t* n, uint8_t* k, uint64_t* flagged, int at) {
+FB_INLINE void draw_64(const DrawTable& table, const Pair& u1, const Pair& u2, const uint8_t* n, uint8_t* k, Flagged& flagged, int at) {
   const Bytes bytes = load_counts(n + at);
   Search upper = start_search(u1, bytes.a), lower = start_search(u2, bytes.b);
   descend<0, Upper, Lower, Shifts>(table, upper, lower);
-  flagged[at / 64] = store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at);
+  add_flags(flagged, store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at), at);
 }
 
 template <int Upper, int Lower, bool Shifts>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
-                        uint16_t (*primary)[kDrawChunk], uint64_t* flagged) {
+                        uint16_t (*primary)[kDrawChunk], Flagged& flagged) {
   const __m512i one = _mm512_set1_epi64(1), sixteen = _mm512_set1_epi64(16);
   __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14));
   Rounds rounds[4] = {start_rounds(keys, block), start_rounds(keys, _mm512_add_epi64(block, one))};
@@ -213,11 +238,11 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
     const Bytes bytes = load_counts(n + at);
     Search upper = start_search(u1, bytes.a), lower = start_search(u2, bytes.b);
     descend<0, Upper, Lower, Shifts>(table, upper, lower, keys, rounds);
-    flagged[at / 64] = store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at);
+    add_flags(flagged, store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at), at);
   }
 }
 
-typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t (*)[kDrawChunk], uint64_t*);
+typedef void (*DrawBlocks)(const DrawTable&, const Keys&, uint32_t, int, const uint8_t*, uint8_t*, uint16_t (*)[kDrawChunk], Flagged&);
 #define FB_LOWER(U, S) {draw_blocks<U, 1, S>, draw_blocks<U, 2, S>, draw_blocks<U, 3, S>, draw_blocks<U, 4, S>}
 #define FB_BOTH(S) \
   {FB_LOWER(0, S), FB_LOWER(1, S), FB_LOWER(2, S), FB_LOWER(3, S), FB_LOWER(4, S), FB_LOWER(5, S), FB_LOWER(6, S)}
@@ -229,13 +254,14 @@ void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, u
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
   alignas(64) uint16_t primary[2][kDrawChunk];  // u1 and u2, flipped, of 64 elements the 32 even ones first
-  uint64_t flagged[kDrawChunk / 64];
+  Flagged flagged;
+  flagged.words = 0;
   Keys keys;
   make_keys(keys, key, stream, 0, kFlipped);
   kDrawBlocks[has_word_shifts][table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, primary, flagged);
-  for (int at = 0; at < count; at += 64)
-    for (uint64_t flags = flagged[at / 64]; flags != 0; flags &= flags - 1) {
-      const int bit = __builtin_ctzll(flags), i = at + 2 * (bit & 31) + (bit >> 5);
+  for (int word = 0; word < flagged.words; ++word)
+    for (uint64_t flags = flagged.of[word]; flags != 0; flags &= flags - 1) {
+      const int at = flagged.at[word], bit = __builtin_ctzll(flags), i = at + 2 * (bit & 31) + (bit >> 5);
       if (i < count) k[i] = exact_draw(table, key, stream_refine, i0 + i, Primary{primary[0][at + bit] ^ 0x8000u, primary[1][at + bit] ^ 0x8000u}, n[i], k[i]);
     }
 }

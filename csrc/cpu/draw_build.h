@@ -3,22 +3,17 @@
 
 typedef double f64x8 __attribute__((vector_size(64)));
 
-// h <- min(C >> 32, 65535) of lanes 8 From .. 8 To - 1. 2^16 cdf, whose floor it is, is as exact as 2^48 cdf.
+// h <- min(C >> 32, 65535) of lanes 8 From .. 8 To - 1, and 65535 for the others. cdf: 2^16 times as much, whose floor it is.
 template <int From, int To>
 static FB_HD void store_high(const f64x8* cdf, uint16_t* h) {
 #if FB_ISA_LEVEL == 2
-  const __m512d unit = _mm512_set1_pd(65536.0);
-  const __m256i low = _mm512_cvttpd_epi32(_mm512_mul_pd(cdf[From], unit));
-  if (To - From == 2) {
-    const __m256i high = _mm512_cvttpd_epi32(_mm512_mul_pd(cdf[To - 1], unit));
-    const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(h), _mm512_cvtusepi32_epi16(both));
-  } else {
-    _mm_store_si128(reinterpret_cast<__m128i*>(h + 8 * From), _mm256_cvtusepi32_epi16(low));
-  }
+  const __m128i none = _mm_set1_epi64x(-1);
+  const __m128i low = From == 0 ? _mm512_cvtusepi64_epi16(_mm512_cvttpd_epu64(cdf[0])) : none;
+  const __m128i high = To == 2 ? _mm512_cvtusepi64_epi16(_mm512_cvttpd_epu64(cdf[1])) : none;
+  _mm256_store_si256(reinterpret_cast<__m256i*>(h), _mm256_set_m128i(high, low));
 #else
-  for (int lane = 8 * From; lane < 8 * To; ++lane) {
-    const double scaled = cdf[lane >> 3][lane & 7] * 65536.0;
+  for (int lane = 0; lane < 16; ++lane) {
+    const double scaled = lane >= 8 * From && lane < 8 * To ? cdf[lane >> 3][lane & 7] : 65535.0;
     h[lane] = static_cast<uint16_t>(static_cast<int>(scaled < 65535.0 ? scaled : 65535.0));
   }
 #endif
@@ -31,7 +26,7 @@ static inline bool saturated(const uint16_t* h) {  // eight rows
 }
 
 struct Rows {
-  f64x8 left[2], pm[2], cdf[2];  // left: n - j
+  f64x8 left[2], pm[2], cdf[2];  // left: n - j; pm and cdf 2^16 times as large, which changes no other bit of them
 };
 
 // Lanes 8 From .. 8 To - 1 from j on, until the first eight of them are at or above 65535 << 32, and so all later ones, or
@@ -43,7 +38,6 @@ static int grow_rows(Rows& rows, int j, double odds, int top, double (*c)[16], u
     alignas(64) double w[8];
     const f64x8 odds8 = odds / (ramp + static_cast<double>(j + 1));
     std::memcpy(w, &odds8, sizeof(w));
-    if (To - From == 1) std::memset(h[j], 0xff, sizeof(h[0]) * 8);
 #pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) {
       store_high<From, To>(rows.cdf, h[j + r]);
@@ -68,6 +62,7 @@ static void build_rows(double odds, const double* starts, int top, double (*c)[1
   Rows rows;
   for (int half = 0; half < 2; ++half) {
     std::memcpy(&rows.pm[half], starts + 8 * half, sizeof(f64x8));
+    rows.pm[half] = rows.pm[half] * 65536.0;
     rows.left[half] = (ramp + 8.0 * half) * static_cast<double>(Unit);
     rows.cdf[half] = rows.pm[half];
   }

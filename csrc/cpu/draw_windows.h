@@ -4,7 +4,7 @@ constexpr int kAnchored = 4;  // levels up to which windows start at the first t
 
 // How many of 65,536 uniforms a window may miss: what another level costs all elements, the more the larger it is, against
 // what the exact search costs a few.
-constexpr int may_miss(int levels) { return 40 + 14 * levels; }
+constexpr int may_miss(int levels) { return 80 + 28 * levels; }
 
 // Where a row's thresholds of a window of five or six levels go, level by level: those of levels 0..4 side by side in `tails`,
 // level 4's in 0..15, level 3's in 16..23 and so on; those of level 5 in `fifth`.
@@ -20,12 +20,28 @@ struct Picks {
 };
 alignas(64) constexpr Picks kPicks;
 
+constexpr int kLaneRows = 240 + 8 + 64 + 32;
+
+// Thresholds j .. j + 7 of eight lanes: 128-bit part i of `even` is lane 2 i's, of `odd` lane 2 i + 1's.
+static inline void store_lanes(uint16_t (*lanes)[kLaneRows], int j, __m512i even, __m512i odd) {
+  const __m512i out[2] = {even, odd};
+#pragma GCC unroll 2
+  for (int t = 0; t < 2; ++t) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[t][j]), _mm512_castsi512_si128(out[t]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[t + 2][j]), _mm512_extracti32x4_epi32(out[t], 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[t + 4][j]), _mm512_extracti32x4_epi32(out[t], 2));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[t + 6][j]), _mm512_extracti32x4_epi32(out[t], 3));
+  }
+}
+
 // The level-ordered table of windows that start at first[lane]: rows by j become rows by lane, each lane's window a plain
-// load, which one permutation brings into the order of its levels.
+// load, which one permutation brings into the order of its levels. Windows start later from lane to lane: those of lanes 0..7
+// end, and of the others start, somewhere in between.
 template <int Levels>
 static void lay_windows(WindowSearch& search, int top, const int* first, const uint16_t (*h)[16]) {
-  alignas(64) static thread_local uint16_t lanes[16][240 + 8 + 64 + 32];
-  for (int j = 0; j < first[top] + (1 << Levels); j += 8) {  // the last row's window starts last
+  alignas(64) static thread_local uint16_t lanes[16][kLaneRows];
+  const int low_end = first[top < 7 ? top : 7] + (1 << Levels), high_start = top > 7 ? first[8] - 7 : kLaneRows;
+  for (int j = 0; j < first[top] + (1 << Levels); j += 8) {
     // 8 rows of 16 lanes: 128-bit part 2 i + s of vector i / 2 holds lanes 8 s .. 8 s + 7 of row j + i
     const __m512i* from = reinterpret_cast<const __m512i*>(&h[j][0]);
     const __m512i r01 = _mm512_loadu_si512(from), r23 = _mm512_loadu_si512(from + 1);
@@ -33,17 +49,13 @@ static void lay_windows(WindowSearch& search, int top, const int* first, const u
     const __m512i lo = _mm512_set_epi16(55, 39, 23, 7, 54, 38, 22, 6, 53, 37, 21, 5, 52, 36, 20, 4, 51, 35, 19, 3, 50, 34, 18,
                                         2, 49, 33, 17, 1, 48, 32, 16, 0);
     const __m512i hi = _mm512_add_epi16(lo, _mm512_set1_epi16(8));
-    const __m512i a0 = _mm512_permutex2var_epi16(r01, lo, r23), a1 = _mm512_permutex2var_epi16(r01, hi, r23);
-    const __m512i b0 = _mm512_permutex2var_epi16(r45, lo, r67), b1 = _mm512_permutex2var_epi16(r45, hi, r67);
-    const __m512i out[4] = {_mm512_unpacklo_epi64(a0, b0), _mm512_unpackhi_epi64(a0, b0), _mm512_unpacklo_epi64(a1, b1),
-                            _mm512_unpackhi_epi64(a1, b1)};  // out[2 s + t] part i: lane 8 s + 2 i + t
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      const int lane = 8 * (v >> 1) + (v & 1);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane][j]), _mm512_castsi512_si128(out[v]));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 2][j]), _mm512_extracti32x4_epi32(out[v], 1));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 4][j]), _mm512_extracti32x4_epi32(out[v], 2));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(&lanes[lane + 6][j]), _mm512_extracti32x4_epi32(out[v], 3));
+    if (j < low_end) {
+      const __m512i a = _mm512_permutex2var_epi16(r01, lo, r23), b = _mm512_permutex2var_epi16(r45, lo, r67);
+      store_lanes(lanes, j, _mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    }
+    if (j >= high_start) {
+      const __m512i a = _mm512_permutex2var_epi16(r01, hi, r23), b = _mm512_permutex2var_epi16(r45, hi, r67);
+      store_lanes(lanes + 8, j, _mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
     }
   }
   const __m512i picks = _mm512_load_si512(kPicks.tails[Levels]), flip = _mm512_set1_epi64(kFlipped);
