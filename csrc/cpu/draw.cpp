@@ -13,9 +13,7 @@ int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start
 }
 
 // Whether the primary bits leave open if the next threshold after k is at or below U.
-bool is_tie(const uint16_t (*h)[16], int rows, int lane, int n, uint32_t u, int k) {
-  return k < n && (k == rows ? 65535u : h[k][lane]) == u;
-}
+bool is_tie(const uint16_t (*h)[16], int lane, int n, uint32_t u, int k) { return k < n && h[k][lane] == u; }
 
 // The exact result for one element whose fast search, `found`, met a tie or left its window.
 uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n, int found) {
@@ -26,7 +24,7 @@ uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_ref
   int k1 = guess < 0 ? 0 : guess < most ? guess : most;  // nearly always right
   while (k1 > 0 && t.h_upper[k1 - 1][a] >= primary.u1) --k1;
   while (k1 < most && t.h_upper[k1][a] < primary.u1) ++k1;
-  const bool tie_1 = is_tie(t.h_upper, rows_1, a, top, primary.u1, k1), tie_2 = is_tie(t.h_lower, rows_2, b, b, primary.u2, k2);
+  const bool tie_1 = is_tie(t.h_upper, a, top, primary.u1, k1), tie_2 = is_tie(t.h_lower, b, b, primary.u2, k2);
   if (tie_1 || tie_2) {
     const Uniforms u = refine(key, i, stream_refine, primary);
     if (tie_1) k1 = exact_count(t.cdf_upper, rows_1, a, top, t.step_upper, t.odds, u.u1, k1);

@@ -19,7 +19,7 @@ constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 
 // first and lowest are of the others. Thresholds, lowest and, where there is none, span have their highest bit flipped, as the
 // words they are compared with.
 struct alignas(64) WindowSearch {
-  alignas(64) uint16_t first[32];             // per row: thresholds below the window, less a << levels (16 used)
+  alignas(64) uint16_t first[32];             // per row, twice: thresholds below the window
   alignas(64) uint16_t level[(16 << kMaxLevels) + 32];
   int levels;
   uint16_t lowest, span;

@@ -16,8 +16,8 @@ FB_INLINE Pair lookup64(const WindowSearch& s, int at, const Pair& index) {
   return Pair{{_mm512_permutex2var_epi16(low, index.v[0], high), _mm512_permutex2var_epi16(low, index.v[1], high)}};
 }
 
-// A search of two vectors under way. index: row << steps made | how many of the thresholds so far that halve what is left lie
-// below u, as the bits of the steps. seen: 0 where u met a threshold it equals.
+// A search of two vectors under way. row: in the lowest four bits, above them anything. index: row << steps made | how many of
+// the thresholds so far that halve what is left lie below u, as the bits of the steps. seen: 0 where u met a threshold it equals.
 struct Search {
   Pair u, row, index, seen;
 };
@@ -122,25 +122,32 @@ FB_INLINE Pair found(const WindowSearch& s, const Search& search, __mmask32* goo
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
     const __m512i u = search.u.v[h], index = search.index.v[h];
+    // after one step the path is the sign of the only difference
+    k.v[h] = Levels == 1 ? _mm512_srli_epi16(search.seen.v[h], 15) : _mm512_and_si512(index, path);
     if constexpr (Anchored) {
-      k.v[h] = _mm512_and_si512(index, path);
       good[h] = _mm512_mask_cmple_epi16_mask(good[h], u, span);
     } else {
-      k.v[h] = _mm512_add_epi16(index, _mm512_permutexvar_epi16(search.row.v[h], first));
+      k.v[h] = _mm512_add_epi16(k.v[h], _mm512_permutexvar_epi16(search.row.v[h], first));
       good[h] = _mm512_mask_cmple_epu16_mask(good[h], _mm512_sub_epi16(u, lowest), span);
     }
   }
   return k;
 }
 
-// Primary words and the next rounds of 64 elements, in `rounds`, for the blocks from `block` on. Philox blocks 2t serve the
-// even elements of eight, blocks 2t + 1 the odd ones, both in the order of their words: so vector 0 of a pair draws the even
-// elements of 64, vector 1 the odd ones, and bytes need no shuffle.
-FB_INLINE void next_words(const Keys& keys, Rounds* rounds, __m512i block, Pair& u1, Pair& u2, uint16_t (*primary)[kDrawChunk], int at) {
+// Starts the rounds of the next 64 elements; first: kPhiloxM0 times the numbers of the even blocks before. Philox blocks 2t
+// serve the even elements of eight, blocks 2t + 1 the odd ones, both in the order of their words: so vector 0 of a pair draws the
+// even elements of 64, vector 1 the odd ones, and bytes need no shuffle.
+FB_INLINE void next_rounds(const Keys& keys, Rounds* rounds, __m512i& first) {
+  first = _mm512_add_epi64(first, _mm512_set1_epi64(16ll * kPhiloxM0));
+  rounds[0] = start_rounds(keys, first);
+  rounds[1] = start_rounds(keys, _mm512_add_epi64(first, _mm512_set1_epi64(kPhiloxM0)));
+}
+
+// Primary words of 64 elements, and the next rounds.
+FB_INLINE void next_words(const Keys& keys, Rounds* rounds, __m512i& first, Pair& u1, Pair& u2, uint16_t (*primary)[kDrawChunk], int at) {
   finish_rounds(keys, rounds[0], u1.v[0], u2.v[0]);
   finish_rounds(keys, rounds[1], u1.v[1], u2.v[1]);
-  rounds[0] = start_rounds(keys, block);
-  rounds[1] = start_rounds(keys, _mm512_add_epi64(block, _mm512_set1_epi64(1)));
+  next_rounds(keys, rounds, first);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
     _mm512_store_si512(primary[0] + at + 32 * h, u1.v[h]);
@@ -148,16 +155,14 @@ FB_INLINE void next_words(const Keys& keys, Rounds* rounds, __m512i block, Pair&
   }
 }
 
-struct Bytes {  // of 64 elements, and their rows
+struct Bytes {  // of 64 elements, and their rows in the lowest four bits of each lane
   __m512i all;
   Pair a, b;
 };
 
 FB_INLINE Bytes load_counts(const uint8_t* n) {
-  const __m512i low4 = _mm512_set1_epi16(15), low8 = _mm512_set1_epi16(255);
-  const __m512i all = _mm512_loadu_si512(n), odd = _mm512_srli_epi16(all, 8);
-  return Bytes{all, {{_mm512_srli_epi16(_mm512_and_si512(all, low8), 4), _mm512_srli_epi16(odd, 4)}},
-               {{_mm512_and_si512(all, low4), _mm512_and_si512(odd, low4)}}};
+  const __m512i all = _mm512_loadu_si512(n);
+  return Bytes{all, {{_mm512_srli_epi16(all, 4), _mm512_srli_epi16(all, 12)}}, {{all, _mm512_srli_epi16(all, 8)}}};
 }
 
 // The elements that need the exact search: words of 64, the 32 even ones first, and where they begin.
@@ -206,23 +211,21 @@ FB_INLINE void draw_64(const DrawTable& table, const Pair& u1, const Pair& u2, c
 template <int Upper, int Lower, bool Shifts>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
                         uint16_t (*primary)[kDrawChunk], Flagged& flagged) {
-  const __m512i one = _mm512_set1_epi64(1), sixteen = _mm512_set1_epi64(16);
-  __m512i block = _mm512_add_epi64(_mm512_set1_epi64(i0 / 4), _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14));
-  Rounds rounds[4] = {start_rounds(keys, block), start_rounds(keys, _mm512_add_epi64(block, one))};
+  const __m512i before = _mm512_setr_epi64(-16, -14, -12, -10, -8, -6, -4, -2);
+  __m512i first = _mm512_mullo_epi64(_mm512_add_epi64(_mm512_set1_epi64(i0 / 4), before), _mm512_set1_epi64(kPhiloxM0));
+  Rounds rounds[4];
+  next_rounds(keys, rounds, first);
   run_both<2, 9>(keys, rounds);
   int at = 0;
   if constexpr (Upper <= 4 && Lower <= 3) {
     // With four sets in turns rounds wait less, each a chain of dependent steps: faster but for the longest searches.
-    block = _mm512_add_epi64(block, sixteen);
-    rounds[2] = start_rounds(keys, block);
-    rounds[3] = start_rounds(keys, _mm512_add_epi64(block, one));
+    next_rounds(keys, rounds + 2, first);
     run_both<2, 9>(keys, rounds + 2);
     for (; at + 64 < count; at += 128) {
       Pair u1[2], u2[2];
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
-        block = _mm512_add_epi64(block, sixteen);
-        next_words(keys, rounds + 2 * h, block, u1[h], u2[h], primary, at + 64 * h);
+        next_words(keys, rounds + 2 * h, first, u1[h], u2[h], primary, at + 64 * h);
       }
       run_four<2, 4>(keys, rounds);
       draw_64<Upper, Lower, Shifts>(table, u1[0], u2[0], n, k, flagged, at);
@@ -233,8 +236,7 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
   }
   for (; at < count; at += 64) {
     Pair u1, u2;
-    block = _mm512_add_epi64(block, sixteen);
-    next_words(keys, rounds, block, u1, u2, primary, at);
+    next_words(keys, rounds, first, u1, u2, primary, at);
     const Bytes bytes = load_counts(n + at);
     Search upper = start_search(u1, bytes.a), lower = start_search(u2, bytes.b);
     descend<0, Upper, Lower, Shifts>(table, upper, lower, keys, rounds);

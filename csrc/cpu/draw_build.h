@@ -131,16 +131,15 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
 #endif
   if (top_upper > 0) {
     build_rows<16>(table.odds, starts_upper, top_upper, table.cdf_upper, table.h_upper, table.rows_upper);
-    std::memset(table.h_upper[table.rows_upper[1]], 0xff, sizeof(table.h_upper[0]) * 64);
 #if FB_ISA_LEVEL == 2
-    build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper);
+    build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper, table.rows_upper[1]);
 #else
     build_guide(table.guide_upper, table.h_upper, table.rows_upper);
 #endif
   }
   build_rows<1>(table.odds, starts_lower, top_lower, table.cdf_lower, table.h_lower, table.rows_lower);
-  std::memset(table.h_lower[table.rows_lower[1]], 0xff, sizeof(table.h_lower[0]) * 16);
 #if FB_ISA_LEVEL == 2
+  fill_rows(table.h_lower + table.rows_lower[1], 16);
   build_anchored(table.lower, top_lower, table.h_lower);
 #else
   build_guide(table.guide_lower, table.h_lower, table.rows_lower);

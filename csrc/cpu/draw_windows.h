@@ -115,6 +115,9 @@ static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16])
   }
 }
 
+// Rows after the last threshold stored: a window may reach beyond it.
+static inline void fill_rows(uint16_t (*h)[16], int rows) { std::memset(h, 0xff, sizeof(*h) * static_cast<size_t>(rows)); }
+
 // The smallest window of the first thresholds of rows 0..top that misses few uniforms; false where kAnchored levels are too few.
 static bool build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16]) {
   const __m256i unused = _mm256_cmpgt_epi16(_mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
@@ -161,8 +164,10 @@ static inline void place_windows(Windows& w, double p, int top, int levels, cons
 }
 
 // The smallest windows that miss few uniforms, from the first thresholds on or around the means.
-static void build_window(WindowSearch& search, double p, double q, int top, const uint16_t (*h)[16]) {
+static void build_window(WindowSearch& search, double p, double q, int top, uint16_t (*h)[16], int stored) {
+  fill_rows(h + stored, 16);
   if (build_anchored(search, top, h)) return;
+  fill_rows(h + stored + 16, 48);
   Windows w;
   // A window of less than two and three quarters standard deviations to each side misses too much.
   search.levels = 1024.0 < 480.0 * top * p * q ? kMaxLevels : kAnchored + 1;
@@ -172,7 +177,7 @@ static void build_window(WindowSearch& search, double p, double q, int top, cons
   }
   search.lowest = static_cast<uint16_t>((w.below + 1) ^ 0x8000);
   search.span = static_cast<uint16_t>((w.above < 65534 ? w.above : 65534) - w.below - 1);
-  for (int lane = 0; lane < 16; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane] - (lane << search.levels));
+  for (int lane = 0; lane < 32; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane & 15]);
   if (search.levels == 6) lay_windows<6>(search, top, w.first, h);
   else lay_windows<5>(search, top, w.first, h);
 }

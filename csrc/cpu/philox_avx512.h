@@ -38,11 +38,14 @@ struct Rounds {
   __m512i x0, x1, x2, x3;
 };
 
-// After the first two.
-FB_INLINE Rounds start_rounds(const Keys& keys, __m512i block) {
-  const __m512i first = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM0), block);
+// After the first two; first: kPhiloxM0 times the numbers of the blocks.
+FB_INLINE Rounds start_rounds(const Keys& keys, __m512i first) {
   const __m512i p1 = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM1), _mm512_xor_si512(upper_halves(first), keys.c3_k1));
   return Rounds{_mm512_xor_si512(upper_halves(p1), keys.x1_k0), p1, _mm512_xor_si512(first, keys.p0_k1), keys.p0};
+}
+
+FB_INLINE Rounds start_blocks(const Keys& keys, __m512i block) {
+  return start_rounds(keys, _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM0), block));
 }
 
 FB_INLINE void one_round(Rounds& r, __m512i k0, __m512i k1) {
@@ -92,7 +95,7 @@ FB_INLINE void finish_rounds(const Keys& keys, const Rounds& r, __m512i& even, _
 }
 
 FB_INLINE void philox8(const Keys& keys, __m512i block, __m512i& even, __m512i& odd) {
-  Rounds r = start_rounds(keys, block);
+  Rounds r = start_blocks(keys, block);
   run_rounds<2, 9>(keys, r);
   finish_rounds(keys, r, even, odd);
 }
@@ -132,8 +135,8 @@ void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint
   for (int at = 0; at < m; at += 16) {
     const __m512i blocks = _mm512_loadu_si512(i + at);
     __m512i even[2], rest[2];
-    Rounds r[2] = {start_rounds(keys, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(blocks))),
-                   start_rounds(keys, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(blocks, 1)))};
+    Rounds r[2] = {start_blocks(keys, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(blocks))),
+                   start_blocks(keys, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(blocks, 1)))};
     run_both<2, 9>(keys, r);
     finish_rounds(keys, r[0], even[0], rest[0]);
     finish_rounds(keys, r[1], even[1], rest[1]);
