@@ -2,7 +2,7 @@
 
 op_table.py has the ops and their factors (shapes, layouts, dtypes, 20 keys, options), product.py the comparison. CI
 runs a pairwise cover of the factors, 271 s of processor time for all ops and backends together on a busy 2-core Zen 5
-(OMP_NUM_THREADS=1); FASTBLACKOUT_PRODUCT=full, every combination, is for nights (5.3 hours of it: .ci/nightly).
+(OMP_NUM_THREADS=1); FASTBLACKOUT_PRODUCT=full, every combination, is for nights (.ci/nightly).
 """
 
 import itertools
