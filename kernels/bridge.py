@@ -35,9 +35,6 @@ def bridge_kernel(
     seed_low, seed_high, sample, call = load_key(key, row_0 + row)
     p_row, q_row = tl.load(p + row * step), tl.load(q + row * step)
     own = table + (row * step).to(tl.int64) * _WORDS
-    if sigma_p is not None:
-        fall_p, fall_q = tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step)
-        fall_table = table + (sigma_row + row * sigma_step).to(tl.int64) * _WORDS
     factor = tl.load(gain + row)
     middle, spread = tl.load(center + row), tl.load(scale + row)
     if first == 0:
@@ -64,11 +61,6 @@ def bridge_kernel(
             born = draw(
                 n, valid, first, lane, own, p_row, q_row, seed_low, seed_high, sample, call, _DRAW, _REFINE, BLOCK
             )
-            if sigma_p is not None:
-                born -= draw(
-                    x, valid, first, lane, fall_table, fall_p, fall_q, seed_low, seed_high, sample, call, _FALL_DRAW,
-                    _FALL_REFINE, BLOCK,
-                )  # fmt: skip
         else:
             i = (first + lane).to(tl.uint32)
             wide = tl.zeros_like(i).to(tl.float64)
@@ -77,8 +69,16 @@ def bridge_kernel(
             born = binomial_block(
                 n, inside + wide, complement + wide, i, valid, seed_low, seed_high, sample, call, _ELEMENT
             )
-            if sigma_p is not None:
-                inside, complement, wrong = clean_prob(fall_p, fall_q)
+        if sigma_p is not None:
+            p_fall, q_fall = tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step)
+            if SHARED:
+                fall_table = table + (sigma_row + row * sigma_step).to(tl.int64) * _WORDS
+                born -= draw(
+                    x, valid, first, lane, fall_table, p_fall, q_fall, seed_low, seed_high, sample, call, _FALL_DRAW,
+                    _FALL_REFINE, BLOCK,
+                )  # fmt: skip
+            else:
+                inside, complement, wrong = clean_prob(p_fall, q_fall)
                 bits |= tl.where(wrong & valid, 8, 0)
                 born -= binomial_block(
                     x, inside + wide, complement + wide, i, valid, seed_low, seed_high, sample, call, _FALL_ELEMENT

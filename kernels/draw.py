@@ -61,7 +61,8 @@ def place(base, row, first, lane, elements, layout, COLUMN: tl.constexpr, COLUMN
         for d in tl.static_range(1, DIMS + 1):
             line = layout + d * (COLUMNS + 1)
             size = tl.load(line).to(tl.uint32)
-            at += (i % size).to(tl.int64) * tl.load(line + 1 + COLUMN)
+            coordinate = i if d == DIMS else i % size  # the slowest is what is left
+            at += coordinate.to(tl.int64) * tl.load(line + 1 + COLUMN)
             i = i // size
     return at
 

@@ -1,15 +1,15 @@
 """The Triton kernels compile ahead of time for NVIDIA and AMD GPUs, within budgets, and specialise on no key or size.
 
 No GPU is needed: tests/triton_aot_worker.py runs kernel.warmup with a stub driver in a process without the interpreter.
-Every kernel is compiled for every target with its main dtypes; for sm_90, and at night (.ci/nightly) for every target,
-with every dtype of every argument, strided tensors, odd sizes, attrition, wide counts. Three minutes on one core.
+Every kernel is compiled for every target with every dtype of every argument, strided tensors, odd sizes, attrition,
+wide counts: eight minutes of processor time in all, a target a process, as many at once as there are cores.
 """
 
-import functools
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +54,10 @@ DTYPES = {
     "categorical_bridge_kernel": {"x_t": COUNTS, "x_0": COUNTS, "weights": FLOATS, "index": {"int64"}, "x_s": COUNTS},
     "log_prob_kernel": {"x": COUNTS, "a": COUNTS, "b": COUNTS},
 }  # fmt: skip
-EVERYTHING = {"": False, "all": True}[os.environ.get("FASTBLACKOUT_AOT", "")]  # for every target, not only sm_90
+RUNS = {"hopper": ("90", "constants"), "keys": ("90", "keys")}
+RUNS |= {target: (target,) for target in ("80", "100", "120", "gfx942")}
 
 
-@functools.cache
 def compiled(tmp_path, *arguments):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FASTBLACKOUT_", "TRITON_"))}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(Path(fb.__file__).parents[1])}
@@ -71,21 +71,29 @@ def compiled(tmp_path, *arguments):
 
 
 @pytest.fixture(scope="module")
-def hopper(tmp_path_factory):
-    return compiled(tmp_path_factory.mktemp("sm_90"), "90", "all", "constants")
+def runs(tmp_path_factory):
+    """What the worker prints for each of RUNS, as futures."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {name: pool.submit(compiled, tmp_path_factory.mktemp(name), *run) for name, run in RUNS.items()}
+        pool.shutdown(cancel_futures=True)
 
 
-def check_kernels(report, everything):
-    """None is missing, and where everything was compiled no dtype of an argument either."""
+@pytest.fixture
+def hopper(runs):
+    return runs["hopper"].result()
+
+
+def check_kernels(report):
+    """None is missing, and no dtype of an argument either."""
     assert {fact["kernel"].removesuffix(" wide") for fact in report} == KERNELS
-    for kernel, arguments in DTYPES.items() if everything else ():
+    for kernel, arguments in DTYPES.items():
         for name, dtypes in arguments.items():
             seen = {fact["dtypes"].get(name) for fact in report if fact["kernel"] == kernel}
             assert dtypes <= seen, f"{kernel}: {name}: never compiled with {', '.join(sorted(dtypes - seen))}"
 
 
-def check_cuda(report, everything):
-    check_kernels(report, everything)
+def check_cuda(report):
+    check_kernels(report)
     for fact in report:
         assert fact["stack"] == fact["spills"] == 0, fact
         assert fact["registers"] <= REGISTERS[fact["kernel"].removesuffix(" wide")], fact
@@ -96,17 +104,8 @@ def check_cuda(report, everything):
             assert 0 < fact["hot"] / 8 <= 1.15 * PER_ELEMENT[fact["case"]], fact
 
 
-ALL = ("all",) if EVERYTHING else ()
-
-
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("target", ["80", "100", "120"])
-def test_other_cuda_targets(target, tmp_path):
-    check_cuda(compiled(tmp_path, target, *ALL), EVERYTHING)
-
-
 def test_hopper_budgets(hopper):
-    check_cuda(hopper, True)
+    check_cuda(hopper)
     hot = {fact["case"]: fact["hot"] / 8 for fact in hopper if fact["kernel"] != "table_kernel"}
     for case, budget in PER_ELEMENT.items():
         assert hot[case] <= budget, (case, hot[case])
@@ -135,10 +134,14 @@ def test_constants_keep_all_their_bits(hopper):
         assert used & {f"0f{np.float32(c).view(np.uint32):08X}" for c in (constant, -constant)}, constant
 
 
-@pytest.mark.timeout(1800)
-def test_amd(tmp_path):
-    report = compiled(tmp_path, "gfx942", *ALL)
-    check_kernels(report, EVERYTHING)
+@pytest.mark.parametrize("target", ["80", "100", "120"])
+def test_other_cuda_targets(runs, target):
+    check_cuda(runs[target].result())
+
+
+def test_amd(runs):
+    report = runs["gfx942"].result()
+    check_kernels(report)
     for fact in report:
         assert fact["spills"] == fact["stack"] == 0 and fact["registers"] <= 128, fact
         assert fact["scalar_spills"] <= SCALAR_SPILLS, fact
@@ -153,11 +156,10 @@ def test_the_page_states_the_budgets():
     assert f"{thin} for `thin`, {bridge} for `bridge` with bfloat16, {loss} for `birth_loss`, {GRADIENT} for" in page
 
 
-def test_keys_and_sizes_do_not_specialise(tmp_path):
+def test_keys_and_sizes_do_not_specialise(runs):
     """Seeds 0, 1, 16, 2^63, call numbers, sizes 1, 16, 17, ... and limits meet one kernel (categorical_bridge: one for
     each draw; birth_loss: one for whole samples, one for chunks)."""
-    kernels = compiled(tmp_path, "90", "keys")
-    assert kernels == {
+    assert runs["keys"].result() == {
         "table_kernel": 1, "thin_kernel": 1, "thin_kernel wide": 1, "bridge_kernel": 1, "bridge_kernel wide": 1,
         "tau_leap_kernel": 1, "birth_loss_kernel": 2, "add_chunks_kernel": 1, "birth_loss_grad_kernel": 1,
         "binomial_kernel": 1, "poisson_kernel": 1, "categorical_kernel": 1,

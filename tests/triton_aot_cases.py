@@ -1,4 +1,4 @@
-"""The calls that triton_aot_worker.py compiles: MAIN, every kernel with its main dtypes, and REST, every other dtype.
+"""The calls that triton_aot_worker.py compiles: every kernel, with every dtype of every argument.
 
 Import it when Triton's driver is set.
 """
@@ -104,7 +104,7 @@ def index():
     return torch.zeros(4, dtype=I64)
 
 
-MAIN = {
+CASES = {
     "thin": lambda: thin(),
     "bridge bfloat16": lambda: bridge(logits=BF16, inputs=BF16),
     "tau_leap": lambda: tau_leap(),
@@ -118,8 +118,6 @@ MAIN = {
     "categorical table": lambda: table(),
     "categorical bridge logits": lambda: states_bridge(weights=F32),
     "transition": lambda: transition(),
-}
-REST = {
     "thin strided": lambda: thin(strided=True, shape=(4, 31)),
     "thin odd": lambda: thin(shape=(4, 31), asked=(True, False, False)),
     "bridge": lambda: bridge(fall=True),
@@ -138,30 +136,30 @@ REST = {
 }
 
 
-def _rest(name, call, *arguments, **options):
+def _case(name, call, *arguments, **options):
     dtypes = (str(value).removeprefix("torch.") for value in (*arguments, *options.values()) if value in _DTYPES)
-    REST[" ".join((name, *dtypes))] = lambda: call(*arguments, **options)
+    CASES[" ".join((name, *dtypes))] = lambda: call(*arguments, **options)
 
 
 _DTYPES = {*COUNTS, *FLOATS}
 # Each dtype of each argument at least once, of several arguments at a time; test_triton_aot.py says which must occur.
 for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _other = FLOATS[(_number + 1) % 4]
-    _rest("categorical", categorical, _counts)
-    _rest("categorical bridge x_0", states_bridge, _counts, known=COUNTS[_number - 1])
-    _rest("categorical bridge", states_bridge, _counts, weights=_floats)
-    _rest("transition", transition, _counts)
-    _rest("transition bridged", transition, _counts, bridged=True)
-    _rest("thin", thin, _counts, _floats)
-    _rest("binomial", binomial, _counts, _floats)
-    _rest("poisson", poisson, _floats)
-    _rest("bridge", bridge, _counts, _floats, _other)
-    _rest("tau_leap", tau_leap, _counts, _floats, _other)
+    _case("categorical", categorical, _counts)
+    _case("categorical bridge x_0", states_bridge, _counts, known=COUNTS[_number - 1])
+    _case("categorical bridge", states_bridge, _counts, weights=_floats)
+    _case("transition", transition, _counts)
+    _case("transition bridged", transition, _counts, bridged=True)
+    _case("thin", thin, _counts, _floats)
+    _case("binomial", binomial, _counts, _floats)
+    _case("poisson", poisson, _floats)
+    _case("bridge", bridge, _counts, _floats, _other)
+    _case("tau_leap", tau_leap, _counts, _floats, _other)
     if _counts != U8:
-        _rest("thin wide", thin, _counts, _other, most=1000)
-        _rest("bridge wide", bridge, _counts, _other, _floats, most=1000)
+        _case("thin wide", thin, _counts, _other, most=1000)
+        _case("bridge wide", bridge, _counts, _other, _floats, most=1000)
     for _births in (_counts, _floats):
-        _rest("bridge given", bridge, _counts, inputs=_floats, given=_births)
-        _rest("tau_leap given", tau_leap, _counts, inputs=_floats, given=_births)
-        _rest("birth_loss", loss, _other, _births)
-        _rest("birth_loss_grad", grad, _other, _births)
+        _case("bridge given", bridge, _counts, inputs=_floats, given=_births)
+        _case("tau_leap given", tau_leap, _counts, inputs=_floats, given=_births)
+        _case("birth_loss", loss, _other, _births)
+        _case("birth_loss_grad", grad, _other, _births)
