@@ -27,8 +27,8 @@ def test_memory(harness: Harness) -> None:
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for row in found:
-        # x_t alone is a byte an element: a mark far below that was not taken while the call ran. Linux counts resident pages a
-        # processor at a time, and what is read may lack some.
+        # x_t alone is a byte an element: a mark far below that was not taken while the call ran. Linux counts resident
+        # pages a processor at a time, and what is read may lack some.
         assert row["bytes"] >= row["elements"] / 2, row
         if row["case"] == FROM_LOGITS and row["who"] == "fastblackout":
             # the states drawn and their matrices; a copy of the logits would be 4 STATES bytes an element
