@@ -1,5 +1,5 @@
 // Body for scalar and AVX2: primary bits of a block into buffers, then thresholds looked up by the guides, one element at a
-// time (scalar) or eight at a time by gathers (AVX2).
+// time (scalar) or eight at a time (AVX2).
 
 #if FB_ISA_LEVEL == 1
 
@@ -114,10 +114,22 @@ void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint
   }
 }
 
+// Eight cells, one by one: on Zen 4 a tenth faster than vpgatherdd, which is microcode there and, mended against leaks, slow on
+// many of Intel's processors.
+static inline __m256i look_up(const uint32_t (*guide)[16], __m256i at) {
+  const int* cell = reinterpret_cast<const int*>(guide);
+  const __m128i low = _mm256_castsi256_si128(at), high = _mm256_extracti128_si256(at, 1);
+  const uint64_t a = static_cast<uint64_t>(_mm_cvtsi128_si64(low)), b = static_cast<uint64_t>(_mm_extract_epi64(low, 1));
+  const uint64_t c = static_cast<uint64_t>(_mm_cvtsi128_si64(high)), d = static_cast<uint64_t>(_mm_extract_epi64(high, 1));
+  constexpr uint64_t kLow = 0xffffffffu;
+  return _mm256_setr_epi32(cell[a & kLow], cell[a >> 32], cell[b & kLow], cell[b >> 32], cell[c & kLow], cell[c >> 32], cell[d & kLow],
+                           cell[d >> 32]);
+}
+
 // Eight searches at once: adds the counts found to `sum` and to `redo` the lanes that one comparison does not settle.
 static inline void search8(const uint32_t (*guide)[16], __m256i row, __m256i u, __m256i& sum, __m256i& redo) {
   const __m256i at = _mm256_or_si256(_mm256_slli_epi32(_mm256_srli_epi32(u, kGuideShift), 4), row);
-  const __m256i cell = _mm256_i32gather_epi32(reinterpret_cast<const int*>(guide), at, 4);
+  const __m256i cell = look_up(guide, at);
   const __m256i t = _mm256_and_si256(cell, _mm256_set1_epi32(0xffff));
   const __m256i before = _mm256_and_si256(_mm256_srli_epi32(cell, 16), _mm256_set1_epi32(0xff));
   sum = _mm256_add_epi32(sum, _mm256_sub_epi32(before, _mm256_cmpgt_epi32(u, t)));
