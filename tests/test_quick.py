@@ -63,6 +63,7 @@ def test_thin_is_the_long_way(layout: str, alive: Any) -> None:
     for options in (
         {},
         {"center": SPREAD, "scale": 0.5},
+        {"center": 0.5, "scale": SPREAD.repeat_interleave(2).float()[::2]},
         {"outputs": ("births",)},
         {"outputs": ("x_t", "model_input")},
     ):
@@ -75,7 +76,7 @@ def test_thin_is_the_long_way(layout: str, alive: Any) -> None:
 @pytest.mark.parametrize("rounding", ("stochastic", "nearest"))
 def test_bridge_is_the_long_way(layout: str, rounding: str) -> None:
     x = LAYOUTS[layout]
-    for options in ({}, {"gain": SPREAD, "center": SPREAD}, {"outputs": ("x_s",)}):
+    for options in ({}, {"gain": SPREAD, "center": SPREAD.float()}, {"outputs": ("x_s",)}):
         made = bridge(x, LOGITS, PAIR, rounding=rounding, **options)
         assert made is not None
         assert same(made, fb.bridge_step(x, LOGITS, PAIR, rounding=rounding, **{"rng": KEY.tensor(), **options}))
@@ -88,20 +89,20 @@ WEIGHT = torch.tensor([0.3, -1.0, 1e-3], dtype=torch.float64)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", "float16"))
 def test_loss_is_the_long_way(layout: str, dtype: str) -> None:
-    """The long way takes the numbers as float32 tensors or Python integers; gradients of sums, and of another order."""
+    """The long way takes the numbers as NumPy arrays; gradients of sums, and of another order."""
     births = BIRTHS.to(getattr(torch, dtype))
     for weight, gain in ((WEIGHT, SPREAD), (0.5, SPREAD), (WEIGHT, 2.0)):
-        numbers = [value if type(value) is float else value.float() for value in (weight, gain)]
-        weights = [value.double() if torch.is_tensor(value) else value for value in numbers]
+        single = [value if type(value) is float else value.float() for value in (weight, gain)]
+        double = [value if type(value) is float else value.double() for value in single]
         results = []
-        for pair in (weights, [value if torch.is_tensor(value) else int(2 * value) / 2 for value in numbers]):
+        for pair in (single, double, [value if type(value) is float else value.numpy() for value in single]):
             logits = LAYOUTS[layout].float().sub(128).div(9).requires_grad_()
+            assert (loss(logits, births, *pair) is not None) == (len(results) < 2)
             made = fb.birth_loss(logits, births, pair[0], gain=pair[1])
             expanded = torch.autograd.grad(made.sum(), logits, retain_graph=True)[0].clone()
             upstream = torch.tensor([2.0, 0.0, -0.7, 0.0, 1e-3])[::2]
             results.append((made.detach(), expanded, torch.autograd.grad(made, logits, upstream)[0]))
-        assert loss(logits, births, *weights) is not None
-        assert same(*results)
+        assert same(results[0], results[2]) and same(results[1], results[2])
 
 
 def test_loss_keeps_slopes_for_one_gradient_only() -> None:
@@ -137,7 +138,7 @@ def test_a_changed_weight_is_told() -> None:
         lambda: thin(X, PAIR, max_count=256),
         lambda: thin(X, PAIR, max_count=True),
         lambda: thin(X, fb.Prob(P, P)),
-        lambda: thin(X, fb.Prob(P.float(), 1 - P.float())),
+        lambda: thin(X, fb.Prob(torch.full((B,), 0.25), torch.full((B,), 0.75))),
         lambda: thin(X, fb.Prob(P[:2], 1 - P[:2])),
         lambda: thin(X, 1.5),
         lambda: thin(X, PAIR, center=float("nan")),
@@ -158,7 +159,9 @@ def test_a_changed_weight_is_told() -> None:
         lambda: loss(LOGITS, BIRTHS, WEIGHT[:2]),
         lambda: loss(LOGITS, BIRTHS, float("inf")),
         lambda: loss(LOGITS, BIRTHS, gain=0.0),
-        lambda: loss(LOGITS, BIRTHS, gain=SPREAD.float()),
+        lambda: loss(LOGITS, BIRTHS, gain=SPREAD.half()),
+        lambda: loss(LOGITS, BIRTHS, WEIGHT.float()[:2]),
+        lambda: loss(LOGITS, BIRTHS, WEIGHT.float().view(B, 1)),
         lambda: loss(LOGITS, BIRTHS, backend="reference"),
     ),
 )

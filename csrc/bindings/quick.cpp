@@ -82,10 +82,21 @@ const double* doubles(PyObject* value, int64_t samples, std::vector<double>& roo
   return right && (samples == 1 || t.strides[0] == 1) ? reinterpret_cast<const double*>(t.data) : nullptr;
 }
 
+// The same of what may come as float32 too, as a probability may not: then widened, in `room`.
+const double* reals(PyObject* value, int64_t samples, std::vector<double>& room) {
+  if (const double* own = doubles(value, samples, room)) return own;
+  Tensor t;
+  if (!borrow(value, t) || t.code != kFloat || t.bits != 32 || t.ndim != 1 || t.shape[0] != samples) return nullptr;
+  const float* from = reinterpret_cast<const float*>(t.data);
+  room.resize(static_cast<size_t>(samples));
+  for (int64_t b = 0; b < samples; ++b) room[static_cast<size_t>(b)] = static_cast<double>(from[b * t.strides[0]]);
+  return room.data();
+}
+
 // The same rounded to float32, `out`, kept in `room`; false where one is not finite or below `low`.
 bool floats(PyObject* value, int64_t samples, float low, std::vector<float>& room, const float*& out) {
   std::vector<double> wide;
-  const double* from = doubles(value, samples, wide);
+  const double* from = reals(value, samples, wide);
   if (from == nullptr) return false;
   bool good = true;
   room.assign(from, from + samples);
@@ -236,7 +247,7 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   std::vector<double> weight;
   std::vector<float> gain;
   if (count != 7 || !borrow(a[2], x) || !is_float32(x) || !borrow(a[3], births) || !dtype_of(births, dtype) ||
-      !same_shape(x, births) || !fill_size(x, a, op) || (op.weight = doubles(a[4], op.samples, weight)) == nullptr ||
+      !same_shape(x, births) || !fill_size(x, a, op) || (op.weight = reals(a[4], op.samples, weight)) == nullptr ||
       !std::all_of(op.weight, op.weight + op.samples, [](double w) { return std::isfinite(w); }) ||
       !floats(a[5], op.samples, std::numeric_limits<float>::denorm_min(), gain, op.gain))
     Py_RETURN_NONE;
@@ -266,7 +277,7 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   std::vector<double> weight;
   if (count != 5 || !borrow(a[2], slopes) || !borrow(a[3], upstream) || !is_float32(upstream) || upstream.ndim != 1 ||
       !fill_size(slopes, a, op) || upstream.shape[0] != op.samples ||
-      (op.weight = doubles(a[4], op.samples, weight)) == nullptr)
+      (op.weight = reals(a[4], op.samples, weight)) == nullptr)
     Py_RETURN_NONE;
   std::vector<double> coefficient(op.weight, op.weight + op.samples);
   const float* from = reinterpret_cast<const float*>(upstream.data);
