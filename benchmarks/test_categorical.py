@@ -64,6 +64,7 @@ def test_from_probabilities(bench: Any, steps: torch.Tensor, isa: str) -> None:
     bench("categorical, 1,000 matrices", x_0.numel(), ours, others, _check(ours), isa=isa)
 
 
+@pytest.mark.long
 def test_from_a_table(bench: Any, steps: torch.Tensor) -> None:
     x_0, index, table = images(), [k - 1 for k in grid_indices()], fb.CategoricalTable(steps)
 
