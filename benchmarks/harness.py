@@ -25,7 +25,7 @@ from fastblackout import natives
 
 # A timing repeats calls shorter than WINDOW for that long, so that each finds the caches its own. A case has
 # MOST_ROUNDS rounds, fewer where they would take longer than BUDGET, but at least 3. (full, --quick)
-WINDOW, MOST_ROUNDS, BUDGET = (40e-3, 20e-3), (11, 5), (20.0, 2.0)
+WINDOW, MOST_ROUNDS, BUDGET = (40e-3, 20e-3), (11, 3), (20.0, 2.0)
 OURS = "fastblackout"
 Call = Callable[[int], Any]  # takes the ordinal of the call, so that no call need repeat the one before
 
