@@ -71,22 +71,16 @@ cpu::View view_of(const Tensor& tensor, cpu::Dtype dtype) {
   return view;
 }
 
-// `samples` float64 values: a tensor's own, or a Python float for all, kept in `room`. Null where it is neither.
-const double* doubles(PyObject* value, int64_t samples, std::vector<double>& room) {
+// `samples` values: a float64 tensor's own; in `room` a float for all, or of float32, but no probabilities (1 - p is lost). Or null.
+const double* doubles(PyObject* value, int64_t samples, std::vector<double>& room, bool probabilities) {
   if (PyFloat_CheckExact(value)) {
     room.assign(static_cast<size_t>(samples), PyFloat_AS_DOUBLE(value));
     return room.data();
   }
   Tensor t;
-  const bool right = borrow(value, t) && t.code == kFloat && t.bits == 64 && t.ndim == 1 && t.shape[0] == samples;
-  return right && (samples == 1 || t.strides[0] == 1) ? reinterpret_cast<const double*>(t.data) : nullptr;
-}
-
-// The same of what may come as float32 too, as a probability may not: then widened, in `room`.
-const double* reals(PyObject* value, int64_t samples, std::vector<double>& room) {
-  if (const double* own = doubles(value, samples, room)) return own;
-  Tensor t;
-  if (!borrow(value, t) || t.code != kFloat || t.bits != 32 || t.ndim != 1 || t.shape[0] != samples) return nullptr;
+  if (!borrow(value, t) || t.code != kFloat || t.ndim != 1 || t.shape[0] != samples) return nullptr;
+  if (t.bits == 64) return samples == 1 || t.strides[0] == 1 ? reinterpret_cast<const double*>(t.data) : nullptr;
+  if (t.bits != 32 || probabilities) return nullptr;
   const float* from = reinterpret_cast<const float*>(t.data);
   room.resize(static_cast<size_t>(samples));
   for (int64_t b = 0; b < samples; ++b) room[static_cast<size_t>(b)] = static_cast<double>(from[b * t.strides[0]]);
@@ -96,7 +90,7 @@ const double* reals(PyObject* value, int64_t samples, std::vector<double>& room)
 // The same rounded to float32, `out`, kept in `room`; false where one is not finite or below `low`.
 bool floats(PyObject* value, int64_t samples, float low, std::vector<float>& room, const float*& out) {
   std::vector<double> wide;
-  const double* from = reals(value, samples, wide);
+  const double* from = doubles(value, samples, wide, false);
   if (from == nullptr) return false;
   bool good = true;
   room.assign(from, from + samples);
@@ -111,7 +105,7 @@ struct Pair {
 };
 
 bool pair_of(PyObject* p, PyObject* q, int64_t samples, Pair& pair) {
-  pair.prob = cpu::Prob{doubles(p, samples, pair.rooms[0]), doubles(q, samples, pair.rooms[1])};
+  pair.prob = cpu::Prob{doubles(p, samples, pair.rooms[0], true), doubles(q, samples, pair.rooms[1], true)};
   return pair.prob.p != nullptr && pair.prob.q != nullptr && cpu::good_pair(pair.prob, samples);
 }
 
@@ -247,7 +241,7 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   std::vector<double> weight;
   std::vector<float> gain;
   if (count != 7 || !borrow(a[2], x) || !is_float32(x) || !borrow(a[3], births) || !dtype_of(births, dtype) ||
-      !same_shape(x, births) || !fill_size(x, a, op) || (op.weight = reals(a[4], op.samples, weight)) == nullptr ||
+      !same_shape(x, births) || !fill_size(x, a, op) || (op.weight = doubles(a[4], op.samples, weight, false)) == nullptr ||
       !std::all_of(op.weight, op.weight + op.samples, [](double w) { return std::isfinite(w); }) ||
       !floats(a[5], op.samples, std::numeric_limits<float>::denorm_min(), gain, op.gain))
     Py_RETURN_NONE;
@@ -277,7 +271,7 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   std::vector<double> weight;
   if (count != 5 || !borrow(a[2], slopes) || !borrow(a[3], upstream) || !is_float32(upstream) || upstream.ndim != 1 ||
       !fill_size(slopes, a, op) || upstream.shape[0] != op.samples ||
-      (op.weight = reals(a[4], op.samples, weight)) == nullptr)
+      (op.weight = doubles(a[4], op.samples, weight, false)) == nullptr)
     Py_RETURN_NONE;
   std::vector<double> coefficient(op.weight, op.weight + op.samples);
   const float* from = reinterpret_cast<const float*>(upstream.data);
