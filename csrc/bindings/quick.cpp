@@ -71,7 +71,7 @@ cpu::View view_of(const Tensor& tensor, cpu::Dtype dtype) {
   return view;
 }
 
-// `samples` values: a float64 tensor's own; in `room` a float for all, or of float32, but no probabilities (1 - p is lost). Or null.
+// `samples` values: a float64 tensor's own, or in `room` a float's or, unless they are probabilities, a float32 tensor's; or null.
 const double* doubles(PyObject* value, int64_t samples, std::vector<double>& room, bool probabilities) {
   if (PyFloat_CheckExact(value)) {
     room.assign(static_cast<size_t>(samples), PyFloat_AS_DOUBLE(value));
