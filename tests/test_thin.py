@@ -54,24 +54,27 @@ def test_library_dtype_and_memory_order(backend):
     same(fb.Thinned(*(v.array for v in namespaced)), thinned)
 
 
-@pytest.mark.skipif("avx512" not in cpu_module("test").isas(), reason="needs AVX-512")
+@pytest.mark.parametrize("isa, instruction", [("avx512", "word_shifts"), ("avx2", "gathers")])
 @pytest.mark.parametrize("max_count, elements", [(255, 3072), (255, 700), (255, 50), (15, 3072), (15, 700)])
-def test_processors_without_word_shifts_draw_the_same(max_count, elements):
-    """Not every processor with AVX-512 has VBMI2: every number of levels, with and without an end, by both ways."""
+def test_processors_draw_the_same(max_count, elements, isa, instruction):
+    """VBMI2 and fast gathers are not everywhere: every number of levels, with and without an end, by both ways."""
     x = torch.randint(0, max_count + 1, (24, elements), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     p = torch.logspace(-5, np.log10(0.5), len(x), dtype=torch.float64)
     native = cpu_module("test")
+    if isa not in native.isas():
+        pytest.skip(f"needs {isa}")
     with fb.use_backend("reference"):
         expected = fb.thin(x, p, rng=RNG, max_count=max_count)
-    had = native.use_word_shifts(False)
+    use = getattr(native, f"use_{instruction}")
+    had = use(False)
     try:
-        for ways in (False, had):
-            native.use_word_shifts(ways)
-            with fb.use_backend("cpu", isa="avx512"):
+        for way in (False, had or isa == "avx2"):
+            use(way)
+            with fb.use_backend("cpu", isa=isa):
                 for got, right in zip(fb.thin(x, p, rng=RNG, max_count=max_count), expected, strict=True):
                     assert torch.equal(got, right)
     finally:
-        native.use_word_shifts(had)
+        use(had)
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "int64"])

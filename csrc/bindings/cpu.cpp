@@ -54,6 +54,8 @@ PYBIND11_MODULE(_cpu, m) {
     if (use && !cpu::find_word_shifts()) throw py::value_error("use_word_shifts: this processor has no VBMI2");
     return std::exchange(cpu::has_word_shifts, use);
   });
+  // For tests: whether draws by AVX2 gather. Returns whether they did.
+  m.def("use_gathers", [](bool use) { return std::exchange(cpu::has_fast_gathers, use); });
 
   m.def("thin", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_0,
                    const py::object& x_t, const py::object& births, const py::object& input, const py::object& alive,

@@ -114,10 +114,11 @@ void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint
   }
 }
 
-// Eight cells, one by one: on Zen 4 a tenth faster than vpgatherdd, which is microcode there and, mended against leaks, slow on
-// many of Intel's processors.
+// Eight cells.
+template <bool Gathers>
 static inline __m256i look_up(const uint32_t (*guide)[16], __m256i at) {
   const int* cell = reinterpret_cast<const int*>(guide);
+  if constexpr (Gathers) return _mm256_i32gather_epi32(cell, at, 4);
   const __m128i low = _mm256_castsi256_si128(at), high = _mm256_extracti128_si256(at, 1);
   const uint64_t a = static_cast<uint64_t>(_mm_cvtsi128_si64(low)), b = static_cast<uint64_t>(_mm_extract_epi64(low, 1));
   const uint64_t c = static_cast<uint64_t>(_mm_cvtsi128_si64(high)), d = static_cast<uint64_t>(_mm_extract_epi64(high, 1));
@@ -127,9 +128,10 @@ static inline __m256i look_up(const uint32_t (*guide)[16], __m256i at) {
 }
 
 // Eight searches at once: adds the counts found to `sum` and to `redo` the lanes that one comparison does not settle.
+template <bool Gathers>
 static inline void search8(const uint32_t (*guide)[16], __m256i row, __m256i u, __m256i& sum, __m256i& redo) {
   const __m256i at = _mm256_or_si256(_mm256_slli_epi32(_mm256_srli_epi32(u, kGuideShift), 4), row);
-  const __m256i cell = look_up(guide, at);
+  const __m256i cell = look_up<Gathers>(guide, at);
   const __m256i t = _mm256_and_si256(cell, _mm256_set1_epi32(0xffff));
   const __m256i before = _mm256_and_si256(_mm256_srli_epi32(cell, 16), _mm256_set1_epi32(0xff));
   sum = _mm256_add_epi32(sum, _mm256_sub_epi32(before, _mm256_cmpgt_epi32(u, t)));
@@ -192,6 +194,7 @@ static inline __m256i widen(const uint16_t* from) {
 }
 
 // Sixteen elements; those from `end` on are drawn too, but not mended.
+template <bool Gathers>
 static inline void draw16(const DrawTable& table, const SampleKey& key, uint32_t stream_refine, uint32_t i0, int at, int end,
                           const uint16_t* u1, const uint16_t* u2, const uint8_t* n, uint8_t* k) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(n + at));
@@ -202,8 +205,8 @@ static inline void draw16(const DrawTable& table, const SampleKey& key, uint32_t
     const __m256i v1 = widen(u1 + at + 8 * h), v2 = widen(u2 + at + 8 * h);
     sum[h] = _mm256_setzero_si256();
     redo[h] = _mm256_cmpeq_epi32(_mm256_max_epi32(v1, v2), _mm256_set1_epi32(65535));
-    search8(table.guide_lower, _mm256_and_si256(count, _mm256_set1_epi32(15)), v2, sum[h], redo[h]);
-    if (table.max_count > 15) search8(table.guide_upper, _mm256_srli_epi32(count, 4), v1, sum[h], redo[h]);
+    search8<Gathers>(table.guide_lower, _mm256_and_si256(count, _mm256_set1_epi32(15)), v2, sum[h], redo[h]);
+    if (table.max_count > 15) search8<Gathers>(table.guide_upper, _mm256_srli_epi32(count, 4), v1, sum[h], redo[h]);
   }
   const __m256i sums = _mm256_permute4x64_epi64(_mm256_packus_epi32(sum[0], sum[1]), 0xd8);
   __m128i drawn = _mm_packus_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
@@ -227,7 +230,8 @@ void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, u
     const int end = count - from < kDrawBlock ? count - from : kDrawBlock;
     primary_chunk(key, stream, i0 + from, end, u1, u2);
 #if FB_ISA_LEVEL == 1
-    for (int at = 0; at < end; at += 16) draw16(table, key, stream_refine, i0 + from, at, end, u1, u2, n + from, k + from);
+    const auto draw = has_fast_gathers ? draw16<true> : draw16<false>;
+    for (int at = 0; at < end; at += 16) draw(table, key, stream_refine, i0 + from, at, end, u1, u2, n + from, k + from);
 #else
     for (int e = 0; e < end; ++e)
       k[from + e] = draw1(table, key, stream_refine, i0 + from + e, Primary{u1[e], u2[e]}, n[from + e]);

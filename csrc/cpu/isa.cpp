@@ -1,5 +1,9 @@
 #include "cpu/isa.h"
 
+#if FB_X86
+#include <cpuid.h>
+#endif
+
 namespace fastblackout {
 namespace cpu {
 
@@ -14,6 +18,20 @@ bool find_word_shifts() {
 }
 
 bool has_word_shifts = find_word_shifts();
+
+// Those of Intel's processors that needed no mending against leaks from gathers (Alder Lake, Sapphire Rapids and later), told
+// by AVX-VNNI: with vpgatherdd `thin` is 8 to 16% faster on Emerald Rapids. On the older ones it is slow, on AMD's microcode
+// (Zen 4: 10% slower).
+bool find_fast_gathers() {
+#if FB_X86
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __builtin_cpu_is("intel") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
+#else
+  return false;
+#endif
+}
+
+bool has_fast_gathers = find_fast_gathers();
 
 Isa best_isa() {
 #if FB_X86 && !defined(FB_EMULATED_AVX512)

@@ -32,6 +32,8 @@ Isa best_isa();                     // the widest this processor has: what is ch
 Isa widest_isa();                   // the widest that can be asked for: emulated ones too
 bool find_word_shifts();            // whether this processor has those of AVX-512 VBMI2
 extern bool has_word_shifts;        // what draws by AVX-512 go by; tests set it
+bool find_fast_gathers();           // whether AVX2's gathers beat loads one by one on this processor
+extern bool has_fast_gathers;       // what draws by AVX2 go by; tests set it
 Isa parse_isa(const char* name);    // throws std::invalid_argument for an unknown or unsupported one
 const char* isa_name(Isa isa);
 
