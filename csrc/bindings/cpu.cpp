@@ -49,10 +49,10 @@ PYBIND11_MODULE(_cpu, m) {
     return names;
   });
   m.def("emulated", [](const std::string& name) { return cpu::parse_isa(name.c_str()) > cpu::best_isa(); });
-  // For tests: whether draws by AVX-512 use the word shifts that not every such processor has. Returns whether they did.
-  m.def("use_word_shifts", [](bool use) {
-    if (use && !cpu::find_word_shifts()) throw py::value_error("use_word_shifts: this processor has no VBMI2");
-    return std::exchange(cpu::has_word_shifts, use);
+  // For tests: whether draws by AVX-512 use VBMI and VBMI2, which not every such processor has. Returns whether they did.
+  m.def("use_vbmi", [](bool use) {
+    if (use && !cpu::find_vbmi()) throw py::value_error("use_vbmi: this processor lacks it");
+    return std::exchange(cpu::has_vbmi, use);
   });
   // For tests: whether draws by AVX2 gather. Returns whether they did.
   m.def("use_gathers", [](bool use) { return std::exchange(cpu::has_fast_gathers, use); });

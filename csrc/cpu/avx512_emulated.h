@@ -7,6 +7,7 @@
 #endif
 
 typedef int8_t Emulated8 __attribute__((vector_size(64), may_alias));
+typedef uint8_t EmulatedU8 __attribute__((vector_size(64), may_alias));
 typedef int16_t Emulated16 __attribute__((vector_size(64), may_alias));
 typedef uint16_t EmulatedU16 __attribute__((vector_size(64), may_alias));
 typedef int32_t Emulated32 __attribute__((vector_size(64), may_alias));
@@ -36,6 +37,10 @@ FB_EMULATED __m512i _mm512_setzero_si512() { return __m512i{}; }
 FB_EMULATED __m512i _mm512_set1_epi16(int16_t x) { return FB_TO(__m512i, EmulatedU16{} + static_cast<uint16_t>(x)); }
 FB_EMULATED __m512i _mm512_set1_epi32(int32_t x) { return FB_TO(__m512i, EmulatedU32{} + static_cast<uint32_t>(x)); }
 FB_EMULATED __m512i _mm512_set1_epi64(int64_t x) { return FB_TO(__m512i, EmulatedU64{} + static_cast<uint64_t>(x)); }
+FB_EMULATED __m512i _mm512_set4_epi32(int32_t d, int32_t c, int32_t b, int32_t a) {
+  const Emulated32 r = {a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d};
+  return FB_TO(__m512i, r);
+}
 FB_EMULATED __m512d _mm512_set1_pd(double x) { return __m512d{} + x; }
 // The highest lane first; immintrin.h's setr are macros that turn the order round.
 #define FB_SET(NAME, LANE)                                                \
@@ -128,6 +133,7 @@ FB_EMULATED_ROUND(_mm512_sqrt_ps, __builtin_sqrtf)
     for (int i = 0; i < LANES; ++i) r[i] = (from[i] & LANES ? b : a)[from[i] & (LANES - 1)]; \
     return FB_TO(__m512i, r);                                                              \
   }
+FB_PERMUTATION(_mm512_permutex2var_epi8, EmulatedU8, 64)
 FB_PERMUTATION(_mm512_permutex2var_epi16, EmulatedU16, 32)
 FB_PERMUTATION(_mm512_permutex2var_epi32, EmulatedU32, 16)
 FB_PERMUTATION(_mm512_permutex2var_epi64, EmulatedU64, 8)
@@ -161,14 +167,31 @@ FB_TO_MASK(emulated_cmple_epu16, __mmask32, EmulatedU16, 32, (a[i] <= b[i]))
 #undef FB_TO_MASK
 FB_EMULATED __mmask32 _mm512_mask_cmple_epi16_mask(__mmask32 m, __m512i x, __m512i y) { return m & emulated_cmple_epi16(x, y); }
 FB_EMULATED __mmask32 _mm512_mask_cmple_epu16_mask(__mmask32 m, __m512i x, __m512i y) { return m & emulated_cmple_epu16(x, y); }
-FB_EMULATED __m512i _mm512_mask_blend_epi16(__mmask32 m, __m512i unset, __m512i set) {
-  const Emulated16 a = FB_TO(Emulated16, unset), b = FB_TO(Emulated16, set);
-  Emulated16 r;
-  for (int i = 0; i < 32; ++i) r[i] = (m >> i & 1 ? b : a)[i];
+#define FB_BLEND(BITS, LANES)                                                                                             \
+  FB_EMULATED __m512i _mm512_mask_blend_epi##BITS(__mmask##LANES m, __m512i unset, __m512i set) {                         \
+    const Emulated##BITS a = FB_TO(Emulated##BITS, unset), b = FB_TO(Emulated##BITS, set);                                \
+    Emulated##BITS r;                                                                                                     \
+    for (int i = 0; i < LANES; ++i) r[i] = (m >> i & 1 ? b : a)[i];                                                       \
+    return FB_TO(__m512i, r);                                                                                             \
+  }                                                                                                                       \
+  FB_EMULATED __m512i _mm512_mask2_permutex2var_epi##BITS(__m512i x, __m512i index, __mmask##LANES m, __m512i y) {        \
+    return _mm512_mask_blend_epi##BITS(m, index, _mm512_permutex2var_epi##BITS(x, index, y));                             \
+  }
+FB_BLEND(8, 64)
+FB_BLEND(16, 32)
+#undef FB_BLEND
+FB_EMULATED __m512i _mm512_mask_shuffle_epi8(__m512i other, __mmask64 m, __m512i x, __m512i order) {  // of orders without a sign
+  const EmulatedU8 a = FB_TO(EmulatedU8, x), from = FB_TO(EmulatedU8, order);
+  EmulatedU8 r = FB_TO(EmulatedU8, other);
+  for (int i = 0; i < 64; ++i)
+    if (m >> i & 1) r[i] = a[(i & ~15) | (from[i] & 15)];
   return FB_TO(__m512i, r);
 }
-FB_EMULATED __m512i _mm512_mask2_permutex2var_epi16(__m512i x, __m512i index, __mmask32 m, __m512i y) {
-  return _mm512_mask_blend_epi16(m, index, _mm512_permutex2var_epi16(x, index, y));
+FB_EMULATED __mmask64 _mm512_movepi8_mask(__m512i x) {
+  const EmulatedU8 a = FB_TO(EmulatedU8, x);
+  __mmask64 r = 0;
+  for (int i = 0; i < 64; ++i) r |= static_cast<__mmask64>(a[i] >> 7) << i;
+  return r;
 }
 FB_EMULATED __m512i _mm512_maskz_slli_epi32(__mmask16 m, __m512i x, int by) {
   const EmulatedU32 a = FB_TO(EmulatedU32, x);
@@ -232,6 +255,13 @@ FB_EMULATED To emulated_convert(From x, FromLane most = std::numeric_limits<From
   return emulated_read<To>(to);
 }
 FB_EMULATED __m512i _mm512_cvtepu8_epi32(__m128i x) { return emulated_convert<__m512i, uint32_t, uint8_t>(x); }
+FB_EMULATED __m256i _mm512_cvtepi16_epi8(__m512i x) {
+  uint16_t from[32];
+  uint8_t to[32];
+  std::memcpy(from, &x, sizeof(x));
+  for (int i = 0; i < 32; ++i) to[i] = static_cast<uint8_t>(from[i]);
+  return emulated_read<__m256i>(to);
+}
 FB_EMULATED __m512i _mm512_cvtepu16_epi32(__m256i x) { return emulated_convert<__m512i, uint32_t, uint16_t>(x); }
 FB_EMULATED __m512i _mm512_cvtepu32_epi64(__m256i x) { return emulated_convert<__m512i, uint64_t, uint32_t>(x); }
 FB_EMULATED __m512d _mm512_cvtepi32_pd(__m256i x) { return emulated_convert<__m512d, double, int32_t>(x); }

@@ -17,7 +17,7 @@ constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 
 // the number of thresholds below. The result is right for every u with u - lowest <= span (unsigned), 65535 never, that equals
 // no threshold it met; the others are searched again, exactly. Windows of up to four levels start at the first threshold;
 // first and lowest are of the others. Thresholds, lowest and, where there is none, span have their highest bit flipped, as the
-// words they are compared with.
+// words they are compared with. With VBMI the levels from 3 on lie by bytes: the lower ones of a level, then the upper ones.
 struct alignas(64) WindowSearch {
   alignas(64) uint16_t first[32];             // per row, twice: thresholds below the window
   alignas(64) uint16_t level[(16 << kMaxLevels) + 32];
@@ -28,10 +28,12 @@ struct alignas(64) WindowSearch {
 // What finds thresholds without AVX-512: guides by the high bits of a uniform (draw_build.h).
 constexpr int kGuideShift = 8;
 
+enum class Layout { guides, words, bytes };  // the last two are windows, of AVX-512 without and with VBMI
+
 struct alignas(64) DrawTable {
   double p = -1.0, q = -1.0;                  // what the table was built for
   int max_count = -1;
-  bool wide = false;                          // whether upper and lower are there, for AVX-512, or else the guides
+  Layout layout = Layout::guides;
   SharedProb prob;
   double odds, step_upper;
   int rows_upper[2], rows_lower[2];           // thresholds j stored of rows 0..7 and 8..15; later ones: 65535 << 32 or more

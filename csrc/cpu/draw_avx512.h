@@ -10,7 +10,7 @@ struct Pair {
   __m512i v[2];
 };
 
-// Entries of the 64 at `at`, by the low six bits of each index.
+// Entries of the 64 words at `at`, by the low six bits of each index.
 FB_INLINE Pair lookup64(const WindowSearch& s, int at, const Pair& index) {
   const __m512i low = table32(s, at), high = table32(s, at + 32);
   return Pair{{_mm512_permutex2var_epi16(low, index.v[0], high), _mm512_permutex2var_epi16(low, index.v[1], high)}};
@@ -18,13 +18,15 @@ FB_INLINE Pair lookup64(const WindowSearch& s, int at, const Pair& index) {
 
 // A search of two vectors under way. row: in the lowest four bits, above them anything. index: row << steps made | how many of
 // the thresholds so far that halve what is left lie below u, as the bits of the steps. seen: 0 where u met a threshold it equals.
+// counts: bytes, whose highest bits are those of the upper rows.
 struct Search {
   Pair u, row, index, seen;
+  __m512i counts;
 };
 
-FB_INLINE Search start_search(const Pair& u, const Pair& row) { return Search{u, row, row, row}; }
+FB_INLINE Search start_search(const Pair& u, const Pair& row, __m512i counts) { return Search{u, row, row, row, counts}; }
 
-// Entries of the 128 at `at`, by the low six bits of each index and whether its lane is in `second`: where a lane is not to be
+// Entries of the 128 words at `at`, by the low six bits of each index and whether its lane is in `second`: where a lane is not to be
 // looked up, its index stays, for the other look-up.
 FB_INLINE Pair lookup128(const WindowSearch& s, int at, const Pair& index, const __mmask32* second) {
   const __m512i a = table32(s, at), b = table32(s, at + 32), c = table32(s, at + 64), d = table32(s, at + 96);
@@ -51,23 +53,73 @@ FB_INLINE Pair chosen_part(const WindowSearch& s, const Search& search) {
   }
 }
 
-// The threshold of level `Level` for each element, from its path so far.
+// Of the 128 bytes at `at` the one that the low seven bits of each byte of `index` name; with a mask the other lanes keep their
+// index.
+FB_INLINE __m512i lookup_bytes(const uint8_t* at, __m512i index) {
+  const __m512i low = _mm512_load_si512(at), high = _mm512_load_si512(at + 64);
+#if defined(FB_EMULATED_AVX512)
+  return _mm512_permutex2var_epi8(low, index, high);
+#else
+  __asm__("vpermi2b %2, %1, %0" : "+v"(index) : "v"(low), "vm"(high));  // VBMI, which the other code does without
+  return index;
+#endif
+}
+
+FB_INLINE __m512i lookup_bytes(const uint8_t* at, __m512i index, __mmask64 lanes) {
+  const __m512i low = _mm512_load_si512(at), high = _mm512_load_si512(at + 64);
+#if defined(FB_EMULATED_AVX512)
+  return _mm512_mask2_permutex2var_epi8(low, index, lanes, high);
+#else
+  __asm__("vpermi2b %3, %2, %0%{%1%}" : "+v"(index) : "Yk"(lanes), "v"(low), "vm"(high));
+  return index;
+#endif
+}
+
+// chosen_part from level 3 on by bytes, 64 elements at once: half as many look-ups.
 template <int Level>
+FB_INLINE Pair chosen_bytes(const WindowSearch& s, const Search& search) {
+  // lower bytes of words moved to the upper ones, upper bytes to the lower ones
+  const __m512i up = _mm512_set4_epi32(0x0e0e0c0c, 0x0a0a0808, 0x06060404, 0x02020000);
+  const __m512i down = _mm512_set4_epi32(0x0f0f0d0d, 0x0b0b0909, 0x07070505, 0x03030101);
+  constexpr __mmask64 kUpper = 0xaaaaaaaaaaaaaaaau, kLower = ~kUpper;
+  const __m512i index = _mm512_mask_shuffle_epi8(search.index.v[0], kUpper, search.index.v[1], up);
+  const uint8_t* at = reinterpret_cast<const uint8_t*>(s.level + (16 << Level));
+  __m512i half[2];  // of the thresholds: their lower bytes, their upper ones
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h, at += 16 << Level) {
+    if constexpr (Level == 3) {
+      half[h] = lookup_bytes(at, index);
+    } else {
+      const __mmask64 second = _mm512_movepi8_mask(index);
+      half[h] = lookup_bytes(at + 128, lookup_bytes(at, index, ~second), second);
+      if constexpr (Level == 5) {
+        const __m512i later = lookup_bytes(at + 384, lookup_bytes(at + 256, index, ~second), second);
+        half[h] = _mm512_mask_blend_epi8(_mm512_movepi8_mask(search.counts), half[h], later);
+      }
+    }
+  }
+  return Pair{{_mm512_mask_shuffle_epi8(half[0], kUpper, half[1], up), _mm512_mask_shuffle_epi8(half[1], kLower, half[0], down)}};
+}
+
+// The threshold of level `Level` for each element, from its path so far.
+template <int Level, bool Vbmi>
 FB_INLINE Pair level_threshold(const WindowSearch& s, const Search& search) {
   if constexpr (Level <= 1) {
     const __m512i t = Level == 0 ? _mm512_broadcast_i64x4(*reinterpret_cast<const __m256i*>(s.level + 16)) : table32(s, 32);
     return Pair{{_mm512_permutexvar_epi16(search.index.v[0], t), _mm512_permutexvar_epi16(search.index.v[1], t)}};
   } else if constexpr (Level == 2) {
     return lookup64(s, 64, search.index);
+  } else if constexpr (Vbmi) {
+    return chosen_bytes<Level>(s, search);
   } else {
     return chosen_part<Level, 3, 0>(s, search);
   }
 }
 
 // index << 1 | sign of d, in each lane
-template <bool Shifts>
+template <bool Vbmi>
 FB_INLINE __m512i append_sign(__m512i index, __m512i d) {
-  if constexpr (Shifts) {
+  if constexpr (Vbmi) {
 #if defined(FB_EMULATED_AVX512)
     return emulated_shld1(index, d);
 #else
@@ -81,35 +133,35 @@ FB_INLINE __m512i append_sign(__m512i index, __m512i d) {
 }
 
 // Words and thresholds have their highest bit flipped: a difference of signed numbers keeps its sign where it saturates.
-template <int Level, bool Shifts>
+template <int Level, bool Vbmi>
 FB_INLINE void step(const WindowSearch& s, Search& search) {
-  const Pair t = level_threshold<Level>(s, search);
+  const Pair t = level_threshold<Level, Vbmi>(s, search);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
     const __m512i d = _mm512_subs_epi16(t.v[h], search.u.v[h]);
     search.seen.v[h] = Level == 0 ? d : _mm512_min_epu16(search.seen.v[h], d);
-    search.index.v[h] = append_sign<Shifts>(search.index.v[h], d);
+    search.index.v[h] = append_sign<Vbmi>(search.index.v[h], d);
   }
 }
 
 // The searches of upper and lower rows level by level, in turns with each other and with the rounds of the next words: each
 // is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead.
-template <int Level, int Upper, int Lower, bool Shifts>
+template <int Level, int Upper, int Lower, bool Vbmi>
 FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
   constexpr int kLevels = Upper > Lower ? Upper : Lower;
   constexpr int kFrom = 2 + 7 * Level / kLevels, kTo = 2 + 7 * (Level + 1) / kLevels, kMid = (kFrom + kTo + 1) / 2;
-  if constexpr (Level < Upper) step<Level, Shifts>(table.upper, upper);
+  if constexpr (Level < Upper) step<Level, Vbmi>(table.upper, upper);
   run_both<kFrom, kMid>(keys, rounds);
-  if constexpr (Level < Lower) step<Level, Shifts>(table.lower, lower);
+  if constexpr (Level < Lower) step<Level, Vbmi>(table.lower, lower);
   run_both<kMid, kTo>(keys, rounds);
-  if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower, Shifts>(table, upper, lower, keys, rounds);
+  if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower, Vbmi>(table, upper, lower, keys, rounds);
 }
 
-template <int Level, int Upper, int Lower, bool Shifts>
+template <int Level, int Upper, int Lower, bool Vbmi>
 FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower) {
-  if constexpr (Level < Upper) step<Level, Shifts>(table.upper, upper);
-  if constexpr (Level < Lower) step<Level, Shifts>(table.lower, lower);
-  if constexpr (Level + 1 < Upper || Level + 1 < Lower) descend<Level + 1, Upper, Lower, Shifts>(table, upper, lower);
+  if constexpr (Level < Upper) step<Level, Vbmi>(table.upper, upper);
+  if constexpr (Level < Lower) step<Level, Vbmi>(table.lower, lower);
+  if constexpr (Level + 1 < Upper || Level + 1 < Lower) descend<Level + 1, Upper, Lower, Vbmi>(table, upper, lower);
 }
 
 // Number of thresholds below u. `good` loses the lanes whose u the window may miss. Anchored: every row's window starts at its
@@ -200,15 +252,15 @@ FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, cons
 }
 
 // 64 elements, without rounds.
-template <int Upper, int Lower, bool Shifts>
+template <int Upper, int Lower, bool Vbmi>
 FB_INLINE void draw_64(const DrawTable& table, const Pair& u1, const Pair& u2, const uint8_t* n, uint8_t* k, Flagged& flagged, int at) {
   const Bytes bytes = load_counts(n + at);
-  Search upper = start_search(u1, bytes.a), lower = start_search(u2, bytes.b);
-  descend<0, Upper, Lower, Shifts>(table, upper, lower);
+  Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
+  descend<0, Upper, Lower, Vbmi>(table, upper, lower);
   add_flags(flagged, store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at), at);
 }
 
-template <int Upper, int Lower, bool Shifts>
+template <int Upper, int Lower, bool Vbmi>
 static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, int count, const uint8_t* n, uint8_t* k,
                         uint16_t (*primary)[kDrawChunk], Flagged& flagged) {
   const __m512i before = _mm512_setr_epi64(-16, -14, -12, -10, -8, -6, -4, -2);
@@ -228,9 +280,9 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
         next_words(keys, rounds + 2 * h, first, u1[h], u2[h], primary, at + 64 * h);
       }
       run_four<2, 4>(keys, rounds);
-      draw_64<Upper, Lower, Shifts>(table, u1[0], u2[0], n, k, flagged, at);
+      draw_64<Upper, Lower, Vbmi>(table, u1[0], u2[0], n, k, flagged, at);
       run_four<4, 7>(keys, rounds);
-      draw_64<Upper, Lower, Shifts>(table, u1[1], u2[1], n, k, flagged, at + 64);
+      draw_64<Upper, Lower, Vbmi>(table, u1[1], u2[1], n, k, flagged, at + 64);
       run_four<7, 9>(keys, rounds);
     }
   }
@@ -238,8 +290,8 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
     Pair u1, u2;
     next_words(keys, rounds, first, u1, u2, primary, at);
     const Bytes bytes = load_counts(n + at);
-    Search upper = start_search(u1, bytes.a), lower = start_search(u2, bytes.b);
-    descend<0, Upper, Lower, Shifts>(table, upper, lower, keys, rounds);
+    Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
+    descend<0, Upper, Lower, Vbmi>(table, upper, lower, keys, rounds);
     add_flags(flagged, store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at), at);
   }
 }
@@ -260,7 +312,7 @@ void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, u
   flagged.words = 0;
   Keys keys;
   make_keys(keys, key, stream, 0, kFlipped);
-  kDrawBlocks[has_word_shifts][table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, primary, flagged);
+  kDrawBlocks[table.layout == Layout::bytes][table.upper.levels][table.lower.levels - 1](table, keys, i0, count, n, k, primary, flagged);
   for (int word = 0; word < flagged.words; ++word)
     for (uint64_t flags = flagged.of[word]; flags != 0; flags &= flags - 1) {
       const int at = flagged.at[word], bit = __builtin_ctzll(flags), i = at + 2 * (bit & 31) + (bit >> 5);

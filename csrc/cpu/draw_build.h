@@ -109,8 +109,9 @@ static void build_guide(uint32_t (*cell)[16], const uint16_t (*h)[16], const int
 #endif
 
 void build_table(DrawTable& table, double p, double q, int max_count) {
-  if (table.p == p && table.q == q && table.max_count == max_count && table.wide == (FB_ISA_LEVEL == 2)) return;
-  table.wide = FB_ISA_LEVEL == 2;
+  const Layout layout = FB_ISA_LEVEL < 2 ? Layout::guides : has_vbmi ? Layout::bytes : Layout::words;
+  if (table.p == p && table.q == q && table.max_count == max_count && table.layout == layout) return;
+  table.layout = layout;
   table.p = p;
   table.q = q;
   table.max_count = max_count;
@@ -132,7 +133,7 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   if (top_upper > 0) {
     build_rows<16>(table.odds, starts_upper, top_upper, table.cdf_upper, table.h_upper, table.rows_upper);
 #if FB_ISA_LEVEL == 2
-    build_window(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper, table.rows_upper[1]);
+    (has_vbmi ? build_window<true> : build_window<false>)(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper, table.rows_upper[1]);
 #else
     build_guide(table.guide_upper, table.h_upper, table.rows_upper);
 #endif
@@ -140,7 +141,7 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   build_rows<1>(table.odds, starts_lower, top_lower, table.cdf_lower, table.h_lower, table.rows_lower);
 #if FB_ISA_LEVEL == 2
   fill_rows(table.h_lower + table.rows_lower[1], 16);
-  build_anchored(table.lower, top_lower, table.h_lower);
+  (has_vbmi ? build_anchored<true> : build_anchored<false>)(table.lower, top_lower, table.h_lower);
 #else
   build_guide(table.guide_lower, table.h_lower, table.rows_lower);
 #endif

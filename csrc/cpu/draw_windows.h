@@ -34,10 +34,31 @@ static inline void store_lanes(uint16_t (*lanes)[kLaneRows], int j, __m512i even
   }
 }
 
+// Stores `count` entries of a level from entry `at` on, by words or, with VBMI from level 3 on, by bytes: the lower ones of all
+// entries first, then the upper ones.
+template <int Level, bool Vbmi, int count>
+static inline void store_entries(WindowSearch& search, int at, __m512i words) {
+  uint16_t* level = search.level + (16 << Level);
+  if constexpr (!Vbmi || Level < 3) {
+    if constexpr (count == 32) _mm512_store_si512(level + at, words);
+    else if constexpr (count == 16) _mm256_store_si256(reinterpret_cast<__m256i*>(level + at), _mm512_castsi512_si256(words));
+    else _mm_store_si128(reinterpret_cast<__m128i*>(level + at), _mm512_castsi512_si128(words));
+  } else {
+    uint8_t* to = reinterpret_cast<uint8_t*>(level) + at;
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h, to += 16 << Level) {
+      const __m256i bytes = _mm512_cvtepi16_epi8(h == 0 ? words : _mm512_srli_epi16(words, 8));
+      if constexpr (count == 32) _mm256_store_si256(reinterpret_cast<__m256i*>(to), bytes);
+      else if constexpr (count == 16) _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
+      else _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
+    }
+  }
+}
+
 // The level-ordered table of windows that start at first[lane]: rows by j become rows by lane, each lane's window a plain
 // load, which one permutation brings into the order of its levels. Windows start later from lane to lane: those of lanes 0..7
 // end, and of the others start, somewhere in between.
-template <int Levels>
+template <int Levels, bool Vbmi>
 static void lay_windows(WindowSearch& search, int top, const int* first, const uint16_t (*h)[16]) {
   alignas(64) static thread_local uint16_t lanes[16][kLaneRows];
   const int low_end = first[top < 7 ? top : 7] + (1 << Levels), high_start = top > 7 ? first[8] - 7 : kLaneRows;
@@ -64,15 +85,15 @@ static void lay_windows(WindowSearch& search, int top, const int* first, const u
     __m512i tail;
     if constexpr (Levels == 6) {
       const __m512i high = _mm512_xor_si512(_mm512_loadu_si512(&lanes[lane][first[lane] + 32]), flip);
-      _mm512_store_si512(search.level + (16 << 5) + 32 * lane, _mm512_permutex2var_epi16(low, _mm512_load_si512(kPicks.fifth), high));
+      store_entries<5, Vbmi, 32>(search, 32 * lane, _mm512_permutex2var_epi16(low, _mm512_load_si512(kPicks.fifth), high));
       tail = _mm512_permutex2var_epi16(low, picks, high);
     } else {
       tail = _mm512_permutexvar_epi16(picks, low);
     }
     const __m128i last = _mm512_extracti32x4_epi32(tail, 3);
     const int pair = _mm_extract_epi32(last, 2);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + (16 << 4) + 16 * lane), _mm512_castsi512_si256(tail));
-    _mm_store_si128(reinterpret_cast<__m128i*>(search.level + (16 << 3) + 8 * lane), _mm512_extracti32x4_epi32(tail, 2));
+    store_entries<4, Vbmi, 16>(search, 16 * lane, tail);
+    store_entries<3, Vbmi, 8>(search, 8 * lane, _mm512_castsi256_si512(_mm512_extracti64x4_epi64(tail, 1)));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(search.level + (16 << 2) + 4 * lane), last);
     std::memcpy(search.level + (16 << 1) + 2 * lane, &pair, sizeof(pair));
     search.level[16 + lane] = static_cast<uint16_t>(_mm_extract_epi16(last, 6));
@@ -87,6 +108,7 @@ static inline __m512i interleave(const uint16_t* even, const uint16_t* odd) {
 }
 
 // The level-ordered table of the first 2^levels - 1 thresholds of every row.
+template <bool Vbmi>
 static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16]) {
   const int step = 1 << levels;  // level l has the thresholds (2 path + 1) 2^(levels - 1 - l) - 1
   const __m256i root = _mm256_load_si256(reinterpret_cast<const __m256i*>(h[step / 2 - 1]));
@@ -109,8 +131,8 @@ static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16])
     }
     const __m512i low64 = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), high64 = _mm512_add_epi64(low64, _mm512_set1_epi64(4));
     for (int i = 0; i < 2; ++i) {
-      _mm512_store_si512(search.level + 128 + 64 * i, _mm512_permutex2var_epi64(fours[0][i], low64, fours[1][i]));
-      _mm512_store_si512(search.level + 160 + 64 * i, _mm512_permutex2var_epi64(fours[0][i], high64, fours[1][i]));
+      store_entries<3, Vbmi, 32>(search, 64 * i, _mm512_permutex2var_epi64(fours[0][i], low64, fours[1][i]));
+      store_entries<3, Vbmi, 32>(search, 64 * i + 32, _mm512_permutex2var_epi64(fours[0][i], high64, fours[1][i]));
     }
   }
 }
@@ -119,6 +141,7 @@ static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16])
 static inline void fill_rows(uint16_t (*h)[16], int rows) { std::memset(h, 0xff, sizeof(*h) * static_cast<size_t>(rows)); }
 
 // The smallest window of the first thresholds of rows 0..top that misses few uniforms; false where kAnchored levels are too few.
+template <bool Vbmi>
 static bool build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16]) {
   const __m256i unused = _mm256_cmpgt_epi16(_mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                                             _mm256_set1_epi16(static_cast<int16_t>(top)));
@@ -130,7 +153,7 @@ static bool build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16
     if (65536 - above > may_miss(levels)) continue;
     search.levels = levels;
     search.span = static_cast<uint16_t>((above - 1) ^ 0x8000);  // flipped as what it is compared with
-    lay_first(search, levels, h);
+    lay_first<Vbmi>(search, levels, h);
     return true;
   }
   return false;
@@ -164,9 +187,10 @@ static inline void place_windows(Windows& w, double p, int top, int levels, cons
 }
 
 // The smallest windows that miss few uniforms, from the first thresholds on or around the means.
+template <bool Vbmi>
 static void build_window(WindowSearch& search, double p, double q, int top, uint16_t (*h)[16], int stored) {
   fill_rows(h + stored, 16);
-  if (build_anchored(search, top, h)) return;
+  if (build_anchored<Vbmi>(search, top, h)) return;
   fill_rows(h + stored + 16, 48);
   Windows w;
   // A window of less than two and three quarters standard deviations to each side misses too much.
@@ -178,6 +202,6 @@ static void build_window(WindowSearch& search, double p, double q, int top, uint
   search.lowest = static_cast<uint16_t>((w.below + 1) ^ 0x8000);
   search.span = static_cast<uint16_t>((w.above < 65534 ? w.above : 65534) - w.below - 1);
   for (int lane = 0; lane < 32; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane & 15]);
-  if (search.levels == 6) lay_windows<6>(search, top, w.first, h);
-  else lay_windows<5>(search, top, w.first, h);
+  if (search.levels == 6) lay_windows<6, Vbmi>(search, top, w.first, h);
+  else lay_windows<5, Vbmi>(search, top, w.first, h);
 }

@@ -7,17 +7,17 @@
 namespace fastblackout {
 namespace cpu {
 
-bool find_word_shifts() {
+bool find_vbmi() {
 #if defined(FB_EMULATED_AVX512)
   return true;
 #elif FB_X86
-  return __builtin_cpu_supports("avx512vbmi2") != 0;
+  return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
 #else
   return false;
 #endif
 }
 
-bool has_word_shifts = find_word_shifts();
+bool has_vbmi = find_vbmi();
 
 // Those of Intel's processors that needed no mending against leaks from gathers (Alder Lake, Sapphire Rapids and later), told
 // by AVX-VNNI: with vpgatherdd `thin` is 8 to 16% faster on Emerald Rapids. On the older ones it is slow, on AMD's microcode

@@ -30,8 +30,8 @@ enum class Isa : int { scalar = 0, avx2 = 1, avx512 = 2 };
 
 Isa best_isa();                     // the widest this processor has: what is chosen
 Isa widest_isa();                   // the widest that can be asked for: emulated ones too
-bool find_word_shifts();            // whether this processor has those of AVX-512 VBMI2
-extern bool has_word_shifts;        // what draws by AVX-512 go by; tests set it
+bool find_vbmi();                   // whether this processor has AVX-512's VBMI and VBMI2: look-ups by bytes, shifts of words
+extern bool has_vbmi;               // what draws by AVX-512 go by; tests set it
 bool find_fast_gathers();           // whether AVX2's gathers beat loads one by one on this processor
 extern bool has_fast_gathers;       // what draws by AVX2 go by; tests set it
 Isa parse_isa(const char* name);    // throws std::invalid_argument for an unknown or unsupported one
