@@ -61,7 +61,8 @@ FB_SET(_mm512_set_epi64, int64_t)
 // Lane by lane
 #define FB_LANE_BY_LANE(NAME, V, OP) \
   FB_EMULATED __m512i NAME(__m512i x, __m512i y) { return FB_TO(__m512i, FB_TO(V, x) OP FB_TO(V, y)); }
-FB_LANE_BY_LANE(_mm512_sub_epi8, Emulated8, -)
+FB_LANE_BY_LANE(_mm512_add_epi8, EmulatedU8, +)
+FB_LANE_BY_LANE(_mm512_sub_epi8, EmulatedU8, -)
 FB_LANE_BY_LANE(_mm512_add_epi16, EmulatedU16, +)
 FB_LANE_BY_LANE(_mm512_sub_epi16, EmulatedU16, -)
 FB_LANE_BY_LANE(_mm512_add_epi32, EmulatedU32, +)
@@ -111,6 +112,7 @@ FB_EACH(_mm512_max_epi32, Emulated32, 16, (a[i] > b[i] ? a[i] : b[i]))
 FB_EACH(_mm512_subs_epi16, Emulated16, 32,
         static_cast<int16_t>(a[i] - b[i] > 32767 ? 32767 : a[i] - b[i] < -32768 ? -32768 : a[i] - b[i]))
 FB_EACH(emulated_shld1, EmulatedU16, 32, static_cast<uint16_t>(a[i] << 1 | b[i] >> 15))
+FB_EACH(_mm512_permutexvar_epi8, EmulatedU8, 64, b[a[i] & 63])
 FB_EACH(_mm512_permutexvar_epi16, EmulatedU16, 32, b[a[i] & 31])
 FB_EACH(_mm512_unpacklo_epi64, EmulatedU64, 8, (i % 2 ? b : a)[i & ~1])
 FB_EACH(_mm512_unpackhi_epi64, EmulatedU64, 8, (i % 2 ? b : a)[i | 1])

@@ -20,6 +20,7 @@ constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 
 // words they are compared with. With VBMI the levels from 3 on lie by bytes: the lower ones of a level, then the upper ones.
 struct alignas(64) WindowSearch {
   alignas(64) uint16_t first[32];             // per row, twice: thresholds below the window
+  alignas(64) uint8_t first_bytes[64];        // the same four times
   alignas(64) uint16_t level[(16 << kMaxLevels) + 32];
   int levels;
   uint16_t lowest, span;

@@ -53,6 +53,14 @@ FB_INLINE Pair chosen_part(const WindowSearch& s, const Search& search) {
   }
 }
 
+constexpr __mmask64 kUpperBytes = 0xaaaaaaaaaaaaaaaau;  // of words
+
+// The lower bytes of 64 words, the even ones of which are the first of the pair.
+FB_INLINE __m512i lower_bytes(const Pair& words) {
+  const __m512i up = _mm512_set4_epi32(0x0e0e0c0c, 0x0a0a0808, 0x06060404, 0x02020000);
+  return _mm512_mask_shuffle_epi8(words.v[0], kUpperBytes, words.v[1], up);
+}
+
 // Of the 128 bytes at `at` the one that the low seven bits of each byte of `index` name; with a mask the other lanes keep their
 // index.
 FB_INLINE __m512i lookup_bytes(const uint8_t* at, __m512i index) {
@@ -78,11 +86,7 @@ FB_INLINE __m512i lookup_bytes(const uint8_t* at, __m512i index, __mmask64 lanes
 // chosen_part from level 3 on by bytes, 64 elements at once: half as many look-ups.
 template <int Level>
 FB_INLINE Pair chosen_bytes(const WindowSearch& s, const Search& search) {
-  // lower bytes of words moved to the upper ones, upper bytes to the lower ones
-  const __m512i up = _mm512_set4_epi32(0x0e0e0c0c, 0x0a0a0808, 0x06060404, 0x02020000);
-  const __m512i down = _mm512_set4_epi32(0x0f0f0d0d, 0x0b0b0909, 0x07070505, 0x03030101);
-  constexpr __mmask64 kUpper = 0xaaaaaaaaaaaaaaaau, kLower = ~kUpper;
-  const __m512i index = _mm512_mask_shuffle_epi8(search.index.v[0], kUpper, search.index.v[1], up);
+  const __m512i index = lower_bytes(search.index);
   const uint8_t* at = reinterpret_cast<const uint8_t*>(s.level + (16 << Level));
   __m512i half[2];  // of the thresholds: their lower bytes, their upper ones
 #pragma GCC unroll 2
@@ -98,7 +102,8 @@ FB_INLINE Pair chosen_bytes(const WindowSearch& s, const Search& search) {
       }
     }
   }
-  return Pair{{_mm512_mask_shuffle_epi8(half[0], kUpper, half[1], up), _mm512_mask_shuffle_epi8(half[1], kLower, half[0], down)}};
+  const __m512i down = _mm512_set4_epi32(0x0f0f0d0d, 0x0b0b0909, 0x07070505, 0x03030101);
+  return Pair{{lower_bytes(Pair{{half[0], half[1]}}), _mm512_mask_shuffle_epi8(half[1], ~kUpperBytes, half[0], down)}};
 }
 
 // The threshold of level `Level` for each element, from its path so far.
@@ -164,26 +169,40 @@ FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower) {
   if constexpr (Level + 1 < Upper || Level + 1 < Lower) descend<Level + 1, Upper, Lower, Vbmi>(table, upper, lower);
 }
 
-// Number of thresholds below u. `good` loses the lanes whose u the window may miss. Anchored: every row's window starts at its
-// first threshold.
-template <int Levels, bool Anchored>
-FB_INLINE Pair found(const WindowSearch& s, const Search& search, __mmask32* good) {
-  const __m512i first = _mm512_load_si512(s.first), path = _mm512_set1_epi16((1 << Levels) - 1);
+// Thresholds below the windows of upper rows, by bytes.
+template <bool Vbmi>
+FB_INLINE __m512i window_starts(const WindowSearch& s, const Search& search) {
+  if constexpr (Vbmi) {
+    // by bytes the even rows are the lower halves of theirs, and the odd ones the upper halves
+    const __m512i first = _mm512_load_si512(s.first_bytes);
+#if defined(FB_EMULATED_AVX512)
+    return _mm512_permutexvar_epi8(search.row.v[0], first);
+#else
+    __m512i result;
+    __asm__("vpermb %2, %1, %0" : "=v"(result) : "v"(search.row.v[0]), "vm"(first));
+    return result;
+#endif
+  } else {
+    const __m512i first = _mm512_load_si512(s.first);
+    return lower_bytes(Pair{{_mm512_permutexvar_epi16(search.row.v[0], first), _mm512_permutexvar_epi16(search.row.v[1], first)}});
+  }
+}
+
+// Number of thresholds below u, by bytes. `good` loses the lanes whose u the window may miss. Anchored: every row's window
+// starts at its first threshold.
+template <int Levels, bool Anchored, bool Vbmi>
+FB_INLINE __m512i found(const WindowSearch& s, const Search& search, __mmask32* good) {
   const __m512i lowest = _mm512_set1_epi16(static_cast<int16_t>(s.lowest)), span = _mm512_set1_epi16(static_cast<int16_t>(s.span));
-  Pair k;
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const __m512i u = search.u.v[h], index = search.index.v[h];
-    // after one step the path is the sign of the only difference
-    k.v[h] = Levels == 1 ? _mm512_srli_epi16(search.seen.v[h], 15) : _mm512_and_si512(index, path);
-    if constexpr (Anchored) {
-      good[h] = _mm512_mask_cmple_epi16_mask(good[h], u, span);
-    } else {
-      k.v[h] = _mm512_add_epi16(k.v[h], _mm512_permutexvar_epi16(search.row.v[h], first));
-      good[h] = _mm512_mask_cmple_epu16_mask(good[h], _mm512_sub_epi16(u, lowest), span);
-    }
+    const __m512i u = search.u.v[h];
+    if constexpr (Anchored) good[h] = _mm512_mask_cmple_epi16_mask(good[h], u, span);
+    else good[h] = _mm512_mask_cmple_epu16_mask(good[h], _mm512_sub_epi16(u, lowest), span);
   }
-  return k;
+  // after one step the path is the sign of the only difference
+  if constexpr (Levels == 1) return lower_bytes(Pair{{_mm512_srli_epi16(search.seen.v[0], 15), _mm512_srli_epi16(search.seen.v[1], 15)}});
+  const __m512i path = _mm512_and_si512(lower_bytes(search.index), _mm512_set1_epi16(((1 << Levels) - 1) * 0x0101));
+  return Anchored ? path : _mm512_add_epi8(path, window_starts<Vbmi>(s, search));
 }
 
 // Starts the rounds of the next 64 elements; first: kPhiloxM0 times the numbers of the even blocks before. Philox blocks 2t
@@ -230,7 +249,7 @@ FB_INLINE void add_flags(Flagged& flagged, uint64_t flags, int at) {
 }
 
 // Stores what both searches of 64 elements found; returns which elements need the exact search.
-template <int Upper, int Lower>
+template <int Upper, int Lower, bool Vbmi>
 FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, const Search& lower, __m512i bytes, uint8_t* k) {
   // compared under a mask, no mask leaves the mask registers
   __mmask32 good[2];
@@ -240,12 +259,8 @@ FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, cons
     if constexpr (Upper > 0) seen = _mm512_min_epu16(seen, upper.seen.v[h]);
     good[h] = _mm512_test_epi16_mask(seen, seen);
   }
-  Pair sum = found<Lower, true>(table.lower, lower, good);
-  if constexpr (Upper > 0) {
-    const Pair more = found<Upper, (Upper <= kAnchored)>(table.upper, upper, good);
-    sum = Pair{{_mm512_add_epi16(sum.v[0], more.v[0]), _mm512_add_epi16(sum.v[1], more.v[1])}};
-  }
-  __m512i drawn = _mm512_or_si512(sum.v[0], _mm512_slli_epi16(sum.v[1], 8));
+  __m512i drawn = found<Lower, true, Vbmi>(table.lower, lower, good);
+  if constexpr (Upper > 0) drawn = _mm512_add_epi8(drawn, found<Upper, (Upper <= kAnchored), Vbmi>(table.upper, upper, good));
   if (table.prob.mirrored) drawn = _mm512_sub_epi8(bytes, drawn);
   _mm512_storeu_si512(k, drawn);
   return ~(static_cast<uint64_t>(good[1]) << 32 | good[0]);
@@ -257,7 +272,7 @@ FB_INLINE void draw_64(const DrawTable& table, const Pair& u1, const Pair& u2, c
   const Bytes bytes = load_counts(n + at);
   Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
   descend<0, Upper, Lower, Vbmi>(table, upper, lower);
-  add_flags(flagged, store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at), at);
+  add_flags(flagged, store_drawn<Upper, Lower, Vbmi>(table, upper, lower, bytes.all, k + at), at);
 }
 
 template <int Upper, int Lower, bool Vbmi>
@@ -292,7 +307,7 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
     const Bytes bytes = load_counts(n + at);
     Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
     descend<0, Upper, Lower, Vbmi>(table, upper, lower, keys, rounds);
-    add_flags(flagged, store_drawn<Upper, Lower>(table, upper, lower, bytes.all, k + at), at);
+    add_flags(flagged, store_drawn<Upper, Lower, Vbmi>(table, upper, lower, bytes.all, k + at), at);
   }
 }
 

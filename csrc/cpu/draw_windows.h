@@ -202,6 +202,7 @@ static void build_window(WindowSearch& search, double p, double q, int top, uint
   search.lowest = static_cast<uint16_t>((w.below + 1) ^ 0x8000);
   search.span = static_cast<uint16_t>((w.above < 65534 ? w.above : 65534) - w.below - 1);
   for (int lane = 0; lane < 32; ++lane) search.first[lane] = static_cast<uint16_t>(w.first[lane & 15]);
+  for (int lane = 0; lane < 64; ++lane) search.first_bytes[lane] = static_cast<uint8_t>(w.first[lane & 15]);
   if (search.levels == 6) lay_windows<6, Vbmi>(search, top, w.first, h);
   else lay_windows<5, Vbmi>(search, top, w.first, h);
 }
