@@ -66,6 +66,7 @@ namespace FB_ISA {
 #if FB_ISA_LEVEL == 2
 #include "cpu/philox_avx512.h"
 #include "cpu/draw_build.h"
+#include "cpu/draw_search.h"
 #include "cpu/draw_avx512.h"
 #else
 #include "cpu/draw_build.h"
