@@ -30,6 +30,7 @@ FB_EMULATED T emulated_read(const void* from) {
   return value;
 }
 FB_EMULATED __m512i _mm512_loadu_si512(const void* from) { return emulated_read<__m512i>(from); }
+FB_EMULATED __m512d _mm512_loadu_pd(const void* from) { return emulated_read<__m512d>(from); }
 FB_EMULATED __m512i _mm512_load_si512(const void* from) { return *static_cast<const __m512i*>(from); }
 FB_EMULATED void _mm512_storeu_si512(void* to, __m512i x) { std::memcpy(to, &x, sizeof(x)); }
 FB_EMULATED void _mm512_store_si512(void* to, __m512i x) { *static_cast<__m512i*>(to) = x; }
@@ -81,6 +82,10 @@ FB_SHIFT(_mm512_srai_epi16, Emulated16, >>)
 FB_SHIFT(_mm512_slli_epi32, EmulatedU32, <<)
 #undef FB_SHIFT
 FB_EMULATED __m512d _mm512_add_pd(__m512d x, __m512d y) { return x + y; }
+FB_EMULATED __m512d _mm512_add_round_pd(__m512d x, __m512d y, int) {  // towards 0, of x from 0 on and y = 2^52
+  for (int i = 0; i < 8; ++i) x[i] = static_cast<double>(static_cast<int64_t>(x[i])) + y[i];
+  return x;
+}
 FB_EMULATED __m512d _mm512_mul_pd(__m512d x, __m512d y) { return x * y; }
 FB_EMULATED __m512 _mm512_mul_ps(__m512 x, __m512 y) { return x * y; }
 FB_EMULATED __m512 _mm512_min_ps(__m512 x, __m512 y) { return x < y ? x : y; }
@@ -114,6 +119,7 @@ FB_EACH(_mm512_subs_epi16, Emulated16, 32,
 FB_EACH(emulated_shld1, EmulatedU16, 32, static_cast<uint16_t>(a[i] << 1 | b[i] >> 15))
 FB_EACH(_mm512_permutexvar_epi8, EmulatedU8, 64, b[a[i] & 63])
 FB_EACH(_mm512_permutexvar_epi16, EmulatedU16, 32, b[a[i] & 31])
+FB_EACH(_mm512_permutexvar_epi32, EmulatedU32, 16, b[a[i] & 15])
 FB_EACH(_mm512_unpacklo_epi64, EmulatedU64, 8, (i % 2 ? b : a)[i & ~1])
 FB_EACH(_mm512_unpackhi_epi64, EmulatedU64, 8, (i % 2 ? b : a)[i | 1])
 #undef FB_EACH
@@ -144,6 +150,20 @@ FB_EMULATED __m512i emulated_shuffle(__mmask16 keep, __m512i x, int order) {
   const Emulated32 a = FB_TO(Emulated32, x);
   Emulated32 r;
   for (int i = 0; i < 16; ++i) r[i] = keep >> i & 1 ? a[(i & ~3) | (order >> 2 * (i & 3) & 3)] : 0;
+  return FB_TO(__m512i, r);
+}
+FB_EMULATED __m512 _mm512_shuffle_ps(__m512 x, __m512 y, int order) {
+  __m512 r;
+  for (int i = 0; i < 16; ++i) r[i] = (i & 2 ? y : x)[(i & ~3) | (order >> 2 * (i & 3) & 3)];
+  return r;
+}
+FB_EMULATED __m512i _mm512_packus_epi32(__m512i x, __m512i y) {  // of numbers that are not negative
+  const EmulatedU32 a = FB_TO(EmulatedU32, x), b = FB_TO(EmulatedU32, y);
+  EmulatedU16 r;
+  for (int i = 0; i < 32; ++i) {
+    const uint32_t number = (i & 4 ? b : a)[(i >> 1 & ~3) | (i & 3)];
+    r[i] = static_cast<uint16_t>(number < 65535 ? number : 65535);
+  }
   return FB_TO(__m512i, r);
 }
 // An order of immintrin.h's own type would find immintrin.h's functions.
@@ -268,8 +288,6 @@ FB_EMULATED __m512i _mm512_cvtepu16_epi32(__m256i x) { return emulated_convert<_
 FB_EMULATED __m512i _mm512_cvtepu32_epi64(__m256i x) { return emulated_convert<__m512i, uint64_t, uint32_t>(x); }
 FB_EMULATED __m512d _mm512_cvtepi32_pd(__m256i x) { return emulated_convert<__m512d, double, int32_t>(x); }
 FB_EMULATED __m256i _mm512_cvttpd_epi32(__m512d x) { return emulated_convert<__m256i, int32_t, double>(x); }
-FB_EMULATED __m512i _mm512_cvttpd_epu64(__m512d x) { return emulated_convert<__m512i, uint64_t, double>(x); }
-FB_EMULATED __m128i _mm512_cvtusepi64_epi16(__m512i x) { return emulated_convert<__m128i, uint16_t, uint64_t>(x, 65535); }
 
 #undef FB_TO
 #undef FB_EMULATED

@@ -26,8 +26,9 @@ struct alignas(64) WindowSearch {
   uint16_t lowest, span;
 };
 
-// What finds thresholds without AVX-512: guides by the high bits of a uniform (draw_build.h).
-constexpr int kGuideShift = 8;
+// Of the guides by the upper bits of a uniform that find thresholds without AVX-512 (draw_build.h): 256 buckets of 16 rows, and in
+// a fine one 32 more.
+constexpr int kCells = 256 * 16, kFineCells = kCells + 32 * 16;
 
 enum class Layout { guides, words, bytes };  // the last two are windows, of AVX-512 without and with VBMI
 
@@ -39,7 +40,7 @@ struct alignas(64) DrawTable {
   double odds, step_upper;
   int rows_upper[2], rows_lower[2];           // thresholds j stored of rows 0..7 and 8..15; later ones: 65535 << 32 or more
   WindowSearch upper, lower;
-  alignas(64) uint32_t guide_upper[65536 >> kGuideShift][16], guide_lower[65536 >> kGuideShift][16];
+  alignas(64) uint32_t guide_upper[kFineCells], guide_lower[kCells];
   double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // 2^16 cdf of rows n = 16 a, and n = b
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
 };

@@ -9,11 +9,12 @@ FB_INLINE void next_rounds(const Keys& keys, Rounds* rounds, __m512i& first) {
   rounds[1] = start_rounds(keys, _mm512_add_epi64(first, _mm512_set1_epi64(kPhiloxM0)));
 }
 
-// Primary words of 64 elements, and the next rounds.
+// Primary words of 64 elements, and with More the next rounds.
+template <bool More>
 FB_INLINE void next_words(const Keys& keys, Rounds* rounds, __m512i& first, Pair& u1, Pair& u2, uint16_t (*primary)[kDrawChunk], int at) {
   finish_rounds(keys, rounds[0], u1.v[0], u2.v[0]);
   finish_rounds(keys, rounds[1], u1.v[1], u2.v[1]);
-  next_rounds(keys, rounds, first);
+  if constexpr (More) next_rounds(keys, rounds, first);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
     _mm512_store_si512(primary[0] + at + 32 * h, u1.v[h]);
@@ -79,15 +80,16 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
   next_rounds(keys, rounds, first);
   run_both<2, 9>(keys, rounds);
   int at = 0;
-  if constexpr (Upper <= 4 && Lower <= 3) {
-    // With four sets in turns rounds wait less, each a chain of dependent steps: faster but for the longest searches.
+  // With four sets in turns rounds wait less, each a chain of dependent steps: faster but for the longest searches.
+  constexpr int kSets = Upper <= 4 && Lower <= 3 ? 4 : 2;
+  if constexpr (kSets == 4) {
     next_rounds(keys, rounds + 2, first);
     run_both<2, 9>(keys, rounds + 2);
-    for (; at + 64 < count; at += 128) {
+    for (; at + 128 < count; at += 128) {
       Pair u1[2], u2[2];
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
-        next_words(keys, rounds + 2 * h, first, u1[h], u2[h], primary, at + 64 * h);
+        next_words<true>(keys, rounds + 2 * h, first, u1[h], u2[h], primary, at + 64 * h);
       }
       run_four<2, 4>(keys, rounds);
       draw_64<Upper, Lower, Vbmi>(table, u1[0], u2[0], n, k, flagged, at);
@@ -95,14 +97,21 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
       draw_64<Upper, Lower, Vbmi>(table, u1[1], u2[1], n, k, flagged, at + 64);
       run_four<7, 9>(keys, rounds);
     }
+  } else {
+    for (; at + 64 < count; at += 64) {
+      Pair u1, u2;
+      next_words<true>(keys, rounds, first, u1, u2, primary, at);
+      const Bytes bytes = load_counts(n + at);
+      Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
+      descend<0, Upper, Lower, Vbmi>(table, upper, lower, keys, rounds);
+      add_flags(flagged, store_drawn<Upper, Lower, Vbmi>(table, upper, lower, bytes.all, k + at), at);
+    }
   }
-  for (; at < count; at += 64) {
+#pragma GCC unroll 2
+  for (int set = 0; set < kSets && at < count; set += 2, at += 64) {  // the words that are left
     Pair u1, u2;
-    next_words(keys, rounds, first, u1, u2, primary, at);
-    const Bytes bytes = load_counts(n + at);
-    Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
-    descend<0, Upper, Lower, Vbmi>(table, upper, lower, keys, rounds);
-    add_flags(flagged, store_drawn<Upper, Lower, Vbmi>(table, upper, lower, bytes.all, k + at), at);
+    next_words<false>(keys, rounds + set, first, u1, u2, primary, at);
+    draw_64<Upper, Lower, Vbmi>(table, u1, u2, n, k, flagged, at);
   }
 }
 

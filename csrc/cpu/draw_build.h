@@ -1,23 +1,58 @@
 // Body, once per instruction set: the thresholds of all rows for one probability, and the search windows over them.
 // GCC vector types: eight rows advance together, every lane in the order draw.h of the shared headers writes down.
 
-typedef double f64x8 __attribute__((vector_size(64)));
+constexpr int kWide = FB_ISA_LEVEL == 2 ? 8 : FB_ISA_LEVEL == 1 ? 4 : 2, kParts = 16 / kWide;
+typedef double Doubles __attribute__((vector_size(8 * kWide)));
+typedef double Eight __attribute__((vector_size(64)));
 
-// h <- min(C >> 32, 65535) of lanes 8 From .. 8 To - 1, and 65535 for the others. cdf: 2^16 times as much, whose floor it is.
-template <int From, int To>
-static FB_HD void store_high(const f64x8* cdf, uint16_t* h) {
+// h[0], h[1] <- min(C >> 32, 65535) of lanes 8 From .. 8 To - 1, and 65535 for the others, for two j. c: 2^16 times as much,
+// whose floor it is.
 #if FB_ISA_LEVEL == 2
-  const __m128i none = _mm_set1_epi64x(-1);
-  const __m128i low = From == 0 ? _mm512_cvtusepi64_epi16(_mm512_cvttpd_epu64(cdf[0])) : none;
-  const __m128i high = To == 2 ? _mm512_cvtusepi64_epi16(_mm512_cvttpd_epu64(cdf[1])) : none;
-  _mm256_store_si256(reinterpret_cast<__m256i*>(h), _mm256_set_m128i(high, low));
-#else
-  for (int lane = 0; lane < 16; ++lane) {
-    const double scaled = lane >= 8 * From && lane < 8 * To ? cdf[lane >> 3][lane & 7] : 65535.0;
-    h[lane] = static_cast<uint16_t>(static_cast<int>(scaled < 65535.0 ? scaled : 65535.0));
+
+// In the lower 32 bits of each lane.
+static inline __m512 floor_of(const double* x) {
+  const __m512d sum = _mm512_add_round_pd(_mm512_loadu_pd(x), _mm512_set1_pd(4503599627370496.0), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+  return reinterpret_cast<__m512>(sum);  // of 2^52 and more
+}
+
+template <int From, int To>
+static inline void store_high(const double (*c)[16], uint16_t (*h)[16]) {
+  __m512i dwords[2], order;  // of each 128-bit part two lanes, or one
+  if constexpr (To - From == 2) {
+    dwords[0] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[0]), floor_of(c[0] + 8), 0x88));
+    dwords[1] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[1]), floor_of(c[1] + 8), 0x88));
+    order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  } else {
+    dwords[0] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[0] + 8 * From), floor_of(c[1] + 8 * From), 0x88));
+    dwords[1] = _mm512_set1_epi32(65535);
+    order = From == 0 ? _mm512_setr_epi32(0, 4, 8, 12, 2, 2, 2, 2, 1, 5, 9, 13, 2, 2, 2, 2)
+                      : _mm512_setr_epi32(2, 2, 2, 2, 0, 4, 8, 12, 2, 2, 2, 2, 1, 5, 9, 13);
   }
+  _mm512_storeu_si512(h, _mm512_permutexvar_epi32(order, _mm512_packus_epi32(dwords[0], dwords[1])));  // which saturates
+}
+
+#else
+
+// Eight lanes.
+static inline void store_high8(const double* c, uint16_t* h) {
+#if FB_ISA_LEVEL == 1
+  const __m128i low = _mm256_cvttpd_epi32(_mm256_loadu_pd(c)), high = _mm256_cvttpd_epi32(_mm256_loadu_pd(c + 4));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(h), _mm_packus_epi32(low, high));  // which saturates
+#else
+  for (int lane = 0; lane < 8; ++lane) h[lane] = static_cast<uint16_t>(static_cast<int>(c[lane] < 65535.0 ? c[lane] : 65535.0));
 #endif
 }
+
+template <int From, int To>
+static inline void store_high(const double (*c)[16], uint16_t (*h)[16]) {
+  for (int j = 0; j < 2; ++j)
+    for (int half = 0; half < 2; ++half) {
+      if (half >= From && half < To) store_high8(c[j] + 8 * half, h[j] + 8 * half);
+      else std::memset(h[j] + 8 * half, 0xff, 8 * sizeof(h[j][0]));
+    }
+}
+
+#endif
 
 static inline bool saturated(const uint16_t* h) {  // eight rows
   uint64_t words[2];
@@ -26,28 +61,28 @@ static inline bool saturated(const uint16_t* h) {  // eight rows
 }
 
 struct Rows {
-  f64x8 left[2], pm[2], cdf[2];  // left: n - j; pm and cdf 2^16 times as large, which changes no other bit of them
+  Doubles left[kParts], pm[kParts], cdf[kParts];  // left: n - j; pm and cdf 2^16 times as large, which changes no other bit of them
 };
 
 // Lanes 8 From .. 8 To - 1 from j on, until the first eight of them are at or above 65535 << 32, and so all later ones, or
 // there are no more thresholds. h of the other lanes becomes 65535. Returns the j reached.
 template <int Unit, int From, int To>
 static int grow_rows(Rows& rows, int j, double odds, int top, double (*c)[16], uint16_t (*h)[16]) {
-  const f64x8 ramp = {0, 1, 2, 3, 4, 5, 6, 7};
   for (bool done = false; !done && j < Unit * top; done = saturated(h[j - 1] + 8 * From)) {
     alignas(64) double w[8];
-    const f64x8 odds8 = odds / (ramp + static_cast<double>(j + 1));
+    const Eight odds8 = odds / (Eight{0, 1, 2, 3, 4, 5, 6, 7} + static_cast<double>(j + 1));
     std::memcpy(w, &odds8, sizeof(w));
+    __asm__("" : "+m"(w));  // broadcast from memory, not by permutations, whose unit is the busy one
 #pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) {
-      store_high<From, To>(rows.cdf, h[j + r]);
-#pragma GCC unroll 2
-      for (int half = From; half < To; ++half) {
-        std::memcpy(&c[j + r][half * 8], &rows.cdf[half], sizeof(f64x8));
-        rows.pm[half] = rows.pm[half] * (rows.left[half] * w[r]);
-        rows.cdf[half] = rows.cdf[half] + rows.pm[half];
-        rows.left[half] = rows.left[half] - 1.0;
+#pragma GCC unroll 8
+      for (int part = From * kParts / 2; part < To * kParts / 2; ++part) {
+        std::memcpy(&c[j + r][part * kWide], &rows.cdf[part], sizeof(Doubles));
+        rows.pm[part] = rows.pm[part] * (rows.left[part] * w[r]);
+        rows.cdf[part] = rows.cdf[part] + rows.pm[part];
+        rows.left[part] = rows.left[part] - 1.0;
       }
+      if (r % 2 == 1) store_high<From, To>(c + j + r - 1, h + j + r - 1);
     }
     j += 8;
   }
@@ -58,13 +93,12 @@ static int grow_rows(Rows& rows, int j, double odds, int top, double (*c)[16], u
 // pm is 0 and cdf stays what it was, 1 but for rounding: 65535 too. stored: how many j lanes 0..7 and 8..15 have.
 template <int Unit>
 static void build_rows(double odds, const double* starts, int top, double (*c)[16], uint16_t (*h)[16], int* stored) {
-  const f64x8 ramp = {0, 1, 2, 3, 4, 5, 6, 7};
   Rows rows;
-  for (int half = 0; half < 2; ++half) {
-    std::memcpy(&rows.pm[half], starts + 8 * half, sizeof(f64x8));
-    rows.pm[half] = rows.pm[half] * 65536.0;
-    rows.left[half] = (ramp + 8.0 * half) * static_cast<double>(Unit);
-    rows.cdf[half] = rows.pm[half];
+  for (int part = 0; part < kParts; ++part) {
+    std::memcpy(&rows.pm[part], starts + kWide * part, sizeof(Doubles));
+    rows.pm[part] = rows.pm[part] * 65536.0;
+    for (int lane = 0; lane < kWide; ++lane) rows.left[part][lane] = static_cast<double>(Unit * (kWide * part + lane));
+    rows.cdf[part] = rows.pm[part];
   }
   if (top < 8) {
     stored[0] = stored[1] = grow_rows<Unit, 0, 1>(rows, 0, odds, top, c, h);
@@ -78,32 +112,74 @@ static void build_rows(double odds, const double* starts, int top, double (*c)[1
 #include "cpu/draw_windows.h"
 #else
 
-// Guide of the thresholds h of 16 rows: cell[bucket][row], the bucket being u >> kGuideShift, holds from its low bits up a
-// threshold (16 bits), how many lie in earlier buckets (8), how many in this one (8). With one in it, the threshold is that;
-// without any, 65535.
-static void build_guide(uint32_t (*cell)[16], const uint16_t (*h)[16], const int* stored) {
-  constexpr int kBuckets = 65536 >> kGuideShift;
-  std::memset(cell, 0, sizeof(cell[0]) * kBuckets);
-  uint32_t unused[16];  // 65535 and above decide nothing: a uniform of 65535 takes the exact way
-  for (int half = 0; half < 2; ++half)
-    for (int j = 0; j < stored[half]; ++j)
-      for (int row = 8 * half; row < 8 * half + 8; ++row) {
-        const uint32_t t = h[j][row];
-        uint32_t& at = t == 65535 ? unused[row] : cell[t >> kGuideShift][row];
-        at = (at >> 24 != 0 ? at : static_cast<uint32_t>(j) << 16 | t) + (1u << 24);
-      }
-  typedef uint32_t u32x8 __attribute__((vector_size(32)));
-  for (int half = 0; half < 2; ++half) {
-    u32x8 before = {};
-    for (int bucket = 0; bucket < kBuckets; ++bucket) {
-      u32x8 found;
-      std::memcpy(&found, &cell[bucket][8 * half], sizeof(found));
-      const u32x8 count = found >> 24, none = reinterpret_cast<u32x8>(count == 0u);
-      found = (found & ~none) | ((before << 16 | 0xffffu) & none);
-      before = before + count;
-      std::memcpy(&cell[bucket][8 * half], &found, sizeof(found));
+// Where the cells of the bucket of u begin in a guide: 256 buckets by the upper byte, but in a fine guide 16 for each of the first
+// and the last of them, where thresholds crowd.
+template <bool Fine>
+static inline uint32_t cells_of(uint32_t u) {
+  return Fine && static_cast<uint16_t>(u + 256) < 512 ? kCells + (u & 0x1f0) : u >> 4 & 0xff0;
+}
+
+constexpr uint32_t kNoThreshold = 0x7f7f7f;
+typedef uint32_t EightCells __attribute__((vector_size(32)));
+
+// Of the cells from `from` on, downwards: those without a threshold get as many before them as the next one that has some.
+static inline void fill_cells(uint32_t* cells, int from, int to, EightCells* next) {
+  for (int at = from; at >= to; at -= 16)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      EightCells found;
+      std::memcpy(&found, cells + at + 8 * half, sizeof(found));
+      const EightCells none = reinterpret_cast<EightCells>(found == kNoThreshold);
+      found = (found & ~none) | (next[half] & none);
+      next[half] = (found & 0xff000000u) | kNoThreshold;
+      std::memcpy(cells + at + 8 * half, &found, sizeof(found));
     }
+}
+
+// Guide of the thresholds h of 16 rows: cells[cells_of(u) + row] is about the thresholds in the bucket of u. Its bytes from the
+// lowest: the lower bytes of up to three of them, 255 for none, their highest bits flipped; one more than how many lie in earlier
+// buckets. A crowded one, of more than three or with a lower byte of 255, has 0 there, and in its lowest byte how many lie in
+// earlier ones. Thresholds of 65535 and above decide nothing: a uniform of 65535 takes the exact way.
+template <bool Fine>
+static void build_guide(uint32_t* cells, const uint16_t (*h)[16], const int* stored) {
+  std::fill_n(cells, Fine ? kFineCells : kCells, kNoThreshold);
+  struct {
+    uint16_t cell, before;
+  } crowded[16 * 240 + 1];
+  int count = 0, zeros = 0;  // a row has as many thresholds of 0 as the one before, or more
+  alignas(32) uint32_t ends[16];
+  for (int row = 0; row < 16; ++row) {
+    const int end = stored[row >> 3];
+    while (zeros < end && h[zeros][row] == 0) ++zeros;
+    uint32_t value = 1 << 24 | kNoThreshold, in_bucket = 0, last = ~0u;
+    int j = 0;
+    if (zeros > 3) {  // a crowded cell, whatever follows
+      j = zeros;
+      in_bucket = static_cast<uint32_t>(zeros - 1);
+      last = cells_of<Fine>(0) + static_cast<uint32_t>(row);
+      cells[last] = value;
+      crowded[count].cell = static_cast<uint16_t>(last);
+      crowded[count++].before = 0;
+    }
+    for (; j < end && h[j][row] != 65535; ++j) {
+      const uint32_t t = h[j][row], cell = cells_of<Fine>(t) + static_cast<uint32_t>(row), low = t & 255;
+      in_bucket = cell == last ? in_bucket + 1 : 0;
+      value = cell == last ? value : static_cast<uint32_t>(j + 1) << 24 | kNoThreshold;
+      value ^= in_bucket < 3 ? (low ^ 255) << 8 * in_bucket : 0;
+      last = cell;
+      cells[cell] = value;
+      crowded[count].cell = static_cast<uint16_t>(cell);
+      crowded[count].before = static_cast<uint16_t>(static_cast<uint32_t>(j) - in_bucket);
+      count += (in_bucket == 3) | (low == 255);
+    }
+    ends[row] = static_cast<uint32_t>(j + 1) << 24 | kNoThreshold;
   }
+  EightCells next[2];
+  std::memcpy(next, ends, sizeof(next));
+  if (Fine) fill_cells(cells, kFineCells - 16, kFineCells - 256, next);
+  fill_cells(cells, Fine ? kCells - 32 : kCells - 16, Fine ? 16 : 0, next);
+  if (Fine) fill_cells(cells, kFineCells - 272, kCells, next);
+  for (int i = 0; i < count; ++i) cells[crowded[i].cell] = (kNoThreshold & ~0xffu) | crowded[i].before;
 }
 
 #endif
@@ -135,7 +211,7 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
 #if FB_ISA_LEVEL == 2
     (has_vbmi ? build_window<true> : build_window<false>)(table.upper, table.prob.p, table.prob.q, top_upper, table.h_upper, table.rows_upper[1]);
 #else
-    build_guide(table.guide_upper, table.h_upper, table.rows_upper);
+    build_guide<true>(table.guide_upper, table.h_upper, table.rows_upper);
 #endif
   }
   build_rows<1>(table.odds, starts_lower, top_lower, table.cdf_lower, table.h_lower, table.rows_lower);
@@ -143,6 +219,6 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   fill_rows(table.h_lower + table.rows_lower[1], 16);
   (has_vbmi ? build_anchored<true> : build_anchored<false>)(table.lower, top_lower, table.h_lower);
 #else
-  build_guide(table.guide_lower, table.h_lower, table.rows_lower);
+  build_guide<false>(table.guide_lower, table.h_lower, table.rows_lower);
 #endif
 }

@@ -1,45 +1,78 @@
-// Body for scalar and AVX2: primary bits of a block into buffers, then thresholds looked up by the guides, one element at a
-// time (scalar) or eight at a time (AVX2).
+// Body for scalar and AVX2: primary bits of a block, then thresholds looked up by the guides, one element at a time (scalar) or
+// sixteen at a time (AVX2).
 
 #if FB_ISA_LEVEL == 1
 
-// Eight blocks in 64-bit lanes of two vectors in turns; see draw_avx512.h. `even` is w1 | w0 << 32, `odd` w3 | w2 << 32. The
-// first two rounds fold what all blocks share.
-static inline void philox8(const SampleKey& key, uint32_t c3, const __m256i* block, __m256i* even, __m256i* odd) {
-  const __m256i m0 = _mm256_set1_epi64x(kPhiloxM0), m1 = _mm256_set1_epi64x(kPhiloxM1);
+#define FB_INLINE static inline __attribute__((always_inline))
+
+// As in philox_avx512.h, on vectors half as wide: what is the same for a whole sample, and the keys of the rounds.
+struct Keys {
+  __m256i c3_k1, x1_k0, p0, p0_k1, k0[10], k1[10];
+};
+
+static inline void make_keys(Keys& keys, const SampleKey& key, uint32_t c3) {
+  const uint64_t p1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
+  const uint64_t p0 = static_cast<uint64_t>(kPhiloxM0) * (static_cast<uint32_t>(p1 >> 32) ^ key.sample ^ key.seed_low);
+  keys.c3_k1 = _mm256_set1_epi64x(c3 ^ key.seed_high);
+  keys.x1_k0 = _mm256_set1_epi64x(static_cast<uint32_t>(p1) ^ (key.seed_low + kPhiloxW0));
+  keys.p0 = _mm256_set1_epi64x(static_cast<int64_t>(p0));
+  keys.p0_k1 = _mm256_set1_epi64x(static_cast<uint32_t>(p0 >> 32) ^ (key.seed_high + kPhiloxW1));
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
-  const uint64_t shared_1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
-  const uint64_t shared_0 = static_cast<uint64_t>(kPhiloxM0) * (static_cast<uint32_t>(shared_1 >> 32) ^ key.sample ^ k0);
+  for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
+    keys.k0[round] = _mm256_set1_epi64x(k0);
+    keys.k1[round] = _mm256_set1_epi64x(k1);
+  }
+}
+
+// Philox of eight blocks in 64-bit lanes under way; between rounds the upper halves carry rubbish.
+struct Rounds {
   __m256i x0[2], x1[2], x2[2], x3[2];
+};
+
+// After the first two.
+FB_INLINE void start_rounds(const Keys& keys, const __m256i* block, Rounds& r) {
+  const __m256i m0 = _mm256_set1_epi64x(kPhiloxM0), m1 = _mm256_set1_epi64x(kPhiloxM1);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
     const __m256i first = _mm256_mul_epu32(m0, block[h]);
-    x1[h] = _mm256_mul_epu32(m1, _mm256_xor_si256(_mm256_srli_epi64(first, 32), _mm256_set1_epi64x(c3 ^ k1)));
-    x0[h] = _mm256_xor_si256(_mm256_srli_epi64(x1[h], 32), _mm256_set1_epi64x(static_cast<uint32_t>(shared_1) ^ (k0 + kPhiloxW0)));
-    x2[h] = _mm256_xor_si256(first, _mm256_set1_epi64x(static_cast<uint32_t>(shared_0 >> 32) ^ (k1 + kPhiloxW1)));
-    x3[h] = _mm256_set1_epi64x(static_cast<int64_t>(shared_0));
+    r.x1[h] = _mm256_mul_epu32(m1, _mm256_xor_si256(_mm256_srli_epi64(first, 32), keys.c3_k1));
+    r.x0[h] = _mm256_xor_si256(_mm256_srli_epi64(r.x1[h], 32), keys.x1_k0);
+    r.x2[h] = _mm256_xor_si256(first, keys.p0_k1);
+    r.x3[h] = keys.p0;
   }
-  k0 += kPhiloxW0;
-  k1 += kPhiloxW1;
+}
+
+template <int From, int To>
+FB_INLINE void run_rounds(const Keys& keys, Rounds& r) {
+  const __m256i m0 = _mm256_set1_epi64x(kPhiloxM0), m1 = _mm256_set1_epi64x(kPhiloxM1);
 #pragma GCC unroll 8
-  for (int round = 2; round < 10; ++round) {
-    k0 += kPhiloxW0;
-    k1 += kPhiloxW1;
+  for (int round = From; round < To; ++round)
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
-      const __m256i p0 = _mm256_mul_epu32(m0, x0[h]), p1 = _mm256_mul_epu32(m1, x2[h]);
-      const __m256i t1 = _mm256_xor_si256(x1[h], _mm256_set1_epi64x(k0)), t3 = _mm256_xor_si256(x3[h], _mm256_set1_epi64x(k1));
-      if (round == 9) {
-        even[h] = _mm256_xor_si256(p1, _mm256_slli_epi64(t1, 32));
-        odd[h] = _mm256_xor_si256(p0, _mm256_slli_epi64(t3, 32));
-      } else {
-        x0[h] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), t1);
-        x2[h] = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), t3);
-        x1[h] = p1;
-        x3[h] = p0;
-      }
+      const __m256i p0 = _mm256_mul_epu32(m0, r.x0[h]), p1 = _mm256_mul_epu32(m1, r.x2[h]);
+      r.x0[h] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(r.x1[h], keys.k0[round]));
+      r.x2[h] = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(r.x3[h], keys.k1[round]));
+      r.x1[h] = p1;
+      r.x3[h] = p0;
     }
+}
+
+// The last round: `even` gets w1 | w0 << 32 and `odd` w3 | w2 << 32.
+FB_INLINE void finish_rounds(const Keys& keys, const Rounds& r, __m256i* even, __m256i* odd) {
+  const __m256i m0 = _mm256_set1_epi64x(kPhiloxM0), m1 = _mm256_set1_epi64x(kPhiloxM1);
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m256i t1 = _mm256_xor_si256(r.x1[h], keys.k0[9]), t3 = _mm256_xor_si256(r.x3[h], keys.k1[9]);
+    even[h] = _mm256_xor_si256(_mm256_mul_epu32(m1, r.x2[h]), _mm256_slli_epi64(t1, 32));
+    odd[h] = _mm256_xor_si256(_mm256_mul_epu32(m0, r.x0[h]), _mm256_slli_epi64(t3, 32));
   }
+}
+
+FB_INLINE void philox8(const Keys& keys, const __m256i* block, __m256i* even, __m256i* odd) {
+  Rounds r;
+  start_rounds(keys, block, r);
+  run_rounds<2, 9>(keys, r);
+  finish_rounds(keys, r, even, odd);
 }
 
 // Blocks first, first + 1, ... of eight.
@@ -56,25 +89,13 @@ struct BlockRun {
   }
 };
 
-// u1 and u2 have room for a multiple of 32.
-static inline void primary_chunk(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint16_t* u1, uint16_t* u2) {
-  const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
-  BlockRun run(i0 / 4);
-  for (int at = 0; at < count; at += 32, run.advance()) {
-    __m256i even[2], odd[2];
-    philox8(key, stream << 24, run.block, even, odd);
-    for (int h = 0; h < 2; ++h) {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(u1 + at + 16 * h), _mm256_shuffle_epi8(even[h], order));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(u2 + at + 16 * h), _mm256_shuffle_epi8(odd[h], order));
-    }
-  }
-}
-
 void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words) {
+  Keys keys;
+  make_keys(keys, key, stream << 24);
   BlockRun run(i0 / 4);
   for (int at = 0; at < count; at += 32, run.advance()) {
     __m256i even[2], odd[2];
-    philox8(key, stream << 24, run.block, even, odd);
+    philox8(keys, run.block, even, odd);
     for (int h = 0; h < 2; ++h) {
       const __m256i w01 = _mm256_shuffle_epi32(even[h], 0xb1), w23 = _mm256_shuffle_epi32(odd[h], 0xb1);
       const __m256i b0 = _mm256_unpacklo_epi64(w01, w23), b1 = _mm256_unpackhi_epi64(w01, w23);  // blocks 0 2, 1 3
@@ -85,16 +106,18 @@ void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count,
 }
 
 // Words of eight elements.
-static inline void words_of(const SampleKey& key, uint32_t c3, const uint32_t* i, __m256i* even, __m256i* odd) {
+static inline void words_of(const Keys& keys, const uint32_t* i, __m256i* even, __m256i* odd) {
   __m256i block[2];
   for (int h = 0; h < 2; ++h) block[h] = _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(i + 4 * h)));
-  philox8(key, c3, block, even, odd);
+  philox8(keys, block, even, odd);
 }
 
 void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high, uint64_t* low) {
+  Keys keys;
+  make_keys(keys, key, stream << 24 | sub);
   for (int at = 0; at < m; at += 8) {
     __m256i even[2], odd[2];
-    words_of(key, stream << 24 | sub, i + at, even, odd);
+    words_of(keys, i + at, even, odd);
     for (int h = 0; h < 2; ++h) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + at + 4 * h), even[h]);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + at + 4 * h), odd[h]);
@@ -103,9 +126,11 @@ void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const ui
 }
 
 void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v) {
+  Keys keys;
+  make_keys(keys, key, stream << 24 | sub);
   for (int at = 0; at < m; at += 8) {
     __m256i even[2], odd[2];
-    words_of(key, stream << 24 | sub, i + at, even, odd);
+    words_of(keys, i + at, even, odd);
     // of each pair of lanes the upper words, which leaves the elements in the order 0 1 4 5 2 3 6 7
     const __m256i first = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(even[0]), _mm256_castsi256_ps(even[1]), 0xdd));
     const __m256i second = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(odd[0]), _mm256_castsi256_ps(odd[1]), 0xdd));
@@ -116,7 +141,7 @@ void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint
 
 // Eight cells.
 template <bool Gathers>
-static inline __m256i look_up(const uint32_t (*guide)[16], __m256i at) {
+static inline __m256i look_up(const uint32_t* guide, __m256i at) {
   const int* cell = reinterpret_cast<const int*>(guide);
   if constexpr (Gathers) return _mm256_i32gather_epi32(cell, at, 4);
   const __m128i low = _mm256_castsi256_si128(at), high = _mm256_extracti128_si256(at, 1);
@@ -127,16 +152,36 @@ static inline __m256i look_up(const uint32_t (*guide)[16], __m256i at) {
                            cell[d >> 32]);
 }
 
-// Eight searches at once: adds the counts found to `sum` and to `redo` the lanes that one comparison does not settle.
-template <bool Gathers>
-static inline void search8(const uint32_t (*guide)[16], __m256i row, __m256i u, __m256i& sum, __m256i& redo) {
-  const __m256i at = _mm256_or_si256(_mm256_slli_epi32(_mm256_srli_epi32(u, kGuideShift), 4), row);
-  const __m256i cell = look_up<Gathers>(guide, at);
-  const __m256i t = _mm256_and_si256(cell, _mm256_set1_epi32(0xffff));
-  const __m256i before = _mm256_and_si256(_mm256_srli_epi32(cell, 16), _mm256_set1_epi32(0xff));
-  sum = _mm256_add_epi32(sum, _mm256_sub_epi32(before, _mm256_cmpgt_epi32(u, t)));
-  const __m256i several = _mm256_cmpgt_epi32(_mm256_srli_epi32(cell, 24), _mm256_set1_epi32(1));
-  redo = _mm256_or_si256(redo, _mm256_or_si256(_mm256_cmpeq_epi32(u, t), several));
+// Sixteen searches under way; of vector h those of elements 4 h .. 4 h + 3 and 8 + 4 h .. 8 + 4 h + 3, as words are unpacked.
+struct Searches {
+  __m256i before[2];  // thresholds in earlier buckets
+  __m256i below[2];   // bytes: minus how many of the three are below the uniform
+  __m256i redo[2];    // some byte is not 0: a tie, or a crowded bucket
+};
+
+// row, u: words of sixteen elements in order.
+template <bool Gathers, bool Fine>
+static inline void search16(const uint32_t* guide, __m256i row, __m256i u, Searches& s) {
+  __m256i at = _mm256_and_si256(_mm256_srli_epi16(u, 4), _mm256_set1_epi16(0xff0));
+  if constexpr (Fine) {
+    const __m256i turned = _mm256_add_epi16(u, _mm256_set1_epi16(256));
+    const __m256i extreme = _mm256_cmpeq_epi16(_mm256_min_epu16(turned, _mm256_set1_epi16(511)), turned);
+    const __m256i fine = _mm256_or_si256(_mm256_and_si256(u, _mm256_set1_epi16(0x1f0)), _mm256_set1_epi16(kCells));
+    at = _mm256_blendv_epi8(at, fine, extreme);
+  }
+  at = _mm256_or_si256(at, row);
+  // a lower byte of 255 passes for 254, so that it does not equal what stands for none
+  const __m256i low = _mm256_xor_si256(_mm256_min_epu8(u, _mm256_set1_epi16(-2)), _mm256_set1_epi16(0x80)), zero = _mm256_setzero_si256();
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m256i cell = look_up<Gathers>(guide, h == 0 ? _mm256_unpacklo_epi16(at, zero) : _mm256_unpackhi_epi16(at, zero));
+    const __m128i three = h == 0 ? _mm_setr_epi8(0, 0, 0, -1, 2, 2, 2, -1, 4, 4, 4, -1, 6, 6, 6, -1)
+                                 : _mm_setr_epi8(8, 8, 8, -1, 10, 10, 10, -1, 12, 12, 12, -1, 14, 14, 14, -1);
+    const __m256i bytes = _mm256_shuffle_epi8(low, _mm256_broadcastsi128_si256(three));
+    s.before[h] = _mm256_add_epi32(s.before[h], _mm256_srli_epi32(cell, 24));
+    s.below[h] = _mm256_add_epi8(s.below[h], _mm256_cmpgt_epi8(bytes, cell));
+    s.redo[h] = _mm256_or_si256(s.redo[h], _mm256_cmpeq_epi8(bytes, cell));
+  }
 }
 
 #else
@@ -170,71 +215,119 @@ void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const ui
 
 #endif
 
-// Thresholds of a row below u; `tie` when it equals one.
-static inline int search1(const uint32_t (*guide)[16], const uint16_t (*h)[16], int row, int u, bool& tie) {
-  const uint32_t cell = guide[u >> kGuideShift][row];
-  int k = static_cast<int>(cell >> 16 & 0xff);
-  const int end = k + static_cast<int>(cell >> 24);
-  while (k < end && h[k][row] < u) ++k;
-  tie |= u == 65535 || (k < end && h[k][row] == u);
-  return k;
+// Thresholds of a row below u; `tie` when it may equal one: the number is then a guess.
+template <bool Fine>
+static inline int search1(const uint32_t* guide, const uint16_t (*h)[16], int rows, int row, uint32_t u, bool& tie) {
+  const uint32_t cell = guide[cells_of<Fine>(u) + static_cast<uint32_t>(row)];
+  tie |= u == 65535;
+  if (cell >> 24 == 0) {  // crowded
+    int k = static_cast<int>(cell & 255);
+    while (k < rows && h[k][row] < u) ++k;
+    tie |= k < rows && h[k][row] == u;
+    return k;
+  }
+  if ((cell & 0xffffff) == kNoThreshold) return static_cast<int>(cell >> 24) - 1;
+  const uint32_t low = (u & 255) < 254 ? u & 255 : 254, bytes = cell ^ 0x808080, apart = (bytes ^ low * 0x010101) & 0xffffff;
+  tie |= ((apart - 0x010101) & ~apart & 0x808080) != 0;  // one of the bytes is 0
+  return static_cast<int>(cell >> 24) - 1 + ((bytes & 255) < low) + ((bytes >> 8 & 255) < low) + ((bytes >> 16 & 255) < low);
 }
 
 static inline uint8_t draw1(const DrawTable& table, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n) {
   bool tie = false;
-  int found = search1(table.guide_lower, table.h_lower, n & 15, static_cast<int>(primary.u2), tie);
-  if (n > 15) found += search1(table.guide_upper, table.h_upper, n >> 4, static_cast<int>(primary.u1), tie);
+  const int a = n >> 4, b = n & 15;
+  int found = search1<false>(table.guide_lower, table.h_lower, table.rows_lower[b >> 3], b, primary.u2, tie);
+  if (a > 0) found += search1<true>(table.guide_upper, table.h_upper, table.rows_upper[a >> 3], a, primary.u1, tie);
   if (table.prob.mirrored) found = n - found;
   return tie ? exact_draw(table, key, stream_refine, i, primary, n, found) : static_cast<uint8_t>(found);
 }
 
 #if FB_ISA_LEVEL == 1
-static inline __m256i widen(const uint16_t* from) {
-  return _mm256_cvtepu16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
+static __attribute__((noinline)) void redo16(const DrawTable& table, const SampleKey& key, uint32_t stream_refine, uint32_t i0, int at,
+                                             int end, unsigned flags, __m256i v1, __m256i v2, const uint8_t* n, uint8_t* k) {
+  alignas(32) uint16_t u1[16], u2[16];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(u1), v1);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(u2), v2);
+  for (; flags != 0; flags &= flags - 1) {
+    const int bit = __builtin_ctz(flags), e = at + bit;
+    if (e < end) k[e] = draw1(table, key, stream_refine, i0 + static_cast<uint32_t>(e), Primary{u1[bit], u2[bit]}, n[e]);
+  }
 }
 
 // Sixteen elements; those from `end` on are drawn too, but not mended.
 template <bool Gathers>
-static inline void draw16(const DrawTable& table, const SampleKey& key, uint32_t stream_refine, uint32_t i0, int at, int end,
-                          const uint16_t* u1, const uint16_t* u2, const uint8_t* n, uint8_t* k) {
+FB_INLINE void draw16(const DrawTable& table, const SampleKey& key, uint32_t stream_refine, uint32_t i0, int at, int end, __m256i v1,
+                      __m256i v2, const uint8_t* n, uint8_t* k) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(n + at));
-  __m256i sum[2], redo[2];
+  const __m256i counts = _mm256_cvtepu8_epi16(bytes), zero = _mm256_setzero_si256();
+  const bool both = table.max_count > 15;
+  const __m256i start = _mm256_set1_epi32(both ? -2 : -1);  // the cells say one more each
+  Searches s = {{start, start}, {zero, zero}, {zero, zero}};
+  search16<Gathers, false>(table.guide_lower, _mm256_and_si256(counts, _mm256_set1_epi16(15)), v2, s);
+  if (both) search16<Gathers, true>(table.guide_upper, _mm256_srli_epi16(counts, 4), v1, s);
+  __m256i sum[2];
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const __m256i count = _mm256_cvtepu8_epi32(h == 0 ? bytes : _mm_srli_si128(bytes, 8));
-    const __m256i v1 = widen(u1 + at + 8 * h), v2 = widen(u2 + at + 8 * h);
-    sum[h] = _mm256_setzero_si256();
-    redo[h] = _mm256_cmpeq_epi32(_mm256_max_epi32(v1, v2), _mm256_set1_epi32(65535));
-    search8<Gathers>(table.guide_lower, _mm256_and_si256(count, _mm256_set1_epi32(15)), v2, sum[h], redo[h]);
-    if (table.max_count > 15) search8<Gathers>(table.guide_upper, _mm256_srli_epi32(count, 4), v1, sum[h], redo[h]);
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi32(0x010101), s.below[h]);
+    sum[h] = _mm256_sub_epi32(s.before[h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  const __m256i sums = _mm256_permute4x64_epi64(_mm256_packus_epi32(sum[0], sum[1]), 0xd8);
+  const __m256i sums = _mm256_packus_epi32(sum[0], sum[1]);
   __m128i drawn = _mm_packus_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
   if (table.prob.mirrored) drawn = _mm_sub_epi8(bytes, drawn);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(k + at), drawn);
-  int flags = _mm256_movemask_ps(_mm256_castsi256_ps(redo[0])) | _mm256_movemask_ps(_mm256_castsi256_ps(redo[1])) << 8;
-  for (; flags != 0; flags &= flags - 1) {
-    const int e = at + __builtin_ctz(static_cast<unsigned>(flags));
-    if (e < end) k[e] = draw1(table, key, stream_refine, i0 + e, Primary{u1[e], u2[e]}, n[e]);
+  const __m256i highest = _mm256_cmpeq_epi16(_mm256_max_epu16(v1, v2), _mm256_set1_epi16(-1));
+  const __m256i any = _mm256_or_si256(_mm256_or_si256(s.redo[0], s.redo[1]), highest);
+  if (_mm256_testz_si256(any, any)) return;
+  const __m256i settled = _mm256_packs_epi32(_mm256_cmpeq_epi32(s.redo[0], zero), _mm256_cmpeq_epi32(s.redo[1], zero));
+  const __m256i words = _mm256_andnot_si256(highest, settled);
+  const __m128i good = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  redo16(table, key, stream_refine, i0, at, end, 0xffffu & ~static_cast<unsigned>(_mm_movemask_epi8(good)), v1, v2, n, k);
+}
+
+// Rounds of the next words go between the draws, whose look-ups use other units: each is a chain of dependent steps.
+template <bool Gathers>
+static void draw_words(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0, int count,
+                       const uint8_t* n, uint8_t* k) {
+  const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
+  Keys keys;
+  make_keys(keys, key, stream << 24);
+  BlockRun run(i0 / 4);
+  Rounds rounds;
+  start_rounds(keys, run.block, rounds);
+  run_rounds<2, 9>(keys, rounds);
+  for (int at = 0; at < count; at += 32) {
+    __m256i u1[2], u2[2];
+    finish_rounds(keys, rounds, u1, u2);
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      u1[h] = _mm256_shuffle_epi8(u1[h], order);
+      u2[h] = _mm256_shuffle_epi8(u2[h], order);
+    }
+    run.advance();
+    start_rounds(keys, run.block, rounds);
+    run_rounds<2, 4>(keys, rounds);
+    draw16<Gathers>(table, key, stream_refine, i0, at, count, u1[0], u2[0], n, k);
+    run_rounds<4, 7>(keys, rounds);
+    draw16<Gathers>(table, key, stream_refine, i0, at + 16, count, u1[1], u2[1], n, k);
+    run_rounds<7, 9>(keys, rounds);
   }
 }
-#endif
 
-constexpr int kDrawBlock = 512;  // whose uniforms lie beside the guides in the first-level cache
+#undef FB_INLINE
+#endif
 
 void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
-  alignas(64) uint16_t u1[kDrawBlock], u2[kDrawBlock];
+#if FB_ISA_LEVEL == 1
+  (has_fast_gathers ? draw_words<true> : draw_words<false>)(table, key, stream, stream_refine, i0, count, n, k);
+#else
+  constexpr int kDrawBlock = 512;
+  uint16_t u1[kDrawBlock], u2[kDrawBlock];
   for (int from = 0; from < count; from += kDrawBlock) {
     const int end = count - from < kDrawBlock ? count - from : kDrawBlock;
     primary_chunk(key, stream, i0 + from, end, u1, u2);
-#if FB_ISA_LEVEL == 1
-    const auto draw = has_fast_gathers ? draw16<true> : draw16<false>;
-    for (int at = 0; at < end; at += 16) draw(table, key, stream_refine, i0 + from, at, end, u1, u2, n + from, k + from);
-#else
     for (int e = 0; e < end; ++e)
       k[from + e] = draw1(table, key, stream_refine, i0 + from + e, Primary{u1[e], u2[e]}, n[from + e]);
-#endif
   }
+#endif
 }

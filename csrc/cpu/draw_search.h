@@ -61,28 +61,6 @@ FB_INLINE __m512i lower_bytes(const Pair& words) {
   return _mm512_mask_shuffle_epi8(words.v[0], kUpperBytes, words.v[1], up);
 }
 
-// Of the 128 bytes at `at` the one that the low seven bits of each byte of `index` name; with a mask the other lanes keep their
-// index.
-FB_INLINE __m512i lookup_bytes(const uint8_t* at, __m512i index) {
-  const __m512i low = _mm512_load_si512(at), high = _mm512_load_si512(at + 64);
-#if defined(FB_EMULATED_AVX512)
-  return _mm512_permutex2var_epi8(low, index, high);
-#else
-  __asm__("vpermi2b %2, %1, %0" : "+v"(index) : "v"(low), "vm"(high));  // VBMI, which the other code does without
-  return index;
-#endif
-}
-
-FB_INLINE __m512i lookup_bytes(const uint8_t* at, __m512i index, __mmask64 lanes) {
-  const __m512i low = _mm512_load_si512(at), high = _mm512_load_si512(at + 64);
-#if defined(FB_EMULATED_AVX512)
-  return _mm512_mask2_permutex2var_epi8(low, index, lanes, high);
-#else
-  __asm__("vpermi2b %3, %2, %0%{%1%}" : "+v"(index) : "Yk"(lanes), "v"(low), "vm"(high));
-  return index;
-#endif
-}
-
 // chosen_part from level 3 on by bytes, 64 elements at once: half as many look-ups.
 template <int Level>
 FB_INLINE Pair chosen_bytes(const WindowSearch& s, const Search& search) {

@@ -7,18 +7,45 @@ constexpr int kAnchored = 4;  // levels up to which windows start at the first t
 constexpr int may_miss(int levels) { return 80 + 28 * levels; }
 
 // Where a row's thresholds of a window of five or six levels go, level by level: those of levels 0..4 side by side in `tails`,
-// level 4's in 0..15, level 3's in 16..23 and so on; those of level 5 in `fifth`.
+// level 4's in 0..15, level 3's in 16..23 and so on; those of level 5 in `fifth`. By bytes, the lower ones: level 5's in 0..31 of
+// `bytes`, level 4's in 32..47, level 3's in 48..55 and so on.
 struct Picks {
   uint16_t tails[kMaxLevels + 1][32], fifth[32];
-  constexpr Picks() : tails{}, fifth{} {
+  uint8_t bytes[kMaxLevels + 1][64];
+  constexpr Picks() : tails{}, fifth{}, bytes{} {
     for (int levels = kAnchored + 1; levels <= kMaxLevels; ++levels)
-      for (int level = 0; level < 5; ++level)
-        for (int path = 0; path < 1 << level; ++path)
-          tails[levels][32 - (2 << level) + path] = static_cast<uint16_t>(((2 * path + 1) << (levels - 1 - level)) - 1);
-    for (int path = 0; path < 32; ++path) fifth[path] = static_cast<uint16_t>(2 * path);
+      for (int level = 0; level < levels; ++level)
+        for (int path = 0; path < 1 << level; ++path) {
+          const int pick = ((2 * path + 1) << (levels - 1 - level)) - 1;
+          if (level < 5) tails[levels][32 - (2 << level) + path] = static_cast<uint16_t>(pick);
+          else fifth[path] = static_cast<uint16_t>(pick);
+          bytes[levels][64 - (2 << level) + path] = static_cast<uint8_t>(2 * pick);
+        }
   }
 };
 alignas(64) constexpr Picks kPicks;
+
+// Of the 128 bytes at `at` the one that the low seven bits of each byte of `index` name; with a mask the other lanes keep their
+// index.
+FB_INLINE __m512i lookup_bytes(const void* at, __m512i index) {
+  const __m512i low = _mm512_loadu_si512(at), high = _mm512_loadu_si512(static_cast<const uint8_t*>(at) + 64);
+#if defined(FB_EMULATED_AVX512)
+  return _mm512_permutex2var_epi8(low, index, high);
+#else
+  __asm__("vpermi2b %2, %1, %0" : "+v"(index) : "v"(low), "vm"(high));  // VBMI, which the other code does without
+  return index;
+#endif
+}
+
+FB_INLINE __m512i lookup_bytes(const void* at, __m512i index, __mmask64 lanes) {
+  const __m512i low = _mm512_loadu_si512(at), high = _mm512_loadu_si512(static_cast<const uint8_t*>(at) + 64);
+#if defined(FB_EMULATED_AVX512)
+  return _mm512_mask2_permutex2var_epi8(low, index, lanes, high);
+#else
+  __asm__("vpermi2b %3, %2, %0%{%1%}" : "+v"(index) : "Yk"(lanes), "v"(low), "vm"(high));
+  return index;
+#endif
+}
 
 constexpr int kLaneRows = 240 + 8 + 64 + 32;
 
@@ -34,25 +61,61 @@ static inline void store_lanes(uint16_t (*lanes)[kLaneRows], int j, __m512i even
   }
 }
 
-// Stores `count` entries of a level from entry `at` on, by words or, with VBMI from level 3 on, by bytes: the lower ones of all
-// entries first, then the upper ones.
-template <int Level, bool Vbmi, int count>
-static inline void store_entries(WindowSearch& search, int at, __m512i words) {
-  uint16_t* level = search.level + (16 << Level);
-  if constexpr (!Vbmi || Level < 3) {
-    if constexpr (count == 32) _mm512_store_si512(level + at, words);
-    else if constexpr (count == 16) _mm256_store_si256(reinterpret_cast<__m256i*>(level + at), _mm512_castsi512_si256(words));
-    else _mm_store_si128(reinterpret_cast<__m128i*>(level + at), _mm512_castsi512_si128(words));
+// 32 entries of level 3 from entry `at` on, by words or by bytes: the lower ones of all entries first, then the upper ones.
+template <bool Vbmi>
+static inline void store_level_3(WindowSearch& search, int at, __m512i words) {
+  uint16_t* level = search.level + (16 << 3);
+  if constexpr (!Vbmi) {
+    _mm512_store_si512(level + at, words);
   } else {
     uint8_t* to = reinterpret_cast<uint8_t*>(level) + at;
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h, to += 16 << Level) {
-      const __m256i bytes = _mm512_cvtepi16_epi8(h == 0 ? words : _mm512_srli_epi16(words, 8));
-      if constexpr (count == 32) _mm256_store_si256(reinterpret_cast<__m256i*>(to), bytes);
-      else if constexpr (count == 16) _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
-      else _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
-    }
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8(words));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to + (16 << 3)), _mm512_cvtepi16_epi8(_mm512_srli_epi16(words, 8)));
   }
+}
+
+// Entries of levels 0, 1 and 2 of one row: words 6, 4 and 5, and 0..3.
+static inline void store_first_levels(WindowSearch& search, int row, __m128i words) {
+  const int pair = _mm_extract_epi32(words, 2);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(search.level + (16 << 2) + 4 * row), words);
+  std::memcpy(search.level + (16 << 1) + 2 * row, &pair, sizeof(pair));
+  search.level[16 + row] = static_cast<uint16_t>(_mm_extract_epi16(words, 6));
+}
+
+// The entries of one row, whose window of thresholds starts at h.
+template <int Levels>
+static inline void lay_words(WindowSearch& search, int row, const uint16_t* h) {
+  const __m512i picks = _mm512_load_si512(kPicks.tails[Levels]), flip = _mm512_set1_epi64(kFlipped);
+  const __m512i low = _mm512_xor_si512(_mm512_loadu_si512(h), flip);
+  __m512i tail;
+  if constexpr (Levels == 6) {
+    const __m512i high = _mm512_xor_si512(_mm512_loadu_si512(h + 32), flip);
+    _mm512_store_si512(search.level + (16 << 5) + 32 * row, _mm512_permutex2var_epi16(low, _mm512_load_si512(kPicks.fifth), high));
+    tail = _mm512_permutex2var_epi16(low, picks, high);
+  } else {
+    tail = _mm512_permutexvar_epi16(picks, low);
+  }
+  _mm256_store_si256(reinterpret_cast<__m256i*>(search.level + (16 << 4) + 16 * row), _mm512_castsi512_si256(tail));
+  _mm_store_si128(reinterpret_cast<__m128i*>(search.level + (16 << 3) + 8 * row), _mm512_extracti32x4_epi32(tail, 2));
+  store_first_levels(search, row, _mm512_extracti32x4_epi32(tail, 3));
+}
+
+template <int Levels>
+static inline void lay_bytes(WindowSearch& search, int row, const uint16_t* h) {
+  const __m512i picks = _mm512_load_si512(kPicks.bytes[Levels]);
+  const __m512i bytes[2] = {lookup_bytes(h, picks), _mm512_xor_si512(lookup_bytes(h, _mm512_add_epi8(picks, _mm512_set1_epi16(0x0101))),
+                                                                     _mm512_set1_epi64(kFlippedBytes))};
+  __m128i last[2];
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    uint8_t* level[kMaxLevels];
+    for (int l = 3; l < Levels; ++l) level[l] = reinterpret_cast<uint8_t*>(search.level + (16 << l)) + h * (16 << l);
+    if constexpr (Levels == 6) _mm256_store_si256(reinterpret_cast<__m256i*>(level[5] + 32 * row), _mm512_castsi512_si256(bytes[h]));
+    _mm_store_si128(reinterpret_cast<__m128i*>(level[4] + 16 * row), _mm512_extracti32x4_epi32(bytes[h], 2));
+    last[h] = _mm512_extracti32x4_epi32(bytes[h], 3);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(level[3] + 8 * row), last[h]);
+  }
+  store_first_levels(search, row, _mm_unpackhi_epi8(last[0], last[1]));
 }
 
 // The level-ordered table of windows that start at first[lane]: rows by j become rows by lane, each lane's window a plain
@@ -79,24 +142,10 @@ static void lay_windows(WindowSearch& search, int top, const int* first, const u
       store_lanes(lanes + 8, j, _mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
     }
   }
-  const __m512i picks = _mm512_load_si512(kPicks.tails[Levels]), flip = _mm512_set1_epi64(kFlipped);
-  for (int lane = 0; lane < 16; ++lane) {
-    const __m512i low = _mm512_xor_si512(_mm512_loadu_si512(&lanes[lane][first[lane]]), flip);
-    __m512i tail;
-    if constexpr (Levels == 6) {
-      const __m512i high = _mm512_xor_si512(_mm512_loadu_si512(&lanes[lane][first[lane] + 32]), flip);
-      store_entries<5, Vbmi, 32>(search, 32 * lane, _mm512_permutex2var_epi16(low, _mm512_load_si512(kPicks.fifth), high));
-      tail = _mm512_permutex2var_epi16(low, picks, high);
-    } else {
-      tail = _mm512_permutexvar_epi16(picks, low);
-    }
-    const __m128i last = _mm512_extracti32x4_epi32(tail, 3);
-    const int pair = _mm_extract_epi32(last, 2);
-    store_entries<4, Vbmi, 16>(search, 16 * lane, tail);
-    store_entries<3, Vbmi, 8>(search, 8 * lane, _mm512_castsi256_si512(_mm512_extracti64x4_epi64(tail, 1)));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(search.level + (16 << 2) + 4 * lane), last);
-    std::memcpy(search.level + (16 << 1) + 2 * lane, &pair, sizeof(pair));
-    search.level[16 + lane] = static_cast<uint16_t>(_mm_extract_epi16(last, 6));
+  if constexpr (Vbmi) {
+    for (int lane = 0; lane < 16; ++lane) lay_bytes<Levels>(search, lane, &lanes[lane][first[lane]]);
+  } else {
+    for (int lane = 0; lane < 16; ++lane) lay_words<Levels>(search, lane, &lanes[lane][first[lane]]);
   }
 }
 
@@ -131,8 +180,8 @@ static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16])
     }
     const __m512i low64 = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), high64 = _mm512_add_epi64(low64, _mm512_set1_epi64(4));
     for (int i = 0; i < 2; ++i) {
-      store_entries<3, Vbmi, 32>(search, 64 * i, _mm512_permutex2var_epi64(fours[0][i], low64, fours[1][i]));
-      store_entries<3, Vbmi, 32>(search, 64 * i + 32, _mm512_permutex2var_epi64(fours[0][i], high64, fours[1][i]));
+      store_level_3<Vbmi>(search, 64 * i, _mm512_permutex2var_epi64(fours[0][i], low64, fours[1][i]));
+      store_level_3<Vbmi>(search, 64 * i + 32, _mm512_permutex2var_epi64(fours[0][i], high64, fours[1][i]));
     }
   }
 }

@@ -14,7 +14,7 @@ struct Keys {
 FB_INLINE __m512i upper_halves(__m512i x) { return _mm512_shuffle_epi32(x, static_cast<_MM_PERM_ENUM>(0xf5)); }
 FB_INLINE __m512i raised(__m512i x) { return _mm512_maskz_shuffle_epi32(0xaaaa, x, static_cast<_MM_PERM_ENUM>(0xa0)); }
 
-constexpr uint64_t kFlipped = 0x8000800080008000u;
+constexpr uint64_t kFlipped = 0x8000800080008000u, kFlippedBytes = 0x8080808080808080u;
 
 // flip: exclusively or-ed to what finish_rounds gives.
 FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint32_t sub = 0, uint64_t flip = 0) {
