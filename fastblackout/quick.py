@@ -71,8 +71,13 @@ def bridge(
     return module.quick_bridge(*_common(rng), x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
 
 
-def birth_loss(logits: Any, births: Any, weight: Any, gain: Any, backend: str, keep: bool) -> tuple[Any, Any] | None:
-    """(loss, slopes) of fb.birth_loss of float32 logits, not traced, or None. slopes: where kept, for scale_slopes."""
+def birth_loss(
+    logits: Any, births: Any, weight: Any, gain: Any, backend: str, keep: bool
+) -> tuple[Any, Any, float | None] | None:
+    """(loss, slopes, foreseen) of fb.birth_loss of float32 logits, not traced, or None. The last two: for scale_slopes.
+
+    foreseen: the gradient by the losses, the same for all of them, for which the slopes are the gradient by the logits.
+    """
     torch = sys.modules.get("torch")
     if torch is None or type(logits) is not torch.Tensor or dispatch.asked(backend) not in _OURS:
         return None
@@ -81,9 +86,9 @@ def birth_loss(logits: Any, births: Any, weight: Any, gain: Any, backend: str, k
     return module.quick_loss(dispatch.threads(), dispatch.isa(), logits, births, weight, gain, keep)
 
 
-def scale_slopes(slopes: Any, upstream: Any, weight: Any) -> Any:
-    """The slopes made into the gradient by the logits, in place; None where this way does not know the upstream one."""
-    return _module().quick_scale(dispatch.threads(), dispatch.isa(), slopes, upstream, weight)
+def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
+    """The slopes made into the gradient by the logits, in place; None where they or `upstream` do not allow it."""
+    return _module().quick_scale(dispatch.threads(), dispatch.isa(), slopes, upstream, weight, foreseen)
 
 
 def _common(rng: Philox) -> tuple[int, int, int, int, int]:

@@ -115,6 +115,31 @@ def test_loss_keeps_slopes_for_one_gradient_only() -> None:
         twice.sum().backward()
 
 
+def test_loss_foresees_the_gradient_from_above() -> None:
+    """Once the last two were the same for all samples: the slopes are then what a backward pass with it returns."""
+
+    def gradient(upstream: Any) -> Any:
+        logits = LOGITS.clone().requires_grad_()
+        made = fb.birth_loss(logits, BIRTHS, WEIGHT, gain=SPREAD)
+        return torch.autograd.grad(made, logits, upstream)[0]
+
+    same = torch.full((B,), 0.3)
+    wanted = [gradient(same) for _ in range(3)]
+    _, slopes, foreseen = loss(LOGITS, BIRTHS, WEIGHT, SPREAD)
+    assert foreseen == same[0].item() and all(torch.equal(slopes, each) for each in wanted)
+    assert quick.scale_slopes(slopes, same, WEIGHT, foreseen) is slopes
+    assert quick.scale_slopes(slopes, -same, WEIGHT, foreseen) is None  # was not foreseen
+    gradient(-same)
+    gradient(same)
+    assert loss(LOGITS, BIRTHS, WEIGHT, SPREAD)[2] is None
+    gradient(same)
+    assert loss(LOGITS, BIRTHS, WEIGHT, SPREAD)[2] == foreseen
+    gradient(torch.tensor([0.3, 0.3, 0.2]))
+    _, slopes, foreseen = loss(LOGITS, BIRTHS, WEIGHT, SPREAD)
+    assert foreseen is None
+    assert torch.equal(quick.scale_slopes(slopes, same, WEIGHT, foreseen), wanted[0])
+
+
 def test_a_changed_weight_is_told() -> None:
     logits, weight = LOGITS.clone().requires_grad_(), WEIGHT.clone()
     made = fb.birth_loss(logits, BIRTHS, weight)

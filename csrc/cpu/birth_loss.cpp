@@ -1,5 +1,6 @@
 // birth_loss: per-sample sums of y - births log y, and its gradient by the logits. Where a gradient will be asked for, the
-// same pass keeps the slope of every element, and the gradient is that times the sample's coefficient.
+// same pass keeps the slope of every element, and the gradient is that times the sample's coefficient: in that pass already,
+// where the coefficient is foreseen.
 #if !defined(FB_ISA)
 
 #include "fastblackout/birth_loss.h"
@@ -95,8 +96,8 @@ struct Parts : Exponentials {
     if (Losses) polynomials<LogSeries>(f, count, series);
   }
 
-  // Losses, in n, and coefficient times slopes, where there are losses just slopes: whole vectors. What is quicker worked out
-  // again is not kept: a processor may store half a vector a clock.
+  // Losses, in n, and coefficient times slopes: whole vectors. What is quicker worked out again is not kept: a processor may store
+  // half a vector a clock.
   template <bool Losses, bool Slopes, class Births>
   void finish(int count, const float* x, const Births* births, float gain_of_all, float log_gain, float coefficient, float* slopes) {
     const FloatVector gain = all_of<FloatVector>(gain_of_all);
@@ -105,7 +106,7 @@ struct Parts : Exponentials {
       const FloatVector product = load_as<FloatVector>(e + k) * over, soft = softplus_from(logit, over, product);
       if (Slopes) {
         const FloatVector slope = birth_loss_slope_of(logit, born, gain, soft, ratio_of(over, product));
-        store_wide(Losses ? slope : coefficient * slope, slopes + k);
+        store_wide(coefficient * slope, slopes + k);
       }
       if (!Losses) continue;
       const FloatVector log = log_of(log_power(over), load_as<FloatVector>(f + k), load_as<FloatVector>(series + k));
@@ -190,8 +191,9 @@ static inline float any_chunk_of(const BirthLoss& op, int64_t sample, int64_t i0
 
 static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
   bool bad = false;
-  const float sum = op.grad ? any_chunk_of<true, true>(op, sample, i0, count, 1.0f, bad)
-                            : any_chunk_of<true, false>(op, sample, i0, count, 1.0f, bad);
+  const float coefficient = op.ahead != nullptr ? static_cast<float>(op.ahead[sample]) : 1.0f;
+  const float sum = op.grad ? any_chunk_of<true, true>(op, sample, i0, count, coefficient, bad)
+                            : any_chunk_of<true, false>(op, sample, i0, count, coefficient, bad);
   op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
   if (bad || sum - sum != 0.0f) *op.bad = true;  // a logit or births that are not finite have such a loss
 }

@@ -56,6 +56,7 @@ struct BirthLoss : Common {
   const float* gain = nullptr;
   const double* weight = nullptr;        // of the loss; of the gradient: upstream * weight
   float* loss = nullptr;
+  const double* ahead = nullptr;         // of the loss: what its slopes are multiplied by already, upstream * weight; null: 1
 };
 
 struct Element : Common {                // binomial: count, p, q; poisson: p is the rate

@@ -156,7 +156,7 @@ def _functions() -> tuple[Any, Any]:
             made = quick.birth_loss(logits, births, weight, gain, backend, True)
             if made is None:
                 return None
-            loss, ctx.slope = made
+            loss, ctx.slope, ctx.foreseen = made
             ctx.weight, ctx.gain = weight, gain  # a tensor among them is saved as one: torch tells of a change in place
             ctx.save_for_backward(logits, births, *(None if type(v) is float else v for v in (weight, gain)))
             return loss
@@ -168,7 +168,7 @@ def _functions() -> tuple[Any, Any]:
             weight, gain = ctx.weight, ctx.gain
             grad = None
             if slope is not None and not torch.is_grad_enabled():
-                grad = quick.scale_slopes(slope, upstream, weight)
+                grad = quick.scale_slopes(slope, upstream, weight, ctx.foreseen)
             if grad is None:
                 weights = checks.per_sample("birth_loss", "weight", weight, len(logits))
                 gains = checks.per_sample("birth_loss", "gain", gain, len(logits), np.float32)
