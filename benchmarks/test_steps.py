@@ -22,8 +22,11 @@ from fastblackout.config import preset
 from fastblackout.data.dataset import make_dataset
 from fastblackout.trainer import Trainer
 
+# --quick: CIFAR alone
+NAMES = [n if n == "CIFAR" else pytest.param(n, marks=pytest.mark.long) for n in SHAPES]
 
-@pytest.mark.parametrize("name", SHAPES)
+
+@pytest.mark.parametrize("name", NAMES)
 def test_noising_step(bench: Any, name: str) -> None:
     shape = SHAPES[name]
     x_0, ks = images(shape), grid_indices(shape[0])
@@ -48,7 +51,7 @@ def test_noising_step(bench: Any, name: str) -> None:
     bench(case, x_0.numel(), ours, others, lambda: same_as_reference(lambda part, backend: ours(0, part, backend)))
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_reverse_step(bench: Any, name: str) -> None:
     """Every fourth step of test_bridge's path, times summed; the authors' rounding."""
     batch, *shape = SHAPES[name]

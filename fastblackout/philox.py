@@ -50,6 +50,10 @@ class Philox:
     call: int = 0
 
     def __post_init__(self) -> None:
+        seed, first, call = self.seed, self.first_sample, self.call
+        plain = type(seed) is type(first) is type(call) is int  # what most are: nothing to convert
+        if plain and 0 <= seed < _SEED_END and 0 <= first < _WORD_END and 0 <= call < _WORD_END:
+            return
         object.__setattr__(self, "seed", _check_integer("seed", self.seed, _SEED_END, 64))
         object.__setattr__(self, "first_sample", _check_integer("first_sample", self.first_sample, _WORD_END, 32))
         object.__setattr__(self, "call", _check_integer("call", self.call, _WORD_END, 32))
