@@ -142,7 +142,7 @@ static inline void fill_cells(uint32_t* cells, int from, int to, EightCells* nex
 // earlier ones. Thresholds of 65535 and above decide nothing: a uniform of 65535 takes the exact way.
 template <bool Fine>
 static void build_guide(uint32_t* cells, const uint16_t (*h)[16], const int* stored) {
-  std::fill_n(cells, Fine ? kFineCells : kCells, kNoThreshold);
+  for (int i = 0; i < (Fine ? kFineCells : kCells); ++i) cells[i] = kNoThreshold;
   struct {
     uint16_t cell, before;
   } crowded[16 * 240 + 1];
