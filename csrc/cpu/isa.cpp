@@ -20,8 +20,8 @@ bool find_vbmi() {
 bool has_vbmi = find_vbmi();
 
 // Those of Intel's processors that needed no mending against leaks from gathers (Alder Lake, Sapphire Rapids and later), told
-// by AVX-VNNI: with vpgatherdd `thin` is 8 to 16% faster on Emerald Rapids. On the older ones it is slow, on AMD's microcode
-// (Zen 4: 10% slower).
+// by AVX-VNNI: with vpgatherdd `thin` takes 5.2 clocks an element instead of 6.5 on Emerald Rapids. On the older ones it is slow,
+// on AMD's microcode (Zen 4: 10% slower).
 bool find_fast_gathers() {
 #if FB_X86
   unsigned a = 0, b = 0, c = 0, d = 0;
