@@ -66,6 +66,36 @@ def results(*rows, **more):
     }  # fmt: skip
 
 
+MAPPED = """
+import re, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import harness
+
+def unmapped():
+    parts = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
+    parts = [part for part in parts if re.match(r"\\S+ r\\S+ .*/libtorch_cpu\\.so\\n", part)]
+    kilobytes = lambda name: sum(int(re.search(rf"\\n{name}: +(\\d+)", part)[1]) for part in parts)
+    return kilobytes("Size") - kilobytes("Rss")
+
+before, done = unmapped(), set()
+harness.map_libraries(done)
+print(before > 0, unmapped(), any(path.endswith("/libtorch_cpu.so") for path in done))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc")
+def test_pages_of_torch_are_mapped(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MAPPED, ROOT / "benchmarks"],
+        cwd=tmp_path,
+        env=elsewhere(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True 0 True\n", done.stderr
+
+
 def test_no_time_after_a_failed_check(script, clock):
     bench = script("harness").Harness()
     called = []
