@@ -5,60 +5,68 @@ constexpr int kWide = FB_ISA_LEVEL == 2 ? 8 : FB_ISA_LEVEL == 1 ? 4 : 2, kParts 
 typedef double Doubles __attribute__((vector_size(8 * kWide)));
 typedef double Eight __attribute__((vector_size(64)));
 
-// h[0], h[1] <- min(C >> 32, 65535) of lanes 8 From .. 8 To - 1, and 65535 for the others, for two j. c: 2^16 times as much,
-// whose floor it is.
-#if FB_ISA_LEVEL == 2
-
-// In the lower 32 bits of each lane.
-static inline __m512 floor_of(const double* x) {
-  const __m512d sum = _mm512_add_round_pd(_mm512_loadu_pd(x), _mm512_set1_pd(4503599627370496.0), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-  return reinterpret_cast<__m512>(sum);  // of 2^52 and more
-}
-
-template <int From, int To>
-static inline void store_high(const double (*c)[16], uint16_t (*h)[16]) {
-  __m512i dwords[2], order;  // of each 128-bit part two lanes, or one
-  if constexpr (To - From == 2) {
-    dwords[0] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[0]), floor_of(c[0] + 8), 0x88));
-    dwords[1] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[1]), floor_of(c[1] + 8), 0x88));
-    order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  } else {
-    dwords[0] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[0] + 8 * From), floor_of(c[1] + 8 * From), 0x88));
-    dwords[1] = _mm512_set1_epi32(65535);
-    order = From == 0 ? _mm512_setr_epi32(0, 4, 8, 12, 2, 2, 2, 2, 1, 5, 9, 13, 2, 2, 2, 2)
-                      : _mm512_setr_epi32(2, 2, 2, 2, 0, 4, 8, 12, 2, 2, 2, 2, 1, 5, 9, 13);
-  }
-  _mm512_storeu_si512(h, _mm512_permutexvar_epi32(order, _mm512_packus_epi32(dwords[0], dwords[1])));  // which saturates
-}
-
-#else
-
-// Eight lanes.
-static inline void store_high8(const double* c, uint16_t* h) {
-#if FB_ISA_LEVEL == 1
-  const __m128i low = _mm256_cvttpd_epi32(_mm256_loadu_pd(c)), high = _mm256_cvttpd_epi32(_mm256_loadu_pd(c + 4));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(h), _mm_packus_epi32(low, high));  // which saturates
-#else
-  for (int lane = 0; lane < 8; ++lane) h[lane] = static_cast<uint16_t>(static_cast<int>(c[lane] < 65535.0 ? c[lane] : 65535.0));
-#endif
-}
-
-template <int From, int To>
-static inline void store_high(const double (*c)[16], uint16_t (*h)[16]) {
-  for (int j = 0; j < 2; ++j)
-    for (int half = 0; half < 2; ++half) {
-      if (half >= From && half < To) store_high8(c[j] + 8 * half, h[j] + 8 * half);
-      else std::memset(h[j] + 8 * half, 0xff, 8 * sizeof(h[j][0]));
-    }
-}
-
-#endif
+// Thresholds j and j + 1 of 16 rows, as 2^16 cdf: its floor is C >> 32.
+typedef Doubles TwoThresholds[2][kParts];
 
 static inline bool saturated(const uint16_t* h) {  // eight rows
   uint64_t words[2];
   std::memcpy(words, h, sizeof(words));
   return (words[0] & words[1]) == ~static_cast<uint64_t>(0);
 }
+
+// h[0], h[1] <- min(C >> 32, 65535) of lanes 8 From .. 8 To - 1, and 65535 for the others. Whether lanes 8 From .. 8 From + 7 of h[1]
+// are saturated.
+#if FB_ISA_LEVEL == 2
+
+// In the lower 32 bits of each lane.
+static inline __m512 floor_of(Doubles x) {
+  const __m512d two52 = _mm512_set1_pd(4503599627370496.0);
+  return reinterpret_cast<__m512>(_mm512_add_round_pd(reinterpret_cast<__m512d>(x), two52, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
+}
+
+template <int From, int To>
+static inline bool store_high(const TwoThresholds& c, uint16_t (*h)[16]) {
+  __m512i dwords[2], order;  // of each 128-bit part two lanes, or one
+  if constexpr (To - From == 2) {
+    dwords[0] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[0][0]), floor_of(c[0][1]), 0x88));
+    dwords[1] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[1][0]), floor_of(c[1][1]), 0x88));
+    order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  } else {
+    dwords[0] = reinterpret_cast<__m512i>(_mm512_shuffle_ps(floor_of(c[0][From]), floor_of(c[1][From]), 0x88));
+    dwords[1] = _mm512_set1_epi32(65535);
+    order = From == 0 ? _mm512_setr_epi32(0, 4, 8, 12, 2, 2, 2, 2, 1, 5, 9, 13, 2, 2, 2, 2)
+                      : _mm512_setr_epi32(2, 2, 2, 2, 0, 4, 8, 12, 2, 2, 2, 2, 1, 5, 9, 13);
+  }
+  _mm512_storeu_si512(h, _mm512_permutexvar_epi32(order, _mm512_packus_epi32(dwords[0], dwords[1])));  // which saturates
+  return _mm512_cmp_pd_mask(reinterpret_cast<__m512d>(c[1][From]), _mm512_set1_pd(65535.0), _CMP_GE_OQ) == 0xff;
+}
+
+#else
+
+// Eight lanes.
+static inline void store_high8(const Doubles* c, uint16_t* h) {
+#if FB_ISA_LEVEL == 1
+  const __m128i low = _mm256_cvttpd_epi32(reinterpret_cast<__m256d>(c[0])), high = _mm256_cvttpd_epi32(reinterpret_cast<__m256d>(c[1]));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(h), _mm_packus_epi32(low, high));  // which saturates
+#else
+  for (int lane = 0; lane < 8; ++lane) {
+    const double x = c[lane / kWide][lane % kWide];
+    h[lane] = static_cast<uint16_t>(static_cast<int>(x < 65535.0 ? x : 65535.0));
+  }
+#endif
+}
+
+template <int From, int To>
+static inline bool store_high(const TwoThresholds& c, uint16_t (*h)[16]) {
+  for (int j = 0; j < 2; ++j)
+    for (int half = 0; half < 2; ++half) {
+      if (half >= From && half < To) store_high8(c[j] + half * kParts / 2, h[j] + 8 * half);
+      else std::memset(h[j] + 8 * half, 0xff, 8 * sizeof(h[j][0]));
+    }
+  return saturated(h[1] + 8 * From);
+}
+
+#endif
 
 struct Rows {
   Doubles left[kParts], pm[kParts], cdf[kParts];  // left: n - j; pm and cdf 2^16 times as large, which changes no other bit of them
@@ -68,23 +76,27 @@ struct Rows {
 // there are no more thresholds. h of the other lanes becomes 65535. Returns the j reached.
 template <int Unit, int From, int To>
 static int grow_rows(Rows& rows, int j, double odds, int top, double (*c)[16], uint16_t (*h)[16]) {
-  for (bool done = false; !done && j < Unit * top; done = saturated(h[j - 1] + 8 * From)) {
+  constexpr int first = From * kParts / 2, last = To * kParts / 2;
+  const Eight counted = {0, 1, 2, 3, 4, 5, 6, 7};
+  Eight next = odds / (counted + static_cast<double>(j + 1));
+  for (bool done = false; !done && j < Unit * top; j += 8) {
     alignas(64) double w[8];
-    const Eight odds8 = odds / (Eight{0, 1, 2, 3, 4, 5, 6, 7} + static_cast<double>(j + 1));
-    std::memcpy(w, &odds8, sizeof(w));
+    std::memcpy(w, &next, sizeof(w));
     __asm__("" : "+m"(w));  // broadcast from memory, not by permutations, whose unit is the busy one
+    next = odds / (counted + static_cast<double>(j + 9));  // early: a division takes long, and what waits for it fills the queue
+    TwoThresholds two;
 #pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) {
 #pragma GCC unroll 8
-      for (int part = From * kParts / 2; part < To * kParts / 2; ++part) {
+      for (int part = first; part < last; ++part) {
         std::memcpy(&c[j + r][part * kWide], &rows.cdf[part], sizeof(Doubles));
+        two[r % 2][part] = rows.cdf[part];
         rows.pm[part] = rows.pm[part] * (rows.left[part] * w[r]);
         rows.cdf[part] = rows.cdf[part] + rows.pm[part];
         rows.left[part] = rows.left[part] - 1.0;
       }
-      if (r % 2 == 1) store_high<From, To>(c + j + r - 1, h + j + r - 1);
+      if (r % 2 == 1) done = store_high<From, To>(two, h + j + r - 1);
     }
-    j += 8;
   }
   return j;
 }
@@ -93,11 +105,13 @@ static int grow_rows(Rows& rows, int j, double odds, int top, double (*c)[16], u
 // pm is 0 and cdf stays what it was, 1 but for rounding: 65535 too. stored: how many j lanes 0..7 and 8..15 have.
 template <int Unit>
 static void build_rows(double odds, const double* starts, int top, double (*c)[16], uint16_t (*h)[16], int* stored) {
+  alignas(64) static constexpr double lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   Rows rows;
   for (int part = 0; part < kParts; ++part) {
     std::memcpy(&rows.pm[part], starts + kWide * part, sizeof(Doubles));
+    std::memcpy(&rows.left[part], lanes + kWide * part, sizeof(Doubles));
     rows.pm[part] = rows.pm[part] * 65536.0;
-    for (int lane = 0; lane < kWide; ++lane) rows.left[part][lane] = static_cast<double>(Unit * (kWide * part + lane));
+    rows.left[part] = rows.left[part] * static_cast<double>(Unit);
     rows.cdf[part] = rows.pm[part];
   }
   if (top < 8) {

@@ -123,7 +123,7 @@ static inline void lay_bytes(WindowSearch& search, int row, const uint16_t* h) {
 // end, and of the others start, somewhere in between.
 template <int Levels, bool Vbmi>
 static void lay_windows(WindowSearch& search, int top, const int* first, const uint16_t (*h)[16]) {
-  alignas(64) static thread_local uint16_t lanes[16][kLaneRows];
+  alignas(64) uint16_t lanes[16][kLaneRows];
   const int low_end = first[top < 7 ? top : 7] + (1 << Levels), high_start = top > 7 ? first[8] - 7 : kLaneRows;
   for (int j = 0; j < first[top] + (1 << Levels); j += 8) {
     // 8 rows of 16 lanes: 128-bit part 2 i + s of vector i / 2 holds lanes 8 s .. 8 s + 7 of row j + i
