@@ -161,7 +161,7 @@ def map_libraries(done: set[str]) -> None:
 
     A load whose mask is empty never faults its page in, and on AMD's processors it takes hundreds of clocks where that
     page is not mapped. torch's log1p has one with AVX-512, for the result of -0: in a process where nothing else was
-    read nearby, softplus takes up to six times as long. Nothing to do where there is no /proc.
+    read nearby, softplus takes four times as long. Nothing to do where there is no /proc.
     """
     maps = Path("/proc/self/maps")
     lines = [line.split(maxsplit=5) for line in maps.read_text().splitlines()] if maps.exists() else []
