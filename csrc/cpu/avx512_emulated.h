@@ -30,7 +30,6 @@ FB_EMULATED T emulated_read(const void* from) {
   return value;
 }
 FB_EMULATED __m512i _mm512_loadu_si512(const void* from) { return emulated_read<__m512i>(from); }
-FB_EMULATED __m512d _mm512_loadu_pd(const void* from) { return emulated_read<__m512d>(from); }
 FB_EMULATED __m512i _mm512_load_si512(const void* from) { return *static_cast<const __m512i*>(from); }
 FB_EMULATED void _mm512_storeu_si512(void* to, __m512i x) { std::memcpy(to, &x, sizeof(x)); }
 FB_EMULATED void _mm512_store_si512(void* to, __m512i x) { *static_cast<__m512i*>(to) = x; }
@@ -187,6 +186,11 @@ FB_TO_MASK(_mm512_cmplt_epi32_mask, __mmask16, Emulated32, 16, (a[i] < b[i]))
 FB_TO_MASK(emulated_cmple_epi16, __mmask32, Emulated16, 32, (a[i] <= b[i]))
 FB_TO_MASK(emulated_cmple_epu16, __mmask32, EmulatedU16, 32, (a[i] <= b[i]))
 #undef FB_TO_MASK
+FB_EMULATED __mmask8 _mm512_cmp_pd_mask(__m512d x, __m512d y, int) {  // x at least y
+  __mmask8 r = 0;
+  for (int i = 0; i < 8; ++i) r |= static_cast<__mmask8>((x[i] >= y[i]) << i);
+  return r;
+}
 FB_EMULATED __mmask32 _mm512_mask_cmple_epi16_mask(__mmask32 m, __m512i x, __m512i y) { return m & emulated_cmple_epi16(x, y); }
 FB_EMULATED __mmask32 _mm512_mask_cmple_epu16_mask(__mmask32 m, __m512i x, __m512i y) { return m & emulated_cmple_epu16(x, y); }
 #define FB_BLEND(BITS, LANES)                                                                                             \
