@@ -44,22 +44,27 @@ FB_INLINE void add_flags(Flagged& flagged, uint64_t flags, int at) {
   flagged.words += flags != 0;
 }
 
-// Stores what both searches of 64 elements found; returns which elements need the exact search.
-template <int Upper, int Lower, bool Vbmi>
-FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, const Search& lower, __m512i bytes, uint8_t* k) {
+// Stores what both searches of 64 elements found; returns which elements need the exact search. seen: of both.
+template <int Upper, bool Vbmi>
+FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, const Pair& u2, const Pair& seen, __m512i lower_path, uint8_t* k) {
   // compared under a mask, no mask leaves the mask registers
   __mmask32 good[2];
 #pragma GCC unroll 2
-  for (int h = 0; h < 2; ++h) {
-    __m512i seen = lower.seen.v[h];
-    if constexpr (Upper > 0) seen = _mm512_min_epu16(seen, upper.seen.v[h]);
-    good[h] = _mm512_test_epi16_mask(seen, seen);
+  for (int h = 0; h < 2; ++h) good[h] = _mm512_test_epi16_mask(seen.v[h], seen.v[h]);
+  keep_within<true>(table.lower, u2, good);
+  __m512i drawn = lower_path;
+  if constexpr (Upper > 0) {
+    keep_within<(Upper <= kAnchored)>(table.upper, upper.u, good);
+    drawn = _mm512_add_epi8(drawn, path_of<Upper>(upper));
+    if constexpr (Upper > kAnchored) drawn = _mm512_add_epi8(drawn, window_starts<Vbmi>(table.upper, upper));
   }
-  __m512i drawn = found<Lower, true, Vbmi>(table.lower, lower, good);
-  if constexpr (Upper > 0) drawn = _mm512_add_epi8(drawn, found<Upper, (Upper <= kAnchored), Vbmi>(table.upper, upper, good));
-  if (table.prob.mirrored) drawn = _mm512_sub_epi8(bytes, drawn);
+  if (table.prob.mirrored) drawn = _mm512_sub_epi8(upper.counts, drawn);
   _mm512_storeu_si512(k, drawn);
   return ~(static_cast<uint64_t>(good[1]) << 32 | good[0]);
+}
+
+FB_INLINE Pair least(const Pair& x, const Pair& y) {
+  return Pair{{_mm512_min_epu16(x.v[0], y.v[0]), _mm512_min_epu16(x.v[1], y.v[1])}};
 }
 
 // 64 elements, without rounds.
@@ -68,7 +73,31 @@ FB_INLINE void draw_64(const DrawTable& table, const Pair& u1, const Pair& u2, c
   const Bytes bytes = load_counts(n + at);
   Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
   descend<0, Upper, Lower, Vbmi>(table, upper, lower);
-  add_flags(flagged, store_drawn<Upper, Lower, Vbmi>(table, upper, lower, bytes.all, k + at), at);
+  const Pair seen = Upper > 0 ? least(upper.seen, lower.seen) : lower.seen;
+  add_flags(flagged, store_drawn<Upper, Vbmi>(table, upper, u2, seen, path_of<Lower>(lower), k + at), at);
+}
+
+// A block whose lower rows are searched, and its upper ones through kHead levels. All else is loaded again for the others.
+struct Begun {
+  Pair index, seen;
+  __m512i lower_path;
+};
+
+template <int Lower>
+FB_INLINE Begun begun(const Search& upper, const Search& lower) {
+  return Begun{upper.index, least(upper.seen, lower.seen), path_of<Lower>(lower)};
+}
+
+FB_INLINE Pair load_pair(const uint16_t* from) { return Pair{{_mm512_load_si512(from), _mm512_load_si512(from + 32)}}; }
+
+FB_INLINE Search resume_search(const Begun& block, const uint16_t* u1, const uint8_t* n) {
+  const Bytes bytes = load_counts(n);
+  return Search{load_pair(u1), bytes.a, block.index, block.seen, bytes.all};
+}
+
+template <int Upper, bool Vbmi>
+FB_INLINE void finish_block(const DrawTable& table, const Search& upper, const Begun& block, const uint16_t* u2, uint8_t* k, Flagged& flagged, int at) {
+  add_flags(flagged, store_drawn<Upper, Vbmi>(table, upper, load_pair(u2 + at), upper.seen, block.lower_path, k + at), at);
 }
 
 template <int Upper, int Lower, bool Vbmi>
@@ -80,8 +109,9 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
   next_rounds(keys, rounds, first);
   run_both<2, 9>(keys, rounds);
   int at = 0;
-  // With four sets in turns rounds wait less, each a chain of dependent steps: faster but for the longest searches.
-  constexpr int kSets = Upper <= 4 && Lower <= 3 ? 4 : 2;
+  // Every set of rounds and every search is a chain of dependent steps, and the processor looks only about a hundred vector
+  // instructions ahead: four sets in turns, or a long search in two iterations, wait less.
+  constexpr int kSets = Upper <= kHead ? 4 : 2;
   if constexpr (kSets == 4) {
     next_rounds(keys, rounds + 2, first);
     run_both<2, 9>(keys, rounds + 2);
@@ -97,15 +127,26 @@ static void draw_blocks(const DrawTable& table, const Keys& keys, uint32_t i0, i
       draw_64<Upper, Lower, Vbmi>(table, u1[1], u2[1], n, k, flagged, at + 64);
       run_four<7, 9>(keys, rounds);
     }
-  } else {
+  } else if (count > 64) {
+    Begun block;
     for (; at + 64 < count; at += 64) {
       Pair u1, u2;
       next_words<true>(keys, rounds, first, u1, u2, primary, at);
       const Bytes bytes = load_counts(n + at);
       Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
-      descend<0, Upper, Lower, Vbmi>(table, upper, lower, keys, rounds);
-      add_flags(flagged, store_drawn<Upper, Lower, Vbmi>(table, upper, lower, bytes.all, k + at), at);
+      if (at == 0) {
+        descend<0, kHead, Lower, Vbmi>(table, upper, lower);
+        run_both<2, 9>(keys, rounds);
+      } else {
+        Search last = resume_search(block, primary[0] + at - 64, n + at - 64);
+        descend<0, Upper, Lower, Vbmi>(table, last, upper, lower, keys, rounds);
+        finish_block<Upper, Vbmi>(table, last, block, primary[1], k, flagged, at - 64);
+      }
+      block = begun<Lower>(upper, lower);
     }
+    Search last = resume_search(block, primary[0] + at - 64, n + at - 64), none = last;
+    descend<kHead, Upper, kHead, Vbmi>(table, last, none);
+    finish_block<Upper, Vbmi>(table, last, block, primary[1], k, flagged, at - 64);
   }
 #pragma GCC unroll 2
   for (int set = 0; set < kSets && at < count; set += 2, at += 64) {  // the words that are left

@@ -127,24 +127,27 @@ FB_INLINE void step(const WindowSearch& s, Search& search) {
   }
 }
 
-// The searches of upper and lower rows level by level, in turns with each other and with the rounds of the next words: each
-// is a chain of dependent steps, and the processor looks only about a hundred vector instructions ahead.
-template <int Level, int Upper, int Lower, bool Vbmi>
-FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
-  constexpr int kLevels = Upper > Lower ? Upper : Lower;
-  constexpr int kFrom = 2 + 7 * Level / kLevels, kTo = 2 + 7 * (Level + 1) / kLevels, kMid = (kFrom + kTo + 1) / 2;
-  if constexpr (Level < Upper) step<Level, Vbmi>(table.upper, upper);
-  run_both<kFrom, kMid>(keys, rounds);
-  if constexpr (Level < Lower) step<Level, Vbmi>(table.lower, lower);
-  run_both<kMid, kTo>(keys, rounds);
-  if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower, Vbmi>(table, upper, lower, keys, rounds);
-}
-
+// The searches of upper and lower rows level by level, in turns.
 template <int Level, int Upper, int Lower, bool Vbmi>
 FB_INLINE void descend(const DrawTable& table, Search& upper, Search& lower) {
   if constexpr (Level < Upper) step<Level, Vbmi>(table.upper, upper);
   if constexpr (Level < Lower) step<Level, Vbmi>(table.lower, lower);
   if constexpr (Level + 1 < Upper || Level + 1 < Lower) descend<Level + 1, Upper, Lower, Vbmi>(table, upper, lower);
+}
+
+// Through the first kHead levels of the upper rows and all of the lower ones, in turns with the last levels of `last`, the upper rows
+// of the block before, and with the rounds of the next words.
+constexpr int kHead = 3;
+template <int Level, int Upper, int Lower, bool Vbmi>
+FB_INLINE void descend(const DrawTable& table, Search& last, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
+  constexpr int kMost = Lower > kHead ? Lower : kHead, kLevels = Upper - kHead > kMost ? Upper - kHead : kMost;
+  constexpr int kFrom = 2 + 7 * Level / kLevels, kTo = 2 + 7 * (Level + 1) / kLevels, kMid = (kFrom + kTo + 1) / 2;
+  if constexpr (Level + kHead < Upper) step<Level + kHead, Vbmi>(table.upper, last);
+  run_both<kFrom, kMid>(keys, rounds);
+  if constexpr (Level < kHead) step<Level, Vbmi>(table.upper, upper);
+  run_both<kMid, kTo>(keys, rounds);
+  if constexpr (Level < Lower) step<Level, Vbmi>(table.lower, lower);
+  if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower, Vbmi>(table, last, upper, lower, keys, rounds);
 }
 
 // Thresholds below the windows of upper rows, by bytes.
@@ -166,19 +169,21 @@ FB_INLINE __m512i window_starts(const WindowSearch& s, const Search& search) {
   }
 }
 
-// Number of thresholds below u, by bytes. `good` loses the lanes whose u the window may miss. Anchored: every row's window
-// starts at its first threshold.
-template <int Levels, bool Anchored, bool Vbmi>
-FB_INLINE __m512i found(const WindowSearch& s, const Search& search, __mmask32* good) {
+// Number of thresholds of the window below u, by bytes.
+template <int Levels>
+FB_INLINE __m512i path_of(const Search& search) {
+  // after one step the path is the sign of the only difference
+  if constexpr (Levels == 1) return lower_bytes(Pair{{_mm512_srli_epi16(search.seen.v[0], 15), _mm512_srli_epi16(search.seen.v[1], 15)}});
+  return _mm512_and_si512(lower_bytes(search.index), _mm512_set1_epi16(((1 << Levels) - 1) * 0x0101));
+}
+
+// `good` loses the lanes whose u the window may miss. Anchored: every row's window starts at its first threshold.
+template <bool Anchored>
+FB_INLINE void keep_within(const WindowSearch& s, const Pair& u, __mmask32* good) {
   const __m512i lowest = _mm512_set1_epi16(static_cast<int16_t>(s.lowest)), span = _mm512_set1_epi16(static_cast<int16_t>(s.span));
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const __m512i u = search.u.v[h];
-    if constexpr (Anchored) good[h] = _mm512_mask_cmple_epi16_mask(good[h], u, span);
-    else good[h] = _mm512_mask_cmple_epu16_mask(good[h], _mm512_sub_epi16(u, lowest), span);
+    if constexpr (Anchored) good[h] = _mm512_mask_cmple_epi16_mask(good[h], u.v[h], span);
+    else good[h] = _mm512_mask_cmple_epu16_mask(good[h], _mm512_sub_epi16(u.v[h], lowest), span);
   }
-  // after one step the path is the sign of the only difference
-  if constexpr (Levels == 1) return lower_bytes(Pair{{_mm512_srli_epi16(search.seen.v[0], 15), _mm512_srli_epi16(search.seen.v[1], 15)}});
-  const __m512i path = _mm512_and_si512(lower_bytes(search.index), _mm512_set1_epi16(((1 << Levels) - 1) * 0x0101));
-  return Anchored ? path : _mm512_add_epi8(path, window_starts<Vbmi>(s, search));
 }
