@@ -167,7 +167,7 @@ def map_libraries(done: set[str]) -> None:
     lines = [line.split(maxsplit=5) for line in maps.read_text().splitlines()] if maps.exists() else []
     found = [(at, path) for at, rights, *_, path in lines if rights[0] == "r" and re.search(r"\.so[.0-9]*$", path)]
     for at, path in found:
-        if path not in done and not re.search("cuda|nvidia", path):
+        if path not in done and not re.match("lib(cu|nv|nccl|(torch|c10)_cuda)", Path(path).name):
             start, end = (int(address, 16) for address in at.split("-"))
             np.frombuffer((ctypes.c_uint8 * (end - start)).from_address(start), np.uint8)[:: mmap.PAGESIZE].max()
     done.update(path for _, path in found)
