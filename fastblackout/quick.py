@@ -87,8 +87,10 @@ def birth_loss(
 
 
 def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
-    """The slopes made into the gradient by the logits, in place; None where they or `upstream` do not allow it."""
-    return _module().quick_scale(dispatch.threads(), dispatch.isa(), slopes, upstream, weight, foreseen)
+    """The slopes made into the gradient by the logits, in place; None where the arguments do not allow it."""
+    if (module := _module()) is None:
+        return None
+    return module.quick_scale(dispatch.threads(), dispatch.isa(), slopes, upstream, weight, foreseen)
 
 
 def _common(rng: Philox) -> tuple[int, int, int, int, int]:

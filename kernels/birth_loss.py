@@ -118,7 +118,7 @@ def birth_loss_grad_kernel(
     x, k, bits = _load(logits, births, row, first, lane, valid, elements, layout, 3, DIMS)
     report(flag, tl.where(valid, bits, 0))
     slope, c = _checked_gain(gain + row, None, flag), tl.load(coefficient + row).to(tl.float32)
-    value = c * tl.where(x > 8.507059173023462e37, slope, (slope * pf.softplus(x) - k) * pf.ratio(x))  # 2^126
+    value = c * tl.div_rn(slope * pf.softplus(x) - k, pf.softplus_over_sigmoid(x))
     tl.store(
         place(grad, row, first, lane, elements, layout, 2, 3, DIMS), rounded(value, grad.dtype.element_ty), mask=valid
     )

@@ -14,41 +14,38 @@ import triton.language as tl
 
 @triton.jit
 def exp_minus_abs(x):
-    """exp(-|x|), 0 for |x| > 87."""
-    magnitude = tl.abs(x)
-    t = tl.where(magnitude > 87.0, -87.0, 0.0 - magnitude)
+    """exp(-|x|), 0 for |x| > 86.99."""
+    t = 0.0 - tl.abs(x)
     shifted = t * 1.44269502 + 12582912.0
     n = shifted - 12582912.0
-    r = (t - n * 0.693359375) - n * -2.12194442e-4
+    r = (t - n * 0.693145752) - n * 1.42860517e-6
     poly = tl.zeros_like(r) + 1.39261840e-3
     poly = poly * r + 8.36317893e-3
     poly = poly * r + 4.16665561e-2
     poly = poly * r + 1.66665763e-1
     poly = poly * r + 0.5
-    scale = ((shifted.to(tl.uint32, bitcast=True) + 127) << 23).to(tl.float32, bitcast=True)
-    e = (1.0 + (r + (r * r) * poly)) * scale
-    return tl.where(magnitude > 87.0, 0.0, e)
+    power = (1.0 + (r + (r * r) * poly)).to(tl.uint32, bitcast=True)
+    e = (power + (shifted.to(tl.uint32, bitcast=True) << 23)).to(tl.float32, bitcast=True)
+    return tl.where(n < -125.0, 0.0, e)
 
 
 @triton.jit
 def log1p_over(e):
     """log(1 + e) / e on [0, 1]."""
-    poly = tl.zeros_like(e) + 2.80164205e-3
-    poly = poly * e + -1.71842668e-2
-    poly = poly * e + 4.93099727e-2
-    poly = poly * e + -9.13941413e-2
-    poly = poly * e + 1.30333647e-1
-    poly = poly * e + -1.63651526e-1
-    poly = poly * e + 1.99567080e-1
-    poly = poly * e + -2.49967605e-1
-    poly = poly * e + 3.33332360e-1
-    poly = poly * e + -0.5
+    poly = tl.zeros_like(e) + 5.36542246e-3
+    poly = poly * e + -3.00683007e-2
+    poly = poly * e + 7.92088285e-2
+    poly = poly * e + -1.37541875e-1
+    poly = poly * e + 1.91538483e-1
+    poly = poly * e + -2.48572171e-1
+    poly = poly * e + 3.33213300e-1
+    poly = poly * e + -4.99996483e-1
     return 1.0 + e * poly
 
 
 @triton.jit
 def softplus(x):
-    """log(1 + exp(x)), within 4 ulp; 0 for x < -87."""
+    """log(1 + exp(x)), within 4 ulp; 0 for x < -86.99."""
     e = exp_minus_abs(x)
     return tl.where(x > 0.0, x, 0.0) + e * log1p_over(e)
 
@@ -56,17 +53,16 @@ def softplus(x):
 @triton.jit
 def log_float(a):
     """log(a), a normal, positive and finite."""
-    bits = a.to(tl.uint32, bitcast=True)
-    k = (bits - 0x3F3504F3).to(tl.int32, bitcast=True) >> 23
-    f = (bits - (k.to(tl.uint32, bitcast=True) << 23)).to(tl.float32, bitcast=True) - 1.0
-    n = k.to(tl.float32)
-    poly = tl.zeros_like(f) + 8.67216066e-2
-    poly = poly * f + -1.43789917e-1
-    poly = poly * f + 1.49779946e-1
-    poly = poly * f + -1.65644273e-1
-    poly = poly * f + 1.99548751e-1
-    poly = poly * f + -2.50016987e-1
-    poly = poly * f + 3.33341658e-1
+    above = a.to(tl.uint32, bitcast=True) - 0x3F400000  # of 3/4, where the fraction begins
+    n = (above.to(tl.int32, bitcast=True) >> 23).to(tl.float32)
+    f = ((above & 0x7FFFFF) + 0x3F400000).to(tl.float32, bitcast=True) - 1.0
+    poly = tl.zeros_like(f) + 5.35769612e-2
+    poly = poly * f + -1.19691581e-1
+    poly = poly * f + 1.49208874e-1
+    poly = poly * f + -1.68127716e-1
+    poly = poly * f + 1.99827999e-1
+    poly = poly * f + -2.49953866e-1
+    poly = poly * f + 3.33334506e-1
     return (f + (f * f) * (f * poly - 0.5)) + n * 0.693147182
 
 
@@ -84,11 +80,11 @@ def log_softplus(x):
 
 
 @triton.jit
-def ratio(x):
-    """The derivative of log softplus, 1 / (1 + exp(-x)) / softplus(x): 1 for very negative x, subnormal above 2^126."""
+def softplus_over_sigmoid(x):
+    """(1 + exp(-x)) softplus(x), 1 over the derivative of log softplus: 1 for very negative x."""
     e = exp_minus_abs(x)
     over = softplus_over(x, e)
-    return tl.div_rn(tl.zeros_like(x) + 1.0, over + e * over)
+    return over + e * over
 
 
 # ---- float64 ------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ KERNELS = (
     "transition_rows_kernel", "log_prob_kernel",
 )  # fmt: skip
 # SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
-INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 190, "loss_kernel": 143, "loss_grad": 148}
+INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 137, "loss_grad": 138}
 # Of the hot loops: {kernel: {"load": (accesses of 16 bytes, others at most), "store": the same}}. The others are of
 # numbers of a sample (its gain, and in the gradient its weight) and, in bridge_shared, of the key for a draw that ties.
 HOT = {

@@ -86,11 +86,6 @@ FB_EMULATED __m512d _mm512_add_round_pd(__m512d x, __m512d y, int) {  // towards
   return x;
 }
 FB_EMULATED __m512d _mm512_mul_pd(__m512d x, __m512d y) { return x * y; }
-FB_EMULATED __m512 _mm512_mul_ps(__m512 x, __m512 y) { return x * y; }
-FB_EMULATED __m512 _mm512_min_ps(__m512 x, __m512 y) { return x < y ? x : y; }
-FB_EMULATED __m512 _mm512_fmadd_ps(__m512 x, __m512 y, __m512 z) { return x * y + z; }
-FB_EMULATED __m512 _mm512_fnmadd_ps(__m512 x, __m512 y, __m512 z) { return z - x * y; }
-FB_EMULATED __m512 _mm512_rcp14_ps(__m512 x) { return 1.0f / x; }
 FB_EMULATED __m512i _mm512_mul_epu32(__m512i x, __m512i y) {
   return FB_TO(__m512i, (FB_TO(EmulatedU64, x) & 0xffffffffu) * (FB_TO(EmulatedU64, y) & 0xffffffffu));
 }
@@ -122,15 +117,6 @@ FB_EACH(_mm512_permutexvar_epi32, EmulatedU32, 16, b[a[i] & 15])
 FB_EACH(_mm512_unpacklo_epi64, EmulatedU64, 8, (i % 2 ? b : a)[i & ~1])
 FB_EACH(_mm512_unpackhi_epi64, EmulatedU64, 8, (i % 2 ? b : a)[i | 1])
 #undef FB_EACH
-#define FB_EMULATED_ROUND(NAME, FUNCTION)              \
-  FB_EMULATED __m512 NAME(__m512 x) {                  \
-    __m512 r;                                          \
-    for (int i = 0; i < 16; ++i) r[i] = FUNCTION(x[i]); \
-    return r;                                          \
-  }
-FB_EMULATED_ROUND(_mm512_floor_ps, __builtin_floorf)
-FB_EMULATED_ROUND(_mm512_sqrt_ps, __builtin_sqrtf)
-#undef FB_EMULATED_ROUND
 
 // Permutations: of two vectors, within four lanes
 #define FB_PERMUTATION(NAME, V, LANES)                                                     \
@@ -292,6 +278,8 @@ FB_EMULATED __m512i _mm512_cvtepu16_epi32(__m256i x) { return emulated_convert<_
 FB_EMULATED __m512i _mm512_cvtepu32_epi64(__m256i x) { return emulated_convert<__m512i, uint64_t, uint32_t>(x); }
 FB_EMULATED __m512d _mm512_cvtepi32_pd(__m256i x) { return emulated_convert<__m512d, double, int32_t>(x); }
 FB_EMULATED __m256i _mm512_cvttpd_epi32(__m512d x) { return emulated_convert<__m256i, int32_t, double>(x); }
+
+#include "cpu/avx512_emulated_floats.h"
 
 #undef FB_TO
 #undef FB_EMULATED

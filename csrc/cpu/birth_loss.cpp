@@ -76,53 +76,51 @@ namespace FB_ISA {
 
 #include "cpu/exponentials.h"
 
-#if FB_ISA_LEVEL > 0
-#define FB_FLOAT FloatVector
-#include "fastblackout/loss_parts.h"
-#undef FB_FLOAT
-#endif
+template <bool Losses>
+struct KeepSoftplus {  // softplus_over, and what its logarithm begins with where that is asked for
+  const float *x, *e;
+  float *over, *fraction;
+};
+template <bool Losses>
+FB_INLINE void take(const KeepSoftplus<Losses>& then, int k, FloatVector poly) {
+  const FloatVector over = softplus_over(load_as<FloatVector>(then.x + k), load_as<FloatVector>(then.e + k), poly);
+  store_wide(over, then.over + k);
+  if (Losses) store_wide(log_fraction(over), then.fraction + k);
+}
+
+struct Keep {
+  float* to;
+};
+FB_INLINE void take(const Keep& then, int k, FloatVector poly) { store_wide(poly, then.to + k); }
 
 // What is made of a chunk of logits. Loops are short, so that the chains of steps of several elements are on their way at
 // once, and arrays are used again, so that all stay in the first-level cache.
 struct Parts : Exponentials {
-  // softplus_over in g, and where its logarithm is asked for that of its fraction
+  alignas(64) float g[kChunk], series[kChunk];
+
   template <bool Losses>
-  void softplus(int count, const float* __restrict x) {
-#pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) {
-      g[k] = softplus_over(x[k], e[k], g[k]);
-      if (Losses) f[k] = log_fraction(g[k]);
-    }
-    if (Losses) polynomials<LogSeries>(f, count, series);
+  void softplus(int count, const float* x) {
+    fill(count, x);
+    polynomials<Log1pSeries>(e, count, KeepSoftplus<Losses>{x, e, g, f});
+    if (Losses) polynomials<LogSeries>(f, count, Keep{series});
   }
 
   // Losses, in n, and coefficient times slopes: whole vectors. What is quicker worked out again is not kept: a processor may store
   // half a vector a clock.
-  template <bool Losses, bool Slopes, class Births>
-  void finish(int count, const float* x, const Births* births, float gain_of_all, float log_gain, float coefficient, float* slopes) {
-    const FloatVector gain = all_of<FloatVector>(gain_of_all);
+  template <bool Losses, bool Slopes, bool UnitGain, class Births>
+  void finish(int count, const float* x, const Births* births, float gain, float log_gain, float coefficient, float* slopes) {
     for (int k = 0; k < count; k += kLanes) {
       const FloatVector logit = load_as<FloatVector>(x + k), born = floats_at(births + k), over = load_as<FloatVector>(g + k);
       const FloatVector product = load_as<FloatVector>(e + k) * over, soft = softplus_from(logit, over, product);
-      if (Slopes) {
-        const FloatVector slope = birth_loss_slope_of(logit, born, gain, soft, ratio_of(over, product));
-        store_wide(coefficient * slope, slopes + k);
-      }
+      const FloatVector y = UnitGain ? soft : gain * soft;
+      if (Slopes) store_wide(coefficient * birth_loss_slope_of(born, y, over, product), slopes + k);
       if (!Losses) continue;
       const FloatVector log = log_of(log_power(over), load_as<FloatVector>(f + k), load_as<FloatVector>(series + k));
-      store_wide(birth_loss_of(born, gain, all_of<FloatVector>(log_gain), soft, log_softplus_of(logit, log)), n + k);
+      const FloatVector log_soft = log_softplus_of(logit, log);
+      store_wide(birth_loss_of(born, y, UnitGain ? log_soft : log_gain + log_soft), n + k);
     }
   }
 };
-
-// Values followed by zeros up to a whole vector: `from`, or a copy of them.
-template <class T>
-static inline const T* whole_vectors(const T* from, int count, T* copy) {
-  if (count % kLanes == 0) return from;
-  if (from != copy) std::memcpy(copy, from, sizeof(T) * static_cast<size_t>(count));
-  std::memset(copy + count, 0, sizeof(T) * static_cast<size_t>(kLanes - count % kLanes));
-  return copy;
-}
 
 // Whether a value lies below 0, or is -0.
 static inline bool any_negative(const float* births, int count) {
@@ -165,14 +163,15 @@ static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count
   alignas(64) float x_buffer[kChunk], slope_buffer[kChunk];
   alignas(64) Births births_buffer[kChunk];
   Parts parts;
-  const float* x = whole_vectors(floats_of(op.logits, sample, i0, count, x_buffer), count, x_buffer);
-  const Births* births = whole_vectors(given, count, births_buffer);
-  const int whole = (count + kLanes - 1) / kLanes * kLanes;
-  const float gain = op.gain[sample], log_gain = Losses && gain != 1.0f ? log_gain_of(gain) : 0.0f;
+  const float* x = as_vectors(floats_of(op.logits, sample, i0, count, x_buffer), count, x_buffer);
+  const Births* births = as_vectors(given, count, births_buffer);
+  const int whole = whole_vectors(count);
+  const float gain = op.gain[sample];
   float* direct = Slopes && whole == count ? in_place<float>(op.grad, sample, i0) : nullptr;
-  parts.fill(whole, x);
+  float* slopes = direct != nullptr ? direct : slope_buffer;
   parts.softplus<Losses>(whole, x);
-  parts.finish<Losses, Slopes>(whole, x, births, gain, log_gain, coefficient, direct != nullptr ? direct : slope_buffer);
+  if (gain == 1.0f) parts.finish<Losses, Slopes, true>(whole, x, births, 1.0f, 0.0f, coefficient, slopes);
+  else parts.finish<Losses, Slopes, false>(whole, x, births, gain, Losses ? log_gain_of(gain) : 0.0f, coefficient, slopes);
   if (Slopes && direct == nullptr) store(op.grad, sample, i0, count, slope_buffer);
   if (!Losses) return 0.0f;
   std::memset(parts.n + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));

@@ -1,4 +1,4 @@
-// Body, once per instruction set: exp(-|x|) and log1p of it for a chunk of logits, part by part (portfloat.h).
+// Body, once per instruction set: exp(-|x|) for a chunk of logits, part by part (portfloat.h).
 
 #include "cpu/wide.h"
 
@@ -9,22 +9,38 @@ static inline const float* floats_of(const View& view, int64_t sample, int64_t i
   return direct != nullptr ? direct : buffer;
 }
 
-struct Exponentials {
-  alignas(64) float e[kChunk], g[kChunk];                  // exp_minus_abs(x), log1p_over(e)
-  alignas(64) float n[kChunk], f[kChunk], series[kChunk];  // of the parts; n ends as no_less(e)
+constexpr int whole_vectors(int count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
-  void fill(int count, const float* __restrict x) {
+// Values followed by zeros up to a whole vector, in memory that can be read as far as polynomials do: `from`, or a copy of them.
+template <class T>
+static inline const T* as_vectors(const T* from, int count, T (&copy)[kChunk]) {
+  if (count % kLanes == 0 && count >= kTogether) return from;
+  if (from != copy) std::memcpy(copy, from, sizeof(T) * static_cast<size_t>(count));
+  std::memset(copy + count, 0, sizeof(T) * static_cast<size_t>(whole_vectors(count) - count));
+  return copy;
+}
+
+// What becomes of a polynomial's values, right away: to keep them and load them again would take time and room in the cache.
+struct KeepPowers {
+  const float *whole, *rest;
+  float* to;
+};
+FB_INLINE void take(const KeepPowers& then, int k, FloatVector poly) {
+  store_wide(exp_of(load_as<FloatVector>(then.whole + k), load_as<FloatVector>(then.rest + k), poly), then.to + k);
+}
+
+struct Exponentials {
+  alignas(64) float e[kChunk];            // exp_minus_abs(x)
+  alignas(64) float n[kChunk], f[kChunk];  // of the parts
+
+  // Whole vectors.
+  void fill(int count, const float* x) {
 #pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) {
-      n[k] = exp_whole(x[k]);
-      f[k] = exp_rest(x[k], n[k]);
+    for (int k = 0; k < count; k += kLanes) {
+      const FloatVector t = minus_abs(load_as<FloatVector>(x + k)), whole = exp_whole(t);
+      store_wide(whole, n + k);
+      store_wide(exp_rest(t, whole), f + k);
     }
-    polynomials<ExpSeries>(f, count, series);
-#pragma GCC unroll 4
-    for (int k = 0; k < count; ++k) {
-      e[k] = exp_of(n[k], f[k], series[k]);
-      n[k] = no_less(e[k]);
-    }
-    polynomials<Log1pSeries>(n, count, g);
+    polynomials<ExpSeries>(f, count, KeepPowers{n, f, e});
   }
 };

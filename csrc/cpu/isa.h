@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "fastblackout/portfloat.h"
+
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define FB_X86 1
 #include <immintrin.h>

@@ -33,13 +33,20 @@ static inline SampleKey key_of(const Common& op, int64_t sample) {
   return key;
 }
 
-// Expected births y = gain * softplus(logit), or as given, of one chunk, in float32.
+struct KeepBirths {
+  const float *x, *e;
+  float gain, *to;
+};
+FB_INLINE void take(const KeepBirths& then, int k, FloatVector poly) {
+  store_wide(then.gain * softplus_of(load_as<FloatVector>(then.x + k), load_as<FloatVector>(then.e + k), poly), then.to + k);
+}
+
+// Expected births y = gain * softplus(logit), or as given, of one chunk, in float32; y has room for kChunk.
 static inline void expected_births(const Reverse& op, int64_t sample, int64_t i0, int count, float* y) {
   if (op.births) return load(op.births, sample, i0, count, y);
   alignas(64) float buffer[kChunk];
-  const float* x = floats_of(op.logits, sample, i0, count, buffer);
+  const float* x = as_vectors(floats_of(op.logits, sample, i0, count, buffer), count, buffer);
   Exponentials of;
-  of.fill(count, x);
-  const float gain = op.gain[sample];
-  for (int k = 0; k < count; ++k) y[k] = gain * softplus_of(x[k], of.e[k], of.g[k]);
+  of.fill(whole_vectors(count), x);
+  polynomials<Log1pSeries>(of.e, whole_vectors(count), KeepBirths{x, of.e, op.gain[sample], y});
 }

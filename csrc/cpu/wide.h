@@ -7,7 +7,7 @@
 #if FB_ISA_LEVEL == 0
 
 // Plain floats: the base set's vectors come from the compiler.
-constexpr int kLanes = 1;
+constexpr int kLanes = 1, kTogether = 1;
 typedef float FloatVector;
 template <class V>
 FB_INLINE V all_of(V x) {
@@ -23,12 +23,12 @@ FB_INLINE float floats_at(const Element* from) {
   return static_cast<float>(*from);
 }
 
-template <class Series>
-FB_INLINE void polynomials(const float* __restrict x, int count, float* __restrict to) {
+template <class Series, class Then>
+FB_INLINE void polynomials(const float* __restrict x, int count, const Then& then) {
   for (int k = 0; k < count; ++k) {
     float poly = Series::numbers[0];
     for (int i = 1; i < Series::size; ++i) poly = poly * x[k] + Series::numbers[i];
-    to[k] = poly;
+    take(then, k, poly);
   }
 }
 
@@ -158,6 +158,24 @@ FB_INLINE FloatVector floats_at(const uint8_t* from) {
 FB_INLINE FloatVector not_positive(FloatVector x) {  // x where it is no number
   return reinterpret_cast<FloatVector>(_mm512_min_ps(__m512{}, reinterpret_cast<__m512>(x)));
 }
+FB_INLINE FloatVector not_negative(FloatVector x) {
+  return reinterpret_cast<FloatVector>(_mm512_max_ps(__m512{}, reinterpret_cast<__m512>(x)));
+}
+FB_INLINE FloatVector to_whole(FloatVector x) {
+  return reinterpret_cast<FloatVector>(_mm512_roundscale_ps(reinterpret_cast<__m512>(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+FB_INLINE FloatVector number_of(FloatVector whole) { return whole; }
+FB_INLINE FloatVector times_power(FloatVector p, FloatVector whole) {
+  const __m512 n = reinterpret_cast<__m512>(whole);
+  const __mmask16 large = _mm512_cmp_ps_mask(n, _mm512_set1_ps(-125.0f), _CMP_GE_OQ);
+  return reinterpret_cast<FloatVector>(_mm512_maskz_scalef_ps(large, reinterpret_cast<__m512>(p), n));
+}
+FB_INLINE FloatVector less_product(FloatVector a, FloatVector n, float c) {
+  return reinterpret_cast<FloatVector>(_mm512_fnmadd_ps(reinterpret_cast<__m512>(n), _mm512_set1_ps(c), reinterpret_cast<__m512>(a)));
+}
+FB_INLINE FloatVector significand(FloatVector a) {
+  return reinterpret_cast<FloatVector>(_mm512_getmant_ps(reinterpret_cast<__m512>(a), _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src));
+}
 #else
 FB_INLINE FloatVector floats_at(const uint8_t* from) {
   const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
@@ -166,11 +184,23 @@ FB_INLINE FloatVector floats_at(const uint8_t* from) {
 FB_INLINE FloatVector not_positive(FloatVector x) {
   return reinterpret_cast<FloatVector>(_mm256_min_ps(__m256{}, reinterpret_cast<__m256>(x)));
 }
+FB_INLINE FloatVector not_negative(FloatVector x) {
+  return reinterpret_cast<FloatVector>(_mm256_max_ps(__m256{}, reinterpret_cast<__m256>(x)));
+}
+FB_INLINE FloatVector to_whole(FloatVector x) { return x + 12582912.0f; }
+FB_INLINE FloatVector number_of(FloatVector whole) { return whole - 12582912.0f; }
+FB_INLINE FloatVector times_power(FloatVector p, FloatVector whole) {
+  const IntVector bits = wrapping_sum(bits_of(p), wrapping_shift(bits_of(whole), IntVector{} + 23));
+  return from_bits(bits & (whole >= 12582787.0f));
+}
+FB_INLINE FloatVector less_product(FloatVector a, FloatVector n, float c) { return a - n * c; }
+FB_INLINE FloatVector significand(FloatVector a) { return from_bits(((bits_of(a) - kLogBits) & 0x7fffff) + kLogBits); }
 #endif
 
 // Vectors for a polynomial: with a dozen chains of a multiplication and an addition both kinds of units are busy all the
 // time; eight leave a quarter of it. As many as AVX-512's registers hold; with AVX2 what was fastest.
 constexpr int kChains = FB_ISA_LEVEL == 2 ? 16 : 13;
+constexpr int kTogether = kChains * kLanes;
 struct Several {
   FloatVector v[kChains];
 };
@@ -194,25 +224,28 @@ FB_INLINE FloatVector in_register(const float& number) {
 #endif
 }
 
-template <class Series, size_t... I, size_t... Step>
-FB_INLINE void several_polynomials(std::index_sequence<I...> chains, std::index_sequence<Step...>, const float* from, float* to) {
+template <class Series, class Then, size_t... I, size_t... Step>
+FB_INLINE void several_polynomials(std::index_sequence<I...> chains, std::index_sequence<Step...>, const float* x, int k, const Then& then) {
   const FloatVector start = in_register(Series::numbers[0]);
   Several poly;
   ((poly.v[I] = start), ...);
-  (next(poly, from, in_register(Series::numbers[Step + 1]), chains), ...);
-  (store_wide(poly.v[I], to + I * kLanes), ...);
+  (next(poly, x + k, in_register(Series::numbers[Step + 1]), chains), ...);
+  (take(then, k + static_cast<int>(I) * kLanes, poly.v[I]), ...);
 }
 
-// Polynomials of `count` elements, or of as many as there are chains where they are fewer. The last ones may be computed
-// twice: `to` is not x.
-template <class Series>
-FB_INLINE void polynomials(const float* x, int count, float* to) {
+// take(then, k, values of the polynomial) for `count` elements, or for kTogether where they are fewer. The last ones may be
+// computed twice: `then` does not change x.
+template <class Series, class Then>
+FB_INLINE void polynomials(const float* x, int count, const Then& then) {
   constexpr std::make_index_sequence<kChains> chains{};
   constexpr std::make_index_sequence<Series::size - 1> steps{};
-  constexpr int step = kChains * kLanes;
-  const int last = count > step ? count - step : 0;
-  for (int k = 0; k < last; k += step) several_polynomials<Series>(chains, steps, x + k, to + k);
-  several_polynomials<Series>(chains, steps, x + last, to + last);
+  const int last = count > kTogether ? count - kTogether : 0;
+  for (int k = 0; k < last; k += kTogether) several_polynomials<Series>(chains, steps, x, k, then);
+  several_polynomials<Series>(chains, steps, x, last, then);
 }
+
+#define FB_FLOAT FloatVector
+#include "fastblackout/float_parts.h"
+#undef FB_FLOAT
 
 #endif

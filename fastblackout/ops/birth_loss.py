@@ -31,7 +31,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     weight: finite numbers, () or (B,): Schedule.weight(name, k). gain: finite, above 0, () or (B,).
     Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
     float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32,
-    added in float64), so it is too. A logit below -87 has y = 0 and log y = log gain + logit; the loss is finite for
+    added in float64), so it is too. A logit below -86.99 has y = 0 and log y = log gain + logit; the loss is finite for
     every finite logit with gain * logit below 3.4e38.
     Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
     values in tensors are told by fb.check_values.
@@ -44,8 +44,9 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         return torch_calls.birth_loss(logits, births, weight, gain, backend)
     torch = sys.modules.get("torch")
     graded = torch is not None and isinstance(logits, torch.Tensor) and logits.requires_grad and torch.is_grad_enabled()
-    if (made := _quick(logits, births, weight, gain, backend, graded)) is not None:
-        return made
+    if (made := quick.birth_loss(logits, births, weight, gain, backend, graded)) is not None:
+        loss, slopes, foreseen = made
+        return _function().apply(logits, (loss, births, weight, gain, "cpu", slopes, foreseen)) if graded else loss
     net = adopt(logits, op, "logits", FLOATS)
     born = adopt(births, op, "births", DTYPES)
     checks.same_shape(op, "births", born, "logits", net)
@@ -55,17 +56,16 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     samples, _ = checks.size_of(op, "logits", net)
     weights = checks.per_sample(op, "weight", weight, samples)
     gains = checks.per_sample(op, "gain", gain, samples, np.float32, low=0.0, open_low=True)
-    if graded:
-        return _functions()[0].apply(logits, born.value.detach(), weights, gains, chosen)
-    loss = loss_of(net, born, weights, gains, chosen)
-    return sys.modules["torch"].from_numpy(loss) if net.is_tensor else net.like(loss).give()
-
-
-def _quick(logits: Any, births: Any, weight: Any, gain: Any, backend: str, graded: bool) -> Any:
-    if graded:
-        return _functions()[1].apply(logits, births, weight, gain, backend)
-    made = quick.birth_loss(logits, births, weight, gain, backend, False)
-    return made if made is None else made[0]
+    # The memory of the gradient, made now: it saves a second pass over the logits.
+    kept = net.empty_like() if graded and chosen == "cpu" and net.dtype == "float32" else None
+    loss = loss_of(net, born, weights, gains, chosen, kept)
+    if not net.is_tensor:
+        return net.like(loss).give()
+    loss = sys.modules["torch"].from_numpy(loss)
+    if not graded:
+        return loss
+    slopes = None if kept is None else kept.value
+    return _function().apply(logits, (loss, born.value, weights, gains, chosen, slopes, None))
 
 
 def loss_of(
@@ -129,51 +129,37 @@ def _scale(slope: Array, coefficient: np.ndarray) -> None:
 
 
 @functools.cache
-def _functions() -> tuple[Any, Any]:
-    """Those of the long way and of the short one."""
+def _function() -> Any:
     import torch
 
-    # Not the static setup_context: it costs 20 us a call, and torch.func takes the torch path.
+    # Not the static setup_context: it costs 20 us a call, and torch.func takes the torch path. One argument beside the
+    # logits: each costs 1 us.
     class BirthLoss(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:  # type: ignore[override]
-            net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
-            # The memory of the gradient, made now: it saves a second pass over the logits.
-            ctx.slope = net.empty_like() if backend == "cpu" and net.dtype == "float32" else None
-            ctx.weight, ctx.gain, ctx.backend = weight, gain, backend
-            ctx.save_for_backward(logits, births)
-            return torch.from_numpy(loss_of(net, born, weight, gain, backend, ctx.slope))
-
-        @staticmethod
-        def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
-            slope, ctx.slope = ctx.slope, None  # becomes the gradient; a second backward computes its own
-            grad = gradient(*ctx.saved_tensors, slope, upstream, ctx.weight, ctx.gain, ctx.backend)
-            return grad, None, None, None, None
-
-    class QuickLoss(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:  # type: ignore[override]
-            made = quick.birth_loss(logits, births, weight, gain, backend, True)
-            if made is None:
-                return None
-            loss, ctx.slope, ctx.foreseen = made
-            ctx.weight, ctx.gain = weight, gain  # a tensor among them is saved as one: torch tells of a change in place
-            ctx.save_for_backward(logits, births, *(None if type(v) is float else v for v in (weight, gain)))
+        def forward(ctx: Any, logits: Any, made: tuple[Any, ...]) -> Any:  # type: ignore[override]
+            """made: (loss, births, weight, gain, backend, slopes or None, the gradient from above foreseen in them)."""
+            loss, births, weight, gain, backend, ctx.slope, foreseen = made
+            ctx.rest = weight, gain, backend, foreseen
+            # A tensor among the numbers is saved as one: torch tells of a change in place.
+            of_weight = weight if isinstance(weight, torch.Tensor) else None
+            of_gain = gain if isinstance(gain, torch.Tensor) else None
+            ctx.save_for_backward(logits, births, of_weight, of_gain)
             return loss
 
         @staticmethod
         def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
-            slope, ctx.slope = ctx.slope, None
+            slope, ctx.slope = ctx.slope, None  # becomes the gradient; a second backward computes its own
             logits, births, _, _ = ctx.saved_tensors
-            weight, gain = ctx.weight, ctx.gain
+            weight, gain, backend, foreseen = ctx.rest
             grad = None
             if slope is not None and not torch.is_grad_enabled():
-                grad = quick.scale_slopes(slope, upstream, weight, ctx.foreseen)
+                grad = quick.scale_slopes(slope, upstream, weight, foreseen)
             if grad is None:
                 weights = checks.per_sample("birth_loss", "weight", weight, len(logits))
                 gains = checks.per_sample("birth_loss", "gain", gain, len(logits), np.float32)
-                grad = gradient(logits, births, None, upstream, weights, gains, "cpu")
-            return grad, None, None, None, None
+                raw = None if foreseen is not None else slope
+                grad = gradient(logits, births, raw, upstream, weights, gains, backend)
+            return grad, None
 
     class Gradient(torch.autograd.Function):
         @staticmethod
@@ -182,8 +168,8 @@ def _functions() -> tuple[Any, Any]:
         ) -> Any:  # type: ignore[override]
             coefficient = np.ascontiguousarray(upstream.double().numpy() * weight)
             if slope is not None:
-                _scale(slope, coefficient)
-                return slope.value
+                _scale(Array(slope, "birth_loss", "logits"), coefficient)
+                return slope
             net, born = (Array(value.detach(), "birth_loss", "logits") for value in (logits, births))
             return gradient_of(net, born, coefficient, gain, backend).value
 
@@ -195,4 +181,4 @@ def _functions() -> tuple[Any, Any]:
         # Gradients are enabled here under create_graph alone.
         return Gradient.apply(*arguments) if torch.is_grad_enabled() else Gradient.forward(None, *arguments)
 
-    return BirthLoss, QuickLoss
+    return BirthLoss

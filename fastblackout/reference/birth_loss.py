@@ -76,6 +76,5 @@ def birth_loss_grad(
     x, k = _rows(logits), _rows(births)
     with np.errstate(over="ignore", invalid="ignore"):
         g = _column(gain)
-        slope = np.where(x > np.float32(2.0**126), g, (g * pf.softplus(x) - k) * pf.ratio(x))
-        grad = _column(coefficient) * slope
+        grad = _column(coefficient) * ((g * pf.softplus(x) - k) / pf.softplus_over_sigmoid(x))
         return grad.astype(logits.dtype).reshape(logits.shape)

@@ -1,7 +1,7 @@
 """Portable floats in NumPy: the twin of csrc/include/fastblackout/portfloat.h, equal to it to the bit.
 
 Only + - * / sqrt, integer bit operations and selects, in the order the header writes them; no libm, no fma. float32:
-softplus, log_softplus, ratio. float64: log, log1p, exp, and the pieces of the per-element samplers. The
+softplus, log_softplus, softplus_over_sigmoid. float64: log, log1p, exp, and the pieces of the per-element samplers. The
 header states the measured errors. Also bfloat16 rounding, which NumPy lacks.
 """
 
@@ -20,11 +20,11 @@ _U = np.uint32
 # Highest power first, as Horner's rule takes them; the header names each function.
 _EXP_FLOAT = (1.39261840e-3, 8.36317893e-3, 4.16665561e-2, 1.66665763e-1, 0.5)
 _LOG1P_OVER = (
-    2.80164205e-3, -1.71842668e-2, 4.93099727e-2, -9.13941413e-2, 1.30333647e-1, -1.63651526e-1, 1.99567080e-1,
-    -2.49967605e-1, 3.33332360e-1, -0.5,
+    5.36542246e-3, -3.00683007e-2, 7.92088285e-2, -1.37541875e-1, 1.91538483e-1, -2.48572171e-1, 3.33213300e-1,
+    -4.99996483e-1,
 )  # fmt: skip
 _LOG_FLOAT = (
-    8.67216066e-2, -1.43789917e-1, 1.49779946e-1, -1.65644273e-1, 1.99548751e-1, -2.50016987e-1, 3.33341658e-1,
+    5.35769612e-2, -1.19691581e-1, 1.49208874e-1, -1.68127716e-1, 1.99827999e-1, -2.49953866e-1, 3.33334506e-1,
 )  # fmt: skip
 _LOG = (
     0.13086767009948175, 0.13268759668560612, 0.15386240205813478, 0.18181795630884753, 0.2222222239180047,
@@ -48,6 +48,7 @@ _DEVIANCE = (
     0.058823529411764705, 0.06666666666666667, 0.07692307692307693, 0.09090909090909091, 0.1111111111111111,
     0.14285714285714285, 0.2, 0.3333333333333333,
 )  # fmt: skip
+_LOG_BITS = _U(0x3F400000)  # of 3/4, where the fraction of log_float begins
 _SQRT_HALF_BITS = np.uint64(0x3FE6A09E667F3BCD)
 
 
@@ -60,15 +61,14 @@ def _horner(coefficients: tuple[float, ...], x: NDArray) -> NDArray:
 
 
 def exp_minus_abs(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """exp(-|x|), 0 for |x| > 87; float32 array."""
-    magnitude = np.abs(x)
-    t = np.where(magnitude > _F(87), _F(-87), -magnitude)
+    """exp(-|x|), 0 for |x| > 86.99; float32 array."""
+    t = np.maximum(-np.abs(x), _F(-87))  # beyond it the result is 0 anyway
     shifted = t * _F(1.44269502) + _F(12582912)
     n = shifted - _F(12582912)
-    r = (t - n * _F(0.693359375)) - n * _F(-2.12194442e-4)
-    scale = ((shifted.view(_U) + _U(127)) << _U(23)).view(_F)
-    e = (_F(1) + (r + (r * r) * _horner(_EXP_FLOAT, r))) * scale
-    return np.where(magnitude > _F(87), _F(0), e)
+    r = (t - n * _F(0.693145752)) - n * _F(1.42860517e-6)  # exact but for the last difference
+    power = _F(1) + (r + (r * r) * _horner(_EXP_FLOAT, r))
+    e = (power.view(_U) + (shifted.view(_U) << _U(23))).view(_F)
+    return np.where(n < _F(-125), _F(0), e)
 
 
 def _log1p_over(e: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -84,16 +84,16 @@ def _softplus_parts(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
 
 
 def softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """log(1 + exp(x)), float32 array in and out; 0 for x < -87, within 4 ulp elsewhere."""
+    """log(1 + exp(x)), float32 array in and out; 0 for x < -86.99, within 4 ulp elsewhere."""
     return _softplus_parts(x)[1]
 
 
 def log_float(a: NDArray[np.float32]) -> NDArray[np.float32]:
     """log(a), float32 array of normal positive finite numbers."""
     bits = a.view(_U)
-    k = (bits - _U(0x3F3504F3)).view(np.int32) >> np.int32(23)
-    f = (bits - (k.view(_U) << _U(23))).view(_F) - _F(1)
-    n = k.astype(_F)
+    above = bits - _LOG_BITS
+    n = (above.view(np.int32) >> np.int32(23)).astype(_F)
+    f = ((above & _U(0x7FFFFF)) + _LOG_BITS).view(_F) - _F(1)
     return (f + (f * f) * (f * _horner(_LOG_FLOAT, f) - _F(0.5))) + n * _F(0.693147182)
 
 
@@ -102,11 +102,10 @@ def log_softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(x > _F(0), _F(0), x) + log_float(_softplus_parts(x)[2])
 
 
-def ratio(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)) / softplus(x), the derivative of log softplus, float32 array; 1 for very negative x, subnormal
-    above 2^126."""
+def softplus_over_sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(1 + exp(-x)) softplus(x), float32 array: 1 over the derivative of log softplus; 1 for very negative x."""
     e, _, over = _softplus_parts(x)
-    return _F(1) / (over + e * over)
+    return over + e * over
 
 
 def round_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.uint16]:

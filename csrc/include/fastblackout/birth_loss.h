@@ -12,13 +12,12 @@ constexpr int kLossChunk = 1024;  // elements of a sample that are summed as one
 FB_HD float log_gain_of(float gain) { return static_cast<float>(portable_log(static_cast<double>(gain))); }
 
 FB_HD float birth_loss_element(float logit, float births, float gain, float log_gain) {
-  return birth_loss_of(births, gain, log_gain, softplus(logit), log_softplus(logit));
+  return birth_loss_of(births, gain * softplus(logit), log_gain + log_softplus(logit));
 }
 
 FB_HD float birth_loss_grad_element(float logit, float births, float gain, float coefficient) {
   const float e = exp_minus_abs(logit), over = softplus_over(logit, e, log1p_over(e)), product = e * over;
-  const float soft = softplus_from(logit, over, product);
-  return coefficient * birth_loss_slope_of(logit, births, gain, soft, ratio_of(over, product));
+  return coefficient * birth_loss_slope_of(births, gain * softplus_from(logit, over, product), over, product);
 }
 
 // Sum of one chunk, zero-padded by the caller, by the halving tree; v is overwritten. A warp of a GPU runs the

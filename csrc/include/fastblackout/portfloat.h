@@ -2,28 +2,29 @@
 // used, in a written order (build without contraction: -ffp-contract=off, nvcc -fmad=false). Twin:
 // fastblackout/reference/portfloat.py. Polynomials are Chebyshev fits of the functions named beside them.
 // Largest error measured, in units in the last place of the true value. float32, against float64 and over every float
-// with 0.001 <= |x| <= 100 (a part of those beyond): softplus 2.8 (x >= -87), ratio 4.1 (3.0 for x <= 0), softplus times
-// ratio 3.8 (sigmoid), log_softplus 1.2 for x <= -1, 3.4 for x > 1, and 2.2 units of 1 (2.6e-7) between, where it crosses
-// zero. float64, 4 million values a range, against 64-bit mantissas: portable_log 0.9, portable_log1p 0.9, portable_exp 1.0.
+// with 0.001 <= |x| <= 100 (a part of those beyond): softplus 2.8 (x >= -86.98), softplus over sigmoid 3.6 (2.5 for x <= 0),
+// sigmoid, as softplus over that, 3.3, log_softplus 1.3 for x <= -1, 3.6 for x > 1, and 2.1 units of 1 (2.5e-7) between, where
+// it crosses zero. float64, 4 million values a range, against 64-bit mantissas: portable_log 0.9, portable_log1p 0.9,
+// portable_exp 1.0.
 #pragma once
 
 #include "fastblackout/config.h"
 
 namespace fastblackout {
 
-// ---- float32: everything starts from e = exp(-|x|), 0 beyond 87 so that no subnormal appears ------------------------
+// ---- float32: everything starts from e = exp(-|x|), 0 beyond 86.99 so that no subnormal appears ---------------------
 //
 // Kernels on many elements run the parts of a function one after the other over all of them: of short chains of dependent
 // steps a processor overlaps several.
 
 // Coefficients, the highest power first: of (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2; of log(1 + e) / e on [0, 1]; of
-// (log(1 + f) - f + f^2 / 2) / f^3 for 1 + f in [sqrt(1/2), sqrt(2))
+// (log(1 + f) - f + f^2 / 2) / f^3 for 1 + f in [3/4, 3/2)
 #define FB_EXP_SERIES 1.39261840e-3f, 8.36317893e-3f, 4.16665561e-2f, 1.66665763e-1f, 0.5f
-#define FB_LOG1P_SERIES                                                                                     \
-  2.80164205e-3f, -1.71842668e-2f, 4.93099727e-2f, -9.13941413e-2f, 1.30333647e-1f, -1.63651526e-1f,        \
-      1.99567080e-1f, -2.49967605e-1f, 3.33332360e-1f, -0.5f, 1.0f
+#define FB_LOG1P_SERIES                                                                                            \
+  5.36542246e-3f, -3.00683007e-2f, 7.92088285e-2f, -1.37541875e-1f, 1.91538483e-1f, -2.48572171e-1f, 3.33213300e-1f, \
+      -4.99996483e-1f, 1.0f
 #define FB_LOG_SERIES \
-  8.67216066e-2f, -1.43789917e-1f, 1.49779946e-1f, -1.65644273e-1f, 1.99548751e-1f, -2.50016987e-1f, 3.33341658e-1f
+  5.35769612e-2f, -1.19691581e-1f, 1.49208874e-1f, -1.68127716e-1f, 1.99827999e-1f, -2.49953866e-1f, 3.33334506e-1f
 
 template <class... Number>
 FB_HD float polynomial(float x, float poly, Number... rest) {
@@ -45,64 +46,54 @@ struct LogSeries {
   static constexpr int size = sizeof(numbers) / sizeof(float);
 };
 
+constexpr int32_t kLogBits = 0x3f400000;  // of 3/4
+
 FB_HD int32_t bits_of(float x) { return bit_cast<int32_t>(x); }
 FB_HD float from_bits(int32_t bits) { return bit_cast<float>(bits); }
 
-FB_HD int32_t exponent_bits(int32_t k) { return static_cast<int32_t>(static_cast<uint32_t>(k) << 23); }
-FB_HD float minus_abs(float x) {  // beyond 87 it stands for -127 log 2: e is then a product with 0
-  const float t = from_bits(bits_of(x) | INT32_MIN);
-  return t < -87.0f ? -88.0296919f : t;
+FB_HD float to_floats(int32_t x) { return static_cast<float>(x); }
+FB_HD float not_positive(float x) { return x > 0.0f ? 0.0f : x; }
+FB_HD float not_negative(float x) { return x < 0.0f ? 0.0f : x; }
+
+// A float x rounded to a whole number n, in the low bits of a sum, and n of it; p 2^n for p in [1/2, 2), 0 where n < -125
+FB_HD float to_whole(float x) { return x + 12582912.0f; }  // 1.5 * 2^23
+FB_HD float number_of(float whole) { return whole - 12582912.0f; }
+
+FB_HD float times_power(float p, float whole) {
+  const uint32_t bits = static_cast<uint32_t>(bits_of(p)) + (static_cast<uint32_t>(bits_of(whole)) << 23);
+  return whole < 12582787.0f ? 0.0f : from_bits(static_cast<int32_t>(bits));
 }
 
-// -|x| = n log 2 + r: round(-|x| / log 2) in the low bits of a sum; r; and e of them and s = polynomial(r, FB_EXP_SERIES)
-FB_HD float exp_whole(float x) { return minus_abs(x) * 1.44269502f + 12582912.0f; }  // 1.5 * 2^23
-
-FB_HD float exp_rest(float x, float whole) {
-  const float n = whole - 12582912.0f;
-  return (minus_abs(x) - n * 0.693359375f) - n * -2.12194442e-4f;
+// a - n c, where n c is exact, so that a fused operation changes no bit
+FB_HD float less_product(float a, float n, float c) {
+#if defined(__CUDA_ARCH__)
+  return __fmaf_rn(-n, c, a);
+#else
+  return a - n * c;
+#endif
 }
 
-FB_HD float exp_of(float whole, float r, float s) {
-  return (1.0f + (r + (r * r) * s)) * from_bits(exponent_bits(bits_of(whole) + 127));
-}
+// a 2^-n for a normal, positive and finite, in [3/4, 3/2)
+FB_HD float significand(float a) { return from_bits(((bits_of(a) - kLogBits) & 0x7fffff) + kLogBits); }
+
+#define FB_FLOAT float
+#include "fastblackout/float_parts.h"
+#undef FB_FLOAT
 
 FB_HD float exp_minus_abs(float x) {
-  const float whole = exp_whole(x), r = exp_rest(x, whole);
+  const float t = minus_abs(x), whole = exp_whole(t), r = exp_rest(t, whole);
   return exp_of(whole, r, polynomial(r, FB_EXP_SERIES));
 }
 
-// e, or what stands for it in a polynomial where it is too small to matter: products of a smaller one would be subnormal,
-// which costs a processor a hundred clocks and changes no bit of the result
-FB_HD float no_less(float e) {
-  const int32_t bits = bits_of(e), least = 0x21800000;  // 2^-60; a float comparison would become a branch
-  return from_bits(bits > least ? bits : least);
-}
+// log(1 + e) / e on [0, 1]. Products of an e of x < -82 are subnormal, which costs some processors a hundred clocks each and
+// changes no bit.
+FB_HD float log1p_over(float e) { return polynomial(e, FB_LOG1P_SERIES); }
 
-FB_HD float log1p_over(float e) { return polynomial(no_less(e), FB_LOG1P_SERIES); }  // log(1 + e) / e on [0, 1]
-
-// log(1 + exp(x)), within 4 ulp; 0 for x < -87. The forms _of take e = exp_minus_abs(x) and g = log1p_over(e). Which of two
-// forms holds goes by the sign: for 0 both are the same.
-FB_HD float softplus_of(float x, float e, float g) { return (bits_of(x) < 0 ? 0.0f : x) + e * g; }
-
+// log(1 + exp(x)), within 4 ulp; 0 for x < -86.99
 FB_HD float softplus(float x) {
   const float e = exp_minus_abs(x);
   return softplus_of(x, e, log1p_over(e));
 }
-
-// softplus(x) where x is positive, else log1p(e) / e: softplus(x) without the factor e that makes it small
-FB_HD float softplus_over(float x, float e, float g) { return bits_of(x) < 0 ? g : softplus_of(x, e, g); }
-
-FB_HD float log_fraction(float a) {
-  const int32_t bits = bits_of(a);
-  return from_bits(bits - exponent_bits((bits - 0x3f3504f3) >> 23)) - 1.0f;
-}
-
-FB_HD float to_floats(int32_t x) { return static_cast<float>(x); }
-FB_HD float not_positive(float x) { return x > 0.0f ? 0.0f : x; }
-
-#define FB_FLOAT float
-#include "fastblackout/loss_parts.h"
-#undef FB_FLOAT
 
 FB_HD float log_float(float a) {
   const float f = log_fraction(a);
@@ -112,11 +103,6 @@ FB_HD float log_float(float a) {
 FB_HD float log_softplus(float x) {
   const float e = exp_minus_abs(x);
   return log_softplus_of(x, log_float(softplus_over(x, e, log1p_over(e))));
-}
-
-FB_HD float ratio(float x) {
-  const float e = exp_minus_abs(x), over = softplus_over(x, e, log1p_over(e));
-  return ratio_of(over, e * over);
 }
 
 // ---- float64 --------------------------------------------------------------------------------------------------------

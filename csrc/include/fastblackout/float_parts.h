@@ -1,0 +1,46 @@
+// Parts of the portable float32 functions, on FB_FLOAT: float, or for a loop over vectors one of them. Included once for each,
+// where bits_of, from_bits, to_floats, not_positive, not_negative, to_whole, number_of, times_power, less_product and
+// significand of it are known.
+
+FB_HD FB_FLOAT minus_abs(FB_FLOAT x) { return from_bits(bits_of(x) | INT32_MIN); }
+
+// t = -|x| = n log 2 + r: n as to_whole has it; r, up to one rounding, since log 2 is the sum of two numbers of 17 bits, whose
+// products with n are exact; and e of them and s = polynomial(r, FB_EXP_SERIES). Where n < -125, r may be anything, and e is 0.
+FB_HD FB_FLOAT exp_whole(FB_FLOAT t) { return to_whole(t * 1.44269502f); }
+
+FB_HD FB_FLOAT exp_rest(FB_FLOAT t, FB_FLOAT whole) {
+  const FB_FLOAT n = number_of(whole);
+  return less_product(less_product(t, n, 0.693145752f), n, 1.42860517e-6f);
+}
+
+FB_HD FB_FLOAT exp_of(FB_FLOAT whole, FB_FLOAT r, FB_FLOAT s) { return times_power(1.0f + (r + (r * r) * s), whole); }
+
+// Of x, e = exp_minus_abs(x) and g = log1p_over(e). Which of two forms holds goes by the sign: for 0 both are the same.
+FB_HD FB_FLOAT softplus_of(FB_FLOAT x, FB_FLOAT e, FB_FLOAT g) { return not_negative(x) + e * g; }
+
+// softplus(x) where x is positive, else log1p(e) / e: softplus(x) without the factor e that makes it small
+FB_HD FB_FLOAT softplus_over(FB_FLOAT x, FB_FLOAT e, FB_FLOAT g) { return bits_of(x) < 0 ? g : x + e * g; }
+
+// log(a) for a normal, positive and finite. a = (1 + f) 2^n with 1 + f in [3/4, 3/2); s = polynomial(f, FB_LOG_SERIES)
+FB_HD FB_FLOAT log_power(FB_FLOAT a) { return to_floats((bits_of(a) - kLogBits) >> 23); }
+
+FB_HD FB_FLOAT log_fraction(FB_FLOAT a) { return significand(a) - 1.0f; }
+
+FB_HD FB_FLOAT log_of(FB_FLOAT n, FB_FLOAT f, FB_FLOAT s) {
+  return (f + (f * f) * (f * s - 0.5f)) + n * 0.693147182f;  // n log 2 to 2^-28 of itself
+}
+
+// softplus(x) of over = softplus_over and product = e * over
+FB_HD FB_FLOAT softplus_from(FB_FLOAT x, FB_FLOAT over, FB_FLOAT product) { return bits_of(x) < 0 ? product : over; }
+
+// log(softplus(x)), finite for every finite x, and x itself where it is very negative, of log = log(softplus_over)
+FB_HD FB_FLOAT log_softplus_of(FB_FLOAT x, FB_FLOAT log) { return not_positive(x) + log; }
+
+// births 0 costs y alone: log y is finite for every finite logit, so 0 times it is 0.
+FB_HD FB_FLOAT birth_loss_of(FB_FLOAT births, FB_FLOAT y, FB_FLOAT log_y) { return y - births * log_y; }
+
+// The derivative by the logit, (y - births) y' / y with y' / y = sigmoid / softplus = 1 / (over + product); up to coefficient =
+// float32(upstream * weight), that product in float64.
+FB_HD FB_FLOAT birth_loss_slope_of(FB_FLOAT births, FB_FLOAT y, FB_FLOAT over, FB_FLOAT product) {
+  return (y - births) / (over + product);
+}
