@@ -115,6 +115,18 @@ def test_loss_keeps_slopes_for_one_gradient_only() -> None:
         twice.sum().backward()
 
 
+@pytest.mark.parametrize("weight", (WEIGHT, WEIGHT.numpy()), ids=("short", "long"))
+def test_a_first_gradient_with_a_graph_is_the_same(weight: Any) -> None:
+    gradients = []
+    for create_graph in (False, True):
+        logits = LOGITS.clone().requires_grad_()
+        made = fb.birth_loss(logits, BIRTHS, weight, gain=SPREAD)
+        gradients += torch.autograd.grad(made, logits, WEIGHT.float(), create_graph=create_graph)
+    assert torch.equal(*gradients)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        gradients[1].sum().backward()
+
+
 def test_loss_foresees_the_gradient_from_above() -> None:
     """Once the last two were the same for all samples: the slopes are then what a backward pass with it returns."""
 
