@@ -194,7 +194,10 @@ FB_INLINE FloatVector times_power(FloatVector p, FloatVector whole) {
   return from_bits(bits & (whole >= 12582787.0f));
 }
 FB_INLINE FloatVector less_product(FloatVector a, FloatVector n, float c) { return a - n * c; }
-FB_INLINE FloatVector significand(FloatVector a) { return from_bits(((bits_of(a) - kLogBits) & 0x7fffff) + kLogBits); }
+FB_INLINE FloatVector significand(FloatVector a) {
+  const IntVector low = IntVector{} + kLogBits;
+  return from_bits(wrapping_sum(wrapping_difference(bits_of(a), low) & 0x7fffff, low));
+}
 #endif
 
 // Vectors for a polynomial: with a dozen chains of a multiplication and an addition both kinds of units are busy all the

@@ -74,7 +74,10 @@ FB_HD float less_product(float a, float n, float c) {
 }
 
 // a 2^-n for a normal, positive and finite, in [3/4, 3/2)
-FB_HD float significand(float a) { return from_bits(((bits_of(a) - kLogBits) & 0x7fffff) + kLogBits); }
+FB_HD float significand(float a) {
+  const uint32_t above = static_cast<uint32_t>(bits_of(a)) - kLogBits;
+  return from_bits(static_cast<int32_t>((above & 0x7fffff) + kLogBits));
+}
 
 #define FB_FLOAT float
 #include "fastblackout/float_parts.h"
