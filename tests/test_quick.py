@@ -116,15 +116,19 @@ def test_loss_keeps_slopes_for_one_gradient_only() -> None:
 
 
 @pytest.mark.parametrize("weight", (WEIGHT, WEIGHT.numpy()), ids=("short", "long"))
-def test_a_first_gradient_with_a_graph_is_the_same(weight: Any) -> None:
-    gradients = []
-    for create_graph in (False, True):
+@pytest.mark.parametrize("before", (torch.ones(B), WEIGHT.float()), ids=("foreseen", "not foreseen"))
+def test_a_first_gradient_with_a_graph_is_the_same(weight: Any, before: Any) -> None:
+    def gradient(upstream: Any, create_graph: bool = False, backend: str = "auto") -> Any:
         logits = LOGITS.clone().requires_grad_()
-        made = fb.birth_loss(logits, BIRTHS, weight, gain=SPREAD)
-        gradients += torch.autograd.grad(made, logits, WEIGHT.float(), create_graph=create_graph)
-    assert torch.equal(*gradients)
+        made = fb.birth_loss(logits, BIRTHS, weight, gain=SPREAD, backend=backend)
+        return torch.autograd.grad(made, logits, upstream, create_graph=create_graph)[0]
+
+    for _ in range(2):
+        gradient(before)
+    with_graph = gradient(WEIGHT.float(), True)
+    assert torch.equal(with_graph, gradient(WEIGHT.float(), backend="reference"))
     with pytest.raises(RuntimeError, match="cannot be differentiated again"):
-        gradients[1].sum().backward()
+        with_graph.sum().backward()
 
 
 def test_loss_foresees_the_gradient_from_above() -> None:
