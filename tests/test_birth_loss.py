@@ -200,6 +200,16 @@ def test_extremes_stay_finite(births, backend):
     torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=1e-6, atol=1e-30)
 
 
+@pytest.mark.parametrize("births", [0, 3])
+def test_the_largest_logits_have_a_loss(births, backend):
+    """One a sample, since their sum is no float32; of births 0 too, where an infinite logarithm would give NaN."""
+    logits = torch.tensor([2.5e38, 2.6e38, 3.4e38, -1e38])[:, None].expand(4, 40).clone()
+    logits[:, 1:] = 0
+    loss = fb.birth_loss(logits, torch.full(logits.shape, births), 1.0)
+    wanted = fb.birth_loss(logits, torch.full(logits.shape, births), 1.0, backend="reference")
+    assert torch.isfinite(wanted).all() and bits(loss) == bits(wanted)
+
+
 def test_flushing_subnormals_changes_no_bit(backend):
     """Above 2^126 the slope is the gain: 1 / softplus, of which it is made elsewhere, is subnormal there."""
     logits = torch.tensor([[-87.5, -86.9, -1e-40, 1e-40, 0.5, 1e30, 1e38, 3e38]])

@@ -27,6 +27,7 @@ FB_EMULATED_LANES(_mm512_floor_ps, __builtin_floorf)
 FB_EMULATED_LANES(_mm512_sqrt_ps, __builtin_sqrtf)
 FB_EMULATED_LANES(emulated_nearest, __builtin_nearbyintf)
 FB_EMULATED_LANES(emulated_significand, significand)
+FB_EMULATED_LANES(_mm512_getexp_ps, __builtin_logbf)
 #undef FB_EMULATED_LANES
 #define _mm512_roundscale_ps(x, how) emulated_nearest(x)
 // An interval of immintrin.h's own type would find immintrin.h's function.

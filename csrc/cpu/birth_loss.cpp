@@ -96,17 +96,17 @@ FB_INLINE void take(const Keep& then, int k, FloatVector poly) { store_wide(poly
 // What is made of a chunk of logits. Loops are short, so that the chains of steps of several elements are on their way at
 // once, and arrays are used again, so that all stay in the first-level cache.
 struct Parts : Exponentials {
-  alignas(64) float g[kChunk], series[kChunk];
+  alignas(64) float g[kChunk];
 
   template <bool Losses>
   void softplus(int count, const float* x) {
     fill(count, x);
     polynomials<Log1pSeries>(e, count, KeepSoftplus<Losses>{x, e, g, f});
-    if (Losses) polynomials<LogSeries>(f, count, Keep{series});
+    if (Losses) polynomials<LogSeries>(f, count, Keep{n});
   }
 
-  // Losses, in n, and coefficient times slopes: whole vectors. What is quicker worked out again is not kept: a processor may store
-  // half a vector a clock.
+  // Losses, in n in place of the series, and coefficient times slopes: whole vectors. What is quicker worked out again is not
+  // kept: a processor may store half a vector a clock.
   template <bool Losses, bool Slopes, bool UnitGain, class Births>
   void finish(int count, const float* x, const Births* births, float gain, float log_gain, float coefficient, float* slopes) {
     for (int k = 0; k < count; k += kLanes) {
@@ -115,7 +115,7 @@ struct Parts : Exponentials {
       const FloatVector y = UnitGain ? soft : gain * soft;
       if (Slopes) store_wide(coefficient * birth_loss_slope_of(born, y, over, product), slopes + k);
       if (!Losses) continue;
-      const FloatVector log = log_of(log_power(over), load_as<FloatVector>(f + k), load_as<FloatVector>(series + k));
+      const FloatVector log = log_of(log_power(over), load_as<FloatVector>(f + k), load_as<FloatVector>(n + k));
       const FloatVector log_soft = log_softplus_of(logit, log);
       store_wide(birth_loss_of(born, y, UnitGain ? log_soft : log_gain + log_soft), n + k);
     }
@@ -157,18 +157,27 @@ static inline float halving_sum(const float* loss) {
 }
 #endif
 
+// A load soon after a store to the same place of another page waits for it: with parts and slopes at such places finish would
+// take up to four times as long.
+constexpr uintptr_t kPage = 4096;
+static inline char* half_a_page_from(const void* to, char* room) {
+  const uintptr_t from = reinterpret_cast<uintptr_t>(to) / 64 * 64 + kPage / 2;
+  return room + (from - reinterpret_cast<uintptr_t>(room)) % kPage;
+}
+
 // The sum of losses of a chunk, if asked for, and coefficient times slopes.
 template <bool Losses, bool Slopes, class Births>
 static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, const Births* given, float coefficient) {
   alignas(64) float x_buffer[kChunk], slope_buffer[kChunk];
   alignas(64) Births births_buffer[kChunk];
-  Parts parts;
   const float* x = as_vectors(floats_of(op.logits, sample, i0, count, x_buffer), count, x_buffer);
   const Births* births = as_vectors(given, count, births_buffer);
   const int whole = whole_vectors(count);
   const float gain = op.gain[sample];
   float* direct = Slopes && whole == count ? in_place<float>(op.grad, sample, i0) : nullptr;
   float* slopes = direct != nullptr ? direct : slope_buffer;
+  alignas(64) char room[sizeof(Parts) + kPage];
+  Parts& parts = *new (half_a_page_from(slopes, room)) Parts;
   parts.softplus<Losses>(whole, x);
   if (gain == 1.0f) parts.finish<Losses, Slopes, true>(whole, x, births, 1.0f, 0.0f, coefficient, slopes);
   else parts.finish<Losses, Slopes, false>(whole, x, births, gain, Losses ? log_gain_of(gain) : 0.0f, coefficient, slopes);
@@ -193,8 +202,12 @@ static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
   const float coefficient = op.ahead != nullptr ? static_cast<float>(op.ahead[sample]) : 1.0f;
   const float sum = op.grad ? any_chunk_of<true, true>(op, sample, i0, count, coefficient, bad)
                             : any_chunk_of<true, false>(op, sample, i0, count, coefficient, bad);
+  const bool finite = sum - sum == 0.0f;
+#if FB_ISA_LEVEL == 2
+  if (!finite) return scalar::loss_chunk(op, sample, i0, count);  // whose log_power is finite for every float
+#endif
   op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
-  if (bad || sum - sum != 0.0f) *op.bad = true;  // a logit or births that are not finite have such a loss
+  if (bad || !finite) *op.bad = true;  // a logit or births that are not finite have such a loss
 }
 
 static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {

@@ -29,12 +29,33 @@ FB_INLINE void take(const KeepPowers& then, int k, FloatVector poly) {
   store_wide(exp_of(load_as<FloatVector>(then.whole + k), load_as<FloatVector>(then.rest + k), poly), then.to + k);
 }
 
+#if FB_ISA_LEVEL == 2
+// e of a few vectors, in registers from beginning to end: to store anything between takes longer than the steps.
+constexpr int kExponentials = 8;
+template <size_t... I>
+FB_INLINE void several_exponentials(std::index_sequence<I...>, const float* x, float* e) {
+  FloatVector whole[kExponentials], rest[kExponentials], poly[kExponentials];
+  ((rest[I] = minus_abs(load_as<FloatVector>(x + I * kLanes)), whole[I] = exp_whole(rest[I])), ...);
+  ((rest[I] = exp_rest(rest[I], whole[I])), ...);
+  ((poly[I] = all_of<FloatVector>(ExpSeries::numbers[0])), ...);
+  for (int i = 1; i < ExpSeries::size; ++i) ((poly[I] = poly[I] * rest[I] + ExpSeries::numbers[i]), ...);
+  (store_wide(exp_of(whole[I], rest[I], poly[I]), e + I * kLanes), ...);
+}
+#endif
+
 struct Exponentials {
   alignas(64) float e[kChunk];            // exp_minus_abs(x)
   alignas(64) float n[kChunk], f[kChunk];  // of the parts
 
-  // Whole vectors.
+  // Whole vectors, of x that polynomials could read.
   void fill(int count, const float* x) {
+#if FB_ISA_LEVEL == 2
+    constexpr std::make_index_sequence<kExponentials> vectors{};
+    constexpr int step = kExponentials * kLanes;
+    const int last = count > step ? count - step : 0;
+    for (int k = 0; k < last; k += step) several_exponentials(vectors, x + k, e + k);
+    several_exponentials(vectors, x + last, e + last);
+#else
 #pragma GCC unroll 4
     for (int k = 0; k < count; k += kLanes) {
       const FloatVector t = minus_abs(load_as<FloatVector>(x + k)), whole = exp_whole(t);
@@ -42,5 +63,6 @@ struct Exponentials {
       store_wide(exp_rest(t, whole), f + k);
     }
     polynomials<ExpSeries>(f, count, KeepPowers{n, f, e});
+#endif
   }
 };

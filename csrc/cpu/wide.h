@@ -176,6 +176,10 @@ FB_INLINE FloatVector less_product(FloatVector a, FloatVector n, float c) {
 FB_INLINE FloatVector significand(FloatVector a) {
   return reinterpret_cast<FloatVector>(_mm512_getmant_ps(reinterpret_cast<__m512>(a), _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src));
 }
+// Infinite from 2.56e38 on.
+FB_INLINE FloatVector log_power(FloatVector a) {
+  return reinterpret_cast<FloatVector>(_mm512_getexp_ps(reinterpret_cast<__m512>(a * 1.33333337f)));
+}
 #else
 FB_INLINE FloatVector floats_at(const uint8_t* from) {
   const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
@@ -198,6 +202,7 @@ FB_INLINE FloatVector significand(FloatVector a) {
   const IntVector low = IntVector{} + kLogBits;
   return from_bits(wrapping_sum(wrapping_difference(bits_of(a), low) & 0x7fffff, low));
 }
+FB_INLINE FloatVector log_power(FloatVector a) { return to_floats((bits_of(a) - kLogBits) >> 23); }
 #endif
 
 // Vectors for a polynomial: with a dozen chains of a multiplication and an addition both kinds of units are busy all the

@@ -1,6 +1,6 @@
 // Parts of the portable float32 functions, on FB_FLOAT: float, or for a loop over vectors one of them. Included once for each,
-// where bits_of, from_bits, to_floats, not_positive, not_negative, to_whole, number_of, times_power, less_product and
-// significand of it are known.
+// where bits_of, from_bits, not_positive, not_negative, to_whole, number_of, times_power, less_product, log_power and significand
+// of it are known.
 
 FB_HD FB_FLOAT minus_abs(FB_FLOAT x) { return from_bits(bits_of(x) | INT32_MIN); }
 
@@ -21,9 +21,8 @@ FB_HD FB_FLOAT softplus_of(FB_FLOAT x, FB_FLOAT e, FB_FLOAT g) { return not_nega
 // softplus(x) where x is positive, else log1p(e) / e: softplus(x) without the factor e that makes it small
 FB_HD FB_FLOAT softplus_over(FB_FLOAT x, FB_FLOAT e, FB_FLOAT g) { return bits_of(x) < 0 ? g : x + e * g; }
 
-// log(a) for a normal, positive and finite. a = (1 + f) 2^n with 1 + f in [3/4, 3/2); s = polynomial(f, FB_LOG_SERIES)
-FB_HD FB_FLOAT log_power(FB_FLOAT a) { return to_floats((bits_of(a) - kLogBits) >> 23); }
-
+// log(a) for a normal, positive and finite. a = (1 + f) 2^n with 1 + f in [3/4, 3/2), n = log_power(a);
+// s = polynomial(f, FB_LOG_SERIES)
 FB_HD FB_FLOAT log_fraction(FB_FLOAT a) { return significand(a) - 1.0f; }
 
 FB_HD FB_FLOAT log_of(FB_FLOAT n, FB_FLOAT f, FB_FLOAT s) {

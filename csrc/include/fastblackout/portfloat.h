@@ -51,7 +51,6 @@ constexpr int32_t kLogBits = 0x3f400000;  // of 3/4
 FB_HD int32_t bits_of(float x) { return bit_cast<int32_t>(x); }
 FB_HD float from_bits(int32_t bits) { return bit_cast<float>(bits); }
 
-FB_HD float to_floats(int32_t x) { return static_cast<float>(x); }
 FB_HD float not_positive(float x) { return x > 0.0f ? 0.0f : x; }
 FB_HD float not_negative(float x) { return x < 0.0f ? 0.0f : x; }
 
@@ -73,11 +72,13 @@ FB_HD float less_product(float a, float n, float c) {
 #endif
 }
 
-// a 2^-n for a normal, positive and finite, in [3/4, 3/2)
+// a 2^-n for a normal, positive and finite, in [3/4, 3/2); and n
 FB_HD float significand(float a) {
   const uint32_t above = static_cast<uint32_t>(bits_of(a)) - kLogBits;
   return from_bits(static_cast<int32_t>((above & 0x7fffff) + kLogBits));
 }
+
+FB_HD float log_power(float a) { return static_cast<float>((bits_of(a) - kLogBits) >> 23); }
 
 #define FB_FLOAT float
 #include "fastblackout/float_parts.h"
