@@ -8,7 +8,7 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ def _wish() -> int:
 
 _threads_wished = _wish()  # 0: none
 _AUTO = _Choice()
-_choice: contextvars.ContextVar[_Choice] = contextvars.ContextVar("fastblackout_backend", default=_AUTO)
+wanted: contextvars.ContextVar[_Choice] = contextvars.ContextVar("fastblackout_backend", default=_AUTO)
 
 
 @contextlib.contextmanager
@@ -57,11 +57,11 @@ def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int |
         level = ISAS.index(isa)
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise ValueError(f"use_backend: threads: must be an integer of at least 1, got {threads!r}")
-    token = _choice.set(_Choice(backend, level, threads or 0))
+    token = wanted.set(_Choice(backend, level, threads or 0))
     try:
         yield
     finally:
-        _choice.reset(token)
+        wanted.reset(token)
 
 
 def check_name(op: str, backend: object) -> None:
@@ -77,7 +77,7 @@ def choose(op: str, backend: str, device: str, elements: int = 0) -> str:
     if backend not in _NAMES:
         check_name(op, backend)
     if backend == "auto":
-        backend = _choice.get().backend
+        backend = wanted.get().backend
     if backend == "auto":
         return "cpu" if device == "cpu" else _first_present(op, device, elements)
     if backend in DEVICE_BACKENDS:
@@ -101,7 +101,7 @@ def choose_host(op: str, backend: str) -> str:
 
 def asked(backend: str) -> str:
     """The backend named in the call or by `use_backend`, unchecked."""
-    return _choice.get().backend if backend == "auto" else backend
+    return wanted.get().backend if backend == "auto" else backend
 
 
 def _first_present(op: str, device: str, elements: int) -> str:
@@ -127,23 +127,25 @@ def cpu_module(op: str) -> ModuleType:
 
 
 @functools.cache
-def _default_threads() -> int:
-    """Where torch is not loaded."""
+def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
+def default_threads() -> Callable[[], int]:
+    """What says how many threads the CPU kernels may use where a block of `use_backend` does not."""
+    if _threads_wished:
+        return lambda: _threads_wished
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads if torch is not None else _processors
+
+
 def threads() -> int:
     """Threads the CPU kernels may use."""
-    if chosen := _choice.get().threads:
-        return chosen
-    if _threads_wished:
-        return _threads_wished
-    torch = sys.modules.get("torch")
-    return torch.get_num_threads() if torch is not None else _default_threads()
+    return wanted.get().threads or default_threads()()
 
 
 def isa() -> int:
     """Instruction set asked for: an index into ISAS, or -1 for the one chosen at import."""
-    return _choice.get().isa
+    return wanted.get().isa

@@ -13,8 +13,6 @@ from . import dispatch, natives
 from .philox import Philox
 from .probability import Prob
 
-_OURS = ("auto", "cpu")
-
 
 @functools.cache
 def _module() -> Any:
@@ -23,23 +21,26 @@ def _module() -> Any:
     table = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
     if isinstance(cpu, str) or table is None:
         return None
-    return cpu if cpu.learn_torch(torch.Tensor, table, torch.empty_like, torch.empty, torch.float32) else None
-
-
-def _plain(x: Any, rng: Any, generator: Any, input_dtype: Any, out: Any, backend: str) -> bool:
-    """Whether a call may go the short way: nothing is traced, transformed or asked for beyond the defaults."""
-    torch = sys.modules.get("torch")
-    if torch is None or torch.compiler.is_compiling() or type(x) is not torch.Tensor or type(rng) is not Philox:
-        return False
     internals = torch._C
-    return (
-        out is None
-        and generator is None
-        and input_dtype == "float32"
-        and dispatch.asked(backend) in _OURS
-        and internals._len_torch_dispatch_stack() == 0
-        and internals._functorch.peek_interpreter_stack() is None
-    )
+    known = cpu.learn_torch(
+        table, torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.is_grad_enabled,
+        internals._len_torch_dispatch_stack, internals._functorch.peek_interpreter_stack, dispatch.default_threads(),
+        dispatch.wanted,
+    )  # fmt: skip
+    return cpu if known else None
+
+
+def _ready(x: Any) -> Any:
+    """`_module()` if x is a tensor, of torch's own class and not being compiled; else None."""
+    torch = sys.modules.get("torch")
+    if torch is None or type(x) is not torch.Tensor or torch.compiler.is_compiling():
+        return None
+    return _module()
+
+
+def _plain(rng: Any, generator: Any, input_dtype: Any, out: Any) -> bool:
+    """Whether nothing is asked for beyond the defaults."""
+    return type(rng) is Philox and generator is None and input_dtype == "float32" and out is None
 
 
 def thin(
@@ -47,12 +48,12 @@ def thin(
     input_dtype: Any, out: Any, backend: str,
 ) -> tuple[Any, Any, Any] | None:  # fmt: skip
     """The outputs of fb.thin, or None."""
-    if not _plain(x_0, rng, generator, input_dtype, out, backend):
+    if not _plain(rng, generator, input_dtype, out) or (module := _ready(x_0)) is None:
         return None
     prob, limit, mask = _prob(alive), _limit(max_count), _mask(outputs, _THINNED)
-    if prob is None or limit is None or mask is None or (module := _module()) is None:
+    if prob is None or limit is None or mask is None:
         return None
-    return module.quick_thin(*_common(rng), x_0, *prob, center, scale, limit, mask)
+    return module.quick_thin(backend, *_key(rng), x_0, *prob, center, scale, limit, mask)
 
 
 def bridge(
@@ -62,39 +63,37 @@ def bridge(
     """The outputs of fb.bridge_step from float32 logits and without attrition, or None."""
     if births is not None or type(attrition) is not float or attrition != 0.0 or rounding not in _ROUNDINGS:
         return None
-    if not _plain(x_t, rng, generator, input_dtype, out, backend):
+    if not _plain(rng, generator, input_dtype, out) or (module := _ready(x_t)) is None:
         return None
     prob, limit, mask = _prob(step), _limit(max_count), _mask(outputs, _STEPPED)
-    if prob is None or limit is None or mask is None or (module := _module()) is None:
+    if prob is None or limit is None or mask is None:
         return None
     stochastic = rounding == "stochastic"
-    return module.quick_bridge(*_common(rng), x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
+    return module.quick_bridge(backend, *_key(rng), x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
 
 
 def birth_loss(
-    logits: Any, births: Any, weight: Any, gain: Any, backend: str, keep: bool
-) -> tuple[Any, Any, float | None] | None:
-    """(loss, slopes, foreseen) of fb.birth_loss of float32 logits, not traced, or None. The last two: for scale_slopes.
+    logits: Any, births: Any, weight: Any, gain: Any, backend: str
+) -> tuple[Any, Any | None, float | None] | None:
+    """(loss, slopes, foreseen) of fb.birth_loss of float32 logits, or None.
 
-    foreseen: the gradient by the losses, the same for all of them, for which the slopes are the gradient by the logits.
+    slopes: for scale_slopes, where there will be a gradient by the logits; foreseen: the gradient by the losses, the
+    same for all of them, for which they are that gradient.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or type(logits) is not torch.Tensor or dispatch.asked(backend) not in _OURS:
+    if (module := _ready(logits)) is None:
         return None
-    if (module := _module()) is None:
-        return None
-    return module.quick_loss(dispatch.threads(), dispatch.isa(), logits, births, weight, gain, keep)
+    return module.quick_loss(backend, logits, births, weight, gain)
 
 
 def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
     """The slopes made into the gradient by the logits, in place; None where the arguments do not allow it."""
     if (module := _module()) is None:
         return None
-    return module.quick_scale(dispatch.threads(), dispatch.isa(), slopes, upstream, weight, foreseen)
+    return module.quick_scale(slopes, upstream, weight, foreseen)
 
 
-def _common(rng: Philox) -> tuple[int, int, int, int, int]:
-    return rng.seed, rng.first_sample, rng.call, dispatch.threads(), dispatch.isa()
+def _key(rng: Philox) -> tuple[int, int, int]:
+    return rng.seed, rng.first_sample, rng.call
 
 
 def _prob(value: Any) -> tuple[Any, Any] | None:

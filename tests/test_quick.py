@@ -44,8 +44,8 @@ def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
     return quick.bridge(x, logits, step=step, **asked | changed)
 
 
-def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto", keep: bool = True) -> Any:
-    return quick.birth_loss(logits, births, weight, gain, backend, keep)
+def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto") -> Any:
+    return quick.birth_loss(logits, births, weight, gain, backend)
 
 
 def same(made: Any, wanted: Any) -> bool:
@@ -141,17 +141,18 @@ def test_loss_foresees_the_gradient_from_above() -> None:
 
     same = torch.full((B,), 0.3)
     wanted = [gradient(same) for _ in range(3)]
-    _, slopes, foreseen = loss(LOGITS, BIRTHS, WEIGHT, SPREAD)
+    leaf = LOGITS.clone().requires_grad_()
+    _, slopes, foreseen = loss(leaf, BIRTHS, WEIGHT, SPREAD)
     assert foreseen == same[0].item() and all(torch.equal(slopes, each) for each in wanted)
     assert quick.scale_slopes(slopes, same, WEIGHT, foreseen) is slopes
     assert quick.scale_slopes(slopes, -same, WEIGHT, foreseen) is None  # was not foreseen
     gradient(-same)
     gradient(same)
-    assert loss(LOGITS, BIRTHS, WEIGHT, SPREAD)[2] is None
+    assert loss(leaf, BIRTHS, WEIGHT, SPREAD)[2] is None
     gradient(same)
-    assert loss(LOGITS, BIRTHS, WEIGHT, SPREAD)[2] == foreseen
+    assert loss(leaf, BIRTHS, WEIGHT, SPREAD)[2] == foreseen
     gradient(torch.tensor([0.3, 0.3, 0.2]))
-    _, slopes, foreseen = loss(LOGITS, BIRTHS, WEIGHT, SPREAD)
+    _, slopes, foreseen = loss(leaf, BIRTHS, WEIGHT, SPREAD)
     assert foreseen is None
     assert torch.equal(quick.scale_slopes(slopes, same, WEIGHT, foreseen), wanted[0])
 
@@ -214,6 +215,52 @@ def test_the_short_way_is_taken_where_the_cpu_is_asked_for() -> None:
     assert thin(X, PAIR, backend="cpu") is not None and loss(LOGITS, BIRTHS, backend="cpu") is not None
     with fb.use_backend("cpu", threads=1):
         assert bridge(X, LOGITS, PAIR) is not None
+    with fb.use_backend("reference"):
+        assert thin(X, PAIR) is None and thin(X, PAIR, backend="cpu") is not None
+
+
+def test_the_short_way_runs_with_what_is_asked_for() -> None:
+    """Threads and instruction sets change no result, so their tests would pass on others."""
+    module = quick._ready(X)
+    for level, isa in enumerate(module.isas()):
+        with fb.use_backend(isa=isa, threads=5):
+            assert module.quick_settings("auto") == (5, level)
+    widest = len(module.isas()) - 1
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert module.quick_settings("cpu") == (3, widest)
+    finally:
+        torch.set_num_threads(before)
+    for backend in ("reference", "triton", "cuda", None, b"auto"):
+        assert module.quick_settings(backend) is None
+
+
+def test_calls_that_others_look_at_go_the_long_way() -> None:
+    class Mode(torch.utils._python_dispatch.TorchDispatchMode):
+        seen: list[str] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Mode():
+        assert thin(X, PAIR) is None and loss(LOGITS, BIRTHS) is None
+        fb.birth_loss(LOGITS, BIRTHS, WEIGHT)
+    assert any("birth_loss" in name for name in Mode.seen)
+
+    def within(y: Any) -> Any:
+        assert bridge(X, LOGITS, PAIR) is None and loss(LOGITS, BIRTHS) is None
+        return y.sum()
+
+    torch.func.grad(within)(LOGITS)
+
+
+def test_slopes_are_kept_where_there_may_be_a_gradient() -> None:
+    leaf = LOGITS.clone().requires_grad_()
+    assert loss(LOGITS, BIRTHS)[1] is None and loss(leaf, BIRTHS)[1] is not None
+    with torch.no_grad():
+        assert loss(leaf, BIRTHS)[1] is None
 
 
 def test_wrong_values_are_told_as_on_the_long_way() -> None:

@@ -1,4 +1,4 @@
-// What quick.cpp borrows from torch's tensors: where their numbers lie, as views, and numbers a sample.
+// What quick.cpp borrows from torch: where tensors' numbers lie, as views, numbers a sample, and what it may run with.
 #pragma once
 
 #include "bindings/quick.h"
@@ -32,20 +32,61 @@ constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 
 struct Torch {
   PyObject *type, *empty_like, *empty, *float32;  // float32: a dtype
+  PyObject *grad_enabled, *modes, *interpreter;   // functions without arguments
+  PyObject *threads, *choice;                     // one more, and dispatch.py's context variable
   const ExchangeTable* table;
 };
 Torch torch = {};
 
-// learn_torch(torch.Tensor, its exchange capsule, torch.empty_like, torch.empty, torch.float32) -> whether the other functions
-// can be used
+// learn_torch(exchange capsule of torch.Tensor, and what Torch names) -> whether the other functions can be used
 PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 5) return PyErr_Format(PyExc_TypeError, "learn_torch takes 5 arguments, got %zd", count);
-  const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[1], "dlpack_exchange_api"));
+  if (count != 10) return PyErr_Format(PyExc_TypeError, "learn_torch takes 10 arguments, got %zd", count);
+  const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
   if (table == nullptr) return nullptr;
   if (table->major != 1 || table->export_borrowed == nullptr) Py_RETURN_FALSE;
   for (Py_ssize_t i = 0; i < count; ++i) Py_INCREF(a[i]);  // for as long as the process lives
-  torch = Torch{a[0], a[2], a[3], a[4], table};
+  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], table};
   Py_RETURN_TRUE;
+}
+
+// A new reference to what a function without arguments returns; null, and no error, where it raises.
+PyObject* call(PyObject* function) {
+  PyObject* const made = PyObject_CallNoArgs(function);
+  if (made == nullptr) PyErr_Clear();
+  return made;
+}
+
+bool gives(PyObject* function, PyObject* what) {
+  PyObject* const made = call(function);
+  Py_XDECREF(made);
+  return made == what;
+}
+
+int number_from(PyObject* function) {
+  PyObject* const made = call(function);
+  const int number = made == nullptr ? -1 : static_cast<int>(PyLong_AsLong(made));
+  Py_XDECREF(made);
+  return number;
+}
+
+bool is_text(PyObject* object, const char* text) {
+  return PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, text) == 0;
+}
+
+// Whether a call with this backend is for the CPU's kernels, and tensors are what they seem: no mode of torch looks at calls, no
+// transform of torch.func is under way. And its threads and, `chosen` if none is asked for, instruction set.
+bool settle(PyObject* backend, cpu::Isa chosen, cpu::Common& op) {
+  PyObject* choice = nullptr;  // (backend, isa, threads) of use_backend
+  if (PyContextVar_Get(torch.choice, nullptr, &choice) != 0 || choice == nullptr) return false;
+  PyObject* const asked = is_text(backend, "auto") ? PyTuple_GET_ITEM(choice, 0) : backend;
+  const bool ours = is_text(asked, "auto") || is_text(asked, "cpu");
+  const long isa = PyLong_AsLong(PyTuple_GET_ITEM(choice, 1));
+  op.isa = isa < 0 ? chosen : static_cast<cpu::Isa>(isa);
+  op.threads = static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(choice, 2)));
+  Py_DECREF(choice);
+  if (!ours || number_from(torch.modes) != 0 || !gives(torch.interpreter, Py_None)) return false;
+  if (op.threads == 0) op.threads = number_from(torch.threads);
+  return true;
 }
 
 bool borrow(PyObject* object, Tensor& out) {

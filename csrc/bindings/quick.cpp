@@ -23,25 +23,22 @@ bool pair_of(PyObject* p, PyObject* q, int64_t samples, Pair& pair) {
   return pair.prob.p != nullptr && pair.prob.q != nullptr && cpu::good_pair(pair.prob, samples);
 }
 
-// From the arguments (threads, isa). False where there is nothing to do.
-bool fill_size(const Tensor& x, PyObject* const* a, cpu::Common& op) {
+// False where there is nothing to do.
+bool fill_size(const Tensor& x, cpu::Common& op) {
   op.samples = x.shape[0];
   op.elements = 1;
   for (int d = 1; d < x.ndim; ++d) op.elements *= x.shape[d];
-  op.threads = static_cast<int>(PyLong_AsLong(a[0]));
-  const long isa = PyLong_AsLong(a[1]);
-  op.isa = isa < 0 ? chosen : static_cast<cpu::Isa>(isa);
   return op.samples > 0 && op.elements > 0;
 }
 
-// From the arguments (seed, first_sample, call, threads, isa, x). False where x is no uint8 or the counter has no room for it.
+// From the arguments (backend, seed, first_sample, call, x). False where x is no uint8 or the counter has no room for it.
 bool fill_counts(PyObject* const* a, Tensor& x, cpu::Common& op) {
-  if (!borrow(a[5], x) || x.code != kUnsigned || x.bits != 8) return false;
-  const uint64_t seed = PyLong_AsUnsignedLongLong(a[0]);
-  const int64_t first_sample = PyLong_AsLongLong(a[1]), words = int64_t{1} << 32;
+  if (!settle(a[0], chosen, op) || !borrow(a[4], x) || x.code != kUnsigned || x.bits != 8) return false;
+  const uint64_t seed = PyLong_AsUnsignedLongLong(a[1]);
+  const int64_t first_sample = PyLong_AsLongLong(a[2]), words = int64_t{1} << 32;
   op.key = SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), static_cast<uint32_t>(first_sample),
-                     static_cast<uint32_t>(PyLong_AsUnsignedLong(a[2]))};
-  return fill_size(x, a + 3, op) && op.elements < words && first_sample + op.samples <= words;
+                     static_cast<uint32_t>(PyLong_AsUnsignedLong(a[3]))};
+  return fill_size(x, op) && op.elements < words && first_sample + op.samples <= words;
 }
 
 bool same_shape(const Tensor& x, const Tensor& y) { return x.ndim == y.ndim && std::equal(x.shape, x.shape + x.ndim, y.shape); }
@@ -95,40 +92,40 @@ constexpr float kAny = -std::numeric_limits<float>::infinity();
 
 bool is_float32(const Tensor& x) { return x.code == kFloat && x.bits == 32; }
 
-// thin(seed, first_sample, call, threads, isa, x_0, p, q, center, scale, max_count, mask) -> (x_t, births, model_input) or None
+// thin(backend, seed, first_sample, call, x_0, p, q, center, scale, max_count, mask) -> (x_t, births, model_input) or None
 PyObject* thin(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::Thin op;
   Tensor x;
   Pair alive;
   std::vector<float> center, scale;
-  if (count != 12 || !fill_counts(a, x, op) || !pair_of(a[6], a[7], op.samples, alive) ||
-      !floats(a[8], op.samples, kAny, center, op.input.center) || !floats(a[9], op.samples, kAny, scale, op.input.scale))
+  if (count != 11 || !fill_counts(a, x, op) || !pair_of(a[5], a[6], op.samples, alive) ||
+      !floats(a[7], op.samples, kAny, center, op.input.center) || !floats(a[8], op.samples, kAny, scale, op.input.scale))
     Py_RETURN_NONE;
   op.x_0 = view_of(x, cpu::Dtype::u8);
   op.alive = alive.prob;
-  op.max_count = PyLong_AsLong(a[10]);
+  op.max_count = PyLong_AsLong(a[9]);
   cpu::View* const views[] = {&op.x_t, &op.births, &op.input.out};
-  return run(cpu::thin, op, make_outputs(a[5], PyLong_AsLong(a[11]), views, 3));
+  return run(cpu::thin, op, make_outputs(a[4], PyLong_AsLong(a[10]), views, 3));
 }
 
-// bridge(seed, first_sample, call, threads, isa, x_t, logits, p, q, gain, center, scale, max_count, stochastic, mask)
+// bridge(backend, seed, first_sample, call, x_t, logits, p, q, gain, center, scale, max_count, stochastic, mask)
 // -> (x_s, model_input) or None; logits float32, of x_t's shape
 PyObject* bridge(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::Bridge op;
   Tensor x, logits;
   Pair birth;
   std::vector<float> gain, center, scale;
-  if (count != 15 || !fill_counts(a, x, op) || !borrow(a[6], logits) || !is_float32(logits) || !same_shape(x, logits) ||
-      !pair_of(a[7], a[8], op.samples, birth) || !floats(a[9], op.samples, 0.0f, gain, op.gain) ||
-      !floats(a[10], op.samples, kAny, center, op.input.center) || !floats(a[11], op.samples, kAny, scale, op.input.scale))
+  if (count != 14 || !fill_counts(a, x, op) || !borrow(a[5], logits) || !is_float32(logits) || !same_shape(x, logits) ||
+      !pair_of(a[6], a[7], op.samples, birth) || !floats(a[8], op.samples, 0.0f, gain, op.gain) ||
+      !floats(a[9], op.samples, kAny, center, op.input.center) || !floats(a[10], op.samples, kAny, scale, op.input.scale))
     Py_RETURN_NONE;
   op.x_t = view_of(x, cpu::Dtype::u8);
   op.logits = view_of(logits, cpu::Dtype::f32);
   op.birth = birth.prob;
-  op.max_count = PyLong_AsLong(a[12]);
-  op.stochastic = PyLong_AsLong(a[13]) != 0;
+  op.max_count = PyLong_AsLong(a[11]);
+  op.stochastic = PyLong_AsLong(a[12]) != 0;
   cpu::View* const views[] = {&op.x_s, &op.input.out};
-  return run(cpu::bridge, op, make_outputs(a[5], PyLong_AsLong(a[14]), views, 2));
+  return run(cpu::bridge, op, make_outputs(a[4], PyLong_AsLong(a[13]), views, 2));
 }
 
 bool dtype_of(const Tensor& x, cpu::Dtype& dtype) {
@@ -162,25 +159,35 @@ std::vector<double> products(const double* weight, int64_t samples, const float*
   return all;
 }
 
-// loss(threads, isa, logits, births, weight, gain, keep) -> (loss, slopes or None, foreseen or None) or None; slopes: for `scale`,
-// where kept; foreseen: the gradient from above for which they are the one by the logits
+// Whether there may be a gradient by it.
+bool differentiable(PyObject* tensor) {
+  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
+  PyObject* const asked = PyObject_GetAttr(tensor, name);
+  if (asked == nullptr) PyErr_Clear();
+  Py_XDECREF(asked);
+  return asked == Py_True && gives(torch.grad_enabled, Py_True);
+}
+
+// loss(backend, logits, births, weight, gain) -> (loss, slopes or None, foreseen or None) or None; slopes: for `scale`, where
+// there may be a gradient; foreseen: the gradient from above for which they are the one by the logits
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::BirthLoss op;
   Tensor x, births;
   cpu::Dtype dtype;
   std::vector<double> weight;
   std::vector<float> gain;
-  if (count != 7 || !borrow(a[2], x) || !is_float32(x) || !borrow(a[3], births) || !dtype_of(births, dtype) ||
-      !same_shape(x, births) || !fill_size(x, a, op) || (op.weight = doubles(a[4], op.samples, weight, false)) == nullptr ||
+  if (count != 5 || !settle(a[0], chosen, op) || !borrow(a[1], x) || !is_float32(x) || !borrow(a[2], births) ||
+      !dtype_of(births, dtype) || !same_shape(x, births) || !fill_size(x, op) ||
+      (op.weight = doubles(a[3], op.samples, weight, false)) == nullptr ||
       !std::all_of(op.weight, op.weight + op.samples, [](double w) { return std::isfinite(w); }) ||
-      !floats(a[5], op.samples, std::numeric_limits<float>::denorm_min(), gain, op.gain))
+      !floats(a[4], op.samples, std::numeric_limits<float>::denorm_min(), gain, op.gain))
     Py_RETURN_NONE;
   op.logits = view_of(x, cpu::Dtype::f32);
   op.births = view_of(births, dtype);
   PyObject* const size = PyLong_FromLongLong(op.samples);
   PyObject* const made = size == nullptr ? nullptr : make_float32(torch.empty, size);
   PyObject* slopes = Py_None;
-  if (PyObject_IsTrue(a[6])) slopes = PyObject_CallOneArg(torch.empty_like, a[2]);
+  if (differentiable(a[1])) slopes = PyObject_CallOneArg(torch.empty_like, a[1]);
   else Py_INCREF(slopes);
   Py_XDECREF(size);
   Tensor loss, slope;
@@ -204,28 +211,36 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", made, slopes, foreseen));
 }
 
-// scale(threads, isa, slopes, upstream, weight, foreseen): slopes, times upstream weight of their sample, in place; or None
+// scale(slopes, upstream, weight, foreseen): slopes, times upstream weight of their sample, in place; or None
 PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  static PyObject* const ours = PyUnicode_InternFromString("cpu");  // it was when the slopes were made
   cpu::BirthLoss op;
   Tensor slopes, upstream;
   std::vector<double> weight;
-  if (count != 6 || !borrow(a[2], slopes) || !borrow(a[3], upstream) || !is_float32(upstream) || upstream.ndim != 1 ||
-      !fill_size(slopes, a, op) || upstream.shape[0] != op.samples ||
-      (op.weight = doubles(a[4], op.samples, weight, false)) == nullptr)
+  if (count != 4 || !settle(ours, chosen, op) || !borrow(a[0], slopes) || !borrow(a[1], upstream) || !is_float32(upstream) ||
+      upstream.ndim != 1 || !fill_size(slopes, op) || upstream.shape[0] != op.samples ||
+      (op.weight = doubles(a[2], op.samples, weight, false)) == nullptr)
     Py_RETURN_NONE;
   const float* from = reinterpret_cast<const float*>(upstream.data);
   const float first = *from;
   bool one = true;
   for (int64_t b = 0; b < op.samples; ++b) one = one && same_bits(from[b * upstream.strides[0]], first);
   upstreams.steady = one && same_bits(upstreams.last.exchange(first), first);
-  const bool raw = a[5] == Py_None;
-  if (!raw && !(one && same_bits(static_cast<float>(PyFloat_AsDouble(a[5])), first))) Py_RETURN_NONE;
-  Py_INCREF(a[2]);
-  if (!raw) return a[2];
+  const bool raw = a[3] == Py_None;
+  if (!raw && !(one && same_bits(static_cast<float>(PyFloat_AsDouble(a[3])), first))) Py_RETURN_NONE;
+  Py_INCREF(a[0]);
+  if (!raw) return a[0];
   const std::vector<double> coefficient = products(op.weight, op.samples, from, upstream.strides[0]);
   op.weight = coefficient.data();
   op.grad = view_of(slopes, cpu::Dtype::f32);
-  return run(cpu::birth_loss_scale, op, a[2]);
+  return run(cpu::birth_loss_scale, op, a[0]);
+}
+
+// settings(backend) -> (threads, instruction set) that the others would run with, or None where they would not: no result shows
+PyObject* settings(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  cpu::Common op;
+  if (count != 1 || !settle(a[0], chosen, op)) Py_RETURN_NONE;
+  return Py_BuildValue("(ii)", op.threads, static_cast<int>(op.isa));
 }
 
 template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
@@ -234,7 +249,8 @@ PyMethodDef method(const char* name) {
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<thin>("quick_thin"), method<bridge>("quick_bridge"),
-                         method<loss>("quick_loss"), method<scale>("quick_scale"), {nullptr, nullptr, 0, nullptr}};
+                         method<loss>("quick_loss"), method<scale>("quick_scale"), method<settings>("quick_settings"),
+                         {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 

@@ -38,21 +38,22 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.4.
     """
     op = "birth_loss"
+    if (made := quick.birth_loss(logits, births, weight, gain, backend)) is not None:
+        loss, slopes, foreseen = made
+        if slopes is None:
+            return loss
+        return _function().apply(logits, (loss, births, weight, gain, "cpu", slopes, foreseen))
     if through_torch(logits, backend):
         from .. import torch_calls
 
         return torch_calls.birth_loss(logits, births, weight, gain, backend)
-    torch = sys.modules.get("torch")
-    graded = torch is not None and isinstance(logits, torch.Tensor) and logits.requires_grad and torch.is_grad_enabled()
-    if (made := quick.birth_loss(logits, births, weight, gain, backend, graded)) is not None:
-        loss, slopes, foreseen = made
-        return _function().apply(logits, (loss, births, weight, gain, "cpu", slopes, foreseen)) if graded else loss
     net = adopt(logits, op, "logits", FLOATS)
     born = adopt(births, op, "births", DTYPES)
     checks.same_shape(op, "births", born, "logits", net)
     if not net.shape:
         raise ValueError(f"{op}: logits: must have a batch dimension, got shape ()")
     chosen = dispatch.choose_host(op, backend)
+    graded = net.is_tensor and logits.requires_grad and sys.modules["torch"].is_grad_enabled()
     samples, _ = checks.size_of(op, "logits", net)
     weights = checks.per_sample(op, "weight", weight, samples)
     gains = checks.per_sample(op, "gain", gain, samples, np.float32, low=0.0, open_low=True)
