@@ -77,7 +77,7 @@ bool is_text(PyObject* object, const char* text) {
 // transform of torch.func is under way. And its threads and, `chosen` if none is asked for, instruction set.
 bool settle(PyObject* backend, cpu::Isa chosen, cpu::Common& op) {
   PyObject* choice = nullptr;  // (backend, isa, threads) of use_backend
-  if (PyContextVar_Get(torch.choice, nullptr, &choice) != 0 || choice == nullptr) return false;
+  if (torch.choice == nullptr || PyContextVar_Get(torch.choice, nullptr, &choice) != 0 || choice == nullptr) return false;
   PyObject* const asked = is_text(backend, "auto") ? PyTuple_GET_ITEM(choice, 0) : backend;
   const bool ours = is_text(asked, "auto") || is_text(asked, "cpu");
   const long isa = PyLong_AsLong(PyTuple_GET_ITEM(choice, 1));
