@@ -213,23 +213,26 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
 
 // scale(slopes, upstream, weight, foreseen): slopes, times upstream weight of their sample, in place; or None
 PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  static PyObject* const ours = PyUnicode_InternFromString("cpu");  // it was when the slopes were made
   cpu::BirthLoss op;
   Tensor slopes, upstream;
   std::vector<double> weight;
-  if (count != 4 || !settle(ours, chosen, op) || !borrow(a[0], slopes) || !borrow(a[1], upstream) || !is_float32(upstream) ||
-      upstream.ndim != 1 || !fill_size(slopes, op) || upstream.shape[0] != op.samples ||
-      (op.weight = doubles(a[2], op.samples, weight, false)) == nullptr)
+  if (count != 4 || !borrow(a[1], upstream) || !is_float32(upstream) || upstream.ndim != 1 || upstream.shape[0] == 0)
     Py_RETURN_NONE;
   const float* from = reinterpret_cast<const float*>(upstream.data);
   const float first = *from;
   bool one = true;
-  for (int64_t b = 0; b < op.samples; ++b) one = one && same_bits(from[b * upstream.strides[0]], first);
+  for (int64_t b = 0; b < upstream.shape[0]; ++b) one = one && same_bits(from[b * upstream.strides[0]], first);
   upstreams.steady = one && same_bits(upstreams.last.exchange(first), first);
-  const bool raw = a[3] == Py_None;
-  if (!raw && !(one && same_bits(static_cast<float>(PyFloat_AsDouble(a[3])), first))) Py_RETURN_NONE;
+  if (a[3] != Py_None) {
+    PyObject* const made = one && same_bits(static_cast<float>(PyFloat_AsDouble(a[3])), first) ? a[0] : Py_None;
+    Py_INCREF(made);
+    return made;
+  }
+  static PyObject* const ours = PyUnicode_InternFromString("cpu");  // it was when the slopes were made
+  if (!settle(ours, chosen, op) || !borrow(a[0], slopes) || !fill_size(slopes, op) || upstream.shape[0] != op.samples ||
+      (op.weight = doubles(a[2], op.samples, weight, false)) == nullptr)
+    Py_RETURN_NONE;
   Py_INCREF(a[0]);
-  if (!raw) return a[0];
   const std::vector<double> coefficient = products(op.weight, op.samples, from, upstream.strides[0]);
   op.weight = coefficient.data();
   op.grad = view_of(slopes, cpu::Dtype::f32);

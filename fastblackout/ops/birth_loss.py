@@ -42,7 +42,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         loss, slopes, foreseen = made
         if slopes is None:
             return loss
-        return _function().apply(logits, (loss, births, weight, gain, "cpu", slopes, foreseen))
+        return _function().apply(logits, [weight, gain, "cpu", foreseen, slopes, births, loss])
     if through_torch(logits, backend):
         from .. import torch_calls
 
@@ -66,7 +66,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     if not graded:
         return loss
     slopes = None if kept is None else kept.value
-    return _function().apply(logits, (loss, born.value, weights, gains, chosen, slopes, None))
+    return _function().apply(logits, [weights, gains, chosen, None, slopes, born.value, loss])
 
 
 def loss_of(
@@ -137,22 +137,25 @@ def _function() -> Any:
     # logits: each costs 1 us.
     class BirthLoss(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, logits: Any, made: tuple[Any, ...]) -> Any:  # type: ignore[override]
-            """made: (loss, births, weight, gain, backend, slopes or None, the gradient from above foreseen in them)."""
-            loss, births, weight, gain, backend, ctx.slope, foreseen = made
-            ctx.rest = weight, gain, backend, foreseen
+        def forward(ctx: Any, logits: Any, made: list[Any]) -> Any:  # type: ignore[override]
+            """made: weight, gain, backend, the gradient foreseen from above, slopes for it or None, births, loss."""
+            loss = made.pop()  # kept here, it would keep itself
+            saved: tuple[Any, ...] = (logits, made.pop())
             # A tensor among the numbers is saved as one: torch tells of a change in place.
-            of_weight = weight if isinstance(weight, torch.Tensor) else None
-            of_gain = gain if isinstance(gain, torch.Tensor) else None
-            ctx.save_for_backward(logits, births, of_weight, of_gain)
+            if isinstance(made[0], torch.Tensor):
+                saved += (made[0],)
+            if isinstance(made[1], torch.Tensor):
+                saved += (made[1],)
+            ctx.made = made
+            ctx.save_for_backward(*saved)
             return loss
 
         @staticmethod
         def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
-            slope, ctx.slope = ctx.slope, None  # becomes the gradient; a second backward computes its own
-            logits, births, _, _ = ctx.saved_tensors
-            weight, gain, backend, foreseen = ctx.rest
-            grad = None
+            made = ctx.made
+            logits, births, *_ = ctx.saved_tensors
+            weight, gain, backend, foreseen, slope = made
+            made[-1] = grad = None  # the slopes become the gradient; a second backward computes its own
             if slope is not None and not torch.is_grad_enabled():
                 grad = quick.scale_slopes(slope, upstream, weight, foreseen)
             if grad is None:
