@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -157,10 +159,11 @@ def test_loss_foresees_the_gradient_from_above() -> None:
     assert torch.equal(quick.scale_slopes(slopes, same, WEIGHT, foreseen), wanted[0])
 
 
-def test_a_changed_weight_is_told() -> None:
-    logits, weight = LOGITS.clone().requires_grad_(), WEIGHT.clone()
-    made = fb.birth_loss(logits, BIRTHS, weight)
-    weight.mul_(2)
+@pytest.mark.parametrize("changed", ("weight", "gain"))
+def test_a_changed_number_is_told(changed: str) -> None:
+    logits, numbers = LOGITS.clone().requires_grad_(), {"weight": WEIGHT.clone(), "gain": SPREAD.clone()}
+    made = fb.birth_loss(logits, BIRTHS, **numbers)
+    numbers[changed].mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         made.sum().backward()
 
@@ -234,6 +237,12 @@ def test_the_short_way_runs_with_what_is_asked_for() -> None:
         torch.set_num_threads(before)
     for backend in ("reference", "triton", "cuda", None, b"auto"):
         assert module.quick_settings(backend) is None
+
+
+def test_nothing_is_taken_before_torch_is_known() -> None:
+    code = "from fastblackout import _cpu; print(_cpu.quick_settings('auto'), _cpu.quick_loss('auto', 0, 0, 1.0, 1.0))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "None None\n", (done.returncode, done.stderr)
 
 
 def test_calls_that_others_look_at_go_the_long_way() -> None:
