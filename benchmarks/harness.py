@@ -44,7 +44,6 @@ class Harness:
         self.failed_peers: dict[str, str] = {}
         self._load = os.getloadavg()[0]
         self.settled = settle_allocator()
-        self._mapped: set[str] = set()
 
     def measure(
         self,
@@ -73,7 +72,7 @@ class Harness:
         with warnings.catch_warnings(), fb.use_backend("cpu", isa=isa, threads=threads):
             warnings.simplefilter("ignore")  # those of the peers are not ours to judge
             check()
-            map_libraries(self._mapped)
+            map_libraries()
             first = {name: _warm(call, ordinal, now) for name, call in calls.items()}
             repeats = {name: max(1, round(self.window / once)) for name, once in first.items()}
             one_round = sum(times * first[name] for name, times in repeats.items())
@@ -156,8 +155,8 @@ def settle_allocator() -> bool:
     return mallopt(mmap_threshold, 32 << 20) == 1 and mallopt(trim_threshold, 64 << 20) == 1
 
 
-def map_libraries(done: set[str]) -> None:
-    """Reads every page of the loaded libraries once, those of `done` and of CUDA left out; adds them to `done`.
+def map_libraries() -> None:
+    """Reads every page of the loaded libraries, those of CUDA left out: before each case, as systems take pages back.
 
     A load whose mask is empty never faults its page in, and on AMD's processors it takes hundreds of clocks where that
     page is not mapped. torch's log1p has one with AVX-512, for the result of -0: in a process where nothing else was
@@ -165,12 +164,11 @@ def map_libraries(done: set[str]) -> None:
     """
     maps = Path("/proc/self/maps")
     lines = [line.split(maxsplit=5) for line in maps.read_text().splitlines()] if maps.exists() else []
-    found = [(at, path) for at, rights, *_, path in lines if rights[0] == "r" and re.search(r"\.so[.0-9]*$", path)]
-    for at, path in found:
-        if path not in done and not re.match("lib(cu|nv|nccl|(torch|c10)_cuda)", Path(path).name):
+    for at, rights, *_, path in lines:
+        library = rights[0] == "r" and re.search(r"\.so[.0-9]*$", path)
+        if library and not re.match("lib(cu|nv|nccl|(torch|c10)_cuda)", Path(path).name):
             start, end = (int(address, 16) for address in at.split("-"))
             np.frombuffer((ctypes.c_uint8 * (end - start)).from_address(start), np.uint8)[:: mmap.PAGESIZE].max()
-    done.update(path for _, path in found)
 
 
 def same_as_reference(call: Callable[[slice, str], Any], rows: int = 2) -> None:
