@@ -271,7 +271,30 @@ def test_every_declared_limit_with_many_probabilities(max_count):
         assert np.array_equal(drawn, expected), isa
 
 
-@pytest.mark.parametrize("p", [0.03, 0.1, 0.135, 0.2, 0.5, 0.9, 0.97])
+def test_what_is_kept_of_one_key_does_not_show_in_the_next():
+    """A thread keeps rounds of Philox that samples share; then come more elements, another seed, call or op."""
+    x_0 = np.random.default_rng(4).integers(0, 256, (2, 70_000), dtype=np.uint8)
+    first, p = fb.Philox(5, call=3), np.array([0.3, 0.6])
+    draws = [(first, 100), (first, 1_000), (first, 5_000), (fb.Philox(6, call=3), 5_000), (first, 70_000)]
+    draws += [(fb.Philox(5 + 2**32, call=3), 70_000), (fb.Philox(5, call=4), 5_000), (fb.Philox(5, 9, 4), 5_000)]
+    draws.append(draws[0])  # what the next op begins with
+
+    def thin(x, key):
+        return fb.thin(x, p, rng=key, outputs="x_t").x_t
+
+    def bridge_step(x, key):
+        return fb.bridge_step(x, births=255.0 - x, step=p, attrition=0.2, rng=key, outputs="x_s").x_s
+
+    for op, (key, elements) in itertools.product((thin, bridge_step), draws):
+        x = x_0[:, :elements]
+        with fb.use_backend("reference"):
+            expected = op(x, key)
+        for isa in natives.load("_cpu").isas():
+            with fb.use_backend("cpu", isa=isa, threads=1):
+                assert np.array_equal(op(x, key), expected), (isa, op, key, elements)
+
+
+@pytest.mark.parametrize("p", [1.5e-6, 3e-5, 0.03, 0.1, 0.135, 0.2, 0.5, 0.9, 0.97])
 def test_what_the_quick_searches_miss(p):
     """Enough counts for uniforms on both sides of the windows of AVX-512, some hundred, and for ties, some thousand."""
     x_0 = np.random.default_rng(8).integers(0, 256, 1_000_000, dtype=np.uint8)[None]

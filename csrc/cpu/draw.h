@@ -15,7 +15,7 @@ constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 
 // A binary search over a window of 2^levels - 1 thresholds of 16 rows at once. Level l of row a lies at
 // level[(16 << l) + (a << l | path)], the bits of the path set where a step found its threshold below u: after all steps it is
 // the number of thresholds below. The result is right for every u with u - lowest <= span (unsigned), 65535 never, that equals
-// no threshold it met; the others are searched again, exactly. Windows of up to four levels start at the first threshold;
+// no threshold it met; the others are searched again, exactly. Windows of up to four levels, or none, start at the first threshold;
 // first and lowest are of the others. Thresholds, lowest and, where there is none, span have their highest bit flipped, as the
 // words they are compared with. With VBMI the levels from 3 on lie by bytes: the lower ones of a level, then the upper ones.
 struct alignas(64) WindowSearch {
@@ -32,6 +32,20 @@ constexpr int kCells = 256 * 16, kFineCells = kCells + 32 * 16;
 
 enum class Layout { guides, words, bytes };  // the last two are windows, of AVX-512 without and with VBMI
 
+// What the first three rounds of Philox make of eight blocks whatever the sample (philox_avx512.h).
+struct alignas(64) SharedRounds {
+  uint64_t x1_k0[8], p0[8];
+};
+
+// That of the first `filled` elements of a chunk, 0 <= i - chunk * kDrawChunk < kDrawChunk, two vectors for 64 of them.
+struct ChunkRounds {
+  SharedRounds of[kDrawChunk / 32];
+  uint32_t seed_low = 0, seed_high = 0, call = 0, stream = 0, chunk = 0;
+  int filled = 0;
+};
+
+constexpr int kChunksKept = 16;  // 256 KB, part of a second-level cache; of larger samples they are made anew
+
 struct alignas(64) DrawTable {
   double p = -1.0, q = -1.0;                  // what the table was built for
   int max_count = -1;
@@ -43,6 +57,7 @@ struct alignas(64) DrawTable {
   alignas(64) uint32_t guide_upper[kFineCells], guide_lower[kCells];
   double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // 2^16 cdf of rows n = 16 a, and n = b
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
+  ChunkRounds rounds[kChunksKept];                                // whatever p: of AVX-512 alone
 };
 
 // Tables of the calling thread, kept between calls: 0 is an op's draw, 1 its second.
@@ -51,7 +66,8 @@ DrawTable& thread_table(int which);
 // Per instruction set:
 //   build_table    thresholds and windows for one probability; a no-op when the table holds them already
 //   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk), count <= kDrawChunk. n and
-//                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count
+//                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count; all within one chunk of
+//                  kDrawChunk elements
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
@@ -61,7 +77,7 @@ DrawTable& thread_table(int which);
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
   namespace ISA {                                                                                                     \
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \
-  void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0, \
+  void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,       \
                   int count, const uint8_t* n, uint8_t* k);                                                           \
   void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, \
                       int step, int64_t* n);                                                                          \

@@ -219,6 +219,7 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   }
 #if FB_ISA_LEVEL == 2
   table.upper.levels = 0;
+  table.upper.span = 0xffff ^ 0x8000;  // without upper rows nothing is missed
 #endif
   if (top_upper > 0) {
     build_rows<16>(table.odds, starts_upper, top_upper, table.cdf_upper, table.h_upper, table.rows_upper);
@@ -231,7 +232,7 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   build_rows<1>(table.odds, starts_lower, top_lower, table.cdf_lower, table.h_lower, table.rows_lower);
 #if FB_ISA_LEVEL == 2
   fill_rows(table.h_lower + table.rows_lower[1], 16);
-  (has_vbmi ? build_anchored<true> : build_anchored<false>)(table.lower, top_lower, table.h_lower);
+  (has_vbmi ? build_anchored<true> : build_anchored<false>)(table.lower, table.upper.levels > kUnsearched, top_lower, table.h_lower);
 #else
   build_guide<false>(table.guide_lower, table.h_lower, table.rows_lower);
 #endif

@@ -180,7 +180,7 @@ static void draw_words(const DrawTable& table, const SampleKey& key, uint32_t st
 #undef FB_INLINE
 #endif
 
-void draw_chunk(const DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
+void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
                 int count, const uint8_t* n, uint8_t* k) {
   if (trivial_draw(table, count, n, k)) return;
 #if FB_ISA_LEVEL == 1

@@ -141,7 +141,7 @@ constexpr int kHead = 3;
 template <int Level, int Upper, int Lower, bool Vbmi>
 FB_INLINE void descend(const DrawTable& table, Search& last, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
   constexpr int kMost = Lower > kHead ? Lower : kHead, kLevels = Upper - kHead > kMost ? Upper - kHead : kMost;
-  constexpr int kFrom = 2 + 7 * Level / kLevels, kTo = 2 + 7 * (Level + 1) / kLevels, kMid = (kFrom + kTo + 1) / 2;
+  constexpr int kFrom = 3 + 6 * Level / kLevels, kTo = 3 + 6 * (Level + 1) / kLevels, kMid = (kFrom + kTo + 1) / 2;
   if constexpr (Level + kHead < Upper) step<Level + kHead, Vbmi>(table.upper, last);
   run_both<kFrom, kMid>(keys, rounds);
   if constexpr (Level < kHead) step<Level, Vbmi>(table.upper, upper);
@@ -172,6 +172,7 @@ FB_INLINE __m512i window_starts(const WindowSearch& s, const Search& search) {
 // Number of thresholds of the window below u, by bytes.
 template <int Levels>
 FB_INLINE __m512i path_of(const Search& search) {
+  if constexpr (Levels == 0) return _mm512_setzero_si512();
   // after one step the path is the sign of the only difference
   if constexpr (Levels == 1) return lower_bytes(Pair{{_mm512_srli_epi16(search.seen.v[0], 15), _mm512_srli_epi16(search.seen.v[1], 15)}});
   return _mm512_and_si512(lower_bytes(search.index), _mm512_set1_epi16(((1 << Levels) - 1) * 0x0101));

@@ -1,10 +1,11 @@
 // Body for AVX-512, of draw_build.h: the search windows over the thresholds of one probability, and their tables by level.
 
 constexpr int kAnchored = 4;  // levels up to which windows start at the first threshold: rows with later means need more anyway
+constexpr int kUnsearched = 1;  // levels of upper rows up to which lower rows, of smaller counts, may have none
 
 // How many of 65,536 uniforms a window may miss: what another level costs all elements, the more the larger it is, against
 // what the exact search costs a few.
-constexpr int may_miss(int levels) { return 80 + 28 * levels; }
+constexpr int may_miss(int levels) { return levels == 0 ? 40 : 80 + 28 * levels; }
 
 // Where a row's thresholds of a window of five or six levels go, level by level: those of levels 0..4 side by side in `tails`,
 // level 4's in 0..15, level 3's in 16..23 and so on; those of level 5 in `fifth`. By bytes, the lower ones: level 5's in 0..31 of
@@ -189,12 +190,13 @@ static void lay_first(WindowSearch& search, int levels, const uint16_t (*h)[16])
 // Rows after the last threshold stored: a window may reach beyond it.
 static inline void fill_rows(uint16_t (*h)[16], int rows) { std::memset(h, 0xff, sizeof(*h) * static_cast<size_t>(rows)); }
 
-// The smallest window of the first thresholds of rows 0..top that misses few uniforms; false where kAnchored levels are too few.
+// The smallest window of the first thresholds of rows 0..top that misses few uniforms, of at least `fewest` levels; false where
+// kAnchored are too few.
 template <bool Vbmi>
-static bool build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16]) {
+static bool build_anchored(WindowSearch& search, int fewest, int top, const uint16_t (*h)[16]) {
   const __m256i unused = _mm256_cmpgt_epi16(_mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                                             _mm256_set1_epi16(static_cast<int16_t>(top)));
-  for (int levels = 1; levels <= kAnchored; ++levels) {
+  for (int levels = fewest; levels <= kAnchored; ++levels) {
     // rows without a threshold at 2^levels - 1 hold 65535 there
     const __m256i t = _mm256_or_si256(_mm256_load_si256(reinterpret_cast<const __m256i*>(h[(1 << levels) - 1])), unused);
     const __m128i least = _mm_minpos_epu16(_mm_min_epu16(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1)));
@@ -202,7 +204,7 @@ static bool build_anchored(WindowSearch& search, int top, const uint16_t (*h)[16
     if (65536 - above > may_miss(levels)) continue;
     search.levels = levels;
     search.span = static_cast<uint16_t>((above - 1) ^ 0x8000);  // flipped as what it is compared with
-    lay_first<Vbmi>(search, levels, h);
+    if (levels > 0) lay_first<Vbmi>(search, levels, h);
     return true;
   }
   return false;
@@ -239,7 +241,7 @@ static inline void place_windows(Windows& w, double p, int top, int levels, cons
 template <bool Vbmi>
 static void build_window(WindowSearch& search, double p, double q, int top, uint16_t (*h)[16], int stored) {
   fill_rows(h + stored, 16);
-  if (build_anchored<Vbmi>(search, top, h)) return;
+  if (build_anchored<Vbmi>(search, 0, top, h)) return;
   fill_rows(h + stored + 16, 48);
   Windows w;
   // A window of less than two and three quarters standard deviations to each side misses too much.

@@ -3,10 +3,16 @@
 // Always inline: a search or a set of rounds that g++ takes for an object in memory costs twice the time.
 #define FB_INLINE static inline __attribute__((always_inline))
 
-// What is the same for a whole sample, one vector each: the keys of the rounds, and what the first two rounds make of the
-// parts of the counter that all blocks share.
+// The same in every 64-bit lane: the processor spreads it as it loads it.
+struct Lanes {
+  uint64_t lane;
+  __attribute__((always_inline)) operator __m512i() const { return _mm512_set1_epi64(static_cast<int64_t>(lane)); }
+};
+
+// What is the same for a whole sample: the keys of the rounds, and what the first two rounds, and x3_k1 the third, make of the parts
+// of the counter that all blocks share.
 struct Keys {
-  __m512i c3_k1, x1_k0, p0, p0_k1, k0[10], k1[10];
+  Lanes c3_k1, x1_k0, p0, p0_k1, x3_k1, k0[10], k1[10];
 };
 
 // The upper half of each 64-bit lane in both halves; the lower half as the upper, above 0. Shuffles run on every port, shifts
@@ -21,15 +27,16 @@ FB_INLINE void make_keys(Keys& keys, const SampleKey& key, uint32_t stream, uint
   const uint64_t p1 = static_cast<uint64_t>(kPhiloxM1) * key.call;
   const uint32_t x0 = static_cast<uint32_t>(p1 >> 32) ^ key.sample ^ key.seed_low;
   const uint64_t p0 = static_cast<uint64_t>(kPhiloxM0) * x0;
-  keys.c3_k1 = _mm512_set1_epi64((stream << 24 | sub) ^ key.seed_high);
-  keys.x1_k0 = _mm512_set1_epi64(static_cast<uint32_t>(p1) ^ (key.seed_low + kPhiloxW0));
-  keys.p0 = _mm512_set1_epi64(static_cast<int64_t>(p0));
-  keys.p0_k1 = _mm512_set1_epi64(static_cast<uint32_t>(p0 >> 32) ^ (key.seed_high + kPhiloxW1));
+  keys.c3_k1.lane = (stream << 24 | sub) ^ key.seed_high;
+  keys.x1_k0.lane = static_cast<uint32_t>(p1) ^ (key.seed_low + kPhiloxW0);
+  keys.p0.lane = p0;
+  keys.p0_k1.lane = static_cast<uint32_t>(p0 >> 32) ^ (key.seed_high + kPhiloxW1);
+  keys.x3_k1.lane = static_cast<uint32_t>(p0) ^ (key.seed_high + 2 * kPhiloxW1);
   uint32_t k0 = key.seed_low, k1 = key.seed_high;
   for (int round = 0; round < 10; ++round, k0 += kPhiloxW0, k1 += kPhiloxW1) {
     const bool last = round == 9;  // its keys go to the upper halves
-    keys.k0[round] = _mm512_set1_epi64(last ? static_cast<uint64_t>(k0) << 32 ^ flip : k0);
-    keys.k1[round] = _mm512_set1_epi64(last ? static_cast<uint64_t>(k1) << 32 ^ flip : k1);
+    keys.k0[round].lane = last ? static_cast<uint64_t>(k0) << 32 ^ flip : k0;
+    keys.k1[round].lane = last ? static_cast<uint64_t>(k1) << 32 ^ flip : k1;
   }
 }
 
@@ -46,6 +53,20 @@ FB_INLINE Rounds start_rounds(const Keys& keys, __m512i first) {
 
 FB_INLINE Rounds start_blocks(const Keys& keys, __m512i block) {
   return start_rounds(keys, _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM0), block));
+}
+
+// The part of the first three rounds that the sample has no part in; first as above.
+FB_INLINE void share_rounds(const Keys& keys, __m512i first, SharedRounds& shared) {
+  const Rounds r = start_rounds(keys, first);
+  _mm512_store_si512(shared.x1_k0, _mm512_xor_si512(r.x1, keys.k0[2]));
+  _mm512_store_si512(shared.p0, _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM0), r.x0));
+}
+
+// After the first three.
+FB_INLINE Rounds resume_rounds(const Keys& keys, __m512i first, const SharedRounds& shared) {
+  const __m512i p0 = _mm512_load_si512(shared.p0), x1_k0 = _mm512_load_si512(shared.x1_k0);
+  const __m512i p1 = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM1), _mm512_xor_si512(first, keys.p0_k1));
+  return Rounds{_mm512_xor_si512(upper_halves(p1), x1_k0), p1, _mm512_xor_si512(upper_halves(p0), keys.x3_k1), p0};
 }
 
 FB_INLINE void one_round(Rounds& r, __m512i k0, __m512i k1) {
