@@ -275,8 +275,13 @@ def test_what_is_kept_of_one_key_does_not_show_in_the_next():
     """A thread keeps rounds of Philox that samples share; then come more elements, another seed, call or op."""
     x_0 = np.random.default_rng(4).integers(0, 256, (2, 70_000), dtype=np.uint8)
     first, p = fb.Philox(5, call=3), np.array([0.3, 0.6])
-    draws = [(first, 100), (first, 1_000), (first, 5_000), (fb.Philox(6, call=3), 5_000), (first, 70_000)]
-    draws += [(fb.Philox(5 + 2**32, call=3), 70_000), (fb.Philox(5, call=4), 5_000), (fb.Philox(5, 9, 4), 5_000)]
+    draws = [(first, 100), (first, 1_000), (first, 5_000), (fb.Philox(6, call=3), 5_000), (first, 65_536)]
+    draws += [
+        (first, 70_000),
+        (fb.Philox(5 + 2**32, call=3), 65_000),
+        (fb.Philox(5, call=4), 5_000),
+        (fb.Philox(5, 9, 4), 5_000),
+    ]
     draws.append(draws[0])  # what the next op begins with
 
     def thin(x, key):

@@ -77,12 +77,12 @@ static void shared_chunk(const Bridge& op, const SampleKey& key, int64_t sample,
   const int max_count = static_cast<int>(op.max_count);
   DrawTable& table = thread_table(0);
   build_table(table, op.birth.p[sample], op.birth.q[sample], max_count);
-  draw_chunk(table, key, BRIDGE_DRAW, BRIDGE_REFINE, i, count, n, k);
+  draw_chunk(table, key, BRIDGE_DRAW, BRIDGE_REFINE, i, count, n, k, shares_rounds(op));
   for (int e = 0; e < count; ++e) k[e] = static_cast<uint8_t>(k[e] + x[e]);
   if (op.attrition.p != nullptr) {
     DrawTable& second = thread_table(1);
     build_table(second, op.attrition.p[sample], op.attrition.q[sample], max_count);
-    draw_chunk(second, key, ATTRITION_DRAW, ATTRITION_REFINE, i, count, x, fall);
+    draw_chunk(second, key, ATTRITION_DRAW, ATTRITION_REFINE, i, count, x, fall, shares_rounds(op));
     for (int e = 0; e < count; ++e) k[e] = static_cast<uint8_t>(k[e] - fall[e]);
   }
   store_input(op.input, sample, i0, count, k);

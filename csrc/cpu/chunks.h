@@ -37,6 +37,9 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
   parallel_for(chunks, threads, run_chunks<Op>, &job);
 }
 
+// Whether draw_chunk is to keep for other samples what it makes whatever the sample.
+inline bool shares_rounds(const Common& op) { return op.samples > 1 && op.elements <= kChunksKept * kDrawChunk; }
+
 enum class Rule { count, finite, nonnegative, probability };
 
 // Every value of `view` obeys the rule (counts: whole numbers in 0..limit), or std::invalid_argument.

@@ -37,14 +37,14 @@ struct alignas(64) SharedRounds {
   uint64_t x1_k0[8], p0[8];
 };
 
-// That of the first `filled` elements of a chunk, 0 <= i - chunk * kDrawChunk < kDrawChunk, two vectors for 64 of them.
+// Those of the first `filled` elements of a chunk, two for 64 elements.
 struct ChunkRounds {
   SharedRounds of[kDrawChunk / 32];
-  uint32_t seed_low = 0, seed_high = 0, call = 0, stream = 0, chunk = 0;
+  uint32_t seed_low = 0, seed_high = 0, call = 0, stream = 0;
   int filled = 0;
 };
 
-constexpr int kChunksKept = 16;  // 256 KB, part of a second-level cache; of larger samples they are made anew
+constexpr int kChunksKept = 16;  // 256 KB: they stay in the second-level cache
 
 struct alignas(64) DrawTable {
   double p = -1.0, q = -1.0;                  // what the table was built for
@@ -57,7 +57,7 @@ struct alignas(64) DrawTable {
   alignas(64) uint32_t guide_upper[kFineCells], guide_lower[kCells];
   double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // 2^16 cdf of rows n = 16 a, and n = b
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
-  ChunkRounds rounds[kChunksKept];                                // whatever p: of AVX-512 alone
+  ChunkRounds rounds[kChunksKept];                                // whatever p; of AVX-512 alone
 };
 
 // Tables of the calling thread, kept between calls: 0 is an op's draw, 1 its second.
@@ -67,7 +67,7 @@ DrawTable& thread_table(int which);
 //   build_table    thresholds and windows for one probability; a no-op when the table holds them already
 //   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk), count <= kDrawChunk. n and
 //                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count; all within one chunk of
-//                  kDrawChunk elements
+//                  kDrawChunk elements. share: other samples follow, of no more than kChunksKept chunks
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
@@ -78,7 +78,7 @@ DrawTable& thread_table(int which);
   namespace ISA {                                                                                                     \
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \
   void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,       \
-                  int count, const uint8_t* n, uint8_t* k);                                                           \
+                  int count, const uint8_t* n, uint8_t* k, bool share);                                               \
   void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, \
                       int step, int64_t* n);                                                                          \
   void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \

@@ -3,18 +3,25 @@
 // Of 64 elements two vectors of Philox blocks: blocks 2t serve the even elements of eight, blocks 2t + 1 the odd ones, both in the
 // order of their words: so vector 0 of a pair draws the even elements of 64, vector 1 the odd ones, and bytes need no shuffle.
 struct Blocks {
-  __m512i first;  // kPhiloxM0 times the numbers of the even blocks of the 64 elements before
-  const SharedRounds* shared;
+  __m512i first;               // kPhiloxM0 times the numbers of the even blocks of the 64 elements before
+  const SharedRounds* shared;  // of the next ones, or null
 };
 
 FB_INLINE void advance(__m512i& first) { first = _mm512_add_epi64(first, _mm512_set1_epi64(16ll * kPhiloxM0)); }
 FB_INLINE __m512i odd_blocks(__m512i first) { return _mm512_add_epi64(first, _mm512_set1_epi64(kPhiloxM0)); }
 
+// The first three rounds of the next 64 elements.
 FB_INLINE void next_rounds(const Keys& keys, Rounds* rounds, Blocks& blocks) {
   advance(blocks.first);
-  rounds[0] = resume_rounds(keys, blocks.first, blocks.shared[0]);
-  rounds[1] = resume_rounds(keys, odd_blocks(blocks.first), blocks.shared[1]);
-  blocks.shared += 2;
+  if (blocks.shared != nullptr) {
+    rounds[0] = resume_rounds(keys, blocks.first, blocks.shared[0]);
+    rounds[1] = resume_rounds(keys, odd_blocks(blocks.first), blocks.shared[1]);
+    blocks.shared += 2;
+  } else {
+    rounds[0] = start_rounds(keys, blocks.first);
+    rounds[1] = start_rounds(keys, odd_blocks(blocks.first));
+    run_both<2, 3>(keys, rounds);
+  }
 }
 
 // Primary words of 64 elements, and with More the next rounds.
@@ -179,14 +186,11 @@ static const DrawBlocks kDrawBlocks[2][kMaxLevels + 1][5] = {FB_BOTH(false), FB_
 #undef FB_BOTH
 #undef FB_LOWER
 
-// Of the elements from i0 on, kept or made now: samples of a call have the same seed, call and stream. draw_blocks reads as many as
-// 64 elements ahead.
+// Of the elements from i0 on, kept or made now. draw_blocks reads as many as 64 elements ahead.
 static const SharedRounds* shared_rounds(DrawTable& table, const Keys& keys, const SampleKey& key, uint32_t stream, uint32_t i0, int count) {
-  const uint32_t chunk = i0 / kDrawChunk, before = i0 % kDrawChunk;
-  ChunkRounds& rounds = table.rounds[chunk % kChunksKept];
-  if (rounds.chunk != chunk || rounds.stream != stream || rounds.call != key.call || rounds.seed_low != key.seed_low ||
-      rounds.seed_high != key.seed_high) {
-    rounds.chunk = chunk;
+  const uint32_t before = i0 % kDrawChunk;
+  ChunkRounds& rounds = table.rounds[i0 / kDrawChunk];
+  if (rounds.stream != stream || rounds.call != key.call || rounds.seed_low != key.seed_low || rounds.seed_high != key.seed_high) {
     rounds.stream = stream;
     rounds.call = key.call;
     rounds.seed_low = key.seed_low;
@@ -195,7 +199,7 @@ static const SharedRounds* shared_rounds(DrawTable& table, const Keys& keys, con
   }
   const int end = static_cast<int>(before) + (count + 127) / 128 * 128;
   if (rounds.filled < end) {
-    __m512i first = blocks_before(chunk * kDrawChunk + static_cast<uint32_t>(rounds.filled));
+    __m512i first = blocks_before(i0 - before + static_cast<uint32_t>(rounds.filled));
     for (; rounds.filled < end; rounds.filled += 64) {
       advance(first);
       share_rounds(keys, first, rounds.of[rounds.filled / 32]);
@@ -206,7 +210,7 @@ static const SharedRounds* shared_rounds(DrawTable& table, const Keys& keys, con
 }
 
 void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
-                int count, const uint8_t* n, uint8_t* k) {
+                int count, const uint8_t* n, uint8_t* k, bool share) {
   if (trivial_draw(table, count, n, k)) return;
   alignas(64) uint16_t primary[2][kDrawChunk];  // u1 and u2, flipped, of 64 elements the 32 even ones first
   Flagged flagged;
@@ -214,7 +218,7 @@ void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_
   Keys keys;
   make_keys(keys, key, stream, 0, kFlipped);
   const DrawBlocks draw = kDrawBlocks[table.layout == Layout::bytes][table.upper.levels][table.lower.levels];
-  draw(table, keys, i0, count, n, k, primary, flagged, shared_rounds(table, keys, key, stream, i0, count));
+  draw(table, keys, i0, count, n, k, primary, flagged, share ? shared_rounds(table, keys, key, stream, i0, count) : nullptr);
   for (int word = 0; word < flagged.words; ++word)
     for (uint64_t flags = flagged.of[word]; flags != 0; flags &= flags - 1) {
       const int at = flagged.at[word], bit = __builtin_ctzll(flags), i = at + 2 * (bit & 31) + (bit >> 5);

@@ -181,7 +181,7 @@ static void draw_words(const DrawTable& table, const SampleKey& key, uint32_t st
 #endif
 
 void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,
-                int count, const uint8_t* n, uint8_t* k) {
+                int count, const uint8_t* n, uint8_t* k, bool) {
   if (trivial_draw(table, count, n, k)) return;
 #if FB_ISA_LEVEL == 1
   (has_fast_gathers ? draw_words<true> : draw_words<false>)(table, key, stream, stream_refine, i0, count, n, k);

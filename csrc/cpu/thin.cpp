@@ -57,7 +57,7 @@ static void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
     const uint8_t* n = load_chunk(op.x_0, sample, i0, count, n_buffer);
     uint8_t* direct = !op.x_t || op.x_t.data == op.x_0.data ? nullptr : counts_in_place(op.x_t, sample, i0, count);
     uint8_t* k = direct != nullptr ? direct : k_buffer;
-    draw_chunk(table, key, THIN_DRAW, THIN_REFINE, static_cast<uint32_t>(i0), count, n, k);
+    draw_chunk(table, key, THIN_DRAW, THIN_REFINE, static_cast<uint32_t>(i0), count, n, k, shares_rounds(op));
     finish(op, sample, i0, count, n, k, direct != nullptr);
   } else {
     int64_t n[kChunk], k[kChunk];
