@@ -274,29 +274,20 @@ def test_every_declared_limit_with_many_probabilities(max_count):
 def test_what_is_kept_of_one_key_does_not_show_in_the_next():
     """A thread keeps rounds of Philox that samples share; then come more elements, another seed, call or op."""
     x_0 = np.random.default_rng(4).integers(0, 256, (2, 70_000), dtype=np.uint8)
-    first, p = fb.Philox(5, call=3), np.array([0.3, 0.6])
-    draws = [(first, 100), (first, 1_000), (first, 5_000), (fb.Philox(6, call=3), 5_000), (first, 65_536)]
-    draws += [
-        (first, 70_000),
-        (fb.Philox(5 + 2**32, call=3), 65_000),
-        (fb.Philox(5, call=4), 5_000),
-        (fb.Philox(5, 9, 4), 5_000),
-    ]
-    draws.append(draws[0])  # what the next op begins with
-
-    def thin(x, key):
-        return fb.thin(x, p, rng=key, outputs="x_t").x_t
-
-    def bridge_step(x, key):
-        return fb.bridge_step(x, births=255.0 - x, step=p, attrition=0.2, rng=key, outputs="x_s").x_s
-
-    for op, (key, elements) in itertools.product((thin, bridge_step), draws):
-        x = x_0[:, :elements]
+    draws = [(5, 3, 100), (5, 3, 1_000), (5, 3, 5_000), (6, 3, 5_000), (5, 3, 65_536), (5, 3, 70_000)]
+    draws += [(5 + 2**32, 3, 65_000), (5, 4, 65_000), (5, 3, 100)]  # seed, call, elements
+    p = np.array([0.3, 0.6])
+    ops = (
+        lambda x, key: fb.thin(x, p, rng=key, outputs="x_t").x_t,
+        lambda x, key: fb.bridge_step(x, births=255.0 - x, step=p, attrition=0.2, rng=key, outputs="x_s").x_s,
+    )
+    for op, (seed, call, elements) in itertools.product(ops, draws):
+        x, key = x_0[:, :elements], fb.Philox(seed, call=call)
         with fb.use_backend("reference"):
             expected = op(x, key)
         for isa in natives.load("_cpu").isas():
             with fb.use_backend("cpu", isa=isa, threads=1):
-                assert np.array_equal(op(x, key), expected), (isa, op, key, elements)
+                assert np.array_equal(op(x, key), expected), (isa, op, seed, call, elements)
 
 
 @pytest.mark.parametrize("p", [1.5e-6, 3e-5, 0.03, 0.1, 0.135, 0.2, 0.5, 0.9, 0.97])
