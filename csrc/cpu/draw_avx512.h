@@ -59,19 +59,19 @@ FB_INLINE void add_flags(Flagged& flagged, uint64_t flags, int at) {
   flagged.words += flags != 0;
 }
 
-// Stores what both searches of 64 elements found; returns which elements need the exact search. seen: of both.
-template <int Upper, int Lower, bool Vbmi>
+// Stores what both searches of 64 elements found; returns which elements need the exact search. seen: of both; Searched: either has
+// levels.
+template <int Upper, bool Searched, bool Vbmi>
 FB_INLINE uint64_t store_drawn(const DrawTable& table, const Search& upper, const Pair& u2, const Pair& seen, __m512i lower_path, uint8_t* k) {
   // compared under a mask, no mask leaves the mask registers
   __mmask32 good[2] = {~0u, ~0u};
-  if constexpr (Upper > 0 || Lower > 0) {
+  if constexpr (Searched) {
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) good[h] = _mm512_test_epi16_mask(seen.v[h], seen.v[h]);
   }
   keep_within<true>(table.lower, u2, good);
   keep_within<(Upper <= kAnchored)>(table.upper, upper.u, good);
-  __m512i drawn = lower_path;
-  if constexpr (Upper > 0) drawn = Lower > 0 ? _mm512_add_epi8(drawn, path_of<Upper>(upper)) : path_of<Upper>(upper);
+  __m512i drawn = _mm512_add_epi8(lower_path, path_of<Upper>(upper));
   if constexpr (Upper > kAnchored) drawn = _mm512_add_epi8(drawn, window_starts<Vbmi>(table.upper, upper));
   if (table.prob.mirrored) drawn = _mm512_sub_epi8(upper.counts, drawn);
   _mm512_storeu_si512(k, drawn);
@@ -89,7 +89,7 @@ FB_INLINE void draw_64(const DrawTable& table, const Pair& u1, const Pair& u2, c
   Search upper = start_search(u1, bytes.a, bytes.all), lower = start_search(u2, bytes.b, bytes.all);
   descend<0, Upper, Lower, Vbmi>(table, upper, lower);
   const Pair seen = Upper == 0 ? lower.seen : Lower == 0 ? upper.seen : least(upper.seen, lower.seen);
-  add_flags(flagged, store_drawn<Upper, Lower, Vbmi>(table, upper, u2, seen, path_of<Lower>(lower), k + at), at);
+  add_flags(flagged, store_drawn<Upper, (Upper > 0 || Lower > 0), Vbmi>(table, upper, u2, seen, path_of<Lower>(lower), k + at), at);
 }
 
 // A block whose lower rows are searched, and its upper ones through kHead levels. All else is loaded again for the others.
@@ -112,7 +112,7 @@ FB_INLINE Search resume_search(const Begun& block, const uint16_t* u1, const uin
 
 template <int Upper, bool Vbmi>
 FB_INLINE void finish_block(const DrawTable& table, const Search& upper, const Begun& block, const uint16_t* u2, uint8_t* k, Flagged& flagged, int at) {
-  add_flags(flagged, store_drawn<Upper, 1, Vbmi>(table, upper, load_pair(u2 + at), upper.seen, block.lower_path, k + at), at);
+  add_flags(flagged, store_drawn<Upper, true, Vbmi>(table, upper, load_pair(u2 + at), upper.seen, block.lower_path, k + at), at);
 }
 
 // kPhiloxM0 times the numbers of the even blocks of the 64 elements before i0.
