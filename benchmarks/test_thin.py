@@ -26,12 +26,12 @@ class Thin:
         self.center = 127.5 * work.alive[0].p
         self.eager_center = self.center.float().view(-1, 1, 1, 1)
 
-    def __call__(self, i: int, part: slice = slice(None), backend: str = "auto") -> fb.Thinned:
+    def __call__(self, i: int, part: slice = slice(None), backend: str = "auto", **rng: Any) -> fb.Thinned:
         x_0, alive, center = self.work.x_0, self.work.alive[i % SETS], self.center
         if backend == "reference":
             x_0, alive, center = x_0[part], fb.Prob(alive.p[part], alive.q[part]), center[part]
         inputs = {"center": center, "scale": SCALE} if "model_input" in self.outputs else {}
-        return fb.thin(x_0, alive, rng=fb.Philox(i), outputs=self.outputs, backend=backend, **inputs)
+        return fb.thin(x_0, alive, **(rng or {"rng": fb.Philox(i)}), outputs=self.outputs, backend=backend, **inputs)
 
     def check(self) -> None:
         same_as_reference(lambda part, backend: self(0, part, backend))
@@ -146,5 +146,9 @@ def test_one_small_image(bench: Any, outputs: str) -> None:
     work = workload_a((1, 1, 28, 28))
     thin, share = Thin(work, outputs), "1/64 of a call on 64"
     eager = thin.eager if "three" in outputs else lambda i: torch.binomial(work.counts, work.probs[i % SETS])
-    others = {"eager torch.binomial": eager, share: Thin(workload_a((64, 1, 28, 28)), outputs)}
+    others = {
+        "eager torch.binomial": eager,
+        "fastblackout, seed from torch": lambda i: thin(i, rng=None),
+        share: Thin(workload_a((64, 1, 28, 28)), outputs),
+    }
     bench(f"thin, {outputs}, one 28x28 image", work.x_0.numel(), thin, others, thin.check, shares={share: 64})

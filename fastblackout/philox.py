@@ -76,7 +76,7 @@ class Philox:
         import torch
 
         signed = self.seed - _SEED_END if self.seed >> 63 else self.seed
-        key = torch.tensor([signed, self.first_sample, self.call], dtype=torch.int64)
+        key = torch.tensor([signed, self.first_sample, self.call], dtype=torch.int64, device="cpu")
         if device is None:
             return key
         from .torch_args import to_device
@@ -131,16 +131,22 @@ def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | 
         if generator is not None:
             raise TypeError(f"{op}: generator: needs torch installed, got {type(generator).__name__}") from None
         return Philox(secrets.randbits(64))
-    if generator is None:
-        generator = torch.default_generator
-    elif not isinstance(generator, torch.Generator):
+    if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"{op}: generator: must be a torch.Generator, got {type(generator).__name__}")
-    if generator.device.type == "cpu":
-        seed = torch.empty((), dtype=torch.int64).random_(-(1 << 63), None, generator=generator)
-        return Philox(int(seed) % _SEED_END)
+    if generator is None or generator.device.type == "cpu":
+        return Philox(fresh_seed(generator))
     if generator.device.type == "cuda":
         return _from_seed_and_offset(generator)
     raise TypeError(f"{op}: generator: must be on cpu or cuda, got one on {generator.device}")
+
+
+def fresh_seed(generator: torch.Generator | None) -> int:
+    """64 bits of a CPU generator, or of torch's default one, which advances."""
+    import torch
+
+    # "cpu": under torch.set_default_device too
+    drawn = torch.empty((), dtype=torch.int64, device="cpu").random_(-(1 << 63), None, generator=generator)
+    return int(drawn) % _SEED_END
 
 
 def _from_seed_and_offset(generator: torch.Generator) -> Philox:

@@ -1,4 +1,4 @@
-"""The short way into the CPU kernels for what most calls are: plain CPU tensors, a Philox, float32 model input.
+"""The short way into the CPU kernels for what most calls are: plain CPU tensors, float32 model input.
 
 It needs torch's DLPack exchange table. Whatever it does not know or finds wrong it leaves to the long way: `None`.
 """
@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from . import dispatch, natives
-from .philox import Philox
+from .philox import Philox, fresh_seed
 from .probability import Prob
 
 
@@ -25,7 +25,7 @@ def _module() -> Any:
     known = cpu.learn_torch(
         table, torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.is_grad_enabled,
         internals._len_torch_dispatch_stack, internals._functorch.peek_interpreter_stack, dispatch.default_threads(),
-        dispatch.wanted,
+        dispatch.wanted, fresh_seed,
     )  # fmt: skip
     return cpu if known else None
 
@@ -38,9 +38,12 @@ def _ready(x: Any) -> Any:
     return _module()
 
 
-def _plain(rng: Any, generator: Any, input_dtype: Any, out: Any) -> bool:
-    """Whether nothing is asked for beyond the defaults."""
-    return type(rng) is Philox and generator is None and input_dtype == "float32" and out is None
+def _key(rng: Any, generator: Any) -> tuple[Any, int, int] | None:
+    """Seed, first_sample and call. In the seed's place what it is drawn from: once nothing else can be wrong."""
+    if type(rng) is Philox:
+        return (rng.seed, rng.first_sample, rng.call) if generator is None else None
+    known = generator is None or (type(generator) is sys.modules["torch"].Generator and generator.device.type == "cpu")
+    return (generator, 0, 0) if rng is None and known else None
 
 
 def thin(
@@ -48,12 +51,12 @@ def thin(
     input_dtype: Any, out: Any, backend: str,
 ) -> tuple[Any, Any, Any] | None:  # fmt: skip
     """The outputs of fb.thin, or None."""
-    if not _plain(rng, generator, input_dtype, out) or (module := _ready(x_0)) is None:
+    if input_dtype != "float32" or out is not None or (module := _ready(x_0)) is None:
         return None
-    prob, limit, mask = _prob(alive), _limit(max_count), _mask(outputs, _THINNED)
-    if prob is None or limit is None or mask is None:
+    key, prob, limit, mask = _key(rng, generator), _prob(alive), _limit(max_count), _mask(outputs, _THINNED)
+    if key is None or prob is None or limit is None or mask is None:
         return None
-    return module.quick_thin(backend, *_key(rng), x_0, *prob, center, scale, limit, mask)
+    return module.quick_thin(backend, *key, x_0, *prob, center, scale, limit, mask)
 
 
 def bridge(
@@ -63,13 +66,13 @@ def bridge(
     """The outputs of fb.bridge_step from float32 logits and without attrition, or None."""
     if births is not None or type(attrition) is not float or attrition != 0.0 or rounding not in _ROUNDINGS:
         return None
-    if not _plain(rng, generator, input_dtype, out) or (module := _ready(x_t)) is None:
+    if input_dtype != "float32" or out is not None or (module := _ready(x_t)) is None:
         return None
-    prob, limit, mask = _prob(step), _limit(max_count), _mask(outputs, _STEPPED)
-    if prob is None or limit is None or mask is None:
+    key, prob, limit, mask = _key(rng, generator), _prob(step), _limit(max_count), _mask(outputs, _STEPPED)
+    if key is None or prob is None or limit is None or mask is None:
         return None
     stochastic = rounding == "stochastic"
-    return module.quick_bridge(backend, *_key(rng), x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
+    return module.quick_bridge(backend, *key, x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
 
 
 def birth_loss(
@@ -90,10 +93,6 @@ def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None
     if (module := _module()) is None:
         return None
     return module.quick_scale(slopes, upstream, weight, foreseen)
-
-
-def _key(rng: Philox) -> tuple[int, int, int]:
-    return rng.seed, rng.first_sample, rng.call
 
 
 def _prob(value: Any) -> tuple[Any, Any] | None:

@@ -45,7 +45,7 @@ def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Ten
             raise TypeError(f"{op}: generator: cannot be traced by torch.compile, give rng, got a torch.Generator")
         # The bits that resolve_rng would draw, by an operation that torch.compile knows.
         low = -(1 << 63)
-        seed = torch.randint(low, (1 << 63) - 1, (1,), dtype=torch.int64) ^ low
+        seed = torch.randint(low, (1 << 63) - 1, (1,), dtype=torch.int64, device="cpu") ^ low
         return torch.cat([seed, seed.new_zeros(2)]).to(like.device)
     key = resolve_rng(rng, generator, op)
     if key.first_sample + samples > checks.WORD:

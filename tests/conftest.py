@@ -19,7 +19,16 @@ def _load(name):
 _WHAT_TO_DO = _load("installed").use_compiled_package()
 if _WHAT_TO_DO is None:
     _helpers = _load("helpers")
-    for _name in ("op_states", "op_table", "product", "process_calls", "gpu_checks", "sass", "cuda_counts"):
+    for _name in (
+        "op_states",
+        "op_table",
+        "product",
+        "process_calls",
+        "gpu_checks",
+        "sass",
+        "cuda_counts",
+        "short_way",
+    ):
         _load(_name)
 
 

@@ -7,55 +7,14 @@ import sys
 from typing import Any
 
 import pytest
+import short_way
+import torch
+from short_way import BIRTHS, KEY, LAYOUTS, LOGITS, PAIR, SPREAD, WEIGHT, B, P, X, bridge, loss, same, thin
 
 import fastblackout as fb
+from fastblackout import quick
 
-torch = pytest.importorskip("torch")
-quick = pytest.importorskip("fastblackout.quick")
-pytestmark = pytest.mark.skipif(
-    not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"), reason="this torch has no DLPack exchange table"
-)
-
-B = 3
-X = torch.randint(0, 256, (B, 2, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-LOGITS = torch.randn(X.shape, generator=torch.Generator().manual_seed(1)) * 40
-P = torch.tensor([0.2, 0.7, 1e-9], dtype=torch.float64)
-PAIR = fb.Prob(P, 1 - P)
-SPREAD = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
-KEY = fb.Philox(2**64 - 1, first_sample=7, call=2**32 - 1)
-LAYOUTS = {
-    "plain": X,
-    "channels last": X.to(memory_format=torch.channels_last),
-    "slice": X.repeat(1, 1, 2, 2)[:, :, ::2, 1::2],
-}
-
-
-def thin(x: Any, alive: Any, **changed: Any) -> Any:
-    asked: dict[str, Any] = dict(
-        rng=KEY, generator=None, max_count=None, center=0.0, scale=1.0, outputs=("x_t", "births", "model_input"),
-        input_dtype="float32", out=None, backend="auto",
-    )  # fmt: skip
-    return quick.thin(x, alive, **asked | changed)
-
-
-def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
-    asked: dict[str, Any] = dict(
-        births=None, rounding="stochastic", attrition=0.0, rng=KEY, generator=None, max_count=None, gain=1.0,
-        center=0.0, scale=1.0, outputs=("x_s", "model_input"), input_dtype="float32", out=None, backend="auto",
-    )  # fmt: skip
-    return quick.bridge(x, logits, step=step, **asked | changed)
-
-
-def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto") -> Any:
-    return quick.birth_loss(logits, births, weight, gain, backend)
-
-
-def same(made: Any, wanted: Any) -> bool:
-    return all(
-        (a is None) == (b is None)
-        and (a is None or (torch.equal(a, b) and a.stride() == b.stride() and a.dtype == b.dtype))
-        for a, b in zip(made, wanted, strict=True)
-    )
+pytestmark = short_way.only
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -82,10 +41,6 @@ def test_bridge_is_the_long_way(layout: str, rounding: str) -> None:
         made = bridge(x, LOGITS, PAIR, rounding=rounding, **options)
         assert made is not None
         assert same(made, fb.bridge_step(x, LOGITS, PAIR, rounding=rounding, **{"rng": KEY.tensor(), **options}))
-
-
-BIRTHS = torch.randint(0, 90, X.shape, generator=torch.Generator().manual_seed(2))
-WEIGHT = torch.tensor([0.3, -1.0, 1e-3], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -175,7 +130,8 @@ def test_a_changed_number_is_told(changed: str) -> None:
         lambda: thin(X.numpy(), PAIR),
         lambda: thin(torch.nn.Parameter(X, requires_grad=False), PAIR),
         lambda: thin(X[:0], fb.Prob(P[:0], P[:0])),
-        lambda: thin(X, PAIR, rng=None),
+        lambda: thin(X, PAIR, generator=torch.Generator()),
+        lambda: thin(X, PAIR, rng=None, generator=0),
         lambda: thin(X, PAIR, backend="reference"),
         lambda: thin(X, PAIR, input_dtype="bfloat16"),
         lambda: thin(X, PAIR, outputs=("births", "x_t")),
@@ -243,26 +199,6 @@ def test_nothing_is_taken_before_torch_is_known() -> None:
     code = "from fastblackout import _cpu; print(_cpu.quick_settings('auto'), _cpu.quick_loss('auto', 0, 0, 1.0, 1.0))"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=100)
     assert done.stdout == "None None\n", (done.returncode, done.stderr)
-
-
-def test_calls_that_others_look_at_go_the_long_way() -> None:
-    class Mode(torch.utils._python_dispatch.TorchDispatchMode):
-        seen: list[str] = []
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.seen.append(str(func))
-            return func(*args, **(kwargs or {}))
-
-    with Mode():
-        assert thin(X, PAIR) is None and loss(LOGITS, BIRTHS) is None
-        fb.birth_loss(LOGITS, BIRTHS, WEIGHT)
-    assert any("birth_loss" in name for name in Mode.seen)
-
-    def within(y: Any) -> Any:
-        assert bridge(X, LOGITS, PAIR) is None and loss(LOGITS, BIRTHS) is None
-        return y.sum()
-
-    torch.func.grad(within)(LOGITS)
 
 
 def test_slopes_are_kept_where_there_may_be_a_gradient() -> None:

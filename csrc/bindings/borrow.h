@@ -34,18 +34,19 @@ struct Torch {
   PyObject *type, *empty_like, *empty, *float32;  // float32: a dtype
   PyObject *grad_enabled, *modes, *interpreter;   // functions without arguments
   PyObject *threads, *choice;                     // one more, and dispatch.py's context variable
+  PyObject* fresh_seed;                           // of a generator, or None for torch's own
   const ExchangeTable* table;
 };
 Torch torch = {};
 
 // learn_torch(exchange capsule of torch.Tensor, and what Torch names) -> whether the other functions can be used
 PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 10) return PyErr_Format(PyExc_TypeError, "learn_torch takes 10 arguments, got %zd", count);
+  if (count != 11) return PyErr_Format(PyExc_TypeError, "learn_torch takes 11 arguments, got %zd", count);
   const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
   if (table == nullptr) return nullptr;
   if (table->major != 1 || table->export_borrowed == nullptr) Py_RETURN_FALSE;
   for (Py_ssize_t i = 0; i < count; ++i) Py_INCREF(a[i]);  // for as long as the process lives
-  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], table};
+  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], table};
   Py_RETURN_TRUE;
 }
 

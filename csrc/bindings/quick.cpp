@@ -31,23 +31,41 @@ bool fill_size(const Tensor& x, cpu::Common& op) {
   return op.samples > 0 && op.elements > 0;
 }
 
-// From the arguments (backend, seed, first_sample, call, x). False where x is no uint8 or the counter has no room for it.
+// From the arguments (backend, seed, first_sample, call, x), without the seed. False where x is no uint8 or the counter has no room
+// for it.
 bool fill_counts(PyObject* const* a, Tensor& x, cpu::Common& op) {
   if (!settle(a[0], chosen, op) || !borrow(a[4], x) || x.code != kUnsigned || x.bits != 8) return false;
-  const uint64_t seed = PyLong_AsUnsignedLongLong(a[1]);
   const int64_t first_sample = PyLong_AsLongLong(a[2]), words = int64_t{1} << 32;
-  op.key = SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), static_cast<uint32_t>(first_sample),
-                     static_cast<uint32_t>(PyLong_AsUnsignedLong(a[3]))};
+  op.key.sample = static_cast<uint32_t>(first_sample);
+  op.key.call = static_cast<uint32_t>(PyLong_AsUnsignedLong(a[3]));
   return fill_size(x, op) && op.elements < words && first_sample + op.samples <= words;
+}
+
+// A seed, or one drawn from a generator or, for None, torch's own. False with a Python error.
+bool fill_seed(PyObject* from, SampleKey& key) {
+  PyObject* const seed = PyLong_Check(from) ? Py_NewRef(from) : PyObject_CallOneArg(torch.fresh_seed, from);
+  if (seed == nullptr) return false;
+  const uint64_t bits = PyLong_AsUnsignedLongLong(seed);
+  Py_DECREF(seed);
+  key.seed_low = static_cast<uint32_t>(bits);
+  key.seed_high = static_cast<uint32_t>(bits >> 32);
+  return true;
 }
 
 bool same_shape(const Tensor& x, const Tensor& y) { return x.ndim == y.ndim && std::equal(x.shape, x.shape + x.ndim, y.shape); }
 
-// torch.`make`(argument, dtype=torch.float32)
+// torch.`make`(argument, dtype=torch.float32, device="cpu"), whatever torch.set_default_device says
 PyObject* make_float32(PyObject* make, PyObject* argument) {
-  static PyObject* const names = Py_BuildValue("(s)", "dtype");
-  PyObject* const arguments[] = {argument, torch.float32};
+  static PyObject* const names = Py_BuildValue("(ss)", "dtype", "device");
+  static PyObject* const device = PyUnicode_InternFromString("cpu");
+  PyObject* const arguments[] = {argument, torch.float32, device};
   return PyObject_Vectorcall(make, arguments, 1, names);
+}
+
+// Where torch made no such tensor as was asked for: its error, or None if a mode of torch.overrides made another.
+PyObject* give_up() {
+  if (PyErr_Occurred()) return nullptr;
+  Py_RETURN_NONE;
 }
 
 // A tuple of new tensors like `x` for the bits of `mask`, the last in float32, and None for the others; their views.
@@ -73,7 +91,7 @@ PyObject* make_outputs(PyObject* x, long mask, cpu::View* const* views, int coun
 // Runs a kernel without the GIL and gives `outputs`; what the kernel finds wrong becomes a ValueError.
 template <class Op>
 PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
-  if (outputs == nullptr) return nullptr;
+  if (outputs == nullptr) return give_up();
   std::string wrong;
   Py_BEGIN_ALLOW_THREADS;
   try {
@@ -101,6 +119,7 @@ PyObject* thin(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 11 || !fill_counts(a, x, op) || !pair_of(a[5], a[6], op.samples, alive) ||
       !floats(a[7], op.samples, kAny, center, op.input.center) || !floats(a[8], op.samples, kAny, scale, op.input.scale))
     Py_RETURN_NONE;
+  if (!fill_seed(a[1], op.key)) return nullptr;
   op.x_0 = view_of(x, cpu::Dtype::u8);
   op.alive = alive.prob;
   op.max_count = PyLong_AsLong(a[9]);
@@ -119,6 +138,7 @@ PyObject* bridge(PyObject*, PyObject* const* a, Py_ssize_t count) {
       !pair_of(a[6], a[7], op.samples, birth) || !floats(a[8], op.samples, 0.0f, gain, op.gain) ||
       !floats(a[9], op.samples, kAny, center, op.input.center) || !floats(a[10], op.samples, kAny, scale, op.input.scale))
     Py_RETURN_NONE;
+  if (!fill_seed(a[1], op.key)) return nullptr;
   op.x_t = view_of(x, cpu::Dtype::u8);
   op.logits = view_of(logits, cpu::Dtype::f32);
   op.birth = birth.prob;
@@ -194,7 +214,7 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (made == nullptr || slopes == nullptr || !borrow(made, loss) || (slopes != Py_None && !borrow(slopes, slope))) {
     Py_XDECREF(made);
     Py_XDECREF(slopes);
-    return nullptr;
+    return give_up();
   }
   op.loss = reinterpret_cast<float*>(loss.data);
   std::vector<double> ahead;

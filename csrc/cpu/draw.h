@@ -32,9 +32,10 @@ constexpr int kCells = 256 * 16, kFineCells = kCells + 32 * 16;
 
 enum class Layout { guides, words, bytes };  // the last two are windows, of AVX-512 without and with VBMI
 
-// What the first three rounds of Philox make of eight blocks whatever the sample (philox_avx512.h).
+// What the first three rounds of Philox make of eight blocks whatever the sample (philox_avx512.h). Upper halves are read by loads
+// four bytes on, which take no unit that computes; the last one reads four bytes beyond.
 struct alignas(64) SharedRounds {
-  uint64_t x1_k0[8], p0[8];
+  uint64_t first_x1[8], p0[8];
 };
 
 // Those of the first `filled` elements of a chunk, two for 64 elements.

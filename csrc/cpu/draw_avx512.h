@@ -3,7 +3,7 @@
 // Of 64 elements two vectors of Philox blocks: blocks 2t serve the even elements of eight, blocks 2t + 1 the odd ones, both in the
 // order of their words: so vector 0 of a pair draws the even elements of 64, vector 1 the odd ones, and bytes need no shuffle.
 struct Blocks {
-  __m512i first;               // kPhiloxM0 times the numbers of the even blocks of the 64 elements before
+  __m512i first;               // without `shared`: kPhiloxM0 times the numbers of the even blocks of the 64 elements before
   const SharedRounds* shared;  // of the next ones, or null
 };
 
@@ -12,12 +12,12 @@ FB_INLINE __m512i odd_blocks(__m512i first) { return _mm512_add_epi64(first, _mm
 
 // The first three rounds of the next 64 elements.
 FB_INLINE void next_rounds(const Keys& keys, Rounds* rounds, Blocks& blocks) {
-  advance(blocks.first);
   if (blocks.shared != nullptr) {
-    rounds[0] = resume_rounds(keys, blocks.first, blocks.shared[0]);
-    rounds[1] = resume_rounds(keys, odd_blocks(blocks.first), blocks.shared[1]);
+    rounds[0] = resume_rounds(keys, blocks.shared[0]);
+    rounds[1] = resume_rounds(keys, blocks.shared[1]);
     blocks.shared += 2;
   } else {
+    advance(blocks.first);
     rounds[0] = start_rounds(keys, blocks.first);
     rounds[1] = start_rounds(keys, odd_blocks(blocks.first));
     run_both<2, 3>(keys, rounds);

@@ -55,18 +55,22 @@ FB_INLINE Rounds start_blocks(const Keys& keys, __m512i block) {
   return start_rounds(keys, _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM0), block));
 }
 
-// The part of the first three rounds that the sample has no part in; first as above.
+// The part of the first three rounds that the sample has no part in; first as above, whose lower words go to the upper halves.
 FB_INLINE void share_rounds(const Keys& keys, __m512i first, SharedRounds& shared) {
   const Rounds r = start_rounds(keys, first);
-  _mm512_store_si512(shared.x1_k0, _mm512_xor_si512(r.x1, keys.k0[2]));
+  const __m512i x1_k0 = _mm512_and_si512(_mm512_xor_si512(r.x1, keys.k0[2]), _mm512_set1_epi64(0xffffffff));
+  _mm512_store_si512(shared.first_x1, _mm512_or_si512(x1_k0, raised(first)));
   _mm512_store_si512(shared.p0, _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM0), r.x0));
 }
 
+FB_INLINE __m512i load_upper_halves(const uint64_t* x) { return _mm512_loadu_si512(reinterpret_cast<const char*>(x) + 4); }
+
 // After the first three.
-FB_INLINE Rounds resume_rounds(const Keys& keys, __m512i first, const SharedRounds& shared) {
-  const __m512i p0 = _mm512_load_si512(shared.p0), x1_k0 = _mm512_load_si512(shared.x1_k0);
+FB_INLINE Rounds resume_rounds(const Keys& keys, const SharedRounds& shared) {
+  const __m512i first = load_upper_halves(shared.first_x1), x1_k0 = _mm512_load_si512(shared.first_x1);
   const __m512i p1 = _mm512_mul_epu32(_mm512_set1_epi64(kPhiloxM1), _mm512_xor_si512(first, keys.p0_k1));
-  return Rounds{_mm512_xor_si512(upper_halves(p1), x1_k0), p1, _mm512_xor_si512(upper_halves(p0), keys.x3_k1), p0};
+  return Rounds{_mm512_xor_si512(upper_halves(p1), x1_k0), p1, _mm512_xor_si512(load_upper_halves(shared.p0), keys.x3_k1),
+                _mm512_load_si512(shared.p0)};
 }
 
 FB_INLINE void one_round(Rounds& r, __m512i k0, __m512i k1) {
