@@ -93,6 +93,12 @@ struct Keep {
 };
 FB_INLINE void take(const Keep& then, int k, FloatVector poly) { store_wide(poly, then.to + k); }
 
+// Asks for the line that element k of the next chunk begins, if it begins one.
+template <class T>
+FB_INLINE void fetch_next(const T* from, int k) {
+  if (k * static_cast<int>(sizeof(T)) % 64 == 0) __builtin_prefetch(from + k + kChunk);
+}
+
 // What is made of a chunk of logits. Loops are short, so that the chains of steps of several elements are on their way at
 // once, and arrays are used again, so that all stay in the first-level cache.
 struct Parts : Exponentials {
@@ -113,6 +119,11 @@ struct Parts : Exponentials {
       const FloatVector logit = load_as<FloatVector>(x + k), born = floats_at(births + k), over = load_as<FloatVector>(g + k);
       const FloatVector product = load_as<FloatVector>(e + k) * over, soft = softplus_from(logit, over, product);
       const FloatVector y = UnitGain ? soft : gain * soft;
+      if (fetches_ahead) {
+        fetch_next(x, k);
+        fetch_next(births, k);
+        if (Slopes) fetch_next(slopes, k);
+      }
       if (Slopes) store_wide(coefficient * birth_loss_slope_of(born, y, over, product), slopes + k);
       if (!Losses) continue;
       const FloatVector log = log_of(log_power(over), load_as<FloatVector>(f + k), load_as<FloatVector>(n + k));
