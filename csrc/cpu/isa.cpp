@@ -33,12 +33,10 @@ bool find_fast_gathers() {
 
 bool has_fast_gathers = find_fast_gathers();
 
-// Intel's prefetchers stop at the end of a page, and 1,024 floats are one: on Emerald Rapids birth_loss takes 3% to 9% less time,
-// the more the busier the other cores are. On Zen 4 fetching all of the next chunk at once made it slower.
 #if FB_X86
-const bool fetches_ahead = __builtin_cpu_is("intel");
+const bool on_intel = __builtin_cpu_is("intel");
 #else
-const bool fetches_ahead = false;
+const bool on_intel = false;
 #endif
 
 Isa best_isa() {

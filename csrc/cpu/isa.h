@@ -36,7 +36,7 @@ bool find_vbmi();                   // whether this processor has AVX-512's VBMI
 extern bool has_vbmi;               // what draws by AVX-512 go by; tests set it
 bool find_fast_gathers();           // whether AVX2's gathers beat loads one by one on this processor
 extern bool has_fast_gathers;       // what draws by AVX2 go by; tests set it
-extern const bool fetches_ahead;    // whether birth_loss asks for memory a chunk ahead
+extern const bool on_intel;         // kernels of floats go by it: no result shows
 Isa parse_isa(const char* name);    // throws std::invalid_argument for an unknown or unsupported one
 const char* isa_name(Isa isa);
 

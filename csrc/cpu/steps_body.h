@@ -47,6 +47,7 @@ static inline void expected_births(const Reverse& op, int64_t sample, int64_t i0
   alignas(64) float buffer[kChunk];
   const float* x = as_vectors(floats_of(op.logits, sample, i0, count, buffer), count, buffer);
   Exponentials of;
+  const FlushSubnormals flush;
   of.fill(whole_vectors(count), x);
   polynomials<Log1pSeries>(of.e, whole_vectors(count), KeepBirths{x, of.e, op.gain[sample], y});
 }
