@@ -57,6 +57,8 @@ struct FlushSubnormals {
   FlushSubnormals(const FlushSubnormals&) = delete;
   // what other functions compute goes by memory, and none of it over this
   static void set(unsigned control) { __asm__ volatile("ldmxcsr %0" : : "m"(control) : "memory"); }
+#else
+  FlushSubnormals() {}
 #endif
 };
 
