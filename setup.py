@@ -24,10 +24,11 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
-# -fno-tree-ter: g++ leaves chains of steps that take turns (csrc/cpu/wide.h) in the order they are written in.
+# -fno-tree-ter, -fno-schedule-insns2: g++ leaves chains of steps that take turns (csrc/cpu/wide.h, draw_search.h) in
+# the order they are written in.
 CXX_FLAGS = (
     "-std=c++17 -O3 -fPIC -fvisibility=hidden -ffp-contract=off -fno-trapping-math -fno-math-errno "
-    "-fno-tree-ter -pthread -Wall -Wextra -Wno-psabi -Icsrc -Icsrc/include"
+    "-fno-tree-ter -fno-schedule-insns2 -pthread -Wall -Wextra -Wno-psabi -Icsrc -Icsrc/include"
 )
 NVCC_FLAGS = "-std=c++17 -O3 -fmad=false -cudart static -Xcompiler -fPIC,-fvisibility=hidden -Icsrc -Icsrc/include"
 ARCHITECTURES = ("80", "90", "100", "120")

@@ -141,12 +141,10 @@ constexpr int kHead = 3;
 template <int Level, int Upper, int Lower, bool Vbmi>
 FB_INLINE void descend(const DrawTable& table, Search& last, Search& upper, Search& lower, const Keys& keys, Rounds* rounds) {
   constexpr int kMost = Lower > kHead ? Lower : kHead, kLevels = Upper - kHead > kMost ? Upper - kHead : kMost;
-  constexpr int kFrom = 3 + 6 * Level / kLevels, kTo = 3 + 6 * (Level + 1) / kLevels, kMid = (kFrom + kTo + 1) / 2;
   if constexpr (Level + kHead < Upper) step<Level + kHead, Vbmi>(table.upper, last);
-  run_both<kFrom, kMid>(keys, rounds);
   if constexpr (Level < kHead) step<Level, Vbmi>(table.upper, upper);
-  run_both<kMid, kTo>(keys, rounds);
   if constexpr (Level < Lower) step<Level, Vbmi>(table.lower, lower);
+  run_both<3 + 6 * Level / kLevels, 3 + 6 * (Level + 1) / kLevels>(keys, rounds);
   if constexpr (Level + 1 < kLevels) descend<Level + 1, Upper, Lower, Vbmi>(table, last, upper, lower, keys, rounds);
 }
 

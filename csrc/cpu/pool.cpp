@@ -12,7 +12,7 @@ namespace cpu {
 namespace {
 
 // More parts than threads: one that starts late, or whose parts take longer, leaves more of them to the others.
-constexpr int kPartsEach = 8;
+constexpr int kPartsEach = 24;
 
 struct Job {
   void (*body)(void*, int64_t, int64_t) = nullptr;
