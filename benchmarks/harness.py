@@ -26,9 +26,12 @@ import torch
 import fastblackout as fb
 from fastblackout import natives
 
-# A timing repeats calls shorter than WINDOW for that long, so that each finds the caches its own. A case has
-# MOST_ROUNDS rounds, fewer where they would take longer than BUDGET, but at least 3. (full, --quick)
-WINDOW, MOST_ROUNDS, BUDGET = (40e-3, 20e-3), (11, 3), (20.0, 2.0)
+# A timing repeats shorter calls for WINDOW, so that each finds the caches its own, or for SHARE of the case's longest
+# call, so that neighbours that are busy for a while slow them alike. Many short rounds rather than few long ones: their
+# median differs less from run to run. A case has MOST_ROUNDS rounds, fewer where they would take longer than BUDGET,
+# but at least LEAST_ROUNDS.
+WINDOW, SHARE = 20e-3, 0.1
+MOST_ROUNDS, LEAST_ROUNDS, BUDGET = (31, 3), (5, 3), (8.0, 2.0)  # full, --quick
 OURS = "fastblackout"
 Call = Callable[[int], Any]  # takes the ordinal of the call, so that no call need repeat the one before
 
@@ -37,7 +40,7 @@ class Harness:
     """Collects the rows of a session, and by `note` what else was found."""
 
     def __init__(self, quick: bool = False) -> None:
-        self.window, self.most_rounds, self.budget = (pair[quick] for pair in (WINDOW, MOST_ROUNDS, BUDGET))
+        self.most_rounds, self.least_rounds, self.budget = (pair[quick] for pair in (MOST_ROUNDS, LEAST_ROUNDS, BUDGET))
         self.quick = quick
         self.rows: list[dict[str, Any]] = []
         self.notes: dict[str, list[dict[str, Any]]] = {}
@@ -74,9 +77,10 @@ class Harness:
             check()
             map_libraries()
             first = {name: _warm(call, ordinal, now) for name, call in calls.items()}
-            repeats = {name: max(1, round(self.window / once)) for name, once in first.items()}
+            window = max(WINDOW, SHARE * max(first.values()))
+            repeats = {name: max(1, round(window / once)) for name, once in first.items()}
             one_round = sum(times * first[name] for name, times in repeats.items())
-            rounds = min(self.most_rounds, max(3, int(self.budget / one_round)))
+            rounds = min(self.most_rounds, max(self.least_rounds, int(self.budget / one_round)))
 
             def clock(name: str) -> None:
                 call, times = calls[name], repeats[name]
@@ -128,7 +132,7 @@ class Harness:
             },
             "quick": self.quick,
             "rounds": self.most_rounds,
-            "window_seconds": self.window,
+            "window_seconds": WINDOW,
             "settled_allocator": self.settled,
             "versions": {"python": platform.python_version()} | {n: v for n in names if (v := _version(n)) is not None},
             "absent": {**peers.absent(), **self.failed_peers},
