@@ -111,19 +111,21 @@ def test_no_time_after_a_failed_check(script, clock):
 
 def test_rows_hold_medians_ratios_and_shares(script, clock):
     bench = script("harness").Harness()
-    others = {"slower": clock(0.3), "four times the work": clock(0.8)}
-    bench.measure(Rounds(), "case", 10, clock(0.1), others, lambda: None, shares={"four times the work": 4}, op="thin")
+    others = {"slower": clock(0.03), "four times the work": clock(0.08)}
+    bench.measure(Rounds(), "case", 10, clock(0.01), others, lambda: None, shares={"four times the work": 4}, op="thin")
     slower, shared = bench.rows
     assert slower["ratio"] == pytest.approx(3)
-    assert (slower["op"], slower["case"], slower["rounds"]) == ("thin", "case", 11)
-    assert shared["peer_seconds"] == pytest.approx(0.2)
+    assert (slower["op"], slower["case"], slower["rounds"]) == ("thin", "case", 31)
+    assert shared["peer_seconds"] == pytest.approx(0.02)
     assert shared["ratio"] == pytest.approx(2)
 
 
-def test_long_calls_have_fewer_rounds(script, clock):
-    bench = script("harness").Harness(quick=True)
-    bench.measure(Rounds(), "case", 10, clock(0.5), {"slow": clock(4.0)}, lambda: None)
-    assert bench.rows[0]["rounds"] == 3
+@pytest.mark.parametrize(("quick", "rounds"), [(False, 5), (True, 3)])
+def test_long_calls_have_fewer_rounds_and_short_ones_are_repeated(script, clock, quick, rounds):
+    bench, timed = script("harness").Harness(quick), Rounds()
+    bench.measure(timed, "case", 10, clock(0.05), {"slow": clock(4.0)}, lambda: None)
+    assert bench.rows[0]["rounds"] == rounds
+    assert timed.extra_info["calls per round"] == 8  # a tenth of the longest call
 
 
 def test_an_absent_peer_is_named_with_its_package(script, monkeypatch):
