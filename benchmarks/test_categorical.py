@@ -52,7 +52,7 @@ def forward_peers(x_0: torch.Tensor, steps: torch.Tensor, index: list[torch.Tens
     return {name: lambda i, call=call: call(long, index[i % SETS]) for name, call in calls.items()}
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", [*ISAS[:-1], pytest.param(ISAS[-1], marks=pytest.mark.long)])
 def test_from_probabilities(bench: Any, steps: torch.Tensor, isa: str) -> None:
     """Thresholds included: nothing is known before the call but the matrices."""
     x_0, index = images(), [k - 1 for k in grid_indices()]

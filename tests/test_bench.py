@@ -120,7 +120,7 @@ def test_rows_hold_medians_ratios_and_shares(script, clock):
     assert shared["ratio"] == pytest.approx(2)
 
 
-@pytest.mark.parametrize(("quick", "rounds"), [(False, 5), (True, 3)])
+@pytest.mark.parametrize(("quick", "rounds"), [(False, 5), (True, 2)])
 def test_long_calls_have_fewer_rounds_and_short_ones_are_repeated(script, clock, quick, rounds):
     bench, timed = script("harness").Harness(quick), Rounds()
     bench.measure(timed, "case", 10, clock(0.05), {"slow": clock(4.0)}, lambda: None)
