@@ -30,6 +30,7 @@ def _what_to_do() -> str | None:
 
 _WHAT_TO_DO = _what_to_do()
 _HARNESS = pytest.StashKey["Harness"]()
+_VISITS = 4  # of a case in a full run, minutes apart: neighbours come and go within seconds to minutes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,8 +48,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.benchmark_quiet = True  # our table holds the peers too
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "visit" in metafunc.fixturenames:
+        once = metafunc.config.getoption("--quick") or metafunc.definition.get_closest_marker("last")
+        visits = 1 if once else _VISITS
+        metafunc.parametrize("visit", [(v, visits) for v in range(visits)], ids=lambda visit: f"visit{visit[0] + 1}")
+
+
+@pytest.hookimpl(trylast=True)  # pytest puts a file's tests together
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    def turn(item: pytest.Item) -> tuple[bool, int]:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        return item.get_closest_marker("last") is not None, params.get("visit", (0, 1))[0]
+
+    items.sort(key=turn)
     if config.getoption("--quick"):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
@@ -65,9 +78,11 @@ def harness(pytestconfig: pytest.Config) -> Harness:
 
 
 @pytest.fixture
-def bench(harness: Harness, benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Harness.measure, for this test."""
-    return functools.partial(harness.measure, benchmark, op=request.path.stem.removeprefix("test_"))
+def bench(
+    harness: Harness, benchmark: Any, request: pytest.FixtureRequest, visit: tuple[int, int]
+) -> Callable[..., None]:
+    """Harness.measure, for this visit of this test's case."""
+    return functools.partial(harness.measure, benchmark, op=request.path.stem.removeprefix("test_"), visit=visit)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

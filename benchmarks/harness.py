@@ -14,7 +14,8 @@ import re
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,17 +37,44 @@ OURS = "fastblackout"
 Call = Callable[[int], Any]  # takes the ordinal of the call, so that no call need repeat the one before
 
 
+@dataclass
+class Case:
+    """What is kept of a case from visit to visit."""
+
+    about: dict[str, Any]  # the start of its rows
+    rounds: int
+    repeats: dict[str, int]  # of the calls of a timing, by who makes them
+    ordinal: Iterator[int]
+    cold: set[str]  # who makes one call more before each timing
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        ours = self.seconds[OURS]
+        about = self.about | {"rounds": len(ours), "ours_seconds": statistics.median(ours)}
+        rows = []
+        for name, theirs in self.seconds.items():
+            if name != OURS:
+                ratios = [other / own for other, own in zip(theirs, ours, strict=True)]
+                found = {"peer_seconds": statistics.median(theirs), "ratio": statistics.median(ratios)}
+                rows.append({**about, "peer": name, **found, "ratio_low": min(ratios), "ratio_high": max(ratios)})
+        return rows or [{**about, "peer": None}]
+
+
 class Harness:
-    """Collects the rows of a session, and by `note` what else was found."""
+    """Collects what the cases of a session find, and by `note` what else was found."""
 
     def __init__(self, quick: bool = False) -> None:
         self.most_rounds, self.least_rounds, self.budget = (pair[quick] for pair in (MOST_ROUNDS, LEAST_ROUNDS, BUDGET))
         self.quick = quick
-        self.rows: list[dict[str, Any]] = []
+        self._cases: dict[tuple[Any, ...], Case] = {}
         self.notes: dict[str, list[dict[str, Any]]] = {}
         self.failed_peers: dict[str, str] = {}
         self._load = os.getloadavg()[0]
         self.settled = settle_allocator()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for case in self._cases.values() for row in case.rows()]
 
     def measure(
         self,
@@ -61,58 +89,65 @@ class Harness:
         threads: int = 1,
         shares: Mapping[str, float] | None = None,
         op: str = "",
+        visit: tuple[int, int] = (0, 1),
     ) -> None:
-        """Runs `check`, then times `ours` and `others` in turns, warmed up, and keeps the medians.
+        """Runs `check`, then times `ours` and `others` in turns, warmed up, for the medians.
 
         elements: what one call works on. check: raises when ours is wrong; nothing is timed then.
         shares: for others whose call does more or less than that work, how many times it; their time is divided by it.
+        visit: (v, n) makes the v-th of n equal parts of the rounds; the check is made on the first.
         The ratio is the median of the rounds' own ratios: a machine that slows down for a while slows both. One thread
         is timed by the processor time of the process, which other work does not add to; more, by the clock.
         """
         calls, now = {OURS: ours, **others}, time.process_time if threads == 1 else time.perf_counter
-        ordinal = itertools.count()
-        seconds: dict[str, list[float]] = {name: [] for name in calls}
+        key = op, case, isa, threads
         with warnings.catch_warnings(), fb.use_backend("cpu", isa=isa, threads=threads):
             warnings.simplefilter("ignore")  # those of the peers are not ours to judge
-            check()
+            if key not in self._cases:
+                check()
             map_libraries()
-            first = {name: _warm(call, ordinal, now) for name, call in calls.items()}
-            window = max(WINDOW, SHARE * max(first.values()))
-            repeats = {name: max(1, round(window / once)) for name, once in first.items()}
-            one_round = sum(times * first[name] for name, times in repeats.items())
-            rounds = min(self.most_rounds, max(self.least_rounds, int(self.budget / one_round)))
+            if key not in self._cases:
+                about = {"op": op, "case": case, "isa": isa or natives.load("_cpu").isa(), "threads": threads}
+                self._cases[key] = self._plan(about | {"elements": elements}, calls, now)
+            else:
+                for call in calls.values():
+                    call(next(self._cases[key].ordinal))  # may compile
+            kept = self._cases[key]
 
             def clock(name: str) -> None:
-                call, times = calls[name], repeats[name]
-                if first[name] < 1.0:
-                    call(next(ordinal))  # cold after the call of another: its memory may have gone back to the host
+                call, times, ordinal = calls[name], kept.repeats[name], kept.ordinal
+                if name in kept.cold:
+                    call(next(ordinal))
                 start = now()
                 for _ in range(times):
                     call(next(ordinal))
-                seconds[name].append((now() - start) / times / (shares or {}).get(name, 1))
+                seconds = (now() - start) / times / (shares or {}).get(name, 1)
+                kept.seconds.setdefault(name, []).append(seconds)
 
             def clock_others() -> None:
                 for name in others:
                     clock(name)
 
+            done, rounds = (kept.rounds * v // visit[1] for v in (visit[0], visit[0] + 1))
             gc.collect()
             gc.disable()
             try:
                 # pytest-benchmark times ours; its set-up before every round is the round of the others.
-                benchmark.pedantic(clock, args=(OURS,), setup=clock_others, rounds=rounds)
+                benchmark.pedantic(clock, args=(OURS,), setup=clock_others, rounds=rounds - done)
             finally:
                 gc.enable()
-        ours_seconds = statistics.median(seconds[OURS])
-        benchmark.extra_info |= {"case": case, "elements": elements, "calls per round": repeats[OURS]}
-        shared = {"op": op, "case": case, "isa": isa or natives.load("_cpu").isa(), "threads": threads}
-        shared |= {"elements": elements, "rounds": rounds, "ours_seconds": ours_seconds}
-        for name in others:
-            ratios = [other / own for other, own in zip(seconds[name], seconds[OURS], strict=True)]
-            benchmark.extra_info[f"times {name}"] = statistics.median(ratios)
-            found = {"peer": name, "peer_seconds": statistics.median(seconds[name]), "ratio": statistics.median(ratios)}
-            self.rows.append(shared | found | {"ratio_low": min(ratios), "ratio_high": max(ratios)})
-        if not others:
-            self.rows.append(shared | {"peer": None})
+        benchmark.extra_info |= {"case": case, "elements": elements, "calls per round": kept.repeats[OURS]}
+        benchmark.extra_info |= {f"times {row['peer']}": row["ratio"] for row in kept.rows() if row["peer"]}
+
+    def _plan(self, about: dict[str, Any], calls: Mapping[str, Call], now: Callable[[], float]) -> Case:
+        ordinal = itertools.count()
+        first = {name: _warm(call, ordinal, now) for name, call in calls.items()}
+        window = max(WINDOW, SHARE * max(first.values()))
+        repeats = {name: max(1, round(window / once)) for name, once in first.items()}
+        one_round = sum(times * first[name] for name, times in repeats.items())
+        rounds = min(self.most_rounds, max(self.least_rounds, int(self.budget / one_round)))
+        # What follows the calls of another is cold: its memory may have gone back to the host.
+        return Case(about, rounds, repeats, ordinal, {name for name, once in first.items() if once < 1.0})
 
     def note(self, kind: str, **found: Any) -> None:
         """Keeps a finding that is no time beside a peer's: kind "ceilings" or "memory"."""
@@ -188,7 +223,7 @@ def same_as_reference(call: Callable[[slice, str], Any], rows: int = 2) -> None:
             assert torch.equal(*bits), "ours differs from the reference: not timed"
 
 
-def _warm(call: Call, ordinal: Any, now: Callable[[], float]) -> float:
+def _warm(call: Call, ordinal: Iterator[int], now: Callable[[], float]) -> float:
     """Seconds of a second call: the first may compile."""
     call(next(ordinal))
     start = now()

@@ -29,6 +29,7 @@ class Rounds:
         self.extra_info = {}
 
     def pedantic(self, function, args, setup, rounds):
+        self.rounds = rounds
         for _ in range(rounds):
             setup()
             function(*args)
@@ -126,6 +127,27 @@ def test_long_calls_have_fewer_rounds_and_short_ones_are_repeated(script, clock,
     bench.measure(timed, "case", 10, clock(0.05), {"slow": clock(4.0)}, lambda: None)
     assert bench.rows[0]["rounds"] == rounds
     assert timed.extra_info["calls per round"] == 8  # a tenth of the longest call
+
+
+def test_visits_share_the_rounds_of_a_case(script, clock):
+    bench, checks, ordinals = script("harness").Harness(), [], []
+    tick = clock(0.1)
+
+    def ours(ordinal):
+        ordinals.append(ordinal)
+        tick(ordinal)
+
+    for visit, rounds, theirs in ((0, 3, 0.5), (1, 3, 1.0), (2, 3, 2.0), (3, 4, 4.0)):
+        benchmark = Rounds()
+        others = {"peer": clock(theirs)}
+        bench.measure(benchmark, "case", 1, ours, others, lambda: checks.append(1), visit=(visit, 4))
+        assert benchmark.rounds == rounds
+    assert len(checks) == 1
+    assert len(set(ordinals)) == len(ordinals)
+    (row,) = bench.rows
+    assert row["rounds"] == 13
+    assert row["ratio"] == pytest.approx(20)
+    assert (row["ratio_low"], row["ratio_high"]) == (pytest.approx(5), pytest.approx(40))
 
 
 def test_an_absent_peer_is_named_with_its_package(script, monkeypatch):
