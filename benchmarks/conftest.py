@@ -58,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)  # pytest puts a file's tests together
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     def turn(item: pytest.Item) -> tuple[bool, int]:
-        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        params = item.callspec.params if hasattr(item, "callspec") else {}
         return item.get_closest_marker("last") is not None, params.get("visit", (0, 1))[0]
 
     items.sort(key=turn)

@@ -149,6 +149,13 @@ def test_visits_share_the_rounds_of_a_case(script, clock):
     assert row["ratio"] == pytest.approx(15)
     assert (row["ratio_low"], row["ratio_high"]) == (pytest.approx(5), pytest.approx(40))
 
+    def fails(_):
+        raise RuntimeError("on a later visit")
+
+    with pytest.raises(RuntimeError, match="later"):
+        bench.measure(Rounds(), "case", 1, ours, {"peer": fails}, lambda: None, visit=(3, 4))
+    assert not bench.rows
+
 
 def test_an_absent_peer_is_named_with_its_package(script, monkeypatch):
     peers = script("peers")
