@@ -1,12 +1,8 @@
 """The examples, small: a learnt law passes a two-sample test that is seen to reject worse models; pictures come out."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from helpers import EXAMPLES
 from helpers import load_example as example
 from PIL import Image
 
@@ -76,23 +72,3 @@ def test_the_numbers_of_the_relations():
     assert relations.integrand(1.0, lambdas).sum() * 0.1 == pytest.approx(entropy, abs=1e-10)
     errors = relations.map_errors(fb.Uniform(4), np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.02, 0.01]))
     assert errors[1] == pytest.approx(errors[0] / 2, rel=0.05)
-
-
-@pytest.mark.parametrize("page", sorted(path.stem for path in (EXAMPLES.parent / "docs" / "processes").glob("*.md")))
-def test_the_code_of_the_pages_runs(page):
-    text = (EXAMPLES.parent / "docs" / "processes" / f"{page}.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    given = {
-        "x_0": np.full((4, 5), 5),
-        "x_t": np.full((4, 5), 32 if page == "absorbing" else 3),
-        "counts": np.full((4, 5), 30, dtype=np.uint8),
-        "image": np.full((4, 5), 200, dtype=np.uint8),
-        "Q": fb.Uniform(6).generator(),
-        "t": np.full(4, 0.7),
-        "log_score": np.zeros((4, 5, 32)),
-        "logits": np.zeros((4, 5, 33)),
-    }
-    exec(code, given)
-    assert given["x_s"].shape == (4, 5)
-    assert (given["rates"] >= 0).all() and given["rates"].sum() > 0
-    assert Path(EXAMPLES.parent / "docs" / "images" / f"process-{page}.png").is_file()
