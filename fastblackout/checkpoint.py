@@ -17,9 +17,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from .files import sync_directory
+from .files import read_plain, sync_directory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,7 @@ FORMAT_VERSION = 1
 NETWORK, EMA, OPTIMIZER = "network.safetensors", "ema.safetensors", "state/optimizer.safetensors"
 _STEP = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".unfinished-"
+_MOST_CONFIG = 1 << 24  # bytes of a config.json; one of a usual run has two thousand
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,11 @@ class Checkpoint:
 
         file = self.path / name
         try:
-            content = file.read_bytes()
+            content = read_plain(file)
         except FileNotFoundError:
             raise ValueError(f"checkpoint: {file}: is missing") from None
+        except ValueError as error:
+            raise ValueError(f"checkpoint: {file}: {error}") from None
         if hashlib.sha256(content).hexdigest() != self.digests.get(name):
             raise ValueError(f"checkpoint: {file}: is damaged: its SHA-256 is not the one config.json gives")
         try:
@@ -114,8 +117,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         folder = complete[-1]
     file = folder / "config.json"
     try:
-        head = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        head = json.loads(read_plain(file, _MOST_CONFIG).decode(), parse_constant=_refuse)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
         raise ValueError(f"checkpoint: {file}: is missing or not JSON: {error}") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"checkpoint: {file}: was not written by fastblackout (no format {FORMAT!r})")
@@ -123,14 +126,19 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if version != FORMAT_VERSION:
         raise ValueError(f"checkpoint: {file}: format version must be {FORMAT_VERSION}, got {version!r}")
     step, config, digests = head.get("step"), head.get("config"), head.get("files")
-    if not isinstance(step, int) or step < 0 or not isinstance(config, dict) or not isinstance(digests, dict):
+    counted = isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 1 << 32
+    if not counted or not isinstance(config, dict) or not isinstance(digests, dict):
         raise ValueError(f"checkpoint: {file}: is damaged: step, config or files is missing")
-    return Checkpoint(folder, step, config, digests)
+    return Checkpoint(folder, cast(int, step), config, digests)
 
 
 def has_checkpoint(run: str | os.PathLike[str]) -> bool:
     """Whether a run's folder holds at least one complete checkpoint."""
     return bool(_step_folders(Path(run) / "checkpoints"))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")
 
 
 def _step_folders(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import numbers
+import os
 import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,19 @@ def max_count_of(op: str, max_count: Any, dtype: str) -> int:
     if not 1 <= chosen <= limit:
         raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {chosen}")
     return chosen
+
+
+def check_memory(what: str, size: int) -> None:
+    """ValueError where `what` needs more bytes than this machine has, before they are asked for.
+
+    A system may promise memory that is not there, and end the process that uses it.
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that does not tell
+        return
+    if size > there:
+        raise ValueError(f"{what}: must fit the {there} bytes of memory of this machine, got {size}")
 
 
 def size_of(op: str, argument: str, array: Array, key: Philox | None = None) -> tuple[int, int]:

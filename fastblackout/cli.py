@@ -113,6 +113,7 @@ def _train(options: argparse.Namespace) -> int:
     from .checkpoint import has_checkpoint, load_checkpoint
     from .config import preset
     from .data import load
+    from .runs import described
     from .training import train
 
     out = options.out or os.path.join("runs", options.dataset)
@@ -121,11 +122,11 @@ def _train(options: argparse.Namespace) -> int:
         raise ValueError("train: steps, epochs: give one of them, got both")
     config = preset(options.dataset, **given)
     if options.resume and has_checkpoint(out):
-        stored = load_checkpoint(out).config
-        if stored["dataset"]["name"] != options.dataset:
-            raise ValueError(f"train: dataset: {out} was trained on {stored['dataset']['name']}, got {options.dataset}")
-        config = TrainConfig.from_dict(stored["train"]).resumed_with(given)
-    source = {"root": options.data and os.path.abspath(options.data), "channels_at": options.channels_at}
+        stored, dataset = described(load_checkpoint(out))
+        if dataset["name"] != options.dataset:
+            raise ValueError(f"train: dataset: {out} was trained on {dataset['name']}, got {options.dataset}")
+        config = stored.resumed_with(given)
+    source = {"root": options.data, "channels_at": options.channels_at}
     data = load(options.dataset, options.data, options.download, options.max_count, options.channels_at)
     checkpoint = train(data, out, config, options.resume, not options.quiet, source)
     print(f"{checkpoint}\nnext: fastblackout sample {out}")
@@ -144,7 +145,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
     parser.add_argument("--num", type=int, default=1000, help="how many samples (1000)")
-    parser.add_argument("--data", metavar="PATH", help="the data, if they have moved since the training")
+    parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
     parser.add_argument("--bits", type=int, default=100, metavar="N", help="held-out images for the likelihood (100)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
     parser.set_defaults(run=_evaluate)

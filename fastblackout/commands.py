@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from argparse import Namespace
@@ -21,6 +22,7 @@ from .philox import Philox
 from .plots import film_strip, sample_grid
 from .runs import Run, default_run, load_run
 from .sampling import sample, sample_in_batches
+from .trainings import recall
 
 GRID_IMAGES, FILM_ROWS, FILM_FRAMES = 64, 4, 12
 
@@ -54,7 +56,7 @@ def evaluate_command(options: Namespace) -> int:
         raise ValueError(f"evaluate: bits: must be at least 0, got {options.bits}")
     run = _load(Path(options.path or default_run()), options)
     source = run.dataset
-    root = options.data or source.get("root")
+    root = options.data or _data_of(run)
     max_count = run.model.max_count if source["name"] == "array" else None
     data = load(source["name"], root, max_count=max_count, channels=source.get("channels_at"))
     images, seconds = _draw(run, options, _labels(run, options))
@@ -66,6 +68,18 @@ def evaluate_command(options: Namespace) -> int:
     if options.json:
         atomic_write(options.json, (json.dumps(result, indent=1) + "\n").encode())
     return 0
+
+
+def _data_of(run: Run) -> str | None:
+    """Where the data of a run lie, as this machine recorded when it trained it; the run's own word is not taken."""
+    name, folder = run.dataset["name"], run.checkpoint.path.parent.parent
+    root = recall(folder, run.checkpoint.config.get("run"), name)
+    if root is None and name != "digits":
+        raise ValueError(
+            f"evaluate: data: must be named with --data for a run that this machine has no record of training where it "
+            f"lies (a moved or copied run, or one from elsewhere), got none for {folder}"
+        )
+    return root
 
 
 def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, Any]:
@@ -94,7 +108,7 @@ def _load(path: Path, options: Namespace) -> Run:
     if options.threads < 0:
         raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
     run = load_run(path, options.device, options.weights)
-    if threads := options.threads or run.config.threads:
+    if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
 NETWORKS = ("small", "cifar10", "celeba64", "mnist")
+MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
 )
@@ -50,6 +52,8 @@ class TrainConfig:
     keep: int = 2
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, str(field.type), getattr(self, field.name)))
         for name in ("batch", "channels", "blocks", "schedule_steps", "log_every", "checkpoint_every", "keep"):
             _require(name, getattr(self, name) >= 1, "must be at least 1", getattr(self, name))
         for name in ("steps", "warmup", "threads", "held_out_every", "sample_every", "seed"):
@@ -60,7 +64,12 @@ class TrainConfig:
             _require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)", getattr(self, name))
         _require("epochs", self.epochs is None or self.epochs >= 1, "must be at least 1", self.epochs)
         _require("seed", self.seed < 1 << 64, "must be below 2^64", self.seed)
-        _require("steps", self.steps < 1 << 32, "must be below 2^32", self.steps)
+        most = MOST_SCHEDULE_STEPS
+        _require("schedule_steps", self.schedule_steps <= most, f"must be at most {most}", self.schedule_steps)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "seed" and isinstance(value, int):
+                _require(field.name, value < 1 << 32, "must be below 2^32", value)
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             _require(name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
@@ -77,6 +86,8 @@ class TrainConfig:
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """The inverse of `to_dict`. ValueError for a key that is missing or unknown."""
         names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict):
+            raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
         if set(values) != names:
             wrong = ", ".join(sorted(set(values) ^ names))
             raise ValueError(f"TrainConfig: keys: must be its fields, got a difference in {wrong}")
@@ -153,6 +164,28 @@ HELP = {
 def preset(dataset: str, **given: Any) -> TrainConfig:
     """The configuration for a data set by name, with the options given in place of its defaults."""
     return TrainConfig(**{**PRESETS.get(dataset, {}), **given})
+
+
+_KINDS: dict[str, tuple[type, type, str]] = {
+    "int": (numbers.Integral, int, "an integer"),
+    "int | None": (numbers.Integral, int, "an integer or None"),
+    "float": (numbers.Real, float, "a number"),
+    "bool": (bool, bool, "True or False"),
+    "str": (str, str, "text"),
+}
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    """The value of a field as what its annotation says. TypeError where it is something else."""
+    wanted, made, rule = _KINDS[kind]
+    if value is None and kind == "int | None":
+        return None
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise TypeError(f"train: {name}: must be {rule}, got {value!r}")
+    try:
+        return made(value)
+    except OverflowError:  # an integer too large for a float
+        return float("inf")
 
 
 def _require(name: str, good: bool, rule: str, value: Any) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .checks import check_memory
 
 
 def atomic_write(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -29,6 +32,21 @@ def atomic_write(path: str | os.PathLike[str], content: bytes) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def read_plain(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """The content of a plain file, of at most `most` bytes where that is given.
+
+    Raises OSError as `open` does, and ValueError for a larger file, for one larger than this machine's memory, and for
+    a device or a pipe, which may have no end or let their reader wait for ever.
+    """
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("must be a plain file, got something else")
+    if most is not None and about.st_size > most:
+        raise ValueError(f"must have at most {most} bytes, got {about.st_size}")
+    check_memory("its content", about.st_size)
+    return Path(path).read_bytes()
 
 
 def write_npz(path: str | os.PathLike[str], **arrays: Any) -> Path:

@@ -9,18 +9,32 @@ from typing import Any
 
 from .files import atomic_write
 
+_LONGEST = 1 << 16  # bytes of a line; a longer one is no record
+
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a log.jsonl; an unfinished or damaged line, such as a kill leaves, is passed over."""
-    records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
+    records: list[dict[str, Any]] = []
+    if not path.is_file():
+        return records
+    with path.open("rb") as file:
+        while line := file.readline(_LONGEST):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested too deep
+                continue
+            if _is_record(record):
+                records.append(record)
     return records
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it is what `Journal.record` writes: numbers by name, among them a step."""
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return False
+    if "held_out_loss" in record and "constant_loss" not in record:
+        return False
+    return all(type(value) is float or (type(value) is int and abs(value) < 1 << 63) for value in record.values())
 
 
 class Journal:

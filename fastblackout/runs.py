@@ -11,13 +11,17 @@ import torch
 
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
 from .config import TrainConfig
+from .data.dataset import MOST_CLASSES
 from .models import BlackoutModel, NetworkConfig
+from .models.presets import BUILT_IN
 from .natives import capabilities
 from .schedule import Schedule
 
 if TYPE_CHECKING:
     from .data import Dataset
 
+# What reading a description, or building a network from it, may raise where it is damaged.
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
 _NEEDED = {"thin", "birth_loss", "bridge_step", "tau_leap_step"}
 
 
@@ -61,9 +65,41 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
 
 
 def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of its run, ready for JSON: enough to build the model and to load the data again."""
+    """What a checkpoint says of its run, ready for JSON: enough to build the model, and how to read the data again.
+
+    Where the data lie is not in it: see trainings.py.
+    """
     about = {"name": dataset.name, "shape": list(dataset.shape), "classes": dataset.classes, **source}
     return {"train": config.to_dict(), "dataset": about, "model": model.to_config()}
+
+
+def described(checkpoint: Checkpoint) -> tuple[TrainConfig, dict[str, Any]]:
+    """The configuration of a checkpoint's training, and what is known of its data: name, shape, classes and more.
+
+    Raises ValueError where its config.json does not tell them, as one that another program wrote may not.
+    """
+    try:
+        config = TrainConfig.from_dict(checkpoint.config["train"])
+        dataset = dict(checkpoint.config["dataset"])
+        name, shape, classes = dataset["name"], dataset["shape"], dataset["classes"]
+        steps = checkpoint.config["model"]["schedule"]["steps"]
+    except _DAMAGE as error:
+        raise _damaged(checkpoint, error) from None
+    right = {
+        "dataset.name": isinstance(name, str),
+        "dataset.shape": type(shape) is list and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape),
+        "dataset.classes": (classes is None and not config.conditional)
+        or (type(classes) is int and 0 < classes <= MOST_CLASSES),
+        "model.schedule.steps": steps == config.schedule_steps,
+    }
+    if wrong := ", ".join(key for key, good in right.items() if not good):
+        raise _damaged(checkpoint, ValueError(f"{wrong} cannot be right"))
+    return config, dataset
+
+
+def _damaged(checkpoint: Checkpoint, error: Exception) -> ValueError:
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return ValueError(f"checkpoint: {checkpoint.path}: config.json is damaged: {' '.join(reason.split())[:500]}")
 
 
 def load_run(path: str | os.PathLike[str], device: str = "auto", weights: str = "ema") -> Run:
@@ -74,16 +110,30 @@ def load_run(path: str | os.PathLike[str], device: str = "auto", weights: str = 
     if weights not in ("ema", "network"):
         raise ValueError(f"load_run: weights: must be ema or network, got {weights!r}")
     checkpoint = load_checkpoint(path)
+    config, dataset = described(checkpoint)
+    file = EMA if weights == "ema" else NETWORK
     try:
+        _check_size(checkpoint, file)
         model = BlackoutModel.from_config(checkpoint.config["model"])
-        config = TrainConfig.from_dict(checkpoint.config["train"])
-        dataset = dict(checkpoint.config["dataset"])
-        if len(dataset["shape"]) != 3 or not isinstance(dataset["name"], str):
-            raise KeyError("dataset")
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"checkpoint: {checkpoint.path}: config.json is damaged: {error!r}") from None
-    load_weights(model.network, checkpoint, EMA if weights == "ema" else NETWORK)
+    except _DAMAGE as error:
+        raise _damaged(checkpoint, error) from None
+    load_weights(model.network, checkpoint, file)
     return Run(model.to(pick_device(device)).eval(), model.schedule, checkpoint, config, dataset)
+
+
+def _check_size(checkpoint: Checkpoint, name: str) -> None:
+    """ValueError where the network that config.json describes is larger than the file of its weights.
+
+    So a description cannot ask for more memory than there are weights: here no tensor has any.
+    """
+    network = NetworkConfig.from_dict(checkpoint.config["model"]["network"])
+    if network.name not in BUILT_IN:  # others need not be able to do without memory
+        return
+    with torch.device("meta"):
+        state = network.build().state_dict()
+    needed, file = sum(value.nbytes for value in state.values()), checkpoint.path / name
+    if file.is_file() and (there := file.stat().st_size) < needed:
+        raise ValueError(f"its network has {needed} bytes of weights, but {name} {there}")
 
 
 def load_weights(network: torch.nn.Module, checkpoint: Checkpoint, name: str) -> None:

@@ -103,13 +103,14 @@ class Trainer:
         load_weights(self.model.network, checkpoint, NETWORK)
         load_weights(self.averaged.network, checkpoint, EMA)
         named = checkpoint.tensors(OPTIMIZER)
-        parameters = list(self.model.parameters())
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in named.items():
-            index, _, field = key.partition(".")
-            if not index.isdigit() or int(index) >= len(parameters):
-                raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {key}")
-            state.setdefault(int(index), {})[field] = value
+        for index, parameter in enumerate(self.model.parameters() if named else ()):  # none before the first step
+            shapes = {"step": torch.Size(()), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+            state[index] = {field: named.pop(f"{index}.{field}", torch.empty(0)) for field in shapes}
+            if any(state[index][field].shape != shape for field, shape in shapes.items()):
+                raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {index}")
+        if named:
+            raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {min(named)}")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.step = self.ema.updates = checkpoint.step
 

@@ -19,8 +19,9 @@ from .config import TrainConfig
 from .data import BatchOrder, Dataset
 from .journal import Journal
 from .plots import loss_curve, sample_grid
-from .runs import pick_device
+from .runs import described, pick_device
 from .trainer import Trainer
+from .trainings import identity_of, remember
 
 
 def train(
@@ -36,7 +37,8 @@ def train(
     out: the run's folder. It must not exist, or be empty, unless `resume`; then training goes on from the newest
         checkpoint there and ends in the weights of a run never interrupted, to the bit (CPU, same torch, same threads).
     config: with `resume`, it must be that of the run but for the fields in `config.RESUMABLE`.
-    source: how to load the data again, kept in the checkpoint for `evaluate`.
+    source: how to load the data again, for `evaluate`: "root", the path of the data, goes into this machine's record of
+        its trainings (see trainings.py), all else into the checkpoint.
     Everything random is keyed by (seed, step). Raises ValueError on bad input, OSError when the disk is full (the last
     checkpoint stays whole), FloatingPointError when the loss is no longer finite, and KeyboardInterrupt after a
     checkpoint when interrupted.
@@ -45,17 +47,22 @@ def train(
     checkpoint = _open(run, resume)
     config = config or TrainConfig()
     device = pick_device(config.device)
+    about = {**(source or {})}
+    root = about.pop("root", None)
     if checkpoint is not None:
-        stored = TrainConfig.from_dict(checkpoint.config["train"])
+        stored, _ = described(checkpoint)
         config = stored.resumed_with({k: v for k, v in config.to_dict().items() if v != stored.to_dict()[k]})
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _threads(config.threads), _interruption() as interrupted:
-        trainer = Trainer(config, dataset, source or {}, device)
+        trainer = Trainer(config, dataset, about, device)
+        trainer.description["run"] = identity = identity_of({} if checkpoint is None else checkpoint.config)
         if checkpoint is not None:
             _check_same_data(checkpoint, trainer)
             trainer.restore(checkpoint)
         total = trainer.total
         run.mkdir(parents=True, exist_ok=True)  # as late as this, so that a bad argument leaves no folder
+        if root is not None:
+            remember(run, identity, dataset.name, root)
         with Journal(run, trainer.step, total, progress) as journal:
             saved = trainer.save(run) if checkpoint is None else checkpoint.path
             journal.say(f"{run}: {trainer.describe_size()}, {total} steps on {device}")
@@ -114,10 +121,7 @@ def _open(run: Path, resume: bool) -> Checkpoint | None:
 
 def _check_same_data(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """ValueError when a run would go on with other data: the mean count tells without keeping a copy."""
-    try:
-        stored = checkpoint.config["dataset"]["name"], checkpoint.config["model"]["data_mean"]
-    except KeyError as error:
-        raise ValueError(f"checkpoint: {checkpoint.path}: config.json is damaged: {error!r}") from None
+    stored = described(checkpoint)[1]["name"], checkpoint.config["model"].get("data_mean")
     given = trainer.dataset.name, trainer.model.data_mean
     if stored != given:
         raise ValueError(f"train: data: a resumed run keeps its data, {stored[0]} of mean {stored[1]}, got {given}")

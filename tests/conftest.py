@@ -1,6 +1,7 @@
 """Runs the tests on a fastblackout that has kernels, and gives them every CPU backend of this processor."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -58,6 +59,12 @@ def pytest_generate_tests(metafunc):
     own = any("backend" in (names.split(",") if isinstance(names, str) else names) for names in marks)
     if "backend" in metafunc.fixturenames and not own:  # test_gpu.py names the backends of the card
         metafunc.parametrize("backend", _helpers.BACKENDS, indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory):
+    """A training records where its data lie in the user's state: the tests have one of their own."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

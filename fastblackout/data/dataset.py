@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .order import permutation
 
 SPLIT_SEED = 20230515  # one fixed split for everybody; a run's seed does not move it
+MOST_CLASSES = 1 << 16  # a network keeps an embedding of every class up to the largest label
 HELD_OUT_SHARE = 10  # one sample in ten is held out where the data bring no split of their own
 
 
@@ -99,6 +100,7 @@ def _check_labels(name: str, labels: NDArray[Any], count: int) -> NDArray[np.int
     labels = np.asarray(labels)
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(f"{name}: labels: must be {count} integers, got {labels.dtype} of shape {labels.shape}")
-    if labels.min() < 0:
-        raise ValueError(f"{name}: labels: must be at least 0, got {labels.min()}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= MOST_CLASSES:
+        raise ValueError(f"{name}: labels: must be in 0..{MOST_CLASSES - 1}, got {low if low < 0 else high}")
     return labels.astype(np.int64)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
-import zipfile
-import zlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_memory, max_count_of
 from .dataset import Dataset, make_dataset
+from .stored import Npz, read_npy
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+# What these suffixes stand for. Without a list Pillow goes by the content alone, and hands PostScript to Ghostscript.
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 FEW_CHANNELS = 4  # an axis of at most this length may be the channels
-_UNREADABLE = (OSError, ValueError, EOFError)
 
 
 def load_folder(path: str | os.PathLike[str]) -> Dataset:
@@ -23,24 +31,22 @@ def load_folder(path: str | os.PathLike[str]) -> Dataset:
 
     A tenth is held out by a keyed shuffle. Raises ValueError naming the first file that cannot be read or does not fit.
     """
-    from PIL import Image
-
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(f"load: data: must be a folder of images, got {folder}")
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not files:
         raise ValueError(f"load: data: no image in {folder} (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+    with _image(files[0]) as image:
+        first, bands = image.size, len(image.getbands())
+    check_memory(f"load: {folder}: {len(files)} images like {files[0].name}", len(files) * math.prod(first) * bands)
     images: list[NDArray[np.uint8]] = []
     kind: tuple[str, tuple[int, int]] | None = None
     for file in files:
-        try:
-            with Image.open(file) as image:
-                image.load()
-                mode, size = image.mode, image.size
-                pixels = np.array(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
-            raise ValueError(f"load: {file}: not a readable image: {error}") from None
+        with _image(file) as image:
+            size = image.size
+            pixels = np.array(image) if size == first else np.empty(0, np.uint8)
+            mode = image.mode
         if mode not in ("L", "RGB"):
             raise ValueError(f"load: {file}: mode must be L or RGB, got {mode}")
         kind = kind or (mode, size)
@@ -52,6 +58,20 @@ def load_folder(path: str | os.PathLike[str]) -> Dataset:
         images.append(pixels)
     stack = np.stack(images)
     return make_dataset("folder", stack[:, None] if stack.ndim == 3 else np.moveaxis(stack, -1, 1), max_count=255)
+
+
+@contextmanager
+def _image(file: Path) -> Iterator[Image.Image]:
+    """An image whose header alone is read: what asks for its pixels decodes them."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow refuses only twice as many pixels
+            with Image.open(file, formats=IMAGE_FORMATS) as image:
+                yield image
+    except Exception as error:  # a decoder of a damaged file may fail in any way
+        raise ValueError(f"load: {file}: not a readable image: {str(error) or type(error).__name__}") from None
 
 
 def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: str | None = None) -> Dataset:
@@ -68,52 +88,31 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
         raise ValueError(f"load: channels: must be first or last, got {channels!r}")
     if not file.is_file() or file.suffix not in (".npy", ".npz"):
         raise ValueError(f"load: data: must be a .npy or .npz file, got {file}")
-    arrays = {"images": _open_npy(file)} if file.suffix == ".npy" else open_npz(file)
-    if "train_images" in arrays:
-        keys = ("train_images", "train_labels", "test_images", "test_labels")
-    elif "images" in arrays or len(arrays) != 1:
-        keys = ("images", "labels", "", "")
+    images: NDArray[Any] | None
+    if file.suffix == ".npy":
+        images, labels, held_out, held_out_labels = read_npy(file), None, None, None
     else:
-        keys = (next(iter(arrays)), "", "", "")
-    if keys[0] not in arrays:
-        found = ", ".join(arrays) or "none"
-        raise ValueError(f"load: {file}: must hold train_images, images or one array, got {found}")
-    images, labels, held_out, held_out_labels = (arrays.get(key) for key in keys)
+        with Npz(file) as arrays:
+            if "train_images" in arrays.names:
+                keys = ("train_images", "train_labels", "test_images", "test_labels")
+            elif "images" in arrays.names or len(arrays.names) != 1:
+                keys = ("images", "labels", "", "")
+            else:
+                keys = (arrays.names[0], "", "", "")
+            images, labels, held_out, held_out_labels = (arrays.get(key) for key in keys)
+            if images is None:
+                found = arrays.listed()
+                raise ValueError(f"load: {file}: must hold train_images, images or one array, got {found}")
     parts = [_channels_first(file, part, channels) for part in (images, held_out) if part is not None]
     top = max(int(part.max()) for part in parts)
-    if max_count is None:
-        max_count = max(top, 1)
-    elif max_count < 1:
-        raise ValueError(f"load: max_count: must be at least 1, got {max_count}")
+    max_count = max_count_of("load", max(top, 1) if max_count is None else max_count, "int64")
     return make_dataset(
         "array", parts[0], labels, max_count=max_count, held_out=parts[1] if len(parts) == 2 else None,
         held_out_labels=held_out_labels,
     )  # fmt: skip
 
 
-def open_npz(file: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of a .npz file. ValueError when it is not one, is truncated, or would need pickle."""
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (*_UNREADABLE, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"load: {file}: not a readable .npz file of plain arrays: {_first_line(error)}") from None
-
-
-def _open_npy(file: Path) -> NDArray[Any]:
-    try:
-        return np.load(file, allow_pickle=False)
-    except _UNREADABLE as error:
-        raise ValueError(f"load: {file}: not a readable .npy file of a plain array: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
 def _channels_first(file: Path, images: NDArray[Any], channels: str | None) -> NDArray[Any]:
-    if images.dtype.kind not in "iu":
-        raise ValueError(f"load: {file}: must hold integer counts, got dtype {images.dtype}")
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise ValueError(f"load: {file}: must have shape (N, H, W), (N, C, H, W) or (N, H, W, C), got {images.shape}")
     if images.ndim == 3:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import pickle
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import read_plain
 from .dataset import Dataset, make_dataset
-from .files import open_npz
+from .pickled import read_dictionary
+from .stored import Npz, read_idx
 
 Root = str | os.PathLike[str]
+_MOST_OF_A_BATCH = 1 << 28  # bytes; a batch of CIFAR-10 has 31 million
 
 
 def load_digits() -> Dataset:
@@ -43,8 +42,8 @@ def load_fashion_mnist(root: Root, download: bool = False) -> Dataset:
 def load_cifar10(root: Root, download: bool = False) -> Dataset:
     """CIFAR-10 from root/cifar-10-batches-py (torchvision) or root/cifar10.npz. 50,000 for training, 10,000 held out.
 
-    The .npz holds train_images (N, 32, 32, 3) uint8, train_labels, test_images, test_labels. The pickles are read with
-    an unpickler that builds arrays and nothing else.
+    The .npz holds train_images (N, 32, 32, 3) uint8, train_labels, test_images, test_labels. The pickles are read by
+    what builds arrays of integers and nothing else.
     """
     folder, packed = Path(root) / "cifar-10-batches-py", Path(root) / "cifar10.npz"
     if download and not folder.is_dir() and not packed.is_file():
@@ -55,12 +54,11 @@ def load_cifar10(root: Root, download: bool = False) -> Dataset:
         images = np.concatenate([part[0] for part in train])
         labels = np.concatenate([part[1] for part in train])
     elif packed.is_file():
-        arrays = open_npz(packed)
-        for key in ("train_images", "train_labels", "test_images", "test_labels"):
-            if key not in arrays:
-                raise ValueError(f"load: {packed}: must hold {key}, got only {', '.join(arrays)}")
-        images, test_images = (np.moveaxis(arrays[key], -1, 1) for key in ("train_images", "test_images"))
-        labels, test_labels = arrays["train_labels"], arrays["test_labels"]
+        with Npz(packed) as arrays:
+            images, labels, test_images, test_labels = (
+                _of_cifar(packed, key, arrays.get(key), arrays.listed())
+                for key in ("train_images", "train_labels", "test_images", "test_labels")
+            )
     else:
         raise ValueError(f"load: data: no cifar-10-batches-py or cifar10.npz in {root}; --download fetches it")
     return make_dataset("cifar10", images, labels, max_count=255, held_out=test_images, held_out_labels=test_labels)
@@ -87,51 +85,32 @@ def _find_idx(folder: Path, stem: str) -> Path | None:
     return next((path for path in (folder / stem, folder / f"{stem}.gz") if path.is_file()), None)
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An idx file of bytes (0, 0, 8, ndim, big-endian sizes, data), plain or .gz. ValueError when it is not one."""
-    try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"load: {path}: not a whole gzip file: {error}") from None
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise ValueError(f"load: {path}: not an idx file of bytes")
-    shape = struct.unpack_from(f">{content[3]}I", content, 4)
-    body = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * content[3])
-    expected = int(np.prod(shape, dtype=object))
-    if body.size != expected:
-        raise ValueError(f"load: {path}: must hold {expected} bytes of data, got {body.size}")
-    return body.reshape(shape)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """CIFAR-10 comes as pickles; these four names rebuild NumPy arrays, and any other could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.empty(0).__reduce__()[0]  # that function, wherever this NumPy keeps it
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            import _codecs
-
-            return _codecs.encode
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
+def _of_cifar(file: Path, key: str, array: NDArray[Any] | None, found: str) -> NDArray[Any]:
+    """An array of cifar10.npz, images with the channels first."""
+    if array is None:
+        raise ValueError(f"load: {file}: must hold {key}, got only {found}")
+    if not key.endswith("images"):
+        return array
+    if array.shape[1:] != (32, 32, 3):
+        raise ValueError(f"load: {file}: {key}: shape must be (N, 32, 32, 3), got {array.shape}")
+    return np.moveaxis(array, -1, 1)
 
 
 def _read_cifar_batch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
-        with path.open("rb") as file:
-            batch = _ArraysOnly(file, encoding="bytes").load()
-        data = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
-        images, labels = data["data"], np.asarray(data["labels"])
+        batch = read_dictionary(read_plain(path, _MOST_OF_A_BATCH))
+        images, labels = batch["data"], batch["labels"]
     except FileNotFoundError:
         raise ValueError(f"load: data: no {path.name} in {path.parent}") from None
-    except (pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
+    except KeyError as missing:
+        raise ValueError(f"load: {path}: not a batch of CIFAR-10: it holds no {missing}") from None
+    except ValueError as error:
         raise ValueError(f"load: {path}: not a batch of CIFAR-10: {error}") from None
     if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != 3072:
         raise ValueError(f"load: {path}: data must be an array (N, 3072), got {getattr(images, 'shape', type(images))}")
-    return images.reshape(-1, 3, 32, 32), labels
+    if not isinstance(labels, np.ndarray) and not (type(labels) is list and all(type(one) is int for one in labels)):
+        raise ValueError(f"load: {path}: labels must be a list of integers, got {type(labels).__name__} of others")
+    return images.reshape(-1, 3, 32, 32), np.asarray(labels)
 
 
 def _download(name: str, root: Root) -> None:

@@ -196,8 +196,9 @@ def _check_arguments(kwargs: dict[str, Any]) -> None:
     mult, channels, attention = kwargs["channel_mult"], kwargs["channels"], kwargs["attention_levels"]
     require(whole(kwargs["in_channels"], 1), "in_channels", "an integer of at least 1")
     require(whole(channels, 4) and channels % 4 == 0, "channels", "a positive multiple of 4")
-    require(bool(mult) and all(whole(m, 1) for m in mult), "channel_mult", "integers of at least 1, one a level")
-    require(whole(kwargs["blocks"], 1), "blocks", "an integer of at least 1")
+    levels = 1 <= len(mult) <= 32 and all(whole(m, 1) for m in mult)
+    require(levels, "channel_mult", "1 to 32 integers of at least 1, one a level")
+    require(whole(kwargs["blocks"], 1) and kwargs["blocks"] <= 1024, "blocks", "an integer of 1 to 1024")
     require(all(whole(a, 0) and a < len(mult) for a in attention), "attention_levels", f"levels in 0..{len(mult) - 1}")
     require(0.0 <= kwargs["dropout"] < 1.0, "dropout", "in [0, 1)")
     require(kwargs["num_classes"] is None or whole(kwargs["num_classes"], 1), "num_classes", "None or at least 1")

@@ -45,6 +45,7 @@ def small(
 
 
 PRESETS: dict[str, Callable[..., NCSNpp]] = {"cifar10": cifar10, "celeba64": celeba64, "mnist": mnist, "small": small}
+BUILT_IN = frozenset({"ncsnpp", *PRESETS})  # networks that this package registers itself
 
 register_network("ncsnpp", NCSNpp)
 for _name, _builder in PRESETS.items():

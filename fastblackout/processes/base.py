@@ -91,7 +91,7 @@ class Process(Laws):
         state = self.__dict__.copy()
         kept = state.get("_evaluator")
         if kept is not None:  # it holds functions and large powers: made anew from what it was made of
-            state["_evaluator"] = (kept.rates, kept.method, kept.uniformization.tolerance)
+            state["_evaluator"] = (kept.given, kept.method, kept.uniformization.tolerance)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -208,7 +208,14 @@ class Process(Laws):
                 f"{self._op('stationary')}: Q: must have one closed class of states, got {len(classes)}: {first}"
                 f"{', ...' if len(classes) > 3 else ''}"
             )
-        return stationary(rates, classes[0])
+        law = stationary(rates, classes[0])
+        if not np.isfinite(law).all():
+            span = rates[rates > 0]
+            raise ValueError(
+                f"{self._op('stationary')}: Q: quotients of rates must be within float64's range, got rates from "
+                f"{float(span.min())!r} to {float(span.max())!r}"
+            )
+        return law
 
     def _rates(self) -> NDArray[np.float64]:
         """Q with a diagonal of 0."""

@@ -28,7 +28,7 @@ class Ehrenfest(Process):
         Q[n, n + 1] = a (N - n),  Q[n, n - 1] = b n,  e = exp(-(a + b) t)
         x_t ~ Binomial(x_0, (a + b e) / (a + b)) + Binomial(N - x_0, a (1 - e) / (a + b))
 
-    balls: N, 1..4095; S = N + 1. up, down: a and b, above 0. Stationary law: Binomial(N, a / (a + b)).
+    balls: N, 1..4095; S = N + 1. up, down: a and b, 1e-150..1e150. Stationary law: Binomial(N, a / (a + b)).
     The same law in two binomial steps, of which P(t) is the product: with c = (b + a e) / (a + b) each ball that is up
     first goes down with probability 1 - e / c, then each that is down goes up with probability 1 - c.
     Source: Ehrenfest, 1907; as a diffusion model: Winkler et al., arXiv 2405.03549.
@@ -37,6 +37,9 @@ class Ehrenfest(Process):
     def __init__(self, balls: int, up: float = 1.0, down: float = 1.0) -> None:
         self.balls = integer_of("Ehrenfest", "balls", balls, 1, MAX_STATES - 1)
         self.up, self.down = rate_of("Ehrenfest", "up", up), rate_of("Ehrenfest", "down", down)
+        for name, rate in (("up", self.up), ("down", self.down)):
+            if not 1e-150 <= rate <= 1e150:  # their quotient must be in float64's range
+                raise ValueError(f"Ehrenfest: {name}: must be in 1e-150..1e150, got {rate!r}")
         super().__init__(self.balls + 1)
 
     def _arguments(self) -> str:
@@ -72,7 +75,8 @@ class Ehrenfest(Process):
         """The last rows of P(t) with these rates, (B, rows, S), into `out`: the first of the other urn, from behind."""
         up, down = down, up
         total, rows = up + down, out.shape[1]
-        kept, changed = np.exp(-total * t), -np.expm1(-total * t)
+        with np.errstate(over="ignore"):  # exp(-inf) is 0
+            kept, changed = np.exp(-total * t), -np.expm1(-total * t)
         stay = (down + up * kept) / total  # a ball that was down is down
         # Roundings may lift a ratio above 1.
         falls = Prob(np.minimum(kept / stay, 1.0), np.minimum(down * changed / (total * stay), 1.0))

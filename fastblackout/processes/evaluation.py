@@ -12,7 +12,7 @@ import numpy as np
 from .modes import FEWEST, MOST, Eigen, Modes, find_modes
 from .rounding import normalize
 from .spectrum import Spectrum, is_narrow, symmetrizing_law
-from .structure import bandwidth
+from .structure import bandwidth, unit_of
 from .uniformization import LONGEST, Uniformization
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class Evaluator:
     """
 
     def __init__(self, rates: NDArray[np.float64], method: str, tolerance: float, op: str) -> None:
-        self.rates, self.method, self.tolerance = rates, method, tolerance
+        self.given, self.method, self.tolerance, self.op = rates, method, tolerance, op
+        self.unit = unit_of(rates)
+        self.rates = rates if self.unit == 1.0 else rates * self.unit  # and times are divided by it
+        self.fastest = float(self.rates.sum(1).max())
         if method == "expm" and importlib.util.find_spec("scipy") is None:
             raise ValueError(f"{op}: method: expm needs SciPy (pip install fastblackout[processes]), got {method!r}")
         if method == "eigendecomposition" and not self.narrow:
@@ -81,8 +84,20 @@ class Evaluator:
             return None
         return Eigen(self.rates, self.law)
 
+    def _times(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """In units of `unit`. ValueError where that many jumps are beyond float64."""
+        with np.errstate(over="ignore"):
+            far = ~np.isfinite(t / self.unit * max(self.fastest, 1.0))
+        if far.any():
+            raise ValueError(
+                f"{self.op}: t: must be finite times the largest rate out of a state, {self.fastest / self.unit!r}, "
+                f"got {float(t[far][0])!r}"
+            )
+        return t if self.unit == 1.0 else t / self.unit
+
     def matrices(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
         """(B, S, S), error bounds (B,), and the method of the longest time."""
+        t = self._times(t)
         if self.method == "expm":
             return *self._expm(t), "expm"
         late: Spectrum | Modes | None = None
@@ -123,19 +138,23 @@ class Evaluator:
     def small_entries(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         """(B, S, S) by uniformization with next to no truncation: entries down to 1e-250 to a relative 1e-10 or so."""
         result = np.empty((len(t), len(self.rates), len(self.rates)))
-        self._deep.into(result, np.arange(len(t)), t)
+        self._deep.into(result, np.arange(len(t)), self._times(t))
         return result
 
     def _expm(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         from scipy.linalg import expm
 
         generator = self.rates - np.diag(self.rates.sum(1))
-        result = (
-            np.stack([np.maximum(expm(time * generator), 0.0) for time in t])
-            if len(t)
-            else np.empty((0, *generator.shape))
-        )
-        normalize(result)
+        result = np.empty((len(t), *generator.shape))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for b, time in enumerate(t.tolist()):
+                result[b] = np.maximum(expm(time * generator), 0.0)
+                normalize(result[b])
+                if not np.isfinite(result[b]).all():
+                    raise ValueError(
+                        f"{self.op}: t: must be short enough for expm to stay finite, or method 'auto' be taken, "
+                        f"got {time * self.unit!r}"
+                    )
         other = np.empty_like(result)
         error = self.uniformization.into(other, np.arange(len(t)), t)
         return result, np.abs(result - other).max((1, 2), initial=0.0) + error

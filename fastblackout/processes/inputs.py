@@ -70,7 +70,10 @@ def rate_of(op: str, argument: str, value: Any, zero: bool = False) -> float:
     """A finite rate above 0, or at least 0 where `zero`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: {argument}: must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond float64
+        number = math.inf
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
         raise ValueError(f"{op}: {argument}: must be finite and {'at least' if zero else 'above'} 0, got {number!r}")
     return number
@@ -203,20 +206,29 @@ def law_of(op: str, argument: str, value: Any, states: int) -> NDArray[np.float6
     return law
 
 
+def _check_square(op: str, argument: str, shape: Any) -> None:
+    """ValueError for a shape other than (S, S) with S in 1..MAX_STATES; None: it is not known."""
+    if shape is None:
+        return
+    sizes = tuple(shape)
+    if len(sizes) != 2 or sizes[0] != sizes[1] or not 1 <= sizes[0] <= MAX_STATES:
+        raise ValueError(f"{op}: {argument}: must be (S, S) with S in 1..{MAX_STATES}, got shape {sizes}")
+
+
 def generator_of(op: str, argument: str, value: Any) -> NDArray[np.float64]:
     """Off-diagonal rates of a generator, (S, S) float64 with a diagonal of 0.
 
-    value: dense of any library, or sparse of scipy or torch: square, finite, at least 0 off the diagonal, rows summing
-    to 0 within 1e-9 of the row's largest rate. The diagonal is not used beyond that check: it is minus the sum of the
-    others.
+    value: dense of any library, or sparse of scipy or torch: square, of 1..MAX_STATES states, finite, at least 0 off
+    the diagonal, rows summing to 0 within 1e-9 of the row's largest rate. The diagonal is not used beyond that check:
+    it is minus the sum of the others.
     """
+    _check_square(op, argument, getattr(value, "shape", None))  # before a sparse or a repeated one is made dense
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         value = value.toarray()
     if is_tensor(value) and value.layout is not sys.modules["torch"].strided:
         value = value.to_dense()
     rates = real(value, op, argument).copy()
-    if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or not 1 <= rates.shape[0] <= MAX_STATES:
-        raise ValueError(f"{op}: {argument}: must be (S, S) with S in 1..{MAX_STATES}, got shape {rates.shape}")
+    _check_square(op, argument, rates.shape)
     if not np.isfinite(rates).all():
         raise ValueError(f"{op}: {argument}: must be finite, got {float(rates[~np.isfinite(rates)][0])!r}")
     diagonal = np.diagonal(rates).copy()

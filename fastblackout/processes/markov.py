@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 class MarkovProcess(Process):
     """The process of a given generator.
 
-    Q: (S, S), dense (NumPy, torch, DLPack) or scipy.sparse; rates i -> j, finite, at least 0 off the diagonal; each row
-        sums to 0 within 1e-9 of its largest entry, and the diagonal is then taken as minus the sum of the others.
+    Q: (S, S), S in 1..4096, dense (NumPy, torch, DLPack) or scipy.sparse, which is made dense: 8 S^2 bytes, at most 128
+        MiB, and as much for each P(t), and for each power of it that a long time needs; rates i -> j, finite, at least
+        0 off the diagonal, those out of a state at most 1e200 in sum; each row sums to 0 within 1e-9 of its largest
+        entry, and the diagonal is then taken as minus the sum of the others.
     method: how P(t) is computed: "auto" (see evaluation.Evaluator), "eigendecomposition", "uniformization", "expm"
-        (needs SciPy). What divides by entries of P(t) (log_prob, bridge, reverse_rate, score, posterior) always uses
-        uniformization with a tolerance of 1e-250, which keeps the relative accuracy of small entries.
+        (needs SciPy; ValueError where it overflows). What divides by entries of P(t) (log_prob, bridge, reverse_rate,
+        score, posterior) always uses uniformization with a tolerance of 1e-250, which keeps the relative accuracy of
+        small entries.
     tolerance: bound on the truncation of uniformization, in (0, 1e-3]: probability left out of a row of P(t).
     Raises TypeError or ValueError naming argument, rule and value.
     """

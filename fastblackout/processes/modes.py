@@ -74,7 +74,8 @@ class Modes:
         """Writes result[places[b]] = P(t[b]) for times of at least `start`; the error bounds (B,)."""
         error = np.full(len(t), self.error)
         for b, late in enumerate((t - self.start).tolist()):
-            matrix, left = result[places[b]], np.exp(-self.decay * late)
+            with np.errstate(over="ignore"):  # exp(-inf) is 0
+                matrix, left = result[places[b]], np.exp(-self.decay * late)
             count = int(np.flatnonzero(left * self.size > _CUT)[-1]) + 1
             np.matmul(self.columns[:, :count] * left[:count], self.rows[:count], out=matrix)
             np.maximum(matrix, 0.0, out=matrix)

@@ -81,7 +81,8 @@ class RandomWalk(Process):
 
         A row of P(t) is all of the ring once: it needs no sum of its own.
         """
-        f = weighted(np.exp(t[:, None] * self._values), self._waves)
+        with np.errstate(over="ignore"):  # exp(-inf) is 0
+            f = weighted(np.exp(t[:, None] * self._values), self._waves)
         np.maximum(f, 0.0, out=f)
         total = f.sum(1) + f[:, 1:-1].sum(1)
         f /= total[:, None]

@@ -59,7 +59,8 @@ def simulate_reverse(
     for a Python integer.
     The time grows with m, the largest rate out of a state times B(t) - B(s) (N t for an Ehrenfest process of N balls of
     rates 1, max_count t for pure death): 2 m windows, each of 15 S^2 multiplications and 30 a path, whatever happens in
-    it, and some hundreds for each jump. The windows keep 16 m S bytes. On the host.
+    it, and some hundreds for each jump. The windows keep 16 m S bytes; ValueError where this machine has fewer. On the
+    host.
     rng: the n-th jump of element e of sample b takes Philox block (e, b, call, REVERSE_PATH, n): no batch split and no
         order of the elements changes a path. Paths are computed with NumPy alone: equal on one build of NumPy.
     Raises TypeError, ValueError, also for an x_t that has no probability at t, and for a process with an open boundary.

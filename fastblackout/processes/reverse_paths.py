@@ -11,10 +11,12 @@ rates grow like 1 / t as t -> 0.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import check_memory
 from ..reference.philox import Stream, philox4x32
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class Paths:
         rates = process._rates()
         self.exit = rates.sum(1)
         self.fastest = float(self.exit.max()) or 1.0
-        windows = max(1, int(np.ceil(self.fastest * (end - start) / _WINDOW)))
+        windows = max(1, math.ceil(min(self.fastest * (end - start) / _WINDOW, 1e300)))
+        check_memory(f"{op}: t: the laws of {windows} windows", windows * 8 * process.states)
         self.length = (end - start) / windows
         # One step of the chain sampled at the fastest rate: no negative entry, so the series below cannot cancel.
         self.step = rates / self.fastest + np.diag(1 - self.exit / self.fastest)

@@ -15,12 +15,16 @@ as |exp(t A)| <= exp(m t), |V^-1| <= 1 + h and |V^-1 - V^T| <= h (1 + h); m <= (
 W = V exp(t L / 2) and W W^T add g(S + 16), g as in uniformization.py, and the eigenvalues left out, exp(t l) < 2^-64,
 add 2^-64. An entry of P(t) is one of exp(t A) times D_j / D_i, rounded twice. Setting negative entries to 0 only helps;
 dividing by the row's sum adds the largest |sum - 1|.
+The bound grows with t, as roundings of the eigenvalue 0 do. Where it is no longer good, and modes other than that of 0
+are below 2^-64, P(t) is taken as P(g) of the first time g at which they are: P(t) = R P(g) with R a transition matrix,
+so that P(t)[i, j] is between the entries of column j of P(g). What they differ by is added to the bound.
 Source: Duhamel's formula as in Van Loan, SIAM J. Numer. Anal. 14 (1977).
 """
 
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 WIDEST = 45.0  # of sqrt(max pi / min pi)
 _BALANCE = 1e-12  # relative, of pi_i Q[i, j] against pi_j Q[j, i]: what is left is in the bound
 _CUT = -64 * math.log(2)
+_GOOD = 1e-6  # a bound that still says something
 
 
 def symmetrizing_law(rates: Matrix) -> Matrix | None:
@@ -44,7 +49,7 @@ def symmetrizing_law(rates: Matrix) -> Matrix | None:
     if (pattern != pattern.T).any() or len(followers(pattern, 0)) < len(rates):
         return None
     law = stationary(rates, np.arange(len(rates)))
-    if law.min() < 1e-290:  # what is smaller has lost digits
+    if not law.min() >= 1e-290:  # what is smaller has lost digits, and NaN all
         return None
     flow = law[:, None] * rates
     return law if (np.abs(flow - flow.T) <= _BALANCE * flow).all() else None
@@ -104,24 +109,45 @@ class Spectrum:
 
     def into(self, result: Matrix, places: NDArray[np.intp], t: Matrix) -> Matrix:
         """Writes result[places[b]] = P(t[b]); the error bounds (B,)."""
-        size, error = len(self.values), np.empty(len(t))
-        buffer = np.empty((size, size))
-        flat = bool((self.scale == 1.0).all())
-        widest = float(self.scale.max() / self.scale.min())
-        across = self.scale / self.scale[:, None]
+        error, buffer = np.empty(len(t)), np.empty((len(self.values),) * 2)
         for b, time in enumerate(t.tolist()):
-            if time == 0.0:
-                result[places[b]], error[b] = np.eye(size), 0.0
-                continue
-            kept = self.values * time > _CUT
-            half = self.vectors[:, kept] * np.exp(self.values[kept] * (time / 2))
-            np.matmul(half, half.T, out=buffer)
-            if not flat:
-                np.multiply(buffer, across, out=buffer)
-            np.maximum(buffer, 0.0, out=buffer)
-            off = normalize(buffer, result[places[b]])
+            bound = self._bound(time)
+            if bound > _GOOD and time >= self.start:
+                result[places[b]], error[b] = self.limit
+            elif time == 0.0:
+                result[places[b]], error[b] = np.eye(len(self.values)), 0.0
+            else:
+                error[b] = min(1.0, bound + self._made(time, buffer, result[places[b]]))
+        return error
+
+    @cached_property
+    def start(self) -> float:
+        """The time from which on `limit` may be used: e^-l of the second eigenvalue -l is below the cut by far."""
+        return min((16 - _CUT) / max(-float(self.values[-2]), 1e-300), 1e300)
+
+    @cached_property
+    def limit(self) -> tuple[Matrix, float]:
+        """P(start), and how far it is from P(t) of any later t."""
+        matrix = np.empty((len(self.values), len(self.values)))
+        bound = self._bound(self.start) + self._made(self.start, matrix, matrix)
+        return matrix, min(1.0, bound + float((matrix.max(0) - matrix.min(0)).max()))
+
+    def _bound(self, time: float) -> float:
+        """Of the error of P(time), but for the division of rows by their sums."""
+        widest = float(self.scale.max() / self.scale.min())
+        with np.errstate(over="ignore"):  # a bound above 1 may be as large as it likes
             reach = np.minimum(time, 1 / np.maximum(-self.values, 1e-300))
             drift = math.exp(min(self.growth * time, 700.0)) * float(np.linalg.norm(self.residual * reach))
-            parts = 1.01 * (drift + self.orthogonality) + gamma(size + 16) + 2.0**-64
-            error[b] = min(1.0, widest * parts + 32 * UNIT + off)
-        return error
+        parts = 1.01 * (drift + self.orthogonality) + gamma(len(self.values) + 16) + 2.0**-64
+        return widest * parts + 32 * UNIT
+
+    def _made(self, time: float, product: Matrix, out: Matrix) -> float:
+        """Writes P(time); how far the sums of rows were from 1."""
+        kept = self.values * time > _CUT
+        kept[-1] = True  # the eigenvalue 0, whatever roundings made of it
+        half = self.vectors[:, kept] * np.exp(self.values[kept] * (time / 2))
+        np.matmul(half, half.T, out=product)
+        if not bool((self.scale == 1.0).all()):
+            np.multiply(product, self.scale / self.scale[:, None], out=product)
+        np.maximum(product, 0.0, out=product)
+        return normalize(product, out)

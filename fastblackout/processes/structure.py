@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PANEL = 64  # states eliminated before the others take part
+_USUAL = 2.0**300  # rates beyond, or below its inverse, are too near the ends of float64 to be multiplied
 
 
 def followers(pattern: NDArray[np.bool_], first: int) -> NDArray[np.intp]:
@@ -53,17 +55,38 @@ def closed_classes(rates: NDArray[np.float64]) -> list[NDArray[np.intp]]:
     return sorted(classes, key=lambda members: int(members[0]))
 
 
+def unit_of(rates: NDArray[np.float64]) -> float:
+    """A unit of time, a power of two, in which the largest rate out of a state is near 1; 1 for usual rates.
+
+    In it squares of rates stay within float64. Only rates 2^-1000 times smaller than others may be lost.
+    """
+    fastest = float(rates.sum(1).max())
+    if fastest == 0.0 or 1 / _USUAL <= fastest <= _USUAL:
+        return 1.0
+    return 2.0 ** min(-math.frexp(fastest)[1], 1022)
+
+
 def stationary(rates: NDArray[np.float64], members: NDArray[np.intp]) -> NDArray[np.float64]:
     """The stationary law of one closed class, (S,) with 0 elsewhere.
 
     Grassmann, Taksar and Heyman's elimination: sums, products and quotients of non-negative numbers only, so that every
     entry has a relative error of order S^2 eps at most, however many decades the law spans. Last states first; what a
-    panel of them changes elsewhere is added as one product. Where rates are near the diagonal, they stay there.
+    panel of them changes elsewhere is added as one product. Where rates are near the diagonal, they stay there. NaN
+    where quotients of rates leave float64's range.
     Source: Grassmann, Taksar, Heyman, Operations Research 33 (1985).
     """
     left = rates[np.ix_(members, members)]
-    size = len(members)
+    left *= unit_of(left)
     near = bandwidth(left > 0)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        law = _eliminated(left, near)
+    result = np.zeros(len(rates))
+    result[members] = law
+    return result
+
+
+def _eliminated(left: NDArray[np.float64], near: int) -> NDArray[np.float64]:
+    size = len(left)
     for end in range(size, 0, -_PANEL):
         first = max(end - _PANEL, 0)
         reach = max(first - near, 0)
@@ -80,9 +103,7 @@ def stationary(rates: NDArray[np.float64], members: NDArray[np.intp]) -> NDArray
         law[state] = law[start:state] @ left[start:state, state]
         if law[state] > 1e100:
             law[: state + 1] /= law[state]
-    result = np.zeros(len(rates))
-    result[members] = law / law.sum()
-    return result
+    return law / law.sum()
 
 
 def bandwidth(pattern: NDArray[np.bool_]) -> int:
