@@ -103,7 +103,11 @@ class TrainConfig:
             given = {**given, "epochs": None}
         new = replace(self, **given)
         if self.decay and (new.steps, new.epochs) != (self.steps, self.epochs):
-            raise ValueError("train: steps: a resumed run whose learning rate decays keeps its length, got another")
+            length = f"{self.steps} steps" if self.epochs is None else f"{self.epochs} epochs"
+            asked = f"{new.steps} steps" if new.epochs is None else f"{new.epochs} epochs"
+            advice = "train another with --out; a run with --no-decay can go on for as long as you like"
+            rule = f"a resumed run whose learning rate decays keeps its length, {length} ({advice})"
+            raise ValueError(f"train: steps: {rule}, got {asked}")
         return new
 
 
