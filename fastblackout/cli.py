@@ -1,6 +1,7 @@
 """The command line: `fastblackout train | sample | evaluate | info | bench`. Errors are one line and an exit status.
 
-0: done. 1: it failed (bad data, a damaged checkpoint, a full disk). 2: the command itself is wrong. 130: interrupted.
+0: done. 1: it failed (bad data, a damaged checkpoint, a full disk), or the reader of its pipe has left. 2: the command
+itself is wrong. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, get_type_hints
 
+from ._version import __version__
 from .config import CHOICES, HELP, PRESETS, TrainConfig
+from .run_lock import holding
+from .stopping import Terminated, sigterm_raises
+from .terminal import drop_unwritable, open_streams, width, wrap
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -28,16 +34,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     With the environment variable FASTBLACKOUT_DEBUG=1 errors keep their traceback.
     """
-    options = build_parser().parse_args(arguments)
+    open_streams()
+    try:
+        with sigterm_raises():
+            return _run(build_parser().parse_args(arguments))
+    except BrokenPipeError:  # the reader of a pipe (head, say) has left: that is no news to anybody
+        return 1
+    finally:
+        drop_unwritable()
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         status = options.run(options)
         sys.stdout.flush()  # a closed pipe shows here, not at exit
         return status
     except KeyboardInterrupt as stop:
         return _fail(options, str(stop) or "stopped", 130)
-    except BrokenPipeError:  # the reader of a pipe (head, say) has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except Terminated as stop:
+        return _fail(options, stop.message, 143)
+    except BrokenPipeError:
+        raise
     except _FAILURES as error:
         if os.environ.get("FASTBLACKOUT_DEBUG") == "1":
             raise
@@ -53,36 +70,86 @@ _FAILURES = (OSError, ValueError, TypeError, FloatingPointError, ImportError, Me
 
 def _fail(options: argparse.Namespace, message: str, status: int) -> int:
     message = " ".join(message.split()).removeprefix(f"{options.command}: ")
-    print(f"fastblackout {options.command}: {message}", file=sys.stderr)
+    with suppress(OSError):  # where stderr is that pipe
+        print(f"fastblackout {options.command}: {message}", file=sys.stderr)
     return status
 
 
 def build_parser() -> Parser:
     """The parser of all commands. A further command adds its parser and sets `run`."""
     about = "Exact kernels for count-valued diffusion, and Blackout Diffusion models."
-    parser = Parser(prog="fastblackout", description=about)
+    parser = Parser(prog="fastblackout", description=about, epilog=_EPILOG, formatter_class=_Formatter)
+    parser.add_argument("--version", action="version", version=f"fastblackout {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    _add_train(commands.add_parser("train", help="train a model", formatter_class=_Formatter))
-    _add_sample(commands.add_parser("sample", help="draw samples from a run", formatter_class=_Formatter))
-    _add_evaluate(commands.add_parser("evaluate", help="judge a run's samples", formatter_class=_Formatter))
-    info = commands.add_parser("info", help="say what was built, and why not")
-    info.set_defaults(run=_info)
-    bench = commands.add_parser("bench", help="compare every op with its peers, or report on that (in a clone)")
+
+    def command(name: str, about: str) -> Parser:
+        examples = f"examples:\n{_EXAMPLES[name]}"
+        return commands.add_parser(
+            name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=examples, formatter_class=_Formatter
+        )
+
+    _add_train(command("train", "train a model"))
+    _add_sample(command("sample", "draw samples from a run"))
+    _add_evaluate(command("evaluate", "judge a run's samples"))
+    command("info", "say what was built, and why not").set_defaults(run=_info)
+    bench = command("bench", "compare every op with its peers, or report on that (in a clone)")
     what = "handed to pytest, after --; or report [FILE ...]: tables and plots of results"
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
     bench.set_defaults(run=_bench)
     return parser
 
 
-def _Formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, max_help_position=34, width=110)
+_EXAMPLES = {
+    "train": """\
+  fastblackout train digits
+  fastblackout train digits --resume              (after an interruption)
+  fastblackout train digits --steps 20000 --out runs/digits-long
+  fastblackout train mnist --data ROOT --download
+  fastblackout train array --data counts.npy --epochs 20
+""",
+    "sample": """\
+  fastblackout sample
+  fastblackout sample runs/mnist --num 16 --seed 7 --out more.npz
+  fastblackout sample runs/mnist --steps 20 --sampler tau-leap --force
+""",
+    "evaluate": """\
+  fastblackout evaluate
+  fastblackout evaluate runs/mnist --seeds 1 --bits 0    (the quickest)
+  fastblackout evaluate runs/mnist --data ROOT --json numbers.json
+""",
+    "info": """\
+  fastblackout info
+""",
+    "bench": """\
+  fastblackout bench -- --quick
+  fastblackout bench report
+""",
+}
+_EPILOG = """\
+examples:
+  fastblackout train digits && fastblackout sample && fastblackout evaluate
+  fastblackout train --help
+
+exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated
+"""
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps the options to the terminal, but to 80 columns at most, and keeps the lines of the examples."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=width())
+
+
+_N: Any = {"type": int, "metavar": "N"}
+_X: Any = {"type": float, "metavar": "X"}
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", choices=list(PRESETS), help="the data; a folder of images, or an array of counts")
     parser.add_argument("--data", metavar="PATH", help="folder that holds the data set, or the images; .npy or .npz")
     parser.add_argument("--download", action="store_true", help="let torchvision fetch the data into --data")
-    parser.add_argument("--max-count", type=int, help="array: largest count possible; default: the largest there is")
+    parser.add_argument("--max-count", **_N, help="array: largest count possible; default: the largest there is")
     parser.add_argument("--channels-at", choices=["first", "last"], help="array: where the channels are, if unclear")
     parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
@@ -110,61 +177,74 @@ def _defaults(name: str) -> str:
 
 
 def _train(options: argparse.Namespace) -> int:
+    out = options.out or os.path.join("runs", options.dataset)
+    with holding(out):
+        return _train_in_held_folder(options, out)
+
+
+def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     from .checkpoint import has_checkpoint, load_checkpoint
     from .config import preset
     from .data import load
     from .runs import described
-    from .training import train
+    from .training import train_in_held_folder
 
-    out = options.out or os.path.join("runs", options.dataset)
     given = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
     if "steps" in given and "epochs" in given:
         raise ValueError("train: steps, epochs: give one of them, got both")
     config = preset(options.dataset, **given)
+    done = 0
     if options.resume and has_checkpoint(out):
-        stored, dataset = described(load_checkpoint(out))
+        checkpoint = load_checkpoint(out)
+        (stored, dataset), done = described(checkpoint), checkpoint.step
         if dataset["name"] != options.dataset:
             raise ValueError(f"train: dataset: {out} was trained on {dataset['name']}, got {options.dataset}")
         config = stored.resumed_with(given)
     source = {"root": options.data, "channels_at": options.channels_at}
     data = load(options.dataset, options.data, options.download, options.max_count, options.channels_at)
-    checkpoint = train(data, out, config, options.resume, not options.quiet, source)
-    print(f"{checkpoint}\nnext: fastblackout sample {out}")
+    saved = train_in_held_folder(data, out, config, options.resume, not options.quiet, source)
+    if done and done == config.total_steps(len(data.train)):
+        print(f"{out}: all {done} steps were done already{'' if config.decay else '; --steps N goes on'}")
+    print(f"{saved}\nnext: fastblackout sample {out}")
     return 0
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
-    parser.add_argument("--num", type=int, default=64, help="how many samples (64)")
+    parser.add_argument("--num", **_N, default=64, help="how many samples (64)")
     parser.add_argument("--out", metavar="FILE", help=".npz file for the counts; default RUN/samples.npz")
-    parser.add_argument("--label", type=int, help="class to draw, of a conditional run; default: all in turn")
-    parser.add_argument("--guidance", type=float, default=0.0, help="strength of classifier-free guidance (0)")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE and its pictures")
+    parser.add_argument("--label", **_N, help="class to draw, of a conditional run; default: all in turn")
+    parser.add_argument("--guidance", **_X, default=0.0, help="strength of classifier-free guidance (0)")
     parser.set_defaults(run=_sample)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
-    parser.add_argument("--num", type=int, default=1000, help="how many samples (1000)")
+    parser.add_argument("--num", **_N, default=1000, help="how many samples a set (1000)")
+    what = "how many sets of samples, with seeds SEED, SEED + 1, ... (4); most of the time goes into them"
+    parser.add_argument("--seeds", **_N, default=4, help=what)
     parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
-    parser.add_argument("--bits", type=int, default=100, metavar="N", help="held-out images for the likelihood (100)")
+    parser.add_argument("--bits", **_N, default=100, help="held-out images for the likelihood (100)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=_evaluate)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint of one; default: that in runs/")
-    parser.add_argument("--steps", type=int, default=100, help="reverse steps (100)")
+    parser.add_argument("--steps", **_N, default=100, help="reverse steps (100)")
     parser.add_argument("--grid", choices=["cosine", "index"], default="cosine", help="where the steps are (cosine)")
     rules = ["bridge", "tau-leap", "tau-leap-rate"]
     parser.add_argument("--sampler", choices=rules, default=rules[0], help="rule of a reverse step (bridge)")
     kinds = ["stochastic", "nearest"]
     parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of expected births (stochastic)")
-    parser.add_argument("--attrition", type=float, default=0.0, help="chance that a step also removes a count (0)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the draws (1)")
-    parser.add_argument("--batch", type=int, default=250, help="samples at a time; does not change them (250)")
+    parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")
+    parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
+    parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change them (250)")
     parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged or last (ema)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as in the training")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -183,13 +263,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     from .natives import capabilities, choices
 
+    indent = " " * 16
     for name, state in capabilities().items():
-        print(f"{name:10} {'yes' if state['available'] else 'no ':4} {state['detail']}")
+        print(wrap(state["detail"], f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
         if state["ops"]:
-            print(f"{'':15} {', '.join(state['ops'])}")
+            print(wrap(", ".join(state["ops"]), indent, indent))
     print('backend="auto" takes')
     for device, ops, backend, why in choices():
-        print(f"{device:10} {backend:9} {', '.join(ops)}: {why}")
+        print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
     return 0
 
 

@@ -12,6 +12,7 @@ INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
 NETWORKS = ("small", "cifar10", "celeba64", "mnist")
 MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
+MOST_THREADS = 4096  # a system that cannot start as many as OpenMP asks for ends the process
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
 )
@@ -64,8 +65,8 @@ class TrainConfig:
             _require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)", getattr(self, name))
         _require("epochs", self.epochs is None or self.epochs >= 1, "must be at least 1", self.epochs)
         _require("seed", self.seed < 1 << 64, "must be below 2^64", self.seed)
-        most = MOST_SCHEDULE_STEPS
-        _require("schedule_steps", self.schedule_steps <= most, f"must be at most {most}", self.schedule_steps)
+        for name, most in (("schedule_steps", MOST_SCHEDULE_STEPS), ("threads", MOST_THREADS)):
+            _require(name, getattr(self, name) <= most, f"must be at most {most}", getattr(self, name))
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "seed" and isinstance(value, int):
@@ -102,7 +103,11 @@ class TrainConfig:
             given = {**given, "epochs": None}
         new = replace(self, **given)
         if self.decay and (new.steps, new.epochs) != (self.steps, self.epochs):
-            raise ValueError("train: steps: a resumed run whose learning rate decays keeps its length, got another")
+            length = f"{self.steps} steps" if self.epochs is None else f"{self.epochs} epochs"
+            asked = f"{new.steps} steps" if new.epochs is None else f"{new.epochs} epochs"
+            advice = "train another with --out; a run with --no-decay can go on for as long as you like"
+            rule = f"a resumed run whose learning rate decays keeps its length, {length} ({advice})"
+            raise ValueError(f"train: steps: {rule}, got {asked}")
         return new
 
 

@@ -6,11 +6,14 @@ distance of raw pixels also falls for plain Gaussian noise, and a model that mem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .terminal import wrap
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 NEAREST_TRAIN, NEAREST_QUERY = 10_000, 1_000  # most images used for nearest neighbours
 JUDGE_TRAIN = 5_000  # most training images of the SVM, whose cost grows with the square
 SURE_MARGIN = 0.5
+ENOUGH = 1000  # samples below which the bias of a Frechet distance hides what it should tell
 
 Array = NDArray[Any]
 
@@ -113,63 +117,130 @@ class Judge:
         return named, margins.min(axis=1) >= SURE_MARGIN
 
 
-def compare(samples: Array, dataset: Dataset) -> dict[str, Any]:
-    """Samples (N, C, H, W) against a data set. Distances in counts; the keys are those of `table`.
+def compare(samples: Array | Sequence[Array], dataset: Dataset) -> dict[str, Any]:
+    """Samples (N, C, H, W), or several sets of so many, against a data set. Distances in counts; keys: see `table`.
 
-    Labelled data also get the SVM's verdicts and the class histogram. Raises ValueError when the shapes differ.
+    A number about samples is the mean over the sets; result["spread"] holds the standard deviation of the sets' numbers
+    and result["each"] the numbers themselves, where there are two sets or more. Labelled data also get the SVM's
+    verdicts and the class histogram. Raises ValueError when the shapes differ.
     """
-    if samples.shape[1:] != dataset.shape or len(samples) < 2:
-        raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, got {samples.shape}")
-    train, held_out, count = dataset.train, dataset.held_out, len(samples)
-    real = Gaussian(train)
-    half_1, half_2 = np.array_split(np.random.default_rng(0).permutation(len(train)), 2)
-    some_train = train[np.sort(np.random.default_rng(1).permutation(len(train))[:NEAREST_TRAIN])]
-    result: dict[str, Any] = {
-        "samples": count,
-        "train": len(train),
-        "held_out": len(held_out),
-        "frechet_samples": real.distance(Gaussian(samples)),
-        "frechet_noise": real.distance(Gaussian(_counts(real.draw(count, seed=0), dataset.max_count))),
-        "frechet_split": frechet_distance(train[half_1], train[half_2]),
-        "frechet_held_out": real.distance(Gaussian(held_out)) if len(held_out) > 1 else float("nan"),
-        "nearest_samples": nearest_distance(samples[:NEAREST_QUERY], some_train),
-        "nearest_held_out": nearest_distance(held_out[:NEAREST_QUERY], some_train),
-    }
-    labels, held_out_labels = dataset.train_labels, dataset.held_out_labels
-    if labels is not None and held_out_labels is not None and len(np.unique(labels[:JUDGE_TRAIN])) > 1:
-        judge = Judge(train, labels, dataset.max_count)
-        named, sure = judge(samples)
-        real_named, real_sure = judge(held_out[:NEAREST_QUERY])
-        result["sure_samples"], result["sure_held_out"] = float(sure.mean()), float(real_sure.mean())
-        result["judge_accuracy"] = float((real_named == held_out_labels[:NEAREST_QUERY]).mean())
-        result["class_shares"] = (np.bincount(named, minlength=dataset.classes or 0) / count).tolist()
+    sets = [samples] if isinstance(samples, np.ndarray) else list(samples)
+    for one in sets:
+        if one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]):
+            shapes = ", ".join(str(one.shape) for one in sets)
+            raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {shapes}")
+    if not sets:
+        raise ValueError("compare: samples: must be a set or more, got none")
+    real = _Real(dataset, len(sets[0]))
+    found = [real.judge(one) for one in sets]
+    result: dict[str, Any] = {"samples": len(sets[0]), "sets": len(sets)}
+    result |= {"train": len(dataset.train), "held_out": len(dataset.held_out)}
+    result |= real.numbers | {name: np.mean([one[name] for one in found], axis=0).tolist() for name in found[0]}
+    if len(sets) > 1:
+        result["each"] = {name: [one[name] for one in found] for name in found[0]}
+        result["spread"] = {name: np.std(each, axis=0, ddof=1).tolist() for name, each in result["each"].items()}
     return result
 
 
+class _Real:
+    """What every set of `count` samples is compared with: `numbers` of the data themselves, and `judge` for a set."""
+
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        train, held_out = dataset.train, dataset.held_out
+        self.gaussian, self.few = Gaussian(train), min(count, len(held_out))
+        half_1, half_2 = np.array_split(np.random.default_rng(0).permutation(len(train)), 2)
+        self.train = train[np.sort(np.random.default_rng(1).permutation(len(train))[:NEAREST_TRAIN])]
+        noise = _counts(self.gaussian.draw(count, seed=0), dataset.max_count)
+        self.numbers: dict[str, Any] = {
+            "as_many": self.few,
+            "frechet_noise": self._distance(noise),
+            "frechet_split": frechet_distance(train[half_1], train[half_2]),
+            "frechet_held_out": self._distance(held_out),
+            "frechet_held_out_as_many": self._distance(self._spread_out(held_out)),
+            "nearest_held_out": nearest_distance(held_out[:NEAREST_QUERY], self.train),
+        }
+        self.judged = None
+        labels, held_out_labels = dataset.train_labels, dataset.held_out_labels
+        if labels is not None and held_out_labels is not None and len(np.unique(labels[:JUDGE_TRAIN])) > 1:
+            self.judged, self.classes = Judge(train, labels, dataset.max_count), dataset.classes or 0
+            named, sure = self.judged(held_out[:NEAREST_QUERY])
+            self.numbers["sure_held_out"] = float(sure.mean())
+            self.numbers["judge_accuracy"] = float((named == held_out_labels[:NEAREST_QUERY]).mean())
+
+    def judge(self, samples: Array) -> dict[str, Any]:
+        """The numbers of one set of samples."""
+        result: dict[str, Any] = {
+            "frechet_samples": self._distance(samples),
+            "frechet_samples_as_many": self._distance(self._spread_out(samples)),
+            "nearest_samples": nearest_distance(samples[:NEAREST_QUERY], self.train),
+        }
+        if self.judged is not None:
+            named, sure = self.judged(samples)
+            result["sure_samples"] = float(sure.mean())
+            result["class_shares"] = (np.bincount(named, minlength=self.classes) / len(samples)).tolist()
+        return result
+
+    def _distance(self, images: Array) -> float:
+        return self.gaussian.distance(Gaussian(images)) if len(images) > 1 else float("nan")
+
+    def _spread_out(self, images: Array) -> Array:
+        """As many images as both samples and held-out images are there, spread evenly over these."""
+        return images[np.arange(self.few) * len(images) // self.few]
+
+
 def table(result: dict[str, Any]) -> str:
-    """The numbers of `compare`, for a reader."""
+    """The numbers of `compare`, for a reader, in lines of at most 80 columns."""
+    samples, held_out, sets, few = (result[name] for name in ("samples", "held_out", "sets", "as_many"))
+    spread = result.get("spread", {})
+
+    def row(label: str, name: str, form: str = ".2f") -> str:
+        more = f" +- {spread[name]:{form}}" if name in spread else ""
+        return f"  {label:53}{result[name]:9{form}}{more}"
+
     lines = [
-        f"{result['samples']} samples, {result['train']} training images, {result['held_out']} held-out images",
+        f"{sets} set{'s' if sets > 1 else ''} of {samples} samples, {result['train']} training images, "
+        f"{held_out} held-out images",
         "",
         "Frechet distance of raw pixels to the training images",
-        f"  samples                                              {result['frechet_samples']:9.2f}",
-        f"  rounded Gaussian noise, same mean and covariance     {result['frechet_noise']:9.2f}",
-        f"  held-out images                                      {result['frechet_held_out']:9.2f}",
-        f"  one random half of the training images to the other  {result['frechet_split']:9.2f}",
+        row(f"{samples} samples", "frechet_samples"),
+        *([row(f"{few} of them, as many as held-out images", "frechet_samples_as_many")] if few < samples else []),
+        row(f"{held_out} held-out images", "frechet_held_out"),
+        *([row(f"{few} of them, as many as samples", "frechet_held_out_as_many")] if few < held_out else []),
+        row("rounded Gaussian noise, same mean and covariance", "frechet_noise"),
+        row("one random half of the training images to the other", "frechet_split"),
+        *_notes(result),
         "",
-        "Mean distance to the nearest training image (far below held-out means memorised)",
-        f"  samples                                              {result['nearest_samples']:9.2f}",
-        f"  held-out images                                      {result['nearest_held_out']:9.2f}",
+        "Mean distance to the nearest training image (memorised if far below held out)",
+        row("samples", "nearest_samples"),
+        row("held-out images", "nearest_held_out"),
     ]
     if "class_shares" in result:
         lines += [
             "",
             f"Share that an SVM trained on real images ({result['judge_accuracy']:.1%} right on held-out) is sure of",
-            f"  samples                                              {result['sure_samples']:9.1%}",
-            f"  held-out images                                      {result['sure_held_out']:9.1%}",
+            row("samples", "sure_samples", ".1%"),
+            row("held-out images", "sure_held_out", ".1%"),
             "",
             "Class of the samples, by the SVM",
         ]
         for label, share in enumerate(result["class_shares"]):
-            lines.append(f"  {label:2d} {share:6.1%} {'#' * round(share * 100)}".rstrip())
+            lines.append(f"  {label:2d} {share:6.1%} {'#' * round(share * 60)}".rstrip())
     return "\n".join(lines)
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    """What to know before comparing the Frechet distances."""
+    text = []
+    if result["samples"] < ENOUGH:
+        text.append(f"Warning: with fewer than {ENOUGH} samples a Frechet distance says little.")
+    if result["samples"] != result["held_out"]:
+        text.append(
+            "The fewer images, the larger the distance, even of perfect ones: so held-out images may score worse than "
+            "samples. Only equal numbers compare."
+        )
+    if "spread" in result:
+        text.append(
+            f"+- is the standard deviation over {result['sets']} sampling seeds of this one training; "
+            "another training seed moves the figures too."
+        )
+    return [wrap(line, "  ", "  ") for line in text]

@@ -22,6 +22,7 @@ import torch
 
 from .bound_terms import Line, Steps
 from .indexing import check_integer
+from .models.interface import as_model, check_schedule, labels_on
 from .ops import binomial_log_prob
 from .philox import Philox, resolve_rng
 from .probability import Prob
@@ -84,8 +85,8 @@ def bits_per_dim(
     The discrete bound is that of `fb.sample(model, schedule, shape, steps, grid, sampler="tau-leap")`, which starts at
     black: its first step counts as one from p = 0. The clamp of overshooting births only lowers the true value.
 
-    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call. It runs in eval mode.
-    x_0: integer counts (B, ...) in 0..max_count on the model's device. labels: int64 (B,), for p(x_0 | label).
+    model, schedule: as in fb.sample.
+    x_0: integer counts (B, ...) in 0..max_count on the model's device. labels: integers (B,), for p(x_0 | label).
     rng: repeat r uses calls 2 r (continuous) and 2 r + 1 (discrete); the key's own call is not used.
     draws: of lambda, and of the step, an image and repeat; with a multiple of `steps` each repeat visits every step of
         every image. repeats: at least 2; the Monte Carlo error comes from their spread, so it is itself good to about
@@ -95,9 +96,10 @@ def bits_per_dim(
     is derived in docs/theory.md.
     """
     op = "bits_per_dim"
+    model = as_model(op, model)
+    check_schedule(op, schedule, model)
     check_images(op, x_0, model.max_count, draws, repeats, batch)
-    if labels is not None and tuple(labels.shape) != (len(x_0),):
-        raise ValueError(f"{op}: labels: must have shape ({len(x_0)},), got {tuple(labels.shape)}")
+    labels = labels_on(op, labels, len(x_0), x_0.device)
     key = resolve_rng(rng, generator, op)
     line = Line(schedule, x_0.device)
     chain = Steps(schedule, schedule.grid(steps, kind=grid), x_0.device)

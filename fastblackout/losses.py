@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .models.interface import as_model, check_schedule, labels_on
 from .ops import birth_loss, thin
 
 if TYPE_CHECKING:
@@ -19,10 +20,14 @@ def blackout_loss(
     model: Any, schedule: Schedule, x_0: Tensor, k: Tensor, rng: Philox, weight: str, labels: Tensor | None = None
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,): weight(k) times the sum of y - (x_0 - x_t) log y."""
+    op = "blackout_loss"
+    model = as_model(op, model)
+    check_schedule(op, schedule, model)
     noised = thin(
         x_0, schedule.survival(k), rng=rng, max_count=model.max_count, center=model.center(k), scale=model.scale(k),
         outputs=("births", "model_input"),
     )  # fmt: skip
+    labels = labels_on(op, labels, len(x_0), x_0.device)
     logits = model(noised.model_input, k, labels)
     return birth_loss(logits, noised.births, schedule.weight(weight, k), gain=model.gain(k))
 

@@ -20,14 +20,14 @@ import torch
 
 from .likelihood import Bound, check_images, estimate
 from .philox import Philox, resolve_rng
+from .processes.base import Process
 from .processes.conversion import probs_from_logits
+from .processes.inputs import rate_of
 from .processes.rate_loss import prior_divergence, rate_loss
 from .processes.reversal import time_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from .processes import Process
 
 
 @torch.inference_mode()
@@ -60,6 +60,8 @@ def process_bits_per_dim(
     Raises TypeError, ValueError. Source: Campbell et al., NeurIPS 2022.
     """
     op = "process_bits_per_dim"
+    _check_kinds(op, process, "rates", rates)
+    end = rate_of(op, "end", end)
     check_images(op, x_0, process.states - 1, draws, repeats, batch)
     key = resolve_rng(rng, generator, op)
     known = _cost_of_the_start(op, process, x_0, end, prior)
@@ -102,6 +104,7 @@ def sampler_bits_per_dim(
     Raises TypeError, ValueError. Source: Austin et al., NeurIPS 2021, arXiv 2107.03006, equation 1.
     """
     op = "sampler_bits_per_dim"
+    _check_kinds(op, process, "model", model)
     check_images(op, x_0, process.states - 1, draws, repeats, batch)
     grid = time_grid(op, times, kind)
     if grid[-1] != 0:
@@ -124,6 +127,13 @@ def sampler_bits_per_dim(
         return steps * divergence.flatten(1).sum(1) + known[which]
 
     return estimate(cost, x_0, draws, repeats, batch, [key.at(call=r) for r in range(repeats)])
+
+
+def _check_kinds(op: str, process: Any, name: str, model: Any) -> None:
+    if not isinstance(process, Process):
+        raise TypeError(f"{op}: process: must be one of fastblackout.processes, got {type(process).__name__}")
+    if not callable(model):
+        raise TypeError(f"{op}: {name}: must be called with states and times, got {type(model).__name__}")
 
 
 def _cost_of_the_start(op: str, process: Process, x_0: Tensor, end: float, prior: Any) -> Tensor:

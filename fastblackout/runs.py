@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
-from .config import TrainConfig
+from .config import MOST_SCHEDULE_STEPS, TrainConfig
 from .data.dataset import MOST_CLASSES
 from .models import BlackoutModel, NetworkConfig
 from .models.presets import BUILT_IN
@@ -82,7 +82,7 @@ def described(checkpoint: Checkpoint) -> tuple[TrainConfig, dict[str, Any]]:
         config = TrainConfig.from_dict(checkpoint.config["train"])
         dataset = dict(checkpoint.config["dataset"])
         name, shape, classes = dataset["name"], dataset["shape"], dataset["classes"]
-        steps = checkpoint.config["model"]["schedule"]["steps"]
+        steps = checkpoint.config["model"]["schedule"].get("steps", 1)
     except _DAMAGE as error:
         raise _damaged(checkpoint, error) from None
     right = {
@@ -90,7 +90,7 @@ def described(checkpoint: Checkpoint) -> tuple[TrainConfig, dict[str, Any]]:
         "dataset.shape": type(shape) is list and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape),
         "dataset.classes": (classes is None and not config.conditional)
         or (type(classes) is int and 0 < classes <= MOST_CLASSES),
-        "model.schedule.steps": steps == config.schedule_steps,
+        "model.schedule.steps": type(steps) is int and steps <= MOST_SCHEDULE_STEPS,
     }
     if wrong := ", ".join(key for key, good in right.items() if not good):
         raise _damaged(checkpoint, ValueError(f"{wrong} cannot be right"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,14 +12,27 @@ import torch
 from torch.nn.functional import logsigmoid, softplus
 
 from .data.dataset import count_dtype
+from .indexing import check_integer
+from .models.interface import as_model, check_schedule, labels_on
 from .ops import bridge_step, tau_leap_step, thin
 from .philox import Philox, resolve_rng
 from .probability import Prob
+from .sampling_checks import (
+    SAMPLERS,
+    check_callback,
+    check_guidance,
+    check_mask,
+    check_rule,
+    counts_like,
+    shape_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .schedule import Schedule
+
+__all__ = ["SAMPLERS", "sample", "sample_in_batches"]
 
 EVERYTHING = Prob(1.0, 0.0)
 
@@ -51,34 +63,40 @@ def sample(
         x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                    sampler "bridge"; N(y): y made an integer
     or x <- x + Poisson(y c), c the same number ("tau-leap") or (t - s) p_t / (1 - p_t) ("tau-leap-rate").
 
-    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call. It runs in eval mode.
+    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call; or a module around one, say
+        DistributedDataParallel, which is called. It runs in eval mode. schedule: that of the model.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
     rng: the n-th step (n = 0 first) draws with rng.at(call=n), so a batch may be split by first_sample at will.
-    labels: int64 (B,) for a class-conditional model; guidance w: log y = (1 + w) log y_labels - w log y_without.
+    labels: integers (B,) for a class-conditional model; guidance w: log y = (1 + w) log y_labels - w log y_without.
     known, mask: counts and bools that broadcast to `shape`: where mask is true, x is drawn anew from the forward law
         given `known` before each step, and is `known` at the end (imputation). start: counts at time T, default zero.
     callback(n, k, x): called with the start (n = 0, k = T) and after each step (n steps done, time k).
     cuda_graph: on a CUDA device, capture a step (network and all) in a CUDA graph once and replay it, with no work on
         the host between steps; the model must be capturable, and there can be no callback. Elsewhere the same steps
         run without a graph. The counts are the same as without it.
-    Returns uint8 for max_count <= 255, else int16, int32 or int64. Raises ValueError naming the argument that is wrong.
+    Returns uint8 for max_count <= 255, else int16, int32 or int64. Raises TypeError or ValueError naming the argument
+    that is wrong, before anything is drawn.
     """
-    _check(model, shape, sampler, rounding, attrition, labels, guidance, known, mask)
-    rng = resolve_rng(rng, None, "sample")
+    model, shape = as_model("sample", model), shape_of(shape)
+    check_schedule("sample", schedule, model)
+    check_rule(sampler, rounding, attrition)
+    check_mask(known, mask)
+    check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))
+    labels = labels_on("sample", labels, shape[0], device)
+    check_guidance(guidance, labels)
+    rng = resolve_rng(rng, None, "sample")
     dtype = getattr(torch, count_dtype(model.max_count).__name__)
     black = torch.zeros(shape, dtype=dtype, device=device)
-    x = black if start is None else _counts(start, black, model.max_count, "start")
+    x = black if start is None else counts_like(start, black, model.max_count, "start")
     if mask is not None:
-        known = _counts(known, black, model.max_count, "known")
+        known = counts_like(known, black, model.max_count, "known")
         try:
             mask = mask.to(device).expand(shape)
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
     grid_times = [int(k) for k in schedule.grid(steps, kind=grid)]
     if cuda_graph:
-        if callback is not None:
-            raise ValueError("sample: callback: must be None with cuda_graph, got one")
         from . import graph_sampling
 
         rule = graph_sampling.Rule(model, sampler, rounding, attrition, labels, guidance, known, mask)
@@ -119,8 +137,9 @@ def sample_in_batches(
     **options: Any,
 ) -> Iterator[Tensor]:
     """`sample` for the rows of `shape` in parts of at most `batch`; put together, what one call would draw."""
-    if batch < 1:
-        raise ValueError(f"sample: batch: must be at least 1, got {batch}")
+    batch, shape = check_integer("sample", "batch", batch, 1, 1 << 62), shape_of(shape)
+    rng = resolve_rng(rng, None, "sample")
+    labels = labels_on("sample", labels, shape[0])
     for first in range(0, shape[0], batch):
         count = min(batch, shape[0] - first)
         part = None if labels is None else labels[first : first + count]
@@ -154,7 +173,6 @@ _STEPS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
     "tau-leap": _tau_leap,
     "tau-leap-rate": _tau_leap_rate,
 }
-SAMPLERS = tuple(_STEPS)
 
 
 def _model_input(model: Any, x: Tensor, k: int) -> Tensor:
@@ -201,40 +219,3 @@ def evaluating(model: Any) -> Iterator[None]:
 
 def _parameters(model: Any) -> Iterator[Tensor]:
     return model.parameters() if hasattr(model, "parameters") else iter(())
-
-
-def _counts(value: Tensor | None, like: Tensor, max_count: int, argument: str) -> Tensor:
-    if not isinstance(value, torch.Tensor) or value.dtype.is_floating_point or value.dtype == torch.bool:
-        got = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-        raise TypeError(f"sample: {argument}: must be a tensor of integer counts, got {got}")
-    if value.numel() and (value.min() < 0 or value.max() > max_count):
-        worst = value.min() if value.min() < 0 else value.max()
-        raise ValueError(f"sample: {argument}: counts must lie in 0..{max_count}, got {int(worst)}")
-    try:
-        return value.to(like.device, like.dtype).expand(like.shape).contiguous()
-    except RuntimeError:
-        raise ValueError(f"sample: {argument}: must broadcast to {like.shape}, got {tuple(value.shape)}") from None
-
-
-def _check(
-    model: Any, shape: tuple[int, ...], sampler: str, rounding: str, attrition: float, labels: Tensor | None,
-    guidance: float, known: Tensor | None, mask: Tensor | None,
-) -> None:  # fmt: skip
-    if len(shape) < 2 or any(int(size) != size or size < 0 for size in shape):
-        raise ValueError(f"sample: shape: must be (batch, ...) of integers at least 0, got {shape}")
-    if sampler not in SAMPLERS:
-        raise ValueError(f"sample: sampler: must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
-    if sampler != "bridge" and (attrition != 0 or rounding != "stochastic"):
-        raise ValueError(f"sample: rounding, attrition: belong to sampler bridge, got them with {sampler}")
-    if not 0 <= attrition <= 1:
-        raise ValueError(f"sample: attrition: must be in [0, 1], got {attrition}")
-    if labels is not None and tuple(labels.shape) != (shape[0],):
-        raise ValueError(f"sample: labels: must have shape ({shape[0]},), got {tuple(labels.shape)}")
-    if not math.isfinite(guidance):
-        raise ValueError(f"sample: guidance: must be finite, got {guidance}")
-    if guidance != 0 and labels is None:
-        raise ValueError(f"sample: guidance: needs labels, got {guidance} without")
-    if (known is None) != (mask is None):
-        raise ValueError("sample: known, mask: must come together, got one alone")
-    if mask is not None and mask.dtype != torch.bool:
-        raise TypeError(f"sample: mask: must be bool, got {mask.dtype}")

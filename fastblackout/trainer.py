@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ import torch
 from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, save_checkpoint
 from .config import TrainConfig
 from .data import BatchOrder, Dataset, flip_rows
-from .held_out import HeldOut
+from .held_out import HeldOut, images_allowed
 from .losses import blackout_loss, loss_unit
 from .models import BlackoutModel, ema_of
 from .philox import Philox
@@ -44,7 +45,10 @@ class Trainer:
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
         self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, int(np.prod(dataset.shape)))
-        self.held_out = HeldOut(dataset, self.schedule, config.weight, self.unit, device)
+        # One evaluation an epoch at most, and one at the end: see training.py.
+        between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
+        most = images_allowed(between, config.batch)
+        self.held_out = HeldOut(dataset, self.schedule, config.weight, self.unit, device, most)
 
     def batch(self) -> tuple[Tensor, Tensor | None]:
         """The counts and labels of the current step, on the device."""
@@ -80,17 +84,29 @@ class Trainer:
         self.step += 1
         return loss.detach()
 
-    def held_out_loss(self) -> float:
-        """The held-out loss of the averaged weights."""
-        return self.held_out.loss(self.averaged, self.config.conditional, max(self.config.batch, 256))
+    def held_out_loss(self, tick: Callable[[int], None]) -> float:
+        """The held-out loss of the averaged weights; tick is called with the images done, part by part."""
+        return self.held_out.loss(self.averaged, self.config.conditional, max(self.config.batch, 256), tick)
 
-    def samples(self) -> NDArray[Any]:
-        """64 samples of the averaged weights; the same noise each time, so that pictures of one run compare."""
+    @property
+    def sample_steps(self) -> int:
+        """Reverse steps of `samples`."""
+        return min(50, self.schedule.steps)
+
+    def samples(self, tick: Callable[[int], None]) -> NDArray[Any]:
+        """64 samples of the averaged weights; the same noise each time, so that pictures of one run compare.
+
+        tick: called with 1 after each reverse step.
+        """
         labels = None
         if self.config.conditional:
             labels = torch.arange(64, device=self.device) % self.no_class
-        shape, steps = (64, *self.dataset.shape), min(50, self.schedule.steps)
-        return sample(self.averaged, self.schedule, shape, steps, rng=Philox(1), labels=labels).cpu().numpy()
+        shape = (64, *self.dataset.shape)
+        drawn = sample(
+            self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
+            callback=lambda n, k, x: tick(1) if n else None,
+        )  # fmt: skip
+        return drawn.cpu().numpy()
 
     def save(self, run: Path) -> Path:
         """Write a checkpoint of everything `restore` needs."""

@@ -1,6 +1,7 @@
 """What backend="auto" takes on a GPU, by a rule or by what a card measured, and what `fastblackout info` says of it."""
 
 import json
+import re
 
 import pytest
 
@@ -29,9 +30,9 @@ def absent(monkeypatch):
 
 
 def info(capsys):
-    """The lines on the choice."""
+    """The lines on the choice, each of them whole."""
     assert cli.main(["info"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = re.sub(r"\n +", " ", capsys.readouterr().out).splitlines()
     return [" ".join(line.split()) for line in lines[lines.index('backend="auto" takes') + 1 :]]
 
 

@@ -85,13 +85,36 @@ def test_the_whole_way(place, capsys):
     numbers = json.loads((place / "numbers.json").read_text())
     assert numbers["samples"] == 30
     assert numbers["train"] == 54
+    assert (numbers["sets"], numbers["seeds"]) == (4, [1, 2, 3, 4])
+    assert max(map(len, out.splitlines())) <= 80
+    assert f"{numbers['frechet_samples']:.2f} +- {numbers['spread']['frechet_samples']:.2f}" in out
+    assert "Warning: with fewer than 1000 samples" in out
     bits = numbers["bits_per_dim"]
     assert bits["images"] == 6
     assert 0 < bits["continuous"]["bits"] < 40  # after six steps of training
     assert 0 < bits["continuous"]["monte_carlo_error"] < bits["continuous"]["bits"]
     assert f"{bits['discrete']['bits']:.3f}  ({bits['discrete']['monte_carlo_error']:.3f};" in out
-    assert main(["evaluate", data, "--num=30", "--bits=0", *SAMPLE]) == 0
-    assert "Bits per dimension" not in capsys.readouterr().out
+    again = ["evaluate", data, "--num=30", "--json=numbers.json", "--bits=0", "--seed=2", "--seeds=1", *SAMPLE]
+    fails(capsys, again, ["json: numbers.json exists", "--force"])
+    assert main([*again, "--force"]) == 0
+    out = capsys.readouterr().out
+    assert "Bits per dimension" not in out and "seed 2, drawn" in out and "+-" not in out
+    second = json.loads((place / "numbers.json").read_text())
+    assert second["frechet_samples"] == numbers["each"]["frechet_samples"][1]
+
+
+def test_sample_overwrites_by_force_alone(place, capsys):
+    assert main(["sample", "--num=5", *SAMPLE]) == 0
+    files = ["samples.npz", "samples.png", "samples-film.png"]
+    before = [(place / "runs/array" / name).read_bytes() for name in files]
+    for name in files:
+        fails(capsys, ["sample", "--num=5", *SAMPLE], ["exists", "--force"])
+        (place / "runs/array" / name).unlink()
+    (place / "runs/array/samples.png").write_text("no picture")
+    assert main(["sample", "--num=5", "--force", *SAMPLE]) == 0
+    assert [(place / "runs/array" / name).read_bytes() for name in files] == before
+    os.mkdir("folder.npz")
+    fails(capsys, ["sample", "--force", "--out=folder.npz"], ["folder.npz is a folder"])
 
 
 def test_same_seed_same_samples(place):
@@ -110,6 +133,14 @@ def test_same_seed_same_samples(place):
 def test_resume(place, capsys):
     assert main(["train", "array", "--data=counts.npz", "--resume", "--steps=9", "--quiet"]) == 0
     assert sorted(os.listdir("runs/array/checkpoints")) == ["step-00000006", "step-00000009"]
+    capsys.readouterr()
+    before = everything(place)
+    assert main(["train", "array", "--data=counts.npz", "--resume", "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("runs/array: all 9 steps were done already; --steps N goes on\n")
+    assert {path: new for path, new in everything(place).items() if path.suffix != ".png"} == {
+        path: old for path, old in before.items() if path.suffix != ".png"
+    }
+    fails(capsys, ["train", "array", "--data=counts.npz", "--resume", "--steps=8"], ["at least the 9", "got 8"])
     fails(capsys, ["train", "array", "--data=counts.npz", "--resume", "--batch=9"], ["batch", "keeps 8", "got 9"])
     fails(capsys, ["train", "digits", "--out=runs/array", "--resume"], ["was trained on array"])
 
@@ -160,6 +191,10 @@ def test_wrong_usage(place, capsys, line, words):
         ("sample --out=counts.npz", ["counts.npz exists"]),
         ("evaluate --data=elsewhere.npz --num=2", ["elsewhere.npz"]),
         ("evaluate --bits=-1 --num=2", ["bits: must be at least 0, got -1"]),
+        ("evaluate --num=1", ["num: must be at least 2, got 1"]),
+        ("evaluate --seeds=0 --num=2", ["seeds: must be at least 1, got 0"]),
+        ("evaluate --seed=-1 --num=2", ["seed"]),
+        ("evaluate --json=no/such/file.json", ["json: no such folder"]),
         ("bench", ["benchmarks"]),
     ],
 )

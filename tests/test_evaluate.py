@@ -93,6 +93,48 @@ def test_a_memoriser_shows(digits):
     assert sum("#" in line for line in text.splitlines()) == 10
 
 
+def test_several_sets(digits):
+    """Means and spreads over the sets; equal numbers of samples and held-out images beside the unequal ones."""
+    rng = np.random.default_rng(0)
+    sets = [digits.train[rng.permutation(1500)[:1000]] for _ in range(3)]
+    result, single = compare(sets, digits), compare(sets[1], digits)
+    for name in ("frechet_samples", "frechet_samples_as_many", "nearest_samples", "sure_samples"):
+        each = result["each"][name]
+        assert each[1] == single[name]
+        assert result[name] == pytest.approx(np.mean(each))
+        assert result["spread"][name] == pytest.approx(np.std(each, ddof=1))
+    assert (result["sets"], result["samples"], result["as_many"]) == (3, 1000, 297)
+    assert "spread" not in single and "+-" not in table(single)
+    some = digits.train[np.arange(297) * 1500 // 297]
+    fewer = compare(some, digits)
+    assert fewer["frechet_samples"] == fewer["frechet_samples_as_many"]
+    assert fewer["frechet_samples"] == pytest.approx(frechet_distance(some, digits.train), rel=1e-6)
+    # Real images, but few: nearly as far from the training images as the held-out ones, which the larger sets are not.
+    assert result["frechet_samples"] < 5 < 15 < result["frechet_samples_as_many"] < result["frechet_held_out"]
+    assert fewer["frechet_held_out_as_many"] == fewer["frechet_held_out"]
+    many = compare(digits.train[:200], digits)
+    assert many["frechet_held_out_as_many"] > many["frechet_held_out"] == result["frechet_held_out"]
+    for bad in ([], [sets[0], sets[1][:-1]]):
+        with pytest.raises(ValueError, match="compare: samples"):
+            compare(bad, digits)
+
+
+def test_the_table_says_how_to_read_it(digits):
+    sets = [digits.train[:1000], digits.train[500:]]
+    result = compare(sets, digits)
+    text = table(result)
+    flat = " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"1000 samples {result['frechet_samples']:.2f} +- {result['spread']['frechet_samples']:.2f}" in flat
+    assert f"297 of them, as many as held-out images {result['frechet_samples_as_many']:.2f} +- " in flat
+    assert "held-out images may score worse than samples" in flat
+    assert "over 2 sampling seeds of this one training; another training seed moves" in flat
+    assert "Warning" not in text
+    few = table(compare(digits.train[:999], digits))
+    assert "Warning: with fewer than 1000 samples" in few and "seeds" not in few
+    assert "100 of them, as many as samples" in table(compare(digits.train[:100], digits))
+
+
 def test_without_labels(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 9, (60, 4, 4)))
     data = load("array", tmp_path / "a.npy")

@@ -75,7 +75,7 @@ CHANGES = [
     (("train", "clip"), 10**400, "train: clip: must be above 0 and finite"),
     (("train", "clip"), float("nan"), "JSON has no NaN"),
     (("train", "network"), [], "train: network: must be text, got []"),
-    (("train", "threads"), 10**12, "train: threads: must be below 2^32"),
+    (("train", "threads"), 10**12, "train: threads: must be at most 4096"),
     (("train", "conditional"), True, "dataset.classes cannot be right"),
     (("train", "schedule_steps"), 2 * 10**9, "train: schedule_steps: must be at most 1000000"),
     (("model",), None, "config.json is damaged: no 'model'"),

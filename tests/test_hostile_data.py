@@ -87,7 +87,10 @@ WRONG_BATCHES = {
     "nested keys": (batch(extra=b")" + b"\x85" * 100_000 + b"K\x00"), "must be text"),
     "a state for a list": (batch(extra=text(b"x") + b"]}b"), "gives a state"),
     "a class": (batch(extra=text(b"x") + b"cnumpy\ndtype\n)\x81"), "NEWOBJ, which is refused"),
-    "an import": (batch(extra=text(b"x") + b"cos\nsystem\n" + text(b"true") + b"\x85R"), "os.system, which is refused"),
+    "an import": (
+        batch(extra=text(b"x") + b"cos\nsystem\n" + text(b"true") + b"\x85R"),
+        "'os.system', which is refused",
+    ),
     "labels of text": (batch().replace(b"](K\x09", b"](U\x01a"), "labels must be a list of integers"),
     "an enormous label": (batch().replace(b"](K\x09", b"](J\x00\xca\x9a\x3b"), "0..65535, got 1000000000"),
     "bytes after its end": (batch(tail=b"!"), "goes on for 1 bytes"),

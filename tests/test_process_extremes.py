@@ -110,6 +110,7 @@ SIZES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # some versions of torch warn at every sparse tensor
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_checked_before_anything_is_made_dense(name):
     with pytest.raises(ValueError, match=r"^MarkovProcess: Q: must be \(S, S\) with S in 1..4096, got shape \("):

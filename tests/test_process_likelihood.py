@@ -65,9 +65,9 @@ def test_bits_of_a_process_that_starts_where_it_cannot():
     with pytest.raises(
         ValueError, match="process_bits_per_dim: prior: must be above 0 wherever x_0 can be at time 2.0"
     ):
-        fb.process_bits_per_dim(PROCESSES["pure death"], None, x_0, end=2.0)
+        fb.process_bits_per_dim(PROCESSES["pure death"], print, x_0, end=2.0)
     with pytest.raises(ValueError, match="process_bits_per_dim: x_0: counts must lie in 0..5, got 6"):
-        fb.process_bits_per_dim(PROCESSES["uniform"], None, x_0 * 0 + 6, end=2.0)
+        fb.process_bits_per_dim(PROCESSES["uniform"], print, x_0 * 0 + 6, end=2.0)
 
 
 def data_law(process):
@@ -203,8 +203,8 @@ def test_wrong_arguments_of_the_bound_of_a_sampler():
         ([1.0, 0.0], "births", "kind: must be logits or probs, got 'births'"),
     ):
         with pytest.raises(ValueError, match=f"sampler_bits_per_dim: {words}"):
-            fb.sampler_bits_per_dim(PROCESSES["uniform"], None, x_0, times=times, kind=kind)
+            fb.sampler_bits_per_dim(PROCESSES["uniform"], print, x_0, times=times, kind=kind)
     with pytest.raises(
         ValueError, match="sampler_bits_per_dim: prior: must be above 0 wherever x_0 can be at time 2.0"
     ):
-        fb.sampler_bits_per_dim(PROCESSES["pure death"], None, x_0, times=[2.0, 0.0])
+        fb.sampler_bits_per_dim(PROCESSES["pure death"], print, x_0, times=[2.0, 0.0])

@@ -256,7 +256,11 @@ def test_an_empty_batch():
         ({"guidance": 1.0}, ValueError, "guidance: needs labels"),
         ({"guidance": float("nan"), "labels": torch.zeros(2).long()}, ValueError, "guidance: must be finite"),
         ({"known": torch.zeros(2, 1, 4, 4).long()}, ValueError, "must come together"),
-        ({"known": torch.zeros(2, 1, 4, 4).long(), "mask": torch.zeros(2, 1, 4, 4)}, TypeError, "mask: must be bool"),
+        (
+            {"known": torch.zeros(2, 1, 4, 4).long(), "mask": torch.zeros(2, 1, 4, 4)},
+            TypeError,
+            "must be a bool tensor",
+        ),
         ({"known": torch.zeros(4).long(), "mask": NONE[:3]}, ValueError, "mask: must broadcast"),
         ({"known": torch.zeros(3).long(), "mask": NONE}, ValueError, "known: must broadcast"),
         ({"known": torch.zeros(4), "mask": NONE}, TypeError, "integer counts"),
@@ -274,5 +278,5 @@ def test_wrong_arguments(options, error, words):
 
 
 def test_wrong_batch():
-    with pytest.raises(ValueError, match="batch: must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch: must be in 1.*, got 0"):
         list(sample_in_batches(PixelModel(), SCHEDULE, SHAPE, 0, Philox(0)))

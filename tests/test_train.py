@@ -15,6 +15,7 @@ import fastblackout.training as training
 from fastblackout.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.config import TrainConfig, preset
 from fastblackout.data import load
+from fastblackout.held_out import images_allowed
 from fastblackout.losses import blackout_loss, loss_unit
 from fastblackout.philox import Philox
 from fastblackout.runs import load_run, make_model
@@ -142,17 +143,37 @@ def test_sigkill_and_resume_change_no_bit(data_file, uninterrupted, tmp_path):
     assert sorted(p.name for p in (out / "checkpoints").iterdir()) == ["step-00000020", "step-00000024"]
 
 
-def test_control_c_saves_and_says_so(data_file, tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_control_c_and_sigterm_save_and_say_so(data_file, tmp_path, number, status):
     out = tmp_path / "run"
     line = command(data_file, out, "--steps=100000")
     process = start(line, tmp_path)
     wait_for(lambda: (out / "checkpoints" / "step-00000004").exists(), process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     step = load_checkpoint(out).step
     assert stderr.decode() == f"fastblackout train: stopped after step {step}; go on with --resume\n"
     assert stdout == b""
+
+
+@pytest.mark.parametrize("change", [{}, {"held_out_every": 1}, {"steps": 7}, {"batch": 40, "held_out_every": 10}])
+def test_held_out_images_are_at_most_a_tenth_of_those_trained_on(data, tmp_path, change):
+    config = TrainConfig(**{**TINY, "sample_every": 0, **change})
+    training.train(data, tmp_path / "run", config, progress=False)
+    held_out = [record for record in log(tmp_path / "run") if "held_out_loss" in record]
+    assert held_out
+    assert sum(record["held_out_draws"] for record in held_out) <= config.steps * config.batch / 10
+    assert all(record["held_out_draws"] % record["held_out_images"] == 0 for record in held_out)
+
+
+def test_the_defaults_leave_the_held_out_loss_all_its_images():
+    for name, images in (("digits", 1500), ("mnist", 60_000), ("cifar10", 50_000)):
+        config = preset(name)
+        epoch = -(-images // config.batch)
+        shortest = config.steps if name == "digits" else epoch
+        between = min(max(config.held_out_every, epoch), shortest)
+        assert images_allowed(between, config.batch) >= (2079 if name == "digits" else 2048)
 
 
 def test_it_learns(data, tmp_path):
@@ -186,8 +207,11 @@ def test_longer_is_a_resume_and_another_run_is_not(data, uninterrupted, tmp_path
     assert torch.get_num_threads() == threads
     assert weights(tmp_path / "run") == weights(uninterrupted)
     decaying = TrainConfig(**{**TINY, "decay": True})
-    with pytest.raises(ValueError, match="keeps its length"):
+    with pytest.raises(ValueError, match="keeps its length, 24 steps .*--out.*--no-decay.*, got 30 steps"):
         decaying.resumed_with({"steps": 30})
+    assert decaying.resumed_with({"steps": 24}) == decaying
+    with pytest.raises(ValueError, match="steps: must be at least the 24 that are done, got 12"):
+        training.train(data, tmp_path / "run", TrainConfig(**short), resume=True, progress=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="must be a folder"):
         training.train(data, tmp_path / "file", TrainConfig(**TINY))

@@ -189,7 +189,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 def _named(module: Any, name: Any) -> _Name:
     module, name = _text(module), _text(name)
     if (module, name) not in _NAMES:
-        raise Refused(f"it asks for {module}.{name}, which is refused")
+        raise Refused(f"it asks for {f'{module}.{name}'[:80]!r}, which is refused")
     return _Name(_NAMES[module, name])
 
 
@@ -198,7 +198,7 @@ def _called(called: Any, arguments: Any) -> Any:
     if means == "dtype" and len(arguments) in (1, 3):
         code = _text(arguments[0])
         if code not in _INTEGERS:
-            raise Refused(f"the dtype of an array must be one of {', '.join(sorted(_INTEGERS))}, got {code!r}")
+            raise Refused(f"the dtype of an array must be one of {', '.join(sorted(_INTEGERS))}, got {code[:80]!r}")
         return _Dtype(code)
     if means == "array" and arguments[0] == _Name("ndarray"):
         return _Array()

@@ -104,7 +104,7 @@ def _readable(file: Path, kind: str) -> Iterator[None]:
     except _Unfit:
         raise
     except Exception as error:  # what reads a damaged file may fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]  # it may quote the file
         raise ValueError(f"load: {file}: not a readable {kind}: {reason}") from None
 
 

@@ -55,6 +55,8 @@ class BlackoutModel(nn.Module):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"BlackoutModel: network: must be an nn.Module, got {type(network).__name__}")
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"BlackoutModel: schedule: must be a Schedule, got {type(schedule).__name__}")
         if isinstance(max_count, bool) or not isinstance(max_count, int) or max_count < 1:
             raise ValueError(f"BlackoutModel: max_count: must be an integer of at least 1, got {max_count!r}")
         if input not in INPUTS:

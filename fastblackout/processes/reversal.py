@@ -211,7 +211,10 @@ def sample_reverse(
 
 def time_grid(op: str, times: Sequence[float], kind: str) -> list[float]:
     """Falling times of a sampler, whose model gives `kind`."""
-    grid = [float(time) for time in times]
+    try:
+        grid = [float(time) for time in times]
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: times: must be two or more numbers, falling, got {times!r}") from None
     if len(grid) < 2 or any(not s < t for t, s in pairwise(grid)) or grid[-1] < 0:
         raise ValueError(f"{op}: times: must be two or more, falling, at least 0, got {times!r}")
     if kind not in ("logits", "probs"):

@@ -1,0 +1,71 @@
+"""What samplers, losses and bounds ask of a model, a schedule and labels, checked before anything runs."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..schedule import Schedule
+
+NEEDED = ("max_count", "center", "scale", "gain")
+
+
+class Wrapped:
+    """A model inside another module, DistributedDataParallel or AveragedModel: called as that, described by itself."""
+
+    def __init__(self, outer: nn.Module, inner: Any) -> None:
+        self._outer = outer
+        self.max_count, self.center, self.scale, self.gain = (getattr(inner, name) for name in NEEDED)
+        self.schedule = getattr(inner, "schedule", None)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._outer(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outer, name)  # parameters, training, train, eval
+
+
+def as_model(op: str, model: Any) -> Any:
+    """`model`, or a `Wrapped` where a module hides it; TypeError unless there is a BlackoutModel or its like."""
+    inner = model
+    while not _described(inner) and isinstance(inside := getattr(inner, "module", None), nn.Module):
+        inner = inside
+    if not callable(model) or not _described(inner):
+        rule = f"must be a BlackoutModel, or have {', '.join(NEEDED)} and a call"
+        raise TypeError(f"{op}: model: {rule}, got {type(model).__name__}")
+    count = inner.max_count
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
+        raise TypeError(f"{op}: model: max_count must be an integer of at least 1, got {count!r}")
+    return model if inner is model else Wrapped(model, inner)
+
+
+def _described(model: Any) -> bool:
+    return all(hasattr(model, name) for name in NEEDED)
+
+
+def check_schedule(op: str, schedule: Any, model: Any) -> None:
+    """TypeError unless a Schedule; ValueError where the model knows its own, and these times are others."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"{op}: schedule: must be a fastblackout.Schedule, got {type(schedule).__name__}")
+    own = getattr(model, "schedule", None)
+    if own is schedule or not isinstance(own, Schedule):
+        return
+    if not (np.array_equal(own.p, schedule.p) and np.array_equal(own.q, schedule.q)):
+        raise ValueError(f"{op}: schedule: must be that of the model, {own!r}, got {schedule!r}")
+
+
+def labels_on(op: str, labels: Any, batch: int, device: Any = None) -> Tensor | None:
+    """The labels (batch,), on the device if one is given; None for none. TypeError unless a tensor of integers."""
+    if labels is None:
+        return None
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{op}: labels: must be a tensor of integers, got {type(labels).__name__}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"{op}: labels: must be a tensor of integers, got {labels.dtype}")
+    if tuple(labels.shape) != (batch,):
+        raise ValueError(f"{op}: labels: must have shape ({batch},), got {tuple(labels.shape)}")
+    return labels if device is None else labels.to(device)
