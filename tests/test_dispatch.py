@@ -56,9 +56,13 @@ def test_wrong_choices():
     for arguments, text in (
         ({"backend": "numpy"}, "backend: must be one of auto, reference, cpu, cuda, triton, got 'numpy'"),
         ({"isa": "sse"}, f"isa: must be one of {', '.join(ISAS)} on this processor, got 'sse'"),
-        ({"threads": 0}, "threads: must be an integer of at least 1, got 0"),
-        ({"threads": 1.5}, "threads: must be an integer of at least 1, got 1.5"),
-        ({"threads": True}, "threads: must be an integer of at least 1, got True"),
+        ({"threads": 0}, "threads: must be an integer in 1..2147483647, got 0"),
+        ({"threads": 1.5}, "threads: must be an integer in 1..2147483647, got 1.5"),
+        ({"threads": True}, "threads: must be an integer in 1..2147483647, got True"),
+        ({"threads": 2**31}, "threads: must be an integer in 1..2147483647, got 2147483648"),
+        ({"threads": 10**40}, f"threads: must be an integer in 1..2147483647, got {10**40}"),
+        ({"backend": ["cpu"]}, "backend: must be one of auto, reference, cpu, cuda, triton, got ['cpu']"),
+        ({"isa": ["avx2"]}, f"isa: must be one of {', '.join(ISAS)} on this processor, got ['avx2']"),
     ):
         with pytest.raises(ValueError, match=f"^use_backend: {re.escape(text)}$"), fb.use_backend(**arguments):
             pass

@@ -13,7 +13,7 @@ from ..arrays import DTYPES, FLOATS, Array, adopt, store
 from ..reference.birth_loss import birth_loss as reference_loss
 from ..reference.birth_loss import birth_loss_grad as reference_grad
 from ..reference.portfloat import from_bfloat16, round_to_bfloat16
-from ..routing import through_torch
+from ..routing import readable, through_torch
 
 ONCE = "birth_loss: logits: the gradient cannot be differentiated again, got a second differentiation"
 
@@ -43,6 +43,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         if slopes is None:
             return loss
         return _function().apply(logits, [weight, gain, "cpu", foreseen, slopes, births, loss])
+    logits, births, weight, gain = readable(op, logits, logits=logits, births=births, weight=weight, gain=gain)
     if through_torch(logits, backend):
         from .. import torch_calls
 

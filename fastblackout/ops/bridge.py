@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import dispatch, quick
+from ..arguments import check_name
 from ..philox import Philox
 from ..probability import as_prob
 from ..reference.bridge import bridge as reference_bridge
-from ..routing import through_torch
+from ..routing import readable, through_torch
 from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def bridge_step(
     )  # fmt: skip
     if made is not None:
         return Stepped(*made)
+    x_t, logits, births, step, attrition, rng, gain, center, scale = readable(
+        op, x_t, x_t=x_t, logits=logits, births=births, step=step, attrition=attrition, rng=rng, gain=gain,
+        center=center, scale=scale,
+    )  # fmt: skip
     if through_torch(x_t, backend):
         from .. import torch_calls
 
@@ -81,8 +86,9 @@ def bridge_step(
             )
         )  # fmt: skip
     checked = check_step(
-        op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend
-    )
+        op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend,
+        {"step": step, "attrition": attrition},
+    )  # fmt: skip
     check_rule(op, rounding, step)
     samples = checked.size[0]
     birth = as_prob(step, samples, op, "step")
@@ -91,9 +97,8 @@ def bridge_step(
     return Stepped(*checked.give())
 
 
-def check_rule(op: str, rounding: str, step: Any) -> None:
-    if rounding not in ROUNDINGS:
-        raise ValueError(f"{op}: rounding: must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+def check_rule(op: str, rounding: Any, step: Any) -> None:
+    check_name(op, "rounding", rounding, ROUNDINGS)
     if step is None:
         raise TypeError(f"{op}: step: must be given, as Schedule.bridge(k_t, k_s) makes it, got None")
 

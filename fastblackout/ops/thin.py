@@ -12,7 +12,7 @@ from ..arrays import COUNTS, Array, adopt, store
 from ..philox import Philox, resolve_rng
 from ..probability import as_prob
 from ..reference.thin import thin as reference_thin
-from ..routing import through_torch
+from ..routing import readable, through_torch
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +67,7 @@ def thin(
     made = quick.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
     if made is not None:
         return Thinned(*made)
+    x_0, alive, rng, center, scale = readable(op, x_0, x_0=x_0, alive=alive, rng=rng, center=center, scale=scale)
     if through_torch(x_0, backend):
         from .. import torch_calls
 
@@ -80,7 +81,9 @@ def thin(
     chosen = dispatch.choose_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_0", x, key)
-    results = checks.outputs_of(op, x, {"x_t": x.dtype, "births": x.dtype, "model_input": kind}, wanted, out, "x_t")
+    dtypes = {"x_t": x.dtype, "births": x.dtype, "model_input": kind}
+    read = {"alive": alive, "rng": rng, "center": center, "scale": scale}
+    results = checks.outputs_of(op, x, dtypes, wanted, out, "x_t", read)
     pair = as_prob(alive, size[0], op, "alive")
     middle = checks.per_sample(op, "center", center, size[0], np.float32)
     factor = checks.per_sample(op, "scale", scale, size[0], np.float32)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import checks, dispatch
+from ..arguments import is_tensor, real_array
 from ..arrays import COUNTS, Array, adopt, store
-from ..indexing import check_integer, is_tensor
+from ..indexing import check_integer
 from ..probability import Prob, as_prob
 from ..reference import transition as reference
-from ..routing import through_torch
+from ..routing import readable, through_torch
 
 THIN, BRIDGE, ELEMENT = 0, 1, 2  # LogProb in csrc/include/fastblackout/transition.h; ELEMENT: p and q an element
 
@@ -31,18 +32,19 @@ def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
     op = "transition_rows"
     states = check_integer(op, "max_count", max_count, 0, reference.MAX_STATES - 1) + 1
     parts = tuple(prob) if isinstance(prob, Prob) else (prob,)
-    if any(is_tensor(part) and through_torch(part, backend) for part in parts):
+    tensors = [part for part in parts if is_tensor(part)]
+    (prob,) = readable(op, tensors[0] if tensors else None, prob=prob)
+    if any(through_torch(tensor, backend) for tensor in tensors):
         from .. import torch_state_calls
 
         return torch_state_calls.transition_rows(prob, states, backend)
-    shapes = [np.shape(part) for part in parts]
-    samples = next((shape[0] for shape in shapes if len(shape) == 1), 1)
-    p, q = as_prob(prob, samples, op, "prob")
+    shapes = [real_array(op, "prob", part).shape for part in (prob if isinstance(prob, Prob) else (prob,))]
+    p, q = as_prob(prob, next((shape[0] for shape in shapes if shape), 1), op, "prob")
     chosen = dispatch.choose_host(op, backend)
     rows = rows_on_host(chosen, p, q, states)
     if not any(shapes):
         rows = rows[0]
-    return sys.modules["torch"].from_numpy(rows) if any(map(is_tensor, parts)) else rows
+    return sys.modules["torch"].from_numpy(rows) if tensors else rows
 
 
 def host_rows(prob: Prob, max_count: int) -> np.ndarray:
@@ -101,7 +103,10 @@ def counts_of(op: str, counts: dict[str, Any]) -> list[Array]:
 
 
 def _log_prob(op: str, kind: int, counts: dict[str, Any], name: str, prob: Any, backend: str) -> Any:
-    if through_torch(next(iter(counts.values())), backend):
+    first = next(iter(counts.values()))
+    prob, *given = readable(op, first, **{name: prob}, **counts)
+    counts = dict(zip(counts, given, strict=True))
+    if through_torch(first, backend):
         from .. import torch_state_calls
 
         return torch_state_calls.log_prob(op, kind, counts, name, prob, backend)
