@@ -83,6 +83,8 @@ def real_array(op: str, argument: str, value: Any, forms: str = _FORMS) -> NDArr
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{op}: {argument}: must be real numbers, got dtype {array.dtype}")
+    if array.dtype.itemsize > 8 or not array.dtype.isnative:
+        return array.astype(np.float64)  # torch has no such dtypes
     return array
 
 

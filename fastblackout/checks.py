@@ -56,6 +56,10 @@ def size_of(op: str, argument: str, array: Array, key: Philox | None = None) -> 
 def same_shape(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
     if array.shape != other.shape:
         raise ValueError(f"{op}: {name}: shape must be that of {other_name}, {other.shape}, got {array.shape}")
+    same_device(op, name, array, other_name, other)
+
+
+def same_device(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
     if array.device != other.device or (array.device == "cuda" and array.value.device != other.value.device):
         raise ValueError(f"{op}: {name}: must be on the device of {other_name}, {other.device}, got {array.device}")
 
@@ -162,6 +166,13 @@ def memory_of(op: str, arguments: dict[str, Any]) -> list[tuple[str, Array]]:
         elif hasattr(value, "__dlpack__"):
             arrays.append((name, Array(value, op, name)))
     return arrays
+
+
+def out_of(op: str, out: Any, source: Array, name: str, read: dict[str, Any]) -> Array | None:
+    """The one output of an op, if given, like `source`, its argument of that name: see outputs_of."""
+    if out is None:
+        return None
+    return output_of(op, "out", out, source.dtype, source, [(name, source), *memory_of(op, read)], source)
 
 
 def output_of(

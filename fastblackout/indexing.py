@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import check_mask, common_shape, is_integer, real_array, shown
+from .arguments import as_float, check_mask, common_shape, is_integer, real_array, shown
 from .arguments import is_tensor as is_tensor
 from .routing import is_traced
 from .values import note_steps
 
 
 def _readable(tensor: Any) -> bool:
-    """Whether values may be looked at: on the CPU, outside torch.compile, where a check would break the graph."""
-    return tensor.device.type == "cpu" and not sys.modules["torch"].compiler.is_compiling()
+    """Whether values may be looked at: on the CPU, and not traced, where a check would break the graph."""
+    return tensor.device.type == "cpu" and not is_traced(tensor)
 
 
 def is_plain(*values: Any) -> bool:
@@ -50,9 +50,10 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
             return _noted(op, k, k.clamp(low, high))
     else:
         check_mask(op, argument, k)
-        if not (is_integer(k) or isinstance(k, np.ndarray)):
+        if is_integer(k):
+            return np.asarray(check_integer(op, argument, k, low, high), np.int64)
+        if not isinstance(k, np.ndarray):
             raise TypeError(f"{op}: {argument}: must be an int or integer array, got {shown(k)}")
-        k = np.asarray(k if isinstance(k, np.ndarray) else check_integer(op, argument, k, low, high))
         if k.dtype.kind not in "iu":
             raise TypeError(f"{op}: {argument}: must be an int or integer array, got an array of {k.dtype}")
     wrong = (k < low) | (k > high)
@@ -99,9 +100,16 @@ def as_fraction(op: str, argument: str, value: Any, library: Any, like: Any) -> 
 
     TypeError for bools, integer arrays and other float widths; ValueError out of range (values checked on the CPU).
     """
-    if isinstance(value, (bool, np.bool_)) or not (is_tensor(value) or isinstance(value, (int, float, np.ndarray))):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = as_float(op, argument, value)
+        if not 0.0 <= number <= 1.0:
+            raise ValueError(f"{op}: {argument}: must be in [0, 1], got {number!r}")
+        if library is np:
+            return np.asarray(number)
+        return library.full((), number, dtype=library.float64, device=like.device)
+    if not (is_tensor(value) or isinstance(value, np.ndarray)):
         raise TypeError(f"{op}: {argument}: must be a float or a float64 array, got {shown(value)}")
-    if not isinstance(value, (int, float)) and str(value.dtype) not in ("float64", "torch.float64"):
+    if str(value.dtype) not in ("float64", "torch.float64"):
         raise TypeError(f"{op}: {argument}: float64 is needed, got {value.dtype}")
     if is_tensor(value) and library is np:
         raise TypeError(f"{op}: {argument}: must be a NumPy array or float, as k is, got a tensor")
@@ -110,6 +118,4 @@ def as_fraction(op: str, argument: str, value: Any, library: Any, like: Any) -> 
         wrong = ~((array >= 0.0) & (array <= 1.0))
         if wrong.any():
             raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(array[wrong][0])!r}")
-    if library is np:
-        return array
-    return library.as_tensor(value, dtype=library.float64, device=like.device)
+    return value if library is np else library.as_tensor(value, dtype=library.float64, device=like.device)

@@ -19,8 +19,10 @@ _WORD_MASK = _WORD_END - 1
 
 
 def _check_integer(argument: str, value: object, end: int, power: int) -> int:
-    # bool is an int in Python, but Philox(seed=True) is a mistake; NumPy integers pass through __index__.
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    # bool is an int in Python, but Philox(seed=True) is a mistake; NumPy integers pass through __index__, and so do its
+    # bools before 2.3.
+    boolean = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+    if boolean or not hasattr(value, "__index__"):
         raise TypeError(f"Philox: {argument}: must be an integer, got {shown(value)}")
     try:
         number = value.__index__()

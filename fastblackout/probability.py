@@ -66,7 +66,8 @@ def _plain_pair(value: Prob, batch: int) -> tuple[NDArray[np.float64], NDArray[n
     p, q = value
     torch = sys.modules.get("torch")
     if torch is not None and type(p) is torch.Tensor and type(q) is torch.Tensor:
-        if not (p.is_cpu and q.is_cpu) or p.requires_grad or q.requires_grad:
+        f64 = torch.float64
+        if not all(t.is_cpu and t.dtype is f64 and not (t.requires_grad or t.is_neg()) for t in value):
             return None
         p, q = p.numpy(), q.numpy()
     if type(p) is not np.ndarray or type(q) is not np.ndarray or p.shape != (batch,) or q.shape != (batch,):

@@ -115,11 +115,23 @@ def per_sample(
     )
 
 
+def broadcast(op: str, names: list[str], tensors: list[Tensor]) -> list[Tensor]:
+    """Arguments, of these names, expanded to one shape."""
+    try:
+        return list(torch.broadcast_tensors(*tensors))
+    except RuntimeError:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise ValueError(f"{op}: {' and '.join(names)}: shapes must broadcast, got {shapes}") from None
+
+
 def _as_constant(op: str, argument: str, value: Any, like: Tensor) -> Any:
     """What a traced op is given, as a tensor on its device: values of the host become constants of the graph."""
     if _is_number(value):
         return value
-    return torch.as_tensor(value if isinstance(value, Tensor) else real_array(op, argument, value), device=like.device)
+    # torch.compile has made tensors of NumPy arrays already, and cannot tell their dtype.
+    compiled = torch.compiler.is_compiling() and isinstance(value, np.ndarray)
+    known = compiled or isinstance(value, Tensor)
+    return torch.as_tensor(value if known else real_array(op, argument, value), device=like.device)
 
 
 def _is_number(value: Any) -> bool:

@@ -26,7 +26,7 @@ from .ops.tau_leap import factor_of
 from .ops.thin import OUTPUTS as THIN_OUTPUTS
 from .probability import Prob
 from .routing import is_traced
-from .torch_args import key_of, pair_of, per_sample
+from .torch_args import broadcast, key_of, pair_of, per_sample
 
 
 def thin(
@@ -208,8 +208,4 @@ def _elements(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Tens
         tensors.append(_tensor(op, name, value, dtypes).value.detach())
         if tensors[-1].device != device:
             raise ValueError(f"{op}: {name}: must be on the device of the other argument, {device}, got {value.device}")
-    try:
-        return list(torch.broadcast_tensors(*tensors))
-    except RuntimeError:
-        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
-        raise ValueError(f"{op}: {' and '.join(given)}: shapes must broadcast, got {shapes}") from None
+    return broadcast(op, list(given), tensors)

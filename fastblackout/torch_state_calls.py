@@ -13,7 +13,7 @@ from . import torch_state_kernels as kernels
 from .arrays import COUNTS, Array, adopt
 from .dispatch import check_name
 from .ops import matrices, transition
-from .ops.categorical import PROBS, CategoricalTable, check_classes, out_of, pair_of_matrices, prediction_of, spread
+from .ops.categorical import PROBS, CategoricalTable, check_classes, pair_of_matrices, prediction_of, spread
 from .probability import Prob
 from .routing import is_traced
 from .torch_args import key_of, pair_of
@@ -119,8 +119,8 @@ def log_prob(op: str, kind: int, counts: dict[str, Any], name: str, prob: Any, b
 
 
 def _constant(value: Any, like: Tensor) -> Any:
-    """A NumPy array where torch traces: a constant of the graph."""
-    return torch.as_tensor(value, device=like.device) if isinstance(value, np.ndarray) and is_traced(like) else value
+    """A plain NumPy array where torch traces: a constant of the graph. Others go on, to be refused by name."""
+    return torch.as_tensor(value, device=like.device) if type(value) is np.ndarray and is_traced(like) else value
 
 
 def _on_device(op: str, name: str, array: Array, like: Tensor) -> None:
@@ -144,7 +144,7 @@ def _index(op: str, index: Any, like: Tensor, samples: int) -> Tensor | None:
 
 def _out(op: str, out: Any, x: Array, name: str, read: dict[str, Any]) -> Tensor | None:
     if out is None or not is_traced(x.value):
-        made = out_of(op, out, x, name, read)
+        made = checks.out_of(op, out, x, name, read)
         return None if made is None else made.value
     array = adopt(out, op, "out", (x.dtype,))
     checks.same_shape(op, "out", array, "the input", x)

@@ -136,7 +136,7 @@ def _log_prob_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray) 
 def _check_log_prob(n: Any, p: Any, q: Any) -> None:
     """NumPy arrays or tensors."""
     op = "binomial_log_prob"
-    wrong = ~((n >= 0) & (n % 1 == 0))
+    wrong = ~((n >= 0) & (n < np.inf) & (n == (n.floor() if is_tensor(n) else np.floor(n))))
     if wrong.any():
         raise ValueError(f"{op}: count: must be whole numbers, at least 0, got {float(n[wrong][0])!r}")
     for values in (p, q):
@@ -149,6 +149,8 @@ def _check_log_prob(n: Any, p: Any, q: Any) -> None:
 def _log_prob_torch(op: str, device: Any, given: dict[str, Any]) -> Any:
     import torch
 
+    from ..torch_args import broadcast
+
     tensors = []
     for name, value in given.items():
         if is_tensor(value):
@@ -160,11 +162,9 @@ def _log_prob_torch(op: str, device: Any, given: dict[str, Any]) -> Any:
         else:
             value = real_array(op, name, value).astype(np.float64)
         tensors.append(torch.as_tensor(value, dtype=torch.float64, device=device))
-    x, n, p = tensors[:3]
-    q = tensors[3] if len(tensors) == 4 else 1.0 - p
+    x, n, p, *pair = broadcast(op, list(given), tensors)
+    q = pair[0] if pair else 1.0 - p
     traced = any(is_traced(tensor) for tensor in tensors)
-    if not traced:
-        common_shape(op, {name: tuple(tensor.shape) for name, tensor in zip(given, tensors, strict=True)})
     if device.type == "cpu" and not traced:
         if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
             return torch.from_numpy(_log_prob_numpy(*(tensor.detach().numpy() for tensor in (x, n, p, q))))

@@ -28,7 +28,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         a torch tensor: d loss_b / d logit = weight_b * (gain * sigmoid - births * sigmoid / softplus), in its dtype, by
         a kernel that recomputes y instead of keeping it; once (RuntimeError the second time), under torch.func too.
     births: x_0 - x_t, logits' shape, any integer or float dtype, finite, at least 0.
-    weight: finite numbers, () or (B,): Schedule.weight(name, k). gain: finite, above 0, () or (B,).
+    weight: finite, per sample (see fb.thin): Schedule.weight(name, k). gain: finite, above 0, per sample.
     Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
     float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32,
     added in float64), so it is too. A logit below -86.99 has y = 0 and log y = log gain + logit; the loss is finite for

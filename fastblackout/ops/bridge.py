@@ -53,13 +53,13 @@ def bridge_step(
     x_t: counts (B, ...) in 0..max_count, uint8, int16, int32 or int64; any strides. Dimension 0 is the sample.
     logits: x_t's shape, float32, float64, bfloat16 or float16, finite in float32; or births=y, the expected births
         themselves, at least 0 (guidance works on them); both are taken in float32.
-    step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1]: Schedule.bridge(k_t, k_s), a float, or float64 (B,).
+    step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1]: Schedule.bridge(k_t, k_s), or as alive of fb.thin.
     rounding: "stochastic": floor(y) + Bernoulli(frac(y)), unbiased; "nearest": floor(y + 1/2), the authors' rule, which
         never births where y < 1/2.
     attrition: the probability that a particle dies again (keeps the marginals when `step` is raised to match: both come
-        from Schedule.bridge_with_attrition); 0 for none.
-    gain: finite, at least 0, a number or (B,). center, scale: finite, for the NEXT input. max_count, rng, generator,
-    outputs, input_dtype, out: as in fb.thin; x_s may be x_t itself.
+        from Schedule.bridge_with_attrition), as alive of fb.thin; 0 for none.
+    gain: finite, at least 0, per sample. center, scale: for the NEXT input. They, max_count, rng, generator, outputs,
+    input_dtype and out are as in fb.thin; x_s may be x_t itself.
     Returns Stepped(x_s, model_input).
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.

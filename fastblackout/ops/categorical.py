@@ -89,7 +89,7 @@ def categorical(
     else:
         thresholds, guide = readable(op, state, probs=table.thresholds, guide=table.guide)
         given, shared = Array(thresholds, op, "probs"), table.shared
-    check_device(op, "probs", given, x)
+    checks.same_device(op, "probs", given, "state", x)
     matrices.check_index_use(op, index, shared)
     matrices.check_holds(op, "state", x.dtype, given.shape[-1])
     chosen = dispatch.choose_host(op, backend)
@@ -97,7 +97,7 @@ def categorical(
     size = checks.size_of(op, "state", x, key)
     which = matrices.index_on_host(op, index, size[0])
     matrices.check_samples(op, "probs", given, shared, which is not None, size[0])
-    into = out_of(op, out, x, "state", {"probs": given.value, "index": index, "rng": rng})
+    into = checks.out_of(op, out, x, "state", {"probs": given.value, "index": index, "rng": rng})
     made = x.empty_like()
     run(chosen, x, given, None if table is None else Array(guide, op, "probs"), which, key, size, made)
     return _given_back(made, into)
@@ -150,7 +150,7 @@ def categorical_bridge(
     source, weights = prediction_of(op, x, x_0, logits, probs)
     first, second, shared = pair_of_matrices(op, before, after)
     for name, array in (("before", first), ("after", second)):
-        check_device(op, name, array, x)
+        checks.same_device(op, name, array, "x_t", x)
     matrices.check_index_use(op, index, shared)
     states = first.shape[-1]
     matrices.check_holds(op, "x_t", x.dtype, states)
@@ -161,7 +161,7 @@ def categorical_bridge(
     which = matrices.index_on_host(op, index, size[0])
     first, second = spread(op, first, second, which is not None, size[0])
     read = {"x_0": x_0, "logits": logits, "probs": probs, "before": before, "after": after, "index": index, "rng": rng}
-    into = out_of(op, out, x, "x_t", read)
+    into = checks.out_of(op, out, x, "x_t", read)
     made = x.empty_like()
     run_bridge(chosen, x, source, weights, logits is not None, first, second, which, key, size, made)
     return _given_back(made, into)
@@ -180,20 +180,8 @@ def prediction_of(op: str, x: Array, x_0: Any, logits: Any, probs: Any) -> tuple
     name, dtypes = ("probs", PROBS) if logits is None else ("logits", FLOATS)
     weights = adopt(probs if logits is None else logits, op, name, dtypes)
     _same_library(op, name, weights, x)
-    check_device(op, name, weights, x)
+    checks.same_device(op, name, weights, "x_t", x)
     return None, weights
-
-
-def check_device(op: str, name: str, array: Array, x: Array) -> None:
-    if array.device != x.device or (x.device == "cuda" and array.value.device != x.value.device):
-        raise ValueError(f"{op}: {name}: must be on the device of the states, {x.device}, got {array.device}")
-
-
-def out_of(op: str, out: Any, x: Array, name: str, read: dict[str, Any]) -> Array | None:
-    """The given output, which may be `x`, the argument of that name, but lie on nothing else that is read."""
-    if out is None:
-        return None
-    return checks.output_of(op, "out", out, x.dtype, x, [(name, x), *checks.memory_of(op, read)], x)
 
 
 def _same_library(op: str, name: str, array: Array, x: Array) -> None:

@@ -48,7 +48,7 @@ def tau_leap_step(
         y = gain * softplus(logits),  x_s = x_t + min(Poisson(y * step), max_count - x_t),
         model_input = (x_s - center) * scale
 
-    step: the factor on the expected births, finite and at least 0, a float, float64 (B,), or a Prob (its p):
+    step: the factor on the expected births, finite and at least 0, per sample (see fb.thin), or a Prob (its p):
         Schedule.bridge(k_t, k_s) for the bridge's mean (what the authors call tau-leaping), Schedule.leap(k_t, k_s,
         form="rate") for the textbook form, which may exceed 1.
     The other arguments are those of fb.bridge_step. The Poisson draw is the one of fb.poisson.

@@ -21,11 +21,11 @@ THIN, BRIDGE, ELEMENT = 0, 1, 2  # LogProb in csrc/include/fastblackout/transiti
 def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
     """Transition matrix of thinning: P[n, k] = Pr(Binomial(n, p) = k), n and k in 0..max_count.
 
-    prob: the survival probability, () or (B,): float, float64 array or fb.Prob (p, q), which keeps both tails.
+    prob: the survival probability, () or of B samples: as alive of fb.thin.
     max_count: at most 4095. Returns float64 (S, S) or (B, S, S), S = max_count + 1, in prob's library and on its device
-    (NumPy for floats). No entry is negative and rows sum to 1 within 1e-14; the largest error is 1e-13 (p from 1e-12 to
-    1 - 1e-12, S up to 512; tests measure it). Entries below 1e-290 of a row's largest are 0. The bits are the same on
-    every backend.
+    (NumPy for numbers). No entry is negative and rows sum to 1 within 1e-14; the largest error is 1e-13 (p from 1e-12
+    to 1 - 1e-12, S up to 512; tests measure it). Entries below 1e-290 of a row's largest are 0. The bits are the same
+    on every backend.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; a recurrence from each row's mode.
     """
@@ -67,7 +67,7 @@ def thin_log_prob(x_t: Any, x_0: Any, alive: Any, *, backend: str = "auto") -> A
     """log Pr(x_t | x_0) of thinning, element by element: log Binomial(x_0, p) at x_t, -inf where x_t > x_0.
 
     x_t, x_0: counts of one shape (B, ...), uint8, int16, int32 or int64, up to 2^53.
-    alive: the survival probability p of each sample: float, float64 () or (B,), or a fb.Prob (p, q).
+    alive: the survival probability p of each sample, as in fb.thin.
     Returns float64 in x_t's library and memory order. The error is within 4e-15 max(1, |log Pr|) + 2^-52 |x_t - x_0 p|
     (Loader's saddle point; tests measure it against the smaller of p and q, exact, and 1 minus it), and the bits are
     the same on every backend. No autograd.
@@ -82,7 +82,7 @@ def bridge_log_prob(x_s: Any, x_t: Any, x_0: Any, step: Any, *, backend: str = "
     """log Pr(x_s | x_t, x_0) of the binomial bridge: log Binomial(x_0 - x_t, p) at x_s - x_t, p = step.
 
     x_s, x_t, x_0: counts of one shape (B, ...), uint8, int16, int32 or int64, up to 2^53; the result is -inf unless
-        x_t <= x_s <= x_0. step: Schedule.bridge(k_t, k_s): float, float64 () or (B,), or a fb.Prob (p, q).
+        x_t <= x_s <= x_0. step: Schedule.bridge(k_t, k_s), or as alive of fb.thin.
     Returns float64 in x_s's library and memory order, as exact as fb.thin_log_prob. No autograd.
     Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong values are told by
     fb.check_values.
