@@ -120,6 +120,25 @@ def test_threads_come_from_the_block_the_environment_or_torch(tmp_path):
     assert run_python(code, tmp_path, FASTBLACKOUT_NUM_THREADS="5").stdout == "5\n"
 
 
+@pytest.mark.parametrize("text", ["99999999999999999999", str(2**31), "0", "-1", "1.5", "\u00b2", "many", "9" * 5000])
+def test_a_wrong_number_of_threads_in_the_environment(text, tmp_path):
+    done = run_python("from fastblackout import dispatch", tmp_path, FASTBLACKOUT_NUM_THREADS=text, PYTHONUTF8="1")
+    last = done.stderr.strip().splitlines()[-1]
+    start = "ImportError: FASTBLACKOUT_NUM_THREADS: must be an integer in 1..2147483647, got "
+    assert done.returncode == 1 and last.startswith(start + repr(text)[:100])
+
+
+def test_the_largest_number_of_threads():
+    with fb.use_backend(threads=2**31 - 1):
+        same(fb.thin(X[:, :, :2], 0.5, rng=RNG), fb.thin(X[:, :, :2], 0.5, rng=RNG, backend="reference"))
+
+
+def test_dir_shows_the_public_names():
+    assert dir(fb) == sorted(fb.__all__) and all(getattr(fb, name) is not None for name in dir(fb))
+    assert {"thin", "Schedule", "models", "__version__"} <= set(dir(fb))
+    assert not {"ops", "quick", "natives", "importlib", "annotations", "Any", "TYPE_CHECKING"} & set(dir(fb))
+
+
 def test_calls_from_many_threads_at_once():
     """The pool serves one call at a time, tables belong to a thread: results stay those of a lone call."""
     expected = {seed: fb.thin(X, 0.3 + seed / 20, rng=fb.Philox(seed)) for seed in range(8)}
