@@ -146,7 +146,7 @@ def common_shape(op: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]
 def settled(op: str, argument: str, value: Any) -> Any:
     """A tensor whose memory holds its values: torch may have put off a negation, or the writing of zeros.
 
-    TypeError for one that never had values of its own there. Tensors on "meta" pass: they are refused by device.
+    TypeError for one without values of its own there. Tensors on "meta" pass: they are refused by device.
     """
     torch = sys.modules["torch"]
     if value.layout is not torch.strided or value.is_nested or value.is_quantized:
@@ -158,15 +158,14 @@ def settled(op: str, argument: str, value: Any) -> Any:
         value = value.resolve_neg()
     elif value._is_zerotensor():
         value = value.clone()
-    if _has_no_memory(torch, value):
+    if _stands_for_others(torch, value):
         raise TypeError(f"{op}: {argument}: must have its values in memory, got a {type(value).__name__} without any")
     return value
 
 
-def _has_no_memory(torch: Any, value: Any) -> bool:
-    """Whether a tensor stands for others: a FakeTensor, or one that a transform of torch.func has wrapped."""
-    kind = type(value)
-    if kind is not torch.Tensor and kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+def _stands_for_others(torch: Any, value: Any) -> bool:
+    """A FakeTensor or another class that handles operations itself, or what a transform of torch.func has wrapped."""
+    if type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
         return True
     try:
         return value.data_ptr() == 0 and value.numel() > 0

@@ -180,7 +180,7 @@ def output_of(
 ) -> Array:
     """A given output, like `source`, that overlaps none of `taken`; it may lie exactly where `at` does."""
     if is_tensor(value) and settled(op, label, value) is not value:
-        raise ValueError(f"{op}: {label}: must have its values in memory, got a tensor with a negation put off")
+        raise ValueError(f"{op}: {label}: must have its values in memory, got one whose negation or zeros are put off")
     array = Array(value, op, label)
     if array.dtype != dtype:
         raise TypeError(f"{op}: {label}: dtype must be {dtype}, got {array.dtype}")

@@ -32,7 +32,7 @@ class _Choice(NamedTuple):
 
 def _wish() -> int:
     text = os.environ.get("FASTBLACKOUT_NUM_THREADS", "")
-    # Of 10 digits at most, which int takes: not of 5,000, and not all that str.isdigit knows
+    # At most 10 digits, and ASCII: int refuses thousands of them, and some that str.isdigit allows.
     wish = int(text) if re.fullmatch("[0-9]{1,10}", text) else 0
     if text and not 1 <= wish <= _MOST_THREADS:
         raise ImportError(f"FASTBLACKOUT_NUM_THREADS: {_THREADS}, got {arguments.shown(text)}")
@@ -61,10 +61,9 @@ def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int |
             shown = arguments.shown(isa)
             raise ValueError(f"use_backend: isa: must be one of {', '.join(has)} on this processor, got {shown}")
         level = ISAS.index(isa)
-    number = 0 if threads is None else threads if type(threads) is int else -1
-    if threads is not None and not 1 <= number <= _MOST_THREADS:
+    if threads is not None and not (arguments.is_integer(threads) and 1 <= threads <= _MOST_THREADS):
         raise ValueError(f"use_backend: threads: {_THREADS}, got {arguments.shown(threads)}")
-    token = wanted.set(_Choice(backend, level, number))
+    token = wanted.set(_Choice(backend, level, int(threads or 0)))
     try:
         yield
     finally:

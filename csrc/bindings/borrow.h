@@ -90,8 +90,9 @@ bool settle(PyObject* backend, cpu::Isa chosen, cpu::Common& op) {
   return true;
 }
 
-// Whether torch has put off the negation of a tensor's numbers: those in memory have the other sign. Only the imaginary part of a
-// conjugate has that, every second number of its memory: where one stride is odd, torch need not be asked.
+// Whether torch has put off the negation of a tensor's numbers, so that those in memory have the other sign. Asking it takes a
+// twentieth of a small call. But only the imaginary part of a conjugate is such a tensor, every second number of complex memory:
+// where one stride is odd, torch need not be asked.
 bool is_negated(PyObject* object, const Tensor& tensor) {
   if (tensor.code != kFloat) return false;
   for (int d = 0; d < tensor.ndim; ++d)
@@ -109,7 +110,7 @@ bool borrow(PyObject* object, Tensor& out) {
     PyErr_Clear();
     return false;
   }
-  if (out.data == nullptr || is_negated(object, out)) return false;  // null: no elements, or zeros still to be written
+  if (out.data == nullptr || is_negated(object, out)) return false;  // null: no elements, or zeros that torch has put off
   out.data += out.byte_offset;
   return out.device_type == kCpu && out.lanes == 1 && out.ndim >= 1 && out.ndim <= cpu::kMaxDims;
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, dispatch
-from ..arguments import as_float, check_mask, common_shape, is_number, is_tensor
+from ..arguments import as_float, common_shape, is_number, is_tensor
 from ..arrays import Array, adopt, store
 from ..philox import Philox
 
@@ -27,9 +27,7 @@ def element_arguments(op: str, given: dict[str, tuple[Any, tuple[str, ...]]]) ->
         if is_number(value) and not isinstance(value, np.generic):
             value = np.asarray(*number_of(op, name, value, dtypes))
         if tensors and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
-            check_mask(op, name, value)
-            value = adopt(np.asarray(value), op, name, dtypes).value
-            value = sys.modules["torch"].from_numpy(value)
+            value = sys.modules["torch"].from_numpy(adopt(value, op, name, dtypes).value)
         arrays.append(adopt(value, op, name, dtypes))
         if arrays[-1].is_tensor != tensors:
             raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {type(value).__name__}")
