@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arguments import check_mask, from_dlpack
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,7 +18,12 @@ DTYPES = ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", 
 COUNTS = DTYPES[:4]
 FLOATS = DTYPES[4:]
 _CODES = {name: code for code, name in enumerate(DTYPES)}
-_DLPACK_CPU = 1
+_EXACT = {"float32": 1 << 24, "float16": 1 << 11, "bfloat16": 1 << 8}
+
+
+def exact_counts(dtype: str) -> int:
+    """The count up to which a dtype holds every one, at most 2^53: above it a draw could not be given back exactly."""
+    return _EXACT.get(dtype, 1 << 53)
 
 
 # Filled once, whole: torch.compile traces what reads it, warns of a functools.cache, and compiles anew when it grows.
@@ -59,6 +66,7 @@ class Array:
             self.dtype = name_of_torch(value.dtype)
             self.device = "cpu" if value.is_cpu else value.device.type
         else:
+            check_mask(op, argument, value)
             self.dtype = _NUMPY_NAMES.get(value.dtype) or _name_of_numpy(value.dtype)
             self.device = "cpu"
         self.shape: tuple[int, ...] = tuple(value.shape)
@@ -67,10 +75,9 @@ class Array:
         if isinstance(value, np.generic):
             return np.asarray(value)
         if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
-            if value.__dlpack_device__()[0] != _DLPACK_CPU:
-                raise TypeError(f"{op}: {argument}: DLPack objects must be on the CPU, got {value.__dlpack_device__()}")
+            array = from_dlpack(op, argument, value)
             self._namespace = value.__array_namespace__() if hasattr(value, "__array_namespace__") else None
-            return np.from_dlpack(value)
+            return array
         raise TypeError(
             f"{op}: {argument}: must be a NumPy array, a torch tensor or a DLPack object, got {type(value).__name__}"
         )
@@ -145,12 +152,14 @@ class Array:
     def extent(self) -> tuple[int, int]:
         """First and last byte address + 1 that the array touches."""
         low = high = self.address()
-        size = self.value.element_size() if self.is_tensor else self.value.itemsize
         if 0 in self.shape:
             return low, low
-        for length, stride in zip(self.shape, self.strides(), strict=True):
-            low += min(0, (length - 1) * stride * size)
-            high += max(0, (length - 1) * stride * size)
+        size = self.value.element_size() if self.is_tensor else self.value.itemsize
+        # In bytes: a field of a record array has steps that are no whole elements.
+        steps = [step * size for step in self.value.stride()] if self.is_tensor else self.value.strides
+        for length, step in zip(self.shape, steps, strict=True):
+            low += min(0, (length - 1) * step)
+            high += max(0, (length - 1) * step)
         return low, high + size
 
 
@@ -165,6 +174,8 @@ def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
         if array.value.layout is not sys.modules["torch"].strided:
             raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {array.value.layout}")
         return array
+    if type(array.value) is not np.ndarray:
+        array.value = np.asarray(array.value)  # np.matrix has rows of two dimensions
     flags = array.value.flags
     if not flags.aligned or not (
         flags.c_contiguous or all(stride % array.value.itemsize == 0 for stride in array.value.strides)

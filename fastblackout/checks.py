@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import numbers
 import os
-import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arguments import as_float, is_integer, is_tensor, one_a_sample, real_array, settled, shown
 from .arrays import FLOATS, Array
+from .probability import Prob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,11 +36,11 @@ def max_count_of(op: str, max_count: Any, dtype: str) -> int:
                 f"{op}: max_count: must be given for {dtype} counts (uint8 alone has a default, 255), got None"
             )
         return 255
-    if isinstance(max_count, bool) or not isinstance(max_count, numbers.Integral):
-        raise TypeError(f"{op}: max_count: must be an integer, got {max_count!r}")
+    if not is_integer(max_count):
+        raise TypeError(f"{op}: max_count: must be an integer, got {shown(max_count)}")
     chosen, limit = int(max_count), min(_LARGEST[dtype], MAX_COUNT)
     if not 1 <= chosen <= limit:
-        raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {chosen}")
+        raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {shown(chosen)}")
     return chosen
 
 
@@ -70,6 +70,10 @@ def size_of(op: str, argument: str, array: Array, key: Philox | None = None) -> 
 def same_shape(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
     if array.shape != other.shape:
         raise ValueError(f"{op}: {name}: shape must be that of {other_name}, {other.shape}, got {array.shape}")
+    same_device(op, name, array, other_name, other)
+
+
+def same_device(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
     if array.device != other.device or (array.device == "cuda" and array.value.device != other.value.device):
         raise ValueError(f"{op}: {name}: must be on the device of {other_name}, {other.device}, got {array.device}")
 
@@ -85,22 +89,12 @@ def per_sample(
 ) -> NDArray[Any]:
     """A per-sample parameter as a contiguous array (samples,), finite after rounding to `dtype`, and at least `low`.
 
-    The result may be shared between calls: it is only read.
+    value: as in arguments.real_array, of a shape of arguments.one_a_sample. The result may be shared between calls: it
+    is only read.
     """
     if type(value) is float or type(value) is int:
-        return _same_for_all(op, argument, float(value), samples, dtype, low, open_low)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        if value.device.type != "cpu":
-            raise ValueError(f"{op}: {argument}: must be on the CPU, got a tensor on {value.device}")
-        value = value.detach().to(torch.float64).numpy()
-    elif isinstance(value, bool) or not isinstance(value, (numbers.Real, np.ndarray)):
-        raise TypeError(f"{op}: {argument}: must be a number or an array of one a sample, got {type(value).__name__}")
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{op}: {argument}: must be real numbers, got dtype {array.dtype}")
-    if array.shape not in ((), (samples,)):
-        raise ValueError(f"{op}: {argument}: shape must be () or ({samples},), got {array.shape}")
+        return _same_for_all(op, argument, as_float(op, argument, value), samples, dtype, low, open_low)
+    array = one_a_sample(op, argument, real_array(op, argument, value), samples)
     return _filled(op, argument, array, samples, dtype, low, open_low)
 
 
@@ -123,25 +117,27 @@ def names_of(op: str, argument: str, names: Any, known: Sequence[str]) -> frozen
         return frozenset(known)
     if isinstance(names, str):
         names = (names,)
-    if not isinstance(names, Collection):
-        raise TypeError(f"{op}: {argument}: must be names, some of {', '.join(known)}, got {names!r}")
-    chosen = frozenset(names)
-    if not chosen or not chosen <= set(known):
-        raise ValueError(f"{op}: {argument}: must be some of {', '.join(known)}, got {sorted(map(str, chosen))}")
-    return chosen
+    if not isinstance(names, Collection) or hasattr(names, "__array__"):
+        raise TypeError(f"{op}: {argument}: must be names, some of {', '.join(known)}, got {shown(names)}")
+    chosen = list(names)
+    if not chosen or not all(isinstance(name, str) and name in known for name in chosen):
+        raise ValueError(f"{op}: {argument}: must be some of {', '.join(known)}, got {shown(chosen)}")
+    return frozenset(chosen)
 
 
 def float_dtype(op: str, argument: str, dtype: Any, of: Array) -> str:
-    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
-    if not isinstance(dtype, str) and name not in FLOATS:
+    name = dtype if isinstance(dtype, str) else shown(dtype).removeprefix("torch.")
+    if isinstance(dtype, np.dtype):
+        name = str(dtype)  # the name hides a foreign byte order
+    elif isinstance(dtype, type):  # float, np.float32; for None NumPy would say float64
         try:
             name = np.dtype(dtype).name
         except TypeError:
             name = ""
     if name not in FLOATS:
-        raise TypeError(f"{op}: {argument}: must be one of {', '.join(FLOATS)}, got {dtype!r}")
+        raise TypeError(f"{op}: {argument}: must be one of {', '.join(FLOATS)}, got {shown(dtype)}")
     if name == "bfloat16" and not of.is_tensor:
-        raise TypeError(f"{op}: {argument}: bfloat16 needs torch tensors, NumPy has no such type, got {dtype!r}")
+        raise TypeError(f"{op}: {argument}: bfloat16 needs torch tensors, NumPy has no such type, got {shown(dtype)}")
     return name
 
 
@@ -152,11 +148,12 @@ def outputs_of(
     wanted: Collection[str],
     out: Any,
     in_place: str,
-    read: dict[str, Array] | None = None,
+    read: dict[str, Any],
 ) -> dict[str, Array | None]:
     """Output arrays by name: new ones, or those of `out`, a tuple of the op's result type with None where not wanted.
 
-    `in_place` names the output that may lie exactly where `source` does; nothing else may overlap.
+    `in_place` names the output that may lie exactly where `source` does; nothing else may overlap, nor any of `read`,
+    the op's other arguments, of any type.
     """
     if out is None:
         return {name: source.empty_like(dtype) if name in wanted else None for name, dtype in dtypes.items()}
@@ -164,7 +161,7 @@ def outputs_of(
     if all(value is None for value in given.values()):
         raise TypeError(f"{op}: out: must have one of {', '.join(dtypes)}, got {type(out).__name__}")
     arrays: dict[str, Array | None] = {}
-    taken = [("the input", source), *(read or {}).items()]
+    taken = [("the input", source), *memory_of(op, read)]
     for name, value in given.items():
         arrays[name] = None
         if value is not None:
@@ -174,10 +171,30 @@ def outputs_of(
     return arrays
 
 
+def memory_of(op: str, arguments: dict[str, Any]) -> list[tuple[str, Array]]:
+    """The arrays among arguments, those of pairs too."""
+    arrays: list[tuple[str, Array]] = []
+    for name, value in arguments.items():
+        if isinstance(value, Prob):
+            arrays += memory_of(op, {f"{name}.p": value.p, f"{name}.q": value.q})
+        elif hasattr(value, "__dlpack__"):
+            arrays.append((name, Array(value, op, name)))
+    return arrays
+
+
+def out_of(op: str, out: Any, source: Array, name: str, read: dict[str, Any]) -> Array | None:
+    """The one output of an op, if given, like `source`, its argument of that name: see outputs_of."""
+    if out is None:
+        return None
+    return output_of(op, "out", out, source.dtype, source, [(name, source), *memory_of(op, read)], source)
+
+
 def output_of(
     op: str, label: str, value: Any, dtype: str, source: Array, taken: Sequence[tuple[str, Array]], at: Array | None
 ) -> Array:
     """A given output, like `source`, that overlaps none of `taken`; it may lie exactly where `at` does."""
+    if is_tensor(value) and settled(op, label, value) is not value:
+        raise ValueError(f"{op}: {label}: must have its values in memory, got one whose negation or zeros are put off")
     array = Array(value, op, label)
     if array.dtype != dtype:
         raise TypeError(f"{op}: {label}: dtype must be {dtype}, got {array.dtype}")
@@ -198,6 +215,8 @@ def output_of(
         raise ValueError(f"{op}: {label}: must be writable, got a read-only array")
     low, high = array.extent()
     for other_name, other in taken:
+        if other.device != array.device:
+            continue
         start, end = other.extent()
         exact = other is at and array.address() == other.address()
         if low < end and start < high and not (exact and strides == other.strides()):

@@ -7,18 +7,21 @@ import contextvars
 import functools
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
-from . import natives
+from . import arguments, natives
 from .choice import CHOICE
 
 BACKENDS = ("auto", "reference", "cpu", "cuda", "triton")
 DEVICE_BACKENDS = ("cuda", "triton")
 _NAMES = frozenset(BACKENDS)
 ISAS = ("scalar", "avx2", "avx512")
+_MOST_THREADS = (1 << 31) - 1  # an int in C
+_THREADS = f"must be an integer in 1..{_MOST_THREADS}"
 
 
 class _Choice(NamedTuple):
@@ -29,9 +32,11 @@ class _Choice(NamedTuple):
 
 def _wish() -> int:
     text = os.environ.get("FASTBLACKOUT_NUM_THREADS", "")
-    if text and not (text.isdigit() and int(text) > 0):
-        raise ImportError(f"FASTBLACKOUT_NUM_THREADS: must be an integer of at least 1, got {text!r}")
-    return int(text or 0)
+    # At most 10 digits, and ASCII: int refuses thousands of them, and some that str.isdigit allows.
+    wish = int(text) if re.fullmatch("[0-9]{1,10}", text) else 0
+    if text and not 1 <= wish <= _MOST_THREADS:
+        raise ImportError(f"FASTBLACKOUT_NUM_THREADS: {_THREADS}, got {arguments.shown(text)}")
+    return wish
 
 
 _threads_wished = _wish()  # 0: none
@@ -44,20 +49,21 @@ def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int |
     """Within the block, ops called with backend="auto" use `backend`; isa and threads apply to the CPU kernels.
 
     backend: "auto", "reference", "cpu", "cuda" or "triton". isa: "scalar", "avx2" or "avx512" (default: the widest this
-    processor has). threads: at least 1 (default: torch.get_num_threads(), or FASTBLACKOUT_NUM_THREADS). Results do not
-    depend on any of them.
-    Raises ValueError for an unknown name, for an instruction set the processor lacks, for threads < 1.
+    processor has). threads: 1 to 2^31 - 1 (default: torch.get_num_threads(), or FASTBLACKOUT_NUM_THREADS). Results do
+    not depend on any of them.
+    Raises ValueError for an unknown name, an instruction set the processor lacks, another number of threads.
     """
     check_name("use_backend", backend)
     level = -1
     if isa is not None:
         has = cpu_module("use_backend").isas()
-        if isa not in has:
-            raise ValueError(f"use_backend: isa: must be one of {', '.join(has)} on this processor, got {isa!r}")
+        if not isinstance(isa, str) or isa not in has:
+            shown = arguments.shown(isa)
+            raise ValueError(f"use_backend: isa: must be one of {', '.join(has)} on this processor, got {shown}")
         level = ISAS.index(isa)
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"use_backend: threads: must be an integer of at least 1, got {threads!r}")
-    token = wanted.set(_Choice(backend, level, threads or 0))
+    if threads is not None and not (arguments.is_integer(threads) and 1 <= threads <= _MOST_THREADS):
+        raise ValueError(f"use_backend: threads: {_THREADS}, got {arguments.shown(threads)}")
+    token = wanted.set(_Choice(backend, level, int(threads or 0)))
     try:
         yield
     finally:
@@ -65,8 +71,7 @@ def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int |
 
 
 def check_name(op: str, backend: object) -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f"{op}: backend: must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    arguments.check_name(op, "backend", backend, BACKENDS)
 
 
 def choose(op: str, backend: str, device: str, elements: int = 0) -> str:
@@ -74,7 +79,7 @@ def choose(op: str, backend: str, device: str, elements: int = 0) -> str:
 
     "auto" is what `use_backend` says, else the first of choice.CHOICE for so many elements that is present.
     """
-    if backend not in _NAMES:
+    if not isinstance(backend, str) or backend not in _NAMES:
         check_name(op, backend)
     if backend == "auto":
         backend = wanted.get().backend
@@ -100,7 +105,9 @@ def choose_host(op: str, backend: str) -> str:
 
 
 def asked(backend: str) -> str:
-    """The backend named in the call or by `use_backend`, unchecked."""
+    """The backend named in the call or by `use_backend`, unchecked; "" where it is no text."""
+    if not isinstance(backend, str):
+        return ""
     return wanted.get().backend if backend == "auto" else backend
 
 

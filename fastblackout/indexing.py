@@ -7,19 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import as_float, check_mask, common_shape, is_integer, real_array, shown
+from .arguments import is_tensor as is_tensor
 from .routing import is_traced
 from .values import note_steps
 
 
-def is_tensor(value: Any) -> bool:
-    """Whether value is a torch tensor, without importing torch."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
 def _readable(tensor: Any) -> bool:
-    """Whether values may be looked at: on the CPU, outside torch.compile, where a check would break the graph."""
-    return tensor.device.type == "cpu" and not sys.modules["torch"].compiler.is_compiling()
+    """Whether values may be looked at: on the CPU, and not traced, where a check would break the graph."""
+    return tensor.device.type == "cpu" and not is_traced(tensor)
 
 
 def is_plain(*values: Any) -> bool:
@@ -29,10 +25,10 @@ def is_plain(*values: Any) -> bool:
 
 def check_integer(op: str, argument: str, value: Any, low: int, high: int) -> int:
     """value as a Python int in low..high; TypeError for anything but an int (and for bool), ValueError by range."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{op}: {argument}: must be an integer, got {value!r}")
+    if not is_integer(value):
+        raise TypeError(f"{op}: {argument}: must be an integer, got {shown(value)}")
     if not low <= value <= high:
-        raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {value}")
+        raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {shown(value)}")
     return int(value)
 
 
@@ -43,22 +39,27 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
     clamped instead, and on a device fb.check_values tells.
     """
     if is_tensor(k):
-        if k.is_floating_point() or k.is_complex() or k.dtype == sys.modules["torch"].bool:
+        torch = sys.modules["torch"]
+        if k.is_floating_point() or k.is_complex() or k.is_quantized or k.dtype == torch.bool:
             raise TypeError(f"{op}: {argument}: must be an int or integer array, got a tensor of {k.dtype}")
-        k = k.long()
+        if k.layout is not torch.strided:
+            raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {k.layout}")
+        wraps = k.dtype == torch.uint64  # from 2^63 on, where every k is out of range
+        k = torch.where(k.long() < 0, torch.iinfo(torch.int64).max, k.long()) if wraps else k.long()
         if not _readable(k):
             return _noted(op, k, k.clamp(low, high))
-        wrong = (k < low) | (k > high)
     else:
-        array = np.asarray(k)
-        if isinstance(k, (list, tuple)) or array.dtype.kind not in "iu":
-            kind = f"an array of {array.dtype}" if isinstance(k, np.ndarray) else repr(k)
-            raise TypeError(f"{op}: {argument}: must be an int or integer array, got {kind}")
-        wrong = (array < low) | (array > high)
-        k = array.astype(np.int64, copy=False)
+        check_mask(op, argument, k)
+        if is_integer(k):
+            return np.asarray(check_integer(op, argument, k, low, high), np.int64)
+        if not isinstance(k, np.ndarray):
+            raise TypeError(f"{op}: {argument}: must be an int or integer array, got {shown(k)}")
+        if k.dtype.kind not in "iu":
+            raise TypeError(f"{op}: {argument}: must be an int or integer array, got an array of {k.dtype}")
+    wrong = (k < low) | (k > high)
     if wrong.any():
         raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {int(k[wrong][0])}")
-    return k
+    return k if is_tensor(k) else k.astype(np.int64, copy=False)
 
 
 def _noted(op: str, given: Any, taken: Any) -> Any:
@@ -84,6 +85,7 @@ def as_step(op: str, k_t: Any, k_s: Any, steps: int) -> tuple[Any, Any, Any]:
         k_t, k_s = torch.as_tensor(k_t, device=device), torch.as_tensor(k_s, device=device)
         if not _readable(k_t):
             return library, k_t, _noted(op, k_s, torch.minimum(k_s, k_t - 1))
+    common_shape(op, {"k_t": tuple(k_t.shape), "k_s": tuple(k_s.shape)})
     k_t_all, k_s_all = library.broadcast_tensors(k_t, k_s) if library is not np else np.broadcast_arrays(k_t, k_s)
     wrong = k_s_all >= k_t_all
     if wrong.any():
@@ -98,17 +100,22 @@ def as_fraction(op: str, argument: str, value: Any, library: Any, like: Any) -> 
 
     TypeError for bools, integer arrays and other float widths; ValueError out of range (values checked on the CPU).
     """
-    if isinstance(value, (bool, np.bool_)) or not (is_tensor(value) or isinstance(value, (int, float, np.ndarray))):
-        raise TypeError(f"{op}: {argument}: must be a float or a float64 array, got {value!r}")
-    if not isinstance(value, (int, float)) and str(value.dtype) not in ("float64", "torch.float64"):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = as_float(op, argument, value)
+        if not 0.0 <= number <= 1.0:
+            raise ValueError(f"{op}: {argument}: must be in [0, 1], got {number!r}")
+        if library is np:
+            return np.asarray(number)
+        return library.full((), number, dtype=library.float64, device=like.device)
+    if not (is_tensor(value) or isinstance(value, np.ndarray)):
+        raise TypeError(f"{op}: {argument}: must be a float or a float64 array, got {shown(value)}")
+    if str(value.dtype) not in ("float64", "torch.float64"):
         raise TypeError(f"{op}: {argument}: float64 is needed, got {value.dtype}")
     if is_tensor(value) and library is np:
         raise TypeError(f"{op}: {argument}: must be a NumPy array or float, as k is, got a tensor")
     if not is_tensor(value) or _readable(value):
-        array = np.asarray(value, dtype=np.float64)
+        array = real_array(op, argument, value)
         wrong = ~((array >= 0.0) & (array <= 1.0))
         if wrong.any():
             raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(array[wrong][0])!r}")
-    if library is np:
-        return np.asarray(value, dtype=np.float64)
-    return library.as_tensor(value, dtype=library.float64, device=like.device)
+    return value if library is np else library.as_tensor(value, dtype=library.float64, device=like.device)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from .arguments import real_array
 from .bound_terms import Line, Steps
 from .indexing import check_integer
 from .models.interface import as_model, check_schedule, labels_on
@@ -153,7 +154,7 @@ def exact_bound(mean_births: Callable[..., Any], data_law: Any, *, reach: float 
     Equals the entropy of data_law for the exact posterior mean, and lies above it for any other y.
     Raises ValueError unless data_law is a law.
     """
-    law = np.asarray(data_law, dtype=np.float64)
+    law = real_array("exact_bound", "data_law", data_law).astype(np.float64)
     if law.ndim != 1 or not (law >= 0).all() or not abs(law.sum() - 1) <= 1e-9:
         raise ValueError(f"exact_bound: data_law: must be (S,) probabilities that sum to 1, got {data_law!r}")
     counts = np.arange(len(law))

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .arguments import settled, shown
 from .reference.philox import philox4x32
 
 if TYPE_CHECKING:
@@ -18,15 +19,17 @@ _WORD_MASK = _WORD_END - 1
 
 
 def _check_integer(argument: str, value: object, end: int, power: int) -> int:
-    # bool is an int in Python, but Philox(seed=True) is a mistake; NumPy integers pass through __index__.
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"Philox: {argument}: must be an integer, got {value!r}")
+    # bool is an int in Python, but Philox(seed=True) is a mistake; NumPy integers pass through __index__, and so do its
+    # bools before 2.3.
+    boolean = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+    if boolean or not hasattr(value, "__index__"):
+        raise TypeError(f"Philox: {argument}: must be an integer, got {shown(value)}")
     try:
         number = value.__index__()
     except TypeError:  # arrays have the method too, but only integer scalars pass
-        raise TypeError(f"Philox: {argument}: must be an integer, got {value!r}") from None
+        raise TypeError(f"Philox: {argument}: must be an integer, got {shown(value)}") from None
     if not 0 <= number < end:
-        raise ValueError(f"Philox: {argument}: must be in 0..2^{power} - 1, got {number}")
+        raise ValueError(f"Philox: {argument}: must be in 0..2^{power} - 1, got {shown(number)}")
     return int(number)
 
 
@@ -75,6 +78,11 @@ class Philox:
         """
         import torch
 
+        if device is not None:
+            try:
+                device = torch.device(device)
+            except (RuntimeError, TypeError, ValueError):
+                raise ValueError(f"Philox.tensor: device: must be a device of torch, got {shown(device)}") from None
         signed = self.seed - _SEED_END if self.seed >> 63 else self.seed
         key = torch.tensor([signed, self.first_sample, self.call], dtype=torch.int64, device="cpu")
         if device is None:
@@ -122,7 +130,7 @@ def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | 
             raise ValueError(f"{op}: rng: must not be given together with generator, got both")
         if not isinstance(rng, Philox):
             if (loaded := sys.modules.get("torch")) is not None and isinstance(rng, loaded.Tensor):
-                return from_tensor(rng, op)
+                return from_tensor(settled(op, "rng", rng), op)
             raise TypeError(f"{op}: rng: must be a fastblackout.Philox, got {type(rng).__name__}")
         return rng
     try:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import functools
-import numbers
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import natives
+from .arguments import one_a_sample, real_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SUM_TOLERANCE = 1e-9
+_FORMS = "a fb.Prob, a number or an array or list of real numbers"
 
 
 class Prob(NamedTuple):
-    """A probability p and its complement q = 1 - p, float64 scalars, NumPy arrays or torch tensors of one shape.
+    """A probability p and its complement q = 1 - p: numbers, NumPy arrays or torch tensors of one shape, in float64.
 
-    Both are given because 1 - p rounds: at p = 1e-17 the plain difference is 1, at p = 1 - 1e-17 it is 0.
+    Both are given because 1 - p rounds: at p = 1e-17 the plain difference is 1, at p = 1 - 1e-17 it is 0. The ops ask
+    for p + q = 1 within 1e-9, which float32 pairs miss.
     """
 
     p: Any
@@ -30,11 +32,10 @@ class Prob(NamedTuple):
 def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(p, q) as C-contiguous float64 arrays of shape (batch,).
 
-    value: a Prob, or p alone (then q = 1 - p in float64). p and q: Python float, or float64 NumPy scalar, array or CPU
-    torch tensor of shape () or (batch,). An input of the right form may be returned without a copy.
-    Raises TypeError for another type or float width (a float32 p has already lost 1 - p), ValueError for a wrong shape,
-    a value that is not finite or not in [0, 1], or a pair with |p + q - 1| > 1e-9; the text names op, argument, rule
-    and value.
+    value: a Prob, or p alone (then q = 1 - p in float64). p and q: as in arguments.real_array, of a shape of
+    arguments.one_a_sample. An input of the right form may be returned without a copy.
+    Raises TypeError for another type, ValueError for a wrong shape, a value that is not finite or not in [0, 1], or a
+    pair with |p + q - 1| > 1e-9; the text names op, argument, rule and value.
     """
     if isinstance(value, Prob):
         if type(value.p) is float and type(value.q) is float:
@@ -65,7 +66,8 @@ def _plain_pair(value: Prob, batch: int) -> tuple[NDArray[np.float64], NDArray[n
     p, q = value
     torch = sys.modules.get("torch")
     if torch is not None and type(p) is torch.Tensor and type(q) is torch.Tensor:
-        if not (p.is_cpu and q.is_cpu) or p.requires_grad or q.requires_grad:
+        f64 = torch.float64
+        if not all(t.is_cpu and t.dtype is f64 and not (t.requires_grad or t.is_neg()) for t in value):
             return None
         p, q = p.numpy(), q.numpy()
     if type(p) is not np.ndarray or type(q) is not np.ndarray or p.shape != (batch,) or q.shape != (batch,):
@@ -83,30 +85,10 @@ def _same_for_all(value: Any, batch: int, op: str, argument: str) -> tuple[NDArr
 
 
 def _as_array(value: Any, batch: int, op: str, argument: str) -> NDArray[np.float64]:
-    array = _to_numpy(value, op, argument)
-    if array.shape not in ((), (batch,)):
-        raise ValueError(f"{op}: {argument}: shape must be () or ({batch},), got {tuple(array.shape)}")
+    array = one_a_sample(op, argument, real_array(op, argument, value, _FORMS), batch)
     right = (array >= 0.0) & (array <= 1.0)  # written so that NaN is wrong too
     if not right.all():
         raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(array[~right].flat[0])!r}")
     if array.shape == ():
-        return np.full(batch, array)
-    return np.ascontiguousarray(array)
-
-
-def _to_numpy(value: Any, op: str, argument: str) -> NDArray[np.float64]:
-    if isinstance(value, (np.ndarray, np.generic)):
-        array = np.asarray(value)
-    elif isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return np.array(float(value))
-    elif (torch := sys.modules.get("torch")) is not None and isinstance(value, torch.Tensor):
-        if value.device.type != "cpu":
-            raise TypeError(f"{op}: {argument}: must be on the CPU, got a tensor on {value.device}")
-        if value.dtype != torch.float64:
-            raise TypeError(f"{op}: {argument}: float64 is needed, got {value.dtype}")
-        array = value.detach().numpy()
-    else:
-        raise TypeError(f"{op}: {argument}: must be a Prob, a float or a float64 array, got {type(value).__name__}")
-    if array.dtype != np.float64:
-        raise TypeError(f"{op}: {argument}: float64 is needed, got {array.dtype}")
-    return array
+        return np.full(batch, array, np.float64)
+    return np.ascontiguousarray(array, np.float64)

@@ -51,7 +51,7 @@ def thin(
     input_dtype: Any, out: Any, backend: str,
 ) -> tuple[Any, Any, Any] | None:  # fmt: skip
     """The outputs of fb.thin, or None."""
-    if input_dtype != "float32" or out is not None or (module := _ready(x_0)) is None:
+    if type(input_dtype) is not str or input_dtype != "float32" or out is not None or (module := _ready(x_0)) is None:
         return None
     key, prob, limit, mask = _key(rng, generator), _prob(alive), _limit(max_count), _mask(outputs, _THINNED)
     if key is None or prob is None or limit is None or mask is None:
@@ -64,14 +64,15 @@ def bridge(
     max_count: Any, gain: Any, center: Any, scale: Any, outputs: Any, input_dtype: Any, out: Any, backend: str,
 ) -> tuple[Any, Any] | None:  # fmt: skip
     """The outputs of fb.bridge_step from float32 logits and without attrition, or None."""
-    if births is not None or type(attrition) is not float or attrition != 0.0 or rounding not in _ROUNDINGS:
+    if births is not None or type(attrition) is not float or attrition != 0.0 or type(rounding) is not str:
         return None
-    if input_dtype != "float32" or out is not None or (module := _ready(x_t)) is None:
+    if type(input_dtype) is not str or input_dtype != "float32" or out is not None or (module := _ready(x_t)) is None:
+        return None
+    if (stochastic := _ROUNDINGS.get(rounding)) is None:
         return None
     key, prob, limit, mask = _key(rng, generator), _prob(step), _limit(max_count), _mask(outputs, _STEPPED)
     if key is None or prob is None or limit is None or mask is None:
         return None
-    stochastic = rounding == "stochastic"
     return module.quick_bridge(backend, *key, x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
 
 
@@ -108,7 +109,10 @@ def _limit(max_count: Any) -> int | None:
 
 
 def _mask(outputs: Any, known: dict[tuple[str, ...], int]) -> int | None:
-    return known.get(outputs) if type(outputs) is tuple else None
+    try:
+        return known.get(outputs) if type(outputs) is tuple else None
+    except TypeError:  # what is in it cannot be hashed
+        return None
 
 
 def _masks(names: tuple[str, ...]) -> dict[tuple[str, ...], int]:
@@ -119,4 +123,4 @@ def _masks(names: tuple[str, ...]) -> dict[tuple[str, ...], int]:
 
 
 _THINNED, _STEPPED = _masks(("x_t", "births", "model_input")), _masks(("x_s", "model_input"))
-_ROUNDINGS = ("stochastic", "nearest")
+_ROUNDINGS = {"stochastic": True, "nearest": False}

@@ -11,8 +11,10 @@ import numpy as np
 
 from . import strata
 from . import survival as tables
+from .arguments import check_name, common_shape, real_array, shown
 from .indexing import as_fraction, as_index, as_step, check_integer, is_plain, is_tensor
 from .probability import Prob, as_prob
+from .routing import is_traced
 
 if TYPE_CHECKING:
     import torch
@@ -55,9 +57,9 @@ class Schedule:
         """
         steps = check_integer("Schedule.logit", "steps", steps, 1, _MAX_STEPS)
         if isinstance(t_end, bool) or not isinstance(t_end, (int, float)):
-            raise TypeError(f"Schedule.logit: t_end: must be a float, got {t_end!r}")
+            raise TypeError(f"Schedule.logit: t_end: must be a float, got {shown(t_end)}")
         if not math.log(2.0) < t_end <= 700.0:
-            raise ValueError(f"Schedule.logit: t_end: must be above log 2 and at most 700, got {t_end!r}")
+            raise ValueError(f"Schedule.logit: t_end: must be above log 2 and at most 700, got {shown(t_end)}")
         pair = tables.logit_table(steps, float(t_end))
         return cls("logit", pair, {"steps": steps, "t_end": float(t_end)})
 
@@ -82,7 +84,10 @@ class Schedule:
         Raises TypeError, ValueError.
         """
         op = "Schedule.from_survival"
-        shape = np.shape(p.p if isinstance(p, Prob) else p)
+        for side in p if isinstance(p, Prob) else (p,):
+            if str(dtype := getattr(side, "dtype", "float64")) not in ("float64", "torch.float64"):
+                raise TypeError(f"{op}: p: float64 is needed, others have lost 1 - p, got {dtype}")
+        shape = real_array(op, "p", p.p if isinstance(p, Prob) else p).shape
         if len(shape) != 1 or shape[0] < 2:
             raise ValueError(f"{op}: p: shape must be (steps + 1,) with steps at least 1, got {tuple(shape)}")
         p, q = (np.array(side) for side in as_prob(p, shape[0], op, "p"))
@@ -104,15 +109,17 @@ class Schedule:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schedule:
         """The schedule `to_dict` described. ValueError for an unknown name or other keys."""
+        op = "Schedule.from_dict"
         makers = {"logit": ("steps", "t_end"), "cosine": ("steps",), "linear": ("steps",), "survival": ("p", "q")}
+        if not isinstance(values, dict):
+            raise TypeError(f"{op}: values: must be a dict, as to_dict makes it, got {shown(values)}")
         arguments = dict(values)
         name = arguments.pop("name", None)
-        if name not in makers:
-            raise ValueError(f"Schedule.from_dict: name: must be one of {tuple(makers)}, got {name!r}")
+        check_name(op, "name", name, tuple(makers))
         if set(arguments) != set(makers[name]):
-            raise ValueError(f"Schedule.from_dict: {name}: keys must be {makers[name]}, got {tuple(arguments)}")
+            raise ValueError(f"{op}: {name}: keys must be {makers[name]}, got {shown(tuple(arguments))}")
         if name == "survival":
-            return cls.from_survival(Prob(*(np.array(arguments[side], dtype=np.float64) for side in ("p", "q"))))
+            return cls.from_survival(Prob(*(real_array(op, side, arguments[side]) for side in ("p", "q"))))
         return getattr(cls, name)(**arguments)
 
     def __eq__(self, other: object) -> bool:
@@ -186,6 +193,8 @@ class Schedule:
         op = "Schedule.bridge_with_attrition"
         library, t, s = as_step(op, k_t, k_s, self.steps)
         sigma_in = as_fraction(op, "sigma", sigma, library, t)
+        if library is np or not is_traced(t):
+            common_shape(op, {"k_t": tuple(t.shape), "k_s": tuple(s.shape), "sigma": tuple(sigma_in.shape)})
         beta, capped = tables.birth_with_attrition(library, *self._ends(t, s), sigma_in)
         plain = is_plain(k_t, k_s, sigma)
         return _prob(beta, plain), _prob(capped, plain)
@@ -197,7 +206,7 @@ class Schedule:
         "rate": (t_t - t_s) p_t / (1 - p_t), the textbook form; 0, its limit, at p_t = 0.
         """
         op = "Schedule.leap"
-        _check_name(op, "form", form, LEAPS)
+        check_name(op, "form", form, LEAPS)
         library, t, s = as_step(op, k_t, k_s, self.steps)
         p_s, q_s, p_t, q_t = self._ends(t, s)
         if form == "bridge-mean":
@@ -220,7 +229,7 @@ class Schedule:
         "finite-time": p_{k-1} - p_k. "instantaneous": (t_k - t_{k-1}) p_k; 0 at p_k = 0. These two are the paper's;
         they vanish near p = 1 and leave the network untrained there.
         """
-        _check_name("Schedule.weight", "name", name, WEIGHTS)
+        check_name("Schedule.weight", "name", name, WEIGHTS)
         value = self._take(name, as_index("Schedule.weight", "k", k, 1, self.steps))
         return float(value) if is_plain(k) else value
 
@@ -265,7 +274,7 @@ class Schedule:
         "cosine": the index whose p is nearest to cos^2(pi u / 2), u = i / steps. "index": evenly spaced, halves rounded
         up. Where neighbours would coincide they move apart. Raises ValueError when steps is not in 1..self.steps.
         """
-        _check_name("Schedule.grid", "kind", kind, GRIDS)
+        check_name("Schedule.grid", "kind", kind, GRIDS)
         check_integer("Schedule.grid", "steps", steps, 1, self.steps)
         i = np.arange(steps + 1, dtype=np.int64)
         if kind == "index":
@@ -280,8 +289,3 @@ class Schedule:
 
 def _prob(pair: tuple[Any, Any], plain: bool) -> Prob:
     return Prob(float(pair[0]), float(pair[1])) if plain else Prob(*pair)
-
-
-def _check_name(op: str, argument: str, value: Any, names: tuple[str, ...]) -> None:
-    if value not in names:
-        raise ValueError(f"{op}: {argument}: must be one of {names}, got {value!r}")

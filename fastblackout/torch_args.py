@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import checks, dispatch
+from .arguments import as_float, check_real_tensor, one_a_sample, real_array
 from .arrays import learn_dtypes
 from .philox import check_key, resolve_rng
 from .probability import Prob, as_prob
@@ -67,9 +68,9 @@ def pair_of(
         if not traced:
             made = as_prob(value, samples, op, argument)
             return to_device(torch.from_numpy(made[0]), like.device), to_device(torch.from_numpy(made[1]), like.device)
-        parts = tuple(torch.as_tensor(part, device=like.device) for part in parts)
+        parts = tuple(_as_constant(op, argument, part, like) for part in parts)
     elif not any(isinstance(part, Tensor) for part in parts):
-        numbers = [float(part) for part in parts]
+        numbers = [as_float(op, argument, part) for part in parts]
         if not all(0.0 <= number <= 1.0 for number in numbers):
             raise ValueError(f"{op}: {argument}: must be in [0, 1], got {value!r}")
         if pair and not abs(numbers[0] + numbers[1] - 1.0) <= 1e-9:
@@ -80,11 +81,10 @@ def pair_of(
     for name, part in zip(("p", "q"), parts, strict=False):
         full_name = f"{argument}.{name}" if pair else argument
         if not isinstance(part, Tensor):
-            part = _filled(float(part), 1 if expanded else samples, torch.float64, like)
+            part = _filled(as_float(op, full_name, part), 1 if expanded else samples, torch.float64, like)
             part = part[0] if expanded else part
-        elif part.dtype != torch.float64:
-            raise TypeError(f"{op}: {full_name}: float64 is needed, got {part.dtype}")
-        made_parts.append(_spread(op, full_name, part, samples, not expanded))
+        check_real_tensor(op, full_name, part)
+        made_parts.append(_spread(op, full_name, part.double(), samples, not expanded))
     p = made_parts[0]
     return p, made_parts[1] if pair else 1.0 - p
 
@@ -93,23 +93,45 @@ def per_sample(
     op: str, argument: str, value: Any, like: Tensor, samples: int, dtype: torch.dtype,
     low: float = -math.inf, open_low: bool = False,
 ) -> Tensor:  # fmt: skip
-    """A per-sample parameter as (samples,) of dtype on the device of `like`; values on the host are checked."""
+    """A per-sample parameter as (samples,) of dtype on the device of `like`: checks.per_sample for tensors.
+
+    Values on the host are checked.
+    """
     numpy_dtype = np.float32 if dtype == torch.float32 else np.float64
     if _is_number(value):
+        number = as_float(op, argument, value)
         if is_traced(like):
-            _check_number(op, argument, float(value), dtype, low, open_low)
+            _check_number(op, argument, number, dtype, low, open_low)
         else:
-            checks.per_sample(op, argument, value, 1, numpy_dtype, low, open_low)
-        return _filled(float(value), samples, dtype, like)
-    if is_traced(like) and isinstance(value, np.ndarray):
-        value = torch.as_tensor(value)
-    if isinstance(value, Tensor) and (value.device == like.device or is_traced(like)):
-        if value.dtype == torch.bool or value.is_complex():
-            raise TypeError(f"{op}: {argument}: must be real numbers, got dtype {value.dtype}")
-        return _spread(op, argument, value.detach().to(like.device, dtype), samples)
+            checks.per_sample(op, argument, number, 1, numpy_dtype, low, open_low)
+        return _filled(number, samples, dtype, like)
+    if is_traced(like):
+        value = _as_constant(op, argument, value, like)
+    if isinstance(value, Tensor) and value.device == like.device:
+        check_real_tensor(op, argument, value)
+        return _spread(op, argument, value.detach().to(dtype), samples)
     return to_device(
         torch.from_numpy(checks.per_sample(op, argument, value, samples, numpy_dtype, low, open_low)), like.device
     )
+
+
+def broadcast(op: str, names: list[str], tensors: list[Tensor]) -> list[Tensor]:
+    """Arguments, of these names, expanded to one shape."""
+    try:
+        return list(torch.broadcast_tensors(*tensors))
+    except RuntimeError:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise ValueError(f"{op}: {' and '.join(names)}: shapes must broadcast, got {shapes}") from None
+
+
+def _as_constant(op: str, argument: str, value: Any, like: Tensor) -> Any:
+    """What a traced op is given, as a tensor on its device: values of the host become constants of the graph."""
+    if _is_number(value):
+        return value
+    # torch.compile has made tensors of NumPy arrays already, and cannot tell their dtype.
+    compiled = torch.compiler.is_compiling() and isinstance(value, np.ndarray)
+    known = compiled or isinstance(value, Tensor)
+    return torch.as_tensor(value if known else real_array(op, argument, value), device=like.device)
 
 
 def _is_number(value: Any) -> bool:
@@ -124,9 +146,7 @@ def _check_number(op: str, argument: str, value: float, dtype: torch.dtype, low:
 
 
 def _spread(op: str, argument: str, value: Tensor, samples: int, dense: bool = True) -> Tensor:
-    if value.ndim > 1 or (value.ndim == 1 and value.shape[0] != samples):
-        raise ValueError(f"{op}: {argument}: shape must be () or ({samples},), got {tuple(value.shape)}")
-    value = value.detach().expand(samples)
+    value = one_a_sample(op, argument, value, samples).detach().expand(samples)
     return value.contiguous() if dense else value
 
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from . import checks, torch_kernels, torch_loss, torch_ops
+from .arguments import is_number
 from .arrays import COUNTS, DTYPES, FLOATS, Array, adopt
 from .dispatch import check_name
 from .ops.binomial import ELEMENT_COUNTS, PROBS
 from .ops.bridge import check_rule, is_zero
+from .ops.element import number_of
 from .ops.poisson import RATES
 from .ops.reverse import OUTPUTS as STEP_OUTPUTS
 from .ops.tau_leap import factor_of
 from .ops.thin import OUTPUTS as THIN_OUTPUTS
 from .probability import Prob
 from .routing import is_traced
-from .torch_args import key_of, pair_of, per_sample
+from .torch_args import broadcast, key_of, pair_of, per_sample
 
 
 def thin(
@@ -49,7 +52,8 @@ def thin(
     def launch(made: Sequence[Tensor | None]) -> None:
         torch_kernels.thin(backend, x_0, p, q, key, limit, middle, factor, *made)
 
-    return _results(op, x, dtypes, wanted, out, "x_t", backend, call, launch)[0]
+    read = {"alive": alive, "rng": rng, "center": center, "scale": scale}
+    return _results(op, x, dtypes, wanted, out, "x_t", backend, call, launch, read)[0]
 
 
 def bridge_step(
@@ -71,9 +75,10 @@ def bridge_step(
     def launch(made: Sequence[Tensor | None]) -> None:
         torch_kernels.bridge_step(backend, *arguments, *made)
 
-    return _results(
-        op, x, {"x_s": x.dtype, "model_input": kind}, wanted, out, "x_s", backend, call, launch, _read(op, net, given)
-    )[0]
+    dtypes = {"x_s": x.dtype, "model_input": kind}
+    read = {"logits": net, "births": given, "step": step, "attrition": attrition, "rng": rng, "gain": gain}
+    read |= {"center": center, "scale": scale}
+    return _results(op, x, dtypes, wanted, out, "x_s", backend, call, launch, read)[0]
 
 
 def tau_leap_step(
@@ -95,7 +100,8 @@ def tau_leap_step(
         torch_kernels.tau_leap_step(backend, *arguments, overshoot[0], *made)
 
     dtypes = {"x_s": x.dtype, "model_input": kind}
-    results, rest = _results(op, x, dtypes, wanted, out, "x_s", backend, call, launch, _read(op, net, given))
+    read = {"logits": net, "births": given, "step": step, "rng": rng, "gain": gain, "center": center, "scale": scale}
+    results, rest = _results(op, x, dtypes, wanted, out, "x_s", backend, call, launch, read)
     return [*results, *(rest or overshoot)]
 
 
@@ -170,7 +176,7 @@ def _numbers(op: str, x: Tensor, samples: int, gain: Any, center: Any, scale: An
 
 def _results(
     op: str, x: Array, dtypes: dict[str, str], wanted: frozenset[str], out: Any, in_place: str, backend: str,
-    call: Any, launch: Any, read: dict[str, Array] | None = None,
+    call: Any, launch: Any, read: dict[str, Any],
 ) -> tuple[list[Tensor | None], list[Tensor]]:  # fmt: skip
     """(outputs by the order of dtypes, what the registered op returned beyond them)."""
     if not is_traced(x.value):
@@ -191,26 +197,15 @@ def _results(
     return [by_name.get(name) for name in dtypes], list(results[len(names) :])
 
 
-def _read(op: str, logits: Tensor | None, births: Tensor | None) -> dict[str, Array]:
-    """What a step reads besides x_t: no output may lie on it."""
-    return {
-        name: Array(value, op, name) for name, value in (("logits", logits), ("births", births)) if value is not None
-    }
-
-
 def _elements(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Tensor]:
     """Arguments as tensors of one device, expanded to one shape; Python numbers become tensors of their kind."""
     device = next(value.device for value, _ in given.values() if isinstance(value, Tensor))
     tensors = []
     for name, (value, dtypes) in given.items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            integer = isinstance(value, int) and "int64" in dtypes
-            value = torch.full((), value, dtype=torch.int64 if integer else torch.float64, device=device)
+        if is_number(value) and not isinstance(value, np.generic):
+            number, dtype = number_of(op, name, value, dtypes)
+            value = torch.full((), number, dtype=getattr(torch, dtype), device=device)
         tensors.append(_tensor(op, name, value, dtypes).value.detach())
         if tensors[-1].device != device:
             raise ValueError(f"{op}: {name}: must be on the device of the other argument, {device}, got {value.device}")
-    try:
-        return list(torch.broadcast_tensors(*tensors))
-    except RuntimeError:
-        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
-        raise ValueError(f"{op}: {' and '.join(given)}: shapes must broadcast, got {shapes}") from None
+    return broadcast(op, list(given), tensors)

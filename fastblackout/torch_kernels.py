@@ -106,13 +106,8 @@ def binomial(backend: str, count: Tensor, p: Tensor, q: Tensor | None, key: Tens
     chosen = dispatch.choose(op, backend, count.device.type, count.numel())
     out = torch.empty(count.shape, dtype=count.dtype, device=count.device)
     if chosen in dispatch.DEVICE_BACKENDS:
-        if not count.is_floating_point():
-            _launch(chosen, op, op, count, (count, p, q, key, out))
-            return out
-        whole = torch.where(count == count.floor(), count, -1.0).to(torch.int64)  # -1: the kernel flags it
-        drawn = torch.empty_like(out, dtype=torch.int64)
-        _launch(chosen, op, op, count, (whole, p, q, key, drawn))
-        return out.copy_(drawn)
+        _launch(chosen, op, op, count, (count, p, q, key, out))
+        return out
     n, philox, size = _host(op, "arguments", count, key)
     run_binomial(chosen, n, Array(p, op, "prob"), _array(q), philox, size, Array(out, op, "out"))
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def categorical(
     which = _index(op, index, state, samples)
     matrices.check_samples(op, "probs", given, shared, which is not None, samples)
     key = key_of(op, rng, generator, state, samples)
-    into = _out(op, out, x, [("state", x)])
+    into = _out(op, out, x, "state", {"probs": given.value, "index": index, "rng": rng})
     check_name(op, backend)
     if table is None:
         arguments = (state, given.value, which, key)
@@ -77,8 +78,8 @@ def categorical_bridge(
     which = _index(op, index, x_t, samples)
     first, second = spread(op, first, second, which is not None, samples)
     key = key_of(op, rng, generator, x_t, samples)
-    read = [("x_t", x)] + [(name, a) for name, a in (("x_0", source), ("the prediction", weights)) if a is not None]
-    into = _out(op, out, x, read)
+    read = {"x_0": x_0, "logits": logits, "probs": probs, "before": before, "after": after, "index": index, "rng": rng}
+    into = _out(op, out, x, "x_t", read)
     check_name(op, backend)
     given = (None if array is None else array.value.detach() for array in (source, weights))
     arguments = (x_t, *given, logits is not None, first.value, second.value, which, key)
@@ -93,7 +94,7 @@ def transition_rows(prob: Any, states: int, backend: str) -> Tensor:
     op = "transition_rows"
     parts = tuple(prob) if isinstance(prob, Prob) else (prob,)
     tensors = [part for part in parts if isinstance(part, Tensor)]
-    samples = next((tensor.shape[0] for tensor in tensors if tensor.ndim == 1), 1)
+    samples = next((tensor.shape[0] for tensor in tensors if tensor.ndim), 1)
     p, q = (part.contiguous() for part in pair_of(op, "prob", prob, tensors[0], samples, backend))
     check_name(op, backend)
     traced = is_traced(tensors[0])
@@ -118,8 +119,8 @@ def log_prob(op: str, kind: int, counts: dict[str, Any], name: str, prob: Any, b
 
 
 def _constant(value: Any, like: Tensor) -> Any:
-    """A NumPy matrix where torch traces: a constant of the graph."""
-    return value if isinstance(value, Tensor) or not is_traced(like) else torch.as_tensor(value, device=like.device)
+    """A plain NumPy array where torch traces: a constant of the graph. Others go on, to be refused by name."""
+    return torch.as_tensor(value, device=like.device) if type(value) is np.ndarray and is_traced(like) else value
 
 
 def _on_device(op: str, name: str, array: Array, like: Tensor) -> None:
@@ -141,11 +142,10 @@ def _index(op: str, index: Any, like: Tensor, samples: int) -> Tensor | None:
     return index.contiguous()
 
 
-def _out(op: str, out: Any, x: Array, read: list[tuple[str, Array]]) -> Tensor | None:
-    if out is None:
-        return None
-    if not is_traced(x.value):
-        return checks.output_of(op, "out", out, x.dtype, x, read, x).value
+def _out(op: str, out: Any, x: Array, name: str, read: dict[str, Any]) -> Tensor | None:
+    if out is None or not is_traced(x.value):
+        made = checks.out_of(op, out, x, name, read)
+        return None if made is None else made.value
     array = adopt(out, op, "out", (x.dtype,))
     checks.same_shape(op, "out", array, "the input", x)
     return array.value

@@ -12,6 +12,7 @@ from .table import check_sample, clean_prob, report
 
 _BINOMIAL = tl.constexpr(int(Stream.BINOMIAL))
 _MAX_COUNT = tl.constexpr(2.0**53)
+_MAX_FLOAT32 = tl.constexpr(2.0**24)  # above it float32 has gaps
 
 
 @triton.jit
@@ -119,7 +120,8 @@ def binomial_kernel(
     seed_low, seed_high, sample, call = load_key(key, row)
     given = tl.load(place(count, row, first, lane, elements, layout, 0, 4, DIMS), mask=valid, other=0)
     number = given.to(tl.float64)
-    inside = tl.where(number > 0.0, tl.where(number < _MAX_COUNT, number, _MAX_COUNT), 0.0)
+    most = _MAX_FLOAT32 if given.dtype == tl.float32 else _MAX_COUNT
+    inside = tl.where(number > 0.0, tl.where(number < most, number, most), 0.0)
     n = inside.to(tl.int64)
     if given.dtype.is_int():
         bad = (given < 0) | (number > _MAX_COUNT)

@@ -47,6 +47,24 @@ def test_large_counts_are_neither_quantised_nor_too_wide(n, backend):
     assert abs(z.mean()) < 6 / np.sqrt(z.size) and abs(z.var() - 1) < 6 * np.sqrt(2 / z.size)
 
 
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_float_counts_end_where_their_dtype_has_gaps(library, backend):
+    """Among the float32 from 2^24 on are no odd numbers: of Binomial(2^26, 1/2), half the outcomes."""
+    most = {np.float32: 2**24, np.float64: 2**53}
+    for dtype, end in most.items():
+        count = np.full((1, 20_000), end, dtype)
+        drawn = fb.binomial(library(count), 0.5, rng=RNG)
+        assert bits(drawn.double() if library is torch.from_numpy else drawn.astype(float)) == bits(
+            fb.binomial(np.full(count.shape, float(end)), 0.5, rng=RNG)
+        )
+        assert 0.4 < float((drawn % 2).mean()) < 0.6
+        count[0, 700] = np.nextafter(dtype(end), dtype(np.inf))
+        with pytest.raises(
+            ValueError, match=rf"^binomial: count: must be whole numbers in 0\.\.{end}, got {end + 2}\b"
+        ):
+            fb.binomial(library(count), 0.5, rng=RNG)
+
+
 def test_certain_and_impossible_outcomes(backend):
     """p = 0 gave 1 and p = 1 gave 0 elsewhere (torch #15356, cpython #149221)."""
     n = np.array([[0, 1, 255, 2**31, 2**53]])

@@ -56,9 +56,13 @@ def test_wrong_choices():
     for arguments, text in (
         ({"backend": "numpy"}, "backend: must be one of auto, reference, cpu, cuda, triton, got 'numpy'"),
         ({"isa": "sse"}, f"isa: must be one of {', '.join(ISAS)} on this processor, got 'sse'"),
-        ({"threads": 0}, "threads: must be an integer of at least 1, got 0"),
-        ({"threads": 1.5}, "threads: must be an integer of at least 1, got 1.5"),
-        ({"threads": True}, "threads: must be an integer of at least 1, got True"),
+        ({"threads": 0}, "threads: must be an integer in 1..2147483647, got 0"),
+        ({"threads": 1.5}, "threads: must be an integer in 1..2147483647, got 1.5"),
+        ({"threads": True}, "threads: must be an integer in 1..2147483647, got True"),
+        ({"threads": 2**31}, "threads: must be an integer in 1..2147483647, got 2147483648"),
+        ({"threads": 10**40}, f"threads: must be an integer in 1..2147483647, got {10**40}"),
+        ({"backend": ["cpu"]}, "backend: must be one of auto, reference, cpu, cuda, triton, got ['cpu']"),
+        ({"isa": ["avx2"]}, f"isa: must be one of {', '.join(ISAS)} on this processor, got ['avx2']"),
     ):
         with pytest.raises(ValueError, match=f"^use_backend: {re.escape(text)}$"), fb.use_backend(**arguments):
             pass
@@ -114,6 +118,25 @@ def test_threads_come_from_the_block_the_environment_or_torch(tmp_path):
     code = "import torch; torch.set_num_threads(3); from fastblackout import dispatch; print(dispatch.threads())"
     assert run_python(code, tmp_path).stdout == "3\n"
     assert run_python(code, tmp_path, FASTBLACKOUT_NUM_THREADS="5").stdout == "5\n"
+
+
+@pytest.mark.parametrize("text", ["99999999999999999999", str(2**31), "0", "-1", "1.5", "\u00b2", "many", "9" * 5000])
+def test_a_wrong_number_of_threads_in_the_environment(text, tmp_path):
+    done = run_python("from fastblackout import dispatch", tmp_path, FASTBLACKOUT_NUM_THREADS=text, PYTHONUTF8="1")
+    last = done.stderr.strip().splitlines()[-1]
+    start = "ImportError: FASTBLACKOUT_NUM_THREADS: must be an integer in 1..2147483647, got "
+    assert done.returncode == 1 and last.startswith(start + repr(text)[:100])
+
+
+def test_the_largest_number_of_threads():
+    with fb.use_backend(threads=2**31 - 1):
+        same(fb.thin(X[:, :, :2], 0.5, rng=RNG), fb.thin(X[:, :, :2], 0.5, rng=RNG, backend="reference"))
+
+
+def test_dir_shows_the_public_names():
+    assert dir(fb) == sorted(fb.__all__) and all(getattr(fb, name) is not None for name in dir(fb))
+    assert {"thin", "Schedule", "models", "__version__"} <= set(dir(fb))
+    assert not {"ops", "quick", "natives", "importlib", "annotations", "Any", "TYPE_CHECKING"} & set(dir(fb))
 
 
 def test_calls_from_many_threads_at_once():

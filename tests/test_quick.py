@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import short_way
 import torch
@@ -15,6 +16,11 @@ import fastblackout as fb
 from fastblackout import quick
 
 pytestmark = short_way.only
+
+
+def negated(value: torch.Tensor) -> torch.Tensor:
+    """The same numbers with their negation put off: those in memory have the other sign."""
+    return torch.complex(value, -value).conj().imag
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -164,6 +170,15 @@ def test_a_changed_number_is_told(changed: str) -> None:
         lambda: loss(LOGITS, BIRTHS, WEIGHT.float()[:2]),
         lambda: loss(LOGITS, BIRTHS, WEIGHT.float().view(B, 1)),
         lambda: loss(LOGITS, BIRTHS, backend="reference"),
+        lambda: thin(X, PAIR, outputs=(["x_t"],)),
+        lambda: thin(X, PAIR, input_dtype=np.array(["float32", "float32"])),
+        lambda: thin(X, PAIR, center=negated(SPREAD)),
+        lambda: thin(X, PAIR, center=torch._efficientzerotensor(B)),
+        lambda: thin(X, fb.Prob(negated(P), 1 - P)),
+        lambda: bridge(X, negated(LOGITS), PAIR),
+        lambda: bridge(X, LOGITS, PAIR, rounding=np.array(["nearest", "nearest"])),
+        lambda: loss(negated(LOGITS), BIRTHS),
+        lambda: loss(LOGITS, negated(BIRTHS.float())),
     ),
 )
 def test_what_is_not_plain_goes_the_long_way(made: Any) -> None:

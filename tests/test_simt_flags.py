@@ -231,6 +231,9 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         cuda.binomial(n, prob, None, key_tensor(rng), out, flag, module=_simt)
         assert flag.item() == expected
         assert 0 <= out.item() <= 3
+    out, flag = torch.empty(1, 2), new_flag()
+    cuda.binomial(torch.tensor([[2.0**24, 2.0**26]]), torch.ones(1, 2), None, key_tensor(rng), out, flag, module=_simt)
+    assert flag.item() == 1 and out.tolist() == [[2.0**24, 2.0**24]], "float32 has gaps above 2^24"
     for rate, expected in [(3.0, 0), (-1.0, 8), (float("nan"), 8), (float("inf"), 8)]:
         out, flag = torch.empty(1, 1, dtype=torch.int64), new_flag()
         cuda.poisson(torch.full((1, 1), rate), key_tensor(rng), out, flag, module=_simt)

@@ -131,8 +131,8 @@ BRIDGE = [
 ]
 TRANSITION = [
     ("transition_rows", {"prob": 1.5}, ValueError, r"prob: must be in \[0, 1\], got 1\.5"),
-    ("transition_rows", {"prob": np.ones((2, 2))}, ValueError, r"prob: shape must be \(\) or .*, got \(2, 2\)"),
-    ("transition_rows", {"prob": np.float32(0.5)}, TypeError, "prob: float64 is needed, got float32"),
+    ("transition_rows", {"prob": np.ones((2, 2))}, ValueError, r"prob: shape must be \(\), .*, got \(2, 2\)"),
+    ("transition_rows", {"prob": np.float32(1.5)}, ValueError, r"prob: must be in \[0, 1\], got 1\.5"),
     ("transition_rows", {"max_count": -1}, ValueError, r"max_count: must be in 0\.\.4095, got -1"),
     ("transition_rows", {"max_count": 4096}, ValueError, r"max_count: must be in 0\.\.4095, got 4096"),
     ("transition_rows", {"max_count": 7.0}, TypeError, r"max_count: must be an integer, got 7\.0"),
@@ -153,7 +153,7 @@ TRANSITION = [
     ("thin_log_prob", {"x_0": np.zeros((2, 4), int)}, ValueError, r"x_0: shape must be that of x_t.*, got \(2, 4\)"),
     ("thin_log_prob", {"x_0": torch.ones(SHAPE, dtype=torch.uint8)}, TypeError, "x_0: must be of the library of x_t"),
     ("thin_log_prob", {"alive": NAN}, ValueError, r"alive: must be in \[0, 1\], got nan"),
-    ("thin_log_prob", {"alive": np.full(3, 0.5)}, ValueError, r"alive: shape must be \(\) or \(2,\), got \(3,\)"),
+    ("thin_log_prob", {"alive": np.full(3, 0.5)}, ValueError, r"alive: shape must be \(\), \(2,\) .*, got \(3,\)"),
     ("bridge_log_prob", {"x_s": one_bad(-1)}, ValueError, r"x_s: must be whole numbers .*, got -1\b"),
     ("bridge_log_prob", {"x_t": one_bad(-1)}, ValueError, r"x_t: must be whole numbers .*, got -1\b"),
     ("bridge_log_prob", {"x_0": one_bad(-1)}, ValueError, r"x_0: must be whole numbers .*, got -1\b"),

@@ -40,7 +40,8 @@ def numbers(batch, value, dtype=torch.float32):
 
 
 def thin(x, logits, p, q, key):
-    return fb.thin(x, fb.Prob(p, q), rng=key, center=p * 100.0, scale=0.5, outputs=("x_t", "model_input"))
+    center = p.float()[:, None, None] * 100.0
+    return fb.thin(x, fb.Prob(p, q), rng=key, center=center, scale=0.5, outputs=("x_t", "model_input"))
 
 
 def bridge(x, logits, p, q, key):
@@ -64,7 +65,7 @@ def poisson(x, logits, p, q, key):
 
 
 def loss(x, logits, p, q, key):
-    return fb.Thinned(fb.birth_loss(logits, x, p, gain=3.0))
+    return fb.Thinned(fb.birth_loss(logits, x, p.float()[:, None, None, None], gain=3.0))
 
 
 CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, loss]

@@ -192,6 +192,9 @@ def flags():
     counts = torch.tensor([[nan, -3.0, 2.5, 7.0]], dtype=torch.float64)
     backend.binomial(counts, p_of(1, 1, 1, 1)[None], None, key, out, bits)
     assert (out.tolist(), int(bits)) == ([[0.0, 0.0, 2.0, 7.0]], 1)
+    bits, out = flag(), torch.empty(1, 2)
+    backend.binomial(torch.tensor([[2.0**24, 2.0**26]]), p_of(1, 1)[None], None, key, out, bits)
+    assert (out.tolist(), int(bits)) == ([[2.0**24, 2.0**24]], 1), "float32 has gaps above 2^24"
     bits, out = flag(), torch.empty(1, 3, dtype=torch.int64)
     backend.poisson(p_of(nan, -1.0, 0.0)[None], key, out, bits)
     assert (out.tolist(), int(bits)) == ([[0, 0, 0]], 8)

@@ -14,10 +14,13 @@ namespace {
 
 void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, binomial_chunk, op, sample, i0, count); }
 
+// The count up to which a dtype holds every one: draws come back in it.
+double exact_counts(Dtype dtype) { return dtype == Dtype::f32 ? 0x1p24 : static_cast<double>(kMaxCount); }
+
 }  // namespace
 
 void binomial(const Element& op) {
-  check_values(op, "binomial", "count", op.count, Rule::count, static_cast<double>(kMaxCount));
+  check_values(op, "binomial", "count", op.count, Rule::count, exact_counts(op.count.dtype));
   check_values(op, "binomial", "prob", op.p, Rule::probability, 1.0);
   if (op.q) {
     check_values(op, "binomial", "prob", op.q, Rule::probability, 1.0);

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import dispatch
-from ..arrays import COUNTS, Array
+from ..arguments import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
+from ..arrays import COUNTS, Array, exact_counts
 from ..philox import Philox, resolve_rng
 from ..probability import Prob, check_sum
-from ..reference.binomial import MAX_COUNT
 from ..reference.binomial import binomial as reference_binomial
 from ..reference.transition import binomial_log_pmf
-from ..routing import is_traced, through_torch
+from ..routing import is_traced, readable, through_torch
 from .element import dense_like, element_arguments, prepare, rows, store_rows
 from .transition import log_prob_elements
 
@@ -35,7 +34,8 @@ def binomial(
 ) -> Any:
     """Binomial(count, prob), element by element, of any shapes that broadcast.
 
-    count: whole numbers in 0..2^53, uint8, int16, int32, int64, float32 or float64, or a Python number.
+    count: whole numbers in 0..2^53, uint8, int16, int32, int64, float64 or a Python number, or in 0..2^24, float32,
+        which holds no more whole numbers without gaps.
     prob: in [0, 1], float64, float32, bfloat16 or float16 (taken exactly as it is), a Python float, or a fb.Prob of
         float64 (p, q), p + q = 1 within 1e-9: 1 - p rounds, so give the pair where p is next to 1.
     rng, generator: see fb.Philox. Dimension 0 of the result is the sample of the key; the element index runs in C
@@ -47,7 +47,9 @@ def binomial(
     Source: inversion for n min(p, q) < 10, else BTRS, W. Hormann, J. Stat. Comput. Simul. 46 (1993).
     """
     op = "binomial"
-    if any(through_torch(value, backend) for value in (count, *(prob if isinstance(prob, Prob) else (prob,)))):
+    tensors = [value for value in (count, *(prob if isinstance(prob, Prob) else (prob,))) if is_tensor(value)]
+    count, prob, rng = readable(op, tensors[0] if tensors else None, count=count, prob=prob, rng=rng)
+    if any(through_torch(value, backend) for value in tensors):
         from .. import torch_calls
 
         return torch_calls.binomial(count, prob, rng, generator, backend)
@@ -76,9 +78,10 @@ def run(chosen: str, n: Array, p: Array, q: Array | None, key: Philox, size: tup
         )  # fmt: skip
     else:
         counts = rows(n, size)  # as they are: 2^53 + 1 would round to an allowed float64
-        wrong = ~((counts >= 0) & (counts <= MAX_COUNT) & (counts == np.floor(counts)))
+        limit = exact_counts(n.dtype)
+        wrong = ~((counts >= 0) & (counts <= limit) & (counts == np.floor(counts)))
         if wrong.any():
-            raise ValueError(f"{op}: count: must be whole numbers in 0..{MAX_COUNT}, got {counts[wrong][0]:.17g}")
+            raise ValueError(f"{op}: count: must be whole numbers in 0..{limit}, got {counts[wrong][0]:.17g}")
         p_rows = _probabilities(p, size, op)
         q_rows = 1.0 - p_rows if q is None else _probabilities(q, size, op)
         check_sum(op, "prob", p_rows, q_rows)
@@ -110,13 +113,16 @@ def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
     negative or no whole numbers (NumPy and CPU tensors).
     Source: Santos et al., arXiv 2305.11089, section 4.1; C. Loader, 2000.
     """
-    p, q = prob if isinstance(prob, Prob) else (prob, None)
-    torch = sys.modules.get("torch")
-    if torch is not None and any(isinstance(value, torch.Tensor) for value in (x, count, p, q)):
-        return _log_prob_torch(torch, x, count, p, q)
-    x, n, p = (np.asarray(value, dtype=np.float64) for value in (x, count, p))
-    q = 1.0 - p if q is None else np.asarray(q, dtype=np.float64)
-    return _log_prob_numpy(x, n, p, q)
+    op = "binomial_log_prob"
+    given = {"x": x, "count": count}
+    given |= {"prob.p": prob.p, "prob.q": prob.q} if isinstance(prob, Prob) else {"prob": prob}
+    tensors = [value for value in given.values() if is_tensor(value)]
+    if tensors:
+        given = dict(zip(given, readable(op, tensors[0], **given), strict=True))
+        return _log_prob_torch(op, tensors[0].device, given)
+    arrays = [real_array(op, name, value).astype(np.float64, copy=False) for name, value in given.items()]
+    common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
+    return _log_prob_numpy(*arrays, *([1.0 - arrays[2]] if len(arrays) == 3 else []))
 
 
 def _log_prob_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -130,7 +136,7 @@ def _log_prob_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray) 
 def _check_log_prob(n: Any, p: Any, q: Any) -> None:
     """NumPy arrays or tensors."""
     op = "binomial_log_prob"
-    wrong = ~((n >= 0) & (n % 1 == 0))
+    wrong = ~((n >= 0) & (n < np.inf) & (n == (n.floor() if is_tensor(n) else np.floor(n))))
     if wrong.any():
         raise ValueError(f"{op}: count: must be whole numbers, at least 0, got {float(n[wrong][0])!r}")
     for values in (p, q):
@@ -140,14 +146,28 @@ def _check_log_prob(n: Any, p: Any, q: Any) -> None:
     check_sum(op, "prob", *(np.asarray(side) for side in (p, q)))
 
 
-def _log_prob_torch(torch: Any, x: Any, n: Any, p: Any, q: Any) -> Any:
-    device = next(value.device for value in (x, n, p, q) if isinstance(value, torch.Tensor))
-    x, n, p = (torch.as_tensor(value, dtype=torch.float64, device=device) for value in (x, n, p))
-    q = 1.0 - p if q is None else torch.as_tensor(q, dtype=torch.float64, device=device)
-    tensors = (x, n, p, q)
-    if device.type == "cpu":
-        if not any(is_traced(t) or (t.requires_grad and torch.is_grad_enabled()) for t in tensors):
-            return torch.from_numpy(_log_prob_numpy(*(tensor.detach().numpy() for tensor in tensors)))
+def _log_prob_torch(op: str, device: Any, given: dict[str, Any]) -> Any:
+    import torch
+
+    from ..torch_args import broadcast
+
+    tensors = []
+    for name, value in given.items():
+        if is_tensor(value):
+            check_real_tensor(op, name, value)
+            if value.is_meta and device.type != "meta":
+                raise ValueError(f"{op}: {name}: must be on the device of the other argument, {device}, got meta")
+        elif is_number(value) and not isinstance(value, np.generic):
+            value = as_float(op, name, value)
+        else:
+            value = real_array(op, name, value).astype(np.float64)
+        tensors.append(torch.as_tensor(value, dtype=torch.float64, device=device))
+    x, n, p, *pair = broadcast(op, list(given), tensors)
+    q = pair[0] if pair else 1.0 - p
+    traced = any(is_traced(tensor) for tensor in tensors)
+    if device.type == "cpu" and not traced:
+        if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+            return torch.from_numpy(_log_prob_numpy(*(tensor.detach().numpy() for tensor in (x, n, p, q))))
         _check_log_prob(n.detach(), p.detach(), q.detach())
     inside = (x >= 0) & (x <= n) & (x == x.floor())
     k = torch.where(inside, x, 0.0)

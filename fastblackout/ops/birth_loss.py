@@ -13,7 +13,7 @@ from ..arrays import DTYPES, FLOATS, Array, adopt, store
 from ..reference.birth_loss import birth_loss as reference_loss
 from ..reference.birth_loss import birth_loss_grad as reference_grad
 from ..reference.portfloat import from_bfloat16, round_to_bfloat16
-from ..routing import through_torch
+from ..routing import readable, through_torch
 
 ONCE = "birth_loss: logits: the gradient cannot be differentiated again, got a second differentiation"
 
@@ -28,7 +28,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         a torch tensor: d loss_b / d logit = weight_b * (gain * sigmoid - births * sigmoid / softplus), in its dtype, by
         a kernel that recomputes y instead of keeping it; once (RuntimeError the second time), under torch.func too.
     births: x_0 - x_t, logits' shape, any integer or float dtype, finite, at least 0.
-    weight: finite numbers, () or (B,): Schedule.weight(name, k). gain: finite, above 0, () or (B,).
+    weight: finite, per sample (see fb.thin): Schedule.weight(name, k). gain: finite, above 0, per sample.
     Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
     float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32,
     added in float64), so it is too. A logit below -86.99 has y = 0 and log y = log gain + logit; the loss is finite for
@@ -43,6 +43,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         if slopes is None:
             return loss
         return _function().apply(logits, [weight, gain, "cpu", foreseen, slopes, births, loss])
+    logits, births, weight, gain = readable(op, logits, logits=logits, births=births, weight=weight, gain=gain)
     if through_torch(logits, backend):
         from .. import torch_calls
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import dispatch, quick
+from ..arguments import check_name
 from ..philox import Philox
 from ..probability import as_prob
 from ..reference.bridge import bridge as reference_bridge
-from ..routing import through_torch
+from ..routing import readable, through_torch
 from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ def bridge_step(
     x_t: counts (B, ...) in 0..max_count, uint8, int16, int32 or int64; any strides. Dimension 0 is the sample.
     logits: x_t's shape, float32, float64, bfloat16 or float16, finite in float32; or births=y, the expected births
         themselves, at least 0 (guidance works on them); both are taken in float32.
-    step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1]: Schedule.bridge(k_t, k_s), a float, or float64 (B,).
+    step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1]: Schedule.bridge(k_t, k_s), or as alive of fb.thin.
     rounding: "stochastic": floor(y) + Bernoulli(frac(y)), unbiased; "nearest": floor(y + 1/2), the authors' rule, which
         never births where y < 1/2.
     attrition: the probability that a particle dies again (keeps the marginals when `step` is raised to match: both come
-        from Schedule.bridge_with_attrition); 0 for none.
-    gain: finite, at least 0, a number or (B,). center, scale: finite, for the NEXT input. max_count, rng, generator,
-    outputs, input_dtype, out: as in fb.thin; x_s may be x_t itself.
+        from Schedule.bridge_with_attrition), as alive of fb.thin; 0 for none.
+    gain: finite, at least 0, per sample. center, scale: for the NEXT input. They, max_count, rng, generator, outputs,
+    input_dtype and out are as in fb.thin; x_s may be x_t itself.
     Returns Stepped(x_s, model_input).
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.
@@ -71,6 +72,10 @@ def bridge_step(
     )  # fmt: skip
     if made is not None:
         return Stepped(*made)
+    x_t, logits, births, step, attrition, rng, gain, center, scale = readable(
+        op, x_t, x_t=x_t, logits=logits, births=births, step=step, attrition=attrition, rng=rng, gain=gain,
+        center=center, scale=scale,
+    )  # fmt: skip
     if through_torch(x_t, backend):
         from .. import torch_calls
 
@@ -81,8 +86,9 @@ def bridge_step(
             )
         )  # fmt: skip
     checked = check_step(
-        op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend
-    )
+        op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend,
+        {"step": step, "attrition": attrition},
+    )  # fmt: skip
     check_rule(op, rounding, step)
     samples = checked.size[0]
     birth = as_prob(step, samples, op, "step")
@@ -91,9 +97,8 @@ def bridge_step(
     return Stepped(*checked.give())
 
 
-def check_rule(op: str, rounding: str, step: Any) -> None:
-    if rounding not in ROUNDINGS:
-        raise ValueError(f"{op}: rounding: must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+def check_rule(op: str, rounding: Any, step: Any) -> None:
+    check_name(op, "rounding", rounding, ROUNDINGS)
     if step is None:
         raise TypeError(f"{op}: step: must be given, as Schedule.bridge(k_t, k_s) makes it, got None")
 

@@ -11,7 +11,7 @@ from .. import checks, dispatch
 from ..arrays import COUNTS, FLOATS, Array, adopt, store
 from ..philox import Philox, resolve_rng
 from ..reference import categorical as reference
-from ..routing import through_torch
+from ..routing import readable, through_torch
 from . import matrices
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ class CategoricalTable:
 
     def __init__(self, probs: Any, *, backend: str = "auto") -> None:
         op = "CategoricalTable"
+        dispatch.check_name(op, backend)
         self.thresholds: Any
         self.guide: Any
+        (probs,) = readable(op, probs, probs=probs)
         if through_torch(probs, backend):
             from .. import torch_state_calls
 
@@ -75,6 +77,7 @@ def categorical(
     Source: Austin et al., NeurIPS 2021, arXiv 2107.03006, section 3 (any transition matrix); inverse CDF.
     """
     op = "categorical"
+    state, probs, index, rng = readable(op, state, state=state, probs=probs, index=index, rng=rng)
     if through_torch(state, backend):
         from .. import torch_state_calls
 
@@ -84,9 +87,9 @@ def categorical(
     if table is None:
         given, shared = matrices.matrices_of(op, "probs", probs, PROBS)
     else:
-        given, shared = Array(table.thresholds, op, "probs"), table.shared
-        if given.device != "cpu":
-            raise ValueError(f"{op}: probs: must be on the device of state, cpu, got a table on {given.device}")
+        thresholds, guide = readable(op, state, probs=table.thresholds, guide=table.guide)
+        given, shared = Array(thresholds, op, "probs"), table.shared
+    checks.same_device(op, "probs", given, "state", x)
     matrices.check_index_use(op, index, shared)
     matrices.check_holds(op, "state", x.dtype, given.shape[-1])
     chosen = dispatch.choose_host(op, backend)
@@ -94,9 +97,9 @@ def categorical(
     size = checks.size_of(op, "state", x, key)
     which = matrices.index_on_host(op, index, size[0])
     matrices.check_samples(op, "probs", given, shared, which is not None, size[0])
-    into = None if out is None else checks.output_of(op, "out", out, x.dtype, x, [("state", x)], x)
+    into = checks.out_of(op, out, x, "state", {"probs": given.value, "index": index, "rng": rng})
     made = x.empty_like()
-    run(chosen, x, given, None if table is None else Array(table.guide, op, "probs"), which, key, size, made)
+    run(chosen, x, given, None if table is None else Array(guide, op, "probs"), which, key, size, made)
     return _given_back(made, into)
 
 
@@ -134,6 +137,9 @@ def categorical_bridge(
     Source: Austin et al., NeurIPS 2021, arXiv 2107.03006, equation 3.
     """
     op = "categorical_bridge"
+    x_t, x_0, logits, probs, before, after, index, rng = readable(
+        op, x_t, x_t=x_t, x_0=x_0, logits=logits, probs=probs, before=before, after=after, index=index, rng=rng
+    )
     if through_torch(x_t, backend):
         from .. import torch_state_calls
 
@@ -143,6 +149,8 @@ def categorical_bridge(
     x = adopt(x_t, op, "x_t", COUNTS)
     source, weights = prediction_of(op, x, x_0, logits, probs)
     first, second, shared = pair_of_matrices(op, before, after)
+    for name, array in (("before", first), ("after", second)):
+        checks.same_device(op, name, array, "x_t", x)
     matrices.check_index_use(op, index, shared)
     states = first.shape[-1]
     matrices.check_holds(op, "x_t", x.dtype, states)
@@ -152,8 +160,8 @@ def categorical_bridge(
     size = checks.size_of(op, "x_t", x, key)
     which = matrices.index_on_host(op, index, size[0])
     first, second = spread(op, first, second, which is not None, size[0])
-    read = [("x_t", x)] + [(name, a) for name, a in (("x_0", source), ("the prediction", weights)) if a is not None]
-    into = None if out is None else checks.output_of(op, "out", out, x.dtype, x, read, x)
+    read = {"x_0": x_0, "logits": logits, "probs": probs, "before": before, "after": after, "index": index, "rng": rng}
+    into = checks.out_of(op, out, x, "x_t", read)
     made = x.empty_like()
     run_bridge(chosen, x, source, weights, logits is not None, first, second, which, key, size, made)
     return _given_back(made, into)
@@ -172,8 +180,7 @@ def prediction_of(op: str, x: Array, x_0: Any, logits: Any, probs: Any) -> tuple
     name, dtypes = ("probs", PROBS) if logits is None else ("logits", FLOATS)
     weights = adopt(probs if logits is None else logits, op, name, dtypes)
     _same_library(op, name, weights, x)
-    if weights.device != x.device or (x.device == "cuda" and weights.value.device != x.value.device):
-        raise ValueError(f"{op}: {name}: must be on the device of x_t, {x.device}, got {weights.device}")
+    checks.same_device(op, name, weights, "x_t", x)
     return None, weights
 
 

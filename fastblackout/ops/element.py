@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numbers
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import checks, dispatch
+from ..arguments import as_float, common_shape, is_number, is_tensor
 from ..arrays import Array, adopt, store
 from ..philox import Philox
 
@@ -19,29 +21,28 @@ def element_arguments(op: str, given: dict[str, tuple[Any, tuple[str, ...]]]) ->
     Python numbers and NumPy scalars become 0-d arrays of the first dtype that holds their kind. TypeError where NumPy
     arrays and torch tensors meet, ValueError where shapes do not broadcast.
     """
-    torch = sys.modules.get("torch")
-    tensors = torch is not None and any(isinstance(value, torch.Tensor) for value, _ in given.values())
+    tensors = any(is_tensor(value) for value, _ in given.values())
     arrays = []
     for name, (value, dtypes) in given.items():
-        if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.generic)):
-            value = np.asarray(value, dtype=None if isinstance(value, numbers.Integral) else np.float64)
-            if value.dtype.name not in dtypes and value.dtype.kind in "iu" and "float64" in dtypes:
-                value = value.astype(np.float64)
+        if is_number(value) and not isinstance(value, np.generic):
+            value = np.asarray(*number_of(op, name, value, dtypes))
         if tensors and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
-            value = torch.from_numpy(np.asarray(value))  # type: ignore[union-attr]
+            value = sys.modules["torch"].from_numpy(adopt(value, op, name, dtypes).value)
         arrays.append(adopt(value, op, name, dtypes))
         if arrays[-1].is_tensor != tensors:
             raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {type(value).__name__}")
-    shapes = [array.shape for array in arrays]
-    try:
-        shape = shapes[0] if len(set(shapes)) == 1 else np.broadcast_shapes(*shapes)
-    except ValueError:
-        names = " and ".join(given)
-        raise ValueError(f"{op}: {names}: shapes must broadcast, got {' and '.join(map(str, shapes))}") from None
+    shape = common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
     devices = {array.device for array in arrays}
     if len(devices) > 1:
         raise ValueError(f"{op}: {' and '.join(given)}: must be on one device, got {sorted(devices)}")
     return [array if array.shape == shape else array.like(_expand(array, shape)) for array in arrays]
+
+
+def number_of(op: str, argument: str, value: Any, dtypes: Sequence[str]) -> tuple[Any, str]:
+    """A Python number and its dtype: int64 where that is one of `dtypes` and holds it, else float64."""
+    if isinstance(value, numbers.Integral) and "int64" in dtypes and -(1 << 63) <= int(value) < 1 << 63:
+        return int(value), "int64"
+    return as_float(op, argument, value), "float64"
 
 
 def _expand(array: Array, shape: tuple[int, ...]) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 
+from ..arguments import check_mask, is_tensor
 from ..arrays import Array, adopt
 
 MAX_STATES = 65536
@@ -49,17 +49,17 @@ def index_on_host(op: str, index: Any, samples: int) -> np.ndarray | None:
     """int64 (samples,), contiguous; the kernels check its values."""
     if index is None:
         return None
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(index, torch.Tensor):
-        if index.device.type != "cpu":
-            raise ValueError(f"{op}: index: must be on the CPU, got a tensor on {index.device}")
-        index = index.numpy()
     check_index(op, index, samples)
-    return np.ascontiguousarray(index)
+    if not is_tensor(index):
+        return np.ascontiguousarray(index)
+    if index.device.type != "cpu":
+        raise ValueError(f"{op}: index: must be on the CPU, got a tensor on {index.device}")
+    return np.ascontiguousarray(index.numpy())
 
 
 def check_index(op: str, index: Any, samples: int) -> None:
     """TypeError or ValueError unless int64 (samples,), of either library."""
+    check_mask(op, "index", index)
     dtype = str(getattr(index, "dtype", type(index).__name__)).removeprefix("torch.")
     if dtype != "int64":
         raise TypeError(f"{op}: index: must be int64, one a sample, got {dtype}")

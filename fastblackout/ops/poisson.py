@@ -12,7 +12,7 @@ from ..philox import Philox, resolve_rng
 from ..reference.poisson import MAX_RATE
 from ..reference.poisson import poisson as reference_poisson
 from ..reference.portfloat import from_bfloat16
-from ..routing import through_torch
+from ..routing import readable, through_torch
 from .element import dense_like, element_arguments, prepare, store_rows
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def poisson(
     Economics 12 (1993).
     """
     op = "poisson"
+    rate, rng = readable(op, rate, rate=rate, rng=rng)
     if through_torch(rate, backend):
         from .. import torch_calls
 

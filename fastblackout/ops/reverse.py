@@ -68,8 +68,9 @@ class Step(NamedTuple):
 
 def check_step(
     op: str, x_t: Any, logits: Any, births: Any, rng: Any, generator: Any, max_count: Any, gain: Any, center: Any,
-    scale: Any, outputs: Any, input_dtype: Any, out: Any, backend: str,
+    scale: Any, outputs: Any, input_dtype: Any, out: Any, backend: str, read: dict[str, Any],
 ) -> Step:  # fmt: skip
+    """read: the arguments of the op that are not among the others."""
     x = adopt(x_t, op, "x_t", COUNTS)
     limit = checks.max_count_of(op, max_count, x.dtype)
     if (logits is None) == (births is None):
@@ -89,6 +90,6 @@ def check_step(
     factors = checks.per_sample(op, "gain", gain, size[0], np.float32, low=0.0)
     middle = checks.per_sample(op, "center", center, size[0], np.float32)
     spread = checks.per_sample(op, "scale", scale, size[0], np.float32)
-    read = {name: array for name, array in (("logits", net), ("births", given)) if array is not None}
+    read = {**read, "logits": logits, "births": births, "rng": rng, "gain": gain, "center": center, "scale": scale}
     made = checks.outputs_of(op, x, {"x_s": x.dtype, "model_input": kind}, wanted, out, "x_s", read)
     return Step(op, chosen, key, size, x, net, given, made, limit, factors, middle, spread, kind)

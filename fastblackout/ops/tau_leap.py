@@ -11,7 +11,7 @@ from .. import checks, dispatch
 from ..philox import Philox
 from ..probability import Prob
 from ..reference.tau_leap import tau_leap as reference_tau_leap
-from ..routing import through_torch
+from ..routing import readable, through_torch
 from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def tau_leap_step(
         y = gain * softplus(logits),  x_s = x_t + min(Poisson(y * step), max_count - x_t),
         model_input = (x_s - center) * scale
 
-    step: the factor on the expected births, finite and at least 0, a float, float64 (B,), or a Prob (its p):
+    step: the factor on the expected births, finite and at least 0, per sample (see fb.thin), or a Prob (its p):
         Schedule.bridge(k_t, k_s) for the bridge's mean (what the authors call tau-leaping), Schedule.leap(k_t, k_s,
         form="rate") for the textbook form, which may exceed 1.
     The other arguments are those of fb.bridge_step. The Poisson draw is the one of fb.poisson.
@@ -59,6 +59,9 @@ def tau_leap_step(
     Source: Santos et al., ICML 2023, arXiv 2305.11089; Gillespie, J. Chem. Phys. 115 (2001).
     """
     op = "tau_leap_step"
+    x_t, logits, births, step, rng, gain, center, scale = readable(
+        op, x_t, x_t=x_t, logits=logits, births=births, step=step, rng=rng, gain=gain, center=center, scale=scale
+    )
     if through_torch(x_t, backend):
         from .. import torch_calls
 
@@ -69,8 +72,9 @@ def tau_leap_step(
             )
         )  # fmt: skip
     checked = check_step(
-        op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend
-    )
+        op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend,
+        {"step": step},
+    )  # fmt: skip
     factor = checks.per_sample(op, "step", factor_of(op, step), checked.size[0], low=0.0)
     overshoot = run(checked, factor)
     x_s, model_input = checked.give()

@@ -12,7 +12,7 @@ from ..arrays import COUNTS, Array, adopt, store
 from ..philox import Philox, resolve_rng
 from ..probability import as_prob
 from ..reference.thin import thin as reference_thin
-from ..routing import through_torch
+from ..routing import readable, through_torch
 
 if TYPE_CHECKING:
     import torch
@@ -47,17 +47,19 @@ def thin(
         x_t ~ Binomial(x_0, p),  births = x_0 - x_t,  model_input = (x_t - center) * scale
 
     x_0: counts (B, ...) in 0..max_count, uint8, int16, int32 or int64; any strides. Dimension 0 is the sample.
-    alive: the survival probability p in [0, 1], a fb.Prob (from Schedule.survival), a float, or float64 of shape () or
-        (B,).
+    alive: the survival probability p in [0, 1], per sample: a fb.Prob (from Schedule.survival), or p alone, taken
+        exactly as it is, with 1 - p made in float64.
+    Per sample, here and in the other ops: one number for all or one for each, as a Python number, a list, a NumPy array
+        or a tensor of any real dtype, of shape (), (B,) or (B, 1, ..., 1).
     rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
         is read on the host; neither: a fresh seed from torch's default generator. Equal keys give equal results,
         whatever the batch split, backend, thread count or strides.
     max_count: the largest count x_0 may hold, declared (it chooses the draw; default 255 for uint8, else required):
         at most 255 the law is within 1e-13 total variation of the binomial, above see fb.binomial.
-    center, scale: finite numbers or (B,), rounded to float32; model_input is computed in float32 and rounded to
-        input_dtype (float32, float64, bfloat16, float16).
-    outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead; x_t may
-        be x_0 itself.
+    center, scale: finite, per sample, rounded to float32; model_input is computed in float32 and rounded to input_dtype
+        (float32, float64, bfloat16, float16).
+    outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead, which
+        share no memory with each other or an argument, but x_t may be x_0 itself.
     Returns Thinned(x_t, births, model_input) in x_0's library, memory order and (x_t, births) dtype.
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices wrong
     values in tensors are clamped and told by fb.check_values.
@@ -67,6 +69,7 @@ def thin(
     made = quick.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
     if made is not None:
         return Thinned(*made)
+    x_0, alive, rng, center, scale = readable(op, x_0, x_0=x_0, alive=alive, rng=rng, center=center, scale=scale)
     if through_torch(x_0, backend):
         from .. import torch_calls
 
@@ -80,7 +83,9 @@ def thin(
     chosen = dispatch.choose_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_0", x, key)
-    results = checks.outputs_of(op, x, {"x_t": x.dtype, "births": x.dtype, "model_input": kind}, wanted, out, "x_t")
+    dtypes = {"x_t": x.dtype, "births": x.dtype, "model_input": kind}
+    read = {"alive": alive, "rng": rng, "center": center, "scale": scale}
+    results = checks.outputs_of(op, x, dtypes, wanted, out, "x_t", read)
     pair = as_prob(alive, size[0], op, "alive")
     middle = checks.per_sample(op, "center", center, size[0], np.float32)
     factor = checks.per_sample(op, "scale", scale, size[0], np.float32)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import checks, dispatch
+from ..arguments import is_tensor, real_array
 from ..arrays import COUNTS, Array, adopt, store
-from ..indexing import check_integer, is_tensor
+from ..indexing import check_integer
 from ..probability import Prob, as_prob
 from ..reference import transition as reference
-from ..routing import through_torch
+from ..routing import readable, through_torch
 
 THIN, BRIDGE, ELEMENT = 0, 1, 2  # LogProb in csrc/include/fastblackout/transition.h; ELEMENT: p and q an element
 
@@ -20,29 +21,30 @@ THIN, BRIDGE, ELEMENT = 0, 1, 2  # LogProb in csrc/include/fastblackout/transiti
 def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
     """Transition matrix of thinning: P[n, k] = Pr(Binomial(n, p) = k), n and k in 0..max_count.
 
-    prob: the survival probability, () or (B,): float, float64 array or fb.Prob (p, q), which keeps both tails.
+    prob: the survival probability, () or of B samples: as alive of fb.thin.
     max_count: at most 4095. Returns float64 (S, S) or (B, S, S), S = max_count + 1, in prob's library and on its device
-    (NumPy for floats). No entry is negative and rows sum to 1 within 1e-14; the largest error is 1e-13 (p from 1e-12 to
-    1 - 1e-12, S up to 512; tests measure it). Entries below 1e-290 of a row's largest are 0. The bits are the same on
-    every backend.
+    (NumPy for numbers). No entry is negative and rows sum to 1 within 1e-14; the largest error is 1e-13 (p from 1e-12
+    to 1 - 1e-12, S up to 512; tests measure it). Entries below 1e-290 of a row's largest are 0. The bits are the same
+    on every backend.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; a recurrence from each row's mode.
     """
     op = "transition_rows"
     states = check_integer(op, "max_count", max_count, 0, reference.MAX_STATES - 1) + 1
     parts = tuple(prob) if isinstance(prob, Prob) else (prob,)
-    if any(is_tensor(part) and through_torch(part, backend) for part in parts):
+    tensors = [part for part in parts if is_tensor(part)]
+    (prob,) = readable(op, tensors[0] if tensors else None, prob=prob)
+    if any(through_torch(tensor, backend) for tensor in tensors):
         from .. import torch_state_calls
 
         return torch_state_calls.transition_rows(prob, states, backend)
-    shapes = [np.shape(part) for part in parts]
-    samples = next((shape[0] for shape in shapes if len(shape) == 1), 1)
-    p, q = as_prob(prob, samples, op, "prob")
+    shapes = [real_array(op, "prob", part).shape for part in (prob if isinstance(prob, Prob) else (prob,))]
+    p, q = as_prob(prob, next((shape[0] for shape in shapes if shape), 1), op, "prob")
     chosen = dispatch.choose_host(op, backend)
     rows = rows_on_host(chosen, p, q, states)
     if not any(shapes):
         rows = rows[0]
-    return sys.modules["torch"].from_numpy(rows) if any(map(is_tensor, parts)) else rows
+    return sys.modules["torch"].from_numpy(rows) if tensors else rows
 
 
 def host_rows(prob: Prob, max_count: int) -> np.ndarray:
@@ -65,7 +67,7 @@ def thin_log_prob(x_t: Any, x_0: Any, alive: Any, *, backend: str = "auto") -> A
     """log Pr(x_t | x_0) of thinning, element by element: log Binomial(x_0, p) at x_t, -inf where x_t > x_0.
 
     x_t, x_0: counts of one shape (B, ...), uint8, int16, int32 or int64, up to 2^53.
-    alive: the survival probability p of each sample: float, float64 () or (B,), or a fb.Prob (p, q).
+    alive: the survival probability p of each sample, as in fb.thin.
     Returns float64 in x_t's library and memory order. The error is within 4e-15 max(1, |log Pr|) + 2^-52 |x_t - x_0 p|
     (Loader's saddle point; tests measure it against the smaller of p and q, exact, and 1 minus it), and the bits are
     the same on every backend. No autograd.
@@ -80,7 +82,7 @@ def bridge_log_prob(x_s: Any, x_t: Any, x_0: Any, step: Any, *, backend: str = "
     """log Pr(x_s | x_t, x_0) of the binomial bridge: log Binomial(x_0 - x_t, p) at x_s - x_t, p = step.
 
     x_s, x_t, x_0: counts of one shape (B, ...), uint8, int16, int32 or int64, up to 2^53; the result is -inf unless
-        x_t <= x_s <= x_0. step: Schedule.bridge(k_t, k_s): float, float64 () or (B,), or a fb.Prob (p, q).
+        x_t <= x_s <= x_0. step: Schedule.bridge(k_t, k_s), or as alive of fb.thin.
     Returns float64 in x_s's library and memory order, as exact as fb.thin_log_prob. No autograd.
     Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong values are told by
     fb.check_values.
@@ -101,7 +103,10 @@ def counts_of(op: str, counts: dict[str, Any]) -> list[Array]:
 
 
 def _log_prob(op: str, kind: int, counts: dict[str, Any], name: str, prob: Any, backend: str) -> Any:
-    if through_torch(next(iter(counts.values())), backend):
+    first = next(iter(counts.values()))
+    prob, *given = readable(op, first, **{name: prob}, **counts)
+    counts = dict(zip(counts, given, strict=True))
+    if through_torch(first, backend):
         from .. import torch_state_calls
 
         return torch_state_calls.log_prob(op, kind, counts, name, prob, backend)

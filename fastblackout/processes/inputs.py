@@ -54,7 +54,9 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Whether it is an array of a library other than NumPy and torch."""
+    """Whether Array has to look at it: an array of a library other than NumPy and torch, or a masked one to refuse."""
+    if isinstance(value, np.ma.MaskedArray):
+        return True
     return hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic)) and not is_tensor(value)
 
 
@@ -85,7 +87,7 @@ def host(value: Any, op: str, argument: str) -> NDArray[Any]:
         return np.asarray(value)
     array = Array(value, op, argument)
     if array.is_tensor:
-        detached = array.value.detach().cpu()
+        detached = array.value.detach().cpu().resolve_neg()
         return (detached.double() if array.dtype == "bfloat16" else detached).numpy()
     return array.value
 

@@ -1,0 +1,149 @@
+"""Values of every odd kind, given to every argument of every op: a named error or a right call, and no other end."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import fractions
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import fastblackout as fb
+
+RNG = fb.Philox(5)
+STATES = 4
+
+
+def _within(**given: Any) -> None:
+    with fb.use_backend(**given):
+        pass
+
+
+def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """name: (function, arguments that are right)."""
+    x = library(np.arange(6, dtype=np.uint8).reshape(2, 3) % STATES)
+    logits = library(np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3))
+    matrix, index = library(np.full((1, STATES, STATES), 1 / STATES)), library(np.zeros(2, np.int64))
+    key, ends = {"rng": RNG, "generator": None}, {"out": None, "backend": "auto"}
+    state = {"max_count": 255, "center": 0.0, "scale": 1.0, "outputs": ("model_input",), "input_dtype": "float32"}
+    step = {"x_t": x, "logits": logits, "step": 0.5, "births": None, "gain": 1.0, **key, **state, **ends}
+    logs = {"x_t": x, "x_0": x, "backend": "auto"}
+    schedule = fb.Schedule.cosine(10)
+    return {
+        "thin": (fb.thin, {"x_0": x, "alive": 0.5, **key, **state, **ends}),
+        "bridge_step": (fb.bridge_step, {**step, "rounding": "nearest", "attrition": 0.0}),
+        "tau_leap_step": (fb.tau_leap_step, step),
+        "birth_loss": (fb.birth_loss, {"logits": logits, "births": x, "weight": 1.0, "gain": 1.0, "backend": "auto"}),
+        "binomial": (fb.binomial, {"count": x, "prob": 0.5, **key, "backend": "auto"}),
+        "poisson": (fb.poisson, {"rate": logits + 2, **key, "backend": "auto"}),
+        "categorical": (fb.categorical, {"state": x, "probs": matrix, "index": index, **key, **ends}),
+        "CategoricalTable": (fb.CategoricalTable, {"probs": matrix, "backend": "auto"}),
+        "categorical_bridge": (
+            fb.categorical_bridge,
+            {"x_t": x, "x_0": x, "before": matrix, "after": matrix, "index": index, "logits": None, **key, **ends},
+        ),
+        "transition_rows": (fb.transition_rows, {"prob": 0.5, "max_count": 3, "backend": "auto"}),
+        "thin_log_prob": (fb.thin_log_prob, {**logs, "alive": 0.5}),
+        "bridge_log_prob": (fb.bridge_log_prob, {**logs, "x_s": x, "step": 0.5}),
+        "binomial_log_prob": (fb.binomial_log_prob, {"x": x, "count": x, "prob": 0.5}),
+        "use_backend": (_within, {"isa": "scalar", "threads": 1}),
+        "Philox": (fb.Philox, {"seed": 1, "first_sample": 0, "call": 0}),
+        "Philox.tensor": (RNG.tensor, {"device": "cpu"}),
+        "Schedule.logit": (fb.Schedule.logit, {"steps": 5, "t_end": 15.0}),
+        "Schedule.from_survival": (fb.Schedule.from_survival, {"p": np.array([1.0, 0.5])}),
+        "Schedule.from_dict": (fb.Schedule.from_dict, {"values": {"name": "cosine", "steps": 3}}),
+        "Schedule.survival": (schedule.survival, {"k": 3}),
+        "Schedule.bridge_with_attrition": (schedule.bridge_with_attrition, {"k_t": 3, "k_s": 1, "sigma": 0.1}),
+        "Schedule.leap": (schedule.leap, {"k_t": 3, "k_s": 1, "form": "rate"}),
+        "Schedule.weight": (schedule.weight, {"name": "likelihood", "k": 3}),
+        "Schedule.grid": (schedule.grid, {"steps": 3, "kind": "index"}),
+        "Schedule.draw": (schedule.draw, {"batch": 3, **key, "global_batch": 3}),
+    }
+
+
+class Nameless:
+    def __repr__(self) -> str:
+        raise RuntimeError("has none")
+
+
+def _wrapped() -> Any:
+    """A tensor that has left the transform of torch.func it was wrapped for."""
+    kept: list[Any] = []
+    torch.vmap(lambda row: kept.append(row) or row)(torch.rand(2, 2, 3))
+    return kept[0]
+
+
+PAIR, LONG = torch.tensor([0.25, 0.75]), np.array([0.25, 0.75], np.longdouble)
+with FakeTensorMode():
+    FAKE = torch.empty(2, dtype=torch.float64)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of prototypes, and of a class that NumPy advises against
+    NESTED = torch.nested.nested_tensor([torch.rand(1), torch.rand(2)])
+    QUANTIZED = torch.quantize_per_tensor(PAIR, 0.25, 0, torch.quint8)
+    MATRIX = np.matrix([[0.25], [0.75]])
+MASKED = np.ma.masked_array([0.25, 0.75], [True, False])
+# Right for no argument at all.
+WRONG = [
+    "nonsense", b"auto", {"a": 1}, {1, 2}, object(), Nameless(), len, range(2), slice(1), ..., 1j, int, True,
+    np.bool_(True), np.complex64(1j), np.datetime64("2020"), np.timedelta64(3, "s"), np.str_("x"), np.void(b"ab"),
+    decimal.Decimal("0.25"), datetime.date(2020, 1, 1), ["a", "b"], [None, 0.2], [True, 0.5], [0.5, np.nan],
+    [1, 10**400], [[0.1], [0.2, 0.3]], ([],), [np.ones(2)], [PAIR], 10**5000, -(10**400), fb.Prob(None, None),
+    fb.Prob("a", 0.5), fb.Prob(fb.Prob(0.5, 0.5), 0.5), fb.Prob(True, False), fb.Prob(MASKED, [0.75, 0.25]),
+    fb.Thinned(), fb.Thinned([1], "a", {}), np.array([True, False]), np.array([1j, 1.0]), np.array([None, 1.0], object),
+    np.array(["a", "b"]), np.array(["2020", "2021"], "M8[Y]"), np.zeros(2, [("a", "f8")]), MASKED,
+    np.ma.masked_array(np.zeros((2, 3), np.uint8), np.eye(2, 3)), PAIR > 0, PAIR * 1j, PAIR.to_sparse(),
+    PAIR.to_mkldnn(), NESTED, QUANTIZED, _wrapped(), torch.tensor(True), np.array(False),
+]  # fmt: skip
+# Right for no argument but the x of fb.binomial_log_prob, which is then never seen.
+NO_NUMBERS = [np.nan, -np.inf, np.array([[-1.0], [np.inf]]), np.full((2, 3), np.nan), torch.tensor([[0.5], [np.nan]])]
+# Right for some.
+ODD = [
+    None, float, 0, 1, -3, 2**63, 10**30, 0.25, 1e300, fractions.Fraction(1, 4), np.float16(0.25),
+    np.uint64(2**64 - 1), [], (), [0.25, 0.75], (0.25, 0.75), [[0.25], [0.75]], LONG, LONG.astype(">f8"), LONG[None],
+    LONG.astype("f4")[:, None, None], MATRIX, np.float64(0.25), np.array(0.25), np.empty((2, 0)),
+    np.array([2**64 - 1, 1], np.uint64), np.zeros((1,) * 30), np.full((2, 3), 2**62), np.zeros((2, 3), np.uint8),
+    np.zeros(2, np.int32), PAIR, PAIR.bfloat16(), PAIR.double().requires_grad_(), PAIR.new_ones(2, device="meta"),
+    torch._efficientzerotensor(2), torch.tensor(0.25), torch.complex(PAIR, -PAIR).conj().imag,
+    torch.tensor([2**64 - 1, 1], dtype=torch.uint64), torch.full((2, 3), 2**62), torch.zeros(2, 3, dtype=torch.uint8),
+    fb.Prob([0.25, 0.5], PAIR), RNG, RNG.tensor(), np.dtype(">f4"), torch.int32, FAKE,
+]  # fmt: skip
+# A FakeTensor that decides the path is torch's to handle, and so is a device that is not there.
+TORCH_DECIDES = {("poisson", "rate"), ("birth_loss", "logits"), ("binomial_log_prob", "x"), ("binomial", "count")}
+
+
+def _ends(call: Any, arguments: dict[str, Any], owner: str, must_fail: bool) -> str | None:
+    """What is wrong with how the call ends."""
+    try:
+        call(**arguments)
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        named = re.match(rf"{re.escape(owner)}(\.\w+)?: [^:]+: .+, got ", text) and "\n" not in text and len(text) < 500
+        return None if named else f"an error without names: {text!r}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error" if must_fail else None
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("name", _calls(np.asarray))
+def test_every_argument(name: str, library: Any) -> None:
+    call, arguments = _calls(library)[name]
+    found = []
+    for argument in arguments:
+        unseen = (name, argument) == ("binomial_log_prob", "x")
+        for must_fail, values in ((True, WRONG), (not unseen, NO_NUMBERS), (False, ODD)):
+            for value in values:
+                if (value is FAKE and (name, argument) in TORCH_DECIDES) or (argument == "device" and not must_fail):
+                    continue
+                given = {**arguments, argument: value}
+                if argument == "generator":
+                    given["rng"] = None
+                if (wrong := _ends(call, given, name, must_fail)) is not None:
+                    found.append((argument, type(value).__name__, wrong))
+    assert not found, found
