@@ -49,6 +49,10 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
         if not _readable(k):
             return _noted(op, k, k.clamp(low, high))
         wrong = (k < low) | (k > high)
+    elif type(k) is int:  # apart from arrays, whose dtype torch.compile does not trace
+        if not low <= k <= high:
+            raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {k}")
+        return np.asarray(k, dtype=np.int64)
     else:
         array = np.asarray(k)
         if isinstance(k, (list, tuple)) or array.dtype.kind not in "iu":
