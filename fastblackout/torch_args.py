@@ -78,8 +78,8 @@ def pair_of(
                 f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {value[0]!r} and q = {value[1]!r}"
             )
     made_parts = []
-    for name, part in zip(("p", "q"), parts, strict=False):
-        full_name = f"{argument}.{name}" if pair else argument
+    for side, part in enumerate(parts):
+        full_name = f"{argument}.{'pq'[side]}" if pair else argument
         if not isinstance(part, Tensor):
             part = _filled(float(part), 1 if expanded else samples, torch.float64, like)
             part = part[0] if expanded else part
