@@ -138,12 +138,10 @@ def _filled(value: float, samples: int, dtype: torch.dtype, like: Tensor) -> Ten
     return _constant(value, samples, dtype, like.device)
 
 
-_KEPT = (0.0.hex(), 1.0.hex())  # not -0.0, which is equal to 0
+_KEPT = (float(0).hex(), float(1).hex())  # not -0.0, which is equal to 0
 
 
 @functools.lru_cache(maxsize=256)
 def _constant(value: float, samples: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Shared between calls, which only read it."""
-    return persistent(
-        "arguments", "a call", device, lambda: torch.full((samples,), value, dtype=dtype, device=device)
-    )
+    return persistent("arguments", "a call", device, lambda: torch.full((samples,), value, dtype=dtype, device=device))

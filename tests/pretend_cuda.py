@@ -2,8 +2,8 @@
 
 An operation on such a tensor and on a CPU tensor raises, as torch does on a GPU, and so does a NumPy view of it; copies
 to the host and other waits for the device are counted. The ops run the CUDA kernels of csrc/simt on that memory, by the
-code that a GPU's tensors take. To torch's C++ code they are CPU tensors, so that autograd needs no driver. `start` turns
-it on for the rest of the process.
+code that takes a GPU's tensors. Torch's C++ code takes them for CPU tensors, so that autograd needs no driver. `start`
+turns it on for the rest of the process.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class DeviceTensor(torch.Tensor):
     """host: the CPU tensor that holds the numbers."""
 
     host: torch.Tensor
-    device, is_cuda, is_cpu = property(lambda self: CUDA), True, False  # type: ignore[assignment]
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    device, is_cuda, is_cpu = property(lambda self: CUDA), True, False
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, host: torch.Tensor) -> DeviceTensor:
@@ -66,7 +66,7 @@ class DeviceTensor(torch.Tensor):
     def record_stream(self, stream: Any) -> None:
         pass
 
-    def __repr__(self) -> str:  # type: ignore[override]
+    def __repr__(self) -> str:
         return f"DeviceTensor({self.host})"
 
     @classmethod
@@ -126,19 +126,20 @@ def start() -> None:
     stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
     for name, result in {"current_stream": stream, "synchronize": None, "is_current_stream_capturing": False}.items():
         setattr(torch.cuda, name, lambda *_, result=result: result)
-    torch.cuda.device = lambda device: contextlib.nullcontext()  # type: ignore[misc, assignment]
+    torch.cuda.device = lambda device: contextlib.nullcontext()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # no .data of another class
-    torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[method-assign, assignment]
+    torch.Tensor.pin_memory = lambda self, *_: self
     load, absent = natives.load, natives.absent
-    natives.load = lambda name: _simt if name == "_cuda" else load(name)  # type: ignore[assignment]
-    natives.absent = lambda backend, op: None if backend == "cuda" else absent(backend, op)  # type: ignore[assignment]
-    for module in [m for name, m in sys.modules.items() if name.startswith("fastblackout.") and hasattr(m, "is_traced")]:
-        module.is_traced = lambda value: torch.compiler.is_compiling()  # type: ignore[attr-defined]
+    natives.load = lambda name: _simt if name == "_cuda" else load(name)
+    natives.absent = lambda backend, op: None if backend == "cuda" else absent(backend, op)
+    for name, module in sys.modules.items():
+        if name.startswith("fastblackout.") and hasattr(module, "is_traced"):  # a class of its own is no tracing here
+            module.is_traced = lambda value: torch.compiler.is_compiling()
     thread_run = threading.Thread.run
 
     def in_mode(self: threading.Thread) -> None:
         with Device():
             thread_run(self)
 
-    threading.Thread.run = in_mode  # type: ignore[method-assign]
+    threading.Thread.run = in_mode
     Device().__enter__()
