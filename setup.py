@@ -71,6 +71,12 @@ def nvcc_architectures(nvcc: str) -> list[str]:
     return [a for a in ARCHITECTURES if a in known]
 
 
+def nvcc_release(nvcc: str) -> str | None:
+    """As "13.0": a driver has to know the runtime of that version, which is part of the module."""
+    found = re.search(r"release (\d+\.\d+)", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)
+    return found[1] if found else None
+
+
 def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
     cxx = os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++")
     if EMULATE:
@@ -173,7 +179,11 @@ if WISH not in ("auto", "0", "1", "pypi"):
 BUILDING = any(word.startswith(("build", "bdist", "develop", "install", "editable")) for word in sys.argv[1:])
 NVCC, WHY_NOT = find_nvcc(WISH) if BUILDING else (None, "")
 CODES = nvcc_architectures(NVCC) if NVCC else []
-BUILD_FACTS = {"cuda_architectures": [f"sm_{code}" for code in CODES], "why_no_cuda": WHY_NOT}
+BUILD_FACTS = {
+    "cuda_architectures": [f"sm_{code}" for code in CODES],
+    "cuda_release": nvcc_release(NVCC) if NVCC else None,
+    "why_no_cuda": WHY_NOT,
+}
 SIMT = os.environ.get("FASTBLACKOUT_SIMT", "0")
 if SIMT not in ("0", "1"):
     fail(f"FASTBLACKOUT_SIMT must be 0 or 1, got {SIMT!r}")

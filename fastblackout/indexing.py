@@ -48,10 +48,10 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
         k = torch.where(k.long() < 0, torch.iinfo(torch.int64).max, k.long()) if wraps else k.long()
         if not _readable(k):
             return _noted(op, k, k.clamp(low, high))
+    elif type(k) is int or is_integer(k):  # the first spares torch.compile the second, and the dtypes below
+        return np.asarray(check_integer(op, argument, k, low, high), np.int64)
     else:
         check_mask(op, argument, k)
-        if is_integer(k):
-            return np.asarray(check_integer(op, argument, k, low, high), np.int64)
         if not isinstance(k, np.ndarray):
             raise TypeError(f"{op}: {argument}: must be an int or integer array, got {shown(k)}")
         if k.dtype.kind not in "iu":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import importlib.machinery
@@ -32,6 +33,34 @@ def source_tree_hint() -> str | None:
     )
 
 
+# The oldest driver that runs what a CUDA of that major version has built.
+_DRIVERS = {11: "450", 12: "525", 13: "580"}
+
+
+def _driver_supports() -> int:
+    """The newest CUDA of the NVIDIA driver, as 1000 major + 10 minor; 0 where there is no driver."""
+    version = ctypes.c_int(0)
+    try:
+        error = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return 0
+    return version.value if error == 0 else 0
+
+
+def _old_driver() -> str | None:
+    """Why the NVIDIA driver cannot run fastblackout._cuda, in one line; None where it can, or where there is none.
+
+    A CUDA runtime is part of the module, whichever torch was built with. A driver runs those of its own major version
+    and of older ones.
+    """
+    release, supported = build_facts().get("cuda_release"), _driver_supports()
+    major = int(release.partition(".")[0]) if release else 0
+    if not supported or supported // 1000 >= major:
+        return None
+    needed = f"driver {_DRIVERS[major]} or newer" if major in _DRIVERS else "a newer driver"
+    return f"built by CUDA {release}, it needs {needed}, this one supports CUDA {supported // 1000}.{supported % 1000 // 10}"
+
+
 @functools.cache
 def load(name: str) -> ModuleType | str:
     """The module fastblackout.<name>, or one line saying why it is absent."""
@@ -40,6 +69,8 @@ def load(name: str) -> ModuleType | str:
     if name == "_cuda" and not _built("_cuda"):
         why = build_facts().get("why_no_cuda") or source_tree_hint() or "it was not built"
         return f"{why}; FASTBLACKOUT_CUDA=1 (or =pypi, which brings nvcc) pip install builds it"
+    if name == "_cuda" and (old := _old_driver()) is not None:
+        return old
     try:
         return importlib.import_module(f"fastblackout.{name}")
     except ImportError as error:

@@ -12,9 +12,10 @@ import torch
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
 from .config import MOST_SCHEDULE_STEPS, TrainConfig
 from .data.dataset import MOST_CLASSES
+from .dispatch import DEVICE_BACKENDS
 from .models import BlackoutModel, NetworkConfig
 from .models.presets import BUILT_IN
-from .natives import capabilities
+from .natives import absent
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 # What reading a description, or building a network from it, may raise where it is damaged.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
-_NEEDED = {"thin", "birth_loss", "bridge_step", "tau_leap_step"}
+_NEEDED = ("thin", "birth_loss", "bridge_step", "tau_leap_step")
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,11 @@ def load_weights(network: torch.nn.Module, checkpoint: Checkpoint, name: str) ->
 def pick_device(name: str) -> torch.device:
     """The device of that name. ValueError when it is not there.
 
-    "auto": CUDA where there is a device and this build has kernels for all that training and sampling call; else CPU.
+    "auto": CUDA where torch sees a device and CUDA C++ or Triton runs all that training and sampling call; else CPU.
     """
     if name == "auto":
-        cuda = capabilities()["cuda"]
-        return torch.device("cuda" if cuda["available"] and _NEEDED.issubset(cuda["ops"]) else "cpu")
+        runs = all(any(absent(backend, op) is None for backend in DEVICE_BACKENDS) for op in _NEEDED)
+        return torch.device("cuda" if torch.cuda.is_available() and runs else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

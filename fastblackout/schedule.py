@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from . import strata
 from . import survival as tables
 from .arguments import check_name, common_shape, real_array, shown
 from .indexing import as_fraction, as_index, as_step, check_integer, is_plain, is_tensor
+from .persistent import Table
 from .probability import Prob, as_prob
 from .routing import is_traced
 
@@ -46,7 +46,7 @@ class Schedule:
         self.p, self.q = pair
         self.steps = len(self.p) - 1
         self._parameters = parameters
-        self._on_device: dict[tuple[str, Any], Any] = {}
+        self._tables = {name: Table(partial(self._array, name)) for name in ("p", "q", "high", "low", *WEIGHTS)}
 
     @classmethod
     def logit(cls, steps: int = 1000, t_end: float = 15.0) -> Schedule:
@@ -146,28 +146,17 @@ class Schedule:
         return self._times[0]
 
     @cached_property
-    def _tables(self) -> dict[str, NDArray[np.float64]]:
+    def _arrays(self) -> dict[str, NDArray[np.float64]]:
         high, low = self._times
         weights = tables.weights(self.p, self.q, np.diff(high) + np.diff(low))
         return {"high": high, "low": low, **weights}
 
+    def _array(self, name: str) -> NDArray[np.float64]:
+        return getattr(self, name) if name in ("p", "q") else self._arrays[name]
+
     def _take(self, name: str, k: Any) -> Any:
         """Table `name` at checked k, as NumPy array or tensor, following k."""
-        return self._tensor(name, k.device)[k] if is_tensor(k) else self._table(name)[k]
-
-    def _table(self, name: str) -> NDArray[np.float64]:
-        return getattr(self, name) if name in ("p", "q") else self._tables[name]
-
-    def _tensor(self, name: str, device: torch.device) -> torch.Tensor:
-        key = (name, device)
-        if key not in self._on_device:
-            torch = sys.modules["torch"]
-            with torch.inference_mode(False):  # the table outlives the call: it must serve training too
-                self._on_device[key] = torch.tensor(self._table(name), device=device)
-        return self._on_device[key]
-
-    # What torch.compiler.assume_constant_result sets; torch may not be here.
-    _tensor._dynamo_marked_constant = True  # type: ignore[attr-defined]
+        return self._tables[name].at("Schedule", k)
 
     def survival(self, k: Any) -> Prob:
         """Prob(p_k, q_k) for k in 0..steps: the probability that a count of x_0 is still alive at k."""
@@ -214,7 +203,7 @@ class Schedule:
         else:
             # t as two float64 numbers: the difference keeps its digits, and no log of this machine takes part.
             elapsed = self._take("high", t) - self._take("high", s) + (self._take("low", t) - self._take("low", s))
-            with np.errstate(invalid="ignore"):
+            with tables.quiet(library):
                 factor = library.where(p_t > 0.0, elapsed * p_t / q_t, 0.0)
         return float(factor) if is_plain(k_t, k_s) else factor
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import decimal
 import functools
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,11 @@ def _minus_log1m(q: Decimal) -> Decimal:
     return q * (1 + q * (Decimal(1) / 2 + q * (Decimal(1) / 3 + q * (Decimal(1) / 4 + q / 5))))
 
 
+def quiet(library: Any) -> AbstractContextManager[Any]:
+    """Without NumPy's warnings of divisions by 0. Torch has none, and torch.compile does not trace NumPy's context."""
+    return np.errstate(divide="ignore", invalid="ignore") if library is np else nullcontext()
+
+
 def death(library: Any, p_s: Any, q_s: Any, p_t: Any, q_t: Any) -> Any:
     """p_s - p_t, from the side of the pairs on which the numbers are small, so that nothing cancels."""
     return library.where(p_t < 0.5, p_s - p_t, q_t - q_s)
@@ -122,7 +128,7 @@ def birth_with_attrition(
 
     beta = (p_s - (1 - sigma') p_t) / (1 - p_t) is the plain birth probability plus sigma' p_t / (1 - p_t).
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with quiet(library):
         limit = library.where(q_s >= p_t, 1.0, q_s / p_t)
     limit = library.where(q_s == 0.0, 0.0, limit)
     capped = sigma >= limit

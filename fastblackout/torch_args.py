@@ -13,6 +13,7 @@ from torch import Tensor
 from . import checks, dispatch
 from .arguments import as_float, check_real_tensor, one_a_sample, real_array
 from .arrays import learn_dtypes
+from .persistent import is_capturing, persistent
 from .philox import check_key, resolve_rng
 from .probability import Prob, as_prob
 from .routing import is_traced
@@ -25,7 +26,7 @@ def to_device(value: Tensor, device: Any) -> Tensor:
     """A CPU tensor on a device; to a CUDA device through pinned memory, so that nothing waits."""
     device = torch.device(device)
     if device.type == "cuda" and not is_traced(value):
-        if torch.cuda.is_current_stream_capturing():
+        if is_capturing(device):
             raise ValueError(
                 "arguments: must be Python numbers or tensors on the device in a CUDA graph, got CPU values"
             )
@@ -78,8 +79,8 @@ def pair_of(
                 f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {value[0]!r} and q = {value[1]!r}"
             )
     made_parts = []
-    for name, part in zip(("p", "q"), parts, strict=False):
-        full_name = f"{argument}.{name}" if pair else argument
+    for side, part in enumerate(parts):
+        full_name = f"{argument}.{'pq'[side]}" if pair else argument
         if not isinstance(part, Tensor):
             part = _filled(as_float(op, full_name, part), 1 if expanded else samples, torch.float64, like)
             part = part[0] if expanded else part
@@ -151,16 +152,16 @@ def _spread(op: str, argument: str, value: Tensor, samples: int, dense: bool = T
 
 
 def _filled(value: float, samples: int, dtype: torch.dtype, like: Tensor) -> Tensor:
-    """(samples,) of one number, kept for later calls, but not made in the memory pool of a CUDA graph."""
-    if is_traced(like) or (like.is_cuda and torch.cuda.is_current_stream_capturing()):
+    """(samples,) of one number. The 0 and 1 that no center, scale or gain means come with nearly every call: kept."""
+    if is_traced(like) or value.hex() not in _KEPT or is_capturing(like.device):
         return torch.full((samples,), value, dtype=dtype, device=like.device)
-    # A tensor made on one stream may not be ready on another.
-    stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else 0
-    return _constant(value, samples, dtype, like.device, stream)
+    return _constant(value, samples, dtype, like.device)
+
+
+_KEPT = (float(0).hex(), float(1).hex())  # not -0.0, which is equal to 0
 
 
 @functools.lru_cache(maxsize=256)
-def _constant(value: float, samples: int, dtype: torch.dtype, device: torch.device, stream: int) -> Tensor:
+def _constant(value: float, samples: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Shared between calls, which only read it."""
-    with torch.inference_mode(False):
-        return torch.full((samples,), value, dtype=dtype, device=device)
+    return persistent("arguments", "a call", device, lambda: torch.full((samples,), value, dtype=dtype, device=device))

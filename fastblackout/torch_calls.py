@@ -121,9 +121,8 @@ def birth_loss(logits: Tensor, births: Any, weight: Any, gain: Any, backend: str
 def binomial(count: Any, prob: Any, rng: Any, generator: Any, backend: str) -> Tensor:
     op = "binomial"
     pair = isinstance(prob, Prob)
-    given: dict[str, tuple[Any, Sequence[str]]] = {"count": (count, ELEMENT_COUNTS)}
-    given |= {"prob.p": (prob.p, PROBS[:1]), "prob.q": (prob.q, PROBS[:1])} if pair else {"prob": (prob, PROBS)}
-    n, p, *q = _elements(op, given)
+    given = {"prob.p": (prob.p, PROBS[:1]), "prob.q": (prob.q, PROBS[:1])} if pair else {"prob": (prob, PROBS)}
+    n, p, *q = _elements(op, {"count": (count, ELEMENT_COUNTS), **given})
     key = key_of(op, rng, generator, n, n.shape[0] if n.ndim else 1)
     if is_traced(n):
         check_name(op, backend)
@@ -191,7 +190,7 @@ def _results(
         array = _tensor(op, f"out.{name}", value, (dtypes[name],))
         checks.same_shape(op, f"out.{name}", array, "the input", x)
     results = call(names)
-    by_name = dict(zip(names, results, strict=False))
+    by_name = {name: results[number] for number, name in enumerate(names)}
     for name, value in given.items():
         by_name[name] = value.copy_(by_name[name])
     return [by_name.get(name) for name in dtypes], list(results[len(names) :])

@@ -94,7 +94,8 @@ def transition_rows(prob: Any, states: int, backend: str) -> Tensor:
     op = "transition_rows"
     parts = tuple(prob) if isinstance(prob, Prob) else (prob,)
     tensors = [part for part in parts if isinstance(part, Tensor)]
-    samples = next((tensor.shape[0] for tensor in tensors if tensor.ndim), 1)
+    sizes = [tensor.shape[0] for tensor in tensors if tensor.ndim]
+    samples = sizes[0] if sizes else 1
     p, q = (part.contiguous() for part in pair_of(op, "prob", prob, tensors[0], samples, backend))
     check_name(op, backend)
     traced = is_traced(tensors[0])

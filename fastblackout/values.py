@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .choice import OPS
+from .persistent import persistent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,15 +40,14 @@ def flag(op: str, device: Any) -> Tensor:
         return view
     import torch
 
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        # The flags would lie in the graph's memory, and each replay would clear them.
-        raise ValueError(f"{op}: CUDA graph: an op must have run on {device} before a capture, got none")
-    with _lock, torch.inference_mode(False):
+    def make() -> tuple[Tensor, dict[Any, Tensor]]:
+        flags = torch.zeros(len(_NAMES), dtype=torch.int32, device=device)
+        return flags, {(device, name): flags[i : i + 1] for i, name in enumerate(_NAMES)}
+
+    with _lock:
         if device not in _flags:
-            made = torch.zeros(len(_NAMES), dtype=torch.int32, device=device)
-            _wait(device)  # once: other streams use them too
-            _flags[device] = made
-            _views.update({(device, name): _flags[device][i : i + 1] for i, name in enumerate(_NAMES)})
+            _flags[device], views = persistent(op, "an op", device, make)
+            _views.update(views)
     return _views[device, op]
 
 

@@ -69,7 +69,7 @@ def _rejection(n, p, q, i, seed_low, seed_high, sample, call, STREAM: tl.constex
         y = ((2.0 * a) / edge + b) * u + (fraction + 0.5)
         inside = (y >= 0.0 - start) & (y < (count - start) + 1.0) & undecided
         j = pf.floor_to_int(tl.where(inside, y, 0.0))
-        accepted = inside & (edge >= 0.07) & (v <= squeeze)
+        accepted = inside & (edge >= pf.exact(0.07)) & (v <= squeeze)
         exact = inside & (accepted == 0)
         if tl.max(exact.to(tl.int32), 0) > 0:
             x_1, x_2 = (whole + j + 1).to(tl.float64), (n - whole - j + 1).to(tl.float64)

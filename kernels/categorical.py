@@ -29,7 +29,7 @@ _PROBS, _LOGITS, _PATHS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 @triton.jit
 def _checked(w):
     """(weight, whether it is none): 0 for NaN, negative and large ones."""
-    wrong = ((w >= 0.0) & (w <= 1.0001)) == 0
+    wrong = ((w >= 0.0) & (w <= pf.exact(1.0001))) == 0
     return tl.where(wrong, 0.0, w), wrong
 
 
@@ -111,9 +111,9 @@ def _drawn(
 def _off_one(total, SINGLE: tl.constexpr):
     """Whether the sum of float32 (SINGLE) or float64 probabilities is not 1."""
     if SINGLE:
-        off = ((total - 1.0 <= 1e-4) & (total - 1.0 >= -1e-4)) == 0
+        off = ((total - 1.0 <= pf.exact(1e-4)) & (total - 1.0 >= pf.exact(-1e-4))) == 0
     else:
-        off = ((total - 1.0 <= 1e-9) & (total - 1.0 >= -1e-9)) == 0
+        off = ((total - 1.0 <= pf.exact(1e-9)) & (total - 1.0 >= pf.exact(-1e-9))) == 0
     return off
 
 

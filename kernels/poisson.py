@@ -53,7 +53,7 @@ def _rejection(rate, i, seed_low, seed_high, sample, call, STREAM: tl.constexpr,
         y = ((2.0 * a) / edge + b) * u + (fraction + 0.43)
         inside = (y >= 0.0 - start) & (y < 35184372088832.0) & undecided  # 2^45
         j = pf.floor_to_int(tl.where(inside, y, 0.0))
-        accepted = inside & (edge >= 0.07) & (v <= squeeze)
+        accepted = inside & (edge >= pf.exact(0.07)) & (v <= squeeze)
         exact = inside & (accepted == 0)
         if tl.max(exact.to(tl.int32), 0) > 0:
             x = (whole + j + 1).to(tl.float64)

@@ -9,6 +9,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+
+
+@triton.jit
+def exact(value: tl.constexpr):
+    """A number to compare float64 with. Triton 3.6 rounds a plain one to float32 before it compares."""
+    return tl.full((), value, tl.float64)
+
+
 # ---- float32 ------------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +209,7 @@ def deviance(x, mean, d):
     poly = poly * z + 0.2
     poly = poly * z + 0.3333333333333333
     series = d * v + (((2.0 * x) * v) * z) * poly
-    return tl.where((v < 0.1) & (v > -0.1), series, x * log(x / mean) - d)
+    return tl.where((v < exact(0.1)) & (v > exact(-0.1)), series, x * log(x / mean) - d)
 
 
 @triton.jit

@@ -11,6 +11,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .portfloat import exact
+
 # Words of 8 bytes in a sample's scratch: C as int64, rows one after another (n = 16 a at 8 a (a - 1), n = b behind
 # them at b (b - 1) / 2); w_j = p / q / (j + 1); uint32 entries of the buckets of the rows n = 16 a, 2^3 an octave, then
 # of n = b, 2^2 an octave. (These bits are written as numbers: the interpreter shifts no number by a constexpr.)
@@ -84,7 +86,8 @@ def clean_prob(p, q):
     """(p, q, bad): what is no pair with p + q = 1 (csrc/include/fastblackout/probability.h) keeps its p, clamped to
     [0, 1], NaN to 0; q is 1 - p then."""
     off = (p + q) - 1.0
-    bad = ((p >= 0.0) & (p <= 1.0) & (q >= 0.0) & (q <= 1.0) & (off <= 1e-9) & (off >= -1e-9)) == 0
+    near = (off <= exact(1e-9)) & (off >= exact(-1e-9))
+    bad = ((p >= 0.0) & (p <= 1.0) & (q >= 0.0) & (q <= 1.0) & near) == 0
     inside = tl.where(p > 0.0, tl.where(p < 1.0, p, 1.0), 0.0)
     return inside, tl.where(bad, 1.0 - inside, q), bad
 

@@ -16,7 +16,7 @@ import process_calls
 import torch
 from helpers import KEYS
 from op_table import OPS, PLAIN
-from product import arguments, kernels_of, launch, moved, poison, public, same
+from product import arguments, called, kernels_of, launch, moved, named, poison, public, same
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -237,9 +237,9 @@ def check_compiled(op: str, backend: str, device: torch.device, shape: tuple[int
         for name, value in public(op, a, rng).items():
             same(f"compiled: {name}", {"loss": loss, "grad": grad}[name], value)
         return
-    step = torch.compile(lambda values, key: public(op, values, key, backend), fullgraph=True)
+    step = torch.compile(lambda values, key: called(op, values, key, backend), fullgraph=True)
     for call in (0, 9):
-        made = step(there, rng.at(call=call).tensor(device))
+        made = named(step(there, rng.at(call=call).tensor(device)))
         for name, value in public(op, a, rng.at(call=call)).items():
             same(f"compiled, call {call}: {name}", made[name], value)
 

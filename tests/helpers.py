@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def load_neighbour(name, folder=Path(__file__).parent):
     """A module of this folder by its file's name, whatever pytest's import mode made of it; or of another folder."""
     spec = importlib.util.spec_from_file_location(f"neighbour_{name}", folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # torch 2.11 imports by its name what it traces functions of
     spec.loader.exec_module(module)
     return module
 

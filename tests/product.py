@@ -69,12 +69,20 @@ def arguments(op: str, case: dict[str, Any], number: int = 0) -> Arguments:
     return a
 
 
-def public(op: str, a: Arguments, rng: Any, backend: str = "auto") -> dict[str, Tensor]:
-    """The op as users call it; rng: a Philox or a key tensor."""
+def called(op: str, a: Arguments, rng: Any, backend: str = "auto") -> Any:
+    """The op as users call it, which torch may trace; rng: a Philox or a key tensor."""
     names = ("max_count", "center", "scale", "input_dtype", "outputs", "rounding", "gain")
-    made = OPS[op].public(a, {n: a[n] for n in names if n in a} | {"rng": rng, "backend": backend})
+    return OPS[op].public(a, {**{n: a[n] for n in names if n in a}, "rng": rng, "backend": backend})
+
+
+def named(made: Any) -> dict[str, Tensor]:
+    """What a call returned, by name."""
     made = made if isinstance(made, dict) else made._asdict()
     return {name: value for name, value in made.items() if value is not None}
+
+
+def public(op: str, a: Arguments, rng: Any, backend: str = "auto") -> dict[str, Tensor]:
+    return named(called(op, a, rng, backend))
 
 
 def poison(value: Tensor) -> None:

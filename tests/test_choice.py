@@ -1,11 +1,15 @@
 """What backend="auto" takes on a GPU, by a rule or by what a card measured, and what `fastblackout info` says of it."""
 
+import ctypes
 import json
 import re
+import sys
+import types
 
 import pytest
+import torch
 
-from fastblackout import choice, cli, dispatch, natives
+from fastblackout import choice, cli, dispatch, natives, runs
 
 MEASURED = {
     "card": "NVIDIA Card", "date": "2026-12-01",
@@ -73,3 +77,64 @@ def test_info_says_which_and_why(absent, capsys):
     assert f"cuda triton poisson, thin: {FASTER}" in info(capsys)
     absent({}, cuda="no nvcc", triton="not installed")
     assert info(capsys) == [cpu, f"cuda none {', '.join(choice.OPS)}: {STATIC}"]
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """A build by a CUDA release, on a machine whose driver supports CUDA `supports`; 0: no driver."""
+    caches = natives.load, natives.absent
+
+    def use(release, supports):
+        def cu_driver_get_version(version):
+            version._obj.value = supports
+            return 0
+
+        def library(name):
+            assert name == "libcuda.so.1"
+            if supports == 0:
+                raise OSError("libcuda.so.1: cannot open shared object file")
+            return types.SimpleNamespace(cuDriverGetVersion=cu_driver_get_version)
+
+        monkeypatch.setattr(ctypes, "CDLL", library)
+        monkeypatch.setattr(natives, "_built", lambda name: True)
+        monkeypatch.setattr(natives, "build_facts", lambda: {"cuda_release": release})
+        monkeypatch.setitem(sys.modules, "fastblackout._cuda", types.SimpleNamespace(ops=lambda: list(choice.OPS)))
+        for cached in caches:
+            cached.cache_clear()
+
+    yield use
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("release", "supports", "why"),
+    [
+        ("13.0", 12080, "built by CUDA 13.0, it needs driver 580 or newer, this one supports CUDA 12.8"),
+        ("12.4", 11060, "built by CUDA 12.4, it needs driver 525 or newer, this one supports CUDA 11.6"),
+        ("14.1", 13000, "built by CUDA 14.1, it needs a newer driver, this one supports CUDA 13.0"),
+        ("13.1", 13000, None), ("12.9", 13000, None), ("13.0", 0, None), (None, 12080, None),
+    ],
+)  # fmt: skip
+def test_a_driver_too_old_for_the_build_leaves_triton(driver, monkeypatch, release, supports, why):
+    monkeypatch.setattr(natives, "_triton_module", lambda: types.ModuleType("triton"))
+    driver(release, supports)
+    assert {natives.absent("cuda", op) for op in choice.OPS} == {why}
+    assert {dispatch.choose(op, "auto", "cuda") for op in choice.OPS} == {"cuda" if why is None else "triton"}
+    if why is not None:
+        assert natives.capabilities()["cuda"] == {"available": False, "detail": why, "ops": []}
+        with pytest.raises(ValueError, match="^thin: backend: 'cuda' is absent: built by CUDA"):
+            dispatch.choose("thin", "cuda", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("sees", "missing", "device"),
+    [
+        (True, {}, "cuda"), (True, {"cuda": "was not built"}, "cuda"), (True, {"triton": "not installed"}, "cuda"),
+        (True, {"cuda": "was not built", "triton": "not installed"}, "cpu"), (False, {}, "cpu"),
+    ],
+)  # fmt: skip
+def test_auto_takes_a_gpu_that_either_backend_runs_on(monkeypatch, sees, missing, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: sees)
+    monkeypatch.setattr(runs, "absent", lambda backend, op: missing.get(backend))
+    assert runs.pick_device("auto") == torch.device(device)

@@ -1,6 +1,8 @@
 """Portable floats: accuracy against wider arithmetic, edges, and bits frozen by checksum."""
 
+import ast
 import zlib
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -166,3 +168,24 @@ def test_bits_are_frozen(name, checksum):
     else:
         values = getattr(pf, name)(np.arange(-30_000, 30_001).astype(np.float32) / np.float32(256))
     assert zlib.crc32(values.tobytes()) == checksum
+
+
+def number(node):
+    """The float of a comparison's side that is written as one, -0.1 too; else None."""
+    sign = -1.0 if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else 1.0
+    node = node.operand if isinstance(node, ast.UnaryOp) else node
+    return sign * node.value if isinstance(node, ast.Constant) and isinstance(node.value, float) else None
+
+
+def test_triton_compares_with_all_digits():
+    """Triton 3.6 rounds the Python number of a comparison with float64 to float32: portfloat.exact keeps others."""
+    kernels = Path(__file__).parents[1] / "kernels"
+    compared = []
+    for file in sorted(kernels.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Compare):
+                numbers = [n for n in map(number, (node.left, *node.comparators)) if n is not None]
+                compared += [(f"{file.name}:{node.lineno}", n) for n in numbers]
+    assert len(compared) > 40
+    # Below float32's normal numbers Triton takes float64.
+    assert [(where, n) for where, n in compared if abs(n) >= 2.0**-126 and float(np.float32(n)) != n] == []

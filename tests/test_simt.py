@@ -60,7 +60,7 @@ def test_what_counts_chunks_is_zero_again(schedule, monkeypatch):
     """So that the next launch, or a replay, finds it as it was: here three launches share it."""
     _simt.configure(schedule, 3, 2)
     done = torch.zeros(3, dtype=torch.int32)
-    monkeypatch.setattr(cuda, "_zeros", lambda device, stream, size: done)
+    monkeypatch.setattr(cuda, "_counters", lambda like, size: done)
     random = torch.Generator().manual_seed(2)
     for elements in (1025, 70_000, 2048):  # 70,000: more chunks than a warp has lanes
         logits, births = (

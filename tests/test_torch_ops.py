@@ -218,12 +218,16 @@ def test_errors_in_a_compiled_graph():
             bridge(*broken)
         with pytest.raises(ValueError) as traced:
             compiled(*broken)
-        assert str(traced.value) == str(eager.value) and str(eager.value).startswith("bridge_step: ")
+        # torch 2.6 adds which node of the graph it was
+        assert str(traced.value).startswith(str(eager.value)) and str(eager.value).startswith("bridge_step: ")
     key = KEYS[0].tensor()
     key[2] = -1
     with pytest.raises(ValueError, match="bridge_step: rng: call of a key tensor must be in"):
         compiled(x, logits, p, q, key)
-    with pytest.raises(Exception, match="bridge_step: logits: shape must be"):
+    # Of an error while tracing, torch 2.11 shows the pieces that its text is made of, and torch 2.6 only that it was.
+    text = "(?s)bridge_step.*: .*logits.*: shape must be"
+    text = "Observed exception" if torch.__version__.startswith("2.6.") else text
+    with pytest.raises(Exception, match=text):
         compiled(x, logits[..., :2], p, q, KEYS[0].tensor())
 
 

@@ -161,8 +161,11 @@ def test_errors_in_a_compiled_graph_are_those_of_eager_calls():
             forward(*broken, KEYS[0])
         with pytest.raises(ValueError) as traced:
             compiled(*broken, KEYS[0].tensor())
-        assert str(traced.value) == str(eager.value) and str(eager.value).startswith("categorical: ")
-    with pytest.raises(Exception, match="categorical: index: shape must be"):
+        # torch 2.6 adds which node of the graph it was
+        assert str(traced.value).startswith(str(eager.value)) and str(eager.value).startswith("categorical: ")
+    # Of an error while tracing, torch 2.11 shows the pieces that its text is made of, and torch 2.6 only that it was.
+    text = "Observed exception" if torch.__version__.startswith("2.6.") else "(?s)categorical.*: index: shape must be"
+    with pytest.raises(Exception, match=text):
         compiled(state, logits, matrices, index[:2], p, KEYS[0].tensor())
 
 

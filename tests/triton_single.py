@@ -20,6 +20,7 @@ import triton.language as tl
 from op_table import OPS
 
 import fastblackout as fb
+from fastblackout import persistent
 from fastblackout.backends import triton as backend
 from fastblackout.backends import triton_launch as launch
 from fastblackout.reference import portfloat as reference_portfloat
@@ -270,10 +271,10 @@ def layouts():
     """What lies on a device of tensors that are not in C order: bounded in number, kept where a graph has used it."""
     cpu = torch.device("cpu")
     launch._layouts.clear()
-    is_capturing = launch._is_capturing
+    is_capturing = persistent.is_capturing
     first = launch._on_device("thin", [(1, 2, 3)], cpu)
     assert first.tolist() == [[1, 2, 3]] and launch._on_device("thin", [(1, 2, 3)], cpu) is first
-    launch._is_capturing = lambda device: True
+    launch.is_capturing = persistent.is_capturing = lambda device: True
     try:
         assert launch._on_device("thin", [(1, 2, 3)], cpu) is first
         launch._on_device("thin", [(7, 8, 9)], torch.device("cuda", 3))
@@ -285,7 +286,7 @@ def layouts():
     else:
         raise AssertionError("a layout was made within a capture")
     finally:
-        launch._is_capturing = is_capturing
+        launch.is_capturing = persistent.is_capturing = is_capturing
     for number in range(launch._MOST_LAYOUTS + 10):
         launch._on_device("thin", [(number, 0, 0)], cpu)
         second = launch._on_device("thin", [(5, 0, 0)], cpu)  # in use again and again

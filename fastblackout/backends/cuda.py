@@ -19,7 +19,6 @@ from .. import natives
 from ..arrays import DTYPES
 
 _CODES: dict[Any, int] = {}  # torch dtype -> code
-_kept_zeros: dict[tuple[Any, int], Any] = {}  # device, stream
 _CHUNK = 1024
 
 
@@ -100,25 +99,19 @@ def birth_loss(
     head = _head("birth_loss", logits, None, flag)
     chunks, sums, done = -(-head[3] // _CHUNK), None, None
     if chunks > 1:
-        sums = logits.new_empty(head[2] * chunks, dtype=loss.dtype)
-        done = _zeros(logits.device, head[1], head[2])
+        sums, done = logits.new_empty(head[2] * chunks, dtype=loss.dtype), _counters(logits, head[2])
     _module("birth_loss", module).birth_loss(
         head, _describe(logits), _describe(births), weight.data_ptr(), gain.data_ptr(), loss.data_ptr(),
         _address(sums), _address(done), None,
     )  # fmt: skip
 
 
-def _zeros(device: Any, stream: int, size: int) -> Any:
-    """int32 zeros for a kernel that leaves them zero. A stream has its own, as its launches follow one another; so has
-    each launch in a CUDA graph, which may run beside others wherever it was captured."""
+def _counters(like: Any, size: int) -> Any:
+    """int32 zeros. They are this call's own: a CUDA graph that is warmed up or captured may own what is allocated in
+    the meantime, and launches on other streams may run beside this one."""
     import torch
 
-    if device.type != "cuda" or torch.cuda.is_current_stream_capturing():
-        return torch.zeros(size, dtype=torch.int32, device=device)
-    kept = _kept_zeros.get((device, stream))
-    if kept is None or len(kept) < size:
-        kept = _kept_zeros[device, stream] = torch.zeros(max(size, 1024), dtype=torch.int32, device=device)
-    return kept
+    return like.new_zeros(size, dtype=torch.int32)
 
 
 def birth_loss_grad(

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import triton
 
+from ..persistent import is_capturing, persistent
+
 Tensor = torch.Tensor
 # What lies on the devices, the last used at the end; a graph may hold the address of what a capture has used.
 _layouts: dict[Any, Tensor] = {}
@@ -37,7 +39,23 @@ def _kernels(name: str) -> ModuleType:
     return importlib.import_module(f"{package}.{name}")
 
 
+def _mend_interpreter() -> None:
+    """Triton before 3.7 makes an integer, as range() of a tensor needs it, by int() of an array of shape (1,), which
+    NumPy refuses since 2.4."""
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, *scope: Any) -> None:
+        patch(tensor, *scope)  # what was there before is known to the scope, which puts it back
+        tensor.__index__ = lambda self: self.handle.data.item()
+
+    interpreter._patch_lang_tensor = patched
+
+
 INTERPRETED = not isinstance(_kernels("thin").thin_kernel, triton.runtime.JITFunction)
+if INTERPRETED and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
+    _mend_interpreter()
 # A warp a program, no contraction of a * b + c: the results depend on the second, the speed on the first.
 OPTIONS = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": False}
 CHUNK_OPTIONS = {**OPTIONS, "num_warps": 4}  # 1,024 elements a program
@@ -86,18 +104,14 @@ def _layout(op: str, tensors: list[Any]) -> tuple[Tensor | None, int]:
 
 def _on_device(op: str, rows: list[tuple[int, ...]], device: torch.device) -> Tensor:
     key = (device, *rows)
-    capturing = _is_capturing(device)
+    capturing = is_capturing(device)
     with _lock:
         made = _captured.get(key)
         if made is None:
             made = _layouts.pop(key, None)
         if made is None:
-            if capturing:
-                raise ValueError(
-                    f"{op}: CUDA graph: a call with tensors of these strides must have run on {device} before a "
-                    f"capture, got sizes and strides {rows}"
-                )
-            made = torch.tensor(rows, dtype=torch.int64).to(device)
+            rule, got = "a call with tensors of these strides", f"sizes and strides {rows}"
+            made = persistent(op, rule, device, lambda: torch.tensor(rows, dtype=torch.int64, device=device), got)
         if capturing:
             _captured[key] = made
         elif key not in _captured:
@@ -107,10 +121,6 @@ def _on_device(op: str, rows: list[tuple[int, ...]], device: torch.device) -> Te
     if made.is_cuda and not capturing:
         made.record_stream(torch.cuda.current_stream(device))  # its memory may be given away once this stream is done
     return made
-
-
-def _is_capturing(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _size(tensor: Tensor) -> tuple[int, int]:

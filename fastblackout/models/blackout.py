@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..indexing import as_index, is_plain, is_tensor
+from ..indexing import as_index, is_plain
+from ..persistent import Table
 from ..schedule import Schedule
 from .config import NetworkConfig, check_keys
 
@@ -73,11 +75,10 @@ class BlackoutModel(nn.Module):
         self.input, self.parametrization = input, parametrization
         self.data_mean = None if data_mean is None else float(data_mean)
         self.data_std = None if data_std is None else float(data_std)
-        # Tables in NumPy, so that every library and device gets the same bits; no buffers, which .half() would round.
-        self._tables = self._make_tables()
-        self._on_device: dict[tuple[str, torch.device], Tensor] = {}
+        arrays = self._arrays()
+        self._tables = {name: Table(partial(arrays.__getitem__, name)) for name in arrays}
 
-    def _make_tables(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> dict[str, np.ndarray]:
         p, q = self.schedule.p, self.schedule.q
         center = self.max_count / 2 * p
         scale = np.full_like(p, 1.0 if self.input == "reference" else 2.0 / self.max_count)
@@ -102,20 +103,9 @@ class BlackoutModel(nn.Module):
         return self._at("gain", k)
 
     def _at(self, name: str, k: Any) -> Any:
-        index = as_index(f"BlackoutModel.{name}", "k", k, 0, self.schedule.steps)
-        if not is_tensor(index):
-            value = self._tables[name][index]
-            return float(value) if is_plain(k) else value
-        return self._tensor(name, index.device)[index]
-
-    @torch.compiler.assume_constant_result
-    def _tensor(self, name: str, device: torch.device) -> Tensor:
-        key = (name, device)
-        if key not in self._on_device:
-            # A tensor made while sampling in inference mode could not take part in training later.
-            with torch.inference_mode(False):
-                self._on_device[key] = torch.tensor(self._tables[name], device=device)
-        return self._on_device[key]
+        op = f"BlackoutModel.{name}"
+        value = self._tables[name].at(op, as_index(op, "k", k, 0, self.schedule.steps))
+        return float(value) if is_plain(k) else value
 
     def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None) -> Tensor:
         """Logits like model_input (B, ...), for steps k in 1..steps: an int for all samples, or integers (B,).

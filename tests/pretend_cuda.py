@@ -1,0 +1,145 @@
+"""A device "cuda" without a GPU: tensors in host memory that say cuda:0 and refuse what a GPU's tensors refuse.
+
+An operation on such a tensor and on a CPU tensor raises, as torch does on a GPU, and so does a NumPy view of it; copies
+to the host and other waits for the device are counted. The ops run the CUDA kernels of csrc/simt on that memory, by the
+code that takes a GPU's tensors. Torch's C++ code takes them for CPU tensors, so that autograd needs no driver. `start`
+turns it on for the rest of the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import types
+import weakref
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+CUDA = torch.device("cuda", 0)
+# They take tensors of both kinds on a GPU too: a copy between the devices, and an index on the host.
+BOTH = {"copy_", "index", "index_put", "index_put_", "_index_put_impl_"}
+WAITS = {"_local_scalar_dense", "nonzero", "equal"}  # the host waits for the device
+KERNELS: dict[str, Any] = {}  # of fastblackout's registered ops, by name
+waits: list[str] = []  # the operations that waited
+made: list[tuple[int, Any]] = []  # (thread, weak reference) of every tensor of the device
+
+
+class DeviceTensor(torch.Tensor):
+    """host: the CPU tensor that holds the numbers."""
+
+    host: torch.Tensor
+    device, is_cuda, is_cpu = property(lambda self: CUDA), True, False
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, host: torch.Tensor) -> DeviceTensor:
+        facts = {"strides": host.stride(), "storage_offset": host.storage_offset(), "dtype": host.dtype}
+        with torch.inference_mode(False):  # its views could not be made in that mode
+            self = torch.Tensor._make_wrapper_subclass(cls, host.shape, device="cpu", **facts)
+        self.host = host.detach()
+        made.append((threading.get_ident(), weakref.ref(self)))
+        return self
+
+    def data_ptr(self) -> int:
+        return self.host.data_ptr()
+
+    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        asked, args, kwargs = asked_of_to(args, kwargs)
+        if asked == "cpu":
+            waits.append("to")
+            return self.host.clone().to("cpu", *args, **kwargs)
+        return super().to("cpu", *args, **kwargs)  # where C++ takes it to be
+
+    def cpu(self, *_: Any) -> torch.Tensor:
+        return self.to("cpu")
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    def numpy(self, **_: Any) -> Any:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
+
+    def record_stream(self, stream: Any) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return f"DeviceTensor({self.host})"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What torch does for `func`, with the numbers in host memory."""
+        name, leaves = func.overloadpacket.__name__, tree_leaves((args, kwargs))
+        if func.namespace == "fastblackout":
+            return KERNELS[name](*args, **(kwargs or {}))
+        here = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and not isinstance(leaf, DeviceTensor)]
+        if any(tensor.ndim for tensor in here) and name not in BOTH:
+            shapes = [tuple(tensor.shape) for tensor in here]
+            raise RuntimeError(f"{func}: tensors on cuda:0 and on the cpu, the latter of shapes {shapes}")
+        if name in WAITS or (name == "copy_" and here and args[0] is here[0]):
+            waits.append(name)
+        hosts, numbers = tree_map(lambda leaf: getattr(leaf, "host", leaf), (args, kwargs or {}))
+        out = func(*hosts, **numbers)
+        given = {id(getattr(leaf, "host", leaf)): leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}
+
+        def back(value: Any) -> Any:
+            if id(value) in given:  # written in place
+                return given[id(value)]
+            return DeviceTensor(value) if isinstance(value, torch.Tensor) else value
+
+        return tree_map(back, out)
+
+
+def asked_of_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str | None, tuple[Any, ...], dict[str, Any]]:
+    """The device that a call of Tensor.to asks for, and its other arguments."""
+    asked = kwargs.pop("device", None)
+    if args and not isinstance(args[0], torch.dtype):
+        asked, args = args[0], args[1:]
+    if isinstance(asked, torch.Tensor):
+        asked, args = asked.device, (asked.dtype, *args)
+    return None if asked is None else torch.device(asked).type, args, kwargs
+
+
+class Device(TorchFunctionMode):
+    """Makes tensors on the device where a function is asked to, or copies those of the host to it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.Tensor.to:
+            asked, rest, kwargs = asked_of_to(args[1:], kwargs)
+            args = (args[0], *rest) if asked is None else (args[0], asked.replace("cuda", "cpu"), *rest)
+        else:
+            asked = None if kwargs.get("device") is None else torch.device(kwargs["device"]).type
+            kwargs |= {"device": "cpu"} if asked == "cuda" else {}
+        out = func(*args, **kwargs)
+        return out if asked != "cuda" or isinstance(out, DeviceTensor) else DeviceTensor(out.clone())
+
+
+def start() -> None:
+    """Turns it on; the kernels are those of fastblackout._simt."""
+    from fastblackout import _simt, natives, torch_ops
+
+    KERNELS.update({name[1:]: kernel for name, kernel in vars(torch_ops).items() if name[0] == "_"})
+    stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
+    for name, result in {"current_stream": stream, "synchronize": None, "is_current_stream_capturing": False}.items():
+        setattr(torch.cuda, name, lambda *_, result=result: result)
+    torch.cuda.device = lambda device: contextlib.nullcontext()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # no .data of another class
+    torch.Tensor.pin_memory = lambda self, *_: self
+    load, absent = natives.load, natives.absent
+    natives.load = lambda name: _simt if name == "_cuda" else load(name)
+    natives.absent = lambda backend, op: None if backend == "cuda" else absent(backend, op)
+    for name, module in sys.modules.items():
+        if name.startswith("fastblackout.") and hasattr(module, "is_traced"):  # a class of its own is no tracing here
+            module.is_traced = lambda value: torch.compiler.is_compiling()
+    thread_run = threading.Thread.run
+
+    def in_mode(self: threading.Thread) -> None:
+        with Device():
+            thread_run(self)
+
+    threading.Thread.run = in_mode
+    Device().__enter__()
