@@ -11,7 +11,7 @@ import numpy as np
 from . import strata
 from . import survival as tables
 from .arguments import check_name, common_shape, real_array, shown
-from .indexing import as_fraction, as_index, as_step, check_integer, is_plain, is_tensor
+from .indexing import as_fraction, as_index, as_step, check_integer, is_plain
 from .persistent import Table
 from .probability import Prob, as_prob
 from .routing import is_traced
