@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, dispatch
-from ..arrays import Array, adopt, store
+from ..arrays import Array, adopt, empty_tensor, store
 from ..philox import Philox
 
 
@@ -51,9 +51,7 @@ def _expand(array: Array, shape: tuple[int, ...]) -> Any:
 def dense_like(array: Array, dtype: str) -> Array:
     """An output of this shape in C order: `array` may be a broadcast view, whose memory order means nothing."""
     if array.is_tensor:
-        import torch
-
-        return array.like(torch.empty(array.shape, dtype=getattr(torch, dtype), device=array.value.device))
+        return array.like(empty_tensor(array.value, dtype, dense=True))
     return array.like(np.empty(array.shape, dtype))
 
 
