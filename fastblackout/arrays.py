@@ -99,9 +99,7 @@ class Array:
         made: Any
         name = dtype or self.dtype
         if self.is_tensor:
-            torch = sys.modules["torch"]
-            same = name == self.dtype
-            made = torch.empty_like(self.value) if same else torch.empty_like(self.value, dtype=getattr(torch, name))
+            made = empty_tensor(self.value, None if name == self.dtype else name)
         else:
             made = np.empty_like(self.value, dtype=name, subok=False)
         other = Array.__new__(Array)  # all but the value is known: an op makes three of these a call
@@ -161,6 +159,25 @@ class Array:
             low += min(0, (length - 1) * step)
             high += max(0, (length - 1) * step)
         return low, high + size
+
+
+def empty_tensor(like: Any, dtype: str | None = None, dense: bool = False) -> Any:
+    """torch.empty_like, or with dense torch.empty of that shape; MemoryError, like NumPy's, where the CPU lacks it."""
+    torch = sys.modules["torch"]
+    chosen = like.dtype if dtype is None else getattr(torch, dtype)
+    try:
+        if dense:
+            return torch.empty(like.shape, dtype=chosen, device=like.device)
+        return torch.empty_like(like, dtype=chosen)
+    except RuntimeError as error:
+        if like.device.type != "cpu" or "memory" not in str(error):
+            raise
+        raise MemoryError(str(error)) from None
+
+
+def repeated(number: NDArray[Any], samples: int) -> NDArray[Any]:
+    """One number, of shape (), as an array (samples,) that holds it once: a step to the next sample is 0 bytes."""
+    return np.ndarray((samples,), number.dtype, number, strides=(0,))
 
 
 def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:

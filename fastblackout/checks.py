@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arguments import as_float, is_integer, is_tensor, one_a_sample, real_array, settled, shown
-from .arrays import FLOATS, Array
+from .arrays import FLOATS, Array, repeated
 from .probability import Prob
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ def per_sample(
     low: float = -np.inf,
     open_low: bool = False,
 ) -> NDArray[Any]:
-    """A per-sample parameter as a contiguous array (samples,), finite after rounding to `dtype`, and at least `low`.
+    """A per-sample parameter as an array (samples,), finite after rounding to `dtype`, and at least `low`.
 
-    value: as in arguments.real_array, of a shape of arguments.one_a_sample. The result may be shared between calls: it
-    is only read.
+    value: as in arguments.real_array, of a shape of arguments.one_a_sample. The result is contiguous, or `repeated`; it
+    may be shared between calls, which only read it.
     """
     if type(value) is float or type(value) is int:
         return _same_for_all(op, argument, as_float(op, argument, value), samples, dtype, low, open_low)
@@ -99,14 +99,14 @@ def per_sample(
 
 
 def _filled(op: str, argument: str, value: Any, samples: int, dtype: Any, low: float, open_low: bool) -> NDArray[Any]:
-    out = np.empty(samples, dtype)
+    out = np.empty(np.shape(value), dtype)
     with np.errstate(over="ignore"):
         out[...] = value
     wrong = ~((out > low if open_low else out >= low) & np.isfinite(out))
     if wrong.any():
         bound = "" if low == -np.inf else f" and {'above' if open_low else 'at least'} {low:g}"
         raise ValueError(f"{op}: {argument}: must be finite{bound}, got {float(out[wrong][0])!r}")
-    return out
+    return out if out.shape else repeated(out, samples)
 
 
 _same_for_all = functools.lru_cache(maxsize=256)(_filled)  # a center of 0 and a scale of 1 come with nearly every call

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import secrets
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -149,12 +152,34 @@ def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | 
 
 
 def fresh_seed(generator: torch.Generator | None) -> int:
-    """64 bits of a CPU generator, or of torch's default one, which advances."""
-    import torch
+    """64 bits of a CPU generator, or of torch's default one, which advances. For where torch is loaded."""
+    torch = sys.modules["torch"]
+    with _drawing:  # the tensor has no name: it must not live longer
+        bits = (
+            torch.empty((), dtype=torch.int64, device="cpu")  # "cpu": under torch.set_default_device too
+            .random_(-(1 << 63), None, generator=generator)
+            .item()
+        )
+    return bits % _SEED_END
 
-    # "cpu": under torch.set_default_device too
-    drawn = torch.empty((), dtype=torch.int64, device="cpu").random_(-(1 << 63), None, generator=generator)
-    return int(drawn) % _SEED_END
+
+# Held while torch draws a seed, so that no thread is in torch then when the process forks or the interpreter ends: a
+# forked child would find the generator's own lock locked for ever, and torch ends the whole process where a daemon
+# thread comes back from it to an interpreter that has ended. At exit the main thread keeps the lock, and the others
+# wait for it until the process has ended.
+_drawing: threading.RLock
+
+
+def _renew_lock() -> None:
+    global _drawing
+    _drawing = threading.RLock()
+
+
+_renew_lock()
+os.register_at_fork(
+    before=lambda: _drawing.acquire(), after_in_parent=lambda: _drawing.release(), after_in_child=_renew_lock
+)
+atexit.register(lambda: _drawing.acquire(timeout=10.0))
 
 
 def _from_seed_and_offset(generator: torch.Generator) -> Philox:

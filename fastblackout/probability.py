@@ -10,6 +10,7 @@ import numpy as np
 
 from . import natives
 from .arguments import one_a_sample, real_array
+from .arrays import repeated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Prob(NamedTuple):
 
 
 def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(p, q) as C-contiguous float64 arrays of shape (batch,).
+    """(p, q) as float64 arrays of shape (batch,), each contiguous, or `repeated` where all samples share one number.
 
     value: a Prob, or p alone (then q = 1 - p in float64). p and q: as in arguments.real_array, of a shape of
     arguments.one_a_sample. An input of the right form may be returned without a copy.
@@ -45,11 +46,11 @@ def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.
         p = _as_array(value.p, batch, op, f"{argument}.p")
         q = _as_array(value.q, batch, op, f"{argument}.q")
         check_sum(op, argument, p, q)
-        return p, q
+        return _for_each(p, batch), _for_each(q, batch)
     if type(value) is float:
         return _same_for_all(value, batch, op, argument)
     p = _as_array(value, batch, op, argument)
-    return p, 1.0 - p
+    return _for_each(p, batch), _for_each(1.0 - p, batch)
 
 
 def check_sum(op: str, argument: str, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
@@ -84,11 +85,15 @@ def _same_for_all(value: Any, batch: int, op: str, argument: str) -> tuple[NDArr
     return as_prob(np.float64(value), batch, op, argument)
 
 
+def _for_each(array: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
+    return array if array.shape else repeated(np.array(array), batch)
+
+
 def _as_array(value: Any, batch: int, op: str, argument: str) -> NDArray[np.float64]:
+    """(batch,) or (), checked."""
     array = one_a_sample(op, argument, real_array(op, argument, value, _FORMS), batch)
     right = (array >= 0.0) & (array <= 1.0)  # written so that NaN is wrong too
     if not right.all():
         raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(array[~right].flat[0])!r}")
-    if array.shape == ():
-        return np.full(batch, array, np.float64)
-    return np.ascontiguousarray(array, np.float64)
+    array = array.astype(np.float64, copy=False)
+    return array if array.shape == () or array.strides == (0,) else np.ascontiguousarray(array)

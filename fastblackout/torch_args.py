@@ -34,6 +34,11 @@ def to_device(value: Tensor, device: Any) -> Tensor:
     return value.to(device, non_blocking=True)
 
 
+def _on_device(array: np.ndarray, device: Any) -> Tensor:
+    """A per-sample parameter, dense."""
+    return to_device(torch.from_numpy(np.ascontiguousarray(array)), device)
+
+
 def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Tensor:
     """The key as int64 (3,) on the device of `like`. A constant Philox is converted, a missing one drawn."""
     if isinstance(rng, Tensor):
@@ -68,7 +73,7 @@ def pair_of(
     if not all(_is_number(part) or (isinstance(part, Tensor) and part.device == like.device) for part in parts):
         if not traced:
             made = as_prob(value, samples, op, argument)
-            return to_device(torch.from_numpy(made[0]), like.device), to_device(torch.from_numpy(made[1]), like.device)
+            return _on_device(made[0], like.device), _on_device(made[1], like.device)
         parts = tuple(_as_constant(op, argument, part, like) for part in parts)
     elif not any(isinstance(part, Tensor) for part in parts):
         numbers = [as_float(op, argument, part) for part in parts]
@@ -111,9 +116,7 @@ def per_sample(
     if isinstance(value, Tensor) and value.device == like.device:
         check_real_tensor(op, argument, value)
         return _spread(op, argument, value.detach().to(dtype), samples)
-    return to_device(
-        torch.from_numpy(checks.per_sample(op, argument, value, samples, numpy_dtype, low, open_low)), like.device
-    )
+    return _on_device(checks.per_sample(op, argument, value, samples, numpy_dtype, low, open_low), like.device)
 
 
 def broadcast(op: str, names: list[str], tensors: list[Tensor]) -> list[Tensor]:

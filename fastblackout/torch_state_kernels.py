@@ -6,7 +6,6 @@ the CPU values are checked, and an op that raises returns nothing; a device back
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,6 +101,6 @@ def log_prob(backend: str, kind: int, x: Tensor, a: Tensor, b: Tensor | None, p:
         return out
     arrays = [Array(tensor, op, "counts") for tensor in (x, a, b) if tensor is not None]
     size = checks.size_of(op, "counts", arrays[0])
-    p_all, q_all = (np.ascontiguousarray(part) for part in as_prob(Prob(p, q), size[0], op, argument))
-    transition.run(chosen, op, kind, arrays, p_all, q_all, size, Array(out, op, "out"))
+    pair = as_prob(Prob(p, q), size[0], op, argument)
+    transition.run(chosen, op, kind, arrays, *pair, size, Array(out, op, "out"))
     return out

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import os
 import random
 import re
+import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -59,6 +62,35 @@ def elsewhere(**more):
     """The environment of a Python process on the tested package, which must start outside the clone: `-c` puts the
     current folder first on sys.path, and after an install that is not editable ./fastblackout has no kernels."""
     return {**os.environ, "PYTHONPATH": str(Path(fb.__file__).parents[1]), **more}
+
+
+def in_a_process(code, timeout=100, **environment):
+    """What a script on the tested package prints, run in a process of its own: it must end well, and in time."""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    environment = elsewhere(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", **environment)
+    process = subprocess.Popen(
+        command, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        printed, errors = process.communicate(timeout=timeout)
+    finally:  # with the children it may have left
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, (process.returncode, printed[-2000:], errors[-2000:])
+    return printed
+
+
+# For such a script: from leave(extra) on it has so many more bytes of memory.
+LEAVE = """
+import ctypes, resource
+
+def leave(extra):
+    ctypes.CDLL(None).malloc_trim(0)  # memory that is free, but not the system's
+    pages = int(open("/proc/self/statm").read().split()[0])
+    size = pages * resource.getpagesize() + extra
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
+"""
 
 
 def using(name, threads=None):

@@ -125,31 +125,60 @@ cpu::View view_of(const Tensor& tensor, cpu::Dtype dtype) {
   return view;
 }
 
-// `samples` values: a float64 tensor's own, or in `room` a float's or, unless they are probabilities, a float32 tensor's; or null.
-const double* doubles(PyObject* value, int64_t samples, std::vector<double>& room, bool probabilities) {
-  if (PyFloat_CheckExact(value)) {
-    room.assign(static_cast<size_t>(samples), PyFloat_AS_DOUBLE(value));
-    return room.data();
+// Where numbers of the samples lie that are not used where they were.
+template <class T>
+class Room {
+ public:
+  // number(i) for i < count, in T; of all samples where there is one.
+  template <class Number>
+  cpu::PerSample<T> keep(int64_t count, const Number& number) {
+    T* to = &one_;
+    if (count > 1) {
+      more_.resize(static_cast<size_t>(count));
+      to = more_.data();
+    }
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(number(i));
+    return cpu::PerSample<T>{to, count > 1 ? 1 : 0};
   }
+
+ private:
+  T one_;
+  std::vector<T> more_;
+};
+
+// The numbers of a tensor (samples,) of T.
+template <class T>
+bool numbers_of(PyObject* value, int64_t samples, cpu::PerSample<T>& out) {
   Tensor t;
-  if (!borrow(value, t) || t.code != kFloat || t.ndim != 1 || t.shape[0] != samples) return nullptr;
-  if (t.bits == 64) return samples == 1 || t.strides[0] == 1 ? reinterpret_cast<const double*>(t.data) : nullptr;
-  if (t.bits != 32 || probabilities) return nullptr;
-  const float* from = reinterpret_cast<const float*>(t.data);
-  room.resize(static_cast<size_t>(samples));
-  for (int64_t b = 0; b < samples; ++b) room[static_cast<size_t>(b)] = static_cast<double>(from[b * t.strides[0]]);
-  return room.data();
+  if (!borrow(value, t) || t.code != kFloat || t.bits != 8 * sizeof(T) || t.ndim != 1 || t.shape[0] != samples) return false;
+  out = cpu::PerSample<T>{reinterpret_cast<const T*>(t.data), t.strides[0]};
+  return true;
 }
 
-// The same rounded to float32, `out`, kept in `room`; false where one is not finite or below `low`.
-bool floats(PyObject* value, int64_t samples, float low, std::vector<float>& room, const float*& out) {
-  std::vector<double> wide;
-  const double* from = doubles(value, samples, wide, false);
-  if (from == nullptr) return false;
+// Numbers of the samples, `out`: a float64 tensor's own, or in `room` a float or, unless they are probabilities, a float32
+// tensor's. False where `value` is something else.
+bool doubles(PyObject* value, int64_t samples, bool probabilities, Room<double>& room, cpu::PerSample<double>& out) {
+  if (PyFloat_CheckExact(value)) {
+    out = room.keep(1, [value](int64_t) { return PyFloat_AS_DOUBLE(value); });
+    return true;
+  }
+  if (numbers_of(value, samples, out)) return true;
+  cpu::PerSample<float> from;
+  if (probabilities || !numbers_of(value, samples, from)) return false;
+  out = room.keep(from.distinct(samples), [&from](int64_t i) { return from[i]; });
+  return true;
+}
+
+// The same rounded to float32: a float32 tensor's own, or in `room`. False also where one is not finite or below `low`.
+bool floats(PyObject* value, int64_t samples, float low, Room<float>& room, cpu::PerSample<float>& out) {
+  if (!numbers_of(value, samples, out)) {
+    Room<double> one;
+    cpu::PerSample<double> from;
+    if (!doubles(value, samples, false, one, from)) return false;
+    out = room.keep(from.distinct(samples), [&from](int64_t i) { return from[i]; });
+  }
   bool good = true;
-  room.assign(from, from + samples);
-  for (float x : room) good = good && std::isfinite(x) && x >= low;
-  out = room.data();
+  for (int64_t i = 0; i < out.distinct(samples); ++i) good = good && std::isfinite(out[i]) && out[i] >= low;
   return good;
 }
 

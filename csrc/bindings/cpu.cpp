@@ -14,8 +14,8 @@ namespace {
 cpu::Input input_of(const py::object& out, const py::array& center, const py::array& scale) {
   cpu::Input input;
   input.out = view_of(out);
-  input.center = values<float>(center);
-  input.scale = values<float>(scale);
+  input.center = per_sample<float>(center);
+  input.scale = per_sample<float>(scale);
   return input;
 }
 
@@ -27,7 +27,7 @@ void fill_reverse(cpu::Reverse& op, const py::object& x_t, const py::object& log
   op.births = view_of(births);
   op.x_s = view_of(x_s);
   op.input = input_of(input, center, scale);
-  op.gain = values<float>(gain);
+  op.gain = per_sample<float>(gain);
   op.max_count = max_count;
 }
 
@@ -90,7 +90,7 @@ PYBIND11_MODULE(_cpu, m) {
     cpu::TauLeap op;
     fill_common(op, size, key, threads, isa);
     fill_reverse(op, x_t, logits, births, x_s, input, gain, center, scale, max_count);
-    op.factor = values<double>(factor);
+    op.factor = per_sample<double>(factor);
     op.overshoot = values<int64_t>(overshoot);
     call(cpu::tau_leap, op);
   });
@@ -102,8 +102,8 @@ PYBIND11_MODULE(_cpu, m) {
     op.logits = view_of(logits);
     op.births = view_of(births);
     op.grad = view_of(grad);
-    op.weight = values<double>(weight);
-    op.gain = values<float>(gain);
+    op.weight = per_sample<double>(weight);
+    op.gain = per_sample<float>(gain);
     if (!loss.is_none()) op.loss = values<float>(loss);
     call(loss.is_none() ? cpu::birth_loss_grad : cpu::birth_loss, op);
   });
@@ -112,7 +112,7 @@ PYBIND11_MODULE(_cpu, m) {
     cpu::BirthLoss op;
     fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
     op.grad = view_of(slope);
-    op.weight = values<double>(coefficient);
+    op.weight = per_sample<double>(coefficient);
     call(cpu::birth_loss_scale, op);
   });
 
@@ -137,12 +137,13 @@ PYBIND11_MODULE(_cpu, m) {
 
   define_states(m);
 
-  // Whether two arrays are contiguous float64 probabilities of one length with p + q = 1.
+  // Whether two arrays are float64 probabilities of one length with p + q = 1, contiguous or of stride 0.
   m.def("good_pair", [](const py::array& p, const py::array& q) {
-    const py::dtype f64 = py::dtype::of<double>();
-    if (!p.dtype().is(f64) || !q.dtype().is(f64) || p.size() != q.size()) return false;
-    if (!(p.flags() & py::array::c_style) || !(q.flags() & py::array::c_style)) return false;
-    return cpu::good_pair(cpu::Prob{values<double>(p), values<double>(q)}, p.size());
+    const auto plain = [](const py::array& a) {
+      return a.dtype().is(py::dtype::of<double>()) && a.ndim() == 1 && ((a.flags() & py::array::c_style) != 0 || a.strides(0) == 0);
+    };
+    if (!plain(p) || !plain(q) || p.size() != q.size()) return false;
+    return cpu::good_pair(cpu::Prob{per_sample<double>(p), per_sample<double>(q)}, p.size());
   });
 
   // The words of a block in all eight lanes, by the Philox of an instruction set: for the known answers.

@@ -1,10 +1,12 @@
 // Arguments of the CPU kernels from Python. Arrays come as (address, dtype code, shape, strides in elements) or None,
-// per-sample parameters as contiguous NumPy arrays; fastblackout/ops has checked dtypes, shapes and devices, and owns the memory.
+// per-sample parameters as NumPy arrays, of stride 0 where all samples share one number, results as contiguous ones;
+// fastblackout/ops has checked dtypes, shapes and devices, and owns the memory.
 #pragma once
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include "bindings/gil.h"
 #include "cpu/ops.h"
 
 namespace py = pybind11;
@@ -14,12 +16,17 @@ namespace cpu = fastblackout::cpu;
 extern cpu::Isa chosen_isa;                   // at import
 void define_states(py::module_& m);           // the ops on states, and power_series
 
-// A per-sample parameter or result. No copy, no conversion: a wrong dtype is a fault of the caller in the package.
+// The numbers of an array. No copy, no conversion: a wrong dtype is a fault of the caller in the package.
 template <class T>
 T* values(const py::array& array) {
   const char kind = std::is_floating_point<T>::value ? 'f' : std::is_signed<T>::value ? 'i' : 'u';
   if (array.itemsize() != sizeof(T) || array.dtype().kind() != kind) throw std::invalid_argument("a per-sample array has the wrong dtype");
   return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+template <class T>
+cpu::PerSample<T> per_sample(const py::array& array) {
+  return cpu::PerSample<T>{values<T>(array), array.strides(0) / array.itemsize()};
 }
 
 inline cpu::View view_of(const py::object& array) {
@@ -49,11 +56,10 @@ inline void fill_common(cpu::Common& op, const py::tuple& size, const py::tuple&
 inline cpu::Prob prob_of(const py::object& pair) {
   if (pair.is_none()) return cpu::Prob{};
   const py::tuple parts = py::reinterpret_borrow<py::tuple>(pair);
-  return cpu::Prob{values<double>(parts[0]), values<double>(parts[1])};
+  return cpu::Prob{per_sample<double>(parts[0]), per_sample<double>(parts[1])};
 }
 
 template <class Op>
 void call(void (*kernel)(const Op&), const Op& op) {
-  py::gil_scoped_release free;
-  kernel(op);
+  fb::run_without_gil([&] { kernel(op); });
 }

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "bindings/gil.h"
 #include "cuda/ops.h"
 
 namespace fastblackout {
@@ -88,11 +89,8 @@ struct Head {
 // A launch; the GIL is released since the CPU twin takes its time.
 template <class Op>
 void call(const char* name, int (*kernel)(const Op&, void*), const Op& op, void* stream) {
-  int error;
-  {
-    py::gil_scoped_release free;
-    error = kernel(op, stream);
-  }
+  int error = 0;
+  run_without_gil([&] { error = kernel(op, stream); });
   Head::check(name, error);
 }
 

@@ -7,27 +7,26 @@
 #include <limits>
 
 #include "bindings/borrow.h"
+#include "bindings/gil.h"
 
 namespace fastblackout {
 namespace {
 
 cpu::Isa chosen;  // where none is asked for
 
-struct Pair {
-  std::vector<double> rooms[2];
-  cpu::Prob prob;
-};
-
-bool pair_of(PyObject* p, PyObject* q, int64_t samples, Pair& pair) {
-  pair.prob = cpu::Prob{doubles(p, samples, pair.rooms[0], true), doubles(q, samples, pair.rooms[1], true)};
-  return pair.prob.p != nullptr && pair.prob.q != nullptr && cpu::good_pair(pair.prob, samples);
+bool pair_of(PyObject* p, PyObject* q, int64_t samples, Room<double>* rooms, cpu::Prob& prob) {
+  return doubles(p, samples, true, rooms[0], prob.p) && doubles(q, samples, true, rooms[1], prob.q) &&
+         cpu::good_pair(prob, samples);
 }
 
-// False where there is nothing to do.
+constexpr int64_t kWords = int64_t{1} << 32;  // of a counter
+
+// False where there is nothing to do, or a sample has more elements than a counter counts.
 bool fill_size(const Tensor& x, cpu::Common& op) {
   op.samples = x.shape[0];
   op.elements = 1;
-  for (int d = 1; d < x.ndim; ++d) op.elements *= x.shape[d];
+  for (int d = 1; d < x.ndim; ++d)
+    if (__builtin_mul_overflow(op.elements, x.shape[d], &op.elements) || op.elements >= kWords) return false;
   return op.samples > 0 && op.elements > 0;
 }
 
@@ -35,10 +34,10 @@ bool fill_size(const Tensor& x, cpu::Common& op) {
 // for it.
 bool fill_counts(PyObject* const* a, Tensor& x, cpu::Common& op) {
   if (!settle(a[0], chosen, op) || !borrow(a[4], x) || x.code != kUnsigned || x.bits != 8) return false;
-  const int64_t first_sample = PyLong_AsLongLong(a[2]), words = int64_t{1} << 32;
+  const int64_t first_sample = PyLong_AsLongLong(a[2]);
   op.key.sample = static_cast<uint32_t>(first_sample);
   op.key.call = static_cast<uint32_t>(PyLong_AsUnsignedLong(a[3]));
-  return fill_size(x, op) && op.elements < words && first_sample + op.samples <= words;
+  return fill_size(x, op) && first_sample + op.samples <= kWords;
 }
 
 // A seed, or one drawn from a generator or, for None, torch's own. False with a Python error.
@@ -62,9 +61,11 @@ PyObject* make_float32(PyObject* make, PyObject* argument) {
   return PyObject_Vectorcall(make, arguments, 1, names);
 }
 
-// Where torch made no such tensor as was asked for: its error, or None if a mode of torch.overrides made another.
+// Where torch made no such tensor as was asked for: its error, or None if a mode of torch.overrides made another, or memory did
+// not suffice, a RuntimeError, which the long way has as a MemoryError.
 PyObject* give_up() {
-  if (PyErr_Occurred()) return nullptr;
+  if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_RuntimeError)) return nullptr;
+  PyErr_Clear();
   Py_RETURN_NONE;
 }
 
@@ -88,21 +89,25 @@ PyObject* make_outputs(PyObject* x, long mask, cpu::View* const* views, int coun
   return outputs;
 }
 
-// Runs a kernel without the GIL and gives `outputs`; what the kernel finds wrong becomes a ValueError.
+// Runs a kernel without the GIL and gives `outputs`.
 template <class Op>
 PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
-  if (outputs == nullptr) return give_up();
-  std::string wrong;
-  Py_BEGIN_ALLOW_THREADS;
+  if (outputs == nullptr) return nullptr;
   try {
-    kernel(op);
-  } catch (const std::invalid_argument& error) {
-    wrong = error.what();
+    run_without_gil([&] { kernel(op); });
+  } catch (...) {
+    Py_DECREF(outputs);
+    throw;
   }
-  Py_END_ALLOW_THREADS;
-  if (wrong.empty()) return outputs;
+  return outputs;
+}
+
+// The same for the draws, whose seed is drawn last: an error before leaves a generator as it was.
+template <class Op>
+PyObject* draw(void (*kernel)(const Op&), Op& op, PyObject* seed, PyObject* outputs) {
+  if (outputs == nullptr) return give_up();
+  if (fill_seed(seed, op.key)) return run(kernel, op, outputs);
   Py_DECREF(outputs);
-  PyErr_SetString(PyExc_ValueError, wrong.c_str());
   return nullptr;
 }
 
@@ -114,17 +119,15 @@ bool is_float32(const Tensor& x) { return x.code == kFloat && x.bits == 32; }
 PyObject* thin(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::Thin op;
   Tensor x;
-  Pair alive;
-  std::vector<float> center, scale;
-  if (count != 11 || !fill_counts(a, x, op) || !pair_of(a[5], a[6], op.samples, alive) ||
+  Room<double> alive[2];
+  Room<float> center, scale;
+  if (count != 11 || !fill_counts(a, x, op) || !pair_of(a[5], a[6], op.samples, alive, op.alive) ||
       !floats(a[7], op.samples, kAny, center, op.input.center) || !floats(a[8], op.samples, kAny, scale, op.input.scale))
     Py_RETURN_NONE;
-  if (!fill_seed(a[1], op.key)) return nullptr;
   op.x_0 = view_of(x, cpu::Dtype::u8);
-  op.alive = alive.prob;
   op.max_count = PyLong_AsLong(a[9]);
   cpu::View* const views[] = {&op.x_t, &op.births, &op.input.out};
-  return run(cpu::thin, op, make_outputs(a[4], PyLong_AsLong(a[10]), views, 3));
+  return draw(cpu::thin, op, a[1], make_outputs(a[4], PyLong_AsLong(a[10]), views, 3));
 }
 
 // bridge(backend, seed, first_sample, call, x_t, logits, p, q, gain, center, scale, max_count, stochastic, mask)
@@ -132,20 +135,18 @@ PyObject* thin(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* bridge(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::Bridge op;
   Tensor x, logits;
-  Pair birth;
-  std::vector<float> gain, center, scale;
+  Room<double> birth[2];
+  Room<float> gain, center, scale;
   if (count != 14 || !fill_counts(a, x, op) || !borrow(a[5], logits) || !is_float32(logits) || !same_shape(x, logits) ||
-      !pair_of(a[6], a[7], op.samples, birth) || !floats(a[8], op.samples, 0.0f, gain, op.gain) ||
+      !pair_of(a[6], a[7], op.samples, birth, op.birth) || !floats(a[8], op.samples, 0.0f, gain, op.gain) ||
       !floats(a[9], op.samples, kAny, center, op.input.center) || !floats(a[10], op.samples, kAny, scale, op.input.scale))
     Py_RETURN_NONE;
-  if (!fill_seed(a[1], op.key)) return nullptr;
   op.x_t = view_of(x, cpu::Dtype::u8);
   op.logits = view_of(logits, cpu::Dtype::f32);
-  op.birth = birth.prob;
   op.max_count = PyLong_AsLong(a[11]);
   op.stochastic = PyLong_AsLong(a[12]) != 0;
   cpu::View* const views[] = {&op.x_s, &op.input.out};
-  return run(cpu::bridge, op, make_outputs(a[4], PyLong_AsLong(a[13]), views, 2));
+  return draw(cpu::bridge, op, a[1], make_outputs(a[4], PyLong_AsLong(a[13]), views, 2));
 }
 
 bool dtype_of(const Tensor& x, cpu::Dtype& dtype) {
@@ -173,10 +174,16 @@ struct Upstream {
 
 bool same_bits(float x, float y) { return std::memcmp(&x, &y, sizeof(x)) == 0; }
 
-std::vector<double> products(const double* weight, int64_t samples, const float* upstream, int64_t stride) {
-  std::vector<double> all(weight, weight + samples);
-  for (int64_t b = 0; b < samples; ++b) all[static_cast<size_t>(b)] *= static_cast<double>(upstream[b * stride]);
-  return all;
+cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu::PerSample<float>& upstream, int64_t samples,
+                                Room<double>& room) {
+  const int64_t count = std::max(weight.distinct(samples), upstream.distinct(samples));
+  return room.keep(count, [&](int64_t b) { return weight[b] * static_cast<double>(upstream[b]); });
+}
+
+bool all_finite(const cpu::PerSample<double>& values, int64_t samples) {
+  bool finite = true;
+  for (int64_t b = 0; b < values.distinct(samples); ++b) finite = finite && std::isfinite(values[b]);
+  return finite;
 }
 
 // Whether there may be a gradient by it.
@@ -194,21 +201,22 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::BirthLoss op;
   Tensor x, births;
   cpu::Dtype dtype;
-  std::vector<double> weight;
-  std::vector<float> gain;
+  Room<double> weight, ahead;
+  Room<float> gain;
   if (count != 5 || !settle(a[0], chosen, op) || !borrow(a[1], x) || !is_float32(x) || !borrow(a[2], births) ||
       !dtype_of(births, dtype) || !same_shape(x, births) || !fill_size(x, op) ||
-      (op.weight = doubles(a[3], op.samples, weight, false)) == nullptr ||
-      !std::all_of(op.weight, op.weight + op.samples, [](double w) { return std::isfinite(w); }) ||
+      !doubles(a[3], op.samples, false, weight, op.weight) || !all_finite(op.weight, op.samples) ||
       !floats(a[4], op.samples, std::numeric_limits<float>::denorm_min(), gain, op.gain))
     Py_RETURN_NONE;
   op.logits = view_of(x, cpu::Dtype::f32);
   op.births = view_of(births, dtype);
+  const bool graded = differentiable(a[1]), foresees = graded && upstreams.steady;
+  const float last = upstreams.last;
+  if (foresees) op.ahead = products(op.weight, cpu::PerSample<float>{&last, 0}, op.samples, ahead);
   PyObject* const size = PyLong_FromLongLong(op.samples);
   PyObject* const made = size == nullptr ? nullptr : make_float32(torch.empty, size);
-  PyObject* slopes = Py_None;
-  if (differentiable(a[1])) slopes = PyObject_CallOneArg(torch.empty_like, a[1]);
-  else Py_INCREF(slopes);
+  PyObject* slopes = nullptr;
+  if (made != nullptr) slopes = graded ? PyObject_CallOneArg(torch.empty_like, a[1]) : Py_NewRef(Py_None);
   Py_XDECREF(size);
   Tensor loss, slope;
   if (made == nullptr || slopes == nullptr || !borrow(made, loss) || (slopes != Py_None && !borrow(slopes, slope))) {
@@ -217,17 +225,8 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
     return give_up();
   }
   op.loss = reinterpret_cast<float*>(loss.data);
-  std::vector<double> ahead;
-  PyObject* foreseen = Py_None;
-  if (slopes != Py_None) {
-    op.grad = view_of(slope, cpu::Dtype::f32);
-    if (const float last = upstreams.last; upstreams.steady) {
-      ahead = products(op.weight, op.samples, &last, 0);
-      op.ahead = ahead.data();
-      foreseen = PyFloat_FromDouble(static_cast<double>(last));
-    }
-  }
-  if (foreseen == Py_None) Py_INCREF(foreseen);
+  if (graded) op.grad = view_of(slope, cpu::Dtype::f32);
+  PyObject* const foreseen = foresees ? PyFloat_FromDouble(static_cast<double>(last)) : Py_NewRef(Py_None);
   return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", made, slopes, foreseen));
 }
 
@@ -235,13 +234,13 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::BirthLoss op;
   Tensor slopes, upstream;
-  std::vector<double> weight;
+  Room<double> weight, coefficient;
   if (count != 4 || !borrow(a[1], upstream) || !is_float32(upstream) || upstream.ndim != 1 || upstream.shape[0] == 0)
     Py_RETURN_NONE;
-  const float* from = reinterpret_cast<const float*>(upstream.data);
-  const float first = *from;
+  const cpu::PerSample<float> from{reinterpret_cast<const float*>(upstream.data), upstream.strides[0]};
+  const float first = from[0];
   bool one = true;
-  for (int64_t b = 0; b < upstream.shape[0]; ++b) one = one && same_bits(from[b * upstream.strides[0]], first);
+  for (int64_t b = 0; b < from.distinct(upstream.shape[0]); ++b) one = one && same_bits(from[b], first);
   upstreams.steady = one && same_bits(upstreams.last.exchange(first), first);
   if (a[3] != Py_None) {
     PyObject* const made = one && same_bits(static_cast<float>(PyFloat_AsDouble(a[3])), first) ? a[0] : Py_None;
@@ -250,13 +249,11 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   }
   static PyObject* const ours = PyUnicode_InternFromString("cpu");  // it was when the slopes were made
   if (!settle(ours, chosen, op) || !borrow(a[0], slopes) || !fill_size(slopes, op) || upstream.shape[0] != op.samples ||
-      (op.weight = doubles(a[2], op.samples, weight, false)) == nullptr)
+      !doubles(a[2], op.samples, false, weight, op.weight))
     Py_RETURN_NONE;
-  Py_INCREF(a[0]);
-  const std::vector<double> coefficient = products(op.weight, op.samples, from, upstream.strides[0]);
-  op.weight = coefficient.data();
+  op.weight = products(op.weight, from, op.samples, coefficient);
   op.grad = view_of(slopes, cpu::Dtype::f32);
-  return run(cpu::birth_loss_scale, op, a[0]);
+  return run(cpu::birth_loss_scale, op, Py_NewRef(a[0]));
 }
 
 // settings(backend) -> (threads, instruction set) that the others would run with, or None where they would not: no result shows
@@ -266,9 +263,26 @@ PyObject* settings(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return Py_BuildValue("(ii)", op.threads, static_cast<int>(op.isa));
 }
 
+// What a function throws as a Python error: nothing may be thrown through the interpreter.
+template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
+PyObject* guarded(PyObject* module, PyObject* const* a, Py_ssize_t count) {
+  return outlive_interpreter([=]() -> PyObject* {
+    try {
+      return Function(module, a, count);
+    } catch (const std::invalid_argument& error) {
+      PyErr_SetString(PyExc_ValueError, error.what());
+    } catch (const std::bad_alloc&) {
+      PyErr_NoMemory();
+    } catch (const std::exception& error) {
+      PyErr_SetString(PyExc_RuntimeError, error.what());
+    }
+    return nullptr;
+  });
+}
+
 template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
 PyMethodDef method(const char* name) {
-  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(Function)), METH_FASTCALL, nullptr};
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<Function>)), METH_FASTCALL, nullptr};
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<thin>("quick_thin"), method<bridge>("quick_bridge"),

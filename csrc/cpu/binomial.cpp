@@ -184,14 +184,12 @@ void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* h
   }
 }
 
-void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, int step,
-                    int64_t* n) {
+void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n) {
   alignas(64) double given[3][kChunk], out[kChunk];
   for (int e = 0; e < padded(count); ++e) {
-    const int from = e < count ? e : 0;
-    given[0][e] = static_cast<double>(n[from]);
-    given[1][e] = p[from * step];
-    given[2][e] = q[from * step];
+    given[0][e] = static_cast<double>(n[e < count ? e : 0]);
+    given[1][e] = p;
+    given[2][e] = q;
   }
   const double* const inputs[3] = {given[0], given[1], given[2]};
   element_draws<BinomialLaw>(inputs, key, stream, i0, count, out);

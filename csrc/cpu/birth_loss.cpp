@@ -46,9 +46,10 @@ static_assert(kLossChunk == kChunk, "a loss chunk is summed as one tree");
 
 void birth_loss(const BirthLoss& op) {
   const int64_t chunks = chunks_of(op);
-  std::vector<float> sums(static_cast<size_t>(op.samples * chunks));
+  std::vector<float> several(static_cast<size_t>(chunks > 1 ? op.samples * chunks : 0));
+  float* const sums = chunks > 1 ? several.data() : op.loss;  // the only one of a sample lies where its loss will
   std::atomic<bool> bad{false};
-  Sums job{op, sums.data(), &bad};
+  Sums job{op, sums, &bad};
   for_chunks(job, loss_chunk);
   if (bad) {  // perhaps, seen on the way: what is written so far reaches nobody
     check_values(op, "birth_loss", "logits", op.logits, Rule::finite, 0.0);
@@ -212,7 +213,7 @@ static inline float any_chunk_of(const BirthLoss& op, int64_t sample, int64_t i0
 
 static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
   bool bad = false;
-  const float coefficient = op.ahead != nullptr ? static_cast<float>(op.ahead[sample]) : 1.0f;
+  const float coefficient = op.ahead ? static_cast<float>(op.ahead[sample]) : 1.0f;
   const float sum = op.grad ? any_chunk_of<true, true>(op, sample, i0, count, coefficient, bad)
                             : any_chunk_of<true, false>(op, sample, i0, count, coefficient, bad);
   const bool finite = sum - sum == 0.0f;

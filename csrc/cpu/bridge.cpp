@@ -21,7 +21,7 @@ void bridge_chunk(const Bridge& op, int64_t sample, int64_t i0, int count) {
 void bridge(const Bridge& op) {
   check_each("bridge_step", "step", op.birth.p, op.samples, Rule::probability);
   check_each("bridge_step", "step", op.birth.q, op.samples, Rule::probability);
-  if (op.attrition.p != nullptr) {
+  if (op.attrition.p) {
     check_each("bridge_step", "attrition", op.attrition.p, op.samples, Rule::probability);
     check_each("bridge_step", "attrition", op.attrition.q, op.samples, Rule::probability);
   }
@@ -79,7 +79,7 @@ static void shared_chunk(const Bridge& op, const SampleKey& key, int64_t sample,
   build_table(table, op.birth.p[sample], op.birth.q[sample], max_count);
   draw_chunk(table, key, BRIDGE_DRAW, BRIDGE_REFINE, i, count, n, k, shares_rounds(op));
   for (int e = 0; e < count; ++e) k[e] = static_cast<uint8_t>(k[e] + x[e]);
-  if (op.attrition.p != nullptr) {
+  if (op.attrition.p) {
     DrawTable& second = thread_table(1);
     build_table(second, op.attrition.p[sample], op.attrition.q[sample], max_count);
     draw_chunk(second, key, ATTRITION_DRAW, ATTRITION_REFINE, i, count, x, fall, shares_rounds(op));
@@ -101,10 +101,10 @@ static void element_chunk(const Bridge& op, const SampleKey& key, int64_t sample
                     ? stochastic_round(y[e], room, key, i + static_cast<uint32_t>(e), words[e], ROUNDING_REFINE)
                     : nearest_round(y[e], room);
   }
-  binomial_draws(key, BRIDGE_ELEMENT, i, count, op.birth.p + sample, op.birth.q + sample, 0, births);
-  if (op.attrition.p != nullptr) {
+  binomial_draws(key, BRIDGE_ELEMENT, i, count, op.birth.p[sample], op.birth.q[sample], births);
+  if (op.attrition.p) {
     std::memcpy(deaths, x, sizeof(int64_t) * static_cast<size_t>(count));
-    binomial_draws(key, ATTRITION_ELEMENT, i, count, op.attrition.p + sample, op.attrition.q + sample, 0, deaths);
+    binomial_draws(key, ATTRITION_ELEMENT, i, count, op.attrition.p[sample], op.attrition.q[sample], deaths);
     for (int e = 0; e < count; ++e) x[e] -= deaths[e];
   }
   for (int e = 0; e < count; ++e) x[e] += births[e];

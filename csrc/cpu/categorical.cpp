@@ -15,6 +15,7 @@ namespace {
 
 struct Drawing : Categorical {
   mutable std::atomic<int64_t> first_bad;  // first element whose row is wrong
+  mutable std::atomic<bool> bad_state;     // whether some element has no row: then it was drawn from another
   const uint8_t* bad_row = nullptr;        // which rows of a table are, where it was made for this call alone
 };
 
@@ -97,11 +98,12 @@ void draw_through_table(const Drawing& op) {
   table.guide = guide.data();
   const Building building{table, {INT64_MAX}, bad.data()};
   for_chunks(building, build_rows, 8, states / 2 + 1);
-  Drawing drawing{op, {INT64_MAX}, bad.data()};
+  Drawing drawing{op, {INT64_MAX}, {false}, bad.data()};
   drawing.thresholds = Matrices{reinterpret_cast<const char*>(thresholds.data()), Dtype::i64, 1, rows, states, 0, states, nullptr};
   drawing.guide = Matrices{reinterpret_cast<const char*>(guide.data()), Dtype::u8, 1, rows, kGuide, 0, kGuide, nullptr};
   for_chunks(drawing, table_chunk);
   op.first_bad = drawing.first_bad.load();
+  op.bad_state = drawing.bad_state.load();
 }
 
 }  // namespace
@@ -109,16 +111,15 @@ void draw_through_table(const Drawing& op) {
 void categorical(const Categorical& op) {
   const Matrices& given = op.probs.data != nullptr ? op.probs : op.thresholds;
   check_index("categorical", given, op.samples);
-  check_values(op, "categorical", "state", op.state, Rule::count, static_cast<double>(given.rows - 1));
-  const Drawing drawing{op, {INT64_MAX}};
-  if (op.probs.data == nullptr) return for_chunks(drawing, table_chunk);
-  if (worth_a_table(op)) draw_through_table(drawing);
+  const Drawing drawing{op, {INT64_MAX}, {false}};
+  if (op.probs.data == nullptr) for_chunks(drawing, table_chunk);
+  else if (worth_a_table(op)) draw_through_table(drawing);
   else for_chunks(drawing, draw_block, kBlock, given.states / 8 + 1);
+  if (drawing.bad_state) check_values(op, "categorical", "state", op.state, Rule::count, static_cast<double>(given.rows - 1));
   const int64_t bad = drawing.first_bad;
   if (bad == INT64_MAX) return;
   const int64_t sample = bad / op.elements, i = bad % op.elements;
-  int64_t state;
-  scalar::load(op.state, sample, i, 1, &state);
+  const int64_t state = state_at(op.state, sample, i, op.probs.rows);
   char place[96];
   std::snprintf(place, sizeof(place), "sample %lld, element %lld, state %lld", static_cast<long long>(sample),
                 static_cast<long long>(i), static_cast<long long>(state));
@@ -203,7 +204,7 @@ static void draw_rows(const Drawing& op, const SampleKey& key, int64_t sample, i
 static void draw_block(const Drawing& op, int64_t sample, int64_t i0, int count) {
   RowScratch& s = row_scratch();
   const SampleKey key = key_of(op, sample);
-  load_states(op.state, sample, i0, count, s.row);
+  if (!load_states(op.state, sample, i0, count, op.probs.rows, s.row)) op.bad_state = true;
   stream_words(key, CATEGORICAL, static_cast<uint32_t>(i0), count, s.words);
   sort_rows(s, op.probs.rows, count);
   if (op.probs.dtype == Dtype::f64) draw_rows<double>(op, key, sample, i0, count, s);
@@ -219,9 +220,11 @@ static void table_chunk(const Drawing& op, int64_t sample, int64_t i0, int count
   uint32_t low[kChunk], high[kChunk];
   const SampleKey key = key_of(op, sample);
   const int64_t states = op.thresholds.states;
+  const uint32_t last = static_cast<uint32_t>(states - 1);
   const uint16_t* guide = op.guide.row<uint16_t>(sample, 0);
   const int64_t* table = op.thresholds.row<int64_t>(sample, 0);
   load(op.state, sample, i0, count, state);
+  if (!keep_below(op.thresholds.rows, state, count)) op.bad_state = true;
   stream_words(key, CATEGORICAL, static_cast<uint32_t>(i0), count, v);
   if (op.bad_row != nullptr)
     for (int e = 0; e < count; ++e)
@@ -230,9 +233,10 @@ static void table_chunk(const Drawing& op, int64_t sample, int64_t i0, int count
   for (int e = 0; e < count; ++e) {
     const uint16_t* at = guide + state[e] * op.guide.row_stride + (v[e] >> 24);
     low[e] = *at;
-    high[e] = v[e] >> 24 == kGuide - 1 ? static_cast<uint32_t>(states) : at[1];
+    high[e] = v[e] >> 24 == kGuide - 1 ? last + 1 : at[1];
     __builtin_prefetch(table + state[e] * op.thresholds.row_stride + low[e]);
   }
+  for (int e = 0; e < count; ++e) high[e] = high[e] <= last ? high[e] : last + 1;  // a search stays below high
   for (int e = 0; e < count; ++e) {
     const int64_t* row = table + state[e] * op.thresholds.row_stride;
     const int64_t u = static_cast<int64_t>(v[e]) << 16;
@@ -244,7 +248,7 @@ static void table_chunk(const Drawing& op, int64_t sample, int64_t i0, int count
     }
     if (found < states && row[found] >> 16 == static_cast<int64_t>(v[e])) {
       const int64_t exact = static_cast<int64_t>(category_bits(key, static_cast<uint32_t>(i0 + e), v[e], CATEGORICAL_REFINE));
-      while (row[found] <= exact) ++found;  // the last threshold is 2^48
+      while (found < last && row[found] <= exact) ++found;
     }
     state[e] = found;
   }

@@ -10,6 +10,13 @@ namespace cpu {
 
 constexpr int kBlock = 16384;  // elements sorted by their row together
 
+// A state as an index below `end`.
+inline int64_t state_at(const View& view, int64_t sample, int64_t i, int64_t end) {
+  int64_t state;
+  scalar::load(view, sample, i, 1, &state);
+  return index_below(end, state);
+}
+
 // Every index is one of a matrix, or std::invalid_argument.
 void check_index(const char* name, const Matrices& matrices, int64_t samples);
 // Throws std::invalid_argument for a row that is no law.

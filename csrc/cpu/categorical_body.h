@@ -126,13 +126,27 @@ static inline void sort_rows(RowScratch& s, int64_t rows, int count) {
   s.start[0] = 0;
 }
 
-static inline void load_states(const View& view, int64_t sample, int64_t i0, int count, uint16_t* to) {
+// States brought below `end`. Whether they all were.
+static inline bool keep_below(int64_t end, int64_t* states, int count) {
+  int64_t changed = 0;
+  for (int e = 0; e < count; ++e) {
+    const int64_t state = index_below(end, states[e]);
+    changed |= state ^ states[e];
+    states[e] = state;
+  }
+  return changed == 0;
+}
+
+static inline bool load_states(const View& view, int64_t sample, int64_t i0, int count, int64_t end, uint16_t* to) {
   int64_t buffer[kChunk];
+  bool right = true;
   for (int at = 0; at < count; at += kChunk) {
     const int part = count - at < kChunk ? count - at : kChunk;
     load(view, sample, i0 + at, part, buffer);
+    right &= keep_below(end, buffer, part);
     for (int e = 0; e < part; ++e) to[at + e] = static_cast<uint16_t>(buffer[e]);
   }
+  return right;
 }
 
 static inline void store_states(const View& view, int64_t sample, int64_t i0, int count, const uint16_t* from) {

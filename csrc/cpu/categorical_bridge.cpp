@@ -17,7 +17,8 @@ namespace {
 enum Fault { kWeights, kBefore, kAfter, kPath };
 
 struct Bridging : CategoricalBridge {
-  mutable std::atomic<int64_t> first_bad[4];  // first element of each fault
+  mutable std::atomic<int64_t> first_bad[4];     // first element of each fault
+  mutable std::atomic<bool> bad_x_t, bad_x_0;    // whether some element has no such state: then another was taken
 };
 
 }  // namespace
@@ -62,17 +63,14 @@ std::string place_of(const CategoricalBridge& op, int64_t at) {
     const double w = is_before ? op.before.row<double>(at / op.elements, x_0)[j] : op.after.row<double>(at / op.elements, j)[x_t];
     if (!is_weight(w)) refuse(argument, "must be in [0, 1]", w, place_of(op, at));
   }
-  throw std::logic_error("a row that is right was refused");
+  throw std::invalid_argument(std::string(kName) + ": " + argument + ": must not change during the call, got one that did at " +
+                              place_of(op, at));
 }
 
 // The x_0 of an element, as the kernel has it.
 int64_t source_of(const CategoricalBridge& op, int64_t at) {
   const int64_t states = op.before.states, sample = at / op.elements, i = at % op.elements;
-  int64_t x_0 = 0;
-  if (op.x_0) {
-    scalar::load(op.x_0, sample, i, 1, &x_0);
-    return x_0;
-  }
+  if (op.x_0) return state_at(op.x_0, sample, i, states);
   std::vector<double> row(static_cast<size_t>(states));
   float largest = -std::numeric_limits<float>::infinity();
   for (int64_t j = 0; j < states; ++j) {
@@ -86,9 +84,7 @@ int64_t source_of(const CategoricalBridge& op, int64_t at) {
 }
 
 int64_t target_of(const CategoricalBridge& op, int64_t at) {
-  int64_t x_t;
-  scalar::load(op.x_t, at / op.elements, at % op.elements, 1, &x_t);
-  return x_t;
+  return state_at(op.x_t, at / op.elements, at % op.elements, op.before.states);
 }
 
 }  // namespace
@@ -97,10 +93,10 @@ void categorical_bridge(const CategoricalBridge& op) {
   const int64_t states = op.before.states;
   check_index(kName, op.before, op.samples);
   check_index(kName, op.after, op.samples);
-  check_values(op, kName, "x_t", op.x_t, Rule::count, static_cast<double>(states - 1));
-  if (op.x_0) check_values(op, kName, "x_0", op.x_0, Rule::count, static_cast<double>(states - 1));
-  Bridging bridging{op, {{INT64_MAX}, {INT64_MAX}, {INT64_MAX}, {INT64_MAX}}};
+  Bridging bridging{op, {{INT64_MAX}, {INT64_MAX}, {INT64_MAX}, {INT64_MAX}}, {false}, {false}};
   for_chunks<Bridging>(bridging, bridge_block, kBlock, states);
+  if (bridging.bad_x_t) check_values(op, kName, "x_t", op.x_t, Rule::count, static_cast<double>(states - 1));
+  if (bridging.bad_x_0) check_values(op, kName, "x_0", op.x_0, Rule::count, static_cast<double>(states - 1));
   const auto& first = bridging.first_bad;
   if (first[kWeights] != INT64_MAX) refuse_weights(op, first[kWeights]);
   if (first[kBefore] != INT64_MAX) refuse_entry(op, "before", first[kBefore], source_of(op, first[kBefore]), 0);
@@ -235,9 +231,9 @@ static void bridge_block(const Bridging& op, int64_t sample, int64_t i0, int cou
   RowScratch& s = row_scratch();
   const SampleKey key = key_of(op, sample);
   const int64_t states = op.before.states;
-  if (op.x_0) load_states(op.x_0, sample, i0, count, s.from);
-  else predict(op, key, sample, i0, count, s);
-  load_states(op.x_t, sample, i0, count, s.row);
+  if (!op.x_0) predict(op, key, sample, i0, count, s);
+  else if (!load_states(op.x_0, sample, i0, count, states, s.from)) op.bad_x_0 = true;
+  if (!load_states(op.x_t, sample, i0, count, states, s.row)) op.bad_x_t = true;
   stream_words(key, CATEGORICAL_BRIDGE, static_cast<uint32_t>(i0), count, s.words);
   s.start.assign(static_cast<size_t>(states), 0);  // which rows of `before` have been looked at
   for (int e = 0; e < count; ++e) {

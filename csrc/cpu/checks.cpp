@@ -101,8 +101,8 @@ void check_pairs(const Common& op, const char* name, const char* argument, const
   throw std::invalid_argument(text);
 }
 
-void check_each(const char* name, const char* argument, const double* values, int64_t samples, Rule rule) {
-  for (int64_t s = 0; s < samples; ++s) {
+void check_each(const char* name, const char* argument, const PerSample<double>& values, int64_t samples, Rule rule) {
+  for (int64_t s = 0; s < values.distinct(samples); ++s) {
     if (obeys(rule, values[s], 1.7976931348623157e308)) continue;
     char place[48];
     std::snprintf(place, sizeof(place), "sample %lld", static_cast<long long>(s));

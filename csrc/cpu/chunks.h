@@ -47,7 +47,7 @@ void check_values(const Common& op, const char* name, const char* argument, cons
 // p + q = 1 in every element, each in [0, 1].
 void check_pairs(const Common& op, const char* name, const char* argument, const View& p, const View& q);
 // Every one of `samples` per-sample values obeys the rule.
-void check_each(const char* name, const char* argument, const double* values, int64_t samples, Rule rule);
+void check_each(const char* name, const char* argument, const PerSample<double>& values, int64_t samples, Rule rule);
 // `at`, unless a smaller one is noted already: the first of several wrong places, whatever the order of the threads.
 inline void note_first(std::atomic<int64_t>& first, int64_t at) {
   int64_t seen = first.load();

@@ -3,6 +3,7 @@
 
 #include "cpu/isa.h"
 #include "fastblackout/draw.h"
+#include "fastblackout/probability.h"
 #include "fastblackout/streams.h"
 
 namespace fastblackout {
@@ -69,7 +70,7 @@ DrawTable& thread_table(int which);
 //   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk), count <= kDrawChunk. n and
 //                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count; all within one chunk of
 //                  kDrawChunk elements. share: other samples follow, of no more than kChunksKept chunks
-//   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw; p and q advance by `step` (0 or 1)
+//   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
 //   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 a multiple
@@ -80,8 +81,7 @@ DrawTable& thread_table(int which);
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \
   void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,       \
                   int count, const uint8_t* n, uint8_t* k, bool share);                                               \
-  void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* p, const double* q, \
-                      int step, int64_t* n);                                                                          \
+  void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n);   \
   void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
   void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
                      uint64_t* low);                                                                                  \

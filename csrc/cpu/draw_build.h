@@ -205,7 +205,7 @@ void build_table(DrawTable& table, double p, double q, int max_count) {
   table.p = p;
   table.q = q;
   table.max_count = max_count;
-  table.prob = shared_prob(p, q);
+  table.prob = shared_prob(probability_or_zero(p), probability_or_zero(q));  // they may have changed since their check
   if (table.prob.trivial) return;
   const int top_upper = max_count >> 4, top_lower = max_count < 15 ? max_count : 15;
   table.odds = table.prob.p / table.prob.q;

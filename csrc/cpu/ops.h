@@ -1,6 +1,6 @@
-// The CPU kernels as the bindings call them. Arrays are Views with dimension 0 as samples; per-sample parameters are
-// plain arrays of `samples` values. Values are checked before anything is written: a wrong one throws
-// std::invalid_argument naming op, argument, rule, value and place.
+// The CPU kernels as the bindings call them. Arrays are Views with dimension 0 as samples. Values are checked before anything
+// is written: a wrong one throws std::invalid_argument naming op, argument, rule, value and place. Another thread may write to
+// the arrays after that: so what becomes an index is brought into its range where it is used, and the result is then anything.
 #pragma once
 
 #include "cpu/isa.h"
@@ -18,13 +18,25 @@ struct Common {
   Isa isa = Isa::scalar;
 };
 
+// A number for each sample, `stride` of them apart: 0 where all samples share one.
+template <class T>
+struct PerSample {
+  const T* data = nullptr;
+  int64_t stride = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+  T operator[](int64_t sample) const { return data[sample * stride]; }
+  // How many numbers `samples` samples have.
+  int64_t distinct(int64_t samples) const { return stride == 0 && samples > 1 ? 1 : samples; }
+};
+
 struct Prob {
-  const double *p = nullptr, *q = nullptr;
+  PerSample<double> p, q;
 };
 
 struct Input {                           // model_input = (x - center) * scale
   View out;
-  const float *center = nullptr, *scale = nullptr;
+  PerSample<float> center, scale;
 };
 
 struct Thin : Common {
@@ -37,7 +49,7 @@ struct Thin : Common {
 struct Reverse : Common {                // what both reverse steps share
   View x_t, logits, births, x_s;         // logits or births: the other is null
   Input input;
-  const float* gain = nullptr;
+  PerSample<float> gain;
   int64_t max_count = 255;
 };
 
@@ -47,16 +59,16 @@ struct Bridge : Reverse {
 };
 
 struct TauLeap : Reverse {
-  const double* factor = nullptr;
+  PerSample<double> factor;
   int64_t* overshoot = nullptr;          // per sample: elements clamped to max_count
 };
 
 struct BirthLoss : Common {
   View logits, births, grad;             // grad: of the loss, gets the slopes, unless null; of the scaling, holds them
-  const float* gain = nullptr;
-  const double* weight = nullptr;        // of the loss; of the gradient: upstream * weight
+  PerSample<float> gain;
+  PerSample<double> weight;              // of the loss; of the gradient: upstream * weight
   float* loss = nullptr;
-  const double* ahead = nullptr;         // of the loss: what its slopes are multiplied by already, upstream * weight; null: 1
+  PerSample<double> ahead;               // of the loss: what its slopes are multiplied by already, upstream * weight; null: 1
 };
 
 struct Element : Common {                // binomial: count, p, q; poisson: p is the rate
@@ -64,10 +76,14 @@ struct Element : Common {                // binomial: count, p, q; poisson: p is
 };
 
 inline bool good_pair(const Prob& prob, int64_t samples) {
+  const int64_t pairs = prob.p.distinct(samples) == 1 ? prob.q.distinct(samples) : samples;
   bool good = true;
-  for (int64_t i = 0; i < samples; ++i) good = good && fastblackout::good_pair(prob.p[i], prob.q[i]);
+  for (int64_t i = 0; i < pairs; ++i) good = good && fastblackout::good_pair(prob.p[i], prob.q[i]);
   return good;
 }
+
+// `at` as an index below `end`, which it is unless what it was read from has changed since its check.
+FB_HD int64_t index_below(int64_t end, int64_t at) { return static_cast<uint64_t>(at) < static_cast<uint64_t>(end) ? at : end - 1; }
 
 // Matrices (K, R, S), of which sample b uses index[b], the only one, or its own. The last dimension is contiguous.
 struct Matrices {
@@ -78,7 +94,7 @@ struct Matrices {
 
   template <class T>
   const T* row(int64_t sample, int64_t r) const {
-    const int64_t k = index != nullptr ? index[sample] : matrices == 1 ? 0 : sample;
+    const int64_t k = index != nullptr ? index_below(matrices, index[sample]) : matrices == 1 ? 0 : sample;
     return reinterpret_cast<const T*>(data) + k * matrix_stride + r * row_stride;
   }
 };

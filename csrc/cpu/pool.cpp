@@ -1,11 +1,14 @@
 #include "cpu/pool.h"
 
-#include <unistd.h>
+#include <pthread.h>
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
-#include <vector>
+#include <utility>
 
 namespace fastblackout {
 namespace cpu {
@@ -18,9 +21,8 @@ struct Job {
   void (*body)(void*, int64_t, int64_t) = nullptr;
   void* context = nullptr;
   int64_t items = 0;
-  int parts = 0, next = 0, done = 0;
-  int helpers = 0;  // threads that may still join
-  uint64_t number = 0;
+  int parts = 0, next = 0, running = 0;  // parts in all, begun, and begun but not ended
+  int helpers = 0;                       // threads that may still join
 };
 
 class Pool {
@@ -28,23 +30,44 @@ class Pool {
   void run(int64_t items, int threads, void (*body)(void*, int64_t, int64_t), void* context) {
     std::lock_guard<std::mutex> one_caller(callers_);
     std::unique_lock<std::mutex> lock(mutex_);
-    while (static_cast<int>(workers_.size()) < threads - 1) workers_.emplace_back(&Pool::work, this);
-    const int parts = static_cast<int>(items < kPartsEach * threads ? items : kPartsEach * threads);
-    job_ = Job{body, context, items, parts, 0, 0, threads - 1, job_.number + 1};
+    const int helpers = start_workers(threads - 1);
+    const int parts = static_cast<int>(std::min<int64_t>(items, int64_t{kPartsEach} * threads));
+    job_ = Job{body, context, items, parts, 0, 0, helpers};
     wake_.notify_all();
     take_parts(lock);
-    finished_.wait(lock, [this] { return job_.done == job_.parts; });
+    finished_.wait(lock, [this] { return job_.running == 0; });
+    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
   }
 
  private:
+  // How many of the workers wanted there are: fewer where the system has no thread left, or no memory for one.
+  int start_workers(int wanted) {
+    try {
+      for (; workers_ < wanted; ++workers_) std::thread(&Pool::work, this).detach();
+    } catch (const std::exception&) {
+    }
+    return std::min(workers_, wanted);
+  }
+
+  // job_ stays the same meanwhile: run() returns when no part is running, and its caller alone begins another.
   void take_parts(std::unique_lock<std::mutex>& lock) {
-    const Job job = job_;
-    while (job_.number == job.number && job_.next < job.parts) {
-      const int64_t part = job_.next++;
+    while (job_.next < job_.parts) {
+      const Job job = job_;
+      ++job_.next;
+      ++job_.running;
       lock.unlock();
-      job.body(job.context, job.items * part / job.parts, job.items * (part + 1) / job.parts);
+      std::exception_ptr thrown;
+      try {
+        job.body(job.context, job.items * job.next / job.parts, job.items * (job.next + 1) / job.parts);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
       lock.lock();
-      if (++job_.done == job.parts) finished_.notify_one();
+      if (thrown) {
+        if (!thrown_) thrown_ = std::move(thrown);
+        job_.next = job_.parts;
+      }
+      if (--job_.running == 0 && job_.next == job_.parts) finished_.notify_one();
     }
   }
 
@@ -59,22 +82,26 @@ class Pool {
 
   std::mutex callers_, mutex_;
   std::condition_variable wake_, finished_;
-  std::vector<std::thread> workers_;
+  int workers_ = 0;
   Job job_;
+  std::exception_ptr thrown_;  // by a part of the job
 };
 
-// The pool is never destroyed: its threads sleep until the process ends. A forked child has none of the parent's threads,
-// so it makes a pool of its own and leaves the parent's alone.
+// The pool is never destroyed: its threads sleep until the process ends. There is no lock around it, since a fork would copy
+// a locked one.
+std::atomic<Pool*> current{nullptr};
+
+// A forked child has none of the parent's threads, and the locks of its pool as they happened to be: it makes a pool of its
+// own and leaves the parent's alone.
+[[maybe_unused]] const int told_of_forks = pthread_atfork(nullptr, nullptr, [] { current = nullptr; });
+
 Pool& pool() {
-  static std::mutex guard;
-  static Pool* current = nullptr;
-  static pid_t owner = 0;
-  std::lock_guard<std::mutex> lock(guard);
-  if (current == nullptr || owner != getpid()) {
-    current = new Pool;
-    owner = getpid();
-  }
-  return *current;
+  Pool* made = current;
+  if (made != nullptr) return *made;
+  Pool* const fresh = new Pool;
+  if (current.compare_exchange_strong(made, fresh)) return *fresh;
+  delete fresh;
+  return *made;
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ static void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
     int64_t n[kChunk], k[kChunk];
     load(op.x_0, sample, i0, count, n);
     std::memcpy(k, n, sizeof(int64_t) * static_cast<size_t>(count));
-    binomial_draws(key, THIN_ELEMENT, static_cast<uint32_t>(i0), count, op.alive.p + sample, op.alive.q + sample, 0, k);
+    binomial_draws(key, THIN_ELEMENT, static_cast<uint32_t>(i0), count, op.alive.p[sample], op.alive.q[sample], k);
     finish(op, sample, i0, count, n, k, false);
   }
 }

@@ -40,7 +40,7 @@ void transition_rows(const TransitionRows& op) {
 void log_prob(const LogProbs& op) {
   const bool bridge = op.kind == static_cast<int>(LogProb::bridge);
   const char* prob = bridge ? "step" : "alive";
-  if (op.prob.p != nullptr) {  // arguments of each element have been checked
+  if (op.prob.p) {  // arguments of each element have been checked
     check_each(op.name, prob, op.prob.p, op.samples, Rule::probability);
     check_each(op.name, prob, op.prob.q, op.samples, Rule::probability);
     check_values(op, op.name, bridge ? "x_s" : "x_t", op.x, Rule::count, kMaxWhole);
@@ -60,7 +60,8 @@ namespace cpu {
 namespace FB_ISA {
 
 static void rows_chunk(const TransitionRows& op, int64_t sample, int64_t n0, int count) {
-  const double p = op.prob.p[sample], q = op.prob.q[sample], odds = p / q, inverse_odds = q / p;
+  const double p = probability_or_zero(op.prob.p[sample]), q = probability_or_zero(op.prob.q[sample]);
+  const double odds = p / q, inverse_odds = q / p;
   double up_of[kMaxTransitionStates + 1], down_of[kMaxTransitionStates + 1];
   for (int64_t j = 0; j <= op.elements; ++j) up_of[j] = odds / static_cast<double>(j + 1);
   for (int64_t j = 0; j <= op.elements; ++j) down_of[j] = inverse_odds / static_cast<double>(j);
@@ -86,7 +87,7 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
       n[k] = part[k] - n[k];
     }
   }
-  if (op.prob.p != nullptr) {
+  if (op.prob.p) {
     for (int k = 0; k < count; ++k) p[k] = op.prob.p[sample];
     for (int k = 0; k < count; ++k) q[k] = op.prob.q[sample];
   } else {
@@ -108,7 +109,7 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
   corrections(part, count, of_rest);
   for (int k = 0; k < count; ++k) part[k] = (of_n[k] - of_x[k]) - of_rest[k];
   double *log_p = of_x, *log_q = of_rest;
-  const int distinct = op.prob.p != nullptr ? 1 : count;  // a sample has one p
+  const int distinct = op.prob.p ? 1 : count;  // a sample has one p
   for (int k = 0; k < distinct; ++k) log_p[k] = log_chance(p[k], q[k]);
   for (int k = 0; k < distinct; ++k) log_q[k] = log_chance(q[k], p[k]);
   for (int k = distinct; k < count; ++k) log_p[k] = log_p[0];

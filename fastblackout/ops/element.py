@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import checks, dispatch
 from ..arguments import as_float, common_shape, is_number, is_tensor
-from ..arrays import Array, adopt, store
+from ..arrays import Array, adopt, empty_tensor, store
 from ..philox import Philox
 
 
@@ -52,9 +52,7 @@ def _expand(array: Array, shape: tuple[int, ...]) -> Any:
 def dense_like(array: Array, dtype: str) -> Array:
     """An output of this shape in C order: `array` may be a broadcast view, whose memory order means nothing."""
     if array.is_tensor:
-        import torch
-
-        return array.like(torch.empty(array.shape, dtype=getattr(torch, dtype), device=array.value.device))
+        return array.like(empty_tensor(array.value, dtype, dense=True))
     return array.like(np.empty(array.shape, dtype))
 
 

@@ -182,12 +182,12 @@ FB_HD double portable_sqrt(double a) {
 
 // Stirling's correction log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for x = 1, 2, 3, ...; the series is cut
 // below 1e-18 at x = 16, and the first fifteen values are tabulated.
-FB_HD double stirling_tabulated(double x) {  // x < 16
+FB_HD double stirling_tabulated(double x) {  // 0 <= x < 16; of any other number, made of inputs out of range, anything
   static constexpr double table[16] = {
       0.0, 0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193,
       0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287,
       0.007573675487951841, 0.00694284010720953, 0.006408994188004207, 0.0059513701127588475, 0.005554733551962801};
-  return table[static_cast<int32_t>(x)];
+  return table[static_cast<int32_t>(x) & 15];
 }
 
 FB_HD double stirling_series(double x) {  // x >= 16

@@ -10,4 +10,6 @@ FB_HD bool good_pair(double p, double q) {
   return p >= 0.0 && p <= 1.0 && q >= 0.0 && q <= 1.0 && off <= 1e-9 && off >= -1e-9;
 }
 
+FB_HD double probability_or_zero(double p) { return p >= 0.0 && p <= 1.0 ? p : 0.0; }
+
 }  // namespace fastblackout
