@@ -228,6 +228,7 @@ def test_every_case_is_timed_and_shown(script, results):
         "| bridge, float32 | at least 80% of the lower of the ceilings | not measured |",
     ):  # fmt: skip
         assert wanted in text, wanted
+    assert script("report")._gpu(results) == text  # of `fastblackout bench report`
 
 
 def test_the_summary_is_short_and_begins_with_what_failed(script, results):
