@@ -1,73 +1,113 @@
-"""Runs tests/test_gpu.py on the card for gpu.py: a process for every op and backend, and what they reported."""
+"""The check phase of gpu.py: tests/test_gpu.py in processes of their own, one for every op and backend.
+
+First what decides whether an op is right (`BITS`); what torch makes of it, which takes longest to compile, and what is
+built from several ops come afterwards, in other processes (`REST`).
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
-import math
 import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
+import threading
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
-from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parents[1]
+from gpu_children import ROOT, follow
+
+FILE = ROOT / "tests" / "test_gpu.py"
 BACKENDS = ("cuda", "triton")
-OTHER = "sample"  # the tests that are of no single op
-DECISIVE = ("test_product", "test_graph", "test_ranks")  # an op that fails them is not timed
+BITS = ("graph", "flags", "ranks", "stream", "product")
+REST = ("compiled", "reduce_overhead", "opcheck")
+DECISIVE = ("graph", "ranks", "product")  # an op that fails them is not timed
+ALL = "all"  # the op of a test that is of no single one
+Result = dict[str, Any]
 
 
-def check(op: str, backend: str, seconds: float) -> dict[str, Any]:
-    """The tests of an op on the card in a process of their own, which is ended when it hangs."""
-    failed: dict[str, Any] = {"op": op, "backend": backend, "done": 0, "of": 0}
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": path,
-        "FASTBLACKOUT_TEST_SECONDS": f"{seconds:.0f}",
-    }
-    words = f"{op} and {backend}" if op != OTHER else f"(test_sample or test_philox or test_process) and {backend}"
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "-k", words]
-        command += [str(ROOT / "tests" / "test_gpu.py")]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, env=environment
-            )
-        except subprocess.TimeoutExpired:
-            return failed | {"failures": [f"its process did not end in {seconds + 60:.0f} s"]}
-        if not report.exists():
-            lines = (done.stdout + done.stderr).strip().splitlines() or ["without a word"]
-            return failed | {"failures": [f"its process ended with status {done.returncode}: {lines[-1]}"[:500]]}
-        return failed | outcome(report.read_text())
+def asked(ops: Iterable[str], backends: Iterable[str], tests: Iterable[str]) -> list[list[str]]:
+    """The tests of a process each: those of an op on a backend."""
+    tests = list(tests)
+    return [[f"test_{test}[{op}-{backend}]" for test in tests] for op in ops for backend in backends]
 
 
-def outcome(junit: str) -> dict[str, Any]:
-    """{"done", "of", "failures"} of a report of pytest. A test that says how many cases it had counts as those."""
-    done = of = 0
-    failures = []
-    for test in ElementTree.fromstring(junit).iter("testcase"):
-        said = {p.get("name"): int(p.get("value", 0)) for p in test.iter("property")}
-        done += said.get("cases", 0 if test.find("skipped") is not None else 1)
-        of += said.get("of", 1)
-        wrong = [part for kind in ("failure", "error", "skipped") for part in test.iter(kind)]
-        failures += [f"{test.get('name')}: {part.get('message')} {(part.text or '')[-300:]}"[:600] for part in wrong]
-    return {"done": done, "of": of, "failures": failures}
+def of_several(backends: Iterable[str]) -> list[list[str]]:
+    """The tests of more than one op, a process a kind and backend."""
+    from gpu_checks import SAMPLERS
+    from process_calls import PROCESSES
+
+    made = []
+    for backend in backends:
+        made.append([f"test_philox_known_answers[{backend}]", f"test_losses[{backend}]"])
+        made[-1] += [f"test_sample[{options}-{backend}]" for options in SAMPLERS]
+        made.append([f"test_process[{name}-{backend}]" for name in PROCESSES])
+    return made
 
 
-def check_all(seconds: float) -> list[dict[str, Any]]:
-    from op_table import OPS
+def run(tests: list[str], seconds: float, heard: Callable[[Result], None], **more: str) -> None:
+    """One process of tests, started again where one of them lost the device. Each is told of once, whatever happens."""
+    end, open_tests, begun = time.monotonic() + seconds, list(tests), [""]
 
-    pairs = [(op, backend) for op in (*OPS, OTHER) for backend in BACKENDS]
-    at_once = max(2, min(len(pairs), os.cpu_count() or 2))
-    each = seconds / math.ceil(len(pairs) / at_once)
+    def over(result: Result) -> None:
+        if result["test"] in open_tests:
+            open_tests.remove(result["test"])
+            heard(result)
+
+    def told(facts: Result) -> None:
+        if "begun" in facts:
+            begun[0] = facts["begun"]
+        elif "test" in facts:
+            over(facts)
+        else:
+            for test in list(open_tests):
+                over({"test": test, "outcome": "failed", "seconds": 0.0, "text": facts["text"]})
+
+    while open_tests:
+        left, before, begun[0] = end - time.monotonic(), len(open_tests), ""
+        if left < 1:
+            break
+        budget = {"FASTBLACKOUT_TEST_SECONDS": f"{max(left - 20, 5):.0f}"}
+        command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "gpu_lines", "-W", "default"]
+        command += [f"{FILE}::{test}" for test in open_tests]
+        ended, said = follow(command, left, told, **budget, **more)
+        if begun[0] in open_tests:
+            text = f"its process: {ended}: {' / '.join(said[-3:])}"
+            over({"test": begun[0], "outcome": "failed", "seconds": 0.0, "text": text})
+        if len(open_tests) == before:  # it did not come to a test
+            for test in list(open_tests):
+                text = f"it was not run: {ended}: {' / '.join(said[-3:])}"
+                over({"test": test, "outcome": "failed", "seconds": 0.0, "text": text})
+    for test in list(open_tests):
+        over({"test": test, "outcome": "not run", "seconds": 0.0, "text": "the time was over"})
+
+
+def check(groups: list[list[str]], seconds: float, heard: Callable[[Result], None], **more: str) -> None:
+    """All processes, twice as many at once as there are cores, within the time."""
+    end, lock = time.monotonic() + seconds, threading.Lock()
+    at_once = max(1, min(len(groups), 2 * (os.cpu_count() or 1)))
+    rounds = -(-len(groups) // at_once)
+
+    def told(result: Result) -> None:
+        with lock:
+            heard(result)
+
+    def one(number: int) -> None:
+        last_of_its_round = time.monotonic() + seconds / rounds
+        run(groups[number], min(last_of_its_round, end) - time.monotonic(), told, **more)
+
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(lambda pair: check(pair[0], pair[1], each), pairs))
+        list(pool.map(one, range(len(groups))))
 
 
-def passed(checks: list[dict[str, Any]], op: str, backend: str) -> bool:
-    """Whether what is timed gives the right bits."""
-    of_this = [c for c in checks if (c["op"], c["backend"]) == (op, backend) and c["done"]]
-    return bool(of_this) and not any(text.startswith(DECISIVE) for c in of_this for text in c["failures"])
+def subject(test: str) -> tuple[str, str, str]:
+    """(kind, op or ALL, backend) of a test's name."""
+    name, _, rest = test.partition("[")
+    op, _, backend = rest.rstrip("]").rpartition("-")
+    kind = name.removeprefix("test_")
+    return kind, op if kind in (*BITS, *REST) else ALL, backend
+
+
+def passed(tests: dict[str, Result], op: str, backend: str) -> bool:
+    """Whether what is timed gives the right bits: the product ran, and nothing that decides failed."""
+    mine = {subject(name)[0]: result for name, result in tests.items() if subject(name)[1:] == (op, backend)}
+    ran = mine.get("product", {}).get("cases", 0) > 0
+    return ran and not any(mine.get(kind, {}).get("outcome") == "failed" for kind in DECISIVE)

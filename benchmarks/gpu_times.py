@@ -1,17 +1,24 @@
-"""Times every op on a device beside the same work in torch; what is timed is first checked against the CPU."""
+"""Times an op on a device beside the same work in torch; what is timed is first checked against the CPU.
+
+gpu.py runs it in a process for every op: python benchmarks/gpu_times.py OP --kind plain|compiled [--seconds S] [--dry]
+Tells a row of every case, size and peer once it is timed, and ends where a CUDA error has cost it the device.
+"""
 
 from __future__ import annotations
 
+import argparse
 import functools
-import itertools
+import json
 import math
 import statistics
+import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
+from gpu_children import LOST, is_lost, tell
 from gpu_work import CASES, UNCAPTURED, Case, Inputs, eager_loss, loss_of, own
 from product import poison, same
 from torch import Tensor
@@ -19,6 +26,7 @@ from torch import Tensor
 import fastblackout as fb
 
 LARGE, SMALL = (256, 1, 512, 512), (256, 3, 32, 32)  # 64 Mpx, and a batch of CIFAR-10
+TINY = ((4, 1, 8, 8),)  # of a dry run
 NEEDS = {"plain": 6.0, "compiled": 45.0}  # seconds that must be left to start a timing
 
 
@@ -75,38 +83,37 @@ def verify(case: Case, inputs: Inputs, key: fb.Philox, backend: str) -> int:
 
 
 class Times:
-    """Rows of the table: dicts with case, shape, by, and call_seconds and graph_seconds, or an error."""
+    """Tells rows: dicts with case, shape, by, when, and call_seconds and graph_seconds, or an error."""
 
     def __init__(
-        self, device: torch.device, backends: Sequence[str], passed: Callable[[str, str], bool],
-        left: Callable[[], float], keep: Callable[[], None] = lambda: None,
+        self, device: torch.device, backends: Sequence[str], left: Callable[[], float], told: Callable[..., None],
+        done: Collection[Sequence[Any]] = (), quick: bool = False,
     ) -> None:  # fmt: skip
-        """passed(op, backend): whether the checks did. left(): seconds. keep(): called after every row."""
-        self.device, self.backends, self.passed, self.left, self.keep = device, backends, passed, left, keep
-        self.rows: list[dict[str, Any]] = []
-        self.dropped: list[str] = []
+        """left(): seconds. told(**row). done: (case, shape, by) of the rows that there are. quick: no time is spent."""
+        self.device, self.backends, self.left, self.told = device, backends, left, told
+        self.done = {(case, tuple(shape), by) for case, shape, by in done}
+        self.clock = functools.partial(clock, least=0.0, budget=0.0) if quick else clock
         self.cache = 0 if device.type == "cpu" else torch.cuda.get_device_properties(device).L2_cache_size
 
-    def all(self, shapes: Sequence[tuple[int, ...]] = (LARGE, SMALL), compiled: bool = True) -> None:
-        """Large inputs before small ones, and torch.compile, which takes longest to get ready, last."""
-        kinds = ("plain", "compiled") if compiled else ("plain",)
-        for kind, shape, case in itertools.product(kinds, shapes, CASES):
-            if kind == "plain" or case.compiled is not None:
-                self.one(case, shape, kind)
-
-    def one(self, case: Case, shape: tuple[int, ...], kind: str) -> None:
+    def case(self, case: Case, shape: tuple[int, ...], kind: str) -> None:
+        """The case at a size by all that there is no row of yet."""
+        named = ["torch.compile"] if kind == "compiled" else [*self.backends, *case.peers]
+        wanted = [by for by in named if (case.name, shape, by) not in self.done]
+        if not wanted or (kind == "compiled" and case.compiled is None):
+            return
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own
-                self._one(case, shape, kind)
+                self._case(case, shape, kind, wanted)
         except Exception as error:  # of the inputs: memory, most likely
-            self._add(case, shape, "inputs", error=error)
+            for by in wanted:
+                self._add(case, shape, by, error=error)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _one(self, case: Case, shape: tuple[int, ...], kind: str) -> None:
+    def _case(self, case: Case, shape: tuple[int, ...], kind: str, wanted: list[str]) -> None:
         if self.left() < NEEDS[kind]:
-            return self._drop(case, shape, f"all of kind {kind}")
+            return self._drop(case, shape, wanted)
         made = torch.Generator(self.device).manual_seed(1)
         sets = [case.make(shape, made)]
         moved = sum(value.nbytes for value in own(sets[0]).values())
@@ -130,38 +137,75 @@ class Times:
         else:
             calls |= {backend: functools.partial(ours, backend) for backend in self.backends}
             calls |= {name: functools.partial(on_sets, peer) for name, peer in case.peers.items()}
-        for by, call in calls.items():
+        for number, by in enumerate(wanted):
             if self.left() < NEEDS["plain"]:
-                self._drop(case, shape, by)
-                continue
+                return self._drop(case, shape, wanted[number:])
+            self.told(begun=[case.name, list(shape), by])
             try:
-                size = None
-                if by in self.backends:
-                    if not self.passed(case.op, by):
-                        raise AssertionError("its checks did not pass")
-                    size = verify(case, sets[0], keys[0], by)
-                self._time(case, shape, by, call, len(sets), size)
+                size = verify(case, sets[0], keys[0], by) if by in self.backends else None
+                self._time(case, shape, by, calls[by], len(sets), size)
             except Exception as error:  # the others still have their turn
                 self._add(case, shape, by, error=error)
 
     def _time(
         self, case: Case, shape: tuple[int, ...], by: str, call: Callable[[int], Any], sets: int, size: int | None
     ) -> None:
-        seconds = clock(call, self.device)
+        begun = time.time()
+        seconds = self.clock(call, self.device)
         row: dict[str, Any] = {"bytes": size, "sets": sets, "call_seconds": seconds, "graph_seconds": None}
         if self.device.type == "cuda" and seconds < 5e-3 and by not in UNCAPTURED:
             try:
-                row["graph_seconds"] = clock(replayed(call, sets), self.device) / sets
+                row["graph_seconds"] = self.clock(replayed(call, sets), self.device) / sets
             except Exception as error:  # the peer cannot be captured
                 row["no_graph"] = f"{type(error).__name__}: {error}"[:200]
-        self._add(case, shape, by, **row)
+        self._add(case, shape, by, when=[begun, time.time()], **row)
+        if is_lost(row.get("no_graph", "")):
+            sys.exit(LOST)
 
     def _add(self, case: Case, shape: tuple[int, ...], by: str, error: Exception | None = None, **facts: Any) -> None:
         row = {"case": case.name, "op": case.op, "shape": list(shape), "elements": math.prod(shape), "by": by, **facts}
         if error is not None:
             row["error"] = f"{type(error).__name__}: {error}"[:300]
-        self.rows.append(row)
-        self.keep()
+        self.told(**row)
+        if error is not None and is_lost(str(error)):
+            sys.exit(LOST)
 
-    def _drop(self, case: Case, shape: tuple[int, ...], what: str) -> None:
-        self.dropped.append(f"{case.name} {'x'.join(map(str, shape))}: {what}")
+    def _drop(self, case: Case, shape: tuple[int, ...], wanted: list[str]) -> None:
+        self.told(dropped=f"{case.name} {'x'.join(map(str, shape))}: {', '.join(wanted)}")
+
+
+def ceilings(device: torch.device) -> dict[str, float]:
+    """What the card can do at most."""
+    import gpu_ceilings
+
+    def seconds(call: Callable[[int], Any]) -> float:
+        return clock(call, device)
+
+    return {"copy_gigabytes_s": gpu_ceilings.copying(device, seconds), **gpu_ceilings.arithmetic(device, seconds)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("op", help="an op, or ceilings")
+    parser.add_argument("--kind", choices=tuple(NEEDS), default="plain")
+    parser.add_argument("--seconds", type=float, default=math.inf)
+    parser.add_argument("--backends", default="", help="of fastblackout, separated by commas")
+    parser.add_argument("--done", type=json.loads, default=[], help="[case, shape, by] of the rows that there are")
+    parser.add_argument("--dry", action="store_true", help="on the CPU, at a tiny size, without spending time")
+    asked, start = parser.parse_args(arguments), time.monotonic()
+    device = torch.device("cpu") if asked.dry else torch.device("cuda", 0)
+    if asked.op == "ceilings":
+        tell(ceilings={} if asked.dry else ceilings(device))
+        return
+    backends = [name for name in asked.backends.split(",") if name]
+    times = Times(
+        device, backends, lambda: asked.seconds - (time.monotonic() - start), tell, asked.done, quick=asked.dry
+    )
+    for shape in TINY if asked.dry else (LARGE, SMALL):
+        for case in CASES:
+            if case.op == asked.op:
+                times.case(case, shape, asked.kind)
+
+
+if __name__ == "__main__":
+    main()

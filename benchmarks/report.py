@@ -195,9 +195,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _gpu(results: Results) -> str:
-    import gpu
+    import gpu_report
 
-    return gpu.markdown(results)
+    return gpu_report.markdown(results)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def _old_driver() -> str | None:
     if not supported or supported // 1000 >= major:
         return None
     needed = f"driver {_DRIVERS[major]} or newer" if major in _DRIVERS else "a newer driver"
-    return f"built by CUDA {release}, it needs {needed}, this one supports CUDA {supported // 1000}.{supported % 1000 // 10}"
+    knows = f"{supported // 1000}.{supported % 1000 // 10}"
+    return f"built by CUDA {release}, it needs {needed}, this one supports CUDA {knows}"
 
 
 @functools.cache

@@ -28,6 +28,22 @@ GRIDS = ("cosine", "index")
 _MAX_STEPS = (1 << 31) - 1
 
 
+class _Arrays:
+    """The tables of a schedule by name; what takes long, the logarithms of p, is made when it is first asked for."""
+
+    def __init__(self, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
+        self._pair = {"p": p, "q": q}
+
+    @cached_property
+    def _others(self) -> dict[str, NDArray[np.float64]]:
+        p, q = self._pair.values()
+        high, low = tables.times(p, q)
+        return {"high": high, "low": low, **tables.weights(p, q, np.diff(high) + np.diff(low))}
+
+    def __call__(self, name: str) -> NDArray[np.float64]:
+        return self._pair[name] if name in self._pair else self._others[name]
+
+
 class Schedule:
     """Survival probabilities p_0 = 1 > p_1 > ... > p_steps >= 0 of a pure-death process, and their complements.
 
@@ -46,7 +62,8 @@ class Schedule:
         self.p, self.q = pair
         self.steps = len(self.p) - 1
         self._parameters = parameters
-        self._tables = {name: Table(partial(self._array, name)) for name in ("p", "q", "high", "low", *WEIGHTS)}
+        self._arrays = _Arrays(*pair)
+        self._tables = {name: Table(partial(self._arrays, name)) for name in ("p", "q", "high", "low", *WEIGHTS)}
 
     @classmethod
     def logit(cls, steps: int = 1000, t_end: float = 15.0) -> Schedule:
@@ -136,23 +153,10 @@ class Schedule:
             return f"Schedule.from_survival(<{self.steps + 1} values>)"
         return f"Schedule.{self.name}({', '.join(f'{key}={value!r}' for key, value in self._parameters.items())})"
 
-    @cached_property
-    def _times(self) -> tables.Pair:
-        return tables.times(self.p, self.q)
-
     @property
     def t(self) -> NDArray[np.float64]:
         """Times t_k = -log p_k, float64 (steps + 1,), read-only; inf where p_k = 0."""
-        return self._times[0]
-
-    @cached_property
-    def _arrays(self) -> dict[str, NDArray[np.float64]]:
-        high, low = self._times
-        weights = tables.weights(self.p, self.q, np.diff(high) + np.diff(low))
-        return {"high": high, "low": low, **weights}
-
-    def _array(self, name: str) -> NDArray[np.float64]:
-        return getattr(self, name) if name in ("p", "q") else self._arrays[name]
+        return self._arrays("high")
 
     def _take(self, name: str, k: Any) -> Any:
         """Table `name` at checked k, as NumPy array or tensor, following k."""

@@ -10,7 +10,6 @@ import triton
 import triton.language as tl
 
 
-
 @triton.jit
 def exact(value: tl.constexpr):
     """A number to compare float64 with. Triton 3.6 rounds a plain one to float32 before it compares."""

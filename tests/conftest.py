@@ -26,6 +26,7 @@ if _WHAT_TO_DO is None:
         "product",
         "process_calls",
         "gpu_checks",
+        "gpu_torch_checks",
         "sass",
         "cuda_counts",
         "short_way",

@@ -21,7 +21,10 @@ from pretend_cuda import CUDA, DeviceTensor
 
 import fastblackout as fb
 from fastblackout import graph_sampling, torch_calls, torch_state_calls  # noqa: F401  so that `start` finds them
+from fastblackout.config import TrainConfig
+from fastblackout.data import load
 from fastblackout.losses import blackout_loss
+from fastblackout.trainer import Trainer
 
 SHAPE = (3, 2, 5, 7)
 CASES = {}
@@ -160,6 +163,21 @@ def losses_and_their_gradients():
             for one, other in zip(*results, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
             model = model.cpu()
+
+
+@case
+def training():
+    """Steps with labels, the held-out losses and samples of a run, without dropout, whose words are a device's own."""
+    options = {"batch": 8, "channels": 8, "dropout": 0.0, "label_dropout": 0.0, "schedule_steps": 20, "warmup": 1}
+    config, results = TrainConfig(steps=2, conditional=True, **options), []
+    for device in (torch.device("cpu"), CUDA):
+        trainer = Trainer(config, load("digits"), {}, device)
+        losses = [float(trainer.train_step()) for _ in range(2)]
+        results.append((*losses, trainer.held_out.constant_loss, trainer.samples()))
+    *numbers, images = zip(*results, strict=True)
+    for one, other in numbers:
+        assert abs(one - other) < 1e-4, numbers
+    assert (images[0] == images[1]).mean() > 0.9
 
 
 @case

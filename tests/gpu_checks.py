@@ -1,13 +1,13 @@
-"""Checks of a GPU backend beyond the product: CUDA graphs, flags, parts of a batch, streams, torch.compile, fb.sample.
+"""Checks of a GPU backend beyond the product: CUDA graphs, flags, parts of a batch, streams, processes, fb.sample.
 
-test_gpu.py runs them on the card, test_gpu_script.py on the CPU, where a backend is "cpu" or Triton's interpreter.
+gpu_torch_checks.py has those of torch.compile. test_gpu.py runs them on the card, test_gpu_script.py on the CPU, where
+a backend is "cpu" or Triton's interpreter.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ import process_calls
 import torch
 from helpers import KEYS
 from op_table import OPS, PLAIN
-from product import arguments, called, kernels_of, launch, moved, named, poison, public, same
+from product import arguments, kernels_of, launch, moved, poison, public, same
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 
@@ -145,7 +144,7 @@ def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], limi
             same(f"{ranks} parts: {name}", made[name], value)
 
 
-class _Times(nn.Module):
+class Times(nn.Module):
     """Nothing but a product, which has one result on every device."""
 
     def __init__(self) -> None:
@@ -159,7 +158,7 @@ class _Times(nn.Module):
 def check_sample(options: dict[str, Any], backend: str, device: torch.device) -> None:
     """fb.sample as a captured loop, as a loop, and on the CPU."""
     schedule = fb.Schedule.logit(100)
-    model = fb.models.BlackoutModel(_Times(), schedule, options.get("max_count", 255))
+    model = fb.models.BlackoutModel(Times(), schedule, options.get("max_count", 255))
     given: dict[str, Any] = {"steps": 12, "rng": fb.Philox(2**63, 3)}
     given |= {name: value for name, value in options.items() if name != "max_count"}
     expected = fb.sample(model, schedule, (6, 2, 5, 7), **given)
@@ -194,54 +193,6 @@ def check_stream(op: str, backend: str, device: torch.device, shape: tuple[int, 
     side.synchronize()
     for name, value in expected.items():
         same(f"on a stream: {name}", made[name], value)
-
-
-class _Calls(TorchDispatchMode):
-    """Keeps the calls of fastblackout's registered ops."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[tuple[Any, tuple[Any, ...]]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "fastblackout":
-            self.seen.append((func, args))
-        return func(*args, **(kwargs or {}))
-
-
-def check_opcheck(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
-    """torch.library.opcheck of every registered op that a call makes, with the arguments it gets; gradients too."""
-    there = moved(arguments(op, PLAIN | {"shape": shape}), device)
-    with _Calls() as calls:
-        public(op, there, fb.Philox(2**63 + 1, 5).tensor(device), backend)
-    assert len(calls.seen) == (2 if op == "birth_loss" else 1), calls.seen
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's tracing looks at the .grad of tensors that are no leaves
-        for func, args in calls.seen:
-            given = [value.detach() if isinstance(value, Tensor) else value for value in args]
-            if func.name() == "fastblackout::birth_loss":  # the one with a gradient, which has none itself
-                given[0].requires_grad_()
-            torch.library.opcheck(func, tuple(given))
-
-
-def check_compiled(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
-    """torch.compile(fullgraph=True): one graph for all keys, the bits of the CPU."""
-    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**63 + 5)
-    there = moved(a, device)
-    torch._dynamo.reset()
-    if op == "birth_loss":  # the gradient is taken outside: torch.compile has a backward graph of its own
-        compiled = torch.compile(fb.birth_loss, fullgraph=True)
-        logits = there["logits"].requires_grad_()
-        loss = compiled(logits, there["births"], there["weight"], gain=there["gain"], backend=backend)
-        grad = torch.autograd.grad(loss, logits, there["upstream"])[0]
-        for name, value in public(op, a, rng).items():
-            same(f"compiled: {name}", {"loss": loss, "grad": grad}[name], value)
-        return
-    step = torch.compile(lambda values, key: called(op, values, key, backend), fullgraph=True)
-    for call in (0, 9):
-        made = named(step(there, rng.at(call=call).tensor(device)))
-        for name, value in public(op, a, rng.at(call=call)).items():
-            same(f"compiled, call {call}: {name}", made[name], value)
 
 
 def check_process(name: str, backend: str, device: torch.device) -> None:

@@ -63,6 +63,10 @@ class DeviceTensor(torch.Tensor):
     def numpy(self, **_: Any) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
+        made = DeviceTensor(self.host.clone()).requires_grad_(self.requires_grad)
+        return torch.nn.Parameter(made, self.requires_grad) if isinstance(self, torch.nn.Parameter) else made
+
     def record_stream(self, stream: Any) -> None:
         pass
 

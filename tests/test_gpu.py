@@ -1,6 +1,7 @@
 """The CUDA and Triton kernels on a GPU, compared as everywhere else: with the reference, to the bit.
 
-benchmarks/gpu.py runs this file in a process for every op and backend, so that a kernel that hangs ends nothing else.
+benchmarks/gpu.py runs this file in processes for every op and backend, so that a kernel that hangs ends nothing else.
+FASTBLACKOUT_GPU=dry runs it on the CPU, to see that it runs.
 """
 
 import math
@@ -8,6 +9,7 @@ import os
 import time
 
 import gpu_checks
+import gpu_torch_checks
 import process_calls
 import product
 import pytest
@@ -15,16 +17,17 @@ import torch
 from helpers import load_neighbour
 from op_table import OPS
 
-if not torch.cuda.is_available():
+DRY = os.environ.get("FASTBLACKOUT_GPU") == "dry"
+if not torch.cuda.is_available() and not DRY:
     pytest.skip("torch sees no GPU; the SIMT shim and Triton's interpreter run the kernels", allow_module_level=True)
 
-GPU = torch.device("cuda", 0)
+GPU = torch.device("cpu") if DRY else torch.device("cuda", 0)
 SHAPE = (3, 3, 32, 32)
 START = time.monotonic()
 SECONDS = float(os.environ.get("FASTBLACKOUT_TEST_SECONDS", "inf"))  # from START: no case begins after them
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, which differ from card to card
 every_op = pytest.mark.parametrize("op", OPS)
-every_backend = pytest.mark.parametrize("backend", ["cuda", "triton"])
+every_backend = pytest.mark.parametrize("backend", ["cpu"] if DRY else ["cuda", "triton"])
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +43,7 @@ def test_graph(op, backend):
 
 @every_backend
 @every_op
+@pytest.mark.skipif(DRY, reason="on the CPU a wrong value raises at once")
 def test_flags(op, backend):
     gpu_checks.check_flags(op, backend, GPU, SHAPE)
 
@@ -52,6 +56,7 @@ def test_ranks(op, backend):
 
 @every_backend
 @every_op
+@pytest.mark.skipif(DRY, reason="the CPU has no streams")
 def test_stream(op, backend):
     gpu_checks.check_stream(op, backend, GPU, SHAPE)
 
@@ -59,20 +64,31 @@ def test_stream(op, backend):
 @every_backend
 @every_op
 def test_compiled(op, backend):
-    gpu_checks.check_compiled(op, backend, GPU, SHAPE)
+    gpu_torch_checks.check_compiled(op, backend, GPU, SHAPE)
+
+
+@every_backend
+@every_op
+def test_reduce_overhead(op, backend):
+    gpu_torch_checks.check_compiled(op, backend, GPU, SHAPE, mode="reduce-overhead")
 
 
 @every_backend
 @every_op
 def test_opcheck(op, backend):
-    gpu_checks.check_opcheck(op, backend, GPU, SHAPE)
+    gpu_torch_checks.check_opcheck(op, backend, GPU, SHAPE)
+
+
+@every_backend
+def test_losses(backend):
+    gpu_torch_checks.check_losses(backend, GPU)
 
 
 @every_backend
 def test_philox_known_answers(backend):
     if backend == "cuda":
         gpu_checks.check_philox(GPU)
-    else:
+    elif backend == "triton":
         load_neighbour("triton_single").known_answers(GPU)
 
 

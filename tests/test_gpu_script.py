@@ -4,6 +4,7 @@ The product of test_gpu.py runs elsewhere on csrc/simt and on Triton's interpret
 """
 
 import importlib
+import itertools
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import types
 from pathlib import Path
 
 import gpu_checks
+import gpu_torch_checks
 import process_calls
 import pytest
 import torch
@@ -41,18 +43,20 @@ def run(folder, *command, tests=False, **environment):
 
 
 def test_one_line_and_status_1_without_a_gpu(tmp_path):
-    done = run(tmp_path, FOLDER / "gpu.py", "--out", tmp_path / "card.json")
+    done = run(tmp_path, FOLDER / "gpu.py", "--out", tmp_path / "out", "--work", tmp_path / "work")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "gpu: torch sees no NVIDIA GPU: run this where there is one\n"
     assert not list(tmp_path.iterdir())
+    done = run(tmp_path, FOLDER / "gpu.py", "check", "tme")
+    assert done.returncode == 2 and "phases: must be some of build, check, time, train, profile, got tme" in done.stderr
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_replays_and_parts_on_the_cpu(op):
     gpu_checks.check_graph(op, "cpu", CPU, (3, 5))
     gpu_checks.check_ranks(op, "cpu", CPU, (16, 5))
-    gpu_checks.check_compiled(op, "cpu", CPU, (3, 5))
-    gpu_checks.check_opcheck(op, "cpu", CPU, (3, 5))
+    gpu_torch_checks.check_compiled(op, "cpu", CPU, (3, 5))
+    gpu_torch_checks.check_opcheck(op, "cpu", CPU, (3, 5))
 
 
 def test_samples_on_the_cpu():
@@ -72,34 +76,6 @@ def test_flags_in_the_interpreter(op, tmp_path):
     code += f"gpu_checks.check_flags('{op}', 'triton', torch.device('cpu'), (3, 5))"
     done = run(tmp_path, "-c", code, TRITON_INTERPRET="1", tests=True)
     assert done.returncode == 0, done.stderr[-2000:]
-
-
-REPORT = """<testsuites><testsuite name="pytest" tests="4">
-<testcase name="test_graph[thin-cuda]" />
-<testcase name="test_product[thin-cuda]"><properties><property name="cases" value="31" />
-<property name="of" value="163" /></properties></testcase>
-<testcase name="test_flags[thin-cuda]"><failure message="AssertionError: flag 8">trace</failure></testcase>
-</testsuite></testsuites>"""
-
-
-def test_what_pytest_reports(script):
-    gpu = script("gpu_tests")
-    assert gpu.outcome(REPORT) == {
-        "done": 33, "of": 165, "failures": ["test_flags[thin-cuda]: AssertionError: flag 8 trace"]
-    }  # fmt: skip
-    good = {"op": "thin", "backend": "cuda", "done": 3, "of": 3, "failures": []}
-    assert gpu.passed([good], "thin", "cuda") and not gpu.passed([good], "thin", "triton")
-    assert not gpu.passed([good | {"done": 0}], "thin", "cuda")
-    assert not gpu.passed([good | {"failures": ["test_product[thin-cuda]: x"]}], "thin", "cuda")
-    assert gpu.passed([good | {"failures": ["test_compiled[thin-cuda]: x"]}], "thin", "cuda")
-
-
-def test_a_process_of_tests_without_a_gpu(script, monkeypatch):
-    """Nothing is passed that was not run: the file skips itself here, in one line."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    report = script("gpu_tests").check("thin", "cuda", 30.0)
-    assert report["done"] == 0
-    assert len(report["failures"]) == 1 and "torch sees no GPU; the SIMT shim" in report["failures"][0]
 
 
 def test_the_tests_of_a_card_are_collected(tmp_path):
@@ -199,12 +175,8 @@ def test_crossings_become_the_choice(script, measured):
     assert aims.choice(measured | {"rows": []}) == {}
 
 
-def test_absent_peers_are_named(script, monkeypatch):
-    gpu, work = script("gpu"), script("gpu_work")
-    asked = []
-    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: asked.append(name))
-    monkeypatch.setattr(torch.version, "cuda", "12.8")
-    assert gpu.absent() == ["CuPy is not installed: pip install cupy-cuda12x"] and asked == ["cupy"]
+def test_cupy_is_called_with_what_it_takes(script, monkeypatch):
+    work = script("gpu_work")
     drawn = types.SimpleNamespace(binomial=lambda n, p: ("b", n.dtype, p), poisson=lambda rate: ("p", rate))
     monkeypatch.setattr(work, "_cupy", lambda: types.SimpleNamespace(random=drawn, from_dlpack=lambda tensor: tensor))
     inputs = {"x": torch.ones(3, dtype=torch.uint8), "p": torch.full((3,), 0.5), "rate": torch.ones(3)}
@@ -213,43 +185,73 @@ def test_absent_peers_are_named(script, monkeypatch):
     assert work._poisson_peers()["CuPy"](inputs) == ("p", inputs["rate"])
 
 
-def test_times_and_table(script):
-    gpu, times = script("gpu"), script("gpu_times")
-    made = times.Times(CPU, ["cpu"], lambda op, backend: op != "poisson", lambda: 1000.0)
-    made.cache, times_clock = 0, times.clock
-    times.clock = lambda call, device: times_clock(call, device, least=0.0, budget=0.0)
-    try:
-        made.all(shapes=((4, 1, 8, 8),), compiled=False)
-    finally:
-        times.clock = times_clock
-    by = {(row["case"], row["by"]): row for row in made.rows}
+@pytest.fixture
+def results(script):
+    """Of a card whose poisson is wrong on one backend."""
+    made = script("gpu_results").blank()
+    made["machine"] = {"card": "NVIDIA Card", "capability": "sm_90", "driver": "580.1", "commit": "0123456789abcdef"}
+    made["tests"] = {
+        "test_product[poisson-cuda]": {"outcome": "failed", "text": "out: 1 wrong", "cases": 3, "of": 9},
+        "test_graph[poisson-cuda]": {"outcome": "passed", "text": ""},
+        "test_stream[poisson-cuda]": {"outcome": "not run", "text": "the time was over"},
+        "test_sample[{}-triton]": {"outcome": "skipped", "text": ""},
+    }
+    made["ceilings"] = {"copy_gigabytes_s": 1.0}
+    return made
+
+
+def test_every_case_is_timed_and_shown(script, results):
+    times, report, told = script("gpu_times"), script("gpu_report"), []
+
+    def tell(**facts):
+        told.append(facts)
+
+    made = times.Times(CPU, ["cpu"], lambda: 1000.0, tell, [["poisson, rates to 50", [4, 1, 8, 8], "cpu"]], quick=True)
+    for case in times.CASES:
+        made.case(case, (4, 1, 8, 8), "plain")
+    rows = [facts for facts in told if "case" in facts]
+    by = {(row["case"], row["by"]): row for row in rows}
     assert {case.name for case in times.CASES} == {case for case, _ in by}
-    assert {(row["op"], row["by"]) for row in made.rows if "error" in row} == {("poisson", "cpu")}
+    assert ("poisson, rates to 50", "cpu") not in by  # there was one
+    assert not [row for row in rows if "error" in row]
+    assert [f["begun"][0] for f in told if "begun" in f] == [row["case"] for row in rows]
     assert by["thin, x_t", "cpu"]["bytes"] == 2 * 4 * 64 + 4 * 2 * (8 + 4)
     assert by["bridge, float32", "eager torch"]["call_seconds"] > 0
-    results = gpu.blank(9.0) | {"rows": made.rows, "dropped": ["poisson"], "cut_off": True}
-    results["machine"] = dict.fromkeys(
-        ("card", "capability", "multiprocessors", "driver", "torch", "triton", "nvcc"), "?"
-    )
-    results["ceilings"], results["absent"] = {"copy_gigabytes_s": 1.0}, ["CuPy is not installed: pip install X"]
-    results["checks"] = [{"op": "poisson", "backend": "cuda", "done": 3, "of": 9, "failures": ["out: 1 wrong"]}]
-    text = gpu.markdown(json.loads(json.dumps(results)))
-    (line,) = (line for line in text.splitlines() if line.startswith("| poisson") and "| cpu |" in line)
-    assert "its checks did not pass" in line and "us" not in line.split("|")[5]
+    wrong = {"case": "poisson", "op": "poisson", "shape": [], "elements": 0, "by": "cuda", "error": "its checks did"}
+    results |= {"rows": [{**rows[0], "clock": {"sm_mhz": 1755.0}}, *rows[1:], wrong], "dropped": ["categorical: all"]}
+    results["absent"] = ["CuPy is not installed: pip install X"]
+    text = report.markdown(json.loads(json.dumps(results)))
     for wanted in (
-        "FAILED: cuda poisson: out: 1 wrong",
-        "cuda poisson 2/9",
-        "Left out, no time: poisson",
-        "CUT OFF",
-        "Not timed: CuPy",
+        "FAILED: test_product[poisson-cuda]: out: 1 wrong", "cuda poisson 1/3, cases 3/9, 1 not run",
+        "| poisson |  | cuda | its checks did |", "Left out, no time: categorical: all", "Not timed: CuPy", "| 1755 |",
         "FlagGems binomial (Triton), NVIDIA H20: 8.8 G/s",
         "| bridge, float32 | at least 80% of the lower of the ceilings | not measured |",
-    ):
-        assert wanted in text
+    ):  # fmt: skip
+        assert wanted in text, wanted
+    assert script("report")._gpu(results) == text  # of `fastblackout bench report`
+
+
+def test_the_summary_is_short_and_begins_with_what_failed(script, results):
+    report, tests = script("gpu_report"), script("gpu_tests")
+    short = report.summary(results).splitlines()
+    assert short[0] == "FAILED: test_product[poisson-cuda]: out: 1 wrong" and short[-1].startswith("NVIDIA Card: ")
+    assert sum(line.startswith("aim: ") for line in short) == 5
+    for name in itertools.chain(*tests.asked(OPS, tests.BACKENDS, (*tests.BITS, *tests.REST))):
+        results["tests"][name] = {"outcome": "failed", "text": "x" * 5000, "cases": 10, "of": 1000}
+    results["train"] = [{"part": "sample", "same_bytes": False}, {"part": "digits", "error": "it ended with status 1"}]
+    results |= {"errors": ["build: no nvcc"], "cut_off": True}
+    assert "FAILED: sample: same_bytes is False" in report.failures(results)
+    text = report.summary(results)
+    assert text.startswith("FAILED: build: no nvcc\n") and "more, in tests.log" in text and "CUT OFF" in text
+    assert len(text) < 9000  # what comes of a long run may be its last 12,000 characters
+    assert not report.failures(script("gpu_results").blank())
 
 
 def test_time_that_is_short_drops_what_matters_least(script):
-    times = script("gpu_times")
-    made = times.Times(CPU, ["cpu"], lambda op, backend: True, lambda: 1.0)
-    made.all(shapes=((4, 1, 8, 8),))
-    assert made.rows == [] and len(made.dropped) == len(times.CASES) + sum(c.compiled is not None for c in times.CASES)
+    times, told = script("gpu_times"), []
+    made = times.Times(CPU, ["cpu"], lambda: 1.0, lambda **facts: told.append(facts))
+    for case in times.CASES:
+        made.case(case, (4, 1, 8, 8), "plain")
+        made.case(case, (4, 1, 8, 8), "compiled")
+    assert len(told) == len(times.CASES) + sum(c.compiled is not None for c in times.CASES)
+    assert all(set(facts) == {"dropped"} for facts in told)

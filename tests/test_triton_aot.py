@@ -126,6 +126,7 @@ def test_constants_keep_all_their_bits(hopper):
     doubles += [*portfloat._STIRLING_TABLE.tolist(), 0.6931471803691238, 1.9082149292705877e-10, 1.4426950408889634]
     doubles += [-0.0873, 0.0248, 0.92, 4.2, 2.83, 5.1, 1.15, 2.53]  # binomial
     doubles += [-0.059, 0.02483, 1.1339, 1.1328, 0.9077, 3.6224, 0.07]  # poisson
+    doubles += [0.1, 1e-9, 1e-4, 1.0001]  # compared with
     for constant in doubles:
         assert used & {f"0d{np.float64(c).view(np.uint64):016X}" for c in (constant, -constant)}, constant
     polynomials = ("_EXP_FLOAT", "_LOG1P_OVER", "_LOG_FLOAT")

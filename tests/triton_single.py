@@ -271,6 +271,8 @@ def layouts():
     """What lies on a device of tensors that are not in C order: bounded in number, kept where a graph has used it."""
     cpu = torch.device("cpu")
     launch._layouts.clear()
+    with torch.inference_mode():  # a state of this thread, as the memory of a CUDA graph is
+        assert not launch._on_device("thin", [(4, 5, 6)], cpu).is_inference()
     is_capturing = persistent.is_capturing
     first = launch._on_device("thin", [(1, 2, 3)], cpu)
     assert first.tolist() == [[1, 2, 3]] and launch._on_device("thin", [(1, 2, 3)], cpu) is first

@@ -85,8 +85,7 @@ def categorical_bridge(case):
         weights = tensor(strided(rows(random, *x_t.shape, s), case["strides"]) if x_t.ndim else rows(random, s))
     elif kind != "x_0":
         weights = floats(case | {"shape": (*x_t.shape, s)}, kind, 4.0)
-        # a clone: what is expanded holds one element
-        weights = torch.where(weights > 6, -float("inf"), weights) if s > 1 else weights.clone()
+        weights = torch.where(weights > 6, -float("inf"), weights) if s > 1 else weights.clone()  # no longer expanded
         weights[..., -1] = 900.0 if case["strides"] == "dense" else 0.0
     given = weights.float() if kind == "bfloat16" else weights
     arrays = [None if value is None else value.numpy() for value in (x_0, given)]
