@@ -47,7 +47,9 @@ DTYPES = {
     "bridge_kernel": _STEP, "bridge_kernel wide": {"x_t": _WIDE, "x_s": _WIDE}, "tau_leap_kernel": _STEP,
     "birth_loss_kernel": {"logits": FLOATS, "births": COUNTS | FLOATS},
     "birth_loss_grad_kernel": {"logits": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
-    "binomial_kernel": {"count": COUNTS, "p": FLOATS, "q": {"float64"}, "out": COUNTS},
+    "binomial_kernel": {
+        "count": COUNTS | {"float32", "float64"}, "p": FLOATS, "q": {"float64"}, "out": COUNTS | {"float32", "float64"},
+    },
     "poisson_kernel": {"rate": FLOATS},
     "categorical_kernel": {"state": COUNTS, "probs": {"float32", "float64"}, "index": {"int64"}, "out": COUNTS},
     "categorical_table_kernel": {"state": COUNTS, "index": {"int64"}, "out": COUNTS},

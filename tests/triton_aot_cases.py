@@ -126,6 +126,7 @@ CASES = {
     "bridge wide": lambda: bridge(I32, most=1000, fall=True),
     "binomial pair": lambda: binomial(U8, F64, pair=True),
     "binomial float": lambda: binomial(F32, BF16),
+    "binomial double": lambda: binomial(F64, F32),
     "categorical float32": lambda: categorical(I64, F32, index=index()),
     "categorical table int16": lambda: table(I16, index=index(), build=False),
     "categorical table int32": lambda: table(I32, build=False),
