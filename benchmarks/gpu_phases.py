@@ -159,7 +159,7 @@ class Run:
                 self._counters(op)
 
     def _counters(self, op: str) -> None:
-        """The clocks stay as they are: who asked for the machine may not change them."""
+        """What Nsight Compute counts, at the clocks that the timings have."""
         command = ["ncu", "--clock-control", "none", "--csv", "--metrics", ",".join(METRICS), "--launch-count", "12"]
         command += [sys.executable, str(Path(__file__).with_name("gpu_profile.py")), op, "--backends", "cuda", "--bare"]
         try:

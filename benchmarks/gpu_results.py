@@ -1,4 +1,4 @@
-"""What gpu.py has found so far: kept in a folder of this clone, copied to where the machine gives files back from."""
+"""What gpu.py has found so far: kept in a folder of this clone, and copied to the one that was asked for."""
 
 from __future__ import annotations
 
