@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,10 @@ def per_sample(
     may be shared between calls, which only read it.
     """
     if type(value) is float or type(value) is int:
-        return _same_for_all(op, argument, as_float(op, argument, value), samples, dtype, low, open_low)
+        number = as_float(op, argument, value)
+        # -0.0 is equal to 0.0, so it would find what is kept for that.
+        make = _filled if number == 0.0 and math.copysign(1.0, number) < 0.0 else _same_for_all
+        return make(op, argument, number, samples, dtype, low, open_low)
     array = one_a_sample(op, argument, real_array(op, argument, value), samples)
     return _filled(op, argument, array, samples, dtype, low, open_low)
 

@@ -124,3 +124,10 @@ def test_rows_of_as_many_probabilities_as_are_given() -> None:
     ):
         assert bits(fb.transition_rows(form, 6)) == bits(wanted)
     assert fb.transition_rows(np.float16(0.25), 6).shape == (7, 7)
+
+
+def test_a_zero_keeps_its_sign(backend: str) -> None:
+    """What is kept of an earlier call for 0.0 is not given for -0.0, nor the other way round."""
+    for scale in (0.0, -0.0, 0.0):
+        made = fb.thin(X, 0.5, rng=RNG, scale=scale, center=-1.0).model_input
+        assert (np.signbit(made) == np.signbit(scale)).all()
