@@ -92,8 +92,8 @@ def build_parser() -> Parser:
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
     command("info", "say what was built, and why not").set_defaults(run=_info)
-    bench = command("bench", "compare every op with its peers, or report on that (in a clone)")
-    what = "handed to pytest, after --; or report [FILE ...]: tables and plots of results"
+    bench = command("bench", "compare every op with its peers (in a clone)")
+    what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
     bench.set_defaults(run=_bench)
     return parser
@@ -152,7 +152,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-count", **_N, help="array: largest count possible; default: the largest there is")
     parser.add_argument("--channels-at", choices=["first", "last"], help="array: where the channels are, if unclear")
     parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the newest checkpoint of the run, or begin where there is none",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     group = parser.add_argument_group("training (defaults in brackets)")
     for name, kind in get_type_hints(TrainConfig).items():
@@ -225,24 +229,38 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     what = "how many sets of samples, with seeds SEED, SEED + 1, ... (4); most of the time goes into them"
     parser.add_argument("--seeds", **_N, default=4, help=what)
     parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
-    parser.add_argument("--bits", **_N, default=100, help="held-out images for the likelihood (100)")
+    parser.add_argument("--bits", **_N, default=100, help="how many held-out images the likelihood is of (100)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=_evaluate)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint of one; default: that in runs/")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        metavar="RUN",
+        help="a run or a checkpoint of one; default: the only run in runs/, else runs/digits",
+    )
     parser.add_argument("--steps", **_N, default=100, help="reverse steps (100)")
-    parser.add_argument("--grid", choices=["cosine", "index"], default="cosine", help="where the steps are (cosine)")
+    parser.add_argument(
+        "--grid",
+        choices=["cosine", "index"],
+        default="cosine",
+        help="whether steps are even in the cosine schedule or in the time index (cosine)",
+    )
     rules = ["bridge", "tau-leap", "tau-leap-rate"]
     parser.add_argument("--sampler", choices=rules, default=rules[0], help="rule of a reverse step (bridge)")
     kinds = ["stochastic", "nearest"]
-    parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of expected births (stochastic)")
+    parser.add_argument(
+        "--rounding", choices=kinds, default=kinds[0], help="of the expected births to a whole number (stochastic)"
+    )
     parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")
     parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
-    parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change them (250)")
-    parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged or last (ema)")
+    parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
+    parser.add_argument(
+        "--weights", choices=["ema", "network"], default="ema", help="averaged over the training, or the last (ema)"
+    )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

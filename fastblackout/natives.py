@@ -69,7 +69,7 @@ def load(name: str) -> ModuleType | str:
         return hint
     if name == "_cuda" and not _built("_cuda"):
         why = build_facts().get("why_no_cuda") or source_tree_hint() or "it was not built"
-        return f"{why}; FASTBLACKOUT_CUDA=1 (or =pypi, which brings nvcc) pip install builds it"
+        return f"{why}; to build it: FASTBLACKOUT_CUDA=1 pip install . (=pypi brings nvcc)"
     if name == "_cuda" and (old := _old_driver()) is not None:
         return old
     try:

@@ -174,4 +174,5 @@ def default_run(folder: str | os.PathLike[str] = "runs") -> Path:
     if base / "digits" in found:
         return base / "digits"
     names = ", ".join(str(path) for path in found) or "none"
-    raise ValueError(f"run: name one, since {base} does not hold exactly one; it holds {names}")
+    hint = "name one" if found else "train one: fastblackout train digits"
+    raise ValueError(f"run: {base} must hold exactly one run, or digits, where none is named ({hint}), got {names}")

@@ -33,10 +33,12 @@ def load(
         raise ValueError(f"load: max_count, channels: belong to array data alone, got them for {name}")
     if name == "digits":
         if root is not None or download:
-            raise ValueError("load: data, download: digits come with scikit-learn and take neither, got one")
+            raise ValueError(
+                "load: data, download: digits come with scikit-learn, leave out --data and --download, got one"
+            )
         return load_digits()
     if root is None:
-        raise ValueError(f"load: data: {name} needs a path, got none")
+        raise ValueError(f"load: data: {name} needs a path (--data PATH), got none")
     if name == "folder" or name == "array":
         if download:
             raise ValueError(f"load: download: belongs to mnist, fashion-mnist and cifar10, got it for {name}")
