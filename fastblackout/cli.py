@@ -152,11 +152,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-count", **_N, help="array: largest count possible; default: the largest there is")
     parser.add_argument("--channels-at", choices=["first", "last"], help="array: where the channels are, if unclear")
     parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the newest checkpoint of the run, or begin where there is none",
-    )
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, or begin without one")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     group = parser.add_argument_group("training (defaults in brackets)")
     for name, kind in get_type_hints(TrainConfig).items():
@@ -236,31 +232,17 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "path",
-        nargs="?",
-        metavar="RUN",
-        help="a run or a checkpoint of one; default: the only run in runs/, else runs/digits",
-    )
+    parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint; default: the only run in runs/")
     parser.add_argument("--steps", **_N, default=100, help="reverse steps (100)")
-    parser.add_argument(
-        "--grid",
-        choices=["cosine", "index"],
-        default="cosine",
-        help="whether steps are even in the cosine schedule or in the time index (cosine)",
-    )
+    parser.add_argument("--grid", choices=["cosine", "index"], default="cosine", help="what steps are even in (cosine)")
     rules = ["bridge", "tau-leap", "tau-leap-rate"]
     parser.add_argument("--sampler", choices=rules, default=rules[0], help="rule of a reverse step (bridge)")
     kinds = ["stochastic", "nearest"]
-    parser.add_argument(
-        "--rounding", choices=kinds, default=kinds[0], help="of the expected births to a whole number (stochastic)"
-    )
+    parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of births to whole numbers (stochastic)")
     parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")
     parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
     parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
-    parser.add_argument(
-        "--weights", choices=["ema", "network"], default="ema", help="averaged over the training, or the last (ema)"
-    )
+    parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged, or the last (ema)")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -293,9 +293,8 @@ def layouts():
         launch._on_device("thin", [(number, 0, 0)], cpu)
         second = launch._on_device("thin", [(5, 0, 0)], cpu)  # in use again and again
     assert len(launch._layouts) == launch._MOST_LAYOUTS and (cpu, (0, 0, 0)) not in launch._layouts
-    assert (
-        launch._on_device("thin", [(1, 2, 3)], cpu) is first and launch._on_device("thin", [(5, 0, 0)], cpu) is second
-    )
+    for rows, kept in (([(1, 2, 3)], first), ([(5, 0, 0)], second)):
+        assert launch._on_device("thin", rows, cpu) is kept
     launch._layouts.clear()
 
 
