@@ -124,7 +124,7 @@ class Device(TorchFunctionMode):
 
 def start() -> None:
     """Turns it on; the kernels are those of fastblackout._simt."""
-    from fastblackout import _simt, natives, torch_ops
+    from fastblackout import _simt, arguments, natives, torch_ops
 
     KERNELS.update({name[1:]: kernel for name, kernel in vars(torch_ops).items() if name[0] == "_"})
     stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
@@ -139,6 +139,7 @@ def start() -> None:
     for name, module in sys.modules.items():
         if name.startswith("fastblackout.") and hasattr(module, "is_traced"):  # a class of its own is no tracing here
             module.is_traced = lambda value: torch.compiler.is_compiling()
+    arguments._stands_for_others = lambda *_: False
     thread_run = threading.Thread.run
 
     def in_mode(self: threading.Thread) -> None:
