@@ -151,18 +151,6 @@ def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | 
     raise TypeError(f"{op}: generator: must be on cpu or cuda, got one on {generator.device}")
 
 
-def fresh_seed(generator: torch.Generator | None) -> int:
-    """64 bits of a CPU generator, or of torch's default one, which advances. For where torch is loaded."""
-    torch = sys.modules["torch"]
-    with _drawing:  # the tensor has no name: it must not live longer
-        bits = (
-            torch.empty((), dtype=torch.int64, device="cpu")  # "cpu": under torch.set_default_device too
-            .random_(-(1 << 63), None, generator=generator)
-            .item()
-        )
-    return bits % _SEED_END
-
-
 # Held while torch draws a seed, so that no thread is in torch then when the process forks or the interpreter ends: a
 # forked child would find the generator's own lock locked for ever, and torch ends the whole process where a daemon
 # thread comes back from it to an interpreter that has ended. At exit the main thread keeps the lock, and the others
@@ -180,6 +168,18 @@ os.register_at_fork(
     before=lambda: _drawing.acquire(), after_in_parent=lambda: _drawing.release(), after_in_child=_renew_lock
 )
 atexit.register(lambda: _drawing.acquire(timeout=10.0))
+
+
+def fresh_seed(generator: torch.Generator | None) -> int:
+    """64 bits of a CPU generator, or of torch's default one, which advances. For where torch is loaded."""
+    torch = sys.modules["torch"]
+    with _drawing:  # the tensor has no name: it must not live longer
+        bits = (
+            torch.empty((), dtype=torch.int64, device="cpu")  # "cpu": under torch.set_default_device too
+            .random_(-(1 << 63), None, generator=generator)
+            .item()
+        )
+    return bits % _SEED_END
 
 
 def _from_seed_and_offset(generator: torch.Generator) -> Philox:

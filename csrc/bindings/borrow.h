@@ -172,9 +172,9 @@ bool doubles(PyObject* value, int64_t samples, bool probabilities, Room<double>&
 // The same rounded to float32: a float32 tensor's own, or in `room`. False also where one is not finite or below `low`.
 bool floats(PyObject* value, int64_t samples, float low, Room<float>& room, cpu::PerSample<float>& out) {
   if (!numbers_of(value, samples, out)) {
-    Room<double> one;
+    Room<double> wide;
     cpu::PerSample<double> from;
-    if (!doubles(value, samples, false, one, from)) return false;
+    if (!doubles(value, samples, false, wide, from)) return false;
     out = room.keep(from.distinct(samples), [&from](int64_t i) { return from[i]; });
   }
   bool good = true;

@@ -5,26 +5,19 @@
 #include <unistd.h>
 
 #include <exception>
-#if defined(__GLIBCXX__)
-#include <cxxabi.h>
-#endif
 
 namespace fastblackout {
 
-// work(). Where the interpreter is ending, Python up to 3.13 ends a thread that asks for the GIL by pthread_exit, which with
-// glibc unwinds the stack: that would end the whole process at the first function that may not throw, and drop references to
-// objects without the GIL. So the thread stays here until the process has ended, as it does in Python 3.14.
+// work(), which throws nothing. Where the interpreter is ending, Python up to 3.13 ends a thread that asks for the GIL by
+// pthread_exit, which with glibc unwinds the stack: that would end the whole process at the first function that may not throw,
+// and drop references to objects without the GIL. So the thread stays here until the process has ended, as in Python 3.14.
 template <class Work>
 auto outlive_interpreter(const Work& work) -> decltype(work()) {
-#if defined(__GLIBCXX__)
   try {
     return work();
-  } catch (const abi::__forced_unwind&) {
+  } catch (...) {
     for (;;) pause();
   }
-#else
-  return work();
-#endif
 }
 
 // work() without the GIL. What it throws is thrown once the GIL is taken again.
