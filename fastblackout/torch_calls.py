@@ -76,8 +76,10 @@ def bridge_step(
         torch_kernels.bridge_step(backend, *arguments, *made)
 
     dtypes = {"x_s": x.dtype, "model_input": kind}
-    read = {"logits": net, "births": given, "step": step, "attrition": attrition, "rng": rng, "gain": gain}
-    read |= {"center": center, "scale": scale}
+    read = {
+        "logits": net, "births": given, "step": step, "attrition": attrition, "rng": rng, "gain": gain,
+        "center": center, "scale": scale,
+    }  # fmt: skip
     return _results(op, x, dtypes, wanted, out, "x_s", backend, call, launch, read)[0]
 
 

@@ -115,7 +115,8 @@ def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
     """
     op = "binomial_log_prob"
     given = {"x": x, "count": count}
-    given |= {"prob.p": prob.p, "prob.q": prob.q} if isinstance(prob, Prob) else {"prob": prob}
+    # Not |=, which torch 2.6 does not trace.
+    given.update({"prob.p": prob.p, "prob.q": prob.q} if isinstance(prob, Prob) else {"prob": prob})
     tensors = [value for value in given.values() if is_tensor(value)]
     if tensors:
         given = dict(zip(given, readable(op, tensors[0], **given), strict=True))
