@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import checks, dispatch
@@ -128,14 +129,21 @@ def broadcast(op: str, names: list[str], tensors: list[Tensor]) -> list[Tensor]:
         raise ValueError(f"{op}: {' and '.join(names)}: shapes must broadcast, got {shapes}") from None
 
 
+def as_constant(array: NDArray[Any], like: Tensor) -> Tensor:
+    """A NumPy array as a constant of the graph, on the device of `like`: a copy, for the array may change later."""
+    # torch.compile has made a tensor of the array already; elsewhere as_tensor would share its memory.
+    return (torch.as_tensor if torch.compiler.is_compiling() else torch.tensor)(array, device=like.device)
+
+
 def _as_constant(op: str, argument: str, value: Any, like: Tensor) -> Any:
     """What a traced op is given, as a tensor on its device: values of the host become constants of the graph."""
     if _is_number(value):
         return value
-    # torch.compile has made tensors of NumPy arrays already, and cannot tell their dtype.
+    if isinstance(value, Tensor):
+        return value.to(like.device)
+    # torch.compile cannot tell an array's dtype.
     compiled = torch.compiler.is_compiling() and isinstance(value, np.ndarray)
-    known = compiled or isinstance(value, Tensor)
-    return torch.as_tensor(value if known else real_array(op, argument, value), device=like.device)
+    return as_constant(value if compiled else real_array(op, argument, value), like)
 
 
 def _is_number(value: Any) -> bool:

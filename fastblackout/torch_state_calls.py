@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from . import checks, torch_ops
@@ -16,7 +15,7 @@ from .ops import matrices, transition
 from .ops.categorical import PROBS, CategoricalTable, check_classes, pair_of_matrices, prediction_of, spread
 from .probability import Prob
 from .routing import is_traced
-from .torch_args import key_of, pair_of
+from .torch_args import as_constant, key_of, pair_of
 
 
 def categorical(
@@ -121,7 +120,7 @@ def log_prob(op: str, kind: int, counts: dict[str, Any], name: str, prob: Any, b
 
 def _constant(value: Any, like: Tensor) -> Any:
     """A plain NumPy array where torch traces: a constant of the graph. Others go on, to be refused by name."""
-    return torch.as_tensor(value, device=like.device) if type(value) is np.ndarray and is_traced(like) else value
+    return as_constant(value, like) if type(value) is np.ndarray and is_traced(like) else value
 
 
 def _on_device(op: str, name: str, array: Array, like: Tensor) -> None:

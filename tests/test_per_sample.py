@@ -24,6 +24,7 @@ FORMS: dict[str, Any] = {
     "tensor": torch.tensor(NUMBERS), "bfloat16 tensor, (B, 1, 1)": torch.tensor(NUMBERS).bfloat16()[:, None, None],
     "float64 tensor, (B, 1)": torch.tensor(NUMBERS, dtype=torch.float64)[:, None],
     "DLPack": DLPackOnly(np.array(NUMBERS)),
+    "read-only": np.broadcast_to(np.array(NUMBERS)[:, None], (2, 1)),
 }  # fmt: skip
 ONE = {"int": 1, "list": [1, 1], "integers": np.array([1, 1], np.uint16), "bytes": torch.ones(2, dtype=torch.uint8)}
 
