@@ -13,10 +13,10 @@ Phases, by default the first three, in this order:
   profile  the kernels of a call of every op; with Nsight Compute (ncu), where it is there, their counters.
 
 Results stay in build/gpu, so that the next call goes on where this one ended (--fresh forgets them), and are copied to
-the folder --out, or $OUT where that is set: results.json, table.md, choice.json (what backend="auto" should take:
-fastblackout/choice.json), tests.log, build.log, profile.txt. The end of the output says what failed, what came of the
-aims, and on which card. Status: 0 when nothing failed; 1, with one line, when it cannot run; 1 when something failed or
-the time ran out.
+the folder --out, or $OUT where that is set: results.json, table.md, preference.json (what backend="auto" should take:
+fastblackout/preference.json), tests.log, build.log, profile.txt. The end of the output says what failed, what came of
+the aims, and on which card. Status: 0 when nothing failed; 1, with one line, when it cannot run; 1 when something
+failed or the time ran out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What gpu.py makes of its times: a case's part of the ceiling on this card, the aims, the choice of a backend."""
+"""What gpu.py makes of its times: a case's part of the ceiling on this card, the aims, the preferred backend."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def aims(results: Results) -> list[tuple[str, str, str, str]]:
     return made
 
 
-def choice(results: Results) -> Results:
-    """choice.json of the package: for each op timed on both backends at two sizes the faster one, by eager calls, and
-    where the other is faster at the smaller size, the elements at which the lines through both times cross."""
+def preference(results: Results) -> Results:
+    """preference.json of the package: for each op timed on both backends at two sizes the faster one, by eager calls,
+    and where the other is faster at the smaller size, the elements at which the lines through both times cross."""
     times: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
     for row in results["rows"]:
         if row["by"] in ("cuda", "triton") and "error" not in row:

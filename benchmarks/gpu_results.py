@@ -61,8 +61,8 @@ class Store:
             files = {"results.json": json.dumps(self.results, indent=1)}
             if self.results["machine"]:
                 files["table.md"] = gpu_report.markdown(self.results)
-            if found := gpu_aims.choice(self.results):
-                files["choice.json"] = json.dumps(found, indent=1)
+            if found := gpu_aims.preference(self.results):
+                files["preference.json"] = json.dumps(found, indent=1)
             for name, text in files.items():
                 (self.work / f"{name}.new").write_text(text + "\n")
                 (self.work / f"{name}.new").replace(self.work / name)

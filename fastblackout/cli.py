@@ -261,7 +261,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from .natives import capabilities, choices
+    from .natives import capabilities, preferences
 
     indent = " " * 16
     for name, state in capabilities().items():
@@ -269,7 +269,7 @@ def _info(options: argparse.Namespace) -> int:
         if state["ops"]:
             print(wrap(", ".join(state["ops"]), indent, indent))
     print('backend="auto" takes')
-    for device, ops, backend, why in choices():
+    for device, ops, backend, why in preferences():
         print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
     return 0
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from . import arguments, natives
-from .choice import CHOICE
+from .preference import PREFERENCE
 
 BACKENDS = ("auto", "reference", "cpu", "cuda", "triton")
 DEVICE_BACKENDS = ("cuda", "triton")
@@ -24,7 +24,7 @@ _MOST_THREADS = (1 << 31) - 1  # an int in C
 _THREADS = f"must be an integer in 1..{_MOST_THREADS}"
 
 
-class _Choice(NamedTuple):
+class _Setting(NamedTuple):
     backend: str = "auto"
     isa: int = -1  # the one chosen at import
     threads: int = 0  # as many as torch uses
@@ -40,8 +40,8 @@ def _wish() -> int:
 
 
 _threads_wished = _wish()  # 0: none
-_AUTO = _Choice()
-wanted: contextvars.ContextVar[_Choice] = contextvars.ContextVar("fastblackout_backend", default=_AUTO)
+_AUTO = _Setting()
+wanted: contextvars.ContextVar[_Setting] = contextvars.ContextVar("fastblackout_backend", default=_AUTO)
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int |
         level = ISAS.index(isa)
     if threads is not None and not (arguments.is_integer(threads) and 1 <= threads <= _MOST_THREADS):
         raise ValueError(f"use_backend: threads: {_THREADS}, got {arguments.shown(threads)}")
-    token = wanted.set(_Choice(backend, level, int(threads or 0)))
+    token = wanted.set(_Setting(backend, level, int(threads or 0)))
     try:
         yield
     finally:
@@ -74,10 +74,10 @@ def check_name(op: str, backend: object) -> None:
     arguments.check_name(op, "backend", backend, BACKENDS)
 
 
-def choose(op: str, backend: str, device: str, elements: int = 0) -> str:
+def select(op: str, backend: str, device: str, elements: int = 0) -> str:
     """The backend for arrays on `device` ("cpu" or "cuda"). ValueError where it cannot run there or is absent.
 
-    "auto" is what `use_backend` says, else the first of choice.CHOICE for so many elements that is present.
+    "auto" is what `use_backend` says, else the first of preference.PREFERENCE for so many elements that is present.
     """
     if not isinstance(backend, str) or backend not in _NAMES:
         check_name(op, backend)
@@ -96,9 +96,9 @@ def choose(op: str, backend: str, device: str, elements: int = 0) -> str:
     return backend
 
 
-def choose_host(op: str, backend: str) -> str:
-    """`choose` for arrays that are not given to the torch path: NumPy arrays and plain CPU tensors."""
-    chosen = choose(op, backend, "cpu")
+def select_host(op: str, backend: str) -> str:
+    """`select` for arrays that are not given to the torch path: NumPy arrays and plain CPU tensors."""
+    chosen = select(op, backend, "cpu")
     if chosen == "triton":
         raise TypeError(f"{op}: backend: 'triton' needs torch tensors, got arrays of another kind")
     return chosen
@@ -113,7 +113,7 @@ def asked(backend: str) -> str:
 
 def _first_present(op: str, device: str, elements: int) -> str:
     reasons = []
-    for name in CHOICE[device][op].tried(elements):
+    for name in PREFERENCE[device][op].tried(elements):
         if (why := natives.absent(name, op)) is None:
             return name
         reasons.append(f"{name}: {why}")

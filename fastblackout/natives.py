@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .choice import CHOICE, OPS
+from .preference import OPS, PREFERENCE
 
 _HERE = Path(__file__).parent
 
@@ -116,7 +116,7 @@ def capabilities() -> dict[str, dict[str, Any]]:
     """Every backend: {"available": bool, "detail": what it is or why it is absent, "ops": names}.
 
     Looks at the CUDA driver through torch where torch is installed; nothing else of CUDA is touched. What "auto" takes
-    for an op on a device: `choices`.
+    for an op on a device: `preferences`.
     """
     names = list(OPS)
     report: dict[str, dict[str, Any]] = {
@@ -133,11 +133,11 @@ def capabilities() -> dict[str, dict[str, Any]]:
     return report
 
 
-def choices() -> list[tuple[str, tuple[str, ...], str, str]]:
+def preferences() -> list[tuple[str, tuple[str, ...], str, str]]:
     """What backend="auto" takes: (device, ops, backend or "none", why), ops of one rule together. Where it depends on
     the size: "triton below 4096 elements, else cuda"."""
     groups: dict[tuple[str, str, str], list[str]] = {}
-    for device, rules in CHOICE.items():
+    for device, rules in PREFERENCE.items():
         for op, rule in rules.items():
             large, small = (
                 next((name for name in rule.tried(elements) if name == "cpu" or absent(name, op) is None), "none")

@@ -53,10 +53,10 @@ def thin(
     """The outputs of fb.thin, or None."""
     if type(input_dtype) is not str or input_dtype != "float32" or out is not None or (module := _ready(x_0)) is None:
         return None
-    key, prob, limit, mask = _key(rng, generator), _prob(alive), _limit(max_count), _mask(outputs, _THINNED)
-    if key is None or prob is None or limit is None or mask is None:
+    key, prob, most, mask = _key(rng, generator), _prob(alive), _max_count(max_count), _mask(outputs, _THINNED)
+    if key is None or prob is None or most is None or mask is None:
         return None
-    return module.quick_thin(backend, *key, x_0, *prob, center, scale, limit, mask)
+    return module.quick_thin(backend, *key, x_0, *prob, center, scale, most, mask)
 
 
 def bridge(
@@ -70,10 +70,10 @@ def bridge(
         return None
     if (stochastic := _ROUNDINGS.get(rounding)) is None:
         return None
-    key, prob, limit, mask = _key(rng, generator), _prob(step), _limit(max_count), _mask(outputs, _STEPPED)
-    if key is None or prob is None or limit is None or mask is None:
+    key, prob, most, mask = _key(rng, generator), _prob(step), _max_count(max_count), _mask(outputs, _STEPPED)
+    if key is None or prob is None or most is None or mask is None:
         return None
-    return module.quick_bridge(backend, *key, x_t, logits, *prob, gain, center, scale, limit, stochastic, mask)
+    return module.quick_bridge(backend, *key, x_t, logits, *prob, gain, center, scale, most, stochastic, mask)
 
 
 def birth_loss(
@@ -102,7 +102,7 @@ def _prob(value: Any) -> tuple[Any, Any] | None:
     return (value, 1.0 - value) if type(value) is float else None
 
 
-def _limit(max_count: Any) -> int | None:
+def _max_count(max_count: Any) -> int | None:
     if max_count is None:
         return 255
     return max_count if type(max_count) is int and 1 <= max_count <= 255 else None

@@ -69,7 +69,7 @@ def pair_of(
     One number for all samples stays one, expanded, where Triton runs: its kernels then build one table.
     """
     traced, pair = is_traced(like), isinstance(value, Prob)
-    expanded = not traced and dispatch.choose(op, backend, like.device.type, like.numel()) == "triton"
+    expanded = not traced and dispatch.select(op, backend, like.device.type, like.numel()) == "triton"
     parts = tuple(value) if pair else (value,)
     if not all(_is_number(part) or (isinstance(part, Tensor) and part.device == like.device) for part in parts):
         if not traced:

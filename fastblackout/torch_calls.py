@@ -35,22 +35,22 @@ def thin(
 ) -> list[Tensor | None]:  # fmt: skip
     op = "thin"
     x = adopt(x_0, op, "x_0", COUNTS)
-    limit = checks.max_count_of(op, max_count, x.dtype)
+    max_count = checks.max_count_of(op, max_count, x.dtype)
     wanted = checks.names_of(op, "outputs", outputs, THIN_OUTPUTS)
-    kind = checks.float_dtype(op, "input_dtype", input_dtype, x)
+    input_dtype = checks.float_dtype(op, "input_dtype", input_dtype, x)
     samples, _ = checks.size_of(op, "x_0", x)
     p, q = pair_of(op, "alive", alive, x_0, samples, backend)
-    middle = per_sample(op, "center", center, x_0, samples, torch.float32)
-    factor = per_sample(op, "scale", scale, x_0, samples, torch.float32)
+    centers = per_sample(op, "center", center, x_0, samples, torch.float32)
+    scales = per_sample(op, "scale", scale, x_0, samples, torch.float32)
     key = key_of(op, rng, generator, x_0, samples)
-    dtypes = {"x_t": x.dtype, "births": x.dtype, "model_input": kind}
+    dtypes = {"x_t": x.dtype, "births": x.dtype, "model_input": input_dtype}
 
     def call(names: list[str]) -> list[Tensor]:
-        dtype = getattr(torch, kind)
-        return torch_ops.thin(x_0, p, q, key, limit, middle, factor, names, dtype, backend)
+        dtype = getattr(torch, input_dtype)
+        return torch_ops.thin(x_0, p, q, key, max_count, centers, scales, names, dtype, backend)
 
     def launch(made: Sequence[Tensor | None]) -> None:
-        torch_kernels.thin(backend, x_0, p, q, key, limit, middle, factor, *made)
+        torch_kernels.thin(backend, x_0, p, q, key, max_count, centers, scales, *made)
 
     read = {"alive": alive, "rng": rng, "center": center, "scale": scale}
     return _results(op, x, dtypes, wanted, out, "x_t", backend, call, launch, read)[0]
@@ -61,21 +61,23 @@ def bridge_step(
     max_count: Any, gain: Any, center: Any, scale: Any, outputs: Any, input_dtype: Any, out: Any, backend: str,
 ) -> list[Tensor | None]:  # fmt: skip
     op = "bridge_step"
-    x, limit, net, given, wanted, kind, samples = _step(op, x_t, logits, births, max_count, outputs, input_dtype)
+    x, max_count, net, given, wanted, input_dtype, samples = _step(
+        op, x_t, logits, births, max_count, outputs, input_dtype
+    )
     check_rule(op, rounding, step)
     birth = pair_of(op, "step", step, x_t, samples, backend)
     death = (None, None) if is_zero(attrition) else pair_of(op, "attrition", attrition, x_t, samples, backend)
     numbers = _numbers(op, x_t, samples, gain, center, scale)
     key = key_of(op, rng, generator, x_t, samples)
-    arguments = (x_t, net, given, *birth, *death, key, limit, numbers[0], rounding == "stochastic", *numbers[1:])
+    arguments = (x_t, net, given, *birth, *death, key, max_count, numbers[0], rounding == "stochastic", *numbers[1:])
 
     def call(names: list[str]) -> list[Tensor]:
-        return torch_ops.bridge_step(*arguments, names, getattr(torch, kind), backend)
+        return torch_ops.bridge_step(*arguments, names, getattr(torch, input_dtype), backend)
 
     def launch(made: Sequence[Tensor | None]) -> None:
         torch_kernels.bridge_step(backend, *arguments, *made)
 
-    dtypes = {"x_s": x.dtype, "model_input": kind}
+    dtypes = {"x_s": x.dtype, "model_input": input_dtype}
     read = {
         "logits": net, "births": given, "step": step, "attrition": attrition, "rng": rng, "gain": gain,
         "center": center, "scale": scale,
@@ -88,20 +90,22 @@ def tau_leap_step(
     scale: Any, outputs: Any, input_dtype: Any, out: Any, backend: str,
 ) -> list[Tensor | None]:  # fmt: skip
     op = "tau_leap_step"
-    x, limit, net, given, wanted, kind, samples = _step(op, x_t, logits, births, max_count, outputs, input_dtype)
+    x, max_count, net, given, wanted, input_dtype, samples = _step(
+        op, x_t, logits, births, max_count, outputs, input_dtype
+    )
     factor = per_sample(op, "step", factor_of(op, step), x_t, samples, torch.float64, low=0.0)
     numbers = _numbers(op, x_t, samples, gain, center, scale)
     key = key_of(op, rng, generator, x_t, samples)
-    arguments = (x_t, net, given, factor, key, limit, *numbers)
+    arguments = (x_t, net, given, factor, key, max_count, *numbers)
     overshoot = [torch.zeros_like(factor, dtype=torch.int64)]
 
     def call(names: list[str]) -> list[Tensor]:
-        return torch_ops.tau_leap_step(*arguments, names, getattr(torch, kind), backend)
+        return torch_ops.tau_leap_step(*arguments, names, getattr(torch, input_dtype), backend)
 
     def launch(made: Sequence[Tensor | None]) -> None:
         torch_kernels.tau_leap_step(backend, *arguments, overshoot[0], *made)
 
-    dtypes = {"x_s": x.dtype, "model_input": kind}
+    dtypes = {"x_s": x.dtype, "model_input": input_dtype}
     read = {"logits": net, "births": given, "step": step, "rng": rng, "gain": gain, "center": center, "scale": scale}
     results, rest = _results(op, x, dtypes, wanted, out, "x_s", backend, call, launch, read)
     return [*results, *(rest or overshoot)]
@@ -153,7 +157,7 @@ def _step(
     op: str, x_t: Tensor, logits: Any, births: Any, max_count: Any, outputs: Any, input_dtype: Any
 ) -> tuple[Array, int, Tensor | None, Tensor | None, frozenset[str], str, int]:
     x = adopt(x_t, op, "x_t", COUNTS)
-    limit = checks.max_count_of(op, max_count, x.dtype)
+    max_count = checks.max_count_of(op, max_count, x.dtype)
     if (logits is None) == (births is None):
         raise TypeError(
             f"{op}: logits: exactly one of logits and births must be given, got {'none' if births is None else 'both'}"
@@ -163,8 +167,8 @@ def _step(
             checks.same_shape(op, name, _tensor(op, name, value, dtypes), "x_t", x)
     net, given = (None if value is None else value.detach() for value in (logits, births))
     wanted = checks.names_of(op, "outputs", outputs, STEP_OUTPUTS)
-    kind = checks.float_dtype(op, "input_dtype", input_dtype, x)
-    return x, limit, net, given, wanted, kind, checks.size_of(op, "x_t", x)[0]
+    input_dtype = checks.float_dtype(op, "input_dtype", input_dtype, x)
+    return x, max_count, net, given, wanted, input_dtype, checks.size_of(op, "x_t", x)[0]
 
 
 def _numbers(op: str, x: Tensor, samples: int, gain: Any, center: Any, scale: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,15 +32,15 @@ def thin(
     x_t: Tensor | None, births: Tensor | None, model_input: Tensor | None,
 ) -> None:  # fmt: skip
     op = "thin"
-    chosen = dispatch.choose(op, backend, x_0.device.type, x_0.numel())
+    chosen = dispatch.select(op, backend, x_0.device.type, x_0.numel())
     if chosen in dispatch.DEVICE_BACKENDS:
         args = (x_0, p, q, key, max_count, center, scale, x_t, births, model_input)
         return _launch(chosen, op, "thin", x_0, args)
     x, philox, size = _host(op, "x_0", x_0, key)
     pair = as_prob(Prob(p, q), size[0], op, "alive")
     made = {"x_t": _array(x_t), "births": _array(births), "model_input": _array(model_input)}
-    middle, factor = (_floats(op, *named, size[0]) for named in (("center", center), ("scale", scale)))
-    run_thin(chosen, x, pair, philox, size, max_count, middle, factor, made, _dtype(made["model_input"]))
+    centers, scales = (_floats(op, *named, size[0]) for named in (("center", center), ("scale", scale)))
+    run_thin(chosen, x, pair, philox, size, max_count, centers, scales, made, _dtype(made["model_input"]))
 
 
 def bridge_step(
@@ -49,7 +49,7 @@ def bridge_step(
     center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None,
 ) -> None:  # fmt: skip
     op = "bridge_step"
-    chosen = dispatch.choose(op, backend, x_t.device.type, x_t.numel())
+    chosen = dispatch.select(op, backend, x_t.device.type, x_t.numel())
     if chosen in dispatch.DEVICE_BACKENDS:
         args = (x_t, logits, births, p, q, sigma_p, sigma_q, key, max_count, gain, stochastic, center, scale, x_s)
         return _launch(chosen, op, "bridge", x_t, (*args, model_input))
@@ -66,7 +66,7 @@ def tau_leap_step(
 ) -> None:  # fmt: skip
     """overshoot: int64 (B,), zeros."""
     op = "tau_leap_step"
-    chosen = dispatch.choose(op, backend, x_t.device.type, x_t.numel())
+    chosen = dispatch.select(op, backend, x_t.device.type, x_t.numel())
     if chosen in dispatch.DEVICE_BACKENDS:
         args = (x_t, logits, births, factor, key, max_count, gain, center, scale, x_s, model_input, overshoot)
         return _launch(chosen, op, "tau_leap", x_t, args)
@@ -77,7 +77,7 @@ def tau_leap_step(
 def birth_loss(backend: str, logits: Tensor, births: Tensor, weight: Tensor, gain: Tensor) -> Tensor:
     """(B,) float32."""
     op = "birth_loss"
-    chosen = dispatch.choose(op, backend, logits.device.type, logits.numel())
+    chosen = dispatch.select(op, backend, logits.device.type, logits.numel())
     if chosen in dispatch.DEVICE_BACKENDS:
         loss = logits.new_empty(logits.shape[0], dtype=torch.float32)
         _launch(chosen, op, "birth_loss", logits, (logits, births, weight, gain, loss))
@@ -89,7 +89,7 @@ def birth_loss(backend: str, logits: Tensor, births: Tensor, weight: Tensor, gai
 def birth_loss_backward(backend: str, logits: Tensor, births: Tensor, coefficient: Tensor, gain: Tensor) -> Tensor:
     """Like logits; coefficient: upstream gradient times weight."""
     op = "birth_loss"
-    chosen = dispatch.choose(op, backend, logits.device.type, logits.numel())
+    chosen = dispatch.select(op, backend, logits.device.type, logits.numel())
     if chosen in dispatch.DEVICE_BACKENDS:
         grad = torch.empty_like(logits)
         _launch(chosen, op, "birth_loss_grad", logits, (logits, births, coefficient, gain, grad))
@@ -103,7 +103,7 @@ def birth_loss_backward(backend: str, logits: Tensor, births: Tensor, coefficien
 def binomial(backend: str, count: Tensor, p: Tensor, q: Tensor | None, key: Tensor) -> Tensor:
     """All of one shape, possibly expanded; the result is dense."""
     op = "binomial"
-    chosen = dispatch.choose(op, backend, count.device.type, count.numel())
+    chosen = dispatch.select(op, backend, count.device.type, count.numel())
     out = torch.empty(count.shape, dtype=count.dtype, device=count.device)
     if chosen in dispatch.DEVICE_BACKENDS:
         _launch(chosen, op, op, count, (count, p, q, key, out))
@@ -116,7 +116,7 @@ def binomial(backend: str, count: Tensor, p: Tensor, q: Tensor | None, key: Tens
 def poisson(backend: str, rate: Tensor, key: Tensor) -> Tensor:
     """int64, dense."""
     op = "poisson"
-    chosen = dispatch.choose(op, backend, rate.device.type, rate.numel())
+    chosen = dispatch.select(op, backend, rate.device.type, rate.numel())
     out = torch.empty(rate.shape, dtype=torch.int64, device=rate.device)
     if chosen in dispatch.DEVICE_BACKENDS:
         _launch(chosen, op, op, rate, (rate, key, out))
@@ -156,12 +156,12 @@ def _step(
     gain: Tensor, center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None,
 ) -> Step:  # fmt: skip
     x, philox, size = _host(op, "x_t", x_t, key)
-    factors = _floats(op, "gain", gain, size[0], low=0.0)
-    middle, spread = (_floats(op, *named, size[0]) for named in (("center", center), ("scale", scale)))
+    gains = _floats(op, "gain", gain, size[0], low=0.0)
+    centers, scales = (_floats(op, *named, size[0]) for named in (("center", center), ("scale", scale)))
     made = {"x_s": _array(x_s), "model_input": _array(model_input)}
     dtype = _dtype(made["model_input"])
     return Step(
-        op, chosen, philox, size, x, _array(logits), _array(births), made, max_count, factors, middle, spread, dtype
+        op, chosen, philox, size, x, _array(logits), _array(births), made, max_count, gains, centers, scales, dtype
     )
 
 

@@ -21,7 +21,7 @@ from .torch_kernels import _array, _host, _launch
 
 def categorical(backend: str, state: Tensor, probs: Tensor, index: Tensor | None, key: Tensor) -> Tensor:
     op = "categorical"
-    chosen = dispatch.choose(op, backend, state.device.type, state.numel())
+    chosen = dispatch.select(op, backend, state.device.type, state.numel())
     out = torch.empty_like(state)
     if chosen in dispatch.DEVICE_BACKENDS:
         _launch(chosen, op, op, state, (state, probs, index, key, out))
@@ -36,7 +36,7 @@ def categorical_table(
     backend: str, state: Tensor, thresholds: Tensor, guide: Tensor, index: Tensor | None, key: Tensor
 ) -> Tensor:
     op = "categorical"
-    chosen = dispatch.choose(op, backend, state.device.type, state.numel())
+    chosen = dispatch.select(op, backend, state.device.type, state.numel())
     out = torch.empty_like(state)
     if chosen in dispatch.DEVICE_BACKENDS:
         _launch(chosen, op, "categorical_table", state, (state, thresholds, guide, index, key, out))
@@ -48,7 +48,7 @@ def categorical_table(
 
 
 def build_categorical_table(backend: str, probs: Tensor) -> tuple[Tensor, Tensor]:
-    chosen = dispatch.choose("categorical", backend, probs.device.type, probs.numel())
+    chosen = dispatch.select("categorical", backend, probs.device.type, probs.numel())
     if chosen not in dispatch.DEVICE_BACKENDS:
         thresholds, guide = build_on_host(chosen, Array(probs, "CategoricalTable", "probs"))
         return torch.from_numpy(thresholds), torch.from_numpy(guide)
@@ -65,7 +65,7 @@ def categorical_bridge(
     after: Tensor, index: Tensor | None, key: Tensor,
 ) -> Tensor:  # fmt: skip
     op = "categorical_bridge"
-    chosen = dispatch.choose(op, backend, x_t.device.type, x_t.numel())
+    chosen = dispatch.select(op, backend, x_t.device.type, x_t.numel())
     out = torch.empty_like(x_t)
     if chosen in dispatch.DEVICE_BACKENDS:
         if weights is not None and x_t.ndim == 0:
@@ -82,7 +82,7 @@ def categorical_bridge(
 def transition_rows(backend: str, p: Tensor, q: Tensor, states: int) -> Tensor:
     """(B, S, S)."""
     op = "transition_rows"
-    chosen = dispatch.choose(op, backend, p.device.type, p.numel() * states * states)
+    chosen = dispatch.select(op, backend, p.device.type, p.numel() * states * states)
     if chosen in dispatch.DEVICE_BACKENDS:
         out = torch.empty((p.shape[0], states, states), dtype=torch.float64, device=p.device)
         _launch(chosen, op, op, p, (p, q, out))
@@ -94,7 +94,7 @@ def transition_rows(backend: str, p: Tensor, q: Tensor, states: int) -> Tensor:
 def log_prob(backend: str, kind: int, x: Tensor, a: Tensor, b: Tensor | None, p: Tensor, q: Tensor) -> Tensor:
     """Like x, float64: kind 0 is thin_log_prob, 1 bridge_log_prob."""
     op, argument = ("thin_log_prob", "alive") if kind == transition.THIN else ("bridge_log_prob", "step")
-    chosen = dispatch.choose(op, backend, x.device.type, x.numel())
+    chosen = dispatch.select(op, backend, x.device.type, x.numel())
     out = torch.empty_like(x, dtype=torch.float64)
     if chosen in dispatch.DEVICE_BACKENDS:
         _launch(chosen, op, "log_prob", x, (kind, x, a, b, p, q, out))

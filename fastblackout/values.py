@@ -6,8 +6,8 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .choice import OPS
 from .persistent import persistent
+from .preference import OPS
 
 if TYPE_CHECKING:
     from torch import Tensor

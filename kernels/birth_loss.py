@@ -31,28 +31,28 @@ def _load(logits, births, row, first, lane, valid, elements, layout, COLUMNS: tl
 def _checked_gain(gain, weight, flag):
     """The gain at this address: what is none makes the loss NaN. Bit 16 of the flag tells of it, and of a weight, if
     not None, that is not finite."""
-    slope = tl.load(gain)
-    good = (slope > 0.0) & (slope < float("inf"))
+    gain = tl.load(gain)
+    good = (gain > 0.0) & (gain < float("inf"))
     wrong = good == 0
     if weight is not None:
-        factor = tl.load(weight)
-        wrong = wrong | ((factor - factor == 0.0) == 0)
+        weight = tl.load(weight)
+        wrong = wrong | ((weight - weight == 0.0) == 0)
     if wrong:
         tl.atomic_or(flag, 16, sem="relaxed")
-    return tl.where(good, slope, float("nan"))
+    return tl.where(good, gain, float("nan"))
 
 
 @triton.jit
 def _chunk_sum(
-    logits, births, row, first, slope, log_slope, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr
+    logits, births, row, first, gain, log_gain, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr
 ):
     """Float32 sum of the chunk that starts at element `first`."""
     lane = tl.arange(0, _CHUNK)
     valid = lane < (elements - first)
     x, k, bits = _load(logits, births, row, first, lane, valid, elements, layout, 2, DIMS)
     report(flag, tl.where(valid, bits, 0))
-    y = slope * pf.softplus(x)
-    log_y = log_slope + pf.log_softplus(x)
+    y = gain * pf.softplus(x)
+    log_y = log_gain + pf.log_softplus(x)
     v = tl.where(valid, y - k * log_y, 0.0)
     v = tl.sum(tl.reshape(v, (2, 512)), 0)
     v = tl.sum(tl.reshape(v, (2, 256)), 0)
@@ -77,18 +77,18 @@ def birth_loss_kernel(
     if ALIGNED:
         elements = elements // 16 * 16
     row = program if WHOLE else program // chunks
-    slope = _checked_gain(gain + row, weight + row, flag)
-    log_slope = pf.log(slope.to(tl.float64)).to(tl.float32)
+    gain = _checked_gain(gain + row, weight + row, flag)
+    log_gain = pf.log(gain.to(tl.float64)).to(tl.float32)
     if WHOLE:
         total = (program * 0).to(tl.float64)
         for chunk in range(chunks):
             first = (program * 0 + chunk).to(tl.int64) * _CHUNK
-            part = _chunk_sum(logits, births, row, first, slope, log_slope, flag, layout, elements, ALIGNED, DIMS)
+            part = _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, ALIGNED, DIMS)
             total += part.to(tl.float64)
         tl.store(loss + row, (tl.load(weight + row) * total).to(tl.float32))
     else:
         first = (program % chunks).to(tl.int64) * _CHUNK
-        part = _chunk_sum(logits, births, row, first, slope, log_slope, flag, layout, elements, ALIGNED, DIMS)
+        part = _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, ALIGNED, DIMS)
         tl.store(sums + program, part)
 
 
@@ -117,8 +117,8 @@ def birth_loss_grad_kernel(
     valid = lane < (elements - first)
     x, k, bits = _load(logits, births, row, first, lane, valid, elements, layout, 3, DIMS)
     report(flag, tl.where(valid, bits, 0))
-    slope, c = _checked_gain(gain + row, None, flag), tl.load(coefficient + row).to(tl.float32)
-    value = c * tl.div_rn(slope * pf.softplus(x) - k, pf.softplus_over_sigmoid(x))
+    gain, c = _checked_gain(gain + row, None, flag), tl.load(coefficient + row).to(tl.float32)
+    value = c * tl.div_rn(gain * pf.softplus(x) - k, pf.softplus_over_sigmoid(x))
     tl.store(
         place(grad, row, first, lane, elements, layout, 2, 3, DIMS), rounded(value, grad.dtype.element_ty), mask=valid
     )

@@ -35,20 +35,20 @@ def bridge_kernel(
     seed_low, seed_high, sample, call = load_key(key, row_0 + row)
     p_row, q_row = tl.load(p + row * step), tl.load(q + row * step)
     own = table + (row * step).to(tl.int64) * _WORDS
-    factor = tl.load(gain + row)
-    middle, spread = tl.load(center + row), tl.load(scale + row)
+    gain = tl.load(gain + row)
+    center, scale = tl.load(center + row), tl.load(scale + row)
     if first == 0:
-        check_sample(flag, key, row_0 + row, factor, middle, spread)
+        check_sample(flag, key, row_0 + row, gain, center, scale)
     for _ in range(PARTS):
         valid = lane < (elements - first)
         x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
         if births is None:
             y, bits = expected_births(
-                place(logits, row, first, lane, elements, layout, 1, 4, DIMS), None, factor, valid, False
+                place(logits, row, first, lane, elements, layout, 1, 4, DIMS), None, gain, valid, False
             )
         else:
             y, bits = expected_births(
-                None, place(births, row, first, lane, elements, layout, 1, 4, DIMS), factor, valid, True
+                None, place(births, row, first, lane, elements, layout, 1, 4, DIMS), gain, valid, True
             )
         bits |= tl.where(bad & valid, 1, 0)
         x = x.to(tl.int32) if SHARED else x.to(tl.int64)
@@ -90,5 +90,5 @@ def bridge_kernel(
             tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
         if model_input is not None:
             to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
-            tl.store(to, rounded((x.to(tl.float32) - middle) * spread, model_input.dtype.element_ty), mask=valid)
+            tl.store(to, rounded((x.to(tl.float32) - center) * scale, model_input.dtype.element_ty), mask=valid)
         first += BLOCK

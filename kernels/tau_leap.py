@@ -27,15 +27,15 @@ def tau_leap_kernel(
     seed_low, seed_high, sample, call = load_key(key, row)
     x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
     x = x.to(tl.int64)
-    slope, middle, spread = tl.load(gain + row), tl.load(center + row), tl.load(scale + row)
+    gain, center, scale = tl.load(gain + row), tl.load(center + row), tl.load(scale + row)
     if first == 0:
-        check_sample(flag, key, row, slope, middle, spread)
+        check_sample(flag, key, row, gain, center, scale)
     if births is None:
         at = place(logits, row, first, lane, elements, layout, 1, 4, DIMS)
-        y, bits = expected_births(at, None, slope, valid, False)
+        y, bits = expected_births(at, None, gain, valid, False)
     else:
         at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
-        y, bits = expected_births(None, at, slope, valid, True)
+        y, bits = expected_births(None, at, gain, valid, True)
     leap = tl.load(factor + row)
     wrong = ((leap >= 0.0) & (leap < float("inf"))) == 0
     report(flag, bits | tl.where(bad & valid, 1, 0) | tl.where(wrong & valid, 8, 0))
@@ -52,6 +52,6 @@ def tau_leap_kernel(
         to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
         tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
     if model_input is not None:
-        value = (x.to(tl.float32) - middle) * spread
+        value = (x.to(tl.float32) - center) * scale
         to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
         tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)

@@ -28,9 +28,9 @@ def thin_kernel(
     seed_low, seed_high, sample, call = load_key(key, row_0 + row)
     p_row, q_row = tl.load(p + row * step), tl.load(q + row * step)
     own = table + (row * step).to(tl.int64) * _WORDS
-    middle, factor = tl.load(center + row), tl.load(scale + row)
+    center, scale = tl.load(center + row), tl.load(scale + row)
     if first == 0:
-        check_sample(flag, key, row_0 + row, None, middle, factor)
+        check_sample(flag, key, row_0 + row, None, center, scale)
     for _ in range(PARTS):
         valid = lane < (elements - first)
         at = place(x_0, row, first, lane, elements, layout, 0, 4, DIMS)
@@ -57,7 +57,7 @@ def thin_kernel(
             to = place(births, row, first, lane, elements, layout, 2, 4, DIMS)
             tl.store(to, (n - k).to(births.dtype.element_ty), mask=valid)
         if model_input is not None:
-            value = (k.to(tl.float32) - middle) * factor
+            value = (k.to(tl.float32) - center) * scale
             to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
             tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
         first += BLOCK

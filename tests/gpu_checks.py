@@ -123,10 +123,10 @@ def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, .
         fb.check_values.check()
 
 
-def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], limit: int = 100) -> None:
+def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], max_count: int = 100) -> None:
     """A batch in 1, 2, 3 and 8 parts, each with its first_sample, gives what it gives at once on the reference."""
     first, batch = 2**31 - 5, shape[0]  # over the sign bit of the 32-bit counter
-    a, rng = arguments(op, PLAIN | {"shape": shape, "limit": limit}), fb.Philox(2**64 - 1, first, 3)
+    a, rng = arguments(op, PLAIN | {"shape": shape, "max_count": max_count}), fb.Philox(2**64 - 1, first, 3)
     there, expected = moved(a, device), public(op, a, rng, "reference")
     kernels = kernels_of(backend) if backend.startswith("simt") else None
     for ranks in (1, 2, 3, 8):

@@ -20,14 +20,14 @@ def matrices(shape: tuple[int, ...], made: torch.Generator) -> Tensor:
 
 
 def arguments(
-    op: str, case: dict[str, Any], x: Tensor, limit: int, p: Tensor, made: torch.Generator
+    op: str, case: dict[str, Any], x: Tensor, max_count: int, p: Tensor, made: torch.Generator
 ) -> Arguments:  # fmt: skip
-    """x are states or counts in 0..limit."""
-    batch, states = len(x), limit + 1
+    """x are states or counts in 0..max_count."""
+    batch, states = len(x), max_count + 1
     if op == "transition_rows":
-        return {"p": p, "q": 1 - p, "limit": limit}
+        return {"p": p, "q": 1 - p, "max_count": max_count}
     if op in ("thin_log_prob", "bridge_log_prob"):
-        more = [torch.randint(0, limit + 1, x.shape, generator=made).to(x.dtype) for _ in range(2)]
+        more = [torch.randint(0, max_count + 1, x.shape, generator=made).to(x.dtype) for _ in range(2)]
         return {"x": x, "a": more[0], "p": p, "q": 1 - p} | ({"b": more[1]} if op == "bridge_log_prob" else {})
     kind = case.get("matrices", "each")
     count = {"one": 1, "index": 2, "each": batch}[kind]
@@ -52,7 +52,7 @@ def arguments(
 def public(op: str, a: Arguments, rng: Any, backend: str) -> Tensor:
     """The op as users call it."""
     if op == "transition_rows":
-        return fb.transition_rows(fb.Prob(a["p"], a["q"]), a["limit"], backend=backend)
+        return fb.transition_rows(fb.Prob(a["p"], a["q"]), a["max_count"], backend=backend)
     if op == "thin_log_prob":
         return fb.thin_log_prob(a["x"], a["a"], fb.Prob(a["p"], a["q"]), backend=backend)
     if op == "bridge_log_prob":

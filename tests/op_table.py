@@ -27,7 +27,7 @@ COMMON: dict[str, Sequence[Any]] = {
 }  # fmt: skip
 NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw nothing
 PLAIN = {
-    "layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "limit": 100,
+    "layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100,
 }  # fmt: skip
 PROBS = (0.37, 0.0, 1.0, 0.5, 1e-12, 1 - 1e-12, 5e-324, 0.93, 1e-3)
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
@@ -54,11 +54,11 @@ class Maker:
         self.floats: torch.dtype = getattr(torch, case["floats"])
         self.kind: torch.dtype = getattr(torch, case["counts"])
         most = 2**53 if self.kind == torch.float64 else 2**24 if self.kind.is_floating_point else None
-        self.limit: int = min(case["limit"], most or torch.iinfo(self.kind).max)
+        self.max_count: int = min(case["max_count"], most or torch.iinfo(self.kind).max)
 
     def counts(self) -> Tensor:
-        x = torch.randint(0, self.limit + 1, self.shape, generator=self.random)
-        x.view(-1)[::5], x.view(-1)[3::7] = self.limit, 0
+        x = torch.randint(0, self.max_count + 1, self.shape, generator=self.random)
+        x.view(-1)[::5], x.view(-1)[3::7] = self.max_count, 0
         return x.to(self.kind)
 
     def whole(self, kind: torch.dtype) -> Tensor:
@@ -85,7 +85,7 @@ def _state(m: Maker) -> Arguments:
     """What thin and the reverse steps share. thin's only floats are the model input; the steps have a factor for it."""
     a = {
         "x": m.counts(), "p": m.probs(), "center": m.rows((3.3, -0.5, -1e-20)), "scale": m.rows((0.7, -2.0)),
-        "max_count": m.limit, "input_dtype": m.case.get("inputs", m.case["floats"]),
+        "max_count": m.max_count, "input_dtype": m.case.get("inputs", m.case["floats"]),
     }  # fmt: skip
     return a | ({"outputs": m.case["outputs"]} if "outputs" in m.case else {})  # else all
 
@@ -133,7 +133,7 @@ def _binomial(m: Maker) -> Arguments:
 
 
 def _poisson(m: Maker) -> Arguments:
-    return {"rate": m.uniform(0.0, min(m.limit, 6e4), (0.0, 10.0, 9.999, 6e4))}
+    return {"rate": m.uniform(0.0, min(m.max_count, 6e4), (0.0, 10.0, 9.999, 6e4))}
 
 
 def _thinned(a: Arguments, more: dict[str, Any]) -> Any:
@@ -211,30 +211,30 @@ class Op(NamedTuple):
 _THIN_OUTPUTS = (("x_t", "births", "model_input"), ("x_t",), ("births", "model_input"))
 _STEPS = {
     # Births as floats or integers, else logits, which have twice the cases of each.
-    "limit": MAXIMA, "inputs": FLOATS, "given": ("", "", "floats", *COUNTS), "one": (0, 1),
+    "max_count": MAXIMA, "inputs": FLOATS, "given": ("", "", "floats", *COUNTS), "one": (0, 1),
     "outputs": (("x_s", "model_input"), ("x_s",), ("model_input",)),
 }  # fmt: skip
 OPS = {
-    "thin": Op(_thin, _thinned, _thin_kernel, {"limit": MAXIMA, "one": (0, 1), "outputs": _THIN_OUTPUTS}),
+    "thin": Op(_thin, _thinned, _thin_kernel, {"max_count": MAXIMA, "one": (0, 1), "outputs": _THIN_OUTPUTS}),
     "bridge_step": Op(_bridge, _bridged, _bridge_kernel, _STEPS | {"nearest": (0, 1), "fall": (0, 1)}),
     "tau_leap_step": Op(_tau_leap, _leaped, _tau_leap_kernel, _STEPS),
     "birth_loss": Op(
         _birth_loss, _lost, _birth_loss_kernel,
         NO_KEY | {
-            "shape": (*SHAPES[1:], (2, 5000)), "counts": (*COUNTS, *FLOATS), "limit": (100,), "gain": (1.0, 1e-30),
+            "shape": (*SHAPES[1:], (2, 5000)), "counts": (*COUNTS, *FLOATS), "max_count": (100,), "gain": (1.0, 1e-30),
         },
     ),
     "binomial": Op(
         _binomial, _drawn, _binomial_kernel,
-        {"counts": (*COUNTS, "float32", "float64"), "limit": (1, 20, 255, 10**6, 2**53), "pair": (0, 1)},
+        {"counts": (*COUNTS, "float32", "float64"), "max_count": (1, 20, 255, 10**6, 2**53), "pair": (0, 1)},
     ),
-    "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "limit": (3, 30, 300, 10**4)}),
+    "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "max_count": (3, 30, 300, 10**4)}),
 }  # fmt: skip
 
 
 def _between_states(op: str, **factors: Sequence[Any]) -> Op:
     def arguments(m: Maker) -> Arguments:
-        return op_states.arguments(op, m.case, m.counts(), m.limit, m.probs(), m.random)
+        return op_states.arguments(op, m.case, m.counts(), m.max_count, m.probs(), m.random)
 
     def public(a: Arguments, more: dict[str, Any]) -> dict[str, Tensor]:
         return {"out": op_states.public(op, a, more["rng"], more["backend"])}
@@ -248,14 +248,14 @@ def _between_states(op: str, **factors: Sequence[Any]) -> Op:
 
 STATES = {
     "categorical": {
-        "floats": ("float32", "float64"), "limit": (255, 39, 2, 300), "matrices": ("one", "index", "each"),
+        "floats": ("float32", "float64"), "max_count": (255, 39, 2, 300), "matrices": ("one", "index", "each"),
         "table": (0, 1),
     },
     "categorical_bridge": {
-        "limit": (1, 3, 30), "matrices": ("one", "index", "each"), "given": ("logits", "probs", "x_0"),
+        "max_count": (1, 3, 30), "matrices": ("one", "index", "each"), "given": ("logits", "probs", "x_0"),
     },
-    "transition_rows": NO_KEY | {"counts": ("uint8",), "limit": (0, 2, 40, 255)},
-    "thin_log_prob": NO_KEY | {"limit": (255, 20)},
-    "bridge_log_prob": NO_KEY | {"limit": (127, 20)},
+    "transition_rows": NO_KEY | {"counts": ("uint8",), "max_count": (0, 2, 40, 255)},
+    "thin_log_prob": NO_KEY | {"max_count": (255, 20)},
+    "bridge_log_prob": NO_KEY | {"max_count": (127, 20)},
 }  # fmt: skip
 OPS |= {op: _between_states(op, **factors) for op, factors in STATES.items()}

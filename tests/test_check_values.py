@@ -8,7 +8,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout import dispatch, indexing, natives, values
-from fastblackout.choice import CHOICE, OPS, rules
+from fastblackout.preference import OPS, PREFERENCE, rules
 
 CPU = torch.device("cpu")
 
@@ -172,35 +172,35 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
     ]
 
 
-def test_the_choice(monkeypatch):
-    assert set(CHOICE["cpu"]) == set(CHOICE["cuda"]) == set(OPS)
-    assert all(dispatch.choose(op, "auto", "cpu") == "cpu" for op in OPS)
-    monkeypatch.setitem(CHOICE, "cuda", rules({}))  # whatever a card measured
+def test_the_preference(monkeypatch):
+    assert set(PREFERENCE["cpu"]) == set(PREFERENCE["cuda"]) == set(OPS)
+    assert all(dispatch.select(op, "auto", "cpu") == "cpu" for op in OPS)
+    monkeypatch.setitem(PREFERENCE, "cuda", rules({}))  # whatever a card measured
     reasons = {"cuda": "no nvcc", "triton": None}
     monkeypatch.setattr(natives, "absent", lambda backend, op: reasons[backend])
-    assert dispatch.choose("thin", "auto", "cuda") == "triton"
+    assert dispatch.select("thin", "auto", "cuda") == "triton"
     with pytest.raises(ValueError, match="^thin: backend: 'cuda' is absent: no nvcc, got backend='cuda'"):
-        dispatch.choose("thin", "cuda", "cuda")
+        dispatch.select("thin", "cuda", "cuda")
     reasons["cuda"] = None
-    assert dispatch.choose("thin", "auto", "cuda") == "cuda"
+    assert dispatch.select("thin", "auto", "cuda") == "cuda"
     with fb.use_backend("triton"):
-        assert dispatch.choose("thin", "auto", "cuda") == "triton"
+        assert dispatch.select("thin", "auto", "cuda") == "triton"
     reasons.update(cuda="no nvcc", triton="not installed")
     text = (
         r"^thin: backend: none is present for cuda arrays \(cuda: no nvcc; triton: not installed\), got backend='auto'"
     )
     with pytest.raises(ValueError, match=text):
-        dispatch.choose("thin", "auto", "cuda")
+        dispatch.select("thin", "auto", "cuda")
     with pytest.raises(ValueError, match="^thin: backend: 'reference' does not run on cuda arrays"):
-        dispatch.choose("thin", "reference", "cuda")
+        dispatch.select("thin", "reference", "cuda")
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(ValueError, match=r"^thin: backend: 'triton' does not run on cpu arrays \(its interpreter does"):
         fb.thin(torch.zeros(2, dtype=torch.uint8), 0.5, backend="triton")
 
 
 def test_what_info_prints():
-    choices = {(device, op): backend for device, ops, backend, why in natives.choices() for op in ops if why}
-    assert set(choices) == {(device, op) for device in ("cpu", "cuda") for op in OPS}
+    preferred = {(device, op): backend for device, ops, backend, why in natives.preferences() for op in ops if why}
+    assert set(preferred) == {(device, op) for device in ("cpu", "cuda") for op in OPS}
     assert set(fb.capabilities()) == {"reference", "cpu", "cuda", "triton"}
 
 

@@ -281,7 +281,7 @@ def test_a_broken_pipe_is_no_error(place):
 
 
 def test_info(capsys):
-    """Its last part, what backend="auto" takes and why: test_choice.py."""
+    """Its last part, what backend="auto" takes and why: test_preference.py."""
     assert main(["info"]) == 0
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == [

@@ -34,22 +34,22 @@ def run_python(code, tmp_path, **environment):
 
 
 def test_use_backend_nests_and_ends():
-    assert dispatch.choose("thin", "auto", "cpu") == "cpu"
+    assert dispatch.select("thin", "auto", "cpu") == "cpu"
     with fb.use_backend("reference"):
-        assert dispatch.choose("thin", "auto", "cpu") == "reference"
-        assert dispatch.choose("thin", "cpu", "cpu") == "cpu"  # the argument wins
+        assert dispatch.select("thin", "auto", "cpu") == "reference"
+        assert dispatch.select("thin", "cpu", "cpu") == "cpu"  # the argument wins
         with fb.use_backend("cpu", isa="scalar", threads=3):
-            assert (dispatch.choose("thin", "auto", "cpu"), dispatch.isa(), dispatch.threads()) == ("cpu", 0, 3)
-        assert dispatch.choose("thin", "auto", "cpu") == "reference" and dispatch.isa() == -1
+            assert (dispatch.select("thin", "auto", "cpu"), dispatch.isa(), dispatch.threads()) == ("cpu", 0, 3)
+        assert dispatch.select("thin", "auto", "cpu") == "reference" and dispatch.isa() == -1
         with pytest.raises(KeyError), fb.use_backend("cpu"):
             raise KeyError
-        assert dispatch.choose("thin", "auto", "cpu") == "reference"
+        assert dispatch.select("thin", "auto", "cpu") == "reference"
         seen = []
-        worker = threading.Thread(target=lambda: seen.append(dispatch.choose("thin", "auto", "cpu")))
+        worker = threading.Thread(target=lambda: seen.append(dispatch.select("thin", "auto", "cpu")))
         worker.start()
         worker.join()
         assert seen == ["cpu"]  # a choice is of its own thread
-    assert dispatch.choose("thin", "auto", "cpu") == "cpu"
+    assert dispatch.select("thin", "auto", "cpu") == "cpu"
 
 
 def test_wrong_choices():

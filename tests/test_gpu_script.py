@@ -20,7 +20,7 @@ import torch
 from helpers import elsewhere
 from op_table import OPS
 
-from fastblackout import choice
+from fastblackout import preference
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 CPU = torch.device("cpu")
@@ -154,7 +154,7 @@ def test_aims_have_verdicts(script, measured):
     assert [x[3] for x in aims.aims(measured)][1:3] == ["NOT met"] * 2
 
 
-def test_crossings_become_the_choice(script, measured):
+def test_crossings_become_the_preference(script, measured):
     aims = script("gpu_aims")
     measured["rows"] = [
         row(op, by, start + elements * each, elements)
@@ -162,7 +162,7 @@ def test_crossings_become_the_choice(script, measured):
         for by, start, each in (("cuda", *both[:2]), ("triton", *both[2:]))
         for elements in (1000, 10**7)
     ] + [row("binomial", "cuda", 1.0), row("thin", "torch.binomial", 1.0), row("birth_loss", "triton", 1.0, error="x")]
-    found = aims.choice(measured)
+    found = aims.preference(measured)
     assert found == {
         "card": "NVIDIA Card", "date": "2026-12-01",
         "ops": {
@@ -170,9 +170,9 @@ def test_crossings_become_the_choice(script, measured):
             "poisson": {"order": ["triton", "cuda"]},
         },
     }  # fmt: skip
-    rules = choice.rules(json.loads(json.dumps(found)))
+    rules = preference.rules(json.loads(json.dumps(found)))
     assert (rules["thin"].tried(10**5)[0], rules["thin"].tried(10**7)[0]) == ("triton", "cuda")
-    assert aims.choice(measured | {"rows": []}) == {}
+    assert aims.preference(measured | {"rows": []}) == {}
 
 
 def test_cupy_is_called_with_what_it_takes(script, monkeypatch):

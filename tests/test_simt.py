@@ -114,7 +114,7 @@ def test_16_bytes_an_access_and_the_ends_of_odd_sizes(op, floats, shape):
     kernels = product.kernels_of("simt-forward")
     for number, (counts, given) in enumerate(zip(COUNTS, ("", "int16", "floats", "uint8"), strict=True)):
         case = {"shape": shape, "layout": "contiguous", "counts": counts, "floats": floats, "key": fb.Philox(5)}
-        case |= {"limit": (255, 200)[number % 2], "given": given, "fall": number % 2}
+        case |= {"max_count": (255, 200)[number % 2], "given": given, "fall": number % 2}
         a = product.arguments(op, case, number)
         product.check("simt-forward", kernels, "cpu", op, case, a, product.public(op, a, case["key"], "reference"))
 

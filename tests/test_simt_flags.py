@@ -68,12 +68,12 @@ def pair_calls(one):
     x, half, rng = torch.full((1, 700), 200, dtype=torch.int32), one.double() * 0.5, key_tensor(fb.Philox(4))
     y, zero = torch.full(x.shape, 5.0), one * 0
 
-    def thin(p, q, out, flag, limit=255):
-        cuda.thin(x, p, q, rng, limit, zero, one, out, None, None, flag, module=_simt)
+    def thin(p, q, out, flag, max_count=255):
+        cuda.thin(x, p, q, rng, max_count, zero, one, out, None, None, flag, module=_simt)
 
-    def bridge(p, q, out, flag, limit=255, fall=False):
+    def bridge(p, q, out, flag, max_count=255, fall=False):
         pairs = (half, half, p, q) if fall else (p, q, None, None)
-        cuda.bridge(x, None, y, *pairs, rng, limit, one, True, zero, one, out, None, flag, module=_simt)
+        cuda.bridge(x, None, y, *pairs, rng, max_count, one, True, zero, one, out, None, flag, module=_simt)
 
     def binomial(p, q, out, flag):
         cuda.binomial(x, p.expand(x.shape), q.expand(x.shape), rng, out, flag, module=_simt)
@@ -86,9 +86,9 @@ def pair_calls(one):
 
     counts, floats = torch.empty_like(x), torch.empty(x.shape, dtype=torch.float64)
     return {
-        "thin": (thin, counts), "thin wide": (partial(thin, limit=1000), counts), "bridge": (bridge, counts),
-        "bridge wide": (partial(bridge, limit=1000), counts), "attrition": (partial(bridge, fall=True), counts),
-        "attrition wide": (partial(bridge, fall=True, limit=1000), counts), "binomial": (binomial, counts),
+        "thin": (thin, counts), "thin wide": (partial(thin, max_count=1000), counts), "bridge": (bridge, counts),
+        "bridge wide": (partial(bridge, max_count=1000), counts), "attrition": (partial(bridge, fall=True), counts),
+        "attrition wide": (partial(bridge, fall=True, max_count=1000), counts), "binomial": (binomial, counts),
         "transition_rows": (rows, torch.empty(1, 9, 9, dtype=torch.float64)), "log_prob": (log_prob, floats),
     }  # fmt: skip
 
@@ -112,9 +112,9 @@ NUMBERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("limit", [255, 1000])
+@pytest.mark.parametrize("max_count", [255, 1000])
 @pytest.mark.parametrize("op", ["thin", "bridge", "attrition", "tau_leap"])
-def test_wrong_numbers_of_a_sample(op, limit):
+def test_wrong_numbers_of_a_sample(op, max_count):
     """The last of three samples has them; integers are those of the number that it is taken for."""
     x, y, p = torch.full((3, 40), 20, dtype=torch.int32), torch.full((3, 40), 1.0), torch.full((3,), 0.5).double()
     expected = None
@@ -129,12 +129,12 @@ def test_wrong_numbers_of_a_sample(op, limit):
         out, flag = torch.empty_like(x), new_flag()
         made = (c, s, out, None, None) if op == "thin" else (c, s, out, None)
         if op == "thin":
-            cuda.thin(x, p, p, key, limit, *made, flag, module=_simt)
+            cuda.thin(x, p, p, key, max_count, *made, flag, module=_simt)
         elif op == "tau_leap":
-            cuda.tau_leap(x, y, None, p, key, limit, g, *made, torch.zeros(3).long(), flag, module=_simt)
+            cuda.tau_leap(x, y, None, p, key, max_count, g, *made, torch.zeros(3).long(), flag, module=_simt)
         else:
             fall = (p, p) if op == "attrition" else (None, None)
-            cuda.bridge(x, y, None, p, p, *fall, key, limit, g, True, *made, flag, module=_simt)
+            cuda.bridge(x, y, None, p, p, *fall, key, max_count, g, True, *made, flag, module=_simt)
         wrong = (name, value) in NUMBERS and (op, name) != ("thin", "gain")
         assert flag.item() == 16 * wrong, (name, value)
         if name == "gain" and op != "thin" and value != INF:  # births nothing, as 0 does

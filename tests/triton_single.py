@@ -153,39 +153,42 @@ def flags():
     def p_of(*values):
         return torch.tensor(values, dtype=torch.float64)
 
-    def thinned(x, p, q, limit):
+    def thinned(x, p, q, max_count):
         out, bits = torch.empty_like(x), flag()
-        backend.thin(x, p, q, key, limit, one, one, out, None, None, bits)
+        backend.thin(x, p, q, key, max_count, one, one, out, None, None, bits)
         return out.tolist(), int(bits)
 
     x = torch.arange(-50, 150, dtype=torch.int16)[None]
-    for limit in (100, 1000):
-        clean = thinned(x.clamp(0, limit), p_of(0.4), p_of(0.6), limit)
-        assert clean[1] == 0 and thinned(x, p_of(0.4), p_of(0.6), limit) == (clean[0], 1)
-        low = x.clamp(min=0, max=limit)
+    for max_count in (100, 1000):
+        clean = thinned(x.clamp(0, max_count), p_of(0.4), p_of(0.6), max_count)
+        assert clean[1] == 0 and thinned(x, p_of(0.4), p_of(0.6), max_count) == (clean[0], 1)
+        low = x.clamp(min=0, max=max_count)
         for p, q, taken in (
             (nan, nan, 0.0), (1.5, -0.5, 1.0), (-0.1, 1.1, 0.0), (0.4, nan, 0.4), (0.5, 0.4999, 0.5), (0.7, 0.7, 0.7),
             (0.25, 0.75 + 1.1e-9, 0.25),
         ):  # fmt: skip
-            assert thinned(low, p_of(p), p_of(q), limit) == (thinned(low, p_of(taken), p_of(1 - taken), limit)[0], 8)
+            assert thinned(low, p_of(p), p_of(q), max_count) == (
+                thinned(low, p_of(taken), p_of(1 - taken), max_count)[0],
+                8,
+            )
 
-    def stepped(kind, values, given, limit=255):
+    def stepped(kind, values, given, max_count=255):
         y, bits = torch.tensor([values]), flag()
         x = torch.full(y.shape, 5, dtype=torch.int32)
         out, born = torch.empty_like(x), (None, y) if given else (y, None)
         if kind == "bridge":
             backend.bridge(
-                x, *born, p_of(1.0), p_of(0.0), None, None, key, limit, one, False, one, one, out, None, bits
+                x, *born, p_of(1.0), p_of(0.0), None, None, key, max_count, one, False, one, one, out, None, bits
             )
         else:
             over = torch.zeros(1, dtype=torch.int64)
-            backend.tau_leap(x, *born, p_of(1.0), key, limit, one, one, one, out, None, over, bits)
+            backend.tau_leap(x, *born, p_of(1.0), key, max_count, one, one, one, out, None, over, bits)
         return out[0].tolist(), int(bits)
 
-    for kind, limit in itertools.product(("bridge", "tau_leap"), (255, 300)):
-        assert stepped(kind, [nan, -inf, inf], False, limit) == ([5, 5, limit], 2)
-        assert stepped(kind, [nan, -1.0, inf], True, limit) == ([5, 5, limit], 4)
-        assert stepped(kind, [0.0, 0.0], True, limit) == ([5, 5], 0)
+    for kind, max_count in itertools.product(("bridge", "tau_leap"), (255, 300)):
+        assert stepped(kind, [nan, -inf, inf], False, max_count) == ([5, 5, max_count], 2)
+        assert stepped(kind, [nan, -1.0, inf], True, max_count) == ([5, 5, max_count], 4)
+        assert stepped(kind, [0.0, 0.0], True, max_count) == ([5, 5], 0)
     bits, loss = flag(), torch.empty(1)
     backend.birth_loss(torch.tensor([[nan, 1.0]]), torch.tensor([[1.0, -1.0]]), p_of(1.0), one, loss, bits)
     assert int(bits) == 6
@@ -211,18 +214,18 @@ def number_flags():
     x, y, half = torch.full((2, 8), 10, dtype=torch.int32), torch.full((2, 8), 1.0), torch.full((2,), 0.5).double()
     off, right = torch.tensor([0.5, 0.4999]).double(), {"seed": 5, "first_sample": 2**32 - 2, "call": 2**32 - 1}
 
-    def called(op, limit, p=half, q=half, fall=None, **numbers):
+    def called(op, max_count, p=half, q=half, fall=None, **numbers):
         row = {name: torch.tensor([1.0, numbers.get(name, 1.0)]) for name in ("gain", "center", "scale", "weight")}
         key = torch.tensor([numbers.get(name, value) for name, value in right.items()])
         g, made, out, bits = row["gain"], (row["center"], row["scale"]), torch.empty_like(x), flag()
         if op == "thin":
-            backend.thin(x, p, q, key, limit, *made, out, None, None, bits)
+            backend.thin(x, p, q, key, max_count, *made, out, None, None, bits)
         elif op == "bridge":
             pairs = (half, half, p, q) if fall else (p, q, None, None)
-            backend.bridge(x, y, None, *pairs, key, limit, g, True, *made, out, None, bits)
+            backend.bridge(x, y, None, *pairs, key, max_count, g, True, *made, out, None, bits)
         elif op == "tau_leap":
             over = torch.zeros(2, dtype=torch.int64)
-            backend.tau_leap(x, y, None, p, key, limit, g, *made, out, None, over, bits)
+            backend.tau_leap(x, y, None, p, key, max_count, g, *made, out, None, over, bits)
         elif op == "binomial":
             backend.binomial(x, p[:, None].expand(x.shape), q[:, None].expand(x.shape), key, out, bits)
         elif op == "poisson":
@@ -241,19 +244,23 @@ def number_flags():
             backend.log_prob(0, x // 2, x, None, p, q, out, bits)
         return out.tolist(), int(bits)
 
-    for op, limit, fall in (
+    for op, max_count, fall in (
         ("thin", 15, 0), ("thin", 999, 0), ("bridge", 15, 0), ("bridge", 999, 0), ("bridge", 15, 1),
         ("bridge", 999, 1), ("binomial", 0, 0), ("rows", 0, 0), ("log_prob", 0, 0),
     ):  # fmt: skip
-        assert called(op, limit, q=off, fall=fall) == (called(op, limit, fall=fall)[0], 8), (op, limit, fall)
-        assert called(op, limit, q=half + 0.9e-9, fall=fall)[1] == 0, (op, limit, fall)
+        assert called(op, max_count, q=off, fall=fall) == (called(op, max_count, fall=fall)[0], 8), (
+            op,
+            max_count,
+            fall,
+        )
+        assert called(op, max_count, q=half + 0.9e-9, fall=fall)[1] == 0, (op, max_count, fall)
     keys = [("call", 2**32), ("call", -1), ("first_sample", 2**32 - 1), ("first_sample", -1)]
     state = [("gain", -1.0), ("gain", nan), ("gain", inf), ("center", nan), ("scale", inf)]
-    for op, limit in (("thin", 15), ("thin", 999), ("bridge", 15), ("bridge", 999), ("tau_leap", 999)):
-        assert called(op, limit, gain=0.0)[1] == 0
+    for op, max_count in (("thin", 15), ("thin", 999), ("bridge", 15), ("bridge", 999), ("tau_leap", 999)):
+        assert called(op, max_count, gain=0.0)[1] == 0
         for name, value in (*keys, *(state[3:] if op == "thin" else state)):
-            assert called(op, limit, **{name: value})[1] == 16, (op, limit, name, value)
-        assert op == "thin" or called(op, limit, gain=nan)[0] == called(op, limit, gain=0.0)[0]
+            assert called(op, max_count, **{name: value})[1] == 16, (op, max_count, name, value)
+        assert op == "thin" or called(op, max_count, gain=nan)[0] == called(op, max_count, gain=0.0)[0]
     for op, (name, value) in itertools.product(("binomial", "poisson"), keys):
         assert called(op, 0, **{name: value})[1] == 16, (op, name, value)
     for elements in (40, 6000):  # a program a sample, and a program a chunk

@@ -33,7 +33,7 @@ constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 struct Torch {
   PyObject *type, *empty_like, *empty, *float32;  // float32: a dtype
   PyObject *grad_enabled, *modes, *interpreter;   // functions without arguments
-  PyObject *threads, *choice;                     // one more, and dispatch.py's context variable
+  PyObject *threads, *setting;                     // one more, and dispatch.py's context variable
   PyObject* fresh_seed;                           // of a generator, or None for torch's own
   const ExchangeTable* table;
 };
@@ -77,14 +77,14 @@ bool is_text(PyObject* object, const char* text) {
 // Whether a call with this backend is for the CPU's kernels, and tensors are what they seem: no mode of torch looks at calls, no
 // transform of torch.func is under way. And its threads and, `chosen` if none is asked for, instruction set.
 bool settle(PyObject* backend, cpu::Isa chosen, cpu::Common& op) {
-  PyObject* choice = nullptr;  // (backend, isa, threads) of use_backend
-  if (torch.choice == nullptr || PyContextVar_Get(torch.choice, nullptr, &choice) != 0 || choice == nullptr) return false;
-  PyObject* const asked = is_text(backend, "auto") ? PyTuple_GET_ITEM(choice, 0) : backend;
+  PyObject* setting = nullptr;  // (backend, isa, threads) of use_backend
+  if (torch.setting == nullptr || PyContextVar_Get(torch.setting, nullptr, &setting) != 0 || setting == nullptr) return false;
+  PyObject* const asked = is_text(backend, "auto") ? PyTuple_GET_ITEM(setting, 0) : backend;
   const bool ours = is_text(asked, "auto") || is_text(asked, "cpu");
-  const long isa = PyLong_AsLong(PyTuple_GET_ITEM(choice, 1));
+  const long isa = PyLong_AsLong(PyTuple_GET_ITEM(setting, 1));
   op.isa = isa < 0 ? chosen : static_cast<cpu::Isa>(isa);
-  op.threads = static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(choice, 2)));
-  Py_DECREF(choice);
+  op.threads = static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(setting, 2)));
+  Py_DECREF(setting);
   if (!ours || number_from(torch.modes) != 0 || !gives(torch.interpreter, Py_None)) return false;
   if (op.threads == 0) op.threads = number_from(torch.threads);
   return true;

@@ -128,7 +128,7 @@ def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
 
 def _log_prob_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
     _check_log_prob(n, p, q)
-    if dispatch.choose_host("binomial_log_prob", "auto") == "cpu":
+    if dispatch.select_host("binomial_log_prob", "auto") == "cpu":
         return log_prob_elements(x, n, p, q)
     x, n, p, q = np.broadcast_arrays(x, n, p, q)
     return binomial_log_pmf(np.where(x == np.floor(x), x, -1.0), n, p, q)

@@ -53,7 +53,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     checks.same_shape(op, "births", born, "logits", net)
     if not net.shape:
         raise ValueError(f"{op}: logits: must have a batch dimension, got shape ()")
-    chosen = dispatch.choose_host(op, backend)
+    chosen = dispatch.select_host(op, backend)
     graded = net.is_tensor and logits.requires_grad and sys.modules["torch"].is_grad_enabled()
     samples, _ = checks.size_of(op, "logits", net)
     weights = checks.per_sample(op, "weight", weight, samples)

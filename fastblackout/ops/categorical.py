@@ -43,7 +43,7 @@ class CategoricalTable:
             self.thresholds, self.guide, self.shared = torch_state_calls.build_table(probs, backend)
             return
         given, self.shared = matrices.matrices_of(op, "probs", probs, PROBS)
-        chosen = dispatch.choose_host("categorical", backend)
+        chosen = dispatch.select_host("categorical", backend)
         thresholds, guide = build_on_host(chosen, given)
         self.thresholds, self.guide = (given.like(_in_library(made, given)).give() for made in (thresholds, guide))
 
@@ -92,7 +92,7 @@ def categorical(
     checks.same_device(op, "probs", given, "state", x)
     matrices.check_index_use(op, index, shared)
     matrices.check_holds(op, "state", x.dtype, given.shape[-1])
-    chosen = dispatch.choose_host(op, backend)
+    chosen = dispatch.select_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "state", x, key)
     which = matrices.index_on_host(op, index, size[0])
@@ -155,7 +155,7 @@ def categorical_bridge(
     states = first.shape[-1]
     matrices.check_holds(op, "x_t", x.dtype, states)
     check_classes(op, weights, x, states, "probs" if logits is None else "logits")
-    chosen = dispatch.choose_host(op, backend)
+    chosen = dispatch.select_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_t", x, key)
     which = matrices.index_on_host(op, index, size[0])

@@ -58,7 +58,7 @@ def dense_like(array: Array, dtype: str) -> Array:
 
 def prepare(op: str, first: Array, key: Philox, backend: str) -> tuple[str, tuple[int, int]]:
     """(backend, size) of an element-wise op."""
-    chosen = dispatch.choose_host(op, backend)
+    chosen = dispatch.select_host(op, backend)
     return chosen, checks.size_of(op, "arguments", first, key)
 
 

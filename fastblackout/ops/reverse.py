@@ -72,7 +72,7 @@ def check_step(
 ) -> Step:  # fmt: skip
     """read: the arguments of the op that are not among the others."""
     x = adopt(x_t, op, "x_t", COUNTS)
-    limit = checks.max_count_of(op, max_count, x.dtype)
+    max_count = checks.max_count_of(op, max_count, x.dtype)
     if (logits is None) == (births is None):
         raise TypeError(
             f"{op}: logits: exactly one of logits and births must be given, got {'none' if births is None else 'both'}"
@@ -83,13 +83,13 @@ def check_step(
         if array is not None:
             checks.same_shape(op, name, array, "x_t", x)
     wanted = checks.names_of(op, "outputs", outputs, OUTPUTS)
-    kind = checks.float_dtype(op, "input_dtype", input_dtype, x)
-    chosen = dispatch.choose_host(op, backend)
+    input_dtype = checks.float_dtype(op, "input_dtype", input_dtype, x)
+    chosen = dispatch.select_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_t", x, key)
-    factors = checks.per_sample(op, "gain", gain, size[0], np.float32, low=0.0)
-    middle = checks.per_sample(op, "center", center, size[0], np.float32)
-    spread = checks.per_sample(op, "scale", scale, size[0], np.float32)
     read = {**read, "logits": logits, "births": births, "rng": rng, "gain": gain, "center": center, "scale": scale}
-    made = checks.outputs_of(op, x, {"x_s": x.dtype, "model_input": kind}, wanted, out, "x_s", read)
-    return Step(op, chosen, key, size, x, net, given, made, limit, factors, middle, spread, kind)
+    gain = checks.per_sample(op, "gain", gain, size[0], np.float32, low=0.0)
+    center = checks.per_sample(op, "center", center, size[0], np.float32)
+    scale = checks.per_sample(op, "scale", scale, size[0], np.float32)
+    made = checks.outputs_of(op, x, {"x_s": x.dtype, "model_input": input_dtype}, wanted, out, "x_s", read)
+    return Step(op, chosen, key, size, x, net, given, made, max_count, gain, center, scale, input_dtype)

@@ -77,25 +77,25 @@ def thin(
             *torch_calls.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
         )
     x = adopt(x_0, op, "x_0", COUNTS)
-    limit = checks.max_count_of(op, max_count, x.dtype)
+    max_count = checks.max_count_of(op, max_count, x.dtype)
     wanted = checks.names_of(op, "outputs", outputs, OUTPUTS)
-    kind = checks.float_dtype(op, "input_dtype", input_dtype, x)
-    chosen = dispatch.choose_host(op, backend)
+    input_dtype = checks.float_dtype(op, "input_dtype", input_dtype, x)
+    chosen = dispatch.select_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_0", x, key)
-    dtypes = {"x_t": x.dtype, "births": x.dtype, "model_input": kind}
+    dtypes = {"x_t": x.dtype, "births": x.dtype, "model_input": input_dtype}
     read = {"alive": alive, "rng": rng, "center": center, "scale": scale}
     results = checks.outputs_of(op, x, dtypes, wanted, out, "x_t", read)
     pair = as_prob(alive, size[0], op, "alive")
-    middle = checks.per_sample(op, "center", center, size[0], np.float32)
-    factor = checks.per_sample(op, "scale", scale, size[0], np.float32)
-    run(chosen, x, pair, key, size, limit, middle, factor, results, kind)
+    center = checks.per_sample(op, "center", center, size[0], np.float32)
+    scale = checks.per_sample(op, "scale", scale, size[0], np.float32)
+    run(chosen, x, pair, key, size, max_count, center, scale, results, input_dtype)
     return Thinned(*[None if array is None else array.give() for array in results.values()])
 
 
 def run(
-    chosen: str, x: Array, pair: tuple[Any, Any], key: Philox, size: tuple[int, int], limit: int, center: Any,
-    scale: Any, made: dict[str, Array | None], kind: str,
+    chosen: str, x: Array, pair: tuple[Any, Any], key: Philox, size: tuple[int, int], max_count: int,
+    center: Any, scale: Any, made: dict[str, Array | None], input_dtype: str,
 ) -> None:  # fmt: skip
     """The "cpu" or "reference" kernel on checked arguments; writes `made`."""
     if chosen == "cpu":
@@ -109,11 +109,11 @@ def run(
             pair,
             center,
             scale,
-            limit,
+            max_count,
         )
         return
     asked = {name for name, array in made.items() if array is not None}
-    results = reference_thin(x.numpy(), *pair, key, limit, center, scale, asked, kind)
+    results = reference_thin(x.numpy(), *pair, key, max_count, center, scale, asked, input_dtype)
     for array, result in zip(made.values(), results, strict=True):
         if array is not None and result is not None:
             store(result, array)

@@ -40,7 +40,7 @@ def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
         return torch_state_calls.transition_rows(prob, states, backend)
     shapes = [real_array(op, "prob", part).shape for part in (prob if isinstance(prob, Prob) else (prob,))]
     p, q = as_prob(prob, next((shape[0] for shape in shapes if shape), 1), op, "prob")
-    chosen = dispatch.choose_host(op, backend)
+    chosen = dispatch.select_host(op, backend)
     rows = rows_on_host(chosen, p, q, states)
     if not any(shapes):
         rows = rows[0]
@@ -111,7 +111,7 @@ def _log_prob(op: str, kind: int, counts: dict[str, Any], name: str, prob: Any, 
 
         return torch_state_calls.log_prob(op, kind, counts, name, prob, backend)
     arrays = counts_of(op, counts)
-    chosen = dispatch.choose_host(op, backend)
+    chosen = dispatch.select_host(op, backend)
     size = checks.size_of(op, next(iter(counts)), arrays[0])
     p, q = as_prob(prob, size[0], op, name)
     made = arrays[0].empty_like("float64")

@@ -118,9 +118,9 @@ class PureDeath(Process):
         (times,) = self._durations(op, t)
         counts = adopt(x_0, op, "x_0", COUNTS)
         one_a_sample(op, times, counts.shape)
-        limit = min(self.max_count, checks.largest(counts.dtype))
+        max_count = min(self.max_count, checks.largest(counts.dtype))
         return thin(
-            counts.value, _alive(times), rng=rng, generator=generator, max_count=limit, outputs=("x_t",),
+            counts.value, _alive(times), rng=rng, generator=generator, max_count=max_count, outputs=("x_t",),
             backend=backend,
         ).x_t  # fmt: skip
 
@@ -150,9 +150,9 @@ class PureDeath(Process):
         if now.device == "cpu":
             self._check_fewer(op, *(states_of(op, n, a.value, self.states) for n, a in (("x_t", now), ("x_0", then))))
         x_t, x_0 = (array.value.float() if array.is_tensor else array.value.astype(np.float32) for array in (now, then))
-        limit = min(self.max_count, checks.largest(now.dtype))
+        max_count = min(self.max_count, checks.largest(now.dtype))
         return bridge_step(
-            now.value, step=_birth(*durations), births=x_0 - x_t, rng=rng, generator=generator, max_count=limit,
+            now.value, step=_birth(*durations), births=x_0 - x_t, rng=rng, generator=generator, max_count=max_count,
             outputs=("x_s",), backend=backend,
         ).x_s  # fmt: skip
 

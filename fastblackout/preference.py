@@ -1,7 +1,7 @@
 """Which backend "auto" takes for an op on a device, and why: one table, printed by `fastblackout info`.
 
-choice.json beside this file holds what a card measured: {"card", "date", "ops": {op: {"order": [...], "small": [...],
-"below": elements}}}; benchmarks/gpu.py writes it. {}: no card has.
+preference.json beside this file holds what a card measured: {"card", "date", "ops": {op: {"order": [...],
+"small": [...], "below": elements}}}; benchmarks/gpu.py writes it. {}: no card has.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MEASURED = Path(__file__).with_name("choice.json")
+MEASURED = Path(__file__).with_name("preference.json")
 
 
 class Rule(NamedTuple):
@@ -53,7 +53,7 @@ def rules(measured: dict[str, Any]) -> dict[str, Rule]:
 
 
 # Device, op: rule.
-CHOICE: dict[str, dict[str, Rule]] = {
+PREFERENCE: dict[str, dict[str, Rule]] = {
     "cpu": dict.fromkeys(OPS, _CPU),
     "cuda": rules(json.loads(MEASURED.read_text())),
 }

@@ -9,7 +9,7 @@ import types
 import pytest
 import torch
 
-from fastblackout import choice, cli, dispatch, natives, runs
+from fastblackout import cli, dispatch, natives, preference, runs
 
 MEASURED = {
     "card": "NVIDIA Card", "date": "2026-12-01",
@@ -27,14 +27,14 @@ def absent(monkeypatch):
     """Sets the rules, and which backends are absent."""
 
     def use(measured, **reasons):
-        monkeypatch.setitem(choice.CHOICE, "cuda", choice.rules(measured))
+        monkeypatch.setitem(preference.PREFERENCE, "cuda", preference.rules(measured))
         monkeypatch.setattr(natives, "absent", lambda backend, op: reasons.get(backend))
 
     return use
 
 
 def info(capsys):
-    """The lines on the choice, each of them whole."""
+    """The lines on the preferred backends, each of them whole."""
     assert cli.main(["info"]) == 0
     lines = re.sub(r"\n +", " ", capsys.readouterr().out).splitlines()
     return [" ".join(line.split()) for line in lines[lines.index('backend="auto" takes') + 1 :]]
@@ -42,28 +42,28 @@ def info(capsys):
 
 def test_the_committed_file():
     """Empty, or of ops and backends that there are, with a size below which the other is taken."""
-    found = json.loads(choice.MEASURED.read_text())
-    assert choice.CHOICE["cuda"] == choice.rules(found)
-    assert set(found) in (set(), {"card", "date", "ops"}) and set(found.get("ops", ())) <= set(choice.OPS)
-    for rule in choice.CHOICE["cuda"].values():
+    found = json.loads(preference.MEASURED.read_text())
+    assert preference.PREFERENCE["cuda"] == preference.rules(found)
+    assert set(found) in (set(), {"card", "date", "ops"}) and set(found.get("ops", ())) <= set(preference.OPS)
+    for rule in preference.PREFERENCE["cuda"].values():
         assert set(rule.order) == {"cuda", "triton"}
         assert (rule.below > 0) == (sorted(rule.small) == ["cuda", "triton"])
 
 
 def test_the_size_decides(absent):
     absent(MEASURED)
-    assert [dispatch.choose("thin", "auto", "cuda", n) for n in (0, 4999, 5000, 10**9)] == ["triton"] * 2 + ["cuda"] * 2
-    assert {dispatch.choose("poisson", "auto", "cuda", n) for n in (0, 10**9)} == {"triton"}
-    assert {dispatch.choose("binomial", "auto", "cuda", n) for n in (0, 10**9)} == {"cuda"}
+    assert [dispatch.select("thin", "auto", "cuda", n) for n in (0, 4999, 5000, 10**9)] == ["triton"] * 2 + ["cuda"] * 2
+    assert {dispatch.select("poisson", "auto", "cuda", n) for n in (0, 10**9)} == {"triton"}
+    assert {dispatch.select("binomial", "auto", "cuda", n) for n in (0, 10**9)} == {"cuda"}
     absent(MEASURED, triton="not installed")
-    assert {dispatch.choose("thin", "auto", "cuda", n) for n in (0, 10**9)} == {"cuda"}
+    assert {dispatch.select("thin", "auto", "cuda", n) for n in (0, 10**9)} == {"cuda"}
 
 
 def test_info_says_which_and_why(absent, capsys):
-    rest = sorted(set(choice.OPS) - set(MEASURED["ops"]))
-    cpu = f"cpu cpu {', '.join(choice.OPS)}: the C++ kernels; the reference only where it is asked for"
+    rest = sorted(set(preference.OPS) - set(MEASURED["ops"]))
+    cpu = f"cpu cpu {', '.join(preference.OPS)}: the C++ kernels; the reference only where it is asked for"
     absent({})
-    assert info(capsys) == [cpu, f"cuda cuda {', '.join(choice.OPS)}: {STATIC}"]
+    assert info(capsys) == [cpu, f"cuda cuda {', '.join(preference.OPS)}: {STATIC}"]
     absent(MEASURED)
     assert sorted(info(capsys)) == sorted(
         [
@@ -76,7 +76,7 @@ def test_info_says_which_and_why(absent, capsys):
     absent(MEASURED, cuda="no nvcc")
     assert f"cuda triton poisson, thin: {FASTER}" in info(capsys)
     absent({}, cuda="no nvcc", triton="not installed")
-    assert info(capsys) == [cpu, f"cuda none {', '.join(choice.OPS)}: {STATIC}"]
+    assert info(capsys) == [cpu, f"cuda none {', '.join(preference.OPS)}: {STATIC}"]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def driver(monkeypatch):
         monkeypatch.setattr(ctypes, "CDLL", library)
         monkeypatch.setattr(natives, "_built", lambda name: True)
         monkeypatch.setattr(natives, "build_facts", lambda: {"cuda_release": release})
-        monkeypatch.setitem(sys.modules, "fastblackout._cuda", types.SimpleNamespace(ops=lambda: list(choice.OPS)))
+        monkeypatch.setitem(sys.modules, "fastblackout._cuda", types.SimpleNamespace(ops=lambda: list(preference.OPS)))
         for cached in caches:
             cached.cache_clear()
 
@@ -119,12 +119,12 @@ def driver(monkeypatch):
 def test_a_driver_too_old_for_the_build_leaves_triton(driver, monkeypatch, release, supports, why):
     monkeypatch.setattr(natives, "_triton_module", lambda: types.ModuleType("triton"))
     driver(release, supports)
-    assert {natives.absent("cuda", op) for op in choice.OPS} == {why}
-    assert {dispatch.choose(op, "auto", "cuda") for op in choice.OPS} == {"cuda" if why is None else "triton"}
+    assert {natives.absent("cuda", op) for op in preference.OPS} == {why}
+    assert {dispatch.select(op, "auto", "cuda") for op in preference.OPS} == {"cuda" if why is None else "triton"}
     if why is not None:
         assert natives.capabilities()["cuda"] == {"available": False, "detail": why, "ops": []}
         with pytest.raises(ValueError, match="^thin: backend: 'cuda' is absent: built by CUDA"):
-            dispatch.choose("thin", "cuda", "cuda")
+            dispatch.select("thin", "cuda", "cuda")
 
 
 @pytest.mark.parametrize(
