@@ -72,12 +72,12 @@ class Run:
 
     def ready(self) -> bool:
         """Whether there are kernels to look at; sees to it once that the results are those of this machine."""
-        from fastblackout import natives  # after the build
+        from fastblackout.backends import available  # after the build
 
         if not self.known:
             self.store.on(machine(self.dry))
             self.known = True
-        built = natives.load("_cpu")
+        built = available.load("_cpu")
         if isinstance(built, str):
             self.fail(f"build: {built}")
         return not isinstance(built, str)

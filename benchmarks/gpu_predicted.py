@@ -76,9 +76,9 @@ def rows(module: str, card: Card = H100) -> list[tuple[str, ...]]:
 def main(arguments: list[str]) -> int:
     from report import grid
 
-    from fastblackout import natives
+    from fastblackout.backends import available
 
-    module = natives.load("_cuda")
+    module = available.load("_cuda")
     if isinstance(module, str) or module.__file__ is None:
         print(f"gpu_predicted: no CUDA kernels to look at: {module}", file=sys.stderr)
         return 1

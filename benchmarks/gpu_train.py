@@ -19,9 +19,9 @@ from gpu_children import tell
 from torch import Tensor
 
 import fastblackout as fb
-from fastblackout.config import TrainConfig
 from fastblackout.data import load
-from fastblackout.losses import blackout_loss
+from fastblackout.training.config import TrainConfig
+from fastblackout.training.loss import blackout_loss
 
 PARTS = ("step", "sample", "digits", "compiled step")  # the one that takes longest to get ready last
 

@@ -25,7 +25,7 @@ import peers
 import torch
 
 import fastblackout as fb
-from fastblackout import natives
+from fastblackout.backends import available
 
 # A timing repeats shorter calls for WINDOW, so that each finds the caches its own, or for SHARE of the case's longest
 # call, so that neighbours that are busy for a while slow them alike. Many short rounds rather than few long ones: their
@@ -108,7 +108,7 @@ class Harness:
                 check()
             map_libraries()
             if kept is None:
-                about = {"op": op, "case": case, "isa": isa or natives.load("_cpu").isa(), "threads": threads}
+                about = {"op": op, "case": case, "isa": isa or available.load("_cpu").isa(), "threads": threads}
                 kept = self._plan(about | {"elements": elements}, calls, now)
             else:
                 for call in calls.values():
@@ -162,7 +162,7 @@ class Harness:
             "machine": {
                 "cpu": _cpu_model(),
                 "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-                "isa": natives.load("_cpu").isa(),
+                "isa": available.load("_cpu").isa(),
                 "system": platform.system(),
                 "load": [round(self._load, 1), round(os.getloadavg()[0], 1)],
             },

@@ -18,9 +18,9 @@ from harness import same_as_reference
 from workloads import SETS, SHAPES, grid_indices, images, reverse_path, schedule
 
 import fastblackout as fb
-from fastblackout.config import preset
 from fastblackout.data.dataset import make_dataset
-from fastblackout.trainer import Trainer
+from fastblackout.training.config import preset
+from fastblackout.training.trainer import Trainer
 
 # --quick: CIFAR alone
 NAMES = [n if n == "CIFAR" else pytest.param(n, marks=pytest.mark.long) for n in SHAPES]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 import fastblackout as fb
-from fastblackout import natives
+from fastblackout.backends import available
 
 SHAPE = (64, 3, 32, 32)
 SETS = 4  # inputs prepared for a case; call i takes set i % SETS
@@ -53,7 +53,7 @@ def noising(x_0: torch.Tensor, alive: list[fb.Prob]) -> Noising:
     return Noising(x_0, alive * (SETS // len(alive)), x_0.float(), probs * (SETS // len(alive)))
 
 
-_cpu = natives.load("_cpu")
+_cpu = available.load("_cpu")
 ISAS = [name for name in _cpu.isas() if not _cpu.emulated(name)]
 
 

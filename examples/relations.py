@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 import fastblackout as fb
-from fastblackout.likelihood import exact_bound
+from fastblackout.likelihood.blackout import exact_bound
 from fastblackout.processes import Process, rate_divergence, score_entropy
 from fastblackout.processes.conversion import rates_from_score, reachable_from
 

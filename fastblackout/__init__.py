@@ -9,14 +9,17 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from . import natives as _natives
 from ._version import __version__
+from .backends import available as _natives
 
 if TYPE_CHECKING:
     from . import models as models
-    from .dispatch import use_backend as use_backend
-    from .likelihood import bits_per_dim as bits_per_dim
-    from .natives import capabilities as capabilities
+    from .backends.available import capabilities as capabilities
+    from .backends.select import use_backend as use_backend
+    from .backends.wrong_values import check_values as check_values
+    from .likelihood.any_process import process_bits_per_dim as process_bits_per_dim
+    from .likelihood.any_process import sampler_bits_per_dim as sampler_bits_per_dim
+    from .likelihood.blackout import bits_per_dim as bits_per_dim
     from .ops.binomial import binomial as binomial
     from .ops.binomial import binomial_log_prob as binomial_log_prob
     from .ops.birth_loss import birth_loss as birth_loss
@@ -35,8 +38,6 @@ if TYPE_CHECKING:
     from .ops.transition import transition_rows as transition_rows
     from .philox import Philox as Philox
     from .probability import Prob as Prob
-    from .process_likelihood import process_bits_per_dim as process_bits_per_dim
-    from .process_likelihood import sampler_bits_per_dim as sampler_bits_per_dim
     from .processes import Absorbing as Absorbing
     from .processes import Ehrenfest as Ehrenfest
     from .processes import ImmigrationDeath as ImmigrationDeath
@@ -44,10 +45,9 @@ if TYPE_CHECKING:
     from .processes import PureDeath as PureDeath
     from .processes import RandomWalk as RandomWalk
     from .processes import Uniform as Uniform
-    from .sampling import sample as sample
-    from .schedule import Schedule as Schedule
-    from .training import train as train
-    from .values import check_values as check_values
+    from .sampling.sampler import sample as sample
+    from .schedule.schedule import Schedule as Schedule
+    from .training.run import train as train
 
 _HOME = {
     "Absorbing": "processes",
@@ -70,20 +70,20 @@ _HOME = {
     "bits_per_dim": "likelihood",
     "bridge_log_prob": "ops",
     "bridge_step": "ops",
-    "capabilities": "natives",
+    "capabilities": "backends.available",
     "categorical": "ops",
     "categorical_bridge": "ops",
-    "check_values": "values",
+    "check_values": "backends.wrong_values",
     "poisson": "ops",
-    "process_bits_per_dim": "process_likelihood",
+    "process_bits_per_dim": "likelihood",
     "sample": "sampling",
-    "sampler_bits_per_dim": "process_likelihood",
+    "sampler_bits_per_dim": "likelihood",
     "tau_leap_step": "ops",
     "thin": "ops",
     "thin_log_prob": "ops",
-    "train": "training",
+    "train": "training.run",
     "transition_rows": "ops",
-    "use_backend": "dispatch",
+    "use_backend": "backends.select",
 }
 _MODULES = ("data", "evaluation", "models", "ops", "processes", "reference")
 

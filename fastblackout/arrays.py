@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arguments import check_mask, from_dlpack
+from .ground.values import check_mask, from_dlpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

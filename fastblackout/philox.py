@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .arguments import settled, shown
+from .ground.values import settled, shown
 from .reference.philox import philox4x32
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import natives
-from .arguments import one_a_sample, real_array
 from .arrays import repeated
+from .backends import available
+from .ground.values import one_a_sample, real_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +73,7 @@ def _plain_pair(value: Prob, batch: int) -> tuple[NDArray[np.float64], NDArray[n
         p, q = p.numpy(), q.numpy()
     if type(p) is not np.ndarray or type(q) is not np.ndarray or p.shape != (batch,) or q.shape != (batch,):
         return None
-    cpu = natives.load("_cpu")
+    cpu = available.load("_cpu")
     return (p, q) if not isinstance(cpu, str) and cpu.good_pair(p, q) else None
 
 

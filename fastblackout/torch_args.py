@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import checks, dispatch
-from .arguments import as_float, check_real_tensor, one_a_sample, real_array
 from .arrays import learn_dtypes
-from .persistent import is_capturing, persistent
+from .backends import select
+from .call import checks
+from .call.route import is_traced
+from .ground.persistent import is_capturing, persistent
+from .ground.values import as_float, check_real_tensor, one_a_sample, real_array
 from .philox import check_key, resolve_rng
 from .probability import Prob, as_prob
-from .routing import is_traced
 
 learn_dtypes()
 _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
@@ -69,7 +70,7 @@ def pair_of(
     One number for all samples stays one, expanded, where Triton runs: its kernels then build one table.
     """
     traced, pair = is_traced(like), isinstance(value, Prob)
-    expanded = not traced and dispatch.select(op, backend, like.device.type, like.numel()) == "triton"
+    expanded = not traced and select.select(op, backend, like.device.type, like.numel()) == "triton"
     parts = tuple(value) if pair else (value,)
     if not all(_is_number(part) or (isinstance(part, Tensor) and part.device == like.device) for part in parts):
         if not traced:

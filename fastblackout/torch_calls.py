@@ -13,19 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checks, torch_kernels, torch_loss, torch_ops
-from .arguments import is_number
+from . import torch_kernels, torch_loss, torch_ops
 from .arrays import COUNTS, DTYPES, FLOATS, Array, adopt
-from .dispatch import check_name
+from .backends.select import check_name
+from .call import checks
+from .call.elements import number_of
+from .call.route import is_traced
+from .ground.values import is_number
 from .ops.binomial import ELEMENT_COUNTS, PROBS
 from .ops.bridge import check_rule, is_zero
-from .ops.element import number_of
 from .ops.poisson import RATES
 from .ops.reverse import OUTPUTS as STEP_OUTPUTS
 from .ops.tau_leap import factor_of
 from .ops.thin import OUTPUTS as THIN_OUTPUTS
 from .probability import Prob
-from .routing import is_traced
 from .torch_args import broadcast, key_of, pair_of, per_sample
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checks, dispatch
 from .arrays import Array
+from .backends import select
+from .backends.wrong_values import check_values, flag
+from .call import checks
 from .ops.binomial import run as run_binomial
 from .ops.birth_loss import gradient_of, loss_of
 from .ops.bridge import run as run_bridge
@@ -24,7 +26,6 @@ from .ops.tau_leap import run as run_tau_leap
 from .ops.thin import run as run_thin
 from .philox import Philox, from_tensor
 from .probability import Prob, as_prob
-from .values import check_values, flag
 
 
 def thin(
@@ -32,8 +33,8 @@ def thin(
     x_t: Tensor | None, births: Tensor | None, model_input: Tensor | None,
 ) -> None:  # fmt: skip
     op = "thin"
-    chosen = dispatch.select(op, backend, x_0.device.type, x_0.numel())
-    if chosen in dispatch.DEVICE_BACKENDS:
+    chosen = select.select(op, backend, x_0.device.type, x_0.numel())
+    if chosen in select.DEVICE_BACKENDS:
         args = (x_0, p, q, key, max_count, center, scale, x_t, births, model_input)
         return _launch(chosen, op, "thin", x_0, args)
     x, philox, size = _host(op, "x_0", x_0, key)
@@ -49,8 +50,8 @@ def bridge_step(
     center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None,
 ) -> None:  # fmt: skip
     op = "bridge_step"
-    chosen = dispatch.select(op, backend, x_t.device.type, x_t.numel())
-    if chosen in dispatch.DEVICE_BACKENDS:
+    chosen = select.select(op, backend, x_t.device.type, x_t.numel())
+    if chosen in select.DEVICE_BACKENDS:
         args = (x_t, logits, births, p, q, sigma_p, sigma_q, key, max_count, gain, stochastic, center, scale, x_s)
         return _launch(chosen, op, "bridge", x_t, (*args, model_input))
     step = _step(op, chosen, x_t, logits, births, key, max_count, gain, center, scale, x_s, model_input)
@@ -66,8 +67,8 @@ def tau_leap_step(
 ) -> None:  # fmt: skip
     """overshoot: int64 (B,), zeros."""
     op = "tau_leap_step"
-    chosen = dispatch.select(op, backend, x_t.device.type, x_t.numel())
-    if chosen in dispatch.DEVICE_BACKENDS:
+    chosen = select.select(op, backend, x_t.device.type, x_t.numel())
+    if chosen in select.DEVICE_BACKENDS:
         args = (x_t, logits, births, factor, key, max_count, gain, center, scale, x_s, model_input, overshoot)
         return _launch(chosen, op, "tau_leap", x_t, args)
     step = _step(op, chosen, x_t, logits, births, key, max_count, gain, center, scale, x_s, model_input)
@@ -77,8 +78,8 @@ def tau_leap_step(
 def birth_loss(backend: str, logits: Tensor, births: Tensor, weight: Tensor, gain: Tensor) -> Tensor:
     """(B,) float32."""
     op = "birth_loss"
-    chosen = dispatch.select(op, backend, logits.device.type, logits.numel())
-    if chosen in dispatch.DEVICE_BACKENDS:
+    chosen = select.select(op, backend, logits.device.type, logits.numel())
+    if chosen in select.DEVICE_BACKENDS:
         loss = logits.new_empty(logits.shape[0], dtype=torch.float32)
         _launch(chosen, op, "birth_loss", logits, (logits, births, weight, gain, loss))
         return loss
@@ -89,8 +90,8 @@ def birth_loss(backend: str, logits: Tensor, births: Tensor, weight: Tensor, gai
 def birth_loss_backward(backend: str, logits: Tensor, births: Tensor, coefficient: Tensor, gain: Tensor) -> Tensor:
     """Like logits; coefficient: upstream gradient times weight."""
     op = "birth_loss"
-    chosen = dispatch.select(op, backend, logits.device.type, logits.numel())
-    if chosen in dispatch.DEVICE_BACKENDS:
+    chosen = select.select(op, backend, logits.device.type, logits.numel())
+    if chosen in select.DEVICE_BACKENDS:
         grad = torch.empty_like(logits)
         _launch(chosen, op, "birth_loss_grad", logits, (logits, births, coefficient, gain, grad))
         return grad
@@ -103,9 +104,9 @@ def birth_loss_backward(backend: str, logits: Tensor, births: Tensor, coefficien
 def binomial(backend: str, count: Tensor, p: Tensor, q: Tensor | None, key: Tensor) -> Tensor:
     """All of one shape, possibly expanded; the result is dense."""
     op = "binomial"
-    chosen = dispatch.select(op, backend, count.device.type, count.numel())
+    chosen = select.select(op, backend, count.device.type, count.numel())
     out = torch.empty(count.shape, dtype=count.dtype, device=count.device)
-    if chosen in dispatch.DEVICE_BACKENDS:
+    if chosen in select.DEVICE_BACKENDS:
         _launch(chosen, op, op, count, (count, p, q, key, out))
         return out
     n, philox, size = _host(op, "arguments", count, key)
@@ -116,9 +117,9 @@ def binomial(backend: str, count: Tensor, p: Tensor, q: Tensor | None, key: Tens
 def poisson(backend: str, rate: Tensor, key: Tensor) -> Tensor:
     """int64, dense."""
     op = "poisson"
-    chosen = dispatch.select(op, backend, rate.device.type, rate.numel())
+    chosen = select.select(op, backend, rate.device.type, rate.numel())
     out = torch.empty(rate.shape, dtype=torch.int64, device=rate.device)
-    if chosen in dispatch.DEVICE_BACKENDS:
+    if chosen in select.DEVICE_BACKENDS:
         _launch(chosen, op, op, rate, (rate, key, out))
         return out
     rates, philox, size = _host(op, "arguments", rate, key)
@@ -129,7 +130,7 @@ def poisson(backend: str, rate: Tensor, key: Tensor) -> Tensor:
 def _launch(chosen: str, op: str, kernel: str, like: Tensor, arguments: tuple[Any, ...]) -> None:
     """Calls a device backend. Arrays without dimensions go as one row of one element."""
     rows = [a.reshape(1) if isinstance(a, Tensor) and a.ndim == 0 else a for a in arguments]
-    getattr(dispatch.device_module(chosen), kernel)(*rows, flag(op, like.device))
+    getattr(select.device_module(chosen), kernel)(*rows, flag(op, like.device))
     if like.device.type == "cpu":  # Triton's interpreter
         check_values.check()
 

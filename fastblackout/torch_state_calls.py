@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from . import checks, torch_ops
+from . import torch_ops
 from . import torch_state_kernels as kernels
 from .arrays import COUNTS, Array, adopt
-from .dispatch import check_name
-from .ops import matrices, transition
+from .backends.select import check_name
+from .call import checks, matrices
+from .call.route import is_traced
+from .ops import transition
 from .ops.categorical import PROBS, CategoricalTable, check_classes, pair_of_matrices, prediction_of, spread
 from .probability import Prob
-from .routing import is_traced
 from .torch_args import as_constant, key_of, pair_of
 
 

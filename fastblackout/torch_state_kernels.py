@@ -9,11 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import checks, dispatch
 from .arrays import Array
+from .backends import select
+from .call import checks
+from .call.matrices import index_on_host
 from .ops import transition
 from .ops.categorical import build_on_host, run, run_bridge
-from .ops.matrices import index_on_host
 from .probability import Prob, as_prob
 from .reference.categorical import GUIDE
 from .torch_kernels import _array, _host, _launch
@@ -21,9 +22,9 @@ from .torch_kernels import _array, _host, _launch
 
 def categorical(backend: str, state: Tensor, probs: Tensor, index: Tensor | None, key: Tensor) -> Tensor:
     op = "categorical"
-    chosen = dispatch.select(op, backend, state.device.type, state.numel())
+    chosen = select.select(op, backend, state.device.type, state.numel())
     out = torch.empty_like(state)
-    if chosen in dispatch.DEVICE_BACKENDS:
+    if chosen in select.DEVICE_BACKENDS:
         _launch(chosen, op, op, state, (state, probs, index, key, out))
         return out
     x, philox, size = _host(op, "state", state, key)
@@ -36,9 +37,9 @@ def categorical_table(
     backend: str, state: Tensor, thresholds: Tensor, guide: Tensor, index: Tensor | None, key: Tensor
 ) -> Tensor:
     op = "categorical"
-    chosen = dispatch.select(op, backend, state.device.type, state.numel())
+    chosen = select.select(op, backend, state.device.type, state.numel())
     out = torch.empty_like(state)
-    if chosen in dispatch.DEVICE_BACKENDS:
+    if chosen in select.DEVICE_BACKENDS:
         _launch(chosen, op, "categorical_table", state, (state, thresholds, guide, index, key, out))
         return out
     x, philox, size = _host(op, "state", state, key)
@@ -48,8 +49,8 @@ def categorical_table(
 
 
 def build_categorical_table(backend: str, probs: Tensor) -> tuple[Tensor, Tensor]:
-    chosen = dispatch.select("categorical", backend, probs.device.type, probs.numel())
-    if chosen not in dispatch.DEVICE_BACKENDS:
+    chosen = select.select("categorical", backend, probs.device.type, probs.numel())
+    if chosen not in select.DEVICE_BACKENDS:
         thresholds, guide = build_on_host(chosen, Array(probs, "CategoricalTable", "probs"))
         return torch.from_numpy(thresholds), torch.from_numpy(guide)
     made = (
@@ -65,9 +66,9 @@ def categorical_bridge(
     after: Tensor, index: Tensor | None, key: Tensor,
 ) -> Tensor:  # fmt: skip
     op = "categorical_bridge"
-    chosen = dispatch.select(op, backend, x_t.device.type, x_t.numel())
+    chosen = select.select(op, backend, x_t.device.type, x_t.numel())
     out = torch.empty_like(x_t)
-    if chosen in dispatch.DEVICE_BACKENDS:
+    if chosen in select.DEVICE_BACKENDS:
         if weights is not None and x_t.ndim == 0:
             weights = weights[None]  # as x_t becomes one row of one element
         _launch(chosen, op, op, x_t, (x_t, x_0, weights, is_logits, before, after, index, key, out))
@@ -82,8 +83,8 @@ def categorical_bridge(
 def transition_rows(backend: str, p: Tensor, q: Tensor, states: int) -> Tensor:
     """(B, S, S)."""
     op = "transition_rows"
-    chosen = dispatch.select(op, backend, p.device.type, p.numel() * states * states)
-    if chosen in dispatch.DEVICE_BACKENDS:
+    chosen = select.select(op, backend, p.device.type, p.numel() * states * states)
+    if chosen in select.DEVICE_BACKENDS:
         out = torch.empty((p.shape[0], states, states), dtype=torch.float64, device=p.device)
         _launch(chosen, op, op, p, (p, q, out))
         return out
@@ -94,9 +95,9 @@ def transition_rows(backend: str, p: Tensor, q: Tensor, states: int) -> Tensor:
 def log_prob(backend: str, kind: int, x: Tensor, a: Tensor, b: Tensor | None, p: Tensor, q: Tensor) -> Tensor:
     """Like x, float64: kind 0 is thin_log_prob, 1 bridge_log_prob."""
     op, argument = ("thin_log_prob", "alive") if kind == transition.THIN else ("bridge_log_prob", "step")
-    chosen = dispatch.select(op, backend, x.device.type, x.numel())
+    chosen = select.select(op, backend, x.device.type, x.numel())
     out = torch.empty_like(x, dtype=torch.float64)
-    if chosen in dispatch.DEVICE_BACKENDS:
+    if chosen in select.DEVICE_BACKENDS:
         _launch(chosen, op, "log_prob", x, (kind, x, a, b, p, q, out))
         return out
     arrays = [Array(tensor, op, "counts") for tensor in (x, a, b) if tensor is not None]

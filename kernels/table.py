@@ -62,7 +62,7 @@ def _fill(entries, c, row, n, live, first, BITS: tl.constexpr, STEPS: tl.constex
 
 @triton.jit
 def report(flag, bits):
-    """Sets bits in the sticky flag: 1 counts, 2 logits, 4 births, 8 probability or rate (fastblackout/values.py)."""
+    """Sets bits in the sticky flag: 1 counts, 2 logits, 4 births, 8 probability or rate (backends/wrong_values.py)."""
     if tl.max(bits, 0) > 0:
         seen = tl.max(bits & 1, 0) | tl.max(bits & 2, 0) | tl.max(bits & 4, 0) | tl.max(bits & 8, 0)
         tl.atomic_or(flag, seen, sem="relaxed")

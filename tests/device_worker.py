@@ -20,11 +20,12 @@ from op_table import OPS, PLAIN
 from pretend_cuda import CUDA, DeviceTensor
 
 import fastblackout as fb
-from fastblackout import graph_sampling, torch_calls, torch_state_calls  # noqa: F401  so that `start` finds them
-from fastblackout.config import TrainConfig
+from fastblackout import torch_calls, torch_state_calls  # noqa: F401  so that `start` finds them
 from fastblackout.data import load
-from fastblackout.losses import blackout_loss
-from fastblackout.trainer import Trainer
+from fastblackout.sampling import cuda_graph
+from fastblackout.training.config import TrainConfig
+from fastblackout.training.loss import blackout_loss
+from fastblackout.training.trainer import Trainer
 
 SHAPE = (3, 2, 5, 7)
 CASES = {}
@@ -201,14 +202,14 @@ def schedules():
 def eager(rule, state, steps):
     """In the place of the captured step's replays, which need a driver: the step itself."""
     for _ in range(steps):
-        graph_sampling.one_step(rule, state)
+        cuda_graph.one_step(rule, state)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # NumPy's, of the overflows that GPUs do not mention
     pretend_cuda.start()
-    graph_sampling._replay = eager
+    cuda_graph._replay = eager
     report = {}
     for name, call in CASES.items():
         try:

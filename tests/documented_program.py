@@ -85,7 +85,7 @@ def serve():
 
 
 def answer(folder, environment, arguments, files):
-    from fastblackout.cli import main
+    from fastblackout.cli.main import main
 
     os.chdir(folder)
     os.environ.clear()

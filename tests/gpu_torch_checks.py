@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
-from fastblackout import torch_args, values
-from fastblackout.losses import blackout_loss
+from fastblackout import torch_args
+from fastblackout.backends import wrong_values
+from fastblackout.training.loss import blackout_loss
 
 
 class _Calls(TorchDispatchMode):
@@ -51,8 +52,8 @@ def check_opcheck(op: str, backend: str, device: torch.device, shape: tuple[int,
 def forget() -> None:
     """As in a fresh process, in which no op has run: nothing that ops keep on a device is there."""
     torch._dynamo.reset()
-    values._flags.clear()
-    values._views.clear()
+    wrong_values._flags.clear()
+    wrong_values._views.clear()
     torch_args._constant.cache_clear()
     if (launch := sys.modules.get("fastblackout.backends.triton_launch")) is not None:
         launch._layouts.clear()

@@ -20,9 +20,9 @@ import torch
 from scipy import stats
 
 import fastblackout as fb
-from fastblackout import natives
+from fastblackout.backends import available
 
-_cpu = natives.load("_cpu")
+_cpu = available.load("_cpu")
 ISAS = list(_cpu.isas())
 BACKENDS = ["reference", *(f"cpu-{isa}" for isa in ISAS)]
 

@@ -124,7 +124,9 @@ class Device(TorchFunctionMode):
 
 def start() -> None:
     """Turns it on; the kernels are those of fastblackout._simt."""
-    from fastblackout import _simt, arguments, natives, torch_ops
+    from fastblackout import _simt, torch_ops
+    from fastblackout.backends import available
+    from fastblackout.ground import values
 
     KERNELS.update({name[1:]: kernel for name, kernel in vars(torch_ops).items() if name[0] == "_"})
     stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
@@ -133,13 +135,13 @@ def start() -> None:
     torch.cuda.device = lambda device: contextlib.nullcontext()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # no .data of another class
     torch.Tensor.pin_memory = lambda self, *_: self
-    load, absent = natives.load, natives.absent
-    natives.load = lambda name: _simt if name == "_cuda" else load(name)
-    natives.absent = lambda backend, op: None if backend == "cuda" else absent(backend, op)
+    load, absent = available.load, available.absent
+    available.load = lambda name: _simt if name == "_cuda" else load(name)
+    available.absent = lambda backend, op: None if backend == "cuda" else absent(backend, op)
     for name, module in sys.modules.items():
         if name.startswith("fastblackout.") and hasattr(module, "is_traced"):  # a class of its own is no tracing here
             module.is_traced = lambda value: torch.compiler.is_compiling()
-    arguments._stands_for_others = lambda *_: False
+    values._stands_for_others = lambda *_: False
     thread_run = threading.Thread.run
 
     def in_mode(self: threading.Thread) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout import quick
+from fastblackout.call import short
 
 only = pytest.mark.skipif(
     not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"), reason="this torch has no DLPack exchange table"
@@ -32,7 +32,7 @@ def thin(x: Any, alive: Any, **changed: Any) -> Any:
         rng=KEY, generator=None, max_count=None, center=0.0, scale=1.0, outputs=("x_t", "births", "model_input"),
         input_dtype="float32", out=None, backend="auto",
     )  # fmt: skip
-    return quick.thin(x, alive, **asked | changed)
+    return short.thin(x, alive, **asked | changed)
 
 
 def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
@@ -40,11 +40,11 @@ def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
         births=None, rounding="stochastic", attrition=0.0, rng=KEY, generator=None, max_count=None, gain=1.0,
         center=0.0, scale=1.0, outputs=("x_s", "model_input"), input_dtype="float32", out=None, backend="auto",
     )  # fmt: skip
-    return quick.bridge(x, logits, step=step, **asked | changed)
+    return short.bridge(x, logits, step=step, **asked | changed)
 
 
 def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto") -> Any:
-    return quick.birth_loss(logits, births, weight, gain, backend)
+    return short.birth_loss(logits, births, weight, gain, backend)
 
 
 def same(made: Any, wanted: Any) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastblackout.models import BlackoutModel, NCSNpp, NetworkConfig, ema_decay, ema_of, register_network, small
-from fastblackout.schedule import Schedule
+from fastblackout.schedule.schedule import Schedule
 
 torch.set_num_threads(1)
 SCHEDULE = Schedule.logit(steps=100, t_end=10.0)

@@ -7,28 +7,31 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout import dispatch, indexing, natives, values
-from fastblackout.preference import OPS, PREFERENCE, rules
+from fastblackout.backends import available, select, wrong_values
+from fastblackout.backends.preference import OPS, PREFERENCE, rules
+from fastblackout.schedule import indices
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def clean():
-    values.flag("thin", CPU)
-    for flags in values._flags.values():
+    wrong_values.flag("thin", CPU)
+    for flags in wrong_values._flags.values():
         flags.zero_()
     yield
-    for flags in values._flags.values():
+    for flags in wrong_values._flags.values():
         flags.zero_()
 
 
 def test_a_flag_is_one_place_in_memory():
-    flag = values.flag("bridge_step", CPU)
+    flag = wrong_values.flag("bridge_step", CPU)
     assert flag.dtype == torch.int32 and flag.shape == (1,)
-    assert values.flag("bridge_step", CPU).data_ptr() == flag.data_ptr() != values.flag("thin", CPU).data_ptr()
+    assert (
+        wrong_values.flag("bridge_step", CPU).data_ptr() == flag.data_ptr() != wrong_values.flag("thin", CPU).data_ptr()
+    )
     with torch.inference_mode():
-        assert not values.flag("poisson", CPU).is_inference()
+        assert not wrong_values.flag("poisson", CPU).is_inference()
 
 
 @pytest.mark.parametrize(
@@ -59,14 +62,14 @@ def test_a_flag_is_one_place_in_memory():
 )
 def test_what_a_bit_says(op, bits, text):
     with pytest.raises(ValueError) as raised, fb.check_values():
-        values.flag(op, CPU).fill_(bits)
+        wrong_values.flag(op, CPU).fill_(bits)
     assert str(raised.value) == text
     fb.check_values.check()  # told once
 
 
 def test_steps_out_of_range_on_a_device(monkeypatch):
     """A CPU tensor in the part of one on a device, whose values may not be looked at; nothing waits for the flag."""
-    monkeypatch.setattr(indexing, "_readable", lambda tensor: False)
+    monkeypatch.setattr(indices, "_readable", lambda tensor: False)
     schedule = fb.Schedule.logit(10)
     model = fb.models.BlackoutModel(torch.nn.Identity(), schedule)
     image = torch.zeros(2, 1)
@@ -80,14 +83,14 @@ def test_steps_out_of_range_on_a_device(monkeypatch):
         "BlackoutModel": (lambda k: model(image, k)[:, 0], 1),
         **{f"BlackoutModel.{name}": (getattr(model, name), 0) for name in ("center", "scale", "gain")},
     }
-    assert set(calls) == set(values.STEPS)
+    assert set(calls) == set(wrong_values.STEPS)
     for op, (call, least) in calls.items():
         with fb.check_values():
             right = call(torch.tensor([least, 10]))
         for wrong in ([least - 1, 10], [least, 11], [-(2**40), 2**40]):
             with pytest.raises(ValueError) as raised, fb.check_values():
                 clamped = call(torch.tensor(wrong))
-            assert str(raised.value) == f"{op}: {values.STEP_RULE}, got others on cpu"
+            assert str(raised.value) == f"{op}: {wrong_values.STEP_RULE}, got others on cpu"
             assert torch.equal(clamped, right)
     with pytest.raises(ValueError, match="^Schedule.bridge: k: "), fb.check_values():
         assert schedule.bridge(torch.tensor([3]), torch.tensor([7])).p == schedule.bridge(3, 2).p  # in range, not below
@@ -96,7 +99,7 @@ def test_steps_out_of_range_on_a_device(monkeypatch):
 
 
 def test_the_block():
-    flag = values.flag("thin", CPU)
+    flag = wrong_values.flag("thin", CPU)
     flag.fill_(1)
     with fb.check_values():  # what was wrong before the block is not its concern
         pass
@@ -163,10 +166,10 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
         "ValueError bridge_step: logits: must be finite in float32, got others on cpu",
-        f"ValueError thin: {values.RULES[8]}, got others on cpu",
-        f"ValueError thin: {values.RULES[8]}, got others on cpu",
-        f"ValueError tau_leap_step: {values.RULES[16]}, got others on cpu",
-        f"ValueError poisson: {values.RULES[16]}, got others on cpu",
+        f"ValueError thin: {wrong_values.RULES[8]}, got others on cpu",
+        f"ValueError thin: {wrong_values.RULES[8]}, got others on cpu",
+        f"ValueError tau_leap_step: {wrong_values.RULES[16]}, got others on cpu",
+        f"ValueError poisson: {wrong_values.RULES[16]}, got others on cpu",
         "TypeError thin: backend: 'triton' needs torch tensors, got arrays of another kind",
         "ValueError thin: alive: must be in [0, 1], got 1.5",
     ]
@@ -174,49 +177,49 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
 
 def test_the_preference(monkeypatch):
     assert set(PREFERENCE["cpu"]) == set(PREFERENCE["cuda"]) == set(OPS)
-    assert all(dispatch.select(op, "auto", "cpu") == "cpu" for op in OPS)
+    assert all(select.select(op, "auto", "cpu") == "cpu" for op in OPS)
     monkeypatch.setitem(PREFERENCE, "cuda", rules({}))  # whatever a card measured
     reasons = {"cuda": "no nvcc", "triton": None}
-    monkeypatch.setattr(natives, "absent", lambda backend, op: reasons[backend])
-    assert dispatch.select("thin", "auto", "cuda") == "triton"
+    monkeypatch.setattr(available, "absent", lambda backend, op: reasons[backend])
+    assert select.select("thin", "auto", "cuda") == "triton"
     with pytest.raises(ValueError, match="^thin: backend: 'cuda' is absent: no nvcc, got backend='cuda'"):
-        dispatch.select("thin", "cuda", "cuda")
+        select.select("thin", "cuda", "cuda")
     reasons["cuda"] = None
-    assert dispatch.select("thin", "auto", "cuda") == "cuda"
+    assert select.select("thin", "auto", "cuda") == "cuda"
     with fb.use_backend("triton"):
-        assert dispatch.select("thin", "auto", "cuda") == "triton"
+        assert select.select("thin", "auto", "cuda") == "triton"
     reasons.update(cuda="no nvcc", triton="not installed")
     text = (
         r"^thin: backend: none is present for cuda arrays \(cuda: no nvcc; triton: not installed\), got backend='auto'"
     )
     with pytest.raises(ValueError, match=text):
-        dispatch.select("thin", "auto", "cuda")
+        select.select("thin", "auto", "cuda")
     with pytest.raises(ValueError, match="^thin: backend: 'reference' does not run on cuda arrays"):
-        dispatch.select("thin", "reference", "cuda")
+        select.select("thin", "reference", "cuda")
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(ValueError, match=r"^thin: backend: 'triton' does not run on cpu arrays \(its interpreter does"):
         fb.thin(torch.zeros(2, dtype=torch.uint8), 0.5, backend="triton")
 
 
 def test_what_info_prints():
-    preferred = {(device, op): backend for device, ops, backend, why in natives.preferences() for op in ops if why}
+    preferred = {(device, op): backend for device, ops, backend, why in available.preferences() for op in ops if why}
     assert set(preferred) == {(device, op) for device in ("cpu", "cuda") for op in OPS}
     assert set(fb.capabilities()) == {"reference", "cpu", "cuda", "triton"}
 
 
 def test_flags_are_not_made_inside_a_capture(monkeypatch):
     """They would lie in the graph's memory, and each replay would clear them."""
-    monkeypatch.setattr(values, "_views", {})
+    monkeypatch.setattr(wrong_values, "_views", {})
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with pytest.raises(ValueError, match="^thin: CUDA graph: an op must have run on cuda:3 before a capture, got none"):
-        values.flag("thin", torch.device("cuda", 3))
+        wrong_values.flag("thin", torch.device("cuda", 3))
 
 
 def test_reading_flags_waits_for_every_stream(monkeypatch):
     waited = []
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     device = torch.device("cuda", 1)
-    monkeypatch.setattr(values, "_flags", {device: torch.zeros(len(values._NAMES), dtype=torch.int32)})
+    monkeypatch.setattr(wrong_values, "_flags", {device: torch.zeros(len(wrong_values._NAMES), dtype=torch.int32)})
     with fb.check_values():
         assert waited == [device] * 2  # the block's ops find the flags cleared, whatever their stream
     assert waited == [device] * 3

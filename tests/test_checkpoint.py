@@ -6,14 +6,7 @@ import resource
 import pytest
 import torch
 
-from fastblackout.checkpoint import (
-    EMA,
-    NETWORK,
-    OPTIMIZER,
-    has_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint, save_checkpoint
 
 
 def tensors(seed=0, size=100):

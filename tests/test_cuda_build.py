@@ -12,7 +12,7 @@ import pytest
 import sass
 
 import fastblackout
-from fastblackout import natives
+from fastblackout.backends import available
 
 ARCHITECTURES = ["80", "90", "100", "120"]
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
@@ -61,7 +61,7 @@ needs_tools = pytest.mark.skipif(
 
 @functools.cache
 def module_path():
-    module = natives.load("_cuda")
+    module = available.load("_cuda")
     if isinstance(module, str):
         pytest.skip(f"no CUDA kernels to look at: {module}")
     return module.__file__
@@ -70,7 +70,7 @@ def module_path():
 def built(architecture):
     """sm_NN, where this build has it. .ci/run makes sure that CI's has all."""
     module_path()
-    if f"sm_{architecture}" not in natives.build_facts()["cuda_architectures"]:
+    if f"sm_{architecture}" not in available.build_facts()["cuda_architectures"]:
         pytest.skip(f"this build has no sm_{architecture}: its nvcc does not know it")
     return f"sm_{architecture}"
 
@@ -82,7 +82,7 @@ def kernel_of(name):
 @needs_tools
 def test_all_architectures_and_kernels_are_there():
     found = sass.resources(module_path())
-    for architecture in natives.build_facts()["cuda_architectures"]:
+    for architecture in available.build_facts()["cuda_architectures"]:
         assert set(KERNELS) == set(map(kernel_of, found[architecture])), architecture
 
 

@@ -13,10 +13,10 @@ import pytest
 from helpers import BACKENDS, ISAS, same, using
 
 import fastblackout as fb
-from fastblackout import dispatch, natives
+from fastblackout.backends import available, select
 from fastblackout.reference.philox import Stream
 
-_cpu = natives.load("_cpu")
+_cpu = available.load("_cpu")
 HERE = Path(__file__).parent
 SOURCES = HERE.parent
 X = np.random.default_rng(0).integers(0, 256, (4, 3, 100, 100), dtype=np.uint8)
@@ -34,22 +34,22 @@ def run_python(code, tmp_path, **environment):
 
 
 def test_use_backend_nests_and_ends():
-    assert dispatch.select("thin", "auto", "cpu") == "cpu"
+    assert select.select("thin", "auto", "cpu") == "cpu"
     with fb.use_backend("reference"):
-        assert dispatch.select("thin", "auto", "cpu") == "reference"
-        assert dispatch.select("thin", "cpu", "cpu") == "cpu"  # the argument wins
+        assert select.select("thin", "auto", "cpu") == "reference"
+        assert select.select("thin", "cpu", "cpu") == "cpu"  # the argument wins
         with fb.use_backend("cpu", isa="scalar", threads=3):
-            assert (dispatch.select("thin", "auto", "cpu"), dispatch.isa(), dispatch.threads()) == ("cpu", 0, 3)
-        assert dispatch.select("thin", "auto", "cpu") == "reference" and dispatch.isa() == -1
+            assert (select.select("thin", "auto", "cpu"), select.isa(), select.threads()) == ("cpu", 0, 3)
+        assert select.select("thin", "auto", "cpu") == "reference" and select.isa() == -1
         with pytest.raises(KeyError), fb.use_backend("cpu"):
             raise KeyError
-        assert dispatch.select("thin", "auto", "cpu") == "reference"
+        assert select.select("thin", "auto", "cpu") == "reference"
         seen = []
-        worker = threading.Thread(target=lambda: seen.append(dispatch.select("thin", "auto", "cpu")))
+        worker = threading.Thread(target=lambda: seen.append(select.select("thin", "auto", "cpu")))
         worker.start()
         worker.join()
         assert seen == ["cpu"]  # a choice is of its own thread
-    assert dispatch.select("thin", "auto", "cpu") == "cpu"
+    assert select.select("thin", "auto", "cpu") == "cpu"
 
 
 def test_wrong_choices():
@@ -72,7 +72,7 @@ def test_an_instruction_set_the_processor_lacks(monkeypatch):
     class Old:
         isas = staticmethod(lambda: ["scalar"])
 
-    monkeypatch.setattr(dispatch, "cpu_module", lambda op: Old)
+    monkeypatch.setattr(select, "cpu_module", lambda op: Old)
     with pytest.raises(ValueError, match="^use_backend: isa: must be one of scalar on this processor, got 'avx2'$"):
         fb.use_backend(isa="avx2").__enter__()
 
@@ -90,7 +90,7 @@ def test_backends_that_cannot_run_say_why():
 
 
 def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
-    monkeypatch.setattr(natives, "load", lambda name: f"{name} was not built")
+    monkeypatch.setattr(available, "load", lambda name: f"{name} was not built")
     with pytest.raises(RuntimeError, match="^thin: backend: 'cpu' is absent: _cpu was not built$"):
         fb.thin(X, 0.5)
     assert fb.thin(X[:1], 0.5, backend="reference").x_t.shape == (1, 3, 100, 100)
@@ -114,8 +114,8 @@ def test_capabilities():
 
 def test_threads_come_from_the_block_the_environment_or_torch(tmp_path):
     with fb.use_backend(threads=7):
-        assert dispatch.threads() == 7
-    code = "import torch; torch.set_num_threads(3); from fastblackout import dispatch; print(dispatch.threads())"
+        assert select.threads() == 7
+    code = "import torch; torch.set_num_threads(3); from fastblackout import dispatch; print(select.threads())"
     assert run_python(code, tmp_path).stdout == "3\n"
     assert run_python(code, tmp_path, FASTBLACKOUT_NUM_THREADS="5").stdout == "5\n"
 

@@ -12,7 +12,7 @@ import torch
 from helpers import BACKENDS, KEYS, LAYOUTS, NUMPY_ONLY, Poisoned, as_library, lay, pairwise, same, storage, using
 
 import fastblackout as fb
-from fastblackout import natives
+from fastblackout.backends import available
 from fastblackout.reference.portfloat import round_to_bfloat16
 
 # The last two are large enough to be spread over threads.
@@ -265,7 +265,7 @@ def test_every_declared_limit_with_many_probabilities(max_count):
     ]
     key = fb.Philox(2**63 + 1, 5)
     expected = fb.thin(x_0, alive, rng=key, max_count=max_count, outputs="x_t", backend="reference").x_t
-    for isa in natives.load("_cpu").isas():
+    for isa in available.load("_cpu").isas():
         with fb.use_backend("cpu", isa=isa, threads=1):
             drawn = fb.thin(x_0, alive, rng=key, max_count=max_count, outputs="x_t").x_t
         assert np.array_equal(drawn, expected), isa
@@ -285,7 +285,7 @@ def test_what_is_kept_of_one_key_does_not_show_in_the_next():
         x, key = x_0[:, :elements], fb.Philox(seed, call=call)
         with fb.use_backend("reference"):
             expected = op(x, key)
-        for isa in natives.load("_cpu").isas():
+        for isa in available.load("_cpu").isas():
             with fb.use_backend("cpu", isa=isa, threads=1):
                 assert np.array_equal(op(x, key), expected), (isa, op, seed, call, elements)
 
@@ -295,6 +295,6 @@ def test_what_the_quick_searches_miss(p):
     """Enough counts for uniforms on both sides of the windows of AVX-512, some hundred, and for ties, some thousand."""
     x_0 = np.random.default_rng(8).integers(0, 256, 1_000_000, dtype=np.uint8)[None]
     expected = fb.thin(x_0, p, rng=fb.Philox(3), outputs="x_t", backend="reference").x_t
-    for isa in natives.load("_cpu").isas():
+    for isa in available.load("_cpu").isas():
         with fb.use_backend("cpu", isa=isa):
             assert np.array_equal(fb.thin(x_0, p, rng=fb.Philox(3), outputs="x_t").x_t, expected), isa

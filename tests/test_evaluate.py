@@ -5,14 +5,7 @@ import pytest
 from scipy import linalg
 
 from fastblackout.data import load
-from fastblackout.evaluation import (
-    Judge,
-    compare,
-    frechet_distance,
-    gaussian_noise,
-    nearest_distance,
-    table,
-)
+from fastblackout.evaluation.samples import Judge, compare, frechet_distance, gaussian_noise, nearest_distance, table
 
 
 @pytest.fixture(scope="module")

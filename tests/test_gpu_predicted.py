@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastblackout import natives
+from fastblackout.backends import available
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,7 +26,7 @@ def test_a_launch_is_as_slow_as_its_slower_half(predicted):
 def test_the_page_has_the_counts_of_this_build(predicted):
     """Within 3%: another nvcc may order a few instructions otherwise."""
     pytest.importorskip("triton", reason="nvdisasm comes with triton, which is not installed")
-    module = natives.load("_cuda")
+    module = available.load("_cuda")
     if isinstance(module, str):
         pytest.skip(f"no CUDA kernels to look at: {module}")
     rows = predicted.rows(module.__file__)

@@ -20,7 +20,7 @@ import torch
 from helpers import elsewhere
 from op_table import OPS
 
-from fastblackout import preference
+from fastblackout.backends import preference
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers import load_neighbour
 
-from fastblackout.graph_sampling import Rule, one_step, run, start
 from fastblackout.philox import Philox
-from fastblackout.sampling import sample, sample_in_batches
+from fastblackout.sampling.cuda_graph import Rule, one_step, run, start
+from fastblackout.sampling.sampler import sample, sample_in_batches
 
 _neighbour = load_neighbour("test_sample")
 OPTIONS, SCHEDULE, PixelModel = _neighbour.OPTIONS, _neighbour.SCHEDULE, _neighbour.PixelModel

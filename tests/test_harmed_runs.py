@@ -11,12 +11,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from fastblackout.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint, save_checkpoint
-from fastblackout.config import TrainConfig
 from fastblackout.data import load
-from fastblackout.journal import read_log
-from fastblackout.runs import load_run
-from fastblackout.training import train
+from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint, save_checkpoint
+from fastblackout.training.config import TrainConfig
+from fastblackout.training.progress_log import read_log
+from fastblackout.training.run import train
+from fastblackout.training.trained_model import load_run
 
 CONFIG = TrainConfig(
     steps=2, batch=8, channels=8, threads=1, sample_every=0, held_out_every=0, schedule_steps=50, checkpoint_every=1

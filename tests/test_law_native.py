@@ -9,10 +9,10 @@ from helpers import ISAS, chi_square, chi_square_counts, load_neighbour, using
 from scipy import stats
 
 import fastblackout as fb
-from fastblackout import natives
+from fastblackout.backends import available
 from fastblackout.reference import draw
 
-_cpu = natives.load("_cpu")
+_cpu = available.load("_cpu")
 proof = load_neighbour("test_reference_draw")  # its true law and total variation
 ROWS = [*range(1, 16), *range(16, 241, 16)]
 FALSE_ALARM = 1e-6  # of a chi-square test; 14 below, seeds fixed

@@ -8,8 +8,8 @@ import torch
 from scipy import integrate, stats
 
 import fastblackout as fb
-from fastblackout.bound_terms import Line, negative_entropy
-from fastblackout.likelihood import exact_bound
+from fastblackout.likelihood.blackout import exact_bound
+from fastblackout.likelihood.terms import Line, negative_entropy
 
 torch.set_num_threads(1)
 

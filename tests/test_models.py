@@ -7,14 +7,7 @@ import pytest
 import torch
 from scipy.signal import upfirdn
 
-from fastblackout.models import (
-    NCSNpp,
-    celeba64,
-    cifar10,
-    load_score_sde,
-    mnist,
-    small,
-)
+from fastblackout.models import NCSNpp, celeba64, cifar10, load_score_sde, mnist, small
 from fastblackout.models.resample import FIR, FIRDownConv
 
 torch.set_num_threads(1)

@@ -12,9 +12,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
-from fastblackout import indexing
-from fastblackout.losses import blackout_loss
-from fastblackout.persistent import persistent
+from fastblackout.ground.persistent import persistent
+from fastblackout.schedule import indices
+from fastblackout.training.loss import blackout_loss
 
 CPU = torch.device("cpu")
 K = torch.tensor([3, 1, 20])
@@ -83,7 +83,7 @@ def test_tables_are_no_part_of_a_module():
 
 
 def test_fake_tensors_leave_nothing_behind(monkeypatch):
-    monkeypatch.setattr(indexing, "_readable", lambda tensor: False)  # as of a device: they have no values
+    monkeypatch.setattr(indices, "_readable", lambda tensor: False)  # as of a device: they have no values
     model = modelled()
     with FakeTensorMode():
         fakes = numbers(model, torch.tensor([3, 1, 20]))

@@ -5,11 +5,11 @@ import pytest
 from helpers import BACKENDS, ISAS, using
 
 import fastblackout as fb
-from fastblackout import natives
-from fastblackout.processes.series import diagonals_of
+from fastblackout.backends import available
+from fastblackout.processes.matrices.series import diagonals_of
 from fastblackout.reference import power_series as reference
 
-_cpu = natives.load("_cpu")
+_cpu = available.load("_cpu")
 
 # (states, offsets): less than a vector, a tile more and less, more than one block of sums; jumps one way, far jumps,
 # and the most diagonals, without the main one.

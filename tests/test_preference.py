@@ -9,7 +9,9 @@ import types
 import pytest
 import torch
 
-from fastblackout import cli, dispatch, natives, preference, runs
+from fastblackout.backends import available, preference, select
+from fastblackout.cli import main as cli
+from fastblackout.training import trained_model
 
 MEASURED = {
     "card": "NVIDIA Card", "date": "2026-12-01",
@@ -28,7 +30,7 @@ def absent(monkeypatch):
 
     def use(measured, **reasons):
         monkeypatch.setitem(preference.PREFERENCE, "cuda", preference.rules(measured))
-        monkeypatch.setattr(natives, "absent", lambda backend, op: reasons.get(backend))
+        monkeypatch.setattr(available, "absent", lambda backend, op: reasons.get(backend))
 
     return use
 
@@ -52,11 +54,11 @@ def test_the_committed_file():
 
 def test_the_size_decides(absent):
     absent(MEASURED)
-    assert [dispatch.select("thin", "auto", "cuda", n) for n in (0, 4999, 5000, 10**9)] == ["triton"] * 2 + ["cuda"] * 2
-    assert {dispatch.select("poisson", "auto", "cuda", n) for n in (0, 10**9)} == {"triton"}
-    assert {dispatch.select("binomial", "auto", "cuda", n) for n in (0, 10**9)} == {"cuda"}
+    assert [select.select("thin", "auto", "cuda", n) for n in (0, 4999, 5000, 10**9)] == ["triton"] * 2 + ["cuda"] * 2
+    assert {select.select("poisson", "auto", "cuda", n) for n in (0, 10**9)} == {"triton"}
+    assert {select.select("binomial", "auto", "cuda", n) for n in (0, 10**9)} == {"cuda"}
     absent(MEASURED, triton="not installed")
-    assert {dispatch.select("thin", "auto", "cuda", n) for n in (0, 10**9)} == {"cuda"}
+    assert {select.select("thin", "auto", "cuda", n) for n in (0, 10**9)} == {"cuda"}
 
 
 def test_info_says_which_and_why(absent, capsys):
@@ -82,7 +84,7 @@ def test_info_says_which_and_why(absent, capsys):
 @pytest.fixture
 def driver(monkeypatch):
     """A build by a CUDA release, on a machine whose driver supports CUDA `supports`; 0: no driver."""
-    caches = natives.load, natives.absent
+    caches = available.load, available.absent
 
     def use(release, supports):
         def cu_driver_get_version(version):
@@ -96,8 +98,8 @@ def driver(monkeypatch):
             return types.SimpleNamespace(cuDriverGetVersion=cu_driver_get_version)
 
         monkeypatch.setattr(ctypes, "CDLL", library)
-        monkeypatch.setattr(natives, "_built", lambda name: True)
-        monkeypatch.setattr(natives, "build_facts", lambda: {"cuda_release": release})
+        monkeypatch.setattr(available, "_built", lambda name: True)
+        monkeypatch.setattr(available, "build_facts", lambda: {"cuda_release": release})
         monkeypatch.setitem(sys.modules, "fastblackout._cuda", types.SimpleNamespace(ops=lambda: list(preference.OPS)))
         for cached in caches:
             cached.cache_clear()
@@ -117,14 +119,14 @@ def driver(monkeypatch):
     ],
 )  # fmt: skip
 def test_a_driver_too_old_for_the_build_leaves_triton(driver, monkeypatch, release, supports, why):
-    monkeypatch.setattr(natives, "_triton_module", lambda: types.ModuleType("triton"))
+    monkeypatch.setattr(available, "_triton_module", lambda: types.ModuleType("triton"))
     driver(release, supports)
-    assert {natives.absent("cuda", op) for op in preference.OPS} == {why}
-    assert {dispatch.select(op, "auto", "cuda") for op in preference.OPS} == {"cuda" if why is None else "triton"}
+    assert {available.absent("cuda", op) for op in preference.OPS} == {why}
+    assert {select.select(op, "auto", "cuda") for op in preference.OPS} == {"cuda" if why is None else "triton"}
     if why is not None:
-        assert natives.capabilities()["cuda"] == {"available": False, "detail": why, "ops": []}
+        assert available.capabilities()["cuda"] == {"available": False, "detail": why, "ops": []}
         with pytest.raises(ValueError, match="^thin: backend: 'cuda' is absent: built by CUDA"):
-            dispatch.select("thin", "cuda", "cuda")
+            select.select("thin", "cuda", "cuda")
 
 
 @pytest.mark.parametrize(
@@ -136,5 +138,5 @@ def test_a_driver_too_old_for_the_build_leaves_triton(driver, monkeypatch, relea
 )  # fmt: skip
 def test_auto_takes_a_gpu_that_either_backend_runs_on(monkeypatch, sees, missing, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: sees)
-    monkeypatch.setattr(runs, "absent", lambda backend, op: missing.get(backend))
-    assert runs.pick_device("auto") == torch.device(device)
+    monkeypatch.setattr(trained_model, "absent", lambda backend, op: missing.get(backend))
+    assert trained_model.pick_device("auto") == torch.device(device)

@@ -137,7 +137,7 @@ def test_parts_of_a_batch_give_what_the_whole_gives(monkeypatch):
 
     whole = list(results())
     monkeypatch.setattr("fastblackout.processes.draws.ENTRIES", 300)
-    monkeypatch.setattr("fastblackout.processes.lookup.ENTRIES", 900)
+    monkeypatch.setattr("fastblackout.processes.matrices.lookup.ENTRIES", 900)
     for part, expected in zip(results(), whole, strict=True):
         np.testing.assert_allclose(part, expected, rtol=1e-12)
 

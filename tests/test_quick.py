@@ -13,7 +13,7 @@ import torch
 from short_way import BIRTHS, KEY, LAYOUTS, LOGITS, PAIR, SPREAD, WEIGHT, B, P, X, bridge, loss, same, thin
 
 import fastblackout as fb
-from fastblackout import quick
+from fastblackout.call import short
 
 pytestmark = short_way.only
 
@@ -107,8 +107,8 @@ def test_loss_foresees_the_gradient_from_above() -> None:
     leaf = LOGITS.clone().requires_grad_()
     _, slopes, foreseen = loss(leaf, BIRTHS, WEIGHT, SPREAD)
     assert foreseen == same[0].item() and all(torch.equal(slopes, each) for each in wanted)
-    assert quick.scale_slopes(slopes, same, WEIGHT, foreseen) is slopes
-    assert quick.scale_slopes(slopes, -same, WEIGHT, foreseen) is None  # was not foreseen
+    assert short.scale_slopes(slopes, same, WEIGHT, foreseen) is slopes
+    assert short.scale_slopes(slopes, -same, WEIGHT, foreseen) is None  # was not foreseen
     gradient(-same)
     gradient(same)
     assert loss(leaf, BIRTHS, WEIGHT, SPREAD)[2] is None
@@ -117,7 +117,7 @@ def test_loss_foresees_the_gradient_from_above() -> None:
     gradient(torch.tensor([0.3, 0.3, 0.2]))
     _, slopes, foreseen = loss(leaf, BIRTHS, WEIGHT, SPREAD)
     assert foreseen is None
-    assert torch.equal(quick.scale_slopes(slopes, same, WEIGHT, foreseen), wanted[0])
+    assert torch.equal(short.scale_slopes(slopes, same, WEIGHT, foreseen), wanted[0])
 
 
 @pytest.mark.parametrize("changed", ("weight", "gain"))
@@ -195,7 +195,7 @@ def test_the_short_way_is_taken_where_the_cpu_is_asked_for() -> None:
 
 def test_the_short_way_runs_with_what_is_asked_for() -> None:
     """Threads and instruction sets change no result, so their tests would pass on others."""
-    module = quick._ready(X)
+    module = short._ready(X)
     for level, isa in enumerate(module.isas()):
         with fb.use_backend(isa=isa, threads=5):
             assert module.quick_settings("auto") == (5, level)

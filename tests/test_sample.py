@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastblackout import natives
-from fastblackout.dispatch import use_backend
+from fastblackout.backends import available
+from fastblackout.backends.select import use_backend
 from fastblackout.philox import Philox
-from fastblackout.sampling import SAMPLERS, sample, sample_in_batches
-from fastblackout.schedule import Schedule
+from fastblackout.sampling.sampler import SAMPLERS, sample, sample_in_batches
+from fastblackout.schedule.schedule import Schedule
 
 SCHEDULE = Schedule.logit(steps=40, t_end=10.0)
 SHAPE = (64, 3, 5, 7)
@@ -101,7 +101,7 @@ def test_same_bytes_on_every_instruction_set_and_thread_count(sampler):
     model, rng = PixelModel(), Philox(seed=9)
     with use_backend("reference"):
         whole = sample(model, SCHEDULE, shape, steps=5, rng=rng, sampler=sampler)
-    for isa in natives.load("_cpu").isas():
+    for isa in available.load("_cpu").isas():
         for batch, threads in ((64, 1), (64, 2), (7, 2)):
             with use_backend("cpu", isa=isa, threads=threads):
                 parts = list(sample_in_batches(model, SCHEDULE, shape, batch, rng, steps=5, sampler=sampler))

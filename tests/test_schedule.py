@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fastblackout.probability import Prob
-from fastblackout.schedule import Schedule
+from fastblackout.schedule.schedule import Schedule
 
 UNIT = 2.0**-53
 

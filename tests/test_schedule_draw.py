@@ -10,7 +10,7 @@ from scipy import stats
 
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import philox4x32
-from fastblackout.schedule import Schedule
+from fastblackout.schedule.schedule import Schedule
 
 
 def test_draw_is_one_per_stratum_and_splits_over_ranks():

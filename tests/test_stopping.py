@@ -13,13 +13,13 @@ import pytest
 from helpers import elsewhere
 
 import fastblackout as fb
-import fastblackout.training as training
-from fastblackout import cli
-from fastblackout.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint
-from fastblackout.config import TrainConfig
-from fastblackout.journal import read_log
-from fastblackout.run_lock import LOCK, holding
-from fastblackout.stopping import Terminated
+import fastblackout.training.run as training
+from fastblackout.cli import main as cli
+from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint
+from fastblackout.training.config import TrainConfig
+from fastblackout.training.progress_log import read_log
+from fastblackout.training.run_lock import LOCK, holding
+from fastblackout.training.stopping import Terminated
 
 OPTIONS = {
     "steps": 12, "batch": 8, "channels": 8, "threads": 1, "log_every": 1, "held_out_every": 1, "sample_every": 6,

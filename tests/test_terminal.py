@@ -17,9 +17,10 @@ import pytest
 from helpers import elsewhere
 
 import fastblackout as fb
-from fastblackout import cli, progress
-from fastblackout.journal import read_log
-from fastblackout.progress import Progress
+from fastblackout.cli import main as cli
+from fastblackout.training import progress
+from fastblackout.training.progress import Progress
+from fastblackout.training.progress_log import read_log
 
 COMMANDS = ("train", "sample", "evaluate", "info", "bench")
 TINY = ["--batch=8", "--channels=8", "--threads=1", "--schedule-steps=60", "--log-every=1"]

@@ -7,7 +7,7 @@ from helpers import DLPackOnly, chi_square, same
 from scipy import stats
 
 import fastblackout as fb
-from fastblackout.dispatch import cpu_module
+from fastblackout.backends.select import cpu_module
 
 RNG = fb.Philox(seed=11, first_sample=2, call=3)
 FALSE_ALARM = 1e-6  # of each chi-square, seeds fixed; 36 of them: 4e-5

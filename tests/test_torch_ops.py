@@ -10,7 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastblackout as fb
 from fastblackout import torch_calls, torch_ops  # noqa: F401  (registers torch.ops.fastblackout)
-from fastblackout.losses import blackout_loss
+from fastblackout.training.loss import blackout_loss
 
 # torch's own tracing looks at the .grad of tensors that are no leaves.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-import fastblackout.training as training
-from fastblackout.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
-from fastblackout.config import TrainConfig, preset
+import fastblackout.training.run as training
 from fastblackout.data import load
-from fastblackout.held_out import images_allowed
-from fastblackout.losses import blackout_loss, loss_unit
 from fastblackout.philox import Philox
-from fastblackout.runs import load_run, make_model
+from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
+from fastblackout.training.config import TrainConfig, preset
+from fastblackout.training.held_out import images_allowed
+from fastblackout.training.loss import blackout_loss, loss_unit
+from fastblackout.training.trained_model import load_run, make_model
 
 TINY = {
     "steps": 24, "batch": 8, "channels": 8, "warmup": 5, "dropout": 0.1, "flip": True, "threads": 1, "log_every": 4,
@@ -185,7 +185,7 @@ def test_it_learns(data, tmp_path):
     assert last["held_out_loss"] < last["constant_loss"] - 0.05
     run = load_run(tmp_path / "run")
     labels = torch.arange(40) % 2
-    from fastblackout.sampling import sample
+    from fastblackout.sampling.sampler import sample
 
     drawn = sample(run.model, run.schedule, (40, *run.shape), steps=30, rng=Philox(0), labels=labels).float()
     bright, dark = (drawn[labels == label].amax((1, 2, 3)).mean() for label in (1, 0))

@@ -12,9 +12,9 @@ from helpers import assert_named
 from torch.optim.swa_utils import AveragedModel
 
 import fastblackout as fb
-from fastblackout.losses import blackout_loss
 from fastblackout.models import BlackoutModel, NetworkConfig, ema_of
-from fastblackout.sampling import sample_in_batches
+from fastblackout.sampling.sampler import sample_in_batches
+from fastblackout.training.loss import blackout_loss
 
 SCHEDULE = fb.Schedule.logit(20, 8.0)
 SHAPE = (3, 1, 4, 4)

@@ -20,9 +20,9 @@ import triton.language as tl
 from op_table import OPS
 
 import fastblackout as fb
-from fastblackout import persistent
 from fastblackout.backends import triton as backend
 from fastblackout.backends import triton_launch as launch
+from fastblackout.ground import persistent
 from fastblackout.reference import portfloat as reference_portfloat
 from fastblackout.reference.philox import Stream, philox4x32
 

@@ -12,7 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-constexpr int64_t kMost = 4096, kMostDiagonals = 8;  // states; MOST_DIAGONALS of fastblackout/processes/series.py
+constexpr int64_t kMost = 4096, kMostDiagonals = 8;  // states; MOST_DIAGONALS of fastblackout/processes/matrices/series.py
 constexpr int64_t kBlock = 128;                      // entries of a row added one by one, in eight lanes; then blocks by halves
 
 struct Jumps : PowerSeries {

@@ -2,7 +2,7 @@
 
 Outputs are given; None is not asked for. key: int64 (3,): seed (two's complement), first_sample, call. flag: int32
 (1,), where a kernel sets bits 1 (counts), 2 (logits), 4 (births), 8 (probability or rate), 16 (another number of a
-sample, or the key) for values that are wrong (fastblackout/values.py has the rules); results are defined then: counts
+sample, or the key) for values that are wrong (wrong_values.py has the rules); results are defined then: counts
 are clamped, NaN births nothing, a probability of NaN is 0, a wrong gain makes a loss NaN. p, q, sigma_p, sigma_q,
 factor, weight, coefficient: float64 (B,); gain, center, scale: float32 (B,). All on one device, and all but the arrays
 contiguous. Matrices: float64 or float32 (K, rows, columns) of any strides; index: int64 (B,), None: K is 1 (one for all
@@ -15,15 +15,15 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from .. import natives
 from ..arrays import DTYPES
+from . import available
 
 _CODES: dict[Any, int] = {}  # torch dtype -> code
 _CHUNK = 1024
 
 
 def _module(op: str, module: ModuleType | None) -> ModuleType:
-    chosen = natives.load("_cuda") if module is None else module
+    chosen = available.load("_cuda") if module is None else module
     if isinstance(chosen, str):
         raise RuntimeError(f"{op}: backend: 'cuda' is absent: {chosen}")
     return chosen

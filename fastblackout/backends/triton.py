@@ -3,7 +3,7 @@
 The leading dimension of every tensor is the sample. Outputs are given; None: not asked for. key: int64[3] on the device
 (seed as two's complement, first_sample, call). Per-sample numbers: float64 (B,) for p, q, sigma_p, sigma_q, factor,
 weight and coefficient, float32 (B,) for gain, center and scale; p and q expanded from one number (stride 0) build one
-table of thresholds instead of B. flag: int32[1], gets bits for wrong values (fastblackout/values.py). Nothing
+table of thresholds instead of B. flag: int32[1], gets bits for wrong values (wrong_values.py). Nothing
 synchronises. Launches go to torch's current stream and can be captured in a CUDA graph once the same call has run
 before (then kernels are compiled, and layouts that are not C order lie on the device).
 Two launches where CUDA C++ takes one: declared counts up to 255, with a scratch of 43 KB a sample (kernels/table.py

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import triton
 
-from ..persistent import is_capturing, persistent
+from ..ground.persistent import is_capturing, persistent
 
 Tensor = torch.Tensor
 # What lies on the devices, the last used at the end; a graph may hold the address of what a capture has used.

@@ -8,18 +8,7 @@ from __future__ import annotations
 
 import triton
 
-from .triton_launch import (
-    ELEMENT_BLOCK,
-    INTERPRETED,
-    OPTIONS,
-    Tensor,
-    _blocks,
-    _kernels,
-    _layout,
-    _on,
-    _rows,
-    _size,
-)
+from .triton_launch import ELEMENT_BLOCK, INTERPRETED, OPTIONS, Tensor, _blocks, _kernels, _layout, _on, _rows, _size
 
 _categorical, _transition = _kernels("categorical"), _kernels("transition")
 _PROBS, _LOGITS = 0, 1  # what weights are, in kernels/categorical.py

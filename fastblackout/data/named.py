@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import read_plain
+from ..atomic_files import read_plain
 from .dataset import Dataset, make_dataset
 from .pickled import read_dictionary
 from .stored import Npz, read_idx

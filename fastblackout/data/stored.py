@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ..checks import check_memory
+from ..call.checks import check_memory
 
 _INFLATES = 1032  # bytes that one byte of a deflate stream can become at most: 258 by each 2 bits
 _CHUNK = 1 << 20

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..indexing import as_index, is_plain
-from ..persistent import Table
-from ..schedule import Schedule
+from ..ground.persistent import Table
+from ..schedule.indices import as_index, is_plain
+from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
 
 INPUTS = ("reference", "unit", "normalized")

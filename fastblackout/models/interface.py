@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..schedule import Schedule
+from ..schedule.schedule import Schedule
 
 NEEDED = ("max_count", "center", "scale", "gain")
 

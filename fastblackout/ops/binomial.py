@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dispatch
-from ..arguments import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
 from ..arrays import COUNTS, Array, exact_counts
+from ..backends import select
+from ..call.elements import dense_like, element_arguments, prepare, rows, store_rows
+from ..call.route import is_traced, readable, through_torch
+from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
 from ..philox import Philox, resolve_rng
 from ..probability import Prob, check_sum
 from ..reference.binomial import binomial as reference_binomial
 from ..reference.transition import binomial_log_pmf
-from ..routing import is_traced, readable, through_torch
-from .element import dense_like, element_arguments, prepare, rows, store_rows
 from .transition import log_prob_elements
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def run(chosen: str, n: Array, p: Array, q: Array | None, key: Philox, size: tup
     """The "cpu" or "reference" kernel on arrays of one shape; writes `out`."""
     op = "binomial"
     if chosen == "cpu":
-        dispatch.cpu_module(op).binomial(
-            size, (key.seed, key.first_sample, key.call), dispatch.threads(), dispatch.isa(),
+        select.cpu_module(op).binomial(
+            size, (key.seed, key.first_sample, key.call), select.threads(), select.isa(),
             n.describe(), p.describe(), None if q is None else q.describe(), out.describe(),
         )  # fmt: skip
     else:
@@ -128,7 +128,7 @@ def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
 
 def _log_prob_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
     _check_log_prob(n, p, q)
-    if dispatch.select_host("binomial_log_prob", "auto") == "cpu":
+    if select.select_host("binomial_log_prob", "auto") == "cpu":
         return log_prob_elements(x, n, p, q)
     x, n, p, q = np.broadcast_arrays(x, n, p, q)
     return binomial_log_pmf(np.where(x == np.floor(x), x, -1.0), n, p, q)

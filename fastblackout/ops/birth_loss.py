@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, dispatch, quick
 from ..arrays import DTYPES, FLOATS, Array, adopt, store
+from ..backends import select
+from ..call import checks, short
+from ..call.route import readable, through_torch
 from ..reference.birth_loss import birth_loss as reference_loss
 from ..reference.birth_loss import birth_loss_grad as reference_grad
 from ..reference.portfloat import from_bfloat16, round_to_bfloat16
-from ..routing import readable, through_torch
 
 ONCE = "birth_loss: logits: the gradient cannot be differentiated again, got a second differentiation"
 
@@ -38,7 +39,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.4.
     """
     op = "birth_loss"
-    if (made := quick.birth_loss(logits, births, weight, gain, backend)) is not None:
+    if (made := short.birth_loss(logits, births, weight, gain, backend)) is not None:
         loss, slopes, foreseen = made
         if slopes is None:
             return loss
@@ -53,7 +54,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     checks.same_shape(op, "births", born, "logits", net)
     if not net.shape:
         raise ValueError(f"{op}: logits: must have a batch dimension, got shape ()")
-    chosen = dispatch.select_host(op, backend)
+    chosen = select.select_host(op, backend)
     graded = net.is_tensor and logits.requires_grad and sys.modules["torch"].is_grad_enabled()
     samples, _ = checks.size_of(op, "logits", net)
     weights = checks.per_sample(op, "weight", weight, samples)
@@ -80,8 +81,8 @@ def loss_of(
         return reference_loss(net, born, weight, gain.astype(np.float64))
     size = (logits.samples, logits.elements)
     loss = np.empty(logits.samples, np.float32)
-    dispatch.cpu_module("birth_loss").birth_loss(
-        size, dispatch.threads(), dispatch.isa(), logits.describe(), births.describe(), weight, gain, loss,
+    select.cpu_module("birth_loss").birth_loss(
+        size, select.threads(), select.isa(), logits.describe(), births.describe(), weight, gain, loss,
         None if slope is None else slope.describe(),
     )  # fmt: skip
     return loss
@@ -114,8 +115,8 @@ def gradient_of(logits: Array, births: Array, coefficient: np.ndarray, gain: np.
         store(round_to_bfloat16(result) if logits.dtype == "bfloat16" else result, grad)
         return grad
     size = (logits.samples, logits.elements)
-    dispatch.cpu_module("birth_loss").birth_loss(
-        size, dispatch.threads(), dispatch.isa(), logits.describe(), births.describe(), coefficient, gain,
+    select.cpu_module("birth_loss").birth_loss(
+        size, select.threads(), select.isa(), logits.describe(), births.describe(), coefficient, gain,
         None, grad.describe(),
     )  # fmt: skip
     return grad
@@ -125,8 +126,8 @@ def _scale(slope: Array, coefficient: np.ndarray) -> None:
     """In place, from the slopes that loss_of kept to the gradient."""
     if 0 in slope.shape:
         return
-    dispatch.cpu_module("birth_loss").birth_loss_scale(
-        (slope.samples, slope.elements), dispatch.threads(), dispatch.isa(), slope.describe(), coefficient
+    select.cpu_module("birth_loss").birth_loss_scale(
+        (slope.samples, slope.elements), select.threads(), select.isa(), slope.describe(), coefficient
     )
 
 
@@ -158,7 +159,7 @@ def _function() -> Any:
             weight, gain, backend, foreseen, slope = made
             made[-1] = grad = None  # the slopes become the gradient; a second backward computes its own
             if slope is not None and not torch.is_grad_enabled():
-                grad = quick.scale_slopes(slope, upstream, weight, foreseen)
+                grad = short.scale_slopes(slope, upstream, weight, foreseen)
             if grad is None:
                 weights = checks.per_sample("birth_loss", "weight", weight, len(logits))
                 gains = checks.per_sample("birth_loss", "gain", gain, len(logits), np.float32)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import dispatch, quick
-from ..arguments import check_name
+from ..backends import select
+from ..call import short
+from ..call.route import readable, through_torch
+from ..ground.values import check_name
 from ..philox import Philox
 from ..probability import as_prob
 from ..reference.bridge import bridge as reference_bridge
-from ..routing import readable, through_torch
 from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def bridge_step(
     Source: Santos et al., ICML 2023, arXiv 2305.11089 (bridge); arXiv 2604.03779 (attrition).
     """
     op = "bridge_step"
-    made = quick.bridge(
+    made = short.bridge(
         x_t, logits, births, step, rounding, attrition, rng, generator, max_count, gain, center, scale, outputs,
         input_dtype, out, backend,
     )  # fmt: skip
@@ -111,7 +112,7 @@ def is_zero(attrition: Any) -> bool:
 def run(checked: Step, birth: Any, death: Any, stochastic: bool) -> None:
     """The "cpu" or "reference" kernel on checked arguments; birth, death: pairs (p, q), death None for no attrition."""
     if checked.backend == "cpu":
-        dispatch.cpu_module(checked.op).bridge(*checked.head(), birth, death, stochastic)
+        select.cpu_module(checked.op).bridge(*checked.head(), birth, death, stochastic)
         return
     c = checked
     rounding = "stochastic" if stochastic else "nearest"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import checks, dispatch
 from ..arrays import COUNTS, FLOATS, Array, adopt, store
+from ..backends import select
+from ..call import checks, matrices
+from ..call.route import readable, through_torch
 from ..philox import Philox, resolve_rng
 from ..reference import categorical as reference
-from ..routing import readable, through_torch
-from . import matrices
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class CategoricalTable:
 
     def __init__(self, probs: Any, *, backend: str = "auto") -> None:
         op = "CategoricalTable"
-        dispatch.check_name(op, backend)
+        select.check_name(op, backend)
         self.thresholds: Any
         self.guide: Any
         (probs,) = readable(op, probs, probs=probs)
@@ -43,7 +43,7 @@ class CategoricalTable:
             self.thresholds, self.guide, self.shared = torch_state_calls.build_table(probs, backend)
             return
         given, self.shared = matrices.matrices_of(op, "probs", probs, PROBS)
-        chosen = dispatch.select_host("categorical", backend)
+        chosen = select.select_host("categorical", backend)
         thresholds, guide = build_on_host(chosen, given)
         self.thresholds, self.guide = (given.like(_in_library(made, given)).give() for made in (thresholds, guide))
 
@@ -92,7 +92,7 @@ def categorical(
     checks.same_device(op, "probs", given, "state", x)
     matrices.check_index_use(op, index, shared)
     matrices.check_holds(op, "state", x.dtype, given.shape[-1])
-    chosen = dispatch.select_host(op, backend)
+    chosen = select.select_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "state", x, key)
     which = matrices.index_on_host(op, index, size[0])
@@ -155,7 +155,7 @@ def categorical_bridge(
     states = first.shape[-1]
     matrices.check_holds(op, "x_t", x.dtype, states)
     check_classes(op, weights, x, states, "probs" if logits is None else "logits")
-    chosen = dispatch.select_host(op, backend)
+    chosen = select.select_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_t", x, key)
     which = matrices.index_on_host(op, index, size[0])
@@ -241,8 +241,8 @@ def build_on_host(chosen: str, probs: Array) -> tuple[np.ndarray, np.ndarray]:
         return reference.build_table(probs.numpy())
     thresholds = np.empty(probs.shape, np.int64)
     guide = np.empty((*probs.shape[:2], reference.GUIDE), np.uint16)
-    dispatch.cpu_module("CategoricalTable").categorical_table(
-        probs.shape[:2], dispatch.threads(), dispatch.isa(), probs.describe(), reference.TOLERANCE[probs.dtype],
+    select.cpu_module("CategoricalTable").categorical_table(
+        probs.shape[:2], select.threads(), select.isa(), probs.describe(), reference.TOLERANCE[probs.dtype],
         thresholds, guide,
     )  # fmt: skip
     return thresholds, guide
@@ -254,8 +254,8 @@ def run(
 ) -> None:  # fmt: skip
     """The "cpu" or "reference" kernel; probs (K, R, S) are probabilities, or with a guide thresholds. Writes `made`."""
     if chosen == "cpu":
-        dispatch.cpu_module("categorical").categorical(
-            size, (key.seed, key.first_sample, key.call), dispatch.threads(), dispatch.isa(), x.describe(),
+        select.cpu_module("categorical").categorical(
+            size, (key.seed, key.first_sample, key.call), select.threads(), select.isa(), x.describe(),
             made.describe(), probs.describe() if guide is None else None, None if guide is None else probs.describe(),
             None if guide is None else (guide.address(), 0, guide.shape, guide.strides()), index,
             reference.TOLERANCE.get(probs.dtype, 0.0),
@@ -275,8 +275,8 @@ def run_bridge(
         weights = weights.like(weights.value[None])  # its first dimension is the sample's
     if chosen == "cpu":
         tolerance = 0.0 if weights is None or is_logits else reference.TOLERANCE[weights.dtype]
-        dispatch.cpu_module("categorical_bridge").categorical_bridge(
-            size, (key.seed, key.first_sample, key.call), dispatch.threads(), dispatch.isa(), x.describe(),
+        select.cpu_module("categorical_bridge").categorical_bridge(
+            size, (key.seed, key.first_sample, key.call), select.threads(), select.isa(), x.describe(),
             *(None if array is None else array.describe() for array in (source, weights)), is_logits, made.describe(),
             before.describe(), after.describe(), index, tolerance,
         )  # fmt: skip

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dispatch
 from ..arrays import Array
+from ..backends import select
+from ..call.elements import dense_like, element_arguments, prepare, store_rows
+from ..call.route import readable, through_torch
 from ..philox import Philox, resolve_rng
 from ..reference.poisson import MAX_RATE
 from ..reference.poisson import poisson as reference_poisson
 from ..reference.portfloat import from_bfloat16
-from ..routing import readable, through_torch
-from .element import dense_like, element_arguments, prepare, store_rows
 
 if TYPE_CHECKING:
     import torch
@@ -57,11 +57,11 @@ def run(chosen: str, rates: Array, key: Philox, size: tuple[int, int], out: Arra
     """The "cpu" or "reference" kernel; writes `out`."""
     op = "poisson"
     if chosen == "cpu":
-        dispatch.cpu_module(op).poisson(
+        select.cpu_module(op).poisson(
             size,
             (key.seed, key.first_sample, key.call),
-            dispatch.threads(),
-            dispatch.isa(),
+            select.threads(),
+            select.isa(),
             rates.describe(),
             out.describe(),
         )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import checks, dispatch
 from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt, store
+from ..backends import select
+from ..call import checks
 from ..philox import Philox, resolve_rng
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Step(NamedTuple):
         return (
             self.size,
             (key.seed, key.first_sample, key.call),
-            dispatch.threads(),
-            dispatch.isa(),
+            select.threads(),
+            select.isa(),
             *[None if a is None else a.describe() for a in (self.x_t, self.logits, self.births, *self.made.values())],
             self.gain,
             self.center,
@@ -84,7 +85,7 @@ def check_step(
             checks.same_shape(op, name, array, "x_t", x)
     wanted = checks.names_of(op, "outputs", outputs, OUTPUTS)
     input_dtype = checks.float_dtype(op, "input_dtype", input_dtype, x)
-    chosen = dispatch.select_host(op, backend)
+    chosen = select.select_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_t", x, key)
     read = {**read, "logits": logits, "births": births, "rng": rng, "gain": gain, "center": center, "scale": scale}

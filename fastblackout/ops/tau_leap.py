@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import checks, dispatch
+from ..backends import select
+from ..call import checks
+from ..call.route import readable, through_torch
 from ..philox import Philox
 from ..probability import Prob
 from ..reference.tau_leap import tau_leap as reference_tau_leap
-from ..routing import readable, through_torch
 from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def run(checked: Step, factor: Any) -> Any:
     c = checked
     if c.backend == "cpu":
         overshoot = np.zeros(c.size[0], np.int64)
-        dispatch.cpu_module(c.op).tau_leap(*c.head(), factor, overshoot)
+        select.cpu_module(c.op).tau_leap(*c.head(), factor, overshoot)
         return overshoot
     *results, overshoot = reference_tau_leap(
         *c.numpy(), factor, c.key, c.max_count, c.gain, c.center, c.scale, c.asked(), c.input_dtype

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import checks, dispatch, quick
 from ..arrays import COUNTS, Array, adopt, store
+from ..backends import select
+from ..call import checks, short
+from ..call.route import readable, through_torch
 from ..philox import Philox, resolve_rng
 from ..probability import as_prob
 from ..reference.thin import thin as reference_thin
-from ..routing import readable, through_torch
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ def thin(
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.
     """
     op = "thin"
-    made = quick.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
+    made = short.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
     if made is not None:
         return Thinned(*made)
     x_0, alive, rng, center, scale = readable(op, x_0, x_0=x_0, alive=alive, rng=rng, center=center, scale=scale)
@@ -80,7 +81,7 @@ def thin(
     max_count = checks.max_count_of(op, max_count, x.dtype)
     wanted = checks.names_of(op, "outputs", outputs, OUTPUTS)
     input_dtype = checks.float_dtype(op, "input_dtype", input_dtype, x)
-    chosen = dispatch.select_host(op, backend)
+    chosen = select.select_host(op, backend)
     key = resolve_rng(rng, generator, op)
     size = checks.size_of(op, "x_0", x, key)
     dtypes = {"x_t": x.dtype, "births": x.dtype, "model_input": input_dtype}
@@ -99,11 +100,11 @@ def run(
 ) -> None:  # fmt: skip
     """The "cpu" or "reference" kernel on checked arguments; writes `made`."""
     if chosen == "cpu":
-        dispatch.cpu_module("thin").thin(
+        select.cpu_module("thin").thin(
             size,
             (key.seed, key.first_sample, key.call),
-            dispatch.threads(),
-            dispatch.isa(),
+            select.threads(),
+            select.isa(),
             x.describe(),
             *[None if array is None else array.describe() for array in made.values()],
             pair,

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, dispatch
-from ..arguments import is_tensor, real_array
 from ..arrays import COUNTS, Array, adopt, store
-from ..indexing import check_integer
+from ..backends import select
+from ..call import checks
+from ..call.route import readable, through_torch
+from ..ground.values import is_tensor, real_array
 from ..probability import Prob, as_prob
 from ..reference import transition as reference
-from ..routing import readable, through_torch
+from ..schedule.indices import check_integer
 
 THIN, BRIDGE, ELEMENT = 0, 1, 2  # LogProb in csrc/include/fastblackout/transition.h; ELEMENT: p and q an element
 
@@ -40,7 +41,7 @@ def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
         return torch_state_calls.transition_rows(prob, states, backend)
     shapes = [real_array(op, "prob", part).shape for part in (prob if isinstance(prob, Prob) else (prob,))]
     p, q = as_prob(prob, next((shape[0] for shape in shapes if shape), 1), op, "prob")
-    chosen = dispatch.select_host(op, backend)
+    chosen = select.select_host(op, backend)
     rows = rows_on_host(chosen, p, q, states)
     if not any(shapes):
         rows = rows[0]
@@ -49,7 +50,7 @@ def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
 
 def host_rows(prob: Prob, max_count: int) -> np.ndarray:
     """transition_rows of NumPy probabilities, also where use_backend names a backend of devices for other calls."""
-    on_device = dispatch.asked("auto") in dispatch.DEVICE_BACKENDS
+    on_device = select.asked("auto") in select.DEVICE_BACKENDS
     return transition_rows(prob, max_count, backend="cpu" if on_device else "auto")
 
 
@@ -57,9 +58,7 @@ def rows_on_host(chosen: str, p: np.ndarray, q: np.ndarray, states: int) -> np.n
     if chosen == "reference":
         return reference.transition_rows(p, q, states)
     rows = np.empty((len(p), states, states))
-    dispatch.cpu_module("transition_rows").transition_rows(
-        (len(p), states), dispatch.threads(), dispatch.isa(), (p, q), rows
-    )
+    select.cpu_module("transition_rows").transition_rows((len(p), states), select.threads(), select.isa(), (p, q), rows)
     return rows
 
 
@@ -111,7 +110,7 @@ def _log_prob(op: str, kind: int, counts: dict[str, Any], name: str, prob: Any, 
 
         return torch_state_calls.log_prob(op, kind, counts, name, prob, backend)
     arrays = counts_of(op, counts)
-    chosen = dispatch.select_host(op, backend)
+    chosen = select.select_host(op, backend)
     size = checks.size_of(op, next(iter(counts)), arrays[0])
     p, q = as_prob(prob, size[0], op, name)
     made = arrays[0].empty_like("float64")
@@ -132,8 +131,8 @@ def run(
     """The "cpu" or "reference" kernel; writes `made`."""
     if chosen == "cpu":
         described = [array.describe() for array in arrays] + [None] * (3 - len(arrays))
-        dispatch.cpu_module(op).log_prob(
-            op, kind, size, dispatch.threads(), dispatch.isa(), *described, (p, q), None, None, made.describe()
+        select.cpu_module(op).log_prob(
+            op, kind, size, select.threads(), select.isa(), *described, (p, q), None, None, made.describe()
         )
     else:
         x, a, *b = (array.numpy() for array in arrays)
@@ -147,7 +146,5 @@ def log_prob_elements(*arrays: np.ndarray) -> np.ndarray:
     out = np.empty(arrays[0].shape)
     x, n, p, q, made = (Array(array, op, "arguments").describe() for array in (*arrays, out))
     size = checks.size_of(op, "arguments", Array(out, op, "arguments"))
-    dispatch.cpu_module(op).log_prob(
-        op, ELEMENT, size, dispatch.threads(), dispatch.isa(), x, n, None, None, p, q, made
-    )
+    select.cpu_module(op).log_prob(op, ELEMENT, size, select.threads(), select.isa(), x, n, None, None, p, q, made)
     return out

@@ -3,15 +3,15 @@
 from . import conversion
 from .absorbing import Absorbing
 from .base import Process
-from .divergence import rate_divergence
 from .ehrenfest import Ehrenfest
-from .evaluation import Evaluation
 from .immigration_death import ImmigrationDeath
 from .markov import MarkovProcess
+from .matrices.evaluation import Evaluation
 from .pure_death import PureDeath
 from .random_walk import RandomWalk
-from .rate_loss import birth_death_loss, exact_rate_bound, prior_divergence, rate_loss, score_entropy
-from .reversal import sample_reverse, simulate_reverse, tau_leap_reverse
+from .reverse.divergence import rate_divergence
+from .reverse.rate_loss import birth_death_loss, exact_rate_bound, prior_divergence, rate_loss, score_entropy
+from .reverse.reversal import sample_reverse, simulate_reverse, tau_leap_reverse
 from .uniform import Uniform
 
 __all__ = [

@@ -11,11 +11,11 @@ from ..ops.categorical import categorical, categorical_bridge
 from ..philox import Philox
 from .clock import Clock, Inside, clock_of
 from .draws import draw
-from .evaluation import Evaluation, Evaluator
 from .inputs import any_library, like_of, move, times_of
 from .laws import Laws
-from .lookup import Lookup
-from .structure import closed_classes, stationary
+from .matrices.evaluation import Evaluation, Evaluator
+from .matrices.lookup import Lookup
+from .matrices.structure import closed_classes, stationary
 
 if TYPE_CHECKING:
     import torch

@@ -24,17 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .inputs import (
-    a_state_each,
-    any_library,
-    host,
-    like_of,
-    move,
-    number_of,
-    one_a_sample,
-    states_of,
-    visible,
-)
+from .inputs import a_state_each, any_library, host, like_of, move, number_of, one_a_sample, states_of, visible
 
 if TYPE_CHECKING:
     from .base import Process

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..indexing import is_tensor
 from ..ops.transition import counts_of
 from ..philox import Philox, check_key, resolve_rng
+from ..schedule.indices import is_tensor
 from .inputs import like_of, move, one_a_sample
-from .lookup import ENTRIES
+from .matrices.lookup import ENTRIES
 
 if TYPE_CHECKING:
     import torch

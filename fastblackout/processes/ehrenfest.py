@@ -9,11 +9,11 @@ import numpy as np
 from ..ops.transition import host_rows
 from ..probability import Prob
 from .base import Process
-from .evaluation import Evaluation
 from .inputs import MAX_STATES, integer_of, rate_of
+from .matrices.evaluation import Evaluation
+from .matrices.rounding import gamma, normalize
+from .matrices.series import ROW_SUM
 from .particles import binomial_error
-from .rounding import gamma, normalize
-from .series import ROW_SUM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .base import Process
-from .evaluation import Evaluation, Evaluator
 from .inputs import MAX_STATES, any_library, integer_of, like_of, move, rate_of
+from .matrices.evaluation import Evaluation, Evaluator
+from .matrices.rounding import gamma
 from .particles import add_particles, poisson_law, poisson_quantile
-from .rounding import gamma
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from ..arrays import COUNTS, Array, adopt
-from ..indexing import is_tensor
+from ..schedule.indices import is_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,8 +22,8 @@ from .inputs import (
     together,
     visible,
 )
-from .lookup import Lookup, in_parts
-from .structure import followers
+from .matrices.lookup import Lookup, in_parts
+from .matrices.structure import followers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

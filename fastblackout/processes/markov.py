@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .base import Process
-from .evaluation import METHODS, Evaluation, Evaluator
 from .inputs import generator_of, rate_of
+from .matrices.evaluation import METHODS, Evaluation, Evaluator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

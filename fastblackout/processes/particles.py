@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .rounding import UNIT, gamma
+from .matrices.rounding import UNIT, gamma
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import checks
 from ..arrays import COUNTS, adopt
+from ..call import checks
+from ..call.matrices import check_holds
 from ..ops.bridge import bridge_step
-from ..ops.matrices import check_holds
 from ..ops.thin import thin
 from ..ops.transition import counts_of, host_rows, thin_log_prob
 from ..philox import Philox
 from ..probability import Prob
 from .base import Process
-from .evaluation import Evaluation
 from .inputs import MAX_STATES, any_library, integer_of, like_of, move, one_a_sample, states_of
-from .lookup import Lookup, in_parts
+from .matrices.evaluation import Evaluation
+from .matrices.lookup import Lookup, in_parts
 from .particles import binomial_error
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from .base import Process
-from .evaluation import Evaluation, Evaluator
 from .inputs import MAX_STATES, integer_of, rate_of
-from .rounding import UNIT, gamma, weighted
+from .matrices.evaluation import Evaluation, Evaluator
+from .matrices.rounding import UNIT, gamma, weighted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .base import Process
-from .evaluation import Evaluation
 from .inputs import move
-from .lookup import Lookup
-from .rounding import UNIT
+from .matrices.evaluation import Evaluation
+from .matrices.lookup import Lookup
+from .matrices.rounding import UNIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

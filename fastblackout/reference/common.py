@@ -73,9 +73,9 @@ def model_input(
 
     NumPy has no bfloat16: "bfloat16" gives its bit patterns as uint16.
     """
-    center, scale = center.astype(np.float32)[:, None], scale.astype(np.float32)[:, None]
+    centers, scales = center.astype(np.float32)[:, None], scale.astype(np.float32)[:, None]
     with np.errstate(over="ignore", invalid="ignore"):
-        value = (count.astype(np.float32) - center) * scale
+        value = (count.astype(np.float32) - centers) * scales
         return round_to_bfloat16(value) if str(input_dtype) == "bfloat16" else value.astype(input_dtype)
 
 

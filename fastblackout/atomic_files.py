@@ -1,0 +1,72 @@
+"""Whole files or none: every file this package writes appears under its name complete, or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .call.checks import check_memory
+
+
+def atomic_write(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Writes `content` to a temporary file beside `path`, flushes it to the disk, then renames it to `path`.
+
+    Raises OSError (a full disk, no permission) with an existing file of that name untouched and no temporary file left.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read_plain(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """The content of a plain file, of at most `most` bytes where that is given.
+
+    Raises OSError as `open` does, and ValueError for a larger file, for one larger than this machine's memory, and for
+    a device or a pipe, which may have no end or let their reader wait for ever.
+    """
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("must be a plain file, got something else")
+    if most is not None and about.st_size > most:
+        raise ValueError(f"must have at most {most} bytes, got {about.st_size}")
+    check_memory("its content", about.st_size)
+    return Path(path).read_bytes()
+
+
+def write_npz(path: str | os.PathLike[str], **arrays: Any) -> Path:
+    """`np.savez_compressed`, atomically."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return atomic_write(path, buffer.getvalue())
+
+
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Makes the renames inside a folder last through a power cut, where the system can."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,108 @@
+"""Wrong values on a CUDA device: sticky flags the kernels set, and the context manager that reads them."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..ground.persistent import persistent
+from .preference import OPS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# What each bit of an op's flag says, as the kernels set them.
+RULES = {
+    1: "counts: must be whole numbers in 0..max_count",
+    2: "logits: must be finite in float32",
+    4: "births: must be finite and at least 0",
+    8: "probability or rate: must be in [0, 1] with p + q = 1 within 1e-9, a rate finite and at least 0",
+    16: "gain, weight, center, scale or key: must be finite, a gain at least 0 (of the loss: above 0), the key's "
+    "first_sample + samples at most 2^32, its call below",
+}
+# What takes steps k, whose flag is 1 where one is out of range (note_steps).
+STEPS = (
+    *(f"Schedule.{name}" for name in ("survival", "bridge", "bridge_with_attrition", "leap", "weight")),
+    *("BlackoutModel", *(f"BlackoutModel.{name}" for name in ("center", "scale", "gain"))),
+)
+STEP_RULE = "k: must be a step of the schedule (after 0 for k_t and a weight), k_s below k_t"
+_NAMES = (*OPS, *STEPS)
+_lock = threading.Lock()
+_flags: dict[Any, Tensor] = {}  # device: int32, one a name
+_views: dict[tuple[Any, str], Tensor] = {}
+
+
+def flag(op: str, device: Any) -> Tensor:
+    """int32 (1,), the sticky flag of an op on a device. The same memory at every call: CUDA graphs may hold it."""
+    view = _views.get((device, op))
+    if view is not None:
+        return view
+    import torch
+
+    def make() -> tuple[Tensor, dict[Any, Tensor]]:
+        flags = torch.zeros(len(_NAMES), dtype=torch.int32, device=device)
+        return flags, {(device, name): flags[i : i + 1] for i, name in enumerate(_NAMES)}
+
+    with _lock:
+        if device not in _flags:
+            _flags[device], views = persistent(op, "an op", device, make)
+            _views.update(views)
+    return _views[device, op]
+
+
+def note_steps(op: str, given: Tensor, taken: Tensor) -> None:
+    """Flags steps on a device that were clamped: three small launches, and nothing waits for them."""
+    flag(op, given.device).bitwise_or_((given != taken).any())
+
+
+def _wait(device: Any) -> None:
+    """For all streams of a device: reading a flag waits for the current one only."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+class check_values:
+    """Within the block, wrong tensor values given to ops on CUDA devices raise ValueError, at its end or at `check()`.
+
+        with fb.check_values():
+            noised = fb.thin(x_0, alive, max_count=255)     # on a CUDA device
+
+    Outside, an op on a CUDA device never waits for the device: NaN logits birth nothing, counts are clamped to
+    0..max_count, probabilities to [0, 1], steps k to those of the schedule, q is taken for 1 - p where p + q is not 1,
+    a wrong gain makes a loss NaN, other wrong numbers are used as they are, and a flag per op and device keeps what was
+    wrong; entering the block clears the flags of the devices in use. On the CPU values are always checked, before
+    anything is written. Where a schedule is traced (torch.compile, torch.func) steps are clamped and not told.
+    Raises ValueError naming op, argument, rule and device. If the block raises an error itself, that one stays.
+    """
+
+    def __enter__(self) -> check_values:
+        for device, flags in list(_flags.items()):
+            _wait(device)
+            flags.zero_()
+            _wait(device)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.check()
+
+    @staticmethod
+    def check() -> None:
+        """Waits for the devices in use, raises ValueError for what was wrong since the last look, and clears it."""
+        wrong = []
+        for device, flags in list(_flags.items()):
+            _wait(device)
+            seen = flags.tolist()
+            if any(seen):
+                flags.zero_()
+                _wait(device)
+            for op, bits in zip(_NAMES, seen, strict=True):
+                rules = [rule for bit, rule in ({1: STEP_RULE} if op in STEPS else RULES).items() if bits & bit]
+                wrong += [f"{op}: {rule}, got others on {device}" for rule in rules]
+        if wrong:
+            raise ValueError("; ".join(wrong))

@@ -1,0 +1,72 @@
+"""What binomial and poisson share: broadcasting of element-wise arguments, of any kind, to one shape."""
+
+from __future__ import annotations
+
+import numbers
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, adopt, empty_tensor, store
+from ..backends import select
+from ..ground.values import as_float, common_shape, is_number, is_tensor
+from ..philox import Philox
+from . import checks
+
+
+def element_arguments(op: str, given: dict[str, tuple[Any, tuple[str, ...]]]) -> list[Array]:
+    """Arguments {name: (value, dtypes)} as arrays of one library, broadcast (without copying) to one shape.
+
+    Python numbers and NumPy scalars become 0-d arrays of the first dtype that holds their kind. TypeError where NumPy
+    arrays and torch tensors meet, ValueError where shapes do not broadcast.
+    """
+    tensors = any(is_tensor(value) for value, _ in given.values())
+    arrays = []
+    for name, (value, dtypes) in given.items():
+        if is_number(value) and not isinstance(value, np.generic):
+            value = np.asarray(*number_of(op, name, value, dtypes))
+        if tensors and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
+            value = sys.modules["torch"].from_numpy(adopt(value, op, name, dtypes).value)
+        arrays.append(adopt(value, op, name, dtypes))
+        if arrays[-1].is_tensor != tensors:
+            raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {type(value).__name__}")
+    shape = common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
+    devices = {array.device for array in arrays}
+    if len(devices) > 1:
+        raise ValueError(f"{op}: {' and '.join(given)}: must be on one device, got {sorted(devices)}")
+    return [array if array.shape == shape else array.like(_expand(array, shape)) for array in arrays]
+
+
+def number_of(op: str, argument: str, value: Any, dtypes: Sequence[str]) -> tuple[Any, str]:
+    """A Python number and its dtype: int64 where that is one of `dtypes` and holds it, else float64."""
+    if isinstance(value, numbers.Integral) and "int64" in dtypes and -(1 << 63) <= int(value) < 1 << 63:
+        return int(value), "int64"
+    return as_float(op, argument, value), "float64"
+
+
+def _expand(array: Array, shape: tuple[int, ...]) -> Any:
+    return array.value.detach().expand(shape) if array.is_tensor else np.broadcast_to(array.value, shape)
+
+
+def dense_like(array: Array, dtype: str) -> Array:
+    """An output of this shape in C order: `array` may be a broadcast view, whose memory order means nothing."""
+    if array.is_tensor:
+        return array.like(empty_tensor(array.value, dtype, dense=True))
+    return array.like(np.empty(array.shape, dtype))
+
+
+def prepare(op: str, first: Array, key: Philox, backend: str) -> tuple[str, tuple[int, int]]:
+    """(backend, size) of an element-wise op."""
+    chosen = select.select_host(op, backend)
+    return chosen, checks.size_of(op, "arguments", first, key)
+
+
+def rows(array: Array, size: tuple[int, int]) -> np.ndarray:
+    """(samples, elements) for the reference."""
+    return array.numpy().reshape(size)
+
+
+def store_rows(result: np.ndarray, out: Array) -> None:
+    store(result.reshape(out.shape).astype(out.dtype), out)

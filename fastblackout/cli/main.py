@@ -1,0 +1,293 @@
+"""The command line: `fastblackout train | sample | evaluate | info | bench`. Errors are one line and an exit status.
+
+0: done. 1: it failed (bad data, a damaged checkpoint, a full disk), or the reader of its pipe has left. 2: the command
+itself is wrong. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn, get_type_hints
+
+from .._version import __version__
+from ..ground.terminal import drop_unwritable, open_streams, width, wrap
+from ..training.config import CHOICES, HELP, PRESETS, TrainConfig
+from ..training.run_lock import holding
+from ..training.stopping import Terminated, sigterm_raises
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status. Only argparse's own exits (--help, a wrong option) leave by SystemExit.
+
+    With the environment variable FASTBLACKOUT_DEBUG=1 errors keep their traceback.
+    """
+    open_streams()
+    try:
+        with sigterm_raises():
+            return _run(build_parser().parse_args(arguments))
+    except BrokenPipeError:  # the reader of a pipe (head, say) has left: that is no news to anybody
+        return 1
+    finally:
+        drop_unwritable()
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        status = options.run(options)
+        sys.stdout.flush()  # a closed pipe shows here, not at exit
+        return status
+    except KeyboardInterrupt as stop:
+        return _fail(options, str(stop) or "stopped", 130)
+    except Terminated as stop:
+        return _fail(options, stop.message, 143)
+    except BrokenPipeError:
+        raise
+    except _FAILURES as error:
+        if os.environ.get("FASTBLACKOUT_DEBUG") == "1":
+            raise
+        message = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            message = error.strerror + (f": {error.filename}" if error.filename else "")
+        return _fail(options, message or type(error).__name__, 1)
+
+
+# torch reports lack of memory and trouble with a driver as RuntimeError.
+_FAILURES = (OSError, ValueError, TypeError, FloatingPointError, ImportError, MemoryError, RuntimeError)
+
+
+def _fail(options: argparse.Namespace, message: str, status: int) -> int:
+    message = " ".join(message.split()).removeprefix(f"{options.command}: ")
+    with suppress(OSError):  # where stderr is that pipe
+        print(f"fastblackout {options.command}: {message}", file=sys.stderr)
+    return status
+
+
+def build_parser() -> Parser:
+    """The parser of all commands. A further command adds its parser and sets `run`."""
+    about = "Exact kernels for count-valued diffusion, and Blackout Diffusion models."
+    parser = Parser(prog="fastblackout", description=about, epilog=_EPILOG, formatter_class=_Formatter)
+    parser.add_argument("--version", action="version", version=f"fastblackout {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, about: str) -> Parser:
+        examples = f"examples:\n{_EXAMPLES[name]}"
+        return commands.add_parser(
+            name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=examples, formatter_class=_Formatter
+        )
+
+    _add_train(command("train", "train a model"))
+    _add_sample(command("sample", "draw samples from a run"))
+    _add_evaluate(command("evaluate", "judge a run's samples"))
+    command("info", "say what was built, and why not").set_defaults(run=_info)
+    bench = command("bench", "compare every op with its peers (in a clone)")
+    what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
+    bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+_EXAMPLES = {
+    "train": """\
+  fastblackout train digits
+  fastblackout train digits --resume              (after an interruption)
+  fastblackout train digits --steps 20000 --out runs/digits-long
+  fastblackout train mnist --data ROOT --download
+  fastblackout train array --data counts.npy --epochs 20
+""",
+    "sample": """\
+  fastblackout sample
+  fastblackout sample runs/mnist --num 16 --seed 7 --out more.npz
+  fastblackout sample runs/mnist --steps 20 --sampler tau-leap --force
+""",
+    "evaluate": """\
+  fastblackout evaluate
+  fastblackout evaluate runs/mnist --seeds 1 --bits 0    (the quickest)
+  fastblackout evaluate runs/mnist --data ROOT --json numbers.json
+""",
+    "info": """\
+  fastblackout info
+""",
+    "bench": """\
+  fastblackout bench -- --quick
+  fastblackout bench report
+""",
+}
+_EPILOG = """\
+examples:
+  fastblackout train digits && fastblackout sample && fastblackout evaluate
+  fastblackout train --help
+
+exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated
+"""
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps the options to the terminal, but to 80 columns at most, and keeps the lines of the examples."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=width())
+
+
+_N: Any = {"type": int, "metavar": "N"}
+_X: Any = {"type": float, "metavar": "X"}
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", choices=list(PRESETS), help="the data; a folder of images, or an array of counts")
+    parser.add_argument("--data", metavar="PATH", help="folder that holds the data set, or the images; .npy or .npz")
+    parser.add_argument("--download", action="store_true", help="let torchvision fetch the data into --data")
+    parser.add_argument("--max-count", **_N, help="array: largest count possible; default: the largest there is")
+    parser.add_argument("--channels-at", choices=["first", "last"], help="array: where the channels are, if unclear")
+    parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, or begin without one")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    group = parser.add_argument_group("training (defaults in brackets)")
+    for name, kind in get_type_hints(TrainConfig).items():
+        flag, text = "--" + name.replace("_", "-"), f"{HELP[name]} ({_defaults(name)})"
+        if kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=None)
+        elif name in CHOICES:
+            group.add_argument(flag, choices=CHOICES[name], help=text)
+        else:
+            number, metavar = {float: (float, "X"), str: (str, "NAME")}.get(kind, (int, "N"))
+            group.add_argument(flag, type=number, help=text, metavar=metavar)
+    parser.set_defaults(run=_train)
+
+
+def _defaults(name: str) -> str:
+    """The default of an option, and that of each data set where it differs."""
+    others: dict[Any, list[str]] = {}
+    for dataset, changes in PRESETS.items():
+        if name in changes:
+            others.setdefault(changes[name], []).append(dataset)
+    return "; ".join([str(getattr(TrainConfig, name)), *(f"{', '.join(names)}: {v}" for v, names in others.items())])
+
+
+def _train(options: argparse.Namespace) -> int:
+    out = options.out or os.path.join("runs", options.dataset)
+    with holding(out):
+        return _train_in_held_folder(options, out)
+
+
+def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
+    from ..data import load
+    from ..training.checkpoint import has_checkpoint, load_checkpoint
+    from ..training.config import preset
+    from ..training.run import train_in_held_folder
+    from ..training.trained_model import described
+
+    given = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
+    if "steps" in given and "epochs" in given:
+        raise ValueError("train: steps, epochs: give one of them, got both")
+    config = preset(options.dataset, **given)
+    done = 0
+    if options.resume and has_checkpoint(out):
+        checkpoint = load_checkpoint(out)
+        (stored, dataset), done = described(checkpoint), checkpoint.step
+        if dataset["name"] != options.dataset:
+            raise ValueError(f"train: dataset: {out} was trained on {dataset['name']}, got {options.dataset}")
+        config = stored.resumed_with(given)
+    source = {"root": options.data, "channels_at": options.channels_at}
+    data = load(options.dataset, options.data, options.download, options.max_count, options.channels_at)
+    saved = train_in_held_folder(data, out, config, options.resume, not options.quiet, source)
+    if done and done == config.total_steps(len(data.train)):
+        print(f"{out}: all {done} steps were done already{'' if config.decay else '; --steps N goes on'}")
+    print(f"{saved}\nnext: fastblackout sample {out}")
+    return 0
+
+
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument("--num", **_N, default=64, help="how many samples (64)")
+    parser.add_argument("--out", metavar="FILE", help=".npz file for the counts; default RUN/samples.npz")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE and its pictures")
+    parser.add_argument("--label", **_N, help="class to draw, of a conditional run; default: all in turn")
+    parser.add_argument("--guidance", **_X, default=0.0, help="strength of classifier-free guidance (0)")
+    parser.set_defaults(run=_sample)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument("--num", **_N, default=1000, help="how many samples a set (1000)")
+    what = "how many sets of samples, with seeds SEED, SEED + 1, ... (4); most of the time goes into them"
+    parser.add_argument("--seeds", **_N, default=4, help=what)
+    parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
+    parser.add_argument("--bits", **_N, default=100, help="how many held-out images the likelihood is of (100)")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint; default: the only run in runs/")
+    parser.add_argument("--steps", **_N, default=100, help="reverse steps (100)")
+    parser.add_argument("--grid", choices=["cosine", "index"], default="cosine", help="what steps are even in (cosine)")
+    rules = ["bridge", "tau-leap", "tau-leap-rate"]
+    parser.add_argument("--sampler", choices=rules, default=rules[0], help="rule of a reverse step (bridge)")
+    kinds = ["stochastic", "nearest"]
+    parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of births to whole numbers (stochastic)")
+    parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")
+    parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
+    parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
+    parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged, or the last (ema)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from .commands import sample_command
+
+    return sample_command(options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from .commands import evaluate_command
+
+    return evaluate_command(options)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from ..backends.available import capabilities, preferences
+
+    indent = " " * 16
+    for name, state in capabilities().items():
+        print(wrap(state["detail"], f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
+        if state["ops"]:
+            print(wrap(", ".join(state["ops"]), indent, indent))
+    print('backend="auto" takes')
+    for device, ops, backend, why in preferences():
+        print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import subprocess
+    from pathlib import Path
+
+    if not Path("benchmarks").is_dir():
+        raise ValueError("bench: no benchmarks folder here; run it in a clone of the repository")
+    if options.arguments[:1] == ["report"]:
+        return subprocess.run([sys.executable, "benchmarks/report.py", *options.arguments[1:]]).returncode
+    try:
+        import pytest
+    except ImportError:
+        raise ValueError("bench: needs pytest; pip install '.[bench]'") from None
+    return int(pytest.main(["benchmarks", *options.arguments]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

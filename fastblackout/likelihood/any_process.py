@@ -1,0 +1,144 @@
+"""Bits per dimension under any process: upper bounds of -log p(x_0), by Monte Carlo.
+
+In continuous time, for a model of the reverse rates b, a the true ones given x_0:
+
+    -log p(x_0) <= integral over t from 0 to T of E[ sum over i of D(a_i || b_i) ] + KL(P(T)[x_0, .] || prior).
+
+In discrete time, for a model of p(x_0 | x_t) and the sampler that steps over T = t_0 > t_1 > ... > t_n = 0:
+
+    -log p(x_0) <= sum over steps from t to s of E[ KL(q(x_s | x_t, x_0) || p(x_s | x_t)) ] + KL(P(T)[x_0, .] || prior).
+
+Both are equalities for one variable, the exact model and the prior P(T) gives p_0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..philox import Philox, resolve_rng
+from ..processes.base import Process
+from ..processes.conversion import probs_from_logits
+from ..processes.inputs import rate_of
+from ..processes.reverse.rate_loss import prior_divergence, rate_loss
+from ..processes.reverse.reversal import time_grid
+from .blackout import Bound, check_images, estimate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@torch.inference_mode()
+def process_bits_per_dim(
+    process: Process,
+    rates: Callable[[Tensor, Tensor], Tensor],
+    x_0: Tensor,
+    *,
+    end: float,
+    prior: Any = None,
+    rng: Philox | None = None,
+    generator: torch.Generator | None = None,
+    draws: int = 16,
+    repeats: int = 8,
+    batch: int = 256,
+) -> Bound:
+    """An upper bound of -log2 p(x_0) per dimension for a model of the reverse rates of any process.
+
+        integral over t from 0 to end of E[ sum over i of D(a_i || b_i) ] + KL(P(end)[x_0, .] || prior)
+
+    with the true rates a given x_0 and the model's b (see processes.rate_loss), in bits. Times are end u^2 with u of
+    low discrepancy over all samples, for rates that grow as t -> 0.
+
+    rates(x_t, t): b, (B, ..., S), of states x_t (B, ...) like x_0 and times t float64 (B,); from x_0-probabilities
+        processes.conversion gives them. x_0: integer states (B, ...). end: where the reverse process starts, with law
+        prior (S,), default process.stationary(). ValueError for a prior of 0 where x_0 can be at `end`, for then the
+        bound is infinite: for pure death, which is black for certain at infinite time alone, use bits_per_dim or give a
+        prior such as the mean law at `end`.
+    rng, draws, repeats, batch: as in bits_per_dim; repeat r uses call r.
+    Raises TypeError, ValueError. Source: Campbell et al., NeurIPS 2022.
+    """
+    op = "process_bits_per_dim"
+    _check_kinds(op, process, "rates", rates)
+    end = rate_of(op, "end", end)
+    check_images(op, x_0, process.states - 1, draws, repeats, batch)
+    key = resolve_rng(rng, generator, op)
+    known = _cost_of_the_start(op, process, x_0, end, prior)
+
+    def cost(u: Tensor, which: Tensor, this: Philox) -> Tensor:
+        t, clean = end * u.square(), x_0[which]
+        x_t = process.sample_forward(clean, t, rng=this)
+        return 2 * end * u * rate_loss(process, x_t, clean, t, rates(x_t, t)) + known[which]
+
+    return estimate(cost, x_0, draws, repeats, batch, [key.at(call=r) for r in range(repeats)])
+
+
+@torch.inference_mode()
+def sampler_bits_per_dim(
+    process: Process,
+    model: Callable[[Tensor, Tensor], Tensor],
+    x_0: Tensor,
+    *,
+    times: Sequence[float],
+    kind: str = "logits",
+    prior: Any = None,
+    rng: Philox | None = None,
+    generator: torch.Generator | None = None,
+    draws: int = 16,
+    repeats: int = 8,
+    batch: int = 256,
+) -> Bound:
+    """An upper bound of -log2 p(x_0) per dimension for the samples of processes.sample_reverse with this model.
+
+        sum over steps from t to s of E[ KL(q(x_s | x_t, x_0) || p(x_s | x_t)) ] + KL(P(times[0])[x_0, .] || prior)
+
+    in bits, p(x_s | x_t) being process.reverse_law of the model, the variables independent given x_t.
+
+    model(x_t, t): logits or probabilities (kind "logits" or "probs") of x_0, (B, ..., S), for states x_t (B, ...) and
+        times t float64 (B,), one a sample; 0 (logits: -inf) for an x_0 that cannot be at x_t: see
+        processes.conversion.reachable_from. It is used as it is: call eval() on a network.
+    x_0: integer states (B, ...). times: falling, the last 0. prior: the law (S,) of the start, as in
+        process_bits_per_dim. draws: with a multiple of the number of steps each repeat visits every step of every
+        sample. rng, repeats, batch: as in process_bits_per_dim.
+    Raises TypeError, ValueError. Source: Austin et al., NeurIPS 2021, arXiv 2107.03006, equation 1.
+    """
+    op = "sampler_bits_per_dim"
+    _check_kinds(op, process, "model", model)
+    check_images(op, x_0, process.states - 1, draws, repeats, batch)
+    grid = time_grid(op, times, kind)
+    if grid[-1] != 0:
+        raise ValueError(f"{op}: times: the last must be 0, got {grid[-1]!r}")
+    key = resolve_rng(rng, generator, op)
+    known = _cost_of_the_start(op, process, x_0, grid[0], prior)
+    points = torch.tensor(grid, dtype=torch.float64, device=x_0.device)
+    steps = len(grid) - 1
+
+    def cost(u: Tensor, which: Tensor, this: Philox) -> Tensor:
+        n, clean = (u * steps).long(), x_0[which]
+        t, s = points[n], points[n + 1]
+        x_t = process.sample_forward(clean, t, rng=this)
+        predicted = model(x_t, t)
+        if kind == "logits":
+            predicted = probs_from_logits(predicted.double())
+        found = process.reverse_law(x_t, predicted, s, t)
+        true = process.bridge(x_t, clean, s, t)
+        divergence = torch.xlogy(true, true) - torch.xlogy(true, found)
+        return steps * divergence.flatten(1).sum(1) + known[which]
+
+    return estimate(cost, x_0, draws, repeats, batch, [key.at(call=r) for r in range(repeats)])
+
+
+def _check_kinds(op: str, process: Any, name: str, model: Any) -> None:
+    if not isinstance(process, Process):
+        raise TypeError(f"{op}: process: must be one of fastblackout.processes, got {type(process).__name__}")
+    if not callable(model):
+        raise TypeError(f"{op}: {name}: must be called with states and times, got {type(model).__name__}")
+
+
+def _cost_of_the_start(op: str, process: Process, x_0: Tensor, end: float, prior: Any) -> Tensor:
+    """KL(P(end)[x_0, .] || prior), (B,), which must be finite."""
+    known = prior_divergence(process, x_0, end, process.stationary() if prior is None else prior)
+    if not bool(torch.isfinite(known).all()):
+        raise ValueError(f"{op}: prior: must be above 0 wherever x_0 can be at time {end}, got 0 for such a state")
+    return known

@@ -1,0 +1,1 @@
+"""Transition matrices exp(t Q): how they are computed, and how exactly."""

@@ -1,0 +1,96 @@
+"""Entries, rows and columns of transition matrices by arrays of states, a few samples at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..inputs import like_of, move, one_a_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+ENTRIES = 1 << 24  # of the transition matrices held at once: 128 MiB
+
+
+class Lookup:
+    """P, (S, S) or (B, S, S) with one matrix a sample, in the library and on the device of the states."""
+
+    def __init__(self, matrices: Any, xp: Any, device: Any) -> None:
+        self.p, self.xp, self.device = matrices, xp, device
+
+    def _index(self, states: Any) -> tuple[Any, ...]:
+        if self.p.ndim == 2:
+            return ()
+        sample = self.xp.arange(len(states)) if self.xp is np else self.xp.arange(len(states), device=self.device)
+        return (sample.reshape((-1,) + (1,) * (states.ndim - 1)),)
+
+    def entries(self, i: Any, j: Any) -> Any:
+        return self.p[self._index(i) + (i, j)]
+
+    def rows(self, i: Any) -> Any:
+        """P[i, :], (..., S)."""
+        return self.p[self._index(i) + (i,)]
+
+    def columns(self, j: Any) -> Any:
+        """P[:, j], (..., S)."""
+        swapped = self.p.swapaxes(-1, -2)
+        return swapped[self._index(j) + (j,)]
+
+    def cumulative(self, i: Any, j: Any) -> Any:
+        """P[i, 0] + ... + P[i, j]."""
+        return self.xp.cumsum(self.p, -1)[self._index(i) + (i, j)]
+
+    def weighted(self, weights: Any) -> Any:
+        """sum over i of weights[..., i] P[i, :], (..., S)."""
+        return self._times(weights, self.p)
+
+    def averaged(self, values: Any) -> Any:
+        """sum over j of P[i, j] values[..., j], (..., S)."""
+        return self._times(values, self.p.swapaxes(-1, -2))
+
+    def _times(self, values: Any, matrices: Any) -> Any:
+        if self.p.ndim == 2:
+            return values @ matrices
+        flat = values.reshape(len(values), math.prod(values.shape[1:-1]), values.shape[-1])
+        return (flat @ matrices).reshape(values.shape)
+
+    def scaled(self, values: Any) -> Any:
+        """Divided by the largest of the last dimension, unless that is 0."""
+        top = self.xp.amax(values, -1)[..., None]
+        return values / self.xp.where(top > 0, top, 1.0)
+
+    def log(self, values: Any) -> Any:
+        with np.errstate(divide="ignore"):
+            return self.xp.log(values)
+
+    def table(self, values: NDArray[np.float64]) -> Any:
+        return move(values, self.xp, self.device)
+
+
+def in_parts(
+    op: str,
+    lookup: Callable[[NDArray[np.float64], Any, Any], Any],
+    states: int,
+    body: Callable[..., Any],
+    arrays: Sequence[Any],
+    durations: Sequence[NDArray[np.float64]],
+) -> Any:
+    """body(*arrays, *lookups): a Lookup for each of the durations, () or (B,); some samples a time."""
+    shape = arrays[0].shape
+    xp, device = like_of(arrays[0])
+    for times in durations:
+        one_a_sample(op, times, shape)
+    if all(times.ndim == 0 for times in durations):
+        return body(*arrays, *(lookup(times, xp, device) for times in durations))
+    step = max(1, ENTRIES // (states * states * len(durations)))
+    parts = []
+    for first in range(0, max(shape[0], 1), step):
+        part = slice(first, first + step)
+        lookups = [lookup(times[part] if times.ndim else times, xp, device) for times in durations]
+        parts.append(body(*(array[part] for array in arrays), *lookups))
+    return xp.concatenate(parts) if len(parts) > 1 else parts[0]

@@ -1,0 +1,1 @@
+"""The reverse of a Markov process: sampling, rates and losses."""

@@ -1,0 +1,81 @@
+"""The arguments of `sample`, checked before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..ops.bridge import ROUNDINGS
+from ..schedule.indices import check_integer
+
+SAMPLERS = ("bridge", "tau-leap", "tau-leap-rate")
+
+
+def shape_of(shape: Any) -> tuple[int, ...]:
+    """(batch, ...) as a tuple. TypeError unless a sequence of integers, ValueError for fewer than two or below 0."""
+    if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)):
+        raise TypeError(f"sample: shape: must be (batch, ...) of integers at least 0, got {shape!r}")
+    if len(shape) < 2:
+        raise ValueError(f"sample: shape: must be (batch, ...) of integers at least 0, got {shape}")
+    return tuple(check_integer("sample", "shape", size, 0, (1 << 63) - 1) for size in shape)
+
+
+def check_rule(sampler: Any, rounding: Any, attrition: Any) -> None:
+    if not isinstance(sampler, str) or sampler not in SAMPLERS:
+        raise ValueError(f"sample: sampler: must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+    if not isinstance(rounding, str) or rounding not in ROUNDINGS:
+        raise ValueError(f"sample: rounding: must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+    _check_number("attrition", attrition)
+    if sampler != "bridge" and (attrition != 0 or rounding != "stochastic"):
+        raise ValueError(f"sample: rounding, attrition: belong to sampler bridge, got them with {sampler}")
+    if not 0 <= attrition <= 1:
+        raise ValueError(f"sample: attrition: must be in [0, 1], got {attrition}")
+
+
+def check_guidance(guidance: Any, labels: Tensor | None) -> None:
+    _check_number("guidance", guidance)
+    if not math.isfinite(guidance):
+        raise ValueError(f"sample: guidance: must be finite, got {guidance}")
+    if guidance != 0 and labels is None:
+        raise ValueError(f"sample: guidance: needs labels, got {guidance} without")
+
+
+def check_callback(callback: Any, cuda_graph: Any) -> None:
+    if not isinstance(cuda_graph, bool):
+        raise TypeError(f"sample: cuda_graph: must be a bool, got {cuda_graph!r}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"sample: callback: must be called with n, k and x, got {type(callback).__name__}")
+    if callback is not None and cuda_graph:
+        raise ValueError("sample: callback: must be None with cuda_graph, got one")
+
+
+def check_mask(known: Any, mask: Any) -> None:
+    if (known is None) != (mask is None):
+        raise ValueError("sample: known, mask: must come together, got one alone")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool):
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"sample: mask: must be a bool tensor, got {got}")
+
+
+def counts_like(value: Any, like: Tensor, max_count: int, argument: str) -> Tensor:
+    """Counts in 0..max_count with the shape, dtype and device of `like`. TypeError or ValueError when they are not."""
+    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"sample: {argument}: must be a tensor of integer counts, got {got}")
+    if value.numel() and (value.min() < 0 or value.max() > max_count):
+        worst = value.min() if value.min() < 0 else value.max()
+        raise ValueError(f"sample: {argument}: counts must lie in 0..{max_count}, got {int(worst)}")
+    try:
+        return value.to(like.device, like.dtype).expand(like.shape).contiguous()
+    except RuntimeError:
+        raise ValueError(f"sample: {argument}: must broadcast to {like.shape}, got {tuple(value.shape)}") from None
+
+
+def _check_number(argument: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"sample: {argument}: must be a number, got {value!r}")

@@ -1,0 +1,121 @@
+"""Time indices and fractions as users give them: Python numbers, NumPy arrays or torch tensors, checked alike."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from ..backends.wrong_values import note_steps
+from ..call.route import is_traced
+from ..ground.values import as_float, check_mask, common_shape, is_integer, real_array, shown
+from ..ground.values import is_tensor as is_tensor
+
+
+def _readable(tensor: Any) -> bool:
+    """Whether values may be looked at: on the CPU, and not traced, where a check would break the graph."""
+    return tensor.device.type == "cpu" and not is_traced(tensor)
+
+
+def is_plain(*values: Any) -> bool:
+    """Whether all values are Python or NumPy scalars, so that the answer should be Python floats."""
+    return not any(isinstance(value, np.ndarray) or is_tensor(value) for value in values)
+
+
+def check_integer(op: str, argument: str, value: Any, low: int, high: int) -> int:
+    """value as a Python int in low..high; TypeError for anything but an int (and for bool), ValueError by range."""
+    if not is_integer(value):
+        raise TypeError(f"{op}: {argument}: must be an integer, got {shown(value)}")
+    if not low <= value <= high:
+        raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {shown(value)}")
+    return int(value)
+
+
+def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
+    """k as int64 NumPy array (0-d for an int) or torch tensor, in low..high.
+
+    TypeError for anything but integers. ValueError out of range; a tensor that is not on the CPU, or is traced, is
+    clamped instead, and on a device fb.check_values tells.
+    """
+    if is_tensor(k):
+        torch = sys.modules["torch"]
+        if k.is_floating_point() or k.is_complex() or k.is_quantized or k.dtype == torch.bool:
+            raise TypeError(f"{op}: {argument}: must be an int or integer array, got a tensor of {k.dtype}")
+        if k.layout is not torch.strided:
+            raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {k.layout}")
+        wraps = k.dtype == torch.uint64  # from 2^63 on, where every k is out of range
+        k = torch.where(k.long() < 0, torch.iinfo(torch.int64).max, k.long()) if wraps else k.long()
+        if not _readable(k):
+            return _noted(op, k, k.clamp(low, high))
+    elif type(k) is int or is_integer(k):  # the first spares torch.compile the second, and the dtypes below
+        return np.asarray(check_integer(op, argument, k, low, high), np.int64)
+    else:
+        check_mask(op, argument, k)
+        if not isinstance(k, np.ndarray):
+            raise TypeError(f"{op}: {argument}: must be an int or integer array, got {shown(k)}")
+        if k.dtype.kind not in "iu":
+            raise TypeError(f"{op}: {argument}: must be an int or integer array, got an array of {k.dtype}")
+    wrong = (k < low) | (k > high)
+    if wrong.any():
+        raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {int(k[wrong][0])}")
+    return k if is_tensor(k) else k.astype(np.int64, copy=False)
+
+
+def _noted(op: str, given: Any, taken: Any) -> Any:
+    """What a tensor was clamped to. Where a flag cannot be written (traced, meta) nobody is told."""
+    if not is_traced(given):
+        note_steps(op, given, taken)
+    return taken
+
+
+def as_step(op: str, k_t: Any, k_s: Any, steps: int) -> tuple[Any, Any, Any]:
+    """(library, k_t, k_s) of a step from k_t in 1..steps to k_s in 0..k_t - 1, both in one library (numpy or torch).
+
+    ValueError unless k_s < k_t everywhere (CPU); on another device, or traced, k_s is clamped to k_t - 1 and told as
+    in as_index.
+    """
+    k_t = as_index(op, "k_t", k_t, 1, steps)
+    k_s = as_index(op, "k_s", k_s, 0, steps)
+    if not is_tensor(k_t) and not is_tensor(k_s):
+        library: Any = np
+    else:
+        library = torch = sys.modules["torch"]
+        device = (k_t if is_tensor(k_t) else k_s).device
+        k_t, k_s = torch.as_tensor(k_t, device=device), torch.as_tensor(k_s, device=device)
+        if not _readable(k_t):
+            return library, k_t, _noted(op, k_s, torch.minimum(k_s, k_t - 1))
+    common_shape(op, {"k_t": tuple(k_t.shape), "k_s": tuple(k_s.shape)})
+    k_t_all, k_s_all = library.broadcast_tensors(k_t, k_s) if library is not np else np.broadcast_arrays(k_t, k_s)
+    wrong = k_s_all >= k_t_all
+    if wrong.any():
+        raise ValueError(
+            f"{op}: k_s: must be below k_t, got k_s = {int(k_s_all[wrong][0])}, k_t = {int(k_t_all[wrong][0])}"
+        )
+    return library, k_t, k_s
+
+
+def as_fraction(op: str, argument: str, value: Any, library: Any, like: Any) -> Any:
+    """value in [0, 1] as float64 array of the library, on the device of `like`.
+
+    TypeError for bools, integer arrays and other float widths; ValueError out of range (values checked on the CPU).
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = as_float(op, argument, value)
+        if not 0.0 <= number <= 1.0:
+            raise ValueError(f"{op}: {argument}: must be in [0, 1], got {number!r}")
+        if library is np:
+            return np.asarray(number)
+        return library.full((), number, dtype=library.float64, device=like.device)
+    if not (is_tensor(value) or isinstance(value, np.ndarray)):
+        raise TypeError(f"{op}: {argument}: must be a float or a float64 array, got {shown(value)}")
+    if str(value.dtype) not in ("float64", "torch.float64"):
+        raise TypeError(f"{op}: {argument}: float64 is needed, got {value.dtype}")
+    if is_tensor(value) and library is np:
+        raise TypeError(f"{op}: {argument}: must be a NumPy array or float, as k is, got a tensor")
+    if not is_tensor(value) or _readable(value):
+        array = real_array(op, argument, value)
+        wrong = ~((array >= 0.0) & (array <= 1.0))
+        if wrong.any():
+            raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(array[wrong][0])!r}")
+    return value if library is np else library.as_tensor(value, dtype=library.float64, device=like.device)

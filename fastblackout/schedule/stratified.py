@@ -1,0 +1,81 @@
+"""Low-discrepancy uniforms over a global batch: one random shift, then evenly spaced points; in integers throughout."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..philox import Philox, resolve_rng
+from ..reference.philox import Stream, philox4x32
+from .indices import check_integer, is_tensor
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+_TWO_64 = 1 << 64
+_BELOW_ONE = 1.0 - 2.0**-53
+_MAX_BATCH = (1 << 32) - 1
+
+
+def _strata(
+    op: str, stream: Stream, batch: int, rng: Philox | None, generator: torch.Generator | None, global_batch: int | None
+) -> tuple[NDArray[np.int64], int, int]:
+    """(m, f, G) with frac(U + g / G) = (m + f / 2^64) / G, g = first_sample + row, U keyed by (seed, call)."""
+    check_integer(op, "batch", batch, 1, _MAX_BATCH)
+    if global_batch is not None:
+        check_integer(op, "global_batch", global_batch, 1, _MAX_BATCH)
+    key = resolve_rng(rng, generator, op)
+    total = int(batch if global_batch is None else global_batch)
+    if key.first_sample + batch > total:
+        raise ValueError(
+            f"{op}: global_batch: must be at least first_sample + batch, got {total} with first_sample ="
+            f" {key.first_sample}, batch = {batch}"
+        )
+    low, high, _, _ = philox4x32(0, 0, key.call, stream.word(), *key.key)
+    # G (U + g / G) = G U + g: its whole part modulo G names the stratum, its fraction is the same for every row.
+    whole, rest = divmod((int(high) << 32 | int(low)) * total, _TWO_64)
+    rows = key.first_sample + np.arange(batch, dtype=np.int64)
+    return (whole + rows) % total, rest, total
+
+
+def indices(
+    steps: int,
+    batch: int,
+    rng: Philox | None,
+    generator: torch.Generator | None,
+    global_batch: int | None,
+    like: Any,
+) -> Any:
+    """k = 1 + floor(steps frac(U + g / G)), int64 (batch,); see Schedule.draw."""
+    op = "Schedule.draw"
+    m, rest, total = _strata(op, Stream.SCHEDULE_INDEX, batch, rng, generator, global_batch)
+    # floor((m steps + steps f / 2^64) / G): the inner floor changes nothing; all fits int64: steps < 2^31, m < 2^32.
+    return _follow(op, 1 + (m * steps + (rest * steps >> 64)) // total, like)
+
+
+def fractions(
+    batch: int, rng: Philox | None, generator: torch.Generator | None, global_batch: int | None, like: Any
+) -> Any:
+    """u = frac(U + g / G) in (0, 1), float64 (batch,); see Schedule.draw_continuous."""
+    op = "Schedule.draw_continuous"
+    m, rest, total = _strata(op, Stream.SCHEDULE_CONTINUOUS, batch, rng, generator, global_batch)
+    # A quotient of Python integers is rounded once; the 1 is half a unit of U and keeps 0 out.
+    exact = (((stratum << 64 | rest) * 2 + 1) / (total << 65) for stratum in m.tolist())
+    return _follow(op, np.array([min(value, _BELOW_ONE) for value in exact]), like)
+
+
+def _follow(op: str, values: NDArray[Any], like: Any) -> Any:
+    if isinstance(like, np.ndarray):
+        return values
+    if is_tensor(like):
+        return sys.modules["torch"].from_numpy(values).to(like.device)
+    if like is not None:
+        raise TypeError(f"{op}: like: must be a NumPy array or a torch tensor, got {type(like).__name__}")
+    try:
+        import torch
+    except ImportError:
+        return values
+    return torch.from_numpy(values)

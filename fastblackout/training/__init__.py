@@ -1,0 +1,1 @@
+"""Training: configurations, checkpoints, the trainer, and trained models read back."""

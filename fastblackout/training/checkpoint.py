@@ -1,0 +1,156 @@
+"""Checkpoints of a run: a folder each, complete or absent, and never a reason to run foreign code.
+
+RUN/checkpoints/step-00001200/config.json           format, version, step, SHA-256 of the files, the run
+RUN/checkpoints/step-00001200/network.safetensors   the network's weights
+RUN/checkpoints/step-00001200/ema.safetensors       their exponential moving average: what sampling uses
+RUN/checkpoints/step-00001200/state/optimizer.safetensors   what only a resumed training needs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..atomic_files import read_plain, sync_directory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "fastblackout-checkpoint"
+FORMAT_VERSION = 1
+NETWORK, EMA, OPTIMIZER = "network.safetensors", "ema.safetensors", "state/optimizer.safetensors"
+_STEP = re.compile(r"step-(\d{8,})")
+_TEMPORARY = ".unfinished-"
+_MOST_CONFIG = 1 << 24  # bytes of a config.json; one of a usual run has two thousand
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One complete checkpoint folder: its path, the number of training steps done, and the run's description."""
+
+    path: Path
+    step: int
+    config: dict[str, Any]
+    digests: dict[str, str]
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one of its files, on the CPU. ValueError when the file is missing or damaged."""
+        import safetensors
+        import safetensors.torch
+
+        file = self.path / name
+        try:
+            content = read_plain(file)
+        except FileNotFoundError:
+            raise ValueError(f"checkpoint: {file}: is missing") from None
+        except ValueError as error:
+            raise ValueError(f"checkpoint: {file}: {error}") from None
+        if hashlib.sha256(content).hexdigest() != self.digests.get(name):
+            raise ValueError(f"checkpoint: {file}: is damaged: its SHA-256 is not the one config.json gives")
+        try:
+            return safetensors.torch.load(content)
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"checkpoint: {file}: is not a safetensors file: {error}") from None
+
+
+def save_checkpoint(
+    run: str | os.PathLike[str],
+    step: int,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    keep: int = 2,
+) -> Path:
+    """Writes RUN/checkpoints/step-<step> and then deletes all but the newest `keep`.
+
+    config: what JSON can hold; tensors: for each of NETWORK, EMA, OPTIMIZER its named tensors. The folder is written
+    under another name, flushed to the disk and renamed: a kill or a full disk (OSError) leaves the older ones whole.
+    """
+    import safetensors.torch
+
+    folder = Path(run) / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f"{_TEMPORARY}*"):  # what a killed process left
+        shutil.rmtree(stale, ignore_errors=True)
+    final = folder / f"step-{step:08d}"
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder))
+    try:
+        digests = {}
+        for name, named in tensors.items():
+            content = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in named.items()})
+            digests[name] = hashlib.sha256(content).hexdigest()
+            _write(temporary / name, content)
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "step": step, "files": digests}
+        _write(temporary / "config.json", (json.dumps({**head, "config": config}, indent=1) + "\n").encode())
+        temporary.chmod(0o755)
+        if final.exists():  # the same step again, after a resume: the same content
+            shutil.rmtree(final)
+        os.rename(temporary, final)
+        sync_directory(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    for old in _step_folders(folder)[: -max(keep, 1)]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """The newest checkpoint of a run, or the one whose folder is given.
+
+    Raises ValueError when there is none, or its config.json is unreadable, foreign, or of a newer format.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ValueError(f"checkpoint: {folder}: no such run; train one, or give the folder of one")
+    if not (folder / "config.json").is_file():
+        complete = _step_folders(folder / "checkpoints")
+        if not complete:
+            raise ValueError(f"checkpoint: {folder}: holds no checkpoint")
+        folder = complete[-1]
+    file = folder / "config.json"
+    try:
+        head = json.loads(read_plain(file, _MOST_CONFIG).decode(), parse_constant=_refuse)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
+        raise ValueError(f"checkpoint: {file}: is missing or not JSON: {error}") from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise ValueError(f"checkpoint: {file}: was not written by fastblackout (no format {FORMAT!r})")
+    version = head.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(f"checkpoint: {file}: format version must be {FORMAT_VERSION}, got {version!r}")
+    step, config, digests = head.get("step"), head.get("config"), head.get("files")
+    counted = isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 1 << 32
+    if not counted or not isinstance(config, dict) or not isinstance(digests, dict):
+        raise ValueError(f"checkpoint: {file}: is damaged: step, config or files is missing")
+    return Checkpoint(folder, cast(int, step), config, digests)
+
+
+def has_checkpoint(run: str | os.PathLike[str]) -> bool:
+    """Whether a run's folder holds at least one complete checkpoint."""
+    return bool(_step_folders(Path(run) / "checkpoints"))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")
+
+
+def _step_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _STEP.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,94 @@
+"""The loss on held-out samples, beside the loss of the best predictor that looks at nothing but the pixel's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..ops import thin
+from ..philox import Philox
+from .loss import blackout_loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..data import Dataset
+    from ..schedule.schedule import Schedule
+
+MOST_SAMPLES, FEWEST_DRAWS = 2048, 2048
+_KEY = Philox(seed=297)  # the same noise at every epoch and in every run, so that the numbers compare
+
+
+def images_allowed(steps_between: int, batch: int) -> int:
+    """How many images one evaluation may take when so many steps lie between two: a twentieth of those trained on.
+
+    With the one at the end of the training all evaluations together then take at most a tenth of the images that the
+    training takes, and less of its time, because a held-out image needs no backward pass. Counts decide this, not a
+    clock, so that a loss does not depend on the machine.
+    """
+    return max(1, steps_between * batch // 20)
+
+
+class HeldOut:
+    """Held-out samples, thinned once and for all: loss in the training's unit, for a model and for the constant.
+
+    Up to 2,048 samples, repeated with other noise until at least 2,048 are drawn, but no more draws than `most`. The
+    samples are spread evenly over the first 2,048 where `most` is less. The constant of pixel i at time k is
+    y = (1 - p_k) mean_i, mean_i the mean training count of the pixel: E[x_0 - x_t] when nothing else is known. Where a
+    pixel was 0 in all N training samples mean_i is 1 / (2 N), lest one held-out count cost infinity.
+    """
+
+    def __init__(
+        self, dataset: Dataset, schedule: Schedule, weight: str, unit: float, device: torch.device, most: int
+    ) -> None:  # fmt: skip
+        available = min(len(dataset.held_out), MOST_SAMPLES)
+        self.count = count = min(available, most)
+        chosen = np.arange(count) * available // count
+        self.draws = repeats = max(1, min(-(-FEWEST_DRAWS // count), most // count))
+        self.schedule, self.weight, self.unit = schedule, weight, unit
+        self.x_0 = torch.from_numpy(np.tile(dataset.held_out[chosen], (repeats, 1, 1, 1))).to(device)
+        self.labels = None
+        if dataset.held_out_labels is not None:
+            self.labels = torch.from_numpy(np.tile(dataset.held_out_labels[chosen], repeats)).to(device)
+        self.k = schedule.draw(len(self.x_0), rng=_KEY, like=self.x_0)
+        mean = np.maximum(dataset.train.mean(axis=0, dtype=np.float64), 0.5 / len(dataset.train))
+        self.constant_loss = self._constant_loss(torch.from_numpy(mean).to(device), dataset.max_count)
+
+    def describe(self) -> str:
+        """How many images the loss is taken of, and what it is to be compared with."""
+        noise = f", each {self.draws} times" if self.draws > 1 else ""
+        images = f"{self.count} image{'s' if self.count > 1 else ''}{noise}"
+        return f"held-out loss of {images}; best per-pixel constant: {self.constant_loss:.4f}"
+
+    @torch.inference_mode()
+    def loss(self, model: Any, conditional: bool, batch: int, tick: Callable[[int], None] = lambda rows: None) -> float:
+        """The model's mean loss; `model` is any with the interface of BlackoutModel, in the mode it is in.
+
+        tick: called with the number of images each time some are done.
+        """
+        total = 0.0
+        for first in range(0, len(self.x_0), batch):
+            part = slice(first, first + batch)
+            labels = self.labels[part] if conditional and self.labels is not None else None
+            key = _KEY.at(first_sample=first)
+            x_0, k = self.x_0[part], self.k[part]
+            total += float(blackout_loss(model, self.schedule, x_0, k, key, self.weight, labels).double().sum())
+            tick(len(x_0))
+        return total / len(self.x_0) * self.unit
+
+    def _constant_loss(self, mean: Tensor, max_count: int) -> float:
+        total = 0.0
+        for first in range(0, len(self.x_0), 256):
+            k = self.k[first : first + 256]
+            alive = self.schedule.survival(k)
+            key = _KEY.at(first_sample=first)
+            births = thin(
+                self.x_0[first : first + 256], alive, rng=key, max_count=max_count, outputs=("births",)
+            ).births.double()  # fmt: skip
+            y = alive.q.view(-1, *[1] * mean.dim()) * mean
+            loss = (y - births * torch.log(y)).flatten(1).sum(1) * self.schedule.weight(self.weight, k)
+            total += float(loss.sum())
+        return total / len(self.x_0) * self.unit

@@ -1,0 +1,96 @@
+"""How far a piece of work is: a bar on a terminal; in a pipe or a file a plain line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ..ground.terminal import COLUMNS
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """Work of `total` pieces, shown on stderr; a context manager.
+
+    lines: how many plain lines there are at most where stderr is no terminal, one in 5 seconds at the earliest; the
+    last piece always gets its line if keep. keep: whether a bar stays when the work is done.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        unit: str,
+        what: str = "",
+        done: int = 0,
+        shown: bool = True,
+        lines: int = 20,
+        keep: bool = True,
+    ) -> None:
+        self.total, self.unit, self.what, self.done, self.keep = total, unit, what, done, keep
+        self.lines = lines if shown and sys.stderr is not None else 0
+        self.text = ""
+        self._bar = None
+        self._first, self._mark = done, self._mark_of(done)
+        self._began = self._told = time.monotonic()
+        if shown and sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.lines = 0
+            head = f"{what}: " if what else ""
+            self._bar = tqdm(
+                total=total, initial=done, leave=keep, file=sys.stderr, dynamic_ncols=True,
+                bar_format=head + "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+            )  # fmt: skip
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether there is a bar."""
+        return self._bar is not None
+
+    def update(self, pieces: int = 1) -> None:
+        """So many more pieces are done."""
+        self.done += pieces
+        if self._bar is not None:
+            self._bar.update(pieces)
+        elif self.lines and (mark := self._mark_of(self.done)) > self._mark:
+            now, last = time.monotonic(), self.done >= self.total and self.keep
+            if last or now - self._told >= SECONDS_BETWEEN_LINES:
+                self._mark, self._told = mark, now
+                self._tell(now - self._began)
+
+    def note(self, text: str) -> None:
+        """What stands behind the bar, or at the end of the next line."""
+        self.text = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+
+    def say(self, text: str) -> None:
+        """A line for the reader, above the bar; nothing where nothing is shown."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        elif self.lines:
+            print(text, file=sys.stderr, flush=True)
+
+    def _mark_of(self, done: int) -> int:
+        return done * self.lines // max(self.total, 1)
+
+    def _tell(self, seconds: float) -> None:
+        left = seconds / max(self.done - self._first, 1) * (self.total - self.done)
+        when = f"{_clock(left)} left" if self.done < self.total else f"{_clock(seconds)} in all"
+        head = f"{self.what}: " if self.what else ""
+        line = f"{head}{self.done}/{self.total} {self.unit}, {when}{', ' if self.text else ''}{self.text}"
+        self.say(line[:COLUMNS])
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,211 @@
+"""Training runs: a folder with checkpoints, a log and pictures, that survives being killed at any moment."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import BatchOrder, Dataset
+from ..evaluation.plots import loss_curve, sample_grid
+from .checkpoint import Checkpoint, has_checkpoint, load_checkpoint
+from .config import TrainConfig
+from .progress import Progress
+from .progress_log import Journal
+from .record import identity_of, remember
+from .run_lock import LOCK, holding
+from .stopping import Stop, stop_on_signals
+from .trained_model import described, pick_device
+from .trainer import Trainer
+
+
+def train(
+    dataset: Dataset,
+    out: str | os.PathLike[str],
+    config: TrainConfig | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    source: dict[str, Any] | None = None,
+) -> Path:
+    """Trains a Blackout Diffusion model and returns the folder of its last checkpoint.
+
+    out: the run's folder. It must not exist, or be empty, unless `resume`; then training goes on from the newest
+        checkpoint there and ends in the weights of a run never interrupted, to the bit (CPU, same torch, same threads).
+        No other training may use it meanwhile.
+    config: with `resume`, it must be that of the run but for the fields in `config.RESUMABLE`.
+    source: how to load the data again, for `evaluate`: "root", the path of the data, goes into this machine's record of
+        its trainings (see trainings.py), all else into the checkpoint.
+    Everything random is keyed by (seed, step). Raises TypeError and ValueError on bad input, OSError when the disk is
+    full (the last checkpoint stays whole), FloatingPointError when the loss is no longer finite, and after a checkpoint
+    KeyboardInterrupt when interrupted or SystemExit (status 143) when the process gets SIGTERM.
+    """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"train: dataset: must be a fastblackout.data.Dataset, got {type(dataset).__name__}")
+    if config is not None and not isinstance(config, TrainConfig):
+        raise TypeError(f"train: config: must be a TrainConfig, got {type(config).__name__}")
+    with holding(out):
+        return train_in_held_folder(dataset, out, config, resume, progress, source)
+
+
+def train_in_held_folder(
+    dataset: Dataset,
+    out: str | os.PathLike[str],
+    config: TrainConfig | None,
+    resume: bool,
+    progress: bool,
+    source: dict[str, Any] | None,
+) -> Path:
+    """`train` for a caller that keeps the run's folder for itself: see run_lock.holding."""
+    run = Path(out)
+    checkpoint = _open(run, resume)
+    config = config or TrainConfig()
+    device = pick_device(config.device)
+    about = {**(source or {})}
+    root = about.pop("root", None)
+    if checkpoint is not None:
+        stored, _ = described(checkpoint)
+        config = stored.resumed_with({k: v for k, v in config.to_dict().items() if v != stored.to_dict()[k]})
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _threads(config.threads), stop_on_signals() as stop:
+        trainer = Trainer(config, dataset, about, device)
+        trainer.description["run"] = identity = identity_of({} if checkpoint is None else checkpoint.config)
+        if checkpoint is not None:
+            _check_same_data(checkpoint, trainer)
+            _check_length(checkpoint, trainer)
+            trainer.restore(checkpoint)
+        total = trainer.total
+        if root is not None:
+            remember(run, identity, dataset.name, root)
+        with Journal(run, trainer.step, total, progress) as journal:
+            saved = trainer.save(run) if checkpoint is None else checkpoint.path
+            journal.say(f"{run}: {trainer.describe_size()}, {total} steps on {device}")
+            if config.held_out_every:
+                journal.say(trainer.held_out.describe())
+            return _loop(trainer, run, total, journal, stop, saved)
+
+
+def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop, saved: Path) -> Path:
+    config, losses, seconds, saved_at = trainer.config, [], 0.0, trainer.step
+    _look(trainer, run, journal, stop)  # what a stop at this very step has left undone
+    while trainer.step < total and not stop:
+        began = time.perf_counter()
+        losses.append(trainer.train_step())
+        step = trainer.step
+        last = step == total
+        logging = step % config.log_every == 0 or last
+        mean = _mean(losses, step) if logging else 0.0  # on a GPU this waits, so not at every step
+        seconds += time.perf_counter() - began
+        if logging:
+            _log(trainer, journal, mean, len(losses), seconds)
+            losses, seconds = [], 0.0
+        journal.advance()
+        if step % config.checkpoint_every == 0 or last:
+            saved, saved_at = trainer.save(run), step
+        _look(trainer, run, journal, stop)
+    if stop:
+        if losses:
+            _log(trainer, journal, _mean(losses, trainer.step), len(losses), seconds)
+        if saved_at != trainer.step:
+            trainer.save(run)
+        loss_curve(journal.records, run / "loss.png")
+        raise stop.error(f"stopped after step {trainer.step}; go on with --resume")
+    return saved
+
+
+def _mean(losses: list[torch.Tensor], step: int) -> float:
+    loss = float(torch.stack(losses).mean())
+    if not np.isfinite(loss):
+        raise FloatingPointError(f"train: the loss is {loss} at step {step}; try a lower learning rate")
+    return loss
+
+
+def _log(trainer: Trainer, journal: Journal, loss: float, steps: int, seconds: float) -> None:
+    step, speed = trainer.step, steps * trainer.config.batch / seconds
+    epoch = trainer.order.epochs_done(step)
+    journal.record(step=step, epoch=epoch, loss=loss, learning_rate=trainer.rate, images_per_second=speed)
+    journal.show(loss, speed)
+
+
+class _CutShort(Exception):
+    """A signal came while the training looked at itself."""
+
+
+def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
+    """The held-out loss, the curve and the samples, where this step calls for them and they are not there yet.
+
+    They may take long: with `stop` the rest is left to the resumed run.
+    """
+    config, order, step = trainer.config, trainer.order, trainer.step
+    last = step == trainer.total
+    if stop or step == 0:
+        return
+
+    def tick_of(part: Progress) -> Callable[[int], None]:
+        def tick(pieces: int) -> None:
+            part.update(pieces)
+            if stop:
+                raise _CutShort
+
+        return tick
+
+    with suppress(_CutShort):
+        judging = config.held_out_every and (last or _epoch_to_judge(order, step, config.held_out_every))
+        if judging and not journal.knows_held_out(step):
+            held_out = trainer.held_out
+            with journal.part("held-out loss", len(held_out.x_0), "images") as part:
+                loss = trainer.held_out_loss(tick_of(part))
+            journal.held_out(
+                step=step, epoch=order.epochs_done(step), held_out_loss=loss, constant_loss=held_out.constant_loss,
+                held_out_images=held_out.count, held_out_draws=len(held_out.x_0),
+            )  # fmt: skip
+        if step % config.checkpoint_every == 0 or last:
+            loss_curve(journal.records, run / "loss.png")
+        picture = run / f"samples-{step:08d}.png"
+        if config.sample_every and (step % config.sample_every == 0 or last) and not picture.exists():
+            with journal.part(f"64 samples for {picture.name}", trainer.sample_steps, "steps") as part:
+                sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, picture)
+
+
+def _epoch_to_judge(order: BatchOrder, step: int, every: int) -> bool:
+    """Whether an epoch ends at this step, and a multiple of `every` steps was passed since the last that ended."""
+    before = order.epochs_done(step - 1)
+    last_end = -(-before * order.count // order.batch)
+    return order.epochs_done(step) > before and step // every > last_end // every
+
+
+def _open(run: Path, resume: bool) -> Checkpoint | None:
+    """The checkpoint to go on from; None for a new run. ValueError without `resume` for a folder that holds files."""
+    if not resume and any(path.name != LOCK for path in run.iterdir()):
+        raise ValueError(f"train: out: {run} exists; go on with --resume, or choose another with --out")
+    return load_checkpoint(run) if resume and has_checkpoint(run) else None
+
+
+def _check_same_data(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """ValueError when a run would go on with other data: the mean count tells without keeping a copy."""
+    stored = described(checkpoint)[1]["name"], checkpoint.config["model"].get("data_mean")
+    given = trainer.dataset.name, trainer.model.data_mean
+    if stored != given:
+        raise ValueError(f"train: data: a resumed run keeps its data, {stored[0]} of mean {stored[1]}, got {given}")
+
+
+def _check_length(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    if trainer.total < checkpoint.step:
+        raise ValueError(f"train: steps: must be at least the {checkpoint.step} that are done, got {trainer.total}")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """torch on so many CPU threads; 0: as it is."""
+    before = torch.get_num_threads()
+    try:
+        if count:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

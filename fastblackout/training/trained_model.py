@@ -1,0 +1,178 @@
+"""From a configuration to a model, and from a checkpoint back to one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..backends.available import absent
+from ..backends.select import DEVICE_BACKENDS
+from ..data.dataset import MOST_CLASSES
+from ..models import BlackoutModel, NetworkConfig
+from ..models.presets import BUILT_IN
+from ..schedule.schedule import Schedule
+from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
+from .config import MOST_SCHEDULE_STEPS, TrainConfig
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+
+# What reading a description, or building a network from it, may raise where it is damaged.
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
+_NEEDED = ("thin", "birth_loss", "bridge_step", "tau_leap_step")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model ready to sample: `model` in eval mode, its `schedule`, the `checkpoint` it came from."""
+
+    model: BlackoutModel
+    schedule: Schedule
+    checkpoint: Checkpoint
+    config: TrainConfig
+    dataset: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of one sample."""
+        channels, height, width = self.dataset["shape"]
+        return channels, height, width
+
+
+def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
+    """The model a configuration asks for, for the samples of `dataset`, with fresh weights from torch's generator."""
+    classes = dataset.classes if config.conditional else None
+    if config.conditional and classes is None:
+        raise ValueError(f"train: conditional: needs labels, got {dataset.name} data without")
+    if config.network == "small":
+        size = {"shape": dataset.shape, "channels": config.channels, "blocks": config.blocks}
+    else:
+        size = {}
+    network = NetworkConfig(config.network, {"num_classes": classes, "dropout": config.dropout, **size}).build()
+    parameters = {"steps": config.schedule_steps, **({"t_end": config.t_end} if config.schedule == "logit" else {})}
+    return BlackoutModel(
+        network,
+        getattr(Schedule, config.schedule)(**parameters),
+        max_count=dataset.max_count,
+        input=config.input,
+        parametrization=config.parametrization,
+        data_mean=float(dataset.train.mean(dtype="float64")),
+        data_std=float(dataset.train.std(dtype="float64")),
+    )
+
+
+def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its run, ready for JSON: enough to build the model, and how to read the data again.
+
+    Where the data lie is not in it: see trainings.py.
+    """
+    about = {"name": dataset.name, "shape": list(dataset.shape), "classes": dataset.classes, **source}
+    return {"train": config.to_dict(), "dataset": about, "model": model.to_config()}
+
+
+def described(checkpoint: Checkpoint) -> tuple[TrainConfig, dict[str, Any]]:
+    """The configuration of a checkpoint's training, and what is known of its data: name, shape, classes and more.
+
+    Raises ValueError where its config.json does not tell them, as one that another program wrote may not.
+    """
+    try:
+        config = TrainConfig.from_dict(checkpoint.config["train"])
+        dataset = dict(checkpoint.config["dataset"])
+        name, shape, classes = dataset["name"], dataset["shape"], dataset["classes"]
+        steps = checkpoint.config["model"]["schedule"].get("steps", 1)
+    except _DAMAGE as error:
+        raise _damaged(checkpoint, error) from None
+    right = {
+        "dataset.name": isinstance(name, str),
+        "dataset.shape": type(shape) is list and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape),
+        "dataset.classes": (classes is None and not config.conditional)
+        or (type(classes) is int and 0 < classes <= MOST_CLASSES),
+        "model.schedule.steps": type(steps) is int and steps <= MOST_SCHEDULE_STEPS,
+    }
+    if wrong := ", ".join(key for key, good in right.items() if not good):
+        raise _damaged(checkpoint, ValueError(f"{wrong} cannot be right"))
+    return config, dataset
+
+
+def _damaged(checkpoint: Checkpoint, error: Exception) -> ValueError:
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return ValueError(f"checkpoint: {checkpoint.path}: config.json is damaged: {' '.join(reason.split())[:500]}")
+
+
+def load_run(path: str | os.PathLike[str], device: str = "auto", weights: str = "ema") -> Run:
+    """The newest checkpoint of a run, or the one whose folder is given, ready to sample.
+
+    weights: "ema" or "network". Raises ValueError when the checkpoint is absent, damaged or foreign.
+    """
+    if weights not in ("ema", "network"):
+        raise ValueError(f"load_run: weights: must be ema or network, got {weights!r}")
+    checkpoint = load_checkpoint(path)
+    config, dataset = described(checkpoint)
+    file = EMA if weights == "ema" else NETWORK
+    try:
+        _check_size(checkpoint, file)
+        model = BlackoutModel.from_config(checkpoint.config["model"])
+    except _DAMAGE as error:
+        raise _damaged(checkpoint, error) from None
+    load_weights(model.network, checkpoint, file)
+    return Run(model.to(pick_device(device)).eval(), model.schedule, checkpoint, config, dataset)
+
+
+def _check_size(checkpoint: Checkpoint, name: str) -> None:
+    """ValueError where the network that config.json describes is larger than the file of its weights.
+
+    So a description cannot ask for more memory than there are weights: here no tensor has any.
+    """
+    network = NetworkConfig.from_dict(checkpoint.config["model"]["network"])
+    if network.name not in BUILT_IN:  # others need not be able to do without memory
+        return
+    with torch.device("meta"):
+        state = network.build().state_dict()
+    needed, file = sum(value.nbytes for value in state.values()), checkpoint.path / name
+    if file.is_file() and (there := file.stat().st_size) < needed:
+        raise ValueError(f"its network has {needed} bytes of weights, but {name} {there}")
+
+
+def load_weights(network: torch.nn.Module, checkpoint: Checkpoint, name: str) -> None:
+    """Fill a network with the tensors of one of the checkpoint's files. ValueError when they do not fit it."""
+    try:
+        network.load_state_dict(checkpoint.tensors(name))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"checkpoint: {checkpoint.path / name}: does not fit the network: {reason}") from None
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name. ValueError when it is not there.
+
+    "auto": CUDA where torch sees a device and CUDA C++ or Triton runs all that training and sampling call; else CPU.
+    """
+    if name == "auto":
+        runs = all(any(absent(backend, op) is None for backend in DEVICE_BACKENDS) for op in _NEEDED)
+        return torch.device("cuda" if torch.cuda.is_available() and runs else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"device: must be usable here, got {name!r} ({reason})") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: must be cpu or cuda, got {name!r}")
+    return device
+
+
+def default_run(folder: str | os.PathLike[str] = "runs") -> Path:
+    """The run meant when none is named: the only one below `folder`, or its digits; else ValueError."""
+    base = Path(folder)
+    found = sorted(path.parent for path in base.glob("*/checkpoints"))
+    if len(found) == 1:
+        return found[0]
+    if base / "digits" in found:
+        return base / "digits"
+    names = ", ".join(str(path) for path in found) or "none"
+    hint = "name one" if found else "train one: fastblackout train digits"
+    raise ValueError(f"run: {base} must hold exactly one run, or digits, where none is named ({hint}), got {names}")

@@ -1,0 +1,154 @@
+"""The state of a training run, and the step that moves it on."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from ..data import BatchOrder, Dataset, flip_rows
+from ..models import BlackoutModel, ema_of
+from ..philox import Philox
+from ..sampling.sampler import sample
+from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, save_checkpoint
+from .config import TrainConfig
+from .held_out import HeldOut, images_allowed
+from .loss import blackout_loss, loss_unit
+from .trained_model import describe, load_weights, make_model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+class Trainer:
+    """Network, moving average, optimizer and step count: all the state a run has."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, source: dict[str, Any], device: torch.device) -> None:
+        self.config, self.dataset, self.device = config, dataset, device
+        torch.manual_seed(_step_seed(config.seed, -1))
+        self.model = make_model(config, dataset).to(device)
+        self.schedule = self.model.schedule
+        self.description = describe(config, dataset, self.model, source)
+        self.ema = ema_of(self.model, config.ema)
+        self.averaged = cast(BlackoutModel, self.ema.model)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.no_class = dataset.classes or 0  # the label that means "no class"
+        self.step = 0
+        self.rate = 0.0
+        self.total = config.total_steps(len(dataset.train))
+        self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
+        self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, int(np.prod(dataset.shape)))
+        # One evaluation an epoch at most, and one at the end: see training.py.
+        between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
+        most = images_allowed(between, config.batch)
+        self.held_out = HeldOut(dataset, self.schedule, config.weight, self.unit, device, most)
+
+    def batch(self) -> tuple[Tensor, Tensor | None]:
+        """The counts and labels of the current step, on the device."""
+        index = self.order.indices(self.step)
+        x_0 = self.dataset.train[index]
+        if self.config.flip:
+            mirrored = flip_rows(len(index), self.config.seed, self.step)
+            x_0[mirrored] = x_0[mirrored, :, :, ::-1]
+        labels = None
+        if self.config.conditional and self.dataset.train_labels is not None:
+            hidden = torch.rand(len(index)) < self.config.label_dropout
+            labels = torch.from_numpy(self.dataset.train_labels[index]).masked_fill(hidden, self.no_class)
+            labels = labels.to(self.device)
+        return torch.from_numpy(x_0).to(self.device), labels
+
+    def train_step(self) -> Tensor:
+        """One descent step and one update of the moving average; the loss, a scalar still on the device."""
+        config, rng = self.config, Philox(self.config.seed, call=self.step)
+        torch.manual_seed(_step_seed(config.seed, self.step))  # dropout and hidden labels
+        self.model.train()
+        x_0, labels = self.batch()
+        k = self.schedule.draw(len(x_0), rng=rng, like=x_0)
+        with self._mixed_precision():
+            loss = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels).mean() * self.unit
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.optimizer.step()
+        self.ema.update(self.model)
+        self.step += 1
+        return loss.detach()
+
+    def held_out_loss(self, tick: Callable[[int], None]) -> float:
+        """The held-out loss of the averaged weights; tick is called with the images done, part by part."""
+        return self.held_out.loss(self.averaged, self.config.conditional, max(self.config.batch, 256), tick)
+
+    @property
+    def sample_steps(self) -> int:
+        """Reverse steps of `samples`."""
+        return min(50, self.schedule.steps)
+
+    def samples(self, tick: Callable[[int], None]) -> NDArray[Any]:
+        """64 samples of the averaged weights; the same noise each time, so that pictures of one run compare.
+
+        tick: called with 1 after each reverse step.
+        """
+        labels = None
+        if self.config.conditional:
+            labels = torch.arange(64, device=self.device) % self.no_class
+        shape = (64, *self.dataset.shape)
+        drawn = sample(
+            self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
+            callback=lambda n, k, x: tick(1) if n else None,
+        )  # fmt: skip
+        return drawn.cpu().numpy()
+
+    def save(self, run: Path) -> Path:
+        """Write a checkpoint of everything `restore` needs."""
+        network, ema = self.model.network.state_dict(), self.averaged.network.state_dict()
+        tensors = {NETWORK: network, EMA: ema, OPTIMIZER: self._optimizer_tensors()}
+        return save_checkpoint(run, self.step, self.description, tensors, self.config.keep)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up the state a checkpoint holds. ValueError when it does not fit."""
+        load_weights(self.model.network, checkpoint, NETWORK)
+        load_weights(self.averaged.network, checkpoint, EMA)
+        named = checkpoint.tensors(OPTIMIZER)
+        state: dict[int, dict[str, Tensor]] = {}
+        for index, parameter in enumerate(self.model.parameters() if named else ()):  # none before the first step
+            shapes = {"step": torch.Size(()), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+            state[index] = {field: named.pop(f"{index}.{field}", torch.empty(0)) for field in shapes}
+            if any(state[index][field].shape != shape for field, shape in shapes.items()):
+                raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {index}")
+        if named:
+            raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {min(named)}")
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.step = self.ema.updates = checkpoint.step
+
+    def describe_size(self) -> str:
+        """How large the network is."""
+        return f"{sum(p.numel() for p in self.model.parameters()):,} parameters"
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        state = self.optimizer.state_dict()["state"]
+        return {f"{index}.{field}": value for index, fields in state.items() for field, value in fields.items()}
+
+    def _learning_rate(self) -> float:
+        rate = self.config.learning_rate * min(1.0, (self.step + 1) / max(self.config.warmup, 1))
+        if self.config.decay:
+            rate *= 0.5 * (1 + math.cos(math.pi * self.step / self.total))
+        return rate
+
+    def _mixed_precision(self) -> AbstractContextManager[object]:
+        on = self.device.type == "cuda"  # on most CPUs bfloat16 is slower than float32
+        return torch.autocast("cuda", torch.bfloat16) if on else nullcontext()
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """torch's seed for one step: step -1 initialises the weights."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {step}".encode()).digest()[:8], "little") >> 1
