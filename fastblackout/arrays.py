@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .ground.persistent import is_capturing
 from .ground.values import check_mask, from_dlpack
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
 # Index: the dtype's code in csrc/cpu/view.h.
@@ -212,3 +214,35 @@ def store(result: NDArray[Any], into: Array) -> None:
     result = np.ascontiguousarray(result.view(np.int16) if into.dtype == "bfloat16" else result).reshape(into.shape)
     tensor = torch.from_numpy(result)
     into.value.copy_(tensor.view(torch.bfloat16) if into.dtype == "bfloat16" else tensor)
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a tensor stands for others: torch.compile, export, fake and meta tensors, functorch, dispatch modes."""
+    torch = sys.modules["torch"]
+    if torch.compiler.is_compiling():
+        return True
+    internals, kind = torch._C, type(value)
+    return (
+        internals._len_torch_dispatch_stack() > 0
+        or internals._functorch.peek_interpreter_stack() is not None
+        or (kind is not torch.Tensor and kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__)
+        or value.is_meta
+    )
+
+
+def in_functorch() -> bool:
+    """Whether a transform of torch.func (grad, vmap, ...) is being applied, outside torch.compile."""
+    torch = sys.modules["torch"]
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def to_device(value: torch.Tensor, device: Any) -> torch.Tensor:
+    """A CPU tensor on a device; to a CUDA device through pinned memory, so that nothing waits."""
+    device = sys.modules["torch"].device(device)
+    if device.type == "cuda" and not is_traced(value):
+        if is_capturing(device):
+            raise ValueError(
+                "arguments: must be Python numbers or tensors on the device in a CUDA graph, got CPU values"
+            )
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)

@@ -11,29 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .arrays import learn_dtypes
+from .arrays import is_traced, learn_dtypes, to_device
 from .backends import select
 from .call import checks
-from .call.route import is_traced
+from .call.keys import check_key, resolve_rng
+from .call.probabilities import as_prob
 from .ground.persistent import is_capturing, persistent
 from .ground.values import as_float, check_real_tensor, one_a_sample, real_array
-from .philox import check_key, resolve_rng
-from .probability import Prob, as_prob
+from .probability import Prob
 
 learn_dtypes()
 _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
-
-
-def to_device(value: Tensor, device: Any) -> Tensor:
-    """A CPU tensor on a device; to a CUDA device through pinned memory, so that nothing waits."""
-    device = torch.device(device)
-    if device.type == "cuda" and not is_traced(value):
-        if is_capturing(device):
-            raise ValueError(
-                "arguments: must be Python numbers or tensors on the device in a CUDA graph, got CPU values"
-            )
-        value = value.pin_memory()
-    return value.to(device, non_blocking=True)
 
 
 def _on_device(array: np.ndarray, device: Any) -> Tensor:

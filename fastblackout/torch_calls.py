@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from . import torch_kernels, torch_loss, torch_ops
-from .arrays import COUNTS, DTYPES, FLOATS, Array, adopt
+from .arrays import COUNTS, DTYPES, FLOATS, Array, adopt, is_traced
 from .backends.select import check_name
 from .call import checks
 from .call.elements import number_of
-from .call.route import is_traced
 from .ground.values import is_number
 from .ops.binomial import ELEMENT_COUNTS, PROBS
 from .ops.bridge import check_rule, is_zero

@@ -17,6 +17,8 @@ from .arrays import Array
 from .backends import select
 from .backends.wrong_values import check_values, flag
 from .call import checks
+from .call.keys import from_tensor
+from .call.probabilities import as_prob
 from .ops.binomial import run as run_binomial
 from .ops.birth_loss import gradient_of, loss_of
 from .ops.bridge import run as run_bridge
@@ -24,8 +26,8 @@ from .ops.poisson import run as run_poisson
 from .ops.reverse import Step
 from .ops.tau_leap import run as run_tau_leap
 from .ops.thin import run as run_thin
-from .philox import Philox, from_tensor
-from .probability import Prob, as_prob
+from .philox import Philox
+from .probability import Prob
 
 
 def thin(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .call.route import in_functorch
+from .arrays import in_functorch
 from .ops.birth_loss import ONCE
 from .torch_ops import birth_loss, birth_loss_backward, library
 

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from . import torch_ops
 from . import torch_state_kernels as kernels
-from .arrays import COUNTS, Array, adopt
+from .arrays import COUNTS, Array, adopt, is_traced
 from .backends.select import check_name
 from .call import checks, matrices
-from .call.route import is_traced
 from .ops import transition
 from .ops.categorical import PROBS, CategoricalTable, check_classes, pair_of_matrices, prediction_of, spread
 from .probability import Prob

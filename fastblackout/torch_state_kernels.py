@@ -13,9 +13,10 @@ from .arrays import Array
 from .backends import select
 from .call import checks
 from .call.matrices import index_on_host
+from .call.probabilities import as_prob
 from .ops import transition
 from .ops.categorical import build_on_host, run, run_bridge
-from .probability import Prob, as_prob
+from .probability import Prob
 from .reference.categorical import GUIDE
 from .torch_kernels import _array, _host, _launch
 

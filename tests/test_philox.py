@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastblackout.philox import Philox, resolve_rng
+from fastblackout.call.keys import resolve_rng
+from fastblackout.philox import Philox
 from fastblackout.reference.philox import Stream, philox4x32
 
 KNOWN_ANSWERS = json.loads((pathlib.Path(__file__).parent / "philox_kat.json").read_text())["philox4x32_10"]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastblackout.probability import Prob, as_prob
+from fastblackout.call.probabilities import as_prob
+from fastblackout.probability import Prob
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from short_way import BIRTHS, KEY, LOGITS, PAIR, WEIGHT, P, X, bridge, loss, same, thin
 
 import fastblackout as fb
-from fastblackout.philox import resolve_rng
+from fastblackout.call.keys import resolve_rng
 
 pytestmark = short_way.only
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ..arrays import is_traced
 from ..backends import select
 from ..ground.values import settled
 from ..probability import Prob
@@ -41,23 +42,3 @@ def through_torch(value: Any, backend: str) -> bool:
     if torch is None or not isinstance(value, torch.Tensor):
         return False
     return is_traced(value) or not value.is_cpu or select.asked(backend) == "triton"
-
-
-def is_traced(value: Any) -> bool:
-    """Whether a tensor stands for others: torch.compile, export, fake and meta tensors, functorch, dispatch modes."""
-    torch = sys.modules["torch"]
-    if torch.compiler.is_compiling():
-        return True
-    internals, kind = torch._C, type(value)
-    return (
-        internals._len_torch_dispatch_stack() > 0
-        or internals._functorch.peek_interpreter_stack() is not None
-        or (kind is not torch.Tensor and kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__)
-        or value.is_meta
-    )
-
-
-def in_functorch() -> bool:
-    """Whether a transform of torch.func (grad, vmap, ...) is being applied, outside torch.compile."""
-    torch = sys.modules["torch"]
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None

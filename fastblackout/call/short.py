@@ -10,8 +10,9 @@ import sys
 from typing import Any
 
 from ..backends import available, select
-from ..philox import Philox, fresh_seed
+from ..philox import Philox
 from ..probability import Prob
+from .keys import fresh_seed
 
 
 @functools.cache

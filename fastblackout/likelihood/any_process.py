@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..philox import Philox, resolve_rng
+from ..call.keys import resolve_rng
+from ..philox import Philox
 from ..processes.base import Process
 from ..processes.conversion import probs_from_logits
 from ..processes.inputs import rate_of

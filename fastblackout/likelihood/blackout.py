@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from ..call.keys import resolve_rng
 from ..ground.values import real_array
 from ..models.interface import as_model, check_schedule, labels_on
 from ..ops import binomial_log_prob
-from ..philox import Philox, resolve_rng
+from ..philox import Philox
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
 from ..sampling.sampler import evaluating

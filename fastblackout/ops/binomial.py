@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import COUNTS, Array, exact_counts
+from ..arrays import COUNTS, Array, exact_counts, is_traced
 from ..backends import select
 from ..call.elements import dense_like, element_arguments, prepare, rows, store_rows
-from ..call.route import is_traced, readable, through_torch
+from ..call.keys import resolve_rng
+from ..call.probabilities import check_sum
+from ..call.route import readable, through_torch
 from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
-from ..philox import Philox, resolve_rng
-from ..probability import Prob, check_sum
+from ..philox import Philox
+from ..probability import Prob
 from ..reference.binomial import binomial as reference_binomial
 from ..reference.transition import binomial_log_pmf
 from .transition import log_prob_elements

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backends import select
 from ..call import short
+from ..call.probabilities import as_prob
 from ..call.route import readable, through_torch
 from ..ground.values import check_name
 from ..philox import Philox
-from ..probability import as_prob
 from ..reference.bridge import bridge as reference_bridge
 from .reverse import OUTPUTS, Step, check_step
 

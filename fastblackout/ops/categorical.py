@@ -10,8 +10,9 @@ import numpy as np
 from ..arrays import COUNTS, FLOATS, Array, adopt, store
 from ..backends import select
 from ..call import checks, matrices
+from ..call.keys import resolve_rng
 from ..call.route import readable, through_torch
-from ..philox import Philox, resolve_rng
+from ..philox import Philox
 from ..reference import categorical as reference
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import numpy as np
 from ..arrays import Array
 from ..backends import select
 from ..call.elements import dense_like, element_arguments, prepare, store_rows
+from ..call.keys import resolve_rng
 from ..call.route import readable, through_torch
-from ..philox import Philox, resolve_rng
+from ..philox import Philox
 from ..reference.poisson import MAX_RATE
 from ..reference.poisson import poisson as reference_poisson
 from ..reference.portfloat import from_bfloat16

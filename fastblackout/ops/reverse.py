@@ -10,7 +10,8 @@ import numpy as np
 from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt, store
 from ..backends import select
 from ..call import checks
-from ..philox import Philox, resolve_rng
+from ..call.keys import resolve_rng
+from ..philox import Philox
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

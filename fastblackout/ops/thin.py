@@ -10,9 +10,10 @@ import numpy as np
 from ..arrays import COUNTS, Array, adopt, store
 from ..backends import select
 from ..call import checks, short
+from ..call.keys import resolve_rng
+from ..call.probabilities import as_prob
 from ..call.route import readable, through_torch
-from ..philox import Philox, resolve_rng
-from ..probability import as_prob
+from ..philox import Philox
 from ..reference.thin import thin as reference_thin
 
 if TYPE_CHECKING:

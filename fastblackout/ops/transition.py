@@ -10,9 +10,10 @@ import numpy as np
 from ..arrays import COUNTS, Array, adopt, store
 from ..backends import select
 from ..call import checks
+from ..call.probabilities import as_prob
 from ..call.route import readable, through_torch
 from ..ground.values import is_tensor, real_array
-from ..probability import Prob, as_prob
+from ..probability import Prob
 from ..reference import transition as reference
 from ..schedule.indices import check_integer
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..call.keys import check_key, resolve_rng
 from ..ops.transition import counts_of
-from ..philox import Philox, check_key, resolve_rng
+from ..philox import Philox
 from ..schedule.indices import is_tensor
 from .inputs import like_of, move, one_a_sample
 from .matrices.lookup import ENTRIES

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from ..arrays import to_device
 from ..ops import Leaped, Stepped, bridge_step, tau_leap_step, thin
 from ..philox import Philox
 from ..probability import Prob
-from ..torch_args import to_device
 from .sampler import EVERYTHING, predict
 
 if TYPE_CHECKING:

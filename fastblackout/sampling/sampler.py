@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import logsigmoid, softplus
 
+from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..models.interface import as_model, check_schedule, labels_on
 from ..ops import bridge_step, tau_leap_step, thin
-from ..philox import Philox, resolve_rng
+from ..philox import Philox
 from ..probability import Prob
 from ..schedule.indices import check_integer
 from .checks import SAMPLERS, check_callback, check_guidance, check_mask, check_rule, counts_like, shape_of

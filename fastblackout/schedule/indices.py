@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import is_traced
 from ..backends.wrong_values import note_steps
-from ..call.route import is_traced
 from ..ground.values import as_float, check_mask, common_shape, is_integer, real_array, shown
 from ..ground.values import is_tensor as is_tensor
 

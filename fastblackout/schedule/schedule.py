@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..call.route import is_traced
+from ..arrays import is_traced
+from ..call.probabilities import as_prob
 from ..ground.persistent import Table
 from ..ground.values import check_name, common_shape, real_array, shown
-from ..probability import Prob, as_prob
+from ..probability import Prob
 from . import stratified, tables
 from .indices import as_fraction, as_index, as_step, check_integer, is_plain
 

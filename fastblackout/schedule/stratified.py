@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..philox import Philox, resolve_rng
+from ..call.keys import resolve_rng
+from ..philox import Philox
 from ..reference.philox import Stream, philox4x32
 from .indices import check_integer, is_tensor
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import COUNTS, Array, adopt
+from ...call.keys import resolve_rng
 from ...call.matrices import check_holds
 from ...ops import categorical, categorical_bridge, poisson
-from ...philox import Philox, resolve_rng
+from ...philox import Philox
 from ..inputs import (
     MAX_STATES,
     any_library,

@@ -1,0 +1,108 @@
+"""The key of a call: the one given, or one made where none is."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from ..ground.values import settled
+from ..philox import SEED_END, WORD_END, WORD_MASK, Philox
+from ..reference.philox import philox4x32
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_key(key: torch.Tensor, op: str) -> torch.Tensor:
+    """A key as a tensor (see Philox.tensor): TypeError unless int64 (3,)."""
+    import torch
+
+    if key.dtype != torch.int64 or key.shape != (3,):
+        raise TypeError(f"{op}: rng: a key tensor must be int64 (3,), got {key.dtype} {tuple(key.shape)}")
+    return key
+
+
+def from_tensor(key: torch.Tensor, op: str) -> Philox:
+    """The Philox of a key tensor on the CPU. ValueError for a first_sample or call out of range."""
+    if check_key(key, op).device.type != "cpu":
+        raise ValueError(f"{op}: rng: a key tensor must be on the op's device, cpu, got one on {key.device}")
+    seed, first_sample, call = key.tolist()
+    for name, value in (("first_sample", first_sample), ("call", call)):
+        if not 0 <= value < WORD_END:
+            raise ValueError(f"{op}: rng: {name} of a key tensor must be in 0..2^32 - 1, got {value}")
+    return Philox(seed % SEED_END, first_sample, call)
+
+
+def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str) -> Philox:
+    """The key an op on the CPU uses: `rng` itself or what it holds, or one made from `generator`, or a fresh one.
+
+    A CPU generator gives one fresh 64-bit seed and advances. A CUDA generator gives its seed and offset, mixed by one
+    Philox block on the host, and its offset advances by 4: no device work, no synchronisation. With neither, torch's
+    default CPU generator gives the seed, so torch.manual_seed governs it; without torch, the operating system does.
+    Raises ValueError when both are given, TypeError when one has the wrong type.
+    """
+    if rng is not None:
+        if generator is not None:
+            raise ValueError(f"{op}: rng: must not be given together with generator, got both")
+        if not isinstance(rng, Philox):
+            if (loaded := sys.modules.get("torch")) is not None and isinstance(rng, loaded.Tensor):
+                return from_tensor(settled(op, "rng", rng), op)
+            raise TypeError(f"{op}: rng: must be a fastblackout.Philox, got {type(rng).__name__}")
+        return rng
+    try:
+        import torch
+    except ImportError:
+        if generator is not None:
+            raise TypeError(f"{op}: generator: needs torch installed, got {type(generator).__name__}") from None
+        return Philox(secrets.randbits(64))
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"{op}: generator: must be a torch.Generator, got {type(generator).__name__}")
+    if generator is None or generator.device.type == "cpu":
+        return Philox(fresh_seed(generator))
+    if generator.device.type == "cuda":
+        return _from_seed_and_offset(generator)
+    raise TypeError(f"{op}: generator: must be on cpu or cuda, got one on {generator.device}")
+
+
+# Held while torch draws a seed, so that no thread is in torch then when the process forks or the interpreter ends: a
+# forked child would find the generator's own lock locked for ever, and torch ends the whole process where a daemon
+# thread comes back from it to an interpreter that has ended. At exit the main thread keeps the lock, and the others
+# wait for it until the process has ended.
+_drawing: threading.RLock
+
+
+def _renew_lock() -> None:
+    global _drawing
+    _drawing = threading.RLock()
+
+
+_renew_lock()
+os.register_at_fork(
+    before=lambda: _drawing.acquire(), after_in_parent=lambda: _drawing.release(), after_in_child=_renew_lock
+)
+atexit.register(lambda: _drawing.acquire(timeout=10.0))
+
+
+def fresh_seed(generator: torch.Generator | None) -> int:
+    """64 bits of a CPU generator, or of torch's default one, which advances. For where torch is loaded."""
+    torch = sys.modules["torch"]
+    with _drawing:  # the tensor has no name: it must not live longer
+        bits = (
+            torch.empty((), dtype=torch.int64, device="cpu")  # "cpu": under torch.set_default_device too
+            .random_(-(1 << 63), None, generator=generator)
+            .item()
+        )
+    return bits % SEED_END
+
+
+def _from_seed_and_offset(generator: torch.Generator) -> Philox:
+    seed = generator.initial_seed() % SEED_END
+    offset = generator.get_offset()
+    generator.set_offset(offset + 4)  # torch keeps offsets at multiples of 4, one Philox block
+    # Stream 0 belongs to no op, so this block is never one of the words a draw uses.
+    low, high, _, _ = philox4x32(offset & WORD_MASK, offset >> 32, 0, 0, seed & WORD_MASK, seed >> 32)
+    return Philox(int(high) << 32 | int(low))
