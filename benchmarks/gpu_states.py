@@ -10,7 +10,6 @@ from op_states import matrices
 from torch import Tensor
 
 import fastblackout as fb
-from fastblackout import torch_ops
 
 CHUNK = 1 << 20  # pixels whose rows of 256 probabilities torch gathers at once
 
@@ -56,7 +55,7 @@ def draw(v: dict[str, Tensor], rng: Any, backend: str) -> tuple[Tensor, ...]:
 
 def draw_by_table(v: dict[str, Tensor], rng: Any, backend: str) -> tuple[Tensor, ...]:
     key = rng if isinstance(rng, Tensor) else rng.tensor(v["x"].device)
-    return (torch_ops.categorical_table(v["x"], v["thresholds"], v["guide"], None, key, backend),)
+    return (torch.ops.fastblackout.categorical_table(v["x"], v["thresholds"], v["guide"], None, key, backend),)
 
 
 def draw_back(v: dict[str, Tensor], rng: Any, backend: str) -> tuple[Tensor, ...]:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SUM_TOLERANCE = 1e-9
 
 
 class Prob(NamedTuple):
@@ -14,3 +21,12 @@ class Prob(NamedTuple):
 
     p: Any
     q: Any
+
+
+def check_sum(op: str, argument: str, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
+    """ValueError unless p + q, of shapes that broadcast, is 1 within 1e-9."""
+    off = np.abs(p + q - 1.0)
+    if not (off <= _SUM_TOLERANCE).all():
+        at = np.unravel_index(int(np.argmax(off)), off.shape)
+        worst = [float(np.broadcast_to(side, off.shape)[at]) for side in (p, q)]
+        raise ValueError(f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {worst[0]!r} and q = {worst[1]!r}")

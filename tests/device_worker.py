@@ -20,7 +20,7 @@ from op_table import OPS, PLAIN
 from pretend_cuda import CUDA, DeviceTensor
 
 import fastblackout as fb
-from fastblackout import torch_calls, torch_state_calls  # noqa: F401  so that `start` finds them
+from fastblackout.call import torch_registry  # noqa: F401  so that `start` finds it
 from fastblackout.data import load
 from fastblackout.sampling import cuda_graph
 from fastblackout.training.config import TrainConfig

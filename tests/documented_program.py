@@ -85,7 +85,7 @@ def serve():
 
 
 def answer(folder, environment, arguments, files):
-    from fastblackout.cli.main import main
+    from fastblackout.cli.command_line import main
 
     os.chdir(folder)
     os.environ.clear()

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
-from fastblackout import torch_args
 from fastblackout.backends import wrong_values
+from fastblackout.call import tensors
 from fastblackout.training.loss import blackout_loss
 
 
@@ -54,7 +54,7 @@ def forget() -> None:
     torch._dynamo.reset()
     wrong_values._flags.clear()
     wrong_values._views.clear()
-    torch_args._constant.cache_clear()
+    tensors._constant.cache_clear()
     if (launch := sys.modules.get("fastblackout.backends.triton_launch")) is not None:
         launch._layouts.clear()
         launch._captured.clear()

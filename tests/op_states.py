@@ -74,7 +74,8 @@ def direct(kernels: Any, op: str, a: Arguments, key: Tensor, out: Tensor, flag: 
     if op == "transition_rows":
         kernels.transition_rows(a["p"], a["q"], out, flag)
     elif op in ("thin_log_prob", "bridge_log_prob"):
-        kernels.log_prob(int(op == "bridge_log_prob"), a["x"], a["a"], a.get("b"), a["p"], a["q"], out, flag)
+        counts = [a[name] for name in ("x", "a", "b") if name in a]
+        getattr(kernels, op)(*counts, a["p"], a["q"], out, flag)
     elif op == "categorical_bridge":
         given = a.get("logits", a.get("predicted"))
         kernels.categorical_bridge(

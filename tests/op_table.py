@@ -172,7 +172,7 @@ def _thin_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag
 
 
 def _bridge_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
-    k.bridge(
+    k.bridge_step(
         a["x"], a.get("logits"), a.get("births"), a["p"], a["q"], a.get("sigma_p"), a.get("sigma_q"), key,
         a["max_count"], a["gain"], a["rounding"] == "stochastic", a["center"], a["scale"], out.get("x_s"),
         out.get("model_input"), flag,
@@ -181,7 +181,7 @@ def _bridge_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], fl
 
 def _tau_leap_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
     out["overshoot"].zero_()  # the kernels add to it
-    k.tau_leap(
+    k.tau_leap_step(
         a["x"], a.get("logits"), a.get("births"), a["p"], key, a["max_count"], a["gain"], a["center"], a["scale"],
         out.get("x_s"), out.get("model_input"), out["overshoot"], flag,
     )  # fmt: skip
@@ -190,7 +190,7 @@ def _tau_leap_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], 
 def _birth_loss_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
     k.birth_loss(a["logits"], a["births"], a["weight"], a["gain"], out["loss"], flag)
     coefficient = a["upstream"].double() * a["weight"]
-    k.birth_loss_grad(a["logits"], a["births"], coefficient, a["gain"], out["grad"], flag)
+    k.birth_loss_backward(a["logits"], a["births"], coefficient, a["gain"], out["grad"], flag)
 
 
 def _binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:

@@ -124,11 +124,12 @@ class Device(TorchFunctionMode):
 
 def start() -> None:
     """Turns it on; the kernels are those of fastblackout._simt."""
-    from fastblackout import _simt, torch_ops
+    from fastblackout import _simt
     from fastblackout.backends import available
+    from fastblackout.call import torch_registry
     from fastblackout.ground import values
 
-    KERNELS.update({name[1:]: kernel for name, kernel in vars(torch_ops).items() if name[0] == "_"})
+    KERNELS.update(torch_registry.kernels)
     stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
     for name, result in {"current_stream": stream, "synchronize": None, "is_current_stream_capturing": False}.items():
         setattr(torch.cuda, name, lambda *_, result=result: result)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastblackout.cli.main import build_parser, main
+from fastblackout.cli.command_line import build_parser, main
 
 MAIN = "import sys; from fastblackout.cli import main; sys.exit(main())"
 TINY = ["--steps=6", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--checkpoint-every=3", "--quiet"]

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import pytest
 from helpers import elsewhere, load_neighbour
 
-from fastblackout.cli.main import build_parser
+from fastblackout.cli.command_line import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fastblackout.backends import available, preference, select
-from fastblackout.cli import main as cli
+from fastblackout.cli import command_line as cli
 from fastblackout.training import trained_model
 
 MEASURED = {

@@ -73,7 +73,7 @@ def pair_calls(one):
 
     def bridge(p, q, out, flag, max_count=255, fall=False):
         pairs = (half, half, p, q) if fall else (p, q, None, None)
-        cuda.bridge(x, None, y, *pairs, rng, max_count, one, True, zero, one, out, None, flag, module=_simt)
+        cuda.bridge_step(x, None, y, *pairs, rng, max_count, one, True, zero, one, out, None, flag, module=_simt)
 
     def binomial(p, q, out, flag):
         cuda.binomial(x, p.expand(x.shape), q.expand(x.shape), rng, out, flag, module=_simt)
@@ -82,7 +82,7 @@ def pair_calls(one):
         cuda.transition_rows(p, q, out, flag, module=_simt)
 
     def log_prob(p, q, out, flag):
-        cuda.log_prob(0, x // 2, x, None, p, q, out, flag, module=_simt)
+        cuda.thin_log_prob(x // 2, x, p, q, out, flag, module=_simt)
 
     counts, floats = torch.empty_like(x), torch.empty(x.shape, dtype=torch.float64)
     return {
@@ -131,10 +131,10 @@ def test_wrong_numbers_of_a_sample(op, max_count):
         if op == "thin":
             cuda.thin(x, p, p, key, max_count, *made, flag, module=_simt)
         elif op == "tau_leap":
-            cuda.tau_leap(x, y, None, p, key, max_count, g, *made, torch.zeros(3).long(), flag, module=_simt)
+            cuda.tau_leap_step(x, y, None, p, key, max_count, g, *made, torch.zeros(3).long(), flag, module=_simt)
         else:
             fall = (p, p) if op == "attrition" else (None, None)
-            cuda.bridge(x, y, None, p, p, *fall, key, max_count, g, True, *made, flag, module=_simt)
+            cuda.bridge_step(x, y, None, p, p, *fall, key, max_count, g, True, *made, flag, module=_simt)
         wrong = (name, value) in NUMBERS and (op, name) != ("thin", "gain")
         assert flag.item() == 16 * wrong, (name, value)
         if name == "gain" and op != "thin" and value != INF:  # births nothing, as 0 does
@@ -178,7 +178,7 @@ def test_wrong_logits_and_births_set_the_flag(max_count):
 
     def step(**network):
         flag, x_s = new_flag(), torch.empty_like(x)
-        cuda.bridge(
+        cuda.bridge_step(
             x, network.get("logits"), network.get("births"), half, 1 - half, None, None, key_tensor(rng), max_count,
             one, False, zero, one, x_s, None, flag, module=_simt,
         )  # fmt: skip
@@ -216,7 +216,7 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         assert flag.item() == (0 if right else 16) and loss[0].isfinite() and loss[1].isfinite() == right
         assert gain == 1.0 or loss[1].isnan()
         grad, flag = torch.zeros_like(logits), new_flag()
-        cuda.birth_loss_grad(logits, logits + 1, weights, gains, grad, flag, module=_simt)
+        cuda.birth_loss_backward(logits, logits + 1, weights, gains, grad, flag, module=_simt)
         assert flag.item() == (0 if gain == 1.0 else 16) and grad[0].isfinite().all()
         assert gain == 1.0 or grad[1].isnan().all()
     for count, p, expected in [

@@ -269,10 +269,10 @@ def test_wrong_probabilities_of_transitions():
         check("transition_rows", out, tensor(transition.transition_rows(*pair, 4)))
         assert flag.item() == 8
         x, n, log = torch.tensor([[0, 3, 2, 7]]), torch.tensor([[3, 3, 3, 3]]), torch.empty(1, 4, dtype=torch.float64)
-        cuda.log_prob(0, x, n, None, *given, log, flag.zero_(), module=_simt)
-        check("log_prob", log, tensor(transition.log_prob(0, x.numpy(), n.numpy(), None, *pair)))
+        cuda.thin_log_prob(x, n, *given, log, flag.zero_(), module=_simt)
+        check("log_prob", log, tensor(transition.thin_log_prob(x.numpy(), n.numpy(), *pair)))
         assert flag.item() == 8 and log[0, 3].item() == -np.inf
     x, half = torch.tensor([[-1, 2**53 + 2]]), torch.full((1,), 0.5, dtype=torch.float64)
     log = log[:, :2].clone()
-    cuda.log_prob(1, x, x * 0, x * 0 + 4, half, half, log, flag.zero_(), module=_simt)
+    cuda.bridge_log_prob(x, x * 0, x * 0 + 4, half, half, log, flag.zero_(), module=_simt)
     assert log.tolist() == [[4 * np.log(0.5), -np.inf]] and flag.item() == 1

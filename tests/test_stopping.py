@@ -14,7 +14,7 @@ from helpers import elsewhere
 
 import fastblackout as fb
 import fastblackout.training.run as training
-from fastblackout.cli import main as cli
+from fastblackout.cli import command_line as cli
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.progress_log import read_log

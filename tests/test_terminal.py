@@ -17,7 +17,7 @@ import pytest
 from helpers import elsewhere
 
 import fastblackout as fb
-from fastblackout.cli import main as cli
+from fastblackout.cli import command_line as cli
 from fastblackout.training import progress
 from fastblackout.training.progress import Progress
 from fastblackout.training.progress_log import read_log

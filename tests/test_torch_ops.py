@@ -9,7 +9,7 @@ from helpers import bits, same
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastblackout as fb
-from fastblackout import torch_calls, torch_ops  # noqa: F401  (registers torch.ops.fastblackout)
+from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
 from fastblackout.training.loss import blackout_loss
 
 # torch's own tracing looks at the .grad of tensors that are no leaves.

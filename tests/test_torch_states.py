@@ -7,7 +7,7 @@ from helpers import bits
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastblackout as fb
-from fastblackout import torch_calls, torch_ops  # noqa: F401  (registers torch.ops.fastblackout)
+from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
 
 OPS = torch.ops.fastblackout
 KEYS = [fb.Philox(0), fb.Philox(2**63 + 5, 3, 7), fb.Philox(2**64 - 1, 2**32 - 64, 2**32 - 1)]

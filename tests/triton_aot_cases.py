@@ -35,7 +35,7 @@ def bridge(
 ):
     x, y, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=given or logits), torch.zeros(shape[0])
     p = doubles(shape[0])
-    backend.bridge(
+    backend.bridge_step(
         x, None if given else y, y if given else None, p, p, p if fall else None, p if fall else None, key, most, one,
         stochastic, one, one, x, torch.zeros(shape, dtype=inputs), FLAG,
     )  # fmt: skip
@@ -44,7 +44,7 @@ def bridge(
 def tau_leap(counts=U8, logits=F32, inputs=F32, most=255, given=None, shape=(4, 3072), key=KEY):
     x, y, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=given or logits), torch.zeros(shape[0])
     over = torch.zeros(shape[0], dtype=I64)
-    backend.tau_leap(
+    backend.tau_leap_step(
         x, None if given else y, y if given else None, doubles(shape[0]), key, most, one, one, one, x,
         torch.zeros(shape, dtype=inputs), over, FLAG,
     )  # fmt: skip
@@ -57,7 +57,7 @@ def loss(logits=F32, births=U8, shape=(4, 3072)):
 
 def grad(logits=F32, births=U8, shape=(4, 3072)):
     x, k, one = torch.zeros(shape, dtype=logits), torch.zeros(shape, dtype=births), torch.zeros(shape[0])
-    backend.birth_loss_grad(x, k, doubles(shape[0]), one, x.clone(), FLAG)
+    backend.birth_loss_backward(x, k, doubles(shape[0]), one, x.clone(), FLAG)
 
 
 def binomial(counts=I32, prob=F32, pair=False, shape=(4, 3072), key=KEY):
@@ -94,7 +94,11 @@ def transition(counts=U8, bridged=False, each=False, shape=(4, 3072), states=256
     x, p = torch.zeros(shape, dtype=counts), doubles(shape[0])
     backend.transition_rows(p, p, torch.zeros(shape[0], states, states, dtype=F64), FLAG)
     q = doubles(x.numel()).view(shape) if each else p
-    backend.log_prob(int(bridged), x, x, x if bridged else None, q, q, torch.zeros(shape, dtype=F64), FLAG)
+    out = torch.zeros(shape, dtype=F64)
+    if bridged:
+        backend.bridge_log_prob(x, x, x, q, q, out, FLAG)
+    else:
+        backend.thin_log_prob(x, x, q, q, out, FLAG)
 
 
 COUNTS, FLOATS = (U8, I16, I32, I64), (F32, BF16, F16, F64)

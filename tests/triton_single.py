@@ -138,7 +138,7 @@ def rounding_ties():
         assert int(float(y[0, i]) * 2.0**32) == words[word, block, call]
         x, rng, flags = torch.zeros(1, 64, dtype=torch.uint8), fb.Philox(5, call=call), flag()
         p, one, out = torch.ones(1, dtype=torch.float64), torch.ones(1), torch.empty_like(x)
-        backend.bridge(x, None, y, p, 1 - p, None, None, key_of(rng), 255, one, True, one, one, out, None, flags)
+        backend.bridge_step(x, None, y, p, 1 - p, None, None, key_of(rng), 255, one, True, one, one, out, None, flags)
         expected = fb.bridge_step(x, births=y, step=1.0, rng=rng).x_s
         assert torch.equal(out, expected)
         seen.add(int(out[0, i]))
@@ -177,12 +177,12 @@ def flags():
         x = torch.full(y.shape, 5, dtype=torch.int32)
         out, born = torch.empty_like(x), (None, y) if given else (y, None)
         if kind == "bridge":
-            backend.bridge(
+            backend.bridge_step(
                 x, *born, p_of(1.0), p_of(0.0), None, None, key, max_count, one, False, one, one, out, None, bits
             )
         else:
             over = torch.zeros(1, dtype=torch.int64)
-            backend.tau_leap(x, *born, p_of(1.0), key, max_count, one, one, one, out, None, over, bits)
+            backend.tau_leap_step(x, *born, p_of(1.0), key, max_count, one, one, one, out, None, over, bits)
         return out[0].tolist(), int(bits)
 
     for kind, max_count in itertools.product(("bridge", "tau_leap"), (255, 300)):
@@ -222,10 +222,10 @@ def number_flags():
             backend.thin(x, p, q, key, max_count, *made, out, None, None, bits)
         elif op == "bridge":
             pairs = (half, half, p, q) if fall else (p, q, None, None)
-            backend.bridge(x, y, None, *pairs, key, max_count, g, True, *made, out, None, bits)
+            backend.bridge_step(x, y, None, *pairs, key, max_count, g, True, *made, out, None, bits)
         elif op == "tau_leap":
             over = torch.zeros(2, dtype=torch.int64)
-            backend.tau_leap(x, y, None, p, key, max_count, g, *made, out, None, over, bits)
+            backend.tau_leap_step(x, y, None, p, key, max_count, g, *made, out, None, over, bits)
         elif op == "binomial":
             backend.binomial(x, p[:, None].expand(x.shape), q[:, None].expand(x.shape), key, out, bits)
         elif op == "poisson":
@@ -235,13 +235,13 @@ def number_flags():
             backend.birth_loss(long, long + 1, row["weight"].double(), g, out, bits)
         elif op == "grad":
             out = torch.empty_like(y)
-            backend.birth_loss_grad(y, y, row["weight"].double(), g, out, bits)
+            backend.birth_loss_backward(y, y, row["weight"].double(), g, out, bits)
         elif op == "rows":
             out = torch.empty(2, 9, 9, dtype=torch.float64)
             backend.transition_rows(p, q, out, bits)
         else:
             out = torch.empty(x.shape, dtype=torch.float64)
-            backend.log_prob(0, x // 2, x, None, p, q, out, bits)
+            backend.thin_log_prob(x // 2, x, p, q, out, bits)
         return out.tolist(), int(bits)
 
     for op, max_count, fall in (

@@ -115,12 +115,13 @@ def transition(case):
     want = reference_transition.transition_rows(*pair, s)
     assert (out[:, :, ::2].numpy() == want).all() and bool((out[:, :, 1::2] == 7.0).all())
     x, a, b = (counts(case, case["dtype"], high) for high in (100, 120, 127))
-    want = reference_transition.log_prob(case["kind"], x.numpy(), a.numpy(), b.numpy(), *pair)
+    name, given = ("bridge_log_prob", (x, a, b)) if case["kind"] else ("thin_log_prob", (x, a))
+    want = getattr(reference_transition, name)(*(each.numpy() for each in given), *pair)
     outputs = made(case, out="float64")
-    backend.log_prob(case["kind"], x, a, b if case["kind"] else None, p, 1 - p, outputs["out"].value, flags)
+    getattr(backend, name)(*given, p, 1 - p, outputs["out"].value, flags)
     check_outputs(outputs, results(out=tensor(np.asarray(want))), flags)
     each = p.view(-1, *[1] * (x.ndim - 1)).expand(x.shape) if x.ndim else p[0]
-    backend.log_prob(case["kind"], x, a, b if case["kind"] else None, each, 1 - each, outputs["out"].value, flags)
+    getattr(backend, name)(*given, each, 1 - each, outputs["out"].value, flags)
     check_outputs(outputs, results(out=tensor(np.asarray(want))), flags)
 
 
@@ -208,11 +209,11 @@ def state_flags():
         backend.transition_rows(*pair, rows_out, bits)
         assert (rows_out.numpy() == reference_transition.transition_rows(*clean, 4)).all() and int(bits) == 8
         x, n, log = torch.tensor([[0, 3, 2, 7]]), torch.tensor([[3, 3, 3, 3]]), torch.empty(1, 4, dtype=torch.float64)
-        backend.log_prob(0, x, n, None, *pair, log, bits.zero_())
-        assert (log.numpy() == reference_transition.log_prob(0, x.numpy(), n.numpy(), None, *clean)).all()
+        backend.thin_log_prob(x, n, *pair, log, bits.zero_())
+        assert (log.numpy() == reference_transition.thin_log_prob(x.numpy(), n.numpy(), *clean)).all()
         assert int(bits) == 8
     x, half, log = torch.tensor([[-1, 2**53 + 2]]), torch.full((1,), 0.5, dtype=torch.float64), log[:, :2].clone()
-    backend.log_prob(1, x, x * 0, x * 0 + 4, half, half, log, bits.zero_())
+    backend.bridge_log_prob(x, x * 0, x * 0 + 4, half, half, log, bits.zero_())
     assert log.tolist() == [[4 * np.log(0.5), -inf]] and int(bits) == 1
 
 

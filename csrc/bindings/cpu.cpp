@@ -31,6 +31,17 @@ void fill_reverse(cpu::Reverse& op, const py::object& x_t, const py::object& log
   op.max_count = max_count;
 }
 
+cpu::BirthLoss birth_loss_of(const py::tuple& size, int threads, int isa, const py::object& logits, const py::object& births,
+                             const py::array& weight, const py::array& gain) {
+  cpu::BirthLoss op;
+  fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
+  op.logits = view_of(logits);
+  op.births = view_of(births);
+  op.weight = per_sample<double>(weight);
+  op.gain = per_sample<float>(gain);
+  return op;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -57,61 +68,78 @@ PYBIND11_MODULE(_cpu, m) {
   // For tests: whether draws by AVX2 gather. Returns whether they did.
   m.def("use_gathers", [](bool use) { return std::exchange(cpu::has_fast_gathers, use); });
 
-  m.def("thin", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_0,
-                   const py::object& x_t, const py::object& births, const py::object& input, const py::object& alive,
-                   const py::array& center, const py::array& scale, int64_t max_count) {
+  // The ops take size, key, threads and instruction set, then their fields in the order in which fastblackout/ops declares
+  // them, then their outputs.
+  m.def("thin", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_0, const py::object& alive,
+                   int64_t max_count, const py::array& center, const py::array& scale, const py::object& x_t, const py::object& births,
+                   const py::object& input) {
     cpu::Thin op;
     fill_common(op, size, key, threads, isa);
     op.x_0 = view_of(x_0);
-    op.x_t = view_of(x_t);
-    op.births = view_of(births);
-    op.input = input_of(input, center, scale);
     op.alive = prob_of(alive);
     op.max_count = max_count;
+    op.input = input_of(input, center, scale);
+    op.x_t = view_of(x_t);
+    op.births = view_of(births);
     call(cpu::thin, op);
   });
 
-  m.def("bridge", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
-                     const py::object& logits, const py::object& births, const py::object& x_s, const py::object& input,
-                     const py::array& gain, const py::array& center, const py::array& scale, int64_t max_count, const py::object& birth,
-                     const py::object& attrition, bool stochastic) {
+  m.def("bridge_step", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
+                          const py::object& logits, const py::object& births, const py::object& step, const py::object& attrition,
+                          int64_t max_count, const py::array& gain, bool stochastic, const py::array& center, const py::array& scale,
+                          const py::object& x_s, const py::object& input) {
     cpu::Bridge op;
     fill_common(op, size, key, threads, isa);
     fill_reverse(op, x_t, logits, births, x_s, input, gain, center, scale, max_count);
-    op.birth = prob_of(birth);
+    op.birth = prob_of(step);
     op.attrition = prob_of(attrition);
     op.stochastic = stochastic;
     call(cpu::bridge, op);
   });
 
-  m.def("tau_leap", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
-                       const py::object& logits, const py::object& births, const py::object& x_s, const py::object& input,
-                       const py::array& gain, const py::array& center, const py::array& scale, int64_t max_count, const py::array& factor, const py::array& overshoot) {
+  m.def("tau_leap_step", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
+                            const py::object& logits, const py::object& births, const py::array& step, int64_t max_count,
+                            const py::array& gain, const py::array& center, const py::array& scale, const py::object& x_s,
+                            const py::object& input, const py::tuple& overshoot) {
     cpu::TauLeap op;
     fill_common(op, size, key, threads, isa);
     fill_reverse(op, x_t, logits, births, x_s, input, gain, center, scale, max_count);
-    op.factor = per_sample<double>(factor);
-    op.overshoot = values<int64_t>(overshoot);
+    op.factor = per_sample<double>(step);
+    op.overshoot = address_of<int64_t>(overshoot);
     call(cpu::tau_leap, op);
   });
 
-  m.def("birth_loss", [](const py::tuple& size, int threads, int isa, const py::object& logits, const py::object& births,
-                         const py::array& weight, const py::array& gain, const py::object& loss, const py::object& grad) {
-    cpu::BirthLoss op;
-    fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
-    op.logits = view_of(logits);
-    op.births = view_of(births);
-    op.grad = view_of(grad);
-    op.weight = per_sample<double>(weight);
-    op.gain = per_sample<float>(gain);
-    if (!loss.is_none()) op.loss = values<float>(loss);
-    call(loss.is_none() ? cpu::birth_loss_grad : cpu::birth_loss, op);
+  m.def("birth_loss", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& logits,
+                         const py::object& births, const py::array& weight, const py::array& gain, const py::tuple& loss) {
+    cpu::BirthLoss op = birth_loss_of(size, threads, isa, logits, births, weight, gain);
+    op.loss = address_of<float>(loss);
+    call(cpu::birth_loss, op);
   });
 
-  m.def("birth_loss_scale", [](const py::tuple& size, int threads, int isa, const py::object& slope, const py::array& coefficient) {
+  // The loss, and slopes: gain * sigmoid - births * sigmoid / softplus, float32 like the logits.
+  m.def("birth_loss_and_slopes", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& logits,
+                                    const py::object& births, const py::array& weight, const py::array& gain, const py::tuple& loss,
+                                    const py::object& slopes) {
+    cpu::BirthLoss op = birth_loss_of(size, threads, isa, logits, births, weight, gain);
+    op.loss = address_of<float>(loss);
+    op.grad = view_of(slopes);
+    call(cpu::birth_loss, op);
+  });
+
+  m.def("birth_loss_backward", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& logits,
+                                  const py::object& births, const py::array& coefficient, const py::array& gain,
+                                  const py::object& grad) {
+    cpu::BirthLoss op = birth_loss_of(size, threads, isa, logits, births, coefficient, gain);
+    op.grad = view_of(grad);
+    call(cpu::birth_loss_grad, op);
+  });
+
+  // In place, from slopes to the gradient.
+  m.def("birth_loss_scale", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::array& coefficient,
+                               const py::object& slopes) {
     cpu::BirthLoss op;
     fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
-    op.grad = view_of(slope);
+    op.grad = view_of(slopes);
     op.weight = per_sample<double>(coefficient);
     call(cpu::birth_loss_scale, op);
   });

@@ -29,6 +29,12 @@ cpu::PerSample<T> per_sample(const py::array& array) {
   return cpu::PerSample<T>{values<T>(array), array.strides(0) / array.itemsize()};
 }
 
+// The memory of an array given like a strided one, which is dense.
+template <class T>
+T* address_of(const py::tuple& array) {
+  return reinterpret_cast<T*>(array[0].cast<uintptr_t>());
+}
+
 inline cpu::View view_of(const py::object& array) {
   cpu::View view;
   if (array.is_none()) return view;

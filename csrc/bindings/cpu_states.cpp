@@ -1,5 +1,6 @@
 // fastblackout._cpu: the ops on states, categorical, transition and power_series.
 #include "bindings/cpu_arguments.h"
+#include "fastblackout/transition.h"
 
 namespace {
 
@@ -20,55 +21,79 @@ cpu::Matrices matrices_of(const py::object& array, const py::object& index) {
   return made;
 }
 
+// Of the sum of a row of probabilities from 1: what its dtype allows.
+double tolerance_of(cpu::Dtype dtype) { return dtype == cpu::Dtype::f32 ? 1e-4 : 1e-9; }
+
+void fill_log_prob(cpu::LogProbs& op, const char* name, fb::LogProb law, const py::object& x, const py::object& a,
+                   const py::object& b, const py::object& out) {
+  op.name = name;
+  op.kind = static_cast<int>(law);
+  op.x = view_of(x);
+  op.a = view_of(a);
+  op.b = view_of(b);
+  op.out = view_of(out);
+}
+
 }  // namespace
 
 void define_states(py::module_& m) {
-  m.def("categorical", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& state, const py::object& out,
-                          const py::object& probs, const py::object& thresholds, const py::object& guide, const py::object& index,
-                          double tolerance) {
+  m.def("categorical", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& state,
+                          const py::object& probs, const py::object& index, const py::object& out) {
     cpu::Categorical op;
     fill_common(op, size, key, threads, isa);
     op.state = view_of(state);
-    op.out = view_of(out);
     op.probs = matrices_of(probs, index);
-    op.thresholds = matrices_of(thresholds, index);
-    op.guide = matrices_of(guide, index);
-    op.tolerance = tolerance;
+    op.tolerance = tolerance_of(op.probs.dtype);
+    op.out = view_of(out);
     call(cpu::categorical, op);
   });
 
-  m.def("categorical_table", [](const py::tuple& size, int threads, int isa, const py::object& probs, double tolerance, py::array thresholds,
-                                py::array guide) {
+  m.def("categorical_table", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& state,
+                                const py::object& thresholds, const py::object& guide, const py::object& index,
+                                const py::object& out) {
+    cpu::Categorical op;
+    fill_common(op, size, key, threads, isa);
+    op.state = view_of(state);
+    op.thresholds = matrices_of(thresholds, index);
+    op.guide = matrices_of(guide, index);
+    op.out = view_of(out);
+    call(cpu::categorical, op);
+  });
+
+  m.def("build_categorical_table", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& probs,
+                                      const py::tuple& thresholds, const py::tuple& guide) {
     cpu::CategoricalTable op;
     fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
     op.probs = matrices_of(probs, py::none());
-    op.tolerance = tolerance;
-    op.thresholds = values<int64_t>(thresholds);
-    op.guide = values<uint16_t>(guide);
+    op.tolerance = tolerance_of(op.probs.dtype);
+    op.thresholds = address_of<int64_t>(thresholds);
+    op.guide = address_of<uint16_t>(guide);
     call(cpu::categorical_table, op);
   });
 
-  m.def("categorical_bridge", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t, const py::object& x_0,
-                                 const py::object& weights, bool is_logits, const py::object& x_s, const py::object& before,
-                                 const py::object& after, const py::object& index, double tolerance) {
+  m.def("categorical_bridge", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
+                                 const py::object& x_0, const py::object& weights, bool is_logits, const py::object& before,
+                                 const py::object& after, const py::object& index, const py::object& x_s) {
     cpu::CategoricalBridge op;
     fill_common(op, size, key, threads, isa);
     op.x_t = view_of(x_t);
     op.x_0 = view_of(x_0);
     op.weights = view_of(weights);
-    op.x_s = view_of(x_s);
     op.is_logits = is_logits;
-    op.tolerance = tolerance;
+    op.tolerance = tolerance_of(op.weights.dtype);
     op.before = matrices_of(before, index);
     op.after = matrices_of(after, index);
+    op.x_s = view_of(x_s);
     call(cpu::categorical_bridge, op);
   });
 
-  m.def("transition_rows", [](const py::tuple& size, int threads, int isa, const py::object& prob, py::array out) {
+  // The states are the elements of `size`.
+  m.def("transition_rows", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& prob, int64_t,
+                              const py::tuple& out) {
     cpu::TransitionRows op;
     fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
     op.prob = prob_of(prob);
-    op.out = values<double>(out);
+    op.out = address_of<double>(out);
     call(cpu::transition_rows, op);
   });
 
@@ -90,19 +115,31 @@ void define_states(py::module_& m) {
     call(cpu::power_series, op);
   });
 
-  m.def("log_prob", [](const std::string& name, int kind, const py::tuple& size, int threads, int isa, const py::object& x, const py::object& a,
-                       const py::object& b, const py::object& prob, const py::object& p, const py::object& q, const py::object& out) {
+  m.def("thin_log_prob", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
+                            const py::object& x_0, const py::object& alive, const py::object& out) {
     cpu::LogProbs op;
-    fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
-    op.name = name.c_str();
-    op.kind = kind;
-    op.x = view_of(x);
-    op.a = view_of(a);
-    op.b = view_of(b);
-    op.prob = prob_of(prob);
+    fill_common(op, size, key, threads, isa);
+    fill_log_prob(op, "thin_log_prob", fb::LogProb::thin, x_t, x_0, py::none(), out);
+    op.prob = prob_of(alive);
+    call(cpu::log_prob, op);
+  });
+
+  m.def("bridge_log_prob", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_s,
+                              const py::object& x_t, const py::object& x_0, const py::object& step, const py::object& out) {
+    cpu::LogProbs op;
+    fill_common(op, size, key, threads, isa);
+    fill_log_prob(op, "bridge_log_prob", fb::LogProb::bridge, x_s, x_t, x_0, out);
+    op.prob = prob_of(step);
+    call(cpu::log_prob, op);
+  });
+
+  m.def("binomial_log_prob", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x,
+                                const py::object& count, const py::object& p, const py::object& q, const py::object& out) {
+    cpu::LogProbs op;
+    fill_common(op, size, key, threads, isa);
+    fill_log_prob(op, "binomial_log_prob", fb::LogProb::element, x, count, py::none(), out);
     op.p = view_of(p);
     op.q = view_of(q);
-    op.out = view_of(out);
     call(cpu::log_prob, op);
   });
 }

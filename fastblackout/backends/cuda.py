@@ -69,7 +69,7 @@ def thin(
     )  # fmt: skip
 
 
-def bridge(
+def bridge_step(
     x_t: Any, logits: Any, births: Any, p: Any, q: Any, sigma_p: Any, sigma_q: Any, key: Any, max_count: int, gain: Any,
     stochastic: bool, center: Any, scale: Any, x_s: Any, model_input: Any, flag: Any, module: ModuleType | None = None,
 ) -> None:  # fmt: skip
@@ -81,7 +81,7 @@ def bridge(
     )  # fmt: skip
 
 
-def tau_leap(
+def tau_leap_step(
     x_t: Any, logits: Any, births: Any, factor: Any, key: Any, max_count: int, gain: Any, center: Any, scale: Any,
     x_s: Any, model_input: Any, overshoot: Any, flag: Any, module: ModuleType | None = None,
 ) -> None:  # fmt: skip
@@ -114,7 +114,7 @@ def _counters(like: Any, size: int) -> Any:
     return like.new_zeros(size, dtype=torch.int32)
 
 
-def birth_loss_grad(
+def birth_loss_backward(
     logits: Any, births: Any, coefficient: Any, gain: Any, grad: Any, flag: Any, module: ModuleType | None = None
 ) -> None:
     """grad = coefficient * (gain * sigmoid(logits) - births * sigmoid / softplus); coefficient = upstream * weight."""
@@ -185,14 +185,20 @@ def transition_rows(p: Any, q: Any, out: Any, flag: Any = None, module: ModuleTy
     )
 
 
-def log_prob(
-    kind: int, x: Any, a: Any, b: Any, p: Any, q: Any, out: Any, flag: Any = None, module: ModuleType | None = None
+def thin_log_prob(
+    x_t: Any, x_0: Any, p: Any, q: Any, out: Any, flag: Any = None, module: ModuleType | None = None
 ) -> None:
-    """Log-probability of x, float64: kind 0 under Binomial(a, p); kind 1 of x - a under Binomial(b - a, p).
+    """log Binomial(x_0, p) at x_t, float64; p, q: float64 (B,), or of the shape of x_t."""
+    _log_prob("thin_log_prob", 0, x_t, x_0, None, p, q, out, flag, module)
 
-    p, q: float64 (B,), or of the shape of x.
-    """
+
+def bridge_log_prob(
+    x_s: Any, x_t: Any, x_0: Any, p: Any, q: Any, out: Any, flag: Any = None, module: ModuleType | None = None
+) -> None:
+    """log Binomial(x_0 - x_t, p) at x_s - x_t, float64; p, q: float64 (B,), or of the shape of x_s."""
+    _log_prob("bridge_log_prob", 1, x_s, x_t, x_0, p, q, out, flag, module)
+
+
+def _log_prob(name: str, kind: int, x: Any, a: Any, b: Any, p: Any, q: Any, out: Any, flag: Any, module: Any) -> None:
     pair = [t if t.dim() == x.dim() else t.view(-1, *[1] * (x.dim() - 1)).expand(x.shape) for t in (p, q)]
-    _module("log_prob", module).log_prob(
-        _head("log_prob", x, None, flag), kind, tuple(_describe(t) for t in (x, a, b, *pair, out))
-    )
+    _module(name, module).log_prob(_head(name, x, None, flag), kind, tuple(_describe(t) for t in (x, a, b, *pair, out)))

@@ -30,17 +30,19 @@ from .triton_launch import (
     _size,
 )
 from .triton_states import (
+    bridge_log_prob,
     build_categorical_table,
     categorical,
     categorical_bridge,
     categorical_table,
-    log_prob,
+    thin_log_prob,
     transition_rows,
 )
 
 __all__ = [
-    "INTERPRETED", "birth_loss", "birth_loss_grad", "binomial", "bridge", "build_categorical_table", "categorical",
-    "categorical_bridge", "categorical_table", "log_prob", "poisson", "tau_leap", "thin", "transition_rows",
+    "INTERPRETED", "birth_loss", "birth_loss_backward", "binomial", "bridge_log_prob", "bridge_step",
+    "build_categorical_table", "categorical", "categorical_bridge", "categorical_table", "poisson", "tau_leap_step",
+    "thin", "thin_log_prob", "transition_rows",
 ]  # fmt: skip
 
 MAX_SHARED_COUNT = 255
@@ -117,7 +119,7 @@ def _slices(batch: int, tables: bool) -> list[tuple[int, int]]:
     return [(a, min(a + most, batch)) for a in range(0, batch, most)]
 
 
-def bridge(
+def bridge_step(
     x_t: Tensor, logits: Tensor | None, births: Tensor | None, p: Tensor, q: Tensor, sigma_p: Tensor | None,
     sigma_q: Tensor | None, key: Tensor, max_count: int, gain: Tensor, stochastic: bool, center: Tensor, scale: Tensor,
     x_s: Tensor | None, model_input: Tensor | None, flag: Tensor,
@@ -155,7 +157,7 @@ def bridge(
             )  # fmt: skip
 
 
-def tau_leap(
+def tau_leap_step(
     x_t: Tensor, logits: Tensor | None, births: Tensor | None, factor: Tensor, key: Tensor, max_count: int,
     gain: Tensor, center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, overshoot: Tensor,
     flag: Tensor,
@@ -198,7 +200,7 @@ def birth_loss(logits: Tensor, births: Tensor, weight: Tensor, gain: Tensor, los
             )
 
 
-def birth_loss_grad(
+def birth_loss_backward(
     logits: Tensor, births: Tensor, coefficient: Tensor, gain: Tensor, grad: Tensor, flag: Tensor
 ) -> None:  # fmt: skip
     """grad = coefficient_b (gain_b sigmoid(logit) - births sigmoid(logit) / softplus(logit)), in logits' dtype."""

@@ -108,13 +108,23 @@ def transition_rows(p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = Non
         )
 
 
-def log_prob(
-    kind: int, x: Tensor, a: Tensor, b: Tensor | None, p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = None
-) -> None:
-    """Log-probability of x, float64: kind 0 under Binomial(a, p); kind 1 of x - a under Binomial(b - a, p).
+def thin_log_prob(
+    x_t: Tensor, x_0: Tensor, p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = None
+) -> None:  # fmt: skip
+    """log Binomial(x_0, p) at x_t, float64; p, q: float64 (B,), or of the shape of x_t."""
+    _log_prob("thin_log_prob", x_t, x_0, None, p, q, out, flag)
 
-    p, q: float64 (B,), or of the shape of x.
-    """
+
+def bridge_log_prob(
+    x_s: Tensor, x_t: Tensor, x_0: Tensor, p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = None
+) -> None:
+    """log Binomial(x_0 - x_t, p) at x_s - x_t, float64; p, q: float64 (B,), or of the shape of x_s."""
+    _log_prob("bridge_log_prob", x_s, x_t, x_0, p, q, out, flag)
+
+
+def _log_prob(
+    op: str, x: Tensor, a: Tensor, b: Tensor | None, p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None
+) -> None:
     x, a, b, p, q, out = _rows(x, a, b, p, q, out)
     by_sample = p.dim() == 1
     batch, elements = _size(x)
@@ -123,9 +133,9 @@ def log_prob(
     pair = [None, None] if by_sample else [p, q]
     block = _blocks(elements, ELEMENT_BLOCK)
     chunks = triton.cdiv(elements, block)
-    layout, dims = _layout(("thin_log_prob", "bridge_log_prob")[kind], [x, a, b if kind == 1 else None, *pair, out])
+    layout, dims = _layout(op, [x, a, b, *pair, out])
     with _on(x):
         _transition.log_prob_kernel[(batch * chunks,)](
-            x, a, b if kind == 1 else None, p, q, out, flag, layout, elements, chunks, p.stride(0), q.stride(0),
+            x, a, b, p, q, out, flag, layout, elements, chunks, p.stride(0), q.stride(0),
             BY_SAMPLE=by_sample, ALIGNED=elements % 16 == 0, DIMS=dims, BLOCK=block, **OPTIONS,
         )  # fmt: skip

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt, empty_tensor, store
-from ..backends import select
+from ..arrays import Array, adopt, empty_tensor
 from ..ground.values import as_float, common_shape, is_number, is_tensor
-from ..philox import Philox
-from . import checks
 
 
-def element_arguments(op: str, given: dict[str, tuple[Any, tuple[str, ...]]]) -> list[Array]:
+def element_arguments(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Array]:
     """Arguments {name: (value, dtypes)} as arrays of one library, broadcast (without copying) to one shape.
 
     Python numbers and NumPy scalars become 0-d arrays of the first dtype that holds their kind. TypeError where NumPy
@@ -57,16 +54,29 @@ def dense_like(array: Array, dtype: str) -> Array:
     return array.like(np.empty(array.shape, dtype))
 
 
-def prepare(op: str, first: Array, key: Philox, backend: str) -> tuple[str, tuple[int, int]]:
-    """(backend, size) of an element-wise op."""
-    chosen = select.select_host(op, backend)
-    return chosen, checks.size_of(op, "arguments", first, key)
+def element_tensors(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Any]:
+    """Arguments as tensors of one device, expanded to one shape; Python numbers become tensors of their kind."""
+    torch = sys.modules["torch"]
+    device = next(value.device for value, _ in given.values() if isinstance(value, torch.Tensor))
+    tensors: list[Any] = []
+    for name, (value, dtypes) in given.items():
+        if is_number(value) and not isinstance(value, np.generic):
+            number, dtype = number_of(op, name, value, dtypes)
+            value = torch.full((), number, dtype=getattr(torch, dtype), device=device)
+        array = adopt(value, op, name, dtypes)
+        if not array.is_tensor:
+            kind = type(value).__name__
+            raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {kind}")
+        if value.device != device:
+            raise ValueError(f"{op}: {name}: must be on the device of the other argument, {device}, got {value.device}")
+        tensors.append(array.value.detach())
+    return broadcast_tensors(op, list(given), tensors)
 
 
-def rows(array: Array, size: tuple[int, int]) -> np.ndarray:
-    """(samples, elements) for the reference."""
-    return array.numpy().reshape(size)
-
-
-def store_rows(result: np.ndarray, out: Array) -> None:
-    store(result.reshape(out.shape).astype(out.dtype), out)
+def broadcast_tensors(op: str, names: Sequence[str], tensors: Sequence[Any]) -> list[Any]:
+    """Arguments, of these names, expanded to one shape."""
+    try:
+        return list(sys.modules["torch"].broadcast_tensors(*tensors))
+    except RuntimeError:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise ValueError(f"{op}: {' and '.join(names)}: shapes must broadcast, got {shapes}") from None

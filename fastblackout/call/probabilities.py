@@ -11,12 +11,11 @@ import numpy as np
 from ..arrays import repeated
 from ..backends import available
 from ..ground.values import one_a_sample, real_array
-from ..probability import Prob
+from ..probability import Prob, check_sum
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SUM_TOLERANCE = 1e-9
 _FORMS = "a fb.Prob, a number or an array or list of real numbers"
 
 
@@ -41,15 +40,6 @@ def as_prob(value: Any, batch: int, op: str, argument: str) -> tuple[NDArray[np.
         return _same_for_all(value, batch, op, argument)
     p = _as_array(value, batch, op, argument)
     return _for_each(p, batch), _for_each(1.0 - p, batch)
-
-
-def check_sum(op: str, argument: str, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
-    """ValueError unless p + q, of shapes that broadcast, is 1 within 1e-9."""
-    off = np.abs(p + q - 1.0)
-    if not (off <= _SUM_TOLERANCE).all():
-        at = np.unravel_index(int(np.argmax(off)), off.shape)
-        worst = [float(np.broadcast_to(side, off.shape)[at]) for side in (p, q)]
-        raise ValueError(f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {worst[0]!r} and q = {worst[1]!r}")
 
 
 def _plain_pair(value: Prob, batch: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -1,5 +1,5 @@
 """The command line: fastblackout train | sample | evaluate | bench | info."""
 
-from .main import main
+from .command_line import main
 
 __all__ = ["main"]

@@ -47,6 +47,15 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and is_number(value)
 
 
+def check_integer(op: str, argument: str, value: Any, low: int, high: int) -> int:
+    """value as a Python int in low..high; TypeError for anything but an int (and for bool), ValueError by range."""
+    if not is_integer(value):
+        raise TypeError(f"{op}: {argument}: must be an integer, got {shown(value)}")
+    if not low <= value <= high:
+        raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {shown(value)}")
+    return int(value)
+
+
 def as_float(op: str, argument: str, value: Any) -> float:
     """A real number as a float. ValueError where none is so large."""
     try:

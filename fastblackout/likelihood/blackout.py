@@ -21,14 +21,13 @@ import numpy as np
 import torch
 
 from ..call.keys import resolve_rng
-from ..ground.values import real_array
+from ..ground.values import check_integer, real_array
 from ..models.interface import as_model, check_schedule, labels_on
 from ..ops import binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
 from ..sampling.sampler import evaluating
-from ..schedule.indices import check_integer
 from ..schedule.stratified import fractions
 from .terms import Line, Steps
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import COUNTS, Array, exact_counts, is_traced
+from ..arrays import COUNTS, is_traced
 from ..backends import select
-from ..call.elements import dense_like, element_arguments, prepare, rows, store_rows
-from ..call.keys import resolve_rng
-from ..call.probabilities import check_sum
-from ..call.route import readable, through_torch
+from ..call.arguments import Elements, Key
+from ..call.elements import broadcast_tensors
+from ..call.operation import Operation
+from ..call.outputs import Single
+from ..call.route import readable
 from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
 from ..philox import Philox
-from ..probability import Prob
-from ..reference.binomial import binomial as reference_binomial
+from ..probability import Prob, check_sum
 from ..reference.transition import binomial_log_pmf
 from .transition import log_prob_elements
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 ELEMENT_COUNTS = (*COUNTS, "float32", "float64")
 PROBS = ("float64", "float32", "bfloat16", "float16")
+
+_BINOMIAL = Operation(
+    "binomial", Elements({"count": ELEMENT_COUNTS, "prob": PROBS}, prob="prob"), Key(), outputs=Single(like="dense")
+)
 
 
 def binomial(
@@ -48,57 +52,7 @@ def binomial(
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: inversion for n min(p, q) < 10, else BTRS, W. Hormann, J. Stat. Comput. Simul. 46 (1993).
     """
-    op = "binomial"
-    tensors = [value for value in (count, *(prob if isinstance(prob, Prob) else (prob,))) if is_tensor(value)]
-    count, prob, rng = readable(op, tensors[0] if tensors else None, count=count, prob=prob, rng=rng)
-    if any(through_torch(value, backend) for value in tensors):
-        from .. import torch_calls
-
-        return torch_calls.binomial(count, prob, rng, generator, backend)
-    given: dict[str, Any] = {"count": (count, ELEMENT_COUNTS)}
-    pair = isinstance(prob, Prob)
-    if pair:
-        given |= {"prob.p": (prob.p, ("float64",)), "prob.q": (prob.q, ("float64",))}
-    else:
-        given["prob"] = (prob, PROBS)
-    arrays = element_arguments(op, given)
-    key = resolve_rng(rng, generator, op)
-    n, p, q = arrays[0], arrays[1], arrays[2] if pair else None
-    chosen, size = prepare(op, n, key, backend)
-    out = dense_like(n, n.dtype)
-    run(chosen, n, p, q, key, size, out)
-    return out.give()
-
-
-def run(chosen: str, n: Array, p: Array, q: Array | None, key: Philox, size: tuple[int, int], out: Array) -> None:
-    """The "cpu" or "reference" kernel on arrays of one shape; writes `out`."""
-    op = "binomial"
-    if chosen == "cpu":
-        select.cpu_module(op).binomial(
-            size, (key.seed, key.first_sample, key.call), select.threads(), select.isa(),
-            n.describe(), p.describe(), None if q is None else q.describe(), out.describe(),
-        )  # fmt: skip
-    else:
-        counts = rows(n, size)  # as they are: 2^53 + 1 would round to an allowed float64
-        limit = exact_counts(n.dtype)
-        wrong = ~((counts >= 0) & (counts <= limit) & (counts == np.floor(counts)))
-        if wrong.any():
-            raise ValueError(f"{op}: count: must be whole numbers in 0..{limit}, got {counts[wrong][0]:.17g}")
-        p_rows = _probabilities(p, size, op)
-        q_rows = 1.0 - p_rows if q is None else _probabilities(q, size, op)
-        check_sum(op, "prob", p_rows, q_rows)
-        store_rows(reference_binomial(counts.astype(np.int64), p_rows, q_rows, key), out)
-
-
-def _probabilities(array: Any, size: tuple[int, int], op: str) -> np.ndarray:
-    from ..reference.portfloat import from_bfloat16
-
-    values = array.numpy()
-    values = (from_bfloat16(values) if array.dtype == "bfloat16" else values).reshape(size).astype(np.float64)
-    wrong = ~((values >= 0) & (values <= 1))
-    if wrong.any():
-        raise ValueError(f"{op}: prob: must be in [0, 1], got {values[wrong][0]:.17g}")
-    return values
+    return _BINOMIAL(((count, prob), (rng, generator)), backend=backend)
 
 
 def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
@@ -152,8 +106,6 @@ def _check_log_prob(n: Any, p: Any, q: Any) -> None:
 def _log_prob_torch(op: str, device: Any, given: dict[str, Any]) -> Any:
     import torch
 
-    from ..torch_args import broadcast
-
     tensors = []
     for name, value in given.items():
         if is_tensor(value):
@@ -165,7 +117,7 @@ def _log_prob_torch(op: str, device: Any, given: dict[str, Any]) -> Any:
         else:
             value = real_array(op, name, value).astype(np.float64)
         tensors.append(torch.as_tensor(value, dtype=torch.float64, device=device))
-    x, n, p, *pair = broadcast(op, list(given), tensors)
+    x, n, p, *pair = broadcast_tensors(op, list(given), tensors)
     q = pair[0] if pair else 1.0 - p
     traced = any(is_traced(tensor) for tensor in tensors)
     if device.type == "cpu" and not traced:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..backends import select
 from ..call import short
-from ..call.probabilities import as_prob
-from ..call.route import readable, through_torch
-from ..ground.values import check_name
+from ..call.arguments import Choice, Counts, ExpectedBirths, Key, MaxCount, PerSample, Probability
+from ..call.operation import Operation
+from ..call.outputs import Chosen
 from ..philox import Philox
-from ..reference.bridge import bridge as reference_bridge
-from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
     import torch
 
+OUTPUTS = ("x_s", "model_input")
 ROUNDINGS = ("stochastic", "nearest")
 
 
@@ -25,6 +23,22 @@ class Stepped(NamedTuple):
 
     x_s: Any = None
     model_input: Any = None
+
+
+_BRIDGE_STEP = Operation(
+    "bridge_step",
+    Counts("x_t"),
+    ExpectedBirths(),
+    Probability("step", missing="as Schedule.bridge(k_t, k_s) makes it"),
+    Probability("attrition", parts=("sigma_p", "sigma_q"), optional=True),
+    Key(),
+    MaxCount(),
+    PerSample("gain", low=0.0),
+    Choice("rounding", ROUNDINGS, part="stochastic"),
+    PerSample("center"),
+    PerSample("scale"),
+    outputs=Chosen("x_s", result=Stepped),
+)
 
 
 def bridge_step(
@@ -66,59 +80,11 @@ def bridge_step(
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089 (bridge); arXiv 2604.03779 (attrition).
     """
-    op = "bridge_step"
     made = short.bridge(
         x_t, logits, births, step, rounding, attrition, rng, generator, max_count, gain, center, scale, outputs,
         input_dtype, out, backend,
     )  # fmt: skip
     if made is not None:
         return Stepped(*made)
-    x_t, logits, births, step, attrition, rng, gain, center, scale = readable(
-        op, x_t, x_t=x_t, logits=logits, births=births, step=step, attrition=attrition, rng=rng, gain=gain,
-        center=center, scale=scale,
-    )  # fmt: skip
-    if through_torch(x_t, backend):
-        from .. import torch_calls
-
-        return Stepped(
-            *torch_calls.bridge_step(
-                x_t, logits, births, step, rounding, attrition, rng, generator, max_count, gain, center, scale, outputs,
-                input_dtype, out, backend,
-            )
-        )  # fmt: skip
-    checked = check_step(
-        op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend,
-        {"step": step, "attrition": attrition},
-    )  # fmt: skip
-    check_rule(op, rounding, step)
-    samples = checked.size[0]
-    birth = as_prob(step, samples, op, "step")
-    death = None if is_zero(attrition) else as_prob(attrition, samples, op, "attrition")
-    run(checked, birth, death, rounding == "stochastic")
-    return Stepped(*checked.give())
-
-
-def check_rule(op: str, rounding: Any, step: Any) -> None:
-    check_name(op, "rounding", rounding, ROUNDINGS)
-    if step is None:
-        raise TypeError(f"{op}: step: must be given, as Schedule.bridge(k_t, k_s) makes it, got None")
-
-
-def is_zero(attrition: Any) -> bool:
-    """Whether no particle dies, said by a Python number: then there is no second draw."""
-    return isinstance(attrition, (int, float)) and not isinstance(attrition, bool) and attrition == 0
-
-
-def run(checked: Step, birth: Any, death: Any, stochastic: bool) -> None:
-    """The "cpu" or "reference" kernel on checked arguments; birth, death: pairs (p, q), death None for no attrition."""
-    if checked.backend == "cpu":
-        select.cpu_module(checked.op).bridge(*checked.head(), birth, death, stochastic)
-        return
-    c = checked
-    rounding = "stochastic" if stochastic else "nearest"
-    sigma_p, sigma_q = death or (None, None)
-    results = reference_bridge(
-        *c.numpy(), birth[0], birth[1], c.key, c.max_count, c.gain, rounding, sigma_p, sigma_q, c.center, c.scale,
-        c.asked(), c.input_dtype,
-    )  # fmt: skip
-    c.store(results)
+    values = x_t, (logits, births), step, attrition, (rng, generator), max_count, gain, rounding, center, scale
+    return _BRIDGE_STEP(values, (outputs, input_dtype, out), backend)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from ..backends import select
-from ..call import checks
-from ..call.route import readable, through_torch
+from ..call.arguments import Counts, ExpectedBirths, Key, MaxCount, PerSample
+from ..call.operation import Operation
+from ..call.outputs import Chosen
 from ..philox import Philox
-from ..probability import Prob
-from ..reference.tau_leap import tau_leap as reference_tau_leap
-from .reverse import OUTPUTS, Step, check_step
 
 if TYPE_CHECKING:
     import torch
+
+OUTPUTS = ("x_s", "model_input")
 
 
 class Leaped(NamedTuple):
@@ -25,6 +22,20 @@ class Leaped(NamedTuple):
     x_s: Any = None
     model_input: Any = None
     overshoot: Any = None
+
+
+_TAU_LEAP_STEP = Operation(
+    "tau_leap_step",
+    Counts("x_t"),
+    ExpectedBirths(),
+    PerSample("step", "float64", low=0.0, part="factor", missing="as Schedule.bridge or Schedule.leap make it"),
+    Key(),
+    MaxCount(),
+    PerSample("gain", low=0.0),
+    PerSample("center"),
+    PerSample("scale"),
+    outputs=Chosen("x_s", result=Leaped, count="overshoot"),
+)
 
 
 def tau_leap_step(
@@ -59,48 +70,5 @@ def tau_leap_step(
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089; Gillespie, J. Chem. Phys. 115 (2001).
     """
-    op = "tau_leap_step"
-    x_t, logits, births, step, rng, gain, center, scale = readable(
-        op, x_t, x_t=x_t, logits=logits, births=births, step=step, rng=rng, gain=gain, center=center, scale=scale
-    )
-    if through_torch(x_t, backend):
-        from .. import torch_calls
-
-        return Leaped(
-            *torch_calls.tau_leap_step(
-                x_t, logits, births, step, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out,
-                backend,
-            )
-        )  # fmt: skip
-    checked = check_step(
-        op, x_t, logits, births, rng, generator, max_count, gain, center, scale, outputs, input_dtype, out, backend,
-        {"step": step},
-    )  # fmt: skip
-    factor = checks.per_sample(op, "step", factor_of(op, step), checked.size[0], low=0.0)
-    overshoot = run(checked, factor)
-    x_s, model_input = checked.give()
-    if checked.x_t.is_tensor:
-        import torch
-
-        return Leaped(x_s, model_input, torch.from_numpy(overshoot))
-    return Leaped(x_s, model_input, checked.x_t.like(overshoot).give())
-
-
-def factor_of(op: str, step: Any) -> Any:
-    if step is None:
-        raise TypeError(f"{op}: step: must be given, as Schedule.bridge or Schedule.leap make it, got None")
-    return step.p if isinstance(step, Prob) else step
-
-
-def run(checked: Step, factor: Any) -> Any:
-    """The "cpu" or "reference" kernel on checked arguments; returns overshoot, int64 NumPy (B,)."""
-    c = checked
-    if c.backend == "cpu":
-        overshoot = np.zeros(c.size[0], np.int64)
-        select.cpu_module(c.op).tau_leap(*c.head(), factor, overshoot)
-        return overshoot
-    *results, overshoot = reference_tau_leap(
-        *c.numpy(), factor, c.key, c.max_count, c.gain, c.center, c.scale, c.asked(), c.input_dtype
-    )
-    c.store(results)
-    return overshoot
+    values = x_t, (logits, births), step, (rng, generator), max_count, gain, center, scale
+    return _TAU_LEAP_STEP(values, (outputs, input_dtype, out), backend)

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from ..arrays import COUNTS, Array, adopt, store
-from ..backends import select
-from ..call import checks, short
-from ..call.keys import resolve_rng
-from ..call.probabilities import as_prob
-from ..call.route import readable, through_torch
+from ..call import short
+from ..call.arguments import Counts, Key, MaxCount, PerSample, Probability
+from ..call.operation import Operation
+from ..call.outputs import Chosen
 from ..philox import Philox
-from ..reference.thin import thin as reference_thin
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +23,12 @@ class Thinned(NamedTuple):
     x_t: Any = None
     births: Any = None
     model_input: Any = None
+
+
+_THIN = Operation(
+    "thin", Counts("x_0"), Probability("alive"), Key(), MaxCount(), PerSample("center"), PerSample("scale"),
+    outputs=Chosen("x_t", "births", result=Thinned),
+)  # fmt: skip
 
 
 def thin(
@@ -67,55 +68,7 @@ def thin(
     values in tensors are clamped and told by fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.
     """
-    op = "thin"
     made = short.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
     if made is not None:
         return Thinned(*made)
-    x_0, alive, rng, center, scale = readable(op, x_0, x_0=x_0, alive=alive, rng=rng, center=center, scale=scale)
-    if through_torch(x_0, backend):
-        from .. import torch_calls
-
-        return Thinned(
-            *torch_calls.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
-        )
-    x = adopt(x_0, op, "x_0", COUNTS)
-    max_count = checks.max_count_of(op, max_count, x.dtype)
-    wanted = checks.names_of(op, "outputs", outputs, OUTPUTS)
-    input_dtype = checks.float_dtype(op, "input_dtype", input_dtype, x)
-    chosen = select.select_host(op, backend)
-    key = resolve_rng(rng, generator, op)
-    size = checks.size_of(op, "x_0", x, key)
-    dtypes = {"x_t": x.dtype, "births": x.dtype, "model_input": input_dtype}
-    read = {"alive": alive, "rng": rng, "center": center, "scale": scale}
-    results = checks.outputs_of(op, x, dtypes, wanted, out, "x_t", read)
-    pair = as_prob(alive, size[0], op, "alive")
-    center = checks.per_sample(op, "center", center, size[0], np.float32)
-    scale = checks.per_sample(op, "scale", scale, size[0], np.float32)
-    run(chosen, x, pair, key, size, max_count, center, scale, results, input_dtype)
-    return Thinned(*[None if array is None else array.give() for array in results.values()])
-
-
-def run(
-    chosen: str, x: Array, pair: tuple[Any, Any], key: Philox, size: tuple[int, int], max_count: int,
-    center: Any, scale: Any, made: dict[str, Array | None], input_dtype: str,
-) -> None:  # fmt: skip
-    """The "cpu" or "reference" kernel on checked arguments; writes `made`."""
-    if chosen == "cpu":
-        select.cpu_module("thin").thin(
-            size,
-            (key.seed, key.first_sample, key.call),
-            select.threads(),
-            select.isa(),
-            x.describe(),
-            *[None if array is None else array.describe() for array in made.values()],
-            pair,
-            center,
-            scale,
-            max_count,
-        )
-        return
-    asked = {name for name, array in made.items() if array is not None}
-    results = reference_thin(x.numpy(), *pair, key, max_count, center, scale, asked, input_dtype)
-    for array, result in zip(made.values(), results, strict=True):
-        if array is not None and result is not None:
-            store(result, array)
+    return _THIN((x_0, alive, (rng, generator), max_count, center, scale), (outputs, input_dtype, out), backend)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, Array, adopt, store
-from ..backends import select
-from ..call import checks
-from ..call.probabilities import as_prob
-from ..call.route import readable, through_torch
-from ..ground.values import is_tensor, real_array
+from ..arrays import COUNTS, Array, adopt
+from ..backends import host, select
+from ..call import checks, outputs
+from ..call.arguments import Counts, Probability
+from ..call.operation import Operation
+from ..call.outputs import Single
+from ..call.state_arguments import Rows
+from ..ground.values import check_integer
 from ..probability import Prob
-from ..reference import transition as reference
-from ..schedule.indices import check_integer
+from ..reference.transition import MAX_STATES
 
-THIN, BRIDGE, ELEMENT = 0, 1, 2  # LogProb in csrc/include/fastblackout/transition.h; ELEMENT: p and q an element
+_TRANSITION_ROWS = Operation("transition_rows", Rows(), outputs=outputs.Rows())
+_THIN_LOG_PROB = Operation(
+    "thin_log_prob", Counts("x_t"), Counts("x_0"), Probability("alive"), outputs=Single(dtype="float64")
+)
+_BRIDGE_LOG_PROB = Operation(
+    "bridge_log_prob", Counts("x_s"), Counts("x_t"), Counts("x_0"), Probability("step"), outputs=Single(dtype="float64")
+)
 
 
 def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
@@ -31,36 +37,14 @@ def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; a recurrence from each row's mode.
     """
-    op = "transition_rows"
-    states = check_integer(op, "max_count", max_count, 0, reference.MAX_STATES - 1) + 1
-    parts = tuple(prob) if isinstance(prob, Prob) else (prob,)
-    tensors = [part for part in parts if is_tensor(part)]
-    (prob,) = readable(op, tensors[0] if tensors else None, prob=prob)
-    if any(through_torch(tensor, backend) for tensor in tensors):
-        from .. import torch_state_calls
-
-        return torch_state_calls.transition_rows(prob, states, backend)
-    shapes = [real_array(op, "prob", part).shape for part in (prob if isinstance(prob, Prob) else (prob,))]
-    p, q = as_prob(prob, next((shape[0] for shape in shapes if shape), 1), op, "prob")
-    chosen = select.select_host(op, backend)
-    rows = rows_on_host(chosen, p, q, states)
-    if not any(shapes):
-        rows = rows[0]
-    return sys.modules["torch"].from_numpy(rows) if tensors else rows
+    states = check_integer("transition_rows", "max_count", max_count, 0, MAX_STATES - 1) + 1
+    return _TRANSITION_ROWS(((prob, states),), backend=backend)
 
 
 def host_rows(prob: Prob, max_count: int) -> np.ndarray:
     """transition_rows of NumPy probabilities, also where use_backend names a backend of devices for other calls."""
     on_device = select.asked("auto") in select.DEVICE_BACKENDS
     return transition_rows(prob, max_count, backend="cpu" if on_device else "auto")
-
-
-def rows_on_host(chosen: str, p: np.ndarray, q: np.ndarray, states: int) -> np.ndarray:
-    if chosen == "reference":
-        return reference.transition_rows(p, q, states)
-    rows = np.empty((len(p), states, states))
-    select.cpu_module("transition_rows").transition_rows((len(p), states), select.threads(), select.isa(), (p, q), rows)
-    return rows
 
 
 def thin_log_prob(x_t: Any, x_0: Any, alive: Any, *, backend: str = "auto") -> Any:
@@ -75,7 +59,7 @@ def thin_log_prob(x_t: Any, x_0: Any, alive: Any, *, backend: str = "auto") -> A
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; C. Loader, 2000.
     """
-    return _log_prob("thin_log_prob", THIN, {"x_t": x_t, "x_0": x_0}, "alive", alive, backend)
+    return _THIN_LOG_PROB((x_t, x_0, alive), backend=backend)
 
 
 def bridge_log_prob(x_s: Any, x_t: Any, x_0: Any, step: Any, *, backend: str = "auto") -> Any:
@@ -88,7 +72,7 @@ def bridge_log_prob(x_s: Any, x_t: Any, x_0: Any, step: Any, *, backend: str = "
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.3; C. Loader, 2000.
     """
-    return _log_prob("bridge_log_prob", BRIDGE, {"x_s": x_s, "x_t": x_t, "x_0": x_0}, "step", step, backend)
+    return _BRIDGE_LOG_PROB((x_s, x_t, x_0, step), backend=backend)
 
 
 def counts_of(op: str, counts: dict[str, Any]) -> list[Array]:
@@ -102,50 +86,13 @@ def counts_of(op: str, counts: dict[str, Any]) -> list[Array]:
     return arrays
 
 
-def _log_prob(op: str, kind: int, counts: dict[str, Any], name: str, prob: Any, backend: str) -> Any:
-    first = next(iter(counts.values()))
-    prob, *given = readable(op, first, **{name: prob}, **counts)
-    counts = dict(zip(counts, given, strict=True))
-    if through_torch(first, backend):
-        from .. import torch_state_calls
-
-        return torch_state_calls.log_prob(op, kind, counts, name, prob, backend)
-    arrays = counts_of(op, counts)
-    chosen = select.select_host(op, backend)
-    size = checks.size_of(op, next(iter(counts)), arrays[0])
-    p, q = as_prob(prob, size[0], op, name)
-    made = arrays[0].empty_like("float64")
-    run(chosen, op, kind, arrays, p, q, size, made)
-    return made.give()
-
-
-def run(
-    chosen: str,
-    op: str,
-    kind: int,
-    arrays: list[Array],
-    p: np.ndarray,
-    q: np.ndarray,
-    size: tuple[int, int],
-    made: Array,
-) -> None:
-    """The "cpu" or "reference" kernel; writes `made`."""
-    if chosen == "cpu":
-        described = [array.describe() for array in arrays] + [None] * (3 - len(arrays))
-        select.cpu_module(op).log_prob(
-            op, kind, size, select.threads(), select.isa(), *described, (p, q), None, None, made.describe()
-        )
-    else:
-        x, a, *b = (array.numpy() for array in arrays)
-        store(reference.log_prob(kind, x, a, b[0] if b else None, p, q), made)
-
-
 def log_prob_elements(*arrays: np.ndarray) -> np.ndarray:
     """fb.binomial_log_prob by the kernel: x, count, p and q, float64, of shapes that broadcast, checked."""
     op = "binomial_log_prob"
-    arrays = np.broadcast_arrays(*arrays)
-    out = np.empty(arrays[0].shape)
-    x, n, p, q, made = (Array(array, op, "arguments").describe() for array in (*arrays, out))
-    size = checks.size_of(op, "arguments", Array(out, op, "arguments"))
-    select.cpu_module(op).log_prob(op, ELEMENT, size, select.threads(), select.isa(), x, n, None, None, p, q, made)
-    return out
+    fields = {
+        name: Array(array, op, name)
+        for name, array in zip(("x", "count", "p", "q"), np.broadcast_arrays(*arrays), strict=True)
+    }
+    out = Array(np.empty(fields["x"].shape), op, "out")
+    host.run(op, "cpu", fields, {"out": out}, checks.size_of(op, "arguments", out))
+    return out.value

@@ -25,12 +25,12 @@ def bridge(
     births: NDArray[Any] | None,
     p: NDArray[np.float64],
     q: NDArray[np.float64],
+    sigma_p: NDArray[np.float64] | None,
+    sigma_q: NDArray[np.float64] | None,
     key: Philox,
     max_count: int,
     gain: NDArray[np.float64],
-    rounding: str,
-    sigma_p: NDArray[np.float64] | None,
-    sigma_q: NDArray[np.float64] | None,
+    stochastic: bool,
     center: NDArray[np.float64],
     scale: NDArray[np.float64],
     outputs: Collection[str],
@@ -39,9 +39,9 @@ def bridge(
     """x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N = min(round(y), max_count - x_t).
 
     y = gain * softplus(logits), or births as given. x_t: (B, ...) counts in 0..max_count; logits or births: same shape;
-    p, q, gain, center, scale and sigma_p, sigma_q (or both None: no attrition): (B,) float64. rounding: "stochastic" or
-    "nearest". Returns (x_s in the dtype of x_t, model_input), None for what `outputs` does not name. ValueError, before
-    anything is computed, for counts, probabilities, logits or births out of range.
+    p, q, gain, center, scale and sigma_p, sigma_q (or both None: no attrition): (B,) float64. stochastic: see
+    common.round_births. Returns (x_s in the dtype of x_t, model_input), None for what `outputs` does not name.
+    ValueError, before anything is computed, for counts, probabilities, logits or births out of range.
     Source: Santos et al., arXiv 2305.11089 (binomial bridge); attrition: arXiv 2604.03779.
     """
     op = "bridge_step"
@@ -49,10 +49,8 @@ def bridge(
     common.check_prob(p, q, op, "step")
     if sigma_p is not None and sigma_q is not None:
         common.check_prob(sigma_p, sigma_q, op, "attrition")
-    if rounding not in ("stochastic", "nearest"):
-        raise ValueError(f"{op}: rounding: must be 'stochastic' or 'nearest', got {rounding!r}")
     y = common.expected_births(logits, births, gain, key, op)
-    n = np.minimum(common.round_births(y, max_count, key, rounding), max_count - x)
+    n = np.minimum(common.round_births(y, max_count, key, stochastic), max_count - x)
     x_s = x + common.binomial_rows(n, p, q, key, max_count, _BIRTHS)
     if sigma_p is not None and sigma_q is not None:
         x_s = x_s - common.binomial_rows(x, sigma_p, sigma_q, key, max_count, _DEATHS)

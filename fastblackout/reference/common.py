@@ -108,14 +108,14 @@ def expected_births(
     return y.astype(np.float64)
 
 
-def round_births(y: NDArray[np.float64], max_count: int, key: Philox, rounding: str) -> NDArray[np.int64]:
+def round_births(y: NDArray[np.float64], max_count: int, key: Philox, stochastic: bool) -> NDArray[np.int64]:
     """Integer births in 0..max_count from y >= 0, (B, N).
 
-    "stochastic": floor(y) + (V < floor(frac(y) 2^48)), V a 48-bit uniform, so the mean is y (to 2^-48).
-    "nearest": floor(y + 1/2), ties up.
+    stochastic: floor(y) + (V < floor(frac(y) 2^48)), V a 48-bit uniform, so the mean is y (to 2^-48).
+    Else to the nearest: floor(y + 1/2), ties up.
     """
     y = np.minimum(y, float(max_count))
-    if rounding == "nearest":
+    if not stochastic:
         return np.minimum(np.floor(y + 0.5).astype(np.int64), max_count)
     whole = np.floor(y)
     threshold = np.floor((y - whole) * TWO_48).astype(np.uint64)

@@ -108,22 +108,26 @@ def _count_rows(op: str, argument: str, values: NDArray[Any]) -> NDArray[np.floa
     return rows.astype(np.float64)
 
 
-def log_prob(
-    kind: int, x: NDArray[Any], a: NDArray[Any], b: NDArray[Any] | None, p: NDArray[np.float64], q: NDArray[np.float64]
+def thin_log_prob(
+    x_t: NDArray[Any], x_0: NDArray[Any], p: NDArray[np.float64], q: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Log-probability of a thinned count, float64, of x's shape; p and q = 1 - p: (B,).
+    """log Binomial(x_0, p) at x_t, float64, of x_t's shape; p and q = 1 - p: (B,)."""
+    op = "thin_log_prob"
+    count, given = _count_rows(op, "x_t", x_t), _count_rows(op, "x_0", x_0)
+    return _log_pmf(count, given, p, q).reshape(x_t.shape)
 
-    kind 0 (thin): log Binomial(a, p) at x, x = x_t, a = x_0. kind 1 (bridge): log Binomial(b - a, p) at x - a,
-    x = x_s, a = x_t, b = x_0.
-    """
-    if kind == 0:
-        count, given = _count_rows("thin_log_prob", "x_t", x), _count_rows("thin_log_prob", "x_0", a)
-        n, k = given, count
-    else:
-        assert b is not None
-        op = "bridge_log_prob"
-        count, given, start = _count_rows(op, "x_s", x), _count_rows(op, "x_t", a), _count_rows(op, "x_0", b)
-        n, k = start - given, count - given
-    shape = k.shape
-    pair = (np.broadcast_to(value[:, None], shape) for value in (p, q))
-    return binomial_log_pmf(k, n, *pair).reshape(x.shape)
+
+def bridge_log_prob(
+    x_s: NDArray[Any], x_t: NDArray[Any], x_0: NDArray[Any], p: NDArray[np.float64], q: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """log Binomial(x_0 - x_t, p) at x_s - x_t, float64, of x_s's shape; p and q = 1 - p: (B,)."""
+    op = "bridge_log_prob"
+    count, given, start = _count_rows(op, "x_s", x_s), _count_rows(op, "x_t", x_t), _count_rows(op, "x_0", x_0)
+    return _log_pmf(count - given, start - given, p, q).reshape(x_s.shape)
+
+
+def _log_pmf(
+    k: NDArray[np.float64], n: NDArray[np.float64], p: NDArray[np.float64], q: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    pair = (np.broadcast_to(value[:, None], k.shape) for value in (p, q))
+    return binomial_log_pmf(k, n, *pair)

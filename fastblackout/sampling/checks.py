@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..ground.values import check_integer
 from ..ops.bridge import ROUNDINGS
-from ..schedule.indices import check_integer
 
 SAMPLERS = ("bridge", "tau-leap", "tau-leap-rate")
 

@@ -13,11 +13,11 @@ from torch.nn.functional import logsigmoid, softplus
 
 from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
+from ..ground.values import check_integer
 from ..models.interface import as_model, check_schedule, labels_on
 from ..ops import bridge_step, tau_leap_step, thin
 from ..philox import Philox
 from ..probability import Prob
-from ..schedule.indices import check_integer
 from .checks import SAMPLERS, check_callback, check_guidance, check_mask, check_rule, counts_like, shape_of
 
 if TYPE_CHECKING:

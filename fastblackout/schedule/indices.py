@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import is_traced
 from ..backends.wrong_values import note_steps
-from ..ground.values import as_float, check_mask, common_shape, is_integer, real_array, shown
+from ..ground.values import as_float, check_integer, check_mask, common_shape, is_integer, real_array, shown
 from ..ground.values import is_tensor as is_tensor
 
 
@@ -21,15 +21,6 @@ def _readable(tensor: Any) -> bool:
 def is_plain(*values: Any) -> bool:
     """Whether all values are Python or NumPy scalars, so that the answer should be Python floats."""
     return not any(isinstance(value, np.ndarray) or is_tensor(value) for value in values)
-
-
-def check_integer(op: str, argument: str, value: Any, low: int, high: int) -> int:
-    """value as a Python int in low..high; TypeError for anything but an int (and for bool), ValueError by range."""
-    if not is_integer(value):
-        raise TypeError(f"{op}: {argument}: must be an integer, got {shown(value)}")
-    if not low <= value <= high:
-        raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {shown(value)}")
-    return int(value)
 
 
 def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:

@@ -11,10 +11,10 @@ import numpy as np
 from ..arrays import is_traced
 from ..call.probabilities import as_prob
 from ..ground.persistent import Table
-from ..ground.values import check_name, common_shape, real_array, shown
+from ..ground.values import check_integer, check_name, common_shape, real_array, shown
 from ..probability import Prob
 from . import stratified, tables
-from .indices import as_fraction, as_index, as_step, check_integer, is_plain
+from .indices import as_fraction, as_index, as_step, is_plain
 
 if TYPE_CHECKING:
     import torch

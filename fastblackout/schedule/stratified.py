@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..call.keys import resolve_rng
+from ..ground.values import check_integer
 from ..philox import Philox
 from ..reference.philox import Stream, philox4x32
-from .indices import check_integer, is_tensor
+from .indices import is_tensor
 
 if TYPE_CHECKING:
     import torch

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .arrays import is_traced, learn_dtypes, to_device
-from .backends import select
-from .call import checks
-from .call.keys import check_key, resolve_rng
-from .call.probabilities import as_prob
-from .ground.persistent import is_capturing, persistent
-from .ground.values import as_float, check_real_tensor, one_a_sample, real_array
-from .probability import Prob
+from ..arrays import is_traced, learn_dtypes, to_device
+from ..backends import select
+from ..ground.persistent import is_capturing, persistent
+from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
+from ..probability import Prob
+from . import checks
+from .keys import check_key, resolve_rng
+from .probabilities import as_prob
 
 learn_dtypes()
 _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
@@ -45,8 +45,7 @@ def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Ten
         seed = torch.randint(low, (1 << 63) - 1, (1,), dtype=torch.int64, device="cpu") ^ low
         return torch.cat([seed, seed.new_zeros(2)]).to(like.device)
     key = resolve_rng(rng, generator, op)
-    if key.first_sample + samples > checks.WORD:
-        raise ValueError(f"{op}: rng: first_sample + samples must be at most 2^32, got {key.first_sample} + {samples}")
+    checks.check_range(op, key, samples)
     return key.tensor(like.device)
 
 
@@ -107,15 +106,6 @@ def per_sample(
         check_real_tensor(op, argument, value)
         return _spread(op, argument, value.detach().to(dtype), samples)
     return _on_device(checks.per_sample(op, argument, value, samples, numpy_dtype, low, open_low), like.device)
-
-
-def broadcast(op: str, names: list[str], tensors: list[Tensor]) -> list[Tensor]:
-    """Arguments, of these names, expanded to one shape."""
-    try:
-        return list(torch.broadcast_tensors(*tensors))
-    except RuntimeError:
-        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
-        raise ValueError(f"{op}: {' and '.join(names)}: shapes must broadcast, got {shapes}") from None
 
 
 def as_constant(array: NDArray[Any], like: Tensor) -> Tensor:

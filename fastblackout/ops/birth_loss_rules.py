@@ -1,8 +1,8 @@
-"""Derivative and vmap rule of torch.ops.fastblackout.birth_loss.
+"""The derivative and vmap rules of the registered birth loss, torch.ops.fastblackout.birth_loss.
 
-The rules are autograd.Functions with a static setup_context, which torch.func needs and which those of
+They are autograd.Functions with a static setup_context, which torch.func needs and which those of
 torch.library.register_autograd lack. They stand behind the op's Autograd key; inside a transform of torch.func, whose
-levels a Function behind a key cannot cross, `loss` and `gradient` apply them directly.
+levels a Function behind a key cannot cross, they are applied directly.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arrays import in_functorch
-from .ops.birth_loss import ONCE
-from .torch_ops import birth_loss, birth_loss_backward, library
+from ..arrays import in_functorch
+from ..call.torch_registry import calls, library
+from .birth_loss_gradient import ONCE
 
 
-def _map_rows(op: Callable[..., Tensor], info: Any, dims: Any, *arguments: Any) -> tuple[Tensor, int]:
+def _map_rows(name: str, info: Any, dims: Any, *arguments: Any) -> tuple[Tensor, int]:
     """The op with the mapped dimension merged into dimension 0: samples are independent, so they are more samples."""
     *tensors, backend = arguments
     count = info.batch_size
@@ -27,6 +27,7 @@ def _map_rows(op: Callable[..., Tensor], info: Any, dims: Any, *arguments: Any) 
         for tensor, dim in zip(tensors, dims[:-1], strict=True)
     ]
     samples = fronted[0].shape[1]
+    op = getattr(torch.ops.fastblackout, name).default
     result = op(*(tensor.reshape(count * samples, *tensor.shape[2:]) for tensor in fronted), backend)
     return result.reshape(count, samples, *result.shape[1:]), 0
 
@@ -37,7 +38,7 @@ class Loss(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, births: Tensor, weight: Tensor, gain: Tensor, backend: str) -> Tensor:
         with torch._C._AutoDispatchBelowAutograd():
-            return birth_loss(logits, births, weight, gain, backend)
+            return torch.ops.fastblackout.birth_loss.default(logits, births, weight, gain, backend)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -48,11 +49,12 @@ class Loss(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         logits, births, weight, gain = ctx.saved_tensors
         coefficient = upstream.double() * weight
-        return gradient(logits, births, coefficient, gain, ctx.backend), None, None, None, None
+        grad = calls["birth_loss_backward"](logits, births, coefficient, gain, ctx.backend)
+        return grad, None, None, None, None
 
     @staticmethod
     def vmap(info: Any, dims: Any, *arguments: Any) -> tuple[Tensor, int]:
-        return _map_rows(birth_loss, info, dims, *arguments)
+        return _map_rows("birth_loss", info, dims, *arguments)
 
 
 class Gradient(torch.autograd.Function):
@@ -61,7 +63,7 @@ class Gradient(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, births: Tensor, coefficient: Tensor, gain: Tensor, backend: str) -> Tensor:
         with torch._C._AutoDispatchBelowAutograd():
-            return birth_loss_backward(logits, births, coefficient, gain, backend)
+            return torch.ops.fastblackout.birth_loss_backward.default(logits, births, coefficient, gain, backend)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -73,22 +75,21 @@ class Gradient(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, dims: Any, *arguments: Any) -> tuple[Tensor, int]:
-        return _map_rows(birth_loss_backward, info, dims, *arguments)
+        return _map_rows("birth_loss_backward", info, dims, *arguments)
 
 
-def _register(name: str, op: Callable[..., Tensor], function: type[torch.autograd.Function]) -> Callable[..., Tensor]:
+def register(name: str, function: type[torch.autograd.Function]) -> None:
+    """Gives the registered op `name` the rules of `function`, and calls of it the way around its key."""
+    op: Callable[..., Tensor] = calls[name]
+
     def behind_the_key(*arguments: Any) -> Any:
         differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in arguments[:-1])
         return (function.apply if differentiable else function.forward)(*arguments)
 
     library.impl(name, behind_the_key, "Autograd")
-    torch.library.register_vmap(f"fastblackout::{name}", function.vmap, lib=library)
+    torch.library.register_vmap(f"fastblackout::{name}", function.vmap, lib=library)  # type: ignore[attr-defined]
 
     def call(*arguments: Any) -> Any:
         return (function.apply if in_functorch() else op)(*arguments)
 
-    return call
-
-
-loss = _register("birth_loss", birth_loss, Loss)
-gradient = _register("birth_loss_backward", birth_loss_backward, Gradient)
+    calls[name] = call

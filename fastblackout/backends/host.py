@@ -1,0 +1,62 @@
+"""The host's two backends, the C++ kernels and their reference twins, on the record of a checked call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..arrays import Array, store
+from ..reference.twins import TWINS
+from . import select
+
+NO_PAIR = None, None  # a probability that is not there
+_NO_KEY = (0, 0, 0)  # of the ops that draw nothing
+
+
+def run(
+    name: str, backend: str, fields: Mapping[str, Any], made: Mapping[str, Array | None], size: tuple[int, int]
+) -> None:
+    """The kernel `name`; writes `made`, the outputs by name, None where one is not asked for.
+
+    backend: "cpu" or "reference". fields: the arguments by name, in the order of the op's declaration: arrays,
+    probabilities as pairs (p, q), a number of a sample as NumPy (samples,), the key as a fb.Philox.
+    size: samples, and elements of one.
+    """
+    if backend == "cpu":
+        key = fields.get("key")
+        kernel = getattr(select.cpu_module(name), name)
+        given = [_described(value) for field, value in fields.items() if field != "key"]
+        words = _NO_KEY if key is None else (key.seed, key.first_sample, key.call)
+        kernel(size, words, select.threads(), select.isa(), *given, *map(_described, made.values()))
+        return
+    results = TWINS[name](*_readable(fields.values()), *_asked(made))
+    for array, result in zip(made.values(), results if isinstance(results, tuple) else (results,), strict=True):
+        if array is not None and result is not None:
+            store(result, array)
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, Array):
+        return value.describe()
+    return None if value is NO_PAIR else value
+
+
+def _readable(values: Iterable[Any]) -> list[Any]:
+    """The arguments of a twin: NumPy arrays, and the two sides of a pair one after the other."""
+    made: list[Any] = []
+    for value in values:
+        if isinstance(value, Array):
+            made.append(value.numpy())
+        elif isinstance(value, tuple):
+            made += value
+        else:
+            made.append(value)
+    return made
+
+
+def _asked(made: Mapping[str, Array | None]) -> tuple[Any, ...]:
+    """What a twin with outputs to choose from is told of them: their names, and the dtype of the model input."""
+    if "model_input" not in made:
+        return ()
+    model_input = made["model_input"]
+    return {name for name, array in made.items() if array is not None}, model_input.dtype if model_input else "float32"

@@ -1,0 +1,44 @@
+"""What one call of an op knows while its arguments are checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..arrays import Array
+from ..ground.values import is_tensor, settled
+from ..probability import Prob
+from . import checks
+
+
+class Call:
+    """A call of the op named `op`. The first array among its arguments says how many samples there are.
+
+    through_torch: its arguments become tensors, for a device or for torch's own tracing. traced: torch traces it, so
+    that no value of a tensor may be looked at.
+    read: what the op reads beside its first array, by argument: no output may lie in its memory.
+    """
+
+    def __init__(self, op: str, backend: str, through_torch: bool = False, traced: bool = False) -> None:
+        self.op, self.backend, self.through_torch, self.traced = op, backend, through_torch, traced
+        self.first: Any = None
+        self.first_name = ""
+        self.samples = self.elements = 1
+        self.read: dict[str, Any] = {}
+        self.weights: tuple[str, Array] | None = None  # of the states that are predicted, and their name
+        self.one = False  # its matrix is one for all samples
+        self.into: Array | None = None  # where its output goes at last
+
+    def begin(self, name: str, array: Array) -> None:
+        """Takes the first array."""
+        self.first, self.first_name = array, name
+        self.samples, self.elements = checks.size_of(self.op, name, array)
+
+    def settle(self, name: str, value: Any) -> Any:
+        """An argument whose tensors hold their values in memory, where the kernels read them."""
+        if not self.traced:
+            if is_tensor(value):
+                value = settled(self.op, name, value)
+            elif type(value) is Prob:
+                value = Prob(self.settle(f"{name}.p", value.p), self.settle(f"{name}.q", value.q))
+        self.read[name] = value
+        return value

@@ -1,0 +1,80 @@
+"""An op, declared once: from what it takes and what it makes follow its checks, its torch schema and every call."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from ..arrays import Array
+from ..backends import host, select
+from .arguments import Argument, Key
+from .call import Call
+from .declared import DECLARED
+from .outputs import Outputs
+from .route import through_torch
+
+
+class Operation:
+    """An op, by the name that torch.ops.fastblackout and the backends know it by.
+
+    arguments: in the order in which every kernel takes them. outputs: what it makes. of: the public name, which errors
+    say, where that is another. ranked_as: the public op whose preferred backends it shares, where that is another.
+    extend: called once the op is registered with torch, to give it derivatives; such an op is called through torch's
+    dispatcher wherever its tensors are.
+    """
+
+    def __init__(
+        self, name: str, *arguments: Argument, outputs: Outputs, of: str = "", ranked_as: str = "",
+        extend: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
+        self.arguments, self.outputs, self.extend = arguments, outputs, extend
+        DECLARED[name] = self
+        if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
+            registry.register(self)
+
+    def __call__(self, values: Sequence[Any], request: Sequence[Any] = (), backend: str = "auto") -> Any:
+        """The op on the values of its arguments. request: outputs, input_dtype and out, of an op that takes them."""
+        tensors = self.arguments[0].tensors(values[0])
+        if any(through_torch(tensor, backend) for tensor in tensors):
+            from . import torch_registry
+
+            return torch_registry.call(self, tensors[0], values, request, backend)
+        call = Call(self.op, backend)
+        fields = self.checked(call, values)
+        chosen = select.select_host(self.ranked_as, backend)
+        made = self.outputs.make(call, *request)
+        self.resolve_key(call, fields, values)
+        host.run(self.name, chosen, fields, made, (call.samples, call.elements))
+        return self.outputs.give(call, (None if array is None else array.give() for array in made.values()))
+
+    def checked(self, call: Call, values: Iterable[Any]) -> dict[str, Any]:
+        """The record for the host's kernels; the key in it is left to resolve_key."""
+        fields: dict[str, Any] = {}
+        for argument, value in zip(self.arguments, values, strict=True):
+            made = argument.announced(call, value) if isinstance(argument, Key) else argument.on_host(call, value)
+            fields.update(zip(argument.names, made, strict=True))
+        return fields
+
+    def resolve_key(self, call: Call, fields: dict[str, Any], values: Iterable[Any]) -> None:
+        """Last of all, so that a call that is refused draws no seed."""
+        for argument, value in zip(self.arguments, values, strict=True):
+            if isinstance(argument, Key):
+                fields.update(zip(argument.names, argument.on_host(call, value), strict=True))
+
+    def split(self, parts: Sequence[Any]) -> Iterator[tuple[Argument, Sequence[Any]]]:
+        """Every argument with its own of the parts of the torch schema."""
+        at = 0
+        for argument in self.arguments:
+            yield argument, parts[at : at + len(argument.parts)]
+            at += len(argument.parts)
+
+    def run_on_host(self, chosen: str, parts: Sequence[Any], made: dict[str, Any]) -> None:
+        """The host's kernels on the parts of the torch schema, with all checks of a direct call. made: tensors."""
+        call = Call(self.op, "auto")
+        values = [argument.from_parts(*some) for argument, some in self.split(parts)]
+        fields = self.checked(call, values)
+        self.resolve_key(call, fields, values)
+        arrays = {name: None if tensor is None else Array(tensor, self.op, name) for name, tensor in made.items()}
+        host.run(self.name, chosen, fields, arrays, (call.samples, call.elements))

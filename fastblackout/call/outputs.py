@@ -1,0 +1,355 @@
+"""What ops make: outputs chosen by name or a single one, new or given by the caller."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import FLOATS, Array, adopt
+from ..ground.values import is_tensor, settled, shown
+from ..probability import Prob
+from ..reference.categorical import GUIDE
+from .call import Call
+from .checks import same_shape
+from .elements import dense_like
+
+
+def names_of(op: str, argument: str, names: Any, known: Sequence[str]) -> frozenset[str]:
+    if names is known:
+        return frozenset(known)
+    if isinstance(names, str):
+        names = (names,)
+    if not isinstance(names, Collection) or hasattr(names, "__array__"):
+        raise TypeError(f"{op}: {argument}: must be names, some of {', '.join(known)}, got {shown(names)}")
+    chosen = list(names)
+    if not chosen or not all(isinstance(name, str) and name in known for name in chosen):
+        raise ValueError(f"{op}: {argument}: must be some of {', '.join(known)}, got {shown(chosen)}")
+    return frozenset(chosen)
+
+
+def float_dtype(op: str, argument: str, dtype: Any, of: Array) -> str:
+    name = dtype if isinstance(dtype, str) else shown(dtype).removeprefix("torch.")
+    if isinstance(dtype, np.dtype):
+        name = str(dtype)  # the name hides a foreign byte order
+    elif isinstance(dtype, type):  # float, np.float32; for None NumPy would say float64
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:
+            name = ""
+    if name not in FLOATS:
+        raise TypeError(f"{op}: {argument}: must be one of {', '.join(FLOATS)}, got {shown(dtype)}")
+    if name == "bfloat16" and not of.is_tensor:
+        raise TypeError(f"{op}: {argument}: bfloat16 needs torch tensors, NumPy has no such type, got {shown(dtype)}")
+    return name
+
+
+def outputs_of(
+    op: str,
+    source: Array,
+    dtypes: dict[str, str],
+    wanted: Collection[str],
+    out: Any,
+    in_place: str,
+    read: dict[str, Any],
+) -> dict[str, Array | None]:
+    """Output arrays by name: new ones, or those of `out`, a tuple of the op's result type with None where not wanted.
+
+    `in_place` names the output that may lie exactly where `source` does; nothing else may overlap, nor any of `read`,
+    the op's other arguments, of any type.
+    """
+    if out is None:
+        return {name: source.empty_like(dtype) if name in wanted else None for name, dtype in dtypes.items()}
+    given = {name: getattr(out, name, None) for name in dtypes}
+    if all(value is None for value in given.values()):
+        raise TypeError(f"{op}: out: must have one of {', '.join(dtypes)}, got {type(out).__name__}")
+    arrays: dict[str, Array | None] = {}
+    taken = [("the input", source), *memory_of(op, read)]
+    for name, value in given.items():
+        arrays[name] = None
+        if value is not None:
+            at = source if name == in_place else None
+            arrays[name] = array = output_of(op, f"out.{name}", value, dtypes[name], source, taken, at)
+            taken.append((f"out.{name}", array))
+    return arrays
+
+
+def memory_of(op: str, arguments: dict[str, Any]) -> list[tuple[str, Array]]:
+    """The arrays among arguments, those of pairs too."""
+    arrays: list[tuple[str, Array]] = []
+    for name, value in arguments.items():
+        if isinstance(value, Prob):
+            arrays += memory_of(op, {f"{name}.p": value.p, f"{name}.q": value.q})
+        elif hasattr(value, "__dlpack__"):
+            arrays.append((name, Array(value, op, name)))
+    return arrays
+
+
+def out_of(op: str, out: Any, source: Array, name: str, read: dict[str, Any]) -> Array | None:
+    """The one output of an op, if given, like `source`, its argument of that name: see outputs_of."""
+    if out is None:
+        return None
+    return output_of(op, "out", out, source.dtype, source, [(name, source), *memory_of(op, read)], source)
+
+
+def output_of(
+    op: str, label: str, value: Any, dtype: str, source: Array, taken: Sequence[tuple[str, Array]], at: Array | None
+) -> Array:
+    """A given output, like `source`, that overlaps none of `taken`; it may lie exactly where `at` does."""
+    if is_tensor(value) and settled(op, label, value) is not value:
+        raise ValueError(f"{op}: {label}: must have its values in memory, got one whose negation or zeros are put off")
+    array = Array(value, op, label)
+    if array.dtype != dtype:
+        raise TypeError(f"{op}: {label}: dtype must be {dtype}, got {array.dtype}")
+    if array.is_tensor != source.is_tensor:
+        raise TypeError(f"{op}: {label}: must be of the library of the input, got {type(value).__name__}")
+    same_shape(op, label, array, "the input", source)
+    strides = array.strides()
+    if not array.is_tensor and not array.value.flags.aligned:
+        raise ValueError(f"{op}: {label}: must be aligned to its elements, got address {array.address()}")
+    if not array.is_tensor and any(step % array.value.itemsize for step in array.value.strides):
+        raise ValueError(f"{op}: {label}: strides must be whole elements, got {array.value.strides} bytes")
+    reach = 0  # of the dimensions with smaller strides: a step must go beyond it
+    for step, size in sorted((abs(step), size) for step, size in zip(strides, array.shape, strict=True) if size > 1):
+        if step <= reach:
+            raise ValueError(f"{op}: {label}: elements must not overlap, got strides {strides}")
+        reach += step * (size - 1)
+    if not array.is_tensor and not array.value.flags.writeable:
+        raise ValueError(f"{op}: {label}: must be writable, got a read-only array")
+    low, high = array.extent()
+    for other_name, other in taken:
+        if other.device != array.device:
+            continue
+        start, end = other.extent()
+        exact = other is at and array.address() == other.address()
+        if low < end and start < high and not (exact and strides == other.strides()):
+            raise ValueError(f"{op}: {label}: must not overlap {other_name}, got overlapping memory")
+    return array
+
+
+class Outputs:
+    """names: those of the outputs. schema: the end of the torch schema."""
+
+    names: tuple[str, ...]
+    schema: str
+
+    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+        """The outputs of a call by name, None where one is not asked for. request: what the call says of them."""
+        raise NotImplementedError
+
+    def give(self, call: Call, made: Iterable[Any]) -> Any:
+        """What the public op returns, of the outputs in their order."""
+        (value,) = made
+        return value
+
+    def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
+        """The outputs in their order where torch traces. registered: the op, but for what its schema says of them."""
+        return [registered()]
+
+    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        """New tensors for the arguments of the registered op."""
+        raise NotImplementedError
+
+    def parts(self, arguments: Sequence[Any]) -> Sequence[Any]:
+        """Of the arguments of the registered op, those of the kernels."""
+        return arguments
+
+    def returned(self, made: dict[str, Any]) -> Any:
+        """What the registered op returns."""
+        (value,) = made.values()
+        return value
+
+
+class Chosen(Outputs):
+    """Outputs in the shape of the first argument, of which a call names those it wants, with `out` for arrays given.
+
+    like: names of those in the dtype of the first argument; the first of them may lie exactly where that argument does.
+    After them comes model_input, in input_dtype. count: the name of a count for each sample, int64, always made.
+    """
+
+    def __init__(self, *like: str, result: Any, count: str = "") -> None:
+        self.names = (*like, "model_input")
+        self.result, self.count = result, count
+        self.schema = ", str[] outputs, ScalarType input_dtype, str backend) -> Tensor[]"
+
+    def wanted(self, call: Call, outputs: Any, input_dtype: Any) -> tuple[list[str], dict[str, str]]:
+        """The names asked for, in their order, and the dtypes of all."""
+        asked = names_of(call.op, "outputs", outputs, self.names)
+        dtype = float_dtype(call.op, "input_dtype", input_dtype, call.first)
+        dtypes = {name: dtype if name == "model_input" else call.first.dtype for name in self.names}
+        return [name for name in self.names if name in asked], dtypes
+
+    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+        outputs, input_dtype, out = request
+        names, dtypes = self.wanted(call, outputs, input_dtype)
+        made = outputs_of(call.op, call.first, dtypes, names, out, self.names[0], call.read)
+        if self.count:
+            made[self.count] = zeros(call.first, call.samples)
+        return made
+
+    def give(self, call: Call, made: Iterable[Any]) -> Any:
+        return self.result(*made)
+
+    def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
+        outputs, input_dtype, out = request
+        names, dtypes = self.wanted(call, outputs, input_dtype)
+        given: dict[str, Any] = {} if out is None else {name: getattr(out, name, None) for name in dtypes}
+        given = {name: value for name, value in given.items() if value is not None}
+        for name, value in given.items():
+            _check_traced(call, f"out.{name}", value, dtypes[name])
+        names = names if out is None else list(given)
+        results = registered(names, getattr(sys.modules["torch"], dtypes["model_input"]))
+        made = dict(zip(names, results, strict=False))
+        for name, value in given.items():
+            made[name] = value.copy_(made[name])
+        return [*(made.get(name) for name in dtypes), *results[len(names) :]]
+
+    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        # Its parts, the names asked for, and the dtype of the model input.
+        first, (names, input_dtype) = arguments[0], arguments[-2:]
+        made: dict[str, Any] = {}
+        for name in self.names:
+            dtype = input_dtype if name == "model_input" else first.dtype
+            made[name] = sys.modules["torch"].empty_like(first, dtype=dtype) if name in names else None
+        if self.count:
+            made[self.count] = first.new_zeros(first.shape[:1] or (1,), dtype=sys.modules["torch"].int64)
+        return made
+
+    def parts(self, arguments: Sequence[Any]) -> Sequence[Any]:
+        return arguments[:-2]
+
+    def returned(self, made: dict[str, Any]) -> list[Any]:
+        return [tensor for tensor in made.values() if tensor is not None]
+
+
+class Single(Outputs):
+    """One output.
+
+    dtype: its own, or None for that of the first argument. like: "" for the shape, memory order and strides of the
+    first argument, "dense" for its shape in C order, "sample" for one number a sample.
+    """
+
+    def __init__(self, name: str = "out", dtype: str | None = None, like: str = "") -> None:
+        self.names, self.dtype, self.like = (name,), dtype, like
+        self.schema = ", str backend) -> Tensor"
+
+    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+        first = call.first
+        dtype = self.dtype or first.dtype
+        if self.like == "dense":
+            return {self.names[0]: dense_like(first, dtype)}
+        if self.like == "sample":
+            return {self.names[0]: one_a_sample(first, call.samples, dtype)}
+        return {self.names[0]: first.empty_like(dtype)}
+
+    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        first = arguments[0]
+        dtype = first.dtype if self.dtype is None else getattr(sys.modules["torch"], self.dtype)
+        if self.like:
+            shape = first.shape if self.like == "dense" else first.shape[:1]
+            return {self.names[0]: first.new_empty(shape, dtype=dtype)}
+        return {self.names[0]: sys.modules["torch"].empty_like(first, dtype=dtype)}
+
+
+class OrGiven(Single):
+    """One output like the first argument, written to `out` where that is given: once nothing can be wrong any more, so
+    that an error leaves it alone. It may be the first argument itself."""
+
+    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+        (out,) = request
+        call.into = out_of(call.op, out, call.first, call.first_name, call.read)
+        return super().make(call)
+
+    def give(self, call: Call, made: Iterable[Any]) -> Any:
+        (value,) = made
+        if call.into is None:
+            return value
+        if call.into.is_tensor:
+            call.into.value.copy_(value)
+        else:
+            call.into.value[...] = call.into.like(value).value
+        return call.into.give()
+
+    def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
+        (out,) = request
+        call.into = None if out is None else _check_traced(call, "out", out, call.first.dtype)
+        return [registered()]
+
+
+class Rows(Outputs):
+    """Matrices of a call whose arguments are probabilities: float64 (B, S, S), or (S, S) for one that is no array."""
+
+    names = ("out",)
+    schema = ", str backend) -> Tensor"
+
+    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+        shape = (call.samples, call.elements, call.elements)
+        if call.first is None:
+            return {"out": Array(np.empty(shape), call.op, "out")}
+        torch = sys.modules["torch"]
+        value = torch.empty(shape, dtype=torch.float64, device=call.first.value.device)
+        return {"out": Array(value, call.op, "out")}
+
+    def give(self, call: Call, made: Iterable[Any]) -> Any:
+        (rows,) = made
+        return rows[0] if call.one else rows
+
+    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        p, _, states = arguments
+        return {"out": p.new_empty((p.shape[0], states, states))}
+
+
+class Tables(Outputs):
+    """The thresholds and the guide of matrices (K, R, S), and whether they are those of one matrix for all."""
+
+    names = "thresholds", "guide"
+    schema = ", str backend) -> (Tensor, Tensor)"
+
+    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+        first, shapes = call.first, self._shapes(call.first.shape)
+        if first.is_tensor:
+            return {name: first.like(tensor) for name, tensor in self.empty([first.value]).items()}
+        return {name: first.like(np.empty(shape, dtype)) for name, (shape, dtype) in shapes.items()}
+
+    def give(self, call: Call, made: Iterable[Any]) -> Any:
+        return *made, call.one
+
+    def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
+        return list(registered())
+
+    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        (probs,), torch = arguments, sys.modules["torch"]
+        shapes = self._shapes(probs.shape)
+        return {name: probs.new_empty(shape, dtype=getattr(torch, dtype)) for name, (shape, dtype) in shapes.items()}
+
+    def returned(self, made: dict[str, Any]) -> Any:
+        return tuple(made.values())
+
+    def _shapes(self, shape: Sequence[Any]) -> dict[str, tuple[tuple[Any, ...], str]]:
+        return {"thresholds": (tuple(shape), "int64"), "guide": ((*shape[:2], GUIDE), "uint16")}
+
+
+def _check_traced(call: Call, name: str, value: Any, dtype: str) -> Array:
+    """An output given where torch traces."""
+    array = adopt(value, call.op, name, (dtype,))
+    if not array.is_tensor:
+        kind = type(value).__name__
+        raise TypeError(f"{call.op}: {name}: must be a torch tensor like the other argument, got {kind}")
+    same_shape(call.op, name, array, "the input", call.first)
+    return array
+
+
+def one_a_sample(first: Array, samples: int, dtype: str) -> Array:
+    """(samples,) in the library and on the device of an array."""
+    if first.is_tensor:
+        return first.like(first.value.new_empty((samples,), dtype=getattr(sys.modules["torch"], dtype)))
+    return first.like(np.empty(samples, dtype))
+
+
+def zeros(first: Array, samples: int) -> Array:
+    """int64 (samples,)."""
+    made = one_a_sample(first, samples, "int64")
+    made.value.fill_(0) if first.is_tensor else made.value.fill(0)
+    return made

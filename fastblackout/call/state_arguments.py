@@ -1,0 +1,276 @@
+"""The kinds of arguments of the ops on states: transition matrices, tables of them, and predictions of x_0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import COUNTS, FLOATS, Array, adopt
+from ..ground.values import is_tensor, real_array
+from ..probability import Prob
+from . import checks, matrices
+from .arguments import Argument
+from .call import Call
+from .probabilities import as_prob
+
+PROBS = ("float64", "float32")
+
+
+class Matrices(Argument):
+    """(matrix, index): a transition matrix for all samples, one for each, or the one of several that index says."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.names = (name, "index")
+        self.parts = (f"Tensor {name}", "Tensor? index")
+
+    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+        given, index = value
+        matrix, shared = matrices.matrices_of(call.op, self.name, call.settle(self.name, given), PROBS)
+        checks.same_device(call.op, self.name, matrix, call.first_name, call.first)
+        return matrix, self._index(call, matrix, shared, index)
+
+    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
+        given, index = value
+        given = call.settle(self.name, _constant(call, given))
+        matrix, shared = matrices.matrices_of(call.op, self.name, given, PROBS)
+        _on_device(call, self.name, matrix)
+        return matrix.value, self._index(call, matrix, shared, index)
+
+    def from_parts(self, *parts: Any) -> Any:
+        matrix, index = parts
+        return matrix[0] if len(matrix) == 1 and index is None else matrix, index
+
+    def _index(self, call: Call, matrix: Array, shared: bool, index: Any) -> Any:
+        matrices.check_index_use(call.op, index, shared)
+        matrices.check_holds(call.op, call.first_name, call.first.dtype, matrix.shape[-1])
+        which = _index(call, index)
+        matrices.check_samples(call.op, self.name, matrix, shared, which is not None, call.samples)
+        return which
+
+
+class Table(Matrices):
+    """((thresholds, guide, whether it is one for all), index): the thresholds of a fb.CategoricalTable."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.names = ("thresholds", "guide", "index")
+        self.parts = ("Tensor thresholds", "Tensor guide", "Tensor? index")
+
+    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+        (thresholds, guide, shared), index = value
+        made = [Array(call.settle(self.name, part), call.op, self.name) for part in (guide, thresholds)]
+        checks.same_device(call.op, self.name, made[1], call.first_name, call.first)
+        return made[1], made[0], self._index(call, made[1], shared, index)
+
+    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
+        (thresholds, guide, shared), index = value
+        matrix = Array(call.settle(self.name, thresholds), call.op, self.name)
+        _on_device(call, self.name, matrix)
+        return thresholds, guide, self._index(call, matrix, shared, index)
+
+    def from_parts(self, *parts: Any) -> Any:
+        thresholds, guide, index = parts
+        return (thresholds, guide, len(thresholds) == 1 and index is None), index
+
+
+class TableRows(Argument):
+    """The matrices that a table is made of."""
+
+    names = ("probs",)
+    parts = ("Tensor probs",)
+
+    def on_host(self, call: Call, value: Any) -> tuple[Array]:
+        array, call.one = matrices.matrices_of(call.op, "probs", call.settle("probs", value), PROBS)
+        call.first, (call.samples, call.elements) = array, array.shape[:2]
+        return (array,)
+
+    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
+        return (self.on_host(call, value)[0].value,)
+
+
+class Prediction(Argument):
+    """(x_0, logits, probs): exactly one of known states, and of the logits or probabilities of all of them."""
+
+    names = "x_0", "weights", "is_logits"
+    parts = "Tensor? x_0", "Tensor? weights", "bool is_logits"
+
+    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+        source, weights = self._checked(call, value)
+        if weights is not None and not call.first.shape:
+            weights = weights.like(weights.value[None])  # its first dimension is the sample's
+        return source, weights, value[1] is not None
+
+    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
+        given = (None if array is None else array.value.detach() for array in self._checked(call, value))
+        return *given, value[1] is not None
+
+    def from_parts(self, *parts: Any) -> Any:
+        x_0, weights, is_logits = parts
+        return (x_0, weights, None) if is_logits else (x_0, None, weights)
+
+    def for_rows(self, *parts: Any) -> tuple[Any, ...]:
+        x_0, weights, is_logits = parts
+        return *super().for_rows(x_0), None if weights is None else weights[None], is_logits
+
+    def _checked(self, call: Call, value: Any) -> tuple[Array | None, Array | None]:
+        """(x_0, weights), one of them None."""
+        given = [name for name, each in zip(("x_0", "logits", "probs"), value, strict=True) if each is not None]
+        if len(given) != 1:
+            rule = "exactly one of x_0, logits and probs must be given"
+            raise TypeError(f"{call.op}: x_0: {rule}, got {given or 'none'}")
+        (name,) = given
+        dtypes: dict[str, Sequence[str]] = {"x_0": COUNTS, "logits": FLOATS, "probs": PROBS}
+        each = next(each for each in value if each is not None)
+        array = adopt(call.settle(name, each), call.op, name, dtypes[name])
+        if name == "x_0":
+            checks.same_shape(call.op, name, array, call.first_name, call.first)
+        if array.is_tensor != call.first.is_tensor:
+            kind = type(array.value).__name__
+            raise TypeError(f"{call.op}: {name}: must be of the library of {call.first_name}, got {kind}")
+        if name == "x_0":
+            return array, None
+        checks.same_device(call.op, name, array, call.first_name, call.first)
+        call.weights = name, array
+        return None, array
+
+
+class MatrixPair(Argument):
+    """(before, after, index): P(s) and P(t - s), float64, each as Matrices takes them; with Prediction before it."""
+
+    names = "before", "after", "index"
+    parts = "Tensor before", "Tensor after", "Tensor? index"
+
+    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+        *pair, index = value
+        first, second, shared = self._pair(call, *pair)
+        for name, array in (("before", first), ("after", second)):
+            checks.same_device(call.op, name, array, call.first_name, call.first)
+        return self._spread(call, first, second, shared, index)
+
+    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
+        *pair, index = value
+        first, second, shared = self._pair(call, *(_constant(call, matrix) for matrix in pair))
+        for name, array in (("before", first), ("after", second)):
+            _on_device(call, name, array)
+        first, second, which = self._spread(call, first, second, shared, index)
+        return first.value, second.value, which
+
+    def from_parts(self, *parts: Any) -> Any:
+        before, after, index = parts
+        one = len(before) == 1 and index is None
+        return (before[0], after[0], index) if one else parts
+
+    def _pair(self, call: Call, before: Any, after: Any) -> tuple[Array, Array, bool]:
+        """P(s) and P(t - s) as (K, S, S), and whether both are one for all."""
+        op = call.op
+        given = {"before": call.settle("before", before), "after": call.settle("after", after)}
+        pair = [matrices.matrices_of(op, name, matrix, ("float64",)) for name, matrix in given.items()]
+        for (made, _), name in zip(pair, given, strict=True):
+            square = (pair[0][0].shape[-1],) * 2
+            if made.shape[1:] != square:
+                raise ValueError(f"{op}: {name}: shape must end in {square}, got {made.shape}")
+        (first, one), (second, other) = pair
+        if not one and not other and first.shape[0] != second.shape[0]:
+            rule = f"must hold as many matrices as before, {first.shape[0]}"
+            raise ValueError(f"{op}: after: {rule}, got {second.shape[0]}")
+        return first, second, one and other
+
+    def _spread(self, call: Call, before: Array, after: Array, shared: bool, index: Any) -> tuple[Any, ...]:
+        """Both with the same number of matrices, without a copy; ValueError unless every sample has its own."""
+        op, x, states = call.op, call.first, before.shape[-1]
+        matrices.check_index_use(op, index, shared)
+        matrices.check_holds(op, call.first_name, x.dtype, states)
+        if call.weights is not None:
+            name, weights = call.weights
+            if weights.shape != (*x.shape, states):
+                rule = f"shape must be that of {call.first_name} and S, {(*x.shape, states)}"
+                raise ValueError(f"{op}: {name}: {rule}, got {weights.shape}")
+        which = _index(call, index)
+        count = max(before.shape[0], after.shape[0])
+        for name, array in (("before", before), ("after", after)):
+            one = array.shape[0] == 1 or count == 1
+            matrices.check_samples(op, name, array, one, which is not None, call.samples)
+        shape = (count, *before.shape[1:])
+        made = []
+        for array in (before, after):
+            wide = array.value.expand(shape) if array.is_tensor else np.broadcast_to(array.value, shape)
+            made.append(array.like(wide))
+        return *made, which
+
+
+class Rows(Argument):
+    """(prob, states): a probability for each sample, or one, and the number of states of its matrix."""
+
+    names = "prob", "states"
+    parts = "Tensor p", "Tensor q", "SymInt states"
+
+    def tensors(self, value: Any) -> list[Any]:
+        return [part for part in _sides(value[0]) if is_tensor(part)]
+
+    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+        prob, states = value
+        tensors = self.tensors(value)
+        prob = call.settle("prob", prob)
+        shapes = [real_array(call.op, "prob", part).shape for part in _sides(prob)]
+        call.samples, call.elements = next((shape[0] for shape in shapes if shape), 1), states
+        call.one, call.first = not any(shapes), Array(tensors[0].detach(), call.op, "prob") if tensors else None
+        return as_prob(prob, call.samples, call.op, "prob"), states
+
+    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
+        from .tensors import pair_of
+
+        prob, states = value
+        tensors = self.tensors(value)
+        sizes = [tensor.shape[0] for tensor in tensors if tensor.ndim]
+        call.samples, call.elements = sizes[0] if sizes else 1, states
+        call.one, call.first = not sizes, Array(tensors[0], call.op, "prob")
+        p, q = pair_of(call.op, "prob", call.settle("prob", prob), tensors[0], call.samples, call.backend)
+        return p.contiguous(), q.contiguous(), states
+
+    def from_parts(self, *parts: Any) -> Any:
+        p, q, states = parts
+        return Prob(p, q), states
+
+    def for_kernels(self, *parts: Any) -> tuple[Any, ...]:
+        return parts[:2]  # the output has the states
+
+
+def _sides(prob: Any) -> tuple[Any, ...]:
+    return tuple(prob) if isinstance(prob, Prob) else (prob,)
+
+
+def _constant(call: Call, value: Any) -> Any:
+    """A plain NumPy array where torch traces: a constant of the graph. Others go on, to be refused by name."""
+    if not (call.traced and type(value) is np.ndarray):
+        return value
+    from .tensors import as_constant
+
+    return as_constant(value, call.first.value)
+
+
+def _on_device(call: Call, name: str, array: Array) -> None:
+    like = call.first.value.device
+    if not array.is_tensor:
+        kind = type(array.value).__name__
+        raise TypeError(f"{call.op}: {name}: must be a torch tensor like the states, got {kind}")
+    if array.value.device != like:
+        rule = f"must be on the device of the states, {like}"
+        raise ValueError(f"{call.op}: {name}: {rule}, got {array.value.device}")
+
+
+def _index(call: Call, index: Any) -> Any:
+    """Of the way of the call: NumPy for the host, a tensor for a device or where torch traces."""
+    if index is None:
+        return None
+    if not call.through_torch:
+        return matrices.index_on_host(call.op, call.settle("index", index), call.samples)
+    index, like = call.settle("index", _constant(call, index)), call.first.value.device
+    if not is_tensor(index):
+        raise TypeError(f"{call.op}: index: must be a torch tensor like the states, got {type(index).__name__}")
+    matrices.check_index(call.op, index, call.samples)
+    if index.device != like:
+        raise ValueError(f"{call.op}: index: must be on the device of the states, {like}, got {index.device}")
+    return index.contiguous()

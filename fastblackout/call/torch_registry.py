@@ -1,0 +1,113 @@
+"""The declared ops as torch knows them, torch.ops.fastblackout.*, and calls of ops on tensors.
+
+The registered ops are functional, with the key and every number of a sample in tensors, and return only the outputs
+asked for. They are registered for the CPU and CUDA, with shapes for meta and fake tensors. Where torch traces a call,
+it goes through them; tensors on a device go to the kernels themselves, which also write into `out`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..arrays import is_traced
+from ..backends import select
+from ..backends.wrong_values import check_values, flag
+from .arguments import Key
+from .call import Call
+from .declared import DECLARED
+
+if TYPE_CHECKING:
+    from .operation import Operation
+
+# Outputs keep the input's strides as they were when traced, so the input must keep them too.
+_TAG = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)
+library = torch.library.Library("fastblackout", "DEF")
+kernels: dict[str, Callable[..., Any]] = {}  # what the registered ops run
+calls: dict[str, Callable[..., Any]] = {}  # the registered ops, by the way around their keys where one is needed
+
+
+def call(op: Operation, deciding: Tensor, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
+    """An op on tensors. deciding: the one that chooses the way."""
+    now = Call(op.op, backend, through_torch=True, traced=is_traced(deciding))
+    parts = parts_of(op, now, values)
+    if now.traced or op.extend is not None:
+        select.check_name(op.op, backend)
+        registered = functools.partial(_registered, op.name, parts, backend)
+        return op.outputs.give(now, op.outputs.traced(now, registered, request))
+    made = {name: None if array is None else array.value for name, array in op.outputs.make(now, *request).items()}
+    run(op, backend, parts, made)
+    return op.outputs.give(now, made.values())
+
+
+def _registered(name: str, parts: Sequence[Any], backend: str, *said: Any) -> Any:
+    """The registered op. said: what its schema asks of the outputs."""
+    return calls[name](*parts, *said, backend)
+
+
+def parts_of(op: Operation, now: Call, values: Sequence[Any]) -> list[Any]:
+    """The arguments as the schema has them. The key comes last: a call that is refused draws none."""
+    made: list[Any] = []
+    for argument, value in zip(op.arguments, values, strict=True):
+        made.append(argument.announced(now, value) if isinstance(argument, Key) else argument.as_parts(now, value))
+    for place, (argument, value) in enumerate(zip(op.arguments, values, strict=True)):
+        if isinstance(argument, Key):
+            made[place] = argument.as_parts(now, value)
+    return [part for parts in made for part in parts]
+
+
+def run(op: Operation, backend: str, parts: Sequence[Any], made: dict[str, Any]) -> None:
+    """The kernels on real tensors; writes `made`, None where an output is not asked for."""
+    like = parts[0]
+    outputs = list(made.values())
+    elements = max(tensor.numel() for tensor in (like, *outputs) if tensor is not None)
+    chosen = select.select(op.ranked_as, backend, like.device.type, elements)
+    if chosen not in select.DEVICE_BACKENDS:
+        op.run_on_host(chosen, parts, made)
+        return
+    fields = [field for argument, some in op.split(parts) for field in argument.for_kernels(*some)]
+    if like.ndim == 0:
+        fields = [field for argument, some in op.split(parts) for field in argument.for_rows(*some)]
+        outputs = [None if tensor is None else tensor.reshape(1) for tensor in outputs]
+    getattr(select.device_module(chosen), op.name)(*fields, *outputs, flag(op.ranked_as, like.device))
+    if like.device.type == "cpu":  # Triton's interpreter
+        check_values.check()
+
+
+def register(op: Operation) -> None:
+    """Defines torch.ops.fastblackout.<name>."""
+    words = ", ".join(part for argument in op.arguments for part in argument.parts)
+
+    def kernel(*arguments: Any, fake: bool = False) -> Any:
+        *parts, backend = arguments
+        made = op.outputs.empty(parts)
+        if not fake:
+            run(op, backend, op.outputs.parts(parts), made)
+        return op.outputs.returned(made)
+
+    calls[op.name] = define(f"{op.name}({words}{op.outputs.schema}", kernel)
+    if op.extend is not None:
+        op.extend()
+
+
+def define(signature: str, kernel: Callable[..., Any]) -> Any:
+    """A registered op of this schema; kernel(*arguments, fake=True) makes its outputs without values."""
+    name = signature.partition("(")[0]
+    kernels[name] = kernel
+    library.define(signature, tags=(_TAG, torch.Tag.pt2_compliant_tag))
+    for device in ("CPU", "CUDA"):
+        library.impl(name, kernel, device)
+
+    def shapes(*arguments: Any) -> Any:
+        return kernel(*arguments, fake=True)
+
+    torch.library.register_fake(f"fastblackout::{name}", shapes, lib=library)
+    return getattr(torch.ops.fastblackout, name).default
+
+
+for _op in DECLARED.values():
+    register(_op)

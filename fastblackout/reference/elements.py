@@ -1,0 +1,57 @@
+"""Twins of the element-wise ops: binomial and Poisson draws with parameters for each element."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays import exact_counts
+from ..probability import check_sum
+from .binomial import binomial
+from .poisson import MAX_RATE, poisson
+from .portfloat import from_bfloat16
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..philox import Philox
+
+
+def binomial_elements(
+    count: NDArray[Any], p: NDArray[Any], q: NDArray[Any] | None, key: Philox
+) -> NDArray[Any]:  # fmt: skip
+    """Binomial(count, p) in count's dtype, all of one shape (B, ...); q None: 1 - p in float64.
+
+    uint16 probabilities are bfloat16 bit patterns. ValueError for counts or probabilities out of range.
+    """
+    op = "binomial"
+    counts = _rows(count)  # as they are: 2^53 + 1 would round to an allowed float64
+    most = exact_counts(count.dtype.name)
+    wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
+    if wrong.any():
+        raise ValueError(f"{op}: count: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}")
+    p = _floats(p, op, "prob", "must be in [0, 1]", 1.0)
+    q = 1.0 - p if q is None else _floats(q, op, "prob", "must be in [0, 1]", 1.0)
+    check_sum(op, "prob", p, q)
+    return binomial(counts.astype(np.int64), p, q, key).reshape(count.shape).astype(count.dtype)
+
+
+def poisson_elements(rate: NDArray[Any], key: Philox) -> NDArray[np.int64]:
+    """Poisson(rate), (B, ...). uint16 rates are bfloat16 bit patterns. ValueError for rates out of range."""
+    rates = _floats(rate, "poisson", "rate", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
+    return poisson(rates, key).reshape(rate.shape)
+
+
+def _rows(array: NDArray[Any]) -> NDArray[Any]:
+    """(samples, elements of one)."""
+    samples = array.shape[0] if array.ndim else 1
+    return array.reshape(samples, array.size // samples if samples else 0)
+
+
+def _floats(array: NDArray[Any], op: str, argument: str, rule: str, most: float) -> NDArray[np.float64]:
+    values = _rows(from_bfloat16(array) if array.dtype == np.uint16 else array).astype(np.float64)
+    wrong = ~((values >= 0) & (values <= most))
+    if wrong.any():
+        raise ValueError(f"{op}: {argument}: {rule}, got {values[wrong][0]:.17g}")
+    return values
