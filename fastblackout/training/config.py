@@ -119,7 +119,7 @@ CHOICES = {
     "network": NETWORKS,
 }
 
-# Measured where a number is not the paper's: see the README.
+# Where a number is not the paper's, it was chosen by measurements; docs/training.md has the results.
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
         "steps": 4000, "learning_rate": 2e-3, "warmup": 100, "decay": True, "dropout": 0.0, "channels": 16,
