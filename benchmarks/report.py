@@ -1,8 +1,9 @@
 """Results as Markdown and pictures: fastblackout bench report [FILE ...], or python benchmarks/report.py [FILE ...]
 
 FILE: what `pytest benchmarks/ --json FILE` or gpu.py wrote; default everything in benchmarks/results. Prints all
-tables, fills the blocks <!-- bench report: NAME --> ... <!-- end --> of README.md and docs/performance.md, and draws
-docs/images/bench-*.png from the newest results of a CPU, of one day's those of the widest instruction set.
+tables, fills the blocks <!-- bench report: NAME --> ... <!-- end --> of README.md, docs/performance.md and
+docs/performance-notes.md, and draws docs/images/bench-*.png from the newest results of a CPU, of one day's those of the
+widest instruction set.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import targets
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/performance.md")
+PAGES = ("README.md", "docs/performance.md", "docs/performance-notes.md")
 _BLOCK = re.compile(r"(<!-- bench report: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _BY_SIZE = re.compile(r"thin, x_t, 10\^(\d+) pixels")
 _NOT_PEERS = (targets.SHARE_OF_64, targets.WHOLE_TRAINING, targets.WHOLE_SAMPLING, None)
@@ -71,13 +72,19 @@ def standing(results: Results) -> str:
     return grid([head, *cells], "threads|M/s")
 
 
-def headline(results: Results) -> str:
-    """The cases that an aim is set for, on the best instruction set, each peer once."""
-    seen: dict[tuple[str, str], tuple[str, ...]] = {}
-    for target in targets.TARGETS:
-        for row in targets.matching(target._replace(isa=None), results) if target.kind == "ratio" else ():
-            seen[row["case"], row["peer"]] = (row["case"], row["peer"], f"{_number(row['ratio'])}x")
-    return grid([("work, one thread unless told", "beside", "times as fast"), *seen.values()], "times as fast")
+def headline(every: dict[str, Results], only: Collection[tuple[str, str]] | None = None) -> str:
+    """The cases that an aim is set for, on the best instruction set: a row for each peer, a column for each machine.
+
+    only: the (case, peer) to show; default all.
+    """
+    seen: dict[tuple[str, str], dict[str, str]] = {}
+    for name, results in every.items():
+        for target in targets.TARGETS:
+            for row in targets.matching(target._replace(isa=None), results) if target.kind == "ratio" else ():
+                if only is None or (row["case"], row["peer"]) in only:
+                    seen.setdefault((row["case"], row["peer"]), {})[name] = f"{_number(row['ratio'])}x"
+    cells = [(*work, *(found.get(name, "") for name in every)) for work, found in seen.items()]
+    return grid([("work, one thread unless told", "beside", *every), *cells], "|".join(every))
 
 
 def ceilings(results: Results) -> str:
@@ -102,11 +109,17 @@ def memory(results: Results) -> str:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine,
-    "headline": headline,
     "targets": lambda results: grid(targets.table(results), "found"),
     "standing": standing,
     "ceilings": ceilings,
     "memory": memory,
+}
+
+
+# Of all machines at once.
+COMPARISONS: dict[str, Callable[[dict[str, Results]], str]] = {
+    "headline": headline,
+    "short": lambda every: headline(every, targets.SHORT),
 }
 
 
@@ -158,6 +171,7 @@ def write(every: dict[str, Results], root: Path) -> list[Path]:
         else table(*every.values())
         for name, table in TABLES.items()
     }
+    made |= {name: table(every) for name, table in COMPARISONS.items()}
     written = []
     for name in PAGES:
         page = root / name

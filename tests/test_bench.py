@@ -189,7 +189,7 @@ def test_aims(script):
         "yes",
     )
     assert verdicts["categorical", "avx512", "torch.multinomial"] == ("not measured", "")
-    assert "| thin, x_t | torch.binomial | 81x" in " ".join(script("report").headline(found).split())
+    assert "| thin, x_t | torch.binomial | 81x" in " ".join(script("report").headline({"box": found}).split())
 
 
 def test_aims_of_instruction_sets_that_a_machine_lacks_are_left_out(script):
@@ -198,7 +198,7 @@ def test_aims_of_instruction_sets_that_a_machine_lacks_are_left_out(script):
     cells = script("targets").table(found)[1:]
     assert {isa for _, isa, *_ in cells} == {"avx2"}
     assert ("thin, x_t", "avx2", "torch.binomial", "at least 12x", "20x", "yes") in cells
-    assert "| thin, x_t | torch.binomial | 20x" in " ".join(script("report").headline(found).split())
+    assert "| thin, x_t | torch.binomial | 20x" in " ".join(script("report").headline({"box": found}).split())
 
 
 def test_standing_has_a_row_a_case(script):
@@ -265,12 +265,14 @@ def test_report_of_a_bad_file_is_one_line(script, tmp_path, monkeypatch, capsys,
 
 def test_the_committed_results_make_the_committed_tables(script):
     report = script("report")
-    paths = sorted((ROOT / "benchmarks/results").glob("*.json"))
-    found = [report.load(path) for path in paths]
-    cpus = [r for r in found if "card" not in r["machine"]]
-    assert cpus
-    page = (ROOT / "docs/performance.md").read_text()
-    assert report.TABLES["targets"](max(cpus, key=lambda r: r["date"])) in page
+    found = {path.stem: report.load(path) for path in sorted((ROOT / "benchmarks/results").glob("*.json"))}
+    cpus = [(name, results) for name, results in found.items() if "card" not in results["machine"]]
+    newest_first = dict(sorted(cpus, key=lambda item: item[1]["date"], reverse=True))
+    assert newest_first
+    newest = next(iter(newest_first.values()))
+    assert report.TABLES["targets"](newest) in (ROOT / "docs/performance-notes.md").read_text()
+    assert report.COMPARISONS["headline"](newest_first) in (ROOT / "docs/performance.md").read_text()
+    assert report.COMPARISONS["short"](newest_first) in (ROOT / "README.md").read_text()
 
 
 def test_the_command_reports(tmp_path):

@@ -1,4 +1,4 @@
-"""README.md and docs/ are true: every code block runs, and every link, option and name of the package exists.
+"""README.md, CONTRIBUTING.md and docs/ are true: every code block runs; every link, option and name exists.
 
 The blocks of a document run in their order and as they stand. Python blocks share one namespace; a bash block is run by
 bash, which stops at the first line that fails. All of a document's blocks work in one temporary folder, which holds a
@@ -36,10 +36,11 @@ from helpers import elsewhere, load_neighbour
 from fastblackout.cli.command_line import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
 LANGUAGES = ("python", "bash", "text")
 FENCE = re.compile(r"[ >]*(`{3,}|~{3,})([^`]*)")
-CLONE = ("README.md", "pyproject.toml", "benchmarks", "docs", "examples", "tests")
+CLONE = ("README.md", "CONTRIBUTING.md", "pyproject.toml", "benchmarks", "docs", "examples", "tests")
 PROGRAMS = ("fastblackout", "pip", "pytest")
 
 

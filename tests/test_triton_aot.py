@@ -153,7 +153,7 @@ def test_amd(runs):
 
 
 def test_the_page_states_the_budgets():
-    page = " ".join((Path(__file__).parents[1] / "docs" / "performance.md").read_text().split())
+    page = " ".join((Path(__file__).parents[1] / "docs" / "performance-notes.md").read_text().split())
     assert ", ".join(f"`{name}` {most}" for name, most in REGISTERS.items()) in page
     thin, bridge, loss = PER_ELEMENT.values()
     assert f"{thin} for `thin`, {bridge} for `bridge` with bfloat16, {loss} for `birth_loss`, {GRADIENT} for" in page

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with sigterm_raises():
             return _run(build_parser().parse_args(arguments))
-    except BrokenPipeError:  # the reader of a pipe (head, say) has left: that is no news to anybody
+    except BrokenPipeError:  # the reader of a pipe, such as head, has left: no message is needed
         return 1
     finally:
         drop_unwritable()
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         status = options.run(options)
-        sys.stdout.flush()  # a closed pipe shows here, not at exit
+        sys.stdout.flush()  # so that a closed pipe is noticed here and not when Python exits
         return status
     except KeyboardInterrupt as stop:
         return _fail(options, str(stop) or "stopped", 130)
@@ -70,7 +70,7 @@ _FAILURES = (OSError, ValueError, TypeError, FloatingPointError, ImportError, Me
 
 def _fail(options: argparse.Namespace, message: str, status: int) -> int:
     message = " ".join(message.split()).removeprefix(f"{options.command}: ")
-    with suppress(OSError):  # where stderr is that pipe
+    with suppress(OSError):  # stderr may be the closed pipe
         print(f"fastblackout {options.command}: {message}", file=sys.stderr)
     return status
 

@@ -142,7 +142,7 @@ def _check_free(what: str, files: Sequence[Path], force: bool) -> None:
 def _load(path: Path, options: Namespace) -> Run:
     if options.num < 1:
         raise ValueError(f"{options.command}: num: must be at least 1, got {options.num}")
-    Philox(options.seed)  # which says what a seed may be
+    Philox(options.seed)  # raises the error for a seed out of range
     if options.threads < 0:
         raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
     run = load_run(path, options.device, options.weights)

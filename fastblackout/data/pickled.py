@@ -25,7 +25,7 @@ _NAMES = {
     ("numpy", "dtype"): "dtype",
     ("numpy.core.multiarray", "_reconstruct"): "array",
     ("numpy._core.multiarray", "_reconstruct"): "array",
-    ("_codecs", "encode"): "encode",  # bytes, as Python 3 writes them for Python 2
+    ("_codecs", "encode"): "encode",  # how Python 3 writes bytes in the protocols of Python 2
 }
 
 
@@ -60,7 +60,7 @@ class _Array:
         if not isinstance(state, tuple) or len(state) != 5 or state[0] != 1:
             raise Refused("it holds an array without a shape, a dtype and bytes")
         _, shape, dtype, by_columns, raw = state
-        if not isinstance(shape, tuple) or len(shape) > _DIMENSIONS:  # the product of millions of sizes takes hours
+        if not isinstance(shape, tuple) or len(shape) > _DIMENSIONS:  # to multiply millions of sizes would take hours
             raise Refused(f"the shape of an array must be a tuple of at most {_DIMENSIONS} integers")
         if not all(type(size) is int and size >= 0 for size in shape):
             raise Refused("the shape of an array must be integers of at least 0")
@@ -208,7 +208,8 @@ def _called(called: Any, arguments: Any) -> Any:
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    if not all(isinstance(key, (str, bytes)) for key in items[::2]):  # to hash nested tuples may overflow C's stack
+    # Hashing a deeply nested tuple may overflow C's stack.
+    if not all(isinstance(key, (str, bytes)) for key in items[::2]):
         raise Refused("the keys of a dictionary must be text")
     return dict(zip(items[::2], items[1::2], strict=True))
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..call.checks import check_memory
 
-_INFLATES = 1032  # bytes that one byte of a deflate stream can become at most: 258 by each 2 bits
+_INFLATES = 1032  # one byte of a deflate stream becomes at most so many: 258 for every 2 bits
 _CHUNK = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what np.savez and np.savez_compressed write
 
@@ -94,7 +94,7 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
 
 
 class _Unfit(ValueError):
-    """Of a file that is whole: a message of its own."""
+    """The file is whole, but not what is needed; its message is shown as it is."""
 
 
 @contextmanager
@@ -103,8 +103,8 @@ def _readable(file: Path, kind: str) -> Iterator[None]:
         yield
     except _Unfit:
         raise
-    except Exception as error:  # what reads a damaged file may fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0][:300]  # it may quote the file
+    except Exception as error:  # reading a damaged file may fail in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]  # the message may quote the file at length
         raise ValueError(f"load: {file}: not a readable {kind}: {reason}") from None
 
 

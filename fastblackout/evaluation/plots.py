@@ -44,7 +44,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: no window system is asked for, no global state is left
+    FigureCanvasAgg(figure)  # Without pyplot, matplotlib asks for no window system and keeps no global state.
     axes = figure.add_subplot()
     axes.plot(*zip(*train, strict=True), label="training", linewidth=0.8)
     if held_out:
@@ -52,7 +52,8 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
         axes.plot(steps, network, label="held out", marker="." if len(steps) < 20 else None)
         axes.plot(steps, constant, label="held out, best per-pixel constant", linestyle="--")
     values = [value for _, value in train]
-    low, high = min(values), float(np.percentile(values, 98))  # the first steps would squeeze the rest
+    # The few large losses of the first steps would squeeze the rest of the curve.
+    low, high = min(values), float(np.percentile(values, 98))
     high = max([high, *(constant for _, _, constant in held_out)])
     if high > low:
         axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))

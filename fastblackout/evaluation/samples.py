@@ -111,7 +111,8 @@ class Judge:
         values = self.svm.decision_function(flat).reshape(len(images), -1)  # one column for each pair of classes
         firsts, seconds = np.triu_indices(len(self.svm.classes_), k=1)
         if len(firsts) == 1:
-            values = -values  # of two classes alone, positive means the second; else the first
+            # With two classes, a positive value speaks for the second; with more, for the first of the pair.
+            values = -values
         index = np.searchsorted(self.svm.classes_, named)[:, None]
         margins = np.where(firsts == index, values, np.where(seconds == index, -values, np.inf))
         return named, margins.min(axis=1) >= SURE_MARGIN

@@ -1,1 +1,1 @@
-"""What everything else stands on, as on the modules of the package root: values as users give them, kept tensors."""
+"""The lowest layer, beside the modules of the package root: values as users give them, kept tensors, the terminal."""

@@ -38,7 +38,8 @@ def persistent(op: str, rule: str, device: torch.device, make: Callable[[], T], 
     def run() -> T:
         made = make()
         if device.type == "cuda":
-            sys.modules["torch"].cuda.current_stream(device).synchronize()  # once: other streams use it too
+            # This waits once, since other streams will use the tensor too.
+            sys.modules["torch"].cuda.current_stream(device).synchronize()
         return made
 
     with ThreadPoolExecutor(max_workers=1) as thread:
@@ -48,8 +49,9 @@ def persistent(op: str, rule: str, device: torch.device, make: Callable[[], T], 
 class Table:
     """A float64 array by index, in NumPy and as a tensor on each device that asked, with the same bits everywhere.
 
-    The tensors are no buffers of a module: half() would round those, and state_dict() would hold them. Each is an
-    attribute of its own: of a dict torch.compile would know only what was in it when it looked first.
+    The tensors are not buffers of a module, because half() would round those and state_dict() would hold them. Each is
+    an attribute of its own and not an entry of a dict, because torch.compile sees only the entries that a dict has when
+    it first looks at it.
     """
 
     def __init__(self, values: Callable[[], NDArray[np.float64]]) -> None:
@@ -57,7 +59,7 @@ class Table:
         self._values = values
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Table, (self._values,)  # the tensors stay behind: the copy may be for another device
+        return Table, (self._values,)  # the tensors are left out, since the copy may be for another device
 
     def at(self, op: str, index: Any) -> Any:
         """The numbers at an integer array of NumPy, or at an integer tensor, on its device."""

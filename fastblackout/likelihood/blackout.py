@@ -1,12 +1,14 @@
 """Bits per dimension of Blackout Diffusion: two upper bounds of -log p(x_0), by Monte Carlo.
 
-Continuous: in lambda = log(p / (1 - p)), p the survival probability, births x_0 - x_t and a model y of their mean,
+The bound in continuous time. Let p be the survival probability and lambda = log(p / (1 - p)). For the births x_0 - x_t
+and a model y of their mean,
 
     -log p(x_0) <= integral over all lambda of p E[ D(x_0 - x_t || y) ],    D(a || b) = b - a + a log(a / b).
 
-There is no prior term: at p = 0 the image is black, whatever it was. Equality holds for y = E[x_0 - x_t | x_t].
+There is no prior term, because at p = 0 the image is black, whatever it was. It is an equality for
+y = E[x_0 - x_t | x_t].
 
-Discrete: of the sampler that takes Poisson(q y) births a step, on its grid of times,
+The bound of a sampler that takes finitely many steps, each with Poisson(q y) births:
 
     -log p(x_0) <= sum over steps of E[ KL(Binomial(x_0 - x_t, q) || Poisson(q y)) ],    q = (p_s - p_t) / (1 - p_t).
 """
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
     from ..schedule.schedule import Schedule
 
-Cost = Callable[["Tensor", "Tensor", Philox], "Tensor"]  # of (u, index of the sample, key): nats (B,)
+# Called with u in (0, 1), the index of each sample and a key; returns nats (B,).
+Cost = Callable[["Tensor", "Tensor", Philox], "Tensor"]
 
 
 class Bound(NamedTuple):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # that joins that inside. The integrand falls like exp(-distance) times its logarithm, so that any length above 1 keeps
 # the variance finite, with nothing cut off.
 TAIL_LENGTH = 2.0
-CELLS = 1 << 21  # of the largest array of `negative_entropy`: 16 MiB
+CELLS = 1 << 21  # the most elements of an array in `negative_entropy`: 16 MiB of float64
 
 
 class Line:
@@ -31,8 +31,9 @@ class Line:
 
     def __init__(self, schedule: Schedule, device: Any) -> None:
         p, q = schedule.p, schedule.q
-        inner = p[1:] > 0  # black has no logit
-        logits = np.log(p[1:][inner] / q[1:][inner]) if inner.any() else np.zeros(1)  # one step from image to black
+        inner = p[1:] > 0  # p = 0, where the image is black, has no logit
+        # A schedule of a single step to p = 0 has no logit at all: then its trained range is the point 0.
+        logits = np.log(p[1:][inner] / q[1:][inner]) if inner.any() else np.zeros(1)
         self.high, self.low = float(logits[0]), float(logits[-1])
         # Growing angles from p = 1; the middles between neighbours, from k = 1, say which k is nearest.
         angle = np.arctan2(np.sqrt(q[1:]), np.sqrt(p[1:]))
@@ -44,7 +45,7 @@ class Line:
         # One density inside, 1 / slope, which is that of both tails where they begin.
         slope = self.high - self.low + 2 * TAIL_LENGTH
         share = TAIL_LENGTH / slope
-        to_edge = torch.minimum(u, 1 - u).clamp(min=2.0**-54) / share  # below 1 in the tails
+        to_edge = torch.minimum(u, 1 - u).clamp(min=2.0**-54) / share  # in the tails this is below 1
         distance = -TAIL_LENGTH * torch.log(to_edge)
         tail = torch.where(u < 0.5, self.low - distance, self.high + distance)
         within = self.low + (u - share) * slope
@@ -67,7 +68,8 @@ class Steps:
         pairs = list(pairwise(int(k) for k in times))
         black = Prob(0.0, 1.0)
         self.k = torch.tensor([k_t for k_t, _ in pairs], device=device)
-        # What the forward process does, the first step taken to have begun at p = 0, and what the sampler assumes.
+        # `start` and `true` are what the forward process does; its first step counts as one from p = 0, since the
+        # sampler starts at black. `assumed` is what the sampler takes the steps to be.
         start = [black] + [schedule.survival(k_t) for k_t, _ in pairs[1:]]
         true = [schedule.survival(pairs[0][1])] + [schedule.bridge(*pair) for pair in pairs[1:]]
         assumed = [schedule.bridge(*pair) for pair in pairs]
@@ -108,7 +110,7 @@ def _rows(value: Tensor, like: Tensor) -> Tensor:
 
 
 def negative_entropy(births: Tensor, step: Prob, n: Tensor, max_count: int) -> Tensor:
-    """E[ log Binomial(b; a, f) + log b! ] over b ~ Binomial(a, f): all of the KL that knows nothing of the model.
+    """E[ log Binomial(b; a, f) + log b! ] over b ~ Binomial(a, f): the part of the KL without the model in it.
 
     It is log a! - E[ log m! ] + a f log f + a (1 - f) log(1 - f), m ~ Binomial(a, 1 - f), computed once for each pair
     of a count a = births and a step n that occurs.

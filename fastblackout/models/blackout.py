@@ -83,7 +83,7 @@ class BlackoutModel(nn.Module):
         center = self.max_count / 2 * p
         scale = np.full_like(p, 1.0 if self.input == "reference" else 2.0 / self.max_count)
         if self.input == "normalized":
-            assert self.data_mean is not None and self.data_std is not None  # checked by the constructor
+            assert self.data_mean is not None and self.data_std is not None  # the constructor checks them
             center = self.data_mean * p
             variance = p * p * self.data_std**2 + p * q * self.data_mean
             scale = 1.0 / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))

@@ -90,7 +90,8 @@ class Process(Laws):
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         kept = state.get("_evaluator")
-        if kept is not None:  # it holds functions and large powers: made anew from what it was made of
+        # It holds functions and large matrices, so only what it was made of is kept, and it is made anew from that.
+        if kept is not None:
             state["_evaluator"] = (kept.given, kept.method, kept.uniformization.tolerance)
         return state
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = 32
-_TOGETHER = 1 << 19  # entries of the matrices made at once
+_TOGETHER = 1 << 19  # the most entries of matrices made at once
 
 
 class Ehrenfest(Process):
@@ -77,7 +77,7 @@ class Ehrenfest(Process):
         total, rows = up + down, out.shape[1]
         with np.errstate(over="ignore"):  # exp(-inf) is 0
             kept, changed = np.exp(-total * t), -np.expm1(-total * t)
-        stay = (down + up * kept) / total  # a ball that was down is down
+        stay = (down + up * kept) / total  # the chance that a ball that was down is down again
         # Roundings may lift a ratio above 1.
         falls = Prob(np.minimum(kept / stay, 1.0), np.minimum(down * changed / (total * stay), 1.0))
         fallen = np.ascontiguousarray(host_rows(falls, rows - 1)[:, ::-1, ::-1])

@@ -40,8 +40,8 @@ MAX_STATES = 65536
 GUIDE = 256
 LARGEST_WEIGHT = 1.0001
 SMALLEST_TOTAL = 2.0**-960
-TOLERANCE = {"float64": 1e-9, "float32": 1e-4}  # of a row's sum from 1
-_BLOCK = 1 << 22  # weights looked at together
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4}  # how far the sum of a row may be from 1
+_BLOCK = 1 << 22  # the number of weights handled at once
 
 
 def thresholds(weights: NDArray[np.float64], fallback: NDArray[np.int64] | int = 0) -> NDArray[np.int64]:

@@ -62,10 +62,10 @@ def _horner(coefficients: tuple[float, ...], x: NDArray) -> NDArray:
 
 def exp_minus_abs(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """exp(-|x|), 0 for |x| > 86.99; float32 array."""
-    t = np.maximum(-np.abs(x), _F(-87))  # beyond it the result is 0 anyway
+    t = np.maximum(-np.abs(x), _F(-87))  # for larger |x| the result is 0 below
     shifted = t * _F(1.44269502) + _F(12582912)
     n = shifted - _F(12582912)
-    r = (t - n * _F(0.693145752)) - n * _F(1.42860517e-6)  # exact but for the last difference
+    r = (t - n * _F(0.693145752)) - n * _F(1.42860517e-6)  # every operation is exact but for the last difference
     power = _F(1) + (r + (r * r) * _horner(_EXP_FLOAT, r))
     e = (power.view(_U) + (shifted.view(_U) << _U(23))).view(_F)
     return np.where(n < _F(-125), _F(0), e)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-_BLOCK = 128  # entries of a row added one by one, in eight lanes; then blocks by halves
+_BLOCK = 128  # So many entries of a row are added one after the other, in eight lanes; then blocks are added by halves.
 
 
 def power_series(

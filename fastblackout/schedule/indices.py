@@ -35,11 +35,13 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
             raise TypeError(f"{op}: {argument}: must be an int or integer array, got a tensor of {k.dtype}")
         if k.layout is not torch.strided:
             raise TypeError(f"{op}: {argument}: must be a dense tensor, got layout {k.layout}")
-        wraps = k.dtype == torch.uint64  # from 2^63 on, where every k is out of range
+        # As int64, values from 2^63 on turn negative; no range holds them.
+        wraps = k.dtype == torch.uint64
         k = torch.where(k.long() < 0, torch.iinfo(torch.int64).max, k.long()) if wraps else k.long()
         if not _readable(k):
             return _noted(op, k, k.clamp(low, high))
-    elif type(k) is int or is_integer(k):  # the first spares torch.compile the second, and the dtypes below
+    # The first test is for torch.compile, which then traces neither is_integer nor the tests of dtypes below.
+    elif type(k) is int or is_integer(k):
         return np.asarray(check_integer(op, argument, k, low, high), np.int64)
     else:
         check_mask(op, argument, k)
@@ -54,7 +56,7 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
 
 
 def _noted(op: str, given: Any, taken: Any) -> Any:
-    """What a tensor was clamped to. Where a flag cannot be written (traced, meta) nobody is told."""
+    """The clamped tensor; what was clamped is noted for fb.check_values, but not where torch traces."""
     if not is_traced(given):
         note_steps(op, given, taken)
     return taken

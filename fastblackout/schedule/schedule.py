@@ -146,7 +146,8 @@ class Schedule:
         return hash((self.name, self.steps, float(self.p[1])))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Schedule.from_dict, (self.to_dict(),)  # device tables stay behind
+        # The tables on devices are left out: they are made again where they are needed.
+        return Schedule.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
         if self.name == "survival":
@@ -273,10 +274,10 @@ class Schedule:
         if kind == "index":
             return ((2 * self.steps * i + steps) // (2 * steps))[::-1].copy()
         target, _ = tables.cosine_table(steps)
-        right = np.clip(np.searchsorted(-self.p, -target), 1, self.steps)  # first k with p_k <= target
+        right = np.clip(np.searchsorted(-self.p, -target), 1, self.steps)  # the first k with p_k <= target
         k = np.where(self.p[right - 1] - target <= target - self.p[right], right - 1, right)
         k[0], k[-1] = 0, self.steps
-        k = np.maximum.accumulate(k - i) + i  # at least one more than the one before, counted from p = 1
+        k = np.maximum.accumulate(k - i) + i  # Each k is at least one more than the k before it, beginning at p = 1.
         return np.minimum(k, self.steps - (steps - i))[::-1].astype(np.int64)
 
 

@@ -54,7 +54,8 @@ def indices(
     """k = 1 + floor(steps frac(U + g / G)), int64 (batch,); see Schedule.draw."""
     op = "Schedule.draw"
     m, rest, total = _strata(op, Stream.SCHEDULE_INDEX, batch, rng, generator, global_batch)
-    # floor((m steps + steps f / 2^64) / G): the inner floor changes nothing; all fits int64: steps < 2^31, m < 2^32.
+    # This is floor((m steps + steps f / 2^64) / G); flooring the second term first changes nothing. All of it fits
+    # int64, because steps < 2^31 and m < 2^32.
     return _follow(op, 1 + (m * steps + (rest * steps >> 64)) // total, like)
 
 
@@ -64,7 +65,7 @@ def fractions(
     """u = frac(U + g / G) in (0, 1), float64 (batch,); see Schedule.draw_continuous."""
     op = "Schedule.draw_continuous"
     m, rest, total = _strata(op, Stream.SCHEDULE_CONTINUOUS, batch, rng, generator, global_batch)
-    # A quotient of Python integers is rounded once; the 1 is half a unit of U and keeps 0 out.
+    # Python rounds a quotient of integers only once. The added 1 is half a unit of U, so that the result is never 0.
     exact = (((stratum << 64 | rest) * 2 + 1) / (total << 65) for stratum in m.tolist())
     return _follow(op, np.array([min(value, _BELOW_ONE) for value in exact]), like)
 

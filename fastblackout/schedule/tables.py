@@ -92,7 +92,7 @@ def times(p: NDArray[np.float64], q: NDArray[np.float64]) -> Pair:
                 low.append(0.0)
                 continue
             t = _minus_log1m(Decimal(q_k)) if q_k < 0.5 else -Decimal(p_k).ln()
-            high.append(float(t) + 0.0)  # + 0.0: t_0 is 0, not -0
+            high.append(float(t) + 0.0)  # adding 0.0 turns -0 into 0
             low.append(float(t - Decimal(high[-1])) + 0.0)
     return _frozen(high), _frozen(low)
 

@@ -29,7 +29,7 @@ FORMAT_VERSION = 1
 NETWORK, EMA, OPTIMIZER = "network.safetensors", "ema.safetensors", "state/optimizer.safetensors"
 _STEP = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".unfinished-"
-_MOST_CONFIG = 1 << 24  # bytes of a config.json; one of a usual run has two thousand
+_MOST_CONFIG = 1 << 24  # the most bytes of a config.json; that of a usual run has two thousand
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def save_checkpoint(
 
     folder = Path(run) / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(f"{_TEMPORARY}*"):  # what a killed process left
+    for stale in folder.glob(f"{_TEMPORARY}*"):  # left behind by a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
     final = folder / f"step-{step:08d}"
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder))
@@ -90,7 +90,7 @@ def save_checkpoint(
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "step": step, "files": digests}
         _write(temporary / "config.json", (json.dumps({**head, "config": config}, indent=1) + "\n").encode())
         temporary.chmod(0o755)
-        if final.exists():  # the same step again, after a resume: the same content
+        if final.exists():  # a resumed run has come to this step again, with the same content
             shutil.rmtree(final)
         os.rename(temporary, final)
         sync_directory(folder)

@@ -12,7 +12,7 @@ INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
 NETWORKS = ("small", "cifar10", "celeba64", "mnist")
 MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
-MOST_THREADS = 4096  # a system that cannot start as many as OpenMP asks for ends the process
+MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
 )
@@ -119,7 +119,7 @@ CHOICES = {
     "network": NETWORKS,
 }
 
-# Measured where a number is not the paper's: see the README.
+# Where a number is not the paper's, it was chosen by measurements; docs/training.md has the results.
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
         "steps": 4000, "learning_rate": 2e-3, "warmup": 100, "decay": True, "dropout": 0.0, "channels": 16,

@@ -56,7 +56,7 @@ class Progress:
         return self._bar is not None
 
     def update(self, pieces: int = 1) -> None:
-        """So many more pieces are done."""
+        """Counts `pieces` more pieces as done."""
         self.done += pieces
         if self._bar is not None:
             self._bar.update(pieces)

@@ -20,11 +20,11 @@ from typing import Any
 
 from ..atomic_files import atomic_write, read_plain
 
-_MOST = 1 << 16  # bytes of a record
+_MOST = 1 << 16  # the most bytes of a record
 
 
 def identity_of(config: dict[str, Any]) -> str:
-    """What tells a run from all others: as a checkpoint of it says, or new where none does."""
+    """The random identity that tells a run from all others: the one in its checkpoint's config, else a new one."""
     identity = config.get("run")
     return identity if isinstance(identity, str) and len(identity) == 32 else secrets.token_hex(16)
 

@@ -40,7 +40,7 @@ def train(
         No other training may use it meanwhile.
     config: with `resume`, it must be that of the run but for the fields in `config.RESUMABLE`.
     source: how to load the data again, for `evaluate`: "root", the path of the data, goes into this machine's record of
-        its trainings (see trainings.py), all else into the checkpoint.
+        its trainings (see record.py), all else into the checkpoint.
     Everything random is keyed by (seed, step). Raises TypeError and ValueError on bad input, OSError when the disk is
     full (the last checkpoint stays whole), FloatingPointError when the loss is no longer finite, and after a checkpoint
     KeyboardInterrupt when interrupted or SystemExit (status 143) when the process gets SIGTERM.
@@ -92,14 +92,16 @@ def train_in_held_folder(
 
 def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop, saved: Path) -> Path:
     config, losses, seconds, saved_at = trainer.config, [], 0.0, trainer.step
-    _look(trainer, run, journal, stop)  # what a stop at this very step has left undone
+    # A run that was stopped at this very step may have left its evaluation or pictures undone.
+    _look(trainer, run, journal, stop)
     while trainer.step < total and not stop:
         began = time.perf_counter()
         losses.append(trainer.train_step())
         step = trainer.step
         last = step == total
         logging = step % config.log_every == 0 or last
-        mean = _mean(losses, step) if logging else 0.0  # on a GPU this waits, so not at every step
+        # Reading the loss waits for a GPU, so it is not done at every step.
+        mean = _mean(losses, step) if logging else 0.0
         seconds += time.perf_counter() - began
         if logging:
             _log(trainer, journal, mean, len(losses), seconds)
@@ -133,13 +135,13 @@ def _log(trainer: Trainer, journal: Journal, loss: float, steps: int, seconds: f
 
 
 class _CutShort(Exception):
-    """A signal came while the training looked at itself."""
+    """Raised in the held-out evaluation or the sampling of pictures when a signal asks the training to stop."""
 
 
 def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
-    """The held-out loss, the curve and the samples, where this step calls for them and they are not there yet.
+    """Makes the held-out loss, the loss curve and the samples that are due at this step and not there yet.
 
-    They may take long: with `stop` the rest is left to the resumed run.
+    This may take long, so a stop ends it at once, and the resumed run makes what is missing.
     """
     config, order, step = trainer.config, trainer.order, trainer.step
     last = step == trainer.total
@@ -173,7 +175,7 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
 
 
 def _epoch_to_judge(order: BatchOrder, step: int, every: int) -> bool:
-    """Whether an epoch ends at this step, and a multiple of `every` steps was passed since the last that ended."""
+    """Whether an epoch ends at this step, and a multiple of `every` steps was passed since the last epoch's end."""
     before = order.epochs_done(step - 1)
     last_end = -(-before * order.count // order.batch)
     return order.epochs_done(step) > before and step // every > last_end // every
@@ -187,7 +189,7 @@ def _open(run: Path, resume: bool) -> Checkpoint | None:
 
 
 def _check_same_data(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """ValueError when a run would go on with other data: the mean count tells without keeping a copy."""
+    """ValueError when a run would go on with other data, told apart by their name and mean count."""
     stored = described(checkpoint)[1]["name"], checkpoint.config["model"].get("data_mean")
     given = trainer.dataset.name, trainer.model.data_mean
     if stored != given:
@@ -201,7 +203,7 @@ def _check_length(checkpoint: Checkpoint, trainer: Trainer) -> None:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """torch on so many CPU threads; 0: as it is."""
+    """Lets torch use `count` CPU threads inside the block; 0 changes nothing."""
     before = torch.get_num_threads()
     try:
         if count:

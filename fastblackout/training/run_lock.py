@@ -32,8 +32,8 @@ def holding(run: str | os.PathLike[str]) -> Iterator[None]:
     finally:
         if handle >= 0:
             (run / LOCK).unlink(missing_ok=True)
-            os.close(handle)  # which gives up the lock
-        with suppress(OSError):  # a folder that holds something stays
+            os.close(handle)  # this also gives up the lock
+        with suppress(OSError):  # a folder that is not empty stays
             for folder in made:
                 folder.rmdir()
 

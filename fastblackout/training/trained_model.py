@@ -21,7 +21,7 @@ from .config import MOST_SCHEDULE_STEPS, TrainConfig
 if TYPE_CHECKING:
     from ..data import Dataset
 
-# What reading a description, or building a network from it, may raise where it is damaged.
+# The errors that a damaged description may cause when it is read, or when a network is built from it.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
 _NEEDED = ("thin", "birth_loss", "bridge_step", "tau_leap_step")
 
@@ -68,7 +68,7 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
 def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of its run, ready for JSON: enough to build the model, and how to read the data again.
 
-    Where the data lie is not in it: see trainings.py.
+    It does not say where the data lie; record.py gives the reason.
     """
     about = {"name": dataset.name, "shape": list(dataset.shape), "classes": dataset.classes, **source}
     return {"train": config.to_dict(), "dataset": about, "model": model.to_config()}
@@ -125,10 +125,11 @@ def load_run(path: str | os.PathLike[str], device: str = "auto", weights: str = 
 def _check_size(checkpoint: Checkpoint, name: str) -> None:
     """ValueError where the network that config.json describes is larger than the file of its weights.
 
-    So a description cannot ask for more memory than there are weights: here no tensor has any.
+    So a damaged description cannot make the program take more memory than the weights need. The network is built on
+    torch's meta device, where tensors have no memory.
     """
     network = NetworkConfig.from_dict(checkpoint.config["model"]["network"])
-    if network.name not in BUILT_IN:  # others need not be able to do without memory
+    if network.name not in BUILT_IN:  # a network of the user's own may not be able to live on the meta device
         return
     with torch.device("meta"):
         state = network.build().state_dict()

@@ -45,7 +45,7 @@ class Trainer:
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
         self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, int(np.prod(dataset.shape)))
-        # One evaluation an epoch at most, and one at the end: see training.py.
+        # There is at most one evaluation an epoch, and one at the end: see _look in run.py.
         between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
         most = images_allowed(between, config.batch)
         self.held_out = HeldOut(dataset, self.schedule, config.weight, self.unit, device, most)
@@ -67,7 +67,7 @@ class Trainer:
     def train_step(self) -> Tensor:
         """One descent step and one update of the moving average; the loss, a scalar still on the device."""
         config, rng = self.config, Philox(self.config.seed, call=self.step)
-        torch.manual_seed(_step_seed(config.seed, self.step))  # dropout and hidden labels
+        torch.manual_seed(_step_seed(config.seed, self.step))  # for dropout and for the choice of labels to hide
         self.model.train()
         x_0, labels = self.batch()
         k = self.schedule.draw(len(x_0), rng=rng, like=x_0)
@@ -120,7 +120,8 @@ class Trainer:
         load_weights(self.averaged.network, checkpoint, EMA)
         named = checkpoint.tensors(OPTIMIZER)
         state: dict[int, dict[str, Tensor]] = {}
-        for index, parameter in enumerate(self.model.parameters() if named else ()):  # none before the first step
+        # Adam has no state before its first step.
+        for index, parameter in enumerate(self.model.parameters() if named else ()):
             shapes = {"step": torch.Size(()), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
             state[index] = {field: named.pop(f"{index}.{field}", torch.empty(0)) for field in shapes}
             if any(state[index][field].shape != shape for field, shape in shapes.items()):

@@ -46,7 +46,8 @@ class Evaluator:
     def __init__(self, rates: NDArray[np.float64], method: str, tolerance: float, op: str) -> None:
         self.given, self.method, self.tolerance, self.op = rates, method, tolerance, op
         self.unit = unit_of(rates)
-        self.rates = rates if self.unit == 1.0 else rates * self.unit  # and times are divided by it
+        # Rates are multiplied by the unit of time, and times divided by it.
+        self.rates = rates if self.unit == 1.0 else rates * self.unit
         self.fastest = float(self.rates.sum(1).max())
         if method == "expm" and importlib.util.find_spec("scipy") is None:
             raise ValueError(f"{op}: method: expm needs SciPy (pip install fastblackout[processes]), got {method!r}")
@@ -55,7 +56,7 @@ class Evaluator:
                 f"{op}: method: eigendecomposition needs an irreducible, symmetrizable Q whose stationary law spans a "
                 f"factor of at most 2000, got {method!r}"
             )
-        self._tried = 0  # times from which modes are not good
+        self._tried = 0  # for how many starting times the modes were tried and found wanting
         self._modes: Modes | None = None
 
     @cached_property

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-ENTRIES = 1 << 24  # of the transition matrices held at once: 128 MiB
+ENTRIES = 1 << 24  # the most entries of transition matrices held at once: 128 MiB
 
 
 class Lookup:

@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-GOOD = 8e-12  # what modes may add to the bound
-FEWEST, MOST = 64, 1024  # states between which they save time
+GOOD = 8e-12  # the most that modes may add to the bound on the error
+FEWEST, MOST = 64, 1024  # the numbers of states between which modes save time
 _MODES = 48
-_COMMON = 1e-3  # of sqrt pi over its largest: in rarer states f_k is continued
+# Where sqrt(pi) is below this share of its largest value, a state is rare, and f_k is continued into it.
+_COMMON = 1e-3
 _CUT = 2.0**-64
 
 

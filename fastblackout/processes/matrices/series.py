@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-ROW_SUM = 4e-15  # rows further from 1 are divided by their sum
-_POWERS_BYTES = 1 << 26  # of the powers of T held at once
-_TIMES = 64  # that share a number of terms
+ROW_SUM = 4e-15  # a row whose sum is further from 1 is divided by it
+_POWERS_BYTES = 1 << 26  # the most bytes of powers of T held at once
+_TIMES = 64  # so many times are summed together, with one number of terms
 MOST_DIAGONALS = 8
-_BAND = 64  # rows of a banded matrix at once
+_BAND = 64  # so many rows of a banded matrix are multiplied at once
 
 
 class Terms(NamedTuple):

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-WIDEST = 45.0  # of sqrt(max pi / min pi)
+WIDEST = 45.0  # the largest sqrt(max pi / min pi) for which this is used
 _BALANCE = 1e-12  # relative, of pi_i Q[i, j] against pi_j Q[j, i]: what is left is in the bound
 _CUT = -64 * math.log(2)
-_GOOD = 1e-6  # a bound that still says something
+_GOOD = 1e-6  # an error bound above this is no longer good
 
 
 def symmetrizing_law(rates: Matrix) -> Matrix | None:
@@ -49,7 +49,7 @@ def symmetrizing_law(rates: Matrix) -> Matrix | None:
     if (pattern != pattern.T).any() or len(followers(pattern, 0)) < len(rates):
         return None
     law = stationary(rates, np.arange(len(rates)))
-    if not law.min() >= 1e-290:  # what is smaller has lost digits, and NaN all
+    if not law.min() >= 1e-290:  # smaller entries have lost digits; NaN fails the test too
         return None
     flow = law[:, None] * rates
     return law if (np.abs(flow - flow.T) <= _BALANCE * flow).all() else None

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PANEL = 64  # states eliminated before the others take part
+_PANEL = 64  # so many states are eliminated before the others are brought up to date
 _USUAL = 2.0**300  # rates beyond, or below its inverse, are too near the ends of float64 to be multiplied
 
 

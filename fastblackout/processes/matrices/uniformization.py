@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 LONGEST = 24.0  # q d of the series: longer needs more terms, shorter more products
 MIXED = 4e-15  # roundings keep rows a few units apart
-_NOTHING = 1e-21  # entries that do not count
-_TOGETHER = 32  # P(d) made at once
+_NOTHING = 1e-21  # smaller entries may be set to 0
+_TOGETHER = 32  # so many P(d) are made at once
 
 
 class Node(NamedTuple):
@@ -109,7 +109,8 @@ class Uniformization:
         terms = series.terms_at(short)
         room = None if series.few else series.room()
         far: list[int] = []
-        prefixes: list[tuple[int, Node]] = []  # of the n before, by falling value of the lowest bit: shared products
+        # The products of the n before this one, by falling value of their lowest bit: what this n shares with them.
+        prefixes: list[tuple[int, Node]] = []
         for n, members in groups.items():
             some = np.array(members)
             if self.limit is not None and self._mixed(n):

@@ -44,7 +44,7 @@ class Paths:
         self.length = (end - start) / windows
         # One step of the chain sampled at the fastest rate: no negative entry, so the series below cannot cancel.
         self.step = rates / self.fastest + np.diag(1 - self.exit / self.fastest)
-        self.laws = [law]  # at the windows' lower ends
+        self.laws = [law]  # the laws at the lower ends of the windows
         for _ in range(windows):
             self.laws.append(self._law_at(self._series(self.laws[-1]), self.length))
         # Where a state can be entered from, padded with rate 0 to one width.
