@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .rules.rule import Rule
 
 
+_EVERYTHING = Prob(1.0, 0.0)
+
+
 class Setting(NamedTuple):
     """What all steps share: the rule, and arguments of `sample` as it has checked them."""
 
@@ -34,10 +37,10 @@ class Numbers(NamedTuple):
 
     time: Any  # k_t
     gain: Any
-    center: Any  # of the network's input at k_t
-    scale: Any
-    next_center: Any  # of its input at k_s
+    next_center: Any  # of the network's input at k_s
     next_scale: Any
+    center: Any  # of its input at k_t; this and the next two are used with a mask only
+    scale: Any
     survival: Prob  # until k_t
     rule: tuple[Any, ...]  # what `Rule.numbers` returned
 
@@ -52,8 +55,11 @@ class State(NamedTuple):
 
 def numbers_of(setting: Setting, k_t: int, k_s: int) -> Numbers:
     model, schedule = setting.model, setting.schedule
-    network = (model.gain(k_t), model.center(k_t), model.scale(k_t), model.center(k_s), model.scale(k_s))
-    return Numbers(k_t, *network, schedule.survival(k_t), setting.rule.numbers(schedule, k_t, k_s))
+    for_mask = (0.0, 1.0, _EVERYTHING)
+    if setting.mask is not None:
+        for_mask = (model.center(k_t), model.scale(k_t), schedule.survival(k_t))
+    network = (model.gain(k_t), model.center(k_s), model.scale(k_s))
+    return Numbers(k_t, *network, *for_mask, setting.rule.numbers(schedule, k_t, k_s))
 
 
 def state_at(model: Any, x: Tensor, k: int, key: Any) -> State:
@@ -78,7 +84,7 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
 def _input_of(model: Any, x: Tensor, center: Any, scale: Any, key: Any) -> Tensor:
     # Thinning with survival 1 keeps every count, so it is the op that centres and scales and nothing else.
     how = {"rng": key, "max_count": model.max_count, "center": center, "scale": scale}
-    return thin(x, Prob(1.0, 0.0), outputs=("model_input",), **how).model_input
+    return thin(x, _EVERYTHING, outputs=("model_input",), **how).model_input
 
 
 def _expected_births(setting: Setting, model_input: Tensor, time: Any, gain: Any) -> dict[str, Any]:
