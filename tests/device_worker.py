@@ -199,10 +199,10 @@ def schedules():
             product.same(name, other, one)
 
 
-def eager(rule, state, steps):
+def eager(step, number):
     """In the place of the captured step's replays, which need a driver: the step itself."""
-    for _ in range(steps):
-        cuda_graph.one_step(rule, state)
+    for _ in range(number):
+        step()
 
 
 if __name__ == "__main__":

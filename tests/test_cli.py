@@ -264,7 +264,7 @@ def test_a_full_disk(place, line):
 
 def test_help_is_quick_and_complete():
     code = (
-        "import sys; from fastblackout.cli import build_parser; build_parser().format_help(); "
+        "import sys; from fastblackout.cli.command_line import build_parser; build_parser().format_help(); "
         "assert not {'torch', 'numpy', 'matplotlib', 'sklearn', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"], check=True)

@@ -1,4 +1,4 @@
-"""The sampling loop that reads its numbers from tables on the device gives the bytes of the ordinary loop.
+"""The sampling loop that reads its numbers from a table on the device gives the bytes of the ordinary loop.
 
 On a machine with a CUDA device the step is also captured and replayed; elsewhere the same function runs step by step.
 """
@@ -8,8 +8,10 @@ import torch
 from helpers import load_neighbour
 
 from fastblackout.philox import Philox
-from fastblackout.sampling.cuda_graph import Rule, one_step, run, start
+from fastblackout.sampling.cuda_graph import prepare, run, step_from_table
+from fastblackout.sampling.rules.bridge import Bridge
 from fastblackout.sampling.sampler import sample, sample_in_batches
+from fastblackout.sampling.steps import Setting
 
 _neighbour = load_neighbour("test_sample")
 OPTIONS, SCHEDULE, PixelModel = _neighbour.OPTIONS, _neighbour.SCHEDULE, _neighbour.PixelModel
@@ -73,19 +75,19 @@ def test_the_network_sees_the_same_and_its_mode_comes_back():
 
 
 def test_a_step_only_works_on_tensors():
-    """one_step changes x, model_input and the key's call, and reads its numbers by that call: it can be replayed."""
-    rule = Rule(PixelModel(), "bridge", "stochastic", 0.0, None, 0.0, None, None)
+    """The step changes x, model_input and the key's call, and reads its numbers by that call: it can be replayed."""
+    setting = Setting(PixelModel(), SCHEDULE, Bridge())
     times = SCHEDULE.grid(8).tolist()
     x = torch.zeros(SHAPE, dtype=torch.uint8)
-    state = start(rule, SCHEDULE, x, times, RNG)
+    table, state = prepare(setting, x, times, RNG)
     places = [tensor.data_ptr() for tensor in state]
-    frozen = [tensor.clone() for tensor in state[3:]]
+    frozen = table.clone()
     for n in range(8):
         assert state.key.tolist() == [1 - 2**63, 3, n]
-        one_step(rule, state)
+        step_from_table(setting, table, state)
     assert [tensor.data_ptr() for tensor in state] == places
-    assert all(torch.equal(tensor, copy) for tensor, copy in zip(state[3:], frozen, strict=True))
-    assert torch.equal(state.x, run(rule, SCHEDULE, x, times, RNG)) and not x.any()
+    assert torch.equal(table, frozen)
+    assert torch.equal(state.x, run(setting, x, times, RNG)) and not x.any()
 
 
 def test_no_callback():

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, get_type_hints
 
 from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width, wrap
+from ..sampling.rules import SAMPLERS
 from ..training.config import CHOICES, HELP, PRESETS, TrainConfig
 from ..training.run_lock import holding
 from ..training.stopping import Terminated, sigterm_raises
@@ -235,8 +236,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint; default: the only run in runs/")
     parser.add_argument("--steps", **_N, default=100, help="reverse steps (100)")
     parser.add_argument("--grid", choices=["cosine", "index"], default="cosine", help="what steps are even in (cosine)")
-    rules = ["bridge", "tau-leap", "tau-leap-rate"]
-    parser.add_argument("--sampler", choices=rules, default=rules[0], help="rule of a reverse step (bridge)")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="bridge", help="rule of a reverse step (bridge)")
     kinds = ["stochastic", "nearest"]
     parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of births to whole numbers (stochastic)")
     parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")

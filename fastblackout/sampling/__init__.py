@@ -1,5 +1,18 @@
-"""Sampling: the reverse process of blackout diffusion, driven by a model."""
+"""Sampling: the reverse process of blackout diffusion, driven by a model.
 
-from .sampler import sample, sample_in_batches
+Both functions load at first use: the command line reads the samplers' names from `rules`, without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .sampler import sample, sample_in_batches
 
 __all__ = ["sample", "sample_in_batches"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(".sampler", __name__), name)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..ground.values import check_integer
+from ..ground.values import check_integer, check_name
 from ..ops.bridge import ROUNDINGS
-
-SAMPLERS = ("bridge", "tau-leap", "tau-leap-rate")
+from .rules import SAMPLERS, load_rule
+from .rules.rule import Rule
 
 
 def shape_of(shape: Any) -> tuple[int, ...]:
@@ -25,16 +26,24 @@ def shape_of(shape: Any) -> tuple[int, ...]:
     return tuple(check_integer("sample", "shape", size, 0, (1 << 63) - 1) for size in shape)
 
 
-def check_rule(sampler: Any, rounding: Any, attrition: Any) -> None:
-    if not isinstance(sampler, str) or sampler not in SAMPLERS:
-        raise ValueError(f"sample: sampler: must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
-    if not isinstance(rounding, str) or rounding not in ROUNDINGS:
-        raise ValueError(f"sample: rounding: must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+def rule_of(sampler: Any, rounding: Any, attrition: Any) -> Rule:
+    """The rule of that name, with those of the options that are not at their defaults."""
+    check_name("sample", "sampler", sampler, tuple(SAMPLERS))
+    check_name("sample", "rounding", rounding, ROUNDINGS)
     _check_number("attrition", attrition)
-    if sampler != "bridge" and (attrition != 0 or rounding != "stochastic"):
-        raise ValueError(f"sample: rounding, attrition: belong to sampler bridge, got them with {sampler}")
+    given: dict[str, Any] = {} if rounding == "stochastic" else {"rounding": rounding}
+    if attrition != 0:
+        given["attrition"] = attrition
+
+    def takes(name: str) -> bool:
+        return given.keys() <= {field.name for field in fields(load_rule(name))}
+
+    if not takes(sampler):
+        takers = ", ".join(filter(takes, SAMPLERS))
+        raise ValueError(f"sample: rounding, attrition: belong to sampler {takers}, got them with {sampler}")
     if not 0 <= attrition <= 1:
         raise ValueError(f"sample: attrition: must be in [0, 1], got {attrition}")
+    return load_rule(sampler)(**given)
 
 
 def check_guidance(guidance: Any, labels: Tensor | None) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import logsigmoid, softplus
 
 from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..ground.values import check_integer
 from ..models.interface import as_model, check_schedule, labels_on
-from ..ops import bridge_step, tau_leap_step, thin
 from ..philox import Philox
-from ..probability import Prob
-from .checks import SAMPLERS, check_callback, check_guidance, check_mask, check_rule, counts_like, shape_of
+from .checks import check_callback, check_guidance, check_mask, counts_like, rule_of, shape_of
+from .cuda_graph import run as run_from_table
+from .rules import SAMPLERS
+from .steps import Setting, numbers_of, one_step, state_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ..schedule.schedule import Schedule
 
 __all__ = ["SAMPLERS", "sample", "sample_in_batches"]
-
-EVERYTHING = Prob(1.0, 0.0)
 
 
 @torch.inference_mode()
@@ -72,7 +69,7 @@ def sample(
     """
     model, shape = as_model("sample", model), shape_of(shape)
     check_schedule("sample", schedule, model)
-    check_rule(sampler, rounding, attrition)
+    rule = rule_of(sampler, rounding, attrition)
     check_mask(known, mask)
     check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))
@@ -88,35 +85,20 @@ def sample(
             mask = mask.to(device).expand(shape)
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
-    grid_times = [int(k) for k in schedule.grid(steps, kind=grid)]
-    if cuda_graph:
-        from . import cuda_graph as graph_sampling
-
-        rule = graph_sampling.Rule(model, sampler, rounding, attrition, labels, guidance, known, mask)
-        with evaluating(model):
-            x = graph_sampling.run(rule, schedule, x, grid_times, rng)
-        return x if known is None or mask is None else torch.where(mask, known, x)
-    reverse_step = _STEPS[sampler]
-    if sampler == "bridge":
-        reverse_step = partial(reverse_step, rounding=rounding, attrition=attrition)
-    if callback is not None:
-        callback(0, grid_times[0], x)
-
+    times = [int(k) for k in schedule.grid(steps, kind=grid)]
+    setting = Setting(model, schedule, rule, labels, guidance, known, mask)
     with evaluating(model):
-        model_input = None
-        for n, (k_t, k_s) in enumerate(pairwise(grid_times)):
-            key = rng.at(call=n)
-            if known is not None and mask is not None:
-                drawn = thin(known, schedule.survival(k_t), rng=key, max_count=model.max_count, outputs=("x_t",)).x_t
-                x, model_input = torch.where(mask, drawn, x), None
-            if model_input is None:
-                model_input = _model_input(model, x, k_t)
-            times = torch.full((len(x),), k_t, dtype=torch.int64, device=x.device)
-            prediction = predict(model, model_input, times, model.gain(k_t), labels, guidance)
-            step_to = {"rng": key, "max_count": model.max_count, "center": model.center(k_s), "scale": model.scale(k_s)}
-            x, model_input = reverse_step(x, schedule, k_t, k_s, **prediction, **step_to)
+        if cuda_graph:
+            x = run_from_table(setting, x, times, rng)
+        else:
             if callback is not None:
-                callback(n + 1, k_s, x)
+                callback(0, times[0], x)
+            state = state_at(model, x, times[0], rng)
+            for n, (k_t, k_s) in enumerate(pairwise(times)):
+                state = one_step(setting, numbers_of(setting, k_t, k_s), state._replace(key=rng.at(call=n)))
+                if callback is not None:
+                    callback(n + 1, k_s, state.x)
+            x = state.x
     return x if known is None or mask is None else torch.where(mask, known, x)
 
 
@@ -138,63 +120,6 @@ def sample_in_batches(
         part = None if labels is None else labels[first : first + count]
         key = rng.at(first_sample=rng.first_sample + first)
         yield sample(model, schedule, (count, *shape[1:]), rng=key, labels=part, **options)
-
-
-def _bridge(
-    x: Tensor, schedule: Schedule, k_t: int, k_s: int, rounding: str, attrition: float, **arguments: Any
-) -> tuple[Tensor, Tensor]:
-    if attrition == 0:
-        stepped = bridge_step(x, step=schedule.bridge(k_t, k_s), rounding=rounding, **arguments)
-    else:
-        birth, death = schedule.bridge_with_attrition(k_t, k_s, attrition)
-        stepped = bridge_step(x, step=birth, attrition=death, rounding=rounding, **arguments)
-    return stepped.x_s, stepped.model_input
-
-
-def _tau_leap(x: Tensor, schedule: Schedule, k_t: int, k_s: int, **arguments: Any) -> tuple[Tensor, Tensor]:
-    leaped = tau_leap_step(x, step=schedule.leap(k_t, k_s, form="bridge-mean"), **arguments)
-    return leaped.x_s, leaped.model_input
-
-
-def _tau_leap_rate(x: Tensor, schedule: Schedule, k_t: int, k_s: int, **arguments: Any) -> tuple[Tensor, Tensor]:
-    leaped = tau_leap_step(x, step=schedule.leap(k_t, k_s, form="rate"), **arguments)
-    return leaped.x_s, leaped.model_input
-
-
-_STEPS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
-    "bridge": _bridge,
-    "tau-leap": _tau_leap,
-    "tau-leap-rate": _tau_leap_rate,
-}
-
-
-def _model_input(model: Any, x: Tensor, k: int) -> Tensor:
-    # Thinning with survival 1 keeps every count, so it is the op that centres and scales and nothing else.
-    kept = thin(
-        x, EVERYTHING, rng=Philox(), max_count=model.max_count, center=model.center(k), scale=model.scale(k),
-        outputs=("model_input",),
-    )  # fmt: skip
-    return kept.model_input
-
-
-def predict(
-    model: Any, model_input: Tensor, times: Tensor, gain: Any, labels: Tensor | None, guidance: float
-) -> dict[str, Any]:
-    """What a step is given: logits and gain, or with guidance births. gain: a number or (B,), the same for all."""
-    logits = model(model_input, times, labels)
-    if guidance == 0:
-        return {"logits": logits, "gain": gain}
-    without = model(model_input, times, None)
-    log_y = (1 + guidance) * _log_softplus(logits) - guidance * _log_softplus(without)
-    factor = gain[0] if isinstance(gain, torch.Tensor) and gain.ndim else float(gain)
-    # Far from the data the ratio can overflow; more than max_count births can never happen.
-    return {"births": torch.clamp(factor * torch.exp(log_y), max=float(model.max_count))}
-
-
-def _log_softplus(logits: Tensor) -> Tensor:
-    logits = logits.float()
-    # softplus(x) = exp(x) (1 - exp(x)/2 + ...): below -15 its logarithm is x to float32 precision, and never log(0).
-    return torch.where(logits < -15, logsigmoid(logits), torch.log(softplus(logits.clamp(min=-15))))
 
 
 @contextmanager

@@ -1,0 +1,108 @@
+"""One reverse step, written once: `sample` calls it with Python numbers, the CUDA graph with tensors on its device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn.functional import logsigmoid, softplus
+
+from ..ops import thin
+from ..probability import Prob
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..schedule.schedule import Schedule
+    from .rules.rule import Rule
+
+
+_EVERYTHING = Prob(1.0, 0.0)
+
+
+class Setting(NamedTuple):
+    """What all steps share: the rule, and arguments of `sample` as it has checked them."""
+
+    model: Any
+    schedule: Schedule
+    rule: Rule
+    labels: Tensor | None = None
+    guidance: float = 0.0
+    known: Any = None
+    mask: Tensor | None = None
+
+
+class Numbers(NamedTuple):
+    """The numbers of a step from k_t to k_s: Python numbers for all samples, or in a CUDA graph tensors (B,)."""
+
+    time: Any  # k_t
+    gain: Any
+    next_center: Any  # of the network's input at k_s
+    next_scale: Any
+    center: Any  # of its input at k_t; this and the next two are used with a mask only
+    scale: Any
+    survival: Prob  # until k_t
+    rule: tuple[Any, ...]  # what `Rule.numbers` returned
+
+
+class State(NamedTuple):
+    """What a step reads and leaves: the counts, the network's input made of them, and the key of the step's draws."""
+
+    x: Tensor
+    model_input: Tensor
+    key: Any
+
+
+def numbers_of(setting: Setting, k_t: int, k_s: int) -> Numbers:
+    model, schedule = setting.model, setting.schedule
+    for_mask = (0.0, 1.0, _EVERYTHING)
+    if setting.mask is not None:
+        for_mask = (model.center(k_t), model.scale(k_t), schedule.survival(k_t))
+    network = (model.gain(k_t), model.center(k_s), model.scale(k_s))
+    return Numbers(k_t, *network, *for_mask, setting.rule.numbers(schedule, k_t, k_s))
+
+
+def state_at(model: Any, x: Tensor, k: int, key: Any) -> State:
+    """The state of the counts x at time k."""
+    return State(x, _input_of(model, x, model.center(k), model.scale(k), key), key)
+
+
+def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = False) -> State:
+    """The state at k_s, with the same key; `in_place`, counts and input are written where those of `state` are."""
+    model, (x, model_input, key) = setting.model, state
+    arguments = {"rng": key, "max_count": model.max_count}
+    if setting.mask is not None:
+        drawn = thin(setting.known, numbers.survival, outputs=("x_t",), **arguments).x_t
+        x = torch.where(setting.mask, drawn, x)
+        model_input = _input_of(model, x, numbers.center, numbers.scale, key)
+    arguments |= {"center": numbers.next_center, "scale": numbers.next_scale}
+    arguments |= _expected_births(setting, model_input, numbers.time, numbers.gain)
+    made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)
+    return State(made.x_s, made.model_input, key)
+
+
+def _input_of(model: Any, x: Tensor, center: Any, scale: Any, key: Any) -> Tensor:
+    # Thinning with survival 1 keeps every count, so it is the op that centres and scales and nothing else.
+    how = {"rng": key, "max_count": model.max_count, "center": center, "scale": scale}
+    return thin(x, _EVERYTHING, outputs=("model_input",), **how).model_input
+
+
+def _expected_births(setting: Setting, model_input: Tensor, time: Any, gain: Any) -> dict[str, Any]:
+    """What the rule's step is given of them: logits and gain, or with guidance births."""
+    model, guidance = setting.model, setting.guidance
+    if not isinstance(time, torch.Tensor):
+        time = torch.full((len(model_input),), time, dtype=torch.int64, device=model_input.device)
+    logits = model(model_input, time, setting.labels)
+    if guidance == 0:
+        return {"logits": logits, "gain": gain}
+    without = model(model_input, time, None)
+    log_y = (1 + guidance) * _log_softplus(logits) - guidance * _log_softplus(without)
+    factor = gain[0] if isinstance(gain, torch.Tensor) and gain.ndim else float(gain)
+    # Far from the data the ratio can overflow; more than max_count births can never happen.
+    return {"births": torch.clamp(factor * torch.exp(log_y), max=float(model.max_count))}
+
+
+def _log_softplus(logits: Tensor) -> Tensor:
+    logits = logits.float()
+    # softplus(x) = exp(x) (1 - exp(x)/2 + ...): below -15 its logarithm is x to float32 precision, and never log(0).
+    return torch.where(logits < -15, logsigmoid(logits), torch.log(softplus(logits.clamp(min=-15))))
