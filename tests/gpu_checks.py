@@ -63,7 +63,7 @@ def check_philox(device: torch.device, module: Any = None) -> None:
     for vector in json.loads((Path(__file__).parent / "philox_kat.json").read_text())["philox4x32_10"]:
         counter, key, result = ([int(word, 16) for word in vector[part]] for part in ("counter", "key", "result"))
         words = torch.zeros(64, 3, 4, dtype=torch.int64, device=device)
-        cuda.philox(torch.tensor([*counter, *key], device=device), words, module)
+        cuda.philox(words, torch.tensor([*counter, *key], device=device), None, module=module)
         assert words.tolist() == [[result] * 3] * 64, vector
 
 

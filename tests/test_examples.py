@@ -12,9 +12,10 @@ torch.set_num_threads(1)
 COUNT = 2000  # samples whose law is tested: of 1,000 the test misses 5 % of the points anywhere two times in three
 
 
-@pytest.mark.parametrize(
-    "name", ["pure death", "immigration-death", "Ehrenfest", "random walk", "uniform", "absorbing"]
-)
+PROCESSES = ("pure death", "immigration-death", "Ehrenfest", "random walk", "uniform", "absorbing")
+
+
+@pytest.mark.parametrize("name", [PROCESSES[0], *(pytest.param(n, marks=pytest.mark.slow) for n in PROCESSES[1:])])
 def test_a_small_network_learns_a_law_of_two_counts(name):
     # At level 1 %, keyed: the same verdict every time on one build of torch, else 1 % false alarms.
     toy = example("toy_2d")

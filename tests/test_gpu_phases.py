@@ -38,6 +38,7 @@ def dry_run(folder, *arguments):
     return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_all_phases_and_one_that_goes_on(tmp_path):
     done = dry_run(tmp_path, "check", "time", "train", "profile")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

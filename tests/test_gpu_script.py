@@ -51,6 +51,7 @@ def test_one_line_and_status_1_without_a_gpu(tmp_path):
     assert done.returncode == 2 and "phases: must be some of build, check, time, train, profile, got tme" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", OPS)
 def test_replays_and_parts_on_the_cpu(op):
     gpu_checks.check_graph(op, "cpu", CPU, (3, 5))
@@ -69,6 +70,7 @@ def test_processes_on_the_cpu(name):
     gpu_checks.check_process(name, "cpu", CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["poisson", "thin", "birth_loss", "transition_rows"])
 def test_flags_in_the_interpreter(op, tmp_path):
     pytest.importorskip("triton", reason="the interpreter comes with triton, which is not installed")

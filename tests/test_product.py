@@ -37,12 +37,14 @@ def test_cpu_equals_the_reference(op):
     assert checked(product.run(op, "cpu")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(TIME)
 @every_op
 def test_simt_equals_the_reference(op):
     assert checked(product.run(op, "simt")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(TIME)
 @every_op
 def test_triton_equals_the_reference(op, tmp_path):

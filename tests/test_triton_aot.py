@@ -18,6 +18,8 @@ import pytest
 import fastblackout as fb
 from fastblackout.reference import portfloat
 
+pytestmark = pytest.mark.slow
+
 KERNELS = {
     "table_kernel", "thin_kernel", "bridge_kernel", "tau_leap_kernel", "birth_loss_kernel", "add_chunks_kernel",
     "birth_loss_grad_kernel", "binomial_kernel", "poisson_kernel", "categorical_kernel", "categorical_table_kernel",

@@ -1,5 +1,6 @@
 // What fastblackout._cuda and fastblackout._simt share: the same functions over addresses of device memory, or of host
-// memory. Arrays come as (address, dtype code, shape, strides in elements) or None, per-sample parameters as addresses.
+// memory. A function takes a Head, then the op's fields in the order in which fastblackout/ops declares them, then its
+// outputs. Tensors come as (address, dtype code, shape, strides in elements) or None.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -18,6 +19,12 @@ namespace py = pybind11;
 template <class T>
 T* pointer(uintptr_t address) {
   return reinterpret_cast<T*>(address);
+}
+
+// Of the memory of a tensor that is dense, or null for None.
+template <class T>
+T* address_of(const py::object& tensor) {
+  return tensor.is_none() ? nullptr : pointer<T>(py::reinterpret_borrow<py::tuple>(tensor)[0].cast<uintptr_t>());
 }
 
 inline cuda::View view_of(const py::object& array) {
@@ -58,18 +65,16 @@ inline cuda::View view_of(const py::object& array) {
   return view;
 }
 
-// Where an op runs, on how much, with which key: (device, stream, samples, elements, key, flag, name). The device in use
-// before, which torch takes for its current one, is in use again when the Head goes.
+// Where an op runs and on how much: (device, stream, samples, elements, flag, name). The device in use before, which torch takes for its current one, is in use again when the Head goes.
 struct Head {
   void* stream;
 
   Head(cuda::Common& op, const py::tuple& head) : device(head[0].cast<int>()) {
-    check(head[6].cast<std::string>().c_str(), cuda::use_device(device, &before));
+    check(head[5].cast<std::string>().c_str(), cuda::use_device(device, &before));
     stream = pointer<void>(head[1].cast<uintptr_t>());
     op.samples = head[2].cast<int64_t>();
     op.elements = head[3].cast<int64_t>();
-    op.key = pointer<const int64_t>(head[4].cast<uintptr_t>());
-    op.flag = pointer<int>(head[5].cast<uintptr_t>());
+    op.flag = pointer<int>(head[4].cast<uintptr_t>());
   }
 
   Head(const Head&) = delete;
@@ -94,18 +99,21 @@ void call(const char* name, int (*kernel)(const Op&, void*), const Op& op, void*
   Head::check(name, error);
 }
 
-inline cuda::Pair pair_of(uintptr_t p, uintptr_t q) { return cuda::Pair{pointer<double>(p), pointer<double>(q)}; }
+inline cuda::Pair pair_of(const py::object& p, const py::object& q) { return cuda::Pair{address_of<double>(p), address_of<double>(q)}; }
 
-inline void fill_reverse(cuda::Reverse& op, const py::tuple& arrays, const py::tuple& per_sample, int64_t max_count) {
-  op.x_t = view_of(arrays[0]);
-  op.births = arrays[1].is_none();
-  op.given = view_of(arrays[op.births ? 2 : 1]);
-  op.x_s = view_of(arrays[3]);
-  op.input.out = view_of(arrays[4]);
-  op.gain = pointer<float>(per_sample[0].cast<uintptr_t>());
-  op.input.center = pointer<float>(per_sample[1].cast<uintptr_t>());
-  op.input.scale = pointer<float>(per_sample[2].cast<uintptr_t>());
+inline cuda::Input input_of(const py::object& out, const py::object& center, const py::object& scale) {
+  return cuda::Input{view_of(out), address_of<float>(center), address_of<float>(scale)};
+}
+
+inline void fill_reverse(cuda::Reverse& op, const py::object& x_t, const py::object& logits, const py::object& births,
+                         const py::object& key, int64_t max_count, const py::object& gain, const py::object& x_s) {
+  op.x_t = view_of(x_t);
+  op.births = logits.is_none();
+  op.given = view_of(op.births ? births : logits);
+  op.key = address_of<const int64_t>(key);
   op.max_count = max_count;
+  op.gain = address_of<float>(gain);
+  op.x_s = view_of(x_s);
 }
 
 // (address, dtype code, shape, strides) of three dimensions
@@ -123,49 +131,63 @@ inline cuda::Matrices matrices_of(const py::tuple& array) {
   return m;
 }
 
-inline void define_categorical(py::module_& m) {
-  m.def("categorical", [](const py::tuple& head, const py::object& state, const py::tuple& probs, uintptr_t index,
-                          const py::object& out) {
+inline void define_states(py::module_& m) {
+  m.def("categorical", [](const py::tuple& head, const py::object& state, const py::tuple& probs, const py::object& index,
+                          const py::object& key, const py::object& out) {
     cuda::Categorical op;
     const Head where(op, head);
     op.state = view_of(state);
-    op.out = view_of(out);
     op.probs = matrices_of(probs);
-    op.index = pointer<const int64_t>(index);
+    op.index = address_of<const int64_t>(index);
+    op.key = address_of<const int64_t>(key);
+    op.out = view_of(out);
     call("categorical", cuda::categorical, op, where.stream);
   });
 
-  // Drawn from where there is a state, else built from probs.
-  m.def("categorical_table", [](const py::tuple& head, const py::object& state, const py::tuple& probs, uintptr_t thresholds,
-                                uintptr_t guide, uintptr_t index, const py::object& out) {
+  m.def("categorical_table", [](const py::tuple& head, const py::object& state, const py::tuple& thresholds, const py::object& guide,
+                                const py::object& index, const py::object& key, const py::object& out) {
     cuda::Categorical op;
     const Head where(op, head);
     op.state = view_of(state);
+    op.probs = matrices_of(thresholds);
+    op.thresholds = address_of<int64_t>(thresholds);
+    op.guide = address_of<uint16_t>(guide);
+    op.index = address_of<const int64_t>(index);
+    op.key = address_of<const int64_t>(key);
     op.out = view_of(out);
-    op.probs = matrices_of(probs);
-    op.thresholds = pointer<int64_t>(thresholds);
-    op.guide = pointer<uint16_t>(guide);
-    op.index = pointer<const int64_t>(index);
-    call("categorical", state.is_none() ? cuda::build_categorical_table : cuda::categorical_table, op, where.stream);
+    call("categorical", cuda::categorical_table, op, where.stream);
   });
 
-  m.def("categorical_bridge", [](const py::tuple& head, const py::tuple& arrays, int64_t class_stride, bool logits,
-                                 const py::tuple& before, const py::tuple& after, uintptr_t index) {
+  m.def("build_categorical_table", [](const py::tuple& head, const py::tuple& probs, const py::object& thresholds,
+                                      const py::object& guide) {
+    cuda::Categorical op;
+    const Head where(op, head);
+    op.probs = matrices_of(probs);
+    op.thresholds = address_of<int64_t>(thresholds);
+    op.guide = address_of<uint16_t>(guide);
+    call("CategoricalTable", cuda::build_categorical_table, op, where.stream);
+  });
+
+  // weights: those of every element's first class, which the others follow by class_stride.
+  m.def("categorical_bridge", [](const py::tuple& head, const py::object& x_t, const py::object& x_0, const py::object& weights,
+                                 int64_t class_stride, bool logits, const py::tuple& before, const py::tuple& after,
+                                 const py::object& index, const py::object& key, const py::object& x_s) {
     cuda::CategoricalBridge op;
     const Head where(op, head);
-    op.x_t = view_of(arrays[0]);
-    op.x_0 = view_of(arrays[1]);
-    op.weights = view_of(arrays[2]);
-    op.x_s = view_of(arrays[3]);
+    op.x_t = view_of(x_t);
+    op.x_0 = view_of(x_0);
+    op.weights = view_of(weights);
     op.class_stride = class_stride;
     op.logits = logits;
     op.before = matrices_of(before);
     op.after = matrices_of(after);
-    op.index = pointer<const int64_t>(index);
+    op.index = address_of<const int64_t>(index);
+    op.key = address_of<const int64_t>(key);
+    op.x_s = view_of(x_s);
     call("categorical_bridge", cuda::categorical_bridge, op, where.stream);
   });
 
-  m.def("transition_rows", [](const py::tuple& head, uintptr_t p, uintptr_t q, const py::tuple& out) {
+  m.def("transition_rows", [](const py::tuple& head, const py::object& p, const py::object& q, const py::tuple& out) {
     cuda::TransitionRows op;
     const cuda::Matrices rows = matrices_of(out);
     const Head where(op, head);
@@ -174,20 +196,22 @@ inline void define_categorical(py::module_& m) {
     op.strides[0] = rows.matrix_stride;
     op.strides[1] = rows.row_stride;
     op.strides[2] = rows.column_stride;
-    op.out = pointer<double>(out[0].cast<uintptr_t>());
+    op.out = address_of<double>(out);
     call("transition_rows", cuda::transition_rows, op, where.stream);
   });
 
-  m.def("log_prob", [](const py::tuple& head, int kind, const py::tuple& arrays) {
+  // x, a and b of LogProb in transition.h; b is None for the law of thinning. p, q: of the shape of x.
+  m.def("log_prob", [](const py::tuple& head, const py::object& x, const py::object& a, const py::object& b, const py::object& p,
+                       const py::object& q, const py::object& out) {
     cuda::LogProbs op;
     const Head where(op, head);
-    op.kind = kind;
-    op.x = view_of(arrays[0]);
-    op.a = view_of(arrays[1]);
-    op.b = view_of(arrays[2]);
-    op.p = view_of(arrays[3]);
-    op.q = view_of(arrays[4]);
-    op.out = view_of(arrays[5]);
+    op.kind = b.is_none() ? 0 : 1;
+    op.x = view_of(x);
+    op.a = view_of(a);
+    op.b = view_of(b);
+    op.p = view_of(p);
+    op.q = view_of(q);
+    op.out = view_of(out);
     call("log_prob", cuda::log_prob, op, where.stream);
   });
 }
@@ -198,81 +222,103 @@ inline void define_ops(py::module_& m) {
                           "categorical_table", "categorical_bridge", "transition_rows", "thin_log_prob", "bridge_log_prob",
                           "binomial_log_prob");
   });
-  define_categorical(m);
+  define_states(m);
 
-  // Addresses of int64: counter and key (6), words (threads, 3, 4).
-  m.def("philox", [](const py::tuple& head, uintptr_t counter, uintptr_t words) {
+  // int64: words (threads, 3, 4), counter and key (6).
+  m.def("philox", [](const py::tuple& head, const py::object& words, const py::object& counter) {
     cuda::PhiloxWords op;
     const Head where(op, head);
-    op.counter = pointer<const int64_t>(counter);
-    op.words = pointer<int64_t>(words);
+    op.counter = address_of<const int64_t>(counter);
+    op.words = address_of<int64_t>(words);
     call("philox", cuda::philox, op, where.stream);
   });
 
-  m.def("thin", [](const py::tuple& head, const py::object& x_0, const py::object& x_t, const py::object& births,
-                   const py::object& input, uintptr_t p, uintptr_t q, uintptr_t center, uintptr_t scale, int64_t max_count) {
+  m.def("thin", [](const py::tuple& head, const py::object& x_0, const py::object& p, const py::object& q, const py::object& key,
+                   int64_t max_count, const py::object& center, const py::object& scale, const py::object& x_t,
+                   const py::object& births, const py::object& input) {
     cuda::Thin op;
     const Head where(op, head);
     op.x_0 = view_of(x_0);
+    op.alive = pair_of(p, q);
+    op.key = address_of<const int64_t>(key);
+    op.max_count = max_count;
+    op.input = input_of(input, center, scale);
     op.x_t = view_of(x_t);
     op.births = view_of(births);
-    op.input = cuda::Input{view_of(input), pointer<float>(center), pointer<float>(scale)};
-    op.alive = pair_of(p, q);
-    op.max_count = max_count;
     call("thin", cuda::thin, op, where.stream);
   });
 
-  m.def("bridge", [](const py::tuple& head, const py::tuple& arrays, const py::tuple& per_sample, int64_t max_count, uintptr_t p,
-                     uintptr_t q, uintptr_t sigma_p, uintptr_t sigma_q, bool stochastic) {
+  m.def("bridge_step", [](const py::tuple& head, const py::object& x_t, const py::object& logits, const py::object& births,
+                          const py::object& p, const py::object& q, const py::object& sigma_p, const py::object& sigma_q,
+                          const py::object& key, int64_t max_count, const py::object& gain, bool stochastic, const py::object& center,
+                          const py::object& scale, const py::object& x_s, const py::object& input) {
     cuda::Bridge op;
     const Head where(op, head);
-    fill_reverse(op, arrays, per_sample, max_count);
+    fill_reverse(op, x_t, logits, births, key, max_count, gain, x_s);
     op.birth = pair_of(p, q);
     op.attrition = pair_of(sigma_p, sigma_q);
     op.stochastic = stochastic;
+    op.input = input_of(input, center, scale);
     call("bridge_step", cuda::bridge, op, where.stream);
   });
 
-  m.def("tau_leap", [](const py::tuple& head, const py::tuple& arrays, const py::tuple& per_sample, int64_t max_count,
-                       uintptr_t factor, uintptr_t overshoot) {
+  m.def("tau_leap_step", [](const py::tuple& head, const py::object& x_t, const py::object& logits, const py::object& births,
+                            const py::object& factor, const py::object& key, int64_t max_count, const py::object& gain,
+                            const py::object& center, const py::object& scale, const py::object& x_s, const py::object& input,
+                            const py::object& overshoot) {
     cuda::TauLeap op;
     const Head where(op, head);
-    fill_reverse(op, arrays, per_sample, max_count);
-    op.factor = pointer<double>(factor);
-    op.overshoot = pointer<unsigned long long>(overshoot);
+    fill_reverse(op, x_t, logits, births, key, max_count, gain, x_s);
+    op.factor = address_of<double>(factor);
+    op.input = input_of(input, center, scale);
+    op.overshoot = address_of<unsigned long long>(overshoot);
     call("tau_leap_step", cuda::tau_leap, op, where.stream);
   });
 
-  m.def("birth_loss", [](const py::tuple& head, const py::object& logits, const py::object& births, uintptr_t weight,
-                         uintptr_t gain, uintptr_t loss, uintptr_t chunk_sums, uintptr_t chunks_done, const py::object& grad) {
+  // chunk_sums and chunks_done: scratch, None where a sample is one chunk.
+  m.def("birth_loss", [](const py::tuple& head, const py::object& logits, const py::object& births, const py::object& weight,
+                         const py::object& gain, const py::object& loss, const py::object& chunk_sums, const py::object& chunks_done) {
     cuda::BirthLoss op;
     const Head where(op, head);
     op.logits = view_of(logits);
     op.births = view_of(births);
+    op.weight = address_of<double>(weight);
+    op.gain = address_of<float>(gain);
+    op.loss = address_of<float>(loss);
+    op.chunk_sums = address_of<float>(chunk_sums);
+    op.chunks_done = address_of<unsigned>(chunks_done);
+    call("birth_loss", cuda::birth_loss, op, where.stream);
+  });
+
+  m.def("birth_loss_backward", [](const py::tuple& head, const py::object& logits, const py::object& births,
+                                  const py::object& coefficient, const py::object& gain, const py::object& grad) {
+    cuda::BirthLoss op;
+    const Head where(op, head);
+    op.logits = view_of(logits);
+    op.births = view_of(births);
+    op.weight = address_of<double>(coefficient);
+    op.gain = address_of<float>(gain);
     op.grad = view_of(grad);
-    op.weight = pointer<double>(weight);
-    op.gain = pointer<float>(gain);
-    op.loss = pointer<float>(loss);
-    op.chunk_sums = pointer<float>(chunk_sums);
-    op.chunks_done = pointer<unsigned>(chunks_done);
-    call("birth_loss", grad.is_none() ? cuda::birth_loss : cuda::birth_loss_grad, op, where.stream);
+    call("birth_loss", cuda::birth_loss_grad, op, where.stream);
   });
 
   m.def("binomial", [](const py::tuple& head, const py::object& count, const py::object& p, const py::object& q,
-                       const py::object& out) {
+                       const py::object& key, const py::object& out) {
     cuda::Element op;
     const Head where(op, head);
     op.count = view_of(count);
     op.p = view_of(p);
     op.q = view_of(q);
+    op.key = address_of<const int64_t>(key);
     op.out = view_of(out);
     call("binomial", cuda::binomial, op, where.stream);
   });
 
-  m.def("poisson", [](const py::tuple& head, const py::object& rate, const py::object& out) {
+  m.def("poisson", [](const py::tuple& head, const py::object& rate, const py::object& key, const py::object& out) {
     cuda::Element op;
     const Head where(op, head);
     op.p = view_of(rate);
+    op.key = address_of<const int64_t>(key);
     op.out = view_of(out);
     call("poisson", cuda::poisson, op, where.stream);
   });
