@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastblackout.cli.main import main
+from fastblackout.cli import main
 
 from fastblackout.training import record as trainings
 
