@@ -104,9 +104,13 @@ class Array:
             made = empty_tensor(self.value, None if name == self.dtype else name)
         else:
             made = np.empty_like(self.value, dtype=name, subok=False)
-        other = Array.__new__(Array)  # all but the value is known: an op makes three of these a call
-        other.value, other.is_tensor, other.dtype, other.device = made, self.is_tensor, name, self.device
-        other.shape, other._namespace = self.shape, self._namespace
+        return self.made(made, name, self.shape)
+
+    def made(self, value: Any, dtype: str, shape: tuple[int, ...]) -> Array:
+        """`like` of a new array, of which all is known: an op makes several a call."""
+        other = Array.__new__(Array)
+        other.value, other.is_tensor, other.dtype, other.device = value, self.is_tensor, dtype, self.device
+        other.shape, other._namespace = shape, self._namespace
         return other
 
     def like(self, value: Any) -> Array:

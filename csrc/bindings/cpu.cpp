@@ -100,7 +100,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("tau_leap_step", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
                             const py::object& logits, const py::object& births, const py::array& step, int64_t max_count,
                             const py::array& gain, const py::array& center, const py::array& scale, const py::object& x_s,
-                            const py::object& input, const py::tuple& overshoot) {
+                            const py::object& input, const py::object& overshoot) {
     cpu::TauLeap op;
     fill_common(op, size, key, threads, isa);
     fill_reverse(op, x_t, logits, births, x_s, input, gain, center, scale, max_count);
@@ -110,7 +110,7 @@ PYBIND11_MODULE(_cpu, m) {
   });
 
   m.def("birth_loss", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& logits,
-                         const py::object& births, const py::array& weight, const py::array& gain, const py::tuple& loss) {
+                         const py::object& births, const py::array& weight, const py::array& gain, const py::object& loss) {
     cpu::BirthLoss op = birth_loss_of(size, threads, isa, logits, births, weight, gain);
     op.loss = address_of<float>(loss);
     call(cpu::birth_loss, op);
@@ -118,7 +118,7 @@ PYBIND11_MODULE(_cpu, m) {
 
   // The loss, and slopes: gain * sigmoid - births * sigmoid / softplus, float32 like the logits.
   m.def("birth_loss_and_slopes", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& logits,
-                                    const py::object& births, const py::array& weight, const py::array& gain, const py::tuple& loss,
+                                    const py::object& births, const py::array& weight, const py::array& gain, const py::object& loss,
                                     const py::object& slopes) {
     cpu::BirthLoss op = birth_loss_of(size, threads, isa, logits, births, weight, gain);
     op.loss = address_of<float>(loss);

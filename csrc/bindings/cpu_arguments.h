@@ -29,10 +29,11 @@ cpu::PerSample<T> per_sample(const py::array& array) {
   return cpu::PerSample<T>{values<T>(array), array.strides(0) / array.itemsize()};
 }
 
-// The memory of an array given like a strided one, which is dense.
+// The memory of a dense array, given like a strided one or as NumPy.
 template <class T>
-T* address_of(const py::tuple& array) {
-  return reinterpret_cast<T*>(array[0].cast<uintptr_t>());
+T* address_of(const py::object& array) {
+  if (py::isinstance<py::array>(array)) return values<T>(py::reinterpret_borrow<py::array>(array));
+  return reinterpret_cast<T*>(py::reinterpret_borrow<py::tuple>(array)[0].cast<uintptr_t>());
 }
 
 inline cpu::View view_of(const py::object& array) {

@@ -13,32 +13,31 @@ NO_PAIR = None, None  # a probability that is not there
 _NO_KEY = (0, 0, 0)  # of the ops that draw nothing
 
 
-def run(
-    name: str, backend: str, fields: Mapping[str, Any], made: Mapping[str, Array | None], size: tuple[int, int]
-) -> None:
+def run(name: str, backend: str, fields: Mapping[str, Any], made: Mapping[str, Any], size: tuple[int, int]) -> None:
     """The kernel `name`; writes `made`, the outputs by name, None where one is not asked for.
 
     backend: "cpu" or "reference". fields: the arguments by name, in the order of the op's declaration: arrays,
     probabilities as pairs (p, q), a number of a sample as NumPy (samples,), the key as a fb.Philox.
-    size: samples, and elements of one.
+    Outputs are arrays, or NumPy (samples,). size: samples, and elements of one.
     """
     if backend == "cpu":
         key = fields.get("key")
         kernel = getattr(select.cpu_module(name), name)
-        given = [_described(value) for field, value in fields.items() if field != "key"]
+        given = [
+            value.describe() if type(value) is Array else None if value is NO_PAIR else value
+            for field, value in fields.items()
+            if field != "key"
+        ]
+        given += [array.describe() if type(array) is Array else array for array in made.values()]
         words = _NO_KEY if key is None else (key.seed, key.first_sample, key.call)
-        kernel(size, words, select.threads(), select.isa(), *given, *map(_described, made.values()))
+        kernel(size, words, select.threads(), select.isa(), *given)
         return
     results = TWINS[name](*_readable(fields.values()), *_asked(made))
     for array, result in zip(made.values(), results if isinstance(results, tuple) else (results,), strict=True):
-        if array is not None and result is not None:
+        if isinstance(array, Array):
             store(result, array)
-
-
-def _described(value: Any) -> Any:
-    if isinstance(value, Array):
-        return value.describe()
-    return None if value is NO_PAIR else value
+        elif array is not None:
+            array[...] = result
 
 
 def _readable(values: Iterable[Any]) -> list[Any]:
@@ -54,7 +53,7 @@ def _readable(values: Iterable[Any]) -> list[Any]:
     return made
 
 
-def _asked(made: Mapping[str, Array | None]) -> tuple[Any, ...]:
+def _asked(made: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a twin with outputs to choose from is told of them: their names, and the dtype of the model input."""
     if "model_input" not in made:
         return ()

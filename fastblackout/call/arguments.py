@@ -185,27 +185,26 @@ class PerSample(Argument):
     ) -> None:  # fmt: skip
         self.names, self.parts, self.missing = (name,), (f"Tensor {part or name}",), missing
         self.dtype, self.low, self.open_low, self.checked = dtype, low, open_low, checked
+        self.numpy_dtype = np.dtype(dtype).type  # a dtype takes longer to hash than its type
 
     def on_host(self, call: Call, value: Any) -> tuple[Any]:
         if not self.checked:
             return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
-        (name,), value = self.names, self._value(call, value)
-        made = checks.per_sample(call.op, name, value, call.samples, np.dtype(self.dtype), self.low, self.open_low)
+        name, value = self.names[0], call.settle(self.names[0], self._given(call, value) if self.missing else value)
+        made = checks.per_sample(call.op, name, value, call.samples, self.numpy_dtype, self.low, self.open_low)
         return (made,)
 
     def as_parts(self, call: Call, value: Any) -> tuple[Any]:
         from .tensors import per_sample
 
-        (name,), value = self.names, self._value(call, value)
+        name, value = self.names[0], call.settle(self.names[0], self._given(call, value) if self.missing else value)
         dtype = getattr(sys.modules["torch"], self.dtype)
         return (per_sample(call.op, name, value, call.first.value, call.samples, dtype, self.low, self.open_low),)
 
-    def _value(self, call: Call, value: Any) -> Any:
-        if self.missing:
-            if value is None:
-                raise TypeError(f"{call.op}: {self.names[0]}: must be given, {self.missing}, got None")
-            value = value.p if isinstance(value, Prob) else value
-        return call.settle(self.names[0], value)
+    def _given(self, call: Call, value: Any) -> Any:
+        if value is None:
+            raise TypeError(f"{call.op}: {self.names[0]}: must be given, {self.missing}, got None")
+        return value.p if isinstance(value, Prob) else value
 
 
 class MaxCount(Argument):
@@ -242,22 +241,23 @@ class Key(Argument):
     names = ("key",)
     parts = ("Tensor key",)
 
-    def announced(self, call: Call, value: Any) -> tuple[None]:
+    def on_host(self, call: Call, value: Any) -> tuple[None]:
         """Its place in the record, and that the op reads it."""
         call.settle("rng", value[0])
         return (None,)
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any]:
-        rng, generator = value
-        key = resolve_rng(call.settle("rng", rng), generator, call.op)
+    as_parts = on_host
+
+    def resolve(self, call: Call, value: Any) -> Any:
+        """The fb.Philox for the host, or the key's tensor, once nothing else can be wrong."""
+        rng, generator = call.read["rng"], value[1]
+        if call.through_torch:
+            from .tensors import key_of
+
+            return key_of(call.op, rng, generator, call.first.value, call.samples)
+        key = resolve_rng(rng, generator, call.op)
         checks.check_range(call.op, key, call.samples)
-        return (key,)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
-        from .tensors import key_of
-
-        rng, generator = value
-        return (key_of(call.op, call.settle("rng", rng), generator, call.first.value, call.samples),)
+        return key
 
     def from_parts(self, *parts: Any) -> Any:
         return parts[0], None

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..arrays import Array
 from ..ground.values import is_tensor, settled
+from ..philox import Philox
 from ..probability import Prob
 from . import checks
+
+_PLAIN = (float, int, np.ndarray, Philox, type(None))  # of most values: there is nothing to settle
 
 
 class Call:
@@ -18,15 +23,16 @@ class Call:
     read: what the op reads beside its first array, by argument: no output may lie in its memory.
     """
 
+    first: Any = None
+    first_name = ""
+    samples = elements = 1
+    weights: tuple[str, Array] | None = None  # of the states that are predicted, and their name
+    one = False  # its matrix is one for all samples
+    into: Array | None = None  # where its output goes at last
+
     def __init__(self, op: str, backend: str, through_torch: bool = False, traced: bool = False) -> None:
         self.op, self.backend, self.through_torch, self.traced = op, backend, through_torch, traced
-        self.first: Any = None
-        self.first_name = ""
-        self.samples = self.elements = 1
         self.read: dict[str, Any] = {}
-        self.weights: tuple[str, Array] | None = None  # of the states that are predicted, and their name
-        self.one = False  # its matrix is one for all samples
-        self.into: Array | None = None  # where its output goes at last
 
     def begin(self, name: str, array: Array) -> None:
         """Takes the first array."""
@@ -35,10 +41,12 @@ class Call:
 
     def settle(self, name: str, value: Any) -> Any:
         """An argument whose tensors hold their values in memory, where the kernels read them."""
-        if not self.traced:
-            if is_tensor(value):
+        kind = type(value)
+        if kind not in _PLAIN and not self.traced:
+            if kind is Prob:
+                if type(value.p) not in _PLAIN or type(value.q) not in _PLAIN:
+                    value = Prob(self.settle(f"{name}.p", value.p), self.settle(f"{name}.q", value.q))
+            elif is_tensor(value):
                 value = settled(self.op, name, value)
-            elif type(value) is Prob:
-                value = Prob(self.settle(f"{name}.p", value.p), self.settle(f"{name}.q", value.q))
         self.read[name] = value
         return value

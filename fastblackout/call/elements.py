@@ -49,9 +49,8 @@ def _expand(array: Array, shape: tuple[int, ...]) -> Any:
 
 def dense_like(array: Array, dtype: str) -> Array:
     """An output of this shape in C order: `array` may be a broadcast view, whose memory order means nothing."""
-    if array.is_tensor:
-        return array.like(empty_tensor(array.value, dtype, dense=True))
-    return array.like(np.empty(array.shape, dtype))
+    value = empty_tensor(array.value, dtype, dense=True) if array.is_tensor else np.empty(array.shape, dtype)
+    return array.made(value, dtype, array.shape)
 
 
 def element_tensors(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..arrays import Array
@@ -11,7 +11,7 @@ from ..backends import host, select
 from .arguments import Argument, Key
 from .call import Call
 from .declared import DECLARED
-from .outputs import Outputs
+from .outputs import Outputs, given_back
 from .route import through_torch
 
 
@@ -30,6 +30,7 @@ class Operation:
     ) -> None:  # fmt: skip
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.extend = arguments, outputs, extend
+        self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
             registry.register(self)
@@ -45,23 +46,22 @@ class Operation:
         fields = self.checked(call, values)
         chosen = select.select_host(self.ranked_as, backend)
         made = self.outputs.make(call, *request)
-        self.resolve_key(call, fields, values)
+        if self.key is not None:  # last of all, so that a call that is refused draws no seed
+            at, key = self.key
+            fields["key"] = key.resolve(call, values[at])
         host.run(self.name, chosen, fields, made, (call.samples, call.elements))
-        return self.outputs.give(call, (None if array is None else array.give() for array in made.values()))
+        return self.outputs.give(call, [given_back(call, array) for array in made.values()])
 
-    def checked(self, call: Call, values: Iterable[Any]) -> dict[str, Any]:
-        """The record for the host's kernels; the key in it is left to resolve_key."""
+    def checked(self, call: Call, values: Sequence[Any]) -> dict[str, Any]:
+        """The record for the host's kernels, in the order of the arguments. The key in it is left to Key.resolve."""
         fields: dict[str, Any] = {}
         for argument, value in zip(self.arguments, values, strict=True):
-            made = argument.announced(call, value) if isinstance(argument, Key) else argument.on_host(call, value)
-            fields.update(zip(argument.names, made, strict=True))
+            made = argument.on_host(call, value)
+            if len(made) == 1:
+                fields[argument.names[0]] = made[0]
+            else:
+                fields.update(zip(argument.names, made, strict=True))
         return fields
-
-    def resolve_key(self, call: Call, fields: dict[str, Any], values: Iterable[Any]) -> None:
-        """Last of all, so that a call that is refused draws no seed."""
-        for argument, value in zip(self.arguments, values, strict=True):
-            if isinstance(argument, Key):
-                fields.update(zip(argument.names, argument.on_host(call, value), strict=True))
 
     def split(self, parts: Sequence[Any]) -> Iterator[tuple[Argument, Sequence[Any]]]:
         """Every argument with its own of the parts of the torch schema."""
@@ -75,6 +75,8 @@ class Operation:
         call = Call(self.op, "auto")
         values = [argument.from_parts(*some) for argument, some in self.split(parts)]
         fields = self.checked(call, values)
-        self.resolve_key(call, fields, values)
+        if self.key is not None:
+            at, key = self.key
+            fields["key"] = key.resolve(call, values[at])
         arrays = {name: None if tensor is None else Array(tensor, self.op, name) for name, tensor in made.items()}
         host.run(self.name, chosen, fields, arrays, (call.samples, call.elements))

@@ -18,7 +18,7 @@ from .elements import dense_like
 
 
 def names_of(op: str, argument: str, names: Any, known: Sequence[str]) -> frozenset[str]:
-    if names is known:
+    if type(names) is tuple and names == known:
         return frozenset(known)
     if isinstance(names, str):
         names = (names,)
@@ -135,8 +135,11 @@ class Outputs:
     names: tuple[str, ...]
     schema: str
 
-    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
-        """The outputs of a call by name, None where one is not asked for. request: what the call says of them."""
+    def make(self, call: Call, *request: Any) -> dict[str, Any]:
+        """The outputs of a call by name, None where one is not asked for. request: what the call says of them.
+
+        A number of each sample is NumPy on the host: it costs less there than a tensor.
+        """
         raise NotImplementedError
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
@@ -172,21 +175,30 @@ class Chosen(Outputs):
     def __init__(self, *like: str, result: Any, count: str = "") -> None:
         self.names = (*like, "model_input")
         self.result, self.count = result, count
+        self._wanted: dict[Any, tuple[list[str], dict[str, str]]] = {}
         self.schema = ", str[] outputs, ScalarType input_dtype, str backend) -> Tensor[]"
 
     def wanted(self, call: Call, outputs: Any, input_dtype: Any) -> tuple[list[str], dict[str, str]]:
         """The names asked for, in their order, and the dtypes of all."""
+        said = None
+        if type(outputs) is tuple and outputs == self.names and type(input_dtype) is str and not call.through_torch:
+            said = input_dtype, call.first.dtype, call.first.is_tensor
+            if said in self._wanted:
+                return self._wanted[said]
         asked = names_of(call.op, "outputs", outputs, self.names)
         dtype = float_dtype(call.op, "input_dtype", input_dtype, call.first)
         dtypes = {name: dtype if name == "model_input" else call.first.dtype for name in self.names}
-        return [name for name in self.names if name in asked], dtypes
+        made = [name for name in self.names if name in asked], dtypes
+        if said is not None:
+            self._wanted[said] = made  # what most calls ask for
+        return made
 
-    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+    def make(self, call: Call, *request: Any) -> dict[str, Any]:
         outputs, input_dtype, out = request
         names, dtypes = self.wanted(call, outputs, input_dtype)
-        made = outputs_of(call.op, call.first, dtypes, names, out, self.names[0], call.read)
+        made: dict[str, Any] = outputs_of(call.op, call.first, dtypes, names, out, self.names[0], call.read)
         if self.count:
-            made[self.count] = zeros(call.first, call.samples)
+            made[self.count] = one_a_sample(call, "int64")
         return made
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
@@ -235,13 +247,13 @@ class Single(Outputs):
         self.names, self.dtype, self.like = (name,), dtype, like
         self.schema = ", str backend) -> Tensor"
 
-    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+    def make(self, call: Call, *request: Any) -> dict[str, Any]:
         first = call.first
         dtype = self.dtype or first.dtype
         if self.like == "dense":
             return {self.names[0]: dense_like(first, dtype)}
         if self.like == "sample":
-            return {self.names[0]: one_a_sample(first, call.samples, dtype)}
+            return {self.names[0]: one_a_sample(call, dtype)}
         return {self.names[0]: first.empty_like(dtype)}
 
     def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
@@ -257,7 +269,7 @@ class OrGiven(Single):
     """One output like the first argument, written to `out` where that is given: once nothing can be wrong any more, so
     that an error leaves it alone. It may be the first argument itself."""
 
-    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+    def make(self, call: Call, *request: Any) -> dict[str, Any]:
         (out,) = request
         call.into = out_of(call.op, out, call.first, call.first_name, call.read)
         return super().make(call)
@@ -284,7 +296,7 @@ class Rows(Outputs):
     names = ("out",)
     schema = ", str backend) -> Tensor"
 
-    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+    def make(self, call: Call, *request: Any) -> dict[str, Any]:
         shape = (call.samples, call.elements, call.elements)
         if call.first is None:
             return {"out": Array(np.empty(shape), call.op, "out")}
@@ -307,7 +319,7 @@ class Tables(Outputs):
     names = "thresholds", "guide"
     schema = ", str backend) -> (Tensor, Tensor)"
 
-    def make(self, call: Call, *request: Any) -> dict[str, Array | None]:
+    def make(self, call: Call, *request: Any) -> dict[str, Any]:
         first, shapes = call.first, self._shapes(call.first.shape)
         if first.is_tensor:
             return {name: first.like(tensor) for name, tensor in self.empty([first.value]).items()}
@@ -341,15 +353,18 @@ def _check_traced(call: Call, name: str, value: Any, dtype: str) -> Array:
     return array
 
 
-def one_a_sample(first: Array, samples: int, dtype: str) -> Array:
-    """(samples,) in the library and on the device of an array."""
-    if first.is_tensor:
-        return first.like(first.value.new_empty((samples,), dtype=getattr(sys.modules["torch"], dtype)))
-    return first.like(np.empty(samples, dtype))
+def one_a_sample(call: Call, dtype: str) -> Any:
+    """Zeros (samples,): NumPy for the host, else on the device of the first argument."""
+    if not call.through_torch:
+        return np.zeros(call.samples, dtype)
+    value = call.first.value.new_zeros((call.samples,), dtype=getattr(sys.modules["torch"], dtype))
+    return call.first.made(value, dtype, (call.samples,))
 
 
-def zeros(first: Array, samples: int) -> Array:
-    """int64 (samples,)."""
-    made = one_a_sample(first, samples, "int64")
-    made.value.fill_(0) if first.is_tensor else made.value.fill(0)
-    return made
+def given_back(call: Call, made: Any) -> Any:
+    """An output of the host as the caller's kind of array."""
+    if made is None or isinstance(made, Array):
+        return None if made is None else made.give()
+    if call.first.is_tensor:
+        return sys.modules["torch"].from_numpy(made)
+    return call.first.like(made).give()

@@ -17,7 +17,6 @@ from torch import Tensor
 from ..arrays import is_traced
 from ..backends import select
 from ..backends.wrong_values import check_values, flag
-from .arguments import Key
 from .call import Call
 from .declared import DECLARED
 
@@ -51,12 +50,10 @@ def _registered(name: str, parts: Sequence[Any], backend: str, *said: Any) -> An
 
 def parts_of(op: Operation, now: Call, values: Sequence[Any]) -> list[Any]:
     """The arguments as the schema has them. The key comes last: a call that is refused draws none."""
-    made: list[Any] = []
-    for argument, value in zip(op.arguments, values, strict=True):
-        made.append(argument.announced(now, value) if isinstance(argument, Key) else argument.as_parts(now, value))
-    for place, (argument, value) in enumerate(zip(op.arguments, values, strict=True)):
-        if isinstance(argument, Key):
-            made[place] = argument.as_parts(now, value)
+    made = [argument.as_parts(now, value) for argument, value in zip(op.arguments, values, strict=True)]
+    if op.key is not None:
+        at, key = op.key
+        made[at] = (key.resolve(now, values[at]),)
     return [part for parts in made for part in parts]
 
 

@@ -10,7 +10,7 @@ from ..call import short
 from ..call.arguments import Births, Logits, PerSample
 from ..call.call import Call
 from ..call.operation import Operation
-from ..call.outputs import Single
+from ..call.outputs import Single, given_back
 from ..call.route import through_torch
 
 
@@ -90,12 +90,12 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     else:
         host.run("birth_loss_and_slopes", chosen, fields, outputs | {"slopes": slopes}, size)
     (result,) = outputs.values()
-    assert result is not None
+    loss = given_back(call, result)
     if not graded:
-        return result.give()
+        return loss
     kept = None if slopes is None else slopes.value
     numbers = fields["weight"], fields["gain"]
-    return _differentiable(net.value, *numbers, chosen, None, kept, fields["births"].value, result.value)
+    return _differentiable(net.value, *numbers, chosen, None, kept, fields["births"].value, loss)
 
 
 def _differentiable(logits: Any, *made: Any) -> Any:
