@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .call.checks import check_memory
+from .ground.values import check_memory
 
 
 def atomic_write(path: str | os.PathLike[str], content: bytes) -> Path:

@@ -264,19 +264,3 @@ def test_native_philox_known_answers():
         words = {part: tuple(int(word, 16) for word in vector[part]) for part in ("counter", "key", "result")}
         for isa in range(len(_cpu.isas())):
             assert _cpu.philox(words["counter"], words["key"], isa) == [words["result"]] * 8, isa
-
-
-def test_every_op_has_its_files():
-    stems = {path.stem for path in (SOURCES / "fastblackout" / "ops").glob("*.py")} - {
-        "__init__",
-        "element",
-        "matrices",
-        "reverse",
-    }
-    assert stems >= {"thin", "bridge", "tau_leap", "birth_loss", "binomial", "poisson", "categorical", "transition"}
-    for stem in stems:
-        for path in (
-            f"fastblackout/ops/{stem}.py", f"fastblackout/reference/{stem}.py", f"csrc/cpu/{stem}.cpp",
-            f"tests/test_{stem}.py",
-        ):  # fmt: skip
-            assert (SOURCES / path).is_file(), path

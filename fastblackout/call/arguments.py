@@ -1,4 +1,4 @@
-"""The kinds of arguments that ops are declared with.
+"""The kinds of arguments that ops are declared with, and here those that are arrays.
 
 Each kind says in one place how a value is checked on the host, how it becomes tensors for a device or for torch's own
 tracing, which words of the torch schema stand for it, and how those tensors become a value again. A kind takes one
@@ -7,21 +7,15 @@ value of a call, or a tuple of values that are checked together.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt
-from ..backends.host import NO_PAIR
-from ..ground.values import check_name, is_tensor
+from ..ground.values import is_tensor
 from ..probability import Prob
 from . import checks
 from .call import Call
 from .elements import element_arguments, element_tensors
-from .keys import resolve_rng
-from .probabilities import as_prob
 
 
 class Argument:
@@ -33,6 +27,11 @@ class Argument:
     def tensors(self, value: Any) -> list[Any]:
         """The torch tensors in a value."""
         return [value] if is_tensor(value) else []
+
+    def check_given(self, call: Call, value: Any, missing: str) -> None:
+        """TypeError for None. missing: how to get a value."""
+        if value is None:
+            raise TypeError(f"{call.op}: {self.names[0]}: must be given, {missing}, got None")
 
     def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
         """The entries of the record that the host's kernels read, one for each of `names`."""
@@ -134,135 +133,6 @@ class ExpectedBirths(Argument):
             raise TypeError(f"{call.op}: logits: {rule}, got {'none' if births is None else 'both'}")
 
 
-class Probability(Argument):
-    """A probability for each sample, as pairs (p, q = 1 - p).
-
-    missing: how to get one, where None is no value. optional: the number 0 says that there is none.
-    """
-
-    def __init__(
-        self, name: str, parts: tuple[str, str] = ("p", "q"), missing: str = "", optional: bool = False
-    ) -> None:
-        self.names, self.missing, self.optional = (name,), missing, optional
-        self.parts = tuple(f"Tensor{'?' if optional else ''} {part}" for part in parts)
-
-    def tensors(self, value: Any) -> list[Any]:
-        return [part for part in (value if isinstance(value, Prob) else (value,)) if is_tensor(part)]
-
-    def on_host(self, call: Call, value: Any) -> tuple[Any]:
-        (name,) = self.names
-        if self._is_none(call, value):
-            return (NO_PAIR,)
-        return (as_prob(call.settle(name, value), call.samples, call.op, name),)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        from .tensors import pair_of
-
-        (name,) = self.names
-        if self._is_none(call, value):
-            return NO_PAIR
-        return pair_of(call.op, name, call.settle(name, value), call.first.value, call.samples, call.backend)
-
-    def from_parts(self, *parts: Any) -> Any:
-        return 0.0 if parts[0] is None else Prob(*parts)
-
-    def _is_none(self, call: Call, value: Any) -> bool:
-        if value is None and self.missing:
-            raise TypeError(f"{call.op}: {self.names[0]}: must be given, {self.missing}, got None")
-        return self.optional and isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
-
-
-class PerSample(Argument):
-    """A number for each sample, finite in `dtype` and at least `low` (above it where open_low).
-
-    part: its name in the torch schema, where that is another. missing: how to get one, where None is no value. A Prob
-    stands for its p. checked: False where any number will do.
-    """
-
-    def __init__(
-        self, name: str, dtype: str = "float32", low: float = -np.inf, open_low: bool = False, part: str = "",
-        missing: str = "", checked: bool = True,
-    ) -> None:  # fmt: skip
-        self.names, self.parts, self.missing = (name,), (f"Tensor {part or name}",), missing
-        self.dtype, self.low, self.open_low, self.checked = dtype, low, open_low, checked
-        self.numpy_dtype = np.dtype(dtype).type  # a dtype takes longer to hash than its type
-
-    def on_host(self, call: Call, value: Any) -> tuple[Any]:
-        if not self.checked:
-            return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
-        name, value = self.names[0], call.settle(self.names[0], self._given(call, value) if self.missing else value)
-        made = checks.per_sample(call.op, name, value, call.samples, self.numpy_dtype, self.low, self.open_low)
-        return (made,)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
-        from .tensors import per_sample
-
-        name, value = self.names[0], call.settle(self.names[0], self._given(call, value) if self.missing else value)
-        dtype = getattr(sys.modules["torch"], self.dtype)
-        return (per_sample(call.op, name, value, call.first.value, call.samples, dtype, self.low, self.open_low),)
-
-    def _given(self, call: Call, value: Any) -> Any:
-        if value is None:
-            raise TypeError(f"{call.op}: {self.names[0]}: must be given, {self.missing}, got None")
-        return value.p if isinstance(value, Prob) else value
-
-
-class MaxCount(Argument):
-    """The largest count that the first argument may hold."""
-
-    names = ("max_count",)
-    parts = ("int max_count",)
-
-    def on_host(self, call: Call, value: Any) -> tuple[int]:
-        return (checks.max_count_of(call.op, value, call.first.dtype),)
-
-    as_parts = on_host
-
-
-class Choice(Argument):
-    """One of two names, which the kernels read as a bool, `part`: whether it is the first of them."""
-
-    def __init__(self, name: str, known: tuple[str, str], part: str) -> None:
-        self.names, self.known, self.parts = (name,), known, (f"bool {part}",)
-
-    def on_host(self, call: Call, value: Any) -> tuple[bool]:
-        check_name(call.op, self.names[0], value, self.known)
-        return (value == self.known[0],)
-
-    as_parts = on_host
-
-    def from_parts(self, *parts: Any) -> str:
-        return self.known[0 if parts[0] else 1]
-
-
-class Key(Argument):
-    """(rng, generator): what the draws are keyed by. It is resolved after all else: a refused call draws no seed."""
-
-    names = ("key",)
-    parts = ("Tensor key",)
-
-    def on_host(self, call: Call, value: Any) -> tuple[None]:
-        """Its place in the record, and that the op reads it."""
-        call.settle("rng", value[0])
-        return (None,)
-
-    as_parts = on_host
-
-    def resolve(self, call: Call, value: Any) -> Any:
-        """The fb.Philox for the host, or the key's tensor, once nothing else can be wrong."""
-        rng, generator = call.read["rng"], value[1]
-        if call.through_torch:
-            from .tensors import key_of
-
-            return key_of(call.op, rng, generator, call.first.value, call.samples)
-        key = resolve_rng(rng, generator, call.op)
-        checks.check_range(call.op, key, call.samples)
-        return key
-
-    def from_parts(self, *parts: Any) -> Any:
-        return parts[0], None
-
-
 class Elements(Argument):
     """Arguments of an element-wise op that broadcast to one shape: a tuple of as many values as there are names.
 
@@ -309,8 +179,6 @@ class Elements(Argument):
 def _same_tensor(call: Call, name: str, value: Any, dtypes: Sequence[str]) -> Any:
     """A tensor of the shape and on the device of the first argument, without its history."""
     array = adopt(call.settle(name, value), call.op, name, dtypes)
-    if not array.is_tensor:
-        kind = type(value).__name__
-        raise TypeError(f"{call.op}: {name}: must be a torch tensor like the other argument, got {kind}")
+    checks.check_tensor(call.op, name, array, value)
     checks.same_shape(call.op, name, array, call.first_name, call.first)
     return array.value.detach()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -43,32 +42,24 @@ def max_count_of(op: str, max_count: Any, dtype: str) -> int:
     return chosen
 
 
-def check_memory(what: str, size: int) -> None:
-    """ValueError where `what` needs more bytes than this machine has, before they are asked for.
-
-    A system may promise memory that is not there, and end the process that uses it.
-    """
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a system that does not tell
-        return
-    if size > there:
-        raise ValueError(f"{what}: must fit the {there} bytes of memory of this machine, got {size}")
-
-
-def size_of(op: str, argument: str, array: Array, key: Philox | None = None) -> tuple[int, int]:
+def size_of(op: str, argument: str, array: Array) -> tuple[int, int]:
     """(samples, elements of a sample), which must fit the counter of the random numbers."""
     samples, elements = array.samples, array.elements
     if elements >= WORD:
         raise ValueError(f"{op}: {argument}: elements per sample must be below 2^32, got {elements}")
-    if key is not None:
-        check_range(op, key, samples)
     return samples, elements
 
 
 def check_range(op: str, key: Philox, samples: int) -> None:
     if key.first_sample + samples > WORD:
         raise ValueError(f"{op}: rng: first_sample + samples must be at most 2^32, got {key.first_sample} + {samples}")
+
+
+def check_tensor(op: str, name: str, array: Array, value: Any) -> None:
+    """TypeError unless `value`, adopted as `array`, is a torch tensor."""
+    if not array.is_tensor:
+        kind = type(value).__name__
+        raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {kind}")
 
 
 def same_shape(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
@@ -105,14 +96,19 @@ def per_sample(
     return _filled(op, argument, array, samples, dtype, low, open_low)
 
 
+def refuse_number(op: str, argument: str, value: float, low: float, open_low: bool) -> NoReturn:
+    """ValueError for a number that is not finite, or below its bound."""
+    bound = "" if low == -math.inf else f" and {'above' if open_low else 'at least'} {low:g}"
+    raise ValueError(f"{op}: {argument}: must be finite{bound}, got {value!r}")
+
+
 def _filled(op: str, argument: str, value: Any, samples: int, dtype: Any, low: float, open_low: bool) -> NDArray[Any]:
     out = np.empty(np.shape(value), dtype)
     with np.errstate(over="ignore"):
         out[...] = value
     wrong = ~((out > low if open_low else out >= low) & np.isfinite(out))
     if wrong.any():
-        bound = "" if low == -np.inf else f" and {'above' if open_low else 'at least'} {low:g}"
-        raise ValueError(f"{op}: {argument}: must be finite{bound}, got {float(out[wrong][0])!r}")
+        refuse_number(op, argument, float(out[wrong][0]), low, open_low)
     return out if out.shape else repeated(out, samples)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..arrays import Array, adopt, empty_tensor
 from ..ground.values import as_float, common_shape, is_number, is_tensor
+from .checks import check_tensor
 
 
 def element_arguments(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Array]:
@@ -27,8 +28,8 @@ def element_arguments(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> l
         if tensors and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
             value = sys.modules["torch"].from_numpy(adopt(value, op, name, dtypes).value)
         arrays.append(adopt(value, op, name, dtypes))
-        if arrays[-1].is_tensor != tensors:
-            raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {type(value).__name__}")
+        if tensors:
+            check_tensor(op, name, arrays[-1], value)
     shape = common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
     devices = {array.device for array in arrays}
     if len(devices) > 1:
@@ -63,9 +64,7 @@ def element_tensors(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> lis
             number, dtype = number_of(op, name, value, dtypes)
             value = torch.full((), number, dtype=getattr(torch, dtype), device=device)
         array = adopt(value, op, name, dtypes)
-        if not array.is_tensor:
-            kind = type(value).__name__
-            raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {kind}")
+        check_tensor(op, name, array, value)
         if value.device != device:
             raise ValueError(f"{op}: {name}: must be on the device of the other argument, {device}, got {value.device}")
         tensors.append(array.value.detach())

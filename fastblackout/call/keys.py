@@ -37,6 +37,12 @@ def from_tensor(key: torch.Tensor, op: str) -> Philox:
     return Philox(seed % SEED_END, first_sample, call)
 
 
+def check_one(op: str, generator: torch.Generator | None) -> None:
+    """ValueError for a generator beside a key."""
+    if generator is not None:
+        raise ValueError(f"{op}: rng: must not be given together with generator, got both")
+
+
 def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str) -> Philox:
     """The key an op on the CPU uses: `rng` itself or what it holds, or one made from `generator`, or a fresh one.
 
@@ -46,8 +52,7 @@ def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | 
     Raises ValueError when both are given, TypeError when one has the wrong type.
     """
     if rng is not None:
-        if generator is not None:
-            raise ValueError(f"{op}: rng: must not be given together with generator, got both")
+        check_one(op, generator)
         if not isinstance(rng, Philox):
             if (loaded := sys.modules.get("torch")) is not None and isinstance(rng, loaded.Tensor):
                 return from_tensor(settled(op, "rng", rng), op)

@@ -8,9 +8,10 @@ from typing import Any
 
 from ..arrays import Array
 from ..backends import host, select
-from .arguments import Argument, Key
+from .arguments import Argument
 from .call import Call
 from .declared import DECLARED
+from .number_arguments import Key
 from .outputs import Outputs, given_back
 from .route import through_torch
 

@@ -17,7 +17,7 @@ from ..ground.persistent import is_capturing, persistent
 from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
 from ..probability import Prob
 from . import checks
-from .keys import check_key, resolve_rng
+from .keys import check_key, check_one, resolve_rng
 from .probabilities import as_prob
 
 learn_dtypes()
@@ -32,8 +32,7 @@ def _on_device(array: np.ndarray, device: Any) -> Tensor:
 def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Tensor:
     """The key as int64 (3,) on the device of `like`. A constant Philox is converted, a missing one drawn."""
     if isinstance(rng, Tensor):
-        if generator is not None:
-            raise ValueError(f"{op}: rng: must not be given together with generator, got both")
+        check_one(op, generator)
         if check_key(rng, op).device != like.device:
             raise ValueError(f"{op}: rng: a key tensor must be on the op's device, {like.device}, got {rng.device}")
         return rng
@@ -132,8 +131,7 @@ def _is_number(value: Any) -> bool:
 def _check_number(op: str, argument: str, value: float, dtype: torch.dtype, low: float, open_low: bool) -> None:
     end = _FLOAT32_END if dtype == torch.float32 else math.inf
     if not (-end < value < end and (value > low if open_low else value >= low)):
-        bound = "" if low == -math.inf else f" and {'above' if open_low else 'at least'} {low:g}"
-        raise ValueError(f"{op}: {argument}: must be finite{bound}, got {value!r}")
+        checks.refuse_number(op, argument, value, low, open_low)
 
 
 def _spread(op: str, argument: str, value: Tensor, samples: int, dense: bool = True) -> Tensor:

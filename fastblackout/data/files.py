@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..call.checks import check_memory, max_count_of
+from ..call.checks import max_count_of
+from ..ground.values import check_memory
 from .dataset import Dataset, make_dataset
 from .stored import Npz, read_npy
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ..call.checks import check_memory
+from ..ground.values import check_memory
 
 _INFLATES = 1032  # one byte of a deflate stream becomes at most so many: 258 for every 2 bits
 _CHUNK = 1 << 20

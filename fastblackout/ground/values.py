@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -180,3 +181,16 @@ def _stands_for_others(torch: Any, value: Any) -> bool:
         return value.data_ptr() == 0 and value.numel() > 0
     except RuntimeError:
         return True
+
+
+def check_memory(what: str, size: int) -> None:
+    """ValueError where `what` needs more bytes than this machine has, before they are asked for.
+
+    A system may promise memory that is not there, and end the process that uses it.
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that does not tell
+        return
+    if size > there:
+        raise ValueError(f"{what}: must fit the {there} bytes of memory of this machine, got {size}")

@@ -8,11 +8,12 @@ import numpy as np
 
 from ..arrays import COUNTS, is_traced
 from ..backends import select
-from ..call.arguments import Elements, Key
+from ..call.arguments import Elements
+from ..call.call import Call
 from ..call.elements import broadcast_tensors
+from ..call.number_arguments import Key
 from ..call.operation import Operation
 from ..call.outputs import Single
-from ..call.route import readable
 from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
 from ..philox import Philox
 from ..probability import Prob, check_sum
@@ -75,7 +76,8 @@ def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
     given.update({"prob.p": prob.p, "prob.q": prob.q} if isinstance(prob, Prob) else {"prob": prob})
     tensors = [value for value in given.values() if is_tensor(value)]
     if tensors:
-        given = dict(zip(given, readable(op, tensors[0], **given), strict=True))
+        call = Call(op, "auto", traced=is_traced(tensors[0]))
+        given = {name: call.settle(name, value) for name, value in given.items()}
         return _log_prob_torch(op, tensors[0].device, given)
     arrays = [real_array(op, name, value).astype(np.float64, copy=False) for name, value in given.items()]
     common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})

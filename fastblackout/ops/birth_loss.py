@@ -7,8 +7,9 @@ from typing import Any
 
 from ..backends import host, select
 from ..call import short
-from ..call.arguments import Births, Logits, PerSample
+from ..call.arguments import Births, Logits
 from ..call.call import Call
+from ..call.number_arguments import PerSample
 from ..call.operation import Operation
 from ..call.outputs import Single, given_back
 from ..call.route import through_torch

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..call import short
-from ..call.arguments import Counts, Key, MaxCount, PerSample, Probability
+from ..call.arguments import Counts
+from ..call.number_arguments import Key, MaxCount, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox

@@ -9,7 +9,8 @@ import numpy as np
 from ..arrays import COUNTS, Array, adopt
 from ..backends import host, select
 from ..call import checks, outputs
-from ..call.arguments import Counts, Probability
+from ..call.arguments import Counts
+from ..call.number_arguments import Probability
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..call.state_arguments import Rows

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...call.checks import check_memory
+from ...ground.values import check_memory
 from ...reference.philox import Stream, philox4x32
 
 if TYPE_CHECKING:
