@@ -115,14 +115,16 @@ def test_capabilities():
 def test_threads_come_from_the_block_the_environment_or_torch(tmp_path):
     with fb.use_backend(threads=7):
         assert select.threads() == 7
-    code = "import torch; torch.set_num_threads(3); from fastblackout import dispatch; print(select.threads())"
+    code = "import torch; torch.set_num_threads(3); from fastblackout.backends import select; print(select.threads())"
     assert run_python(code, tmp_path).stdout == "3\n"
     assert run_python(code, tmp_path, FASTBLACKOUT_NUM_THREADS="5").stdout == "5\n"
 
 
 @pytest.mark.parametrize("text", ["99999999999999999999", str(2**31), "0", "-1", "1.5", "\u00b2", "many", "9" * 5000])
 def test_a_wrong_number_of_threads_in_the_environment(text, tmp_path):
-    done = run_python("from fastblackout import dispatch", tmp_path, FASTBLACKOUT_NUM_THREADS=text, PYTHONUTF8="1")
+    done = run_python(
+        "from fastblackout.backends import select", tmp_path, FASTBLACKOUT_NUM_THREADS=text, PYTHONUTF8="1"
+    )
     last = done.stderr.strip().splitlines()[-1]
     start = "ImportError: FASTBLACKOUT_NUM_THREADS: must be an integer in 1..2147483647, got "
     assert done.returncode == 1 and last.startswith(start + repr(text)[:100])

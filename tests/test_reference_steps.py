@@ -79,7 +79,7 @@ def test_stochastic_rounding_mean_is_exact():
     for y in (0.25, 3.75, 1e-3, 254.5, 7.0):
         stored = np.full((4, 50_000), y, np.float32)
         exact = float(stored[0, 0])
-        drawn = common.round_births(stored.astype(np.float64), 255, Philox(8), "stochastic")
+        drawn = common.round_births(stored.astype(np.float64), 255, Philox(8), True)
         fraction = exact - math.floor(exact)
         assert set(np.unique(drawn)) <= {math.floor(exact), math.floor(exact) + 1}
         assert abs(drawn.mean() - exact) <= 6.5 * math.sqrt(fraction * (1 - fraction) / drawn.size)
@@ -92,12 +92,12 @@ def test_rounding_words_and_tie():
     v = np.array([words[i] << 16 | low[i] for i in range(size)], dtype=np.int64)
     # y = V / 2^48 and its neighbour: a tie of the top 32 bits, decided by the low 16; 48-bit values are exact float64.
     for step, expected in ((0, 0), (1, 1)):
-        assert (common.round_births(((v + step) / 2.0**48)[None], 255, key, "stochastic") == expected).all()
+        assert (common.round_births(((v + step) / 2.0**48)[None], 255, key, True) == expected).all()
 
 
 def test_nearest_rounding_ties_up_and_cap():
     y = np.array([[0.49999997, 0.5, 1.5, 2.5, 254.5, 300.0]])
-    assert common.round_births(y, 255, Philox(1), "nearest").tolist() == [[0, 1, 2, 3, 255, 255]]
+    assert common.round_births(y, 255, Philox(1), False).tolist() == [[0, 1, 2, 3, 255, 255]]
 
 
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest"])

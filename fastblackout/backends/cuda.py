@@ -80,13 +80,16 @@ def birth_loss(*fields: Any, module: ModuleType | None = None) -> None:
     samples = logits.shape[0]
     chunks, scratch = -(-logits.numel() // max(samples, 1) // _CHUNK), (None, None)
     if chunks > 1:
-        import torch
-
-        # The zeros are this call's own: a CUDA graph that is warmed up or captured may own what is allocated in the
-        # meantime, and launches on other streams may run beside this one.
-        sums = logits.new_empty(samples * chunks, dtype=loss.dtype)
-        scratch = sums, logits.new_zeros(samples, dtype=torch.int32)
+        scratch = logits.new_empty(samples * chunks, dtype=loss.dtype), _counters(logits, samples)
     _launch("birth_loss", "birth_loss", (*fields[:-1], *scratch), flag, module)
+
+
+def _counters(like: Any, size: int) -> Any:
+    """int32 zeros. They are this call's own: a CUDA graph that is warmed up or captured may own what is allocated in
+    the meantime, and launches on other streams may run beside this one."""
+    import torch
+
+    return like.new_zeros(size, dtype=torch.int32)
 
 
 def categorical_bridge(*fields: Any, module: ModuleType | None = None) -> None:
