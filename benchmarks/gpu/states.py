@@ -10,6 +10,7 @@ from op_states import matrices
 from torch import Tensor
 
 import fastblackout as fb
+from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
 
 CHUNK = 1 << 20  # pixels whose rows of 256 probabilities torch gathers at once
 
