@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from harness import Harness
+    from cases.harness import Harness
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's and SciPy's, read when they are imported
 _HERE = Path(__file__).resolve().parent
-sys.path.append(str(_HERE))  # the modules beside this file: importing tests by path puts no folder on sys.path
+sys.path.insert(0, str(_HERE))  # the packages beside this file: importing tests by path puts no folder on sys.path
 
 
 def _what_to_do() -> str | None:
@@ -71,7 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def harness(pytestconfig: pytest.Config) -> Harness:
     import torch
-    from harness import Harness
+
+    from cases.harness import Harness
 
     torch.set_num_threads(1)
     return pytestconfig.stash.setdefault(_HARNESS, Harness(pytestconfig.getoption("--quick")))
@@ -89,7 +90,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     harness = config.stash.get(_HARNESS, None)
     if harness is None or not (harness.rows or harness.notes):
         return
-    from report import markdown
+    from report.tables import markdown
 
     terminalreporter.section("fastblackout beside its peers")
     terminalreporter.write_line(markdown(harness.results()))

@@ -38,7 +38,7 @@ class Rounds:
 @pytest.fixture
 def clock(script, monkeypatch):
     """A clock that only calls move, each by the seconds it is made with."""
-    harness, now = script("harness"), [0.0]
+    harness, now = script("cases.harness"), [0.0]
     monkeypatch.setattr(harness.time, "process_time", lambda: now[0])
     monkeypatch.setattr(harness, "settle_allocator", lambda: True)  # the tests' own memory stays as it is
 
@@ -71,7 +71,7 @@ MAPPED = """
 import re, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import harness
+from cases import harness
 
 def unmapped():
     parts = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
@@ -98,7 +98,7 @@ def test_pages_of_torch_are_mapped(tmp_path):
 
 
 def test_no_time_after_a_failed_check(script, clock):
-    bench = script("harness").Harness()
+    bench = script("cases.harness").Harness()
     called = []
 
     def check():
@@ -111,7 +111,7 @@ def test_no_time_after_a_failed_check(script, clock):
 
 
 def test_rows_hold_medians_ratios_and_shares(script, clock):
-    bench = script("harness").Harness()
+    bench = script("cases.harness").Harness()
     others = {"slower": clock(0.03), "four times the work": clock(0.08)}
     bench.measure(Rounds(), "case", 10, clock(0.01), others, lambda: None, shares={"four times the work": 4}, op="thin")
     slower, shared = bench.rows
@@ -123,14 +123,14 @@ def test_rows_hold_medians_ratios_and_shares(script, clock):
 
 @pytest.mark.parametrize(("quick", "rounds"), [(False, 5), (True, 2)])
 def test_long_calls_have_fewer_rounds_and_short_ones_are_repeated(script, clock, quick, rounds):
-    bench, timed = script("harness").Harness(quick), Rounds()
+    bench, timed = script("cases.harness").Harness(quick), Rounds()
     bench.measure(timed, "case", 10, clock(0.05), {"slow": clock(4.0)}, lambda: None)
     assert bench.rows[0]["rounds"] == rounds
     assert timed.extra_info["calls per round"] == 8  # a tenth of the longest call
 
 
 def test_visits_share_the_rounds_of_a_case(script, clock):
-    bench, checks, ordinals = script("harness").Harness(), [], []
+    bench, checks, ordinals = script("cases.harness").Harness(), [], []
     tick = clock(0.1)
 
     def ours(ordinal):
@@ -158,7 +158,7 @@ def test_visits_share_the_rounds_of_a_case(script, clock):
 
 
 def test_an_absent_peer_is_named_with_its_package(script, monkeypatch):
-    peers = script("peers")
+    peers = script("cases.peers")
     monkeypatch.setattr(peers, "load", lambda name: f"No module named '{name}'" if name == "numba" else sys)
     absent = peers.absent()
     assert list(absent) == ["numba"]
@@ -167,12 +167,12 @@ def test_an_absent_peer_is_named_with_its_package(script, monkeypatch):
 
 def test_every_optional_peer_is_in_the_extra(script):
     extra = (ROOT / "pyproject.toml").read_text().split("\nbench = [")[1].split("]\n")[0]
-    for package in script("peers").OPTIONAL:
+    for package in script("cases.peers").OPTIONAL:
         assert f'"{package}' in extra
 
 
 def test_aims(script):
-    targets = script("targets")
+    targets = script("report.targets")
     small = "thin, x_t, one 28x28 image"
     found = results(
         row(theirs=0.081), row(peer="numpy Generator", theirs=0.099), row(theirs=0.02, isa="avx2"),
@@ -189,27 +189,27 @@ def test_aims(script):
         "yes",
     )
     assert verdicts["categorical", "avx512", "torch.multinomial"] == ("not measured", "")
-    assert "| thin, x_t | torch.binomial | 81x" in " ".join(script("report").headline({"box": found}).split())
+    assert "| thin, x_t | torch.binomial | 81x" in " ".join(script("report.tables").headline({"box": found}).split())
 
 
 def test_aims_of_instruction_sets_that_a_machine_lacks_are_left_out(script):
     found = results(row(theirs=0.02, isa="avx2"))
     found["machine"] = {**found["machine"], "isa": "avx2"}
-    cells = script("targets").table(found)[1:]
+    cells = script("report.targets").table(found)[1:]
     assert {isa for _, isa, *_ in cells} == {"avx2"}
     assert ("thin, x_t", "avx2", "torch.binomial", "at least 12x", "20x", "yes") in cells
-    assert "| thin, x_t | torch.binomial | 20x" in " ".join(script("report").headline({"box": found}).split())
+    assert "| thin, x_t | torch.binomial | 20x" in " ".join(script("report.tables").headline({"box": found}).split())
 
 
 def test_standing_has_a_row_a_case(script):
-    table = script("report").standing(results(row(), row(peer="numpy Generator", theirs=0.2), row(isa="avx2")))
+    table = script("report.tables").standing(results(row(), row(peer="numpy Generator", theirs=0.2), row(isa="avx2")))
     lines = [line for line in table.splitlines() if line.startswith("| thin")]
     assert len(lines) == 2
     assert "torch.binomial 100, numpy Generator 200" in lines[0]
 
 
 def test_fill_replaces_blocks_only(script):
-    report = script("report")
+    report = script("report.tables")
     page = "above\n<!-- bench report: one -->\nold\n<!-- end -->\nbetween\n"
     page += "<!-- bench report: two -->\n<!-- end -->\nbelow\n"
     filled = report.fill(page, {"one": "| 1 |", "two": "| 2 |"})
@@ -222,7 +222,7 @@ def test_fill_replaces_blocks_only(script):
 
 
 def test_report_writes_pages_and_pictures(script, tmp_path, monkeypatch, capsys):
-    report = script("report")
+    report = script("report.tables")
     monkeypatch.setattr(report, "ROOT", tmp_path)
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/performance.md").write_text("<!-- bench report: targets -->\n<!-- end -->\n")
@@ -241,7 +241,7 @@ def test_report_writes_pages_and_pictures(script, tmp_path, monkeypatch, capsys)
 
 
 def test_machines_are_named_by_their_files_newest_first(script, tmp_path, monkeypatch, capsys):
-    report = script("report")
+    report = script("report.tables")
     monkeypatch.setattr(report, "ROOT", tmp_path)
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs/performance.md"
@@ -254,7 +254,7 @@ def test_machines_are_named_by_their_files_newest_first(script, tmp_path, monkey
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"machine": {}}', json.dumps(results() | {"rows": [{}]})])
 def test_report_of_a_bad_file_is_one_line(script, tmp_path, monkeypatch, capsys, text):
-    report = script("report")
+    report = script("report.tables")
     monkeypatch.setattr(report, "ROOT", tmp_path)
     (tmp_path / "bad.json").write_text(text)
     assert report.main([str(tmp_path / "bad.json")]) == 1
@@ -264,7 +264,7 @@ def test_report_of_a_bad_file_is_one_line(script, tmp_path, monkeypatch, capsys,
 
 
 def test_the_committed_results_make_the_committed_tables(script):
-    report = script("report")
+    report = script("report.tables")
     found = {path.stem: report.load(path) for path in sorted((ROOT / "benchmarks/results").glob("*.json"))}
     cpus = [(name, results) for name, results in found.items() if "card" not in results["machine"]]
     newest_first = dict(sorted(cpus, key=lambda item: item[1]["date"], reverse=True))
@@ -292,7 +292,7 @@ def test_the_command_reports(tmp_path):
 def test_a_step_from_logits_makes_no_copy_of_them(script, monkeypatch):
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("it needs Linux: /proc/self/clear_refs")
-    memory = script("memory")
+    memory = script("cases.memory")
     monkeypatch.setattr(memory, "BATCH", 32)
     logits = 4 * memory.STATES * 32 * 3 * 32 * 32  # bytes
     needed = {who: memory.needed(call) for who, call in memory.categorical_bridge(None).items()}

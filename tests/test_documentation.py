@@ -203,7 +203,7 @@ def test_every_option_is_one_of_a_parser(capsys):
         assert parses(*command, "--help")
     options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
     for part in ("benchmarks", "examples"):
-        for script in (ROOT / part).glob("*.py"):
+        for script in (ROOT / part).rglob("*.py"):
             options.update(re.findall(r'"(--[a-z][a-z-]*)"', script.read_text()))
     for name in DOCUMENTS:
         text = (ROOT / name).read_text()

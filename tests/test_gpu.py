@@ -1,6 +1,6 @@
 """The CUDA and Triton kernels on a GPU, compared as everywhere else: with the reference, to the bit.
 
-benchmarks/gpu.py runs this file in processes for every op and backend, so that a kernel that hangs ends nothing else.
+benchmarks/gpu runs this file in processes for every op and backend, so that a kernel that hangs ends nothing else.
 FASTBLACKOUT_GPU=dry runs it on the CPU, to see that it runs.
 """
 

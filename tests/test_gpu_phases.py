@@ -1,4 +1,4 @@
-"""The phases of benchmarks/gpu.py without a GPU: a dry run of all of them, and processes that fail, die or hang."""
+"""The phases of benchmarks/gpu without a GPU: a dry run of all of them, and processes that fail, die or hang."""
 
 import importlib
 import json
@@ -27,7 +27,7 @@ def dry_run(folder, *arguments):
         sys.executable,
         "-W",
         "default",
-        FOLDER / "gpu.py",
+        FOLDER / "gpu",
         "--dry",
         "--ops",
         "poisson",
@@ -88,7 +88,7 @@ def test_never(): pass
 
 def test_processes_of_tests_start_again(script, tmp_path, monkeypatch):
     """Every test is told of once, what lost the device or the process too, and what comes after it still runs."""
-    tests = script("gpu_tests")
+    tests = script("gpu.tests")
     file = tmp_path / "test_some.py"
     file.write_text(TESTS)
     monkeypatch.setattr(tests, "FILE", file)
@@ -109,7 +109,7 @@ def test_processes_of_tests_start_again(script, tmp_path, monkeypatch):
 
 def test_nothing_passes_that_was_not_run(script, tmp_path, monkeypatch):
     """Here the file of the card's tests skips itself, in one line."""
-    tests, told = script("gpu_tests"), []
+    tests, told = script("gpu.tests"), []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     tests.run(["test_graph[thin-cuda]", "test_product[thin-cuda]"], 60.0, told.append)
     assert [result["outcome"] for result in told] == ["failed"] * 2
@@ -124,7 +124,7 @@ def test_nothing_passes_that_was_not_run(script, tmp_path, monkeypatch):
 
 TIMES = """
 import json, sys
-from gpu_children import tell
+from gpu.children import tell
 done = json.loads(sys.argv[sys.argv.index("--done") + 1])
 for by, end in (("a", 0), ("loses", 3), ("dies", 7), ("b", 0)):
     if [1, [2], by] not in done:
@@ -136,10 +136,10 @@ for by, end in (("a", 0), ("loses", 3), ("dies", 7), ("b", 0)):
 
 
 def test_timings_start_again(script, tmp_path, monkeypatch):
-    timing, clock = script("gpu_timing"), script("gpu_clock")
+    timing, clock = script("gpu.timing"), script("gpu.clock")
     (tmp_path / "times.py").write_text(TIMES)
-    monkeypatch.setattr(timing, "SCRIPT", tmp_path / "times.py")
-    results = script("gpu_results").blank()
+    monkeypatch.setattr(timing, "COMMAND", (str(tmp_path / "times.py"),))
+    results = script("gpu.results").blank()
     results["tests"] = {"test_product[poisson-cuda]": {"outcome": "passed", "cases": 1}}
     store = types.SimpleNamespace(keep=lambda: None)
     run = types.SimpleNamespace(
@@ -153,20 +153,19 @@ def test_timings_start_again(script, tmp_path, monkeypatch):
 
 
 def test_parts_go_on_after_one_that_is_lost(script, tmp_path, monkeypatch):
-    children, heard, lost = script("gpu_children"), [], []
-    (tmp_path / "benchmarks").mkdir()
-    code = "import sys\nfrom gpu_children import tell\nfor part in sys.argv[1].split(','):\n    tell(begun=part)\n"
+    children, heard, lost = script("gpu.children"), [], []
+    code = "import sys\nfrom gpu.children import tell\nfor part in sys.argv[1].split(','):\n    tell(begun=part)\n"
     code += "    assert part != 'b', 'b is wrong'\n    tell(part=part)\n"
-    (tmp_path / "benchmarks" / "parts.py").write_text(code)
-    monkeypatch.setattr(children, "ROOT", tmp_path)
+    (tmp_path / "parts.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
     told = lambda part, how: lost.append((part, how))  # noqa: E731
-    children.in_turn("parts.py", ["a", "b", "c"], [], lambda: 60.0, heard.append, told)
+    children.in_turn("parts", ["a", "b", "c"], [], lambda: 60.0, heard.append, told)
     assert heard == [{"part": "a"}, {"part": "c"}]
     assert [part for part, _ in lost] == ["b"] and "AssertionError: b is wrong" in lost[0][1]
 
 
 def test_clocks_are_those_of_the_time_asked_for(script):
-    clock = script("gpu_clock")
+    clock = script("gpu.clock")
     code = "import time\nfor mhz in (300, 1700, 1980, '[N/A]', 1750):\n"
     code += "    print(f'{mhz}, 2600, 512.5, 41', flush=True); time.sleep(0.05)\ntime.sleep(60)"
     with clock.Clock((sys.executable, "-c", code)) as seen:
@@ -184,7 +183,7 @@ def test_clocks_are_those_of_the_time_asked_for(script):
 
 
 def test_a_build_that_fails_with_cuda_is_tried_without(script, tmp_path, monkeypatch):
-    phases, store = script("gpu_phases"), script("gpu_results").Store(tmp_path / "work", tmp_path / "out", False)
+    phases, store = script("gpu.phases"), script("gpu.results").Store(tmp_path / "work", tmp_path / "out", False)
     code = "import os, sys\nif os.environ['FASTBLACKOUT_CUDA'] == '1': sys.exit('thin.cu(3): error: no such thing')"
     monkeypatch.setattr(phases, "BUILD", (sys.executable, "-c", code))
     run = phases.Run(store, lambda: 60.0)
@@ -198,7 +197,7 @@ def test_a_build_that_fails_with_cuda_is_tried_without(script, tmp_path, monkeyp
 
 
 def test_results_of_another_card_do_not_count(script, tmp_path, capsys):
-    made = script("gpu_results").Store
+    made = script("gpu.results").Store
     machine = {"card": "NVIDIA Card", "commit": "0" * 40, "torch": "2.11.0", "triton": "3.6.0"}
     store = made(tmp_path / "work", tmp_path / "out", False)
     store.on(machine)

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py without a GPU: what it says, and its checks, times and table on the CPU.
+"""benchmarks/gpu without a GPU: what it says, and its checks, times and table on the CPU.
 
 The product of test_gpu.py runs elsewhere on csrc/simt and on Triton's interpreter; its other checks are tried here.
 """
@@ -43,11 +43,11 @@ def run(folder, *command, tests=False, **environment):
 
 
 def test_one_line_and_status_1_without_a_gpu(tmp_path):
-    done = run(tmp_path, FOLDER / "gpu.py", "--out", tmp_path / "out", "--work", tmp_path / "work")
+    done = run(tmp_path, FOLDER / "gpu", "--out", tmp_path / "out", "--work", tmp_path / "work")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "gpu: torch sees no NVIDIA GPU: run this where there is one\n"
     assert not list(tmp_path.iterdir())
-    done = run(tmp_path, FOLDER / "gpu.py", "check", "tme")
+    done = run(tmp_path, FOLDER / "gpu", "check", "tme")
     assert done.returncode == 2 and "phases: must be some of build, check, time, train, profile, got tme" in done.stderr
 
 
@@ -118,7 +118,7 @@ def measured():
 
 
 def test_parts_of_the_ceiling(script, measured):
-    aims = script("gpu_aims")
+    aims = script("gpu.aims")
     size = 1 << 26
     # By issue 4 ps and 10 ps; loss by memory 2.5 ps, its gradient by issue 9 ps.
     for case, least in (("thin, x_t", 4e-12), ("bridge, float32", 1e-11), ("birth_loss + gradient", 1.15e-11)):
@@ -139,7 +139,7 @@ def test_parts_of_the_ceiling(script, measured):
 
 
 def test_aims_have_verdicts(script, measured):
-    aims, size = script("gpu_aims"), 1 << 26
+    aims, size = script("gpu.aims"), 1 << 26
     assert [found[2:] for found in aims.aims(measured)] == [("not measured", "")] * 5
     binomial = "binomial, counts to 255"
     measured["rows"] = [
@@ -157,7 +157,7 @@ def test_aims_have_verdicts(script, measured):
 
 
 def test_crossings_become_the_preference(script, measured):
-    aims = script("gpu_aims")
+    aims = script("gpu.aims")
     measured["rows"] = [
         row(op, by, start + elements * each, elements)
         for op, *both in (("thin", 3e-6, 1e-12, 1e-6, 3e-12), ("poisson", 9e-6, 5e-12, 1e-6, 1e-12))
@@ -178,7 +178,7 @@ def test_crossings_become_the_preference(script, measured):
 
 
 def test_cupy_is_called_with_what_it_takes(script, monkeypatch):
-    work = script("gpu_work")
+    work = script("gpu.work")
     drawn = types.SimpleNamespace(binomial=lambda n, p: ("b", n.dtype, p), poisson=lambda rate: ("p", rate))
     monkeypatch.setattr(work, "_cupy", lambda: types.SimpleNamespace(random=drawn, from_dlpack=lambda tensor: tensor))
     inputs = {"x": torch.ones(3, dtype=torch.uint8), "p": torch.full((3,), 0.5), "rate": torch.ones(3)}
@@ -190,7 +190,7 @@ def test_cupy_is_called_with_what_it_takes(script, monkeypatch):
 @pytest.fixture
 def results(script):
     """Of a card whose poisson is wrong on one backend."""
-    made = script("gpu_results").blank()
+    made = script("gpu.results").blank()
     made["machine"] = {"card": "NVIDIA Card", "capability": "sm_90", "driver": "580.1", "commit": "0123456789abcdef"}
     made["tests"] = {
         "test_product[poisson-cuda]": {"outcome": "failed", "text": "out: 1 wrong", "cases": 3, "of": 9},
@@ -203,7 +203,7 @@ def results(script):
 
 
 def test_every_case_is_timed_and_shown(script, results):
-    times, report, told = script("gpu_times"), script("gpu_report"), []
+    times, report, told = script("gpu.times"), script("gpu.report"), []
 
     def tell(**facts):
         told.append(facts)
@@ -230,11 +230,11 @@ def test_every_case_is_timed_and_shown(script, results):
         "| bridge, float32 | at least 80% of the lower of the ceilings | not measured |",
     ):  # fmt: skip
         assert wanted in text, wanted
-    assert script("report")._gpu(results) == text  # of `fastblackout bench report`
+    assert script("report.tables")._gpu(results) == text  # of `fastblackout bench report`
 
 
 def test_the_summary_is_short_and_begins_with_what_failed(script, results):
-    report, tests = script("gpu_report"), script("gpu_tests")
+    report, tests = script("gpu.report"), script("gpu.tests")
     short = report.summary(results).splitlines()
     assert short[0] == "FAILED: test_product[poisson-cuda]: out: 1 wrong" and short[-1].startswith("NVIDIA Card: ")
     assert sum(line.startswith("aim: ") for line in short) == 5
@@ -246,11 +246,11 @@ def test_the_summary_is_short_and_begins_with_what_failed(script, results):
     text = report.summary(results)
     assert text.startswith("FAILED: build: no nvcc\n") and "more, in tests.log" in text and "CUT OFF" in text
     assert len(text) < 9000  # what comes of a long run may be its last 12,000 characters
-    assert not report.failures(script("gpu_results").blank())
+    assert not report.failures(script("gpu.results").blank())
 
 
 def test_time_that_is_short_drops_what_matters_least(script):
-    times, told = script("gpu_times"), []
+    times, told = script("gpu.times"), []
     made = times.Times(CPU, ["cpu"], lambda: 1.0, lambda **facts: told.append(facts))
     for case in times.CASES:
         made.case(case, (4, 1, 8, 8), "plain")

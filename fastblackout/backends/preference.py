@@ -1,7 +1,7 @@
 """Which backend "auto" takes for an op on a device, and why: one table, printed by `fastblackout info`.
 
 preference.json beside this file holds what a card measured: {"card", "date", "ops": {op: {"order": [...],
-"small": [...], "below": elements}}}; benchmarks/gpu.py writes it. {}: no card has.
+"small": [...], "below": elements}}}; benchmarks/gpu writes it. {}: no card has.
 """
 
 from __future__ import annotations

@@ -281,7 +281,7 @@ def _bench(options: argparse.Namespace) -> int:
     if not Path("benchmarks").is_dir():
         raise ValueError("bench: no benchmarks folder here; run it in a clone of the repository")
     if options.arguments[:1] == ["report"]:
-        return subprocess.run([sys.executable, "benchmarks/report.py", *options.arguments[1:]]).returncode
+        return subprocess.run([sys.executable, "benchmarks/report", *options.arguments[1:]]).returncode
     try:
         import pytest
     except ImportError:

@@ -1,0 +1,114 @@
+"""Processes that tell what they do as they do it: one JSON object a line, after an @.
+
+A kernel that hangs cannot be stopped from Python, and after a CUDA error a process can do nothing more on the device:
+so tests and timings run in processes of their own, which are ended and started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gpu import ROOT
+
+FOLDER = ROOT / "benchmarks"  # where children run, so that `python -m gpu.times` finds its module
+MARK = "@"
+LOST = 3  # the status of a process that ends itself because the device is lost to it
+# What a CUDA error is known by, in torch's words, Triton's and those of fastblackout's kernels.
+_CUDA_ERROR = re.compile(
+    r"CUDA (driver )?error|: CUDA: |illegal memory access|misaligned address|launch failure|device-side assert"
+)
+
+
+def is_lost(text: str) -> bool:
+    """Whether an error may have left the process without its device."""
+    return _CUDA_ERROR.search(text) is not None
+
+
+def tell(**facts: Any) -> None:
+    """In a child: to the parent, at once."""
+    print(MARK + json.dumps(facts), flush=True)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The modules of this process, and one thread for each pool of torch's: many such processes run at once."""
+    one = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **one, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
+
+
+_running: dict[int, subprocess.Popen[str]] = {}
+
+
+def end_all() -> None:
+    """Ends the processes that are still running, with theirs."""
+    for child in list(_running.values()):
+        _end(child)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def follow(
+    command: list[str], seconds: float, heard: Callable[[dict[str, Any]], None], **more: str
+) -> tuple[str | None, list[str]]:
+    """Runs a child to its end, or ends it after so many seconds; `heard` gets what it tells.
+
+    Returns (None, or how it ended if not of itself, what else it printed: the last 40 lines).
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-W", "default", *command], cwd=FOLDER, env=environment(**more), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+    )  # fmt: skip
+    _running[child.pid] = child
+    late = threading.Event()
+    timer = threading.Timer(seconds, lambda: (late.set(), _end(child)))
+    timer.daemon = True
+    timer.start()
+    said: list[str] = []
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith(MARK):
+            heard(json.loads(line[len(MARK) :]))
+        elif line.strip():
+            said = [*said[-39:], line.rstrip()]
+    status = child.wait()
+    timer.cancel()
+    del _running[child.pid]
+    if late.is_set():
+        return f"it did not end in {seconds:.0f} s", said
+    return (None if status == 0 else f"it ended with status {status}"), said
+
+
+def in_turn(
+    module: str, parts: list[str], options: list[str], seconds: Callable[[], float],
+    heard: Callable[[dict[str, Any]], None], lost: Callable[[str, str], None], **more: str,
+) -> None:  # fmt: skip
+    """Runs a module on parts, separated by commas, in one process; it tells which part has begun.
+
+    Where the process ends early, lost(part, how) is called and the parts that are left have a process again.
+    """
+    while parts and seconds() > 1:
+        begun = [""]
+
+        def told(facts: dict[str, Any], begun: list[str] = begun) -> None:
+            if "begun" in facts:
+                begun[0] = facts["begun"]
+            else:
+                heard(facts)
+
+        ended, said = follow(["-m", module, ",".join(parts), *options], seconds(), told, **more)
+        if ended is None:
+            return
+        at = parts.index(begun[0]) if begun[0] in parts else 0
+        lost(parts[at], f"{ended}: {' / '.join(said[-3:])}")
+        parts = parts[at + 1 :]

@@ -1,0 +1,201 @@
+"""The cases of times.py: the inputs of every op at a size, our call, and the same work in torch."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+import fastblackout as fb
+from gpu import states
+
+Inputs = dict[str, Tensor]  # samples first; those named peer_* are what torch's functions take, made beforehand
+K_T, K_S = 500, 450  # of the 1,000-step grid: the reverse step that is timed
+
+
+class Case(NamedTuple):
+    name: str
+    op: str
+    make: Callable[[tuple[int, ...], torch.Generator], Inputs]
+    ours: Callable[[Inputs, Any, str], tuple[Tensor, ...]]  # (inputs, rng, backend)
+    peers: dict[str, Callable[[Inputs], Any]]
+    compiled: Callable[..., Any] | None = None  # what torch.compile gets
+    reads: int = 1  # times ours reads its inputs
+
+
+def _rows(shape: tuple[int, ...], made: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.rand(shape[:1], dtype=dtype, device=made.device, generator=made)
+
+
+def _filled(shape: tuple[int, ...], made: torch.Generator, value: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.full(shape[:1], value, dtype=dtype, device=made.device)
+
+
+def _column(value: Tensor) -> Tensor:
+    return value.float().view(-1, 1, 1, 1)
+
+
+def own(inputs: Inputs) -> Inputs:
+    return {name: value for name, value in inputs.items() if not name.startswith("peer_")}
+
+
+def noising(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    """Counts uniform in 0..255, a uniform survival probability per image."""
+    x = torch.randint(0, 256, shape, dtype=torch.uint8, device=made.device, generator=made)
+    p = _rows(shape, made)
+    return {
+        "x": x, "p": p, "q": 1 - p, "center": (127.5 * p).float(), "scale": _filled(shape, made, 1 / 64),
+        "peer_x": x.float(), "peer_p": _column(p).expand(shape),
+    }  # fmt: skip
+
+
+def reverse(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    """A state half way down and a network that knows the image: softplus(logits) = x_0 - x_t."""
+    schedule = fb.Schedule.logit(1000)
+    step = schedule.bridge(K_T, K_S)
+    x_0 = torch.randint(0, 256, shape, device=made.device, generator=made, dtype=torch.int16).float()
+    x_t = torch.floor(x_0 * schedule.survival(K_T).p)
+    y = x_0 - x_t
+    logits = torch.where(y > 0, y + torch.log(-torch.expm1(-y)), -30.0)
+    center = 127.5 * float(schedule.survival(K_S).p)
+    return {
+        "x": x_t.to(torch.uint8), "logits": logits, "p": _filled(shape, made, step.p, torch.float64),
+        "q": _filled(shape, made, step.q, torch.float64), "gain": _filled(shape, made, 1.0),
+        "center": _filled(shape, made, center), "scale": _filled(shape, made, 1.0), "peer_x": x_t,
+    }  # fmt: skip
+
+
+def loss(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    logits = 4 * torch.randn(shape, device=made.device, generator=made)
+    births = torch.randint(0, 64, shape, dtype=torch.uint8, device=made.device, generator=made)
+    weight, gain = _rows(shape, made), _filled(shape, made, 1.0)
+    ours = {"logits": logits, "births": births, "weight": weight, "gain": gain}
+    return ours | {"peer_births": births.float(), "peer_weight": weight.float()}
+
+
+def counts_to(high: int, dtype: torch.dtype) -> Callable[[tuple[int, ...], torch.Generator], Inputs]:
+    def make(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+        x = torch.randint(0, high + 1, shape, device=made.device, generator=made, dtype=torch.int32)
+        p = torch.rand(shape, device=made.device, generator=made)
+        return {"x": x.to(dtype), "p": p, "peer_x": x.float()}
+
+    return make
+
+
+def rates(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    return {"rate": 50 * torch.rand(shape, device=made.device, generator=made)}
+
+
+def _thin(outputs: tuple[str, ...]) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
+    def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+        numbers = {"center": v["center"], "scale": v["scale"], "outputs": outputs}
+        return tuple(fb.thin(v["x"], fb.Prob(v["p"], v["q"]), rng=rng, backend=backend, **numbers))
+
+    return ours
+
+
+def _bridge(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    numbers = {name: v[name] for name in ("gain", "center", "scale")}
+    return tuple(fb.bridge_step(v["x"], v["logits"], fb.Prob(v["p"], v["q"]), rng=rng, backend=backend, **numbers))
+
+
+def _tau_leap(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    numbers = {name: v[name] for name in ("gain", "center", "scale")}
+    return tuple(fb.tau_leap_step(v["x"], v["logits"], v["p"], rng=rng, backend=backend, **numbers))
+
+
+def _loss(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    logits = v["logits"].detach().requires_grad_()
+    result = fb.birth_loss(logits, v["births"], v["weight"], gain=v["gain"], backend=backend)
+    return result.detach(), torch.autograd.grad(result.sum(), logits)[0]
+
+
+def _eager_thin(v: Inputs) -> tuple[Tensor, ...]:
+    x_t = torch.binomial(v["peer_x"], v["peer_p"])
+    return x_t, v["peer_x"] - x_t, (x_t - _column(v["center"])) * _column(v["scale"])
+
+
+def _eager_bridge(v: Inputs) -> tuple[Tensor, ...]:
+    y = softplus(v["logits"])
+    n = torch.minimum(torch.floor(y + torch.rand_like(y)), 255 - v["peer_x"])
+    x_s = v["peer_x"] + torch.binomial(n, _column(v["p"]).expand_as(n))
+    return x_s, (x_s - _column(v["center"])) * _column(v["scale"])
+
+
+def _eager_tau_leap(v: Inputs) -> tuple[Tensor, ...]:
+    births = torch.poisson(softplus(v["logits"]) * _column(v["p"]))
+    x_s = v["peer_x"] + torch.minimum(births, 255 - v["peer_x"])
+    return x_s, (x_s - _column(v["center"])) * _column(v["scale"])
+
+
+def loss_of(logits: Tensor, births: Tensor, weight: Tensor) -> Tensor:
+    y = softplus(logits)
+    return weight * (y - births * torch.log(y)).flatten(1).sum(1)
+
+
+def eager_loss(v: Inputs, function: Callable[..., Tensor] = loss_of) -> tuple[Tensor, ...]:
+    logits = v["logits"].detach().requires_grad_()
+    result = function(logits, v["peer_births"], v["peer_weight"])
+    return result.detach(), torch.autograd.grad(result.sum(), logits)[0]
+
+
+def _binomial(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.binomial(v["x"], v["p"], rng=rng, backend=backend),)
+
+
+def _poisson(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.poisson(v["rate"], rng=rng, backend=backend),)
+
+
+def _cupy() -> Any:
+    """CuPy, or None. It shares the memory of torch's tensors, and works on the default stream as torch does here."""
+    return importlib.import_module("cupy") if importlib.util.find_spec("cupy") is not None else None
+
+
+UNCAPTURED = ("CuPy",)  # it keeps to its own streams, which torch's graphs do not see
+
+
+def _binomial_peers(name: str) -> dict[str, Callable[[Inputs], Any]]:
+    peers: dict[str, Callable[[Inputs], Any]] = {"torch.binomial": lambda v: torch.binomial(v["peer_x"], v[name])}
+    if (cupy := _cupy()) is not None:
+
+        def draw(v: Inputs) -> Any:
+            counts = v["x"] if v["x"].dtype == torch.int32 else v["x"].int()
+            return cupy.random.binomial(cupy.from_dlpack(counts), cupy.from_dlpack(v[name].contiguous()))
+
+        peers["CuPy"] = draw
+    return peers
+
+
+def _poisson_peers() -> dict[str, Callable[[Inputs], Any]]:
+    peers: dict[str, Callable[[Inputs], Any]] = {"torch.poisson": lambda v: torch.poisson(v["rate"])}
+    if (cupy := _cupy()) is not None:
+        peers["CuPy"] = lambda v: cupy.random.poisson(cupy.from_dlpack(v["rate"]))
+    return peers
+
+
+# The most important first.
+CASES = (
+    Case("thin, x_t", "thin", noising, _thin(("x_t",)), _binomial_peers("peer_p")),
+    Case("bridge, float32", "bridge_step", reverse, _bridge, {"eager torch": _eager_bridge}, _eager_bridge),
+    Case("birth_loss + gradient", "birth_loss", loss, _loss, {"eager torch": eager_loss}, loss_of, 2),
+    Case("binomial, counts to 255", "binomial", counts_to(255, torch.uint8), _binomial, _binomial_peers("p")),
+    Case("thin, three outputs", "thin", noising, _thin(("x_t", "births", "model_input")), {"eager torch": _eager_thin},
+         _eager_thin),
+    Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
+    Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
+    Case("categorical, probabilities", "categorical", states.noising, states.draw,
+         {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
+    Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),
+    Case("categorical bridge, 16 states", "categorical_bridge", states.reverse, states.draw_back,
+         {"eager torch": states.eager_bridge}),
+    Case("transition rows", "transition_rows", states.laws, states.rows_of, {"eager torch": states.eager_rows}),
+    Case("thin log-probability", "thin_log_prob", states.counts, states.log_prob,
+         {"eager torch": states.eager_log_prob}, states.eager_log_prob),
+    Case("binomial, counts to 10^4", "binomial", counts_to(10**4, torch.int32), _binomial, _binomial_peers("p")),
+)  # fmt: skip
