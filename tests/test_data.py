@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fastblackout.data import BatchOrder, flip_rows, load
+from fastblackout.data.sets import SETS, DataSet
 
 
 def write_idx(path, array):
@@ -59,6 +60,14 @@ def test_idx_files(tmp_path, suffix):
     assert np.array_equal(data.train[:, 0], made["train"][0])
     assert np.array_equal(data.held_out_labels, made["t10k"][1])
     assert (data.max_count, data.shape) == (255, (1, 6, 4))
+
+
+def test_a_set_of_idx_files_is_a_line(tmp_path, monkeypatch):
+    made = mnist_files(tmp_path, "")
+    (tmp_path / "MNIST").rename(tmp_path / "Letters")
+    monkeypatch.setitem(SETS, "letters", DataSet("named:load_idx", {}, fixed=("letters", "Letters")))
+    assert np.array_equal(load("letters", tmp_path).held_out_labels, made["t10k"][1])
+    refused(["download: belongs to mnist, fashion-mnist, cifar10 and letters"], "folder", tmp_path, download=True)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

@@ -1,17 +1,38 @@
-"""Data sets of integer counts: `load` by name, `Dataset` to hold one, keyed batch order and flips."""
+"""Data sets of integer counts: `load` by name, `Dataset` to hold one, keyed batch order and flips.
+
+All but the table of data sets is loaded at first use: the command line's help reads their names without NumPy.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
-from .dataset import Dataset
-from .files import load_array, load_folder
-from .named import load_cifar10, load_digits, load_fashion_mnist, load_mnist
-from .order import BatchOrder, flip_rows
+from .sets import SETS
 
-NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "folder", "array")
+if TYPE_CHECKING:
+    from .dataset import Dataset as Dataset
+    from .files import load_array as load_array
+    from .files import load_folder as load_folder
+    from .named import load_digits as load_digits
+    from .order import BatchOrder as BatchOrder
+    from .order import flip_rows as flip_rows
+
+NAMES = tuple(SETS)
+_HOME = {
+    "BatchOrder": "order", "Dataset": "dataset", "flip_rows": "order", "load_array": "files", "load_digits": "named",
+    "load_folder": "files",
+}  # fmt: skip
 
 __all__ = ["NAMES", "BatchOrder", "Dataset", "flip_rows", "load", "load_array", "load_digits", "load_folder"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    return value
 
 
 def load(
@@ -27,21 +48,26 @@ def load(
     download: let torchvision fetch mnist, fashion-mnist or cifar10 into root. max_count, channels: for `array`.
     Raises ValueError when the name is unknown, an argument does not belong to it, or the data are not usable.
     """
-    if name not in NAMES:
-        raise ValueError(f"load: name: must be one of {', '.join(NAMES)}, got {name!r}")
-    if name != "array" and (max_count is not None or channels is not None):
-        raise ValueError(f"load: max_count, channels: belong to array data alone, got them for {name}")
-    if name == "digits":
-        if root is not None or download:
-            raise ValueError(
-                "load: data, download: digits come with scikit-learn, leave out --data and --download, got one"
-            )
-        return load_digits()
-    if root is None:
+    if name not in SETS:
+        raise ValueError(f"load: name: must be one of {', '.join(SETS)}, got {name!r}")
+    known, given = SETS[name], {"download": download, "max_count": max_count, "channels": channels}
+    if "channels" not in known.takes and (max_count is not None or channels is not None):
+        takers = _takers("channels")
+        raise ValueError(f"load: max_count, channels: belong to {takers} data alone, got them for {name}")
+    if "root" not in known.takes and (root is not None or download):
+        come = f"{name} come with {known.origin}, leave out --data and --download"
+        raise ValueError(f"load: data, download: {come}, got one")
+    if "root" in known.takes and root is None:
         raise ValueError(f"load: data: {name} needs a path (--data PATH), got none")
-    if name == "folder" or name == "array":
-        if download:
-            raise ValueError(f"load: download: belongs to mnist, fashion-mnist and cifar10, got it for {name}")
-        return load_folder(root) if name == "folder" else load_array(root, max_count=max_count, channels=channels)
-    loader = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}[name]
-    return loader(root, download=download)
+    if "download" not in known.takes and download:
+        raise ValueError(f"load: download: belongs to {_takers('download')}, got it for {name}")
+    module, function = known.loader.split(":")
+    loader = getattr(importlib.import_module(f".{module}", __name__), function)
+    path = (root,) if "root" in known.takes else ()
+    return loader(*known.fixed, *path, **{argument: given[argument] for argument in known.takes if argument in given})
+
+
+def _takers(argument: str) -> str:
+    """ "a, b and c": the data sets that take an argument."""
+    *first, last = (name for name, known in SETS.items() if argument in known.takes)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,4 +1,4 @@
-"""digits, MNIST, Fashion-MNIST and CIFAR-10, from files as torchvision lays them out; torchvision only downloads."""
+"""digits, sets of idx files such as MNIST, and CIFAR-10, as torchvision lays them out; torchvision only downloads."""
 
 from __future__ import annotations
 
@@ -29,16 +29,6 @@ def load_digits() -> Dataset:
     return make_dataset("digits", images, digits.target, max_count=16, held_out_count=297)
 
 
-def load_mnist(root: Root, download: bool = False) -> Dataset:
-    """MNIST from root/MNIST/raw: four idx files, plain or .gz. 60,000 for training, 10,000 held out, counts 0..255."""
-    return _load_idx_set("mnist", "MNIST", root, download)
-
-
-def load_fashion_mnist(root: Root, download: bool = False) -> Dataset:
-    """Fashion-MNIST from root/FashionMNIST/raw: four idx files, plain or .gz. 60,000 for training, 10,000 held out."""
-    return _load_idx_set("fashion-mnist", "FashionMNIST", root, download)
-
-
 def load_cifar10(root: Root, download: bool = False) -> Dataset:
     """CIFAR-10 from root/cifar-10-batches-py (torchvision) or root/cifar10.npz. 50,000 for training, 10,000 held out.
 
@@ -64,7 +54,8 @@ def load_cifar10(root: Root, download: bool = False) -> Dataset:
     return make_dataset("cifar10", images, labels, max_count=255, held_out=test_images, held_out_labels=test_labels)
 
 
-def _load_idx_set(name: str, folder_name: str, root: Root, download: bool) -> Dataset:
+def load_idx(name: str, folder_name: str, root: Root, download: bool = False) -> Dataset:
+    """A set of root/folder_name/raw, as torchvision lays it out: four idx files, plain or .gz, counts 0..255."""
     folder = Path(root) / folder_name / "raw"
     stems = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
     if download and any(_find_idx(folder, stem) is None for stem in stems):

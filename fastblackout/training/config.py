@@ -6,6 +6,8 @@ import numbers
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ..data.sets import SETS
+
 WEIGHTS = ("likelihood", "finite-time", "instantaneous")
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
@@ -119,19 +121,7 @@ CHOICES = {
     "network": NETWORKS,
 }
 
-# Where a number is not the paper's, it was chosen by measurements; docs/training.md has the results.
-PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {
-        "steps": 4000, "learning_rate": 2e-3, "warmup": 100, "decay": True, "dropout": 0.0, "channels": 16,
-        "ema": 0.999, "held_out_every": 500, "sample_every": 1000, "checkpoint_every": 500,
-        "threads": 1,  # a second thread gains a third on an idle machine and loses all on a busy one
-    },
-    "mnist": {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0},
-    "fashion-mnist": {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0},
-    "cifar10": {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0, "flip": True},
-    "folder": {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0},
-    "array": {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0},
-}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
 
 HELP = {
     "steps": "training steps in all",
