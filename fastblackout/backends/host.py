@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..arrays import Array, store
-from ..reference.twins import TWINS
 from . import select
 
 NO_PAIR = None, None  # a probability that is not there
 _NO_KEY = (0, 0, 0)  # of the ops that draw nothing
 
 
-def run(name: str, backend: str, fields: Mapping[str, Any], made: Mapping[str, Any], size: tuple[int, int]) -> None:
-    """The kernel `name`; writes `made`, the outputs by name, None where one is not asked for.
+def run(
+    name: str,
+    twin: Callable[..., Any] | None,
+    backend: str,
+    fields: Mapping[str, Any],
+    made: Mapping[str, Any],
+    size: tuple[int, int],
+) -> None:
+    """The C++ kernel `name`, or its twin; writes `made`, the outputs by name, None where one is not asked for.
 
     backend: "cpu" or "reference". fields: the arguments by name, in the order of the op's declaration: arrays,
     probabilities as pairs (p, q), a number of a sample as NumPy (samples,), the key as a fb.Philox.
@@ -32,7 +38,8 @@ def run(name: str, backend: str, fields: Mapping[str, Any], made: Mapping[str, A
         words = _NO_KEY if key is None else (key.seed, key.first_sample, key.call)
         kernel(size, words, select.threads(), select.isa(), *given)
         return
-    results = TWINS[name](*_readable(fields.values()), *_asked(made))
+    assert twin is not None
+    results = twin(*_readable(fields.values()), *_asked(made))
     for array, result in zip(made.values(), results if isinstance(results, tuple) else (results,), strict=True):
         if isinstance(array, Array):
             store(result, array)

@@ -19,18 +19,24 @@ from .route import through_torch
 class Operation:
     """An op, by the name that torch.ops.fastblackout and the backends know it by.
 
-    arguments: in the order in which every kernel takes them. outputs: what it makes. of: the public name, which errors
-    say, where that is another. ranked_as: the public op whose preferred backends it shares, where that is another.
-    extend: called once the op is registered with torch, to give it derivatives; such an op is called through torch's
-    dispatcher wherever its tensors are.
+    arguments: in the order in which every kernel takes them. outputs: what it makes. twin: the reference. of: the public
+    name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
+    that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
+    through torch's dispatcher wherever its tensors are.
     """
 
     def __init__(
-        self, name: str, *arguments: Argument, outputs: Outputs, of: str = "", ranked_as: str = "",
+        self,
+        name: str,
+        *arguments: Argument,
+        outputs: Outputs,
+        twin: Callable[..., Any],
+        of: str = "",
+        ranked_as: str = "",
         extend: Callable[[], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
-        self.arguments, self.outputs, self.extend = arguments, outputs, extend
+        self.arguments, self.outputs, self.twin, self.extend = arguments, outputs, twin, extend
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
@@ -50,7 +56,7 @@ class Operation:
         if self.key is not None:  # last of all, so that a call that is refused draws no seed
             at, key = self.key
             fields["key"] = key.resolve(call, values[at])
-        host.run(self.name, chosen, fields, made, (call.samples, call.elements))
+        host.run(self.name, self.twin, chosen, fields, made, (call.samples, call.elements))
         return self.outputs.give(call, [given_back(call, array) for array in made.values()])
 
     def checked(self, call: Call, values: Sequence[Any]) -> dict[str, Any]:
@@ -80,4 +86,4 @@ class Operation:
             at, key = self.key
             fields["key"] = key.resolve(call, values[at])
         arrays = {name: None if tensor is None else Array(tensor, self.op, name) for name, tensor in made.items()}
-        host.run(self.name, chosen, fields, arrays, (call.samples, call.elements))
+        host.run(self.name, self.twin, chosen, fields, arrays, (call.samples, call.elements))

@@ -17,6 +17,7 @@ from ..call.outputs import Single
 from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
 from ..philox import Philox
 from ..probability import Prob, check_sum
+from ..reference.elements import binomial_elements
 from ..reference.transition import binomial_log_pmf
 from .transition import log_prob_elements
 
@@ -27,7 +28,11 @@ ELEMENT_COUNTS = (*COUNTS, "float32", "float64")
 PROBS = ("float64", "float32", "bfloat16", "float16")
 
 _BINOMIAL = Operation(
-    "binomial", Elements({"count": ELEMENT_COUNTS, "prob": PROBS}, prob="prob"), Key(), outputs=Single(like="dense")
+    "binomial",
+    Elements({"count": ELEMENT_COUNTS, "prob": PROBS}, prob="prob"),
+    Key(),
+    outputs=Single(like="dense"),
+    twin=binomial_elements,
 )
 
 

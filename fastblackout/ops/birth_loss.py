@@ -13,6 +13,7 @@ from ..call.number_arguments import PerSample
 from ..call.operation import Operation
 from ..call.outputs import Single, given_back
 from ..call.route import through_torch
+from ..reference import birth_loss as reference
 
 
 def _extend() -> None:
@@ -35,6 +36,7 @@ _BIRTH_LOSS = Operation(
     PerSample("weight", "float64"),
     _GAIN,
     outputs=Single("loss", "float32", like="sample"),
+    twin=reference.checked_birth_loss,
     extend=_extend,
 )
 # The coefficient, upstream gradient times weight, may be any number: that of a scaled loss may well be infinite.
@@ -45,6 +47,7 @@ _BIRTH_LOSS_BACKWARD = Operation(
     PerSample("coefficient", "float64", checked=False),
     _GAIN,
     outputs=Single("grad"),
+    twin=reference.birth_loss_backward,
     of="birth_loss",
     extend=_extend_backward,
 )
@@ -87,9 +90,9 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     # The memory of the gradient, made now: it saves a second pass over the logits.
     slopes = net.empty_like() if graded and chosen == "cpu" and net.dtype == "float32" else None
     if slopes is None:
-        host.run(op, chosen, fields, outputs, size)
+        host.run(op, _BIRTH_LOSS.twin, chosen, fields, outputs, size)
     else:
-        host.run("birth_loss_and_slopes", chosen, fields, outputs | {"slopes": slopes}, size)
+        host.run("birth_loss_and_slopes", None, chosen, fields, outputs | {"slopes": slopes}, size)
     (result,) = outputs.values()
     loss = given_back(call, result)
     if not graded:

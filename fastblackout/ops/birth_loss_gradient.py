@@ -10,6 +10,7 @@ import torch
 from ..arrays import Array
 from ..backends import host
 from ..call import checks, short
+from ..reference.birth_loss import birth_loss_backward
 
 ONCE = "birth_loss: logits: the gradient cannot be differentiated again, got a second differentiation"
 
@@ -70,10 +71,10 @@ def _gradient(logits: Any, births: Any, slopes: Any, upstream: Any, weight: Any,
     size = net.samples, net.elements
     if slopes is not None:
         made = {"slopes": Array(slopes, "birth_loss", "logits")}
-        host.run("birth_loss_scale", "cpu", {"coefficient": coefficient}, made, size)
+        host.run("birth_loss_scale", None, "cpu", {"coefficient": coefficient}, made, size)
         return slopes
     born = Array(births.detach(), "birth_loss", "births")
     fields = {"logits": net, "births": born, "coefficient": coefficient, "gain": gain}
     grad = net.empty_like()
-    host.run("birth_loss_backward", backend, fields, {"grad": grad}, size)
+    host.run("birth_loss_backward", birth_loss_backward, backend, fields, {"grad": grad}, size)
     return grad.value

@@ -11,6 +11,7 @@ from ..call.number_arguments import Choice, Key, MaxCount, PerSample, Probabilit
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
+from ..reference import bridge as reference
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ _BRIDGE_STEP = Operation(
     PerSample("center"),
     PerSample("scale"),
     outputs=Chosen("x_s", result=Stepped),
+    twin=reference.bridge,
 )
 
 

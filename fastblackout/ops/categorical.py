@@ -11,19 +11,39 @@ from ..call.operation import Operation
 from ..call.outputs import OrGiven, Tables
 from ..call.state_arguments import Matrices, MatrixPair, Prediction, Table, TableRows
 from ..philox import Philox
+from ..reference import categorical as reference
 
 if TYPE_CHECKING:
     import torch
 
-_CATEGORICAL = Operation("categorical", Counts("state"), Matrices("probs"), Key(), outputs=OrGiven())
+_CATEGORICAL = Operation(
+    "categorical", Counts("state"), Matrices("probs"), Key(), outputs=OrGiven(), twin=reference.categorical
+)
 _CATEGORICAL_TABLE = Operation(
-    "categorical_table", Counts("state"), Table("probs"), Key(), outputs=OrGiven(), of="categorical"
+    "categorical_table",
+    Counts("state"),
+    Table("probs"),
+    Key(),
+    outputs=OrGiven(),
+    twin=reference.categorical_table,
+    of="categorical",
 )
 _BUILD_TABLE = Operation(
-    "build_categorical_table", TableRows(), outputs=Tables(), of="CategoricalTable", ranked_as="categorical"
+    "build_categorical_table",
+    TableRows(),
+    outputs=Tables(),
+    twin=reference.build_table,
+    of="CategoricalTable",
+    ranked_as="categorical",
 )
 _CATEGORICAL_BRIDGE = Operation(
-    "categorical_bridge", Counts("x_t"), Prediction(), MatrixPair(), Key(), outputs=OrGiven("x_s")
+    "categorical_bridge",
+    Counts("x_t"),
+    Prediction(),
+    MatrixPair(),
+    Key(),
+    outputs=OrGiven("x_s"),
+    twin=reference.categorical_bridge,
 )
 
 

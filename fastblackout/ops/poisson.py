@@ -9,6 +9,7 @@ from ..call.number_arguments import Key
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox
+from ..reference.elements import poisson_elements
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 RATES = ("float64", "float32", "bfloat16", "float16")
 
 
-_POISSON = Operation("poisson", Elements({"rate": RATES}), Key(), outputs=Single(dtype="int64", like="dense"))
+_POISSON = Operation(
+    "poisson", Elements({"rate": RATES}), Key(), outputs=Single(dtype="int64", like="dense"), twin=poisson_elements
+)
 
 
 def poisson(

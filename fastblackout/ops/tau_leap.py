@@ -10,6 +10,7 @@ from ..call.number_arguments import Key, MaxCount, PerSample
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
+from ..reference import tau_leap as reference
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ _TAU_LEAP_STEP = Operation(
     PerSample("center"),
     PerSample("scale"),
     outputs=Chosen("x_s", result=Leaped, count="overshoot"),
+    twin=reference.tau_leap,
 )
 
 

@@ -11,6 +11,7 @@ from ..call.number_arguments import Key, MaxCount, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
+from ..reference import thin as reference
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ class Thinned(NamedTuple):
 
 _THIN = Operation(
     "thin", Counts("x_0"), Probability("alive"), Key(), MaxCount(), PerSample("center"), PerSample("scale"),
-    outputs=Chosen("x_t", "births", result=Thinned),
+    outputs=Chosen("x_t", "births", result=Thinned), twin=reference.thin,
 )  # fmt: skip
 
 

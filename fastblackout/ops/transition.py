@@ -16,14 +16,25 @@ from ..call.outputs import Single
 from ..call.state_arguments import Rows
 from ..ground.values import check_integer
 from ..probability import Prob
-from ..reference.transition import MAX_STATES
+from ..reference import transition as reference
 
-_TRANSITION_ROWS = Operation("transition_rows", Rows(), outputs=outputs.Rows())
+_TRANSITION_ROWS = Operation("transition_rows", Rows(), outputs=outputs.Rows(), twin=reference.transition_rows)
 _THIN_LOG_PROB = Operation(
-    "thin_log_prob", Counts("x_t"), Counts("x_0"), Probability("alive"), outputs=Single(dtype="float64")
+    "thin_log_prob",
+    Counts("x_t"),
+    Counts("x_0"),
+    Probability("alive"),
+    outputs=Single(dtype="float64"),
+    twin=reference.thin_log_prob,
 )
 _BRIDGE_LOG_PROB = Operation(
-    "bridge_log_prob", Counts("x_s"), Counts("x_t"), Counts("x_0"), Probability("step"), outputs=Single(dtype="float64")
+    "bridge_log_prob",
+    Counts("x_s"),
+    Counts("x_t"),
+    Counts("x_0"),
+    Probability("step"),
+    outputs=Single(dtype="float64"),
+    twin=reference.bridge_log_prob,
 )
 
 
@@ -38,7 +49,7 @@ def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; a recurrence from each row's mode.
     """
-    states = check_integer("transition_rows", "max_count", max_count, 0, MAX_STATES - 1) + 1
+    states = check_integer("transition_rows", "max_count", max_count, 0, reference.MAX_STATES - 1) + 1
     return _TRANSITION_ROWS(((prob, states),), backend=backend)
 
 
@@ -95,5 +106,5 @@ def log_prob_elements(*arrays: np.ndarray) -> np.ndarray:
         for name, array in zip(("x", "count", "p", "q"), np.broadcast_arrays(*arrays), strict=True)
     }
     out = Array(np.empty(fields["x"].shape), op, "out")
-    host.run(op, "cpu", fields, {"out": out}, checks.size_of(op, "arguments", out))
+    host.run(op, None, "cpu", fields, {"out": out}, checks.size_of(op, "arguments", out))
     return out.value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import portfloat as pf
+from .portfloat import from_bfloat16, round_to_bfloat16
 
 if TYPE_CHECKING:
     from typing import Any
@@ -78,3 +79,32 @@ def birth_loss_grad(
         g = _column(gain)
         grad = _column(coefficient) * ((g * pf.softplus(x) - k) / pf.softplus_over_sigmoid(x))
         return grad.astype(logits.dtype).reshape(logits.shape)
+
+
+def checked_birth_loss(
+    logits: NDArray[Any], births: NDArray[Any], weight: NDArray[Any], gain: NDArray[Any]
+) -> NDArray[np.float32]:
+    """birth_loss of values that are looked at first; uint16 values are bfloat16 bit patterns."""
+    logits, births = _widened(logits), _widened(births)
+    with np.errstate(over="ignore"):
+        rules = (
+            ("logits", logits, np.isfinite(logits.astype(np.float32)), "in float32"),
+            ("births", births, np.isfinite(births.astype(np.float32)) & (births >= 0), "and at least 0"),
+        )
+    for name, values, right, rule in rules:
+        if not right.all():
+            raise ValueError(f"birth_loss: {name}: must be finite {rule}, got {float(values[~right][0]):.17g}")
+    return birth_loss(logits, births, weight, gain.astype(np.float64))
+
+
+def birth_loss_backward(
+    logits: NDArray[Any], births: NDArray[Any], coefficient: NDArray[Any], gain: NDArray[Any]
+) -> NDArray[Any]:
+    """birth_loss_grad, of bfloat16 too, as uint16 bit patterns."""
+    grad = birth_loss_grad(_widened(logits), _widened(births), coefficient, gain.astype(np.float64))
+    return round_to_bfloat16(grad) if logits.dtype == np.uint16 else grad
+
+
+def _widened(values: NDArray[Any]) -> NDArray[Any]:
+    """NumPy has no bfloat16: its bit patterns come as uint16, and go on as float32."""
+    return from_bfloat16(values) if values.dtype == np.uint16 else values

@@ -115,6 +115,12 @@ def _check_entries(op: str, argument: str, values: NDArray[np.float64]) -> None:
         raise ValueError(f"{op}: {argument}: must be in [0, 1], got {values[wrong][0]:.17g}")
 
 
+def _check_index(op: str, index: NDArray[Any] | None, count: int) -> None:
+    if index is not None and not ((index >= 0) & (index < count)).all():
+        wrong = index[~((index >= 0) & (index < count))]
+        raise ValueError(f"{op}: index: must be in 0..{count - 1}, got {wrong[0]}")
+
+
 def categorical(state: NDArray[Any], probs: NDArray[Any], index: NDArray[np.int64] | None, key: Philox) -> NDArray[Any]:
     """A draw from row `state` of a sample's matrix, element by element.
 
@@ -122,6 +128,7 @@ def categorical(state: NDArray[Any], probs: NDArray[Any], index: NDArray[np.int6
     only matrix for all samples, else sample b uses matrix b. Returns state's shape and dtype.
     """
     op = "categorical"
+    _check_index(op, index, len(probs))
     x = _state_rows(op, "state", state, probs.shape[1])
     v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
     out = np.empty_like(x)
@@ -146,9 +153,10 @@ def build_table(probs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint
 
 
 def categorical_table(
-    state: NDArray[Any], table: NDArray[np.int64], index: NDArray[np.int64] | None, key: Philox
+    state: NDArray[Any], table: NDArray[np.int64], guide: Any, index: NDArray[np.int64] | None, key: Philox
 ) -> NDArray[Any]:
-    """`categorical` with the thresholds of build_table; the guide only makes the search short."""
+    """`categorical` with the thresholds of build_table; the guide would only make the search short."""
+    _check_index("categorical", index, len(table))
     x = _state_rows("categorical", "state", state, table.shape[1])
     v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
     out = np.empty_like(x)
@@ -220,6 +228,7 @@ def categorical_bridge(
     probabilities (float32, float64). before, after: (K, S, S) as in `categorical`. Returns x_t's shape and dtype.
     """
     op, states = "categorical_bridge", before.shape[-1]
+    _check_index(op, index, len(before))
     target = _state_rows(op, "x_t", x_t, states)
     source = None if x_0 is None else _state_rows(op, "x_0", x_0, states)
     batch, size = target.shape
