@@ -19,7 +19,7 @@ from .route import through_torch
 class Operation:
     """An op, by the name that torch.ops.fastblackout and the backends know it by.
 
-    arguments: in the order in which every kernel takes them. outputs: what it makes. twin: the reference. of: the public
+    arguments: in the order that every kernel takes them in. outputs: what it makes. twin: the reference. of: the public
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
     through torch's dispatcher wherever its tensors are.
