@@ -1,1 +1,1 @@
-"""Triton kernels of fastblackout, installed as fastblackout.kernels. One file an op; importing one needs triton."""
+"""Triton kernels of fastblackout, each beside its launch; installed as fastblackout.kernels. They need triton."""

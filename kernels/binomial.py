@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from ..reference.philox import Stream
 from . import portfloat as pf
+from .checks import check_sample, clean_prob, report
 from .draw import load_key, philox, place, span
-from .table import check_sample, clean_prob, report
+from .launch import as_rows, on, per_element
 
+__all__ = ["binomial"]
 _BINOMIAL = tl.constexpr(int(Stream.BINOMIAL))
 _MAX_COUNT = tl.constexpr(2.0**53)
 _MAX_FLOAT32 = tl.constexpr(2.0**24)  # above it float32 has gaps
@@ -140,3 +143,13 @@ def binomial_kernel(
     k = binomial_block(n, p_clean, q_clean, i, valid, seed_low, seed_high, sample, call, _BINOMIAL)
     at = place(out, row, first, lane, elements, layout, 3, 4, DIMS)
     tl.store(at, k.to(out.dtype.element_ty), mask=valid)
+
+
+def binomial(count: Tensor, p: Tensor, q: Tensor | None, key: Tensor, out: Tensor, flag: Tensor) -> None:
+    """Binomial(count, p), element by element; q None: 1 - p in float64."""
+    count, p, q, out = arrays = as_rows(count, p, q, out)
+    if count.numel() == 0:
+        return
+    grid, sizes, options = per_element("binomial", arrays)
+    with on(count):
+        binomial_kernel[grid](*arrays, key, flag, *sizes, **options)

@@ -8,23 +8,30 @@ last chunk done adds them: a fence after the store of a sum. Triton does not say
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from . import portfloat as pf
+from .checks import report
 from .draw import place, rounded
-from .table import report
+from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 
-_CHUNK = tl.constexpr(1024)
+__all__ = ["birth_loss", "birth_loss_backward"]
+CHUNK = 1024
+_CHUNK = tl.constexpr(CHUNK)
 
 
 @triton.jit
-def _load(logits, births, row, first, lane, valid, elements, layout, COLUMNS: tl.constexpr, DIMS: tl.constexpr):
+def _load(logits, births, row, first, lane, elements, layout, COLUMNS: tl.constexpr, DIMS: tl.constexpr):
+    """(float32 logits, float32 births, bits for wrong ones, which lanes have an element)"""
+    valid = lane < (elements - first)
     x = tl.load(place(logits, row, first, lane, elements, layout, 0, COLUMNS, DIMS), mask=valid, other=0.0)
     k = tl.load(place(births, row, first, lane, elements, layout, 1, COLUMNS, DIMS), mask=valid, other=0)
     x, k = x.to(tl.float32), k.to(tl.float32)
     wrong = (k >= 0.0) & (k <= 3.4028234663852886e38)
-    return x, k, tl.where(x - x == 0.0, 0, 2) | tl.where(wrong, 0, 4)
+    return x, k, tl.where(x - x == 0.0, 0, 2) | tl.where(wrong, 0, 4), valid
 
 
 @triton.jit
@@ -43,13 +50,10 @@ def _checked_gain(gain, weight, flag):
 
 
 @triton.jit
-def _chunk_sum(
-    logits, births, row, first, gain, log_gain, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr
-):
+def _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, DIMS: tl.constexpr):
     """Float32 sum of the chunk that starts at element `first`."""
     lane = tl.arange(0, _CHUNK)
-    valid = lane < (elements - first)
-    x, k, bits = _load(logits, births, row, first, lane, valid, elements, layout, 2, DIMS)
+    x, k, bits, valid = _load(logits, births, row, first, lane, elements, layout, 2, DIMS)
     report(flag, tl.where(valid, bits, 0))
     y = gain * pf.softplus(x)
     log_y = log_gain + pf.log_softplus(x)
@@ -83,12 +87,12 @@ def birth_loss_kernel(
         total = (program * 0).to(tl.float64)
         for chunk in range(chunks):
             first = (program * 0 + chunk).to(tl.int64) * _CHUNK
-            part = _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, ALIGNED, DIMS)
+            part = _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, DIMS)
             total += part.to(tl.float64)
         tl.store(loss + row, (tl.load(weight + row) * total).to(tl.float32))
     else:
         first = (program % chunks).to(tl.int64) * _CHUNK
-        part = _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, ALIGNED, DIMS)
+        part = _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, DIMS)
         tl.store(sums + program, part)
 
 
@@ -103,6 +107,26 @@ def add_chunks_kernel(sums, weight, loss, rows, chunks, ROWS: tl.constexpr):
     tl.store(loss + row, (tl.load(weight + row, mask=live, other=0.0) * total).to(tl.float32), mask=live)
 
 
+def birth_loss(logits: Tensor, births: Tensor, weight: Tensor, gain: Tensor, loss: Tensor, flag: Tensor) -> None:
+    """loss_b = weight_b times the sum over a sample of y - births log y, y = gain_b softplus(logit)."""
+    batch, elements = batch_and_elements(logits)
+    if batch == 0:
+        return
+    chunks = triton.cdiv(elements, CHUNK)
+    # A program a sample where that fills a GPU or leaves little to share out; else a program a chunk, then the sums.
+    whole = chunks <= 4 or batch >= 2048
+    layout, dims = layout_of("birth_loss", [logits, births])
+    sums = loss if whole else torch.empty(batch * chunks, dtype=torch.float32, device=logits.device)
+    weight = weight.contiguous()
+    options = {**OPTIONS, "WHOLE": whole, "ALIGNED": elements % 16 == 0, "DIMS": dims, "num_warps": 4}
+    with on(logits):
+        birth_loss_kernel[(batch if whole else batch * chunks,)](
+            logits, births, weight, gain, loss, sums, flag, layout, elements, chunks, **options
+        )
+        if not whole:
+            add_chunks_kernel[(triton.cdiv(batch, 32),)](sums, weight, loss, batch, chunks, ROWS=32, **OPTIONS)
+
+
 @triton.jit(do_not_specialize=["elements", "chunks"])
 def birth_loss_grad_kernel(
     logits, births, coefficient, gain, grad, flag, layout, elements, chunks,
@@ -114,11 +138,20 @@ def birth_loss_grad_kernel(
     if ALIGNED:
         elements = elements // 16 * 16
     lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    x, k, bits = _load(logits, births, row, first, lane, valid, elements, layout, 3, DIMS)
+    x, k, bits, valid = _load(logits, births, row, first, lane, elements, layout, 3, DIMS)
     report(flag, tl.where(valid, bits, 0))
     gain, c = _checked_gain(gain + row, None, flag), tl.load(coefficient + row).to(tl.float32)
     value = c * tl.div_rn(gain * pf.softplus(x) - k, pf.softplus_over_sigmoid(x))
-    tl.store(
-        place(grad, row, first, lane, elements, layout, 2, 3, DIMS), rounded(value, grad.dtype.element_ty), mask=valid
-    )
+    to = place(grad, row, first, lane, elements, layout, 2, 3, DIMS)
+    tl.store(to, rounded(value, grad.dtype.element_ty), mask=valid)
+
+
+def birth_loss_backward(
+    logits: Tensor, births: Tensor, coefficient: Tensor, gain: Tensor, grad: Tensor, flag: Tensor
+) -> None:
+    """grad = coefficient_b (gain_b sigmoid(logit) - births sigmoid(logit) / softplus(logit)), in logits' dtype."""
+    if logits.numel() == 0:
+        return
+    grid, sizes, options = per_element("birth_loss", [logits, births, grad], CHUNK, num_warps=4)
+    with on(logits):
+        birth_loss_grad_kernel[grid](logits, births, coefficient.contiguous(), gain, grad, flag, *sizes, **options)

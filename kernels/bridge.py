@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from ..reference.philox import Stream
 from .binomial import binomial_block
+from .checks import check_sample, clean_prob, report
 from .draw import draw, load_counts, load_key, place, round_births, rounded, span
+from .launch import as_rows, on
 from .steps import expected_births
-from .table import _WORDS, check_sample, clean_prob, report
+from .table import _WORDS, draw_options, slices, tables, with_step
 
+__all__ = ["bridge_step"]
 _DRAW = tl.constexpr(int(Stream.BRIDGE_DRAW))
 _REFINE = tl.constexpr(int(Stream.BRIDGE_REFINE))
 _ELEMENT = tl.constexpr(int(Stream.BRIDGE_ELEMENT))
@@ -43,13 +47,11 @@ def bridge_kernel(
         valid = lane < (elements - first)
         x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
         if births is None:
-            y, bits = expected_births(
-                place(logits, row, first, lane, elements, layout, 1, 4, DIMS), None, gain, valid, False
-            )
+            at = place(logits, row, first, lane, elements, layout, 1, 4, DIMS)
+            y, bits = expected_births(at, None, gain, valid, False)
         else:
-            y, bits = expected_births(
-                None, place(births, row, first, lane, elements, layout, 1, 4, DIMS), gain, valid, True
-            )
+            at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
+            y, bits = expected_births(None, at, gain, valid, True)
         bits |= tl.where(bad & valid, 1, 0)
         x = x.to(tl.int32) if SHARED else x.to(tl.int64)
         n = round_births(
@@ -92,3 +94,26 @@ def bridge_kernel(
             to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
             tl.store(to, rounded((x.to(tl.float32) - center) * scale, model_input.dtype.element_ty), mask=valid)
         first += BLOCK
+
+
+def bridge_step(
+    x_t: Tensor, logits: Tensor | None, births: Tensor | None, p: Tensor, q: Tensor, sigma_p: Tensor | None,
+    sigma_q: Tensor | None, key: Tensor, max_count: int, gain: Tensor, stochastic: bool, center: Tensor, scale: Tensor,
+    x_s: Tensor | None, model_input: Tensor | None, flag: Tensor,
+) -> None:  # fmt: skip
+    """x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N = min(round(y), max_count - x_t); and the model input."""
+    x_t, logits, births, x_s, model_input = arrays = as_rows(x_t, logits, births, x_s, model_input)
+    if x_t.numel() == 0:
+        return
+    (*pair, step), (*fall, sigma_step) = with_step(p, q), with_step(sigma_p, sigma_q)
+    laid = [x_t, births if logits is None else logits, x_s, model_input]
+    sizes, options = draw_options("bridge_step", laid, max_count, STOCHASTIC=bool(stochastic))
+    shared, chunks = options["SHARED"], sizes[-1]
+    tensors = [*arrays, *pair, *fall, gain, center, scale]
+    with on(x_t):
+        for first, samples, given in slices(tensors, shared and step + sigma_step > 0):
+            table, sigma_row = key, 0
+            if shared:
+                table, sigma_row = tables(flag, max_count, (*given[5:7], step), (*given[7:9], sigma_step))
+            counts = step, sigma_step, sigma_row, max_count, first
+            bridge_kernel[(samples * chunks,)](*given, table, key, flag, *sizes, *counts, **options)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .table import _BUCKETS_AT, _LOWER_AT, _LOWER_BUCKETS, bucket, clean_prob
+from .checks import clean_prob
+from .launch import INTERPRETED
+from .table import _BUCKETS_AT, _LOWER_AT, _LOWER_BUCKETS, bucket
 
 _NEVER = tl.constexpr(1 << 62)
 
@@ -68,7 +70,7 @@ def place(base, row, first, lane, elements, layout, COLUMN: tl.constexpr, COLUMN
 
 
 # The interpreter cuts bfloat16 off where GPUs round to nearest even, so there the bits are rounded by hand.
-_CUTS_BFLOAT16 = tl.constexpr(not isinstance(philox, triton.runtime.JITFunction))
+_CUTS_BFLOAT16 = tl.constexpr(INTERPRETED)
 
 
 @triton.jit
@@ -135,9 +137,7 @@ def _looked_up(entries, z, row, BITS: tl.constexpr):
 
 
 @triton.jit
-def _count_exactly(
-    table, count, i, seed_low, seed_high, sample, call, STREAM: tl.constexpr, REFINE: tl.constexpr
-):  # fmt: skip
+def _count_exactly(table, count, i, seed_low, seed_high, sample, call, STREAM: tl.constexpr, REFINE: tl.constexpr):
     """Both sums of 48-bit comparisons for the element i of a sample: scalars in, scalar out."""
     r0, r1, r2, r3 = philox((i >> 3) * 2 + (i & 1), sample, call, STREAM << 24, seed_low, seed_high)
     w0, w1, w2, w3 = philox(i, sample, call, REFINE << 24, seed_low, seed_high)

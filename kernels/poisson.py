@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from ..reference.philox import Stream
 from . import portfloat as pf
+from .checks import check_sample, report
 from .draw import load_key, philox, place, span
-from .table import check_sample, report
+from .launch import as_rows, on, per_element
 
+__all__ = ["poisson"]
 _POISSON = tl.constexpr(int(Stream.POISSON))
 _MAX_RATE = tl.constexpr(2.0**52)
 
@@ -102,3 +105,13 @@ def poisson_kernel(
     k = poisson_block(clean, i, valid, seed_low, seed_high, sample, call, _POISSON)
     at = place(out, row, first, lane, elements, layout, 1, 2, DIMS)
     tl.store(at, k.to(out.dtype.element_ty), mask=valid)
+
+
+def poisson(rate: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
+    """Poisson(rate), element by element."""
+    rate, out = as_rows(rate, out)
+    if rate.numel() == 0:
+        return
+    grid, sizes, options = per_element("poisson", [rate, out])
+    with on(rate):
+        poisson_kernel[grid](rate, out, key, flag, *sizes, **options)

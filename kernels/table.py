@@ -1,4 +1,4 @@
-"""The thresholds of the shared-p draw in Triton, and what makes its probabilities and flags.
+"""The thresholds of the shared-p draw in Triton, and what the launches that look them up share.
 
 Triton has no shared memory to index, so the shared-p draw takes two launches: table_kernel writes the thresholds of
 each sample to a scratch that stays in L2 (43 KB a sample, 24 KB of it read by every draw; one table when samples share
@@ -8,10 +8,19 @@ fastblackout/reference/draw.py; the buckets are those of csrc/cuda/table.cuh.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
-from .portfloat import exact
+from .checks import clean_prob, report
+from .launch import ELEMENT_BLOCK, INTERPRETED, OPTIONS, batch_and_elements, block_size, bounded, per_element
+
+MAX_SHARED_COUNT = 255
+ROWS_AT_ONCE = 1024  # their tables, 44 MB, stay in the L2 of a large GPU
 
 # Words of 8 bytes in a sample's scratch: C as int64, rows one after another (n = 16 a at 8 a (a - 1), n = b behind
 # them at b (b - 1) / 2); w_j = p / q / (j + 1); uint32 entries of the buckets of the rows n = 16 a, 2^3 an octave, then
@@ -58,38 +67,6 @@ def _fill(entries, c, row, n, live, first, BITS: tl.constexpr, STEPS: tl.constex
     entry = (t.to(tl.uint32) << 16) + (j + 0x8000).to(tl.uint32)
     at = bucket((start.to(tl.uint32) << 16) | 0x8000, (start * 0 + row).to(tl.uint32), BITS)
     tl.store(entries + at, entry, mask=live & (end > start))
-
-
-@triton.jit
-def report(flag, bits):
-    """Sets bits in the sticky flag: 1 counts, 2 logits, 4 births, 8 probability or rate (backends/wrong_values.py)."""
-    if tl.max(bits, 0) > 0:
-        seen = tl.max(bits & 1, 0) | tl.max(bits & 2, 0) | tl.max(bits & 4, 0) | tl.max(bits & 8, 0)
-        tl.atomic_or(flag, seen, sem="relaxed")
-
-
-@triton.jit
-def check_sample(flag, key, row, gain, center, scale):
-    """Sets bit 16 of the flag where the key's words for a row are not below 2^32, or one of the scalars that are not
-    None is not finite, or the gain negative: for one program of a row."""
-    wrong = (((tl.load(key + 1) + row) >> 32) != 0) | ((tl.load(key + 2) >> 32) != 0)
-    if gain is not None:
-        wrong = wrong | (((gain >= 0.0) & (gain < float("inf"))) == 0)
-    if center is not None:
-        wrong = wrong | ((center - center == 0.0) == 0) | ((scale - scale == 0.0) == 0)
-    if wrong:
-        tl.atomic_or(flag, 16, sem="relaxed")
-
-
-@triton.jit
-def clean_prob(p, q):
-    """(p, q, bad): what is no pair with p + q = 1 (csrc/include/fastblackout/probability.h) keeps its p, clamped to
-    [0, 1], NaN to 0; q is 1 - p then."""
-    off = (p + q) - 1.0
-    near = (off <= exact(1e-9)) & (off >= exact(-1e-9))
-    bad = ((p >= 0.0) & (p <= 1.0) & (q >= 0.0) & (q <= 1.0) & near) == 0
-    inside = tl.where(p > 0.0, tl.where(p < 1.0, p, 1.0), 0.0)
-    return inside, tl.where(bad, 1.0 - inside, q), bad
 
 
 @triton.jit(do_not_specialize=["rows", "step", "second_step", "max_count"])
@@ -146,3 +123,45 @@ def table_kernel(p, q, p_second, q_second, table, flag, rows, step, second_step,
     for b in range(tl.where(max_count < 15, max_count, 15) + 1):
         row_of_b = own + (_LOWER_AT + b * (b - 1) // 2)
         _fill(entries + _LOWER_BUCKETS, row_of_b, b, b, live, 0, 2, 4)
+
+
+def tables(
+    flag: Tensor, max_count: int, pair: tuple[Any, ...], second: tuple[Any, ...] = (None, None, 0)
+) -> tuple[Tensor, int]:
+    """(scratch with the thresholds of one or two (p, q, step), row where the second begin)."""
+    (p, q, step), (p_second, q_second, second_step) = pair, second
+    rows = p.shape[0] if step or second_step else 1
+    total = rows if p_second is None else 2 * rows
+    table = torch.empty(total * WORDS, dtype=torch.int64, device=p.device)
+    samples = min(16, triton.next_power_of_2(total)) if INTERPRETED else 1
+    table_kernel[(triton.cdiv(total, samples),)](
+        p, q, p_second, q_second, table, flag, rows, step, second_step, max_count, SAMPLES=samples, **OPTIONS
+    )
+    return table, rows
+
+
+def with_step(p: Tensor | None, q: Tensor | None) -> tuple[Tensor | None, Tensor | None, int]:
+    """(p, q, step): step 0 where one number serves all samples, else 1, which needs the numbers side by side."""
+    if p is None or q is None or (p.shape[0] > 1 and p.stride(0) == q.stride(0) == 0):
+        return p, q, 0
+    return p.contiguous(), q.contiguous(), 1
+
+
+def draw_options(
+    op: str, arrays: list[Any], max_count: int, **options: Any
+) -> tuple[tuple[Any, int, int], dict[str, Any]]:
+    """`per_element` without its grid, for slices; SHARED: counts are declared small enough for tables."""
+    elements = batch_and_elements(arrays[0])[1]
+    shared = max_count <= MAX_SHARED_COUNT
+    gpu = 256 if shared else ELEMENT_BLOCK
+    parts = 4 if shared and not (INTERPRETED and block_size(elements, gpu) >= elements) else 1
+    options |= {"SHARED": shared, "BOUNDED": bounded(arrays[0], max_count), "PARTS": parts}
+    return per_element(op, arrays, gpu, **options)[1:]
+
+
+def slices(tensors: list[Any], with_tables: bool) -> Iterator[tuple[int, int, list[Any]]]:
+    """(first sample, samples, the tensors' rows of these), fewer at once where each sample has tables."""
+    batch = tensors[0].shape[0]
+    most = ROWS_AT_ONCE if with_tables else batch
+    for a in range(0, batch, most):
+        yield a, min(most, batch - a), [None if t is None else t[a : a + most] for t in tensors]

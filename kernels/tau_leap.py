@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from ..reference.philox import Stream
+from .checks import check_sample, report
 from .draw import load_counts, load_key, place, rounded, span
+from .launch import as_rows, bounded, on, per_element
 from .poisson import _MAX_RATE, poisson_block
 from .steps import expected_births
-from .table import check_sample, report
 
+__all__ = ["tau_leap_step"]
 _TAU_LEAP = tl.constexpr(int(Stream.TAU_LEAP))
 
 
@@ -55,3 +58,19 @@ def tau_leap_kernel(
         value = (x.to(tl.float32) - center) * scale
         to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
         tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
+
+
+def tau_leap_step(
+    x_t: Tensor, logits: Tensor | None, births: Tensor | None, factor: Tensor, key: Tensor, max_count: int,
+    gain: Tensor, center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, overshoot: Tensor,
+    flag: Tensor,
+) -> None:  # fmt: skip
+    """x_s = x_t + min(Poisson(y factor), max_count - x_t). overshoot: int64 (B,), added to: pass zeros."""
+    x_t, logits, births, x_s, model_input = arrays = as_rows(x_t, logits, births, x_s, model_input)
+    if x_t.numel() == 0:
+        return
+    laid = [x_t, births if logits is None else logits, x_s, model_input]
+    grid, sizes, options = per_element("tau_leap_step", laid, BOUNDED=bounded(x_t, max_count))
+    numbers = factor.contiguous(), gain, center, scale
+    with on(x_t):
+        tau_leap_kernel[grid](*arrays, overshoot, *numbers, key, flag, *sizes, max_count, **options)

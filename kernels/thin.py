@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from ..reference.philox import Stream
 from .binomial import binomial_block
+from .checks import check_sample, clean_prob, report
 from .draw import draw, load_counts, load_key, place, rounded, span
-from .table import _WORDS, check_sample, clean_prob, report
+from .launch import as_rows, on
+from .table import _WORDS, draw_options, slices, tables, with_step
 
+__all__ = ["thin"]
 _DRAW = tl.constexpr(int(Stream.THIN_DRAW))
 _REFINE = tl.constexpr(int(Stream.THIN_REFINE))
 _ELEMENT = tl.constexpr(int(Stream.THIN_ELEMENT))
@@ -44,10 +48,10 @@ def thin_kernel(
             inside, complement, wrong = clean_prob(p_row, q_row)
             bits |= tl.where(wrong & valid, 8, 0)
             i = (first + lane).to(tl.uint32)
+            wide = tl.zeros_like(i).to(tl.float64)
             k = binomial_block(
-                n, inside + tl.zeros_like(i).to(tl.float64), complement + tl.zeros_like(i).to(tl.float64), i, valid,
-                seed_low, seed_high, sample, call, _ELEMENT,
-            )  # fmt: skip
+                n, inside + wide, complement + wide, i, valid, seed_low, seed_high, sample, call, _ELEMENT
+            )
         if not (BOUNDED and SHARED):
             report(flag, bits)
         if x_t is not None:
@@ -61,3 +65,20 @@ def thin_kernel(
             to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
             tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
         first += BLOCK
+
+
+def thin(
+    x_0: Tensor, p: Tensor, q: Tensor, key: Tensor, max_count: int, center: Tensor, scale: Tensor,
+    x_t: Tensor | None, births: Tensor | None, model_input: Tensor | None, flag: Tensor,
+) -> None:  # fmt: skip
+    """x_t ~ Binomial(x_0, p), births = x_0 - x_t, model_input = (x_t - center) * scale."""
+    arrays = as_rows(x_0, x_t, births, model_input)
+    if x_0.numel() == 0:
+        return
+    *pair, step = with_step(p, q)
+    sizes, options = draw_options("thin", arrays, max_count)
+    shared, chunks = options["SHARED"], sizes[-1]
+    with on(x_0):
+        for first, samples, given in slices([*arrays, *pair, center, scale], shared and step == 1):
+            table = tables(flag, max_count, (*given[4:6], step))[0] if shared else key
+            thin_kernel[(samples * chunks,)](*given, table, key, flag, *sizes, step, max_count, first, **options)

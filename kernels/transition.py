@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from . import portfloat as pf
+from .checks import clean_prob, report
 from .draw import place, span
-from .table import clean_prob, report
+from .launch import INTERPRETED, OPTIONS, as_rows, block_size, on, per_element
 
+__all__ = ["bridge_log_prob", "thin_log_prob", "transition_rows"]
 _TINY, _TWO_500 = tl.constexpr(2.0**-500), tl.constexpr(2.0**500)
 _MAX_COUNT = tl.constexpr(2.0**53)
 _LOG_TWO_500 = tl.constexpr(346.5735902799726)
@@ -65,6 +68,20 @@ def transition_rows_kernel(
         value = tl.load(at, mask=stored, other=0.0)
         value = tl.where(k == mode[:, None], 1.0, value)
         tl.store(at, value / total[:, None], mask=within)
+
+
+def transition_rows(p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = None) -> None:
+    """out[b, n, k] = Pr(Binomial(n, p_b) = k), float64 (B, S, S)."""
+    if out.numel() == 0:
+        return
+    states = out.shape[1]
+    together, width = block_size(states, 32), 64 if INTERPRETED else 8
+    chunks = triton.cdiv(states, together)
+    steps = p.stride(0), q.stride(0), *out.stride()
+    with on(out):
+        transition_rows_kernel[(out.shape[0] * chunks,)](
+            p, q, out, flag, states, chunks, *steps, ROWS=together, WIDTH=width, **OPTIONS
+        )
 
 
 @triton.jit
@@ -145,3 +162,27 @@ def log_prob_kernel(
         report(flag, tl.where(valid, tl.where(bad, 1, 0) | tl.where(wrong, 8, 0), 0))
     to = place(out, row, first, lane, elements, layout, 5, 6, DIMS)
     tl.store(to, binomial_log_pmf(drawn, count, given, complement), mask=valid)
+
+
+def thin_log_prob(x_t: Tensor, x_0: Tensor, p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = None) -> None:
+    """log Binomial(x_0, p) at x_t, float64; p, q: float64 (B,), or of the shape of x_t."""
+    _log_prob("thin_log_prob", x_t, x_0, None, p, q, out, flag)
+
+
+def bridge_log_prob(
+    x_s: Tensor, x_t: Tensor, x_0: Tensor, p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = None
+) -> None:
+    """log Binomial(x_0 - x_t, p) at x_s - x_t, float64; p, q: float64 (B,), or of the shape of x_s."""
+    _log_prob("bridge_log_prob", x_s, x_t, x_0, p, q, out, flag)
+
+
+def _log_prob(op: str, *given: Tensor | None) -> None:
+    """given: x, a, b, p, q and out of log_prob_kernel, then the flag."""
+    x, a, b, p, q, out = arrays = as_rows(*given[:-1])
+    if x.numel() == 0:
+        return
+    by_sample = p.dim() == 1
+    laid = [x, a, b, None, None, out] if by_sample else arrays
+    grid, sizes, options = per_element(op, laid, BY_SAMPLE=by_sample)
+    with on(x):
+        log_prob_kernel[grid](*arrays, given[-1], *sizes, p.stride(0), q.stride(0), **options)

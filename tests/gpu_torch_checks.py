@@ -55,7 +55,7 @@ def forget() -> None:
     wrong_values._flags.clear()
     wrong_values._views.clear()
     tensors._constant.cache_clear()
-    if (launch := sys.modules.get("fastblackout.backends.triton_launch")) is not None:
+    if (launch := sys.modules.get("fastblackout.kernels.launch")) is not None:
         launch._layouts.clear()
         launch._captured.clear()
 

@@ -41,7 +41,6 @@ driver.set_active(StubDriver(GPUTarget("hip", TARGET, 64) if IS_HIP else GPUTarg
 import triton_aot_cases as cases  # noqa: E402
 
 import fastblackout as fb  # noqa: E402
-from fastblackout.backends import triton as backend  # noqa: E402
 
 compiled = []  # (case, kernel name, compiled kernel, {argument: dtype})
 case = ""
@@ -61,10 +60,7 @@ class Warmup:
         return call
 
 
-for _stem in (
-    "table", "thin", "bridge", "tau_leap", "birth_loss", "binomial", "poisson", "categorical", "transition",
-):  # fmt: skip
-    _module = sys.modules[f"fastblackout.kernels.{_stem}"]
+for _module in [module for name, module in sys.modules.items() if name.startswith("fastblackout.kernels.")]:
     for _name, _value in list(vars(_module).items()):
         if isinstance(_value, triton.runtime.JITFunction) and _name.endswith("_kernel"):
             setattr(_module, _name, Warmup(_name, _value))
@@ -147,5 +143,5 @@ def main():
 
 
 if __name__ == "__main__":
-    assert not backend.INTERPRETED
+    assert not sys.modules["fastblackout.kernels.launch"].INTERPRETED
     print(json.dumps(main()))

@@ -21,11 +21,11 @@ from op_table import OPS
 
 import fastblackout as fb
 from fastblackout.backends import triton as backend
-from fastblackout.backends import triton_launch as launch
 from fastblackout.ground import persistent
 from fastblackout.reference import portfloat as reference_portfloat
 from fastblackout.reference.philox import Stream, philox4x32
 
+launch = importlib.import_module("fastblackout.kernels.launch")
 philox = importlib.import_module("fastblackout.kernels.draw").philox
 pf = importlib.import_module("fastblackout.kernels.portfloat")
 

@@ -1,22 +1,30 @@
-"""What the Triton ops share on the host: options of a launch, sizes of programs, layouts of tensors."""
+"""What the launches share on the host: sizes of programs, options, layouts of tensors.
+
+A launch takes an op's arguments as its torch schema has them, in that order, then its outputs, None where one is not
+asked for, then flag: int32 (1,), which gets bits for wrong values (fastblackout/backends/wrong_values.py has the rules;
+those of transition probabilities also do without). The leading dimension of every tensor is the sample. key: int64 (3,)
+on the device (seed as two's complement, first_sample, call). Numbers of a sample: float64 (B,) for p, q, sigma_p,
+sigma_q, factor, weight and coefficient, float32 (B,) for gain, center and scale; p and q expanded from one number
+(stride 0) build one table of thresholds instead of B. Matrices: float64 or float32 (K, rows, columns) of any strides;
+index: int64 (B,), None: K is 1 (one for all samples) or B. Tables are dense.
+Nothing synchronises. Launches go to torch's current stream and can be captured in a CUDA graph once the same call has
+run before (then kernels are compiled, and layouts that are not C order lie on the device).
+Two launches where CUDA C++ takes one: declared counts up to 255, with a scratch of 43 KB a sample (table.py says why),
+and the loss of few large samples (birth_loss.py does).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
-import sys
 import threading
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 import triton
+from torch import Tensor
 
 from ..ground.persistent import is_capturing, persistent
 
-Tensor = torch.Tensor
 # What lies on the devices, the last used at the end; a graph may hold the address of what a capture has used.
 _layouts: dict[Any, Tensor] = {}
 _captured: dict[Any, Tensor] = {}
@@ -24,19 +32,9 @@ _MOST_LAYOUTS = 1024
 _lock = threading.Lock()
 
 
-def _kernels(name: str) -> ModuleType:
-    """fastblackout.kernels.<name>; in a source tree the package is the folder kernels/ beside fastblackout/."""
-    package = "fastblackout.kernels"
-    if package not in sys.modules and importlib.util.find_spec(package) is None:
-        folder = Path(__file__).resolve().parents[2] / "kernels"
-        spec = importlib.util.spec_from_file_location(
-            package, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
-        if spec is None or spec.loader is None or not (folder / "__init__.py").exists():
-            raise ImportError("fastblackout.kernels, the Triton kernels, is not part of this installation")
-        sys.modules[package] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[package])
-    return importlib.import_module(f"{package}.{name}")
+@triton.jit
+def _nothing():
+    pass
 
 
 def _mend_interpreter() -> None:
@@ -53,29 +51,50 @@ def _mend_interpreter() -> None:
     interpreter._patch_lang_tensor = patched
 
 
-INTERPRETED = not isinstance(_kernels("thin").thin_kernel, triton.runtime.JITFunction)
+INTERPRETED = not isinstance(_nothing, triton.runtime.JITFunction)
 if INTERPRETED and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
     _mend_interpreter()
 # A warp a program, no contraction of a * b + c: the results depend on the second, the speed on the first.
 OPTIONS = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": False}
-CHUNK_OPTIONS = {**OPTIONS, "num_warps": 4}  # 1,024 elements a program
-CHUNK = 1024
 INTERPRETED_BLOCK = 32768  # elements of one at most, where it is not smaller than a GPU's
 ELEMENT_BLOCK = 32  # of the per-element draws: a lane an element, so that a warp waits for its own 32 only
 
 
-def _blocks(elements: int, gpu: int) -> int:
+def block_size(elements: int, gpu: int) -> int:
     """Elements a program takes at once. Results do not depend on it; the interpreter's time does, on the programs."""
     return max(gpu, triton.next_power_of_2(min(elements, INTERPRETED_BLOCK))) if INTERPRETED else gpu
 
 
-def _on(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+def on(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
-def _rows(*tensors: Tensor | None) -> list[Any]:
+def bounded(counts: Tensor, max_count: int) -> bool:
+    """Whether the dtype has no counts but those in 0..max_count."""
+    return counts.dtype == torch.uint8 and max_count >= 255
+
+
+def as_rows(*tensors: Tensor | None) -> list[Any]:
     """0-d tensors as one sample of one element."""
     return [t.view(1) if t is not None and t.dim() == 0 else t for t in tensors]
+
+
+def batch_and_elements(tensor: Tensor) -> tuple[int, int]:
+    """(samples, elements of each)"""
+    return tensor.shape[0], tensor.numel() // max(tensor.shape[0], 1)
+
+
+def per_element(
+    op: str, arrays: list[Any], gpu: int = ELEMENT_BLOCK, **options: Any
+) -> tuple[tuple[int], tuple[Tensor | None, int, int], dict[str, Any]]:
+    """(grid, (layout, elements, chunks), options) of a launch over arrays of one shape, the first not None: `chunks`
+    programs a sample, each of PARTS blocks, on a GPU of `gpu` elements."""
+    batch, elements = batch_and_elements(arrays[0])
+    block = block_size(elements, gpu)
+    chunks = triton.cdiv(elements, block * options.get("PARTS", 1))
+    layout, dims = layout_of(op, arrays)
+    options = {**OPTIONS, "ALIGNED": elements % 16 == 0, "DIMS": dims, "BLOCK": block, **options}
+    return (batch * chunks,), (layout, elements, chunks), options
 
 
 def merged(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
@@ -92,8 +111,8 @@ def merged(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> list[tuple
     return [(shape[0], *(s[0] for s in strides)), *(rows or [(1, *(0 for _ in strides))])]
 
 
-def _layout(op: str, tensors: list[Any]) -> tuple[Tensor | None, int]:
-    """(layout, DIMS) of place in kernels/draw.py for tensors of one shape; None entries keep their column."""
+def layout_of(op: str, tensors: list[Any]) -> tuple[Tensor | None, int]:
+    """(layout, DIMS) of place in draw.py for tensors of one shape; None entries keep their column."""
     given = [t for t in tensors if t is not None]
     if all(t.is_contiguous() for t in given):
         return None, 0
@@ -121,7 +140,3 @@ def _on_device(op: str, rows: list[tuple[int, ...]], device: torch.device) -> Te
     if made.is_cuda and not capturing:
         made.record_stream(torch.cuda.current_stream(device))  # its memory may be given away once this stream is done
     return made
-
-
-def _size(tensor: Tensor) -> tuple[int, int]:
-    return tensor.shape[0], tensor.numel() // max(tensor.shape[0], 1)
