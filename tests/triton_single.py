@@ -34,10 +34,6 @@ def flag():
     return torch.zeros(1, dtype=torch.int32)
 
 
-def key_of(rng):
-    return rng.tensor()
-
-
 @triton.jit
 def _words(c0, c1, c2, c3, k0, k1, out, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
@@ -120,7 +116,7 @@ def batch_split():
     one, flags, rng = torch.ones(5), flag(), helpers.KEYS[12]
     expected, again = fb.thin(x, fb.Prob(p, 1 - p), rng=rng).x_t, torch.empty_like(x)
     backend.ROWS_AT_ONCE = 2
-    backend.thin(x, p, 1 - p, key_of(rng), 255, one, one, again, None, None, flags)
+    backend.thin(x, p, 1 - p, rng.tensor(), 255, one, one, again, None, None, flags)
     backend.ROWS_AT_ONCE = 2048
     assert torch.equal(expected, again)
 
@@ -138,7 +134,7 @@ def rounding_ties():
         assert int(float(y[0, i]) * 2.0**32) == words[word, block, call]
         x, rng, flags = torch.zeros(1, 64, dtype=torch.uint8), fb.Philox(5, call=call), flag()
         p, one, out = torch.ones(1, dtype=torch.float64), torch.ones(1), torch.empty_like(x)
-        backend.bridge_step(x, None, y, p, 1 - p, None, None, key_of(rng), 255, one, True, one, one, out, None, flags)
+        backend.bridge_step(x, None, y, p, 1 - p, None, None, rng.tensor(), 255, one, True, one, one, out, None, flags)
         expected = fb.bridge_step(x, births=y, step=1.0, rng=rng).x_s
         assert torch.equal(out, expected)
         seen.add(int(out[0, i]))
@@ -148,7 +144,7 @@ def rounding_ties():
 def flags():
     """Wrong values set their bit and give what the values they are taken for give."""
     nan, inf = float("nan"), float("inf")
-    one, key = torch.ones(1), key_of(fb.Philox(3))
+    one, key = torch.ones(1), fb.Philox(3).tensor()
 
     def p_of(*values):
         return torch.tensor(values, dtype=torch.float64)
@@ -167,10 +163,8 @@ def flags():
             (nan, nan, 0.0), (1.5, -0.5, 1.0), (-0.1, 1.1, 0.0), (0.4, nan, 0.4), (0.5, 0.4999, 0.5), (0.7, 0.7, 0.7),
             (0.25, 0.75 + 1.1e-9, 0.25),
         ):  # fmt: skip
-            assert thinned(low, p_of(p), p_of(q), max_count) == (
-                thinned(low, p_of(taken), p_of(1 - taken), max_count)[0],
-                8,
-            )
+            wanted = thinned(low, p_of(taken), p_of(1 - taken), max_count)[0], 8
+            assert thinned(low, p_of(p), p_of(q), max_count) == wanted
 
     def stepped(kind, values, given, max_count=255):
         y, bits = torch.tensor([values]), flag()
@@ -248,12 +242,9 @@ def number_flags():
         ("thin", 15, 0), ("thin", 999, 0), ("bridge", 15, 0), ("bridge", 999, 0), ("bridge", 15, 1),
         ("bridge", 999, 1), ("binomial", 0, 0), ("rows", 0, 0), ("log_prob", 0, 0),
     ):  # fmt: skip
-        assert called(op, max_count, q=off, fall=fall) == (called(op, max_count, fall=fall)[0], 8), (
-            op,
-            max_count,
-            fall,
-        )
-        assert called(op, max_count, q=half + 0.9e-9, fall=fall)[1] == 0, (op, max_count, fall)
+        case = op, max_count, fall
+        assert called(op, max_count, q=off, fall=fall) == (called(op, max_count, fall=fall)[0], 8), case
+        assert called(op, max_count, q=half + 0.9e-9, fall=fall)[1] == 0, case
     keys = [("call", 2**32), ("call", -1), ("first_sample", 2**32 - 1), ("first_sample", -1)]
     state = [("gain", -1.0), ("gain", nan), ("gain", inf), ("center", nan), ("scale", inf)]
     for op, max_count in (("thin", 15), ("thin", 999), ("bridge", 15), ("bridge", 999), ("tau_leap", 999)):
