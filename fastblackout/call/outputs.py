@@ -100,7 +100,7 @@ class Chosen(Outputs):
             _check_traced(call, f"out.{name}", value, dtypes[name])
         names = names if out is None else list(given)
         results = registered(names, getattr(sys.modules["torch"], dtypes["model_input"]))
-        made = dict(zip(names, results, strict=False))
+        made = dict(zip(names, results[: len(names)], strict=True))  # a count may follow
         for name, value in given.items():
             made[name] = value.copy_(made[name])
         return [*(made.get(name) for name in dtypes), *results[len(names) :]]
