@@ -1,5 +1,6 @@
 """Philox4x32-10 against Random123's known answers, the key's checks, and where a missing key comes from."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -8,7 +9,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import fastblackout as fb
 from fastblackout.call.keys import resolve_rng
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import Stream, philox4x32
@@ -118,3 +121,23 @@ def test_resolve_errors():
         resolve_rng(3, None, "thin")
     with pytest.raises(TypeError, match="thin: generator: must be a torch.Generator, got Generator"):
         resolve_rng(None, np.random.default_rng(0), "thin")
+
+
+class _Traced(TorchDispatchMode):
+    """Changes nothing, but makes the ops take the way of traced tensors."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("way", ["numpy", "tensors", "traced"])
+@pytest.mark.parametrize("wrong", [{"center": np.nan}, {"outputs": ("x_t", "x_s")}, {"max_count": 0}, "out"])
+def test_a_call_that_is_refused_draws_no_seed(way, wrong):
+    x = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    x = x if way == "numpy" else torch.from_numpy(x)
+    options = {"out": fb.Thinned(x_t=x[:2])} if wrong == "out" else wrong
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    with _Traced() if way == "traced" else contextlib.nullcontext(), pytest.raises(ValueError, match="thin: "):
+        fb.thin(x, 0.5, generator=generator, **options)
+    assert torch.equal(generator.get_state(), before)

@@ -33,28 +33,27 @@ calls: dict[str, Callable[..., Any]] = {}  # the registered ops, by the way arou
 def call(op: Operation, deciding: Tensor, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
     """An op on tensors. deciding: the one that chooses the way."""
     now = Call(op.op, backend, through_torch=True, traced=is_traced(deciding))
-    parts = parts_of(op, now, values)
+    parts = [argument.as_parts(now, value) for argument, value in zip(op.arguments, values, strict=True)]
     if now.traced or op.extend is not None:
         select.check_name(op.op, backend)
-        registered = functools.partial(_registered, op.name, parts, backend)
+        registered = functools.partial(_registered, op, now, parts, values)
         return op.outputs.give(now, op.outputs.traced(now, registered, request))
     made = {name: None if array is None else array.value for name, array in op.outputs.make(now, *request).items()}
-    run(op, backend, parts, made)
+    run(op, backend, _with_key(op, now, parts, values), made)
     return op.outputs.give(now, made.values())
 
 
-def _registered(name: str, parts: Sequence[Any], backend: str, *said: Any) -> Any:
+def _registered(op: Operation, now: Call, parts: list[Any], values: Sequence[Any], *said: Any) -> Any:
     """The registered op. said: what its schema asks of the outputs."""
-    return calls[name](*parts, *said, backend)
+    return calls[op.name](*_with_key(op, now, parts, values), *said, now.backend)
 
 
-def parts_of(op: Operation, now: Call, values: Sequence[Any]) -> list[Any]:
-    """The arguments as the schema has them. The key comes last: a call that is refused draws none."""
-    made = [argument.as_parts(now, value) for argument, value in zip(op.arguments, values, strict=True)]
+def _with_key(op: Operation, now: Call, parts: list[Any], values: Sequence[Any]) -> list[Any]:
+    """All arguments as the schema has them. The key comes last of all: a call that is refused draws none."""
     if op.key is not None:
         at, key = op.key
-        made[at] = (key.resolve(now, values[at]),)
-    return [part for parts in made for part in parts]
+        parts[at] = (key.resolve(now, values[at]),)
+    return [part for some in parts for part in some]
 
 
 def run(op: Operation, backend: str, parts: Sequence[Any], made: dict[str, Any]) -> None:
