@@ -133,6 +133,11 @@ def test_an_argument_of_thin_stands_in_few_signatures():
     assert 0 < len(found) <= 6 and len({path for path, _ in found}) <= 4, found
 
 
+def test_few_functions_have_ten_parameters():
+    """The public ops and the Triton kernels, which cannot have fewer, and what they call in one go."""
+    assert 9 < sum(len(given) >= 10 for _, _, given in functions()) <= 36
+
+
 @pytest.mark.parametrize("folder", ["fastblackout", "kernels", "tests", "benchmarks", "examples"])
 def test_no_file_is_longer_than_300_lines(folder):
     long = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}

@@ -53,9 +53,7 @@ class Operation:
         fields = self.checked(call, values)
         chosen = select.select_host(self.ranked_as, backend)
         made = self.outputs.make(call, *request)
-        if self.key is not None:  # last of all, so that a call that is refused draws no seed
-            at, key = self.key
-            fields["key"] = key.resolve(call, values[at])
+        self._resolve_key(call, fields, values)
         host.run(self.name, self.twin, chosen, fields, made, (call.samples, call.elements))
         return self.outputs.give(call, [given_back(call, array) for array in made.values()])
 
@@ -70,6 +68,12 @@ class Operation:
                 fields.update(zip(argument.names, made, strict=True))
         return fields
 
+    def _resolve_key(self, call: Call, fields: dict[str, Any], values: Sequence[Any]) -> None:
+        """Last of all, so that a call that is refused draws no seed."""
+        if self.key is not None:
+            at, key = self.key
+            fields["key"] = key.resolve(call, values[at])
+
     def split(self, parts: Sequence[Any]) -> Iterator[tuple[Argument, Sequence[Any]]]:
         """Every argument with its own of the parts of the torch schema."""
         at = 0
@@ -82,8 +86,6 @@ class Operation:
         call = Call(self.op, "auto")
         values = [argument.from_parts(*some) for argument, some in self.split(parts)]
         fields = self.checked(call, values)
-        if self.key is not None:
-            at, key = self.key
-            fields["key"] = key.resolve(call, values[at])
+        self._resolve_key(call, fields, values)
         arrays = {name: None if tensor is None else Array(tensor, self.op, name) for name, tensor in made.items()}
         host.run(self.name, self.twin, chosen, fields, arrays, (call.samples, call.elements))
