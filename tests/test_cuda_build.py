@@ -178,7 +178,7 @@ def test_a_launch_without_a_driver_raises_one_line():
         "from fastblackout import _cuda\n"
         "array = (0, 0, (1, 16), (16, 1))\n"
         "try:\n"
-        "    _cuda.thin((0, 0, 1, 16, 0, 0, 'thin'), array, array, None, None, 0, 0, 0, 0, 255)\n"
+        "    _cuda.thin((0, 0, 1, 16, 0, 'thin'), array, *[None] * 3, 255, None, None, array, None, None)\n"
         "except RuntimeError as error:\n"
         "    print(error)\n"
     )
