@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import fastblackout.ops
+from fastblackout.backends.preference import OPS
+from fastblackout.call.declared import DECLARED
+
 ROOT = Path(__file__).resolve().parents[1]
 # What a folder may import lies in the same or a lower line.
 LAYERS = (
@@ -119,6 +123,10 @@ def test_every_op_has_its_files():
             f"csrc/cpu/{stem}.cpp", f"csrc/cuda/{stem}.cu", f"tests/test_{stem}.py",
         ):  # fmt: skip
             assert (ROOT / path).is_file(), path
+
+
+def test_every_declared_op_has_a_line_in_the_table_of_backends():
+    assert fastblackout.ops and {op.ranked_as for op in DECLARED.values()} == set(OPS)
 
 
 def test_an_argument_of_thin_stands_in_few_signatures():

@@ -119,7 +119,7 @@ def driver(monkeypatch):
     ],
 )  # fmt: skip
 def test_a_driver_too_old_for_the_build_leaves_triton(driver, monkeypatch, release, supports, why):
-    monkeypatch.setattr(available, "_triton_module", lambda: types.ModuleType("triton"))
+    monkeypatch.setattr(available, "_triton_module", lambda: types.SimpleNamespace(**dict.fromkeys(preference.OPS)))
     driver(release, supports)
     assert {available.absent("cuda", op) for op in preference.OPS} == {why}
     assert {select.select(op, "auto", "cuda") for op in preference.OPS} == {"cuda" if why is None else "triton"}

@@ -94,7 +94,9 @@ def absent(backend: str, op: str) -> str | None:
             return cuda
         return None if op in cuda.ops() else f"it has no kernel for {op}, only for {', '.join(cuda.ops())}"
     triton = _triton_module()
-    return triton if isinstance(triton, str) else None
+    if isinstance(triton, str):
+        return triton
+    return None if hasattr(triton, op) else f"it has no kernel for {op}"
 
 
 @functools.cache
@@ -179,4 +181,4 @@ def _triton_report() -> dict[str, Any]:
         return {"available": False, "detail": module, "ops": []}
     interprets = triton_interprets()
     built = f"Triton {sys.modules['triton'].__version__}{', interpreted on the CPU' if interprets else ''}"
-    return _on_device(built, list(OPS), elsewhere=interprets)
+    return _on_device(built, [op for op in OPS if hasattr(module, op)], elsewhere=interprets)
