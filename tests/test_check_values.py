@@ -160,6 +160,7 @@ with fb.use_backend("triton"):
 """
 
 
+@pytest.mark.slow
 def test_triton_interpreted_through_the_public_ops(tmp_path):
     """In a process of its own, for the interpreter is chosen when Triton is imported."""
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=tmp_path)

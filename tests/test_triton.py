@@ -20,8 +20,9 @@ GROUPS = {
 
 
 # 0, no limit, at night: `single` then splits 256 samples of every op, for more than 500 s on a slow machine
+@pytest.mark.slow
 @pytest.mark.timeout(500 if product.WHICH == "cover" else 0)
-@pytest.mark.parametrize("group", [pytest.param(g, marks=pytest.mark.slow) if g == "single" else g for g in GROUPS])
+@pytest.mark.parametrize("group", GROUPS)
 def test_interpreter_equals_cpu(group, tmp_path):
     environment = elsewhere(TRITON_INTERPRET="1")
     worker = Path(__file__).parent / "triton_worker.py"
