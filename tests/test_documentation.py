@@ -19,6 +19,7 @@ take hours, download, or run this test again:
 - data/ holds small files in the format of MNIST, so that --download finds nothing missing.
 """
 
+import doctest
 import os
 import pkgutil
 import re
@@ -30,9 +31,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from helpers import elsewhere, load_neighbour
 
+import fastblackout as fb
 from fastblackout.cli.command_line import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -221,3 +224,11 @@ def test_every_name_of_the_package_exists():
     for name in DOCUMENTS:
         for path in re.findall(r"\b(?:fb|fastblackout)((?:\.[A-Za-z_]\w*)+)", (ROOT / name).read_text()):
             pkgutil.resolve_name(f"fastblackout{path}")
+
+
+@pytest.mark.parametrize("name", [*fb.ops.__all__, "CategoricalTable"])
+def test_the_example_of_an_op_gives_what_it_says(name):
+    """The bits of a draw are the same everywhere, so its example states them."""
+    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(fb, name), name, globs={"fb": fb, "np": np})
+    failed, tried = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(found)
+    assert tried >= 1 and not failed

@@ -57,6 +57,9 @@ def binomial(
     results on every backend.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: inversion for n min(p, q) < 10, else BTRS, W. Hormann, J. Stat. Comput. Simul. 46 (1993).
+
+        >>> fb.binomial(np.array([10, 1000]), np.array([0.5, 0.1]), rng=fb.Philox(1))
+        array([ 6, 98])
     """
     return _BINOMIAL(((count, prob), (rng, generator)), backend=backend)
 
@@ -74,6 +77,9 @@ def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
     Raises ValueError for probabilities outside [0, 1], pairs that do not sum to 1 within 1e-9, and counts that are
     negative or no whole numbers (NumPy and CPU tensors).
     Source: Santos et al., arXiv 2305.11089, section 4.1; C. Loader, 2000.
+
+        >>> fb.binomial_log_prob(3, 10, 0.5)
+        array(-2.14398006)
     """
     op = "binomial_log_prob"
     given = {"x": x, "count": count}

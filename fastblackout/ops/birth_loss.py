@@ -71,6 +71,10 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
     values in tensors are told by fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.4.
+
+        >>> logits, births = np.array([[0.0, 1, 2]], np.float32), np.array([[1, 0, 2]])
+        >>> fb.birth_loss(logits, births, weight=1.0)
+        array([2.9904923], dtype=float32)
     """
     op = "birth_loss"
     if (made := short.birth_loss(logits, births, weight, gain, backend)) is not None:

@@ -82,6 +82,10 @@ def bridge_step(
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089 (bridge); arXiv 2604.03779 (attrition).
+
+        >>> x_t, logits = np.array([[0, 20, 40, 90]], np.uint8), np.array([[0, 1, 2, 3]], np.float32)
+        >>> fb.bridge_step(x_t, logits, step=0.5, rng=fb.Philox(1), gain=10.0, outputs=("x_s",)).x_s
+        array([[  2,  26,  56, 106]], dtype=uint8)
     """
     made = short.bridge(
         x_t, logits, births, step, rounding, attrition, rng, generator, max_count, gain, center, scale, outputs,

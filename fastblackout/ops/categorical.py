@@ -56,6 +56,10 @@ class CategoricalTable:
         in probs' library, on its device; they take 8 S + 512 bytes a row.
     Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong rows are told by
     fb.check_values, and leave a state as it is.
+
+        >>> table = fb.CategoricalTable(np.array([[0.9, 0.1], [0.2, 0.8]]))
+        >>> fb.categorical(np.array([[0, 0, 1, 1]]), table, rng=fb.Philox(1))
+        array([[0, 1, 1, 1]])
     """
 
     def __init__(self, probs: Any, *, backend: str = "auto") -> None:
@@ -93,6 +97,9 @@ def categorical(
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices wrong
     values are told by fb.check_values: states are clamped, and a row with nothing to draw leaves min(state, S - 1).
     Source: Austin et al., NeurIPS 2021, arXiv 2107.03006, section 3 (any transition matrix); inverse CDF.
+
+        >>> fb.categorical(np.array([[0, 0, 1, 1]]), np.array([[0.9, 0.1], [0.2, 0.8]]), rng=fb.Philox(1))
+        array([[0, 1, 1, 1]])
     """
     if isinstance(probs, CategoricalTable):
         table = probs.thresholds, probs.guide, probs.shared
@@ -132,6 +139,10 @@ def categorical_bridge(
     nothing written, also where no path leads from x_0 to x_t; on CUDA devices wrong values are told by fb.check_values,
     and x_t stays where there is nothing to draw.
     Source: Austin et al., NeurIPS 2021, arXiv 2107.03006, equation 3.
+
+        >>> p = np.array([[0.9, 0.1], [0.2, 0.8]])
+        >>> fb.categorical_bridge(np.array([[0, 1, 1]]), np.array([[0, 0, 1]]), before=p, after=p, rng=fb.Philox(1))
+        array([[0, 0, 1]])
     """
     values = x_t, (x_0, logits, probs), (before, after, index), (rng, generator)
     return _CATEGORICAL_BRIDGE(values, (out,), backend)

@@ -39,5 +39,8 @@ def poisson(
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: inversion for rate < 10, else PTRS with corrected constants, W. Hormann, Insurance: Mathematics and
     Economics 12 (1993).
+
+        >>> fb.poisson(np.array([0.5, 10.0, 1e6]), rng=fb.Philox(1))
+        array([      0,      12, 1001359])
     """
     return _POISSON(((rate,), (rng, generator)), backend=backend)

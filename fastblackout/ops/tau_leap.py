@@ -72,6 +72,10 @@ def tau_leap_step(
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089; Gillespie, J. Chem. Phys. 115 (2001).
+
+        >>> x_t, births = np.array([[0, 20, 40, 90]], np.uint8), np.array([[0.0, 30, 60, 110]])
+        >>> fb.tau_leap_step(x_t, births=births, step=0.5, rng=fb.Philox(1), outputs=("x_s",)).x_s
+        array([[  0,  25,  68, 136]], dtype=uint8)
     """
     values = x_t, (logits, births), step, (rng, generator), max_count, gain, center, scale
     return _TAU_LEAP_STEP(values, (outputs, input_dtype, out), backend)

@@ -69,6 +69,13 @@ def thin(
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices wrong
     values in tensors are clamped and told by fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.
+
+        >>> x_0 = np.array([[0, 50, 100, 200]], np.uint8)
+        >>> x_t, births, model_input = fb.thin(x_0, 0.5, rng=fb.Philox(1))
+        >>> x_t
+        array([[ 0, 25, 53, 97]], dtype=uint8)
+        >>> births
+        array([[  0,  25,  47, 103]], dtype=uint8)
     """
     made = short.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
     if made is not None:

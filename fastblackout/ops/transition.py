@@ -48,6 +48,11 @@ def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
     on every backend.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; a recurrence from each row's mode.
+
+        >>> fb.transition_rows(0.5, max_count=2)
+        array([[1.  , 0.  , 0.  ],
+               [0.5 , 0.5 , 0.  ],
+               [0.25, 0.5 , 0.25]])
     """
     states = check_integer("transition_rows", "max_count", max_count, 0, reference.MAX_STATES - 1) + 1
     return _TRANSITION_ROWS(((prob, states),), backend=backend)
@@ -70,6 +75,9 @@ def thin_log_prob(x_t: Any, x_0: Any, alive: Any, *, backend: str = "auto") -> A
     Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong values are told by
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; C. Loader, 2000.
+
+        >>> fb.thin_log_prob(np.array([3]), np.array([10]), 0.5)
+        array([-2.14398006])
     """
     return _THIN_LOG_PROB((x_t, x_0, alive), backend=backend)
 
@@ -83,6 +91,9 @@ def bridge_log_prob(x_s: Any, x_t: Any, x_0: Any, step: Any, *, backend: str = "
     Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong values are told by
     fb.check_values.
     Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.3; C. Loader, 2000.
+
+        >>> fb.bridge_log_prob(np.array([5]), np.array([3]), np.array([10]), 0.25)
+        array([-1.16647665])
     """
     return _BRIDGE_LOG_PROB((x_s, x_t, x_0, step), backend=backend)
 
