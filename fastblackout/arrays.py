@@ -240,6 +240,17 @@ def in_functorch() -> bool:
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def same_in_every_slice(value: Any) -> bool:
+    """Whether torch.vmap is being applied, outside torch.compile, and this argument is none of those it maps over."""
+    torch = sys.modules["torch"]
+    if torch.compiler.is_compiling():
+        return False
+    functorch = torch._C._functorch
+    top = functorch.peek_interpreter_stack()
+    mapped = isinstance(value, torch.Tensor) and functorch.is_batchedtensor(value)
+    return top is not None and top.key() == functorch.TransformType.Vmap and not mapped
+
+
 def to_device(value: torch.Tensor, device: Any) -> torch.Tensor:
     """A CPU tensor on a device; to a CUDA device through pinned memory, so that nothing waits."""
     device = sys.modules["torch"].device(device)

@@ -99,6 +99,24 @@ def test_vmap_and_grad():
     assert bits(mapped[0]) == bits(whole) and bits(mapped[1]) == bits(fb.birth_loss(logits + 1, x, p, gain=3.0))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch goes through the slices one by one
+def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
+    x, keys = torch.full((3, 2, 5), 100), torch.stack([fb.Philox(seed).tensor() for seed in range(3)])
+    probs = torch.full((101, 101), 1 / 101, dtype=torch.float64)
+    draws = (
+        lambda x, key: fb.binomial(x, 0.5, rng=key),
+        lambda x, key: fb.poisson(x.double(), rng=key),
+        lambda x, key: fb.categorical(x, probs, rng=key),
+    )
+    for draw in draws:
+        drawn = torch.func.vmap(draw)(x, keys)
+        assert all(bits(each) == bits(draw(x[0], key)) for each, key in zip(drawn, keys, strict=True))
+    for draw in (*draws, lambda x, key: fb.thin(x, 0.5, rng=key, max_count=255).x_t):
+        for key in (fb.Philox(1), keys[0], None):
+            with pytest.raises(ValueError, match=": rng: must be a key tensor for each slice of torch.vmap, got one"):
+                torch.func.vmap(lambda x, draw=draw, key=key: draw(x, key))(x)
+
+
 def test_a_second_derivative_is_refused():
     x, logits, (p, _) = inputs()
     for call in (fb.birth_loss, lambda *a: OPS.birth_loss(*a, numbers(4, 1.0), "auto")):

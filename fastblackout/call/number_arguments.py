@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import same_in_every_slice
 from ..backends.host import NO_PAIR
 from ..ground.values import check_name, is_tensor
 from ..probability import Prob
@@ -136,6 +137,8 @@ class Key(Argument):
         if call.through_torch:
             from .tensors import key_of
 
+            if same_in_every_slice(rng):
+                raise ValueError(f"{call.op}: rng: must be a key tensor for each slice of torch.vmap, got one for all")
             return key_of(call.op, rng, generator, call.first.value, call.samples)
         key = resolve_rng(rng, generator, call.op)
         checks.check_range(call.op, key, call.samples)
