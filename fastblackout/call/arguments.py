@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt
 from ..ground.values import is_tensor
 from ..probability import Prob
@@ -64,10 +66,12 @@ class Counts(Argument):
         self.names, self.parts = (name,), (f"Tensor {name}",)
 
     def on_host(self, call: Call, value: Any) -> tuple[Array]:
-        (name,) = self.names
-        array = adopt(call.settle(name, value), call.op, name, self.dtypes)
-        if call.first is None:
-            del call.read[name]
+        name, first = self.names[0], call.first
+        if first is None and type(value) is np.ndarray:  # nothing to settle
+            array = adopt(value, call.op, name, self.dtypes)
+        else:
+            array = adopt(call.settle(name, value), call.op, name, self.dtypes)
+        if first is None:
             call.begin(name, array)
         else:
             checks.same_shape(call.op, name, array, call.first_name, call.first)

@@ -35,7 +35,8 @@ class Call:
         self.read: dict[str, Any] = {}
 
     def begin(self, name: str, array: Array) -> None:
-        """Takes the first array."""
+        """Takes the first array, in whose memory an output may lie."""
+        self.read.pop(name, None)
         self.first, self.first_name = array, name
         self.samples, self.elements = checks.size_of(self.op, name, array)
 

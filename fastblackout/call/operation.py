@@ -55,7 +55,8 @@ class Operation:
         made = self.outputs.make(call, *request)
         self._resolve_key(call, fields, values)
         host.run(self.name, self.twin, chosen, fields, made, (call.samples, call.elements))
-        return self.outputs.give(call, [given_back(call, array) for array in made.values()])
+        given = [each.give() if type(each) is Array else given_back(call, each) for each in made.values()]
+        return self.outputs.give(call, given)
 
     def checked(self, call: Call, values: Sequence[Any]) -> dict[str, Any]:
         """The record for the host's kernels, in the order of the arguments. The key in it is left to Key.resolve."""
