@@ -140,3 +140,13 @@ def test_auto_takes_a_gpu_that_either_backend_runs_on(monkeypatch, sees, missing
     monkeypatch.setattr(torch.cuda, "is_available", lambda: sees)
     monkeypatch.setattr(trained_model, "absent", lambda backend, op: missing.get(backend))
     assert trained_model.pick_device("auto") == torch.device(device)
+
+
+def test_an_op_without_a_triton_kernel_is_absent_there(monkeypatch):
+    monkeypatch.setattr(available, "_triton_module", lambda: types.SimpleNamespace(thin=None))
+    available.absent.cache_clear()
+    try:
+        assert available.absent("triton", "thin") is None
+        assert available.absent("triton", "poisson") == "it has no kernel for poisson"
+    finally:
+        available.absent.cache_clear()
