@@ -27,8 +27,8 @@ class Call:
     first_name = ""
     samples = elements = 1
     weights: tuple[str, Array] | None = None  # of the states that are predicted, and their name
-    one = False  # its matrix is one for all samples
-    into: Array | None = None  # where its output goes at last
+    one = False  # whether one matrix serves all samples
+    into: Array | None = None  # the `out` that the output is copied to
 
     def __init__(self, op: str, backend: str, through_torch: bool = False, traced: bool = False) -> None:
         self.op, self.backend, self.through_torch, self.traced = op, backend, through_torch, traced

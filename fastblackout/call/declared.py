@@ -1,4 +1,4 @@
-"""The ops that were declared, for what makes something of each of them."""
+"""All declared ops by name. The torch registry reads them here, so that it need not import the ops themselves."""
 
 from __future__ import annotations
 

@@ -119,13 +119,13 @@ class Choice(Argument):
 
 
 class Key(Argument):
-    """(rng, generator): what the draws are keyed by. It is resolved after all else: a refused call draws no seed."""
+    """(rng, generator): what draws are keyed by. It is resolved after all else, so that a refused call draws no seed."""
 
     names = ("key",)
     parts = ("Tensor key",)
 
     def on_host(self, call: Call, value: Any) -> tuple[None]:
-        """Its place in the record, and that the op reads it."""
+        """Keeps its place in the record, and notes that the op reads the key's memory; `resolve` gives the key."""
         call.settle("rng", value[0])
         return (None,)
 

@@ -25,7 +25,8 @@ class Outputs:
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
         """The outputs of a call by name, None where one is not asked for. request: what the call says of them.
 
-        A number of each sample is NumPy on the host: it costs less there than a tensor.
+        On the host an output of one number for each sample is a NumPy array, which takes less time to make than a
+        tensor.
         """
         raise NotImplementedError
 
@@ -153,8 +154,8 @@ class Single(Outputs):
 
 
 class OrGiven(Single):
-    """One output like the first argument, written to `out` where that is given: once nothing can be wrong any more, so
-    that an error leaves it alone. It may be the first argument itself."""
+    """One output like the first argument. It is drawn in memory of its own, and copied to `out` where that is given, so
+    that an error leaves `out` as it was. `out` may be the first argument itself."""
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
         (out,) = request

@@ -1,6 +1,7 @@
 """The short way into the CPU kernels for what most calls are: plain CPU tensors, float32 model input.
 
-It needs torch's DLPack exchange table. Whatever it does not know or finds wrong it leaves to the long way: `None`.
+It needs torch's DLPack exchange table. A function here returns None for whatever it does not know or finds wrong, and
+the call then goes the long way, which also words the errors.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ def _ready(x: Any) -> Any:
 
 
 def _key(rng: Any, generator: Any) -> tuple[Any, int, int] | None:
-    """Seed, first_sample and call. In the seed's place what it is drawn from: once nothing else can be wrong."""
+    """(seed, first_sample, call), or None where the long way must look at them.
+
+    Without a key the generator, or None for torch's default one, stands in the seed's place: the C++ code draws the
+    seed from it after all other checks, so that a call that is refused draws none.
+    """
     if type(rng) is Philox:
         return (rng.seed, rng.first_sample, rng.call) if generator is None else None
     known = generator is None or (type(generator) is sys.modules["torch"].Generator and generator.device.type == "cpu")

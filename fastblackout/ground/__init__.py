@@ -1,1 +1,1 @@
-"""The lowest layer, beside the modules of the package root: values as users give them, kept tensors, the terminal."""
+"""The lowest layer, with the modules of the package root: values as users give them, and tensors that are kept."""
