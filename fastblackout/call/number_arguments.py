@@ -119,7 +119,7 @@ class Choice(Argument):
 
 
 class Key(Argument):
-    """(rng, generator): what draws are keyed by. It is resolved after all else, so that a refused call draws no seed."""
+    """(rng, generator): what draws are keyed by. It is resolved last, so that a call that is refused draws no seed."""
 
     names = ("key",)
     parts = ("Tensor key",)
