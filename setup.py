@@ -33,7 +33,7 @@ CXX_FLAGS = (
 NVCC_FLAGS = "-std=c++17 -O3 -fmad=false -cudart static -Xcompiler -fPIC,-fvisibility=hidden -Icsrc -Icsrc/include"
 ARCHITECTURES = ("80", "90", "100", "120")
 # What takes longest to compile comes first, so that no core is idle at the end.
-CPU_SOURCES = [f"csrc/bindings/{name}.cpp" for name in ("cpu", "cpu_states", "quick")]
+CPU_SOURCES = [f"csrc/bindings/{name}.cpp" for name in ("cpu", "quick")]
 CPU_SOURCES += ["csrc/cpu/view.cpp", "csrc/cpu/draw.cpp"]
 CUDA_SOURCES = ["csrc/cuda/bridge.cu", "csrc/cuda/thin.cu", "csrc/bindings/cuda.cpp"]
 SIMT_SOURCES = ["csrc/bindings/simt.cpp", "csrc/simt/simt.cpp", "csrc/simt/fiber.cpp", "csrc/simt/selftest.cu"]

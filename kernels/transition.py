@@ -70,11 +70,10 @@ def transition_rows_kernel(
         tl.store(at, value / total[:, None], mask=within)
 
 
-def transition_rows(p: Tensor, q: Tensor, out: Tensor, flag: Tensor | None = None) -> None:
+def transition_rows(p: Tensor, q: Tensor, states: int, out: Tensor, flag: Tensor | None = None) -> None:
     """out[b, n, k] = Pr(Binomial(n, p_b) = k), float64 (B, S, S)."""
     if out.numel() == 0:
         return
-    states = out.shape[1]
     together, width = block_size(states, 32), 64 if INTERPRETED else 8
     chunks = triton.cdiv(states, together)
     steps = p.stride(0), q.stride(0), *out.stride()

@@ -72,7 +72,7 @@ def public(op: str, a: Arguments, rng: Any, backend: str) -> Tensor:
 def direct(kernels: Any, op: str, a: Arguments, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """The same by the functions of fastblackout.backends."""
     if op == "transition_rows":
-        kernels.transition_rows(a["p"], a["q"], out, flag)
+        kernels.transition_rows(a["p"], a["q"], a["max_count"] + 1, out, flag)
     elif op in ("thin_log_prob", "bridge_log_prob"):
         counts = [a[name] for name in ("x", "a", "b") if name in a]
         getattr(kernels, op)(*counts, a["p"], a["q"], out, flag)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import itertools
 import json
 import math
@@ -18,7 +17,6 @@ import os
 import random
 import sys
 import time
-import types
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -140,8 +138,12 @@ def kernels_of(backend: str) -> Any:
     from fastblackout.backends import cuda
 
     _simt.configure(schedule, 5, 2)
-    functions = {n: f for n, f in vars(cuda).items() if inspect.isfunction(f) and not n.startswith("_")}
-    return types.SimpleNamespace(**{n: functools.partial(f, module=_simt) for n, f in functions.items()})
+
+    class OnShim:
+        def __getattr__(self, name: str) -> Any:
+            return functools.partial(getattr(cuda, name), module=_simt)
+
+    return OnShim()
 
 
 def check(backend: str, kernels: Any, device: Any, op: str, case: dict[str, Any], a: Arguments, expected: Any) -> None:

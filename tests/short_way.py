@@ -25,26 +25,27 @@ STRIDED = X.repeat(1, 1, 2, 2)[:, :, ::2, 1::2]
 LAYOUTS = {"plain": X, "channels last": X.to(memory_format=torch.channels_last), "slice": STRIDED}
 BIRTHS = torch.randint(0, 90, X.shape, generator=torch.Generator().manual_seed(2))
 WEIGHT = torch.tensor([0.3, -1.0, 1e-3], dtype=torch.float64)
+THINNED = ("x_t", "births", "model_input")
 
 
-def thin(x: Any, alive: Any, **changed: Any) -> Any:
-    asked: dict[str, Any] = dict(
-        rng=KEY, generator=None, max_count=None, center=0.0, scale=1.0, outputs=("x_t", "births", "model_input"),
-        input_dtype="float32", out=None, backend="auto",
-    )  # fmt: skip
-    return short.thin(x, alive, **asked | changed)
+def thin(
+    x: Any, alive: Any, rng: Any = KEY, generator: Any = None, max_count: Any = None, center: Any = 0.0,
+    scale: Any = 1.0, outputs: Any = THINNED, input_dtype: Any = "float32", backend: Any = "auto",
+) -> Any:  # fmt: skip
+    values = x, alive, (rng, generator), max_count, center, scale
+    return short.draw("quick_thin", values, (outputs, input_dtype, None), THINNED, backend)
 
 
-def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
-    asked: dict[str, Any] = dict(
-        births=None, rounding="stochastic", attrition=0.0, rng=KEY, generator=None, max_count=None, gain=1.0,
-        center=0.0, scale=1.0, outputs=("x_s", "model_input"), input_dtype="float32", out=None, backend="auto",
-    )  # fmt: skip
-    return short.bridge(x, logits, step=step, **asked | changed)
+def bridge(
+    x: Any, logits: Any, step: Any, births: Any = None, attrition: Any = 0.0, rng: Any = KEY, generator: Any = None,
+    gain: Any = 1.0, rounding: Any = "stochastic", center: Any = 0.0, outputs: Any = ("x_s", "model_input"),
+) -> Any:  # fmt: skip
+    values = x, (logits, births), step, attrition, (rng, generator), None, gain, rounding, center, 1.0
+    return short.draw("quick_bridge", values, (outputs, "float32", None), ("x_s", "model_input"), "auto")
 
 
 def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto") -> Any:
-    return short.birth_loss(logits, births, weight, gain, backend)
+    return short.birth_loss((logits, births, weight, gain), backend)
 
 
 def same(made: Any, wanted: Any) -> bool:

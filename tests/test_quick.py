@@ -43,7 +43,13 @@ def test_thin_is_the_long_way(layout: str, alive: Any) -> None:
 @pytest.mark.parametrize("rounding", ("stochastic", "nearest"))
 def test_bridge_is_the_long_way(layout: str, rounding: str) -> None:
     x = LAYOUTS[layout]
-    for options in ({}, {"gain": SPREAD, "center": SPREAD.float()}, {"outputs": ("x_s",)}):
+    for options in (
+        {},
+        {"gain": SPREAD, "center": SPREAD.float()},
+        {"outputs": ("x_s",)},
+        {"attrition": 0.1},
+        {"attrition": fb.Prob(P, 1 - P)},
+    ):
         made = bridge(x, LOGITS, PAIR, rounding=rounding, **options)
         assert made is not None
         assert same(made, fb.bridge_step(x, LOGITS, PAIR, rounding=rounding, **{"rng": KEY.tensor(), **options}))
@@ -155,7 +161,8 @@ def test_a_changed_number_is_told(changed: str) -> None:
         lambda: bridge(X, LOGITS[:, :1], PAIR),
         lambda: bridge(X, None, PAIR),
         lambda: bridge(X, LOGITS, PAIR, births=X),
-        lambda: bridge(X, LOGITS, PAIR, attrition=0.1),
+        lambda: bridge(X, LOGITS, PAIR, attrition=1.1),
+        lambda: bridge(X, LOGITS, PAIR, attrition=0),
         lambda: bridge(X, LOGITS, PAIR, rounding="floor"),
         lambda: bridge(X, LOGITS, PAIR, gain=-1.0),
         lambda: loss(LOGITS.double(), BIRTHS),
@@ -211,7 +218,8 @@ def test_the_short_way_runs_with_what_is_asked_for() -> None:
 
 
 def test_nothing_is_taken_before_torch_is_known() -> None:
-    code = "from fastblackout import _cpu; print(_cpu.quick_settings('auto'), _cpu.quick_loss('auto', 0, 0, 1.0, 1.0))"
+    called = "_cpu.quick_settings('auto'), _cpu.quick_loss('auto', (0, 0, 1.0, 1.0))"
+    code = f"from fastblackout import _cpu; print({called})"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=100)
     assert done.stdout == "None None\n", (done.returncode, done.stderr)
 

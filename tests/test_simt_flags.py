@@ -79,7 +79,7 @@ def pair_calls(one):
         cuda.binomial(x, p.expand(x.shape), q.expand(x.shape), rng, out, flag, module=_simt)
 
     def rows(p, q, out, flag):
-        cuda.transition_rows(p, q, out, flag, module=_simt)
+        cuda.transition_rows(p, q, out.shape[1], out, flag, module=_simt)
 
     def log_prob(p, q, out, flag):
         cuda.thin_log_prob(x // 2, x, p, q, out, flag, module=_simt)

@@ -184,7 +184,7 @@ def test_transition_rows_equal_the_reference(states, schedule):
     p = np.array([0.3, 0.0, 1.0, 1e-12, 1 - 1e-12, 5e-324, 0.99, 0.02])  # 0.99: row 149 ends early, one way only
     whole = torch.full((len(p), states, 2 * states), 7.0, dtype=torch.float64)
     out = whole[:, :, ::2].transpose(1, 2).contiguous().transpose(1, 2) if schedule == "random" else whole[:, :, ::2]
-    cuda.transition_rows(tensor(p), tensor(1 - p), out, None, module=_simt)
+    cuda.transition_rows(tensor(p), tensor(1 - p), states, out, None, module=_simt)
     check("transition_rows", out, tensor(transition.transition_rows(p, 1 - p, states)))
     assert bool((whole[:, :, 1::2] == 7.0).all())
 
@@ -264,7 +264,7 @@ def test_wrong_probabilities_of_transitions():
     for p, q, taken in ((1.5, -0.5, 1.0), (np.nan, np.nan, 0.0), (0.25, np.nan, 0.25), (-1.0, 2.0, 0.0)):
         given, flag = (torch.tensor([p], dtype=torch.float64), torch.tensor([q], dtype=torch.float64)), new_flag()
         out = torch.empty(1, 4, 4, dtype=torch.float64)
-        cuda.transition_rows(*given, out, flag, module=_simt)
+        cuda.transition_rows(*given, 4, out, flag, module=_simt)
         pair = np.array([taken]), np.array([1 - taken])
         check("transition_rows", out, tensor(transition.transition_rows(*pair, 4)))
         assert flag.item() == 8

@@ -92,7 +92,7 @@ def states_bridge(counts=U8, weights=None, logits=True, states=16, index=None, s
 
 def transition(counts=U8, bridged=False, each=False, shape=(4, 3072), states=256):
     x, p = torch.zeros(shape, dtype=counts), doubles(shape[0])
-    backend.transition_rows(p, p, torch.zeros(shape[0], states, states, dtype=F64), FLAG)
+    backend.transition_rows(p, p, states, torch.zeros(shape[0], states, states, dtype=F64), FLAG)
     q = doubles(x.numel()).view(shape) if each else p
     out = torch.zeros(shape, dtype=F64)
     if bridged:

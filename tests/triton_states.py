@@ -111,7 +111,7 @@ def transition(case):
         p = p[:1].expand(p.shape)
     pair, s = (p.numpy(), 1 - p.numpy()), case["states"]
     out = torch.full((len(p), s, 2 * s), 7.0, dtype=torch.float64)
-    backend.transition_rows(p, 1 - p, out[:, :, ::2], flags)
+    backend.transition_rows(p, 1 - p, out.shape[1], out[:, :, ::2], flags)
     want = reference_transition.transition_rows(*pair, s)
     assert (out[:, :, ::2].numpy() == want).all() and bool((out[:, :, 1::2] == 7.0).all())
     x, a, b = (counts(case, case["dtype"], high) for high in (100, 120, 127))
@@ -206,7 +206,7 @@ def state_flags():
     for p, q, taken in ((1.5, -0.5, 1.0), (nan, nan, 0.0), (0.25, nan, 0.25)):
         pair, bits = (torch.tensor([p], dtype=torch.float64), torch.tensor([q], dtype=torch.float64)), flag()
         rows_out, clean = torch.empty(1, 4, 4, dtype=torch.float64), (np.array([taken]), np.array([1 - taken]))
-        backend.transition_rows(*pair, rows_out, bits)
+        backend.transition_rows(*pair, 4, rows_out, bits)
         assert (rows_out.numpy() == reference_transition.transition_rows(*clean, 4)).all() and int(bits) == 8
         x, n, log = torch.tensor([[0, 3, 2, 7]]), torch.tensor([[3, 3, 3, 3]]), torch.empty(1, 4, dtype=torch.float64)
         backend.thin_log_prob(x, n, *pair, log, bits.zero_())

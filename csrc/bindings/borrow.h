@@ -1,7 +1,7 @@
-// What quick.cpp borrows from torch: where tensors' numbers lie, as views, numbers a sample, and what it may run with.
+// What the short way borrows from torch: where tensors' numbers lie, as views, numbers for each sample, and what it may run with.
 #pragma once
 
-#include "bindings/quick.h"
+#include <Python.h>
 
 #include <cmath>
 #include <vector>
@@ -33,20 +33,21 @@ constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 struct Torch {
   PyObject *type, *empty_like, *empty, *float32;  // float32: a dtype
   PyObject *grad_enabled, *modes, *interpreter;   // functions without arguments
-  PyObject *threads, *setting;                     // one more, and dispatch.py's context variable
+  PyObject *threads, *setting;                     // one more, and the context variable of backends/select.py
   PyObject* fresh_seed;                           // of a generator, or None for torch's own
+  PyObject *generator, *philox, *prob;            // types: torch.Generator, fb.Philox, fb.Prob
   const ExchangeTable* table;
 };
 Torch torch = {};
 
 // learn_torch(exchange capsule of torch.Tensor, and what Torch names) -> whether the other functions can be used
 PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 11) return PyErr_Format(PyExc_TypeError, "learn_torch takes 11 arguments, got %zd", count);
+  if (count != 14) return PyErr_Format(PyExc_TypeError, "learn_torch takes 14 arguments, got %zd", count);
   const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
   if (table == nullptr) return nullptr;
   if (table->major != 1 || table->export_borrowed == nullptr) Py_RETURN_FALSE;
   for (Py_ssize_t i = 0; i < count; ++i) Py_INCREF(a[i]);  // for as long as the process lives
-  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], table};
+  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], table};
   Py_RETURN_TRUE;
 }
 

@@ -3,43 +3,48 @@
 
 #include <array>
 
-#include "bindings/cpu_arguments.h"
+#include "bindings/host_reader.h"
 #include "bindings/quick.h"
 #include "cpu/draw.h"
 
-cpu::Isa chosen_isa = cpu::Isa::scalar;
+namespace py = pybind11;
+namespace fb = fastblackout;
+namespace cpu = fastblackout::cpu;
+using fb::bindings::per_sample;
+using fb::bindings::values;
 
 namespace {
 
-cpu::Input input_of(const py::object& out, const py::array& center, const py::array& scale) {
-  cpu::Input input;
-  input.out = view_of(out);
-  input.center = per_sample<float>(center);
-  input.scale = per_sample<float>(scale);
-  return input;
+cpu::Isa chosen_isa = cpu::Isa::scalar;  // at import
+
+// A function of Python that fills an op by `fields(op, reader)` and runs its kernel.
+template <class Op, class Fields>
+void define(py::module_& m, const char* name, void (*kernel)(const Op&), const Fields& fields) {
+  m.def(name, [kernel, fields](const py::args& given) {
+    Op op;
+    fb::bindings::HostReader read(given, chosen_isa, op);
+    fields(op, read);
+    fb::run_without_gil([&] { kernel(op); });
+  });
 }
 
-void fill_reverse(cpu::Reverse& op, const py::object& x_t, const py::object& logits, const py::object& births,
-                  const py::object& x_s, const py::object& input, const py::array& gain, const py::array& center, const py::array& scale,
-                  int64_t max_count) {
-  op.x_t = view_of(x_t);
-  op.logits = view_of(logits);
-  op.births = view_of(births);
-  op.x_s = view_of(x_s);
-  op.input = input_of(input, center, scale);
-  op.gain = per_sample<float>(gain);
-  op.max_count = max_count;
-}
-
-cpu::BirthLoss birth_loss_of(const py::tuple& size, int threads, int isa, const py::object& logits, const py::object& births,
-                             const py::array& weight, const py::array& gain) {
-  cpu::BirthLoss op;
-  fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
-  op.logits = view_of(logits);
-  op.births = view_of(births);
-  op.weight = per_sample<double>(weight);
-  op.gain = per_sample<float>(gain);
-  return op;
+// T: see cpu::PowerSeries
+void power_series(const py::tuple& size, int threads, int isa, const py::array& offsets, const py::array& entries,
+                  const py::object& start, const py::array& weights, const py::array& needed, const py::array& places,
+                  const py::array& out, const py::array& sums) {
+  cpu::PowerSeries op;
+  const fb::bindings::HostReader read(py::make_tuple(size, threads, isa), chosen_isa, op);
+  op.terms = weights.shape(1);
+  op.diagonals = offsets.shape(0);
+  op.offsets = values<int64_t>(offsets);
+  op.entries = values<double>(entries);
+  if (!start.is_none()) op.start = values<double>(py::reinterpret_borrow<py::array>(start));
+  op.weights = values<double>(weights);
+  op.needed = values<int64_t>(needed);
+  op.places = values<int64_t>(places);
+  op.out = values<double>(out);
+  op.sums = values<double>(sums);
+  fb::run_without_gil([&] { cpu::power_series(op); });
 }
 
 }  // namespace
@@ -68,102 +73,14 @@ PYBIND11_MODULE(_cpu, m) {
   // For tests: whether draws by AVX2 gather. Returns whether they did.
   m.def("use_gathers", [](bool use) { return std::exchange(cpu::has_fast_gathers, use); });
 
-  // The ops take size, key, threads and instruction set, then their fields in the order in which fastblackout/ops declares
-  // them, then their outputs.
-  m.def("thin", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_0, const py::object& alive,
-                   int64_t max_count, const py::array& center, const py::array& scale, const py::object& x_t, const py::object& births,
-                   const py::object& input) {
-    cpu::Thin op;
-    fill_common(op, size, key, threads, isa);
-    op.x_0 = view_of(x_0);
-    op.alive = prob_of(alive);
-    op.max_count = max_count;
-    op.input = input_of(input, center, scale);
-    op.x_t = view_of(x_t);
-    op.births = view_of(births);
-    call(cpu::thin, op);
-  });
-
-  m.def("bridge_step", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
-                          const py::object& logits, const py::object& births, const py::object& step, const py::object& attrition,
-                          int64_t max_count, const py::array& gain, bool stochastic, const py::array& center, const py::array& scale,
-                          const py::object& x_s, const py::object& input) {
-    cpu::Bridge op;
-    fill_common(op, size, key, threads, isa);
-    fill_reverse(op, x_t, logits, births, x_s, input, gain, center, scale, max_count);
-    op.birth = prob_of(step);
-    op.attrition = prob_of(attrition);
-    op.stochastic = stochastic;
-    call(cpu::bridge, op);
-  });
-
-  m.def("tau_leap_step", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& x_t,
-                            const py::object& logits, const py::object& births, const py::array& step, int64_t max_count,
-                            const py::array& gain, const py::array& center, const py::array& scale, const py::object& x_s,
-                            const py::object& input, const py::object& overshoot) {
-    cpu::TauLeap op;
-    fill_common(op, size, key, threads, isa);
-    fill_reverse(op, x_t, logits, births, x_s, input, gain, center, scale, max_count);
-    op.factor = per_sample<double>(step);
-    op.overshoot = address_of<int64_t>(overshoot);
-    call(cpu::tau_leap, op);
-  });
-
-  m.def("birth_loss", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& logits,
-                         const py::object& births, const py::array& weight, const py::array& gain, const py::object& loss) {
-    cpu::BirthLoss op = birth_loss_of(size, threads, isa, logits, births, weight, gain);
-    op.loss = address_of<float>(loss);
-    call(cpu::birth_loss, op);
-  });
-
-  // The loss, and slopes: gain * sigmoid - births * sigmoid / softplus, float32 like the logits.
-  m.def("birth_loss_and_slopes", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& logits,
-                                    const py::object& births, const py::array& weight, const py::array& gain, const py::object& loss,
-                                    const py::object& slopes) {
-    cpu::BirthLoss op = birth_loss_of(size, threads, isa, logits, births, weight, gain);
-    op.loss = address_of<float>(loss);
-    op.grad = view_of(slopes);
-    call(cpu::birth_loss, op);
-  });
-
-  m.def("birth_loss_backward", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::object& logits,
-                                  const py::object& births, const py::array& coefficient, const py::array& gain,
-                                  const py::object& grad) {
-    cpu::BirthLoss op = birth_loss_of(size, threads, isa, logits, births, coefficient, gain);
-    op.grad = view_of(grad);
-    call(cpu::birth_loss_grad, op);
-  });
-
-  // In place, from slopes to the gradient.
-  m.def("birth_loss_scale", [](const py::tuple& size, const py::tuple&, int threads, int isa, const py::array& coefficient,
-                               const py::object& slopes) {
-    cpu::BirthLoss op;
-    fill_common(op, size, py::make_tuple(0, 0, 0), threads, isa);
-    op.grad = view_of(slopes);
-    op.weight = per_sample<double>(coefficient);
-    call(cpu::birth_loss_scale, op);
-  });
-
-  m.def("binomial", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& count,
-                       const py::object& p, const py::object& q, const py::object& out) {
-    cpu::Element op;
-    fill_common(op, size, key, threads, isa);
-    op.count = view_of(count);
-    op.p = view_of(p);
-    op.q = view_of(q);
-    op.out = view_of(out);
-    call(cpu::binomial, op);
-  });
-
-  m.def("poisson", [](const py::tuple& size, const py::tuple& key, int threads, int isa, const py::object& rate, const py::object& out) {
-    cpu::Element op;
-    fill_common(op, size, key, threads, isa);
-    op.p = view_of(rate);
-    op.out = view_of(out);
-    call(cpu::poisson, op);
-  });
-
-  define_states(m);
+#define FB_DEFINE(name, Op, fields, kernel) \
+  define<cpu::Op>(m, #name, cpu::kernel, [](cpu::Op& op, fb::bindings::HostReader& read) { op.fields(read); });
+  FB_OPS(FB_DEFINE)
+  FB_DEFINE(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)
+  FB_DEFINE(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)
+  FB_DEFINE(binomial_log_prob, LogProbs, element, log_prob)
+#undef FB_DEFINE
+  m.def("power_series", power_series);
 
   // Whether two arrays are float64 probabilities of one length with p + q = 1, contiguous or of stride 0.
   m.def("good_pair", [](const py::array& p, const py::array& q) {

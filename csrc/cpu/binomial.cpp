@@ -12,14 +12,14 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, binomial_chunk, op, sample, i0, count); }
+void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, binomial_chunk, op, sample, i0, count); }
 
 // The count up to which a dtype holds every one: draws come back in it.
 double exact_counts(Dtype dtype) { return dtype == Dtype::f32 ? 0x1p24 : static_cast<double>(kMaxCount); }
 
 }  // namespace
 
-void binomial(const Element& op) {
+void binomial(const Binomial& op) {
   check_values(op, "binomial", "count", op.count, Rule::count, exact_counts(op.count.dtype));
   check_values(op, "binomial", "prob", op.p, Rule::probability, 1.0);
   if (op.q) {
@@ -196,7 +196,7 @@ void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int coun
   for (int e = 0; e < count; ++e) n[e] = static_cast<int64_t>(out[e]);
 }
 
-static void binomial_chunk(const Element& op, int64_t sample, int64_t i0, int count) {
+static void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int count) {
   alignas(64) double n[kChunk], p[kChunk], q[kChunk], out[kChunk];
   load(op.count, sample, i0, count, n);
   load(op.p, sample, i0, count, p);

@@ -62,7 +62,7 @@ void birth_loss(const BirthLoss& op) {
   }
 }
 
-void birth_loss_grad(const BirthLoss& op) { for_chunks(op, grad_chunk); }
+void birth_loss_gradient(const BirthLoss& op) { for_chunks(op, grad_chunk); }
 
 void birth_loss_scale(const BirthLoss& op) { for_chunks(op, scale_chunk); }
 

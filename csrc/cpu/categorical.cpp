@@ -32,13 +32,13 @@ struct Building : CategoricalTable {
 namespace fastblackout {
 namespace cpu {
 
-void check_index(const char* name, const Matrices& matrices, int64_t samples) {
-  if (matrices.index == nullptr) return;
+void check_index(const char* name, const Matrices& matrices, const int64_t* index, int64_t samples) {
+  if (index == nullptr) return;
   for (int64_t sample = 0; sample < samples; ++sample) {
-    if (matrices.index[sample] >= 0 && matrices.index[sample] < matrices.matrices) continue;
+    if (index[sample] >= 0 && index[sample] < matrices.matrices) continue;
     char text[160];
     std::snprintf(text, sizeof(text), "%s: index: must be in 0..%lld, got %lld at sample %lld", name,
-                  static_cast<long long>(matrices.matrices - 1), static_cast<long long>(matrices.index[sample]),
+                  static_cast<long long>(matrices.matrices - 1), static_cast<long long>(index[sample]),
                   static_cast<long long>(sample));
     throw std::invalid_argument(text);
   }
@@ -70,11 +70,11 @@ void build_rows(const Building& op, int64_t sample, int64_t i0, int count) {
   FB_CALL_ISA(op.isa, build_rows, op, sample, i0, count);
 }
 
-[[noreturn]] void refuse(const char* name, const Matrices& probs, int64_t sample, int64_t r, double tolerance, const char* place) {
+[[noreturn]] void refuse(const char* name, const Matrices& probs, const int64_t* index, int64_t sample, int64_t r, const char* place) {
   std::vector<double> row(static_cast<size_t>(probs.states));
   for (int64_t j = 0; j < probs.states; ++j)
-    row[j] = probs.dtype == Dtype::f64 ? probs.row<double>(sample, r)[j] : static_cast<double>(probs.row<float>(sample, r)[j]);
-  refuse_row(name, row.data(), probs.states, tolerance, place);
+    row[j] = probs.dtype == Dtype::f64 ? probs.row<double>(index, sample, r)[j] : static_cast<double>(probs.row<float>(index, sample, r)[j]);
+  refuse_row(name, row.data(), probs.states, tolerance_of(probs.dtype), place);
 }
 
 // One matrix for many elements: its thresholds are made once instead of once a block of a sample. Same bits.
@@ -93,14 +93,13 @@ void draw_through_table(const Drawing& op) {
   table.samples = 1;
   table.elements = rows;
   table.probs = op.probs;
-  table.tolerance = op.tolerance;
   table.thresholds = thresholds.data();
   table.guide = guide.data();
   const Building building{table, {INT64_MAX}, bad.data()};
   for_chunks(building, build_rows, 8, states / 2 + 1);
   Drawing drawing{op, {INT64_MAX}, {false}, bad.data()};
-  drawing.thresholds = Matrices{reinterpret_cast<const char*>(thresholds.data()), Dtype::i64, 1, rows, states, 0, states, nullptr};
-  drawing.guide = Matrices{reinterpret_cast<const char*>(guide.data()), Dtype::u8, 1, rows, kGuide, 0, kGuide, nullptr};
+  drawing.thresholds = Matrices{reinterpret_cast<const char*>(thresholds.data()), Dtype::i64, 1, rows, states, 0, states};
+  drawing.guide = Matrices{reinterpret_cast<const char*>(guide.data()), Dtype::u8, 1, rows, kGuide, 0, kGuide};
   for_chunks(drawing, table_chunk);
   op.first_bad = drawing.first_bad.load();
   op.bad_state = drawing.bad_state.load();
@@ -110,7 +109,7 @@ void draw_through_table(const Drawing& op) {
 
 void categorical(const Categorical& op) {
   const Matrices& given = op.probs.data != nullptr ? op.probs : op.thresholds;
-  check_index("categorical", given, op.samples);
+  check_index("categorical", given, op.index, op.samples);
   const Drawing drawing{op, {INT64_MAX}, {false}};
   if (op.probs.data == nullptr) for_chunks(drawing, table_chunk);
   else if (worth_a_table(op)) draw_through_table(drawing);
@@ -123,10 +122,12 @@ void categorical(const Categorical& op) {
   char place[96];
   std::snprintf(place, sizeof(place), "sample %lld, element %lld, state %lld", static_cast<long long>(sample),
                 static_cast<long long>(i), static_cast<long long>(state));
-  refuse("categorical", op.probs, sample, state, op.tolerance, place);
+  refuse("categorical", op.probs, op.index, sample, state, place);
 }
 
-void categorical_table(const CategoricalTable& op) {
+void categorical_from_table(const Categorical& op) { categorical(op); }
+
+void build_categorical_table(const CategoricalTable& op) {
   const Building building{op, {INT64_MAX}};
   for_chunks(building, build_rows, 8, op.probs.states / 2 + 1);
   const int64_t bad = building.first_bad;
@@ -134,7 +135,7 @@ void categorical_table(const CategoricalTable& op) {
   char place[96];
   std::snprintf(place, sizeof(place), "matrix %lld, row %lld", static_cast<long long>(bad / op.elements),
                 static_cast<long long>(bad % op.elements));
-  refuse("CategoricalTable", op.probs, bad / op.elements, bad % op.elements, op.tolerance, place);
+  refuse("CategoricalTable", op.probs, nullptr, bad / op.elements, bad % op.elements, place);
 }
 
 }  // namespace cpu
@@ -187,7 +188,7 @@ static void draw_rows(const Drawing& op, const SampleKey& key, int64_t sample, i
     int64_t which[8];
     for (; r < op.probs.rows && used < 8; ++r) {
       if (s.start[r + 1] == s.start[r]) continue;
-      row[used] = op.probs.row<T>(sample, r);
+      row[used] = op.probs.row<T>(op.index, sample, r);
       which[used] = r;
       lane_of[r] = used++;
     }
@@ -195,7 +196,7 @@ static void draw_rows(const Drawing& op, const SampleKey& key, int64_t sample, i
     Eight rows;
     sum_rows(row, op.probs.states, cum, rows, 8 * op.probs.row_stride);  // most rows occur, so the next are these
     for (int lane = 0; lane < used; ++lane)
-      if (rows.wrong[lane] != 0 || !sums_to_one(rows.total[lane], op.tolerance))
+      if (rows.wrong[lane] != 0 || !sums_to_one(rows.total[lane], tolerance_of(op.probs.dtype)))
         note_first(op.first_bad, sample * op.elements + i0 + s.order[s.start[which[lane]]]);
     draw_group(op, key, i0, row, lane_of, rows, cum, s, begin, static_cast<int>(s.start[r]));
   }
@@ -221,8 +222,8 @@ static void table_chunk(const Drawing& op, int64_t sample, int64_t i0, int count
   const SampleKey key = key_of(op, sample);
   const int64_t states = op.thresholds.states;
   const uint32_t last = static_cast<uint32_t>(states - 1);
-  const uint16_t* guide = op.guide.row<uint16_t>(sample, 0);
-  const int64_t* table = op.thresholds.row<int64_t>(sample, 0);
+  const uint16_t* guide = op.guide.row<uint16_t>(op.index, sample, 0);
+  const int64_t* table = op.thresholds.row<int64_t>(op.index, sample, 0);
   load(op.state, sample, i0, count, state);
   if (!keep_below(op.thresholds.rows, state, count)) op.bad_state = true;
   stream_words(key, CATEGORICAL, static_cast<uint32_t>(i0), count, v);
@@ -260,13 +261,13 @@ static void build_eight(const Building& op, int64_t matrix, int64_t r0, int coun
   const int64_t states = op.probs.states;
   double* cum = s.doubles(8 * states);
   const T* row[8];
-  for (int lane = 0; lane < 8; ++lane) row[lane] = op.probs.row<T>(matrix, r0 + (lane < count ? lane : 0));
+  for (int lane = 0; lane < 8; ++lane) row[lane] = op.probs.row<T>(nullptr, matrix, r0 + (lane < count ? lane : 0));
   Eight rows;
   sum_rows(row, states, cum, rows);
   for (int lane = 0; lane < count; ++lane) {
     const int64_t at = matrix * op.elements + r0 + lane;
     int64_t* to = op.thresholds + at * states;
-    if (rows.wrong[lane] != 0 || !sums_to_one(rows.total[lane], op.tolerance)) {
+    if (rows.wrong[lane] != 0 || !sums_to_one(rows.total[lane], tolerance_of(op.probs.dtype))) {
       note_first(op.first_bad, at);
       if (op.bad_row != nullptr) op.bad_row[at] = 1;
       std::fill(to, to + states, int64_t{1} << 48);

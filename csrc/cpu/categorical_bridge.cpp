@@ -50,7 +50,7 @@ std::string place_of(const CategoricalBridge& op, int64_t at) {
   const int64_t states = op.before.states, sample = at / op.elements, i = at % op.elements;
   std::vector<double> row(static_cast<size_t>(states));
   for (int64_t j = 0; j < states; ++j) scalar::load(op.weights, sample, i * states + j, 1, &row[j]);
-  if (!op.is_logits) refuse_row(kName, row.data(), states, op.tolerance, place_of(op, at).c_str());
+  if (!op.is_logits) refuse_row(kName, row.data(), states, tolerance_of(op.weights.dtype), place_of(op, at).c_str());
   double shown = row[0];
   for (double value : row)
     if (!is_logit(static_cast<float>(value))) shown = value;
@@ -60,7 +60,7 @@ std::string place_of(const CategoricalBridge& op, int64_t at) {
 [[noreturn]] void refuse_entry(const CategoricalBridge& op, const char* argument, int64_t at, int64_t x_0, int64_t x_t) {
   const bool is_before = argument[0] == 'b';
   for (int64_t j = 0; j < op.before.states; ++j) {
-    const double w = is_before ? op.before.row<double>(at / op.elements, x_0)[j] : op.after.row<double>(at / op.elements, j)[x_t];
+    const double w = is_before ? op.before.row<double>(op.index, at / op.elements, x_0)[j] : op.after.row<double>(op.index, at / op.elements, j)[x_t];
     if (!is_weight(w)) refuse(argument, "must be in [0, 1]", w, place_of(op, at));
   }
   throw std::invalid_argument(std::string(kName) + ": " + argument + ": must not change during the call, got one that did at " +
@@ -91,8 +91,8 @@ int64_t target_of(const CategoricalBridge& op, int64_t at) {
 
 void categorical_bridge(const CategoricalBridge& op) {
   const int64_t states = op.before.states;
-  check_index(kName, op.before, op.samples);
-  check_index(kName, op.after, op.samples);
+  check_index(kName, op.before, op.index, op.samples);
+  check_index(kName, op.after, op.index, op.samples);
   Bridging bridging{op, {{INT64_MAX}, {INT64_MAX}, {INT64_MAX}, {INT64_MAX}}, {false}, {false}};
   for_chunks<Bridging>(bridging, bridge_block, kBlock, states);
   if (bridging.bad_x_t) check_values(op, kName, "x_t", op.x_t, Rule::count, static_cast<double>(states - 1));
@@ -187,7 +187,7 @@ static void predict(const Bridging& op, const SampleKey& key, int64_t sample, in
     else sum_rows(row, states, cum, rows);
     search_lanes<8>(cum, states, rows, key, CATEGORICAL_X0_REFINE, i, s.words + at, lane, part, state);
     for (int e = 0; e < part; ++e) {
-      const bool law = op.is_logits ? right[e] : rows.wrong[e] == 0 && sums_to_one(rows.total[e], op.tolerance);
+      const bool law = op.is_logits ? right[e] : rows.wrong[e] == 0 && sums_to_one(rows.total[e], tolerance_of(op.weights.dtype));
       if (!law) note(op, kWeights, sample, i0 + at + e);
       if (state[e] == states)
         while (--state[e] > 0 && !(row[e][state[e]] > 0.0)) {
@@ -208,7 +208,7 @@ static void draw_paths(const Bridging& op, const SampleKey& key, int64_t sample,
     int64_t lane[8], state[8];
     for (int e = 0; e < 8; ++e) {
       const int element = s.order[at + (e < part ? e : 0)];
-      a[e] = op.before.row<double>(sample, s.from[element]);
+      a[e] = op.before.row<double>(op.index, sample, s.from[element]);
       b[e] = column + (s.row[element] & 7) * states;
       i[e] = static_cast<uint32_t>(i0 + element);
       v[e] = s.words[element];
@@ -238,7 +238,7 @@ static void bridge_block(const Bridging& op, int64_t sample, int64_t i0, int cou
   s.start.assign(static_cast<size_t>(states), 0);  // which rows of `before` have been looked at
   for (int e = 0; e < count; ++e) {
     if (s.start[s.from[e]]++ != 0) continue;
-    if (!all_weights(op.before.row<double>(sample, s.from[e]), states)) note(op, kBefore, sample, i0 + e);
+    if (!all_weights(op.before.row<double>(op.index, sample, s.from[e]), states)) note(op, kBefore, sample, i0 + e);
   }
   sort_rows(s, states, count);
   double *cum = s.doubles(16 * states), *column = cum + 8 * states;
@@ -247,7 +247,7 @@ static void bridge_block(const Bridging& op, int64_t sample, int64_t i0, int cou
     const int begin = static_cast<int>(s.start[c0]), end = static_cast<int>(s.start[c1]);
     if (begin == end) continue;
     for (int64_t j = 0; j < states; ++j)
-      for (int64_t c = c0; c < c1; ++c) column[(c - c0) * states + j] = op.after.row<double>(sample, j)[c];
+      for (int64_t c = c0; c < c1; ++c) column[(c - c0) * states + j] = op.after.row<double>(op.index, sample, j)[c];
     for (int64_t c = c0; c < c1; ++c)
       if (s.start[c] < s.start[c + 1] && !all_weights(column + (c - c0) * states, states))
         note(op, kAfter, sample, i0 + s.order[s.start[c]]);

@@ -112,8 +112,8 @@ void check_each(const char* name, const char* argument, const PerSample<double>&
 
 void check_reverse(const Reverse& op, const char* name) {
   check_values(op, name, "x_t", op.x_t, Rule::count, static_cast<double>(op.max_count));
-  if (op.logits) check_values(op, name, "logits", op.logits, Rule::finite, 0.0);
-  if (op.births) check_values(op, name, "births", op.births, Rule::nonnegative, 3.4028234663852886e38);
+  if (op.births) check_values(op, name, "births", op.given, Rule::nonnegative, 3.4028234663852886e38);
+  else check_values(op, name, "logits", op.given, Rule::finite, 0.0);
 }
 
 }  // namespace cpu

@@ -5,6 +5,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/view.h"
+#include "fastblackout/ops.h"
 #include "fastblackout/philox.h"
 #include "fastblackout/probability.h"
 
@@ -34,47 +35,6 @@ struct Prob {
   PerSample<double> p, q;
 };
 
-struct Input {                           // model_input = (x - center) * scale
-  View out;
-  PerSample<float> center, scale;
-};
-
-struct Thin : Common {
-  View x_0, x_t, births;
-  Input input;
-  Prob alive;
-  int64_t max_count = 255;
-};
-
-struct Reverse : Common {                // what both reverse steps share
-  View x_t, logits, births, x_s;         // logits or births: the other is null
-  Input input;
-  PerSample<float> gain;
-  int64_t max_count = 255;
-};
-
-struct Bridge : Reverse {
-  Prob birth, attrition;                 // attrition.p null: none
-  bool stochastic = true;
-};
-
-struct TauLeap : Reverse {
-  PerSample<double> factor;
-  int64_t* overshoot = nullptr;          // per sample: elements clamped to max_count
-};
-
-struct BirthLoss : Common {
-  View logits, births, grad;             // grad: of the loss, gets the slopes, unless null; of the scaling, holds them
-  PerSample<float> gain;
-  PerSample<double> weight;              // of the loss; of the gradient: upstream * weight
-  float* loss = nullptr;
-  PerSample<double> ahead;               // of the loss: what its slopes are multiplied by already, upstream * weight; null: 1
-};
-
-struct Element : Common {                // binomial: count, p, q; poisson: p is the rate
-  View count, p, q, out;
-};
-
 inline bool good_pair(const Prob& prob, int64_t samples) {
   const int64_t pairs = prob.p.distinct(samples) == 1 ? prob.q.distinct(samples) : samples;
   bool good = true;
@@ -85,43 +45,63 @@ inline bool good_pair(const Prob& prob, int64_t samples) {
 // `at` as an index below `end`, which it is unless what it was read from has changed since its check.
 FB_HD int64_t index_below(int64_t end, int64_t at) { return static_cast<uint64_t>(at) < static_cast<uint64_t>(end) ? at : end - 1; }
 
-// Matrices (K, R, S), of which sample b uses index[b], the only one, or its own. The last dimension is contiguous.
+// Matrices (K, R, S), of which sample b uses the one that its index names, the only one, or its own. The last dimension is
+// contiguous.
 struct Matrices {
   const char* data = nullptr;
   Dtype dtype = Dtype::f64;
   int64_t matrices = 1, rows = 0, states = 0, matrix_stride = 0, row_stride = 0;  // strides in elements
-  const int64_t* index = nullptr;
 
   template <class T>
-  const T* row(int64_t sample, int64_t r) const {
+  const T* row(const int64_t* index, int64_t sample, int64_t r) const {
     const int64_t k = index != nullptr ? index_below(matrices, index[sample]) : matrices == 1 ? 0 : sample;
     return reinterpret_cast<const T*>(data) + k * matrix_stride + r * row_stride;
   }
 };
 
-struct Categorical : Common {            // probs, or thresholds (int64) and guide (uint16) made by categorical_table
-  View state, out;
-  Matrices probs, thresholds, guide;
-  double tolerance = 0.0;                // of the sum of a row of probs from 1
+struct Backend {
+  using Common = cpu::Common;
+  using View = cpu::View;
+  using Prob = cpu::Prob;
+  using Matrices = cpu::Matrices;
+  template <class T>
+  using PerSample = cpu::PerSample<T>;
+  using Counter = int64_t;
+  using Weights = cpu::View;
+  using Rows = double*;  // in C order
+  using LogProbPair = cpu::Prob;
 };
 
-struct CategoricalTable : Common {       // samples: K, elements: R
-  Matrices probs;
-  double tolerance = 0.0;
-  int64_t* thresholds = nullptr;         // (K, R, S)
-  uint16_t* guide = nullptr;             // (K, R, 256)
+#define FB_USE(Op) using Op = ops::Op<Backend>;
+FB_SAME_OPS(FB_USE)
+#undef FB_USE
+
+struct BirthLoss : ops::BirthLoss<Backend> {
+  PerSample<double> ahead;               // what slopes are multiplied by already, upstream * weight; null: 1
+
+  // The loss, and in `grad` the slopes: gain * sigmoid - births * sigmoid / softplus, float32 like the logits.
+  template <class Read>
+  void with_slopes(Read& read) {
+    inputs(read);
+    read.outputs(loss, grad);
+  }
+  // In place, from slopes to the gradient.
+  template <class Read>
+  void scaling(Read& read) {
+    read(weight);
+    read.outputs(grad);
+  }
 };
 
-struct CategoricalBridge : Common {      // x_0, or weights (B, ..., S): logits or probabilities
-  View x_t, x_0, weights, x_s;
-  bool is_logits = false;
-  double tolerance = 0.0;                // of the sum of an element's probabilities from 1
-  Matrices before, after;
-};
+struct LogProbs : ops::LogProbs<Backend> {
+  View p, q;                             // of each element, where prob is null
 
-struct TransitionRows : Common {         // samples: B, elements: S
-  Prob prob;
-  double* out = nullptr;                 // (B, S, S)
+  template <class Read>
+  void element(Read& read) {
+    law = LogProb::element;
+    read(x, a, p, q);
+    read.outputs(out);
+  }
 };
 
 struct PowerSeries : Common {            // samples: B times, elements: S
@@ -135,28 +115,12 @@ struct PowerSeries : Common {            // samples: B times, elements: S
   double *out = nullptr, *sums = nullptr;  // (., S, S); (B, S): of its rows
 };
 
-struct LogProbs : Common {               // see LogProb in transition.h; prob for each sample, or p and q for each element
-  const char* name = nullptr;            // of the op, for errors
-  int kind = 0;
-  View x, a, b, p, q, out;
-  Prob prob;
-};
-
 // Outputs of the categorical ops hold anything after an error: the caller shows them only on success.
-void categorical(const Categorical& op);
-void categorical_table(const CategoricalTable& op);
-void categorical_bridge(const CategoricalBridge& op);
-void transition_rows(const TransitionRows& op);
-void power_series(const PowerSeries& op);
-void log_prob(const LogProbs& op);
-void thin(const Thin& op);
-void bridge(const Bridge& op);
-void tau_leap(const TauLeap& op);
-void birth_loss(const BirthLoss& op);
-void birth_loss_grad(const BirthLoss& op);
+#define FB_DECLARE(name, Op, fields, kernel) void kernel(const Op& op);
+FB_OPS(FB_DECLARE)
+#undef FB_DECLARE
 void birth_loss_scale(const BirthLoss& op);
-void binomial(const Element& op);
-void poisson(const Element& op);
+void power_series(const PowerSeries& op);
 
 }  // namespace cpu
 }  // namespace fastblackout

@@ -12,12 +12,12 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void poisson_chunk(const Element& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, poisson_chunk, op, sample, i0, count); }
+void poisson_chunk(const Poisson& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, poisson_chunk, op, sample, i0, count); }
 
 }  // namespace
 
-void poisson(const Element& op) {
-  check_values(op, "poisson", "rate", op.p, Rule::nonnegative, kMaxRate);
+void poisson(const Poisson& op) {
+  check_values(op, "poisson", "rate", op.rate, Rule::nonnegative, kMaxRate);
   for_chunks(op, poisson_chunk);
 }
 
@@ -148,9 +148,9 @@ void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count
   for (int e = 0; e < count; ++e) x[e] = static_cast<int64_t>(out[e]);
 }
 
-static void poisson_chunk(const Element& op, int64_t sample, int64_t i0, int count) {
+static void poisson_chunk(const Poisson& op, int64_t sample, int64_t i0, int count) {
   alignas(64) double rate[kChunk], out[kChunk];
-  load(op.p, sample, i0, count, rate);
+  load(op.rate, sample, i0, count, rate);
   for (int e = count; e < padded(count); ++e) rate[e] = 0.0;
   SampleKey key = op.key;
   key.sample += static_cast<uint32_t>(sample);

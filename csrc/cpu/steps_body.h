@@ -43,9 +43,9 @@ FB_INLINE void take(const KeepBirths& then, int k, FloatVector poly) {
 
 // Expected births y = gain * softplus(logit), or as given, of one chunk, in float32; y has room for kChunk.
 static inline void expected_births(const Reverse& op, int64_t sample, int64_t i0, int count, float* y) {
-  if (op.births) return load(op.births, sample, i0, count, y);
+  if (op.births) return load(op.given, sample, i0, count, y);
   alignas(64) float buffer[kChunk];
-  const float* x = as_vectors(floats_of(op.logits, sample, i0, count, buffer), count, buffer);
+  const float* x = as_vectors(floats_of(op.given, sample, i0, count, buffer), count, buffer);
   Exponentials of;
   const FlushSubnormals flush;
   of.fill(whole_vectors(count), x);

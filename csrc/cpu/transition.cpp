@@ -38,14 +38,14 @@ void transition_rows(const TransitionRows& op) {
 }
 
 void log_prob(const LogProbs& op) {
-  const bool bridge = op.kind == static_cast<int>(LogProb::bridge);
-  const char* prob = bridge ? "step" : "alive";
+  const bool bridge = op.law == LogProb::bridge;
+  const char *name = bridge ? "bridge_log_prob" : "thin_log_prob", *prob = bridge ? "step" : "alive";
   if (op.prob.p) {  // arguments of each element have been checked
-    check_each(op.name, prob, op.prob.p, op.samples, Rule::probability);
-    check_each(op.name, prob, op.prob.q, op.samples, Rule::probability);
-    check_values(op, op.name, bridge ? "x_s" : "x_t", op.x, Rule::count, kMaxWhole);
-    check_values(op, op.name, bridge ? "x_t" : "x_0", op.a, Rule::count, kMaxWhole);
-    if (bridge) check_values(op, op.name, "x_0", op.b, Rule::count, kMaxWhole);
+    check_each(name, prob, op.prob.p, op.samples, Rule::probability);
+    check_each(name, prob, op.prob.q, op.samples, Rule::probability);
+    check_values(op, name, bridge ? "x_s" : "x_t", op.x, Rule::count, kMaxWhole);
+    check_values(op, name, bridge ? "x_t" : "x_0", op.a, Rule::count, kMaxWhole);
+    if (bridge) check_values(op, name, "x_0", op.b, Rule::count, kMaxWhole);
   }
   for_chunks(op, log_prob_chunk, kPart);
 }
@@ -80,7 +80,7 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
   alignas(64) double x[kPart], n[kPart], p[kPart], q[kPart], of_n[kPart], of_x[kPart], of_rest[kPart], part[kPart];
   load(op.x, sample, i0, count, x);
   load(op.a, sample, i0, count, n);
-  if (op.kind == static_cast<int>(LogProb::bridge)) {
+  if (op.law == LogProb::bridge) {
     load(op.b, sample, i0, count, part);
     for (int k = 0; k < count; ++k) {
       x[k] = x[k] - n[k];

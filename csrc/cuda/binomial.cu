@@ -5,7 +5,7 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Element) op) {
+FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Binomial) op) {
   const Place place = place_of(op);
   if (!place.inside) return;
   bool wrong_prob = false, wrong_count = false;
@@ -24,7 +24,7 @@ FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Element) op) {
 
 }  // namespace
 
-int binomial(const Element& op, void* stream) {
+int binomial(const Binomial& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   FB_LAUNCH(binomial_kernel, element_grid(op), kThreads, stream, op);
   return cudaGetLastError();

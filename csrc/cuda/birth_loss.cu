@@ -211,7 +211,7 @@ int birth_loss(const BirthLoss& op, void* stream) {
   return cudaGetLastError();
 }
 
-int birth_loss_grad(const BirthLoss& op, void* stream) {
+int birth_loss_gradient(const BirthLoss& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   const int64_t quads = op.samples * ((op.elements + 3) / 4);
   const Range range{op.samples * op.elements, is_dense(op.logits, op), is_dense(op.births, op), is_dense(op.grad, op)};

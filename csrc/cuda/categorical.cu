@@ -59,8 +59,9 @@ struct States {
 
 // draw(state, i, v) for four elements from i on
 template <class Draw>
-FB_DEVICE void draw4(const Categorical& op, bool bytes, const SampleKey& key, int64_t sample, uint32_t i, int& flags, const Draw& draw) {
-  States states(op.state, bytes, sample, op.probs.rows, i);
+FB_DEVICE void draw4(const Categorical& op, int64_t rows, bool bytes, const SampleKey& key, int64_t sample, uint32_t i, int& flags,
+                     const Draw& draw) {
+  States states(op.state, bytes, sample, rows, i);
   Quad quad{key.words(i >> 2, CATEGORICAL)};
   const int left = elements_left(op.elements, i, 4);
   uint32_t word = 0;
@@ -121,7 +122,7 @@ FB_KERNEL(kThreads, 4) categorical_rows(FB_PARAM(Categorical) op, FB_PARAM(RowPi
     if (begin == 0 && threadIdx.x == 0) check_key(op, sample);
     const SampleKey key = key_of(op.key, sample);
     for (uint32_t i = begin + 4 * threadIdx.x; i < end; i += 4 * kThreads) {
-      draw4(op, bytes, key, sample, i, flags, [&](int row, uint32_t at, uint32_t v) {
+      draw4(op, rows, bytes, key, sample, i, flags, [&](int row, uint32_t at, uint32_t v) {
         const RowSum sum{shared.factor[row], 0.0, shared.last[row]};
         return search(row_of(m, matrix, row), sum, shared_marks(shared, m, row, per_row), columns, v, key, at, CATEGORICAL_REFINE);
       });
@@ -156,7 +157,8 @@ FB_KERNEL(kThreads, 4) categorical_element(FB_PARAM(Categorical) op) {
 
 FB_KERNEL(kThreads, 4) categorical_table_kernel(FB_PARAM(Categorical) op, const bool bytes) {
   const int64_t quads = (op.elements + 3) / 4, total = quads * op.samples, step = static_cast<int64_t>(gridDim.x) * kThreads;
-  const int columns = static_cast<int>(op.probs.columns);
+  const Matrices& m = op.thresholds;
+  const int columns = static_cast<int>(m.columns);
   int flags = 0;
   for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < total; at += step) {
     const int64_t sample = at / quads;
@@ -164,11 +166,11 @@ FB_KERNEL(kThreads, 4) categorical_table_kernel(FB_PARAM(Categorical) op, const 
     if (first == 0) check_key(op, sample);
     const SampleKey key = key_of(op.key, sample);
     int64_t k;
-    matrix_of(op.probs, op.index, sample, k, flags);
-    draw4(op, bytes, key, sample, first, flags, [&](int row, uint32_t i, uint32_t v) {
-      const int64_t line = k * op.probs.rows + row;
-      const int64_t* thresholds = op.thresholds + line * columns;
-      const uint16_t* guide = op.guide + line * kGuide;
+    matrix_of(m, op.index, sample, k, flags);
+    draw4(op, m.rows, bytes, key, sample, first, flags, [&](int row, uint32_t i, uint32_t v) {
+      const int64_t line = k * m.rows + row;
+      const int64_t* thresholds = reinterpret_cast<const int64_t*>(m.data) + line * columns;
+      const uint16_t* guide = reinterpret_cast<const uint16_t*>(op.guide.data) + line * kGuide;
       const uint32_t g = v >> 24;
       const uint64_t u = static_cast<uint64_t>(v) << 16;
       int low = guide[g], high = g + 1 < kGuide ? guide[g + 1] : columns - 1;  // C of the last state is above all
@@ -189,7 +191,7 @@ FB_KERNEL(kThreads, 4) categorical_table_kernel(FB_PARAM(Categorical) op, const 
 }
 
 // A warp a row: the first lane adds up, the others fetch, scale and store. Sums wait where their thresholds will be.
-FB_KERNEL(kThreads, 4) build_table_kernel(FB_PARAM(Categorical) op) {
+FB_KERNEL(kThreads, 4) build_table_kernel(FB_PARAM(CategoricalTable) op) {
   __shared__ double stage[kWarps][32];
   const Matrices& m = op.probs;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32, columns = static_cast<int>(m.columns);
@@ -272,14 +274,14 @@ int categorical(const Categorical& op, void* stream) {
   return cudaGetLastError();
 }
 
-int categorical_table(const Categorical& op, void* stream) {
+int categorical_from_table(const Categorical& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   const int64_t blocks = ((op.elements + 3) / 4 * op.samples + kThreads - 1) / kThreads;
   FB_LAUNCH(categorical_table_kernel, grid_of(blocks), kThreads, stream, op, as_bytes(op));
   return cudaGetLastError();
 }
 
-int build_categorical_table(const Categorical& op, void* stream) {
+int build_categorical_table(const CategoricalTable& op, void* stream) {
   const int64_t lines = op.probs.matrices * op.probs.rows;
   if (lines == 0) return 0;
   FB_LAUNCH(build_table_kernel, grid_of((lines + kWarps - 1) / kWarps), kThreads, stream, op);

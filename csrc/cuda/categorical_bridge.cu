@@ -70,7 +70,7 @@ FB_KERNEL(kThreads, 4) categorical_bridge_kernel(FB_PARAM(CategoricalBridge) op)
     const int64_t at = offset_of(op.weights, place.sample, place.i);
     bool wrong = false;
     if constexpr (Source == X0::logits) {
-      LogitWeight weight{op.weights, at, op.class_stride, bit_cast<float>(0xff800000u)};
+      LogitWeight weight{op.weights, at, op.weights.class_stride, bit_cast<float>(0xff800000u)};
 #pragma unroll 4
       for (int j = 0; j < states; ++j) {
         const float x = weight.logit(j);
@@ -79,7 +79,7 @@ FB_KERNEL(kThreads, 4) categorical_bridge_kernel(FB_PARAM(CategoricalBridge) op)
       x_0 = drawn_from(weight, states, x_t, marks, key, place.i, CATEGORICAL_X0, CATEGORICAL_X0_REFINE, kAnySum, wrong);
       if (wrong) flags |= kWrongLogit;
     } else {
-      const GivenWeight weight{op.weights, at, op.class_stride};
+      const GivenWeight weight{op.weights, at, op.weights.class_stride};
       const double tolerance = op.weights.dtype == kF64 ? kTolerance : kSingleTolerance;
       x_0 = drawn_from(weight, states, x_t, marks, key, place.i, CATEGORICAL_X0, CATEGORICAL_X0_REFINE, tolerance, wrong);
       if (wrong) flags |= kWrongProbability;
@@ -103,7 +103,7 @@ FB_KERNEL(kThreads, 4) categorical_bridge_kernel(FB_PARAM(CategoricalBridge) op)
 int categorical_bridge(const CategoricalBridge& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   const auto kernel = op.x_0.data != nullptr ? categorical_bridge_kernel<X0::known>
-                      : op.logits            ? categorical_bridge_kernel<X0::logits>
+                      : op.is_logits            ? categorical_bridge_kernel<X0::logits>
                                              : categorical_bridge_kernel<X0::probs>;
   FB_LAUNCH(kernel, element_grid(op), kThreads, stream, op);
   return cudaGetLastError();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastblackout/config.h"
+#include "fastblackout/ops.h"
 
 namespace fastblackout {
 namespace cuda {
@@ -33,49 +34,7 @@ struct Pair {
   const double *p = nullptr, *q = nullptr;
 };
 
-struct Input {                        // model_input = (x - center) * scale
-  View out;
-  const float *center = nullptr, *scale = nullptr;
-};
-
-struct Thin : Common {
-  View x_0, x_t, births;
-  Input input;
-  Pair alive;
-  int64_t max_count = 255;
-};
-
-struct Reverse : Common {
-  View x_t, given, x_s;
-  bool births = false;                // given: births, else logits
-  Input input;
-  const float* gain = nullptr;
-  int64_t max_count = 255;
-};
-
-struct Bridge : Reverse {
-  Pair birth, attrition;              // attrition.p null: none
-  bool stochastic = true;
-};
-
-struct TauLeap : Reverse {
-  const double* factor = nullptr;
-  unsigned long long* overshoot = nullptr;  // added to
-};
-
-struct BirthLoss : Common {
-  View logits, births, grad;
-  const float* gain = nullptr;
-  const double* weight = nullptr;     // of the gradient: upstream * weight
-  float *loss = nullptr, *chunk_sums = nullptr;  // chunk_sums: samples * ceil(elements / 1024) floats of scratch
-  unsigned* chunks_done = nullptr;    // a zero for each sample, which is zero again afterwards
-};
-
-struct Element : Common {             // binomial: count, p, q (null: 1 - p); poisson: p is the rate
-  View count, p, q, out;
-};
-
-// Rows of weights, (matrices, rows, columns), float64 or float32: row `state` of the matrix of a sample. Strides count
+// RowsOut of weights, (matrices, rows, columns), float64 or float32: row `state` of the matrix of a sample. Strides count
 // elements. index null: one matrix for all samples, or as many matrices as samples.
 struct Matrices {
   const char* data = nullptr;
@@ -83,54 +42,65 @@ struct Matrices {
   int64_t matrices = 1, rows = 1, columns = 1, matrix_stride = 0, row_stride = 0, column_stride = 1;
 };
 
-struct Categorical : Common {         // drawn from probs, or from thresholds and guide; or those two made of probs
-  View state, out;
-  Matrices probs;                     // data null where it is drawn from a table
-  const int64_t* index = nullptr;
-  int64_t* thresholds = nullptr;      // (matrices, rows, columns), dense
-  uint16_t* guide = nullptr;          // (matrices, rows, kGuide), dense
+struct Weights : View {               // the first class of each element; the others follow it `class_stride` apart
+  int64_t class_stride = 1;
 };
 
-struct CategoricalBridge : Common {
-  View x_t, x_0, weights, x_s;        // x_0 or weights: the other is null; weights without their last dimension,
-  int64_t class_stride = 1;           // the classes
-  bool logits = false;
-  Matrices before, after;
-  const int64_t* index = nullptr;
+struct RowsOut {                         // row n of a sample, element k: strides in this order
+  double* data = nullptr;
+  int64_t strides[3] = {0, 0, 1};
 };
 
-struct TransitionRows : Common {      // row n of a sample, element k: strides in this order
-  Pair prob;
-  int64_t states = 0, strides[3] = {0, 0, 1};
-  double* out = nullptr;
+struct LogProbPair {                  // p and q of each element, or of each sample
+  View p, q;
 };
 
-struct LogProbs : Common {            // the laws of LogProb in transition.h
-  View x, a, b, p, q, out;
-  int kind = 0;
+struct Backend {
+  using Common = cuda::Common;
+  using View = cuda::View;
+  using Prob = cuda::Pair;
+  using Matrices = cuda::Matrices;
+  template <class T>
+  using PerSample = const T*;
+  using Counter = unsigned long long;  // added to
+  using Weights = cuda::Weights;
+  using Rows = cuda::RowsOut;
+  using LogProbPair = cuda::LogProbPair;
+};
+
+#define FB_USE(Op) using Op = ops::Op<Backend>;
+FB_SAME_OPS(FB_USE)
+#undef FB_USE
+
+using LogProbs = ops::LogProbs<Backend>;
+
+struct BirthLoss : ops::BirthLoss<Backend> {
+  float* chunk_sums = nullptr;        // scratch, null where a sample is one chunk: samples * ceil(elements / 1024) floats
+  unsigned* chunks_done = nullptr;    // a zero for each sample, which is zero again afterwards
+
+  template <class Read>
+  void fields(Read& read) {
+    ops::BirthLoss<Backend>::fields(read);
+    read.outputs(chunk_sums, chunks_done);
+  }
 };
 
 struct PhiloxWords : Common {
   const int64_t* counter = nullptr;   // its four words, then the key's two
   int64_t* words = nullptr;           // (kPhiloxThreads, 3, 4)
+
+  template <class Read>
+  void fields(Read& read) {
+    read(words, counter);
+  }
 };
 
 constexpr int kPhiloxThreads = 64;
 
 int philox(const PhiloxWords& op, void* stream);
-int thin(const Thin& op, void* stream);
-int bridge(const Bridge& op, void* stream);
-int tau_leap(const TauLeap& op, void* stream);
-int birth_loss(const BirthLoss& op, void* stream);
-int birth_loss_grad(const BirthLoss& op, void* stream);
-int binomial(const Element& op, void* stream);
-int poisson(const Element& op, void* stream);
-int categorical(const Categorical& op, void* stream);
-int categorical_table(const Categorical& op, void* stream);
-int build_categorical_table(const Categorical& op, void* stream);
-int categorical_bridge(const CategoricalBridge& op, void* stream);
-int transition_rows(const TransitionRows& op, void* stream);
-int log_prob(const LogProbs& op, void* stream);
+#define FB_DECLARE(name, Op, fields, kernel) int kernel(const Op& op, void* stream);
+FB_OPS(FB_DECLARE)
+#undef FB_DECLARE
 
 int use_device(int device, int* before);  // `before`: the one in use until now
 const char* error_text(int code);

@@ -5,11 +5,11 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Element) op) {
+FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Poisson) op) {
   const Place place = place_of(op);
   if (!place.inside) return;
   bool wrong = false;
-  const double rate = clamp_count(load_one(op.p, place.sample, place.i), kMaxRate, wrong);
+  const double rate = clamp_count(load_one(op.rate, place.sample, place.i), kMaxRate, wrong);
   if (place.i == 0) check_key(op, place.sample);
   const int64_t k = poisson_draw(rate, op.key, place, POISSON);
   store_one(op.out, place.sample, place.i, static_cast<double>(k));
@@ -18,7 +18,7 @@ FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Element) op) {
 
 }  // namespace
 
-int poisson(const Element& op, void* stream) {
+int poisson(const Poisson& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   FB_LAUNCH(poisson_kernel, element_grid(op), kThreads, stream, op);
   return cudaGetLastError();

@@ -42,13 +42,13 @@ FB_KERNEL(kThreads, 4) transition_rows_kernel(FB_PARAM(TransitionRows) op) {
   __shared__ double stage[kWarps][32];
   __shared__ double sums[kWarps];
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32, states = static_cast<int>(op.states);
-  const int64_t lines = op.samples * op.states, stride = op.strides[2];
+  const int64_t lines = op.samples * op.states, stride = op.out.strides[2];
   for (int64_t line = static_cast<int64_t>(blockIdx.x) * kWarps + warp; line < lines; line += static_cast<int64_t>(gridDim.x) * kWarps) {
     const int64_t sample = line / states;
     const int n = static_cast<int>(line - sample * states);
     bool wrong = false;
     const PQ prob = checked_prob(op.prob, sample, wrong);
-    double* out = op.out + sample * op.strides[0] + n * op.strides[1];
+    double* out = op.out.data + sample * op.out.strides[0] + n * op.out.strides[1];
     raise(op.flag, kWrongProbability, wrong && lane == 0);
     const bool certain = prob.p == 0.0 || prob.q == 0.0;
     const int mode = prob.p == 0.0 ? 0 : prob.q == 0.0 ? n : static_cast<int>(binomial_mode(n, prob.p));
@@ -77,11 +77,11 @@ FB_KERNEL(kThreads, 4) log_prob_kernel(FB_PARAM(LogProbs) op) {
     return clamp_count(load_one(view, place.sample, place.i), static_cast<double>(kMaxCount), wrong_count);
   };
   double x = count(op.x), n = count(op.a);
-  if (op.kind == static_cast<int>(LogProb::bridge)) {
+  if (op.law == LogProb::bridge) {
     x = x - n;
     n = count(op.b) - n;
   }
-  const PQ prob = checked_pair(load_one(op.p, place.sample, place.i), load_one(op.q, place.sample, place.i), wrong);
+  const PQ prob = checked_pair(load_one(op.prob.p, place.sample, place.i), load_one(op.prob.q, place.sample, place.i), wrong);
   store_one(op.out, place.sample, place.i, binomial_log_pmf(x, n, prob.p, prob.q));
   raise(op.flag, (wrong ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong || wrong_count);
 }

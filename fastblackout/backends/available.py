@@ -92,11 +92,17 @@ def absent(backend: str, op: str) -> str | None:
         cuda = load("_cuda")
         if isinstance(cuda, str):
             return cuda
-        return None if op in cuda.ops() else f"it has no kernel for {op}, only for {', '.join(cuda.ops())}"
+        return _no_kernel(cuda, op)
     triton = _triton_module()
-    if isinstance(triton, str):
-        return triton
-    return None if hasattr(triton, op) else f"it has no kernel for {op}"
+    return triton if isinstance(triton, str) else _no_kernel(triton, op)
+
+
+def _no_kernel(module: ModuleType, op: str) -> str | None:
+    return None if hasattr(module, op) else f"it has no kernel for {op}, only for {', '.join(_ops_of(module))}"
+
+
+def _ops_of(module: ModuleType) -> list[str]:
+    return [op for op in OPS if hasattr(module, op)]
 
 
 @functools.cache
@@ -171,8 +177,7 @@ def _cuda_report() -> dict[str, Any]:
     cuda = load("_cuda")
     if isinstance(cuda, str):
         return {"available": False, "detail": cuda, "ops": []}
-    ops = [op for op in OPS if op in cuda.ops()]
-    return _on_device(f"CUDA C++ for {', '.join(build_facts().get('cuda_architectures', []))}", ops)
+    return _on_device(f"CUDA C++ for {', '.join(build_facts().get('cuda_architectures', []))}", _ops_of(cuda))
 
 
 def _triton_report() -> dict[str, Any]:
@@ -181,4 +186,4 @@ def _triton_report() -> dict[str, Any]:
         return {"available": False, "detail": module, "ops": []}
     interprets = triton_interprets()
     built = f"Triton {sys.modules['triton'].__version__}{', interpreted on the CPU' if interprets else ''}"
-    return _on_device(built, [op for op in OPS if hasattr(module, op)], elsewhere=interprets)
+    return _on_device(built, _ops_of(module), elsewhere=interprets)

@@ -21,11 +21,17 @@ from . import available
 
 _CODES: dict[Any, int] = {}  # torch dtype -> code
 _CHUNK = 1024
+# What errors call an op, where that is not its kernel.
+_SAID_AS = {
+    "birth_loss_backward": "birth_loss",
+    "build_categorical_table": "CategoricalTable",
+    "categorical_table": "categorical",
+}
 
 
-def _launch(kernel: str, op: str, fields: tuple[Any, ...], flag: Any, module: ModuleType | None) -> None:
+def _launch(kernel: str, fields: tuple[Any, ...], flag: Any, module: ModuleType | None) -> None:
     """The kernel on the fields of the op; the first says where it runs and on how much."""
-    chosen = available.load("_cuda") if module is None else module
+    chosen, op = available.load("_cuda") if module is None else module, _SAID_AS.get(kernel, kernel)
     if isinstance(chosen, str):
         raise RuntimeError(f"{op}: backend: 'cuda' is absent: {chosen}")
     like, device, stream = fields[0], -1, 0
@@ -50,28 +56,16 @@ def _described(field: Any) -> Any:
     return field.data_ptr(), code, tuple(field.shape), field.stride()
 
 
-def _kernel(name: str, op: str = "") -> Callable[..., None]:
-    """The function of a kernel that takes the fields as they are. op: what an error calls it."""
+def __getattr__(name: str) -> Callable[..., None]:
+    """The function of a kernel of fastblackout._cuda that takes the fields as they are."""
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def function(*fields: Any, module: ModuleType | None = None) -> None:
         *given, flag = fields
-        _launch(name, op or name, tuple(given), flag, module)
+        _launch(name, tuple(given), flag, module)
 
-    function.__name__ = name
     return function
-
-
-philox = _kernel("philox")  # words, int64 (64, 3, 4), by each Philox, of counter, int64 (6,): its four, the key's two
-thin = _kernel("thin")
-bridge_step = _kernel("bridge_step")
-tau_leap_step = _kernel("tau_leap_step")  # overshoot is added to: pass zeros
-birth_loss_backward = _kernel("birth_loss_backward", "birth_loss")
-binomial = _kernel("binomial")
-poisson = _kernel("poisson")
-categorical = _kernel("categorical")
-categorical_table = _kernel("categorical_table", "categorical")
-build_categorical_table = _kernel("build_categorical_table", "CategoricalTable")
-transition_rows = _kernel("transition_rows")
 
 
 def birth_loss(*fields: Any, module: ModuleType | None = None) -> None:
@@ -81,7 +75,7 @@ def birth_loss(*fields: Any, module: ModuleType | None = None) -> None:
     chunks, scratch = -(-logits.numel() // max(samples, 1) // _CHUNK), (None, None)
     if chunks > 1:
         scratch = logits.new_empty(samples * chunks, dtype=loss.dtype), _counters(logits, samples)
-    _launch("birth_loss", "birth_loss", (*fields[:-1], *scratch), flag, module)
+    _launch("birth_loss", (*fields[:-1], *scratch), flag, module)
 
 
 def _counters(like: Any, size: int) -> Any:
@@ -90,26 +84,3 @@ def _counters(like: Any, size: int) -> Any:
     import torch
 
     return like.new_zeros(size, dtype=torch.int32)
-
-
-def categorical_bridge(*fields: Any, module: ModuleType | None = None) -> None:
-    """Of the weights (B, ..., S) the kernel takes those of the first class, and the step to the next."""
-    x_t, x_0, weights, *rest, flag = fields
-    first, stride = (None, 1) if weights is None else (weights.select(-1, 0), weights.stride(-1))
-    _launch("categorical_bridge", "categorical_bridge", (x_t, x_0, first, stride, *rest), flag, module)
-
-
-def thin_log_prob(x_t: Any, x_0: Any, *rest: Any, module: ModuleType | None = None) -> None:
-    """rest: p and q, float64 (B,) or of the shape of x_t, out, flag."""
-    _log_prob("thin_log_prob", (x_t, x_0, None), rest, module)
-
-
-def bridge_log_prob(x_s: Any, x_t: Any, x_0: Any, *rest: Any, module: ModuleType | None = None) -> None:
-    """rest: p and q, float64 (B,) or of the shape of x_s, out, flag."""
-    _log_prob("bridge_log_prob", (x_s, x_t, x_0), rest, module)
-
-
-def _log_prob(op: str, counts: tuple[Any, ...], rest: tuple[Any, ...], module: ModuleType | None) -> None:
-    x, (*pair, out, flag) = counts[0], rest
-    pair = [t if t.dim() == x.dim() else t.view(-1, *[1] * (x.dim() - 1)).expand(x.shape) for t in pair]
-    _launch("log_prob", op, (*counts, *pair, out), flag, module)

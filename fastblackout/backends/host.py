@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..arrays import Array, store
+from ..philox import Philox
 from . import select
 
 NO_PAIR = None, None  # a probability that is not there
-_NO_KEY = (0, 0, 0)  # of the ops that draw nothing
 
 
 def run(
@@ -27,16 +27,9 @@ def run(
     Outputs are arrays, or NumPy (samples,). size: samples, and elements of one.
     """
     if backend == "cpu":
-        key = fields.get("key")
         kernel = getattr(select.cpu_module(name), name)
-        given = [
-            value.describe() if type(value) is Array else None if value is NO_PAIR else value
-            for field, value in fields.items()
-            if field != "key"
-        ]
-        given += [array.describe() if type(array) is Array else array for array in made.values()]
-        words = _NO_KEY if key is None else (key.seed, key.first_sample, key.call)
-        kernel(size, words, select.threads(), select.isa(), *given)
+        given = [_described(value) for value in (*fields.values(), *made.values())]
+        kernel(size, select.threads(), select.isa(), *given)
         return
     assert twin is not None
     results = twin(*_readable(fields.values()), *_asked(made))
@@ -45,6 +38,16 @@ def run(
             store(result, array)
         elif array is not None:
             array[...] = result
+
+
+def _described(value: Any) -> Any:
+    """What csrc/bindings/host_reader.h reads of an argument or output."""
+    kind = type(value)
+    if kind is Array:
+        return value.describe()
+    if kind is Philox:
+        return value.seed, value.first_sample, value.call
+    return None if value is NO_PAIR else value
 
 
 def _readable(values: Iterable[Any]) -> list[Any]:

@@ -47,10 +47,6 @@ class Argument:
         """A value of this argument again."""
         return parts[0]
 
-    def for_kernels(self, *parts: Any) -> tuple[Any, ...]:
-        """What the kernels of a device take of the parts."""
-        return parts
-
     def for_rows(self, *parts: Any) -> tuple[Any, ...]:
         """The parts of a call on arrays without dimensions, as one row of one element."""
         return tuple(part.reshape(1) if is_tensor(part) and part.ndim == 0 else part for part in parts)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..arrays import Array
 from ..backends import host, select
+from . import short
 from .arguments import Argument
 from .call import Call
 from .declared import DECLARED
@@ -22,7 +23,8 @@ class Operation:
     arguments: in the order that every kernel takes them in. outputs: what it makes. twin: the reference. of: the public
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
-    through torch's dispatcher wherever its tensors are.
+    through torch's dispatcher wherever its tensors are. quick: the function of fastblackout._cpu that is the short
+    way for plain calls, see short.py.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class Operation:
         of: str = "",
         ranked_as: str = "",
         extend: Callable[[], None] | None = None,
+        quick: str = "",
     ) -> None:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
-        self.arguments, self.outputs, self.twin, self.extend = arguments, outputs, twin, extend
+        self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
@@ -44,6 +47,10 @@ class Operation:
 
     def __call__(self, values: Sequence[Any], request: Sequence[Any] = (), backend: str = "auto") -> Any:
         """The op on the values of its arguments. request: outputs, input_dtype and out, of an op that takes them."""
+        if self.quick:
+            drawn = short.draw(self.quick, values, request, self.outputs.names, backend)
+            if drawn is not None:
+                return self.outputs.result(*drawn)
         tensors = self.arguments[0].tensors(values[0])
         if any(through_torch(tensor, backend) for tensor in tensors):
             from . import torch_registry

@@ -17,10 +17,11 @@ from .given_outputs import float_dtype, names_of, out_of, outputs_of
 
 
 class Outputs:
-    """names: those of the outputs. schema: the end of the torch schema."""
+    """names: those of the outputs. schema: the end of the torch schema. result: the type that holds several of them."""
 
     names: tuple[str, ...]
     schema: str
+    result: Any = None
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
         """The outputs of a call by name, None where one is not asked for. request: what the call says of them.

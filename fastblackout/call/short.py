@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ..backends import available, select
@@ -24,11 +25,10 @@ def _module() -> Any:
     if isinstance(cpu, str) or table is None:
         return None
     internals = torch._C
-    known = cpu.learn_torch(
-        table, torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.is_grad_enabled,
-        internals._len_torch_dispatch_stack, internals._functorch.peek_interpreter_stack, select.default_threads(),
-        select.wanted, fresh_seed,
-    )  # fmt: skip
+    tells = torch.is_grad_enabled, internals._len_torch_dispatch_stack, internals._functorch.peek_interpreter_stack
+    makes = torch.Tensor, torch.empty_like, torch.empty, torch.float32
+    types = torch.Generator, Philox, Prob
+    known = cpu.learn_torch(table, *makes, *tells, select.default_threads(), select.wanted, fresh_seed, *types)
     return cpu if known else None
 
 
@@ -40,59 +40,23 @@ def _ready(x: Any) -> Any:
     return _module()
 
 
-def _key(rng: Any, generator: Any) -> tuple[Any, int, int] | None:
-    """(seed, first_sample, call), or None where the long way must look at them.
+def draw(name: str, values: Sequence[Any], request: Sequence[Any], names: Sequence[str], backend: str) -> Any:
+    """The outputs of a draw, of those `names`, or None. values and request: as the op's Operation is called with them.
 
-    Without a key the generator, or None for torch's default one, stands in the seed's place: the C++ code draws the
-    seed from it after all other checks, so that a call that is refused draws none.
+    A seed is drawn by the C++ code, after all checks: a call that is refused draws none.
     """
-    if type(rng) is Philox:
-        return (rng.seed, rng.first_sample, rng.call) if generator is None else None
-    known = generator is None or (type(generator) is sys.modules["torch"].Generator and generator.device.type == "cpu")
-    return (generator, 0, 0) if rng is None and known else None
+    module = _ready(values[0])
+    return None if module is None else getattr(module, name)(backend, values, request, names)
 
 
-def thin(
-    x_0: Any, alive: Any, rng: Any, generator: Any, max_count: Any, center: Any, scale: Any, outputs: Any,
-    input_dtype: Any, out: Any, backend: str,
-) -> tuple[Any, Any, Any] | None:  # fmt: skip
-    """The outputs of fb.thin, or None."""
-    if type(input_dtype) is not str or input_dtype != "float32" or out is not None or (module := _ready(x_0)) is None:
-        return None
-    key, prob, most, mask = _key(rng, generator), _prob(alive), _max_count(max_count), _mask(outputs, _THINNED)
-    if key is None or prob is None or most is None or mask is None:
-        return None
-    return module.quick_thin(backend, *key, x_0, *prob, center, scale, most, mask)
-
-
-def bridge(
-    x_t: Any, logits: Any, births: Any, step: Any, rounding: Any, attrition: Any, rng: Any, generator: Any,
-    max_count: Any, gain: Any, center: Any, scale: Any, outputs: Any, input_dtype: Any, out: Any, backend: str,
-) -> tuple[Any, Any] | None:  # fmt: skip
-    """The outputs of fb.bridge_step from float32 logits and without attrition, or None."""
-    if births is not None or type(attrition) is not float or attrition != 0.0 or type(rounding) is not str:
-        return None
-    if type(input_dtype) is not str or input_dtype != "float32" or out is not None or (module := _ready(x_t)) is None:
-        return None
-    if (stochastic := _ROUNDINGS.get(rounding)) is None:
-        return None
-    key, prob, most, mask = _key(rng, generator), _prob(step), _max_count(max_count), _mask(outputs, _STEPPED)
-    if key is None or prob is None or most is None or mask is None:
-        return None
-    return module.quick_bridge(backend, *key, x_t, logits, *prob, gain, center, scale, most, stochastic, mask)
-
-
-def birth_loss(
-    logits: Any, births: Any, weight: Any, gain: Any, backend: str
-) -> tuple[Any, Any | None, float | None] | None:
-    """(loss, slopes, foreseen) of fb.birth_loss of float32 logits, or None.
+def birth_loss(values: Sequence[Any], backend: str) -> tuple[Any, Any | None, float | None] | None:
+    """(loss, slopes, foreseen) of fb.birth_loss of float32 logits, or None. values: as for `draw`.
 
     slopes: for scale_slopes, where there will be a gradient by the logits; foreseen: the gradient by the losses, the
     same for all of them, for which they are that gradient.
     """
-    if (module := _ready(logits)) is None:
-        return None
-    return module.quick_loss(backend, logits, births, weight, gain)
+    module = _ready(values[0])
+    return None if module is None else module.quick_loss(backend, values)
 
 
 def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
@@ -100,33 +64,3 @@ def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None
     if (module := _module()) is None:
         return None
     return module.quick_scale(slopes, upstream, weight, foreseen)
-
-
-def _prob(value: Any) -> tuple[Any, Any] | None:
-    if type(value) is Prob:
-        return value
-    return (value, 1.0 - value) if type(value) is float else None
-
-
-def _max_count(max_count: Any) -> int | None:
-    if max_count is None:
-        return 255
-    return max_count if type(max_count) is int and 1 <= max_count <= 255 else None
-
-
-def _mask(outputs: Any, known: dict[tuple[str, ...], int]) -> int | None:
-    try:
-        return known.get(outputs) if type(outputs) is tuple else None
-    except TypeError:  # what is in it cannot be hashed
-        return None
-
-
-def _masks(names: tuple[str, ...]) -> dict[tuple[str, ...], int]:
-    """Every choice of outputs in their order, as bits."""
-    return {
-        tuple(name for bit, name in enumerate(names) if mask >> bit & 1): mask for mask in range(1, 1 << len(names))
-    }
-
-
-_THINNED, _STEPPED = _masks(("x_t", "births", "model_input")), _masks(("x_s", "model_input"))
-_ROUNDINGS = {"stochastic": True, "nearest": False}

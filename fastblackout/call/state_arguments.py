@@ -234,9 +234,6 @@ class Rows(Argument):
         p, q, states = parts
         return Prob(p, q), states
 
-    def for_kernels(self, *parts: Any) -> tuple[Any, ...]:
-        return parts[:2]  # the output has the states
-
 
 def _sides(prob: Any) -> tuple[Any, ...]:
     return tuple(prob) if isinstance(prob, Prob) else (prob,)

@@ -65,7 +65,7 @@ def run(op: Operation, backend: str, parts: Sequence[Any], made: dict[str, Any])
     if chosen not in select.DEVICE_BACKENDS:
         op.run_on_host(chosen, parts, made)
         return
-    fields = [field for argument, some in op.split(parts) for field in argument.for_kernels(*some)]
+    fields = list(parts)
     if like.ndim == 0:
         fields = [field for argument, some in op.split(parts) for field in argument.for_rows(*some)]
         outputs = [None if tensor is None else tensor.reshape(1) for tensor in outputs]

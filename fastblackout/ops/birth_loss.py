@@ -77,12 +77,12 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         array([2.9904923], dtype=float32)
     """
     op = "birth_loss"
-    if (made := short.birth_loss(logits, births, weight, gain, backend)) is not None:
+    values = logits, births, weight, gain
+    if (made := short.birth_loss(values, backend)) is not None:
         loss, slopes, foreseen = made
         if slopes is None:
             return loss
         return _differentiable(logits, weight, gain, "cpu", foreseen, slopes, births, loss)
-    values = logits, births, weight, gain
     if through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
     call = Call(op, backend)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..call import short
 from ..call.arguments import Counts, ExpectedBirths
 from ..call.number_arguments import Choice, Key, MaxCount, PerSample, Probability
 from ..call.operation import Operation
@@ -41,6 +40,7 @@ _BRIDGE_STEP = Operation(
     PerSample("scale"),
     outputs=Chosen("x_s", result=Stepped),
     twin=reference.bridge,
+    quick="quick_bridge",
 )
 
 
@@ -87,11 +87,5 @@ def bridge_step(
         >>> fb.bridge_step(x_t, logits, step=0.5, rng=fb.Philox(1), gain=10.0, outputs=("x_s",)).x_s
         array([[  2,  26,  56, 106]], dtype=uint8)
     """
-    made = short.bridge(
-        x_t, logits, births, step, rounding, attrition, rng, generator, max_count, gain, center, scale, outputs,
-        input_dtype, out, backend,
-    )  # fmt: skip
-    if made is not None:
-        return Stepped(*made)
     values = x_t, (logits, births), step, attrition, (rng, generator), max_count, gain, rounding, center, scale
     return _BRIDGE_STEP(values, (outputs, input_dtype, out), backend)

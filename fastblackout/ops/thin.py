@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..call import short
 from ..call.arguments import Counts
 from ..call.number_arguments import Key, MaxCount, PerSample, Probability
 from ..call.operation import Operation
@@ -28,9 +27,17 @@ class Thinned(NamedTuple):
 
 
 _THIN = Operation(
-    "thin", Counts("x_0"), Probability("alive"), Key(), MaxCount(), PerSample("center"), PerSample("scale"),
-    outputs=Chosen("x_t", "births", result=Thinned), twin=reference.thin,
-)  # fmt: skip
+    "thin",
+    Counts("x_0"),
+    Probability("alive"),
+    Key(),
+    MaxCount(),
+    PerSample("center"),
+    PerSample("scale"),
+    outputs=Chosen("x_t", "births", result=Thinned),
+    twin=reference.thin,
+    quick="quick_thin",
+)
 
 
 def thin(
@@ -77,7 +84,4 @@ def thin(
         >>> births
         array([[  0,  25,  47, 103]], dtype=uint8)
     """
-    made = short.thin(x_0, alive, rng, generator, max_count, center, scale, outputs, input_dtype, out, backend)
-    if made is not None:
-        return Thinned(*made)
     return _THIN((x_0, alive, (rng, generator), max_count, center, scale), (outputs, input_dtype, out), backend)

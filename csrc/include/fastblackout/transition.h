@@ -102,9 +102,4 @@ FB_HD double binomial_log_pmf(double x, double n, double p, double q) {
   return binomial_log_pmf_from(x, n, p, q, corrections, 0.0, 0.0);
 }
 
-// The two laws of a thinned count, of x | a and of x | a, b:
-//   thin    x = x_t, a = x_0: Binomial(x_0, p) at x_t
-//   bridge  x = x_s, a = x_t, b = x_0: Binomial(x_0 - x_t, p) at x_s - x_t
-enum class LogProb : int { thin = 0, bridge = 1, element = 2 };
-
 }  // namespace fastblackout

@@ -1,0 +1,131 @@
+// Fills an op of the CPU's kernels from what Python gives for addresses: (size, threads, instruction set), then the fields of
+// its list in ops.h. Arrays come as (address, dtype code, shape, strides in elements) or None, numbers for each sample as NumPy
+// arrays, of stride 0 where all samples share one, probabilities as pairs of those or None, the key as (seed, first sample,
+// call). fastblackout/ops has checked dtypes, shapes and devices, and owns the memory.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "bindings/gil.h"
+#include "cpu/ops.h"
+
+namespace fastblackout {
+namespace bindings {
+
+namespace py = pybind11;
+
+// The numbers of an array. No copy, no conversion: a wrong dtype is a fault of the caller in the package.
+template <class T>
+T* values(const py::array& array) {
+  const char kind = std::is_floating_point<T>::value ? 'f' : std::is_signed<T>::value ? 'i' : 'u';
+  if (array.itemsize() != sizeof(T) || array.dtype().kind() != kind) throw std::invalid_argument("a per-sample array has the wrong dtype");
+  return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+template <class T>
+cpu::PerSample<T> per_sample(const py::array& array) {
+  return cpu::PerSample<T>{values<T>(array), array.strides(0) / array.itemsize()};
+}
+
+class HostReader {
+ public:
+  // chosen: the instruction set where none is asked for
+  HostReader(const py::args& given, cpu::Isa chosen, cpu::Common& op) : given_(given) {
+    const auto size = next<py::tuple>();
+    op.samples = size[0].cast<int64_t>();
+    op.elements = size[1].cast<int64_t>();
+    take(op.threads);
+    int isa;
+    take(isa);
+    op.isa = isa < 0 ? chosen : static_cast<cpu::Isa>(isa);
+    if (op.isa > cpu::widest_isa()) throw std::invalid_argument("this processor has no such instruction set");
+  }
+
+  template <class... Fields>
+  void operator()(Fields&... fields) {
+    (take(fields), ...);
+  }
+  template <class... Fields>
+  void outputs(Fields&... fields) {
+    (take(fields), ...);
+  }
+  void either(cpu::View& given, bool& is_second) {
+    cpu::View second;
+    (*this)(given, second);
+    is_second = !given;
+    if (is_second) given = second;
+  }
+  void optional(cpu::Prob& prob) { take(prob); }
+  void at_least(float, cpu::PerSample<float>& number) { take(number); }
+  void choice(bool& is_first, const char*, const char*) { take(is_first); }
+
+ private:
+  const py::args& given_;
+  size_t at_ = 0;
+
+  template <class T = py::object>
+  T next() {
+    return py::reinterpret_borrow<T>(given_[at_++]);
+  }
+
+  void take(int& number) { number = next().cast<int>(); }
+  void take(int64_t& number) { number = next().cast<int64_t>(); }
+  void take(bool& value) { value = next().cast<bool>(); }
+
+  void take(SampleKey& key) {
+    const auto words = next<py::tuple>();
+    const uint64_t seed = words[0].cast<uint64_t>();
+    key = SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), words[1].cast<uint32_t>(), words[2].cast<uint32_t>()};
+  }
+
+  template <class T>
+  void take(cpu::PerSample<T>& number) {
+    number = per_sample<T>(next<py::array>());
+  }
+
+  void take(cpu::Prob& prob) {
+    const auto pair = next();
+    if (pair.is_none()) return;
+    const auto sides = py::reinterpret_borrow<py::tuple>(pair);
+    prob = cpu::Prob{per_sample<double>(sides[0]), per_sample<double>(sides[1])};
+  }
+
+  // The memory of a dense array, given like a strided one or as NumPy.
+  template <class T>
+  void take(T*& memory) {
+    const auto array = next();
+    if (py::isinstance<py::array>(array)) memory = values<T>(py::reinterpret_borrow<py::array>(array));
+    else if (!array.is_none()) memory = reinterpret_cast<T*>(py::reinterpret_borrow<py::tuple>(array)[0].template cast<uintptr_t>());
+  }
+
+  void take(cpu::View& view) {
+    const auto array = next();
+    if (array.is_none()) return;
+    const auto parts = py::reinterpret_borrow<py::tuple>(array);
+    view.data = reinterpret_cast<char*>(parts[0].cast<uintptr_t>());
+    view.dtype = static_cast<cpu::Dtype>(parts[1].cast<int>());
+    const py::tuple shape = parts[2], strides = parts[3];
+    if (shape.size() == 0) return;
+    view.sample_stride = strides[0].cast<int64_t>();
+    cpu::Merge merge(view);
+    for (size_t d = 1; d < shape.size(); ++d) merge.append(shape[d].cast<int64_t>(), strides[d].cast<int64_t>());
+  }
+
+  void take(cpu::Matrices& matrices) {
+    const auto array = next();
+    if (array.is_none()) return;
+    const auto parts = py::reinterpret_borrow<py::tuple>(array);
+    matrices.data = reinterpret_cast<const char*>(parts[0].cast<uintptr_t>());
+    matrices.dtype = static_cast<cpu::Dtype>(parts[1].cast<int>());
+    const py::tuple shape = parts[2], strides = parts[3];
+    matrices.matrices = shape[0].cast<int64_t>();
+    matrices.rows = shape[1].cast<int64_t>();
+    matrices.states = shape[2].cast<int64_t>();
+    matrices.matrix_stride = strides[0].cast<int64_t>();
+    matrices.row_stride = strides[1].cast<int64_t>();
+  }
+};
+
+}  // namespace bindings
+}  // namespace fastblackout

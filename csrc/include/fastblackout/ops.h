@@ -1,0 +1,249 @@
+// Every op's arguments and outputs, once for the CPU's kernels and the CUDA ones, and the list of the ops.
+//
+// An op is a struct over a backend B, which says what a view of an array, a probability or a number for each sample is there
+// (cpu/ops.h, cuda/ops.h). Its list of fields names the arguments in the order in which fastblackout/ops declares them, then
+// the outputs. Three readers go along such a list and fill a struct from what Python gives: addresses of host memory
+// (bindings/host_reader.h), addresses of a device's memory (bindings/device_reader.h), or torch's tensors themselves
+// (bindings/tensor_reader.h). A reader has
+//   read(fields...)                    arguments, each by its type
+//   read.either(given, is_second)      two arguments of which one is None
+//   read.optional(prob)                a probability that may be left out
+//   read.at_least(low, number)         a number for each sample, not below `low`: told to who has to check it
+//   read.choice(is_first, first, ...)  which of two names was given
+//   read.outputs(fields...)            outputs, null where they are not asked for
+#pragma once
+
+#include <stdint.h>
+
+namespace fastblackout {
+
+// The laws of `LogProbs`, in their arguments x, a and b:
+//   thin    x = x_t, a = x_0: Binomial(x_0, p) at x_t
+//   bridge  x = x_s, a = x_t, b = x_0: Binomial(x_0 - x_t, p) at x_s - x_t
+//   element x, a = count: Binomial(count, p) at x
+enum class LogProb : int { thin = 0, bridge = 1, element = 2 };
+
+namespace ops {
+
+template <class B>
+using View = typename B::View;
+template <class B>
+using Prob = typename B::Prob;  // p and q = 1 - p for each sample
+template <class B>
+using Matrices = typename B::Matrices;
+template <class B, class T>
+using PerSample = typename B::template PerSample<T>;
+
+template <class B>
+struct Input {  // model_input = (x - center) * scale
+  View<B> out;
+  PerSample<B, float> center{}, scale{};
+};
+
+template <class B>
+struct Thin : B::Common {
+  View<B> x_0, x_t, births;
+  Prob<B> alive;
+  Input<B> input;
+  int64_t max_count = 255;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(x_0, alive, this->key, max_count, input.center, input.scale);
+    read.outputs(x_t, births, input.out);
+  }
+};
+
+template <class B>
+struct Reverse : B::Common {  // what both reverse steps share
+  View<B> x_t, given, x_s;
+  bool births = false;  // given: births, else logits
+  Input<B> input;
+  PerSample<B, float> gain{};
+  int64_t max_count = 255;
+};
+
+template <class B>
+struct Bridge : Reverse<B> {
+  Prob<B> birth, attrition;  // attrition.p null: none
+  bool stochastic = true;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(this->x_t);
+    read.either(this->given, this->births);
+    read(birth);
+    read.optional(attrition);
+    read(this->key, this->max_count);
+    read.at_least(0.0f, this->gain);
+    read.choice(stochastic, "stochastic", "nearest");
+    read(this->input.center, this->input.scale);
+    read.outputs(this->x_s, this->input.out);
+  }
+};
+
+template <class B>
+struct TauLeap : Reverse<B> {
+  PerSample<B, double> factor{};
+  typename B::Counter* overshoot = nullptr;  // per sample: elements clamped to max_count
+
+  template <class Read>
+  void fields(Read& read) {
+    read(this->x_t);
+    read.either(this->given, this->births);
+    read(factor, this->key, this->max_count);
+    read.at_least(0.0f, this->gain);
+    read(this->input.center, this->input.scale);
+    read.outputs(this->x_s, this->input.out, overshoot);
+  }
+};
+
+template <class B>
+struct BirthLoss : B::Common {
+  View<B> logits, births, grad;
+  PerSample<B, double> weight{};  // of the loss; of the gradient: upstream * weight
+  PerSample<B, float> gain{};
+  float* loss = nullptr;
+
+  template <class Read>
+  void inputs(Read& read) {
+    read(logits, births, weight);
+    read.at_least(1.40129846e-45f, gain);  // the smallest above 0
+  }
+  template <class Read>
+  void fields(Read& read) {
+    inputs(read);
+    read.outputs(loss);
+  }
+  template <class Read>
+  void gradient(Read& read) {
+    inputs(read);
+    read.outputs(grad);
+  }
+};
+
+template <class B>
+struct Binomial : B::Common {
+  View<B> count, p, q, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(count, p, q, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
+struct Poisson : B::Common {
+  View<B> rate, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(rate, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
+struct Categorical : B::Common {  // drawn from probs, or from thresholds (int64) and guide (uint16), which a table holds
+  View<B> state, out;
+  Matrices<B> probs, thresholds, guide;
+  const int64_t* index = nullptr;  // of the matrix of a sample; null: the only one, or its own
+
+  template <class Read>
+  void fields(Read& read) {
+    read(state, probs, index, this->key);
+    read.outputs(out);
+  }
+  template <class Read>
+  void from_table(Read& read) {
+    read(state, thresholds, guide, index, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
+struct CategoricalTable : B::Common {  // samples: K matrices, elements: their R rows
+  Matrices<B> probs;
+  int64_t* thresholds = nullptr;  // (K, R, S)
+  uint16_t* guide = nullptr;      // (K, R, 256)
+
+  template <class Read>
+  void fields(Read& read) {
+    read(probs);
+    read.outputs(thresholds, guide);
+  }
+};
+
+template <class B>
+struct CategoricalBridge : B::Common {
+  View<B> x_t, x_0, x_s;  // x_0 or weights: the other is null
+  typename B::Weights weights;  // (B, ..., S): logits or probabilities
+  bool is_logits = false;
+  Matrices<B> before, after;
+  const int64_t* index = nullptr;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(x_t, x_0, weights, is_logits, before, after, index, this->key);
+    read.outputs(x_s);
+  }
+};
+
+template <class B>
+struct TransitionRows : B::Common {
+  Prob<B> prob;
+  int64_t states = 0;  // S
+  typename B::Rows out{};  // (B, S, S)
+
+  template <class Read>
+  void fields(Read& read) {
+    read(prob, states);
+    read.outputs(out);
+  }
+};
+
+template <class B>
+struct LogProbs : B::Common {
+  LogProb law = LogProb::thin;
+  View<B> x, a, b, out;
+  typename B::LogProbPair prob;
+
+  template <class Read>
+  void thin(Read& read) {
+    law = LogProb::thin;
+    read(x, a, prob);
+    read.outputs(out);
+  }
+  template <class Read>
+  void bridge(Read& read) {
+    law = LogProb::bridge;
+    read(x, a, b, prob);
+    read.outputs(out);
+  }
+};
+
+}  // namespace ops
+}  // namespace fastblackout
+
+// The structs that are the same on both backends; each has a BirthLoss and a LogProbs of its own.
+#define FB_SAME_OPS(OP)                                                           \
+  OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(Binomial) OP(Poisson)  \
+  OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
+
+// What Python calls it, its struct, its list of fields, its kernel.
+#define FB_OPS(OP)                                                                \
+  OP(thin, Thin, fields, thin)                                                    \
+  OP(bridge_step, Bridge, fields, bridge)                                         \
+  OP(tau_leap_step, TauLeap, fields, tau_leap)                                    \
+  OP(birth_loss, BirthLoss, fields, birth_loss)                                   \
+  OP(birth_loss_backward, BirthLoss, gradient, birth_loss_gradient)               \
+  OP(binomial, Binomial, fields, binomial)                                        \
+  OP(poisson, Poisson, fields, poisson)                                           \
+  OP(categorical, Categorical, fields, categorical)                               \
+  OP(categorical_table, Categorical, from_table, categorical_from_table)          \
+  OP(build_categorical_table, CategoricalTable, fields, build_categorical_table)  \
+  OP(categorical_bridge, CategoricalBridge, fields, categorical_bridge)           \
+  OP(transition_rows, TransitionRows, fields, transition_rows)                    \
+  OP(thin_log_prob, LogProbs, thin, log_prob)                                     \
+  OP(bridge_log_prob, LogProbs, bridge, log_prob)
