@@ -137,9 +137,11 @@ class Array:
         size, strides = self.value.itemsize, self.value.strides
         return strides if size == 1 else tuple([stride // size for stride in strides])
 
-    def describe(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
-        """(address, dtype code, shape, strides in elements), as the native modules take arrays."""
-        return self.address(), _CODES[self.dtype], self.shape, self.strides()
+    def described(self) -> Any:
+        """As the native modules take arrays: NumPy's own, or (address, dtype code, shape, strides in elements)."""
+        if not self.is_tensor:
+            return self.value
+        return self.value.data_ptr(), _CODES[self.dtype], self.shape, self.value.stride()
 
     def numpy(self) -> NDArray[Any]:
         """As NumPy, for the reference: a CPU tensor without copying; bfloat16 as its bit patterns in uint16."""

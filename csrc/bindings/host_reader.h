@@ -1,7 +1,7 @@
 // Fills an op of the CPU's kernels from what Python gives for addresses: (size, threads, instruction set), then the fields of
-// its list in ops.h. Arrays come as (address, dtype code, shape, strides in elements) or None, numbers for each sample as NumPy
-// arrays, of stride 0 where all samples share one, probabilities as pairs of those or None, the key as (seed, first sample,
-// call). fastblackout/ops has checked dtypes, shapes and devices, and owns the memory.
+// its list in ops.h. Arrays come as NumPy's, as (address, dtype code, shape, strides in elements) or None, numbers for each sample
+// as NumPy arrays, of stride 0 where all samples share one, probabilities as pairs of those or None, the key as (seed, first
+// sample, call). fastblackout/ops has checked dtypes, shapes and devices, and owns the memory.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -26,6 +26,34 @@ T* values(const py::array& array) {
 template <class T>
 cpu::PerSample<T> per_sample(const py::array& array) {
   return cpu::PerSample<T>{values<T>(array), array.strides(0) / array.itemsize()};
+}
+
+inline cpu::Dtype dtype_of(const py::array& array) {
+  const char kind = array.dtype().kind();
+  switch (array.itemsize()) {
+    case 1: return cpu::Dtype::u8;
+    case 2: return kind == 'i' ? cpu::Dtype::i16 : kind == 'f' ? cpu::Dtype::f16 : cpu::Dtype::bf16;  // ml_dtypes has bf16
+    case 4: return kind == 'i' ? cpu::Dtype::i32 : cpu::Dtype::f32;
+    default: return kind == 'i' ? cpu::Dtype::i64 : cpu::Dtype::f64;
+  }
+}
+
+// What has `data` and `dtype`, of an array; null for None. visit(size, stride in elements) for each dimension.
+template <class To, class Visit>
+void read_array(const py::object& given, To& to, const Visit& visit) {
+  if (given.is_none()) return;
+  if (py::isinstance<py::array>(given)) {
+    const auto array = py::reinterpret_borrow<py::array>(given);
+    to.data = static_cast<char*>(const_cast<void*>(array.data()));
+    to.dtype = dtype_of(array);
+    for (py::ssize_t d = 0; d < array.ndim(); ++d) visit(array.shape(d), array.strides(d) / array.itemsize());
+    return;
+  }
+  const auto parts = py::reinterpret_borrow<py::tuple>(given);
+  to.data = reinterpret_cast<char*>(parts[0].cast<uintptr_t>());
+  to.dtype = static_cast<cpu::Dtype>(parts[1].cast<int>());
+  const py::tuple shape = parts[2], strides = parts[3];
+  for (size_t d = 0; d < shape.size(); ++d) visit(shape[d].cast<int64_t>(), strides[d].cast<int64_t>());
 }
 
 class HostReader {
@@ -100,30 +128,23 @@ class HostReader {
   }
 
   void take(cpu::View& view) {
-    const auto array = next();
-    if (array.is_none()) return;
-    const auto parts = py::reinterpret_borrow<py::tuple>(array);
-    view.data = reinterpret_cast<char*>(parts[0].cast<uintptr_t>());
-    view.dtype = static_cast<cpu::Dtype>(parts[1].cast<int>());
-    const py::tuple shape = parts[2], strides = parts[3];
-    if (shape.size() == 0) return;
-    view.sample_stride = strides[0].cast<int64_t>();
     cpu::Merge merge(view);
-    for (size_t d = 1; d < shape.size(); ++d) merge.append(shape[d].cast<int64_t>(), strides[d].cast<int64_t>());
+    bool is_sample = true;
+    read_array(next(), view, [&](int64_t size, int64_t stride) {
+      if (is_sample) view.sample_stride = stride;
+      else merge.append(size, stride);
+      is_sample = false;
+    });
   }
 
-  void take(cpu::Matrices& matrices) {
-    const auto array = next();
-    if (array.is_none()) return;
-    const auto parts = py::reinterpret_borrow<py::tuple>(array);
-    matrices.data = reinterpret_cast<const char*>(parts[0].cast<uintptr_t>());
-    matrices.dtype = static_cast<cpu::Dtype>(parts[1].cast<int>());
-    const py::tuple shape = parts[2], strides = parts[3];
-    matrices.matrices = shape[0].cast<int64_t>();
-    matrices.rows = shape[1].cast<int64_t>();
-    matrices.states = shape[2].cast<int64_t>();
-    matrices.matrix_stride = strides[0].cast<int64_t>();
-    matrices.row_stride = strides[1].cast<int64_t>();
+  void take(cpu::Matrices& m) {
+    int64_t sizes[3] = {1, 0, 0}, strides[3] = {0, 0, 1};
+    int d = 0;
+    read_array(next(), m, [&](int64_t size, int64_t stride) {
+      sizes[d] = size;
+      strides[d++] = stride;
+    });
+    m = cpu::Matrices{m.data, m.dtype, sizes[0], sizes[1], sizes[2], strides[0], strides[1]};
   }
 };
 

@@ -44,7 +44,7 @@ def _described(value: Any) -> Any:
     """What csrc/bindings/host_reader.h reads of an argument or output."""
     kind = type(value)
     if kind is Array:
-        return value.describe()
+        return value.described()
     if kind is Philox:
         return value.seed, value.first_sample, value.call
     return None if value is NO_PAIR else value
