@@ -24,7 +24,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
-# -fno-tree-ter, -fno-schedule-insns2: g++ leaves chains of steps that take turns (csrc/cpu/wide.h, draw_search.h) in
+# -fno-tree-ter, -fno-schedule-insns2: g++ leaves chains of steps that take turns (wide.inc, draw_search.inc) in
 # the order they are written in.
 CXX_FLAGS = (
     "-std=c++17 -O3 -fPIC -fvisibility=hidden -ffp-contract=off -fno-trapping-math -fno-math-errno "
@@ -34,7 +34,7 @@ NVCC_FLAGS = "-std=c++17 -O3 -fmad=false -cudart static -Xcompiler -fPIC,-fvisib
 ARCHITECTURES = ("80", "90", "100", "120")
 # What takes longest to compile comes first, so that no core is idle at the end.
 CPU_SOURCES = [f"csrc/bindings/{name}.cpp" for name in ("cpu", "quick")]
-CPU_SOURCES += ["csrc/cpu/view.cpp", "csrc/cpu/draw.cpp"]
+CPU_SOURCES += ["csrc/cpu/support/view.cpp", "csrc/cpu/support/draw.cpp"]
 CUDA_SOURCES = ["csrc/cuda/bridge.cu", "csrc/cuda/thin.cu", "csrc/bindings/cuda.cpp"]
 SIMT_SOURCES = ["csrc/bindings/simt.cpp", "csrc/simt/simt.cpp", "csrc/simt/fiber.cpp", "csrc/simt/selftest.cu"]
 
@@ -120,7 +120,7 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
             f"  command = {nvcc} -shared -cudart static -Xlinker --exclude-libs,ALL $in -o $out",
         ]
         module("_cuda", CUDA_SOURCES + sources_of("cuda", "*.cu"), "nvlink")
-    module("_cpu", CPU_SOURCES + sources_of("cpu", "*.cpp"), "link")
+    module("_cpu", CPU_SOURCES + sources_of("cpu", "**/*.cpp"), "link")
     if SIMT:
         flags = f"{CXX_FLAGS} -DFASTBLACKOUT_SIMT -Wno-unknown-pragmas"
         lines += [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-# Index: the dtype's code in csrc/cpu/view.h.
+# Index: the dtype's code in csrc/cpu/support/view.h.
 DTYPES = ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", "float16")
 COUNTS = DTYPES[:4]
 FLOATS = DTYPES[4:]

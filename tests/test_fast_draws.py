@@ -13,7 +13,7 @@ from fastblackout.reference import binomial as reference_binomial
 from fastblackout.reference import portfloat as pf
 
 VECTORS = [name for name in ISAS if name != "scalar"]
-FAR_EDGE, FAR_RATIO = 2.0**-7, 2.0**-8  # kFarEdge and kFarRatio of csrc/cpu/element_fast.h
+FAR_EDGE, FAR_RATIO = 2.0**-7, 2.0**-8  # kFarEdge and kFarRatio of csrc/cpu/per_isa/element_fast.inc
 SHAPE = (3, 100_003)
 
 

@@ -5,7 +5,7 @@
 
 #include "bindings/host_reader.h"
 #include "bindings/quick.h"
-#include "cpu/draw.h"
+#include "cpu/support/draw.h"
 
 namespace py = pybind11;
 namespace fb = fastblackout;

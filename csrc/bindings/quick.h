@@ -3,7 +3,7 @@
 
 #include <Python.h>
 
-#include "cpu/isa.h"
+#include "cpu/support/isa.h"
 
 namespace fastblackout {
 

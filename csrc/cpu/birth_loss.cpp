@@ -5,7 +5,7 @@
 
 #include "fastblackout/birth_loss.h"
 
-#include "cpu/chunks.h"
+#include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/birth_loss.cpp"
 namespace fastblackout {
@@ -24,7 +24,7 @@ int64_t chunks_of(const Common& op) { return (op.elements + kChunk - 1) / kChunk
 }  // namespace
 }  // namespace cpu
 }  // namespace fastblackout
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {
@@ -75,7 +75,7 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/exponentials.h"
+#include "cpu/per_isa/exponentials.inc"
 
 template <bool Losses>
 struct KeepSoftplus {  // softplus_over, and what its logarithm begins with where that is asked for

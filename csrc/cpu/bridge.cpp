@@ -2,11 +2,11 @@
 // model input, in one pass.
 #if !defined(FB_ISA)
 
-#include "cpu/chunks.h"
+#include "cpu/support/chunks.h"
 #include "fastblackout/portfloat.h"
 
 #define FB_FILE "cpu/bridge.cpp"
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {
@@ -38,7 +38,7 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/steps_body.h"
+#include "cpu/per_isa/steps.inc"
 
 // N = round(y), at most max_count - x. In float32, where taking the whole part off is exact, so the same as in float64.
 // The 16 bits of refinement matter only where the first 32 are equal, which is looked for after the loop.

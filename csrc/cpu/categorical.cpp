@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "cpu/categorical.h"
-#include "cpu/chunks.h"
+#include "cpu/support/categorical.h"
+#include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/categorical.cpp"
 namespace fastblackout {
@@ -27,7 +27,7 @@ struct Building : CategoricalTable {
 }  // namespace
 }  // namespace cpu
 }  // namespace fastblackout
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {
@@ -147,7 +147,7 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/categorical_body.h"
+#include "cpu/per_isa/categorical.inc"
 
 constexpr int kAtOnce = 16;
 

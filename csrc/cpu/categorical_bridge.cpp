@@ -6,8 +6,8 @@
 
 #include <limits>
 
-#include "cpu/categorical.h"
-#include "cpu/chunks.h"
+#include "cpu/support/categorical.h"
+#include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/categorical_bridge.cpp"
 namespace fastblackout {
@@ -24,7 +24,7 @@ struct Bridging : CategoricalBridge {
 }  // namespace
 }  // namespace cpu
 }  // namespace fastblackout
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {
@@ -116,7 +116,7 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/categorical_body.h"
+#include "cpu/per_isa/categorical.inc"
 
 static inline void note(const Bridging& op, Fault fault, int64_t sample, int64_t i) {
   note_first(op.first_bad[fault], sample * op.elements + i);

@@ -3,8 +3,8 @@
 // the arrays after that: so what becomes an index is brought into its range where it is used, and the result is then anything.
 #pragma once
 
-#include "cpu/isa.h"
-#include "cpu/view.h"
+#include "cpu/support/isa.h"
+#include "cpu/support/view.h"
 #include "fastblackout/ops.h"
 #include "fastblackout/philox.h"
 #include "fastblackout/probability.h"

@@ -3,10 +3,10 @@
 
 #include "fastblackout/poisson.h"
 
-#include "cpu/chunks.h"
+#include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/poisson.cpp"
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {
@@ -31,10 +31,10 @@ namespace cpu {
 namespace FB_ISA {
 
 #if FB_ISA_LEVEL > 0
-#include "cpu/wide.h"
-#include "cpu/element_fast.h"
+#include "cpu/per_isa/wide.inc"
+#include "cpu/per_isa/element_fast.inc"
 #endif
-#include "cpu/element_body.h"
+#include "cpu/per_isa/element.inc"
 
 // given: rates
 struct PoissonLaw {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <mutex>
 
-#include "cpu/chunks.h"
+#include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/power_series.cpp"
 namespace fastblackout {
@@ -52,7 +52,7 @@ struct Job {
 }  // namespace
 }  // namespace cpu
 }  // namespace fastblackout
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {

@@ -1,12 +1,12 @@
 // tau_leap: x_s = x_t + min(Poisson(y factor), max_count - x_t), and the next model input, in one pass.
 #if !defined(FB_ISA)
 
-#include "cpu/chunks.h"
+#include "cpu/support/chunks.h"
 #include "fastblackout/poisson.h"
 #include "fastblackout/portfloat.h"
 
 #define FB_FILE "cpu/tau_leap.cpp"
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {
@@ -34,7 +34,7 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/steps_body.h"
+#include "cpu/per_isa/steps.inc"
 
 static void tau_leap_chunk(const TauLeap& op, int64_t sample, int64_t i0, int count) {
   const SampleKey key = key_of(op, sample);

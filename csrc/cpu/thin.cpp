@@ -2,11 +2,11 @@
 // one pass.
 #if !defined(FB_ISA)
 
-#include "cpu/chunks.h"
+#include "cpu/support/chunks.h"
 #include "fastblackout/portfloat.h"
 
 #define FB_FILE "cpu/thin.cpp"
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {
@@ -34,7 +34,7 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/steps_body.h"
+#include "cpu/per_isa/steps.inc"
 
 // x_t last: it may lie where x_0 does.
 template <class Count>

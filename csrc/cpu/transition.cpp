@@ -6,7 +6,7 @@
 
 #include <cstdio>
 
-#include "cpu/chunks.h"
+#include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/transition.cpp"
 namespace fastblackout {
@@ -15,7 +15,7 @@ constexpr double kMaxWhole = 9007199254740992.0;  // 2^53
 constexpr int kPart = 256;                         // elements at a time: nine buffers of doubles in the first cache
 }  // namespace cpu
 }  // namespace fastblackout
-#include "cpu/for_each_isa.h"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {

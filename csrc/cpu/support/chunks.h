@@ -2,9 +2,9 @@
 // them.
 #pragma once
 
-#include "cpu/draw.h"
+#include "cpu/support/draw.h"
 #include "cpu/ops.h"
-#include "cpu/pool.h"
+#include "cpu/support/pool.h"
 
 namespace fastblackout {
 namespace cpu {

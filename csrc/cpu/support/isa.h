@@ -42,7 +42,7 @@ const char* isa_name(Isa isa);
 
 #if FB_X86 && defined(FB_EMULATED_AVX512)
 namespace avx512 {
-#include "cpu/avx512_emulated.h"
+#include "cpu/support/avx512_emulated.h"
 }
 #endif
 

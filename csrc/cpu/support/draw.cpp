@@ -1,6 +1,6 @@
 #if !defined(FB_ISA)
 
-#include "cpu/draw.h"
+#include "cpu/support/draw.h"
 
 namespace fastblackout {
 namespace cpu {
@@ -54,8 +54,8 @@ DrawTable& thread_table(int which) {
 
 // Tuned for Skylake, g++ 12 gives the searches fewer spills: 3% more draws a second, on Zen 4 too.
 #define FB_TUNE_SKYLAKE
-#define FB_FILE "cpu/draw.cpp"
-#include "cpu/for_each_isa.h"
+#define FB_FILE "cpu/support/draw.cpp"
+#include "cpu/per_isa/for_each_isa.inc"
 
 #else
 
@@ -64,13 +64,13 @@ namespace cpu {
 namespace FB_ISA {
 
 #if FB_ISA_LEVEL == 2
-#include "cpu/philox_avx512.h"
-#include "cpu/draw_build.h"
-#include "cpu/draw_search.h"
-#include "cpu/draw_avx512.h"
+#include "cpu/per_isa/philox_avx512.inc"
+#include "cpu/per_isa/draw_build.inc"
+#include "cpu/per_isa/draw_search.inc"
+#include "cpu/per_isa/draw_avx512.inc"
 #else
-#include "cpu/draw_build.h"
-#include "cpu/draw_narrow.h"
+#include "cpu/per_isa/draw_build.inc"
+#include "cpu/per_isa/draw_narrow.inc"
 #endif
 
 }  // namespace FB_ISA

@@ -1,4 +1,4 @@
-#include "cpu/pool.h"
+#include "cpu/support/pool.h"
 
 #include <pthread.h>
 

@@ -1,12 +1,12 @@
 // Chunks of a View to and from plain buffers.
 #if !defined(FB_ISA)
 
-#include "cpu/view.h"
+#include "cpu/support/view.h"
 
 #include <type_traits>
 
-#define FB_FILE "cpu/view.cpp"
-#include "cpu/for_each_isa.h"
+#define FB_FILE "cpu/support/view.cpp"
+#include "cpu/per_isa/for_each_isa.inc"
 
 #else
 

@@ -279,7 +279,7 @@ FB_EMULATED __m512i _mm512_cvtepu32_epi64(__m256i x) { return emulated_convert<_
 FB_EMULATED __m512d _mm512_cvtepi32_pd(__m256i x) { return emulated_convert<__m512d, double, int32_t>(x); }
 FB_EMULATED __m256i _mm512_cvttpd_epi32(__m512d x) { return emulated_convert<__m256i, int32_t, double>(x); }
 
-#include "cpu/avx512_emulated_floats.h"
+#include "cpu/support/avx512_emulated_floats.h"
 
 #undef FB_TO
 #undef FB_EMULATED

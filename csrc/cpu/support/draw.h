@@ -1,7 +1,7 @@
 // The shared-p draw on the CPU: thresholds of all rows for one probability, and the search of up to 4,096 elements at a time.
 #pragma once
 
-#include "cpu/isa.h"
+#include "cpu/support/isa.h"
 #include "fastblackout/draw.h"
 #include "fastblackout/probability.h"
 #include "fastblackout/streams.h"
@@ -27,13 +27,13 @@ struct alignas(64) WindowSearch {
   uint16_t lowest, span;
 };
 
-// Of the guides by the upper bits of a uniform that find thresholds without AVX-512 (draw_build.h): 256 buckets of 16 rows, and in
+// Of the guides by the upper bits of a uniform that find thresholds without AVX-512 (draw_build.inc): 256 buckets of 16 rows, and in
 // a fine one 32 more.
 constexpr int kCells = 256 * 16, kFineCells = kCells + 32 * 16;
 
 enum class Layout { guides, words, bytes };  // the last two are windows, of AVX-512 without and with VBMI
 
-// What the first three rounds of Philox make of eight blocks whatever the sample (philox_avx512.h). Upper halves are read by loads
+// What the first three rounds of Philox make of eight blocks whatever the sample (philox_avx512.inc). Upper halves are read by loads
 // four bytes on, which take no unit that computes; the last one reads four bytes beyond.
 struct alignas(64) SharedRounds {
   uint64_t first_x1[8], p0[8];

@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "cpu/chunks.h"
+#include "cpu/support/chunks.h"
 
 namespace fastblackout {
 namespace cpu {
@@ -50,8 +50,8 @@ bool full_range(Dtype dtype, Rule rule, double limit) {
 }  // namespace cpu
 }  // namespace fastblackout
 
-#define FB_FILE "cpu/checks.cpp"
-#include "cpu/for_each_isa.h"
+#define FB_FILE "cpu/support/checks.cpp"
+#include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {

@@ -2,7 +2,7 @@
 // time, whatever the strides and the dtype. The bodies are compiled once per instruction set.
 #pragma once
 
-#include "cpu/isa.h"
+#include "cpu/support/isa.h"
 #include "fastblackout/config.h"
 
 namespace fastblackout {

@@ -1,4 +1,4 @@
-#include "cpu/isa.h"
+#include "cpu/support/isa.h"
 
 #if FB_X86
 #include <cpuid.h>
