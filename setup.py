@@ -10,6 +10,7 @@ csrc never includes torch, so neither its version nor its presence matters here.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -83,14 +84,15 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
         cxx += " -DFB_EMULATED_AVX512"
     if SANITIZE:
         cxx += f" -fsanitize={SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1"
+    streams = f"-I{build}/include"
     shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared"
     lines = [
         f"builddir = {build}",
         "rule cxx",
-        f"  command = {cxx} {CXX_FLAGS} $more -MMD -MF $out.d -c $in -o $out",
+        f"  command = {cxx} {CXX_FLAGS} {streams} $more -MMD -MF $out.d -c $in -o $out",
         "  depfile = $out.d\n  deps = gcc",
         "rule bind",  # bindings do little and are the slowest to compile
-        f"  command = {cxx} {CXX_FLAGS} -O1 -MMD -MF $out.d -c $in -o $out",
+        f"  command = {cxx} {CXX_FLAGS} {streams} -O1 -MMD -MF $out.d -c $in -o $out",
         "  depfile = $out.d\n  deps = gcc",
         "rule link",
         f"  command = {cxx} {shared} -pthread $in -o $out",
@@ -114,7 +116,7 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
         codes += f" -gencode arch=compute_{architectures[0]},code=compute_{architectures[0]}"
         lines += [
             "rule nvcc",
-            f"  command = {nvcc} {NVCC_FLAGS} {codes} -MMD -MF $out.d -c $in -o $out",
+            f"  command = {nvcc} {NVCC_FLAGS} {streams} {codes} -MMD -MF $out.d -c $in -o $out",
             "  depfile = $out.d\n  deps = gcc",
             "rule nvlink",
             f"  command = {nvcc} -shared -cudart static -Xlinker --exclude-libs,ALL $in -o $out",
@@ -122,7 +124,7 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
         module("_cuda", CUDA_SOURCES + sources_of("cuda", "*.cu"), "nvlink")
     module("_cpu", CPU_SOURCES + sources_of("cpu", "**/*.cpp"), "link")
     if SIMT:
-        flags = f"{CXX_FLAGS} -DFASTBLACKOUT_SIMT -Wno-unknown-pragmas"
+        flags = f"{CXX_FLAGS} {streams} -DFASTBLACKOUT_SIMT -Wno-unknown-pragmas"
         lines += [
             "rule simt",
             f"  command = {cxx} {flags} -MMD -MF $out.d -x c++ -c $in -o $out",
@@ -130,6 +132,30 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
         ]
         module("_simt", SIMT_SOURCES + sources_of("cuda", "*.cu"), "link", "simt")
     return "\n".join(lines) + "\n"
+
+
+def streams_header() -> str:
+    """The streams of the Philox counter for C++: those of fastblackout/reference/philox.py."""
+    tree = ast.parse((ROOT / "fastblackout/reference/philox.py").read_text())
+    table = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Stream")
+    entries = [ast.unparse(node) for node in table.body if isinstance(node, ast.Assign)]
+    return "\n".join(
+        [
+            "// Written by setup.py from fastblackout/reference/philox.py, which says what a stream is.",
+            "#pragma once\n",
+            "#include <stdint.h>\n",
+            "namespace fastblackout {",
+            f"enum Stream : uint32_t {{ {', '.join(entries)} }};",
+            "}\n",
+        ]
+    )
+
+
+def write_changed(path: Path, text: str) -> None:
+    """An unchanged file keeps its time, so that nothing is compiled again for it."""
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 class NinjaBuild(build_ext):
@@ -144,7 +170,7 @@ class NinjaBuild(build_ext):
         # A fixed folder: setuptools' own is new each time, and an unchanged reinstall should compile nothing.
         kinds = [SUFFIX.split(".")[1], *filter(None, [SANITIZE.replace(",", "-"), EMULATE])]
         build = Path("build") / "-".join(["ninja", *kinds])
-        (ROOT / build).mkdir(parents=True, exist_ok=True)
+        write_changed(ROOT / build / "include/fastblackout/streams.h", streams_header())
         (ROOT / build / "build.ninja").write_text(ninja_file(build, NVCC, CODES))
         # pip's isolated environment has a new path each time: as an environment variable it does not reach the command
         # lines, so nothing is compiled again for it.

@@ -7,35 +7,20 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+from ._version import __version__ as __version__
 from .backends import available as _natives
 
 if TYPE_CHECKING:
     from . import models as models
-    from .backends.available import capabilities as capabilities
     from .backends.select import use_backend as use_backend
     from .backends.wrong_values import check_values as check_values
     from .likelihood.any_process import process_bits_per_dim as process_bits_per_dim
     from .likelihood.any_process import sampler_bits_per_dim as sampler_bits_per_dim
     from .likelihood.blackout import bits_per_dim as bits_per_dim
-    from .ops.binomial import binomial as binomial
-    from .ops.binomial import binomial_log_prob as binomial_log_prob
-    from .ops.birth_loss import birth_loss as birth_loss
-    from .ops.bridge import Stepped as Stepped
-    from .ops.bridge import bridge_step as bridge_step
-    from .ops.categorical import CategoricalTable as CategoricalTable
-    from .ops.categorical import categorical as categorical
-    from .ops.categorical import categorical_bridge as categorical_bridge
-    from .ops.poisson import poisson as poisson
-    from .ops.tau_leap import Leaped as Leaped
-    from .ops.tau_leap import tau_leap_step as tau_leap_step
-    from .ops.thin import Thinned as Thinned
-    from .ops.thin import thin as thin
-    from .ops.transition import bridge_log_prob as bridge_log_prob
-    from .ops.transition import thin_log_prob as thin_log_prob
-    from .ops.transition import transition_rows as transition_rows
+    from .ops import *  # noqa: F403
     from .philox import Philox as Philox
     from .probability import Prob as Prob
     from .processes import Absorbing as Absorbing
@@ -51,46 +36,32 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Absorbing": "processes",
-    "CategoricalTable": "ops.categorical",
     "Ehrenfest": "processes",
     "ImmigrationDeath": "processes",
-    "Leaped": "ops.tau_leap",
     "MarkovProcess": "processes",
     "Philox": "philox",
     "Prob": "probability",
     "PureDeath": "processes",
     "RandomWalk": "processes",
     "Schedule": "schedule",
-    "Stepped": "ops.bridge",
-    "Thinned": "ops.thin",
     "Uniform": "processes",
-    "binomial": "ops",
-    "binomial_log_prob": "ops",
-    "birth_loss": "ops",
     "bits_per_dim": "likelihood",
-    "bridge_log_prob": "ops",
-    "bridge_step": "ops",
-    "capabilities": "backends.available",
-    "categorical": "ops",
-    "categorical_bridge": "ops",
     "check_values": "backends.wrong_values",
-    "poisson": "ops",
     "process_bits_per_dim": "likelihood",
     "sample": "sampling",
     "sampler_bits_per_dim": "likelihood",
-    "tau_leap_step": "ops",
-    "thin": "ops",
-    "thin_log_prob": "ops",
     "train": "training.run",
-    "transition_rows": "ops",
     "use_backend": "backends.select",
 }
 _MODULES = ("data", "evaluation", "models", "ops", "processes", "reference")
 
-__all__ = ["__version__", *_HOME, "models"]
-
 if (_hint := _natives.source_tree_hint()) is not None:
     warnings.warn(_hint, RuntimeWarning, stacklevel=2)
+
+
+def _ops() -> ModuleType:
+    """The ops, of which the package has all that their module lists."""
+    return importlib.import_module(".ops", __name__)
 
 
 def __getattr__(name: str) -> Any:
@@ -98,6 +69,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     elif name in _MODULES:
         value = importlib.import_module(f".{name}", __name__)
+    elif name == "__all__":
+        value = sorted(["__version__", "models", *_HOME, *_ops().__all__])
+    elif not name.startswith("_") and name in _ops().__all__:
+        value = getattr(_ops(), name)
     else:
         raise AttributeError(f"module 'fastblackout' has no attribute {name!r}")
     globals()[name] = value
@@ -105,4 +80,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __getattr__("__all__")

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout.backends import available, select, wrong_values
-from fastblackout.backends.preference import OPS, PREFERENCE, rules
+from fastblackout.backends import available, preference, select, wrong_values
+from fastblackout.ops.capabilities import preferences
 from fastblackout.schedule import indices
 
+OPS = fb.capabilities()["reference"]["ops"]
 CPU = torch.device("cpu")
 
 
@@ -177,9 +178,8 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
 
 
 def test_the_preference(monkeypatch):
-    assert set(PREFERENCE["cpu"]) == set(PREFERENCE["cuda"]) == set(OPS)
     assert all(select.select(op, "auto", "cpu") == "cpu" for op in OPS)
-    monkeypatch.setitem(PREFERENCE, "cuda", rules({}))  # whatever a card measured
+    monkeypatch.setattr(preference, "ON_CARD", {})  # whatever a card measured
     reasons = {"cuda": "no nvcc", "triton": None}
     monkeypatch.setattr(available, "absent", lambda backend, op: reasons[backend])
     assert select.select("thin", "auto", "cuda") == "triton"
@@ -203,7 +203,7 @@ def test_the_preference(monkeypatch):
 
 
 def test_what_info_prints():
-    preferred = {(device, op): backend for device, ops, backend, why in available.preferences() for op in ops if why}
+    preferred = {(device, op): backend for device, ops, backend, why in preferences() for op in ops if why}
     assert set(preferred) == {(device, op) for device in ("cpu", "cuda") for op in OPS}
     assert set(fb.capabilities()) == {"reference", "cpu", "cuda", "triton"}
 
@@ -220,7 +220,7 @@ def test_reading_flags_waits_for_every_stream(monkeypatch):
     waited = []
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     device = torch.device("cuda", 1)
-    monkeypatch.setattr(wrong_values, "_flags", {device: torch.zeros(len(wrong_values._NAMES), dtype=torch.int32)})
+    monkeypatch.setattr(wrong_values, "_flags", {device: torch.zeros(wrong_values._MOST, dtype=torch.int32)})
     with fb.check_values():
         assert waited == [device] * 2  # the block's ops find the flags cleared, whatever their stream
     assert waited == [device] * 3

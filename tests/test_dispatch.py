@@ -14,7 +14,6 @@ from helpers import BACKENDS, ISAS, same, using
 
 import fastblackout as fb
 from fastblackout.backends import available, select
-from fastblackout.reference.philox import Stream
 
 _cpu = available.load("_cpu")
 HERE = Path(__file__).parent
@@ -253,12 +252,6 @@ def test_a_wrong_isa_is_an_error_in_one_line(tmp_path):
     done = run_python(code, tmp_path, FASTBLACKOUT_ISA="sse9")
     pattern = r"poisson: backend: 'cpu' is absent: .*FASTBLACKOUT_ISA: .*, got sse9\n"
     assert re.fullmatch(pattern, done.stdout), done.stdout + done.stderr
-
-
-def test_streams_are_one_table():
-    text = (SOURCES / "csrc" / "include" / "fastblackout" / "streams.h").read_text()
-    table = {name: int(number) for name, number in re.findall(r"^\s*([A-Z][A-Z0-9_]*) = (\d+),", text, re.M)}
-    assert table == {stream.name: stream.value for stream in Stream}
 
 
 def test_native_philox_known_answers():

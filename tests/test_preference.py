@@ -9,6 +9,7 @@ import types
 import pytest
 import torch
 
+import fastblackout as fb
 from fastblackout.backends import available, preference, select
 from fastblackout.cli import command_line as cli
 from fastblackout.training import trained_model
@@ -20,6 +21,7 @@ MEASURED = {
         "poisson": {"order": ["triton", "cuda"]},
     },
 }  # fmt: skip
+OPS = fb.capabilities()["reference"]["ops"]
 STATIC = "CUDA C++ before Triton: a static rule, not yet measured on a GPU"
 FASTER = "the faster of both on NVIDIA Card, measured 2026-12-01"
 
@@ -29,7 +31,7 @@ def absent(monkeypatch):
     """Sets the rules, and which backends are absent."""
 
     def use(measured, **reasons):
-        monkeypatch.setitem(preference.PREFERENCE, "cuda", preference.rules(measured))
+        monkeypatch.setattr(preference, "ON_CARD", preference.rules(measured))
         monkeypatch.setattr(available, "absent", lambda backend, op: reasons.get(backend))
 
     return use
@@ -45,9 +47,9 @@ def info(capsys):
 def test_the_committed_file():
     """Empty, or of ops and backends that there are, with a size below which the other is taken."""
     found = json.loads(preference.MEASURED.read_text())
-    assert preference.PREFERENCE["cuda"] == preference.rules(found)
-    assert set(found) in (set(), {"card", "date", "ops"}) and set(found.get("ops", ())) <= set(preference.OPS)
-    for rule in preference.PREFERENCE["cuda"].values():
+    assert preference.rules(found) == preference.ON_CARD
+    assert set(found) in (set(), {"card", "date", "ops"}) and set(found.get("ops", ())) <= set(OPS)
+    for rule in preference.ON_CARD.values():
         assert set(rule.order) == {"cuda", "triton"}
         assert (rule.below > 0) == (sorted(rule.small) == ["cuda", "triton"])
 
@@ -62,10 +64,10 @@ def test_the_size_decides(absent):
 
 
 def test_info_says_which_and_why(absent, capsys):
-    rest = sorted(set(preference.OPS) - set(MEASURED["ops"]))
-    cpu = f"cpu cpu {', '.join(preference.OPS)}: the C++ kernels; the reference only where it is asked for"
+    rest = sorted(set(OPS) - set(MEASURED["ops"]))
+    cpu = f"cpu cpu {', '.join(OPS)}: the C++ kernels; the reference only where it is asked for"
     absent({})
-    assert info(capsys) == [cpu, f"cuda cuda {', '.join(preference.OPS)}: {STATIC}"]
+    assert info(capsys) == [cpu, f"cuda cuda {', '.join(OPS)}: {STATIC}"]
     absent(MEASURED)
     assert sorted(info(capsys)) == sorted(
         [
@@ -78,7 +80,7 @@ def test_info_says_which_and_why(absent, capsys):
     absent(MEASURED, cuda="no nvcc")
     assert f"cuda triton poisson, thin: {FASTER}" in info(capsys)
     absent({}, cuda="no nvcc", triton="not installed")
-    assert info(capsys) == [cpu, f"cuda none {', '.join(preference.OPS)}: {STATIC}"]
+    assert info(capsys) == [cpu, f"cuda none {', '.join(OPS)}: {STATIC}"]
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def driver(monkeypatch):
         monkeypatch.setattr(ctypes, "CDLL", library)
         monkeypatch.setattr(available, "_built", lambda name: True)
         monkeypatch.setattr(available, "build_facts", lambda: {"cuda_release": release})
-        monkeypatch.setitem(sys.modules, "fastblackout._cuda", types.SimpleNamespace(**dict.fromkeys(preference.OPS)))
+        monkeypatch.setitem(sys.modules, "fastblackout._cuda", types.SimpleNamespace(**dict.fromkeys(OPS)))
         for cached in caches:
             cached.cache_clear()
 
@@ -119,12 +121,12 @@ def driver(monkeypatch):
     ],
 )  # fmt: skip
 def test_a_driver_too_old_for_the_build_leaves_triton(driver, monkeypatch, release, supports, why):
-    monkeypatch.setattr(available, "_triton_module", lambda: types.SimpleNamespace(**dict.fromkeys(preference.OPS)))
+    monkeypatch.setattr(available, "triton_module", lambda: types.SimpleNamespace(**dict.fromkeys(OPS)))
     driver(release, supports)
-    assert {available.absent("cuda", op) for op in preference.OPS} == {why}
-    assert {select.select(op, "auto", "cuda") for op in preference.OPS} == {"cuda" if why is None else "triton"}
+    assert {available.absent("cuda", op) for op in OPS} == {why}
+    assert {select.select(op, "auto", "cuda") for op in OPS} == {"cuda" if why is None else "triton"}
     if why is not None:
-        assert available.capabilities()["cuda"] == {"available": False, "detail": why, "ops": []}
+        assert fb.capabilities()["cuda"] == {"available": False, "detail": why, "ops": []}
         with pytest.raises(ValueError, match="^thin: backend: 'cuda' is absent: built by CUDA"):
             select.select("thin", "cuda", "cuda")
 
@@ -143,10 +145,10 @@ def test_auto_takes_a_gpu_that_either_backend_runs_on(monkeypatch, sees, missing
 
 
 def test_an_op_without_a_triton_kernel_is_absent_there(monkeypatch):
-    monkeypatch.setattr(available, "_triton_module", lambda: types.SimpleNamespace(thin=None))
+    monkeypatch.setattr(available, "triton_module", lambda: types.SimpleNamespace(thin=None))
     available.absent.cache_clear()
     try:
         assert available.absent("triton", "thin") is None
-        assert available.absent("triton", "poisson") == "it has no kernel for poisson, only for thin"
+        assert available.absent("triton", "poisson") == "it has no kernel for poisson"
     finally:
         available.absent.cache_clear()

@@ -106,7 +106,7 @@ FB_DEVICE uint32_t bucket_place(uint32_t z, uint32_t row_bits) {
 FB_DEVICE uint32_t widened(uint32_t u) { return u << 16 | 0x8000u; }  // z of a uniform: its middle, as a signed fraction
 
 // A thread makes neighbouring buckets of one row. That none of several uniforms holds two thresholds is a property of the
-// binomial law (its mass between two quantiles against the bucket there: tests/test_cuda_buckets.py): otherwise a fault.
+// binomial law (its mass between two quantiles against the bucket there: tests/backends/test_cuda_buckets.py): otherwise a fault.
 template <int Bits, int Unit>
 FB_DEVICE void build_buckets(uint32_t* buckets, const uint16_t* h, int n_most) {
   constexpr uint32_t kEach = 2u << Bits;

@@ -25,26 +25,13 @@ class Rule(NamedTuple):
         return self.small if elements < self.below else self.order
 
 
-OPS = (
-    "binomial",
-    "birth_loss",
-    "bridge_log_prob",
-    "bridge_step",
-    "categorical",
-    "categorical_bridge",
-    "poisson",
-    "tau_leap_step",
-    "thin",
-    "thin_log_prob",
-    "transition_rows",
-)
 _CPU = Rule(("cpu",), "the C++ kernels; the reference only where it is asked for")
 _CUDA_FIRST = Rule(("cuda", "triton"), "CUDA C++ before Triton: a static rule, not yet measured on a GPU")
 
 
 def rules(measured: dict[str, Any]) -> dict[str, Rule]:
-    """What a results file says of the ops on a CUDA device; the static rule for those it does not know."""
-    made = dict.fromkeys(OPS, _CUDA_FIRST)
+    """What a results file says of ops on a CUDA device."""
+    made = {}
     for op, found in measured.get("ops", {}).items():
         small, below = tuple(found.get("small", ())), int(found.get("below", 0))
         why = f"the faster of both on {measured['card']}, measured {measured['date']}"
@@ -52,8 +39,9 @@ def rules(measured: dict[str, Any]) -> dict[str, Rule]:
     return made
 
 
-# Device, op: rule.
-PREFERENCE: dict[str, dict[str, Rule]] = {
-    "cpu": dict.fromkeys(OPS, _CPU),
-    "cuda": rules(json.loads(MEASURED.read_text())),
-}
+ON_CARD = rules(json.loads(MEASURED.read_text()))
+
+
+def rule(device: str, op: str) -> Rule:
+    """For an op on "cpu" or "cuda"; a static rule where no card has measured it."""
+    return _CPU if device == "cpu" else ON_CARD.get(op, _CUDA_FIRST)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..ground import values
 from . import available
-from .preference import PREFERENCE
+from .preference import rule
 
 BACKENDS = ("auto", "reference", "cpu", "cuda", "triton")
 DEVICE_BACKENDS = ("cuda", "triton")
@@ -78,7 +78,7 @@ def check_name(op: str, backend: object) -> None:
 def select(op: str, backend: str, device: str, elements: int = 0) -> str:
     """The backend for arrays on `device` ("cpu" or "cuda"). ValueError where it cannot run there or is absent.
 
-    "auto" is what `use_backend` says, else the first of preference.PREFERENCE for so many elements that is present.
+    "auto" is what `use_backend` says, else the first of preference.rule for so many elements that is present.
     """
     if not isinstance(backend, str) or backend not in _NAMES:
         check_name(op, backend)
@@ -114,7 +114,7 @@ def asked(backend: str) -> str:
 
 def _first_present(op: str, device: str, elements: int) -> str:
     reasons = []
-    for name in PREFERENCE[device][op].tried(elements):
+    for name in rule(device, op).tried(elements):
         if (why := available.absent(name, op)) is None:
             return name
         reasons.append(f"{name}: {why}")

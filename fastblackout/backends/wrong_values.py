@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..ground.persistent import persistent
-from .preference import OPS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,28 +26,28 @@ STEPS = (
     *("BlackoutModel", *(f"BlackoutModel.{name}" for name in ("center", "scale", "gain"))),
 )
 STEP_RULE = "k: must be a step of the schedule (after 0 for k_t and a weight), k_s below k_t"
-_NAMES = (*OPS, *STEPS)
+_MOST = 64  # names, more than there are
+_places: dict[str, int] = {}  # of names among the flags of a device, in the order of their first use
 _lock = threading.Lock()
 _flags: dict[Any, Tensor] = {}  # device: int32, one a name
-_views: dict[tuple[Any, str], Tensor] = {}
+_views: dict[Any, tuple[Tensor, ...]] = {}  # device: each of its flags
 
 
 def flag(op: str, device: Any) -> Tensor:
     """int32 (1,), the sticky flag of an op on a device. The same memory at every call: CUDA graphs may hold it."""
-    view = _views.get((device, op))
-    if view is not None:
-        return view
+    place, views = _places.get(op), _views.get(device)
+    if place is not None and views is not None:
+        return views[place]
     import torch
 
-    def make() -> tuple[Tensor, dict[Any, Tensor]]:
-        flags = torch.zeros(len(_NAMES), dtype=torch.int32, device=device)
-        return flags, {(device, name): flags[i : i + 1] for i, name in enumerate(_NAMES)}
+    def make() -> tuple[Tensor, tuple[Tensor, ...]]:
+        flags = torch.zeros(_MOST, dtype=torch.int32, device=device)
+        return flags, flags.split(1)
 
     with _lock:
         if device not in _flags:
-            _flags[device], views = persistent(op, "an op", device, make)
-            _views.update(views)
-    return _views[device, op]
+            _flags[device], _views[device] = persistent(op, "an op", device, make)
+        return _views[device][_places.setdefault(op, len(_places))]
 
 
 def note_steps(op: str, given: Tensor, taken: Tensor) -> None:
@@ -101,8 +100,9 @@ class check_values:
             if any(seen):
                 flags.zero_()
                 _wait(device)
-            for op, bits in zip(_NAMES, seen, strict=True):
-                rules = [rule for bit, rule in ({1: STEP_RULE} if op in STEPS else RULES).items() if bits & bit]
+            for op, place in _places.items():
+                known = {1: STEP_RULE} if op in STEPS else RULES
+                rules = [rule for bit, rule in known.items() if seen[place] & bit]
                 wrong += [f"{op}: {rule}, got others on {device}" for rule in rules]
         if wrong:
             raise ValueError("; ".join(wrong))

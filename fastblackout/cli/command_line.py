@@ -261,7 +261,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from ..backends.available import capabilities, preferences
+    from ..ops.capabilities import capabilities, preferences
 
     indent = " " * 16
     for name, state in capabilities().items():

@@ -1,8 +1,9 @@
-"""The ops: one file each, holding docstring, checks and dispatch."""
+"""The ops: one file each, holding docstring and declaration. What is listed here is public as fastblackout.NAME too."""
 
 from .binomial import binomial, binomial_log_prob
 from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
+from .capabilities import capabilities
 from .categorical import CategoricalTable, categorical, categorical_bridge
 from .poisson import poisson
 from .tau_leap import Leaped, tau_leap_step
@@ -10,11 +11,16 @@ from .thin import Thinned, thin
 from .transition import bridge_log_prob, thin_log_prob, transition_rows
 
 __all__ = [
+    "CategoricalTable",
+    "Leaped",
+    "Stepped",
+    "Thinned",
     "binomial",
     "binomial_log_prob",
     "birth_loss",
     "bridge_log_prob",
     "bridge_step",
+    "capabilities",
     "categorical",
     "categorical_bridge",
     "poisson",
@@ -23,4 +29,3 @@ __all__ = [
     "thin_log_prob",
     "transition_rows",
 ]
-_TYPES = (CategoricalTable, Leaped, Stepped, Thinned)

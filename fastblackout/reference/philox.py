@@ -27,7 +27,7 @@ DEFAULT_ROUNDS = 10
 class Stream(enum.IntEnum):
     """One number per op and purpose; it fills the top byte of counter word c3 = stream << 24 | sub.
 
-    The same table is in csrc/include/fastblackout/streams.h. Two draws that share a number would be correlated.
+    setup.py makes the C++ header fastblackout/streams.h of it. Two draws that share a number would be correlated.
     """
 
     THIN_DRAW = 1
