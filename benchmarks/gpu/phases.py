@@ -43,7 +43,7 @@ class Run:
         return [(name, phase) for name, phase in every if name in phases]
 
     def ops(self) -> list[str]:
-        from op_table import OPS
+        from support.op_table import OPS
 
         return [op for op in OPS if not self.only or op in self.only]
 

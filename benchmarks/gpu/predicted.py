@@ -1,13 +1,13 @@
 """What the CUDA kernels should reach on an H100 by the count of their instructions: predicted, not measured.
 
-The machine code in fastblackout._cuda is counted by tests/cuda_counts.py; report/predicted.py makes the table.
+The machine code in fastblackout._cuda is counted by tests/support/cuda_counts.py; report/predicted.py makes the table.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import cuda_counts
+from support import cuda_counts
 
 LANES = 128  # a multiprocessor issues four instructions of 32 lanes a clock, since sm_70
 
