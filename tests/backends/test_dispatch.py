@@ -15,7 +15,8 @@ import fastblackout as fb
 from fastblackout.backends import available, select
 from fastblackout.reference.philox import Stream
 from support import ROOT
-from support.helpers import BACKENDS, ISAS, same, using
+from support.arrays import same
+from support.helpers import BACKENDS, ISAS, using
 from support.known_answers import PHILOX, words_of
 
 _cpu = available.load("_cpu")
@@ -27,10 +28,8 @@ def run_python(code, tmp_path, **environment):
     """A fresh interpreter on the package under test, outside every source tree. Its output, or the failure."""
     package = str(Path(fb.__file__).parents[1])
     clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTBLACKOUT_")}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**clean, "PYTHONPATH": package, **environment},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    command, environment = [sys.executable, "-c", code], {**clean, "PYTHONPATH": package, **environment}
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def test_use_backend_nests_and_ends():
@@ -79,9 +78,13 @@ def test_an_instruction_set_the_processor_lacks(monkeypatch):
 
 def test_backends_that_cannot_run_say_why():
     for op, arguments in (
-        (fb.thin, (X, 0.5)), (fb.bridge_step, (X, X.astype(np.float32), 0.5)), (fb.binomial, (X, 0.5)),
-        (fb.tau_leap_step, (X, X.astype(np.float32), 0.5)), (fb.poisson, (3.0,)), (fb.birth_loss, (X * 1.0, X, 1.0)),
-    ):  # fmt: skip
+        (fb.thin, (X, 0.5)),
+        (fb.bridge_step, (X, X.astype(np.float32), 0.5)),
+        (fb.binomial, (X, 0.5)),
+        (fb.tau_leap_step, (X, X.astype(np.float32), 0.5)),
+        (fb.poisson, (3.0,)),
+        (fb.birth_loss, (X * 1.0, X, 1.0)),
+    ):
         for backend in ("triton", "cuda"):
             error = (ValueError, TypeError, RuntimeError)
             with pytest.raises(error, match=f"^{op.__name__}: backend: .*{backend}") as caught:
@@ -234,9 +237,9 @@ print(thinned.x_t.sum(), stepped.x_s.sum(), leaped.x_s.sum(), loss.tobytes().hex
 def test_the_numpy_path_needs_no_torch(tmp_path):
     done = run_python(NO_TORCH, tmp_path)
     assert done.returncode == 0, done.stderr
-    with_torch = run_python("import torch\n" + NO_TORCH.split("sys.meta_path.insert")[0] + "\n" + "\n".join(
-        line for line in NO_TORCH.split("Refuse())\n")[1].splitlines() if "not in sys.modules" not in line
-    ), tmp_path)  # fmt: skip
+    lines = NO_TORCH.split("Refuse())\n")[1].splitlines()
+    lines = ["import torch", NO_TORCH.split("sys.meta_path.insert")[0], *lines]
+    with_torch = run_python("\n".join(line for line in lines if "not in sys.modules" not in line), tmp_path)
     assert with_torch.returncode == 0, with_torch.stderr
     assert done.stdout == with_torch.stdout != ""
 

@@ -13,19 +13,8 @@ import torch
 import fastblackout as fb
 from fastblackout.backends import available
 from fastblackout.reference.portfloat import round_to_bfloat16
-from support.helpers import (
-    BACKENDS,
-    KEYS,
-    LAYOUTS,
-    NUMPY_ONLY,
-    Poisoned,
-    as_library,
-    lay,
-    pairwise,
-    same,
-    storage,
-    using,
-)
+from support.arrays import LAYOUTS, NUMPY_ONLY, Poisoned, as_library, lay, same, storage
+from support.helpers import BACKENDS, KEYS, pairwise, using
 
 # The last two are large enough to be spread over threads.
 SHAPES = [
@@ -101,23 +90,25 @@ def check(case, call, result, dtypes):
             poisoned.check()
 
 
+def asked(case):
+    """Arguments that thin and the reverse steps take as the case has them."""
+    return {"rng": case["key"], "max_count": case["max_count"], "input_dtype": case["input_dtype"]}
+
+
+THINNED = [("x_t", "births", "model_input"), ("x_t",), ("births",), ("model_input",), ("x_t", "model_input")]
+
+
 @pytest.mark.parametrize(
     "case",
-    cases(
-        1, dtype=COUNTS, max_count=MAXIMA, input_dtype=FLOATS, center=[0.0, "each", 1e38],
-        outputs=[("x_t", "births", "model_input"), ("x_t",), ("births",), ("model_input",), ("x_t", "model_input")],
-    ),
-)  # fmt: skip
+    cases(1, dtype=COUNTS, max_count=MAXIMA, input_dtype=FLOATS, center=[0.0, "each", 1e38], outputs=THINNED),
+)
 def test_thin(case):
     x = counts(case, case["max_count"])
     p = per_sample(case, PROBS)
     center = per_sample(case, (3.3, -1e-20, 127.5)) if case["center"] == "each" else case["center"]
 
     def call(out):
-        return fb.thin(
-            x, fb.Prob(p, 1.0 - p), rng=case["key"], max_count=case["max_count"], center=center, scale=0.7,
-            input_dtype=case["input_dtype"], out=out,
-        )  # fmt: skip
+        return fb.thin(x, fb.Prob(p, 1.0 - p), center=center, scale=0.7, out=out, **asked(case))
 
     dtypes = {"x_t": case["dtype"], "births": case["dtype"], "model_input": case["input_dtype"]}
     check(case, call, fb.Thinned, dtypes)
@@ -138,15 +129,8 @@ def expected_births(case):
     return {"logits": floats(case, case["logits"], extremes=extremes), "gain": gain}
 
 
-REVERSE = {
-    "dtype": COUNTS,
-    "max_count": MAXIMA,
-    "logits": FLOATS,
-    "given": ["logits", "births"],
-    "gain": GAINS,
-    "input_dtype": FLOATS,
-    "outputs": [("x_s", "model_input"), ("x_s",), ("model_input",)],
-}
+REVERSE = {"dtype": COUNTS, "max_count": MAXIMA, "logits": FLOATS, "given": ["logits", "births"], "gain": GAINS}
+REVERSE |= {"input_dtype": FLOATS, "outputs": [("x_s", "model_input"), ("x_s",), ("model_input",)]}
 
 
 @pytest.mark.parametrize("case", cases(2, **REVERSE, rounding=["stochastic", "nearest"], attrition=[0.0, 1.0, "each"]))
@@ -157,10 +141,8 @@ def test_bridge(case):
     given = expected_births(case)
 
     def call(out):
-        return fb.bridge_step(
-            x, step=step, **given, rng=case["key"], max_count=case["max_count"], rounding=case["rounding"],
-            attrition=attrition, center=0.5, scale=-2.0, input_dtype=case["input_dtype"], out=out,
-        )  # fmt: skip
+        more = asked(case) | {"rounding": case["rounding"], "attrition": attrition}
+        return fb.bridge_step(x, step=step, center=0.5, scale=-2.0, out=out, **given, **more)
 
     check(case, call, fb.Stepped, {"x_s": case["dtype"], "model_input": case["input_dtype"]})
 
@@ -172,10 +154,7 @@ def test_tau_leap(case):
     given = expected_births(case)
 
     def call(out):
-        return fb.tau_leap_step(
-            x, step=factor, **given, rng=case["key"], max_count=case["max_count"], center=1.0, scale=0.25,
-            input_dtype=case["input_dtype"], out=out,
-        )  # fmt: skip
+        return fb.tau_leap_step(x, step=factor, center=1.0, scale=0.25, out=out, **given, **asked(case))
 
     check(case, call, fb.Leaped, {"x_s": case["dtype"], "model_input": case["input_dtype"]})
 

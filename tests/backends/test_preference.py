@@ -14,12 +14,13 @@ from fastblackout.cli import command_line as cli
 from fastblackout.training import trained_model
 
 MEASURED = {
-    "card": "NVIDIA Card", "date": "2026-12-01",
+    "card": "NVIDIA Card",
+    "date": "2026-12-01",
     "ops": {
         "thin": {"order": ["cuda", "triton"], "small": ["triton", "cuda"], "below": 5000},
         "poisson": {"order": ["triton", "cuda"]},
     },
-}  # fmt: skip
+}
 STATIC = "CUDA C++ before Triton: a static rule, not yet measured on a GPU"
 FASTER = "the faster of both on NVIDIA Card, measured 2026-12-01"
 
@@ -115,9 +116,12 @@ def driver(monkeypatch):
         ("13.0", 12080, "built by CUDA 13.0, it needs driver 580 or newer, this one supports CUDA 12.8"),
         ("12.4", 11060, "built by CUDA 12.4, it needs driver 525 or newer, this one supports CUDA 11.6"),
         ("14.1", 13000, "built by CUDA 14.1, it needs a newer driver, this one supports CUDA 13.0"),
-        ("13.1", 13000, None), ("12.9", 13000, None), ("13.0", 0, None), (None, 12080, None),
+        ("13.1", 13000, None),
+        ("12.9", 13000, None),
+        ("13.0", 0, None),
+        (None, 12080, None),
     ],
-)  # fmt: skip
+)
 def test_a_driver_too_old_for_the_build_leaves_triton(driver, monkeypatch, release, supports, why):
     monkeypatch.setattr(available, "_triton_module", lambda: types.SimpleNamespace(**dict.fromkeys(preference.OPS)))
     driver(release, supports)
@@ -132,10 +136,13 @@ def test_a_driver_too_old_for_the_build_leaves_triton(driver, monkeypatch, relea
 @pytest.mark.parametrize(
     ("sees", "missing", "device"),
     [
-        (True, {}, "cuda"), (True, {"cuda": "was not built"}, "cuda"), (True, {"triton": "not installed"}, "cuda"),
-        (True, {"cuda": "was not built", "triton": "not installed"}, "cpu"), (False, {}, "cpu"),
+        (True, {}, "cuda"),
+        (True, {"cuda": "was not built"}, "cuda"),
+        (True, {"triton": "not installed"}, "cuda"),
+        (True, {"cuda": "was not built", "triton": "not installed"}, "cpu"),
+        (False, {}, "cpu"),
     ],
-)  # fmt: skip
+)
 def test_auto_takes_a_gpu_that_either_backend_runs_on(monkeypatch, sees, missing, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: sees)
     monkeypatch.setattr(trained_model, "absent", lambda backend, op: missing.get(backend))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import fastblackout as fb
+from support.arrays import bits
 from support.gpu_checks import check_ranks
-from support.helpers import bits
 from support.op_table import OPS, STATES
 
 BATCH, SHAPE = 256, (1, 5, 7)
@@ -31,10 +31,9 @@ def thin(part, rng, max_count):
 
 def bridge(part, rng, max_count):
     dtype = np.uint8 if max_count == 255 else np.int32
-    return fb.bridge_step(
-        COUNTS[part].astype(dtype), LOGITS[part], fb.Prob(P[part], 1 - P[part]), rng=rng, max_count=max_count,
-        gain=P[part] * 50, attrition=fb.Prob(SIGMA[part], 1 - SIGMA[part]),
-    )  # fmt: skip
+    attrition = fb.Prob(SIGMA[part], 1 - SIGMA[part])
+    given = {"rng": rng, "max_count": max_count, "gain": P[part] * 50, "attrition": attrition}
+    return fb.bridge_step(COUNTS[part].astype(dtype), LOGITS[part], fb.Prob(P[part], 1 - P[part]), **given)
 
 
 def tau_leap(part, rng, max_count):

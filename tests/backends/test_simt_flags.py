@@ -8,7 +8,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.backends import cuda
-from support.helpers import bits
+from support.arrays import bits
 from support.simt import _simt, new_flag
 
 COUNTS = ["uint8", "int16", "int32", "int64"]
@@ -34,9 +34,12 @@ def test_wrong_values_set_the_flag_and_are_clamped(counts, elements):
     wrong = right.clone()
     wrong[0, 3] = 2**32 + 5 if counts == "int64" else 120
     for values, p, expected_flag, expected in [
-        (right, 1.0, 0, right), (wrong, 1.0, 1, right), (right, 1.5, 8, right), (right, -1.0, 8, right * 0),
+        (right, 1.0, 0, right),
+        (wrong, 1.0, 1, right),
+        (right, 1.5, 8, right),
+        (right, -1.0, 8, right * 0),
         (wrong, float("nan"), 9, right * 0),
-    ]:  # fmt: skip
+    ]:
         out, flag = thin(values, p)
         assert flag == expected_flag
         assert bits(out) == bits(expected)
@@ -72,12 +75,11 @@ def pair_calls(one):
         cuda.thin_log_prob(x // 2, x, p, q, out, flag, module=_simt)
 
     counts, floats = torch.empty_like(x), torch.empty(x.shape, dtype=torch.float64)
-    return {
-        "thin": (thin, counts), "thin wide": (partial(thin, max_count=1000), counts), "bridge": (bridge, counts),
-        "bridge wide": (partial(bridge, max_count=1000), counts), "attrition": (partial(bridge, fall=True), counts),
-        "attrition wide": (partial(bridge, fall=True, max_count=1000), counts), "binomial": (binomial, counts),
-        "transition_rows": (rows, torch.empty(1, 9, 9, dtype=torch.float64)), "log_prob": (log_prob, floats),
-    }  # fmt: skip
+    fall = partial(bridge, fall=True)
+    calls = {"thin": (thin, counts), "bridge": (bridge, counts), "attrition": (fall, counts)}
+    calls |= {f"{name} wide": (partial(call, max_count=1000), out) for name, (call, out) in calls.items()}
+    calls |= {"binomial": (binomial, counts), "log_prob": (log_prob, floats)}
+    return calls | {"transition_rows": (rows, torch.empty(1, 9, 9, dtype=torch.float64))}
 
 
 @pytest.mark.parametrize("name", pair_calls(torch.ones(1)))
@@ -164,11 +166,11 @@ def test_wrong_logits_and_births_set_the_flag(max_count):
     x, half = torch.full(shape, 10, dtype=torch.int32), torch.tensor([1.0], dtype=torch.float64)
 
     def step(**network):
-        flag, x_s = new_flag(), torch.empty_like(x)
+        flag, x_s, key = new_flag(), torch.empty_like(x), rng.tensor()
+        given = network.get("logits"), network.get("births")
         cuda.bridge_step(
-            x, network.get("logits"), network.get("births"), half, 1 - half, None, None, rng.tensor(), max_count,
-            one, False, zero, one, x_s, None, flag, module=_simt,
-        )  # fmt: skip
+            x, *given, half, 1 - half, None, None, key, max_count, one, False, zero, one, x_s, None, flag, module=_simt
+        )
         return x_s[0, 0].item(), flag.item()
 
     for value, expected in [(float("nan"), (10, 2)), (float("inf"), (max_count, 2)), (-200.0, (10, 0)), (4.0, (14, 0))]:

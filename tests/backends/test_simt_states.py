@@ -46,8 +46,12 @@ def strided(array, how):
     return array if how == "dense" else np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
-def tensor(array):
-    return None if array is None else torch.from_numpy(array)
+def tensor(values):
+    return None if values is None else torch.from_numpy(values)
+
+
+def array(values):
+    return None if values is None else values.numpy()
 
 
 def prepared(case, number, states):
@@ -120,15 +124,13 @@ def test_bridge_equals_the_reference(number):
     given = weights
     if kind == "bfloat16":
         given = weights.float()
-    want = reference.categorical_bridge(
-        x_t.numpy(), None if x_0 is None else x_0.numpy(), None if given is None else given.numpy(),
-        kind not in ("x_0", "probs"), before, after.numpy(), index, rng,
-    )  # fmt: skip
+    logits, known, given = kind not in ("x_0", "probs"), array(x_0), array(given)
+    want = reference.categorical_bridge(x_t.numpy(), known, given, logits, before, after.numpy(), index, rng)
     out, flag = torch.full_like(x_t, 99), new_flag()
+    key = rng.tensor()
     cuda.categorical_bridge(
-        x_t, x_0, weights, kind not in ("x_0", "probs"), tensor(before), after, tensor(index), rng.tensor(), out,
-        flag, module=_simt,
-    )  # fmt: skip
+        x_t, x_0, weights, logits, tensor(before), after, tensor(index), key, out, flag, module=_simt
+    )
     check("categorical_bridge", out, tensor(want))
     assert flag.item() == 0
 

@@ -1,5 +1,6 @@
 """The command line: the whole way from training to a verdict, and one clear line for everything that goes wrong."""
 
+import functools
 import json
 import os
 import resource
@@ -235,10 +236,9 @@ def test_images_of_unequal_size(place, capsys):
 
 def in_process_with_full_disk(place, arguments, limit):
     """Runs the command where no file may grow beyond `limit` bytes: what writing to a full disk does to a process."""
-    return subprocess.run(
-        [sys.executable, "-c", MAIN, *arguments], cwd=place, capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    limited = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    command = [sys.executable, "-c", MAIN, *arguments]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, preexec_fn=limited)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,6 @@ def test_info(capsys):
     """Its last part, what backend="auto" takes and why: test_preference.py."""
     assert main(["info"]) == 0
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == [
-        "reference", "cpu", "cuda", "triton", 'backend="auto"', "cpu", "cuda"
-    ]  # fmt: skip
+    names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert names == ["reference", "cpu", "cuda", "triton", 'backend="auto"', "cpu", "cuda"]
     assert out.count("transition_rows") >= 3

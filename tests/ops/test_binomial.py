@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 
 import fastblackout as fb
-from support.helpers import BACKENDS, DLPackOnly, bits, chi_square, using
+from support.arrays import DLPackOnly, bits
+from support.helpers import BACKENDS, chi_square, using
 
 RNG = fb.Philox(seed=31, first_sample=1, call=6)
 FALSE_ALARM = 1e-6  # of each chi-square, seeds fixed; about 110 of them: 1e-4

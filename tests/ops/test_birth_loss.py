@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import fastblackout as fb
-from support.helpers import DLPackOnly, bits
+from support.arrays import DLPackOnly, bits
 
 CHUNK_ULP = 18 * 2.0**-24  # 8 ulp an element and 10 levels of a tree of 1,024
 

@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 
 import fastblackout as fb
-from support.helpers import DLPackOnly, chi_square, same
+from support.arrays import DLPackOnly, same
+from support.helpers import chi_square
 
 RNG = fb.Philox(seed=2**63 + 1, first_sample=5, call=8)
 FALSE_ALARM = 1e-6  # of each chi-square, seeds fixed; 24 of them

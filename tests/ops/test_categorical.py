@@ -8,19 +8,8 @@ from scipy import stats
 import fastblackout as fb
 from fastblackout.reference import categorical as reference
 from fastblackout.reference.philox import Stream
-from support.helpers import (
-    BACKENDS,
-    KEYS,
-    LAYOUTS,
-    NUMPY_ONLY,
-    DLPackOnly,
-    as_library,
-    bits,
-    chi_square_counts,
-    lay,
-    pairwise,
-    using,
-)
+from support.arrays import LAYOUTS, NUMPY_ONLY, DLPackOnly, as_library, bits, lay
+from support.helpers import BACKENDS, KEYS, chi_square_counts, pairwise, using
 
 FALSE_ALARM = 1e-9  # of each chi-square test, with fixed seeds
 RNG = fb.Philox(seed=21, first_sample=5, call=9)

@@ -5,19 +5,8 @@ import pytest
 import torch
 
 import fastblackout as fb
-from support.helpers import (
-    BACKENDS,
-    KEYS,
-    LAYOUTS,
-    NUMPY_ONLY,
-    DLPackOnly,
-    as_library,
-    bits,
-    chi_square_counts,
-    lay,
-    pairwise,
-    using,
-)
+from support.arrays import LAYOUTS, NUMPY_ONLY, DLPackOnly, as_library, bits, lay
+from support.helpers import BACKENDS, KEYS, chi_square_counts, pairwise, using
 
 FALSE_ALARM = 1e-9  # of each chi-square test, with fixed seeds
 RNG = fb.Philox(seed=22, first_sample=3, call=4)

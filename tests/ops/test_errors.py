@@ -224,7 +224,7 @@ def overlapping(case):
     frozen.flags.writeable = False
     memory = np.zeros(68, np.uint8)
     x = memory[:16].reshape(4, 4) if case == "input by another" else x
-    return x, f, {
+    cases = {
         "input by another": ({"x_t": memory[1:17].reshape(4, 4)}, "x_t: must not overlap the input"),
         "input transposed": ({"x_t": x.T}, "x_t: must not overlap the input"),
         "births in place": ({"births": x}, "births: must not overlap the input"),
@@ -237,7 +237,8 @@ def overlapping(case):
         "read-only": ({"model_input": frozen}, "model_input: must be writable, got a read-only array"),
         "record": ({"model_input": record}, "model_input: .*, got "),
         "shape": ({"x_t": np.zeros((4, 5), np.uint8)}, r"x_t: shape must be that of the input, \(4, 4\), got \(4, 5\)"),
-    }[case]  # fmt: skip
+    }
+    return x, f, cases[case]
 
 
 OVERLAPS = ["input by another", "input transposed", "births in place", "one another", "itself", "broadcast"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import fastblackout as fb
-from support.helpers import bits
+from support.arrays import bits
 
 RNG = fb.Philox(seed=11)
 SHAPE = (4, 2, 3)

@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
-from support.helpers import DLPackOnly, bits
+from support.arrays import DLPackOnly, bits
 
 RNG = fb.Philox(seed=7)
 X = np.random.default_rng(0).integers(0, 200, (2, 3, 4, 5), dtype=np.uint8)

@@ -59,10 +59,14 @@ def logits(value, dtype=np.float32, all_classes=False):
 INDEX = np.zeros(2, np.int64)
 THREE = np.full((3, S, S), 1.0 / S)
 WRONG_ROWS = [
-    (step(NAN), "nan"), (step(INF), "inf"), (step(-0.1), r"least entry -0\.1"), (step(0.3), r"sums to 1\.05"),
-    (step(0.25 + 3e-9), r"sums to 1\.000000003"), (step(0.2503, dtype=np.float32), r"sums to 1\.000299"),
+    (step(NAN), "nan"),
+    (step(INF), "inf"),
+    (step(-0.1), r"least entry -0\.1"),
+    (step(0.3), r"sums to 1\.05"),
+    (step(0.25 + 3e-9), r"sums to 1\.000000003"),
+    (step(0.2503, dtype=np.float32), r"sums to 1\.000299"),
     (np.zeros((S, S)), "sums to 0 "),
-]  # fmt: skip
+]
 ROWS = [
     (op, {"probs": rows}, ValueError, f"probs: rows must be at least 0 and sum to 1 within 1?e?.*, got .*{text}")
     for rows, text in WRONG_ROWS
@@ -164,10 +168,8 @@ TRANSITION = [
         r"step: p \+ q must be 1 .*, got p = 0\.5 and q = 0\.4",
     ),
 ]
-ALL = [
-    *[("categorical", *case) for case in CATEGORICAL], *[("categorical_bridge", *case) for case in BRIDGE], *TRANSITION,
-    *ROWS,
-]  # fmt: skip
+ALL = [("categorical", *case) for case in CATEGORICAL] + [("categorical_bridge", *case) for case in BRIDGE]
+ALL += [*TRANSITION, *ROWS]
 
 
 @pytest.mark.parametrize("number", range(len(ALL)))

@@ -7,7 +7,8 @@ from scipy import stats
 
 import fastblackout as fb
 from fastblackout.backends.select import cpu_module
-from support.helpers import DLPackOnly, chi_square, same
+from support.arrays import DLPackOnly, same
+from support.helpers import chi_square
 
 RNG = fb.Philox(seed=11, first_sample=2, call=3)
 FALSE_ALARM = 1e-6  # of each chi-square, seeds fixed; 36 of them: 4e-5

@@ -7,7 +7,8 @@ import torch
 from scipy import stats
 
 import fastblackout as fb
-from support.helpers import BACKENDS, LAYOUTS, NUMPY_ONLY, as_library, bits, lay, pairwise, using
+from support.arrays import LAYOUTS, NUMPY_ONLY, as_library, bits, lay
+from support.helpers import BACKENDS, pairwise, using
 
 mpmath.mp.dps = 40
 TAILS = (1e-12, 1e-6, 0.01, 0.3, 0.5, 0.7, 0.99)  # also as 1 - p

@@ -10,7 +10,7 @@ from scipy import sparse
 import fastblackout as fb
 from fastblackout import processes as on
 from fastblackout.processes import conversion as to
-from support.helpers import DLPackOnly
+from support.arrays import DLPackOnly
 from support.process_calls import PROCESSES, arguments, calls
 
 torch.set_num_threads(1)

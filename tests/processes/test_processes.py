@@ -9,7 +9,8 @@ import torch
 from scipy import sparse
 
 import fastblackout as fb
-from support.helpers import DLPackOnly, chi_square_counts
+from support.arrays import DLPackOnly
+from support.helpers import chi_square_counts
 from support.subprocesses import elsewhere
 
 torch.set_num_threads(1)

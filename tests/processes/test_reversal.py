@@ -171,10 +171,12 @@ def test_the_driver_with_the_exact_posterior_recovers_the_data(name, kind):
     seen = np.bincount(found.ravel(), minlength=process.states)
     assert (seen[law == 0] == 0).all()
     assert chi_square_counts(seen[law > 0], 100_000 * law[law > 0]) > 1e-6
-    with_tensors = sample_reverse(
-        process, lambda x, time: torch.from_numpy(model(x.numpy(), time)), (100_000, 1), times, kind=kind,
-        start=torch.from_numpy(x_t[:, None]), rng=fb.Philox(8),
-    )  # fmt: skip
+
+    def of_tensors(x, time):
+        return torch.from_numpy(model(x.numpy(), time))
+
+    start = torch.from_numpy(x_t[:, None])
+    with_tensors = sample_reverse(process, of_tensors, (100_000, 1), times, kind=kind, start=start, rng=fb.Philox(8))
     assert np.array_equal(with_tensors.numpy(), found)
 
 

@@ -51,12 +51,9 @@ def row(case="thin, x_t", peer="torch.binomial", ours=1e-3, theirs=0.1, isa="avx
 
 
 def results(*rows, **more):
-    return {
-        "date": "2026-01-02",
-        "machine": {"cpu": "A CPU", "cores": 2, "isa": "avx512", "system": "Linux", "load": [0, 0]},
-        "quick": False, "rounds": 11, "window_seconds": 0.04, "settled_allocator": True, "versions": {"torch": "2.15"},
-        "absent": {"numba": "pip install"}, "rows": list(rows), **more,
-    }  # fmt: skip
+    made = {"date": "2026-01-02", "quick": False, "rounds": 11, "window_seconds": 0.04, "settled_allocator": True}
+    made |= {"machine": {"cpu": "A CPU", "cores": 2, "isa": "avx512", "system": "Linux", "load": [0, 0]}}
+    return made | {"versions": {"torch": "2.15"}, "absent": {"numba": "pip install"}, "rows": list(rows), **more}
 
 
 MAPPED = """
@@ -167,10 +164,12 @@ def test_aims(script):
     targets = script("report.targets")
     small = "thin, x_t, one 28x28 image"
     found = results(
-        row(theirs=0.081), row(peer="numpy Generator", theirs=0.099), row(theirs=0.02, isa="avx2"),
+        row(theirs=0.081),
+        row(peer="numpy Generator", theirs=0.099),
+        row(theirs=0.02, isa="avx2"),
         row(small, targets.SHARE_OF_64, ours=20e-6, theirs=11e-6),
         row("noising and loss of a training step, 128x1x28x28", targets.WHOLE_TRAINING, ours=1e-3, theirs=1.0),
-    )  # fmt: skip
+    )
     verdicts = {(case, isa, peer): (value, met) for case, isa, peer, _, value, met in targets.table(found)[1:]}
     assert verdicts["thin, x_t", "avx512", "torch.binomial"] == ("81x", "yes")
     assert verdicts["thin, x_t", "avx512", "numpy Generator"] == ("99x", "**no**")
@@ -271,10 +270,8 @@ def test_the_command_reports(tmp_path):
     missing = str(tmp_path / "missing.json")
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     code = "import sys; from fastblackout.cli import main; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "bench", "report", missing], cwd=tmp_path, env=elsewhere(), capture_output=True,
-        text=True,
-    )  # fmt: skip
+    command = [sys.executable, "-c", code, "bench", "report", missing]
+    done = subprocess.run(command, cwd=tmp_path, env=elsewhere(), capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "missing.json" in done.stderr

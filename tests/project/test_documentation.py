@@ -153,10 +153,13 @@ def test_every_block_runs_as_it_stands(clone, shell, name):
 @pytest.mark.parametrize(
     "text",
     [
-        "```\nls\n```\n", "```console\n$ ls\n```\n", "- a list\n\n  ~~~sh\n  ls\n  ~~~\n", "```bash\nls\n",
+        "```\nls\n```\n",
+        "```console\n$ ls\n```\n",
+        "- a list\n\n  ~~~sh\n  ls\n  ~~~\n",
+        "```bash\nls\n",
         "Code:\n\n    ls\n",
     ],
-)  # fmt: skip
+)
 def test_no_block_escapes(text):
     with pytest.raises(ValueError, match="block"):
         blocks(text)
@@ -165,10 +168,13 @@ def test_no_block_escapes(text):
 @pytest.mark.parametrize(
     "code",
     [
-        "bash\nfalse && true\ntrue", "bash\npip install '.[nothing]'", "bash\npip install torchvison",
-        "bash\nfastblackout train digits --frobnicate", "python\nassert 'x' not in globals()\n```\n```python\nx",
+        "bash\nfalse && true\ntrue",
+        "bash\npip install '.[nothing]'",
+        "bash\npip install torchvison",
+        "bash\nfastblackout train digits --frobnicate",
+        "python\nassert 'x' not in globals()\n```\n```python\nx",
     ],
-)  # fmt: skip
+)
 def test_a_block_that_fails_is_seen(clone, shell, code):
     with pytest.raises((AssertionError, NameError)):
         run("a document", f"```{code}\n```\n", shell)

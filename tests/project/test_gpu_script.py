@@ -92,10 +92,8 @@ def test_the_tests_of_a_card_are_collected(tmp_path):
 
 
 def row(case, by, seconds, elements=1 << 26, **more):
-    return {
-        "case": case, "op": case.split(",")[0], "shape": [elements], "elements": elements, "by": by, "bytes": 1,
-        "call_seconds": seconds, "graph_seconds": None, **more,
-    }  # fmt: skip
+    made = {"case": case, "op": case.split(",")[0], "shape": [elements], "elements": elements, "by": by, "bytes": 1}
+    return made | {"call_seconds": seconds, "graph_seconds": None} | more
 
 
 @pytest.fixture
@@ -132,11 +130,13 @@ def test_aims_have_verdicts(script, measured):
     assert [found[2:] for found in aims.aims(measured)] == [("not measured", "")] * 5
     binomial = "binomial, counts to 255"
     measured["rows"] = [
-        row("thin, x_t", "cuda", size / 2e11), row("thin, x_t", "cuda", 1e-9, elements=7),
-        row(binomial, "triton", size / 9e9), row(binomial, "torch.binomial", size / 8e9),
+        row("thin, x_t", "cuda", size / 2e11),
+        row("thin, x_t", "cuda", 1e-9, elements=7),
+        row(binomial, "triton", size / 9e9),
+        row(binomial, "torch.binomial", size / 8e9),
         row("bridge, float32", "cuda", 1e-11 * size / 0.81),
         row("birth_loss + gradient", "cuda", 1.15e-11 * size / 0.79),
-    ]  # fmt: skip
+    ]
     found = aims.aims(measured)
     assert [x[2] for x in found] == ["200 G/s", "1.125x", "9 G/s", "81%", "79%"]
     assert [x[3] for x in found] == ["met", "met", "met", "met", "NOT met"]
@@ -155,12 +155,13 @@ def test_crossings_become_the_preference(script, measured):
     ] + [row("binomial", "cuda", 1.0), row("thin", "torch.binomial", 1.0), row("birth_loss", "triton", 1.0, error="x")]
     found = aims.preference(measured)
     assert found == {
-        "card": "NVIDIA Card", "date": "2026-12-01",
+        "card": "NVIDIA Card",
+        "date": "2026-12-01",
         "ops": {
             "thin": {"order": ["cuda", "triton"], "small": ["triton", "cuda"], "below": pytest.approx(1e6, abs=2)},
             "poisson": {"order": ["triton", "cuda"]},
         },
-    }  # fmt: skip
+    }
     rules = preference.rules(json.loads(json.dumps(found)))
     assert (rules["thin"].tried(10**5)[0], rules["thin"].tried(10**7)[0]) == ("triton", "cuda")
     assert aims.preference(measured | {"rows": []}) == {}
@@ -213,11 +214,15 @@ def test_every_case_is_timed_and_shown(script, results):
     results["absent"] = ["CuPy is not installed: pip install X"]
     text = report.markdown(json.loads(json.dumps(results)))
     for wanted in (
-        "FAILED: test_product[poisson-cuda]: out: 1 wrong", "cuda poisson 1/3, cases 3/9, 1 not run",
-        "| poisson |  | cuda | its checks did |", "Left out, no time: categorical: all", "Not timed: CuPy", "| 1755 |",
+        "FAILED: test_product[poisson-cuda]: out: 1 wrong",
+        "cuda poisson 1/3, cases 3/9, 1 not run",
+        "| poisson |  | cuda | its checks did |",
+        "Left out, no time: categorical: all",
+        "Not timed: CuPy",
+        "| 1755 |",
         "FlagGems binomial (Triton), NVIDIA H20: 8.8 G/s",
         "| bridge, float32 | at least 80% of the lower of the ceilings | not measured |",
-    ):  # fmt: skip
+    ):
         assert wanted in text, wanted
     assert script("report.tables")._gpu(results) == text  # of `fastblackout bench report`
 

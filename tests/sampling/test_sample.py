@@ -91,10 +91,11 @@ def test_the_path_has_the_forward_law():
     """
     x_0 = torch.full((64, 1, 40, 40), 200)
     path = []
-    sample(
-        Oracle(x_0), SCHEDULE, tuple(x_0.shape), steps=10, rounding="nearest", rng=Philox(2),
-        callback=lambda n, k, x: path.append((n, k, x.double())),
-    )  # fmt: skip
+
+    def note(n, k, x):
+        path.append((n, k, x.double()))
+
+    sample(Oracle(x_0), SCHEDULE, tuple(x_0.shape), steps=10, rounding="nearest", rng=Philox(2), callback=note)
     assert [n for n, _, _ in path] == list(range(11))
     assert [k for _, k, _ in path] == SCHEDULE.grid(10).tolist()
     count = x_0.numel()
@@ -131,12 +132,8 @@ def test_known_pixels_stay_and_follow_the_forward_law(sampler):
     for first in range(0, 64, 10):
         rows = slice(first, first + 10)
         part = known[rows]
-        parts.append(
-            sample(
-                PixelModel(), SCHEDULE, tuple(part.shape), steps=8, sampler=sampler, rng=Philox(3, first_sample=first),
-                known=part, mask=mask[rows],
-            )
-        )  # fmt: skip
+        given = {"known": part, "mask": mask[rows], "rng": Philox(3, first_sample=first)}
+        parts.append(sample(PixelModel(), SCHEDULE, tuple(part.shape), steps=8, sampler=sampler, **given))
     assert torch.equal(torch.cat(parts), drawn)
 
 
@@ -168,10 +165,12 @@ def test_start_is_where_it_begins():
     x_0 = photographs()
     start = x_0 // 2
     frames = []
-    drawn = sample(
-        Oracle(x_0), SCHEDULE, SHAPE, steps=5, rounding="nearest", rng=Philox(6), start=start,
-        callback=lambda n, k, x: frames.append(x.long().clone()),
-    )  # fmt: skip
+
+    def note(n, k, x):
+        frames.append(x.long().clone())
+
+    given = {"rng": Philox(6), "start": start, "callback": note}
+    drawn = sample(Oracle(x_0), SCHEDULE, SHAPE, steps=5, rounding="nearest", **given)
     assert torch.equal(frames[0], start)
     assert all((after >= before).all() for before, after in zip(frames, frames[1:], strict=False))
     assert torch.equal(drawn.long(), x_0)

@@ -169,9 +169,12 @@ def check_sample(options: dict[str, Any], backend: str, device: torch.device) ->
             same(f"sample {options}, cuda_graph={graph}", drawn, expected)
 
 
-SAMPLERS: tuple[dict[str, Any], ...] = (
-    {}, {"attrition": 0.1, "rounding": "nearest"}, {"sampler": "tau-leap"}, {"max_count": 1000},
-)  # fmt: skip
+SAMPLERS: tuple[Any, ...] = (
+    {},
+    {"attrition": 0.1, "rounding": "nearest"},
+    {"sampler": "tau-leap"},
+    {"max_count": 1000},
+)
 
 
 def check_stream(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:

@@ -19,9 +19,7 @@ def matrices(shape: tuple[int, ...], made: torch.Generator) -> Tensor:
     return weights / weights.sum(-1, keepdim=True)
 
 
-def arguments(
-    op: str, case: dict[str, Any], x: Tensor, max_count: int, p: Tensor, made: torch.Generator
-) -> Arguments:  # fmt: skip
+def arguments(op: str, case: dict[str, Any], x: Tensor, max_count: int, p: Tensor, made: torch.Generator) -> Arguments:
     """x are states or counts in 0..max_count."""
     batch, states = len(x), max_count + 1
     if op == "transition_rows":

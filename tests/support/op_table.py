@@ -22,13 +22,9 @@ SHAPES = ((), (3, 0, 2), (3, 1), (2, 7), (3, 31), (2, 1, 28, 28), (3, 3, 32, 32)
 LAYOUTS = ("contiguous", "channels_last", "transposed", "sliced", "inner", "expanded")
 COUNTS, FLOATS = ("uint8", "int16", "int32", "int64"), ("float32", "bfloat16", "float16", "float64")
 MAXIMA = (255, 200, 15, 1, 256, 100_000)
-COMMON: dict[str, Sequence[Any]] = {
-    "shape": SHAPES, "layout": LAYOUTS, "counts": COUNTS, "floats": FLOATS, "key": KEYS,
-}  # fmt: skip
+COMMON: dict[str, Sequence[Any]] = {"shape": SHAPES, "layout": LAYOUTS, "counts": COUNTS, "floats": FLOATS, "key": KEYS}
 NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw nothing
-PLAIN = {
-    "layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100,
-}  # fmt: skip
+PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
 PROBS = (0.37, 0.0, 1.0, 0.5, 1e-12, 1 - 1e-12, 5e-324, 0.93, 1e-3)
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
 IMAGES = (
@@ -83,10 +79,8 @@ class Maker:
 
 def _state(m: Maker) -> Arguments:
     """What thin and the reverse steps share. thin's only floats are the model input; the steps have a factor for it."""
-    a = {
-        "x": m.counts(), "p": m.probs(), "center": m.rows((3.3, -0.5, -1e-20)), "scale": m.rows((0.7, -2.0)),
-        "max_count": m.max_count, "input_dtype": m.case.get("inputs", m.case["floats"]),
-    }  # fmt: skip
+    a = {"x": m.counts(), "p": m.probs(), "center": m.rows((3.3, -0.5, -1e-20)), "scale": m.rows((0.7, -2.0))}
+    a |= {"max_count": m.max_count, "input_dtype": m.case.get("inputs", m.case["floats"])}
     return a | ({"outputs": m.case["outputs"]} if "outputs" in m.case else {})  # else all
 
 
@@ -119,10 +113,8 @@ def _tau_leap(m: Maker) -> Arguments:
 
 
 def _birth_loss(m: Maker) -> Arguments:
-    return {
-        "logits": m.uniform(-40.0, 40.0, LOGITS), "births": m.counts(), "gain": m.rows((m.case.get("gain", 1.0), 7.3)),
-        "weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5)),
-    }  # fmt: skip
+    a = {"logits": m.uniform(-40.0, 40.0, LOGITS), "births": m.counts(), "gain": m.rows((m.case.get("gain", 1.0), 7.3))}
+    return a | {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5))}
 
 
 def _binomial(m: Maker) -> Arguments:
@@ -211,9 +203,12 @@ class Op(NamedTuple):
 _THIN_OUTPUTS = (("x_t", "births", "model_input"), ("x_t",), ("births", "model_input"))
 _STEPS = {
     # Births as floats or integers, else logits, which have twice the cases of each.
-    "max_count": MAXIMA, "inputs": FLOATS, "given": ("", "", "floats", *COUNTS), "one": (0, 1),
+    "max_count": MAXIMA,
+    "inputs": FLOATS,
+    "given": ("", "", "floats", *COUNTS),
+    "one": (0, 1),
     "outputs": (("x_s", "model_input"), ("x_s",), ("model_input",)),
-}  # fmt: skip
+}
 OPS = {
     "thin": Op(_thin, _thinned, _thin_kernel, {"max_count": MAXIMA, "one": (0, 1), "outputs": _THIN_OUTPUTS}),
     "bridge_step": Op(_bridge, _bridged, _bridge_kernel, _STEPS | {"nearest": (0, 1), "fall": (0, 1)}),
@@ -248,14 +243,18 @@ def _between_states(op: str, **factors: Sequence[Any]) -> Op:
 
 STATES = {
     "categorical": {
-        "floats": ("float32", "float64"), "max_count": (255, 39, 2, 300), "matrices": ("one", "index", "each"),
+        "floats": ("float32", "float64"),
+        "max_count": (255, 39, 2, 300),
+        "matrices": ("one", "index", "each"),
         "table": (0, 1),
     },
     "categorical_bridge": {
-        "max_count": (1, 3, 30), "matrices": ("one", "index", "each"), "given": ("logits", "probs", "x_0"),
+        "max_count": (1, 3, 30),
+        "matrices": ("one", "index", "each"),
+        "given": ("logits", "probs", "x_0"),
     },
     "transition_rows": NO_KEY | {"counts": ("uint8",), "max_count": (0, 2, 40, 255)},
     "thin_log_prob": NO_KEY | {"max_count": (255, 20)},
     "bridge_log_prob": NO_KEY | {"max_count": (127, 20)},
-}  # fmt: skip
+}
 OPS |= {op: _between_states(op, **factors) for op, factors in STATES.items()}

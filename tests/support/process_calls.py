@@ -36,12 +36,10 @@ def arguments(process: Any) -> dict[str, np.ndarray]:
     posterior = process.posterior(x_t, prior, t)
     jumps = to.jumps_into(process, x_t, t)
     score = np.where(jumps > 0, process.score(x_t, posterior, t), 1.0)
-    return {
-        "x_t": x_t, "x_0": x_0, "s": t * generator.random(4), "t": t, "prior": prior, "posterior": posterior,
-        "logits": generator.normal(size=posterior.shape), "score": score, "rates": jumps * score,
-        "source": np.where(jumps.any(-1), jumps.argmax(-1), x_t), "births": generator.random(x_t.shape),
-        "targets": np.arange(process.states),
-    }  # fmt: skip
+    a = {"x_t": x_t, "x_0": x_0, "s": t * generator.random(4), "t": t, "prior": prior, "posterior": posterior}
+    a |= {"logits": generator.normal(size=posterior.shape), "score": score, "rates": jumps * score}
+    a |= {"source": np.where(jumps.any(-1), jumps.argmax(-1), x_t), "births": generator.random(x_t.shape)}
+    return a | {"targets": np.arange(process.states)}
 
 
 def calls(process: Any, a: dict[str, Any], rng: fb.Philox) -> dict[str, Callable[[], Any]]:
@@ -88,10 +86,15 @@ def calls(process: Any, a: dict[str, Any], rng: fb.Philox) -> dict[str, Callable
         "sample_forward at one time": lambda: process.sample_forward(x_0, 0.7, rng=rng),
         "sample_bridge at one time": lambda: process.sample_bridge(x_t, x_0, 0.2, 0.7, rng=rng),
         "sample_reverse": lambda: on.sample_reverse(
-            process, lambda x, now: process.posterior(x, prior, now), (4, 2, 3), [1.3, 0.6, 0.1], kind="probs",
-            start=process.sample_forward(x_0, 1.3, rng=rng), rng=rng,
+            process,
+            lambda x, now: process.posterior(x, prior, now),
+            (4, 2, 3),
+            [1.3, 0.6, 0.1],
+            kind="probs",
+            start=process.sample_forward(x_0, 1.3, rng=rng),
+            rng=rng,
         ),
-    }  # fmt: skip
+    }
     if getattr(process, "boundary", "") != "open":
         made["simulate_reverse"] = lambda: on.simulate_reverse(process, x_t, prior, 0.9, 0.4, rng=rng)
     if hasattr(process, "tail"):

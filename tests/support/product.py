@@ -26,7 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from support.helpers import ISAS, pairwise, strides_of, using
+from support.arrays import strides_of
+from support.helpers import ISAS, pairwise, using
 from support.op_table import COMMON, IMAGES, OPS, Arguments, Maker
 
 WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover").partition("/")

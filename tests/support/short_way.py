@@ -27,20 +27,17 @@ BIRTHS = torch.randint(0, 90, X.shape, generator=torch.Generator().manual_seed(2
 WEIGHT = torch.tensor([0.3, -1.0, 1e-3], dtype=torch.float64)
 
 
+ASKED: dict[str, Any] = dict(rng=KEY, generator=None, max_count=None, center=0.0, scale=1.0)
+ASKED |= dict(input_dtype="float32", out=None, backend="auto")
+REVERSE = ASKED | dict(births=None, rounding="stochastic", attrition=0.0, gain=1.0, outputs=("x_s", "model_input"))
+
+
 def thin(x: Any, alive: Any, **changed: Any) -> Any:
-    asked: dict[str, Any] = dict(
-        rng=KEY, generator=None, max_count=None, center=0.0, scale=1.0, outputs=("x_t", "births", "model_input"),
-        input_dtype="float32", out=None, backend="auto",
-    )  # fmt: skip
-    return short.thin(x, alive, **asked | changed)
+    return short.thin(x, alive, **ASKED | {"outputs": ("x_t", "births", "model_input")} | changed)
 
 
 def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
-    asked: dict[str, Any] = dict(
-        births=None, rounding="stochastic", attrition=0.0, rng=KEY, generator=None, max_count=None, gain=1.0,
-        center=0.0, scale=1.0, outputs=("x_s", "model_input"), input_dtype="float32", out=None, backend="auto",
-    )  # fmt: skip
-    return short.bridge(x, logits, step=step, **asked | changed)
+    return short.bridge(x, logits, step=step, **REVERSE | changed)
 
 
 def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto") -> Any:

@@ -2,7 +2,7 @@
 
 import torch
 
-from support.helpers import bits, first_difference
+from support.arrays import bits, first_difference
 
 try:
     from fastblackout import _simt

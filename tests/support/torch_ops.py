@@ -79,4 +79,4 @@ def registered():
         ("binomial", (x, p.float()[:, None, None, None].expand_as(x), None, key, "auto")),
         ("binomial", (x.double()[:, 0, 0, 0], p, q, key, "auto")),
         ("poisson", (logits.exp(), key, "auto")),
-    ]  # fmt: skip
+    ]

@@ -79,4 +79,4 @@ def registered():
         ("thin_log_prob", (last, state.int(), p, q, "auto")),
         ("thin_log_prob", (flat, flat, p, q, "reference")),
         ("bridge_log_prob", (last, state, state, p, q, "auto")),
-    ]  # fmt: skip
+    ]

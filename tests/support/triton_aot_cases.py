@@ -35,19 +35,15 @@ def bridge(
 ):
     x, y, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=given or logits), torch.zeros(shape[0])
     p = doubles(shape[0])
-    backend.bridge_step(
-        x, None if given else y, y if given else None, p, p, p if fall else None, p if fall else None, key, most, one,
-        stochastic, one, one, x, torch.zeros(shape, dtype=inputs), FLAG,
-    )  # fmt: skip
+    network, falling, made = (None, y) if given else (y, None), p if fall else None, torch.zeros(shape, dtype=inputs)
+    backend.bridge_step(x, *network, p, p, falling, falling, key, most, one, stochastic, one, one, x, made, FLAG)
 
 
 def tau_leap(counts=U8, logits=F32, inputs=F32, most=255, given=None, shape=(4, 3072), key=KEY):
     x, y, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=given or logits), torch.zeros(shape[0])
     over = torch.zeros(shape[0], dtype=I64)
-    backend.tau_leap_step(
-        x, None if given else y, y if given else None, doubles(shape[0]), key, most, one, one, one, x,
-        torch.zeros(shape, dtype=inputs), over, FLAG,
-    )  # fmt: skip
+    network, made = (None, y) if given else (y, None), torch.zeros(shape, dtype=inputs)
+    backend.tau_leap_step(x, *network, doubles(shape[0]), key, most, one, one, one, x, made, over, FLAG)
 
 
 def loss(logits=F32, births=U8, shape=(4, 3072)):

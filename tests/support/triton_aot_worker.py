@@ -72,9 +72,8 @@ def respecialised():
     """Distinct kernels of each op over keys, call numbers, sizes and limits; one each where nothing is specialised."""
     global case
     keys = [fb.Philox(seed, call=call).tensor() for seed in (0, 1, 16, 1 << 63) for call in (0, 1, 16)]
-    for number, (k, shape, most) in enumerate(zip(
-        keys, [(1, 1), (2, 31), (16, 17), (1, 4999), (17, 33), (3, 1)] * 2, [1, 16, 17, 200, 254, 2] * 2, strict=True
-    )):  # fmt: skip
+    shapes, limits = [(1, 1), (2, 31), (16, 17), (1, 4999), (17, 33), (3, 1)] * 2, [1, 16, 17, 200, 254, 2] * 2
+    for number, (k, shape, most) in enumerate(zip(keys, shapes, limits, strict=True)):
         case = f"again {number}"
         cases.thin(key=k, shape=shape, most=most, asked=(True, False, False))
         cases.thin(I32, key=k, shape=shape, most=most + 300, asked=(True, False, False))
@@ -106,12 +105,14 @@ def facts(name, kernel):
             return int(re.search(rf"\.{field}:?\s+(\d+)", text)[1])
 
         return {
-            "registers": number("vgpr_count"), "spills": number("vgpr_spill_count"),
+            "registers": number("vgpr_count"),
+            "spills": number("vgpr_spill_count"),
             "scalar_spills": number("sgpr_spill_count"),
-            "stack": number("private_segment_fixed_size"), "denormals": number("amdhsa_float_denorm_mode_32"),
+            "stack": number("private_segment_fixed_size"),
+            "denormals": number("amdhsa_float_denorm_mode_32"),
             "fma": len(re.findall(r"v_(?:fma|fmac|mad|mac)_(?:f32|legacy)", text)),
             "divisions": text.count("v_div_fixup_f32"),
-        }  # fmt: skip
+        }
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernel.cubin"
         cubin.write_bytes(asm["cubin"])
@@ -119,12 +120,16 @@ def facts(name, kernel):
         (lines,) = sass.disassembled(str(cubin)).values()
     ptx = asm["ptx"]
     return {
-        "registers": used.registers, "stack": used.stack, "spills": len(sass.spills(lines)), "sass": sass.count(lines),
-        "hot": sass.longest_loop(lines), "float_fma": sum(bool(re.search(r"\b[FD]FMA", text)) for _, text in lines),
+        "registers": used.registers,
+        "stack": used.stack,
+        "spills": len(sass.spills(lines)),
+        "sass": sass.count(lines),
+        "hot": sass.longest_loop(lines),
+        "float_fma": sum(bool(re.search(r"\b[FD]FMA", text)) for _, text in lines),
         "inexact": re.findall(r"\bfma\.\S+|\S+\.ftz\S*|(?:div|sqrt|rcp)\.(?:full|approx)\S*|cvt\.rz\.b?f16\S*", ptx),
         "constants": re.findall(r"\b0[fd][0-9A-F]{8,16}\b", ptx) if "constants" in sys.argv else [],
         "ptx_bfloat16": "cvt.rn.bf16" in ptx,
-    }  # fmt: skip
+    }
 
 
 def main():

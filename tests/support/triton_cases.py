@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from fastblackout.reference.portfloat import round_to_bfloat16
-from support import helpers
+from support import arrays, helpers
 
 LAYOUTS = ("contiguous", "channels_last", "transposed", "sliced", "inner", "expanded")
 COUNTS = ["uint8", "int16", "int32"]
@@ -25,7 +25,7 @@ def counts(case, dtype, high):
     values = np.asarray(case["random"].integers(0, high + 1, case["shape"]))
     values.ravel()[::5] = high
     values.ravel()[3::7] = 0
-    return helpers.as_library(helpers.lay(values.astype(dtype), case["layout"]), "torch")
+    return arrays.as_library(arrays.lay(values.astype(dtype), case["layout"]), "torch")
 
 
 def floats(case, dtype, scale=3.0, extremes=(), positive=False):
@@ -33,7 +33,7 @@ def floats(case, dtype, scale=3.0, extremes=(), positive=False):
     values = np.abs(values) if positive else values
     values.ravel()[: len(extremes)] = extremes[: values.size]
     bits = round_to_bfloat16(values) if dtype == "bfloat16" else values.astype(dtype)
-    return helpers.as_library(helpers.lay(bits, case["layout"]), "torch", dtype)
+    return arrays.as_library(arrays.lay(bits, case["layout"]), "torch", dtype)
 
 
 def per_sample(case, choices, dtype=torch.float64):
@@ -49,15 +49,15 @@ def flag():
 def check(outputs, expected, flags, wanted_flags=0):
     """outputs: {name: Poisoned}."""
     for name, made in outputs.items():
-        got, want = helpers.bits(made.value), helpers.bits(getattr(expected, name))
-        assert got == want, f"{name}: {helpers.first_difference(made.value, getattr(expected, name))}"
+        got, want = arrays.bits(made.value), arrays.bits(getattr(expected, name))
+        assert got == want, f"{name}: {arrays.first_difference(made.value, getattr(expected, name))}"
         made.check()
     assert int(flags) == wanted_flags, f"flag {int(flags)}"
 
 
 def made(case, **dtypes):
     asked = case.get("outputs", tuple(dtypes))
-    return {n: helpers.Poisoned(case["shape"], d, case["layout"], "torch") for n, d in dtypes.items() if n in asked}
+    return {n: arrays.Poisoned(case["shape"], d, case["layout"], "torch") for n, d in dtypes.items() if n in asked}
 
 
 def value(outputs, name):

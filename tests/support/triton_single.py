@@ -34,10 +34,9 @@ def flag():
 @triton.jit
 def _words(c0, c1, c2, c3, k0, k1, out, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
-    r0, r1, r2, r3 = philox(
-        tl.load(c0 + i).to(tl.uint32), tl.load(c1 + i).to(tl.uint32), tl.load(c2 + i).to(tl.uint32),
-        tl.load(c3 + i).to(tl.uint32), tl.load(k0 + i).to(tl.uint32), tl.load(k1 + i).to(tl.uint32),
-    )  # fmt: skip
+    x0, x1 = tl.load(c0 + i).to(tl.uint32), tl.load(c1 + i).to(tl.uint32)
+    x2, x3 = tl.load(c2 + i).to(tl.uint32), tl.load(c3 + i).to(tl.uint32)
+    r0, r1, r2, r3 = philox(x0, x1, x2, x3, tl.load(k0 + i).to(tl.uint32), tl.load(k1 + i).to(tl.uint32))
     tl.store(out + 4 * i, r0.to(tl.int64))
     tl.store(out + 4 * i + 1, r1.to(tl.int64))
     tl.store(out + 4 * i + 2, r2.to(tl.int64))
@@ -89,9 +88,8 @@ def portable_floats():
     _double[(4,)](torch.from_numpy(y), torch.from_numpy(out), BLOCK=8192)
     size = np.abs(y) + 2.2250738585072014e-308
     whole = np.floor(size + 1.0)
-    r = reference_portfloat
-    expected = (r.log(size), r.log1p(size - 0.5), r.exp(y), r.stirling_correction(whole), r.deviance(
-        whole, size, whole - size))  # fmt: skip
+    r, rest = reference_portfloat, whole - size
+    expected = (r.log(size), r.log1p(size - 0.5), r.exp(y), r.stirling_correction(whole), r.deviance(whole, size, rest))
     for column, values in enumerate(expected):
         assert (out[:, column].view(np.int64) == values.view(np.int64)).all(), f"float64 function {column}"
 
@@ -233,10 +231,8 @@ def number_flags():
             backend.thin_log_prob(x // 2, x, p, q, out, bits)
         return out.tolist(), int(bits)
 
-    for op, max_count, fall in (
-        ("thin", 15, 0), ("thin", 999, 0), ("bridge", 15, 0), ("bridge", 999, 0), ("bridge", 15, 1),
-        ("bridge", 999, 1), ("binomial", 0, 0), ("rows", 0, 0), ("log_prob", 0, 0),
-    ):  # fmt: skip
+    thin, bridge = itertools.product(["thin"], (15, 999), [0]), itertools.product(["bridge"], (15, 999), (0, 1))
+    for op, max_count, fall in (*thin, *bridge, ("binomial", 0, 0), ("rows", 0, 0), ("log_prob", 0, 0)):
         case = op, max_count, fall
         assert called(op, max_count, q=off, fall=fall) == (called(op, max_count, fall=fall)[0], 8), case
         assert called(op, max_count, q=half + 0.9e-9, fall=fall)[1] == 0, case

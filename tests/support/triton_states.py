@@ -94,10 +94,8 @@ def categorical_bridge(case):
     outputs = made(case, out=case["dtype"])
     if weights is not None and x_t.ndim == 0:
         weights = weights[None]
-    backend.categorical_bridge(
-        x_t, x_0, weights, logits, tensor(before), after, tensor(index), case["key"].tensor(), outputs["out"].value,
-        flags,
-    )  # fmt: skip
+    key, out = case["key"].tensor(), outputs["out"].value
+    backend.categorical_bridge(x_t, x_0, weights, logits, tensor(before), after, tensor(index), key, out, flags)
     check_outputs(outputs, results(out=tensor(want)), flags)
 
 
@@ -192,14 +190,19 @@ def state_flags():
     half[0, 0, 0] = inf
     probs = torch.softmax(sure, -1)
     for given, weights, logits, before, wanted in (
-        (x_0, None, False, stay, ([1, 2, 0], 0)), (x_0 + 1, None, False, stay, ([2, 2, 1], 1)),
-        (x_0, None, False, stay * 0, ([2, 0, 1], 8)), (None, sure, True, stay, ([1, 2, 0], 0)),
-        (x_0, None, False, stay + torch.tensor([nan, 0, 0]), ([1, 2, 1], 8)), (None, half, True, stay, ([1, 2, 0], 2)),
-        (None, half * nan, True, stay, ([2, 0, 1], 2)), (None, sure * 0 - inf, True, stay, ([2, 0, 1], 2)),
-        (None, probs, False, stay, ([1, 2, 0], 0)), (None, probs * 0.9, False, stay, ([1, 2, 0], 8)),
+        (x_0, None, False, stay, ([1, 2, 0], 0)),
+        (x_0 + 1, None, False, stay, ([2, 2, 1], 1)),
+        (x_0, None, False, stay * 0, ([2, 0, 1], 8)),
+        (None, sure, True, stay, ([1, 2, 0], 0)),
+        (x_0, None, False, stay + torch.tensor([nan, 0, 0]), ([1, 2, 1], 8)),
+        (None, half, True, stay, ([1, 2, 0], 2)),
+        (None, half * nan, True, stay, ([2, 0, 1], 2)),
+        (None, sure * 0 - inf, True, stay, ([2, 0, 1], 2)),
+        (None, probs, False, stay, ([1, 2, 0], 0)),
+        (None, probs * 0.9, False, stay, ([1, 2, 0], 8)),
         (None, probs * nan, False, stay, ([2, 0, 1], 8)),
         (None, probs.double() * (1 + 1e-6), False, stay, ([1, 2, 0], 8)),
-    ):  # fmt: skip
+    ):
         out, bits = torch.full_like(x_t, 99), flag()
         backend.categorical_bridge(x_t, given, weights, logits, before, ones, None, key, out, bits)
         assert (out[0].tolist(), int(bits)) == wanted

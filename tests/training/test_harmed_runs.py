@@ -194,11 +194,9 @@ def test_weights_whose_header_lies(run, length):
 def test_lines_of_the_log_that_are_no_records(run, data):
     good = {"step": 1, "epoch": 0, "loss": 0.5, "learning_rate": 1e-3, "images_per_second": 9.0}
     held_out = {"step": 1, "epoch": 0, "held_out_loss": 1.0, "constant_loss": 2.0}
-    lines = [
-        json.dumps(good), "[" * 50_000, "[" * 1_000_000, '{"step": 1', '{"step": true}', '{"step": "1"}', "1" * 9_000,
-        json.dumps({**good, "loss": "0.5"}), json.dumps({**good, "loss": None}), json.dumps({**good, "loss": 10**400}),
-        json.dumps({"step": 1, "held_out_loss": 1.0}), json.dumps(held_out), "\0", "",
-    ]  # fmt: skip
+    losses = [{**good, "loss": loss} for loss in ("0.5", None, 10**400)]
+    lines = [json.dumps(record) for record in (good, *losses, {"step": 1, "held_out_loss": 1.0}, held_out)]
+    lines += ["[" * 50_000, "[" * 1_000_000, '{"step": 1', '{"step": true}', '{"step": "1"}', "1" * 9_000, "\0", ""]
     (run / "log.jsonl").write_bytes("\n".join(lines).encode() + b"\n\xff\xfe\n" + json.dumps(good).encode())
     assert read_log(run / "log.jsonl") == [good, held_out, good]
     train(data, run, TrainConfig(**{**CONFIG.to_dict(), "steps": 4}), resume=True, progress=False)

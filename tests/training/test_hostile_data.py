@@ -34,10 +34,9 @@ def text(value):
 
 
 PLAIN = b"(K\x03" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-OBJECTS = (  # bytes that pass for Python objects: a field of dtype O8, and flags that do not tell
-    b"(K\x03" + text(b"|") + b"N(" + text(b"a") + b"t}(" + text(b"a") + b"(cnumpy\ndtype\n(" + text(b"O8")
-    + b"K\x00K\x01tRK\x00tuK\x08K\x01K\x00tb"
-)  # fmt: skip
+# Bytes that pass for Python objects: a field of dtype O8, and flags that do not tell.
+OBJECTS = b"(K\x03" + text(b"|") + b"N(" + text(b"a") + b"t}(" + text(b"a")
+OBJECTS += b"(cnumpy\ndtype\n(" + text(b"O8") + b"K\x00K\x01tRK\x00tuK\x08K\x01K\x00tb"
 
 
 def batch(code=b"u1", state=PLAIN, raw=bytes(range(256)) * 48, shape=b"K\x04M\x00\x0c\x86", extra=b"", tail=b""):

@@ -21,10 +21,8 @@ from fastblackout.training.run_lock import LOCK, holding
 from fastblackout.training.stopping import Terminated
 from support.subprocesses import elsewhere
 
-OPTIONS = {
-    "steps": 12, "batch": 8, "channels": 8, "threads": 1, "log_every": 1, "held_out_every": 1, "sample_every": 6,
-    "checkpoint_every": 4, "schedule_steps": 60,
-}  # fmt: skip
+OPTIONS = {"steps": 12, "batch": 8, "channels": 8, "threads": 1, "schedule_steps": 60}
+OPTIONS |= {"log_every": 1, "held_out_every": 1, "sample_every": 6, "checkpoint_every": 4}
 CONFIG = TrainConfig(**OPTIONS)
 
 

@@ -14,7 +14,7 @@ import fastblackout as fb
 from fastblackout.ground.persistent import persistent
 from fastblackout.schedule import indices
 from fastblackout.training.loss import blackout_loss
-from support.helpers import bits
+from support.arrays import bits
 
 CPU = torch.device("cpu")
 K = torch.tensor([3, 1, 20])

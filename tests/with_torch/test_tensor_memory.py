@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastblackout as fb
-from support.helpers import bits
+from support.arrays import bits
 
 RNG = fb.Philox(seed=11)
 SHAPE = (4, 2, 3)
@@ -47,7 +47,7 @@ SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "bridge_log_prob step": (lambda v: fb.bridge_log_prob(X, X, X + 1, v), P),
     "transition_rows prob.q": (lambda v: fb.transition_rows(fb.Prob(1 - P, v), 5), P),
     "binomial_log_prob prob": (lambda v: fb.binomial_log_prob(X[:, 0, 0], 90, v), P),
-}  # fmt: skip
+}
 FIRST: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "birth_loss logits": (lambda v: fb.birth_loss(v, X, 1.0), LOGITS),
     "poisson rate": (lambda v: fb.poisson(v, rng=RNG), LOGITS.exp()),

@@ -7,7 +7,7 @@ import torch
 
 from fastblackout.call import torch_registry
 from support import torch_ops, torch_states
-from support.helpers import bits
+from support.arrays import bits
 
 pytestmark = torch_ops.WARNINGS
 CALLS = [*torch_ops.CALLS, *torch_states.CALLS]

@@ -8,7 +8,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastblackout as fb
 from fastblackout.training.loss import blackout_loss
-from support.helpers import bits, same
+from support.arrays import bits, same
 from support.torch_ops import CALLS, KEYS, OPS, WARNINGS, bridge, inputs, registered, thin
 
 pytestmark = WARNINGS

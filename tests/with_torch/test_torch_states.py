@@ -5,7 +5,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastblackout as fb
-from support.helpers import bits
+from support.arrays import bits
 from support.torch_states import CALLS, KEYS, OPS, forward, inputs, registered
 
 

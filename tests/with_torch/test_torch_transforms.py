@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastblackout as fb
-from support.helpers import bits
+from support.arrays import bits
 from support.torch_ops import CALLS, KEYS, OPS, WARNINGS, inputs, numbers
 
 pytestmark = WARNINGS
