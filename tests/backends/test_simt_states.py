@@ -13,6 +13,7 @@ from fastblackout.reference.philox import Stream
 from support.helpers import pairwise
 from support.op_table import COUNTS, FLOATS
 from support.simt import _simt, check, new_flag
+from support.state_matrices import array, rows, strided, tensor, tied
 
 SCHEDULES = ("forward", "reverse", "random")
 
@@ -32,26 +33,6 @@ FEWER = CASES[::2]
 @pytest.fixture(autouse=True)
 def built():
     _simt.configure("forward", 0, 1)
-
-
-def rows(generator, *shape):
-    """Probabilities with zeros among them."""
-    w = generator.gamma(0.2, size=shape)
-    w[w < 1e-3] = 0.0
-    w[..., -1] += 1e-9
-    return w / w.sum(-1, keepdims=True)
-
-
-def strided(array, how):
-    return array if how == "dense" else np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
-
-
-def tensor(values):
-    return None if values is None else torch.from_numpy(values)
-
-
-def array(values):
-    return None if values is None else values.numpy()
 
 
 def prepared(case, number, states):
@@ -133,15 +114,6 @@ def test_bridge_equals_the_reference(number):
     )
     check("categorical_bridge", out, tensor(want))
     assert flag.item() == 0
-
-
-def tied(rng, stream, refine, states):
-    """Rows (states, states) whose first threshold shares the 32 leading bits of element i's uniform, i the row."""
-    v = reference.uniforms(1, states, rng, stream, refine)[0]
-    first = ((v >> 16) + 0.5) / 2.0**32
-    made = np.zeros((states, states))
-    made[:, 0], made[:, 1] = first, 1.0 - first
-    return made, (v & 0xFFFF >= 0x8000).astype(np.int32)[None]
 
 
 @pytest.mark.parametrize("states", [40, 600])

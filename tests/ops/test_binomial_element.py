@@ -9,6 +9,7 @@ from fastblackout.reference import binomial as module
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.binomial import MAX_COUNT, binomial
 from fastblackout.reference.philox import Stream
+from support.transformed_rejection import cell_ends
 
 DRAWS = 1_000_000
 FALSE_ALARM = 1e-6  # of each statistical check; 30 checks a run: 3e-5 over the file, and the seeds are fixed
@@ -105,13 +106,6 @@ def test_inversion_at_the_ends_of_the_uniform():
         stuck = int(module._inversion(size, prob, rest, np.array([0.999999702]))[0])
         assert stuck == stats.binom.ppf(0.999999702, n, p)
         assert module._inversion(size, prob, rest, np.array([0.0]))[0] == 0
-
-
-def cell_ends(a, b, offset, k):
-    """u with (2 a / (1/2 - |u|) + b) u + offset = k, from the quadratic in |u|."""
-    g = np.abs(k - offset)
-    h = 2 * a + 0.5 * b + g
-    return np.sign(k - offset) * g / (h + np.sqrt(h * h - 2 * b * g))
 
 
 def hat_range(f, a, b, offset, k):

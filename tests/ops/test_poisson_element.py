@@ -9,6 +9,7 @@ from fastblackout.reference import poisson as module
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.philox import Stream
 from fastblackout.reference.poisson import MAX_RATE, poisson
+from support.transformed_rejection import cell_ends
 
 DRAWS = 1_000_000
 FALSE_ALARM = 1e-6  # of each statistical check; 20 checks a run: 2e-5 over the file, and the seeds are fixed
@@ -65,13 +66,6 @@ def test_inversion_at_the_ends_of_the_uniform():
         assert stats.poisson.sf(top - 1, rate) > 1e-19
         assert module._inversion(r, np.array([0.0]))[0] == 0
         assert module._inversion(r, np.array([0.75]))[0] == stats.poisson.ppf(0.75, rate)
-
-
-def cell_ends(a, b, offset, k):
-    """u with (2 a / (1/2 - |u|) + b) u + offset = k, from the quadratic in |u|."""
-    g = np.abs(k - offset)
-    h = 2 * a + 0.5 * b + g
-    return np.sign(k - offset) * g / (h + np.sqrt(h * h - 2 * b * g))
 
 
 def hat_margins(rate, alpha_shift, squeeze_shift):

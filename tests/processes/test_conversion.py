@@ -8,25 +8,14 @@ import torch
 
 import fastblackout as fb
 from fastblackout.processes import conversion as to
+from support import small_processes
+from support.small_processes import data_law
+from support.toy_data import LAW
 
 torch.set_num_threads(1)
-LAW = np.array([0.1, 0.4, 0.3, 0.0, 0.0, 0.2])
 STATES = np.arange(6)
 T = 0.7
-
-PROCESSES = {
-    "pure death": fb.PureDeath(5),
-    "immigration-death": fb.ImmigrationDeath(1.5, max_count=5),
-    "Ehrenfest": fb.Ehrenfest(5, up=0.6, down=1.2),
-    "random walk": fb.RandomWalk(6),
-    "uniform": fb.Uniform(6),
-    "absorbing": fb.Absorbing(7),
-    "sped up": fb.Uniform(6).time_change(lambda t: t * t, lambda t: 2 * t),
-}
-
-
-def data_law(process):
-    return np.concatenate([LAW, [0.0]]) if process.states == 7 else LAW
+PROCESSES = {name: process for name, process in small_processes.PROCESSES.items() if name != "any"}
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
@@ -81,7 +70,7 @@ def test_births_rates_and_scores_of_pure_death_are_those_of_the_process():
 @pytest.mark.parametrize("name", PROCESSES)
 def test_score_is_the_ratio_of_marginals_and_rates_are_the_reversed_ones(name):
     process = PROCESSES[name]
-    law = data_law(process)
+    law = data_law(process, LAW)
     p_t = law @ process.transition_matrix(T)
     x_t = np.flatnonzero(p_t > 0)
     probs = process.posterior(x_t, law, T)
@@ -110,7 +99,7 @@ def test_score_is_the_ratio_of_marginals_and_rates_are_the_reversed_ones(name):
 @pytest.mark.parametrize("name", ["uniform", "absorbing", "sped up"])
 def test_probabilities_from_the_score_and_back(name):
     process = PROCESSES[name]
-    law = data_law(process)
+    law = data_law(process, LAW)
     x_t = np.flatnonzero(law @ process.transition_matrix(T) > 0).reshape(-1, 1)
     probs = process.posterior(x_t, law, T)
     score = to.score_from_probs(process, x_t, probs, T)
@@ -141,7 +130,7 @@ def test_weight_on_what_cannot_be_is_refused():
 @pytest.mark.parametrize("name", PROCESSES)
 def test_gradients_of_rates_in_logits(name):
     process = PROCESSES[name]
-    law = data_law(process)
+    law = data_law(process, LAW)
     possible = np.flatnonzero(law @ process.transition_matrix(T) > 0)
     x_t = torch.from_numpy(np.random.default_rng(1).choice(possible, size=(3, 2)))
     t = torch.tensor([0.2, 0.7, 2.0], dtype=torch.float64)

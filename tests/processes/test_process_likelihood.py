@@ -10,10 +10,10 @@ import torch
 import fastblackout as fb
 from fastblackout.processes import conversion
 from support.helpers import chi_square_counts
+from support.small_processes import data_law
+from support.toy_data import LAW, toy_data
 
 torch.set_num_threads(1)
-
-LAW = np.array([0.1, 0.4, 0.3, 0.0, 0.0, 0.2])
 
 
 def ring(states):
@@ -38,7 +38,7 @@ PROCESSES = {
 @pytest.mark.parametrize("name", PROCESSES)
 def test_bits_of_any_process(name):
     process, end = PROCESSES[name], 1.0
-    law = np.concatenate([LAW, [0.0]]) if process.states == 7 else LAW
+    law = data_law(process, LAW)
     x_0, information = toy_data(150, seed=1)
     prior = law @ process.transition_matrix(end)
 
@@ -70,19 +70,9 @@ def test_bits_of_a_process_that_starts_where_it_cannot():
         fb.process_bits_per_dim(PROCESSES["uniform"], print, x_0 * 0 + 6, end=2.0)
 
 
-def data_law(process):
-    return np.concatenate([LAW, [0.0]]) if process.states == 7 else LAW
-
-
-def toy_data(count, seed=0):
-    """(images of 4 variables, their information in bits a variable)."""
-    x_0 = np.random.default_rng(seed).choice(6, p=LAW, size=(count, 1, 2, 2)).astype(np.uint8)
-    return torch.from_numpy(x_0), -np.log2(LAW[x_0]).reshape(count, -1).mean(1)
-
-
 def posterior(process, x_t, t):
     """p(x_0 | x_t) of every x_t by Bayes from P(t), with no weight on what cannot be."""
-    joint = data_law(process)[:, None] * process.transition_matrix(t)
+    joint = data_law(process, LAW)[:, None] * process.transition_matrix(t)
     total = joint.sum(0)
     return np.divide(joint, total, out=np.zeros_like(joint), where=total > 0).T[x_t]
 
@@ -92,7 +82,7 @@ def test_the_law_of_a_step_is_the_sum_over_the_data(name):
     process = PROCESSES[name]
     times = ((0.0, 0.8), (0.3, 0.8), (0.8, 0.8), (1e-3, 4.0))
     for s, t in times:
-        seen = np.flatnonzero(data_law(process) @ process.transition_matrix(t) > 0)
+        seen = np.flatnonzero(data_law(process, LAW) @ process.transition_matrix(t) > 0)
         probs = posterior(process, seen, t)
         expected = np.zeros((len(seen), process.states))
         for n, x_0 in zip(*np.nonzero(probs), strict=True):
@@ -147,14 +137,14 @@ def exact_step_bound(process, model, times, prior):
         total = np.where(start > 0, start * (np.log(start) - np.log(prior)), 0.0).sum(1)
         for t, s in pairwise(times):
             chance = process.transition_matrix(t)
-            seen = np.flatnonzero(data_law(process) @ chance > 0)
+            seen = np.flatnonzero(data_law(process, LAW) @ chance > 0)
             found = np.full((size, size), np.nan)
             found[seen] = process.reverse_law(seen, model(seen, t), s, t)
-            for x_0, x_t in zip(*np.nonzero(chance * (data_law(process) > 0)[:, None]), strict=True):
+            for x_0, x_t in zip(*np.nonzero(chance * (data_law(process, LAW) > 0)[:, None]), strict=True):
                 true = process.bridge(int(x_t), int(x_0), s, t)
                 kl = np.where(true > 0, true * (np.log(true) - np.log(found[x_t])), 0.0).sum()
                 total[x_0] += chance[x_0, x_t] * kl
-    return np.where(data_law(process) > 0, total, 0.0)
+    return np.where(data_law(process, LAW) > 0, total, 0.0)
 
 
 @pytest.mark.parametrize("times", [[1.0, 0.0], [1.0, 0.7, 0.25, 0.03, 0.0]])

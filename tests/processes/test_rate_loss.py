@@ -7,27 +7,11 @@ import pytest
 import torch
 from scipy import stats
 
-import fastblackout as fb
 from fastblackout import processes as loss
 from fastblackout.processes import conversion as to
+from support.small_processes import LAW, PROCESSES, data_law
 
 torch.set_num_threads(1)
-LAW = np.array([0.1, 0.4, 0.3, 0.05, 0.0, 0.15])
-PROCESSES = {
-    "pure death": fb.PureDeath(5),
-    "immigration-death": fb.ImmigrationDeath(1.5, max_count=5),
-    "Ehrenfest": fb.Ehrenfest(5, up=0.6, down=1.2),
-    "random walk": fb.RandomWalk(6),
-    "uniform": fb.Uniform(6),
-    "absorbing": fb.Absorbing(7),
-    "sped up": fb.Uniform(6).time_change(lambda t: t * t, lambda t: 2 * t),
-    "any": fb.MarkovProcess(np.array([[-1.0, 0.7, 0.3], [0.0, -0.5, 0.5], [2.0, 0.0, -2.0]])),
-}
-
-
-def data_law(process):
-    law = {6: LAW, 7: np.concatenate([LAW, [0.0]]), 3: np.array([0.2, 0.5, 0.3])}
-    return law[process.states]
 
 
 def exact_rates(process, factor=1.0):

@@ -16,16 +16,14 @@ import torch
 from fastblackout.backends import preference
 from support import ROOT, gpu_checks, gpu_torch_checks, process_calls
 from support.op_table import OPS
-from support.subprocesses import elsewhere
+from support.subprocesses import BOTH, elsewhere
 
 FOLDER = ROOT / "benchmarks"
 CPU = torch.device("cpu")
 
 
-def run(folder, *command, tests=False, **environment):
+def run(folder, *command, **environment):
     given = elsewhere(CUDA_VISIBLE_DEVICES="", **environment)
-    if tests:
-        given["PYTHONPATH"] += os.pathsep + str(ROOT / "tests")
     return subprocess.run(
         [sys.executable, *command], cwd=folder, env=given, capture_output=True, text=True, timeout=500
     )
@@ -65,7 +63,7 @@ def test_flags_in_the_interpreter(op, tmp_path):
     pytest.importorskip("triton", reason="the interpreter comes with triton, which is not installed")
     code = "import torch\nfrom support import gpu_checks\n"
     code += f"gpu_checks.check_flags('{op}', 'triton', torch.device('cpu'), (3, 5))"
-    done = run(tmp_path, "-c", code, TRITON_INTERPRET="1", tests=True)
+    done = run(tmp_path, "-c", code, TRITON_INTERPRET="1", PYTHONPATH=BOTH)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections import defaultdict
 
 import pytest
@@ -146,6 +147,14 @@ def test_an_argument_of_thin_stands_in_few_signatures():
 def test_few_functions_have_ten_parameters():
     """The public ops and the Triton kernels, which cannot have fewer, and what they call in one go."""
     assert 9 < sum(len(given) >= 10 for _, _, given in functions()) <= 36
+
+
+def test_tests_lie_in_folders_and_share_by_support():
+    folders = {path.relative_to(ROOT / "tests").parts[:-1] for path in (ROOT / "tests").rglob("test_*.py")}
+    names = ("ops", "backends", "with_torch", "processes", "sampling", "training", "command_line", "project")
+    assert folders == {(name,) for name in names}
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) (\S+\.)?test_", path.read_text(), re.MULTILINE), path
 
 
 @pytest.mark.parametrize("folder", ["fastblackout", "kernels", "tests", "benchmarks", "examples"])

@@ -10,10 +10,10 @@ from scipy import integrate, stats
 import fastblackout as fb
 from fastblackout.likelihood.blackout import exact_bound
 from fastblackout.likelihood.terms import Line, negative_entropy
+from support.toy_data import LAW, toy_data
 
 torch.set_num_threads(1)
 
-LAW = np.array([0.1, 0.4, 0.3, 0.0, 0.0, 0.2])
 ENTROPY = 1.27985422583367  # nats
 COUNTS = np.arange(6)
 
@@ -52,11 +52,6 @@ class ToyModel:
     def __call__(self, model_input, k, labels=None):
         y = self.values[k - 1].gather(1, model_input.long().flatten(1)).view(model_input.shape)
         return torch.where(y > 0, y + torch.log(-torch.expm1(-y)), torch.tensor(-80.0).double())  # inverse softplus
-
-
-def toy_data(count, seed=0):
-    x_0 = np.random.default_rng(seed).choice(6, p=LAW, size=(count, 1, 2, 2)).astype(np.uint8)
-    return torch.from_numpy(x_0), -np.log2(LAW[x_0]).reshape(count, -1).mean(1)
 
 
 def bits(schedule, x_0, key, *, factor=1.0, **how):

@@ -3,7 +3,7 @@
 A case has one value of every factor of op_table.py. `cases` takes a pairwise cover of them; with
 FASTBLACKOUT_PRODUCT=full every combination of shape, layout, dtypes and key, and the op's other factors in turn;
 with full/97 or cover/4 every 97th or 4th of them. `run` compares the backends of a kind with the reference in each.
-As a script it prints its report as a line of JSON: python tests/product.py OP KIND
+As a program it prints its report as a line of JSON: python -m support.product OP KIND, tests/ being on the path.
 """
 
 from __future__ import annotations

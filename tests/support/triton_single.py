@@ -21,14 +21,11 @@ from fastblackout.reference.philox import Stream, philox4x32
 from support import gpu_checks, helpers, product
 from support.known_answers import PHILOX, words_of
 from support.op_table import OPS
+from support.triton_cases import flag
 
 launch = importlib.import_module("fastblackout.kernels.launch")
 philox = importlib.import_module("fastblackout.kernels.draw").philox
 pf = importlib.import_module("fastblackout.kernels.portfloat")
-
-
-def flag():
-    return torch.zeros(1, dtype=torch.int32)
 
 
 @triton.jit
@@ -196,7 +193,7 @@ def flags():
 
 def number_flags():
     """Pairs that do not sum to 1, wrong numbers of a sample and wrong words of a key, as on the CUDA kernels
-    (tests/test_simt_flags.py)."""
+    (tests/backends/test_simt_flags.py)."""
     nan, inf = float("nan"), float("inf")
     x, y, half = torch.full((2, 8), 10, dtype=torch.int32), torch.full((2, 8), 1.0), torch.full((2,), 0.5).double()
     off, right = torch.tensor([0.5, 0.4999]).double(), {"seed": 5, "first_sample": 2**32 - 2, "call": 2**32 - 1}

@@ -10,6 +10,7 @@ from fastblackout.reference import categorical as reference
 from fastblackout.reference import transition as reference_transition
 from fastblackout.reference.philox import Stream
 from support import helpers
+from support.state_matrices import rows, strided, tensor, tied
 from support.triton_cases import cases, counts, flag, floats, made, per_sample, results
 from support.triton_cases import check as check_outputs
 
@@ -17,22 +18,6 @@ COUNTS = ["uint8", "int16", "int32", "int64"]
 SHAPES = [(), (7,), (3, 0, 2), (2, 31), (2, 1, 28, 28), (1, 3, 32, 32)]  # a program costs 20 ms and more
 LARGE = (1, 3, 257, 129)  # 25 programs: one case of it
 MATRICES = {"matrices": ["one", "index", "each"], "strides": ["dense", "transposed"]}
-
-
-def rows(random, *shape):
-    """Probabilities with zeros among them."""
-    w = random.gamma(0.3, size=shape)
-    w[w < 1e-2] = 0.0
-    w[..., -1] += 1e-9
-    return w / w.sum(-1, keepdims=True)
-
-
-def strided(array, how):
-    return array if how == "dense" else np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
-
-
-def tensor(array):
-    return None if array is None else torch.from_numpy(array)
 
 
 def covered(seed, shapes, **factors):
@@ -123,13 +108,9 @@ def transition(case):
     check_outputs(outputs, results(out=tensor(np.asarray(want))), flags)
 
 
-def tied(rng, stream, refine, states):
-    """Rows (states, states) whose first threshold shares the 32 leading bits of element i's uniform, i the row."""
-    v = reference.uniforms(1, states, rng, stream, refine)[0]
-    first = ((v >> 16) + 0.5) / 2.0**32
-    rows = torch.zeros(1, states, states, dtype=torch.float64)
-    rows[0, :, 0], rows[0, :, 1] = tensor(first), tensor(1.0 - first)
-    return rows, (v & 0xFFFF >= 0x8000).astype(int).tolist()
+def tied_tensor(*arguments):
+    probs, wanted = tied(*arguments)
+    return tensor(probs[None]), wanted[0].tolist()
 
 
 def state_ties():
@@ -137,7 +118,7 @@ def state_ties():
     states, rng, flags = 24, helpers.KEYS[14], flag()
     x, key = torch.arange(states, dtype=torch.int32)[None], rng.tensor()
     out, one = torch.empty_like(x), torch.ones(1, states, states, dtype=torch.float64)
-    probs, want = tied(rng, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE, states)
+    probs, want = tied_tensor(rng, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE, states)
     assert 0 < sum(want) < states
     backend.categorical(x, probs, None, key, out, flags)
     assert out[0].tolist() == want
@@ -145,17 +126,17 @@ def state_ties():
     backend.build_categorical_table(probs, *table, flags)
     backend.categorical_table(x, *table, None, key, out.fill_(7), flags)
     assert out[0].tolist() == want
-    before, want = tied(rng, Stream.CATEGORICAL_BRIDGE, Stream.CATEGORICAL_BRIDGE_REFINE, states)
+    before, want = tied_tensor(rng, Stream.CATEGORICAL_BRIDGE, Stream.CATEGORICAL_BRIDGE_REFINE, states)
     backend.categorical_bridge(x, x, None, False, before, one, None, key, out, flags)
     assert out[0].tolist() == want
-    predicted, want = tied(rng, Stream.CATEGORICAL_X0, Stream.CATEGORICAL_X0_REFINE, states)
+    predicted, want = tied_tensor(rng, Stream.CATEGORICAL_X0, Stream.CATEGORICAL_X0_REFINE, states)
     stay = torch.eye(states, dtype=torch.float64)[None]
     backend.categorical_bridge(x, None, predicted, False, stay, one, None, key, out, flags)
     assert out[0].tolist() == want and int(flags) == 0
 
 
 def state_flags():
-    """Wrong values set their bit and give what the CUDA kernels give (tests/test_simt_states.py)."""
+    """Wrong values set their bit and give what the CUDA kernels give (tests/backends/test_simt_states.py)."""
     x, key, nan, inf = torch.tensor([[0, 1, 2, 3, 4]], dtype=torch.int32), fb.Philox(1).tensor(), np.nan, np.inf
     stay = torch.eye(6, dtype=torch.float64)[None].repeat(2, 1, 1)
     stay[:, 5] = nan
