@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.installed import use_compiled_package
+from support.installed import use_compiled_package  # of tests/, which pyproject.toml puts on the path
 
 if TYPE_CHECKING:
     from cases.harness import Harness
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's and SciPy's, read when they are imported
 _HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(_HERE))  # the packages beside this file: importing tests by path puts no folder on sys.path
-
 
 _WHAT_TO_DO = use_compiled_package()
 _HARNESS = pytest.StashKey["Harness"]()

@@ -166,7 +166,6 @@ def test_calls_from_many_threads_at_once():
 FORK = """
 import os, signal
 import numpy as np
-from support.known_answers import PHILOX, words_of
 import fastblackout as fb
 x = np.full((4, 100_000), 200, np.uint8)
 def draw():
@@ -191,7 +190,6 @@ def test_a_forked_child_can_use_threads(tmp_path):
 IMPORT = """
 import sys, time
 start = time.perf_counter()
-from support.known_answers import PHILOX, words_of
 import fastblackout as fb
 took = time.perf_counter() - start
 touched = [m for m in sys.modules if m.split('.')[0] in ('torch', 'triton', 'cuda', 'pynvml', 'cupy')]
@@ -217,7 +215,6 @@ class Refuse:
             raise ImportError('torch is not here')
 sys.meta_path.insert(0, Refuse())
 import numpy as np
-from support.known_answers import PHILOX, words_of
 import fastblackout as fb
 x = np.arange(200, dtype=np.uint8).reshape(2, 100)
 rng = fb.Philox(7)
