@@ -150,7 +150,7 @@ def exact_step_bound(process, model, times, prior):
 @pytest.mark.parametrize("times", [[1.0, 0.0], [1.0, 0.7, 0.25, 0.03, 0.0]])
 @pytest.mark.parametrize("name", PROCESSES)
 def test_the_exact_model_gives_the_information_in_any_number_of_steps(name, times):
-    process, law = PROCESSES[name], data_law(PROCESSES[name])
+    process, law = PROCESSES[name], data_law(PROCESSES[name], LAW)
     prior = law @ process.transition_matrix(times[0])
     bound = exact_step_bound(process, lambda x, t: posterior(process, x, t), times, prior)
     np.testing.assert_allclose(bound[law > 0], -np.log(law[law > 0]), atol=1e-11)
@@ -165,7 +165,7 @@ def test_the_exact_model_gives_the_information_in_any_number_of_steps(name, time
 @pytest.mark.parametrize("kind", ["logits", "probs"])
 @pytest.mark.parametrize("name", PROCESSES)
 def test_the_bound_of_a_sampler(name, kind):
-    process, law, times = PROCESSES[name], data_law(PROCESSES[name]), [1.0, 0.5, 0.2, 0.0]
+    process, law, times = PROCESSES[name], data_law(PROCESSES[name], LAW), [1.0, 0.5, 0.2, 0.0]
     x_0, information = toy_data(150, seed=2)
     tables = {t: torch.from_numpy(posterior(process, np.arange(process.states), t)) for t in times[:-1]}
 

@@ -38,7 +38,7 @@ def test_bridges_over_a_grid_compose_to_one_bridge(name):
 @pytest.mark.parametrize("name", PROCESSES)
 def test_the_discrete_map_tends_to_the_reverse_generator(name):
     process, t = PROCESSES[name], 0.8
-    law = data_law(process)
+    law = data_law(process, LAW)
     seen = np.flatnonzero(law @ process.transition_matrix(t) > 0)
     posterior = process.posterior(seen, law, t)
     rates = to.rates_from_score(process, seen, process.score(seen, posterior, t), t)

@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 def exact_rates(process, factor=1.0):
     """beta Q times the ratio of marginals, which needs no posterior; 0 / 0 is never visited."""
-    law = data_law(process)
+    law = data_law(process, LAW)
 
     def rates(x_t, t):
         x_0, at = (np.broadcast_to(np.arange(process.states), (len(t), *[process.states] * 2)) for _ in range(2))
@@ -33,7 +33,7 @@ def exact_rates(process, factor=1.0):
 @pytest.mark.parametrize("name", PROCESSES)
 def test_exact_rates_give_the_information_of_every_state(name, end):
     process = PROCESSES[name]
-    law = data_law(process)
+    law = data_law(process, LAW)
     prior = law @ process.transition_matrix(end)
     bound = loss.exact_rate_bound(process, exact_rates(process), end, prior)
     np.testing.assert_allclose(bound[law > 0], -np.log(law[law > 0]), atol=3e-10)
@@ -114,7 +114,7 @@ def test_for_pure_death_it_is_the_loss_of_blackout():
 @pytest.mark.parametrize("name", PROCESSES)
 def test_gradients_and_where_they_vanish(name):
     process, t = PROCESSES[name], 0.8
-    law = data_law(process)
+    law = data_law(process, LAW)
     chances = process.transition_matrix(t)
     x_0, x_t = np.nonzero((law[:, None] * chances) > 0)
     weight = torch.from_numpy((law[:, None] * chances)[x_0, x_t])

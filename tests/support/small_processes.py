@@ -17,6 +17,6 @@ PROCESSES = {
 }
 
 
-def data_law(process, law=LAW):
+def data_law(process, law):
     """`law` on six states; with no data in a seventh; another on three."""
     return {6: law, 7: np.concatenate([law, [0.0]]), 3: np.array([0.2, 0.5, 0.3])}[process.states]
