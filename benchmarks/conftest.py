@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.installed import use_compiled_package  # of tests/, which pyproject.toml puts on the path
+
 if TYPE_CHECKING:
     from cases.harness import Harness
 
@@ -19,16 +20,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's and SciPy's, read when they 
 _HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(_HERE))  # the packages beside this file: importing tests by path puts no folder on sys.path
 
-
-def _what_to_do() -> str | None:
-    spec = importlib.util.spec_from_file_location("installed", _HERE.parent / "tests" / "installed.py")
-    assert spec is not None and spec.loader is not None
-    installed = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(installed)
-    return installed.use_compiled_package()
-
-
-_WHAT_TO_DO = _what_to_do()
+_WHAT_TO_DO = use_compiled_package()
 _HARNESS = pytest.StashKey["Harness"]()
 _VISITS = 4  # of a case in a full run, minutes apart: neighbours come and go within seconds to minutes
 

@@ -2,36 +2,12 @@
 
 import importlib.util
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
+from support.installed import use_compiled_package
 
-def _load(name):
-    """A helper module of this folder, importable by its name from the tests whatever the import mode."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_WHAT_TO_DO = _load("installed").use_compiled_package()
-if _WHAT_TO_DO is None:
-    _helpers = _load("helpers")
-    for _name in (
-        "op_states",
-        "op_table",
-        "product",
-        "process_calls",
-        "gpu_checks",
-        "gpu_torch_checks",
-        "sass",
-        "cuda_counts",
-        "short_way",
-    ):
-        _load(_name)
+_WHAT_TO_DO = use_compiled_package()  # before anything imports fastblackout, as most modules of `support` do
 
 
 def pytest_configure(config):
@@ -56,10 +32,12 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_generate_tests(metafunc):
+    from support.helpers import BACKENDS
+
     marks = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     own = any("backend" in (names.split(",") if isinstance(names, str) else names) for names in marks)
     if "backend" in metafunc.fixturenames and not own:  # test_gpu.py names the backends of the card
-        metafunc.parametrize("backend", _helpers.BACKENDS, indirect=True)
+        metafunc.parametrize("backend", BACKENDS, indirect=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,5 +49,7 @@ def state_home(tmp_path_factory):
 @pytest.fixture
 def backend(request):
     """Runs the test once a backend: "reference", "cpu-scalar", and as the processor has them cpu-avx2, cpu-avx512."""
-    with _helpers.using(request.param):
+    from support.helpers import using
+
+    with using(request.param):
         yield request.param

@@ -16,9 +16,7 @@ SHAPE = (64, 3, 32, 32)
 SETS = 4  # inputs prepared for a case; call i takes set i % SETS
 STEPS = 1000
 # What people train on: a batch of about as many pixels each.
-SHAPES = {
-    "MNIST": (256, 1, 28, 28), "CIFAR": SHAPE, "CelebA-64": (16, 3, 64, 64), "256x256": (1, 3, 256, 256),
-}  # fmt: skip
+SHAPES = {"MNIST": (256, 1, 28, 28), "CIFAR": SHAPE, "CelebA-64": (16, 3, 64, 64), "256x256": (1, 3, 256, 256)}
 _LEAST_LOGIT = -30.0  # stands for 0 expected births
 
 

@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(1, str(ROOT / "tests"))  # after benchmarks/: its inputs, checks and counts are used here too
+sys.path.insert(1, str(ROOT / "tests"))  # after benchmarks/: inputs, checks and counts of its `support` are used here

@@ -65,10 +65,9 @@ def follow(
 
     Returns (None, or how it ended if not of itself, what else it printed: the last 40 lines).
     """
-    child = subprocess.Popen(
-        [sys.executable, "-W", "default", *command], cwd=FOLDER, env=environment(**more), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-    )  # fmt: skip
+    given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    command, given["env"] = [sys.executable, "-W", "default", *command], environment(**more)
+    child = subprocess.Popen(command, cwd=FOLDER, start_new_session=True, **given)
     _running[child.pid] = child
     late = threading.Event()
     timer = threading.Timer(seconds, lambda: (late.set(), _end(child)))

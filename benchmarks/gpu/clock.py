@@ -43,7 +43,6 @@ class Clock:
             return None
         clock, memory, watts, degrees = zip(*rows, strict=True)
         middle = statistics.median
-        return {
-            "sm_mhz_least": min(clock), "sm_mhz": middle(clock), "sm_mhz_most": max(clock),
-            "memory_mhz": middle(memory), "watts": middle(watts), "degrees": middle(degrees), "samples": len(rows),
-        }  # fmt: skip
+        found = {"sm_mhz_least": min(clock), "sm_mhz": middle(clock), "sm_mhz_most": max(clock)}
+        found |= {"memory_mhz": middle(memory), "watts": middle(watts), "degrees": middle(degrees)}
+        return found | {"samples": len(rows)}

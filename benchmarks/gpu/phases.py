@@ -17,10 +17,13 @@ from gpu.results import Store, machine
 BUILD = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
 BITS_SECONDS = 240.0  # at most, until every op has been checked
 METRICS = (
-    "gpu__time_duration.sum", "sm__throughput.avg.pct_of_peak_sustained_elapsed",
-    "dram__throughput.avg.pct_of_peak_sustained_elapsed", "sm__warps_active.avg.pct_of_peak_sustained_active",
-    "smsp__inst_executed.sum", "l1tex__data_bank_conflicts_pipe_lsu_mem_shared.sum",
-)  # fmt: skip
+    "gpu__time_duration.sum",
+    "sm__throughput.avg.pct_of_peak_sustained_elapsed",
+    "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+    "sm__warps_active.avg.pct_of_peak_sustained_active",
+    "smsp__inst_executed.sum",
+    "l1tex__data_bank_conflicts_pipe_lsu_mem_shared.sum",
+)
 
 
 class Run:
@@ -36,14 +39,12 @@ class Run:
 
     def order(self, phases: Sequence[str]) -> list[tuple[str, Callable[[], None]]]:
         """The timings come between the two parts of the checks, which without them follow one another."""
-        every = (
-            ("build", self.build), ("check", self.check_bits), ("time", self.time), ("check", self.check_rest),
-            ("train", self.train), ("profile", self.profile),
-        )  # fmt: skip
+        every = [("build", self.build), ("check", self.check_bits), ("time", self.time), ("check", self.check_rest)]
+        every += [("train", self.train), ("profile", self.profile)]
         return [(name, phase) for name, phase in every if name in phases]
 
     def ops(self) -> list[str]:
-        from op_table import OPS
+        from support.op_table import OPS
 
         return [op for op in OPS if not self.only or op in self.only]
 

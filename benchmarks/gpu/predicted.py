@@ -1,13 +1,13 @@
 """What the CUDA kernels should reach on an H100 by the count of their instructions: predicted, not measured.
 
-The machine code in fastblackout._cuda is counted by tests/cuda_counts.py; report/predicted.py makes the table.
+The machine code in fastblackout._cuda is counted by tests/support/cuda_counts.py; report/predicted.py makes the table.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import cuda_counts
+from support import cuda_counts
 
 LANES = 128  # a multiprocessor issues four instructions of 32 lanes a clock, since sm_70
 
@@ -50,12 +50,12 @@ def rows(module: str, card: Card = H100) -> list[tuple[str, ...]]:
     instructions, made = counted(module, card.architecture), []
     for work, launches in LAUNCHES.items():
         for launch in launches:
-            made.append((
-                work, launch.kernel, str(cuda_counts.registers(module, card.architecture, launch.kernel)),
-                f"{instructions[launch.kernel]:.1f}", str(launch.bytes),
-                f"{card.issue / instructions[launch.kernel] / 1e9:.0f}", f"{card.bandwidth / launch.bytes / 1e9:.0f}",
-                f"{1e-9 / seconds((launch,), instructions, card.issue, card.bandwidth):.0f}",
-            ))  # fmt: skip
+            registers = cuda_counts.registers(module, card.architecture, launch.kernel)
+            counts = instructions[launch.kernel]
+            by_issue, by_memory = card.issue / counts, card.bandwidth / launch.bytes
+            predicted = 1 / seconds((launch,), instructions, card.issue, card.bandwidth)
+            rates = (f"{rate / 1e9:.0f}" for rate in (by_issue, by_memory, predicted))
+            made.append((work, launch.kernel, str(registers), f"{counts:.1f}", str(launch.bytes), *rates))
         if len(launches) > 1:
             both = 1e-9 / seconds(launches, instructions, card.issue, card.bandwidth)
             made.append((work, "all launches", "", "", str(sum(x.bytes for x in launches)), "", "", f"{both:.0f}"))

@@ -91,17 +91,13 @@ def machine(dry: bool = False) -> dict[str, Any]:
     nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     release = re.search(r"release ([\d.]+)", _said(nvcc, "--version"))
     triton = sys.modules.get("triton") or (importlib.util.find_spec("triton") and importlib.import_module("triton"))
-    facts = {"card": "no card, a dry run", "capability": "none", "multiprocessors": 0}
+    facts: dict[str, Any] = {"card": "no card, a dry run", "capability": "none", "multiprocessors": 0}
     if not dry:
         card = torch.cuda.get_device_properties(0)
-        facts = {
-            "card": card.name, "capability": f"sm_{card.major}{card.minor}",
-            "multiprocessors": card.multi_processor_count, "memory_bytes": card.total_memory,
-            "l2_bytes": card.L2_cache_size,
-        }  # fmt: skip
-    return {
-        **facts, "driver": driver, "max_clock": clock, "torch": torch.__version__, "torch_cuda": torch.version.cuda,
-        "nvcc": release[1] if release else None, "triton": getattr(triton, "__version__", None),
-        "python": platform.python_version(), "fastblackout": fastblackout.__version__,
-        "commit": _said("git", "-C", str(ROOT), "rev-parse", "HEAD"),
-    }  # fmt: skip
+        facts = {"card": card.name, "capability": f"sm_{card.major}{card.minor}"}
+        facts |= {"multiprocessors": card.multi_processor_count, "memory_bytes": card.total_memory}
+        facts |= {"l2_bytes": card.L2_cache_size}
+    facts |= {"driver": driver, "max_clock": clock, "torch": torch.__version__, "torch_cuda": torch.version.cuda}
+    facts |= {"nvcc": release[1] if release else None, "triton": getattr(triton, "__version__", None)}
+    facts |= {"python": platform.python_version(), "fastblackout": fastblackout.__version__}
+    return facts | {"commit": _said("git", "-C", str(ROOT), "rev-parse", "HEAD")}

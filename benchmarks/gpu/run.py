@@ -4,9 +4,10 @@ python benchmarks/gpu [PHASE ...] [--minutes 9] [--out FOLDER] [--ops OP,OP] [--
 
 Phases, by default the first three, in this order:
   build    compiles the modules in place, without CUDA where that fails.
-  check    tests/test_gpu.py, in processes for every op and backend: first what decides whether an op is right (every op
-           of both GPU backends against the reference, to the bit; CUDA graphs; parts of a batch), within 4 minutes;
-           after the timings, if those are asked for too, torch.compile, opcheck, processes and samples.
+  check    tests/backends/test_gpu.py, in processes for every op and backend: first what decides whether an op is
+           right (every op of both GPU backends against the reference, to the bit; CUDA graphs; parts of a batch),
+           within 4 minutes; after the timings, if those are asked for too, torch.compile, opcheck, processes and
+           samples.
   time     what the card can do at most, and every op beside the same work in torch and CuPy; which backend is the
            faster for which op and size.
   train    steps of the CIFAR-10 network, samples from it, a short run on the digits.

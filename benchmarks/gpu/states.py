@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from op_states import matrices
 from torch import Tensor
 
 import fastblackout as fb
 from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
+from support.op_states import matrices
 
 CHUNK = 1 << 20  # pixels whose rows of 256 probabilities torch gathers at once
 

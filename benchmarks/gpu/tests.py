@@ -1,4 +1,4 @@
-"""The check phase: tests/test_gpu.py in processes of their own, one for every op and backend.
+"""The check phase: tests/backends/test_gpu.py in processes of their own, one for every op and backend.
 
 First what decides whether an op is right (`BITS`); what torch makes of it, which takes longest to compile, and what is
 built from several ops come afterwards, in other processes (`REST`).
@@ -16,7 +16,7 @@ from typing import Any
 from gpu import ROOT
 from gpu.children import follow
 
-FILE = ROOT / "tests" / "test_gpu.py"
+FILE = ROOT / "tests" / "backends" / "test_gpu.py"
 BACKENDS = ("cuda", "triton")
 BITS = ("graph", "flags", "ranks", "stream", "product")
 REST = ("compiled", "reduce_overhead", "opcheck")
@@ -33,8 +33,8 @@ def asked(ops: Iterable[str], backends: Iterable[str], tests: Iterable[str]) -> 
 
 def of_several(backends: Iterable[str]) -> list[list[str]]:
     """The tests of more than one op, a process a kind and backend."""
-    from gpu_checks import SAMPLERS
-    from process_calls import PROCESSES
+    from support.gpu_checks import SAMPLERS
+    from support.process_calls import PROCESSES
 
     made = []
     for backend in backends:

@@ -18,12 +18,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
-from product import poison, same
 from torch import Tensor
 
 import fastblackout as fb
 from gpu.children import LOST, is_lost, tell
 from gpu.work import CASES, UNCAPTURED, Case, Inputs, eager_loss, loss_of, own
+from support.product import poison, same
 
 LARGE, SMALL = (256, 1, 512, 512), (256, 3, 32, 32)  # 64 Mpx, and a batch of CIFAR-10
 TINY = ((4, 1, 8, 8),)  # of a dry run

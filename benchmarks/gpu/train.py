@@ -113,9 +113,11 @@ def main(arguments: list[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     device = torch.device("cpu") if asked.dry else torch.device("cuda", 0)
     calls = {
-        "step": lambda: step(device, asked.dry, False), "compiled step": lambda: step(device, asked.dry, True),
-        "sample": lambda: sample(device, asked.dry), "digits": lambda: digits(device, asked.dry),
-    }  # fmt: skip
+        "step": lambda: step(device, asked.dry, False),
+        "compiled step": lambda: step(device, asked.dry, True),
+        "sample": lambda: sample(device, asked.dry),
+        "digits": lambda: digits(device, asked.dry),
+    }
     for part in asked.parts.split(","):
         tell(begun=part)
         start = time.time()

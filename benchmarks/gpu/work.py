@@ -48,10 +48,8 @@ def noising(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     """Counts uniform in 0..255, a uniform survival probability per image."""
     x = torch.randint(0, 256, shape, dtype=torch.uint8, device=made.device, generator=made)
     p = _rows(shape, made)
-    return {
-        "x": x, "p": p, "q": 1 - p, "center": (127.5 * p).float(), "scale": _filled(shape, made, 1 / 64),
-        "peer_x": x.float(), "peer_p": _column(p).expand(shape),
-    }  # fmt: skip
+    inputs = {"x": x, "p": p, "q": 1 - p, "center": (127.5 * p).float(), "scale": _filled(shape, made, 1 / 64)}
+    return inputs | {"peer_x": x.float(), "peer_p": _column(p).expand(shape)}
 
 
 def reverse(shape: tuple[int, ...], made: torch.Generator) -> Inputs:

@@ -1,0 +1,187 @@
+"""What the CUDA kernels cost, read from the machine code in fastblackout._cuda: no GPU is needed."""
+
+import functools
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastblackout
+from fastblackout.backends import available
+from support import cuda_counts, sass
+
+ARCHITECTURES = ["80", "90", "100", "120"]
+# At most 64 registers a thread let four blocks of 256 share a multiprocessor.
+REGISTERS = 64
+KERNELS = (
+    "thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E", "loss_kernel", "loss_grad",
+    "philox_kernel", "thin_element", "bridge_element", "tau_leap_kernel", "binomial_kernel", "poisson_kernel",
+    "categorical_rows", "categorical_element", "categorical_table_kernel", "build_table_kernel",
+    "categorical_bridge_kernelILNS1_2X0E0E",  # x_0 known
+    "categorical_bridge_kernelILNS1_2X0E1E",  # by logits
+    "categorical_bridge_kernelILNS1_2X0E2E",  # by probabilities
+    "transition_rows_kernel", "log_prob_kernel",
+)  # fmt: skip
+# SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
+INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 137, "loss_grad": 138}
+# Of the hot loops: {kernel: {"load": (accesses of 16 bytes, others at most), "store": the same}}. The others are of
+# numbers of a sample (its gain, and in the gradient its weight) and, in bridge_shared, of the key for a draw that ties.
+HOT = {
+    "thin_shared": {"load": (1, 0), "store": (2, 0)},
+    "bridge_shared": {"load": (3, 1 + 4 * 3), "store": (0, 0)},  # counts, narrow and wide network outputs
+    "loss_kernel": {"load": (2, 0), "store": (0, 0)},
+    "loss_grad": {"load": (2, 2), "store": (1, 0)},
+}
+# Accesses of 16 bytes in a kernel ("") and the functions it calls: a branch for each width of values, 64 bits twice.
+WORDS = {
+    ("thin_sharedILb1E", ""): (1, 2),
+    ("thin_sharedILb1E", "store_tile_input"): (0, 1),
+    ("thin_sharedILb0E", ""): (1, 2),
+    ("thin_sharedILb0E", "load_other_counts"): (5, 0),
+    ("thin_sharedILb0E", "store_other"): (0, 8),
+    ("bridge_sharedILb0E", ""): (3, 0),
+    ("bridge_sharedILb0E", "store_tile"): (0, 2),
+    ("bridge_sharedILb0E", "load_other_counts"): (5, 0),
+    ("bridge_sharedILb0E", "store_other"): (0, 8),
+    ("bridge_sharedILb0E", "gather_floats"): (2, 0),
+    ("loss_kernel", ""): (2 + 2 * 4, 0),  # as wide as it is used, or staged in four parts
+    ("loss_kernel", "gather_floats"): (2, 0),
+    ("loss_grad", ""): (2 + 2, 1 + 1),
+    ("loss_grad", "scatter_floats"): (0, 2),
+}
+needs_tools = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None,
+    reason="cuobjdump and nvdisasm come with triton, which is not installed",
+)
+
+
+@functools.cache
+def module_path():
+    module = available.load("_cuda")
+    if isinstance(module, str):
+        pytest.skip(f"no CUDA kernels to look at: {module}")
+    return module.__file__
+
+
+def built(architecture):
+    """sm_NN, where this build has it. .ci/run makes sure that CI's has all."""
+    module_path()
+    if f"sm_{architecture}" not in available.build_facts()["cuda_architectures"]:
+        pytest.skip(f"this build has no sm_{architecture}: its nvcc does not know it")
+    return f"sm_{architecture}"
+
+
+def kernel_of(name):
+    return next((kernel for kernel in KERNELS if kernel in name), name)
+
+
+@needs_tools
+def test_all_architectures_and_kernels_are_there():
+    found = sass.resources(module_path())
+    for architecture in available.build_facts()["cuda_architectures"]:
+        assert set(KERNELS) == set(map(kernel_of, found[architecture])), architecture
+
+
+@needs_tools
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_registers_and_shared_memory(architecture):
+    for name, used in sass.resources(module_path())[built(architecture)].items():
+        assert used.registers <= REGISTERS, f"{name}: {used}"
+        assert used.stack == used.local == 0, f"{name}: {used}"
+        # 48 KiB, and 1 KiB that sm_90 and later keep for themselves; bridge_shared asks for its own at the launch
+        assert used.shared <= 49 * 1024, f"{name}: {used}"
+
+
+@needs_tools
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_spills(architecture, kernel):
+    assert sass.spills(sass.kernel(module_path(), built(architecture), kernel)) == []
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", INSTRUCTIONS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_instructions_an_element(architecture, kernel):
+    found, most = cuda_counts.instructions(module_path(), built(architecture), kernel), INSTRUCTIONS[kernel]
+    assert 0.5 * most < found <= most, f"{found:.1f} instructions an element"
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", HOT)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_hot_loops_take_16_bytes_an_access(architecture, kernel):
+    found = cuda_counts.loop_accesses(module_path(), built(architecture), kernel)
+    for kind, (words, others) in HOT[kernel].items():
+        assert found[kind].count(128) == words and len(found[kind]) - words <= others, f"{kind}: {found[kind]}"
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel, function", WORDS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_dtype_has_accesses_of_16_bytes(architecture, kernel, function):
+    bodies = sass.functions(sass.kernel(module_path(), built(architecture), kernel))
+    found = sass.accesses(next(body for name, body in bodies.items() if function in name))
+    assert (found["load"].count(128), found["store"].count(128)) == WORDS[kernel, function]
+
+
+def test_the_usual_way():
+    """Round the loop as often as it says, past calls and branches of warps come apart, by the dearer of two ways."""
+    code = """
+        .section .text.kernel,"ax",@progbits
+        /*0000*/ @P0 EXIT ;
+        .L_x_0:
+        /*0010*/ LDG R0 ;
+        /*0020*/ @P0 BRA P1, `(.L_x_1) ;
+        /*0030*/ IADD3 R1 ;
+        /*0040*/ IADD3 R1 ;
+        /*0050*/ BRA `(.L_x_2) ;
+        .L_x_1:
+        /*0060*/ IADD3 R1 ;
+        .L_x_2:
+        /*0070*/ BRA.DIV UR4, `(.L_x_9) ;
+        /*0080*/ @P2 BRA `(.L_x_3) ;
+        /*0090*/ CALL.REL.NOINC `($far) ;
+        .L_x_3:
+        /*00a0*/ BRA.U UP0, `(.L_x_0) ;
+        /*00b0*/ CALL.REL.NOINC `($near) ;
+        /*00c0*/ EXIT ;
+        .L_x_9:
+        /*00d0*/ BPT.TRAP 0x1 ;
+        $near:
+        /*00e0*/ NOP ;
+        /*00f0*/ RET.REL.NODEC R1 `(kernel) ;
+        $far:
+        /*0100*/ NOP ;
+        /*0110*/ RET.REL.NODEC R1 `(kernel) ;
+    """
+    paths = sass.Paths(sass.kernels(code)["kernel"], lambda body: 3 if "LDG R0" in body else None)
+    once = 8  # LDG, BRA, 2 IADD3, BRA, BRA.DIV, BRA, BRA.U
+    assert paths.usual() == 1 + 3 * once + 2 + 2  # and the call, the way out and the function
+    assert paths.usual(*paths.loop(lambda body: True)) == once
+
+
+def test_module_needs_no_cuda_library():
+    text = subprocess.run(["ldd", module_path()], capture_output=True, text=True, check=True).stdout
+    assert "libcuda" not in text and "libcudart" not in text and "not found" not in text
+
+
+def test_a_launch_without_a_driver_raises_one_line():
+    """In a process of its own that sees no device, with or without a driver."""
+    module_path()
+    code = (
+        "import os; os.environ['CUDA_VISIBLE_DEVICES'] = ''\n"
+        "from fastblackout import _cuda\n"
+        "array = (0, 0, (1, 16), (16, 1))\n"
+        "try:\n"
+        "    _cuda.thin((0, 0, 1, 16, 0, 'thin'), array, *[None] * 3, 255, None, None, array, None, None)\n"
+        "except RuntimeError as error:\n"
+        "    print(error)\n"
+    )
+    root = str(Path(fastblackout.__file__).parent.parent)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert re.fullmatch(r"thin: CUDA: [^\n]+\n", done.stdout), done.stdout
+    assert "Traceback" not in done.stderr

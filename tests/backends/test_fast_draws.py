@@ -1,0 +1,94 @@
+"""Per-element draws decided in float32 on the vector instruction sets: the facts that rests on, and the same bits.
+
+The scalar instruction set takes every draw in double precision, as the reference does, so it is what the others are
+compared with: a float32 decision that rounding could turn shows as a difference in one of these millions of draws.
+"""
+
+import numpy as np
+import pytest
+
+import fastblackout as fb
+from fastblackout.reference import binomial as reference_binomial
+from fastblackout.reference import portfloat as pf
+from support.helpers import ISAS
+
+VECTORS = [name for name in ISAS if name != "scalar"]
+FAR_EDGE, FAR_RATIO = 2.0**-7, 2.0**-8  # kFarEdge and kFarRatio of csrc/cpu/per_isa/element_fast.inc
+SHAPE = (3, 100_003)
+
+
+def counts_and_probabilities(case):
+    rng = np.random.default_rng(17)
+    u = rng.random(SHAPE)
+    if case == "to 10,000":
+        return rng.integers(0, 10_001, SHAPE), u
+    if case == "small":
+        return rng.integers(0, 60, SHAPE), u
+    if case == "mean near 10":
+        n = rng.integers(20, 400, SHAPE)
+        return n, np.minimum((9 + 8 * u) / n, 0.5)
+    if case == "variance about 2^20":
+        n = rng.integers(1 << 20, 1 << 23, SHAPE)
+        return n, u
+    n = rng.integers(1 << 20, (1 << 53) + 1, SHAPE)  # rare events of many
+    return n, np.minimum(np.exp(14 * u) / n, 0.5)
+
+
+@pytest.mark.parametrize("case", ["to 10,000", "small", "mean near 10", "variance about 2^20", "rare"])
+@pytest.mark.parametrize("isa", VECTORS)
+def test_binomial_bits(isa, case):
+    n, p = counts_and_probabilities(case)
+    for key, prob in enumerate((p, 1 - p, fb.Prob(1 - p, p))):
+        drawn = []
+        for name in ("scalar", isa):
+            with fb.use_backend("cpu", isa=name):
+                drawn.append(fb.binomial(n, prob, rng=fb.Philox(key)))
+        np.testing.assert_array_equal(drawn[1], drawn[0])
+
+
+@pytest.mark.parametrize("low, high", [(0, 10), (9, 20), (0, 50), (1e3, 1e6), (1e6, 1.1e6)])
+@pytest.mark.parametrize("isa", VECTORS)
+def test_poisson_bits(isa, low, high):
+    rate = np.random.default_rng(18).uniform(low, high, SHAPE)
+    drawn = []
+    for name in ("scalar", isa):
+        with fb.use_backend("cpu", isa=name):
+            drawn.append(fb.poisson(rate, rng=fb.Philox(5)))
+    np.testing.assert_array_equal(drawn[1], drawn[0])
+
+
+def largest_far_ratio(f, a, b, offset, k):
+    """Largest T = f (a / (1/2 - |u|)^2 + b) over the parts of the cells k with |u| > 1/2 - FAR_EDGE."""
+    start = 0.5 - FAR_EDGE
+    ends = []
+    for cell in (k, k + 1):
+        g = np.abs(cell - offset)
+        h = 2 * a + 0.5 * b + g
+        ends.append(g / (h + np.sqrt(h * h - 2 * b * g)))  # |u| where (2 a / (1/2 - |u|) + b) |u| = g
+    outer = np.maximum(*ends)
+    reached = outer > start
+    return np.max((f * (a / (0.5 - outer) ** 2 + b))[reached], initial=0.0), np.count_nonzero(reached)
+
+
+def test_candidates_near_the_ends_of_the_uniform_are_hardly_ever_accepted():
+    """T < FAR_RATIO / 2 within FAR_EDGE of an end, so a v above FAR_RATIO rejects there. Deterministic."""
+    for mean in np.concatenate([np.linspace(10, 20, 21), np.geomspace(20, 2.0**20, 30)]):
+        root = np.sqrt(mean)
+        wide = np.linspace(max(0, mean - 30 * root), mean + 60 * root, 4000)
+        k = np.unique(np.floor(np.concatenate([np.arange(200), wide])))
+        b = 0.931 + 2.53 * root
+        a = -0.059 + 0.02483 * b
+        f = np.sqrt((k + 1) / (2 * np.pi)) / mean / (1.1339 + 1.1328 / (b - 3.4))
+        f = f * np.exp(-pf.deviance(k + 1, np.full_like(k, mean), k + 1 - mean) - pf.stirling_correction(k + 1))
+        top, cells = largest_far_ratio(f, a, b, mean + 0.43, k)
+        assert cells > 10 and top < FAR_RATIO / 2
+        for p in (1e-6, 1e-3, 0.1, 0.3, 0.5):
+            n = np.ceil(mean / p)
+            law = reference_binomial._Law(np.array([int(n)]), np.array([p]), np.array([1 - p]))
+            x, y = k[k <= n] + 1, n - k[k <= n] + 1
+            d = (x - 1 - n * p) + 1 - 2 * p
+            level = pf.deviance(x, law.mean_1 + 0 * x, d) + pf.deviance(y, law.mean_2 + 0 * x, -d)
+            level = level + pf.stirling_correction(x) + pf.stirling_correction(y)
+            f = np.sqrt(x * y / (law.mean_1 * law.mean_2)) * np.exp(-level) / law.alpha
+            top, _ = largest_far_ratio(f, law.a, law.b, n * p + 0.5, x - 1)  # at p = 1/2 no cell may lie so far out
+            assert top < FAR_RATIO / 2

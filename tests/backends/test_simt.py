@@ -1,0 +1,118 @@
+"""The CUDA kernels, run on the CPU by csrc/simt: known answers, large counts, ties, in place, the law.
+
+test_product.py compares every op with the reference, in whatever order threads run.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+import fastblackout as fb
+from fastblackout.backends import cuda
+from support import gpu_checks, product
+from support.helpers import chi_square_counts
+from support.op_table import COUNTS, OPS, PLAIN
+from support.simt import _simt, check, column, new_flag
+
+
+@pytest.fixture(autouse=True)
+def built():
+    _simt.configure("forward", 0, 1)
+
+
+def test_philox_known_answers():
+    gpu_checks.check_philox(torch.device("cpu"), _simt)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_an_op_is_one_launch(op):
+    a, key = product.arguments(op, PLAIN | {"shape": (2, 3000)}), fb.Philox(3).tensor()
+    made = {name: value.clone() for name, value in product.public(op, a, fb.Philox(3)).items()}
+    before = _simt.launches()
+    OPS[op].kernel(product.kernels_of("simt-forward"), a, key, made, new_flag())
+    assert _simt.launches() - before == (2 if op == "birth_loss" else 1)  # the loss, and its gradient
+
+
+@pytest.mark.parametrize("schedule", ["forward", "reverse", "random"])
+def test_what_counts_chunks_is_zero_again(schedule, monkeypatch):
+    """So that the next launch, or a replay, finds it as it was: here three launches share it."""
+    _simt.configure(schedule, 3, 2)
+    done = torch.zeros(3, dtype=torch.int32)
+    monkeypatch.setattr(cuda, "_counters", lambda like, size: done)
+    random = torch.Generator().manual_seed(2)
+    for elements in (1025, 70_000, 2048):  # 70,000: more chunks than a warp has lanes
+        logits, births = (
+            torch.randn(3, elements, generator=random),
+            torch.randint(0, 9, (3, elements), generator=random),
+        )
+        weight, loss, flag = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64), torch.empty(3), new_flag()
+        cuda.birth_loss(logits, births, weight, torch.ones(3), loss, flag, module=_simt)
+        check("loss", loss, fb.birth_loss(logits, births, weight, backend="reference"))
+        assert done.tolist() == [0, 0, 0] and flag.item() == 0
+
+
+def test_large_counts_and_pairs():
+    rng, flag = fb.Philox(16), new_flag()
+    count = torch.tensor([[2**53, 2**31, 10**6, 0]] * 3, dtype=torch.int64)
+    p = torch.tensor([[0.5, 1e-9, 1.0 - 1e-12, 0.3]] * 3, dtype=torch.float64)
+    want = fb.binomial(count, fb.Prob(p, 1 - p), rng=rng, backend="cpu")
+    out = torch.empty_like(count)
+    cuda.binomial(count, p, 1 - p, rng.tensor(), out, flag, module=_simt)
+    check("binomial", out, want)
+    assert flag.item() == 0
+
+
+def test_ties_and_window_misses_are_drawn_again():
+    """2 million draws at p = 1/2: some 2,700 meet a threshold and some 100 leave the window; all equal the CPU's."""
+    x, p, rng, flag = torch.full((1, 2**21), 255, dtype=torch.uint8), column([0.5], 1), fb.Philox(3), new_flag()
+    out = torch.empty_like(x)
+    one, zero = torch.ones(1), torch.zeros(1)
+    cuda.thin(x, p, 1 - p, rng.tensor(), 255, zero, one, out, None, None, flag, module=_simt)
+    check("x_t", out, fb.thin(x, fb.Prob(p, 1 - p), rng=rng, outputs="x_t", backend="cpu").x_t)
+
+
+def test_in_place():
+    x, p, rng, flag = (
+        torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8),
+        column([0.4, 0.8], 2),
+        fb.Philox(9),
+        new_flag(),
+    )
+    want = fb.thin(x, fb.Prob(p, 1 - p), rng=rng, backend="cpu").x_t
+    cuda.thin(x, p, 1 - p, rng.tensor(), 255, torch.zeros(2), torch.ones(2), x, None, None, flag, module=_simt)
+    check("x_t", x, want)
+
+
+@pytest.mark.parametrize("shape", [(3, 1540), (2, 2056), (1, 2055), (3, 2560), (2, 1031)], ids=str)
+@pytest.mark.parametrize("floats", ["float32", "bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("op", ["thin", "bridge_step", "birth_loss"])
+def test_16_bytes_an_access_and_the_ends_of_odd_sizes(op, floats, shape):
+    """Whole tiles and chunks and what is left of one; rows of which some dtypes are 16-byte aligned and others are not:
+    1,540 is a multiple of 4, 2,056 of 8, 2,560 of 512; 1,031 of nothing."""
+    kernels = product.kernels_of("simt-forward")
+    for number, (counts, given) in enumerate(zip(COUNTS, ("", "int16", "floats", "uint8"), strict=True)):
+        case = {"shape": shape, "layout": "contiguous", "counts": counts, "floats": floats, "key": fb.Philox(5)}
+        case |= {"max_count": (255, 200)[number % 2], "given": given, "fall": number % 2}
+        a = product.arguments(op, case, number)
+        product.check("simt-forward", kernels, "cpu", op, case, a, product.public(op, a, case["key"], "reference"))
+
+
+def test_the_device_in_use_stays():
+    """torch takes the device in use for its current one: an op on another device must give it back."""
+    assert _simt.device() == 0
+    out, flag = torch.empty(1, 4, dtype=torch.int64), new_flag()
+    cuda.poisson(torch.ones(1, 4), fb.Philox(1).tensor(), out, flag, module=_simt)  # on device -1
+    assert _simt.device() == 0
+
+
+def test_law():
+    """An independent oracle: chi-square against scipy; with this seed fixed it cannot fail by chance."""
+    from scipy import stats
+
+    x, p, flag = torch.full((1, 200000), 100, dtype=torch.uint8), column([0.3], 1), new_flag()
+    out = torch.empty_like(x)
+    cuda.thin(
+        x, p, 1 - p, fb.Philox(11).tensor(), 255, torch.zeros(1), torch.ones(1), out, None, None, flag, module=_simt
+    )
+    seen = np.bincount(out.numpy().ravel(), minlength=101)
+    assert chi_square_counts(seen, stats.binom(100, 0.3).pmf(np.arange(101)) * x.numel()) > 1e-4

@@ -1,0 +1,166 @@
+"""What commands print: within 80 columns, sparse in a pipe, and quiet where nobody reads it."""
+
+import argparse
+import fcntl
+import os
+import pty
+import re
+import shlex
+import struct
+import subprocess
+import sys
+import termios
+import threading
+
+import numpy as np
+import pytest
+
+import fastblackout as fb
+from fastblackout.cli import command_line as cli
+from fastblackout.training import progress
+from fastblackout.training.progress import Progress
+from fastblackout.training.progress_log import read_log
+from support.subprocesses import elsewhere
+
+COMMANDS = ("train", "sample", "evaluate", "info", "bench")
+TINY = ["--batch=8", "--channels=8", "--threads=1", "--schedule-steps=60", "--log-every=1"]
+
+
+def helps():
+    """The help page of every command, and that of all of them."""
+    parser = cli.build_parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return {"": parser.format_help()} | {name: commands.choices[name].format_help() for name in COMMANDS}
+
+
+@pytest.mark.parametrize("terminal", ["200", "80"])
+def test_help_fits(monkeypatch, terminal):
+    monkeypatch.setenv("COLUMNS", terminal)
+    for name, page in helps().items():
+        assert max(map(len, page.splitlines())) <= 80, name
+
+
+def test_every_help_has_examples_that_parse():
+    for name, page in helps().items():
+        examples = [line.strip() for line in page.split("examples:")[1].splitlines() if line.startswith("  ")]
+        assert examples
+        for line in examples:
+            for command in line.partition("  ")[0].split(" && "):
+                program, *words = shlex.split(command)
+                assert program == "fastblackout" and words[0].startswith(name)
+                if words[-1] != "--help":
+                    assert cli.build_parser().parse_args(words).command == words[0]
+
+
+def test_info_fits(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["info"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def run(line, folder=None, **more):
+    """`python -m fastblackout` in a shell that may close its streams."""
+    command = f"exec {shlex.quote(sys.executable)} -m fastblackout {line}"
+    return subprocess.run(["bash", "-c", command], cwd=folder or "/", env=elsewhere(), **more)
+
+
+def test_python_m_and_version():
+    done = run("--version", capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"fastblackout {fb.__version__}\n", "")
+
+
+def test_a_closed_stdout():
+    done = run("info >&-", capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_closed_streams_get_into_no_file(data_file, tmp_path):
+    """The next files opened would get their numbers, and what is printed."""
+    done = run(" ".join(["train", "array", *data_file, "--steps=2", "--sample-every=0", "<&- >&- 2>&-"]), tmp_path)
+    assert done.returncode == 0
+    assert [record["step"] for record in read_log(tmp_path / "runs/array/log.jsonl")] == [1, 2, 2]
+    assert cli.main(["train", "array", "--data=a.npy", "--resume", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("line", ["--help", "info"])
+def test_a_pipe_whose_reader_has_left(line):
+    read, write = os.pipe()
+    os.close(read)
+    done = run(line, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert done.stderr == b""
+    assert done.returncode in ((0, 1) if line == "--help" else (1,))  # help is argparse's, which differs
+
+
+def test_a_full_disk_behind_stdout():
+    done = run("info > /dev/full", capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "fastblackout info: No space left on device\n")
+
+
+@pytest.fixture
+def data_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.random.default_rng(0).integers(0, 5, (20, 4, 4)))
+    return ["--data=a.npy", *TINY]
+
+
+def test_a_training_in_a_pipe_prints_few_plain_lines(data_file, capsys, monkeypatch):
+    clock = iter(range(0, 10**6, 7))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    assert cli.main(["train", "array", *data_file, "--steps=100", "--held-out-every=1", "--sample-every=50"]) == 0
+    lines = capsys.readouterr().err.split("\n")
+    assert 20 < len(lines) <= 40
+    assert sum(line.split("/")[0].isdigit() for line in lines) == 20
+    assert max(map(len, lines)) <= 80
+    assert not any("\r" in line or "|" in line for line in lines)
+    assert lines[1].startswith("held-out loss of 1 image; best per-pixel constant: ")
+    assert any(line.startswith("64 samples for samples-00000100.png: ") for line in lines)
+    assert any(line.startswith("100/100 steps, ") and ", held out " in line for line in lines)
+
+
+def test_lines_are_seconds_apart_and_few(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    for seconds, expected in ((0.01, 1), (1.0, 20), (1000.0, 20)):
+        with Progress(97, "steps", "work") as shown:
+            for _ in range(97):
+                now += seconds
+                shown.update()
+        lines = capsys.readouterr().err.splitlines()
+        assert 0.8 * expected <= len(lines) <= expected
+        assert lines[-1].startswith("work: 97/97 steps, ")
+    with Progress(97, "steps", shown=False) as shown:
+        shown.update(97)
+        shown.say("nothing")
+    assert capsys.readouterr().err == ""
+
+
+def on_a_terminal(monkeypatch, work):
+    """What work() writes to stderr where that is a terminal of 80 columns."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    written = []
+
+    def read():
+        try:
+            while part := os.read(master, 4096):
+                written.append(part)
+        except OSError:  # the other end is closed
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with open(slave, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        work()
+    reader.join(timeout=30)
+    os.close(master)
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", b"".join(written).decode())
+
+
+def test_a_training_on_a_terminal_has_bars_of_their_own(data_file, monkeypatch):
+    command = ["train", "array", *data_file, "--steps=4", "--sample-every=4"]
+    text = on_a_terminal(monkeypatch, lambda: cli.main(command))
+    for bar in ("100%|", "\rheld-out loss:   0%|", "\r64 samples for samples-00000004.png:   0%|", "held-out loss "):
+        assert bar in text
+    assert max(len(line) for line in text.replace("\r", "\n").split("\n")) <= 80

@@ -1,0 +1,99 @@
+"""Outputs on the memory of an argument other than the counts: refused, with nothing written.
+
+Where a sample's outputs cover what the next samples read, most of those come out wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fastblackout as fb
+from support.arrays import bits
+
+RNG = fb.Philox(seed=11)
+SHAPE = (4, 2, 3)
+X = np.random.default_rng(0).integers(0, 90, SHAPE, dtype=np.uint8)
+LOGITS = np.random.default_rng(1).normal(0, 1, SHAPE).astype(np.float32)
+P, MATRICES = np.array([0.125, 0.25, 0.5, 0.75]), np.full((3, 90, 90), 1 / 90)
+INDEX, KEY = np.array([0, 1, 2, 0]), RNG.tensor().numpy()
+STEP = {"x_t": X, "logits": LOGITS, "step": 0.5, "rng": RNG}
+BRIDGE = {"x_t": X, "x_0": X, "before": MATRICES, "after": MATRICES, "index": INDEX, "rng": RNG}
+# (op, arguments, result): the arguments to lie on, by what they may hold
+OPS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
+    "thin": (
+        {"x_0": X, "alive": 0.5, "rng": RNG},
+        lambda out: fb.Thinned(births=out),
+        {"alive": P, "alive.q": P, "center": P, "scale": P, "rng": KEY},
+    ),
+    "bridge_step": (
+        STEP,
+        lambda out: fb.Stepped(x_s=out),
+        {
+            "step": P, "attrition": P, "attrition.q": P, "gain": np.float32(P), "center": P, "scale": P, "rng": KEY,
+            "logits": LOGITS, "births": np.exp(LOGITS),
+        },
+    ),
+    "tau_leap_step": (
+        STEP,
+        lambda out: fb.Leaped(x_s=out),
+        {"step": P, "gain": np.float32(P), "center": P, "scale": P, "rng": KEY, "births": np.exp(LOGITS)},
+    ),
+    "categorical": (
+        {"state": X, "probs": MATRICES, "index": INDEX, "rng": RNG},
+        lambda out: out,
+        {"probs": MATRICES, "index": INDEX, "rng": KEY},
+    ),
+    "categorical_bridge": (
+        BRIDGE, lambda out: out, {"x_0": X, "before": MATRICES, "after": MATRICES, "index": INDEX, "rng": KEY},
+    ),
+}  # fmt: skip
+CASES = [(op, argument) for op, (_, _, arguments) in OPS.items() for argument in arguments]
+
+
+def shared(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the values, counts of SHAPE) in the same memory."""
+    memory = np.zeros(max(values.nbytes, X.size), np.uint8)
+    there = memory[: values.nbytes].view(values.dtype).reshape(values.shape)
+    there[...] = values
+    return there, memory[: X.size].reshape(SHAPE)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("op, argument", CASES)
+def test_an_output_on_an_argument(op: str, argument: str, library: str, backend: str) -> None:
+    arguments, result, held = OPS[op]
+    there, out = shared(held[argument])
+    before = out.copy()
+    name, _, side = argument.partition(".")
+    value: Any = torch.from_numpy(there) if library == "torch" or name == "rng" else there
+    changed = {**arguments, name: fb.Prob(1 - value, value) if side else value}
+    if name == "births":
+        del changed["logits"]
+    if library == "torch":
+        changed = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in changed.items()}
+    given = torch.from_numpy(out) if library == "torch" else out
+    with pytest.raises(ValueError, match=rf"^{op}: out[.\w]*: must not overlap {argument}, got overlapping memory$"):
+        getattr(fb, op)(**changed, out=result(given))
+    assert bits(out) == bits(before)
+
+
+def test_an_output_beside_an_argument() -> None:
+    """In one buffer, and the call is as any other."""
+    memory = np.zeros(P.nbytes + X.size, np.uint8)
+    alive, out = memory[: P.nbytes].view(np.float64), memory[P.nbytes :].reshape(SHAPE)
+    alive[...] = P
+    made = fb.thin(X, alive, rng=RNG, out=fb.Thinned(x_t=out))
+    assert made.x_t is out and bits(out) == bits(fb.thin(X, P, rng=RNG).x_t)
+
+
+def test_a_field_of_records_ends_where_its_last_record_does() -> None:
+    """Its steps are no whole elements: 17 bytes, of 8."""
+    records = np.zeros(4, [("p", "f8"), ("rest", "u1", 9)])
+    records["p"] = P
+    out = records.view(np.uint8)[-24:].reshape(SHAPE)
+    with pytest.raises(ValueError, match="^thin: out.x_t: must not overlap alive"):
+        fb.thin(X, records["p"], rng=RNG, out=fb.Thinned(x_t=out))

@@ -1,0 +1,140 @@
+"""Philox4x32-10 against Random123's known answers, the key's checks, and where a missing key comes from."""
+
+import contextlib
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import fastblackout as fb
+from fastblackout.call.keys import resolve_rng
+from fastblackout.philox import Philox
+from fastblackout.reference.philox import Stream, philox4x32
+from support.known_answers import PHILOX
+
+
+def scalar_philox(counter, key, rounds=10):
+    """Python integers only, written from the paper: an oracle that shares no line with the NumPy code."""
+    c, k = list(counter), list(key)
+    for _ in range(rounds):
+        m0, m1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [m1 >> 32 ^ c[1] ^ k[0], m1 & 0xFFFFFFFF, m0 >> 32 ^ c[3] ^ k[1], m0 & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+@pytest.mark.parametrize("vector", PHILOX)
+def test_known_answers(vector):
+    words = philox4x32(*(int(w, 16) for w in vector["counter"] + vector["key"]))
+    assert [f"{int(w):08x}" for w in words] == vector["result"]
+
+
+@pytest.mark.parametrize("rounds", [7, 10])
+def test_arrays_match_scalar_oracle(rounds):
+    rng = np.random.default_rng(1)
+    counter = rng.integers(0, 1 << 32, (4, 50), dtype=np.uint32)
+    key = rng.integers(0, 1 << 32, (2, 50), dtype=np.uint32)
+    words = np.stack(philox4x32(*counter, *key, rounds=rounds))
+    assert words.dtype == np.uint32
+    for i in range(50):
+        assert [int(w) for w in words[:, i]] == scalar_philox(
+            [int(v) for v in counter[:, i]], [int(v) for v in key[:, i]], rounds
+        )
+
+
+def test_broadcasting():
+    block, sample = np.arange(5, dtype=np.uint32), np.arange(3, dtype=np.uint32)[:, None]
+    words = philox4x32(block, sample, 7, Stream.THIN_DRAW.word(), 1, 2)
+    assert all(w.shape == (3, 5) for w in words)
+    assert [int(w[2, 4]) for w in words] == scalar_philox([4, 2, 7, 1 << 24], [1, 2])
+
+
+def test_streams_are_distinct_and_fit_a_byte():
+    assert len(Stream) == len({int(s) for s in Stream}) == 25
+    assert all(0 < s < 256 for s in Stream)
+    assert Stream.THIN_REFINE.word(5) == 2 << 24 | 5
+
+
+def test_key_is_an_immutable_value():
+    rng = Philox(seed=0x0123456789ABCDEF, first_sample=3, call=4)
+    assert rng.key == (0x89ABCDEF, 0x01234567)
+    assert rng.at(call=9) == Philox(rng.seed, 3, 9)
+    assert rng.at(first_sample=0) == Philox(rng.seed, 0, 4)
+    assert rng == Philox(rng.seed, 3, 4) and hash(rng) == hash(Philox(rng.seed, 3, 4))
+    assert pickle.loads(pickle.dumps(rng)) == rng
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        rng.call = 5
+    assert type(Philox(seed=np.int64(5)).seed) is int
+    assert Philox(2**64 - 1, 2**32 - 1, 2**32 - 1).seed == 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    "kwargs, text",
+    [
+        ({"seed": 2**64}, r"Philox: seed: must be in 0\.\.2\^64 - 1, got 18446744073709551616"),
+        ({"seed": -1}, r"Philox: seed: .* got -1"),
+        ({"call": 2**32}, r"Philox: call: must be in 0\.\.2\^32 - 1, got 4294967296"),
+        ({"first_sample": -5}, r"Philox: first_sample: .* got -5"),
+    ],
+)
+def test_out_of_range(kwargs, text):
+    with pytest.raises(ValueError, match=text):
+        Philox(**kwargs)
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", None, np.float64(2), np.ones(1), np.array([1, 2]), np.bool_(True)])
+@pytest.mark.parametrize("name", ["seed", "first_sample", "call"])
+def test_wrong_type(name, value):
+    with pytest.raises(TypeError, match=f"Philox: {name}: must be an integer, got"):
+        Philox(**{name: value})
+
+
+def test_resolve_given_key_or_generator():
+    rng = Philox(5)
+    assert resolve_rng(rng, None, "thin") is rng
+    first, second = (torch.Generator().manual_seed(11) for _ in range(2))
+    a, b = resolve_rng(None, first, "thin"), resolve_rng(None, first, "thin")
+    assert a == resolve_rng(None, second, "thin")
+    assert a != b and a.first_sample == a.call == 0
+
+
+def test_resolve_default_follows_manual_seed():
+    torch.manual_seed(3)
+    seeds = [resolve_rng(None, None, "thin").seed for _ in range(64)]
+    torch.manual_seed(3)
+    assert [resolve_rng(None, None, "thin").seed for _ in range(64)] == seeds
+    # All 64 bits are used: each bit is 0 somewhere and 1 somewhere (false alarm 128 * 2^-64, and the seed is fixed).
+    assert np.bitwise_or.reduce(np.array(seeds, np.uint64)) == 2**64 - 1
+    assert np.bitwise_and.reduce(np.array(seeds, np.uint64)) == 0
+
+
+def test_resolve_errors():
+    with pytest.raises(ValueError, match="bridge_step: rng: must not be given together with generator"):
+        resolve_rng(Philox(1), torch.Generator(), "bridge_step")
+    with pytest.raises(TypeError, match="thin: rng: must be a fastblackout.Philox, got int"):
+        resolve_rng(3, None, "thin")
+    with pytest.raises(TypeError, match="thin: generator: must be a torch.Generator, got Generator"):
+        resolve_rng(None, np.random.default_rng(0), "thin")
+
+
+class _Traced(TorchDispatchMode):
+    """Changes nothing, but makes the ops take the way of traced tensors."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("way", ["numpy", "tensors", "traced"])
+@pytest.mark.parametrize("wrong", [{"center": np.nan}, {"outputs": ("x_t", "x_s")}, {"max_count": 0}, "out"])
+def test_a_call_that_is_refused_draws_no_seed(way, wrong):
+    x = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    x = x if way == "numpy" else torch.from_numpy(x)
+    options = {"out": fb.Thinned(x_t=x[:2])} if wrong == "out" else wrong
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    with _Traced() if way == "traced" else contextlib.nullcontext(), pytest.raises(ValueError, match="thin: "):
+        fb.thin(x, 0.5, generator=generator, **options)
+    assert torch.equal(generator.get_state(), before)

@@ -1,0 +1,203 @@
+"""The phases of benchmarks/gpu without a GPU: a dry run of all of them, and processes that fail, die or hang."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+from support import ROOT
+from support.subprocesses import elsewhere
+
+FOLDER = ROOT / "benchmarks"
+
+
+def dry_run(folder, *arguments):
+    command = [
+        sys.executable,
+        "-W",
+        "default",
+        FOLDER / "gpu",
+        "--dry",
+        "--ops",
+        "poisson",
+        "--work",
+        folder / "work",
+    ]
+    environment = elsewhere(CUDA_VISIBLE_DEVICES="", OUT=str(folder / "out"))
+    return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=500)
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_all_phases_and_one_that_goes_on(tmp_path):
+    done = dry_run(tmp_path, "check", "time", "train", "profile")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    phases = [line.split(",")[0] for line in lines if line.startswith("== ")]
+    assert phases == ["== check", "== time", "== check", "== train", "== profile"]
+    for test in ("graph", "ranks", "product", "compiled", "reduce_overhead", "opcheck"):
+        assert sum(line.startswith(f"passed test_{test}[poisson-cpu] ") for line in lines) == 1, test
+    at = lines.index("Nothing failed.")
+    assert f"written to {tmp_path / 'work'}, {tmp_path / 'out'}" in lines[:at]
+    assert "cpu poisson 6/6, cases" in lines[at + 1] and lines[-1].startswith("no card, a dry run: ")
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == ["results.json", "table.md", "tests.log"] and len(names) <= 8
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {row["by"] for row in found["rows"]} == {"cpu", "torch.poisson"}
+    assert [part["part"] for part in found["train"]] == ["step", "sample", "digits", "compiled step"]
+    step, sample, _, compiled = found["train"]
+    assert sample["same_bytes"] and step["losses"] == pytest.approx(compiled["losses"])
+    assert [part["by"] for part in found["profile"]] == ["cpu"] and found["profile"][0]["kernels"]
+    assert "| poisson, rates to 50 | 4x1x8x8 | cpu |" in (tmp_path / "out" / "table.md").read_text()
+    assert set(found["seconds"]) == {"check", "time", "train", "profile"}
+
+    again = dry_run(tmp_path, "check", "time", "train", "profile")  # there is nothing left to do
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    assert not [
+        line for line in again.stdout.splitlines() if line.startswith(("passed ", "poisson, rates", "step: done"))
+    ]
+    later = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {name: later[name] for name in ("tests", "rows", "train")} == {
+        n: found[n] for n in ("tests", "rows", "train")
+    }
+
+
+TESTS = """
+import os, time
+
+def test_right(record_property): record_property("cases", 7)
+def test_wrong(): assert 1 == 2
+def test_loses_the_device(): raise RuntimeError("thin: CUDA: an illegal memory access was encountered")
+def test_after_it(): pass
+def test_dies(): os._exit(9)
+def test_after_that(): pass
+def test_hangs(): time.sleep(600)
+def test_never(): pass
+"""
+
+
+def test_processes_of_tests_start_again(script, tmp_path, monkeypatch):
+    """Every test is told of once, what lost the device or the process too, and what comes after it still runs."""
+    tests = script("gpu.tests")
+    file = tmp_path / "test_some.py"
+    file.write_text(TESTS)
+    monkeypatch.setattr(tests, "FILE", file)
+    names = [line.split("(")[0].split()[1] for line in TESTS.splitlines() if line.startswith("def ")]
+    told = []
+    tests.run(names[:-2], 300.0, told.append)
+    tests.run(names[-2:], 8.0, told.append)  # of which the process needs some to come to its first test
+    found = {result["test"]: result for result in told}
+    assert [result["test"] for result in told] == names
+    outcomes = [result["outcome"] for result in told]
+    assert outcomes[:-1] == ["passed", "failed", "failed", "passed", "failed", "passed", "failed"]
+    assert outcomes[-1] != "passed"
+    assert found["test_right"]["cases"] == 7 and "assert 1 == 2" in found["test_wrong"]["text"]
+    assert "illegal memory access" in found["test_loses_the_device"]["text"]
+    assert "it ended with status 9" in found["test_dies"]["text"]
+    assert "it did not end in" in found["test_hangs"]["text"]
+
+
+def test_nothing_passes_that_was_not_run(script, tmp_path, monkeypatch):
+    """Here the file of the card's tests skips itself, in one line."""
+    tests, told = script("gpu.tests"), []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    tests.run(["test_graph[thin-cuda]", "test_product[thin-cuda]"], 60.0, told.append)
+    assert [result["outcome"] for result in told] == ["failed"] * 2
+    assert all("torch sees no GPU; the SIMT shim" in result["text"] for result in told)
+    good = {"test_product[thin-cuda]": {"outcome": "passed", "cases": 3}}
+    assert tests.passed(good, "thin", "cuda") and not tests.passed(good, "thin", "triton")
+    assert not tests.passed({"test_product[thin-cuda]": {"outcome": "not run"}}, "thin", "cuda")
+    assert not tests.passed(good | {"test_graph[thin-cuda]": {"outcome": "failed"}}, "thin", "cuda")
+    assert tests.passed(good | {"test_compiled[thin-cuda]": {"outcome": "failed"}}, "thin", "cuda")
+    assert tests.passed(good | {"test_graph[thin_log_prob-cuda]": {"outcome": "failed"}}, "thin", "cuda")
+
+
+TIMES = """
+import json, sys
+from gpu.children import tell
+done = json.loads(sys.argv[sys.argv.index("--done") + 1])
+for by, end in (("a", 0), ("loses", 3), ("dies", 7), ("b", 0)):
+    if [1, [2], by] not in done:
+        tell(begun=[1, [2], by])
+        if end == 7: sys.exit(7)
+        tell(case=1, op="poisson", shape=[2], by=by, call_seconds=1.0, **({"error": "CUDA error"} if end else {}))
+        if end: sys.exit(end)
+"""
+
+
+def test_timings_start_again(script, tmp_path, monkeypatch):
+    timing, clock = script("gpu.timing"), script("gpu.clock")
+    (tmp_path / "times.py").write_text(TIMES)
+    monkeypatch.setattr(timing, "COMMAND", (str(tmp_path / "times.py"),))
+    results = script("gpu.results").blank()
+    results["tests"] = {"test_product[poisson-cuda]": {"outcome": "passed", "cases": 1}}
+    store = types.SimpleNamespace(keep=lambda: None)
+    run = types.SimpleNamespace(
+        results=results, dry=True, backends=("cuda", "triton"), options=[], more={}, left=lambda: 60.0, store=store
+    )
+    timing.Timing(run, clock.Clock(("no-such-command",))).op("poisson", "plain")
+    assert [row["by"] for row in results["rows"]] == ["triton", "a", "loses", "dies", "b"]
+    assert ["error" in row for row in results["rows"]] == [True, False, True, True, False]
+    assert "it ended with status 7" in results["rows"][3]["error"]
+
+
+def test_parts_go_on_after_one_that_is_lost(script, tmp_path, monkeypatch):
+    children, heard, lost = script("gpu.children"), [], []
+    code = "import sys\nfrom gpu.children import tell\nfor part in sys.argv[1].split(','):\n    tell(begun=part)\n"
+    code += "    assert part != 'b', 'b is wrong'\n    tell(part=part)\n"
+    (tmp_path / "parts.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = lambda part, how: lost.append((part, how))  # noqa: E731
+    children.in_turn("parts", ["a", "b", "c"], [], lambda: 60.0, heard.append, told)
+    assert heard == [{"part": "a"}, {"part": "c"}]
+    assert [part for part, _ in lost] == ["b"] and "AssertionError: b is wrong" in lost[0][1]
+
+
+def test_clocks_are_those_of_the_time_asked_for(script):
+    clock = script("gpu.clock")
+    code = "import time\nfor mhz in (300, 1700, 1980, '[N/A]', 1750):\n"
+    code += "    print(f'{mhz}, 2600, 512.5, 41', flush=True); time.sleep(0.05)\ntime.sleep(60)"
+    with clock.Clock((sys.executable, "-c", code)) as seen:
+        for _ in range(400):
+            if len(seen.samples) == 4:
+                break
+            time.sleep(0.05)
+    first = seen.samples[0][0]
+    found = seen.between(first + 0.01, time.time())
+    assert (found["sm_mhz_least"], found["sm_mhz"], found["sm_mhz_most"], found["samples"]) == (1700, 1750, 1980, 3)
+    assert (found["memory_mhz"], found["watts"], found["degrees"]) == (2600, 512.5, 41)
+    assert seen.between(0.0, 1.0) is None
+    with clock.Clock(("no-such-command",)) as nothing:
+        assert nothing.between(0.0, time.time()) is None
+
+
+def test_a_build_that_fails_with_cuda_is_tried_without(script, tmp_path, monkeypatch):
+    phases, store = script("gpu.phases"), script("gpu.results").Store(tmp_path / "work", tmp_path / "out", False)
+    code = "import os, sys\nif os.environ['FASTBLACKOUT_CUDA'] == '1': sys.exit('thin.cu(3): error: no such thing')"
+    monkeypatch.setattr(phases, "BUILD", (sys.executable, "-c", code))
+    run = phases.Run(store, lambda: 60.0)
+    run.build()
+    assert store.results["errors"] == ["build: FASTBLACKOUT_CUDA=1: thin.cu(3): error: no such thing"]
+    assert "no such thing" in (tmp_path / "work" / "build.log").read_text()
+    monkeypatch.setattr(phases, "BUILD", (sys.executable, "-c", "import time; time.sleep(60)"))
+    run.left, run.least = lambda: 1.0, 1.0
+    run.build()
+    assert store.results["errors"][1:] == [f"build: FASTBLACKOUT_CUDA={c}: it took more than 1 s" for c in (1, 0)]
+
+
+def test_results_of_another_card_do_not_count(script, tmp_path, capsys):
+    made = script("gpu.results").Store
+    machine = {"card": "NVIDIA Card", "commit": "0" * 40, "torch": "2.11.0", "triton": "3.6.0"}
+    store = made(tmp_path / "work", tmp_path / "out", False)
+    store.on(machine)
+    store.results["tests"]["test_graph[thin-cuda]"] = {"outcome": "passed", "text": ""}
+    store.keep()
+    os.remove(tmp_path / "work" / "results.json")
+    for fresh, other, kept in ((False, {}, 1), (False, {"card": "NVIDIA Other"}, 0), (True, {}, 0)):
+        store = made(tmp_path / "work", tmp_path / "out", fresh)  # what was copied is read where the first is gone
+        store.on(machine | other)
+        assert len(store.results["tests"]) == kept
+    assert "earlier results are of NVIDIA Card" in capsys.readouterr().out

@@ -1,0 +1,175 @@
+"""The tree: what imports what, where an op's parts lie, how large things are. CONTRIBUTING.md describes it."""
+
+import ast
+import functools
+import re
+from collections import defaultdict
+
+import pytest
+
+from support import ROOT
+
+# What a folder may import lies in the same or a lower line.
+LAYERS = (
+    ("ground", "arrays", "atomic_files", "philox", "probability", "_version"),
+    ("reference", "kernels"),
+    ("backends",),
+    ("call",),
+    ("ops", "schedule"),
+    ("models", "processes", "data"),
+    ("sampling",),
+    ("likelihood", "evaluation"),
+    ("training",),
+    ("cli",),
+)
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+
+
+@functools.cache
+def modules():
+    """Name: (file, syntax tree) of every module, the Triton kernels as fastblackout.kernels."""
+    found = {}
+    for folder in ("fastblackout", "kernels"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(("fastblackout", *parts) if folder == "kernels" else parts).removesuffix(".__init__")
+            found[name] = path, ast.parse(path.read_text())
+    return found
+
+
+@functools.cache
+def imports():
+    """Module: the modules that it imports, inside functions too, but not for types alone."""
+    known, edges = modules(), defaultdict(set)
+    for name, (path, tree) in known.items():
+        types = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+            for each in node.body
+            for inner in ast.walk(each)
+        }
+        package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or id(node) in types:
+                continue
+            base = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            target = ".".join(filter(None, (base, node.module)))
+            for alias in node.names:
+                whole = f"{target}.{alias.name}"
+                found = whole if whole in known else target
+                if found in known and found != name:
+                    edges[name].add(found)
+    return edges
+
+
+def part_of(module):
+    """ "ops" of fastblackout.ops.thin."""
+    return (module.split(".") + [""])[1]
+
+
+def functions():
+    """(file, name, parameters) of every function of the package and the kernels."""
+    for path, tree in modules().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                yield path.relative_to(ROOT), node.name, [each.arg for each in given if each.arg not in ("self", "cls")]
+
+
+def test_the_root_holds_the_ground_alone():
+    names = {path.name for path in (ROOT / "fastblackout").glob("*.py")}
+    public = {"arrays.py", "atomic_files.py", "philox.py", "probability.py"}
+    assert names - {"__main__.py"} == {"__init__.py", "_version.py"} | public
+
+
+def test_imports_point_down():
+    assert imports()["fastblackout.ops.thin"] >= {"fastblackout.call.operation", "fastblackout.philox"}
+    up = [
+        (module, other)
+        for module, others in imports().items()
+        for other in others
+        if part_of(module) in RANK and RANK[part_of(module)] < RANK.get(part_of(other), -1)
+    ]
+    assert up == []
+    assert {part_of(module) for module in modules()} - set(RANK) == {"", "__main__"}
+
+
+def test_no_module_imports_itself_through_others():
+    done = set()
+
+    def visit(module, above):
+        assert module not in above, [*above[above.index(module) :], module]
+        if module not in done:
+            for other in sorted(imports()[module]):
+                visit(other, (*above, module))
+            done.add(module)
+
+    for module in list(modules()):
+        visit(module, ())
+
+
+def test_every_op_has_its_files():
+    stems = {path.stem for path in (ROOT / "fastblackout/ops").glob("*.py")}
+    stems -= {"__init__", "capabilities", "birth_loss_gradient", "birth_loss_rules"}  # the last two: its derivatives
+    assert stems == {"thin", "bridge", "tau_leap", "birth_loss", "binomial", "poisson", "categorical", "transition"}
+    for stem in stems:
+        for path in (
+            f"fastblackout/ops/{stem}.py",
+            f"fastblackout/reference/{stem}.py",
+            f"kernels/{stem}.py",
+            f"csrc/cpu/{stem}.cpp",
+            f"csrc/cuda/{stem}.cu",
+            f"tests/ops/test_{stem}.py",
+        ):
+            assert (ROOT / path).is_file(), path
+
+
+def test_an_argument_of_thin_stands_in_few_signatures():
+    """A new argument costs as many: the public op, the short way, the reference, the Triton kernel and its launch."""
+    shared = {"model_input", "check_sample"}  # what the reverse steps use, too
+    others = ("models", "bridge", "tau_leap", "sampling")
+    found = [
+        (path, name)
+        for path, name, given in functions()
+        if "scale" in given and name not in shared and not any(word in f"{path} {name}" for word in others)
+    ]
+    assert 0 < len(found) <= 6 and len({path for path, _ in found}) <= 4, found
+
+
+def test_few_functions_have_ten_parameters():
+    """The public ops and the Triton kernels, which cannot have fewer, and what they call in one go."""
+    assert 9 < sum(len(given) >= 10 for _, _, given in functions()) <= 36
+
+
+def test_tests_lie_in_folders_and_share_by_support():
+    folders = {path.relative_to(ROOT / "tests").parts[:-1] for path in (ROOT / "tests").rglob("test_*.py")}
+    names = ("ops", "backends", "with_torch", "processes", "sampling", "training", "command_line", "project")
+    assert folders == {(name,) for name in names}
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) (\S+\.)?test_", path.read_text(), re.MULTILINE), path
+
+
+@pytest.mark.parametrize("folder", ["fastblackout", "kernels", "tests", "benchmarks", "examples"])
+def test_no_file_is_longer_than_300_lines(folder):
+    long = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert len(long) > 1 and {path: lines for path, lines in long.items() if lines > 300} == {}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "must be finite{bound}",
+        "exactly one of logits and births must be given",
+        "must not overlap {other_name}",
+        "must not be given together with generator",
+        "must be a fastblackout.Philox",
+        "must be given, {missing}",
+        "must be a torch tensor like the other argument",
+        "elements per sample must be below 2^32",
+    ],
+)
+def test_the_rules_of_arguments_are_written_once(rule):
+    """The reference has its own, as it is called alone, too."""
+    texts = [path.read_text() for name, (path, _) in modules().items() if part_of(name) not in ("kernels", "reference")]
+    assert sum(text.count(rule) for text in texts) == 1

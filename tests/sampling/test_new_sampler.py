@@ -1,0 +1,92 @@
+"""A new sampler is one file with its rule and one line in SAMPLERS; all else finds it there."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fastblackout.cli.command_line import build_parser
+from fastblackout.philox import Philox
+from fastblackout.sampling.rules import SAMPLERS, load_rule
+from fastblackout.sampling.rules.rule import Rule
+from fastblackout.sampling.sampler import sample, sample_in_batches
+from support.pixel_model import SCHEDULE, PixelModel
+
+SHAPE, RNG = (6, 2, 5, 7), Philox(5, first_sample=2)
+
+SLOW_LEAP = '''
+from dataclasses import dataclass
+
+from fastblackout.ops import Leaped, tau_leap_step
+from fastblackout.sampling.rules.rule import Rule
+
+
+@dataclass(frozen=True)
+class SlowLeap(Rule):
+    """Tau-leaping with a share of the births."""
+
+    attrition: float = 0.0
+
+    def numbers(self, schedule, k_t, k_s):
+        return schedule.leap(k_t, k_s), 1.0 - self.attrition
+
+    def step(self, x, numbers, out, **arguments):
+        step = numbers[0] * numbers[1]
+        return tau_leap_step(x, step=step, out=None if out is None else Leaped(*out), **arguments)
+'''
+
+
+@pytest.fixture
+def slow_leap(monkeypatch, tmp_path):
+    """The name of a sampler that is there as long as the test."""
+    (tmp_path / "slow_leap.py").write_text(SLOW_LEAP)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "slow_leap", raising=False)
+    monkeypatch.setitem(SAMPLERS, "slow-leap", "slow_leap:SlowLeap")
+    return "slow-leap"
+
+
+def test_it_draws_in_both_loops(slow_leap):
+    given = {"steps": 9, "rng": RNG, "labels": torch.arange(6) % 3, "guidance": 0.5}
+    drawn = sample(PixelModel(), SCHEDULE, SHAPE, sampler=slow_leap, **given)
+    assert torch.equal(drawn, sample(PixelModel(), SCHEDULE, SHAPE, sampler="tau-leap", **given))
+    slower = sample(PixelModel(), SCHEDULE, SHAPE, sampler=slow_leap, attrition=0.5, **given)
+    assert 0 < slower.double().mean() < drawn.double().mean()
+    captured = sample(PixelModel(), SCHEDULE, SHAPE, sampler=slow_leap, attrition=0.5, cuda_graph=True, **given)
+    assert torch.equal(captured, slower)
+    how = {name: given[name] for name in ("steps", "guidance")} | {"sampler": slow_leap, "attrition": 0.5}
+    parts = sample_in_batches(PixelModel(), SCHEDULE, SHAPE, 4, RNG, given["labels"], **how)
+    assert torch.equal(torch.cat(list(parts)), slower)
+
+
+def test_the_command_line_and_the_errors_know_it(slow_leap, capsys):
+    for command in ("sample", "evaluate"):
+        assert build_parser().parse_args([command, "--sampler", slow_leap]).sampler == slow_leap
+        with pytest.raises(SystemExit):
+            build_parser().parse_args([command, "--help"])
+        assert "{bridge,tau-leap,tau-leap-rate,slow-leap}" in capsys.readouterr().out
+    belong = "rounding, attrition: belong to sampler bridge"
+    for words, options in (
+        ("sampler: must be one of bridge, tau-leap, tau-leap-rate, slow-leap, got 'euler'", {"sampler": "euler"}),
+        (f"{belong}, got them with slow-leap", {"sampler": slow_leap, "rounding": "nearest"}),
+        (f"{belong}, slow-leap, got them with tau-leap", {"sampler": "tau-leap", "attrition": 0.5}),
+    ):
+        with pytest.raises(ValueError) as raised:
+            sample(PixelModel(), SCHEDULE, SHAPE, rng=RNG, **options)
+        assert str(raised.value) == f"sample: {words}"
+
+
+def test_every_name_has_its_rule():
+    assert list(SAMPLERS) == ["bridge", "tau-leap", "tau-leap-rate"]
+    assert all(issubclass(load_rule(name), Rule) for name in SAMPLERS)
+
+
+def test_the_names_come_without_numpy_and_torch():
+    program = """if True:
+        import sys
+        from fastblackout.cli.command_line import build_parser
+        build_parser()
+        assert not {"numpy", "torch"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}"], check=True)

@@ -1,0 +1,74 @@
+"""Instructions an element of the CUDA kernels, counted in fastblackout._cuda: what test_cuda_build.py holds to budgets,
+and benchmarks/ makes ceilings and predictions of. Building the thresholds of a piece of 65,536 elements is left out.
+Dtypes that go by a call are rare cases to sass.Paths: of the others it takes the dearest.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from support import sass
+
+
+def _draws(body: list[str]) -> bool:
+    """Two blocks of Philox: ten rounds of two wide products each."""
+    return sum("IMAD.WIDE.U32" in text for text in body) >= 36
+
+
+def _moves(body: list[str]) -> bool:
+    return any(re.search(r"\b(?:LDG|STG|LD\.E|ST\.E)\b", text) for text in body)
+
+
+def _shuffles(body: list[str]) -> bool:
+    return any("SHFL" in text for text in body)
+
+
+def _rounds_of_loss(body: list[str]) -> int | None:
+    if not _moves(body):
+        return None
+    return 1 if _shuffles(body) else 4 if any("STS" in text for text in body) else 8
+
+
+class Counted(NamedTuple):
+    part: str  # of the mangled name
+    elements: int  # what a thread makes at a time
+    trips: sass.Trips
+    tiles: bool  # a thread makes many tiles: the loop over them counts; else the whole kernel
+
+
+KERNELS = {
+    # uint8 to uint8: eight elements are drawn at a time
+    "thin_shared": Counted("thin_sharedILb1E", 16, lambda body: 2 if _draws(body) else None, True),
+    # of uint8 counts; N of four made at a time, four model inputs in float32 stored
+    "bridge_shared": Counted(
+        "bridge_sharedILb0E", 16, lambda body: 2 if _draws(body) else 4 if _moves(body) else None, True
+    ),
+    # a warp sums 1,024 elements: a lane 8 times 4, then shuffles; 16-bit values are staged 4 times
+    "loss_kernel": Counted("loss_kernel", 32, _rounds_of_loss, False),
+    "loss_grad": Counted("loss_grad", 8, lambda body: 2 if _moves(body) else None, False),
+}
+
+
+def _over_tiles(body: list[str]) -> bool:
+    return _draws(body) and not any("BAR." in text for text in body)
+
+
+def instructions(path: str, architecture: str, name: str) -> float:
+    """An element's, at most: see sass.Paths."""
+    part, elements, trips, tiles = KERNELS[name]
+    paths = sass.Paths(sass.kernel(path, architecture, part), trips)
+    return (paths.usual(*paths.loop(_over_tiles)) if tiles else paths.usual()) / elements
+
+
+def loop_accesses(path: str, architecture: str, name: str) -> dict[str, list[int]]:
+    """What sass.accesses finds in the loop over tiles, over rows of a chunk or over quads."""
+    part, _, trips, tiles = KERNELS[name]
+    paths = sass.Paths(sass.kernel(path, architecture, part), trips)
+    body = paths.loop(_over_tiles if tiles else lambda body: _moves(body) and not _shuffles(body))[1]
+    return sass.accesses(paths.lines[at][1] for at in body if paths.lines[at][0] == "instruction")
+
+
+def registers(path: str, architecture: str, name: str) -> int:
+    found = sass.resources(path)[architecture]
+    return next(found[kernel].registers for kernel in found if KERNELS[name].part in kernel)

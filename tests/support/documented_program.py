@@ -1,0 +1,148 @@
+"""Runs a command of the documentation as it stands, but for what would take minutes: see test_documentation.py.
+
+python documented_program.py fastblackout|pip|pytest ARGUMENT ...
+python documented_program.py serve
+
+A process of fastblackout imports torch and more for seconds. So one process, `serve`, does that for all: it reads
+requests from the socket whose number is in the environment, and forks for each.
+"""
+
+import importlib
+import json
+import os
+import pkgutil
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+
+SOCKET = "FASTBLACKOUT_DOCUMENTED_PROGRAM"
+
+# What is added to a command that does not name it.
+SHORTER = {
+    "train": {"--steps": 4, "--batch": 16, "--channels": 8, "--checkpoint-every": 2, "--sample-every": 0},
+    "sample": {"--num": 4, "--steps": 4},
+    "evaluate": {"--num": 20, "--steps": 4, "--bits": 2},
+}
+
+
+def names(arguments, option):
+    return any(argument == option or argument.startswith(f"{option}=") for argument in arguments)
+
+
+def fastblackout(arguments):
+    if names(arguments, "--resume"):
+        return resume(arguments)
+    shorter = dict(SHORTER.get(arguments[0], {}))
+    if names(arguments, "--epochs"):
+        del shorter["--steps"]
+    added = [f"{option}={value}" for option, value in shorter.items() if not names(arguments, option)]
+    return ask([*arguments, *added])
+
+
+def resume(arguments):
+    """Takes the run's last checkpoint away, as if it had been interrupted before, and wants the same bytes back."""
+    out = arguments[arguments.index("--out") + 1] if "--out" in arguments else f"runs/{arguments[1]}"
+    last = max(Path(out, "checkpoints").iterdir())
+    with tempfile.TemporaryDirectory() as folder:
+        taken = Path(shutil.move(last, folder))
+        status = ask(arguments)
+        for file in taken.rglob("*.safetensors") if status == 0 else ():
+            if file.read_bytes() != (last / file.relative_to(taken)).read_bytes():
+                sys.exit(f"{last}: resumed to another {file.name}")
+    return status
+
+
+def ask(arguments):
+    """The exit status of fastblackout with these arguments, in this folder and environment, on these three files."""
+    with socket.socket(fileno=int(os.environ[SOCKET])) as server:
+        request = json.dumps([os.getcwd(), dict(os.environ), arguments]).encode()
+        socket.send_fds(server, [request], [0, 1, 2])
+        return server.recv(1)[0]
+
+
+def serve():
+    for module in ("matplotlib.pyplot", "sklearn.datasets", "sklearn.svm", "torch._dynamo"):
+        importlib.import_module(module)
+    for name in ("data", "evaluation", "sample", "train"):
+        pkgutil.resolve_name(f"fastblackout:{name}")
+    with socket.socket(fileno=int(os.environ[SOCKET])) as client:
+        while True:
+            request, files, _, _ = socket.recv_fds(client, 1 << 17, 3)
+            if not request:  # the tests have ended
+                os._exit(0)
+            child = os.fork()
+            if child == 0:
+                answer(*json.loads(request), files)
+            for file in files:
+                os.close(file)
+            client.send(bytes([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 255]))
+
+
+def answer(folder, environment, arguments, files):
+    from fastblackout.cli.command_line import main
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def pytest(arguments):
+    shorter = ["--quick", "-k", "test_rows"] if "benchmarks/" in arguments else ["tests/ops/test_prob.py"]
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments, *shorter]).returncode
+
+
+def pip(arguments):
+    """Refuses what pip would not install, and a package that is neither this one nor imported by it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from packaging.requirements import Requirement
+
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10, where pytest brings it
+        import tomli as tomllib
+
+    if arguments[0] != "install" or len(arguments) != 2:
+        sys.exit(f"pip: only `pip install WHAT` is known here, got {arguments}")
+    what = re.fullmatch(r"\.(?:\[(.+)\])?", arguments[1])
+    if what is None:
+        sources = Path(find_spec("fastblackout").origin).parent.rglob("*.py")
+        imported = re.compile(rf"^ *import {re.escape(arguments[1])}$", re.MULTILINE)
+        if not any(imported.search(file.read_text()) for file in sources):
+            sys.exit(f"pip: fastblackout never imports {arguments[1]}")
+        return 0
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    here = {Requirement(line).name for line in [*project["dependencies"], *extras["test"]]}
+    for requirement in map(Requirement, [*project["dependencies"], *(extras[what[1]] if what[1] else [])]):
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            if requirement.name in here:
+                sys.exit(f"pip: {requirement} is not installed")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            sys.exit(f"pip: {requirement} is asked for, {found} is installed")
+    return 0
+
+
+if __name__ == "__main__":
+    programs = {"fastblackout": fastblackout, "pip": pip, "pytest": pytest}
+    sys.exit(serve() if sys.argv[1] == "serve" else programs[sys.argv[1]](sys.argv[2:]))

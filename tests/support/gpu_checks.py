@@ -1,0 +1,222 @@
+"""Checks of a GPU backend beyond the product: CUDA graphs, flags, parts of a batch, streams, processes, fb.sample.
+
+gpu_torch_checks.py has those of torch.compile. test_gpu.py runs them on the card, test_gpu_script.py on the CPU, where
+a backend is "cpu" or Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import fastblackout as fb
+from support import process_calls
+from support.helpers import KEYS
+from support.known_answers import PHILOX, words_of
+from support.op_table import OPS, PLAIN
+from support.product import arguments, kernels_of, launch, moved, poison, public, same
+
+# What a wrong value sets off: (argument, value, how the rule begins).
+WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
+    "thin": (("x", 200, "counts"), ("p", 1.5, "probability"), ("q", 0.3, "probability"), ("center", math.nan, "gain")),
+    "bridge_step": (("logits", math.nan, "logits"), ("p", 0.3, "probability"), ("gain", -1.0, "gain")),
+    "tau_leap_step": (("logits", math.inf, "logits"), ("x", -1, "counts"), ("scale", math.inf, "gain")),
+    "birth_loss": (("logits", math.nan, "logits"), ("weight", math.nan, "gain"), ("gain", 0.0, "gain")),
+    "binomial": (("x", -1, "counts"), ("prob", 1.5, "probability")),
+    "poisson": (("rate", math.nan, "probability"),),
+    "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
+    "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
+    "transition_rows": (("p", 1.5, "probability"), ("q", 0.3, "probability")),
+    "thin_log_prob": (("x", -1, "counts"), ("p", math.nan, "probability")),
+    "bridge_log_prob": (("b", -1, "counts"),),
+}
+
+
+def captured(
+    step: Callable[[], dict[str, Tensor]], device: torch.device
+) -> tuple[Callable[[], Any], dict[str, Tensor]]:
+    """(replay, the tensors it writes); on the CPU, which has no graphs, the replay is a call."""
+    if device.type == "cpu":
+        made: dict[str, Tensor] = {}
+        return lambda: made.update(step()), made
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step()
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        made = step()
+    return graph.replay, made
+
+
+def check_philox(device: torch.device, module: Any = None) -> None:
+    """Random123's known answers by each Philox of the CUDA kernels, the hot loop's too, in every thread."""
+    from fastblackout.backends import cuda
+
+    for answer in PHILOX:
+        counter, key, result = words_of(answer)
+        words = torch.zeros(64, 3, 4, dtype=torch.int64, device=device)
+        cuda.philox(words, torch.tensor([*counter, *key], device=device), None, module=module)
+        assert words.tolist() == [[list(result)] * 3] * 64, answer
+
+
+def draws_by_key(op: str) -> bool:
+    return len(OPS[op].factors.get("key", KEYS)) > 1
+
+
+def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """Each replay draws with the key it finds on the device, which the captured step itself advances."""
+    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**63 + 1, 5)
+    there, key = moved(a, device), rng.tensor(device)
+
+    def step() -> dict[str, Tensor]:
+        result = public(op, there, key, backend)
+        key[2:].add_(1)
+        return result
+
+    replay, made = captured(step, device)
+    draws = []
+    for _ in range(3):
+        for value in made.values():
+            poison(value)
+        call = int(key[2].item())
+        replay()
+        for name, expected in public(op, a, rng.at(call=call)).items():
+            same(f"CUDA graph, call {call}: {name}", made[name], expected)
+        draws.append(next(iter(made.values())).clone())
+    if draws_by_key(op):
+        assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2]), "a replay drew the same"
+
+
+def changed(tensor: Tensor, value: float) -> Tensor:
+    """With another last entry."""
+    made = tensor.clone()
+    made.view(-1)[-1] = value
+    return made
+
+
+def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """Wrong values are told by fb.check_values, though calls with right ones follow, and only once."""
+    good, rng = moved(arguments(op, PLAIN | {"shape": shape}), device), fb.Philox(1)
+    with fb.check_values():
+        public(op, good, rng, backend)
+    key = rng.tensor(device)
+    cases = [(good | {name: changed(good[name], value)}, key, f"{name} = {value}", r) for name, value, r in WRONG[op]]
+    if draws_by_key(op):
+        cases.append((good, changed(key, 2**32), "the key's call", "gain"))
+    for bad, its_key, what, rule in cases:
+        try:
+            with fb.check_values():
+                public(op, bad, its_key, backend)
+                public(op, good, key, backend)
+        except ValueError as error:
+            assert f"{op}: {rule}" in str(error), f"flag of {what}: {error}"
+        else:
+            raise AssertionError(f"fb.check_values says nothing of {what}")
+        fb.check_values.check()
+
+
+def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], max_count: int = 100) -> None:
+    """A batch in 1, 2, 3 and 8 parts, each with its first_sample, gives what it gives at once on the reference."""
+    first, batch = 2**31 - 5, shape[0]  # over the sign bit of the 32-bit counter
+    a, rng = arguments(op, PLAIN | {"shape": shape, "max_count": max_count}), fb.Philox(2**64 - 1, first, 3)
+    there, expected = moved(a, device), public(op, a, rng, "reference")
+    kernels = kernels_of(backend) if backend.startswith("simt") else None
+    for ranks in (1, 2, 3, 8):
+        made = {name: torch.zeros_like(value, device=device) for name, value in expected.items()}
+        edges = [batch * rank // ranks for rank in range(ranks + 1)]
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            part = {n: v[low:high] if isinstance(v, Tensor) else v for n, v in there.items()}
+            own, own_rng = {n: v[low:high] for n, v in made.items()}, rng.at(first_sample=first + low)
+            if kernels is not None:
+                launch(kernels, op, part, own_rng, own)
+            else:
+                for name, value in public(op, part, own_rng, backend).items():
+                    own[name].copy_(value)
+        for name, value in expected.items():
+            same(f"{ranks} parts: {name}", made[name], value)
+
+
+class Times(nn.Module):
+    """Nothing but a product, which has one result on every device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.015))
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return x * self.weight
+
+
+def check_sample(options: dict[str, Any], backend: str, device: torch.device) -> None:
+    """fb.sample as a captured loop, as a loop, and on the CPU."""
+    schedule = fb.Schedule.logit(100)
+    model = fb.models.BlackoutModel(Times(), schedule, options.get("max_count", 255))
+    given: dict[str, Any] = {"steps": 12, "rng": fb.Philox(2**63, 3)}
+    given |= {name: value for name, value in options.items() if name != "max_count"}
+    expected = fb.sample(model, schedule, (6, 2, 5, 7), **given)
+    assert expected.any()
+    model = model.to(device)
+    with fb.use_backend(backend):
+        for graph in (False, True):
+            drawn = fb.sample(model, schedule, (6, 2, 5, 7), cuda_graph=graph, **given)
+            same(f"sample {options}, cuda_graph={graph}", drawn, expected)
+
+
+SAMPLERS: tuple[Any, ...] = (
+    {},
+    {"attrition": 0.1, "rounding": "nearest"},
+    {"sampler": "tau-leap"},
+    {"max_count": 1000},
+)
+
+
+def check_stream(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """Work goes to the current stream: inputs that are made late on a stream of the caller's are waited for."""
+    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(5, 6, 7)
+    expected, there = public(op, a, rng), moved(a, device)
+    key = rng.tensor(device)
+    late = {name: torch.zeros_like(value) for name, value in there.items() if isinstance(value, Tensor)}
+    public(op, there, key, backend)  # compiled
+    torch.cuda.synchronize()
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(500_000_000)  # clocks, some 0.3 s
+        for name, value in late.items():
+            value.copy_(there[name])
+        made = public(op, there | late, key, backend)
+        assert not side.query(), "the call waited for the device"
+    side.synchronize()
+    for name, value in expected.items():
+        same(f"on a stream: {name}", made[name], value)
+
+
+def check_process(name: str, backend: str, device: torch.device) -> None:
+    """Every method of a process, and every function of its states, on tensors of a device: what NumPy gives."""
+    process, rng = process_calls.PROCESSES[name], fb.Philox(2**63, 5)
+    arrays = process_calls.arguments(process)
+    tensors = {key: torch.from_numpy(value).to(device) for key, value in arrays.items()}
+    tensors["posterior"].requires_grad_()  # as a network gives it
+    found = process_calls.calls(process, tensors, rng)
+    for call, expected in process_calls.calls(process, arrays, rng).items():
+        wanted = torch.as_tensor(expected())
+        with fb.use_backend(backend):
+            made = found[call]()
+        assert made.device == tensors["x_t"].device, f"{name}: {call}: made on {made.device}"
+        # Draws are equal. So are the P(t), which the host makes; sums over states go in another order on a device.
+        tolerance = 1e-12 if wanted.is_floating_point() else 0.0
+        made = made.detach().cpu()
+        torch.testing.assert_close(
+            made,
+            wanted,
+            rtol=tolerance,
+            atol=tolerance,
+            equal_nan=True,
+            msg=lambda text, c=call: f"{name}: {c}: {text}",
+        )

@@ -1,0 +1,24 @@
+"""Small files in the format of MNIST."""
+
+import gzip
+import struct
+
+import numpy as np
+
+
+def write_idx(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    content = header + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def mnist_files(root, suffix=""):
+    rng = np.random.default_rng(0)
+    made = {}
+    for part, count in (("train", 12), ("t10k", 5)):
+        made[part] = rng.integers(0, 256, (count, 6, 4)), rng.integers(0, 10, count)
+        made[part][1][0] = 9 if part == "train" else 0
+        write_idx(root / "MNIST/raw" / f"{part}-images-idx3-ubyte{suffix}", made[part][0])
+        write_idx(root / "MNIST/raw" / f"{part}-labels-idx1-ubyte{suffix}", made[part][1])
+    return made

@@ -1,0 +1,260 @@
+"""The table of ops for product.py: an op's own factors, its arguments for a case, and how it is called.
+
+A new op: its factors beyond COMMON (or in place of it), a function from a Maker to dense CPU tensors and numbers, and
+two calls: the public function, and its kernel in fastblackout.backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import fastblackout as fb
+from support import op_states
+from support.helpers import KEYS
+
+Arguments = dict[str, Any]
+
+SHAPES = ((), (3, 0, 2), (3, 1), (2, 7), (3, 31), (2, 1, 28, 28), (3, 3, 32, 32), (1, 3, 257, 129))
+LAYOUTS = ("contiguous", "channels_last", "transposed", "sliced", "inner", "expanded")
+COUNTS, FLOATS = ("uint8", "int16", "int32", "int64"), ("float32", "bfloat16", "float16", "float64")
+MAXIMA = (255, 200, 15, 1, 256, 100_000)
+COMMON: dict[str, Sequence[Any]] = {"shape": SHAPES, "layout": LAYOUTS, "counts": COUNTS, "floats": FLOATS, "key": KEYS}
+NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw nothing
+PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
+PROBS = (0.37, 0.0, 1.0, 0.5, 1e-12, 1 - 1e-12, 5e-324, 0.93, 1e-3)
+LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
+IMAGES = (
+    "x",
+    "logits",
+    "births",
+    "prob",
+    "prob_q",
+    "rate",
+    "a",
+    "b",
+    "x_0",
+)  # what lies in the case's layout; the rest is one a sample
+
+
+class Maker:
+    """Values for a case: the same for the same case and number."""
+
+    def __init__(self, case: dict[str, Any], number: int) -> None:
+        self.case, self.number = case, number
+        self.shape: tuple[int, ...] = case["shape"]
+        self.random = torch.Generator().manual_seed(number)
+        self.floats: torch.dtype = getattr(torch, case["floats"])
+        self.kind: torch.dtype = getattr(torch, case["counts"])
+        most = 2**53 if self.kind == torch.float64 else 2**24 if self.kind.is_floating_point else None
+        self.max_count: int = min(case["max_count"], most or torch.iinfo(self.kind).max)
+
+    def counts(self) -> Tensor:
+        x = torch.randint(0, self.max_count + 1, self.shape, generator=self.random)
+        x.view(-1)[::5], x.view(-1)[3::7] = self.max_count, 0
+        return x.to(self.kind)
+
+    def whole(self, kind: torch.dtype) -> Tensor:
+        """Births as integers: few, and the most the dtype holds."""
+        y = torch.randint(0, 41, self.shape, generator=self.random).to(kind)
+        y.view(-1)[::5] = torch.iinfo(kind).max
+        return y
+
+    def uniform(self, low: float, high: float, extremes: Sequence[float] = (), dtype: Any = None) -> Tensor:
+        made = low + (high - low) * torch.rand(self.shape, generator=self.random, dtype=torch.float64)
+        made.view(-1)[: len(extremes)] = torch.tensor(extremes, dtype=made.dtype)[: made.numel()]
+        return made.to(dtype or self.floats)
+
+    def rows(self, values: Sequence[float], dtype: torch.dtype = torch.float32) -> Tensor:
+        samples = self.shape[0] if self.shape else 1
+        return torch.tensor([values[(self.number + b) % len(values)] for b in range(samples)], dtype=dtype)
+
+    def probs(self, values: Sequence[float] = PROBS) -> Tensor:
+        made = self.rows(values, torch.float64)
+        return made[:1].repeat(len(made)) if self.case.get("one") and len(made) else made
+
+
+def _state(m: Maker) -> Arguments:
+    """What thin and the reverse steps share. thin's only floats are the model input; the steps have a factor for it."""
+    a = {"x": m.counts(), "p": m.probs(), "center": m.rows((3.3, -0.5, -1e-20)), "scale": m.rows((0.7, -2.0))}
+    a |= {"max_count": m.max_count, "input_dtype": m.case.get("inputs", m.case["floats"])}
+    return a | ({"outputs": m.case["outputs"]} if "outputs" in m.case else {})  # else all
+
+
+def _thin(m: Maker) -> Arguments:
+    a = _state(m)
+    return a | {"q": 1 - a["p"]}
+
+
+def _reverse(m: Maker) -> Arguments:
+    a = _state(m) | {"gain": m.rows((1.0, 30.0, 7.3, 0.0))}
+    given = m.case.get("given")
+    if not given:
+        return a | {"logits": m.uniform(-6.0, 6.0, LOGITS)}
+    if given == "floats":
+        return a | {"births": m.uniform(0.0, 40.0, (0.0, 0.5, 2.5, 6e4))}
+    return a | {"births": m.whole(getattr(torch, given))}
+
+
+def _bridge(m: Maker) -> Arguments:
+    a = _reverse(m)
+    a |= {"q": 1 - a["p"], "rounding": "nearest" if m.case.get("nearest") else "stochastic"}
+    if not m.case.get("fall"):
+        return a
+    sigma = m.probs((0.05, 0.6, 0.0, 1e-9))
+    return a | {"sigma_p": sigma, "sigma_q": 1 - sigma}
+
+
+def _tau_leap(m: Maker) -> Arguments:
+    return _reverse(m) | {"p": m.probs((0.05, 0.4, 1.7, 0.0, 1e9))}
+
+
+def _birth_loss(m: Maker) -> Arguments:
+    a = {"logits": m.uniform(-40.0, 40.0, LOGITS), "births": m.counts(), "gain": m.rows((m.case.get("gain", 1.0), 7.3))}
+    return a | {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5))}
+
+
+def _binomial(m: Maker) -> Arguments:
+    pair = m.case.get("pair")
+    p = m.uniform(0.0, 1.0, (0.0, 1.0, 0.5, 1e-6, 1 - 2.0**-8), torch.float64 if pair else None)
+    p.view(-1)[7::11] = 1e-7
+    return {"x": m.counts(), "prob": p} | ({"prob_q": 1 - p} if pair else {})
+
+
+def _poisson(m: Maker) -> Arguments:
+    return {"rate": m.uniform(0.0, min(m.max_count, 6e4), (0.0, 10.0, 9.999, 6e4))}
+
+
+def _thinned(a: Arguments, more: dict[str, Any]) -> Any:
+    return fb.thin(a["x"], fb.Prob(a["p"], a["q"]), **more)
+
+
+def _bridged(a: Arguments, more: dict[str, Any]) -> Any:
+    fall = fb.Prob(a["sigma_p"], a["sigma_q"]) if "sigma_p" in a else 0.0
+    given = {"births": a.get("births"), "attrition": fall}
+    return fb.bridge_step(a["x"], a.get("logits"), fb.Prob(a["p"], a["q"]), **given, **more)
+
+
+def _leaped(a: Arguments, more: dict[str, Any]) -> Any:
+    return fb.tau_leap_step(a["x"], a.get("logits"), a["p"], births=a.get("births"), **more)
+
+
+def _lost(a: Arguments, more: dict[str, Any]) -> Any:
+    del more["rng"]
+    logits = a["logits"].detach().requires_grad_()
+    loss = fb.birth_loss(logits, a["births"], a["weight"], **more)
+    return {"loss": loss.detach(), "grad": torch.autograd.grad(loss, logits, a["upstream"])[0]}
+
+
+def _drawn(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.binomial(a["x"], fb.Prob(a["prob"], a["prob_q"]) if "prob_q" in a else a["prob"], **more)}
+
+
+def _fallen(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.poisson(a["rate"], **more)}
+
+
+# The same by the functions of fastblackout.backends, into given outputs: (kernels, arguments, key, outputs, flag).
+def _thin_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    made = (out.get(name) for name in ("x_t", "births", "model_input"))
+    k.thin(a["x"], a["p"], a["q"], key, a["max_count"], a["center"], a["scale"], *made, flag)
+
+
+def _bridge_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.bridge_step(
+        a["x"], a.get("logits"), a.get("births"), a["p"], a["q"], a.get("sigma_p"), a.get("sigma_q"), key,
+        a["max_count"], a["gain"], a["rounding"] == "stochastic", a["center"], a["scale"], out.get("x_s"),
+        out.get("model_input"), flag,
+    )  # fmt: skip
+
+
+def _tau_leap_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    out["overshoot"].zero_()  # the kernels add to it
+    k.tau_leap_step(
+        a["x"], a.get("logits"), a.get("births"), a["p"], key, a["max_count"], a["gain"], a["center"], a["scale"],
+        out.get("x_s"), out.get("model_input"), out["overshoot"], flag,
+    )  # fmt: skip
+
+
+def _birth_loss_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.birth_loss(a["logits"], a["births"], a["weight"], a["gain"], out["loss"], flag)
+    coefficient = a["upstream"].double() * a["weight"]
+    k.birth_loss_backward(a["logits"], a["births"], coefficient, a["gain"], out["grad"], flag)
+
+
+def _binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.binomial(a["x"], a["prob"], a.get("prob_q"), key, out["out"], flag)
+
+
+def _poisson_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.poisson(a["rate"], key, out["out"], flag)
+
+
+class Op(NamedTuple):
+    arguments: Callable[[Maker], Arguments]
+    public: Callable[[Arguments, dict[str, Any]], Any]  # with the rng and options
+    kernel: Callable[[Any, Arguments, Tensor, dict[str, Tensor], Tensor], None]
+    factors: dict[str, Sequence[Any]]  # beyond, or in place of, COMMON
+
+
+_THIN_OUTPUTS = (("x_t", "births", "model_input"), ("x_t",), ("births", "model_input"))
+_STEPS = {
+    # Births as floats or integers, else logits, which have twice the cases of each.
+    "max_count": MAXIMA,
+    "inputs": FLOATS,
+    "given": ("", "", "floats", *COUNTS),
+    "one": (0, 1),
+    "outputs": (("x_s", "model_input"), ("x_s",), ("model_input",)),
+}
+OPS = {
+    "thin": Op(_thin, _thinned, _thin_kernel, {"max_count": MAXIMA, "one": (0, 1), "outputs": _THIN_OUTPUTS}),
+    "bridge_step": Op(_bridge, _bridged, _bridge_kernel, _STEPS | {"nearest": (0, 1), "fall": (0, 1)}),
+    "tau_leap_step": Op(_tau_leap, _leaped, _tau_leap_kernel, _STEPS),
+    "birth_loss": Op(
+        _birth_loss, _lost, _birth_loss_kernel,
+        NO_KEY | {
+            "shape": (*SHAPES[1:], (2, 5000)), "counts": (*COUNTS, *FLOATS), "max_count": (100,), "gain": (1.0, 1e-30),
+        },
+    ),
+    "binomial": Op(
+        _binomial, _drawn, _binomial_kernel,
+        {"counts": (*COUNTS, "float32", "float64"), "max_count": (1, 20, 255, 10**6, 2**53), "pair": (0, 1)},
+    ),
+    "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "max_count": (3, 30, 300, 10**4)}),
+}  # fmt: skip
+
+
+def _between_states(op: str, **factors: Sequence[Any]) -> Op:
+    def arguments(m: Maker) -> Arguments:
+        return op_states.arguments(op, m.case, m.counts(), m.max_count, m.probs(), m.random)
+
+    def public(a: Arguments, more: dict[str, Any]) -> dict[str, Tensor]:
+        return {"out": op_states.public(op, a, more["rng"], more["backend"])}
+
+    def kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+        op_states.direct(k, op, a, key, out["out"], flag)
+
+    shapes = tuple(shape for shape in SHAPES if shape and 0 not in shape)
+    return Op(arguments, public, kernel, {"shape": shapes, **factors})
+
+
+STATES = {
+    "categorical": {
+        "floats": ("float32", "float64"),
+        "max_count": (255, 39, 2, 300),
+        "matrices": ("one", "index", "each"),
+        "table": (0, 1),
+    },
+    "categorical_bridge": {
+        "max_count": (1, 3, 30),
+        "matrices": ("one", "index", "each"),
+        "given": ("logits", "probs", "x_0"),
+    },
+    "transition_rows": NO_KEY | {"counts": ("uint8",), "max_count": (0, 2, 40, 255)},
+    "thin_log_prob": NO_KEY | {"max_count": (255, 20)},
+    "bridge_log_prob": NO_KEY | {"max_count": (127, 20)},
+}
+OPS |= {op: _between_states(op, **factors) for op, factors in STATES.items()}

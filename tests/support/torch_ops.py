@@ -1,0 +1,82 @@
+"""Calls of the ops on counts that torch may trace, their inputs, and arguments of the ops that torch has registered."""
+
+import numpy as np
+import pytest
+import torch
+
+import fastblackout as fb
+from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
+
+# torch's own tracing looks at the .grad of tensors that are no leaves.
+WARNINGS = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+OPS = torch.ops.fastblackout
+KEYS = [fb.Philox(0), fb.Philox(2**63 + 5, 3, 7), fb.Philox(2**64 - 1, 2**32 - 64, 2**32 - 1), fb.Philox(1)]
+
+
+def inputs(batch=4, shape=(2, 3, 5), seed=0, dtype=torch.uint8):
+    random = np.random.default_rng(seed)
+    x = torch.from_numpy(random.integers(0, 200, (batch, *shape))).to(dtype)
+    logits = torch.from_numpy(random.normal(0, 3, (batch, *shape)).astype(np.float32))
+    p = torch.from_numpy(random.random(batch))
+    return x, logits, fb.Prob(p, 1.0 - p)
+
+
+def numbers(batch, value, dtype=torch.float32):
+    return torch.linspace(value / 2, value, batch).to(dtype)
+
+
+def thin(x, logits, p, q, key):
+    center = p.float()[:, None, None] * 100.0
+    return fb.thin(x, fb.Prob(p, q), rng=key, center=center, scale=0.5, outputs=("x_t", "model_input"))
+
+
+def bridge(x, logits, p, q, key):
+    return fb.bridge_step(x, logits, fb.Prob(p, q), rng=key, gain=20.0, attrition=0.1, input_dtype=torch.bfloat16)
+
+
+def bridge_births(x, logits, p, q, key):
+    return fb.bridge_step(x, births=x, step=fb.Prob(p, q), rng=key, rounding="nearest", outputs=("x_s",))
+
+
+def tau_leap(x, logits, p, q, key):
+    return fb.tau_leap_step(x, logits, fb.Prob(p, q), rng=key, gain=p * 40.0, center=1.5)
+
+
+def binomial(x, logits, p, q, key):
+    return fb.Thinned(fb.binomial(x, p[:, None, None, None], rng=key), fb.binomial(9, fb.Prob(p, q), rng=key))
+
+
+def poisson(x, logits, p, q, key):
+    return fb.Thinned(fb.poisson(logits.exp(), rng=key))
+
+
+def loss(x, logits, p, q, key):
+    return fb.Thinned(fb.birth_loss(logits, x, p.float()[:, None, None, None], gain=3.0))
+
+
+CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, loss]
+
+
+def registered():
+    """name: arguments of every registered op, in layouts and options that differ."""
+    x, logits, (p, q) = inputs()
+    key, last = KEYS[1].tensor(), x.to(memory_format=torch.channels_last)
+    gain, center, scale = numbers(4, 3.0), numbers(4, 9.0), numbers(4, 0.5)
+    f32, bf16 = torch.float32, torch.bfloat16
+    end = (key, 255, gain)
+    some, both = ["births", "model_input"], ["x_s", "model_input"]
+    leaf = logits.clone().requires_grad_()
+    return [
+        ("thin", (x, p, q, key, 255, center, scale, some, f32, "auto")),
+        ("thin", (last, p, q, key, 255, center, scale, ["x_t"], f32, "reference")),
+        ("thin", (x[:, 0, 0, 0].int(), p, q, key, 1000, center, scale, ["model_input"], bf16, "auto")),
+        ("bridge_step", (last, logits, None, p, q, None, None, *end, True, center, scale, both, bf16, "auto")),
+        ("bridge_step", (x, None, x.float(), p, q, q, p, *end, False, center, scale, ["x_s"], f32, "auto")),
+        ("tau_leap_step", (x, logits.half(), None, p, *end, center, scale, both, f32, "auto")),
+        ("birth_loss", (leaf, x, p, gain, "auto")),
+        ("birth_loss", (leaf.detach().bfloat16().requires_grad_(), x.float(), p, gain, "reference")),
+        ("birth_loss_backward", (logits, x, p, gain, "auto")),
+        ("binomial", (x, p.float()[:, None, None, None].expand_as(x), None, key, "auto")),
+        ("binomial", (x.double()[:, 0, 0, 0], p, q, key, "auto")),
+        ("poisson", (logits.exp(), key, "auto")),
+    ]

@@ -1,0 +1,166 @@
+"""The calls that triton_aot_worker.py compiles: every kernel, with every dtype of every argument.
+
+Import it when Triton's driver is set.
+"""
+
+import torch
+
+import fastblackout as fb
+from fastblackout.backends import triton as backend
+
+
+def doubles(rows):
+    return torch.zeros(rows, dtype=torch.float64)
+
+
+FLAG = torch.zeros(1, dtype=torch.int32)
+U8, I16, I32, I64 = torch.uint8, torch.int16, torch.int32, torch.int64
+F32, BF16, F16, F64 = torch.float32, torch.bfloat16, torch.float16, torch.float64
+
+
+KEY = fb.Philox(0).tensor()
+
+
+def thin(counts=U8, inputs=F32, most=255, shape=(4, 3072), strided=False, key=KEY, asked=(True, True, True)):
+    x, made = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=inputs)
+    if strided:
+        x = torch.zeros(shape[1], shape[0], dtype=counts).t()
+    one = torch.zeros(shape[0])
+    outputs = [t if wanted else None for t, wanted in zip((x.clone(), x.clone(), made), asked, strict=True)]
+    backend.thin(x, doubles(shape[0]), doubles(shape[0]), key, most, one, one, *outputs, FLAG)
+
+
+def bridge(
+    counts=U8, logits=F32, inputs=F32, most=255, given=None, stochastic=True, fall=False, shape=(4, 3072), key=KEY
+):
+    x, y, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=given or logits), torch.zeros(shape[0])
+    p = doubles(shape[0])
+    network, falling, made = (None, y) if given else (y, None), p if fall else None, torch.zeros(shape, dtype=inputs)
+    backend.bridge_step(x, *network, p, p, falling, falling, key, most, one, stochastic, one, one, x, made, FLAG)
+
+
+def tau_leap(counts=U8, logits=F32, inputs=F32, most=255, given=None, shape=(4, 3072), key=KEY):
+    x, y, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=given or logits), torch.zeros(shape[0])
+    over = torch.zeros(shape[0], dtype=I64)
+    network, made = (None, y) if given else (y, None), torch.zeros(shape, dtype=inputs)
+    backend.tau_leap_step(x, *network, doubles(shape[0]), key, most, one, one, one, x, made, over, FLAG)
+
+
+def loss(logits=F32, births=U8, shape=(4, 3072)):
+    x, k, one = torch.zeros(shape, dtype=logits), torch.zeros(shape, dtype=births), torch.zeros(shape[0])
+    backend.birth_loss(x, k, doubles(shape[0]), one, one, FLAG)
+
+
+def grad(logits=F32, births=U8, shape=(4, 3072)):
+    x, k, one = torch.zeros(shape, dtype=logits), torch.zeros(shape, dtype=births), torch.zeros(shape[0])
+    backend.birth_loss_backward(x, k, doubles(shape[0]), one, x.clone(), FLAG)
+
+
+def binomial(counts=I32, prob=F32, pair=False, shape=(4, 3072), key=KEY):
+    n, p = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=prob)
+    backend.binomial(n, p, p if pair else None, key, n, FLAG)
+
+
+def poisson(rate=F32, shape=(4, 3072), key=KEY):
+    backend.poisson(torch.zeros(shape, dtype=rate), key, torch.zeros(shape, dtype=I64), FLAG)
+
+
+def categorical(counts=U8, probs=F64, states=256, index=None, shape=(4, 3072), key=KEY):
+    x, p = torch.zeros(shape, dtype=counts), torch.zeros(1, states, states, dtype=probs)
+    backend.categorical(x, p, index, key, x, FLAG)
+
+
+def table(counts=U8, states=256, index=None, shape=(4, 3072), key=KEY, build=True):
+    guide = torch.zeros(1, states, 256, dtype=torch.uint16)
+    thresholds = torch.zeros(1, states, states, dtype=I64)
+    if build:
+        backend.build_categorical_table(doubles(states * states).view(1, states, states), thresholds, guide, FLAG)
+    x = torch.zeros(shape, dtype=counts)
+    backend.categorical_table(x, thresholds, guide, index, key, x, FLAG)
+
+
+def states_bridge(counts=U8, weights=None, logits=True, states=16, index=None, shape=(4, 3072), key=KEY, known=None):
+    x, p = torch.zeros(shape, dtype=counts), doubles(states * states).view(1, states, states)
+    given = None if weights is None else torch.zeros(*shape, states, dtype=weights)
+    x_0 = torch.zeros(shape, dtype=known or counts) if weights is None else None
+    backend.categorical_bridge(x, x_0, given, logits, p, p, index, key, x.clone(), FLAG)
+
+
+def transition(counts=U8, bridged=False, each=False, shape=(4, 3072), states=256):
+    x, p = torch.zeros(shape, dtype=counts), doubles(shape[0])
+    backend.transition_rows(p, p, states, torch.zeros(shape[0], states, states, dtype=F64), FLAG)
+    q = doubles(x.numel()).view(shape) if each else p
+    out = torch.zeros(shape, dtype=F64)
+    if bridged:
+        backend.bridge_log_prob(x, x, x, q, q, out, FLAG)
+    else:
+        backend.thin_log_prob(x, x, q, q, out, FLAG)
+
+
+COUNTS, FLOATS = (U8, I16, I32, I64), (F32, BF16, F16, F64)
+
+
+def index():
+    return torch.zeros(4, dtype=I64)
+
+
+CASES = {
+    "thin": lambda: thin(),
+    "bridge bfloat16": lambda: bridge(logits=BF16, inputs=BF16),
+    "tau_leap": lambda: tau_leap(),
+    "thin wide": lambda: thin(I32, most=1000, asked=(True, False, True)),
+    "birth_loss": lambda: loss(),
+    "birth_loss chunks": lambda: loss(shape=(4, 30720)),
+    "birth_loss_grad": lambda: grad(),
+    "binomial": lambda: binomial(),
+    "poisson": lambda: poisson(),
+    "categorical": lambda: categorical(),
+    "categorical table": lambda: table(),
+    "categorical bridge logits": lambda: states_bridge(weights=F32),
+    "transition": lambda: transition(),
+    "thin strided": lambda: thin(strided=True, shape=(4, 31)),
+    "thin odd": lambda: thin(shape=(4, 31), asked=(True, False, False)),
+    "bridge": lambda: bridge(fall=True),
+    "bridge bfloat16 to float32": lambda: bridge(logits=BF16),
+    "bridge nearest": lambda: bridge(stochastic=False),
+    "bridge wide": lambda: bridge(I32, most=1000, fall=True),
+    "binomial pair": lambda: binomial(U8, F64, pair=True),
+    "binomial float": lambda: binomial(F32, BF16),
+    "binomial double": lambda: binomial(F64, F32),
+    "categorical float32": lambda: categorical(I64, F32, index=index()),
+    "categorical table int16": lambda: table(I16, index=index(), build=False),
+    "categorical table int32": lambda: table(I32, build=False),
+    "categorical table int64": lambda: table(I64, build=False),
+    "categorical bridge probs": lambda: states_bridge(I16, F64, logits=False),
+    "categorical bridge float32 probs": lambda: states_bridge(I64, F32, logits=False, index=index()),
+    "transition bridged": lambda: transition(I32, bridged=True, each=True),
+}
+
+
+def _case(name, call, *arguments, **options):
+    dtypes = (str(value).removeprefix("torch.") for value in (*arguments, *options.values()) if value in _DTYPES)
+    CASES[" ".join((name, *dtypes))] = lambda: call(*arguments, **options)
+
+
+_DTYPES = {*COUNTS, *FLOATS}
+# Each dtype of each argument at least once, of several arguments at a time; test_triton_aot.py says which must occur.
+for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
+    _other = FLOATS[(_number + 1) % 4]
+    _case("categorical", categorical, _counts)
+    _case("categorical bridge x_0", states_bridge, _counts, known=COUNTS[_number - 1])
+    _case("categorical bridge", states_bridge, _counts, weights=_floats)
+    _case("transition", transition, _counts)
+    _case("transition bridged", transition, _counts, bridged=True)
+    _case("thin", thin, _counts, _floats)
+    _case("binomial", binomial, _counts, _floats)
+    _case("poisson", poisson, _floats)
+    _case("bridge", bridge, _counts, _floats, _other)
+    _case("tau_leap", tau_leap, _counts, _floats, _other)
+    if _counts != U8:
+        _case("thin wide", thin, _counts, _other, most=1000)
+        _case("bridge wide", bridge, _counts, _other, _floats, most=1000)
+    for _births in (_counts, _floats):
+        _case("bridge given", bridge, _counts, inputs=_floats, given=_births)
+        _case("tau_leap given", tau_leap, _counts, inputs=_floats, given=_births)
+        _case("birth_loss", loss, _other, _births)
+        _case("birth_loss_grad", grad, _other, _births)

@@ -1,0 +1,185 @@
+"""The ops inside torch: opcheck, torch.compile, keys as tensors; bits as in eager calls."""
+
+import math
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+import fastblackout as fb
+from fastblackout.training.loss import blackout_loss
+from support.arrays import bits, same
+from support.torch_ops import CALLS, KEYS, OPS, WARNINGS, bridge, inputs, registered, thin
+
+pytestmark = WARNINGS
+
+
+@pytest.mark.parametrize("number", range(len(registered())))
+def test_opcheck(number):
+    name, arguments = registered()[number]
+    torch.library.opcheck(getattr(OPS, name).default, arguments)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)
+def test_one_compiled_graph_serves_all_keys_and_batches(call):
+    """fullgraph, equal to eager to the bit; other seeds, calls and first samples compile nothing, batches once more."""
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(call, fullgraph=True, backend=counter)
+    x, logits, (p, q) = inputs()
+    for key in KEYS:
+        same(compiled(x, logits, p, q, key.tensor()), call(x, logits, p, q, key), call.__name__)
+    assert counter.frame_count == 1
+    for batch in (7, 6, 9, 11):
+        x, logits, (p, q) = inputs(batch, seed=batch)
+        same(compiled(x, logits, p, q, KEYS[1].tensor()), call(x, logits, p, q, KEYS[1]), call.__name__)
+    assert counter.frame_count == 2
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)
+def test_dynamic_shapes_compile_once(call):
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(call, fullgraph=True, backend=counter, dynamic=True)
+    seen = []
+    for batch, shape in ((7, (2, 4, 6)), (11, (4, 6, 10)), (5, (6, 10, 14))):  # equal sizes would be taken for one
+        x, logits, (p, q) = inputs(batch, shape, seed=batch)
+        same(compiled(x, logits, p, q, KEYS[1].tensor()), call(x, logits, p, q, KEYS[1]), call.__name__)
+        seen.append(counter.frame_count)
+    assert seen[1:] == seen[:1] * 2
+
+
+def test_a_training_loss_is_one_graph():
+    """Schedule and wrapper included, for all keys and times; times out of range are clamped there, not looked at."""
+    schedule = fb.Schedule.logit(steps=50)
+    model = fb.models.BlackoutModel(torch.nn.Identity(), schedule)
+    model.network.forward = lambda model_input, time: model_input * 0.1
+    counter = CompileCounterWithBackend("aot_eager")
+
+    def step(x, k, key):
+        return blackout_loss(model, schedule, x, k, key, "likelihood")
+
+    compiled = torch.compile(step, fullgraph=True, backend=counter)
+    x = inputs(8)[0]
+    for key in KEYS[:3]:
+        k = schedule.draw(8, fb.Philox(key.seed))
+        assert bits(compiled(x, k, key.tensor())) == bits(step(x, k, key))
+    assert counter.frame_count == 1
+    assert bits(compiled(x, k + 50, key.tensor())) == bits(step(x, torch.full((8,), 50), key))
+    with pytest.raises(ValueError, match="Schedule.survival: k: must be in"):
+        step(x, k + 50, key)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_gradient(dtype):
+    x, logits, (p, _) = inputs()
+
+    def step(net, born, weight):
+        return (fb.birth_loss(net * 1.5, born, weight, gain=2.0) * 3.0).sum()
+
+    grads = []
+    for function in (step, torch.compile(step, fullgraph=True, backend="aot_eager")):
+        leaf = logits.to(dtype, copy=True).requires_grad_()
+        value = function(leaf, x, p)
+        value.backward()
+        grads.append((bits(value), bits(leaf.grad)))
+    assert grads[0] == grads[1]
+
+
+def test_inductor():
+    """Thin, a network, the loss and its gradient in one graph through inductor, two seeds, channels_last too."""
+    torch.manual_seed(0)
+    net = torch.nn.Conv2d(2, 2, 1)
+
+    def train_step(x, p, q, key):
+        noised = fb.thin(x, fb.Prob(p, q), rng=key, center=50.0, scale=0.1)
+        logits = net(noised.model_input)
+        return noised.x_t, noised.births, logits, fb.birth_loss(logits, noised.births, p, gain=5.0)
+
+    compiled = torch.compile(train_step, fullgraph=True)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x, _, (p, q) = inputs()
+        x = x.to(memory_format=layout)
+        for key in KEYS[:2]:
+            net.zero_grad()
+            x_t, births, logits, value = compiled(x, p, q, key.tensor())
+            value.sum().backward()
+            expected = fb.thin(x, fb.Prob(p, q), rng=key)
+            assert torch.equal(x_t, expected.x_t) and torch.equal(births, expected.births)
+            # The convolution may differ in the last bit; the loss of the logits it made may not.
+            assert bits(value) == bits(fb.birth_loss(logits.detach(), births, p, gain=5.0))
+            compiled_grad = net.weight.grad.clone()
+            net.zero_grad()
+            train_step(x, p, q, key)[-1].sum().backward()
+            torch.testing.assert_close(compiled_grad, net.weight.grad, rtol=1e-4, atol=1e-3)
+
+
+def test_constant_keys_and_no_key():
+    x, logits, prob = inputs()
+    compiled = torch.compile(lambda x, p: fb.thin(x, p, rng=KEYS[1]), fullgraph=True, backend="aot_eager")
+    same(compiled(x, prob.p), fb.thin(x, prob.p, rng=KEYS[1]))
+    fresh = torch.compile(lambda x, p: fb.thin(x, p, outputs="x_t"), fullgraph=True, backend="aot_eager")
+    drawn = []
+    for function in (fresh, fresh, lambda x, p: fb.thin(x, p, outputs="x_t")):
+        torch.manual_seed(5)
+        drawn.append(function(x, prob.p).x_t)
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])  # torch.manual_seed governs both
+    assert not torch.equal(fresh(x, prob.p).x_t, drawn[0])
+
+
+def test_errors_in_a_compiled_graph():
+    """Metadata while tracing, values on the CPU when it runs; with the eager call's text."""
+    x, logits, (p, q) = inputs()
+    compiled = torch.compile(bridge, fullgraph=True, backend="aot_eager")
+    bad = logits.clone()
+    bad[1, 0, 2, 3] = math.nan
+    for broken in ((x, bad, p, q, KEYS[0].tensor()), (x, logits, p + 1, q, KEYS[0].tensor())):
+        with pytest.raises(ValueError) as eager:
+            bridge(*broken)
+        with pytest.raises(ValueError) as traced:
+            compiled(*broken)
+        # torch 2.6 adds which node of the graph it was
+        assert str(traced.value).startswith(str(eager.value)) and str(eager.value).startswith("bridge_step: ")
+    key = KEYS[0].tensor()
+    key[2] = -1
+    with pytest.raises(ValueError, match="bridge_step: rng: call of a key tensor must be in"):
+        compiled(x, logits, p, q, key)
+    # Of an error while tracing, torch 2.11 shows the pieces that its text is made of, and torch 2.6 only that it was.
+    text = "(?s)bridge_step.*: .*logits.*: shape must be"
+    text = "Observed exception" if torch.__version__.startswith("2.6.") else text
+    with pytest.raises(Exception, match=text):
+        compiled(x, logits[..., :2], p, q, KEYS[0].tensor())
+
+
+def test_key_tensors_in_eager_calls():
+    x, logits, (p, q) = inputs()
+    for call in CALLS:
+        same(call(x, logits, p, q, KEYS[1].tensor()), call(x, logits, p, q, KEYS[1]), call.__name__)
+    assert KEYS[2].tensor().tolist() == [-1, 2**32 - 64, 2**32 - 1]
+    for wrong in (torch.zeros(3), torch.zeros(2, dtype=torch.int64)):
+        with pytest.raises(TypeError, match=r"^thin: rng: a key tensor must be int64 \(3,\)"):
+            fb.thin(x, p, rng=wrong)
+    with pytest.raises(ValueError, match=r"^thin: rng: first_sample \+ samples"):
+        fb.thin(x, p, rng=fb.Philox(0, 2**32 - 2).tensor())
+    with pytest.raises(ValueError, match="^thin: rng: must not be given together"):
+        fb.thin(x, p, rng=KEYS[0].tensor(), generator=torch.Generator())
+
+
+def test_an_output_array_in_a_compiled_graph():
+    x, _, prob = inputs()
+    out = fb.Thinned(x_t=torch.zeros_like(x))
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def into(x, p, x_t):
+        return fb.thin(x, p, rng=KEYS[1], out=fb.Thinned(x_t=x_t)).x_t
+
+    into(x, prob.p, out.x_t)
+    assert torch.equal(out.x_t, fb.thin(x, prob.p, rng=KEYS[1]).x_t)
+
+
+def test_the_backend_is_chosen_when_the_graph_runs():
+    x, logits, (p, q) = inputs()
+    compiled = torch.compile(thin, fullgraph=True, backend="aot_eager")
+    expected = compiled(x, logits, p, q, KEYS[1].tensor())
+    with fb.use_backend("reference"):
+        same(compiled(x, logits, p, q, KEYS[1].tensor()), expected)
+    with fb.use_backend("cuda"), pytest.raises(ValueError, match="^thin: backend: 'cuda' does not run on cpu arrays"):
+        compiled(x, logits, p, q, KEYS[1].tensor())

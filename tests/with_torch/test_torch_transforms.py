@@ -1,0 +1,127 @@
+"""The ops under export, fake and meta tensors, autocast and torch.func; bits as in eager calls."""
+
+import warnings
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import fastblackout as fb
+from support.arrays import bits
+from support.torch_ops import CALLS, KEYS, OPS, WARNINGS, inputs, numbers
+
+pytestmark = WARNINGS
+
+
+class Module(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Conv2d(2, 2, 1)
+
+    def forward(self, x, p, q, key):
+        noised = fb.thin(x, fb.Prob(p, q), rng=key, center=50.0, scale=0.1, outputs=("births", "model_input"))
+        return fb.birth_loss(self.net(noised.model_input), noised.births, p, gain=5.0)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_export(strict):
+    torch.manual_seed(0)
+    module = Module()
+    x, _, (p, q) = inputs()
+    batch = torch.export.Dim("batch", min=2, max=64)
+    shapes = {"x": {0: batch}, "p": {0: batch}, "q": {0: batch}, "key": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(
+            module, (x, p, q, KEYS[0].tensor()), dynamic_shapes=shapes, strict=strict
+        ).module()
+    for size, key in ((4, KEYS[0]), (7, KEYS[1])):
+        x, _, (p, q) = inputs(size, seed=size)
+        assert bits(program(x, p, q, key.tensor())) == bits(module(x, p, q, key))
+
+
+@pytest.mark.parametrize("device", ["meta", "fake"])
+@pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)
+def test_shapes_without_data(call, device):
+    x, logits, (p, q) = inputs()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        arguments = (x.to(memory_format=layout), logits, p, q, KEYS[1].tensor())
+        expected = call(*arguments)
+        if device == "meta":
+            made = call(*(tensor.to("meta") for tensor in arguments))
+        else:
+            with FakeTensorMode() as mode:
+                made = call(*(mode.from_tensor(tensor) for tensor in arguments))
+        for one, other in zip(made, expected, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_autocast_leaves_the_loss_in_float32(compiled):
+    x, logits, (p, _) = inputs()
+
+    def value(net):
+        return fb.birth_loss(net, x, p, gain=3.0)
+
+    function = torch.compile(value, fullgraph=True, backend="aot_eager") if compiled else value
+    for dtype in (torch.float32, torch.bfloat16):
+        leaf = logits.to(dtype, copy=True).requires_grad_()
+        expected = value(leaf)
+        (grad,) = torch.autograd.grad(expected.sum(), leaf)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = function(leaf)
+        assert inside.dtype == torch.float32 and bits(inside) == bits(expected)
+        (again,) = torch.autograd.grad(inside.sum(), leaf)
+        assert again.dtype == dtype and bits(again) == bits(grad)
+
+
+def test_vmap_and_grad():
+    x, logits, (p, _) = inputs()
+
+    def one(net, born, weight):
+        return fb.birth_loss(net[None], born[None], weight, gain=3.0)[0]
+
+    whole = fb.birth_loss(logits, x, p, gain=3.0)
+    leaf = logits.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(fb.birth_loss(leaf, x, p, gain=3.0).sum(), leaf)
+    assert bits(torch.func.vmap(one)(logits, x, p)) == bits(whole)
+    per_sample = torch.func.vmap(torch.func.grad(one))(logits, x, p)
+    assert bits(per_sample) == bits(expected)
+    grad, value = torch.func.grad_and_value(lambda net: fb.birth_loss(net, x, p, gain=3.0).sum())(logits)
+    assert bits(grad) == bits(expected) and bits(value) == bits(whole.sum())
+    # Only the logits mapped, over their last dimension but one, the births shared.
+    stack = torch.stack([logits, logits + 1], dim=-1)
+    mapped = torch.func.vmap(lambda net: fb.birth_loss(net, x, p, gain=3.0), in_dims=-1)(stack)
+    assert bits(mapped[0]) == bits(whole) and bits(mapped[1]) == bits(fb.birth_loss(logits + 1, x, p, gain=3.0))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch goes through the slices one by one
+def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
+    x, keys = torch.full((3, 2, 5), 100), torch.stack([fb.Philox(seed).tensor() for seed in range(3)])
+    probs = torch.full((101, 101), 1 / 101, dtype=torch.float64)
+    draws = (
+        lambda x, key: fb.binomial(x, 0.5, rng=key),
+        lambda x, key: fb.poisson(x.double(), rng=key),
+        lambda x, key: fb.categorical(x, probs, rng=key),
+    )
+    for draw in draws:
+        drawn = torch.func.vmap(draw)(x, keys)
+        assert all(bits(each) == bits(draw(x[0], key)) for each, key in zip(drawn, keys, strict=True))
+    for draw in (*draws, lambda x, key: fb.thin(x, 0.5, rng=key, max_count=255).x_t):
+        for key in (fb.Philox(1), keys[0], None):
+            with pytest.raises(ValueError, match=": rng: must be a key tensor for each slice of torch.vmap, got one"):
+                torch.func.vmap(lambda x, draw=draw, key=key: draw(x, key))(x)
+
+
+def test_a_second_derivative_is_refused():
+    x, logits, (p, _) = inputs()
+    for call in (fb.birth_loss, lambda *a: OPS.birth_loss(*a, numbers(4, 1.0), "auto")):
+        leaf = logits.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(call(leaf, x, p).sum(), leaf, create_graph=True)
+        with pytest.raises(RuntimeError, match="^birth_loss: .* differentiated again"):
+            grad.sum().backward()
+    with pytest.raises(RuntimeError, match="differentiated again"):
+        square = torch.func.grad(lambda net: fb.birth_loss(net, x, p).sum())
+        torch.func.grad(lambda net: square(net).pow(2).sum())(logits)
