@@ -76,9 +76,7 @@ PYBIND11_MODULE(_cpu, m) {
 #define FB_DEFINE(name, Op, fields, kernel) \
   define<cpu::Op>(m, #name, cpu::kernel, [](cpu::Op& op, fb::bindings::HostReader& read) { op.fields(read); });
   FB_OPS(FB_DEFINE)
-  FB_DEFINE(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)
-  FB_DEFINE(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)
-  FB_DEFINE(binomial_log_prob, LogProbs, element, log_prob)
+  FB_CPU_OPS(FB_DEFINE)
 #undef FB_DEFINE
   m.def("power_series", power_series);
 

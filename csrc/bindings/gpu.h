@@ -21,7 +21,7 @@ inline void define_ops(py::module_& m) {
 #define FB_DEFINE(name, Op, fields, kernel) \
   define<cuda::Op>(m, #name, cuda::kernel, [](cuda::Op& op, DeviceReader& read) { op.fields(read); });
   FB_OPS(FB_DEFINE)
-  FB_DEFINE(philox, PhiloxWords, fields, philox)  // words, int64 (threads, 3, 4), of counter and key, int64 (6,)
+  FB_DEVICE_OPS(FB_DEFINE)
 #undef FB_DEFINE
 }
 

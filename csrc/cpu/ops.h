@@ -118,8 +118,8 @@ struct PowerSeries : Common {            // samples: B times, elements: S
 // Outputs of the categorical ops hold anything after an error: the caller shows them only on success.
 #define FB_DECLARE(name, Op, fields, kernel) void kernel(const Op& op);
 FB_OPS(FB_DECLARE)
+FB_CPU_OPS(FB_DECLARE)
 #undef FB_DECLARE
-void birth_loss_scale(const BirthLoss& op);
 void power_series(const PowerSeries& op);
 
 }  // namespace cpu

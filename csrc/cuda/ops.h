@@ -85,7 +85,7 @@ struct BirthLoss : ops::BirthLoss<Backend> {
   }
 };
 
-struct PhiloxWords : Common {
+struct PhiloxWords : Common {         // the words by each Philox, for the known answers
   const int64_t* counter = nullptr;   // its four words, then the key's two
   int64_t* words = nullptr;           // (kPhiloxThreads, 3, 4)
 
@@ -97,9 +97,9 @@ struct PhiloxWords : Common {
 
 constexpr int kPhiloxThreads = 64;
 
-int philox(const PhiloxWords& op, void* stream);
 #define FB_DECLARE(name, Op, fields, kernel) int kernel(const Op& op, void* stream);
 FB_OPS(FB_DECLARE)
+FB_DEVICE_OPS(FB_DECLARE)
 #undef FB_DECLARE
 
 int use_device(int device, int* before);  // `before`: the one in use until now

@@ -231,7 +231,7 @@ struct LogProbs : B::Common {
   OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(Binomial) OP(Poisson)  \
   OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
 
-// What Python calls it, its struct, its list of fields, its kernel.
+// The functions of both: what Python calls it, its struct, its list of fields, its kernel.
 #define FB_OPS(OP)                                                                \
   OP(thin, Thin, fields, thin)                                                    \
   OP(bridge_step, Bridge, fields, bridge)                                         \
@@ -247,3 +247,11 @@ struct LogProbs : B::Common {
   OP(transition_rows, TransitionRows, fields, transition_rows)                    \
   OP(thin_log_prob, LogProbs, thin, log_prob)                                     \
   OP(bridge_log_prob, LogProbs, bridge, log_prob)
+
+// Those of the CPU alone, and those of a device alone.
+#define FB_CPU_OPS(OP)                                                            \
+  OP(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)                   \
+  OP(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)                      \
+  OP(binomial_log_prob, LogProbs, element, log_prob)
+
+#define FB_DEVICE_OPS(OP) OP(philox, PhiloxWords, fields, philox)
