@@ -25,6 +25,9 @@ def capabilities() -> dict[str, dict[str, Any]]:
 
     Looks at the CUDA driver through torch where torch is installed; nothing else of CUDA is touched. What "auto" takes
     for an op on a device: `preferences`.
+
+        >>> fb.capabilities()["reference"]["available"]
+        True
     """
     names = _names()
     report: dict[str, dict[str, Any]] = {

@@ -233,7 +233,7 @@ def test_every_name_of_the_package_exists():
             pkgutil.resolve_name(f"fastblackout{path}")
 
 
-@pytest.mark.parametrize("name", [*fb.ops.__all__, "CategoricalTable"])
+@pytest.mark.parametrize("name", [name for name in fb.ops.__all__ if not hasattr(getattr(fb, name), "_fields")])
 def test_the_example_of_an_op_gives_what_it_says(name):
     """The bits of a draw are the same everywhere, so its example states them."""
     (found,) = doctest.DocTestFinder(recurse=False).find(getattr(fb, name), name, globs={"fb": fb, "np": np})
