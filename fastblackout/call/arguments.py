@@ -40,8 +40,11 @@ class Argument:
         raise NotImplementedError
 
     def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        """The value as the torch schema has it, one for each of `parts`, with tensors on the device of the call."""
-        raise NotImplementedError
+        """The value as the torch schema has it, one for each of `parts`, with tensors on the device of the call.
+
+        Here for kinds whose `on_host` serves both ways.
+        """
+        return tuple(each.value if isinstance(each, Array) else each for each in self.on_host(call, value))
 
     def from_parts(self, *parts: Any) -> Any:
         """A value of this argument again."""
@@ -75,9 +78,6 @@ class Counts(Argument):
                 kind = type(array.value).__name__
                 raise TypeError(f"{call.op}: {name}: must be of the library of {call.first_name}, got {kind}")
         return (array,)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
-        return (self.on_host(call, value)[0].value,)
 
 
 class Births(Counts):

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..arrays import Array, adopt
 from ..ground.values import check_mask, is_tensor
+from .checks import largest
 
 MAX_STATES = 65536
-_LARGEST = {"uint8": 255, "int16": (1 << 15) - 1, "int32": (1 << 31) - 1, "int64": (1 << 63) - 1}
 
 
 def matrices_of(op: str, argument: str, value: Any, dtypes: tuple[str, ...]) -> tuple[Array, bool]:
@@ -45,10 +45,8 @@ def check_index_use(op: str, index: Any, shared: bool) -> None:
         )
 
 
-def index_on_host(op: str, index: Any, samples: int) -> np.ndarray | None:
+def index_on_host(op: str, index: Any, samples: int) -> np.ndarray:
     """int64 (samples,), contiguous; the kernels check its values."""
-    if index is None:
-        return None
     check_index(op, index, samples)
     if not is_tensor(index):
         return np.ascontiguousarray(index)
@@ -68,5 +66,5 @@ def check_index(op: str, index: Any, samples: int) -> None:
 
 
 def check_holds(op: str, argument: str, dtype: str, states: int) -> None:
-    if states - 1 > _LARGEST[dtype]:
+    if states - 1 > largest(dtype):
         raise TypeError(f"{op}: {argument}: dtype must hold states up to {states - 1}, got {dtype}")

@@ -99,8 +99,6 @@ class MaxCount(Argument):
     def on_host(self, call: Call, value: Any) -> tuple[int]:
         return (checks.max_count_of(call.op, value, call.first.dtype),)
 
-    as_parts = on_host
-
 
 class Choice(Argument):
     """One of two names, which the kernels read as a bool, `part`: whether it is the first of them."""
@@ -111,8 +109,6 @@ class Choice(Argument):
     def on_host(self, call: Call, value: Any) -> tuple[bool]:
         check_name(call.op, self.names[0], value, self.known)
         return (value == self.known[0],)
-
-    as_parts = on_host
 
     def from_parts(self, *parts: Any) -> str:
         return self.known[0 if parts[0] else 1]
@@ -128,8 +124,6 @@ class Key(Argument):
         """Keeps its place in the record, and notes that the op reads the key's memory; `resolve` gives the key."""
         call.settle("rng", value[0])
         return (None,)
-
-    as_parts = on_host
 
     def resolve(self, call: Call, value: Any) -> Any:
         """The fb.Philox for the host, or the key's tensor, once nothing else can be wrong."""

@@ -28,16 +28,10 @@ class Matrices(Argument):
 
     def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
         given, index = value
-        matrix, shared = matrices.matrices_of(call.op, self.name, call.settle(self.name, given), PROBS)
-        checks.same_device(call.op, self.name, matrix, call.first_name, call.first)
-        return matrix, self._index(call, matrix, shared, index)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        given, index = value
         given = call.settle(self.name, _constant(call, given))
         matrix, shared = matrices.matrices_of(call.op, self.name, given, PROBS)
-        _on_device(call, self.name, matrix)
-        return matrix.value, self._index(call, matrix, shared, index)
+        _check_device(call, self.name, matrix)
+        return matrix, self._index(call, matrix, shared, index)
 
     def from_parts(self, *parts: Any) -> Any:
         matrix, index = parts
@@ -62,14 +56,8 @@ class Table(Matrices):
     def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
         (thresholds, guide, shared), index = value
         made = [Array(call.settle(self.name, part), call.op, self.name) for part in (guide, thresholds)]
-        checks.same_device(call.op, self.name, made[1], call.first_name, call.first)
+        _check_device(call, self.name, made[1])
         return made[1], made[0], self._index(call, made[1], shared, index)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        (thresholds, guide, shared), index = value
-        matrix = Array(call.settle(self.name, thresholds), call.op, self.name)
-        _on_device(call, self.name, matrix)
-        return thresholds, guide, self._index(call, matrix, shared, index)
 
     def from_parts(self, *parts: Any) -> Any:
         thresholds, guide, index = parts
@@ -86,9 +74,6 @@ class TableRows(Argument):
         array, call.one = matrices.matrices_of(call.op, "probs", call.settle("probs", value), PROBS)
         call.first, (call.samples, call.elements) = array, array.shape[:2]
         return (array,)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
-        return (self.on_host(call, value)[0].value,)
 
 
 class Prediction(Argument):
@@ -145,18 +130,10 @@ class MatrixPair(Argument):
 
     def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
         *pair, index = value
-        first, second, shared = self._pair(call, *pair)
-        for name, array in (("before", first), ("after", second)):
-            checks.same_device(call.op, name, array, call.first_name, call.first)
-        return self._spread(call, first, second, shared, index)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        *pair, index = value
         first, second, shared = self._pair(call, *(_constant(call, matrix) for matrix in pair))
         for name, array in (("before", first), ("after", second)):
-            _on_device(call, name, array)
-        first, second, which = self._spread(call, first, second, shared, index)
-        return first.value, second.value, which
+            _check_device(call, name, array)
+        return self._spread(call, first, second, shared, index)
 
     def from_parts(self, *parts: Any) -> Any:
         before, after, index = parts
@@ -248,7 +225,10 @@ def _constant(call: Call, value: Any) -> Any:
     return as_constant(value, call.first.value)
 
 
-def _on_device(call: Call, name: str, array: Array) -> None:
+def _check_device(call: Call, name: str, array: Array) -> None:
+    if not call.through_torch:
+        checks.same_device(call.op, name, array, call.first_name, call.first)
+        return
     like = call.first.value.device
     if not array.is_tensor:
         kind = type(array.value).__name__
@@ -262,12 +242,13 @@ def _index(call: Call, index: Any) -> Any:
     """Of the way of the call: NumPy for the host, a tensor for a device or where torch traces."""
     if index is None:
         return None
+    index = call.settle("index", _constant(call, index))
     if not call.through_torch:
-        return matrices.index_on_host(call.op, call.settle("index", index), call.samples)
-    index, like = call.settle("index", _constant(call, index)), call.first.value.device
+        return matrices.index_on_host(call.op, index, call.samples)
     if not is_tensor(index):
         raise TypeError(f"{call.op}: index: must be a torch tensor like the states, got {type(index).__name__}")
     matrices.check_index(call.op, index, call.samples)
+    like = call.first.value.device
     if index.device != like:
         raise ValueError(f"{call.op}: index: must be on the device of the states, {like}, got {index.device}")
     return index.contiguous()
