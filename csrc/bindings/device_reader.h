@@ -3,18 +3,15 @@
 // or None, the two sides of a probability one after the other.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <stdexcept>
 #include <string>
 
+#include "bindings/argument_reader.h"
 #include "bindings/gil.h"
 #include "cuda/ops.h"
 
 namespace fastblackout {
 namespace bindings {
-
-namespace py = pybind11;
 
 // Its first `dims` dimensions, of which dimension 0 is the sample.
 inline cuda::View view_of(const py::tuple& array, size_t dims) {
@@ -71,9 +68,9 @@ class OnDevice {
   int device_, before_ = 0;
 };
 
-class DeviceReader {
+class DeviceReader : public ArgumentReader<DeviceReader> {
  public:
-  DeviceReader(const py::args& given, cuda::Common& op) : given_(given), head_(next<py::tuple>()), op_(op) {
+  DeviceReader(const py::args& given, cuda::Common& op) : ArgumentReader(given), head_(next<py::tuple>()), op_(op) {
     op.samples = head_[2].cast<int64_t>();
     op.elements = head_[3].cast<int64_t>();
     op.flag = reinterpret_cast<int*>(head_[4].cast<uintptr_t>());
@@ -90,39 +87,7 @@ class DeviceReader {
     OnDevice::check(name, error);
   }
 
-  template <class... Fields>
-  void operator()(Fields&... fields) {
-    (take(fields), ...);
-  }
-  template <class... Fields>
-  void outputs(Fields&... fields) {
-    (take(fields), ...);
-  }
-  void either(cuda::View& given, bool& is_second) {
-    cuda::View second;
-    (*this)(given, second);
-    is_second = given.data == nullptr;
-    if (is_second) given = second;
-  }
-  void optional(cuda::Pair& prob) { take(prob); }
-  void at_least(float, const float*& number) { take(number); }
-  void choice(bool& is_first, const char*, const char*) { take(is_first); }
-
- private:
-  const py::args& given_;
-  size_t at_ = 0;
-  const py::tuple head_;
-  const cuda::Common& op_;
-
-  template <class T = py::object>
-  T next() {
-    return py::reinterpret_borrow<T>(given_[at_++]);
-  }
-
-  static size_t dims_of(const py::tuple& array) { return py::reinterpret_borrow<py::tuple>(array[2]).size(); }
-
-  void take(int64_t& number) { number = next().cast<int64_t>(); }
-  void take(bool& value) { value = next().cast<bool>(); }
+  using ArgumentReader::take;
   void take(cuda::Pair& prob) { (*this)(prob.p, prob.q); }
 
   template <class T>
@@ -177,6 +142,12 @@ class DeviceReader {
     rows.data = reinterpret_cast<double*>(array[0].cast<uintptr_t>());
     for (size_t d = 0; d < 3; ++d) rows.strides[d] = strides[d].cast<int64_t>();
   }
+
+ private:
+  const py::tuple head_;
+  const cuda::Common& op_;
+
+  static size_t dims_of(const py::tuple& array) { return py::reinterpret_borrow<py::tuple>(array[2]).size(); }
 };
 
 }  // namespace bindings

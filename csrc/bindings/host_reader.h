@@ -5,15 +5,13 @@
 #pragma once
 
 #include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 
+#include "bindings/argument_reader.h"
 #include "bindings/gil.h"
 #include "cpu/ops.h"
 
 namespace fastblackout {
 namespace bindings {
-
-namespace py = pybind11;
 
 // The numbers of an array. No copy, no conversion: a wrong dtype is a fault of the caller in the package.
 template <class T>
@@ -56,10 +54,10 @@ void read_array(const py::object& given, To& to, const Visit& visit) {
   for (size_t d = 0; d < shape.size(); ++d) visit(shape[d].cast<int64_t>(), strides[d].cast<int64_t>());
 }
 
-class HostReader {
+class HostReader : public ArgumentReader<HostReader> {
  public:
   // chosen: the instruction set where none is asked for
-  HostReader(const py::args& given, cpu::Isa chosen, cpu::Common& op) : given_(given) {
+  HostReader(const py::args& given, cpu::Isa chosen, cpu::Common& op) : ArgumentReader(given) {
     const auto size = next<py::tuple>();
     op.samples = size[0].cast<int64_t>();
     op.elements = size[1].cast<int64_t>();
@@ -70,36 +68,8 @@ class HostReader {
     if (op.isa > cpu::widest_isa()) throw std::invalid_argument("this processor has no such instruction set");
   }
 
-  template <class... Fields>
-  void operator()(Fields&... fields) {
-    (take(fields), ...);
-  }
-  template <class... Fields>
-  void outputs(Fields&... fields) {
-    (take(fields), ...);
-  }
-  void either(cpu::View& given, bool& is_second) {
-    cpu::View second;
-    (*this)(given, second);
-    is_second = !given;
-    if (is_second) given = second;
-  }
-  void optional(cpu::Prob& prob) { take(prob); }
-  void at_least(float, cpu::PerSample<float>& number) { take(number); }
-  void choice(bool& is_first, const char*, const char*) { take(is_first); }
-
- private:
-  const py::args& given_;
-  size_t at_ = 0;
-
-  template <class T = py::object>
-  T next() {
-    return py::reinterpret_borrow<T>(given_[at_++]);
-  }
-
+  using ArgumentReader::take;
   void take(int& number) { number = next().cast<int>(); }
-  void take(int64_t& number) { number = next().cast<int64_t>(); }
-  void take(bool& value) { value = next().cast<bool>(); }
 
   void take(SampleKey& key) {
     const auto words = next<py::tuple>();
