@@ -42,10 +42,9 @@ def run(
 
 def _described(value: Any) -> Any:
     """What csrc/bindings/host_reader.h reads of an argument or output."""
-    kind = type(value)
-    if kind is Array:
+    if type(value) is Array:
         return value.described()
-    if kind is Philox:
+    if isinstance(value, Philox):
         return value.seed, value.first_sample, value.call
     return None if value is NO_PAIR else value
 

@@ -138,3 +138,13 @@ def test_a_call_that_is_refused_draws_no_seed(way, wrong):
     with _Traced() if way == "traced" else contextlib.nullcontext(), pytest.raises(ValueError, match="thin: "):
         fb.thin(x, 0.5, generator=generator, **options)
     assert torch.equal(generator.get_state(), before)
+
+
+def test_a_key_of_a_class_of_ones_own_draws_the_same():
+    class Key(fb.Philox):
+        __slots__ = ()
+
+    counts = np.full((3, 50), 9, np.uint8)
+    for given in (counts, torch.from_numpy(counts)):
+        made, wanted = (fb.thin(given, 0.5, rng=key(5, 2, 7)).x_t for key in (Key, fb.Philox))
+        assert (made == wanted).all()
