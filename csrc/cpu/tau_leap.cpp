@@ -45,7 +45,7 @@ static void tau_leap_chunk(const TauLeap& op, int64_t sample, int64_t i0, int co
   load(op.x_t, sample, i0, count, x);
   for (int e = 0; e < count; ++e) {
     const double r = static_cast<double>(y[e]) * op.factor[sample];
-    rate[e] = r > 0.0 ? (r < kMaxRate ? r : kMaxRate) : 0.0;  // NaN (infinity times 0) births nothing
+    rate[e] = r > 0.0 ? (r < kMaxRate ? r : kMaxRate) : 0.0;  // a NaN, from infinity times 0, gives no births
   }
   poisson_draws(key, TAU_LEAP, static_cast<uint32_t>(i0), count, rate, births);
   int64_t clamped = 0;

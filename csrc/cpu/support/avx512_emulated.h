@@ -192,7 +192,7 @@ FB_EMULATED __mmask32 _mm512_mask_cmple_epu16_mask(__mmask32 m, __m512i x, __m51
 FB_BLEND(8, 64)
 FB_BLEND(16, 32)
 #undef FB_BLEND
-FB_EMULATED __m512i _mm512_mask_shuffle_epi8(__m512i other, __mmask64 m, __m512i x, __m512i order) {  // no order has its sign bit set
+FB_EMULATED __m512i _mm512_mask_shuffle_epi8(__m512i other, __mmask64 m, __m512i x, __m512i order) {  // no order has a sign bit
   const EmulatedU8 a = FB_TO(EmulatedU8, x), from = FB_TO(EmulatedU8, order);
   EmulatedU8 r = FB_TO(EmulatedU8, other);
   for (int i = 0; i < 64; ++i)
