@@ -1,4 +1,5 @@
-// tau_leap: x_s = x_t + min(Poisson(y factor), max_count - x_t), and the next model input, in one pass.
+// tau_leap: x_s = x_t + min(Poisson(y factor), max_count - x_t) and the next model input, in one pass. y is the number of births
+// that a network output predicts.
 #if !defined(FB_ISA)
 
 #include "cpu/support/chunks.h"

@@ -63,7 +63,7 @@ struct Backend {
   using Matrices = cuda::Matrices;
   template <class T>
   using PerSample = const T*;
-  using Counter = unsigned long long;  // added to
+  using Counter = unsigned long long;  // the type that atomicAdd takes
   using Weights = cuda::Weights;
   using Rows = cuda::RowsOut;
   using LogProbPair = cuda::LogProbPair;

@@ -1,4 +1,5 @@
-// tau_leap: x_s = x_t + min(Poisson(y factor), max_count - x_t), and the next model input.
+// tau_leap: x_s = x_t + min(Poisson(y factor), max_count - x_t) and the next model input. y is the number of births that a
+// network output predicts.
 #include "cuda/reverse.cuh"
 
 namespace fastblackout {

@@ -101,7 +101,7 @@ std::string where(const Thread& t, unsigned index) {
   return name + " waits at " + t.place.name + " (" + (slash ? slash + 1 : t.place.file) + ":" + std::to_string(t.place.line) + ")";
 }
 
-// Lets the lanes of a warp go on if all lanes of their mask wait with the same mask at the same place. Whether some do.
+// Lets the lanes of a warp go on if all lanes of their mask wait with the same mask at the same place; returns whether any do.
 bool Worker::release_warp(unsigned warp) {
   const unsigned first = warp * 32, end = std::min<unsigned>(first + 32, static_cast<unsigned>(threads.size()));
   const unsigned present = end - first == 32 ? 0xffffffffu : (1u << (end - first)) - 1;
@@ -134,7 +134,7 @@ bool Worker::release_warp(unsigned warp) {
   return any;
 }
 
-// Lets the threads of a block go on if all wait at the same __syncthreads. Whether they do.
+// Lets the threads of a block go on if all wait at the same __syncthreads; returns whether they do.
 bool Worker::release_block() {
   for (const Thread& t : threads)
     if (t.state != State::waiting || t.op != Op::syncthreads || !same(t.place, threads[0].place)) return false;

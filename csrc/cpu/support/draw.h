@@ -3,8 +3,9 @@
 //
 // A fast search compares the primary bits u of a uniform, 16 bits, only with h = min(C >> 32, 65535) of each threshold.
 // Where both are equal (a tie), or a threshold that was not searched may matter, the element is drawn again, exactly. Tables
-// have a lane for each of the 16 rows of a kind, so that vectors build all rows at once. AVX-512 searches windows, a part of
-// each row's thresholds around its mean; the other instruction sets look thresholds up in guides.
+// have a lane for each of the 16 rows of a kind, so that vectors build all rows at once. AVX-512 searches windows, which are
+// a part of each row's thresholds: the first ones, or those around the mean. The other instruction sets look thresholds up in
+// guides.
 #pragma once
 
 #include "cpu/support/isa.h"

@@ -1,5 +1,5 @@
-// Blackout's loss y - births log y with y = gain softplus(logit), and its derivative by the logit; element by element
-// in portable float32, so that every backend gives the same bits. Twin: fastblackout/reference/birth_loss.py.
+// Blackout's loss y - births log y with y = gain softplus(logit), and its derivative by the logit; element by element in
+// portable float32, so that every backend gives the same bits. The twin in NumPy is fastblackout/reference/birth_loss.py.
 #pragma once
 
 #include "fastblackout/portfloat.h"
