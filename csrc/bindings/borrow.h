@@ -1,4 +1,5 @@
-// What the short way borrows from torch: where tensors' numbers lie, as views, numbers for each sample, and what it may run with.
+// What the short way (quick.cpp) borrows from torch: where the numbers of tensors lie, as views or as numbers for each sample,
+// and whether it may run at all, and with which threads and instruction set.
 #pragma once
 
 #include <Python.h>
@@ -30,17 +31,18 @@ struct ExchangeTable {
 constexpr int32_t kCpu = 1;
 constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 
+// Python objects that fastblackout/call/short.py hands over.
 struct Torch {
-  PyObject *type, *empty_like, *empty, *float32;  // float32: a dtype
+  PyObject *type, *empty_like, *empty, *float32;  // torch.Tensor, two functions of torch, a dtype
   PyObject *grad_enabled, *modes, *interpreter;   // functions without arguments
-  PyObject *threads, *setting;                     // one more, and the context variable of backends/select.py
-  PyObject* fresh_seed;                           // of a generator, or None for torch's own
+  PyObject *threads, *setting;                     // another such function, and the context variable of backends/select.py
+  PyObject* fresh_seed;                           // a function: a generator, or None for torch's own -> a seed
   PyObject *generator, *philox, *prob;            // types: torch.Generator, fb.Philox, fb.Prob
   const ExchangeTable* table;
 };
 Torch torch = {};
 
-// learn_torch(exchange capsule of torch.Tensor, and what Torch names) -> whether the other functions can be used
+// learn_torch(exchange capsule of torch.Tensor, then Torch's objects in its order) -> whether the other functions can be used
 PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 14) return PyErr_Format(PyExc_TypeError, "learn_torch takes 14 arguments, got %zd", count);
   const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
@@ -51,7 +53,7 @@ PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Py_RETURN_TRUE;
 }
 
-// A new reference to what a function without arguments returns; null, and no error, where it raises.
+// A new reference to what a function without arguments returns; null, and no error set, where it raises.
 PyObject* call(PyObject* function) {
   PyObject* const made = PyObject_CallNoArgs(function);
   if (made == nullptr) PyErr_Clear();
@@ -75,8 +77,9 @@ bool is_text(PyObject* object, const char* text) {
   return PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, text) == 0;
 }
 
-// Whether a call with this backend is for the CPU's kernels, and tensors are what they seem: no mode of torch looks at calls, no
-// transform of torch.func is under way. And its threads and, `chosen` if none is asked for, instruction set.
+// Whether a call with this backend is for the CPU's kernels and its tensors are what they seem, that is, no mode of torch looks
+// at calls and no transform of torch.func is under way. Sets the op's threads, and its instruction set: `chosen` if none is
+// asked for.
 bool settle(PyObject* backend, cpu::Isa chosen, cpu::Common& op) {
   PyObject* setting = nullptr;  // (backend, isa, threads) of use_backend
   if (torch.setting == nullptr || PyContextVar_Get(torch.setting, nullptr, &setting) != 0 || setting == nullptr) return false;
@@ -91,9 +94,9 @@ bool settle(PyObject* backend, cpu::Isa chosen, cpu::Common& op) {
   return true;
 }
 
-// Whether torch has put off the negation of a tensor's numbers, so that those in memory have the other sign. Asking it takes a
-// twentieth of a small call. But only the imaginary part of a conjugate is such a tensor, every second number of complex memory:
-// where one stride is odd, torch need not be asked.
+// Whether torch has put off the negation of a tensor's numbers, so that those in memory have the other sign. To ask torch takes a
+// twentieth of a small call. But only the imaginary part of a conjugate is such a tensor, which is every second number of complex
+// memory: where one stride is odd, torch need not be asked.
 bool is_negated(PyObject* object, const Tensor& tensor) {
   if (tensor.code != kFloat) return false;
   for (int d = 0; d < tensor.ndim; ++d)
@@ -105,6 +108,7 @@ bool is_negated(PyObject* object, const Tensor& tensor) {
   return made != Py_False;
 }
 
+// Describes a plain CPU tensor without a copy; false for any other object.
 bool borrow(PyObject* object, Tensor& out) {
   if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != torch.type) return false;
   if (torch.table->export_borrowed(object, &out) != 0) {
@@ -126,11 +130,11 @@ cpu::View view_of(const Tensor& tensor, cpu::Dtype dtype) {
   return view;
 }
 
-// Where numbers of the samples lie that are not used where they were.
+// Memory for the numbers of samples, where they had to be converted.
 template <class T>
 class Room {
  public:
-  // number(i) for i < count, in T; of all samples where there is one.
+  // Keeps number(i) for i < count, as T; a single number is for all samples.
   template <class Number>
   cpu::PerSample<T> keep(int64_t count, const Number& number) {
     T* to = &one_;
@@ -147,7 +151,7 @@ class Room {
   std::vector<T> more_;
 };
 
-// The numbers of a tensor (samples,) of T.
+// The numbers of a tensor of T with the shape (samples,); false for anything else.
 template <class T>
 bool numbers_of(PyObject* value, int64_t samples, cpu::PerSample<T>& out) {
   Tensor t;
@@ -156,8 +160,8 @@ bool numbers_of(PyObject* value, int64_t samples, cpu::PerSample<T>& out) {
   return true;
 }
 
-// Numbers of the samples, `out`: a float64 tensor's own, or in `room` a float or, unless they are probabilities, a float32
-// tensor's. False where `value` is something else.
+// Sets `out` to the numbers of the samples: a float64 tensor's own, or kept in `room` those of a float or, unless they are
+// probabilities, of a float32 tensor. False where `value` is something else.
 bool doubles(PyObject* value, int64_t samples, bool probabilities, Room<double>& room, cpu::PerSample<double>& out) {
   if (PyFloat_CheckExact(value)) {
     out = room.keep(1, [value](int64_t) { return PyFloat_AS_DOUBLE(value); });
@@ -170,7 +174,7 @@ bool doubles(PyObject* value, int64_t samples, bool probabilities, Room<double>&
   return true;
 }
 
-// The same rounded to float32: a float32 tensor's own, or in `room`. False also where one is not finite or below `low`.
+// The same rounded to float32: a float32 tensor's own, or kept in `room`. False also where one is not finite or below `low`.
 bool floats(PyObject* value, int64_t samples, float low, Room<float>& room, cpu::PerSample<float>& out) {
   if (!numbers_of(value, samples, out)) {
     Room<double> wide;

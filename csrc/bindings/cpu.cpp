@@ -15,9 +15,9 @@ using fb::bindings::values;
 
 namespace {
 
-cpu::Isa chosen_isa = cpu::Isa::scalar;  // at import
+cpu::Isa chosen_isa = cpu::Isa::scalar;  // set at import
 
-// A function of Python that fills an op by `fields(op, reader)` and runs its kernel.
+// Adds a function for Python that fills an op by `fields(op, reader)` and runs its kernel.
 template <class Op, class Fields>
 void define(py::module_& m, const char* name, void (*kernel)(const Op&), const Fields& fields) {
   m.def(name, [kernel, fields](const py::args& given) {
@@ -28,7 +28,7 @@ void define(py::module_& m, const char* name, void (*kernel)(const Op&), const F
   });
 }
 
-// T: see cpu::PowerSeries
+// cpu::PowerSeries says what the arguments are.
 void power_series(const py::tuple& size, int threads, int isa, const py::array& offsets, const py::array& entries,
                   const py::object& start, const py::array& weights, const py::array& needed, const py::array& places,
                   const py::array& out, const py::array& sums) {
@@ -89,7 +89,7 @@ PYBIND11_MODULE(_cpu, m) {
     return cpu::good_pair(cpu::Prob{per_sample<double>(p), per_sample<double>(q)}, p.size());
   });
 
-  // The words of a block in all eight lanes, by the Philox of an instruction set: for the known answers.
+  // The words of one block, in all eight lanes, by the Philox of an instruction set: to be compared with its known answers.
   m.def("philox", [](const std::array<uint32_t, 4>& counter, const std::array<uint32_t, 2>& key, int isa) {
     const fb::SampleKey sample{key[0], key[1], counter[1], counter[2]};
     std::array<uint32_t, 8> block;
@@ -102,8 +102,9 @@ PYBIND11_MODULE(_cpu, m) {
     return lanes;
   });
 
-  // C(j), j = 0..n-1, of rows n = unit * lane (unit 16, else 1), as the kernel of an instruction set builds them: for the
-  // test that proves the law. Rows past the stored ones are at or above 65535 << 32 and come from the slow path.
+  // The thresholds C(j), j = 0..n-1, of row n = unit * lane (unit 16, else 1), as the kernel of an instruction set builds them:
+  // for the test that proves the law. Those past the stored ones are at or above 65535 << 32; the exact search makes them as
+  // here (fastblackout/draw.h).
   m.def("thresholds", [](double p, double q, int unit, int lane, int isa) {
     std::unique_ptr<cpu::DrawTable> table(new cpu::DrawTable);
     FB_CALL_ISA(static_cast<cpu::Isa>(isa), build_table, *table, p, q, fb::kMaxSharedCount);

@@ -1,6 +1,6 @@
-// Fills an op of the CUDA kernels from what Python gives for a device's memory: (device, stream, samples, elements, flag, name
-// of the op for errors), then the fields of its list in ops.h. Tensors come as (address, dtype code, shape, strides in elements)
-// or None, the two sides of a probability one after the other.
+// Fills an op of the CUDA kernels from what Python gives for a device's memory: a tuple (device, stream, samples, elements, flag,
+// name of the op for errors), then the fields of the op's list in fastblackout/ops.h. Tensors come as (address, dtype code,
+// shape, strides in elements) or None, and p and q of a probability one after the other.
 #pragma once
 
 #include <stdexcept>
@@ -13,7 +13,7 @@
 namespace fastblackout {
 namespace bindings {
 
-// Its first `dims` dimensions, of which dimension 0 is the sample.
+// A view of the first `dims` dimensions of a tensor, of which dimension 0 is the sample.
 inline cuda::View view_of(const py::tuple& array, size_t dims) {
   static constexpr int64_t kBytes[] = {1, 2, 4, 8, 4, 8, 2, 2};
   cuda::View view;
@@ -50,7 +50,8 @@ inline cuda::View view_of(const py::tuple& array, size_t dims) {
   return view;
 }
 
-// The device of an op. The one in use before, which torch takes for its current one, is in use again when this goes.
+// Makes the device of an op the one in use. The one in use before, which torch takes for its current one, is in use again when
+// this object is destroyed.
 class OnDevice {
  public:
   OnDevice(const std::string& name, int device) : device_(device) { check(name, cuda::use_device(device, &before_)); }
@@ -76,7 +77,7 @@ class DeviceReader : public ArgumentReader<DeviceReader> {
     op.flag = reinterpret_cast<int*>(head_[4].cast<uintptr_t>());
   }
 
-  // A launch; the GIL is released since the CPU twin takes its time.
+  // Launches the kernel. The GIL is released, since on the SIMT shim a launch takes as long as the kernel runs.
   template <class Op>
   void launch(int (*kernel)(const Op&, void*), const Op& op) const {
     const std::string name = head_[5].cast<std::string>();
@@ -117,7 +118,7 @@ class DeviceReader : public ArgumentReader<DeviceReader> {
       const auto array = next<py::tuple>();
       *side = view_of(array, dims_of(array));
       if (dims_of(array) > 1) continue;
-      side->sizes[0] = static_cast<uint32_t>(op_.elements);  // a sample's elements share one
+      side->sizes[0] = static_cast<uint32_t>(op_.elements);  // the elements of a sample share one number
       side->strides[0] = 0;
       side->aligned = side->vector = false;
     }

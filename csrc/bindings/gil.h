@@ -1,4 +1,4 @@
-// Kernels run without the interpreter's lock, the GIL. Nothing that they throw may pass the place where it is taken again.
+// Kernels run without the interpreter's lock, the GIL. What they throw must be held back until the GIL is taken again.
 #pragma once
 
 #include <Python.h>
@@ -8,7 +8,7 @@
 
 namespace fastblackout {
 
-// work(), which throws nothing. Where the interpreter is ending, Python up to 3.13 ends a thread that asks for the GIL by
+// Runs work(), which throws nothing. While the interpreter is ending, Python up to 3.13 ends a thread that asks for the GIL by
 // pthread_exit, which with glibc unwinds the stack: that would end the whole process at the first function that may not throw,
 // and drop references to objects without the GIL. So the thread stays here until the process has ended, as in Python 3.14.
 template <class Work>
@@ -20,7 +20,7 @@ auto outlive_interpreter(const Work& work) -> decltype(work()) {
   }
 }
 
-// work() without the GIL. What it throws is thrown once the GIL is taken again.
+// Runs work() without the GIL. What it throws is thrown again once the GIL has been taken back.
 template <class Work>
 void run_without_gil(const Work& work) {
   std::exception_ptr thrown;

@@ -1,4 +1,5 @@
-// What fastblackout._cuda and fastblackout._simt share: the same functions over addresses of device memory, or of host memory.
+// What the modules fastblackout._cuda and fastblackout._simt share: the same functions, over addresses of device memory in the
+// one and of host memory in the other.
 #pragma once
 
 #include "bindings/device_reader.h"
@@ -6,7 +7,7 @@
 namespace fastblackout {
 namespace bindings {
 
-// A function of Python that fills an op by `fields(op, reader)` and launches its kernel.
+// Adds a function for Python that fills an op by `fields(op, reader)` and launches its kernel.
 template <class Op, class Fields>
 void define(py::module_& m, const char* name, int (*kernel)(const Op&, void*), const Fields& fields) {
   m.def(name, [kernel, fields](const py::args& given) {

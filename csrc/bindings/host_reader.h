@@ -1,7 +1,7 @@
-// Fills an op of the CPU's kernels from what Python gives for addresses: (size, threads, instruction set), then the fields of
-// its list in ops.h. Arrays come as NumPy's, as (address, dtype code, shape, strides in elements) or None, numbers for each sample
-// as NumPy arrays, of stride 0 where all samples share one, probabilities as pairs of those or None, the key as (seed, first
-// sample, call). fastblackout/ops has checked dtypes, shapes and devices, and owns the memory.
+// Fills an op of the CPU's kernels from the arguments of a function of _cpu: size, threads and instruction set, then the fields
+// of the op's list in fastblackout/ops.h. An array comes as NumPy's, as (address, dtype code, shape, strides in elements) or as
+// None; a number for each sample as a NumPy array, of stride 0 where all samples share one; a probability as a pair of those or
+// None; the key as (seed, first sample, call). Python has checked dtypes, shapes and devices, and owns the memory.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -13,7 +13,7 @@
 namespace fastblackout {
 namespace bindings {
 
-// The numbers of an array. No copy, no conversion: a wrong dtype is a fault of the caller in the package.
+// The numbers of an array, neither copied nor converted: a wrong dtype is a fault of the package's own caller.
 template <class T>
 T* values(const py::array& array) {
   const char kind = std::is_floating_point<T>::value ? 'f' : std::is_signed<T>::value ? 'i' : 'u';
@@ -36,7 +36,7 @@ inline cpu::Dtype dtype_of(const py::array& array) {
   }
 }
 
-// What has `data` and `dtype`, of an array; null for None. visit(size, stride in elements) for each dimension.
+// Sets data and dtype of `to` from an array, and leaves them for None; calls visit(size, stride in elements) for each dimension.
 template <class To, class Visit>
 void read_array(const py::object& given, To& to, const Visit& visit) {
   if (given.is_none()) return;
@@ -56,7 +56,7 @@ void read_array(const py::object& given, To& to, const Visit& visit) {
 
 class HostReader : public ArgumentReader<HostReader> {
  public:
-  // chosen: the instruction set where none is asked for
+  // chosen: the instruction set to use where none is asked for
   HostReader(const py::args& given, cpu::Isa chosen, cpu::Common& op) : ArgumentReader(given) {
     const auto size = next<py::tuple>();
     op.samples = size[0].cast<int64_t>();
@@ -89,7 +89,7 @@ class HostReader : public ArgumentReader<HostReader> {
     prob = cpu::Prob{per_sample<double>(sides[0]), per_sample<double>(sides[1])};
   }
 
-  // The memory of a dense array, given like a strided one or as NumPy.
+  // The memory of a dense array, which comes like a strided one.
   template <class T>
   void take(T*& memory) {
     const auto array = next();

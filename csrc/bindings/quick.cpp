@@ -1,4 +1,4 @@
-// A shorter way into the kernels for plain CPU tensors: torch's DLPack exchange table (DLPack 1.3, in newer versions of
+// The short way into the kernels, for plain CPU tensors: torch's DLPack exchange table (DLPack 1.3, in newer versions of
 // torch) describes a tensor in C in tens of nanoseconds. Whatever is not plain, or not right, gives None, and the caller
 // takes the long way, which converts it or says what is wrong with it.
 #include "bindings/quick.h"
@@ -13,9 +13,9 @@
 namespace fastblackout {
 namespace {
 
-cpu::Isa chosen;  // where none is asked for
+cpu::Isa chosen;  // the instruction set to use where none is asked for
 
-// Runs a kernel without the GIL and gives `outputs`.
+// Runs a kernel without the GIL and returns `outputs`.
 template <class Op>
 PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
   if (outputs == nullptr) return nullptr;
@@ -28,12 +28,13 @@ PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
   return outputs;
 }
 
-// `Op`, a draw: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None
+// The function of an op that draws: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None
 template <class Op, void (*kernel)(const Op&)>
 PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  if (count != 4) Py_RETURN_NONE;
   Op op;
   TensorReader read(a[0], a[1], chosen, cpu::Dtype::u8, op);
-  if (count != 4 || !read.asks_for(a[2], a[3])) Py_RETURN_NONE;
+  if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
   op.fields(read);
   if (!read.good()) return give_up();
   PyObject* const outputs = read.made();
@@ -42,8 +43,9 @@ PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return nullptr;
 }
 
-// What the last gradients from above were: most training steps give all samples of all losses the same one, so that `loss` can
-// multiply its slopes by it right away, and a pass over them is saved. Foreseen only where the last two were the same.
+// The last upstream gradient, that of a final result by the loss. Most training steps give all samples of all losses the same
+// one, so that `loss` can multiply its slopes by it at once, which saves a pass over them. It is foreseen only where the last
+// two were the same (steady).
 struct Upstream {
   std::atomic<float> last{1.0f};
   std::atomic<bool> steady{true};
@@ -57,7 +59,7 @@ cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu:
   return room.keep(count, [&](int64_t b) { return weight[b] * static_cast<double>(upstream[b]); });
 }
 
-// Whether there may be a gradient by it.
+// Whether a gradient by this tensor may be asked for.
 bool differentiable(PyObject* tensor) {
   static PyObject* const name = PyUnicode_InternFromString("requires_grad");
   PyObject* const asked = PyObject_GetAttr(tensor, name);
@@ -66,13 +68,14 @@ bool differentiable(PyObject* tensor) {
   return asked == Py_True && gives(torch.grad_enabled, Py_True);
 }
 
-// loss(backend, (logits, births, weight, gain)) -> (loss, slopes or None, foreseen or None) or None; slopes: for `scale`, where
-// there may be a gradient; foreseen: the gradient from above for which they are the one by the logits
+// loss(backend, (logits, births, weight, gain)) -> (loss, slopes or None, foreseen or None), or None. slopes: for `scale`, where
+// a gradient may be asked for. foreseen: the upstream gradient by which the slopes have been multiplied already.
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  if (count != 2) Py_RETURN_NONE;
   cpu::BirthLoss op;
   TensorReader read(a[0], a[1], chosen, cpu::Dtype::f32, op);
   op.inputs(read);
-  if (count != 2 || !read.good()) Py_RETURN_NONE;
+  if (!read.good()) Py_RETURN_NONE;
   PyObject* const logits = PyTuple_GET_ITEM(a[1], 0);
   Room<double> ahead;
   const bool graded = differentiable(logits), foresees = graded && upstreams.steady;
@@ -95,7 +98,8 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", made, slopes, foreseen));
 }
 
-// scale(slopes, upstream, weight, foreseen): slopes, times upstream weight of their sample, in place; or None
+// scale(slopes, upstream, weight, foreseen) -> slopes, multiplied in place by upstream * weight of their sample unless that was
+// foreseen; or None
 PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::BirthLoss op;
   Tensor slopes, upstream;
@@ -112,7 +116,7 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
     Py_INCREF(made);
     return made;
   }
-  static PyObject* const ours = PyUnicode_InternFromString("cpu");  // it was when the slopes were made
+  static PyObject* const ours = PyUnicode_InternFromString("cpu");  // the backend that made the slopes
   if (!settle(ours, chosen, op) || !borrow(a[0], slopes) || !size_of(slopes, op) || upstream.shape[0] != op.samples ||
       !doubles(a[2], op.samples, false, weight, op.weight))
     Py_RETURN_NONE;
@@ -121,14 +125,15 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run(cpu::birth_loss_scale, op, Py_NewRef(a[0]));
 }
 
-// settings(backend) -> (threads, instruction set) that the others would run with, or None where they would not: no result shows
+// settings(backend) -> (threads, instruction set) that the other functions would run with, or None where they would not run. For
+// tests, since no result shows it.
 PyObject* settings(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::Common op;
   if (count != 1 || !settle(a[0], chosen, op)) Py_RETURN_NONE;
   return Py_BuildValue("(ii)", op.threads, static_cast<int>(op.isa));
 }
 
-// What a function throws as a Python error: nothing may be thrown through the interpreter.
+// Turns what a function throws into a Python error: nothing may be thrown through the interpreter.
 template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
 PyObject* guarded(PyObject* module, PyObject* const* a, Py_ssize_t count) {
   return outlive_interpreter([=]() -> PyObject* {

@@ -7,7 +7,7 @@
 
 namespace fastblackout {
 
-// Adds its functions to a module; -1 with a Python error. isa: the one used where none is asked for.
+// Adds the functions of quick.cpp to a module; -1 with a Python error. isa: the one to use where none is asked for.
 int add_quick(PyObject* module, cpu::Isa isa);
 
 }  // namespace fastblackout

@@ -1,4 +1,4 @@
-// fastblackout._simt: the CUDA kernels on the CPU, for the tests (FASTBLACKOUT_SIMT=1 builds it).
+// fastblackout._simt: the CUDA kernels, run on the CPU by the SIMT shim of csrc/simt, for tests. FASTBLACKOUT_SIMT=1 builds it.
 #include <vector>
 
 #include "bindings/gpu.h"

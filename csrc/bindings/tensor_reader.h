@@ -1,6 +1,6 @@
-// Fills an op of the CPU's kernels from the values that a user gave: torch's tensors and Python's numbers, for the short way. A
-// list of fields in ops.h is read from the tuple of values that the op has in fastblackout/ops. What is not plain, or may be
-// wrong, makes the reader no good, and the call takes the long way.
+// Fills an op of the CPU's kernels from the values that a user gave, torch's tensors and Python's numbers, for the short way
+// (quick.cpp). The fields of the op's list in fastblackout/ops.h are read from the tuple of values in the order in which
+// fastblackout/ops declares them. Whatever is not plain, or may be wrong, makes good() false, and the call takes the long way.
 #pragma once
 
 #include <algorithm>
@@ -11,9 +11,9 @@
 namespace fastblackout {
 namespace {
 
-constexpr int64_t kWords = int64_t{1} << 32;  // of a counter
+constexpr int64_t kWords = int64_t{1} << 32;  // how many values a word of the Philox counter has
 
-// False where there is nothing to do, or a sample has more elements than a counter counts.
+// Sets the size of an op. False where there is nothing to do, or a sample has more elements than a word of the counter counts.
 bool size_of(const Tensor& x, cpu::Common& op) {
   op.samples = x.shape[0];
   op.elements = 1;
@@ -52,7 +52,7 @@ PyObject* make_float32(PyObject* make, PyObject* argument) {
   return PyObject_Vectorcall(make, arguments, 1, names);
 }
 
-// A word of a key; false where an attribute is not what fb.Philox has.
+// An attribute of a key; false where the key has none of this name.
 bool word_of(PyObject* key, PyObject* name, uint64_t& word) {
   PyObject* const value = PyObject_GetAttr(key, name);
   if (value != nullptr) word = PyLong_AsUnsignedLongLong(value);
@@ -62,7 +62,7 @@ bool word_of(PyObject* key, PyObject* name, uint64_t& word) {
 
 class TensorReader {
  public:
-  // chosen: the instruction set where none is asked for. first: the dtype that the first view has to have.
+  // chosen: the instruction set to use where none is asked for. first: the dtype that the first tensor must have.
   TensorReader(PyObject* backend, PyObject* values, cpu::Isa chosen, cpu::Dtype first, cpu::Common& op)
       : values_(values), first_dtype_(first), op_(op), good_(settle(backend, chosen, op)) {}
   TensorReader(const TensorReader&) = delete;
@@ -70,7 +70,7 @@ class TensorReader {
 
   bool good() const { return good_; }
 
-  // Which outputs are to be made; false where the request is not for some of `names`, in their order, and in float32.
+  // Notes which outputs are to be made; false unless the request is for some of `names`, in their order, and in float32.
   bool asks_for(PyObject* request, PyObject* names) {
     PyObject *const outputs = PyTuple_GET_ITEM(request, 0), *const dtype = PyTuple_GET_ITEM(request, 1);
     if (!PyTuple_CheckExact(outputs) || !PyUnicode_CheckExact(dtype) || !is_text(dtype, "float32") ||
@@ -93,7 +93,8 @@ class TensorReader {
     ((good_ = good_ && take(next(), fields)), ...);
   }
 
-  // A tuple of new tensors for the outputs asked for, the last of them in float32, and None for the others.
+  // Makes a tuple with new tensors for the outputs asked for and None for the others. The last output of an op, the model input,
+  // is float32; the others are counts.
   template <class... Views>
   void outputs(Views&... views) {
     cpu::View* const each[] = {&views...};
@@ -115,7 +116,7 @@ class TensorReader {
     good_ = made_ != nullptr;
   }
 
-  // Logits in float32; births themselves go the long way.
+  // Takes logits in float32; births that are given go the long way.
   void either(cpu::View& given, bool& is_second) {
     PyObject* const pair = next();
     is_second = false;
@@ -138,10 +139,10 @@ class TensorReader {
     good_ = good_ && PyUnicode_CheckExact(name) && (is_first || is_text(name, second));
   }
 
-  // The outputs, which are no longer its own.
+  // The tuple of outputs, whose reference goes to the caller.
   PyObject* made() { return std::exchange(made_, nullptr); }
 
-  // Gives a key without a seed one, last of all: a call that is refused draws none. False with a Python error.
+  // Draws the seed of a key that has none; called last, so that a call that is refused draws no seed. False with a Python error.
   bool draw_seed(SampleKey& key) const {
     if (seed_from_ == nullptr) return true;
     PyObject* const seed = PyObject_CallOneArg(torch.fresh_seed, seed_from_);
@@ -157,9 +158,9 @@ class TensorReader {
   const cpu::Dtype first_dtype_;
   cpu::Common& op_;
   bool good_;
-  long mask_ = 0;  // of the outputs asked for
+  long mask_ = 0;  // a bit for each output that is asked for
   PyObject *first_ = nullptr, *seed_from_ = nullptr, *made_ = nullptr;
-  Tensor x_;  // the first
+  Tensor x_;  // the first tensor
   Room<double> doubles_[4];
   Room<float> floats_[3];
   int used_doubles_ = 0, used_floats_ = 0;
@@ -216,7 +217,7 @@ class TensorReader {
     return overflow == 0 && number >= 1 && number <= 255;
   }
 
-  // (rng, generator): a fb.Philox and None, or None and a CPU generator, or None for torch's own, which draw_seed asks.
+  // (rng, generator): a fb.Philox and None, or None and a CPU generator, None for torch's own, from which draw_seed draws.
   bool take(PyObject* value, SampleKey& key) {
     static PyObject* const seed_name = PyUnicode_InternFromString("seed");
     static PyObject* const sample_name = PyUnicode_InternFromString("first_sample");
@@ -247,8 +248,9 @@ class TensorReader {
   }
 };
 
-// Where torch made no such tensor as was asked for, or a value is left to the long way: the error of torch, or None if a mode of
-// torch.overrides made another tensor, or memory did not suffice, a RuntimeError, which the long way has as a MemoryError.
+// Ends a call whose values are left to the long way, or for which torch made no such tensor as was asked for. It passes an error
+// of torch on, but returns None for a RuntimeError, which is lack of memory (the long way raises a MemoryError), and where there
+// is no error, as when a mode of torch.overrides made another tensor.
 PyObject* give_up() {
   if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_RuntimeError)) return nullptr;
   PyErr_Clear();

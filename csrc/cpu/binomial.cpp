@@ -14,7 +14,7 @@ namespace {
 
 void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, binomial_chunk, op, sample, i0, count); }
 
-// The count up to which a dtype holds every one: draws come back in it.
+// The largest count up to which a dtype holds every count: draws come back in the dtype of the counts.
 double exact_counts(Dtype dtype) { return dtype == Dtype::f32 ? 0x1p24 : static_cast<double>(kMaxCount); }
 
 }  // namespace
@@ -44,7 +44,7 @@ namespace FB_ISA {
 #endif
 #include "cpu/per_isa/element.inc"
 
-// given: counts, p and q
+// The law of out as element.inc describes a Law. given: counts, p and q.
 struct BinomialLaw {
   static constexpr int kInputs = 3, kFast = 4, kFields = 11, kStart = 3;
 
@@ -113,13 +113,14 @@ struct BinomialLaw {
 };
 
 #if FB_ISA_LEVEL > 0
+// The float32 fields: fraction and whole part of the mean, the count, and the smaller of p and q.
 void BinomialLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
   const double *__restrict n = given[0], *__restrict p = given[1], *__restrict q = given[2];
   float *__restrict part = field[0], *__restrict from = field[1], *__restrict number = field[2], *__restrict small = field[3];
   for (int e = 0; e < m; ++e) {
     const double less = p[e] > 0.5 ? q[e] : p[e], mean = n[e] * less, whole = mean >= 10.0 ? __builtin_trunc(mean) : 0.0;
     part[e] = static_cast<float>(mean - whole);
-    from[e] = static_cast<float>(whole);  // 0 of an inversion
+    from[e] = static_cast<float>(whole);  // 0 marks an element that is to be inverted
     number[e] = static_cast<float>(n[e]);
     small[e] = static_cast<float>(less);
   }
@@ -130,7 +131,7 @@ void BinomialLaw::finish_all(int m, const double* const* given, const float* __r
   for (int e = 0; e < m; ++e) out[e] = p[e] > 0.5 ? n[e] - k[e] : k[e];
 }
 
-// q comes from p: no more than the float32 rounding of it separates them
+// q is taken as 1 - p in float32: it differs from the q that was given by no more than that rounding.
 void BinomialLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kTwo) {
     const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e), n = load_as<Floats>(field[2] + e);
@@ -160,7 +161,7 @@ void BinomialLaw::fast_inversions(int m, const float (*field)[kChunk], const uin
 }
 #endif
 
-// Inversions of a dense list, eight at a time; the steps are those of binomial_inversion.
+// Inverts a dense list, eight elements at a time; the steps are those of binomial_inversion.
 void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
   const double *n = input[0], *p = input[1], *q = input[2];
   alignas(64) double odds[kChunk], mass[kChunk], u[kChunk];
@@ -204,8 +205,7 @@ static void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int c
   for (int e = count; e < padded(count); ++e) n[e] = p[e] = q[e] = 0.0;
   if (!op.q)
     for (int e = 0; e < padded(count); ++e) q[e] = 1.0 - p[e];
-  SampleKey key = op.key;
-  key.sample += static_cast<uint32_t>(sample);
+  const SampleKey key = key_of(op, sample);
   const double* const given[3] = {n, p, q};
   element_draws<BinomialLaw>(given, key, BINOMIAL, static_cast<uint32_t>(i0), count, out);
   store(op.out, sample, i0, count, out);

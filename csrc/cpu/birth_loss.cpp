@@ -1,6 +1,6 @@
-// birth_loss: per-sample sums of y - births log y, and its gradient by the logits. Where a gradient will be asked for, the
-// same pass keeps the slope of every element, and the gradient is that times the sample's coefficient: in that pass already,
-// where the coefficient is foreseen.
+// birth_loss: the sum of y - births log y over each sample, and its gradient by the logits. Where a gradient will be asked
+// for, the same pass keeps the slope of every element; the gradient is the slope times the sample's coefficient, which is
+// multiplied in that pass already if it can be foreseen (bindings/quick.cpp).
 #if !defined(FB_ISA)
 
 #include "fastblackout/birth_loss.h"
@@ -14,7 +14,7 @@ namespace {
 
 struct Sums : BirthLoss {
   float* chunk_sums;  // (samples, chunks of a sample)
-  std::atomic<bool>* bad;
+  std::atomic<bool>* bad;  // set where a value may be wrong
 };
 
 constexpr double kMostBirths = 3.4028234663852886e38;  // the largest float32
@@ -47,11 +47,11 @@ static_assert(kLossChunk == kChunk, "a loss chunk is summed as one tree");
 void birth_loss(const BirthLoss& op) {
   const int64_t chunks = chunks_of(op);
   std::vector<float> several(static_cast<size_t>(chunks > 1 ? op.samples * chunks : 0));
-  float* const sums = chunks > 1 ? several.data() : op.loss;  // the only one of a sample lies where its loss will
+  float* const sums = chunks > 1 ? several.data() : op.loss;  // where a sample is one chunk, its sum lies where its loss will
   std::atomic<bool> bad{false};
   Sums job{op, sums, &bad};
   for_chunks(job, loss_chunk);
-  if (bad) {  // perhaps, seen on the way: what is written so far reaches nobody
+  if (bad) {  // only now is every value checked; what has been written reaches nobody if a check throws
     check_values(op, "birth_loss", "logits", op.logits, Rule::finite, 0.0);
     check_values(op, "birth_loss", "births", op.births, Rule::nonnegative, kMostBirths);
   }
@@ -77,8 +77,9 @@ namespace FB_ISA {
 
 #include "cpu/per_isa/exponentials.inc"
 
+// What becomes of polynomials, as in exponentials.inc.
 template <bool Losses>
-struct KeepSoftplus {  // softplus_over, and what its logarithm begins with where that is asked for
+struct KeepSoftplus {  // keeps softplus_over and, for losses, the fraction that its logarithm begins with
   const float *x, *e;
   float *over, *fraction;
 };
@@ -94,17 +95,18 @@ struct Keep {
 };
 FB_INLINE void take(const Keep& then, int k, FloatVector poly) { store_wide(poly, then.to + k); }
 
-// Asks for the line that element k of the next chunk begins, if it begins one. Intel's prefetchers stop at the end of a page, which
-// 1,024 floats are: on Emerald Rapids the kernel takes 2% to 9% less time, the more the busier the other cores are.
+// Prefetches the cache line at element k of the next chunk, if a line begins there. Intel's own prefetchers stop at the end of a
+// page, and a chunk of 1,024 floats is a page: so on Emerald Rapids the kernel takes 2% to 9% less time, the more the busier the
+// other cores are.
 template <class T>
 FB_INLINE void fetch_next(const T* from, int k) {
   if (k * static_cast<int>(sizeof(T)) % 64 == 0) __builtin_prefetch(from + k + kChunk);
 }
 
-// What is made of a chunk of logits. Loops are short, so that the chains of steps of several elements are on their way at
-// once, and arrays are used again, so that all stay in the first-level cache.
+// What is computed from a chunk of logits. Loops are short, so that a processor works on several elements at once, and arrays
+// are used again for other values, so that all stay in the first-level cache.
 struct Parts : Exponentials {
-  alignas(64) float g[kChunk];
+  alignas(64) float g[kChunk];  // softplus_over
 
   template <bool Losses>
   void softplus(int count, const float* x) {
@@ -114,8 +116,8 @@ struct Parts : Exponentials {
     if (Losses) polynomials<LogSeries>(f, count, Keep{n});
   }
 
-  // Losses, in n in place of the series, and coefficient times slopes: whole vectors. What is quicker worked out again is not
-  // kept: a processor may store half a vector a clock.
+  // Losses, which take the place of the series in n, and the coefficient times slopes; both in whole vectors. Values that are
+  // computed again faster than kept are not kept: some processors store only half a vector a clock.
   template <bool Losses, bool Slopes, bool UnitGain, class Births>
   void finish(int count, const float* x, const Births* births, float gain, float log_gain, float coefficient, float* slopes) {
     for (int k = 0; k < count; k += kLanes) {
@@ -147,7 +149,7 @@ static inline bool any_negative(const float* births, int count) {
 #if FB_ISA_LEVEL == 0
 static inline float halving_sum(float* loss) { return birth_loss_chunk_sum(loss); }
 #else
-// birth_loss_chunk_sum in registers. Of its tree over vectors: the node that has the vectors First, First + Stride, ...
+// birth_loss_chunk_sum in registers: the node of its tree that adds up the vectors First, First + Stride, ...
 template <int First, int Stride>
 static inline FloatVector node(const float* loss) {
   if constexpr (Stride == kChunk / kLanes) {
@@ -171,15 +173,16 @@ static inline float halving_sum(const float* loss) {
 }
 #endif
 
-// A load soon after a store to the same place of another page waits for it: with parts and slopes at such places finish would
-// take up to four times as long.
+// Where in `room` to put an object half a page apart from `to`, counted within pages. A load soon after a store to the same
+// place in another page waits for that store: with parts and slopes at the same place, finish would take up to four times
+// as long.
 constexpr uintptr_t kPage = 4096;
 static inline char* half_a_page_from(const void* to, char* room) {
   const uintptr_t from = reinterpret_cast<uintptr_t>(to) / 64 * 64 + kPage / 2;
   return room + (from - reinterpret_cast<uintptr_t>(room)) % kPage;
 }
 
-// The sum of losses of a chunk, if asked for, and coefficient times slopes.
+// Returns the sum of a chunk's losses, and stores the coefficient times its slopes, each if asked for.
 template <bool Losses, bool Slopes, class Births>
 static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, const Births* given, float coefficient) {
   alignas(64) float x_buffer[kChunk], slope_buffer[kChunk];
@@ -218,10 +221,10 @@ static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
                             : any_chunk_of<true, false>(op, sample, i0, count, coefficient, bad);
   const bool finite = sum - sum == 0.0f;
 #if FB_ISA_LEVEL == 2
-  if (!finite) return scalar::loss_chunk(op, sample, i0, count);  // whose log_power is finite for every float
+  if (!finite) return scalar::loss_chunk(op, sample, i0, count);  // the scalar set's log_power is finite for every float
 #endif
   op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
-  if (bad || !finite) *op.bad = true;  // a logit or births that are not finite have such a loss
+  if (bad || !finite) *op.bad = true;  // logits or births that are not finite make a loss that is not finite
 }
 
 static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
@@ -229,7 +232,7 @@ static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int coun
   any_chunk_of<false, true>(op, sample, i0, count, static_cast<float>(op.weight[sample]), bad);
 }
 
-// In place: grad holds the slopes.
+// In place: grad holds the slopes and gets the gradient.
 static void scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
   alignas(64) float buffer[kChunk];
   float* direct = in_place<float>(op.grad, sample, i0);

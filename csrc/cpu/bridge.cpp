@@ -1,5 +1,5 @@
-// bridge: x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N the integer births made of a network output, and the next
-// model input, in one pass.
+// bridge: x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma) and the next model input, in one pass. N is the number of births
+// that a network output predicts, rounded to an integer; the last term, attrition, is left out where it is not asked for.
 #if !defined(FB_ISA)
 
 #include "cpu/support/chunks.h"
@@ -40,8 +40,9 @@ namespace FB_ISA {
 
 #include "cpu/per_isa/steps.inc"
 
-// N = round(y), at most max_count - x. In float32, where taking the whole part off is exact, so the same as in float64.
-// The 16 bits of refinement matter only where the first 32 are equal, which is looked for after the loop.
+// N = y rounded, at most max_count - x. This is done in float32, where subtracting the whole part is exact, so that the result is
+// that of float64. The 16 bits of refinement (stochastic_round) matter only where the first 32 are equal: the loop looks for
+// such elements, and if there are any, all are rounded again after it.
 static void round_births(const Bridge& op, const SampleKey& key, int64_t i0, int count, const float* y, const uint8_t* x, uint8_t* n) {
   const int max_count = static_cast<int>(op.max_count);
   if (!op.stochastic) {
@@ -68,6 +69,7 @@ static void round_births(const Bridge& op, const SampleKey& key, int64_t i0, int
         stochastic_round(y[k], max_count - x[k], key, static_cast<uint32_t>(i0 + k), words[k], ROUNDING_REFINE));
 }
 
+// A chunk of counts up to 255, by the shared-p draw.
 static void shared_chunk(const Bridge& op, const SampleKey& key, int64_t sample, int64_t i0, int count, const float* y) {
   alignas(64) uint8_t x_buffer[kChunk], n[kChunk], k[kChunk], fall[kChunk];
   const uint8_t* x = load_chunk(op.x_t, sample, i0, count, x_buffer);
@@ -89,6 +91,7 @@ static void shared_chunk(const Bridge& op, const SampleKey& key, int64_t sample,
   if (op.x_s) store(op.x_s, sample, i0, count, k);
 }
 
+// A chunk of larger counts, by the per-element draw.
 static void element_chunk(const Bridge& op, const SampleKey& key, int64_t sample, int64_t i0, int count, const float* y) {
   int64_t x[kChunk], births[kChunk], deaths[kChunk];
   alignas(64) uint32_t words[kChunk];

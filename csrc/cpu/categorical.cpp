@@ -1,4 +1,4 @@
-// categorical: a state drawn from row `state` of a sample's matrix, through its probabilities or through a table of them.
+// categorical: a new state drawn from row `state` of a sample's matrix, by its probabilities or by a table made of them.
 #if !defined(FB_ISA)
 
 #include "fastblackout/categorical.h"
@@ -15,13 +15,13 @@ namespace {
 
 struct Drawing : Categorical {
   mutable std::atomic<int64_t> first_bad;  // first element whose row is wrong
-  mutable std::atomic<bool> bad_state;     // whether some element has no row: then it was drawn from another
-  const uint8_t* bad_row = nullptr;        // which rows of a table are, where it was made for this call alone
+  mutable std::atomic<bool> bad_state;     // whether the state of some element is no row: it was drawn from another one
+  const uint8_t* bad_row = nullptr;        // which rows are wrong, of a table that was made for this call alone
 };
 
 struct Building : CategoricalTable {
   mutable std::atomic<int64_t> first_bad;  // first wrong row
-  uint8_t* bad_row = nullptr;              // (R,): only noted there, since no element may have that row
+  uint8_t* bad_row = nullptr;              // (R,): where wrong rows are marked, since perhaps no element uses them
 };
 
 }  // namespace
@@ -77,7 +77,7 @@ void build_rows(const Building& op, int64_t sample, int64_t i0, int count) {
   refuse_row(name, row.data(), probs.states, tolerance_of(probs.dtype), place);
 }
 
-// One matrix for many elements: its thresholds are made once instead of once a block of a sample. Same bits.
+// Whether one matrix serves so many elements that a table of its thresholds, made once for all blocks, is faster. Same bits.
 bool worth_a_table(const Categorical& op) {
   const int64_t entries = op.probs.rows * op.probs.states, blocks = op.samples * ((op.elements + kBlock - 1) / kBlock);
   return op.probs.matrices == 1 && blocks >= 3 && entries <= (1 << 22) && op.samples * op.elements >= entries / 16;
@@ -151,7 +151,7 @@ namespace FB_ISA {
 
 constexpr int kAtOnce = 16;
 
-// Draws of the elements sorted to s.order[begin, end), whose rows are those of the lanes `lane_of` gives.
+// Draws the elements s.order[begin, end), which are sorted by row; lane_of names the lane that holds the sums of a row.
 template <class T>
 static void draw_group(const Drawing& op, const SampleKey& key, int64_t i0, const T* const row[8], const int64_t* lane_of,
                        const Eight& rows, const double* cum, RowScratch& s, int begin, int end) {
@@ -194,7 +194,7 @@ static void draw_rows(const Drawing& op, const SampleKey& key, int64_t sample, i
     }
     for (int lane = used; lane < 8; ++lane) row[lane] = row[0];
     Eight rows;
-    sum_rows(row, op.probs.states, cum, rows, 8 * op.probs.row_stride);  // most rows occur, so the next are these
+    sum_rows(row, op.probs.states, cum, rows, 8 * op.probs.row_stride);  // most rows occur: the next eight are fetched
     for (int lane = 0; lane < used; ++lane)
       if (rows.wrong[lane] != 0 || !sums_to_one(rows.total[lane], tolerance_of(op.probs.dtype)))
         note_first(op.first_bad, sample * op.elements + i0 + s.order[s.start[which[lane]]]);
@@ -213,8 +213,8 @@ static void draw_block(const Drawing& op, int64_t sample, int64_t i0, int count)
   store_states(op.out, sample, i0, count, s.result);
 }
 
-// Through a table: the guide says where a search starts and ends. All guides are fetched, then all thresholds, so that
-// the memory is asked for many elements at once.
+// Draws by a table, whose guide says where a search starts and ends. All entries of guides are fetched first, and then all
+// thresholds, so that the accesses of many elements overlap.
 static void table_chunk(const Drawing& op, int64_t sample, int64_t i0, int count) {
   int64_t state[kChunk];
   alignas(64) uint32_t v[kChunk + 64];
@@ -280,7 +280,7 @@ static void build_eight(const Building& op, int64_t matrix, int64_t r0, int coun
       to[j] = static_cast<int64_t>(scaled < kTwo48 ? scaled : kTwo48);
     }
     for (int64_t j = last; j < states; ++j) to[j] = int64_t{1} << 48;
-    uint16_t below[kGuide + 1] = {};  // thresholds in (2^40 (g - 1), 2^40 g]
+    uint16_t below[kGuide + 1] = {};  // how many thresholds lie in (2^40 (g - 1), 2^40 g]
     for (int64_t j = 0; j < last; ++j) ++below[(to[j] + ((int64_t{1} << 40) - 1)) >> 40];
     uint16_t sum = 0;
     for (int g = 0; g < kGuide; ++g) op.guide[at * kGuide + g] = sum = static_cast<uint16_t>(sum + below[g]);

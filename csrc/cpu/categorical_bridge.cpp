@@ -1,5 +1,5 @@
-// categorical_bridge: x_s with weights before[x_0, i] * after[i, x_t], x_0 given or drawn first from logits or
-// probabilities. Rows of weights are made eight elements at a time; nothing as large as the predictions is stored.
+// categorical_bridge: draws x_s = i with weight before[x_0, i] * after[i, x_t], where x_0 is given or drawn first from logits
+// or probabilities. Rows of weights are made for eight elements at a time; nothing as large as the predictions is stored.
 #if !defined(FB_ISA)
 
 #include "fastblackout/categorical.h"
@@ -14,11 +14,11 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-enum Fault { kWeights, kBefore, kAfter, kPath };
+enum Fault { kWeights, kBefore, kAfter, kPath };  // wrong entries of an argument; kPath: no way from x_0 to x_t
 
 struct Bridging : CategoricalBridge {
-  mutable std::atomic<int64_t> first_bad[4];     // first element of each fault
-  mutable std::atomic<bool> bad_x_t, bad_x_0;    // whether some element has no such state: then another was taken
+  mutable std::atomic<int64_t> first_bad[4];     // the first element that has each fault
+  mutable std::atomic<bool> bad_x_t, bad_x_0;    // whether some element's is no state: another was taken for it
 };
 
 }  // namespace
@@ -67,7 +67,7 @@ std::string place_of(const CategoricalBridge& op, int64_t at) {
                               place_of(op, at));
 }
 
-// The x_0 of an element, as the kernel has it.
+// The x_0 of an element, given or drawn as the kernel draws it, for error messages.
 int64_t source_of(const CategoricalBridge& op, int64_t at) {
   const int64_t states = op.before.states, sample = at / op.elements, i = at % op.elements;
   if (op.x_0) return state_at(op.x_0, sample, i, states);
@@ -77,8 +77,7 @@ int64_t source_of(const CategoricalBridge& op, int64_t at) {
     scalar::load(op.weights, sample, i * states + j, 1, &row[j]);
     if (op.is_logits && static_cast<float>(row[j]) > largest) largest = static_cast<float>(row[j]);
   }
-  SampleKey key = op.key;
-  key.sample += static_cast<uint32_t>(sample);
+  const SampleKey key = key_of(op, sample);
   const auto weight = [&](int64_t j) { return op.is_logits ? logit_weight(static_cast<float>(row[j]), largest) : row[j]; };
   return draw_category(weight, states, 0, key, static_cast<uint32_t>(i), CATEGORICAL_X0, CATEGORICAL_X0_REFINE).state;
 }
@@ -128,7 +127,7 @@ static inline bool all_weights(const double* w, int64_t count) {
   return wrong == 0;
 }
 
-// cum[8 j + lane] of eight rows of products a[j] b[j], whose factors are checked elsewhere
+// sum_rows for eight rows of products a[j] b[j], whose factors are checked elsewhere
 static void sum_products(const double* const a[8], const double* const b[8], int64_t states, double* cum, Eight& e) {
   Sums sums;
   for (int64_t j = 0; j < states; ++j)
@@ -137,10 +136,10 @@ static void sum_products(const double* const a[8], const double* const b[8], int
   sums.finish(e);
 }
 
-// Floats in the order of integers, and back: a largest integer vectorises, a largest float does not.
+// The bits of floats as integers of the same order, and back: a search for the largest vectorises with integers alone.
 static FB_HD int32_t in_order(int32_t bits) { return bits ^ (bits >> 31 & 0x7fffffff); }
 
-// Weights of one element from its logits; false where one is NaN or +inf, or none is finite.
+// Makes the weights of one element from its logits; false where one of them is NaN or +inf, or none is finite.
 static bool weights_of_logits(const float* logits, int64_t states, double* weights) {
   const float lowest = bit_cast<float>(0xff800000u), infinity = bit_cast<float>(0x7f800000u);
   const int32_t least = in_order(bit_cast<int32_t>(lowest));
@@ -156,7 +155,7 @@ static bool weights_of_logits(const float* logits, int64_t states, double* weigh
   return right != 0 && largest > lowest;
 }
 
-// s.from = x_0 of each element, drawn from its logits or probabilities.
+// Sets s.from to the x_0 of each element, drawn from its logits or probabilities.
 static void predict(const Bridging& op, const SampleKey& key, int64_t sample, int64_t i0, int count, RowScratch& s) {
   const int64_t states = op.before.states;
   double *cum = s.doubles(17 * states), *weights = cum + 8 * states;
@@ -197,7 +196,7 @@ static void predict(const Bridging& op, const SampleKey& key, int64_t sample, in
   }
 }
 
-// Draws of the elements sorted to s.order[begin, end), whose columns of `after` lie at column[(x_t % 8) * S].
+// Draws the elements s.order[begin, end), which are sorted by x_t; their columns of `after` lie at column[(x_t % 8) * S].
 static void draw_paths(const Bridging& op, const SampleKey& key, int64_t sample, int64_t i0, const double* column, double* cum,
                        RowScratch& s, int begin, int end) {
   const int64_t states = op.before.states;

@@ -1,6 +1,7 @@
-// The CPU kernels as the bindings call them. Arrays are Views with dimension 0 as samples. Values are checked before anything
-// is written: a wrong one throws std::invalid_argument naming op, argument, rule, value and place. Another thread may write to
-// the arrays after that: so what becomes an index is brought into its range where it is used, and the result is then anything.
+// The CPU kernels as the bindings call them. Arrays are Views whose dimension 0 is that of the samples. Values are checked
+// before anything is written: a wrong one throws std::invalid_argument with op, argument, rule, value and place. Since another
+// thread may write to the arrays after the check, every value that becomes an index is brought into its range where it is
+// used; the result is then arbitrary, but no other memory is touched.
 #pragma once
 
 #include "cpu/support/isa.h"
@@ -14,12 +15,19 @@ namespace cpu {
 
 struct Common {
   int64_t samples = 0, elements = 0;     // elements of one sample
-  SampleKey key{};                       // of sample 0 of this array; the others add their row
+  SampleKey key{};                       // the key of sample 0 of this array; the other samples add their number to it
   int threads = 1;
   Isa isa = Isa::scalar;
 };
 
-// A number for each sample, `stride` of them apart: 0 where all samples share one.
+// The key of a sample's draws.
+inline SampleKey key_of(const Common& op, int64_t sample) {
+  SampleKey key = op.key;
+  key.sample += static_cast<uint32_t>(sample);
+  return key;
+}
+
+// A number for each sample, `stride` apart in memory; the stride is 0 where all samples share one number.
 template <class T>
 struct PerSample {
   const T* data = nullptr;
@@ -27,7 +35,7 @@ struct PerSample {
 
   explicit operator bool() const { return data != nullptr; }
   T operator[](int64_t sample) const { return data[sample * stride]; }
-  // How many numbers `samples` samples have.
+  // How many different places the numbers of `samples` samples have.
   int64_t distinct(int64_t samples) const { return stride == 0 && samples > 1 ? 1 : samples; }
 };
 
@@ -42,11 +50,11 @@ inline bool good_pair(const Prob& prob, int64_t samples) {
   return good;
 }
 
-// `at` as an index below `end`, which it is unless what it was read from has changed since its check.
+// `at` as an index below `end`. It is one already, unless the array it was read from has changed since its check.
 FB_HD int64_t index_below(int64_t end, int64_t at) { return static_cast<uint64_t>(at) < static_cast<uint64_t>(end) ? at : end - 1; }
 
-// Matrices (K, R, S), of which sample b uses the one that its index names, the only one, or its own. The last dimension is
-// contiguous.
+// K matrices of R rows and S states, of which a sample uses the one that its index names or, without an index, the only one or
+// its own. The last dimension is contiguous.
 struct Matrices {
   const char* data = nullptr;
   Dtype dtype = Dtype::f64;
@@ -77,15 +85,15 @@ FB_SAME_OPS(FB_USE)
 #undef FB_USE
 
 struct BirthLoss : ops::BirthLoss<Backend> {
-  PerSample<double> ahead;               // what slopes are multiplied by already, upstream * weight; null: 1
+  PerSample<double> ahead;               // what the slopes are multiplied by at once, upstream * weight; null: 1
 
-  // The loss, and in `grad` the slopes: gain * sigmoid - births * sigmoid / softplus, float32 like the logits.
+  // Gives the loss, and in `grad` the slopes: gain * sigmoid - births * sigmoid / softplus, float32 like the logits.
   template <class Read>
   void with_slopes(Read& read) {
     inputs(read);
     read.outputs(loss, grad);
   }
-  // In place, from slopes to the gradient.
+  // Turns slopes into the gradient, in place.
   template <class Read>
   void scaling(Read& read) {
     read(weight);
@@ -94,7 +102,7 @@ struct BirthLoss : ops::BirthLoss<Backend> {
 };
 
 struct LogProbs : ops::LogProbs<Backend> {
-  View p, q;                             // of each element, where prob is null
+  View p, q;                             // a probability for each element, where prob is null
 
   template <class Read>
   void element(Read& read) {
@@ -104,18 +112,18 @@ struct LogProbs : ops::LogProbs<Backend> {
   }
 };
 
-struct PowerSeries : Common {            // samples: B times, elements: S
+struct PowerSeries : Common {            // `samples` counts the times, B, and `elements` the states, S
   int64_t terms = 0, diagonals = 0;      // K, D
   const int64_t* offsets = nullptr;      // (D,)
   const double* entries = nullptr;       // (D, S): T[j - offset, j], 0 where there is no such row
-  const double* start = nullptr;         // (S, S), rows x; null: I
+  const double* start = nullptr;         // (S, S): the rows x; null: the identity
   const double* weights = nullptr;       // (B, K)
-  const int64_t* needed = nullptr;       // (B,) terms, the weights of later ones being 0
+  const int64_t* needed = nullptr;       // (B,): how many terms are needed; the weights of later ones are 0
   const int64_t* places = nullptr;       // (B,): out[places[b]] is written
-  double *out = nullptr, *sums = nullptr;  // (., S, S); (B, S): of its rows
+  double *out = nullptr, *sums = nullptr;  // out: (., S, S); sums: (B, S), the sums of its rows
 };
 
-// Outputs of the categorical ops hold anything after an error: the caller shows them only on success.
+// The categorical ops check while they draw, so that after an error their outputs hold anything: callers then drop them.
 #define FB_DECLARE(name, Op, fields, kernel) void kernel(const Op& op);
 FB_OPS(FB_DECLARE)
 FB_CPU_OPS(FB_DECLARE)

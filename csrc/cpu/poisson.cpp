@@ -36,7 +36,7 @@ namespace FB_ISA {
 #endif
 #include "cpu/per_isa/element.inc"
 
-// given: rates
+// The law of out as element.inc describes a Law. given: rates.
 struct PoissonLaw {
   static constexpr int kInputs = 1, kFast = 2, kFields = 7, kStart = 1;
 
@@ -81,13 +81,14 @@ struct PoissonLaw {
 };
 
 #if FB_ISA_LEVEL > 0
+// The float32 fields: fraction and whole part of the rate.
 void PoissonLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
   const double* __restrict rate = given[0];
   float *__restrict part = field[0], *__restrict from = field[1];
   for (int e = 0; e < m; ++e) {
     const double whole = rate[e] >= 10.0 ? __builtin_trunc(rate[e]) : 0.0;
     part[e] = static_cast<float>(rate[e] - whole);
-    from[e] = static_cast<float>(whole);  // 0 of an inversion
+    from[e] = static_cast<float>(whole);  // 0 marks an element that is to be inverted
   }
 }
 
@@ -117,7 +118,7 @@ void PoissonLaw::fast_inversions(int m, const float (*field)[kChunk], const uint
 }
 #endif
 
-// Inversions of a dense list, eight at a time; the steps are those of poisson_inversion.
+// Inverts a dense list, eight elements at a time; the steps are those of poisson_inversion.
 void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
   const double* rate = input[0];
   alignas(64) double mass[kChunk], u[kChunk];
@@ -152,8 +153,7 @@ static void poisson_chunk(const Poisson& op, int64_t sample, int64_t i0, int cou
   alignas(64) double rate[kChunk], out[kChunk];
   load(op.rate, sample, i0, count, rate);
   for (int e = count; e < padded(count); ++e) rate[e] = 0.0;
-  SampleKey key = op.key;
-  key.sample += static_cast<uint32_t>(sample);
+  const SampleKey key = key_of(op, sample);
   const double* const given[1] = {rate};
   element_draws<PoissonLaw>(given, key, POISSON, static_cast<uint32_t>(i0), count, out);
   store(op.out, sample, i0, count, out);

@@ -1,5 +1,6 @@
-// power_series: sums over k of weights[b, k] x T^k for each row x of a matrix, T of few diagonals. A row's powers are made
-// once for all b, and stay in the second cache where they fit; what is 0 because so few jumps do not reach it is left out.
+// power_series: the sum over k of weights[b, k] x T^k for each row x of a matrix and each time b, where T has few diagonals.
+// A row's powers x T^k are made once for all times, and stay in the second-level cache if they fit. T moves an entry only as
+// far as its longest jump, so that early powers are 0 far from the row's own entries: those parts are left out.
 #if !defined(FB_ISA)
 
 #include <algorithm>
@@ -13,15 +14,15 @@ namespace cpu {
 namespace {
 
 constexpr int64_t kMost = 4096, kMostDiagonals = 8;  // states; MOST_DIAGONALS of fastblackout/processes/matrices/series.py
-constexpr int64_t kBlock = 128;                      // entries of a row added one by one, in eight lanes; then blocks by halves
+constexpr int64_t kBlock = 128;                      // a row's entries are summed in eight lanes by blocks, then blocks by halves
 
 struct Jumps : PowerSeries {
-  int64_t up = 0, down = 0;            // the longest jumps
-  int64_t margin = 0, stride = 0;      // room for them on both sides of a row; from row to row
-  std::vector<double> padded;          // entries, from diagonal to diagonal by `stride`
+  int64_t up = 0, down = 0;            // the longest jumps to larger and to smaller states
+  int64_t margin = 0, stride = 0;      // the room for jumps on both sides of a row; the distance of rows in memory
+  std::vector<double> padded;          // the entries of T, with diagonals `stride` apart
 };
 
-// For the powers of a row of each thread, made before there are threads: what they run must not throw.
+// Memory for the powers of a row, one room for each thread. All is allocated before threads start, as they must not throw.
 class Rooms {
  public:
   Rooms(int64_t threads, int64_t size) : memory_(new double[static_cast<size_t>(threads * size)]) {
@@ -81,7 +82,7 @@ void power_series(const PowerSeries& op) {
   jumps.padded.resize(static_cast<size_t>(op.diagonals * jumps.stride));
   for (int64_t d = 0; d < op.diagonals; ++d)
     std::copy_n(op.entries + d * op.elements, op.elements, jumps.padded.begin() + d * jumps.stride);
-  const bool small = op.terms * op.elements * op.elements < 8 * kParallelFrom;  // a few operations an entry of the powers
+  const bool small = op.terms * op.elements * op.elements < 8 * kParallelFrom;  // entries of powers, a few operations each
   const int threads = small ? 1 : static_cast<int>(std::min<int64_t>(op.threads, op.elements));
   Job job{jumps, {threads, op.terms * jumps.stride}};
   parallel_for(op.elements, threads, some_rows, &job);
@@ -96,7 +97,7 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-// A tile is what the registers hold: some vectors of the sums at some times.
+// The sums of a tile, kVectors vectors of a row at kTimes times, fit into the registers.
 constexpr int kLanes = FB_ISA_LEVEL == 2 ? 8 : FB_ISA_LEVEL == 1 ? 4 : 2;
 constexpr int kVectors = FB_ISA_LEVEL == 1 ? 2 : 4, kTimes = FB_ISA_LEVEL == 0 ? 2 : 4;
 constexpr int kTile = kLanes * kVectors, kParts = 8 / kLanes;
@@ -111,6 +112,7 @@ static inline __attribute__((always_inline)) Vector load_vector(const double* fr
 
 static inline __attribute__((always_inline)) void store_vector(Vector x, double* to) { std::memcpy(to, &x, sizeof(x)); }
 
+// The sum of x by halves: x[i] + x[i + half] again and again, and of an odd number the last one added to the first.
 static double halves(double* x, int64_t count) {
   for (; count > 1; count /= 2) {
     const int64_t half = count / 2;
@@ -121,7 +123,7 @@ static double halves(double* x, int64_t count) {
   return x[0];
 }
 
-// x T in whole tiles begin..end.
+// out = x T in the whole tiles from begin to end.
 template <int kDiagonals>
 static void jump(const Jumps& op, const double* x, double* out, int64_t begin, int64_t end) {
   const double *from[kDiagonals], *entries[kDiagonals];
@@ -145,10 +147,10 @@ static Jump jump_along(int64_t diagonals) {
 struct Row {
   const double* powers;  // `stride` apart
   int64_t stride, states;
-  int64_t first[kMost / kTile];  // power that reaches each tile
+  int64_t first[kMost / kTile];  // the first power that reaches each tile
 };
 
-// kCount sums over k = first..count - 1, and the sums of their entries.
+// The sums of the series at kCount times, over powers k < count, and the total of each sum's entries.
 template <int kCount>
 static void add_up(const Row& row, int64_t count, const double* const* weights, double* const* out, double* const* total) {
   double blocks[kCount][kMost / kBlock] = {};
@@ -188,7 +190,7 @@ static void add_up(const Row& row, int64_t count, const double* const* weights, 
   for (int t = 0; t < kCount; ++t) *total[t] = halves(blocks[t], block);
 }
 
-// x T^k, k = 0..terms - 1, for row `at`; all that a later power and the sums read is set.
+// Makes x T^k, k = 0..terms - 1, for row `at`, and sets all entries that a later power or the sums read.
 static void fill_powers(const Jumps& op, int64_t at, double* powers, int64_t* first) {
   const int64_t states = op.elements, margin = op.margin;
   int64_t low = at, high = at + 1;  // entries outside are 0

@@ -1,4 +1,5 @@
-// tau_leap: x_s = x_t + min(Poisson(y factor), max_count - x_t), and the next model input, in one pass.
+// tau_leap: x_s = x_t + min(Poisson(y factor), max_count - x_t) and the next model input, in one pass. y is the number of births
+// that a network output predicts.
 #if !defined(FB_ISA)
 
 #include "cpu/support/chunks.h"
@@ -45,7 +46,7 @@ static void tau_leap_chunk(const TauLeap& op, int64_t sample, int64_t i0, int co
   load(op.x_t, sample, i0, count, x);
   for (int e = 0; e < count; ++e) {
     const double r = static_cast<double>(y[e]) * op.factor[sample];
-    rate[e] = r > 0.0 ? (r < kMaxRate ? r : kMaxRate) : 0.0;  // NaN (infinity times 0) births nothing
+    rate[e] = r > 0.0 ? (r < kMaxRate ? r : kMaxRate) : 0.0;  // a NaN, from infinity times 0, gives no births
   }
   poisson_draws(key, TAU_LEAP, static_cast<uint32_t>(i0), count, rate, births);
   int64_t clamped = 0;

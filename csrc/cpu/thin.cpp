@@ -36,7 +36,7 @@ namespace FB_ISA {
 
 #include "cpu/per_isa/steps.inc"
 
-// x_t last: it may lie where x_0 does.
+// Stores what is asked for, x_t last: it may lie where x_0 does.
 template <class Count>
 static inline void finish(const Thin& op, int64_t sample, int64_t i0, int count, const Count* n, Count* k, bool stored) {
   store_input(op.input, sample, i0, count, k);

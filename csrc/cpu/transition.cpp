@@ -12,7 +12,7 @@
 namespace fastblackout {
 namespace cpu {
 constexpr double kMaxWhole = 9007199254740992.0;  // 2^53
-constexpr int kPart = 256;                         // elements at a time: nine buffers of doubles in the first cache
+constexpr int kPart = 256;                         // elements at a time: nine buffers of doubles fit the first-level cache
 }  // namespace cpu
 }  // namespace fastblackout
 #include "cpu/per_isa/for_each_isa.inc"
@@ -40,7 +40,7 @@ void transition_rows(const TransitionRows& op) {
 void log_prob(const LogProbs& op) {
   const bool bridge = op.law == LogProb::bridge;
   const char *name = bridge ? "bridge_log_prob" : "thin_log_prob", *prob = bridge ? "step" : "alive";
-  if (op.prob.p) {  // arguments of each element have been checked
+  if (op.prob.p) {  // the arguments of binomial_log_prob, which has a p for each element instead, were checked in Python
     check_each(name, prob, op.prob.p, op.samples, Rule::probability);
     check_each(name, prob, op.prob.q, op.samples, Rule::probability);
     check_values(op, name, bridge ? "x_s" : "x_t", op.x, Rule::count, kMaxWhole);
@@ -93,14 +93,14 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
   } else {
     load(op.p, sample, i0, count, p);
     load(op.q, sample, i0, count, q);
-    // Anything may be asked of fb.binomial_log_prob: what is no whole number lies outside 0..n.
+    // fb.binomial_log_prob takes any x: one that is no whole number counts as outside 0..n.
     for (int k = 0; k < count; ++k) {
       const double small = x[k] >= 0.0 && x[k] < kMaxWhole ? x[k] : 0.0;  // all above are whole numbers
       const bool whole = x[k] >= kMaxWhole || static_cast<double>(static_cast<int64_t>(small)) == x[k];
       x[k] = whole ? x[k] : -1.0;
     }
   }
-  // Of elements outside 0 < x < n the corrections are not used.
+  // Elements outside 0 < x < n do not use the corrections, and get those of any numbers.
   for (int k = 0; k < count; ++k) part[k] = x[k] > 0.0 && x[k] < n[k] ? n[k] : 2.0;
   corrections(part, count, of_n);
   for (int k = 0; k < count; ++k) part[k] = x[k] > 0.0 && x[k] < n[k] ? x[k] : 1.0;
@@ -109,7 +109,7 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
   corrections(part, count, of_rest);
   for (int k = 0; k < count; ++k) part[k] = (of_n[k] - of_x[k]) - of_rest[k];
   double *log_p = of_x, *log_q = of_rest;
-  const int distinct = op.prob.p ? 1 : count;  // a sample has one p
+  const int distinct = op.prob.p ? 1 : count;  // prob has one p for all elements of a sample
   for (int k = 0; k < distinct; ++k) log_p[k] = log_chance(p[k], q[k]);
   for (int k = 0; k < distinct; ++k) log_q[k] = log_chance(q[k], p[k]);
   for (int k = distinct; k < count; ++k) log_p[k] = log_p[0];

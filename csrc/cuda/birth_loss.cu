@@ -1,7 +1,8 @@
-// birth_loss: per-sample sums of y - births log y in the order all backends keep, and its gradient by the logits. A warp
-// sums one chunk: the upper levels of its halving tree lie within a lane, the others are shuffles. Which lane has which
-// element is fixed by that; narrow arrays come to it through shared memory. The warp that is done last with a sample adds
-// its chunk sums in ascending order: one launch.
+// birth_loss: the sums of y - births log y over each sample, in the order that all backends keep
+// (fastblackout/birth_loss.h), and their gradient by the logits. A warp sums one chunk: the upper levels of its halving tree
+// lie within a lane (a thread of the warp), the others are shuffles. That fixes which lane has which element, so that narrow
+// arrays come to the lanes through shared memory. The warp that is done last with a sample adds its chunk sums in ascending
+// order, so that one launch does all.
 #include "cuda/tile.cuh"
 #include "fastblackout/birth_loss.h"
 
@@ -13,14 +14,14 @@ FB_DEVICE int wrong_bits(float logit, float births) {
   return (is_finite(logit) ? 0 : kWrongLogit) | (births >= 0.0f && is_finite(births) ? 0 : kWrongBirths);
 }
 
-// A gain that is none makes the loss NaN.
+// A gain that is not positive and finite makes the loss NaN.
 FB_DEVICE float checked_gain(float gain, int& flags) {
   if (gain > 0.0f && is_finite(gain)) return gain;
   flags |= kWrongNumber;
   return bit_cast<float>(0x7fc00000u);
 }
 
-// A chunk of a narrow array, which has up to 16 bits a value, for each warp
+// For each warp a chunk of narrow arrays, whose values have at most 16 bits.
 struct Rows {
   Word4 births[kWarps][kLossChunk / 8], logits[kWarps][kLossChunk / 8];
 };
@@ -29,6 +30,7 @@ static_assert(sizeof(Rows) <= 32 * 1024, "three blocks of 100 KiB: sm_120");
 
 FB_DEVICE Rows& rows() { FB_SHARED_GIVEN(Rows); }
 
+// Copies a chunk of a narrow array to shared memory; false for arrays that are read where they lie.
 FB_DEVICE bool stage_chunk(const View& view, int64_t sample, uint32_t begin, uint32_t left, Word4* to) {
   if (!is_narrow(view.dtype) || !by_words(view, left, kLossChunk)) return false;
 #pragma unroll
@@ -42,7 +44,7 @@ FB_DEVICE Float4 four_of(const View& view, int64_t sample, uint32_t begin, uint3
   return staged ? narrow4(view.dtype, rows->v, e / 4) : load4(view, sample, begin + e, count);
 }
 
-FB_HD uint32_t chunks_of(const BirthLoss& op) {  // one where there are no elements
+FB_HD uint32_t chunks_of(const BirthLoss& op) {  // chunks of a sample; one where it has no elements
   return op.elements > kLossChunk ? static_cast<uint32_t>((op.elements + kLossChunk - 1) / kLossChunk) : 1;
 }
 
@@ -56,8 +58,9 @@ FB_DEVICE void store_loss(const BirthLoss& op, uint32_t sample, double sum) {
   op.loss[sample] = static_cast<float>(weight * sum);
 }
 
-// Leaves the sum of a chunk in memory. Whether all others of the sample lie there: by a count of those done, which the
-// last one sets back to 0, so that it serves the next launch and each replay of a graph.
+// Leaves the sum of a chunk in memory, and returns whether those of all other chunks of the sample lie there too. That is told
+// by a count of the chunks done, which the last one sets back to 0, so that it serves the next launch and each replay of a
+// CUDA graph.
 FB_DEVICE bool is_last(const BirthLoss& op, uint32_t sample, uint32_t chunk, float of_chunk) {
   unsigned before = 0;
   if (threadIdx.x % 32 == 0) {
@@ -71,7 +74,7 @@ FB_DEVICE bool is_last(const BirthLoss& op, uint32_t sample, uint32_t chunk, flo
   return last;
 }
 
-// Ascending, in float64; by a whole warp.
+// Adds the chunk sums of a sample in ascending order, in float64; called by a whole warp.
 FB_DEVICE double added_up(const BirthLoss& op, uint32_t sample) {
   const uint32_t lane = threadIdx.x % 32, chunks = chunks_of(op);
   double total = 0.0;
@@ -85,8 +88,8 @@ FB_DEVICE double added_up(const BirthLoss& op, uint32_t sample) {
   return total;
 }
 
-// The lower levels of the tree, by pairs of lanes 16, 8, 4, 2, 1 apart. At the first two a lane keeps half of its sums and
-// gives the others away, so that it goes on with one; which of two comes first does not matter to their sum.
+// The lower levels of the tree, by pairs of lanes 16, 8, 4, 2 and 1 apart. At the first two levels a lane keeps half of its
+// sums and gives the others away, so that it goes on with one sum. Which of two numbers comes first does not change their sum.
 FB_DEVICE float added_row(const Float4& own) {
   const bool high = (threadIdx.x & 16) != 0, odd = (threadIdx.x & 8) != 0;
   float two[2];
@@ -114,8 +117,8 @@ FB_KERNEL(kThreads, 4) loss_kernel(FB_PARAM(BirthLoss) op) {
   __syncwarp();
   int flags = 0;
   const float gain = checked_gain(op.gain[sample], flags), log_gain = log_gain_of(gain);
-  // Of eight rows of 128 elements, four to a lane: pairs s and s + 4, and sums of those of even s and of odd s, which take
-  // turns. The sums begin as 0, which adds nothing: of zeros it is not -0.0 anyway.
+  // A chunk is eight rows of 128 elements, four to a lane. Row s is added to row s + 4, and of those pairs the ones of even s and
+  // the ones of odd s are summed, in turns. The sums begin as 0, which changes nothing: a sum of zeros is not -0.0 anyway.
   Float4 pair = {}, sum = {}, next = {};
 #pragma unroll 1
   for (uint32_t step = 0; step < 8; ++step) {
@@ -141,24 +144,24 @@ FB_KERNEL(kThreads, 4) loss_kernel(FB_PARAM(BirthLoss) op) {
   raise(op.flag, flags, flags != 0);
   const float of_chunk = added_row(sum);
   if (chunks_of(op) == 1) {
-    if (lane == 0) store_loss(op, sample, 0.0 + static_cast<double>(of_chunk));  // not -0.0
+    if (lane == 0) store_loss(op, sample, 0.0 + static_cast<double>(of_chunk));  // 0.0 + x is never -0.0
   } else if (is_last(op, sample, begin / kLossChunk, of_chunk)) {
     const double of_all = added_up(op, sample);
     if (lane == 0) store_loss(op, sample, of_all);
   }
 }
 
-constexpr uint32_t kQuads = 2 * kThreads;  // of four neighbouring elements, of a block
+constexpr uint32_t kQuads = 2 * kThreads;  // quads, four neighbouring elements each, of a thread block
 
-// Of all samples, as one range where sizes are whole quads
+// The elements of all samples, and which arrays are one range over all of them that shared memory can stage.
 struct Range {
   int64_t elements;
-  bool logits, births, grad;  // dense, aligned and narrow
+  bool logits, births, grad;  // whether an array is dense, aligned and narrow (is_dense)
 };
 
-// Elementwise. The last block of a range that is no multiple of 16 stages nothing.
+// The gradient, element by element. The last block of a range that is no multiple of 16 stages nothing.
 FB_KERNEL(kThreads, 4) loss_grad(FB_PARAM(BirthLoss) op, FB_PARAM(Range) range) {
-  __shared__ Word4 staged[2][kQuads / 2];  // of 16-bit values: those of the gradient too
+  __shared__ Word4 staged[2][kQuads / 2];  // narrow logits and births; the gradient takes the place of the logits
   const uint32_t quads = static_cast<uint32_t>((op.elements + 3) / 4);  // of a sample
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kQuads, first_sample = first / quads;
   const uint32_t skipped = static_cast<uint32_t>(first - first_sample * quads);
@@ -186,7 +189,7 @@ FB_KERNEL(kThreads, 4) loss_grad(FB_PARAM(BirthLoss) op, FB_PARAM(Range) range) 
       grad.v[c] = birth_loss_grad_element(logit.v[c], births.v[c], gain, coefficient);
     }
     raise(op.flag, flags, flags != 0);
-    if (narrow_grad) put_narrow4(op.grad.dtype, staged[0]->v, quad, grad);  // where its logits were
+    if (narrow_grad) put_narrow4(op.grad.dtype, staged[0]->v, quad, grad);  // where the logits of this quad were
     else store4(op.grad, sample, i, count, grad);
   }
   if (!narrow_grad) return;

@@ -1,5 +1,5 @@
-// bridge: x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N the integer births made of a network output, and the next
-// model input.
+// bridge: x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma) and the next model input. N is the number of births that a network
+// output predicts, rounded to an integer; the last term, attrition, is left out where it is not asked for.
 #include "cuda/reverse.cuh"
 #include "cuda/tile.cuh"
 
@@ -11,8 +11,8 @@ template <bool Attrition>
 struct Shared {
   DrawTable tables[Attrition ? 2 : 1];
   Queue queue;
-  Stage x, n, k;  // x_t, then x_s; births; a draw
-  Piece piece;    // here, as registers are few
+  Stage x, n, k;  // x: x_t, and later x_s; n: births; k: a draw
+  Piece piece;    // kept here because registers are few
 };
 
 template <bool Attrition>
@@ -26,7 +26,7 @@ FB_COLD uint32_t exact_round(float y, int room, const int64_t* key, uint32_t sam
   return static_cast<uint32_t>(stochastic_round(y, room, key_of(key, sample), i, word, ROUNDING_REFINE));
 }
 
-// N of one element in float32: the parts and the product by a power of two are exact. Cases of equality are rare.
+// N of one element, in float32: both parts of y and the product with a power of two are exact. Equality is rare.
 FB_DEVICE uint32_t round_births(const Bridge& op, uint32_t sample, uint32_t i, float y, int room, uint32_t word) {
   const float top = static_cast<float>(room), capped = y < top ? y : top;
   const int whole = static_cast<int>(capped);
@@ -37,8 +37,8 @@ FB_DEVICE uint32_t round_births(const Bridge& op, uint32_t sample, uint32_t i, f
   return static_cast<uint32_t>(whole + (word < high ? 1 : 0));
 }
 
-// N of a tile into shared memory, four neighbouring elements a lane at a time; `rows` has room for a network output of
-// which 16 bytes are more, half a tile of 16-bit values at a time.
+// Makes N of a tile in shared memory, four neighbouring elements a lane at a time. `rows` is where network outputs are staged
+// whose 16 bytes hold more than four values: half a tile of 16-bit values at a time.
 FB_DEVICE void load_births(const Bridge& op, const DrawTable& t, uint32_t sample, uint32_t i, uint32_t left,
                            const uint32_t* x, uint32_t* births, Word4* rows) {
   const int max_count = static_cast<int>(op.max_count);
@@ -79,12 +79,14 @@ FB_COLD void store_tile(const Bridge& op, int64_t sample, uint32_t i, uint32_t l
   if (op.x_s.data != nullptr) store_counts(op.x_s, sample, i, left, x);
 }
 
+// The exact draw of Binomial(n, p) for an element of the queue.
 FB_DEVICE int drawn_again(const DrawTable& t, const SampleKey& key, uint32_t stream, uint32_t refine, uint32_t i, int n) {
   if (t.trivial) return t.mirrored ? n : 0;
   const int k = exact_draw(t, key, stream, refine, i, n);
   return t.mirrored ? n - k : k;
 }
 
+// Draws the elements of the queue again.
 template <bool Attrition>
 FB_COLD void finish(const Bridge& op, int64_t sample, uint32_t begin) {
   const DrawTable* tables = shared<Attrition>().tables;
@@ -93,7 +95,7 @@ FB_COLD void finish(const Bridge& op, int64_t sample, uint32_t begin) {
   const unsigned length = queue.length;
   for (unsigned at = threadIdx.x; at < length; at += kThreads) {
     const uint32_t entry = queue.entries[at], i = begin + (entry & 0xffffu);
-    if (static_cast<int64_t>(i) >= op.elements) continue;  // what pads the last tile may tie as well
+    if (static_cast<int64_t>(i) >= op.elements) continue;  // elements that pad the last tile may be in the queue too
     const int births = static_cast<int>(entry >> 24), x = static_cast<int>(entry >> 16 & 255u);
     int x_s = x + drawn_again(tables[0], key, BRIDGE_DRAW, BRIDGE_REFINE, i, births);
     if (Attrition) x_s -= drawn_again(tables[1], key, ATTRITION_DRAW, ATTRITION_REFINE, i, x);
@@ -151,7 +153,7 @@ FB_KERNEL(kThreads, 4) bridge_element(FB_PARAM(Bridge) op) {
   int flags = 0;
   const int64_t x = load_count(op, place, flags), room = op.max_count - x;
   const float y = expected_births(op, place.sample, place.i, flags);
-  int64_t count;  // of those that draw: births, then x
+  int64_t count;  // what a binomial draw takes: first the births, then x
   if (op.stochastic) {
     const SampleKey key = key_of(op.key, place.sample);
     const Words words = key.words(place.i >> 2, ROUNDING);
@@ -160,11 +162,11 @@ FB_KERNEL(kThreads, 4) bridge_element(FB_PARAM(Bridge) op) {
     count = nearest_round(y, room);
   }
   raise(op.flag, flags, flags != 0);
-  __shared__ int64_t kept[kThreads];  // not in a register while the sampler runs, and x is read again for its second run
+  __shared__ int64_t kept[kThreads];  // x_s, out of registers while the sampler runs; x is read again for its second run
   int64_t& x_s = kept[threadIdx.x];
   x_s = x;
 #pragma unroll 1
-  for (int draw = 0; draw < (op.attrition.p != nullptr ? 2 : 1); ++draw) {  // one copy of the sampler
+  for (int draw = 0; draw < (op.attrition.p != nullptr ? 2 : 1); ++draw) {  // a loop, to have the sampler's code only once
     bool wrong = false;
     const PQ prob = checked_prob(draw == 0 ? op.birth : op.attrition, place.sample, wrong);
     raise(op.flag, kWrongProbability, wrong);

@@ -1,12 +1,12 @@
-// categorical: a new state from the row of the old one in a matrix of probabilities, or from a table of thresholds made
-// beforehand. With few rows a block adds up each row that occurs in its piece once, for all its elements.
+// categorical: draws a new state from the row of the old one in a matrix of probabilities, or from a table of thresholds made
+// beforehand. Where there are few rows, a block adds up each row that occurs in its piece once, for all its elements.
 #include "cuda/categorical.cuh"
 
 namespace fastblackout {
 namespace cuda {
 namespace {
 
-constexpr int kSharedRows = 512, kSharedMarks = 2048;  // of a block: 256 states and a mask among them
+constexpr int kSharedRows = 512, kSharedMarks = 2048;  // the most of a block: enough for 256 states and a mask state
 
 struct ProbabilityRow {
   const char* matrix;
@@ -26,7 +26,7 @@ FB_DEVICE int row_flags(const Matrices& m, const RowSum& sum, bool wrong) {
 
 FB_DEVICE int fallback_of(const Matrices& m, int row) { return static_cast<int>(row < m.columns ? row : m.columns - 1); }
 
-// Words of a block of Philox, one after the other
+// The words of a block of Philox, one after the other.
 struct Quad {
   Words words;
 
@@ -37,7 +37,7 @@ struct Quad {
   }
 };
 
-// Four states from element i, a multiple of 4. bytes: four uint8 at once.
+// The states of four elements from i on, a multiple of 4, one after the other. bytes: they are uint8, loaded all four at once.
 struct States {
   const View& view;
   int64_t sample, rows;
@@ -57,7 +57,7 @@ struct States {
   }
 };
 
-// draw(state, i, v) for four elements from i on
+// Calls draw(state, i, v) for four elements from i on, with v their first 32 random bits, and stores what it returns.
 template <class Draw>
 FB_DEVICE void draw4(const Categorical& op, int64_t rows, bool bytes, const SampleKey& key, int64_t sample, uint32_t i, int& flags,
                      const Draw& draw) {
@@ -84,7 +84,7 @@ FB_DEVICE Marks shared_marks(SharedRows& shared, const Matrices& m, int row, int
   return Marks{shared.marks + row * per_row, 1, per_row, static_cast<int>((m.columns + per_row - 1) / per_row)};
 }
 
-// Samples cut into pieces; a block draws some of them.
+// How samples are cut into pieces, of which a thread block draws some.
 struct RowPieces {
   int64_t per_sample, total;
   uint32_t size;
@@ -173,7 +173,7 @@ FB_KERNEL(kThreads, 4) categorical_table_kernel(FB_PARAM(Categorical) op, const 
       const uint16_t* guide = reinterpret_cast<const uint16_t*>(op.guide.data) + line * kGuide;
       const uint32_t g = v >> 24;
       const uint64_t u = static_cast<uint64_t>(v) << 16;
-      int low = guide[g], high = g + 1 < kGuide ? guide[g + 1] : columns - 1;  // C of the last state is above all
+      int low = guide[g], high = g + 1 < kGuide ? guide[g + 1] : columns - 1;  // C of the last state is above all V
       while (low < high) {
         const int middle = (low + high) / 2;
         const bool below = static_cast<uint64_t>(thresholds[middle]) <= u;
@@ -190,7 +190,7 @@ FB_KERNEL(kThreads, 4) categorical_table_kernel(FB_PARAM(Categorical) op, const 
   raise(op.flag, flags, flags != 0);
 }
 
-// A warp a row: the first lane adds up, the others fetch, scale and store. Sums wait where their thresholds will be.
+// One warp a row: the first lane adds the row up, all lanes fetch, scale and store. Sums wait where their thresholds will be.
 FB_KERNEL(kThreads, 4) build_table_kernel(FB_PARAM(CategoricalTable) op) {
   __shared__ double stage[kWarps][32];
   const Matrices& m = op.probs;
@@ -253,7 +253,7 @@ bool as_bytes(const Categorical& op) {
   return op.state.vector && op.out.vector && op.state.dtype == kU8 && op.out.dtype == kU8;
 }
 
-// Blocks enough to fill a GPU, and pieces no smaller than that asks for: each adds up its rows anew.
+// Enough pieces to fill a GPU with blocks, and no smaller ones than that takes, since each adds up its rows anew.
 RowPieces row_pieces(const Common& op) {
   uint32_t size = 16384;
   while (size > 1024 && op.samples * ((op.elements + size - 1) / size) < 2048) size /= 2;

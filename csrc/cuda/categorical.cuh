@@ -1,5 +1,6 @@
-// Draws from rows of weights in two passes: the first adds the row up and leaves marks, sums so far at some states; the
-// second finds the last mark that the uniform passes and goes on from there. A sum is the same wherever it is taken up.
+// Draws from rows of weights (fastblackout/categorical.h) in two passes: the first adds the row up and leaves marks, the sums
+// so far at some states; the second finds the last mark that the uniform passes and goes on from there. The sums are those of
+// the first pass, as their order is the same.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -9,10 +10,10 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-constexpr int kMarks = 8;  // of a row that one thread reads for itself
-constexpr double kTolerance = 1e-9, kSingleTolerance = 1e-4;  // of a sum from 1: float64 and float32 probabilities
+constexpr int kMarks = 8;  // marks of a row that a thread adds up for itself
+constexpr double kTolerance = 1e-9, kSingleTolerance = 1e-4;  // how far sums of float64 and float32 rows may be from 1
 
-// The matrix of a sample; an index out of range is clamped.
+// The matrix of a sample, and its number k; an index out of range is clamped.
 FB_DEVICE const char* matrix_of(const Matrices& m, const int64_t* index, int64_t sample, int64_t& k, int& flags) {
   k = m.matrices == 1 ? 0 : sample;
   if (index != nullptr) {
@@ -28,7 +29,7 @@ FB_DEVICE double entry_of(const char* matrix, bool single, int64_t offset) {
   return single ? reinterpret_cast<const float*>(matrix)[offset] : reinterpret_cast<const double*>(matrix)[offset];
 }
 
-// 0 for what is no weight, which is told
+// A weight, or 0 for a number that is none, which sets `wrong`.
 FB_DEVICE double checked_weight(double w, bool& wrong) {
   wrong = wrong || !is_weight(w);
   return weight_or_zero(w);
@@ -41,7 +42,7 @@ FB_DEVICE int load_state(const View& view, int64_t sample, uint32_t i, int64_t s
   return static_cast<int>(x);
 }
 
-// A row that is not drawable gives `last`: a factor of 0 makes all its thresholds 0.
+// What the first pass finds. A row that is not drawable has the factor 0, which makes all thresholds 0, so that it gives `last`.
 struct RowSum {
   double factor, total;
   int last;
@@ -52,10 +53,11 @@ struct Marks {
   int stride, count, step;
 };
 
-FB_DEVICE Marks own_marks(double* shared, int states) {  // of kMarks * kThreads
+FB_DEVICE Marks own_marks(double* shared, int states) {  // a thread's marks; shared has kMarks * kThreads
   return Marks{shared + threadIdx.x, kThreads, kMarks, (states + kMarks - 1) / kMarks};
 }
 
+// The first pass.
 template <class Weight>
 FB_DEVICE RowSum add_up(const Weight& weight, int states, int fallback, const Marks& marks, bool& wrong) {
   RowSum sum{0.0, 0.0, 0};
@@ -77,7 +79,7 @@ FB_DEVICE RowSum add_up(const Weight& weight, int states, int fallback, const Ma
   return sum;
 }
 
-// #{j : C(j) <= V} for V = v << 16 | the low 16 bits, which are made where they decide.
+// The second pass: #{j : C(j) <= V} for V = v << 16 | its low 16 bits, which are made only where they decide.
 template <class Weight>
 FB_DEVICE int search(const Weight& weight, const RowSum& sum, const Marks& marks, int states, uint32_t v, const SampleKey& key,
                      uint32_t i, uint32_t stream_refine) {

@@ -1,5 +1,5 @@
-// categorical_bridge: x_s from the products before[x_0, .] after[., x_t]; x_0 is known, or drawn first from a network's
-// output, one thread an element.
+// categorical_bridge: draws x_s with the products before[x_0, .] after[., x_t] as weights, one thread an element. x_0 is known,
+// or drawn first from a network's output.
 #include "cuda/categorical.cuh"
 
 namespace fastblackout {
@@ -8,7 +8,7 @@ namespace {
 
 enum class X0 { known, logits, probs };
 
-// Weights of x_0: those of one element lie class_stride apart.
+// The weights of x_0 of one element, `stride` apart.
 struct GivenWeight {
   const View& view;
   int64_t at, stride;
@@ -41,7 +41,7 @@ struct PathWeight {
   }
 };
 
-constexpr double kAnySum = 1.0;  // a tolerance for weights that need not sum to 1
+constexpr double kAnySum = 1.0;  // the tolerance that stands for weights that need not sum to 1
 
 template <class Weight>
 FB_DEVICE int drawn_from(const Weight& weight, int states, int fallback, const Marks& marks, const SampleKey& key, uint32_t i,

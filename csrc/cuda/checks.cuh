@@ -1,4 +1,4 @@
-// Values that are wrong: what they are taken for, and their bits of the flag.
+// Values that are wrong: what they are taken for, and which bits of the flag they set.
 #pragma once
 
 #include "cuda/view.cuh"
@@ -16,7 +16,7 @@ struct PQ {
   double p, q;
 };
 
-// What is no pair keeps its p, clamped to [0, 1], NaN to 0; q is 1 - p then.
+// Two numbers that are no probability and its complement: p is clamped to [0, 1], a NaN to 0, and q becomes 1 - p.
 FB_DEVICE PQ checked_pair(double p, double q, bool& wrong) {
   if (good_pair(p, q)) return PQ{p, q};
   wrong = true;
@@ -30,14 +30,14 @@ FB_DEVICE PQ checked_prob(const Pair& pair, int64_t sample, bool& wrong) {
 
 FB_DEVICE bool is_finite(float x) { return x - x == 0.0f; }
 
-// Words of the counter that are too large count modulo 2^32.
+// Whether the words of the counter are below 2^32; larger ones are taken modulo 2^32.
 FB_DEVICE bool good_key(const int64_t* key, int64_t sample) {
   const uint64_t word = static_cast<uint64_t>(key[1]) + static_cast<uint64_t>(sample);
   return word >> 32 == 0 && static_cast<uint64_t>(key[2]) >> 32 == 0;
 }
 
-// The numbers that an op reads once a sample, for the thread that has the sample's first element: they are used as they
-// are, by rules of IEEE 754.
+// Checks numbers of which each sample has one; called by the thread that has the sample's first element. Wrong ones are used
+// as they are, by the rules of IEEE 754.
 FB_DEVICE void check_key(const Common& op, int64_t sample) { raise(op.flag, kWrongNumber, !good_key(op.key, sample)); }
 
 template <class Op>

@@ -1,5 +1,5 @@
-// The shared-p draw of a block by its table. A warp draws tiles of 512 elements, 16 consecutive ones a thread, packed four
-// to a word.
+// The shared-p draw (fastblackout/draw.h) of a thread block by its table (table.cuh). A warp draws tiles of 512 elements, of
+// which every thread has 16 consecutive ones, packed four to a word.
 #pragma once
 
 #include "cuda/table.cuh"
@@ -12,8 +12,8 @@ FB_COLD int slow_count(int n, double step, int row, double odds, uint64_t u) {
   return count_below(n, row_start(step, row), odds, u);
 }
 
-// #{j < n : C(j) <= U} by the upper 32 bits; what they leave open, and U >= 65535 << 32, where C may not have been stored
-// or be 2^48, by making the thresholds once more.
+// #{j < n : C(j) <= U} by the upper 32 bits of both. Where these leave it open, and where U >= 65535 << 32, for which C may not
+// have been stored or be 2^48, the thresholds are made once more.
 FB_DEVICE int exact_row(const uint16_t* h, const uint16_t* c, int n, uint64_t u, double step, int row, double odds) {
   const uint32_t high = static_cast<uint32_t>(u >> 32), next = static_cast<uint32_t>(u >> 16) & 0xffffu;
   int low = 0, end = n;
@@ -38,7 +38,7 @@ FB_DEVICE uint32_t at_byte(const uint32_t* table, uint32_t place) {
   return *reinterpret_cast<const uint32_t*>(reinterpret_cast<const char*>(table) + place);
 }
 
-// Words of the blocks from `block` on; last: the counter's fourth word
+// The words of the Philox blocks from `block` on. last: the counter's fourth word.
 template <int Blocks>
 FB_DEVICE void philox_blocks(const DrawTable& t, uint32_t block, uint32_t last, Words (&c)[Blocks]) {
 #pragma unroll
@@ -56,8 +56,8 @@ FB_DEVICE void philox_blocks(const DrawTable& t, uint32_t block, uint32_t last, 
 }
 
 // k ~ Binomial(n, min(p, q)) for the 16 elements from i, a multiple of 16; n and k are a thread's own words in shared
-// memory. Where t.mirrored, the draw of probability p is n - k, left to the caller, who may need both. Returns a bit for
-// each element that must be drawn again, as its uniform equals a threshold.
+// memory. Where t.mirrored, the draw with probability p is n - k, which is left to the caller, who may need both. Returns a
+// bit for each element that must be drawn again, because its uniform equals a threshold.
 FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const Word4& n, Word4& k) {
   uint32_t pending = 0;
 #pragma unroll 1
@@ -77,7 +77,7 @@ FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const
         const uint32_t z1 = __byte_perm(x, t.middle, half), z2 = __byte_perm(y, t.middle, half);
         const uint32_t e1 = at_byte(t.upper, bucket_place<kUpperBits>(z1, __byte_perm(rows_upper, 0, to_second_byte)));
         const uint32_t e2 = at_byte(t.lower, bucket_place<kLowerBits>(z2, __byte_perm(rows_lower, 0, to_second_byte)));
-        const uint32_t d1 = e1 - z1, d2 = e2 - z2;  // threshold minus uniform; equal: the count, below 256
+        const uint32_t d1 = e1 - z1, d2 = e2 - z2;  // threshold minus uniform; where both are equal only the count, below 256
         mark_if_below(ties, 1u << (4 * w + byte), 256u, d1, d2);
         const uint32_t sum = e1 + (d1 >> 31) + (e2 + (d2 >> 31));
         const int into = byte == 1 ? 0x3240 : byte == 2 ? 0x3410 : 0x4210;
@@ -90,19 +90,19 @@ FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const
   return pending;
 }
 
-// Samples are cut into pieces of whole tiles, large enough to pay for a table; a block draws one.
+// Samples are cut into pieces of whole tiles, large enough to pay for a table; a thread block draws one piece.
 struct Pieces {
   uint32_t first_sample, per_sample, size;
 };
 
 struct Piece {
   uint32_t sample;       // below 2^32, as in the key
-  uint32_t begin, size;  // of its elements
+  uint32_t begin, size;  // its elements within the sample
 };
 
 constexpr int64_t kMaxBlocks = 1 << 30;
 
-// One launch, but for billions of samples. shared: bytes beyond what the kernel declares.
+// Launches a kernel over pieces: once, except for billions of samples. shared: bytes beyond those that the kernel declares.
 template <class Kernel, class Op>
 void launch_pieces(Kernel kernel, int shared, const Op& op, void* stream) {
   const uint32_t size = op.samples * op.elements >= int64_t{1} << 26 ? 1u << 16 : 1u << 14;
@@ -127,7 +127,7 @@ FB_DEVICE Piece piece_of(const Common& op, const Pieces& pieces) {
                static_cast<uint32_t>(elements_left(op.elements, begin, static_cast<int>(pieces.size)))};
 }
 
-// Byte by byte; b is nowhere above a, so nothing borrows.
+// a - b byte by byte; no byte of b is above that of a, so that none borrows from the next.
 FB_DEVICE Word4 minus(const Word4& a, const Word4& b) {
   return Word4{{a.v[0] - b.v[0], a.v[1] - b.v[1], a.v[2] - b.v[2], a.v[3] - b.v[3]}};
 }

@@ -1,4 +1,4 @@
-// One thread an element: the per-element draws, over samples and elements as one range.
+// The per-element draws (fastblackout/binomial.h, poisson.h): one thread an element, samples and elements as one range.
 #pragma once
 
 #include "cuda/draw.cuh"
@@ -21,7 +21,7 @@ FB_DEVICE Place place_of(const Common& op) {
 // At most 2^31 - 1 blocks, 5e11 elements: more than a GPU's memory holds.
 inline unsigned element_grid(const Common& op) { return static_cast<unsigned>((op.samples * op.elements + kThreads - 1) / kThreads); }
 
-// The key read anew for every block of words: four registers less.
+// A key that is read from memory anew for every block of words, which takes four registers less.
 struct StoredKey {
   const int64_t* key;
   uint32_t sample;
@@ -31,7 +31,7 @@ struct StoredKey {
   }
 };
 
-// A thread's hat lies in shared memory; sizes of an odd number of float64 meet no bank twice.
+// A thread's hat lies in shared memory. Hats have an odd number of float64, so that the threads of a warp use different banks.
 template <class Hat>
 FB_DEVICE Hat& own_hat() {
   __shared__ Hat hats[kThreads];
@@ -46,7 +46,7 @@ FB_DEVICE int64_t poisson_draw(double rate, const int64_t* key, const Place& pla
   return poisson_element(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
 }
 
-// Word i % 4, without the local memory that an index of it would take
+// words.w[i % 4]; indexing by a variable would put the words into local memory
 FB_DEVICE uint32_t word_of(const Words& words, uint32_t i) {
   const uint32_t c = i & 3u;
   return c < 2 ? (c == 0 ? words.w[0] : words.w[1]) : (c == 2 ? words.w[2] : words.w[3]);

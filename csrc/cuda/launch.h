@@ -13,9 +13,9 @@
 #define FB_KERNEL(threads, blocks_per_sm) __global__ void __launch_bounds__(threads, blocks_per_sm)
 #define FB_PARAM(Type) const __grid_constant__ Type  // stays in the constant bank, whatever takes its address
 #define FB_DEVICE __device__ __forceinline__
-#define FB_COLD __device__ __noinline__  // rare: its registers are not those of the hot loop
+#define FB_COLD __device__ __noinline__  // for rare cases: a call keeps their registers apart from those of the hot loop
 #define FB_LAUNCH(kernel, blocks, threads, stream, ...) FB_LAUNCH_SHARED(kernel, 0, blocks, threads, stream, __VA_ARGS__)
-// With shared memory whose size the launch gives; above 48 KiB it has to be asked for, and an error shows at the launch.
+// A launch that gives the size of shared memory; above 48 KiB that has to be asked for, and an error shows at the launch.
 #define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...)                                         \
   do {                                                                                                        \
     if ((bytes) > 48 * 1024) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (bytes)); \
@@ -40,14 +40,14 @@ FB_DEVICE float half_value(uint16_t bits) {
   return x;
 }
 
-// mul.wide.u32 as one instruction: the C++ product by a 64-bit constant adds a zero to its high half, 4 times a pixel.
+// a * b by the one instruction mul.wide.u32: nvcc makes another of the C++ product, which adds a zero to its high half.
 FB_DEVICE uint64_t wide_product(uint32_t a, uint32_t b) {
   uint64_t product;
   asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
   return product;
 }
 
-// if (a < limit || b < limit) bits += bit, as two compares and a predicated add
+// if (a < limit || b < limit) bits += bit, by two compares and a predicated addition
 FB_DEVICE void mark_if_below(uint32_t& bits, uint32_t bit, uint32_t limit, uint32_t a, uint32_t b) {
   asm("{ .reg .pred one, any; setp.lt.u32 one, %1, %3; setp.lt.or.u32 any, %2, %3, one; @any add.u32 %0, %0, %4; }"
       : "+r"(bits)

@@ -1,5 +1,6 @@
-// The CUDA kernels as the bindings call them: pointers into device memory, sizes and a stream, and nothing of CUDA's
-// headers. Every function launches and returns a cudaError_t (0: none); values that are wrong set bits of `flag`.
+// The CUDA kernels as the bindings call them: pointers into device memory, sizes and a stream, and nothing of CUDA's headers.
+// Every function launches its kernel and returns a cudaError_t (0: none). A kernel cannot throw: where values are wrong it
+// gives a defined result and sets bits of `flag`, which fastblackout/backends/wrong_values.py reads.
 #pragma once
 
 #include "fastblackout/config.h"
@@ -9,16 +10,16 @@ namespace fastblackout {
 namespace cuda {
 
 enum Dtype : int { kU8, kI16, kI32, kI64, kF32, kF64, kBf16, kF16 };  // the order of fastblackout/arrays.py
-enum Flag : int { kWrongCount = 1, kWrongLogit = 2, kWrongBirths = 4, kWrongProbability = 8, kWrongNumber = 16 };  // values.py
+enum Flag : int { kWrongCount = 1, kWrongLogit = 2, kWrongBirths = 4, kWrongProbability = 8, kWrongNumber = 16 };
 
 constexpr int kMaxDims = 8;
 
-// A strided array; dimension 0 is the sample, the others are merged where they can be. Strides count elements.
+// A strided array. Dimension 0 is the sample; the others are merged where they can be. Strides count elements.
 struct View {
   char* data = nullptr;         // null: not asked for
   int dtype = kU8, dims = 1;
   bool aligned = false;         // C order within a sample, whose first element is 16-byte aligned
-  bool vector = false;          // and that has a multiple of 16 elements: no 16 bytes are cut short
+  bool vector = false;          // aligned, and a sample has a multiple of 16 elements: no access of 16 bytes is cut short
   int64_t sample_stride = 0;
   int64_t strides[kMaxDims] = {1};
   uint32_t sizes[kMaxDims] = {1};
@@ -26,7 +27,7 @@ struct View {
 
 struct Common {
   int64_t samples = 0, elements = 0;  // elements of one sample
-  const int64_t* key = nullptr;       // seed (two's complement), first sample, call: read by the kernel
+  const int64_t* key = nullptr;       // seed (two's complement), first sample, call: device memory that the kernel reads
   int* flag = nullptr;
 };
 
@@ -34,15 +35,15 @@ struct Pair {
   const double *p = nullptr, *q = nullptr;
 };
 
-// RowsOut of weights, (matrices, rows, columns), float64 or float32: row `state` of the matrix of a sample. Strides count
-// elements. index null: one matrix for all samples, or as many matrices as samples.
+// Matrices of weights, (matrices, rows, columns), float64 or float32: an element draws from row `state` of its sample's matrix.
+// Strides count elements. Without an index there is one matrix for all samples, or one for each.
 struct Matrices {
   const char* data = nullptr;
   bool single = false;                // float32
   int64_t matrices = 1, rows = 1, columns = 1, matrix_stride = 0, row_stride = 0, column_stride = 1;
 };
 
-struct Weights : View {               // the first class of each element; the others follow it `class_stride` apart
+struct Weights : View {               // a view of each element's first class; the others follow it `class_stride` apart
   int64_t class_stride = 1;
 };
 
@@ -62,7 +63,7 @@ struct Backend {
   using Matrices = cuda::Matrices;
   template <class T>
   using PerSample = const T*;
-  using Counter = unsigned long long;  // added to
+  using Counter = unsigned long long;  // the type that atomicAdd takes
   using Weights = cuda::Weights;
   using Rows = cuda::RowsOut;
   using LogProbPair = cuda::LogProbPair;
@@ -85,7 +86,7 @@ struct BirthLoss : ops::BirthLoss<Backend> {
   }
 };
 
-struct PhiloxWords : Common {         // the words by each Philox, for the known answers
+struct PhiloxWords : Common {         // words made by each version of Philox, to be compared with its known answers
   const int64_t* counter = nullptr;   // its four words, then the key's two
   int64_t* words = nullptr;           // (kPhiloxThreads, 3, 4)
 
@@ -102,7 +103,7 @@ FB_OPS(FB_DECLARE)
 FB_DEVICE_OPS(FB_DECLARE)
 #undef FB_DECLARE
 
-int use_device(int device, int* before);  // `before`: the one in use until now
+int use_device(int device, int* before);  // before: gets the device that was in use until now
 const char* error_text(int code);
 
 }  // namespace cuda

@@ -1,12 +1,12 @@
-// philox: words of one counter and key by every Philox of these kernels, for the known answers.
+// philox: words of one counter and key by every version of Philox in these kernels, to be compared with its known answers.
 #include "cuda/draw.cuh"
 
 namespace fastblackout {
 namespace cuda {
 namespace {
 
-// words: (threads, 3, 4), each thread's by the one of all backends, then as first and as second block of the hot loop's
-// two, whose keys lie in shared memory. counter: its four words, then the key's two.
+// words: (threads, 3, 4). Each thread makes them three times: by philox4x32, and as the first and as the second of the two
+// blocks of philox_blocks, whose keys lie in shared memory. counter: its four words, then the key's two.
 FB_KERNEL(kThreads, 4) philox_kernel(FB_PARAM(PhiloxWords) op) {
   __shared__ DrawTable table;
   const auto given = [&](int w) { return static_cast<uint32_t>(op.counter[w]); };

@@ -1,4 +1,4 @@
-// What the two reverse steps share: expected births of an element, and what a step writes.
+// What the two reverse steps, bridge and tau-leaping, share: the expected births of an element, and what a step writes.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -8,7 +8,7 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-// y = gain * softplus(logit), or births as given; NaN and negative births are 0. Bits of what was wrong go to `flags`.
+// Expected births y = gain * softplus(logit), or as given; NaN and negative ones become 0. `flags` gets bits of what was wrong.
 FB_DEVICE float births_from_logit(float logit, float gain, int& flags) {
   if (!(logit - logit == 0.0f)) flags |= kWrongLogit;
   const float y = gain * softplus(logit);

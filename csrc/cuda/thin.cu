@@ -9,17 +9,17 @@ namespace {
 struct Shared {
   DrawTable table;
   Queue queue;
-  Stage rest, drawn;           // n, then n - k; and k
-  char *from, *to_rest, *to_drawn;  // where the piece's counts lie and go, if 16 at a time and asked for
+  Stage rest, drawn;           // rest: n, and later n - k; drawn: k
+  char *from, *to_rest, *to_drawn;  // where the piece's counts lie and go; of thin_shared<true>, null where not asked for
 };
 
-// Not handed to the functions that are called: pointers to it would take registers of the hot loop.
+// This is not passed to the functions that are called, since pointers to it would take registers of the hot loop.
 FB_DEVICE Shared& shared() {
   __shared__ Shared memory;
   return memory;
 }
 
-// What a tile leaves in shared memory
+// Stores the model input of a tile from what its draw left in shared memory.
 FB_COLD void store_tile_input(const Thin& op, int64_t sample, uint32_t i, uint32_t left) {
   const uint32_t warp = threadIdx.x / 32;
   const Word4* x_t = shared().table.mirrored ? shared().rest.of[warp] : shared().drawn.of[warp];
@@ -43,6 +43,7 @@ FB_COLD void store_element(const Thin& op, int64_t sample, uint32_t i, int64_t n
   if (op.x_t.data != nullptr) store_one(op.x_t, sample, i, static_cast<double>(x_t));
 }
 
+// Draws the elements of the queue again.
 FB_COLD void finish(const Thin& op, int64_t sample, uint32_t begin) {
   const DrawTable& t = shared().table;
   const Queue& queue = shared().queue;
@@ -50,7 +51,7 @@ FB_COLD void finish(const Thin& op, int64_t sample, uint32_t begin) {
   const unsigned length = queue.length;
   for (unsigned at = threadIdx.x; at < length; at += kThreads) {
     const uint32_t entry = queue.entries[at], i = begin + (entry & 0xffffu);
-    if (static_cast<int64_t>(i) >= op.elements) continue;  // what pads the last tile may tie as well
+    if (static_cast<int64_t>(i) >= op.elements) continue;  // elements that pad the last tile may be in the queue too
     const int n = static_cast<int>(entry >> 24), k = exact_draw(t, key, THIN_DRAW, THIN_REFINE, i, n);
     store_element(op, sample, i, n, t.mirrored ? n - k : k);
   }
@@ -60,7 +61,7 @@ FB_DEVICE char* plain_start(const View& view, const Piece& piece) {
   return view.data == nullptr ? nullptr : view.data + (static_cast<int64_t>(piece.sample) * view.sample_stride + piece.begin);
 }
 
-// Plain: all counts are uint8 up to 255 in aligned C order, read and written 16 at a time; otherwise any View.
+// Plain: all counts are uint8 up to 255 in aligned C order, read and written 16 at a time. Otherwise arrays are any Views.
 template <bool Plain>
 FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
   const Piece piece = piece_of(op, pieces);

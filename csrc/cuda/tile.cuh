@@ -1,5 +1,6 @@
-// Tiles of a warp between memory and shared memory. Arrays in aligned C order go 16 bytes an access, neighbouring lanes at
-// neighbouring addresses, however many values that is; all others element by element, lane beside lane.
+// Copies the tiles of a warp (512 elements, draw.cuh) between memory and shared memory. Arrays in aligned C order are read and
+// written 16 bytes an access, however many values that is, with neighbouring lanes at neighbouring addresses; all others
+// element by element, with neighbouring lanes at neighbouring elements.
 #pragma once
 
 #include "cuda/draw.cuh"
@@ -8,12 +9,12 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-// Whether the `left` elements of which a tile has `most` can go 16 bytes an access: the end of an odd size cannot.
+// Whether the elements of a tile of `most`, of which `left` remain, can go 16 bytes an access: the end of an odd size cannot.
 FB_DEVICE bool by_words(const View& view, uint32_t left, uint32_t most) {
   return view.vector || (view.aligned && left >= most);
 }
 
-// How many of the four elements from e on there are
+// How many of the four elements from e on exist, if there are `left` in all.
 FB_DEVICE int quad_left(uint32_t left, uint32_t e) {
   const uint32_t rest = left > e ? left - e : 0;
   return static_cast<int>(rest < 4 ? rest : 4);
@@ -21,16 +22,18 @@ FB_DEVICE int quad_left(uint32_t left, uint32_t e) {
 
 FB_DEVICE uint32_t lane_id() { return threadIdx.x % 32; }
 
+// Whether values have at most 16 bits.
 FB_HD bool is_narrow(int dtype) { return dtype == kU8 || dtype == kI16 || dtype >= kBf16; }
 
-// 16 bytes of a narrow array for each thread that calls, from an offset on; narrow4 reads them by the quad.
+// Each thread that calls copies 16 bytes of a narrow array, which begin at element `from`, to shared memory; narrow4 reads them
+// there, four values (a quad) at a time.
 FB_DEVICE void stage_narrow(const View& view, int64_t from, uint32_t left, uint32_t thread, Word4* to) {
   const bool bytes = view.dtype == kU8;
   const char* start = view.data + (bytes ? from : 2 * from);
   if (16 * thread < (bytes ? left : 2 * left)) to[thread] = *reinterpret_cast<const Word4*>(start + 16 * thread);
 }
 
-// Values 4 quad .. 4 quad + 3
+// Values 4 quad .. 4 quad + 3 of what stage_narrow copied.
 FB_DEVICE Float4 narrow4(int dtype, const uint32_t* from, uint32_t quad) {
   if (dtype == kU8) {
     const uint32_t word = from[quad];
@@ -46,7 +49,7 @@ FB_DEVICE Float4 narrow4(int dtype, const uint32_t* from, uint32_t quad) {
                  static_cast<float>(static_cast<int16_t>(c)), static_cast<float>(static_cast<int16_t>(d))}};
 }
 
-FB_DEVICE void put_narrow4(int dtype, uint32_t* to, uint32_t quad, const Float4& x) {  // of bfloat16 or float16
+FB_DEVICE void put_narrow4(int dtype, uint32_t* to, uint32_t quad, const Float4& x) {  // as bfloat16 or float16
 #pragma unroll
   for (int w = 0; w < 2; ++w) {
     const float low = x.v[2 * w], high = x.v[2 * w + 1];
@@ -61,7 +64,7 @@ FB_DEVICE constexpr uint32_t bytes_of() {
   return Dtype == kU8 ? 1 : Dtype == kI16 || Dtype >= kBf16 ? 2 : Dtype == kI32 || Dtype == kF32 ? 4 : 8;
 }
 
-// A lane takes 16 bytes at a time, of 64-bit values 32 in two accesses: no less than a word of counts.
+// How many values a lane takes at a time: 16 bytes, but of 64-bit values 32 bytes in two accesses, to fill a word of counts.
 template <int Dtype>
 FB_DEVICE constexpr uint32_t each_of() {
   return bytes_of<Dtype>() == 8 ? 4 : 16 / bytes_of<Dtype>();
@@ -122,7 +125,7 @@ FB_COLD void load_other_counts(const View& view, int64_t sample, uint32_t i, uin
   raise(flag, kWrongCount, wrong);
 }
 
-// The counts of a tile, clamped to 0..max_count, as bytes of shared memory; zeros where nothing is left.
+// Loads the counts of a tile, clamped to 0..max_count, to bytes of shared memory; they are 0 where no element is left.
 FB_DEVICE void load_counts(const View& view, int64_t sample, uint32_t i, uint32_t left, int max_count, int* flag,
                            Word4* tile) {
   if (view.dtype == kU8 && max_count == 255 && by_words(view, left, kTile)) {
@@ -194,7 +197,7 @@ FB_DEVICE void store_counts(const View& view, int64_t sample, uint32_t i, uint32
   }
 }
 
-// (x - center) * scale of the counts of a tile
+// Stores the model input (x - center) * scale for the counts x of a tile.
 FB_DEVICE void store_input(const View& view, int64_t sample, uint32_t i, uint32_t left, const Word4* tile, float center,
                            float scale) {
   if (view.dtype == kF32 && by_words(view, left, kTile)) {

@@ -1,4 +1,5 @@
-// transition_rows: rows of Binomial(n, p) probabilities, a warp a row. log_prob: of a thinned count, a thread an element.
+// transition_rows: rows of Binomial(n, p) probabilities, one warp a row. log_prob: log-probabilities of thinning and of the
+// bridge, one thread an element.
 #include "cuda/element.cuh"
 #include "fastblackout/binomial.h"
 #include "fastblackout/transition.h"
@@ -7,18 +8,18 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-struct Chain {
+struct Chain {  // the last entry made, and the sum so far
   double a, sum;
-  bool open;  // entries are not negligible yet
+  bool open;  // whether entries are not negligible yet
 };
 
-// Entries from the mode on in one direction, `count` of them: the lanes make the ratios, the first one multiplies and
-// adds up, all store.
+// Makes the `count` entries from the mode on in one direction: all lanes (threads of a warp) make ratios, the first one
+// multiplies and adds up, and all store.
 template <bool Up>
 FB_DEVICE void follow(Chain& chain, double* stage, double* out, int64_t stride, int n, int mode, double odds, int lane) {
   const int count = Up ? n - mode : mode;
   for (int from = 0; from < count; from += 32) {
-    const int j = Up ? mode + from + lane : mode - from - lane;  // the entry before
+    const int j = Up ? mode + from + lane : mode - from - lane;  // the entry before the lane's
     const bool inside = from + lane < count;
     if (inside) stage[lane] = Up ? step_up(n, j, odds) : step_down(n, j, odds);
     __syncwarp();
@@ -59,7 +60,7 @@ FB_KERNEL(kThreads, 4) transition_rows_kernel(FB_PARAM(TransitionRows) op) {
       follow<true>(chain, stage[warp], out, stride, n, mode, prob.p / prob.q, lane);
     }
     if (lane == 0) sums[warp] = chain.sum;
-    __syncwarp();  // what other lanes stored is read
+    __syncwarp();  // before reading what other lanes have stored
     const double sum = sums[warp];
     for (int k = lane; k < states; k += 32) {
       const double a = k == mode ? 1.0 : (certain || k > n ? 0.0 : out[k * stride]);

@@ -1,6 +1,7 @@
 // Loads and stores of Views: four neighbouring elements at a time where they are contiguous and aligned, one by one
-// otherwise. Dtypes are told apart at run time: a uniform branch beside dozens of instructions an element. Narrow values,
-// of which 16 bytes hold more than four, go through shared memory: tile.cuh.
+// otherwise. Dtypes are told apart at run time, by branches that all threads take the same way and that cost little beside the
+// dozens of instructions of an element. Narrow values, of which 16 bytes hold more than four, go through shared memory
+// (tile.cuh).
 #pragma once
 
 #include "cuda/launch.h"
@@ -34,7 +35,7 @@ FB_DEVICE T* at(const View& view, int64_t offset) {
   return reinterpret_cast<T*>(view.data) + offset;
 }
 
-// 16 bytes from an element on, a multiple of 16 bytes from the start of its sample
+// The 16 bytes from element `offset` on, which lies a multiple of 16 bytes from the start of its sample. bytes: of an element.
 FB_DEVICE Word4* word_at(const View& view, int64_t offset, uint32_t bytes) {
   return reinterpret_cast<Word4*>(view.data + offset * bytes);
 }
@@ -51,7 +52,7 @@ FB_DEVICE int64_t offset_of(const View& view, int64_t sample, uint32_t i) {
   return offset + static_cast<int64_t>(i) * view.strides[0];
 }
 
-// Any dtype through float64, which holds counts up to 2^53 and every float.
+// An element of any dtype as float64, which holds counts up to 2^53 and every float.
 FB_DEVICE double value_at(const View& view, int64_t offset) {
   switch (view.dtype) {
     case kU8: return *at<const uint8_t>(view, offset);
@@ -81,11 +82,11 @@ FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x)
   }
 }
 
-// The general case of the functions below, apart from them. 64-bit values take two accesses.
+// The general case of load4 and store4, kept apart from them. 64-bit values take two accesses.
 FB_COLD Float4 gather_floats(const View& view, int64_t sample, uint32_t i, int count) {
   Float4 x = {{0.0f, 0.0f, 0.0f, 0.0f}};
   if (view.aligned && count == 4 && (view.dtype == kF64 || view.dtype == kI64)) {
-    // as doubles: nvcc 13.0 takes words that become 64 bits apart again from sm_100 on
+    // loaded as doubles: nvcc 13.0 takes loads of words that become 64-bit values apart again from sm_100 on
     const Double2* from = reinterpret_cast<const Double2*>(word_at(view, sample * view.sample_stride + i, 8));
     const Double2 halves[2] = {from[0], from[1]};
 #pragma unroll
@@ -117,7 +118,7 @@ FB_COLD void scatter_floats(const View& view, int64_t sample, uint32_t i, int co
   }
 }
 
-// Four values from element i, a multiple of 4; 0 from `count` on.
+// Four values from element i on, a multiple of 4; those from `count` on are 0.
 FB_DEVICE Float4 load4(const View& view, int64_t sample, uint32_t i, int count) {
   if (count <= 0) return Float4{{0.0f, 0.0f, 0.0f, 0.0f}};
   const int64_t from = sample * view.sample_stride + i;
@@ -140,7 +141,7 @@ FB_DEVICE void store4(const View& view, int64_t sample, uint32_t i, int count, c
   }
 }
 
-// Counts clamped to 0..max_count; `wrong` is set when one was not.
+// A count clamped to 0..max_count; sets `wrong` where that changed it.
 template <class Int>
 FB_DEVICE uint32_t clamp_count(Int x, Int max_count, bool& wrong) {
   const Int clamped = x < 0 ? 0 : (x > max_count ? max_count : x);
@@ -154,6 +155,7 @@ FB_DEVICE double clamp_count(double x, double max_count, bool& wrong) {
   return clamped;
 }
 
+// The key of a sample, from the key of the op in device memory: seed, first sample and call.
 FB_DEVICE SampleKey key_of(const int64_t* key, int64_t sample) {
   const uint64_t seed = static_cast<uint64_t>(key[0]);
   return SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),

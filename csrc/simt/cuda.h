@@ -1,6 +1,7 @@
-// CUDA's names for a C++ compiler: the kernels of csrc/cuda run on the CPU, to be tested. A CUDA thread is a fiber, a
-// block one OS thread, shared memory a thread_local. Covered: one-dimensional grids and blocks, __syncthreads,
-// __syncwarp, shuffles, votes, atomics, fences. Not covered: weak memory order, asynchronous copies, cooperative groups.
+// The SIMT shim: CUDA's names for a C++ compiler, so that tests can run the kernels of csrc/cuda on the CPU. A CUDA thread is a
+// fiber (fiber.h), a block runs on one OS thread, and shared memory is a thread_local. Covered: one-dimensional grids and
+// blocks, __syncthreads, __syncwarp, shuffles, votes, atomics, fences. Not covered: weak memory order, asynchronous copies,
+// cooperative groups.
 #pragma once
 
 #include <cstdint>
@@ -16,23 +17,24 @@ struct Index {
 
 enum class Op { syncthreads, syncwarp, shuffle, ballot };
 
-struct Place {
+struct Place {  // where in the source a thread waits
   const char* name;
   const char* file;
   int line;
 };
 
-// Runs body(context) in every thread of every block, which has `shared` bytes of given_memory; throws std::runtime_error for
-// what a kernel does wrong.
+// Runs body(context) in every thread of every block; a block has `shared` bytes of given_memory. Throws std::runtime_error
+// where a kernel does something wrong.
 void launch(size_t shared, unsigned blocks, unsigned threads, void (*body)(void*), void* context);
 
-// How blocks and threads take turns: "forward", "reverse" or "random" (by seed); and how many OS threads run blocks.
+// Sets in which order blocks and threads run, "forward", "reverse" or "random" (by seed), and how many OS threads run blocks.
 void configure(const std::string& schedule, uint64_t seed, int os_threads);
 
-// Waits until the block, or the lanes of the mask, are at the same place. Returns what the operation is for.
+// Waits until all threads of the block, or the lanes of the mask, have come to the same place. Returns the operation's result:
+// the lanes' votes for a ballot, the value of `lane` for a shuffle.
 uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place);
 
-// What comes before it in one thread comes before what follows a later one in another.
+// What comes before a fence in one thread is ordered before what follows a later fence in another.
 void fence();
 
 extern thread_local Index thread_index, block_index, block_size, grid_size;

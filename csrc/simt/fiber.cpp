@@ -1,4 +1,4 @@
-// The switch of fiber.h: saves the six registers that a call must keep, and the stack pointer, and takes up another.
+// The switch of fiber.h: saves the six registers that a call must keep and the stack pointer, and loads those of another fiber.
 #if defined(__x86_64__)
 asm(R"(
 .text

@@ -1,8 +1,8 @@
-// A stack that runs until it hands control back. On x86-64 the switch saves the six registers a call must keep; elsewhere
-// ucontext does it, eleven times slower.
+// Fibers: a fiber has its own stack, and runs until it hands control to another. On x86-64 a switch saves the six registers
+// that a call must keep; elsewhere ucontext does it, eleven times slower.
 //
-// ThreadSanitizer is told of fibers as of threads (FASTBLACKOUT_TSAN, of simt.cpp alone): a switch orders nothing, so that
-// of a kernel's accesses only those on either side of a barrier are ordered, as on a GPU.
+// With FASTBLACKOUT_TSAN, which only simt.cpp is compiled with, ThreadSanitizer treats fibers like threads. A switch orders
+// nothing for it, so that only those accesses of a kernel are ordered that a barrier separates, as on a GPU.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct Context {
 #endif
 };
 
-// All that came before any publish(at) comes before what follows a later observe(at).
+// For ThreadSanitizer: all that came before any publish(at) comes before what follows a later observe(at).
 #if defined(FASTBLACKOUT_TSAN)
 inline void publish(void* at) { __tsan_release(at); }
 inline void observe(void* at) { __tsan_acquire(at); }
@@ -57,7 +57,7 @@ inline void switch_to(Context& from, Context& to) {
 #endif
 }
 
-// `entry` must never return.
+// Makes a context that runs entry() on the given stack; entry must never return.
 inline void prepare(Context& context, char* stack, size_t size, void (*entry)()) {
 #if defined(FASTBLACKOUT_TSAN)
   if (context.fiber == nullptr) context.fiber = __tsan_create_fiber(0);

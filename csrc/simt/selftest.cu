@@ -1,4 +1,5 @@
-// Tiny kernels, right and wrong on purpose, that the tests of the shim run: what it computes and what it must catch.
+// Tiny kernels that the tests of the shim run (tests/backends/test_simt_shim.py): some are right, others wrong on purpose, to
+// test what the shim must catch.
 #include "simt/selftest.h"
 
 #include "cuda/launch.h"
@@ -9,7 +10,7 @@ namespace {
 
 constexpr int kSize = 64;
 
-// A neighbour's value, with or without the barrier between write and read.
+// Reads a neighbour's value, with or without the barrier between write and read.
 template <bool Barrier>
 __global__ void rotate(int* out) {
   __shared__ int values[kSize];

@@ -1,4 +1,5 @@
-// The scheduler: a block's threads run in turn, each until it waits or returns; a wait ends when all it waits for have come.
+// The scheduler of the SIMT shim (cuda.h): the threads of a block run in turn, each until it waits or returns; a wait ends when
+// all threads have come that it waits for.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -22,8 +23,8 @@ namespace {
 constexpr size_t kStack = 64 * 1024;
 enum class State { ready, waiting, done };
 
-// Where threads wait for one another: addresses for publish and observe of fiber.h. Two in turn, for one that has left may
-// come to its next wait before another leaves this one.
+// Where threads wait for one another, as addresses for publish and observe (fiber.h). Two addresses take turns, since a thread
+// that has left may come to its next wait before another thread has left this one.
 struct Meeting {
   unsigned turn = 0;
   uint64_t places[2] = {};
@@ -39,7 +40,7 @@ struct Thread {
   uint64_t value;
   int lane;
   Place place;
-  Meeting meeting;  // of the lanes of a mask, with the first of them
+  Meeting meeting;  // for the lanes of a mask of which this thread is the first
 };
 
 struct Settings {
@@ -48,9 +49,10 @@ struct Settings {
   int os_threads = 1;
 } settings;
 
+// What an OS thread has to run blocks, one after the other.
 struct Worker {
   std::vector<Thread> threads;
-  std::unique_ptr<void, void (*)(void*)> shared{nullptr, std::free};  // on the heap: AddressSanitizer sees what lies beyond
+  std::unique_ptr<void, void (*)(void*)> shared{nullptr, std::free};  // on the heap, so that AddressSanitizer guards its ends
   std::vector<char> stacks;
   std::vector<unsigned> order;
   Context scheduler;
@@ -59,8 +61,8 @@ struct Worker {
   void (*body)(void*) = nullptr;
   void* context = nullptr;
   std::string error;
-  uint64_t begun = 0, left = 0;  // for publish and observe
-  Meeting meeting;               // of the block
+  uint64_t begun = 0, left = 0;  // addresses for publish and observe: the block has begun, a thread has stopped
+  Meeting meeting;               // of the whole block
 
   uint64_t next_random() {  // splitmix64
     uint64_t z = random += 0x9e3779b97f4a7c15u;
@@ -69,7 +71,7 @@ struct Worker {
     return z ^ z >> 31;
   }
   void run_block();
-  void leave() { observe(&left); }  // what comes next comes after all that the block did
+  void leave() { observe(&left); }  // what follows is ordered after all that the block did
   // The first lane of a mask in the warp of a thread.
   Thread& first_of(unsigned thread, unsigned mask) {
     return threads[thread / 32 * 32 + static_cast<unsigned>(__builtin_ctz(mask | 0x80000000u))];
@@ -99,7 +101,7 @@ std::string where(const Thread& t, unsigned index) {
   return name + " waits at " + t.place.name + " (" + (slash ? slash + 1 : t.place.file) + ":" + std::to_string(t.place.line) + ")";
 }
 
-// Lanes of a warp that wait with the same mask at the same place, all of the mask: they go on.
+// Lets the lanes of a warp go on if all lanes of their mask wait with the same mask at the same place; returns whether any do.
 bool Worker::release_warp(unsigned warp) {
   const unsigned first = warp * 32, end = std::min<unsigned>(first + 32, static_cast<unsigned>(threads.size()));
   const unsigned present = end - first == 32 ? 0xffffffffu : (1u << (end - first)) - 1;
@@ -132,6 +134,7 @@ bool Worker::release_warp(unsigned warp) {
   return any;
 }
 
+// Lets the threads of a block go on if all wait at the same __syncthreads; returns whether they do.
 bool Worker::release_block() {
   for (const Thread& t : threads)
     if (t.state != State::waiting || t.op != Op::syncthreads || !same(t.place, threads[0].place)) return false;
@@ -140,7 +143,7 @@ bool Worker::release_block() {
   return true;
 }
 
-// Why nothing can go on.
+// The message that says why nothing can go on.
 std::string Worker::stuck() const {
   for (unsigned i = 0; i < threads.size(); ++i) {
     const Thread& t = threads[i];
@@ -170,7 +173,7 @@ void Worker::run_block() {
     threads[i].state = State::ready;
     prepare(threads[i].context, stacks.data() + i * kStack, kStack, entry);
   }
-  publish(&begun);  // a block begins after what came before its launch
+  publish(&begun);  // what came before the launch is ordered before the block
   for (size_t done = 0; done < threads.size();) {
     bool progress = false;
     if (settings.schedule == "random")
@@ -228,12 +231,12 @@ uint64_t meet(Op op, unsigned mask, uint64_t value, int lane, Place place) {
   const bool outside = op != Op::syncthreads && (mask >> (index % 32) & 1u) == 0;
   if (outside)
     w.error = "a lane calls " + std::string(place.name) + " with a mask that leaves it out: " + where(t, index);
-  // The barriers order memory; shuffles and votes do not (CUDA C++ Programming Guide, warp vote functions).
+  // Barriers order memory; shuffles and votes do not (CUDA C++ Programming Guide, warp vote functions).
   void* barrier = nullptr;
   if (op == Op::syncthreads) barrier = w.meeting.place();
   if (op == Op::syncwarp && !outside) barrier = w.first_of(index, mask).meeting.place();
   if (barrier != nullptr) publish(barrier);
-  publish(&w.left);  // for the scheduler, should the block end here
+  publish(&w.left);  // for the scheduler, in case the block ends here
   switch_to(t.context, w.scheduler);
   if (barrier != nullptr) observe(barrier);
   return t.value;

@@ -1,6 +1,6 @@
 // The AVX-512 intrinsics that the kernels use, in plain C++: with FB_EMULATED_AVX512 (FASTBLACKOUT_EMULATE=avx512, for tests)
 // the code for AVX-512 runs on any processor with AVX2, with the same bits. Inside namespace fastblackout::cpu::avx512 these
-// names hide those of immintrin.h. What rounds freely there (fmadd, rcp14) may round otherwise here: no result depends on it.
+// names hide those of immintrin.h. fmadd and rcp14 may round otherwise than the instructions: no result depends on that.
 
 #if defined(__clang__) || !defined(__OPTIMIZE__)
 #error "FASTBLACKOUT_EMULATE needs g++ and optimization: elsewhere these names are macros"
@@ -42,7 +42,7 @@ FB_EMULATED __m512i _mm512_set4_epi32(int32_t d, int32_t c, int32_t b, int32_t a
   return FB_TO(__m512i, r);
 }
 FB_EMULATED __m512d _mm512_set1_pd(double x) { return __m512d{} + x; }
-// The highest lane first; immintrin.h's setr are macros that turn the order round.
+// Arguments begin with the highest lane; immintrin.h's setr are macros that reverse them and call these.
 #define FB_SET(NAME, LANE)                                                \
   template <class... T>                                                   \
   FB_EMULATED __m512i NAME(T... x) {                                      \
@@ -81,7 +81,7 @@ FB_SHIFT(_mm512_srai_epi16, Emulated16, >>)
 FB_SHIFT(_mm512_slli_epi32, EmulatedU32, <<)
 #undef FB_SHIFT
 FB_EMULATED __m512d _mm512_add_pd(__m512d x, __m512d y) { return x + y; }
-FB_EMULATED __m512d _mm512_add_round_pd(__m512d x, __m512d y, int) {  // towards 0, of x from 0 on and y = 2^52
+FB_EMULATED __m512d _mm512_add_round_pd(__m512d x, __m512d y, int) {  // rounds towards 0; for x >= 0 and y = 2^52
   for (int i = 0; i < 8; ++i) x[i] = static_cast<double>(static_cast<int64_t>(x[i])) + y[i];
   return x;
 }
@@ -151,7 +151,7 @@ FB_EMULATED __m512i _mm512_packus_epi32(__m512i x, __m512i y) {  // of numbers t
   }
   return FB_TO(__m512i, r);
 }
-// An order of immintrin.h's own type would find immintrin.h's functions.
+// Macros, since an order of immintrin.h's own type would make the compiler find immintrin.h's functions.
 #define _mm512_maskz_shuffle_epi32(keep, x, order) emulated_shuffle(keep, x, order)
 #define _mm512_shuffle_epi32(x, order) emulated_shuffle(0xffff, x, order)
 
@@ -172,7 +172,7 @@ FB_TO_MASK(_mm512_cmplt_epi32_mask, __mmask16, Emulated32, 16, (a[i] < b[i]))
 FB_TO_MASK(emulated_cmple_epi16, __mmask32, Emulated16, 32, (a[i] <= b[i]))
 FB_TO_MASK(emulated_cmple_epu16, __mmask32, EmulatedU16, 32, (a[i] <= b[i]))
 #undef FB_TO_MASK
-FB_EMULATED __mmask8 _mm512_cmp_pd_mask(__m512d x, __m512d y, int) {  // x at least y
+FB_EMULATED __mmask8 _mm512_cmp_pd_mask(__m512d x, __m512d y, int) {  // whether x is at least y
   __mmask8 r = 0;
   for (int i = 0; i < 8; ++i) r |= static_cast<__mmask8>((x[i] >= y[i]) << i);
   return r;
@@ -192,7 +192,7 @@ FB_EMULATED __mmask32 _mm512_mask_cmple_epu16_mask(__mmask32 m, __m512i x, __m51
 FB_BLEND(8, 64)
 FB_BLEND(16, 32)
 #undef FB_BLEND
-FB_EMULATED __m512i _mm512_mask_shuffle_epi8(__m512i other, __mmask64 m, __m512i x, __m512i order) {  // of orders without a sign
+FB_EMULATED __m512i _mm512_mask_shuffle_epi8(__m512i other, __mmask64 m, __m512i x, __m512i order) {  // no order has a sign bit
   const EmulatedU8 a = FB_TO(EmulatedU8, x), from = FB_TO(EmulatedU8, order);
   EmulatedU8 r = FB_TO(EmulatedU8, other);
   for (int i = 0; i < 64; ++i)
@@ -255,7 +255,7 @@ FB_EMULATED __m512i _mm512_inserti64x4(__m512i x, __m256i y, int part) {
 }
 FB_EMULATED __m512i _mm512_castsi256_si512(__m256i x) { return _mm512_inserti64x4(__m512i{}, x, 0); }
 FB_EMULATED __m512i _mm512_broadcast_i64x4(__m256i x) { return _mm512_inserti64x4(_mm512_castsi256_si512(x), x, 1); }
-// Lane by lane, numbers too large become `most`.
+// Converts lane by lane; numbers above `most` become `most`.
 template <class To, class ToLane, class FromLane, class From>
 FB_EMULATED To emulated_convert(From x, FromLane most = std::numeric_limits<FromLane>::max()) {
   constexpr int kLanes = sizeof(To) / sizeof(ToLane);

@@ -1,3 +1,4 @@
+// Checks of values: a pass over the chunks of an array, and the error for its first wrong value.
 #if !defined(FB_ISA)
 
 #include <cstdio>
@@ -43,7 +44,7 @@ bool obeys(Rule rule, double x, double limit) {
 }
 
 bool full_range(Dtype dtype, Rule rule, double limit) {
-  return rule == Rule::count && dtype == Dtype::u8 && limit >= 255.0;  // every value is allowed
+  return rule == Rule::count && dtype == Dtype::u8 && limit >= 255.0;  // every value of the dtype is allowed
 }
 
 }  // namespace
@@ -125,6 +126,7 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+// Whether a chunk has a value that breaks the rule, computed in Buffer: float or double, as the caller chooses.
 template <class Buffer>
 static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
   alignas(64) Buffer buffer[kChunk];
@@ -139,7 +141,7 @@ static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
   } else {
     for (int k = 0; k < count; ++k) bad |= !(x[k] >= Buffer(0)) | !(x[k] <= top);
     if (op.rule == Rule::count && (op.view.dtype == Dtype::f32 || op.view.dtype == Dtype::f64))
-      for (int k = 0; k < count; ++k) bad |= (x[k] < kWhole) & ((x[k] + kWhole) - kWhole != x[k]);  // all above are whole
+      for (int k = 0; k < count; ++k) bad |= (x[k] < kWhole) & ((x[k] + kWhole) - kWhole != x[k]);  // above are only whole ones
   }
   return bad;
 }

@@ -1,5 +1,5 @@
-// Work of an op cut into chunks of one sample, 1,024 elements unless told, spread over threads; and value checks over
-// them.
+// Cuts the work of an op into chunks, each a part of one sample of 1,024 elements unless told otherwise, and spreads them
+// over threads; and checks of values that run in this way.
 #pragma once
 
 #include "cpu/support/draw.h"
@@ -28,7 +28,7 @@ void run_chunks(void* context, int64_t begin, int64_t end) {
   }
 }
 
-// body(op, sample, i0, count) for every chunk of every sample; `cost` is the work on an element, 1 for a plain draw.
+// Calls body(op, sample, i0, count) for every chunk of every sample. cost: the work on an element, 1 for a plain draw.
 template <class Op>
 void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), int64_t chunk = kChunk, int64_t cost = 1) {
   ChunkJob<Op> job{&op, body, chunk};
@@ -37,24 +37,24 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
   parallel_for(chunks, threads, run_chunks<Op>, &job);
 }
 
-// Whether draw_chunk is to keep for other samples what it makes whatever the sample.
+// Whether draw_chunk is to keep the part of Philox that does not depend on the sample (SharedRounds) for the samples that follow.
 inline bool shares_rounds(const Common& op) { return op.samples > 1 && op.elements <= kChunksKept * kDrawChunk; }
 
 enum class Rule { count, finite, nonnegative, probability };
 
-// Every value of `view` obeys the rule (counts: whole numbers in 0..limit), or std::invalid_argument.
+// Throws std::invalid_argument unless every value of `view` obeys the rule (counts: whole numbers in 0..limit).
 void check_values(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit);
-// p + q = 1 in every element, each in [0, 1].
+// The same for p + q = 1 in every element, with each of them in [0, 1].
 void check_pairs(const Common& op, const char* name, const char* argument, const View& p, const View& q);
-// Every one of `samples` per-sample values obeys the rule.
+// The same for numbers of which every sample has one.
 void check_each(const char* name, const char* argument, const PerSample<double>& values, int64_t samples, Rule rule);
-// `at`, unless a smaller one is noted already: the first of several wrong places, whatever the order of the threads.
+// Notes `at` unless a smaller one is noted already: that finds the first of several wrong places, whatever the order of threads.
 inline void note_first(std::atomic<int64_t>& first, int64_t at) {
   int64_t seen = first.load();
   while (at < seen && !first.compare_exchange_weak(seen, at)) {
   }
 }
-// Counts, and logits or births, of a reverse step.
+// Checks the counts, and the logits or births, of a reverse step.
 void check_reverse(const Reverse& op, const char* name);
 
 }  // namespace cpu

@@ -6,20 +6,20 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-// #{j < n : C(j) <= U} in one row of a table, k of which are known: those whose primary bits are below U's.
+// #{j < n : C(j) <= U} in the row of a table that `lane` names. The first k are known to be: their upper 16 bits are below U's.
 int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start_step, double odds, uint64_t u, int k) {
   while (k < n && k < rows && threshold(cdf[k][lane] / 65536.0) <= u) ++k;
   return k < n && k == rows ? count_below(n, row_start(start_step, lane), odds, u) : k;
 }
 
-// Whether the primary bits leave open if the next threshold after k is at or below U.
+// Whether the primary bits u leave open if the threshold after the first k is at or below U.
 bool is_tie(const uint16_t (*h)[16], int lane, int n, uint32_t u, int k) { return k < n && h[k][lane] == u; }
 
-// The exact result for one element whose fast search, `found`, met a tie or left its window.
+// The exact result for one element whose fast search gave `found`, but met a tie or left its window.
 uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n, int found) {
   const int a = n >> 4, b = n & 15, top = 16 * a, rows_1 = t.rows_upper[a >> 3], rows_2 = t.rows_lower[b >> 3];
   int k2 = 0;
-  for (int j = 0; j < rows_2; ++j) k2 += t.h_lower[j][b] < primary.u2;  // they are few, and no branch is guessed wrong
+  for (int j = 0; j < rows_2; ++j) k2 += t.h_lower[j][b] < primary.u2;  // they are few, and there is no branch to mispredict
   const int guess = (t.prob.mirrored ? n - found : found) - k2, most = top < rows_1 ? top : rows_1;
   int k1 = guess < 0 ? 0 : guess < most ? guess : most;  // nearly always right
   while (k1 > 0 && t.h_upper[k1 - 1][a] >= primary.u1) --k1;
@@ -33,7 +33,7 @@ uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_ref
   return static_cast<uint8_t>(t.prob.mirrored ? n - k1 - k2 : k1 + k2);
 }
 
-// Draws of a probability of 0 or 1. True when there was nothing else to do.
+// The draws of a probability of 0 or 1; false, with nothing done, for any other.
 bool trivial_draw(const DrawTable& table, int count, const uint8_t* n, uint8_t* k) {
   if (!table.prob.trivial) return false;
   if (table.prob.mirrored) std::memcpy(k, n, static_cast<size_t>(count));
@@ -52,7 +52,7 @@ DrawTable& thread_table(int which) {
 }  // namespace cpu
 }  // namespace fastblackout
 
-// Tuned for Skylake, g++ 12 gives the searches fewer spills: 3% more draws a second, on Zen 4 too.
+// When it tunes for Skylake, g++ 12 spills fewer registers in the searches: 3% more draws a second, on Zen 4 too.
 #define FB_TUNE_SKYLAKE
 #define FB_FILE "cpu/support/draw.cpp"
 #include "cpu/per_isa/for_each_isa.inc"

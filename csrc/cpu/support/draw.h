@@ -1,4 +1,11 @@
-// The shared-p draw on the CPU: thresholds of all rows for one probability, and the search of up to 4,096 elements at a time.
+// The shared-p draw on the CPU: a table of the thresholds of all rows for one probability, and the search of up to 4,096
+// elements at a time. fastblackout/draw.h explains thresholds C(j), upper and lower rows, primary bits, and mirrored draws.
+//
+// A fast search compares the primary bits u of a uniform, 16 bits, only with h = min(C >> 32, 65535) of each threshold.
+// Where both are equal (a tie), or a threshold that was not searched may matter, the element is drawn again, exactly. Tables
+// have a lane for each of the 16 rows of a kind, so that vectors build all rows at once. AVX-512 searches windows, which are
+// a part of each row's thresholds: the first ones, or those around the mean. The other instruction sets look thresholds up in
+// guides.
 #pragma once
 
 #include "cpu/support/isa.h"
@@ -10,36 +17,39 @@ namespace fastblackout {
 namespace cpu {
 
 constexpr int kChunk = 1024;      // elements an op works on at a time: their buffers stay in the first-level cache
-constexpr int kDrawChunk = 4096;  // at most so many for draw_chunk and thin, whose bytes are few: fewer starts
+constexpr int kDrawChunk = 4096;  // the most that draw_chunk and thin take at a time, of bytes: fewer chunks, fewer starts
 constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 thresholds
 
-// A binary search over a window of 2^levels - 1 thresholds of 16 rows at once. Level l of row a lies at
-// level[(16 << l) + (a << l | path)], the bits of the path set where a step found its threshold below u: after all steps it is
-// the number of thresholds below. The result is right for every u with u - lowest <= span (unsigned), 65535 never, that equals
-// no threshold it met; the others are searched again, exactly. Windows of up to four levels, or none, start at the first threshold;
-// first and lowest are of the others. Thresholds, lowest and, where there is none, span have their highest bit flipped, as the
-// words they are compared with. With VBMI the levels from 3 on lie by bytes: the lower ones of a level, then the upper ones.
+// The tables of a binary search over a window of 2^levels - 1 thresholds in each of 16 rows. They hold the thresholds in the
+// order in which a search meets them: that of level l of row a lies at level[(16 << l) + (a << l | path)], where the path has
+// a bit for every step before, set if the step found its threshold below u. After all steps the path is the number of
+// thresholds of the window below u. The result is right for every u with u - lowest <= span (unsigned; never for 65535) that
+// equals no threshold the search met; other elements are searched again, exactly. Windows of up to four levels, of which none
+// may be needed, are anchored: they start at the first threshold. `first` and `lowest` are for larger windows. Thresholds,
+// lowest and the span of anchored windows have their highest bit flipped, as have the words they are compared with. With
+// AVX-512's VBMI the levels from 3 on are stored by bytes: first the lower bytes of a level, then the upper ones.
 struct alignas(64) WindowSearch {
-  alignas(64) uint16_t first[32];             // per row, twice: thresholds below the window
-  alignas(64) uint8_t first_bytes[64];        // the same four times
+  alignas(64) uint16_t first[32];             // of each row, twice: how many thresholds lie before the window
+  alignas(64) uint8_t first_bytes[64];        // the same, four times
   alignas(64) uint16_t level[(16 << kMaxLevels) + 32];
   int levels;
   uint16_t lowest, span;
 };
 
-// Of the guides by the upper bits of a uniform that find thresholds without AVX-512 (draw_build.inc): 256 buckets of 16 rows, and in
-// a fine one 32 more.
+// Sizes of the guides, which find thresholds by the upper bits of a uniform (build_guide of draw_build.inc): a cell for each of
+// 16 rows in each of 256 buckets, and in a fine guide in 32 buckets more.
 constexpr int kCells = 256 * 16, kFineCells = kCells + 32 * 16;
 
-enum class Layout { guides, words, bytes };  // the last two are windows, of AVX-512 without and with VBMI
+enum class Layout { guides, words, bytes };  // words and bytes are windows, for AVX-512 without and with VBMI
 
-// What the first three rounds of Philox make of eight blocks whatever the sample (philox_avx512.inc). Upper halves are read by loads
-// four bytes on, which take no unit that computes; the last one reads four bytes beyond.
+// The part of the first three rounds of Philox that does not depend on the sample (philox_avx512.inc), for eight blocks. The
+// upper halves of its numbers are read by loads that begin four bytes later, which need no computing unit; the last of these
+// loads reads four bytes beyond the struct.
 struct alignas(64) SharedRounds {
   uint64_t first_x1[8], p0[8];
 };
 
-// Those of the first `filled` elements of a chunk, two for 64 elements.
+// The SharedRounds of the first `filled` elements of a chunk, two for every 64 elements, and the key that they were made for.
 struct ChunkRounds {
   SharedRounds of[kDrawChunk / 32];
   uint32_t seed_low = 0, seed_high = 0, call = 0, stream = 0;
@@ -54,28 +64,28 @@ struct alignas(64) DrawTable {
   Layout layout = Layout::guides;
   SharedProb prob;
   double odds, step_upper;
-  int rows_upper[2], rows_lower[2];           // thresholds j stored of rows 0..7 and 8..15; later ones: 65535 << 32 or more
+  int rows_upper[2], rows_lower[2];           // how many j are stored of rows 0..7 and 8..15; later C(j) are >= 65535 << 32
   WindowSearch upper, lower;
   alignas(64) uint32_t guide_upper[kFineCells], guide_lower[kCells];
-  double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // 2^16 cdf of rows n = 16 a, and n = b
+  double cdf_upper[240 + 8][16], cdf_lower[16 + 8][16];           // 2^16 cdf of rows n = 16 a, and n = b: [j][lane]
   uint16_t h_upper[240 + 8 + 64][16], h_lower[16 + 8 + 16][16];   // min(C >> 32, 65535), 65535 where j >= n
-  ChunkRounds rounds[kChunksKept];                                // whatever p; of AVX-512 alone
+  ChunkRounds rounds[kChunksKept];                                // for any p; used by AVX-512 alone
 };
 
-// Tables of the calling thread, kept between calls: 0 is an op's draw, 1 its second.
+// The tables of the calling thread, kept between calls: 0 is for an op's draw, 1 for its second one (attrition).
 DrawTable& thread_table(int which);
 
-// Per instruction set:
-//   build_table    thresholds and windows for one probability; a no-op when the table holds them already
+// The functions of each instruction set:
+//   build_table    makes the thresholds and windows or guides of a probability, if the table does not hold them already
 //   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk), count <= kDrawChunk. n and
 //                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count; all within one chunk of
-//                  kDrawChunk elements. share: other samples follow, of no more than kChunksKept chunks
-//   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw
+//                  kDrawChunk elements. share: other samples of no more than kChunksKept chunks follow
+//   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw (fastblackout/binomial.h)
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
-//   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 a multiple
-//                  of 4, and room for a multiple of 64 words
-//   trial_words    of element_words only the high ones, w0 and w2; m a multiple of 16; not on the scalar set
+//   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 is a multiple
+//                  of 4, and there is room for a multiple of 64 words
+//   trial_words    only the high words of element_words, w0 and w2; m is a multiple of 16; not for the scalar set
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
   namespace ISA {                                                                                                     \
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \

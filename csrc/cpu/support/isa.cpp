@@ -19,9 +19,9 @@ bool find_vbmi() {
 
 bool has_vbmi = find_vbmi();
 
-// Those of Intel's processors that needed no mending against leaks from gathers (Alder Lake, Sapphire Rapids and later), told
-// by AVX-VNNI: with vpgatherdd `thin` takes 5.2 clocks an element instead of 6.5 on Emerald Rapids. On the older ones it is slow,
-// on AMD's microcode (Zen 4: 10% slower).
+// Gathers are fast on the Intel processors that needed no fix against gathers leaking data (Alder Lake, Sapphire Rapids and
+// later), which can be told by their AVX-VNNI: on Emerald Rapids `thin` takes 5.2 clocks an element with vpgatherdd instead of
+// 6.5. On older ones the instruction is slow, and on AMD's it runs as microcode (Zen 4: 10% slower).
 bool find_fast_gathers() {
 #if FB_X86
   unsigned a = 0, b = 0, c = 0, d = 0;

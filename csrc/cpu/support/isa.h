@@ -33,10 +33,10 @@ enum class Isa : int { scalar = 0, avx2 = 1, avx512 = 2 };
 Isa best_isa();                     // the widest this processor has: what is chosen
 Isa widest_isa();                   // the widest that can be asked for: emulated ones too
 bool find_vbmi();                   // whether this processor has AVX-512's VBMI and VBMI2: look-ups by bytes, shifts of words
-extern bool has_vbmi;               // what draws by AVX-512 go by; tests set it
+extern bool has_vbmi;               // whether draws by AVX-512 use them; tests set it
 bool find_fast_gathers();           // whether AVX2's gathers beat loads one by one on this processor
-extern bool has_fast_gathers;       // what draws by AVX2 go by; tests set it
-extern const bool on_intel;         // kernels of floats go by it: no result shows
+extern bool has_fast_gathers;       // whether draws by AVX2 gather; tests set it
+extern const bool on_intel;         // whether it is Intel's: kernels of floats choose the faster way by it, with equal results
 Isa parse_isa(const char* name);    // throws std::invalid_argument for an unknown or unsupported one
 const char* isa_name(Isa isa);
 

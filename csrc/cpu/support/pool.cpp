@@ -14,7 +14,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-// More parts than threads: one that starts late, or whose parts take longer, leaves more of them to the others.
+// There are more parts than threads: a thread that starts late, or whose parts take longer, leaves more of them to the others.
 constexpr int kPartsEach = 24;
 
 struct Job {
@@ -49,7 +49,8 @@ class Pool {
     return std::min(workers_, wanted);
   }
 
-  // job_ stays the same meanwhile: run() returns when no part is running, and its caller alone begins another.
+  // Runs parts until none is left to begin. job_ stays that of one call meanwhile: run() returns only when no part is running,
+  // and holds callers_ until then.
   void take_parts(std::unique_lock<std::mutex>& lock) {
     while (job_.next < job_.parts) {
       const Job job = job_;

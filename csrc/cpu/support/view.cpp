@@ -1,4 +1,4 @@
-// Chunks of a View to and from plain buffers.
+// Copies chunks of a View to plain buffers and back.
 #if !defined(FB_ISA)
 
 #include "cpu/support/view.h"
@@ -74,7 +74,7 @@ static void walk(const View& view, int64_t sample, int64_t i0, int count, Buffer
   }
 }
 
-// Which element types a buffer meets: uint8 only counts, int64 counts and whole floats; floats and doubles all.
+// Chooses `walk` by the dtype. A uint8 buffer meets only counts, an int64 one counts and whole floats, the others all dtypes.
 template <bool Load, class Buffer>
 static void walk_any(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer) {
   constexpr bool floats = !std::is_integral<Buffer>::value, whole = sizeof(Buffer) > 1;

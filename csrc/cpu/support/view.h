@@ -1,5 +1,5 @@
 // Strided arrays as the kernels see them: a batch of samples whose elements are read and written in C order, a chunk at a
-// time, whatever the strides and the dtype. The bodies are compiled once per instruction set.
+// time, whatever the strides and the dtype. The function bodies are compiled once per instruction set.
 #pragma once
 
 #include "cpu/support/isa.h"
@@ -16,13 +16,13 @@ struct View {
   char* data = nullptr;                        // null: not asked for
   Dtype dtype = Dtype::u8;
   int64_t sample_stride = 0;                   // strides count elements
-  int dims = 1;                                // dimensions 1.., merged where they can be; at least one
+  int dims = 1;                                // of the dimensions after the sample, merged where they can be; at least one
   int64_t sizes[kMaxDims] = {1}, strides[kMaxDims] = {1};
 
   explicit operator bool() const { return data != nullptr; }
 };
 
-// Dimensions 1.. of a view, appended from the outermost on; those whose strides allow it become one.
+// Builds the dimensions of a view after the sample, appended from the outermost on; those whose strides allow it become one.
 class Merge {
  public:
   explicit Merge(View& view) : view_(view) {}
@@ -71,7 +71,7 @@ FB_HD uint16_t float_to_bfloat(float x) {  // nearest, ties to even; NaN stays N
   return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-// A sample's elements from i0 on where they lie; null unless the array holds T, in C order.
+// Where a sample's elements from i0 on lie, to be used without a copy; null unless the array holds T, in C order.
 template <class T>
 FB_HD T* in_place(const View& view, int64_t sample, int64_t i0) {
   constexpr Dtype kDtype = sizeof(T) == 1 ? Dtype::u8 : sizeof(T) == 4 ? Dtype::f32 : Dtype::f64;
@@ -79,8 +79,8 @@ FB_HD T* in_place(const View& view, int64_t sample, int64_t i0) {
   return plain ? reinterpret_cast<T*>(view.data) + sample * view.sample_stride + i0 : nullptr;
 }
 
-// Per instruction set: elements [i0, i0 + count) of a sample into a buffer, converted, and back. uint8_t buffers are for
-// arrays of counts, int64_t ones for counts and for floats that hold whole numbers.
+// Per instruction set: load converts elements [i0, i0 + count) of a sample into a buffer, and store converts them back.
+// uint8_t buffers are for arrays of counts, int64_t ones for counts and for floats that hold whole numbers.
 #define FB_LOAD(Buffer) void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer);
 #define FB_STORE(Buffer) void store(const View& view, int64_t sample, int64_t i0, int count, const Buffer* buffer);
 #define FB_DECLARE_VIEWS(ISA)                                          \

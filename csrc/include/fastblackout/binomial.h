@@ -1,6 +1,8 @@
-// One Binomial(n, p) of an element with its own p. Twin: fastblackout/reference/binomial.py, whose docstring derives
-// the error bounds. n min(p, q) < 10: inversion by a 53-bit uniform. Else Hormann's BTRS (1993), its acceptance
-// ratio in Loader's deviance form about the exact mean, so that no digits cancel however large n is.
+// One Binomial(n, p) draw for an element with its own n and p (the per-element draw). fastblackout/reference/binomial.py,
+// its twin in NumPy, makes the same draws bit for bit, and its docstring derives the error bounds. Where n min(p, q) < 10,
+// one 53-bit uniform is inverted. All other elements are drawn by rejection, Hormann's BTRS (1993): a trial proposes a
+// candidate under a "hat", a simple curve above the law f, and accepts it with the ratio of the law to the hat. That ratio
+// is computed in Loader's deviance form about the exact mean, so that no digits cancel however large n is.
 #pragma once
 
 #include "fastblackout/philox.h"
@@ -8,11 +10,12 @@
 
 namespace fastblackout {
 
-constexpr int64_t kMaxCount = int64_t{1} << 53;  // integers above it are not all float64
+constexpr int64_t kMaxCount = int64_t{1} << 53;  // float64 does not hold every integer above it
 constexpr uint32_t kMaxTrials = 1024;  // a trial is accepted with probability above 0.6: never reached in practice
 
-// The recurrence on f(k). Beyond the mode it stops once f(k) < 2^-54: the tail left is below the uniform's step. It
-// ends within 110 steps, as f(k + 1) < f(k) / 2 from k = 40 on; the bound of the loop only states it.
+// Inversion: how many of the sums f(0), f(0) + f(1), ... lie at or below u, each f(k + 1) made from f(k). Beyond the mode it
+// stops once f(k) < 2^-54: the tail that is left is below the uniform's step. It ends within 110 steps, as
+// f(k + 1) < f(k) / 2 from k = 40 on; the bound of the loop only states that.
 FB_HD int64_t binomial_inversion(double n, double p, double q, double u) {
   const double odds = p / q;
   double mass = portable_exp(n * portable_log1p(-p));
@@ -26,7 +29,7 @@ FB_HD int64_t binomial_inversion(double n, double p, double q, double u) {
   return static_cast<int64_t>(k);
 }
 
-// n p = high + low exactly (Dekker 1971), also without fma
+// What rounding took from a product: a b = product + the result, exactly (Dekker 1971), also without a fused multiply-add.
 FB_HD double product_error(double a, double b, double product) {
   const double split_a = a * 134217729.0, split_b = b * 134217729.0;
   const double a_high = split_a - (split_a - a), b_high = split_b - (split_b - b);
@@ -34,7 +37,8 @@ FB_HD double product_error(double a, double b, double product) {
   return (((a_high * b_high - product) + a_high * b_low) + a_low * b_high) + a_low * b_low;
 }
 
-// What the trials of one element share; p <= 1/2, n p >= 10. whole + fraction = n p.
+// The hat's parameters, which all trials of one element share; p <= 1/2 and n p >= 10. start + fraction = n p, and start is
+// its whole part.
 struct BinomialHat {
   double count, p, q, start, fraction, mean_1, mean_2, a, b, squeeze, alpha;
 };
@@ -58,7 +62,8 @@ FB_HD BinomialHat binomial_hat(double count, double p, double q) {
   return h;
 }
 
-// A trial's candidate: k - whole, whether it lies in 0..n, and whether the squeeze accepts it at once.
+// What one trial proposes. edge: how far the uniform is from its nearer end; j: the candidate k less the hat's start; inside:
+// whether k lies in 0..n; sure: whether the squeeze, a cheap lower bound of the acceptance ratio, accepts k at once.
 struct Candidate {
   double edge, j;
   bool inside, sure;
@@ -68,21 +73,21 @@ FB_HD Candidate binomial_candidate(const BinomialHat& h, double u, double v) {
   Candidate c;
   c.edge = 0.5 - (u < 0.0 ? -u : u);
   const double y = ((2.0 * h.a) / c.edge + h.b) * u + (h.fraction + 0.5);
-  c.inside = (y >= -h.start) & (y < (h.count - h.start) + 1.0);  // & not &&: loops over it vectorise
+  c.inside = (y >= -h.start) & (y < (h.count - h.start) + 1.0);  // & and not &&, so that loops over this vectorise
   c.j = static_cast<double>(floor_to_int(c.inside ? y : 0.0));
   c.sure = c.inside & (c.edge >= 0.07) & (v <= h.squeeze);
   return c;
 }
 
-// k + 1 and n - k + 1: exact integers
+// x_1 = k + 1 and x_2 = n - k + 1, which are exact integers
 FB_HD double binomial_x_1(const BinomialHat& h, double j) { return (h.start + j) + 1.0; }
 FB_HD double binomial_x_2(const BinomialHat& h, double j) { return ((h.count - h.start) - j) + 1.0; }
 
-// corrections: stirling_correction(x_1) + stirling_correction(x_2)
+// The exact test of a candidate. corrections: stirling_correction(x_1) + stirling_correction(x_2)
 FB_HD bool binomial_accepts(const BinomialHat& h, double edge, double j, double v, double corrections) {
   const double x_1 = binomial_x_1(h, j), x_2 = binomial_x_2(h, j);
   const double d = (j - h.fraction) + (1.0 - 2.0 * h.p);                          // x_1 - mean_1 = mean_2 - x_2
-  // f(k) = const sqrt(x_1 x_2) exp(-level); the hat is Hormann's with sqrt(mean_1 mean_2) in the place of f(mode)
+  // f(k) = constant * sqrt(x_1 x_2) exp(-level); the hat is Hormann's with sqrt(mean_1 mean_2) in the place of f(mode)
   const double deviance_1 = deviance(x_1, h.mean_1, d);
   FB_FORGET();
   const double level = (deviance_1 + deviance(x_2, h.mean_2, -d)) + corrections;
@@ -91,7 +96,7 @@ FB_HD bool binomial_accepts(const BinomialHat& h, double edge, double j, double 
   return portable_log((v * h.alpha) / hat) <= -level;
 }
 
-// h is filled by the caller, and read again where it is needed
+// Trials until one is accepted. The caller has filled h; it is read from memory anew where it is needed (FB_FORGET).
 template <class Key>
 FB_HD int64_t binomial_rejection(const BinomialHat& h, const Key& key, uint32_t i, uint32_t stream) {
   double j = 0.0;
@@ -112,8 +117,8 @@ FB_HD int64_t binomial_rejection(const BinomialHat& h, const Key& key, uint32_t 
   return static_cast<int64_t>(h.start) + static_cast<int64_t>(j);
 }
 
-// n in 0..kMaxCount, p and q = 1 - p in [0, 1], each rounded once from the exact value; NaN gives 0. Key: words(block,
-// stream, trial). h: scratch.
+// The draw of one element: n lies in 0..kMaxCount, p and q = 1 - p in [0, 1], each rounded once from its exact value; a NaN
+// gives 0. A Key has words(block, stream, trial), as SampleKey does. h is scratch memory of the caller.
 template <class Key>
 FB_HD int64_t binomial_element(int64_t n, double p, double q, const Key& key, uint32_t i, uint32_t stream, BinomialHat& h) {
   const bool swap = p > 0.5;

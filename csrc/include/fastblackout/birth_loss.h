@@ -1,5 +1,5 @@
-// Blackout's loss y - births log y with y = gain softplus(logit), and its derivative by the logit; element by element
-// in portable float32, so that every backend gives the same bits. Twin: fastblackout/reference/birth_loss.py.
+// Blackout's loss y - births log y with y = gain softplus(logit), and its derivative by the logit; element by element in
+// portable float32, so that every backend gives the same bits. The twin in NumPy is fastblackout/reference/birth_loss.py.
 #pragma once
 
 #include "fastblackout/portfloat.h"
@@ -20,8 +20,9 @@ FB_HD float birth_loss_grad_element(float logit, float births, float gain, float
   return coefficient * birth_loss_slope_of(births, gain * softplus_from(logit, over, product), over, product);
 }
 
-// Sum of one chunk, zero-padded by the caller, by the halving tree; v is overwritten. A warp of a GPU runs the
-// same tree by sums in its lanes and shuffles. Chunk sums are added in ascending order in float64.
+// The sum of one chunk, which the caller has padded with zeros, as a halving tree: v[i] + v[i + h] for h = 512, 256, ..., 1.
+// It overwrites v. On a GPU a warp runs the same tree by sums within its lanes and shuffles between them. The chunk sums of
+// a sample are then added in ascending order in float64.
 FB_HD float birth_loss_chunk_sum(float* v) {
   for (int h = kLossChunk / 2; h > 0; h /= 2) {
     for (int i = 0; i < h; ++i) v[i] = v[i] + v[i + h];

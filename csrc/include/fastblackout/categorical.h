@@ -1,8 +1,9 @@
-// Draws from rows of weights by lazy 48-bit inverse CDF against integer thresholds.
+// Draws one of S states from a row of weights: a 48-bit uniform V is compared with integer thresholds C(j), made of the
+// running sums of the weights. It is lazy: the last 16 bits of V are made only where the first 32 do not decide.
 // cum_0 = w_0, cum_j = cum_{j-1} + w_j in float64, factor = 2^48 / cum_{S-1}; C(j) = min(floor(cum_j factor), 2^48) for
-// j < L and 2^48 from L on, L the last state of positive weight; the state drawn is #{0 <= j < S : C(j) <= V}, V a
-// 48-bit uniform, so that no state of weight 0 is drawn. Twin: fastblackout/reference/categorical.py, which derives the
-// distance from the law of the weights. The order of every float64 operation is part of the result; no contraction.
+// j < L and 2^48 from L on, where L is the last state of positive weight. The state drawn is #{0 <= j < S : C(j) <= V}, so
+// that no state of weight 0 is drawn. fastblackout/reference/categorical.py, the twin in NumPy, derives the distance from
+// the law of the weights. The order of every float64 operation is part of the result; there is no contraction to fma.
 #pragma once
 
 #include "fastblackout/draw.h"
@@ -11,9 +12,9 @@
 namespace fastblackout {
 
 constexpr int64_t kMaxStates = 65536;
-constexpr int kGuide = 256;                    // entries of a guide: guide[g] = #{j : C(j) <= g 2^40}
-constexpr double kLargestWeight = 1.0001;      // of a probability as given; others count as 0
-constexpr double kSmallestTotal = 0x1p-960;    // below it a row has no positive weight: 2^48 / total stays finite
+constexpr int kGuide = 256;                    // entries of a row's guide, where searches start: guide[g] = #{j : C(j) <= g 2^40}
+constexpr double kLargestWeight = 1.0001;      // a probability may be so large by rounding; a larger one counts as 0
+constexpr double kSmallestTotal = 0x1p-960;    // a row with a smaller sum is not drawn from: 2^48 / total stays finite
 
 FB_HD bool is_weight(double w) { return w >= 0.0 && w <= kLargestWeight; }
 FB_HD double weight_or_zero(double w) { return is_weight(w) ? w : 0.0; }  // 0 for NaN, negative and large ones
@@ -22,8 +23,8 @@ FB_HD bool sums_to_one(double total, double tolerance) {
 }
 FB_HD bool is_drawable(double total) { return total >= kSmallestTotal; }
 
-// Weight of a logit among those whose largest is `largest`: exp(logit - largest), 0 below -700. NaN and +inf, which
-// do not take part in the largest (is_logit), have weight 0.
+// The weight of a logit in a row whose largest logit is `largest`: exp(logit - largest), and 0 where that difference is below
+// -700. NaN and +inf are no logits (is_logit): they are not considered for the largest, and have weight 0.
 FB_HD bool is_logit(float logit) { return logit < bit_cast<float>(0x7f800000u); }  // -inf is one
 FB_HD double logit_weight(float logit, float largest) {
   const double d = static_cast<double>(logit) - static_cast<double>(largest);
@@ -39,10 +40,8 @@ FB_HD uint64_t scaled_threshold(double cum, double factor) {
   return scaled >= kTwo48 ? uint64_t{1} << 48 : static_cast<uint64_t>(scaled);
 }
 
-// C(j) of a row that cannot be drawn from: the result is `fallback`.
-FB_HD uint64_t fallback_threshold(int64_t j, int64_t fallback) { return j < fallback ? 0 : uint64_t{1} << 48; }
-
-// V = v << 16 | low: the first 32 bits, and the low 16, which are fetched only where C(j) >> 16 == v.
+// V = v << 16 | low. category_word makes v, the first 32 bits; category_bits makes all 48, which is needed only where
+// C(j) >> 16 == v.
 FB_HD uint32_t category_word(const SampleKey& key, uint32_t i, uint32_t stream) {
   return key.words(i >> 2, stream).w[i & 3u];
 }
@@ -52,10 +51,10 @@ FB_HD uint64_t category_bits(const SampleKey& key, uint32_t i, uint32_t v, uint3
 
 struct CategoryDraw {
   int64_t state;
-  double total;  // of the weights; not drawable: state is the fallback
+  double total;  // of the weights; where that is not drawable, the state is the fallback
 };
 
-// The draw as it is defined, one element: weight(j) is called twice a state. Every faster search must equal it.
+// The draw of one element as it is defined; weight(j) is called twice for each state. Every faster search must equal it.
 template <class Weight>
 FB_HD CategoryDraw draw_category(const Weight& weight, int64_t states, int64_t fallback, const SampleKey& key,
                                  uint32_t i, uint32_t stream, uint32_t stream_refine) {

@@ -9,7 +9,7 @@
 #define FB_HD inline __attribute__((always_inline))
 #endif
 
-// What lies in memory is read again after this, not kept: a GPU thread that samples has few registers.
+// After this the compiler reads memory again instead of keeping values: a GPU thread that runs a sampler has few registers.
 #if defined(__CUDA_ARCH__)
 #define FB_FORGET() asm volatile("" ::: "memory")
 #else

@@ -1,11 +1,12 @@
-// Parts of the portable float32 functions, on FB_FLOAT: float, or for a loop over vectors one of them. Included once for each,
-// where bits_of, from_bits, not_positive, not_negative, to_whole, number_of, times_power, less_product, log_power and significand
-// of it are known.
+// Parts of the portable float32 functions (portfloat.h), for the type FB_FLOAT: float, or a vector of floats for loops over many
+// elements (cpu/per_isa/wide.inc). This file is included once for each type, after bits_of, from_bits, not_positive,
+// not_negative, to_whole, number_of, times_power, less_product, log_power and significand have been defined for it.
 
 FB_HD FB_FLOAT minus_abs(FB_FLOAT x) { return from_bits(bits_of(x) | INT32_MIN); }
 
-// t = -|x| = n log 2 + r: n as to_whole has it; r, up to one rounding, since log 2 is the sum of two numbers of 17 bits, whose
-// products with n are exact; and e of them and s = polynomial(r, FB_EXP_SERIES). Where n < -125, r may be anything, and e is 0.
+// exp(t) for t = -|x| = n log 2 + r in three parts. exp_whole gives n in the form of to_whole. exp_rest gives r, which is
+// rounded only once: log 2 is taken as the sum of two numbers of 17 bits, whose products with n are exact. exp_of gives the
+// result from both and s = polynomial(r, FB_EXP_SERIES). Where n < -125, r may be anything, and the result is 0.
 FB_HD FB_FLOAT exp_whole(FB_FLOAT t) { return to_whole(t * 1.44269502f); }
 
 FB_HD FB_FLOAT exp_rest(FB_FLOAT t, FB_FLOAT whole) {
@@ -15,7 +16,8 @@ FB_HD FB_FLOAT exp_rest(FB_FLOAT t, FB_FLOAT whole) {
 
 FB_HD FB_FLOAT exp_of(FB_FLOAT whole, FB_FLOAT r, FB_FLOAT s) { return times_power(1.0f + (r + (r * r) * s), whole); }
 
-// Of x, e = exp_minus_abs(x) and g = log1p_over(e). Which of two forms holds goes by the sign: for 0 both are the same.
+// softplus(x) from x, e = exp_minus_abs(x) and g = log1p_over(e). The functions below choose one of two forms by the sign bit of
+// x; for 0 and -0 both forms give the same.
 FB_HD FB_FLOAT softplus_of(FB_FLOAT x, FB_FLOAT e, FB_FLOAT g) { return not_negative(x) + e * g; }
 
 // softplus(x) where x is positive, else log1p(e) / e: softplus(x) without the factor e that makes it small
@@ -29,17 +31,17 @@ FB_HD FB_FLOAT log_of(FB_FLOAT n, FB_FLOAT f, FB_FLOAT s) {
   return (f + (f * f) * (f * s - 0.5f)) + n * 0.693147182f;  // n log 2 to 2^-28 of itself
 }
 
-// softplus(x) of over = softplus_over and product = e * over
+// softplus(x) from over = softplus_over and product = e * over
 FB_HD FB_FLOAT softplus_from(FB_FLOAT x, FB_FLOAT over, FB_FLOAT product) { return bits_of(x) < 0 ? product : over; }
 
-// log(softplus(x)), finite for every finite x, and x itself where it is very negative, of log = log(softplus_over)
+// log(softplus(x)) from log = log(softplus_over); finite for every finite x, and x itself where x is very negative
 FB_HD FB_FLOAT log_softplus_of(FB_FLOAT x, FB_FLOAT log) { return not_positive(x) + log; }
 
-// births 0 costs y alone: log y is finite for every finite logit, so 0 times it is 0.
+// The loss of one element. Where births is 0 it is y alone: log y is finite for every finite logit, so 0 times it is 0.
 FB_HD FB_FLOAT birth_loss_of(FB_FLOAT births, FB_FLOAT y, FB_FLOAT log_y) { return y - births * log_y; }
 
-// The derivative by the logit, (y - births) y' / y with y' / y = sigmoid / softplus = 1 / (over + product); up to coefficient =
-// float32(upstream * weight), that product in float64.
+// The derivative of that loss by the logit, (y - births) y' / y, where y' / y = sigmoid / softplus = 1 / (over + product). The
+// caller multiplies it by the coefficient float32(upstream * weight), whose product is taken in float64.
 FB_HD FB_FLOAT birth_loss_slope_of(FB_FLOAT births, FB_FLOAT y, FB_FLOAT over, FB_FLOAT product) {
   return (y - births) / (over + product);
 }

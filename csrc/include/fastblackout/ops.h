@@ -1,14 +1,14 @@
-// Every op's arguments and outputs, once for the CPU's kernels and the CUDA ones, and the list of the ops.
+// The arguments and outputs of every op, written once for the CPU's kernels and the CUDA ones, and the list of the ops.
 //
-// An op is a struct over a backend B, which says what a view of an array, a probability or a number for each sample is there
-// (cpu/ops.h, cuda/ops.h). Its list of fields names the arguments in the order in which fastblackout/ops declares them, then
-// the outputs. Three readers go along such a list and fill a struct from what Python gives: addresses of host memory
-// (bindings/host_reader.h), addresses of a device's memory (bindings/device_reader.h), or torch's tensors themselves
-// (bindings/tensor_reader.h). A reader has
+// An op is a struct template over a backend B (cpu/ops.h, cuda/ops.h), which says what type a view of an array, a probability
+// or a number for each sample has there. The op's list of fields names the arguments in the order in which fastblackout/ops
+// declares them, then the outputs. Three readers go along such a list and fill the struct from what Python gives: addresses
+// of host memory (bindings/host_reader.h), addresses of a device's memory (bindings/device_reader.h), or torch's tensors
+// themselves (bindings/tensor_reader.h). A reader has
 //   read(fields...)                    arguments, each by its type
 //   read.either(given, is_second)      two arguments of which one is None
 //   read.optional(prob)                a probability that may be left out
-//   read.at_least(low, number)         a number for each sample, not below `low`: told to who has to check it
+//   read.at_least(low, number)         a number for each sample, not below `low`, which a reader checks if nobody has yet
 //   read.choice(is_first, first, ...)  which of two names was given
 //   read.outputs(fields...)            outputs, null where they are not asked for
 #pragma once
@@ -65,7 +65,7 @@ struct Reverse : B::Common {  // what both reverse steps share
 
 template <class B>
 struct Bridge : Reverse<B> {
-  Prob<B> birth, attrition;  // attrition.p null: none
+  Prob<B> birth, attrition;  // attrition.p is null where there is no attrition (counts that die during the step)
   bool stochastic = true;
 
   template <class Read>
@@ -108,7 +108,7 @@ struct BirthLoss : B::Common {
   template <class Read>
   void inputs(Read& read) {
     read(logits, births, weight);
-    read.at_least(1.40129846e-45f, gain);  // the smallest above 0
+    read.at_least(1.40129846e-45f, gain);  // the smallest float32 above 0
   }
   template <class Read>
   void fields(Read& read) {
@@ -145,10 +145,10 @@ struct Poisson : B::Common {
 };
 
 template <class B>
-struct Categorical : B::Common {  // drawn from probs, or from thresholds (int64) and guide (uint16), which a table holds
+struct Categorical : B::Common {  // draws from probs, or from the thresholds (int64) and the guide (uint16) of a table
   View<B> state, out;
   Matrices<B> probs, thresholds, guide;
-  const int64_t* index = nullptr;  // of the matrix of a sample; null: the only one, or its own
+  const int64_t* index = nullptr;  // which matrix a sample uses; null: all use the only one, or each its own
 
   template <class Read>
   void fields(Read& read) {
@@ -163,7 +163,7 @@ struct Categorical : B::Common {  // drawn from probs, or from thresholds (int64
 };
 
 template <class B>
-struct CategoricalTable : B::Common {  // samples: K matrices, elements: their R rows
+struct CategoricalTable : B::Common {  // `samples` counts the K matrices, `elements` the R rows of each
   Matrices<B> probs;
   int64_t* thresholds = nullptr;  // (K, R, S)
   uint16_t* guide = nullptr;      // (K, R, 256)
@@ -177,7 +177,7 @@ struct CategoricalTable : B::Common {  // samples: K matrices, elements: their R
 
 template <class B>
 struct CategoricalBridge : B::Common {
-  View<B> x_t, x_0, x_s;  // x_0 or weights: the other is null
+  View<B> x_t, x_0, x_s;  // one of x_0 and weights is given, the other is null
   typename B::Weights weights;  // (B, ..., S): logits or probabilities
   bool is_logits = false;
   Matrices<B> before, after;
@@ -231,7 +231,7 @@ struct LogProbs : B::Common {
   OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(Binomial) OP(Poisson)  \
   OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
 
-// The functions of both: what Python calls it, its struct, its list of fields, its kernel.
+// The functions that both backends have, as OP(its name in Python, its struct, its list of fields, its kernel).
 #define FB_OPS(OP)                                                                \
   OP(thin, Thin, fields, thin)                                                    \
   OP(bridge_step, Bridge, fields, bridge)                                         \
@@ -248,7 +248,7 @@ struct LogProbs : B::Common {
   OP(thin_log_prob, LogProbs, thin, log_prob)                                     \
   OP(bridge_log_prob, LogProbs, bridge, log_prob)
 
-// Those of the CPU alone, and those of a device alone.
+// The functions that the CPU alone has, and those that devices alone have.
 #define FB_CPU_OPS(OP)                                                            \
   OP(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)                   \
   OP(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)                      \

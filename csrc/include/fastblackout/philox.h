@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), one version for host and device.
+// The counter-based random generator Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), one version for host and device.
 #pragma once
 
 #include "fastblackout/config.h"
@@ -8,7 +8,7 @@ namespace fastblackout {
 constexpr uint32_t kPhiloxM0 = 0xD2511F53u, kPhiloxM1 = 0xCD9E8D57u;
 constexpr uint32_t kPhiloxW0 = 0x9E3779B9u, kPhiloxW1 = 0xBB67AE85u;
 
-struct Words {
+struct Words {  // what one block of Philox gives
   uint32_t w[4];
 };
 
@@ -27,7 +27,8 @@ FB_HD Words philox4x32(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint3
   return Words{{c0, c1, c2, c3}};
 }
 
-// The part of a draw's key that is the same for every element of one sample.
+// The part of a draw's key that is the same for every element of one sample. words() gives a block of random words: `stream`
+// is the op and purpose they are for (Stream of fastblackout/reference/philox.py), `sub` the trial of a sampler that has several.
 struct SampleKey {
   uint32_t seed_low, seed_high, sample, call;
 

@@ -1,7 +1,7 @@
-// One Poisson(rate) of an element with its own rate. Twin: fastblackout/reference/poisson.py, whose docstring derives
-// the error bounds. rate < 10: inversion by a 53-bit uniform. Else Hormann's PTRS (1993) with f(k) in deviance form and
-// two constants moved: with the published ones the hat is up to 0.6% too low, the squeeze up to 0.4% too high, and the
-// law is off by a total variation of 7e-7.
+// One Poisson(rate) draw for an element with its own rate, built like the draw of binomial.h, which explains hats, trials and
+// squeezes. fastblackout/reference/poisson.py, the twin in NumPy, derives the error bounds. Rates below 10 invert one 53-bit
+// uniform. Others use Hormann's PTRS (1993) with f(k) in deviance form and two constants moved: with the published ones the
+// hat is up to 0.6% too low, the squeeze up to 0.4% too high, and the law is off by a total variation of 7e-7.
 #pragma once
 
 #include "fastblackout/binomial.h"
@@ -10,7 +10,7 @@ namespace fastblackout {
 
 constexpr double kMaxRate = 0x1p52;  // results stay below 2^53, so they are exact in float64 too
 
-// As binomial_inversion; f(k + 1) < f(k) / 2 from k = 20 on.
+// As binomial_inversion; here f(k + 1) < f(k) / 2 from k = 20 on.
 FB_HD int64_t poisson_inversion(double rate, double u) {
   double mass = portable_exp(-rate);
   double cdf = mass;
@@ -23,7 +23,7 @@ FB_HD int64_t poisson_inversion(double rate, double u) {
   return static_cast<int64_t>(k);
 }
 
-// What the trials of one element share; rate >= 10. start + fraction = rate.
+// The hat's parameters, which all trials of one element share; rate >= 10. start + fraction = rate.
 struct PoissonHat {
   double rate, start, fraction, a, b, squeeze, inverse_alpha;
 };
@@ -52,7 +52,7 @@ FB_HD Candidate poisson_candidate(const PoissonHat& h, double u, double v) {
 
 FB_HD double poisson_x(const PoissonHat& h, double j) { return (h.start + j) + 1.0; }  // k + 1, an exact integer
 
-// correction: stirling_correction(x)
+// The exact test of a candidate. correction: stirling_correction(x)
 FB_HD bool poisson_accepts(const PoissonHat& h, double edge, double j, double v, double correction) {
   const double x = poisson_x(h, j);
   const double d = (j - h.fraction) + 1.0;  // (k + 1) - rate
@@ -61,7 +61,7 @@ FB_HD bool poisson_accepts(const PoissonHat& h, double edge, double j, double v,
   return portable_log((v * h.inverse_alpha) / hat) <= -(deviance(x, h.rate, d) + correction);
 }
 
-// h is filled by the caller, and read again where it is needed
+// Trials until one is accepted. The caller has filled h; it is read from memory anew where it is needed (FB_FORGET).
 template <class Key>
 FB_HD int64_t poisson_rejection(const PoissonHat& h, const Key& key, uint32_t i, uint32_t stream) {
   double j = 0.0;
@@ -81,7 +81,8 @@ FB_HD int64_t poisson_rejection(const PoissonHat& h, const Key& key, uint32_t i,
   return static_cast<int64_t>(h.start) + static_cast<int64_t>(j);
 }
 
-// rate in [0, kMaxRate]; NaN and negative rates give 0. Key: words(block, stream, trial). h: scratch.
+// The draw of one element: rate lies in [0, kMaxRate]; NaN and negative rates give 0. A Key has words(block, stream, trial), as
+// SampleKey does. h is scratch memory of the caller.
 template <class Key>
 FB_HD int64_t poisson_element(double rate, const Key& key, uint32_t i, uint32_t stream, PoissonHat& h) {
   if (!(rate >= 10.0)) {

@@ -1,11 +1,11 @@
-// Portable floats: the same bits on every backend, because only + - * / sqrt, integer bit operations and selects are
-// used, in a written order (build without contraction: -ffp-contract=off, nvcc -fmad=false). Twin:
-// fastblackout/reference/portfloat.py. Polynomials are Chebyshev fits of the functions named beside them.
+// Portable floats: functions with the same bits on every backend, because only + - * / sqrt, integer bit operations and
+// selects are used, in a written order (build without contraction: -ffp-contract=off, nvcc -fmad=false). The twin in NumPy
+// is fastblackout/reference/portfloat.py. Polynomials are Chebyshev fits of the functions named beside them.
 // Largest error measured, in units in the last place of the true value. float32, against float64 and over every float
-// with 0.001 <= |x| <= 100 (a part of those beyond): softplus 2.8 (x >= -86.98), softplus over sigmoid 3.6 (2.5 for x <= 0),
-// sigmoid, as softplus over that, 3.3, log_softplus 1.3 for x <= -1, 3.6 for x > 1, and 2.1 units of 1 (2.5e-7) between, where
-// it crosses zero. float64, 4 million values a range, against 64-bit mantissas: portable_log 0.9, portable_log1p 0.9,
-// portable_exp 1.0.
+// with 0.001 <= |x| <= 100 (a part of those beyond): softplus 2.8 (x >= -86.98), softplus / sigmoid 3.6 (2.5 for x <= 0),
+// sigmoid, computed as softplus divided by that quotient, 3.3, log_softplus 1.3 for x <= -1, 3.6 for x > 1, and between those
+// 2.1 units in the last place of 1 (2.5e-7), because it crosses zero there. float64, 4 million values a range, against 64-bit
+// mantissas: portable_log 0.9, portable_log1p 0.9, portable_exp 1.0.
 #pragma once
 
 #include "fastblackout/config.h"
@@ -14,11 +14,11 @@ namespace fastblackout {
 
 // ---- float32: everything starts from e = exp(-|x|), 0 beyond 86.99 so that no subnormal appears ---------------------
 //
-// Kernels on many elements run the parts of a function one after the other over all of them: of short chains of dependent
-// steps a processor overlaps several.
+// Kernels that work on many elements run a function in parts (float_parts.h), each over all elements before the next begins: a
+// part is a short chain of dependent steps, and a processor overlaps the chains of several elements.
 
-// Coefficients, the highest power first: of (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2; of log(1 + e) / e on [0, 1]; of
-// (log(1 + f) - f + f^2 / 2) / f^3 for 1 + f in [3/4, 3/2)
+// Coefficients of polynomials, the highest power first: FB_EXP_SERIES is (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2,
+// FB_LOG1P_SERIES is log(1 + e) / e on [0, 1], FB_LOG_SERIES is (log(1 + f) - f + f^2 / 2) / f^3 for 1 + f in [3/4, 3/2).
 #define FB_EXP_SERIES 1.39261840e-3f, 8.36317893e-3f, 4.16665561e-2f, 1.66665763e-1f, 0.5f
 #define FB_LOG1P_SERIES                                                                                            \
   5.36542246e-3f, -3.00683007e-2f, 7.92088285e-2f, -1.37541875e-1f, 1.91538483e-1f, -2.48572171e-1f, 3.33213300e-1f, \
@@ -32,7 +32,7 @@ FB_HD float polynomial(float x, float poly, Number... rest) {
   return poly;
 }
 
-// The same in memory, for loops over many elements.
+// The same coefficients in memory, for loops over many elements.
 struct ExpSeries {
   static constexpr float numbers[] = {FB_EXP_SERIES};
   static constexpr int size = sizeof(numbers) / sizeof(float);
@@ -46,7 +46,7 @@ struct LogSeries {
   static constexpr int size = sizeof(numbers) / sizeof(float);
 };
 
-constexpr int32_t kLogBits = 0x3f400000;  // of 3/4
+constexpr int32_t kLogBits = 0x3f400000;  // the bits of the float 3/4
 
 FB_HD int32_t bits_of(float x) { return bit_cast<int32_t>(x); }
 FB_HD float from_bits(int32_t bits) { return bit_cast<float>(bits); }
@@ -54,7 +54,8 @@ FB_HD float from_bits(int32_t bits) { return bit_cast<float>(bits); }
 FB_HD float not_positive(float x) { return x > 0.0f ? 0.0f : x; }
 FB_HD float not_negative(float x) { return x < 0.0f ? 0.0f : x; }
 
-// A float x rounded to a whole number n, in the low bits of a sum, and n of it; p 2^n for p in [1/2, 2), 0 where n < -125
+// to_whole rounds x to a whole number n, which then stands in the low bits of a sum; number_of gives n from that sum, and
+// times_power gives p 2^n for p in [1/2, 2), or 0 where n < -125.
 FB_HD float to_whole(float x) { return x + 12582912.0f; }  // 1.5 * 2^23
 FB_HD float number_of(float whole) { return whole - 12582912.0f; }
 
@@ -72,7 +73,7 @@ FB_HD float less_product(float a, float n, float c) {
 #endif
 }
 
-// a 2^-n for a normal, positive and finite, in [3/4, 3/2); and n
+// A normal, positive and finite a is m 2^n with m in [3/4, 3/2): significand gives m, log_power gives n.
 FB_HD float significand(float a) {
   const uint32_t above = static_cast<uint32_t>(bits_of(a)) - kLogBits;
   return from_bits(static_cast<int32_t>((above & 0x7fffff) + kLogBits));
@@ -89,7 +90,7 @@ FB_HD float exp_minus_abs(float x) {
   return exp_of(whole, r, polynomial(r, FB_EXP_SERIES));
 }
 
-// log(1 + e) / e on [0, 1]. Products of an e of x < -82 are subnormal, which costs some processors a hundred clocks each and
+// log(1 + e) / e on [0, 1]. Where x < -82, products with e are subnormal, which costs some processors a hundred clocks each and
 // changes no bit.
 FB_HD float log1p_over(float e) { return polynomial(e, FB_LOG1P_SERIES); }
 
@@ -137,7 +138,7 @@ FB_HD double portable_log(double a) {
   return log_reduced(m - 1.0, static_cast<double>(k), 0.0);
 }
 
-// log(1 + a) for finite a > -1; what rounding 1 + a lost comes back as correction / (1 + a)
+// log(1 + a) for finite a > -1. What rounding took from 1 + a is put back: log(u + lost) is about log(u) + lost / u.
 FB_HD double portable_log1p(double a) {
   const double u = 1.0 + a;
   const uint64_t bits = bit_cast<uint64_t>(u);
@@ -180,9 +181,9 @@ FB_HD double portable_sqrt(double a) {
 #endif
 }
 
-// Stirling's correction log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for x = 1, 2, 3, ...; the series is cut
-// below 1e-18 at x = 16, and the first fifteen values are tabulated.
-FB_HD double stirling_tabulated(double x) {  // 0 <= x < 16; of any other number, made of inputs out of range, anything
+// Stirling's correction log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for x = 1, 2, 3, ...; its first fifteen values
+// are tabulated, and from x = 16 on a series is used, cut off where its terms are below 1e-18.
+FB_HD double stirling_tabulated(double x) {  // for 0 <= x < 16; any other x, made of inputs out of range, may give anything
   static constexpr double table[16] = {
       0.0, 0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193,
       0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287,
@@ -204,8 +205,9 @@ FB_HD double stirling_series(double x) {  // x >= 16
 
 FB_HD double stirling_correction(double x) { return x < 16.0 ? stirling_tabulated(x) : stirling_series(x); }
 
-// Deviance x log(x / mean) - (x - mean), with d = x - mean given exactly (Loader 2000). Near the mean by its series in
-// v = d / (x + mean), d v + 2 x (v^3 / 3 + v^5 / 5 + ...), whose relative error stays at a few ulp however large x is.
+// The deviance x log(x / mean) - (x - mean), with d = x - mean given exactly (Loader 2000). Near the mean it is computed by
+// its series in v = d / (x + mean), which is d v + 2 x (v^3 / 3 + v^5 / 5 + ...): its relative error stays at a few units in
+// the last place however large x is.
 FB_HD double deviance_near(double x, double d, double v) {
   const double z = v * v;
   double poly = 0.058823529411764705;  // 1 / 17
@@ -230,7 +232,7 @@ FB_HD int64_t bits53(uint32_t high, uint32_t low) {
   return static_cast<int64_t>(static_cast<uint64_t>(high) << 21 | low >> 11);
 }
 
-// [0, 1), (0, 1], and (-1/2, 1/2) symmetric and never 0; all exact in float64.
+// 53 bits as a uniform in [0, 1), in (0, 1], and in (-1/2, 1/2), symmetric and never 0; all are exact in float64.
 FB_HD double uniform_from_zero(int64_t bits) { return static_cast<double>(bits) * 0x1p-53; }
 FB_HD double uniform_to_one(int64_t bits) { return static_cast<double>(bits + 1) * 0x1p-53; }
 FB_HD double uniform_centred(int64_t bits) {

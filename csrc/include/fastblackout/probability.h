@@ -1,4 +1,4 @@
-// When two numbers are a probability and its complement: one test for all kernels.
+// When two numbers p and q are a probability and its complement: one test for all kernels.
 #pragma once
 
 #include "fastblackout/config.h"

@@ -1,6 +1,6 @@
-// Exact transition probabilities of thinning: rows of Binomial(n, p), and log-probabilities by Loader's saddle point
-// (C. Loader, "Fast and accurate computation of binomial probabilities", 2000). Portable float64: the same bits on every
-// backend. Twin: fastblackout/reference/transition.py, which states the errors measured.
+// Exact transition probabilities of thinning, n -> Binomial(n, p): whole rows of probabilities, and log-probabilities by
+// Loader's saddle point (C. Loader, "Fast and accurate computation of binomial probabilities", 2000). Portable float64: the
+// same bits on every backend. The twin in NumPy, fastblackout/reference/transition.py, states the errors measured.
 #pragma once
 
 #include "fastblackout/config.h"
@@ -9,7 +9,7 @@
 namespace fastblackout {
 
 constexpr int64_t kMaxTransitionStates = 4096;
-constexpr double kNegligible = 1e-290;  // of a row's largest entry: from there on entries are 0
+constexpr double kNegligible = 1e-290;  // times a row's largest entry: once entries fall below that, all that follow are 0
 
 // Mode of Binomial(n, p): where the recurrences of row n start.
 FB_HD int64_t binomial_mode(int64_t n, double p) {
@@ -17,7 +17,7 @@ FB_HD int64_t binomial_mode(int64_t n, double p) {
   return mode >= static_cast<double>(n) ? n : static_cast<int64_t>(mode);
 }
 
-// Pr(j + 1) / Pr(j) and Pr(j - 1) / Pr(j); odds = p / q, inverse_odds = q / p
+// The ratios Pr(j + 1) / Pr(j) and Pr(j - 1) / Pr(j); odds = p / q, inverse_odds = q / p
 FB_HD double step_up(int64_t n, int64_t j, double odds) {
   return static_cast<double>(n - j) * (odds / static_cast<double>(j + 1));
 }
@@ -25,9 +25,9 @@ FB_HD double step_down(int64_t n, int64_t j, double inverse_odds) {
   return static_cast<double>(j) * (inverse_odds / static_cast<double>(n - j + 1));
 }
 
-// Row n of P: out[k] = Pr(Binomial(n, p) = k), k < states. Relative to the mode, then divided by the sum, which runs from
-// the mode down and then up. p or q of 0: every particle dies or lives. The quotients that all rows share:
-// up_of[j] = odds / (j + 1) and down_of[i] = inverse_odds / i.
+// Row n of the matrix P: out[k] = Pr(Binomial(n, p) = k), k < states. Entries are made relative to that of the mode, and then
+// divided by their sum, which is added up from the mode down and then from the mode up. Where p or q is 0, every particle
+// dies or lives. Quotients that all rows share are given: up_of[j] = odds / (j + 1) and down_of[i] = inverse_odds / i.
 FB_HD void transition_row(int64_t n, int64_t states, double p, double q, const double* up_of, const double* down_of,
                           double* out) {
   const int64_t mode = p == 0.0 ? 0 : q == 0.0 ? n : binomial_mode(n, p);
@@ -52,7 +52,7 @@ FB_HD void transition_row(int64_t n, int64_t states, double p, double q, const d
 
 // ---- log-probabilities ----------------------------------------------------------------------------------------------
 
-constexpr double kTinyProbability = 0x1p-500;  // below it n p is taken 2^500 times too large, and 500 log 2 added
+constexpr double kTinyProbability = 0x1p-500;  // a smaller p is multiplied by 2^500, and 500 log 2 taken off its logarithm
 constexpr double kLogTwo500 = 346.5735902799726;
 
 FB_HD double log_probability(double p) {  // log p for p in (0, 1], subnormal ones too
@@ -61,7 +61,7 @@ FB_HD double log_probability(double p) {  // log p for p in (0, 1], subnormal on
   return tiny ? log_p - kLogTwo500 : log_p;
 }
 
-// deviance(x, n p), x >= 1, p > 0
+// deviance(x, n p) for x >= 1 and p > 0
 FB_HD double count_deviance(double x, double n, double p) {
   const bool tiny = p < kTinyProbability;
   const double mean = n * p, d = x - mean, v = d / (x + mean);
@@ -70,15 +70,17 @@ FB_HD double count_deviance(double x, double n, double p) {
   return (v < 0.1) & (v > -0.1) ? near : far;
 }
 
-// Log of the chance that a particle stays where it goes otherwise with chance `go` = 1 - stay; -inf for 0.
+// log(stay), where a particle stays with chance `stay` and goes with chance `go` = 1 - stay: from the smaller of the two, which
+// loses no digits. -inf for stay = 0.
 FB_HD double log_chance(double stay, double go) {
   const double through_go = portable_log1p(-go), direct = log_probability(stay > 0.0 ? stay : 1.0);
   const double chosen = go < stay ? through_go : direct;
   return stay > 0.0 ? chosen : bit_cast<double>(0xfff0000000000000ull);
 }
 
-// log Pr(Binomial(n, p) = x), q = 1 - p: -inf outside 0..n. x and n whole numbers, n at most 2^53.
-// corrections: Stirling's of n - of x - of n - x, used where 0 < x < n; log_p, log_q: log_chance(p, q), log_chance(q, p).
+// log Pr(Binomial(n, p) = x) with q = 1 - p, and -inf outside 0..n; x and n are whole numbers, n at most 2^53. corrections:
+// Stirling's correction of n less those of x and of n - x, used where 0 < x < n. log_p and log_q, used at x = n and x = 0:
+// log_chance(p, q) and log_chance(q, p).
 FB_HD double binomial_log_pmf_from(double x, double n, double p, double q, double corrections, double log_p, double log_q) {
   const double minus_infinity = bit_cast<double>(0xfff0000000000000ull);
   const bool inside = (x > 0.0) & (x < n);
