@@ -40,7 +40,9 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
 // Whether draw_chunk is to keep for other samples what it makes whatever the sample.
 inline bool shares_rounds(const Common& op) { return op.samples > 1 && op.elements <= kChunksKept * kDrawChunk; }
 
-enum class Rule { count, finite, nonnegative, probability };
+enum class Rule { count, finite, number, nonnegative, probability };  // finite: in float32; number: in float64
+
+constexpr double kLargest = 1.7976931348623157e308;  // of float64
 
 // Every value of `view` obeys the rule (counts: whole numbers in 0..limit), or std::invalid_argument.
 void check_values(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit);
