@@ -91,7 +91,7 @@ def standard_normal(high, low):
     lower = (low.to(tl.float64) + 0.5) * 5.421010862427522e-20  # 2^-64
     v = upper + lower
     z = _centre((0.5 - upper) - lower)
-    tail = v < pf.exact(0.075)
+    tail = (high & 0x7FFFFFFF) < 322122548
     if tl.max(tail.to(tl.int32), 0) > 0:
         root = tl.sqrt(0.0 - pf.log(v))
         other = _near(root)

@@ -13,8 +13,8 @@ have one rounding each: products by powers of 2, l + 1/2 and the first differenc
 itself in the tail, where k has few bits left, and q next to the centre. Q is Wichura's PPND16, three quotients of
 polynomials of degree 7 by Horner's rule:
 
-    v >= 0.075:  q A(x) / B(x),  x = 0.180625 - q^2        (|z| up to 1.44)
-    else         r = sqrt(-log v):  C(x) / D(x), x = r - 1.6, where r <= 5 (|z| up to 6.66);  E(x) / F(x), x = r - 5.
+    h >= 322122548 (v from 0.075 + 3e-11 on):  q A(x) / B(x),  x = 0.180625 - q^2       (|z| up to 1.44)
+    else r = sqrt(-log v):  C(x) / D(x), x = r - 1.6, where r <= 5 (|z| up to 6.66);  E(x) / F(x), x = r - 5.
 
 Error, derived. u = 2^-53. PPND16 itself is within 1e-16 |z| of Q (Wichura). All coefficients are positive, and so is x
 but for a rounding at the edges, so nothing cancels: a polynomial of degree 7 is within 15 u of itself, the rounding of
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..philox import Philox
+
+_CENTRE_FROM = 322122548  # of h
 
 # Highest power first.
 _CENTRE = (
@@ -94,7 +96,7 @@ def standard_normal(high: NDArray[np.uint32], low: NDArray[np.uint32]) -> NDArra
     upper = (high & np.uint32(0x7FFFFFFF)).astype(np.float64) * 2.0**-32
     lower = (low.astype(np.float64) + 0.5) * 2.0**-64
     v, q = upper + lower, (0.5 - upper) - lower
-    tail = np.flatnonzero(v < 0.075)
+    tail = np.flatnonzero((high & np.uint32(0x7FFFFFFF)) < _CENTRE_FROM)
     z = _centre(q)
     z[tail] = _tail(v[tail])
     return np.where(high >> np.uint32(31) == 1, -z, z)

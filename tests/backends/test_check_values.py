@@ -141,6 +141,7 @@ calls = {
     "binomial": lambda: (fb.binomial(x, p[:, None], rng=key), fb.binomial(x.float(), p[:, None], rng=key)),
     "poisson": lambda: (fb.poisson(logits.exp(), rng=key),),
     "normal": lambda: (fb.normal(logits.half(), logits.exp(), rng=key), fb.normal(p[:, None], logits.exp(), rng=key)),
+    "normal, far": lambda: (fb.normal(p[:1].expand(1, 7), 1.0, rng=fb.Philox(1, 2476028646, 6)),),  # |z| = 6.72
     "loss": lambda: (lambda leaf: (fb.birth_loss(leaf, x, p), torch.func.grad(
         lambda net: fb.birth_loss(net, x, p).sum())(logits)))(logits),
     "out": lambda: fb.thin(x, p, rng=key, out=fb.Thinned(x_t=torch.zeros_like(x))),

@@ -12,21 +12,24 @@ FB_HD double polynomial(double x, double poly, Number... rest) {
   return poly;
 }
 
+// h of a tail is below this: v below 0.075 + 3e-11
+constexpr uint32_t kNormalCentre = 322122548;
+
+FB_HD uint32_t below_sign(uint32_t high) { return high & 0x7fffffffu; }
+
 // Of the 63 bits below the sign, k = h 2^32 + l: v = (k + 1/2) 2^-64 and q = 1/2 - v, each rounded once.
 struct NormalTail {
   double v, q;
 };
 
 FB_HD NormalTail normal_tail(uint32_t high, uint32_t low) {
-  const double upper = static_cast<double>(static_cast<int32_t>(high & 0x7fffffffu)) * 0x1p-32;
+  const double upper = static_cast<double>(static_cast<int32_t>(below_sign(high))) * 0x1p-32;
   // l + 1/2, exactly: as a signed number, which every processor converts, l lacks 2^31
   const double lower = (static_cast<double>(static_cast<int32_t>(low ^ 0x80000000u)) + 2147483648.5) * 0x1p-64;
   return NormalTail{upper + lower, (0.5 - upper) - lower};
 }
 
-constexpr double kNormalCentre = 0.075;  // v from here on is of the centre
-
-// |z| where v >= kNormalCentre; finite for every q in [0, 1/2]
+// |z| where h >= kNormalCentre; finite for every q in [0, 1/2]
 FB_HD double normal_centre(double q) {
   const double x = 0.180625 - q * q;
   const double top = polynomial(x, 2509.0809287301227, 33430.57558358813, 67265.7709270087, 45921.95393154987, 13731.69376550946,
@@ -64,7 +67,7 @@ FB_HD double with_sign(double magnitude, uint32_t high) {  // that of the top bi
 FB_HD double standard_normal(uint32_t high, uint32_t low) {
   const NormalTail t = normal_tail(high, low);
   double z;
-  if (t.v >= kNormalCentre) {
+  if (below_sign(high) >= kNormalCentre) {
     z = normal_centre(t.q);
   } else {
     const double r = normal_root(t.v);
