@@ -118,6 +118,23 @@ def poisson(rates: Sequence[torch.Tensor]) -> Calls:
     return calls
 
 
+def standard_normal(shape: tuple[int, ...], dtype: torch.dtype) -> Calls:
+    """Normal(0, 1) of a shape, float32 or float64."""
+    generator, numpy_dtype = np.random.default_rng(0), np.float32 if dtype == torch.float32 else np.float64
+    calls: Calls = {
+        "torch.randn": lambda i: torch.randn(shape, dtype=dtype),
+        "numpy Generator": lambda i: generator.standard_normal(shape, numpy_dtype),
+    }
+    if (jax := _present("jax")) and dtype == torch.float32:
+        sample = jax.jit(lambda key: jax.random.normal(key, shape))
+        key = jax.random.key(0)
+        calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i)).block_until_ready()
+    if (mkl := _present("mkl_random")) and dtype == torch.float64:
+        state = mkl.MKLRandomState(0, brng="PHILOX4X32X10")
+        calls["mkl_random, inverse function"] = lambda i: state.standard_normal(shape, method="ICDF")
+    return calls
+
+
 def _numba_loop(numba: Any, element: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     draw = numba.njit(element)
 

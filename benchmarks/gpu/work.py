@@ -89,6 +89,11 @@ def rates(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     return {"rate": 50 * torch.rand(shape, device=made.device, generator=made)}
 
 
+def spreads(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    both = torch.rand((2, *shape), device=made.device, generator=made)
+    return {"mean": both[0], "std": both[1]}
+
+
 def _thin(outputs: tuple[str, ...]) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
     def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
         numbers = {"center": v["center"], "scale": v["scale"], "outputs": outputs}
@@ -150,6 +155,10 @@ def _poisson(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
     return (fb.poisson(v["rate"], rng=rng, backend=backend),)
 
 
+def _normal(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.normal(v["mean"], v["std"], rng=rng, backend=backend),)
+
+
 def _cupy() -> Any:
     """CuPy, or None. It shares the memory of torch's tensors, and works on the default stream as torch does here."""
     return importlib.import_module("cupy") if importlib.util.find_spec("cupy") is not None else None
@@ -187,6 +196,7 @@ CASES = (
          _eager_thin),
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
     Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
+    Case("normal, float32", "normal", spreads, _normal, {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,
          {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
     Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),

@@ -17,8 +17,8 @@ RULES = {
     2: "logits: must be finite in float32",
     4: "births: must be finite and at least 0",
     8: "probability or rate: must be in [0, 1] with p + q = 1 within 1e-9, a rate finite and at least 0",
-    16: "gain, weight, center, scale or key: must be finite, a gain at least 0 (of the loss: above 0), the key's "
-    "first_sample + samples at most 2^32, its call below",
+    16: "gain, weight, center, scale, mean, std or key: must be finite, a gain or std at least 0 (a gain of the loss: "
+    "above 0), the key's first_sample + samples at most 2^32, its call below",
 }
 # What takes steps k, whose flag is 1 where one is out of range (note_steps).
 STEPS = (

@@ -1,4 +1,4 @@
-"""Twins of the element-wise ops: binomial and Poisson draws with parameters for each element."""
+"""Twins of the element-wise ops: binomial, Poisson and normal draws with parameters for each element."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import numpy as np
 from ..arrays import exact_counts
 from ..probability import check_sum
 from .binomial import binomial
+from .normal import normal
 from .poisson import MAX_RATE, poisson
-from .portfloat import from_bfloat16
+from .portfloat import from_bfloat16, round_to_bfloat16
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..philox import Philox
+
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 def binomial_elements(
@@ -41,6 +44,24 @@ def poisson_elements(rate: NDArray[Any], key: Philox) -> NDArray[np.int64]:
     """Poisson(rate), (B, ...). uint16 rates are bfloat16 bit patterns. ValueError for rates out of range."""
     rates = _floats(rate, "poisson", "rate", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
     return poisson(rates, key).reshape(rate.shape)
+
+
+def normal_elements(mean: NDArray[Any], std: NDArray[Any], key: Philox) -> NDArray[Any]:
+    """mean + std z in mean's dtype, both of one shape (B, ...). uint16 stands for bfloat16 bit patterns, here too.
+
+    ValueError for a mean that is not finite, and a std that is negative or not finite.
+    """
+    op = "normal"
+    means = _rows(from_bfloat16(mean) if mean.dtype == np.uint16 else mean).astype(np.float64)
+    wrong = ~np.isfinite(means)
+    if wrong.any():
+        raise ValueError(f"{op}: mean: must be finite, got {means[wrong][0]:.17g}")
+    drawn = normal(means, _floats(std, op, "std", "must be finite and at least 0", _LARGEST), key).reshape(mean.shape)
+    with np.errstate(over="ignore"):
+        if mean.dtype.itemsize > 2:
+            return drawn.astype(mean.dtype)
+        single = drawn.astype(np.float32)
+        return round_to_bfloat16(single) if mean.dtype == np.uint16 else single.astype(np.float16)
 
 
 def _rows(array: NDArray[Any]) -> NDArray[Any]:

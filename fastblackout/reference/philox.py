@@ -55,6 +55,8 @@ class Stream(enum.IntEnum):
     CATEGORICAL_BRIDGE = 23
     CATEGORICAL_BRIDGE_REFINE = 24
     REVERSE_PATH = 25
+    NORMAL = 26
+    NORMAL_REFINE = 27
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

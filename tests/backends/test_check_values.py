@@ -50,8 +50,9 @@ def test_a_flag_is_one_place_in_memory():
         (
             "birth_loss",
             16,
-            "birth_loss: gain, weight, center, scale or key: must be finite, a gain at least 0 (of the loss: above 0), "
-            "the key's first_sample + samples at most 2^32, its call below, got others on cpu",
+            "birth_loss: gain, weight, center, scale, mean, std or key: must be finite, a gain or std at least 0 "
+            "(a gain of the loss: above 0), the key's first_sample + samples at most 2^32, its call below, got others "
+            "on cpu",
         ),
         (
             "tau_leap_step",
@@ -139,6 +140,8 @@ calls = {
     "tau_leap": lambda: fb.tau_leap_step(x, logits, p, rng=key, gain=30.0),
     "binomial": lambda: (fb.binomial(x, p[:, None], rng=key), fb.binomial(x.float(), p[:, None], rng=key)),
     "poisson": lambda: (fb.poisson(logits.exp(), rng=key),),
+    "normal": lambda: (fb.normal(logits.half(), logits.exp(), rng=key), fb.normal(p[:, None], logits.exp(), rng=key)),
+    "normal, far": lambda: (fb.normal(p[:1].expand(1, 7), 1.0, rng=fb.Philox(1, 2476028646, 6)),),  # |z| = 6.72
     "loss": lambda: (lambda leaf: (fb.birth_loss(leaf, x, p), torch.func.grad(
         lambda net: fb.birth_loss(net, x, p).sum())(logits)))(logits),
     "out": lambda: fb.thin(x, p, rng=key, out=fb.Thinned(x_t=torch.zeros_like(x))),
@@ -156,6 +159,8 @@ with fb.use_backend("triton"):
     print(error(lambda: fb.thin(x, fb.Prob(p, p), rng=key)))
     print(error(lambda: fb.tau_leap_step(x, logits, p, rng=key, gain=p - 0.5)))
     print(error(lambda: fb.poisson(logits.exp(), rng=key.tensor() + torch.tensor([0, 0, 2**32]))))
+    print(error(lambda: fb.normal(bad, 1.0, rng=key)))
+    print(error(lambda: fb.normal(logits, logits, rng=key)))
     print(error(lambda: fb.thin(x.numpy(), 0.5, rng=key)))
     print(error(lambda: fb.thin(x, 1.5, rng=key)))
 """
@@ -172,6 +177,8 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
         f"ValueError thin: {wrong_values.RULES[8]}, got others on cpu",
         f"ValueError tau_leap_step: {wrong_values.RULES[16]}, got others on cpu",
         f"ValueError poisson: {wrong_values.RULES[16]}, got others on cpu",
+        f"ValueError normal: {wrong_values.RULES[16]}, got others on cpu",
+        f"ValueError normal: {wrong_values.RULES[16]}, got others on cpu",
         "TypeError thin: backend: 'triton' needs torch tensors, got arrays of another kind",
         "ValueError thin: alive: must be in [0, 1], got 1.5",
     ]

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastblackout.reference import portfloat
+from fastblackout.reference import normal, portfloat
 from support import ROOT
 from support.subprocesses import report_of
 
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 REGISTERS = {
     "table_kernel": 64, "thin_kernel": 152, "bridge_kernel": 184, "tau_leap_kernel": 96, "birth_loss_kernel": 80,
     "add_chunks_kernel": 32, "birth_loss_grad_kernel": 64, "binomial_kernel": 120, "poisson_kernel": 96,
+    "normal_kernel": 48,
     "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
 }  # fmt: skip
@@ -51,6 +52,7 @@ DTYPES = {
         "out": COUNTS | {"float32", "float64"},
     },
     "poisson_kernel": {"rate": FLOATS},
+    "normal_kernel": {"mean": FLOATS, "std": FLOATS, "out": FLOATS},
     "categorical_kernel": {"state": COUNTS, "probs": {"float32", "float64"}, "index": {"int64"}, "out": COUNTS},
     "categorical_table_kernel": {"state": COUNTS, "index": {"int64"}, "out": COUNTS},
     "categorical_bridge_kernel": {"x_t": COUNTS, "x_0": COUNTS, "weights": FLOATS, "index": {"int64"}, "x_s": COUNTS},
@@ -122,6 +124,8 @@ def test_constants_keep_all_their_bits(hopper):
     doubles += [*portfloat._STIRLING_TABLE.tolist(), 0.6931471803691238, 1.9082149292705877e-10, 1.4426950408889634]
     doubles += [-0.0873, 0.0248, 0.92, 4.2, 2.83, 5.1, 1.15, 2.53]  # binomial
     doubles += [-0.059, 0.02483, 1.1339, 1.1328, 0.9077, 3.6224, 0.07]  # poisson
+    doubles += [c for part in (normal._CENTRE, normal._NEAR, normal._FAR) for side in part for c in side]
+    doubles += [0.180625, 2.0**-32, 2.0**-64, 1.6]  # normal
     doubles += [0.1, 1e-9, 1e-4, 1.0001]  # compared with
     for constant in doubles:
         assert used & {f"0d{np.float64(c).view(np.uint64):016X}" for c in (constant, -constant)}, constant

@@ -42,6 +42,7 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
         "birth_loss": (fb.birth_loss, {"logits": logits, "births": x, "weight": 1.0, "gain": 1.0, "backend": "auto"}),
         "binomial": (fb.binomial, {"count": x, "prob": 0.5, **key, "backend": "auto"}),
         "poisson": (fb.poisson, {"rate": logits + 2, **key, "backend": "auto"}),
+        "normal": (fb.normal, {"mean": logits, "std": 0.5, **key, "backend": "auto"}),
         "categorical": (fb.categorical, {"state": x, "probs": matrix, "index": index, **key, **ends}),
         "CategoricalTable": (fb.CategoricalTable, {"probs": matrix, "backend": "auto"}),
         "categorical_bridge": (

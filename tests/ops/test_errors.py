@@ -28,6 +28,8 @@ def base(op):
         return {"x_t": counts, "logits": logits, "step": 0.5, "rng": RNG}
     if op == "birth_loss":
         return {"logits": logits, "births": counts, "weight": 1.0}
+    if op == "normal":
+        return {"mean": logits, "std": 0.5, "rng": RNG}
     return {"count": counts, "prob": 0.5, "rng": RNG} if op == "binomial" else {"rate": logits + 2, "rng": RNG}
 
 
@@ -184,6 +186,20 @@ OTHERS = [
     ("poisson", {"rate": INF}, ValueError, "rate: must be finite and in .*, got inf"),
     ("poisson", {"rate": 2.0**52 + 1}, ValueError, "rate: must be finite and in .*, got 4503599627370497"),
     ("poisson", {"rate": array(2, 3)}, TypeError, "rate: dtype must be one of float64, .*, got uint8"),
+    ("normal", {"mean": one_bad(NAN, np.float32)}, ValueError, "mean: must be finite, got nan"),
+    ("normal", {"mean": one_bad(-INF, np.float64)}, ValueError, "mean: must be finite, got -inf"),
+    (
+        "normal",
+        {"std": one_bad(-5e-324, np.float64)},
+        ValueError,
+        "std: must be finite and at least 0, got -4.94",
+    ),
+    ("normal", {"std": one_bad(INF, np.float32)}, ValueError, "std: must be finite and at least 0, got inf"),
+    ("normal", {"std": NAN}, ValueError, "std: must be finite and at least 0, got nan"),
+    ("normal", {"std": -1}, ValueError, r"std: must be finite and at least 0, got -1\b"),
+    ("normal", {"mean": array(2, 3)}, TypeError, "mean: dtype must be one of float64, .*, got uint8"),
+    ("normal", {"std": [1.0]}, TypeError, "std: must be a NumPy array, .*, got list"),
+    ("normal", {"std": np.ones(4)}, ValueError, r"mean and std: shapes must broadcast, got \(2, 3\) and \(4,\)"),
 ]
 
 

@@ -28,6 +28,7 @@ WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "birth_loss": (("logits", math.nan, "logits"), ("weight", math.nan, "gain"), ("gain", 0.0, "gain")),
     "binomial": (("x", -1, "counts"), ("prob", 1.5, "probability")),
     "poisson": (("rate", math.nan, "probability"),),
+    "normal": (("mean", math.nan, "gain"), ("std", -1.0, "gain"), ("std", math.inf, "gain")),
     "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
     "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
     "transition_rows": (("p", 1.5, "probability"), ("q", 0.3, "probability")),

@@ -34,6 +34,8 @@ IMAGES = (
     "prob",
     "prob_q",
     "rate",
+    "mean",
+    "std",
     "a",
     "b",
     "x_0",
@@ -128,6 +130,15 @@ def _poisson(m: Maker) -> Arguments:
     return {"rate": m.uniform(0.0, min(m.max_count, 6e4), (0.0, 10.0, 9.999, 6e4))}
 
 
+def _normal(m: Maker) -> Arguments:
+    """Sums that are next to 0, results too large for float16 and subnormal ones."""
+    most = 6e4 if m.floats == torch.float16 else 1e30
+    return {
+        "mean": m.uniform(-5.0, 5.0, (0.0, -0.0, most, -most, 1e-7)),
+        "std": m.uniform(0.0, 3.0, (1.0, 1.0, 6e4, 0.0, 1e-7), getattr(torch, m.case.get("widths", "float32"))),
+    }
+
+
 def _thinned(a: Arguments, more: dict[str, Any]) -> Any:
     return fb.thin(a["x"], fb.Prob(a["p"], a["q"]), **more)
 
@@ -155,6 +166,10 @@ def _drawn(a: Arguments, more: dict[str, Any]) -> Any:
 
 def _fallen(a: Arguments, more: dict[str, Any]) -> Any:
     return {"out": fb.poisson(a["rate"], **more)}
+
+
+def _spread(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.normal(a["mean"], a["std"], **more)}
 
 
 # The same by the functions of fastblackout.backends, into given outputs: (kernels, arguments, key, outputs, flag).
@@ -193,6 +208,10 @@ def _poisson_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], f
     k.poisson(a["rate"], key, out["out"], flag)
 
 
+def _normal_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.normal(a["mean"], a["std"], key, out["out"], flag)
+
+
 class Op(NamedTuple):
     arguments: Callable[[Maker], Arguments]
     public: Callable[[Arguments, dict[str, Any]], Any]  # with the rng and options
@@ -224,6 +243,7 @@ OPS = {
         {"counts": (*COUNTS, "float32", "float64"), "max_count": (1, 20, 255, 10**6, 2**53), "pair": (0, 1)},
     ),
     "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "max_count": (3, 30, 300, 10**4)}),
+    "normal": Op(_normal, _spread, _normal_kernel, {"counts": ("int64",), "max_count": (1,), "widths": FLOATS}),
 }  # fmt: skip
 
 

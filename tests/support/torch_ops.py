@@ -50,11 +50,15 @@ def poisson(x, logits, p, q, key):
     return fb.Thinned(fb.poisson(logits.exp(), rng=key))
 
 
+def normal(x, logits, p, q, key):
+    return fb.Thinned(fb.normal(logits, p[:, None, None, None], rng=key), fb.normal(0.5, logits.exp().half(), rng=key))
+
+
 def loss(x, logits, p, q, key):
     return fb.Thinned(fb.birth_loss(logits, x, p.float()[:, None, None, None], gain=3.0))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, loss]
+CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, loss]
 
 
 def registered():
@@ -79,4 +83,6 @@ def registered():
         ("binomial", (x, p.float()[:, None, None, None].expand_as(x), None, key, "auto")),
         ("binomial", (x.double()[:, 0, 0, 0], p, q, key, "auto")),
         ("poisson", (logits.exp(), key, "auto")),
+        ("normal", (logits, logits.exp().double(), key, "auto")),
+        ("normal", (last.bfloat16(), last.half(), key, "reference")),
     ]

@@ -65,6 +65,11 @@ def poisson(rate=F32, shape=(4, 3072), key=KEY):
     backend.poisson(torch.zeros(shape, dtype=rate), key, torch.zeros(shape, dtype=I64), FLAG)
 
 
+def normal(mean=F32, std=F32, shape=(4, 3072), key=KEY):
+    x = torch.zeros(shape, dtype=mean)
+    backend.normal(x, torch.zeros(shape, dtype=std), key, x, FLAG)
+
+
 def categorical(counts=U8, probs=F64, states=256, index=None, shape=(4, 3072), key=KEY):
     x, p = torch.zeros(shape, dtype=counts), torch.zeros(1, states, states, dtype=probs)
     backend.categorical(x, p, index, key, x, FLAG)
@@ -114,6 +119,7 @@ CASES = {
     "birth_loss_grad": lambda: grad(),
     "binomial": lambda: binomial(),
     "poisson": lambda: poisson(),
+    "normal": lambda: normal(),
     "categorical": lambda: categorical(),
     "categorical table": lambda: table(),
     "categorical bridge logits": lambda: states_bridge(weights=F32),
@@ -154,6 +160,7 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _case("thin", thin, _counts, _floats)
     _case("binomial", binomial, _counts, _floats)
     _case("poisson", poisson, _floats)
+    _case("normal", normal, _floats, _other)
     _case("bridge", bridge, _counts, _floats, _other)
     _case("tau_leap", tau_leap, _counts, _floats, _other)
     if _counts != U8:

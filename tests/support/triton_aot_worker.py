@@ -82,6 +82,7 @@ def respecialised():
         cases.tau_leap(key=k, shape=shape, most=most)
         cases.binomial(key=k, shape=shape)
         cases.poisson(key=k, shape=shape)
+        cases.normal(key=k, shape=shape)
         cases.loss(shape=shape)
         cases.loss(shape=(shape[0], shape[1] + 4999))  # chunks, then their sums
         cases.grad(shape=shape)

@@ -214,6 +214,9 @@ def number_flags():
             backend.binomial(x, p[:, None].expand(x.shape), q[:, None].expand(x.shape), key, out, bits)
         elif op == "poisson":
             backend.poisson(y, key, out, bits)
+        elif op == "normal":
+            out = torch.empty_like(y)
+            backend.normal(y, y, key, out, bits)
         elif op == "loss":
             long, out = torch.zeros(2, numbers["elements"]), torch.empty(2)
             backend.birth_loss(long, long + 1, row["weight"].double(), g, out, bits)
@@ -240,7 +243,7 @@ def number_flags():
         for name, value in (*keys, *(state[3:] if op == "thin" else state)):
             assert called(op, max_count, **{name: value})[1] == 16, (op, max_count, name, value)
         assert op == "thin" or called(op, max_count, gain=nan)[0] == called(op, max_count, gain=0.0)[0]
-    for op, (name, value) in itertools.product(("binomial", "poisson"), keys):
+    for op, (name, value) in itertools.product(("binomial", "poisson", "normal"), keys):
         assert called(op, 0, **{name: value})[1] == 16, (op, name, value)
     for elements in (40, 6000):  # a program a sample, and a program a chunk
         assert called("loss", 0, elements=elements)[1] == 0

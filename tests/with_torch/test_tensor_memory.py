@@ -38,6 +38,7 @@ SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "birth_loss weight": (lambda v: fb.birth_loss(LOGITS, X, v), P),
     "birth_loss gain": (lambda v: fb.birth_loss(LOGITS, X, 1.0, gain=v), P),
     "binomial prob": (lambda v: fb.binomial(X, v, rng=RNG), LOGITS.sigmoid()),
+    "normal std": (lambda v: fb.normal(LOGITS, v, rng=RNG), LOGITS.exp()),
     "poisson rng": (lambda v: fb.poisson(LOGITS.exp(), rng=v), KEY),
     "categorical probs": (lambda v: fb.categorical(X, v, index=INDEX, rng=RNG), MATRICES),
     "categorical index": (lambda v: fb.categorical(X, MATRICES, index=v, rng=RNG), INDEX),
@@ -50,6 +51,7 @@ SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
 }
 FIRST: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "birth_loss logits": (lambda v: fb.birth_loss(v, X, 1.0), LOGITS),
+    "normal mean": (lambda v: fb.normal(v, 0.5, rng=RNG), LOGITS),
     "poisson rate": (lambda v: fb.poisson(v, rng=RNG), LOGITS.exp()),
     "binomial count": (lambda v: fb.binomial(v, 0.5, rng=RNG), X.float()),
     "CategoricalTable probs": (lambda v: fb.CategoricalTable(v).thresholds, MATRICES),
@@ -103,7 +105,7 @@ def test_gradients_through_negations_put_off() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["thin center", "birth_loss weight", "birth_loss logits", "poisson rate", "binomial count"]
+    "name", ["thin center", "birth_loss weight", "birth_loss logits", "poisson rate", "normal mean", "binomial count"]
 )
 def test_zeros_put_off(name: str, backend: str) -> None:
     call, value = ALL[name]

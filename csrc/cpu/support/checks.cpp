@@ -24,7 +24,7 @@ struct PairCheck : Common {
 bool obeys(Rule rule, double x, double limit) {
   switch (rule) {
     case Rule::count: return x >= 0.0 && x <= limit && x == static_cast<double>(static_cast<int64_t>(x));
-    case Rule::finite: return x - x == 0.0;
+    case Rule::finite: case Rule::number: return x - x == 0.0;
     case Rule::nonnegative: return x >= 0.0 && x <= limit;
     default: return x >= 0.0 && x <= 1.0;
   }
@@ -35,7 +35,11 @@ bool obeys(Rule rule, double x, double limit) {
   switch (rule) {
     case Rule::count: std::snprintf(must, sizeof(must), "must be whole numbers in 0..%.0f", limit); break;
     case Rule::finite: std::snprintf(must, sizeof(must), "must be finite in float32"); break;
-    case Rule::nonnegative: std::snprintf(must, sizeof(must), "must be finite and in 0..%.9g", limit); break;
+    case Rule::number: std::snprintf(must, sizeof(must), "must be finite"); break;
+    case Rule::nonnegative:
+      if (limit == kLargest) std::snprintf(must, sizeof(must), "must be finite and at least 0");
+      else std::snprintf(must, sizeof(must), "must be finite and in 0..%.9g", limit);
+      break;
     default: std::snprintf(must, sizeof(must), "must be in [0, 1]");
   }
   char text[320];
@@ -104,10 +108,10 @@ void check_pairs(const Common& op, const char* name, const char* argument, const
 
 void check_each(const char* name, const char* argument, const PerSample<double>& values, int64_t samples, Rule rule) {
   for (int64_t s = 0; s < values.distinct(samples); ++s) {
-    if (obeys(rule, values[s], 1.7976931348623157e308)) continue;
+    if (obeys(rule, values[s], kLargest)) continue;
     char place[48];
     std::snprintf(place, sizeof(place), "sample %lld", static_cast<long long>(s));
-    refuse(name, argument, rule, 1.7976931348623157e308, values[s], place);
+    refuse(name, argument, rule, kLargest, values[s], place);
   }
 }
 
@@ -136,7 +140,7 @@ static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
   const Buffer limit = static_cast<Buffer>(op.limit), top = op.rule == Rule::probability ? Buffer(1) : limit;
   constexpr Buffer kWhole = sizeof(Buffer) == 4 ? Buffer(0x1p23) : Buffer(0x1p52);
   int bad = 0;
-  if (op.rule == Rule::finite) {
+  if (op.rule == Rule::finite || op.rule == Rule::number) {
     for (int k = 0; k < count; ++k) bad |= x[k] - x[k] != Buffer(0);
   } else {
     for (int k = 0; k < count; ++k) bad |= !(x[k] >= Buffer(0)) | !(x[k] <= top);

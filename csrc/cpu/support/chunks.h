@@ -40,7 +40,9 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
 // Whether draw_chunk is to keep the part of Philox that does not depend on the sample (SharedRounds) for the samples that follow.
 inline bool shares_rounds(const Common& op) { return op.samples > 1 && op.elements <= kChunksKept * kDrawChunk; }
 
-enum class Rule { count, finite, nonnegative, probability };
+enum class Rule { count, finite, number, nonnegative, probability };  // finite: in float32; number: in float64
+
+constexpr double kLargest = 1.7976931348623157e308;  // of float64
 
 // Throws std::invalid_argument unless every value of `view` obeys the rule (counts: whole numbers in 0..limit).
 void check_values(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit);

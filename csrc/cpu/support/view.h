@@ -79,6 +79,9 @@ FB_HD T* in_place(const View& view, int64_t sample, int64_t i0) {
   return plain ? reinterpret_cast<T*>(view.data) + sample * view.sample_stride + i0 : nullptr;
 }
 
+// Whether a sample has one value for all its elements, as a number that is given for an array has.
+FB_HD bool is_one(const View& view) { return view.dims == 1 && view.strides[0] == 0; }
+
 // Per instruction set: load converts elements [i0, i0 + count) of a sample into a buffer, and store converts them back.
 // uint8_t buffers are for arrays of counts, int64_t ones for counts and for floats that hold whole numbers.
 #define FB_LOAD(Buffer) void load(const View& view, int64_t sample, int64_t i0, int count, Buffer* buffer);

@@ -145,6 +145,17 @@ struct Poisson : B::Common {
 };
 
 template <class B>
+struct Normal : B::Common {
+  View<B> mean, deviation, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(mean, deviation, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
 struct Categorical : B::Common {  // draws from probs, or from the thresholds (int64) and the guide (uint16) of a table
   View<B> state, out;
   Matrices<B> probs, thresholds, guide;
@@ -229,7 +240,7 @@ struct LogProbs : B::Common {
 // The structs that are the same on both backends; each has a BirthLoss and a LogProbs of its own.
 #define FB_SAME_OPS(OP)                                                           \
   OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(Binomial) OP(Poisson)  \
-  OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
+  OP(Normal) OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
 
 // The functions that both backends have, as OP(its name in Python, its struct, its list of fields, its kernel).
 #define FB_OPS(OP)                                                                \
@@ -240,6 +251,7 @@ struct LogProbs : B::Common {
   OP(birth_loss_backward, BirthLoss, gradient, birth_loss_gradient)               \
   OP(binomial, Binomial, fields, binomial)                                        \
   OP(poisson, Poisson, fields, poisson)                                           \
+  OP(normal, Normal, fields, normal)                                              \
   OP(categorical, Categorical, fields, categorical)                               \
   OP(categorical_table, Categorical, from_table, categorical_from_table)          \
   OP(build_categorical_table, CategoricalTable, fields, build_categorical_table)  \
