@@ -50,14 +50,8 @@ def _checked_gain(gain, weight, flag):
 
 
 @triton.jit
-def _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, DIMS: tl.constexpr):
-    """Float32 sum of the chunk that starts at element `first`."""
-    lane = tl.arange(0, _CHUNK)
-    x, k, bits, valid = _load(logits, births, row, first, lane, elements, layout, 2, DIMS)
-    report(flag, tl.where(valid, bits, 0))
-    y = gain * pf.softplus(x)
-    log_y = log_gain + pf.log_softplus(x)
-    v = tl.where(valid, y - k * log_y, 0.0)
+def tree_sum(v):
+    """Of 1,024 floats, by the halving tree."""
     v = tl.sum(tl.reshape(v, (2, 512)), 0)
     v = tl.sum(tl.reshape(v, (2, 256)), 0)
     v = tl.sum(tl.reshape(v, (2, 128)), 0)
@@ -68,6 +62,17 @@ def _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, element
     v = tl.sum(tl.reshape(v, (2, 4)), 0)
     v = tl.sum(tl.reshape(v, (2, 2)), 0)
     return tl.sum(v, 0)
+
+
+@triton.jit
+def _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, DIMS: tl.constexpr):
+    """Float32 sum of the chunk that starts at element `first`."""
+    lane = tl.arange(0, _CHUNK)
+    x, k, bits, valid = _load(logits, births, row, first, lane, elements, layout, 2, DIMS)
+    report(flag, tl.where(valid, bits, 0))
+    y = gain * pf.softplus(x)
+    log_y = log_gain + pf.log_softplus(x)
+    return tree_sum(tl.where(valid, y - k * log_y, 0.0))
 
 
 @triton.jit(do_not_specialize=["elements", "chunks"])

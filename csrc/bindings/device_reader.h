@@ -13,19 +13,19 @@
 namespace fastblackout {
 namespace bindings {
 
-// A view of the first `dims` dimensions of a tensor, of which dimension 0 is the sample.
-inline cuda::View view_of(const py::tuple& array, size_t dims) {
+// A view of the dimensions `first` to dims - 1 of a tensor, of which `first` is the sample.
+inline cuda::View view_of(const py::tuple& array, size_t dims, size_t first = 0) {
   static constexpr int64_t kBytes[] = {1, 2, 4, 8, 4, 8, 2, 2};
   cuda::View view;
   const uintptr_t address = array[0].cast<uintptr_t>();
   view.data = reinterpret_cast<char*>(address);
   view.dtype = array[1].cast<int>();
   const py::tuple shape = array[2], strides = array[3];
-  if (dims == 0) return view;
-  view.sample_stride = strides[0].cast<int64_t>();
+  if (dims == first) return view;
+  view.sample_stride = strides[first].cast<int64_t>();
   view.dims = 0;
   int64_t elements = 1;
-  for (size_t d = 1; d < dims; ++d) {
+  for (size_t d = first + 1; d < dims; ++d) {
     const int64_t size = shape[d].cast<int64_t>(), stride = strides[d].cast<int64_t>();
     elements *= size;
     if (size == 1) continue;
@@ -45,7 +45,7 @@ inline cuda::View view_of(const py::tuple& array, size_t dims) {
   }
   const int64_t bytes = kBytes[view.dtype];
   view.aligned = view.dims == 1 && view.strides[0] == 1 && address % 16 == 0 &&
-                 (shape[0].cast<int64_t>() == 1 || view.sample_stride * bytes % 16 == 0);
+                 (shape[first].cast<int64_t>() == 1 || view.sample_stride * bytes % 16 == 0);
   view.vector = view.aligned && elements % 16 == 0;
   return view;
 }
@@ -111,6 +111,14 @@ class DeviceReader : public ArgumentReader<DeviceReader> {
     const size_t classes = dims_of(array) - 1;
     static_cast<cuda::View&>(weights) = view_of(array, classes);
     weights.class_stride = py::reinterpret_borrow<py::tuple>(array[3])[classes].cast<int64_t>();
+  }
+
+  void take(cuda::Draws& draws) {
+    const auto array = next<py::tuple>();
+    static_cast<cuda::View&>(draws) = view_of(array, dims_of(array), 1);
+    draws.draws = py::reinterpret_borrow<py::tuple>(array[2])[0].cast<int64_t>();
+    draws.draw_stride = py::reinterpret_borrow<py::tuple>(array[3])[0].cast<int64_t>();
+    draws.aligned = draws.vector = false;  // of the first draw: the kernels take all alike
   }
 
   void take(cuda::LogProbPair& prob) {

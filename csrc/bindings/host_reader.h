@@ -107,6 +107,22 @@ class HostReader : public ArgumentReader<HostReader> {
     });
   }
 
+  void take(cpu::Draws& draws) {
+    cpu::Merge merge(draws);
+    int dimension = 0;
+    read_array(next(), draws, [&](int64_t size, int64_t stride) {
+      if (dimension == 0) {
+        draws.draws = size;
+        draws.draw_stride = stride;
+      } else if (dimension == 1) {
+        draws.sample_stride = stride;
+      } else {
+        merge.append(size, stride);
+      }
+      ++dimension;
+    });
+  }
+
   void take(cpu::Matrices& m) {
     int64_t sizes[3] = {1, 0, 0}, strides[3] = {0, 0, 1};
     int d = 0;

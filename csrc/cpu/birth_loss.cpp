@@ -160,16 +160,7 @@ static inline FloatVector node(const float* loss) {
 }
 
 static inline float halving_sum(const float* loss) {
-  const FloatVector all = node<0, 1>(loss);
-#if FB_ISA_LEVEL == 2
-  const __m512 w = reinterpret_cast<__m512>(all);
-  const __m256 v = _mm256_add_ps(_mm512_castps512_ps256(w), _mm512_extractf32x8_ps(w, 1));
-#else
-  const __m256 v = reinterpret_cast<__m256>(all);
-#endif
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  return sum_of_lanes(node<0, 1>(loss));
 }
 #endif
 

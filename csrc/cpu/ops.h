@@ -67,6 +67,17 @@ struct Matrices {
   }
 };
 
+// Several draws of one array, the first of which is the view; the others follow it `draw_stride` elements apart.
+struct Draws : View {
+  int64_t draws = 0, draw_stride = 0;
+
+  View operator[](int64_t draw) const {
+    View view = *this;
+    view.data += draw * draw_stride * bytes_of(dtype);
+    return view;
+  }
+};
+
 struct Backend {
   using Common = cpu::Common;
   using View = cpu::View;
@@ -76,6 +87,7 @@ struct Backend {
   using PerSample = cpu::PerSample<T>;
   using Counter = int64_t;
   using Weights = cpu::View;
+  using Draws = cpu::Draws;
   using Rows = double*;  // in C order
   using LogProbPair = cpu::Prob;
 };
@@ -100,6 +112,8 @@ struct BirthLoss : ops::BirthLoss<Backend> {
     read.outputs(grad);
   }
 };
+
+using EnergyLoss = ops::EnergyLoss<Backend>;
 
 struct LogProbs : ops::LogProbs<Backend> {
   View p, q;                             // a probability for each element, where prob is null

@@ -47,6 +47,10 @@ struct Weights : View {               // a view of each element's first class; t
   int64_t class_stride = 1;
 };
 
+struct Draws : View {                 // the first of several draws; the others follow it `draw_stride` apart
+  int64_t draws = 0, draw_stride = 0;
+};
+
 struct RowsOut {                         // row n of a sample, element k: strides in this order
   double* data = nullptr;
   int64_t strides[3] = {0, 0, 1};
@@ -65,6 +69,7 @@ struct Backend {
   using PerSample = const T*;
   using Counter = unsigned long long;  // the type that atomicAdd takes
   using Weights = cuda::Weights;
+  using Draws = cuda::Draws;
   using Rows = cuda::RowsOut;
   using LogProbPair = cuda::LogProbPair;
 };
@@ -82,6 +87,17 @@ struct BirthLoss : ops::BirthLoss<Backend> {
   template <class Read>
   void fields(Read& read) {
     ops::BirthLoss<Backend>::fields(read);
+    read.outputs(chunk_sums, chunks_done);
+  }
+};
+
+struct EnergyLoss : ops::EnergyLoss<Backend> {
+  float* chunk_sums = nullptr;        // scratch: samples * ceil(elements / 1024) * S (S + 1) / 2 floats, and
+  unsigned* chunks_done = nullptr;    // as in BirthLoss
+
+  template <class Read>
+  void fields(Read& read) {
+    ops::EnergyLoss<Backend>::fields(read);
     read.outputs(chunk_sums, chunks_done);
   }
 };

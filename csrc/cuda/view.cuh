@@ -68,8 +68,7 @@ FB_DEVICE double value_at(const View& view, int64_t offset) {
 
 FB_DEVICE double load_one(const View& view, int64_t sample, uint32_t i) { return value_at(view, offset_of(view, sample, i)); }
 
-FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x) {
-  const int64_t offset = offset_of(view, sample, i);
+FB_DEVICE void put_value(const View& view, int64_t offset, double x) {
   switch (view.dtype) {
     case kU8: *at<uint8_t>(view, offset) = static_cast<uint8_t>(x); break;
     case kI16: *at<int16_t>(view, offset) = static_cast<int16_t>(x); break;
@@ -80,6 +79,10 @@ FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x)
     case kBf16: *at<uint16_t>(view, offset) = bfloat_bits(static_cast<float>(x)); break;
     default: *at<uint16_t>(view, offset) = half_bits(static_cast<float>(x));
   }
+}
+
+FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x) {
+  put_value(view, offset_of(view, sample, i), x);
 }
 
 // The general case of load4 and store4, kept apart from them. 64-bit values take two accesses.

@@ -24,6 +24,7 @@ _CHUNK = 1024
 # What errors call an op, where that is not its kernel.
 _SAID_AS = {
     "birth_loss_backward": "birth_loss",
+    "energy_loss_backward": "energy_loss",
     "build_categorical_table": "CategoricalTable",
     "categorical_table": "categorical",
 }
@@ -66,6 +67,15 @@ def __getattr__(name: str) -> Callable[..., None]:
         _launch(name, tuple(given), flag, module)
 
     return function
+
+
+def energy_loss(*fields: Any, module: ModuleType | None = None) -> None:
+    """With scratch for the sums of the chunks, of which a sample without elements has one too."""
+    x_t, *_, norms, flag = fields
+    samples = x_t.shape[0]
+    chunks = max(-(-x_t.numel() // max(samples, 1) // _CHUNK), 1)
+    scratch = norms.new_empty(norms.numel() * chunks, dtype=fields[-3].dtype), _counters(norms, samples)
+    _launch("energy_loss", (*fields[:-1], *scratch), flag, module)
 
 
 def birth_loss(*fields: Any, module: ModuleType | None = None) -> None:

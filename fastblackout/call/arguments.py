@@ -19,6 +19,8 @@ from . import checks
 from .call import Call
 from .elements import element_arguments, element_tensors
 
+MOST_DRAWS = 8  # as in csrc/include/fastblackout/energy_loss.h
+
 
 class Argument:
     """names: what the record of a call calls it. parts: its words in the torch schema."""
@@ -99,6 +101,28 @@ class Logits(Counts):
         (array,) = super().on_host(call, value)
         if not array.shape:
             raise ValueError(f"{call.op}: {self.names[0]}: must have a batch dimension, got shape ()")
+        return (array,)
+
+
+class Draws(Argument):
+    """What a network gives for the same samples several times: 2..8 draws, each of the shape of the first argument."""
+
+    def __init__(self, name: str) -> None:
+        self.names, self.parts = (name,), (f"Tensor {name}",)
+
+    def on_host(self, call: Call, value: Any) -> tuple[Array]:
+        name, first = self.names[0], call.first
+        array = adopt(call.settle(name, value), call.op, name, FLOATS)
+        if not first.shape:
+            raise ValueError(f"{call.op}: {call.first_name}: must have a batch dimension, got shape ()")
+        if array.shape[1:] != first.shape or not 2 <= array.shape[0] <= MOST_DRAWS:
+            rule = f"shape must be (S, *shape of {call.first_name}), S in 2..{MOST_DRAWS}, (S, {str(first.shape)[1:]}"
+            raise ValueError(f"{call.op}: {name}: {rule}, got {array.shape}")
+        if array.is_tensor != first.is_tensor:
+            kind = type(array.value).__name__
+            raise TypeError(f"{call.op}: {name}: must be of the library of {call.first_name}, got {kind}")
+        checks.same_device(call.op, name, array, call.first_name, first)
+        call.draws = array
         return (array,)
 
 

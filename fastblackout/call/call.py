@@ -26,6 +26,7 @@ class Call:
     first: Any = None
     first_name = ""
     samples = elements = 1
+    draws: Array | None = None  # of a network, several for each sample
     weights: tuple[str, Array] | None = None  # of the states that are predicted, and their name
     one = False  # whether one matrix serves all samples
     into: Array | None = None  # the `out` that the output is copied to

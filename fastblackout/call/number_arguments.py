@@ -90,6 +90,16 @@ class PerSample(Argument):
         return value.p if isinstance(value, Prob) else value
 
 
+class Kept(Argument):
+    """What an op has kept of its samples for the op of its gradient: float64, a row for each."""
+
+    def __init__(self, name: str) -> None:
+        self.names, self.parts = (name,), (f"Tensor {name}",)
+
+    def on_host(self, call: Call, value: Any) -> tuple[Any]:
+        return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
+
+
 class MaxCount(Argument):
     """The largest count that the first argument may hold."""
 

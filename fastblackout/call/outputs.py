@@ -154,6 +154,46 @@ class Single(Outputs):
         return {self.names[0]: sys.modules["torch"].empty_like(first, dtype=dtype)}
 
 
+class LikeDraws(Single):
+    """One output like the draws of a network, the second argument."""
+
+    def make(self, call: Call, *request: Any) -> dict[str, Any]:
+        assert call.draws is not None
+        return {self.names[0]: call.draws.empty_like()}
+
+    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        return {self.names[0]: sys.modules["torch"].empty_like(arguments[1])}
+
+
+class LossAndNorms(Outputs):
+    """A loss for each sample, float32 (B,), and for its gradient the norms that it is made of, float64, of S draws, the
+    second argument: (B, S (S + 1) / 2). The public op returns the loss alone."""
+
+    names = "loss", "norms"
+    schema = ", str backend) -> (Tensor, Tensor)"
+
+    def make(self, call: Call, *request: Any) -> dict[str, Any]:
+        assert call.draws is not None
+        count = call.draws.shape[0]
+        return {"loss": np.zeros(call.samples, np.float32), "norms": np.zeros((call.samples, count * (count + 1) // 2))}
+
+    def give(self, call: Call, made: Iterable[Any]) -> Any:
+        loss, _ = made
+        return loss
+
+    def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
+        return list(registered())
+
+    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        (first, draws, *_), torch = arguments, sys.modules["torch"]
+        samples, count = first.shape[0], draws.shape[0]
+        loss = first.new_empty((samples,), dtype=torch.float32)
+        return {"loss": loss, "norms": first.new_empty((samples, count * (count + 1) // 2), dtype=torch.float64)}
+
+    def returned(self, made: dict[str, Any]) -> Any:
+        return tuple(made.values())
+
+
 class OrGiven(Single):
     """One output like the first argument. It is drawn in memory of its own, and copied to `out` where that is given, so
     that an error leaves `out` as it was. `out` may be the first argument itself."""

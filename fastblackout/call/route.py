@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ..arrays import is_traced
@@ -19,3 +20,11 @@ def through_torch(value: Any, backend: str) -> bool:
     if torch is None or not isinstance(value, torch.Tensor):
         return False
     return is_traced(value) or not value.is_cpu or select.asked(backend) == "triton"
+
+
+def need_gradient(values: Sequence[Any]) -> bool:
+    """Whether torch would differentiate by one of these arguments."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.is_grad_enabled():
+        return False
+    return any(isinstance(value, torch.Tensor) and value.requires_grad for value in values)

@@ -5,6 +5,7 @@ from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
 from .capabilities import capabilities
 from .categorical import CategoricalTable, categorical, categorical_bridge
+from .energy_loss import energy_loss
 from .normal import normal
 from .poisson import poisson
 from .tau_leap import Leaped, tau_leap_step
@@ -24,6 +25,7 @@ __all__ = [
     "capabilities",
     "categorical",
     "categorical_bridge",
+    "energy_loss",
     "normal",
     "poisson",
     "tau_leap_step",

@@ -17,15 +17,15 @@ from ..reference import birth_loss as reference
 
 
 def _extend() -> None:
-    from . import birth_loss_rules
+    from . import loss_rules
 
-    birth_loss_rules.register("birth_loss", birth_loss_rules.Loss)
+    loss_rules.register("birth_loss", loss_rules.loss("birth_loss"))
 
 
 def _extend_backward() -> None:
-    from . import birth_loss_rules
+    from . import loss_rules
 
-    birth_loss_rules.register("birth_loss_backward", birth_loss_rules.Gradient)
+    loss_rules.register("birth_loss_backward", loss_rules.gradient("birth_loss"))
 
 
 _GAIN = PerSample("gain", low=0.0, open_low=True)

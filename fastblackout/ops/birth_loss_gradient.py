@@ -12,7 +12,10 @@ from ..backends import host
 from ..call import checks, short
 from ..reference.birth_loss import birth_loss_backward
 
-ONCE = "birth_loss: logits: the gradient cannot be differentiated again, got a second differentiation"
+
+def once(op: str) -> str:
+    """Why the gradient of a loss refuses."""
+    return f"{op}: logits: the gradient cannot be differentiated again, got a second differentiation"
 
 
 class Kept(torch.autograd.Function):
@@ -62,7 +65,7 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
-        raise RuntimeError(ONCE)
+        raise RuntimeError(once("birth_loss"))
 
 
 def _gradient(logits: Any, births: Any, slopes: Any, upstream: Any, weight: Any, gain: Any, backend: str) -> Any:

@@ -83,6 +83,7 @@ def test_backends_that_cannot_run_say_why():
         (fb.poisson, (3.0,)),
         (fb.normal, (0.0, 1.0)),
         (fb.birth_loss, (X * 1.0, X, 1.0)),
+        (fb.energy_loss, (np.stack([X, X]) * 1.0, X, X, 1.0)),
     ):
         for backend in ("triton", "cuda"):
             error = (ValueError, TypeError, RuntimeError)
@@ -103,8 +104,8 @@ def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
 def test_capabilities():
     report = fb.capabilities()
     assert list(report) == ["reference", "cpu", "cuda", "triton"]
-    ops = ["binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical", "categorical_bridge", "normal"]
-    ops += ["poisson", "tau_leap_step", "thin", "thin_log_prob", "transition_rows"]
+    ops = ["binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical", "categorical_bridge"]
+    ops += ["energy_loss", "normal", "poisson", "tau_leap_step", "thin", "thin_log_prob", "transition_rows"]
     assert report["reference"]["available"] and sorted(report["reference"]["ops"]) == ops
     assert report["cpu"]["available"] and sorted(report["cpu"]["ops"]) == ops
     assert all(isa in report["cpu"]["detail"] for isa in ISAS)

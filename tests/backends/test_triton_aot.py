@@ -26,6 +26,7 @@ REGISTERS = {
     "normal_kernel": 48,
     "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
+    "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
@@ -45,6 +46,8 @@ DTYPES = {
     "tau_leap_kernel": _STEP,
     "birth_loss_kernel": {"logits": FLOATS, "births": COUNTS | FLOATS},
     "birth_loss_grad_kernel": {"logits": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
+    "energy_squares_kernel": {"x_t": COUNTS, "logits": FLOATS, "births": COUNTS | FLOATS},
+    "energy_grad_kernel": {"x_t": COUNTS, "logits": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
     "binomial_kernel": {
         "count": COUNTS | {"float32", "float64"},
         "p": FLOATS,

@@ -40,6 +40,18 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
         "bridge_step": (fb.bridge_step, {**step, "rounding": "nearest", "attrition": 0.0}),
         "tau_leap_step": (fb.tau_leap_step, step),
         "birth_loss": (fb.birth_loss, {"logits": logits, "births": x, "weight": 1.0, "gain": 1.0, "backend": "auto"}),
+        "energy_loss": (
+            fb.energy_loss,
+            {
+                "logits": library(np.ones((2, 2, 3), np.float32)),
+                "x_t": x,
+                "births": x,
+                "weight": 1.0,
+                "offset": 0.0,
+                "max_count": 255,
+                "backend": "auto",
+            },
+        ),
         "binomial": (fb.binomial, {"count": x, "prob": 0.5, **key, "backend": "auto"}),
         "poisson": (fb.poisson, {"rate": logits + 2, **key, "backend": "auto"}),
         "normal": (fb.normal, {"mean": logits, "std": 0.5, **key, "backend": "auto"}),

@@ -59,10 +59,10 @@ class Maker:
         x.view(-1)[::5], x.view(-1)[3::7] = self.max_count, 0
         return x.to(self.kind)
 
-    def whole(self, kind: torch.dtype) -> Tensor:
+    def whole(self, kind: torch.dtype, most: int = 2**63) -> Tensor:
         """Births as integers: few, and the most the dtype holds."""
         y = torch.randint(0, 41, self.shape, generator=self.random).to(kind)
-        y.view(-1)[::5] = torch.iinfo(kind).max
+        y.view(-1)[::5] = min(torch.iinfo(kind).max, most)
         return y
 
     def uniform(self, low: float, high: float, extremes: Sequence[float] = (), dtype: Any = None) -> Tensor:
@@ -119,6 +119,15 @@ def _birth_loss(m: Maker) -> Arguments:
     return a | {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5))}
 
 
+def _energy_loss(m: Maker) -> Arguments:
+    born: torch.dtype = getattr(torch, m.case["born"])
+    births = m.uniform(0.0, 40.0, (0.0, 0.5, 2.5, 6e4), born) if born.is_floating_point else m.whole(born, 2**53)
+    logits = torch.stack([m.uniform(-6.0, 6.0, LOGITS) for _ in range(m.case["draws"])])
+    numbers = {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "offset": m.rows((0.0, -1.5, -20.0, 3.0))}
+    return {"x": m.counts(), "logits": logits, "births": births, "max_count": m.max_count, **numbers,
+            "upstream": m.rows((1.0, -2.5))}  # fmt: skip
+
+
 def _binomial(m: Maker) -> Arguments:
     pair = m.case.get("pair")
     p = m.uniform(0.0, 1.0, (0.0, 1.0, 0.5, 1e-6, 1 - 2.0**-8), torch.float64 if pair else None)
@@ -157,6 +166,13 @@ def _lost(a: Arguments, more: dict[str, Any]) -> Any:
     del more["rng"]
     logits = a["logits"].detach().requires_grad_()
     loss = fb.birth_loss(logits, a["births"], a["weight"], **more)
+    return {"loss": loss.detach(), "grad": torch.autograd.grad(loss, logits, a["upstream"])[0]}
+
+
+def _scored(a: Arguments, more: dict[str, Any]) -> Any:
+    del more["rng"]
+    logits = a["logits"].detach().requires_grad_()
+    loss = fb.energy_loss(logits, a["x"], a["births"], a["weight"], offset=a["offset"], **more)
     return {"loss": loss.detach(), "grad": torch.autograd.grad(loss, logits, a["upstream"])[0]}
 
 
@@ -200,6 +216,14 @@ def _birth_loss_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor]
     k.birth_loss_backward(a["logits"], a["births"], coefficient, a["gain"], out["grad"], flag)
 
 
+def _energy_loss_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    draws, inputs = len(a["logits"]), (a["x"], a["logits"], a["births"])
+    norms = a["weight"].new_empty(len(a["x"]), draws * (draws + 1) // 2)
+    k.energy_loss(*inputs, a["weight"], a["offset"], a["max_count"], out["loss"], norms, flag)
+    coefficient = a["upstream"].double() * a["weight"]
+    k.energy_loss_backward(*inputs, coefficient, a["offset"], a["max_count"], norms, out["grad"], flag)
+
+
 def _binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
     k.binomial(a["x"], a["prob"], a.get("prob_q"), key, out["out"], flag)
 
@@ -236,6 +260,13 @@ OPS = {
         _birth_loss, _lost, _birth_loss_kernel,
         NO_KEY | {
             "shape": (*SHAPES[1:], (2, 5000)), "counts": (*COUNTS, *FLOATS), "max_count": (100,), "gain": (1.0, 1e-30),
+        },
+    ),
+    "energy_loss": Op(
+        _energy_loss, _scored, _energy_loss_kernel,
+        NO_KEY | {
+            "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "draws": (2, 3, 4, 5, 6, 7, 8),
+            "max_count": (255, 15, 100_000, 2**53),
         },
     ),
     "binomial": Op(

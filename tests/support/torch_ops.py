@@ -58,7 +58,12 @@ def loss(x, logits, p, q, key):
     return fb.Thinned(fb.birth_loss(logits, x, p.float()[:, None, None, None], gain=3.0))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, loss]
+def energy(x, logits, p, q, key):
+    draws = torch.stack([logits, 0.5 * logits])
+    return fb.Thinned(fb.energy_loss(draws, x, x // 2, p.float()[:, None, None, None], offset=p - 2))
+
+
+CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, loss, energy]
 
 
 def registered():
@@ -70,6 +75,9 @@ def registered():
     end = (key, 255, gain)
     some, both = ["births", "model_input"], ["x_s", "model_input"]
     leaf = logits.clone().requires_grad_()
+    draws = torch.stack([logits, logits.flip(0), 1 - logits])
+    norms = OPS.energy_loss(x, draws, x, p, gain, 255, "auto")[1]
+    scored = draws.transpose(1, 2).contiguous().transpose(1, 2).half().requires_grad_()
     return [
         ("thin", (x, p, q, key, 255, center, scale, some, f32, "auto")),
         ("thin", (last, p, q, key, 255, center, scale, ["x_t"], f32, "reference")),
@@ -80,6 +88,9 @@ def registered():
         ("birth_loss", (leaf, x, p, gain, "auto")),
         ("birth_loss", (leaf.detach().bfloat16().requires_grad_(), x.float(), p, gain, "reference")),
         ("birth_loss_backward", (logits, x, p, gain, "auto")),
+        ("energy_loss", (x, draws.clone().requires_grad_(), x.float(), p, gain, 255, "auto")),
+        ("energy_loss", (x.int(), scored, x, p, gain, 2**31 - 1, "reference")),
+        ("energy_loss_backward", (x, draws, x, p, gain, 255, norms, "auto")),
         ("binomial", (x, p.float()[:, None, None, None].expand_as(x), None, key, "auto")),
         ("binomial", (x.double()[:, 0, 0, 0], p, q, key, "auto")),
         ("poisson", (logits.exp(), key, "auto")),

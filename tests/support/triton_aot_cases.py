@@ -56,6 +56,13 @@ def grad(logits=F32, births=U8, shape=(4, 3072)):
     backend.birth_loss_backward(x, k, doubles(shape[0]), one, x.clone(), FLAG)
 
 
+def energy(counts=U8, logits=F32, births=None, draws=2, most=255, shape=(4, 3072)):
+    x, n, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=births or counts), torch.zeros(shape[0])
+    y, norms = torch.zeros(draws, *shape, dtype=logits), doubles(shape[0] * draws * (draws + 1) // 2).view(shape[0], -1)
+    backend.energy_loss(x, y, n, doubles(shape[0]), one, most, one, norms, FLAG)
+    backend.energy_loss_backward(x, y, n, doubles(shape[0]), one, most, norms, y.clone(), FLAG)
+
+
 def binomial(counts=I32, prob=F32, pair=False, shape=(4, 3072), key=KEY):
     n, p = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=prob)
     backend.binomial(n, p, p if pair else None, key, n, FLAG)
@@ -117,6 +124,7 @@ CASES = {
     "birth_loss": lambda: loss(),
     "birth_loss chunks": lambda: loss(shape=(4, 30720)),
     "birth_loss_grad": lambda: grad(),
+    "energy_loss": lambda: energy(),
     "binomial": lambda: binomial(),
     "poisson": lambda: poisson(),
     "normal": lambda: normal(),
@@ -171,3 +179,4 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
         _case("tau_leap given", tau_leap, _counts, inputs=_floats, given=_births)
         _case("birth_loss", loss, _other, _births)
         _case("birth_loss_grad", grad, _other, _births)
+        _case("energy_loss", energy, _counts, _other, _births)

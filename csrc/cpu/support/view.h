@@ -10,6 +10,10 @@ namespace cpu {
 
 enum class Dtype : int { u8, i16, i32, i64, f32, f64, bf16, f16 };
 
+constexpr int bytes_of(Dtype dtype) {
+  return dtype == Dtype::u8 ? 1 : dtype == Dtype::i64 || dtype == Dtype::f64 ? 8 : dtype == Dtype::i32 || dtype == Dtype::f32 ? 4 : 2;
+}
+
 constexpr int kMaxDims = 16;
 
 struct View {

@@ -45,3 +45,15 @@ FB_HD FB_FLOAT birth_loss_of(FB_FLOAT births, FB_FLOAT y, FB_FLOAT log_y) { retu
 FB_HD FB_FLOAT birth_loss_slope_of(FB_FLOAT births, FB_FLOAT y, FB_FLOAT over, FB_FLOAT product) {
   return (y - births) / (over + product);
 }
+
+// Of the energy loss: z = 2 logit + offset, e = exp_minus_abs(z), inverse = 1 / (1 + e), y = room * sigmoid(z), and dy / dlogit =
+// 2 room sigmoid(z) (1 - sigmoid(z))
+FB_HD FB_FLOAT energy_argument(FB_FLOAT logit, FB_FLOAT offset) { return (logit + logit) + offset; }
+
+FB_HD FB_FLOAT energy_inverse(FB_FLOAT e) { return 1.0f / (1.0f + e); }
+
+FB_HD FB_FLOAT energy_draw(FB_FLOAT room, FB_FLOAT z, FB_FLOAT e, FB_FLOAT inverse) {
+  return room * (bits_of(z) < 0 ? e * inverse : inverse);
+}
+
+FB_HD FB_FLOAT energy_slope(FB_FLOAT room, FB_FLOAT e, FB_FLOAT inverse) { return (room + room) * ((e * inverse) * inverse); }

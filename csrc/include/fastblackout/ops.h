@@ -123,6 +123,33 @@ struct BirthLoss : B::Common {
 };
 
 template <class B>
+struct EnergyLoss : B::Common {
+  View<B> x_t, births;
+  typename B::Draws logits, grad;   // (S, B, ...)
+  PerSample<B, double> weight{};    // of the loss; of the gradient: upstream * weight
+  PerSample<B, float> offset{};
+  int64_t max_count = 255;
+  float* loss = nullptr;
+  double* norms = nullptr;          // (B, S (S + 1) / 2), which the loss makes and the gradient reads
+
+  template <class Read>
+  void inputs(Read& read) {
+    read(x_t, logits, births, weight, offset, max_count);
+  }
+  template <class Read>
+  void fields(Read& read) {
+    inputs(read);
+    read.outputs(loss, norms);
+  }
+  template <class Read>
+  void gradient(Read& read) {
+    inputs(read);
+    read(norms);
+    read.outputs(grad);
+  }
+};
+
+template <class B>
 struct Binomial : B::Common {
   View<B> count, p, q, out;
 
@@ -237,7 +264,7 @@ struct LogProbs : B::Common {
 }  // namespace ops
 }  // namespace fastblackout
 
-// The structs that are the same on both backends; each has a BirthLoss and a LogProbs of its own.
+// The structs that are the same on both backends; each has a BirthLoss, an EnergyLoss and a LogProbs of its own.
 #define FB_SAME_OPS(OP)                                                           \
   OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(Binomial) OP(Poisson)  \
   OP(Normal) OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
@@ -249,6 +276,8 @@ struct LogProbs : B::Common {
   OP(tau_leap_step, TauLeap, fields, tau_leap)                                    \
   OP(birth_loss, BirthLoss, fields, birth_loss)                                   \
   OP(birth_loss_backward, BirthLoss, gradient, birth_loss_gradient)               \
+  OP(energy_loss, EnergyLoss, fields, energy_loss)                                \
+  OP(energy_loss_backward, EnergyLoss, gradient, energy_loss_gradient)            \
   OP(binomial, Binomial, fields, binomial)                                        \
   OP(poisson, Poisson, fields, poisson)                                           \
   OP(normal, Normal, fields, normal)                                              \

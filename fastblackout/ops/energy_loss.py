@@ -1,0 +1,93 @@
+"""The loss of a network whose outputs are draws: the energy score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..call.arguments import Births, Counts, Draws
+from ..call.number_arguments import Kept, MaxCount, PerSample
+from ..call.operation import Operation
+from ..call.outputs import LikeDraws, LossAndNorms
+from ..reference import energy_loss as reference
+
+
+def _extend() -> None:
+    from . import loss_rules
+
+    loss_rules.register("energy_loss", loss_rules.loss("energy_loss"))
+
+
+def _extend_backward() -> None:
+    from . import loss_rules
+
+    loss_rules.register("energy_loss_backward", loss_rules.gradient("energy_loss"))
+
+
+_ENERGY_LOSS = Operation(
+    "energy_loss",
+    Counts("x_t"),
+    Draws("logits"),
+    Births("births"),
+    PerSample("weight", "float64"),
+    PerSample("offset"),
+    MaxCount(),
+    outputs=LossAndNorms(),
+    twin=reference.energy_loss,
+    extend=_extend,
+)
+# The coefficient, upstream gradient times weight, may be any number: that of a scaled loss may well be infinite.
+_ENERGY_LOSS_BACKWARD = Operation(
+    "energy_loss_backward",
+    Counts("x_t"),
+    Draws("logits"),
+    Births("births"),
+    PerSample("coefficient", "float64", checked=False),
+    PerSample("offset"),
+    MaxCount(),
+    Kept("norms"),
+    outputs=LikeDraws("grad"),
+    twin=reference.energy_loss_backward,
+    of="energy_loss",
+    extend=_extend_backward,
+)
+
+
+def energy_loss(
+    logits: Any,
+    x_t: Any,
+    births: Any,
+    weight: Any,
+    *,
+    offset: Any = 0.0,
+    max_count: int | None = None,
+    backend: str = "auto",
+) -> Any:
+    """How far S joint draws of a network are from the births, less half of how far from one another: the energy score.
+
+        y_s = (max_count - x_t) * sigmoid(2 * logits_s + offset_b),  s = 0..S-1
+        loss_b = weight_b * (mean over s of |y_s - births| - 1/2 mean over s != r of |y_s - y_r|)
+
+    |.| is the Euclidean norm over the elements of a sample. The score is strictly proper: its expectation is least when
+    y has the law of the births given x_t, all elements jointly: a network that is given noise learns to draw from it.
+    logits: (S, B, ...), S = 2..8 draws for the same x_t, float32, float64, bfloat16 or float16, finite in float32;
+        computed in float32. Differentiable when a torch tensor, in its dtype; once (RuntimeError the second time),
+        under torch.func too. A distance of 0 has gradient 0.
+    x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, x_t's shape, any integer or float dtype,
+        finite, at least 0. Where logits need a gradient, all three are torch tensors.
+    weight: finite, per sample (see fb.thin). offset: finite, per sample: log(1 - p_k), p_k the survival.
+    max_count: as in fb.thin.
+    Returns float32 (B,), in the library of x_t. Equal to the bit on every backend: differences and squares are float32,
+    their sums run in a fixed order (trees of 1,024 in float32, added in float64), what follows is float64. Squares or
+    sums of them beyond float32 (births above 1e19) make the loss infinite.
+    Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
+    values in tensors are told by fb.check_values.
+    Source: Gneiting and Raftery, J. Am. Stat. Assoc. 102 (2007), section 4.3, for the score; De Bortoli et al. 2025,
+    arXiv 2502.02483, for its use in diffusion models.
+
+        >>> x_t, births = np.array([[0, 5]], np.uint8), np.array([[4, 5]])
+        >>> logits = np.array([[[0.0, 0]], [[1, -1]]], np.float32)
+        >>> fb.energy_loss(logits, x_t, births, weight=1.0, max_count=10)
+        array([3.0], dtype=float32)
+    """
+    values = x_t, logits, births, weight, offset, max_count
+    return _ENERGY_LOSS(values, backend=backend)

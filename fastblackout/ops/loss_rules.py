@@ -1,0 +1,124 @@
+"""The derivative and vmap rules of the registered losses, as torch.ops.fastblackout.birth_loss.
+
+They are autograd.Functions with a static setup_context, which torch.func needs and which those of
+torch.library.register_autograd lack. They stand behind the op's Autograd key; inside a transform of torch.func, whose
+levels a Function behind a key cannot cross, they are applied directly.
+
+A loss takes logits and a weight among its arguments, and returns (B,), perhaps with more that its gradient needs. The
+op of the gradient, NAME_backward, takes the same, a coefficient in the place of the weight, and then what was kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..arrays import in_functorch
+from ..call.arguments import Draws
+from ..call.declared import DECLARED
+from ..call.torch_registry import calls, library
+from .birth_loss_gradient import once
+
+
+def _sample_dims(name: str) -> list[int]:
+    """Of the arguments of an op: which dimension is the sample's."""
+    return [1 if isinstance(argument, Draws) else 0 for argument in DECLARED[name].arguments]
+
+
+def _map_rows(name: str, made_at: Sequence[int], info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
+    """The op with the mapped dimension merged into that of the samples: they are independent, so they are more samples.
+
+    made_at: of the outputs, which dimension is the sample's.
+    """
+    *values, backend = arguments
+    count, samples, merged = info.batch_size, 0, []
+    for value, dim, sample in zip(values, dims[:-1], _sample_dims(name), strict=True):
+        if isinstance(value, Tensor):
+            fronted = value.expand(count, *value.shape) if dim is None else value.movedim(dim, 0)
+            samples = fronted.shape[sample + 1]
+            value = fronted.movedim(0, sample).flatten(sample, sample + 1)
+        merged.append(value)
+    made = getattr(torch.ops.fastblackout, name).default(*merged, backend)
+    outputs = made if isinstance(made, tuple) else (made,)
+    parted = tuple(output.unflatten(at, (count, samples)) for output, at in zip(outputs, made_at, strict=True))
+    return (parted, tuple(made_at)) if isinstance(made, tuple) else (parted[0], made_at[0])
+
+
+def loss(name: str) -> type[torch.autograd.Function]:
+    """The rules of a loss: its gradient by the logits is another op, and no other argument gets one."""
+    names = [argument.names[0] for argument in DECLARED[name].arguments]
+    logits_at, weight_at = names.index("logits"), names.index("weight")
+
+    class Loss(torch.autograd.Function):
+        @staticmethod
+        def forward(*arguments: Any) -> Any:
+            with torch._C._AutoDispatchBelowAutograd():
+                return getattr(torch.ops.fastblackout, name).default(*arguments)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            kept = output[1:] if isinstance(output, tuple) else ()
+            ctx.mark_non_differentiable(*kept)
+            ctx.numbers = [None if isinstance(each, Tensor) else each for each in inputs]
+            ctx.save_for_backward(*(each for each in inputs if isinstance(each, Tensor)), *kept)
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Tensor, *unused: Any) -> tuple[Any, ...]:  # type: ignore[override]
+            saved = iter(ctx.saved_tensors)
+            *arguments, backend = (next(saved) if each is None else each for each in ctx.numbers)
+            arguments[weight_at] = upstream.double() * arguments[weight_at]
+            grads: list[Any] = [None] * len(ctx.numbers)
+            grads[logits_at] = calls[f"{name}_backward"](*arguments, *saved, backend)
+            return tuple(grads)
+
+        @staticmethod
+        def vmap(info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
+            return _map_rows(name, [0] * len(DECLARED[name].outputs.names), info, dims, *arguments)
+
+    return Loss
+
+
+def gradient(name: str) -> type[torch.autograd.Function]:
+    """The rules of the gradient of a loss, which refuses to be differentiated instead of passing for a constant."""
+    op = f"{name}_backward"
+    logits_at = [argument.names[0] for argument in DECLARED[op].arguments].index("logits")
+
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(*arguments: Any) -> Any:
+            with torch._C._AutoDispatchBelowAutograd():
+                return getattr(torch.ops.fastblackout, op).default(*arguments)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+            pass
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+            raise RuntimeError(once(name))
+
+        @staticmethod
+        def vmap(info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
+            return _map_rows(op, [_sample_dims(op)[logits_at]], info, dims, *arguments)
+
+    return Gradient
+
+
+def register(name: str, function: type[torch.autograd.Function]) -> None:
+    """Gives the registered op `name` the rules of `function`, and calls of it the way around its key."""
+    op: Callable[..., Any] = calls[name]
+
+    def behind_the_key(*arguments: Any) -> Any:
+        graded = any(isinstance(each, Tensor) and each.requires_grad for each in arguments)
+        return (function.apply if graded and torch.is_grad_enabled() else function.forward)(*arguments)
+
+    library.impl(name, behind_the_key, "Autograd")
+    torch.library.register_vmap(f"fastblackout::{name}", function.vmap, lib=library)  # type: ignore[attr-defined]
+
+    def call(*arguments: Any) -> Any:
+        return (function.apply if in_functorch() else op)(*arguments)
+
+    calls[name] = call
