@@ -76,7 +76,10 @@ def evaluate_command(options: Namespace) -> int:
     print(run.checkpoint.path)
     print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid), {drawn}"))
     print(table(result))
-    if images_of_bits := min(options.bits, len(data.held_out)):
+    images_of_bits = min(options.bits, len(data.held_out))
+    if images_of_bits and run.model.head != "mean":
+        print(f"\nNo bits per dimension: head {run.model.head} gives draws, not a law.")
+    elif images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
     if options.json:
         atomic_write(options.json, (json.dumps(_without_nan(result), indent=1) + "\n").encode())

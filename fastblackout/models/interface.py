@@ -21,6 +21,9 @@ class Wrapped:
         self._outer = outer
         self.max_count, self.center, self.scale, self.gain = (getattr(inner, name) for name in NEEDED)
         self.schedule = getattr(inner, "schedule", None)
+        self.head = head_of(inner)
+        if self.head == "implicit":
+            self.offset, self.draw_noise = inner.offset, inner.draw_noise
 
     def __call__(self, *arguments: Any) -> Any:
         return self._outer(*arguments)
@@ -41,6 +44,11 @@ def as_model(op: str, model: Any) -> Any:
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
         raise TypeError(f"{op}: model: max_count must be an integer of at least 1, got {count!r}")
     return model if inner is model else Wrapped(model, inner)
+
+
+def head_of(model: Any) -> str:
+    """What a model's outputs are: "mean" unless it says otherwise."""
+    return getattr(model, "head", "mean")
 
 
 def _described(model: Any) -> bool:
