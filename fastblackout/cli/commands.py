@@ -149,6 +149,8 @@ def _load(path: Path, options: Namespace) -> Run:
     if options.threads < 0:
         raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
     run = load_run(path, options.device, options.weights)
+    if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
+        options.steps = 10 if run.model.head == "implicit" else 100
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)
     return run

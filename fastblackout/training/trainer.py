@@ -92,7 +92,7 @@ class Trainer:
     @property
     def sample_steps(self) -> int:
         """Reverse steps of `samples`."""
-        return min(50, self.schedule.steps)
+        return min(10 if self.config.head == "implicit" else 50, self.schedule.steps)
 
     def samples(self, tick: Callable[[int], None]) -> NDArray[Any]:
         """64 samples of the averaged weights; the same noise each time, so that pictures of one run compare.

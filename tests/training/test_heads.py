@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.cli.command_line import main
 from fastblackout.data import load
 from fastblackout.models import BlackoutModel, small
 from fastblackout.sampling.sampler import sample_in_batches
@@ -126,6 +127,19 @@ def test_a_run_learns_resumes_and_samples(data, tmp_path):
     assert (run.model.head, run.model.noise_channels, run.model.network.in_channels) == ("implicit", 4, 5)
     drawn = fb.sample(run.model, run.schedule, (3, *run.shape), steps=2, rng=RNG)
     assert drawn.shape == (3, 1, 4, 4) and int(drawn.max()) <= 20
+
+
+def test_the_command_line_trains_samples_and_evaluates_it(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    squares(tmp_path / "squares.npz")
+    run, given = str(tmp_path / "run"), ["--data", str(tmp_path / "squares.npz")]
+    options = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--schedule-steps=50", "--sample-every=4"]
+    assert main(["train", "array", *given, "--out", run, "--head=implicit", "--draws=2", *options]) == 0
+    assert main(["sample", run, "--num=3", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, *given, "--num=30", "--seeds=1", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "bridge, 10 steps" in said and said.endswith("No bits per dimension: head implicit gives draws, not a law.\n")
 
 
 def test_the_likelihood_bound_wants_the_mean():
