@@ -38,7 +38,7 @@ def as_model(op: str, model: Any) -> Any:
     while not _described(inner) and isinstance(inside := getattr(inner, "module", None), nn.Module):
         inner = inside
     if not callable(model) or not _described(inner):
-        rule = f"must be a BlackoutModel, or have {', '.join(NEEDED)} and a call"
+        rule = f"must be a BlackoutModel, or have {', '.join(_needed(inner))} and a call"
         raise TypeError(f"{op}: model: {rule}, got {type(model).__name__}")
     count = inner.max_count
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
@@ -47,12 +47,17 @@ def as_model(op: str, model: Any) -> Any:
 
 
 def head_of(model: Any) -> str:
-    """What a model's outputs are: "mean" unless it says otherwise."""
-    return getattr(model, "head", "mean")
+    """What a model's outputs are: "implicit" where it says so, else "mean": other modules may have a `head` as well."""
+    said = getattr(model, "head", None)
+    return "implicit" if isinstance(said, str) and said == "implicit" else "mean"
+
+
+def _needed(model: Any) -> tuple[str, ...]:
+    return (*NEEDED, "offset", "draw_noise") if head_of(model) == "implicit" else NEEDED
 
 
 def _described(model: Any) -> bool:
-    return all(hasattr(model, name) for name in NEEDED)
+    return all(hasattr(model, name) for name in _needed(model))
 
 
 def check_schedule(op: str, schedule: Any, model: Any) -> None:

@@ -139,7 +139,30 @@ def test_the_command_line_trains_samples_and_evaluates_it(data, tmp_path, capsys
     capsys.readouterr()
     assert main(["evaluate", run, *given, "--num=30", "--seeds=1", "--quiet"]) == 0
     said = capsys.readouterr().out
-    assert "bridge, 10 steps" in said and said.endswith("No bits per dimension: head implicit gives draws, not a law.\n")
+    assert "bridge, 10 steps" in said
+    assert said.endswith("No bits per dimension: head implicit gives draws, not a law.\n")
+
+
+def test_what_a_model_needs_depends_on_its_head():
+    class Own(torch.nn.Module):
+        max_count, center, scale, gain = (
+            40,
+            staticmethod(lambda k: 0.0),
+            staticmethod(lambda k: 1.0),
+            lambda self, k: 1.0,
+        )
+
+        def __init__(self, head):
+            super().__init__()
+            self.head = head
+
+        def forward(self, x, k, labels=None):
+            return x * 0
+
+    drawn = fb.sample(Own(torch.nn.Linear(1, 1)), SCHEDULE, SHAPE, 2, rng=RNG)  # a head of another kind
+    assert drawn.shape == SHAPE
+    with pytest.raises(TypeError, match="^sample: model: must .* have max_count, .*, offset, draw_noise and a call"):
+        fb.sample(Own("implicit"), SCHEDULE, SHAPE, 2, rng=RNG)
 
 
 def test_the_likelihood_bound_wants_the_mean():
