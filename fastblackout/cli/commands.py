@@ -76,7 +76,10 @@ def evaluate_command(options: Namespace) -> int:
     print(run.checkpoint.path)
     print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid), {drawn}"))
     print(table(result))
-    if images_of_bits := min(options.bits, len(data.held_out)):
+    images_of_bits = min(options.bits, len(data.held_out))
+    if images_of_bits and run.model.head != "mean":
+        print(f"\nNo bits per dimension: head {run.model.head} gives draws, not a law.")
+    elif images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
     if options.json:
         atomic_write(options.json, (json.dumps(_without_nan(result), indent=1) + "\n").encode())
@@ -146,6 +149,8 @@ def _load(path: Path, options: Namespace) -> Run:
     if options.threads < 0:
         raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
     run = load_run(path, options.device, options.weights)
+    if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
+        options.steps = 10 if run.model.head == "implicit" else 100
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)
     return run

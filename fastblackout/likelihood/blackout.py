@@ -24,7 +24,7 @@ import torch
 
 from ..call.keys import resolve_rng
 from ..ground.values import check_integer, real_array
-from ..models.interface import as_model, check_schedule, labels_on
+from ..models.interface import as_model, check_schedule, head_of, labels_on
 from ..ops import binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
@@ -102,6 +102,8 @@ def bits_per_dim(
     op = "bits_per_dim"
     model = as_model(op, model)
     check_schedule(op, schedule, model)
+    if head_of(model) != "mean":
+        raise ValueError(f"{op}: model: must have head 'mean', whose output is a rate, got head {head_of(model)!r}")
     check_images(op, x_0, model.max_count, draws, repeats, batch)
     labels = labels_on(op, labels, len(x_0), x_0.device)
     key = resolve_rng(rng, generator, op)

@@ -10,18 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from ..ground.persistent import Table
+from ..ops import normal
 from ..schedule.indices import as_index, is_plain
 from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
 
 INPUTS = ("reference", "unit", "normalized")
 PARAMETRIZATIONS = ("likelihood", "paper")
+HEADS = ("mean", "implicit")
 # In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
 VARIANCE_FLOOR = 0.01
+_LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
 
 
 class BlackoutModel(nn.Module):
-    """Logits of the expected births: E[x_0 - x_t | x_t] is estimated by y = gain(k) * softplus(logits).
+    """A network's outputs as births: its input, its head, and the numbers that go with them at each time.
+
+    head:
+        "mean": logits of the expected births, E[x_0 - x_t | x_t] being estimated by y = gain(k) * softplus(logits).
+        "implicit": y = (max_count - x_t) * sigmoid(2 * logits + log(1 - p_k)) is one joint draw of the births of all
+            pixels. The network sees `noise_channels` channels of standard normal noise beside the image, other noise
+            giving another draw; it is trained by `fb.energy_loss`.
 
     The network sees (x_t - center(k)) * scale(k) and the time index k - 1, which is in 0..steps - 1.
 
@@ -39,9 +48,10 @@ class BlackoutModel(nn.Module):
         schedule: the observation times.
         max_count: largest count, at least 1.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
+        noise_channels: at least 1 for head "implicit", 0 for "mean".
 
     Raises TypeError or ValueError for arguments outside these ranges.
-    Source: Santos et al. 2023, arXiv 2305.11089.
+    Source: Santos et al. 2023, arXiv 2305.11089; for the implicit head De Bortoli et al. 2025, arXiv 2502.02483.
     """
 
     def __init__(
@@ -53,6 +63,8 @@ class BlackoutModel(nn.Module):
         parametrization: str = "likelihood",
         data_mean: float | None = None,
         data_std: float | None = None,
+        head: str = "mean",
+        noise_channels: int = 0,
     ) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
@@ -66,6 +78,12 @@ class BlackoutModel(nn.Module):
         if parametrization not in PARAMETRIZATIONS:
             rule = f"must be one of {PARAMETRIZATIONS}"
             raise ValueError(f"BlackoutModel: parametrization: {rule}, got {parametrization!r}")
+        if head not in HEADS:
+            raise ValueError(f"BlackoutModel: head: must be one of {HEADS}, got {head!r}")
+        whole = isinstance(noise_channels, int) and not isinstance(noise_channels, bool)
+        if not (whole and (noise_channels >= 1 if head == "implicit" else noise_channels == 0)):
+            rule = "must be an integer of at least 1" if head == "implicit" else "must be 0"
+            raise ValueError(f"BlackoutModel: noise_channels: {rule} for head {head!r}, got {noise_channels!r}")
         for name, value in (("data_mean", data_mean), ("data_std", data_std)):
             if value is None and input == "normalized":
                 raise ValueError(f"BlackoutModel: {name}: must be given for input 'normalized', got None")
@@ -73,6 +91,7 @@ class BlackoutModel(nn.Module):
                 raise ValueError(f"BlackoutModel: {name}: must be in 0..max_count = {max_count}, got {value!r}")
         self.network, self.schedule, self.max_count = network, schedule, max_count
         self.input, self.parametrization = input, parametrization
+        self.head, self.noise_channels = head, noise_channels
         self.data_mean = None if data_mean is None else float(data_mean)
         self.data_std = None if data_std is None else float(data_std)
         arrays = self._arrays()
@@ -88,7 +107,7 @@ class BlackoutModel(nn.Module):
             variance = p * p * self.data_std**2 + p * q * self.data_mean
             scale = 1.0 / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
         gain = q * (self.max_count / 4) if self.parametrization == "likelihood" else np.ones_like(p)
-        return {"center": center, "scale": scale, "gain": gain}
+        return {"center": center, "scale": scale, "gain": gain, "offset": np.log(np.maximum(q, _LEAST_Q))}
 
     def center(self, k: Any) -> Any:
         """What the input is centred on at k in 0..steps: float for an int, else float64 like k (NumPy or torch)."""
@@ -102,16 +121,29 @@ class BlackoutModel(nn.Module):
         """The factor of softplus(logits) at k in 0..steps; returned as by `center`."""
         return self._at("gain", k)
 
+    def offset(self, k: Any) -> Any:
+        """log(1 - p_k), which the implicit head adds to its logits; returned as by `center`."""
+        return self._at("offset", k)
+
+    def draw_noise(self, like: Tensor, rng: Any) -> Tensor:
+        """Standard normal noise (B, noise_channels, ...) for the implicit head, beside images `like` (B, C, ...).
+
+        rng: a fb.Philox or its tensor. The noise of a sample depends on its place in the whole batch alone.
+        """
+        zeros = like.new_zeros((len(like), self.noise_channels, *like.shape[2:]), dtype=torch.float32)
+        return normal(zeros, 1.0, rng=rng)
+
     def _at(self, name: str, k: Any) -> Any:
         op = f"BlackoutModel.{name}"
         value = self._tables[name].at(op, as_index(op, "k", k, 0, self.schedule.steps))
         return float(value) if is_plain(k) else value
 
-    def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None) -> Tensor:
+    def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Logits like model_input (B, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
 
-        labels: integers (B,) for a class-conditional network. Raises TypeError for k that is no integer, ValueError for
-        a wrong shape or range (ranges of values on the CPU only).
+        labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, for the implicit head.
+        Raises TypeError for k that is no integer, ValueError for a wrong shape or range (ranges of values on the CPU
+        only).
         """
         if not torch.compiler.is_compiling():
             k = as_index("BlackoutModel", "k", k, 1, self.schedule.steps)
@@ -120,7 +152,15 @@ class BlackoutModel(nn.Module):
         if k.shape not in ((), (batch,)):
             raise ValueError(f"BlackoutModel: k: must be an int or have shape ({batch},), got {tuple(k.shape)}")
         time = (k - 1).expand(batch)
-        logits = self.network(model_input, time) if labels is None else self.network(model_input, time, labels)
+        given = model_input
+        if self.noise_channels or noise is not None:
+            wanted = (batch, self.noise_channels, *model_input.shape[2:])
+            if noise is None or noise.shape != wanted or not self.noise_channels:
+                got = "None" if noise is None else str(tuple(noise.shape))
+                rule = f"must have shape {wanted}" if self.noise_channels else "must be None for head 'mean'"
+                raise ValueError(f"BlackoutModel: noise: {rule}, got {got}")
+            given = torch.cat((model_input, noise.to(model_input.dtype)), dim=1)
+        logits = self.network(given, time) if labels is None else self.network(given, time, labels)
         if logits.shape != model_input.shape:
             got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
             raise ValueError(f"BlackoutModel: network: must return logits of the input's shape, got {got}")
@@ -140,12 +180,15 @@ class BlackoutModel(nn.Module):
             "parametrization": self.parametrization,
             "data_mean": self.data_mean,
             "data_std": self.data_std,
+            # As before for the only head there was before.
+            **({} if self.head == "mean" else {"head": self.head, "noise_channels": self.noise_channels}),
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "BlackoutModel":
         """The model described by `to_config`, with fresh weights. Raises ValueError on missing or unknown keys."""
         names = {"network", "schedule", "max_count", "input", "parametrization", "data_mean", "data_std"}
+        names |= {"head", "noise_channels"} & set(config)
         check_keys("BlackoutModel.from_config", config, names)
         rest = {name: config[name] for name in names - {"network", "schedule"}}
         network = NetworkConfig.from_dict(config["network"]).build()

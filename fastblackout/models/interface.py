@@ -21,6 +21,9 @@ class Wrapped:
         self._outer = outer
         self.max_count, self.center, self.scale, self.gain = (getattr(inner, name) for name in NEEDED)
         self.schedule = getattr(inner, "schedule", None)
+        self.head = head_of(inner)
+        if self.head == "implicit":
+            self.offset, self.draw_noise = inner.offset, inner.draw_noise
 
     def __call__(self, *arguments: Any) -> Any:
         return self._outer(*arguments)
@@ -35,7 +38,7 @@ def as_model(op: str, model: Any) -> Any:
     while not _described(inner) and isinstance(inside := getattr(inner, "module", None), nn.Module):
         inner = inside
     if not callable(model) or not _described(inner):
-        rule = f"must be a BlackoutModel, or have {', '.join(NEEDED)} and a call"
+        rule = f"must be a BlackoutModel, or have {', '.join(_needed(inner))} and a call"
         raise TypeError(f"{op}: model: {rule}, got {type(model).__name__}")
     count = inner.max_count
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
@@ -43,8 +46,18 @@ def as_model(op: str, model: Any) -> Any:
     return model if inner is model else Wrapped(model, inner)
 
 
+def head_of(model: Any) -> str:
+    """What a model's outputs are: "implicit" where it says so, else "mean": other modules may have a `head` as well."""
+    said = getattr(model, "head", None)
+    return "implicit" if isinstance(said, str) and said == "implicit" else "mean"
+
+
+def _needed(model: Any) -> tuple[str, ...]:
+    return (*NEEDED, "offset", "draw_noise") if head_of(model) == "implicit" else NEEDED
+
+
 def _described(model: Any) -> bool:
-    return all(hasattr(model, name) for name in NEEDED)
+    return all(hasattr(model, name) for name in _needed(model))
 
 
 def check_schedule(op: str, schedule: Any, model: Any) -> None:

@@ -24,7 +24,8 @@ class NCSNpp(nn.Module):
     62,693,251 parameters. score_sde's 2x - 1 on the input and division by sigma are not part of it.
 
     Args:
-        in_channels: channels of the image, and of the logits.
+        in_channels: channels of the input: those of the image, and of noise if the head wants it.
+        out_channels: channels of the logits, where those are fewer; None: in_channels.
         channels: channels of level 0 (a multiple of 4).
         channel_mult: multiples of `channels`, one a level.
         blocks: residual blocks a level on the way down; one more on the way up.
@@ -48,6 +49,7 @@ class NCSNpp(nn.Module):
         dropout: float = 0.1,
         num_classes: int | None = None,
         sigmas: int | None = None,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__()
         kwargs: dict[str, Any] = {
@@ -59,10 +61,13 @@ class NCSNpp(nn.Module):
             "dropout": dropout,
             "num_classes": num_classes,
             "sigmas": sigmas,
+            # Named only where it is given: descriptions of other networks stay as they were.
+            **({} if out_channels is None else {"out_channels": out_channels}),
         }
         _check_arguments(kwargs)
         self.config = NetworkConfig("ncsnpp", kwargs)
         self.in_channels, self.channels, self.num_classes = in_channels, channels, num_classes
+        self.out_channels = in_channels if out_channels is None else out_channels
         self.blocks, self.levels = blocks, len(channel_mult)
         self.attention_levels = frozenset(attention_levels)
         self.all_modules = nn.ModuleList(self._build(list(channel_mult), dropout))
@@ -101,10 +106,10 @@ class NCSNpp(nn.Module):
                 modules.append(Attention(current))
             if level > 0:
                 modules.append(BigGANBlock(current, current, width, dropout, resample="up"))
-        return [*modules, group_norm(current), conv(current, self.in_channels, 3, scale=0.0)]
+        return [*modules, group_norm(current), conv(current, self.out_channels, 3, scale=0.0)]
 
     def forward(self, x: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (B, C, H, W) for the model input x (B, C, H, W) at the integer time indices `time` (B,).
+        """Logits (B, out_channels, H, W) for the model input x (B, C, H, W) at the integer time indices `time` (B,).
 
         Args:
             x: floating, cast to the dtype of the weights; C = in_channels, H and W positive multiples of
@@ -195,6 +200,7 @@ def _check_arguments(kwargs: dict[str, Any]) -> None:
 
     mult, channels, attention = kwargs["channel_mult"], kwargs["channels"], kwargs["attention_levels"]
     require(whole(kwargs["in_channels"], 1), "in_channels", "an integer of at least 1")
+    require(whole(kwargs.get("out_channels", 1), 1), "out_channels", "None or an integer of at least 1")
     require(whole(channels, 4) and channels % 4 == 0, "channels", "a positive multiple of 4")
     levels = 1 <= len(mult) <= 32 and all(whole(m, 1) for m in mult)
     require(levels, "channel_mult", "1 to 32 integers of at least 1, one a level")

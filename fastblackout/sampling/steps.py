@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import logsigmoid, softplus
 
+from ..models.interface import head_of
 from ..ops import thin
 from ..probability import Prob
 
@@ -36,7 +37,7 @@ class Numbers(NamedTuple):
     """The numbers of a step from k_t to k_s: Python numbers for all samples, or in a CUDA graph tensors (B,)."""
 
     time: Any  # k_t
-    gain: Any
+    of_head: Any  # the model's gain(k_t), or the offset(k_t) of an implicit head
     next_center: Any  # of the network's input at k_s
     next_scale: Any
     center: Any  # of its input at k_t; this and the next two are used with a mask only
@@ -58,7 +59,8 @@ def numbers_of(setting: Setting, k_t: int, k_s: int) -> Numbers:
     for_mask = (0.0, 1.0, _EVERYTHING)
     if setting.mask is not None:
         for_mask = (model.center(k_t), model.scale(k_t), schedule.survival(k_t))
-    network = (model.gain(k_t), model.center(k_s), model.scale(k_s))
+    of_head = model.offset(k_t) if head_of(model) == "implicit" else model.gain(k_t)
+    network = (of_head, model.center(k_s), model.scale(k_s))
     return Numbers(k_t, *network, *for_mask, setting.rule.numbers(schedule, k_t, k_s))
 
 
@@ -76,7 +78,10 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
         x = torch.where(setting.mask, drawn, x)
         model_input = _input_of(model, x, numbers.center, numbers.scale, key)
     arguments |= {"center": numbers.next_center, "scale": numbers.next_scale}
-    arguments |= _expected_births(setting, model_input, numbers.time, numbers.gain)
+    if head_of(model) == "implicit":
+        arguments["births"] = _drawn_births(setting, x, model_input, key, numbers.time, numbers.of_head)
+    else:
+        arguments |= _expected_births(setting, model_input, numbers.time, numbers.of_head)
     made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)
     return State(made.x_s, made.model_input, key)
 
@@ -90,8 +95,7 @@ def _input_of(model: Any, x: Tensor, center: Any, scale: Any, key: Any) -> Tenso
 def _expected_births(setting: Setting, model_input: Tensor, time: Any, gain: Any) -> dict[str, Any]:
     """What the rule's step is given of them: logits and gain, or with guidance births."""
     model, guidance = setting.model, setting.guidance
-    if not isinstance(time, torch.Tensor):
-        time = torch.full((len(model_input),), time, dtype=torch.int64, device=model_input.device)
+    time = _times(time, model_input)
     logits = model(model_input, time, setting.labels)
     if guidance == 0:
         return {"logits": logits, "gain": gain}
@@ -100,6 +104,25 @@ def _expected_births(setting: Setting, model_input: Tensor, time: Any, gain: Any
     factor = gain[0] if isinstance(gain, torch.Tensor) and gain.ndim else float(gain)
     # Far from the data the ratio can overflow; more than max_count births can never happen.
     return {"births": torch.clamp(factor * torch.exp(log_y), max=float(model.max_count))}
+
+
+def _drawn_births(setting: Setting, x: Tensor, model_input: Tensor, key: Any, time: Any, offset: Any) -> Tensor:
+    """One joint draw of the births that remain, by an implicit head; with guidance of its logits for one noise."""
+    model, labels, guidance = setting.model, setting.labels, setting.guidance
+    noise = model.draw_noise(model_input, key)
+    logits = model(model_input, _times(time, model_input), labels, noise).float()
+    if guidance != 0:
+        without = model(model_input, _times(time, model_input), None, noise).float()
+        logits = (1 + guidance) * logits - guidance * without
+    if isinstance(offset, torch.Tensor):
+        offset = offset.view(-1, *[1] * (x.ndim - 1))
+    return (model.max_count - x).float() * torch.sigmoid(2 * logits + offset)
+
+
+def _times(time: Any, like: Tensor) -> Tensor:
+    if isinstance(time, torch.Tensor):
+        return time
+    return torch.full((len(like),), time, dtype=torch.int64, device=like.device)
 
 
 def _log_softplus(logits: Tensor) -> Tensor:

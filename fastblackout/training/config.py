@@ -8,7 +8,8 @@ from typing import Any
 
 from ..data.sets import SETS
 
-WEIGHTS = ("likelihood", "finite-time", "instantaneous")
+WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy")
+HEADS = ("mean", "implicit")
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
@@ -39,6 +40,9 @@ class TrainConfig:
     network: str = "small"
     channels: int = 32
     blocks: int = 1
+    head: str = "mean"
+    noise_channels: int = 4
+    draws: int = 2
     weight: str = "likelihood"
     parametrization: str = "likelihood"
     input: str = "unit"
@@ -61,6 +65,8 @@ class TrainConfig:
             _require(name, getattr(self, name) >= 1, "must be at least 1", getattr(self, name))
         for name in ("steps", "warmup", "threads", "held_out_every", "sample_every", "seed"):
             _require(name, getattr(self, name) >= 0, "must be at least 0", getattr(self, name))
+        _require("noise_channels", 1 <= self.noise_channels <= 64, "must be in 1..64", self.noise_channels)
+        _require("draws", 2 <= self.draws <= 8, "must be in 2..8", self.draws)
         for name in ("learning_rate", "clip", "t_end"):
             _require(name, 0 < getattr(self, name) < float("inf"), "must be above 0 and finite", getattr(self, name))
         for name in ("ema", "dropout", "label_dropout"):
@@ -76,6 +82,8 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             _require(name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
+        rule = f"must be energy for head implicit and for no other, here head {self.head}"
+        _require("weight", (self.head == "implicit") == (self.weight == "energy"), rule, self.weight)
 
     def total_steps(self, samples: int) -> int:
         """How many steps the run has, on that many training samples."""
@@ -87,10 +95,12 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """The inverse of `to_dict`. ValueError for a key that is missing or unknown."""
+        """The inverse of `to_dict`. ValueError for a key that is missing or unknown; old runs lack those of heads."""
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict):
             raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
+        if not _OF_HEADS & set(values):
+            values = {**{name: getattr(cls, name) for name in _OF_HEADS}, **values}
         if set(values) != names:
             wrong = ", ".join(sorted(set(values) ^ names))
             raise ValueError(f"TrainConfig: keys: must be its fields, got a difference in {wrong}")
@@ -113,7 +123,10 @@ class TrainConfig:
         return new
 
 
+_OF_HEADS = {"head", "noise_channels", "draws"}
+
 CHOICES = {
+    "head": HEADS,
     "weight": WEIGHTS,
     "parametrization": PARAMETRIZATIONS,
     "input": INPUTS,
@@ -139,7 +152,10 @@ HELP = {
     "network": "small (for a CPU), or one of the paper's",
     "channels": "channels of the small network",
     "blocks": "residual blocks a level of the small network",
-    "weight": "weight of each step's loss; the last two are the paper's",
+    "head": "what the network gives: mean births, as in the paper, or a joint draw of them (few steps)",
+    "noise_channels": "channels of noise beside the image, for head implicit",
+    "draws": "joint draws of the network an image and step, for head implicit",
+    "weight": "weight of each step's loss: finite-time, instantaneous: the paper's; energy: of head implicit",
     "parametrization": "likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
     "input": "how counts are centred and scaled for the network",
     "schedule": "survival probabilities of the forward process",
@@ -158,7 +174,8 @@ HELP = {
 
 def preset(dataset: str, **given: Any) -> TrainConfig:
     """The configuration for a data set by name, with the options given in place of its defaults."""
-    return TrainConfig(**{**PRESETS.get(dataset, {}), **given})
+    of_head = {"weight": "energy"} if given.get("head") == "implicit" else {}
+    return TrainConfig(**{**PRESETS.get(dataset, {}), **of_head, **given})
 
 
 _KINDS: dict[str, tuple[type, type, str]] = {

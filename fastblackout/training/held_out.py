@@ -35,6 +35,8 @@ def images_allowed(steps_between: int, batch: int) -> int:
 class HeldOut:
     """Held-out samples, thinned once and for all: loss in the training's unit, for a model and for the constant.
 
+    The loss of an implicit head is the energy score of two draws; that of the constant its norm |y - births| alone.
+
     Up to 2,048 samples, repeated with other noise until at least 2,048 are drawn, but no more draws than `most`. The
     samples are spread evenly over the first 2,048 where `most` is less. The constant of pixel i at time k is
     y = (1 - p_k) mean_i, mean_i the mean training count of the pixel: E[x_0 - x_t] when nothing else is known. Where a
@@ -89,6 +91,10 @@ class HeldOut:
                 self.x_0[first : first + 256], alive, rng=key, max_count=max_count, outputs=("births",)
             ).births.double()  # fmt: skip
             y = alive.q.view(-1, *[1] * mean.dim()) * mean
-            loss = (y - births * torch.log(y)).flatten(1).sum(1) * self.schedule.weight(self.weight, k)
+            if self.weight == "energy":
+                cost = (y - births).flatten(1).norm(dim=1)
+            else:
+                cost = (y - births * torch.log(y)).flatten(1).sum(1)
+            loss = cost * self.schedule.weight(self.weight, k)
             total += float(loss.sum())
         return total / len(self.x_0) * self.unit

@@ -1,35 +1,57 @@
-"""The loss of Blackout Diffusion on a batch, and the unit it is reported in."""
+"""The loss of each head on a batch, and the unit it is reported in."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from ..models.interface import as_model, check_schedule, labels_on
-from ..ops import birth_loss, thin
+from ..models.interface import as_model, check_schedule, head_of, labels_on
+from ..ops import birth_loss, energy_loss, thin
+from ..philox import SEED_END, Philox
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..philox import Philox
     from ..schedule.schedule import Schedule
 
 
 def blackout_loss(
-    model: Any, schedule: Schedule, x_0: Tensor, k: Tensor, rng: Philox, weight: str, labels: Tensor | None = None
+    model: Any,
+    schedule: Schedule,
+    x_0: Tensor,
+    k: Tensor,
+    rng: Philox,
+    weight: str,
+    labels: Tensor | None = None,
+    draws: int = 2,
 ) -> Tensor:
-    """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,): weight(k) times the sum of y - (x_0 - x_t) log y."""
+    """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,).
+
+    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. Head "implicit": weight(k) times the energy score of
+    `draws` outputs for the same x_t with different noise, those of draw s keyed by the seed of `rng` plus s.
+    """
     op = "blackout_loss"
     model = as_model(op, model)
     check_schedule(op, schedule, model)
+    joint = head_of(model) == "implicit"
+    outputs = ("x_t", "births", "model_input") if joint else ("births", "model_input")
     noised = thin(
         x_0, schedule.survival(k), rng=rng, max_count=model.max_count, center=model.center(k), scale=model.scale(k),
-        outputs=("births", "model_input"),
+        outputs=outputs,
     )  # fmt: skip
     labels = labels_on(op, labels, len(x_0), x_0.device)
-    logits = model(noised.model_input, k, labels)
-    return birth_loss(logits, noised.births, schedule.weight(weight, k), gain=model.gain(k))
+    weights = schedule.weight(weight, k)
+    if not joint:
+        return birth_loss(model(noised.model_input, k, labels), noised.births, weights, gain=model.gain(k))
+    keys = [Philox((rng.seed + s) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
+    noise = torch.cat([model.draw_noise(noised.model_input, key) for key in keys])
+    many = noised.model_input.repeat(draws, *[1] * (x_0.ndim - 1))
+    logits = model(many, k.repeat(draws), None if labels is None else labels.repeat(draws), noise)
+    logits = logits.view(draws, *x_0.shape)
+    how = {"offset": model.offset(k), "max_count": model.max_count}
+    return energy_loss(logits, noised.x_t, noised.births, weights, **how)
 
 
 def loss_unit(schedule: Schedule, weight: str, max_count: int, elements: int) -> float:
@@ -37,7 +59,10 @@ def loss_unit(schedule: Schedule, weight: str, max_count: int, elements: int) ->
 
     (1 - p_k) max_count / 4 are the births of a pixel at a quarter of max_count, so losses and gradients are of order 1
     whatever the size of the image, the steps, the weight and the depth of the counts: one clipping norm suits all.
+    For the weight "energy" it is 1 / (sqrt(elements) x max_count / 4), as norms go with sqrt((1 - p_k) elements).
     """
+    if weight == "energy":
+        return 4.0 / (float(elements) ** 0.5 * max_count)
     k = np.arange(1, schedule.steps + 1)
     births = float((schedule.weight(weight, k) * schedule.survival(k).q).mean()) * max_count / 4
     return 1.0 / (elements * births)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The errors that a damaged description may cause when it is read, or when a network is built from it.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
-_NEEDED = ("thin", "birth_loss", "bridge_step", "tau_leap_step")
+_NEEDED = ("thin", "birth_loss", "bridge_step", "tau_leap_step", "normal", "energy_loss")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
         size = {"shape": dataset.shape, "channels": config.channels, "blocks": config.blocks}
     else:
         size = {}
-    network = NetworkConfig(config.network, {"num_classes": classes, "dropout": config.dropout, **size}).build()
+    noise = config.noise_channels if config.head == "implicit" else 0
+    of_network = {"num_classes": classes, "dropout": config.dropout, "noise_channels": noise, **size}
+    network = NetworkConfig(config.network, of_network).build()
     parameters = {"steps": config.schedule_steps, **({"t_end": config.t_end} if config.schedule == "logit" else {})}
     return BlackoutModel(
         network,
@@ -62,6 +64,8 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
         parametrization=config.parametrization,
         data_mean=float(dataset.train.mean(dtype="float64")),
         data_std=float(dataset.train.std(dtype="float64")),
+        head=config.head,
+        noise_channels=noise,
     )
 
 

@@ -72,7 +72,8 @@ class Trainer:
         x_0, labels = self.batch()
         k = self.schedule.draw(len(x_0), rng=rng, like=x_0)
         with self._mixed_precision():
-            loss = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels).mean() * self.unit
+            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels, config.draws)
+            loss = losses.mean() * self.unit
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
@@ -91,7 +92,7 @@ class Trainer:
     @property
     def sample_steps(self) -> int:
         """Reverse steps of `samples`."""
-        return min(50, self.schedule.steps)
+        return min(10 if self.config.head == "implicit" else 50, self.schedule.steps)
 
     def samples(self, tick: Callable[[int], None]) -> NDArray[Any]:
         """64 samples of the averaged weights; the same noise each time, so that pictures of one run compare.

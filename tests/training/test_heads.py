@@ -1,0 +1,226 @@
+"""The implicit head: its noise, its draws in sampling, its loss in training, and runs of before there were heads."""
+
+import numpy as np
+import pytest
+import torch
+
+import fastblackout as fb
+from fastblackout.cli.command_line import main
+from fastblackout.data import load
+from fastblackout.models import BlackoutModel, small
+from fastblackout.sampling.sampler import sample_in_batches
+from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
+from fastblackout.training.config import TrainConfig, preset
+from fastblackout.training.loss import blackout_loss, loss_unit
+from fastblackout.training.trained_model import load_run
+
+torch.set_num_threads(1)
+SCHEDULE = fb.Schedule.cosine(50)
+SHAPE = (5, 1, 4, 4)
+RNG = fb.Philox(2**40, first_sample=2, call=9)
+TINY = {"steps": 6, "batch": 4, "channels": 8, "threads": 1, "warmup": 2, "schedule": "cosine", "schedule_steps": 50}
+TINY |= {"log_every": 2, "held_out_every": 3, "sample_every": 0, "checkpoint_every": 3, "head": "implicit", "draws": 3}
+
+
+class Pixels(torch.nn.Module):
+    """Single float operations on each pixel, so that batching cannot change a bit: image, noise, time and label."""
+
+    def forward(self, x, time, labels=None):
+        shift = 0.0 if labels is None else labels.view(-1, 1, 1, 1).float() * 0.25
+        return x[:, :1] * 0.5 + x[:, 1:2] - x[:, 2:3] * 0.25 + time.view(-1, 1, 1, 1) * 0.01 + shift
+
+
+def implicit(network=None, max_count=40, noise_channels=2):
+    network = network or Pixels()
+    return BlackoutModel(network, SCHEDULE, max_count, input="unit", head="implicit", noise_channels=noise_channels)
+
+
+def squares(path):
+    """Bright or dark squares in 4x4 images of counts in 0..20."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 3, (40, 4, 4))
+    for n, image in enumerate(images):
+        row, column = random.integers(0, 3, 2)
+        image[row : row + 2, column : column + 2] += 17 if n % 2 else 8
+    np.savez(path, images=images.clip(0, 20), labels=np.arange(40) % 2)
+    return load("array", path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return squares(tmp_path_factory.mktemp("data") / "squares.npz")
+
+
+def test_a_step_is_the_bridge_of_a_joint_draw():
+    """Against the formula: y = (max_count - x) sigmoid(2 logits + log(1 - p)), rounded, thinned by the step."""
+    model, x = implicit(), torch.zeros(SHAPE, dtype=torch.uint8)
+    for n, (k_t, k_s) in enumerate(zip(*(SCHEDULE.grid(4)[i:][:4] for i in (0, 1)), strict=True)):
+        k_t, k_s, key = int(k_t), int(k_s), RNG.at(call=n)
+        noise = fb.normal(torch.zeros(5, 2, 4, 4), 1.0, rng=key)
+        seen = (x.float() - 20 * SCHEDULE.p[k_t]) * (2 / 40)
+        logits = Pixels()(torch.cat((seen.float(), noise), 1), torch.full((5,), k_t - 1))
+        y = (40 - x.float()) * torch.sigmoid(2 * logits + float(np.log(SCHEDULE.q[k_t])))
+        x = fb.bridge_step(x, births=y, step=SCHEDULE.bridge(k_t, k_s), rng=key, max_count=40).x_s
+    drawn = fb.sample(model, SCHEDULE, SHAPE, steps=4, rng=RNG)
+    assert (drawn.int() - x.int()).abs().max() <= 1 and (drawn != x).float().mean() < 0.05  # the input's last bits
+    assert drawn.dtype == torch.uint8 and int(drawn.max()) <= 40 and drawn.float().std() > 1
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("sampler", ["bridge", "tau-leap"])
+def test_samples_do_not_depend_on_the_split_or_the_loop(steps, sampler):
+    model, labels, options = implicit(), torch.arange(5) % 3, {"steps": steps, "sampler": sampler}
+    known, mask = torch.full(SHAPE[1:], 7), torch.arange(16).view(1, 4, 4) < 8
+    for more in ({}, {"labels": labels, "guidance": 0.7}, {"known": known, "mask": mask}):
+        whole = fb.sample(model, SCHEDULE, SHAPE, rng=RNG, **options, **more)
+        assert torch.equal(fb.sample(model, SCHEDULE, SHAPE, rng=RNG, cuda_graph=True, **options, **more), whole)
+        parts = sample_in_batches(model, SCHEDULE, SHAPE, 2, RNG, **options, **more)
+        assert torch.equal(torch.cat(list(parts)), whole)
+    assert bool((whole[:, mask] == 7).all())
+
+
+def test_guidance_moves_the_logits_at_one_noise():
+    model, labels = implicit(), torch.full((5,), 2)
+    none, plain, more = (fb.sample(model, SCHEDULE, SHAPE, 1, rng=RNG, labels=labels, guidance=w) for w in (-1, 0, 8.0))
+    assert torch.equal(none, fb.sample(model, SCHEDULE, SHAPE, 1, rng=RNG))
+    assert none.float().mean() < plain.float().mean() < more.float().mean()
+
+
+@pytest.mark.parametrize("draws", [2, 3])
+def test_the_loss_is_the_energy_score_of_draws_with_other_noise(draws):
+    torch.manual_seed(0)
+    model = implicit(small((1, 8, 8), channels=8, noise_channels=2), 16)
+    with torch.no_grad():
+        for parameter in model.parameters():  # the last convolution begins at zero and would hide the rest
+            parameter += 0.1 * torch.randn_like(parameter)
+    x_0 = torch.randint(0, 17, (4, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    k = torch.tensor([1, 10, 30, 50])
+    loss = blackout_loss(model, SCHEDULE, x_0, k, RNG, "energy", draws=draws)
+    noised = fb.thin(x_0, SCHEDULE.survival(k), rng=RNG, max_count=16, center=model.center(k), scale=model.scale(k))
+    q = torch.from_numpy(SCHEDULE.q[k.numpy()]).view(-1, 1, 1, 1)
+    y = []
+    for s in range(draws):
+        noise = fb.normal(torch.zeros(4, 2, 8, 8), 1.0, rng=fb.Philox(RNG.seed + s, RNG.first_sample, RNG.call))
+        logits = model(noised.model_input, k, noise=noise).double()
+        y.append(((16 - noised.x_t.double()) * torch.sigmoid(2 * logits + q.log())).flatten(1))
+    fit = torch.stack([(each - noised.births.flatten(1)).norm(dim=1) for each in y]).mean(0)
+    pairs = torch.stack([(y[i] - y[j]).norm(dim=1) for i in range(draws) for j in range(i)]).mean(0)
+    wanted = (fit - 0.5 * pairs) / q.flatten().sqrt()
+    torch.testing.assert_close(loss.double(), wanted, rtol=1e-5, atol=1e-6)
+    loss.mean().backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    wanted.mean().backward()
+    assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients)
+    assert loss_unit(SCHEDULE, "energy", 16, 64) == 4 / (8 * 16)
+
+
+def test_a_run_learns_resumes_and_samples(data, tmp_path):
+    """Stopped after three steps and resumed it has the bytes of a run in one go; its samples are its own."""
+    config = preset("array", **TINY)
+    fb.train(data, tmp_path / "whole", config, progress=False)
+    fb.train(data, tmp_path / "parts", preset("array", **TINY | {"steps": 3}), progress=False)
+    fb.train(data, tmp_path / "parts", config, resume=True, progress=False)
+    files = [load_checkpoint(tmp_path / name).path for name in ("whole", "parts")]
+    for name in (NETWORK, EMA, OPTIMIZER):
+        assert (files[0] / name).read_bytes() == (files[1] / name).read_bytes()
+    run = load_run(tmp_path / "whole")
+    assert (run.model.head, run.model.noise_channels, run.model.network.in_channels) == ("implicit", 4, 5)
+    drawn = fb.sample(run.model, run.schedule, (3, *run.shape), steps=2, rng=RNG)
+    assert drawn.shape == (3, 1, 4, 4) and int(drawn.max()) <= 20
+
+
+def test_the_command_line_trains_samples_and_evaluates_it(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    squares(tmp_path / "squares.npz")
+    run, given = str(tmp_path / "run"), ["--data", str(tmp_path / "squares.npz")]
+    options = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--schedule-steps=50", "--sample-every=4"]
+    assert main(["train", "array", *given, "--out", run, "--head=implicit", "--draws=2", *options]) == 0
+    assert main(["sample", run, "--num=3", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, *given, "--num=30", "--seeds=1", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "bridge, 10 steps" in said
+    assert said.endswith("No bits per dimension: head implicit gives draws, not a law.\n")
+
+
+def test_what_a_model_needs_depends_on_its_head():
+    class Own(torch.nn.Module):
+        max_count, center, scale, gain = (
+            40,
+            staticmethod(lambda k: 0.0),
+            staticmethod(lambda k: 1.0),
+            lambda self, k: 1.0,
+        )
+
+        def __init__(self, head):
+            super().__init__()
+            self.head = head
+
+        def forward(self, x, k, labels=None):
+            return x * 0
+
+    drawn = fb.sample(Own(torch.nn.Linear(1, 1)), SCHEDULE, SHAPE, 2, rng=RNG)  # a head of another kind
+    assert drawn.shape == SHAPE
+    with pytest.raises(TypeError, match="^sample: model: must .* have max_count, .*, offset, draw_noise and a call"):
+        fb.sample(Own("implicit"), SCHEDULE, SHAPE, 2, rng=RNG)
+
+
+def test_the_likelihood_bound_wants_the_mean():
+    x_0 = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="^bits_per_dim: model: must have head 'mean', .*, got head 'implicit'$"):
+        fb.bits_per_dim(implicit(), SCHEDULE, x_0, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"head": "median"}, "head: must be one of .*, got 'median'"),
+        ({"head": "implicit"}, "noise_channels: must be an integer of at least 1 for head 'implicit', got 0"),
+        ({"head": "implicit", "noise_channels": True}, "noise_channels: must be an integer of at least 1"),
+        ({"noise_channels": 2}, "noise_channels: must be 0 for head 'mean', got 2"),
+    ],
+)
+def test_a_wrong_head_is_refused(given, message):
+    with pytest.raises(ValueError, match=f"^BlackoutModel: {message}"):
+        BlackoutModel(Pixels(), SCHEDULE, **given)
+
+
+def test_wrong_noise_is_refused():
+    x, noise = torch.zeros(SHAPE), torch.zeros(5, 2, 4, 4)
+    for model, given, got in (
+        (implicit(), None, "got None"),
+        (implicit(), noise[:, :1], r"got \(5, 1, 4, 4\)"),
+        (BlackoutModel(Pixels(), SCHEDULE), noise, "must be None for head 'mean'"),
+    ):
+        with pytest.raises(ValueError, match=f"^BlackoutModel: noise: .*{got}"):
+            model(x, 3, noise=given)
+
+
+def test_configurations_of_before_heads_still_load():
+    old = {
+        name: value
+        for name, value in TrainConfig().to_dict().items()
+        if name not in ("head", "noise_channels", "draws")
+    }
+    assert TrainConfig.from_dict(old) == TrainConfig()
+    model = BlackoutModel(small((1, 8, 8), channels=8), SCHEDULE, 16)
+    described = model.to_config()
+    assert not {"head", "noise_channels"} & set(described) and "out_channels" not in described["network"]["kwargs"]
+    assert BlackoutModel.from_config(described).head == "mean"
+    again = implicit(small((1, 8, 8), channels=8, noise_channels=2), 16)
+    assert BlackoutModel.from_config(again.to_config()).to_config() == again.to_config()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"head": "implicit", "weight": "likelihood"}, "weight: must be energy for head implicit .*, got likelihood"),
+        ({"weight": "energy"}, "weight: must be energy for head implicit and for no other, here head mean, got energy"),
+        ({"draws": 1}, "draws: must be in 2..8, got 1"),
+        ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
+        ({"head": "none"}, "head: must be one of mean, implicit, got 'none'"),
+    ],
+)
+def test_wrong_options_of_heads_are_refused(given, message):
+    with pytest.raises(ValueError, match=f"^train: {message}"):
+        TrainConfig(**given)
