@@ -27,19 +27,8 @@ NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw not
 PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
 PROBS = (0.37, 0.0, 1.0, 0.5, 1e-12, 1 - 1e-12, 5e-324, 0.93, 1e-3)
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
-IMAGES = (
-    "x",
-    "logits",
-    "births",
-    "prob",
-    "prob_q",
-    "rate",
-    "mean",
-    "std",
-    "a",
-    "b",
-    "x_0",
-)  # what lies in the case's layout; the rest is one a sample
+# What lies in the case's layout; the rest is one a sample.
+IMAGES = tuple(["x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0"])
 
 
 class Maker:
