@@ -230,3 +230,9 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         out, flag = torch.empty(1, 1, dtype=torch.int64), new_flag()
         cuda.poisson(torch.full((1, 1), rate), rng.tensor(), out, flag, module=_simt)
         assert flag.item() == expected
+    wrong = [(0.0, -1.0), (NAN, 1.0), (-INF, 1.0), (0.0, NAN), (0.0, INF), (0.0, -5e-324)]
+    for (mean, std), expected in [((0.0, 0.0), 0), ((-1e308, 1e308), 0), *((each, 16) for each in wrong)]:
+        given, out, flag = torch.zeros(2, 2, 3, dtype=torch.float64), torch.empty(2, 3), new_flag()
+        given[0, 1, 2], given[1, 1, 2] = mean, std
+        cuda.normal(*given, rng.tensor(), out.double(), flag, module=_simt)
+        assert flag.item() == expected, (mean, std)

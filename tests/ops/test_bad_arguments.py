@@ -127,7 +127,10 @@ ODD = [
     fb.Prob([0.25, 0.5], PAIR), RNG, RNG.tensor(), np.dtype(">f4"), torch.int32, FAKE,
 ]  # fmt: skip
 # A FakeTensor that decides the path is torch's to handle, and so is a device that is not there.
-TORCH_DECIDES = {("poisson", "rate"), ("birth_loss", "logits"), ("binomial_log_prob", "x"), ("binomial", "count")}
+TORCH_DECIDES = {
+    ("poisson", "rate"), ("birth_loss", "logits"), ("binomial_log_prob", "x"), ("binomial", "count"),
+    ("normal", "mean"),
+}  # fmt: skip
 
 
 def _ends(call: Any, arguments: dict[str, Any], owner: str, must_fail: bool) -> str | None:

@@ -9,7 +9,7 @@ from scipy import special, stats
 import fastblackout as fb
 from fastblackout.reference import normal as module
 from fastblackout.reference.normal import standard_normal
-from fastblackout.reference.philox import Stream
+from fastblackout.reference.philox import Stream, philox4x32
 from fastblackout.reference.portfloat import round_to_bfloat16
 from support.arrays import DLPackOnly, bits
 from support.helpers import chi_square_counts
@@ -132,10 +132,8 @@ def test_law_of_tails_and_signs():
     assert np.abs(lags).max() < 5.5  # 7 lags: 3e-7
 
 
-def test_bits_of_an_element():
+def test_bits_of_an_element(backend):
     """Word i % 4 of block i / 4 of two streams, sign first."""
-    from fastblackout.reference.philox import philox4x32
-
     drawn = fb.normal(np.zeros((3, 11)), 1.0, rng=RNG)
     for row, i in ((0, 0), (1, 6), (2, 10)):
         high, low = (

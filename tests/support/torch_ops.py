@@ -51,7 +51,9 @@ def poisson(x, logits, p, q, key):
 
 
 def normal(x, logits, p, q, key):
-    return fb.Thinned(fb.normal(logits, p[:, None, None, None], rng=key), fb.normal(0.5, logits.exp().half(), rng=key))
+    return fb.Thinned(
+        fb.normal(logits, p[:, None, None, None], rng=key), fb.normal(0.5, logits.exp().bfloat16(), rng=key)
+    )
 
 
 def loss(x, logits, p, q, key):
