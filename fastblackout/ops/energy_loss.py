@@ -90,7 +90,7 @@ def energy_loss(
         >>> x_t, births = np.array([[0, 5]], np.uint8), np.array([[4, 5]])
         >>> logits = np.array([[[0.0, 0]], [[1, -1]]], np.float32)
         >>> fb.energy_loss(logits, x_t, births, weight=1.0, max_count=10)
-        array([3.0], dtype=float32)
+        array([2.4776196], dtype=float32)
     """
     op, values = "energy_loss", (x_t, logits, births, weight, offset, max_count)
     if not need_gradient(logits) or through_torch(logits, backend) or through_torch(x_t, backend):
