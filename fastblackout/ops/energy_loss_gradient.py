@@ -18,23 +18,21 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Any, made: list[Any]) -> Any:  # type: ignore[override]
-        """made: the fields of the call, in their order, the norms, backend, loss."""
+        """made: the fields of the call by name, the norms, backend, loss."""
         fields, *ctx.kept, loss = made
-        # Tensors are saved as such, so that torch tells of a change in place; births may be an array of NumPy's.
-        saved = [each.value for each in fields.values() if isinstance(each, Array) and each.is_tensor]
-        ctx.save_for_backward(*saved)
-        ctx.fields = {
-            name: None if isinstance(each, Array) and each.is_tensor else each for name, each in fields.items()
-        }
+        x_t, births = fields["x_t"], fields["births"]
+        # Tensors are saved as such: torch tells of a change in place.
+        ctx.save_for_backward(logits, x_t.value, *([births.value] if births.is_tensor else []))
+        ctx.births = None if births.is_tensor else births  # an array of NumPy's
+        ctx.numbers = fields["weight"], fields["offset"], fields["max_count"]
         return loss
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
-        saved = iter(ctx.saved_tensors)
-        fields = {name: next(saved) if each is None else each for name, each in ctx.fields.items()}
+        logits, x_t, *births = ctx.saved_tensors
+        arguments = logits, upstream, x_t, births[0] if births else ctx.births, ctx.numbers, *ctx.kept
         # Gradients are enabled here under create_graph alone.
-        make = _Once.apply if torch.is_grad_enabled() else _gradient
-        return make(fields["logits"], upstream, fields, *ctx.kept), None
+        return _Once.apply(*arguments) if torch.is_grad_enabled() else _gradient(*arguments), None
 
 
 class _Once(torch.autograd.Function):
@@ -49,15 +47,18 @@ class _Once(torch.autograd.Function):
         raise RuntimeError(once("energy_loss"))
 
 
-def _gradient(logits: Any, upstream: Any, fields: dict[str, Any], norms: Any, backend: str) -> Any:
-    net = Array(logits.detach(), "energy_loss", "logits")
-    made = {name: Array(each, "energy_loss", name) if torch.is_tensor(each) else each for name, each in fields.items()}
-    coefficient = np.ascontiguousarray(upstream.double().numpy() * made.pop("weight"))
-    given = {
-        **{"x_t": made["x_t"], "logits": net, "births": made["births"], "coefficient": coefficient},
-        **{"offset": made["offset"], "max_count": made["max_count"], "norms": norms},
+def _gradient(logits: Any, upstream: Any, x_t: Any, births: Any, numbers: Any, norms: Any, backend: str) -> Any:
+    weight, offset, max_count = numbers
+    counts, net = Array(x_t, "energy_loss", "x_t"), Array(logits.detach(), "energy_loss", "logits")
+    fields = {
+        "x_t": counts,
+        "logits": net,
+        "births": births if isinstance(births, Array) else Array(births.detach(), "energy_loss", "births"),
+        "coefficient": np.ascontiguousarray(upstream.double().numpy() * weight),
+        "offset": offset,
+        "max_count": max_count,
+        "norms": norms,
     }
-    grad, samples = net.empty_like(), made["x_t"]
-    size = samples.samples, samples.elements
-    host.run("energy_loss_backward", energy_loss_backward, backend, given, {"grad": grad}, size)
+    grad, size = net.empty_like(), (counts.samples, counts.elements)
+    host.run("energy_loss_backward", energy_loss_backward, backend, fields, {"grad": grad}, size)
     return grad.value
