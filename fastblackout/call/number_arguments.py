@@ -90,7 +90,7 @@ class PerSample(Argument):
         return value.p if isinstance(value, Prob) else value
 
 
-class Kept(Argument):
+class KeptRows(Argument):
     """What an op has kept of its samples for the op of its gradient: float64, a row for each."""
 
     def __init__(self, name: str) -> None:

@@ -14,7 +14,7 @@ from .call import Call
 from .declared import DECLARED
 from .number_arguments import Key
 from .outputs import Outputs, given_back
-from .route import need_gradient, through_torch
+from .route import through_torch
 
 
 class Operation:
@@ -23,8 +23,8 @@ class Operation:
     arguments: in the order that every kernel takes them in. outputs: what it makes. twin: the reference. of: the public
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
-    through torch's dispatcher where its tensors are on a device or one of them needs a gradient. quick: the function of
-    fastblackout._cpu that is the short way for plain calls, see short.py.
+    through torch's dispatcher wherever its tensors are. quick: the function of fastblackout._cpu that is the short
+    way for plain calls, see short.py.
     """
 
     def __init__(
@@ -52,8 +52,7 @@ class Operation:
             if drawn is not None:
                 return self.outputs.result(*drawn)
         tensors = self.arguments[0].tensors(values[0])
-        graded = self.extend is not None and len(tensors) > 0 and need_gradient(values)
-        if graded or any(through_torch(tensor, backend) for tensor in tensors):
+        if any(through_torch(tensor, backend) for tensor in tensors):
             from . import torch_registry
 
             return torch_registry.call(self, tensors[0], values, request, backend)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from ..arrays import is_traced
@@ -22,9 +21,7 @@ def through_torch(value: Any, backend: str) -> bool:
     return is_traced(value) or not value.is_cpu or select.asked(backend) == "triton"
 
 
-def need_gradient(values: Sequence[Any]) -> bool:
-    """Whether torch would differentiate by one of these arguments."""
+def need_gradient(value: Any) -> bool:
+    """Whether torch would differentiate by this argument."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.is_grad_enabled():
-        return False
-    return any(isinstance(value, torch.Tensor) and value.requires_grad for value in values)
+    return torch is not None and isinstance(value, torch.Tensor) and value.requires_grad and torch.is_grad_enabled()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backends import host, select
 from ..call.arguments import Births, Counts, Draws
-from ..call.number_arguments import Kept, MaxCount, PerSample
+from ..call.call import Call
+from ..call.number_arguments import KeptRows, MaxCount, PerSample
 from ..call.operation import Operation
-from ..call.outputs import LikeDraws, LossAndNorms
+from ..call.outputs import LikeDraws, LossAndNorms, given_back
+from ..call.route import need_gradient, through_torch
 from ..reference import energy_loss as reference
 
 
@@ -44,7 +47,7 @@ _ENERGY_LOSS_BACKWARD = Operation(
     PerSample("coefficient", "float64", checked=False),
     PerSample("offset"),
     MaxCount(),
-    Kept("norms"),
+    KeptRows("norms"),
     outputs=LikeDraws("grad"),
     twin=reference.energy_loss_backward,
     of="energy_loss",
@@ -73,7 +76,7 @@ def energy_loss(
         computed in float32. Differentiable when a torch tensor, in its dtype; once (RuntimeError the second time),
         under torch.func too. A distance of 0 has gradient 0.
     x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, x_t's shape, any integer or float dtype,
-        finite, at least 0. Where logits need a gradient, all three are torch tensors.
+        finite, at least 0.
     weight: finite, per sample (see fb.thin). offset: finite, per sample: log(1 - p_k), p_k the survival.
     max_count: as in fb.thin.
     Returns float32 (B,), in the library of x_t. Equal to the bit on every backend: differences and squares are float32,
@@ -87,7 +90,17 @@ def energy_loss(
         >>> x_t, births = np.array([[0, 5]], np.uint8), np.array([[4, 5]])
         >>> logits = np.array([[[0.0, 0]], [[1, -1]]], np.float32)
         >>> fb.energy_loss(logits, x_t, births, weight=1.0, max_count=10)
-        array([3.0], dtype=float32)
+        array([2.4776196], dtype=float32)
     """
-    values = x_t, logits, births, weight, offset, max_count
-    return _ENERGY_LOSS(values, backend=backend)
+    op, values = "energy_loss", (x_t, logits, births, weight, offset, max_count)
+    if not need_gradient(logits) or through_torch(logits, backend) or through_torch(x_t, backend):
+        return _ENERGY_LOSS(values, backend=backend)
+    call = Call(op, backend)
+    fields = _ENERGY_LOSS.checked(call, values)
+    chosen = select.select_host(op, backend)
+    outputs = _ENERGY_LOSS.outputs.make(call)
+    host.run(op, _ENERGY_LOSS.twin, chosen, fields, outputs, (call.samples, call.elements))
+    from .energy_loss_gradient import Kept
+
+    loss = given_back(call, outputs["loss"])
+    return Kept.apply(fields["logits"].value, [fields, outputs["norms"], chosen, loss])

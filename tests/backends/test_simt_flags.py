@@ -211,6 +211,25 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         cuda.birth_loss_backward(logits, logits + 1, weights, gains, grad, flag, module=_simt)
         assert flag.item() == (0 if gain == 1.0 else 16) and grad[0].isfinite().all()
         assert gain == 1.0 or grad[1].isnan().all()
+    for x, logit, born, offset, weight, expected in [
+        (10, 0.0, 1.0, 0.0, 1.0, 0), (11, 0.0, 1.0, 0.0, 1.0, 1), (-1, NAN, 1.0, 0.0, 1.0, 3),
+        (10, INF, -1.0, 0.0, 1.0, 6), (10, 0.0, NAN, 0.0, 1.0, 4), (10, 0.0, 1.0, NAN, 1.0, 16),
+        (10, 0.0, 1.0, 0.0, INF, 16),
+    ]:  # fmt: skip
+        draws, births, norms, flag = (
+            torch.zeros(2, 1, 3000),
+            torch.ones(1, 3000),
+            torch.zeros(1, 3).double(),
+            new_flag(),
+        )
+        counts, shift, weights = torch.full((1, 3000), 10), torch.tensor([offset]), torch.tensor([weight]).double()
+        counts[0, -1], draws[1, 0, -1], births[0, -1] = x, logit, born
+        cuda.energy_loss(counts, draws, births, weights, shift, 10, loss[:1], norms, flag, module=_simt)
+        assert flag.item() == expected
+        flag = new_flag()
+        grad = torch.empty_like(draws)
+        cuda.energy_loss_backward(counts, draws, births, weights, shift, 10, norms, grad, flag, module=_simt)
+        assert flag.item() == (expected if weight == 1.0 else 0)
     for count, p, expected in [
         (3.0, 0.5, 0),
         (3.5, 0.5, 1),

@@ -218,13 +218,19 @@ def test_autograd_rules(backend):
     (grad,) = torch.autograd.grad(loss.sum(), leaf, create_graph=True)
     with pytest.raises(RuntimeError, match="^energy_loss: .* differentiated again"):
         grad.sum().backward()
+    born = births.numpy()  # of another library than the logits
+    assert torch.equal(torch.autograd.grad(fb.energy_loss(leaf, x_t, born, weight, offset=offset).sum(), leaf)[0], grad)
     loss = score(leaf)
     first, second = (torch.autograd.grad(loss.sum(), leaf, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second) and torch.equal(first, grad)
-    with torch.no_grad():
-        leaf.add_(1)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        loss.sum().backward()
+    for changed in (leaf, x_t, births):
+        loss = score(leaf)
+        with torch.no_grad():
+            changed.sub_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.sum().backward()
+        with torch.no_grad():
+            changed.add_(1)
 
 
 def test_empty(backend):

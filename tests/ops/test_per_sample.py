@@ -44,9 +44,16 @@ def _everything(x: Any, logits: Any, value: Any) -> dict[str, Any]:
         "tau_leap center": lambda: fb.tau_leap_step(x, step=0.5, center=value, **step).model_input,
         "birth_loss weight": lambda: fb.birth_loss(logits, x, value),
         "birth_loss gain": lambda: fb.birth_loss(logits, x, 1.0, gain=value),
+        "energy_loss weight": lambda: fb.energy_loss(_two(logits), x, x, value),
+        "energy_loss offset": lambda: fb.energy_loss(_two(logits), x, x, 1.0, offset=value),
         "thin_log_prob alive": lambda: fb.thin_log_prob(x, x, value),
         "bridge_log_prob step": lambda: fb.bridge_log_prob(x, x, x, value),
     }
+
+
+def _two(logits: Any) -> Any:
+    """Two draws."""
+    return torch.stack([logits, -logits]) if isinstance(logits, torch.Tensor) else np.stack([logits, -logits])
 
 
 def _complement(value: Any) -> Any:

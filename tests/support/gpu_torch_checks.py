@@ -17,7 +17,7 @@ from fastblackout.backends import wrong_values
 from fastblackout.call import tensors
 from fastblackout.training.loss import blackout_loss
 from support.gpu_checks import Times
-from support.op_table import PLAIN
+from support.op_table import PLAIN, draws_of
 from support.product import arguments, called, moved, named, public, same
 
 
@@ -39,13 +39,13 @@ def check_opcheck(op: str, backend: str, device: torch.device, shape: tuple[int,
     there = moved(arguments(op, PLAIN | {"shape": shape}), device)
     with _Calls() as calls:
         public(op, there, fb.Philox(2**63 + 1, 5).tensor(device), backend)
-    assert len(calls.seen) == (2 if op == "birth_loss" else 1), calls.seen
+    assert len(calls.seen) == (2 if op.endswith("loss") else 1), calls.seen
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's tracing looks at the .grad of tensors that are no leaves
         for func, args in calls.seen:
             given = [value.detach() if isinstance(value, Tensor) else value for value in args]
-            if func.name() == "fastblackout::birth_loss":  # the one with a gradient, which has none itself
-                given[0].requires_grad_()
+            if func.name().endswith("loss"):  # the one with a gradient, which has none itself
+                given[0 if op == "birth_loss" else 1].requires_grad_()
             torch.library.opcheck(func, tuple(given))
 
 
@@ -82,13 +82,18 @@ def check_compiled(
 
 
 def _compiled(op: str, backend: str, mode: str | None) -> Callable[[Any, Tensor], dict[str, Tensor]]:
-    if op != "birth_loss":
+    if not op.endswith("loss"):
         step = torch.compile(lambda given, key: called(op, given, key, backend), fullgraph=True, mode=mode)
         return lambda given, key: named(step(given, key))
-    compiled = torch.compile(fb.birth_loss, fullgraph=True, mode=mode)
+    compiled = torch.compile(getattr(fb, op), fullgraph=True, mode=mode)
 
     def with_gradient(given: Any, key: Tensor) -> dict[str, Tensor]:
         """The gradient is taken outside: torch.compile has a backward graph of its own."""
+        if op == "energy_loss":
+            logits, numbers = draws_of(given).requires_grad_(), {name: given[name] for name in ("offset", "max_count")}
+            loss = compiled(logits, given["x"], given["births"], given["weight"], **numbers, backend=backend)
+            (grad,) = torch.autograd.grad(loss, logits, given["upstream"])
+            return {"loss": loss.detach().clone(), "grad": grad.transpose(0, 1)}
         logits = given["logits"].detach().requires_grad_()
         loss = compiled(logits, given["births"], given["weight"], gain=given["gain"], backend=backend)
         return {"loss": loss.detach().clone(), "grad": torch.autograd.grad(loss, logits, given["upstream"])[0]}

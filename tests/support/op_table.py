@@ -28,7 +28,7 @@ PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": 
 PROBS = (0.37, 0.0, 1.0, 0.5, 1e-12, 1 - 1e-12, 5e-324, 0.93, 1e-3)
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
 # What lies in the case's layout; the rest is one a sample.
-IMAGES = tuple(["x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0"])
+IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0")
 
 
 class Maker:
@@ -109,12 +109,13 @@ def _birth_loss(m: Maker) -> Arguments:
 
 
 def _energy_loss(m: Maker) -> Arguments:
-    born: torch.dtype = getattr(torch, m.case["born"])
+    """Draws lie in dimension 1 here, so that all arguments can be cut by samples; dense: in dimension 0 in memory."""
+    born: torch.dtype = getattr(torch, m.case.get("born", "float32"))
     births = m.uniform(0.0, 40.0, (0.0, 0.5, 2.5, 6e4), born) if born.is_floating_point else m.whole(born, 2**53)
-    logits = torch.stack([m.uniform(-6.0, 6.0, LOGITS) for _ in range(m.case["draws"])])
-    numbers = {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "offset": m.rows((0.0, -1.5, -20.0, 3.0))}
-    return {"x": m.counts(), "logits": logits, "births": births, "max_count": m.max_count, **numbers,
-            "upstream": m.rows((1.0, -2.5))}  # fmt: skip
+    a: Arguments = {"x": m.counts(), "births": births, "max_count": m.max_count, "dense": m.case.get("dense", 0)}
+    a |= {"logits": torch.stack([m.uniform(-6.0, 6.0, LOGITS) for _ in range(m.case.get("draws", 2))], 1)}
+    a |= {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5))}
+    return a | {"offset": m.rows((0.0, -1.5, -20.0, 3.0))}
 
 
 def _binomial(m: Maker) -> Arguments:
@@ -158,11 +159,18 @@ def _lost(a: Arguments, more: dict[str, Any]) -> Any:
     return {"loss": loss.detach(), "grad": torch.autograd.grad(loss, logits, a["upstream"])[0]}
 
 
+def draws_of(a: Arguments) -> Tensor:
+    """Logits as fb.energy_loss takes them."""
+    draws = a["logits"].detach().transpose(0, 1)
+    return draws.contiguous() if a["dense"] else draws
+
+
 def _scored(a: Arguments, more: dict[str, Any]) -> Any:
     del more["rng"]
-    logits = a["logits"].detach().requires_grad_()
+    logits = draws_of(a).requires_grad_()
     loss = fb.energy_loss(logits, a["x"], a["births"], a["weight"], offset=a["offset"], **more)
-    return {"loss": loss.detach(), "grad": torch.autograd.grad(loss, logits, a["upstream"])[0]}
+    (grad,) = torch.autograd.grad(loss, logits, a["upstream"])
+    return {"loss": loss.detach(), "grad": grad.transpose(0, 1)}
 
 
 def _drawn(a: Arguments, more: dict[str, Any]) -> Any:
@@ -206,11 +214,14 @@ def _birth_loss_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor]
 
 
 def _energy_loss_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
-    draws, inputs = len(a["logits"]), (a["x"], a["logits"], a["births"])
-    norms = a["weight"].new_empty(len(a["x"]), draws * (draws + 1) // 2)
-    k.energy_loss(*inputs, a["weight"], a["offset"], a["max_count"], out["loss"], norms, flag)
-    coefficient = a["upstream"].double() * a["weight"]
-    k.energy_loss_backward(*inputs, coefficient, a["offset"], a["max_count"], norms, out["grad"], flag)
+    draws = draws_of(a)
+    norms = a["weight"].new_empty(len(a["x"]), len(draws) * (len(draws) + 1) // 2)
+    inputs, last = (a["x"], draws, a["births"]), (a["offset"], a["max_count"])
+    k.energy_loss(*inputs, a["weight"], *last, out["loss"], norms, flag)
+    grad = torch.empty_like(draws) if a["dense"] else out["grad"].transpose(0, 1)
+    k.energy_loss_backward(*inputs, a["upstream"].double() * a["weight"], *last, norms, grad, flag)
+    if a["dense"]:
+        out["grad"].copy_(grad.transpose(0, 1))
 
 
 def _binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
@@ -255,7 +266,7 @@ OPS = {
         _energy_loss, _scored, _energy_loss_kernel,
         NO_KEY | {
             "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "draws": (2, 3, 4, 5, 6, 7, 8),
-            "max_count": (255, 15, 100_000, 2**53),
+            "dense": (0, 1), "max_count": (255, 15, 100_000, 2**53),
         },
     ),
     "binomial": Op(

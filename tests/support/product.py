@@ -163,10 +163,11 @@ def check(backend: str, kernels: Any, device: Any, op: str, case: dict[str, Any]
         there |= {n: there[n][:1].expand(len(there[n])) for n in ("p", "q", "sigma_p", "sigma_q") if n in there}
     how = "contiguous" if layout == "expanded" else layout
     images = torch.Size(case["shape"])
-    out = {
-        n: Output(e.shape, e.dtype, how if images in (e.shape, e.shape[1:]) else "contiguous", device)
-        for n, e in expected.items()
-    }
+
+    def layout_of(shape: torch.Size) -> str:
+        return how if images in (shape, shape[:1] + shape[2:]) else "contiguous"  # one, or a draw of several
+
+    out = {n: Output(e.shape, e.dtype, layout_of(e.shape), device) for n, e in expected.items()}
     launch(kernels, op, there, rng, {name: made.value for name, made in out.items()})
     for name, made in out.items():
         made.check(name, expected[name])

@@ -176,6 +176,18 @@ def flags():
     bits, loss = flag(), torch.empty(1)
     backend.birth_loss(torch.tensor([[nan, 1.0]]), torch.tensor([[1.0, -1.0]]), p_of(1.0), one, loss, bits)
     assert int(bits) == 6
+    norms, draws = torch.empty(1, 3).double(), torch.zeros(2, 1, 2)
+    for x, logit, born, shift, weight, told in (
+        (10, 0.0, 1.0, 0.0, 1.0, 0), (11, 0.0, 1.0, 0.0, 1.0, 1), (-1, nan, -1.0, 0.0, 1.0, 7),
+        (10, 0.0, 1.0, inf, 1.0, 16), (10, 0.0, 1.0, 0.0, nan, 16),
+    ):  # fmt: skip
+        bits, draws[1, 0, 0], births = flag(), logit, torch.tensor([[1.0, born]])
+        given = torch.tensor([[3, x]]), draws, births, p_of(weight), torch.tensor([shift]), 10
+        backend.energy_loss(*given, loss, norms, bits)
+        assert int(bits) == told, (x, logit, born, shift, weight)
+        bits = flag()
+        backend.energy_loss_backward(*given, norms, torch.empty_like(draws), bits)
+        assert int(bits) == (0 if np.isnan(weight) else told), (x, logit, born, shift, weight)
     bits, out = flag(), torch.empty(1, 4, dtype=torch.float64)
     counts = torch.tensor([[nan, -3.0, 2.5, 7.0]], dtype=torch.float64)
     backend.binomial(counts, p_of(1, 1, 1, 1)[None], None, key, out, bits)

@@ -16,6 +16,7 @@ RNG = fb.Philox(seed=11)
 SHAPE = (4, 2, 3)
 X = torch.randint(0, 90, SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LOGITS = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+DRAWS = torch.stack([LOGITS, -LOGITS])
 P = torch.tensor([0.125, 0.25, 0.5, 0.75], dtype=torch.float64)
 MATRICES = torch.full((3, 90, 90), 1 / 90, dtype=torch.float64)
 ONE = MATRICES[0]
@@ -37,6 +38,10 @@ SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "birth_loss births": (lambda v: fb.birth_loss(LOGITS, v, 1.0), LOGITS.exp()),
     "birth_loss weight": (lambda v: fb.birth_loss(LOGITS, X, v), P),
     "birth_loss gain": (lambda v: fb.birth_loss(LOGITS, X, 1.0, gain=v), P),
+    "energy_loss logits": (lambda v: fb.energy_loss(v, X, X, 1.0), DRAWS),
+    "energy_loss births": (lambda v: fb.energy_loss(DRAWS, X, v, 1.0), LOGITS.exp()),
+    "energy_loss weight": (lambda v: fb.energy_loss(DRAWS, X, X, v), P),
+    "energy_loss offset": (lambda v: fb.energy_loss(DRAWS, X, X, 1.0, offset=v), P),
     "binomial prob": (lambda v: fb.binomial(X, v, rng=RNG), LOGITS.sigmoid()),
     "normal std": (lambda v: fb.normal(LOGITS, v, rng=RNG), LOGITS.exp()),
     "poisson rng": (lambda v: fb.poisson(LOGITS.exp(), rng=v), KEY),
