@@ -26,7 +26,8 @@ from torch import Tensor
 
 from support.arrays import strides_of
 from support.helpers import ISAS, pairwise, using
-from support.op_table import COMMON, IMAGES, OPS, Arguments, Maker
+from support.maker import Maker
+from support.op_table import COMMON, IMAGES, OPS, Arguments
 
 WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover").partition("/")
 if WHICH not in ("cover", "full") or not (EVERY or "1").isdigit():
