@@ -185,8 +185,7 @@ def flags():
         given = torch.tensor([[3, x]]), draws, births, p_of(weight), torch.tensor([shift]), 10
         backend.energy_loss(*given, loss, norms, bits)
         assert int(bits) == told, (x, logit, born, shift, weight)
-        bits = flag()
-        backend.energy_loss_backward(*given, norms, torch.empty_like(draws), bits)
+        backend.energy_loss_backward(*given, norms, torch.empty_like(draws), bits := flag())
         assert int(bits) == (0 if np.isnan(weight) else told), (x, logit, born, shift, weight)
     bits, out = flag(), torch.empty(1, 4, dtype=torch.float64)
     counts = torch.tensor([[nan, -3.0, 2.5, 7.0]], dtype=torch.float64)
@@ -227,8 +226,7 @@ def number_flags():
         elif op == "poisson":
             backend.poisson(y, key, out, bits)
         elif op == "normal":
-            out = torch.empty_like(y)
-            backend.normal(y, y, key, out, bits)
+            backend.normal(y, y, key, out := torch.empty_like(y), bits)
         elif op == "loss":
             long, out = torch.zeros(2, numbers["elements"]), torch.empty(2)
             backend.birth_loss(long, long + 1, row["weight"].double(), g, out, bits)
