@@ -39,12 +39,13 @@ class BlackoutModel(nn.Module):
         "unit": the same centre, scale 2 / max_count.
         "normalized": centre data_mean * p_k, scale 1 / sqrt(max(v, 0.01)), where
             v = p_k^2 data_std^2 + p_k (1 - p_k) data_mean is the variance of x_t over the data and the thinning.
-    parametrization:
+    parametrization, of head "mean" alone:
         "likelihood": gain (1 - p_k) * max_count / 4, so that y vanishes with the births as p_k -> 1.
         "paper": gain 1.
 
     Args:
-        network: called as network(model_input, time) or network(model_input, time, labels).
+        network: called as network(input, time) or network(input, time, labels); input (B, C + noise_channels, ...),
+            output (B, C, ...).
         schedule: the observation times.
         max_count: largest count, at least 1.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
@@ -122,13 +123,14 @@ class BlackoutModel(nn.Module):
         return self._at("gain", k)
 
     def offset(self, k: Any) -> Any:
-        """log(1 - p_k), which the implicit head adds to its logits; returned as by `center`."""
+        """log(1 - p_k), `offset` of fb.energy_loss; log(1e-300) at k = 0, where p is 1. Returned as by `center`."""
         return self._at("offset", k)
 
     def draw_noise(self, like: Tensor, rng: Any) -> Tensor:
         """Standard normal noise (B, noise_channels, ...) for the implicit head, beside images `like` (B, C, ...).
 
-        rng: a fb.Philox or its tensor. The noise of a sample depends on its place in the whole batch alone.
+        rng: a fb.Philox or its tensor. Noise depends on the key and on a sample's place in the whole batch, not on how
+        the batch is split; equal keys give equal noise. Returns float32.
         """
         zeros = like.new_zeros((len(like), self.noise_channels, *like.shape[2:]), dtype=torch.float32)
         return normal(zeros, 1.0, rng=rng)
@@ -141,7 +143,8 @@ class BlackoutModel(nn.Module):
     def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Logits like model_input (B, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
 
-        labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, for the implicit head.
+        labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, which the implicit head
+        needs.
         Raises TypeError for k that is no integer, ValueError for a wrong shape or range (ranges of values on the CPU
         only).
         """

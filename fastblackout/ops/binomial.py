@@ -50,7 +50,7 @@ def binomial(
         which holds no more whole numbers without gaps.
     prob: in [0, 1], float64, float32, bfloat16 or float16 (taken exactly as it is), a Python float, or a fb.Prob of
         float64 (p, q), p + q = 1 within 1e-9: 1 - p rounds, so give the pair where p is next to 1.
-    rng, generator: see fb.Philox. Dimension 0 of the result is the sample of the key; the element index runs in C
+    rng, generator: as in fb.thin. Dimension 0 of the result is the sample of the key; the element index runs in C
         order.
     Returns count's dtype, in C order. The law is within 4e-14 + 2e-15 sqrt(n p q) total variation of the binomial:
     2e-13 for counts up to 1e4, 5e-11 up to 2^31 (fastblackout/reference/binomial.py derives it). Equal keys give equal

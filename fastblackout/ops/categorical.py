@@ -90,7 +90,7 @@ def categorical(
         (B,) in 0..K-1, the matrix of each sample; (B, R, S) without, possibly expanded. Or a CategoricalTable of such
         matrices, which takes less time where they are used again. The rows that occur must be at least 0 with sum 1
         within 1e-9 (float64) or 1e-4 (float32).
-    rng, generator: see fb.Philox. out: where to write, like state; it may be state itself.
+    rng, generator: as in fb.thin. out: where to write, like state; it may be state itself.
     Returns state's dtype, memory order and library. Equal keys give equal states on every backend, through probs or a
     table. The law is within 0.5625 S 2^-48 total variation of the rows (8.2e-12 for S = 4096), and a state of
     probability 0 is never drawn (fastblackout/reference/categorical.py derives it).
@@ -133,7 +133,7 @@ def categorical_bridge(
         (B, ..., S), float32 or float64, at least 0 with sum 1 within 1e-4 or 1e-9.
     before, after: P(s) and P(t - s), float64, in [0, 1]: (S, S), one for all samples; (K, S, S) with index, int64 (B,);
         (B, S, S) without. One of them may be (S, S) while the other is not.
-    rng, generator: see fb.Philox. out: where to write, like x_t; it may be x_t itself.
+    rng, generator: as in fb.thin. out: where to write, like x_t; it may be x_t itself.
     Returns x_t's dtype, memory order and library; equal keys give equal states on every backend, within
     0.5625 S 2^-48 total variation a draw. Raises TypeError or ValueError naming op, argument, rule and value, with
     nothing written, also where no path leads from x_0 to x_t; on CUDA devices wrong values are told by fb.check_values,

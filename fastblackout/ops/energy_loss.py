@@ -73,17 +73,19 @@ def energy_loss(
     |.| is the Euclidean norm over the elements of a sample. The score is strictly proper: its expectation is least when
     y has the law of the births given x_t, all elements jointly: a network that is given noise learns to draw from it.
     logits: (S, B, ...), S = 2..8 draws for the same x_t, float32, float64, bfloat16 or float16, finite in float32;
-        computed in float32. Differentiable when a torch tensor, in its dtype; once (RuntimeError the second time),
-        under torch.func too. A distance of 0 has gradient 0.
+        computed in float32. The draws need different noise: keys of their own, not one key S times. Torch tensors have
+        a gradient, in their dtype and under torch.func too, but no second derivative, which is a RuntimeError. A
+        distance of 0 has gradient 0.
     x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, x_t's shape, any integer or float dtype,
         finite, at least 0.
-    weight: finite, per sample (see fb.thin). offset: finite, per sample: log(1 - p_k), p_k the survival.
-    max_count: as in fb.thin.
+    weight: finite, per sample (see fb.thin): Schedule.weight("energy", k). offset: finite, per sample: log(1 - p_k), as
+        BlackoutModel.offset gives it; 0 is that of p = 0.
+    max_count: as in fb.thin, and the scale of y: that of the model.
     Returns float32 (B,), in the library of x_t. Equal to the bit on every backend: differences and squares are float32,
     their sums run in a fixed order (trees of 1,024 in float32, added in float64), what follows is float64. Squares or
     sums of them beyond float32 (births above 1e19) make the loss infinite.
-    Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
-    values in tensors are told by fb.check_values.
+    Under autocast it runs in float32, too. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA
+    devices wrong values in tensors are told by fb.check_values.
     Source: Gneiting and Raftery, J. Am. Stat. Assoc. 102 (2007), section 4.3, for the score; De Bortoli et al. 2025,
     arXiv 2502.02483, for its use in diffusion models.
 

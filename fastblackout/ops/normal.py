@@ -33,13 +33,14 @@ def normal(
 
     mean: finite, float64, float32, bfloat16 or float16, or a Python number.
     std: finite and at least 0, of the same types, which may differ from mean's.
-    rng, generator: see fb.Philox. Dimension 0 of the result is the sample of the key; the element index runs in C
+    rng, generator: as in fb.thin. Dimension 0 of the result is the sample of the key; the element index runs in C
         order.
     Returns mean's dtype (float64 for a Python number), in C order. The product and the sum are float64's and the result
     is rounded once, to bfloat16 and float16 by way of float32; what is too large for its dtype becomes infinite.
     z comes from 64 bits by the inverse distribution function: its distribution function is within 1.2e-15 of the normal
     one everywhere, and |z| is at most 9.16 (fastblackout/reference/normal.py derives both). Equal keys give equal
     results, bit for bit, on every backend and for any split of the batch.
+    There is no gradient: mean and std are detached.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: M. J. Wichura, Algorithm AS 241 (PPND16), Applied Statistics 37 (1988).
 

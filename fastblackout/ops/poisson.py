@@ -32,7 +32,7 @@ def poisson(
     """Poisson(rate), element by element.
 
     rate: in 0..2^52, float64, float32, bfloat16 or float16 (taken exactly as it is), or a Python number.
-    rng, generator: see fb.Philox. Dimension 0 is the sample of the key; the element index runs in C order.
+    rng, generator: as in fb.thin. Dimension 0 is the sample of the key; the element index runs in C order.
     Returns int64, in C order. The law is within 4e-14 + 2e-15 sqrt(rate) total variation of the Poisson law: 2.4e-13
     for rates up to 1e4, 1e-10 up to 2^31 (fastblackout/reference/poisson.py derives it). Equal keys give equal results
     on every backend.

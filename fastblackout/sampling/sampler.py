@@ -53,7 +53,11 @@ def sample(
         x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                    sampler "bridge"; N(y): y made an integer
     or x <- x + Poisson(y c), c the same number ("tau-leap") or (t - s) p_t / (1 - p_t) ("tau-leap-rate").
 
-    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call; or a module around one, say
+    With an implicit head y is a joint draw, (max_count - x) sigmoid(2 model(..., k_t, labels, noise) + offset(k_t)), of
+    noise by model.draw_noise with the step's key; guidance then mixes the logits, (1 + w) of one and -w of the other.
+
+    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call, of an implicit head also head,
+        offset and draw_noise; or a module around one, say
         DistributedDataParallel, which is called. It runs in eval mode. schedule: that of the model.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
     rng: the n-th step (n = 0 first) draws with rng.at(call=n), so a batch may be split by first_sample at will.

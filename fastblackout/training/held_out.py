@@ -63,7 +63,8 @@ class HeldOut:
         """How many images the loss is taken of, and what it is to be compared with."""
         noise = f", each {self.draws} times" if self.draws > 1 else ""
         images = f"{self.count} image{'s' if self.count > 1 else ''}{noise}"
-        return f"held-out loss of {images}; best per-pixel constant: {self.constant_loss:.4f}"
+        constant = "per-pixel mean" if self.weight == "energy" else "best per-pixel constant"
+        return f"held-out loss of {images}; {constant}: {self.constant_loss:.4f}"
 
     @torch.inference_mode()
     def loss(self, model: Any, conditional: bool, batch: int, tick: Callable[[int], None] = lambda rows: None) -> float:
