@@ -161,7 +161,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         if kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=None)
         elif name in CHOICES:
-            group.add_argument(flag, choices=CHOICES[name], help=text)
+            short = sum(map(len, CHOICES[name])) < 40  # else a help page of 80 columns is too narrow for the names
+            group.add_argument(flag, choices=CHOICES[name], help=text, metavar=None if short else "NAME")
         else:
             number, metavar = {float: (float, "X"), str: (str, "NAME")}.get(kind, (int, "N"))
             group.add_argument(flag, type=number, help=text, metavar=metavar)

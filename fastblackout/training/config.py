@@ -155,7 +155,7 @@ HELP = {
     "head": "mean: expected births, as in the paper; implicit: one joint draw of all births, from noise",
     "noise_channels": "channels of noise beside the image, head implicit",
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
-    "weight": "of each step's loss: likelihood; the paper's, the next two; energy with head implicit alone",
+    "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; energy: head implicit's",
     "parametrization": "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
     "input": "how counts are centred and scaled for the network",
     "schedule": "survival probabilities of the forward process",
