@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,20 +53,21 @@ class Kept(torch.autograd.Function):
             gains = checks.per_sample("birth_loss", "gain", gain, len(logits), np.float32)
             arguments = logits, births, None if foreseen is not None else slopes, upstream, weights, gains, backend
             # Gradients are enabled here under create_graph alone.
-            grad = _Once.apply(*arguments) if torch.is_grad_enabled() else _gradient(*arguments)
+            grad = Once.apply("birth_loss", _gradient, *arguments) if torch.is_grad_enabled() else _gradient(*arguments)
         return grad, None
 
 
-class _Once(torch.autograd.Function):
-    """The gradient of Kept, which refuses to be differentiated instead of passing for a constant."""
+class Once(torch.autograd.Function):
+    """The gradient of the loss `op`, which refuses to be differentiated instead of passing for a constant."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Any:
-        return _gradient(*arguments)
+    def forward(ctx: Any, op: str, gradient: Callable[..., Any], *arguments: Any) -> Any:  # type: ignore[override]
+        ctx.op = op
+        return gradient(*arguments)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
-        raise RuntimeError(once("birth_loss"))
+        raise RuntimeError(once(ctx.op))
 
 
 def _gradient(logits: Any, births: Any, slopes: Any, upstream: Any, weight: Any, gain: Any, backend: str) -> Any:

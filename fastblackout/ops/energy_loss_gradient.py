@@ -10,7 +10,7 @@ import torch
 from ..arrays import Array
 from ..backends import host
 from ..reference.energy_loss import energy_loss_backward
-from .birth_loss_gradient import once
+from .birth_loss_gradient import Once
 
 
 class Kept(torch.autograd.Function):
@@ -32,19 +32,8 @@ class Kept(torch.autograd.Function):
         logits, x_t, *births = ctx.saved_tensors
         arguments = logits, upstream, x_t, births[0] if births else ctx.births, ctx.numbers, *ctx.kept
         # Gradients are enabled here under create_graph alone.
-        return _Once.apply(*arguments) if torch.is_grad_enabled() else _gradient(*arguments), None
-
-
-class _Once(torch.autograd.Function):
-    """The gradient of Kept, which refuses to be differentiated instead of passing for a constant."""
-
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Any:
-        return _gradient(*arguments)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Any) -> Any:
-        raise RuntimeError(once("energy_loss"))
+        grad = Once.apply("energy_loss", _gradient, *arguments) if torch.is_grad_enabled() else _gradient(*arguments)
+        return grad, None
 
 
 def _gradient(logits: Any, upstream: Any, x_t: Any, births: Any, numbers: Any, norms: Any, backend: str) -> Any:
