@@ -33,7 +33,7 @@ constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 
 // Python objects that fastblackout/call/short.py hands over.
 struct Torch {
-  PyObject *type, *empty_like, *empty, *float32;  // torch.Tensor, two functions of torch, a dtype
+  PyObject *type, *empty_like, *empty, *float32, *float64;  // torch.Tensor, two functions of torch, dtypes
   PyObject *grad_enabled, *modes, *interpreter;   // functions without arguments
   PyObject *threads, *setting;                     // another such function, and the context variable of backends/select.py
   PyObject* fresh_seed;                           // a function: a generator, or None for torch's own -> a seed
@@ -44,12 +44,12 @@ Torch torch = {};
 
 // learn_torch(exchange capsule of torch.Tensor, then Torch's objects in its order) -> whether the other functions can be used
 PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 14) return PyErr_Format(PyExc_TypeError, "learn_torch takes 14 arguments, got %zd", count);
+  if (count != 15) return PyErr_Format(PyExc_TypeError, "learn_torch takes 15 arguments, got %zd", count);
   const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
   if (table == nullptr) return nullptr;
   if (table->major != 1 || table->export_borrowed == nullptr) Py_RETURN_FALSE;
   for (Py_ssize_t i = 0; i < count; ++i) Py_INCREF(a[i]);  // for as long as the process lives
-  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], table};
+  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], table};
   Py_RETURN_TRUE;
 }
 
@@ -128,6 +128,16 @@ cpu::View view_of(const Tensor& tensor, cpu::Dtype dtype) {
   cpu::Merge merge(view);
   for (int d = 1; d < tensor.ndim; ++d) merge.append(tensor.shape[d], tensor.strides[d]);
   return view;
+}
+
+// Draws of a network, one after another along the first dimension.
+cpu::Draws draws_of(Tensor tensor, cpu::Dtype dtype) {
+  cpu::Draws draws;
+  draws.draws = *tensor.shape++;
+  draws.draw_stride = *tensor.strides++;
+  --tensor.ndim;
+  static_cast<cpu::View&>(draws) = view_of(tensor, dtype);
+  return draws;
 }
 
 // Memory for the numbers of samples, where they had to be converted.

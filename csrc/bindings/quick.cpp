@@ -81,11 +81,9 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   const bool graded = differentiable(logits), foresees = graded && upstreams.steady;
   const float last = upstreams.last;
   if (foresees) op.ahead = products(op.weight, cpu::PerSample<float>{&last, 0}, op.samples, ahead);
-  PyObject* const size = PyLong_FromLongLong(op.samples);
-  PyObject* const made = size == nullptr ? nullptr : make_float32(torch.empty, size);
+  PyObject* const made = make_empty(PyLong_FromLongLong(op.samples), torch.float32);
   PyObject* slopes = nullptr;
   if (made != nullptr) slopes = graded ? PyObject_CallOneArg(torch.empty_like, logits) : Py_NewRef(Py_None);
-  Py_XDECREF(size);
   Tensor loss, slope;
   if (made == nullptr || slopes == nullptr || !borrow(made, loss) || (slopes != Py_None && !borrow(slopes, slope))) {
     Py_XDECREF(made);
@@ -125,6 +123,48 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run(cpu::birth_loss_scale, op, Py_NewRef(a[0]));
 }
 
+// energy_loss(backend, (x_t, logits, births, weight, offset, max_count)) -> (loss, norms for the gradient), or None
+PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  if (count != 2) Py_RETURN_NONE;
+  cpu::EnergyLoss op;
+  TensorReader read(a[0], a[1], chosen, cpu::Dtype::u8, op);
+  op.inputs(read);
+  if (!read.good()) Py_RETURN_NONE;
+  const long long samples = op.samples, each = norms_of(static_cast<int>(op.logits.draws));
+  PyObject* const loss = make_empty(PyLong_FromLongLong(samples), torch.float32);
+  PyObject* const norms = loss == nullptr ? nullptr : make_empty(Py_BuildValue("(LL)", samples, each), torch.float64);
+  Tensor to, kept;
+  if (norms == nullptr || !borrow(loss, to) || !borrow(norms, kept)) {
+    Py_XDECREF(loss);
+    Py_XDECREF(norms);
+    return give_up();
+  }
+  op.loss = reinterpret_cast<float*>(to.data);
+  op.norms = reinterpret_cast<double*>(kept.data);
+  return run(cpu::energy_loss, op, Py_BuildValue("(NN)", loss, norms));
+}
+
+// energy_gradient(backend, (x_t, logits, births, weight, offset, max_count), norms, upstream) -> the gradient by the logits, or None
+PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  if (count != 4) Py_RETURN_NONE;
+  cpu::EnergyLoss op;
+  TensorReader read(a[0], a[1], chosen, cpu::Dtype::u8, op);
+  op.inputs(read);
+  Tensor norms, made;
+  cpu::PerSample<float> upstream;
+  Room<double> coefficient;
+  if (!read.good() || !borrow(a[2], norms) || !numbers_of(a[3], op.samples, upstream)) Py_RETURN_NONE;
+  op.norms = reinterpret_cast<double*>(norms.data);
+  op.weight = products(op.weight, upstream, op.samples, coefficient);
+  PyObject* const grad = PyObject_CallOneArg(torch.empty_like, PyTuple_GET_ITEM(a[1], 1));
+  if (grad == nullptr || !borrow(grad, made)) {
+    Py_XDECREF(grad);
+    return give_up();
+  }
+  op.grad = draws_of(made, cpu::Dtype::f32);
+  return run(cpu::energy_loss_gradient, op, grad);
+}
+
 // settings(backend) -> (threads, instruction set) that the other functions would run with, or None where they would not run. For
 // tests, since no result shows it.
 PyObject* settings(PyObject*, PyObject* const* a, Py_ssize_t count) {
@@ -156,7 +196,8 @@ PyMethodDef method(const char* name) {
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cpu::Thin, cpu::thin>>("quick_thin"), method<draw<cpu::Bridge, cpu::bridge>>("quick_bridge"),
-                         method<loss>("quick_loss"), method<scale>("quick_scale"), method<settings>("quick_settings"),
+                         method<loss>("quick_loss"), method<scale>("quick_scale"), method<energy>("quick_energy"),
+                         method<energy_gradient>("quick_energy_gradient"), method<settings>("quick_settings"),
                          {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "bindings/borrow.h"
+#include "fastblackout/energy_loss.h"
 
 namespace fastblackout {
 namespace {
@@ -44,12 +45,19 @@ bool all_finite(const cpu::PerSample<double>& values, int64_t samples) {
   return finite;
 }
 
-// torch.`make`(argument, dtype=torch.float32, device="cpu"), whatever torch.set_default_device says
-PyObject* make_float32(PyObject* make, PyObject* argument) {
+// torch.`make`(argument, dtype=dtype, device="cpu"), whatever torch.set_default_device says
+PyObject* make_floats(PyObject* make, PyObject* argument, PyObject* dtype) {
   static PyObject* const names = Py_BuildValue("(ss)", "dtype", "device");
   static PyObject* const device = PyUnicode_InternFromString("cpu");
-  PyObject* const arguments[] = {argument, torch.float32, device};
+  PyObject* const arguments[] = {argument, dtype, device};
   return PyObject_Vectorcall(make, arguments, 1, names);
+}
+
+// torch.empty(shape, dtype=dtype, device="cpu"); takes the reference to `shape`, null after an error
+PyObject* make_empty(PyObject* shape, PyObject* dtype) {
+  PyObject* const made = shape == nullptr ? nullptr : make_floats(torch.empty, shape, dtype);
+  Py_XDECREF(shape);
+  return made;
 }
 
 // An attribute of a key; false where the key has none of this name.
@@ -102,7 +110,7 @@ class TensorReader {
     if (good_) made_ = PyTuple_New(count);
     for (int i = 0; made_ != nullptr && i < count; ++i) {
       PyObject* made = Py_None;
-      if (mask_ >> i & 1) made = i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_) : make_float32(torch.empty_like, first_);
+      if (mask_ >> i & 1) made = i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_) : make_floats(torch.empty_like, first_, torch.float32);
       else Py_INCREF(made);
       Tensor tensor;
       if (made == nullptr || (made != Py_None && !borrow(made, tensor))) {
@@ -184,6 +192,17 @@ class TensorReader {
       return false;
     }
     view = view_of(x, dtype);
+    return true;
+  }
+
+  // Draws of the shape of the first tensor, in float32.
+  bool take(PyObject* value, cpu::Draws& draws) {
+    Tensor x;
+    cpu::Dtype dtype;
+    if (!borrow(value, x) || !dtype_of(x, dtype) || dtype != cpu::Dtype::f32 || x.ndim != x_.ndim + 1 ||
+        !std::equal(x_.shape, x_.shape + x_.ndim, x.shape + 1) || x.shape[0] < 2 || x.shape[0] > kMostDraws)
+      return false;
+    draws = draws_of(x, dtype);
     return true;
   }
 

@@ -26,7 +26,7 @@ def _module() -> Any:
         return None
     internals = torch._C
     tells = torch.is_grad_enabled, internals._len_torch_dispatch_stack, internals._functorch.peek_interpreter_stack
-    makes = torch.Tensor, torch.empty_like, torch.empty, torch.float32
+    makes = torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.float64
     types = torch.Generator, Philox, Prob
     known = cpu.learn_torch(table, *makes, *tells, select.default_threads(), select.wanted, fresh_seed, *types)
     return cpu if known else None
@@ -57,6 +57,18 @@ def birth_loss(values: Sequence[Any], backend: str) -> tuple[Any, Any | None, fl
     """
     module = _ready(values[0])
     return None if module is None else module.quick_loss(backend, values)
+
+
+def energy_loss(values: Sequence[Any], backend: str) -> tuple[Any, Any] | None:
+    """(loss, norms) of fb.energy_loss of float32 logits, or None. values: as for `draw`."""
+    module = _ready(values[0])
+    return None if module is None else module.quick_energy(backend, values)
+
+
+def energy_gradient(values: Sequence[Any], norms: Any, upstream: Any, backend: str) -> Any:
+    """The gradient by the logits of `energy_loss` of the same values, or None. upstream: that by the losses."""
+    module = _ready(values[0])
+    return None if module is None else module.quick_energy_gradient(backend, values, norms, upstream)
 
 
 def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:

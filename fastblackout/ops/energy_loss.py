@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends import host, select
+from ..call import short
 from ..call.arguments import Births, Counts, Draws
 from ..call.call import Call
 from ..call.number_arguments import KeptRows, MaxCount, PerSample
@@ -95,14 +96,20 @@ def energy_loss(
         array([2.4776196], dtype=float32)
     """
     op, values = "energy_loss", (x_t, logits, births, weight, offset, max_count)
-    if not need_gradient(logits) or through_torch(logits, backend) or through_torch(x_t, backend):
+    graded = need_gradient(logits)
+    if (made := short.energy_loss(values, backend)) is not None:
+        (loss, norms), chosen = made, "cpu"
+        if not graded:
+            return loss
+    elif not graded or through_torch(logits, backend) or through_torch(x_t, backend):
         return _ENERGY_LOSS(values, backend=backend)
-    call = Call(op, backend)
-    fields = _ENERGY_LOSS.checked(call, values)
-    chosen = select.select_host(op, backend)
-    outputs = _ENERGY_LOSS.outputs.make(call)
-    host.run(op, _ENERGY_LOSS.twin, chosen, fields, outputs, (call.samples, call.elements))
+    else:
+        call = Call(op, backend)
+        fields = _ENERGY_LOSS.checked(call, values)
+        chosen = select.select_host(op, backend)
+        outputs = _ENERGY_LOSS.outputs.make(call)
+        host.run(op, _ENERGY_LOSS.twin, chosen, fields, outputs, (call.samples, call.elements))
+        loss, norms = (given_back(call, each) for each in outputs.values())
     from .energy_loss_gradient import Kept
 
-    loss = given_back(call, outputs["loss"])
-    return Kept.apply(fields["logits"].value, [fields, outputs["norms"], chosen, loss])
+    return Kept.apply(logits, [_ENERGY_LOSS_BACKWARD, values, norms, chosen, loss])

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
-from ..arrays import Array
-from ..backends import host
-from ..reference.energy_loss import energy_loss_backward
+from ..call import checks, short
+from ..call.operation import Operation
 from .birth_loss_gradient import Once
 
 
@@ -18,36 +16,27 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Any, made: list[Any]) -> Any:  # type: ignore[override]
-        """made: the fields of the call by name, the norms, backend, loss."""
-        fields, *ctx.kept, loss = made
-        x_t, births = fields["x_t"], fields["births"]
+        """made: the op of the gradient, the values of the call, the norms, backend, loss."""
+        ctx.operation, values, *ctx.kept, loss = made
         # Tensors are saved as such: torch tells of a change in place.
-        ctx.save_for_backward(logits, x_t.value, *([births.value] if births.is_tensor else []))
-        ctx.births = None if births.is_tensor else births  # an array of NumPy's
-        ctx.numbers = fields["weight"], fields["offset"], fields["max_count"]
+        ctx.save_for_backward(*(each for each in values if isinstance(each, torch.Tensor)))
+        ctx.values = [torch.Tensor if isinstance(each, torch.Tensor) else each for each in values]
         return loss
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
-        logits, x_t, *births = ctx.saved_tensors
-        arguments = logits, upstream, x_t, births[0] if births else ctx.births, ctx.numbers, *ctx.kept
-        # Gradients are enabled here under create_graph alone.
-        grad = Once.apply("energy_loss", _gradient, *arguments) if torch.is_grad_enabled() else _gradient(*arguments)
-        return grad, None
+        saved = iter(ctx.saved_tensors)
+        values = tuple(next(saved) if each is torch.Tensor else each for each in ctx.values)
+        arguments = ctx.operation, upstream, ctx.kept, *values
+        if torch.is_grad_enabled():  # under create_graph alone
+            return Once.apply("energy_loss", _gradient, *arguments), None
+        return _gradient(*arguments), None
 
 
-def _gradient(logits: Any, upstream: Any, x_t: Any, births: Any, numbers: Any, norms: Any, backend: str) -> Any:
-    weight, offset, max_count = numbers
-    counts, net = Array(x_t, "energy_loss", "x_t"), Array(logits.detach(), "energy_loss", "logits")
-    fields = {
-        "x_t": counts,
-        "logits": net,
-        "births": births if isinstance(births, Array) else Array(births.detach(), "energy_loss", "births"),
-        "coefficient": np.ascontiguousarray(upstream.double().numpy() * weight),
-        "offset": offset,
-        "max_count": max_count,
-        "norms": norms,
-    }
-    grad, size = net.empty_like(), (counts.samples, counts.elements)
-    host.run("energy_loss_backward", energy_loss_backward, backend, fields, {"grad": grad}, size)
-    return grad.value
+def _gradient(operation: Operation, upstream: Any, kept: Any, *values: Any) -> Any:
+    norms, backend = kept
+    if (grad := short.energy_gradient(values, norms, upstream, backend)) is not None:
+        return grad
+    x_t, logits, births, weight, *rest = values
+    coefficient = upstream.double().numpy() * checks.per_sample("energy_loss", "weight", weight, len(x_t))
+    return operation((x_t, logits, births, coefficient, *rest, norms), backend=backend)
