@@ -9,7 +9,7 @@ from torch import Tensor
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .checks import check_sample, clean_prob, report
-from .draw import load_key, philox, place, span
+from .draw import load_key, place, span, words
 from .launch import as_rows, on, per_element
 
 __all__ = ["binomial"]
@@ -45,9 +45,8 @@ def _product_error(a, b, product):
 
 
 @triton.jit
-def _rejection(n, p, q, i, live, key, row, STREAM: tl.constexpr):
+def _rejection(n, p, q, i, live, seed, counter, STREAM: tl.constexpr):
     """n p >= 10, p <= 1/2: BTRS; lanes that are not live give anything."""
-    seed_low, seed_high, sample, call = load_key(key, row)
     count = n.to(tl.float64)
     high = count * p
     low = _product_error(count, p, high)
@@ -67,7 +66,7 @@ def _rejection(n, p, q, i, live, key, row, STREAM: tl.constexpr):
     trial = 0
     while (tl.max(undecided.to(tl.int32), 0) > 0) & (trial < 1024):
         sub = (trial + tl.zeros_like(i).to(tl.int32)).to(tl.uint32) | (STREAM << 24)
-        w0, w1, w2, w3 = philox(i, sample, call, sub, seed_low, seed_high)
+        w0, w1, w2, w3 = words(i, sub, seed, counter)
         u, v = pf.uniform_centred(pf.bits53(w0, w1)), pf.uniform_to_one(pf.bits53(w2, w3))
         edge = 0.5 - tl.where(u < 0.0, 0.0 - u, u)
         y = ((2.0 * a) / edge + b) * u + (fraction + 0.5)
@@ -90,13 +89,12 @@ def _rejection(n, p, q, i, live, key, row, STREAM: tl.constexpr):
 
 
 @triton.jit
-def binomial_block(n, p, q, i, valid, key, row, STREAM: tl.constexpr):
+def binomial_block(n, p, q, i, valid, seed, counter, STREAM: tl.constexpr):
     """Binomial(n, p), element by element: n int64 in 0..2^53, p and q float64 in [0, 1], i uint32; int64."""
-    seed_low, seed_high, sample, call = load_key(key, row)
     swap = p > 0.5
     small, large = tl.where(swap, q, p), tl.where(swap, p, q)
     rejection = n.to(tl.float64) * small >= 10.0
-    w0, w1, w2, w3 = philox(i, sample, call, STREAM << 24, seed_low, seed_high)
+    w0, w1, w2, w3 = words(i, STREAM << 24, seed, counter)
     inverted = valid & (rejection == 0)
     k = tl.zeros_like(n)
     if tl.max(inverted.to(tl.int32), 0) > 0:
@@ -107,7 +105,7 @@ def binomial_block(n, p, q, i, valid, key, row, STREAM: tl.constexpr):
         # Lanes without a draw of their own run along on Binomial(40, 1/2), so that no NaN or infinity comes up.
         safe_n, safe_p = tl.where(rejected, n, 40), tl.where(rejected, small, 0.5)
         safe_q = tl.where(rejected, large, 0.5)
-        drawn = _rejection(safe_n, safe_p, safe_q, i, rejected, key, row, STREAM)
+        drawn = _rejection(safe_n, safe_p, safe_q, i, rejected, seed, counter, STREAM)
         k = tl.where(rejected, drawn, k)
     return tl.where(swap, n - k, k)
 
@@ -141,7 +139,8 @@ def binomial_kernel(
     p_clean, q_clean, wrong = clean_prob(p_given, q_given)
     report(flag, tl.where(valid, tl.where(bad, 1, 0) | tl.where(wrong, 8, 0), 0))
     i = (first + lane).to(tl.uint32)
-    k = binomial_block(n, p_clean, q_clean, i, valid, key, row, _BINOMIAL)
+    seed, counter = load_key(key, row)
+    k = binomial_block(n, p_clean, q_clean, i, valid, seed, counter, _BINOMIAL)
     at = place(out, row, first, lane, elements, layout, 3, 4, DIMS)
     tl.store(at, k.to(out.dtype.element_ty), mask=valid)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..reference.philox import Stream
 from .binomial import binomial_block
 from .checks import check_sample, clean_prob, report
-from .draw import draw, load_counts, place, round_births, rounded, span
+from .draw import draw, load_counts, load_key, place, round_births, rounded, span
 from .launch import as_rows, on
 from .steps import expected_births
 from .table import _WORDS, draw_options, slices, tables, with_step
@@ -33,6 +33,7 @@ def bridge_kernel(
     tables of sigma begin at table sigma_row."""
     row, first, elements = span(elements, BLOCK, PARTS, ALIGNED)
     lane = tl.arange(0, BLOCK)
+    seed, counter = load_key(key, row_0 + row)
     inside, complement, wrong = clean_prob(tl.load(p + row * step), tl.load(q + row * step))
     if sigma_p is not None:
         fall, stay, wrong_fall = clean_prob(tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step))
@@ -53,21 +54,21 @@ def bridge_kernel(
             y, bits = expected_births(None, at, gain, valid, True)
         bits |= tl.where(bad & valid, 1, 0)
         x = x.to(tl.int32) if SHARED else x.to(tl.int64)
-        n = round_births(y, max_count - x, first, key, row_0 + row, _ROUNDING, STOCHASTIC, BLOCK)
+        n = round_births(y, max_count - x, first, seed, counter, _ROUNDING, STOCHASTIC, BLOCK)
         if SHARED:
             n = tl.where(valid, n, 0)
-            born = draw(n, valid, first, own, inside, key, row_0 + row, _DRAW, BLOCK)
+            born = draw(n, valid, first, own, inside, seed, counter, _DRAW, BLOCK)
         else:
             i = (first + lane).to(tl.uint32)
             wide = tl.zeros_like(i).to(tl.float64)
             bits |= tl.where(wrong & valid, 8, 0)
-            born = binomial_block(n, inside + wide, complement + wide, i, valid, key, row_0 + row, _ELEMENT)
+            born = binomial_block(n, inside + wide, complement + wide, i, valid, seed, counter, _ELEMENT)
         if sigma_p is not None:
             if SHARED:
-                born -= draw(x, valid, first, fall_table, fall, key, row_0 + row, _FALL_DRAW, BLOCK)
+                born -= draw(x, valid, first, fall_table, fall, seed, counter, _FALL_DRAW, BLOCK)
             else:
                 bits |= tl.where(wrong_fall & valid, 8, 0)
-                born -= binomial_block(x, fall + wide, stay + wide, i, valid, key, row_0 + row, _FALL_ELEMENT)
+                born -= binomial_block(x, fall + wide, stay + wide, i, valid, seed, counter, _FALL_ELEMENT)
         report(flag, bits)
         x += born
         if x_s is not None:

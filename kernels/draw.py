@@ -5,8 +5,8 @@ A program is one warp: its loops until no lane is open cost what divergence cost
 The shared-p draw looks up what table.py has written: 16 bits by one load of the bucket they fall into, which holds at
 most one threshold of a row, then, for the 1 in 800 elements that tie, all 48 bits one element at a time.
 
-A part that draws is given the key's address and the number of the sample. Its stream is STREAM, and STREAM + 1 where it
-needs more bits of an element: in reference/philox.py every NAME_REFINE follows its NAME.
+A part that draws is given the two words of load_key. Its stream is STREAM, and STREAM + 1 where it needs more bits of
+an element: in reference/philox.py every NAME_REFINE follows its NAME.
 """
 
 from __future__ import annotations
@@ -37,10 +37,16 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 @triton.jit
 def load_key(key, row):
-    """(seed low, seed high, sample, call) of a row from the int64[3] key."""
-    seed = tl.load(key)
-    sample = tl.load(key + 1) + row
-    return seed.to(tl.uint32), (seed >> 32).to(tl.uint32), sample.to(tl.uint32), tl.load(key + 2).to(tl.uint32)
+    """(seed, counter) of a row from the int64[3] key; in counter the sample's number is below and the call above."""
+    sample = (tl.load(key + 1) + row).to(tl.uint32).to(tl.int64)
+    return tl.load(key), sample | (tl.load(key + 2) << 32)
+
+
+@triton.jit
+def words(i, sub, seed, counter):
+    """The four words of block i of a sample; sub: the stream, shifted by 24, and what else the word c3 holds."""
+    sample, call = counter.to(tl.uint32), (counter >> 32).to(tl.uint32)
+    return philox(i, sample, call, sub, seed.to(tl.uint32), (seed >> 32).to(tl.uint32))
 
 
 @triton.jit
@@ -103,12 +109,11 @@ def load_counts(at, valid, max_count, BOUNDED: tl.constexpr):
 
 
 @triton.jit
-def _two_blocks(first, key, row, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+def _two_blocks(first, seed, counter, STREAM: tl.constexpr, BLOCK: tl.constexpr):
     """Words of Philox blocks 2 t and 2 t + 1 for elements 8 t .. 8 t + 7: a lane makes what its eight elements need."""
-    seed_low, seed_high, sample, call = load_key(key, row)
     even = (first // 4).to(tl.uint32) + 2 * tl.arange(0, BLOCK // 8).to(tl.uint32)
-    e0, e1, e2, e3 = philox(even, sample, call, STREAM << 24, seed_low, seed_high)
-    o0, o1, o2, o3 = philox(even + 1, sample, call, STREAM << 24, seed_low, seed_high)
+    e0, e1, e2, e3 = words(even, STREAM << 24, seed, counter)
+    o0, o1, o2, o3 = words(even + 1, STREAM << 24, seed, counter)
     return e0, e1, e2, e3, o0, o1, o2, o3
 
 
@@ -121,9 +126,9 @@ def _interleave(v0, v1, v2, v3, v4, v5, v6, v7, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def primary_bits(first, key, row, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+def primary_bits(first, seed, counter, STREAM: tl.constexpr, BLOCK: tl.constexpr):
     """u1 | u2 << 16 of elements first .. first + BLOCK, first a multiple of 8."""
-    e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, key, row, STREAM, BLOCK)
+    e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, seed, counter, STREAM, BLOCK)
     return _interleave(
         (e1 & 0xFFFF) | (e3 << 16), (o1 & 0xFFFF) | (o3 << 16),
         (e1 >> 16) | (e3 & 0xFFFF0000), (o1 >> 16) | (o3 & 0xFFFF0000),
@@ -142,11 +147,10 @@ def _looked_up(entries, z, row, BITS: tl.constexpr):
 
 
 @triton.jit
-def _count_exactly(table, count, i, key, row, STREAM: tl.constexpr):
+def _count_exactly(table, count, i, seed, counter, STREAM: tl.constexpr):
     """Both sums of 48-bit comparisons for the element i of a sample: scalars in, scalar out."""
-    seed_low, seed_high, sample, call = load_key(key, row)
-    r0, r1, r2, r3 = philox((i >> 3) * 2 + (i & 1), sample, call, STREAM << 24, seed_low, seed_high)
-    w0, w1, w2, w3 = philox(i, sample, call, (STREAM + 1) << 24, seed_low, seed_high)
+    r0, r1, r2, r3 = words((i >> 3) * 2 + (i & 1), STREAM << 24, seed, counter)
+    w0, w1, w2, w3 = words(i, (STREAM + 1) << 24, seed, counter)
     shift = (i & 2) * 8
     first_half = (i & 7) < 4
     u1 = (((tl.where(first_half, r1, r0) >> shift) & 0xFFFF).to(tl.int64) << 32) | w0.to(tl.int64)
@@ -160,10 +164,10 @@ def _count_exactly(table, count, i, key, row, STREAM: tl.constexpr):
 
 
 @triton.jit
-def draw(n, valid, first, table, p, key, row, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+def draw(n, valid, first, table, p, seed, counter, STREAM: tl.constexpr, BLOCK: tl.constexpr):
     """Binomial(n, p) of a block of one sample, int32 n in 0..255, by its table; p: the clean scalar the table is of."""
     lane = tl.arange(0, BLOCK)
-    bits = primary_bits(first, key, row, STREAM, BLOCK)
+    bits = primary_bits(first, seed, counter, STREAM, BLOCK)
     entries = (table + _BUCKETS_AT).to(tl.pointer_type(tl.uint32))
     upper, upper_ties = _looked_up(entries, (bits << 16) | 0x8000, n >> 4, 3)
     lower, lower_ties = _looked_up(entries + _LOWER_BUCKETS, (bits & 0xFFFF0000) | 0x8000, n & 15, 2)
@@ -174,7 +178,7 @@ def draw(n, valid, first, table, p, key, row, STREAM: tl.constexpr, BLOCK: tl.co
     while tie < BLOCK:
         here = lane == tie
         count, i = tl.sum(tl.where(here, n, 0), 0), (first + tie).to(tl.uint32)
-        exact = _count_exactly(table, count, i, key, row, STREAM)
+        exact = _count_exactly(table, count, i, seed, counter, STREAM)
         k = tl.where(here, exact, k)
         open_lanes = tl.where(here, BLOCK, open_lanes)
         tie = tl.min(open_lanes, 0)
@@ -182,7 +186,7 @@ def draw(n, valid, first, table, p, key, row, STREAM: tl.constexpr, BLOCK: tl.co
 
 
 @triton.jit
-def round_births(y, room, first, key, row, STREAM: tl.constexpr, STOCHASTIC: tl.constexpr, BLOCK: tl.constexpr):
+def round_births(y, room, first, seed, counter, STREAM: tl.constexpr, STOCHASTIC: tl.constexpr, BLOCK: tl.constexpr):
     """Integer births in 0..room from float32 y >= 0 (NaN counts as 0). Room in int64 is beyond 255, so in float64."""
     if room.dtype == tl.int64:
         y = y.to(tl.float64)
@@ -193,17 +197,16 @@ def round_births(y, room, first, key, row, STREAM: tl.constexpr, STOCHASTIC: tl.
     whole = y.to(room.dtype)
     fraction = y - whole.to(y.dtype)  # exact, and so are its multiples by powers of 2
     if STOCHASTIC:
-        e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, key, row, STREAM, BLOCK)
-        words = _interleave(e0, e1, e2, e3, o0, o1, o2, o3, BLOCK)
+        e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, seed, counter, STREAM, BLOCK)
+        bits = _interleave(e0, e1, e2, e3, o0, o1, o2, o3, BLOCK)
         scaled = fraction * 4294967296.0
         high = scaled.to(tl.uint32)
-        up = words < high
-        tie = words == high
+        up = bits < high
+        tie = bits == high
         if tl.max(tie.to(tl.int32), 0) > 0:  # 1 in 2^32
             low = ((scaled - high.to(y.dtype)) * 65536.0).to(tl.uint32)
             i = (first + tl.arange(0, BLOCK)).to(tl.uint32)
-            seed_low, seed_high, sample, call = load_key(key, row)
-            w0, w1, w2, w3 = philox(i, sample, call, (STREAM + 1) << 24, seed_low, seed_high)
+            w0, w1, w2, w3 = words(i, (STREAM + 1) << 24, seed, counter)
             up = up | (tie & ((w0 & 0xFFFF) < low))
     else:
         up = fraction >= 0.5

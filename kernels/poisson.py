@@ -9,7 +9,7 @@ from torch import Tensor
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .checks import check_sample, report
-from .draw import load_key, philox, place, span
+from .draw import load_key, place, span, words
 from .launch import as_rows, on, per_element
 
 __all__ = ["poisson"]
@@ -35,9 +35,8 @@ def _inversion(rate, u, live):
 
 
 @triton.jit
-def _rejection(rate, i, live, key, row, STREAM: tl.constexpr):
+def _rejection(rate, i, live, seed, counter, STREAM: tl.constexpr):
     """rate >= 10: PTRS; lanes that are not live give anything."""
-    seed_low, seed_high, sample, call = load_key(key, row)
     whole = rate.to(tl.int64)
     start = whole.to(tl.float64)
     fraction = rate - start
@@ -51,7 +50,7 @@ def _rejection(rate, i, live, key, row, STREAM: tl.constexpr):
     trial = 0
     while (tl.max(undecided.to(tl.int32), 0) > 0) & (trial < 1024):
         sub = (trial + tl.zeros_like(i).to(tl.int32)).to(tl.uint32) | (STREAM << 24)
-        w0, w1, w2, w3 = philox(i, sample, call, sub, seed_low, seed_high)
+        w0, w1, w2, w3 = words(i, sub, seed, counter)
         u, v = pf.uniform_centred(pf.bits53(w0, w1)), pf.uniform_to_one(pf.bits53(w2, w3))
         edge = 0.5 - tl.where(u < 0.0, 0.0 - u, u)
         y = ((2.0 * a) / edge + b) * u + (fraction + 0.43)
@@ -72,11 +71,10 @@ def _rejection(rate, i, live, key, row, STREAM: tl.constexpr):
 
 
 @triton.jit
-def poisson_block(rate, i, valid, key, row, STREAM: tl.constexpr):
+def poisson_block(rate, i, valid, seed, counter, STREAM: tl.constexpr):
     """Poisson(rate), element by element: rate float64 in 0..2^52, i uint32; int64."""
-    seed_low, seed_high, sample, call = load_key(key, row)
     rejection = rate >= 10.0
-    w0, w1, w2, w3 = philox(i, sample, call, STREAM << 24, seed_low, seed_high)
+    w0, w1, w2, w3 = words(i, STREAM << 24, seed, counter)
     inverted = valid & (rejection == 0)
     k = tl.zeros_like(i).to(tl.int64)
     if tl.max(inverted.to(tl.int32), 0) > 0:
@@ -85,7 +83,7 @@ def poisson_block(rate, i, valid, key, row, STREAM: tl.constexpr):
     if tl.max(rejected.to(tl.int32), 0) > 0:
         # Lanes without a draw of their own run along at rate 20, so that no NaN or infinity comes up.
         safe = tl.where(rejected, rate, 20.0)
-        k = tl.where(rejected, _rejection(safe, i, rejected, key, row, STREAM), k)
+        k = tl.where(rejected, _rejection(safe, i, rejected, seed, counter, STREAM), k)
     return k
 
 
@@ -103,7 +101,8 @@ def poisson_kernel(
     clean = tl.where(given > 0.0, tl.where(given < _MAX_RATE, given, _MAX_RATE), 0.0)
     report(flag, tl.where(valid & bad, 8, 0))
     i = (first + lane).to(tl.uint32)
-    k = poisson_block(clean, i, valid, key, row, _POISSON)
+    seed, counter = load_key(key, row)
+    k = poisson_block(clean, i, valid, seed, counter, _POISSON)
     at = place(out, row, first, lane, elements, layout, 1, 2, DIMS)
     tl.store(at, k.to(out.dtype.element_ty), mask=valid)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from .checks import check_sample, report
-from .draw import load_counts, place, rounded, span
+from .draw import load_counts, load_key, place, rounded, span
 from .launch import as_rows, bounded, on, per_element
 from .poisson import _MAX_RATE, poisson_block
 from .steps import expected_births
@@ -46,7 +46,8 @@ def tau_leap_kernel(
     rate = y.to(tl.float64) * leap
     rate = tl.where(rate > 0.0, tl.where(rate < _MAX_RATE, rate, _MAX_RATE), 0.0)
     i = (first + lane).to(tl.uint32)
-    drawn = poisson_block(rate, i, valid, key, row, _TAU_LEAP)
+    seed, counter = load_key(key, row)
+    drawn = poisson_block(rate, i, valid, seed, counter, _TAU_LEAP)
     room = max_count - x
     clamped = tl.sum(tl.where(valid & (drawn > room), 1, 0), 0)
     if clamped > 0:

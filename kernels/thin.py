@@ -11,7 +11,7 @@ from torch import Tensor
 from ..reference.philox import Stream
 from .binomial import binomial_block
 from .checks import check_sample, clean_prob, report
-from .draw import draw, load_counts, place, rounded, span
+from .draw import draw, load_counts, load_key, place, rounded, span
 from .launch import as_rows, on
 from .table import _WORDS, draw_options, slices, tables, with_step
 
@@ -30,6 +30,7 @@ def thin_kernel(
     """PARTS blocks of one sample a program. step: 1 with a probability (and table) a row, 0 with one for all."""
     row, first, elements = span(elements, BLOCK, PARTS, ALIGNED)
     lane = tl.arange(0, BLOCK)
+    seed, counter = load_key(key, row_0 + row)
     inside, complement, wrong = clean_prob(tl.load(p + row * step), tl.load(q + row * step))
     own = table + (row * step).to(tl.int64) * _WORDS
     center, scale = tl.load(center + row), tl.load(scale + row)
@@ -42,13 +43,13 @@ def thin_kernel(
         bits = tl.where(bad & valid, 1, 0)
         if SHARED:
             n = n.to(tl.int32)
-            k = draw(n, valid, first, own, inside, key, row_0 + row, _DRAW, BLOCK)
+            k = draw(n, valid, first, own, inside, seed, counter, _DRAW, BLOCK)
         else:
             n = n.to(tl.int64)
             bits |= tl.where(wrong & valid, 8, 0)
             i = (first + lane).to(tl.uint32)
             wide = tl.zeros_like(i).to(tl.float64)
-            k = binomial_block(n, inside + wide, complement + wide, i, valid, key, row_0 + row, _ELEMENT)
+            k = binomial_block(n, inside + wide, complement + wide, i, valid, seed, counter, _ELEMENT)
         if not (BOUNDED and SHARED):
             report(flag, bits)
         if x_t is not None:

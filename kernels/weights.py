@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from . import portfloat as pf
-from .draw import load_key, philox
+from .draw import load_key, words
 
 SMALLEST_TOTAL = tl.constexpr(2.0**-960)
 # What the weights of a row are made of: probabilities, logits, or the products of two matrices' entries.
@@ -47,8 +47,8 @@ def _weight(at, step, other, other_step, largest, j, valid, KIND: tl.constexpr):
 
 @triton.jit
 def first_word(i, key, row, STREAM: tl.constexpr):
-    seed_low, seed_high, sample, call = load_key(key, row)
-    w0, w1, w2, w3 = philox(i >> 2, sample, call, STREAM << 24, seed_low, seed_high)
+    seed, counter = load_key(key, row)
+    w0, w1, w2, w3 = words(i >> 2, STREAM << 24, seed, counter)
     c = i & 3
     return tl.where(c < 2, tl.where(c == 0, w0, w1), tl.where(c == 2, w2, w3))
 
@@ -56,8 +56,8 @@ def first_word(i, key, row, STREAM: tl.constexpr):
 @triton.jit
 def refined(v, i, key, row, STREAM: tl.constexpr):
     """V of 48 bits, int64. The key is read again: kept from the first words on, it costs registers in every loop."""
-    seed_low, seed_high, sample, call = load_key(key, row)
-    w0, w1, w2, w3 = philox(i, sample, call, (STREAM + 1) << 24, seed_low, seed_high)
+    seed, counter = load_key(key, row)
+    w0, w1, w2, w3 = words(i, (STREAM + 1) << 24, seed, counter)
     return (v.to(tl.int64) << 16) | (w0 & 0xFFFF).to(tl.int64)
 
 
