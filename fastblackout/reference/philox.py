@@ -57,6 +57,11 @@ class Stream(enum.IntEnum):
     REVERSE_PATH = 25
     NORMAL = 26
     NORMAL_REFINE = 27
+    GAMMA = 28
+    GAMMA_BOOST = 29
+    BETA_A = 30
+    BETA_B = 31
+    BETA_BOOST = 32
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

@@ -112,7 +112,7 @@ def test_no_module_imports_itself_through_others():
 def test_every_op_has_its_files():
     stems = {path.stem for path in (ROOT / "fastblackout/ops").glob("*.py")}
     stems -= {"__init__", "capabilities", "birth_loss_gradient", "energy_loss_gradient", "loss_rules"}  # derivatives
-    draws = {"thin", "bridge", "tau_leap", "binomial", "poisson", "normal", "categorical"}
+    draws = {"thin", "bridge", "tau_leap", "binomial", "poisson", "normal", "gamma", "beta", "categorical"}
     assert stems == draws | {"birth_loss", "energy_loss", "transition"}
     for stem in stems:
         for path in (

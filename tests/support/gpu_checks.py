@@ -30,6 +30,8 @@ WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "binomial": (("x", -1, "counts"), ("prob", 1.5, "probability")),
     "poisson": (("rate", math.nan, "probability"),),
     "normal": (("mean", math.nan, "gain"), ("std", -1.0, "gain"), ("std", math.inf, "gain")),
+    "gamma": (("shapes", math.nan, "gain"), ("shapes", 0.0, "gain"), ("widths", -1.0, "gain")),
+    "beta": (("shapes", -1.0, "gain"), ("others", math.inf, "gain")),
     "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
     "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
     "transition_rows": (("p", 1.5, "probability"), ("q", 0.3, "probability")),

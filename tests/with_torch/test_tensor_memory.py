@@ -44,6 +44,8 @@ SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "energy_loss offset": (lambda v: fb.energy_loss(DRAWS, X, X, 1.0, offset=v), P),
     "binomial prob": (lambda v: fb.binomial(X, v, rng=RNG), LOGITS.sigmoid()),
     "normal std": (lambda v: fb.normal(LOGITS, v, rng=RNG), LOGITS.exp()),
+    "gamma scale": (lambda v: fb.gamma(LOGITS.exp(), v, rng=RNG), LOGITS.exp()),
+    "beta b": (lambda v: fb.beta(0.5, v, rng=RNG), LOGITS.exp()),
     "poisson rng": (lambda v: fb.poisson(LOGITS.exp(), rng=v), KEY),
     "categorical probs": (lambda v: fb.categorical(X, v, index=INDEX, rng=RNG), MATRICES),
     "categorical index": (lambda v: fb.categorical(X, MATRICES, index=v, rng=RNG), INDEX),
@@ -57,6 +59,8 @@ SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
 FIRST: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "birth_loss logits": (lambda v: fb.birth_loss(v, X, 1.0), LOGITS),
     "normal mean": (lambda v: fb.normal(v, 0.5, rng=RNG), LOGITS),
+    "gamma shape": (lambda v: fb.gamma(v, 0.5, rng=RNG), LOGITS.exp()),
+    "beta a": (lambda v: fb.beta(v, 0.5, rng=RNG), LOGITS.exp()),
     "poisson rate": (lambda v: fb.poisson(v, rng=RNG), LOGITS.exp()),
     "binomial count": (lambda v: fb.binomial(v, 0.5, rng=RNG), X.float()),
     "CategoricalTable probs": (lambda v: fb.CategoricalTable(v).thresholds, MATRICES),

@@ -1,0 +1,66 @@
+"""Beta draws with both shapes for each element in Triton: the twin of csrc/include/fastblackout/gamma.h to the bit."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..reference.philox import Stream
+from . import portfloat as pf
+from .checks import check_sample
+from .draw import load_key, philox, place, span
+from .gamma import exponents, good_shape, magnitudes, write
+from .launch import as_rows, on, per_element
+
+__all__ = ["beta"]
+_A, _B = tl.constexpr(int(Stream.BETA_A)), tl.constexpr(int(Stream.BETA_B))
+_BOOST = tl.constexpr(int(Stream.BETA_BOOST))
+
+
+@triton.jit
+def beta_pair(m_a, m_b, apart):
+    """(p, q) of two gamma draws m_a exp(s_a) and m_b exp(s_b), apart = s_b - s_a."""
+    less_a = apart > 0.0
+    x = pf.exp(0.0 - tl.abs(apart))
+    g_a, g_b = tl.where(less_a, m_a * x, m_a), tl.where(less_a, m_b, m_b * x)
+    total = g_a + g_b
+    return g_a / total, g_b / total
+
+
+@triton.jit(do_not_specialize=["elements", "chunks"])
+def beta_kernel(
+    a, b, out, key, flag, layout, elements, chunks, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
+):
+    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    valid = lane < (elements - first)
+    if first == 0:
+        check_sample(flag, key, row, None, None, None)
+    shape_a = tl.load(place(a, row, first, lane, elements, layout, 0, 3, DIMS), mask=valid, other=1.0).to(tl.float64)
+    shape_b = tl.load(place(b, row, first, lane, elements, layout, 1, 3, DIMS), mask=valid, other=1.0).to(tl.float64)
+    good = good_shape(shape_a) & good_shape(shape_b)
+    if tl.max((valid & (good == 0)).to(tl.int32), 0) > 0:
+        tl.atomic_or(flag, 16, sem="relaxed")
+    shape_a, shape_b = tl.where(good, shape_a, 1.0), tl.where(good, shape_b, 1.0)
+    i = (first + lane).to(tl.uint32)
+    seed_low, seed_high, sample, call = load_key(key, row)
+    m_a = magnitudes(shape_a, i, valid, seed_low, seed_high, sample, call, _A)
+    m_b = magnitudes(shape_b, i, valid, seed_low, seed_high, sample, call, _B)
+    apart = tl.zeros_like(shape_a)
+    if tl.min(tl.minimum(shape_a, shape_b), 0) < 1.0:
+        w0, w1, w2, w3 = philox(i, sample, call, _BOOST << 24, seed_low, seed_high)
+        apart = exponents(shape_b, w2, w3) - exponents(shape_a, w0, w1)
+    p, q = beta_pair(m_a, m_b, apart)
+    x = tl.where(good, p, float("nan"))
+    write(out, place(out, row, first, lane, elements, layout, 2, 3, DIMS), x, valid)
+
+
+def beta(a: Tensor, b: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
+    """Beta(a, b), element by element."""
+    a, b, out = arrays = as_rows(a, b, out)
+    if a.numel() == 0:
+        return
+    grid, sizes, options = per_element("beta", arrays)
+    with on(a):
+        beta_kernel[grid](*arrays, key, flag, *sizes, **options)

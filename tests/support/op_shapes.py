@@ -1,0 +1,56 @@
+"""The draws by shapes in op_table.py, gamma and beta: their arguments and the calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import fastblackout as fb
+from support.maker import Maker
+
+Arguments = dict[str, Any]
+FLOATS = ("float32", "bfloat16", "float16", "float64")
+FACTORS: dict[str, Any] = {"counts": ("int64",), "max_count": (1,), "others": FLOATS}
+# Decimal exponents of the extreme shapes.
+_EXTREMES = {
+    torch.float64: (0.0, -8.0, 6.0, -299.0, 299.0, -14.0),
+    torch.float32: (0.0, -8.0, 6.0, -44.5, 38.0, -1e-7),
+    torch.bfloat16: (0.0, -8.0, 6.0, -38.0, 38.0, -3e-3),
+    torch.float16: (0.0, -7.0, 4.7, -5.0, 4.5, -1e-3),
+}
+
+
+def _shapes(m: Maker, dtype: torch.dtype) -> Tensor:
+    """From 1e-3 to 1e3, equally many in each decade, and what is extreme for the dtype."""
+    return (10.0 ** m.uniform(-3.0, 3.0, _EXTREMES[dtype], torch.float64)).to(dtype)
+
+
+def gamma(m: Maker) -> Arguments:
+    """Results too large for float16, subnormal ones and 0."""
+    other: torch.dtype = getattr(torch, m.case.get("others", "float32"))
+    return {"shapes": _shapes(m, m.floats), "widths": m.uniform(0.0, 3.0, (1.0, 1.0, 6e4, 0.0, 1e-7), other)}
+
+
+def beta(m: Maker) -> Arguments:
+    other: torch.dtype = getattr(torch, m.case.get("others", "float32"))
+    second = _shapes(m, other)
+    second.view(-1)[: second.numel() // 2] = second.view(-1)[: second.numel() // 2].flip(0)
+    return {"shapes": _shapes(m, m.floats), "others": second}
+
+
+def gamma_drawn(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.gamma(a["shapes"], a["widths"], **more)}
+
+
+def beta_drawn(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.beta(a["shapes"], a["others"], **more)}
+
+
+def gamma_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.gamma(a["shapes"], a["widths"], key, out["out"], flag)
+
+
+def beta_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.beta(a["shapes"], a["others"], key, out["out"], flag)
