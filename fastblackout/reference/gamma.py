@@ -4,39 +4,38 @@ A draw of Gamma(a) is kept as G = m exp(s), s <= 0, so that no shape overflows o
 
     a >= 1: m ~ Gamma(a), s = 0.    a < 1: m ~ Gamma(a + 1), s = log(U) / a, as Gamma(a) = Gamma(a + 1) U^(1 / a).
 
-m is drawn by the rejection of Marsaglia and Tsang. With d = a - 1/3 (a + 2/3 where a < 1) and c = 1 / (3 sqrt(d)), a trial
-takes e = c z, z standard normal, and V in (0, 1], and accepts m = d (1 + e)^3 where
+m is drawn by the rejection of Marsaglia and Tsang. With d = a - 1/3 (a + 2/3 where a < 1) and c = 1 / (3 sqrt(d)), a
+trial takes e = c z, z standard normal, and V in (0, 1], and accepts m = d (1 + e)^3 where
 
     e > -1 and log V <= 3 d r(e),    r(e) = log1p(e) - e + e^2 / 2 - e^3 / 3 = -e^4 / 4 + e^5 / 5 - ...
 
-That is their test z^2 / 2 + d (1 - v + log v), v = (1 + e)^3, with what cancels taken out: r is summed as a series of 13
-terms where |e| < 1/8. Where e >= -1/2, -3 r(e) <= 1.2711 e^4, so V <= 1 - 1.28 d e^4 accepts at once.
+That is their test, log V < z^2 / 2 + d (1 - v + log v) with v = (1 + e)^3, without the terms that cancel: where
+|e| < 1/8, r is a sum of 13 terms. Where e >= -1/2, -3 r(e) <= 1.2711 e^4, so V <= 1 - 1.28 d e^4 accepts at once.
 
-Words: those of trial t of element i are the Philox block (i, first_sample + row, call, stream << 24 | t): the first two
-make z as in reference/normal.py, the others V. A trial is accepted with probability above 0.951 (least at a = 1), so
-1024 trials are used up with probability below 1e-1300; m = d then. U has 64 bits of the block (i, first_sample + row,
-call, boost stream << 24): the top bit says whether U is v or 1 - v, v = (k + 1/2) 2^-64 with the other 63 as k. So log U
-is good relative to itself at both ends, from -44.4 to -2^-65.
+Words: trial t of element i has the Philox block (i, first_sample + row, call, stream << 24 | t); the first two make z
+as in reference/normal.py, the others V. A trial is accepted with probability above 0.951 (least at a = 1), so all 1,024
+are used up with probability below 1e-1300; m = d then. U has 64 bits of the block (i, first_sample + row, call,
+boost stream << 24): the top bit says whether U is v or 1 - v, v = (k + 1/2) 2^-64 with the other 63 as k. So log U is
+good relative to itself at both ends, from -45.1 to -2^-65.
 
-Gamma(a) scaled is (scale exp(s / 2)) (m exp(s / 2)), which is 0 where s < -1416: no value above 1e-305 becomes 0 but by
+Gamma(a) scaled is (scale exp(s / 2)) (m exp(s / 2)), which is 0 where s < -1416: no value above 1e-300 becomes 0 but by
 rounding to the output's dtype.
 
 Error, derived. u = 2^-53, and KS is the largest difference of two distribution functions.
 * Normal and c: z is off by 43 u |z| (reference/normal.py), c and the product by 4 u, which moves the distribution
-  function of e by less than 0.242 * 47 u = 1.3e-15. The law of m is a ratio of two integrals over it of functions whose
-  variation is at most 2, and the one below is at least 0.951: KS <= 4 * 1.3e-15 / 0.951 < 5.5e-15.
-* Test: the grid of V is off by u, rounding in the cheap test by u, log V by 2 u of itself, which is 0.8 u of a probability,
-  the series by 3 u. Without it the terms cancel; their rounding, averaged over z, is below 5 u, the most at d = 6. Total
-  variation below 2 * 11 u / 0.951 < 2.6e-15.
+  function of e by less than 0.242 * 47 u + 2^-64 < 1.3e-15. The law of m is a quotient of two integrals over it, of
+  functions whose variation is at most 2, and the lower one is at least 0.951: KS <= 4 * 1.3e-15 / 0.951 < 5.5e-15.
+* Test: the grid of V is off by u, the cheap test by u, log V by 2 u of itself, which is 0.8 u of a probability, the
+  series by 3 u, and cut off by less than 2 u on average over z. Elsewhere terms cancel: on average their rounding
+  is below 5 u, the most at d = 6. Total variation below 2 * 13 u / 0.951 < 3.1e-15.
 * d is off by 1.75 u of itself, so the law is that of a shape off by 1.75 u max(a, 1) (with exact arithmetic it is
-  Gamma(d + 1/3)), and 1 + e, the cube and the products round m by 6 u. As |dF/da| < 0.5 / sqrt(a) and x f(x) <
-  0.4 sqrt(a) for a >= 1: KS <= 3.3 u sqrt(max(a, 1)).
+  Gamma(d + 1/3)), and 1 + e, the cube and the products round m by 7 u. As |dF/da| < 0.5 / sqrt(a) and
+  x f(x) < 0.4 sqrt(a) for a >= 1: KS <= 3.7 u sqrt(max(a, 1)).
 * a < 1: s is off by 5 u of itself, which moves a distribution function by less than 0.37 * 5 u, and the grid of U by
   2^-65; both factors exp(s / 2) and the products add 7 u of G, 3 u of KS.
-Sum: KS <= 1e-14 + 4e-16 sqrt(a) for every shape from 1e-300 to 1e300; with the error that was found in the normal
-instead of the bound, 4e-15 + 4e-16 sqrt(a). In other words, from a = 1e6 on nearly all of it is that of rounding: a draw is
-within 8 units in the last place of one of a law that is within 1e-14. The lower tail of a shape below 1 is good relative
-to itself: Pr(G < x) is off by 2^-64 / Pr(G < x) of itself, and a draw below 2^-64 of all is never made.
+Sum: KS <= 1e-14 + 5e-16 sqrt(a) for every shape from 1e-300 to 1e300. The second part is rounding: a draw is within 9
+units in the last place of one whose law is within 1e-14. The lower tail of a shape below 1 is good relative to itself:
+Pr(G < x) is off by 2^-64 / Pr(G < x) of itself, and no draw is below the quantile of 2^-65.
 
 Source: G. Marsaglia, W. W. Tsang, A simple method for generating gamma variables, ACM TOMS 26 (2000).
 """

@@ -50,10 +50,7 @@ def test_a_flag_is_one_place_in_memory():
         (
             "birth_loss",
             16,
-            "birth_loss: gain, weight, center, scale, mean, std, shape or key: must be finite, a gain, std or scale of a "
-            "draw at least 0 (a gain of the loss and a shape: above 0), the key's first_sample + samples at most 2^32, "
-            "its call below, got others "
-            "on cpu",
+            f"birth_loss: {wrong_values.RULES[16]}, got others on cpu",
         ),
         (
             "tau_leap_step",

@@ -28,7 +28,22 @@ NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw not
 PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
 # What lies in the case's layout; the rest is one a sample.
-IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "shapes", "others", "widths", "a", "b", "x_0")
+IMAGES = (
+    "x",
+    "logits",
+    "births",
+    "prob",
+    "prob_q",
+    "rate",
+    "mean",
+    "std",
+    "shapes",
+    "others",
+    "widths",
+    "a",
+    "b",
+    "x_0",
+)
 
 
 def _state(m: Maker) -> Arguments:

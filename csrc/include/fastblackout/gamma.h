@@ -35,17 +35,18 @@ FB_HD bool gamma_sure(double d, double e, double v) {
   return (e >= -0.5) & (v <= 1.0 - (1.28 * d) * (q * q));
 }
 
-// The exact test: log v <= 3 d r(e), r(e) = log1p(e) - e + e^2 / 2 - e^3 / 3; near 0 by the series of -r(e) / e^4
-FB_HD double gamma_series(double e) {
-  return polynomial(e, 1.0 / 16, -1.0 / 15, 1.0 / 14, -1.0 / 13, 1.0 / 12, -1.0 / 11, 1.0 / 10, -1.0 / 9, 1.0 / 8, -1.0 / 7,
-                    1.0 / 6, -1.0 / 5, 1.0 / 4);
+// The exact test: log v <= 3 d r(e), r(e) = log1p(e) - e + e^2 / 2 - e^3 / 3, which gamma_far gives; near 0 it is the series.
+FB_HD double gamma_far(double e) {
+  const double x = e > -1.0 ? e : 0.0;
+  return portable_log1p(x) - (x - (x * x) * (0.5 - x * 0.3333333333333333));
 }
 
-FB_HD bool gamma_accepts(double d, double e, double v) {
-  const bool inside = e > -1.0;
-  const double x = inside ? e : 0.0, q = x * x;
-  const double near = -((q * q) * gamma_series(x)), far = portable_log1p(x) - (x - q * (0.5 - x * 0.3333333333333333));
-  return inside & (portable_log(v) <= (3.0 * d) * ((x < 0.125) & (x > -0.125) ? near : far));
+FB_HD bool gamma_accepts(double d, double e, double v, double far) {
+  const double q = e * e;
+  const double series = polynomial(e, 1.0 / 16, -1.0 / 15, 1.0 / 14, -1.0 / 13, 1.0 / 12, -1.0 / 11, 1.0 / 10, -1.0 / 9, 1.0 / 8,
+                                   -1.0 / 7, 1.0 / 6, -1.0 / 5, 1.0 / 4);
+  const double near = -((q * q) * series);
+  return (e > -1.0) & (portable_log(v) <= (3.0 * d) * ((e < 0.125) & (e > -0.125) ? near : far));
 }
 
 FB_HD double gamma_value(double d, double e) {
@@ -60,7 +61,7 @@ FB_HD double gamma_magnitude(double a, const Key& key, uint32_t i, uint32_t stre
   for (uint32_t trial = 0; trial < kMaxTrials; ++trial) {
     const Words r = key.words(i, stream, trial);
     const double e = hat.c * standard_normal(r.w[0], r.w[1]), v = uniform_of_words(r.w[2], r.w[3]);
-    if (gamma_sure(hat.d, e, v) || gamma_accepts(hat.d, e, v)) return gamma_value(hat.d, e);
+    if (gamma_sure(hat.d, e, v) || gamma_accepts(hat.d, e, v, gamma_far(e))) return gamma_value(hat.d, e);
   }
   return hat.d;  // after kMaxTrials trials, each of which accepts with probability above 0.951
 }
