@@ -94,6 +94,11 @@ def spreads(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     return {"mean": both[0], "std": both[1]}
 
 
+def shapes(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    both = 10 ** (2 * torch.rand((2, *shape), device=made.device, generator=made) - 1)
+    return {"a": both[0], "b": both[1]}
+
+
 def _thin(outputs: tuple[str, ...]) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
     def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
         numbers = {"center": v["center"], "scale": v["scale"], "outputs": outputs}
@@ -179,6 +184,18 @@ def _binomial_peers(name: str) -> dict[str, Callable[[Inputs], Any]]:
     return peers
 
 
+def _gamma(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.gamma(v["a"], 1.0, rng=rng, backend=backend),)
+
+
+def _beta(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.beta(v["a"], v["b"], rng=rng, backend=backend),)
+
+
+def _beta_peer(v: Inputs) -> Tensor:
+    return torch.distributions.Beta(v["a"], v["b"], validate_args=False).sample()
+
+
 def _poisson_peers() -> dict[str, Callable[[Inputs], Any]]:
     peers: dict[str, Callable[[Inputs], Any]] = {"torch.poisson": lambda v: torch.poisson(v["rate"])}
     if (cupy := _cupy()) is not None:
@@ -197,6 +214,8 @@ CASES = (
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
     Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
     Case("normal, float32", "normal", spreads, _normal, {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
+    Case("gamma, shapes 0.1 to 10", "gamma", shapes, _gamma, {"torch": lambda v: torch._standard_gamma(v["a"])}),
+    Case("beta, shapes 0.1 to 10", "beta", shapes, _beta, {"torch.distributions": _beta_peer}),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,
          {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
     Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),

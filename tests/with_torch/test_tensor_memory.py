@@ -45,7 +45,7 @@ SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "binomial prob": (lambda v: fb.binomial(X, v, rng=RNG), LOGITS.sigmoid()),
     "normal std": (lambda v: fb.normal(LOGITS, v, rng=RNG), LOGITS.exp()),
     "gamma scale": (lambda v: fb.gamma(LOGITS.exp(), v, rng=RNG), LOGITS.exp()),
-    "beta b": (lambda v: fb.beta(0.5, v, rng=RNG), LOGITS.exp()),
+    "beta b": (lambda v: fb.beta(LOGITS.exp(), v, rng=RNG), LOGITS.exp()),
     "poisson rng": (lambda v: fb.poisson(LOGITS.exp(), rng=v), KEY),
     "categorical probs": (lambda v: fb.categorical(X, v, index=INDEX, rng=RNG), MATRICES),
     "categorical index": (lambda v: fb.categorical(X, MATRICES, index=v, rng=RNG), INDEX),
