@@ -46,6 +46,15 @@ FB_DEVICE int64_t poisson_draw(double rate, const int64_t* key, const Place& pla
   return poisson_element(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
 }
 
+// An element of an array of counts, brought into the range in which its dtype holds every count; sets `wrong` where it was not.
+FB_DEVICE int64_t checked_count(const View& view, const Place& place, bool& wrong) {
+  const double count = load_one(view, place.sample, place.i);
+  const double most = view.dtype == kF32 ? 0x1p24 : static_cast<double>(kMaxCount);  // float32 has gaps above
+  const int64_t n = static_cast<int64_t>(clamp_count(count, most, wrong));
+  wrong = wrong || static_cast<double>(n) != count;
+  return n;
+}
+
 // words.w[i % 4]; indexing by a variable would put the words into local memory
 FB_DEVICE uint32_t word_of(const Words& words, uint32_t i) {
   const uint32_t c = i & 3u;

@@ -40,6 +40,9 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
 // Whether draw_chunk is to keep the part of Philox that does not depend on the sample (SharedRounds) for the samples that follow.
 inline bool shares_rounds(const Common& op) { return op.samples > 1 && op.elements <= kChunksKept * kDrawChunk; }
 
+// The largest count up to which a dtype holds every count: draws come back in the dtype of the counts.
+inline double exact_counts(Dtype dtype) { return dtype == Dtype::f32 ? 0x1p24 : 0x1p53; }
+
 enum class Rule { count, finite, number, nonnegative, positive, probability };  // finite: in float32; number: in float64
 
 constexpr double kLargest = 1.7976931348623157e308;  // of float64

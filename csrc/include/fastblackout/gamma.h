@@ -59,6 +59,7 @@ template <class Key>
 FB_HD double gamma_magnitude(double a, const Key& key, uint32_t i, uint32_t stream) {
   const GammaHat hat = gamma_hat(a);
   for (uint32_t trial = 0; trial < kMaxTrials; ++trial) {
+    FB_FORGET();
     const Words r = key.words(i, stream, trial);
     const double e = hat.c * standard_normal(r.w[0], r.w[1]), v = uniform_of_words(r.w[2], r.w[3]);
     if (gamma_sure(hat.d, e, v) || gamma_accepts(hat.d, e, v, gamma_far(e))) return gamma_value(hat.d, e);
