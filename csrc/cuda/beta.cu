@@ -1,6 +1,5 @@
 // beta: out ~ Beta(a, b), element by element
 #include "cuda/element.cuh"
-#include "fastblackout/gamma.h"
 
 namespace fastblackout {
 namespace cuda {
@@ -13,7 +12,8 @@ FB_KERNEL(kThreads, 4) beta_kernel(FB_PARAM(Beta) op) {
   if (place.i == 0) check_key(op, place.sample);
   const bool good = good_shape(a) && good_shape(b);
   const StoredKey key{op.key, place.sample};
-  const BetaPair pair = beta_element(good ? a : 1.0, good ? b : 1.0, key, place.i, BetaStreams{BETA_A, BETA_B, BETA_BOOST});
+  const BetaStreams streams{BETA_A, BETA_B, BETA_BOOST};
+  const BetaPair pair = beta_element(good ? a : 1.0, good ? b : 1.0, key, place.i, streams, own_hat<GammaHat>());
   store_one(op.out, place.sample, place.i, good ? pair.p : not_a_number());
   raise(op.flag, kWrongNumber, !good);
 }

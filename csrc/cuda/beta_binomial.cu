@@ -1,6 +1,5 @@
 // beta_binomial: out ~ Binomial(n, f), f ~ Beta(a, b), element by element
 #include "cuda/element.cuh"
-#include "fastblackout/gamma.h"
 
 namespace fastblackout {
 namespace cuda {
@@ -14,11 +13,14 @@ FB_KERNEL(kThreads, 4) beta_binomial_kernel(FB_PARAM(BetaBinomial) op) {
   const bool good = good_shape(a) && good_shape(b);
   raise(op.flag, kWrongNumber, !good);
   const BetaStreams streams{BETA_BINOMIAL_A, BETA_BINOMIAL_B, BETA_BINOMIAL_BOOST};
-  const BetaPair f = beta_element(good ? a : 1.0, good ? b : 1.0, StoredKey{op.key, place.sample}, place.i, streams);
+  const StoredKey key{op.key, place.sample};
+  GammaThen<BinomialHat>& hat = own_hat<GammaThen<BinomialHat>>();
+  const BetaPair f = beta_element(good ? a : 1.0, good ? b : 1.0, key, place.i, streams, hat.gamma);
   bool wrong = false;
   const int64_t n = checked_count(op.n, place, wrong);
   raise(op.flag, kWrongCount, wrong);
-  store_one(op.out, place.sample, place.i, static_cast<double>(binomial_draw(n, f.p, f.q, op.key, place, BETA_BINOMIAL)));
+  const int64_t k = binomial_element(n, f.p, f.q, key, place.i, BETA_BINOMIAL, hat.second);
+  store_one(op.out, place.sample, place.i, static_cast<double>(k));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/draw.cuh"
+#include "fastblackout/gamma.h"
 #include "fastblackout/poisson.h"
 
 namespace fastblackout {
@@ -37,6 +38,13 @@ FB_DEVICE Hat& own_hat() {
   __shared__ Hat hats[kThreads];
   return hats[threadIdx.x];
 }
+
+// The hats of two draws of which the second begins when the first has ended.
+template <class Second>
+union GammaThen {
+  GammaHat gamma;
+  Second second;
+};
 
 FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const int64_t* key, const Place& place, uint32_t stream) {
   return binomial_element(n, p, q, StoredKey{key, place.sample}, place.i, stream, own_hat<BinomialHat>());

@@ -1,6 +1,5 @@
 // gamma: out ~ scale Gamma(shape), element by element
 #include "cuda/element.cuh"
-#include "fastblackout/gamma.h"
 
 namespace fastblackout {
 namespace cuda {
@@ -13,7 +12,7 @@ FB_KERNEL(kThreads, 4) gamma_kernel(FB_PARAM(Gamma) op) {
   if (place.i == 0) check_key(op, place.sample);
   const bool good = good_shape(shape);
   const StoredKey key{op.key, place.sample};
-  const double x = gamma_element(good ? shape : 1.0, scale, key, place.i, GAMMA, GAMMA_BOOST);
+  const double x = gamma_element(good ? shape : 1.0, scale, key, place.i, GammaStreams{GAMMA, GAMMA_BOOST}, own_hat<GammaHat>());
   store_one(op.out, place.sample, place.i, good ? x : not_a_number());
   raise(op.flag, kWrongNumber, !good || !(scale >= 0.0 && scale - scale == 0.0));
 }

@@ -1,6 +1,5 @@
 // negative_binomial: out ~ Poisson(mean / r Gamma(r)), element by element
 #include "cuda/element.cuh"
-#include "fastblackout/gamma.h"
 
 namespace fastblackout {
 namespace cuda {
@@ -16,8 +15,10 @@ FB_KERNEL(kThreads, 4) negative_binomial_kernel(FB_PARAM(NegativeBinomial) op) {
   raise(op.flag, (good_shape(given) ? 0 : kWrongNumber) | (wrong ? kWrongProbability : 0), wrong || !good_shape(given));
   const double r = good_shape(given) ? given : 1.0;
   const StoredKey key{op.key, place.sample};
-  const double x = gamma_element(r, mean, key, place.i, NEGATIVE_BINOMIAL_GAMMA, NEGATIVE_BINOMIAL_BOOST) / r;
-  const int64_t k = poisson_draw(x < kMaxRate ? x : kMaxRate, op.key, place, NEGATIVE_BINOMIAL);
+  const GammaStreams streams{NEGATIVE_BINOMIAL_GAMMA, NEGATIVE_BINOMIAL_BOOST};
+  GammaThen<PoissonHat>& hat = own_hat<GammaThen<PoissonHat>>();
+  const double x = gamma_element(r, mean, key, place.i, streams, hat.gamma) / r;
+  const int64_t k = poisson_element(x < kMaxRate ? x : kMaxRate, key, place.i, NEGATIVE_BINOMIAL, hat.second);
   store_one(op.out, place.sample, place.i, static_cast<double>(k));
 }
 

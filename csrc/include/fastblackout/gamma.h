@@ -19,14 +19,15 @@ FB_HD double uniform_of_words(uint32_t high, uint32_t low) {
   return upper + static_cast<double>(static_cast<int32_t>(low >> 11) + 1) * 0x1p-53;
 }
 
-// What the trials of an element share: magnitudes are those of Gamma(d + 1/3). A trial's z makes e = c z.
+// What the trials of an element share: magnitudes are those of Gamma(d + 1/3), and a trial's z makes e = c z. kept: a number
+// that is needed after them.
 struct GammaHat {
-  double d, c;
+  double d, c, kept;
 };
 
 FB_HD GammaHat gamma_hat(double a) {
   const double d = a < 1.0 ? a + 0.6666666666666666 : a - 0.3333333333333333;
-  return GammaHat{d, 1.0 / (3.0 * portable_sqrt(d))};
+  return GammaHat{d, 1.0 / (3.0 * portable_sqrt(d)), 0.0};
 }
 
 // Whether a cheap lower bound of the acceptance ratio accepts e at once
@@ -54,17 +55,19 @@ FB_HD double gamma_value(double d, double e) {
   return d * ((w * w) * w);
 }
 
-// The magnitude of one element; a is a good shape. A Key has words(block, stream, trial), as SampleKey does.
+// The magnitude of one element. The caller has filled d and c of h, which are read from memory anew where they are needed
+// (FB_FORGET). A Key has words(block, stream, trial), as SampleKey does.
 template <class Key>
-FB_HD double gamma_magnitude(double a, const Key& key, uint32_t i, uint32_t stream) {
-  const GammaHat hat = gamma_hat(a);
+FB_HD double gamma_magnitude(const GammaHat& h, const Key& key, uint32_t i, uint32_t stream) {
   for (uint32_t trial = 0; trial < kMaxTrials; ++trial) {
     FB_FORGET();
     const Words r = key.words(i, stream, trial);
-    const double e = hat.c * standard_normal(r.w[0], r.w[1]), v = uniform_of_words(r.w[2], r.w[3]);
-    if (gamma_sure(hat.d, e, v) || gamma_accepts(hat.d, e, v, gamma_far(e))) return gamma_value(hat.d, e);
+    const double v = uniform_of_words(r.w[2], r.w[3]), z = standard_normal(r.w[0], r.w[1]);
+    FB_FORGET();
+    const double e = h.c * z;
+    if (gamma_sure(h.d, e, v) || gamma_accepts(h.d, e, v, gamma_far(e))) return gamma_value(h.d, e);
   }
-  return hat.d;  // after kMaxTrials trials, each of which accepts with probability above 0.951
+  return h.d;  // after kMaxTrials trials, each of which accepts with probability above 0.951
 }
 
 // log U: the top bit says whether U is v or 1 - v, v in (0, 1/2) made of the other 63
@@ -81,12 +84,18 @@ FB_HD double gamma_scaled(double scale, double magnitude, double exponent) {
   return (scale * half) * (magnitude * half);
 }
 
+struct GammaStreams {
+  uint32_t trials, boost;
+};
+
+// The draw of one element: a is a good shape. h is scratch memory of the caller.
 template <class Key>
-FB_HD double gamma_element(double a, double scale, const Key& key, uint32_t i, uint32_t stream, uint32_t boost) {
-  const double magnitude = gamma_magnitude(a, key, i, stream);
+FB_HD double gamma_element(double a, double scale, const Key& key, uint32_t i, const GammaStreams& streams, GammaHat& h) {
+  h = gamma_hat(a);
+  const double magnitude = gamma_magnitude(h, key, i, streams.trials);
   double exponent = 0.0;
   if (a < 1.0) {
-    const Words r = key.words(i, boost);
+    const Words r = key.words(i, streams.boost);
     exponent = gamma_exponent(a, r.w[0], r.w[1]);
   }
   return gamma_scaled(scale, magnitude, exponent);
@@ -110,15 +119,20 @@ struct BetaStreams {
   uint32_t a, b, boost;
 };
 
+// The draw of one element: a and b are good shapes. h is scratch memory of the caller.
 template <class Key>
-FB_HD BetaPair beta_element(double a, double b, const Key& key, uint32_t i, const BetaStreams& streams) {
-  const double m_a = gamma_magnitude(a, key, i, streams.a), m_b = gamma_magnitude(b, key, i, streams.b);
+FB_HD BetaPair beta_element(double a, double b, const Key& key, uint32_t i, const BetaStreams& streams, GammaHat& h) {
+  h = gamma_hat(a);
+  const double first = gamma_magnitude(h, key, i, streams.a);
+  h = gamma_hat(b);
+  h.kept = first;
+  const double m_b = gamma_magnitude(h, key, i, streams.b);
   double apart = 0.0;
   if (a < 1.0 || b < 1.0) {
     const Words r = key.words(i, streams.boost);
     apart = gamma_exponent(b, r.w[2], r.w[3]) - gamma_exponent(a, r.w[0], r.w[1]);
   }
-  return beta_pair(m_a, m_b, apart);
+  return beta_pair(h.kept, m_b, apart);
 }
 
 }  // namespace fastblackout
