@@ -45,8 +45,9 @@ def _product_error(a, b, product):
 
 
 @triton.jit
-def _rejection(n, p, q, i, seed_low, seed_high, sample, call, STREAM: tl.constexpr, live):
+def _rejection(n, p, q, i, live, key, row, STREAM: tl.constexpr):
     """n p >= 10, p <= 1/2: BTRS; lanes that are not live give anything."""
+    seed_low, seed_high, sample, call = load_key(key, row)
     count = n.to(tl.float64)
     high = count * p
     low = _product_error(count, p, high)
@@ -89,8 +90,9 @@ def _rejection(n, p, q, i, seed_low, seed_high, sample, call, STREAM: tl.constex
 
 
 @triton.jit
-def binomial_block(n, p, q, i, valid, seed_low, seed_high, sample, call, STREAM: tl.constexpr):
+def binomial_block(n, p, q, i, valid, key, row, STREAM: tl.constexpr):
     """Binomial(n, p), element by element: n int64 in 0..2^53, p and q float64 in [0, 1], i uint32; int64."""
+    seed_low, seed_high, sample, call = load_key(key, row)
     swap = p > 0.5
     small, large = tl.where(swap, q, p), tl.where(swap, p, q)
     rejection = n.to(tl.float64) * small >= 10.0
@@ -105,22 +107,21 @@ def binomial_block(n, p, q, i, valid, seed_low, seed_high, sample, call, STREAM:
         # Lanes without a draw of their own run along on Binomial(40, 1/2), so that no NaN or infinity comes up.
         safe_n, safe_p = tl.where(rejected, n, 40), tl.where(rejected, small, 0.5)
         safe_q = tl.where(rejected, large, 0.5)
-        drawn = _rejection(safe_n, safe_p, safe_q, i, seed_low, seed_high, sample, call, STREAM, rejected)
+        drawn = _rejection(safe_n, safe_p, safe_q, i, rejected, key, row, STREAM)
         k = tl.where(rejected, drawn, k)
     return tl.where(swap, n - k, k)
 
 
-@triton.jit(do_not_specialize=["elements", "chunks"])
+@triton.jit(do_not_specialize=["elements"])
 def binomial_kernel(
-    count, p, q, out, key, flag, layout, elements, chunks,
+    count, p, q, out, key, flag, layout, elements,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     if first == 0:
         check_sample(flag, key, row, None, None, None)
-    seed_low, seed_high, sample, call = load_key(key, row)
     given = tl.load(place(count, row, first, lane, elements, layout, 0, 4, DIMS), mask=valid, other=0)
     number = given.to(tl.float64)
     most = _MAX_FLOAT32 if given.dtype == tl.float32 else _MAX_COUNT
@@ -140,7 +141,7 @@ def binomial_kernel(
     p_clean, q_clean, wrong = clean_prob(p_given, q_given)
     report(flag, tl.where(valid, tl.where(bad, 1, 0) | tl.where(wrong, 8, 0), 0))
     i = (first + lane).to(tl.uint32)
-    k = binomial_block(n, p_clean, q_clean, i, valid, seed_low, seed_high, sample, call, _BINOMIAL)
+    k = binomial_block(n, p_clean, q_clean, i, valid, key, row, _BINOMIAL)
     at = place(out, row, first, lane, elements, layout, 3, 4, DIMS)
     tl.store(at, k.to(out.dtype.element_ty), mask=valid)
 

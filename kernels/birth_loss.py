@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import portfloat as pf
 from .checks import report
-from .draw import place, rounded
+from .draw import place, rounded, span
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 
 __all__ = ["birth_loss", "birth_loss_backward"]
@@ -65,14 +65,13 @@ def tree_sum(v):
 
 
 @triton.jit
-def _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, DIMS: tl.constexpr):
-    """Float32 sum of the chunk that starts at element `first`."""
+def _chunk_sum(logits, births, row, first, gain, log_gain, layout, elements, DIMS: tl.constexpr):
+    """(float32 sum of the chunk that starts at element `first`, bits for wrong logits and births)"""
     lane = tl.arange(0, _CHUNK)
     x, k, bits, valid = _load(logits, births, row, first, lane, elements, layout, 2, DIMS)
-    report(flag, tl.where(valid, bits, 0))
     y = gain * pf.softplus(x)
     log_y = log_gain + pf.log_softplus(x)
-    return tree_sum(tl.where(valid, y - k * log_y, 0.0))
+    return tree_sum(tl.where(valid, y - k * log_y, 0.0)), tl.where(valid, bits, 0)
 
 
 @triton.jit(do_not_specialize=["elements", "chunks"])
@@ -92,12 +91,14 @@ def birth_loss_kernel(
         total = (program * 0).to(tl.float64)
         for chunk in range(chunks):
             first = (program * 0 + chunk).to(tl.int64) * _CHUNK
-            part = _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, DIMS)
+            part, bits = _chunk_sum(logits, births, row, first, gain, log_gain, layout, elements, DIMS)
+            report(flag, bits)
             total += part.to(tl.float64)
         tl.store(loss + row, (tl.load(weight + row) * total).to(tl.float32))
     else:
         first = (program % chunks).to(tl.int64) * _CHUNK
-        part = _chunk_sum(logits, births, row, first, gain, log_gain, flag, layout, elements, DIMS)
+        part, bits = _chunk_sum(logits, births, row, first, gain, log_gain, layout, elements, DIMS)
+        report(flag, bits)
         tl.store(sums + program, part)
 
 
@@ -132,16 +133,12 @@ def birth_loss(logits: Tensor, births: Tensor, weight: Tensor, gain: Tensor, los
             add_chunks_kernel[(triton.cdiv(batch, 32),)](sums, weight, loss, batch, chunks, ROWS=32, **OPTIONS)
 
 
-@triton.jit(do_not_specialize=["elements", "chunks"])
+@triton.jit(do_not_specialize=["elements"])
 def birth_loss_grad_kernel(
-    logits, births, coefficient, gain, grad, flag, layout, elements, chunks,
+    logits, births, coefficient, gain, grad, flag, layout, elements,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0)
-    row, first = program // chunks, (program % chunks).to(tl.int64) * BLOCK
-    elements = elements.to(tl.int64)
-    if ALIGNED:
-        elements = elements // 16 * 16
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     x, k, bits, valid = _load(logits, births, row, first, lane, elements, layout, 3, DIMS)
     report(flag, tl.where(valid, bits, 0))

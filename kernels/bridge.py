@@ -9,35 +9,34 @@ from torch import Tensor
 from ..reference.philox import Stream
 from .binomial import binomial_block
 from .checks import check_sample, clean_prob, report
-from .draw import draw, load_counts, load_key, place, round_births, rounded, span
+from .draw import draw, load_counts, place, round_births, rounded, span
 from .launch import as_rows, on
 from .steps import expected_births
 from .table import _WORDS, draw_options, slices, tables, with_step
 
 __all__ = ["bridge_step"]
 _DRAW = tl.constexpr(int(Stream.BRIDGE_DRAW))
-_REFINE = tl.constexpr(int(Stream.BRIDGE_REFINE))
 _ELEMENT = tl.constexpr(int(Stream.BRIDGE_ELEMENT))
 _FALL_DRAW = tl.constexpr(int(Stream.ATTRITION_DRAW))
-_FALL_REFINE = tl.constexpr(int(Stream.ATTRITION_REFINE))
 _FALL_ELEMENT = tl.constexpr(int(Stream.ATTRITION_ELEMENT))
 _ROUNDING = tl.constexpr(int(Stream.ROUNDING))
-_ROUNDING_REFINE = tl.constexpr(int(Stream.ROUNDING_REFINE))
 
 
-@triton.jit(do_not_specialize=["elements", "chunks", "step", "sigma_step", "sigma_row", "max_count", "row_0"])
+@triton.jit(do_not_specialize=["elements", "step", "sigma_step", "sigma_row", "max_count", "row_0"])
 def bridge_kernel(
     x_t, logits, births, x_s, model_input, p, q, sigma_p, sigma_q, gain, center, scale, table, key, flag, layout,
-    elements, chunks, step, sigma_step, sigma_row, max_count, row_0,
+    elements, step, sigma_step, sigma_row, max_count, row_0,
     SHARED: tl.constexpr, BOUNDED: tl.constexpr, STOCHASTIC: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr,
     BLOCK: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """PARTS blocks of one sample a program. step, sigma_step: 1 with a probability a row, 0 with one for all; the
     tables of sigma begin at table sigma_row."""
-    row, first, elements = span(elements, chunks, BLOCK, PARTS, ALIGNED)
+    row, first, elements = span(elements, BLOCK, PARTS, ALIGNED)
     lane = tl.arange(0, BLOCK)
-    seed_low, seed_high, sample, call = load_key(key, row_0 + row)
-    p_row, q_row = tl.load(p + row * step), tl.load(q + row * step)
+    inside, complement, wrong = clean_prob(tl.load(p + row * step), tl.load(q + row * step))
+    if sigma_p is not None:
+        fall, stay, wrong_fall = clean_prob(tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step))
+        fall_table = table + (sigma_row + row * sigma_step).to(tl.int64) * _WORDS
     own = table + (row * step).to(tl.int64) * _WORDS
     gain = tl.load(gain + row)
     center, scale = tl.load(center + row), tl.load(scale + row)
@@ -54,37 +53,21 @@ def bridge_kernel(
             y, bits = expected_births(None, at, gain, valid, True)
         bits |= tl.where(bad & valid, 1, 0)
         x = x.to(tl.int32) if SHARED else x.to(tl.int64)
-        n = round_births(
-            y, max_count - x, first, lane, seed_low, seed_high, sample, call, _ROUNDING, _ROUNDING_REFINE, STOCHASTIC,
-            not SHARED, BLOCK,
-        )  # fmt: skip
+        n = round_births(y, max_count - x, first, key, row_0 + row, _ROUNDING, STOCHASTIC, BLOCK)
         if SHARED:
             n = tl.where(valid, n, 0)
-            born = draw(
-                n, valid, first, lane, own, p_row, q_row, seed_low, seed_high, sample, call, _DRAW, _REFINE, BLOCK
-            )
+            born = draw(n, valid, first, own, inside, key, row_0 + row, _DRAW, BLOCK)
         else:
             i = (first + lane).to(tl.uint32)
             wide = tl.zeros_like(i).to(tl.float64)
-            inside, complement, wrong = clean_prob(p_row, q_row)
             bits |= tl.where(wrong & valid, 8, 0)
-            born = binomial_block(
-                n, inside + wide, complement + wide, i, valid, seed_low, seed_high, sample, call, _ELEMENT
-            )
+            born = binomial_block(n, inside + wide, complement + wide, i, valid, key, row_0 + row, _ELEMENT)
         if sigma_p is not None:
-            p_fall, q_fall = tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step)
             if SHARED:
-                fall_table = table + (sigma_row + row * sigma_step).to(tl.int64) * _WORDS
-                born -= draw(
-                    x, valid, first, lane, fall_table, p_fall, q_fall, seed_low, seed_high, sample, call, _FALL_DRAW,
-                    _FALL_REFINE, BLOCK,
-                )  # fmt: skip
+                born -= draw(x, valid, first, fall_table, fall, key, row_0 + row, _FALL_DRAW, BLOCK)
             else:
-                inside, complement, wrong = clean_prob(p_fall, q_fall)
-                bits |= tl.where(wrong & valid, 8, 0)
-                born -= binomial_block(
-                    x, inside + wide, complement + wide, i, valid, seed_low, seed_high, sample, call, _FALL_ELEMENT
-                )
+                bits |= tl.where(wrong_fall & valid, 8, 0)
+                born -= binomial_block(x, fall + wide, stay + wide, i, valid, key, row_0 + row, _FALL_ELEMENT)
         report(flag, bits)
         x += born
         if x_s is not None:
@@ -107,8 +90,8 @@ def bridge_step(
         return
     (*pair, step), (*fall, sigma_step) = with_step(p, q), with_step(sigma_p, sigma_q)
     laid = [x_t, births if logits is None else logits, x_s, model_input]
-    sizes, options = draw_options("bridge_step", laid, max_count, STOCHASTIC=bool(stochastic))
-    shared, chunks = options["SHARED"], sizes[-1]
+    programs, sizes, options = draw_options("bridge_step", laid, max_count, STOCHASTIC=bool(stochastic))
+    shared = options["SHARED"]
     tensors = [*arrays, *pair, *fall, gain, center, scale]
     with on(x_t):
         for first, samples, given in slices(tensors, shared and step + sigma_step > 0):
@@ -116,4 +99,4 @@ def bridge_step(
             if shared:
                 table, sigma_row = tables(flag, max_count, (*given[5:7], step), (*given[7:9], sigma_step))
             counts = step, sigma_step, sigma_row, max_count, first
-            bridge_kernel[(samples * chunks,)](*given, table, key, flag, *sizes, *counts, **options)
+            bridge_kernel[(samples * programs,)](*given, table, key, flag, *sizes, *counts, **options)

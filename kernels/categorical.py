@@ -14,15 +14,14 @@ from .weights import PROBS, draw_from_row, matrix_of, off_one
 
 __all__ = ["categorical"]
 _DRAW = tl.constexpr(int(Stream.CATEGORICAL))
-_REFINE = tl.constexpr(int(Stream.CATEGORICAL_REFINE))
 
 
-@triton.jit(do_not_specialize=["elements", "chunks", "matrices", "rows", "columns", "step_k", "step_r", "step_c"])
+@triton.jit(do_not_specialize=["elements", "matrices", "rows", "columns", "step_k", "step_r", "step_c"])
 def categorical_kernel(
-    state, probs, index, out, key, flag, layout, elements, chunks, matrices, rows, columns, step_k, step_r, step_c,
+    state, probs, index, out, key, flag, layout, elements, matrices, rows, columns, step_k, step_r, step_c,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     if first == 0:
@@ -32,9 +31,7 @@ def categorical_kernel(
     i = (first + lane).to(tl.uint32)
     line = probs + k * step_k + x.to(tl.int64) * step_r
     fallback = tl.minimum(x, columns - 1).to(tl.int32)
-    drawn, total, wrong = draw_from_row(
-        line, step_c, line, 0, 0.0, columns, fallback, i, valid, key, row, _DRAW, _REFINE, PROBS
-    )
+    drawn, total, wrong = draw_from_row(line, step_c, line, 0, 0.0, columns, fallback, i, valid, key, row, _DRAW, PROBS)
     wrong = wrong | off_one(total, probs.dtype.element_ty == tl.float32)
     report(flag, tl.where(valid, tl.where(bad | out_of_range, 1, 0) | tl.where(wrong, 8, 0), 0))
     at = place(out, row, first, lane, elements, layout, 1, 2, DIMS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -14,24 +16,22 @@ from .weights import LOGITS, PATHS, PROBS, SMALLEST_TOTAL, draw_from_row, matrix
 
 __all__ = ["categorical_bridge"]
 _X0 = tl.constexpr(int(Stream.CATEGORICAL_X0))
-_X0_REFINE = tl.constexpr(int(Stream.CATEGORICAL_X0_REFINE))
 _BRIDGE = tl.constexpr(int(Stream.CATEGORICAL_BRIDGE))
-_BRIDGE_REFINE = tl.constexpr(int(Stream.CATEGORICAL_BRIDGE_REFINE))
 
 
 @triton.jit(
     do_not_specialize=[
-        "class_step", "elements", "chunks", "matrices_1", "matrices_2", "states", "before_k", "before_r", "before_c",
+        "class_step", "elements", "matrices_1", "matrices_2", "states", "before_k", "before_r", "before_c",
         "after_k", "after_r", "after_c",
     ]
 )  # fmt: skip
 def categorical_bridge_kernel(
-    x_t, x_0, weights, x_s, before, after, index, key, flag, layout, class_step, elements, chunks, matrices_1,
+    x_t, x_0, weights, x_s, before, after, index, key, flag, layout, class_step, elements, matrices_1,
     matrices_2, states, before_k, before_r, before_c, after_k, after_r, after_c,
     KIND: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """KIND: of weights, where x_0 is None."""
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     if first == 0:
@@ -47,9 +47,7 @@ def categorical_bridge_kernel(
             for j in range(states):
                 x = tl.load(at + (to * 0 + j).to(tl.int64) * class_step, mask=valid, other=0.0).to(tl.float32)
                 largest = tl.where((x < float("inf")) & (x > largest), x, largest)
-        start, total, wrong = draw_from_row(
-            at, class_step, at, 0, largest, states, to, i, valid, key, row, _X0, _X0_REFINE, KIND
-        )
+        start, total, wrong = draw_from_row(at, class_step, at, 0, largest, states, to, i, valid, key, row, _X0, KIND)
         wrong = wrong | (total < SMALLEST_TOTAL)
         if KIND == PROBS:
             wrong = wrong | off_one(total, weights.dtype.element_ty != tl.float64)
@@ -66,7 +64,7 @@ def categorical_bridge_kernel(
     line = before + k_1 * before_k + start.to(tl.int64) * before_r
     column = after + k_2 * after_k + to.to(tl.int64) * after_c
     drawn, total, wrong = draw_from_row(
-        line, before_c, column, after_r, 0.0, states, to, i, valid, key, row, _BRIDGE, _BRIDGE_REFINE, PATHS
+        line, before_c, column, after_r, 0.0, states, to, i, valid, key, row, _BRIDGE, PATHS
     )
     wrong = wrong | (total < SMALLEST_TOTAL)
     report(flag, tl.where(valid & wrong, 8, 0))
@@ -75,10 +73,10 @@ def categorical_bridge_kernel(
 
 
 def categorical_bridge(
-    x_t: Tensor, x_0: Tensor | None, weights: Tensor | None, is_logits: bool, before: Tensor, after: Tensor,
-    index: Tensor | None, key: Tensor, x_s: Tensor, flag: Tensor,
-) -> None:  # fmt: skip
+    x_t: Tensor, x_0: Tensor | None, weights: Tensor | None, is_logits: bool, before: Tensor, after: Tensor, *rest: Any
+) -> None:
     """x_s ~ before[x_0, .] after[., x_t], x_0 drawn first where it is None: from weights (B, ..., S)."""
+    index, key, x_s, flag = rest
     x_t, x_0, x_s = as_rows(x_t, x_0, x_s)
     if x_t.numel() == 0:
         return
@@ -86,9 +84,9 @@ def categorical_bridge(
     class_step = 1 if weights is None else weights.stride(-1)
     arrays = [x_t, x_0, first, x_s]
     kind = (LOGITS if is_logits else PROBS).value
-    grid, (layout, elements, chunks), options = per_element("categorical_bridge", arrays, KIND=kind)
+    grid, (layout, elements), options = per_element("categorical_bridge", arrays, KIND=kind)
     matrices = before.shape[0], after.shape[0], before.shape[1], *before.stride(), *after.stride()
     with on(x_t):
         categorical_bridge_kernel[grid](
-            *arrays, before, after, index, key, flag, layout, class_step, elements, chunks, *matrices, **options
+            *arrays, before, after, index, key, flag, layout, class_step, elements, *matrices, **options
         )

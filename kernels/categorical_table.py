@@ -14,15 +14,14 @@ from .weights import SMALLEST_TOTAL, checked, first_word, matrix_of, off_one, re
 
 __all__ = ["build_categorical_table", "categorical_table"]
 _DRAW = tl.constexpr(int(Stream.CATEGORICAL))
-_REFINE = tl.constexpr(int(Stream.CATEGORICAL_REFINE))
 
 
-@triton.jit(do_not_specialize=["elements", "chunks", "matrices", "rows", "columns"])
+@triton.jit(do_not_specialize=["elements", "matrices", "rows", "columns"])
 def categorical_table_kernel(
-    state, thresholds, guide, index, out, key, flag, layout, elements, chunks, matrices, rows, columns,
+    state, thresholds, guide, index, out, key, flag, layout, elements, matrices, rows, columns,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     if first == 0:
@@ -47,7 +46,7 @@ def categorical_table_kernel(
         high = tl.where(searched & (below == 0), middle, high)
     tie = valid & ((tl.load(at + low, mask=valid, other=1 << 48) >> 16) == v.to(tl.int64))
     if tl.max(tie.to(tl.int32), 0) > 0:
-        u = refined(v, i, key, row, _REFINE)
+        u = refined(v, i, key, row, _DRAW)
         more = tie & (tl.load(at + low, mask=tie, other=0) <= u)
         while tl.max(more.to(tl.int32), 0) > 0:
             low = tl.where(more, low + 1, low)

@@ -4,6 +4,9 @@ fastblackout/reference/draw.py, whose integers come out to the bit.
 A program is one warp: its loops until no lane is open cost what divergence costs a warp; nothing waits at a barrier.
 The shared-p draw looks up what table.py has written: 16 bits by one load of the bucket they fall into, which holds at
 most one threshold of a row, then, for the 1 in 800 elements that tie, all 48 bits one element at a time.
+
+A part that draws is given the key's address and the number of the sample. Its stream is STREAM, and STREAM + 1 where it
+needs more bits of an element: in reference/philox.py every NAME_REFINE follows its NAME.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .checks import clean_prob
 from .launch import INTERPRETED
 from .table import _BUCKETS_AT, _LOWER_AT, _LOWER_BUCKETS, bucket
 
@@ -42,13 +44,15 @@ def load_key(key, row):
 
 
 @triton.jit
-def span(elements, chunks, BLOCK: tl.constexpr, PARTS: tl.constexpr, ALIGNED: tl.constexpr):
-    """(row, first element, elements) of this program; ALIGNED tells the compiler that 16 divides elements."""
+def span(elements, BLOCK: tl.constexpr, PARTS: tl.constexpr, ALIGNED: tl.constexpr):
+    """(row, first element, elements) of this program, of which a row has one for every BLOCK * PARTS elements; ALIGNED
+    tells the compiler that 16 divides elements."""
     program = tl.program_id(0)
     elements = elements.to(tl.int64)
     if ALIGNED:
         elements = elements // 16 * 16
-    return program // chunks, (program % chunks).to(tl.int64) * (BLOCK * PARTS), elements
+    programs = tl.cdiv(elements, BLOCK * PARTS).to(tl.int32)
+    return program // programs, (program % programs).to(tl.int64) * (BLOCK * PARTS), elements
 
 
 @triton.jit
@@ -99,8 +103,9 @@ def load_counts(at, valid, max_count, BOUNDED: tl.constexpr):
 
 
 @triton.jit
-def _two_blocks(first, seed_low, seed_high, sample, call, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+def _two_blocks(first, key, row, STREAM: tl.constexpr, BLOCK: tl.constexpr):
     """Words of Philox blocks 2 t and 2 t + 1 for elements 8 t .. 8 t + 7: a lane makes what its eight elements need."""
+    seed_low, seed_high, sample, call = load_key(key, row)
     even = (first // 4).to(tl.uint32) + 2 * tl.arange(0, BLOCK // 8).to(tl.uint32)
     e0, e1, e2, e3 = philox(even, sample, call, STREAM << 24, seed_low, seed_high)
     o0, o1, o2, o3 = philox(even + 1, sample, call, STREAM << 24, seed_low, seed_high)
@@ -116,9 +121,9 @@ def _interleave(v0, v1, v2, v3, v4, v5, v6, v7, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def primary_bits(first, seed_low, seed_high, sample, call, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+def primary_bits(first, key, row, STREAM: tl.constexpr, BLOCK: tl.constexpr):
     """u1 | u2 << 16 of elements first .. first + BLOCK, first a multiple of 8."""
-    e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, seed_low, seed_high, sample, call, STREAM, BLOCK)
+    e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, key, row, STREAM, BLOCK)
     return _interleave(
         (e1 & 0xFFFF) | (e3 << 16), (o1 & 0xFFFF) | (o3 << 16),
         (e1 >> 16) | (e3 & 0xFFFF0000), (o1 >> 16) | (o3 & 0xFFFF0000),
@@ -137,10 +142,11 @@ def _looked_up(entries, z, row, BITS: tl.constexpr):
 
 
 @triton.jit
-def _count_exactly(table, count, i, seed_low, seed_high, sample, call, STREAM: tl.constexpr, REFINE: tl.constexpr):
+def _count_exactly(table, count, i, key, row, STREAM: tl.constexpr):
     """Both sums of 48-bit comparisons for the element i of a sample: scalars in, scalar out."""
+    seed_low, seed_high, sample, call = load_key(key, row)
     r0, r1, r2, r3 = philox((i >> 3) * 2 + (i & 1), sample, call, STREAM << 24, seed_low, seed_high)
-    w0, w1, w2, w3 = philox(i, sample, call, REFINE << 24, seed_low, seed_high)
+    w0, w1, w2, w3 = philox(i, sample, call, (STREAM + 1) << 24, seed_low, seed_high)
     shift = (i & 2) * 8
     first_half = (i & 7) < 4
     u1 = (((tl.where(first_half, r1, r0) >> shift) & 0xFFFF).to(tl.int64) << 32) | w0.to(tl.int64)
@@ -154,12 +160,10 @@ def _count_exactly(table, count, i, seed_low, seed_high, sample, call, STREAM: t
 
 
 @triton.jit
-def draw(
-    n, valid, first, lane, table, p, q, seed_low, seed_high, sample, call,
-    STREAM: tl.constexpr, REFINE: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Binomial(n, p) of a block of one sample, int32 n in 0..255, by its table; p, q: the scalars the table is of."""
-    bits = primary_bits(first, seed_low, seed_high, sample, call, STREAM, BLOCK)
+def draw(n, valid, first, table, p, key, row, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+    """Binomial(n, p) of a block of one sample, int32 n in 0..255, by its table; p: the clean scalar the table is of."""
+    lane = tl.arange(0, BLOCK)
+    bits = primary_bits(first, key, row, STREAM, BLOCK)
     entries = (table + _BUCKETS_AT).to(tl.pointer_type(tl.uint32))
     upper, upper_ties = _looked_up(entries, (bits << 16) | 0x8000, n >> 4, 3)
     lower, lower_ties = _looked_up(entries + _LOWER_BUCKETS, (bits & 0xFFFF0000) | 0x8000, n & 15, 2)
@@ -170,21 +174,17 @@ def draw(
     while tie < BLOCK:
         here = lane == tie
         count, i = tl.sum(tl.where(here, n, 0), 0), (first + tie).to(tl.uint32)
-        exact = _count_exactly(table, count, i, seed_low, seed_high, sample, call, STREAM, REFINE)
+        exact = _count_exactly(table, count, i, key, row, STREAM)
         k = tl.where(here, exact, k)
         open_lanes = tl.where(here, BLOCK, open_lanes)
         tie = tl.min(open_lanes, 0)
-    inside, complement, bad = clean_prob(p, q)
-    return tl.where(inside > 0.5, n - k, k)
+    return tl.where(p > 0.5, n - k, k)
 
 
 @triton.jit
-def round_births(
-    y, room, first, lane, seed_low, seed_high, sample, call,
-    STREAM: tl.constexpr, REFINE: tl.constexpr, STOCHASTIC: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Integer births in 0..room from float32 y >= 0 (NaN counts as 0). WIDE: room beyond 255, so in float64."""
-    if WIDE:
+def round_births(y, room, first, key, row, STREAM: tl.constexpr, STOCHASTIC: tl.constexpr, BLOCK: tl.constexpr):
+    """Integer births in 0..room from float32 y >= 0 (NaN counts as 0). Room in int64 is beyond 255, so in float64."""
+    if room.dtype == tl.int64:
         y = y.to(tl.float64)
         limit = room.to(tl.float64)
     else:
@@ -193,7 +193,7 @@ def round_births(
     whole = y.to(room.dtype)
     fraction = y - whole.to(y.dtype)  # exact, and so are its multiples by powers of 2
     if STOCHASTIC:
-        e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, seed_low, seed_high, sample, call, STREAM, BLOCK)
+        e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, key, row, STREAM, BLOCK)
         words = _interleave(e0, e1, e2, e3, o0, o1, o2, o3, BLOCK)
         scaled = fraction * 4294967296.0
         high = scaled.to(tl.uint32)
@@ -201,7 +201,9 @@ def round_births(
         tie = words == high
         if tl.max(tie.to(tl.int32), 0) > 0:  # 1 in 2^32
             low = ((scaled - high.to(y.dtype)) * 65536.0).to(tl.uint32)
-            w0, w1, w2, w3 = philox((first + lane).to(tl.uint32), sample, call, REFINE << 24, seed_low, seed_high)
+            i = (first + tl.arange(0, BLOCK)).to(tl.uint32)
+            seed_low, seed_high, sample, call = load_key(key, row)
+            w0, w1, w2, w3 = philox(i, sample, call, (STREAM + 1) << 24, seed_low, seed_high)
             up = up | (tie & ((w0 & 0xFFFF) < low))
     else:
         up = fraction >= 0.5

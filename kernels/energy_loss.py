@@ -16,7 +16,7 @@ from torch import Tensor
 from . import portfloat as pf
 from .birth_loss import tree_sum
 from .checks import report
-from .draw import load_counts, place, rounded
+from .draw import load_counts, place, rounded, span
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 
 __all__ = ["energy_loss", "energy_loss_backward"]
@@ -54,17 +54,13 @@ def _draw(logit, offset, room):
     return room * tl.where(z < 0.0, e * inverse, inverse)
 
 
-@triton.jit(do_not_specialize=["elements", "chunks", "draws", "max_count", "step"])
+@triton.jit(do_not_specialize=["elements", "draws", "max_count", "step"])
 def energy_squares_kernel(
-    x_t, logits, births, weight, offset, max_count, sums, flag, layout, elements, chunks, draws, step,
+    x_t, logits, births, weight, offset, max_count, sums, flag, layout, elements, draws, step,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr,
 ):  # fmt: skip
     """sums (B, chunks, norms): of the squares of each distance. step: from a draw to the next."""
-    program = tl.program_id(0)
-    elements = elements.to(tl.int64)
-    if ALIGNED:
-        elements = elements // 16 * 16
-    row, first = program // chunks, (program % chunks).to(tl.int64) * _CHUNK
+    row, first, elements = span(elements, _CHUNK, 1, ALIGNED)
     step = step.to(tl.int64)
     lane = tl.arange(0, _CHUNK)
     shift, heavy = tl.load(offset + row), tl.load(weight + row)
@@ -72,7 +68,7 @@ def energy_squares_kernel(
         tl.atomic_or(flag, 16, sem="relaxed")
     room, n, bits, valid = _room_and_births(x_t, births, row, first, lane, elements, layout, max_count, DIMS)
     at = place(logits, row, first, lane, elements, layout, 2, 4, DIMS)
-    to = sums + program.to(tl.int64) * (draws * (draws + 1) // 2)
+    to = sums + tl.program_id(0).to(tl.int64) * (draws * (draws + 1) // 2)
     between = draws  # the first of the distances between draws
     for s in range(draws):
         x = _logit(at, step, s, valid)
@@ -121,16 +117,12 @@ def energy_factors_kernel(coefficient, norms, factors, draws, MOST: tl.constexpr
     tl.store(factors + at, tl.where(some, factor, 0.0).to(tl.float32), mask=live)
 
 
-@triton.jit(do_not_specialize=["elements", "chunks", "draws", "max_count", "step", "grad_step"])
+@triton.jit(do_not_specialize=["elements", "draws", "max_count", "step", "grad_step"])
 def energy_grad_kernel(
-    x_t, logits, births, offset, max_count, factors, grad, flag, layout, elements, chunks, draws, step, grad_step,
+    x_t, logits, births, offset, max_count, factors, grad, flag, layout, elements, draws, step, grad_step,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0)
-    elements = elements.to(tl.int64)
-    if ALIGNED:
-        elements = elements // 16 * 16
-    row, first = program // chunks, (program % chunks).to(tl.int64) * BLOCK
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     step, grad_step = step.to(tl.int64), grad_step.to(tl.int64)
     lane = tl.arange(0, BLOCK)
     shift = tl.load(offset + row)
@@ -157,44 +149,43 @@ def energy_grad_kernel(
 
 
 def energy_loss(
-    x_t: Tensor, logits: Tensor, births: Tensor, weight: Tensor, offset: Tensor, max_count: int,
-    loss: Tensor, norms: Tensor, flag: Tensor,
-) -> None:  # fmt: skip
+    x_t: Tensor, logits: Tensor, births: Tensor, weight: Tensor, offset: Tensor, max_count: int, *made: Tensor
+) -> None:
     """Loss and norms as fastblackout/reference/energy_loss.py defines them; logits (S, B, ...)."""
+    loss, norms, flag = made
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
         return
     draws, chunks = len(logits), triton.cdiv(elements, CHUNK)
     layout, dims = layout_of("energy_loss", [x_t, births, logits[0], None])
+    sizes = layout, elements
     sums = torch.empty(batch * chunks * norms.shape[1], dtype=torch.float32, device=x_t.device)
     weight = weight.contiguous()
     options = {**OPTIONS, "ALIGNED": elements % 16 == 0, "DIMS": dims, "num_warps": 8}
     with on(x_t):
         if chunks:
             energy_squares_kernel[(batch * chunks,)](
-                x_t, logits, births, weight, offset, max_count, sums, flag, layout, elements, chunks, draws,
-                logits.stride(0), **options,
-            )  # fmt: skip
+                x_t, logits, births, weight, offset, max_count, sums, flag, *sizes, draws, logits.stride(0), **options
+            )
         grid = (triton.cdiv(batch, 32),)
         energy_norms_kernel[grid](sums, weight, loss, norms, batch, chunks, draws, ROWS=32, **OPTIONS)
 
 
 def energy_loss_backward(
-    x_t: Tensor, logits: Tensor, births: Tensor, coefficient: Tensor, offset: Tensor, max_count: int, norms: Tensor,
-    grad: Tensor, flag: Tensor,
-) -> None:  # fmt: skip
+    x_t: Tensor, logits: Tensor, births: Tensor, coefficient: Tensor, offset: Tensor, max_count: int, *rest: Tensor
+) -> None:
     """The gradient by the logits, of norms that energy_loss has made; coefficient: upstream gradient times weight."""
+    norms, grad, flag = rest
     if logits.numel() == 0:
         return
     arrays = [x_t, births, logits[0], grad[0]]
     grid, sizes, options = per_element("energy_loss", arrays, 512, num_warps=4)
-    draws = len(logits)
+    draws, strides = len(logits), (len(logits), logits.stride(0), grad.stride(0))
     factors = torch.empty(norms.shape, dtype=torch.float32, device=x_t.device)
     with on(x_t):
         energy_factors_kernel[(len(x_t),)](
             coefficient.contiguous(), norms.contiguous(), factors, draws, MOST=64, **OPTIONS
         )
         energy_grad_kernel[grid](
-            x_t, logits, births, offset, max_count, factors, grad, flag, *sizes, draws, logits.stride(0),
-            grad.stride(0), **options,
-        )  # fmt: skip
+            x_t, logits, births, offset, max_count, factors, grad, flag, *sizes, *strides, **options
+        )

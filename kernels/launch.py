@@ -86,15 +86,15 @@ def batch_and_elements(tensor: Tensor) -> tuple[int, int]:
 
 def per_element(
     op: str, arrays: list[Any], gpu: int = ELEMENT_BLOCK, **options: Any
-) -> tuple[tuple[int], tuple[Tensor | None, int, int], dict[str, Any]]:
-    """(grid, (layout, elements, chunks), options) of a launch over arrays of one shape, the first not None: `chunks`
-    programs a sample, each of PARTS blocks, on a GPU of `gpu` elements."""
+) -> tuple[tuple[int], tuple[Tensor | None, int], dict[str, Any]]:
+    """(grid, (layout, elements), options) of a launch over arrays of one shape, the first not None: as many programs a
+    sample as span in draw.py says, each of PARTS blocks, on a GPU of `gpu` elements."""
     batch, elements = batch_and_elements(arrays[0])
     block = block_size(elements, gpu)
-    chunks = triton.cdiv(elements, block * options.get("PARTS", 1))
+    programs = batch * triton.cdiv(elements, block * options.get("PARTS", 1))
     layout, dims = layout_of(op, arrays)
     options = {**OPTIONS, "ALIGNED": elements % 16 == 0, "DIMS": dims, "BLOCK": block, **options}
-    return (batch * chunks,), (layout, elements, chunks), options
+    return (programs,), (layout, elements), options
 
 
 def merged(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> list[tuple[int, ...]]:

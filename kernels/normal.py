@@ -102,12 +102,12 @@ def standard_normal(high, low):
     return tl.where((high >> 31) == 1, 0.0 - z, z)
 
 
-@triton.jit(do_not_specialize=["elements", "chunks"])
+@triton.jit(do_not_specialize=["elements"])
 def normal_kernel(
-    mean, std, out, key, flag, layout, elements, chunks,
+    mean, std, out, key, flag, layout, elements,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     if first == 0:

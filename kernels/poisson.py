@@ -35,8 +35,9 @@ def _inversion(rate, u, live):
 
 
 @triton.jit
-def _rejection(rate, i, seed_low, seed_high, sample, call, STREAM: tl.constexpr, live):
+def _rejection(rate, i, live, key, row, STREAM: tl.constexpr):
     """rate >= 10: PTRS; lanes that are not live give anything."""
+    seed_low, seed_high, sample, call = load_key(key, row)
     whole = rate.to(tl.int64)
     start = whole.to(tl.float64)
     fraction = rate - start
@@ -71,8 +72,9 @@ def _rejection(rate, i, seed_low, seed_high, sample, call, STREAM: tl.constexpr,
 
 
 @triton.jit
-def poisson_block(rate, i, valid, seed_low, seed_high, sample, call, STREAM: tl.constexpr):
+def poisson_block(rate, i, valid, key, row, STREAM: tl.constexpr):
     """Poisson(rate), element by element: rate float64 in 0..2^52, i uint32; int64."""
+    seed_low, seed_high, sample, call = load_key(key, row)
     rejection = rate >= 10.0
     w0, w1, w2, w3 = philox(i, sample, call, STREAM << 24, seed_low, seed_high)
     inverted = valid & (rejection == 0)
@@ -83,26 +85,25 @@ def poisson_block(rate, i, valid, seed_low, seed_high, sample, call, STREAM: tl.
     if tl.max(rejected.to(tl.int32), 0) > 0:
         # Lanes without a draw of their own run along at rate 20, so that no NaN or infinity comes up.
         safe = tl.where(rejected, rate, 20.0)
-        k = tl.where(rejected, _rejection(safe, i, seed_low, seed_high, sample, call, STREAM, rejected), k)
+        k = tl.where(rejected, _rejection(safe, i, rejected, key, row, STREAM), k)
     return k
 
 
-@triton.jit(do_not_specialize=["elements", "chunks"])
+@triton.jit(do_not_specialize=["elements"])
 def poisson_kernel(
-    rate, out, key, flag, layout, elements, chunks, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
+    rate, out, key, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     if first == 0:
         check_sample(flag, key, row, None, None, None)
-    seed_low, seed_high, sample, call = load_key(key, row)
     given = tl.load(place(rate, row, first, lane, elements, layout, 0, 2, DIMS), mask=valid, other=0.0).to(tl.float64)
     bad = ((given >= 0.0) & (given <= _MAX_RATE)) == 0
     clean = tl.where(given > 0.0, tl.where(given < _MAX_RATE, given, _MAX_RATE), 0.0)
     report(flag, tl.where(valid & bad, 8, 0))
     i = (first + lane).to(tl.uint32)
-    k = poisson_block(clean, i, valid, seed_low, seed_high, sample, call, _POISSON)
+    k = poisson_block(clean, i, valid, key, row, _POISSON)
     at = place(out, row, first, lane, elements, layout, 1, 2, DIMS)
     tl.store(at, k.to(out.dtype.element_ty), mask=valid)
 

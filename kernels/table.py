@@ -149,14 +149,16 @@ def with_step(p: Tensor | None, q: Tensor | None) -> tuple[Tensor | None, Tensor
 
 def draw_options(
     op: str, arrays: list[Any], max_count: int, **options: Any
-) -> tuple[tuple[Any, int, int], dict[str, Any]]:
-    """`per_element` without its grid, for slices; SHARED: counts are declared small enough for tables."""
-    elements = batch_and_elements(arrays[0])[1]
+) -> tuple[int, tuple[Any, int], dict[str, Any]]:
+    """(programs a sample, (layout, elements), options), for slices; SHARED: counts are declared small enough for
+    tables."""
+    batch, elements = batch_and_elements(arrays[0])
     shared = max_count <= MAX_SHARED_COUNT
     gpu = 256 if shared else ELEMENT_BLOCK
     parts = 4 if shared and not (INTERPRETED and block_size(elements, gpu) >= elements) else 1
     options |= {"SHARED": shared, "BOUNDED": bounded(arrays[0], max_count), "PARTS": parts}
-    return per_element(op, arrays, gpu, **options)[1:]
+    (programs,), sizes, options = per_element(op, arrays, gpu, **options)
+    return programs // batch, sizes, options
 
 
 def slices(tensors: list[Any], with_tables: bool) -> Iterator[tuple[int, int, list[Any]]]:

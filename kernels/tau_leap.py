@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ..reference.philox import Stream
 from .checks import check_sample, report
-from .draw import load_counts, load_key, place, rounded, span
+from .draw import load_counts, place, rounded, span
 from .launch import as_rows, bounded, on, per_element
 from .poisson import _MAX_RATE, poisson_block
 from .steps import expected_births
@@ -17,17 +19,16 @@ __all__ = ["tau_leap_step"]
 _TAU_LEAP = tl.constexpr(int(Stream.TAU_LEAP))
 
 
-@triton.jit(do_not_specialize=["elements", "chunks", "max_count"])
+@triton.jit(do_not_specialize=["elements", "max_count"])
 def tau_leap_kernel(
     x_t, logits, births, x_s, model_input, overshoot, factor, gain, center, scale, key, flag, layout,
-    elements, chunks, max_count,
+    elements, max_count,
     BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """overshoot: int64 (B,), zero before; each program adds its elements that were clamped."""
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
-    seed_low, seed_high, sample, call = load_key(key, row)
     x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
     x = x.to(tl.int64)
     gain, center, scale = tl.load(gain + row), tl.load(center + row), tl.load(scale + row)
@@ -45,7 +46,7 @@ def tau_leap_kernel(
     rate = y.to(tl.float64) * leap
     rate = tl.where(rate > 0.0, tl.where(rate < _MAX_RATE, rate, _MAX_RATE), 0.0)
     i = (first + lane).to(tl.uint32)
-    drawn = poisson_block(rate, i, valid, seed_low, seed_high, sample, call, _TAU_LEAP)
+    drawn = poisson_block(rate, i, valid, key, row, _TAU_LEAP)
     room = max_count - x
     clamped = tl.sum(tl.where(valid & (drawn > room), 1, 0), 0)
     if clamped > 0:
@@ -62,10 +63,10 @@ def tau_leap_kernel(
 
 def tau_leap_step(
     x_t: Tensor, logits: Tensor | None, births: Tensor | None, factor: Tensor, key: Tensor, max_count: int,
-    gain: Tensor, center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, overshoot: Tensor,
-    flag: Tensor,
+    gain: Tensor, center: Tensor, scale: Tensor, *made: Any,
 ) -> None:  # fmt: skip
     """x_s = x_t + min(Poisson(y factor), max_count - x_t). overshoot: int64 (B,), added to: pass zeros."""
+    x_s, model_input, overshoot, flag = made
     x_t, logits, births, x_s, model_input = arrays = as_rows(x_t, logits, births, x_s, model_input)
     if x_t.numel() == 0:
         return

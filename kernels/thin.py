@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -9,28 +11,26 @@ from torch import Tensor
 from ..reference.philox import Stream
 from .binomial import binomial_block
 from .checks import check_sample, clean_prob, report
-from .draw import draw, load_counts, load_key, place, rounded, span
+from .draw import draw, load_counts, place, rounded, span
 from .launch import as_rows, on
 from .table import _WORDS, draw_options, slices, tables, with_step
 
 __all__ = ["thin"]
 _DRAW = tl.constexpr(int(Stream.THIN_DRAW))
-_REFINE = tl.constexpr(int(Stream.THIN_REFINE))
 _ELEMENT = tl.constexpr(int(Stream.THIN_ELEMENT))
 
 
-@triton.jit(do_not_specialize=["elements", "chunks", "step", "max_count", "row_0"])
+@triton.jit(do_not_specialize=["elements", "step", "max_count", "row_0"])
 def thin_kernel(
     x_0, x_t, births, model_input, p, q, center, scale, table, key, flag, layout,
-    elements, chunks, step, max_count, row_0,
+    elements, step, max_count, row_0,
     SHARED: tl.constexpr, BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr,
     BLOCK: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """PARTS blocks of one sample a program. step: 1 with a probability (and table) a row, 0 with one for all."""
-    row, first, elements = span(elements, chunks, BLOCK, PARTS, ALIGNED)
+    row, first, elements = span(elements, BLOCK, PARTS, ALIGNED)
     lane = tl.arange(0, BLOCK)
-    seed_low, seed_high, sample, call = load_key(key, row_0 + row)
-    p_row, q_row = tl.load(p + row * step), tl.load(q + row * step)
+    inside, complement, wrong = clean_prob(tl.load(p + row * step), tl.load(q + row * step))
     own = table + (row * step).to(tl.int64) * _WORDS
     center, scale = tl.load(center + row), tl.load(scale + row)
     if first == 0:
@@ -42,16 +42,13 @@ def thin_kernel(
         bits = tl.where(bad & valid, 1, 0)
         if SHARED:
             n = n.to(tl.int32)
-            k = draw(n, valid, first, lane, own, p_row, q_row, seed_low, seed_high, sample, call, _DRAW, _REFINE, BLOCK)
+            k = draw(n, valid, first, own, inside, key, row_0 + row, _DRAW, BLOCK)
         else:
             n = n.to(tl.int64)
-            inside, complement, wrong = clean_prob(p_row, q_row)
             bits |= tl.where(wrong & valid, 8, 0)
             i = (first + lane).to(tl.uint32)
             wide = tl.zeros_like(i).to(tl.float64)
-            k = binomial_block(
-                n, inside + wide, complement + wide, i, valid, seed_low, seed_high, sample, call, _ELEMENT
-            )
+            k = binomial_block(n, inside + wide, complement + wide, i, valid, key, row_0 + row, _ELEMENT)
         if not (BOUNDED and SHARED):
             report(flag, bits)
         if x_t is not None:
@@ -68,17 +65,17 @@ def thin_kernel(
 
 
 def thin(
-    x_0: Tensor, p: Tensor, q: Tensor, key: Tensor, max_count: int, center: Tensor, scale: Tensor,
-    x_t: Tensor | None, births: Tensor | None, model_input: Tensor | None, flag: Tensor,
-) -> None:  # fmt: skip
+    x_0: Tensor, p: Tensor, q: Tensor, key: Tensor, max_count: int, center: Tensor, scale: Tensor, *made: Any
+) -> None:
     """x_t ~ Binomial(x_0, p), births = x_0 - x_t, model_input = (x_t - center) * scale."""
-    arrays = as_rows(x_0, x_t, births, model_input)
+    *outputs, flag = made
+    arrays = as_rows(x_0, *outputs)
     if x_0.numel() == 0:
         return
     *pair, step = with_step(p, q)
-    sizes, options = draw_options("thin", arrays, max_count)
-    shared, chunks = options["SHARED"], sizes[-1]
+    programs, sizes, options = draw_options("thin", arrays, max_count)
+    shared = options["SHARED"]
     with on(x_0):
         for first, samples, given in slices([*arrays, *pair, center, scale], shared and step == 1):
             table = tables(flag, max_count, (*given[4:6], step))[0] if shared else key
-            thin_kernel[(samples * chunks,)](*given, table, key, flag, *sizes, step, max_count, first, **options)
+            thin_kernel[(samples * programs,)](*given, table, key, flag, *sizes, step, max_count, first, **options)

@@ -132,13 +132,13 @@ def _clamped(counts):
     return inside, inside != x
 
 
-@triton.jit(do_not_specialize=["elements", "chunks", "step_p", "step_q"])
+@triton.jit(do_not_specialize=["elements", "step_p", "step_q"])
 def log_prob_kernel(
-    x, a, b, p, q, out, flag, layout, elements, chunks, step_p, step_q,
+    x, a, b, p, q, out, flag, layout, elements, step_p, step_q,
     BY_SAMPLE: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """x under Binomial(a, p), or with b given x - a under Binomial(b - a, p). BY_SAMPLE: one (p, q) a sample."""
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     drawn, bad = _clamped(tl.load(place(x, row, first, lane, elements, layout, 0, 6, DIMS), mask=valid, other=0))

@@ -54,17 +54,17 @@ def first_word(i, key, row, STREAM: tl.constexpr):
 
 
 @triton.jit
-def refined(v, i, key, row, REFINE: tl.constexpr):
+def refined(v, i, key, row, STREAM: tl.constexpr):
     """V of 48 bits, int64. The key is read again: kept from the first words on, it costs registers in every loop."""
     seed_low, seed_high, sample, call = load_key(key, row)
-    w0, w1, w2, w3 = philox(i, sample, call, REFINE << 24, seed_low, seed_high)
+    w0, w1, w2, w3 = philox(i, sample, call, (STREAM + 1) << 24, seed_low, seed_high)
     return (v.to(tl.int64) << 16) | (w0 & 0xFFFF).to(tl.int64)
 
 
 @triton.jit
 def draw_from_row(
     at, step, other, other_step, largest, states, fallback, i, valid, key, row,
-    STREAM: tl.constexpr, REFINE: tl.constexpr, KIND: tl.constexpr,
+    STREAM: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
     """(state, total, whether a weight was wrong); a row that is not drawable gives `fallback`. States are int32."""
     total, last = tl.zeros(i.shape, tl.float64), tl.zeros(i.shape, tl.int32)
@@ -90,7 +90,7 @@ def draw_from_row(
         state += tl.where((scaled < limit) & (j < last), 1, 0)
         most += tl.where((scaled < limit + 65535.0) & (j < last), 1, 0)
     if tl.max(tl.where(valid, most - state, 0), 0) > 0:  # a threshold among the 2^16 values that v leaves open
-        limit = refined(v, i, key, row, REFINE).to(tl.float64) + 1.0
+        limit = refined(v, i, key, row, STREAM).to(tl.float64) + 1.0
         state, cum = tl.zeros(i.shape, tl.int32), tl.zeros(i.shape, tl.float64)
         for j in range(end):
             w, bad = _weight(at, step, other, other_step, largest, last * 0 + j, valid, KIND)

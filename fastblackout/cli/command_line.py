@@ -16,7 +16,7 @@ from typing import Any, NoReturn, get_type_hints
 from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width, wrap
 from ..sampling.rules import SAMPLERS
-from ..training.config import CHOICES, HELP, PRESETS, TrainConfig
+from ..training.config import CHOICES, HELP, OF_HEAD, PRESETS, TrainConfig
 from ..training.run_lock import holding
 from ..training.stopping import Terminated, sigterm_raises
 
@@ -170,11 +170,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _defaults(name: str) -> str:
-    """The default of an option, and that of each data set where it differs."""
+    """The default of an option, and that of each data set and head where it differs."""
     others: dict[Any, list[str]] = {}
-    for dataset, changes in PRESETS.items():
+    for what, changes in {**PRESETS, **{f"head {head}": changes for head, changes in OF_HEAD.items()}}.items():
         if name in changes:
-            others.setdefault(changes[name], []).append(dataset)
+            others.setdefault(changes[name], []).append(what)
     return "; ".join([str(getattr(TrainConfig, name)), *(f"{', '.join(names)}: {v}" for v, names in others.items())])
 
 

@@ -30,7 +30,7 @@ def blackout_loss(
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,).
 
     Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. Head "implicit": weight(k) times the energy score of
-    `draws` outputs for the same x_t with different noise, those of draw s keyed by the seed of `rng` plus s.
+    `draws` outputs for the same x_t with different noise, those of draw s keyed by the seed of `rng` plus s 2^56.
     """
     op = "blackout_loss"
     model = as_model(op, model)
@@ -45,7 +45,7 @@ def blackout_loss(
     weights = schedule.weight(weight, k)
     if not joint:
         return birth_loss(model(noised.model_input, k, labels), noised.births, weights, gain=model.gain(k))
-    keys = [Philox((rng.seed + s) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
+    keys = [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
     noise = torch.cat([model.draw_noise(noised.model_input, key) for key in keys])
     many = noised.model_input.repeat(draws, *[1] * (x_0.ndim - 1))
     logits = model(many, k.repeat(draws), None if labels is None else labels.repeat(draws), noise)

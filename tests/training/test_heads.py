@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 SCHEDULE = fb.Schedule.cosine(50)
 SHAPE = (5, 1, 4, 4)
 RNG = fb.Philox(2**40, first_sample=2, call=9)
-TINY = {"steps": 6, "batch": 4, "channels": 8, "threads": 1, "warmup": 2, "schedule": "cosine", "schedule_steps": 50}
+TINY = {"steps": 6, "batch": 4, "channels": 8, "threads": 1, "warmup": 2, "schedule_steps": 50}
 TINY |= {"log_every": 2, "held_out_every": 3, "sample_every": 0, "checkpoint_every": 3, "head": "implicit", "draws": 3}
 
 
@@ -100,7 +100,7 @@ def test_the_loss_is_the_energy_score_of_draws_with_other_noise(draws):
     q = torch.from_numpy(SCHEDULE.q[k.numpy()]).view(-1, 1, 1, 1)
     y = []
     for s in range(draws):
-        noise = fb.normal(torch.zeros(4, 2, 8, 8), 1.0, rng=fb.Philox(RNG.seed + s, RNG.first_sample, RNG.call))
+        noise = fb.normal(torch.zeros(4, 2, 8, 8), 1.0, rng=fb.Philox(RNG.seed + s * 2**56, RNG.first_sample, RNG.call))
         logits = model(noised.model_input, k, noise=noise).double()
         y.append(((16 - noised.x_t.double()) * torch.sigmoid(2 * logits + q.log())).flatten(1))
     fit = torch.stack([(each - noised.births.flatten(1)).norm(dim=1) for each in y]).mean(0)
@@ -117,6 +117,8 @@ def test_the_loss_is_the_energy_score_of_draws_with_other_noise(draws):
 def test_a_run_learns_resumes_and_samples(data, tmp_path):
     """Stopped after three steps and resumed it has the bytes of a run in one go; its samples are its own."""
     config = preset("array", **TINY)
+    assert (config.weight, config.schedule) == ("energy", "cosine")
+    assert preset("array", schedule="logit", **TINY).schedule == "logit"
     fb.train(data, tmp_path / "whole", config, progress=False)
     fb.train(data, tmp_path / "parts", preset("array", **TINY | {"steps": 3}), progress=False)
     fb.train(data, tmp_path / "parts", config, resume=True, progress=False)
