@@ -9,8 +9,8 @@ from torch import Tensor
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .checks import check_sample
-from .draw import load_key, philox, place, span
-from .gamma import exponents, good_shape, magnitudes, write
+from .draw import place, span
+from .gamma import boost_words, exponents, good_shape, magnitudes, write
 from .launch import as_rows, on, per_element
 
 __all__ = ["beta"]
@@ -28,30 +28,39 @@ def beta_pair(m_a, m_b, apart):
     return g_a / total, g_b / total
 
 
-@triton.jit(do_not_specialize=["elements", "chunks"])
-def beta_kernel(
-    a, b, out, key, flag, layout, elements, chunks, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
-):
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+@triton.jit
+def beta_block(a, b, i, valid, key, row, A: tl.constexpr, B: tl.constexpr, BOOST: tl.constexpr):
+    """(p, q), p ~ Beta(a, b) and q = 1 - p, float64, for a block of good shapes. A, B, BOOST: streams."""
+    m_a, m_b = magnitudes(a, i, valid, key, row, A), magnitudes(b, i, valid, key, row, B)
+    apart = tl.zeros_like(a)
+    if tl.min(tl.minimum(a, b), 0) < 1.0:
+        w0, w1, w2, w3 = boost_words(i, key, row, BOOST)
+        apart = exponents(b, w2, w3) - exponents(a, w0, w1)
+    p, q = beta_pair(m_a, m_b, apart)
+    return p, q
+
+
+@triton.jit
+def load_shapes(at_a, at_b, valid, flag):
+    """(a, b, whether both are good shapes), 1 where they are not, which sets bit 16 of the flag."""
+    a, b = tl.load(at_a, mask=valid, other=1.0).to(tl.float64), tl.load(at_b, mask=valid, other=1.0).to(tl.float64)
+    good = good_shape(a) & good_shape(b)
+    if tl.max((valid & (good == 0)).to(tl.int32), 0) > 0:
+        tl.atomic_or(flag, 16, sem="relaxed")
+    return tl.where(good, a, 1.0), tl.where(good, b, 1.0), good
+
+
+@triton.jit(do_not_specialize=["elements"])
+def beta_kernel(a, b, out, key, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr):
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     if first == 0:
         check_sample(flag, key, row, None, None, None)
-    shape_a = tl.load(place(a, row, first, lane, elements, layout, 0, 3, DIMS), mask=valid, other=1.0).to(tl.float64)
-    shape_b = tl.load(place(b, row, first, lane, elements, layout, 1, 3, DIMS), mask=valid, other=1.0).to(tl.float64)
-    good = good_shape(shape_a) & good_shape(shape_b)
-    if tl.max((valid & (good == 0)).to(tl.int32), 0) > 0:
-        tl.atomic_or(flag, 16, sem="relaxed")
-    shape_a, shape_b = tl.where(good, shape_a, 1.0), tl.where(good, shape_b, 1.0)
+    at_a = place(a, row, first, lane, elements, layout, 0, 3, DIMS)
+    shape_a, shape_b, good = load_shapes(at_a, place(b, row, first, lane, elements, layout, 1, 3, DIMS), valid, flag)
     i = (first + lane).to(tl.uint32)
-    seed_low, seed_high, sample, call = load_key(key, row)
-    m_a = magnitudes(shape_a, i, valid, seed_low, seed_high, sample, call, _A)
-    m_b = magnitudes(shape_b, i, valid, seed_low, seed_high, sample, call, _B)
-    apart = tl.zeros_like(shape_a)
-    if tl.min(tl.minimum(shape_a, shape_b), 0) < 1.0:
-        w0, w1, w2, w3 = philox(i, sample, call, _BOOST << 24, seed_low, seed_high)
-        apart = exponents(shape_b, w2, w3) - exponents(shape_a, w0, w1)
-    p, q = beta_pair(m_a, m_b, apart)
+    p, q = beta_block(shape_a, shape_b, i, valid, key, row, _A, _B, _BOOST)
     x = tl.where(good, p, float("nan"))
     write(out, place(out, row, first, lane, elements, layout, 2, 3, DIMS), x, valid)
 

@@ -46,8 +46,9 @@ def _log_ratio(d, e):
 
 
 @triton.jit
-def magnitudes(a, i, live, seed_low, seed_high, sample, call, STREAM: tl.constexpr):
+def magnitudes(a, i, live, key, row, STREAM: tl.constexpr):
     """m of G = m exp(s) for a block of good shapes; lanes that are not live give anything."""
+    seed_low, seed_high, sample, call = load_key(key, row)
     d = tl.where(a < 1.0, a + 0.6666666666666666, a - 0.3333333333333333)
     c = 1.0 / (3.0 * tl.sqrt(d))
     m = d
@@ -71,11 +72,31 @@ def magnitudes(a, i, live, seed_low, seed_high, sample, call, STREAM: tl.constex
 
 
 @triton.jit
+def boost_words(i, key, row, STREAM: tl.constexpr):
+    """The four words of an element's boosts."""
+    seed_low, seed_high, sample, call = load_key(key, row)
+    w0, w1, w2, w3 = philox(i, sample, call, STREAM << 24, seed_low, seed_high)
+    return w0, w1, w2, w3
+
+
+@triton.jit
 def exponents(a, high, low):
     """s of G = m exp(s): log(U) / a where a < 1, U of two words."""
     v = (high & 0x7FFFFFFF).to(tl.float64) * 2.3283064365386963e-10 + (low.to(tl.float64) + 0.5) * 5.421010862427522e-20
     log_uniform = tl.where((high >> 31) == 1, pf.log(v), pf.log1p(0.0 - v))
     return tl.where(a < 1.0, log_uniform / a, 0.0)
+
+
+@triton.jit
+def gamma_block(a, scale, i, valid, key, row, STREAM: tl.constexpr, BOOST: tl.constexpr):
+    """scale times Gamma(a), float64, for a block of good shapes."""
+    m = magnitudes(a, i, valid, key, row, STREAM)
+    s = tl.zeros_like(a)
+    if tl.min(a, 0) < 1.0:
+        w0, w1, w2, w3 = boost_words(i, key, row, BOOST)
+        s = exponents(a, w0, w1)
+    half = pf.exp(0.5 * s)
+    return (scale * half) * (m * half)
 
 
 @triton.jit
@@ -87,12 +108,12 @@ def write(out, at, x, valid):
         tl.store(at, rounded(x.to(tl.float32), out.dtype.element_ty), mask=valid)
 
 
-@triton.jit(do_not_specialize=["elements", "chunks"])
+@triton.jit(do_not_specialize=["elements"])
 def gamma_kernel(
-    shape, scale, out, key, flag, layout, elements, chunks,
+    shape, scale, out, key, flag, layout, elements,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, chunks, BLOCK, 1, ALIGNED)
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
     if first == 0:
@@ -104,14 +125,7 @@ def gamma_kernel(
         tl.atomic_or(flag, 16, sem="relaxed")
     safe = tl.where(good, a, 1.0)
     i = (first + lane).to(tl.uint32)
-    seed_low, seed_high, sample, call = load_key(key, row)
-    m = magnitudes(safe, i, valid, seed_low, seed_high, sample, call, _GAMMA)
-    s = tl.zeros_like(safe)
-    if tl.min(safe, 0) < 1.0:
-        w0, w1, w2, w3 = philox(i, sample, call, _BOOST << 24, seed_low, seed_high)
-        s = exponents(safe, w0, w1)
-    half = pf.exp(0.5 * s)
-    x = tl.where(good, (width * half) * (m * half), float("nan"))
+    x = tl.where(good, gamma_block(safe, width, i, valid, key, row, _GAMMA, _BOOST), float("nan"))
     write(out, place(out, row, first, lane, elements, layout, 2, 3, DIMS), x, valid)
 
 

@@ -1,6 +1,7 @@
 """The ops: one file each, holding docstring and declaration. What is listed here is public as fastblackout.NAME too."""
 
 from .beta import beta
+from .beta_binomial import beta_binomial
 from .binomial import binomial, binomial_log_prob
 from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
@@ -8,6 +9,7 @@ from .capabilities import capabilities
 from .categorical import CategoricalTable, categorical, categorical_bridge
 from .energy_loss import energy_loss
 from .gamma import gamma
+from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import poisson
 from .tau_leap import Leaped, tau_leap_step
@@ -20,6 +22,7 @@ __all__ = [
     "Stepped",
     "Thinned",
     "beta",
+    "beta_binomial",
     "binomial",
     "binomial_log_prob",
     "birth_loss",
@@ -30,6 +33,7 @@ __all__ = [
     "categorical_bridge",
     "energy_loss",
     "gamma",
+    "negative_binomial",
     "normal",
     "poisson",
     "tau_leap_step",

@@ -9,8 +9,10 @@ import numpy as np
 from ..arrays import exact_counts
 from ..probability import check_sum
 from .beta import beta
+from .beta_binomial import beta_binomial
 from .binomial import binomial
 from .gamma import LEAST_SHAPE, MOST_SHAPE, gamma
+from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import MAX_RATE, poisson
 from .portfloat import from_bfloat16, round_to_bfloat16
@@ -32,15 +34,11 @@ def binomial_elements(
     uint16 probabilities are bfloat16 bit patterns. ValueError for counts or probabilities out of range.
     """
     op = "binomial"
-    counts = _rows(count)  # as they are: 2^53 + 1 would round to an allowed float64
-    most = exact_counts(count.dtype.name)
-    wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
-    if wrong.any():
-        raise ValueError(f"{op}: count: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}")
+    counts = _counts(count, op, "count")
     p = _floats(p, op, "prob", "must be in [0, 1]", 1.0)
     q = 1.0 - p if q is None else _floats(q, op, "prob", "must be in [0, 1]", 1.0)
     check_sum(op, "prob", p, q)
-    return binomial(counts.astype(np.int64), p, q, key).reshape(count.shape).astype(count.dtype)
+    return binomial(counts, p, q, key).reshape(count.shape).astype(count.dtype)
 
 
 def poisson_elements(rate: NDArray[Any], key: Philox) -> NDArray[np.int64]:
@@ -76,6 +74,20 @@ def beta_elements(a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]
     return _rounded(beta(_shapes(a, "beta", "a"), _shapes(b, "beta", "b"), key), a)
 
 
+def beta_binomial_elements(n: NDArray[Any], a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]:
+    """Binomial(n, f), f ~ Beta(a, b), in n's dtype, all of one shape (B, ...). ValueError for values out of range."""
+    op = "beta_binomial"
+    drawn = beta_binomial(_counts(n, op, "n"), _shapes(a, op, "a"), _shapes(b, op, "b"), key)
+    return drawn.reshape(n.shape).astype(n.dtype)
+
+
+def negative_binomial_elements(r: NDArray[Any], mean: NDArray[Any], key: Philox) -> NDArray[np.int64]:
+    """Poisson(mean / r Gamma(r)), both of one shape (B, ...). ValueError for values out of range."""
+    op = "negative_binomial"
+    means = _floats(mean, op, "mean", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
+    return negative_binomial(_shapes(r, op, "r"), means, key).reshape(r.shape)
+
+
 def _shapes(array: NDArray[Any], op: str, argument: str) -> NDArray[np.float64]:
     rule = f"must be finite and in {LEAST_SHAPE:g}..{MOST_SHAPE:g}"
     return _floats(array, op, argument, rule, MOST_SHAPE, LEAST_SHAPE)
@@ -89,6 +101,15 @@ def _rounded(drawn: NDArray[np.float64], like: NDArray[Any]) -> NDArray[Any]:
             return drawn.astype(like.dtype)
         single = drawn.astype(np.float32)
         return round_to_bfloat16(single) if like.dtype == np.uint16 else single.astype(np.float16)
+
+
+def _counts(array: NDArray[Any], op: str, argument: str) -> NDArray[np.int64]:
+    counts = _rows(array)  # as they are: 2^53 + 1 would round to an allowed float64
+    most = exact_counts(array.dtype.name)
+    wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
+    if wrong.any():
+        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}")
+    return counts.astype(np.int64)
 
 
 def _rows(array: NDArray[Any]) -> NDArray[Any]:

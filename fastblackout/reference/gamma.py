@@ -115,9 +115,13 @@ def exponents(shape: NDArray[np.float64], key: Philox, stream: int, part: int = 
     return s.reshape(shape.shape)
 
 
-def gamma(shape: NDArray[np.float64], scale: NDArray[np.float64], key: Philox) -> NDArray[np.float64]:
-    """Gamma(shape) times scale, (B, n) float64; the caller has checked the values."""
-    m = magnitudes(shape, key, Stream.GAMMA)
-    half = pf.exp(0.5 * exponents(shape, key, Stream.GAMMA_BOOST))
+def scaled(scale: NDArray[np.float64], m: NDArray[np.float64], s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """scale m exp(s)."""
+    half = pf.exp(0.5 * s)
     with np.errstate(over="ignore"):
         return (scale * half) * (m * half)
+
+
+def gamma(shape: NDArray[np.float64], scale: NDArray[np.float64], key: Philox) -> NDArray[np.float64]:
+    """Gamma(shape) times scale, (B, n) float64; the caller has checked the values."""
+    return scaled(scale, magnitudes(shape, key, Stream.GAMMA), exponents(shape, key, Stream.GAMMA_BOOST))

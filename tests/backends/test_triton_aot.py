@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 REGISTERS = {
     "table_kernel": 64, "thin_kernel": 152, "bridge_kernel": 184, "tau_leap_kernel": 96, "birth_loss_kernel": 80,
     "add_chunks_kernel": 32, "birth_loss_grad_kernel": 64, "binomial_kernel": 120, "poisson_kernel": 96,
-    "normal_kernel": 48, "gamma_kernel": 96, "beta_kernel": 96,
+    "normal_kernel": 48, "gamma_kernel": 96, "beta_kernel": 96, "beta_binomial_kernel": 168,
+    "negative_binomial_kernel": 168,
     "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
@@ -58,6 +59,8 @@ DTYPES = {
     "normal_kernel": {"mean": FLOATS, "std": FLOATS, "out": FLOATS},
     "gamma_kernel": {"shape": FLOATS, "scale": FLOATS, "out": FLOATS},
     "beta_kernel": {"a": FLOATS, "b": FLOATS, "out": FLOATS},
+    "beta_binomial_kernel": {"n": COUNTS | {"float32", "float64"}, "a": FLOATS, "b": FLOATS},
+    "negative_binomial_kernel": {"r": FLOATS, "mean": FLOATS},
     "categorical_kernel": {"state": COUNTS, "probs": {"float32", "float64"}, "index": {"int64"}, "out": COUNTS},
     "categorical_table_kernel": {"state": COUNTS, "index": {"int64"}, "out": COUNTS},
     "categorical_bridge_kernel": {"x_t": COUNTS, "x_0": COUNTS, "weights": FLOATS, "index": {"int64"}, "x_s": COUNTS},

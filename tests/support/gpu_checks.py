@@ -32,6 +32,8 @@ WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "normal": (("mean", math.nan, "gain"), ("std", -1.0, "gain"), ("std", math.inf, "gain")),
     "gamma": (("shapes", math.nan, "gain"), ("shapes", 0.0, "gain"), ("widths", -1.0, "gain")),
     "beta": (("shapes", -1.0, "gain"), ("others", math.inf, "gain")),
+    "beta_binomial": (("x", -1, "counts"), ("shapes", 0.0, "gain"), ("others", math.nan, "gain")),
+    "negative_binomial": (("shapes", math.inf, "gain"), ("rate", math.nan, "probability")),
     "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
     "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
     "transition_rows": (("p", 1.5, "probability"), ("q", 0.3, "probability")),

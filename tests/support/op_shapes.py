@@ -1,4 +1,4 @@
-"""The draws by shapes in op_table.py, gamma and beta: their arguments and the calls."""
+"""The rows of op_table.py for draws by shapes, gamma, beta and those made of them: arguments, calls and factors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from support.maker import Maker
 
 Arguments = dict[str, Any]
 FLOATS = ("float32", "bfloat16", "float16", "float64")
+COUNTS = ("uint8", "int16", "int32", "int64", "float32", "float64")
 FACTORS: dict[str, Any] = {"counts": ("int64",), "max_count": (1,), "others": FLOATS}
 # Decimal exponents of the extreme shapes.
 _EXTREMES = {
@@ -40,6 +41,15 @@ def beta(m: Maker) -> Arguments:
     return {"shapes": _shapes(m, m.floats), "others": second}
 
 
+def beta_binomial(m: Maker) -> Arguments:
+    return {"x": m.counts(), **beta(m)}
+
+
+def negative_binomial(m: Maker) -> Arguments:
+    other: torch.dtype = getattr(torch, m.case.get("others", "float32"))
+    return {"shapes": _shapes(m, m.floats), "rate": m.uniform(0.0, 300.0, (10.0, 6e4, 0.0, 6e4, 3.0, 1e-3), other)}
+
+
 def gamma_drawn(a: Arguments, more: dict[str, Any]) -> Any:
     return {"out": fb.gamma(a["shapes"], a["widths"], **more)}
 
@@ -48,9 +58,34 @@ def beta_drawn(a: Arguments, more: dict[str, Any]) -> Any:
     return {"out": fb.beta(a["shapes"], a["others"], **more)}
 
 
+def beta_binomial_drawn(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.beta_binomial(a["x"], a["shapes"], a["others"], **more)}
+
+
+def negative_binomial_drawn(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.negative_binomial(a["shapes"], a["rate"], **more)}
+
+
 def gamma_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
     k.gamma(a["shapes"], a["widths"], key, out["out"], flag)
 
 
 def beta_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
     k.beta(a["shapes"], a["others"], key, out["out"], flag)
+
+
+def beta_binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.beta_binomial(a["x"], a["shapes"], a["others"], key, out["out"], flag)
+
+
+def negative_binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.negative_binomial(a["shapes"], a["rate"], key, out["out"], flag)
+
+
+GAMMA = gamma, gamma_drawn, gamma_kernel, FACTORS
+BETA = beta, beta_drawn, beta_kernel, FACTORS
+BETA_BINOMIAL = (
+    beta_binomial, beta_binomial_drawn, beta_binomial_kernel,
+    FACTORS | {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2**53)},
+)  # fmt: skip
+NEGATIVE_BINOMIAL = negative_binomial, negative_binomial_drawn, negative_binomial_kernel, FACTORS

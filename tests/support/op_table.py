@@ -253,8 +253,10 @@ OPS = {
     ),
     "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "max_count": (3, 30, 300, 10**4)}),
     "normal": Op(_normal, _spread, _normal_kernel, {"counts": ("int64",), "max_count": (1,), "widths": FLOATS}),
-    "gamma": Op(op_shapes.gamma, op_shapes.gamma_drawn, op_shapes.gamma_kernel, op_shapes.FACTORS),
-    "beta": Op(op_shapes.beta, op_shapes.beta_drawn, op_shapes.beta_kernel, op_shapes.FACTORS),
+    "gamma": Op(*op_shapes.GAMMA),
+    "beta": Op(*op_shapes.BETA),
+    "beta_binomial": Op(*op_shapes.BETA_BINOMIAL),
+    "negative_binomial": Op(*op_shapes.NEGATIVE_BINOMIAL),
 }  # fmt: skip
 
 

@@ -66,6 +66,12 @@ def beta(x, logits, p, q, key):
     return fb.Thinned(fb.beta(logits.exp(), p[:, None, None, None], rng=key), fb.beta(0.5, logits.exp(), rng=key))
 
 
+def mixed(x, logits, p, q, key):
+    return fb.Thinned(
+        fb.beta_binomial(x, logits.exp(), 0.5, rng=key), fb.negative_binomial(logits.exp().bfloat16(), 9.0, rng=key)
+    )
+
+
 def loss(x, logits, p, q, key):
     return fb.Thinned(fb.birth_loss(logits, x, p.float()[:, None, None, None], gain=3.0))
 
@@ -75,7 +81,7 @@ def energy(x, logits, p, q, key):
     return fb.Thinned(fb.energy_loss(draws, x, x // 2, p.float()[:, None, None, None], offset=p - 2))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, gamma, beta, loss, energy]
+CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, gamma, beta, mixed, loss, energy]
 
 
 def registered():
@@ -112,4 +118,8 @@ def registered():
         ("gamma", (last.bfloat16() + 1, last.half(), key, "reference")),
         ("beta", (logits.exp(), logits.exp().double(), key, "auto")),
         ("beta", (last.bfloat16() + 1, last.half() + 1, key, "reference")),
+        ("beta_binomial", (last, logits.exp(), logits.exp().double(), key, "auto")),
+        ("beta_binomial", (x.double(), logits.exp().half() + 1, logits.exp().bfloat16(), key, "reference")),
+        ("negative_binomial", (logits.exp(), last.double(), key, "auto")),
+        ("negative_binomial", (logits.exp().bfloat16(), last.half(), key, "reference")),
     ]
