@@ -167,6 +167,26 @@ def beta(a: torch.Tensor, b: torch.Tensor) -> Calls:
     return calls
 
 
+def beta_binomial(n: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Calls:
+    """Binomial(n, Beta(a, b)), one draw for each."""
+    generator, given = np.random.default_rng(0), [each.double().numpy() for each in (a, b)]
+    law, floats, numpy_n = torch.distributions.Beta(a, b), n.float(), n.numpy()
+    return {
+        "torch.distributions": lambda i: torch.binomial(floats, law.sample()),
+        "numpy Generator": lambda i: generator.binomial(numpy_n, generator.beta(*given)),
+    }
+
+
+def negative_binomial(r: torch.Tensor, mean: torch.Tensor) -> Calls:
+    """Poisson(mean / r Gamma(r)), one draw for each."""
+    generator, given = np.random.default_rng(0), (r.double().numpy(), (r / (r + mean)).double().numpy())
+    law = torch.distributions.NegativeBinomial(r, mean / (r + mean))
+    return {
+        "torch.distributions": lambda i: law.sample(),
+        "numpy Generator": lambda i: generator.negative_binomial(*given),
+    }
+
+
 def _numba_loop(numba: Any, element: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     draw = numba.njit(element)
 

@@ -99,6 +99,11 @@ def shapes(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     return {"a": both[0], "b": both[1]}
 
 
+def mixtures(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    n = torch.randint(0, 256, shape, device=made.device, generator=made, dtype=torch.uint8)
+    return {"n": n, "peer_n": n.float(), **shapes(shape, made), **rates(shape, made)}
+
+
 def _thin(outputs: tuple[str, ...]) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
     def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
         numbers = {"center": v["center"], "scale": v["scale"], "outputs": outputs}
@@ -196,6 +201,22 @@ def _beta_peer(v: Inputs) -> Tensor:
     return torch.distributions.Beta(v["a"], v["b"], validate_args=False).sample()
 
 
+def _beta_binomial(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.beta_binomial(v["n"], v["a"], v["b"], rng=rng, backend=backend),)
+
+
+def _beta_binomial_peer(v: Inputs) -> Tensor:
+    return torch.binomial(v["peer_n"], _beta_peer(v))
+
+
+def _negative_binomial(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.negative_binomial(v["a"], v["rate"], rng=rng, backend=backend),)
+
+
+def _negative_binomial_peer(v: Inputs) -> Tensor:
+    return torch.poisson(torch._standard_gamma(v["a"]) * (v["rate"] / v["a"]))
+
+
 def _poisson_peers() -> dict[str, Callable[[Inputs], Any]]:
     peers: dict[str, Callable[[Inputs], Any]] = {"torch.poisson": lambda v: torch.poisson(v["rate"])}
     if (cupy := _cupy()) is not None:
@@ -216,6 +237,10 @@ CASES = (
     Case("normal, float32", "normal", spreads, _normal, {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
     Case("gamma, shapes 0.1 to 10", "gamma", shapes, _gamma, {"torch": lambda v: torch._standard_gamma(v["a"])}),
     Case("beta, shapes 0.1 to 10", "beta", shapes, _beta, {"torch.distributions": _beta_peer}),
+    Case("beta-binomial, counts to 255", "beta_binomial", mixtures, _beta_binomial,
+         {"torch.distributions": _beta_binomial_peer}),
+    Case("negative binomial, means to 50", "negative_binomial", mixtures, _negative_binomial,
+         {"torch.distributions": _negative_binomial_peer}),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,
          {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
     Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),

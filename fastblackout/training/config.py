@@ -176,7 +176,6 @@ HELP = {
 
 def preset(dataset: str, **given: Any) -> TrainConfig:
     """The configuration for a data set by name, with those of the head, and the options given in place of either."""
-    of_head = {"weight": "energy"} if given.get("head") == "implicit" else {}
     return TrainConfig(**{**PRESETS.get(dataset, {}), **OF_HEAD.get(given.get("head", ""), {}), **given})
 
 

@@ -13,6 +13,7 @@ from support.maker import Maker
 Arguments = dict[str, Any]
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 COUNTS = ("uint8", "int16", "int32", "int64", "float32", "float64")
+IMAGES = "shapes", "others", "widths"
 FACTORS: dict[str, Any] = {"counts": ("int64",), "max_count": (1,), "others": FLOATS}
 # Decimal exponents of the extreme shapes.
 _EXTREMES = {
@@ -82,10 +83,12 @@ def negative_binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, T
     k.negative_binomial(a["shapes"], a["rate"], key, out["out"], flag)
 
 
-GAMMA = gamma, gamma_drawn, gamma_kernel, FACTORS
-BETA = beta, beta_drawn, beta_kernel, FACTORS
-BETA_BINOMIAL = (
-    beta_binomial, beta_binomial_drawn, beta_binomial_kernel,
-    FACTORS | {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2**53)},
-)  # fmt: skip
-NEGATIVE_BINOMIAL = negative_binomial, negative_binomial_drawn, negative_binomial_kernel, FACTORS
+ROWS: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
+    "gamma": (gamma, gamma_drawn, gamma_kernel, FACTORS),
+    "beta": (beta, beta_drawn, beta_kernel, FACTORS),
+    "beta_binomial": (
+        beta_binomial, beta_binomial_drawn, beta_binomial_kernel,
+        FACTORS | {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2**53)},
+    ),
+    "negative_binomial": (negative_binomial, negative_binomial_drawn, negative_binomial_kernel, FACTORS),
+}  # fmt: skip

@@ -28,22 +28,7 @@ NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw not
 PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
 # What lies in the case's layout; the rest is one a sample.
-IMAGES = (
-    "x",
-    "logits",
-    "births",
-    "prob",
-    "prob_q",
-    "rate",
-    "mean",
-    "std",
-    "shapes",
-    "others",
-    "widths",
-    "a",
-    "b",
-    "x_0",
-)
+IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0", *op_shapes.IMAGES)
 
 
 def _state(m: Maker) -> Arguments:
@@ -253,10 +238,7 @@ OPS = {
     ),
     "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "max_count": (3, 30, 300, 10**4)}),
     "normal": Op(_normal, _spread, _normal_kernel, {"counts": ("int64",), "max_count": (1,), "widths": FLOATS}),
-    "gamma": Op(*op_shapes.GAMMA),
-    "beta": Op(*op_shapes.BETA),
-    "beta_binomial": Op(*op_shapes.BETA_BINOMIAL),
-    "negative_binomial": Op(*op_shapes.NEGATIVE_BINOMIAL),
+    **{op: Op(*row) for op, row in op_shapes.ROWS.items()},
 }  # fmt: skip
 
 
