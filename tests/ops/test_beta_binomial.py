@@ -66,8 +66,20 @@ def test_limits(backend):
     assert large.min() >= 0 and large.max() <= 2**53 and np.unique(large).size == 100
 
 
+def test_law_next_to_all_of_2_to_the_53():
+    """1 - f keeps its digits: Pr(n - k = j) is b Gamma(j + b) / j! n^-b to 1e-15, a = 1 and n large."""
+    n, b, j = 2**53, 0.01, np.arange(200)
+    missing = n - fb.beta_binomial(np.full((1, DRAWS), n), 1.0, b, rng=RNG)[0]
+    expected = DRAWS * b * np.exp(special.gammaln(j + b) - special.gammaln(j + 1) - b * np.log(n))
+    seen = np.bincount(missing[missing < 200], minlength=200)
+    rest = DRAWS - seen.sum(), DRAWS - expected.sum()
+    assert chi_square_counts(np.append(seen, rest[0]), np.append(expected, rest[1])) > FALSE_ALARM
+    assert 0.6 < seen[0] / DRAWS < 0.75
+
+
 def test_it_is_the_binomial_of_the_pair(backend):
     n, a, b = np.arange(3000).reshape(3, 1000), np.geomspace(1e-4, 1e4, 1000), np.geomspace(1e3, 1e-3, 3)[:, None]
+    n[2] = 2**53
     wide = np.broadcast_arrays(a, b)
     p, q = beta_pair(*wide, RNG, STREAMS)
     assert np.array_equal(fb.beta_binomial(n, a, b, rng=RNG), binomial(n, p, q, RNG, Stream.BETA_BINOMIAL))

@@ -48,12 +48,16 @@ def test_the_exact_test_beside_mpmath():
 
 
 def test_the_cheap_test_accepts_nothing_more():
-    """Where e >= -1/2, 1 - 1.28 d e^4 is below the ratio by a margin that rounding cannot use up."""
-    e = np.concatenate([-np.geomspace(1e-6, 0.5, 4000), np.geomspace(1e-6, 5, 4000)])
-    r = np.where(np.abs(e) < 0.125, module._log_ratio(np.full_like(e, 1 / 3), e), np.log1p(e) - e + e**2 / 2 - e**3 / 3)
-    assert (-3 * r <= 1.272 * e**4).all()
-    sure = np.array([-0.5, np.nextafter(-0.5, -1)]), np.zeros(2) + 1e-300
-    assert module._accepted(np.ones(2), *sure).tolist() == [True, True] and 1.28 * 0.5**4 < 0.99
+    """Just above the ratio nothing is accepted, and nothing of e <= -1; just below it everything is."""
+    e = np.concatenate([-np.geomspace(1e-3, 0.99, 4000), np.geomspace(1e-3, 4, 4000), [-0.5, np.nextafter(-0.5, -1)]])
+    for d in (2 / 3, 1.0, 5.0, 200.0):
+        ratio = np.exp(3 * d * (np.log1p(e) - e + e**2 / 2 - e**3 / 3))
+        inside = (ratio < 1 - 1e-12) & (ratio > 1e-15)
+        given = np.full(np.count_nonzero(inside), d), e[inside]
+        assert not module._accepted(*given, ratio[inside] * (1 + 1e-12)).any()
+        assert module._accepted(*given, ratio[inside] * (1 - 1e-12)).all()
+    outside = np.array([-1.0, -1.5, -3.7])
+    assert not module._accepted(np.full(3, 2 / 3), outside, np.full(3, 2.0**-53)).any()
 
 
 def test_a_trial_is_accepted_with_probability_above_0_951():
