@@ -110,6 +110,22 @@ def binomial_block(n, p, q, i, valid, seed, counter, STREAM: tl.constexpr):
     return tl.where(swap, n - k, k)
 
 
+@triton.jit
+def load_whole(at, valid):
+    """(counts of any dtype in the range in which it holds every count, int64; which were not)."""
+    given = tl.load(at, mask=valid, other=0)
+    number = given.to(tl.float64)
+    most = _MAX_FLOAT32 if given.dtype == tl.float32 else _MAX_COUNT
+    inside = tl.where(number > 0.0, tl.where(number < most, number, most), 0.0)
+    n = inside.to(tl.int64)
+    if given.dtype.is_int():
+        bad = (given < 0) | (number > _MAX_COUNT)
+        n = tl.where(bad, n, given.to(tl.int64))
+    else:
+        bad = n.to(tl.float64) != number
+    return n, bad
+
+
 @triton.jit(do_not_specialize=["elements"])
 def binomial_kernel(
     count, p, q, out, key, flag, layout, elements,
@@ -120,16 +136,7 @@ def binomial_kernel(
     valid = lane < (elements - first)
     if first == 0:
         check_sample(flag, key, row, None, None, None)
-    given = tl.load(place(count, row, first, lane, elements, layout, 0, 4, DIMS), mask=valid, other=0)
-    number = given.to(tl.float64)
-    most = _MAX_FLOAT32 if given.dtype == tl.float32 else _MAX_COUNT
-    inside = tl.where(number > 0.0, tl.where(number < most, number, most), 0.0)
-    n = inside.to(tl.int64)
-    if given.dtype.is_int():
-        bad = (given < 0) | (number > _MAX_COUNT)
-        n = tl.where(bad, n, given.to(tl.int64))
-    else:
-        bad = n.to(tl.float64) != number
+    n, bad = load_whole(place(count, row, first, lane, elements, layout, 0, 4, DIMS), valid)
     p_given = tl.load(place(p, row, first, lane, elements, layout, 1, 4, DIMS), mask=valid, other=0.0).to(tl.float64)
     if q is None:
         q_given = 1.0 - p_given

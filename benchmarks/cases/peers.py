@@ -135,6 +135,58 @@ def standard_normal(shape: tuple[int, ...], dtype: torch.dtype) -> Calls:
     return calls
 
 
+def gamma(shapes: torch.Tensor) -> Calls:
+    """Gamma(shape), one draw for each shape."""
+    generator, numpy_shapes = np.random.default_rng(0), shapes.double().numpy()
+    law = torch.distributions.Gamma(shapes, torch.ones_like(shapes))
+    calls: Calls = {
+        "torch.distributions": lambda i: law.sample(),
+        "numpy Generator": lambda i: generator.standard_gamma(numpy_shapes),
+    }
+    if jax := _present("jax"):
+        sample, key, given = jax.jit(lambda key, a: jax.random.gamma(key, a)), jax.random.key(0), shapes.numpy()
+        calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i), given).block_until_ready()
+    return calls
+
+
+def beta(a: torch.Tensor, b: torch.Tensor) -> Calls:
+    """Beta(a, b), one draw for each pair."""
+    generator, numpy_a, numpy_b = np.random.default_rng(0), a.double().numpy(), b.double().numpy()
+    law = torch.distributions.Beta(a, b)
+    calls: Calls = {
+        "torch.distributions": lambda i: law.sample(),
+        "numpy Generator": lambda i: generator.beta(numpy_a, numpy_b),
+    }
+    if jax := _present("jax"):
+        sample, key, given = (
+            jax.jit(lambda key, a, b: jax.random.beta(key, a, b)),
+            jax.random.key(0),
+            (a.numpy(), b.numpy()),
+        )
+        calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i), *given).block_until_ready()
+    return calls
+
+
+def beta_binomial(n: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Calls:
+    """Binomial(n, Beta(a, b)), one draw for each."""
+    generator, given = np.random.default_rng(0), [each.double().numpy() for each in (a, b)]
+    law, floats, numpy_n = torch.distributions.Beta(a, b), n.float(), n.numpy()
+    return {
+        "torch.distributions": lambda i: torch.binomial(floats, law.sample()),
+        "numpy Generator": lambda i: generator.binomial(numpy_n, generator.beta(*given)),
+    }
+
+
+def negative_binomial(r: torch.Tensor, mean: torch.Tensor) -> Calls:
+    """Poisson(mean / r Gamma(r)), one draw for each."""
+    generator, given = np.random.default_rng(0), (r.double().numpy(), (r / (r + mean)).double().numpy())
+    law = torch.distributions.NegativeBinomial(r, mean / (r + mean))
+    return {
+        "torch.distributions": lambda i: law.sample(),
+        "numpy Generator": lambda i: generator.negative_binomial(*given),
+    }
+
+
 def _numba_loop(numba: Any, element: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     draw = numba.njit(element)
 

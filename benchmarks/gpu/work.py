@@ -94,6 +94,16 @@ def spreads(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     return {"mean": both[0], "std": both[1]}
 
 
+def shapes(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    both = 10 ** (2 * torch.rand((2, *shape), device=made.device, generator=made) - 1)
+    return {"a": both[0], "b": both[1]}
+
+
+def mixtures(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    n = torch.randint(0, 256, shape, device=made.device, generator=made, dtype=torch.uint8)
+    return {"n": n, "peer_n": n.float(), **shapes(shape, made), **rates(shape, made)}
+
+
 def _thin(outputs: tuple[str, ...]) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
     def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
         numbers = {"center": v["center"], "scale": v["scale"], "outputs": outputs}
@@ -179,6 +189,34 @@ def _binomial_peers(name: str) -> dict[str, Callable[[Inputs], Any]]:
     return peers
 
 
+def _gamma(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.gamma(v["a"], 1.0, rng=rng, backend=backend),)
+
+
+def _beta(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.beta(v["a"], v["b"], rng=rng, backend=backend),)
+
+
+def _beta_peer(v: Inputs) -> Tensor:
+    return torch.distributions.Beta(v["a"], v["b"], validate_args=False).sample()
+
+
+def _beta_binomial(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.beta_binomial(v["n"], v["a"], v["b"], rng=rng, backend=backend),)
+
+
+def _beta_binomial_peer(v: Inputs) -> Tensor:
+    return torch.binomial(v["peer_n"], _beta_peer(v))
+
+
+def _negative_binomial(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.negative_binomial(v["a"], v["rate"], rng=rng, backend=backend),)
+
+
+def _negative_binomial_peer(v: Inputs) -> Tensor:
+    return torch.poisson(torch._standard_gamma(v["a"]) * (v["rate"] / v["a"]))
+
+
 def _poisson_peers() -> dict[str, Callable[[Inputs], Any]]:
     peers: dict[str, Callable[[Inputs], Any]] = {"torch.poisson": lambda v: torch.poisson(v["rate"])}
     if (cupy := _cupy()) is not None:
@@ -197,6 +235,12 @@ CASES = (
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
     Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
     Case("normal, float32", "normal", spreads, _normal, {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
+    Case("gamma, shapes 0.1 to 10", "gamma", shapes, _gamma, {"torch": lambda v: torch._standard_gamma(v["a"])}),
+    Case("beta, shapes 0.1 to 10", "beta", shapes, _beta, {"torch.distributions": _beta_peer}),
+    Case("beta-binomial, counts to 255", "beta_binomial", mixtures, _beta_binomial,
+         {"torch.distributions": _beta_binomial_peer}),
+    Case("negative binomial, means to 50", "negative_binomial", mixtures, _negative_binomial,
+         {"torch.distributions": _negative_binomial_peer}),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,
          {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
     Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),

@@ -14,9 +14,6 @@ namespace {
 
 void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, binomial_chunk, op, sample, i0, count); }
 
-// The largest count up to which a dtype holds every count: draws come back in the dtype of the counts.
-double exact_counts(Dtype dtype) { return dtype == Dtype::f32 ? 0x1p24 : static_cast<double>(kMaxCount); }
-
 }  // namespace
 
 void binomial(const Binomial& op) {
@@ -185,6 +182,12 @@ void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* h
   }
 }
 
+void binomial_each(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,
+                   const double* q, double* out) {
+  const double* const given[3] = {n, p, q};
+  element_draws<BinomialLaw>(given, key, stream, i0, count, out);
+}
+
 void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n) {
   alignas(64) double given[3][kChunk], out[kChunk];
   for (int e = 0; e < padded(count); ++e) {
@@ -192,8 +195,7 @@ void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int coun
     given[1][e] = p;
     given[2][e] = q;
   }
-  const double* const inputs[3] = {given[0], given[1], given[2]};
-  element_draws<BinomialLaw>(inputs, key, stream, i0, count, out);
+  binomial_each(key, stream, i0, count, given[0], given[1], given[2], out);
   for (int e = 0; e < count; ++e) n[e] = static_cast<int64_t>(out[e]);
 }
 
@@ -206,8 +208,7 @@ static void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int c
   if (!op.q)
     for (int e = 0; e < padded(count); ++e) q[e] = 1.0 - p[e];
   const SampleKey key = key_of(op, sample);
-  const double* const given[3] = {n, p, q};
-  element_draws<BinomialLaw>(given, key, BINOMIAL, static_cast<uint32_t>(i0), count, out);
+  binomial_each(key, BINOMIAL, static_cast<uint32_t>(i0), count, n, p, q, out);
   store(op.out, sample, i0, count, out);
 }
 

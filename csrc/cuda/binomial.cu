@@ -9,10 +9,7 @@ FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Binomial) op) {
   const Place place = place_of(op);
   if (!place.inside) return;
   bool wrong_prob = false, wrong_count = false;
-  const double count = load_one(op.count, place.sample, place.i);
-  const double most = op.count.dtype == kF32 ? 0x1p24 : static_cast<double>(kMaxCount);  // float32 has gaps above
-  const int64_t n = static_cast<int64_t>(clamp_count(count, most, wrong_count));
-  wrong_count = wrong_count || static_cast<double>(n) != count;
+  const int64_t n = checked_count(op.count, place, wrong_count);
   const double p = load_one(op.p, place.sample, place.i);
   const double q = op.q.data != nullptr ? load_one(op.q, place.sample, place.i) : 1.0 - p;
   const PQ prob = checked_pair(p, q, wrong_prob);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/draw.cuh"
+#include "fastblackout/gamma.h"
 #include "fastblackout/poisson.h"
 
 namespace fastblackout {
@@ -38,12 +39,28 @@ FB_DEVICE Hat& own_hat() {
   return hats[threadIdx.x];
 }
 
+// The hats of two draws of which the second begins when the first has ended.
+template <class Second>
+union GammaThen {
+  GammaHat gamma;
+  Second second;
+};
+
 FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const int64_t* key, const Place& place, uint32_t stream) {
   return binomial_element(n, p, q, StoredKey{key, place.sample}, place.i, stream, own_hat<BinomialHat>());
 }
 
 FB_DEVICE int64_t poisson_draw(double rate, const int64_t* key, const Place& place, uint32_t stream) {
   return poisson_element(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
+}
+
+// An element of an array of counts, brought into the range in which its dtype holds every count; sets `wrong` where it was not.
+FB_DEVICE int64_t checked_count(const View& view, const Place& place, bool& wrong) {
+  const double count = load_one(view, place.sample, place.i);
+  const double most = view.dtype == kF32 ? 0x1p24 : static_cast<double>(kMaxCount);  // float32 has gaps above
+  const int64_t n = static_cast<int64_t>(clamp_count(count, most, wrong));
+  wrong = wrong || static_cast<double>(n) != count;
+  return n;
 }
 
 // words.w[i % 4]; indexing by a variable would put the words into local memory

@@ -17,8 +17,8 @@ RULES = {
     2: "logits: must be finite in float32",
     4: "births: must be finite and at least 0",
     8: "probability or rate: must be in [0, 1] with p + q = 1 within 1e-9, a rate finite and at least 0",
-    16: "gain, weight, center, scale, mean, std or key: must be finite, a gain or std at least 0 (a gain of the loss: "
-    "above 0), the key's first_sample + samples at most 2^32, its call below",
+    16: "gain, weight, center, scale, mean, std, shape or key: must be finite, a gain, std or scale of draws at least "
+    "0 (a gain of the loss and a shape: above 0), the key's first_sample + samples at most 2^32, its call below",
 }
 # What takes steps k, whose flag is 1 where one is out of range (note_steps).
 STEPS = (
@@ -71,9 +71,10 @@ class check_values:
 
     Outside, an op on a CUDA device never waits for the device: NaN logits birth nothing, counts are clamped to
     0..max_count, probabilities to [0, 1], steps k to those of the schedule, q is taken for 1 - p where p + q is not 1,
-    a wrong gain makes a loss NaN, other wrong numbers are used as they are, and a flag per op and device keeps what was
-    wrong; entering the block clears the flags of the devices in use. On the CPU values are always checked, before
-    anything is written. Where a schedule is traced (torch.compile, torch.func) steps are clamped and not told.
+    a wrong gain makes a loss NaN and a wrong shape a draw (or counts as 1, where that is a whole number), other wrong
+    numbers are used as they are, and a flag per op and device keeps what was wrong; entering the block clears the flags
+    of the devices in use. On the CPU values are always checked, before anything is written. Where a schedule is traced
+    (torch.compile, torch.func) steps are clamped and not told.
     Raises ValueError naming op, argument, rule and device. If the block raises an error itself, that one stays.
     """
 

@@ -1,11 +1,15 @@
 """The ops: one file each, holding docstring and declaration. What is listed here is public as fastblackout.NAME too."""
 
+from .beta import beta
+from .beta_binomial import beta_binomial
 from .binomial import binomial, binomial_log_prob
 from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
 from .capabilities import capabilities
 from .categorical import CategoricalTable, categorical, categorical_bridge
 from .energy_loss import energy_loss
+from .gamma import gamma
+from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import poisson
 from .tau_leap import Leaped, tau_leap_step
@@ -17,6 +21,8 @@ __all__ = [
     "Leaped",
     "Stepped",
     "Thinned",
+    "beta",
+    "beta_binomial",
     "binomial",
     "binomial_log_prob",
     "birth_loss",
@@ -26,6 +32,8 @@ __all__ = [
     "categorical",
     "categorical_bridge",
     "energy_loss",
+    "gamma",
+    "negative_binomial",
     "normal",
     "poisson",
     "tau_leap_step",

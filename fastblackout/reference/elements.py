@@ -1,4 +1,4 @@
-"""Twins of the element-wise ops: binomial, Poisson and normal draws with parameters for each element."""
+"""Twins of the element-wise ops: draws with parameters for each element."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import numpy as np
 
 from ..arrays import exact_counts
 from ..probability import check_sum
+from .beta import beta
+from .beta_binomial import beta_binomial
 from .binomial import binomial
+from .gamma import LEAST_SHAPE, MOST_SHAPE, gamma
+from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import MAX_RATE, poisson
 from .portfloat import from_bfloat16, round_to_bfloat16
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from ..philox import Philox
 
 _LARGEST = float(np.finfo(np.float64).max)
+_AT_LEAST_0 = "must be finite and at least 0"
 
 
 def binomial_elements(
@@ -29,15 +34,11 @@ def binomial_elements(
     uint16 probabilities are bfloat16 bit patterns. ValueError for counts or probabilities out of range.
     """
     op = "binomial"
-    counts = _rows(count)  # as they are: 2^53 + 1 would round to an allowed float64
-    most = exact_counts(count.dtype.name)
-    wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
-    if wrong.any():
-        raise ValueError(f"{op}: count: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}")
+    counts = _counts(count, op, "count")
     p = _floats(p, op, "prob", "must be in [0, 1]", 1.0)
     q = 1.0 - p if q is None else _floats(q, op, "prob", "must be in [0, 1]", 1.0)
     check_sum(op, "prob", p, q)
-    return binomial(counts.astype(np.int64), p, q, key).reshape(count.shape).astype(count.dtype)
+    return binomial(counts, p, q, key).reshape(count.shape).astype(count.dtype)
 
 
 def poisson_elements(rate: NDArray[Any], key: Philox) -> NDArray[np.int64]:
@@ -56,12 +57,59 @@ def normal_elements(mean: NDArray[Any], std: NDArray[Any], key: Philox) -> NDArr
     wrong = ~np.isfinite(means)
     if wrong.any():
         raise ValueError(f"{op}: mean: must be finite, got {means[wrong][0]:.17g}")
-    drawn = normal(means, _floats(std, op, "std", "must be finite and at least 0", _LARGEST), key).reshape(mean.shape)
+    return _rounded(normal(means, _floats(std, op, "std", _AT_LEAST_0, _LARGEST), key), mean)
+
+
+def gamma_elements(shape: NDArray[Any], scale: NDArray[Any], key: Philox) -> NDArray[Any]:
+    """Gamma(shape) times scale in the dtype of `shape`, both of one shape (B, ...).
+
+    ValueError for shapes out of range, and a scale that is negative or not finite.
+    """
+    shapes = _shapes(shape, "gamma", "shape")
+    return _rounded(gamma(shapes, _floats(scale, "gamma", "scale", _AT_LEAST_0, _LARGEST), key), shape)
+
+
+def beta_elements(a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]:
+    """Beta(a, b) in a's dtype, both of one shape (B, ...). ValueError for shapes out of range."""
+    return _rounded(beta(_shapes(a, "beta", "a"), _shapes(b, "beta", "b"), key), a)
+
+
+def beta_binomial_elements(n: NDArray[Any], a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]:
+    """Binomial(n, f), f ~ Beta(a, b), in n's dtype, all of one shape (B, ...). ValueError for values out of range."""
+    op = "beta_binomial"
+    drawn = beta_binomial(_counts(n, op, "n"), _shapes(a, op, "a"), _shapes(b, op, "b"), key)
+    return drawn.reshape(n.shape).astype(n.dtype)
+
+
+def negative_binomial_elements(r: NDArray[Any], mean: NDArray[Any], key: Philox) -> NDArray[np.int64]:
+    """Poisson(mean / r Gamma(r)), both of one shape (B, ...). ValueError for values out of range."""
+    op = "negative_binomial"
+    means = _floats(mean, op, "mean", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
+    return negative_binomial(_shapes(r, op, "r"), means, key).reshape(r.shape)
+
+
+def _shapes(array: NDArray[Any], op: str, argument: str) -> NDArray[np.float64]:
+    rule = f"must be finite and in {LEAST_SHAPE:g}..{MOST_SHAPE:g}"
+    return _floats(array, op, argument, rule, MOST_SHAPE, LEAST_SHAPE)
+
+
+def _rounded(drawn: NDArray[np.float64], like: NDArray[Any]) -> NDArray[Any]:
+    """What was drawn in the shape and dtype of an argument; to 16 bits by way of float32."""
+    drawn = drawn.reshape(like.shape)
     with np.errstate(over="ignore"):
-        if mean.dtype.itemsize > 2:
-            return drawn.astype(mean.dtype)
+        if like.dtype.itemsize > 2:
+            return drawn.astype(like.dtype)
         single = drawn.astype(np.float32)
-        return round_to_bfloat16(single) if mean.dtype == np.uint16 else single.astype(np.float16)
+        return round_to_bfloat16(single) if like.dtype == np.uint16 else single.astype(np.float16)
+
+
+def _counts(array: NDArray[Any], op: str, argument: str) -> NDArray[np.int64]:
+    counts = _rows(array)  # as they are: 2^53 + 1 would round to an allowed float64
+    most = exact_counts(array.dtype.name)
+    wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
+    if wrong.any():
+        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}")
+    return counts.astype(np.int64)
 
 
 def _rows(array: NDArray[Any]) -> NDArray[Any]:
@@ -70,9 +118,11 @@ def _rows(array: NDArray[Any]) -> NDArray[Any]:
     return array.reshape(samples, array.size // samples if samples else 0)
 
 
-def _floats(array: NDArray[Any], op: str, argument: str, rule: str, most: float) -> NDArray[np.float64]:
+def _floats(
+    array: NDArray[Any], op: str, argument: str, rule: str, most: float, least: float = 0.0
+) -> NDArray[np.float64]:
     values = _rows(from_bfloat16(array) if array.dtype == np.uint16 else array).astype(np.float64)
-    wrong = ~((values >= 0) & (values <= most))
+    wrong = ~((values >= least) & (values <= most))
     if wrong.any():
         raise ValueError(f"{op}: {argument}: {rule}, got {values[wrong][0]:.17g}")
     return values

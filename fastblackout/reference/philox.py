@@ -57,6 +57,18 @@ class Stream(enum.IntEnum):
     REVERSE_PATH = 25
     NORMAL = 26
     NORMAL_REFINE = 27
+    GAMMA = 28
+    GAMMA_BOOST = 29
+    BETA_A = 30
+    BETA_B = 31
+    BETA_BOOST = 32
+    BETA_BINOMIAL_A = 33
+    BETA_BINOMIAL_B = 34
+    BETA_BINOMIAL_BOOST = 35
+    BETA_BINOMIAL = 36
+    NEGATIVE_BINOMIAL_GAMMA = 37
+    NEGATIVE_BINOMIAL_BOOST = 38
+    NEGATIVE_BINOMIAL = 39
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

@@ -50,9 +50,7 @@ def test_a_flag_is_one_place_in_memory():
         (
             "birth_loss",
             16,
-            "birth_loss: gain, weight, center, scale, mean, std or key: must be finite, a gain or std at least 0 "
-            "(a gain of the loss: above 0), the key's first_sample + samples at most 2^32, its call below, got others "
-            "on cpu",
+            f"birth_loss: {wrong_values.RULES[16]}, got others on cpu",
         ),
         (
             "tau_leap_step",
@@ -141,6 +139,10 @@ calls = {
     "binomial": lambda: (fb.binomial(x, p[:, None], rng=key), fb.binomial(x.float(), p[:, None], rng=key)),
     "poisson": lambda: (fb.poisson(logits.exp(), rng=key),),
     "normal": lambda: (fb.normal(logits.half(), logits.exp(), rng=key), fb.normal(p[:, None], logits.exp(), rng=key)),
+    "gamma": lambda: (fb.gamma(logits.exp(), 2.0, rng=key), fb.gamma(p[:, None], logits.exp(), rng=key)),
+    "beta": lambda: (fb.beta(logits.exp(), 0.5, rng=key), fb.beta(p[:, None] * 1e-8, logits.exp() * 1e-8, rng=key)),
+    "beta_binomial": lambda: (fb.beta_binomial(x, logits.exp(), 0.5, rng=key),),
+    "negative_binomial": lambda: (fb.negative_binomial(logits.exp(), x.float(), rng=key),),
     "normal, far": lambda: (fb.normal(p[:1].expand(1, 7), 1.0, rng=fb.Philox(1, 2476028646, 6)),),  # |z| = 6.72
     "loss": lambda: (lambda leaf: (fb.birth_loss(leaf, x, p), torch.func.grad(
         lambda net: fb.birth_loss(net, x, p).sum())(logits)))(logits),
@@ -161,6 +163,8 @@ with fb.use_backend("triton"):
     print(error(lambda: fb.poisson(logits.exp(), rng=key.tensor() + torch.tensor([0, 0, 2**32]))))
     print(error(lambda: fb.normal(bad, 1.0, rng=key)))
     print(error(lambda: fb.normal(logits, logits, rng=key)))
+    print(error(lambda: fb.gamma(logits, 1.0, rng=key)))
+    print(error(lambda: fb.beta(1.0, logits, rng=key)))
     print(error(lambda: fb.thin(x.numpy(), 0.5, rng=key)))
     print(error(lambda: fb.thin(x, 1.5, rng=key)))
 """
@@ -179,6 +183,8 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
         f"ValueError poisson: {wrong_values.RULES[16]}, got others on cpu",
         f"ValueError normal: {wrong_values.RULES[16]}, got others on cpu",
         f"ValueError normal: {wrong_values.RULES[16]}, got others on cpu",
+        f"ValueError gamma: {wrong_values.RULES[16]}, got others on cpu",
+        f"ValueError beta: {wrong_values.RULES[16]}, got others on cpu",
         "TypeError thin: backend: 'triton' needs torch tensors, got arrays of another kind",
         "ValueError thin: alive: must be in [0, 1], got 1.5",
     ]

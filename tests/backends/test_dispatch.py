@@ -82,6 +82,10 @@ def test_backends_that_cannot_run_say_why():
         (fb.tau_leap_step, (X, X.astype(np.float32), 0.5)),
         (fb.poisson, (3.0,)),
         (fb.normal, (0.0, 1.0)),
+        (fb.gamma, (0.5, 1.0)),
+        (fb.beta, (0.5, 1.0)),
+        (fb.beta_binomial, (3, 0.5, 1.0)),
+        (fb.negative_binomial, (0.5, 1.0)),
         (fb.birth_loss, (X * 1.0, X, 1.0)),
         (fb.energy_loss, (np.stack([X, X]) * 1.0, X, X, 1.0)),
     ):
@@ -104,8 +108,19 @@ def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
 def test_capabilities():
     report = fb.capabilities()
     assert list(report) == ["reference", "cpu", "cuda", "triton"]
-    ops = ["binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical", "categorical_bridge"]
-    ops += ["energy_loss", "normal", "poisson", "tau_leap_step", "thin", "thin_log_prob", "transition_rows"]
+    ops = ["beta", "beta_binomial", "binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical"]
+    ops += [
+        "categorical_bridge",
+        "energy_loss",
+        "gamma",
+        "negative_binomial",
+        "normal",
+        "poisson",
+        "tau_leap_step",
+        "thin",
+        "thin_log_prob",
+        "transition_rows",
+    ]
     assert report["reference"]["available"] and sorted(report["reference"]["ops"]) == ops
     assert report["cpu"]["available"] and sorted(report["cpu"]["ops"]) == ops
     assert all(isa in report["cpu"]["detail"] for isa in ISAS)
@@ -223,7 +238,8 @@ stepped = fb.bridge_step(thinned.x_t, births=thinned.births, step=0.5, rng=rng)
 leaped = fb.tau_leap_step(thinned.x_t, x.astype(np.float32) / 100, 0.5, rng=rng)
 loss = fb.birth_loss(x.astype(np.float32) / 100, thinned.births, 1.0)
 fb.binomial(x, 0.5, rng=rng), fb.poisson(3.0, rng=rng), fb.normal(0.0, x + 1.0, rng=rng)
-fb.binomial_log_prob(1, 2, 0.5)
+fb.gamma(x + 0.5, 2.0, rng=rng), fb.beta(0.5, x + 1.0, rng=rng), fb.beta_binomial(x, 0.5, 0.5, rng=rng)
+fb.negative_binomial(0.5, x + 1.0, rng=rng), fb.binomial_log_prob(1, 2, 0.5)
 assert not np.array_equal(fb.thin(x, 0.4).x_t, fb.thin(x, 0.4).x_t)  # seeds of the operating system
 schedule = fb.Schedule.logit(steps=10)
 fb.thin(x, schedule.survival(np.array([3, 9])), rng=rng)

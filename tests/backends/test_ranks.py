@@ -53,6 +53,19 @@ def normal(part, rng, max_count):
     return [fb.normal(LOGITS[part], 0.5, rng=rng), fb.normal(LOGITS[part] * max_count, LOGITS[part] ** 2, rng=rng)]
 
 
+def gamma(part, rng, max_count):
+    return [fb.gamma(np.exp(LOGITS[part]) * 255 / max_count, P[part, None, None, None], rng=rng)]
+
+
+def beta(part, rng, max_count):
+    return [fb.beta(np.exp(LOGITS[part]), P[part, None, None, None] * 255 / max_count + 1e-3, rng=rng)]
+
+
+def mixed(part, rng, max_count):
+    counts, shapes = COUNTS[part] * (max_count // 255), np.exp(LOGITS[part])
+    return [fb.beta_binomial(counts, shapes, 0.5, rng=rng), fb.negative_binomial(shapes, 9.0, rng=rng)]
+
+
 def birth_loss(part, rng, max_count):
     leaf = torch.from_numpy(LOGITS[part]).requires_grad_()
     loss = fb.birth_loss(leaf, torch.from_numpy(COUNTS[part]), P[part], gain=float(max_count))
@@ -73,7 +86,9 @@ def parts(ranks):
 
 @pytest.mark.parametrize("max_count", [255, 4000])
 @pytest.mark.parametrize(
-    "call", [thin, bridge, tau_leap, binomial, poisson, normal, birth_loss, draw], ids=lambda c: c.__name__
+    "call",
+    [thin, bridge, tau_leap, binomial, poisson, normal, gamma, beta, mixed, birth_loss, draw],
+    ids=lambda c: c.__name__,
 )
 def test_any_number_of_ranks_gives_the_same_bytes(call, max_count, backend):
     whole = [bits(result) for result in call(slice(0, BATCH), RNG, max_count)]
@@ -88,7 +103,7 @@ def test_any_number_of_ranks_gives_the_same_bytes(call, max_count, backend):
             assert {kind for kind, _, _ in joined} == {dtype} and sum(size[0] for _, size, _ in joined) == shape[0]
 
 
-@pytest.mark.parametrize("call", [thin, bridge, tau_leap, binomial, poisson, normal])
+@pytest.mark.parametrize("call", [thin, bridge, tau_leap, binomial, poisson, normal, gamma, beta, mixed])
 def test_without_first_sample_ranks_would_repeat_each_other(call):
     """The check above can fail: ranks that keep the same first_sample do not give the bytes of the whole."""
     whole = bits(call(slice(0, BATCH), RNG, 255)[0])[2]

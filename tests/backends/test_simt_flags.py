@@ -131,7 +131,13 @@ def test_wrong_numbers_of_a_sample(op, max_count):
             assert torch.equal(out, expected)
 
 
-@pytest.mark.parametrize("op", ["binomial", "poisson", "normal", "rows", "element", "table", "categorical_bridge"])
+@pytest.mark.parametrize(
+    "op",
+    [
+        *("binomial", "poisson", "normal", "gamma", "beta", "beta_binomial", "negative_binomial"),
+        *("rows", "element", "table", "categorical_bridge"),
+    ],
+)
 def test_wrong_words_of_a_key(op):
     """What is too large counts modulo 2^32."""
     states = 600 if op == "element" else 4
@@ -145,9 +151,13 @@ def test_wrong_words_of_a_key(op):
             cuda.binomial(x * 9, torch.full((3, 5), 0.5), None, key, out, flag, module=_simt)
         elif op == "poisson":
             cuda.poisson(x * 9.0, key, out, flag, module=_simt)
-        elif op == "normal":
+        elif op == "beta_binomial":
+            cuda.beta_binomial(x * 9, x.float(), x * 9.0, key, out, flag, module=_simt)
+        elif op == "negative_binomial":
+            cuda.negative_binomial(x.float(), x * 9.0, key, out, flag, module=_simt)
+        elif op in ("normal", "gamma", "beta"):
             out = out.float()
-            cuda.normal(x.float(), x * 9.0, key, out, flag, module=_simt)
+            getattr(cuda, op)(x.float(), x * 9.0, key, out, flag, module=_simt)
         elif op == "table":
             cuda.categorical_table(x, *table, None, key, out, flag, module=_simt)
         elif op == "categorical_bridge":

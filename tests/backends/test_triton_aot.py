@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastblackout.reference import normal, portfloat
+from fastblackout.reference import gamma, normal, portfloat
 from support import ROOT
 from support.subprocesses import report_of
 
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 REGISTERS = {
     "table_kernel": 64, "thin_kernel": 152, "bridge_kernel": 184, "tau_leap_kernel": 96, "birth_loss_kernel": 80,
     "add_chunks_kernel": 32, "birth_loss_grad_kernel": 64, "binomial_kernel": 120, "poisson_kernel": 96,
-    "normal_kernel": 48,
+    "normal_kernel": 48, "gamma_kernel": 96, "beta_kernel": 96, "beta_binomial_kernel": 168,
+    "negative_binomial_kernel": 168,
     "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
@@ -56,6 +57,10 @@ DTYPES = {
     },
     "poisson_kernel": {"rate": FLOATS},
     "normal_kernel": {"mean": FLOATS, "std": FLOATS, "out": FLOATS},
+    "gamma_kernel": {"shape": FLOATS, "scale": FLOATS, "out": FLOATS},
+    "beta_kernel": {"a": FLOATS, "b": FLOATS, "out": FLOATS},
+    "beta_binomial_kernel": {"n": COUNTS | {"float32", "float64"}, "a": FLOATS, "b": FLOATS},
+    "negative_binomial_kernel": {"r": FLOATS, "mean": FLOATS},
     "categorical_kernel": {"state": COUNTS, "probs": {"float32", "float64"}, "index": {"int64"}, "out": COUNTS},
     "categorical_table_kernel": {"state": COUNTS, "index": {"int64"}, "out": COUNTS},
     "categorical_bridge_kernel": {"x_t": COUNTS, "x_0": COUNTS, "weights": FLOATS, "index": {"int64"}, "x_s": COUNTS},
@@ -129,7 +134,8 @@ def test_constants_keep_all_their_bits(hopper):
     doubles += [-0.059, 0.02483, 1.1339, 1.1328, 0.9077, 3.6224, 0.07]  # poisson
     doubles += [c for part in (normal._CENTRE, normal._NEAR, normal._FAR) for side in part for c in side]
     doubles += [0.180625, 2.0**-32, 2.0**-64, 1.6]  # normal
-    doubles += [0.1, 1e-9, 1e-4, 1.0001]  # compared with
+    doubles += [*gamma._SERIES, 1.28, 1 / 3, 2 / 3]
+    doubles += [1e-300, 1e300, 0.1, 1e-9, 1e-4, 1.0001]  # compared with
     for constant in doubles:
         assert used & {f"0d{np.float64(c).view(np.uint64):016X}" for c in (constant, -constant)}, constant
     polynomials = ("_EXP_FLOAT", "_LOG1P_OVER", "_LOG_FLOAT")

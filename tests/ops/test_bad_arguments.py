@@ -55,6 +55,10 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
         "binomial": (fb.binomial, {"count": x, "prob": 0.5, **key, "backend": "auto"}),
         "poisson": (fb.poisson, {"rate": logits + 2, **key, "backend": "auto"}),
         "normal": (fb.normal, {"mean": logits, "std": 0.5, **key, "backend": "auto"}),
+        "gamma": (fb.gamma, {"shape": logits + 3, "scale": 0.5, **key, "backend": "auto"}),
+        "beta": (fb.beta, {"a": logits + 3, "b": 0.5, **key, "backend": "auto"}),
+        "beta_binomial": (fb.beta_binomial, {"n": x, "a": logits + 3, "b": 0.5, **key, "backend": "auto"}),
+        "negative_binomial": (fb.negative_binomial, {"r": logits + 3, "mean": 0.5, **key, "backend": "auto"}),
         "categorical": (fb.categorical, {"state": x, "probs": matrix, "index": index, **key, **ends}),
         "CategoricalTable": (fb.CategoricalTable, {"probs": matrix, "backend": "auto"}),
         "categorical_bridge": (
@@ -129,7 +133,8 @@ ODD = [
 # A FakeTensor that decides the path is torch's to handle, and so is a device that is not there.
 TORCH_DECIDES = {
     ("poisson", "rate"), ("birth_loss", "logits"), ("binomial_log_prob", "x"), ("binomial", "count"),
-    ("normal", "mean"),
+    ("normal", "mean"), ("gamma", "shape"), ("beta", "a"), ("beta_binomial", "n"),
+    ("negative_binomial", "r"),
 }  # fmt: skip
 
 

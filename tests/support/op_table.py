@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import fastblackout as fb
-from support import op_states
+from support import op_shapes, op_states
 from support.helpers import KEYS
 from support.maker import Maker
 
@@ -28,7 +28,7 @@ NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw not
 PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
 # What lies in the case's layout; the rest is one a sample.
-IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0")
+IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0", *op_shapes.IMAGES)
 
 
 def _state(m: Maker) -> Arguments:
@@ -238,6 +238,7 @@ OPS = {
     ),
     "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "max_count": (3, 30, 300, 10**4)}),
     "normal": Op(_normal, _spread, _normal_kernel, {"counts": ("int64",), "max_count": (1,), "widths": FLOATS}),
+    **{op: Op(*row) for op, row in op_shapes.ROWS.items()},
 }  # fmt: skip
 
 

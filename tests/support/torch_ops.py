@@ -56,6 +56,22 @@ def normal(x, logits, p, q, key):
     )
 
 
+def gamma(x, logits, p, q, key):
+    return fb.Thinned(
+        fb.gamma(logits.exp(), p[:, None, None, None], rng=key), fb.gamma(0.5, logits.exp().bfloat16(), rng=key)
+    )
+
+
+def beta(x, logits, p, q, key):
+    return fb.Thinned(fb.beta(logits.exp(), p[:, None, None, None], rng=key), fb.beta(0.5, logits.exp(), rng=key))
+
+
+def mixed(x, logits, p, q, key):
+    return fb.Thinned(
+        fb.beta_binomial(x, logits.exp(), 0.5, rng=key), fb.negative_binomial(logits.exp().bfloat16(), 9.0, rng=key)
+    )
+
+
 def loss(x, logits, p, q, key):
     return fb.Thinned(fb.birth_loss(logits, x, p.float()[:, None, None, None], gain=3.0))
 
@@ -65,7 +81,7 @@ def energy(x, logits, p, q, key):
     return fb.Thinned(fb.energy_loss(draws, x, x // 2, p.float()[:, None, None, None], offset=p - 2))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, loss, energy]
+CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, gamma, beta, mixed, loss, energy]
 
 
 def registered():
@@ -98,4 +114,12 @@ def registered():
         ("poisson", (logits.exp(), key, "auto")),
         ("normal", (logits, logits.exp().double(), key, "auto")),
         ("normal", (last.bfloat16(), last.half(), key, "reference")),
+        ("gamma", (logits.exp(), logits.exp().double(), key, "auto")),
+        ("gamma", (last.bfloat16() + 1, last.half(), key, "reference")),
+        ("beta", (logits.exp(), logits.exp().double(), key, "auto")),
+        ("beta", (last.bfloat16() + 1, last.half() + 1, key, "reference")),
+        ("beta_binomial", (last, logits.exp(), logits.exp().double(), key, "auto")),
+        ("beta_binomial", (x.double(), logits.exp().half() + 1, logits.exp().bfloat16(), key, "reference")),
+        ("negative_binomial", (logits.exp(), last.double(), key, "auto")),
+        ("negative_binomial", (logits.exp().bfloat16(), last.half(), key, "reference")),
     ]

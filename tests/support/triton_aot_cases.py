@@ -77,6 +77,26 @@ def normal(mean=F32, std=F32, shape=(4, 3072), key=KEY):
     backend.normal(x, torch.zeros(shape, dtype=std), key, x, FLAG)
 
 
+def gamma(shape_of=F32, scale=F32, shape=(4, 3072), key=KEY):
+    x = torch.zeros(shape, dtype=shape_of)
+    backend.gamma(x, torch.zeros(shape, dtype=scale), key, x, FLAG)
+
+
+def beta(a=F32, b=F32, shape=(4, 3072), key=KEY):
+    x = torch.zeros(shape, dtype=a)
+    backend.beta(x, torch.zeros(shape, dtype=b), key, x, FLAG)
+
+
+def beta_binomial(counts=U8, a=F32, b=F32, shape=(4, 3072), key=KEY):
+    x, shapes = torch.zeros(shape, dtype=counts), (torch.zeros(shape, dtype=a), torch.zeros(shape, dtype=b))
+    backend.beta_binomial(x, *shapes, key, x, FLAG)
+
+
+def negative_binomial(r=F32, mean=F32, shape=(4, 3072), key=KEY):
+    given = torch.zeros(shape, dtype=r), torch.zeros(shape, dtype=mean)
+    backend.negative_binomial(*given, key, torch.zeros(shape, dtype=I64), FLAG)
+
+
 def categorical(counts=U8, probs=F64, states=256, index=None, shape=(4, 3072), key=KEY):
     x, p = torch.zeros(shape, dtype=counts), torch.zeros(1, states, states, dtype=probs)
     backend.categorical(x, p, index, key, x, FLAG)
@@ -128,6 +148,12 @@ CASES = {
     "binomial": lambda: binomial(),
     "poisson": lambda: poisson(),
     "normal": lambda: normal(),
+    "gamma": lambda: gamma(),
+    "beta": lambda: beta(),
+    "beta_binomial": lambda: beta_binomial(),
+    "beta_binomial float": lambda: beta_binomial(F32, F64),
+    "beta_binomial double": lambda: beta_binomial(F64),
+    "negative_binomial": lambda: negative_binomial(),
     "categorical": lambda: categorical(),
     "categorical table": lambda: table(),
     "categorical bridge logits": lambda: states_bridge(weights=F32),
@@ -169,6 +195,10 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _case("binomial", binomial, _counts, _floats)
     _case("poisson", poisson, _floats)
     _case("normal", normal, _floats, _other)
+    _case("gamma", gamma, _floats, _other)
+    _case("beta", beta, _floats, _other)
+    _case("beta_binomial", beta_binomial, _counts, _floats, _other)
+    _case("negative_binomial", negative_binomial, _floats, _other)
     _case("bridge", bridge, _counts, _floats, _other)
     _case("tau_leap", tau_leap, _counts, _floats, _other)
     if _counts != U8:

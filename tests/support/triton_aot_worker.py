@@ -83,6 +83,10 @@ def respecialised():
         cases.binomial(key=k, shape=shape)
         cases.poisson(key=k, shape=shape)
         cases.normal(key=k, shape=shape)
+        cases.gamma(key=k, shape=shape)
+        cases.beta(key=k, shape=shape)
+        cases.beta_binomial(key=k, shape=shape)
+        cases.negative_binomial(key=k, shape=shape)
         cases.loss(shape=shape)
         cases.loss(shape=(shape[0], shape[1] + 4999))  # chunks, then their sums
         cases.grad(shape=shape)

@@ -225,8 +225,8 @@ def number_flags():
             backend.binomial(x, p[:, None].expand(x.shape), q[:, None].expand(x.shape), key, out, bits)
         elif op == "poisson":
             backend.poisson(y, key, out, bits)
-        elif op == "normal":
-            backend.normal(y, y, key, out := torch.empty_like(y), bits)
+        elif op in ("normal", "gamma", "beta"):
+            getattr(backend, op)(y, y, key, out := torch.empty_like(y), bits)
         elif op == "loss":
             long, out = torch.zeros(2, numbers["elements"]), torch.empty(2)
             backend.birth_loss(long, long + 1, row["weight"].double(), g, out, bits)
@@ -253,7 +253,7 @@ def number_flags():
         for name, value in (*keys, *(state[3:] if op == "thin" else state)):
             assert called(op, max_count, **{name: value})[1] == 16, (op, max_count, name, value)
         assert op == "thin" or called(op, max_count, gain=nan)[0] == called(op, max_count, gain=0.0)[0]
-    for op, (name, value) in itertools.product(("binomial", "poisson", "normal"), keys):
+    for op, (name, value) in itertools.product(("binomial", "poisson", "normal", "gamma", "beta"), keys):
         assert called(op, 0, **{name: value})[1] == 16, (op, name, value)
     for elements in (40, 6000):  # a program a sample, and a program a chunk
         assert called("loss", 0, elements=elements)[1] == 0

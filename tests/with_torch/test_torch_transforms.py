@@ -105,6 +105,10 @@ def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
         lambda x, key: fb.binomial(x, 0.5, rng=key),
         lambda x, key: fb.poisson(x.double(), rng=key),
         lambda x, key: fb.normal(x.float(), 2.0, rng=key),
+        lambda x, key: fb.gamma(x.float(), 2.0, rng=key),
+        lambda x, key: fb.beta(x.float(), 2.0, rng=key),
+        lambda x, key: fb.beta_binomial(x, 2.0, 3.0, rng=key),
+        lambda x, key: fb.negative_binomial(x.float(), 2.0, rng=key),
         lambda x, key: fb.categorical(x, probs, rng=key),
     )
     for draw in draws:

@@ -26,6 +26,7 @@ bool obeys(Rule rule, double x, double limit) {
     case Rule::count: return x >= 0.0 && x <= limit && x == static_cast<double>(static_cast<int64_t>(x));
     case Rule::finite: case Rule::number: return x - x == 0.0;
     case Rule::nonnegative: return x >= 0.0 && x <= limit;
+    case Rule::positive: return x >= 1.0 / limit && x <= limit;
     default: return x >= 0.0 && x <= 1.0;
   }
 }
@@ -40,6 +41,7 @@ bool obeys(Rule rule, double x, double limit) {
       if (limit == kLargest) std::snprintf(must, sizeof(must), "must be finite and at least 0");
       else std::snprintf(must, sizeof(must), "must be finite and in 0..%.9g", limit);
       break;
+    case Rule::positive: std::snprintf(must, sizeof(must), "must be finite and in %.9g..%.9g", 1.0 / limit, limit); break;
     default: std::snprintf(must, sizeof(must), "must be in [0, 1]");
   }
   char text[320];
@@ -93,6 +95,12 @@ void check_values(const Common& op, const char* name, const char* argument, cons
   refuse(name, argument, rule, limit, value_at(view, sample, i), place_of(sample, i).c_str());
 }
 
+void check_given(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit) {
+  Common looked_at = op;
+  if (is_one(view) && op.elements > 1) looked_at.elements = 1;
+  check_values(looked_at, name, argument, view, rule, limit);
+}
+
 void check_pairs(const Common& op, const char* name, const char* argument, const View& p, const View& q) {
   std::atomic<int64_t> first_bad{INT64_MAX};
   PairCheck check{op, p, q, &first_bad};
@@ -138,12 +146,13 @@ static int bad_in(const Check& op, int64_t sample, int64_t i0, int count) {
   const Buffer* x = direct != nullptr ? direct : buffer;
   if (direct == nullptr) load(op.view, sample, i0, count, buffer);
   const Buffer limit = static_cast<Buffer>(op.limit), top = op.rule == Rule::probability ? Buffer(1) : limit;
+  const Buffer least = op.rule == Rule::positive ? Buffer(1) / limit : Buffer(0);
   constexpr Buffer kWhole = sizeof(Buffer) == 4 ? Buffer(0x1p23) : Buffer(0x1p52);
   int bad = 0;
   if (op.rule == Rule::finite || op.rule == Rule::number) {
     for (int k = 0; k < count; ++k) bad |= x[k] - x[k] != Buffer(0);
   } else {
-    for (int k = 0; k < count; ++k) bad |= !(x[k] >= Buffer(0)) | !(x[k] <= top);
+    for (int k = 0; k < count; ++k) bad |= !(x[k] >= least) | !(x[k] <= top);
     if (op.rule == Rule::count && (op.view.dtype == Dtype::f32 || op.view.dtype == Dtype::f64))
       for (int k = 0; k < count; ++k) bad |= (x[k] < kWhole) & ((x[k] + kWhole) - kWhole != x[k]);  // above are only whole ones
   }

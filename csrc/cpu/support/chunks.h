@@ -40,12 +40,18 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
 // Whether draw_chunk is to keep the part of Philox that does not depend on the sample (SharedRounds) for the samples that follow.
 inline bool shares_rounds(const Common& op) { return op.samples > 1 && op.elements <= kChunksKept * kDrawChunk; }
 
-enum class Rule { count, finite, number, nonnegative, probability };  // finite: in float32; number: in float64
+// The largest count up to which a dtype holds every count: draws come back in the dtype of the counts.
+inline double exact_counts(Dtype dtype) { return dtype == Dtype::f32 ? 0x1p24 : 0x1p53; }
+
+enum class Rule { count, finite, number, nonnegative, positive, probability };  // finite: in float32; number: in float64
 
 constexpr double kLargest = 1.7976931348623157e308;  // of float64
 
-// Throws std::invalid_argument unless every value of `view` obeys the rule (counts: whole numbers in 0..limit).
+// Throws std::invalid_argument unless every value of `view` obeys the rule (counts: whole numbers in 0..limit; positive: in
+// 1 / limit..limit).
 void check_values(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit);
+// The same, which looks once at what is one number for all elements.
+void check_given(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit);
 // The same for p + q = 1 in every element, with each of them in [0, 1].
 void check_pairs(const Common& op, const char* name, const char* argument, const View& p, const View& q);
 // The same for numbers of which every sample has one.

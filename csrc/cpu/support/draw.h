@@ -81,6 +81,7 @@ DrawTable& thread_table(int which);
 //                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count; all within one chunk of
 //                  kDrawChunk elements. share: other samples of no more than kChunksKept chunks follow
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw (fastblackout/binomial.h)
+//   binomial_each  out[k] ~ Binomial(n[k], p[k]), q[k] = 1 - p[k]; the inputs are valid, and out has room, up to a multiple of 32
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
 //   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 is a multiple
@@ -92,6 +93,8 @@ DrawTable& thread_table(int which);
   void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,       \
                   int count, const uint8_t* n, uint8_t* k, bool share);                                               \
   void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n);   \
+  void binomial_each(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,   \
+                     const double* q, double* out);                                                                   \
   void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
   void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
                      uint64_t* low);                                                                                  \

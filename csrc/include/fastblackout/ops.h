@@ -183,6 +183,50 @@ struct Normal : B::Common {
 };
 
 template <class B>
+struct Gamma : B::Common {
+  View<B> shape, scale, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(shape, scale, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
+struct Beta : B::Common {
+  View<B> a, b, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(a, b, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
+struct BetaBinomial : B::Common {
+  View<B> n, a, b, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(n, a, b, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
+struct NegativeBinomial : B::Common {
+  View<B> r, mean, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(r, mean, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
 struct Categorical : B::Common {  // draws from probs, or from the thresholds (int64) and the guide (uint16) of a table
   View<B> state, out;
   Matrices<B> probs, thresholds, guide;
@@ -267,7 +311,8 @@ struct LogProbs : B::Common {
 // The structs that are the same on both backends; each has a BirthLoss, an EnergyLoss and a LogProbs of its own.
 #define FB_SAME_OPS(OP)                                                           \
   OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(Binomial) OP(Poisson)  \
-  OP(Normal) OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
+  OP(Normal) OP(Gamma) OP(Beta) OP(BetaBinomial) OP(NegativeBinomial)             \
+  OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
 
 // The functions that both backends have, as OP(its name in Python, its struct, its list of fields, its kernel).
 #define FB_OPS(OP)                                                                \
@@ -281,6 +326,10 @@ struct LogProbs : B::Common {
   OP(binomial, Binomial, fields, binomial)                                        \
   OP(poisson, Poisson, fields, poisson)                                           \
   OP(normal, Normal, fields, normal)                                              \
+  OP(gamma, Gamma, fields, gamma)                                                 \
+  OP(beta, Beta, fields, beta)                                                    \
+  OP(beta_binomial, BetaBinomial, fields, beta_binomial)                          \
+  OP(negative_binomial, NegativeBinomial, fields, negative_binomial)              \
   OP(categorical, Categorical, fields, categorical)                               \
   OP(categorical_table, Categorical, from_table, categorical_from_table)          \
   OP(build_categorical_table, CategoricalTable, fields, build_categorical_table)  \

@@ -1,0 +1,35 @@
+// beta_binomial: out ~ Binomial(n, f), f ~ Beta(a, b), element by element
+#include "cuda/element.cuh"
+
+namespace fastblackout {
+namespace cuda {
+namespace {
+
+FB_KERNEL(kThreads, 4) beta_binomial_kernel(FB_PARAM(BetaBinomial) op) {
+  const Place place = place_of(op);
+  if (!place.inside) return;
+  if (place.i == 0) check_key(op, place.sample);
+  const double a = load_one(op.a, place.sample, place.i), b = load_one(op.b, place.sample, place.i);
+  const bool good = good_shape(a) && good_shape(b);
+  raise(op.flag, kWrongNumber, !good);
+  const BetaStreams streams{BETA_BINOMIAL_A, BETA_BINOMIAL_B, BETA_BINOMIAL_BOOST};
+  const StoredKey key{op.key, place.sample};
+  GammaThen<BinomialHat>& hat = own_hat<GammaThen<BinomialHat>>();
+  const BetaPair f = beta_element(good ? a : 1.0, good ? b : 1.0, key, place.i, streams, hat.gamma);
+  bool wrong = false;
+  const int64_t n = checked_count(op.n, place, wrong);
+  raise(op.flag, kWrongCount, wrong);
+  const int64_t k = binomial_element(n, f.p, f.q, key, place.i, BETA_BINOMIAL, hat.second);
+  store_one(op.out, place.sample, place.i, static_cast<double>(k));
+}
+
+}  // namespace
+
+int beta_binomial(const BetaBinomial& op, void* stream) {
+  if (op.samples == 0 || op.elements == 0) return 0;
+  FB_LAUNCH(beta_binomial_kernel, element_grid(op), kThreads, stream, op);
+  return cudaGetLastError();
+}
+
+}  // namespace cuda
+}  // namespace fastblackout
