@@ -114,6 +114,7 @@ struct BirthLoss : ops::BirthLoss<Backend> {
 };
 
 using EnergyLoss = ops::EnergyLoss<Backend>;
+using PosteriorLoss = ops::PosteriorLoss<Backend>;
 
 struct LogProbs : ops::LogProbs<Backend> {
   View p, q;                             // a probability for each element, where prob is null

@@ -8,6 +8,7 @@ from .categorical import CategoricalTable, categorical, categorical_bridge
 from .energy_loss import energy_loss
 from .normal import normal
 from .poisson import poisson
+from .posterior_loss import posterior_loss
 from .tau_leap import Leaped, tau_leap_step
 from .thin import Thinned, thin
 from .transition import bridge_log_prob, thin_log_prob, transition_rows
@@ -28,6 +29,7 @@ __all__ = [
     "energy_loss",
     "normal",
     "poisson",
+    "posterior_loss",
     "tau_leap_step",
     "thin",
     "thin_log_prob",

@@ -1,0 +1,54 @@
+// The losses of heads that give a law of the births, element by element, and their derivatives: portable float64, which every
+// backend rounds to float32 once. Twin: fastblackout/reference/posterior_loss.py. Losses are summed as in birth_loss.h.
+#pragma once
+
+#include "fastblackout/portfloat.h"
+
+namespace fastblackout {
+
+enum class Family : int64_t { beta_binomial = 0 };  // the order of call/head.py
+
+constexpr int64_t kMostTabled = 255;  // up to this count the logarithms of factorials are taken from a table of them
+
+// Births n ~ Binomial(room, f), f ~ Beta(a, b), where a = m c, b = (1 - m) c.
+struct BetaBinomial {
+  double z, e, mean, rest, log_c, c;  // m = sigmoid(z), rest = 1 - m; e = exp(-|z|)
+  bool free;                          // whether the clamp of log c changes nothing
+};
+
+FB_HD BetaBinomial beta_binomial_law(double head_0, double head_1, double offset) {
+  const double z = head_0 + offset, e = portable_exp(z < 0.0 ? z : 0.0 - z), inverse = 1.0 / (1.0 + e), small = e * inverse;
+  const double wide = head_1 + 1.0, log_c = wide < -5.0 ? -5.0 : (wide > 7.0 ? 7.0 : wide);
+  return BetaBinomial{z, e, z < 0.0 ? small : inverse, z < 0.0 ? inverse : small, log_c, portable_exp(log_c), log_c == wide};
+}
+
+// -log P(n) less log C(room, n), which is `chosen`. P = C(room, n) a^(n) b^(room - n) / c^(room) in rising factorials, of each of
+// which the first factor's logarithm is taken from z and log c.
+FB_HD double beta_binomial_loss(const BetaBinomial& law, double room, double n, double chosen) {
+  const double deaths = room - n, one = log_one_plus(law.e);
+  const double negative = law.z < 0.0 ? law.z : 0.0, positive = law.z < 0.0 ? 0.0 : 0.0 - law.z;
+  double first = n > 0.0 ? law.log_c + (negative - one) : 0.0;
+  first = first + (deaths > 0.0 ? law.log_c + (positive - one) : 0.0);
+  first = first - (room > 0.0 ? law.log_c : 0.0);
+  const Rising a = rising(law.mean * law.c, n < 1.0 ? 1.0 : n), b = rising(law.rest * law.c, deaths < 1.0 ? 1.0 : deaths);
+  const Rising c = rising(law.c, room < 1.0 ? 1.0 : room);
+  const double quotient = ((a.above * b.above) * c.below) / ((a.below * b.below) * c.above);
+  const double loss = 0.0 - (((chosen + first) + ((a.sum + b.sum) - c.sum)) + portable_log(quotient));
+  return loss > 0.0 ? loss : 0.0;
+}
+
+struct HeadSlopes {
+  double of[2];
+};
+
+// The derivatives of -log P(n) by both arrays of the head.
+FB_HD HeadSlopes beta_binomial_slopes(const BetaBinomial& law, double room, double n) {
+  const double a = rising_slope(law.mean * law.c, n), b = rising_slope(law.rest * law.c, room - n), c = rising_slope(law.c, room);
+  return HeadSlopes{{law.mean * b - law.rest * a, law.free ? c - (a + b) : 0.0}};
+}
+
+FB_HD double log_chosen(double room, double n) {  // log C(room, n)
+  return (log_factorial(room) - log_factorial(n)) - log_factorial(room - n);
+}
+
+}  // namespace fastblackout
