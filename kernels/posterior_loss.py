@@ -7,11 +7,14 @@ birth_loss.py; a second launch adds the chunk sums in ascending order in float64
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import factorials
 from . import portfloat as pf
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
 from .checks import report
@@ -45,15 +48,15 @@ def _beta_binomial_loss(head_0, head_1, offset, room, n):
     """-log P(n)"""
     z, e, mean, rest, log_c, c, free = _law(head_0, head_1, offset)
     deaths = room - n
-    chosen = (pf.log_factorial(room) - pf.log_factorial(n)) - pf.log_factorial(deaths)
+    chosen = (factorials.log_factorial(room) - factorials.log_factorial(n)) - factorials.log_factorial(deaths)
     one = pf.log_one_plus(e)
     negative, positive = tl.where(z < 0.0, z, 0.0), tl.where(z < 0.0, 0.0, 0.0 - z)
     first = tl.where(n > 0.0, log_c + (negative - one), 0.0)
     first = first + tl.where(deaths > 0.0, log_c + (positive - one), 0.0)
     first = first - tl.where(room > 0.0, log_c, 0.0)
-    sum_a, up_a, over_a = pf.rising(mean * c, _at_least_one(n))
-    sum_b, up_b, over_b = pf.rising(rest * c, _at_least_one(deaths))
-    sum_c, up_c, over_c = pf.rising(c, _at_least_one(room))
+    sum_a, up_a, over_a = factorials.rising(mean * c, _at_least_one(n))
+    sum_b, up_b, over_b = factorials.rising(rest * c, _at_least_one(deaths))
+    sum_c, up_c, over_c = factorials.rising(c, _at_least_one(room))
     quotient = ((up_a * up_b) * over_c) / ((over_a * over_b) * up_c)
     loss = 0.0 - (((chosen + first) + ((sum_a + sum_b) - sum_c)) + pf.log(quotient))
     return tl.where(loss > 0.0, loss, 0.0)
@@ -63,8 +66,8 @@ def _beta_binomial_loss(head_0, head_1, offset, room, n):
 def _beta_binomial_slopes(head_0, head_1, offset, room, n):
     """The derivatives of -log P(n) by both arrays of the head."""
     z, e, mean, rest, log_c, c, free = _law(head_0, head_1, offset)
-    slope_a, slope_b = pf.rising_slope(mean * c, n), pf.rising_slope(rest * c, room - n)
-    slope_c = pf.rising_slope(c, room)
+    slope_a, slope_b = factorials.rising_slope(mean * c, n), factorials.rising_slope(rest * c, room - n)
+    slope_c = factorials.rising_slope(c, room)
     return mean * slope_b - rest * slope_a, tl.where(free, slope_c - (slope_a + slope_b), 0.0)
 
 
@@ -149,11 +152,10 @@ def posterior_grad_kernel(
     tl.store(to_1, rounded((factor * slope_1).to(tl.float32), grad_1.dtype.element_ty), mask=valid)
 
 
-def posterior_loss(
-    x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, weight: Tensor, offset: Tensor,
-    max_count: int, loss: Tensor, flag: Tensor,
-) -> None:  # fmt: skip
-    """The loss as fastblackout/reference/posterior_loss.py defines it; family: 0, the one there is."""
+def posterior_loss(x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, *others: Any) -> None:
+    """The loss as fastblackout/reference/posterior_loss.py defines it. others: weight, offset, max_count, loss, flag.
+    family: 0, the one there is."""
+    weight, offset, max_count, loss, flag = others
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
         return
@@ -171,27 +173,18 @@ def posterior_loss(
 
 
 def posterior_loss_backward(
-    x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, coefficient: Tensor, offset: Tensor,
-    max_count: int, grad_0: Tensor, grad_1: Tensor, flag: Tensor,
-) -> None:  # fmt: skip
-    """The gradients by the arrays of the head; coefficient: upstream gradient times weight."""
+    x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, *others: Any
+) -> None:
+    """The gradients by the arrays of the head. others: coefficient, upstream gradient times weight, offset, max_count,
+    the two gradients, flag."""
+    coefficient, offset, max_count, grad_0, grad_1, flag = others
     if x_t.numel() == 0:
         return
     grid, sizes, options = per_element(
         "posterior_loss", [x_t, births, head_0, head_1, grad_0, grad_1], 512, num_warps=4
     )
+    coefficient = coefficient.contiguous()
     with on(x_t):
         posterior_grad_kernel[grid](
-            x_t,
-            head_0,
-            head_1,
-            births,
-            coefficient.contiguous(),
-            offset,
-            max_count,
-            grad_0,
-            grad_1,
-            flag,
-            *sizes,
-            **options,
+            x_t, head_0, head_1, births, coefficient, offset, max_count, grad_0, grad_1, flag, *sizes, **options
         )

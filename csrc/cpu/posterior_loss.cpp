@@ -150,7 +150,12 @@ static void beta_binomial_losses(const LawPart& part, double offset, const doubl
   const double *room = part.room, *births = part.births;
   for (int k = 0; k < count; ++k) {
     const BetaBinomial law = beta_binomial_law(static_cast<double>(head_0[k]), static_cast<double>(head_1[k]), offset);
-    to[k] = static_cast<float>(beta_binomial_loss(law, room[k], births[k], chosen[k]));
+    const double first = beta_binomial_first(law, room[k], births[k], chosen[k]);
+    const Rising a = rising(law.mean * law.c, at_least_one(births[k]));
+    const Rising b = rising(law.rest * law.c, at_least_one(room[k] - births[k]));
+    const Rising c = rising(law.c, at_least_one(room[k]));
+    const double above = (a.above * b.above) * c.below, below = (a.below * b.below) * c.above;
+    to[k] = static_cast<float>(beta_binomial_loss(first, (a.sum + b.sum) - c.sum, above, below));
   }
 }
 
@@ -160,7 +165,8 @@ static void beta_binomial_grads(const LawPart& part, double offset, double coeff
   float *to_0 = to[0], *to_1 = to[1];
   for (int k = 0; k < count; ++k) {
     const BetaBinomial law = beta_binomial_law(static_cast<double>(head_0[k]), static_cast<double>(head_1[k]), offset);
-    const HeadSlopes slopes = beta_binomial_slopes(law, room[k], births[k]);
+    const double a = rising_slope(law.mean * law.c, births[k]), b = rising_slope(law.rest * law.c, room[k] - births[k]);
+    const HeadSlopes slopes = beta_binomial_slopes(law, a, b, rising_slope(law.c, room[k]));
     to_0[k] = static_cast<float>(coefficient * slopes.of[0]);
     to_1[k] = static_cast<float>(coefficient * slopes.of[1]);
   }

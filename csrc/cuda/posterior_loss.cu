@@ -42,6 +42,46 @@ FB_DEVICE double checked_law_offset(const PosteriorLoss& op, uint32_t sample, in
   return static_cast<double>(offset);
 }
 
+// Which of the three rising factorials of the beta-binomial law: of a and the births, of b and the deaths, of c and the room.
+// They are made in turn, by the same instructions.
+struct Factor {
+  double x, n;
+};
+FB_DEVICE Factor factor_of(int which, const BetaBinomial& law, const LawElement& x) {
+  const double share = which == 0 ? law.mean : law.rest;
+  return Factor{which == 2 ? law.c : share * law.c, which == 0 ? x.births : which == 1 ? x.room - x.births : x.room};
+}
+
+FB_DEVICE double law_loss(const LawElement& x, double offset, double chosen) {
+  const BetaBinomial law = beta_binomial_law(x.head[0], x.head[1], offset);
+  const double first = beta_binomial_first(law, x.room, x.births, chosen);
+  double sum = 0.0, above = 1.0, below = 1.0;
+#pragma unroll 1
+  for (int which = 0; which < 3; ++which) {
+    const Factor factor = factor_of(which, law, x);
+    const Rising made = rising(factor.x, at_least_one(factor.n));
+    sum = sum + (which == 2 ? -made.sum : made.sum);
+    above = above * (which == 2 ? made.below : made.above);
+    below = below * (which == 2 ? made.above : made.below);
+  }
+  return beta_binomial_loss(first, sum, above, below);
+}
+
+FB_DEVICE HeadSlopes law_slopes(const LawElement& x, double offset) {
+  const BetaBinomial law = beta_binomial_law(x.head[0], x.head[1], offset);
+  double a = 0.0, b = 0.0, c = 0.0;
+#pragma unroll 1
+  for (int which = 0; which < 3; ++which) {
+    const Factor factor = factor_of(which, law, x);
+    a = b;
+    b = c;
+    c = rising_slope(factor.x, factor.n);
+  }
+  return beta_binomial_slopes(law, a, b, c);
+}
+
+FB_COLD double chosen_without_table(double room, double births) { return log_chosen(room, births); }
+
 struct LawChunk {
   uint32_t sample, number, begin, left;
 };
@@ -78,10 +118,9 @@ FB_KERNEL(kThreads, 3) law_losses(FB_PARAM(PosteriorLoss) op) {
         const int room = static_cast<int>(x.room), births = static_cast<int>(x.births);
         chosen = (factorials[room] - factorials[births]) - factorials[room - births];
       } else {
-        chosen = log_chosen(x.room, x.births);
+        chosen = chosen_without_table(x.room, x.births);
       }
-      // of the one family there is
-      loss = static_cast<float>(beta_binomial_loss(beta_binomial_law(x.head[0], x.head[1], offset), x.room, x.births, chosen));
+      loss = static_cast<float>(law_loss(x, offset, chosen));  // of the one family there is
     }
     losses[e] = loss;
   }
@@ -104,7 +143,7 @@ FB_KERNEL(kThreads, 3) law_grads(FB_PARAM(PosteriorLoss) op) {
   for (uint32_t e = threadIdx.x; e < chunk.left; e += kThreads) {
     const uint32_t i = chunk.begin + e;
     const LawElement x = law_element(op, chunk.sample, i, flags);
-    const HeadSlopes slopes = beta_binomial_slopes(beta_binomial_law(x.head[0], x.head[1], offset), x.room, x.births);
+    const HeadSlopes slopes = law_slopes(x, offset);
 #pragma unroll
     for (int g = 0; g < 2; ++g)
       store_one(op.grad[g], chunk.sample, i, static_cast<double>(static_cast<float>(coefficient * slopes.of[g])));

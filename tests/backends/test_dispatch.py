@@ -1,5 +1,6 @@
 """Choosing a backend, an instruction set and threads; what importing the package touches; tables with two copies."""
 
+import functools
 import json
 import os
 import re
@@ -83,11 +84,12 @@ def test_backends_that_cannot_run_say_why():
         (fb.poisson, (3.0,)),
         (fb.normal, (0.0, 1.0)),
         (fb.birth_loss, (X * 1.0, X, 1.0)),
+        (functools.partial(fb.posterior_loss, family="beta-binomial"), ((X * 1.0, X * 1.0), X, X // 16, 1.0)),
         (fb.energy_loss, (np.stack([X, X]) * 1.0, X, X, 1.0)),
     ):
         for backend in ("triton", "cuda"):
             error = (ValueError, TypeError, RuntimeError)
-            with pytest.raises(error, match=f"^{op.__name__}: backend: .*{backend}") as caught:
+            with pytest.raises(error, match=f"^{getattr(op, 'func', op).__name__}: backend: .*{backend}") as caught:
                 op(*arguments, backend=backend)
             assert "\n" not in str(caught.value)
 
@@ -105,7 +107,16 @@ def test_capabilities():
     report = fb.capabilities()
     assert list(report) == ["reference", "cpu", "cuda", "triton"]
     ops = ["binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical", "categorical_bridge"]
-    ops += ["energy_loss", "normal", "poisson", "tau_leap_step", "thin", "thin_log_prob", "transition_rows"]
+    ops += [
+        "energy_loss",
+        "normal",
+        "poisson",
+        "posterior_loss",
+        "tau_leap_step",
+        "thin",
+        "thin_log_prob",
+        "transition_rows",
+    ]
     assert report["reference"]["available"] and sorted(report["reference"]["ops"]) == ops
     assert report["cpu"]["available"] and sorted(report["cpu"]["ops"]) == ops
     assert all(isa in report["cpu"]["detail"] for isa in ISAS)

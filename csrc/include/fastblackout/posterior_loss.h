@@ -22,18 +22,21 @@ FB_HD BetaBinomial beta_binomial_law(double head_0, double head_1, double offset
   return BetaBinomial{z, e, z < 0.0 ? small : inverse, z < 0.0 ? inverse : small, log_c, portable_exp(log_c), log_c == wide};
 }
 
-// -log P(n) less log C(room, n), which is `chosen`. P = C(room, n) a^(n) b^(room - n) / c^(room) in rising factorials, of each of
-// which the first factor's logarithm is taken from z and log c.
-FB_HD double beta_binomial_loss(const BetaBinomial& law, double room, double n, double chosen) {
+// What -log P(n) is made of beside rising factorials. P = C(room, n) a^(n) b^(room - n) / c^(room), x^(k) = x (x + 1) .. (x + k -
+// 1): here are log C(room, n), which is `chosen`, and the first factors, whose logarithms are taken from z and log c.
+FB_HD double beta_binomial_first(const BetaBinomial& law, double room, double n, double chosen) {
   const double deaths = room - n, one = log_one_plus(law.e);
   const double negative = law.z < 0.0 ? law.z : 0.0, positive = law.z < 0.0 ? 0.0 : 0.0 - law.z;
   double first = n > 0.0 ? law.log_c + (negative - one) : 0.0;
   first = first + (deaths > 0.0 ? law.log_c + (positive - one) : 0.0);
-  first = first - (room > 0.0 ? law.log_c : 0.0);
-  const Rising a = rising(law.mean * law.c, n < 1.0 ? 1.0 : n), b = rising(law.rest * law.c, deaths < 1.0 ? 1.0 : deaths);
-  const Rising c = rising(law.c, room < 1.0 ? 1.0 : room);
-  const double quotient = ((a.above * b.above) * c.below) / ((a.below * b.below) * c.above);
-  const double loss = 0.0 - (((chosen + first) + ((a.sum + b.sum) - c.sum)) + portable_log(quotient));
+  return chosen + (first - (room > 0.0 ? law.log_c : 0.0));
+}
+
+FB_HD double at_least_one(double n) { return n < 1.0 ? 1.0 : n; }
+
+// -log P(n) from that and from the factorials of a, b and c: those of a and b added, and c's taken away.
+FB_HD double beta_binomial_loss(double first, double sum, double above, double below) {
+  const double loss = 0.0 - ((first + sum) + portable_log(above / below));
   return loss > 0.0 ? loss : 0.0;
 }
 
@@ -41,9 +44,8 @@ struct HeadSlopes {
   double of[2];
 };
 
-// The derivatives of -log P(n) by both arrays of the head.
-FB_HD HeadSlopes beta_binomial_slopes(const BetaBinomial& law, double room, double n) {
-  const double a = rising_slope(law.mean * law.c, n), b = rising_slope(law.rest * law.c, room - n), c = rising_slope(law.c, room);
+// The derivatives of -log P(n) by both arrays of the head, from the slopes of the three factorials.
+FB_HD HeadSlopes beta_binomial_slopes(const BetaBinomial& law, double a, double b, double c) {
   return HeadSlopes{{law.mean * b - law.rest * a, law.free ? c - (a + b) : 0.0}};
 }
 
