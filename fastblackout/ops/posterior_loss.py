@@ -94,7 +94,7 @@ def posterior_loss(
         >>> x_t, births = np.array([[0, 5]], np.uint8), np.array([[4, 5]])
         >>> head = np.array([[0.0, 1]], np.float32), np.array([[0.0, -1]], np.float32)
         >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="beta-binomial", max_count=10)
-        array([2.897743], dtype=float32)
+        array([2.9317954], dtype=float32)
     """
     op, values = "posterior_loss", (x_t, (family, head), births, weight, offset, max_count)
     arrays = head if isinstance(head, (tuple, list)) else ()
