@@ -138,7 +138,7 @@ def posterior_grad_kernel(
     row, first = program // chunks, (program % chunks).to(tl.int64) * BLOCK
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
-    shift, factor = _sample_number(offset + row, flag), tl.load(coefficient + row)
+    shift, factor = _sample_number(offset + row, flag), tl.load(coefficient + row).to(tl.float32)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 6, DIMS)
     born_at = place(births, row, first, lane, elements, layout, 1, 6, DIMS)
     room, n, bits = _counts(x_at, born_at, valid, max_count)
@@ -148,8 +148,8 @@ def posterior_grad_kernel(
     slope_0, slope_1 = _beta_binomial_slopes(o_0, o_1, shift, room, n)
     to_0 = place(grad_0, row, first, lane, elements, layout, 4, 6, DIMS)
     to_1 = place(grad_1, row, first, lane, elements, layout, 5, 6, DIMS)
-    tl.store(to_0, rounded((factor * slope_0).to(tl.float32), grad_0.dtype.element_ty), mask=valid)
-    tl.store(to_1, rounded((factor * slope_1).to(tl.float32), grad_1.dtype.element_ty), mask=valid)
+    tl.store(to_0, rounded(factor * slope_0.to(tl.float32), grad_0.dtype.element_ty), mask=valid)
+    tl.store(to_1, rounded(factor * slope_1.to(tl.float32), grad_1.dtype.element_ty), mask=valid)
 
 
 def posterior_loss(x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, *others: Any) -> None:

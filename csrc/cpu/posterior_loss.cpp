@@ -1,6 +1,7 @@
 // posterior_loss: the sum of -log P(births) over each sample for a head that gives a law, and its gradient by the arrays of the
-// head. Elements are computed in float64, a part of a chunk at a time, so that what lies between loops stays in the first-level
-// cache.
+// head. Where a gradient will be asked for, the same pass keeps the slopes, whose steps are half those of the loss. Elements are
+// computed in float64, a part of a chunk at a time, loop by loop: one loop of all steps would need more registers than there are,
+// and what lies between loops stays in the first-level cache.
 #if !defined(FB_ISA)
 
 #include "fastblackout/posterior_loss.h"
@@ -21,7 +22,7 @@ struct LawSums : PosteriorLoss {
   std::atomic<bool>* bad;    // set where a value may be wrong
 };
 
-constexpr int kLawPart = 256;
+constexpr int kLawPart = 128;
 constexpr double kWholeFrom = 4503599627370496.0;  // 2^52: from here on every double is whole
 
 }  // namespace
@@ -107,9 +108,11 @@ namespace FB_ISA {
 struct LawPart {
   alignas(64) float head[2][kLawPart];
   alignas(64) double room[kLawPart], births[kLawPart];
+  int count;
   int64_t wrong;  // not 0 where some value may be
 
-  void fill(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
+  void fill(const PosteriorLoss& op, int64_t sample, int64_t i0, int size) {
+    count = size;
     load(op.head[0], sample, i0, count, head[0]);
     if (op.head[1]) load(op.head[1], sample, i0, count, head[1]);
     load(op.x_t, sample, i0, count, room);
@@ -133,57 +136,94 @@ struct LawPart {
 };
 
 // log C(room, n), from the table of logarithms of factorials where there is one
-static void fill_chosen(const LawPart& part, const double* factorials, int count, double* chosen) {
-  const double *room = part.room, *births = part.births;
+static void fill_chosen(const LawPart& part, const double* factorials, double* chosen) {
   if (factorials == nullptr) {
-    for (int k = 0; k < count; ++k) chosen[k] = log_chosen(room[k], births[k]);
+    for (int k = 0; k < part.count; ++k) chosen[k] = log_chosen(part.room[k], part.births[k]);
     return;
   }
-  for (int k = 0; k < count; ++k) {
-    const int32_t r = static_cast<int32_t>(room[k]), n = static_cast<int32_t>(births[k]);
-    chosen[k] = (factorials[r] - factorials[n]) - factorials[r - n];
-  }
+  alignas(64) int32_t room[kLawPart], births[kLawPart];
+  for (int k = 0; k < part.count; ++k) room[k] = static_cast<int32_t>(part.room[k]);
+  for (int k = 0; k < part.count; ++k) births[k] = static_cast<int32_t>(part.births[k]);
+  for (int k = 0; k < part.count; ++k) chosen[k] = (factorials[room[k]] - factorials[births[k]]) - factorials[room[k] - births[k]];
 }
 
-static void beta_binomial_losses(const LawPart& part, double offset, const double* chosen, int count, float* to) {
-  const float *head_0 = part.head[0], *head_1 = part.head[1];
-  const double *room = part.room, *births = part.births;
-  for (int k = 0; k < count; ++k) {
-    const BetaBinomial law = beta_binomial_law(static_cast<double>(head_0[k]), static_cast<double>(head_1[k]), offset);
-    const double first = beta_binomial_first(law, room[k], births[k], chosen[k]);
-    const Rising a = rising(law.mean * law.c, at_least_one(births[k]));
-    const Rising b = rising(law.rest * law.c, at_least_one(room[k] - births[k]));
-    const Rising c = rising(law.c, at_least_one(room[k]));
-    const double above = (a.above * b.above) * c.below, below = (a.below * b.below) * c.above;
-    to[k] = static_cast<float>(beta_binomial_loss(first, (a.sum + b.sum) - c.sum, above, below));
-  }
-}
+// The beta-binomial law of a part: its losses, its slopes, or both.
+struct BetaBinomialPart {
+  alignas(64) double mean[kLawPart], rest[kLawPart], c[kLawPart], first[kLawPart];  // first: log C(room, n) before `laws`
+  alignas(64) double sum[kLawPart], above[kLawPart], below[kLawPart], slope[3][kLawPart];
 
-static void beta_binomial_grads(const LawPart& part, double offset, double coefficient, int count, float (*to)[kLawPart]) {
-  const float *head_0 = part.head[0], *head_1 = part.head[1];
-  const double *room = part.room, *births = part.births;
-  float *to_0 = to[0], *to_1 = to[1];
-  for (int k = 0; k < count; ++k) {
-    const BetaBinomial law = beta_binomial_law(static_cast<double>(head_0[k]), static_cast<double>(head_1[k]), offset);
-    const double a = rising_slope(law.mean * law.c, births[k]), b = rising_slope(law.rest * law.c, room[k] - births[k]);
-    const HeadSlopes slopes = beta_binomial_slopes(law, a, b, rising_slope(law.c, room[k]));
-    to_0[k] = static_cast<float>(coefficient * slopes.of[0]);
-    to_1[k] = static_cast<float>(coefficient * slopes.of[1]);
+  template <bool Losses>
+  void laws(const LawPart& part, double offset) {
+    for (int k = 0; k < part.count; ++k) {
+      const BetaBinomial law = beta_binomial_law(static_cast<double>(part.head[0][k]), static_cast<double>(part.head[1][k]), offset);
+      mean[k] = law.mean;
+      rest[k] = law.rest;
+      c[k] = law.c;
+      if (Losses) first[k] = beta_binomial_first(law, part.room[k], part.births[k], first[k]);
+    }
   }
+
+  // The factorial of a and the births (Which = 0), of b and the deaths, of c and the room
+  template <int Which, bool Losses, bool Slopes>
+  void factorials(const LawPart& part) {
+    for (int k = 0; k < part.count; ++k) {
+      const double x = Which == 0 ? mean[k] * c[k] : Which == 1 ? rest[k] * c[k] : c[k];
+      const double n = Which == 0 ? part.births[k] : Which == 1 ? part.room[k] - part.births[k] : part.room[k];
+      if (Slopes) slope[Which][k] = rising_slope(x, n);
+      if (!Losses) continue;
+      const Rising made = rising(x, at_least_one(n));
+      sum[k] = Which == 0 ? made.sum : Which == 1 ? sum[k] + made.sum : sum[k] - made.sum;
+      above[k] = Which == 0 ? made.above : above[k] * (Which == 1 ? made.above : made.below);
+      below[k] = Which == 0 ? made.below : below[k] * (Which == 1 ? made.below : made.above);
+    }
+  }
+
+  template <bool Losses, bool Slopes>
+  void fill(const LawPart& part, double offset) {
+    laws<Losses>(part, offset);
+    factorials<0, Losses, Slopes>(part);
+    factorials<1, Losses, Slopes>(part);
+    factorials<2, Losses, Slopes>(part);
+  }
+
+  void losses(const LawPart& part, float* to) const {
+    for (int k = 0; k < part.count; ++k) to[k] = static_cast<float>(beta_binomial_loss(first[k], sum[k], above[k], below[k]));
+  }
+
+  void slopes(const LawPart& part, float coefficient, float (*to)[kLawPart]) const {
+    float *to_0 = to[0], *to_1 = to[1];
+    for (int k = 0; k < part.count; ++k) {
+      const HeadSlopes made = beta_binomial_slopes(mean[k], rest[k], clamp_is_free(static_cast<double>(part.head[1][k])),
+                                                   slope[0][k], slope[1][k], slope[2][k]);
+      to_0[k] = coefficient * static_cast<float>(made.of[0]);
+      to_1[k] = coefficient * static_cast<float>(made.of[1]);
+    }
+  }
+};
+
+static void store_slopes(const PosteriorLoss& op, int64_t sample, int64_t i0, int count, const float (*slopes)[kLawPart]) {
+  for (int g = 0; g < 2; ++g)
+    if (op.grad[g]) store(op.grad[g], sample, i0, count, slopes[g]);
 }
 
 static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float losses[kChunk];
-  alignas(64) double chosen[kLawPart];
+  alignas(64) float losses[kChunk], slopes[2][kLawPart];
   LawPart part;
+  BetaBinomialPart law;  // of the one family there is
   int64_t wrong = 0;
   const double offset = static_cast<double>(op.offset[sample]);
   for (int at = 0; at < count; at += kLawPart) {
-    const int size = count - at < kLawPart ? count - at : kLawPart;
-    part.fill(op, sample, i0 + at, size);
+    part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     wrong |= part.wrong;
-    fill_chosen(part, op.factorials, size, chosen);
-    beta_binomial_losses(part, offset, chosen, size, losses + at);  // the one family there is
+    fill_chosen(part, op.factorials, law.first);
+    if (op.grad[0]) {
+      law.fill<true, true>(part, offset);
+      law.slopes(part, 1.0f, slopes);
+      store_slopes(op, sample, i0 + at, part.count, slopes);
+    } else {
+      law.fill<true, false>(part, offset);
+    }
+    law.losses(part, losses + at);
   }
   std::memset(losses + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
   op.chunk_sums[sample * ((op.elements + kChunk - 1) / kChunk) + i0 / kChunk] = birth_loss_chunk_sum(losses);
@@ -191,15 +231,14 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
 }
 
 static void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float grads[2][kLawPart];
+  alignas(64) float slopes[2][kLawPart];
   LawPart part;
-  const double offset = static_cast<double>(op.offset[sample]), coefficient = op.weight[sample];
+  BetaBinomialPart law;
   for (int at = 0; at < count; at += kLawPart) {
-    const int size = count - at < kLawPart ? count - at : kLawPart;
-    part.fill(op, sample, i0 + at, size);
-    beta_binomial_grads(part, offset, coefficient, size, grads);
-    for (int g = 0; g < 2; ++g)
-      if (op.grad[g]) store(op.grad[g], sample, i0 + at, size, grads[g]);
+    part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
+    law.fill<false, true>(part, static_cast<double>(op.offset[sample]));
+    law.slopes(part, static_cast<float>(op.weight[sample]), slopes);
+    store_slopes(op, sample, i0 + at, part.count, slopes);
   }
 }
 

@@ -77,7 +77,7 @@ FB_DEVICE HeadSlopes law_slopes(const LawElement& x, double offset) {
     b = c;
     c = rising_slope(factor.x, factor.n);
   }
-  return beta_binomial_slopes(law, a, b, c);
+  return beta_binomial_slopes(law.mean, law.rest, clamp_is_free(x.head[1]), a, b, c);
 }
 
 FB_COLD double chosen_without_table(double room, double births) { return log_chosen(room, births); }
@@ -138,7 +138,8 @@ FB_KERNEL(kThreads, 3) law_losses(FB_PARAM(PosteriorLoss) op) {
 FB_KERNEL(kThreads, 3) law_grads(FB_PARAM(PosteriorLoss) op) {
   const LawChunk chunk = own_law_chunk(op);
   int flags = 0;
-  const double offset = checked_law_offset(op, chunk.sample, flags), coefficient = op.weight[chunk.sample];
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+  const float coefficient = static_cast<float>(op.weight[chunk.sample]);
 #pragma unroll 1
   for (uint32_t e = threadIdx.x; e < chunk.left; e += kThreads) {
     const uint32_t i = chunk.begin + e;
@@ -146,7 +147,7 @@ FB_KERNEL(kThreads, 3) law_grads(FB_PARAM(PosteriorLoss) op) {
     const HeadSlopes slopes = law_slopes(x, offset);
 #pragma unroll
     for (int g = 0; g < 2; ++g)
-      store_one(op.grad[g], chunk.sample, i, static_cast<double>(static_cast<float>(coefficient * slopes.of[g])));
+      store_one(op.grad[g], chunk.sample, i, static_cast<double>(coefficient * static_cast<float>(slopes.of[g])));
   }
   raise(op.flag, flags, flags != 0);
 }

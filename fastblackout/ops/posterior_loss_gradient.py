@@ -21,8 +21,8 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
-        """given: the arrays of the head, then a list: the fields of the call by name, backend, loss."""
-        *head, (fields, ctx.backend, loss) = given
+        """given: the arrays of the head, then a list: the fields of the call by name, backend, slopes or none, loss."""
+        *head, (fields, ctx.backend, ctx.slopes, loss) = given
         births = fields["births"]
         # Tensors are saved as such: torch tells of a change in place.
         ctx.save_for_backward(fields["x_t"].value, *head, *([births.value] if births.is_tensor else []))
@@ -35,9 +35,19 @@ class Kept(torch.autograd.Function):
         x_t, *others = ctx.saved_tensors
         head, births = others[: ctx.size], others[ctx.size :]
         arguments = upstream, x_t, births[0] if births else ctx.births, ctx.numbers, ctx.backend, *head
+        slopes, ctx.slopes = ctx.slopes, []  # they become the gradients; a second backward computes its own
+        if slopes and not torch.is_grad_enabled():
+            return *_scaled(slopes, upstream, ctx.numbers["weight"]), None
         # Gradients are enabled here under create_graph alone.
         grads = Once.apply(_OP, _gradient, *arguments) if torch.is_grad_enabled() else _gradient(*arguments)
         return *grads, None
+
+
+def _scaled(slopes: list[Array], upstream: Any, weight: Any) -> list[Any]:
+    coefficient = {"coefficient": np.ascontiguousarray(upstream.double().numpy() * weight)}
+    for each in slopes:
+        host.run("birth_loss_scale", None, "cpu", coefficient, {"slopes": each}, (each.samples, each.elements))
+    return [each.value for each in slopes]
 
 
 def _gradient(upstream: Any, x_t: Any, births: Any, numbers: Any, backend: str, *head: Any) -> tuple[Any, ...]:

@@ -126,12 +126,13 @@ def posterior_loss_backward(
 ) -> tuple[NDArray[Any] | None, ...]:
     """The gradients by the arrays of the head, each in its shape and dtype (uint16: the bits of bfloat16), or None.
 
-    coefficient, float64 (B,): upstream gradient times weight; its product with the derivative is float64.
+    coefficient, float64 (B,): upstream gradient times weight, rounded once to float32, as the derivative is.
     """
     head = _head(head_0, head_1)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         slopes = SLOPES[family](head, offset, *_counts(x_t, _widened(births), max_count))
-        grads = [(coefficient[:, None] * slope).astype(np.float32).reshape(x_t.shape) for slope in slopes]
+        factor = coefficient.astype(np.float32)[:, None]
+        grads = [(factor * slope.astype(np.float32)).reshape(x_t.shape) for slope in slopes]
         made = [_as(grad, each) for grad, each in zip(grads, (head_0, head_1), strict=False) if each is not None]
         return *made, *[None] * (2 - len(made))
 

@@ -322,6 +322,7 @@ struct LogProbs : B::Common {
 #define FB_CPU_OPS(OP)                                                            \
   OP(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)                   \
   OP(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)                      \
+  OP(posterior_loss_and_slopes, PosteriorLoss, with_slopes, posterior_loss)       \
   OP(binomial_log_prob, LogProbs, element, log_prob)
 
 #define FB_DEVICE_OPS(OP) OP(philox, PhiloxWords, fields, philox)

@@ -13,13 +13,18 @@ constexpr int64_t kMostTabled = 255;  // up to this count the logarithms of fact
 // Births n ~ Binomial(room, f), f ~ Beta(a, b), where a = m c, b = (1 - m) c.
 struct BetaBinomial {
   double z, e, mean, rest, log_c, c;  // m = sigmoid(z), rest = 1 - m; e = exp(-|z|)
-  bool free;                          // whether the clamp of log c changes nothing
 };
+
+FB_HD double clamped_log_c(double head_1) {
+  const double wide = head_1 + 1.0;
+  return wide < -5.0 ? -5.0 : (wide > 7.0 ? 7.0 : wide);
+}
+FB_HD bool clamp_is_free(double head_1) { return clamped_log_c(head_1) == head_1 + 1.0; }  // changes nothing
 
 FB_HD BetaBinomial beta_binomial_law(double head_0, double head_1, double offset) {
   const double z = head_0 + offset, e = portable_exp(z < 0.0 ? z : 0.0 - z), inverse = 1.0 / (1.0 + e), small = e * inverse;
-  const double wide = head_1 + 1.0, log_c = wide < -5.0 ? -5.0 : (wide > 7.0 ? 7.0 : wide);
-  return BetaBinomial{z, e, z < 0.0 ? small : inverse, z < 0.0 ? inverse : small, log_c, portable_exp(log_c), log_c == wide};
+  const double log_c = clamped_log_c(head_1);
+  return BetaBinomial{z, e, z < 0.0 ? small : inverse, z < 0.0 ? inverse : small, log_c, portable_exp(log_c)};
 }
 
 // What -log P(n) is made of beside rising factorials. P = C(room, n) a^(n) b^(room - n) / c^(room), x^(k) = x (x + 1) .. (x + k -
@@ -45,8 +50,8 @@ struct HeadSlopes {
 };
 
 // The derivatives of -log P(n) by both arrays of the head, from the slopes of the three factorials.
-FB_HD HeadSlopes beta_binomial_slopes(const BetaBinomial& law, double a, double b, double c) {
-  return HeadSlopes{{law.mean * b - law.rest * a, law.free ? c - (a + b) : 0.0}};
+FB_HD HeadSlopes beta_binomial_slopes(double mean, double rest, bool free, double a, double b, double c) {
+  return HeadSlopes{{mean * b - rest * a, free ? c - (a + b) : 0.0}};
 }
 
 FB_HD double log_chosen(double room, double n) {  // log C(room, n)
