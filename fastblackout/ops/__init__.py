@@ -1,6 +1,6 @@
 """The ops: one file each, holding docstring and declaration. What is listed here is public as fastblackout.NAME too."""
 
-from .binomial import binomial, binomial_log_prob
+from .binomial import beta_binomial_log_prob, binomial, binomial_log_prob
 from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
 from .capabilities import capabilities
@@ -18,6 +18,7 @@ __all__ = [
     "Leaped",
     "Stepped",
     "Thinned",
+    "beta_binomial_log_prob",
     "binomial",
     "binomial_log_prob",
     "birth_loss",

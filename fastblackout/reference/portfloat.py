@@ -40,7 +40,7 @@ _STIRLING_TABLE = np.array([
     0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287,
     0.007573675487951841, 0.00694284010720953, 0.006408994188004207, 0.0059513701127588475, 0.005554733551962801,
 ])  # fmt: skip
-_STIRLING = (
+STIRLING = (
     -0.0019175269175269176, 0.0008417508417508417, -0.0005952380952380953, 0.0007936507936507937,
     -0.002777777777777778, 0.08333333333333333,
 )  # fmt: skip
@@ -174,7 +174,7 @@ def log_one_plus(a: NDArray[np.float64]) -> NDArray[np.float64]:
 def stirling_correction(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for integers x >= 1 in a float64 array."""
     y = 1.0 / x
-    series = y * _horner(_STIRLING, y * y)
+    series = y * _horner(STIRLING, y * y)
     return np.where(x < 16.0, _STIRLING_TABLE[np.where(x < 16.0, x, 0.0).astype(np.int64)], series)
 
 
@@ -188,7 +188,7 @@ def log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """log Gamma(x), float64 array of x in (0, 2^53]: Stirling's series at x + 8 less log(x (x + 1) .. (x + 7))."""
     w = x + 8.0
     y = 1.0 / w
-    return (((w - 0.5) * log(w) - w) + (0.9189385332046728 + y * _horner(_STIRLING, y * y))) - log(_eight(x))
+    return (((w - 0.5) * log(w) - w) + (0.9189385332046728 + y * _horner(STIRLING, y * y))) - log(_eight(x))
 
 
 def _rising_places(
@@ -207,7 +207,7 @@ def rising(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """log((x + 1) .. (x + n - 1)) in three parts (s, u, v): s + log(u / v). Whole n >= 1, 0 <= x, x + n <= 2^53."""
     d, w, from_, to, ratio = _rising_places(x, n)
-    stirling = to * _horner(_STIRLING, to * to) - from_ * _horner(_STIRLING, from_ * from_)
+    stirling = to * _horner(STIRLING, to * to) - from_ * _horner(STIRLING, from_ * from_)
     return (d * log(w) + (((w + d) - 0.5) * ratio - d)) + stirling, _eight(x + 1.0), _eight(x + n)
 
 
