@@ -163,9 +163,15 @@ def exp(a):
 
 
 @triton.jit
-def stirling_correction(x):
-    """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for whole x >= 1."""
-    y = 1.0 / x
+def log_one_plus(a):
+    """log(1 + a), finite a >= 0."""
+    k, m = _split(1.0 + a)
+    return _log_reduced(tl.where(k == 0, a, m - 1.0), k.to(tl.float64), tl.zeros_like(a))
+
+
+@triton.jit
+def stirling_of(y):
+    """Stirling's correction at 1 / y >= 8."""
     z = y * y
     poly = tl.zeros_like(z) + -0.0019175269175269176
     poly = poly * z + 0.0008417508417508417
@@ -173,7 +179,13 @@ def stirling_correction(x):
     poly = poly * z + 0.0007936507936507937
     poly = poly * z + -0.002777777777777778
     poly = poly * z + 0.08333333333333333
-    c = y * poly
+    return y * poly
+
+
+@triton.jit
+def stirling_correction(x):
+    """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for whole x >= 1."""
+    c = stirling_of(1.0 / x)
     if tl.min(x, 0) < 16.0:  # what the header reads from a table
         c = tl.where(x < 1.0, 0.0, c)
         c = tl.where(x == 1.0, 0.08106146679532726, c)

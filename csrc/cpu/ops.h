@@ -115,6 +115,15 @@ struct BirthLoss : ops::BirthLoss<Backend> {
 
 using EnergyLoss = ops::EnergyLoss<Backend>;
 
+struct PosteriorLoss : ops::PosteriorLoss<Backend> {
+  // Gives the loss, and in `grad` the slopes by the arrays of the head, which are float32; birth_loss_scale makes gradients of them.
+  template <class Read>
+  void with_slopes(Read& read) {
+    inputs(read);
+    read.outputs(loss, grad[0], grad[1]);
+  }
+};
+
 struct LogProbs : ops::LogProbs<Backend> {
   View p, q;                             // a probability for each element, where prob is null
 

@@ -102,6 +102,17 @@ struct EnergyLoss : ops::EnergyLoss<Backend> {
   }
 };
 
+struct PosteriorLoss : ops::PosteriorLoss<Backend> {
+  float* chunk_sums = nullptr;        // scratch: samples * ceil(elements / 1024) floats, at least one a sample, and
+  unsigned* chunks_done = nullptr;    // as in BirthLoss
+
+  template <class Read>
+  void fields(Read& read) {
+    ops::PosteriorLoss<Backend>::fields(read);
+    read.outputs(chunk_sums, chunks_done);
+  }
+};
+
 struct PhiloxWords : Common {         // words made by each version of Philox, to be compared with its known answers
   const int64_t* counter = nullptr;   // its four words, then the key's two
   int64_t* words = nullptr;           // (kPhiloxThreads, 3, 4)

@@ -25,6 +25,7 @@ _CHUNK = 1024
 _SAID_AS = {
     "birth_loss_backward": "birth_loss",
     "energy_loss_backward": "energy_loss",
+    "posterior_loss_backward": "posterior_loss",
     "build_categorical_table": "CategoricalTable",
     "categorical_table": "categorical",
 }
@@ -76,6 +77,15 @@ def energy_loss(*fields: Any, module: ModuleType | None = None) -> None:
     chunks = max(-(-x_t.numel() // max(samples, 1) // _CHUNK), 1)
     scratch = norms.new_empty(norms.numel() * chunks, dtype=fields[-3].dtype), _counters(norms, samples)
     _launch("energy_loss", (*fields[:-1], *scratch), flag, module)
+
+
+def posterior_loss(*fields: Any, module: ModuleType | None = None) -> None:
+    """With scratch for the sums of the chunks, of which a sample without elements has one too."""
+    x_t, *_, loss, flag = fields
+    samples = x_t.shape[0]
+    chunks = max(-(-x_t.numel() // max(samples, 1) // _CHUNK), 1)
+    scratch = loss.new_empty(samples * chunks), _counters(loss, samples)
+    _launch("posterior_loss", (*fields[:-1], *scratch), flag, module)
 
 
 def birth_loss(*fields: Any, module: ModuleType | None = None) -> None:

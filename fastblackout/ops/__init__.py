@@ -2,7 +2,7 @@
 
 from .beta import beta
 from .beta_binomial import beta_binomial
-from .binomial import binomial, binomial_log_prob
+from .binomial import beta_binomial_log_prob, binomial, binomial_log_prob
 from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
 from .capabilities import capabilities
@@ -12,6 +12,7 @@ from .gamma import gamma
 from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import poisson
+from .posterior_loss import posterior_loss
 from .tau_leap import Leaped, tau_leap_step
 from .thin import Thinned, thin
 from .transition import bridge_log_prob, thin_log_prob, transition_rows
@@ -23,6 +24,7 @@ __all__ = [
     "Thinned",
     "beta",
     "beta_binomial",
+    "beta_binomial_log_prob",
     "binomial",
     "binomial_log_prob",
     "birth_loss",
@@ -36,6 +38,7 @@ __all__ = [
     "negative_binomial",
     "normal",
     "poisson",
+    "posterior_loss",
     "tau_leap_step",
     "thin",
     "thin_log_prob",

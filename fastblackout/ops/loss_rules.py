@@ -4,8 +4,9 @@ They are autograd.Functions with a static setup_context, which torch.func needs 
 torch.library.register_autograd lack. They stand behind the op's Autograd key; inside a transform of torch.func, whose
 levels a Function behind a key cannot cross, they are applied directly.
 
-A loss takes logits and a weight among its arguments, and returns (B,), perhaps with more that its gradient needs. The
-op of the gradient, NAME_backward, takes the same, a coefficient in the place of the weight, and then what was kept.
+A loss takes what a network gives (one tensor, or the several of a head) and a weight among its arguments, and returns
+(B,), perhaps with more that its gradient needs. The op of the gradient, NAME_backward, takes the same, a coefficient in
+the place of the weight, and then what was kept; it returns a tensor, or a list of them for a head.
 """
 
 from __future__ import annotations
@@ -17,15 +18,29 @@ import torch
 from torch import Tensor
 
 from ..arrays import in_functorch
-from ..call.arguments import Draws
+from ..call.arguments import Argument, Draws, Logits
 from ..call.declared import DECLARED
+from ..call.head import Head
 from ..call.torch_registry import calls, library
 from .birth_loss_gradient import once
 
+_SAVED = object()  # stands for a tensor that autograd keeps
+
+
+def _parts(name: str) -> list[tuple[Argument, str]]:
+    """Of an op: its arguments as its torch schema has them, each with the kind it is part of."""
+    return [(argument, part) for argument in DECLARED[name].arguments for part in argument.parts]
+
+
+def _graded(name: str) -> list[int]:
+    """Which of them are what a network gives."""
+    kinds = Draws, Head, Logits
+    return [at for at, (argument, part) in enumerate(_parts(name)) if isinstance(argument, kinds) and "Tensor" in part]
+
 
 def _sample_dims(name: str) -> list[int]:
-    """Of the arguments of an op: which dimension is the sample's."""
-    return [1 if isinstance(argument, Draws) else 0 for argument in DECLARED[name].arguments]
+    """Of each: which dimension is the sample's."""
+    return [1 if isinstance(argument, Draws) else 0 for argument, _ in _parts(name)]
 
 
 def _map_rows(name: str, made_at: Sequence[int], info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
@@ -42,15 +57,15 @@ def _map_rows(name: str, made_at: Sequence[int], info: Any, dims: Any, *argument
             value = fronted.movedim(0, sample).flatten(sample, sample + 1)
         merged.append(value)
     made = getattr(torch.ops.fastblackout, name).default(*merged, backend)
-    outputs = made if isinstance(made, tuple) else (made,)
-    parted = tuple(output.unflatten(at, (count, samples)) for output, at in zip(outputs, made_at, strict=True))
-    return (parted, tuple(made_at)) if isinstance(made, tuple) else (parted[0], made_at[0])
+    if isinstance(made, Tensor):
+        return made.unflatten(made_at[0], (count, samples)), made_at[0]
+    parted = tuple(output.unflatten(at, (count, samples)) for output, at in zip(made, made_at, strict=False))
+    return parted, tuple(made_at[: len(parted)])
 
 
 def loss(name: str) -> type[torch.autograd.Function]:
-    """The rules of a loss: its gradient by the logits is another op, and no other argument gets one."""
-    names = [argument.names[0] for argument in DECLARED[name].arguments]
-    logits_at, weight_at = names.index("logits"), names.index("weight")
+    """The rules of a loss: its gradient by what a network gives is another op, and no other argument gets one."""
+    graded_at, weight_at = _graded(name), [part for _, part in _parts(name)].index("Tensor weight")
 
     class Loss(torch.autograd.Function):
         @staticmethod
@@ -62,16 +77,18 @@ def loss(name: str) -> type[torch.autograd.Function]:
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             kept = output[1:] if isinstance(output, tuple) else ()
             ctx.mark_non_differentiable(*kept)
-            ctx.numbers = [None if isinstance(each, Tensor) else each for each in inputs]
+            ctx.numbers = [_SAVED if isinstance(each, Tensor) else each for each in inputs]
             ctx.save_for_backward(*(each for each in inputs if isinstance(each, Tensor)), *kept)
 
         @staticmethod
         def backward(ctx: Any, upstream: Tensor, *unused: Any) -> tuple[Any, ...]:  # type: ignore[override]
             saved = iter(ctx.saved_tensors)
-            *arguments, backend = (next(saved) if each is None else each for each in ctx.numbers)
+            *arguments, backend = (next(saved) if each is _SAVED else each for each in ctx.numbers)
             arguments[weight_at] = upstream.double() * arguments[weight_at]
             grads: list[Any] = [None] * len(ctx.numbers)
-            grads[logits_at] = calls[f"{name}_backward"](*arguments, *saved, backend)
+            made = calls[f"{name}_backward"](*arguments, *saved, backend)
+            for at, grad in zip(graded_at, (made,) if isinstance(made, Tensor) else made, strict=False):
+                grads[at] = grad
             return tuple(grads)
 
         @staticmethod
@@ -84,25 +101,26 @@ def loss(name: str) -> type[torch.autograd.Function]:
 def gradient(name: str) -> type[torch.autograd.Function]:
     """The rules of the gradient of a loss, which refuses to be differentiated instead of passing for a constant."""
     op = f"{name}_backward"
-    logits_at = [argument.names[0] for argument in DECLARED[op].arguments].index("logits")
+    made_at = [_sample_dims(op)[at] for at in _graded(op)]
 
     class Gradient(torch.autograd.Function):
         @staticmethod
         def forward(*arguments: Any) -> Any:
             with torch._C._AutoDispatchBelowAutograd():
-                return getattr(torch.ops.fastblackout, op).default(*arguments)
+                made = getattr(torch.ops.fastblackout, op).default(*arguments)
+            return made if isinstance(made, Tensor) else tuple(made)
 
         @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             pass
 
         @staticmethod
-        def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
             raise RuntimeError(once(name))
 
         @staticmethod
         def vmap(info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
-            return _map_rows(op, [_sample_dims(op)[logits_at]], info, dims, *arguments)
+            return _map_rows(op, made_at, info, dims, *arguments)
 
     return Gradient
 

@@ -1,8 +1,8 @@
 """Portable floats in NumPy: the twin of csrc/include/fastblackout/portfloat.h, equal to it to the bit.
 
 Only + - * / sqrt, integer bit operations and selects, in the order the header writes them; no libm, no fma. float32:
-softplus, log_softplus, softplus_over_sigmoid. float64: log, log1p, exp, and the pieces of the per-element samplers. The
-header states the measured errors. Also bfloat16 rounding, which NumPy lacks.
+softplus, log_softplus, softplus_over_sigmoid. float64: log, log1p, exp, log-gamma, rising factorials, and the pieces of
+the per-element samplers. The header states the measured errors. Also bfloat16 rounding, which NumPy lacks.
 """
 
 from __future__ import annotations
@@ -40,9 +40,13 @@ _STIRLING_TABLE = np.array([
     0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287,
     0.007573675487951841, 0.00694284010720953, 0.006408994188004207, 0.0059513701127588475, 0.005554733551962801,
 ])  # fmt: skip
-_STIRLING = (
+STIRLING = (
     -0.0019175269175269176, 0.0008417508417508417, -0.0005952380952380953, 0.0007936507936507937,
     -0.002777777777777778, 0.08333333333333333,
+)  # fmt: skip
+_DIGAMMA = (
+    0.021092796092796094, -0.007575757575757576, 0.004166666666666667, -0.003968253968253968, 0.008333333333333333,
+    -0.08333333333333333,
 )  # fmt: skip
 _DEVIANCE = (
     0.058823529411764705, 0.06666666666666667, 0.07692307692307693, 0.09090909090909091, 0.1111111111111111,
@@ -161,11 +165,74 @@ def exp(a: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(a < -708.0, 0.0, np.where(a > 709.0, np.inf, e))
 
 
+def log_one_plus(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(1 + a), float64 array of finite a >= 0, within 3 ulp: log1p without the division that makes it exact."""
+    k, m = _split(1.0 + a)
+    return _log_reduced(np.where(k == 0, a, m - 1.0), k.astype(np.float64), np.zeros_like(a))
+
+
 def stirling_correction(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for integers x >= 1 in a float64 array."""
     y = 1.0 / x
-    series = y * _horner(_STIRLING, y * y)
+    series = y * _horner(STIRLING, y * y)
     return np.where(x < 16.0, _STIRLING_TABLE[np.where(x < 16.0, x, 0.0).astype(np.int64)], series)
+
+
+def _eight(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """y (y + 1) .. (y + 7)"""
+    t = y * (y + 7.0)
+    return (t * (t + 6.0)) * ((t + 10.0) * (t + 12.0))
+
+
+def log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log Gamma(x), float64 array of x in (0, 2^53]: Stirling's series at x + 8 less log(x (x + 1) .. (x + 7))."""
+    w = x + 8.0
+    y = 1.0 / w
+    return (((w - 0.5) * log(w) - w) + (0.9189385332046728 + y * _horner(STIRLING, y * y))) - log(_eight(x))
+
+
+def _rising_places(
+    x: NDArray[np.float64], n: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(n - 1, w, 1 / w, 1 / (w + n - 1), log((w + n - 1) / w)), w = x + 9."""
+    d = n - 1.0
+    w = x + 9.0
+    end = w + d
+    inverse = 1.0 / (w * end)
+    return d, w, end * inverse, w * inverse, log_one_plus(d * (end * inverse))
+
+
+def rising(
+    x: NDArray[np.float64], n: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """log((x + 1) .. (x + n - 1)) in three parts (s, u, v): s + log(u / v). Whole n >= 1, 0 <= x, x + n <= 2^53."""
+    d, w, from_, to, ratio = _rising_places(x, n)
+    stirling = to * _horner(STIRLING, to * to) - from_ * _horner(STIRLING, from_ * from_)
+    return (d * log(w) + (((w + d) - 0.5) * ratio - d)) + stirling, _eight(x + 1.0), _eight(x + n)
+
+
+def rising_slope(x: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """x (1 / x + 1 / (x + 1) + .. + 1 / (x + n - 1)), by digamma; 0 for n = 0. Whole n, 0 <= x, x + n <= 2^53."""
+    some = np.where(n < 1.0, 1.0, n)
+    _, _, from_, to, ratio = _rising_places(x, some)
+    tails = (to * to) * _horner(_DIGAMMA, to * to) - (from_ * from_) * _horner(_DIGAMMA, from_ * from_)
+    (up, over), (up_end, over_end) = _inverses(x + 1.0), _inverses(x + some)
+    shifted = (up * over_end - up_end * over) / (over * over_end)
+    slope = 1.0 + x * (((ratio + 0.5 * (from_ - to)) + tails) + shifted)
+    return np.where(n < 1.0, 0.0, slope)
+
+
+def _inverses(y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """1 / y + 1 / (y + 1) + .. + 1 / (y + 7) as numerator and denominator."""
+    t = y * (y + 7.0)
+    first, last = t * (t + 6.0), (t + 10.0) * (t + 12.0)
+    sums = ((t + t) + 6.0) * last + ((t + t) + 22.0) * first
+    return ((y + y) + 7.0) * sums, first * last
+
+
+def log_factorial(n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log n! of whole n in a float64 array; 0 for n < 2."""
+    return np.where(n < 2.0, 0.0, log_gamma(n + 1.0))
 
 
 def deviance(x: NDArray[np.float64], mean: NDArray[np.float64], d: NDArray[np.float64]) -> NDArray[np.float64]:

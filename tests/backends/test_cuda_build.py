@@ -16,6 +16,7 @@ from support import cuda_counts, sass
 ARCHITECTURES = ["80", "90", "100", "120"]
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
+MORE_REGISTERS = {"law_losses": 80, "law_grads": 80}  # three blocks: a float64 takes two registers
 KERNELS = (
     "thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E", "loss_kernel", "loss_grad",
     "philox_kernel", "thin_element", "bridge_element", "tau_leap_kernel", "binomial_kernel", "poisson_kernel",
@@ -25,6 +26,7 @@ KERNELS = (
     "categorical_bridge_kernelILNS1_2X0E1E",  # by logits
     "categorical_bridge_kernelILNS1_2X0E2E",  # by probabilities
     "transition_rows_kernel", "log_prob_kernel", "energy_squares", "energy_grad",
+    "law_losses", "law_grads",
 )  # fmt: skip
 # SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
 INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 137, "loss_grad": 138}
@@ -90,7 +92,7 @@ def test_all_architectures_and_kernels_are_there():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_registers_and_shared_memory(architecture):
     for name, used in sass.resources(module_path())[built(architecture)].items():
-        assert used.registers <= REGISTERS, f"{name}: {used}"
+        assert used.registers <= MORE_REGISTERS.get(kernel_of(name), REGISTERS), f"{name}: {used}"
         assert used.stack == used.local == 0, f"{name}: {used}"
         # 48 KiB, and 1 KiB that sm_90 and later keep for themselves; bridge_shared asks for its own at the launch
         assert used.shared <= 49 * 1024, f"{name}: {used}"

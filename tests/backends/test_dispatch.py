@@ -1,5 +1,6 @@
 """Choosing a backend, an instruction set and threads; what importing the package touches; tables with two copies."""
 
+import functools
 import json
 import os
 import re
@@ -87,11 +88,12 @@ def test_backends_that_cannot_run_say_why():
         (fb.beta_binomial, (3, 0.5, 1.0)),
         (fb.negative_binomial, (0.5, 1.0)),
         (fb.birth_loss, (X * 1.0, X, 1.0)),
+        (functools.partial(fb.posterior_loss, family="beta-binomial"), ((X * 1.0, X * 1.0), X, X // 16, 1.0)),
         (fb.energy_loss, (np.stack([X, X]) * 1.0, X, X, 1.0)),
     ):
         for backend in ("triton", "cuda"):
             error = (ValueError, TypeError, RuntimeError)
-            with pytest.raises(error, match=f"^{op.__name__}: backend: .*{backend}") as caught:
+            with pytest.raises(error, match=f"^{getattr(op, 'func', op).__name__}: backend: .*{backend}") as caught:
                 op(*arguments, backend=backend)
             assert "\n" not in str(caught.value)
 
@@ -116,6 +118,7 @@ def test_capabilities():
         "negative_binomial",
         "normal",
         "poisson",
+        "posterior_loss",
         "tau_leap_step",
         "thin",
         "thin_log_prob",

@@ -240,6 +240,18 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         grad = torch.empty_like(draws)
         cuda.energy_loss_backward(counts, draws, births, weights, shift, 10, norms, grad, flag, module=_simt)
         assert flag.item() == (expected if weight == 1.0 else 0)
+    for x, logit, born, offset, weight, expected in [
+        (10, 0.0, 0.0, 0.0, 1.0, 0), (11, 0.0, 0.0, 0.0, 1.0, 1), (-1, NAN, 1.0, 0.0, 1.0, 3),
+        (9, INF, -1.0, 0.0, 1.0, 6), (9, 0.0, 2.0, 0.0, 1.0, 4), (9, 0.0, 0.5, 0.0, 1.0, 4),
+        (9, 0.0, NAN, 0.0, 1.0, 4), (10, 0.0, 0.0, NAN, 1.0, 16), (10, 0.0, 0.0, 0.0, INF, 16),
+    ]:  # fmt: skip
+        counts, births, head = torch.full((1, 3000), 9), torch.ones(1, 3000), torch.zeros(2, 1, 3000)
+        counts[0, -1], births[0, -1], head[1, 0, -1], flag = x, born, logit, new_flag()
+        given = counts, 0, *head, births, torch.tensor([weight]).double(), torch.tensor([offset]), 10
+        cuda.posterior_loss(*given, loss[:1], flag, module=_simt)
+        assert flag.item() == expected and (expected & 18 or loss[0].isfinite())
+        cuda.posterior_loss_backward(*given, *torch.empty_like(head), flag := new_flag(), module=_simt)
+        assert flag.item() == (expected if weight == 1.0 else 0)
     for count, p, expected in [
         (3.0, 0.5, 0),
         (3.5, 0.5, 1),

@@ -52,6 +52,19 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
                 "backend": "auto",
             },
         ),
+        "posterior_loss": (
+            fb.posterior_loss,
+            {
+                "head": (logits, logits),
+                "x_t": x,
+                "births": x,
+                "weight": 1.0,
+                "family": "beta-binomial",
+                "offset": 0.0,
+                "max_count": 255,
+                "backend": "auto",
+            },
+        ),
         "binomial": (fb.binomial, {"count": x, "prob": 0.5, **key, "backend": "auto"}),
         "poisson": (fb.poisson, {"rate": logits + 2, **key, "backend": "auto"}),
         "normal": (fb.normal, {"mean": logits, "std": 0.5, **key, "backend": "auto"}),
@@ -68,6 +81,7 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
         "transition_rows": (fb.transition_rows, {"prob": 0.5, "max_count": 3, "backend": "auto"}),
         "thin_log_prob": (fb.thin_log_prob, {**logs, "alive": 0.5}),
         "bridge_log_prob": (fb.bridge_log_prob, {**logs, "x_s": x, "step": 0.5}),
+        "beta_binomial_log_prob": (fb.beta_binomial_log_prob, {"x": x, "count": x, "a": 0.5, "b": 2.0}),
         "binomial_log_prob": (fb.binomial_log_prob, {"x": x, "count": x, "prob": 0.5}),
         "use_backend": (_within, {"isa": "scalar", "threads": 1}),
         "Philox": (fb.Philox, {"seed": 1, "first_sample": 0, "call": 0}),
@@ -117,7 +131,7 @@ WRONG = [
     np.ma.masked_array(np.zeros((2, 3), np.uint8), np.eye(2, 3)), PAIR > 0, PAIR * 1j, PAIR.to_sparse(),
     PAIR.to_mkldnn(), NESTED, QUANTIZED, _wrapped(), torch.tensor(True), np.array(False),
 ]  # fmt: skip
-# Right for no argument but the x of fb.binomial_log_prob, which is then never seen.
+# Right for no argument but the x of fb.binomial_log_prob and fb.beta_binomial_log_prob, which is then never seen.
 NO_NUMBERS = [np.nan, -np.inf, np.array([[-1.0], [np.inf]]), np.full((2, 3), np.nan), torch.tensor([[0.5], [np.nan]])]
 # Right for some.
 ODD = [
@@ -134,7 +148,7 @@ ODD = [
 TORCH_DECIDES = {
     ("poisson", "rate"), ("birth_loss", "logits"), ("binomial_log_prob", "x"), ("binomial", "count"),
     ("normal", "mean"), ("gamma", "shape"), ("beta", "a"), ("beta_binomial", "n"),
-    ("negative_binomial", "r"),
+    ("negative_binomial", "r"), ("beta_binomial_log_prob", "x"),
 }  # fmt: skip
 
 
@@ -157,7 +171,7 @@ def test_every_argument(name: str, library: Any) -> None:
     call, arguments = _calls(library)[name]
     found = []
     for argument in arguments:
-        unseen = (name, argument) == ("binomial_log_prob", "x")
+        unseen = argument == "x" and name in ("binomial_log_prob", "beta_binomial_log_prob")
         for must_fail, values in ((True, WRONG), (not unseen, NO_NUMBERS), (False, ODD)):
             for value in values:
                 if (value is FAKE and (name, argument) in TORCH_DECIDES) or (argument == "device" and not must_fail):

@@ -46,9 +46,15 @@ def _everything(x: Any, logits: Any, value: Any) -> dict[str, Any]:
         "birth_loss gain": lambda: fb.birth_loss(logits, x, 1.0, gain=value),
         "energy_loss weight": lambda: fb.energy_loss(_two(logits), x, x, value),
         "energy_loss offset": lambda: fb.energy_loss(_two(logits), x, x, 1.0, offset=value),
+        "posterior_loss weight": lambda: _posterior(logits, x, value),
+        "posterior_loss offset": lambda: _posterior(logits, x, 1.0, value),
         "thin_log_prob alive": lambda: fb.thin_log_prob(x, x, value),
         "bridge_log_prob step": lambda: fb.bridge_log_prob(x, x, x, value),
     }
+
+
+def _posterior(logits: Any, x: Any, weight: Any, offset: Any = 0.0) -> Any:
+    return fb.posterior_loss((logits, -logits), x, x // 16, weight, family="beta-binomial", offset=offset)
 
 
 def _two(logits: Any) -> Any:

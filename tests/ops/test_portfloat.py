@@ -6,6 +6,7 @@ import zlib
 import mpmath
 import numpy as np
 import pytest
+import scipy.special
 import torch
 
 from fastblackout.reference import portfloat as pf
@@ -124,6 +125,36 @@ def test_stirling_and_deviance_against_40_digits():
         assert abs(got - truth) < 1e-14 * max(1, truth)
 
 
+def test_factorials_against_40_digits():
+    """log-gamma, and log and slope of a rising factorial: the bounds that portfloat.h states."""
+    mpmath.mp.dps = 40
+    rng, unit = np.random.default_rng(3), 2.0**-53
+    sizes = [*10.0 ** rng.uniform(-12, 7, 600), *rng.uniform(0, 40, 200), 1e-300, 1.0, 2.0]
+    for x in sizes:
+        truth, exact = mpmath.loggamma(mpmath.mpf(float(x))), mpmath.mpf(float(x))
+        assert abs(pf.log_gamma(np.array([x]))[0] - truth) <= 64 * unit * (1 + x * abs(np.log(x)) + abs(float(truth)))
+        for n in (1, int(rng.integers(2, 6)), int(rng.integers(1, 256)), int(10 ** rng.uniform(0, 6))):
+            at = np.array([x]), np.array([float(n)])
+            total, above, below = (mpmath.mpf(float(part[0])) for part in pf.rising(*at))
+            truth = mpmath.loggamma(exact + n) - mpmath.loggamma(exact + 1)
+            assert abs(total + mpmath.log(above / below) - truth) <= 5 * unit * n * (1 + np.log(x + n + 9))
+            truth = exact * (mpmath.digamma(exact + n) - mpmath.digamma(exact))
+            assert abs(pf.rising_slope(*at)[0] / truth - 1) <= 16 * unit
+    none, one = np.zeros(3), np.ones(3)
+    np.testing.assert_array_equal(pf.rising_slope(np.array([0.0, 1e-9, 3.0]), none), none)
+    np.testing.assert_array_equal(pf.rising_slope(none, np.array([1.0, 2.0, 255.0])), one)
+    total, above, below = pf.rising(np.array([0.0, 1e-9, 1e5]), one)
+    np.testing.assert_array_equal((total, above), (none, below))
+    np.testing.assert_array_equal(pf.log_factorial(np.array([0.0, 1.0])), none[:2])
+    np.testing.assert_allclose(pf.log_factorial(np.arange(2, 171.0)), scipy.special.gammaln(np.arange(3, 172.0)), 1e-14)
+
+
+def test_log_one_plus():
+    a = np.exp(np.random.default_rng(4).uniform(-700, 700, 500_000))
+    assert wide_ulps(pf.log_one_plus(a), np.log1p(a.astype(np.longdouble))) <= 3
+    np.testing.assert_array_equal(pf.log_one_plus(np.array([0.0, 1e-300])), [0.0, 1e-300])
+
+
 def test_bfloat16_rounding_matches_torch():
     every = np.arange(1 << 16, dtype=np.uint16)
     values = pf.from_bfloat16(every)
@@ -158,6 +189,10 @@ def test_uniforms_are_exact_and_never_hit_a_bad_end():
         ("log", 0xB6A55047),
         ("log1p", 0x5237862B),
         ("exp", 0x4661DBD9),
+        ("log_one_plus", 0xBDAC5C05),
+        ("log_gamma", 0xAA7F028F),
+        ("rising", 0x46B38EBD),
+        ("rising_slope", 0x5B9446EB),
     ],
 )
 def test_bits_are_frozen(name, checksum):
@@ -165,6 +200,10 @@ def test_bits_are_frozen(name, checksum):
     if name in ("log", "log1p", "exp"):
         exponent = np.arange(-600, 601, dtype=np.float64)
         values = getattr(pf, name)(exponent if name == "exp" else 1.37 * 2.0**exponent)
+    elif name in ("log_one_plus", "log_gamma"):
+        values = getattr(pf, name)(1.37 * 2.0 ** np.arange(-60, 50))
+    elif name.startswith("rising"):
+        values = np.array(getattr(pf, name)(1.37 * 2.0 ** np.arange(-60, 20), np.arange(1.0, 81.0)))
     else:
         values = getattr(pf, name)(np.arange(-30_000, 30_001).astype(np.float32) / np.float32(256))
     assert zlib.crc32(values.tobytes()) == checksum

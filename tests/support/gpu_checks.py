@@ -27,6 +27,12 @@ WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "tau_leap_step": (("logits", math.inf, "logits"), ("x", -1, "counts"), ("scale", math.inf, "gain")),
     "birth_loss": (("logits", math.nan, "logits"), ("weight", math.nan, "gain"), ("gain", 0.0, "gain")),
     "energy_loss": (("x", 200, "counts"), ("logits", math.nan, "logits"), ("offset", math.inf, "gain")),
+    "posterior_loss": (
+        ("x", 200, "counts"),
+        ("head_1", math.nan, "logits"),
+        ("births", 200, "births"),
+        ("offset", math.inf, "gain"),
+    ),
     "binomial": (("x", -1, "counts"), ("prob", 1.5, "probability")),
     "poisson": (("rate", math.nan, "probability"),),
     "normal": (("mean", math.nan, "gain"), ("std", -1.0, "gain"), ("std", math.inf, "gain")),

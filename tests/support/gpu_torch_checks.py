@@ -45,7 +45,7 @@ def check_opcheck(op: str, backend: str, device: torch.device, shape: tuple[int,
         for func, args in calls.seen:
             given = [value.detach() if isinstance(value, Tensor) else value for value in args]
             if func.name().endswith("loss"):  # the one with a gradient, which has none itself
-                given[0 if op == "birth_loss" else 1].requires_grad_()
+                given[{"birth_loss": 0, "energy_loss": 1, "posterior_loss": 2}[op]].requires_grad_()
             torch.library.opcheck(func, tuple(given))
 
 
@@ -89,6 +89,12 @@ def _compiled(op: str, backend: str, mode: str | None) -> Callable[[Any, Tensor]
 
     def with_gradient(given: Any, key: Tensor) -> dict[str, Tensor]:
         """The gradient is taken outside: torch.compile has a backward graph of its own."""
+        if op == "posterior_loss":
+            head, law = [given[f"head_{at}"].detach().requires_grad_() for at in (0, 1)], {"family": "beta-binomial"}
+            numbers = {name: given[name] for name in ("offset", "max_count")} | law
+            loss = compiled(head, given["x"], given["births"], given["weight"], **numbers, backend=backend)
+            first, second = torch.autograd.grad(loss, head, given["upstream"])
+            return {"loss": loss.detach().clone(), "grad_0": first, "grad_1": second}
         if op == "energy_loss":
             logits, numbers = draws_of(given).requires_grad_(), {name: given[name] for name in ("offset", "max_count")}
             loss = compiled(logits, given["x"], given["births"], given["weight"], **numbers, backend=backend)

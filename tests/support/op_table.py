@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import fastblackout as fb
-from support import op_shapes, op_states
+from support import op_posterior, op_shapes, op_states
 from support.helpers import KEYS
 from support.maker import Maker
 
@@ -28,7 +28,8 @@ NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw not
 PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
 # What lies in the case's layout; the rest is one a sample.
-IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0", *op_shapes.IMAGES)
+IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0", "head_0", "head_1")
+IMAGES += op_shapes.IMAGES
 
 
 def _state(m: Maker) -> Arguments:
@@ -230,6 +231,12 @@ OPS = {
         NO_KEY | {
             "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "draws": (2, 3, 4, 5, 6, 7, 8),
             "dense": (0, 1), "max_count": (255, 15, 100_000, 2**53),
+        },
+    ),
+    "posterior_loss": Op(
+        op_posterior.arguments, op_posterior.public, op_posterior.kernel,
+        NO_KEY | {
+            "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "max_count": (255, 15, 100_000, 2**53),
         },
     ),
     "binomial": Op(

@@ -81,7 +81,12 @@ def energy(x, logits, p, q, key):
     return fb.Thinned(fb.energy_loss(draws, x, x // 2, p.float()[:, None, None, None], offset=p - 2))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, gamma, beta, mixed, loss, energy]
+def posterior(x, logits, p, q, key):
+    law = {"family": "beta-binomial", "offset": p - 2}
+    return fb.Thinned(fb.posterior_loss((logits, 0.5 * logits), x, x // 8, p.float()[:, None, None, None], **law))
+
+
+CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, gamma, beta, mixed, loss, energy, posterior]
 
 
 def registered():
@@ -109,6 +114,9 @@ def registered():
         ("energy_loss", (x, draws.clone().requires_grad_(), x.float(), p, gain, 255, "auto")),
         ("energy_loss", (x.int(), scored, x, p, gain, 2**31 - 1, "reference")),
         ("energy_loss_backward", (x, draws, x, p, gain, 255, norms, "auto")),
+        ("posterior_loss", (x, 0, leaf, draws[1].half().requires_grad_(), x.float() // 8, p, gain, 255, "auto")),
+        ("posterior_loss", (x.int(), 0, scored[0].detach(), leaf, x // 8, p, gain, 2**31 - 1, "reference")),
+        ("posterior_loss_backward", (x, 0, logits, draws[1].half(), x // 8, p, gain, 255, "auto")),
         ("binomial", (x, p.float()[:, None, None, None].expand_as(x), None, key, "auto")),
         ("binomial", (x.double()[:, 0, 0, 0], p, q, key, "auto")),
         ("poisson", (logits.exp(), key, "auto")),

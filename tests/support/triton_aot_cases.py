@@ -63,6 +63,22 @@ def energy(counts=U8, logits=F32, births=None, draws=2, most=255, shape=(4, 3072
     backend.energy_loss_backward(x, y, n, doubles(shape[0]), one, most, norms, y.clone(), FLAG)
 
 
+def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 3072)):
+    x, n, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=births or counts), torch.zeros(shape[0])
+    given = (
+        x,
+        0,
+        torch.zeros(shape, dtype=head),
+        torch.zeros(shape, dtype=other or head),
+        n,
+        doubles(shape[0]),
+        one,
+        most,
+    )
+    backend.posterior_loss(*given, one, FLAG)
+    backend.posterior_loss_backward(*given, given[2].clone(), given[3].clone(), FLAG)
+
+
 def binomial(counts=I32, prob=F32, pair=False, shape=(4, 3072), key=KEY):
     n, p = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=prob)
     backend.binomial(n, p, p if pair else None, key, n, FLAG)
@@ -145,6 +161,7 @@ CASES = {
     "birth_loss chunks": lambda: loss(shape=(4, 30720)),
     "birth_loss_grad": lambda: grad(),
     "energy_loss": lambda: energy(),
+    "posterior_loss": lambda: posterior(),
     "binomial": lambda: binomial(),
     "poisson": lambda: poisson(),
     "normal": lambda: normal(),
@@ -210,3 +227,4 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
         _case("birth_loss", loss, _other, _births)
         _case("birth_loss_grad", grad, _other, _births)
         _case("energy_loss", energy, _counts, _other, _births)
+        _case("posterior_loss", posterior, _counts, _other, _floats, _births)

@@ -11,13 +11,14 @@ import warnings
 
 import torch
 
-from support import triton_single, triton_states
+from support import triton_laws, triton_single, triton_states
 from support.triton_interpreter import quicken
 
 
 def run(group):
     if group == "single":
-        todo = [(test.__name__, test) for test in (*triton_single.SINGLE, *triton_states.SINGLE)]
+        singles = *triton_single.SINGLE, *triton_states.SINGLE, *triton_laws.SINGLE
+        todo = [(test.__name__, test) for test in singles]
     else:
         functions = vars(triton_states)
         check_case = functions[group]

@@ -149,6 +149,33 @@ struct EnergyLoss : B::Common {
   }
 };
 
+constexpr int kMostHead = 2;  // arrays of a head
+
+template <class B>
+struct PosteriorLoss : B::Common {
+  View<B> x_t, births, head[kMostHead], grad[kMostHead];  // of head and grad those that the family has, the others null
+  int64_t family = 0;
+  PerSample<B, double> weight{};    // of the loss; of the gradient: upstream * weight
+  PerSample<B, float> offset{};
+  int64_t max_count = 255;
+  float* loss = nullptr;
+
+  template <class Read>
+  void inputs(Read& read) {
+    read(x_t, family, head[0], head[1], births, weight, offset, max_count);
+  }
+  template <class Read>
+  void fields(Read& read) {
+    inputs(read);
+    read.outputs(loss);
+  }
+  template <class Read>
+  void gradient(Read& read) {
+    inputs(read);
+    read.outputs(grad[0], grad[1]);
+  }
+};
+
 template <class B>
 struct Binomial : B::Common {
   View<B> count, p, q, out;
@@ -308,7 +335,7 @@ struct LogProbs : B::Common {
 }  // namespace ops
 }  // namespace fastblackout
 
-// The structs that are the same on both backends; each has a BirthLoss, an EnergyLoss and a LogProbs of its own.
+// The structs that are the same on both backends; each has a BirthLoss, an EnergyLoss, a PosteriorLoss and a LogProbs of its own.
 #define FB_SAME_OPS(OP)                                                           \
   OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(Binomial) OP(Poisson)  \
   OP(Normal) OP(Gamma) OP(Beta) OP(BetaBinomial) OP(NegativeBinomial)             \
@@ -323,6 +350,8 @@ struct LogProbs : B::Common {
   OP(birth_loss_backward, BirthLoss, gradient, birth_loss_gradient)               \
   OP(energy_loss, EnergyLoss, fields, energy_loss)                                \
   OP(energy_loss_backward, EnergyLoss, gradient, energy_loss_gradient)            \
+  OP(posterior_loss, PosteriorLoss, fields, posterior_loss)                       \
+  OP(posterior_loss_backward, PosteriorLoss, gradient, posterior_loss_gradient)   \
   OP(binomial, Binomial, fields, binomial)                                        \
   OP(poisson, Poisson, fields, poisson)                                           \
   OP(normal, Normal, fields, normal)                                              \
@@ -342,6 +371,7 @@ struct LogProbs : B::Common {
 #define FB_CPU_OPS(OP)                                                            \
   OP(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)                   \
   OP(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)                      \
+  OP(posterior_loss_and_slopes, PosteriorLoss, with_slopes, posterior_loss)       \
   OP(binomial_log_prob, LogProbs, element, log_prob)
 
 #define FB_DEVICE_OPS(OP) OP(philox, PhiloxWords, fields, philox)

@@ -5,7 +5,9 @@
 // with 0.001 <= |x| <= 100 (a part of those beyond): softplus 2.8 (x >= -86.98), softplus / sigmoid 3.6 (2.5 for x <= 0),
 // sigmoid, computed as softplus divided by that quotient, 3.3, log_softplus 1.3 for x <= -1, 3.6 for x > 1, and between those
 // 2.1 units in the last place of 1 (2.5e-7), because it crosses zero there. float64, 4 million values a range, against 64-bit
-// mantissas: portable_log 0.9, portable_log1p 0.9, portable_exp 1.0.
+// mantissas: portable_log 0.9, portable_log1p 0.9, portable_exp 1.0, log_one_plus 2.0. Against 40 digits, for x <= 1e7, with
+// u = 2^-53 (measured: 51, 4 and 12 instead of 64, 5 and 16): log_gamma within 64 u (1 + x |log x| + |log Gamma(x)|), the log
+// of a rising factorial, but for its first factor, within 5 u n (1 + log(x + n + 9)), rising_slope within 16 u of itself.
 #pragma once
 
 #include "fastblackout/config.h"
@@ -138,6 +140,15 @@ FB_HD double portable_log(double a) {
   return log_reduced(m - 1.0, static_cast<double>(k), 0.0);
 }
 
+// log(1 + a) for finite a >= 0, without the division by which portable_log1p gets its last digit.
+FB_HD double log_one_plus(double a) {
+  const double u = 1.0 + a;
+  const uint64_t bits = bit_cast<uint64_t>(u);
+  const int32_t k = static_cast<int32_t>(static_cast<int64_t>(bits - 0x3fe6a09e667f3bcdull) >> 52);
+  const double m = bit_cast<double>(bits - (static_cast<uint64_t>(static_cast<int64_t>(k)) << 52));
+  return log_reduced(k == 0 ? a : m - 1.0, static_cast<double>(k), 0.0);
+}
+
 // log(1 + a) for finite a > -1. What rounding took from 1 + a is put back: log(u + lost) is about log(u) + lost / u.
 FB_HD double portable_log1p(double a) {
   const double u = 1.0 + a;
@@ -191,8 +202,7 @@ FB_HD double stirling_tabulated(double x) {  // for 0 <= x < 16; any other x, ma
   return table[static_cast<int32_t>(x) & 15];
 }
 
-FB_HD double stirling_series(double x) {  // x >= 16
-  const double y = 1.0 / x;
+FB_HD double stirling_of(double y) {  // of x = 1 / y >= 8
   const double z = y * y;
   double poly = -0.0019175269175269176;  // -691 / 360360
   poly = poly * z + 0.0008417508417508417;
@@ -203,7 +213,81 @@ FB_HD double stirling_series(double x) {  // x >= 16
   return y * poly;
 }
 
+FB_HD double stirling_series(double x) { return stirling_of(1.0 / x); }  // x >= 16
+
 FB_HD double stirling_correction(double x) { return x < 16.0 ? stirling_tabulated(x) : stirling_series(x); }
+
+// ---- log-gamma, and the logarithm of a rising factorial and its derivative ------------------------------------------
+//
+// A factorial that rises by n from x is x (x + 1) .. (x + n - 1) = Gamma(x + n) / Gamma(x). The difference of two log-gammas would
+// lose what they have in common, which for a small x or a large one is nearly all. Here Stirling's series are taken at w = x + 9
+// and w + n - 1, the log of whose quotient comes from (n - 1) / w, so that every term goes to 0 with n - 1; the eight factors
+// before each of them are divided, and the first factor, x, is left out: its logarithm may be known where x itself is 0.
+
+FB_HD double eight_factors(double y) {  // y (y + 1) .. (y + 7)
+  const double t = y * (y + 7.0);
+  return (t * (t + 6.0)) * ((t + 10.0) * (t + 12.0));
+}
+
+FB_HD double log_gamma(double x) {  // 0 < x <= 2^53
+  const double w = x + 8.0;
+  return (((w - 0.5) * portable_log(w) - w) + (0.9189385332046728 + stirling_of(1.0 / w))) - portable_log(eight_factors(x));
+}
+
+FB_HD double log_factorial(double n) { return n < 2.0 ? 0.0 : log_gamma(n + 1.0); }
+
+struct RisingPlaces {
+  double d, w, from, to, ratio;  // n - 1, x + 9, 1 / w, 1 / (w + d), log((w + d) / w)
+};
+
+FB_HD RisingPlaces rising_places(double x, double n) {
+  const double d = n - 1.0, w = x + 9.0, end = w + d, inverse = 1.0 / (w * end);
+  return RisingPlaces{d, w, end * inverse, w * inverse, log_one_plus(d * (end * inverse))};
+}
+
+struct Rising {
+  double sum, above, below;  // sum + log(above / below) = log((x + 1) .. (x + n - 1)), each quotient below 2^424
+};
+
+FB_HD Rising rising(double x, double n) {  // whole n >= 1, 0 <= x, x + n <= 2^53
+  const RisingPlaces at = rising_places(x, n);
+  const double stirling = stirling_of(at.to) - stirling_of(at.from);
+  const double sum = (at.d * portable_log(at.w) + (((at.w + at.d) - 0.5) * at.ratio - at.d)) + stirling;
+  return Rising{sum, eight_factors(x + 1.0), eight_factors(x + n)};
+}
+
+// digamma(x) - log(x) + 1 / (2 x) of x = 1 / y >= 9
+FB_HD double digamma_of(double y) {
+  const double z = y * y;
+  double poly = 0.021092796092796094;  // 691 / 32760
+  poly = poly * z + -0.007575757575757576;
+  poly = poly * z + 0.004166666666666667;
+  poly = poly * z + -0.003968253968253968;
+  poly = poly * z + 0.008333333333333333;
+  poly = poly * z + -0.08333333333333333;
+  return z * poly;
+}
+
+struct Inverses8 {
+  double above, below;  // above / below = 1 / y + 1 / (y + 1) + .. + 1 / (y + 7)
+};
+
+FB_HD Inverses8 eight_inverses(double y) {
+  const double t = y * (y + 7.0), first = t * (t + 6.0), last = (t + 10.0) * (t + 12.0);
+  const double sums = ((t + t) + 6.0) * last + ((t + t) + 22.0) * first;
+  return Inverses8{((y + y) + 7.0) * sums, first * last};
+}
+
+// x (1 / x + 1 / (x + 1) + .. + 1 / (x + n - 1)) = x (digamma(x + n) - digamma(x)) for whole n and 0 <= x, x + n <= 2^53
+FB_HD double rising_slope(double x, double n) {
+  const double some = n < 1.0 ? 1.0 : n;
+  const RisingPlaces at = rising_places(x, some);
+  const double tails = digamma_of(at.to) - digamma_of(at.from);
+  const Inverses8 up = eight_inverses(x + 1.0), end = eight_inverses(x + some);
+  const double shifted = (up.above * end.below - end.above * up.below) / (up.below * end.below);
+  const double slope = 1.0 + x * (((at.ratio + 0.5 * (at.from - at.to)) + tails) + shifted);
+  return n < 1.0 ? 0.0 : slope;
+}
 
 // The deviance x log(x / mean) - (x - mean), with d = x - mean given exactly (Loader 2000). Near the mean it is computed by
 // its series in v = d / (x + mean), which is d v + 2 x (v^3 / 3 + v^5 / 5 + ...): its relative error stays at a few units in

@@ -1,0 +1,173 @@
+// posterior_loss: a block takes a chunk of 1,024 elements, in float64, and leaves their losses in shared memory, which a warp sums:
+// the upper levels of the halving tree lie within a lane, the others are shuffles. Where counts are small, the logarithms of
+// factorials come from a table that each block makes, an entry a thread. The gradient is a launch of its own.
+#include "cuda/chunk_sums.cuh"
+#include "fastblackout/posterior_loss.h"
+
+namespace fastblackout {
+namespace cuda {
+namespace {
+
+static_assert(kMostTabled + 1 == kThreads, "an entry of the table a thread");
+
+struct LawElement {
+  double room, births, head[2];
+};
+
+FB_DEVICE double checked_head(const View& view, uint32_t sample, uint32_t i, int& flags) {
+  const float x = static_cast<float>(load_one(view, sample, i));
+  if (!is_finite(x)) flags |= kWrongLogit;
+  return static_cast<double>(x);
+}
+
+// An element, its counts brought into their ranges: births to whole numbers in 0..max_count - x_t, a NaN to 0
+FB_DEVICE LawElement law_element(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
+  LawElement made;
+  bool wrong = false;
+  const double most = static_cast<double>(op.max_count);
+  made.room = most - clamp_count(load_one(op.x_t, sample, i), most, wrong);
+  if (wrong) flags |= kWrongCount;
+  const double born = load_one(op.births, sample, i);
+  const double inside = born > 0.0 ? (born < made.room ? born : made.room) : 0.0;
+  made.births = static_cast<double>(static_cast<int64_t>(inside));
+  if (!(made.births == born)) flags |= kWrongBirths;
+  made.head[0] = checked_head(op.head[0], sample, i, flags);
+  made.head[1] = checked_head(op.head[1], sample, i, flags);
+  return made;
+}
+
+FB_DEVICE double checked_law_offset(const PosteriorLoss& op, uint32_t sample, int& flags) {
+  const float offset = op.offset[sample];
+  if (!is_finite(offset)) flags |= kWrongNumber;
+  return static_cast<double>(offset);
+}
+
+// Which of the three rising factorials of the beta-binomial law: of a and the births, of b and the deaths, of c and the room.
+// They are made in turn, by the same instructions.
+struct Factor {
+  double x, n;
+};
+FB_DEVICE Factor factor_of(int which, const BetaBinomial& law, const LawElement& x) {
+  const double share = which == 0 ? law.mean : law.rest;
+  return Factor{which == 2 ? law.c : share * law.c, which == 0 ? x.births : which == 1 ? x.room - x.births : x.room};
+}
+
+FB_DEVICE double law_loss(const LawElement& x, double offset, double chosen) {
+  const BetaBinomial law = beta_binomial_law(x.head[0], x.head[1], offset);
+  const double first = beta_binomial_first(law, x.room, x.births, chosen);
+  double sum = 0.0, above = 1.0, below = 1.0;
+#pragma unroll 1
+  for (int which = 0; which < 3; ++which) {
+    const Factor factor = factor_of(which, law, x);
+    const Rising made = rising(factor.x, at_least_one(factor.n));
+    sum = sum + (which == 2 ? -made.sum : made.sum);
+    above = above * (which == 2 ? made.below : made.above);
+    below = below * (which == 2 ? made.above : made.below);
+  }
+  return beta_binomial_loss(first, sum, above, below);
+}
+
+FB_DEVICE HeadSlopes law_slopes(const LawElement& x, double offset) {
+  const BetaBinomial law = beta_binomial_law(x.head[0], x.head[1], offset);
+  double a = 0.0, b = 0.0, c = 0.0;
+#pragma unroll 1
+  for (int which = 0; which < 3; ++which) {
+    const Factor factor = factor_of(which, law, x);
+    a = b;
+    b = c;
+    c = rising_slope(factor.x, factor.n);
+  }
+  return beta_binomial_slopes(law.mean, law.rest, clamp_is_free(x.head[1]), a, b, c);
+}
+
+FB_COLD double chosen_without_table(double room, double births) { return log_chosen(room, births); }
+
+struct LawChunk {
+  uint32_t sample, number, begin, left;
+};
+
+FB_DEVICE LawChunk own_law_chunk(const PosteriorLoss& op) {
+  const uint32_t sample = blockIdx.x / chunks_of(op), number = blockIdx.x - sample * chunks_of(op);
+  const int64_t left = op.elements - static_cast<int64_t>(number) * kLossChunk;
+  return LawChunk{sample, number, number * kLossChunk, static_cast<uint32_t>(left < kLossChunk ? left : kLossChunk)};
+}
+
+// Of the tree over a lane's 32 elements, each 32 after the one before, the node that First, First + Stride, .. add up to
+template <int First, int Stride>
+FB_DEVICE float loss_node(const float* losses) {
+  if constexpr (Stride == 32) return losses[32 * First];
+  else return loss_node<First, 2 * Stride>(losses) + loss_node<First + Stride, 2 * Stride>(losses);
+}
+
+FB_KERNEL(kThreads, 3) law_losses(FB_PARAM(PosteriorLoss) op) {
+  __shared__ float losses[kLossChunk];
+  __shared__ double factorials[kMostTabled + 1];
+  const LawChunk chunk = own_law_chunk(op);
+  const bool tabled = op.max_count <= kMostTabled;
+  if (tabled) factorials[threadIdx.x] = log_factorial(static_cast<double>(threadIdx.x));
+  __syncthreads();
+  int flags = 0;
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < kLossChunk; e += kThreads) {
+    float loss = 0.0f;
+    if (e < chunk.left) {
+      const LawElement x = law_element(op, chunk.sample, chunk.begin + e, flags);
+      double chosen;
+      if (tabled) {
+        const int room = static_cast<int>(x.room), births = static_cast<int>(x.births);
+        chosen = (factorials[room] - factorials[births]) - factorials[room - births];
+      } else {
+        chosen = chosen_without_table(x.room, x.births);
+      }
+      loss = static_cast<float>(law_loss(x, offset, chosen));  // of the one family there is
+    }
+    losses[e] = loss;
+  }
+  raise(op.flag, flags, flags != 0);
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  float sum = loss_node<0, 1>(losses + lane_id());
+#pragma unroll
+  for (int h = 16; h > 0; h /= 2) sum = sum + __shfl_xor_sync(kAllLanes, sum, h);
+  if (!is_last(op, chunk.sample, chunk.number, sum)) return;
+  const double of_all = added_up(op, chunk.sample);
+  if (lane_id() == 0) store_loss(op, chunk.sample, of_all);
+}
+
+FB_KERNEL(kThreads, 3) law_grads(FB_PARAM(PosteriorLoss) op) {
+  const LawChunk chunk = own_law_chunk(op);
+  int flags = 0;
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+  const float coefficient = static_cast<float>(op.weight[chunk.sample]);
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < chunk.left; e += kThreads) {
+    const uint32_t i = chunk.begin + e;
+    const LawElement x = law_element(op, chunk.sample, i, flags);
+    const HeadSlopes slopes = law_slopes(x, offset);
+#pragma unroll
+    for (int g = 0; g < 2; ++g)
+      store_one(op.grad[g], chunk.sample, i, static_cast<double>(coefficient * static_cast<float>(slopes.of[g])));
+  }
+  raise(op.flag, flags, flags != 0);
+}
+
+// A block a chunk: below 2^31, more than a GPU's memory holds
+unsigned blocks_of(const PosteriorLoss& op) { return static_cast<unsigned>(op.samples * chunks_of(op)); }
+
+}  // namespace
+
+int posterior_loss(const PosteriorLoss& op, void* stream) {
+  if (op.samples == 0) return 0;
+  FB_LAUNCH(law_losses, blocks_of(op), kThreads, stream, op);
+  return cudaGetLastError();
+}
+
+int posterior_loss_gradient(const PosteriorLoss& op, void* stream) {
+  if (op.samples == 0 || op.elements == 0) return 0;
+  FB_LAUNCH(law_grads, blocks_of(op), kThreads, stream, op);
+  return cudaGetLastError();
+}
+
+}  // namespace cuda
+}  // namespace fastblackout

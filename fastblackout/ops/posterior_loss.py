@@ -1,0 +1,118 @@
+"""The loss of a network whose outputs are a law of the births."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends import host, select
+from ..call.arguments import Births, Counts
+from ..call.call import Call
+from ..call.head import Head, LikeHead
+from ..call.number_arguments import MaxCount, PerSample
+from ..call.operation import Operation
+from ..call.outputs import Single, given_back
+from ..call.route import need_gradient, through_torch
+from ..reference import posterior_loss as reference
+
+
+def _extend() -> None:
+    from . import loss_rules
+
+    loss_rules.register("posterior_loss", loss_rules.loss("posterior_loss"))
+
+
+def _extend_backward() -> None:
+    from . import loss_rules
+
+    loss_rules.register("posterior_loss_backward", loss_rules.gradient("posterior_loss"))
+
+
+_POSTERIOR_LOSS = Operation(
+    "posterior_loss",
+    Counts("x_t"),
+    Head(),
+    Births("births"),
+    PerSample("weight", "float64"),
+    PerSample("offset"),
+    MaxCount(),
+    outputs=Single("loss", "float32", like="sample"),
+    twin=reference.posterior_loss,
+    extend=_extend,
+)
+# The coefficient, upstream gradient times weight, may be any number: that of a scaled loss may well be infinite.
+_POSTERIOR_LOSS_BACKWARD = Operation(
+    "posterior_loss_backward",
+    Counts("x_t"),
+    Head(),
+    Births("births"),
+    PerSample("coefficient", "float64", checked=False),
+    PerSample("offset"),
+    MaxCount(),
+    outputs=LikeHead(),
+    twin=reference.posterior_loss_backward,
+    of="posterior_loss",
+    extend=_extend_backward,
+)
+
+
+def posterior_loss(
+    head: Any,
+    x_t: Any,
+    births: Any,
+    weight: Any,
+    *,
+    family: str,
+    offset: Any = 0.0,
+    max_count: int | None = None,
+    backend: str = "auto",
+) -> Any:
+    """Sums over each sample of -log P(births) by the law that a network's outputs, its head, give each element.
+
+        loss_b = weight_b * sum over the sample of -log P(births)
+
+    family: the law. "beta-binomial", a head of two arrays o_1, o_2, with R = max_count - x_t:
+
+        births ~ Binomial(R, f),  f ~ Beta(m c, (1 - m) c),
+        m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
+
+    head: a tuple of arrays of x_t's shape, of any strides (the chunks of a network's output need no copy), float32,
+        float64, bfloat16 or float16, finite in float32. Torch tensors have a gradient, each in its dtype and under
+        torch.func too, but no second derivative, which is a RuntimeError. Where the clamp cuts, o_2 has gradient 0.
+    x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, whole numbers in 0..R, x_t's shape, any
+        integer or float dtype. Where R is 0, the loss and its gradient are 0.
+    weight: finite, per sample (see fb.thin): Schedule.weight(name, k). offset: finite, per sample: log(1 - p_k), as
+        BlackoutModel.offset gives it; with it a Binomial(M, f) pixel has o_1 = logit(f) at every time.
+    max_count: as in fb.thin.
+    Returns float32 (B,), in the library of x_t. Elements are computed in float64 and rounded once: for counts up to 255
+    -log P is within 1e-11 before, and derivatives within 1e-12 (1 + R). Equal to the bit on every backend; the sum runs
+    in a fixed order (trees of 1,024 in float32, added in float64). No exponential, factor or tail is lost: the loss is
+    finite for every finite head whose o_1 is below 1e34.
+    Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
+    values in tensors are told by fb.check_values, and births outside 0..R are taken for the nearest count in it.
+    Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the law; docs/theory.md for its place here.
+
+        >>> x_t, births = np.array([[0, 5]], np.uint8), np.array([[4, 5]])
+        >>> head = np.array([[0.0, 1]], np.float32), np.array([[0.0, -1]], np.float32)
+        >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="beta-binomial", max_count=10)
+        array([2.9317954], dtype=float32)
+    """
+    op, values = "posterior_loss", (x_t, (family, head), births, weight, offset, max_count)
+    arrays = head if isinstance(head, (tuple, list)) else ()
+    graded = any(need_gradient(each) for each in arrays)
+    if not graded or through_torch(x_t, backend) or any(through_torch(each, backend) for each in arrays):
+        return _POSTERIOR_LOSS(values, backend=backend)
+    call = Call(op, backend)
+    fields = _POSTERIOR_LOSS.checked(call, values)
+    chosen = select.select_host(op, backend)
+    outputs, size = _POSTERIOR_LOSS.outputs.make(call), (call.samples, call.elements)
+    # The memory of the gradients, made now: it saves a second pass, which would take half as long again.
+    plain = chosen == "cpu" and all(each.dtype == "float32" for each in call.head)
+    slopes = LikeHead().make(call) if plain else {}
+    if slopes:
+        host.run("posterior_loss_and_slopes", None, chosen, fields, outputs | slopes, size)
+    else:
+        host.run(op, _POSTERIOR_LOSS.twin, chosen, fields, outputs, size)
+    from .posterior_loss_gradient import Kept
+
+    kept = [each for each in slopes.values() if each is not None]
+    return Kept.apply(*(each.value for each in call.head), [fields, chosen, kept, given_back(call, outputs["loss"])])

@@ -1,0 +1,192 @@
+"""The losses of heads that give a law of the births, and their gradients, in NumPy: the twin of
+csrc/include/fastblackout/posterior_loss.h to the bit.
+
+Elements in portable float64, rounded once to float32. The sum of a sample by chunks of 1,024 elements, each a halving
+tree in float32, chunk sums added in ascending order in float64, as in birth_loss.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from . import portfloat as pf
+from .birth_loss import sum_sample
+from .portfloat import from_bfloat16, round_to_bfloat16
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+_OP = "posterior_loss"
+_LEAST_LOG, _MOST_LOG = -5.0, 7.0  # of the concentration c
+
+
+class _BetaBinomial(NamedTuple):
+    """m = sigmoid(z), z = head_0 + offset; c = exp(log_c), log_c = head_1 + 1 clamped to [-5, 7]. All (B, n)."""
+
+    z: NDArray[np.float64]
+    e: NDArray[np.float64]  # exp(-|z|)
+    mean: NDArray[np.float64]
+    rest: NDArray[np.float64]  # 1 - m, without a subtraction
+    log_c: NDArray[np.float64]
+    c: NDArray[np.float64]
+    free: NDArray[np.bool_]  # where the clamp changes nothing
+
+    @staticmethod
+    def of(head: Sequence[NDArray[Any]], offset: NDArray[np.float32]) -> _BetaBinomial:
+        z = _rows(head[0]).astype(np.float64) + offset.astype(np.float64)[:, None]
+        e = pf.exp(-np.abs(z))
+        inverse = 1.0 / (1.0 + e)
+        small = e * inverse
+        wide = _rows(head[1]).astype(np.float64) + 1.0
+        log_c = np.where(wide < _LEAST_LOG, _LEAST_LOG, np.where(wide > _MOST_LOG, _MOST_LOG, wide))
+        mean, rest = np.where(z < 0.0, small, inverse), np.where(z < 0.0, inverse, small)
+        return _BetaBinomial(z, e, mean, rest, log_c, pf.exp(log_c), log_c == wide)
+
+
+def _beta_binomial_losses(
+    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: NDArray[np.float64], n: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """-log P(n), n ~ Binomial(room, f), f ~ Beta(a, b), a = m c, b = (1 - m) c.
+
+    P = C(room, n) a^(n) b^(room - n) / c^(room), x^(k) = x (x + 1) .. (x + k - 1) the rising factorial: its first
+    factor x apart, whose logarithm is taken from z and log c, the others by portfloat.rising, with one logarithm for
+    the quotients of all three.
+    """
+    law = _BetaBinomial.of(head, offset)
+    deaths = room - n
+    chosen = (pf.log_factorial(room) - pf.log_factorial(n)) - pf.log_factorial(deaths)
+    one = pf.log_one_plus(law.e)
+    negative = np.where(law.z < 0.0, law.z, 0.0)
+    first = np.where(n > 0.0, law.log_c + (negative - one), 0.0)
+    positive = np.where(law.z < 0.0, 0.0, -law.z)
+    first = first + np.where(deaths > 0.0, law.log_c + (positive - one), 0.0)
+    first = first - np.where(room > 0.0, law.log_c, 0.0)
+    a, up_a, over_a = pf.rising(law.mean * law.c, np.where(n < 1.0, 1.0, n))
+    b, up_b, over_b = pf.rising(law.rest * law.c, np.where(deaths < 1.0, 1.0, deaths))
+    c, up_c, over_c = pf.rising(law.c, np.where(room < 1.0, 1.0, room))
+    quotient = ((up_a * up_b) * over_c) / ((over_a * over_b) * up_c)
+    loss = 0.0 - (((chosen + first) + ((a + b) - c)) + pf.log(quotient))
+    return np.where(loss > 0.0, loss, 0.0)
+
+
+def _beta_binomial_slopes(
+    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: NDArray[np.float64], n: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The derivatives of -log P(n) by both arrays of the head, from s(x, k) = x (digamma(x + k) - digamma(x)):
+
+    m s(b, room - n) - (1 - m) s(a, n)  and  s(c, room) - (s(a, n) + s(b, room - n)), 0 where the clamp cuts
+    """
+    law = _BetaBinomial.of(head, offset)
+    a = pf.rising_slope(law.mean * law.c, n)
+    b = pf.rising_slope(law.rest * law.c, room - n)
+    c = pf.rising_slope(law.c, room)
+    return law.mean * b - law.rest * a, np.where(law.free, c - (a + b), 0.0)
+
+
+def beta_binomial_log_pmf(
+    x: NDArray[np.float64], n: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """log P(x), x ~ Binomial(n, f), f ~ Beta(a, b), float64 arrays of one shape; -inf outside the whole numbers 0..n.
+
+    Whole n in 0..2^53, a and b normal floats up to 2^53. As above, with a logarithm for each quotient: the product of
+    all three would overflow.
+    """
+    inside = (x >= 0.0) & (x <= n) & (x == np.floor(x))
+    x = np.where(inside, x, 0.0)
+    rest, total = n - x, np.zeros_like(n)
+    for first, count, sign in ((a, x, 1.0), (b, rest, 1.0), (a + b, n, -1.0)):
+        log_rest, above, below = pf.rising(first, np.where(count < 1.0, 1.0, count))
+        total = total + sign * np.where(count > 0.0, pf.log(first) + (log_rest + pf.log(above / below)), 0.0)
+    chosen = (pf.log_factorial(n) - pf.log_factorial(x)) - pf.log_factorial(rest)
+    return np.where(inside, chosen + total, -np.inf)
+
+
+LOSSES = {0: _beta_binomial_losses}  # by the number of the family, call/head.py
+SLOPES = {0: _beta_binomial_slopes}
+
+
+def posterior_loss(
+    x_t: NDArray[Any],
+    family: int,
+    head_0: NDArray[Any],
+    head_1: NDArray[Any] | None,
+    births: NDArray[Any],
+    weight: NDArray[np.float64],
+    offset: NDArray[np.float32],
+    max_count: int,
+) -> NDArray[np.float32]:
+    """weight_b times the sum over a sample of -log P(births), float32 (B,), of values that are looked at first.
+
+    x_t: (B, ...) counts in 0..max_count. head_0, head_1: x_t's shape, float16, float32 or float64 (rounded to float32),
+    uint16 as the bits of bfloat16. births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
+    """
+    head, births = _head(head_0, head_1), _widened(births)
+    _check(x_t, head, births, max_count)
+    with np.errstate(over="ignore", under="ignore"):
+        losses = LOSSES[family](head, offset, *_counts(x_t, births, max_count)).astype(np.float32)
+        return (weight.astype(np.float64) * sum_sample(losses)).astype(np.float32)
+
+
+def posterior_loss_backward(
+    x_t: NDArray[Any],
+    family: int,
+    head_0: NDArray[Any],
+    head_1: NDArray[Any] | None,
+    births: NDArray[Any],
+    coefficient: NDArray[np.float64],
+    offset: NDArray[np.float32],
+    max_count: int,
+) -> tuple[NDArray[Any] | None, ...]:
+    """The gradients by the arrays of the head, each in its shape and dtype (uint16: the bits of bfloat16), or None.
+
+    coefficient, float64 (B,): upstream gradient times weight, rounded once to float32, as the derivative is.
+    """
+    head = _head(head_0, head_1)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        slopes = SLOPES[family](head, offset, *_counts(x_t, _widened(births), max_count))
+        factor = coefficient.astype(np.float32)[:, None]
+        grads = [(factor * slope.astype(np.float32)).reshape(x_t.shape) for slope in slopes]
+        made = [_as(grad, each) for grad, each in zip(grads, (head_0, head_1), strict=False) if each is not None]
+        return *made, *[None] * (2 - len(made))
+
+
+def _as(grad: NDArray[np.float32], array: NDArray[Any]) -> NDArray[Any]:
+    return round_to_bfloat16(grad) if array.dtype == np.uint16 else grad.astype(array.dtype)
+
+
+def _head(*arrays: NDArray[Any] | None) -> list[NDArray[np.float32]]:
+    """The arrays of a head in float32."""
+    with np.errstate(over="ignore"):
+        return [_widened(each).astype(np.float32) for each in arrays if each is not None]
+
+
+def _counts(x_t: NDArray[Any], births: NDArray[Any], max_count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(max_count - x_t, births), float64 (samples, elements)"""
+    return float(max_count) - _rows(x_t).astype(np.float64), _rows(births).astype(np.float64)
+
+
+def _check(x_t: NDArray[Any], head: list[NDArray[np.float32]], births: NDArray[Any], max_count: int) -> None:
+    wide, room = births.astype(np.float64), float(max_count) - x_t.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        born = (wide >= 0.0) & (wide <= room) & (wide == np.floor(wide))
+    counted = (x_t >= 0) & (x_t <= max_count)
+    rules = [("x_t", x_t, counted, f"must be whole numbers in 0..{max_count}")]
+    rules += [(f"head[{at}]", each, np.isfinite(each), "must be finite in float32") for at, each in enumerate(head)]
+    rules += [("births", births, born, "must be whole numbers in 0..max_count - x_t")]
+    for name, values, right, rule in rules:
+        if not right.all():
+            raise ValueError(f"{_OP}: {name}: {rule}, got {float(values[~right][0]):.17g}")
+
+
+def _rows(array: NDArray[Any]) -> NDArray[Any]:
+    return array.reshape(len(array), array.size // len(array) if len(array) else 0)
+
+
+def _widened(values: NDArray[Any]) -> NDArray[Any]:
+    """NumPy has no bfloat16: its bit patterns come as uint16, and go on as float32."""
+    return from_bfloat16(values) if values.dtype == np.uint16 else values

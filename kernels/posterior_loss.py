@@ -1,0 +1,182 @@
+"""The losses of heads that give a law, and their gradients, in Triton: the twin of
+csrc/include/fastblackout/posterior_loss.h to the bit.
+
+A program takes a chunk of 1,024 elements, in float64, and makes the sum of their losses by the halving tree of
+birth_loss.py; a second launch adds the chunk sums in ascending order in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import factorials
+from . import portfloat as pf
+from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
+from .checks import report
+from .draw import load_counts, place, rounded
+from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
+
+__all__ = ["posterior_loss", "posterior_loss_backward"]
+_CHUNK = tl.constexpr(CHUNK)
+
+
+@triton.jit
+def _law(head_0, head_1, offset):
+    """(z, exp(-|z|), m, 1 - m, log c, c, whether the clamp of log c changes nothing) of the beta-binomial law."""
+    z = head_0 + offset
+    e = pf.exp(tl.where(z < 0.0, z, 0.0 - z))
+    inverse = 1.0 / (1.0 + e)
+    small = e * inverse
+    wide = head_1 + 1.0
+    log_c = tl.where(wide < -5.0, -5.0, tl.where(wide > 7.0, 7.0, wide))
+    mean, rest = tl.where(z < 0.0, small, inverse), tl.where(z < 0.0, inverse, small)
+    return z, e, mean, rest, log_c, pf.exp(log_c), log_c == wide
+
+
+@triton.jit
+def _at_least_one(n):
+    return tl.where(n < 1.0, 1.0, n)
+
+
+@triton.jit
+def _beta_binomial_loss(head_0, head_1, offset, room, n):
+    """-log P(n)"""
+    z, e, mean, rest, log_c, c, free = _law(head_0, head_1, offset)
+    deaths = room - n
+    chosen = (factorials.log_factorial(room) - factorials.log_factorial(n)) - factorials.log_factorial(deaths)
+    one = pf.log_one_plus(e)
+    negative, positive = tl.where(z < 0.0, z, 0.0), tl.where(z < 0.0, 0.0, 0.0 - z)
+    first = tl.where(n > 0.0, log_c + (negative - one), 0.0)
+    first = first + tl.where(deaths > 0.0, log_c + (positive - one), 0.0)
+    first = first - tl.where(room > 0.0, log_c, 0.0)
+    sum_a, up_a, over_a = factorials.rising(mean * c, _at_least_one(n))
+    sum_b, up_b, over_b = factorials.rising(rest * c, _at_least_one(deaths))
+    sum_c, up_c, over_c = factorials.rising(c, _at_least_one(room))
+    quotient = ((up_a * up_b) * over_c) / ((over_a * over_b) * up_c)
+    loss = 0.0 - (((chosen + first) + ((sum_a + sum_b) - sum_c)) + pf.log(quotient))
+    return tl.where(loss > 0.0, loss, 0.0)
+
+
+@triton.jit
+def _beta_binomial_slopes(head_0, head_1, offset, room, n):
+    """The derivatives of -log P(n) by both arrays of the head."""
+    z, e, mean, rest, log_c, c, free = _law(head_0, head_1, offset)
+    slope_a, slope_b = factorials.rising_slope(mean * c, n), factorials.rising_slope(rest * c, room - n)
+    slope_c = factorials.rising_slope(c, room)
+    return mean * slope_b - rest * slope_a, tl.where(free, slope_c - (slope_a + slope_b), 0.0)
+
+
+@triton.jit
+def _counts(x_at, births_at, valid, max_count):
+    """(max_count - x_t, births in 0..max_count - x_t, bits for wrong ones), in float64"""
+    x, bad = load_counts(x_at, valid, max_count, False)
+    room = (max_count - x).to(tl.float64)
+    given = tl.load(births_at, mask=valid, other=0)
+    if given.dtype.primitive_bitwidth == 16 and given.dtype != tl.int16:
+        given = given.to(tl.float32)
+    born = given.to(tl.float64)
+    inside = tl.where(born > 0.0, tl.where(born < room, born, room), 0.0)
+    whole = inside.to(tl.int64).to(tl.float64)
+    return room, whole, tl.where(bad, 1, 0) | tl.where(whole == born, 0, 4)
+
+
+@triton.jit
+def _head(at, valid):
+    """(an array of the head, rounded to float32, in float64; bits for what is not finite)"""
+    x = tl.load(at, mask=valid, other=0.0).to(tl.float32)
+    return x.to(tl.float64), tl.where(x - x == 0.0, 0, 2)
+
+
+@triton.jit
+def _sample_number(number, flag):
+    """A number of a sample; bit 16 of the flag tells of one that is not finite."""
+    number = tl.load(number)
+    if (number - number == 0.0) == 0:
+        tl.atomic_or(flag, 16, sem="relaxed")
+    return number.to(tl.float64)
+
+
+@triton.jit(do_not_specialize=["elements", "max_count"])
+def posterior_loss_kernel(
+    x_t, head_0, head_1, births, weight, offset, max_count, sums, flag, layout, elements,
+    ALIGNED: tl.constexpr, DIMS: tl.constexpr,
+):  # fmt: skip
+    """sums (B, chunks)"""
+    row, first, elements = span(elements, _CHUNK, 1, ALIGNED)
+    lane = tl.arange(0, _CHUNK)
+    valid = lane < (elements - first)
+    _sample_number(weight + row, flag)
+    shift = _sample_number(offset + row, flag)
+    x_at = place(x_t, row, first, lane, elements, layout, 0, 4, DIMS)
+    born_at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
+    room, n, bits = _counts(x_at, born_at, valid, max_count)
+    o_0, bits_0 = _head(place(head_0, row, first, lane, elements, layout, 2, 4, DIMS), valid)
+    o_1, bits_1 = _head(place(head_1, row, first, lane, elements, layout, 3, 4, DIMS), valid)
+    report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
+    losses = _beta_binomial_loss(o_0, o_1, shift, room, n).to(tl.float32)
+    tl.store(sums + tl.program_id(0), tree_sum(tl.where(valid, losses, 0.0)))
+
+
+@triton.jit(do_not_specialize=["elements", "max_count"])
+def posterior_grad_kernel(
+    x_t, head_0, head_1, births, coefficient, offset, max_count, grad_0, grad_1, flag, layout, elements,
+    ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    valid = lane < (elements - first)
+    shift, factor = _sample_number(offset + row, flag), tl.load(coefficient + row).to(tl.float32)
+    x_at = place(x_t, row, first, lane, elements, layout, 0, 6, DIMS)
+    born_at = place(births, row, first, lane, elements, layout, 1, 6, DIMS)
+    room, n, bits = _counts(x_at, born_at, valid, max_count)
+    o_0, bits_0 = _head(place(head_0, row, first, lane, elements, layout, 2, 6, DIMS), valid)
+    o_1, bits_1 = _head(place(head_1, row, first, lane, elements, layout, 3, 6, DIMS), valid)
+    report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
+    slope_0, slope_1 = _beta_binomial_slopes(o_0, o_1, shift, room, n)
+    to_0 = place(grad_0, row, first, lane, elements, layout, 4, 6, DIMS)
+    to_1 = place(grad_1, row, first, lane, elements, layout, 5, 6, DIMS)
+    tl.store(to_0, rounded(factor * slope_0.to(tl.float32), grad_0.dtype.element_ty), mask=valid)
+    tl.store(to_1, rounded(factor * slope_1.to(tl.float32), grad_1.dtype.element_ty), mask=valid)
+
+
+def posterior_loss(x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, *others: Any) -> None:
+    """The loss as fastblackout/reference/posterior_loss.py defines it. others: weight, offset, max_count, loss, flag.
+    family: 0, the one there is."""
+    weight, offset, max_count, loss, flag = others
+    batch, elements = batch_and_elements(x_t)
+    if batch == 0:
+        return
+    chunks = triton.cdiv(elements, CHUNK)
+    layout, dims = layout_of("posterior_loss", [x_t, births, head_0, head_1])
+    sums = torch.empty(batch * chunks, dtype=torch.float32, device=x_t.device)
+    weight = weight.contiguous()
+    options = {**OPTIONS, "ALIGNED": elements % 16 == 0, "DIMS": dims, "num_warps": 8}
+    with on(x_t):
+        if chunks:
+            posterior_loss_kernel[(batch * chunks,)](
+                x_t, head_0, head_1, births, weight, offset, max_count, sums, flag, layout, elements, **options
+            )
+        add_chunks_kernel[(triton.cdiv(batch, 32),)](sums, weight, loss, batch, chunks, ROWS=32, **OPTIONS)
+
+
+def posterior_loss_backward(
+    x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, *others: Any
+) -> None:
+    """The gradients by the arrays of the head. others: coefficient, upstream gradient times weight, offset, max_count,
+    the two gradients, flag."""
+    coefficient, offset, max_count, grad_0, grad_1, flag = others
+    if x_t.numel() == 0:
+        return
+    grid, sizes, options = per_element(
+        "posterior_loss", [x_t, births, head_0, head_1, grad_0, grad_1], 512, num_warps=4
+    )
+    coefficient = coefficient.contiguous()
+    with on(x_t):
+        posterior_grad_kernel[grid](
+            x_t, head_0, head_1, births, coefficient, offset, max_count, grad_0, grad_1, flag, *sizes, **options
+        )

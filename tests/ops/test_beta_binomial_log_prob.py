@@ -1,0 +1,83 @@
+"""fb.beta_binomial_log_prob as a caller sees it: against 40 digits, scipy and autograd of log-gammas; errors."""
+
+import re
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+import fastblackout as fb
+
+
+def exact(x, n, a, b):
+    mpmath.mp.dps = 40
+    a, b, total = mpmath.mpf(a), mpmath.mpf(b), mpmath.log(mpmath.binomial(n, x))
+    for first, count, sign in ((a, x, 1), (b, n - x, 1), (a + b, n, -1)):
+        total += sign * mpmath.fsum(mpmath.log(first + j) for j in range(count))
+    return total
+
+
+def test_value_against_40_digits():
+    """a and b from 1e-300 to 1e15, alike and not: within the bound of the docstring, NumPy and torch."""
+    random = np.random.default_rng(1)
+    sizes = [(10.0 ** random.uniform(-8, 6), 10.0 ** random.uniform(-8, 6)) for _ in range(40)]
+    sizes += [(1e-300, 1e-300), (1e-300, 1e15), (1e15, 1e15), (0.5, 0.5), (1.0, 1.0), (1e-8, 1e6)]
+    for a, b in sizes:
+        n = int(10 ** random.uniform(0, 2.5))
+        for x in {0, n, int(random.integers(0, n + 1))}:
+            truth = exact(x, n, a, b)
+            bound = 1e-15 * (1 + abs(float(truth)) + n * (1 + np.log(a + b + n)))
+            leaf = torch.tensor(a, dtype=torch.float64, requires_grad=True)
+            for got in (fb.beta_binomial_log_prob(x, n, a, b), fb.beta_binomial_log_prob(x, n, leaf, b).item()):
+                assert abs(got - truth) <= bound, (x, n, a, b)
+
+
+def test_whole_laws():
+    """Over all x, and what lies outside."""
+    x = np.arange(41)
+    for a, b in ((0.3, 0.2), (2.0, 5.0), (1e4, 3e3)):
+        got = fb.beta_binomial_log_prob(x, 40, a, b)
+        np.testing.assert_allclose(got, scipy.stats.betabinom(40, a, b).logpmf(x), rtol=1e-10, atol=1e-10)
+        assert np.exp(got).sum() == pytest.approx(1, abs=1e-12)
+    outside = fb.beta_binomial_log_prob(np.array([-1, 41, 1.5, np.nan, np.inf]), 40, 1.0, 2.0)
+    np.testing.assert_array_equal(outside, np.full(5, -np.inf))
+    assert fb.beta_binomial_log_prob(0, 0, 1.0, 2.0) == 0
+
+
+def test_arrays_and_gradient():
+    random = np.random.default_rng(2)
+    n = random.integers(1, 256, (4, 1))
+    x = (n * random.random((4, 5))).astype(np.int64)
+    a, b = np.exp(random.normal(0, 2, (4, 5))), np.exp(random.normal(0, 2, 5))
+    plain = fb.beta_binomial_log_prob(x, n, a, b)
+    tensors = [torch.from_numpy(value) for value in (x, n, a, b)]
+    assert plain.shape == (4, 5) and np.array_equal(fb.beta_binomial_log_prob(*tensors).numpy(), plain)
+    x, n, *leaves = tensors
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    got = fb.beta_binomial_log_prob(x, n, *leaves)
+    np.testing.assert_allclose(got.detach().numpy(), plain, rtol=1e-13, atol=1e-13)
+    compiled = torch.compile(fb.beta_binomial_log_prob, fullgraph=True, backend="aot_eager")(x, n, *leaves)
+    assert torch.equal(compiled, got)
+    a, b, lgamma = *leaves, torch.lgamma
+    chosen = lgamma(n + 1.0) - lgamma(x + 1.0) - lgamma(n - x + 1.0)
+    truth = chosen + lgamma(x + a) + lgamma(n - x + b) - lgamma(n + a + b) + lgamma(a + b) - lgamma(a) - lgamma(b)
+    for grad, other in zip(*(torch.autograd.grad(each.sum(), leaves) for each in (got, truth)), strict=True):
+        torch.testing.assert_close(grad, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "given, text",
+    [
+        ((1, -1, 1.0, 1.0), "count: must be whole numbers in 0..2^53, got -1.0"),
+        ((1, 2.5, 1.0, 1.0), "count: must be whole numbers in 0..2^53, got 2.5"),
+        ((1, 2, 0.0, 1.0), "a: must be in 2^-1022..2^53, got 0.0"),
+        ((1, 2, 1.0, np.nan), "b: must be in 2^-1022..2^53, got nan"),
+        ((1, 2, 1.0, 1e17), "b: must be in 2^-1022..2^53, got 1e+17"),
+    ],
+)
+def test_errors(given, text):
+    for kind in (lambda value: value, lambda value: torch.tensor(value, dtype=torch.float64)):
+        with pytest.raises(ValueError, match=f"^beta_binomial_log_prob: {re.escape(text)}$"):
+            fb.beta_binomial_log_prob(kind(given[0]), *given[1:])

@@ -1,0 +1,49 @@
+"""fb.posterior_loss for op_table.py: its arguments for a case, the public call, and its kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import fastblackout as fb
+from support.maker import Maker
+
+EXTREMES = (-6e4, 6.0, -6.0, -87.5, 0.0, 20.0, 300.0, 6e4)
+# The most births that a dtype holds exactly, with all below.
+_WHOLE = {
+    "uint8": 255,
+    "int16": 2**15 - 1,
+    "int32": 2**31 - 1,
+    "float16": 2**11,
+    "bfloat16": 2**8,
+}
+
+
+def arguments(m: Maker) -> dict[str, Any]:
+    """Births within the room that x leaves, also all and none of it; the head's extremes lie beyond both clamps."""
+    x, born = m.counts(), m.case.get("born", "float32")
+    room = torch.clamp(m.max_count - x.long(), max=2**31 if born in ("int64", "float64") else _WHOLE.get(born, 2**24))
+    births = (room * torch.rand(m.shape, generator=m.random, dtype=torch.float64)).long()
+    births.view(-1)[::4], births.view(-1)[1::4] = room.view(-1)[::4], 0
+    a: dict[str, Any] = {"x": x, "births": births.to(getattr(torch, born)), "max_count": m.max_count}
+    a |= {"head_0": m.uniform(-9.0, 9.0, EXTREMES), "head_1": m.uniform(-9.0, 9.0, EXTREMES[::-1])}
+    a |= {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5))}
+    return a | {"offset": m.rows((0.0, -1.5, -20.0, 3.0))}
+
+
+def public(a: dict[str, Any], more: dict[str, Any]) -> Any:
+    del more["rng"]
+    head = [a[name].detach().requires_grad_() for name in ("head_0", "head_1")]
+    law = {"family": "beta-binomial", "offset": a["offset"]}
+    loss = fb.posterior_loss(head, a["x"], a["births"], a["weight"], **law, **more)
+    grads = torch.autograd.grad(loss, head, a["upstream"])
+    return {"loss": loss.detach(), "grad_0": grads[0], "grad_1": grads[1]}
+
+
+def kernel(k: Any, a: dict[str, Any], key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    inputs, last = (a["x"], 0, a["head_0"], a["head_1"], a["births"]), (a["offset"], a["max_count"])
+    k.posterior_loss(*inputs, a["weight"], *last, out["loss"], flag)
+    coefficient = a["upstream"].double() * a["weight"]
+    k.posterior_loss_backward(*inputs, coefficient, *last, out["grad_0"], out["grad_1"], flag)

@@ -1,0 +1,76 @@
+"""Single tests of the Triton kernels of laws in the interpreter: rising factorials, and what wrong values do. See
+triton_single.py."""
+
+import importlib
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+
+from fastblackout.backends import triton as backend
+from fastblackout.reference import portfloat as reference_portfloat
+from support.triton_cases import flag
+
+pf = importlib.import_module("fastblackout.kernels.portfloat")
+factorials = importlib.import_module("fastblackout.kernels.factorials")
+
+
+@triton.jit
+def _rising(x, n, out, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    v, steps = tl.load(x + i), tl.load(n + i)
+    total, above, below = factorials.rising(v, steps)
+    tl.store(out + 7 * i, pf.log_one_plus(v))
+    tl.store(out + 7 * i + 1, factorials.log_gamma(v + 1e-300))
+    tl.store(out + 7 * i + 2, factorials.log_factorial(steps - 1.0))
+    tl.store(out + 7 * i + 3, total)
+    tl.store(out + 7 * i + 4, above)
+    tl.store(out + 7 * i + 5, below)
+    tl.store(out + 7 * i + 6, factorials.rising_slope(v, steps - 1.0))
+
+
+def portable_factorials():
+    random = np.random.default_rng(8)
+    x = np.abs(np.concatenate([random.normal(0, s, 8192) for s in (1, 30, 1e-9, 1e6)]))
+    n = np.floor(1 + np.abs(np.concatenate([random.normal(0, s, 8192) for s in (100, 2, 1e9, 1e6)])))
+    out = np.empty((x.size, 7))
+    _rising[(4,)](torch.from_numpy(x), torch.from_numpy(n), torch.from_numpy(out), BLOCK=8192)
+    r = reference_portfloat
+    expected = (
+        r.log_one_plus(x),
+        r.log_gamma(x + 1e-300),
+        r.log_factorial(n - 1),
+        *r.rising(x, n),
+        r.rising_slope(x, n - 1),
+    )
+    for column, values in enumerate(expected):
+        assert (out[:, column].view(np.int64) == values.view(np.int64)).all(), f"factorials, {column}"
+
+
+def law_flags():
+    nan, inf, loss = float("nan"), float("inf"), torch.empty(1)
+    zeros = torch.zeros(1, 2)
+    for x, logit, born, shift, weight, told in (
+        (10, 0.0, 0.0, 0.0, 1.0, 0), (11, 0.0, 0.0, 0.0, 1.0, 1), (-1, nan, 12.0, 0.0, 1.0, 7),
+        (10, 0.0, 1.0, 0.0, 1.0, 4), (8, 0.0, 1.5, 0.0, 1.0, 4), (8, 0.0, nan, 0.0, 1.0, 4),
+        (10, 0.0, 0.0, inf, 1.0, 16), (10, 0.0, 0.0, 0.0, nan, 16),
+    ):  # fmt: skip
+        bits, other, births = flag(), torch.tensor([[0.0, logit]]), torch.tensor([[1.0, born]])
+        given = (
+            torch.tensor([[3, x]]),
+            0,
+            zeros,
+            other,
+            births,
+            torch.tensor([weight], dtype=torch.float64),
+            torch.tensor([shift]),
+            10,
+        )
+        backend.posterior_loss(*given, loss, bits)
+        assert int(bits) == told, (x, logit, born, shift, weight)
+        backend.posterior_loss_backward(*given, torch.empty(1, 2), torch.empty(1, 2), bits := flag())
+        assert int(bits) == (0 if np.isnan(weight) else told), (x, logit, born, shift, weight)
+
+
+SINGLE = (portable_factorials, law_flags)
