@@ -18,7 +18,7 @@ from . import factorials
 from . import portfloat as pf
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
 from .checks import report
-from .draw import load_counts, place, rounded
+from .draw import load_counts, place, rounded, span
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 
 __all__ = ["posterior_loss", "posterior_loss_backward"]

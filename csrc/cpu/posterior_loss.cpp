@@ -155,7 +155,7 @@ struct BetaBinomialPart {
   template <bool Losses>
   void laws(const LawPart& part, double offset) {
     for (int k = 0; k < part.count; ++k) {
-      const BetaBinomial law = beta_binomial_law(static_cast<double>(part.head[0][k]), static_cast<double>(part.head[1][k]), offset);
+      const BetaBinomialLaw law = beta_binomial_law(static_cast<double>(part.head[0][k]), static_cast<double>(part.head[1][k]), offset);
       mean[k] = law.mean;
       rest[k] = law.rest;
       c[k] = law.c;

@@ -47,13 +47,13 @@ FB_DEVICE double checked_law_offset(const PosteriorLoss& op, uint32_t sample, in
 struct Factor {
   double x, n;
 };
-FB_DEVICE Factor factor_of(int which, const BetaBinomial& law, const LawElement& x) {
+FB_DEVICE Factor factor_of(int which, const BetaBinomialLaw& law, const LawElement& x) {
   const double share = which == 0 ? law.mean : law.rest;
   return Factor{which == 2 ? law.c : share * law.c, which == 0 ? x.births : which == 1 ? x.room - x.births : x.room};
 }
 
 FB_DEVICE double law_loss(const LawElement& x, double offset, double chosen) {
-  const BetaBinomial law = beta_binomial_law(x.head[0], x.head[1], offset);
+  const BetaBinomialLaw law = beta_binomial_law(x.head[0], x.head[1], offset);
   const double first = beta_binomial_first(law, x.room, x.births, chosen);
   double sum = 0.0, above = 1.0, below = 1.0;
 #pragma unroll 1
@@ -68,7 +68,7 @@ FB_DEVICE double law_loss(const LawElement& x, double offset, double chosen) {
 }
 
 FB_DEVICE HeadSlopes law_slopes(const LawElement& x, double offset) {
-  const BetaBinomial law = beta_binomial_law(x.head[0], x.head[1], offset);
+  const BetaBinomialLaw law = beta_binomial_law(x.head[0], x.head[1], offset);
   double a = 0.0, b = 0.0, c = 0.0;
 #pragma unroll 1
   for (int which = 0; which < 3; ++which) {

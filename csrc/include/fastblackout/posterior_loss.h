@@ -11,7 +11,7 @@ enum class Family : int64_t { beta_binomial = 0 };  // the order of call/head.py
 constexpr int64_t kMostTabled = 255;  // up to this count the logarithms of factorials are taken from a table of them
 
 // Births n ~ Binomial(room, f), f ~ Beta(a, b), where a = m c, b = (1 - m) c.
-struct BetaBinomial {
+struct BetaBinomialLaw {
   double z, e, mean, rest, log_c, c;  // m = sigmoid(z), rest = 1 - m; e = exp(-|z|)
 };
 
@@ -21,15 +21,15 @@ FB_HD double clamped_log_c(double head_1) {
 }
 FB_HD bool clamp_is_free(double head_1) { return clamped_log_c(head_1) == head_1 + 1.0; }  // changes nothing
 
-FB_HD BetaBinomial beta_binomial_law(double head_0, double head_1, double offset) {
+FB_HD BetaBinomialLaw beta_binomial_law(double head_0, double head_1, double offset) {
   const double z = head_0 + offset, e = portable_exp(z < 0.0 ? z : 0.0 - z), inverse = 1.0 / (1.0 + e), small = e * inverse;
   const double log_c = clamped_log_c(head_1);
-  return BetaBinomial{z, e, z < 0.0 ? small : inverse, z < 0.0 ? inverse : small, log_c, portable_exp(log_c)};
+  return BetaBinomialLaw{z, e, z < 0.0 ? small : inverse, z < 0.0 ? inverse : small, log_c, portable_exp(log_c)};
 }
 
 // What -log P(n) is made of beside rising factorials. P = C(room, n) a^(n) b^(room - n) / c^(room), x^(k) = x (x + 1) .. (x + k -
 // 1): here are log C(room, n), which is `chosen`, and the first factors, whose logarithms are taken from z and log c.
-FB_HD double beta_binomial_first(const BetaBinomial& law, double room, double n, double chosen) {
+FB_HD double beta_binomial_first(const BetaBinomialLaw& law, double room, double n, double chosen) {
   const double deaths = room - n, one = log_one_plus(law.e);
   const double negative = law.z < 0.0 ? law.z : 0.0, positive = law.z < 0.0 ? 0.0 : 0.0 - law.z;
   double first = n > 0.0 ? law.log_c + (negative - one) : 0.0;
