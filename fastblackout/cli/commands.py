@@ -77,8 +77,8 @@ def evaluate_command(options: Namespace) -> int:
     print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid), {drawn}"))
     print(table(result))
     images_of_bits = min(options.bits, len(data.held_out))
-    if images_of_bits and run.model.head != "mean":
-        print(f"\nNo bits per dimension: head {run.model.head} gives draws, not a law.")
+    if images_of_bits and run.model.head == "implicit":
+        print("\nNo bits per dimension: head implicit gives draws, not a law.")
     elif images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
     if options.json:
@@ -113,7 +113,8 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
         )  # fmt: skip
     print(f"\nBits per dimension of {count} held-out images, at most")
     print("(in brackets: error of the draws; error of so few images)")
-    rows = {"continuous": "continuous time", "discrete": f"{options.steps} tau-leaping steps, {options.grid} grid"}
+    kind = "tau-leaping steps" if run.model.head == "mean" else "steps of its law"
+    rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid} grid"}
     result: dict[str, Any] = {"images": count}
     for name, bound in bounds._asdict().items():
         print(f"  {rows[name]:42} {bound.bits:9.3f}  ({bound.monte_carlo_error:.3f}; {bound.image_error:.3f})")

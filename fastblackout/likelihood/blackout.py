@@ -88,6 +88,9 @@ def bits_per_dim(
     p -> 0.)
     The discrete bound is that of `fb.sample(model, schedule, shape, steps, grid, sampler="tau-leap")`, which starts at
     black: its first step counts as one from p = 0. The clamp of overshooting births only lowers the true value.
+    With a head that gives a law, "beta-binomial", the continuous bound is that of its mean, at any p, and the discrete
+    one that of `fb.sample` with its only sampler: KL(Binomial(x_0 - x_t, q) || the law of the step's births), by the
+    exact sum over the births that the head holds possible, at births of the step that are drawn.
 
     model, schedule: as in fb.sample.
     x_0: integer counts (B, ...) in 0..max_count on the model's device. labels: integers (B,), for p(x_0 | label).
@@ -102,8 +105,8 @@ def bits_per_dim(
     op = "bits_per_dim"
     model = as_model(op, model)
     check_schedule(op, schedule, model)
-    if head_of(model) != "mean":
-        raise ValueError(f"{op}: model: must have head 'mean', whose output is a rate, got head {head_of(model)!r}")
+    if head_of(model) == "implicit":
+        raise ValueError(f"{op}: model: must have a head that gives a rate or a law, got head 'implicit', which draws")
     check_images(op, x_0, model.max_count, draws, repeats, batch)
     labels = labels_on(op, labels, len(x_0), x_0.device)
     key = resolve_rng(rng, generator, op)

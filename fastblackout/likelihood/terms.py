@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from ..ops import thin
+from ..models.interface import LAWS, head_of
+from ..ops import binomial, binomial_log_prob, thin
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
+from .laws import log_law_mean, log_law_of_step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,8 +58,12 @@ class Line:
         lam, slope = self.at(u)
         alive = Prob(torch.sigmoid(lam), torch.sigmoid(-lam))
         k = 1 + torch.searchsorted(self.middles, torch.atan2(alive.q.sqrt(), alive.p.sqrt()))
-        births, log_y = _predict(model, x_0, alive, k, labels, key)
-        log_y = log_y + _rows(torch.log(alive.q / self.schedule.survival(k).q), log_y)
+        x_t, births, outputs = _predict(model, x_0, alive, k, labels, key)
+        if (head := head_of(model)) in LAWS:  # which know p by its logarithm alone, so that any p will do
+            log_y = log_law_mean(head, outputs, (model.max_count - x_t).double(), torch.log(alive.q))
+        else:
+            log_y = _log_mean(model, outputs, k)
+            log_y = log_y + _rows(torch.log(alive.q / self.schedule.survival(k).q), log_y)
         return slope * alive.p * rate_divergence(births, log_model_rate=log_y).flatten(1).sum(1)
 
 
@@ -82,27 +88,36 @@ class Steps:
         """The number of steps times the cost (B,) of the step picked, in nats."""
         n = (u * len(self.k)).long()
         alive = Prob(self.start.p[n].contiguous(), self.start.q[n].contiguous())
-        births, log_y = _predict(model, x_0, alive, self.k[n], labels, key)
-        log_mean = log_y + _rows(torch.log(self.assumed.p[n]), log_y)
+        x_t, births, outputs = _predict(model, x_0, alive, self.k[n], labels, key)
+        if (head := head_of(model)) in LAWS:
+            born = binomial(births, Prob(*(_rows(side[n], births).expand_as(births) for side in self.true)), rng=key)
+            law = Prob(*(_rows(side[n], births) for side in self.assumed))
+            log_true = binomial_log_prob(born, births, Prob(*(_rows(side[n], births) for side in self.true)))
+            room, offset = (model.max_count - x_t).double(), model.offset(self.k[n])
+            cost = log_true - log_law_of_step(head, outputs, room, offset, born, law)
+            return len(self.k) * cost.flatten(1).sum(1)
+        log_mean = _log_mean(model, outputs, self.k[n])
+        log_mean = log_mean + _rows(torch.log(self.assumed.p[n]), log_mean)
         known = negative_entropy(births, self.true, n, model.max_count)
-        mean_births = births * _rows(self.true.p[n], log_y)
+        mean_births = births * _rows(self.true.p[n], births)
         cost = known - torch.where(births > 0, mean_births * log_mean, 0.0) + torch.exp(log_mean)
         return len(self.k) * cost.flatten(1).sum(1)
 
 
 def _predict(
     model: Any, x_0: Tensor, alive: Prob, k: Tensor, labels: Tensor | None, key: Philox
-) -> tuple[Tensor, Tensor]:
-    """(births x_0 - x_t, log y) float64, of an x_t drawn at `alive` and the model asked at k."""
-    noised = thin(
-        x_0, alive, rng=key, max_count=model.max_count, center=model.center(k), scale=model.scale(k),
-        outputs=("births", "model_input"),
-    )  # fmt: skip
-    logits = model(noised.model_input, k, labels).double()
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(x_t, births x_0 - x_t, the model's outputs at k), the last two float64, of an x_t drawn at `alive`."""
+    noised = thin(x_0, alive, rng=key, max_count=model.max_count, center=model.center(k), scale=model.scale(k))
+    return noised.x_t, noised.births.double(), model(noised.model_input, k, labels).double()
+
+
+def _log_mean(model: Any, logits: Tensor, k: Tensor) -> Tensor:
+    """log y of head "mean"."""
     # softplus(x) = exp(x) (1 - exp(x) / 2 + ...): below -36 its logarithm is x to the last bit, and never log(0).
     log_softplus = torch.where(logits < -36, logits, torch.log(softplus(logits.clamp(min=-36))))
-    gain = torch.as_tensor(model.gain(k), dtype=torch.float64, device=x_0.device)
-    return noised.births.double(), log_softplus + _rows(torch.log(gain), logits)
+    gain = torch.as_tensor(model.gain(k), dtype=torch.float64, device=logits.device)
+    return log_softplus + _rows(torch.log(gain), logits)
 
 
 def _rows(value: Tensor, like: Tensor) -> Tensor:

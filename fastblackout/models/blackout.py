@@ -14,10 +14,11 @@ from ..ops import normal
 from ..schedule.indices import as_index, is_plain
 from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
+from .interface import LAWS, OF_HEAD
 
 INPUTS = ("reference", "unit", "normalized")
 PARAMETRIZATIONS = ("likelihood", "paper")
-HEADS = ("mean", "implicit")
+HEADS = ("mean", *OF_HEAD)
 # In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
 VARIANCE_FLOOR = 0.01
 _LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
@@ -31,6 +32,8 @@ class BlackoutModel(nn.Module):
         "implicit": y = (max_count - x_t) * sigmoid(2 * logits + log(1 - p_k)) is one joint draw of the births of all
             pixels. The network sees `noise_channels` channels of standard normal noise beside the image, other noise
             giving another draw; it is trained by `fb.energy_loss`.
+        "beta-binomial": two arrays, one after the other along the channels, are the law of the births of each pixel on
+            its own, as `fb.posterior_loss`, by which it is trained, says; samples are drawn by `fb.posterior_step`.
 
     The network sees (x_t - center(k)) * scale(k) and the time index k - 1, which is in 0..steps - 1.
 
@@ -45,7 +48,7 @@ class BlackoutModel(nn.Module):
 
     Args:
         network: called as network(input, time) or network(input, time, labels); input (B, C + noise_channels, ...),
-            output (B, C, ...).
+            output (B, C, ...), or (B, 2 C, ...) for head "beta-binomial".
         schedule: the observation times.
         max_count: largest count, at least 1.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
@@ -123,7 +126,8 @@ class BlackoutModel(nn.Module):
         return self._at("gain", k)
 
     def offset(self, k: Any) -> Any:
-        """log(1 - p_k), `offset` of fb.energy_loss; log(1e-300) at k = 0, where p is 1. Returned as by `center`."""
+        """log(1 - p_k), `offset` of fb.energy_loss and fb.posterior_loss; log(1e-300) at k = 0, where p is 1.
+        Returned as by `center`."""
         return self._at("offset", k)
 
     def draw_noise(self, like: Tensor, rng: Any) -> Tensor:
@@ -141,7 +145,8 @@ class BlackoutModel(nn.Module):
         return float(value) if is_plain(k) else value
 
     def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """Logits like model_input (B, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
+        """Logits like model_input (B, C, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
+        Of head "beta-binomial" there are 2 C channels.
 
         labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, which the implicit head
         needs.
@@ -160,13 +165,16 @@ class BlackoutModel(nn.Module):
             wanted = (batch, self.noise_channels, *model_input.shape[2:])
             if noise is None or noise.shape != wanted or not self.noise_channels:
                 got = "None" if noise is None else str(tuple(noise.shape))
-                rule = f"must have shape {wanted}" if self.noise_channels else "must be None for head 'mean'"
+                rule = f"must have shape {wanted}" if self.noise_channels else f"must be None for head {self.head!r}"
                 raise ValueError(f"BlackoutModel: noise: {rule}, got {got}")
             given = torch.cat((model_input, noise.to(model_input.dtype)), dim=1)
         logits = self.network(given, time) if labels is None else self.network(given, time, labels)
-        if logits.shape != model_input.shape:
+        each, channels, *rest = model_input.shape
+        wanted = (each, channels * LAWS.get(self.head, 1), *rest)
+        if logits.shape != wanted:
+            rule = "logits of the input's shape" if self.head not in LAWS else f"shape {wanted} for head {self.head!r}"
             got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
-            raise ValueError(f"BlackoutModel: network: must return logits of the input's shape, got {got}")
+            raise ValueError(f"BlackoutModel: network: must return {rule}, got {got}")
         return logits
 
     def to_config(self) -> dict[str, Any]:

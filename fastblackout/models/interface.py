@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from ..schedule.schedule import Schedule
 
 NEEDED = ("max_count", "center", "scale", "gain")
+# Heads whose outputs are a law of the births of each pixel, and how many numbers it takes.
+LAWS = {"beta-binomial": 2}
+# What else a model with another head than "mean" has.
+OF_HEAD = {"implicit": ("offset", "draw_noise"), **dict.fromkeys(LAWS, ("offset",))}
 
 
 class Wrapped:
@@ -22,8 +26,8 @@ class Wrapped:
         self.max_count, self.center, self.scale, self.gain = (getattr(inner, name) for name in NEEDED)
         self.schedule = getattr(inner, "schedule", None)
         self.head = head_of(inner)
-        if self.head == "implicit":
-            self.offset, self.draw_noise = inner.offset, inner.draw_noise
+        for name in OF_HEAD.get(self.head, ()):
+            setattr(self, name, getattr(inner, name))
 
     def __call__(self, *arguments: Any) -> Any:
         return self._outer(*arguments)
@@ -47,13 +51,18 @@ def as_model(op: str, model: Any) -> Any:
 
 
 def head_of(model: Any) -> str:
-    """What a model's outputs are: "implicit" where it says so, else "mean": other modules may have a `head` as well."""
+    """What a model's outputs are, where it says so, else "mean": other modules may have a `head` as well."""
     said = getattr(model, "head", None)
-    return "implicit" if isinstance(said, str) and said == "implicit" else "mean"
+    return said if isinstance(said, str) and said in OF_HEAD else "mean"
+
+
+def arrays_of(head: str, outputs: Tensor) -> tuple[Tensor, ...]:
+    """The arrays of a law, of the shape of the images, that a network gives one after another along its channels."""
+    return outputs.chunk(LAWS[head], dim=1)
 
 
 def _needed(model: Any) -> tuple[str, ...]:
-    return (*NEEDED, "offset", "draw_noise") if head_of(model) == "implicit" else NEEDED
+    return (*NEEDED, *OF_HEAD.get(head_of(model), ()))
 
 
 def _described(model: Any) -> bool:

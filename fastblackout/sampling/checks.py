@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..ground.values import check_integer, check_name
+from ..models.interface import LAWS
 from ..ops.bridge import ROUNDINGS
 from .rules import SAMPLERS, load_rule
 from .rules.rule import Rule
@@ -26,8 +27,8 @@ def shape_of(shape: Any) -> tuple[int, ...]:
     return tuple(check_integer("sample", "shape", size, 0, (1 << 63) - 1) for size in shape)
 
 
-def rule_of(sampler: Any, rounding: Any, attrition: Any) -> Rule:
-    """The rule of that name, with those of the options that are not at their defaults."""
+def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> Rule:
+    """The rule of that name for models with that head, with those of the options that are not at their defaults."""
     check_name("sample", "sampler", sampler, tuple(SAMPLERS))
     check_name("sample", "rounding", rounding, ROUNDINGS)
     _check_number("attrition", attrition)
@@ -43,7 +44,14 @@ def rule_of(sampler: Any, rounding: Any, attrition: Any) -> Rule:
         raise ValueError(f"sample: rounding, attrition: belong to sampler {takers}, got them with {sampler}")
     if not 0 <= attrition <= 1:
         raise ValueError(f"sample: attrition: must be in [0, 1], got {attrition}")
-    return load_rule(sampler)(**given)
+    if head not in LAWS:
+        return load_rule(sampler)(**given)
+    if sampler != "bridge" or given:
+        rule = f"must be bridge, without rounding or attrition, for head {head!r}, whose law gives whole births"
+        raise ValueError(f"sample: sampler: {rule}, got {', '.join([sampler, *given])}")
+    from .rules.posterior import Posterior
+
+    return Posterior()
 
 
 def check_guidance(guidance: Any, labels: Tensor | None) -> None:

@@ -12,7 +12,7 @@ import torch
 from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..ground.values import check_integer
-from ..models.interface import as_model, check_schedule, labels_on
+from ..models.interface import as_model, check_schedule, head_of, labels_on
 from ..philox import Philox
 from .checks import check_callback, check_guidance, check_mask, counts_like, rule_of, shape_of
 from .cuda_graph import run as run_from_table
@@ -56,8 +56,12 @@ def sample(
     With an implicit head y is a joint draw, (max_count - x) sigmoid(2 model(..., k_t, labels, noise) + offset(k_t)), of
     noise by model.draw_noise with the step's key; guidance then mixes the logits, (1 + w) of one and -w of the other.
 
-    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call, of an implicit head also head,
-        offset and draw_noise; or a module around one, say
+    With head "beta-binomial" x <- x + Binomial(max_count - x, f q), q the bridge's probability and f a beta number by
+    the two numbers that the model gives each pixel, see `posterior_step`. The sampler is then "bridge", without
+    rounding or attrition. Guidance mixes both numbers, (1 + w) of those with the labels and -w of the others.
+
+    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call, of another head than "mean"
+        also head and offset, of an implicit one draw_noise; or a module around one, say
         DistributedDataParallel, which is called. It runs in eval mode. schedule: that of the model.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
     rng: the n-th step (n = 0 first) draws with rng.at(call=n), so a batch may be split by first_sample at will.
@@ -73,7 +77,7 @@ def sample(
     """
     model, shape = as_model("sample", model), shape_of(shape)
     check_schedule("sample", schedule, model)
-    rule = rule_of(sampler, rounding, attrition)
+    rule = rule_of(sampler, rounding, attrition, head_of(model))
     check_mask(known, mask)
     check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))

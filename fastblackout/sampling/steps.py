@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import logsigmoid, softplus
 
-from ..models.interface import head_of
+from ..models.interface import LAWS, arrays_of, head_of
 from ..ops import thin
 from ..probability import Prob
 
@@ -37,7 +37,7 @@ class Numbers(NamedTuple):
     """The numbers of a step from k_t to k_s: Python numbers for all samples, or in a CUDA graph tensors (B,)."""
 
     time: Any  # k_t
-    of_head: Any  # the model's gain(k_t), or the offset(k_t) of an implicit head
+    of_head: Any  # the model's gain(k_t), or of another head than "mean" its offset(k_t)
     next_center: Any  # of the network's input at k_s
     next_scale: Any
     center: Any  # of its input at k_t; this and the next two are used with a mask only
@@ -59,7 +59,7 @@ def numbers_of(setting: Setting, k_t: int, k_s: int) -> Numbers:
     for_mask = (0.0, 1.0, _EVERYTHING)
     if setting.mask is not None:
         for_mask = (model.center(k_t), model.scale(k_t), schedule.survival(k_t))
-    of_head = model.offset(k_t) if head_of(model) == "implicit" else model.gain(k_t)
+    of_head = model.gain(k_t) if head_of(model) == "mean" else model.offset(k_t)
     network = (of_head, model.center(k_s), model.scale(k_s))
     return Numbers(k_t, *network, *for_mask, setting.rule.numbers(schedule, k_t, k_s))
 
@@ -78,8 +78,11 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
         x = torch.where(setting.mask, drawn, x)
         model_input = _input_of(model, x, numbers.center, numbers.scale, key)
     arguments |= {"center": numbers.next_center, "scale": numbers.next_scale}
-    if head_of(model) == "implicit":
+    if (head := head_of(model)) == "implicit":
         arguments["births"] = _drawn_births(setting, x, model_input, key, numbers.time, numbers.of_head)
+    elif head in LAWS:
+        outputs = _outputs(setting, model_input, numbers.time)
+        arguments |= {"head": arrays_of(head, outputs), "family": head, "offset": numbers.of_head}
     else:
         arguments |= _expected_births(setting, model_input, numbers.time, numbers.of_head)
     made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)
@@ -108,15 +111,20 @@ def _expected_births(setting: Setting, model_input: Tensor, time: Any, gain: Any
 
 def _drawn_births(setting: Setting, x: Tensor, model_input: Tensor, key: Any, time: Any, offset: Any) -> Tensor:
     """One joint draw of the births that remain, by an implicit head; with guidance of its logits for one noise."""
-    model, labels, guidance = setting.model, setting.labels, setting.guidance
-    noise = model.draw_noise(model_input, key)
-    logits = model(model_input, _times(time, model_input), labels, noise).float()
-    if guidance != 0:
-        without = model(model_input, _times(time, model_input), None, noise).float()
-        logits = (1 + guidance) * logits - guidance * without
+    model = setting.model
+    logits = _outputs(setting, model_input, time, model.draw_noise(model_input, key))
     if isinstance(offset, torch.Tensor):
         offset = offset.view(-1, *[1] * (x.ndim - 1))
     return (model.max_count - x).float() * torch.sigmoid(2 * logits + offset)
+
+
+def _outputs(setting: Setting, model_input: Tensor, time: Any, *noise: Tensor) -> Tensor:
+    """Those of a head that is not "mean"; with guidance (1 + w) of those with the labels and -w of those without."""
+    model, time, guidance = setting.model, _times(time, model_input), setting.guidance
+    outputs: Tensor = model(model_input, time, setting.labels, *noise).float()
+    if guidance == 0:
+        return outputs
+    return (1 + guidance) * outputs - guidance * model(model_input, time, None, *noise).float()
 
 
 def _times(time: Any, like: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..philox import Philox
 
-WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy")
+WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
 LEAPS = ("bridge-mean", "rate")
 GRIDS = ("cosine", "index")
 _MAX_STEPS = (1 << 31) - 1
@@ -223,6 +223,7 @@ class Schedule:
         "finite-time": p_{k-1} - p_k. "instantaneous": (t_k - t_{k-1}) p_k; 0 at p_k = 0. These two are the paper's;
         they vanish near p = 1 and leave the network untrained there.
         "energy": 1 / sqrt(1 - p_k), for fb.energy_loss, whose norms go to 0 like sqrt(1 - p_k) as p_k -> 1.
+        "uniform": 1, for fb.posterior_loss: the mean over k of what the births cost.
         """
         check_name("Schedule.weight", "name", name, WEIGHTS)
         value = self._take(name, as_index("Schedule.weight", "k", k, 1, self.steps))

@@ -153,4 +153,5 @@ def weights(p: NDArray[np.float64], q: NDArray[np.float64], elapsed: NDArray[np.
         instantaneous = np.where(p[1:] > 0.0, elapsed * p[1:], 0.0)
     named = {"likelihood": likelihood, "finite-time": death(np, *pairs), "instantaneous": instantaneous}
     named["energy"] = 1.0 / np.sqrt(q[1:])
+    named["uniform"] = np.ones_like(q[1:])
     return {name: np.concatenate([[np.nan], values]) for name, values in named.items()}

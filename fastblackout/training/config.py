@@ -8,8 +8,8 @@ from typing import Any
 
 from ..data.sets import SETS
 
-WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy")
-HEADS = ("mean", "implicit")
+WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
+HEADS = ("mean", "implicit", "beta-binomial")
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
@@ -136,7 +136,10 @@ CHOICES = {
 
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
 # What goes with a head; the schedule was chosen by measurements, which docs/training.md has.
-OF_HEAD: dict[str, dict[str, Any]] = {"implicit": {"weight": "energy", "schedule": "cosine"}}
+OF_HEAD: dict[str, dict[str, Any]] = {
+    "implicit": {"weight": "energy", "schedule": "cosine"},
+    "beta-binomial": {"weight": "uniform", "schedule": "cosine"},
+}
 
 HELP = {
     "steps": "training steps in all",
@@ -154,10 +157,10 @@ HELP = {
     "network": "small (for a CPU), or one of the paper's",
     "channels": "channels of the small network",
     "blocks": "residual blocks a level of the small network",
-    "head": "mean: expected births, as in the paper; implicit: one joint draw of all births, from noise",
+    "head": "mean: expected births, as in the paper; implicit: a joint draw of them; beta-binomial: a law of each",
     "noise_channels": "channels of noise beside the image, head implicit",
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
-    "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; energy: head implicit's",
+    "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
     "parametrization": "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
     "input": "how counts are centred and scaled for the network",
     "schedule": "survival probabilities of the forward process",

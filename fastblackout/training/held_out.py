@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..ops import thin
+from ..ops import binomial_log_prob, thin
 from ..philox import Philox
+from ..probability import Prob
 from .loss import blackout_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import Dataset
-    from ..schedule.schedule import Schedule
+    from ..models import BlackoutModel
 
 MOST_SAMPLES, FEWEST_DRAWS = 2048, 2048
 _KEY = Philox(seed=297)  # the same noise at every epoch and in every run, so that the numbers compare
@@ -35,7 +36,8 @@ def images_allowed(steps_between: int, batch: int) -> int:
 class HeldOut:
     """Held-out samples, thinned once and for all: loss in the training's unit, for a model and for the constant.
 
-    The loss of an implicit head is the energy score of two draws; that of the constant its norm |y - births| alone.
+    The loss of an implicit head is the energy score of two draws; that of the constant its norm |y - births| alone. Of
+    a law the constant is the binomial law that each pixel would have if all its particles were alike.
 
     Up to 2,048 samples, repeated with other noise until at least 2,048 are drawn, but no more draws than `most`. The
     samples are spread evenly over the first 2,048 where `most` is less. The constant of pixel i at time k is
@@ -44,26 +46,28 @@ class HeldOut:
     """
 
     def __init__(
-        self, dataset: Dataset, schedule: Schedule, weight: str, unit: float, device: torch.device, most: int
-    ) -> None:  # fmt: skip
+        self, dataset: Dataset, model: BlackoutModel, weight: str, unit: float, device: torch.device, most: int
+    ) -> None:
         available = min(len(dataset.held_out), MOST_SAMPLES)
         self.count = count = min(available, most)
         chosen = np.arange(count) * available // count
         self.draws = repeats = max(1, min(-(-FEWEST_DRAWS // count), most // count))
-        self.schedule, self.weight, self.unit = schedule, weight, unit
+        self.schedule, self.head, self.weight, self.unit = model.schedule, model.head, weight, unit
         self.x_0 = torch.from_numpy(np.tile(dataset.held_out[chosen], (repeats, 1, 1, 1))).to(device)
         self.labels = None
         if dataset.held_out_labels is not None:
             self.labels = torch.from_numpy(np.tile(dataset.held_out_labels[chosen], repeats)).to(device)
-        self.k = schedule.draw(len(self.x_0), rng=_KEY, like=self.x_0)
-        mean = np.maximum(dataset.train.mean(axis=0, dtype=np.float64), 0.5 / len(dataset.train))
+        self.k = self.schedule.draw(len(self.x_0), rng=_KEY, like=self.x_0)
+        self.of = len(dataset.train)
+        mean = np.maximum(dataset.train.mean(axis=0, dtype=np.float64), 0.5 / self.of)
         self.constant_loss = self._constant_loss(torch.from_numpy(mean).to(device), dataset.max_count)
 
     def describe(self) -> str:
         """How many images the loss is taken of, and what it is to be compared with."""
         noise = f", each {self.draws} times" if self.draws > 1 else ""
         images = f"{self.count} image{'s' if self.count > 1 else ''}{noise}"
-        constant = "per-pixel mean" if self.weight == "energy" else "best per-pixel constant"
+        known = {"implicit": "per-pixel mean", "mean": "best per-pixel constant"}
+        constant = known.get(self.head, "one binomial law for each pixel")
         return f"held-out loss of {images}; {constant}: {self.constant_loss:.4f}"
 
     @torch.inference_mode()
@@ -88,14 +92,20 @@ class HeldOut:
             k = self.k[first : first + 256]
             alive = self.schedule.survival(k)
             key = _KEY.at(first_sample=first)
-            births = thin(
-                self.x_0[first : first + 256], alive, rng=key, max_count=max_count, outputs=("births",)
-            ).births.double()  # fmt: skip
-            y = alive.q.view(-1, *[1] * mean.dim()) * mean
-            if self.weight == "energy":
+            x_0 = self.x_0[first : first + 256]
+            births = thin(x_0, alive, rng=key, max_count=max_count, outputs=("births",)).births.double()
+            q = alive.q.view(-1, *[1] * mean.dim())
+            y = q * mean
+            if self.head == "implicit":
                 cost = (y - births).flatten(1).norm(dim=1)
-            else:
+            elif self.head == "mean":
                 cost = (y - births * torch.log(y)).flatten(1).sum(1)
+            else:
+                room = max_count - (x_0 - births)
+                share = (mean / max_count).clamp(max=1 - 0.5 / (self.of * max_count))
+                unborn = share * q + (1 - share)
+                law = Prob(share * q / unborn, (1 - share) / unborn)
+                cost = -binomial_log_prob(births, room, law).flatten(1).sum(1)
             loss = cost * self.schedule.weight(self.weight, k)
             total += float(loss.sum())
         return total / len(self.x_0) * self.unit

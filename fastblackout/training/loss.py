@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..models.interface import as_model, check_schedule, head_of, labels_on
-from ..ops import birth_loss, energy_loss, thin
+from ..models.interface import LAWS, arrays_of, as_model, check_schedule, head_of, labels_on
+from ..ops import birth_loss, energy_loss, posterior_loss, thin
 from ..philox import SEED_END, Philox
 
 if TYPE_CHECKING:
@@ -29,40 +29,47 @@ def blackout_loss(
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,).
 
-    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. Head "implicit": weight(k) times the energy score of
+    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, "beta-binomial": weight(k) times the sum of
+    -log of its probability of x_0 - x_t. Head "implicit": weight(k) times the energy score of
     `draws` outputs for the same x_t with different noise, those of draw s keyed by the seed of `rng` plus s 2^56.
     """
     op = "blackout_loss"
     model = as_model(op, model)
     check_schedule(op, schedule, model)
-    joint = head_of(model) == "implicit"
-    outputs = ("x_t", "births", "model_input") if joint else ("births", "model_input")
+    head = head_of(model)
+    outputs = ("births", "model_input") if head == "mean" else ("x_t", "births", "model_input")
     noised = thin(
         x_0, schedule.survival(k), rng=rng, max_count=model.max_count, center=model.center(k), scale=model.scale(k),
         outputs=outputs,
     )  # fmt: skip
     labels = labels_on(op, labels, len(x_0), x_0.device)
     weights = schedule.weight(weight, k)
-    if not joint:
+    if head == "mean":
         return birth_loss(model(noised.model_input, k, labels), noised.births, weights, gain=model.gain(k))
+    how = {"offset": model.offset(k), "max_count": model.max_count}
+    if head in LAWS:
+        arrays = arrays_of(head, model(noised.model_input, k, labels))
+        return posterior_loss(arrays, noised.x_t, noised.births, weights, family=head, **how)
     keys = [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
     noise = torch.cat([model.draw_noise(noised.model_input, key) for key in keys])
     many = noised.model_input.repeat(draws, *[1] * (x_0.ndim - 1))
     logits = model(many, k.repeat(draws), None if labels is None else labels.repeat(draws), noise)
     logits = logits.view(draws, *x_0.shape)
-    how = {"offset": model.offset(k), "max_count": model.max_count}
     return energy_loss(logits, noised.x_t, noised.births, weights, **how)
 
 
-def loss_unit(schedule: Schedule, weight: str, max_count: int, elements: int) -> float:
+def loss_unit(schedule: Schedule, weight: str, max_count: int, elements: int, head: str = "mean") -> float:
     """What losses are multiplied by: 1 / (elements x mean over k of weight_k (1 - p_k) x max_count / 4).
 
     (1 - p_k) max_count / 4 are the births of a pixel at a quarter of max_count, so losses and gradients are of order 1
     whatever the size of the image, the steps, the weight and the depth of the counts: one clipping norm suits all.
-    For the weight "energy" it is 1 / (sqrt(elements) x max_count / 4), as norms go with sqrt((1 - p_k) elements).
+    For the weight "energy" it is 1 / (sqrt(elements) x max_count / 4), as norms go with sqrt((1 - p_k) elements). For a
+    law it is 1 / (elements x mean of weight_k): losses are then nats a pixel.
     """
     if weight == "energy":
         return 4.0 / (float(elements) ** 0.5 * max_count)
     k = np.arange(1, schedule.steps + 1)
-    births = float((schedule.weight(weight, k) * schedule.survival(k).q).mean()) * max_count / 4
-    return 1.0 / (elements * births)
+    weights = schedule.weight(weight, k)
+    if head in LAWS:
+        return 1.0 / (elements * float(weights.mean()))
+    return 1.0 / (elements * float((weights * schedule.survival(k).q).mean()) * max_count / 4)

@@ -44,11 +44,12 @@ class Trainer:
         self.rate = 0.0
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
-        self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, int(np.prod(dataset.shape)))
+        elements = int(np.prod(dataset.shape))
+        self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, elements, config.head)
         # There is at most one evaluation an epoch, and one at the end: see _look in run.py.
         between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
         most = images_allowed(between, config.batch)
-        self.held_out = HeldOut(dataset, self.schedule, config.weight, self.unit, device, most)
+        self.held_out = HeldOut(dataset, self.model, config.weight, self.unit, device, most)
 
     def batch(self) -> tuple[Tensor, Tensor | None]:
         """The counts and labels of the current step, on the device."""

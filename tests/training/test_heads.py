@@ -6,13 +6,13 @@ import torch
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
-from fastblackout.data import load
 from fastblackout.models import BlackoutModel, small
 from fastblackout.sampling.sampler import sample_in_batches
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run
+from support.squares import squares
 
 torch.set_num_threads(1)
 SCHEDULE = fb.Schedule.cosine(50)
@@ -33,17 +33,6 @@ class Pixels(torch.nn.Module):
 def implicit(network=None, max_count=40, noise_channels=2):
     network = network or Pixels()
     return BlackoutModel(network, SCHEDULE, max_count, input="unit", head="implicit", noise_channels=noise_channels)
-
-
-def squares(path):
-    """Bright or dark squares in 4x4 images of counts in 0..20."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 3, (40, 4, 4))
-    for n, image in enumerate(images):
-        row, column = random.integers(0, 3, 2)
-        image[row : row + 2, column : column + 2] += 17 if n % 2 else 8
-    np.savez(path, images=images.clip(0, 20), labels=np.arange(40) % 2)
-    return load("array", path)
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +156,10 @@ def test_what_a_model_needs_depends_on_its_head():
         fb.sample(Own("implicit"), SCHEDULE, SHAPE, 2, rng=RNG)
 
 
-def test_the_likelihood_bound_wants_the_mean():
+def test_the_likelihood_bound_wants_a_rate_or_a_law():
     x_0 = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="^bits_per_dim: model: must have head 'mean', .*, got head 'implicit'$"):
+    message = "^bits_per_dim: model: must have a head that gives a rate or a law, got head 'implicit', which draws$"
+    with pytest.raises(ValueError, match=message):
         fb.bits_per_dim(implicit(), SCHEDULE, x_0, steps=3)
 
 
@@ -220,7 +210,7 @@ def test_configurations_of_before_heads_still_load():
         ({"weight": "energy"}, "weight: must be energy for head implicit and for no other, here head mean, got energy"),
         ({"draws": 1}, "draws: must be in 2..8, got 1"),
         ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
-        ({"head": "none"}, "head: must be one of mean, implicit, got 'none'"),
+        ({"head": "none"}, "head: must be one of mean, implicit, beta-binomial, got 'none'"),
     ],
 )
 def test_wrong_options_of_heads_are_refused(given, message):
