@@ -7,7 +7,7 @@ streams of their own; a shape below 1 has its uniform U of the first (a) or the 
 
 The larger of exp(s_a) and exp(s_b) is divided out of both before: with t = s_b - s_a and x = exp(-|t|), p is
 (m_a x) / (m_a x + m_b) where t > 0, else m_a / (m_a + m_b x), and q likewise. So nothing overflows, no 0 / 0 comes up,
-and both p and q are good relative to themselves, however near to 0: one is 0 only where it is below 1e-300.
+and both p and q are good relative to themselves, however near to 0: one is 0 only where exp(-|t|) is below 4e-308.
 
 Error, derived, in the terms of reference/gamma.py. Pr(p <= y) is the mean over G_b of a distribution function of G_a,
 so the errors of both add up; where both shapes are below 1, t rounds by u of itself, which no distribution function

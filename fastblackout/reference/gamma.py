@@ -28,9 +28,9 @@ Error, derived. u = 2^-53, and KS is the largest difference of two distribution 
 * Test: the grid of V is off by u, the cheap test by u, log V by 2 u of itself, which is 0.8 u of a probability, the
   series by 3 u, and cut off by less than 2 u on average over z. Elsewhere terms cancel: on average their rounding
   is below 5 u, the most at d = 6. Total variation below 2 * 13 u / 0.951 < 3.1e-15.
-* d is off by 1.75 u of itself, so the law is that of a shape off by 1.75 u max(a, 1) (with exact arithmetic it is
+* d is off by 1.75 u of itself, so m has a law whose shape is off by as much (with exact arithmetic it is
   Gamma(d + 1/3)), and 1 + e, the cube and the products round m by 7 u. As |dF/da| < 0.5 / sqrt(a) and
-  x f(x) < 0.4 sqrt(a) for a >= 1: KS <= 3.7 u sqrt(max(a, 1)).
+  x f(x) < 0.4 sqrt(a) for a >= 1: KS <= 3.7 u sqrt(max(a, 2)).
 * a < 1: s is off by 5 u of itself, which moves a distribution function by less than 0.37 * 5 u, and the grid of U by
   2^-65; both factors exp(s / 2) and the products add 7 u of G, 3 u of KS.
 Sum: KS <= 1e-14 + 5e-16 sqrt(a) for every shape from 1e-300 to 1e300. The second part is rounding: a draw is within 9

@@ -70,10 +70,18 @@ FB_HD double gamma_magnitude(const GammaHat& h, const Key& key, uint32_t i, uint
   return h.d;  // after kMaxTrials trials, each of which accepts with probability above 0.951
 }
 
-// log U: the top bit says whether U is v or 1 - v, v in (0, 1/2) made of the other 63
+// log U: the top bit says whether U is v or 1 - v, v in (0, 1/2) made of the other 63. It is portable_log(v) or
+// portable_log1p(-v) to the bit, by one evaluation of what both share.
 FB_HD double log_uniform(uint32_t high, uint32_t low) {
-  const double v = normal_tail(high, low).v, near_0 = portable_log(v), near_1 = portable_log1p(-v);
-  return high >> 31 == 1 ? near_0 : near_1;
+  const double v = normal_tail(high, low).v, rest = 1.0 - v;
+  const bool near_0 = static_cast<int32_t>(high) < 0;
+  const double u = near_0 ? v : rest;
+  const uint64_t bits = bit_cast<uint64_t>(u);
+  const int32_t k = static_cast<int32_t>(static_cast<int64_t>(bits - 0x3fe6a09e667f3bcdull) >> 52);
+  const double m = bit_cast<double>(bits - (static_cast<uint64_t>(static_cast<int64_t>(k)) << 52));
+  const double power = static_cast<double>(k), lost = (-v - (rest - 1.0)) / rest;
+  const double f = near_0 | (power != 0.0) ? m - 1.0 : -v, correction = near_0 | (power == 0.0) ? 0.0 : lost;
+  return log_reduced(f, power, correction);
 }
 
 FB_HD double gamma_exponent(double a, uint32_t high, uint32_t low) { return a < 1.0 ? log_uniform(high, low) / a : 0.0; }
