@@ -26,7 +26,7 @@ _CHUNK = tl.constexpr(CHUNK)
 
 
 @triton.jit
-def _law(head_0, head_1, offset):
+def beta_binomial_law(head_0, head_1, offset):
     """(z, exp(-|z|), m, 1 - m, log c, c, whether the clamp of log c changes nothing) of the beta-binomial law."""
     z = head_0 + offset
     e = pf.exp(tl.where(z < 0.0, z, 0.0 - z))
@@ -46,7 +46,7 @@ def _at_least_one(n):
 @triton.jit
 def _beta_binomial_loss(head_0, head_1, offset, room, n):
     """-log P(n)"""
-    z, e, mean, rest, log_c, c, free = _law(head_0, head_1, offset)
+    z, e, mean, rest, log_c, c, free = beta_binomial_law(head_0, head_1, offset)
     deaths = room - n
     chosen = (factorials.log_factorial(room) - factorials.log_factorial(n)) - factorials.log_factorial(deaths)
     one = pf.log_one_plus(e)
@@ -65,7 +65,7 @@ def _beta_binomial_loss(head_0, head_1, offset, room, n):
 @triton.jit
 def _beta_binomial_slopes(head_0, head_1, offset, room, n):
     """The derivatives of -log P(n) by both arrays of the head."""
-    z, e, mean, rest, log_c, c, free = _law(head_0, head_1, offset)
+    z, e, mean, rest, log_c, c, free = beta_binomial_law(head_0, head_1, offset)
     slope_a, slope_b = factorials.rising_slope(mean * c, n), factorials.rising_slope(rest * c, room - n)
     slope_c = factorials.rising_slope(c, room)
     return mean * slope_b - rest * slope_a, tl.where(free, slope_c - (slope_a + slope_b), 0.0)
@@ -86,14 +86,14 @@ def _counts(x_at, births_at, valid, max_count):
 
 
 @triton.jit
-def _head(at, valid):
+def load_head(at, valid):
     """(an array of the head, rounded to float32, in float64; bits for what is not finite)"""
     x = tl.load(at, mask=valid, other=0.0).to(tl.float32)
     return x.to(tl.float64), tl.where(x - x == 0.0, 0, 2)
 
 
 @triton.jit
-def _sample_number(number, flag):
+def load_number(number, flag):
     """A number of a sample; bit 16 of the flag tells of one that is not finite."""
     number = tl.load(number)
     if (number - number == 0.0) == 0:
@@ -110,13 +110,13 @@ def posterior_loss_kernel(
     row, first, elements = span(elements, _CHUNK, 1, ALIGNED)
     lane = tl.arange(0, _CHUNK)
     valid = lane < (elements - first)
-    _sample_number(weight + row, flag)
-    shift = _sample_number(offset + row, flag)
+    load_number(weight + row, flag)
+    shift = load_number(offset + row, flag)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 4, DIMS)
     born_at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
     room, n, bits = _counts(x_at, born_at, valid, max_count)
-    o_0, bits_0 = _head(place(head_0, row, first, lane, elements, layout, 2, 4, DIMS), valid)
-    o_1, bits_1 = _head(place(head_1, row, first, lane, elements, layout, 3, 4, DIMS), valid)
+    o_0, bits_0 = load_head(place(head_0, row, first, lane, elements, layout, 2, 4, DIMS), valid)
+    o_1, bits_1 = load_head(place(head_1, row, first, lane, elements, layout, 3, 4, DIMS), valid)
     report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
     losses = _beta_binomial_loss(o_0, o_1, shift, room, n).to(tl.float32)
     tl.store(sums + tl.program_id(0), tree_sum(tl.where(valid, losses, 0.0)))
@@ -130,12 +130,12 @@ def posterior_grad_kernel(
     row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
-    shift, factor = _sample_number(offset + row, flag), tl.load(coefficient + row).to(tl.float32)
+    shift, factor = load_number(offset + row, flag), tl.load(coefficient + row).to(tl.float32)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 6, DIMS)
     born_at = place(births, row, first, lane, elements, layout, 1, 6, DIMS)
     room, n, bits = _counts(x_at, born_at, valid, max_count)
-    o_0, bits_0 = _head(place(head_0, row, first, lane, elements, layout, 2, 6, DIMS), valid)
-    o_1, bits_1 = _head(place(head_1, row, first, lane, elements, layout, 3, 6, DIMS), valid)
+    o_0, bits_0 = load_head(place(head_0, row, first, lane, elements, layout, 2, 6, DIMS), valid)
+    o_1, bits_1 = load_head(place(head_1, row, first, lane, elements, layout, 3, 6, DIMS), valid)
     report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
     slope_0, slope_1 = _beta_binomial_slopes(o_0, o_1, shift, room, n)
     to_0 = place(grad_0, row, first, lane, elements, layout, 4, 6, DIMS)

@@ -2,6 +2,7 @@
 // the upper levels of the halving tree lie within a lane, the others are shuffles. Where counts are small, the logarithms of
 // factorials come from a table that each block makes, an entry a thread. The gradient is a launch of its own.
 #include "cuda/chunk_sums.cuh"
+#include "cuda/head.cuh"
 #include "fastblackout/posterior_loss.h"
 
 namespace fastblackout {
@@ -13,12 +14,6 @@ static_assert(kMostTabled + 1 == kThreads, "an entry of the table a thread");
 struct LawElement {
   double room, births, head[2];
 };
-
-FB_DEVICE double checked_head(const View& view, uint32_t sample, uint32_t i, int& flags) {
-  const float x = static_cast<float>(load_one(view, sample, i));
-  if (!is_finite(x)) flags |= kWrongLogit;
-  return static_cast<double>(x);
-}
 
 // An element, its counts brought into their ranges: births to whole numbers in 0..max_count - x_t, a NaN to 0
 FB_DEVICE LawElement law_element(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
@@ -34,12 +29,6 @@ FB_DEVICE LawElement law_element(const PosteriorLoss& op, uint32_t sample, uint3
   made.head[0] = checked_head(op.head[0], sample, i, flags);
   made.head[1] = checked_head(op.head[1], sample, i, flags);
   return made;
-}
-
-FB_DEVICE double checked_law_offset(const PosteriorLoss& op, uint32_t sample, int& flags) {
-  const float offset = op.offset[sample];
-  if (!is_finite(offset)) flags |= kWrongNumber;
-  return static_cast<double>(offset);
 }
 
 // Which of the three rising factorials of the beta-binomial law: of a and the births, of b and the deaths, of c and the room.

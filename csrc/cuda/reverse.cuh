@@ -1,4 +1,4 @@
-// What the two reverse steps, bridge and tau-leaping, share: the expected births of an element, and what a step writes.
+// What the reverse steps share: the counts of an element, and what a step writes; of bridge and tau-leaping also its expected births.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -25,7 +25,8 @@ FB_DEVICE float expected_births(const Reverse& op, int64_t sample, uint32_t i, i
   return op.births ? births_as_given(given, flags) : births_from_logit(given, op.gain[sample], flags);
 }
 
-FB_COLD void store_element(const Reverse& op, int64_t sample, uint32_t i, int64_t x_s) {
+template <class Op>
+FB_COLD void store_element(const Op& op, int64_t sample, uint32_t i, int64_t x_s) {
   if (op.input.out.data != nullptr) {
     const float x = (static_cast<float>(x_s) - op.input.center[sample]) * op.input.scale[sample];
     store_one(op.input.out, sample, i, static_cast<double>(x));
@@ -33,7 +34,8 @@ FB_COLD void store_element(const Reverse& op, int64_t sample, uint32_t i, int64_
   if (op.x_s.data != nullptr) store_one(op.x_s, sample, i, static_cast<double>(x_s));
 }
 
-FB_DEVICE int64_t load_count(const Reverse& op, const Place& place, int& flags) {
+template <class Op>
+FB_DEVICE int64_t load_count(const Op& op, const Place& place, int& flags) {
   bool wrong = false;
   const double x = clamp_count(load_one(op.x_t, place.sample, place.i), static_cast<double>(op.max_count), wrong);
   if (wrong) flags |= kWrongCount;

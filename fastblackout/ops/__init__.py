@@ -13,6 +13,7 @@ from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import poisson
 from .posterior_loss import posterior_loss
+from .posterior_step import posterior_step
 from .tau_leap import Leaped, tau_leap_step
 from .thin import Thinned, thin
 from .transition import bridge_log_prob, thin_log_prob, transition_rows
@@ -39,6 +40,7 @@ __all__ = [
     "normal",
     "poisson",
     "posterior_loss",
+    "posterior_step",
     "tau_leap_step",
     "thin",
     "thin_log_prob",

@@ -69,6 +69,10 @@ class Stream(enum.IntEnum):
     NEGATIVE_BINOMIAL_GAMMA = 37
     NEGATIVE_BINOMIAL_BOOST = 38
     NEGATIVE_BINOMIAL = 39
+    POSTERIOR_A = 40
+    POSTERIOR_B = 41
+    POSTERIOR_BOOST = 42
+    POSTERIOR_ELEMENT = 43
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

@@ -106,6 +106,14 @@ def beta_binomial_log_pmf(
     return np.where(inside, chosen + total, -np.inf)
 
 
+def beta_binomial_shapes(
+    head: Sequence[NDArray[Any]], offset: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(a, b) of the law's f ~ Beta(a, b), (B, n); they may be as small as 0."""
+    law = _BetaBinomial.of(head, offset)
+    return law.mean * law.c, law.rest * law.c
+
+
 LOSSES = {0: _beta_binomial_losses}  # by the number of the family, call/head.py
 SLOPES = {0: _beta_binomial_slopes}
 
@@ -125,7 +133,7 @@ def posterior_loss(
     x_t: (B, ...) counts in 0..max_count. head_0, head_1: x_t's shape, float16, float32 or float64 (rounded to float32),
     uint16 as the bits of bfloat16. births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
     """
-    head, births = _head(head_0, head_1), _widened(births)
+    head, births = head_arrays(head_0, head_1), _widened(births)
     _check(x_t, head, births, max_count)
     with np.errstate(over="ignore", under="ignore"):
         losses = LOSSES[family](head, offset, *_counts(x_t, births, max_count)).astype(np.float32)
@@ -146,7 +154,7 @@ def posterior_loss_backward(
 
     coefficient, float64 (B,): upstream gradient times weight, rounded once to float32, as the derivative is.
     """
-    head = _head(head_0, head_1)
+    head = head_arrays(head_0, head_1)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         slopes = SLOPES[family](head, offset, *_counts(x_t, _widened(births), max_count))
         factor = coefficient.astype(np.float32)[:, None]
@@ -159,7 +167,7 @@ def _as(grad: NDArray[np.float32], array: NDArray[Any]) -> NDArray[Any]:
     return round_to_bfloat16(grad) if array.dtype == np.uint16 else grad.astype(array.dtype)
 
 
-def _head(*arrays: NDArray[Any] | None) -> list[NDArray[np.float32]]:
+def head_arrays(*arrays: NDArray[Any] | None) -> list[NDArray[np.float32]]:
     """The arrays of a head in float32."""
     with np.errstate(over="ignore"):
         return [_widened(each).astype(np.float32) for each in arrays if each is not None]
@@ -174,13 +182,20 @@ def _check(x_t: NDArray[Any], head: list[NDArray[np.float32]], births: NDArray[A
     wide, room = births.astype(np.float64), float(max_count) - x_t.astype(np.float64)
     with np.errstate(invalid="ignore"):
         born = (wide >= 0.0) & (wide <= room) & (wide == np.floor(wide))
-    counted = (x_t >= 0) & (x_t <= max_count)
-    rules = [("x_t", x_t, counted, f"must be whole numbers in 0..{max_count}")]
-    rules += [(f"head[{at}]", each, np.isfinite(each), "must be finite in float32") for at, each in enumerate(head)]
-    rules += [("births", births, born, "must be whole numbers in 0..max_count - x_t")]
-    for name, values, right, rule in rules:
-        if not right.all():
-            raise ValueError(f"{_OP}: {name}: {rule}, got {float(values[~right][0]):.17g}")
+    _check_all(_OP, "x_t", x_t, (x_t >= 0) & (x_t <= max_count), f"must be whole numbers in 0..{max_count}")
+    check_head(_OP, head)
+    _check_all(_OP, "births", births, born, "must be whole numbers in 0..max_count - x_t")
+
+
+def check_head(op: str, head: list[NDArray[np.float32]]) -> None:
+    """ValueError unless all is finite."""
+    for at, each in enumerate(head):
+        _check_all(op, f"head[{at}]", each, np.isfinite(each), "must be finite in float32")
+
+
+def _check_all(op: str, name: str, values: NDArray[Any], right: NDArray[np.bool_], rule: str) -> None:
+    if not right.all():
+        raise ValueError(f"{op}: {name}: {rule}, got {float(values[~right][0]):.17g}")
 
 
 def _rows(array: NDArray[Any]) -> NDArray[Any]:

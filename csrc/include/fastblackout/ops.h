@@ -177,6 +177,22 @@ struct PosteriorLoss : B::Common {
 };
 
 template <class B>
+struct PosteriorStep : B::Common {
+  View<B> x_t, head[kMostHead], x_s;  // of head those that the family has, the others null
+  int64_t family = 0;
+  Prob<B> birth;
+  PerSample<B, float> offset{};
+  Input<B> input;
+  int64_t max_count = 255;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(x_t, family, head[0], head[1], birth, offset, this->key, max_count, input.center, input.scale);
+    read.outputs(x_s, input.out);
+  }
+};
+
+template <class B>
 struct Binomial : B::Common {
   View<B> count, p, q, out;
 
@@ -337,8 +353,9 @@ struct LogProbs : B::Common {
 
 // The structs that are the same on both backends; each has a BirthLoss, an EnergyLoss, a PosteriorLoss and a LogProbs of its own.
 #define FB_SAME_OPS(OP)                                                           \
-  OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(Binomial) OP(Poisson)  \
-  OP(Normal) OP(Gamma) OP(Beta) OP(BetaBinomial) OP(NegativeBinomial)             \
+  OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(PosteriorStep)         \
+  OP(Binomial) OP(Poisson) OP(Normal) OP(Gamma) OP(Beta)                          \
+  OP(BetaBinomial) OP(NegativeBinomial)                                           \
   OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
 
 // The functions that both backends have, as OP(its name in Python, its struct, its list of fields, its kernel).
@@ -352,6 +369,7 @@ struct LogProbs : B::Common {
   OP(energy_loss_backward, EnergyLoss, gradient, energy_loss_gradient)            \
   OP(posterior_loss, PosteriorLoss, fields, posterior_loss)                       \
   OP(posterior_loss_backward, PosteriorLoss, gradient, posterior_loss_gradient)   \
+  OP(posterior_step, PosteriorStep, fields, posterior_step)                       \
   OP(binomial, Binomial, fields, binomial)                                        \
   OP(poisson, Poisson, fields, poisson)                                           \
   OP(normal, Normal, fields, normal)                                              \

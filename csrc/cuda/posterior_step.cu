@@ -1,0 +1,48 @@
+// posterior_step: x_s = x_t + births and the next model input, where a head gives a law of the births; a thread an element.
+#include "cuda/head.cuh"
+#include "cuda/reverse.cuh"
+#include "fastblackout/posterior_step.h"
+
+namespace fastblackout {
+namespace cuda {
+namespace {
+
+// The shapes of f in the law of the one family there is
+FB_DEVICE StepShapes checked_shapes(const PosteriorStep& op, const Place& place) {
+  int flags = 0;
+  const double offset = checked_law_offset(op, place.sample, flags);
+  const double head_0 = checked_head(op.head[0], place.sample, place.i, flags);
+  const double head_1 = checked_head(op.head[1], place.sample, place.i, flags);
+  raise(op.flag, flags, flags != 0);
+  return step_shapes(beta_binomial_law(head_0, head_1, offset));
+}
+
+FB_KERNEL(kThreads, 4) posterior_step_kernel(FB_PARAM(PosteriorStep) op) {
+  const Place place = place_of(op);
+  if (!place.inside) return;
+  if (place.i == 0) check_sample(op, place.sample, nullptr);
+  const StoredKey key{op.key, place.sample};
+  GammaThen<BinomialHat>& hat = own_hat<GammaThen<BinomialHat>>();
+  const StepShapes shapes = checked_shapes(op, place);
+  const BetaStreams streams{POSTERIOR_A, POSTERIOR_B, POSTERIOR_BOOST};
+  const BetaPair f = beta_element(shapes.a, shapes.b, key, place.i, streams, hat.gamma);
+  bool wrong = false;
+  const PQ birth = checked_prob(op.birth, place.sample, wrong);
+  const BetaPair thinned = thinned_pair(f, birth.p, birth.q);
+  int flags = wrong ? kWrongProbability : 0;
+  const int64_t room = op.max_count - load_count(op, place, flags);
+  raise(op.flag, flags, flags != 0);
+  const int64_t births = binomial_element(room, thinned.p, thinned.q, key, place.i, POSTERIOR_ELEMENT, hat.second);
+  store_element(op, place.sample, place.i, load_count(op, place, flags) + births);  // read again: registers are few
+}
+
+}  // namespace
+
+int posterior_step(const PosteriorStep& op, void* stream) {
+  if (op.samples == 0 || op.elements == 0) return 0;
+  FB_LAUNCH(posterior_step_kernel, element_grid(op), kThreads, stream, op);
+  return cudaGetLastError();
+}
+
+}  // namespace cuda
+}  // namespace fastblackout

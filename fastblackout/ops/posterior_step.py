@@ -1,0 +1,81 @@
+"""The reverse step of a network whose outputs are a law of the births."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..call.arguments import Counts
+from ..call.head import Head
+from ..call.number_arguments import Key, MaxCount, PerSample, Probability
+from ..call.operation import Operation
+from ..call.outputs import Chosen
+from ..philox import Philox
+from ..reference import posterior_step as reference
+from .bridge import OUTPUTS, Stepped
+
+if TYPE_CHECKING:
+    import torch
+
+_POSTERIOR_STEP = Operation(
+    "posterior_step",
+    Counts("x_t"),
+    Head(),
+    Probability("step", missing="as Schedule.bridge(k_t, k_s) makes it"),
+    PerSample("offset"),
+    Key(),
+    MaxCount(),
+    PerSample("center"),
+    PerSample("scale"),
+    outputs=Chosen("x_s", result=Stepped),
+    twin=reference.posterior_step,
+)
+
+
+def posterior_step(
+    x_t: Any,
+    head: Any,
+    step: Any,
+    *,
+    family: str,
+    offset: Any = 0.0,
+    rng: Philox | torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+    max_count: int | None = None,
+    center: Any = 0.0,
+    scale: Any = 1.0,
+    outputs: Sequence[str] = OUTPUTS,
+    input_dtype: Any = "float32",
+    out: Stepped | None = None,
+    backend: str = "auto",
+) -> Stepped:
+    """One reverse step from time t to s < t by the law that a network's outputs, its head, give each element's births.
+
+        x_s = x_t + births,  model_input = (x_s - center) * scale
+
+    family: the law. "beta-binomial", a head of two arrays o_1, o_2, with R = max_count - x_t:
+
+        births ~ Binomial(R, f step_b),  f ~ Beta(m c, (1 - m) c),
+        m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
+
+        so that the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
+    x_t, max_count: as in fb.bridge_step. head, family, offset: as in fb.posterior_loss; nothing has a gradient.
+    step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1], per sample: Schedule.bridge(k_t, k_s), or as alive of
+        fb.thin.
+    center, scale: for the NEXT input. They, rng, generator, outputs, input_dtype and out are as in fb.thin; x_s may be
+    x_t itself. Nothing cancels where f or step is next to 0 or 1: the distribution function of x_s is within
+    1.5e-13 + 1.5e-15 sqrt(R) of the exact one everywhere (fastblackout/reference/posterior_step.py derives it), for
+    every finite head. Equal keys give equal results, bit for bit, on every backend and for any split of the batch.
+    Returns Stepped(x_s, model_input).
+    Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
+    fb.check_values.
+    Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the law; docs/theory.md for its place here.
+
+        >>> x_t = np.array([[0, 20, 40, 90]], np.uint8)
+        >>> head = np.array([[-3.0, 0, 0, 3]], np.float32), np.array([[5.0, 5, -2, 5]], np.float32)
+        >>> step = dict(family="beta-binomial", rng=fb.Philox(1), outputs=("x_s",))
+        >>> fb.posterior_step(x_t, head, 0.5, **step).x_s
+        array([[  7,  75,  60, 171]], dtype=uint8)
+    """
+    values = x_t, (family, head), step, offset, (rng, generator), max_count, center, scale
+    return _POSTERIOR_STEP(values, (outputs, input_dtype, out), backend)

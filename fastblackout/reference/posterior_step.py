@@ -1,0 +1,103 @@
+"""The reverse step of heads that give a law of the births, in NumPy: the twin of
+csrc/include/fastblackout/posterior_step.h to the bit.
+
+"beta-binomial": all R = max_count - x_t particles that may still come back do so with a probability f ~ Beta(a, b) of
+the element's own, a and b those of reference/posterior_loss.py. Of those that do, the step brings back each with its
+birth probability q, so its births are Binomial(R, f q), and no N is drawn. f and g = 1 - f are the pair of
+reference/beta.py, each good relative to itself, and the binomial draw (reference/binomial.py) takes
+
+    f q    and    1 - f q = g + f (1 - q),
+
+sums and products of numbers of one sign, with 1 - q as it was given: nothing cancels where f or q is next to 0 or 1.
+The draw is the one for each element whatever the counts, as every element has a probability of its own.
+
+Shapes below 1e-300, the least that the gamma draw takes, are taken for 1e-300: there f is 0 (for a) or 1 (for b) in
+every draw. As c > 0.0067, the mean of f is within 1.5e-298 of 0 or 1 then, so this changes the law of the births by a
+total variation below 2e-298 R.
+
+Error, derived; u = 2^-53. The exact law is that of the head in float32, of the offset, and of q and 1 - q as given.
+* The draws of f and of the births: the distribution function is within 6e-14 + 8e-16 (sqrt(a) + sqrt(b)) +
+  1.2e-15 sqrt(R), as reference/beta_binomial.py derives. a + b <= 1097, so the middle part is below 3.8e-14.
+* The products: f q is off by u of itself more, 1 - f q by 3 u; a binomial law whose odds are off by 4 u differs by less
+  than 0.5 * 4 u sqrt(R p (1 - p)) / 0.5 <= 2 u sqrt(R).
+* Shapes: with z = o_1 + offset and m = sigmoid(z), a is off by (6 + |z| (1 - m)) u of itself and b by (6 + |z| m) u. A
+  shape off by d of itself moves the distribution function of f by less than (1 + 0.5 sqrt(shape)) d. In sum over both,
+  the part without z is below 3.5e-14. As |z| (1 - m) sqrt(m) < 1, the other is below 33 u where a shape is above 1.
+  Elsewhere it is below 40 u: a birth, or a death, among R <= 2^53 has a chance above u only where f q, or 1 - f q, is
+  above 2^-106, which a shape a allows with a chance of at most 75 a, so that |z| counts up to 14 or so.
+Sum: the distribution function of x_s is within 1.5e-13 + 1.5e-15 sqrt(R) of the exact one everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import common
+from .beta import beta_pair
+from .binomial import binomial
+from .gamma import LEAST_SHAPE
+from .philox import Stream
+from .posterior_loss import beta_binomial_shapes, check_head, head_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..philox import Philox
+
+STREAMS = Stream.POSTERIOR_A, Stream.POSTERIOR_B, Stream.POSTERIOR_BOOST
+
+
+def _beta_binomial_births(
+    head: Sequence[NDArray[Any]],
+    offset: NDArray[np.float32],
+    room: NDArray[np.int64],
+    p: NDArray[np.float64],
+    q: NDArray[np.float64],
+    key: Philox,
+) -> NDArray[np.int64]:
+    """Binomial(room, f p), f ~ Beta(a, b), (B, n); p and q = 1 - p: (B,)."""
+    a, b = (np.maximum(shape, LEAST_SHAPE) for shape in beta_binomial_shapes(head, offset))
+    f, g = beta_pair(a, b, key, STREAMS)
+    born, rest = f * p[:, None], g + f * q[:, None]
+    return binomial(room, born, np.minimum(rest, 1.0), key, Stream.POSTERIOR_ELEMENT)
+
+
+BIRTHS = {0: _beta_binomial_births}  # by the number of the family, call/head.py
+
+
+def posterior_step(
+    x_t: NDArray[Any],
+    family: int,
+    head_0: NDArray[Any],
+    head_1: NDArray[Any] | None,
+    p: NDArray[np.float64],
+    q: NDArray[np.float64],
+    offset: NDArray[np.float32],
+    key: Philox,
+    max_count: int,
+    center: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    outputs: Collection[str],
+    input_dtype: str,
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """x_s = x_t + births by the law of a family, for "beta-binomial" _beta_binomial_births, and the model input.
+
+    x_t: (B, ...) counts in 0..max_count; head_0, head_1: the same shape, float16, float32 or float64 (rounded to
+    float32), uint16 as the bits of bfloat16; p, q, offset, center, scale: (B,). Returns (x_s in the dtype of x_t,
+    model_input), None for what `outputs` does not name. ValueError, before anything is computed, for wrong values.
+    """
+    op = "posterior_step"
+    x = common.count_rows(x_t, max_count, key, op, "x_t")
+    common.check_prob(p, q, op, "step")
+    head = head_arrays(head_0, head_1)
+    check_head(op, head)
+    with np.errstate(under="ignore"):
+        x_s = x + BIRTHS[family](head, offset, max_count - x, p, q, key)
+    return (
+        x_s.astype(x_t.dtype).reshape(x_t.shape) if "x_s" in outputs else None,
+        common.model_input(x_s, center, scale, input_dtype).reshape(x_t.shape) if "model_input" in outputs else None,
+    )

@@ -1,0 +1,78 @@
+"""The reverse step of heads that give a law in Triton: the twin of csrc/include/fastblackout/posterior_step.h to the
+bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..reference.philox import Stream
+from . import portfloat as pf
+from .beta import beta_block
+from .binomial import binomial_block
+from .checks import check_sample, clean_prob, report
+from .draw import load_counts, load_key, place, rounded, span
+from .gamma import _LEAST
+from .launch import bounded, on, per_element
+from .posterior_loss import beta_binomial_law, load_head, load_number
+
+__all__ = ["posterior_step"]
+_A, _B = tl.constexpr(int(Stream.POSTERIOR_A)), tl.constexpr(int(Stream.POSTERIOR_B))
+_BOOST, _ELEMENT = tl.constexpr(int(Stream.POSTERIOR_BOOST)), tl.constexpr(int(Stream.POSTERIOR_ELEMENT))
+
+
+@triton.jit
+def drawable_shape(a):
+    """A shape that the gamma draw takes; a NaN becomes the least."""
+    return tl.where(a >= pf.exact(_LEAST), a, pf.exact(_LEAST))
+
+
+@triton.jit(do_not_specialize=["elements", "max_count"])
+def posterior_step_kernel(
+    x_t, head_0, head_1, x_s, model_input, p, q, offset, center, scale, key, flag, layout, elements, max_count,
+    BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    valid = lane < (elements - first)
+    center, scale = tl.load(center + row), tl.load(scale + row)
+    if first == 0:
+        check_sample(flag, key, row, None, center, scale)
+    shift = load_number(offset + row, flag)
+    o_0, bits_0 = load_head(place(head_0, row, first, lane, elements, layout, 1, 5, DIMS), valid)
+    o_1, bits_1 = load_head(place(head_1, row, first, lane, elements, layout, 2, 5, DIMS), valid)
+    z, e, mean, rest, log_c, c, free = beta_binomial_law(o_0, o_1, shift)
+    i = (first + lane).to(tl.uint32)
+    seed, counter = load_key(key, row)
+    a, b = drawable_shape(mean * c), drawable_shape(rest * c)
+    f, g = beta_block(a, b, i, valid, seed, counter, _A, _B, _BOOST)
+    born, unborn, wrong = clean_prob(tl.load(p + row), tl.load(q + row))
+    x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 5, DIMS), valid, max_count, BOUNDED)
+    report(flag, tl.where(valid, bits_0 | bits_1 | tl.where(bad, 1, 0) | tl.where(wrong, 8, 0), 0))
+    x = x.to(tl.int64)
+    left = g + f * unborn
+    left = tl.where(left < 1.0, left, 1.0)
+    x += binomial_block(max_count - x, f * born, left, i, valid, seed, counter, _ELEMENT)
+    if x_s is not None:
+        to = place(x_s, row, first, lane, elements, layout, 3, 5, DIMS)
+        tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
+    if model_input is not None:
+        value = (x.to(tl.float32) - center) * scale
+        to = place(model_input, row, first, lane, elements, layout, 4, 5, DIMS)
+        tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
+
+
+def posterior_step(x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, *others: Any) -> None:
+    """x_s = x_t + births by the law of the head, and the model input. others: p, q, offset, key, max_count, center,
+    scale, x_s, model_input, flag. family: 0, the one there is."""
+    p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
+    if x_t.numel() == 0:
+        return
+    arrays = [x_t, head_0, head_1, x_s, model_input]
+    grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count))
+    numbers = p.contiguous(), q.contiguous(), offset, center, scale
+    with on(x_t):
+        posterior_step_kernel[grid](*arrays, *numbers, key, flag, *sizes, max_count, **options)
