@@ -1,8 +1,9 @@
 """The losses of heads that give a law, and their gradients, in Triton: the twin of
 csrc/include/fastblackout/posterior_loss.h to the bit.
 
-A program takes a chunk of 1,024 elements, in float64, and makes the sum of their losses by the halving tree of
-birth_loss.py; a second launch adds the chunk sums in ascending order in float64.
+A program takes a chunk of 1,024 elements, in float64 and one half after the other (at once they would need twice the
+registers), and makes the sum of their losses by the halving tree of birth_loss.py; a second launch adds the chunk sums
+in ascending order in float64.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .draw import load_counts, place, rounded, span
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 
 __all__ = ["posterior_loss", "posterior_loss_backward"]
-_CHUNK = tl.constexpr(CHUNK)
+_CHUNK, _HALF = tl.constexpr(CHUNK), tl.constexpr(CHUNK // 2)
 
 
 @triton.jit
@@ -108,18 +109,22 @@ def posterior_loss_kernel(
 ):  # fmt: skip
     """sums (B, chunks)"""
     row, first, elements = span(elements, _CHUNK, 1, ALIGNED)
-    lane = tl.arange(0, _CHUNK)
-    valid = lane < (elements - first)
     load_number(weight + row, flag)
     shift = load_number(offset + row, flag)
-    x_at = place(x_t, row, first, lane, elements, layout, 0, 4, DIMS)
-    born_at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
-    room, n, bits = _counts(x_at, born_at, valid, max_count)
-    o_0, bits_0 = load_head(place(head_0, row, first, lane, elements, layout, 2, 4, DIMS), valid)
-    o_1, bits_1 = load_head(place(head_1, row, first, lane, elements, layout, 3, 4, DIMS), valid)
-    report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
-    losses = _beta_binomial_loss(o_0, o_1, shift, room, n).to(tl.float32)
-    tl.store(sums + tl.program_id(0), tree_sum(tl.where(valid, losses, 0.0)))
+    lane = tl.arange(0, _HALF)
+    total = tl.zeros((_HALF,), tl.float32)
+    for half in tl.static_range(2):  # the first level of the tree adds the halves
+        begin = first + half * _HALF
+        valid = lane < (elements - begin)
+        x_at = place(x_t, row, begin, lane, elements, layout, 0, 4, DIMS)
+        born_at = place(births, row, begin, lane, elements, layout, 1, 4, DIMS)
+        room, n, bits = _counts(x_at, born_at, valid, max_count)
+        o_0, bits_0 = load_head(place(head_0, row, begin, lane, elements, layout, 2, 4, DIMS), valid)
+        o_1, bits_1 = load_head(place(head_1, row, begin, lane, elements, layout, 3, 4, DIMS), valid)
+        report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
+        losses = _beta_binomial_loss(o_0, o_1, shift, room, n).to(tl.float32)
+        total += tl.where(valid, losses, 0.0)
+    tl.store(sums + tl.program_id(0), tree_sum(tl.join(total, tl.zeros_like(total)).trans(1, 0).reshape(_CHUNK)))
 
 
 @triton.jit(do_not_specialize=["elements", "max_count"])

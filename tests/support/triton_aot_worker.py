@@ -91,6 +91,7 @@ def respecialised():
         cases.loss(shape=(shape[0], shape[1] + 4999))  # chunks, then their sums
         cases.grad(shape=shape)
         cases.energy(shape=shape, most=most, draws=2 + number % 7)
+        cases.posterior(shape=shape, most=most)
         cases.categorical(key=k, shape=shape, states=most)
         cases.table(key=k, shape=shape, states=most)
         cases.states_bridge(key=k, shape=shape, states=most + 1)
