@@ -28,7 +28,7 @@ REGISTERS = {
     "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
-    "posterior_loss_kernel": 128, "posterior_grad_kernel": 128, "posterior_step_kernel": 168,
+    "posterior_loss_kernel": 128, "posterior_grad_kernel": 128, "posterior_step_kernel": 120,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
