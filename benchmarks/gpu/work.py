@@ -68,6 +68,14 @@ def reverse(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     }  # fmt: skip
 
 
+def law(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    """The same state, and a head that has learnt something of the image."""
+    inputs = reverse(shape, made)
+    mean, concentration = torch.randn((2, *shape), device=made.device, generator=made)
+    inputs |= {"head_0": 2 * mean, "head_1": 1 + 1.5 * concentration, "offset": _filled(shape, made, -0.5)}
+    return {name: value for name, value in inputs.items() if name not in ("logits", "gain")}
+
+
 def loss(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     logits = 4 * torch.randn(shape, device=made.device, generator=made)
     births = torch.randint(0, 64, shape, dtype=torch.uint8, device=made.device, generator=made)
@@ -122,6 +130,12 @@ def _tau_leap(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
     return tuple(fb.tau_leap_step(v["x"], v["logits"], v["p"], rng=rng, backend=backend, **numbers))
 
 
+def _law_step(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    numbers = {name: v[name] for name in ("offset", "center", "scale")} | {"family": "beta-binomial"}
+    head, step = (v["head_0"], v["head_1"]), fb.Prob(v["p"], v["q"])
+    return tuple(fb.posterior_step(v["x"], head, step, rng=rng, backend=backend, **numbers))
+
+
 def _loss(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
     logits = v["logits"].detach().requires_grad_()
     result = fb.birth_loss(logits, v["births"], v["weight"], gain=v["gain"], backend=backend)
@@ -143,6 +157,14 @@ def _eager_bridge(v: Inputs) -> tuple[Tensor, ...]:
 def _eager_tau_leap(v: Inputs) -> tuple[Tensor, ...]:
     births = torch.poisson(softplus(v["logits"]) * _column(v["p"]))
     x_s = v["peer_x"] + torch.minimum(births, 255 - v["peer_x"])
+    return x_s, (x_s - _column(v["center"])) * _column(v["scale"])
+
+
+def _eager_law_step(v: Inputs) -> tuple[Tensor, ...]:
+    m = torch.sigmoid(v["head_0"] + _column(v["offset"]))
+    c = torch.exp(torch.clamp(v["head_1"] + 1, -5, 7))
+    f = torch.distributions.Beta(m * c, (1 - m) * c, validate_args=False).sample()
+    x_s = v["peer_x"] + torch.binomial(255 - v["peer_x"], f * _column(v["p"]))
     return x_s, (x_s - _column(v["center"])) * _column(v["scale"])
 
 
@@ -233,6 +255,7 @@ CASES = (
     Case("thin, three outputs", "thin", noising, _thin(("x_t", "births", "model_input")), {"eager torch": _eager_thin},
          _eager_thin),
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
+    Case("posterior step, beta-binomial", "posterior_step", law, _law_step, {"eager torch": _eager_law_step}),
     Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
     Case("normal, float32", "normal", spreads, _normal, {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
     Case("gamma, shapes 0.1 to 10", "gamma", shapes, _gamma, {"torch": lambda v: torch._standard_gamma(v["a"])}),

@@ -58,23 +58,23 @@ static void step_shapes_of(const PosteriorStep& op, int64_t sample, int64_t i0, 
 }
 
 static void posterior_step_chunk(const PosteriorStep& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) double a[kChunk], b[kChunk], p[kChunk], q[kChunk];
-  int64_t x[kChunk];
+  alignas(64) double x[kChunk], a[kChunk], b[kChunk], p[kChunk], q[kChunk];
   const SampleKey key = key_of(op, sample);
   const uint32_t from = static_cast<uint32_t>(i0);
   step_shapes_of(op, sample, i0, count, a, b);
   beta_pairs(BetaShapes{a, b, false, false}, key, BetaStreams{POSTERIOR_A, POSTERIOR_B, POSTERIOR_BOOST}, from, count, p, q);
-  const double born = op.birth.p[sample], unborn = op.birth.q[sample];
+  load(op.x_t, sample, i0, count, x);  // float64 holds every count that is allowed
+  double *room = a, *births = b;
+  const double born = op.birth.p[sample], unborn = op.birth.q[sample], most = static_cast<double>(op.max_count);
   for (int e = 0; e < count; ++e) {
     const BetaPair pair = thinned_pair(BetaPair{p[e], q[e]}, born, unborn);
     p[e] = pair.p;
     q[e] = pair.q;
+    room[e] = most - x[e];
   }
-  load(op.x_t, sample, i0, count, x);
-  for (int e = 0; e < count; ++e) a[e] = static_cast<double>(op.max_count - x[e]);
-  for (int e = count; e < ((count + 31) & ~31); ++e) a[e] = p[e] = q[e] = 0.0;
-  binomial_each(key, POSTERIOR_ELEMENT, from, count, a, p, q, b);
-  for (int e = 0; e < count; ++e) x[e] += static_cast<int64_t>(b[e]);
+  for (int e = count; e < ((count + 31) & ~31); ++e) room[e] = p[e] = q[e] = 0.0;
+  binomial_each(key, POSTERIOR_ELEMENT, from, count, room, p, q, births);
+  for (int e = 0; e < count; ++e) x[e] += births[e];
   store_input(op.input, sample, i0, count, x);
   if (op.x_s) store(op.x_s, sample, i0, count, x);
 }

@@ -136,6 +136,7 @@ calls = {
     "thin": lambda: fb.thin(x, 0.3, rng=key),
     "bridge": lambda: fb.bridge_step(x, logits, p, rng=key.tensor(), gain=p * 50, attrition=0.1),
     "tau_leap": lambda: fb.tau_leap_step(x, logits, p, rng=key, gain=30.0),
+    "posterior_step": lambda: fb.posterior_step(x, (logits, -logits), p, family="beta-binomial", rng=key, offset=-1.0),
     "binomial": lambda: (fb.binomial(x, p[:, None], rng=key), fb.binomial(x.float(), p[:, None], rng=key)),
     "poisson": lambda: (fb.poisson(logits.exp(), rng=key),),
     "normal": lambda: (fb.normal(logits.half(), logits.exp(), rng=key), fb.normal(p[:, None], logits.exp(), rng=key)),
@@ -157,6 +158,7 @@ bad = logits.clone()
 bad[1, 2] = float("nan")
 with fb.use_backend("triton"):
     print(error(lambda: fb.bridge_step(x, bad, p, rng=key)))
+    print(error(lambda: fb.posterior_step(x, (logits, bad), p, family="beta-binomial", rng=key)))
     print(error(lambda: fb.thin(x, p + 1, rng=key)))
     print(error(lambda: fb.thin(x, fb.Prob(p, p), rng=key)))
     print(error(lambda: fb.tau_leap_step(x, logits, p, rng=key, gain=p - 0.5)))
@@ -177,6 +179,7 @@ def test_triton_interpreted_through_the_public_ops(tmp_path):
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
         "ValueError bridge_step: logits: must be finite in float32, got others on cpu",
+        "ValueError posterior_step: logits: must be finite in float32, got others on cpu",
         f"ValueError thin: {wrong_values.RULES[8]}, got others on cpu",
         f"ValueError thin: {wrong_values.RULES[8]}, got others on cpu",
         f"ValueError tau_leap_step: {wrong_values.RULES[16]}, got others on cpu",

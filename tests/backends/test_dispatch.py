@@ -89,6 +89,7 @@ def test_backends_that_cannot_run_say_why():
         (fb.negative_binomial, (0.5, 1.0)),
         (fb.birth_loss, (X * 1.0, X, 1.0)),
         (functools.partial(fb.posterior_loss, family="beta-binomial"), ((X * 1.0, X * 1.0), X, X // 16, 1.0)),
+        (functools.partial(fb.posterior_step, family="beta-binomial"), (X, (X * 1.0, X * 1.0), 0.5)),
         (fb.energy_loss, (np.stack([X, X]) * 1.0, X, X, 1.0)),
     ):
         for backend in ("triton", "cuda"):
@@ -119,6 +120,7 @@ def test_capabilities():
         "normal",
         "poisson",
         "posterior_loss",
+        "posterior_step",
         "tau_leap_step",
         "thin",
         "thin_log_prob",

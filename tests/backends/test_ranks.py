@@ -41,6 +41,12 @@ def tau_leap(part, rng, max_count):
     return fb.tau_leap_step(x, torch.from_numpy(LOGITS[part]), P[part] * 2, rng=rng, max_count=max_count, gain=20.0)
 
 
+def law_step(part, rng, max_count):
+    dtype = np.uint8 if max_count == 255 else np.int32
+    given = {"rng": rng, "max_count": max_count, "family": "beta-binomial", "offset": -P[part]}
+    return fb.posterior_step(COUNTS[part].astype(dtype), (LOGITS[part], 1 - LOGITS[part]), P[part], **given)
+
+
 def binomial(part, rng, max_count):
     return [fb.binomial(COUNTS[part] * (max_count // 255), P[part, None, None, None], rng=rng)]
 
@@ -87,7 +93,7 @@ def parts(ranks):
 @pytest.mark.parametrize("max_count", [255, 4000])
 @pytest.mark.parametrize(
     "call",
-    [thin, bridge, tau_leap, binomial, poisson, normal, gamma, beta, mixed, birth_loss, draw],
+    [thin, bridge, tau_leap, law_step, binomial, poisson, normal, gamma, beta, mixed, birth_loss, draw],
     ids=lambda c: c.__name__,
 )
 def test_any_number_of_ranks_gives_the_same_bytes(call, max_count, backend):
@@ -103,7 +109,7 @@ def test_any_number_of_ranks_gives_the_same_bytes(call, max_count, backend):
             assert {kind for kind, _, _ in joined} == {dtype} and sum(size[0] for _, size, _ in joined) == shape[0]
 
 
-@pytest.mark.parametrize("call", [thin, bridge, tau_leap, binomial, poisson, normal, gamma, beta, mixed])
+@pytest.mark.parametrize("call", [thin, bridge, tau_leap, law_step, binomial, poisson, normal, gamma, beta, mixed])
 def test_without_first_sample_ranks_would_repeat_each_other(call):
     """The check above can fail: ranks that keep the same first_sample do not give the bytes of the whole."""
     whole = bits(call(slice(0, BATCH), RNG, 255)[0])[2]

@@ -28,7 +28,7 @@ REGISTERS = {
     "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
-    "posterior_loss_kernel": 128, "posterior_grad_kernel": 168,
+    "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
@@ -51,6 +51,13 @@ DTYPES = {
     "energy_squares_kernel": {"x_t": COUNTS, "logits": FLOATS, "births": COUNTS | FLOATS},
     "energy_grad_kernel": {"x_t": COUNTS, "logits": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
     "posterior_loss_kernel": {"x_t": COUNTS, "head_0": FLOATS, "head_1": FLOATS, "births": COUNTS | FLOATS},
+    "posterior_step_kernel": {
+        "x_t": COUNTS,
+        "head_0": FLOATS,
+        "head_1": FLOATS,
+        "x_s": COUNTS,
+        "model_input": FLOATS,
+    },
     "posterior_grad_kernel": {
         "x_t": COUNTS,
         "head_0": FLOATS,

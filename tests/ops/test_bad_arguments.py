@@ -33,6 +33,7 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
     key, ends = {"rng": RNG, "generator": None}, {"out": None, "backend": "auto"}
     state = {"max_count": 255, "center": 0.0, "scale": 1.0, "outputs": ("model_input",), "input_dtype": "float32"}
     step = {"x_t": x, "logits": logits, "step": 0.5, "births": None, "gain": 1.0, **key, **state, **ends}
+    law = {"family": "beta-binomial", "offset": 0.0}
     logs = {"x_t": x, "x_0": x, "backend": "auto"}
     schedule = fb.Schedule.cosine(10)
     return {
@@ -59,11 +60,14 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
                 "x_t": x,
                 "births": x,
                 "weight": 1.0,
-                "family": "beta-binomial",
-                "offset": 0.0,
+                **law,
                 "max_count": 255,
                 "backend": "auto",
             },
+        ),
+        "posterior_step": (
+            fb.posterior_step,
+            {"x_t": x, "head": (logits, logits), "step": 0.5, **law, **key, **state, **ends},
         ),
         "binomial": (fb.binomial, {"count": x, "prob": 0.5, **key, "backend": "auto"}),
         "poisson": (fb.poisson, {"rate": logits + 2, **key, "backend": "auto"}),

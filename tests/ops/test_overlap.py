@@ -5,6 +5,7 @@ Where a sample's outputs cover what the next samples read, most of those come ou
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ OPS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
         lambda out: fb.Leaped(x_s=out),
         {"step": P, "gain": np.float32(P), "center": P, "scale": P, "rng": KEY, "births": np.exp(LOGITS)},
     ),
+    "posterior_step": (
+        {"x_t": X, "head": (LOGITS, LOGITS), "step": 0.5, "family": "beta-binomial", "rng": RNG},
+        lambda out: fb.Stepped(x_s=out),
+        {"head[0]": LOGITS, "head[1]": LOGITS, "step": P, "offset": np.float32(P), "center": P, "scale": P, "rng": KEY},
+    ),
     "categorical": (
         {"state": X, "probs": MATRICES, "index": INDEX, "rng": RNG},
         lambda out: out,
@@ -62,6 +68,12 @@ def shared(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return there, memory[: X.size].reshape(SHAPE)
 
 
+def as_tensor(value: Any) -> Any:
+    if type(value) in (list, tuple):  # and no pair of a Prob
+        return [as_tensor(each) for each in value]
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize("op, argument", CASES)
 def test_an_output_on_an_argument(op: str, argument: str, library: str, backend: str) -> None:
@@ -73,10 +85,14 @@ def test_an_output_on_an_argument(op: str, argument: str, library: str, backend:
     changed = {**arguments, name: fb.Prob(1 - value, value) if side else value}
     if name == "births":
         del changed["logits"]
+    if name.startswith("head"):
+        changed["head"] = [changed.pop(name) if name == f"head[{at}]" else LOGITS for at in range(2)]
     if library == "torch":
-        changed = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in changed.items()}
+        changed = {k: as_tensor(v) for k, v in changed.items()}
     given = torch.from_numpy(out) if library == "torch" else out
-    with pytest.raises(ValueError, match=rf"^{op}: out[.\w]*: must not overlap {argument}, got overlapping memory$"):
+    with pytest.raises(
+        ValueError, match=rf"^{op}: out[.\w]*: must not overlap {re.escape(argument)}, got overlapping memory$"
+    ):
         getattr(fb, op)(**changed, out=result(given))
     assert bits(out) == bits(before)
 

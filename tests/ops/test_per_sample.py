@@ -48,6 +48,8 @@ def _everything(x: Any, logits: Any, value: Any) -> dict[str, Any]:
         "energy_loss offset": lambda: fb.energy_loss(_two(logits), x, x, 1.0, offset=value),
         "posterior_loss weight": lambda: _posterior(logits, x, value),
         "posterior_loss offset": lambda: _posterior(logits, x, 1.0, value),
+        "posterior_step step": lambda: _law_step(logits, x, value).x_s,
+        "posterior_step offset": lambda: _law_step(logits, x, 0.5, value).x_s,
         "thin_log_prob alive": lambda: fb.thin_log_prob(x, x, value),
         "bridge_log_prob step": lambda: fb.bridge_log_prob(x, x, x, value),
     }
@@ -55,6 +57,10 @@ def _everything(x: Any, logits: Any, value: Any) -> dict[str, Any]:
 
 def _posterior(logits: Any, x: Any, weight: Any, offset: Any = 0.0) -> Any:
     return fb.posterior_loss((logits, -logits), x, x // 16, weight, family="beta-binomial", offset=offset)
+
+
+def _law_step(logits: Any, x: Any, step: Any, offset: Any = 0.0) -> Any:
+    return fb.posterior_step(x, (logits, -logits), step, family="beta-binomial", offset=offset, rng=RNG)
 
 
 def _two(logits: Any) -> Any:

@@ -1,4 +1,4 @@
-"""fb.posterior_loss for op_table.py: its arguments for a case, the public call, and its kernels."""
+"""fb.posterior_loss and fb.posterior_step for op_table.py: arguments for a case, the public call, and the kernels."""
 
 from __future__ import annotations
 
@@ -21,16 +21,26 @@ _WHOLE = {
 }
 
 
+def _head(m: Maker) -> dict[str, Any]:
+    """Extremes of the head lie beyond both clamps."""
+    head = {"head_0": m.uniform(-9.0, 9.0, EXTREMES), "head_1": m.uniform(-9.0, 9.0, EXTREMES[::-1])}
+    return head | {"offset": m.rows((0.0, -1.5, -20.0, 3.0))}
+
+
 def arguments(m: Maker) -> dict[str, Any]:
-    """Births within the room that x leaves, also all and none of it; the head's extremes lie beyond both clamps."""
+    """Births within the room that x leaves, also all and none of it."""
     x, born = m.counts(), m.case.get("born", "float32")
     room = torch.clamp(m.max_count - x.long(), max=2**31 if born in ("int64", "float64") else _WHOLE.get(born, 2**24))
     births = (room * torch.rand(m.shape, generator=m.random, dtype=torch.float64)).long()
     births.view(-1)[::4], births.view(-1)[1::4] = room.view(-1)[::4], 0
     a: dict[str, Any] = {"x": x, "births": births.to(getattr(torch, born)), "max_count": m.max_count}
-    a |= {"head_0": m.uniform(-9.0, 9.0, EXTREMES), "head_1": m.uniform(-9.0, 9.0, EXTREMES[::-1])}
-    a |= {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5))}
-    return a | {"offset": m.rows((0.0, -1.5, -20.0, 3.0))}
+    a |= _head(m) | {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5))}
+    return a
+
+
+def step_arguments(m: Maker, state: dict[str, Any]) -> dict[str, Any]:
+    """state: what thin and the reverse steps share."""
+    return state | _head(m) | {"q": 1 - state["p"]}
 
 
 def public(a: dict[str, Any], more: dict[str, Any]) -> Any:
@@ -47,3 +57,15 @@ def kernel(k: Any, a: dict[str, Any], key: Tensor, out: dict[str, Tensor], flag:
     k.posterior_loss(*inputs, a["weight"], *last, out["loss"], flag)
     coefficient = a["upstream"].double() * a["weight"]
     k.posterior_loss_backward(*inputs, coefficient, *last, out["grad_0"], out["grad_1"], flag)
+
+
+def stepped(a: dict[str, Any], more: dict[str, Any]) -> Any:
+    law = {"family": "beta-binomial", "offset": a["offset"]}
+    return fb.posterior_step(a["x"], (a["head_0"], a["head_1"]), fb.Prob(a["p"], a["q"]), **law, **more)
+
+
+def step_kernel(k: Any, a: dict[str, Any], key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.posterior_step(
+        a["x"], 0, a["head_0"], a["head_1"], a["p"], a["q"], a["offset"], key, a["max_count"], a["center"], a["scale"],
+        out.get("x_s"), out.get("model_input"), flag,
+    )  # fmt: skip

@@ -67,6 +67,10 @@ def _tau_leap(m: Maker) -> Arguments:
     return _reverse(m) | {"p": m.probs((0.05, 0.4, 1.7, 0.0, 1e9))}
 
 
+def _posterior_step(m: Maker) -> Arguments:
+    return op_posterior.step_arguments(m, _state(m))
+
+
 def _birth_loss(m: Maker) -> Arguments:
     a = {"logits": m.uniform(-40.0, 40.0, LOGITS), "births": m.counts(), "gain": m.rows((m.case.get("gain", 1.0), 7.3))}
     return a | {"weight": m.rows((1.0, -1.5, 1e-3, 0.0), torch.float64), "upstream": m.rows((1.0, -2.5))}
@@ -237,6 +241,12 @@ OPS = {
         op_posterior.arguments, op_posterior.public, op_posterior.kernel,
         NO_KEY | {
             "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "max_count": (255, 15, 100_000, 2**53),
+        },
+    ),
+    "posterior_step": Op(
+        _posterior_step, op_posterior.stepped, op_posterior.step_kernel,
+        {name: _STEPS[name] for name in ("inputs", "one", "outputs")} | {
+            "shape": SHAPES[1:], "max_count": (255, 15, 1, 100_000, 2**53),
         },
     ),
     "binomial": Op(

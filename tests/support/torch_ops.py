@@ -42,6 +42,11 @@ def tau_leap(x, logits, p, q, key):
     return fb.tau_leap_step(x, logits, fb.Prob(p, q), rng=key, gain=p * 40.0, center=1.5)
 
 
+def law_step(x, logits, p, q, key):
+    law = {"family": "beta-binomial", "offset": p - 2, "center": 1.5, "input_dtype": torch.bfloat16}
+    return fb.posterior_step(x, (logits, 0.5 * logits), fb.Prob(p, q), rng=key, **law)
+
+
 def binomial(x, logits, p, q, key):
     return fb.Thinned(fb.binomial(x, p[:, None, None, None], rng=key), fb.binomial(9, fb.Prob(p, q), rng=key))
 
@@ -86,7 +91,8 @@ def posterior(x, logits, p, q, key):
     return fb.Thinned(fb.posterior_loss((logits, 0.5 * logits), x, x // 8, p.float()[:, None, None, None], **law))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, binomial, poisson, normal, gamma, beta, mixed, loss, energy, posterior]
+CALLS = [thin, bridge, bridge_births, tau_leap, law_step, binomial, poisson, normal, gamma, beta, mixed]
+CALLS += [loss, energy, posterior]
 
 
 def registered():
@@ -117,6 +123,11 @@ def registered():
         ("posterior_loss", (x, 0, leaf, draws[1].half().requires_grad_(), x.float() // 8, p, gain, 255, "auto")),
         ("posterior_loss", (x.int(), 0, scored[0].detach(), leaf, x // 8, p, gain, 2**31 - 1, "reference")),
         ("posterior_loss_backward", (x, 0, logits, draws[1].half(), x // 8, p, gain, 255, "auto")),
+        ("posterior_step", (last, 0, logits, draws[1].half(), p, q, gain, key, 255, center, scale, both, bf16, "auto")),
+        (
+            "posterior_step",
+            (x.int(), 0, logits, logits, p, q, gain, key, 2000, center, scale, ["x_s"], f32, "reference"),
+        ),
         ("binomial", (x, p.float()[:, None, None, None].expand_as(x), None, key, "auto")),
         ("binomial", (x.double()[:, 0, 0, 0], p, q, key, "auto")),
         ("poisson", (logits.exp(), key, "auto")),

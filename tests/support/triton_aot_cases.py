@@ -79,6 +79,12 @@ def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 
     backend.posterior_loss_backward(*given, given[2].clone(), given[3].clone(), FLAG)
 
 
+def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 3072), key=KEY):
+    x, one, p = torch.zeros(shape, dtype=counts), torch.zeros(shape[0]), doubles(shape[0])
+    given = (torch.zeros(shape, dtype=head), torch.zeros(shape, dtype=other or head))
+    backend.posterior_step(x, 0, *given, p, p, one, key, most, one, one, x, torch.zeros(shape, dtype=inputs), FLAG)
+
+
 def binomial(counts=I32, prob=F32, pair=False, shape=(4, 3072), key=KEY):
     n, p = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=prob)
     backend.binomial(n, p, p if pair else None, key, n, FLAG)
@@ -162,6 +168,8 @@ CASES = {
     "birth_loss_grad": lambda: grad(),
     "energy_loss": lambda: energy(),
     "posterior_loss": lambda: posterior(),
+    "posterior_step": lambda: law_step(),
+    "posterior_step wide": lambda: law_step(I32, most=1000),
     "binomial": lambda: binomial(),
     "poisson": lambda: poisson(),
     "normal": lambda: normal(),
@@ -216,6 +224,7 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _case("beta", beta, _floats, _other)
     _case("beta_binomial", beta_binomial, _counts, _floats, _other)
     _case("negative_binomial", negative_binomial, _floats, _other)
+    _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
     _case("bridge", bridge, _counts, _floats, _other)
     _case("tau_leap", tau_leap, _counts, _floats, _other)
     if _counts != U8:

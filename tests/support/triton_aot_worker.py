@@ -80,6 +80,7 @@ def respecialised():
         cases.bridge(key=k, shape=shape, most=most)
         cases.bridge(I32, key=k, shape=shape, most=most + 300)
         cases.tau_leap(key=k, shape=shape, most=most)
+        cases.law_step(key=k, shape=shape, most=most)
         cases.binomial(key=k, shape=shape)
         cases.poisson(key=k, shape=shape)
         cases.normal(key=k, shape=shape)

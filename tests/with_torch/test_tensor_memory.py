@@ -29,6 +29,10 @@ def _posterior(head: Any, births: Any = None, weight: Any = 1.0, offset: Any = 0
     return fb.posterior_loss(head, X, born, weight, family="beta-binomial", offset=offset)
 
 
+def _law_step(head: Any, step: Any = 0.5, offset: Any = 0.0) -> Any:
+    return fb.posterior_step(X, head, step, family="beta-binomial", offset=offset, rng=RNG)
+
+
 # A call and the argument of it that is not the first, nor decides which path the call takes.
 SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "thin alive": (lambda v: fb.thin(X, v, rng=RNG), P),
@@ -54,6 +58,10 @@ SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {
     "posterior_loss births": (lambda v: _posterior((LOGITS, LOGITS), v), (X // 16).float()),
     "posterior_loss weight": (lambda v: _posterior((LOGITS, LOGITS), weight=v), P),
     "posterior_loss offset": (lambda v: _posterior((LOGITS, LOGITS), offset=v), P),
+    "posterior_step head[0]": (lambda v: _law_step((v, LOGITS)), LOGITS),
+    "posterior_step head[1]": (lambda v: _law_step((LOGITS, v)), LOGITS),
+    "posterior_step step": (lambda v: _law_step((LOGITS, LOGITS), v), P),
+    "posterior_step offset": (lambda v: _law_step((LOGITS, LOGITS), offset=v), P),
     "binomial prob": (lambda v: fb.binomial(X, v, rng=RNG), LOGITS.sigmoid()),
     "normal std": (lambda v: fb.normal(LOGITS, v, rng=RNG), LOGITS.exp()),
     "gamma scale": (lambda v: fb.gamma(LOGITS.exp(), v, rng=RNG), LOGITS.exp()),
