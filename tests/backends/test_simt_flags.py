@@ -9,6 +9,7 @@ import torch
 import fastblackout as fb
 from fastblackout.backends import cuda
 from support.arrays import bits
+from support.op_posterior import STEP_CASES, step_arguments
 from support.simt import _simt, new_flag
 
 COUNTS = ["uint8", "int16", "int32", "int64"]
@@ -277,3 +278,11 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         given[0, 1, 2], given[1, 1, 2] = mean, std
         cuda.normal(*given, rng.tensor(), out.double(), flag, module=_simt)
         assert flag.item() == expected, (mean, std)
+
+
+@pytest.mark.parametrize("case", STEP_CASES)
+def test_flags_of_a_step_by_a_law(case):
+    x, head, numbers, expected = step_arguments(*case)
+    flag, x_s = new_flag(), torch.full_like(x, 99)
+    cuda.posterior_step(x, 0, *head, *numbers, 10, *torch.ones(2, 1), x_s, None, flag, module=_simt)
+    assert flag.item() == expected and x_s.min() >= 0 and x_s.max() <= 10

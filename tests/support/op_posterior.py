@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -21,6 +22,24 @@ _WHOLE = {
 }
 
 
+# Wrong values of a step, and the bits of the flag they set: (count, o_1, o_2, p, q, offset, bits).
+STEP_CASES = [
+    (10, 0.0, 0.0, 0.3, 0.7, 0.0, 0), (11, 0.0, 0.0, 0.3, 0.7, 0.0, 1), (-1, math.nan, 0.0, 0.3, 0.7, 0.0, 3),
+    (4, math.inf, 0.0, 0.3, 0.7, 0.0, 2), (4, 0.0, math.nan, 0.3, 0.7, 0.0, 2),
+    (4, math.nan, -math.inf, 1.0, 0.0, 0.0, 2),
+    (4, 0.0, 0.0, 1.5, -0.5, 0.0, 8), (4, 0.0, 0.0, math.nan, 0.5, 0.0, 8), (4, 0.0, 0.0, 0.3, 0.3, 0.0, 8),
+    (4, 0.0, 0.0, 0.3, 0.7, math.inf, 16), (4, 0.0, 0.0, 0.3, 0.7, math.nan, 16),
+]  # fmt: skip
+
+
+def step_arguments(x: int, o_1: float, o_2: float, p: float, q: float, offset: float, bits: int) -> tuple[Any, ...]:
+    """(counts, head, (p, q, offset, key), bits), wrong in the last element."""
+    counts, head = torch.full((1, 40), 3), torch.zeros(2, 1, 40)
+    counts[0, -1], head[0, 0, -1], head[1, 0, -1] = x, o_1, o_2
+    pair = (torch.tensor([each], dtype=torch.float64) for each in (p, q))
+    return counts, head, (*pair, torch.tensor([offset]), fb.Philox(3).tensor()), bits
+
+
 def _head(m: Maker) -> dict[str, Any]:
     """Extremes of the head lie beyond both clamps."""
     head = {"head_0": m.uniform(-9.0, 9.0, EXTREMES), "head_1": m.uniform(-9.0, 9.0, EXTREMES[::-1])}
@@ -38,7 +57,7 @@ def arguments(m: Maker) -> dict[str, Any]:
     return a
 
 
-def step_arguments(m: Maker, state: dict[str, Any]) -> dict[str, Any]:
+def step_factors(m: Maker, state: dict[str, Any]) -> dict[str, Any]:
     """state: what thin and the reverse steps share."""
     return state | _head(m) | {"q": 1 - state["p"]}
 

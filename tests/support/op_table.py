@@ -68,7 +68,7 @@ def _tau_leap(m: Maker) -> Arguments:
 
 
 def _posterior_step(m: Maker) -> Arguments:
-    return op_posterior.step_arguments(m, _state(m))
+    return op_posterior.step_factors(m, _state(m))
 
 
 def _birth_loss(m: Maker) -> Arguments:

@@ -10,6 +10,7 @@ import triton.language as tl
 
 from fastblackout.backends import triton as backend
 from fastblackout.reference import portfloat as reference_portfloat
+from support.op_posterior import STEP_CASES, step_arguments
 from support.triton_cases import flag
 
 pf = importlib.import_module("fastblackout.kernels.portfloat")
@@ -73,4 +74,12 @@ def law_flags():
         assert int(bits) == (0 if np.isnan(weight) else told), (x, logit, born, shift, weight)
 
 
-SINGLE = (portable_factorials, law_flags)
+def step_flags():
+    for case in STEP_CASES:
+        x, head, numbers, expected = step_arguments(*case)
+        bits, x_s = flag(), torch.full_like(x, 99)
+        backend.posterior_step(x, 0, *head, *numbers, 10, *torch.ones(2, 1), x_s, None, bits)
+        assert int(bits) == expected and x_s.min() >= 0 and x_s.max() <= 10, case
+
+
+SINGLE = (portable_factorials, law_flags, step_flags)
