@@ -13,7 +13,7 @@ from ..models.interface import LAWS, head_of
 from ..ops import binomial, binomial_log_prob, thin
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
-from .laws import log_law_mean, log_law_of_step
+from .laws import log_law_mean, log_law_of_step, rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ class Line:
             log_y = log_law_mean(head, outputs, (model.max_count - x_t).double(), torch.log(alive.q))
         else:
             log_y = _log_mean(model, outputs, k)
-            log_y = log_y + _rows(torch.log(alive.q / self.schedule.survival(k).q), log_y)
+            log_y = log_y + rows_of(torch.log(alive.q / self.schedule.survival(k).q), log_y)
         return slope * alive.p * rate_divergence(births, log_model_rate=log_y).flatten(1).sum(1)
 
 
@@ -90,16 +90,16 @@ class Steps:
         alive = Prob(self.start.p[n].contiguous(), self.start.q[n].contiguous())
         x_t, births, outputs = _predict(model, x_0, alive, self.k[n], labels, key)
         if (head := head_of(model)) in LAWS:
-            born = binomial(births, Prob(*(_rows(side[n], births).expand_as(births) for side in self.true)), rng=key)
-            law = Prob(*(_rows(side[n], births) for side in self.assumed))
-            log_true = binomial_log_prob(born, births, Prob(*(_rows(side[n], births) for side in self.true)))
+            born = binomial(births, Prob(*(rows_of(side[n], births).expand_as(births) for side in self.true)), rng=key)
+            law = Prob(*(rows_of(side[n], births) for side in self.assumed))
+            log_true = binomial_log_prob(born, births, Prob(*(rows_of(side[n], births) for side in self.true)))
             room, offset = (model.max_count - x_t).double(), model.offset(self.k[n])
             cost = log_true - log_law_of_step(head, outputs, room, offset, born, law)
             return len(self.k) * cost.flatten(1).sum(1)
         log_mean = _log_mean(model, outputs, self.k[n])
-        log_mean = log_mean + _rows(torch.log(self.assumed.p[n]), log_mean)
+        log_mean = log_mean + rows_of(torch.log(self.assumed.p[n]), log_mean)
         known = negative_entropy(births, self.true, n, model.max_count)
-        mean_births = births * _rows(self.true.p[n], births)
+        mean_births = births * rows_of(self.true.p[n], births)
         cost = known - torch.where(births > 0, mean_births * log_mean, 0.0) + torch.exp(log_mean)
         return len(self.k) * cost.flatten(1).sum(1)
 
@@ -117,11 +117,7 @@ def _log_mean(model: Any, logits: Tensor, k: Tensor) -> Tensor:
     # softplus(x) = exp(x) (1 - exp(x) / 2 + ...): below -36 its logarithm is x to the last bit, and never log(0).
     log_softplus = torch.where(logits < -36, logits, torch.log(softplus(logits.clamp(min=-36))))
     gain = torch.as_tensor(model.gain(k), dtype=torch.float64, device=logits.device)
-    return log_softplus + _rows(torch.log(gain), logits)
-
-
-def _rows(value: Tensor, like: Tensor) -> Tensor:
-    return value.view(-1, *[1] * (like.ndim - 1)) if value.ndim else value
+    return log_softplus + rows_of(torch.log(gain), logits)
 
 
 def negative_entropy(births: Tensor, step: Prob, n: Tensor, max_count: int) -> Tensor:
@@ -130,7 +126,7 @@ def negative_entropy(births: Tensor, step: Prob, n: Tensor, max_count: int) -> T
     It is log a! - E[ log m! ] + a f log f + a (1 - f) log(1 - f), m ~ Binomial(a, 1 - f), computed once for each pair
     of a count a = births and a step n that occurs.
     """
-    pairs, inverse = torch.unique(births.long() + _rows(n, births) * (max_count + 1), return_inverse=True)
+    pairs, inverse = torch.unique(births.long() + rows_of(n, births) * (max_count + 1), return_inverse=True)
     a, which = pairs % (max_count + 1), pairs // (max_count + 1)
     f, g = step.p[which], step.q[which]
     mean, spread = a * f, torch.sqrt(a * f * g)

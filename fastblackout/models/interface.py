@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..call.head import FAMILIES
 from ..schedule.schedule import Schedule
 
 NEEDED = ("max_count", "center", "scale", "gain")
 # Heads whose outputs are a law of the births of each pixel, and how many numbers it takes.
-LAWS = {"beta-binomial": 2}
+LAWS = {name: counts[0] for name, counts in FAMILIES.items()}
 # What else a model with another head than "mean" has.
 OF_HEAD = {"implicit": ("offset", "draw_noise"), **dict.fromkeys(LAWS, ("offset",))}
 

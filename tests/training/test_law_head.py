@@ -8,8 +8,9 @@ from scipy.special import betaln, gammaln, logsumexp
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
-from fastblackout.models import BlackoutModel, small
+from fastblackout.models import BlackoutModel, blackout, interface, small
 from fastblackout.sampling.sampler import sample_in_batches
+from fastblackout.training import config
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import preset
 from fastblackout.training.held_out import HeldOut
@@ -159,11 +160,11 @@ def test_the_continuous_bound_is_the_entropy_where_the_mean_is_exact():
 
 
 def test_a_run_learns_resumes_and_samples(data, tmp_path):
-    config = preset("array", **TINY)
-    assert (config.weight, config.schedule) == ("uniform", "cosine")
-    fb.train(data, tmp_path / "whole", config, progress=False)
+    options = preset("array", **TINY)
+    assert (options.weight, options.schedule) == ("uniform", "cosine")
+    fb.train(data, tmp_path / "whole", options, progress=False)
     fb.train(data, tmp_path / "parts", preset("array", **TINY | {"steps": 3}), progress=False)
-    fb.train(data, tmp_path / "parts", config, resume=True, progress=False)
+    fb.train(data, tmp_path / "parts", options, resume=True, progress=False)
     files = [load_checkpoint(tmp_path / name).path for name in ("whole", "parts")]
     for name in (NETWORK, EMA, OPTIMIZER):
         assert (files[0] / name).read_bytes() == (files[1] / name).read_bytes()
@@ -215,6 +216,10 @@ def test_wrong_networks_and_noise_are_refused():
         law_model()(torch.zeros(SHAPE), 3, noise=torch.zeros(SHAPE))
     with pytest.raises(ValueError, match="noise_channels: must be 0 for head 'beta-binomial', got 2"):
         BlackoutModel(Two(), SCHEDULE, head="beta-binomial", noise_channels=2)
+
+
+def test_the_command_line_knows_the_heads():
+    assert config.HEADS == blackout.HEADS and set(config.OF_HEAD) == set(interface.OF_HEAD)
 
 
 def test_networks_keep_their_descriptions():
