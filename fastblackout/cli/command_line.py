@@ -234,7 +234,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint; default: the only run in runs/")
+    which = "a run or a checkpoint; default: the only run in runs/, or runs/digits"
+    parser.add_argument("path", nargs="?", metavar="RUN", help=which)
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
     parser.add_argument("--grid", choices=["cosine", "index"], default="cosine", help="what steps are even in (cosine)")
     parser.add_argument("--sampler", choices=SAMPLERS, default="bridge", help="rule of a reverse step (bridge)")

@@ -52,10 +52,11 @@ class BlackoutModel(nn.Module):
         schedule: the observation times.
         max_count: largest count, at least 1.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
-        noise_channels: at least 1 for head "implicit", 0 for "mean".
+        noise_channels: at least 1 for head "implicit", 0 for the others.
 
     Raises TypeError or ValueError for arguments outside these ranges.
-    Source: Santos et al. 2023, arXiv 2305.11089; for the implicit head De Bortoli et al. 2025, arXiv 2502.02483.
+    Source: Santos et al. 2023, arXiv 2305.11089; for the implicit head De Bortoli et al. 2025, arXiv 2502.02483,
+        for the beta-binomial law Skellam 1948.
     """
 
     def __init__(
@@ -122,11 +123,11 @@ class BlackoutModel(nn.Module):
         return self._at("scale", k)
 
     def gain(self, k: Any) -> Any:
-        """The factor of softplus(logits) at k in 0..steps; returned as by `center`."""
+        """The factor of softplus(logits) of head "mean" at k in 0..steps; returned as by `center`."""
         return self._at("gain", k)
 
     def offset(self, k: Any) -> Any:
-        """log(1 - p_k), `offset` of fb.energy_loss and fb.posterior_loss; log(1e-300) at k = 0, where p is 1.
+        """log(1 - p_k), the `offset` of the ops of heads that are not "mean"; log(1e-300) at k = 0, where p is 1.
         Returned as by `center`."""
         return self._at("offset", k)
 

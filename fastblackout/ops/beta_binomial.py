@@ -47,7 +47,8 @@ def beta_binomial(
     Returns n's dtype, in C order. f and 1 - f each keep all their digits, so shapes may be tiny or huge: the
     distribution function of a draw is within 6e-14 + 8e-16 (sqrt(a) + sqrt(b)) + 1.2e-15 sqrt(n) of the exact one
     everywhere (fastblackout/reference/beta_binomial.py derives it). Equal keys give equal results, bit for bit, on
-    every backend and for any split of the batch.
+    every backend and for any split of the batch. Log-probabilities: fb.beta_binomial_log_prob, for a and b to 2^53.
+    There is no gradient: n, a and b are detached.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: as fb.beta and fb.binomial, of which it is one pass.
 

@@ -44,7 +44,7 @@ def negative_binomial(
     Returns int64, in C order. Rates above 2^52 count as 2^52. But for these, the distribution function of a draw is
     within 5e-14 + 6e-16 sqrt(r) + 2e-15 sqrt(mean) of the exact one everywhere
     (fastblackout/reference/negative_binomial.py derives it). Equal keys give equal results, bit for bit, on every
-    backend and for any split of the batch.
+    backend and for any split of the batch. There is no gradient: r and mean are detached.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: as fb.gamma and fb.poisson, of which it is one pass.
 

@@ -81,8 +81,10 @@ def posterior_loss(
     x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, whole numbers in 0..R, x_t's shape, any
         integer or float dtype. Where R is 0, the loss and its gradient are 0.
     weight: finite, per sample (see fb.thin): Schedule.weight(name, k). offset: finite, per sample: log(1 - p_k), as
-        BlackoutModel.offset gives it; with it a Binomial(M, f) pixel has o_1 = logit(f) at every time.
-    max_count: as in fb.thin.
+        BlackoutModel.offset gives it; with it a pixel whose x_0 is Binomial(max_count, phi) has o_1 = logit(phi) at
+        every time.
+    max_count: as in fb.thin, and it is in R: that of the model. uint8 counts have the default 255, which is wrong for
+        data whose largest count is another.
     Returns float32 (B,), in the library of x_t. Elements are computed in float64 and rounded once: for counts up to 255
     -log P is within 1e-11 before, and derivatives within 1e-12 (1 + R). Equal to the bit on every backend; the sum runs
     in a fixed order (trees of 1,024 in float32, added in float64). No exponential, factor or tail is lost: the loss is

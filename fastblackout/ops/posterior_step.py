@@ -59,7 +59,7 @@ def posterior_step(
         m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
 
         so that the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
-    x_t, max_count: as in fb.bridge_step. head, family, offset: as in fb.posterior_loss; nothing has a gradient.
+    x_t: as in fb.bridge_step. head, family, offset, max_count: as in fb.posterior_loss; nothing has a gradient.
     step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1], per sample: Schedule.bridge(k_t, k_s), or as alive of
         fb.thin.
     center, scale: for the NEXT input. They, rng, generator, outputs, input_dtype and out are as in fb.thin; x_s may be

@@ -60,9 +60,10 @@ def sample(
     the two numbers that the model gives each pixel, see `posterior_step`. The sampler is then "bridge", without
     rounding or attrition. Guidance mixes both numbers, (1 + w) of those with the labels and -w of the others.
 
-    model: a BlackoutModel, or anything with its max_count, center, scale, gain and call, of another head than "mean"
-        also head and offset, of an implicit one draw_noise; or a module around one, say
-        DistributedDataParallel, which is called. It runs in eval mode. schedule: that of the model.
+    model: a BlackoutModel, or anything that can be called like one and has max_count, center, scale and gain; for head
+        "beta-binomial" also head and offset, for "implicit" also head, offset and draw_noise; or a module around one,
+        say DistributedDataParallel, which is called. It runs in eval mode. schedule: that of the model.
+    steps, grid: how many steps, and what they are even in: see Schedule.grid.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
     rng: the n-th step (n = 0 first) draws with rng.at(call=n), so a batch may be split by first_sample at will.
     labels: integers (B,) for a class-conditional model; guidance w: log y = (1 + w) log y_labels - w log y_without.

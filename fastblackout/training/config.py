@@ -84,6 +84,10 @@ class TrainConfig:
             _require(name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
         rule = f"must be energy for head implicit and for no other, here head {self.head}"
         _require("weight", (self.head == "implicit") == (self.weight == "energy"), rule, self.weight)
+        for name, head in (("noise_channels", "implicit"), ("draws", "implicit"), ("parametrization", "mean")):
+            value = getattr(self, name)
+            rule = f"belongs to head {head}, here head {self.head}"
+            _require(name, self.head == head or value == getattr(TrainConfig, name), rule, value)
 
     def total_steps(self, samples: int) -> int:
         """How many steps the run has, on that many training samples."""
@@ -135,7 +139,7 @@ CHOICES = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
-# What goes with a head; the schedule was chosen by measurements, which docs/training.md has.
+# What goes with a head; of implicit the schedule was chosen by measurements, which docs/training.md has.
 OF_HEAD: dict[str, dict[str, Any]] = {
     "implicit": {"weight": "energy", "schedule": "cosine"},
     "beta-binomial": {"weight": "uniform", "schedule": "cosine"},

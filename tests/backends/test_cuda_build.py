@@ -78,7 +78,9 @@ def built(architecture):
 
 
 def kernel_of(name):
-    return next((kernel for kernel in KERNELS if kernel in name), name)
+    return max(
+        (kernel for kernel in KERNELS if kernel in name), key=len, default=name
+    )  # of beta_binomial, not binomial
 
 
 @needs_tools

@@ -209,6 +209,8 @@ def test_configurations_of_before_heads_still_load():
         ({"head": "implicit", "weight": "likelihood"}, "weight: must be energy for head implicit .*, got likelihood"),
         ({"weight": "energy"}, "weight: must be energy for head implicit and for no other, here head mean, got energy"),
         ({"draws": 1}, "draws: must be in 2..8, got 1"),
+        ({"draws": 4}, "draws: belongs to head implicit, here head mean, got 4"),
+        ({"head": "beta-binomial", "parametrization": "paper"}, "parametrization: belongs to head mean, .*, got paper"),
         ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
         ({"head": "none"}, "head: must be one of mean, implicit, beta-binomial, got 'none'"),
     ],
