@@ -24,7 +24,7 @@ REGISTERS = {
     "table_kernel": 64, "thin_kernel": 152, "bridge_kernel": 184, "tau_leap_kernel": 96, "birth_loss_kernel": 80,
     "add_chunks_kernel": 32, "birth_loss_grad_kernel": 64, "binomial_kernel": 120, "poisson_kernel": 96,
     "normal_kernel": 48, "gamma_kernel": 96, "beta_kernel": 96, "beta_binomial_kernel": 112,
-    "negative_binomial_kernel": 96,
+    "negative_binomial_kernel": 104,
     "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
