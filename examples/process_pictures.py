@@ -19,10 +19,14 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 TITLES = {
-    "pure-death": "Pure death", "immigration-death": "Immigration-death", "ehrenfest": "Ehrenfest",
-    "random-walk": "Random walk", "uniform": "Uniform", "absorbing": "Absorbing",
+    "pure-death": "Pure death",
+    "immigration-death": "Immigration-death",
+    "ehrenfest": "Ehrenfest",
+    "random-walk": "Random walk",
+    "uniform": "Uniform",
+    "absorbing": "Absorbing",
     "markov": "Any generator: a ring that turns one way",
-}  # fmt: skip
+}
 PATHS = 4
 COLOURS = ["#00b4d8", "#ff8c42", "#7bd389", "#f15bb5"]
 

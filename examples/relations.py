@@ -54,11 +54,15 @@ def compare(case: tuple[Process, float, float, float]) -> dict[str, np.ndarray]:
     drift = rate * z[near] + 2 * rate * score
     middle = np.abs(z[near] - center) < spread
     return {
-        "z": z, "density": np.exp(log_law) * sd, "near": z[near], "ratio_score": ratio_score,
-        "ratio_drift": ratio_drift, "drift_error": np.abs(ratio_drift - drift)[middle].max(),
+        "z": z,
+        "density": np.exp(log_law) * sd,
+        "near": z[near],
+        "ratio_score": ratio_score,
+        "ratio_drift": ratio_drift,
+        "drift_error": np.abs(ratio_drift - drift)[middle].max(),
         "law_error": np.abs(np.cumsum(np.exp(log_law)) - stats.norm.cdf((x + 0.5 - mean) / sd, center, spread)).max(),
         "score_error": np.abs(ratio_score - score)[middle].max(),
-    }  # fmt: skip
+    }
 
 
 def gaussian_picture(path: Path) -> None:
@@ -148,9 +152,11 @@ def discrete_picture(path: Path) -> None:
     steps = np.array([0.1, 0.05, 0.02, 0.01, 0.005])
     law = np.array([0.1, 0.4, 0.3, 0.05, 0.05, 0.1])
     for name, process in {
-        "pure death": fb.PureDeath(5), "Ehrenfest": fb.Ehrenfest(5), "random walk": fb.RandomWalk(6),
+        "pure death": fb.PureDeath(5),
+        "Ehrenfest": fb.Ehrenfest(5),
+        "random walk": fb.RandomWalk(6),
         "uniform": fb.Uniform(6),
-    }.items():  # fmt: skip
+    }.items():
         axes[1].loglog(steps, map_errors(process, law, steps), "o-", label=name)
     axes[1].loglog(steps, steps, "k:", label="step")
     axes[1].set(title="discrete map to reverse generator", xlabel="step")

@@ -65,11 +65,14 @@ class Denoiser(nn.Module):
         super().__init__()
         self.states, self.steps = states, steps
         self.layers = nn.Sequential(
-            nn.Linear(2 * states + 16, width), nn.SiLU(),
-            nn.Linear(width, width), nn.SiLU(),
-            nn.Linear(width, width), nn.SiLU(),
+            nn.Linear(2 * states + 16, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
             nn.Linear(width, 2 * states),
-        )  # fmt: skip
+        )
 
     def forward(self, x_t: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         one_hot = nn.functional.one_hot(x_t.long(), self.states).flatten(1).float()

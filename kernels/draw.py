@@ -130,12 +130,16 @@ def primary_bits(first, seed, counter, STREAM: tl.constexpr, BLOCK: tl.constexpr
     """u1 | u2 << 16 of elements first .. first + BLOCK, first a multiple of 8."""
     e0, e1, e2, e3, o0, o1, o2, o3 = _two_blocks(first, seed, counter, STREAM, BLOCK)
     return _interleave(
-        (e1 & 0xFFFF) | (e3 << 16), (o1 & 0xFFFF) | (o3 << 16),
-        (e1 >> 16) | (e3 & 0xFFFF0000), (o1 >> 16) | (o3 & 0xFFFF0000),
-        (e0 & 0xFFFF) | (e2 << 16), (o0 & 0xFFFF) | (o2 << 16),
-        (e0 >> 16) | (e2 & 0xFFFF0000), (o0 >> 16) | (o2 & 0xFFFF0000),
+        (e1 & 0xFFFF) | (e3 << 16),
+        (o1 & 0xFFFF) | (o3 << 16),
+        (e1 >> 16) | (e3 & 0xFFFF0000),
+        (o1 >> 16) | (o3 & 0xFFFF0000),
+        (e0 & 0xFFFF) | (e2 << 16),
+        (o0 & 0xFFFF) | (o2 << 16),
+        (e0 >> 16) | (e2 & 0xFFFF0000),
+        (o0 >> 16) | (o2 & 0xFFFF0000),
         BLOCK,
-    )  # fmt: skip
+    )
 
 
 @triton.jit

@@ -48,9 +48,7 @@ def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Ten
     return key.tensor(like.device)
 
 
-def pair_of(
-    op: str, argument: str, value: Any, like: Tensor, samples: int, backend: str
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def pair_of(op: str, argument: str, value: Any, like: Tensor, samples: int, backend: str) -> tuple[Tensor, Tensor]:
     """(p, q) as float64 (samples,) on the device of `like`. Values on the host are checked, those on a device not.
 
     One number for all samples stays one, expanded, where Triton runs: its kernels then build one table.

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 NAMES = tuple(SETS)
 _HOME = {
-    "BatchOrder": "order", "Dataset": "dataset", "flip_rows": "order", "load_array": "files", "load_digits": "named",
+    "BatchOrder": "order",
+    "Dataset": "dataset",
+    "flip_rows": "order",
+    "load_array": "files",
+    "load_digits": "named",
     "load_folder": "files",
-}  # fmt: skip
+}
 
 __all__ = ["NAMES", "BatchOrder", "Dataset", "flip_rows", "load", "load_array", "load_digits", "load_folder"]
 

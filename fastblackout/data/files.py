@@ -108,9 +108,13 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
     top = max(int(part.max()) for part in parts)
     max_count = max_count_of("load", max(top, 1) if max_count is None else max_count, "int64")
     return make_dataset(
-        "array", parts[0], labels, max_count=max_count, held_out=parts[1] if len(parts) == 2 else None,
+        "array",
+        parts[0],
+        labels,
+        max_count=max_count,
+        held_out=parts[1] if len(parts) == 2 else None,
         held_out_labels=held_out_labels,
-    )  # fmt: skip
+    )
 
 
 def _channels_first(file: Path, images: NDArray[Any], channels: str | None) -> NDArray[Any]:

@@ -26,9 +26,7 @@ _LARGEST = float(np.finfo(np.float64).max)
 _AT_LEAST_0 = "must be finite and at least 0"
 
 
-def binomial_elements(
-    count: NDArray[Any], p: NDArray[Any], q: NDArray[Any] | None, key: Philox
-) -> NDArray[Any]:  # fmt: skip
+def binomial_elements(count: NDArray[Any], p: NDArray[Any], q: NDArray[Any] | None, key: Philox) -> NDArray[Any]:
     """Binomial(count, p) in count's dtype, all of one shape (B, ...); q None: 1 - p in float64.
 
     uint16 probabilities are bfloat16 bit patterns. ValueError for counts or probabilities out of range.

@@ -86,8 +86,10 @@ def _centre(q: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _tail(v: NDArray[np.float64]) -> NDArray[np.float64]:
     r = np.sqrt(-pf.log(v))
-    near, far = (_polynomial(top, r - start) / _polynomial(bottom, r - start)
-                 for (top, bottom), start in ((_NEAR, 1.6), (_FAR, 5.0)))  # fmt: skip
+    near, far = (
+        _polynomial(top, r - start) / _polynomial(bottom, r - start)
+        for (top, bottom), start in ((_NEAR, 1.6), (_FAR, 5.0))
+    )
     return np.where(r <= 5.0, near, far)
 
 

@@ -39,9 +39,13 @@ class Progress:
             self.lines = 0
             head = f"{what}: " if what else ""
             self._bar = tqdm(
-                total=total, initial=done, leave=keep, file=sys.stderr, dynamic_ncols=True,
+                total=total,
+                initial=done,
+                leave=keep,
+                file=sys.stderr,
+                dynamic_ncols=True,
                 bar_format=head + "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
-            )  # fmt: skip
+            )
 
     def __enter__(self) -> Progress:
         return self

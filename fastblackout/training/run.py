@@ -163,9 +163,13 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
             with journal.part("held-out loss", len(held_out.x_0), "images") as part:
                 loss = trainer.held_out_loss(tick_of(part))
             journal.held_out(
-                step=step, epoch=order.epochs_done(step), held_out_loss=loss, constant_loss=held_out.constant_loss,
-                held_out_images=held_out.count, held_out_draws=len(held_out.x_0),
-            )  # fmt: skip
+                step=step,
+                epoch=order.epochs_done(step),
+                held_out_loss=loss,
+                constant_loss=held_out.constant_loss,
+                held_out_images=held_out.count,
+                held_out_draws=len(held_out.x_0),
+            )
         if step % config.checkpoint_every == 0 or last:
             loss_curve(journal.records, run / "loss.png")
         picture = run / f"samples-{step:08d}.png"

@@ -223,10 +223,14 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         assert flag.item() == (0 if gain == 1.0 else 16) and grad[0].isfinite().all()
         assert gain == 1.0 or grad[1].isnan().all()
     for x, logit, born, offset, weight, expected in [
-        (10, 0.0, 1.0, 0.0, 1.0, 0), (11, 0.0, 1.0, 0.0, 1.0, 1), (-1, NAN, 1.0, 0.0, 1.0, 3),
-        (10, INF, -1.0, 0.0, 1.0, 6), (10, 0.0, NAN, 0.0, 1.0, 4), (10, 0.0, 1.0, NAN, 1.0, 16),
+        (10, 0.0, 1.0, 0.0, 1.0, 0),
+        (11, 0.0, 1.0, 0.0, 1.0, 1),
+        (-1, NAN, 1.0, 0.0, 1.0, 3),
+        (10, INF, -1.0, 0.0, 1.0, 6),
+        (10, 0.0, NAN, 0.0, 1.0, 4),
+        (10, 0.0, 1.0, NAN, 1.0, 16),
         (10, 0.0, 1.0, 0.0, INF, 16),
-    ]:  # fmt: skip
+    ]:
         draws, births, norms, flag = (
             torch.zeros(2, 1, 3000),
             torch.ones(1, 3000),

@@ -32,11 +32,15 @@ def log_ratio(d, e):
 def test_the_exact_test_beside_mpmath():
     """Near 0 the series is good relative to itself but for its 14th term, elsewhere as far as terms cancel."""
     random = np.random.default_rng(0)
-    e = np.concatenate([
-        -1 + 10.0 ** random.uniform(-15, -0.5, 200), 10.0 ** random.uniform(-12, 0.57, 200),
-        random.uniform(-0.99, 3, 200), -(10.0 ** random.uniform(-12, -0.1, 200)),
-        [0.125, -0.125, np.nextafter(0.125, 0), np.nextafter(-0.125, 0), -0.5],
-    ])  # fmt: skip
+    e = np.concatenate(
+        [
+            -1 + 10.0 ** random.uniform(-15, -0.5, 200),
+            10.0 ** random.uniform(-12, 0.57, 200),
+            random.uniform(-0.99, 3, 200),
+            -(10.0 ** random.uniform(-12, -0.1, 200)),
+            [0.125, -0.125, np.nextafter(0.125, 0), np.nextafter(-0.125, 0), -0.5],
+        ]
+    )
     for d in (2 / 3, 1.7, 40.0, 1e6):
         found = module._log_ratio(np.full_like(e, d), e)
         exact = np.array([float(log_ratio(d, each)) for each in e])

@@ -107,8 +107,12 @@ def test_elements_against_40_digits():
     """Also where a or b is below 1e-30, c at both clamps, and counts at both ends: within a float32 rounding and the
     bounds of the docstring."""
     random = np.random.default_rng(5)
-    cases = [(o_1, o_2, room, n, 0.0) for o_1 in (-90.0, 0.0, 90.0) for o_2 in (-9.0, 0.0, 9.0) for room, n in
-             ((255, 0), (255, 255), (255, 100), (1, 0), (1, 1), (2, 1))]  # fmt: skip
+    cases = [
+        (o_1, o_2, room, n, 0.0)
+        for o_1 in (-90.0, 0.0, 90.0)
+        for o_2 in (-9.0, 0.0, 9.0)
+        for room, n in ((255, 0), (255, 255), (255, 100), (1, 0), (1, 1), (2, 1))
+    ]
     cases += [(random.normal(0, 6), random.normal(0, 4), (room := int(random.integers(1, 256))),
                int(random.integers(0, room + 1)), -random.exponential(3)) for _ in range(60)]  # fmt: skip
     for case in cases:

@@ -87,8 +87,10 @@ ROWS: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
     "gamma": (gamma, gamma_drawn, gamma_kernel, FACTORS),
     "beta": (beta, beta_drawn, beta_kernel, FACTORS),
     "beta_binomial": (
-        beta_binomial, beta_binomial_drawn, beta_binomial_kernel,
+        beta_binomial,
+        beta_binomial_drawn,
+        beta_binomial_kernel,
         FACTORS | {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2**53)},
     ),
     "negative_binomial": (negative_binomial, negative_binomial_drawn, negative_binomial_kernel, FACTORS),
-}  # fmt: skip
+}
