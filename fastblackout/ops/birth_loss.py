@@ -10,46 +10,19 @@ from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.call import Call
 from ..call.number_arguments import PerSample
-from ..call.operation import Operation
 from ..call.outputs import Single, given_back
 from ..call.route import through_torch
 from ..reference import birth_loss as reference
+from .loss_declaration import WEIGHT, declare_loss
 
-
-def _extend() -> None:
-    from . import loss_rules
-
-    loss_rules.register("birth_loss", loss_rules.loss("birth_loss"))
-
-
-def _extend_backward() -> None:
-    from . import loss_rules
-
-    loss_rules.register("birth_loss_backward", loss_rules.gradient("birth_loss"))
-
-
-_GAIN = PerSample("gain", low=0.0, open_low=True)
-_BIRTH_LOSS = Operation(
+_BIRTH_LOSS, _ = declare_loss(
     "birth_loss",
     Logits("logits"),
     Births("births"),
-    PerSample("weight", "float64"),
-    _GAIN,
-    outputs=Single("loss", "float32", like="sample"),
-    twin=reference.checked_birth_loss,
-    extend=_extend,
-)
-# The coefficient, upstream gradient times weight, may be any number: that of a scaled loss may well be infinite.
-_BIRTH_LOSS_BACKWARD = Operation(
-    "birth_loss_backward",
-    Logits("logits"),
-    Births("births"),
-    PerSample("coefficient", "float64", checked=False),
-    _GAIN,
-    outputs=Single("grad"),
-    twin=reference.birth_loss_backward,
-    of="birth_loss",
-    extend=_extend_backward,
+    WEIGHT,
+    PerSample("gain", low=0.0, open_low=True),
+    loss=(Single("loss", "float32", like="sample"), reference.checked_birth_loss),
+    gradient=(Single("grad"), reference.birth_loss_backward),
 )
 
 

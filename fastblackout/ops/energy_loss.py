@@ -9,50 +9,22 @@ from ..call import short
 from ..call.arguments import Births, Counts, Draws
 from ..call.call import Call
 from ..call.number_arguments import KeptRows, MaxCount, PerSample
-from ..call.operation import Operation
 from ..call.outputs import LikeDraws, LossAndNorms, given_back
 from ..call.route import need_gradient, through_torch
 from ..reference import energy_loss as reference
+from .loss_declaration import WEIGHT, declare_loss
 
-
-def _extend() -> None:
-    from . import loss_rules
-
-    loss_rules.register("energy_loss", loss_rules.loss("energy_loss"))
-
-
-def _extend_backward() -> None:
-    from . import loss_rules
-
-    loss_rules.register("energy_loss_backward", loss_rules.gradient("energy_loss"))
-
-
-_ENERGY_LOSS = Operation(
+_ENERGY_LOSS, _ENERGY_LOSS_BACKWARD = declare_loss(
     "energy_loss",
     Counts("x_t"),
     Draws("logits"),
     Births("births"),
-    PerSample("weight", "float64"),
+    WEIGHT,
     PerSample("offset"),
     MaxCount(),
-    outputs=LossAndNorms(),
-    twin=reference.energy_loss,
-    extend=_extend,
-)
-# The coefficient, upstream gradient times weight, may be any number: that of a scaled loss may well be infinite.
-_ENERGY_LOSS_BACKWARD = Operation(
-    "energy_loss_backward",
-    Counts("x_t"),
-    Draws("logits"),
-    Births("births"),
-    PerSample("coefficient", "float64", checked=False),
-    PerSample("offset"),
-    MaxCount(),
-    KeptRows("norms"),
-    outputs=LikeDraws("grad"),
-    twin=reference.energy_loss_backward,
-    of="energy_loss",
-    extend=_extend_backward,
+    loss=(LossAndNorms(), reference.energy_loss),
+    gradient=(LikeDraws("grad"), reference.energy_loss_backward),
+    kept=[KeptRows("norms")],
 )
 
 

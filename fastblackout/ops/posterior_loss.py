@@ -9,49 +9,21 @@ from ..call.arguments import Births, Counts
 from ..call.call import Call
 from ..call.head import Head, LikeHead
 from ..call.number_arguments import MaxCount, PerSample
-from ..call.operation import Operation
 from ..call.outputs import Single, given_back
 from ..call.route import need_gradient, through_torch
 from ..reference import posterior_loss as reference
+from .loss_declaration import WEIGHT, declare_loss
 
-
-def _extend() -> None:
-    from . import loss_rules
-
-    loss_rules.register("posterior_loss", loss_rules.loss("posterior_loss"))
-
-
-def _extend_backward() -> None:
-    from . import loss_rules
-
-    loss_rules.register("posterior_loss_backward", loss_rules.gradient("posterior_loss"))
-
-
-_POSTERIOR_LOSS = Operation(
+_POSTERIOR_LOSS, _ = declare_loss(
     "posterior_loss",
     Counts("x_t"),
     Head(),
     Births("births"),
-    PerSample("weight", "float64"),
+    WEIGHT,
     PerSample("offset"),
     MaxCount(),
-    outputs=Single("loss", "float32", like="sample"),
-    twin=reference.posterior_loss,
-    extend=_extend,
-)
-# The coefficient, upstream gradient times weight, may be any number: that of a scaled loss may well be infinite.
-_POSTERIOR_LOSS_BACKWARD = Operation(
-    "posterior_loss_backward",
-    Counts("x_t"),
-    Head(),
-    Births("births"),
-    PerSample("coefficient", "float64", checked=False),
-    PerSample("offset"),
-    MaxCount(),
-    outputs=LikeHead(),
-    twin=reference.posterior_loss_backward,
-    of="posterior_loss",
-    extend=_extend_backward,
+    loss=(Single("loss", "float32", like="sample"), reference.posterior_loss),
+    gradient=(LikeHead(), reference.posterior_loss_backward),
 )
 
 

@@ -178,12 +178,9 @@ def flags():
     assert int(bits) == 6
     norms, draws = torch.empty(1, 3).double(), torch.zeros(2, 1, 2)
     for x, logit, born, shift, weight, told in (
-        (10, 0.0, 1.0, 0.0, 1.0, 0),
-        (11, 0.0, 1.0, 0.0, 1.0, 1),
-        (-1, nan, -1.0, 0.0, 1.0, 7),
-        (10, 0.0, 1.0, inf, 1.0, 16),
-        (10, 0.0, 1.0, 0.0, nan, 16),
-    ):
+        (10, 0.0, 1.0, 0.0, 1.0, 0), (11, 0.0, 1.0, 0.0, 1.0, 1), (-1, nan, -1.0, 0.0, 1.0, 7),
+        (10, 0.0, 1.0, inf, 1.0, 16), (10, 0.0, 1.0, 0.0, nan, 16),
+    ):  # fmt: skip
         bits, draws[1, 0, 0], births = flag(), logit, torch.tensor([[1.0, born]])
         given = torch.tensor([[3, x]]), draws, births, p_of(weight), torch.tensor([shift]), 10
         backend.energy_loss(*given, loss, norms, bits)
