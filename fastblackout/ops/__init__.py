@@ -2,13 +2,20 @@
 
 from .beta import beta
 from .beta_binomial import beta_binomial
-from .binomial import beta_binomial_log_prob, binomial, binomial_log_prob
+from .binomial import binomial
 from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
 from .capabilities import capabilities
 from .categorical import CategoricalTable, categorical, categorical_bridge
 from .energy_loss import energy_loss
 from .gamma import gamma
+from .log_probs import (
+    beta_binomial_log_prob,
+    beta_log_prob,
+    binomial_log_prob,
+    gamma_log_prob,
+    negative_binomial_log_prob,
+)
 from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import poisson
@@ -26,6 +33,7 @@ __all__ = [
     "beta",
     "beta_binomial",
     "beta_binomial_log_prob",
+    "beta_log_prob",
     "binomial",
     "binomial_log_prob",
     "birth_loss",
@@ -36,7 +44,9 @@ __all__ = [
     "categorical_bridge",
     "energy_loss",
     "gamma",
+    "gamma_log_prob",
     "negative_binomial",
+    "negative_binomial_log_prob",
     "normal",
     "poisson",
     "posterior_loss",

@@ -64,7 +64,7 @@ _LOG_BITS = _U(0x3F400000)  # of 3/4, where the fraction of log_float begins
 _SQRT_HALF_BITS = np.uint64(0x3FE6A09E667F3BCD)
 
 
-def _horner(coefficients: tuple[float, ...], x: NDArray) -> NDArray:
+def horner(coefficients: tuple[float, ...], x: NDArray) -> NDArray:
     constant = x.dtype.type
     poly = constant(coefficients[0])
     for c in coefficients[1:]:
@@ -78,13 +78,13 @@ def exp_minus_abs(x: NDArray[np.float32]) -> NDArray[np.float32]:
     shifted = t * _F(1.44269502) + _F(12582912)
     n = shifted - _F(12582912)
     r = (t - n * _F(0.693145752)) - n * _F(1.42860517e-6)  # every operation is exact but for the last difference
-    power = _F(1) + (r + (r * r) * _horner(_EXP_FLOAT, r))
+    power = _F(1) + (r + (r * r) * horner(_EXP_FLOAT, r))
     e = (power.view(_U) + (shifted.view(_U) << _U(23))).view(_F)
     return np.where(n < _F(-125), _F(0), e)
 
 
 def _log1p_over(e: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _F(1) + e * _horner(_LOG1P_OVER, e)
+    return _F(1) + e * horner(_LOG1P_OVER, e)
 
 
 def _softplus_parts(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -106,7 +106,7 @@ def log_float(a: NDArray[np.float32]) -> NDArray[np.float32]:
     above = bits - _LOG_BITS
     n = (above.view(np.int32) >> np.int32(23)).astype(_F)
     f = ((above & _U(0x7FFFFF)) + _LOG_BITS).view(_F) - _F(1)
-    return (f + (f * f) * (f * _horner(_LOG_FLOAT, f) - _F(0.5))) + n * _F(0.693147182)
+    return (f + (f * f) * (f * horner(_LOG_FLOAT, f) - _F(0.5))) + n * _F(0.693147182)
 
 
 def log_softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -138,7 +138,7 @@ def _log_reduced(
     s = f / (2.0 + f)
     z = s * s
     half_square = (0.5 * f) * f
-    tail = s * (half_square + z * _horner(_LOG, z)) + (k * 1.9082149292705877e-10 + correction)
+    tail = s * (half_square + z * horner(_LOG, z)) + (k * 1.9082149292705877e-10 + correction)
     return k * 0.6931471803691238 - ((half_square - tail) - f)
 
 
@@ -169,7 +169,7 @@ def exp(a: NDArray[np.float64]) -> NDArray[np.float64]:
     n = shifted - 6755399441055744.0
     r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10
     scale = ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(np.float64)
-    e = (1.0 + (r + (r * r) * _horner(_EXP, r))) * scale
+    e = (1.0 + (r + (r * r) * horner(_EXP, r))) * scale
     return np.where(a < -708.0, 0.0, np.where(a > 709.0, np.inf, e))
 
 
@@ -182,7 +182,7 @@ def log_one_plus(a: NDArray[np.float64]) -> NDArray[np.float64]:
 def stirling_correction(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for integers x >= 1 in a float64 array."""
     y = 1.0 / x
-    series = y * _horner(STIRLING, y * y)
+    series = y * horner(STIRLING, y * y)
     return np.where(x < 16.0, _STIRLING_TABLE[np.where(x < 16.0, x, 0.0).astype(np.int64)], series)
 
 
@@ -196,7 +196,7 @@ def log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """log Gamma(x), float64 array of x in (0, 2^53]: Stirling's series at x + 8 less log(x (x + 1) .. (x + 7))."""
     w = x + 8.0
     y = 1.0 / w
-    return (((w - 0.5) * log(w) - w) + (0.9189385332046728 + y * _horner(STIRLING, y * y))) - log(_eight(x))
+    return (((w - 0.5) * log(w) - w) + (0.9189385332046728 + y * horner(STIRLING, y * y))) - log(_eight(x))
 
 
 def _rising_places(
@@ -215,7 +215,7 @@ def rising(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """log((x + 1) .. (x + n - 1)) in three parts (s, u, v): s + log(u / v). Whole n >= 1, 0 <= x, x + n <= 2^53."""
     d, w, from_, to, ratio = _rising_places(x, n)
-    stirling = to * _horner(STIRLING, to * to) - from_ * _horner(STIRLING, from_ * from_)
+    stirling = to * horner(STIRLING, to * to) - from_ * horner(STIRLING, from_ * from_)
     return (d * log(w) + (((w + d) - 0.5) * ratio - d)) + stirling, _eight(x + 1.0), _eight(x + n)
 
 
@@ -223,7 +223,7 @@ def rising_slope(x: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.f
     """x (1 / x + 1 / (x + 1) + .. + 1 / (x + n - 1)), by digamma; 0 for n = 0. Whole n, 0 <= x, x + n <= 2^53."""
     some = np.where(n < 1.0, 1.0, n)
     _, _, from_, to, ratio = _rising_places(x, some)
-    tails = (to * to) * _horner(_DIGAMMA, to * to) - (from_ * from_) * _horner(_DIGAMMA, from_ * from_)
+    tails = (to * to) * horner(_DIGAMMA, to * to) - (from_ * from_) * horner(_DIGAMMA, from_ * from_)
     (up, over), (up_end, over_end) = _inverses(x + 1.0), _inverses(x + some)
     shifted = (up * over_end - up_end * over) / (over * over_end)
     slope = 1.0 + x * (((ratio + 0.5 * (from_ - to)) + tails) + shifted)
@@ -247,7 +247,7 @@ def deviance(x: NDArray[np.float64], mean: NDArray[np.float64], d: NDArray[np.fl
     """x log(x / mean) - (x - mean) for float64 x, mean > 0, with d = x - mean given (Loader 2000)."""
     v = d / (x + mean)
     z = v * v
-    series = d * v + (((2.0 * x) * v) * z) * _horner(_DEVIANCE, z)
+    series = d * v + (((2.0 * x) * v) * z) * horner(_DEVIANCE, z)
     return np.where((v < 0.1) & (v > -0.1), series, x * log(x / mean) - d)
 
 

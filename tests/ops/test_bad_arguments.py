@@ -87,6 +87,9 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
         "bridge_log_prob": (fb.bridge_log_prob, {**logs, "x_s": x, "step": 0.5}),
         "beta_binomial_log_prob": (fb.beta_binomial_log_prob, {"x": x, "count": x, "a": 0.5, "b": 2.0}),
         "binomial_log_prob": (fb.binomial_log_prob, {"x": x, "count": x, "prob": 0.5}),
+        "gamma_log_prob": (fb.gamma_log_prob, {"x": x, "shape": logits + 3, "scale": 2.0}),
+        "beta_log_prob": (fb.beta_log_prob, {"x": x, "a": logits + 3, "b": 2.0}),
+        "negative_binomial_log_prob": (fb.negative_binomial_log_prob, {"x": x, "r": logits + 3, "mean": 2.0}),
         "use_backend": (_within, {"isa": "scalar", "threads": 1}),
         "Philox": (fb.Philox, {"seed": 1, "first_sample": 0, "call": 0}),
         "Philox.tensor": (RNG.tensor, {"device": "cpu"}),
@@ -135,7 +138,7 @@ WRONG = [
     np.ma.masked_array(np.zeros((2, 3), np.uint8), np.eye(2, 3)), PAIR > 0, PAIR * 1j, PAIR.to_sparse(),
     PAIR.to_mkldnn(), NESTED, QUANTIZED, _wrapped(), torch.tensor(True), np.array(False),
 ]  # fmt: skip
-# Right for no argument but the x of fb.binomial_log_prob and fb.beta_binomial_log_prob, which is then never seen.
+# Right for no argument but the x of a log-probability: it has probability or density 0, or is NaN and gives NaN.
 NO_NUMBERS = [np.nan, -np.inf, np.array([[-1.0], [np.inf]]), np.full((2, 3), np.nan), torch.tensor([[0.5], [np.nan]])]
 # Right for some.
 ODD = [
@@ -152,7 +155,8 @@ ODD = [
 TORCH_DECIDES = {
     ("poisson", "rate"), ("birth_loss", "logits"), ("binomial_log_prob", "x"), ("binomial", "count"),
     ("normal", "mean"), ("gamma", "shape"), ("beta", "a"), ("beta_binomial", "n"),
-    ("negative_binomial", "r"), ("beta_binomial_log_prob", "x"),
+    ("negative_binomial", "r"), ("beta_binomial_log_prob", "x"), ("gamma_log_prob", "x"), ("beta_log_prob", "x"),
+    ("negative_binomial_log_prob", "x"),
 }  # fmt: skip
 
 
@@ -175,7 +179,7 @@ def test_every_argument(name: str, library: Any) -> None:
     call, arguments = _calls(library)[name]
     found = []
     for argument in arguments:
-        unseen = argument == "x" and name in ("binomial_log_prob", "beta_binomial_log_prob")
+        unseen = argument == "x" and name.endswith("_log_prob")
         for must_fail, values in ((True, WRONG), (not unseen, NO_NUMBERS), (False, ODD)):
             for value in values:
                 if (value is FAKE and (name, argument) in TORCH_DECIDES) or (argument == "device" and not must_fail):

@@ -1,0 +1,243 @@
+"""Log-probabilities of the laws that are drawn element by element, and log-densities of the continuous ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import is_traced
+from ..backends import select
+from ..call.call import Call
+from ..call.elements import broadcast_tensors
+from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
+from ..probability import Prob, check_sum
+from ..reference import log_prob as reference
+from ..reference.posterior_loss import beta_binomial_log_pmf
+from ..reference.transition import binomial_log_pmf
+from .transition import log_prob_elements
+
+
+class _Law(NamedTuple):
+    """check: raises for NumPy arrays or tensors. on_numpy: the result for them. Both take all that is given."""
+
+    check: Callable[..., None]
+    on_numpy: Callable[..., np.ndarray]
+
+
+def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
+    """log Pr(X = x) for X ~ Binomial(count, prob), element by element: the exact transition probability of thinning.
+
+        log C(count, x) + x log p + (count - x) log q
+
+    x, count: whole numbers of any integer or float dtype that broadcast; prob: in [0, 1], or a fb.Prob (p, q), which
+    keeps both tails. NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their device,
+    differentiable in prob. Outside 0 <= x <= count, and for an x that is no whole number, the result is -inf.
+    Error as of fb.thin_log_prob, whose kernel it is, for NumPy arrays and plain CPU tensors; tensors that need a
+    gradient, are traced or lie on a device go through lgamma: about 1e-16 count log(count), 1e-13 at 255.
+    Raises ValueError for probabilities outside [0, 1], pairs that do not sum to 1 within 1e-9, and counts that are
+    negative or no whole numbers (NumPy and CPU tensors).
+    Source: Santos et al., arXiv 2305.11089, section 4.1; C. Loader, 2000.
+
+        >>> fb.binomial_log_prob(3, 10, 0.5)
+        array(-2.14398006)
+    """
+    pair = {"prob.p": prob.p, "prob.q": prob.q} if isinstance(prob, Prob) else {"prob": prob}
+    return _log_prob("binomial_log_prob", {"x": x, "count": count, **pair}, _BINOMIAL)
+
+
+def beta_binomial_log_prob(x: Any, count: Any, a: Any, b: Any) -> Any:
+    """log Pr(X = x) for X ~ Binomial(count, f), f ~ Beta(a, b), element by element.
+
+        log C(count, x) + log a^(x) + log b^(count - x) - log (a + b)^(count),  z^(k) = z (z + 1) .. (z + k - 1)
+
+    x, count: whole numbers of any integer or float dtype that broadcast with a and b, which are in [2^-1022, 2^53];
+    count is at most 2^53. NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their
+    device, differentiable in a and b. Outside 0 <= x <= count, and for an x that is no whole number, it is -inf.
+    The error is within 1e-15 (1 + |log a| + |log b| + count (1 + log(a + b + count))), for tiny, large and unequal a
+    and b too: no differences of log-gammas are taken.
+    Raises ValueError for a and b outside their range and counts that are negative or no whole numbers (NumPy and CPU
+    tensors).
+    Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the law.
+
+        >>> fb.beta_binomial_log_prob(3, 10, 0.5, 2.0)
+        array(-2.42896134)
+    """
+    return _log_prob("beta_binomial_log_prob", {"x": x, "count": count, "a": a, "b": b}, _BETA_BINOMIAL)
+
+
+def gamma_log_prob(x: Any, shape: Any, scale: Any) -> Any:
+    """log of the density at x of scale g, g ~ Gamma(shape), element by element: that of fb.gamma's draws.
+
+        (shape - 1) log(x / scale) - x / scale - log Gamma(shape) - log scale
+
+    x: any numbers that broadcast with shape, in [2^-1022, 2^53], and scale, finite and above 0. NumPy arrays or numbers
+    give NumPy float64; torch tensors give float64 tensors on their device, differentiable in all three. Below 0 it is
+    -inf, at 0 the limit from above, which is inf for shapes below 1; at an x that is NaN it is NaN.
+    The error is within 5e-15 (1 + |log x| + |log shape| + |log scale| + |result|) + 2e-16 |shape - x / scale| for NumPy
+    arrays and plain CPU tensors (fastblackout/reference/log_prob.py); tensors that need a gradient, are
+    traced or lie on a device take the equation as it stands, which loses what its terms have in common.
+    Raises ValueError for shapes and scales outside their range (NumPy and CPU tensors).
+    Source: C. Loader, 2000.
+
+        >>> fb.gamma_log_prob(2.0, 3.0, 0.5)
+        array(-1.22741128)
+    """
+    return _log_prob("gamma_log_prob", {"x": x, "shape": shape, "scale": scale}, _GAMMA)
+
+
+def beta_log_prob(x: Any, a: Any, b: Any) -> Any:
+    """log of the density of Beta(a, b) at x, element by element: that of fb.beta's draws.
+
+        (a - 1) log x + (b - 1) log(1 - x) - log B(a, b),  B(a, b) = Gamma(a) Gamma(b) / Gamma(a + b)
+
+    x: any numbers that broadcast with a and b, which are in [2^-1022, 2^52]; or a fb.Prob (x, 1 - x), which keeps both
+    tails. NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their device,
+    differentiable in all three. Outside [0, 1] it is -inf, at 0 and 1 the limit from inside, which is inf for a or b
+    below 1; at an x that is NaN it is NaN.
+    The error is within 5e-15 (1 + |log x| + |log(1 - x)| + |log a| + |log b| + |result|) + 1e-15 |a (1 - x) - b x| for
+    NumPy arrays and plain CPU tensors (fastblackout/reference/log_prob.py); others as in fb.gamma_log_prob.
+    Raises ValueError for a and b outside their range and pairs that do not sum to 1 within 1e-9 (NumPy and CPU
+    tensors).
+    Source: C. Loader, 2000.
+
+        >>> fb.beta_log_prob(0.25, 2.0, 3.0)
+        array(0.52324814)
+    """
+    pair = {"x.p": x.p, "x.q": x.q} if isinstance(x, Prob) else {"x": x}
+    return _log_prob("beta_log_prob", {"a": a, "b": b, **pair}, _BETA)
+
+
+def negative_binomial_log_prob(x: Any, r: Any, mean: Any) -> Any:
+    """log Pr(X = x) for X ~ Poisson(mean g / r), g ~ Gamma(r), element by element: that of fb.negative_binomial.
+
+        log Gamma(x + r) - log x! - log Gamma(r) - r log(1 + mean / r) + x log(mean / (r + mean))
+
+    x: whole numbers of any integer or float dtype that broadcast with r, in [2^-1022, 2^52], and mean, in 0..2^52.
+    NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their device, differentiable in r
+    and mean. Below 0, and for an x that is no whole number, it is -inf.
+    The error is within 5e-15 (1 + |log x| + |log r| + |log mean| + |result|) + 1e-15 |x - mean| r / (r + mean) for
+    NumPy arrays and plain CPU tensors (fastblackout/reference/log_prob.py); others as in fb.gamma_log_prob.
+    Raises ValueError for r and mean outside their range (NumPy and CPU tensors).
+    Source: C. Loader, 2000.
+
+        >>> fb.negative_binomial_log_prob(3, 2.0, 4.0)
+        array(-2.02732554)
+    """
+    return _log_prob("negative_binomial_log_prob", {"x": x, "r": r, "mean": mean}, _NEGATIVE_BINOMIAL)
+
+
+def _log_prob(op: str, given: dict[str, Any], law: _Law) -> Any:
+    tensors = [value for value in given.values() if is_tensor(value)]
+    if not tensors:
+        arrays = [real_array(op, name, value).astype(np.float64, copy=False) for name, value in given.items()]
+        shape = common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
+        return _on_numpy(op, law, [np.broadcast_to(array, shape) for array in arrays])
+    call = Call(op, "auto", traced=is_traced(tensors[0]))
+    device, settled = tensors[0].device, {name: call.settle(name, value) for name, value in given.items()}
+    tensors = broadcast_tensors(op, list(given), _float64_tensors(op, device, settled))
+    if device.type == "cpu" and not any(is_traced(tensor) for tensor in tensors):
+        import torch
+
+        plain = [tensor.detach() for tensor in tensors]
+        if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+            return torch.from_numpy(_on_numpy(op, law, [tensor.numpy() for tensor in plain]))
+        law.check(op, *plain)
+    from . import log_probs_torch
+
+    return getattr(log_probs_torch, op.removesuffix("_log_prob"))(*tensors)
+
+
+def _on_numpy(op: str, law: _Law, arrays: list[np.ndarray]) -> np.ndarray:
+    law.check(op, *arrays)
+    with np.errstate(all="ignore"):  # of an x that is no number, or far outside
+        return law.on_numpy(*(np.atleast_1d(each) for each in arrays)).reshape(arrays[0].shape)
+
+
+def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
+    import torch
+
+    tensors = []
+    for name, value in given.items():
+        if is_tensor(value):
+            check_real_tensor(op, name, value)
+            if value.is_meta and device.type != "meta":
+                raise ValueError(f"{op}: {name}: must be on the device of the other argument, {device}, got meta")
+        elif is_number(value) and not isinstance(value, np.generic):
+            value = as_float(op, name, value)
+        else:
+            value = real_array(op, name, value).astype(np.float64)
+        tensors.append(torch.as_tensor(value, dtype=torch.float64, device=device))
+    return tensors
+
+
+def _check_binomial(op: str, x: Any, n: Any, p: Any, q: Any = None) -> None:
+    _check_counts(op, n)
+    _check_range(op, "prob", p, 0.0, 1.0, "in [0, 1]")
+    if q is not None:
+        _check_range(op, "prob", q, 0.0, 1.0, "in [0, 1]")
+        check_sum(op, "prob", np.asarray(p), np.asarray(q))
+
+
+def _binomial_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray | None = None) -> np.ndarray:
+    q = 1.0 - p if q is None else q
+    if select.select_host("binomial_log_prob", "auto") == "cpu":
+        return log_prob_elements(x, n, p, q)
+    return binomial_log_pmf(np.where(x == np.floor(x), x, -1.0), n, p, q)
+
+
+_BINOMIAL = _Law(_check_binomial, _binomial_numpy)
+
+
+def _check_beta_binomial(op: str, x: Any, n: Any, a: Any, b: Any) -> None:
+    _check_counts(op, n, 2.0**53)
+    for name, values in (("a", a), ("b", b)):
+        _check_range(op, name, values, 2.0**-1022, 2.0**53, "in 2^-1022..2^53")
+
+
+_BETA_BINOMIAL = _Law(_check_beta_binomial, beta_binomial_log_pmf)
+
+
+def _check_gamma(op: str, x: Any, shape: Any, scale: Any) -> None:
+    _check_range(op, "shape", shape, 2.0**-1022, 2.0**53, "in 2^-1022..2^53")
+    _check_range(op, "scale", scale, 5e-324, 1.7976931348623157e308, "finite and above 0")
+
+
+_GAMMA = _Law(_check_gamma, reference.gamma_log_pdf)
+
+
+def _check_beta(op: str, a: Any, b: Any, x: Any, q: Any = None) -> None:
+    for name, values in (("a", a), ("b", b)):
+        _check_range(op, name, values, 2.0**-1022, 2.0**52, "in 2^-1022..2^52")
+    if q is not None:
+        check_sum(op, "x", np.asarray(x), np.asarray(q))
+
+
+def _beta_numpy(a: np.ndarray, b: np.ndarray, x: np.ndarray, q: np.ndarray | None = None) -> np.ndarray:
+    return reference.beta_log_pdf(x, 1.0 - x if q is None else q, a, b)
+
+
+_BETA = _Law(_check_beta, _beta_numpy)
+
+
+def _check_negative_binomial(op: str, x: Any, r: Any, mean: Any) -> None:
+    _check_range(op, "r", r, 2.0**-1022, 2.0**52, "in 2^-1022..2^52")
+    _check_range(op, "mean", mean, 0.0, 2.0**52, "in 0..2^52")
+
+
+_NEGATIVE_BINOMIAL = _Law(_check_negative_binomial, reference.negative_binomial_log_pmf)
+
+
+def _check_counts(op: str, n: Any, most: float = np.inf) -> None:
+    whole = n == (n.floor() if is_tensor(n) else np.floor(n))
+    wrong = ~((n >= 0) & (n <= most) & (n < np.inf) & whole)
+    if wrong.any():
+        rule = "whole numbers, at least 0" if most == np.inf else "whole numbers in 0..2^53"
+        raise ValueError(f"{op}: count: must be {rule}, got {float(n[wrong][0])!r}")
+
+
+def _check_range(op: str, name: str, values: Any, least: float, most: float, rule: str) -> None:
+    wrong = ~((values >= least) & (values <= most))
+    if wrong.any():
+        raise ValueError(f"{op}: {name}: must be {rule}, got {float(values[wrong][0])!r}")

