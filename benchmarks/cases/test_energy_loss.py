@@ -10,6 +10,7 @@ import torch
 import fastblackout as fb
 from cases.harness import Harness, same_as_reference
 from cases.workloads import vector_isas
+from gpu.heads import energy_of
 
 
 class Energy:
@@ -39,7 +40,7 @@ class Energy:
         self.gradient(self.eager())
 
     def eager(self) -> torch.Tensor:
-        return eager(self.logits, self.room, self.float_births, self.float_weight, self.offset)
+        return energy_of(self.logits, self.room, self.float_births, self.float_weight, self.offset)
 
     def check(self) -> None:
         def both(part: slice, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,16 +54,6 @@ class Energy:
         made = fb.energy_loss(self.logits, self.x_t, self.births, self.weight, offset=self.offset)
         torch.testing.assert_close(made.detach(), self.eager().detach(), rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(self.gradient(made), self.gradient(self.eager()), rtol=1e-3, atol=1e-5)
-
-
-def eager(
-    logits: torch.Tensor, room: torch.Tensor, births: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor
-) -> torch.Tensor:
-    y = (room * torch.sigmoid(2 * logits + offset.view(-1, *[1] * (room.ndim - 1)))).flatten(2)
-    count = len(y)
-    away = (y - births.flatten(1)).norm(dim=2).mean(0)
-    pairs = [(y[s] - y[r]).norm(dim=1) for s in range(count) for r in range(s + 1, count)]
-    return weight * (away - torch.stack(pairs).sum(0) / (count * (count - 1)))
 
 
 @pytest.mark.parametrize("draws", [2, 4])

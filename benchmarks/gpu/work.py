@@ -12,10 +12,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import fastblackout as fb
-from gpu import states
-
-Inputs = dict[str, Tensor]  # samples first; those named peer_* are what torch's functions take, made beforehand
-K_T, K_S = 500, 450  # of the 1,000-step grid: the reverse step that is timed
+from gpu import heads, states
+from gpu.inputs import Inputs, column, filled, reverse, rows
 
 
 class Case(NamedTuple):
@@ -28,18 +26,6 @@ class Case(NamedTuple):
     reads: int = 1  # times ours reads its inputs
 
 
-def _rows(shape: tuple[int, ...], made: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.rand(shape[:1], dtype=dtype, device=made.device, generator=made)
-
-
-def _filled(shape: tuple[int, ...], made: torch.Generator, value: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.full(shape[:1], value, dtype=dtype, device=made.device)
-
-
-def _column(value: Tensor) -> Tensor:
-    return value.float().view(-1, 1, 1, 1)
-
-
 def own(inputs: Inputs) -> Inputs:
     return {name: value for name, value in inputs.items() if not name.startswith("peer_")}
 
@@ -47,39 +33,15 @@ def own(inputs: Inputs) -> Inputs:
 def noising(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     """Counts uniform in 0..255, a uniform survival probability per image."""
     x = torch.randint(0, 256, shape, dtype=torch.uint8, device=made.device, generator=made)
-    p = _rows(shape, made)
-    inputs = {"x": x, "p": p, "q": 1 - p, "center": (127.5 * p).float(), "scale": _filled(shape, made, 1 / 64)}
-    return inputs | {"peer_x": x.float(), "peer_p": _column(p).expand(shape)}
-
-
-def reverse(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
-    """A state half way down and a network that knows the image: softplus(logits) = x_0 - x_t."""
-    schedule = fb.Schedule.logit(1000)
-    step = schedule.bridge(K_T, K_S)
-    x_0 = torch.randint(0, 256, shape, device=made.device, generator=made, dtype=torch.int16).float()
-    x_t = torch.floor(x_0 * schedule.survival(K_T).p)
-    y = x_0 - x_t
-    logits = torch.where(y > 0, y + torch.log(-torch.expm1(-y)), -30.0)
-    center = 127.5 * float(schedule.survival(K_S).p)
-    return {
-        "x": x_t.to(torch.uint8), "logits": logits, "p": _filled(shape, made, step.p, torch.float64),
-        "q": _filled(shape, made, step.q, torch.float64), "gain": _filled(shape, made, 1.0),
-        "center": _filled(shape, made, center), "scale": _filled(shape, made, 1.0), "peer_x": x_t,
-    }  # fmt: skip
-
-
-def law(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
-    """The same state, and a head that has learnt something of the image."""
-    inputs = reverse(shape, made)
-    mean, concentration = torch.randn((2, *shape), device=made.device, generator=made)
-    inputs |= {"head_0": 2 * mean, "head_1": 1 + 1.5 * concentration, "offset": _filled(shape, made, -0.5)}
-    return {name: value for name, value in inputs.items() if name not in ("logits", "gain")}
+    p = rows(shape, made)
+    inputs = {"x": x, "p": p, "q": 1 - p, "center": (127.5 * p).float(), "scale": filled(shape, made, 1 / 64)}
+    return inputs | {"peer_x": x.float(), "peer_p": column(p).expand(shape)}
 
 
 def loss(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     logits = 4 * torch.randn(shape, device=made.device, generator=made)
     births = torch.randint(0, 64, shape, dtype=torch.uint8, device=made.device, generator=made)
-    weight, gain = _rows(shape, made), _filled(shape, made, 1.0)
+    weight, gain = rows(shape, made), filled(shape, made, 1.0)
     ours = {"logits": logits, "births": births, "weight": weight, "gain": gain}
     return ours | {"peer_births": births.float(), "peer_weight": weight.float()}
 
@@ -130,12 +92,6 @@ def _tau_leap(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
     return tuple(fb.tau_leap_step(v["x"], v["logits"], v["p"], rng=rng, backend=backend, **numbers))
 
 
-def _law_step(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    numbers = {name: v[name] for name in ("offset", "center", "scale")} | {"family": "beta-binomial"}
-    head, step = (v["head_0"], v["head_1"]), fb.Prob(v["p"], v["q"])
-    return tuple(fb.posterior_step(v["x"], head, step, rng=rng, backend=backend, **numbers))
-
-
 def _loss(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
     logits = v["logits"].detach().requires_grad_()
     result = fb.birth_loss(logits, v["births"], v["weight"], gain=v["gain"], backend=backend)
@@ -144,28 +100,20 @@ def _loss(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
 
 def _eager_thin(v: Inputs) -> tuple[Tensor, ...]:
     x_t = torch.binomial(v["peer_x"], v["peer_p"])
-    return x_t, v["peer_x"] - x_t, (x_t - _column(v["center"])) * _column(v["scale"])
+    return x_t, v["peer_x"] - x_t, (x_t - column(v["center"])) * column(v["scale"])
 
 
 def _eager_bridge(v: Inputs) -> tuple[Tensor, ...]:
     y = softplus(v["logits"])
     n = torch.minimum(torch.floor(y + torch.rand_like(y)), 255 - v["peer_x"])
-    x_s = v["peer_x"] + torch.binomial(n, _column(v["p"]).expand_as(n))
-    return x_s, (x_s - _column(v["center"])) * _column(v["scale"])
+    x_s = v["peer_x"] + torch.binomial(n, column(v["p"]).expand_as(n))
+    return x_s, (x_s - column(v["center"])) * column(v["scale"])
 
 
 def _eager_tau_leap(v: Inputs) -> tuple[Tensor, ...]:
-    births = torch.poisson(softplus(v["logits"]) * _column(v["p"]))
+    births = torch.poisson(softplus(v["logits"]) * column(v["p"]))
     x_s = v["peer_x"] + torch.minimum(births, 255 - v["peer_x"])
-    return x_s, (x_s - _column(v["center"])) * _column(v["scale"])
-
-
-def _eager_law_step(v: Inputs) -> tuple[Tensor, ...]:
-    m = torch.sigmoid(v["head_0"] + _column(v["offset"]))
-    c = torch.exp(torch.clamp(v["head_1"] + 1, -5, 7))
-    f = torch.distributions.Beta(m * c, (1 - m) * c, validate_args=False).sample()
-    x_s = v["peer_x"] + torch.binomial(255 - v["peer_x"], f * _column(v["p"]))
-    return x_s, (x_s - _column(v["center"])) * _column(v["scale"])
+    return x_s, (x_s - column(v["center"])) * column(v["scale"])
 
 
 def loss_of(logits: Tensor, births: Tensor, weight: Tensor) -> Tensor:
@@ -255,7 +203,12 @@ CASES = (
     Case("thin, three outputs", "thin", noising, _thin(("x_t", "births", "model_input")), {"eager torch": _eager_thin},
          _eager_thin),
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
-    Case("posterior step, beta-binomial", "posterior_step", law, _law_step, {"eager torch": _eager_law_step}),
+    Case("posterior step, beta-binomial", "posterior_step", heads.with_law, heads.law_step,
+         {"eager torch": heads.eager_law_step}),
+    Case("energy_loss + gradient, four draws", "energy_loss", heads.joint_draws, heads.energy,
+         {"eager torch": heads.eager_energy}, reads=2),
+    Case("posterior_loss + gradient, beta-binomial", "posterior_loss", heads.law_of_births, heads.law_loss,
+         {"eager torch": heads.eager_law_loss}, reads=2),
     Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
     Case("normal, float32", "normal", spreads, _normal, {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
     Case("gamma, shapes 0.1 to 10", "gamma", shapes, _gamma, {"torch": lambda v: torch._standard_gamma(v["a"])}),
