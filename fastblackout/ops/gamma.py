@@ -38,9 +38,10 @@ def gamma(
         order.
     Returns the dtype of `shape` (float64 for a Python number), in C order. All is computed in float64 and rounded once,
     to bfloat16 and float16 by way of float32; what is too large for its dtype becomes infinite, what is too small 0.
-    The distribution function of a draw is within 1e-14 + 5e-16 sqrt(shape) of the exact one everywhere, and good
-    relative to itself in the lower tail of a small shape (fastblackout/reference/gamma.py derives it). Equal keys give
-    equal results, bit for bit, on every backend and for any split of the batch.
+    The distribution function of a draw is within 1e-14 + 5e-16 sqrt(shape) of the exact one everywhere, which says
+    little above 1e28, where the whole law lies within some hundred neighbouring floats; and it is good relative to
+    itself in the lower tail of a small shape (fastblackout/reference/gamma.py derives it). Equal keys give equal
+    results, bit for bit, on every backend and for any split of the batch.
     There is no gradient: shape and scale are detached.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: G. Marsaglia, W. W. Tsang, A simple method for generating gamma variables, ACM TOMS 26 (2000).
