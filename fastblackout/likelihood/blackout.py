@@ -24,7 +24,7 @@ import torch
 
 from ..call.keys import resolve_rng
 from ..ground.values import check_integer, real_array
-from ..models.interface import as_model, check_schedule, head_of, labels_on
+from ..models.interface import as_model, check_schedule, labels_on
 from ..ops import binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
@@ -77,6 +77,7 @@ def bits_per_dim(
     draws: int = 16,
     repeats: int = 8,
     batch: int = 256,
+    noises: int = 16,
 ) -> BitsPerDim:
     """Two upper bounds of -log2 p(x_0) per dimension with their errors: BitsPerDim(continuous, discrete).
 
@@ -91,6 +92,9 @@ def bits_per_dim(
     With a head that gives a law, "beta-binomial", the continuous bound is that of its mean, at any p, and the discrete
     one that of `fb.sample` with its only sampler: KL(Binomial(x_0 - x_t, q) || the law of the step's births), by the
     exact sum over the births that the head holds possible, at births of the step that are drawn.
+    An implicit head gives draws and no law: both bounds are then those of the mean of its draws for `noises` noises,
+    the discrete one of tau-leaping with that mean, which is not how `fb.sample` uses such a head. More noises give
+    lower bounds, in so many calls of the network.
 
     model, schedule: as in fb.sample.
     x_0: integer counts (B, ...) in 0..max_count on the model's device. labels: integers (B,), for p(x_0 | label).
@@ -98,20 +102,19 @@ def bits_per_dim(
     draws: of lambda, and of the step, an image and repeat; with a multiple of `steps` each repeat visits every step of
         every image. repeats: at least 2; the Monte Carlo error comes from their spread, so it is itself good to about
         a share 0.7 / sqrt(repeats - 1).
-    batch: samples in one call of the network; changes no draw.
+    batch: samples in one call of the network; changes no draw. noises: of an implicit head, 1 to 256.
     Raises TypeError, ValueError. Source: the weight that makes the paper's loss (arXiv 2305.11089) a likelihood bound
     is derived in docs/theory.md.
     """
     op = "bits_per_dim"
     model = as_model(op, model)
     check_schedule(op, schedule, model)
-    if head_of(model) == "implicit":
-        raise ValueError(f"{op}: model: must have a head that gives a rate or a law, got head 'implicit', which draws")
     check_images(op, x_0, model.max_count, draws, repeats, batch)
     labels = labels_on(op, labels, len(x_0), x_0.device)
     key = resolve_rng(rng, generator, op)
-    line = Line(schedule, x_0.device)
-    chain = Steps(schedule, schedule.grid(steps, kind=grid), x_0.device)
+    noises = check_integer(op, "noises", noises, 1, 256)  # draw_keys parts the seeds in so many
+    line = Line(schedule, x_0.device, noises)
+    chain = Steps(schedule, schedule.grid(steps, kind=grid), x_0.device, noises)
     places: tuple[Line | Steps, ...] = (line, chain)
 
     def cost_of(place: Line | Steps) -> Cost:

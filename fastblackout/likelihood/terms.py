@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
-from ..models.interface import LAWS, head_of
+from ..models.interface import LAWS, draw_keys, head_of
 from ..ops import binomial, binomial_log_prob, thin
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
@@ -31,8 +33,8 @@ CELLS = 1 << 21  # the most elements of an array in `negative_entropy`: 16 MiB o
 class Line:
     """The whole line of lambda, from u in (0, 1): the trained range between two tails."""
 
-    def __init__(self, schedule: Schedule, device: Any) -> None:
-        p, q = schedule.p, schedule.q
+    def __init__(self, schedule: Schedule, device: Any, noises: int = 1) -> None:
+        p, q, self.noises = schedule.p, schedule.q, noises
         inner = p[1:] > 0  # p = 0, where the image is black, has no logit
         # A schedule of a single step to p = 0 has no logit at all: then its trained range is the point 0.
         logits = np.log(p[1:][inner] / q[1:][inner]) if inner.any() else np.zeros(1)
@@ -58,19 +60,21 @@ class Line:
         lam, slope = self.at(u)
         alive = Prob(torch.sigmoid(lam), torch.sigmoid(-lam))
         k = 1 + torch.searchsorted(self.middles, torch.atan2(alive.q.sqrt(), alive.p.sqrt()))
-        x_t, births, outputs = _predict(model, x_0, alive, k, labels, key)
-        if (head := head_of(model)) in LAWS:  # which know p by its logarithm alone, so that any p will do
-            log_y = log_law_mean(head, outputs, (model.max_count - x_t).double(), torch.log(alive.q))
-        else:
+        x_t, births, outputs = _predict(model, x_0, alive, k, labels, key, self.noises)
+        if (head := head_of(model)) == "mean":
             log_y = _log_mean(model, outputs, k)
             log_y = log_y + rows_of(torch.log(alive.q / self.schedule.survival(k).q), log_y)
+        else:  # whose outputs are beside log(1 - p), so that any p will do
+            of_others = _log_drawn_mean if head == "implicit" else partial(log_law_mean, head)
+            log_y = of_others(outputs, (model.max_count - x_t).double(), torch.log(alive.q))
         return slope * alive.p * rate_divergence(births, log_model_rate=log_y).flatten(1).sum(1)
 
 
 class Steps:
     """The steps of a sampler, one picked by u in (0, 1)."""
 
-    def __init__(self, schedule: Schedule, times: Any, device: Any) -> None:
+    def __init__(self, schedule: Schedule, times: Any, device: Any, noises: int = 1) -> None:
+        self.noises = noises
         pairs = list(pairwise(int(k) for k in times))
         black = Prob(0.0, 1.0)
         self.k = torch.tensor([k_t for k_t, _ in pairs], device=device)
@@ -88,7 +92,7 @@ class Steps:
         """The number of steps times the cost (B,) of the step picked, in nats."""
         n = (u * len(self.k)).long()
         alive = Prob(self.start.p[n].contiguous(), self.start.q[n].contiguous())
-        x_t, births, outputs = _predict(model, x_0, alive, self.k[n], labels, key)
+        x_t, births, outputs = _predict(model, x_0, alive, self.k[n], labels, key, self.noises)
         if (head := head_of(model)) in LAWS:
             born = binomial(births, Prob(*(rows_of(side[n], births).expand_as(births) for side in self.true)), rng=key)
             law = Prob(*(rows_of(side[n], births) for side in self.assumed))
@@ -96,7 +100,10 @@ class Steps:
             room, offset = (model.max_count - x_t).double(), model.offset(self.k[n])
             cost = log_true - log_law_of_step(head, outputs, room, offset, born, law)
             return len(self.k) * cost.flatten(1).sum(1)
-        log_mean = _log_mean(model, outputs, self.k[n])
+        if head == "implicit":
+            log_mean = _log_drawn_mean(outputs, (model.max_count - x_t).double(), model.offset(self.k[n]))
+        else:
+            log_mean = _log_mean(model, outputs, self.k[n])
         log_mean = log_mean + rows_of(torch.log(self.assumed.p[n]), log_mean)
         known = negative_entropy(births, self.true, n, model.max_count)
         mean_births = births * rows_of(self.true.p[n], births)
@@ -105,11 +112,26 @@ class Steps:
 
 
 def _predict(
-    model: Any, x_0: Tensor, alive: Prob, k: Tensor, labels: Tensor | None, key: Philox
+    model: Any, x_0: Tensor, alive: Prob, k: Tensor, labels: Tensor | None, key: Philox, noises: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(x_t, births x_0 - x_t, the model's outputs at k), the last two float64, of an x_t drawn at `alive`."""
+    """(x_t, births x_0 - x_t, the model's outputs at k), the last two float64, of an x_t drawn at `alive`.
+
+    Of an implicit head the outputs are those for several noises, (noises, B, ...).
+    """
     noised = thin(x_0, alive, rng=key, max_count=model.max_count, center=model.center(k), scale=model.scale(k))
-    return noised.x_t, noised.births.double(), model(noised.model_input, k, labels).double()
+    given = noised.model_input, k, labels
+    if head_of(model) == "implicit":
+        each = [model(*given, model.draw_noise(given[0], one)) for one in draw_keys(key, noises)]
+        outputs = torch.stack(each)
+    else:
+        outputs = model(*given)
+    return noised.x_t, noised.births.double(), outputs.double()
+
+
+def _log_drawn_mean(outputs: Tensor, room: Tensor, offset: Tensor) -> Tensor:
+    """log of the mean over the noises of an implicit head's draws, -inf where there is no room."""
+    shares = logsigmoid(2 * outputs + rows_of(offset, room))
+    return torch.log(room) + torch.logsumexp(shares, 0) - math.log(len(outputs))
 
 
 def _log_mean(model: Any, logits: Tensor, k: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..call.head import FAMILIES
+from ..philox import SEED_END, Philox
 from ..schedule.schedule import Schedule
 
 NEEDED = ("max_count", "center", "scale", "gain")
@@ -55,6 +56,11 @@ def head_of(model: Any) -> str:
     """What a model's outputs are, where it says so, else "mean": other modules may have a `head` as well."""
     said = getattr(model, "head", None)
     return said if isinstance(said, str) and said in OF_HEAD else "mean"
+
+
+def draw_keys(rng: Philox, draws: int) -> list[Philox]:
+    """A key for the noise of each of several joint draws of an implicit head: draw s has the seed plus s 2^56."""
+    return [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
 
 
 def arrays_of(head: str, outputs: Tensor) -> tuple[Tensor, ...]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..models.interface import LAWS, arrays_of, as_model, check_schedule, head_of, labels_on
+from ..models.interface import LAWS, arrays_of, as_model, check_schedule, draw_keys, head_of, labels_on
 from ..ops import birth_loss, energy_loss, posterior_loss, thin
-from ..philox import SEED_END, Philox
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..philox import Philox
     from ..schedule.schedule import Schedule
 
 
@@ -31,7 +31,7 @@ def blackout_loss(
 
     Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, "beta-binomial": weight(k) times the sum of
     -log of its probability of x_0 - x_t. Head "implicit": weight(k) times the energy score of
-    `draws` outputs for the same x_t with different noise, those of draw s keyed by the seed of `rng` plus s 2^56.
+    `draws` outputs for the same x_t with different noise.
     """
     op = "blackout_loss"
     model = as_model(op, model)
@@ -50,8 +50,7 @@ def blackout_loss(
     if head in LAWS:
         arrays = arrays_of(head, model(noised.model_input, k, labels))
         return posterior_loss(arrays, noised.x_t, noised.births, weights, family=head, **how)
-    keys = [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
-    noise = torch.cat([model.draw_noise(noised.model_input, key) for key in keys])
+    noise = torch.cat([model.draw_noise(noised.model_input, key) for key in draw_keys(rng, draws)])
     many = noised.model_input.repeat(draws, *[1] * (x_0.ndim - 1))
     logits = model(many, k.repeat(draws), None if labels is None else labels.repeat(draws), noise)
     logits = logits.view(draws, *x_0.shape)
