@@ -237,7 +237,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     which = "a run or a checkpoint; default: the only run in runs/, or runs/digits"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
-    parser.add_argument("--grid", choices=["cosine", "index"], default="cosine", help="what steps are even in (cosine)")
+    where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"
+    parser.add_argument("--grid", choices=["cosine", "index", "early"], help=where)
     parser.add_argument("--sampler", choices=SAMPLERS, default="bridge", help="rule of a reverse step (bridge)")
     kinds = ["stochastic", "nearest"]
     parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of births to whole numbers (stochastic)")

@@ -23,7 +23,7 @@ from ..ground.terminal import wrap
 from ..likelihood.blackout import bits_per_dim
 from ..models import BlackoutModel
 from ..philox import Philox
-from ..sampling.sampler import sample, sample_in_batches
+from ..sampling.sampler import grid_for, sample, sample_in_batches
 from ..training.progress import Progress
 from ..training.record import recall
 from ..training.trained_model import Run, default_run, load_run
@@ -158,6 +158,8 @@ def _load(path: Path, options: Namespace) -> Run:
     run = load_run(path, options.device, options.weights)
     if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
         options.steps = 10 if run.model.head == "implicit" else 100
+    if options.grid is None:
+        options.grid = grid_for(run.model.head)
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)
     return run

@@ -114,7 +114,7 @@ def bits_per_dim(
     key = resolve_rng(rng, generator, op)
     noises = check_integer(op, "noises", noises, 1, 256)  # draw_keys parts the seeds in so many
     line = Line(schedule, x_0.device, noises)
-    chain = Steps(schedule, schedule.grid(steps, kind=grid), x_0.device, noises)
+    chain = Steps(schedule, schedule.grid(steps, grid, int(model.max_count)), x_0.device, noises)
     places: tuple[Line | Steps, ...] = (line, chain)
 
     def cost_of(place: Line | Steps) -> Cost:

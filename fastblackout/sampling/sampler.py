@@ -48,7 +48,7 @@ def sample(
 ) -> Tensor:
     """Integer counts of the given shape (B, ...), drawn by the reverse process; on the model's device.
 
-    For the times k_t > k_s of `schedule.grid(steps, grid)`, T down to 0, starting from x = 0:
+    For the times k_t > k_s of `schedule.grid(steps, grid, model.max_count)`, T down to 0, starting from x = 0:
         y = gain(k_t) softplus(model((x - center(k_t)) scale(k_t), k_t))    the expected births E[x_0 - x_t | x_t]
         x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                    sampler "bridge"; N(y): y made an integer
     or x <- x + Poisson(y c), c the same number ("tau-leap") or (t - s) p_t / (1 - p_t) ("tau-leap-rate").
@@ -63,7 +63,7 @@ def sample(
     model: a BlackoutModel, or anything that can be called like one and has max_count, center, scale and gain; for head
         "beta-binomial" also head and offset, for "implicit" also head, offset and draw_noise; or a module around one,
         say DistributedDataParallel, which is called. It runs in eval mode. schedule: that of the model.
-    steps, grid: how many steps, and what they are even in: see Schedule.grid.
+    steps, grid: how many steps, and where they lie: see Schedule.grid; "early" is the better for up to 50 or so.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
     rng: the n-th step (n = 0 first) draws with rng.at(call=n), so a batch may be split by first_sample at will.
     labels: integers (B,) for a class-conditional model; guidance w: log y = (1 + w) log y_labels - w log y_without.
@@ -94,7 +94,7 @@ def sample(
             mask = mask.to(device).expand(shape)
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
-    times = [int(k) for k in schedule.grid(steps, kind=grid)]
+    times = [int(k) for k in schedule.grid(steps, grid, int(model.max_count))]
     setting = Setting(model, schedule, rule, labels, guidance, known, mask)
     with evaluating(model):
         if cuda_graph:
@@ -129,6 +129,11 @@ def sample_in_batches(
         part = None if labels is None else labels[first : first + count]
         key = rng.at(first_sample=rng.first_sample + first)
         yield sample(model, schedule, (count, *shape[1:]), rng=key, labels=part, **options)
+
+
+def grid_for(head: str) -> str:
+    """The grid that the command line and pictures of a training use: samples of a mean head stay what they were."""
+    return "cosine" if head == "mean" else "early"
 
 
 @contextmanager

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
 LEAPS = ("bridge-mean", "rate")
-GRIDS = ("cosine", "index")
+GRIDS = ("cosine", "index", "early")
 _MAX_STEPS = (1 << 31) - 1
 
 
@@ -262,20 +262,26 @@ class Schedule:
         """
         return stratified.fractions(batch, rng, generator, global_batch, like)
 
-    def grid(self, steps: int, kind: str = "cosine") -> NDArray[np.int64]:
+    def grid(self, steps: int, kind: str = "cosine", max_count: int | None = None) -> NDArray[np.int64]:
         """Indices of a reverse run of `steps` steps: int64 NumPy (steps + 1,), decreasing strictly to 0.
 
         The first is self.steps.
 
         "cosine": the index whose p is nearest to cos^2(pi u / 2), u = i / steps. "index": evenly spaced, halves rounded
-        up. Where neighbours would coincide they move apart. Raises ValueError when steps is not in 1..self.steps.
+        up. "early": the index whose p is nearest to cos^2(pi u^g / 2), g = 1 / log2(max_count + 1): most steps lie
+        where few particles are alive and the image is still open, a measured choice that makes few steps do (see
+        docs/training.md); it needs max_count, that of the model. Where neighbours would coincide they move apart.
+        Raises ValueError when steps is not in 1..self.steps, or max_count not at least 1.
         """
         check_name("Schedule.grid", "kind", kind, GRIDS)
         check_integer("Schedule.grid", "steps", steps, 1, self.steps)
         i = np.arange(steps + 1, dtype=np.int64)
         if kind == "index":
             return ((2 * self.steps * i + steps) // (2 * steps))[::-1].copy()
-        target, _ = tables.cosine_table(steps)
+        if kind == "early":
+            target = tables.early_table(steps, check_integer("Schedule.grid", "max_count", max_count, 1, 2**53))
+        else:
+            target, _ = tables.cosine_table(steps)
         right = np.clip(np.searchsorted(-self.p, -target), 1, self.steps)  # the first k with p_k <= target
         k = np.where(self.p[right - 1] - target <= target - self.p[right], right - 1, right)
         k[0], k[-1] = 0, self.steps

@@ -62,6 +62,16 @@ def cosine_table(steps: int) -> Pair:
     return _frozen([*p, 0.0]), _frozen([*q, 1.0])
 
 
+@functools.lru_cache(maxsize=16)
+def early_table(steps: int, max_count: int) -> NDArray[np.float64]:
+    """p_i = cos^2(pi u^g / 2), u = i / steps, g = 1 / log2(max_count + 1); p_steps = 0."""
+    with decimal.localcontext(_CONTEXT):
+        power = Decimal(2).ln() / Decimal(max_count + 1).ln()
+        shares = ((power * (Decimal(i) / steps).ln()).exp() for i in range(1, steps))
+        p = [float(_cos_sin(_PI / 2 * share)[0] ** 2) for share in shares]
+    return _frozen([1.0, *p, 0.0])
+
+
 def _cos_sin(angle: Decimal) -> tuple[Decimal, Decimal]:
     # Taylor series; angle <= pi / 2, so the terms fall below 1e-45 within 40 orders.
     total, term, order = [Decimal(0)] * 2, Decimal(1), 0

@@ -15,7 +15,7 @@ import torch
 from ..data import BatchOrder, Dataset, flip_rows
 from ..models import BlackoutModel, ema_of
 from ..philox import Philox
-from ..sampling.sampler import sample
+from ..sampling.sampler import grid_for, sample
 from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, save_checkpoint
 from .config import TrainConfig
 from .held_out import HeldOut, images_allowed
@@ -106,6 +106,7 @@ class Trainer:
         shape = (64, *self.dataset.shape)
         drawn = sample(
             self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
+            grid=grid_for(self.config.head),
             callback=lambda n, k, x: tick(1) if n else None,
         )  # fmt: skip
         return drawn.cpu().numpy()

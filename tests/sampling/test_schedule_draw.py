@@ -10,7 +10,7 @@ from scipy import stats
 
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import philox4x32
-from fastblackout.schedule.schedule import Schedule
+from fastblackout.schedule.schedule import GRIDS, Schedule
 
 
 def test_draw_is_one_per_stratum_and_splits_over_ranks():
@@ -75,12 +75,12 @@ def test_draw_without_key_and_errors():
 @pytest.mark.parametrize("schedule", [Schedule.logit(), Schedule.cosine(40), Schedule.linear(9)], ids=repr)
 def test_grid(schedule):
     for steps in range(1, schedule.steps + 1, max(1, schedule.steps // 60)):
-        for kind in ("cosine", "index"):
-            grid = schedule.grid(steps, kind)
+        for kind in GRIDS:
+            grid = schedule.grid(steps, kind, 255)
             assert grid.dtype == np.int64 and grid.shape == (steps + 1,)
             assert grid[0] == schedule.steps and grid[-1] == 0 and (np.diff(grid) < 0).all()
-    for kind in ("cosine", "index"):
-        assert (schedule.grid(schedule.steps, kind) == np.arange(schedule.steps, -1, -1)).all()
+    for kind in GRIDS:
+        assert (schedule.grid(schedule.steps, kind, 16) == np.arange(schedule.steps, -1, -1)).all()
 
 
 def test_grid_values():
@@ -92,3 +92,14 @@ def test_grid_values():
     best = np.abs(schedule.p[None, :] - target[:, None]).min(axis=1)
     np.testing.assert_allclose(np.abs(schedule.p[grid] - target), best, atol=1e-15)
     assert (Schedule.cosine(100).grid(10) == np.arange(100, -1, -10)).all()
+    for of in (schedule, Schedule.cosine(1000)):
+        for max_count in (1, 16, 255, 65535):
+            grid = of.grid(10, "early", max_count)[1:-1]
+            target = np.cos(np.pi / 2 * (np.arange(9, 0, -1) / 10) ** (1 / np.log2(max_count + 1))) ** 2
+            best = np.abs(of.p[None, :] - target[:, None]).min(axis=1)
+            np.testing.assert_allclose(np.abs(of.p[grid] - target), best, atol=1e-14)
+    assert (schedule.grid(10, "early", 1) == schedule.grid(10)).all()
+    with pytest.raises(ValueError, match=r"^Schedule.grid: max_count: must be in 1\.\..*, got 0$"):
+        schedule.grid(10, "early", 0)
+    with pytest.raises(TypeError, match=r"^Schedule.grid: max_count: must be an integer, got None$"):
+        schedule.grid(10, "early")

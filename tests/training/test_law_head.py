@@ -198,7 +198,7 @@ def test_the_command_line_trains_samples_and_evaluates_it(data, tmp_path, capsys
     capsys.readouterr()
     assert main(["evaluate", run, *given, "--num=30", "--seeds=1", "--steps=5", "--bits=2", "--quiet"]) == 0
     said = capsys.readouterr().out
-    assert "bridge, 5 steps" in said and "5 steps of its law, cosine grid" in said
+    assert "bridge, 5 steps" in said and "5 steps of its law, early grid" in said
     assert main(["sample", run, "--sampler=tau-leap", "--out", str(tmp_path / "other.npz")]) == 1
     assert "sampler: must be bridge" in capsys.readouterr().err
 
