@@ -1,40 +1,42 @@
 """The law "bayes-logistic" of a head in NumPy: the twin of csrc/include/fastblackout/bayes_logistic.h to the bit.
 
-x = x_t, R = max_count - x, L = offset. The head gives pi, a mixture of K logistic laws of x_0, each rounded to the whole
-numbers 0..M = max_count, all that lies beyond them given to 0 and to M:
+x = x_t, M = max_count, R = M - x, L = offset. The head gives pi, a mixture of K logistic laws of x_0, each rounded to
+the whole numbers 0..M, with all that lies beyond them given to 0 and to M:
 
     w(n) = pi(x + n) C(x + n, x) exp(n L),  n in 0..R,   P(n) = w(n) / (w(0) + .. + w(R))
 
-Edge k lies below state n = k, at x + k - 1/2, for component j at t = (x + k - 1/2 - mu_j) / s_j = t_0 + k d, d = 1 / s_j.
-A state between edges a and b has the mass F(b) - F(a) = F(b) F(-a) (1 - exp(-d)), which takes no difference. With
-I(t) = 1 / (1 + exp(-|t|)) it is exp(-g) I(a) I(b) (1 - exp(-d)), g = max(a, 0) + max(-b, 0); the state M has
-exp(-max(a, 0)) I(a), the state 0 exp(-max(-b, 0)) I(b). From edge 40 on exp(-|t|) is 0 beside 1.
+Edge k lies below state n = k, at x + k - 1/2; for component j, with d = 1 / s_j, at t = (x + k - 1/2 - mu_j) d, which
+is t_0 + k d. A state between edges a and b has the mass F(b) - F(a) = F(b) F(-a) (1 - exp(-d)), without a difference.
+With I(t) = 1 / (1 + exp(-|t|)) that is exp(-g) I(a) I(b) (1 - exp(-d)), g = max(a, 0) + max(-b, 0). The state M has the
+mass exp(-max(a, 0)) I(a), the state 0 exp(-max(-b, 0)) I(b). Beyond |t| = 40, exp(-|t|) is 0 beside 1.
 
-The parts. A component's states apart from 0 and M, its inner ones, have the weights h(n) I(a) I(b), and h, times
-exp(-g) C(x + n, x) exp(n L), is log-concave: its logarithm's steps log((x + n + 1) / (n + 1)) + L - clamp(t, -d, d), t the
-edge between, fall. Its largest state n_0 is known in closed form, and h is walked from there, h(n_0) = 1, up and then
-down, by the quotient (x + n + 1) / (n + 1) exp(L - clamp(t, -d, d)) or its inverse, until h < 2^-84. The sum has the parts,
-in this order: state 0 (where x is 0); of each component in turn its walk up and its walk down; state M. Each part has a
-weight, which is an exponential of what is known of n_0: no state is reached by way of another that underflows. The states
-0 and M have parts of their own because what lies beyond them makes pi grow there by a jump.
+The sum, part by part. A component's states apart from 0 and M, its inner ones, have weights h(n) I(a) I(b), where h is
+exp(-g) C(x + n, x) exp(n L) but for a factor. It is log-concave: with t the edge between n and n + 1, it grows by
+(x + n + 1) / (n + 1) exp(L - clamp(t, -d, d)), which falls. So its largest state n_0 is known in closed form, and h is
+walked from there, h(n_0) = 1, up and then down, by that quotient or its inverse, until h < 2^-84. The parts are, in
+this order: state 0, where x is 0; of each component in turn its walk up and its walk down; state M. The weight of each
+part is an exponential of what is known at n_0: no state is reached by way of another that underflows. The states 0 and
+M are parts of their own because pi may jump there.
 
-A mean that lies further than 64 s outside x..M is moved to there, and the log of the weight of all states but 0 (or M) is
-less by the way moved: so that what all states share cancels before anything is added to it.
+A mean further than 64 s outside x..M is moved to there, and the log of the weight of all states but 0 (or M) is less by
+the way it was moved, so that what all states share cancels before anything is added to it.
 
 A draw takes the part that holds u times the sum of all, and walks it again, by the same floats, until the sum of its
 states passes what is left of it.
 
-Error, derived; u = 2^-53, and the exact law is that of the head in float32 and of the offset. Let D = M d <= 32 exp(5).
-* Edges: t is off by 4 u (D + |t|), and d by 4 u of itself, so that log h at n is off by (9 D + 6) u before the walk.
-* A step of the walk takes 8 roundings and an exponential whose argument, of |L| + d, is rounded: (10 + |L| + d) u, where
-  k steps with k |L| > M weigh less than exp(-k): in sum over the walk (11 R + D) u.
-* States left out: h < 2^-84 and falls, so that they are below 2^-68 of the sum, as R < 2^16.
-* The weights of parts: log-factorials within 64 u (1 + y log y) each, at y = x + n and y = n, exponentials and sums within
-  20 u + 2 u |log weight|, with what cancels at most 2 u (|logit| + |o_mean| D).
-* The uniform has steps of u, and the sums of a part round off R u.
-So with l = log(M + 1) the distribution function of N is within u (12 R + 10 D + 130 M l + 100 + 2 |logit| + 2 |o_mean| D) of
-the exact one, for M = 255 and |o_mean| < 2 below 1.2e-11 in the worst case, where s is least, and below 2e-11 + 1e-16
-|logit| always. -log P(n) is within twice that, u |log P(n)| added.
+Error, derived; u = 2^-53. The exact law is that of the head in float32 and of the offset. D = M d <= 32 exp(5),
+E = |mu| d, l = log(M + 1).
+* Edges: t is off by at most 4 u (E + D + |t|), and so the log of h, before the walk, by 9 u (E + D) + 6 u.
+* A step of the walk rounds 8 times, and its exponential has an argument of |L| + d: (10 + |L| + d) u. Where |L| is
+  large a walk is short: n_0 <= M / (exp(|L|) - 1), and k steps on h is below exp(-k (|L| - l)). So k |L| counts up to
+  M + 60 or so, and a walk is off by u (11 R + D + M + 60).
+* States left out: h < 2^-84 and falls, so that they are below 2^-66 of the sum, as R < 2^16.
+* Weights of parts: four log-factorials within 64 u (1 + M l), exponentials and sums within u (20 + 4 M l), and what
+  cancels 2 u (|logit| + E).
+* The uniform has steps of u, and the sums of a part round off R u at most.
+So the distribution function of N is within u (13 R + 12 D + 12 E + 270 (1 + M l) + 2 |logit|) of the exact one: for
+M = 255, a mean in 0..M and |logit| < 1000 within 6e-11, of which 4e-11 are the bound of log-factorials, which are ten
+times better in truth. -log P(n) is within twice that and u |log P(n)|.
 """
 
 from __future__ import annotations
@@ -44,15 +46,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import portfloat as pf
-from .normal import stream_words
-from .philox import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from ..philox import Philox
 
     F = NDArray[np.float64]
 
@@ -133,7 +131,7 @@ class Law:
         return self.t_0 + k * self.d
 
     def _ratios(self, sign: float) -> dict[str, F]:
-        """exp(sign (L - clamp(t, -d, d))) at the edge `middle` below the mean, the next, those before and those after."""
+        """exp(sign (L - clamp(t, -d, d))) at the edge `middle` below the mean, the next, those before and after."""
         made = {"left": self.offset + self.d, "right": self.offset - self.d}
         for name, k in (("middle_0", self.middle), ("middle_1", self.middle + 1.0)):
             t = self.edge(k)
@@ -207,7 +205,7 @@ class Law:
 
 
 class Walked(NamedTuple):
-    """Of each walk: the sum of its weights, those of weight (F(a) - F(-b)) and weight (a F(a) - b F(-b)), its last n."""
+    """Of each walk: the sums of its weights, of weight (F(a) - F(-b)), of weight (a F(a) - b F(-b)), and its last n."""
 
     sum: F
     means: F
@@ -261,32 +259,7 @@ def _walk(given: dict[str, F], live: NDArray[np.bool_], slopes: bool) -> Walked:
     return Walked(*(each.reshape(live.shape) for each in made))
 
 
-class _Seen:
-    """The state of given births n, in 0..R: the log of its weight but for factors that all n share, and its slopes."""
-
-    def __init__(self, law: Law, n: F) -> None:
-        self.is_most, self.is_zero = n == law.room, (n == 0.0) & law.zero
-        low, high = (Edges.at(law.edge(k)) for k in (n, n + 1.0))
-        base = np.where(self.is_most, law.base_most, np.where(self.is_zero, law.base_zero, law.base))
-        under = np.where(self.is_zero, 0.0, np.where(low.t > 0.0, low.t, 0.0))
-        over = np.where(self.is_most, 0.0, np.where(high.t < 0.0, 0.0 - high.t, 0.0))
-        log_mass = base - (under + over)
-        self.top = log_mass[0]
-        for each in log_mass[1:]:
-            self.top = np.maximum(self.top, each)
-        both = (low.inverse * high.inverse) * law.drop
-        mass = np.where(self.is_most, low.inverse, np.where(self.is_zero, high.inverse, both))
-        self.mass = pf.exp(log_mass - self.top) * mass
-        self.sum = self.mass[0]
-        for each in self.mass[1:]:
-            self.sum = self.sum + each
-        f_a = np.where(self.is_zero, 0.0, low.below())
-        f_b = np.where(self.is_most, 0.0, high.above())
-        self.mean = f_a - f_b
-        self.scale = (low.t * f_a - high.t * f_b) - np.where(self.is_most | self.is_zero, 0.0, law.kappa)
-
-
-def _total(law: Law, up: Walked, down: Walked) -> list[F]:
+def totals_of(law: Law, up: Walked, down: Walked) -> list[F]:
     """The sums of all parts up to each, in their order."""
     total = law.weight_zero[0]
     for each in law.weight_zero[1:]:
@@ -299,58 +272,3 @@ def _total(law: Law, up: Walked, down: Walked) -> list[F]:
     for each in law.weight_most[1:]:
         most = most + each
     return [*totals, totals[-1] + most]
-
-
-def losses(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int) -> F:
-    """-log P(n), (B, n)"""
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
-        law = Law(head, offset, room, float(most))
-        seen, total = _Seen(law, n), _total(law, *law.walks())[-1]
-        loss = ((law.top - law.likelihood(n)) - seen.top) + (pf.log(total) - pf.log(seen.sum))
-        return np.where((loss > 0.0) & (room > 0.0), loss, 0.0)
-
-
-def slopes(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int) -> tuple[F, ...]:
-    """The derivatives of -log P(n) by the arrays of the head: of log sum_n w(n), an average over the law, less that of
-    log w(n)."""
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
-        law = Law(head, offset, room, float(most))
-        seen, (up, down) = _Seen(law, n), law.walks(slopes=True)
-        inverse = 1.0 / _total(law, up, down)[-1]
-        factor = law.factor * inverse
-        inner = factor * (up.sum + down.sum)
-        q_most, q_zero, seen_share = law.weight_most * inverse, law.weight_zero * inverse, seen.mass * (1.0 / seen.sum)
-        f_a, f_b = law.at_most.below(), law.at_zero.above()
-        mean = (factor * (up.means + down.means) + q_most * f_a) - q_zero * f_b
-        scale = factor * (up.scales + down.scales) - law.kappa * inner
-        scale = (scale + q_most * (law.at_most.t * f_a)) - q_zero * (law.at_zero.t * f_b)
-        moved_up = (inner + q_most) - np.where(seen.is_zero, 0.0, seen_share)
-        moved_down = (inner + q_zero) - np.where(seen.is_most, 0.0, seen_share)
-        scale = (scale - seen_share * seen.scale) + (law.moved_up * moved_up + law.moved_down * moved_down)
-        by_mean = (16.0 * law.narrow) * (mean - seen_share * seen.mean)
-        by_logit = ((inner + q_most) + q_zero) - seen_share
-        by_scale = np.where(law.free, scale, 0.0)
-        made = [*by_mean, *by_scale, *by_logit[:-1]]
-        return tuple(np.where(room > 0.0, each, 0.0) for each in made)
-
-
-def draw_births_left(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: NDArray[np.int64], most: int, key: Philox
-) -> NDArray[np.int64]:
-    """N, (B, n), by one uniform of 53 bits for each element."""
-    words = (
-        stream_words(room.shape, key, stream) for stream in (Stream.POSTERIOR_STATE, Stream.POSTERIOR_STATE_REFINE)
-    )
-    uniform = pf.uniform_from_zero(pf.bits53(*words)).reshape(room.shape)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
-        law = Law(head, offset, room.astype(np.float64), float(most))
-        totals = np.stack(_total(law, *law.walks()))
-        target = uniform * totals[-1]
-        part = np.sum(totals[:-1] <= target, axis=0)  # the first whose sum is above it
-        drawn = np.where(part == 0, 0.0, law.room)
-        for j in range(law.components):
-            for sign, number in ((1.0, 1 + 2 * j), (-1.0, 2 + 2 * j)):
-                chosen = part == number
-                goal = (target - totals[number - 1]) / np.where(chosen, law.factor[j], 1.0)
-                drawn = np.where(chosen, law.walk_to(j, sign, chosen, goal), drawn)
-        return drawn.astype(np.int64)

@@ -113,6 +113,8 @@ def stream_words(shape: tuple[int, int], key: Philox, stream: Stream) -> NDArray
 
 def normal(mean: NDArray[np.float64], std: NDArray[np.float64], key: Philox) -> NDArray[np.float64]:
     """mean + std z, (B, n) float64: a product and a sum, each rounded; the caller has checked the values."""
-    z = standard_normal(stream_words(mean.shape, key, Stream.NORMAL), stream_words(mean.shape, key, Stream.NORMAL_REFINE))
+    z = standard_normal(
+        stream_words(mean.shape, key, Stream.NORMAL), stream_words(mean.shape, key, Stream.NORMAL_REFINE)
+    )
     with np.errstate(over="ignore"):
         return mean + std * z.reshape(mean.shape)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import bayes_logistic
+from . import bayes_births
 from . import portfloat as pf
 from .birth_loss import sum_sample
 from .portfloat import from_bfloat16, round_to_bfloat16
@@ -123,13 +123,11 @@ def beta_binomial_shapes(
     return law.mean * law.c, law.rest * law.c
 
 
-LOSSES = {0: _beta_binomial_losses, 1: bayes_logistic.losses}  # by the number of the family, call/head.py
-SLOPES = {0: _beta_binomial_slopes, 1: bayes_logistic.slopes}
+LOSSES = {0: _beta_binomial_losses, 1: bayes_births.losses}  # by the number of the family, call/head.py
+SLOPES = {0: _beta_binomial_slopes, 1: bayes_births.slopes}
 
 
-def posterior_loss(
-    x_t: NDArray[Any], family: int, *others: Any
-) -> NDArray[np.float32]:
+def posterior_loss(x_t: NDArray[Any], family: int, *others: Any) -> NDArray[np.float32]:
     """weight_b times the sum over a sample of -log P(births), float32 (B,), of values that are looked at first.
 
     x_t: (B, ...) counts in 0..max_count. others: the MOST_HEAD arrays of a head, None where the law has fewer, then

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import common
-from .bayes_logistic import draw_births_left
+from .bayes_births import draw_births_left
 from .beta import beta_pair
 from .binomial import binomial
 from .gamma import LEAST_SHAPE
@@ -46,7 +46,7 @@ from .philox import Stream
 from .posterior_loss import beta_binomial_shapes, check_head, head_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -82,8 +82,8 @@ def _bayes_logistic_births(
 ) -> NDArray[np.int64]:
     """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
     left = draw_births_left(head, offset, room, most, key)
-    given = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
-    return binomial(left, *given, key, Stream.POSTERIOR_ELEMENT)
+    p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
+    return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
 
 
 # By the number of the family, call/head.py
