@@ -94,7 +94,7 @@ def bayes_grad_kernel(
     row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
     valid = lane < (elements - first)
-    shift, factor = load_number(offset + row, flag), tl.load(coefficient + row).to(tl.float32)
+    shift = load_number(offset + row, flag)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 18, DIMS)
     born_at = place(births, row, first, lane, elements, layout, 1, 18, DIMS)
     room, n, bits = law_counts(x_at, born_at, valid, max_count)
@@ -115,7 +115,7 @@ def bayes_grad_kernel(
         x, room, n, base, a_0, t_0, d_0, drop_0, up_0, down_0, a_1, t_1, d_1, drop_1, up_1, down_1,
         a_2, t_2, d_2, drop_2, up_2, down_2, COMPONENTS,
     )  # fmt: skip
-    inverse, of_all = 1.0 / total, 1.0 / seen_sum
+    inverse, of_all, factor = 1.0 / total, 1.0 / seen_sum, tl.load(coefficient + row).to(tl.float32)
     mean, scale, logit = law.slopes(
         x, room, n, s_0, t_0, d_0, narrow_0, drop_0, up_0, down_0, w_0, h_0, z_0, rise_0 + fall_0, m_0, v_0, inverse,
         mass_0 * of_all, g_0, c_0,
@@ -203,7 +203,7 @@ def bayes_step_kernel(
         other = other | here
         t, d = tl.where(other, t_2, t), tl.where(other, d_2, d)
         centre, start = tl.where(other, centre_2, centre), tl.where(other, n_2, start)
-    all_of_it, by_mean, by_scale, last = law.walk(x, room, shift, t, d, centre, start, up, walked, goal, False)
+    all_of_it, by_mean, by_scale, last = law.walk(x, room, shift, t, d, centre, start, up, walked, goal, 0, False)
     left = tl.where(walked, last, tl.where(is_zero, 0.0, room))
     seed, counter = load_key(key, row)
     chance = tl.zeros_like(left)

@@ -119,43 +119,59 @@ def likelihood(x, n, offset):
 
 
 @triton.jit
-def walk(x, room, offset, t_0, d, centre, n_0, up, live, goal, SLOPES: tl.constexpr):
-    """Of the walks that are `live`: (sum, means, scales, last n); up: which go up."""
+def _pick(up, a, b, WAY: tl.constexpr):
+    """a of a walk up, b of a walk down"""
+    if WAY == 1:
+        picked = a
+    elif WAY == -1:
+        picked = b
+    else:
+        picked = tl.where(up, a, b)
+    return picked
+
+
+@triton.jit
+def walk(x, room, offset, t_0, d, centre, n_0, up, live, goal, WAY: tl.constexpr, SLOPES: tl.constexpr):
+    """Of the walks that are `live`: (sum, means, scales, last n). WAY: 1 up, -1 down, 0 those up that `up` says, and
+    until the sum is above the goal."""
     first = tl.where(x > 0.0, 0.0, 1.0)
-    last = tl.where(up, room - 1.0, first)
-    sign = tl.where(up, 1.0, -1.0).to(tl.float64)
+    last = _pick(up, room - 1.0, first, WAY)
+    one = tl.zeros_like(x) + 1.0
+    sign = _pick(up, one, 0.0 - one, WAY)
     left, middle_0, middle_1, right, middle = _ratios(room, offset, t_0, d, centre, sign)
     t = t_0 + n_0 * d
     e, inverse = _edge_at(t)
     share = 1.0 / ((1.0 + e) * (x + n_0))
     h = (n_0 * (share * (1.0 + e))) * _ratio(left, middle_0, middle_1, right, middle, n_0)
     enough = (n_0 > first) & (h >= 5.169878828456423e-26)
-    live = live & (up | enough)
-    h = tl.where(live, tl.where(up, 1.0, h), 0.0)
-    n = tl.where(up, n_0, n_0 - 1.0)
+    live = live & _pick(up, n_0 == n_0, enough, WAY)
+    h = tl.where(live, _pick(up, one, h, WAY), 0.0)
+    n = _pick(up, n_0, n_0 - 1.0, WAY)
     total, means, scales = tl.zeros_like(h), tl.zeros_like(h), tl.zeros_like(h)
     while tl.max((h > 0.0).to(tl.int32), 0) > 0:
         above_x = x + n
-        k = tl.where(up, n + 1.0, n)
+        k = _pick(up, n + 1.0, n, WAY)
         ahead = t_0 + k * d
-        above, below = tl.where(up, above_x + 1.0, n), tl.where(up, n + 1.0, above_x)
+        above, below = _pick(up, above_x + 1.0, n, WAY), _pick(up, n + 1.0, above_x, WAY)
         e_ahead = _edge_e(ahead)
         share = 1.0 / ((1.0 + e_ahead) * below)
         inverse_ahead = share * below
         weight = tl.where(h > 0.0, (h * inverse) * inverse_ahead, 0.0)
         total += weight
         if SLOPES:
-            a, b = tl.where(up, t, ahead), tl.where(up, ahead, t)
-            f_a = tl.where(up, _below(t, e, inverse), _below(ahead, e_ahead, inverse_ahead))
-            f_b = tl.where(up, _above(ahead, e_ahead, inverse_ahead), _above(t, e, inverse))
+            a, b = _pick(up, t, ahead, WAY), _pick(up, ahead, t, WAY)
+            f_a = _pick(up, _below(t, e, inverse), _below(ahead, e_ahead, inverse_ahead), WAY)
+            f_b = _pick(up, _above(ahead, e_ahead, inverse_ahead), _above(t, e, inverse), WAY)
             means += tl.where(h > 0.0, weight * (f_a - f_b), 0.0)
             scales += tl.where(h > 0.0, weight * (a * f_a - b * f_b), 0.0)
             t, e = ahead, e_ahead
         further = (h * (above * (share * (1.0 + e_ahead)))) * _ratio(left, middle_0, middle_1, right, middle, k)
-        go_on = (further >= 5.169878828456423e-26) & (n != last) & ((total > goal) == 0)
+        go_on = (further >= 5.169878828456423e-26) & (n != last)
+        if WAY == 0:
+            go_on = go_on & ((total > goal) == 0)
         inverse = inverse_ahead
         h = tl.where(go_on, further, 0.0)
-        n = tl.where(go_on, tl.where(up, n + 1.0, n - 1.0), n)
+        n = tl.where(go_on, _pick(up, n + 1.0, n - 1.0, WAY), n)
     return total, means, scales, n
 
 
@@ -172,10 +188,9 @@ def component(x, room, most, offset, mean, wide, PLACE: tl.constexpr, SLOPES: tl
     at_most = likelihood(x, room, offset) - _positive_part(t_0 + room * d)
     at_zero = t_0 + d
     at_zero = tl.where(at_zero < 0.0, 0.0 - at_zero, 0.0)
-    live, up = room - 1.0 >= first, n_0 >= 0.0
-    goal = tl.zeros_like(x) + 1.7976931348623157e308
-    sum_up, means_up, scales_up, last = walk(x, room, offset, t_0, d, centre, n_0, up, live, goal, SLOPES)
-    sum_down, means, scales, last = walk(x, room, offset, t_0, d, centre, n_0, up == 0, live, goal, SLOPES)
+    live = room - 1.0 >= first
+    sum_up, means_up, scales_up, last = walk(x, room, offset, t_0, d, centre, n_0, None, live, None, 1, SLOPES)
+    sum_down, means, scales, last = walk(x, room, offset, t_0, d, centre, n_0, None, live, None, -1, SLOPES)
     means, scales = means_up + means, scales_up + scales
     return (
         t_0, d, narrow, drop, centre, moved_up, moved_down, n_0, inner, at_most, at_zero, sum_up, sum_down, means,

@@ -23,6 +23,8 @@ _WHOLE = {
 }
 
 
+NO_MORE = (None,) * 6  # the arrays of a head of two that are not there
+
 # Wrong values of a step, and the bits of the flag they set: (count, o_1, o_2, p, q, offset, bits).
 STEP_CASES = [
     (10, 0.0, 0.0, 0.3, 0.7, 0.0, 0), (11, 0.0, 0.0, 0.3, 0.7, 0.0, 1), (-1, math.nan, 0.0, 0.3, 0.7, 0.0, 3),
