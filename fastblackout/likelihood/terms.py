@@ -60,7 +60,8 @@ class Line:
         k = 1 + torch.searchsorted(self.middles, torch.atan2(alive.q.sqrt(), alive.p.sqrt()))
         x_t, births, outputs = _predict(model, x_0, alive, k, labels, key)
         if (head := head_of(model)) in LAWS:  # which know p by its logarithm alone, so that any p will do
-            log_y = log_law_mean(head, outputs, (model.max_count - x_t).double(), torch.log(alive.q))
+            room = (model.max_count - x_t).double()
+            log_y = log_law_mean(head, outputs, room, torch.log(alive.q), model.max_count)
         else:
             log_y = _log_mean(model, outputs, k)
             log_y = log_y + rows_of(torch.log(alive.q / self.schedule.survival(k).q), log_y)
@@ -94,7 +95,7 @@ class Steps:
             law = Prob(*(rows_of(side[n], births) for side in self.assumed))
             log_true = binomial_log_prob(born, births, Prob(*(rows_of(side[n], births) for side in self.true)))
             room, offset = (model.max_count - x_t).double(), model.offset(self.k[n])
-            cost = log_true - log_law_of_step(head, outputs, room, offset, born, law)
+            cost = log_true - log_law_of_step(head, outputs, room, offset, born, law, model.max_count)
             return len(self.k) * cost.flatten(1).sum(1)
         log_mean = _log_mean(model, outputs, self.k[n])
         log_mean = log_mean + rows_of(torch.log(self.assumed.p[n]), log_mean)

@@ -13,8 +13,8 @@ from ..call.head import FAMILIES
 from ..schedule.schedule import Schedule
 
 NEEDED = ("max_count", "center", "scale", "gain")
-# Heads whose outputs are a law of the births of each pixel, and how many numbers it takes.
-LAWS = {name: counts[0] for name, counts in FAMILIES.items()}
+# Heads whose outputs are a law of the births of each pixel, and how many numbers it may take.
+LAWS = FAMILIES
 # What else a model with another head than "mean" has.
 OF_HEAD = {"implicit": ("offset", "draw_noise"), **dict.fromkeys(LAWS, ("offset",))}
 
@@ -57,9 +57,9 @@ def head_of(model: Any) -> str:
     return said if isinstance(said, str) and said in OF_HEAD else "mean"
 
 
-def arrays_of(head: str, outputs: Tensor) -> tuple[Tensor, ...]:
+def arrays_of(outputs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
     """The arrays of a law, of the shape of the images, that a network gives one after another along its channels."""
-    return outputs.chunk(LAWS[head], dim=1)
+    return outputs.chunk(outputs.shape[1] // images.shape[1], dim=1)
 
 
 def _needed(model: Any) -> tuple[str, ...]:

@@ -29,9 +29,9 @@ def blackout_loss(
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,).
 
-    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, "beta-binomial": weight(k) times the sum of
-    -log of its probability of x_0 - x_t. Head "implicit": weight(k) times the energy score of
-    `draws` outputs for the same x_t with different noise, those of draw s keyed by the seed of `rng` plus s 2^56.
+    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, "beta-binomial" or "bayes-logistic":
+    weight(k) times the sum of -log of its probability of x_0 - x_t. Head "implicit": weight(k) times the energy score
+    of `draws` outputs for the same x_t with different noise, those of draw s keyed by the seed of `rng` plus s 2^56.
     """
     op = "blackout_loss"
     model = as_model(op, model)
@@ -48,7 +48,7 @@ def blackout_loss(
         return birth_loss(model(noised.model_input, k, labels), noised.births, weights, gain=model.gain(k))
     how = {"offset": model.offset(k), "max_count": model.max_count}
     if head in LAWS:
-        arrays = arrays_of(head, model(noised.model_input, k, labels))
+        arrays = arrays_of(model(noised.model_input, k, labels), x_0)
         return posterior_loss(arrays, noised.x_t, noised.births, weights, family=head, **how)
     keys = [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
     noise = torch.cat([model.draw_noise(noised.model_input, key) for key in keys])
