@@ -63,7 +63,8 @@ def sample(
 
     model: a BlackoutModel, or anything that can be called like one and has max_count, center, scale and gain; for head
         "beta-binomial" and "bayes-logistic" also head and offset, for "implicit" also head, offset and draw_noise; or a
-        module around one, say DistributedDataParallel, which is called. It runs in eval mode. schedule: that of the model.
+        module around one, say DistributedDataParallel, which is called. It runs in eval mode.
+    schedule: that of the model.
     steps, grid: how many steps, and what they are even in: see Schedule.grid.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
     rng: the n-th step (n = 0 first) draws with rng.at(call=n), so a batch may be split by first_sample at will.
