@@ -204,6 +204,7 @@ def test_vmap_compile_and_threads():
     assert torch.equal(torch.func.vmap(one)(tuple(head), x_t, births, offset), loss)
     per_sample = torch.func.vmap(torch.func.grad(one))(tuple(head), x_t, births, offset)
     assert all(map(torch.equal, per_sample, grads))
+    torch.compiler.reset()  # a call that failed while it was traced is not traced again
     compiled = torch.compile(fb.posterior_loss, fullgraph=True, backend="aot_eager")
     leaves = [each.clone().requires_grad_() for each in head]
     made = compiled(leaves, x_t, births, 1.0, offset=offset, max_count=255, **LAW)
