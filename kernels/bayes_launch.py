@@ -23,7 +23,7 @@ from .binomial import binomial_block
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
 from .checks import check_sample, clean_prob, report
 from .draw import load_counts, load_key, place, rounded, span
-from .heads import law_counts, load_number
+from .heads import law_births, law_counts, law_room, load_number
 from .launch import OPTIONS, batch_and_elements, bounded, on, per_element
 from .weights import first_word
 
@@ -96,8 +96,7 @@ def bayes_grad_kernel(
     valid = lane < (elements - first)
     shift = load_number(offset + row, flag)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 18, DIMS)
-    born_at = place(births, row, first, lane, elements, layout, 1, 18, DIMS)
-    room, n, bits = law_counts(x_at, born_at, valid, max_count)
+    room, bits = law_room(x_at, valid, max_count)
     o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, bits_head = three_components(
         mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1, row, first, lane, elements, layout, valid,
         COMPONENTS, 2, 18, DIMS,
@@ -111,6 +110,9 @@ def bayes_grad_kernel(
         t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, w_1, h_1, z_1, rise_1, fall_1, m_1, v_1,
         t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, w_2, h_2, z_2, rise_2, fall_2, m_2, v_2,
     ) = weighed(x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, COMPONENTS, True)  # fmt: skip
+    born_at = place(births, row, first, lane, elements, layout, 1, 18, DIMS)  # registers are few before
+    n, bits = law_births(born_at, valid, room)
+    report(flag, tl.where(valid, bits, 0))
     seen_top, seen_sum, mass_0, g_0, c_0, mass_1, g_1, c_1, mass_2, g_2, c_2 = seen_births(
         x, room, n, base, a_0, t_0, d_0, drop_0, up_0, down_0, a_1, t_1, d_1, drop_1, up_1, down_1,
         a_2, t_2, d_2, drop_2, up_2, down_2, COMPONENTS,
