@@ -136,7 +136,7 @@ def test_limits(backend):
                         assert (born == 0).all()
 
 
-def test_a_prior_far_away_keeps_the_quotients_of_its_tail():
+def test_a_prior_far_away_keeps_the_quotients_of_its_tail(backend):
     """Where pi lies far below x_t, its tail falls by exp(-1 / s) a state: with x_t particles kept of x_0, N has
     w(n) = C(x + n, x) (e^(L - d))^n, negative binomial but for the last state, which has the rest of the tail."""
     most, x, offset = 255, 100, 0.0
