@@ -17,12 +17,15 @@ from torch import Tensor
 
 from . import factorials
 from . import portfloat as pf
+from .bayes_launch import bayes_loss, bayes_loss_backward
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
 from .checks import report
-from .draw import load_counts, place, rounded, span
+from .draw import place, rounded, span
+from .heads import law_counts, load_head, load_number
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 
 __all__ = ["posterior_loss", "posterior_loss_backward"]
+_BAYES = 1  # the number of "bayes-logistic" in call/head.py
 _CHUNK, _HALF = tl.constexpr(CHUNK), tl.constexpr(CHUNK // 2)
 
 
@@ -72,36 +75,6 @@ def _beta_binomial_slopes(head_0, head_1, offset, room, n):
     return mean * slope_b - rest * slope_a, tl.where(free, slope_c - (slope_a + slope_b), 0.0)
 
 
-@triton.jit
-def _counts(x_at, births_at, valid, max_count):
-    """(max_count - x_t, births in 0..max_count - x_t, bits for wrong ones), in float64"""
-    x, bad = load_counts(x_at, valid, max_count, False)
-    room = (max_count - x).to(tl.float64)
-    given = tl.load(births_at, mask=valid, other=0)
-    if given.dtype.primitive_bitwidth == 16 and given.dtype != tl.int16:
-        given = given.to(tl.float32)
-    born = given.to(tl.float64)
-    inside = tl.where(born > 0.0, tl.where(born < room, born, room), 0.0)
-    whole = inside.to(tl.int64).to(tl.float64)
-    return room, whole, tl.where(bad, 1, 0) | tl.where(whole == born, 0, 4)
-
-
-@triton.jit
-def load_head(at, valid):
-    """(an array of the head, rounded to float32, in float64; bits for what is not finite)"""
-    x = tl.load(at, mask=valid, other=0.0).to(tl.float32)
-    return x.to(tl.float64), tl.where(x - x == 0.0, 0, 2)
-
-
-@triton.jit
-def load_number(number, flag):
-    """A number of a sample; bit 16 of the flag tells of one that is not finite."""
-    number = tl.load(number)
-    if (number - number == 0.0) == 0:
-        tl.atomic_or(flag, 16, sem="relaxed")
-    return number.to(tl.float64)
-
-
 @triton.jit(do_not_specialize=["elements", "max_count"])
 def posterior_loss_kernel(
     x_t, head_0, head_1, births, weight, offset, max_count, sums, flag, layout, elements,
@@ -118,7 +91,7 @@ def posterior_loss_kernel(
         valid = lane < (elements - begin)
         x_at = place(x_t, row, begin, lane, elements, layout, 0, 4, DIMS)
         born_at = place(births, row, begin, lane, elements, layout, 1, 4, DIMS)
-        room, n, bits = _counts(x_at, born_at, valid, max_count)
+        room, n, bits = law_counts(x_at, born_at, valid, max_count)
         o_0, bits_0 = load_head(place(head_0, row, begin, lane, elements, layout, 2, 4, DIMS), valid)
         o_1, bits_1 = load_head(place(head_1, row, begin, lane, elements, layout, 3, 4, DIMS), valid)
         report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
@@ -138,7 +111,7 @@ def posterior_grad_kernel(
     shift, factor = load_number(offset + row, flag), tl.load(coefficient + row).to(tl.float32)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 6, DIMS)
     born_at = place(births, row, first, lane, elements, layout, 1, 6, DIMS)
-    room, n, bits = _counts(x_at, born_at, valid, max_count)
+    room, n, bits = law_counts(x_at, born_at, valid, max_count)
     o_0, bits_0 = load_head(place(head_0, row, first, lane, elements, layout, 2, 6, DIMS), valid)
     o_1, bits_1 = load_head(place(head_1, row, first, lane, elements, layout, 3, 6, DIMS), valid)
     report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
@@ -149,10 +122,14 @@ def posterior_grad_kernel(
     tl.store(to_1, rounded(factor * slope_1.to(tl.float32), grad_1.dtype.element_ty), mask=valid)
 
 
-def posterior_loss(x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, *others: Any) -> None:
-    """The loss as fastblackout/reference/posterior_loss.py defines it. others: weight, offset, max_count, loss, flag.
-    family: 0, the one there is."""
-    weight, offset, max_count, loss, flag = others
+def posterior_loss(x_t: Tensor, family: int, *others: Any) -> None:
+    """The loss as fastblackout/reference/posterior_loss.py defines it. others: the eight arrays of a head, births,
+    weight, offset, max_count, loss, flag."""
+    *head, births, weight, offset, max_count, loss, flag = others
+    if family == _BAYES:
+        bayes_loss(x_t, head, births, weight, offset, max_count, loss, flag)
+        return
+    head_0, head_1 = head[:2]
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
         return
@@ -169,14 +146,16 @@ def posterior_loss(x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, bir
         add_chunks_kernel[(triton.cdiv(batch, 32),)](sums, weight, loss, batch, chunks, ROWS=32, **OPTIONS)
 
 
-def posterior_loss_backward(
-    x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, births: Tensor, *others: Any
-) -> None:
-    """The gradients by the arrays of the head. others: coefficient, upstream gradient times weight, offset, max_count,
-    the two gradients, flag."""
-    coefficient, offset, max_count, grad_0, grad_1, flag = others
+def posterior_loss_backward(x_t: Tensor, family: int, *others: Any) -> None:
+    """The gradients by the arrays of the head. others: the head, births, coefficient, upstream gradient times weight,
+    offset, max_count, the eight gradients, flag."""
+    head, (births, coefficient, offset, max_count, *grads, flag) = list(others[:8]), others[8:]
     if x_t.numel() == 0:
         return
+    if family == _BAYES:
+        bayes_loss_backward(x_t, head, births, coefficient, offset, max_count, *grads, flag)
+        return
+    head_0, head_1, grad_0, grad_1 = *head[:2], *grads[:2]
     grid, sizes, options = per_element(
         "posterior_loss", [x_t, births, head_0, head_1, grad_0, grad_1], 512, num_warps=4
     )

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from . import portfloat as pf
+from .bayes_launch import bayes_step
 from .beta import beta_block
 from .binomial import binomial_block
 from .checks import check_sample, clean_prob, report
 from .draw import load_counts, load_key, place, rounded, span
 from .gamma import _LEAST
+from .heads import load_head, load_number
 from .launch import bounded, on, per_element
-from .posterior_loss import beta_binomial_law, load_head, load_number
+from .posterior_loss import _BAYES, beta_binomial_law
 
 __all__ = ["posterior_step"]
 _A, _B = tl.constexpr(int(Stream.POSTERIOR_A)), tl.constexpr(int(Stream.POSTERIOR_B))
@@ -65,13 +67,16 @@ def posterior_step_kernel(
         tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
 
 
-def posterior_step(x_t: Tensor, family: int, head_0: Tensor, head_1: Tensor, *others: Any) -> None:
-    """x_s = x_t + births by the law of the head, and the model input. others: p, q, offset, key, max_count, center,
-    scale, x_s, model_input, flag. family: 0, the one there is."""
-    p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
+def posterior_step(x_t: Tensor, family: int, *others: Any) -> None:
+    """x_s = x_t + births by the law of the head, and the model input. others: the eight arrays of a head, p, q, offset,
+    key, max_count, center, scale, x_s, model_input, flag."""
+    *head, p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
     if x_t.numel() == 0:
         return
-    arrays = [x_t, head_0, head_1, x_s, model_input]
+    if family == _BAYES:
+        bayes_step(x_t, head, *others[len(head) :])
+        return
+    arrays = [x_t, *head[:2], x_s, model_input]
     grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count))
     numbers = p.contiguous(), q.contiguous(), offset, center, scale
     with on(x_t):

@@ -120,7 +120,7 @@ struct PosteriorLoss : ops::PosteriorLoss<Backend> {
   template <class Read>
   void with_slopes(Read& read) {
     inputs(read);
-    read.outputs(loss, grad[0], grad[1]);
+    read.outputs(loss, grad[0], grad[1], grad[2], grad[3], grad[4], grad[5], grad[6], grad[7]);
   }
 };
 

@@ -9,6 +9,8 @@
 #include <cstdio>
 
 #include "cpu/support/chunks.h"
+#include "cpu/support/factorials.h"
+#include "fastblackout/bayes_logistic.h"
 #include "fastblackout/birth_loss.h"
 
 #define FB_FILE "cpu/posterior_loss.cpp"
@@ -42,13 +44,6 @@ void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int cou
   FB_CALL_ISA(op.isa, law_grad_chunk, op, sample, i0, count);
 }
 
-struct Factorials {
-  double log_of[kMostTabled + 1];
-  Factorials() {
-    for (int64_t n = 0; n <= kMostTabled; ++n) log_of[n] = log_factorial(static_cast<double>(n));
-  }
-};
-
 double one_of(const View& view, int64_t sample, int64_t i) {
   double value;
   scalar::load(view, sample, i, 1, &value);
@@ -74,16 +69,14 @@ void check_births(const PosteriorLoss& op) {
 static_assert(kLossChunk == kChunk, "a loss chunk is summed as one tree");
 
 void posterior_loss(const PosteriorLoss& op) {
-  static const Factorials factorials;
   check_values(op, kName, "x_t", op.x_t, Rule::count, static_cast<double>(op.max_count));
   const int64_t chunks = (op.elements + kChunk - 1) / kChunk;
   std::vector<float> sums(static_cast<size_t>(op.samples * chunks));
   std::atomic<bool> bad{false};
-  LawSums job{op, sums.data(), op.max_count <= kMostTabled ? factorials.log_of : nullptr, &bad};
+  LawSums job{op, sums.data(), tabled_factorials(op.max_count), &bad};
   for_chunks(job, law_chunk, kChunk, 16);
   if (bad) {  // perhaps, seen on the way: what is written so far reaches nobody
-    check_values(op, kName, "head[0]", op.head[0], Rule::finite, 0.0);
-    if (op.head[1]) check_values(op, kName, "head[1]", op.head[1], Rule::finite, 0.0);
+    check_head(op, kName);
     check_births(op);
   }
   for (int64_t sample = 0; sample < op.samples; ++sample) {
@@ -104,17 +97,19 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
+#include "cpu/per_isa/bayes.inc"
+
 // A part of a chunk: the head in float32, and counts brought into their ranges.
 struct LawPart {
-  alignas(64) float head[2][kLawPart];
+  alignas(64) float head[ops::kMostHead][kLawPart];
   alignas(64) double room[kLawPart], births[kLawPart];
-  int count;
+  int count, heads;
   int64_t wrong;  // not 0 where some value may be
 
   void fill(const PosteriorLoss& op, int64_t sample, int64_t i0, int size) {
     count = size;
-    load(op.head[0], sample, i0, count, head[0]);
-    if (op.head[1]) load(op.head[1], sample, i0, count, head[1]);
+    heads = heads_of(op);
+    for (int g = 0; g < heads; ++g) load(op.head[g], sample, i0, count, head[g]);
     load(op.x_t, sample, i0, count, room);
     load(op.births, sample, i0, count, births);
     const double most = static_cast<double>(op.max_count);
@@ -128,9 +123,8 @@ struct LawPart {
       changed |= bit_cast<int64_t>(born) ^ bit_cast<int64_t>(whole);
     }
     int32_t infinite = 0;  // x - x is 0 for finite x alone
-    for (int k = 0; k < count; ++k) infinite |= fastblackout::bits_of(head[0][k] - head[0][k]);
-    if (op.head[1])
-      for (int k = 0; k < count; ++k) infinite |= fastblackout::bits_of(head[1][k] - head[1][k]);
+    for (int g = 0; g < heads; ++g)
+      for (int k = 0; k < count; ++k) infinite |= fastblackout::bits_of(head[g][k] - head[g][k]);
     wrong = changed | infinite;
   }
 };
@@ -201,43 +195,147 @@ struct BetaBinomialPart {
   }
 };
 
+static_assert(kBayesPart == kLawPart, "a part of one law is a part of the other");
+
+// The law "bayes-logistic" of a part: its losses, its slopes, or both.
+struct BayesLogisticPart {
+  BayesPart law;
+  alignas(64) double total[kLawPart], seen_top[kLawPart], seen_sum[kLawPart], likelihood[kLawPart];
+  alignas(64) double mass[kMostComponents][kLawPart], mean[kMostComponents][kLawPart], scale[kMostComponents][kLawPart];
+
+  // The weights of the births: of each component its mass, and the sum of these, over exp(seen_top + likelihood)
+  void see(const LawPart& part) {
+    law.log_factorials(part.births);
+    for (int k = 0; k < law.count; ++k) likelihood[k] = bayes_likelihood(law.element(k), part.births[k], law.first[k], law.second[k]);
+    alignas(64) double factor[kMostComponents][kLawPart];
+    for (int j = 0; j < law.components; ++j) {
+      const BayesPart::Of& c = law.of[j];
+      double *mass_j = mass[j], *factor_j = factor[j], *mean_j = mean[j], *scale_j = scale[j];
+      for (int k = 0; k < law.count; ++k) {
+        const BayesSeen seen = bayes_seen(law.element(k), c.at(k), part.births[k], c.base[k], c.base_most[k], c.base_zero[k]);
+        mass_j[k] = seen.log_mass;
+        factor_j[k] = seen.factor;
+        mean_j[k] = seen.mean;
+        scale_j[k] = seen.scale;
+      }
+      for (int k = 0; k < law.count; ++k) seen_top[k] = j == 0 ? mass_j[k] : at_least(seen_top[k], mass_j[k]);
+    }
+    for (int j = 0; j < law.components; ++j) {
+      double* mass_j = mass[j];
+      for (int k = 0; k < law.count; ++k) {
+        mass_j[k] = portable_exp(mass_j[k] - seen_top[k]) * factor[j][k];
+        seen_sum[k] = j == 0 ? mass_j[k] : seen_sum[k] + mass_j[k];
+      }
+    }
+  }
+
+  template <bool Slopes>
+  void fill(const LawPart& part, double most, double offset, const double* factorials) {
+    law.count = part.count;
+    law.components = (part.heads + 1) / 3;
+    law.most = most;
+    law.offset = offset;
+    law.factorials = factorials;
+    for (int k = 0; k < part.count; ++k) law.room[k] = part.room[k];
+    law.fill<Slopes>(part.head);
+    law.totals(total);
+    see(part);
+  }
+
+  void losses(float* to) const {
+    for (int k = 0; k < law.count; ++k)
+      to[k] = static_cast<float>(bayes_loss(law.element(k), law.top[k], total[k], likelihood[k], seen_top[k], seen_sum[k]));
+  }
+
+  void slopes(const LawPart& part, float coefficient, float (*to)[kLawPart]) const {
+    for (int j = 0; j < law.components; ++j) {
+      const BayesPart::Of& c = law.of[j];
+      float *to_mean = to[j], *to_scale = to[law.components + j], *to_logit = to[2 * law.components + j];
+      for (int k = 0; k < law.count; ++k) {
+        const BayesWeights weights{c.factor[k], c.weight_most[k], c.weight_zero[k]};
+        const BayesSums sums{c.sum[0][k] + c.sum[1][k], c.means[0][k] + c.means[1][k], c.scales[0][k] + c.scales[1][k]};
+        const BayesSlopes made = bayes_slopes(law.element(k), c.at(k), weights, sums, 1.0 / total[k], part.births[k],
+                                              mass[j][k] * (1.0 / seen_sum[k]), mean[j][k], scale[j][k]);
+        const double wide = static_cast<double>(part.head[law.components + j][k]);
+        to_mean[k] = coefficient * static_cast<float>(made.mean);
+        to_scale[k] = coefficient * static_cast<float>(wide == clamped_wide(wide) ? made.scale : 0.0);
+        to_logit[k] = coefficient * static_cast<float>(made.logit);
+      }
+    }
+  }
+};
+
 static void store_slopes(const PosteriorLoss& op, int64_t sample, int64_t i0, int count, const float (*slopes)[kLawPart]) {
-  for (int g = 0; g < 2; ++g)
+  for (int g = 0; g < ops::kMostHead; ++g)
     if (op.grad[g]) store(op.grad[g], sample, i0, count, slopes[g]);
 }
 
+// The slopes of the last component's logit have a place, and go nowhere.
+constexpr int kSlopes = 3 * kMostComponents;
+
+static void beta_binomial_chunk(const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
+  BetaBinomialPart law;
+  fill_chosen(part, op.factorials, law.first);
+  if (op.grad[0]) {
+    law.fill<true, true>(part, offset);
+    law.slopes(part, 1.0f, slopes);
+  } else {
+    law.fill<true, false>(part, offset);
+  }
+  law.losses(part, losses);
+}
+
+static void bayes_logistic_chunk(const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
+  BayesLogisticPart law;
+  const double most = static_cast<double>(op.max_count);
+  if (op.grad[0]) {
+    law.fill<true>(part, most, offset, op.factorials);
+    law.slopes(part, 1.0f, slopes);
+  } else {
+    law.fill<false>(part, most, offset, op.factorials);
+  }
+  law.losses(losses);
+}
+
 static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float losses[kChunk], slopes[2][kLawPart];
+  alignas(64) float losses[kChunk], slopes[kSlopes][kLawPart];
   LawPart part;
-  BetaBinomialPart law;  // of the one family there is
   int64_t wrong = 0;
   const double offset = static_cast<double>(op.offset[sample]);
+  const bool bayes = static_cast<Family>(op.family) == Family::bayes_logistic;
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     wrong |= part.wrong;
-    fill_chosen(part, op.factorials, law.first);
-    if (op.grad[0]) {
-      law.fill<true, true>(part, offset);
-      law.slopes(part, 1.0f, slopes);
-      store_slopes(op, sample, i0 + at, part.count, slopes);
-    } else {
-      law.fill<true, false>(part, offset);
-    }
-    law.losses(part, losses + at);
+    (bayes ? bayes_logistic_chunk : beta_binomial_chunk)(op, part, offset, losses + at, slopes);
+    if (op.grad[0]) store_slopes(op, sample, i0 + at, part.count, slopes);
   }
   std::memset(losses + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
   op.chunk_sums[sample * ((op.elements + kChunk - 1) / kChunk) + i0 / kChunk] = birth_loss_chunk_sum(losses);
   if (wrong != 0) *op.bad = true;
 }
 
-static void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float slopes[2][kLawPart];
-  LawPart part;
+static void beta_binomial_grad_chunk(const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {
+  (void)op;
   BetaBinomialPart law;
+  law.fill<false, true>(part, offset);
+  law.slopes(part, coefficient, slopes);
+}
+
+static void bayes_logistic_grad_chunk(const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {
+  BayesLogisticPart law;
+  law.fill<true>(part, static_cast<double>(op.max_count), offset, tabled_factorials(op.max_count));
+  law.slopes(part, coefficient, slopes);
+}
+
+static void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
+  alignas(64) float slopes[kSlopes][kLawPart];
+  LawPart part;
+  const bool bayes = static_cast<Family>(op.family) == Family::bayes_logistic;
+  const double offset = static_cast<double>(op.offset[sample]);
+  const float coefficient = static_cast<float>(op.weight[sample]);
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
-    law.fill<false, true>(part, static_cast<double>(op.offset[sample]));
-    law.slopes(part, static_cast<float>(op.weight[sample]), slopes);
+    (bayes ? bayes_logistic_grad_chunk : beta_binomial_grad_chunk)(op, part, offset, coefficient, slopes);
     store_slopes(op, sample, i0 + at, part.count, slopes);
   }
 }

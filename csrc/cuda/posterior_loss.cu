@@ -1,23 +1,23 @@
 // posterior_loss: a block takes a chunk of 1,024 elements, in float64, and leaves their losses in shared memory, which a warp sums:
 // the upper levels of the halving tree lie within a lane, the others are shuffles. Where counts are small, the logarithms of
 // factorials come from a table that each block makes, an entry a thread. The gradient is a launch of its own.
+#include "cuda/bayes.cuh"
 #include "cuda/chunk_sums.cuh"
-#include "cuda/head.cuh"
-#include "fastblackout/posterior_loss.h"
 
 namespace fastblackout {
 namespace cuda {
 namespace {
 
-static_assert(kMostTabled + 1 == kThreads, "an entry of the table a thread");
-
-struct LawElement {
-  double room, births, head[2];
+struct LawCounts {
+  double room, births;
+};
+struct LawElement : LawCounts {
+  double head[2];
 };
 
-// An element, its counts brought into their ranges: births to whole numbers in 0..max_count - x_t, a NaN to 0
-FB_DEVICE LawElement law_element(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
-  LawElement made;
+// The counts of an element, brought into their ranges: births to whole numbers in 0..max_count - x_t, a NaN to 0
+FB_DEVICE LawCounts law_counts(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
+  LawCounts made;
   bool wrong = false;
   const double most = static_cast<double>(op.max_count);
   made.room = most - clamp_count(load_one(op.x_t, sample, i), most, wrong);
@@ -26,6 +26,12 @@ FB_DEVICE LawElement law_element(const PosteriorLoss& op, uint32_t sample, uint3
   const double inside = born > 0.0 ? (born < made.room ? born : made.room) : 0.0;
   made.births = static_cast<double>(static_cast<int64_t>(inside));
   if (!(made.births == born)) flags |= kWrongBirths;
+  return made;
+}
+
+FB_DEVICE LawElement law_element(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
+  LawElement made;
+  static_cast<LawCounts&>(made) = law_counts(op, sample, i, flags);
   made.head[0] = checked_head(op.head[0], sample, i, flags);
   made.head[1] = checked_head(op.head[1], sample, i, flags);
   return made;
@@ -88,6 +94,19 @@ FB_DEVICE float loss_node(const float* losses) {
   else return loss_node<First, 2 * Stride>(losses) + loss_node<First + Stride, 2 * Stride>(losses);
 }
 
+// Adds the losses of a chunk, and those of all chunks where the others are done.
+FB_DEVICE void finish_chunk(const PosteriorLoss& op, const LawChunk& chunk, const float* losses, int flags) {
+  raise(op.flag, flags, flags != 0);
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  float sum = loss_node<0, 1>(losses + lane_id());
+#pragma unroll
+  for (int h = 16; h > 0; h /= 2) sum = sum + __shfl_xor_sync(kAllLanes, sum, h);
+  if (!is_last(op, chunk.sample, chunk.number, sum)) return;
+  const double of_all = added_up(op, chunk.sample);
+  if (lane_id() == 0) store_loss(op, chunk.sample, of_all);
+}
+
 FB_KERNEL(kThreads, 3) law_losses(FB_PARAM(PosteriorLoss) op) {
   __shared__ float losses[kLossChunk];
   __shared__ double factorials[kMostTabled + 1];
@@ -109,19 +128,11 @@ FB_KERNEL(kThreads, 3) law_losses(FB_PARAM(PosteriorLoss) op) {
       } else {
         chosen = chosen_without_table(x.room, x.births);
       }
-      loss = static_cast<float>(law_loss(x, offset, chosen));  // of the one family there is
+      loss = static_cast<float>(law_loss(x, offset, chosen));
     }
     losses[e] = loss;
   }
-  raise(op.flag, flags, flags != 0);
-  __syncthreads();
-  if (threadIdx.x >= 32) return;
-  float sum = loss_node<0, 1>(losses + lane_id());
-#pragma unroll
-  for (int h = 16; h > 0; h /= 2) sum = sum + __shfl_xor_sync(kAllLanes, sum, h);
-  if (!is_last(op, chunk.sample, chunk.number, sum)) return;
-  const double of_all = added_up(op, chunk.sample);
-  if (lane_id() == 0) store_loss(op, chunk.sample, of_all);
+  finish_chunk(op, chunk, losses, flags);
 }
 
 FB_KERNEL(kThreads, 3) law_grads(FB_PARAM(PosteriorLoss) op) {
@@ -141,6 +152,76 @@ FB_KERNEL(kThreads, 3) law_grads(FB_PARAM(PosteriorLoss) op) {
   raise(op.flag, flags, flags != 0);
 }
 
+// The law "bayes-logistic": a thread an element after the other
+FB_KERNEL(kThreads, 2) bayes_losses(FB_PARAM(PosteriorLoss) op) {
+  __shared__ float losses[kLossChunk];
+  __shared__ double table[kMostTabled + 1];
+  __shared__ BayesSlots<false> slots[kThreads];
+  const LawChunk chunk = own_law_chunk(op);
+  const LogFactorials factorials{op.max_count <= kMostTabled ? table : nullptr};
+  if (factorials.table) table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
+  __syncthreads();
+  int flags = 0;
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < kLossChunk; e += kThreads) {
+    float loss = 0.0f;
+    if (e < chunk.left) {
+      const LawCounts counts = law_counts(op, chunk.sample, chunk.begin + e, flags);
+      const BayesElement x = bayes_element(static_cast<double>(op.max_count), counts.room, offset);
+      const BayesHead<PosteriorLoss> head = bayes_head(op, chunk.sample, chunk.begin + e, flags);
+      const double base_top = bayes_base_top(x, head);
+      const double total = bayes_total<false>(x, head, factorials, base_top, slots[threadIdx.x]);
+      const BayesSeenSum seen = bayes_seen_sum(x, head, base_top, counts.births);
+      const double likelihood = likelihood_of(factorials, x, counts.births);
+      loss = static_cast<float>(bayes_loss(x, slots[threadIdx.x].top, total, likelihood, seen.top, seen.sum));
+    }
+    losses[e] = loss;
+  }
+  finish_chunk(op, chunk, losses, flags);
+}
+
+FB_KERNEL(kThreads, 2) bayes_grads(FB_PARAM(PosteriorLoss) op) {
+  __shared__ double table[kMostTabled + 1];
+  __shared__ BayesSlots<true> all_slots[kThreads];
+  const LawChunk chunk = own_law_chunk(op);
+  const LogFactorials factorials{op.max_count <= kMostTabled ? table : nullptr};
+  if (factorials.table) table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
+  __syncthreads();
+  int flags = 0;
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+  const float coefficient = static_cast<float>(op.weight[chunk.sample]);
+  BayesSlots<true>& slots = all_slots[threadIdx.x];
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < chunk.left; e += kThreads) {
+    const uint32_t i = chunk.begin + e;
+    const LawCounts counts = law_counts(op, chunk.sample, i, flags);
+    const BayesElement x = bayes_element(static_cast<double>(op.max_count), counts.room, offset);
+    const BayesHead<PosteriorLoss> head = bayes_head(op, chunk.sample, i, flags);
+    const double base_top = bayes_base_top(x, head);
+    const double inverse = 1.0 / bayes_total<true>(x, head, factorials, base_top, slots);
+    const BayesSeenSum all = bayes_seen_sum(x, head, base_top, counts.births);
+    const double of_all = 1.0 / all.sum;
+#pragma unroll 1
+    for (int j = 0; j < head.components; ++j) {
+      const BayesSeen seen = seen_by(x, head, j, base_top, counts.births);
+      const double share = (portable_exp(seen.log_mass - all.top) * seen.factor) * of_all;
+      const BayesWeights weights{slots.factor[j], slots.most[j], slots.zero[j]};
+      const BayesSums sums{slots.sums[j][0], slots.sums[j][1], slots.sums[j][2]};
+      const BayesSlopes made =
+          bayes_slopes(x, head.component(x, j), weights, sums, inverse, counts.births, share, seen.mean, seen.scale);
+      const double wide = head.at(head.components + j), scale = wide == clamped_wide(wide) ? made.scale : 0.0;
+      store_one(op.grad[j], chunk.sample, i, static_cast<double>(coefficient * static_cast<float>(made.mean)));
+      store_one(op.grad[head.components + j], chunk.sample, i, static_cast<double>(coefficient * static_cast<float>(scale)));
+      if (j + 1 < head.components)
+        store_one(op.grad[2 * head.components + j], chunk.sample, i, static_cast<double>(coefficient * static_cast<float>(made.logit)));
+    }
+  }
+  raise(op.flag, flags, flags != 0);
+}
+
+bool is_bayes(const PosteriorLoss& op) { return static_cast<Family>(op.family) == Family::bayes_logistic; }
+
 // A block a chunk: below 2^31, more than a GPU's memory holds
 unsigned blocks_of(const PosteriorLoss& op) { return static_cast<unsigned>(op.samples * chunks_of(op)); }
 
@@ -148,13 +229,15 @@ unsigned blocks_of(const PosteriorLoss& op) { return static_cast<unsigned>(op.sa
 
 int posterior_loss(const PosteriorLoss& op, void* stream) {
   if (op.samples == 0) return 0;
-  FB_LAUNCH(law_losses, blocks_of(op), kThreads, stream, op);
+  if (is_bayes(op)) FB_LAUNCH(bayes_losses, blocks_of(op), kThreads, stream, op);
+  else FB_LAUNCH(law_losses, blocks_of(op), kThreads, stream, op);
   return cudaGetLastError();
 }
 
 int posterior_loss_gradient(const PosteriorLoss& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(law_grads, blocks_of(op), kThreads, stream, op);
+  if (is_bayes(op)) FB_LAUNCH(bayes_grads, blocks_of(op), kThreads, stream, op);
+  else FB_LAUNCH(law_grads, blocks_of(op), kThreads, stream, op);
   return cudaGetLastError();
 }
 

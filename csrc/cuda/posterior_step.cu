@@ -1,5 +1,5 @@
 // posterior_step: x_s = x_t + births and the next model input, where a head gives a law of the births; a thread an element.
-#include "cuda/head.cuh"
+#include "cuda/bayes.cuh"
 #include "cuda/reverse.cuh"
 #include "fastblackout/posterior_step.h"
 
@@ -36,11 +36,44 @@ FB_KERNEL(kThreads, 4) posterior_step_kernel(FB_PARAM(PosteriorStep) op) {
   store_element(op, place.sample, place.i, load_count(op, place, flags) + births);  // read again: registers are few
 }
 
+// The law "bayes-logistic". The slots of the law and the hat of the births, which are drawn after N, share their memory.
+union BayesThenHat {
+  BayesSlots<false> slots;
+  BinomialHat hat;
+};
+
+FB_DEVICE uint32_t state_word(const StoredKey& key, uint32_t stream, uint32_t i) { return word_of(key.words(i >> 2, stream), i); }
+
+FB_KERNEL(kThreads, 2) bayes_step_kernel(FB_PARAM(PosteriorStep) op) {
+  __shared__ double table[kMostTabled + 1];
+  const LogFactorials factorials{op.max_count <= kMostTabled ? table : nullptr};
+  if (factorials.table) table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
+  __syncthreads();
+  const Place place = place_of(op);
+  if (!place.inside) return;
+  if (place.i == 0) check_sample(op, place.sample, nullptr);
+  const StoredKey key{op.key, place.sample};
+  BayesThenHat& own = own_hat<BayesThenHat>();
+  int flags = 0;
+  const double offset = checked_law_offset(op, place.sample, flags), most = static_cast<double>(op.max_count);
+  const BayesElement x = bayes_element(most, most - static_cast<double>(load_count(op, place, flags)), offset);
+  const BayesHead<PosteriorStep> head = bayes_head(op, place.sample, place.i, flags);
+  const uint32_t high = state_word(key, POSTERIOR_STATE, place.i), low = state_word(key, POSTERIOR_STATE_REFINE, place.i);
+  const double left = bayes_draw(x, head, factorials, uniform_from_zero(bits53(high, low)), own.slots);
+  bool wrong = false;
+  const PQ birth = checked_prob(op.birth, place.sample, wrong);
+  if (wrong) flags |= kWrongProbability;
+  raise(op.flag, flags, flags != 0);
+  const int64_t births = binomial_element(static_cast<int64_t>(left), birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, own.hat);
+  store_element(op, place.sample, place.i, load_count(op, place, flags) + births);
+}
+
 }  // namespace
 
 int posterior_step(const PosteriorStep& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(posterior_step_kernel, element_grid(op), kThreads, stream, op);
+  if (static_cast<Family>(op.family) == Family::bayes_logistic) FB_LAUNCH(bayes_step_kernel, element_grid(op), kThreads, stream, op);
+  else FB_LAUNCH(posterior_step_kernel, element_grid(op), kThreads, stream, op);
   return cudaGetLastError();
 }
 

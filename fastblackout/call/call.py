@@ -28,6 +28,7 @@ class Call:
     samples = elements = 1
     draws: Array | None = None  # of a network, several for each sample
     head: tuple[Array, ...] = ()  # of a network, the arrays that a law is made of
+    most: tuple[str, int | None] = ("", None)  # the name of that law, and the largest max_count that it takes
     weights: tuple[str, Array] | None = None  # of the states that are predicted, and their name
     one = False  # whether one matrix serves all samples
     into: Array | None = None  # the `out` that the output is copied to

@@ -15,7 +15,9 @@ from .outputs import Outputs
 
 # The laws, and how many arrays the head of each may have. A law is known to the kernels by its place here, which is its
 # number in csrc/include/fastblackout/posterior_loss.h.
-FAMILIES: dict[str, tuple[int, ...]] = {"beta-binomial": (2,)}
+FAMILIES: dict[str, tuple[int, ...]] = {"beta-binomial": (2,), "bayes-logistic": (2, 5, 8)}
+# The largest max_count of a law that sums over states
+MOST_COUNT = {"bayes-logistic": 65_535}
 MOST_HEAD = max(max(counts) for counts in FAMILIES.values())  # kMostHead in csrc/include/fastblackout/ops.h
 
 
@@ -37,6 +39,7 @@ class Head(Argument):
         if len(head) not in counts:
             raise ValueError(f"{call.op}: head: {rule}, got {len(head)}")
         call.head = tuple(self._array(call, f"head[{at}]", each) for at, each in enumerate(head))
+        call.most = family, MOST_COUNT.get(family)
         return (list(FAMILIES).index(family), *call.head, *[None] * (MOST_HEAD - len(head)))
 
     def from_parts(self, *parts: Any) -> Any:

@@ -107,7 +107,11 @@ class MaxCount(Argument):
     parts = ("int max_count",)
 
     def on_host(self, call: Call, value: Any) -> tuple[int]:
-        return (checks.max_count_of(call.op, value, call.first.dtype),)
+        made = checks.max_count_of(call.op, value, call.first.dtype)
+        family, most = call.most
+        if most is not None and made > most:
+            raise ValueError(f"{call.op}: max_count: must be at most {most} for family {family!r}, got {made}")
+        return (made,)
 
 
 class Choice(Argument):

@@ -12,6 +12,8 @@ from ..ops import beta_binomial_log_prob, binomial_log_prob
 from ..probability import Prob
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
 CELLS = 1 << 20  # the most terms of the sums at once, 8 MiB of float64
@@ -22,39 +24,75 @@ def rows_of(value: Tensor, like: Tensor) -> Tensor:
     return value.view(-1, *[1] * (like.ndim - 1)) if value.ndim else value
 
 
-def log_law_mean(head: str, outputs: Tensor, room: Tensor, offset: Tensor) -> Tensor:
+def log_law_mean(head: str, outputs: Tensor, room: Tensor, offset: Tensor, most: int) -> Tensor:
     """log E[births], -inf where there is no room. outputs: float64, of all arrays of the head; offset: (B,)."""
-    first, _ = arrays_of(head, outputs)
-    return torch.log(room) + logsigmoid(first + rows_of(offset, first))
+    arrays = arrays_of(outputs, room)
+    if head == "beta-binomial":
+        return torch.log(room) + logsigmoid(arrays[0] + rows_of(offset, room))
+    n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
+    return _by_parts(head, arrays, room, offset, most, lambda part, law: torch.logsumexp(law + torch.log(n), 1))
 
 
-def beta_of(head: str, outputs: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+def _by_parts(
+    head: str, arrays: tuple[Tensor, ...], room: Tensor, offset: Tensor, most: int, of_law: Callable[..., Tensor]
+) -> Tensor:
+    """of_law(part, log Pr(N = 0..most) of the elements of a part, a row for each) for all elements, in room's shape."""
+    shift = rows_of(offset, room).expand(room.shape).reshape(-1)
+    flat, rows = room.reshape(-1), [each.reshape(-1) for each in arrays]
+    total, some = torch.empty_like(flat), max(1, CELLS // (most + 1))
+    for first in range(0, len(flat), some):
+        part = slice(first, first + some)
+        law = _LOG_LAWS[head]([each[part, None] for each in rows], flat[part, None], shift[part, None], most)
+        total[part] = of_law(part, law)
+    return total.view(room.shape)
+
+
+def _log_beta_binomial(arrays: list[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
+    n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
+    return beta_binomial_log_prob(n, room, *beta_of(arrays, offset))  # -inf beyond the room
+
+
+def _log_bayes_logistic(arrays: list[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
+    n, x = torch.arange(most + 1, dtype=torch.float64, device=room.device), most - room
+    v, components = x + n, (len(arrays) + 1) // 3
+    logits = [*arrays[2 * components :], torch.zeros_like(arrays[0])]
+    parts = []
+    for j in range(components):
+        mean = most / 2 * ((1 + arrays[j]) + 0.6 * (j - (components - 1) / 2))
+        narrow = 32 / most * torch.exp(-arrays[components + j].clamp(-5, 5))  # 1 over the scale
+        low, high = ((v - 0.5) - mean) * narrow, ((v + 0.5) - mean) * narrow
+        inner = logsigmoid(high) + logsigmoid(-low) + torch.log(-torch.expm1(-narrow))
+        mass = torch.where(v == 0, logsigmoid(high), torch.where(v == most, logsigmoid(-low), inner))
+        parts.append(logits[j] + mass)
+    likelihood = (torch.lgamma(v + 1) - torch.lgamma(n + 1)) + n * offset
+    logs = torch.where(n <= room, torch.logsumexp(torch.stack(parts), 0) + likelihood, -torch.inf)
+    return torch.log_softmax(logs, 1)
+
+
+_LOG_LAWS = {"beta-binomial": _log_beta_binomial, "bayes-logistic": _log_bayes_logistic}
+
+
+def beta_of(arrays: Sequence[Tensor], offset: Tensor) -> tuple[Tensor, Tensor]:
     """(a, b) of the beta law of the share of the room that is born, as fb.posterior_loss has them."""
-    first, second = arrays_of(head, outputs)
-    z, size = first + rows_of(offset, first), torch.exp((second + 1).clamp(-5, 7))
+    first, second = arrays
+    z, size = first + offset, torch.exp((second + 1).clamp(-5, 7))
     least = 1e-300  # so that a law with all its weight at an end stays one
     return (torch.sigmoid(z) * size).clamp(min=least), (torch.sigmoid(-z) * size).clamp(min=least)
 
 
-def log_law_of_step(head: str, outputs: Tensor, room: Tensor, offset: Tensor, born: Tensor, step: Prob) -> Tensor:
+def log_law_of_step(
+    head: str, outputs: Tensor, room: Tensor, offset: Tensor, born: Tensor, step: Prob, most: int
+) -> Tensor:
     """log Pr(births of a step = born), float64: of the births N of the law each is born in the step with step.p.
 
         Pr(k) = sum over n = k..room of Pr(N = n) Binomial(n, step.p) at k
 
-    born, room: counts of one shape; step: p and q = 1 - p of a shape that broadcasts to it.
+    born, room: counts of one shape; step: p and q = 1 - p of a shape that broadcasts to it; most: max_count.
     """
-    a, b = beta_of(head, outputs, offset)
-    shape = room.shape
-    p, q = (side.expand(shape).reshape(-1) for side in step)
-    room, born, a, b = (value.reshape(-1) for value in (room, born, a, b))
-    most = int(room.max()) if room.numel() else 0
-    n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
-    total = torch.empty_like(room)
-    some = max(1, CELLS // (most + 1))
-    for first in range(0, len(room), some):
-        part = slice(first, first + some)
-        r, k = room[part, None], born[part, None]
-        law = beta_binomial_log_prob(n, r, a[part, None], b[part, None])  # -inf beyond the room
-        thinned = binomial_log_prob(k, n, Prob(p[part, None], q[part, None]))  # and where n is below k
-        total[part] = torch.logsumexp(law + thinned, 1)
-    return total.view(shape)
+    p, q = (side.expand(room.shape).reshape(-1, 1) for side in step)
+    n, k = torch.arange(most + 1, dtype=torch.float64, device=room.device), born.reshape(-1, 1)
+
+    def of_law(part: slice, law: Tensor) -> Tensor:
+        return torch.logsumexp(law + binomial_log_prob(k[part], n, Prob(p[part], q[part])), 1)  # -inf for n below k
+
+    return _by_parts(head, arrays_of(outputs, room), room, offset, most, of_law)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +60,15 @@ class Line:
         alive = Prob(torch.sigmoid(lam), torch.sigmoid(-lam))
         k = 1 + torch.searchsorted(self.middles, torch.atan2(alive.q.sqrt(), alive.p.sqrt()))
         x_t, births, outputs = _predict(model, x_0, alive, k, labels, key, self.noises)
-        if (head := head_of(model)) == "mean":
+        room, log_q = (model.max_count - x_t).double(), torch.log(alive.q)
+        # Outputs of other heads are beside log(1 - p), so that any p will do.
+        if (head := head_of(model)) in LAWS:
+            log_y = log_law_mean(head, outputs, room, log_q, model.max_count)
+        elif head == "implicit":
+            log_y = _log_drawn_mean(outputs, room, log_q)
+        else:
             log_y = _log_mean(model, outputs, k)
             log_y = log_y + rows_of(torch.log(alive.q / self.schedule.survival(k).q), log_y)
-        else:  # whose outputs are beside log(1 - p), so that any p will do
-            of_others = _log_drawn_mean if head == "implicit" else partial(log_law_mean, head)
-            log_y = of_others(outputs, (model.max_count - x_t).double(), torch.log(alive.q))
         return slope * alive.p * rate_divergence(births, log_model_rate=log_y).flatten(1).sum(1)
 
 
@@ -98,7 +100,7 @@ class Steps:
             law = Prob(*(rows_of(side[n], births) for side in self.assumed))
             log_true = binomial_log_prob(born, births, Prob(*(rows_of(side[n], births) for side in self.true)))
             room, offset = (model.max_count - x_t).double(), model.offset(self.k[n])
-            cost = log_true - log_law_of_step(head, outputs, room, offset, born, law)
+            cost = log_true - log_law_of_step(head, outputs, room, offset, born, law, model.max_count)
             return len(self.k) * cost.flatten(1).sum(1)
         if head == "implicit":
             log_mean = _log_drawn_mean(outputs, (model.max_count - x_t).double(), model.offset(self.k[n]))

@@ -34,6 +34,7 @@ class BlackoutModel(nn.Module):
             giving another draw; it is trained by `fb.energy_loss`.
         "beta-binomial": two arrays, one after the other along the channels, are the law of the births of each pixel on
             its own, as `fb.posterior_loss`, by which it is trained, says; samples are drawn by `fb.posterior_step`.
+        "bayes-logistic": as that, with 2, 5 or 8 arrays, which are a law of x_0 that the births follow from.
 
     The network sees (x_t - center(k)) * scale(k) and the time index k - 1, which is in 0..steps - 1.
 
@@ -48,7 +49,7 @@ class BlackoutModel(nn.Module):
 
     Args:
         network: called as network(input, time) or network(input, time, labels); input (B, C + noise_channels, ...),
-            output (B, C, ...), or (B, 2 C, ...) for head "beta-binomial".
+            output (B, C, ...), or (B, 2 C, ...) for head "beta-binomial", or 2, 5 or 8 C for "bayes-logistic".
         schedule: the observation times.
         max_count: largest count, at least 1.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
@@ -56,7 +57,7 @@ class BlackoutModel(nn.Module):
 
     Raises TypeError or ValueError for arguments outside these ranges.
     Source: Santos et al. 2023, arXiv 2305.11089; for the implicit head De Bortoli et al. 2025, arXiv 2502.02483,
-        for the beta-binomial law Skellam 1948.
+        for the beta-binomial law Skellam 1948, for rounded logistic laws Salimans et al. 2017.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class BlackoutModel(nn.Module):
 
     def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Logits like model_input (B, C, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
-        Of head "beta-binomial" there are 2 C channels.
+        Of head "beta-binomial" there are 2 C channels, of "bayes-logistic" 2, 5 or 8 C.
 
         labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, which the implicit head
         needs.
@@ -171,9 +172,10 @@ class BlackoutModel(nn.Module):
             given = torch.cat((model_input, noise.to(model_input.dtype)), dim=1)
         logits = self.network(given, time) if labels is None else self.network(given, time, labels)
         each, channels, *rest = model_input.shape
-        wanted = (each, channels * LAWS.get(self.head, 1), *rest)
-        if logits.shape != wanted:
-            rule = "logits of the input's shape" if self.head not in LAWS else f"shape {wanted} for head {self.head!r}"
+        allowed = [(each, channels * count, *rest) for count in LAWS.get(self.head, (1,))]
+        if tuple(logits.shape) not in allowed:
+            shapes = " or ".join(map(str, allowed))
+            rule = "logits of the input's shape" if self.head not in LAWS else f"shape {shapes} for head {self.head!r}"
             got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
             raise ValueError(f"BlackoutModel: network: must return {rule}, got {got}")
         return logits

@@ -14,8 +14,8 @@ from ..philox import SEED_END, Philox
 from ..schedule.schedule import Schedule
 
 NEEDED = ("max_count", "center", "scale", "gain")
-# Heads whose outputs are a law of the births of each pixel, and how many numbers it takes.
-LAWS = {name: counts[0] for name, counts in FAMILIES.items()}
+# Heads whose outputs are a law of the births of each pixel, and how many numbers it may take.
+LAWS = FAMILIES
 # What else a model with another head than "mean" has.
 OF_HEAD = {"implicit": ("offset", "draw_noise"), **dict.fromkeys(LAWS, ("offset",))}
 
@@ -63,9 +63,9 @@ def draw_keys(rng: Philox, draws: int) -> list[Philox]:
     return [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
 
 
-def arrays_of(head: str, outputs: Tensor) -> tuple[Tensor, ...]:
+def arrays_of(outputs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
     """The arrays of a law, of the shape of the images, that a network gives one after another along its channels."""
-    return outputs.chunk(LAWS[head], dim=1)
+    return outputs.chunk(outputs.shape[1] // images.shape[1], dim=1)
 
 
 def _needed(model: Any) -> tuple[str, ...]:

@@ -58,24 +58,33 @@ def posterior_step(
         births ~ Binomial(R, f step_b),  f ~ Beta(m c, (1 - m) c),
         m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
 
-        so that the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
+        "bayes-logistic", a head of 2, 5 or 8 arrays:
+
+        births ~ Binomial(N, step_b),  N by the law of fb.posterior_loss, drawn by its distribution function
+
+        With both the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
     x_t: as in fb.bridge_step. head, family, offset, max_count: as in fb.posterior_loss; nothing has a gradient.
     step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1], per sample: Schedule.bridge(k_t, k_s), or as alive of
         fb.thin.
     center, scale: for the NEXT input. They, rng, generator, outputs, input_dtype and out are as in fb.thin; x_s may be
-    x_t itself. Nothing cancels where f or step is next to 0 or 1: the distribution function of x_s is within
-    1.5e-13 + 1.5e-15 sqrt(R) of the exact one everywhere (fastblackout/reference/posterior_step.py derives it), for
-    every finite head. Equal keys give equal results, bit for bit, on every backend and for any split of the batch.
+    x_t itself. Nothing cancels where f or step is next to 0 or 1, and no tail is lost: the distribution function of x_s
+    is within 1.5e-13 + 1.5e-15 sqrt(R) of the exact one everywhere for "beta-binomial", within 1e-10 for
+    "bayes-logistic" with max_count 255, means in 0..max_count and logits below 1000 (derived in
+    fastblackout/reference/posterior_step.py and bayes_logistic.py), for every finite head. Equal keys give equal
+    results, bit for bit, on every backend and for any split of the batch.
     Returns Stepped(x_s, model_input).
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.
-    Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the law; docs/theory.md for its place here.
+    Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law; Salimans et al., PixelCNN++ (2017), for
+    rounded logistic laws; docs/theory.md for their place here.
 
         >>> x_t = np.array([[0, 20, 40, 90]], np.uint8)
         >>> head = np.array([[-3.0, 0, 0, 3]], np.float32), np.array([[5.0, 5, -2, 5]], np.float32)
         >>> step = dict(family="beta-binomial", rng=fb.Philox(1), outputs=("x_s",))
         >>> fb.posterior_step(x_t, head, 0.5, **step).x_s
         array([[  7,  75,  60, 171]], dtype=uint8)
+        >>> fb.posterior_step(x_t, head, 0.5, **step | {"family": "bayes-logistic", "offset": -0.5}).x_s
+        array([[  0,  41,  73, 176]], dtype=uint8)
     """
     values = x_t, (family, head), step, offset, (rng, generator), max_count, center, scale
     return _POSTERIOR_STEP(values, (outputs, input_dtype, out), backend)

@@ -104,7 +104,8 @@ def standard_normal(high: NDArray[np.uint32], low: NDArray[np.uint32]) -> NDArra
     return np.where(high >> np.uint32(31) == 1, -z, z)
 
 
-def _words(shape: tuple[int, int], key: Philox, stream: Stream) -> NDArray[np.uint32]:
+def stream_words(shape: tuple[int, int], key: Philox, stream: Stream) -> NDArray[np.uint32]:
+    """Word i % 4 of block i / 4 of a stream for element i of each sample, (B n,)."""
     batch, size = shape
     i = np.arange(size, dtype=np.int64)
     blocks = np.arange((size + 3) // 4, dtype=np.uint32)
@@ -114,6 +115,8 @@ def _words(shape: tuple[int, int], key: Philox, stream: Stream) -> NDArray[np.ui
 
 def normal(mean: NDArray[np.float64], std: NDArray[np.float64], key: Philox) -> NDArray[np.float64]:
     """mean + std z, (B, n) float64: a product and a sum, each rounded; the caller has checked the values."""
-    z = standard_normal(_words(mean.shape, key, Stream.NORMAL), _words(mean.shape, key, Stream.NORMAL_REFINE))
+    z = standard_normal(
+        stream_words(mean.shape, key, Stream.NORMAL), stream_words(mean.shape, key, Stream.NORMAL_REFINE)
+    )
     with np.errstate(over="ignore"):
         return mean + std * z.reshape(mean.shape)

@@ -73,6 +73,8 @@ class Stream(enum.IntEnum):
     POSTERIOR_B = 41
     POSTERIOR_BOOST = 42
     POSTERIOR_ELEMENT = 43
+    POSTERIOR_STATE = 44
+    POSTERIOR_STATE_REFINE = 45
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

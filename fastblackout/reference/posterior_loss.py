@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from . import bayes_births
 from . import portfloat as pf
 from .birth_loss import sum_sample
 from .portfloat import from_bfloat16, round_to_bfloat16
@@ -49,7 +50,11 @@ class _BetaBinomial(NamedTuple):
 
 
 def _beta_binomial_losses(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: NDArray[np.float64], n: NDArray[np.float64]
+    head: Sequence[NDArray[Any]],
+    offset: NDArray[np.float32],
+    room: NDArray[np.float64],
+    n: NDArray[np.float64],
+    _most: int,
 ) -> NDArray[np.float64]:
     """-log P(n), n ~ Binomial(room, f), f ~ Beta(a, b), a = m c, b = (1 - m) c.
 
@@ -75,7 +80,11 @@ def _beta_binomial_losses(
 
 
 def _beta_binomial_slopes(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: NDArray[np.float64], n: NDArray[np.float64]
+    head: Sequence[NDArray[Any]],
+    offset: NDArray[np.float32],
+    room: NDArray[np.float64],
+    n: NDArray[np.float64],
+    _most: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The derivatives of -log P(n) by both arrays of the head, from s(x, k) = x (digamma(x + k) - digamma(x)):
 
@@ -114,53 +123,41 @@ def beta_binomial_shapes(
     return law.mean * law.c, law.rest * law.c
 
 
-LOSSES = {0: _beta_binomial_losses}  # by the number of the family, call/head.py
-SLOPES = {0: _beta_binomial_slopes}
+LOSSES = {0: _beta_binomial_losses, 1: bayes_births.losses}  # by the number of the family, call/head.py
+SLOPES = {0: _beta_binomial_slopes, 1: bayes_births.slopes}
 
 
-def posterior_loss(
-    x_t: NDArray[Any],
-    family: int,
-    head_0: NDArray[Any],
-    head_1: NDArray[Any] | None,
-    births: NDArray[Any],
-    weight: NDArray[np.float64],
-    offset: NDArray[np.float32],
-    max_count: int,
-) -> NDArray[np.float32]:
+def posterior_loss(x_t: NDArray[Any], family: int, *others: Any) -> NDArray[np.float32]:
     """weight_b times the sum over a sample of -log P(births), float32 (B,), of values that are looked at first.
 
-    x_t: (B, ...) counts in 0..max_count. head_0, head_1: x_t's shape, float16, float32 or float64 (rounded to float32),
-    uint16 as the bits of bfloat16. births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
+    x_t: (B, ...) counts in 0..max_count. others: the MOST_HEAD arrays of a head, None where the law has fewer, then
+    births, weight, offset, max_count.
+    head: x_t's shape, float16, float32 or float64 (rounded to float32), uint16 as the bits of bfloat16. births: x_t's
+    shape, whole, in 0..max_count - x_t. weight, offset: (B,).
     """
-    head, births = head_arrays(head_0, head_1), _widened(births)
+    *head, births, weight, offset, max_count = others
+    head, births = head_arrays(*head), _widened(births)
     _check(x_t, head, births, max_count)
     with np.errstate(over="ignore", under="ignore"):
-        losses = LOSSES[family](head, offset, *_counts(x_t, births, max_count)).astype(np.float32)
+        room, n = _counts(x_t, births, max_count)
+        losses = LOSSES[family](head, offset, room, n, max_count).astype(np.float32)
         return (weight.astype(np.float64) * sum_sample(losses)).astype(np.float32)
 
 
-def posterior_loss_backward(
-    x_t: NDArray[Any],
-    family: int,
-    head_0: NDArray[Any],
-    head_1: NDArray[Any] | None,
-    births: NDArray[Any],
-    coefficient: NDArray[np.float64],
-    offset: NDArray[np.float32],
-    max_count: int,
-) -> tuple[NDArray[Any] | None, ...]:
+def posterior_loss_backward(x_t: NDArray[Any], family: int, *others: Any) -> tuple[NDArray[Any] | None, ...]:
     """The gradients by the arrays of the head, each in its shape and dtype (uint16: the bits of bfloat16), or None.
 
-    coefficient, float64 (B,): upstream gradient times weight, rounded once to float32, as the derivative is.
+    others: as above, with coefficient in place of weight, float64 (B,): upstream gradient times weight, rounded once to
+    float32, as the derivative is.
     """
-    head = head_arrays(head_0, head_1)
+    *head, births, coefficient, offset, max_count = others
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        slopes = SLOPES[family](head, offset, *_counts(x_t, _widened(births), max_count))
+        room, n = _counts(x_t, _widened(births), max_count)
+        slopes = SLOPES[family](head_arrays(*head), offset, room, n, max_count)
         factor = coefficient.astype(np.float32)[:, None]
         grads = [(factor * slope.astype(np.float32)).reshape(x_t.shape) for slope in slopes]
-        made = [_as(grad, each) for grad, each in zip(grads, (head_0, head_1), strict=False) if each is not None]
-        return *made, *[None] * (2 - len(made))
+        made = [_as(grad, each) for grad, each in zip(grads, head, strict=False) if each is not None]
+        return *made, *[None] * (len(head) - len(made))
 
 
 def _as(grad: NDArray[np.float32], array: NDArray[Any]) -> NDArray[Any]:

@@ -1,6 +1,9 @@
 """The reverse step of heads that give a law of the births, in NumPy: the twin of
 csrc/include/fastblackout/posterior_step.h to the bit.
 
+"bayes-logistic": N is drawn as reference/bayes_logistic.py says, which derives its error, and births ~ Binomial(N, q),
+q as given, whose error is that of reference/binomial.py for one element.
+
 "beta-binomial": all R = max_count - x_t particles that may still come back do so with a probability f ~ Beta(a, b) of
 the element's own, a and b those of reference/posterior_loss.py. Of those that do, the step brings back each with its
 birth probability q, so its births are Binomial(R, f q), and no N is drawn. f and g = 1 - f are the pair of
@@ -35,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import common
+from .bayes_births import draw_births_left
 from .beta import beta_pair
 from .binomial import binomial
 from .gamma import LEAST_SHAPE
@@ -42,7 +46,7 @@ from .philox import Stream
 from .posterior_loss import beta_binomial_shapes, check_head, head_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +62,7 @@ def _beta_binomial_births(
     p: NDArray[np.float64],
     q: NDArray[np.float64],
     key: Philox,
+    _most: int,
 ) -> NDArray[np.int64]:
     """Binomial(room, f p), f ~ Beta(a, b), (B, n); p and q = 1 - p: (B,)."""
     a, b = (np.maximum(shape, LEAST_SHAPE) for shape in beta_binomial_shapes(head, offset))
@@ -66,37 +71,43 @@ def _beta_binomial_births(
     return binomial(room, born, np.minimum(rest, 1.0), key, Stream.POSTERIOR_ELEMENT)
 
 
-BIRTHS = {0: _beta_binomial_births}  # by the number of the family, call/head.py
+def _bayes_logistic_births(
+    head: Sequence[NDArray[Any]],
+    offset: NDArray[np.float32],
+    room: NDArray[np.int64],
+    p: NDArray[np.float64],
+    q: NDArray[np.float64],
+    key: Philox,
+    most: int,
+) -> NDArray[np.int64]:
+    """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
+    left = draw_births_left(head, offset, room, most, key)
+    p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
+    return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
+
+
+# By the number of the family, call/head.py
+BIRTHS = {0: _beta_binomial_births, 1: _bayes_logistic_births}
 
 
 def posterior_step(
-    x_t: NDArray[Any],
-    family: int,
-    head_0: NDArray[Any],
-    head_1: NDArray[Any] | None,
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
-    offset: NDArray[np.float32],
-    key: Philox,
-    max_count: int,
-    center: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    outputs: Collection[str],
-    input_dtype: str,
-) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    """x_s = x_t + births by the law of a family, for "beta-binomial" _beta_binomial_births, and the model input.
+    x_t: NDArray[Any], family: int, *others: Any
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:  # fmt: skip
+    """x_s = x_t + births by the law of a family, one of BIRTHS, and the model input.
 
-    x_t: (B, ...) counts in 0..max_count; head_0, head_1: the same shape, float16, float32 or float64 (rounded to
-    float32), uint16 as the bits of bfloat16; p, q, offset, center, scale: (B,). Returns (x_s in the dtype of x_t,
-    model_input), None for what `outputs` does not name. ValueError, before anything is computed, for wrong values.
+    x_t: (B, ...) counts in 0..max_count. others: the MOST_HEAD arrays of a head, as in posterior_loss, then p, q,
+    offset, key, max_count, center, scale, outputs, input_dtype, with p, q, offset, center, scale (B,). Returns (x_s in
+    the dtype of x_t, model_input), None for what `outputs` does not name. ValueError, before anything is computed, for
+    wrong values.
     """
+    *head, p, q, offset, key, max_count, center, scale, outputs, input_dtype = others
     op = "posterior_step"
     x = common.count_rows(x_t, max_count, key, op, "x_t")
     common.check_prob(p, q, op, "step")
-    head = head_arrays(head_0, head_1)
+    head = head_arrays(*head)
     check_head(op, head)
     with np.errstate(under="ignore"):
-        x_s = x + BIRTHS[family](head, offset, max_count - x, p, q, key)
+        x_s = x + BIRTHS[family](head, offset, max_count - x, p, q, key, max_count)
     return (
         x_s.astype(x_t.dtype).reshape(x_t.shape) if "x_s" in outputs else None,
         common.model_input(x_s, center, scale, input_dtype).reshape(x_t.shape) if "model_input" in outputs else None,

@@ -9,7 +9,7 @@ from typing import Any
 from ..data.sets import SETS
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
-HEADS = ("mean", "implicit", "beta-binomial")
+HEADS = ("mean", "implicit", "beta-binomial", "bayes-logistic")
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
@@ -43,6 +43,7 @@ class TrainConfig:
     head: str = "mean"
     noise_channels: int = 4
     draws: int = 2
+    components: int = 1
     weight: str = "likelihood"
     parametrization: str = "likelihood"
     input: str = "unit"
@@ -67,6 +68,7 @@ class TrainConfig:
             _require(name, getattr(self, name) >= 0, "must be at least 0", getattr(self, name))
         _require("noise_channels", 1 <= self.noise_channels <= 64, "must be in 1..64", self.noise_channels)
         _require("draws", 2 <= self.draws <= 8, "must be in 2..8", self.draws)
+        _require("components", 1 <= self.components <= 3, "must be in 1..3", self.components)
         for name in ("learning_rate", "clip", "t_end"):
             _require(name, 0 < getattr(self, name) < float("inf"), "must be above 0 and finite", getattr(self, name))
         for name in ("ema", "dropout", "label_dropout"):
@@ -84,7 +86,8 @@ class TrainConfig:
             _require(name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
         rule = f"must be energy for head implicit and for no other, here head {self.head}"
         _require("weight", (self.head == "implicit") == (self.weight == "energy"), rule, self.weight)
-        for name, head in (("noise_channels", "implicit"), ("draws", "implicit"), ("parametrization", "mean")):
+        of_heads = ("noise_channels", "implicit"), ("draws", "implicit"), ("parametrization", "mean")
+        for name, head in (*of_heads, ("components", "bayes-logistic")):
             value = getattr(self, name)
             rule = f"belongs to head {head}, here head {self.head}"
             _require(name, self.head == head or value == getattr(TrainConfig, name), rule, value)
@@ -105,6 +108,7 @@ class TrainConfig:
             raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
         if not _OF_HEADS & set(values):
             values = {**{name: getattr(cls, name) for name in _OF_HEADS}, **values}
+        values = {"components": cls.components, **values}
         if set(values) != names:
             wrong = ", ".join(sorted(set(values) ^ names))
             raise ValueError(f"TrainConfig: keys: must be its fields, got a difference in {wrong}")
@@ -143,6 +147,7 @@ PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS
 OF_HEAD: dict[str, dict[str, Any]] = {
     "implicit": {"weight": "energy", "schedule": "cosine"},
     "beta-binomial": {"weight": "uniform", "schedule": "cosine"},
+    "bayes-logistic": {"weight": "uniform", "schedule": "cosine"},
 }
 
 HELP = {
@@ -161,9 +166,10 @@ HELP = {
     "network": "small (for a CPU), or one of the paper's",
     "channels": "channels of the small network",
     "blocks": "residual blocks a level of the small network",
-    "head": "mean: expected births, as in the paper; implicit: a joint draw of them; beta-binomial: a law of each",
+    "head": "mean: expected births, as in the paper; implicit: a joint draw; beta-binomial, bayes-logistic: laws",
     "noise_channels": "channels of noise beside the image, head implicit",
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
+    "components": "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic",
     "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
     "parametrization": "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
     "input": "how counts are centred and scaled for the network",

@@ -54,7 +54,7 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
     else:
         size = {}
     noise = config.noise_channels if config.head == "implicit" else 0
-    outputs = {"outputs": LAWS[config.head]} if config.head in LAWS else {}
+    outputs = {"outputs": LAWS[config.head][config.components - 1]} if config.head in LAWS else {}
     of_network = {"num_classes": classes, "dropout": config.dropout, "noise_channels": noise, **outputs, **size}
     network = NetworkConfig(config.network, of_network).build()
     parameters = {"steps": config.schedule_steps, **({"t_end": config.t_end} if config.schedule == "logit" else {})}

@@ -17,6 +17,8 @@ ARCHITECTURES = ["80", "90", "100", "120"]
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
 MORE_REGISTERS = {"law_losses": 80, "law_grads": 80}  # three blocks: a float64 takes two registers
+# Two blocks, which have a multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh)
+MORE_REGISTERS |= dict.fromkeys(("bayes_losses", "bayes_grads", "bayes_step_kernel"), 128)
 KERNELS = (
     "thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E", "loss_kernel", "loss_grad",
     "philox_kernel", "thin_element", "bridge_element", "tau_leap_kernel", "binomial_kernel", "poisson_kernel",
@@ -26,7 +28,7 @@ KERNELS = (
     "categorical_bridge_kernelILNS1_2X0E1E",  # by logits
     "categorical_bridge_kernelILNS1_2X0E2E",  # by probabilities
     "transition_rows_kernel", "log_prob_kernel", "energy_squares", "energy_grad",
-    "law_losses", "law_grads", "posterior_step_kernel",
+    "law_losses", "law_grads", "posterior_step_kernel", "bayes_losses", "bayes_grads", "bayes_step_kernel",
 )  # fmt: skip
 # SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
 INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 137, "loss_grad": 138}

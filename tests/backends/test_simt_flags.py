@@ -9,7 +9,7 @@ import torch
 import fastblackout as fb
 from fastblackout.backends import cuda
 from support.arrays import bits
-from support.op_posterior import STEP_CASES, step_arguments
+from support.op_posterior import NO_MORE, STEP_CASES, step_arguments
 from support.simt import _simt, new_flag
 
 COUNTS = ["uint8", "int16", "int32", "int64"]
@@ -251,12 +251,15 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         (9, 0.0, NAN, 0.0, 1.0, 4), (10, 0.0, 0.0, NAN, 1.0, 16), (10, 0.0, 0.0, 0.0, INF, 16),
     ]:  # fmt: skip
         counts, births, head = torch.full((1, 3000), 9), torch.ones(1, 3000), torch.zeros(2, 1, 3000)
-        counts[0, -1], births[0, -1], head[1, 0, -1], flag = x, born, logit, new_flag()
-        given = counts, 0, *head, births, torch.tensor([weight]).double(), torch.tensor([offset]), 10
-        cuda.posterior_loss(*given, loss[:1], flag, module=_simt)
-        assert flag.item() == expected and (expected & 18 or loss[0].isfinite())
-        cuda.posterior_loss_backward(*given, *torch.empty_like(head), flag := new_flag(), module=_simt)
-        assert flag.item() == (expected if weight == 1.0 else 0)
+        counts[0, -1], births[0, -1], head[1, 0, -1] = x, born, logit
+        for family in (0, 1):
+            numbers, flag = (torch.tensor([weight]).double(), torch.tensor([offset]), 10), new_flag()
+            given = counts, family, *head, *NO_MORE, births, *numbers
+            cuda.posterior_loss(*given, loss[:1], flag, module=_simt)
+            assert flag.item() == expected and (expected & 18 or loss[0].isfinite())
+            grads = *torch.empty_like(head), *NO_MORE
+            cuda.posterior_loss_backward(*given, *grads, flag := new_flag(), module=_simt)
+            assert flag.item() == (expected if weight == 1.0 else 0)
     for count, p, expected in [
         (3.0, 0.5, 0),
         (3.5, 0.5, 1),
@@ -284,9 +287,11 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         assert flag.item() == expected, (mean, std)
 
 
+@pytest.mark.parametrize("family", [0, 1])
 @pytest.mark.parametrize("case", STEP_CASES)
-def test_flags_of_a_step_by_a_law(case):
+def test_flags_of_a_step_by_a_law(case, family):
     x, head, numbers, expected = step_arguments(*case)
     flag, x_s = new_flag(), torch.full_like(x, 99)
-    cuda.posterior_step(x, 0, *head, *numbers, 10, *torch.ones(2, 1), x_s, None, flag, module=_simt)
+    given = x, family, *head, *NO_MORE, *numbers, 10, *torch.ones(2, 1)
+    cuda.posterior_step(*given, x_s, None, flag, module=_simt)
     assert flag.item() == expected and x_s.min() >= 0 and x_s.max() <= 10

@@ -29,6 +29,7 @@ REGISTERS = {
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
     "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
+    "bayes_loss_kernel": 192, "bayes_grad_kernel": 224, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
@@ -65,6 +66,15 @@ DTYPES = {
         "births": COUNTS | FLOATS,
         "grad_0": FLOATS,
         "grad_1": FLOATS,
+    },
+    "bayes_loss_kernel": {"x_t": COUNTS, "mean_0": FLOATS, "wide_0": FLOATS, "births": COUNTS | FLOATS},
+    "bayes_grad_kernel": {"x_t": COUNTS, "mean_0": FLOATS, "births": COUNTS | FLOATS, "to_mean_0": FLOATS},
+    "bayes_step_kernel": {
+        "x_t": COUNTS,
+        "mean_0": FLOATS,
+        "wide_0": FLOATS,
+        "x_s": COUNTS,
+        "model_input": FLOATS,
     },
     "binomial_kernel": {
         "count": COUNTS | {"float32", "float64"},
@@ -178,7 +188,8 @@ def test_amd(runs):
     report = runs["gfx942"].result()
     check_kernels(report)
     for fact in report:
-        assert fact["spills"] == fact["stack"] == 0 and fact["registers"] <= 128, fact
+        most = 256 if fact["kernel"].startswith("bayes") else 128  # of three components in registers
+        assert fact["spills"] == fact["stack"] == 0 and fact["registers"] <= most, fact
         assert fact["scalar_spills"] <= SCALAR_SPILLS, fact
         assert fact["denormals"] == 3, "float32 subnormals must be kept"
         assert fact["fma"] == 5 * fact["divisions"], f"more fused operations than divisions are made of: {fact}"

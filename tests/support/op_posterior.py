@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ _WHOLE = {
 }
 
 
+NO_MORE = (None,) * 6  # the arrays of a head of two that are not there
+
 # Wrong values of a step, and the bits of the flag they set: (count, o_1, o_2, p, q, offset, bits).
 STEP_CASES = [
     (10, 0.0, 0.0, 0.3, 0.7, 0.0, 0), (11, 0.0, 0.0, 0.3, 0.7, 0.0, 1), (-1, math.nan, 0.0, 0.3, 0.7, 0.0, 3),
@@ -40,14 +43,29 @@ def step_arguments(x: int, o_1: float, o_2: float, p: float, q: float, offset: f
     return counts, head, (*pair, torch.tensor([offset]), fb.Philox(3).tensor()), bits
 
 
+HEADS = tuple(f"head_{at}" for at in range(8))
+
+
 def _head(m: Maker) -> dict[str, Any]:
-    """Extremes of the head lie beyond both clamps."""
-    head = {"head_0": m.uniform(-9.0, 9.0, EXTREMES), "head_1": m.uniform(-9.0, 9.0, EXTREMES[::-1])}
-    return head | {"offset": m.rows((0.0, -1.5, -20.0, 3.0))}
+    """Extremes of the head lie beyond both clamps. The factor "components": of the law "bayes-logistic"; 0: of the
+    other, whose counts may be larger."""
+    arrays = max(3 * m.case.get("components", 0) - 1, 2)
+    made = {name: m.uniform(-9.0, 9.0, EXTREMES[at:] + EXTREMES[:at]) for at, name in enumerate(HEADS[:arrays])}
+    if not m.case.get("components"):
+        made = {"head_0": m.uniform(-9.0, 9.0, EXTREMES), "head_1": m.uniform(-9.0, 9.0, EXTREMES[::-1])}
+    return made | {"offset": m.rows((0.0, -1.5, -20.0, 3.0)), "family": int(bool(m.case.get("components")))}
+
+
+def _bounded(m: Maker) -> None:
+    """The law "bayes-logistic" walks from state to state, which takes the reference long where they are many."""
+    if m.case.get("components"):
+        size = math.prod(m.shape)
+        m.max_count = min(m.max_count, 1000 if size < 200 else 255 if size < 3000 else 60)
 
 
 def arguments(m: Maker) -> dict[str, Any]:
     """Births within the room that x leaves, also all and none of it."""
+    _bounded(m)
     x, born = m.counts(), m.case.get("born", "float32")
     room = torch.clamp(m.max_count - x.long(), max=2**31 if born in ("int64", "float64") else _WHOLE.get(born, 2**24))
     births = (room * torch.rand(m.shape, generator=m.random, dtype=torch.float64)).long()
@@ -57,34 +75,45 @@ def arguments(m: Maker) -> dict[str, Any]:
     return a
 
 
-def step_factors(m: Maker, state: dict[str, Any]) -> dict[str, Any]:
+def step_factors(m: Maker, state: Callable[[Maker], dict[str, Any]]) -> dict[str, Any]:
     """state: what thin and the reverse steps share."""
-    return state | _head(m) | {"q": 1 - state["p"]}
+    _bounded(m)
+    made = state(m)
+    return made | _head(m) | {"q": 1 - made["p"]}
+
+
+def _law(a: dict[str, Any]) -> dict[str, Any]:
+    return {"family": ("beta-binomial", "bayes-logistic")[a["family"]], "offset": a["offset"]}
+
+
+def _all(a: dict[str, Any], names: tuple[str, ...] = HEADS) -> list[Any]:
+    """The arrays of a head as kernels take them, None for those that are not there."""
+    return [a.get(name) for name in names]
 
 
 def public(a: dict[str, Any], more: dict[str, Any]) -> Any:
     del more["rng"]
-    head = [a[name].detach().requires_grad_() for name in ("head_0", "head_1")]
-    law = {"family": "beta-binomial", "offset": a["offset"]}
-    loss = fb.posterior_loss(head, a["x"], a["births"], a["weight"], **law, **more)
+    head = [each.detach().requires_grad_() for each in _all(a) if each is not None]
+    loss = fb.posterior_loss(head, a["x"], a["births"], a["weight"], **_law(a), **more)
     grads = torch.autograd.grad(loss, head, a["upstream"])
-    return {"loss": loss.detach(), "grad_0": grads[0], "grad_1": grads[1]}
+    return {"loss": loss.detach(), **{f"grad_{at}": grad for at, grad in enumerate(grads)}}
 
 
 def kernel(k: Any, a: dict[str, Any], key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
-    inputs, last = (a["x"], 0, a["head_0"], a["head_1"], a["births"]), (a["offset"], a["max_count"])
+    inputs, last = (a["x"], a["family"], *_all(a), a["births"]), (a["offset"], a["max_count"])
     k.posterior_loss(*inputs, a["weight"], *last, out["loss"], flag)
     coefficient = a["upstream"].double() * a["weight"]
-    k.posterior_loss_backward(*inputs, coefficient, *last, out["grad_0"], out["grad_1"], flag)
+    grads = [out.get(name.replace("head", "grad")) for name in HEADS]
+    k.posterior_loss_backward(*inputs, coefficient, *last, *grads, flag)
 
 
 def stepped(a: dict[str, Any], more: dict[str, Any]) -> Any:
-    law = {"family": "beta-binomial", "offset": a["offset"]}
-    return fb.posterior_step(a["x"], (a["head_0"], a["head_1"]), fb.Prob(a["p"], a["q"]), **law, **more)
+    head = [each for each in _all(a) if each is not None]
+    return fb.posterior_step(a["x"], head, fb.Prob(a["p"], a["q"]), **_law(a), **more)
 
 
 def step_kernel(k: Any, a: dict[str, Any], key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
     k.posterior_step(
-        a["x"], 0, a["head_0"], a["head_1"], a["p"], a["q"], a["offset"], key, a["max_count"], a["center"], a["scale"],
+        a["x"], a["family"], *_all(a), a["p"], a["q"], a["offset"], key, a["max_count"], a["center"], a["scale"],
         out.get("x_s"), out.get("model_input"), flag,
     )  # fmt: skip

@@ -28,8 +28,8 @@ NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw not
 PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
 # What lies in the case's layout; the rest is one a sample.
-IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0", "head_0", "head_1")
-IMAGES += op_shapes.IMAGES
+IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0")
+IMAGES += op_posterior.HEADS + op_shapes.IMAGES
 
 
 def _state(m: Maker) -> Arguments:
@@ -68,7 +68,7 @@ def _tau_leap(m: Maker) -> Arguments:
 
 
 def _posterior_step(m: Maker) -> Arguments:
-    return op_posterior.step_factors(m, _state(m))
+    return op_posterior.step_factors(m, _state)
 
 
 def _birth_loss(m: Maker) -> Arguments:
@@ -241,12 +241,13 @@ OPS = {
         op_posterior.arguments, op_posterior.public, op_posterior.kernel,
         NO_KEY | {
             "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "max_count": (255, 15, 100_000, 2**53),
+            "components": (0, 1, 2, 3),
         },
     ),
     "posterior_step": Op(
         _posterior_step, op_posterior.stepped, op_posterior.step_kernel,
         {name: _STEPS[name] for name in ("inputs", "one", "outputs")} | {
-            "shape": SHAPES[1:], "max_count": (255, 15, 1, 100_000, 2**53),
+            "shape": SHAPES[1:], "max_count": (255, 15, 1, 100_000, 2**53), "components": (0, 1, 2, 3),
         },
     ),
     "binomial": Op(

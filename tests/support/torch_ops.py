@@ -107,6 +107,8 @@ def registered():
     draws = torch.stack([logits, logits.flip(0), 1 - logits])
     norms = OPS.energy_loss(x, draws, x, p, gain, 255, "auto")[1]
     scored = draws.transpose(1, 2).contiguous().transpose(1, 2).half().requires_grad_()
+    no_more, law, step = (None,) * 6, (p, gain, 255, "auto"), (gain, key, 255, center, scale)
+    mixture = [(logits * at).requires_grad_() for at in (0.1, -0.1, 0.2, -0.2, 0.3, 0.1, 0.1, -0.1)]
     return [
         ("thin", (x, p, q, key, 255, center, scale, some, f32, "auto")),
         ("thin", (last, p, q, key, 255, center, scale, ["x_t"], f32, "reference")),
@@ -120,13 +122,16 @@ def registered():
         ("energy_loss", (x, draws.clone().requires_grad_(), x.float(), p, gain, 255, "auto")),
         ("energy_loss", (x.int(), scored, x, p, gain, 2**31 - 1, "reference")),
         ("energy_loss_backward", (x, draws, x, p, gain, 255, norms, "auto")),
-        ("posterior_loss", (x, 0, leaf, draws[1].half().requires_grad_(), x.float() // 8, p, gain, 255, "auto")),
-        ("posterior_loss", (x.int(), 0, scored[0].detach(), leaf, x // 8, p, gain, 2**31 - 1, "reference")),
-        ("posterior_loss_backward", (x, 0, logits, draws[1].half(), x // 8, p, gain, 255, "auto")),
-        ("posterior_step", (last, 0, logits, draws[1].half(), p, q, gain, key, 255, center, scale, both, bf16, "auto")),
+        ("posterior_loss", (x, 0, leaf, draws[1].half().requires_grad_(), *no_more, x.float() // 8, *law)),
+        ("posterior_loss", (x.int(), 0, scored[0].detach(), leaf, *no_more, x // 8, p, gain, 2**31 - 1, "reference")),
+        ("posterior_loss", (x, 1, *mixture, x // 8, *law)),
+        ("posterior_loss_backward", (x, 0, logits, draws[1].half(), *no_more, x // 8, *law)),
+        ("posterior_loss_backward", (x, 1, *[each.detach() for each in mixture], x // 8, *law)),
+        ("posterior_step", (last, 0, logits, draws[1].half(), *no_more, p, q, *step, both, bf16, "auto")),
+        ("posterior_step", (x, 1, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
         (
             "posterior_step",
-            (x.int(), 0, logits, logits, p, q, gain, key, 2000, center, scale, ["x_s"], f32, "reference"),
+            (x.int(), 0, logits, logits, *no_more, p, q, gain, key, 2000, center, scale, ["x_s"], f32, "reference"),
         ),
         ("binomial", (x, p.float()[:, None, None, None].expand_as(x), None, key, "auto")),
         ("binomial", (x.double()[:, 0, 0, 0], p, q, key, "auto")),

@@ -63,26 +63,25 @@ def energy(counts=U8, logits=F32, births=None, draws=2, most=255, shape=(4, 3072
     backend.energy_loss_backward(x, y, n, doubles(shape[0]), one, most, norms, y.clone(), FLAG)
 
 
-def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 3072)):
+def _head(family, shape, dtype, other):
+    """The eight arrays of a head: two, or those of as many components as the number of the family says."""
+    count = max(3 * family - 1, 2)
+    given = [torch.zeros(shape, dtype=(dtype, other or dtype)[at % 2]) for at in range(count)]
+    return given + [None] * (8 - count)
+
+
+def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 3072), components=0):
     x, n, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=births or counts), torch.zeros(shape[0])
-    given = (
-        x,
-        0,
-        torch.zeros(shape, dtype=head),
-        torch.zeros(shape, dtype=other or head),
-        n,
-        doubles(shape[0]),
-        one,
-        most,
-    )
+    arrays, family = _head(components, shape, head, other), int(components > 0)
+    given = (x, family, *arrays, n, doubles(shape[0]), one, most)
     backend.posterior_loss(*given, one, FLAG)
-    backend.posterior_loss_backward(*given, given[2].clone(), given[3].clone(), FLAG)
+    backend.posterior_loss_backward(*given, *(None if each is None else each.clone() for each in arrays), FLAG)
 
 
-def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 3072), key=KEY):
+def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 3072), key=KEY, components=0):
     x, one, p = torch.zeros(shape, dtype=counts), torch.zeros(shape[0]), doubles(shape[0])
-    given = (torch.zeros(shape, dtype=head), torch.zeros(shape, dtype=other or head))
-    backend.posterior_step(x, 0, *given, p, p, one, key, most, one, one, x, torch.zeros(shape, dtype=inputs), FLAG)
+    given = (x, int(components > 0), *_head(components, shape, head, other), p, p, one, key, most)
+    backend.posterior_step(*given, one, one, x, torch.zeros(shape, dtype=inputs), FLAG)
 
 
 def binomial(counts=I32, prob=F32, pair=False, shape=(4, 3072), key=KEY):
@@ -170,6 +169,12 @@ CASES = {
     "posterior_loss": lambda: posterior(),
     "posterior_step": lambda: law_step(),
     "posterior_step wide": lambda: law_step(I32, most=1000),
+    "bayes": lambda: posterior(components=1),
+    "bayes step": lambda: law_step(components=1),
+    "bayes two": lambda: posterior(components=2),
+    "bayes step two": lambda: law_step(components=2),
+    "bayes three": lambda: posterior(components=3),
+    "bayes step three": lambda: law_step(components=3),
     "binomial": lambda: binomial(),
     "poisson": lambda: poisson(),
     "normal": lambda: normal(),
@@ -225,6 +230,7 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _case("beta_binomial", beta_binomial, _counts, _floats, _other)
     _case("negative_binomial", negative_binomial, _floats, _other)
     _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
+    _case("bayes step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=1)
     _case("bridge", bridge, _counts, _floats, _other)
     _case("tau_leap", tau_leap, _counts, _floats, _other)
     if _counts != U8:
@@ -237,3 +243,4 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
         _case("birth_loss_grad", grad, _other, _births)
         _case("energy_loss", energy, _counts, _other, _births)
         _case("posterior_loss", posterior, _counts, _other, _floats, _births)
+        _case("bayes", posterior, _counts, _other, _floats, _births, components=1)

@@ -2,6 +2,7 @@
 triton_single.py."""
 
 import importlib
+import itertools
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import triton.language as tl
 
 from fastblackout.backends import triton as backend
 from fastblackout.reference import portfloat as reference_portfloat
-from support.op_posterior import STEP_CASES, step_arguments
+from support.op_posterior import NO_MORE, STEP_CASES, step_arguments
 from support.triton_cases import flag
 
 pf = importlib.import_module("fastblackout.kernels.portfloat")
@@ -57,28 +58,25 @@ def law_flags():
         (10, 0.0, 1.0, 0.0, 1.0, 4), (8, 0.0, 1.5, 0.0, 1.0, 4), (8, 0.0, nan, 0.0, 1.0, 4),
         (10, 0.0, 0.0, inf, 1.0, 16), (10, 0.0, 0.0, 0.0, nan, 16),
     ):  # fmt: skip
-        bits, other, births = flag(), torch.tensor([[0.0, logit]]), torch.tensor([[1.0, born]])
-        given = (
-            torch.tensor([[3, x]]),
-            0,
-            zeros,
-            other,
-            births,
-            torch.tensor([weight], dtype=torch.float64),
-            torch.tensor([shift]),
-            10,
-        )
-        backend.posterior_loss(*given, loss, bits)
-        assert int(bits) == told, (x, logit, born, shift, weight)
-        backend.posterior_loss_backward(*given, torch.empty(1, 2), torch.empty(1, 2), bits := flag())
-        assert int(bits) == (0 if np.isnan(weight) else told), (x, logit, born, shift, weight)
+        other, births = torch.tensor([[0.0, logit]]), torch.tensor([[1.0, born]])
+        for family in (0, 1):
+            bits, counts = flag(), torch.tensor([[3, x]])
+            given = (
+                *(counts, family, zeros, other, *NO_MORE, births),
+                *(torch.tensor([weight], dtype=torch.float64), torch.tensor([shift]), 10),
+            )
+            backend.posterior_loss(*given, loss, bits)
+            assert int(bits) == told, (family, x, logit, born, shift, weight)
+            grads = torch.empty(1, 2), torch.empty(1, 2), *NO_MORE
+            backend.posterior_loss_backward(*given, *grads, bits := flag())
+            assert int(bits) == (0 if np.isnan(weight) else told), (family, x, logit, born, shift, weight)
 
 
 def step_flags():
-    for case in STEP_CASES:
+    for case, family in itertools.product(STEP_CASES, (0, 1)):
         x, head, numbers, expected = step_arguments(*case)
         bits, x_s = flag(), torch.full_like(x, 99)
-        backend.posterior_step(x, 0, *head, *numbers, 10, *torch.ones(2, 1), x_s, None, bits)
+        backend.posterior_step(x, family, *head, *NO_MORE, *numbers, 10, *torch.ones(2, 1), x_s, None, bits)
         assert int(bits) == expected and x_s.min() >= 0 and x_s.max() <= 10, case
 
 

@@ -149,7 +149,7 @@ struct EnergyLoss : B::Common {
   }
 };
 
-constexpr int kMostHead = 2;  // arrays of a head
+constexpr int kMostHead = 8;  // arrays of a head, MOST_HEAD of call/head.py
 
 template <class B>
 struct PosteriorLoss : B::Common {
@@ -162,7 +162,7 @@ struct PosteriorLoss : B::Common {
 
   template <class Read>
   void inputs(Read& read) {
-    read(x_t, family, head[0], head[1], births, weight, offset, max_count);
+    read(x_t, family, head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7], births, weight, offset, max_count);
   }
   template <class Read>
   void fields(Read& read) {
@@ -172,7 +172,7 @@ struct PosteriorLoss : B::Common {
   template <class Read>
   void gradient(Read& read) {
     inputs(read);
-    read.outputs(grad[0], grad[1]);
+    read.outputs(grad[0], grad[1], grad[2], grad[3], grad[4], grad[5], grad[6], grad[7]);
   }
 };
 
@@ -187,7 +187,7 @@ struct PosteriorStep : B::Common {
 
   template <class Read>
   void fields(Read& read) {
-    read(x_t, family, head[0], head[1], birth, offset, this->key, max_count, input.center, input.scale);
+    read(x_t, family, head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7], birth, offset, this->key, max_count, input.center, input.scale);
     read.outputs(x_s, input.out);
   }
 };

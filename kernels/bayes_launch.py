@@ -1,0 +1,267 @@
+"""posterior_loss and posterior_step of the law "bayes-logistic" in Triton: kernels and launches.
+
+An element a lane, a warp a program, so that a warp waits for the walks of its own elements only. The loss is of three
+launches: the elements, their sums by the tree of birth_loss.py, the sums of samples.
+
+The arrays of a head come in the order mean, scale of component 0, those of 1 and the first logit, those of 2 and the
+second logit, None where the head has fewer; COMPONENTS: how many it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..reference.philox import Stream
+from . import bayes_logistic as law
+from . import portfloat as pf
+from .bayes_parts import seen_births, three_components, weighed
+from .binomial import binomial_block
+from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
+from .checks import check_sample, clean_prob, report
+from .draw import load_counts, load_key, place, rounded, span
+from .heads import law_births, law_counts, law_room, load_number
+from .launch import OPTIONS, batch_and_elements, bounded, on, per_element
+from .weights import first_word
+
+_CHUNK = tl.constexpr(CHUNK)
+_ELEMENT = tl.constexpr(int(Stream.POSTERIOR_ELEMENT))
+_STATE, _REFINE = tl.constexpr(int(Stream.POSTERIOR_STATE)), tl.constexpr(int(Stream.POSTERIOR_STATE_REFINE))
+
+
+@triton.jit(do_not_specialize=["elements", "max_count"])
+def bayes_loss_kernel(
+    x_t, births, mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1, weight, offset, max_count, losses,
+    flag, layout, elements, COMPONENTS: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """losses (B, elements), dense"""
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    valid = lane < (elements - first)
+    if first == 0:
+        load_number(weight + row, flag)
+    shift = load_number(offset + row, flag)
+    x_at = place(x_t, row, first, lane, elements, layout, 0, 10, DIMS)
+    born_at = place(births, row, first, lane, elements, layout, 1, 10, DIMS)
+    room, n, bits = law_counts(x_at, born_at, valid, max_count)
+    o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, bits_head = three_components(
+        mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1, row, first, lane, elements, layout, valid,
+        COMPONENTS, 2, 10, DIMS,
+    )  # fmt: skip
+    report(flag, tl.where(valid, bits | bits_head, 0))
+    most = max_count.to(tl.float64)
+    x = most - room
+    (
+        base, top, zeros, total,
+        t_0, d_0, narrow_0, drop_0, centre_0, up_0, down_0, n_0, w_0, h_0, z_0, rise_0, fall_0, m_0, v_0,
+        t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, w_1, h_1, z_1, rise_1, fall_1, m_1, v_1,
+        t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, w_2, h_2, z_2, rise_2, fall_2, m_2, v_2,
+    ) = weighed(x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, COMPONENTS, False)  # fmt: skip
+    seen_top, seen_sum, mass_0, g_0, c_0, mass_1, g_1, c_1, mass_2, g_2, c_2 = seen_births(
+        x, room, n, base, a_0, t_0, d_0, drop_0, up_0, down_0, a_1, t_1, d_1, drop_1, up_1, down_1,
+        a_2, t_2, d_2, drop_2, up_2, down_2, COMPONENTS,
+    )  # fmt: skip
+    loss = ((top - law.likelihood(x, n, shift)) - seen_top) + (pf.log(total) - pf.log(seen_sum))
+    loss = tl.where((loss > 0.0) & (room > 0.0), loss, 0.0)
+    tl.store(losses + (row.to(tl.int64) * elements + first) + lane, loss.to(tl.float32), mask=valid)
+
+
+@triton.jit(do_not_specialize=["elements", "chunks"])
+def sum_losses_kernel(losses, sums, elements, chunks):
+    """sums (B, chunks) of losses (B, elements), by the tree of a chunk"""
+    row, chunk = tl.program_id(0) // chunks, tl.program_id(0) % chunks
+    at = chunk.to(tl.int64) * _CHUNK + tl.arange(0, _CHUNK)
+    loss = tl.load(losses + row.to(tl.int64) * elements + at, mask=at < elements, other=0.0)
+    tl.store(sums + tl.program_id(0), tree_sum(loss))
+
+
+@triton.jit
+def _store_grad(to, slope, factor, row, first, lane, elements, layout, valid, COLUMN: tl.constexpr, DIMS: tl.constexpr):
+    at = place(to, row, first, lane, elements, layout, COLUMN, 18, DIMS)
+    tl.store(at, rounded(factor * slope.to(tl.float32), to.dtype.element_ty), mask=valid)
+
+
+@triton.jit(do_not_specialize=["elements", "max_count"])
+def bayes_grad_kernel(
+    x_t, births, mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1,
+    to_mean_0, to_wide_0, to_mean_1, to_wide_1, to_logit_0, to_mean_2, to_wide_2, to_logit_1,
+    coefficient, offset, max_count, flag, layout, elements,
+    COMPONENTS: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    valid = lane < (elements - first)
+    shift = load_number(offset + row, flag)
+    x_at = place(x_t, row, first, lane, elements, layout, 0, 18, DIMS)
+    room, bits = law_room(x_at, valid, max_count)
+    o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, bits_head = three_components(
+        mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1, row, first, lane, elements, layout, valid,
+        COMPONENTS, 2, 18, DIMS,
+    )  # fmt: skip
+    report(flag, tl.where(valid, bits | bits_head, 0))
+    most = max_count.to(tl.float64)
+    x = most - room
+    (
+        base, top, zeros, total,
+        t_0, d_0, narrow_0, drop_0, centre_0, up_0, down_0, n_0, w_0, h_0, z_0, rise_0, fall_0, m_0, v_0,
+        t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, w_1, h_1, z_1, rise_1, fall_1, m_1, v_1,
+        t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, w_2, h_2, z_2, rise_2, fall_2, m_2, v_2,
+    ) = weighed(x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, COMPONENTS, True)  # fmt: skip
+    born_at = place(births, row, first, lane, elements, layout, 1, 18, DIMS)  # registers are few before
+    n, bits = law_births(born_at, valid, room)
+    report(flag, tl.where(valid, bits, 0))
+    seen_top, seen_sum, mass_0, g_0, c_0, mass_1, g_1, c_1, mass_2, g_2, c_2 = seen_births(
+        x, room, n, base, a_0, t_0, d_0, drop_0, up_0, down_0, a_1, t_1, d_1, drop_1, up_1, down_1,
+        a_2, t_2, d_2, drop_2, up_2, down_2, COMPONENTS,
+    )  # fmt: skip
+    inverse, of_all, factor = 1.0 / total, 1.0 / seen_sum, tl.load(coefficient + row).to(tl.float32)
+    mean, scale, logit = law.slopes(
+        x, room, n, s_0, t_0, d_0, narrow_0, drop_0, up_0, down_0, w_0, h_0, z_0, rise_0 + fall_0, m_0, v_0, inverse,
+        mass_0 * of_all, g_0, c_0,
+    )  # fmt: skip
+    _store_grad(to_mean_0, mean, factor, row, first, lane, elements, layout, valid, 10, DIMS)
+    _store_grad(to_wide_0, scale, factor, row, first, lane, elements, layout, valid, 11, DIMS)
+    if COMPONENTS > 1:
+        _store_grad(to_logit_0, logit, factor, row, first, lane, elements, layout, valid, 14, DIMS)
+        mean, scale, logit = law.slopes(
+            x, room, n, s_1, t_1, d_1, narrow_1, drop_1, up_1, down_1, w_1, h_1, z_1, rise_1 + fall_1, m_1, v_1,
+            inverse, mass_1 * of_all, g_1, c_1,
+        )  # fmt: skip
+        _store_grad(to_mean_1, mean, factor, row, first, lane, elements, layout, valid, 12, DIMS)
+        _store_grad(to_wide_1, scale, factor, row, first, lane, elements, layout, valid, 13, DIMS)
+    if COMPONENTS > 2:
+        _store_grad(to_logit_1, logit, factor, row, first, lane, elements, layout, valid, 17, DIMS)
+        mean, scale, logit = law.slopes(
+            x, room, n, s_2, t_2, d_2, narrow_2, drop_2, up_2, down_2, w_2, h_2, z_2, rise_2 + fall_2, m_2, v_2,
+            inverse, mass_2 * of_all, g_2, c_2,
+        )  # fmt: skip
+        _store_grad(to_mean_2, mean, factor, row, first, lane, elements, layout, valid, 15, DIMS)
+        _store_grad(to_wide_2, scale, factor, row, first, lane, elements, layout, valid, 16, DIMS)
+
+
+@triton.jit
+def _look(target, before, factor, part, found):
+    """(the sum up to a part, whether the target lies in it, what of the target is left, in the units of its walk)"""
+    after = before + factor * part
+    here = (found == 0) & (target < after)
+    return after, here, (target - before) / factor
+
+
+@triton.jit(do_not_specialize=["elements", "max_count"])
+def bayes_step_kernel(
+    x_t, mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1, x_s, model_input, p, q, offset, center,
+    scale, key, flag, layout, elements, max_count, COMPONENTS: tl.constexpr,
+    BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    valid = lane < (elements - first)
+    center, scale = tl.load(center + row), tl.load(scale + row)
+    if first == 0:
+        check_sample(flag, key, row, None, center, scale)
+    shift = load_number(offset + row, flag)
+    o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, bits = three_components(
+        mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1, row, first, lane, elements, layout, valid,
+        COMPONENTS, 1, 11, DIMS,
+    )  # fmt: skip
+    born, unborn, wrong = clean_prob(tl.load(p + row), tl.load(q + row))
+    counts, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 11, DIMS), valid, max_count, BOUNDED)
+    report(flag, tl.where(valid, bits | tl.where(bad, 1, 0) | tl.where(wrong, 8, 0), 0))
+    room, most = (max_count - counts).to(tl.float64), max_count.to(tl.float64)
+    x = most - room
+    (
+        base, top, zeros, total,
+        t_0, d_0, narrow_0, drop_0, centre_0, up_0, down_0, n_0, w_0, h_0, z_0, rise_0, fall_0, m_0, v_0,
+        t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, w_1, h_1, z_1, rise_1, fall_1, m_1, v_1,
+        t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, w_2, h_2, z_2, rise_2, fall_2, m_2, v_2,
+    ) = weighed(x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, COMPONENTS, False)  # fmt: skip
+    i = (first + lane).to(tl.uint32)
+    high, low = first_word(i, key, row, _STATE), first_word(i, key, row, _REFINE)
+    target = pf.uniform_from_zero(pf.bits53(high, low)) * total
+    is_zero = target < zeros
+    # The walk that holds the target: its component, its way, and what it sums up to.
+    rises = target >= 0.0
+    before, here, goal = _look(target, zeros, w_0, rise_0, is_zero)
+    found, up, walked = is_zero | here, rises, here
+    before, here, left = _look(target, before, w_0, fall_0, found)
+    found, up, walked, goal = found | here, up & (here == 0), walked | here, tl.where(here, left, goal)
+    t, d, centre, start = t_0, d_0, centre_0, n_0
+    if COMPONENTS > 1:
+        before, here, left = _look(target, before, w_1, rise_1, found)
+        other, found, walked, goal = here, found | here, walked | here, tl.where(here, left, goal)
+        before, here, left = _look(target, before, w_1, fall_1, found)
+        found, up, walked, goal = found | here, up & (here == 0), walked | here, tl.where(here, left, goal)
+        other = other | here
+        t, d = tl.where(other, t_1, t), tl.where(other, d_1, d)
+        centre, start = tl.where(other, centre_1, centre), tl.where(other, n_1, start)
+    if COMPONENTS > 2:
+        before, here, left = _look(target, before, w_2, rise_2, found)
+        other, found, walked, goal = here, found | here, walked | here, tl.where(here, left, goal)
+        before, here, left = _look(target, before, w_2, fall_2, found)
+        found, up, walked, goal = found | here, up & (here == 0), walked | here, tl.where(here, left, goal)
+        other = other | here
+        t, d = tl.where(other, t_2, t), tl.where(other, d_2, d)
+        centre, start = tl.where(other, centre_2, centre), tl.where(other, n_2, start)
+    all_of_it, by_mean, by_scale, last = law.walk(x, room, shift, t, d, centre, start, up, walked, goal, 0, False)
+    left = tl.where(walked, last, tl.where(is_zero, 0.0, room))
+    seed, counter = load_key(key, row)
+    chance = tl.zeros_like(left)
+    total_births = binomial_block(left.to(tl.int64), chance + born, chance + unborn, i, valid, seed, counter, _ELEMENT)
+    after = counts.to(tl.int64) + total_births
+    if x_s is not None:
+        to = place(x_s, row, first, lane, elements, layout, 9, 11, DIMS)
+        tl.store(to, after.to(x_s.dtype.element_ty), mask=valid)
+    if model_input is not None:
+        value = (after.to(tl.float32) - center) * scale
+        to = place(model_input, row, first, lane, elements, layout, 10, 11, DIMS)
+        tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
+
+
+def _by_component(arrays: list[Any]) -> tuple[list[Any], int]:
+    """(eight arrays in the order of the kernels, how many components they are of)"""
+    given = [each for each in arrays if each is not None]
+    k = (len(given) + 1) // 3
+    order = [0, k, 1, k + 1, 2 * k, 2, k + 2, 2 * k + 1][: 3 * k - 1]
+    return [arrays[at] for at in order] + [None] * (8 - len(order)), k
+
+
+def bayes_loss(x_t: Tensor, head: list[Any], *others: Any) -> None:
+    """others: births, weight, offset, max_count, loss, flag"""
+    births, weight, offset, max_count, loss, flag = others
+    batch, elements = batch_and_elements(x_t)
+    if batch == 0:
+        return
+    chunks, weight = triton.cdiv(elements, CHUNK), weight.contiguous()
+    arrays, components = _by_component(head)
+    losses = torch.empty(batch * elements, dtype=torch.float32, device=x_t.device)
+    sums = torch.empty(batch * chunks, dtype=torch.float32, device=x_t.device)
+    with on(x_t):
+        if chunks:
+            grid, sizes, options = per_element("posterior_loss", [x_t, births, *arrays], COMPONENTS=components)
+            bayes_loss_kernel[grid](x_t, births, *arrays, weight, offset, max_count, losses, flag, *sizes, **options)
+            sum_losses_kernel[(batch * chunks,)](losses, sums, elements, chunks, **{**OPTIONS, "num_warps": 4})
+        add_chunks_kernel[(triton.cdiv(batch, 32),)](sums, weight, loss, batch, chunks, ROWS=32, **OPTIONS)
+
+
+def bayes_loss_backward(x_t: Tensor, head: list[Any], *others: Any) -> None:
+    """others: births, coefficient, offset, max_count, then the gradients, flag"""
+    births, coefficient, offset, max_count, *grads, flag = others
+    (arrays, components), (to, _) = _by_component(head), _by_component(grads)
+    grid, sizes, options = per_element("posterior_loss", [x_t, births, *arrays, *to], COMPONENTS=components)
+    coefficient = coefficient.contiguous()
+    with on(x_t):
+        bayes_grad_kernel[grid](x_t, births, *arrays, *to, coefficient, offset, max_count, flag, *sizes, **options)
+
+
+def bayes_step(x_t: Tensor, head: list[Any], *others: Any) -> None:
+    """others: p, q, offset, key, max_count, center, scale, x_s, model_input, flag"""
+    p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
+    arrays, components = _by_component(head)
+    given = [x_t, *arrays, x_s, model_input]
+    grid, sizes, options = per_element("posterior_step", given, BOUNDED=bounded(x_t, max_count), COMPONENTS=components)
+    numbers = p.contiguous(), q.contiguous(), offset, center, scale
+    with on(x_t):
+        bayes_step_kernel[grid](*given, *numbers, key, flag, *sizes, max_count, **options)
