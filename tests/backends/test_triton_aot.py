@@ -29,7 +29,7 @@ REGISTERS = {
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
     "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
-    "bayes_loss_kernel": 192, "bayes_grad_kernel": 224, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
+    "bayes_loss_kernel": 192, "bayes_grad_kernel": 232, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
@@ -94,14 +94,15 @@ DTYPES = {
     "log_prob_kernel": {"x": COUNTS, "a": COUNTS, "b": COUNTS},
 }
 RUNS = {"hopper": ("90", "constants"), "keys": ("90", "keys")}
-# Each target takes minutes: .ci/nightly compiles for the newer two, too.
-OTHERS = ("80", "100", "120") if os.environ.get("FASTBLACKOUT_PRODUCT") else ("80",)
+# Each target takes minutes: .ci/nightly compiles for the older one and the newer two, too.
+NIGHT = bool(os.environ.get("FASTBLACKOUT_PRODUCT"))
+OTHERS = ("80", "100", "120") if NIGHT else ()
 RUNS |= {target: (target,) for target in (*OTHERS, "gfx942")}
 
 
 def compiled(tmp_path, *arguments):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FASTBLACKOUT_", "TRITON_"))}
-    environment |= {"TRITON_CACHE_DIR": str(tmp_path / "cache")}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path / "cache"), "AOT_CASES": "all" if NIGHT else "some"}
     return report_of("triton_aot_worker", *arguments, folder=tmp_path, environment=environment, timeout=1700)
 
 
@@ -122,6 +123,8 @@ def check_kernels(report):
     """None is missing, and no dtype of an argument either."""
     assert {fact["kernel"].removesuffix(" wide") for fact in report} == KERNELS
     for kernel, arguments in DTYPES.items():
+        if kernel.startswith("bayes") and not NIGHT:
+            continue  # see triton_aot_cases.py
         for name, dtypes in arguments.items():
             seen = {fact["dtypes"].get(name) for fact in report if fact["kernel"] == kernel}
             assert dtypes <= seen, f"{kernel}: {name}: never compiled with {', '.join(sorted(dtypes - seen))}"

@@ -60,7 +60,7 @@ def _bounded(m: Maker) -> None:
     """The law "bayes-logistic" walks from state to state, which takes the reference long where they are many."""
     if m.case.get("components"):
         size = math.prod(m.shape)
-        m.max_count = min(m.max_count, 1000 if size < 200 else 255 if size < 3000 else 60)
+        m.max_count = min(m.max_count, 255 if size < 200 else 40 if size < 3000 else 15)
 
 
 def arguments(m: Maker) -> dict[str, Any]:
