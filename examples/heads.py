@@ -1,6 +1,6 @@
 """What the heads of a network can say of two pixels: the law of their births under each, beside the exact one.
 
-    python examples/heads.py             # half a minute on one CPU core; writes docs/images/heads.png
+    python examples/heads.py             # a minute on one CPU core; writes docs/images/heads.png
 
 Images are two pixels of counts 0..16 that are both dark or both bright. At one time, when a tenth of all particles are
 alive, both pixels are seen with one particle: that leaves open which it was, and the births of both pixels must agree.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,19 +84,24 @@ def mean_head(updates: int) -> np.ndarray:
     return np.outer(*each)
 
 
-def law_head(updates: int) -> np.ndarray:
-    """Each number of births has a beta-binomial law of its own."""
+def law_head(family: str, arrays: int, updates: int) -> np.ndarray:
+    """Each number of births has a law of its own, of `arrays` numbers of the network."""
     torch.manual_seed(0)
-    net, how = network(2, 4), {"family": "beta-binomial", "offset": OFFSET, "max_count": MOST}
-    train(net, lambda x_t, births, _: fb.posterior_loss(net(scaled(x_t)).chunk(2, 1), x_t, births, 1.0, **how), updates)
+    net, how = network(2, 2 * arrays), {"family": family, "offset": OFFSET, "max_count": MOST}
+
+    def head(x_t: Tensor) -> tuple[Tensor, ...]:
+        return net(scaled(x_t)).chunk(arrays, 1)
+
+    train(net, lambda x_t, births, _: fb.posterior_loss(head(x_t), x_t, births, 1.0, **how), updates)
+    each = []
     with torch.inference_mode():
-        o_1, o_2 = net(scaled(torch.tensor([SEEN]))).double()[0].chunk(2)
-    m, c = torch.sigmoid(o_1 + OFFSET), torch.exp(torch.clamp(o_2 + 1, -5, 7))
-    laws = [
-        fb.beta_binomial_log_prob(np.arange(MOST + 1), MOST - seen, float(a), float(b))
-        for seen, a, b in zip(SEEN, m * c, (1 - m) * c, strict=True)
-    ]
-    return np.outer(*np.exp(laws))
+        seen = torch.tensor([SEEN])
+        for pixel in (0, 1):  # -log P of all numbers of births, as so many samples of one pixel
+            n = torch.arange(MOST - SEEN[pixel] + 1)[:, None]
+            given = [array[:, pixel : pixel + 1].expand(len(n), 1) for array in head(seen)]
+            nats = fb.posterior_loss(given, seen[:, pixel : pixel + 1].expand(len(n), 1), n, 1.0, **how)
+            each.append(np.pad(np.exp(-nats.double().numpy()), (0, SEEN[pixel])))
+    return np.outer(*each)
 
 
 def implicit_head(updates: int, draws: int = 100_000) -> np.ndarray:
@@ -121,7 +127,12 @@ def implicit_head(updates: int, draws: int = 100_000) -> np.ndarray:
     return law
 
 
-HEADS = {"mean": mean_head, "beta-binomial": law_head, "implicit": implicit_head}
+HEADS = {
+    "mean": mean_head,
+    "beta-binomial": partial(law_head, "beta-binomial", 2),
+    "bayes-logistic": partial(law_head, "bayes-logistic", 5),
+    "implicit": implicit_head,
+}
 
 
 def distance(p: np.ndarray, q: np.ndarray) -> float:
@@ -129,7 +140,10 @@ def distance(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def picture(laws: dict[str, np.ndarray], path: Path) -> None:
-    """Above, the births of one pixel under each law, with the exact ones as a line; below, those of both, by roots."""
+    """Above, the births of one pixel under each law, with the exact ones as a line; below, those of both, by roots.
+
+    The bars of the mean head are higher than the picture.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -137,7 +151,7 @@ def picture(laws: dict[str, np.ndarray], path: Path) -> None:
     from matplotlib.colors import PowerNorm
 
     exact, counts = laws["exact"], np.arange(MOST + 1)
-    figure, axes = plt.subplots(2, len(laws), figsize=(10, 5.2), constrained_layout=True, sharex=True)
+    figure, axes = plt.subplots(2, len(laws), figsize=(12, 5.2), constrained_layout=True, sharex=True)
     for (name, law), (above, below) in zip(laws.items(), axes.T, strict=True):
         above.bar(counts, law.sum(1), color="tab:blue")
         above.step(counts, exact.sum(1), where="mid", color="black", linewidth=1)

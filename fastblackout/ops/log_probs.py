@@ -56,7 +56,7 @@ def beta_binomial_log_prob(x: Any, count: Any, a: Any, b: Any) -> Any:
     count is at most 2^53. NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their
     device, differentiable in a and b. Outside 0 <= x <= count, and for an x that is no whole number, it is -inf.
     The error is within 1e-15 (1 + |log a| + |log b| + count (1 + log(a + b + count))), for tiny, large and unequal a
-    and b too: no differences of log-gammas are taken.
+    and b too: no rising factorial is a difference of log-gammas.
     Raises ValueError for a and b outside their range and counts that are negative or no whole numbers (NumPy and CPU
     tensors).
     Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the law.

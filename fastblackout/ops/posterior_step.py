@@ -68,10 +68,10 @@ def posterior_step(
         fb.thin.
     center, scale: for the NEXT input. They, rng, generator, outputs, input_dtype and out are as in fb.thin; x_s may be
     x_t itself. Nothing cancels where f or step is next to 0 or 1, and no tail is lost: the distribution function of x_s
-    is within 1.5e-13 + 1.5e-15 sqrt(R) of the exact one everywhere for "beta-binomial", within 1e-10 for
-    "bayes-logistic" with max_count 255, means in 0..max_count and logits below 1000 (derived in
-    fastblackout/reference/posterior_step.py and bayes_logistic.py), for every finite head. Equal keys give equal
-    results, bit for bit, on every backend and for any split of the batch.
+    is within 1.5e-13 + 1.5e-15 sqrt(R) of the exact one everywhere for "beta-binomial" and every finite head, within
+    1e-10 for "bayes-logistic" with max_count 255, means in 0..max_count and logits below 1000 (derived in
+    fastblackout/reference/posterior_step.py and bayes_logistic.py). Equal keys give equal results, bit for bit, on
+    every backend and for any split of the batch.
     Returns Stepped(x_s, model_input).
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.

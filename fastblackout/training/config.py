@@ -23,7 +23,8 @@ RESUMABLE = frozenset(
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options of a training run, each explained in `HELP`; `preset` gives the defaults of a data set."""
+    """The options of a training run, each explained in `HELP`; `preset` gives the defaults of a data set
+    and of a head."""
 
     steps: int = 100_000
     epochs: int | None = None
