@@ -10,7 +10,9 @@ y = E[x_0 - x_t | x_t].
 
 The bound of a sampler that takes finitely many steps, each with Poisson(q y) births:
 
-    -log p(x_0) <= sum over steps of E[ KL(Binomial(x_0 - x_t, q) || Poisson(q y)) ],    q = (p_s - p_t) / (1 - p_t).
+    -log p(x_0) <= sum over steps of E[ KL(Binomial(x_0 - x_t, q) || Poisson(q y)) ],    q = (p_s - p_t) / (1 - p_t),
+
+or, for a head that gives a law of the births, with the law of a step's births in the place of the Poisson one.
 """
 
 from __future__ import annotations
