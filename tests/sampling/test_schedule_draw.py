@@ -8,8 +8,10 @@ import pytest
 import torch
 from scipy import stats
 
+from fastblackout.models.blackout import HEADS
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import philox4x32
+from fastblackout.sampling.sampler import grid_for
 from fastblackout.schedule.schedule import GRIDS, Schedule
 
 
@@ -103,3 +105,7 @@ def test_grid_values():
         schedule.grid(10, "early", 0)
     with pytest.raises(TypeError, match=r"^Schedule.grid: max_count: must be an integer, got None$"):
         schedule.grid(10, "early")
+
+
+def test_samples_of_a_mean_head_keep_their_grid():
+    assert {head: grid_for(head) for head in HEADS} == {**dict.fromkeys(HEADS, "early"), "mean": "cosine"}
