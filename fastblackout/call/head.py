@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..arrays import FLOATS, Array, adopt
@@ -69,6 +69,9 @@ class LikeHead(Outputs):
         like = sys.modules["torch"].empty_like
         head = arguments[2 : 2 + MOST_HEAD]
         return {name: None if each is None else like(each) for name, each in zip(self.names, head, strict=True)}
+
+    def give(self, call: Call, made: Iterable[Any]) -> tuple[Any, ...]:
+        return tuple(array for array in made if array is not None)
 
     def returned(self, made: dict[str, Any]) -> list[Any]:
         return [tensor for tensor in made.values() if tensor is not None]

@@ -15,7 +15,7 @@ from ..call.route import through_torch
 from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss
 
-_BIRTH_LOSS, _ = declare_loss(
+_BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     "birth_loss",
     Logits("logits"),
     Births("births"),
@@ -53,9 +53,7 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     values = logits, births, weight, gain
     if (made := short.birth_loss(values, backend)) is not None:
         loss, slopes, foreseen = made
-        if slopes is None:
-            return loss
-        return _differentiable(logits, weight, gain, "cpu", foreseen, slopes, births, loss)
+        return loss if slopes is None else _differentiable(values, "cpu", slopes, foreseen, loss)
     if through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
     call = Call(op, backend)
@@ -74,12 +72,19 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
     loss = given_back(call, result)
     if not graded:
         return loss
-    kept = None if slopes is None else slopes.value
-    numbers = fields["weight"], fields["gain"]
-    return _differentiable(net.value, *numbers, chosen, None, kept, fields["births"].value, loss)
+    return _differentiable(values, chosen, None if slopes is None else slopes.value, None, loss)
 
 
-def _differentiable(logits: Any, *made: Any) -> Any:
-    from .birth_loss_gradient import Kept
+def _differentiable(values: Any, backend: str, *made: Any) -> Any:
+    from .loss_gradient import Kept
 
-    return Kept.apply(logits, list(made))
+    slopes, foreseen, loss = made
+    slopes = () if slopes is None else (slopes,)
+    return Kept.apply(values[0], ("birth_loss", _gradient, slopes, foreseen, (*values, backend), loss))
+
+
+def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
+    from .loss_gradient import coefficient
+
+    arguments = logits, births, coefficient("birth_loss", upstream, weight), gain
+    return _BIRTH_LOSS_BACKWARD(arguments, backend=backend)

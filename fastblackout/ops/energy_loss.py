@@ -82,6 +82,17 @@ def energy_loss(
         outputs = _ENERGY_LOSS.outputs.make(call)
         host.run(op, _ENERGY_LOSS.twin, chosen, fields, outputs, (call.samples, call.elements))
         loss, norms = (given_back(call, each) for each in outputs.values())
-    from .energy_loss_gradient import Kept
+    from .loss_gradient import Kept
 
-    return Kept.apply(logits, [_ENERGY_LOSS_BACKWARD, values, norms, chosen, loss])
+    return Kept.apply(logits, (op, _gradient, (), None, (*values, norms, chosen), loss))
+
+
+def _gradient(upstream: Any, *given: Any) -> Any:
+    from .loss_gradient import coefficient
+
+    values, (norms, backend) = given[:6], given[6:]
+    if (grad := short.energy_gradient(values, norms, upstream, backend)) is not None:
+        return grad
+    x_t, logits, births, weight, *rest = values
+    arguments = x_t, logits, births, coefficient("energy_loss", upstream, weight), *rest, norms
+    return _ENERGY_LOSS_BACKWARD(arguments, backend=backend)

@@ -22,7 +22,7 @@ from ..call.arguments import Argument, Draws, Logits
 from ..call.declared import DECLARED
 from ..call.head import Head
 from ..call.torch_registry import calls, library
-from .birth_loss_gradient import once
+from .loss_gradient import once
 
 _SAVED = object()  # stands for a tensor that autograd keeps
 

@@ -14,7 +14,7 @@ from ..call.route import need_gradient, through_torch
 from ..reference import posterior_loss as reference
 from .loss_declaration import WEIGHT, declare_loss
 
-_POSTERIOR_LOSS, _ = declare_loss(
+_POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
     "posterior_loss",
     Counts("x_t"),
     Head(),
@@ -98,7 +98,16 @@ def posterior_loss(
         host.run("posterior_loss_and_slopes", None, chosen, fields, outputs | slopes, size)
     else:
         host.run(op, _POSTERIOR_LOSS.twin, chosen, fields, outputs, size)
-    from .posterior_loss_gradient import Kept
+    from .loss_gradient import Kept
 
-    kept = [each for each in slopes.values() if each is not None]
-    return Kept.apply(*(each.value for each in call.head), [fields, chosen, kept, given_back(call, outputs["loss"])])
+    kept = [each.value for each in slopes.values() if each is not None]
+    values = x_t, births, weight, offset, max_count, family, chosen, *head
+    return Kept.apply(*head, (op, _gradient, kept, None, values, given_back(call, outputs["loss"])))
+
+
+def _gradient(upstream: Any, x_t: Any, births: Any, weight: Any, *rest: Any) -> Any:
+    from .loss_gradient import coefficient
+
+    offset, max_count, family, backend, *head = rest
+    arguments = x_t, (family, head), births, coefficient("posterior_loss", upstream, weight), offset, max_count
+    return _POSTERIOR_LOSS_BACKWARD(arguments, backend=backend)

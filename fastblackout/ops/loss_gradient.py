@@ -1,0 +1,86 @@
+"""The gradient of a loss of plain CPU tensors, which is not called through torch's dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..arrays import Array
+from ..backends import host
+from ..call import checks, short
+
+
+def once(op: str) -> str:
+    """Why the gradient of a loss refuses."""
+    return f"{op}: logits: the gradient cannot be differentiated again, got a second differentiation"
+
+
+class Kept(torch.autograd.Function):
+    """The loss of plain CPU tensors, computed before, with what its gradient needs.
+
+    Not with the static setup_context: it costs 20 us a call, and torch.func takes the other path. One argument beside
+    those that have a gradient: each costs 1 us.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Any:
+        """given: the tensors that have a gradient; then a list: op, gradient, slopes, foreseen, values, loss.
+
+        gradient(upstream, *values) gives the gradients, a tuple where there are several tensors. slopes: one for each,
+        or none, from which they are had sooner; then the third of the values is the weight. foreseen: see
+        short.birth_loss.
+        """
+        ctx.op, ctx.gradient, ctx.slopes, ctx.foreseen, values, loss = given[-1]
+        saved, ctx.values = [], []
+        for each in values:
+            if isinstance(each, torch.Tensor):  # saved as such: torch tells of a change in place
+                saved.append(each)
+                each = torch.Tensor
+            ctx.values.append(each)
+        ctx.save_for_backward(*saved)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
+        saved = iter(ctx.saved_tensors)
+        values = [next(saved) if each is torch.Tensor else each for each in ctx.values]
+        slopes, ctx.slopes = ctx.slopes, ()  # they become the gradients; a second backward computes its own
+        # Gradients are enabled here under create_graph alone.
+        if torch.is_grad_enabled():
+            grads = Once.apply(ctx.op, ctx.gradient, upstream, *values)
+        else:
+            grads = tuple([_scaled(ctx.op, each, upstream, values[2], ctx.foreseen) for each in slopes])
+            if not slopes or grads[0] is None:
+                grads = ctx.gradient(upstream, *values)
+        return (*grads, None) if type(grads) is tuple else (grads, None)
+
+
+class Once(torch.autograd.Function):
+    """The gradient of the loss `op`, which refuses to be differentiated instead of passing for a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, op: str, gradient: Callable[..., Any], *arguments: Any) -> Any:  # type: ignore[override]
+        ctx.op = op
+        return gradient(*arguments)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        raise RuntimeError(once(ctx.op))
+
+
+def coefficient(op: str, upstream: Any, weight: Any) -> Any:
+    """Upstream gradient times weight, in float64."""
+    return np.ascontiguousarray(upstream.double().numpy() * checks.per_sample(op, "weight", weight, len(upstream)))
+
+
+def _scaled(op: str, slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
+    """The slopes made into the gradient, in place; None where they are for another upstream gradient, `foreseen`."""
+    if (grad := short.scale_slopes(slopes, upstream, weight, foreseen)) is not None or foreseen is not None:
+        return grad
+    array = Array(slopes, op, "logits")
+    fields = {"coefficient": coefficient(op, upstream, weight)}
+    host.run("birth_loss_scale", None, "cpu", fields, {"slopes": array}, (array.samples, array.elements))
+    return slopes
