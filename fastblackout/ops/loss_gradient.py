@@ -27,7 +27,7 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
-        """given: the tensors that have a gradient; then a list: op, gradient, slopes, foreseen, values, loss.
+        """given: the tensors that have a gradient; then a tuple: op, gradient, slopes, foreseen, values, loss.
 
         gradient(upstream, *values) gives the gradients, a tuple where there are several tensors. slopes: one for each,
         or none, from which they are had sooner; then the third of the values is the weight. foreseen: see
