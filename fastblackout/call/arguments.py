@@ -76,9 +76,8 @@ class Counts(Argument):
             call.begin(name, array)
         else:
             checks.same_shape(call.op, name, array, call.first_name, call.first)
-            if self.one_library and array.is_tensor != call.first.is_tensor:
-                kind = type(array.value).__name__
-                raise TypeError(f"{call.op}: {name}: must be of the library of {call.first_name}, got {kind}")
+            if self.one_library:
+                checks.same_library(call.op, name, array, call.first_name, call.first)
         return (array,)
 
 
@@ -99,8 +98,7 @@ class Logits(Counts):
 
     def on_host(self, call: Call, value: Any) -> tuple[Array]:
         (array,) = super().on_host(call, value)
-        if not array.shape:
-            raise ValueError(f"{call.op}: {self.names[0]}: must have a batch dimension, got shape ()")
+        checks.has_samples(call.op, self.names[0], array)
         return (array,)
 
 
@@ -113,14 +111,11 @@ class Draws(Argument):
     def on_host(self, call: Call, value: Any) -> tuple[Array]:
         name, first = self.names[0], call.first
         array = adopt(call.settle(name, value), call.op, name, FLOATS)
-        if not first.shape:
-            raise ValueError(f"{call.op}: {call.first_name}: must have a batch dimension, got shape ()")
+        checks.has_samples(call.op, call.first_name, first)
         if array.shape[1:] != first.shape or not 2 <= array.shape[0] <= MOST_DRAWS:
             rule = f"shape must be (S, *shape of {call.first_name}), S in 2..{MOST_DRAWS}, (S, {str(first.shape)[1:]}"
             raise ValueError(f"{call.op}: {name}: {rule}, got {array.shape}")
-        if array.is_tensor != first.is_tensor:
-            kind = type(array.value).__name__
-            raise TypeError(f"{call.op}: {name}: must be of the library of {call.first_name}, got {kind}")
+        checks.same_library(call.op, name, array, call.first_name, first)
         checks.same_device(call.op, name, array, call.first_name, first)
         call.draws = array
         return (array,)

@@ -68,6 +68,17 @@ def same_shape(op: str, name: str, array: Array, other_name: str, other: Array) 
     same_device(op, name, array, other_name, other)
 
 
+def same_library(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
+    if array.is_tensor != other.is_tensor:
+        kind = type(array.value).__name__
+        raise TypeError(f"{op}: {name}: must be of the library of {other_name}, got {kind}")
+
+
+def has_samples(op: str, name: str, array: Array) -> None:
+    if not array.shape:
+        raise ValueError(f"{op}: {name}: must have a batch dimension, got shape ()")
+
+
 def same_device(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
     if array.device != other.device or (array.device == "cuda" and array.value.device != other.value.device):
         raise ValueError(f"{op}: {name}: must be on the device of {other_name}, {other.device}, got {array.device}")

@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import FLOATS, Array
 from ..ground.values import is_tensor, settled, shown
 from ..probability import Prob
-from .checks import same_shape
+from .checks import same_library, same_shape
 
 
 def names_of(op: str, argument: str, names: Any, known: Sequence[str]) -> frozenset[str]:
@@ -99,8 +99,7 @@ def output_of(
     array = Array(value, op, label)
     if array.dtype != dtype:
         raise TypeError(f"{op}: {label}: dtype must be {dtype}, got {array.dtype}")
-    if array.is_tensor != source.is_tensor:
-        raise TypeError(f"{op}: {label}: must be of the library of the input, got {type(value).__name__}")
+    same_library(op, label, array, "the input", source)
     same_shape(op, label, array, "the input", source)
     strides = array.strides()
     if not array.is_tensor and not array.value.flags.aligned:

@@ -30,8 +30,7 @@ class Head(Argument):
     def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
         family, head = value
         check_name(call.op, "family", family, tuple(FAMILIES))
-        if not call.first.shape:
-            raise ValueError(f"{call.op}: {call.first_name}: must have a batch dimension, got shape ()")
+        checks.has_samples(call.op, call.first_name, call.first)
         counts = FAMILIES[family]
         rule = f"must be a tuple of {' or '.join(map(str, counts))} arrays for family {family!r}"
         if not isinstance(head, (tuple, list)):
@@ -49,9 +48,7 @@ class Head(Argument):
     def _array(self, call: Call, name: str, value: Any) -> Array:
         array = adopt(call.settle(name, value), call.op, name, FLOATS)
         checks.same_shape(call.op, name, array, call.first_name, call.first)
-        if array.is_tensor != call.first.is_tensor:
-            kind = type(array.value).__name__
-            raise TypeError(f"{call.op}: {name}: must be of the library of {call.first_name}, got {kind}")
+        checks.same_library(call.op, name, array, call.first_name, call.first)
         return array
 
 

@@ -112,9 +112,7 @@ class Prediction(Argument):
         array = adopt(call.settle(name, each), call.op, name, dtypes[name])
         if name == "x_0":
             checks.same_shape(call.op, name, array, call.first_name, call.first)
-        if array.is_tensor != call.first.is_tensor:
-            kind = type(array.value).__name__
-            raise TypeError(f"{call.op}: {name}: must be of the library of {call.first_name}, got {kind}")
+        checks.same_library(call.op, name, array, call.first_name, call.first)
         if name == "x_0":
             return array, None
         checks.same_device(call.op, name, array, call.first_name, call.first)
@@ -229,13 +227,16 @@ def _check_device(call: Call, name: str, array: Array) -> None:
     if not call.through_torch:
         checks.same_device(call.op, name, array, call.first_name, call.first)
         return
+    _check_like_states(call, name, array.value)
+
+
+def _check_like_states(call: Call, name: str, value: Any) -> None:
+    """TypeError or ValueError unless it is a tensor on the device of the states, as the call needs it."""
+    if not is_tensor(value):
+        raise TypeError(f"{call.op}: {name}: must be a torch tensor like the states, got {type(value).__name__}")
     like = call.first.value.device
-    if not array.is_tensor:
-        kind = type(array.value).__name__
-        raise TypeError(f"{call.op}: {name}: must be a torch tensor like the states, got {kind}")
-    if array.value.device != like:
-        rule = f"must be on the device of the states, {like}"
-        raise ValueError(f"{call.op}: {name}: {rule}, got {array.value.device}")
+    if value.device != like:
+        raise ValueError(f"{call.op}: {name}: must be on the device of the states, {like}, got {value.device}")
 
 
 def _index(call: Call, index: Any) -> Any:
@@ -245,10 +246,6 @@ def _index(call: Call, index: Any) -> Any:
     index = call.settle("index", _constant(call, index))
     if not call.through_torch:
         return matrices.index_on_host(call.op, index, call.samples)
-    if not is_tensor(index):
-        raise TypeError(f"{call.op}: index: must be a torch tensor like the states, got {type(index).__name__}")
+    _check_like_states(call, "index", index)
     matrices.check_index(call.op, index, call.samples)
-    like = call.first.value.device
-    if index.device != like:
-        raise ValueError(f"{call.op}: index: must be on the device of the states, {like}, got {index.device}")
     return index.contiguous()

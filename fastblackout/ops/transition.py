@@ -104,8 +104,7 @@ def counts_of(op: str, counts: dict[str, Any]) -> list[Array]:
     first_name = next(iter(counts))
     for name, array in zip(counts, arrays, strict=True):
         checks.same_shape(op, name, array, first_name, arrays[0])
-        if array.is_tensor != arrays[0].is_tensor:
-            raise TypeError(f"{op}: {name}: must be of the library of {first_name}, got {type(array.value).__name__}")
+        checks.same_library(op, name, array, first_name, arrays[0])
     return arrays
 
 
