@@ -190,7 +190,8 @@ HELP = {
 
 def preset(dataset: str, **given: Any) -> TrainConfig:
     """The configuration for a data set by name, with those of the head, and the options given in place of either."""
-    return TrainConfig(**{**PRESETS.get(dataset, {}), **OF_HEAD.get(given.get("head", ""), {}), **given})
+    known = {**PRESETS.get(dataset, {}), **given}
+    return TrainConfig(**{**OF_HEAD.get(known.get("head", ""), {}), **known})
 
 
 _KINDS: dict[str, tuple[type, type, str]] = {
