@@ -120,8 +120,8 @@ def test_the_bounds_are_by_the_law_of_the_step_that_is_drawn():
     got, wanted = step_divergence(arrays, room, shift, births, true, assumed, MOST), torch.zeros(SHAPE).double()
     for at in np.ndindex(SHAPE):
         b, left = np.arange(int(births[at]) + 1), int(room[at])
-        law = stats.nbinom.pmf(np.arange(left), size[at], 1 / (1 + 0.35 * mean[at] / size[at]))
-        law = np.append(law, 1 - law.sum())[: len(b)]
+        of_step = stats.nbinom(float(size[at]), float(1 / (1 + 0.35 * mean[at] / size[at])))
+        law = np.append(of_step.pmf(np.arange(left)), of_step.sf(left - 1))[: len(b)]
         chance = stats.binom.pmf(b, int(births[at]), 0.3)
         wanted[at] = (chance * np.log(chance / law)).sum()
     torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-10)
