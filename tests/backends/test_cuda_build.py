@@ -29,6 +29,7 @@ KERNELS = (
     "categorical_bridge_kernelILNS1_2X0E2E",  # by probabilities
     "transition_rows_kernel", "log_prob_kernel", "energy_squares", "energy_grad",
     "law_losses", "law_grads", "posterior_step_kernel", "bayes_losses", "bayes_grads", "bayes_step_kernel",
+    "negative_binomial_losses", "negative_binomial_grads", "negative_binomial_step_kernel",
 )  # fmt: skip
 # SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
 INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 137, "loss_grad": 138}
