@@ -69,7 +69,7 @@ def posterior_step(
         negative binomial of size A and mean step_b A theta, and cut at R, so that the state stays in 0..max_count: the
         law of fb.posterior_loss, which goes on, is not cut, and the two agree but for what lies beyond the bound.
 
-        With all of them the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
+        In all of them the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
     x_t: as in fb.bridge_step. head, family, offset, max_count: as in fb.posterior_loss; nothing has a gradient.
     step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1], per sample: Schedule.bridge(k_t, k_s), or as alive of
         fb.thin.
