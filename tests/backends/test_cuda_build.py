@@ -17,6 +17,7 @@ ARCHITECTURES = ["80", "90", "100", "120"]
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
 MORE_REGISTERS = {"law_losses": 80, "law_grads": 80}  # three blocks: a float64 takes two registers
+MORE_REGISTERS |= {"negative_binomial_losses": 80, "negative_binomial_grads": 80}
 # Two blocks, which have a multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh)
 MORE_REGISTERS |= dict.fromkeys(("bayes_losses", "bayes_grads", "bayes_step_kernel"), 128)
 KERNELS = (

@@ -30,7 +30,7 @@ REGISTERS = {
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
     "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
     "bayes_loss_kernel": 192, "bayes_grad_kernel": 232, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
-    "negative_binomial_loss_kernel": 128, "negative_binomial_grad_kernel": 128, "negative_binomial_step_kernel": 128,
+    "negative_binomial_loss_kernel": 104, "negative_binomial_grad_kernel": 96, "negative_binomial_step_kernel": 112,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
