@@ -1,6 +1,6 @@
 """posterior_loss and posterior_step of the law "negative-binomial" in Triton: the twin of
-csrc/include/fastblackout/negative_binomial_law.h to the bit. Programs are those of posterior_loss.py, but a lane takes half as many elements
-at once, for which registers suffice."""
+csrc/include/fastblackout/negative_binomial_law.h to the bit. Programs are those of posterior_loss.py, but a lane takes
+half as many elements at once, for which registers suffice."""
 
 from __future__ import annotations
 

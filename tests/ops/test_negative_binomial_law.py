@@ -114,9 +114,9 @@ def test_law_of_steps(head, x, offset, most, q):
     left = np.arange(2500 if r < 0.1 else 700)
     law = stats.nbinom.pmf(left, r + x, 1 / (1 + theta))
     assert law.sum() > 1 - 1e-4
-    room = min(most - x, left.size - 1)
-    thinned = law @ stats.binom.pmf(left[None, :], left[:, None], q)
-    expected = np.append(thinned[:room], 1 - thinned[:room].sum())
+    room = min(most - x, 300)  # of those above all are one class
+    thinned = law @ stats.binom.pmf(left[None, :room], left[:, None], q)
+    expected = np.append(thinned, 1 - thinned.sum())
     arrays = [np.full((1, DRAWS), each, np.float32) for each in head]
     how = {"offset": offset, "max_count": most, "rng": RNG, "outputs": "x_s", **LAW}
     births = fb.posterior_step(np.full((1, DRAWS), x), arrays, q, **how).x_s[0] - x
@@ -126,7 +126,7 @@ def test_law_of_steps(head, x, offset, most, q):
 
 
 def test_the_poisson_limit():
-    """Both clamps of r are beyond what a law of these counts shows: N ~ Poisson(m (1 - p)), whatever x_t."""
+    """At the upper clamp r is beyond what a law of these counts shows: N ~ Poisson(m (1 - p)), whatever x_t."""
     n = np.arange(120)[:, None]
     head = [np.full(n.shape, each, np.float32) for each in (1.0, 1e4)]
     loss = fb.posterior_loss(head, np.full_like(n, 9), n, 1.0, offset=-0.25, max_count=255, **LAW)
@@ -166,6 +166,7 @@ def test_offsets_above_0_count_as_0_and_full_pixels_cost_something(backend):
     assert fb.posterior_loss([torch.zeros(1, 4)] * 2, *full, 1.0, offset=-1.0, **LAW, max_count=255).item() > 1
 
 
+@pytest.mark.slow
 def test_descent_finds_the_law():
     """A head of two numbers finds mean and size of x_0, seen at p = 1/2: 20,000 draws, whose estimates have standard
     deviations below 0.01 and 0.02; fails one time in 1e6."""
