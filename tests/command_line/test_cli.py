@@ -7,16 +7,13 @@ import resource
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fastblackout import Schedule
 from fastblackout.cli.command_line import build_parser, main
-from fastblackout.cli.commands import frames_of
 
 MAIN = "import sys; from fastblackout.cli import main; sys.exit(main())"
 TINY = ["--steps=6", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--checkpoint-every=3", "--quiet"]
@@ -66,18 +63,6 @@ def fails(capsys, arguments, words, status=1):
     for word in words:
         assert word in err
     assert everything(Path.cwd()) == before
-
-
-@pytest.mark.parametrize("grid", ["cosine", "early", "index"])
-def test_a_film_shows_the_image_emerge_whatever_the_grid(grid):
-    schedule = Schedule.cosine(1000)
-    for steps in (1, 5, 11, 12, 40, 1000):
-        alive = schedule.p[schedule.grid(steps, grid, 255)]
-        frames = frames_of(alive)
-        assert (frames[0], frames[-1], len(frames)) == (0, steps, min(12, steps + 1))
-        assert all(a < b for a, b in pairwise(frames))
-    # Of 1,000 steps some are at all angles, where the last twelfth of the steps is all that is bright of "early".
-    assert np.diff(np.arcsin(np.sqrt(alive[frames]))).max() < 0.2
 
 
 def test_the_whole_way(place, capsys):
