@@ -91,7 +91,7 @@ def bits_per_dim(
     p -> 0.)
     The discrete bound is that of `fb.sample(model, schedule, shape, steps, grid, sampler="tau-leap")`, which starts at
     black: its first step counts as one from p = 0. The clamp of overshooting births only lowers the true value.
-    With a head that gives a law, "beta-binomial" or "bayes-logistic", the continuous bound is that of its mean, at any
+    With a head that gives a law, such as "beta-binomial", the continuous bound is that of its mean, at any
     p, and the discrete one that of `fb.sample` with its only sampler: KL(Binomial(x_0 - x_t, q) || the law of the
     step's births), by the exact sum over the births that the head holds possible, at births of the step that are drawn.
     An implicit head gives draws and no law: both bounds are then those of the mean of its draws for `noises` noises,

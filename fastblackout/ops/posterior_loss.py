@@ -7,7 +7,7 @@ from typing import Any
 from ..backends import host, select
 from ..call.arguments import Births, Counts
 from ..call.call import Call
-from ..call.head import Head, LikeHead
+from ..call.head import Head, LikeHead, arrays_of_head
 from ..call.number_arguments import MaxCount, PerSample
 from ..call.outputs import Single, given_back
 from ..call.route import need_gradient, through_torch
@@ -83,7 +83,8 @@ def posterior_loss(
         array([1.3933266], dtype=float32)
     """
     op, values = "posterior_loss", (x_t, (family, head), births, weight, offset, max_count)
-    arrays = head if isinstance(head, (tuple, list)) else ()
+    arrays = arrays_of_head(family, head)
+    arrays = arrays if isinstance(arrays, (tuple, list)) else ()
     graded = any(need_gradient(each) for each in arrays)
     if not graded or through_torch(x_t, backend) or any(through_torch(each, backend) for each in arrays):
         return _POSTERIOR_LOSS(values, backend=backend)

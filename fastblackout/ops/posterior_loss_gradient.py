@@ -46,7 +46,11 @@ class Kept(torch.autograd.Function):
 def _scaled(slopes: list[Array], upstream: Any, weight: Any) -> list[Any]:
     coefficient = {"coefficient": np.ascontiguousarray(upstream.double().numpy() * weight)}
     for each in slopes:
-        host.run("birth_loss_scale", None, "cpu", coefficient, {"slopes": each}, (each.samples, each.elements))
+        # In the order of memory, whatever that of the dimensions: the states of a network's head are not the innermost.
+        strides = each.value.stride()
+        order = sorted(range(1, each.value.ndim), key=strides.__getitem__, reverse=True)
+        ordered = Array(each.value.permute(0, *order), _OP, "head")
+        host.run("birth_loss_scale", None, "cpu", coefficient, {"slopes": ordered}, (each.samples, each.elements))
     return [each.value for each in slopes]
 
 

@@ -2,7 +2,8 @@
 csrc/include/fastblackout/posterior_step.h to the bit.
 
 "bayes-logistic": N is drawn as reference/bayes_logistic.py says, which derives its error, and births ~ Binomial(N, q),
-q as given, whose error is that of reference/binomial.py for one element.
+q as given, whose error is that of reference/binomial.py for one element. "categorical" and "bayes-categorical": so,
+with N of reference/states.py.
 
 "beta-binomial": all R = max_count - x_t particles that may still come back do so with a probability f ~ Beta(a, b) of
 the element's own, a and b those of reference/posterior_loss.py. Of those that do, the step brings back each with its
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import common
+from . import common, states
 from .bayes_births import draw_births_left
 from .beta import beta_pair
 from .binomial import binomial
@@ -46,7 +47,7 @@ from .philox import Stream
 from .posterior_loss import beta_binomial_shapes, check_head, head_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -71,23 +72,33 @@ def _beta_binomial_births(
     return binomial(room, born, np.minimum(rest, 1.0), key, Stream.POSTERIOR_ELEMENT)
 
 
-def _bayes_logistic_births(
-    head: Sequence[NDArray[Any]],
-    offset: NDArray[np.float32],
-    room: NDArray[np.int64],
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
-    key: Philox,
-    most: int,
-) -> NDArray[np.int64]:
-    """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
-    left = draw_births_left(head, offset, room, most, key)
-    p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
-    return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
+def _births_of_left(draw: Callable[..., NDArray[np.int64]]) -> Callable[..., NDArray[np.int64]]:
+    """draw: N, (B, n), of a head, offset, room, max_count and a key."""
+
+    def births(
+        head: Sequence[NDArray[Any]],
+        offset: NDArray[np.float32],
+        room: NDArray[np.int64],
+        p: NDArray[np.float64],
+        q: NDArray[np.float64],
+        key: Philox,
+        most: int,
+    ) -> NDArray[np.int64]:
+        """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
+        left = draw(head, offset, room, most, key)
+        p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
+        return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
+
+    return births
 
 
 # By the number of the family, call/head.py
-BIRTHS = {0: _beta_binomial_births, 1: _bayes_logistic_births}
+BIRTHS = {
+    0: _beta_binomial_births,
+    1: _births_of_left(draw_births_left),
+    2: _births_of_left(states.draw),
+    3: _births_of_left(states.bayes_draw),
+}
 
 
 def posterior_step(

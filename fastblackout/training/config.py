@@ -9,7 +9,7 @@ from typing import Any
 from ..data.sets import SETS
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
-HEADS = ("mean", "implicit", "beta-binomial", "bayes-logistic")
+HEADS = ("mean", "implicit", "beta-binomial", "bayes-logistic", "categorical", "bayes-categorical")
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
@@ -149,6 +149,8 @@ OF_HEAD: dict[str, dict[str, Any]] = {
     "implicit": {"weight": "energy", "schedule": "cosine"},
     "beta-binomial": {"weight": "uniform", "schedule": "cosine"},
     "bayes-logistic": {"weight": "uniform", "schedule": "cosine"},
+    "categorical": {"weight": "uniform", "schedule": "cosine"},
+    "bayes-categorical": {"weight": "uniform", "schedule": "cosine"},
 }
 
 HELP = {
@@ -167,7 +169,7 @@ HELP = {
     "network": "small (for a CPU), or one of the paper's",
     "channels": "channels of the small network",
     "blocks": "residual blocks a level of the small network",
-    "head": "mean: expected births, as in the paper; implicit: a joint draw; beta-binomial, bayes-logistic: laws",
+    "head": "mean: expected births, as in the paper; implicit: a joint draw; the others: laws of a count",
     "noise_channels": "channels of noise beside the image, head implicit",
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
     "components": "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import fastblackout as fb
+from fastblackout.call.head import FAMILIES
 from support.maker import Maker
 
 EXTREMES = (-6e4, 6.0, -6.0, -87.5, 0.0, 20.0, 300.0, 6e4)
@@ -49,11 +50,27 @@ HEADS = tuple(f"head_{at}" for at in range(8))
 def _head(m: Maker) -> dict[str, Any]:
     """Extremes of the head lie beyond both clamps. The factor "components": of the law "bayes-logistic"; 0: of the
     other, whose counts may be larger."""
+    if (family := family_of(m)) > 1:
+        return _states(m) | {"offset": m.rows((0.0, -1.5, -20.0, 3.0)), "family": family}
     arrays = max(3 * m.case.get("components", 0) - 1, 2)
     made = {name: m.uniform(-9.0, 9.0, EXTREMES[at:] + EXTREMES[:at]) for at, name in enumerate(HEADS[:arrays])}
     if not m.case.get("components"):
         made = {"head_0": m.uniform(-9.0, 9.0, EXTREMES), "head_1": m.uniform(-9.0, 9.0, EXTREMES[::-1])}
-    return made | {"offset": m.rows((0.0, -1.5, -20.0, 3.0)), "family": int(bool(m.case.get("components")))}
+    return made | {"offset": m.rows((0.0, -1.5, -20.0, 3.0)), "family": family}
+
+
+def family_of(m: Maker) -> int:
+    """The factor "components": -2 and -3 are the laws with a logit for every state."""
+    components = m.case.get("components", 0)
+    return -components if components < 0 else int(components > 0)
+
+
+def _states(m: Maker) -> dict[str, Any]:
+    """A logit for every state."""
+    made = m.random
+    logits = 6.0 * torch.randn((*m.shape, m.max_count + 1), generator=made, dtype=torch.float64)
+    logits.view(-1)[::17][: len(EXTREMES)] = torch.tensor(EXTREMES, dtype=torch.float64)[: len(logits.view(-1)[::17])]
+    return {"head_0": logits.to(m.floats)}
 
 
 def _bounded(m: Maker) -> None:
@@ -83,7 +100,7 @@ def step_factors(m: Maker, state: Callable[[Maker], dict[str, Any]]) -> dict[str
 
 
 def _law(a: dict[str, Any]) -> dict[str, Any]:
-    return {"family": ("beta-binomial", "bayes-logistic")[a["family"]], "offset": a["offset"]}
+    return {"family": tuple(FAMILIES)[a["family"]], "offset": a["offset"]}
 
 
 def _all(a: dict[str, Any], names: tuple[str, ...] = HEADS) -> list[Any]:
