@@ -178,7 +178,8 @@ def states_step_kernel(
     seed, counter = load_key(key, row)
     chance = tl.zeros_like(total)
     left = (drawn - x).to(tl.int64)
-    after = counts.to(tl.int64) + binomial_block(left, chance + born, chance + unborn, i, valid, seed, counter, _ELEMENT)
+    births = binomial_block(left, chance + born, chance + unborn, i, valid, seed, counter, _ELEMENT)
+    after = counts.to(tl.int64) + births
     if x_s is not None:
         to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
         tl.store(to, after.to(x_s.dtype.element_ty), mask=valid)
@@ -193,7 +194,7 @@ def _table(x_t: Tensor, known: bool, max_count: int) -> Tensor | None:
     if not known:
         return None
     table = torch.empty(max_count + 1, dtype=torch.float64, device=x_t.device)
-    factorials_kernel[(triton.cdiv(max_count + 1, 256),)](table, max_count + 1, BLOCK=256, **OPTIONS)
+    factorials_kernel[(triton.cdiv(max_count + 1, 32),)](table, max_count + 1, BLOCK=32, **OPTIONS)
     return table
 
 

@@ -39,7 +39,9 @@ def _by_parts(
     """of_law(part, log Pr(N = 0..most) of the elements of a part, a row for each) for all elements, in room's shape."""
     shift = rows_of(offset, room).expand(room.shape).reshape(-1)
     flat = room.reshape(-1)
-    rows = [each.reshape(len(flat), *each.shape[room.ndim :] or (1,)) for each in arrays]  # of one number, or of all states
+    rows = [
+        each.reshape(len(flat), *each.shape[room.ndim :] or (1,)) for each in arrays
+    ]  # of one number, or of all states
     total, some = torch.empty_like(flat), max(1, CELLS // (most + 1))
     for first in range(0, len(flat), some):
         part = slice(first, first + some)

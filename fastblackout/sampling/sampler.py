@@ -57,9 +57,9 @@ def sample(
     noise by model.draw_noise with the step's key; guidance then mixes the logits, (1 + w) of one and -w of the other.
 
     With head "beta-binomial" x <- x + Binomial(max_count - x, f q), q the bridge's probability and f a beta number by
-    the two numbers that the model gives each pixel; with "bayes-logistic" x <- x + Binomial(N, q), N by its 2, 5 or 8,
-    with "categorical" and "bayes-categorical" so by its max_count + 1; see `posterior_step`. The sampler is then "bridge", without rounding or attrition. Guidance mixes all numbers,
-    (1 + w) of those with the labels and -w of the others.
+    the two numbers that the model gives each pixel; with another law x <- x + Binomial(N, q), N by the numbers that the
+    model gives it; see `posterior_step`. The sampler is then "bridge", without rounding or attrition. Guidance mixes
+    all numbers, (1 + w) of those with the labels and -w of the others.
 
     model: a BlackoutModel, or anything that can be called like one and has max_count, center, scale and gain; for heads
         that are laws also head and offset, for "implicit" also head, offset and draw_noise; or a

@@ -30,6 +30,7 @@ REGISTERS = {
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
     "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
     "bayes_loss_kernel": 192, "bayes_grad_kernel": 232, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
+    "factorials_kernel": 64, "states_loss_kernel": 80, "states_grad_kernel": 80, "states_step_kernel": 120,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
@@ -76,6 +77,9 @@ DTYPES = {
         "x_s": COUNTS,
         "model_input": FLOATS,
     },
+    "states_loss_kernel": {"x_t": COUNTS, "head": FLOATS, "births": COUNTS | FLOATS},
+    "states_grad_kernel": {"x_t": COUNTS, "head": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
+    "states_step_kernel": {"x_t": COUNTS, "head": FLOATS, "x_s": COUNTS, "model_input": FLOATS},
     "binomial_kernel": {
         "count": COUNTS | {"float32", "float64"},
         "p": FLOATS,
@@ -123,7 +127,7 @@ def check_kernels(report):
     """None is missing, and no dtype of an argument either."""
     assert {fact["kernel"].removesuffix(" wide") for fact in report} == KERNELS
     for kernel, arguments in DTYPES.items():
-        if kernel.startswith("bayes") and not NIGHT:
+        if kernel.startswith(("bayes", "states")) and not NIGHT:
             continue  # see triton_aot_cases.py
         for name, dtypes in arguments.items():
             seen = {fact["dtypes"].get(name) for fact in report if fact["kernel"] == kernel}
@@ -207,6 +211,8 @@ def test_the_page_states_the_budgets():
 
 def test_keys_and_sizes_do_not_specialise(runs):
     """Seeds 0, 1, 16, 2^63, call numbers, sizes 1, 16, 17, ... and limits meet one kernel (categorical_bridge: one for
-    each draw; birth_loss: one for whole samples, one for chunks)."""
-    two = {"birth_loss_kernel": 2, "categorical_bridge_kernel": 2}
+    each draw; birth_loss: one for whole samples, one for chunks; states: one for a single element, whose logits
+    lie in C order)."""
+    two = dict.fromkeys(("birth_loss_kernel", "categorical_bridge_kernel"), 2)
+    two |= dict.fromkeys(("states_loss_kernel", "states_grad_kernel", "states_step_kernel"), 2)
     assert runs["keys"].result() == dict.fromkeys(KERNELS | {"thin_kernel wide", "bridge_kernel wide"}, 1) | two
