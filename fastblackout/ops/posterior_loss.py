@@ -55,21 +55,32 @@ def posterior_loss(
         pi(v) = sum over j of softmax(a)_j (F((v + 1/2 - mu_j) / t_j) - F((v - 1/2 - mu_j) / t_j)),  F = sigmoid,
         mu_j = M / 2 (1 + o_j + 0.6 (j - (K + 1) / 2)),  t_j = M / 32 exp(clamp(s_j, -5, 5)),  j = 1 .. K
 
+        "categorical" and "bayes-categorical", one array l of logits of all states v = 0..M, in a last dimension:
+
+        P(births = n) = w(n) / sum of w over 0..R,  w(n) = exp(l_v),  v = x_t + n,
+        or, with the known law of x_t multiplied to it,  w(n) = exp(l_v) C(v, x_t) exp(n offset_b)
+
     head: a tuple of arrays of x_t's shape, of any strides (the chunks of a network's output need no copy), float32,
         float64, bfloat16 or float16, finite in float32. Torch tensors have a gradient, each in its dtype and under
         torch.func too, but no second derivative, which is a RuntimeError. Where a clamp cuts, its array has gradient 0.
+        Logits: (*x_t's shape, M + 1), as they are or in a tuple. A network's output (B, (M + 1) C, H, W), the C logits
+        of state 0 first, goes in as output.unflatten(1, (M + 1, C)).movedim(1, -1), without a copy. Logits of states
+        below x_t count for nothing, but must be finite, too.
     x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, whole numbers in 0..R, x_t's shape, any
         integer or float dtype. Where R is 0, the loss and its gradient are 0.
     weight: finite, per sample (see fb.thin): Schedule.weight(name, k). offset: finite, per sample: log(1 - p_k), as
         BlackoutModel.offset gives it; with it a pixel whose x_0 is Binomial(max_count, phi) has o_1 = logit(phi) at
         every time, and with "bayes-logistic" P is the posterior of a pixel whose x_0 has the law pi.
     max_count: as in fb.thin, and it is in R: that of the model. uint8 counts have the default 255, which is wrong for
-        data whose largest count is another. At most 65,535 for "bayes-logistic", which adds up states.
+        data whose largest count is another. At most 65,535 for "bayes-logistic", which adds up states, 4,095 with
+        a logit for each.
     Returns float32 (B,), in the library of x_t. Elements are computed in float64 and rounded once: for counts up to 255
     -log P is within 1e-11 before, and derivatives within 1e-12 (1 + R); of "bayes-logistic" within 2e-10 (derived in
-    fastblackout/reference/bayes_logistic.py), and derivatives within 1e-5 of themselves or 1e-8. Equal to the bit on
-    every backend; the sum runs in a fixed order (trees of 1,024 in float32, added in float64). No exponential, factor
-    or tail is lost: the loss is finite for every finite head whose first array (of "bayes-logistic" all) is below 1e34.
+    fastblackout/reference/bayes_logistic.py), and derivatives within 1e-5 of themselves or 1e-8. With a logit for every
+    state exponentials are float32, added in float64: -log P and derivatives above 1e-28 are within 5e-6 of themselves,
+    also where P is next to 1 (reference/states.py). Equal to the bit on every backend; the sum runs in a fixed order
+    (trees of 1,024 in float32, added in float64). No exponential, factor or tail is lost: the loss is finite for every
+    finite head whose first array (of "bayes-logistic" all) is below 1e34.
     Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
     values in tensors are told by fb.check_values, and births outside 0..R are taken for the nearest count in it.
     Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law; Salimans et al., PixelCNN++ (2017), for
@@ -81,6 +92,11 @@ def posterior_loss(
         array([2.9317954], dtype=float32)
         >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="bayes-logistic", offset=-0.5, max_count=10)
         array([1.3933266], dtype=float32)
+        >>> logits = np.linspace(0, 4, 22, dtype=np.float32).reshape(1, 2, 11)
+        >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="categorical", max_count=10)
+        array([4.1314163], dtype=float32)
+        >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="bayes-categorical", offset=-0.5, max_count=10)
+        array([3.4056797], dtype=float32)
     """
     op, values = "posterior_loss", (x_t, (family, head), births, weight, offset, max_count)
     arrays = arrays_of_head(family, head)

@@ -287,24 +287,6 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         assert flag.item() == expected, (mean, std)
 
 
-@pytest.mark.parametrize("family", [2, 3])
-@pytest.mark.parametrize("wrong", [0.0, NAN, -INF])
-def test_flags_of_a_logit_for_every_state(wrong, family):
-    """A wrong one of a state below x_t is told too."""
-    x, head, one = torch.full((1, 40), 3), torch.zeros(1, 40, 11), torch.ones(1, dtype=torch.float64)
-    head[0, -1, 2], expected = wrong, 0 if wrong == 0 else 2
-    given = x, family, head, *NO_MORE, None, x, one, torch.zeros(1), 10
-    cuda.posterior_loss(*given, torch.empty(1), flag := new_flag(), module=_simt)
-    assert flag.item() == expected
-    grads = torch.empty_like(head), *NO_MORE, None
-    cuda.posterior_loss_backward(*given, *grads, flag := new_flag(), module=_simt)
-    assert flag.item() == expected
-    numbers = one / 2, one / 2, torch.zeros(1), fb.Philox(3).tensor(), 10, *torch.ones(2, 1)
-    x_s = torch.full_like(x, 99)
-    cuda.posterior_step(x, family, head, *NO_MORE, None, *numbers, x_s, None, flag := new_flag(), module=_simt)
-    assert flag.item() == expected and x_s.min() >= 0 and x_s.max() <= 10
-
-
 @pytest.mark.parametrize("family", [0, 1])
 @pytest.mark.parametrize("case", STEP_CASES)
 def test_flags_of_a_step_by_a_law(case, family):

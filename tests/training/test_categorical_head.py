@@ -109,8 +109,8 @@ TINY |= {"held_out_every": 0, "sample_every": 0, "checkpoint_every": 100, "learn
 
 @every_family
 def test_digits_from_training_to_samples_and_bits(family, tmp_path):
-    """A few steps of training: samples are of the set's counts, and the bound is below log2 17, that of no knowledge."""
-    config = preset("digits", **TINY, head=family, steps=25)
+    """Samples are of the set's counts, and the bound of their law is below that of no knowledge, log2 17."""
+    config = preset("digits", **TINY, head=family, steps=40)
     assert (config.weight, config.schedule) == ("uniform", "cosine")
     data = load("digits")
     fb.train(data, tmp_path / "run", config, progress=False)
