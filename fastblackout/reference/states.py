@@ -24,11 +24,12 @@ Error, derived; u = 2^-24. The exact law is that of the head in float32 and of t
   |l|), and log v! - log n! by 5e-11 for M = 255), and the exponential is within 1.2 ulp, so 2.4 u, of the true one
   (every float of 0..86.99 was looked at). A weight is within (d + 2.5) u of itself, or below exp(-86.9) and 0.
 * Sums are of float32 in float64: 2^-53 (M / 16 + 16) of themselves.
-So a probability P(n) is within (d + D + 5) u of itself, D the mean of d over the law. As d is the log of the quotient of
-the largest probability and P(n), D is at most log(R + 1). The distribution function of N is within u (2.5 + log(R + 1))
-of the exact one everywhere: 4.8e-7 for M = 255. Losses and derivatives above 1e-28 are within 5e-6 of themselves before
-float32 rounds them: there d is below 70, and what is cut off at exp(-86.9) is below 5e-8 of them (M = 255). A loss of a
-state that is not the likeliest is at least log 2, and within 1e-6 of itself, since its d is not rounded.
+So a probability P(n) is within (d + D + 5) u of itself, D the mean of d over the law. As d is the log of the quotient
+of the largest probability and P(n), D is at most log(R + 1). The distribution function of N is within
+u (2.5 + log(R + 1)) of the exact one everywhere: 4.8e-7 for M = 255. Losses and derivatives above 1e-28 are within 5e-6
+of themselves before float32 rounds them: there d is below 70, and what is cut off at exp(-86.9) is below 5e-8 of them
+(M = 255). A loss of a state that is not the likeliest is at least log 2, and within 1e-6 of itself, since its d is not
+rounded.
 """
 
 from __future__ import annotations
