@@ -107,7 +107,7 @@ TINY = {"batch": 32, "channels": 8, "threads": 1, "warmup": 2, "schedule_steps":
 TINY |= {"held_out_every": 0, "sample_every": 0, "checkpoint_every": 100, "learning_rate": 3e-3, "ema": 0.9}
 
 
-@every_family
+@pytest.mark.parametrize("family", [pytest.param("categorical", marks=pytest.mark.slow), "bayes-categorical"])
 def test_digits_from_training_to_samples_and_bits(family, tmp_path):
     """Samples are of the set's counts, and the bound of their law is below that of no knowledge, log2 17."""
     config = preset("digits", **TINY, head=family, steps=40)
