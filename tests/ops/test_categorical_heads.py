@@ -226,17 +226,17 @@ def test_logits_that_are_not_finite(family, wrong, at, backend):
 @every_family
 def test_errors(family):
     x, logits, how = torch.ones(2, 3, dtype=torch.int32), torch.zeros(2, 3, 11), {"family": family}
-    family = f"family '{family}'"
+    of = f"for family '{family}', got"
     for head, most, kind, text in (
-        ([logits] * 2, 10, ValueError, f"head: must be an array, or a tuple of one, for {family}, got 2"),
+        ([logits] * 2, 10, ValueError, f"head: must be an array, or a tuple of one, {of} 2"),
         (3, 10, TypeError, "head[0]: must be a NumPy array, a torch tensor or a DLPack object, got int"),
         (logits[0], 10, ValueError, "head[0]: shape must be (*shape of x_t, max_count + 1), (2, 3, S), got (3, 11)"),
         (x.float(), 10, ValueError, "head[0]: shape must be (*shape of x_t, max_count + 1), (2, 3, S), got (2, 3)"),
-        (logits, 11, ValueError, f"head: must have max_count + 1 = 12 states in its last dimension for {family}, got 11"),
-        (logits, 9, ValueError, f"head: must have max_count + 1 = 10 states in its last dimension for {family}, got 11"),
+        (logits, 11, ValueError, f"head: must have max_count + 1 = 12 states in its last dimension {of} 11"),
+        (logits, 9, ValueError, f"head: must have max_count + 1 = 10 states in its last dimension {of} 11"),
         (logits.long(), 10, TypeError, "head[0]: dtype must be one of float32, float64, bfloat16, float16, got int64"),
         (logits.numpy(), 10, TypeError, "head[0]: must be of the library of x_t, got ndarray"),
-        (logits, 4096, ValueError, f"max_count: must be at most 4095 for {family}, got 4096"),
+        (logits, 4096, ValueError, f"max_count: must be at most 4095 {of} 4096"),
     ):  # fmt: skip
         with pytest.raises(kind, match=f"^posterior_loss: {re.escape(text)}"):
             fb.posterior_loss(head, x, x, 1.0, max_count=most, **how)
