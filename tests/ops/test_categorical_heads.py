@@ -54,6 +54,14 @@ def test_value_and_gradient(family, most, spread, backend):
     assert (grad[(v < x_t[..., None])] == 0).all() and (grad[x_t == most] == 0).all()
 
 
+def test_each_law_is_the_other_with_logits_moved_by_the_likelihood():
+    logits, x_t, births, offset = problem(most=30)
+    zero = torch.zeros_like(logits).double()
+    known = state_law.log_weights(zero, x_t, offset, "bayes-categorical").clamp(min=-1e3)
+    moved, _ = graded((logits + known).float(), x_t, births, offset, "categorical")
+    torch.testing.assert_close(graded(logits, x_t, births, offset, "bayes-categorical")[0], moved, rtol=1e-5, atol=0.0)
+
+
 @every_family
 def test_nothing_cancels_where_births_are_nearly_sure(family):
     """-log P and P - 1 of a state that all but 1e-12 of the weight lies on, relative to themselves."""
