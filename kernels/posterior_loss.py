@@ -24,6 +24,7 @@ from .draw import place, rounded, span
 from .heads import law_counts, load_head, load_number
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 from .negative_binomial_law import negative_binomial_loss, negative_binomial_loss_backward
+from .states import STATES, states_loss, states_loss_backward
 
 __all__ = ["posterior_loss", "posterior_loss_backward"]
 _BAYES, _NEGATIVE_BINOMIAL = 1, 2  # the numbers of "bayes-logistic" and "negative-binomial" in call/head.py
@@ -133,6 +134,9 @@ def posterior_loss(x_t: Tensor, family: int, *others: Any) -> None:
     if family == _NEGATIVE_BINOMIAL:
         negative_binomial_loss(x_t, head, births, weight, offset, max_count, loss, flag)
         return
+    if family in STATES:
+        states_loss(x_t, family, head[0], births, weight, offset, max_count, loss, flag)
+        return
     head_0, head_1 = head[:2]
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
@@ -161,6 +165,9 @@ def posterior_loss_backward(x_t: Tensor, family: int, *others: Any) -> None:
         return
     if family == _NEGATIVE_BINOMIAL:
         negative_binomial_loss_backward(x_t, head, births, coefficient, offset, max_count, *grads, flag)
+        return
+    if family in STATES:
+        states_loss_backward(x_t, family, head[0], births, coefficient, offset, max_count, grads[0], flag)
         return
     head_0, head_1, grad_0, grad_1 = *head[:2], *grads[:2]
     grid, sizes, options = per_element(

@@ -113,6 +113,25 @@ class DeviceReader : public ArgumentReader<DeviceReader> {
     weights.class_stride = py::reinterpret_borrow<py::tuple>(array[3])[classes].cast<int64_t>();
   }
 
+  // Where the array has more values than elements, its last dimension is that of the states.
+  void take(cuda::States& head) {
+    const auto given = next();
+    if (given.is_none()) return;
+    const auto array = py::reinterpret_borrow<py::tuple>(given);
+    const py::tuple shape = array[2], strides = array[3];
+    const size_t dims = dims_of(array);
+    int64_t size = 1;
+    for (size_t d = 1; d < dims; ++d) size *= shape[d].cast<int64_t>();
+    const size_t last = dims - 1;
+    if (size == op_.elements) {
+      static_cast<cuda::View&>(head) = view_of(array, dims);
+      return;
+    }
+    static_cast<cuda::View&>(head) = view_of(array, last);
+    head.states = shape[last].cast<int64_t>();
+    head.state_stride = strides[last].cast<int64_t>();
+  }
+
   void take(cuda::Draws& draws) {
     const auto array = next<py::tuple>();
     static_cast<cuda::View&>(draws) = view_of(array, dims_of(array), 1);

@@ -57,7 +57,7 @@ void read_array(const py::object& given, To& to, const Visit& visit) {
 class HostReader : public ArgumentReader<HostReader> {
  public:
   // chosen: the instruction set to use where none is asked for
-  HostReader(const py::args& given, cpu::Isa chosen, cpu::Common& op) : ArgumentReader(given) {
+  HostReader(const py::args& given, cpu::Isa chosen, cpu::Common& op) : ArgumentReader(given), op_(op) {
     const auto size = next<py::tuple>();
     op.samples = size[0].cast<int64_t>();
     op.elements = size[1].cast<int64_t>();
@@ -123,6 +123,29 @@ class HostReader : public ArgumentReader<HostReader> {
     });
   }
 
+  // Where the array has more values than elements, its last dimension is that of the states.
+  void take(cpu::States& head) {
+    const auto given = next();
+    int64_t size_of_all = 1, dimensions = 0;
+    read_array(given, head, [&](int64_t size, int64_t) {
+      if (dimensions++ > 0) size_of_all *= size;
+    });
+    const bool has_states = size_of_all != op_.elements;
+    cpu::Merge merge(head);
+    int64_t dimension = 0;
+    read_array(given, head, [&](int64_t size, int64_t stride) {
+      if (dimension == 0) {
+        head.sample_stride = stride;
+      } else if (has_states && dimension == dimensions - 1) {
+        head.states = size;
+        head.state_stride = stride;
+      } else {
+        merge.append(size, stride);
+      }
+      ++dimension;
+    });
+  }
+
   void take(cpu::Matrices& m) {
     int64_t sizes[3] = {1, 0, 0}, strides[3] = {0, 0, 1};
     int d = 0;
@@ -132,6 +155,9 @@ class HostReader : public ArgumentReader<HostReader> {
     });
     m = cpu::Matrices{m.data, m.dtype, sizes[0], sizes[1], sizes[2], strides[0], strides[1]};
   }
+
+ private:
+  const cpu::Common& op_;
 };
 
 }  // namespace bindings

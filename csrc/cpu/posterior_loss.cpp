@@ -10,6 +10,7 @@
 
 #include "cpu/support/chunks.h"
 #include "cpu/support/factorials.h"
+#include "cpu/support/states.h"
 #include "fastblackout/bayes_logistic.h"
 #include "fastblackout/birth_loss.h"
 #include "fastblackout/negative_binomial_law.h"
@@ -23,6 +24,7 @@ struct LawSums : PosteriorLoss {
   float* chunk_sums;         // (samples, chunks of a sample)
   const double* factorials;  // log n! for n = 0..kMostTabled; null where counts may be larger
   std::atomic<bool>* bad;    // set where a value may be wrong
+  const StateScratch* scratch = nullptr;  // of a head with a logit for every state
 };
 
 constexpr int kLawPart = 128;
@@ -40,6 +42,20 @@ namespace {
 constexpr const char* kName = "posterior_loss";
 
 void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, law_chunk, op, sample, i0, count); }
+
+void states_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
+  const StateScratch scratch(op.max_count + 1, static_cast<Family>(op.family), static_cast<double>(op.offset[sample]));
+  LawSums job = op;
+  job.scratch = &scratch;
+  FB_CALL_ISA(op.isa, states_chunk, job, sample, i0, count);
+}
+
+void states_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
+  const StateScratch scratch(op.max_count + 1, static_cast<Family>(op.family), static_cast<double>(op.offset[sample]));
+  FB_CALL_ISA(op.isa, states_grad_chunk, op, scratch, sample, i0, count);
+}
+
+bool of_states(const PosteriorLoss& op) { return has_states(static_cast<Family>(op.family)); }
 
 void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
   FB_CALL_ISA(op.isa, law_grad_chunk, op, sample, i0, count);
@@ -75,7 +91,7 @@ void posterior_loss(const PosteriorLoss& op) {
   std::vector<float> sums(static_cast<size_t>(op.samples * chunks));
   std::atomic<bool> bad{false};
   LawSums job{op, sums.data(), tabled_factorials(op.max_count), &bad};
-  for_chunks(job, law_chunk, kChunk, 16);
+  for_chunks(job, of_states(op) ? states_chunk : law_chunk, kChunk, of_states(op) ? op.max_count / 16 + 1 : 16);
   if (bad) {  // perhaps, seen on the way: what is written so far reaches nobody
     check_head(op, kName);
     check_births(op);
@@ -87,7 +103,9 @@ void posterior_loss(const PosteriorLoss& op) {
   }
 }
 
-void posterior_loss_gradient(const PosteriorLoss& op) { for_chunks(op, law_grad_chunk, kChunk, 16); }
+void posterior_loss_gradient(const PosteriorLoss& op) {
+  for_chunks(op, of_states(op) ? states_grad_chunk : law_grad_chunk, kChunk, of_states(op) ? op.max_count / 16 + 1 : 16);
+}
 
 }  // namespace cpu
 }  // namespace fastblackout
@@ -99,6 +117,8 @@ namespace cpu {
 namespace FB_ISA {
 
 #include "cpu/per_isa/bayes.inc"
+#include "cpu/per_isa/wide.inc"
+#include "cpu/per_isa/states.inc"
 
 // A part of a chunk: the head in float32, and counts brought into their ranges.
 struct LawPart {
@@ -109,7 +129,7 @@ struct LawPart {
 
   void fill(const PosteriorLoss& op, int64_t sample, int64_t i0, int size) {
     count = size;
-    heads = heads_of(op);
+    heads = has_states(static_cast<Family>(op.family)) ? 0 : heads_of(op);
     for (int g = 0; g < heads; ++g) load(op.head[g], sample, i0, count, head[g]);
     load(op.x_t, sample, i0, count, room);
     load(op.births, sample, i0, count, births);
@@ -142,130 +162,6 @@ static void fill_chosen(const LawPart& part, const double* factorials, double* c
   for (int k = 0; k < part.count; ++k) chosen[k] = (factorials[room[k]] - factorials[births[k]]) - factorials[room[k] - births[k]];
 }
 
-// The beta-binomial law of a part: its losses, its slopes, or both.
-struct BetaBinomialPart {
-  alignas(64) double mean[kLawPart], rest[kLawPart], c[kLawPart], first[kLawPart];  // first: log C(room, n) before `laws`
-  alignas(64) double sum[kLawPart], above[kLawPart], below[kLawPart], slope[3][kLawPart];
-
-  template <bool Losses>
-  void laws(const LawPart& part, double offset) {
-    for (int k = 0; k < part.count; ++k) {
-      const BetaBinomialLaw law = beta_binomial_law(static_cast<double>(part.head[0][k]), static_cast<double>(part.head[1][k]), offset);
-      mean[k] = law.mean;
-      rest[k] = law.rest;
-      c[k] = law.c;
-      if (Losses) first[k] = beta_binomial_first(law, part.room[k], part.births[k], first[k]);
-    }
-  }
-
-  // The factorial of a and the births (Which = 0), of b and the deaths, of c and the room
-  template <int Which, bool Losses, bool Slopes>
-  void factorials(const LawPart& part) {
-    for (int k = 0; k < part.count; ++k) {
-      const double x = Which == 0 ? mean[k] * c[k] : Which == 1 ? rest[k] * c[k] : c[k];
-      const double n = Which == 0 ? part.births[k] : Which == 1 ? part.room[k] - part.births[k] : part.room[k];
-      if (Slopes) slope[Which][k] = rising_slope(x, n);
-      if (!Losses) continue;
-      const Rising made = rising(x, at_least_one(n));
-      sum[k] = Which == 0 ? made.sum : Which == 1 ? sum[k] + made.sum : sum[k] - made.sum;
-      above[k] = Which == 0 ? made.above : above[k] * (Which == 1 ? made.above : made.below);
-      below[k] = Which == 0 ? made.below : below[k] * (Which == 1 ? made.below : made.above);
-    }
-  }
-
-  template <bool Losses, bool Slopes>
-  void fill(const LawPart& part, double offset) {
-    laws<Losses>(part, offset);
-    factorials<0, Losses, Slopes>(part);
-    factorials<1, Losses, Slopes>(part);
-    factorials<2, Losses, Slopes>(part);
-  }
-
-  void losses(const LawPart& part, float* to) const {
-    for (int k = 0; k < part.count; ++k) to[k] = static_cast<float>(beta_binomial_loss(first[k], sum[k], above[k], below[k]));
-  }
-
-  void slopes(const LawPart& part, float coefficient, float (*to)[kLawPart]) const {
-    float *to_0 = to[0], *to_1 = to[1];
-    for (int k = 0; k < part.count; ++k) {
-      const HeadSlopes made = beta_binomial_slopes(mean[k], rest[k], clamp_is_free(static_cast<double>(part.head[1][k])),
-                                                   slope[0][k], slope[1][k], slope[2][k]);
-      to_0[k] = coefficient * static_cast<float>(made.of[0]);
-      to_1[k] = coefficient * static_cast<float>(made.of[1]);
-    }
-  }
-};
-
-static_assert(kBayesPart == kLawPart, "a part of one law is a part of the other");
-
-// The law "bayes-logistic" of a part: its losses, its slopes, or both.
-struct BayesLogisticPart {
-  BayesPart law;
-  alignas(64) double total[kLawPart], seen_top[kLawPart], seen_sum[kLawPart], likelihood[kLawPart];
-  alignas(64) double mass[kMostComponents][kLawPart], mean[kMostComponents][kLawPart], scale[kMostComponents][kLawPart];
-
-  // The weights of the births: of each component its mass, and the sum of these, over exp(seen_top + likelihood)
-  void see(const LawPart& part) {
-    law.log_factorials(part.births);
-    for (int k = 0; k < law.count; ++k) likelihood[k] = bayes_likelihood(law.element(k), part.births[k], law.first[k], law.second[k]);
-    alignas(64) double factor[kMostComponents][kLawPart];
-    for (int j = 0; j < law.components; ++j) {
-      const BayesPart::Of& c = law.of[j];
-      double *mass_j = mass[j], *factor_j = factor[j], *mean_j = mean[j], *scale_j = scale[j];
-      for (int k = 0; k < law.count; ++k) {
-        const BayesSeen seen = bayes_seen(law.element(k), c.at(k), part.births[k], c.base[k], c.base_most[k], c.base_zero[k]);
-        mass_j[k] = seen.log_mass;
-        factor_j[k] = seen.factor;
-        mean_j[k] = seen.mean;
-        scale_j[k] = seen.scale;
-      }
-      for (int k = 0; k < law.count; ++k) seen_top[k] = j == 0 ? mass_j[k] : at_least(seen_top[k], mass_j[k]);
-    }
-    for (int j = 0; j < law.components; ++j) {
-      double* mass_j = mass[j];
-      for (int k = 0; k < law.count; ++k) {
-        mass_j[k] = portable_exp(mass_j[k] - seen_top[k]) * factor[j][k];
-        seen_sum[k] = j == 0 ? mass_j[k] : seen_sum[k] + mass_j[k];
-      }
-    }
-  }
-
-  template <bool Slopes>
-  void fill(const LawPart& part, double most, double offset, const double* factorials) {
-    law.count = part.count;
-    law.components = (part.heads + 1) / 3;
-    law.most = most;
-    law.offset = offset;
-    law.factorials = factorials;
-    for (int k = 0; k < part.count; ++k) law.room[k] = part.room[k];
-    law.fill<Slopes>(part.head);
-    law.totals(total);
-    see(part);
-  }
-
-  void losses(float* to) const {
-    for (int k = 0; k < law.count; ++k)
-      to[k] = static_cast<float>(bayes_loss(law.element(k), law.top[k], total[k], likelihood[k], seen_top[k], seen_sum[k]));
-  }
-
-  void slopes(const LawPart& part, float coefficient, float (*to)[kLawPart]) const {
-    for (int j = 0; j < law.components; ++j) {
-      const BayesPart::Of& c = law.of[j];
-      float *to_mean = to[j], *to_scale = to[law.components + j], *to_logit = to[2 * law.components + j];
-      for (int k = 0; k < law.count; ++k) {
-        const BayesWeights weights{c.factor[k], c.weight_most[k], c.weight_zero[k]};
-        const BayesSums sums{c.sum[0][k] + c.sum[1][k], c.means[0][k] + c.means[1][k], c.scales[0][k] + c.scales[1][k]};
-        const BayesSlopes made = bayes_slopes(law.element(k), c.at(k), weights, sums, 1.0 / total[k], part.births[k],
-                                              mass[j][k] * (1.0 / seen_sum[k]), mean[j][k], scale[j][k]);
-        const double wide = static_cast<double>(part.head[law.components + j][k]);
-        to_mean[k] = coefficient * static_cast<float>(made.mean);
-        to_scale[k] = coefficient * static_cast<float>(wide == clamped_wide(wide) ? made.scale : 0.0);
-        to_logit[k] = coefficient * static_cast<float>(made.logit);
-      }
-    }
-  }
-};
-
 static void store_slopes(const PosteriorLoss& op, int64_t sample, int64_t i0, int count, const float (*slopes)[kLawPart]) {
   for (int g = 0; g < ops::kMostHead; ++g)
     if (op.grad[g]) store(op.grad[g], sample, i0, count, slopes[g]);
@@ -274,30 +170,8 @@ static void store_slopes(const PosteriorLoss& op, int64_t sample, int64_t i0, in
 // The slopes of the last component's logit have a place, and go nowhere.
 constexpr int kSlopes = 3 * kMostComponents;
 
-static void beta_binomial_chunk(const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
-  BetaBinomialPart law;
-  fill_chosen(part, op.factorials, law.first);
-  if (op.grad[0]) {
-    law.fill<true, true>(part, offset);
-    law.slopes(part, 1.0f, slopes);
-  } else {
-    law.fill<true, false>(part, offset);
-  }
-  law.losses(part, losses);
-}
-
-static void bayes_logistic_chunk(const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
-  BayesLogisticPart law;
-  const double most = static_cast<double>(op.max_count);
-  if (op.grad[0]) {
-    law.fill<true>(part, most, offset, op.factorials);
-    law.slopes(part, 1.0f, slopes);
-  } else {
-    law.fill<false>(part, most, offset, op.factorials);
-  }
-  law.losses(losses);
-}
-
+#include "cpu/per_isa/bayes_logistic_loss.inc"
+#include "cpu/per_isa/beta_binomial_loss.inc"
 #include "cpu/per_isa/negative_binomial_loss.inc"
 
 static void chunk_by(Family family, const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
@@ -306,6 +180,13 @@ static void chunk_by(Family family, const LawSums& op, const LawPart& part, doub
     case Family::negative_binomial: return negative_binomial_chunk(op, part, offset, losses, slopes);
     default: return beta_binomial_chunk(op, part, offset, losses, slopes);
   }
+}
+
+// The sum of the losses of a chunk, and a word of wrong values
+static void finish_chunk(const LawSums& op, int64_t sample, int64_t i0, int count, float* losses, bool wrong) {
+  std::memset(losses + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
+  op.chunk_sums[sample * ((op.elements + kChunk - 1) / kChunk) + i0 / kChunk] = birth_loss_chunk_sum(losses);
+  if (wrong) *op.bad = true;
 }
 
 static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
@@ -319,22 +200,28 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
     chunk_by(static_cast<Family>(op.family), op, part, offset, losses + at, slopes);
     if (op.grad[0]) store_slopes(op, sample, i0 + at, part.count, slopes);
   }
-  std::memset(losses + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
-  op.chunk_sums[sample * ((op.elements + kChunk - 1) / kChunk) + i0 / kChunk] = birth_loss_chunk_sum(losses);
-  if (wrong != 0) *op.bad = true;
+  finish_chunk(op, sample, i0, count, losses, wrong != 0);
 }
 
-static void beta_binomial_grad_chunk(const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {
-  (void)op;
-  BetaBinomialPart law;
-  law.fill<false, true>(part, offset);
-  law.slopes(part, coefficient, slopes);
+static void states_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
+  alignas(64) float losses[kChunk];
+  LawPart part;
+  bool wrong = false;
+  for (int at = 0; at < count; at += kStatePart) {
+    part.fill(op, sample, i0 + at, count - at < kStatePart ? count - at : kStatePart);
+    wrong = wrong || part.wrong != 0;
+    wrong |= state_losses<true>(*op.scratch, op, sample, i0 + at, part.count, part.room, part.births, 1.0f, losses + at);
+  }
+  finish_chunk(op, sample, i0, count, losses, wrong);
 }
 
-static void bayes_logistic_grad_chunk(const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {
-  BayesLogisticPart law;
-  law.fill<true>(part, static_cast<double>(op.max_count), offset, tabled_factorials(op.max_count));
-  law.slopes(part, coefficient, slopes);
+static void states_grad_chunk(const PosteriorLoss& op, const StateScratch& scratch, int64_t sample, int64_t i0, int count) {
+  LawPart part;
+  const float coefficient = static_cast<float>(op.weight[sample]);
+  for (int at = 0; at < count; at += kStatePart) {
+    part.fill(op, sample, i0 + at, count - at < kStatePart ? count - at : kStatePart);
+    state_losses<false>(scratch, op, sample, i0 + at, part.count, part.room, part.births, coefficient, nullptr);
+  }
 }
 
 static void grad_chunk_by(Family family, const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {

@@ -5,6 +5,7 @@
 
 #include "cpu/support/chunks.h"
 #include "cpu/support/factorials.h"
+#include "cpu/support/states.h"
 #include "fastblackout/bayes_logistic.h"
 #include "fastblackout/negative_binomial_law.h"
 #include "fastblackout/poisson.h"
@@ -22,6 +23,11 @@ void posterior_step_chunk(const PosteriorStep& op, int64_t sample, int64_t i0, i
   FB_CALL_ISA(op.isa, posterior_step_chunk, op, sample, i0, count);
 }
 
+void states_step_chunk(const PosteriorStep& op, int64_t sample, int64_t i0, int count) {
+  const StateScratch scratch(op.max_count + 1, static_cast<Family>(op.family), static_cast<double>(op.offset[sample]));
+  FB_CALL_ISA(op.isa, states_step_chunk, op, scratch, sample, i0, count);
+}
+
 }  // namespace
 
 void posterior_step(const PosteriorStep& op) {
@@ -29,7 +35,8 @@ void posterior_step(const PosteriorStep& op) {
   check_each(kName, "step", op.birth.q, op.samples, Rule::probability);
   check_values(op, kName, "x_t", op.x_t, Rule::count, static_cast<double>(op.max_count));
   check_head(op, kName);
-  for_chunks(op, posterior_step_chunk, kChunk, 16);
+  const bool states = has_states(static_cast<Family>(op.family));
+  for_chunks(op, states ? states_step_chunk : posterior_step_chunk, kChunk, states ? op.max_count / 16 + 1 : 16);
 }
 
 }  // namespace cpu
@@ -46,6 +53,7 @@ namespace FB_ISA {
 #include "cpu/per_isa/gamma.inc"
 #include "cpu/per_isa/beta.inc"
 #include "cpu/per_isa/bayes.inc"
+#include "cpu/per_isa/states.inc"
 
 // The shapes of f in the law of the one family there is
 static void step_shapes_of(const PosteriorStep& op, int64_t sample, int64_t i0, int count, double* __restrict a, double* __restrict b) {
@@ -141,15 +149,29 @@ struct BayesDraw {
   }
 };
 
-static void bayes_logistic_births(const PosteriorStep& op, int64_t sample, int64_t i0, int count, double* __restrict x) {
-  alignas(64) double uniform[kChunk], left[kChunk], p[kChunk], q[kChunk];
+// A uniform of 53 bits for each element of a chunk, by which N is drawn
+static void uniforms(const PosteriorStep& op, int64_t sample, int64_t i0, int count, double* __restrict to) {
   alignas(64) uint32_t high[kChunk], low[kChunk];
-  alignas(64) float head[ops::kMostHead][kBayesPart];
   const SampleKey key = key_of(op, sample);
-  const uint32_t from = static_cast<uint32_t>(i0);
-  stream_words(key, POSTERIOR_STATE, from, count, high);
-  stream_words(key, POSTERIOR_STATE_REFINE, from, count, low);
-  for (int e = 0; e < count; ++e) uniform[e] = uniform_from_zero(bits53(high[e], low[e]));
+  stream_words(key, POSTERIOR_STATE, static_cast<uint32_t>(i0), count, high);
+  stream_words(key, POSTERIOR_STATE_REFINE, static_cast<uint32_t>(i0), count, low);
+  for (int e = 0; e < count; ++e) to[e] = uniform_from_zero(bits53(high[e], low[e]));
+}
+
+// Adds births ~ Binomial(left, p) to x; `left` has room for a whole chunk.
+static void add_births(const PosteriorStep& op, int64_t sample, int64_t i0, int count, double* left, double* __restrict x) {
+  alignas(64) double p[kChunk], q[kChunk], births[kChunk];
+  const double born = op.birth.p[sample], unborn = op.birth.q[sample];
+  for (int e = 0; e < count; ++e) p[e] = born, q[e] = unborn;
+  for (int e = count; e < ((count + 31) & ~31); ++e) left[e] = p[e] = q[e] = 0.0;
+  binomial_each(key_of(op, sample), POSTERIOR_ELEMENT, static_cast<uint32_t>(i0), count, left, p, q, births);
+  for (int e = 0; e < count; ++e) x[e] += births[e];
+}
+
+static void bayes_logistic_births(const PosteriorStep& op, int64_t sample, int64_t i0, int count, double* __restrict x) {
+  alignas(64) double uniform[kChunk], left[kChunk];
+  alignas(64) float head[ops::kMostHead][kBayesPart];
+  uniforms(op, sample, i0, count, uniform);
   load(op.x_t, sample, i0, count, x);
   BayesDraw draw;
   const int heads = heads_of(op);
@@ -167,11 +189,22 @@ static void bayes_logistic_births(const PosteriorStep& op, int64_t sample, int64
     draw.walk();
     for (int k = 0; k < draw.law.count; ++k) left[at + k] = draw.n[k];
   }
-  const double born = op.birth.p[sample], unborn = op.birth.q[sample];
-  for (int e = 0; e < count; ++e) p[e] = born, q[e] = unborn;
-  for (int e = count; e < ((count + 31) & ~31); ++e) left[e] = p[e] = q[e] = 0.0;
-  binomial_each(key, POSTERIOR_ELEMENT, from, count, left, p, q, uniform);
-  for (int e = 0; e < count; ++e) x[e] += uniform[e];
+  add_births(op, sample, i0, count, left, x);
+}
+
+static void states_step_chunk(const PosteriorStep& op, const StateScratch& scratch, int64_t sample, int64_t i0, int count) {
+  alignas(64) double x[kChunk], left[kChunk], room[kStatePart];
+  uniforms(op, sample, i0, count, left);
+  load(op.x_t, sample, i0, count, x);
+  const double most = static_cast<double>(op.max_count);
+  for (int at = 0; at < count; at += kStatePart) {
+    const int some = count - at < kStatePart ? count - at : kStatePart;
+    for (int k = 0; k < some; ++k) room[k] = at_least(at_most(most - x[at + k], most), 0.0);
+    state_draws(scratch, op.head[0], sample, i0 + at, some, room, left + at);
+  }
+  add_births(op, sample, i0, count, left, x);
+  store_input(op.input, sample, i0, count, x);
+  if (op.x_s) store(op.x_s, sample, i0, count, x);
 }
 
 #include "cpu/per_isa/negative_binomial_births.inc"

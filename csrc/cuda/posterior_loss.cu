@@ -2,33 +2,17 @@
 // the upper levels of the halving tree lie within a lane, the others are shuffles. Where counts are small, the logarithms of
 // factorials come from a table that each block makes, an entry a thread. The gradient is a launch of its own.
 #include "cuda/bayes.cuh"
-#include "cuda/chunk_sums.cuh"
+#include "cuda/law_chunk.cuh"
+#include "cuda/states.cuh"
 #include "fastblackout/negative_binomial_law.h"
 
 namespace fastblackout {
 namespace cuda {
 namespace {
 
-struct LawCounts {
-  double room, births;
-};
 struct LawElement : LawCounts {
   double head[2];
 };
-
-// The counts of an element, brought into their ranges: births to whole numbers in 0..max_count - x_t, a NaN to 0
-FB_DEVICE LawCounts law_counts(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
-  LawCounts made;
-  bool wrong = false;
-  const double most = static_cast<double>(op.max_count);
-  made.room = most - clamp_count(load_one(op.x_t, sample, i), most, wrong);
-  if (wrong) flags |= kWrongCount;
-  const double born = load_one(op.births, sample, i);
-  const double inside = born > 0.0 ? (born < made.room ? born : made.room) : 0.0;
-  made.births = static_cast<double>(static_cast<int64_t>(inside));
-  if (!(made.births == born)) flags |= kWrongBirths;
-  return made;
-}
 
 FB_DEVICE LawElement law_element(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
   LawElement made;
@@ -77,36 +61,6 @@ FB_DEVICE HeadSlopes law_slopes(const LawElement& x, double offset) {
 }
 
 FB_COLD double chosen_without_table(double room, double births) { return log_chosen(room, births); }
-
-struct LawChunk {
-  uint32_t sample, number, begin, left;
-};
-
-FB_DEVICE LawChunk own_law_chunk(const PosteriorLoss& op) {
-  const uint32_t sample = blockIdx.x / chunks_of(op), number = blockIdx.x - sample * chunks_of(op);
-  const int64_t left = op.elements - static_cast<int64_t>(number) * kLossChunk;
-  return LawChunk{sample, number, number * kLossChunk, static_cast<uint32_t>(left < kLossChunk ? left : kLossChunk)};
-}
-
-// Of the tree over a lane's 32 elements, each 32 after the one before, the node that First, First + Stride, .. add up to
-template <int First, int Stride>
-FB_DEVICE float loss_node(const float* losses) {
-  if constexpr (Stride == 32) return losses[32 * First];
-  else return loss_node<First, 2 * Stride>(losses) + loss_node<First + Stride, 2 * Stride>(losses);
-}
-
-// Adds the losses of a chunk, and those of all chunks where the others are done.
-FB_DEVICE void finish_chunk(const PosteriorLoss& op, const LawChunk& chunk, const float* losses, int flags) {
-  raise(op.flag, flags, flags != 0);
-  __syncthreads();
-  if (threadIdx.x >= 32) return;
-  float sum = loss_node<0, 1>(losses + lane_id());
-#pragma unroll
-  for (int h = 16; h > 0; h /= 2) sum = sum + __shfl_xor_sync(kAllLanes, sum, h);
-  if (!is_last(op, chunk.sample, chunk.number, sum)) return;
-  const double of_all = added_up(op, chunk.sample);
-  if (lane_id() == 0) store_loss(op, chunk.sample, of_all);
-}
 
 FB_KERNEL(kThreads, 3) law_losses(FB_PARAM(PosteriorLoss) op) {
   __shared__ float losses[kLossChunk];
@@ -273,6 +227,54 @@ FB_KERNEL(kThreads, 3) negative_binomial_grads(FB_PARAM(PosteriorLoss) op) {
   raise(op.flag, flags, flags != 0);
 }
 
+// The laws with a logit for every state: a thread an element after the other
+template <bool Known>
+FB_KERNEL(kThreads, 3) state_losses(FB_PARAM(PosteriorLoss) op) {
+  __shared__ float losses[kLossChunk];
+  __shared__ double table[Known ? kMostTabled + 1 : 1];
+  const LawChunk chunk = own_law_chunk(op);
+  const LogFactorials factorials = shared_factorials<Known>(op.max_count, table);
+  int flags = 0;
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < kLossChunk; e += kThreads) {
+    float loss = 0.0f;
+    if (e < chunk.left) {
+      const LawCounts counts = law_counts(op, chunk.sample, chunk.begin + e, flags);
+      const StateRow<Known> row(op, chunk.sample, chunk.begin + e, counts.room, offset, factorials, flags);
+      const SeenState seen = row.seen(counts.births);
+      loss = static_cast<float>(state_loss(seen.apart, seen.others, seen.weight));
+    }
+    losses[e] = loss;
+  }
+  finish_chunk(op, chunk, losses, flags);
+}
+
+template <bool Known>
+FB_KERNEL(kThreads, 3) state_grads(FB_PARAM(PosteriorLoss) op) {
+  __shared__ double table[Known ? kMostTabled + 1 : 1];
+  const LawChunk chunk = own_law_chunk(op);
+  const LogFactorials factorials = shared_factorials<Known>(op.max_count, table);
+  int flags = 0;
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+  const float coefficient = static_cast<float>(op.weight[chunk.sample]);
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < chunk.left; e += kThreads) {
+    const uint32_t i = chunk.begin + e;
+    const LawCounts counts = law_counts(op, chunk.sample, i, flags);
+    const StateRow<Known> row(op, chunk.sample, i, counts.room, offset, factorials, flags);
+    const SeenState seen = row.seen(counts.births);
+    const float inverse = inverse_total(seen.others, seen.weight), own = seen_slope(seen.others, seen.weight);
+    const int64_t to = offset_of(op.grad[0], chunk.sample, i);
+#pragma unroll 1
+    for (int v = 0; v < row.states; ++v) {
+      const float slope = v < row.x ? 0.0f : (v == seen.at ? own : row.weight(v) * inverse);
+      put_value(op.grad[0], to + v * op.grad[0].state_stride, static_cast<double>(coefficient * slope));
+    }
+  }
+  raise(op.flag, flags, flags != 0);
+}
+
 Family family_of(const PosteriorLoss& op) { return static_cast<Family>(op.family); }
 
 // A block a chunk: below 2^31, more than a GPU's memory holds
@@ -282,17 +284,25 @@ unsigned blocks_of(const PosteriorLoss& op) { return static_cast<unsigned>(op.sa
 
 int posterior_loss(const PosteriorLoss& op, void* stream) {
   if (op.samples == 0) return 0;
-  if (family_of(op) == Family::bayes_logistic) FB_LAUNCH(bayes_losses, blocks_of(op), kThreads, stream, op);
-  else if (family_of(op) == Family::negative_binomial) FB_LAUNCH(negative_binomial_losses, blocks_of(op), kThreads, stream, op);
-  else FB_LAUNCH(law_losses, blocks_of(op), kThreads, stream, op);
+  switch (family_of(op)) {
+    case Family::beta_binomial: FB_LAUNCH(law_losses, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_logistic: FB_LAUNCH(bayes_losses, blocks_of(op), kThreads, stream, op); break;
+    case Family::negative_binomial: FB_LAUNCH(negative_binomial_losses, blocks_of(op), kThreads, stream, op); break;
+    case Family::categorical: FB_LAUNCH(state_losses<false>, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_categorical: FB_LAUNCH(state_losses<true>, blocks_of(op), kThreads, stream, op); break;
+  }
   return cudaGetLastError();
 }
 
 int posterior_loss_gradient(const PosteriorLoss& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
-  if (family_of(op) == Family::bayes_logistic) FB_LAUNCH(bayes_grads, blocks_of(op), kThreads, stream, op);
-  else if (family_of(op) == Family::negative_binomial) FB_LAUNCH(negative_binomial_grads, blocks_of(op), kThreads, stream, op);
-  else FB_LAUNCH(law_grads, blocks_of(op), kThreads, stream, op);
+  switch (family_of(op)) {
+    case Family::beta_binomial: FB_LAUNCH(law_grads, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_logistic: FB_LAUNCH(bayes_grads, blocks_of(op), kThreads, stream, op); break;
+    case Family::negative_binomial: FB_LAUNCH(negative_binomial_grads, blocks_of(op), kThreads, stream, op); break;
+    case Family::categorical: FB_LAUNCH(state_grads<false>, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_categorical: FB_LAUNCH(state_grads<true>, blocks_of(op), kThreads, stream, op); break;
+  }
   return cudaGetLastError();
 }
 

@@ -1,6 +1,7 @@
 // posterior_step: x_s = x_t + births and the next model input, where a head gives a law of the births; a thread an element.
 #include "cuda/bayes.cuh"
 #include "cuda/reverse.cuh"
+#include "cuda/states.cuh"
 #include "fastblackout/negative_binomial_law.h"
 #include "fastblackout/posterior_step.h"
 
@@ -91,14 +92,40 @@ FB_KERNEL(kThreads, 4) negative_binomial_step_kernel(FB_PARAM(PosteriorStep) op)
   store_element(op, place.sample, place.i, x + (births < room ? births : room));
 }
 
+// The laws with a logit for every state
+template <bool Known>
+FB_KERNEL(kThreads, 3) state_step_kernel(FB_PARAM(PosteriorStep) op) {
+  __shared__ double table[Known ? kMostTabled + 1 : 1];
+  const LogFactorials factorials = shared_factorials<Known>(op.max_count, table);
+  const Place place = place_of(op);
+  if (!place.inside) return;
+  if (place.i == 0) check_sample(op, place.sample, nullptr);
+  const StoredKey key{op.key, place.sample};
+  BinomialHat& hat = own_hat<BinomialHat>();
+  int flags = 0;
+  const double offset = checked_law_offset(op, place.sample, flags), most = static_cast<double>(op.max_count);
+  const StateRow<Known> row(op, place.sample, place.i, most - static_cast<double>(load_count(op, place, flags)), offset, factorials, flags);
+  const uint32_t high = state_word(key, POSTERIOR_STATE, place.i), low = state_word(key, POSTERIOR_STATE_REFINE, place.i);
+  const int left = row.drawn(uniform_from_zero(bits53(high, low))) - row.x;
+  bool wrong = false;
+  const PQ birth = checked_prob(op.birth, place.sample, wrong);
+  if (wrong) flags |= kWrongProbability;
+  raise(op.flag, flags, flags != 0);
+  const int64_t births = binomial_element(left, birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, hat);
+  store_element(op, place.sample, place.i, load_count(op, place, flags) + births);
+}
+
 }  // namespace
 
 int posterior_step(const PosteriorStep& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
-  const Family family = static_cast<Family>(op.family);
-  if (family == Family::bayes_logistic) FB_LAUNCH(bayes_step_kernel, element_grid(op), kThreads, stream, op);
-  else if (family == Family::negative_binomial) FB_LAUNCH(negative_binomial_step_kernel, element_grid(op), kThreads, stream, op);
-  else FB_LAUNCH(posterior_step_kernel, element_grid(op), kThreads, stream, op);
+  switch (static_cast<Family>(op.family)) {
+    case Family::beta_binomial: FB_LAUNCH(posterior_step_kernel, element_grid(op), kThreads, stream, op); break;
+    case Family::bayes_logistic: FB_LAUNCH(bayes_step_kernel, element_grid(op), kThreads, stream, op); break;
+    case Family::negative_binomial: FB_LAUNCH(negative_binomial_step_kernel, element_grid(op), kThreads, stream, op); break;
+    case Family::categorical: FB_LAUNCH(state_step_kernel<false>, element_grid(op), kThreads, stream, op); break;
+    case Family::bayes_categorical: FB_LAUNCH(state_step_kernel<true>, element_grid(op), kThreads, stream, op); break;
+  }
   return cudaGetLastError();
 }
 

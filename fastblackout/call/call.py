@@ -29,6 +29,7 @@ class Call:
     draws: Array | None = None  # of a network, several for each sample
     head: tuple[Array, ...] = ()  # of a network, the arrays that a law is made of
     most: tuple[str, int | None] = ("", None)  # the name of that law, and the largest max_count that it takes
+    states: int | None = None  # of which the head has a logit each: must be max_count + 1
     weights: tuple[str, Array] | None = None  # of the states that are predicted, and their name
     one = False  # whether one matrix serves all samples
     into: Array | None = None  # the `out` that the output is copied to

@@ -19,14 +19,25 @@ FAMILIES: dict[str, tuple[int, ...]] = {
     "beta-binomial": (2,),
     "bayes-logistic": (2, 5, 8),
     "negative-binomial": (2,),
+    "categorical": (1,),
+    "bayes-categorical": (1,),
 }
+# Of these the one array has a logit for every state 0..max_count, in an axis after those of the first argument.
+OF_STATES = ("categorical", "bayes-categorical")
 # The largest max_count of a law that sums over states
-MOST_COUNT = {"bayes-logistic": 65_535}
+MOST_COUNT = {"bayes-logistic": 65_535, "categorical": 4095, "bayes-categorical": 4095}
 MOST_HEAD = max(max(counts) for counts in FAMILIES.values())  # kMostHead in csrc/include/fastblackout/ops.h
 
 
+def arrays_of_head(family: Any, head: Any) -> Any:
+    """The arrays of a head as a tuple, where it is one; a law whose head is one array takes it as it is, too."""
+    alone = isinstance(family, str) and family in OF_STATES and not isinstance(head, (tuple, list))
+    return (head,) if alone else head
+
+
 class Head(Argument):
-    """(family, head): the name of a law, and the arrays of the shape of the first argument that it is made of."""
+    """(family, head): the name of a law, and the arrays of the shape of the first argument that it is made of, or the
+    one array that has an axis of states after that shape."""
 
     names = ("family", *(f"head_{at}" for at in range(MOST_HEAD)))
     parts = ("int family", "Tensor head_0", *(f"Tensor? head_{at}" for at in range(1, MOST_HEAD)))
@@ -35,23 +46,33 @@ class Head(Argument):
         family, head = value
         check_name(call.op, "family", family, tuple(FAMILIES))
         checks.has_samples(call.op, call.first_name, call.first)
-        counts = FAMILIES[family]
+        counts, head = FAMILIES[family], arrays_of_head(family, head)
         rule = f"must be a tuple of {' or '.join(map(str, counts))} arrays for family {family!r}"
+        if family in OF_STATES:
+            rule = f"must be an array, or a tuple of one, for family {family!r}"
         if not isinstance(head, (tuple, list)):
             raise TypeError(f"{call.op}: head: {rule}, got {shown(type(head).__name__)}")
         if len(head) not in counts:
             raise ValueError(f"{call.op}: head: {rule}, got {len(head)}")
-        call.head = tuple(self._array(call, f"head[{at}]", each) for at, each in enumerate(head))
+        states = family in OF_STATES
+        call.head = tuple(self._array(call, f"head[{at}]", each, states) for at, each in enumerate(head))
         call.most = family, MOST_COUNT.get(family)
+        call.states = call.head[0].shape[-1] if states else None
         return (list(FAMILIES).index(family), *call.head, *[None] * (MOST_HEAD - len(head)))
 
     def from_parts(self, *parts: Any) -> Any:
         family, *head = parts
         return list(FAMILIES)[family], tuple(each for each in head if each is not None)
 
-    def _array(self, call: Call, name: str, value: Any) -> Array:
+    def _array(self, call: Call, name: str, value: Any, states: bool) -> Array:
         array = adopt(call.settle(name, value), call.op, name, FLOATS)
-        checks.same_shape(call.op, name, array, call.first_name, call.first)
+        if states:
+            if array.shape[:-1] != call.first.shape:
+                shapes = f"(*shape of {call.first_name}, max_count + 1), ({str(call.first.shape)[1:-1].rstrip(',')}, S)"
+                raise ValueError(f"{call.op}: {name}: shape must be {shapes}, got {array.shape}")
+            checks.same_device(call.op, name, array, call.first_name, call.first)
+        else:
+            checks.same_shape(call.op, name, array, call.first_name, call.first)
         checks.same_library(call.op, name, array, call.first_name, call.first)
         return array
 

@@ -111,6 +111,9 @@ class MaxCount(Argument):
         family, most = call.most
         if most is not None and made > most:
             raise ValueError(f"{call.op}: max_count: must be at most {most} for family {family!r}, got {made}")
+        if call.states is not None and call.states != made + 1:
+            rule = f"must have max_count + 1 = {made + 1} states in its last dimension for family {family!r}"
+            raise ValueError(f"{call.op}: head: {rule}, got {call.states}")
         return (made,)
 
 

@@ -27,7 +27,7 @@ def rows_of(value: Tensor, like: Tensor) -> Tensor:
 
 def log_law_mean(head: str, outputs: Tensor, room: Tensor, offset: Tensor, most: int) -> Tensor:
     """log E[births], -inf where there is no room. outputs: float64, of all arrays of the head; offset: (B,)."""
-    arrays = arrays_of(outputs, room)
+    arrays = arrays_of(head, outputs, room)
     if head == "beta-binomial":
         return torch.log(room) + logsigmoid(arrays[0] + rows_of(offset, room))
     if head == "negative-binomial":
@@ -41,11 +41,14 @@ def _by_parts(
 ) -> Tensor:
     """of_law(part, log Pr(N = 0..most) of the elements of a part, a row for each) for all elements, in room's shape."""
     shift = rows_of(offset, room).expand(room.shape).reshape(-1)
-    flat, rows = room.reshape(-1), [each.reshape(-1) for each in arrays]
+    flat = room.reshape(-1)
+    rows = [
+        each.reshape(len(flat), *each.shape[room.ndim :] or (1,)) for each in arrays
+    ]  # of one number, or of all states
     total, some = torch.empty_like(flat), max(1, CELLS // (most + 1))
     for first in range(0, len(flat), some):
         part = slice(first, first + some)
-        law = _LOG_LAWS[head]([each[part, None] for each in rows], flat[part, None], shift[part, None], most)
+        law = _LOG_LAWS[head]([each[part] for each in rows], flat[part, None], shift[part, None], most)
         total[part] = of_law(part, law)
     return total.view(room.shape)
 
@@ -72,7 +75,28 @@ def _log_bayes_logistic(arrays: list[Tensor], room: Tensor, offset: Tensor, most
     return torch.log_softmax(logs, 1)
 
 
-_LOG_LAWS = {"beta-binomial": _log_beta_binomial, "bayes-logistic": _log_bayes_logistic}
+def _log_categorical(arrays: list[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
+    """Of the logits of all states, of which n = 0..room are the last ones."""
+    (logits,) = arrays
+    n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
+    state = (most - room + n).clamp(max=most).long()
+    return torch.log_softmax(torch.where(n <= room, logits.gather(1, state), -torch.inf), 1)
+
+
+def _log_bayes_categorical(arrays: list[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
+    (logits,) = arrays
+    v = torch.arange(most + 1, dtype=torch.float64, device=room.device)
+    n = (v - (most - room)).clamp(min=0)
+    known = (torch.lgamma(v + 1) - torch.lgamma(n + 1)) + n * offset
+    return _log_categorical([logits + known], room, offset, most)
+
+
+_LOG_LAWS = {
+    "beta-binomial": _log_beta_binomial,
+    "bayes-logistic": _log_bayes_logistic,
+    "categorical": _log_categorical,
+    "bayes-categorical": _log_bayes_categorical,
+}
 
 
 def beta_of(arrays: Sequence[Tensor], offset: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,4 +122,4 @@ def log_law_of_step(
     def of_law(part: slice, law: Tensor) -> Tensor:
         return torch.logsumexp(law + binomial_log_prob(k[part], n, Prob(p[part], q[part])), 1)  # -inf for n below k
 
-    return _by_parts(head, arrays_of(outputs, room), room, offset, most, of_law)
+    return _by_parts(head, arrays_of(head, outputs, room), room, offset, most, of_law)

@@ -99,7 +99,7 @@ class Steps:
         if (head := head_of(model)) == "negative-binomial":
             true, assumed = (Prob(*(rows_of(s[n], births) for s in pair)) for pair in (self.true, self.assumed))
             room, offset = (model.max_count - x_t).double(), rows_of(model.offset(self.k[n]), births)
-            arrays = arrays_of(outputs, births)
+            arrays = arrays_of(head, outputs, births)
             cost = negative_binomial.step_divergence(arrays, room, offset, births, true, assumed, model.max_count)
             return len(self.k) * cost.flatten(1).sum(1)
         if head in LAWS:

@@ -14,7 +14,7 @@ from ..ops import normal
 from ..schedule.indices import as_index, is_plain
 from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
-from .interface import LAWS, OF_HEAD
+from .interface import LAWS, OF_HEAD, outputs_of
 
 INPUTS = ("reference", "unit", "normalized")
 PARAMETRIZATIONS = ("likelihood", "paper")
@@ -36,6 +36,8 @@ class BlackoutModel(nn.Module):
             its own, as `fb.posterior_loss`, by which it is trained, says; samples are drawn by `fb.posterior_step`.
         "bayes-logistic": as that, with 2, 5 or 8 arrays, which are a law of x_0 that the births follow from.
         "negative-binomial": as that, with two, a law of counts without a bound: single cells, photons.
+        "categorical", "bayes-categorical": as that, with max_count + 1 arrays: logits of x_0 = 0, then those of
+            x_0 = 1, and so on; they are the law of x_0 given x_t, or one that knows nothing of the pixel's own x_t.
 
     The network sees (x_t - center(k)) * scale(k) and the time index k - 1, which is in 0..steps - 1.
 
@@ -50,8 +52,8 @@ class BlackoutModel(nn.Module):
 
     Args:
         network: called as network(input, time) or network(input, time, labels); input (B, C + noise_channels, ...),
-            output (B, C, ...), or (B, 2 C, ...) for heads "beta-binomial" and "negative-binomial", or 2, 5 or 8
-            C for "bayes-logistic".
+            output (B, C, ...), or (B, 2 C, ...) for heads "beta-binomial" and "negative-binomial", 2, 5 or 8 C for
+            "bayes-logistic", or (max_count + 1) C for "categorical" and "bayes-categorical".
         schedule: the observation times.
         max_count: largest count, at least 1.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
@@ -150,7 +152,8 @@ class BlackoutModel(nn.Module):
 
     def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Logits like model_input (B, C, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
-        Of head "beta-binomial" and "negative-binomial" there are 2 C channels, of "bayes-logistic" 2, 5 or 8 C.
+        Of head "beta-binomial" and "negative-binomial" there are 2 C channels, of "bayes-logistic" 2, 5 or 8 C, of
+        "categorical" and "bayes-categorical" (max_count + 1) C.
 
         labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, which the implicit head
         needs.
@@ -174,7 +177,7 @@ class BlackoutModel(nn.Module):
             given = torch.cat((model_input, noise.to(model_input.dtype)), dim=1)
         logits = self.network(given, time) if labels is None else self.network(given, time, labels)
         each, channels, *rest = model_input.shape
-        allowed = [(each, channels * count, *rest) for count in LAWS.get(self.head, (1,))]
+        allowed = [(each, channels * count, *rest) for count in outputs_of(self.head, self.max_count)]
         if tuple(logits.shape) not in allowed:
             shapes = " or ".join(map(str, allowed))
             rule = "logits of the input's shape" if self.head not in LAWS else f"shape {shapes} for head {self.head!r}"

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..call.head import FAMILIES
+from ..call.head import FAMILIES, OF_STATES
 from ..philox import SEED_END, Philox
 from ..schedule.schedule import Schedule
 
 NEEDED = ("max_count", "center", "scale", "gain")
-# Heads whose outputs are a law of the births of each pixel, and how many numbers it may take.
-LAWS = FAMILIES
+LAWS = FAMILIES  # heads whose outputs are a law of the births of each pixel
 # What else a model with another head than "mean" has.
 OF_HEAD = {"implicit": ("offset", "draw_noise"), **dict.fromkeys(LAWS, ("offset",))}
 
@@ -63,9 +62,18 @@ def draw_keys(rng: Philox, draws: int) -> list[Philox]:
     return [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
 
 
-def arrays_of(outputs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
-    """The arrays of a law, of the shape of the images, that a network gives one after another along its channels."""
-    return outputs.chunk(outputs.shape[1] // images.shape[1], dim=1)
+def outputs_of(head: str, max_count: int) -> tuple[int, ...]:
+    """How many numbers a network may give of each count: a logit for each state, or as many as the law's arrays."""
+    return (max_count + 1,) if head in OF_STATES else LAWS.get(head, (1,))
+
+
+def arrays_of(head: str, outputs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+    """The arrays of a law, of the shape of the images, that a network gives one after another along its channels; of a
+    law with a logit for every state one array, (*shape of the images, states), which is a view."""
+    arrays = outputs.shape[1] // images.shape[1]
+    if head in OF_STATES:
+        return (outputs.unflatten(1, (arrays, images.shape[1])).movedim(1, -1),)
+    return outputs.chunk(arrays, dim=1)
 
 
 def _needed(model: Any) -> tuple[str, ...]:

@@ -78,9 +78,15 @@ def coefficient(op: str, upstream: Any, weight: Any) -> Any:
 
 def _scaled(op: str, slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
     """The slopes made into the gradient, in place; None where they are for another upstream gradient, `foreseen`."""
-    if (grad := short.scale_slopes(slopes, upstream, weight, foreseen)) is not None or foreseen is not None:
-        return grad
-    array = Array(slopes, op, "logits")
-    fields = {"coefficient": coefficient(op, upstream, weight)}
-    host.run("birth_loss_scale", None, "cpu", fields, {"slopes": array}, (array.samples, array.elements))
+    ordered = slopes
+    if (
+        not slopes.is_contiguous()
+    ):  # to be gone through as it lies: the states of a network's head are not the innermost
+        ordered = slopes.permute(0, *sorted(range(1, slopes.ndim), key=slopes.stride().__getitem__, reverse=True))
+    if short.scale_slopes(ordered, upstream, weight, foreseen) is None:
+        if foreseen is not None:
+            return None
+        array = Array(ordered, op, "logits")
+        fields = {"coefficient": coefficient(op, upstream, weight)}
+        host.run("birth_loss_scale", None, "cpu", fields, {"slopes": array}, (array.samples, array.elements))
     return slopes

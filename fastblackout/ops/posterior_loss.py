@@ -7,7 +7,7 @@ from typing import Any
 from ..backends import host, select
 from ..call.arguments import Births, Counts
 from ..call.call import Call
-from ..call.head import Head, LikeHead
+from ..call.head import Head, LikeHead, arrays_of_head
 from ..call.number_arguments import MaxCount, PerSample
 from ..call.outputs import Single, given_back
 from ..call.route import need_gradient, through_torch
@@ -61,9 +61,17 @@ def posterior_loss(
         births ~ NegativeBinomial of size A and mean A theta,  A = r + x_t,  theta = (1 - p) m / (r + p m),
         log m = clamp(log(M) / 2 + o_1, -12, 36),  log r = clamp(o_2 + 1, -7, 16),  log(1 - p) = min(offset_b, 0)
 
+        "categorical" and "bayes-categorical", one array l of logits of all states v = 0..M, in a last dimension:
+
+        P(births = n) = w(n) / sum of w over 0..R,  w(n) = exp(l_v),  v = x_t + n,
+        or, with the known law of x_t multiplied to it,  w(n) = exp(l_v) C(v, x_t) exp(n offset_b)
+
     head: a tuple of arrays of x_t's shape, of any strides (the chunks of a network's output need no copy), float32,
         float64, bfloat16 or float16, finite in float32. Torch tensors have a gradient, each in its dtype and under
         torch.func too, but no second derivative, which is a RuntimeError. Where a clamp cuts, its array has gradient 0.
+        Logits: (*x_t's shape, M + 1), as they are or in a tuple. A network's output (B, (M + 1) C, H, W), the C logits
+        of state 0 first, goes in as output.unflatten(1, (M + 1, C)).movedim(1, -1), without a copy. Logits of states
+        below x_t count for nothing, but must be finite, too.
     x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, whole numbers in 0..R, x_t's shape, any
         integer or float dtype. Where R is 0, the loss and its gradient are 0, but of "negative-binomial", whose law
         goes on beyond R.
@@ -71,14 +79,16 @@ def posterior_loss(
         BlackoutModel.offset gives it; with it a pixel whose x_0 is Binomial(max_count, phi) has o_1 = logit(phi) at
         every time, and with "bayes-logistic" and "negative-binomial" P is the posterior of a pixel by its law of x_0.
     max_count: as in fb.thin, and it is in R: that of the model. uint8 counts have the default 255, which is wrong for
-        data whose largest count is another. At most 65,535 for "bayes-logistic", which adds up states.
+        data whose largest count is another. At most 65,535 for "bayes-logistic", which adds up states, 4,095 with
+        a logit for each.
     Returns float32 (B,), in the library of x_t. Elements are computed in float64 and rounded once: for counts up to 255
     -log P is within 1e-11 before, and derivatives within 1e-12 (1 + R); of "bayes-logistic" within 2e-10 (derived in
     fastblackout/reference/bayes_logistic.py), and derivatives within 1e-5 of themselves or 1e-8; of "negative-binomial"
-    within 1e-11 + 1e-14 A theta, derivatives as those (negative_binomial_law.py there). Equal to the bit on
-    every backend; the sum runs in a fixed order (trees of 1,024 in float32, added in float64). No exponential, factor
-    or tail is lost: the loss is finite for every finite head whose first array (of "bayes-logistic" all) is below 1e34,
-    and for every finite head of "negative-binomial".
+    within 1e-11 + 1e-14 A theta, derivatives as those (negative_binomial_law.py there). With a logit for every state
+    exponentials are float32, added in float64: -log P and derivatives above 1e-28 are within 5e-6 of themselves, also
+    where P is next to 1 (states.py there). Equal to the bit on every backend; the sum runs in a fixed order (trees of
+    1,024 in float32, added in float64). No exponential, factor or tail is lost: the loss is finite for every finite
+    head whose first array (of "bayes-logistic" all) is below 1e34, and for every finite head of "negative-binomial".
     Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
     values in tensors are told by fb.check_values, and births outside 0..R are taken for the nearest count in it.
     Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law; Salimans et al., PixelCNN++ (2017), for
@@ -93,9 +103,15 @@ def posterior_loss(
         array([1.3933266], dtype=float32)
         >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="negative-binomial", offset=-0.5, max_count=10)
         array([5.347707], dtype=float32)
+        >>> logits = np.linspace(0, 4, 22, dtype=np.float32).reshape(1, 2, 11)
+        >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="categorical", max_count=10)
+        array([4.1314163], dtype=float32)
+        >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="bayes-categorical", offset=-0.5, max_count=10)
+        array([3.4056797], dtype=float32)
     """
     op, values = "posterior_loss", (x_t, (family, head), births, weight, offset, max_count)
-    arrays = head if isinstance(head, (tuple, list)) else ()
+    arrays = arrays_of_head(family, head)
+    arrays = arrays if isinstance(arrays, (tuple, list)) else ()
     graded = any(need_gradient(each) for each in arrays)
     if not graded or through_torch(x_t, backend) or any(through_torch(each, backend) for each in arrays):
         return _POSTERIOR_LOSS(values, backend=backend)
@@ -113,8 +129,8 @@ def posterior_loss(
     from .loss_gradient import Kept
 
     kept = [each.value for each in slopes.values() if each is not None]
-    values = x_t, births, weight, offset, max_count, family, chosen, *head
-    return Kept.apply(*head, (op, _gradient, kept, None, values, given_back(call, outputs["loss"])))
+    values = x_t, births, weight, offset, max_count, family, chosen, *arrays
+    return Kept.apply(*arrays, (op, _gradient, kept, None, values, given_back(call, outputs["loss"])))
 
 
 def _gradient(upstream: Any, x_t: Any, births: Any, weight: Any, *rest: Any) -> Any:

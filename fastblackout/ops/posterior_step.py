@@ -58,7 +58,7 @@ def posterior_step(
         births ~ Binomial(R, f step_b),  f ~ Beta(m c, (1 - m) c),
         m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
 
-        "bayes-logistic", a head of 2, 5 or 8 arrays:
+        "bayes-logistic", a head of 2, 5 or 8 arrays, and "categorical" and "bayes-categorical", one of logits:
 
         births ~ Binomial(N, step_b),  N by the law of fb.posterior_loss, drawn by its distribution function
 
@@ -77,9 +77,10 @@ def posterior_step(
     x_t itself. Nothing cancels where f or step is next to 0 or 1, and no tail is lost: the distribution function of x_s
     is within 1.5e-13 + 1.5e-15 sqrt(R) of the exact one everywhere for "beta-binomial" and every finite head, within
     1e-10 for "bayes-logistic" with max_count 255, means in 0..max_count and logits below 1000, within 6e-14 + 5e-15
-    sqrt(A) + 2e-15 sqrt(step_b A theta) for "negative-binomial" (derived in fastblackout/reference/posterior_step.py,
-    bayes_logistic.py and negative_binomial_law.py). Equal keys give equal results, bit for bit, on
-    every backend and for any split of the batch.
+    sqrt(A) + 2e-15 sqrt(step_b A theta) for "negative-binomial", and within 6e-8 (3 + log(R + 1)) with a logit for
+    every state, as their exponentials are float32 (derived in fastblackout/reference/posterior_step.py,
+    bayes_logistic.py, negative_binomial_law.py and states.py). Equal keys give equal results, bit for bit, on every
+    backend and for any split of the batch.
     Returns Stepped(x_s, model_input).
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.
@@ -96,6 +97,9 @@ def posterior_step(
         array([[  0,  41,  73, 176]], dtype=uint8)
         >>> fb.posterior_step(x_t, head, 0.5, **step | {"family": "negative-binomial", "offset": -0.5}).x_s
         array([[  1,  25,  52, 184]], dtype=uint8)
+        >>> logits = np.linspace(0, 9, 1024, dtype=np.float32).reshape(1, 4, 256)
+        >>> fb.posterior_step(x_t, logits, 0.5, **step | {"family": "bayes-categorical", "offset": -0.5}).x_s
+        array([[  0,  38,  64, 162]], dtype=uint8)
     """
     values = x_t, (family, head), step, offset, (rng, generator), max_count, center, scale
     return _POSTERIOR_STEP(values, (outputs, input_dtype, out), backend)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import bayes_births, negative_binomial_law
+from . import bayes_births, negative_binomial_law, states
 from . import portfloat as pf
 from .birth_loss import sum_sample
 from .portfloat import from_bfloat16, round_to_bfloat16
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -124,8 +124,20 @@ def beta_binomial_shapes(
 
 
 # By the number of the family, call/head.py
-LOSSES = {0: _beta_binomial_losses, 1: bayes_births.losses, 2: negative_binomial_law.losses}
-SLOPES = {0: _beta_binomial_slopes, 1: bayes_births.slopes, 2: negative_binomial_law.slopes}
+LOSSES: dict[int, Callable[..., Any]] = {
+    0: _beta_binomial_losses,
+    1: bayes_births.losses,
+    2: negative_binomial_law.losses,
+    3: states.losses,
+    4: states.bayes_losses,
+}
+SLOPES: dict[int, Callable[..., Any]] = {
+    0: _beta_binomial_slopes,
+    1: bayes_births.slopes,
+    2: negative_binomial_law.slopes,
+    3: states.slopes,
+    4: states.bayes_slopes,
+}
 
 
 def posterior_loss(x_t: NDArray[Any], family: int, *others: Any) -> NDArray[np.float32]:
@@ -133,8 +145,8 @@ def posterior_loss(x_t: NDArray[Any], family: int, *others: Any) -> NDArray[np.f
 
     x_t: (B, ...) counts in 0..max_count. others: the MOST_HEAD arrays of a head, None where the law has fewer, then
     births, weight, offset, max_count.
-    head: x_t's shape, float16, float32 or float64 (rounded to float32), uint16 as the bits of bfloat16. births: x_t's
-    shape, whole, in 0..max_count - x_t. weight, offset: (B,).
+    head: x_t's shape, or with a last axis of states, float16, float32 or float64 (rounded to float32), uint16 as the
+    bits of bfloat16. births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
     """
     *head, births, weight, offset, max_count = others
     head, births = head_arrays(*head), _widened(births)
@@ -156,8 +168,10 @@ def posterior_loss_backward(x_t: NDArray[Any], family: int, *others: Any) -> tup
         room, n = _counts(x_t, _widened(births), max_count)
         slopes = SLOPES[family](head_arrays(*head), offset, room, n, max_count)
         factor = coefficient.astype(np.float32)[:, None]
-        grads = [(factor * slope.astype(np.float32)).reshape(x_t.shape) for slope in slopes]
-        made = [_as(grad, each) for grad, each in zip(grads, head, strict=False) if each is not None]
+        grads = [factor * slope.astype(np.float32) for slope in slopes]
+        made = [
+            _as(grad.reshape(each.shape), each) for grad, each in zip(grads, head, strict=False) if each is not None
+        ]
         return *made, *[None] * (len(head) - len(made))
 
 

@@ -2,7 +2,8 @@
 csrc/include/fastblackout/posterior_step.h to the bit.
 
 "bayes-logistic": N is drawn as reference/bayes_logistic.py says, which derives its error, and births ~ Binomial(N, q),
-q as given, whose error is that of reference/binomial.py for one element.
+q as given, whose error is that of reference/binomial.py for one element. "categorical" and "bayes-categorical": so,
+with N of reference/states.py.
 
 "negative-binomial": its births are drawn as reference/negative_binomial_law.py says, which derives their error.
 
@@ -39,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import common, negative_binomial_law
+from . import common, negative_binomial_law, states
 from .bayes_births import draw_births_left
 from .beta import beta_pair
 from .binomial import binomial
@@ -48,7 +49,7 @@ from .philox import Stream
 from .posterior_loss import beta_binomial_shapes, check_head, head_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -73,23 +74,34 @@ def _beta_binomial_births(
     return binomial(room, born, np.minimum(rest, 1.0), key, Stream.POSTERIOR_ELEMENT)
 
 
-def _bayes_logistic_births(
-    head: Sequence[NDArray[Any]],
-    offset: NDArray[np.float32],
-    room: NDArray[np.int64],
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
-    key: Philox,
-    most: int,
-) -> NDArray[np.int64]:
-    """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
-    left = draw_births_left(head, offset, room, most, key)
-    p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
-    return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
+def _births_of_left(draw: Callable[..., NDArray[np.int64]]) -> Callable[..., NDArray[np.int64]]:
+    """draw: N, (B, n), of a head, offset, room, max_count and a key."""
+
+    def births(
+        head: Sequence[NDArray[Any]],
+        offset: NDArray[np.float32],
+        room: NDArray[np.int64],
+        p: NDArray[np.float64],
+        q: NDArray[np.float64],
+        key: Philox,
+        most: int,
+    ) -> NDArray[np.int64]:
+        """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
+        left = draw(head, offset, room, most, key)
+        p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
+        return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
+
+    return births
 
 
 # By the number of the family, call/head.py
-BIRTHS = {0: _beta_binomial_births, 1: _bayes_logistic_births, 2: negative_binomial_law.draw_births}
+BIRTHS = {
+    0: _beta_binomial_births,
+    1: _births_of_left(draw_births_left),
+    2: negative_binomial_law.draw_births,
+    3: _births_of_left(states.draw),
+    4: _births_of_left(states.bayes_draw),
+}
 
 
 def posterior_step(

@@ -57,10 +57,9 @@ def sample(
     noise by model.draw_noise with the step's key; guidance then mixes the logits, (1 + w) of one and -w of the other.
 
     With head "beta-binomial" x <- x + Binomial(max_count - x, f q), q the bridge's probability and f a beta number by
-    the two numbers that the model gives each pixel; with "bayes-logistic" x <- x + Binomial(N, q), N by its 2, 5 or 8;
-    with "negative-binomial" N is negative binomial, by its two, and x is cut at max_count; see `posterior_step`. The
-    sampler is then "bridge", without rounding or attrition. Guidance mixes all numbers, (1 + w) of those with the
-    labels and -w of the others.
+    the two numbers that the model gives each pixel; with another law x <- x + Binomial(N, q), N by the numbers that the
+    model gives it; with "negative-binomial" x is cut at max_count; see `posterior_step`. The sampler is then "bridge",
+    without rounding or attrition. Guidance mixes all numbers, (1 + w) of those with the labels and -w of the others.
 
     model: a BlackoutModel, or anything that can be called like one and has max_count, center, scale and gain; for
         heads that give a law also head and offset, for "implicit" also head, offset and draw_noise; or a module around

@@ -82,7 +82,7 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
         arguments["births"] = _drawn_births(setting, x, model_input, key, numbers.time, numbers.of_head)
     elif head in LAWS:
         outputs = _outputs(setting, model_input, numbers.time)
-        arguments |= {"head": arrays_of(outputs, x), "family": head, "offset": numbers.of_head}
+        arguments |= {"head": arrays_of(head, outputs, x), "family": head, "offset": numbers.of_head}
     else:
         arguments |= _expected_births(setting, model_input, numbers.time, numbers.of_head)
     made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)

@@ -9,7 +9,15 @@ from typing import Any
 from ..data.sets import SETS
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
-HEADS = ("mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial")
+HEADS = (
+    "mean",
+    "implicit",
+    "beta-binomial",
+    "bayes-logistic",
+    "negative-binomial",
+    "categorical",
+    "bayes-categorical",
+)
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
@@ -150,6 +158,8 @@ OF_HEAD: dict[str, dict[str, Any]] = {
     "beta-binomial": {"weight": "uniform", "schedule": "cosine"},
     "bayes-logistic": {"weight": "uniform", "schedule": "cosine"},
     "negative-binomial": {"weight": "uniform", "schedule": "cosine"},
+    "categorical": {"weight": "uniform", "schedule": "cosine"},
+    "bayes-categorical": {"weight": "uniform", "schedule": "cosine"},
 }
 
 HELP = {

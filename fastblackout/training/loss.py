@@ -29,7 +29,7 @@ def blackout_loss(
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,).
 
-    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, "beta-binomial" or another:
+    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, such as "beta-binomial":
     weight(k) times the sum of -log of its probability of x_0 - x_t. Head "implicit": weight(k) times the energy score
     of `draws` outputs for the same x_t with different noise.
     """
@@ -48,7 +48,7 @@ def blackout_loss(
         return birth_loss(model(noised.model_input, k, labels), noised.births, weights, gain=model.gain(k))
     how = {"offset": model.offset(k), "max_count": model.max_count}
     if head in LAWS:
-        arrays = arrays_of(model(noised.model_input, k, labels), x_0)
+        arrays = arrays_of(head, model(noised.model_input, k, labels), x_0)
         return posterior_loss(arrays, noised.x_t, noised.births, weights, family=head, **how)
     noise = torch.cat([model.draw_noise(noised.model_input, key) for key in draw_keys(rng, draws)])
     many = noised.model_input.repeat(draws, *[1] * (x_0.ndim - 1))

@@ -13,7 +13,7 @@ from ..backends.available import absent
 from ..backends.select import DEVICE_BACKENDS
 from ..data.dataset import MOST_CLASSES
 from ..models import BlackoutModel, NetworkConfig
-from ..models.interface import LAWS
+from ..models.interface import LAWS, outputs_of
 from ..models.presets import BUILT_IN
 from ..schedule.schedule import Schedule
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
@@ -54,7 +54,8 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
     else:
         size = {}
     noise = config.noise_channels if config.head == "implicit" else 0
-    outputs = {"outputs": LAWS[config.head][config.components - 1]} if config.head in LAWS else {}
+    numbers = outputs_of(config.head, dataset.max_count)
+    outputs = {"outputs": numbers[config.components - 1]} if config.head in LAWS else {}
     of_network = {"num_classes": classes, "dropout": config.dropout, "noise_channels": noise, **outputs, **size}
     network = NetworkConfig(config.network, of_network).build()
     parameters = {"steps": config.schedule_steps, **({"t_end": config.t_end} if config.schedule == "logit" else {})}

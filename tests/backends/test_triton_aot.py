@@ -31,6 +31,7 @@ REGISTERS = {
     "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
     "bayes_loss_kernel": 192, "bayes_grad_kernel": 232, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
     "negative_binomial_loss_kernel": 104, "negative_binomial_grad_kernel": 96, "negative_binomial_step_kernel": 112,
+    "factorials_kernel": 64, "states_loss_kernel": 80, "states_grad_kernel": 80, "states_step_kernel": 120,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
@@ -80,6 +81,9 @@ DTYPES = {
     "negative_binomial_loss_kernel": {"x_t": COUNTS, "head_0": FLOATS, "head_1": FLOATS, "births": COUNTS | FLOATS},
     "negative_binomial_grad_kernel": {"x_t": COUNTS, "head_0": FLOATS, "births": COUNTS | FLOATS, "grad_1": FLOATS},
     "negative_binomial_step_kernel": {"x_t": COUNTS, "head_0": FLOATS, "x_s": COUNTS, "model_input": FLOATS},
+    "states_loss_kernel": {"x_t": COUNTS, "head": FLOATS, "births": COUNTS | FLOATS},
+    "states_grad_kernel": {"x_t": COUNTS, "head": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
+    "states_step_kernel": {"x_t": COUNTS, "head": FLOATS, "x_s": COUNTS, "model_input": FLOATS},
     "binomial_kernel": {
         "count": COUNTS | {"float32", "float64"},
         "p": FLOATS,
@@ -99,7 +103,7 @@ DTYPES = {
 }
 RUNS = {"hopper": ("90", "constants"), "keys": ("90", "keys")}
 # Each target takes minutes: .ci/nightly compiles for the older one and the newer two, too.
-WITH_ALL_TYPES_AT_NIGHT = ("bayes", *(f"negative_binomial_{part}" for part in ("loss", "grad", "step")))
+WITH_ALL_TYPES_AT_NIGHT = ("bayes", "states", *(f"negative_binomial_{part}" for part in ("loss", "grad", "step")))
 NIGHT = bool(os.environ.get("FASTBLACKOUT_PRODUCT"))
 OTHERS = ("80", "100", "120") if NIGHT else ()
 RUNS |= {target: (target,) for target in (*OTHERS, "gfx942")}
@@ -212,6 +216,8 @@ def test_the_page_states_the_budgets():
 
 def test_keys_and_sizes_do_not_specialise(runs):
     """Seeds 0, 1, 16, 2^63, call numbers, sizes 1, 16, 17, ... and limits meet one kernel (categorical_bridge: one for
-    each draw; birth_loss: one for whole samples, one for chunks)."""
-    two = {"birth_loss_kernel": 2, "categorical_bridge_kernel": 2}
+    each draw; birth_loss: one for whole samples, one for chunks; states: one for a single element, whose logits
+    lie in C order)."""
+    two = dict.fromkeys(("birth_loss_kernel", "categorical_bridge_kernel"), 2)
+    two |= dict.fromkeys(("states_loss_kernel", "states_grad_kernel", "states_step_kernel"), 2)
     assert runs["keys"].result() == dict.fromkeys(KERNELS | {"thin_kernel wide", "bridge_kernel wide"}, 1) | two

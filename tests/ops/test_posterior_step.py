@@ -15,6 +15,7 @@ from fastblackout.reference.posterior_loss import beta_binomial_shapes
 from fastblackout.reference.posterior_step import STREAMS
 from support.arrays import DLPackOnly, bits, same
 from support.helpers import chi_square_counts
+from support.op_posterior import NAMES
 
 RNG = fb.Philox(seed=17, first_sample=3, call=4)
 LAW = {"family": "beta-binomial"}
@@ -232,7 +233,7 @@ def test_heads_that_are_not_finite(place, wrong, backend):
         (
             {"family": "gaussian"},
             ValueError,
-            "family: must be one of beta-binomial, bayes-logistic, negative-binomial, got 'gaussian'",
+            f"family: must be one of {NAMES}, got 'gaussian'",
         ),
         ({"head": np.zeros((2, 3))}, TypeError, "head: must be a tuple of 2 arrays for family 'beta-binomial', got "),
         ({"head": (np.zeros((2, 3)),)}, ValueError, "head: must be a tuple of 2 arrays for .*, got 1$"),

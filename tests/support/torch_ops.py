@@ -108,6 +108,12 @@ def registered():
     norms = OPS.energy_loss(x, draws, x, p, gain, 255, "auto")[1]
     scored = draws.transpose(1, 2).contiguous().transpose(1, 2).half().requires_grad_()
     no_more, law, step = (None,) * 6, (p, gain, 255, "auto"), (gain, key, 255, center, scale)
+    small, network = x[:2, :, :4, :4] % 6, torch.randn(2, 11, *x[:2, :, :4, :4].shape[1:]).requires_grad_()
+    states, none, few = (
+        network.detach().movedim(1, -1).bfloat16(),
+        (None,) * 7,
+        (gain[:2], key, 10, center[:2], scale[:2]),
+    )
     mixture = [(logits * at).requires_grad_() for at in (0.1, -0.1, 0.2, -0.2, 0.3, 0.1, 0.1, -0.1)]
     return [
         ("thin", (x, p, q, key, 255, center, scale, some, f32, "auto")),
@@ -126,12 +132,16 @@ def registered():
         ("posterior_loss", (x.int(), 0, scored[0].detach(), leaf, *no_more, x // 8, p, gain, 2**31 - 1, "reference")),
         ("posterior_loss", (x, 1, *mixture, x // 8, *law)),
         ("posterior_loss", (x, 2, leaf, draws[1].half().requires_grad_(), *no_more, x // 8, *law)),
+        ("posterior_loss", (small, 3, network.movedim(1, -1), *none, small // 2, p[:2], gain[:2], 10, "auto")),
+        ("posterior_loss", (small, 4, network.detach().movedim(1, -1), *none, small, p[:2], gain[:2], 10, "reference")),
+        ("posterior_loss_backward", (small, 4, states, *none, small // 2, p[:2], gain[:2], 10, "auto")),
         ("posterior_loss_backward", (x, 0, logits, draws[1].half(), *no_more, x // 8, *law)),
         ("posterior_loss_backward", (x, 1, *[each.detach() for each in mixture], x // 8, *law)),
         ("posterior_step", (last, 0, logits, draws[1].half(), *no_more, p, q, *step, both, bf16, "auto")),
         ("posterior_loss_backward", (x, 2, logits, draws[1].half(), *no_more, x // 8, *law)),
         ("posterior_step", (x, 2, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
         ("posterior_step", (x, 1, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
+        ("posterior_step", (small, 2, states, *none, p[:2], q[:2], *few, both, f32, "auto")),
         (
             "posterior_step",
             (x.int(), 0, logits, logits, *no_more, p, q, gain, key, 2000, center, scale, ["x_s"], f32, "reference"),

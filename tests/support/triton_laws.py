@@ -9,6 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
+import fastblackout as fb
 from fastblackout.backends import triton as backend
 from fastblackout.reference import portfloat as reference_portfloat
 from support.op_posterior import NO_MORE, STEP_CASES, step_arguments
@@ -72,6 +73,22 @@ def law_flags():
             assert int(bits) == (0 if np.isnan(weight) else told), (family, x, logit, born, shift, weight)
 
 
+def state_flags():
+    """A wrong logit of a state below x_t is told too."""
+    for family, wrong in itertools.product((3, 4), (0.0, float("nan"), -float("inf"))):
+        x, head, one = torch.tensor([[3, 5]]), torch.zeros(1, 2, 11), torch.ones(1, dtype=torch.float64)
+        head[0, 1, 2], told = wrong, 0 if wrong == 0 else 2
+        given = x, family, head, *NO_MORE, None, x, one, torch.zeros(1), 10
+        backend.posterior_loss(*given, torch.empty(1), bits := flag())
+        assert int(bits) == told
+        backend.posterior_loss_backward(*given, torch.empty_like(head), *NO_MORE, None, bits := flag())
+        assert int(bits) == told
+        numbers = one / 2, one / 2, torch.zeros(1), fb.Philox(3).tensor(), 10, *torch.ones(2, 1)
+        x_s = torch.full_like(x, 99)
+        backend.posterior_step(x, family, head, *NO_MORE, None, *numbers, x_s, None, bits := flag())
+        assert int(bits) == told and x_s.min() >= 0 and x_s.max() <= 10
+
+
 def step_flags():
     for case, family in itertools.product(STEP_CASES, (0, 1, 2)):
         x, head, numbers, expected = step_arguments(*case)
@@ -80,4 +97,4 @@ def step_flags():
         assert int(bits) == expected and x_s.min() >= 0 and x_s.max() <= 10, case
 
 
-SINGLE = (portable_factorials, law_flags, step_flags)
+SINGLE = (portable_factorials, law_flags, step_flags, state_flags)

@@ -250,7 +250,7 @@ def test_configurations_of_before_heads_still_load():
         ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
         (
             {"head": "none"},
-            "head: must be one of mean, implicit, beta-binomial, bayes-logistic, negative-binomial, got 'none'",
+            "head: must be one of mean, implicit, beta-binomial, bayes-logistic, negative-binomial, categorical, ",
         ),
     ],
 )

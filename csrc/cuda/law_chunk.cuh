@@ -1,0 +1,60 @@
+// What the losses of all laws share: the counts of an element, the chunk of a block, and the sum of its losses.
+#pragma once
+
+#include "cuda/chunk_sums.cuh"
+#include "cuda/head.cuh"
+
+namespace fastblackout {
+namespace cuda {
+namespace {
+
+struct LawCounts {
+  double room, births;
+};
+// The counts of an element, brought into their ranges: births to whole numbers in 0..max_count - x_t, a NaN to 0
+FB_DEVICE LawCounts law_counts(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
+  LawCounts made;
+  bool wrong = false;
+  const double most = static_cast<double>(op.max_count);
+  made.room = most - clamp_count(load_one(op.x_t, sample, i), most, wrong);
+  if (wrong) flags |= kWrongCount;
+  const double born = load_one(op.births, sample, i);
+  const double inside = born > 0.0 ? (born < made.room ? born : made.room) : 0.0;
+  made.births = static_cast<double>(static_cast<int64_t>(inside));
+  if (!(made.births == born)) flags |= kWrongBirths;
+  return made;
+}
+
+struct LawChunk {
+  uint32_t sample, number, begin, left;
+};
+
+FB_DEVICE LawChunk own_law_chunk(const PosteriorLoss& op) {
+  const uint32_t sample = blockIdx.x / chunks_of(op), number = blockIdx.x - sample * chunks_of(op);
+  const int64_t left = op.elements - static_cast<int64_t>(number) * kLossChunk;
+  return LawChunk{sample, number, number * kLossChunk, static_cast<uint32_t>(left < kLossChunk ? left : kLossChunk)};
+}
+
+// Of the tree over a lane's 32 elements, each 32 after the one before, the node that First, First + Stride, .. add up to
+template <int First, int Stride>
+FB_DEVICE float loss_node(const float* losses) {
+  if constexpr (Stride == 32) return losses[32 * First];
+  else return loss_node<First, 2 * Stride>(losses) + loss_node<First + Stride, 2 * Stride>(losses);
+}
+
+// Adds the losses of a chunk, and those of all chunks where the others are done.
+FB_DEVICE void finish_chunk(const PosteriorLoss& op, const LawChunk& chunk, const float* losses, int flags) {
+  raise(op.flag, flags, flags != 0);
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  float sum = loss_node<0, 1>(losses + lane_id());
+#pragma unroll
+  for (int h = 16; h > 0; h /= 2) sum = sum + __shfl_xor_sync(kAllLanes, sum, h);
+  if (!is_last(op, chunk.sample, chunk.number, sum)) return;
+  const double of_all = added_up(op, chunk.sample);
+  if (lane_id() == 0) store_loss(op, chunk.sample, of_all);
+}
+
+}  // namespace
+}  // namespace cuda
+}  // namespace fastblackout
