@@ -26,7 +26,7 @@ from ..philox import Philox
 from ..sampling.sampler import grid_for, sample, sample_in_batches
 from ..training.progress import Progress
 from ..training.record import recall
-from ..training.trained_model import Run, default_run, load_run
+from ..training.trained_model import Run, default_run, load_run, read_by
 
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 GRID_IMAGES, FILM_ROWS, FILM_FRAMES = 64, 4, 12
@@ -67,8 +67,7 @@ def evaluate_command(options: Namespace) -> int:
     run = _load(Path(options.path or default_run()), options)
     source = run.dataset
     root = options.data or _data_of(run)
-    max_count = run.model.max_count if source["name"] == "array" else None
-    data = load(source["name"], root, max_count=max_count, channels=source.get("channels_at"))
+    data = load(source["name"], root, **read_by(source, run.model.max_count))
     began = time.perf_counter()
     sets = _draw(run, options, _labels(run, options), seeds)
     seconds = time.perf_counter() - began

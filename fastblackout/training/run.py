@@ -40,7 +40,7 @@ def train(
         No other training may use it meanwhile.
     config: with `resume`, it must be that of the run but for the fields in `config.RESUMABLE`.
     source: how to load the data again, for `evaluate`: "root", the path of the data, goes into this machine's record of
-        its trainings (see record.py), all else into the checkpoint.
+        its trainings (see record.py), all else ("channels_at") into the checkpoint, as do crop, resize and binarize.
     Everything random is keyed by (seed, step). Raises TypeError and ValueError on bad input, OSError when the disk is
     full (the last checkpoint stays whole), FloatingPointError when the loss is no longer finite, and after a checkpoint
     KeyboardInterrupt when interrupted or SystemExit (status 143) when the process gets SIGTERM.
