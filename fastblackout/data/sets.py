@@ -37,7 +37,19 @@ SETS = {
     ),
     "mnist": DataSet("named:load_idx", _IMAGES, fixed=("mnist", "MNIST")),
     "fashion-mnist": DataSet("named:load_idx", _IMAGES, fixed=("fashion-mnist", "FashionMNIST")),
+    "mnist-binary": DataSet(
+        "named:load_idx",
+        {**_IMAGES, "t_end": 10.0},  # the paper's end time for these data
+        fixed=("mnist-binary", "MNIST"),
+        shaping={"resize": 32, "binarize": 128},
+    ),
     "cifar10": DataSet("named:load_cifar10", {**_IMAGES, "flip": True}),
+    "celeba64": DataSet(
+        "celeba:load_celeba",
+        {**_IMAGES, "flip": True},
+        takes=("root", "crop", "resize"),
+        shaping={"crop": 140, "resize": 64},
+    ),
     "folder": DataSet("files:load_folder", _IMAGES, takes=("root", "crop", "resize")),
     "array": DataSet("files:load_array", _IMAGES, takes=("root", "max_count", "channels")),
 }  # fmt: skip

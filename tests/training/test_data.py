@@ -48,7 +48,12 @@ def test_a_set_of_idx_files_is_a_line(tmp_path, monkeypatch):
     (tmp_path / "MNIST").rename(tmp_path / "Letters")
     monkeypatch.setitem(SETS, "letters", DataSet("named:load_idx", {}, fixed=("letters", "Letters")))
     assert np.array_equal(load("letters", tmp_path).held_out_labels, made["t10k"][1])
-    refused(["download: belongs to mnist, fashion-mnist, cifar10 and letters"], "folder", tmp_path, download=True)
+    refused(
+        ["download: belongs to mnist, fashion-mnist, mnist-binary, cifar10 and letters"],
+        "folder",
+        tmp_path,
+        download=True,
+    )
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
