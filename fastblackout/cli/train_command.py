@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any, get_type_hints
 
-from ..training.config import CHOICES, HELP, OF_HEAD, PRESETS, TrainConfig
+from ..training.config import CHOICES, HELP, OF_HEAD, OF_TABLE, PRESETS, TrainConfig
 from ..training.run_lock import holding
 
 _N: Any = {"type": int, "metavar": "N"}
@@ -68,7 +68,7 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     config = preset(options.dataset, **given)
     asked = {"max_count": options.max_count, "channels": options.channels_at}
     asked |= shaping_of(options.dataset, **{name: getattr(options, name) for name in SHAPING})
-    done = 0
+    checkpoint, done = None, 0
     if options.resume and has_checkpoint(out):
         checkpoint = load_checkpoint(out)
         (stored, dataset), done = described(checkpoint), checkpoint.step
@@ -77,6 +77,8 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
         config = stored.resumed_with(given)
         asked = _as_before(options, asked, read_by(dataset, checkpoint.config["model"].get("max_count")))
     data = load(options.dataset, options.data, options.download, **asked)
+    if data.is_table and checkpoint is None:
+        config = preset(options.dataset, **{**OF_TABLE, **given})
     source = {"root": options.data, "channels_at": asked["channels"]}
     saved = train_in_held_folder(data, out, config, options.resume, not options.quiet, source)
     if done and done == config.total_steps(len(data.train)):

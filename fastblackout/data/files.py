@@ -106,9 +106,11 @@ def _image(file: Path) -> Iterator[Image.Image]:
 
 def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: str | None = None) -> Dataset:
     """Integer counts from a .npy or .npz file, shape (N, H, W), (N, C, H, W) or (N, H, W, C), any integer dtype.
+    A table (N, D) is read as images (N, D, 1, 1).
 
     .npz keys: `train_images` and `test_images` (then `train_labels`, `test_labels` if there are labels), or `images`
-    (with `labels`), or a single array under any name. Without test_images a keyed shuffle holds out a tenth.
+    (with `labels`), or these with `counts` for `images`, or a single array under any name. Without test_images a keyed
+    shuffle holds out a tenth.
     max_count: the largest count possible; default the largest in the data. channels: "first" or "last" for four
     dimensions; by default the axis of length 1 to 4 among the second and the last, and ValueError when both or neither
     are. Pickled objects are never loaded.
@@ -123,16 +125,17 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
         images, labels, held_out, held_out_labels = read_npy(file), None, None, None
     else:
         with Npz(file) as arrays:
-            if "train_images" in arrays.names:
-                keys = ("train_images", "train_labels", "test_images", "test_labels")
-            elif "images" in arrays.names or len(arrays.names) != 1:
-                keys = ("images", "labels", "", "")
+            kind = "counts" if {"counts", "train_counts"} & set(arrays.names) else "images"
+            if f"train_{kind}" in arrays.names:
+                keys = (f"train_{kind}", "train_labels", f"test_{kind}", "test_labels")
+            elif kind in arrays.names or len(arrays.names) != 1:
+                keys = (kind, "labels", "", "")
             else:
                 keys = (arrays.names[0], "", "", "")
             images, labels, held_out, held_out_labels = (arrays.get(key) for key in keys)
             if images is None:
                 found = arrays.listed()
-                raise ValueError(f"load: {file}: must hold train_images, images or one array, got {found}")
+                raise ValueError(f"load: {file}: must hold train_images, images, counts or one array, got {found}")
     parts = [_channels_first(file, part, channels) for part in (images, held_out) if part is not None]
     top = max(int(part.max()) for part in parts)
     max_count = max_count_of("load", max(top, 1) if max_count is None else max_count, "int64")
@@ -147,8 +150,11 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
 
 
 def _channels_first(file: Path, images: NDArray[Any], channels: str | None) -> NDArray[Any]:
-    if images.ndim not in (3, 4) or 0 in images.shape:
-        raise ValueError(f"load: {file}: must have shape (N, H, W), (N, C, H, W) or (N, H, W, C), got {images.shape}")
+    if images.ndim not in (2, 3, 4) or 0 in images.shape:
+        shapes = "(N, D), (N, H, W), (N, C, H, W) or (N, H, W, C)"
+        raise ValueError(f"load: {file}: must have shape {shapes}, got {images.shape}")
+    if images.ndim == 2:
+        return images[:, :, None, None]
     if images.ndim == 3:
         return images[:, None]
     if channels is None:

@@ -173,7 +173,8 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
         if step % config.checkpoint_every == 0 or last:
             loss_curve(journal.records, run / "loss.png")
         picture = run / f"samples-{step:08d}.png"
-        if config.sample_every and (step % config.sample_every == 0 or last) and not picture.exists():
+        pictured = config.sample_every and not trainer.dataset.is_table
+        if pictured and (step % config.sample_every == 0 or last) and not picture.exists():
             with journal.part(f"64 samples for {picture.name}", trainer.sample_steps, "steps") as part:
                 sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, picture)
 

@@ -50,7 +50,9 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
     classes = dataset.classes if config.conditional else None
     if config.conditional and classes is None:
         raise ValueError(f"train: conditional: needs labels, got {dataset.name} data without")
-    if config.network == "small":
+    if dataset.is_table and config.network != "mlp":
+        raise ValueError(f"train: network: must be mlp for a table of counts, got {config.network}")
+    if config.network in ("small", "mlp"):
         size = {"shape": dataset.shape, "channels": config.channels, "blocks": config.blocks}
     else:
         size = {}
