@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width, wrap
 from ..sampling.rules import SAMPLERS
+from ..training.recipes import RECIPES
 from ..training.stopping import Terminated, sigterm_raises
 from .train_command import add_train
 
@@ -91,7 +92,7 @@ def build_parser() -> Parser:
     add_train(command("train", "train a model"))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
-    command("info", "say what was built, and why not").set_defaults(run=_info)
+    command("info", "say what was built, and why not, and which recipes there are").set_defaults(run=_info)
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
@@ -106,6 +107,7 @@ _EXAMPLES = {
   fastblackout train digits --steps 20000 --out runs/digits-long
   fastblackout train mnist --data ROOT --download
   fastblackout train array --data counts.npy --epochs 20
+  fastblackout train cifar10 --data ROOT --recipe best --batch 128
 """,
     "sample": """\
   fastblackout sample
@@ -208,6 +210,11 @@ def _info(options: argparse.Namespace) -> int:
     print('backend="auto" takes')
     for device, ops, backend, why in preferences():
         print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
+    print("recipes of `fastblackout train DATASET --recipe NAME`")
+    for dataset, known in RECIPES.items():
+        for name, recipe in known.items():
+            sample = f"; sample with {recipe.sample}" if recipe.sample else ""
+            print(wrap(f"{recipe.about}; {recipe.time}{sample}", f"{dataset:14} {name:6} ", " " * 22))
     return 0
 
 

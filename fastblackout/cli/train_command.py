@@ -7,6 +7,7 @@ import os
 from typing import Any, get_type_hints
 
 from ..training.config import CHOICES, HELP, OF_HEAD, OF_TABLE, PRESETS, TrainConfig
+from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding
 
 _N: Any = {"type": int, "metavar": "N"}
@@ -14,7 +15,8 @@ _N: Any = {"type": int, "metavar": "N"}
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `fastblackout train`, and what runs it."""
-    parser.add_argument("dataset", choices=list(PRESETS), help="the data; a folder of images, or an array of counts")
+    what = f"the data: {', '.join(PRESETS)}; of your own a folder of images, or an array of counts"
+    parser.add_argument("dataset", choices=list(PRESETS), metavar="dataset", help=what)
     parser.add_argument("--data", metavar="PATH", help="folder that holds the data set, or the images; .npy or .npz")
     parser.add_argument("--download", action="store_true", help="let torchvision fetch the data into --data")
     parser.add_argument("--max-count", **_N, help="array: largest count possible; default: the largest there is")
@@ -24,6 +26,9 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     what = "images, tables: then make a count 1 where it is at least T, else 0"
     parser.add_argument("--binarize", type=int, metavar="T", help=what)
     parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
+    made = "; ".join(f"{name}: {', '.join(known)}" for name, known in RECIPES.items())
+    what = f"options of the paper or our best in place of the defaults; any given here wins ({made})"
+    parser.add_argument("--recipe", choices=names(), help=what)
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, or begin without one")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     group = parser.add_argument_group("training (defaults in brackets)")
@@ -65,6 +70,7 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     given = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
     if "steps" in given and "epochs" in given:
         raise ValueError("train: steps, epochs: give one of them, got both")
+    given = options_of(options.dataset, options.recipe, given)
     config = preset(options.dataset, **given)
     asked = {"max_count": options.max_count, "channels": options.channels_at}
     asked |= shaping_of(options.dataset, **{name: getattr(options, name) for name in SHAPING})
