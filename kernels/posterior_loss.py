@@ -23,9 +23,10 @@ from .checks import report
 from .draw import place, rounded, span
 from .heads import law_counts, load_head, load_number
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
+from .negative_binomial_law import negative_binomial_loss, negative_binomial_loss_backward
 
 __all__ = ["posterior_loss", "posterior_loss_backward"]
-_BAYES = 1  # the number of "bayes-logistic" in call/head.py
+_BAYES, _NEGATIVE_BINOMIAL = 1, 2  # the numbers of "bayes-logistic" and "negative-binomial" in call/head.py
 _CHUNK, _HALF = tl.constexpr(CHUNK), tl.constexpr(CHUNK // 2)
 
 
@@ -129,6 +130,9 @@ def posterior_loss(x_t: Tensor, family: int, *others: Any) -> None:
     if family == _BAYES:
         bayes_loss(x_t, head, births, weight, offset, max_count, loss, flag)
         return
+    if family == _NEGATIVE_BINOMIAL:
+        negative_binomial_loss(x_t, head, births, weight, offset, max_count, loss, flag)
+        return
     head_0, head_1 = head[:2]
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
@@ -154,6 +158,9 @@ def posterior_loss_backward(x_t: Tensor, family: int, *others: Any) -> None:
         return
     if family == _BAYES:
         bayes_loss_backward(x_t, head, births, coefficient, offset, max_count, *grads, flag)
+        return
+    if family == _NEGATIVE_BINOMIAL:
+        negative_binomial_loss_backward(x_t, head, births, coefficient, offset, max_count, *grads, flag)
         return
     head_0, head_1, grad_0, grad_1 = *head[:2], *grads[:2]
     grid, sizes, options = per_element(

@@ -19,7 +19,8 @@ from .draw import load_counts, load_key, place, rounded, span
 from .gamma import _LEAST
 from .heads import load_head, load_number
 from .launch import bounded, on, per_element
-from .posterior_loss import _BAYES, beta_binomial_law
+from .negative_binomial_law import negative_binomial_step
+from .posterior_loss import _BAYES, _NEGATIVE_BINOMIAL, beta_binomial_law
 
 __all__ = ["posterior_step"]
 _A, _B = tl.constexpr(int(Stream.POSTERIOR_A)), tl.constexpr(int(Stream.POSTERIOR_B))
@@ -75,6 +76,9 @@ def posterior_step(x_t: Tensor, family: int, *others: Any) -> None:
         return
     if family == _BAYES:
         bayes_step(x_t, head, *others[len(head) :])
+        return
+    if family == _NEGATIVE_BINOMIAL:
+        negative_binomial_step(x_t, head, *others[len(head) :])
         return
     arrays = [x_t, *head[:2], x_s, model_input]
     grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count))

@@ -12,6 +12,7 @@
 #include "cpu/support/factorials.h"
 #include "fastblackout/bayes_logistic.h"
 #include "fastblackout/birth_loss.h"
+#include "fastblackout/negative_binomial_law.h"
 
 #define FB_FILE "cpu/posterior_loss.cpp"
 namespace fastblackout {
@@ -297,16 +298,25 @@ static void bayes_logistic_chunk(const LawSums& op, const LawPart& part, double 
   law.losses(losses);
 }
 
+#include "cpu/per_isa/negative_binomial_loss.inc"
+
+static void chunk_by(Family family, const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
+  switch (family) {
+    case Family::bayes_logistic: return bayes_logistic_chunk(op, part, offset, losses, slopes);
+    case Family::negative_binomial: return negative_binomial_chunk(op, part, offset, losses, slopes);
+    default: return beta_binomial_chunk(op, part, offset, losses, slopes);
+  }
+}
+
 static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
   alignas(64) float losses[kChunk], slopes[kSlopes][kLawPart];
   LawPart part;
   int64_t wrong = 0;
   const double offset = static_cast<double>(op.offset[sample]);
-  const bool bayes = static_cast<Family>(op.family) == Family::bayes_logistic;
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     wrong |= part.wrong;
-    (bayes ? bayes_logistic_chunk : beta_binomial_chunk)(op, part, offset, losses + at, slopes);
+    chunk_by(static_cast<Family>(op.family), op, part, offset, losses + at, slopes);
     if (op.grad[0]) store_slopes(op, sample, i0 + at, part.count, slopes);
   }
   std::memset(losses + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
@@ -327,15 +337,22 @@ static void bayes_logistic_grad_chunk(const PosteriorLoss& op, const LawPart& pa
   law.slopes(part, coefficient, slopes);
 }
 
+static void grad_chunk_by(Family family, const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {
+  switch (family) {
+    case Family::bayes_logistic: return bayes_logistic_grad_chunk(op, part, offset, coefficient, slopes);
+    case Family::negative_binomial: return negative_binomial_grad_chunk(op, part, offset, coefficient, slopes);
+    default: return beta_binomial_grad_chunk(op, part, offset, coefficient, slopes);
+  }
+}
+
 static void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
   alignas(64) float slopes[kSlopes][kLawPart];
   LawPart part;
-  const bool bayes = static_cast<Family>(op.family) == Family::bayes_logistic;
   const double offset = static_cast<double>(op.offset[sample]);
   const float coefficient = static_cast<float>(op.weight[sample]);
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
-    (bayes ? bayes_logistic_grad_chunk : beta_binomial_grad_chunk)(op, part, offset, coefficient, slopes);
+    grad_chunk_by(static_cast<Family>(op.family), op, part, offset, coefficient, slopes);
     store_slopes(op, sample, i0 + at, part.count, slopes);
   }
 }

@@ -6,6 +6,8 @@
 #include "cpu/support/chunks.h"
 #include "cpu/support/factorials.h"
 #include "fastblackout/bayes_logistic.h"
+#include "fastblackout/negative_binomial_law.h"
+#include "fastblackout/poisson.h"
 
 #define FB_FILE "cpu/posterior_step.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
@@ -172,10 +174,15 @@ static void bayes_logistic_births(const PosteriorStep& op, int64_t sample, int64
   for (int e = 0; e < count; ++e) x[e] += uniform[e];
 }
 
+#include "cpu/per_isa/negative_binomial_births.inc"
+
 static void posterior_step_chunk(const PosteriorStep& op, int64_t sample, int64_t i0, int count) {
   alignas(64) double x[kChunk];
-  const bool bayes = static_cast<Family>(op.family) == Family::bayes_logistic;
-  (bayes ? bayes_logistic_births : beta_binomial_births)(op, sample, i0, count, x);
+  switch (static_cast<Family>(op.family)) {
+    case Family::bayes_logistic: bayes_logistic_births(op, sample, i0, count, x); break;
+    case Family::negative_binomial: negative_binomial_births(op, sample, i0, count, x); break;
+    default: beta_binomial_births(op, sample, i0, count, x);
+  }
   store_input(op.input, sample, i0, count, x);
   if (op.x_s) store(op.x_s, sample, i0, count, x);
 }

@@ -1,6 +1,7 @@
 // posterior_step: x_s = x_t + births and the next model input, where a head gives a law of the births; a thread an element.
 #include "cuda/bayes.cuh"
 #include "cuda/reverse.cuh"
+#include "fastblackout/negative_binomial_law.h"
 #include "fastblackout/posterior_step.h"
 
 namespace fastblackout {
@@ -68,11 +69,35 @@ FB_KERNEL(kThreads, 2) bayes_step_kernel(FB_PARAM(PosteriorStep) op) {
   store_element(op, place.sample, place.i, load_count(op, place, flags) + births);
 }
 
+// The law "negative-binomial": Poisson(theta p Gamma(size)), cut at the room
+FB_KERNEL(kThreads, 4) negative_binomial_step_kernel(FB_PARAM(PosteriorStep) op) {
+  const Place place = place_of(op);
+  if (!place.inside) return;
+  if (place.i == 0) check_sample(op, place.sample, nullptr);
+  const StoredKey key{op.key, place.sample};
+  GammaThen<PoissonHat>& hat = own_hat<GammaThen<PoissonHat>>();
+  int flags = 0;
+  bool wrong = false;
+  const double most = static_cast<double>(op.max_count);
+  const NegativeBinomialTime time = negative_binomial_time(checked_law_offset(op, place.sample, flags), most);
+  const double head_0 = checked_head(op.head[0], place.sample, place.i, flags), head_1 = checked_head(op.head[1], place.sample, place.i, flags);
+  const NegativeBinomialLaw law = negative_binomial_law(time, head_0, head_1, static_cast<double>(load_count(op, place, flags)));
+  const double mean = law.theta * checked_prob(op.birth, place.sample, wrong).p;
+  if (wrong) flags |= kWrongProbability;
+  raise(op.flag, flags, flags != 0);
+  const double rate = gamma_element(law.size, mean, key, place.i, GammaStreams{POSTERIOR_A, POSTERIOR_BOOST}, hat.gamma);
+  const int64_t births = poisson_element(rate < kMaxRate ? rate : kMaxRate, key, place.i, POSTERIOR_ELEMENT, hat.second);
+  const int64_t x = load_count(op, place, flags), room = op.max_count - x;  // read again: registers are few
+  store_element(op, place.sample, place.i, x + (births < room ? births : room));
+}
+
 }  // namespace
 
 int posterior_step(const PosteriorStep& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
-  if (static_cast<Family>(op.family) == Family::bayes_logistic) FB_LAUNCH(bayes_step_kernel, element_grid(op), kThreads, stream, op);
+  const Family family = static_cast<Family>(op.family);
+  if (family == Family::bayes_logistic) FB_LAUNCH(bayes_step_kernel, element_grid(op), kThreads, stream, op);
+  else if (family == Family::negative_binomial) FB_LAUNCH(negative_binomial_step_kernel, element_grid(op), kThreads, stream, op);
   else FB_LAUNCH(posterior_step_kernel, element_grid(op), kThreads, stream, op);
   return cudaGetLastError();
 }

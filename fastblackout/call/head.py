@@ -15,7 +15,11 @@ from .outputs import Outputs
 
 # The laws, and how many arrays the head of each may have. A law is known to the kernels by its place here, which is its
 # number in csrc/include/fastblackout/posterior_loss.h.
-FAMILIES: dict[str, tuple[int, ...]] = {"beta-binomial": (2,), "bayes-logistic": (2, 5, 8)}
+FAMILIES: dict[str, tuple[int, ...]] = {
+    "beta-binomial": (2,),
+    "bayes-logistic": (2, 5, 8),
+    "negative-binomial": (2,),
+}
 # The largest max_count of a law that sums over states
 MOST_COUNT = {"bayes-logistic": 65_535}
 MOST_HEAD = max(max(counts) for counts in FAMILIES.values())  # kMostHead in csrc/include/fastblackout/ops.h

@@ -227,9 +227,10 @@ class _Counted:
 
 
 def _film(run: Run, options: Namespace, labels: torch.Tensor | None) -> list[NDArray[Any]]:
-    """The first samples once more, kept at evenly spaced steps from the black start to the image."""
+    """The first samples once more, kept at some steps from the black start to the image."""
     rows = min(FILM_ROWS, options.num)
-    kept = set(np.linspace(0, options.steps, min(FILM_FRAMES, options.steps + 1)).round().astype(int).tolist())
+    times = run.schedule.grid(options.steps, options.grid, run.model.max_count)
+    kept = set(frames_of(run.schedule.p[times]))
     frames: list[NDArray[Any]] = []
 
     def keep(n: int, k: int, x: torch.Tensor) -> None:
@@ -240,3 +241,17 @@ def _film(run: Run, options: Namespace, labels: torch.Tensor | None) -> list[NDA
     how = {"rng": Philox(options.seed), "labels": some, "guidance": options.guidance, **_steps(options)}
     sample(run.model, run.schedule, (rows, *run.shape), callback=keep, **how)
     return frames
+
+
+def frames_of(alive: NDArray[np.float64]) -> list[int]:
+    """Which states of a sampler a film shows, the first and the last among them. alive: p of each, rising.
+
+    They are as even as can be in arcsin sqrt(p), whatever the grid of the sampler: most steps of the grid "early" end
+    where nearly nothing is to be seen yet.
+    """
+    angle, shown = np.arcsin(np.sqrt(alive)), min(FILM_FRAMES, len(alive))
+    frames: list[int] = []
+    for at, wanted in enumerate(np.linspace(angle[0], angle[-1], shown)):
+        first, end = frames[-1] + 1 if frames else 0, len(alive) - (shown - 1 - at)  # room for those that follow
+        frames.append(first + int(np.abs(angle[first:end] - wanted).argmin()))
+    return [0, *frames[1:-1], len(alive) - 1]

@@ -28,8 +28,8 @@ SETS = {
     "digits": DataSet(
         "named:load_digits",
         {
-            "steps": 4000, "learning_rate": 2e-3, "warmup": 100, "decay": True, "dropout": 0.0, "channels": 16,
-            "ema": 0.999, "held_out_every": 500, "sample_every": 1000, "checkpoint_every": 500,
+            "head": "beta-binomial", "steps": 4000, "learning_rate": 2e-3, "warmup": 100, "decay": True, "dropout": 0.0,
+            "channels": 16, "ema": 0.999, "held_out_every": 500, "sample_every": 1000, "checkpoint_every": 500,
             "threads": 1,  # a second thread gains a third on an idle machine and loses all on a busy one
         },
         takes=(),

@@ -91,9 +91,11 @@ def bits_per_dim(
     p -> 0.)
     The discrete bound is that of `fb.sample(model, schedule, shape, steps, grid, sampler="tau-leap")`, which starts at
     black: its first step counts as one from p = 0. The clamp of overshooting births only lowers the true value.
-    With a head that gives a law, "beta-binomial" or "bayes-logistic", the continuous bound is that of its mean, at any
-    p, and the discrete one that of `fb.sample` with its only sampler: KL(Binomial(x_0 - x_t, q) || the law of the
-    step's births), by the exact sum over the births that the head holds possible, at births of the step that are drawn.
+    With a head that gives a law, such as "beta-binomial", the continuous bound is that of its mean, at any p, and the
+    discrete one that of `fb.sample` with its only sampler: KL(Binomial(x_0 - x_t, q) || the law of the step's births),
+    by the exact sum over the births that the head holds possible, at births of the step that are drawn.
+    With head "negative-binomial" the law of a step is closed, and KL is an exact sum over its births, with nothing
+    drawn; all births beyond max_count - x_t count as that many, as `fb.sample` takes them.
     An implicit head gives draws and no law: both bounds are then those of the mean of its draws for `noises` noises,
     the discrete one of tau-leaping with that mean, which is not how `fb.sample` uses such a head. More noises give
     lower bounds, in so many calls of the network.

@@ -10,6 +10,7 @@ from torch.nn.functional import logsigmoid
 from ..models.interface import arrays_of
 from ..ops import beta_binomial_log_prob, binomial_log_prob
 from ..probability import Prob
+from . import negative_binomial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ def log_law_mean(head: str, outputs: Tensor, room: Tensor, offset: Tensor, most:
     arrays = arrays_of(outputs, room)
     if head == "beta-binomial":
         return torch.log(room) + logsigmoid(arrays[0] + rows_of(offset, room))
+    if head == "negative-binomial":
+        return negative_binomial.log_mean(arrays, room, rows_of(offset, room), most)
     n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
     return _by_parts(head, arrays, room, offset, most, lambda part, law: torch.logsumexp(law + torch.log(n), 1))
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch.nn.functional import logsigmoid, softplus
 
-from ..models.interface import LAWS, draw_keys, head_of
+from ..models.interface import LAWS, arrays_of, draw_keys, head_of
 from ..ops import binomial, binomial_log_prob, thin
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
+from . import negative_binomial
 from .laws import log_law_mean, log_law_of_step, rows_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,13 @@ class Steps:
         n = (u * len(self.k)).long()
         alive = Prob(self.start.p[n].contiguous(), self.start.q[n].contiguous())
         x_t, births, outputs = _predict(model, x_0, alive, self.k[n], labels, key, self.noises)
-        if (head := head_of(model)) in LAWS:
+        if (head := head_of(model)) == "negative-binomial":
+            true, assumed = (Prob(*(rows_of(s[n], births) for s in pair)) for pair in (self.true, self.assumed))
+            room, offset = (model.max_count - x_t).double(), rows_of(model.offset(self.k[n]), births)
+            arrays = arrays_of(outputs, births)
+            cost = negative_binomial.step_divergence(arrays, room, offset, births, true, assumed, model.max_count)
+            return len(self.k) * cost.flatten(1).sum(1)
+        if head in LAWS:
             born = binomial(births, Prob(*(rows_of(side[n], births).expand_as(births) for side in self.true)), rng=key)
             law = Prob(*(rows_of(side[n], births) for side in self.assumed))
             log_true = binomial_log_prob(born, births, Prob(*(rows_of(side[n], births) for side in self.true)))

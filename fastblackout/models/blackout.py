@@ -35,6 +35,7 @@ class BlackoutModel(nn.Module):
         "beta-binomial": two arrays, one after the other along the channels, are the law of the births of each pixel on
             its own, as `fb.posterior_loss`, by which it is trained, says; samples are drawn by `fb.posterior_step`.
         "bayes-logistic": as that, with 2, 5 or 8 arrays, which are a law of x_0 that the births follow from.
+        "negative-binomial": as that, with two, a law of counts without a bound: single cells, photons.
 
     The network sees (x_t - center(k)) * scale(k) and the time index k - 1, which is in 0..steps - 1.
 
@@ -49,7 +50,8 @@ class BlackoutModel(nn.Module):
 
     Args:
         network: called as network(input, time) or network(input, time, labels); input (B, C + noise_channels, ...),
-            output (B, C, ...), or (B, 2 C, ...) for head "beta-binomial", or 2, 5 or 8 C for "bayes-logistic".
+            output (B, C, ...), or (B, 2 C, ...) for heads "beta-binomial" and "negative-binomial", or 2, 5 or 8
+            C for "bayes-logistic".
         schedule: the observation times.
         max_count: largest count, at least 1.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
@@ -148,7 +150,7 @@ class BlackoutModel(nn.Module):
 
     def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Logits like model_input (B, C, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
-        Of head "beta-binomial" there are 2 C channels, of "bayes-logistic" 2, 5 or 8 C.
+        Of head "beta-binomial" and "negative-binomial" there are 2 C channels, of "bayes-logistic" 2, 5 or 8 C.
 
         labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, which the implicit head
         needs.

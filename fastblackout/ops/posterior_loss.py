@@ -55,25 +55,35 @@ def posterior_loss(
         pi(v) = sum over j of softmax(a)_j (F((v + 1/2 - mu_j) / t_j) - F((v - 1/2 - mu_j) / t_j)),  F = sigmoid,
         mu_j = M / 2 (1 + o_j + 0.6 (j - (K + 1) / 2)),  t_j = M / 32 exp(clamp(s_j, -5, 5)),  j = 1 .. K
 
+        "negative-binomial", two arrays o_1, o_2, for counts without a bound, where max_count is one above all that are
+        met: x_0 ~ Poisson(lambda), lambda ~ Gamma(r) m / r, of which x_t is a part and the births are the rest,
+
+        births ~ NegativeBinomial of size A and mean A theta,  A = r + x_t,  theta = (1 - p) m / (r + p m),
+        log m = clamp(log(M) / 2 + o_1, -12, 36),  log r = clamp(o_2 + 1, -7, 16),  log(1 - p) = min(offset_b, 0)
+
     head: a tuple of arrays of x_t's shape, of any strides (the chunks of a network's output need no copy), float32,
         float64, bfloat16 or float16, finite in float32. Torch tensors have a gradient, each in its dtype and under
         torch.func too, but no second derivative, which is a RuntimeError. Where a clamp cuts, its array has gradient 0.
     x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, whole numbers in 0..R, x_t's shape, any
-        integer or float dtype. Where R is 0, the loss and its gradient are 0.
+        integer or float dtype. Where R is 0, the loss and its gradient are 0, but of "negative-binomial", whose law
+        goes on beyond R.
     weight: finite, per sample (see fb.thin): Schedule.weight(name, k). offset: finite, per sample: log(1 - p_k), as
         BlackoutModel.offset gives it; with it a pixel whose x_0 is Binomial(max_count, phi) has o_1 = logit(phi) at
-        every time, and with "bayes-logistic" P is the posterior of a pixel whose x_0 has the law pi.
+        every time, and with "bayes-logistic" and "negative-binomial" P is the posterior of a pixel by its law of x_0.
     max_count: as in fb.thin, and it is in R: that of the model. uint8 counts have the default 255, which is wrong for
         data whose largest count is another. At most 65,535 for "bayes-logistic", which adds up states.
     Returns float32 (B,), in the library of x_t. Elements are computed in float64 and rounded once: for counts up to 255
     -log P is within 1e-11 before, and derivatives within 1e-12 (1 + R); of "bayes-logistic" within 2e-10 (derived in
-    fastblackout/reference/bayes_logistic.py), and derivatives within 1e-5 of themselves or 1e-8. Equal to the bit on
+    fastblackout/reference/bayes_logistic.py), and derivatives within 1e-5 of themselves or 1e-8; of "negative-binomial"
+    within 1e-11 + 1e-14 A theta, derivatives as those (negative_binomial_law.py there). Equal to the bit on
     every backend; the sum runs in a fixed order (trees of 1,024 in float32, added in float64). No exponential, factor
-    or tail is lost: the loss is finite for every finite head whose first array (of "bayes-logistic" all) is below 1e34.
+    or tail is lost: the loss is finite for every finite head whose first array (of "bayes-logistic" all) is below 1e34,
+    and for every finite head of "negative-binomial".
     Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
     values in tensors are told by fb.check_values, and births outside 0..R are taken for the nearest count in it.
     Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law; Salimans et al., PixelCNN++ (2017), for
-    rounded logistic laws; docs/theory.md for their place here.
+    rounded logistic laws; Greenwood and Yule, J. R. Stat. Soc. 83 (1920), for the negative binomial one; docs/theory.md
+    for their place here.
 
         >>> x_t, births = np.array([[0, 5]], np.uint8), np.array([[4, 5]])
         >>> head = np.array([[0.0, 1]], np.float32), np.array([[0.0, -1]], np.float32)
@@ -81,6 +91,8 @@ def posterior_loss(
         array([2.9317954], dtype=float32)
         >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="bayes-logistic", offset=-0.5, max_count=10)
         array([1.3933266], dtype=float32)
+        >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="negative-binomial", offset=-0.5, max_count=10)
+        array([5.347707], dtype=float32)
     """
     op, values = "posterior_loss", (x_t, (family, head), births, weight, offset, max_count)
     arrays = head if isinstance(head, (tuple, list)) else ()

@@ -62,21 +62,30 @@ def posterior_step(
 
         births ~ Binomial(N, step_b),  N by the law of fb.posterior_loss, drawn by its distribution function
 
-        With both the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
+        "negative-binomial", a head of two arrays, with A and theta of fb.posterior_loss:
+
+        births = min(K, R),  K ~ Poisson(step_b theta g),  g ~ Gamma(A),
+
+        negative binomial of size A and mean step_b A theta, and cut at R, so that the state stays in 0..max_count: the
+        law of fb.posterior_loss, which goes on, is not cut, and the two agree but for what lies beyond the bound.
+
+        In all of them the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
     x_t: as in fb.bridge_step. head, family, offset, max_count: as in fb.posterior_loss; nothing has a gradient.
     step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1], per sample: Schedule.bridge(k_t, k_s), or as alive of
         fb.thin.
     center, scale: for the NEXT input. They, rng, generator, outputs, input_dtype and out are as in fb.thin; x_s may be
     x_t itself. Nothing cancels where f or step is next to 0 or 1, and no tail is lost: the distribution function of x_s
     is within 1.5e-13 + 1.5e-15 sqrt(R) of the exact one everywhere for "beta-binomial" and every finite head, within
-    1e-10 for "bayes-logistic" with max_count 255, means in 0..max_count and logits below 1000 (derived in
-    fastblackout/reference/posterior_step.py and bayes_logistic.py). Equal keys give equal results, bit for bit, on
+    1e-10 for "bayes-logistic" with max_count 255, means in 0..max_count and logits below 1000, within 6e-14 + 5e-15
+    sqrt(A) + 2e-15 sqrt(step_b A theta) for "negative-binomial" (derived in fastblackout/reference/posterior_step.py,
+    bayes_logistic.py and negative_binomial_law.py). Equal keys give equal results, bit for bit, on
     every backend and for any split of the batch.
     Returns Stepped(x_s, model_input).
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.
     Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law; Salimans et al., PixelCNN++ (2017), for
-    rounded logistic laws; docs/theory.md for their place here.
+    rounded logistic laws; Greenwood and Yule, J. R. Stat. Soc. 83 (1920), for the negative binomial one; docs/theory.md
+    for their place here.
 
         >>> x_t = np.array([[0, 20, 40, 90]], np.uint8)
         >>> head = np.array([[-3.0, 0, 0, 3]], np.float32), np.array([[5.0, 5, -2, 5]], np.float32)
@@ -85,6 +94,8 @@ def posterior_step(
         array([[  7,  75,  60, 171]], dtype=uint8)
         >>> fb.posterior_step(x_t, head, 0.5, **step | {"family": "bayes-logistic", "offset": -0.5}).x_s
         array([[  0,  41,  73, 176]], dtype=uint8)
+        >>> fb.posterior_step(x_t, head, 0.5, **step | {"family": "negative-binomial", "offset": -0.5}).x_s
+        array([[  1,  25,  52, 184]], dtype=uint8)
     """
     values = x_t, (family, head), step, offset, (rng, generator), max_count, center, scale
     return _POSTERIOR_STEP(values, (outputs, input_dtype, out), backend)

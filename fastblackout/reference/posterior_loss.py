@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import bayes_births
+from . import bayes_births, negative_binomial_law
 from . import portfloat as pf
 from .birth_loss import sum_sample
 from .portfloat import from_bfloat16, round_to_bfloat16
@@ -123,8 +123,9 @@ def beta_binomial_shapes(
     return law.mean * law.c, law.rest * law.c
 
 
-LOSSES = {0: _beta_binomial_losses, 1: bayes_births.losses}  # by the number of the family, call/head.py
-SLOPES = {0: _beta_binomial_slopes, 1: bayes_births.slopes}
+# By the number of the family, call/head.py
+LOSSES = {0: _beta_binomial_losses, 1: bayes_births.losses, 2: negative_binomial_law.losses}
+SLOPES = {0: _beta_binomial_slopes, 1: bayes_births.slopes, 2: negative_binomial_law.slopes}
 
 
 def posterior_loss(x_t: NDArray[Any], family: int, *others: Any) -> NDArray[np.float32]:

@@ -4,6 +4,8 @@ csrc/include/fastblackout/posterior_step.h to the bit.
 "bayes-logistic": N is drawn as reference/bayes_logistic.py says, which derives its error, and births ~ Binomial(N, q),
 q as given, whose error is that of reference/binomial.py for one element.
 
+"negative-binomial": its births are drawn as reference/negative_binomial_law.py says, which derives their error.
+
 "beta-binomial": all R = max_count - x_t particles that may still come back do so with a probability f ~ Beta(a, b) of
 the element's own, a and b those of reference/posterior_loss.py. Of those that do, the step brings back each with its
 birth probability q, so its births are Binomial(R, f q), and no N is drawn. f and g = 1 - f are the pair of
@@ -37,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import common
+from . import common, negative_binomial_law
 from .bayes_births import draw_births_left
 from .beta import beta_pair
 from .binomial import binomial
@@ -87,7 +89,7 @@ def _bayes_logistic_births(
 
 
 # By the number of the family, call/head.py
-BIRTHS = {0: _beta_binomial_births, 1: _bayes_logistic_births}
+BIRTHS = {0: _beta_binomial_births, 1: _bayes_logistic_births, 2: negative_binomial_law.draw_births}
 
 
 def posterior_step(

@@ -58,12 +58,13 @@ def sample(
 
     With head "beta-binomial" x <- x + Binomial(max_count - x, f q), q the bridge's probability and f a beta number by
     the two numbers that the model gives each pixel; with "bayes-logistic" x <- x + Binomial(N, q), N by its 2, 5 or 8;
-    see `posterior_step`. The sampler is then "bridge", without rounding or attrition. Guidance mixes all numbers,
-    (1 + w) of those with the labels and -w of the others.
+    with "negative-binomial" N is negative binomial, by its two, and x is cut at max_count; see `posterior_step`. The
+    sampler is then "bridge", without rounding or attrition. Guidance mixes all numbers, (1 + w) of those with the
+    labels and -w of the others.
 
-    model: a BlackoutModel, or anything that can be called like one and has max_count, center, scale and gain; for head
-        "beta-binomial" and "bayes-logistic" also head and offset, for "implicit" also head, offset and draw_noise; or a
-        module around one, say DistributedDataParallel, which is called. It runs in eval mode.
+    model: a BlackoutModel, or anything that can be called like one and has max_count, center, scale and gain; for
+        heads that give a law also head and offset, for "implicit" also head, offset and draw_noise; or a module around
+        one, say DistributedDataParallel, which is called. It runs in eval mode.
     schedule: that of the model.
     steps, grid: how many steps, and where they lie: see Schedule.grid; "early" is the better for up to 50 or so.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.

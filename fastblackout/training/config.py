@@ -9,7 +9,7 @@ from typing import Any
 from ..data.sets import SETS
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
-HEADS = ("mean", "implicit", "beta-binomial", "bayes-logistic")
+HEADS = ("mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial")
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
@@ -149,6 +149,7 @@ OF_HEAD: dict[str, dict[str, Any]] = {
     "implicit": {"weight": "energy", "schedule": "cosine"},
     "beta-binomial": {"weight": "uniform", "schedule": "cosine"},
     "bayes-logistic": {"weight": "uniform", "schedule": "cosine"},
+    "negative-binomial": {"weight": "uniform", "schedule": "cosine"},
 }
 
 # What goes with a table of counts where it is not given. Of rows of ten columns with long tails a beta-binomial head
@@ -173,7 +174,7 @@ HELP = {
     "network": "small (for a CPU), mlp (for tables, whose default it is), or one of the paper's",
     "channels": "channels of the small network; a quarter of the width of mlp",
     "blocks": "residual blocks a level of the small network; a third of those of mlp",
-    "head": "mean: expected births, as in the paper; implicit: a joint draw; beta-binomial, bayes-logistic: laws",
+    "head": "mean: expected births, as in the paper; implicit: a joint draw; the others: laws of each pixel",
     "noise_channels": "channels of noise beside the image, head implicit",
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
     "components": "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic",
@@ -196,7 +197,8 @@ HELP = {
 
 def preset(dataset: str, **given: Any) -> TrainConfig:
     """The configuration for a data set by name, with those of the head, and the options given in place of either."""
-    return TrainConfig(**{**PRESETS.get(dataset, {}), **OF_HEAD.get(given.get("head", ""), {}), **given})
+    known = {**PRESETS.get(dataset, {}), **given}
+    return TrainConfig(**{**OF_HEAD.get(known.get("head", ""), {}), **known})
 
 
 _KINDS: dict[str, tuple[type, type, str]] = {

@@ -29,7 +29,7 @@ def blackout_loss(
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,).
 
-    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, "beta-binomial" or "bayes-logistic":
+    Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, "beta-binomial" or another:
     weight(k) times the sum of -log of its probability of x_0 - x_t. Head "implicit": weight(k) times the energy score
     of `draws` outputs for the same x_t with different noise.
     """

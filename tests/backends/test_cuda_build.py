@@ -17,6 +17,7 @@ ARCHITECTURES = ["80", "90", "100", "120"]
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
 MORE_REGISTERS = {"law_losses": 80, "law_grads": 80}  # three blocks: a float64 takes two registers
+MORE_REGISTERS |= {"negative_binomial_losses": 80, "negative_binomial_grads": 80}
 # Two blocks, which have a multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh)
 MORE_REGISTERS |= dict.fromkeys(("bayes_losses", "bayes_grads", "bayes_step_kernel"), 128)
 KERNELS = (
@@ -29,6 +30,7 @@ KERNELS = (
     "categorical_bridge_kernelILNS1_2X0E2E",  # by probabilities
     "transition_rows_kernel", "log_prob_kernel", "energy_squares", "energy_grad",
     "law_losses", "law_grads", "posterior_step_kernel", "bayes_losses", "bayes_grads", "bayes_step_kernel",
+    "negative_binomial_losses", "negative_binomial_grads", "negative_binomial_step_kernel",
 )  # fmt: skip
 # SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
 INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 137, "loss_grad": 138}

@@ -252,7 +252,7 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
     ]:  # fmt: skip
         counts, births, head = torch.full((1, 3000), 9), torch.ones(1, 3000), torch.zeros(2, 1, 3000)
         counts[0, -1], births[0, -1], head[1, 0, -1] = x, born, logit
-        for family in (0, 1):
+        for family in (0, 1, 2):
             numbers, flag = (torch.tensor([weight]).double(), torch.tensor([offset]), 10), new_flag()
             given = counts, family, *head, *NO_MORE, births, *numbers
             cuda.posterior_loss(*given, loss[:1], flag, module=_simt)
@@ -287,7 +287,7 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         assert flag.item() == expected, (mean, std)
 
 
-@pytest.mark.parametrize("family", [0, 1])
+@pytest.mark.parametrize("family", [0, 1, 2])
 @pytest.mark.parametrize("case", STEP_CASES)
 def test_flags_of_a_step_by_a_law(case, family):
     x, head, numbers, expected = step_arguments(*case)

@@ -30,6 +30,7 @@ REGISTERS = {
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
     "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
     "bayes_loss_kernel": 192, "bayes_grad_kernel": 232, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
+    "negative_binomial_loss_kernel": 104, "negative_binomial_grad_kernel": 96, "negative_binomial_step_kernel": 112,
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
@@ -76,6 +77,9 @@ DTYPES = {
         "x_s": COUNTS,
         "model_input": FLOATS,
     },
+    "negative_binomial_loss_kernel": {"x_t": COUNTS, "head_0": FLOATS, "head_1": FLOATS, "births": COUNTS | FLOATS},
+    "negative_binomial_grad_kernel": {"x_t": COUNTS, "head_0": FLOATS, "births": COUNTS | FLOATS, "grad_1": FLOATS},
+    "negative_binomial_step_kernel": {"x_t": COUNTS, "head_0": FLOATS, "x_s": COUNTS, "model_input": FLOATS},
     "binomial_kernel": {
         "count": COUNTS | {"float32", "float64"},
         "p": FLOATS,
@@ -95,6 +99,7 @@ DTYPES = {
 }
 RUNS = {"hopper": ("90", "constants"), "keys": ("90", "keys")}
 # Each target takes minutes: .ci/nightly compiles for the older one and the newer two, too.
+WITH_ALL_TYPES_AT_NIGHT = ("bayes", *(f"negative_binomial_{part}" for part in ("loss", "grad", "step")))
 NIGHT = bool(os.environ.get("FASTBLACKOUT_PRODUCT"))
 OTHERS = ("80", "100", "120") if NIGHT else ()
 RUNS |= {target: (target,) for target in (*OTHERS, "gfx942")}
@@ -123,7 +128,7 @@ def check_kernels(report):
     """None is missing, and no dtype of an argument either."""
     assert {fact["kernel"].removesuffix(" wide") for fact in report} == KERNELS
     for kernel, arguments in DTYPES.items():
-        if kernel.startswith("bayes") and not NIGHT:
+        if kernel.startswith(WITH_ALL_TYPES_AT_NIGHT) and not NIGHT:
             continue  # see triton_aot_cases.py
         for name, dtypes in arguments.items():
             seen = {fact["dtypes"].get(name) for fact in report if fact["kernel"] == kernel}

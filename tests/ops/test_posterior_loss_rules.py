@@ -147,8 +147,16 @@ ONE = torch.zeros(2, 3)
 @pytest.mark.parametrize(
     "changes, kind, text",
     [
-        ({"family": "poisson"}, ValueError, "family: must be one of beta-binomial, bayes-logistic, got 'poisson'"),
-        ({"family": None}, ValueError, "family: must be one of beta-binomial, bayes-logistic, got None"),
+        (
+            {"family": "poisson"},
+            ValueError,
+            "family: must be one of beta-binomial, bayes-logistic, negative-binomial, got 'poisson'",
+        ),
+        (
+            {"family": None},
+            ValueError,
+            "family: must be one of beta-binomial, bayes-logistic, negative-binomial, got None",
+        ),
         ({"head": ONE}, TypeError, "head: must be a tuple of 2 arrays for family 'beta-binomial', got 'Tensor'"),
         ({"head": (ONE,)}, ValueError, "head: must be a tuple of 2 arrays for family 'beta-binomial', got 1"),
         ({"head": [ONE] * 3}, ValueError, "head: must be a tuple of 2 arrays for family 'beta-binomial', got 3"),
@@ -180,7 +188,7 @@ def test_errors(changes, kind, text, graded):
 
 
 def test_a_wrong_name_is_refused_where_torch_traces():
-    x, names = torch.ones(2, 3, dtype=torch.uint8), "beta-binomial, bayes-logistic"
+    x, names = torch.ones(2, 3, dtype=torch.uint8), "beta-binomial, bayes-logistic, negative-binomial"
     compiled = torch.compile(lambda head: fb.posterior_loss(head, x, x, 1.0, family="normal"), backend="aot_eager")
     with pytest.raises(Exception, match=f"posterior_loss: family: must be one of {names}, got 'normal'"):
         compiled((ONE, ONE))

@@ -229,7 +229,11 @@ def test_heads_that_are_not_finite(place, wrong, backend):
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"family": "gaussian"}, ValueError, "family: must be one of beta-binomial, bayes-logistic, got 'gaussian'"),
+        (
+            {"family": "gaussian"},
+            ValueError,
+            "family: must be one of beta-binomial, bayes-logistic, negative-binomial, got 'gaussian'",
+        ),
         ({"head": np.zeros((2, 3))}, TypeError, "head: must be a tuple of 2 arrays for family 'beta-binomial', got "),
         ({"head": (np.zeros((2, 3)),)}, ValueError, "head: must be a tuple of 2 arrays for .*, got 1$"),
         ({"head": (np.zeros((2, 3)), np.zeros((3, 2)))}, ValueError, r"head\[1\]: .*shape.* got \(3, 2\)"),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import fastblackout as fb
+from fastblackout.call.head import FAMILIES
 from support.maker import Maker
 
 EXTREMES = (-6e4, 6.0, -6.0, -87.5, 0.0, 20.0, 300.0, 6e4)
@@ -47,18 +48,19 @@ HEADS = tuple(f"head_{at}" for at in range(8))
 
 
 def _head(m: Maker) -> dict[str, Any]:
-    """Extremes of the head lie beyond both clamps. The factor "components": of the law "bayes-logistic"; 0: of the
-    other, whose counts may be larger."""
-    arrays = max(3 * m.case.get("components", 0) - 1, 2)
+    """Extremes of the head lie beyond both clamps. The factor "components": of the law "bayes-logistic"; 0 and -1: the
+    laws "beta-binomial" and "negative-binomial", whose counts may be larger."""
+    components = m.case.get("components", 0)
+    arrays = max(3 * components - 1, 2)
     made = {name: m.uniform(-9.0, 9.0, EXTREMES[at:] + EXTREMES[:at]) for at, name in enumerate(HEADS[:arrays])}
-    if not m.case.get("components"):
+    if components <= 0:
         made = {"head_0": m.uniform(-9.0, 9.0, EXTREMES), "head_1": m.uniform(-9.0, 9.0, EXTREMES[::-1])}
-    return made | {"offset": m.rows((0.0, -1.5, -20.0, 3.0)), "family": int(bool(m.case.get("components")))}
+    return made | {"offset": m.rows((0.0, -1.5, -20.0, 3.0)), "family": {-1: 2, 0: 0}.get(components, 1)}
 
 
 def _bounded(m: Maker) -> None:
     """The law "bayes-logistic" walks from state to state, which takes the reference long where they are many."""
-    if m.case.get("components"):
+    if m.case.get("components", 0) > 0:
         size = math.prod(m.shape)
         m.max_count = min(m.max_count, 255 if size < 200 else 40 if size < 3000 else 15)
 
@@ -83,7 +85,7 @@ def step_factors(m: Maker, state: Callable[[Maker], dict[str, Any]]) -> dict[str
 
 
 def _law(a: dict[str, Any]) -> dict[str, Any]:
-    return {"family": ("beta-binomial", "bayes-logistic")[a["family"]], "offset": a["offset"]}
+    return {"family": tuple(FAMILIES)[a["family"]], "offset": a["offset"]}
 
 
 def _all(a: dict[str, Any], names: tuple[str, ...] = HEADS) -> list[Any]:

@@ -125,9 +125,12 @@ def registered():
         ("posterior_loss", (x, 0, leaf, draws[1].half().requires_grad_(), *no_more, x.float() // 8, *law)),
         ("posterior_loss", (x.int(), 0, scored[0].detach(), leaf, *no_more, x // 8, p, gain, 2**31 - 1, "reference")),
         ("posterior_loss", (x, 1, *mixture, x // 8, *law)),
+        ("posterior_loss", (x, 2, leaf, draws[1].half().requires_grad_(), *no_more, x // 8, *law)),
         ("posterior_loss_backward", (x, 0, logits, draws[1].half(), *no_more, x // 8, *law)),
         ("posterior_loss_backward", (x, 1, *[each.detach() for each in mixture], x // 8, *law)),
         ("posterior_step", (last, 0, logits, draws[1].half(), *no_more, p, q, *step, both, bf16, "auto")),
+        ("posterior_loss_backward", (x, 2, logits, draws[1].half(), *no_more, x // 8, *law)),
+        ("posterior_step", (x, 2, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
         ("posterior_step", (x, 1, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
         (
             "posterior_step",

@@ -65,24 +65,24 @@ def energy(counts=U8, logits=F32, births=None, draws=2, most=255, shape=(4, 3072
     backend.energy_loss_backward(x, y, n, doubles(shape[0]), one, most, norms, y.clone(), FLAG)
 
 
-def _head(family, shape, dtype, other):
-    """The eight arrays of a head: two, or those of as many components as the number of the family says."""
-    count = max(3 * family - 1, 2)
+def _head(components, shape, dtype, other):
+    """The eight arrays of a head: two, or those of so many components."""
+    count = max(3 * components - 1, 2)
     given = [torch.zeros(shape, dtype=(dtype, other or dtype)[at % 2]) for at in range(count)]
     return given + [None] * (8 - count)
 
 
-def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 3072), components=0):
+def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 3072), components=0, family=0):
     x, n, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=births or counts), torch.zeros(shape[0])
-    arrays, family = _head(components, shape, head, other), int(components > 0)
-    given = (x, family, *arrays, n, doubles(shape[0]), one, most)
+    arrays = _head(components, shape, head, other)
+    given = (x, int(components > 0) or family, *arrays, n, doubles(shape[0]), one, most)
     backend.posterior_loss(*given, one, FLAG)
     backend.posterior_loss_backward(*given, *(None if each is None else each.clone() for each in arrays), FLAG)
 
 
-def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 3072), key=KEY, components=0):
+def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 3072), key=KEY, components=0, family=0):
     x, one, p = torch.zeros(shape, dtype=counts), torch.zeros(shape[0]), doubles(shape[0])
-    given = (x, int(components > 0), *_head(components, shape, head, other), p, p, one, key, most)
+    given = (x, int(components > 0) or family, *_head(components, shape, head, other), p, p, one, key, most)
     backend.posterior_step(*given, one, one, x, torch.zeros(shape, dtype=inputs), FLAG)
 
 
@@ -159,7 +159,9 @@ def index():
     return torch.zeros(4, dtype=I64)
 
 
-# The kernels of the law "bayes-logistic" are large: .ci/nightly compiles them for all types and two components, too.
+NEGATIVE_BINOMIAL = 2  # its number in call/head.py
+# The kernels of the law "bayes-logistic" are large: .ci/nightly compiles them for all types and two components, too,
+# and those of "negative-binomial" for all types.
 ALL = os.environ.get("AOT_CASES") == "all"
 CASES = {
     "thin": lambda: thin(),
@@ -177,6 +179,8 @@ CASES = {
     "bayes step": lambda: law_step(components=1),
     "bayes three": lambda: posterior(components=3),
     "bayes step three": lambda: law_step(components=3),
+    "negative binomial law": lambda: posterior(family=NEGATIVE_BINOMIAL),
+    "negative binomial step": lambda: law_step(family=NEGATIVE_BINOMIAL),
     "binomial": lambda: binomial(),
     "poisson": lambda: poisson(),
     "normal": lambda: normal(),
@@ -236,6 +240,7 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
     if ALL:
         _case("bayes step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=1)
+        _case("negative binomial step", law_step, _counts, _floats, _other, FLOATS[_number - 1], family=2)
     _case("bridge", bridge, _counts, _floats, _other)
     _case("tau_leap", tau_leap, _counts, _floats, _other)
     if _counts != U8:
@@ -250,3 +255,4 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
         _case("posterior_loss", posterior, _counts, _other, _floats, _births)
         if ALL:
             _case("bayes", posterior, _counts, _other, _floats, _births, components=1)
+            _case("negative binomial law", posterior, _counts, _other, _floats, _births, family=2)

@@ -59,7 +59,7 @@ def law_flags():
         (10, 0.0, 0.0, inf, 1.0, 16), (10, 0.0, 0.0, 0.0, nan, 16),
     ):  # fmt: skip
         other, births = torch.tensor([[0.0, logit]]), torch.tensor([[1.0, born]])
-        for family in (0, 1):
+        for family in (0, 1, 2):
             bits, counts = flag(), torch.tensor([[3, x]])
             given = (
                 *(counts, family, zeros, other, *NO_MORE, births),
@@ -73,7 +73,7 @@ def law_flags():
 
 
 def step_flags():
-    for case, family in itertools.product(STEP_CASES, (0, 1)):
+    for case, family in itertools.product(STEP_CASES, (0, 1, 2)):
         x, head, numbers, expected = step_arguments(*case)
         bits, x_s = flag(), torch.full_like(x, 99)
         backend.posterior_step(x, family, *head, *NO_MORE, *numbers, 10, *torch.ones(2, 1), x_s, None, bits)

@@ -248,7 +248,10 @@ def test_configurations_of_before_heads_still_load():
         ({"draws": 4}, "draws: belongs to head implicit, here head mean, got 4"),
         ({"head": "beta-binomial", "parametrization": "paper"}, "parametrization: belongs to head mean, .*, got paper"),
         ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
-        ({"head": "none"}, "head: must be one of mean, implicit, beta-binomial, bayes-logistic, got 'none'"),
+        (
+            {"head": "none"},
+            "head: must be one of mean, implicit, beta-binomial, bayes-logistic, negative-binomial, got 'none'",
+        ),
     ],
 )
 def test_wrong_options_of_heads_are_refused(given, message):

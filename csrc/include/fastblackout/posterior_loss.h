@@ -6,7 +6,7 @@
 
 namespace fastblackout {
 
-enum class Family : int64_t { beta_binomial = 0, bayes_logistic = 1 };  // the order of call/head.py
+enum class Family : int64_t { beta_binomial = 0, bayes_logistic = 1, negative_binomial = 2 };  // the order of call/head.py
 
 constexpr int64_t kMostTabled = 255;  // up to this count the logarithms of factorials are taken from a table of them
 
