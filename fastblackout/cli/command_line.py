@@ -11,14 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn
 
 from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width, wrap
 from ..sampling.rules import SAMPLERS
-from ..training.config import CHOICES, HELP, OF_HEAD, PRESETS, TrainConfig
-from ..training.run_lock import holding
+from ..training.recipes import RECIPES
 from ..training.stopping import Terminated, sigterm_raises
+from .train_command import add_train
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -89,10 +89,10 @@ def build_parser() -> Parser:
             name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=examples, formatter_class=_Formatter
         )
 
-    _add_train(command("train", "train a model"))
+    add_train(command("train", "train a model"))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
-    command("info", "say what was built, and why not").set_defaults(run=_info)
+    command("info", "say what was built, and why not, and which recipes there are").set_defaults(run=_info)
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
@@ -107,6 +107,7 @@ _EXAMPLES = {
   fastblackout train digits --steps 20000 --out runs/digits-long
   fastblackout train mnist --data ROOT --download
   fastblackout train array --data counts.npy --epochs 20
+  fastblackout train cifar10 --data ROOT --recipe best --batch 128
 """,
     "sample": """\
   fastblackout sample
@@ -144,71 +145,6 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 _N: Any = {"type": int, "metavar": "N"}
 _X: Any = {"type": float, "metavar": "X"}
-
-
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", choices=list(PRESETS), help="the data; a folder of images, or an array of counts")
-    parser.add_argument("--data", metavar="PATH", help="folder that holds the data set, or the images; .npy or .npz")
-    parser.add_argument("--download", action="store_true", help="let torchvision fetch the data into --data")
-    parser.add_argument("--max-count", **_N, help="array: largest count possible; default: the largest there is")
-    parser.add_argument("--channels-at", choices=["first", "last"], help="array: where the channels are, if unclear")
-    parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, or begin without one")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    group = parser.add_argument_group("training (defaults in brackets)")
-    for name, kind in get_type_hints(TrainConfig).items():
-        flag, text = "--" + name.replace("_", "-"), f"{HELP[name]} ({_defaults(name)})"
-        if kind is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=None)
-        elif name in CHOICES:
-            short = sum(map(len, CHOICES[name])) < 40  # else a help page of 80 columns is too narrow for the names
-            group.add_argument(flag, choices=CHOICES[name], help=text, metavar=None if short else "NAME")
-        else:
-            number, metavar = {float: (float, "X"), str: (str, "NAME")}.get(kind, (int, "N"))
-            group.add_argument(flag, type=number, help=text, metavar=metavar)
-    parser.set_defaults(run=_train)
-
-
-def _defaults(name: str) -> str:
-    """The default of an option, and that of each data set and head where it differs."""
-    others: dict[Any, list[str]] = {}
-    for what, changes in {**PRESETS, **{f"head {head}": changes for head, changes in OF_HEAD.items()}}.items():
-        if name in changes:
-            others.setdefault(changes[name], []).append(what)
-    return "; ".join([str(getattr(TrainConfig, name)), *(f"{', '.join(names)}: {v}" for v, names in others.items())])
-
-
-def _train(options: argparse.Namespace) -> int:
-    out = options.out or os.path.join("runs", options.dataset)
-    with holding(out):
-        return _train_in_held_folder(options, out)
-
-
-def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
-    from ..data import load
-    from ..training.checkpoint import has_checkpoint, load_checkpoint
-    from ..training.config import preset
-    from ..training.run import train_in_held_folder
-    from ..training.trained_model import described
-
-    given = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
-    if "steps" in given and "epochs" in given:
-        raise ValueError("train: steps, epochs: give one of them, got both")
-    config = preset(options.dataset, **given)
-    done = 0
-    if options.resume and has_checkpoint(out):
-        checkpoint = load_checkpoint(out)
-        (stored, dataset), done = described(checkpoint), checkpoint.step
-        if dataset["name"] != options.dataset:
-            raise ValueError(f"train: dataset: {out} was trained on {dataset['name']}, got {options.dataset}")
-        config = stored.resumed_with(given)
-    source = {"root": options.data, "channels_at": options.channels_at}
-    data = load(options.dataset, options.data, options.download, options.max_count, options.channels_at)
-    saved = train_in_held_folder(data, out, config, options.resume, not options.quiet, source)
-    if done and done == config.total_steps(len(data.train)):
-        print(f"{out}: all {done} steps were done already{'' if config.decay else '; --steps N goes on'}")
-    print(f"{saved}\nnext: fastblackout sample {out}")
-    return 0
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
@@ -274,6 +210,11 @@ def _info(options: argparse.Namespace) -> int:
     print('backend="auto" takes')
     for device, ops, backend, why in preferences():
         print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
+    print("recipes of `fastblackout train DATASET --recipe NAME`")
+    for dataset, known in RECIPES.items():
+        for name, recipe in known.items():
+            sample = f"; sample with {recipe.sample}" if recipe.sample else ""
+            print(wrap(f"{recipe.about}; {recipe.time}{sample}", f"{dataset:14} {name:6} ", " " * 22))
     return 0
 
 

@@ -19,6 +19,7 @@ from ..atomic_files import atomic_write, write_npz
 from ..data import Dataset, load
 from ..evaluation.plots import film_strip, sample_grid
 from ..evaluation.samples import compare, table
+from ..evaluation.tables import compare_tables, rows_table
 from ..ground.terminal import wrap
 from ..likelihood.blackout import bits_per_dim
 from ..models import BlackoutModel
@@ -26,30 +27,35 @@ from ..philox import Philox
 from ..sampling.sampler import grid_for, sample, sample_in_batches
 from ..training.progress import Progress
 from ..training.record import recall
-from ..training.trained_model import Run, default_run, load_run
+from ..training.trained_model import Run, default_run, load_run, read_by
 
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 GRID_IMAGES, FILM_ROWS, FILM_FRAMES = 64, 4, 12
 
 
 def sample_command(options: Namespace) -> int:
-    """Draws samples; writes FILE.npz (counts, labels if any), FILE.png (a grid) and FILE-film.png (black to image)."""
+    """Draws samples; writes FILE.npz (counts, labels if any), and of images FILE.png (a grid) and FILE-film.png (black
+    to image)."""
     path = Path(options.path or default_run())
     run = _load(path, options)
     out = Path(options.out) if options.out else path / "samples.npz"
     if out.suffix != ".npz":
         raise ValueError(f"sample: out: must end in .npz, got {out}")
     grid_file, film_file = out.with_suffix(".png"), out.with_name(f"{out.stem}-film.png")
-    _check_free("sample: out", (out, grid_file, film_file), options.force)
+    is_table = run.shape[1:] == (1, 1)
+    files = [out] if is_table else [out, grid_file, film_file]
+    _check_free("sample: out", files, options.force)
     labels = _labels(run, options)
     began = time.perf_counter()
     images = _draw(run, options, labels, [options.seed], guidance=options.guidance)[0]
     seconds = time.perf_counter() - began
     max_count = run.model.max_count
-    write_npz(out, images=images, **({} if labels is None else {"labels": labels.cpu().numpy()}))
-    sample_grid(images[:GRID_IMAGES], max_count, grid_file)
-    film_strip(_film(run, options, labels), max_count, film_file)
-    print(f"{run.checkpoint.path}\n{len(images)} samples in {seconds:.1f} s\n{out}\n{grid_file}\n{film_file}")
+    counts = {"counts": images[:, :, 0, 0]} if is_table else {"images": images}
+    write_npz(out, **counts, **({} if labels is None else {"labels": labels.cpu().numpy()}))
+    if not is_table:
+        sample_grid(images[:GRID_IMAGES], max_count, grid_file)
+        film_strip(_film(run, options, labels), max_count, film_file)
+    print(run.checkpoint.path, f"{len(images)} samples in {seconds:.1f} s", *files, sep="\n")
     return 0
 
 
@@ -67,16 +73,15 @@ def evaluate_command(options: Namespace) -> int:
     run = _load(Path(options.path or default_run()), options)
     source = run.dataset
     root = options.data or _data_of(run)
-    max_count = run.model.max_count if source["name"] == "array" else None
-    data = load(source["name"], root, max_count=max_count, channels=source.get("channels_at"))
+    data = load(source["name"], root, **read_by(source, run.model.max_count))
     began = time.perf_counter()
     sets = _draw(run, options, _labels(run, options), seeds)
     seconds = time.perf_counter() - began
-    result = {"seeds": seeds, **compare(sets, data)}
+    result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
     print(run.checkpoint.path)
     print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid), {drawn}"))
-    print(table(result))
+    print(rows_table(result) if data.is_table else table(result))
     images_of_bits = min(options.bits, len(data.held_out))
     if images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
@@ -114,8 +119,9 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
             steps=options.steps, grid=options.grid, batch=options.batch, draws=draws, repeats=8,
             noises=noises,
         )  # fmt: skip
-    print(f"\nBits per dimension of {count} held-out images, at most")
-    print("(in brackets: error of the draws; error of so few images)")
+    what = "rows" if data.is_table else "images"
+    print(f"\nBits per dimension of {count} held-out {what}, at most")
+    print(f"(in brackets: error of the draws; error of so few {what})")
     kind = "tau-leaping steps" if run.model.head == "mean" else "steps of its law"
     rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid} grid"}
     if run.model.head == "implicit":  # its other bound is that of a sampler which is not the one that drew

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .order import flip_rows as flip_rows
 
 NAMES = tuple(SETS)
+SHAPING = ("crop", "resize", "binarize")
 _HOME = {
     "BatchOrder": "order",
     "Dataset": "dataset",
@@ -29,7 +30,18 @@ _HOME = {
     "load_folder": "files",
 }
 
-__all__ = ["NAMES", "BatchOrder", "Dataset", "flip_rows", "load", "load_array", "load_digits", "load_folder"]
+__all__ = [
+    "NAMES",
+    "SHAPING",
+    "BatchOrder",
+    "Dataset",
+    "flip_rows",
+    "load",
+    "load_array",
+    "load_digits",
+    "load_folder",
+    "shaping_of",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -45,16 +57,23 @@ def load(
     download: bool = False,
     max_count: int | None = None,
     channels: str | None = None,
+    crop: int | None = None,
+    resize: int | None = None,
+    binarize: int | None = None,
 ) -> Dataset:
     """The data set `name`, one of `NAMES`.
 
     root: the folder that holds mnist, fashion-mnist or cifar10; the folder of images; the .npy or .npz file.
     download: let torchvision fetch mnist, fashion-mnist or cifar10 into root. max_count, channels: for `array`.
-    Raises ValueError when the name is unknown, an argument does not belong to it, or the data are not usable.
+    crop: cut out the middle crop x crop pixels. resize: then make the shorter side so long (see shaping.py).
+    binarize: then make counts 1 where they are at least this, else 0. Each is that of `SETS` where it is not given.
+    Raises TypeError and ValueError when the name is unknown, an argument is wrong or does not belong to it, or the data
+    are not usable.
     """
     if name not in SETS:
         raise ValueError(f"load: name: must be one of {', '.join(SETS)}, got {name!r}")
-    known, given = SETS[name], {"download": download, "max_count": max_count, "channels": channels}
+    shaping = shaping_of(name, crop=crop, resize=resize, binarize=binarize)
+    known, given = SETS[name], {"download": download, "max_count": max_count, "channels": channels, **shaping}
     if "channels" not in known.takes and (max_count is not None or channels is not None):
         takers = _takers("channels")
         raise ValueError(f"load: max_count, channels: belong to {takers} data alone, got them for {name}")
@@ -68,7 +87,17 @@ def load(
     module, function = known.loader.split(":")
     loader = getattr(importlib.import_module(f".{module}", __name__), function)
     path = (root,) if "root" in known.takes else ()
-    return loader(*known.fixed, *path, **{argument: given[argument] for argument in known.takes if argument in given})
+    shaper = importlib.import_module(".shaping", __name__)
+    shaper.check_shaping(**shaping)
+    data = loader(*known.fixed, *path, **{argument: given[argument] for argument in known.takes if argument in given})
+    return shaper.shaped_dataset(data, shaping, done=known.takes)
+
+
+def shaping_of(name: str, **given: int | None) -> dict[str, int | None]:
+    """crop, resize and binarize of a data set: as given, else as `SETS` has them, else None."""
+    return {
+        option: SETS[name].shaping.get(option) if given.get(option) is None else given[option] for option in SHAPING
+    }
 
 
 def _takers(argument: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ class Dataset:
     """Integer counts in 0..max_count, (N, C, H, W) in C order: uint8 when max_count <= 255, else int16, int32, int64.
 
     train, held_out: the counts; train_labels, held_out_labels: int64 (N,), both None when there are no labels.
+    shaping: crop, resize and binarize of `load`, those of them that were carried out; checkpoints remember them.
     """
 
     name: str
@@ -28,11 +29,17 @@ class Dataset:
     max_count: int
     train_labels: NDArray[np.int64] | None = None
     held_out_labels: NDArray[np.int64] | None = None
+    shaping: dict[str, int] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (C, H, W) of one sample."""
         return self.train.shape[1:]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether a sample is a row of C numbers, (C, 1, 1), and no image."""
+        return self.shape[1:] == (1, 1)
 
     @property
     def classes(self) -> int | None:
@@ -49,8 +56,12 @@ def make_dataset(
     held_out: NDArray[Any] | None = None,
     held_out_labels: NDArray[Any] | None = None,
     held_out_count: int | None = None,
+    labels_may_lack: bool = False,
 ) -> Dataset:
-    """A Dataset from (N, C, H, W) integers. Without `held_out`, a keyed shuffle holds out a tenth or so many."""
+    """A Dataset from (N, C, H, W) integers. Without `held_out`, a keyed shuffle holds out a tenth or so many.
+
+    labels_may_lack: leave all labels out, and raise no error, where a class has no sample left to train on.
+    """
     for part in (images, held_out):
         if part is not None:
             _check_images(name, part, max_count)
@@ -64,6 +75,8 @@ def make_dataset(
         if labels is not None:
             _check_labels(name, labels, len(kept) + len(left))
             held_out_labels, labels = labels[left], labels[kept]
+            if labels_may_lack and len(np.unique(labels)) <= max(labels.max(), held_out_labels.max()):
+                labels = held_out_labels = None
     if images.shape[1:] != held_out.shape[1:]:
         raise ValueError(f"{name}: held-out images: must have shape {images.shape[1:]}, got {held_out.shape[1:]}")
     if labels is None or held_out_labels is None:

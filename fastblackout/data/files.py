@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..call.checks import max_count_of
 from ..ground.values import check_memory
-from .dataset import Dataset, make_dataset
+from .dataset import MOST_CLASSES, Dataset, make_dataset
+from .shaping import shape_after, shaped
 from .stored import Npz, read_npy
 
 if TYPE_CHECKING:
@@ -27,10 +28,13 @@ IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 FEW_CHANNELS = 4  # an axis of at most this length may be the channels
 
 
-def load_folder(path: str | os.PathLike[str]) -> Dataset:
+def load_folder(path: str | os.PathLike[str], crop: int | None = None, resize: int | None = None) -> Dataset:
     """Every image below a folder, in order of its path: 8-bit grey (L) or RGB, all of one size and mode. Counts 0..255.
 
-    A tenth is held out by a keyed shuffle. Raises ValueError naming the first file that cannot be read or does not fit.
+    A tenth is held out by a keyed shuffle. Where no image lies in the folder itself, its sub-folders are classes, 0 for
+    the first by name; there are no labels where one of them has no image left to train on. crop, resize: see
+    `shaping.shaped`; the images need one size after these only.
+    Raises ValueError naming the first file that cannot be read or does not fit.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -38,27 +42,52 @@ def load_folder(path: str | os.PathLike[str]) -> Dataset:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not files:
         raise ValueError(f"load: data: no image in {folder} (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
-    with _image(files[0]) as image:
-        first, bands = image.size, len(image.getbands())
-    check_memory(f"load: {folder}: {len(files)} images like {files[0].name}", len(files) * math.prod(first) * bands)
-    images: list[NDArray[np.uint8]] = []
-    kind: tuple[str, tuple[int, int]] | None = None
+    images = read_images(files, crop, resize)
+    return make_dataset("folder", images, _classes(folder, files), max_count=255, labels_may_lack=True)
+
+
+def _classes(folder: Path, files: Sequence[Path]) -> NDArray[np.int64] | None:
+    """The place of each file's sub-folder among all of them by name, as torchvision's ImageFolder has it."""
+    names = [file.relative_to(folder).parts[0] for file in files]
+    if any(file.parent == folder for file in files):
+        return None
+    known = {name: label for label, name in enumerate(sorted(set(names)))}
+    if len(known) > MOST_CLASSES:
+        return None
+    return np.array([known[name] for name in names], np.int64)
+
+
+def read_images(files: Sequence[Path], crop: int | None = None, resize: int | None = None) -> NDArray[np.uint8]:
+    """Images of one mode, L or RGB, and after `shaping.shaped` of one size: (N, 1 or 3, H, W).
+
+    ValueError names the first file that is not one; of all of them the headers are read before the first pixel.
+    """
+    mode, height, width = first = _kind(files[0], crop, resize)
     for file in files:
+        if (kind := _kind(file, crop, resize)) != first:
+            after = "" if crop is None and resize is None else " once cut out and resized"
+            rule = f"every image must be {mode} {width}x{height} like {files[0].name}{after}"
+            raise ValueError(f"load: {file}: {rule}, got {kind[0]} {kind[2]}x{kind[1]}")
+    shape = len(files), 3 if mode == "RGB" else 1, height, width
+    check_memory(f"load: {files[0].parent}: {len(files)} images like {files[0].name}", math.prod(shape))
+    images = np.empty(shape, np.uint8)
+    for n, file in enumerate(files):
         with _image(file) as image:
-            size = image.size
-            pixels = np.array(image) if size == first else np.empty(0, np.uint8)
-            mode = image.mode
-        if mode not in ("L", "RGB"):
-            raise ValueError(f"load: {file}: mode must be L or RGB, got {mode}")
-        kind = kind or (mode, size)
-        if (mode, size) != kind:
-            raise ValueError(
-                f"load: {file}: every image must be {kind[0]} {kind[1][0]}x{kind[1][1]} like {files[0].name}, "
-                f"got {mode} {size[0]}x{size[1]}"
-            )
-        images.append(pixels)
-    stack = np.stack(images)
-    return make_dataset("folder", stack[:, None] if stack.ndim == 3 else np.moveaxis(stack, -1, 1), max_count=255)
+            pixels = np.array(image)
+        images[n] = shaped(np.moveaxis(pixels.reshape(*pixels.shape[:2], shape[1]), -1, 0), crop, resize)
+    return images
+
+
+def _kind(file: Path, crop: int | None, resize: int | None) -> tuple[str, int, int]:
+    """Mode, height and width of an image, these after cutting out and resizing, by its header."""
+    with _image(file) as image:
+        mode, (width, height) = image.mode, image.size
+    if mode not in ("L", "RGB"):
+        raise ValueError(f"load: {file}: mode must be L or RGB, got {mode}")
+    try:
+        return mode, *shape_after(height, width, crop, resize)
+    except ValueError as error:
+        raise ValueError(f"load: {file}: {str(error).removeprefix('load: ')}") from None
 
 
 @contextmanager
@@ -77,9 +106,11 @@ def _image(file: Path) -> Iterator[Image.Image]:
 
 def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: str | None = None) -> Dataset:
     """Integer counts from a .npy or .npz file, shape (N, H, W), (N, C, H, W) or (N, H, W, C), any integer dtype.
+    A table (N, D) is read as images (N, D, 1, 1).
 
     .npz keys: `train_images` and `test_images` (then `train_labels`, `test_labels` if there are labels), or `images`
-    (with `labels`), or a single array under any name. Without test_images a keyed shuffle holds out a tenth.
+    (with `labels`), or these with `counts` for `images`, or a single array under any name. Without test_images a keyed
+    shuffle holds out a tenth.
     max_count: the largest count possible; default the largest in the data. channels: "first" or "last" for four
     dimensions; by default the axis of length 1 to 4 among the second and the last, and ValueError when both or neither
     are. Pickled objects are never loaded.
@@ -94,16 +125,17 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
         images, labels, held_out, held_out_labels = read_npy(file), None, None, None
     else:
         with Npz(file) as arrays:
-            if "train_images" in arrays.names:
-                keys = ("train_images", "train_labels", "test_images", "test_labels")
-            elif "images" in arrays.names or len(arrays.names) != 1:
-                keys = ("images", "labels", "", "")
+            kind = "counts" if {"counts", "train_counts"} & set(arrays.names) else "images"
+            if f"train_{kind}" in arrays.names:
+                keys = (f"train_{kind}", "train_labels", f"test_{kind}", "test_labels")
+            elif kind in arrays.names or len(arrays.names) != 1:
+                keys = (kind, "labels", "", "")
             else:
                 keys = (arrays.names[0], "", "", "")
             images, labels, held_out, held_out_labels = (arrays.get(key) for key in keys)
             if images is None:
                 found = arrays.listed()
-                raise ValueError(f"load: {file}: must hold train_images, images or one array, got {found}")
+                raise ValueError(f"load: {file}: must hold train_images, images, counts or one array, got {found}")
     parts = [_channels_first(file, part, channels) for part in (images, held_out) if part is not None]
     top = max(int(part.max()) for part in parts)
     max_count = max_count_of("load", max(top, 1) if max_count is None else max_count, "int64")
@@ -118,8 +150,11 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
 
 
 def _channels_first(file: Path, images: NDArray[Any], channels: str | None) -> NDArray[Any]:
-    if images.ndim not in (3, 4) or 0 in images.shape:
-        raise ValueError(f"load: {file}: must have shape (N, H, W), (N, C, H, W) or (N, H, W, C), got {images.shape}")
+    if images.ndim not in (2, 3, 4) or 0 in images.shape:
+        shapes = "(N, D), (N, H, W), (N, C, H, W) or (N, H, W, C)"
+        raise ValueError(f"load: {file}: must have shape {shapes}, got {images.shape}")
+    if images.ndim == 2:
+        return images[:, :, None, None]
     if images.ndim == 3:
         return images[:, None]
     if channels is None:

@@ -10,7 +10,8 @@ class DataSet(NamedTuple):
 
     loader: "module:function" of this folder. takes: the arguments of `load` that it is called with. preset: the options
     of a training (training/config.py) that are not the defaults. fixed: what the loader is called with beside them.
-    origin: the package that brings the data, of a set that needs no path.
+    origin: the package that brings the data, of a set that needs no path. shaping: what crop, resize and binarize are
+    where they are not given; a loader that takes crop and resize sees to them itself, as it reads each image.
     """
 
     loader: str
@@ -18,6 +19,7 @@ class DataSet(NamedTuple):
     takes: tuple[str, ...] = ("root", "download")
     fixed: tuple[str, ...] = ()
     origin: str = ""
+    shaping: dict[str, int] = {}
 
 
 _IMAGES = {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0}
@@ -35,7 +37,19 @@ SETS = {
     ),
     "mnist": DataSet("named:load_idx", _IMAGES, fixed=("mnist", "MNIST")),
     "fashion-mnist": DataSet("named:load_idx", _IMAGES, fixed=("fashion-mnist", "FashionMNIST")),
+    "mnist-binary": DataSet(
+        "named:load_idx",
+        {**_IMAGES, "t_end": 10.0},  # the paper's end time for these data
+        fixed=("mnist-binary", "MNIST"),
+        shaping={"resize": 32, "binarize": 128},
+    ),
     "cifar10": DataSet("named:load_cifar10", {**_IMAGES, "flip": True}),
-    "folder": DataSet("files:load_folder", _IMAGES, takes=("root",)),
+    "celeba64": DataSet(
+        "celeba:load_celeba",
+        {**_IMAGES, "flip": True},
+        takes=("root", "crop", "resize"),
+        shaping={"crop": 140, "resize": 64},
+    ),
+    "folder": DataSet("files:load_folder", _IMAGES, takes=("root", "crop", "resize")),
     "array": DataSet("files:load_array", _IMAGES, takes=("root", "max_count", "channels")),
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from .blackout import BlackoutModel
 from .config import NetworkConfig, register_network
 from .ema import ModelEMA, ema_decay, ema_of
+from .mlp import ResidualMLP
 from .ncsnpp import NCSNpp
 from .presets import PRESETS, celeba64, cifar10, mnist, small
 from .score_sde import load_score_sde
@@ -13,6 +14,7 @@ __all__ = [
     "ModelEMA",
     "NCSNpp",
     "NetworkConfig",
+    "ResidualMLP",
     "celeba64",
     "cifar10",
     "ema_decay",

@@ -21,7 +21,7 @@ def register_network(name: str, builder: Callable[..., nn.Module]) -> None:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """`name` of a network class or preset ("ncsnpp", "cifar10", "celeba64", "mnist", "small") and its arguments.
+    """`name` of a network class or preset ("ncsnpp", "mlp", "cifar10", "celeba64", "mnist", "small") and its arguments.
 
     A network built from a preset describes itself by its class and full arguments, so that a later change of the
     preset does not change what a checkpoint means.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .config import register_network
+from .mlp import ResidualMLP
 from .ncsnpp import NCSNpp
 
 
@@ -67,8 +68,9 @@ def small(
 
 
 PRESETS: dict[str, Callable[..., NCSNpp]] = {"cifar10": cifar10, "celeba64": celeba64, "mnist": mnist, "small": small}
-BUILT_IN = frozenset({"ncsnpp", *PRESETS})  # networks that this package registers itself
+BUILT_IN = frozenset({"ncsnpp", "mlp", *PRESETS})  # networks that this package registers itself
 
 register_network("ncsnpp", NCSNpp)
+register_network("mlp", ResidualMLP)
 for _name, _builder in PRESETS.items():
     register_network(_name, _builder)

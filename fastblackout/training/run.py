@@ -40,7 +40,7 @@ def train(
         No other training may use it meanwhile.
     config: with `resume`, it must be that of the run but for the fields in `config.RESUMABLE`.
     source: how to load the data again, for `evaluate`: "root", the path of the data, goes into this machine's record of
-        its trainings (see record.py), all else into the checkpoint.
+        its trainings (see record.py), all else ("channels_at") into the checkpoint, as do crop, resize and binarize.
     Everything random is keyed by (seed, step). Raises TypeError and ValueError on bad input, OSError when the disk is
     full (the last checkpoint stays whole), FloatingPointError when the loss is no longer finite, and after a checkpoint
     KeyboardInterrupt when interrupted or SystemExit (status 143) when the process gets SIGTERM.
@@ -173,7 +173,8 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
         if step % config.checkpoint_every == 0 or last:
             loss_curve(journal.records, run / "loss.png")
         picture = run / f"samples-{step:08d}.png"
-        if config.sample_every and (step % config.sample_every == 0 or last) and not picture.exists():
+        pictured = config.sample_every and not trainer.dataset.is_table
+        if pictured and (step % config.sample_every == 0 or last) and not picture.exists():
             with journal.part(f"64 samples for {picture.name}", trainer.sample_steps, "steps") as part:
                 sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, picture)
 

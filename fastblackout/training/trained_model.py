@@ -11,6 +11,7 @@ import torch
 
 from ..backends.available import absent
 from ..backends.select import DEVICE_BACKENDS
+from ..data import SHAPING
 from ..data.dataset import MOST_CLASSES
 from ..models import BlackoutModel, NetworkConfig
 from ..models.interface import LAWS, outputs_of
@@ -49,7 +50,9 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
     classes = dataset.classes if config.conditional else None
     if config.conditional and classes is None:
         raise ValueError(f"train: conditional: needs labels, got {dataset.name} data without")
-    if config.network == "small":
+    if dataset.is_table and config.network != "mlp":
+        raise ValueError(f"train: network: must be mlp for a table of counts, got {config.network}")
+    if config.network in ("small", "mlp"):
         size = {"shape": dataset.shape, "channels": config.channels, "blocks": config.blocks}
     else:
         size = {}
@@ -77,8 +80,22 @@ def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source
 
     It does not say where the data lie; record.py gives the reason.
     """
-    about = {"name": dataset.name, "shape": list(dataset.shape), "classes": dataset.classes, **source}
+    about = {
+        "name": dataset.name,
+        "shape": list(dataset.shape),
+        "classes": dataset.classes,
+        **dataset.shaping,
+        **source,
+    }
     return {"train": config.to_dict(), "dataset": about, "model": model.to_config()}
+
+
+def read_by(dataset: dict[str, Any], max_count: int | None) -> dict[str, Any]:
+    """The arguments of `data.load`, beside name and path, that the data of a run were read with: by what its checkpoint
+    says of them (see `describe`), and its model's largest count."""
+    shaping = {name: dataset.get(name) for name in SHAPING}
+    own = dataset["name"] == "array" and shaping["binarize"] is None
+    return {"max_count": max_count if own else None, "channels": dataset.get("channels_at"), **shaping}
 
 
 def described(checkpoint: Checkpoint) -> tuple[TrainConfig, dict[str, Any]]:

@@ -42,7 +42,8 @@ def info(capsys):
     """The lines on the preferred backends, each of them whole."""
     assert cli.main(["info"]) == 0
     lines = re.sub(r"\n +", " ", capsys.readouterr().out).splitlines()
-    return [" ".join(line.split()) for line in lines[lines.index('backend="auto" takes') + 1 :]]
+    end = next(place for place, line in enumerate(lines) if line.startswith("recipes of"))
+    return [" ".join(line.split()) for line in lines[lines.index('backend="auto" takes') + 1 : end]]
 
 
 def test_the_committed_file():

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fastblackout.cli.command_line import build_parser, main
+from fastblackout.training.recipes import RECIPES
 
 MAIN = "import sys; from fastblackout.cli import main; sys.exit(main())"
 TINY = ["--steps=6", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--checkpoint-every=3", "--quiet"]
@@ -281,9 +282,10 @@ def test_a_broken_pipe_is_no_error(place):
 
 
 def test_info(capsys):
-    """Its last part, what backend="auto" takes and why: test_preference.py."""
+    """What backend="auto" takes and why: test_preference.py. What it says of recipes: test_recipes.py."""
     assert main(["info"]) == 0
     out = capsys.readouterr().out
+    recipes = [dataset for dataset, known in RECIPES.items() for _ in known]
     names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
-    assert names == ["reference", "cpu", "cuda", "triton", 'backend="auto"', "cpu", "cuda"]
+    assert names == ["reference", "cpu", "cuda", "triton", 'backend="auto"', "cpu", "cuda", "recipes", *recipes]
     assert out.count("transition_rows") >= 3

@@ -95,7 +95,7 @@ def shell(tmp_path_factory):
         program.chmod(0o755)
     path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    environment = elsewhere(PATH=path, MPLBACKEND="Agg", OMP_NUM_THREADS="1", XDG_STATE_HOME=str(folder))
+    environment = elsewhere(PATH=path, MPLBACKEND="Agg", OMP_NUM_THREADS="1", XDG_STATE_HOME=str(folder / "state"))
 
     def start(command, end, **options):
         given = environment | {"FASTBLACKOUT_DOCUMENTED_PROGRAM": str(end.fileno())}

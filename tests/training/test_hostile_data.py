@@ -165,7 +165,7 @@ def test_wrong_headers(tmp_path, name):
 def test_members_that_are_no_arrays(tmp_path):
     file = tmp_path / "a.npz"
     npz(file, images="hello")
-    refused(["must hold train_images, images or one array, got images"], "array", file)
+    refused(["must hold train_images, images, counts or one array, got images"], "array", file)
     npz(file, images_npy=npy(), **{"about.txt": "counts"})
     assert load("array", file).shape == (1, 8, 4)
     npz(file, images_npy=npy(), labels_npy=npy(np.array([1.0] * 20)))

@@ -1,0 +1,104 @@
+"""`fastblackout train`: its options, and what it does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, get_type_hints
+
+from ..training.config import CHOICES, HELP, OF_HEAD, OF_TABLE, PRESETS, TrainConfig
+from ..training.recipes import RECIPES, names, options_of
+from ..training.run_lock import holding
+
+_N: Any = {"type": int, "metavar": "N"}
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `fastblackout train`, and what runs it."""
+    what = f"the data: {', '.join(PRESETS)}; of your own a folder of images, or an array of counts"
+    parser.add_argument("dataset", choices=list(PRESETS), metavar="dataset", help=what)
+    parser.add_argument("--data", metavar="PATH", help="folder that holds the data set, or the images; .npy or .npz")
+    parser.add_argument("--download", action="store_true", help="let torchvision fetch the data into --data")
+    parser.add_argument("--max-count", **_N, help="array: largest count possible; default: the largest there is")
+    parser.add_argument("--channels-at", choices=["first", "last"], help="array: where the channels are, if unclear")
+    parser.add_argument("--crop", **_N, help="images: cut out the middle N x N pixels")
+    parser.add_argument("--resize", **_N, help="images: then make the shorter side N pixels long, antialiased")
+    what = "images, tables: then make a count 1 where it is at least T, else 0"
+    parser.add_argument("--binarize", type=int, metavar="T", help=what)
+    parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
+    made = "; ".join(f"{name}: {', '.join(known)}" for name, known in RECIPES.items())
+    what = f"options of the paper or our best in place of the defaults; any given here wins ({made})"
+    parser.add_argument("--recipe", choices=names(), help=what)
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, or begin without one")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    group = parser.add_argument_group("training (defaults in brackets)")
+    for name, kind in get_type_hints(TrainConfig).items():
+        flag, text = "--" + name.replace("_", "-"), f"{HELP[name]} ({_defaults(name)})"
+        if kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=None)
+        elif name in CHOICES:
+            short = sum(map(len, CHOICES[name])) < 40  # else a help page of 80 columns is too narrow for the names
+            group.add_argument(flag, choices=CHOICES[name], help=text, metavar=None if short else "NAME")
+        else:
+            number, metavar = {float: (float, "X"), str: (str, "NAME")}.get(kind, (int, "N"))
+            group.add_argument(flag, type=number, help=text, metavar=metavar)
+    parser.set_defaults(run=_train)
+
+
+def _defaults(name: str) -> str:
+    """The default of an option, and that of each data set and head where it differs."""
+    others: dict[Any, list[str]] = {}
+    for what, changes in {**PRESETS, **{f"head {head}": changes for head, changes in OF_HEAD.items()}}.items():
+        if name in changes:
+            others.setdefault(changes[name], []).append(what)
+    return "; ".join([str(getattr(TrainConfig, name)), *(f"{', '.join(names)}: {v}" for v, names in others.items())])
+
+
+def _train(options: argparse.Namespace) -> int:
+    out = options.out or os.path.join("runs", options.dataset)
+    with holding(out):
+        return _train_in_held_folder(options, out)
+
+
+def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
+    from ..data import SHAPING, load, shaping_of
+    from ..training.checkpoint import has_checkpoint, load_checkpoint
+    from ..training.config import preset
+    from ..training.run import train_in_held_folder
+    from ..training.trained_model import described, read_by
+
+    given = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
+    if "steps" in given and "epochs" in given:
+        raise ValueError("train: steps, epochs: give one of them, got both")
+    given = options_of(options.dataset, options.recipe, given)
+    config = preset(options.dataset, **given)
+    asked = {"max_count": options.max_count, "channels": options.channels_at}
+    asked |= shaping_of(options.dataset, **{name: getattr(options, name) for name in SHAPING})
+    checkpoint, done = None, 0
+    if options.resume and has_checkpoint(out):
+        checkpoint = load_checkpoint(out)
+        (stored, dataset), done = described(checkpoint), checkpoint.step
+        if dataset["name"] != options.dataset:
+            raise ValueError(f"train: dataset: {out} was trained on {dataset['name']}, got {options.dataset}")
+        config = stored.resumed_with(given)
+        asked = _as_before(options, asked, read_by(dataset, checkpoint.config["model"].get("max_count")))
+    data = load(options.dataset, options.data, options.download, **asked)
+    if data.is_table and checkpoint is None:
+        config = preset(options.dataset, **{**OF_TABLE, **given})
+    source = {"root": options.data, "channels_at": asked["channels"]}
+    saved = train_in_held_folder(data, out, config, options.resume, not options.quiet, source)
+    if done and done == config.total_steps(len(data.train)):
+        print(f"{out}: all {done} steps were done already{'' if config.decay else '; --steps N goes on'}")
+    print(f"{saved}\nnext: fastblackout sample {out}")
+    return 0
+
+
+def _as_before(options: argparse.Namespace, asked: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """How a resumed run reads its data: as before. ValueError where an option given says otherwise."""
+    if before["channels"] is None:  # the run's data came from a program, which need not say it
+        before = {**before, "channels": asked["channels"]}
+    for name, value in before.items():
+        given = getattr(options, "channels_at" if name == "channels" else name)
+        if given is not None and given != value:
+            raise ValueError(f"train: {name}: a resumed run keeps {'none' if value is None else value}, got {given}")
+    return {**asked, **before}
