@@ -49,6 +49,15 @@ struct LogFactorials {
   const double* table;
 };
 FB_COLD double log_factorial_of(double n) { return log_factorial(n); }
+// The table of log n! of a block, in shared memory, filled by all threads. There is none for large counts, nor without Known.
+template <bool Known = true>
+FB_DEVICE LogFactorials shared_factorials(int64_t max_count, double* table) {
+  if (!Known || max_count > kMostTabled) return LogFactorials{nullptr};
+  table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
+  __syncthreads();
+  return LogFactorials{table};
+}
+
 FB_DEVICE double factorial_at(const LogFactorials& of, double n) {
   return of.table != nullptr ? of.table[static_cast<int>(n)] : log_factorial_of(n);
 }

@@ -113,9 +113,7 @@ FB_KERNEL(kThreads, 2) bayes_losses(FB_PARAM(PosteriorLoss) op) {
   __shared__ double table[kMostTabled + 1];
   __shared__ BayesSlots<false> slots[kThreads];
   const LawChunk chunk = own_law_chunk(op);
-  const LogFactorials factorials{op.max_count <= kMostTabled ? table : nullptr};
-  if (factorials.table) table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
-  __syncthreads();
+  const LogFactorials factorials = shared_factorials<>(op.max_count, table);
   int flags = 0;
   const double offset = checked_law_offset(op, chunk.sample, flags);
 #pragma unroll 1
@@ -140,9 +138,7 @@ FB_KERNEL(kThreads, 2) bayes_grads(FB_PARAM(PosteriorLoss) op) {
   __shared__ double table[kMostTabled + 1];
   __shared__ BayesSlots<true> all_slots[kThreads];
   const LawChunk chunk = own_law_chunk(op);
-  const LogFactorials factorials{op.max_count <= kMostTabled ? table : nullptr};
-  if (factorials.table) table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
-  __syncthreads();
+  const LogFactorials factorials = shared_factorials<>(op.max_count, table);
   int flags = 0;
   const double offset = checked_law_offset(op, chunk.sample, flags);
   const float coefficient = static_cast<float>(op.weight[chunk.sample]);
@@ -186,9 +182,7 @@ FB_KERNEL(kThreads, 3) negative_binomial_losses(FB_PARAM(PosteriorLoss) op) {
   __shared__ float losses[kLossChunk];
   __shared__ double table[kMostTabled + 1];
   const LawChunk chunk = own_law_chunk(op);
-  const LogFactorials factorials{op.max_count <= kMostTabled ? table : nullptr};
-  if (factorials.table) table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
-  __syncthreads();
+  const LogFactorials factorials = shared_factorials<>(op.max_count, table);
   int flags = 0;
   const double offset = checked_law_offset(op, chunk.sample, flags);
 #pragma unroll 1

@@ -48,9 +48,7 @@ FB_DEVICE uint32_t state_word(const StoredKey& key, uint32_t stream, uint32_t i)
 
 FB_KERNEL(kThreads, 2) bayes_step_kernel(FB_PARAM(PosteriorStep) op) {
   __shared__ double table[kMostTabled + 1];
-  const LogFactorials factorials{op.max_count <= kMostTabled ? table : nullptr};
-  if (factorials.table) table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
-  __syncthreads();
+  const LogFactorials factorials = shared_factorials<>(op.max_count, table);
   const Place place = place_of(op);
   if (!place.inside) return;
   if (place.i == 0) check_sample(op, place.sample, nullptr);

@@ -9,15 +9,6 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-// The table of log n! of a block, in shared memory, filled by all threads. Without Known there is none.
-template <bool Known>
-FB_DEVICE LogFactorials shared_factorials(int64_t max_count, double* table) {
-  if (!Known || max_count > kMostTabled) return LogFactorials{nullptr};
-  table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
-  __syncthreads();
-  return LogFactorials{table};
-}
-
 struct SeenState {
   int at;
   double apart, others, weight;
