@@ -77,8 +77,8 @@ def _states(m: Maker) -> dict[str, Any]:
 
 
 def _bounded(m: Maker) -> None:
-    """The law "bayes-logistic" walks from state to state, which takes the reference long where they are many."""
-    if m.case.get("components", 0) > 0:
+    """Laws that go from state to state take the reference long where these are many."""
+    if family_of(m) not in (0, 2):
         size = math.prod(m.shape)
         m.max_count = min(m.max_count, 255 if size < 200 else 40 if size < 3000 else 15)
 
