@@ -223,7 +223,7 @@ FB_KERNEL(kThreads, 3) negative_binomial_grads(FB_PARAM(PosteriorLoss) op) {
 
 // The laws with a logit for every state: a thread an element after the other
 template <bool Known>
-FB_KERNEL(kThreads, 3) state_losses(FB_PARAM(PosteriorLoss) op) {
+FB_KERNEL(kThreads, Known ? 2 : 3) state_losses(FB_PARAM(PosteriorLoss) op) {
   __shared__ float losses[kLossChunk];
   __shared__ double table[Known ? kMostTabled + 1 : 1];
   const LawChunk chunk = own_law_chunk(op);
@@ -245,7 +245,7 @@ FB_KERNEL(kThreads, 3) state_losses(FB_PARAM(PosteriorLoss) op) {
 }
 
 template <bool Known>
-FB_KERNEL(kThreads, 3) state_grads(FB_PARAM(PosteriorLoss) op) {
+FB_KERNEL(kThreads, Known ? 2 : 3) state_grads(FB_PARAM(PosteriorLoss) op) {
   __shared__ double table[Known ? kMostTabled + 1 : 1];
   const LawChunk chunk = own_law_chunk(op);
   const LogFactorials factorials = shared_factorials<Known>(op.max_count, table);

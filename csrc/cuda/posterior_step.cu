@@ -92,7 +92,7 @@ FB_KERNEL(kThreads, 4) negative_binomial_step_kernel(FB_PARAM(PosteriorStep) op)
 
 // The laws with a logit for every state
 template <bool Known>
-FB_KERNEL(kThreads, 3) state_step_kernel(FB_PARAM(PosteriorStep) op) {
+FB_KERNEL(kThreads, Known ? 2 : 3) state_step_kernel(FB_PARAM(PosteriorStep) op) {
   __shared__ double table[Known ? kMostTabled + 1 : 1];
   const LogFactorials factorials = shared_factorials<Known>(op.max_count, table);
   const Place place = place_of(op);

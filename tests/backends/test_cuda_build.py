@@ -18,8 +18,9 @@ ARCHITECTURES = ["80", "90", "100", "120"]
 REGISTERS = 64
 MORE_REGISTERS = {"law_losses": 80, "law_grads": 80}  # three blocks: a float64 takes two registers
 MORE_REGISTERS |= {"negative_binomial_losses": 80, "negative_binomial_grads": 80}
-# Three blocks, too, with log n! of all states
-MORE_REGISTERS |= dict.fromkeys(("state_lossesILb1E", "state_gradsILb1E", "state_step_kernelILb1E"), 80)
+# Three blocks for logits of all states, two with log n! of them: for sm_100 and sm_120 nvcc keeps more loads in flight.
+MORE_REGISTERS["state_gradsILb0E"] = 80
+MORE_REGISTERS |= dict.fromkeys(("state_lossesILb1E", "state_gradsILb1E", "state_step_kernelILb1E"), 128)
 # Two blocks, which have a multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh)
 MORE_REGISTERS |= dict.fromkeys(("bayes_losses", "bayes_grads", "bayes_step_kernel"), 128)
 KERNELS = (
