@@ -141,7 +141,7 @@ def registered():
         ("posterior_loss_backward", (x, 2, logits, draws[1].half(), *no_more, x // 8, *law)),
         ("posterior_step", (x, 2, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
         ("posterior_step", (x, 1, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
-        ("posterior_step", (small, 2, states, *none, p[:2], q[:2], *few, both, f32, "auto")),
+        ("posterior_step", (small, 3, states, *none, p[:2], q[:2], *few, both, f32, "auto")),
         (
             "posterior_step",
             (x.int(), 0, logits, logits, *no_more, p, q, gain, key, 2000, center, scale, ["x_s"], f32, "reference"),
