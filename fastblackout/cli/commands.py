@@ -129,7 +129,8 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
     result: dict[str, Any] = {"images": count}
     for name, row in rows.items():
         bound = getattr(bounds, name)
-        print(f"  {row:42} {bound.bits:9.3f}  ({bound.monte_carlo_error:.3f}; {bound.image_error:.3f})")
+        few = f"{bound.image_error:.3f}" if bound.image_error > 0 else "-"  # hidden by the error of the draws
+        print(f"  {row:42} {bound.bits:9.3f}  ({bound.monte_carlo_error:.3f}; {few})")
         numbers = bound._asdict()
         del numbers["per_image"]
         result[name] = numbers

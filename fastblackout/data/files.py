@@ -119,7 +119,8 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
     if channels not in (None, "first", "last"):
         raise ValueError(f"load: channels: must be first or last, got {channels!r}")
     if not file.is_file() or file.suffix not in (".npy", ".npz"):
-        raise ValueError(f"load: data: must be a .npy or .npz file, got {file}")
+        there = "" if file.exists() else ", which does not exist"
+        raise ValueError(f"load: data: must be a .npy or .npz file, got {file}{there}")
     images: NDArray[Any] | None
     if file.suffix == ".npy":
         images, labels, held_out, held_out_labels = read_npy(file), None, None, None

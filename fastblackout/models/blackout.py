@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..call.head import MOST_COUNT
 from ..ground.persistent import Table
 from ..ops import normal
 from ..schedule.indices import as_index, is_plain
@@ -55,7 +56,8 @@ class BlackoutModel(nn.Module):
             output (B, C, ...), or (B, 2 C, ...) for heads "beta-binomial" and "negative-binomial", 2, 5 or 8 C for
             "bayes-logistic", or (max_count + 1) C for "categorical" and "bayes-categorical".
         schedule: the observation times.
-        max_count: largest count, at least 1.
+        max_count: largest count, at least 1; at most 65,535 for head "bayes-logistic" and 4,095 for "categorical" and
+            "bayes-categorical", whose laws are sums over all counts.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
         noise_channels: at least 1 for head "implicit", 0 for the others.
 
@@ -90,6 +92,9 @@ class BlackoutModel(nn.Module):
             raise ValueError(f"BlackoutModel: parametrization: {rule}, got {parametrization!r}")
         if head not in HEADS:
             raise ValueError(f"BlackoutModel: head: must be one of {HEADS}, got {head!r}")
+        most = MOST_COUNT.get(head)
+        if most is not None and max_count > most:
+            raise ValueError(f"BlackoutModel: max_count: must be at most {most} for head {head!r}, got {max_count}")
         whole = isinstance(noise_channels, int) and not isinstance(noise_channels, bool)
         if not (whole and (noise_channels >= 1 if head == "implicit" else noise_channels == 0)):
             rule = "must be an integer of at least 1" if head == "implicit" else "must be 0"

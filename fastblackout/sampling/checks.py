@@ -46,9 +46,11 @@ def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> 
         raise ValueError(f"sample: attrition: must be in [0, 1], got {attrition}")
     if head not in LAWS:
         return load_rule(sampler)(**given)
-    if sampler != "bridge" or given:
-        rule = f"must be bridge, without rounding or attrition, for head {head!r}, whose law gives whole births"
-        raise ValueError(f"sample: sampler: {rule}, got {', '.join([sampler, *given])}")
+    why = f"for head {head!r}, whose law gives whole births"
+    if sampler != "bridge":
+        raise ValueError(f"sample: sampler: must be bridge {why}, got {sampler}")
+    for name, value in given.items():
+        raise ValueError(f"sample: {name}: must be left at its default {why}, got {value}")
     from .rules.posterior import Posterior
 
     return Posterior()

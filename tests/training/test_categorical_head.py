@@ -7,7 +7,7 @@ import torch
 import fastblackout as fb
 from fastblackout.data import load
 from fastblackout.likelihood.laws import log_law_mean, log_law_of_step
-from fastblackout.models import BlackoutModel
+from fastblackout.models import BlackoutModel, presets
 from fastblackout.training.config import preset
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trained_model import load_run
@@ -121,3 +121,9 @@ def test_digits_from_training_to_samples_and_bits(family, tmp_path):
     held_out = torch.from_numpy(data.held_out[:8])
     bits = fb.bits_per_dim(run.model, run.schedule, held_out, rng=RNG, steps=3, draws=2, repeats=2)
     assert 0.5 < bits.discrete.bits < np.log2(17)
+
+
+def test_counts_too_large_for_the_sums_are_refused_before_any_training():
+    network = presets.small((1, 8, 8), channels=8, outputs=4097)
+    with pytest.raises(ValueError, match="^BlackoutModel: max_count: must be at most 4095 for head 'categorical', got"):
+        BlackoutModel(network, SCHEDULE, 4096, head="categorical")
