@@ -79,8 +79,8 @@ def _differentiable(values: Any, backend: str, *made: Any) -> Any:
     from .loss_gradient import Kept
 
     slopes, foreseen, loss = made
-    slopes = () if slopes is None else (slopes,)
-    return Kept.apply(values[0], ("birth_loss", _gradient, slopes, foreseen, (*values, backend), loss))
+    how = "birth_loss", _gradient, [] if slopes is None else [slopes], foreseen
+    return Kept.apply(values[0], (how, (*values, backend), loss))
 
 
 def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:

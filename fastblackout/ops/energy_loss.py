@@ -84,7 +84,7 @@ def energy_loss(
         loss, norms = (given_back(call, each) for each in outputs.values())
     from .loss_gradient import Kept
 
-    return Kept.apply(logits, (op, _gradient, (), None, (*values, norms, chosen), loss))
+    return Kept.apply(logits, ((op, _gradient, [], None), (*values, norms, chosen), loss))
 
 
 def _gradient(upstream: Any, *given: Any) -> Any:

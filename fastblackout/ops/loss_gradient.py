@@ -12,6 +12,9 @@ from ..arrays import Array
 from ..backends import host
 from ..call import checks, short
 
+_SAVED = object()  # stands for a tensor that autograd keeps
+_PLAIN = {float, int, str, np.ndarray, type(None)}  # of most other values: torch's isinstance takes three times as long
+
 
 def once(op: str) -> str:
     """Why the gradient of a loss refuses."""
@@ -27,35 +30,38 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
-        """given: the tensors that have a gradient; then a tuple: op, gradient, slopes, foreseen, values, loss.
+        """given: the tensors that have a gradient; then a tuple: (op, gradient, slopes, foreseen), values, loss.
 
-        gradient(upstream, *values) gives the gradients, a tuple where there are several tensors. slopes: one for each,
-        or none, from which they are had sooner; then the third of the values is the weight. foreseen: see
-        short.birth_loss.
+        gradient(upstream, *values) gives the gradients, a tuple where there are several tensors. slopes: a list of one
+        for each, or an empty one, from which they are had sooner; then the third of the values is the weight. foreseen:
+        see short.birth_loss.
         """
-        ctx.op, ctx.gradient, ctx.slopes, ctx.foreseen, values, loss = given[-1]
-        saved, ctx.values = [], []
+        how, values, loss = given[-1]
+        saved, kept = [], []
         for each in values:
-            if isinstance(each, torch.Tensor):  # saved as such: torch tells of a change in place
-                saved.append(each)
-                each = torch.Tensor
-            ctx.values.append(each)
+            if type(each) not in _PLAIN and isinstance(each, torch.Tensor):
+                saved.append(each)  # as a tensor: torch tells of a change in place
+                each = _SAVED
+            kept.append(each)
         ctx.save_for_backward(*saved)
+        ctx.made = how, kept
         return loss
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
+        (op, gradient, slopes, foreseen), kept = ctx.made
         saved = iter(ctx.saved_tensors)
-        values = [next(saved) if each is torch.Tensor else each for each in ctx.values]
-        slopes, ctx.slopes = ctx.slopes, ()  # they become the gradients; a second backward computes its own
+        values = [next(saved) if each is _SAVED else each for each in kept]
+        taken = slopes.copy()
+        slopes.clear()  # they become the gradients; a second backward computes its own
         # Gradients are enabled here under create_graph alone.
         if torch.is_grad_enabled():
-            grads = Once.apply(ctx.op, ctx.gradient, upstream, *values)
+            made = Once.apply(op, gradient, upstream, *values)
         else:
-            grads = tuple([_scaled(ctx.op, each, upstream, values[2], ctx.foreseen) for each in slopes])
-            if not slopes or grads[0] is None:
-                grads = ctx.gradient(upstream, *values)
-        return (*grads, None) if type(grads) is tuple else (grads, None)
+            if taken and (first := _scaled(op, taken[0], upstream, values[2], foreseen)) is not None:
+                return (first, *[_scaled(op, each, upstream, values[2], foreseen) for each in taken[1:]], None)
+            made = gradient(upstream, *values)
+        return (*made, None) if type(made) is tuple else (made, None)
 
 
 class Once(torch.autograd.Function):

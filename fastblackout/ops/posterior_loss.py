@@ -130,7 +130,7 @@ def posterior_loss(
 
     kept = [each.value for each in slopes.values() if each is not None]
     values = x_t, births, weight, offset, max_count, family, chosen, *arrays
-    return Kept.apply(*arrays, (op, _gradient, kept, None, values, given_back(call, outputs["loss"])))
+    return Kept.apply(*arrays, ((op, _gradient, kept, None), values, given_back(call, outputs["loss"])))
 
 
 def _gradient(upstream: Any, x_t: Any, births: Any, weight: Any, *rest: Any) -> Any:
