@@ -188,13 +188,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from .commands import sample_command
+    from .sample_command import sample_command
 
     return sample_command(options)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from .commands import evaluate_command
+    from .evaluate_command import evaluate_command
 
     return evaluate_command(options)
 

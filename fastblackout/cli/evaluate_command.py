@@ -1,0 +1,129 @@
+"""What `fastblackout evaluate` does."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..atomic_files import atomic_write
+from ..data import Dataset, load
+from ..evaluation.samples import compare, table
+from ..evaluation.tables import compare_tables, rows_table
+from ..ground.terminal import wrap
+from ..likelihood.blackout import bits_per_dim
+from ..models import BlackoutModel
+from ..philox import Philox
+from ..training.progress import Progress
+from ..training.record import recall
+from ..training.trained_model import Run, default_run, read_by
+from .of_run import check_free, draw, labels_for, load_for
+
+NOISES = 8  # draws of an implicit head, whose mean its bound is of
+
+
+def evaluate_command(options: Namespace) -> int:
+    """Draws sets of samples and prints `evaluation.table` of them and the run's data, then bits of held-out images."""
+    if options.bits < 0:
+        raise ValueError(f"evaluate: bits: must be at least 0, got {options.bits}")
+    if options.num < 2:
+        raise ValueError(f"evaluate: num: must be at least 2, got {options.num}")
+    if options.seeds < 1:
+        raise ValueError(f"evaluate: seeds: must be at least 1, got {options.seeds}")
+    seeds = [Philox(options.seed + n).seed for n in range(options.seeds)]
+    if options.json:
+        check_free("evaluate: json", (Path(options.json),), options.force)
+    run = load_for(Path(options.path or default_run()), options)
+    source = run.dataset
+    root = options.data or _data_of(run)
+    data = load(source["name"], root, **read_by(source, run.model.max_count))
+    began = time.perf_counter()
+    sets = draw(run, options, labels_for(run, options), seeds)
+    seconds = time.perf_counter() - began
+    result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
+    drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
+    print(run.checkpoint.path)
+    print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid), {drawn}"))
+    print(rows_table(result) if data.is_table else table(result))
+    images_of_bits = min(options.bits, len(data.held_out))
+    if images_of_bits:
+        result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
+    if options.json:
+        atomic_write(options.json, (json.dumps(_without_nan(result), indent=1) + "\n").encode())
+    return 0
+
+
+def _data_of(run: Run) -> str | None:
+    """Where the data of a run lie, as this machine recorded when it trained it; the run's own word is not taken."""
+    name, folder = run.dataset["name"], run.checkpoint.path.parent.parent
+    root = recall(folder, run.checkpoint.config.get("run"), name)
+    if root is None and name != "digits":
+        raise ValueError(
+            f"evaluate: data: must be named with --data for a run that this machine has no record of training where it "
+            f"lies (a moved or copied run, or one from elsewhere), got none for {folder}"
+        )
+    return root
+
+
+def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, Any]:
+    """Prints the two bounds for the first held-out images, and returns them for the JSON file."""
+    device = next(run.model.parameters()).device
+    labels = None
+    if run.config.conditional and data.held_out_labels is not None:
+        labels = torch.from_numpy(data.held_out_labels[:count]).to(device)
+    x_0 = torch.from_numpy(data.held_out[:count]).to(device)
+    # Each image is drawn 16 times, or 4, in each of 8 repeats, for each of the two bounds.
+    draws, noises = (4, NOISES) if run.model.head == "implicit" else (16, 1)
+    with Progress(
+        count * draws * 8 * 2 * noises, "draws", "bits of held-out images", shown=not options.quiet
+    ) as progress:
+        bounds = bits_per_dim(
+            _Counted(run.model, progress), run.schedule, x_0, rng=Philox(options.seed), labels=labels,
+            steps=options.steps, grid=options.grid, batch=options.batch, draws=draws, repeats=8,
+            noises=noises,
+        )  # fmt: skip
+    what = "rows" if data.is_table else "images"
+    print(f"\nBits per dimension of {count} held-out {what}, at most")
+    print(f"(in brackets: error of the draws; error of so few {what})")
+    kind = "tau-leaping steps" if run.model.head == "mean" else "steps of its law"
+    rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid} grid"}
+    if run.model.head == "implicit":  # its other bound is that of a sampler which is not the one that drew
+        rows = {"continuous": f"continuous time, the mean of {noises} draws"}
+    result: dict[str, Any] = {"images": count}
+    for name, row in rows.items():
+        bound = getattr(bounds, name)
+        few = f"{bound.image_error:.3f}" if bound.image_error > 0 else "-"  # hidden by the error of the draws
+        print(f"  {row:42} {bound.bits:9.3f}  ({bound.monte_carlo_error:.3f}; {few})")
+        numbers = bound._asdict()
+        del numbers["per_image"]
+        result[name] = numbers
+    return result
+
+
+class _Counted:
+    """A model that tells how many samples it has seen."""
+
+    def __init__(self, model: BlackoutModel, progress: Progress) -> None:
+        self.model, self.progress = model, progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def __call__(self, model_input: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        logits = self.model(model_input, *arguments)
+        self.progress.update(len(logits))
+        return logits
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN, which stands for a number that so few images do not give: None instead."""
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

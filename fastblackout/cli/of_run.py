@@ -1,0 +1,85 @@
+"""What `fastblackout sample` and `fastblackout evaluate` share: a run, the classes asked for, and draws from it."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..philox import Philox
+from ..sampling.sampler import grid_for, sample_in_batches
+from ..training.progress import Progress
+from ..training.trained_model import Run, load_run
+
+
+def check_free(what: str, files: Sequence[Path], force: bool) -> None:
+    """ValueError, before any work, unless the files can be written: their folder exists, they do not, or by force."""
+    for file in files:
+        if not file.parent.is_dir():
+            raise ValueError(f"{what}: no such folder: {file.parent}")
+        if file.is_dir() or (file.exists() and not force):
+            kind = "is a folder" if file.is_dir() else "exists; overwrite it with --force"
+            raise ValueError(f"{what}: {file} {kind}, or choose another")
+
+
+def load_for(path: Path, options: Namespace) -> Run:
+    if options.num < 1:
+        raise ValueError(f"{options.command}: num: must be at least 1, got {options.num}")
+    Philox(options.seed)  # raises the error for a seed out of range
+    if options.threads < 0:
+        raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
+    run = load_run(path, options.device, options.weights)
+    if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
+        options.steps = 10 if run.model.head == "implicit" else 100
+    if options.grid is None:
+        options.grid = grid_for(run.model.head)
+    if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
+        torch.set_num_threads(threads)
+    return run
+
+
+def labels_for(run: Run, options: Namespace) -> torch.Tensor | None:
+    """The classes to draw: the one asked for, or all in turn; None for a run without classes."""
+    wanted = getattr(options, "label", None)
+    if not run.config.conditional:
+        if wanted is not None:
+            raise ValueError(f"sample: label: needs a run trained with --conditional, got {run.checkpoint.path}")
+        return None
+    classes = run.dataset["classes"]
+    if wanted is not None and not 0 <= wanted < classes:
+        raise ValueError(f"sample: label: must be in 0..{classes - 1}, got {wanted}")
+    turn = torch.arange(options.num) % classes
+    return (turn if wanted is None else torch.full_like(turn, wanted)).to(next(run.model.parameters()).device)
+
+
+def steps_of(options: Namespace) -> dict[str, Any]:
+    names = ("steps", "grid", "sampler", "rounding", "attrition")
+    return {name: getattr(options, name) for name in names}
+
+
+def draw(
+    run: Run, options: Namespace, labels: torch.Tensor | None, seeds: list[int], guidance: float = 0.0
+) -> list[NDArray[Any]]:
+    """One set of options.num samples for each seed."""
+    sets, number = [], len(seeds) * options.num
+    with Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet) as progress:
+        if len(seeds) > 1:
+            say = f"{len(seeds)} sets of {options.num} samples take {len(seeds)} times as long as one (--seeds 1)"
+            progress.say(say)
+        for seed in seeds:
+            parts = [
+                part.cpu().numpy()
+                for part in sample_in_batches(
+                    run.model, run.schedule, (options.num, *run.shape), options.batch, Philox(seed), labels,
+                    guidance=guidance, callback=lambda n, k, x: progress.update(len(x) if n else 0),
+                    **steps_of(options),
+                )
+            ]  # fmt: skip
+            sets.append(np.concatenate(parts))
+    return sets
