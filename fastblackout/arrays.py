@@ -169,13 +169,13 @@ class Array:
         return low, high + size
 
 
-def empty_tensor(like: Any, dtype: str | None = None, dense: bool = False) -> Any:
-    """torch.empty_like, or with dense torch.empty of that shape; MemoryError, like NumPy's, where the CPU lacks it."""
+def empty_tensor(like: Any, dtype: str | None = None, shape: tuple[Any, ...] | None = None) -> Any:
+    """torch.empty_like, or torch.empty of a shape; MemoryError, like NumPy's, where the CPU lacks it."""
     torch = sys.modules["torch"]
     chosen = like.dtype if dtype is None else getattr(torch, dtype)
     try:
-        if dense:
-            return torch.empty(like.shape, dtype=chosen, device=like.device)
+        if shape is not None:
+            return torch.empty(shape, dtype=chosen, device=like.device)
         return torch.empty_like(like, dtype=chosen)
     except RuntimeError as error:
         if like.device.type != "cpu" or "memory" not in str(error):

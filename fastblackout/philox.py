@@ -61,11 +61,8 @@ class Philox:
 
     def at(self, call: int | None = None, first_sample: int | None = None) -> Philox:
         """The same seed at another call or first sample; what is None stays."""
-        return Philox(
-            self.seed,
-            self.first_sample if first_sample is None else first_sample,
-            self.call if call is None else call,
-        )
+        first = self.first_sample if first_sample is None else first_sample
+        return Philox(self.seed, first, self.call if call is None else call)
 
     def tensor(self, device: Any = None) -> torch.Tensor:
         """The key as ops inside torch.compile and CUDA graphs take it: int64 (3,) on `device` (default: the CPU).

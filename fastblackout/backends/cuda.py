@@ -70,37 +70,27 @@ def __getattr__(name: str) -> Callable[..., None]:
     return function
 
 
-def energy_loss(*fields: Any, module: ModuleType | None = None) -> None:
-    """With scratch for the sums of the chunks, of which a sample without elements has one too."""
-    x_t, *_, norms, flag = fields
-    samples = x_t.shape[0]
-    chunks = max(-(-x_t.numel() // max(samples, 1) // _CHUNK), 1)
-    scratch = norms.new_empty(norms.numel() * chunks, dtype=fields[-3].dtype), _counters(norms, samples)
-    _launch("energy_loss", (*fields[:-1], *scratch), flag, module)
+def _loss(name: str) -> Callable[..., None]:
+    """The function of a loss, with scratch for the sums of the chunks of a sample, whose first pass ends in float32.
+
+    birth_loss needs none where there is one chunk; the others have a chunk where a sample has no elements, too.
+    """
+
+    def function(*fields: Any, module: ModuleType | None = None) -> None:
+        *given, flag = fields
+        first, sums, scratch = given[0], given[-1], (None, None)
+        samples = first.shape[0]
+        chunks = max(-(-first.numel() // max(samples, 1) // _CHUNK), 1)
+        if chunks > 1 or name != "birth_loss":
+            import torch
+
+            # The counters are this call's own: a CUDA graph that is warmed up or captured may own what is allocated in
+            # the meantime, and launches on other streams may run beside this one.
+            counters = first.new_zeros(samples, dtype=torch.int32)
+            scratch = first.new_empty(sums.numel() * chunks, dtype=torch.float32), counters
+        _launch(name, (*given, *scratch), flag, module)
+
+    return function
 
 
-def posterior_loss(*fields: Any, module: ModuleType | None = None) -> None:
-    """With scratch for the sums of the chunks, of which a sample without elements has one too."""
-    x_t, *_, loss, flag = fields
-    samples = x_t.shape[0]
-    chunks = max(-(-x_t.numel() // max(samples, 1) // _CHUNK), 1)
-    scratch = loss.new_empty(samples * chunks), _counters(loss, samples)
-    _launch("posterior_loss", (*fields[:-1], *scratch), flag, module)
-
-
-def birth_loss(*fields: Any, module: ModuleType | None = None) -> None:
-    """With scratch where a sample has more than one chunk."""
-    logits, *_, loss, flag = fields
-    samples = logits.shape[0]
-    chunks, scratch = -(-logits.numel() // max(samples, 1) // _CHUNK), (None, None)
-    if chunks > 1:
-        scratch = logits.new_empty(samples * chunks, dtype=loss.dtype), _counters(logits, samples)
-    _launch("birth_loss", (*fields[:-1], *scratch), flag, module)
-
-
-def _counters(like: Any, size: int) -> Any:
-    """int32 zeros. They are this call's own: a CUDA graph that is warmed up or captured may own what is allocated in
-    the meantime, and launches on other streams may run beside this one."""
-    import torch
-
-    return like.new_zeros(size, dtype=torch.int32)
+birth_loss, energy_loss, posterior_loss = map(_loss, ("birth_loss", "energy_loss", "posterior_loss"))

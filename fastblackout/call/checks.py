@@ -81,7 +81,8 @@ def has_samples(op: str, name: str, array: Array) -> None:
 
 def same_device(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
     if array.device != other.device or (array.device == "cuda" and array.value.device != other.value.device):
-        raise ValueError(f"{op}: {name}: must be on the device of {other_name}, {other.device}, got {array.device}")
+        here, there = (each.value.device if each.is_tensor else "cpu" for each in (array, other))
+        raise ValueError(f"{op}: {name}: must be on the device of {other_name}, {there}, got {here}")
 
 
 def per_sample(

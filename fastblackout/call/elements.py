@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt, empty_tensor
+from ..arrays import Array, adopt
 from ..ground.values import as_float, common_shape, is_number, is_tensor
 from .checks import check_tensor
 
@@ -46,12 +46,6 @@ def number_of(op: str, argument: str, value: Any, dtypes: Sequence[str]) -> tupl
 
 def _expand(array: Array, shape: tuple[int, ...]) -> Any:
     return array.value.detach().expand(shape) if array.is_tensor else np.broadcast_to(array.value, shape)
-
-
-def dense_like(array: Array, dtype: str) -> Array:
-    """An output of this shape in C order: `array` may be a broadcast view, whose memory order means nothing."""
-    value = empty_tensor(array.value, dtype, dense=True) if array.is_tensor else np.empty(array.shape, dtype)
-    return array.made(value, dtype, array.shape)
 
 
 def element_tensors(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Any]:

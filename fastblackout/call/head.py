@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -44,7 +43,7 @@ class Head(Argument):
 
     def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
         family, head = value
-        check_name(call.op, "family", family, tuple(FAMILIES))
+        check_name(call.op, "family", family, (*FAMILIES, "mean"))  # ops/mean_family.py has that
         checks.has_samples(call.op, call.first_name, call.first)
         counts, head = FAMILIES[family], arrays_of_head(family, head)
         rule = f"must be a tuple of {' or '.join(map(str, counts))} arrays for family {family!r}"
@@ -87,13 +86,10 @@ class LikeHead(Outputs):
         made: dict[str, Any] = dict.fromkeys(self.names)
         return made | dict(zip(self.names, (array.empty_like() for array in call.head), strict=False))
 
-    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        like = sys.modules["torch"].empty_like
+    def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
         head = arguments[2 : 2 + MOST_HEAD]
-        return {name: None if each is None else like(each) for name, each in zip(self.names, head, strict=True)}
+        call.head = tuple(Array(each, call.op, "") for each in head if each is not None)
+        return super().request(call, arguments)
 
     def give(self, call: Call, made: Iterable[Any]) -> tuple[Any, ...]:
         return tuple(array for array in made if array is not None)
-
-    def returned(self, made: dict[str, Any]) -> list[Any]:
-        return [tensor for tensor in made.values() if tensor is not None]

@@ -48,7 +48,7 @@ class Operation:
     def __call__(self, values: Sequence[Any], request: Sequence[Any] = (), backend: str = "auto") -> Any:
         """The op on the values of its arguments. request: outputs, input_dtype and out, of an op that takes them."""
         if self.quick:
-            drawn = short.draw(self.quick, values, request, self.outputs.names, backend)
+            drawn = short.call(self.quick, values[0], backend, values, request, self.outputs.names)
             if drawn is not None:
                 return self.outputs.result(*drawn)
         tensors = self.arguments[0].tensors(values[0])

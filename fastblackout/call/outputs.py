@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt
+from ..arrays import Array, adopt, empty_tensor
 from ..reference.categorical import GUIDE
 from .call import Call
 from .checks import check_tensor, same_shape
-from .elements import dense_like
 from .given_outputs import float_dtype, names_of, out_of, outputs_of
 
 
@@ -20,7 +19,7 @@ class Outputs:
     """names: those of the outputs. schema: the end of the torch schema. result: the type that holds several of them."""
 
     names: tuple[str, ...]
-    schema: str
+    schema = ", str backend) -> Tensor"
     result: Any = None
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
@@ -38,11 +37,17 @@ class Outputs:
 
     def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
         """The outputs in their order where torch traces. registered: the op, but for what its schema says of them."""
-        return [registered()]
+        made = registered()
+        return list(made) if isinstance(made, (list, tuple)) else [made]
 
-    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        """New tensors for the arguments of the registered op."""
-        raise NotImplementedError
+    def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
+        """The request in the arguments of the registered op. The call, which is new, learns of them what `make` reads.
+
+        It asks a shape nothing: the shapes that torch traces may be symbols.
+        """
+        call.first = Array(arguments[0], call.op, "")
+        call.samples = call.first.samples
+        return ()
 
     def parts(self, arguments: Sequence[Any]) -> Sequence[Any]:
         """Of the arguments of the registered op, those of the kernels."""
@@ -50,8 +55,10 @@ class Outputs:
 
     def returned(self, made: dict[str, Any]) -> Any:
         """What the registered op returns."""
-        (value,) = made.values()
-        return value
+        tensors = [tensor for tensor in made.values() if tensor is not None]
+        if self.schema.endswith("[]"):
+            return tensors
+        return tuple(tensors) if len(self.names) > 1 else tensors[0]
 
 
 class Chosen(Outputs):
@@ -61,11 +68,12 @@ class Chosen(Outputs):
     After them comes model_input, in input_dtype. count: the name of a count for each sample, int64, always made.
     """
 
+    schema = ", str[] outputs, ScalarType input_dtype, str backend) -> Tensor[]"
+
     def __init__(self, *like: str, result: Any, count: str = "") -> None:
         self.names = (*like, "model_input")
         self.result, self.count = result, count
         self._wanted: dict[Any, tuple[list[str], dict[str, str]]] = {}
-        self.schema = ", str[] outputs, ScalarType input_dtype, str backend) -> Tensor[]"
 
     def wanted(self, call: Call, outputs: Any, input_dtype: Any) -> tuple[list[str], dict[str, str]]:
         """The names asked for, in their order, and the dtypes of all."""
@@ -87,7 +95,9 @@ class Chosen(Outputs):
         names, dtypes = self.wanted(call, outputs, input_dtype)
         made: dict[str, Any] = outputs_of(call.op, call.first, dtypes, names, out, self.names[0], call.read)
         if self.count:
-            made[self.count] = one_a_sample(call, "int64")
+            made[self.count] = _for_samples(call, "int64")
+            if call.through_torch:
+                made[self.count].value.zero_()  # kernels add to it
         return made
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
@@ -107,67 +117,53 @@ class Chosen(Outputs):
             made[name] = value.copy_(made[name])
         return [*(made.get(name) for name in dtypes), *results[len(names) :]]
 
-    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        # Its parts, the names asked for, and the dtype of the model input.
-        first, (names, input_dtype) = arguments[0], arguments[-2:]
-        made: dict[str, Any] = {}
-        for name in self.names:
-            dtype = input_dtype if name == "model_input" else first.dtype
-            made[name] = sys.modules["torch"].empty_like(first, dtype=dtype) if name in names else None
-        if self.count:
-            made[self.count] = first.new_zeros(first.shape[:1] or (1,), dtype=sys.modules["torch"].int64)
-        return made
+    def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
+        super().request(call, arguments)
+        return *arguments[-2:], None
 
     def parts(self, arguments: Sequence[Any]) -> Sequence[Any]:
         return arguments[:-2]
-
-    def returned(self, made: dict[str, Any]) -> list[Any]:
-        return [tensor for tensor in made.values() if tensor is not None]
 
 
 class Single(Outputs):
     """One output.
 
     dtype: its own, or None for that of the first argument. like: "" for the shape, memory order and strides of the
-    first argument, "dense" for its shape in C order, "sample" for one number a sample.
+    first argument, "dense" for its shape in C order (the argument may be a broadcast view, whose memory order means
+    nothing), "sample" for one number a sample.
     """
 
     def __init__(self, name: str = "out", dtype: str | None = None, like: str = "") -> None:
         self.names, self.dtype, self.like = (name,), dtype, like
-        self.schema = ", str backend) -> Tensor"
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
-        first = call.first
-        dtype = self.dtype or first.dtype
-        if self.like == "dense":
-            return {self.names[0]: dense_like(first, dtype)}
+        dtype = self.dtype or call.first.dtype
         if self.like == "sample":
-            return {self.names[0]: one_a_sample(call, dtype)}
-        return {self.names[0]: first.empty_like(dtype)}
-
-    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        first = arguments[0]
-        dtype = first.dtype if self.dtype is None else getattr(sys.modules["torch"], self.dtype)
-        if self.like:
-            shape = first.shape if self.like == "dense" else first.shape[:1]
-            return {self.names[0]: first.new_empty(shape, dtype=dtype)}
-        return {self.names[0]: sys.modules["torch"].empty_like(first, dtype=dtype)}
+            return {self.names[0]: _for_samples(call, dtype)}
+        return {self.names[0]: _new(call, dtype, call.first.shape) if self.like else call.first.empty_like(dtype)}
 
 
-class LikeDraws(Single):
-    """One output like the draws of a network, the second argument."""
+class _OfDraws(Outputs):
+    """Outputs that follow the draws of a network, the second argument."""
+
+    def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
+        call.draws = Array(arguments[1], call.op, "")
+        return super().request(call, arguments)
+
+
+class LikeDraws(_OfDraws):
+    """One output like the draws of a network."""
+
+    names = ("grad",)
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
         assert call.draws is not None
-        return {self.names[0]: call.draws.empty_like()}
-
-    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        return {self.names[0]: sys.modules["torch"].empty_like(arguments[1])}
+        return {"grad": call.draws.empty_like()}
 
 
-class LossAndNorms(Outputs):
-    """A loss for each sample, float32 (B,), and for its gradient the norms that it is made of, float64, of S draws, the
-    second argument: (B, S (S + 1) / 2). The public op returns the loss alone."""
+class LossAndNorms(_OfDraws):
+    """A loss for each sample, float32 (B,), and for its gradient the norms that it is made of, float64, of S draws:
+    (B, S (S + 1) / 2). The public op returns the loss alone."""
 
     names = "loss", "norms"
     schema = ", str backend) -> (Tensor, Tensor)"
@@ -175,23 +171,14 @@ class LossAndNorms(Outputs):
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
         assert call.draws is not None
         count = call.draws.shape[0]
-        return {"loss": np.zeros(call.samples, np.float32), "norms": np.zeros((call.samples, count * (count + 1) // 2))}
+        return {
+            "loss": _for_samples(call, "float32"),
+            "norms": _for_samples(call, "float64", count * (count + 1) // 2),
+        }
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
         loss, _ = made
         return loss
-
-    def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
-        return list(registered())
-
-    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        (first, draws, *_), torch = arguments, sys.modules["torch"]
-        samples, count = first.shape[0], draws.shape[0]
-        loss = first.new_empty((samples,), dtype=torch.float32)
-        return {"loss": loss, "norms": first.new_empty((samples, count * (count + 1) // 2), dtype=torch.float64)}
-
-    def returned(self, made: dict[str, Any]) -> Any:
-        return tuple(made.values())
 
 
 class OrGiven(Single):
@@ -216,30 +203,28 @@ class OrGiven(Single):
     def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
         (out,) = request
         call.into = None if out is None else _check_traced(call, "out", out, call.first.dtype)
-        return [registered()]
+        return super().traced(call, registered, request)
+
+    def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
+        super().request(call, arguments)
+        return (None,)
 
 
 class Rows(Outputs):
     """Matrices of a call whose arguments are probabilities: float64 (B, S, S), or (S, S) for one that is no array."""
 
     names = ("out",)
-    schema = ", str backend) -> Tensor"
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
-        shape = (call.samples, call.elements, call.elements)
-        if call.first is None:
-            return {"out": Array(np.empty(shape), call.op, "out")}
-        torch = sys.modules["torch"]
-        value = torch.empty(shape, dtype=torch.float64, device=call.first.value.device)
-        return {"out": Array(value, call.op, "out")}
+        return {"out": _new(call, "float64", (call.samples, call.elements, call.elements))}
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
         (rows,) = made
         return rows[0] if call.one else rows
 
-    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        p, _, states = arguments
-        return {"out": p.new_empty((p.shape[0], states, states))}
+    def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
+        call.elements = arguments[2]
+        return super().request(call, arguments)
 
 
 class Tables(Outputs):
@@ -249,27 +234,11 @@ class Tables(Outputs):
     schema = ", str backend) -> (Tensor, Tensor)"
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
-        first, shapes = call.first, self._shapes(call.first.shape)
-        if first.is_tensor:
-            return {name: first.like(tensor) for name, tensor in self.empty([first.value]).items()}
-        return {name: first.like(np.empty(shape, dtype)) for name, (shape, dtype) in shapes.items()}
+        shape = call.first.shape
+        return {"thresholds": _new(call, "int64", shape), "guide": _new(call, "uint16", (*shape[:2], GUIDE))}
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
         return *made, call.one
-
-    def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
-        return list(registered())
-
-    def empty(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        (probs,), torch = arguments, sys.modules["torch"]
-        shapes = self._shapes(probs.shape)
-        return {name: probs.new_empty(shape, dtype=getattr(torch, dtype)) for name, (shape, dtype) in shapes.items()}
-
-    def returned(self, made: dict[str, Any]) -> Any:
-        return tuple(made.values())
-
-    def _shapes(self, shape: Sequence[Any]) -> dict[str, tuple[tuple[Any, ...], str]]:
-        return {"thresholds": (tuple(shape), "int64"), "guide": ((*shape[:2], GUIDE), "uint16")}
 
 
 def _check_traced(call: Call, name: str, value: Any, dtype: str) -> Array:
@@ -280,12 +249,19 @@ def _check_traced(call: Call, name: str, value: Any, dtype: str) -> Array:
     return array
 
 
-def one_a_sample(call: Call, dtype: str) -> Any:
-    """Zeros (samples,): NumPy for the host, else on the device of the first argument."""
-    if not call.through_torch:
-        return np.zeros(call.samples, dtype)
-    value = call.first.value.new_zeros((call.samples,), dtype=getattr(sys.modules["torch"], dtype))
-    return call.first.made(value, dtype, (call.samples,))
+def _new(call: Call, dtype: str, shape: tuple[Any, ...]) -> Array:
+    """An output of this shape in C order, like the first argument in all else; of NumPy where there is none."""
+    if call.first is None:
+        return Array(np.empty(shape, dtype), call.op, "out")
+    like = call.first.value
+    value = empty_tensor(like, dtype, shape) if call.first.is_tensor else np.empty(shape, dtype)
+    return call.first.made(value, dtype, shape)
+
+
+def _for_samples(call: Call, dtype: str, *shape: int) -> Any:
+    """An output (samples, *shape): NumPy for the host, else on the device of the first argument."""
+    size = call.samples, *shape
+    return _new(call, dtype, size) if call.through_torch else np.zeros(size, dtype)
 
 
 def given_back(call: Call, made: Any) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from ..backends import available, select
@@ -40,35 +39,13 @@ def _ready(x: Any) -> Any:
     return _module()
 
 
-def draw(name: str, values: Sequence[Any], request: Sequence[Any], names: Sequence[str], backend: str) -> Any:
-    """The outputs of a draw, of those `names`, or None. values and request: as the op's Operation is called with them.
+def call(name: str, first: Any, *arguments: Any) -> Any:
+    """What the function `name` of fastblackout._cpu returns for a call whose first array is `first`, or None.
 
-    A seed is drawn by the C++ code, after all checks: a call that is refused draws none.
+    A draw's seed is drawn by the C++ code, after all checks: a call that is refused draws none.
     """
-    module = _ready(values[0])
-    return None if module is None else getattr(module, name)(backend, values, request, names)
-
-
-def birth_loss(values: Sequence[Any], backend: str) -> tuple[Any, Any | None, float | None] | None:
-    """(loss, slopes, foreseen) of fb.birth_loss of float32 logits, or None. values: as for `draw`.
-
-    slopes: for scale_slopes, where there will be a gradient by the logits; foreseen: the gradient by the losses, the
-    same for all of them, for which they are that gradient.
-    """
-    module = _ready(values[0])
-    return None if module is None else module.quick_loss(backend, values)
-
-
-def energy_loss(values: Sequence[Any], backend: str) -> tuple[Any, Any] | None:
-    """(loss, norms) of fb.energy_loss of float32 logits, or None. values: as for `draw`."""
-    module = _ready(values[0])
-    return None if module is None else module.quick_energy(backend, values)
-
-
-def energy_gradient(values: Sequence[Any], norms: Any, upstream: Any, backend: str) -> Any:
-    """The gradient by the logits of `energy_loss` of the same values, or None. upstream: that by the losses."""
-    module = _ready(values[0])
-    return None if module is None else module.quick_energy_gradient(backend, values, norms, upstream)
+    module = _ready(first)
+    return None if module is None else getattr(module, name)(*arguments)
 
 
 def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:

@@ -110,12 +110,11 @@ class Prediction(Argument):
         dtypes: dict[str, Sequence[str]] = {"x_0": COUNTS, "logits": FLOATS, "probs": PROBS}
         each = next(each for each in value if each is not None)
         array = adopt(call.settle(name, each), call.op, name, dtypes[name])
-        if name == "x_0":
-            checks.same_shape(call.op, name, array, call.first_name, call.first)
-        checks.same_library(call.op, name, array, call.first_name, call.first)
+        same = checks.same_shape if name == "x_0" else checks.same_device
+        for check in (same, checks.same_library):
+            check(call.op, name, array, call.first_name, call.first)
         if name == "x_0":
             return array, None
-        checks.same_device(call.op, name, array, call.first_name, call.first)
         call.weights = name, array
         return None, array
 
@@ -186,28 +185,28 @@ class Rows(Argument):
         return [part for part in _sides(value[0]) if is_tensor(part)]
 
     def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
-        prob, states = value
-        tensors = self.tensors(value)
-        prob = call.settle("prob", prob)
-        shapes = [real_array(call.op, "prob", part).shape for part in _sides(prob)]
-        call.samples, call.elements = next((shape[0] for shape in shapes if shape), 1), states
-        call.one, call.first = not any(shapes), Array(tensors[0].detach(), call.op, "prob") if tensors else None
+        prob, states = self._begin(call, value)
         return as_prob(prob, call.samples, call.op, "prob"), states
 
     def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
         from .tensors import pair_of
 
-        prob, states = value
-        tensors = self.tensors(value)
-        sizes = [tensor.shape[0] for tensor in tensors if tensor.ndim]
-        call.samples, call.elements = sizes[0] if sizes else 1, states
-        call.one, call.first = not sizes, Array(tensors[0], call.op, "prob")
-        p, q = pair_of(call.op, "prob", call.settle("prob", prob), tensors[0], call.samples, call.backend)
+        prob, states = self._begin(call, value)
+        p, q = pair_of(call.op, "prob", prob, call.first.value, call.samples, call.backend)
         return p.contiguous(), q.contiguous(), states
 
     def from_parts(self, *parts: Any) -> Any:
         p, q, states = parts
         return Prob(p, q), states
+
+    def _begin(self, call: Call, value: Any) -> tuple[Any, int]:
+        """The settled value, after the call has learnt of how many samples and states it is."""
+        tensors, (prob, states) = self.tensors(value), value
+        prob = call.settle("prob", prob)
+        shapes = [part.shape if is_tensor(part) else real_array(call.op, "prob", part).shape for part in _sides(prob)]
+        call.samples, call.elements = next((shape[0] for shape in shapes if shape), 1), states
+        call.one, call.first = not any(shapes), Array(tensors[0].detach(), call.op, "prob") if tensors else None
+        return prob, states
 
 
 def _sides(prob: Any) -> tuple[Any, ...]:
@@ -224,19 +223,10 @@ def _constant(call: Call, value: Any) -> Any:
 
 
 def _check_device(call: Call, name: str, array: Array) -> None:
-    if not call.through_torch:
-        checks.same_device(call.op, name, array, call.first_name, call.first)
-        return
-    _check_like_states(call, name, array.value)
-
-
-def _check_like_states(call: Call, name: str, value: Any) -> None:
-    """TypeError or ValueError unless it is a tensor on the device of the states, as the call needs it."""
-    if not is_tensor(value):
-        raise TypeError(f"{call.op}: {name}: must be a torch tensor like the states, got {type(value).__name__}")
-    like = call.first.value.device
-    if value.device != like:
-        raise ValueError(f"{call.op}: {name}: must be on the device of the states, {like}, got {value.device}")
+    """TypeError or ValueError unless it is where the states are, and a tensor where the call needs one."""
+    if call.through_torch:
+        checks.check_tensor(call.op, name, array, array.value)
+    checks.same_device(call.op, name, array, call.first_name, call.first)
 
 
 def _index(call: Call, index: Any) -> Any:
@@ -246,6 +236,6 @@ def _index(call: Call, index: Any) -> Any:
     index = call.settle("index", _constant(call, index))
     if not call.through_torch:
         return matrices.index_on_host(call.op, index, call.samples)
-    _check_like_states(call, "index", index)
+    _check_device(call, "index", Array(index, call.op, "index"))
     matrices.check_index(call.op, index, call.samples)
     return index.contiguous()

@@ -38,9 +38,14 @@ def call(op: Operation, deciding: Tensor, values: Sequence[Any], request: Sequen
         select.check_name(op.op, backend)
         registered = functools.partial(_registered, op, now, parts, values)
         return op.outputs.give(now, op.outputs.traced(now, registered, request))
-    made = {name: None if array is None else array.value for name, array in op.outputs.make(now, *request).items()}
+    made = _made(op, now, request)
     run(op, backend, _with_key(op, now, parts, values), made)
     return op.outputs.give(now, made.values())
+
+
+def _made(op: Operation, now: Call, request: Sequence[Any]) -> dict[str, Any]:
+    """The outputs as tensors."""
+    return {name: None if array is None else array.value for name, array in op.outputs.make(now, *request).items()}
 
 
 def _registered(op: Operation, now: Call, parts: list[Any], values: Sequence[Any], *said: Any) -> Any:
@@ -80,7 +85,8 @@ def register(op: Operation) -> None:
 
     def kernel(*arguments: Any, fake: bool = False) -> Any:
         *parts, backend = arguments
-        made = op.outputs.empty(parts)
+        now = Call(op.op, backend, through_torch=True)
+        made = _made(op, now, op.outputs.request(now, parts))
         if not fake:
             run(op, backend, op.outputs.parts(parts), made)
         return op.outputs.returned(made)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import functools
 from typing import Any
 
-from ..backends import host, select
 from ..call import short
 from ..call.arguments import Births, Logits
-from ..call.call import Call
 from ..call.number_arguments import PerSample
-from ..call.outputs import Single, given_back
-from ..call.route import through_torch
+from ..call.outputs import Single
+from ..call.route import need_gradient, through_torch
 from ..reference import birth_loss as reference
-from .loss_declaration import WEIGHT, declare_loss
+from .loss_declaration import WEIGHT, declare_loss, run_graded
 
 _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     "birth_loss",
@@ -49,38 +47,27 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         >>> fb.birth_loss(logits, births, weight=1.0)
         array([2.9904923], dtype=float32)
     """
-    op = "birth_loss"
     values = logits, births, weight, gain
-    if (made := short.birth_loss(values, backend)) is not None:
-        loss, slopes, foreseen = made
-        return loss if slopes is None else _differentiable(values, "cpu", slopes, foreseen, loss)
-    if through_torch(logits, backend):
+    # foreseen: the gradient by the losses, the same for all of them, for which the slopes are the gradient already.
+    if (quick := short.call("quick_loss", logits, backend, values)) is not None:
+        loss, slopes, foreseen = quick
+        return loss if slopes is None else _kept().apply(logits, (_how([slopes], foreseen), (*values, "cpu"), loss))
+    if not need_gradient(logits) or through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
-    call = Call(op, backend)
-    fields = _BIRTH_LOSS.checked(call, values)
-    chosen = select.select_host(op, backend)
-    outputs = _BIRTH_LOSS.outputs.make(call)
-    net, size = call.first, (call.samples, call.elements)
-    graded = net.is_tensor and net.value.requires_grad and sys.modules["torch"].is_grad_enabled()
-    # The memory of the gradient, made now: it saves a second pass over the logits.
-    slopes = net.empty_like() if graded and chosen == "cpu" and net.dtype == "float32" else None
-    if slopes is None:
-        host.run(op, _BIRTH_LOSS.twin, chosen, fields, outputs, size)
-    else:
-        host.run("birth_loss_and_slopes", None, chosen, fields, outputs | {"slopes": slopes}, size)
-    (result,) = outputs.values()
-    loss = given_back(call, result)
-    if not graded:
-        return loss
-    return _differentiable(values, chosen, None if slopes is None else slopes.value, None, loss)
+    (loss,), chosen, slopes = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
+    return _kept().apply(logits, (_how(slopes, None), (*values, chosen), loss))
 
 
-def _differentiable(values: Any, backend: str, *made: Any) -> Any:
+def _how(slopes: list[Any], foreseen: float | None) -> tuple[Any, ...]:
+    return "birth_loss", _gradient, slopes, foreseen
+
+
+@functools.cache
+def _kept() -> Any:
+    """loss_gradient.Kept, which needs torch. An import in a call would take a microsecond."""
     from .loss_gradient import Kept
 
-    slopes, foreseen, loss = made
-    how = "birth_loss", _gradient, [] if slopes is None else [slopes], foreseen
-    return Kept.apply(values[0], (how, (*values, backend), loss))
+    return Kept
 
 
 def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends import host, select
 from ..call import short
 from ..call.arguments import Births, Counts, Draws
-from ..call.call import Call
 from ..call.number_arguments import KeptRows, MaxCount, PerSample
-from ..call.outputs import LikeDraws, LossAndNorms, given_back
+from ..call.outputs import LikeDraws, LossAndNorms
 from ..call.route import need_gradient, through_torch
 from ..reference import energy_loss as reference
-from .loss_declaration import WEIGHT, declare_loss
+from .loss_declaration import WEIGHT, declare_loss, run_graded
 
 _ENERGY_LOSS, _ENERGY_LOSS_BACKWARD = declare_loss(
     "energy_loss",
@@ -23,7 +21,7 @@ _ENERGY_LOSS, _ENERGY_LOSS_BACKWARD = declare_loss(
     PerSample("offset"),
     MaxCount(),
     loss=(LossAndNorms(), reference.energy_loss),
-    gradient=(LikeDraws("grad"), reference.energy_loss_backward),
+    gradient=(LikeDraws(), reference.energy_loss_backward),
     kept=[KeptRows("norms")],
 )
 
@@ -69,19 +67,14 @@ def energy_loss(
     """
     op, values = "energy_loss", (x_t, logits, births, weight, offset, max_count)
     graded = need_gradient(logits)
-    if (made := short.energy_loss(values, backend)) is not None:
+    if (made := short.call("quick_energy", x_t, backend, values)) is not None:
         (loss, norms), chosen = made, "cpu"
         if not graded:
             return loss
     elif not graded or through_torch(logits, backend) or through_torch(x_t, backend):
         return _ENERGY_LOSS(values, backend=backend)
     else:
-        call = Call(op, backend)
-        fields = _ENERGY_LOSS.checked(call, values)
-        chosen = select.select_host(op, backend)
-        outputs = _ENERGY_LOSS.outputs.make(call)
-        host.run(op, _ENERGY_LOSS.twin, chosen, fields, outputs, (call.samples, call.elements))
-        loss, norms = (given_back(call, each) for each in outputs.values())
+        (loss, norms), chosen, _ = run_graded(_ENERGY_LOSS, values, backend, None)
     from .loss_gradient import Kept
 
     return Kept.apply(logits, ((op, _gradient, [], None), (*values, norms, chosen), loss))
@@ -91,8 +84,9 @@ def _gradient(upstream: Any, *given: Any) -> Any:
     from .loss_gradient import coefficient
 
     values, (norms, backend) = given[:6], given[6:]
-    if (grad := short.energy_gradient(values, norms, upstream, backend)) is not None:
-        return grad
     x_t, logits, births, weight, *rest = values
+    grad = short.call("quick_energy_gradient", x_t, backend, values, norms, upstream)
+    if grad is not None:
+        return grad
     arguments = x_t, logits, births, coefficient("energy_loss", upstream, weight), *rest, norms
     return _ENERGY_LOSS_BACKWARD(arguments, backend=backend)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..backends import host, select
 from ..call.arguments import Argument
+from ..call.call import Call
 from ..call.number_arguments import PerSample
 from ..call.operation import Operation
-from ..call.outputs import Outputs
+from ..call.outputs import Outputs, given_back
 
 WEIGHT = PerSample("weight", "float64")
 # Upstream gradient times weight. It may be any number: that of a scaled loss may well be infinite.
@@ -44,3 +46,21 @@ def declare_loss(
     outputs, twin = gradient
     backward = f"{name}_backward"
     return forward, Operation(backward, *given, *kept, outputs=outputs, twin=twin, of=name, extend=extend_gradient)
+
+
+def run_graded(loss: Operation, values: Sequence[Any], backend: str, gradient: Operation | None) -> tuple[Any, ...]:
+    """A loss of plain CPU tensors that will be differentiated: (its outputs, the backend that ran, slopes).
+
+    slopes: with `gradient`, what becomes the gradients, from the C++ kernel of float32 logits: made in the same pass,
+    for a second one would take half as long again. Else it is empty.
+    """
+    call = Call(loss.op, backend)
+    fields = loss.checked(call, values)
+    chosen = select.select_host(loss.op, backend)
+    outputs, size, slopes = loss.outputs.make(call), (call.samples, call.elements), {}
+    if gradient and chosen == "cpu" and all(each.dtype == "float32" for each in call.head or [call.first]):
+        slopes = gradient.outputs.make(call)
+    name = f"{loss.name}_and_slopes" if slopes else loss.name
+    host.run(name, loss.twin, chosen, fields, outputs | slopes, size)
+    made = [given_back(call, each) for each in outputs.values()]
+    return made, chosen, [each.value for each in slopes.values() if each is not None]

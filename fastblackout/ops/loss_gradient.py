@@ -34,7 +34,7 @@ class Kept(torch.autograd.Function):
 
         gradient(upstream, *values) gives the gradients, a tuple where there are several tensors. slopes: a list of one
         for each, or an empty one, from which they are had sooner; then the third of the values is the weight. foreseen:
-        see short.birth_loss.
+        see ops/birth_loss.py.
         """
         how, values, loss = given[-1]
         saved, kept = [], []
@@ -85,9 +85,7 @@ def coefficient(op: str, upstream: Any, weight: Any) -> Any:
 def _scaled(op: str, slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
     """The slopes made into the gradient, in place; None where they are for another upstream gradient, `foreseen`."""
     ordered = slopes
-    if (
-        not slopes.is_contiguous()
-    ):  # to be gone through as it lies: the states of a network's head are not the innermost
+    if not slopes.is_contiguous():  # gone through as it lies: the states of a network's head are not the innermost
         ordered = slopes.permute(0, *sorted(range(1, slopes.ndim), key=slopes.stride().__getitem__, reverse=True))
     if short.scale_slopes(ordered, upstream, weight, foreseen) is None:
         if foreseen is not None:

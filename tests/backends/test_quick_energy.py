@@ -28,7 +28,7 @@ LOGITS = logits_of(2)
 def energy(*numbers: Any, logits: Any = LOGITS, x_t: Any = X, births: Any = BIRTHS, backend: str = "auto") -> Any:
     """numbers: weight, 1 where it is not given, and offset, 0."""
     weight, offset = numbers + (1.0, 0.0)[len(numbers) :]
-    return short.energy_loss((x_t, logits, births, weight, offset, None), backend)
+    return short.call("quick_energy", x_t, backend, (x_t, logits, births, weight, offset, None))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -106,13 +106,13 @@ def test_what_is_not_plain_goes_the_long_way(given: dict[str, Any]) -> None:
 
 def test_gradients_of_what_is_not_plain_go_the_long_way() -> None:
     values = X, LOGITS, BIRTHS, WEIGHT, OFFSET, None
-    _, norms = short.energy_loss(values, "auto")
+    _, norms = short.call("quick_energy", values[0], "auto", values)
     ones = torch.ones(B)
-    assert short.energy_gradient(values, norms, ones, "auto") is not None
-    assert short.energy_gradient(values, norms, ones, "reference") is None
-    assert short.energy_gradient(values, norms, ones.double(), "auto") is None
-    assert short.energy_gradient(values, norms, ones[:2], "auto") is None
-    assert short.energy_gradient(values, norms.numpy(), ones, "auto") is None
+    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones) is not None
+    assert short.call("quick_energy_gradient", values[0], "reference", values, norms, ones) is None
+    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones.double()) is None
+    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones[:2]) is None
+    assert short.call("quick_energy_gradient", values[0], "auto", values, norms.numpy(), ones) is None
 
 
 def test_wrong_values_are_told_as_on_the_long_way() -> None:

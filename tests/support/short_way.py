@@ -32,7 +32,7 @@ def thin(x: Any, alive: Any, **changed: Any) -> Any:
     asked = dict(rng=KEY, generator=None, max_count=None, center=0.0, scale=1.0, outputs=THINNED, input_dtype="float32")
     a = asked | dict(backend="auto") | changed
     values = x, alive, (a["rng"], a["generator"]), a["max_count"], a["center"], a["scale"]
-    return short.draw("quick_thin", values, (a["outputs"], a["input_dtype"], None), THINNED, a["backend"])
+    return short.call("quick_thin", values[0], a["backend"], values, (a["outputs"], a["input_dtype"], None), THINNED)
 
 
 def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
@@ -40,11 +40,11 @@ def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
     a = asked | dict(outputs=STEPPED) | changed
     drawn = (a["rng"], a["generator"]), None, a["gain"], a["rounding"], a["center"], 1.0
     values = x, (logits, a["births"]), step, a["attrition"], *drawn
-    return short.draw("quick_bridge", values, (a["outputs"], "float32", None), STEPPED, "auto")
+    return short.call("quick_bridge", values[0], "auto", values, (a["outputs"], "float32", None), STEPPED)
 
 
 def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto") -> Any:
-    return short.birth_loss((logits, births, weight, gain), backend)
+    return short.call("quick_loss", logits, backend, (logits, births, weight, gain))
 
 
 def same(made: Any, wanted: Any) -> bool:
