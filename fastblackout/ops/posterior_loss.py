@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends import host, select
 from ..call.arguments import Births, Counts
-from ..call.call import Call
 from ..call.head import Head, LikeHead, arrays_of_head
 from ..call.number_arguments import MaxCount, PerSample
-from ..call.outputs import Single, given_back
+from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
 from ..reference import posterior_loss as reference
-from .loss_declaration import WEIGHT, declare_loss
+from .birth_loss import birth_loss
+from .loss_declaration import WEIGHT, declare_loss, run_graded
+from .mean_family import as_births, is_mean
 
 _POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
     "posterior_loss",
@@ -66,6 +66,9 @@ def posterior_loss(
         P(births = n) = w(n) / sum of w over 0..R,  w(n) = exp(l_v),  v = x_t + n,
         or, with the known law of x_t multiplied to it,  w(n) = exp(l_v) C(v, x_t) exp(n offset_b)
 
+        "mean", an array of logits that give the expected births alone: fb.birth_loss, whose errors it raises, with gain
+        = max_count / 4 exp(offset_b). Up to a constant that is -log of a Poisson law of the births.
+
     head: a tuple of arrays of x_t's shape, of any strides (the chunks of a network's output need no copy), float32,
         float64, bfloat16 or float16, finite in float32. Torch tensors have a gradient, each in its dtype and under
         torch.func too, but no second derivative, which is a RuntimeError. Where a clamp cuts, its array has gradient 0.
@@ -109,28 +112,20 @@ def posterior_loss(
         >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="bayes-categorical", offset=-0.5, max_count=10)
         array([3.4056797], dtype=float32)
     """
-    op, values = "posterior_loss", (x_t, (family, head), births, weight, offset, max_count)
+    if is_mean(family):
+        logits, gain = as_births("posterior_loss", head, x_t, offset, max_count)
+        return birth_loss(logits, births, weight, gain=gain, backend=backend)
+    values = x_t, (family, head), births, weight, offset, max_count
     arrays = arrays_of_head(family, head)
     arrays = arrays if isinstance(arrays, (tuple, list)) else ()
     graded = any(need_gradient(each) for each in arrays)
     if not graded or through_torch(x_t, backend) or any(through_torch(each, backend) for each in arrays):
         return _POSTERIOR_LOSS(values, backend=backend)
-    call = Call(op, backend)
-    fields = _POSTERIOR_LOSS.checked(call, values)
-    chosen = select.select_host(op, backend)
-    outputs, size = _POSTERIOR_LOSS.outputs.make(call), (call.samples, call.elements)
-    # The memory of the gradients, made now: it saves a second pass, which would take half as long again.
-    plain = chosen == "cpu" and all(each.dtype == "float32" for each in call.head)
-    slopes = LikeHead().make(call) if plain else {}
-    if slopes:
-        host.run("posterior_loss_and_slopes", None, chosen, fields, outputs | slopes, size)
-    else:
-        host.run(op, _POSTERIOR_LOSS.twin, chosen, fields, outputs, size)
+    (loss,), chosen, slopes = run_graded(_POSTERIOR_LOSS, values, backend, _POSTERIOR_LOSS_BACKWARD)
     from .loss_gradient import Kept
 
-    kept = [each.value for each in slopes.values() if each is not None]
     values = x_t, births, weight, offset, max_count, family, chosen, *arrays
-    return Kept.apply(*arrays, ((op, _gradient, kept, None), values, given_back(call, outputs["loss"])))
+    return Kept.apply(*arrays, (("posterior_loss", _gradient, slopes, None), values, loss))
 
 
 def _gradient(upstream: Any, x_t: Any, births: Any, weight: Any, *rest: Any) -> Any:

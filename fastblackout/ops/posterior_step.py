@@ -12,7 +12,8 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
 from ..reference import posterior_step as reference
-from .bridge import OUTPUTS, Stepped
+from .bridge import OUTPUTS, Stepped, bridge_step
+from .mean_family import as_births, is_mean
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +70,9 @@ def posterior_step(
         negative binomial of size A and mean step_b A theta, and cut at R, so that the state stays in 0..max_count: the
         law of fb.posterior_loss, which goes on, is not cut, and the two agree but for what lies beyond the bound.
 
-        In all of them the births of all time left, of which a step takes its share, have the law of fb.posterior_loss.
+        "mean", an array of logits: fb.bridge_step, whose errors it raises, with gain = max_count / 4 exp(offset_b).
+
+        In all but "mean" the births of all time left, of which a step takes its share, have fb.posterior_loss's law.
     x_t: as in fb.bridge_step. head, family, offset, max_count: as in fb.posterior_loss; nothing has a gradient.
     step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1], per sample: Schedule.bridge(k_t, k_s), or as alive of
         fb.thin.
@@ -101,5 +104,11 @@ def posterior_step(
         >>> fb.posterior_step(x_t, logits, 0.5, **step | {"family": "bayes-categorical", "offset": -0.5}).x_s
         array([[  0,  38,  64, 162]], dtype=uint8)
     """
+    if is_mean(family):
+        logits, gain = as_births("posterior_step", head, x_t, offset, max_count)
+        return bridge_step(
+            x_t, logits, step, rng=rng, generator=generator, max_count=max_count, gain=gain, center=center,
+            scale=scale, outputs=outputs, input_dtype=input_dtype, out=out, backend=backend,
+        )  # fmt: skip
     values = x_t, (family, head), step, offset, (rng, generator), max_count, center, scale
     return _POSTERIOR_STEP(values, (outputs, input_dtype, out), backend)

@@ -20,6 +20,7 @@ LAYERS = (
     ("sampling",),
     ("likelihood", "evaluation"),
     ("training",),
+    ("pretrained",),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -119,6 +120,7 @@ def test_every_op_has_its_files():
         "loss_declaration",
         "loss_gradient",
         "loss_rules",
+        "mean_family",
     }
     draws = {"thin", "bridge", "tau_leap", "binomial", "poisson", "normal", "gamma", "beta", "categorical"}
     draws |= {"beta_binomial", "negative_binomial"}

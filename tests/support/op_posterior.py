@@ -44,7 +44,7 @@ def step_arguments(x: int, o_1: float, o_2: float, p: float, q: float, offset: f
     return counts, head, (*pair, torch.tensor([offset]), fb.Philox(3).tensor()), bits
 
 
-NAMES = "beta-binomial, bayes-logistic, negative-binomial, categorical, bayes-categorical"  # as errors list them
+NAMES = "beta-binomial, bayes-logistic, negative-binomial, categorical, bayes-categorical, mean"  # as errors list them
 HEADS = tuple(f"head_{at}" for at in range(8))
 
 
