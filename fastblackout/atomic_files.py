@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,15 +16,24 @@ from .ground.values import check_memory
 
 
 def atomic_write(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Writes `content` to a temporary file beside `path`, flushes it to the disk, then renames it to `path`.
+    """Writes `content` to `path` as `atomic_file` does."""
+    with atomic_file(path) as file:
+        file.write(content)
+    return Path(path)
 
-    Raises OSError (a full disk, no permission) with an existing file of that name untouched and no temporary file left.
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A temporary file beside `path` to write to; when the block ends it is flushed to the disk and renamed to `path`.
+
+    Raises OSError (a full disk, no permission) with an existing file of that name untouched and no temporary file left,
+    which is also what any error inside the block leaves.
     """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
@@ -31,7 +41,6 @@ def atomic_write(path: str | os.PathLike[str], content: bytes) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 def read_plain(path: str | os.PathLike[str], most: int | None = None) -> bytes:
@@ -51,9 +60,9 @@ def read_plain(path: str | os.PathLike[str], most: int | None = None) -> bytes:
 
 def write_npz(path: str | os.PathLike[str], **arrays: Any) -> Path:
     """`np.savez_compressed`, atomically."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return atomic_write(path, buffer.getvalue())
+    with atomic_file(path) as file:
+        np.savez_compressed(file, **arrays)
+    return Path(path)
 
 
 def sync_directory(path: str | os.PathLike[str]) -> None:

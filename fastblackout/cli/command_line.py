@@ -113,6 +113,7 @@ _EXAMPLES = {
   fastblackout sample
   fastblackout sample runs/mnist --num 16 --seed 7 --out more.npz
   fastblackout sample runs/mnist --steps 20 --sampler tau-leap --force
+  fastblackout sample runs/cifar10 --num 25000 --first 25000 --format adm
 """,
     "evaluate": """\
   fastblackout evaluate
@@ -150,7 +151,12 @@ _X: Any = {"type": float, "metavar": "X"}
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
     parser.add_argument("--num", **_N, default=64, help="how many samples (64)")
-    parser.add_argument("--out", metavar="FILE", help=".npz file for the counts; default RUN/samples.npz")
+    what = "number of the first sample (0): with --first 25000 another process or machine draws the second half"
+    parser.add_argument("--first", **_N, default=0, help=what)
+    what = "npz: counts (N, C, H, W); adm: arr_0, uint8 (N, H, W, 3), for ADM's evaluator; png: a folder of pictures"
+    parser.add_argument("--format", choices=["npz", "adm", "png"], default="npz", help=f"{what} (npz)")
+    parser.add_argument("--out", metavar="FILE", help=".npz file, or folder for png; default RUN/samples[.npz]")
+    parser.add_argument("--gif", action="store_true", help="also write the film as an animated GIF")
     parser.add_argument("--force", action="store_true", help="overwrite FILE and its pictures")
     parser.add_argument("--label", **_N, help="class to draw, of a conditional run; default: all in turn")
     parser.add_argument("--guidance", **_X, default=0.0, help="strength of classifier-free guidance (0)")

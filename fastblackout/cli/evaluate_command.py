@@ -9,7 +9,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..atomic_files import atomic_write
 from ..data import Dataset, load
@@ -22,7 +24,7 @@ from ..philox import Philox
 from ..training.progress import Progress
 from ..training.record import recall
 from ..training.trained_model import Run, default_run, read_by
-from .of_run import check_free, draw, labels_for, load_for
+from .of_run import check_free, labels_for, load_for, parts_of
 
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 
@@ -43,7 +45,7 @@ def evaluate_command(options: Namespace) -> int:
     root = options.data or _data_of(run)
     data = load(source["name"], root, **read_by(source, run.model.max_count))
     began = time.perf_counter()
-    sets = draw(run, options, labels_for(run, options), seeds)
+    sets = _draw(run, options, seeds)
     seconds = time.perf_counter() - began
     result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
@@ -56,6 +58,22 @@ def evaluate_command(options: Namespace) -> int:
     if options.json:
         atomic_write(options.json, (json.dumps(_without_nan(result), indent=1) + "\n").encode())
     return 0
+
+
+def _draw(run: Run, options: Namespace, seeds: list[int]) -> list[NDArray[Any]]:
+    """One set of options.num samples for each seed."""
+    labels, sets, number = labels_for(run, options), [], len(seeds) * options.num
+    with Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet) as progress:
+        if len(seeds) > 1:
+            say = f"{len(seeds)} sets of {options.num} samples take {len(seeds)} times as long as one (--seeds 1)"
+            progress.say(say)
+
+        def see(n: int, k: int, x: torch.Tensor) -> None:
+            progress.update(len(x) if n else 0)
+
+        for seed in seeds:
+            sets.append(np.concatenate(list(parts_of(run, options, labels, Philox(seed), see))))
+    return sets
 
 
 def _data_of(run: Run) -> str | None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..philox import Philox
 from ..sampling.sampler import grid_for, sample_in_batches
-from ..training.progress import Progress
 from ..training.trained_model import Run, load_run
 
 
@@ -44,8 +42,9 @@ def load_for(path: Path, options: Namespace) -> Run:
     return run
 
 
-def labels_for(run: Run, options: Namespace) -> torch.Tensor | None:
-    """The classes to draw: the one asked for, or all in turn; None for a run without classes."""
+def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | None:
+    """The classes of samples first .. first + options.num - 1: the one asked for, or all in turn; None for a run
+    without classes."""
     wanted = getattr(options, "label", None)
     if not run.config.conditional:
         if wanted is not None:
@@ -54,7 +53,7 @@ def labels_for(run: Run, options: Namespace) -> torch.Tensor | None:
     classes = run.dataset["classes"]
     if wanted is not None and not 0 <= wanted < classes:
         raise ValueError(f"sample: label: must be in 0..{classes - 1}, got {wanted}")
-    turn = torch.arange(options.num) % classes
+    turn = torch.arange(first, first + options.num) % classes
     return (turn if wanted is None else torch.full_like(turn, wanted)).to(next(run.model.parameters()).device)
 
 
@@ -63,23 +62,16 @@ def steps_of(options: Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
-def draw(
-    run: Run, options: Namespace, labels: torch.Tensor | None, seeds: list[int], guidance: float = 0.0
-) -> list[NDArray[Any]]:
-    """One set of options.num samples for each seed."""
-    sets, number = [], len(seeds) * options.num
-    with Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet) as progress:
-        if len(seeds) > 1:
-            say = f"{len(seeds)} sets of {options.num} samples take {len(seeds)} times as long as one (--seeds 1)"
-            progress.say(say)
-        for seed in seeds:
-            parts = [
-                part.cpu().numpy()
-                for part in sample_in_batches(
-                    run.model, run.schedule, (options.num, *run.shape), options.batch, Philox(seed), labels,
-                    guidance=guidance, callback=lambda n, k, x: progress.update(len(x) if n else 0),
-                    **steps_of(options),
-                )
-            ]  # fmt: skip
-            sets.append(np.concatenate(parts))
-    return sets
+def parts_of(
+    run: Run,
+    options: Namespace,
+    labels: torch.Tensor | None,
+    rng: Philox,
+    see: Callable[[int, int, torch.Tensor], None],
+) -> Iterator[NDArray[Any]]:
+    """Samples rng.first_sample .. rng.first_sample + options.num - 1 in parts of options.batch; `see` is the callback
+    of `sample`."""
+    shape, guidance = (options.num, *run.shape), getattr(options, "guidance", 0.0)
+    how = {"guidance": guidance, "callback": see, **steps_of(options)}
+    for part in sample_in_batches(run.model, run.schedule, shape, options.batch, rng, labels, **how):
+        yield part.cpu().numpy()

@@ -11,68 +11,98 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..atomic_files import write_npz
-from ..evaluation.plots import film_strip, sample_grid
-from ..philox import Philox
-from ..sampling.sampler import sample
+from ..evaluation.plots import film_gif, film_strip, sample_grid
+from ..evaluation.sample_files import FORMATS, SampleFiles
+from ..philox import WORD_END, Philox
+from ..training.progress import Progress
 from ..training.trained_model import Run, default_run
-from .of_run import check_free, draw, labels_for, load_for, steps_of
+from .film import Film, film_of
+from .of_run import check_free, labels_for, load_for, parts_of
 
-GRID_IMAGES, FILM_ROWS, FILM_FRAMES = 64, 4, 12
+GRID_IMAGES = 64
 
 
 def sample_command(options: Namespace) -> int:
-    """Draws samples; writes FILE.npz (counts, labels if any), and of images FILE.png (a grid) and FILE-film.png (black
-    to image)."""
+    """Draws samples first .. first + num - 1 of the sequence that the seed stands for, and writes them.
+
+    FILE.npz or a folder of PNG files, and of images FILE.png (a grid), FILE-film.png (black to image) and FILE.gif.
+    """
+    if not 0 <= options.first <= WORD_END - max(options.num, 1):
+        raise ValueError(f"sample: first: must be in 0..2^32 - {max(options.num, 1)} (num), got {options.first}")
     path = Path(options.path or default_run())
     run = load_for(path, options)
-    out = Path(options.out) if options.out else path / "samples.npz"
-    if out.suffix != ".npz":
-        raise ValueError(f"sample: out: must end in .npz, got {out}")
-    grid_file, film_file = out.with_suffix(".png"), out.with_name(f"{out.stem}-film.png")
-    is_table = run.shape[1:] == (1, 1)
-    files = [out] if is_table else [out, grid_file, film_file]
-    check_free("sample: out", files, options.force)
-    labels = labels_for(run, options)
-    began = time.perf_counter()
-    images = draw(run, options, labels, [options.seed], guidance=options.guidance)[0]
-    seconds = time.perf_counter() - began
-    max_count = run.model.max_count
-    counts = {"counts": images[:, :, 0, 0]} if is_table else {"images": images}
-    write_npz(out, **counts, **({} if labels is None else {"labels": labels.cpu().numpy()}))
-    if not is_table:
-        sample_grid(images[:GRID_IMAGES], max_count, grid_file)
-        film_strip(_film(run, options, labels), max_count, film_file)
-    print(run.checkpoint.path, f"{len(images)} samples in {seconds:.1f} s", *files, sep="\n")
+    files = _files_for(run, options, path)
+    pictures = _pictures_for(run, options, files.out)
+    written = files.files if files.out.is_dir() else [files.out]  # a folder that is not there yet is made
+    check_free("sample: out", [*written, *pictures.values()], options.force)
+    labels = labels_for(run, options, options.first)
+    film = film_of(run, options.steps, options.grid, options.num, options.gif)
+    with files:
+        images, seconds, seen = _draw(run, options, labels, files, film)
+        files.finish(None if labels is None else labels.cpu().numpy())
+    if pictures:
+        max_count = run.model.max_count
+        sample_grid(images, max_count, pictures["grid"])
+        film_strip(film.strip, max_count, pictures["film"])
+        if options.gif:
+            film_gif(film.gif, max_count, pictures["gif"])
+    num = options.num
+    print(run.checkpoint.path)
+    print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
+    print(files.out, *pictures.values(), sep="\n")
     return 0
 
 
-def _film(run: Run, options: Namespace, labels: torch.Tensor | None) -> list[NDArray[Any]]:
-    """The first samples once more, kept at some steps from the black start to the image."""
-    rows = min(FILM_ROWS, options.num)
-    times = run.schedule.grid(options.steps, options.grid, run.model.max_count)
-    kept = set(frames_of(run.schedule.p[times]))
-    frames: list[NDArray[Any]] = []
+def _files_for(run: Run, options: Namespace, path: Path) -> SampleFiles:
+    """Where the samples go. ValueError for a name or a format that does not fit them."""
+    is_table, kind = run.shape[1:] == (1, 1), FORMATS[options.format]
+    if options.format != "npz" and (is_table or run.shape[0] not in (1, 3)):
+        got = "a table" if is_table else f"{run.shape[0]} channels"
+        raise ValueError(f"sample: format: must be npz but for images of 1 or 3 channels, got {options.format}, {got}")
+    if options.gif and is_table:
+        raise ValueError("sample: gif: needs images, got a table")
+    name = f"samples-{options.first}" if options.first and kind.suffix else "samples"
+    out = Path(options.out) if options.out else path / f"{name}{kind.suffix}"
+    if kind.suffix and out.suffix != kind.suffix:
+        raise ValueError(f"sample: out: must end in {kind.suffix}, got {out}")
+    if not kind.suffix and (out.suffix == ".npz" or (out.exists() and not out.is_dir())):
+        raise ValueError(f"sample: out: must be a folder for format {options.format}, got {out}")
+    return kind(out, options.num, run.shape, run.model.max_count, options.first)
 
-    def keep(n: int, k: int, x: torch.Tensor) -> None:
-        if n in kept:
-            frames.append(x.cpu().numpy().copy())
 
-    some = None if labels is None else labels[:rows]
-    how = {"rng": Philox(options.seed), "labels": some, "guidance": options.guidance, **steps_of(options)}
-    sample(run.model, run.schedule, (rows, *run.shape), callback=keep, **how)
-    return frames
+def _pictures_for(run: Run, options: Namespace, out: Path) -> dict[str, Path]:
+    """The pictures beside the samples, none of a table. Where parts fill one folder, each has pictures of its own."""
+    if run.shape[1:] == (1, 1):
+        return {}
+    stem = out.stem if out.suffix == ".npz" else f"{out.name}-{options.first}" if options.first else out.name
+    ends = {"grid": ".png", "film": "-film.png", **({"gif": ".gif"} if options.gif else {})}
+    return {picture: out.with_name(stem + end) for picture, end in ends.items()}
 
 
-def frames_of(alive: NDArray[np.float64]) -> list[int]:
-    """Which states of a sampler a film shows, the first and the last among them. alive: p of each, rising.
+def _draw(
+    run: Run, options: Namespace, labels: torch.Tensor | None, files: SampleFiles, film: Film
+) -> tuple[NDArray[Any], float, int]:
+    """Gives all samples to `files` and their states to `film`; the first samples, the seconds, and how many images the
+    network was called with."""
+    seen, number = 0, options.num
+    kept: list[NDArray[Any]] = []
 
-    They are as even as can be in arcsin sqrt(p), whatever the grid of the sampler: most steps of the grid "early" end
-    where nearly nothing is to be seen yet.
-    """
-    angle, shown = np.arcsin(np.sqrt(alive)), min(FILM_FRAMES, len(alive))
-    frames: list[int] = []
-    for at, wanted in enumerate(np.linspace(angle[0], angle[-1], shown)):
-        first, end = frames[-1] + 1 if frames else 0, len(alive) - (shown - 1 - at)  # room for those that follow
-        frames.append(first + int(np.abs(angle[first:end] - wanted).argmin()))
-    return [0, *frames[1:-1], len(alive) - 1]
+    def count(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        nonlocal seen
+        seen += len(given[0])
+
+    counting = run.model.register_forward_pre_hook(count)
+    began = time.perf_counter()
+    with Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet) as progress:
+
+        def see(n: int, k: int, x: torch.Tensor) -> None:
+            progress.update(len(x) if n else 0)
+            film.see(n, x)
+
+        for part in parts_of(run, options, labels, Philox(options.seed, options.first), see):
+            files.add(part)
+            if len(kept) < GRID_IMAGES:
+                kept.extend(part[: GRID_IMAGES - len(kept)].copy())
+    seconds = time.perf_counter() - began
+    counting.remove()
+    return np.stack(kept), seconds, seen

@@ -6,12 +6,15 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic_files import atomic_write
+from ..atomic_files import atomic_file, atomic_write
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _GAP = 2  # pixels between images
 _SMALLEST_SIDE = 64  # an image is enlarged by a whole factor until its side reaches this
@@ -24,14 +27,26 @@ def sample_grid(images: NDArray[Any], max_count: int, path: str | os.PathLike[st
     C = 3 is shown in colour, C = 1 in grey, any other number as the mean over the channels. columns: default sqrt(N).
     """
     columns = columns or int(np.ceil(np.sqrt(len(images))))
-    return _write_png(_tile(_bytes(images, max_count), columns), path)
+    return _write_png(_tile(as_bytes(images, max_count), columns), path)
 
 
 def film_strip(frames: Sequence[NDArray[Any]], max_count: int, path: str | os.PathLike[str], rows: int = 4) -> Path:
     """A PNG of the reverse process: a column for each batch (N, C, H, W) of `frames`, a row for each sample."""
     rows = min(rows, len(frames[0]))
     cells = np.stack([frame[:rows] for frame in frames], axis=1)  # (rows, columns, C, H, W)
-    return _write_png(_tile(_bytes(cells.reshape(-1, *cells.shape[2:]), max_count), len(frames)), path)
+    return _write_png(_tile(as_bytes(cells.reshape(-1, *cells.shape[2:]), max_count), len(frames)), path)
+
+
+def film_gif(frames: Sequence[NDArray[Any]], max_count: int, path: str | os.PathLike[str]) -> Path:
+    """An animated GIF of the reverse process, for ever: a grid for each batch (N, C, H, W) of `frames`, in 4 seconds,
+    of which the last is shown for 2 more. A GIF has 256 colours a frame."""
+    columns = int(np.ceil(np.sqrt(len(frames[0]))))
+    first, *others = (_picture(_tile(as_bytes(frame, max_count), columns)) for frame in frames)
+    each = max(4000 // len(frames) // 10 * 10, 20)  # milliseconds; a GIF counts in hundredths of a second
+    last = [*[each] * len(others), each + 2000]
+    with atomic_file(path) as file:
+        first.save(file, format="gif", save_all=True, append_images=others, duration=last, loop=0)
+    return Path(path)
 
 
 def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path | None:
@@ -65,7 +80,8 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
     return atomic_write(path, buffer.getvalue())
 
 
-def _bytes(images: NDArray[Any], max_count: int) -> NDArray[np.uint8]:
+def as_bytes(images: NDArray[Any], max_count: int) -> NDArray[np.uint8]:
+    """Counts 0..max_count (N, C, H, W) as 0..255, rounded to the nearest; where C is not 1 or 3, their mean over it."""
     if images.shape[1] not in (1, 3):
         images = images.mean(axis=1, keepdims=True)
     return np.rint(np.clip(images / max_count, 0, 1) * 255).astype(np.uint8)
@@ -87,8 +103,13 @@ def _tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
 
 
 def _write_png(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> Path:
+    with atomic_file(path) as file:
+        _picture(picture).save(file, format="png", optimize=True)
+    return Path(path)
+
+
+def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
+    """(H, W, C) bytes, C 1 or 3."""
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, format="png", optimize=True)
-    return atomic_write(path, buffer.getvalue())
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

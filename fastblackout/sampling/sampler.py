@@ -67,7 +67,9 @@ def sample(
     schedule: that of the model.
     steps, grid: how many steps, and where they lie: see Schedule.grid; "early" is the better for up to 50 or so.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
-    rng: the n-th step (n = 0 first) draws with rng.at(call=n), so a batch may be split by first_sample at will.
+    rng: the n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample rng.first_sample + b of the sequence
+        that the seed stands for, so parts with first_sample = 0, 100, ... are what one batch would be, wherever the
+        network's outputs do not depend on the batch.
     labels: integers (B,) for a class-conditional model; guidance w: log y = (1 + w) log y_labels - w log y_without.
     known, mask: counts and bools that broadcast to `shape`: where mask is true, x is drawn anew from the forward law
         given `known` before each step, and is `known` at the end (imputation). start: counts at time T, default zero.
@@ -122,7 +124,12 @@ def sample_in_batches(
     labels: Tensor | None = None,
     **options: Any,
 ) -> Iterator[Tensor]:
-    """`sample` for the rows of `shape` in parts of at most `batch`; put together, what one call would draw."""
+    """`sample` for the rows of `shape` in parts of at most `batch`; put together, what one call would draw.
+
+    The first row is sample rng.first_sample, so processes or machines may share a sequence:
+
+        >>> halves = [sample_in_batches(model, schedule, (25, 3, 32, 32), 10, fb.Philox(1, first)) for first in (0, 25)]
+    """
     batch, shape = check_integer("sample", "batch", batch, 1, 1 << 62), shape_of(shape)
     rng = resolve_rng(rng, None, "sample")
     labels = labels_on("sample", labels, shape[0])

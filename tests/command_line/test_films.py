@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastblackout import Schedule
-from fastblackout.cli.sample_command import frames_of
+from fastblackout.cli.film import frames_of
 
 
 @pytest.mark.parametrize("grid", ["cosine", "early", "index"])

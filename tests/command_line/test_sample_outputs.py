@@ -1,0 +1,188 @@
+"""`fastblackout sample`: parts of a sequence, and the files that the samples are written to."""
+
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastblackout.atomic_files import atomic_file
+from fastblackout.cli.command_line import main
+from fastblackout.evaluation.sample_files import FORMATS
+
+TRAIN = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--quiet"]
+SAMPLE = ["--steps=4", "--threads=1", "--batch=5", "--quiet"]
+HEADS = ("mean", "implicit", "beta-binomial")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Runs of three heads, with labels and without, one of colour images and one of a table."""
+    folder = tmp_path_factory.mktemp("home")
+    rng, before = np.random.default_rng(0), os.getcwd()
+    np.savez(folder / "grey.npz", images=rng.integers(0, 12, (40, 8, 8)), labels=np.arange(40) % 3)
+    np.savez(folder / "colour.npz", images=rng.integers(0, 256, (40, 3, 8, 8), dtype=np.uint8))
+    np.savez(folder / "table.npz", counts=rng.integers(0, 9, (40, 4)))
+    os.chdir(folder)
+    try:
+        for head in HEADS:
+            for name, more in ((head, []), (f"{head}-labels", ["--conditional"])):
+                assert (
+                    main(["train", "array", "--data=grey.npz", f"--out=runs/{name}", f"--head={head}", *TRAIN, *more])
+                    == 0
+                )
+        assert main(["train", "array", "--data=colour.npz", "--out=runs/colour", *TRAIN]) == 0
+        assert main(["train", "array", "--data=table.npz", "--out=runs/table", *TRAIN]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def place(home, tmp_path, monkeypatch):
+    """A folder of the test's own, with the runs beside it."""
+    (tmp_path / "runs").symlink_to(home / "runs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def drawn(run, name, *more):
+    assert main(["sample", f"runs/{run}", f"--out={name}.npz", *SAMPLE, *more]) == 0
+    return dict(np.load(f"{name}.npz"))
+
+
+def refused(capsys, place, *arguments):
+    """What the command says on stderr; it must fail and write nothing."""
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    capsys.readouterr()
+    assert main(["sample", *arguments, *SAMPLE]) == 1
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", [*HEADS, *(f"{head}-labels" for head in HEADS)])
+def test_two_halves_are_the_bytes_of_one(run):
+    whole = drawn(run, "whole", "--num=11")
+    parts = drawn(run, "a", "--num=5"), drawn(run, "b", "--num=6", "--first=5")
+    assert whole.keys() == parts[0].keys()
+    for name, array in whole.items():
+        assert np.concatenate([part[name] for part in parts]).tobytes() == array.tobytes()
+    assert len(np.unique(whole["images"], axis=0)) > 1
+    if run.endswith("labels"):
+        assert whole["labels"].tolist() == [n % 3 for n in range(11)]
+        asked = drawn(run, "asked", "--num=2", "--first=4", "--label=1")
+        assert asked["labels"].tolist() == [1, 1]
+        assert np.array_equal(asked["images"][0], whole["images"][4])  # sample 4 is of class 1 in turn, too
+
+
+def test_the_parts_of_a_run_have_names_of_their_own(home):
+    for more in ([], ["--first=3"]):
+        assert main(["sample", "runs/colour", "--num=3", *SAMPLE, *more]) == 0
+    files = {path.name for path in (home / "runs/colour").glob("samples*")}
+    assert files == {f"samples{part}{end}" for part in ("", "-3") for end in (".npz", ".png", "-film.png")}
+
+
+def test_the_file_of_adm(capsys):
+    counts = drawn("colour", "counts", "--num=6")["images"]
+    assert "6 samples in" in (out := capsys.readouterr().out) and "a second, 4 network calls each" in out
+    adm = drawn("colour", "adm", "--num=6", "--format=adm")
+    assert list(adm) == ["arr_0"] and adm["arr_0"].dtype == np.uint8
+    assert np.array_equal(adm["arr_0"], counts.transpose(0, 2, 3, 1))
+    grey = drawn("mean-labels", "grey", "--num=6")
+    adm = drawn("mean-labels", "grey-adm", "--num=6", "--format=adm", "--guidance=0")
+    assert adm["arr_0"].shape == (6, 8, 8, 3)
+    scaled = np.rint(grey["images"][:, 0].astype(float) * 255 / 11)  # counts 0..11
+    assert scaled.max() > 11 and all(np.array_equal(adm["arr_0"][..., c], scaled) for c in range(3))
+    assert adm["arr_1"].tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_two_processes_fill_one_folder_of_pictures(place, capsys):
+    counts = drawn("colour", "counts", "--num=7")["images"]
+    for more in (["--num=4"], ["--num=3", "--first=4"]):
+        assert main(["sample", "runs/colour", "--format=png", "--out=pictures", *SAMPLE, *more]) == 0
+    assert sorted(os.listdir("pictures")) == [f"{n:06d}.png" for n in range(7)]
+    for n, image in enumerate(counts):
+        with Image.open(f"pictures/{n:06d}.png") as picture:
+            assert np.array_equal(np.array(picture), image.transpose(1, 2, 0))
+    assert {"pictures.png", "pictures-film.png", "pictures-4.png", "pictures-4-film.png"} <= set(os.listdir())
+    again = ["runs/colour", "--format=png", "--out=pictures", "--num=2", "--first=6"]
+    assert "pictures/000006.png exists; overwrite it with --force" in refused(capsys, place, *again)
+    assert main(["sample", *again, "--force", *SAMPLE]) == 0
+    assert len(os.listdir("pictures")) == 8
+    assert main(["sample", "runs/mean", "--format=png", "--out=grey", "--num=1", *SAMPLE]) == 0
+    with Image.open("grey/000000.png") as picture:
+        assert picture.mode == "L" and np.array(picture).max() > 11
+
+
+@pytest.mark.parametrize("images", [3, 20])
+def test_a_gif_shows_the_first_samples_emerge(images):
+    counts = drawn("colour", "counts", f"--num={images}", "--gif")["images"]
+    with Image.open("counts.gif") as film:
+        assert (film.n_frames, film.info["loop"]) == (5, 0)  # black, and the states after 4 steps
+        columns = 2 if images == 3 else 4
+        assert film.size == (columns * 66 + 2,) * 2
+        assert np.array(film.convert("RGB"))[2:66, 2:66].max() == 0
+        film.seek(4)
+        last = np.array(film.convert("RGB")).astype(int)
+        assert film.info["duration"] > 2000
+    for n in range(min(images, 16)):
+        top, left = 2 + n // columns * 66, 2 + n % columns * 66
+        seen = last[top : top + 64 : 8, left : left + 64 : 8]
+        assert np.abs(seen - counts[n].transpose(1, 2, 0)).mean() < 25  # 256 colours for all of them
+
+
+def test_the_film_is_of_the_samples_whatever_the_batch():
+    drawn("colour", "counts", "--num=6")
+    drawn("colour", "few", "--num=6", "--batch=2")
+    for end in (".png", "-film.png"):
+        with Image.open(f"counts{end}") as one, Image.open(f"few{end}") as other:
+            assert np.array_equal(np.array(one), np.array(other))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("runs/colour --first=-1", "first: must be in 0..2^32 - 64 (num), got -1"),
+        ("runs/colour --num=2 --first=4294967295", "first: must be in 0..2^32 - 2 (num), got 4294967295"),
+        ("runs/colour --format=png --out=a.npz", "out: must be a folder for format png, got a.npz"),
+        ("runs/colour --format=png --out=a/b", "out: no such folder: a"),
+        ("runs/colour --format=adm --out=a", "out: must end in .npz, got a"),
+        ("runs/table --format=adm", "format: must be npz but for images of 1 or 3 channels, got adm, a table"),
+        ("runs/table --gif", "gif: needs images, got a table"),
+    ],
+)
+def test_refused_before_any_work(capsys, place, line, words):
+    assert words in refused(capsys, place, *line.split())
+
+
+def test_a_failure_leaves_no_picture(place, monkeypatch, capsys):
+    def break_off(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("fastblackout.evaluation.sample_files.sync_directory", lambda path: None)
+    monkeypatch.setattr("fastblackout.cli.film.Film.see", break_off)
+    os.mkdir("kept")
+    for out in ("new", "kept"):
+        assert main(["sample", "runs/colour", "--format=png", f"--out={out}", *SAMPLE]) == 1
+    assert not os.path.exists("new") and os.listdir("kept") == []
+    with pytest.raises(OSError, match="disk full"), atomic_file(place / "half.bin") as file:
+        file.write(b"half")
+        break_off()
+    assert "half.bin" not in " ".join(os.listdir())
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_writing_many_samples_needs_little_memory(kind, place):
+    """Beside the samples themselves; of 50,000 CIFAR-10 images these are 150 MB."""
+    number = 300 if kind == "png" else 20_000
+    part = np.zeros((100, 3, 32, 32), np.uint8)
+    tracemalloc.start()
+    with FORMATS[kind](place / f"many{FORMATS[kind].suffix}", number, (3, 32, 32), 255) as files:
+        for _ in range(number // 100):
+            files.add(part)
+        files.finish()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    samples = 0 if kind == "png" else number * 3072
+    assert peak < samples + 40e6  # NumPy writes 16 MB at a time
