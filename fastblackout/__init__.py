@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .likelihood.blackout import bits_per_dim as bits_per_dim
     from .ops import *  # noqa: F403
     from .philox import Philox as Philox
+    from .pretrained import load_pretrained as load_pretrained
     from .probability import Prob as Prob
     from .processes import Absorbing as Absorbing
     from .processes import Ehrenfest as Ehrenfest
@@ -47,6 +48,7 @@ _HOME = {
     "Uniform": "processes",
     "bits_per_dim": "likelihood",
     "check_values": "backends.wrong_values",
+    "load_pretrained": "pretrained",
     "process_bits_per_dim": "likelihood",
     "sample": "sampling",
     "sampler_bits_per_dim": "likelihood",

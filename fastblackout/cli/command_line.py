@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 
 from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width, wrap
+from ..pretrained import names
 from ..sampling.rules import SAMPLERS
 from ..training.recipes import RECIPES
 from ..training.stopping import Terminated, sigterm_raises
+from .export_command import add_export
 from .train_command import add_train
 
 Command = Callable[[argparse.Namespace], int]
@@ -92,6 +94,7 @@ def build_parser() -> Parser:
     add_train(command("train", "train a model"))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
+    add_export(command("export", "write the model of a run to a folder of its own, to hand on"))
     command("info", "say what was built, and why not, and which recipes there are").set_defaults(run=_info)
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
@@ -111,6 +114,7 @@ _EXAMPLES = {
 """,
     "sample": """\
   fastblackout sample
+  fastblackout sample digits                      (comes with the package)
   fastblackout sample runs/mnist --num 16 --seed 7 --out more.npz
   fastblackout sample runs/mnist --steps 20 --sampler tau-leap --force
   fastblackout sample runs/cifar10 --num 25000 --first 25000 --format adm
@@ -119,6 +123,10 @@ _EXAMPLES = {
   fastblackout evaluate
   fastblackout evaluate runs/mnist --seeds 1 --bits 0    (the quickest)
   fastblackout evaluate runs/mnist --data ROOT --json numbers.json
+""",
+    "export": """\
+  fastblackout export runs/digits digits-model
+  fastblackout sample digits-model
 """,
     "info": """\
   fastblackout info
@@ -176,7 +184,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    which = "a run or a checkpoint; default: the only run in runs/, or runs/digits"
+    shipped = f"a model that comes with the package ({', '.join(names())})"
+    which = f"a run, a checkpoint or {shipped}; default: the only run in runs/, or runs/digits"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
     where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"

@@ -23,8 +23,8 @@ from ..models import BlackoutModel
 from ..philox import Philox
 from ..training.progress import Progress
 from ..training.record import recall
-from ..training.trained_model import Run, default_run, read_by
-from .of_run import check_free, labels_for, load_for, parts_of
+from ..training.trained_model import Run, read_by
+from .of_run import check_free, labels_for, load_for, parts_of, path_of
 
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 
@@ -40,7 +40,7 @@ def evaluate_command(options: Namespace) -> int:
     seeds = [Philox(options.seed + n).seed for n in range(options.seeds)]
     if options.json:
         check_free("evaluate: json", (Path(options.json),), options.force)
-    run = load_for(Path(options.path or default_run()), options)
+    run = load_for(path_of(options)[0], options)
     source = run.dataset
     root = options.data or _data_of(run)
     data = load(source["name"], root, **read_by(source, run.model.max_count))
@@ -83,7 +83,7 @@ def _data_of(run: Run) -> str | None:
     if root is None and name != "digits":
         raise ValueError(
             f"evaluate: data: must be named with --data for a run that this machine has no record of training where it "
-            f"lies (a moved or copied run, or one from elsewhere), got none for {folder}"
+            f"lies (a moved or copied run, or one from elsewhere), got none for {run.checkpoint.path}"
         )
     return root
 

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..philox import Philox
+from ..pretrained import folder_of
 from ..sampling.sampler import grid_for, sample_in_batches
-from ..training.trained_model import Run, load_run
+from ..training.trained_model import Run, default_run, load_run
 
 
 def check_free(what: str, files: Sequence[Path], force: bool) -> None:
@@ -24,6 +25,15 @@ def check_free(what: str, files: Sequence[Path], force: bool) -> None:
         if file.is_dir() or (file.exists() and not force):
             kind = "is a folder" if file.is_dir() else "exists; overwrite it with --force"
             raise ValueError(f"{what}: {file} {kind}, or choose another")
+
+
+def path_of(options: Namespace) -> tuple[Path, Path | None]:
+    """The run or checkpoint that is meant, and the folder for what is made of it: None of a model that comes with the
+    package, which is meant where there is no folder of its name."""
+    path = Path(options.path or default_run())
+    if not path.exists() and (shipped := folder_of(str(path))) is not None:
+        return shipped, None
+    return path, path
 
 
 def load_for(path: Path, options: Namespace) -> Run:

@@ -15,9 +15,9 @@ from ..evaluation.plots import film_gif, film_strip, sample_grid
 from ..evaluation.sample_files import FORMATS, SampleFiles
 from ..philox import WORD_END, Philox
 from ..training.progress import Progress
-from ..training.trained_model import Run, default_run
+from ..training.trained_model import Run
 from .film import Film, film_of
-from .of_run import check_free, labels_for, load_for, parts_of
+from .of_run import check_free, labels_for, load_for, parts_of, path_of
 
 GRID_IMAGES = 64
 
@@ -29,9 +29,9 @@ def sample_command(options: Namespace) -> int:
     """
     if not 0 <= options.first <= WORD_END - max(options.num, 1):
         raise ValueError(f"sample: first: must be in 0..2^32 - {max(options.num, 1)} (num), got {options.first}")
-    path = Path(options.path or default_run())
+    path, folder = path_of(options)
     run = load_for(path, options)
-    files = _files_for(run, options, path)
+    files = _files_for(run, options, folder)
     pictures = _pictures_for(run, options, files.out)
     written = files.files if files.out.is_dir() else [files.out]  # a folder that is not there yet is made
     check_free("sample: out", [*written, *pictures.values()], options.force)
@@ -53,7 +53,7 @@ def sample_command(options: Namespace) -> int:
     return 0
 
 
-def _files_for(run: Run, options: Namespace, path: Path) -> SampleFiles:
+def _files_for(run: Run, options: Namespace, folder: Path | None) -> SampleFiles:
     """Where the samples go. ValueError for a name or a format that does not fit them."""
     is_table, kind = run.shape[1:] == (1, 1), FORMATS[options.format]
     if options.format != "npz" and (is_table or run.shape[0] not in (1, 3)):
@@ -62,7 +62,8 @@ def _files_for(run: Run, options: Namespace, path: Path) -> SampleFiles:
     if options.gif and is_table:
         raise ValueError("sample: gif: needs images, got a table")
     name = f"samples-{options.first}" if options.first and kind.suffix else "samples"
-    out = Path(options.out) if options.out else path / f"{name}{kind.suffix}"
+    where = folder / name if folder else Path(f"{run.dataset['name']}-{name}")
+    out = Path(options.out) if options.out else where.with_name(f"{where.name}{kind.suffix}")
     if kind.suffix and out.suffix != kind.suffix:
         raise ValueError(f"sample: out: must end in {kind.suffix}, got {out}")
     if not kind.suffix and (out.suffix == ".npz" or (out.exists() and not out.is_dir())):

@@ -73,14 +73,36 @@ def save_checkpoint(
     config: what JSON can hold; tensors: for each of NETWORK, EMA, OPTIMIZER its named tensors. The folder is written
     under another name, flushed to the disk and renamed: a kill or a full disk (OSError) leaves the older ones whole.
     """
-    import safetensors.torch
-
     folder = Path(run) / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(f"{_TEMPORARY}*"):  # left behind by a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
-    final = folder / f"step-{step:08d}"
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder))
+    final = _write_folder(folder / f"step-{step:08d}", step, config, tensors)
+    for old in _step_folders(folder)[: -max(keep, 1)]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def export_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+    """Writes the averaged weights of a run's newest checkpoint, or of the one given, and its description to `folder`.
+
+    That is all that sampling and evaluation need, and a quarter of the size; training cannot go on from it. Raises
+    ValueError where the checkpoint is absent or damaged, or where `folder` exists or cannot be made.
+    """
+    checkpoint, folder = load_checkpoint(run), Path(folder)
+    if folder.exists() or not folder.parent.is_dir():
+        problem = "exists" if folder.exists() else f"no such folder: {folder.parent}"
+        raise ValueError(f"export: folder: must be a new one, in a folder that there is, got {folder} ({problem})")
+    about = {name: value for name, value in checkpoint.config.items() if name != "run"}
+    return _write_folder(folder, checkpoint.step, about, {EMA: checkpoint.tensors(EMA)})
+
+
+def _write_folder(
+    final: Path, step: int, config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]
+) -> Path:
+    import safetensors.torch
+
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=final.parent))
     try:
         digests = {}
         for name, named in tensors.items():
@@ -93,12 +115,10 @@ def save_checkpoint(
         if final.exists():  # a resumed run has come to this step again, with the same content
             shutil.rmtree(final)
         os.rename(temporary, final)
-        sync_directory(folder)
+        sync_directory(final.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in _step_folders(folder)[: -max(keep, 1)]:
-        shutil.rmtree(old, ignore_errors=True)
     return final
 
 

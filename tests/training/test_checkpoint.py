@@ -6,7 +6,15 @@ import resource
 import pytest
 import torch
 
-from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint, save_checkpoint
+from fastblackout.training.checkpoint import (
+    EMA,
+    NETWORK,
+    OPTIMIZER,
+    export_checkpoint,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 
 def tensors(seed=0, size=100):
@@ -114,3 +122,29 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path, file_size_limit, limi
     file_size_limit(resource.RLIM_INFINITY)
     assert files(tmp_path) == before
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+
+
+def test_an_export_holds_the_averaged_weights_alone(tmp_path):
+    save_checkpoint(tmp_path / "run", 3, {"a": 1, "run": "0123"}, tensors(1))
+    save_checkpoint(tmp_path / "run", 7, {"a": 1, "run": "0123"}, tensors(2))
+    folder = export_checkpoint(tmp_path / "run", tmp_path / "model")
+    assert sorted(map(str, files(folder))) == ["config.json", EMA]
+    exported = load_checkpoint(folder)
+    assert (exported.step, exported.config) == (7, {"a": 1})  # "run" is the name of a training on this machine
+    assert torch.equal(exported.tensors(EMA)["w"], tensors(2)[EMA]["w"])
+    with pytest.raises(ValueError, match="network.safetensors: is missing"):
+        exported.tensors(NETWORK)
+
+
+def test_an_export_that_is_refused_writes_nothing(tmp_path):
+    path = save_checkpoint(tmp_path / "run", 3, {}, tensors(1))
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match="^export: folder: must be a new one.*exists"):
+        export_checkpoint(path, tmp_path / "run")
+    with pytest.raises(ValueError, match="^export: folder: must be a new one.*no such folder"):
+        export_checkpoint(path, tmp_path / "no" / "model")
+    (path / EMA).write_bytes(b"")
+    with pytest.raises(ValueError, match="is damaged"):
+        export_checkpoint(path, tmp_path / "model")
+    assert files(tmp_path) == before | {(path / EMA).relative_to(tmp_path): b""}
+    assert [each.name for each in tmp_path.iterdir()] == ["run"]

@@ -1,0 +1,19 @@
+"""`fastblackout export`: a trained model without what only a training needs."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `fastblackout export`, and what runs it."""
+    parser.add_argument("path", metavar="RUN", help="a run or a checkpoint")
+    parser.add_argument("folder", metavar="FOLDER", help="the folder to write, a new one")
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ..training.checkpoint import export_checkpoint
+
+    print(export_checkpoint(options.path, options.folder), f"next: fastblackout sample {options.folder}", sep="\n")
+    return 0
