@@ -21,6 +21,7 @@ POOLED = (0, 2)  # the convolutions after which the larger of each 2x2 pixels is
 # SHA-256 of the weight files, so that figures made with other weights cannot pass for comparable ones.
 HASHES = {
     "mnist": "7b069eeee8de55f3955c6b92e73ec79cbc1a6faacfa77dc0639f967cadf8a065",
+    "fashion-mnist": "2c290a970e3e63cbef5e018155bc473829ec0271e962ba1c364ee0f5d809f2eb",
 }
 
 
