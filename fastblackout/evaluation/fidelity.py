@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -21,10 +19,12 @@ Array = NDArray[Any]
 
 
 def version() -> str | None:
-    """The version of the installed torch-fidelity; None where it is not installed."""
-    if importlib.util.find_spec("torch_fidelity") is None:
+    """The version of torch-fidelity; None where it, or the torchvision that it needs, is not installed or not whole."""
+    try:
+        import torch_fidelity
+    except (ImportError, RuntimeError):  # RuntimeError: a torchvision made for another torch
         return None
-    return importlib.metadata.version("torch-fidelity")
+    return torch_fidelity.__version__
 
 
 class Statistics:

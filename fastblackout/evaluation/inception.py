@@ -27,8 +27,7 @@ def read_inception(path: str | os.PathLike[str]) -> bytes:
     Raises ValueError without torch-fidelity, for a file that cannot be read, and for any other than `FILE`.
     """
     if fidelity.version() is None:
-        need = "needs torch-fidelity, got no such package; pip install torch-fidelity"
-        raise ValueError(f"evaluate: inception: {need}")
+        raise ValueError("evaluate: inception: needs torch-fidelity, got none that works; pip install torch-fidelity")
     try:
         content = read_plain(path, MOST_BYTES)
     except (OSError, ValueError) as error:

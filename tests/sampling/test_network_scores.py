@@ -121,9 +121,14 @@ def test_score_precision_and_recall_of_known_cases():
 
 @needs_fidelity
 def test_fid_is_torch_fidelitys(random_features):
-    as_inception = random_features._replace(stand_in=False)
+    from torch_fidelity import metric_fid
+
     ours = compare_features(random_features, images(100, 2), DATA)
-    theirs = compare_features(as_inception, images(100, 2), DATA)
+    theirs = compare_features(random_features._replace(stand_in=False), images(100, 2), DATA)
+    features = [torch.from_numpy(random_features(some).astype(np.float32)) for some in (DATA.train, images(100, 2))]
+    statistics = map(metric_fid.fid_features_to_statistics, features)
+    exactly = metric_fid.fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert theirs["frechet_samples"] == exactly != ours["frechet_samples"]
     assert theirs["frechet_samples"] == pytest.approx(ours["frechet_samples"], rel=1e-4)
     assert theirs["kernel_samples"] == ours["kernel_samples"]
 
