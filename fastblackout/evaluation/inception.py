@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from ..atomic_files import read_plain
 from . import fidelity
 from .features import Features
+from .pinned import checked
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity's releases, version 0.2.0
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -33,9 +33,7 @@ def read_inception(path: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"evaluate: inception: {path}: {reason}") from None
-    if (found := hashlib.sha256(content).hexdigest()) != SHA256:
-        raise ValueError(f"evaluate: inception: {path}: must be {FILE}, SHA-256 {SHA256}, got {found}")
-    return content
+    return checked(f"inception: {path}: must be {FILE}", content, SHA256)
 
 
 def inception_features(content: bytes, max_count: int, device: str | torch.device = "cpu") -> Features:
@@ -51,12 +49,8 @@ def inception_features(content: bytes, max_count: int, device: str | torch.devic
     network = FeatureExtractorInceptionV3("inception-v3-compat", list(LAYERS), feature_extractor_weights_path=weights)
     network.to(device)
 
-    def of_counts(counts: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = network(rgb_bytes(counts, max_count))
-        return features, logits
-
     name = f"Inception of torch-fidelity {fidelity.version()}"
-    return Features(name, hashlib.sha256(content).hexdigest(), of_counts, device, BATCH, stand_in=False)
+    return Features(name, SHA256, lambda counts: network(rgb_bytes(counts, max_count)), device, BATCH, stand_in=False)
 
 
 def rgb_bytes(counts: Tensor, max_count: int) -> Tensor:

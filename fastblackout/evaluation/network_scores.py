@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..ground.terminal import wrap
 from . import fidelity
 from .features import Features
-from .samples import Gaussian, spread_out
+from .samples import Gaussian, sets_of, spread_out
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -33,10 +33,7 @@ def compare_features(
     A number about samples is the mean over the sets; result["spread"] holds the standard deviation of the sets' numbers
     and result["each"] the numbers, where there are two sets or more. Raises ValueError when the shapes differ.
     """
-    sets = [samples] if isinstance(samples, np.ndarray) else list(samples)
-    if not sets or any(one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]) for one in sets):
-        got = ", ".join(str(one.shape) for one in sets) or "none"
-        raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {got}")
+    sets = sets_of(samples, dataset)
     if reference is not None and reference < 2:
         raise ValueError(f"compare: reference: must be at least 2, got {reference}")
     train = spread_out(dataset.train, min(reference or len(dataset.train), len(dataset.train)))

@@ -130,13 +130,7 @@ def compare(samples: Array | Sequence[Array], dataset: Dataset) -> dict[str, Any
     and result["each"] the numbers themselves, where there are two sets or more. Labelled data also get the SVM's
     verdicts and the class histogram. Raises ValueError when the shapes differ.
     """
-    sets = [samples] if isinstance(samples, np.ndarray) else list(samples)
-    for one in sets:
-        if one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]):
-            shapes = ", ".join(str(one.shape) for one in sets)
-            raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {shapes}")
-    if not sets:
-        raise ValueError("compare: samples: must be a set or more, got none")
+    sets = sets_of(samples, dataset)
     real = _Real(dataset, len(sets[0]))
     found = [real.judge(one) for one in sets]
     result: dict[str, Any] = {"samples": len(sets[0]), "sets": len(sets)}
@@ -192,6 +186,15 @@ class _Real:
 
     def _distance(self, images: Array) -> float:
         return self.gaussian.distance(Gaussian(images)) if len(images) > 1 else float("nan")
+
+
+def sets_of(samples: Array | Sequence[Array], dataset: Dataset) -> list[Array]:
+    """One set of samples, or several, as a list; ValueError unless all have as many, 2 or more, of the data's shape."""
+    sets = [samples] if isinstance(samples, np.ndarray) else list(samples)
+    if not sets or any(one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]) for one in sets):
+        got = ", ".join(str(one.shape) for one in sets) or "none"
+        raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {got}")
+    return sets
 
 
 def spread_out(images: Array, count: int) -> Array:

@@ -140,7 +140,7 @@ def test_another_file_than_inceptions_is_refused(place, capsys, monkeypatch, ran
     for name in ("load_for", "load"):
         monkeypatch.setattr(evaluate_command, name, never)
     path, digest = random_inception
-    wanted = ["fastblackout evaluate: ", "SHA-256 6726825d", f"got {digest}"]
+    wanted = ["fastblackout evaluate: ", "SHA-256 must be 6726825d", f"got {digest}"]
     refused(capsys, [*EVALUATE, "runs/mnist", f"--inception={path}", "--json=numbers.json"], wanted)
     refused(capsys, [*EVALUATE, "runs/mnist", "--inception=none.pth"], ["inception: none.pth: No such file"])
     refused(capsys, [*EVALUATE, "runs/mnist", "--inception=."], ["inception: .: must be a plain file"])
