@@ -178,6 +178,10 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", **_N, default=4, help=what)
     parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
     parser.add_argument("--bits", **_N, default=100, help="how many held-out images the likelihood is of (100)")
+    what = "the weights of FID's network (a file of torch-fidelity's releases): FID, KID, IS, precision, recall"
+    parser.add_argument("--inception", metavar="FILE", help=what)
+    parser.add_argument("--no-stand-in", action="store_true", help="no features of a network that stands in for it")
+    parser.add_argument("--reference", **_N, help="training images whose features are compared with (all)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=_evaluate)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from ..atomic_files import atomic_write
 from ..data import Dataset, load
+from ..evaluation.inception import read_inception
+from ..evaluation.network_scores import features_lines
 from ..evaluation.samples import compare, table
 from ..evaluation.tables import compare_tables, rows_table
 from ..ground.terminal import wrap
@@ -24,6 +26,7 @@ from ..philox import Philox
 from ..training.progress import Progress
 from ..training.record import recall
 from ..training.trained_model import Run, read_by
+from .in_networks import in_networks, networks_for, note_of_networks
 from .of_run import check_free, labels_for, load_for, parts_of, path_of
 
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
@@ -37,13 +40,19 @@ def evaluate_command(options: Namespace) -> int:
         raise ValueError(f"evaluate: num: must be at least 2, got {options.num}")
     if options.seeds < 1:
         raise ValueError(f"evaluate: seeds: must be at least 1, got {options.seeds}")
+    if options.reference is not None and options.reference < 2:
+        raise ValueError(f"evaluate: reference: must be at least 2, got {options.reference}")
     seeds = [Philox(options.seed + n).seed for n in range(options.seeds)]
     if options.json:
         check_free("evaluate: json", (Path(options.json),), options.force)
+    inception = read_inception(options.inception) if options.inception else None
     run = load_for(path_of(options)[0], options)
     source = run.dataset
+    if inception and (run.shape[1:] == (1, 1) or run.shape[0] not in (1, 3)):
+        raise ValueError(f"evaluate: inception: needs images of 1 or 3 channels, got samples of shape {run.shape}")
     root = options.data or _data_of(run)
     data = load(source["name"], root, **read_by(source, run.model.max_count))
+    networks = networks_for(data, options, inception, next(run.model.parameters()).device)
     began = time.perf_counter()
     sets = _draw(run, options, seeds)
     seconds = time.perf_counter() - began
@@ -51,7 +60,12 @@ def evaluate_command(options: Namespace) -> int:
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
     print(run.checkpoint.path)
     print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid), {drawn}"))
-    print(rows_table(result) if data.is_table else table(result))
+    if data.is_table:
+        print(rows_table(result))
+    else:
+        result |= in_networks(networks, sets, data, options)
+        more = [line for kind in networks for line in features_lines(result[kind])]
+        print(table(result, more + note_of_networks(networks, data, options)))
     images_of_bits = min(options.bits, len(data.held_out))
     if images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)

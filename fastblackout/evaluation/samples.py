@@ -87,6 +87,11 @@ def nearest_distance(queries: Array, references: Array) -> float:
     return float(np.concatenate(nearest).mean())
 
 
+def on_pixels(images: Array, max_count: int) -> float:
+    """Share of the pixels whose count is above half of max_count."""
+    return float((images > max_count / 2).mean())
+
+
 class Judge:
     """An SVM (radial basis, C = 10) trained on real images, asked what samples show and whether it is sure.
 
@@ -125,13 +130,7 @@ def compare(samples: Array | Sequence[Array], dataset: Dataset) -> dict[str, Any
     and result["each"] the numbers themselves, where there are two sets or more. Labelled data also get the SVM's
     verdicts and the class histogram. Raises ValueError when the shapes differ.
     """
-    sets = [samples] if isinstance(samples, np.ndarray) else list(samples)
-    for one in sets:
-        if one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]):
-            shapes = ", ".join(str(one.shape) for one in sets)
-            raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {shapes}")
-    if not sets:
-        raise ValueError("compare: samples: must be a set or more, got none")
+    sets = sets_of(samples, dataset)
     real = _Real(dataset, len(sets[0]))
     found = [real.judge(one) for one in sets]
     result: dict[str, Any] = {"samples": len(sets[0]), "sets": len(sets)}
@@ -157,9 +156,12 @@ class _Real:
             "frechet_noise": self._distance(noise),
             "frechet_split": frechet_distance(train[half_1], train[half_2]),
             "frechet_held_out": self._distance(held_out),
-            "frechet_held_out_as_many": self._distance(self._spread_out(held_out)),
+            "frechet_held_out_as_many": self._distance(spread_out(held_out, self.few)),
             "nearest_held_out": nearest_distance(held_out[:NEAREST_QUERY], self.train),
+            "on_pixels_train": on_pixels(train, dataset.max_count),
+            "on_pixels_held_out": on_pixels(held_out, dataset.max_count),
         }
+        self.max_count = dataset.max_count
         self.judged = None
         labels, held_out_labels = dataset.train_labels, dataset.held_out_labels
         if labels is not None and held_out_labels is not None and len(np.unique(labels[:JUDGE_TRAIN])) > 1:
@@ -172,8 +174,9 @@ class _Real:
         """The numbers of one set of samples."""
         result: dict[str, Any] = {
             "frechet_samples": self._distance(samples),
-            "frechet_samples_as_many": self._distance(self._spread_out(samples)),
+            "frechet_samples_as_many": self._distance(spread_out(samples, self.few)),
             "nearest_samples": nearest_distance(samples[:NEAREST_QUERY], self.train),
+            "on_pixels_samples": on_pixels(samples, self.max_count),
         }
         if self.judged is not None:
             named, sure = self.judged(samples)
@@ -184,13 +187,23 @@ class _Real:
     def _distance(self, images: Array) -> float:
         return self.gaussian.distance(Gaussian(images)) if len(images) > 1 else float("nan")
 
-    def _spread_out(self, images: Array) -> Array:
-        """As many images as both samples and held-out images are there, spread evenly over these."""
-        return images[np.arange(self.few) * len(images) // self.few]
+
+def sets_of(samples: Array | Sequence[Array], dataset: Dataset) -> list[Array]:
+    """One set of samples, or several, as a list; ValueError unless all have as many, 2 or more, of the data's shape."""
+    sets = [samples] if isinstance(samples, np.ndarray) else list(samples)
+    if not sets or any(one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]) for one in sets):
+        got = ", ".join(str(one.shape) for one in sets) or "none"
+        raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {got}")
+    return sets
 
 
-def table(result: dict[str, Any]) -> str:
-    """The numbers of `compare`, for a reader, in lines of at most 80 columns."""
+def spread_out(images: Array, count: int) -> Array:
+    """So many of the images, spread evenly over all of them."""
+    return images[np.arange(count) * len(images) // count]
+
+
+def table(result: dict[str, Any], more: Sequence[str] = ()) -> str:
+    """The numbers of `compare`, for a reader, in lines of at most 80 columns; `more` of them before the notes."""
     samples, held_out, sets, few = (result[name] for name in ("samples", "held_out", "sets", "as_many"))
     spread = result.get("spread", {})
 
@@ -209,7 +222,13 @@ def table(result: dict[str, Any]) -> str:
         *([row(f"{few} of them, as many as samples", "frechet_held_out_as_many")] if few < held_out else []),
         row("rounded Gaussian noise, same mean and covariance", "frechet_noise"),
         row("one random half of the training images to the other", "frechet_split"),
+        *more,
         *_notes(result),
+        "",
+        "Share of pixels above half of the largest count",
+        row("samples", "on_pixels_samples", ".2%"),
+        row("training images", "on_pixels_train", ".2%"),
+        row("held-out images", "on_pixels_held_out", ".2%"),
         "",
         "Mean distance to the nearest training image (memorised if far below held out)",
         row("samples", "nearest_samples"),

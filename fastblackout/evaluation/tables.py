@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ground.terminal import wrap
+from .samples import sets_of, spread_out
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -62,10 +63,7 @@ def compare_tables(samples: Array | Sequence[Array], dataset: Dataset) -> dict[s
     held-out rows. A number about samples is the mean over the sets; result["spread"] holds the standard deviation of
     the sets' numbers where there are two sets or more. Raises ValueError when the shapes differ.
     """
-    sets = [samples] if isinstance(samples, np.ndarray) else list(samples)
-    if not sets or any(one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]) for one in sets):
-        got = ", ".join(str(one.shape) for one in sets) or "none"
-        raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {got}")
+    sets = sets_of(samples, dataset)
     train, few = _Moments(dataset.train), min(len(sets[0]), len(dataset.held_out))
     found = [_Moments(one) for one in sets]
     differences = [one.difference(train) for one in found]
@@ -91,7 +89,7 @@ def _of_few(rows: Array, few: int, train: _Moments) -> dict[str, float]:
     """The difference of so many rows, spread evenly over all of them."""
     if few < 2:
         return dict.fromkeys(_MEASURES, float("nan"))
-    return _Moments(rows[np.arange(few) * len(rows) // few]).difference(train)
+    return _Moments(spread_out(rows, few)).difference(train)
 
 
 def _mean(each: Sequence[dict[str, float]]) -> dict[str, float]:

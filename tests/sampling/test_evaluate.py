@@ -5,7 +5,15 @@ import pytest
 from scipy import linalg
 
 from fastblackout.data import load
-from fastblackout.evaluation.samples import Judge, compare, frechet_distance, gaussian_noise, nearest_distance, table
+from fastblackout.evaluation.samples import (
+    Judge,
+    compare,
+    frechet_distance,
+    gaussian_noise,
+    nearest_distance,
+    on_pixels,
+    table,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +59,11 @@ def test_nearest_distance_is_the_nearest(digits):
     plain = [min(np.sqrt(((a.astype(float) - b) ** 2).sum()) for b in digits.train[:300].astype(float)) for a in some]
     assert nearest_distance(some, digits.train[:300]) == pytest.approx(np.mean(plain), rel=1e-12)
     assert nearest_distance(digits.train[5:9], digits.train) < 1e-5
+
+
+def test_pixels_above_half():
+    assert on_pixels(np.array([0, 8, 9, 16]), 16) == 0.5
+    assert on_pixels(np.array([0, 7, 8, 15], dtype=np.uint8), 15) == 0.5
 
 
 def test_the_judge_knows_digits_from_noise(digits):

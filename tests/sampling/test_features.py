@@ -1,0 +1,161 @@
+"""The networks in whose features samples are evaluated: pinned weights, known features."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fastblackout.data import Dataset, load
+from fastblackout.evaluation import classifier, efficientnet_lite
+from fastblackout.evaluation.features import features_for
+from fastblackout.evaluation.train_classifier import main as train_classifier
+from support import ROOT
+from support.mnist import write_idx
+
+KNOWN = json.loads((ROOT / "tests/support/known_features.json").read_text())
+
+
+def digits():
+    """scikit-learn's handwritten digits, enlarged to look like MNIST's: (counts (1797, 1, 28, 28), labels)."""
+    data = load("digits", resize=20)
+    images = np.concatenate([data.train, data.held_out]).astype(int) * 255 // 16
+    labels = np.concatenate([data.train_labels, data.held_out_labels])
+    return np.pad(images.astype(np.uint8), ((0, 0), (0, 0), (4, 4), (4, 4))), labels
+
+
+def dataset(name, images, max_count=255):
+    return Dataset(name, images, images, max_count)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_the_features_are_the_known_ones(name):
+    images, _ = digits()
+    features = features_for(dataset(name, images))
+    assert features.hash == KNOWN[name]["sha256"] == classifier.HASHES[name]
+    found = features(images[:2])
+    assert found.shape == (2, 96) and found.dtype == np.float64
+    assert np.abs(found - KNOWN[name]["features"]).max() < 1e-4
+    assert found.std() > 0.1
+
+
+def test_features_do_not_depend_on_the_batch():
+    images, _ = digits()
+    features = features_for(dataset("mnist", images))
+    values, probabilities = features.with_probabilities(images[:70])
+    for batch in (1, 3, 64):
+        again, chances = features._replace(batch=batch).with_probabilities(images[:70])
+        assert np.abs(again - values).max() < 1e-5 and np.abs(chances - probabilities).max() < 1e-5
+    assert np.abs(features(images[3:4]) - values[3]).max() < 1e-5
+    assert probabilities.shape == (70, 10) and np.allclose(probabilities.sum(axis=1), 1)
+    assert features(images[:0]).shape == (0, 96)
+
+
+def test_the_classifier_knows_digits():
+    """It never saw these: another data set, of other writers, coarse and enlarged."""
+    images, labels = digits()
+    _, probabilities = features_for(dataset("mnist", images)).with_probabilities(images)
+    assert (probabilities.argmax(axis=1) == labels).mean() > KNOWN["digits_right"] - 0.02 > 0.8
+    assert (probabilities[:, ::-1].argmax(axis=1) == labels).mean() < 0.3
+
+
+def test_only_data_that_a_network_knows_have_features():
+    images, _ = digits()
+    for name, some, max_count in (
+        ("digits", images, 255), ("mnist", images[:, :, 1:], 255), ("mnist", images // 255, 1),
+        ("array", images.repeat(2, axis=1), 255),
+    ):  # fmt: skip
+        assert features_for(dataset(name, some, max_count)) is None
+
+
+def test_other_weights_are_refused(tmp_path, monkeypatch):
+    whole = bytearray(classifier.weights_path("mnist").read_bytes())
+    whole[-1] ^= 1
+    monkeypatch.setattr(classifier, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="classifier of mnist: no mnist.safetensors in"):
+        classifier.load_classifier("mnist")
+    (tmp_path / "mnist.safetensors").write_bytes(whole)
+    with pytest.raises(ValueError, match=f"SHA-256 must be {classifier.HASHES['mnist']}, got [0-9a-f]{{64}}$"):
+        classifier.load_classifier("mnist")
+
+
+def test_the_floors_are_of_these_weights():
+    """What docs/training.md says of the classifiers, and of real images in their features."""
+    floors = json.loads((classifier.FOLDER / "floors.json").read_text())
+    text = (ROOT / "docs/training.md").read_text()
+    for name, aim in (("mnist", 0.992), ("fashion-mnist", 0.92)):
+        assert floors[name]["sha256"] == classifier.HASHES[name]
+        assert floors[name]["test_accuracy"] >= aim
+        assert f"{floors[name]['test_accuracy']:.2%}" in text
+        for part in ("train", "test"):
+            means = [floors[name][part][size]["mean"] for size in ("1000", "5000", "10000")]
+            assert means[0] > means[1] > means[2] > 0
+            assert f"| {' | '.join(f'{mean:.3f}' for mean in means)} |" in text
+        assert classifier.weights_path(name).stat().st_size < 400_000
+
+
+def test_folding_keeps_the_function():
+    torch.manual_seed(0)
+    network = classifier.Classifier(normalize=True)
+    for norm in network.norms:
+        for values in (norm.weight, norm.bias, norm.running_mean):
+            torch.nn.init.normal_(values)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    images = torch.rand(5, *classifier.SHAPE)
+    with torch.no_grad():
+        wanted, found = network.eval()(images), network.folded()(images)
+    for want, got in zip(wanted, found, strict=True):
+        assert want.std() > 0.01
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_the_command_that_makes_weights(tmp_path, capsys, monkeypatch):
+    """The same bytes twice, others with another seed, and what it makes can be loaded."""
+    images, labels = digits()
+    images, labels = images[:140, 0], labels[:140]
+    for part in ("train", "t10k"):
+        write_idx(tmp_path / "MNIST/raw" / f"{part}-images-idx3-ubyte", images)
+        write_idx(tmp_path / "MNIST/raw" / f"{part}-labels-idx1-ubyte", labels)
+    threads = torch.get_num_threads()
+    try:
+        made = []
+        for seed in (0, 0, 1):
+            out = tmp_path / f"{len(made)}.safetensors"
+            assert train_classifier(["mnist", f"--data={tmp_path}", f"--out={out}", f"--seed={seed}"]) == 0
+            made.append(out.read_bytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert made[0] == made[1] != made[2]
+    assert "of the test images right" in capsys.readouterr().out
+    monkeypatch.setattr(classifier, "FOLDER", tmp_path)
+    (tmp_path / "mnist.safetensors").write_bytes(made[0])
+    monkeypatch.setitem(classifier.HASHES, "mnist", hashlib.sha256(made[0]).hexdigest())
+    assert classifier.load_classifier("mnist")(torch.zeros(1, 1, 28, 28))[0].shape == (1, 96)
+
+
+@pytest.mark.skipif(not efficientnet_lite.installed(), reason=f"no {efficientnet_lite.PACKAGE}")
+def test_the_stand_in_for_colour_knows_photographs():
+    """A palace and a flower, scikit-learn's pictures; the recorded features are those of efficientnet-lite-pytorch."""
+    from sklearn.datasets import load_sample_images
+
+    images = np.stack([image[:424, 100:524].transpose(2, 0, 1) for image in load_sample_images().images])
+    features = features_for(dataset("folder", images))
+    assert "EfficientNet-Lite0" in features.name and features.stand_in
+    values, probabilities = features.with_probabilities(images)
+    assert probabilities.argmax(axis=1).tolist() == [698, 985]  # palace, daisy
+    assert values.shape == (2, 1280)
+    assert np.abs(values[:, ::40] - KNOWN["efficientnet-lite0"]).max() < 1e-3
+    halves, _ = features_for(dataset("folder", images, 510)).with_probabilities(images.astype(np.int16) * 2)
+    assert np.abs(halves - values).max() < 1e-4
+
+
+@pytest.mark.skipif(not efficientnet_lite.installed(), reason=f"no {efficientnet_lite.PACKAGE}")
+def test_other_weights_for_colour_are_refused(monkeypatch):
+    monkeypatch.setattr(efficientnet_lite, "SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="SHA-256 must be 0000"):
+        features_for(dataset("folder", np.zeros((2, 3, 8, 8), np.uint8)))
+    monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no-such-package")
+    assert features_for(dataset("folder", np.zeros((2, 3, 8, 8), np.uint8))) is None
+    with pytest.raises(ValueError, match="needs no-such-package"):
+        efficientnet_lite.load_efficientnet_lite()
