@@ -1,4 +1,4 @@
-"""The command line: `fastblackout train | sample | evaluate | info | bench`. Errors are one line and an exit status.
+"""The command line: `fastblackout train | sample | evaluate | plot | info | bench`. Errors: one line, an exit status.
 
 0: done. 1: it failed (bad data, a damaged checkpoint, a full disk), or the reader of its pipe has left. 2: the command
 itself is wrong. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
@@ -92,6 +92,7 @@ def build_parser() -> Parser:
     add_train(command("train", "train a model"))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
+    _add_plot(command("plot", "draw a run's losses, schedule, film and laws"))
     command("info", "say what was built, and why not, and which recipes there are").set_defaults(run=_info)
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
@@ -118,6 +119,10 @@ _EXAMPLES = {
   fastblackout evaluate
   fastblackout evaluate runs/mnist --seeds 1 --bits 0    (the quickest)
   fastblackout evaluate runs/mnist --data ROOT --json numbers.json
+""",
+    "plot": """\
+  fastblackout plot
+  fastblackout plot runs/mnist --data ROOT --steps 20 --out pictures --force
 """,
     "info": """\
   fastblackout info
@@ -169,7 +174,17 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_evaluate)
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser, in_batches=False)
+    parser.add_argument("--num", **_N, default=4, help="how many samples the film shows (4)")
+    parser.add_argument("--out", metavar="FOLDER", help="folder of the pictures; default RUN/plots")
+    parser.add_argument("--force", action="store_true", help="overwrite the pictures there")
+    what = "the data, whose first held-out image has its laws drawn, of a run that was moved or not trained here"
+    parser.add_argument("--data", metavar="PATH", help=what)
+    parser.set_defaults(run=_plot, guidance=0.0)
+
+
+def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     which = "a run or a checkpoint; default: the only run in runs/, or runs/digits"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
@@ -180,7 +195,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of births to whole numbers (stochastic)")
     parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")
     parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
-    parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
+    if in_batches:
+        parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
     parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged, or the last (ema)")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
@@ -197,6 +213,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from .evaluate_command import evaluate_command
 
     return evaluate_command(options)
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from .plot_command import plot_command
+
+    return plot_command(options)
 
 
 def _info(options: argparse.Namespace) -> int:

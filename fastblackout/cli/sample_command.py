@@ -15,6 +15,7 @@ from ..atomic_files import write_npz
 from ..evaluation.plots import film_strip, sample_grid
 from ..philox import Philox
 from ..sampling.sampler import sample
+from ..training.progress import Progress
 from ..training.trained_model import Run, default_run
 from .of_run import check_free, draw, labels_for, load_for, steps_of
 
@@ -42,25 +43,28 @@ def sample_command(options: Namespace) -> int:
     write_npz(out, **counts, **({} if labels is None else {"labels": labels.cpu().numpy()}))
     if not is_table:
         sample_grid(images[:GRID_IMAGES], max_count, grid_file)
-        film_strip(_film(run, options, labels), max_count, film_file)
+        film_strip(film(run, options, labels), max_count, film_file)
     print(run.checkpoint.path, f"{len(images)} samples in {seconds:.1f} s", *files, sep="\n")
     return 0
 
 
-def _film(run: Run, options: Namespace, labels: torch.Tensor | None) -> list[NDArray[Any]]:
+def film(run: Run, options: Namespace, labels: torch.Tensor | None) -> list[NDArray[Any]]:
     """The first samples once more, kept at some steps from the black start to the image."""
     rows = min(FILM_ROWS, options.num)
     times = run.schedule.grid(options.steps, options.grid, run.model.max_count)
     kept = set(frames_of(run.schedule.p[times]))
     frames: list[NDArray[Any]] = []
 
-    def keep(n: int, k: int, x: torch.Tensor) -> None:
-        if n in kept:
-            frames.append(x.cpu().numpy().copy())
-
     some = None if labels is None else labels[:rows]
     how = {"rng": Philox(options.seed), "labels": some, "guidance": options.guidance, **steps_of(options)}
-    sample(run.model, run.schedule, (rows, *run.shape), callback=keep, **how)
+    with Progress(options.steps, "steps", f"film of {rows} samples", shown=not options.quiet, keep=False) as progress:
+
+        def keep(n: int, k: int, x: torch.Tensor) -> None:
+            progress.update(1 if n else 0)
+            if n in kept:
+                frames.append(x.cpu().numpy().copy())
+
+        sample(run.model, run.schedule, (rows, *run.shape), callback=keep, **how)
     return frames
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from ..data import BatchOrder, Dataset
-from ..evaluation.plots import loss_curve, sample_grid
+from ..evaluation.charts import loss_curve
+from ..evaluation.plots import sample_grid
 from .checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
 from .progress import Progress
