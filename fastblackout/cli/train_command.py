@@ -62,6 +62,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     from ..data import SHAPING, load, shaping_of
+    from ..training.board import check_installed
     from ..training.checkpoint import has_checkpoint, load_checkpoint
     from ..training.config import preset
     from ..training.run import train_in_held_folder
@@ -82,6 +83,8 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
             raise ValueError(f"train: dataset: {out} was trained on {dataset['name']}, got {options.dataset}")
         config = stored.resumed_with(given)
         asked = _as_before(options, asked, read_by(dataset, checkpoint.config["model"].get("max_count")))
+    if config.tensorboard:
+        check_installed()  # before the data are read, which may take minutes
     data = load(options.dataset, options.data, options.download, **asked)
     if data.is_table and checkpoint is None:
         config = preset(options.dataset, **{**OF_TABLE, **given})

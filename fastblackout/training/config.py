@@ -26,6 +26,7 @@ MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
+    | {"tensorboard"}
 )
 
 
@@ -67,6 +68,7 @@ class TrainConfig:
     sample_every: int = 5000
     checkpoint_every: int = 1000
     keep: int = 2
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -117,7 +119,7 @@ class TrainConfig:
             raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
         if not _OF_HEADS & set(values):
             values = {**{name: getattr(cls, name) for name in _OF_HEADS}, **values}
-        values = {"components": cls.components, **values}
+        values = {**{name: getattr(cls, name) for name in _LATER}, **values}
         if set(values) != names:
             wrong = ", ".join(sorted(set(values) ^ names))
             raise ValueError(f"TrainConfig: keys: must be its fields, got a difference in {wrong}")
@@ -141,6 +143,7 @@ class TrainConfig:
 
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
+_LATER = ("components", "tensorboard")  # what runs of before do not have
 
 CHOICES = {
     "head": HEADS,
@@ -202,6 +205,7 @@ HELP = {
     "sample_every": "steps between pictures of samples; 0: none",
     "checkpoint_every": "steps between checkpoints",
     "keep": "checkpoints to keep",
+    "tensorboard": "write losses, speed and pictures of samples for TensorBoard too, into RUN/tensorboard",
 }
 
 

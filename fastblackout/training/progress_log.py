@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_files import atomic_write
+from .board import Board
 from .progress import Progress
 
 _LONGEST = 1 << 16  # bytes of a line; a longer one is no record
@@ -38,21 +39,27 @@ def _is_record(record: Any) -> bool:
 
 
 class Journal:
-    """The log of a run from `step` on (a resumed run makes later records anew) and how far it is."""
+    """The log of a run from `step` on (a resumed run makes later records anew) and how far it is.
 
-    def __init__(self, run: Path, step: int, total: int, progress: bool) -> None:
-        self.path, self.shown = run / "log.jsonl", progress
+    tensorboard: whether all that is recorded goes to TensorBoard's files too.
+    """
+
+    def __init__(self, run: Path, step: int, total: int, progress: bool, tensorboard: bool = False) -> None:
+        self.path, self.begun_at, self.shown = run / "log.jsonl", step, progress
         self.records = [record for record in read_log(self.path) if record["step"] <= step]
         atomic_write(self.path, "".join(json.dumps(record) + "\n" for record in self.records).encode())
         self._progress = Progress(total, "steps", done=step, shown=progress)
         self._last_part = -total
         self._held_out = ""
+        self._board = Board(run, step, self.records) if tensorboard else None
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._progress.__exit__()
+        if self._board is not None:
+            self._board.close()
 
     def advance(self) -> None:
         """One more step is done."""
@@ -75,6 +82,13 @@ class Journal:
         self.records.append(values)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
+        if self._board is not None:
+            self._board.record(values)
+
+    def picture(self, step: int, path: Path) -> None:
+        """A picture of samples was made at this step."""
+        if self._board is not None:
+            self._board.picture(step, path)
 
     def held_out(self, **values: Any) -> None:
         """Append the record of a held-out loss, and show it: in a pipe behind the next line, but for the last."""

@@ -42,6 +42,7 @@ class Trainer:
         self.no_class = dataset.classes or 0  # the label that means "no class"
         self.step = 0
         self.rate = 0.0
+        self.gradient_norm = torch.zeros((), device=device)  # before it is clipped
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
         elements = int(np.prod(dataset.shape))
@@ -77,7 +78,7 @@ class Trainer:
             loss = losses.mean() * self.unit
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
