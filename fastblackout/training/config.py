@@ -26,7 +26,7 @@ MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
-    | {"tensorboard"}
+    | {"bits_every", "tensorboard"}
 )
 
 
@@ -65,6 +65,7 @@ class TrainConfig:
     threads: int = 0
     log_every: int = 50
     held_out_every: int = 500
+    bits_every: int = 0
     sample_every: int = 5000
     checkpoint_every: int = 1000
     keep: int = 2
@@ -75,7 +76,7 @@ class TrainConfig:
             object.__setattr__(self, field.name, _typed(field.name, str(field.type), getattr(self, field.name)))
         for name in ("batch", "channels", "blocks", "schedule_steps", "log_every", "checkpoint_every", "keep"):
             _require(name, getattr(self, name) >= 1, "must be at least 1", getattr(self, name))
-        for name in ("steps", "warmup", "threads", "held_out_every", "sample_every", "seed"):
+        for name in ("steps", "warmup", "threads", "held_out_every", "bits_every", "sample_every", "seed"):
             _require(name, getattr(self, name) >= 0, "must be at least 0", getattr(self, name))
         _require("noise_channels", 1 <= self.noise_channels <= 64, "must be in 1..64", self.noise_channels)
         _require("draws", 2 <= self.draws <= 8, "must be in 2..8", self.draws)
@@ -143,7 +144,7 @@ class TrainConfig:
 
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
-_LATER = ("components", "tensorboard")  # what runs of before do not have
+_LATER = ("components", "bits_every", "tensorboard")  # what runs of before do not have
 
 CHOICES = {
     "head": HEADS,
@@ -202,6 +203,7 @@ HELP = {
     "threads": "CPU threads; 0: as many as torch likes",
     "log_every": "steps between lines of log.jsonl",
     "held_out_every": "take the held-out loss at the first end of an epoch after so many steps; 0: never",
+    "bits_every": "take bits per dimension of held-out samples as often; 0: never",
     "sample_every": "steps between pictures of samples; 0: none",
     "checkpoint_every": "steps between checkpoints",
     "keep": "checkpoints to keep",

@@ -91,7 +91,9 @@ class Progress:
         when = f"{_clock(left)} left" if self.done < self.total else f"{_clock(seconds)} in all"
         head = f"{self.what}: " if self.what else ""
         line = f"{head}{self.done}/{self.total} {self.unit}, {when}{', ' if self.text else ''}{self.text}"
-        self.say(line[:COLUMNS])
+        while len(line) > COLUMNS and ", " in line:
+            line = line.rpartition(", ")[0]  # whole, but for what stands last
+        self.say(line)
 
 
 def _clock(seconds: float) -> str:

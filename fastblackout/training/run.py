@@ -144,7 +144,7 @@ class _CutShort(Exception):
 
 
 def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
-    """Makes the held-out loss, the loss curve and the samples that are due at this step and not there yet.
+    """Makes the held-out loss and bits, the loss curve and the samples that are due at this step and not there yet.
 
     This may take long, so a stop ends it at once, and the resumed run makes what is missing.
     """
@@ -152,6 +152,9 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
     last = step == trainer.total
     if stop or step == 0:
         return
+
+    def due(every: int) -> bool:
+        return every > 0 and (last or _epoch_to_judge(order, step, every))
 
     def tick_of(part: Progress) -> Callable[[int], None]:
         def tick(pieces: int) -> None:
@@ -162,18 +165,31 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
         return tick
 
     with suppress(_CutShort):
-        judging = config.held_out_every and (last or _epoch_to_judge(order, step, config.held_out_every))
-        if judging and not journal.knows_held_out(step):
+        if due(config.held_out_every) and not journal.knows("held_out_loss", step):
             held_out = trainer.held_out
             with journal.part("held-out loss", len(held_out.x_0), "images") as part:
                 loss = trainer.held_out_loss(tick_of(part))
-            journal.held_out(
+            journal.judged(
+                "held-out loss",
+                f"{loss:.4f}",
                 step=step,
                 epoch=order.epochs_done(step),
                 held_out_loss=loss,
                 constant_loss=held_out.constant_loss,
                 held_out_images=held_out.count,
                 held_out_draws=len(held_out.x_0),
+            )
+        if due(config.bits_every) and not journal.knows("bits_per_dim", step):
+            with journal.part("bits per dimension", trainer.bits.total, "draws") as part:
+                bound = trainer.held_out_bits(tick_of(part))
+            journal.judged(
+                "bits per dimension",
+                f"{bound.bits:.3f} +- {bound.monte_carlo_error:.3f}",
+                step=step,
+                epoch=order.epochs_done(step),
+                bits_per_dim=bound.bits,
+                bits_error=bound.monte_carlo_error,
+                bits_images=len(trainer.bits.x_0),
             )
         if step % config.checkpoint_every == 0 or last:
             loss_curve(journal.records, run / "loss.png")
