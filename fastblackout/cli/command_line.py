@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from .._version import __version__
-from ..ground.terminal import drop_unwritable, open_streams, width, wrap
+from ..ground.terminal import drop_unwritable, open_streams, width
 from ..sampling.rules import SAMPLERS
-from ..training.recipes import RECIPES
 from ..training.stopping import Terminated, sigterm_raises
+from .json_output import add_json, text_aside
 from .train_command import add_train
 
 Command = Callable[[argparse.Namespace], int]
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        status = options.run(options)
+        with text_aside(options):
+            status = options.run(options)
         sys.stdout.flush()  # so that a closed pipe is noticed here and not when Python exits
         return status
     except KeyboardInterrupt as stop:
@@ -93,7 +94,10 @@ def build_parser() -> Parser:
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
     _add_plot(command("plot", "draw a run's losses, schedule, film and laws"))
-    command("info", "say what was built, and why not, and which recipes there are").set_defaults(run=_info)
+    info = command("info", "say what was built, and why not, and which recipes there are")
+    add_json(info)
+    info.add_argument("--force", action="store_true", help="overwrite FILE")
+    info.set_defaults(run=_info)
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
@@ -126,6 +130,7 @@ _EXAMPLES = {
 """,
     "info": """\
   fastblackout info
+  fastblackout info --json -
 """,
     "bench": """\
   fastblackout bench -- --quick
@@ -156,7 +161,8 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
     parser.add_argument("--num", **_N, default=64, help="how many samples (64)")
     parser.add_argument("--out", metavar="FILE", help=".npz file for the counts; default RUN/samples.npz")
-    parser.add_argument("--force", action="store_true", help="overwrite FILE and its pictures")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite the files")
     parser.add_argument("--label", **_N, help="class to draw, of a conditional run; default: all in turn")
     parser.add_argument("--guidance", **_X, default=0.0, help="strength of classifier-free guidance (0)")
     parser.set_defaults(run=_sample)
@@ -169,7 +175,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", **_N, default=4, help=what)
     parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
     parser.add_argument("--bits", **_N, default=100, help="how many held-out images the likelihood is of (100)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    add_json(parser)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=_evaluate)
 
@@ -178,7 +184,8 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
     _add_run(parser, in_batches=False)
     parser.add_argument("--num", **_N, default=4, help="how many samples the film shows (4)")
     parser.add_argument("--out", metavar="FOLDER", help="folder of the pictures; default RUN/plots")
-    parser.add_argument("--force", action="store_true", help="overwrite the pictures there")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite the files")
     what = "the data, whose first held-out image has its laws drawn, of a run that was moved or not trained here"
     parser.add_argument("--data", metavar="PATH", help=what)
     parser.set_defaults(run=_plot, guidance=0.0)
@@ -222,22 +229,9 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from ..ops.capabilities import capabilities, preferences
+    from .info_command import info_command
 
-    indent = " " * 16
-    for name, state in capabilities().items():
-        print(wrap(state["detail"], f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
-        if state["ops"]:
-            print(wrap(", ".join(state["ops"]), indent, indent))
-    print('backend="auto" takes')
-    for device, ops, backend, why in preferences():
-        print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
-    print("recipes of `fastblackout train DATASET --recipe NAME`")
-    for dataset, known in RECIPES.items():
-        for name, recipe in known.items():
-            sample = f"; sample with {recipe.sample}" if recipe.sample else ""
-            print(wrap(f"{recipe.about}; {recipe.time}{sample}", f"{dataset:14} {name:6} ", " " * 22))
-    return 0
+    return info_command(options)
 
 
 def _bench(options: argparse.Namespace) -> int:

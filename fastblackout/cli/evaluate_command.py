@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any
 
 import torch
 
-from ..atomic_files import atomic_write
 from ..data import Dataset, load
 from ..evaluation.samples import compare, table
 from ..evaluation.tables import compare_tables, rows_table
@@ -22,7 +19,8 @@ from ..philox import Philox
 from ..training.progress import Progress
 from ..training.record import recall
 from ..training.trained_model import Run, default_run, read_by
-from .of_run import check_free, draw, labels_for, load_for
+from .json_output import check_json, give_json
+from .of_run import draw, labels_for, load_for
 
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 
@@ -36,8 +34,7 @@ def evaluate_command(options: Namespace) -> int:
     if options.seeds < 1:
         raise ValueError(f"evaluate: seeds: must be at least 1, got {options.seeds}")
     seeds = [Philox(options.seed + n).seed for n in range(options.seeds)]
-    if options.json:
-        check_free("evaluate: json", (Path(options.json),), options.force)
+    check_json(options, options.force)
     run = load_for(Path(options.path or default_run()), options)
     source = run.dataset
     root = options.data or _data_of(run)
@@ -53,8 +50,7 @@ def evaluate_command(options: Namespace) -> int:
     images_of_bits = min(options.bits, len(data.held_out))
     if images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
-    if options.json:
-        atomic_write(options.json, (json.dumps(_without_nan(result), indent=1) + "\n").encode())
+    give_json(options, result)
     return 0
 
 
@@ -118,12 +114,3 @@ class _Counted:
         logits = self.model(model_input, *arguments)
         self.progress.update(len(logits))
         return logits
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN, which stands for a number that so few images do not give: None instead."""
-    if isinstance(value, dict):
-        return {name: _without_nan(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

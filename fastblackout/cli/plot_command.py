@@ -19,6 +19,7 @@ from ..philox import Philox
 from ..training.progress_log import read_log
 from ..training.record import recall
 from ..training.trained_model import Run, default_run, read_by
+from .json_output import check_json, give_json
 from .of_run import check_free, labels_for, load_for
 from .sample_command import film, frames_of
 
@@ -45,6 +46,7 @@ def plot_command(options: Namespace) -> int:
     if out.exists() and not out.is_dir():
         raise ValueError(f"plot: out: must be a folder, got {out}")
     check_free("plot: out", list(files.values()) if out.is_dir() else [out], options.force)
+    check_json(options, options.force)
     draw, image = _drawing(run, options, records, left_out)
     out.mkdir(exist_ok=True)
     for name, file in files.items():
@@ -54,6 +56,9 @@ def plot_command(options: Namespace) -> int:
         print(wrap(f"laws.png: of {image.what}{image.why}"))
     for name, why in left_out.items():
         print(wrap(f"left out: {name}: {why}"))
+    laws_of = None if image is None else image.what
+    drawn = {"checkpoint": run.checkpoint.path, "files": list(files.values())}
+    give_json(options, {**drawn, "left_out": left_out, "laws_of": laws_of})
     return 0
 
 

@@ -17,6 +17,7 @@ from ..philox import Philox
 from ..sampling.sampler import sample
 from ..training.progress import Progress
 from ..training.trained_model import Run, default_run
+from .json_output import check_json, give_json
 from .of_run import check_free, draw, labels_for, load_for, steps_of
 
 GRID_IMAGES, FILM_ROWS, FILM_FRAMES = 64, 4, 12
@@ -34,6 +35,7 @@ def sample_command(options: Namespace) -> int:
     is_table = run.shape[1:] == (1, 1)
     files = [out] if is_table else [out, grid_file, film_file]
     check_free("sample: out", files, options.force)
+    check_json(options, options.force)
     labels = labels_for(run, options)
     began = time.perf_counter()
     images = draw(run, options, labels, [options.seed], guidance=options.guidance)[0]
@@ -45,6 +47,9 @@ def sample_command(options: Namespace) -> int:
         sample_grid(images[:GRID_IMAGES], max_count, grid_file)
         film_strip(film(run, options, labels), max_count, film_file)
     print(run.checkpoint.path, f"{len(images)} samples in {seconds:.1f} s", *files, sep="\n")
+    how = {"seed": options.seed, "label": options.label, "guidance": options.guidance, **steps_of(options)}
+    done = {"checkpoint": run.checkpoint.path, "samples": len(images), "seconds": seconds, "files": files}
+    give_json(options, {**done, **how})
     return 0
 
 

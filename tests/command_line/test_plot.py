@@ -14,6 +14,7 @@ from fastblackout.call.head import FAMILIES, OF_STATES
 from fastblackout.cli import main
 from fastblackout.evaluation import charts
 from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
+from fastblackout.likelihood.laws import log_law
 from fastblackout.models import BlackoutModel
 
 TINY = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--schedule-steps=60", "--quiet"]
@@ -189,6 +190,15 @@ def test_the_laws_drawn_are_those_of_the_training_loss(figures, tmp_path, head):
     assert cell.lines[0].get_xdata()[0] == laws.x_0.flat[laws.pixels[1]]
     assert cell.lines[1].get_xdata()[0] == laws.x_t[0].flat[laws.pixels[1]]
     assert np.array_equal(cell.patches[0].get_data().values, laws.laws[0, 1])
+
+
+def test_the_law_of_a_head_without_a_largest_count_ends_at_the_room():
+    arrays = [torch.full((2, 1), value, dtype=torch.float64) for value in (1.0, 0.5)]
+    room = torch.tensor([[3.0], [0.0]], dtype=torch.float64)
+    law = log_law("negative-binomial", arrays, room, torch.full_like(room, -0.1), 9).exp()
+    assert law.shape == (2, 10)
+    assert torch.allclose(law.sum(1), torch.ones(2, dtype=torch.float64), atol=1e-9)
+    assert not law[0, 4:].any() and law[0, :4].all() and law[1, 0] == 1
 
 
 def test_pixels_are_spread_over_the_counts_and_near_the_middle():
