@@ -182,13 +182,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _add_plot(parser: argparse.ArgumentParser) -> None:
     _add_run(parser, in_batches=False)
-    parser.add_argument("--num", **_N, default=4, help="how many samples the film shows (4)")
     parser.add_argument("--out", metavar="FOLDER", help="folder of the pictures; default RUN/plots")
     add_json(parser)
     parser.add_argument("--force", action="store_true", help="overwrite the files")
     what = "the data, whose first held-out image has its laws drawn, of a run that was moved or not trained here"
     parser.add_argument("--data", metavar="PATH", help=what)
-    parser.set_defaults(run=_plot, guidance=0.0)
+    parser.set_defaults(run=_plot, num=4, guidance=0.0)
 
 
 def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:

@@ -103,19 +103,19 @@ def _drawing(
 
 def _held_out(run: Run, options: Namespace) -> Dataset | str:
     """The run's data, or why they are not at hand. ValueError where the user named them and they are not the run's."""
-    source = run.dataset
-    how = read_by(source, run.model.max_count)
-    if options.data is not None:
-        data = load(source["name"], options.data, **how)
+    source, root = run.dataset, options.data
+    if root is None:
+        root = recall(run.checkpoint.path.parent.parent, run.checkpoint.config.get("run"), source["name"])
+        if root is None and source["name"] != "digits":
+            return "this machine has no record of where the data lie, see --data"
+    try:
+        data = load(source["name"], root, **read_by(source, run.model.max_count))
         if data.shape != run.shape:
             raise ValueError(f"plot: data: must have the run's shape {run.shape}, got {data.shape}")
         return data
-    root = recall(run.checkpoint.path.parent.parent, run.checkpoint.config.get("run"), source["name"])
-    if root is None and source["name"] != "digits":
-        return "this machine has no record of where the data lie, see --data"
-    try:
-        return load(source["name"], root, **how)
     except (OSError, ValueError) as error:
+        if options.data is not None:
+            raise
         return f"the data are not at hand: {error}"
 
 

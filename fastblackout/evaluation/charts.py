@@ -76,9 +76,10 @@ def schedule_chart(schedule: Schedule, max_count: int, steps: int, grid: str, pa
         style: dict[str, Any] = {"color": f"C{row}", "linewidths": 1.5 if kind == grid else 0.7}
         by_k.eventplot(times, lineoffsets=-row, linelengths=0.8, **style)
         by_p.eventplot(schedule.p[times], lineoffsets=row, linelengths=0.8, orientation="vertical", **style)
-        chosen = times[1:-1] if kind == grid else times[:0]
-        curve.plot(chosen, schedule.p[chosen], ".", color=f"C{row}", label=f"steps of grid {kind}")
-    curve.legend(*_only(curve, grid))
+        if kind == grid:
+            inner = times[1:-1]
+            curve.plot(inner, schedule.p[inner], ".", color=f"C{row}", label=f"steps of grid {kind}")
+    curve.legend()
     curve.set_ylabel("survival probability p")
     curve.set_title(f"{schedule!r}, {steps} reverse steps", loc="left", fontsize=10)
     by_p.set_title("the same times by p", fontsize=10)
@@ -177,13 +178,6 @@ def _percent(share: float) -> str:
     if 0 < share < 5e-4 or 0.9995 < share < 1:
         return "<0.1%" if share < 0.5 else ">99.9%"
     return f"{100 * share:.{1 if share < 0.0995 or share > 0.985 else 0}f}".removesuffix(".0") + "%"
-
-
-def _only(axes: Any, grid: str) -> tuple[list[Any], list[str]]:
-    """The legend's entry of the grid that stands out."""
-    handles, names = axes.get_legend_handles_labels()
-    keep = GRIDS.index(grid)
-    return [handles[keep]], [names[keep]]
 
 
 def _show(axes: Any, picture: NDArray[np.uint8]) -> None:

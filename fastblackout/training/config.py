@@ -203,7 +203,7 @@ HELP = {
     "threads": "CPU threads; 0: as many as torch likes",
     "log_every": "steps between lines of log.jsonl",
     "held_out_every": "take the held-out loss at the first end of an epoch after so many steps; 0: never",
-    "bits_every": "take bits per dimension of held-out samples as often; 0: never",
+    "bits_every": "take bits per dimension of 64 held-out samples at ends of epochs so many steps apart; 0: never",
     "sample_every": "steps between pictures of samples; 0: none",
     "checkpoint_every": "steps between checkpoints",
     "keep": "checkpoints to keep",
