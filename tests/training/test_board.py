@@ -61,6 +61,18 @@ def test_the_board_says_what_the_log_says(place):
     assert all(r["gradient_norm"] > 0 for r in records if "loss" in r)
 
 
+def test_a_record_has_the_means_over_its_steps(place):
+    more = ["--steps=6", "--sample-every=0", "--held-out-every=0"]
+    assert main([*TRAIN, *more]) == 0
+    assert main([*TRAIN, *more, "--log-every=1", "--out=each"]) == 0
+    each = read_log(place.parent.parent / "each/log.jsonl")
+    assert len({record["gradient_norm"] for record in each}) == 6
+    for record in read_log(place / "log.jsonl"):
+        step = record["step"]
+        for name in ("loss", "gradient_norm"):
+            assert record[name] == pytest.approx((each[step - 2][name] + each[step - 1][name]) / 2, rel=1e-6)
+
+
 def test_a_killed_and_resumed_run_has_every_step_once(place, monkeypatch):
     step, at_the_kill = training.Trainer.train_step, {}
 
