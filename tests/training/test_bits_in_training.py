@@ -32,6 +32,9 @@ def test_every_head_has_the_bound_of_bits_per_dim(head):
     torch.manual_seed(0)
     data = dataset()
     model = make_model(TrainConfig(**{**TINY, **OPTIONS.get(head, {}), "head": head, "conditional": True}), data).eval()
+    with torch.no_grad():  # a fresh network gives 0, whatever the label
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     bits, seen = HeldOutBits(data, model, True, CPU), []
     bound = bits.bound(model, 50, seen.append)
     draws, noises = (2, 8) if head == "implicit" else (8, 1)
@@ -39,8 +42,8 @@ def test_every_head_has_the_bound_of_bits_per_dim(head):
         model, model.schedule, torch.from_numpy(data.held_out), labels=torch.from_numpy(data.held_out_labels),
         rng=fb.Philox(298), steps=2, draws=draws, repeats=4, noises=noises,
     ).continuous  # fmt: skip
-    assert bound.bits == pytest.approx(wanted.bits, rel=1e-6)
-    assert bound.monte_carlo_error == pytest.approx(wanted.monte_carlo_error, rel=1e-4)
+    assert bound.bits == pytest.approx(wanted.bits, rel=1e-5)
+    assert bound.monte_carlo_error == pytest.approx(wanted.monte_carlo_error, rel=1e-3)
     assert sum(seen) == bits.total == 10 * draws * 4
     assert np.isfinite(bound.bits) and bound.bits > 0
 
