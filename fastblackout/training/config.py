@@ -207,7 +207,7 @@ HELP = {
     "sample_every": "steps between pictures of samples; 0: none",
     "checkpoint_every": "steps between checkpoints",
     "keep": "checkpoints to keep",
-    "tensorboard": "write losses, speed and pictures of samples for TensorBoard too, into RUN/tensorboard",
+    "tensorboard": "write losses, speed and samples for TensorBoard too: tensorboard --logdir RUN shows them",
 }
 
 
