@@ -1,4 +1,4 @@
-"""The command line: `fastblackout train | sample | evaluate | info | bench`. Errors are one line and an exit status.
+"""The command line: `fastblackout train | sample | evaluate | plot | info | bench`. Errors: one line, an exit status.
 
 0: done. 1: it failed (bad data, a damaged checkpoint, a full disk), or the reader of its pipe has left. 2: the command
 itself is wrong. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
@@ -14,12 +14,12 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from .._version import __version__
-from ..ground.terminal import drop_unwritable, open_streams, width, wrap
+from ..ground.terminal import drop_unwritable, open_streams, width
 from ..pretrained import names
 from ..sampling.rules import SAMPLERS
-from ..training.recipes import RECIPES
 from ..training.stopping import Terminated, sigterm_raises
 from .export_command import add_export
+from .json_output import add_json, text_aside
 from .train_command import add_train
 
 Command = Callable[[argparse.Namespace], int]
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        status = options.run(options)
+        with text_aside(options):
+            status = options.run(options)
         sys.stdout.flush()  # so that a closed pipe is noticed here and not when Python exits
         return status
     except KeyboardInterrupt as stop:
@@ -95,7 +96,11 @@ def build_parser() -> Parser:
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
     add_export(command("export", "write the model of a run to a folder of its own, to hand on"))
-    command("info", "say what was built, and why not, and which recipes there are").set_defaults(run=_info)
+    _add_plot(command("plot", "draw a run's losses, schedule, film and laws"))
+    info = command("info", "say what was built, and why not, and which recipes there are")
+    add_json(info)
+    info.add_argument("--force", action="store_true", help="overwrite FILE")
+    info.set_defaults(run=_info)
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
@@ -126,10 +131,15 @@ _EXAMPLES = {
 """,
     "export": """\
   fastblackout export runs/digits digits-model
-  fastblackout sample digits-model
+  fastblackout sample digits-model --out digits.npz
+""",
+    "plot": """\
+  fastblackout plot
+  fastblackout plot runs/mnist --data ROOT --steps 20 --out pictures --force
 """,
     "info": """\
   fastblackout info
+  fastblackout info --json -
 """,
     "bench": """\
   fastblackout bench -- --quick
@@ -165,7 +175,8 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=["npz", "adm", "png"], default="npz", help=f"{what} (npz)")
     parser.add_argument("--out", metavar="FILE", help=".npz file, or folder for png; default RUN/samples[.npz]")
     parser.add_argument("--gif", action="store_true", help="also write the film as an animated GIF")
-    parser.add_argument("--force", action="store_true", help="overwrite FILE and its pictures")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite the files")
     parser.add_argument("--label", **_N, help="class to draw, of a conditional run; default: all in turn")
     parser.add_argument("--guidance", **_X, default=0.0, help="strength of classifier-free guidance (0)")
     parser.set_defaults(run=_sample)
@@ -182,12 +193,22 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", metavar="FILE", help=what)
     parser.add_argument("--no-stand-in", action="store_true", help="no features of a network that stands in for it")
     parser.add_argument("--reference", **_N, help="training images whose features are compared with (all)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    add_json(parser)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=_evaluate)
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser, in_batches=False)
+    parser.add_argument("--out", metavar="FOLDER", help="folder of the pictures; default RUN/plots")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite the files")
+    what = "the data, whose first held-out image has its laws drawn, of a run that was moved or not trained here"
+    parser.add_argument("--data", metavar="PATH", help=what)
+    parser.set_defaults(run=_plot, num=4, batch=4, guidance=0.0)
+
+
+def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     shipped = f"a model that comes with the package ({', '.join(names())})"
     which = f"a run, a checkpoint or {shipped}; default: the only run in runs/, or runs/digits"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
@@ -199,7 +220,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of births to whole numbers (stochastic)")
     parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")
     parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
-    parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
+    if in_batches:
+        parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
     parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged, or the last (ema)")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
@@ -218,23 +240,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     return evaluate_command(options)
 
 
-def _info(options: argparse.Namespace) -> int:
-    from ..ops.capabilities import capabilities, preferences
+def _plot(options: argparse.Namespace) -> int:
+    from .plot_command import plot_command
 
-    indent = " " * 16
-    for name, state in capabilities().items():
-        print(wrap(state["detail"], f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
-        if state["ops"]:
-            print(wrap(", ".join(state["ops"]), indent, indent))
-    print('backend="auto" takes')
-    for device, ops, backend, why in preferences():
-        print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
-    print("recipes of `fastblackout train DATASET --recipe NAME`")
-    for dataset, known in RECIPES.items():
-        for name, recipe in known.items():
-            sample = f"; sample with {recipe.sample}" if recipe.sample else ""
-            print(wrap(f"{recipe.about}; {recipe.time}{sample}", f"{dataset:14} {name:6} ", " " * 22))
-    return 0
+    return plot_command(options)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from .info_command import info_command
+
+    return info_command(options)
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..atomic_files import atomic_write
 from ..data import Dataset, load
 from ..evaluation.inception import read_inception
 from ..evaluation.network_scores import features_lines
@@ -27,7 +23,8 @@ from ..training.progress import Progress
 from ..training.record import recall
 from ..training.trained_model import Run, read_by
 from .in_networks import in_networks, networks_for, note_of_networks
-from .of_run import check_free, labels_for, load_for, parts_of, path_of
+from .json_output import check_json, give_json
+from .of_run import labels_for, load_for, parts_of, path_of
 
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 
@@ -43,8 +40,7 @@ def evaluate_command(options: Namespace) -> int:
     if options.reference is not None and options.reference < 2:
         raise ValueError(f"evaluate: reference: must be at least 2, got {options.reference}")
     seeds = [Philox(options.seed + n).seed for n in range(options.seeds)]
-    if options.json:
-        check_free("evaluate: json", (Path(options.json),), options.force)
+    check_json(options, options.force)
     inception = read_inception(options.inception) if options.inception else None
     run = load_for(path_of(options)[0], options)
     source = run.dataset
@@ -69,8 +65,7 @@ def evaluate_command(options: Namespace) -> int:
     images_of_bits = min(options.bits, len(data.held_out))
     if images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
-    if options.json:
-        atomic_write(options.json, (json.dumps(_without_nan(result), indent=1) + "\n").encode())
+    give_json(options, result)
     return 0
 
 
@@ -150,12 +145,3 @@ class _Counted:
         logits = self.model(model_input, *arguments)
         self.progress.update(len(logits))
         return logits
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN, which stands for a number that so few images do not give: None instead."""
-    if isinstance(value, dict):
-        return {name: _without_nan(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -17,14 +17,19 @@ from ..sampling.sampler import grid_for, sample_in_batches
 from ..training.trained_model import Run, default_run, load_run
 
 
-def check_free(what: str, files: Sequence[Path], force: bool) -> None:
-    """ValueError, before any work, unless the files can be written: their folder exists, they do not, or by force."""
+def check_free(
+    what: str, files: Sequence[Path], force: bool, how: str = "overwrite it with --force, or choose another"
+) -> None:
+    """ValueError, before any work, unless the files can be written: their folder exists, they do not, or by force.
+
+    how: what the user may do about a file that exists.
+    """
     for file in files:
         if not file.parent.is_dir():
             raise ValueError(f"{what}: no such folder: {file.parent}")
         if file.is_dir() or (file.exists() and not force):
-            kind = "is a folder" if file.is_dir() else "exists; overwrite it with --force"
-            raise ValueError(f"{what}: {file} {kind}, or choose another")
+            kind = "is a folder; choose another" if file.is_dir() else f"exists; {how}"
+            raise ValueError(f"{what}: {file} {kind}")
 
 
 def path_of(options: Namespace) -> tuple[Path, Path | None]:

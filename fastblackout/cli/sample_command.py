@@ -17,7 +17,8 @@ from ..philox import WORD_END, Philox
 from ..training.progress import Progress
 from ..training.trained_model import Run
 from .film import Film, film_of
-from .of_run import check_free, labels_for, load_for, parts_of, path_of
+from .json_output import check_json, give_json
+from .of_run import check_free, labels_for, load_for, parts_of, path_of, steps_of
 
 GRID_IMAGES = 64
 
@@ -35,6 +36,7 @@ def sample_command(options: Namespace) -> int:
     pictures = _pictures_for(run, options, files.out)
     written = files.files if files.out.is_dir() else [files.out]  # a folder that is not there yet is made
     check_free("sample: out", [*written, *pictures.values()], options.force)
+    check_json(options, options.force)
     labels = labels_for(run, options, options.first)
     film = film_of(run, options.steps, options.grid, options.num, options.gif)
     with files:
@@ -50,6 +52,9 @@ def sample_command(options: Namespace) -> int:
     print(run.checkpoint.path)
     print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
     print(files.out, *pictures.values(), sep="\n")
+    how = {"seed": options.seed, "first": options.first, "label": options.label, "guidance": options.guidance}
+    done = {"checkpoint": run.checkpoint.path, "samples": num, "seconds": seconds, "network_calls": seen / num}
+    give_json(options, {**done, "files": [files.out, *pictures.values()], **how, **steps_of(options)})
     return 0
 
 

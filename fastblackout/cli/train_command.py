@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..training.config import CHOICES, HELP, OF_HEAD, OF_TABLE, PRESETS, TrainConfig
 from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding
+from .json_output import add_json, check_json, give_json
 
 _N: Any = {"type": int, "metavar": "N"}
 
@@ -31,6 +33,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", choices=names(), help=what)
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, or begin without one")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json(parser)
     group = parser.add_argument_group("training (defaults in brackets)")
     for name, kind in get_type_hints(TrainConfig).items():
         flag, text = "--" + name.replace("_", "-"), f"{HELP[name]} ({_defaults(name)})"
@@ -56,14 +59,17 @@ def _defaults(name: str) -> str:
 
 def _train(options: argparse.Namespace) -> int:
     out = options.out or os.path.join("runs", options.dataset)
+    check_json(options, options.resume, how="choose another (a resumed run overwrites it)")
     with holding(out):
         return _train_in_held_folder(options, out)
 
 
 def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     from ..data import SHAPING, load, shaping_of
+    from ..training.board import check_installed
     from ..training.checkpoint import has_checkpoint, load_checkpoint
     from ..training.config import preset
+    from ..training.progress_log import read_log
     from ..training.run import train_in_held_folder
     from ..training.trained_model import described, read_by
 
@@ -82,6 +88,8 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
             raise ValueError(f"train: dataset: {out} was trained on {dataset['name']}, got {options.dataset}")
         config = stored.resumed_with(given)
         asked = _as_before(options, asked, read_by(dataset, checkpoint.config["model"].get("max_count")))
+    if config.tensorboard:
+        check_installed()  # before the data are read, which may take minutes
     data = load(options.dataset, options.data, options.download, **asked)
     if data.is_table and checkpoint is None:
         config = preset(options.dataset, **{**OF_TABLE, **given})
@@ -90,6 +98,10 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     if done and done == config.total_steps(len(data.train)):
         print(f"{out}: all {done} steps were done already{'' if config.decay else '; --steps N goes on'}")
     print(f"{saved}\nnext: fastblackout sample {out}")
+    known: dict[str, Any] = {}
+    for record in read_log(Path(out) / "log.jsonl"):
+        known |= record
+    give_json(options, {"run": out, "checkpoint": saved, **known})
     return 0
 
 

@@ -1,17 +1,16 @@
-"""Pictures of a run: grids of samples, film strips of the reverse process, loss curves. Every file is written whole."""
+"""Pictures made of images: grids of samples, film strips of the reverse process. Every file is written whole."""
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic_files import atomic_file, atomic_write
+from ..atomic_files import atomic_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,9 +31,7 @@ def sample_grid(images: NDArray[Any], max_count: int, path: str | os.PathLike[st
 
 def film_strip(frames: Sequence[NDArray[Any]], max_count: int, path: str | os.PathLike[str], rows: int = 4) -> Path:
     """A PNG of the reverse process: a column for each batch (N, C, H, W) of `frames`, a row for each sample."""
-    rows = min(rows, len(frames[0]))
-    cells = np.stack([frame[:rows] for frame in frames], axis=1)  # (rows, columns, C, H, W)
-    return _write_png(_tile(as_bytes(cells.reshape(-1, *cells.shape[2:]), max_count), len(frames)), path)
+    return _write_png(film_picture([frame[:rows] for frame in frames], max_count), path)
 
 
 def film_gif(frames: Sequence[NDArray[Any]], max_count: int, path: str | os.PathLike[str]) -> Path:
@@ -49,35 +46,15 @@ def film_gif(frames: Sequence[NDArray[Any]], max_count: int, path: str | os.Path
     return Path(path)
 
 
-def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path | None:
-    """A PNG of the losses in a run's log against the step; None, and no file, when the log has none yet."""
-    train = [(r["step"], r["loss"]) for r in records if "loss" in r]
-    held_out = [(r["step"], r["held_out_loss"], r["constant_loss"]) for r in records if "held_out_loss" in r]
-    if not train:
-        return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def film_picture(frames: Sequence[NDArray[Any]], max_count: int) -> NDArray[np.uint8]:
+    """The picture (H', W', C) of `film_strip`, C = 1 or 3."""
+    cells = np.stack(list(frames), axis=1)  # (rows, columns, C, H, W)
+    return _tile(as_bytes(cells.reshape(-1, *cells.shape[2:]), max_count), len(frames))
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)  # Without pyplot, matplotlib asks for no window system and keeps no global state.
-    axes = figure.add_subplot()
-    axes.plot(*zip(*train, strict=True), label="training", linewidth=0.8)
-    if held_out:
-        steps, network, constant = zip(*held_out, strict=True)
-        axes.plot(steps, network, label="held out", marker="." if len(steps) < 20 else None)
-        axes.plot(steps, constant, label="held out, best per-pixel constant", linestyle="--")
-    values = [value for _, value in train]
-    # The few large losses of the first steps would squeeze the rest of the curve.
-    low, high = min(values), float(np.percentile(values, 98))
-    high = max([high, *(constant for _, _, constant in held_out)])
-    if high > low:
-        axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return atomic_write(path, buffer.getvalue())
+
+def grey_or_colour(images: NDArray[Any], max_count: int) -> NDArray[np.uint8]:
+    """Images (N, C, H, W) as bytes (N, H, W, 1 or 3), as `sample_grid` shows them."""
+    return np.moveaxis(as_bytes(images, max_count), 1, -1)
 
 
 def as_bytes(images: NDArray[Any], max_count: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What a head that gives a law says of the births of a pixel: their mean, and the law of a step's, by finite sums."""
+"""What a head that gives a law says of the births of a pixel: the law, their mean, and the law of a step's."""
 
 from __future__ import annotations
 
@@ -51,6 +51,19 @@ def _by_parts(
         law = _LOG_LAWS[head]([each[part] for each in rows], flat[part, None], shift[part, None], most)
         total[part] = of_law(part, law)
     return total.view(room.shape)
+
+
+def log_law(head: str, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
+    """log Pr(the births that are left = 0..most), float64 (B, most + 1), -inf beyond the room.
+
+    arrays: those of the head, (B, 1) each or (B, states); room: max_count - x_t, (B, 1); offset: log(1 - p), (B, 1).
+    """
+    if head != "negative-binomial":
+        return _LOG_LAWS[head](list(arrays), room, offset, most)
+    n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
+    size, mean = negative_binomial.size_and_mean(arrays, room, offset, most)
+    births, *whole = torch.broadcast_tensors(torch.minimum(n, room), size, mean, room)
+    return torch.where(n <= room, negative_binomial.log_law(births, *whole), -torch.inf)
 
 
 def _log_beta_binomial(arrays: list[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:

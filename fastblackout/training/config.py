@@ -26,6 +26,7 @@ MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
+    | {"bits_every", "tensorboard"}
 )
 
 
@@ -64,16 +65,18 @@ class TrainConfig:
     threads: int = 0
     log_every: int = 50
     held_out_every: int = 500
+    bits_every: int = 0
     sample_every: int = 5000
     checkpoint_every: int = 1000
     keep: int = 2
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, _typed(field.name, str(field.type), getattr(self, field.name)))
         for name in ("batch", "channels", "blocks", "schedule_steps", "log_every", "checkpoint_every", "keep"):
             _require(name, getattr(self, name) >= 1, "must be at least 1", getattr(self, name))
-        for name in ("steps", "warmup", "threads", "held_out_every", "sample_every", "seed"):
+        for name in ("steps", "warmup", "threads", "held_out_every", "bits_every", "sample_every", "seed"):
             _require(name, getattr(self, name) >= 0, "must be at least 0", getattr(self, name))
         _require("noise_channels", 1 <= self.noise_channels <= 64, "must be in 1..64", self.noise_channels)
         _require("draws", 2 <= self.draws <= 8, "must be in 2..8", self.draws)
@@ -117,7 +120,7 @@ class TrainConfig:
             raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
         if not _OF_HEADS & set(values):
             values = {**{name: getattr(cls, name) for name in _OF_HEADS}, **values}
-        values = {"components": cls.components, **values}
+        values = {**{name: getattr(cls, name) for name in _LATER}, **values}
         if set(values) != names:
             wrong = ", ".join(sorted(set(values) ^ names))
             raise ValueError(f"TrainConfig: keys: must be its fields, got a difference in {wrong}")
@@ -141,6 +144,7 @@ class TrainConfig:
 
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
+_LATER = ("components", "bits_every", "tensorboard")  # what runs of before do not have
 
 CHOICES = {
     "head": HEADS,
@@ -199,9 +203,11 @@ HELP = {
     "threads": "CPU threads; 0: as many as torch likes",
     "log_every": "steps between lines of log.jsonl",
     "held_out_every": "take the held-out loss at the first end of an epoch after so many steps; 0: never",
+    "bits_every": "take bits per dimension of 64 held-out samples at ends of epochs so many steps apart; 0: never",
     "sample_every": "steps between pictures of samples; 0: none",
     "checkpoint_every": "steps between checkpoints",
     "keep": "checkpoints to keep",
+    "tensorboard": "write losses, speed and samples for TensorBoard too: tensorboard --logdir RUN shows them",
 }
 
 

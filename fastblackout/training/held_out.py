@@ -67,7 +67,7 @@ class HeldOut:
         noise = f", each {self.draws} times" if self.draws > 1 else ""
         images = f"{self.count} image{'s' if self.count > 1 else ''}{noise}"
         known = {"implicit": "per-pixel mean", "mean": "best per-pixel constant"}
-        constant = known.get(self.head, "one binomial law for each pixel")
+        constant = known.get(self.head, "one binomial law a pixel")
         return f"held-out loss of {images}; {constant}: {self.constant_loss:.4f}"
 
     @torch.inference_mode()

@@ -8,13 +8,16 @@ import time
 from ..ground.terminal import COLUMNS
 
 SECONDS_BETWEEN_LINES = 5.0
+FIRST_SILENCE, LONGEST_SILENCE = 60.0, 600.0  # seconds after which there is a line, however little was done
 
 
 class Progress:
     """Work of `total` pieces, shown on stderr; a context manager.
 
-    lines: how many plain lines there are at most where stderr is no terminal, one in 5 seconds at the earliest; the
-    last piece always gets its line if keep. keep: whether a bar stays when the work is done.
+    Both say how long the rest will take at the mean speed so far, pauses included.
+    lines: into how many parts plain lines divide the work where stderr is no terminal; they are 5 seconds apart at
+    least, and the last piece always gets its line if keep. Of long work there are more: a first line after a minute,
+    and one in 10 minutes. keep: whether a bar stays when the work is done.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Progress:
         self._bar = None
         self._first, self._mark = done, self._mark_of(done)
         self._began = self._told = time.monotonic()
+        self._patience = FIRST_SILENCE
         if shown and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -44,6 +48,7 @@ class Progress:
                 leave=keep,
                 file=sys.stderr,
                 dynamic_ncols=True,
+                smoothing=0,  # the mean speed, since a training rests now and then to be judged
                 bar_format=head + "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
             )
 
@@ -64,10 +69,11 @@ class Progress:
         self.done += pieces
         if self._bar is not None:
             self._bar.update(pieces)
-        elif self.lines and (mark := self._mark_of(self.done)) > self._mark:
-            now, last = time.monotonic(), self.done >= self.total and self.keep
-            if last or now - self._told >= SECONDS_BETWEEN_LINES:
-                self._mark, self._told = mark, now
+        elif self.lines:
+            now, mark = time.monotonic(), self._mark_of(self.done)
+            silent, last = now - self._told, self.done >= self.total and self.keep
+            if silent >= self._patience or (mark > self._mark and (last or silent >= SECONDS_BETWEEN_LINES)):
+                self._mark, self._told, self._patience = mark, now, LONGEST_SILENCE
                 self._tell(now - self._began)
 
     def note(self, text: str) -> None:
@@ -91,7 +97,9 @@ class Progress:
         when = f"{_clock(left)} left" if self.done < self.total else f"{_clock(seconds)} in all"
         head = f"{self.what}: " if self.what else ""
         line = f"{head}{self.done}/{self.total} {self.unit}, {when}{', ' if self.text else ''}{self.text}"
-        self.say(line[:COLUMNS])
+        while len(line) > COLUMNS and ", " in line:
+            line = line.rpartition(", ")[0]  # whole, but for what stands last
+        self.say(line)
 
 
 def _clock(seconds: float) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_files import atomic_write
+from .board import Board
 from .progress import Progress
 
+SHORT = {"held-out loss": "held out", "bits per dimension": "bits/dim"}  # what is judged, as a line of progress has it
 _LONGEST = 1 << 16  # bytes of a line; a longer one is no record
 
 
@@ -32,27 +34,34 @@ def _is_record(record: Any) -> bool:
     """Whether it is what `Journal.record` writes: numbers by name, among them a step."""
     if not isinstance(record, dict) or type(record.get("step")) is not int:
         return False
-    if "held_out_loss" in record and "constant_loss" not in record:
-        return False
+    for name, beside in (("held_out_loss", "constant_loss"), ("bits_per_dim", "bits_error")):
+        if name in record and beside not in record:
+            return False
     return all(type(value) is float or (type(value) is int and abs(value) < 1 << 63) for value in record.values())
 
 
 class Journal:
-    """The log of a run from `step` on (a resumed run makes later records anew) and how far it is."""
+    """The log of a run from `step` on (a resumed run makes later records anew) and how far it is.
 
-    def __init__(self, run: Path, step: int, total: int, progress: bool) -> None:
-        self.path, self.shown = run / "log.jsonl", progress
+    tensorboard: whether all that is recorded goes to TensorBoard's files too.
+    """
+
+    def __init__(self, run: Path, step: int, total: int, progress: bool, tensorboard: bool = False) -> None:
+        self.path, self.begun_at, self.shown = run / "log.jsonl", step, progress
         self.records = [record for record in read_log(self.path) if record["step"] <= step]
         atomic_write(self.path, "".join(json.dumps(record) + "\n" for record in self.records).encode())
         self._progress = Progress(total, "steps", done=step, shown=progress)
         self._last_part = -total
-        self._held_out = ""
+        self._judged: dict[str, str] = {}  # the last of each number in SHORT
+        self._board = Board(run, step, self.records) if tensorboard else None
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._progress.__exit__()
+        if self._board is not None:
+            self._board.close()
 
     def advance(self) -> None:
         """One more step is done."""
@@ -60,7 +69,8 @@ class Journal:
 
     def show(self, loss: float, images_per_second: float) -> None:
         """What is known after the last step: the loss and the speed."""
-        self._progress.note(f"loss {loss:.4f}{self._held_out}, {images_per_second:.0f} img/s")
+        judged = "".join(f", {SHORT[what]} {number}" for what, number in self._judged.items())
+        self._progress.note(f"loss {loss:.4f}{judged}, {images_per_second:.0f} img/s")
 
     def part(self, what: str, total: int, unit: str) -> Progress:
         """Work between two steps that may take long, with a bar of its own; plain lines ten times a run at most."""
@@ -75,19 +85,25 @@ class Journal:
         self.records.append(values)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
+        if self._board is not None:
+            self._board.record(values)
 
-    def held_out(self, **values: Any) -> None:
-        """Append the record of a held-out loss, and show it: in a pipe behind the next line, but for the last."""
+    def picture(self, step: int, path: Path) -> None:
+        """A picture of samples was made at this step."""
+        if self._board is not None:
+            self._board.picture(step, path)
+
+    def judged(self, what: str, number: str, **values: Any) -> None:
+        """Append the record of a number in SHORT, and show it: in a pipe behind the next line, but for the last."""
         self.record(**values)
-        loss = f"{values['held_out_loss']:.4f}"
         if self._progress.on_terminal or self._progress.done >= self._progress.total:
-            self.say(f"step {values['step']}: held-out loss {loss}")
+            self.say(f"step {values['step']}: {what} {number}")
         else:
-            self._held_out = f", held out {loss}"
+            self._judged[what] = number.split()[0]  # without its error
 
-    def knows_held_out(self, step: int) -> bool:
-        """Whether the log has the held-out loss of this step."""
-        return any(record["step"] == step and "held_out_loss" in record for record in reversed(self.records))
+    def knows(self, name: str, step: int) -> bool:
+        """Whether the log has a value of that name for this step."""
+        return any(record["step"] == step and name in record for record in reversed(self.records))
 
     def say(self, text: str) -> None:
         """One line for the reader; nothing when there is no progress to be shown."""

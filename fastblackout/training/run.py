@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from ..data import BatchOrder, Dataset
-from ..evaluation.plots import loss_curve, sample_grid
+from ..evaluation.charts import loss_curve
+from ..evaluation.plots import sample_grid
+from .board import check_installed
 from .checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
 from .progress import Progress
@@ -71,6 +73,8 @@ def train_in_held_folder(
     if checkpoint is not None:
         stored, _ = described(checkpoint)
         config = stored.resumed_with({k: v for k, v in config.to_dict().items() if v != stored.to_dict()[k]})
+    if config.tensorboard:
+        check_installed()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _threads(config.threads), stop_on_signals() as stop:
         trainer = Trainer(config, dataset, about, device)
@@ -82,7 +86,7 @@ def train_in_held_folder(
         total = trainer.total
         if root is not None:
             remember(run, identity, dataset.name, root)
-        with Journal(run, trainer.step, total, progress) as journal:
+        with Journal(run, trainer.step, total, progress, config.tensorboard) as journal:
             saved = trainer.save(run) if checkpoint is None else checkpoint.path
             journal.say(f"{run}: {trainer.describe_size()}, {total} steps on {device}")
             if config.held_out_every:
@@ -91,28 +95,28 @@ def train_in_held_folder(
 
 
 def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop, saved: Path) -> Path:
-    config, losses, seconds, saved_at = trainer.config, [], 0.0, trainer.step
+    config, seen, seconds, saved_at = trainer.config, [], 0.0, trainer.step
     # A run that was stopped at this very step may have left its evaluation or pictures undone.
     _look(trainer, run, journal, stop)
     while trainer.step < total and not stop:
         began = time.perf_counter()
-        losses.append(trainer.train_step())
+        seen.append(torch.stack((trainer.train_step(), trainer.gradient_norm)))
         step = trainer.step
         last = step == total
         logging = step % config.log_every == 0 or last
         # Reading the loss waits for a GPU, so it is not done at every step.
-        mean = _mean(losses, step) if logging else 0.0
+        means = _means(seen, step) if logging else {}
         seconds += time.perf_counter() - began
         if logging:
-            _log(trainer, journal, mean, len(losses), seconds)
-            losses, seconds = [], 0.0
+            _log(trainer, journal, means, len(seen), seconds)
+            seen, seconds = [], 0.0
         journal.advance()
         if step % config.checkpoint_every == 0 or last:
             saved, saved_at = trainer.save(run), step
         _look(trainer, run, journal, stop)
     if stop:
-        if losses:
-            _log(trainer, journal, _mean(losses, trainer.step), len(losses), seconds)
+        if seen:
+            _log(trainer, journal, _means(seen, trainer.step), len(seen), seconds)
         if saved_at != trainer.step:
             trainer.save(run)
         loss_curve(journal.records, run / "loss.png")
@@ -120,18 +124,19 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
     return saved
 
 
-def _mean(losses: list[torch.Tensor], step: int) -> float:
-    loss = float(torch.stack(losses).mean())
+def _means(seen: list[torch.Tensor], step: int) -> dict[str, float]:
+    """Of the loss and the norm of its gradient at each of some steps; FloatingPointError for a loss not finite."""
+    loss, norm = torch.stack(seen).mean(0).tolist()
     if not np.isfinite(loss):
         raise FloatingPointError(f"train: the loss is {loss} at step {step}; try a lower learning rate")
-    return loss
+    return {"loss": loss, "gradient_norm": norm}
 
 
-def _log(trainer: Trainer, journal: Journal, loss: float, steps: int, seconds: float) -> None:
+def _log(trainer: Trainer, journal: Journal, means: dict[str, float], steps: int, seconds: float) -> None:
     step, speed = trainer.step, steps * trainer.config.batch / seconds
     epoch = trainer.order.epochs_done(step)
-    journal.record(step=step, epoch=epoch, loss=loss, learning_rate=trainer.rate, images_per_second=speed)
-    journal.show(loss, speed)
+    journal.record(step=step, epoch=epoch, **means, learning_rate=trainer.rate, images_per_second=speed)
+    journal.show(means["loss"], speed)
 
 
 class _CutShort(Exception):
@@ -139,7 +144,7 @@ class _CutShort(Exception):
 
 
 def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
-    """Makes the held-out loss, the loss curve and the samples that are due at this step and not there yet.
+    """Makes the held-out loss and bits, the loss curve and the samples that are due at this step and not there yet.
 
     This may take long, so a stop ends it at once, and the resumed run makes what is missing.
     """
@@ -147,6 +152,9 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
     last = step == trainer.total
     if stop or step == 0:
         return
+
+    def due(every: int) -> bool:
+        return every > 0 and (last or _epoch_to_judge(order, step, every))
 
     def tick_of(part: Progress) -> Callable[[int], None]:
         def tick(pieces: int) -> None:
@@ -157,12 +165,13 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
         return tick
 
     with suppress(_CutShort):
-        judging = config.held_out_every and (last or _epoch_to_judge(order, step, config.held_out_every))
-        if judging and not journal.knows_held_out(step):
+        if due(config.held_out_every) and not journal.knows("held_out_loss", step):
             held_out = trainer.held_out
             with journal.part("held-out loss", len(held_out.x_0), "images") as part:
                 loss = trainer.held_out_loss(tick_of(part))
-            journal.held_out(
+            journal.judged(
+                "held-out loss",
+                f"{loss:.4f}",
                 step=step,
                 epoch=order.epochs_done(step),
                 held_out_loss=loss,
@@ -170,13 +179,29 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
                 held_out_images=held_out.count,
                 held_out_draws=len(held_out.x_0),
             )
+        if due(config.bits_every) and not journal.knows("bits_per_dim", step):
+            with journal.part("bits per dimension", trainer.bits.total, "draws") as part:
+                bound = trainer.held_out_bits(tick_of(part))
+            journal.judged(
+                "bits per dimension",
+                f"{bound.bits:.3f} +- {bound.monte_carlo_error:.3f}",
+                step=step,
+                epoch=order.epochs_done(step),
+                bits_per_dim=bound.bits,
+                bits_error=bound.monte_carlo_error,
+                bits_images=len(trainer.bits.x_0),
+            )
         if step % config.checkpoint_every == 0 or last:
             loss_curve(journal.records, run / "loss.png")
         picture = run / f"samples-{step:08d}.png"
         pictured = config.sample_every and not trainer.dataset.is_table
-        if pictured and (step % config.sample_every == 0 or last) and not picture.exists():
-            with journal.part(f"64 samples for {picture.name}", trainer.sample_steps, "steps") as part:
-                sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, picture)
+        if pictured and (step % config.sample_every == 0 or last):
+            there = picture.exists()
+            if not there:
+                with journal.part(f"64 samples for {picture.name}", trainer.sample_steps, "steps") as part:
+                    sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, picture)
+            if not there or step > journal.begun_at:
+                journal.picture(step, picture)
 
 
 def _epoch_to_judge(order: BatchOrder, step: int, every: int) -> bool:

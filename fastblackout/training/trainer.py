@@ -19,12 +19,15 @@ from ..sampling.sampler import grid_for, sample
 from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, save_checkpoint
 from .config import TrainConfig
 from .held_out import HeldOut, images_allowed
+from .held_out_bits import HeldOutBits
 from .loss import blackout_loss, loss_unit
 from .trained_model import describe, load_weights, make_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from ..likelihood.blackout import Bound
 
 
 class Trainer:
@@ -42,6 +45,7 @@ class Trainer:
         self.no_class = dataset.classes or 0  # the label that means "no class"
         self.step = 0
         self.rate = 0.0
+        self.gradient_norm = torch.zeros((), device=device)  # before it is clipped
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
         elements = int(np.prod(dataset.shape))
@@ -50,6 +54,7 @@ class Trainer:
         between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
         most = images_allowed(between, config.batch)
         self.held_out = HeldOut(dataset, self.model, config.weight, self.unit, device, most)
+        self.bits = HeldOutBits(dataset, self.model, config.conditional, device)
 
     def batch(self) -> tuple[Tensor, Tensor | None]:
         """The counts and labels of the current step, on the device."""
@@ -77,7 +82,7 @@ class Trainer:
             loss = losses.mean() * self.unit
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
@@ -89,6 +94,10 @@ class Trainer:
     def held_out_loss(self, tick: Callable[[int], None]) -> float:
         """The held-out loss of the averaged weights; tick is called with the images done, part by part."""
         return self.held_out.loss(self.averaged, self.config.conditional, max(self.config.batch, 256), tick)
+
+    def held_out_bits(self, tick: Callable[[int], None]) -> Bound:
+        """Bits per dimension of held-out samples by the averaged weights; tick as above, with those noised."""
+        return self.bits.bound(self.averaged, max(self.config.batch, 256), tick)
 
     @property
     def sample_steps(self) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -22,7 +23,7 @@ from fastblackout.training.progress import Progress
 from fastblackout.training.progress_log import read_log
 from support.subprocesses import elsewhere
 
-COMMANDS = ("train", "sample", "evaluate", "info", "bench")
+COMMANDS = ("train", "sample", "evaluate", "plot", "info", "bench")
 TINY = ["--batch=8", "--channels=8", "--threads=1", "--schedule-steps=60", "--log-every=1"]
 
 
@@ -121,7 +122,7 @@ def test_a_training_in_a_pipe_prints_few_plain_lines(data_file, capsys, monkeypa
 def test_lines_are_seconds_apart_and_few(capsys, monkeypatch):
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    for seconds, expected in ((0.01, 1), (1.0, 20), (1000.0, 20)):
+    for seconds, expected in ((0.01, 1), (1.0, 20), (100.0, 21), (1000.0, 97)):
         with Progress(97, "steps", "work") as shown:
             for _ in range(97):
                 now += seconds
@@ -133,6 +134,29 @@ def test_lines_are_seconds_apart_and_few(capsys, monkeypatch):
         shown.update(97)
         shown.say("nothing")
     assert capsys.readouterr().err == ""
+
+
+def test_long_work_says_early_and_often_how_long_it_takes(capsys, monkeypatch):
+    now, told = 0.0, []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with Progress(100_000, "steps", done=1000) as shown:  # a day and more, resumed
+        for _ in range(10_000):
+            now += 1.1
+            shown.update()
+            if line := capsys.readouterr().err:
+                told.append((now, line))
+    times = [when for when, _ in told]
+    assert 60 <= times[0] < 62
+    assert all(after - before < 602 for before, after in itertools.pairwise(times))
+    assert 19 <= len(times) <= 22  # at each 5% of the work, too
+    assert told[0][1] == "1055/100000 steps, 30:14:00 left\n"  # 98,945 steps of 1.1 seconds
+
+
+def test_a_line_that_is_too_long_loses_what_stands_last(capsys):
+    with Progress(1, "steps") as shown:
+        shown.note(f"loss {'1' * 50}, 12345 img/s")
+        shown.update()
+    assert capsys.readouterr().err == f"1/1 steps, 0:00 in all, loss {'1' * 50}\n"
 
 
 def on_a_terminal(monkeypatch, work):
@@ -164,3 +188,4 @@ def test_a_training_on_a_terminal_has_bars_of_their_own(data_file, monkeypatch):
     for bar in ("100%|", "\rheld-out loss:   0%|", "\r64 samples for samples-00000004.png:   0%|", "held-out loss "):
         assert bar in text
     assert max(len(line) for line in text.replace("\r", "\n").split("\n")) <= 80
+    assert re.search(r"\| [1-3]/4 \[\d\d:\d\d<\d\d:\d\d", text)  # time since, and time left

@@ -7,10 +7,10 @@ A block in any language but `python` and `bash` must be `text`, which is what a 
 
 What differs from a reader's machine (documented_program.py, first on the PATH, sees to it), since the commands would
 take hours, download, or run this test again:
-- `fastblackout train | sample | evaluate` get options that make them short: 4 steps, batches of 16, 8 channels and no
-  pictures of samples for training; 4 or 20 samples of 4 steps, and the likelihood of 2 images. Each is added only where
-  the command does not name it. All else is real: the parser, the data, the files written and read. The commands are
-  forks of one process, which has imported what they need.
+- `fastblackout train | sample | evaluate | plot` get options that make them short: 4 steps, batches of 16, 8 channels
+  and no pictures of samples for training; 4 or 20 samples of 4 steps, and the likelihood of 2 images. Each is added
+  only where the command does not name it. All else is real: the parser, the data, the files written and read. The
+  commands are forks of one process, which has imported what they need.
 - Before `fastblackout train ... --resume` the run's last checkpoint is taken away, since a run that the commands above
   it have finished has nothing to go on with; the run must then end in the bytes of that checkpoint.
 - `pip install` installs nothing. The extra must be in pyproject.toml, its requirements installed as far as they are
@@ -208,7 +208,7 @@ def parses(*words):
 
 def test_every_option_is_one_of_a_parser(capsys):
     """By its whole name. What prose gives as a command, or as an option and its value, is also parsed."""
-    commands = (["train", "digits"], ["sample"], ["evaluate"])
+    commands = (["train", "digits"], ["sample"], ["evaluate"], ["plot"])
     for command in (*commands, ["info"], ["bench"]):
         assert parses(*command, "--help")
     options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))

@@ -28,6 +28,7 @@ SHORTER = {
     "train": {"--steps": 4, "--batch": 16, "--channels": 8, "--checkpoint-every": 2, "--sample-every": 0},
     "sample": {"--num": 4, "--steps": 4},
     "evaluate": {"--num": 20, "--steps": 4, "--bits": 2},
+    "plot": {"--steps": 4},
 }
 
 

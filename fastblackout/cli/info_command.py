@@ -1,0 +1,34 @@
+"""What `fastblackout info` does."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from .._version import __version__
+from ..ground.terminal import wrap
+from ..ops.capabilities import capabilities, preferences
+from ..training.recipes import RECIPES
+from .json_output import check_json, give_json
+
+
+def info_command(options: Namespace) -> int:
+    """Says which backends there are and why others are absent, what "auto" takes, and which recipes there are."""
+    check_json(options, options.force)
+    backends, taken = capabilities(), preferences()
+    indent = " " * 16
+    for name, state in backends.items():
+        print(wrap(state["detail"], f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
+        if state["ops"]:
+            print(wrap(", ".join(state["ops"]), indent, indent))
+    print('backend="auto" takes')
+    for device, ops, backend, why in taken:
+        print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
+    print("recipes of `fastblackout train DATASET --recipe NAME`")
+    for dataset, known in RECIPES.items():
+        for name, recipe in known.items():
+            sample = f"; sample with {recipe.sample}" if recipe.sample else ""
+            print(wrap(f"{recipe.about}; {recipe.time}{sample}", f"{dataset:14} {name:6} ", " " * 22))
+    auto = [dict(zip(("device", "ops", "backend", "why"), rule, strict=True)) for rule in taken]
+    recipes = {dataset: {name: each._asdict() for name, each in known.items()} for dataset, known in RECIPES.items()}
+    give_json(options, {"version": __version__, "backends": backends, "auto": auto, "recipes": recipes})
+    return 0

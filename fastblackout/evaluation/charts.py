@@ -1,0 +1,202 @@
+"""Charts of a run by matplotlib: its losses, its schedule, a film with its times, laws of pixels. PNG files, whole."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..atomic_files import atomic_write
+from ..schedule.schedule import GRIDS, Schedule
+from .plots import film_picture, grey_or_colour
+
+if TYPE_CHECKING:
+    from .pixel_laws import PixelLaws
+
+_FEW = 20  # points of a line that still get a dot each
+
+
+def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path | None:
+    """A PNG of the losses in a run's log against the step, and of its bits per dimension below them where it has some;
+    None, and no file, when the log has no loss yet."""
+    train = [(r["step"], r["loss"]) for r in records if "loss" in r]
+    if not train:
+        return None
+    bits = [(r["step"], r["bits_per_dim"], r["bits_error"]) for r in records if "bits_per_dim" in r]
+    figure = _figure(7, 6.5 if bits else 4)
+    panels = figure.subplots(2 if bits else 1, sharex=True, squeeze=False)[:, 0]
+    _losses(panels[0], train, [r for r in records if "held_out_loss" in r])
+    if bits:
+        steps, values, errors = (np.array(each, dtype=float) for each in zip(*bits, strict=True))
+        panels[1].errorbar(steps, values, errors, marker="." if len(bits) < _FEW else None, capsize=2, color="C2")
+        panels[1].set_ylabel("bits per dimension, at most\n(held out, continuous time)")
+        _limits(panels[1], values[np.isfinite(values)])
+    panels[-1].set_xlabel("training step")
+    return _save(figure, path)
+
+
+def _losses(axes: Any, train: list[tuple[int, float]], held_out: list[Mapping[str, Any]]) -> None:
+    axes.plot(*zip(*train, strict=True), label="training", linewidth=0.8)
+    constants = [record["constant_loss"] for record in held_out]
+    if held_out:
+        steps = [record["step"] for record in held_out]
+        losses = [record["held_out_loss"] for record in held_out]
+        axes.plot(steps, losses, label="held out", marker="." if len(steps) < _FEW else None)
+        axes.plot(steps, constants, label="held out, best per-pixel constant", linestyle="--", color="0.4")
+    _limits(axes, np.array([value for _, value in train]), constants)
+    axes.set_ylabel("loss")
+    axes.legend()
+
+
+def _limits(axes: Any, values: NDArray[np.float64], shown: Sequence[float] = ()) -> None:
+    """The few large values of the first steps would squeeze the rest of a curve."""
+    if not len(values):
+        return
+    low, high = float(values.min()), max([float(np.percentile(values, 98)), *shown])
+    if high > low:
+        axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
+
+
+def schedule_chart(schedule: Schedule, max_count: int, steps: int, grid: str, path: str | os.PathLike[str]) -> Path:
+    """A PNG of the survival probabilities p_k against k, with the times that `steps` reverse steps of each grid visit
+    marked below the curve by k and beside it by p. grid: the one that stands out."""
+    figure = _figure(9, 6)
+    panels = figure.subplots(2, 2, width_ratios=[4, 1], height_ratios=[3, 1])
+    (curve, by_p), (by_k, empty) = panels
+    empty.axis("off")
+    k = np.arange(schedule.steps + 1)
+    curve.plot(k, schedule.p, color="black")
+    for row, kind in enumerate(GRIDS):
+        times = schedule.grid(steps, kind, max_count)
+        style: dict[str, Any] = {"color": f"C{row}", "linewidths": 1.5 if kind == grid else 0.7}
+        by_k.eventplot(times, lineoffsets=-row, linelengths=0.8, **style)
+        by_p.eventplot(schedule.p[times], lineoffsets=row, linelengths=0.8, orientation="vertical", **style)
+        if kind == grid:
+            inner = times[1:-1]
+            curve.plot(inner, schedule.p[inner], ".", color=f"C{row}", label=f"steps of grid {kind}")
+    curve.legend()
+    curve.set_ylabel("survival probability p")
+    curve.set_title(f"{schedule!r}, {steps} reverse steps", loc="left", fontsize=10)
+    by_p.set_title("the same times by p", fontsize=10)
+    by_p.set_xticks(range(len(GRIDS)), GRIDS, fontsize=8)
+    by_p.tick_params(labelleft=False)
+    by_k.set_yticks([-row for row in range(len(GRIDS))], GRIDS)
+    by_k.set_xlabel("time index k: the image is at 0, black at the right; reverse steps go left")
+    for axes in (curve, by_p):
+        axes.set_ylim(-0.03, 1.03)
+    for axes in (curve, by_k):
+        axes.set_xlim(-0.02 * schedule.steps, 1.02 * schedule.steps)
+    curve.tick_params(labelbottom=False)
+    return _save(figure, path)
+
+
+def film_chart(
+    frames: Sequence[NDArray[Any]], states: Sequence[int], alive: NDArray[np.float64], max_count: int, path: Path
+) -> Path:
+    """A PNG of the reverse process from black to the images: a column for each of `frames` (N, C, H, W), headed by the
+    number of steps that were taken, `states`, and the share of particles alive there, `alive`."""
+    picture = film_picture(frames, max_count)
+    height, width = picture.shape[:2]
+    figure = _figure(max(6.0, 0.9 * len(frames)), 0.9 * len(frames) * height / width + 0.6)
+    axes = figure.add_subplot()
+    _show(axes, picture)
+    places = (np.arange(len(frames)) + 0.5) * width / len(frames)
+    axes.set_xticks(places, [f"{n}\n{_percent(p)}" for n, p in zip(states, alive, strict=True)], fontsize=8)
+    axes.tick_params(length=0)
+    axes.set_xlabel("reverse steps taken, and the share of particles alive", fontsize=9)
+    return _save(figure, path)
+
+
+def laws_chart(laws: PixelLaws, what: str, path: str | os.PathLike[str]) -> Path:
+    """A PNG of `laws`: a row for each noising, the noised image as bright as can be (of a table nothing) and beside it
+    the law of each pixel with its true count. what: which image it is."""
+    times, pixels, states = laws.laws.shape
+    is_image = laws.x_0.shape[1:] != (1, 1)
+    figure = _figure(2.2 * pixels + (2.2 if is_image else 0), 1.5 * times + 1.2)
+    cells = figure.subplots(times, pixels + is_image, squeeze=False)
+    for row, (alive, x_t) in enumerate(zip(laws.alive, laws.x_t, strict=True)):
+        for column, pixel in enumerate(laws.pixels):
+            axes = cells[row, column + is_image]
+            _law(axes, laws.laws[row, column], laws.x_0.flat[pixel], x_t.flat[pixel], f"C{column}")
+            axes.set_xlim(-1, _right(laws.laws[:, column], laws.x_0.flat[pixel]))
+            if row == 0:
+                axes.annotate(
+                    _place(pixel, laws.x_0.shape), (0.5, 1.2), xycoords="axes fraction", ha="center", weight="bold",
+                    color=f"C{column}", fontsize=9,
+                )  # fmt: skip
+        if is_image:
+            _noised(cells[row, 0], x_t, states - 1, laws)
+        cells[row, 0].set_ylabel(f"{_percent(alive)} alive")
+    for axes in cells[-1, int(is_image) :]:
+        axes.set_xlabel("count", fontsize=8)
+    handles, names = cells[0, -1].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
+    single = "pixels" if is_image else "columns"
+    figure.suptitle(f"The network's law of single {single} of {what}, given its noised counts", fontsize=10)
+    return _save(figure, path)
+
+
+def _law(axes: Any, law: NDArray[np.float64], true: int, seen: int, color: str) -> None:
+    axes.stairs(law, np.arange(len(law) + 1) - 0.5, fill=True, color=color, alpha=0.6)
+    axes.axvline(true, color="black", linewidth=1.2, label="true count")
+    axes.plot([seen], [0], "^", color="black", markersize=6, clip_on=False, label="noised count", linestyle="")
+    axes.set_title(f"P(true count) = {_percent(law[true])}", fontsize=8)
+    axes.set_ylim(0, None)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=7)
+
+
+def _noised(axes: Any, x_t: NDArray[Any], max_count: int, laws: PixelLaws) -> None:
+    _show(axes, grey_or_colour(x_t[None], max(1, int(x_t.max())))[0])
+    for column, pixel in enumerate(laws.pixels):
+        _, y, x = np.unravel_index(pixel, laws.x_0.shape)
+        axes.plot(x, y, "s", markerfacecolor="none", markeredgecolor=f"C{column}", markeredgewidth=1.5)
+    axes.set_xticks([])
+
+
+def _place(pixel: int, shape: tuple[int, ...]) -> str:
+    channel, y, x = (int(each) for each in np.unravel_index(pixel, shape))
+    if shape[1:] == (1, 1):
+        return f"column {channel}"
+    return f"row {y}, column {x}" + (f", channel {channel}" if shape[0] > 1 else "")
+
+
+def _right(laws: NDArray[np.float64], true: int) -> float:
+    """Up to which count laws (T, states) are drawn: all that have more than 1 / 1,000 of a law beyond them."""
+    last = max(int(true), *(int(np.searchsorted(np.cumsum(law), 0.999)) for law in laws))
+    most = laws.shape[1]
+    return most if last > most / 2 else last + 1 + last // 10
+
+
+def _percent(share: float) -> str:
+    """At two digits, at three where nearly all is alive; never 0% or 100% of what is neither."""
+    if 0 < share < 5e-4 or 0.9995 < share < 1:
+        return "<0.1%" if share < 0.5 else ">99.9%"
+    return f"{100 * share:.{1 if share < 0.0995 or share > 0.985 else 0}f}".removesuffix(".0") + "%"
+
+
+def _show(axes: Any, picture: NDArray[np.uint8]) -> None:
+    axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)  # Without pyplot, matplotlib asks for no window system and keeps no global state.
+    return figure
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return atomic_write(path, buffer.getvalue())
