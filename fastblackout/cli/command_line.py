@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width, wrap
-from ..sampling.rules import SAMPLERS
+from ..sampling.rules import COMPAT, SAMPLERS
 from ..training.recipes import RECIPES
 from ..training.stopping import Terminated, sigterm_raises
 from .train_command import add_train
@@ -181,10 +181,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
     where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"
     parser.add_argument("--grid", choices=["cosine", "index", "early"], help=where)
-    parser.add_argument("--sampler", choices=SAMPLERS, default="bridge", help="rule of a reverse step (bridge)")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="rule of a reverse step (bridge)")
     kinds = ["stochastic", "nearest"]
-    parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of births to whole numbers (stochastic)")
-    parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")
+    parser.add_argument("--rounding", choices=kinds, help="of births to whole numbers (stochastic)")
+    parser.add_argument("--attrition", **_X, help="chance that a step also removes a count (0)")
+    what = "draw as the paper's authors' program does, to compare with it: every time of the schedule, births rounded "
+    what += "to the nearest number, dropout left on (with seeded masks); for runs of head mean"
+    parser.add_argument("--compat", choices=COMPAT, help=what)
     parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
     parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
     parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged, or the last (ema)")
