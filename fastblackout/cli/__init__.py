@@ -1,4 +1,4 @@
-"""The command line: fastblackout train | sample | evaluate | bench | info."""
+"""The command line: fastblackout train | sample | evaluate | convert | info | bench."""
 
 from .command_line import main
 

@@ -1,4 +1,6 @@
-"""The command line: `fastblackout train | sample | evaluate | info | bench`. Errors are one line and an exit status.
+"""The command line: `fastblackout train | sample | evaluate | convert | info | bench`.
+
+Errors are one line and an exit status.
 
 0: done. 1: it failed (bad data, a damaged checkpoint, a full disk), or the reader of its pipe has left. 2: the command
 itself is wrong. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
@@ -92,6 +94,7 @@ def build_parser() -> Parser:
     add_train(command("train", "train a model"))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
+    _add_convert(command("convert", "make a run of another program's checkpoint"))
     command("info", "say what was built, and why not, and which recipes there are").set_defaults(run=_info)
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
@@ -119,6 +122,10 @@ _EXAMPLES = {
   fastblackout evaluate
   fastblackout evaluate runs/mnist --seeds 1 --bits 0    (the quickest)
   fastblackout evaluate runs/mnist --data ROOT --json numbers.json
+""",
+    "convert": """\
+  fastblackout convert checkpoint.pth runs/authors --from lanl --dataset cifar10
+  fastblackout sample runs/authors --compat lanl-2023
 """,
     "info": """\
   fastblackout info
@@ -175,6 +182,19 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_evaluate)
 
 
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the checkpoint, a .pth file; only tensors and numbers are read")
+    parser.add_argument("out", metavar="OUT", help="the run's folder, new or empty")
+    what = "who wrote it: score_sde_pytorch, or the paper's authors on top of it; CountsDiff's networks are others, "
+    what += "which fastblackout does not have, and are refused"
+    programs = ["score-sde", "lanl", "countsdiff"]
+    parser.add_argument("--from", dest="program", choices=programs, required=True, help=what)
+    what = "what it was trained on: gives the images' size and largest count, and the end of the schedule"
+    sets = ["cifar10", "celeba64", "mnist-binary"]
+    parser.add_argument("--dataset", choices=sets, required=True, help=what)
+    parser.set_defaults(run=_convert)
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     which = "a run or a checkpoint; default: the only run in runs/, or runs/digits"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
@@ -206,6 +226,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     from .evaluate_command import evaluate_command
 
     return evaluate_command(options)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from ..training.convert import convert
+
+    saved = convert(options.file, options.out, options.program, options.dataset)
+    print(f"{saved}\nnext: fastblackout sample {options.out}")
+    return 0
 
 
 def _info(options: argparse.Namespace) -> int:
