@@ -201,7 +201,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
     where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"
     parser.add_argument("--grid", choices=["cosine", "index", "early"], help=where)
-    parser.add_argument("--sampler", choices=SAMPLERS, help="rule of a reverse step (bridge)")
+    what = f"rule of a reverse step: {', '.join(SAMPLERS)} (bridge)"  # as choices they do not fit into 80 columns
+    parser.add_argument("--sampler", choices=SAMPLERS, metavar="NAME", help=what)
     kinds = ["stochastic", "nearest"]
     parser.add_argument("--rounding", choices=kinds, help="of births to whole numbers (stochastic)")
     parser.add_argument("--attrition", **_X, help="chance that a step also removes a count (0)")

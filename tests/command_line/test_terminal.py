@@ -22,7 +22,7 @@ from fastblackout.training.progress import Progress
 from fastblackout.training.progress_log import read_log
 from support.subprocesses import elsewhere
 
-COMMANDS = ("train", "sample", "evaluate", "info", "bench")
+COMMANDS = ("train", "sample", "evaluate", "convert", "info", "bench")
 TINY = ["--batch=8", "--channels=8", "--threads=1", "--schedule-steps=60", "--log-every=1"]
 
 
