@@ -125,7 +125,6 @@ _EXAMPLES = {
 """,
     "convert": """\
   fastblackout convert checkpoint.pth runs/authors --from lanl --dataset cifar10
-  fastblackout sample runs/authors --compat lanl-2023
 """,
     "info": """\
   fastblackout info
@@ -201,7 +200,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
     where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"
     parser.add_argument("--grid", choices=["cosine", "index", "early"], help=where)
-    what = f"rule of a reverse step: {', '.join(SAMPLERS)} (bridge)"  # as choices they do not fit into 80 columns
+    what = f"rule: {', '.join(SAMPLERS)}, for a reverse step (bridge)"  # as choices they do not fit into 80 columns
     parser.add_argument("--sampler", choices=SAMPLERS, metavar="NAME", help=what)
     kinds = ["stochastic", "nearest"]
     parser.add_argument("--rounding", choices=kinds, help="of births to whole numbers (stochastic)")
