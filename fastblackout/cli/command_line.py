@@ -20,6 +20,7 @@ from ..ground.terminal import drop_unwritable, open_streams, width, wrap
 from ..sampling.rules import COMPAT, SAMPLERS
 from ..training.recipes import RECIPES
 from ..training.stopping import Terminated, sigterm_raises
+from .convert_command import add_convert
 from .train_command import add_train
 
 Command = Callable[[argparse.Namespace], int]
@@ -94,7 +95,7 @@ def build_parser() -> Parser:
     add_train(command("train", "train a model"))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
-    _add_convert(command("convert", "make a run of another program's checkpoint"))
+    add_convert(command("convert", "make a run of another program's checkpoint"))
     command("info", "say what was built, and why not, and which recipes there are").set_defaults(run=_info)
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
@@ -181,19 +182,6 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_evaluate)
 
 
-def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the checkpoint, a .pth file; only tensors and numbers are read")
-    parser.add_argument("out", metavar="OUT", help="the run's folder, new or empty")
-    what = "who wrote it: score_sde_pytorch, or the paper's authors on top of it; CountsDiff's networks are others, "
-    what += "which fastblackout does not have, and are refused"
-    programs = ["score-sde", "lanl", "countsdiff"]
-    parser.add_argument("--from", dest="program", choices=programs, required=True, help=what)
-    what = "what it was trained on: gives the images' size and largest count, and the end of the schedule"
-    sets = ["cifar10", "celeba64", "mnist-binary"]
-    parser.add_argument("--dataset", choices=sets, required=True, help=what)
-    parser.set_defaults(run=_convert)
-
-
 def _add_run(parser: argparse.ArgumentParser) -> None:
     which = "a run or a checkpoint; default: the only run in runs/, or runs/digits"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
@@ -226,14 +214,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     from .evaluate_command import evaluate_command
 
     return evaluate_command(options)
-
-
-def _convert(options: argparse.Namespace) -> int:
-    from ..training.convert import convert
-
-    saved = convert(options.file, options.out, options.program, options.dataset)
-    print(f"{saved}\nnext: fastblackout sample {options.out}")
-    return 0
 
 
 def _info(options: argparse.Namespace) -> int:
