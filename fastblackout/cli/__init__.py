@@ -1,4 +1,4 @@
-"""The command line: fastblackout train | sample | evaluate | plot | info | bench."""
+"""The command line: fastblackout train | sample | evaluate | plot | export | convert | info | bench."""
 
 from .command_line import main
 

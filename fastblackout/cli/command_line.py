@@ -1,4 +1,6 @@
-"""The command line: `fastblackout train | sample | evaluate | plot | info | bench`. Errors: one line, an exit status.
+"""The command line: `fastblackout train | sample | evaluate | plot | export | convert | info | bench`.
+
+Errors are one line and an exit status.
 
 0: done. 1: it failed (bad data, a damaged checkpoint, a full disk), or the reader of its pipe has left. 2: the command
 itself is wrong. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
@@ -16,8 +18,9 @@ from typing import Any, NoReturn
 from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width
 from ..pretrained import names
-from ..sampling.rules import SAMPLERS
+from ..sampling.rules import COMPAT, SAMPLERS
 from ..training.stopping import Terminated, sigterm_raises
+from .convert_command import add_convert
 from .export_command import add_export
 from .json_output import add_json, text_aside
 from .train_command import add_train
@@ -95,8 +98,9 @@ def build_parser() -> Parser:
     add_train(command("train", "train a model"))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
-    add_export(command("export", "write the model of a run to a folder of its own, to hand on"))
     _add_plot(command("plot", "draw a run's losses, schedule, film and laws"))
+    add_export(command("export", "write the model of a run to a folder of its own, to hand on"))
+    add_convert(command("convert", "make a run of another program's checkpoint"))
     info = command("info", "say what was built, and why not, and which recipes there are")
     add_json(info)
     info.add_argument("--force", action="store_true", help="overwrite FILE")
@@ -136,6 +140,9 @@ _EXAMPLES = {
     "plot": """\
   fastblackout plot
   fastblackout plot runs/mnist --data ROOT --steps 20 --out pictures --force
+""",
+    "convert": """\
+  fastblackout convert checkpoint.pth runs/authors --from lanl --dataset cifar10
 """,
     "info": """\
   fastblackout info
@@ -215,10 +222,14 @@ def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
     where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"
     parser.add_argument("--grid", choices=["cosine", "index", "early"], help=where)
-    parser.add_argument("--sampler", choices=SAMPLERS, default="bridge", help="rule of a reverse step (bridge)")
+    what = f"rule: {', '.join(SAMPLERS)}, for a reverse step (bridge)"  # as choices they do not fit into 80 columns
+    parser.add_argument("--sampler", choices=SAMPLERS, metavar="NAME", help=what)
     kinds = ["stochastic", "nearest"]
-    parser.add_argument("--rounding", choices=kinds, default=kinds[0], help="of births to whole numbers (stochastic)")
-    parser.add_argument("--attrition", **_X, default=0.0, help="chance that a step also removes a count (0)")
+    parser.add_argument("--rounding", choices=kinds, help="of births to whole numbers (stochastic)")
+    parser.add_argument("--attrition", **_X, help="chance that a step also removes a count (0)")
+    what = "draw as the paper's authors' program does, to compare with it: every time of the schedule, births rounded "
+    what += "to the nearest number, dropout left on (with seeded masks); for runs of head mean"
+    parser.add_argument("--compat", choices=COMPAT, help=what)
     parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
     if in_batches:
         parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")

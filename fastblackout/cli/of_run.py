@@ -48,6 +48,11 @@ def load_for(path: Path, options: Namespace) -> Run:
     if options.threads < 0:
         raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
     run = load_run(path, options.device, options.weights)
+    if options.compat is not None:
+        _draw_as(options.compat, run, options)
+    for name, default in (("sampler", "bridge"), ("rounding", "stochastic"), ("attrition", 0.0)):
+        if getattr(options, name) is None:
+            setattr(options, name, default)
     if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
         options.steps = 10 if run.model.head == "implicit" else 100
     if options.grid is None:
@@ -55,6 +60,20 @@ def load_for(path: Path, options: Namespace) -> Run:
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)
     return run
+
+
+def _draw_as(compat: str, run: Run, options: Namespace) -> None:
+    """Sets the options of another program's sampler: its rule at every time, or at every n-th, down to the first."""
+    for name in ("grid", "sampler", "rounding", "attrition"):
+        if (value := getattr(options, name)) is not None:
+            raise ValueError(f"{options.command}: {name}: must be left out with --compat {compat}, got {value}")
+    if run.model.head != "mean":
+        raise ValueError(f"{options.command}: compat: {compat} needs a run of head mean, got {run.model.head}")
+    options.steps = run.schedule.steps if options.steps is None else options.steps
+    if options.steps < 1 or run.schedule.steps % options.steps:
+        rule = f"must divide the {run.schedule.steps} times of the schedule with --compat {compat}"
+        raise ValueError(f"{options.command}: steps: {rule}, got {options.steps}")
+    options.sampler, options.grid = compat, "index"
 
 
 def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | None:

@@ -16,6 +16,7 @@ from ..models.interface import as_model, check_schedule, head_of, labels_on
 from ..philox import Philox
 from .checks import check_callback, check_guidance, check_mask, counts_like, rule_of, shape_of
 from .cuda_graph import run as run_from_table
+from .dropout import keeping_dropout
 from .rules import SAMPLERS
 from .steps import Setting, numbers_of, one_step, state_at
 
@@ -51,7 +52,10 @@ def sample(
     For the times k_t > k_s of `schedule.grid(steps, grid, model.max_count)`, T down to 0, starting from x = 0:
         y = gain(k_t) softplus(model((x - center(k_t)) scale(k_t), k_t))    the expected births E[x_0 - x_t | x_t]
         x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                    sampler "bridge"; N(y): y made an integer
-    or x <- x + Poisson(y c), c the same number ("tau-leap") or (t - s) p_t / (1 - p_t) ("tau-leap-rate").
+    or x <- x + Poisson(y c), c the same number ("tau-leap") or (t - s) p_t / (1 - p_t) ("tau-leap-rate"). The sampler
+    "lanl-2023" is the bridge as the authors' program has it, to compare with: y is rounded to the nearest number, and
+    the network's dropout stays on, its masks drawn with the step's key. With every time of the schedule
+    (steps=schedule.steps, grid="index") it draws as they do.
 
     With an implicit head y is a joint draw, (max_count - x) sigmoid(2 model(..., k_t, labels, noise) + offset(k_t)), of
     noise by model.draw_noise with the step's key; guidance then mixes the logits, (1 + w) of one and -w of the other.
@@ -99,8 +103,8 @@ def sample(
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
     times = [int(k) for k in schedule.grid(steps, grid, int(model.max_count))]
-    setting = Setting(model, schedule, rule, labels, guidance, known, mask)
-    with evaluating(model):
+    with evaluating(model), keeping_dropout(model, rule.dropout) as dropout:
+        setting = Setting(model, schedule, rule, labels, guidance, known, mask, dropout)
         if cuda_graph:
             x = run_from_table(setting, x, times, rng)
         else:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..schedule.schedule import Schedule
+    from .dropout import KeptDropout
     from .rules.rule import Rule
 
 
@@ -31,6 +32,7 @@ class Setting(NamedTuple):
     guidance: float = 0.0
     known: Any = None
     mask: Tensor | None = None
+    dropout: KeptDropout | None = None
 
 
 class Numbers(NamedTuple):
@@ -72,6 +74,8 @@ def state_at(model: Any, x: Tensor, k: int, key: Any) -> State:
 def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = False) -> State:
     """The state at k_s, with the same key; `in_place`, counts and input are written where those of `state` are."""
     model, (x, model_input, key) = setting.model, state
+    if setting.dropout is not None:
+        setting.dropout.begin(key)
     arguments = {"rng": key, "max_count": model.max_count}
     if setting.mask is not None:
         drawn = thin(setting.known, numbers.survival, outputs=("x_t",), **arguments).x_t

@@ -18,12 +18,14 @@ import pytest
 
 import fastblackout as fb
 from fastblackout.cli import command_line as cli
+from fastblackout.evaluation.sample_files import FORMATS
 from fastblackout.training import progress
+from fastblackout.training.convert import PROGRAMS, SHAPES
 from fastblackout.training.progress import Progress
 from fastblackout.training.progress_log import read_log
 from support.subprocesses import elsewhere
 
-COMMANDS = ("train", "sample", "evaluate", "plot", "info", "bench")
+COMMANDS = ("train", "sample", "evaluate", "plot", "export", "convert", "info", "bench")
 TINY = ["--batch=8", "--channels=8", "--threads=1", "--schedule-steps=60", "--log-every=1"]
 
 
@@ -39,6 +41,14 @@ def test_help_fits(monkeypatch, terminal):
     monkeypatch.setenv("COLUMNS", terminal)
     for name, page in helps().items():
         assert max(map(len, page.splitlines())) <= 80, name
+
+
+def test_choices_are_those_that_there_are():
+    """The parser has names of its own where those that it stands for need NumPy."""
+    (commands,) = (action for action in cli.build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    choices = {each.dest: each.choices for name in ("sample", "convert") for each in commands.choices[name]._actions}
+    assert list(choices["format"]) == list(FORMATS)
+    assert list(choices["program"]) == list(PROGRAMS) and list(choices["dataset"]) == list(SHAPES)
 
 
 def test_every_help_has_examples_that_parse():

@@ -210,7 +210,11 @@ def test_an_empty_batch():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"sampler": "euler"}, ValueError, "sampler: must be one of bridge, tau-leap, tau-leap-rate, got 'euler'"),
+        (
+            {"sampler": "euler"},
+            ValueError,
+            "sampler: must be one of bridge, tau-leap, tau-leap-rate, lanl-2023, got 'euler'",
+        ),
         ({"rounding": "up"}, ValueError, "rounding"),
         ({"sampler": "tau-leap", "rounding": "nearest"}, ValueError, "belong to sampler bridge"),
         ({"attrition": 1.5}, ValueError, "attrition: must be in [0, 1], got 1.5"),

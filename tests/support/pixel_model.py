@@ -10,6 +10,7 @@ OPTIONS = [
     {"sampler": "tau-leap"},
     {"sampler": "tau-leap-rate"},
     {"sampler": "bridge", "grid": "index"},
+    {"sampler": "lanl-2023"},
 ]
 
 

@@ -81,6 +81,9 @@ def test_score_sde_checkpoints_load():
     assert all(torch.equal(a, b) for a, b in zip(target.parameters(), shadow, strict=True))
     with pytest.raises(ValueError, match="checkpoint: must fit the network"):
         load_score_sde(tiny(channels=16), checkpoint)
+    with pytest.raises(ValueError, match="checkpoint: ema must match the parameters"):
+        load_score_sde(untouched := tiny(), {**checkpoint, "ema": {"shadow_params": shadow[:-1]}})
+    assert all(torch.equal(a, b) for a, b in zip(untouched.parameters(), tiny().parameters(), strict=True))
     with pytest.raises(ValueError, match="checkpoint: must have the keys"):
         load_score_sde(target, {"model": {}})
     with pytest.raises(ValueError, match="weights"):

@@ -16,7 +16,9 @@ SAMPLERS = {
     "bridge": ".bridge:Bridge",
     "tau-leap": ".tau_leap:TauLeap",
     "tau-leap-rate": ".tau_leap:TauLeapRate",
+    "lanl-2023": ".lanl_2023:Lanl2023",
 }
+COMPAT = ("lanl-2023",)  # samplers that are the way another program draws, which has a grid of its own, too
 
 
 def load_rule(sampler: str) -> type[Rule]:

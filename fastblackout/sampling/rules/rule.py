@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +17,10 @@ class Rule(ABC):
     """A sampler: how the counts at time k_t become those at k_s < k_t, given the births that the model expects.
 
     A subclass is a frozen dataclass, too. Its fields are those of the options `rounding` and `attrition` of `sample`
-    that it takes, with the defaults that they have there.
+    that it takes, with the defaults that they have there. dropout: whether that of the network stays on.
     """
+
+    dropout: ClassVar[bool] = False
 
     @abstractmethod
     def numbers(self, schedule: Schedule, k_t: int, k_s: int) -> tuple[float, ...]:

@@ -1,0 +1,199 @@
+"""Checkpoints of other programs as folders of fastblackout's.
+
+score-sde: yang-song/score_sde_pytorch, utils.py: torch.save of {"optimizer", "model", "ema", "step"}.
+lanl: the paper's authors' lanl/Blackout-Diffusion, utils.py: as that, with "lossHistory" and often "evalLossHistory".
+countsdiff: rsoatto/countsdiff: diffusers' UNet2DModel or a transformer over genes, in continuous time; refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zipfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..atomic_files import read_plain
+from ..data import shaping_of
+from ..models import BlackoutModel, NCSNpp, load_score_sde
+from ..models.score_sde import architecture_of, bytes_of, misfits, misfits_in_order, plain_names
+from ..schedule.schedule import Schedule
+from .checkpoint import EMA, NETWORK, save_checkpoint
+from .config import TrainConfig, preset
+from .recipes import options_of
+
+PROGRAMS = {  # the keys that a program writes: those it always does, and those it may
+    "score-sde": ({"model", "ema", "step"}, {"optimizer"}),
+    "lanl": ({"model", "ema", "step", "lossHistory"}, {"optimizer", "evalLossHistory"}),
+    "countsdiff": (set(), set()),
+}
+SHAPES = {"cifar10": (3, 32, 32), "celeba64": (3, 64, 64), "mnist-binary": (1, 32, 32)}
+MAX_COUNTS = {"cifar10": 255, "celeba64": 255, "mnist-binary": 1}
+
+
+def convert(file: str | os.PathLike[str], out: str | os.PathLike[str], program: str, dataset: str) -> Path:
+    """Writes the checkpoint in `file`, of a Blackout Diffusion network, as the run `out`; the checkpoint's folder.
+
+    program: "score-sde" or "lanl", who wrote the file. dataset: "cifar10", "celeba64" or "mnist-binary", which gives
+        what a file of theirs does not tell: size and largest count of the images, end of the schedule, dropout; all as
+        in the recipe "paper" of that data set. The network's architecture is read from names and shapes.
+    The run has head "mean", parametrization "paper" and input "reference"; as many times as the buffer `sigmas` is
+    long. Its weights are the file's to the bit; it can be sampled and evaluated, and not be trained on.
+
+    Raises ValueError, before anything is written, for a file that is damaged or holds more than tensors, numbers and
+    NumPy arrays of numbers (pickled code is never run), and for weights that are not of an `NCSNpp`.
+
+        >>> convert("checkpoint.pth", "runs/authors", "lanl", "cifar10")
+    """
+    if program not in PROGRAMS:
+        raise ValueError(f"convert: from: must be one of {', '.join(PROGRAMS)}, got {program}")
+    if program == "countsdiff":
+        raise ValueError(
+            "convert: from: must be score-sde or lanl; countsdiff's checkpoints hold diffusers' UNet2DModel or a "
+            "transformer over genes, trained in continuous time, and fastblackout has none of these networks yet, got "
+            "countsdiff"
+        )
+    if dataset not in SHAPES:
+        raise ValueError(f"convert: dataset: must be one of {', '.join(SHAPES)}, got {dataset}")
+    file, out = Path(file), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"convert: out: {out} exists; choose another")
+    content, digest = _read(file, program)
+    state = _state(file, content)
+    recipe = preset(dataset, **options_of(dataset, "paper", {}))
+    model, config = _model(file, state, dataset, recipe)
+    shadow = _shadow(file, content, model.network)
+    tensors = {}
+    for name, weights in ((NETWORK, "network"), (EMA, "ema")):
+        load_score_sde(model.network, {"model": state, "ema": {"shadow_params": shadow}}, weights)
+        tensors[name] = {key: value.clone() for key, value in model.network.state_dict().items()}
+        if not all(bool(value.isfinite().all()) for value in tensors[name].values()):
+            raise ValueError(f"convert: {file}: must hold finite weights, got others in {weights}")
+    about = {
+        "name": dataset,
+        "shape": list(SHAPES[dataset]),
+        "classes": None,
+        **{name: value for name, value in shaping_of(dataset).items() if value is not None},
+    }
+    description = {"train": config.to_dict(), "dataset": about, "model": model.to_config()}
+    description["converted"] = {"from": program, "sha256": digest}
+    return _save(out, content["step"], description, tensors)
+
+
+def _read(file: Path, program: str) -> tuple[dict[str, Any], str]:
+    """The keys of the file that matter, and its SHA-256."""
+    try:
+        data = read_plain(file)
+    except FileNotFoundError:
+        raise ValueError(f"convert: {file}: no such file") from None
+    except ValueError as error:
+        raise ValueError(f"convert: {file}: {error}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    del data
+    try:
+        with torch.serialization.safe_globals(_numbers()):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
+        rule = "must hold tensors and numbers alone; anything else could run code, and is not read"
+        raise ValueError(f"convert: {file}: {rule}, got: {reason}") from None
+    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"convert: {file}: must be a file of torch.save, got: {reason}") from None
+    needed, allowed = PROGRAMS[program]
+    if not isinstance(content, dict) or not needed <= content.keys() or content.keys() - needed - allowed:
+        got = ", ".join(sorted(map(str, content))) if isinstance(content, dict) else type(content).__name__
+        may = f", and may have {', '.join(sorted(allowed))}"
+        rule = f"must have the keys {', '.join(sorted(needed))}{may}, as {program} writes them"
+        raise ValueError(f"convert: {file}: {rule}, got {got}")
+    step = content["step"]
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 1 << 32:
+        raise ValueError(f"convert: {file}: step: must be an integer in 0..2^32 - 1, got {step!r}")
+    return content, digest
+
+
+def _numbers() -> list[Any]:
+    """What NumPy arrays of numbers are pickled by, which the authors' losses are; it runs no code of the file."""
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float32(0).__reduce__()[0]
+    named: list[Any] = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for name, function in (("_reconstruct", reconstruct), ("scalar", scalar))
+    ]
+    kinds = ("float16", "float32", "float64", "int32", "int64", "bool")
+    return [*named, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
+
+
+def _state(file: Path, content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The state dict of the network, without the prefix of DataParallel."""
+    model = content["model"]
+    good = isinstance(model, dict) and all(isinstance(name, str) and _is_array(value) for name, value in model.items())
+    if not good or not model:
+        raise ValueError(f"convert: {file}: model: must be a state dict of real tensors, got something else")
+    return plain_names(model)
+
+
+def _shadow(file: Path, content: dict[str, Any], network: torch.nn.Module) -> list[torch.Tensor]:
+    """The averaged weights, in the order of the parameters."""
+    ema = content["ema"]
+    shadow = ema.get("shadow_params") if isinstance(ema, dict) else None
+    if not isinstance(shadow, list) or not all(map(_is_array, shadow)):
+        raise ValueError(f"convert: {file}: ema: must have a list of tensors shadow_params, got something else")
+    if wrong := misfits_in_order(dict(network.named_parameters()), shadow):
+        raise ValueError(f"convert: {file}: ema: must match the network's parameters, got {wrong}")
+    return shadow
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.layout is torch.strided
+
+
+def _model(
+    file: Path, state: dict[str, torch.Tensor], dataset: str, recipe: TrainConfig
+) -> tuple[BlackoutModel, TrainConfig]:
+    """The model that fits the state dict, with fresh weights, and the configuration of a training that makes it."""
+    try:
+        arguments = {**architecture_of(state), "dropout": recipe.dropout}
+        with torch.device("meta"):
+            network: torch.nn.Module = NCSNpp(**arguments)
+    except ValueError as error:
+        raise ValueError(f"convert: {file}: model: {error}") from None
+    if wrong := misfits(network, state):
+        raise ValueError(f"convert: {file}: model: must fit the network that its names tell, got {wrong}")
+    if (needed := bytes_of(network)) > (there := os.path.getsize(file)):
+        raise ValueError(
+            f"convert: {file}: model: must be in the file, of {there} bytes, got {needed} bytes of weights"
+        )
+    channels, side, _ = SHAPES[dataset]
+    levels = len(arguments["channel_mult"])
+    if arguments["in_channels"] != channels or side % 2 ** (levels - 1):
+        got = f"{arguments['in_channels']} channels and {levels} levels"
+        raise ValueError(f"convert: {file}: model: must be for the {channels}x{side}x{side} of {dataset}, got {got}")
+    steps = arguments["sigmas"] or recipe.schedule_steps
+    config = replace(recipe, schedule_steps=steps)
+    schedule = Schedule.logit(steps, config.t_end)
+    how: dict[str, Any] = {
+        "max_count": MAX_COUNTS[dataset],
+        "input": config.input,
+        "parametrization": config.parametrization,
+    }
+    return BlackoutModel(NCSNpp(**arguments), schedule, **how), config
+
+
+def _save(out: Path, step: int, description: dict[str, Any], tensors: dict[str, dict[str, torch.Tensor]]) -> Path:
+    made = not out.exists()
+    try:
+        return save_checkpoint(out, step, description, tensors)
+    except BaseException:
+        with suppress(OSError):
+            (out / "checkpoints").rmdir()
+            if made:
+                out.rmdir()
+        raise
