@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 
 from .._version import __version__
 from ..ground.terminal import wrap
@@ -15,14 +16,15 @@ def info_command(options: Namespace) -> int:
     """Says which backends there are and why others are absent, what "auto" takes, and which recipes there are."""
     check_json(options, options.force)
     backends, taken = capabilities(), preferences()
-    indent = " " * 16
+    indent, every = " " * 16, backends["reference"]["ops"]
+    print(f"fastblackout {__version__}")
     for name, state in backends.items():
-        print(wrap(state["detail"], f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
-        if state["ops"]:
-            print(wrap(", ".join(state["ops"]), indent, indent))
+        has = f"; {_of(state['ops'], every)}" if state["ops"] else ""
+        print(wrap(f"{state['detail']}{has}", f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
     print('backend="auto" takes')
     for device, ops, backend, why in taken:
-        print(wrap(f"{', '.join(ops)}: {why}", f"{device:10} {backend:9} ", indent))
+        print(wrap(f"{_of(ops, every)}: {why}", f"{device:10} {backend:9} ", " " * 21))
+    print(wrap(", ".join(every), "the ops         ", indent))
     print("recipes of `fastblackout train DATASET --recipe NAME`")
     for dataset, known in RECIPES.items():
         for name, recipe in known.items():
@@ -32,3 +34,8 @@ def info_command(options: Namespace) -> int:
     recipes = {dataset: {name: each._asdict() for name, each in known.items()} for dataset, known in RECIPES.items()}
     give_json(options, {"version": __version__, "backends": backends, "auto": auto, "recipes": recipes})
     return 0
+
+
+def _of(ops: Sequence[str], every: Sequence[str]) -> str:
+    """Their names, where they are not all."""
+    return f"all {len(every)} ops" if set(ops) == set(every) else ", ".join(ops)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fastblackout.cli.command_line import build_parser, main
+from fastblackout.ops.capabilities import capabilities
 from fastblackout.training.recipes import RECIPES
 
 MAIN = "import sys; from fastblackout.cli import main; sys.exit(main())"
@@ -287,5 +288,6 @@ def test_info(capsys):
     out = capsys.readouterr().out
     recipes = [dataset for dataset, known in RECIPES.items() for _ in known]
     names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
-    assert names == ["reference", "cpu", "cuda", "triton", 'backend="auto"', "cpu", "cuda", "recipes", *recipes]
-    assert out.count("transition_rows") >= 3
+    backends, devices = ["reference", "cpu", "cuda", "triton"], ["cpu", "cuda"]
+    assert names == ["fastblackout", *backends, 'backend="auto"', *devices, "the", "recipes", *recipes]
+    assert all(op in out for op in capabilities()["reference"]["ops"]) and out.count("transition_rows") == 1
