@@ -52,9 +52,10 @@ def sample_command(options: Namespace) -> int:
     print(run.checkpoint.path)
     print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
     print(files.out, *pictures.values(), sep="\n")
-    how = {"seed": options.seed, "first": options.first, "label": options.label, "guidance": options.guidance}
-    done = {"checkpoint": run.checkpoint.path, "samples": num, "seconds": seconds, "network_calls": seen / num}
-    give_json(options, {**done, "files": [files.out, *pictures.values()], **how, **steps_of(options)})
+    done = {"checkpoint": run.checkpoint.path, "files": [files.out, *pictures.values()], "samples": num}
+    done |= {"seconds": seconds, "samples_per_second": num / seconds, "network_calls": seen / num}
+    names = ("seed", "first", "label", "guidance", "format")
+    give_json(options, {**done, **{name: getattr(options, name) for name in names}, **steps_of(options)})
     return 0
 
 
