@@ -44,10 +44,10 @@ struct PoissonLaw {
   static FB_HD void fill(double (*input)[kChunk], int o, const double* const* given, int e) { input[0][o] = given[0][e]; }
   static FB_HD double finish(const double* const*, int, double k) { return k; }
 #if FB_ISA_LEVEL > 0
-  static void prepare(int m, const double* const* given, float (*field)[kChunk]);
+  static void prepare(int m, const double* const* given, Field* field);
   static void finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out);
-  static void fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
-  static void fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state);
+  static void fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
+  static void fast_inversions(int m, const Field* field, const uint32_t* u, float* k, int32_t* state);
 #endif
   static FB_HD PoissonHat hat(const double (*input)[kChunk], int o) { return poisson_hat(input[0][o]); }
   static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
@@ -82,7 +82,7 @@ struct PoissonLaw {
 
 #if FB_ISA_LEVEL > 0
 // The float32 fields: fraction and whole part of the rate.
-void PoissonLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
+void PoissonLaw::prepare(int m, const double* const* given, Field* field) {
   const double* __restrict rate = given[0];
   float *__restrict part = field[0], *__restrict from = field[1];
   for (int e = 0; e < m; ++e) {
@@ -96,7 +96,7 @@ void PoissonLaw::finish_all(int m, const double* const*, const float* __restrict
   for (int e = 0; e < m; ++e) out[e] = k[e];
 }
 
-void PoissonLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
+void PoissonLaw::fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kTwo) {
     const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e), mean = from + part;
     const Ints fits = mean < kFastVariance, inverted = from <= 0.0f;
@@ -113,8 +113,8 @@ void PoissonLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t
   }
 }
 
-void PoissonLaw::fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state) {
-  fast_sums<false>(m, nullptr, field[0], u, k, state);
+void PoissonLaw::fast_inversions(int m, const Field* field, const uint32_t* u, float* k, int32_t* state) {
+  fast_sums<false>(m, nullptr, field[0], nullptr, u, k, state);
 }
 #endif
 
