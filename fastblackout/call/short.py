@@ -59,16 +59,22 @@ def birth_loss(values: Sequence[Any], backend: str) -> tuple[Any, Any | None, fl
     return None if module is None else module.quick_loss(backend, values)
 
 
-def energy_loss(values: Sequence[Any], backend: str) -> tuple[Any, Any] | None:
-    """(loss, norms) of fb.energy_loss of float32 logits, or None. values: as for `draw`."""
+def energy_loss(values: Sequence[Any], backend: str) -> tuple[Any, Any, Any | None] | None:
+    """(loss, norms, memory) of fb.energy_loss of float32 logits, or None. values: as for `draw`.
+
+    memory: for one call of energy_gradient, where there will be a gradient by the logits.
+    """
     module = _ready(values[0])
     return None if module is None else module.quick_energy(backend, values)
 
 
-def energy_gradient(values: Sequence[Any], norms: Any, upstream: Any, backend: str) -> Any:
-    """The gradient by the logits of `energy_loss` of the same values, or None. upstream: that by the losses."""
+def energy_gradient(values: Sequence[Any], norms: Any, upstream: Any, backend: str, memory: Any = None) -> Any:
+    """The gradient by the logits of `energy_loss` of the same values, or None. upstream: that by the losses.
+
+    memory: as `energy_loss` gave it, of which the gradient is made, and sooner than without.
+    """
     module = _ready(values[0])
-    return None if module is None else module.quick_energy_gradient(backend, values, norms, upstream)
+    return None if module is None else module.quick_energy_gradient(backend, values, norms, upstream, memory)
 
 
 def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:

@@ -68,9 +68,9 @@ def energy_loss(
         array([2.4776196], dtype=float32)
     """
     op, values = "energy_loss", (x_t, logits, births, weight, offset, max_count)
-    graded = need_gradient(logits)
+    graded, memory = need_gradient(logits), None
     if (made := short.energy_loss(values, backend)) is not None:
-        (loss, norms), chosen = made, "cpu"
+        (loss, norms, memory), chosen = made, "cpu"
         if not graded:
             return loss
     elif not graded or through_torch(logits, backend) or through_torch(x_t, backend):
@@ -84,14 +84,15 @@ def energy_loss(
         loss, norms = (given_back(call, each) for each in outputs.values())
     from .loss_gradient import Kept
 
-    return Kept.apply(logits, ((op, _gradient, [], None), (*values, norms, chosen), loss))
+    return Kept.apply(logits, ((op, _gradient, [], None), (*values, norms, chosen, [memory]), loss))
 
 
 def _gradient(upstream: Any, *given: Any) -> Any:
     from .loss_gradient import coefficient
 
-    values, (norms, backend) = given[:6], given[6:]
-    if (grad := short.energy_gradient(values, norms, upstream, backend)) is not None:
+    values, (norms, backend, once) = given[:6], given[6:]
+    memory = once.pop() if once else None  # it becomes the gradient; a second backward makes its own
+    if (grad := short.energy_gradient(values, norms, upstream, backend, memory)) is not None:
         return grad
     x_t, logits, births, weight, *rest = values
     arguments = x_t, logits, births, coefficient("energy_loss", upstream, weight), *rest, norms

@@ -106,7 +106,7 @@ def test_what_is_not_plain_goes_the_long_way(given: dict[str, Any]) -> None:
 
 def test_gradients_of_what_is_not_plain_go_the_long_way() -> None:
     values = X, LOGITS, BIRTHS, WEIGHT, OFFSET, None
-    _, norms = short.energy_loss(values, "auto")
+    _, norms, _ = short.energy_loss(values, "auto")
     ones = torch.ones(B)
     assert short.energy_gradient(values, norms, ones, "auto") is not None
     assert short.energy_gradient(values, norms, ones, "reference") is None
