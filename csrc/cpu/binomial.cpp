@@ -183,9 +183,9 @@ struct RoughBinomialLaw : BinomialLaw {
   }
 };
 
-RoughBinomials rough_binomials() {
+RoughDraws rough_binomials() {
   Scratch<RoughBinomialLaw>& s = scratch_of<RoughBinomialLaw>();
-  return RoughBinomials{s.field[0], s.field[1], s.field[2], s.field[3], s.field[4], s.drawn, s.open};
+  return RoughDraws{s.field[0], s.field[1], s.field[2], s.field[3], s.field[4], s.drawn, s.open};
 }
 
 int rough_binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count) {
