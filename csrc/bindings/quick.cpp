@@ -123,7 +123,8 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run(cpu::birth_loss_scale, op, Py_NewRef(a[0]));
 }
 
-// energy_loss(backend, (x_t, logits, births, weight, offset, max_count)) -> (loss, norms for the gradient), or None
+// energy_loss(backend, (x_t, logits, births, weight, offset, max_count)) -> (loss, norms for the gradient, memory of the gradient or
+// None), or None. The memory holds what the gradient is made of, where one may be asked for.
 PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::EnergyLoss op;
@@ -134,19 +135,26 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   PyObject* const loss = make_empty(PyLong_FromLongLong(samples), torch.float32);
   PyObject* const norms = loss == nullptr ? nullptr : make_empty(Py_BuildValue("(LL)", samples, each), torch.float64);
   Tensor to, kept;
-  if (norms == nullptr || !borrow(loss, to) || !borrow(norms, kept)) {
+  PyObject* const logits = PyTuple_GET_ITEM(a[1], 1);
+  PyObject* memory = nullptr;
+  Tensor exponentials;
+  if (norms != nullptr) memory = differentiable(logits) ? PyObject_CallOneArg(torch.empty_like, logits) : Py_NewRef(Py_None);
+  if (memory == nullptr || !borrow(loss, to) || !borrow(norms, kept) || (memory != Py_None && !borrow(memory, exponentials))) {
     Py_XDECREF(loss);
     Py_XDECREF(norms);
+    Py_XDECREF(memory);
     return give_up();
   }
+  if (memory != Py_None) op.grad = draws_of(exponentials, cpu::Dtype::f32);
   op.loss = reinterpret_cast<float*>(to.data);
   op.norms = reinterpret_cast<double*>(kept.data);
-  return run(cpu::energy_loss, op, Py_BuildValue("(NN)", loss, norms));
+  return run(cpu::energy_loss, op, Py_BuildValue("(NNN)", loss, norms, memory));
 }
 
-// energy_gradient(backend, (x_t, logits, births, weight, offset, max_count), norms, upstream) -> the gradient by the logits, or None
+// energy_gradient(backend, (x_t, logits, births, weight, offset, max_count), norms, upstream, memory of the gradient or None) -> the
+// gradient by the logits, in that memory if it is given, or None
 PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 4) Py_RETURN_NONE;
+  if (count != 5) Py_RETURN_NONE;
   cpu::EnergyLoss op;
   TensorReader read(a[0], a[1], chosen, cpu::Dtype::u8, op);
   op.inputs(read);
@@ -156,12 +164,13 @@ PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (!read.good() || !borrow(a[2], norms) || !numbers_of(a[3], op.samples, upstream)) Py_RETURN_NONE;
   op.norms = reinterpret_cast<double*>(norms.data);
   op.weight = products(op.weight, upstream, op.samples, coefficient);
-  PyObject* const grad = PyObject_CallOneArg(torch.empty_like, PyTuple_GET_ITEM(a[1], 1));
+  PyObject* const grad = a[4] == Py_None ? PyObject_CallOneArg(torch.empty_like, PyTuple_GET_ITEM(a[1], 1)) : Py_NewRef(a[4]);
   if (grad == nullptr || !borrow(grad, made)) {
     Py_XDECREF(grad);
     return give_up();
   }
   op.grad = draws_of(made, cpu::Dtype::f32);
+  if (a[4] != Py_None) op.logits = op.grad;
   return run(cpu::energy_loss_gradient, op, grad);
 }
 

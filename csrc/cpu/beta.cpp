@@ -40,7 +40,7 @@ static void beta_chunk(const Beta& op, int64_t sample, int64_t i0, int count) {
   load_given(op.a, sample, i0, count, a);
   load_given(op.b, sample, i0, count, b);
   const BetaShapes shapes{a, b, is_one(op.a), is_one(op.b)};
-  beta_pairs(shapes, key_of(op, sample), BetaStreams{BETA_A, BETA_B, BETA_BOOST}, static_cast<uint32_t>(i0), count, p, q);
+  beta_pairs(shapes, key_of(op, sample), BetaStreams{BETA_A, BETA_B, BETA_BOOST}, static_cast<uint32_t>(i0), nullptr, count, p, q);
   store(op.out, sample, i0, count, p);
 }
 

@@ -45,7 +45,7 @@ static void beta_binomial_chunk(const BetaBinomial& op, int64_t sample, int64_t 
   load_given(op.a, sample, i0, count, a);
   load_given(op.b, sample, i0, count, b);
   const BetaStreams streams{BETA_BINOMIAL_A, BETA_BINOMIAL_B, BETA_BINOMIAL_BOOST};
-  beta_pairs(BetaShapes{a, b, is_one(op.a), is_one(op.b)}, key, streams, from, count, p, q);
+  beta_pairs(BetaShapes{a, b, is_one(op.a), is_one(op.b)}, key, streams, from, nullptr, count, p, q);
   load_given(op.n, sample, i0, count, n);
   for (int e = count; e < ((count + 31) & ~31); ++e) n[e] = p[e] = q[e] = 0.0;
   binomial_each(key, BETA_BINOMIAL, from, count, n, p, q, a);

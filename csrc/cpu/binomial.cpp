@@ -56,10 +56,11 @@ struct BinomialLaw {
   }
   static FB_HD double finish(const double* const* given, int e, double k) { return mirrored(given, e) ? given[0][e] - k : k; }
 #if FB_ISA_LEVEL > 0
-  static void prepare(int m, const double* const* given, float (*field)[kChunk]);
+  static void prepare(int m, const double* const* given, Field* field);
   static void finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out);
-  static void fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
-  static void fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state);
+  template <bool Rough = false>
+  static void fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
+  static void fast_inversions(int m, const Field* field, const uint32_t* u, float* k, int32_t* state);
 #endif
   static FB_HD BinomialHat hat(const double (*input)[kChunk], int o) {
     return binomial_hat(input[0][o], input[1][o], input[2][o]);
@@ -111,7 +112,7 @@ struct BinomialLaw {
 
 #if FB_ISA_LEVEL > 0
 // The float32 fields: fraction and whole part of the mean, the count, and the smaller of p and q.
-void BinomialLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
+void BinomialLaw::prepare(int m, const double* const* given, Field* field) {
   const double *__restrict n = given[0], *__restrict p = given[1], *__restrict q = given[2];
   float *__restrict part = field[0], *__restrict from = field[1], *__restrict number = field[2], *__restrict small = field[3];
   for (int e = 0; e < m; ++e) {
@@ -128,15 +129,26 @@ void BinomialLaw::finish_all(int m, const double* const* given, const float* __r
   for (int e = 0; e < m; ++e) out[e] = p[e] > 0.5 ? n[e] - k[e] : k[e];
 }
 
-// q is taken as 1 - p in float32: it differs from the q that was given by no more than that rounding.
-void BinomialLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
+// q is taken as 1 - p in float32: it differs from the q that was given by no more than that rounding. Rough: the mean may be off by
+// field[4] times itself. Then y is off by as much of the mean and of what is added to it; the ratio, squared, by eight times as much
+// and by what twice the level has, which is 2 |d| for one of the mean.
+template <bool Rough>
+void BinomialLaw::fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kTwo) {
     const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e), n = load_as<Floats>(field[2] + e);
     const Floats p = load_as<Floats>(field[3] + e), q = 1.0f - p, twice_p = p + p, mean = from + part, variance = mean * q;
     const Ints fits = variance < kFastVariance, inverted = from <= 0.0f;
     const Floats deviation = sqrt_of(select(fits, variance, all(kFastVariance)));
     const Floats b = fma(deviation, 2.53f, 1.15f), a = fma(p, 0.01f, fma(b, 0.0248f, -0.0873f));
-    const FastTrial t = fast_candidate(load_as<Ints>(u + e), load_as<Ints>(v + e), a, b, part + 0.5f);
+    const Ints word_u = load_as<Ints>(u + e), word_v = load_as<Ints>(v + e);
+    Floats doubt = {};
+    FastTrial t;
+    if constexpr (Rough) {
+      doubt = load_as<Floats>(field[4] + e);
+      t = fast_candidate(word_u, word_v, a, b, part + 0.5f, mean * doubt, doubt);
+    } else {
+      t = fast_candidate(word_u, word_v, a, b, part + 0.5f);
+    }
     const Floats k_1 = from + t.j, x_1 = k_1 + 1.0f, x_2 = (n - k_1) + 1.0f, both = x_1 * x_2, n_2 = n + 2.0f;
     const Floats mean_1 = mean + twice_p, mean_2 = n_2 * q, d = (t.j - part) + (1.0f - twice_p);
     const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = quotient(d, sum_1 * sum_2);
@@ -146,15 +158,44 @@ void BinomialLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_
     const Floats stirling = fast_stirling(inverses, inverses * (inverses * inverses - 3.0f * inverse_both));
     const Floats level = fma(d, v_1 + v_2, stirling) + (tails + tails), square = t.edge * t.edge, hat = fma(b, square, a);
     const Floats alpha = deviation * fma(inverse * both, 5.1f, 2.83f), least = select(x_1 < x_2, x_1, x_2);
-    const Ints outcome = fast_outcome(t, level, alpha * square, mean_1 * mean_2, (hat * hat) * both, least,
-                                      (z_1 <= kTailRange) & (z_2 <= kTailRange));
+    const Floats root = alpha * square, left = mean_1 * mean_2, right = (hat * hat) * both;
+    const Ints in_range = (z_1 <= kTailRange) & (z_2 <= kTailRange);
+    Ints outcome;
+    if constexpr (Rough) outcome = fast_outcome(t, level, root, left, right, least, in_range, fma(absolute(d), 5.0f, 10.0f) * doubt);
+    else outcome = fast_outcome(t, level, root, left, right, least, in_range);
     store_wide(k_1, k + e);
     store_wide(select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure))), state + e);
   }
 }
 
-void BinomialLaw::fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state) {
-  fast_sums<true>(m, field[2], field[3], u, k, state);
+void BinomialLaw::fast_inversions(int m, const Field* field, const uint32_t* u, float* k, int32_t* state) {
+  fast_sums<true>(m, field[2], field[3], nullptr, u, k, state);
+}
+
+// The law where the float32 fields are all that is known at first: a fifth one says how well.
+struct RoughBinomialLaw : BinomialLaw {
+  static constexpr int kFast = 5;
+  static void fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
+    BinomialLaw::fast_trials<true>(m, field, u, v, k, state);
+  }
+  static void fast_inversions(int m, const Field* field, const uint32_t* u, float* k, int32_t* state) {
+    fast_sums<true>(m, field[2], field[3], field[4], u, k, state);
+  }
+};
+
+RoughDraws rough_binomials() {
+  Scratch<RoughBinomialLaw>& s = scratch_of<RoughBinomialLaw>();
+  return RoughDraws{s.field[0], s.field[1], s.field[2], s.field[3], s.field[4], s.drawn, s.open};
+}
+
+int rough_binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count) {
+  return fast_draws(scratch_of<RoughBinomialLaw>(), key, stream, i0, count);
+}
+
+void binomial_at(const SampleKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* n, const double* p, const double* q,
+                 double* out) {
+  const double* const given[3] = {n, p, q};
+  exact_draws(scratch_of<RoughBinomialLaw>(), given, key, stream, i0, at, m, out);
 }
 #endif
 

@@ -1,5 +1,6 @@
 // energy_loss: the distances of several draws of a network from the births and from one another, in one pass over a sample,
-// and the gradient by the logits in another.
+// and the gradient by the logits in another. Where a gradient may be asked for, the first pass leaves the exponentials of the draws in
+// its memory, with the signs of their arguments, and the second one then needs no logits: it is given that memory in their place.
 #if !defined(FB_ISA)
 
 #include "fastblackout/energy_loss.h"
@@ -15,6 +16,8 @@ struct Squares : EnergyLoss {
   float* chunk_sums;  // (samples, chunks of a sample, norms)
   std::atomic<bool>* bad;
 };
+
+bool has_exponentials(const EnergyLoss& op) { return op.logits[0].data == op.grad[0].data; }
 
 int64_t chunks_of(const Common& op) { return (op.elements + kChunk - 1) / kChunk; }
 
@@ -126,6 +129,43 @@ static float sum_of_squares(const float* a, const float* b, int size) {
 
 #endif
 
+// Of e >= 0 the sign bit is free: here it is that of an argument.
+FB_INLINE FloatVector signed_by(FloatVector e, FloatVector argument) { return from_bits(bits_of(e) | (bits_of(argument) & INT32_MIN)); }
+FB_INLINE FloatVector without_sign(FloatVector e) { return from_bits(bits_of(e) & INT32_MAX); }
+
+// Where the numbers of a draw lie, or go: of a chunk the room, y, its slope and its exponentials; null where they are not asked for
+struct DrawPlaces {
+  const float* room;
+  float *y, *slope, *keep;
+};
+
+template <bool Slopes>
+FB_INLINE void store_draw(FloatVector e, FloatVector argument, int k, const DrawPlaces& to) {
+  const FloatVector inverse = energy_inverse(e), free = load_as<FloatVector>(to.room + k);
+  store_wide(energy_draw(free, argument, e, inverse), to.y + k);
+  if (Slopes) store_wide(energy_slope(free, e, inverse), to.slope + k);
+  else if (to.keep != nullptr) store_wide(signed_by(e, argument), to.keep + k);
+}
+
+#if FB_ISA_LEVEL == 2
+FB_INLINE FloatVector argument_of(const float* logit, FloatVector offset) { return energy_argument(load_as<FloatVector>(logit), offset); }
+
+// A few vectors of a draw, in registers from the logits to the end; see exponentials.inc. Returns `off` with x - x of every logit added.
+template <bool Slopes, size_t... I>
+FB_INLINE FloatVector several_draws(std::index_sequence<I...>, const float* logits, FloatVector offset, int k, const DrawPlaces& to,
+                                    FloatVector off) {
+  FloatVector whole[kExponentials], rest[kExponentials], poly[kExponentials];
+  ((rest[I] = minus_abs(argument_of(logits + k + I * kLanes, offset)), whole[I] = exp_whole(rest[I])), ...);
+  ((rest[I] = exp_rest(rest[I], whole[I])), ...);
+  ((poly[I] = all_of<FloatVector>(ExpSeries::numbers[0])), ...);
+  for (int i = 1; i < ExpSeries::size; ++i) ((poly[I] = poly[I] * rest[I] + ExpSeries::numbers[i]), ...);
+  ((poly[I] = exp_of(whole[I], rest[I], poly[I])), ...);
+  (store_draw<Slopes>(poly[I], argument_of(logits + k + I * kLanes, offset), k + static_cast<int>(I) * kLanes, to), ...);
+  ((off = off + (load_as<FloatVector>(logits + k + I * kLanes) - load_as<FloatVector>(logits + k + I * kLanes))), ...);
+  return off;
+}
+#endif
+
 // What is made of a chunk. Rows do not begin at the same place of a page: a load soon after a store to such a place would wait.
 struct Drawn : Exponentials {
   static constexpr int kRow = kChunk + 16;
@@ -151,7 +191,7 @@ struct Drawn : Exponentials {
     }
   }
 
-  // y of a draw, zeros up to `end`, and its slope if asked for. Whether a logit is not finite.
+  // y of a draw, zeros up to `end`, and its slope, or else its exponentials in op.grad, if asked for. Whether a logit is not finite.
   template <bool Slopes>
   bool fill_draw(const EnergyLoss& op, int s, int64_t sample, int64_t i0, int count, int end) {
     const View view = op.logits[s];
@@ -159,17 +199,29 @@ struct Drawn : Exponentials {
     const int whole = whole_vectors(count);
     const FloatVector offset = all_of<FloatVector>(op.offset[sample]);
     FloatVector off = all_of<FloatVector>(0.0f);
+    float *keep = nullptr, *direct = nullptr;
+    if (!Slopes && op.grad[s]) {
+      direct = whole == count && whole >= kTogether ? in_place<float>(op.grad[s], sample, i0) : nullptr;
+      keep = direct != nullptr ? direct : slope[s];
+    }
+#if FB_ISA_LEVEL == 2
+    const DrawPlaces to{room, y[s], Slopes ? slope[s] : nullptr, keep};
+    constexpr std::make_index_sequence<kExponentials> vectors{};
+    constexpr int step = kExponentials * kLanes;
+    const int last = whole > step ? whole - step : 0;
+    for (int k = 0; k < last; k += step) off = several_draws<Slopes>(vectors, logits, offset, k, to, off);
+    off = several_draws<Slopes>(vectors, logits, offset, last, to, off);
+#else
     for (int k = 0; k < whole; k += kLanes) {
       const FloatVector logit = load_as<FloatVector>(logits + k);
       off = off + (logit - logit);
       store_wide(energy_argument(logit, offset), z + k);
     }
     fill(whole, z);
-    for (int k = 0; k < whole; k += kLanes) {
-      const FloatVector some = load_as<FloatVector>(e + k), inverse = energy_inverse(some), free = load_as<FloatVector>(room + k);
-      store_wide(energy_draw(free, load_as<FloatVector>(z + k), some, inverse), y[s] + k);
-      if (Slopes) store_wide(energy_slope(free, some, inverse), slope[s] + k);
-    }
+    for (int k = 0; k < whole; k += kLanes)
+      store_draw<Slopes>(load_as<FloatVector>(e + k), load_as<FloatVector>(z + k), k, DrawPlaces{room, y[s], slope[s], keep});
+#endif
+    if (keep != direct) store(op.grad[s], sample, i0, count, keep);
     if (end > whole) std::memset(y[s] + whole, 0, sizeof(float) * static_cast<size_t>(end - whole));
     alignas(64) float lanes[kLanes];
     store_wide(off, lanes);
@@ -197,8 +249,8 @@ static void squares_chunk(const Squares& op, int64_t sample, int64_t i0, int cou
   if (bad || signs < 0) *op.bad = true;
 }
 
-// The gradients of all draws from y and the slopes, which they may take the place of.
-template <int Draws>
+// The gradients of all draws from y and the slopes, or from the exponentials that squares_chunk left; of either they may take the place.
+template <int Draws, bool Kept>
 static void gradients(const EnergyLoss& op, int64_t sample, int count, const Drawn& drawn, float* const* to) {
   const double* const norms = op.norms + sample * norms_of(Draws);
   const double coefficient = op.weight[sample];
@@ -209,15 +261,31 @@ static void gradients(const EnergyLoss& op, int64_t sample, int count, const Dra
   }
   for (int k = 0; k < count; k += kLanes) {
     const FloatVector births = load_as<FloatVector>(drawn.births + k);
-    FloatVector y[Draws];
-    for (int s = 0; s < Draws; ++s) y[s] = load_as<FloatVector>(drawn.y[s] + k);
+    const FloatVector room = load_as<FloatVector>(drawn.room + k);
+    FloatVector y[Draws], slope[Draws];
+    for (int s = 0; s < Draws; ++s) {
+      if (Kept) {
+        const FloatVector with_sign = load_as<FloatVector>(to[s] + k), e = without_sign(with_sign), inverse = energy_inverse(e);
+        y[s] = energy_draw(room, with_sign, e, inverse);
+        slope[s] = energy_slope(room, e, inverse);
+      } else {
+        y[s] = load_as<FloatVector>(drawn.y[s] + k);
+        slope[s] = load_as<FloatVector>(drawn.slope[s] + k);
+      }
+    }
     for (int s = 0; s < Draws; ++s) {
       FloatVector pull = away[s] * (y[s] - births);
       for (int r = 0; r < Draws; ++r)
         if (r != s) pull = pull - apart[s][r] * (y[s] - y[r]);
-      store_wide(pull * load_as<FloatVector>(drawn.slope[s] + k), to[s] + k);
+      store_wide(pull * slope[s], to[s] + k);
     }
   }
+}
+
+template <int Draws>
+static void gradients_by(bool kept, const EnergyLoss& op, int64_t sample, int count, const Drawn& drawn, float* const* to) {
+  if (kept) gradients<Draws, true>(op, sample, count, drawn, to);
+  else gradients<Draws, false>(op, sample, count, drawn, to);
 }
 
 static void grad_chunk(const EnergyLoss& op, int64_t sample, int64_t i0, int count) {
@@ -226,19 +294,21 @@ static void grad_chunk(const EnergyLoss& op, int64_t sample, int64_t i0, int cou
   drawn.fill_births(op, sample, i0, count, whole);
   drawn.fill_room(op, sample, i0, count, whole);
   float* to[kMostDraws];
+  const bool kept = has_exponentials(op);
   for (int s = 0; s < draws; ++s) {
-    drawn.fill_draw<true>(op, s, sample, i0, count, whole);
     float* const direct = whole == count ? in_place<float>(op.grad[s], sample, i0) : nullptr;
     to[s] = direct != nullptr ? direct : drawn.slope[s];
+    if (!kept) drawn.fill_draw<true>(op, s, sample, i0, count, whole);
+    else if (direct == nullptr) load(op.logits[s], sample, i0, count, to[s]);
   }
   switch (draws) {
-    case 2: gradients<2>(op, sample, whole, drawn, to); break;
-    case 3: gradients<3>(op, sample, whole, drawn, to); break;
-    case 4: gradients<4>(op, sample, whole, drawn, to); break;
-    case 5: gradients<5>(op, sample, whole, drawn, to); break;
-    case 6: gradients<6>(op, sample, whole, drawn, to); break;
-    case 7: gradients<7>(op, sample, whole, drawn, to); break;
-    default: gradients<8>(op, sample, whole, drawn, to);
+    case 2: gradients_by<2>(kept, op, sample, whole, drawn, to); break;
+    case 3: gradients_by<3>(kept, op, sample, whole, drawn, to); break;
+    case 4: gradients_by<4>(kept, op, sample, whole, drawn, to); break;
+    case 5: gradients_by<5>(kept, op, sample, whole, drawn, to); break;
+    case 6: gradients_by<6>(kept, op, sample, whole, drawn, to); break;
+    case 7: gradients_by<7>(kept, op, sample, whole, drawn, to); break;
+    default: gradients_by<8>(kept, op, sample, whole, drawn, to);
   }
   for (int s = 0; s < draws; ++s)
     if (to[s] == drawn.slope[s]) store(op.grad[s], sample, i0, count, drawn.slope[s]);

@@ -41,8 +41,8 @@ static void gamma_chunk(const Gamma& op, int64_t sample, int64_t i0, int count) 
   const uint32_t from = static_cast<uint32_t>(i0);
   load_given(op.shape, sample, i0, count, shape);
   load_given(op.scale, sample, i0, count, scale);
-  gamma_magnitudes(s, key, GAMMA, from, count, shape, is_one(op.shape), m);
-  if (gamma_exponents(s, key, GAMMA_BOOST, 0, from, count, shape, exponent))
+  gamma_magnitudes(s, key, GAMMA, from, nullptr, count, shape, is_one(op.shape), m);
+  if (gamma_exponents(s, key, GAMMA_BOOST, 0, from, nullptr, count, shape, exponent))
     for (int e = 0; e < count; ++e) m[e] = gamma_scaled(scale[e], m[e], exponent[e]);
   else
     for (int e = 0; e < count; ++e) m[e] = scale[e] * m[e];

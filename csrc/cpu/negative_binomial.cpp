@@ -45,8 +45,8 @@ static void negative_binomial_chunk(const NegativeBinomial& op, int64_t sample, 
   const uint32_t from = static_cast<uint32_t>(i0);
   load_given(op.r, sample, i0, count, r);
   load_given(op.mean, sample, i0, count, rate);
-  gamma_magnitudes(s, key, NEGATIVE_BINOMIAL_GAMMA, from, count, r, is_one(op.r), m);
-  gamma_exponents(s, key, NEGATIVE_BINOMIAL_BOOST, 0, from, count, r, exponent);
+  gamma_magnitudes(s, key, NEGATIVE_BINOMIAL_GAMMA, from, nullptr, count, r, is_one(op.r), m);
+  gamma_exponents(s, key, NEGATIVE_BINOMIAL_BOOST, 0, from, nullptr, count, r, exponent);
   for (int e = 0; e < count; ++e) {
     const double x = gamma_scaled(rate[e], m[e], exponent[e]) / r[e];
     rate[e] = x < kMaxRate ? x : kMaxRate;

@@ -44,10 +44,11 @@ struct PoissonLaw {
   static FB_HD void fill(double (*input)[kChunk], int o, const double* const* given, int e) { input[0][o] = given[0][e]; }
   static FB_HD double finish(const double* const*, int, double k) { return k; }
 #if FB_ISA_LEVEL > 0
-  static void prepare(int m, const double* const* given, float (*field)[kChunk]);
+  static void prepare(int m, const double* const* given, Field* field);
   static void finish_all(int m, const double* const* given, const float* __restrict k, double* __restrict out);
-  static void fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
-  static void fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state);
+  template <bool Rough = false>
+  static void fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state);
+  static void fast_inversions(int m, const Field* field, const uint32_t* u, float* k, int32_t* state);
 #endif
   static FB_HD PoissonHat hat(const double (*input)[kChunk], int o) { return poisson_hat(input[0][o]); }
   static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
@@ -82,7 +83,7 @@ struct PoissonLaw {
 
 #if FB_ISA_LEVEL > 0
 // The float32 fields: fraction and whole part of the rate.
-void PoissonLaw::prepare(int m, const double* const* given, float (*field)[kChunk]) {
+void PoissonLaw::prepare(int m, const double* const* given, Field* field) {
   const double* __restrict rate = given[0];
   float *__restrict part = field[0], *__restrict from = field[1];
   for (int e = 0; e < m; ++e) {
@@ -96,25 +97,64 @@ void PoissonLaw::finish_all(int m, const double* const*, const float* __restrict
   for (int e = 0; e < m; ++e) out[e] = k[e];
 }
 
-void PoissonLaw::fast_trials(int m, const float (*field)[kChunk], const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
+// Rough: the rate may be off by field[2] times itself, and what follows from it as in binomial.cpp.
+template <bool Rough>
+void PoissonLaw::fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kTwo) {
     const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e), mean = from + part;
     const Ints fits = mean < kFastVariance, inverted = from <= 0.0f;
     const Floats b = fma(sqrt_of(select(fits, mean, all(kFastVariance))), 2.53f, 0.931f), a = fma(b, 0.02483f, -0.059f);
-    const FastTrial t = fast_candidate(load_as<Ints>(u + e), load_as<Ints>(v + e), a, b, part + 0.43f);
+    const Ints word_u = load_as<Ints>(u + e), word_v = load_as<Ints>(v + e);
+    Floats doubt = {};
+    FastTrial t;
+    if constexpr (Rough) {
+      doubt = load_as<Floats>(field[2] + e);
+      t = fast_candidate(word_u, word_v, a, b, part + 0.43f, mean * doubt, doubt);
+    } else {
+      t = fast_candidate(word_u, word_v, a, b, part + 0.43f);
+    }
     const Floats whole = from + t.j, x = whole + 1.0f, d = (t.j - part) + 1.0f, v_1 = quotient(d, x + mean), z = v_1 * v_1;
     const Floats lower = b - 3.4f, inverse = rough_inverse(x * lower), inverse_x = inverse * lower;
     const Floats tail = (x * (v_1 * z)) * atanh_tail(z), stirling = fast_stirling(inverse_x, inverse_x * (inverse_x * inverse_x));
     const Floats level = fma(d, v_1, stirling) + (tail + tail), square = t.edge * t.edge, hat = fma(b, square, a);
     const Floats root = (fma(inverse * x, 1.1328f, 1.1339f) * square) * mean;
-    const Ints outcome = fast_outcome(t, level, root, all(6.28318531f), (hat * hat) * x, x, z <= kTailRange);
+    const Floats left = all(6.28318531f), right = (hat * hat) * x;
+    const Ints in_range = z <= kTailRange;
+    Ints outcome;
+    if constexpr (Rough) outcome = fast_outcome(t, level, root, left, right, x, in_range, fma(absolute(d), 3.0f, 10.0f) * doubt);
+    else outcome = fast_outcome(t, level, root, left, right, x, in_range);
     store_wide(whole, k + e);
     store_wide(select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure))), state + e);
   }
 }
 
-void PoissonLaw::fast_inversions(int m, const float (*field)[kChunk], const uint32_t* u, float* k, int32_t* state) {
-  fast_sums<false>(m, nullptr, field[0], u, k, state);
+void PoissonLaw::fast_inversions(int m, const Field* field, const uint32_t* u, float* k, int32_t* state) {
+  fast_sums<false>(m, nullptr, field[0], nullptr, u, k, state);
+}
+
+// The law where the float32 fields are all that is known at first: a third one says how well.
+struct RoughPoissonLaw : PoissonLaw {
+  static constexpr int kFast = 3;
+  static void fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
+    PoissonLaw::fast_trials<true>(m, field, u, v, k, state);
+  }
+  static void fast_inversions(int m, const Field* field, const uint32_t* u, float* k, int32_t* state) {
+    fast_sums<false>(m, nullptr, field[0], field[2], u, k, state);
+  }
+};
+
+RoughDraws rough_poissons() {
+  Scratch<RoughPoissonLaw>& s = scratch_of<RoughPoissonLaw>();
+  return RoughDraws{s.field[0], s.field[1], nullptr, nullptr, s.field[2], s.drawn, s.open};
+}
+
+int rough_poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count) {
+  return fast_draws(scratch_of<RoughPoissonLaw>(), key, stream, i0, count);
+}
+
+void poisson_at(const SampleKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* rate, double* out) {
+  const double* const given[1] = {rate};
+  exact_draws(scratch_of<RoughPoissonLaw>(), given, key, stream, i0, at, m, out);
 }
 #endif
 

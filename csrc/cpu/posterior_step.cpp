@@ -54,41 +54,7 @@ namespace FB_ISA {
 #include "cpu/per_isa/beta.inc"
 #include "cpu/per_isa/bayes.inc"
 #include "cpu/per_isa/states.inc"
-
-// The shapes of f in the law of the one family there is
-static void step_shapes_of(const PosteriorStep& op, int64_t sample, int64_t i0, int count, double* __restrict a, double* __restrict b) {
-  alignas(64) float mean[kChunk], concentration[kChunk];
-  load(op.head[0], sample, i0, count, mean);
-  load(op.head[1], sample, i0, count, concentration);
-  const double offset = static_cast<double>(op.offset[sample]);
-  for (int e = 0; e < count; ++e) {
-    const StepShapes shapes =
-        step_shapes(beta_binomial_law(static_cast<double>(mean[e]), static_cast<double>(concentration[e]), offset));
-    a[e] = shapes.a;
-    b[e] = shapes.b;
-  }
-}
-
-// x + births for the elements of a chunk, x as loaded
-static void beta_binomial_births(const PosteriorStep& op, int64_t sample, int64_t i0, int count, double* __restrict x) {
-  alignas(64) double a[kChunk], b[kChunk], p[kChunk], q[kChunk];
-  const SampleKey key = key_of(op, sample);
-  const uint32_t from = static_cast<uint32_t>(i0);
-  step_shapes_of(op, sample, i0, count, a, b);
-  beta_pairs(BetaShapes{a, b, false, false}, key, BetaStreams{POSTERIOR_A, POSTERIOR_B, POSTERIOR_BOOST}, from, count, p, q);
-  load(op.x_t, sample, i0, count, x);  // float64 holds every count that is allowed
-  double *room = a, *births = b;
-  const double born = op.birth.p[sample], unborn = op.birth.q[sample], most = static_cast<double>(op.max_count);
-  for (int e = 0; e < count; ++e) {
-    const BetaPair pair = thinned_pair(BetaPair{p[e], q[e]}, born, unborn);
-    p[e] = pair.p;
-    q[e] = pair.q;
-    room[e] = most - x[e];
-  }
-  for (int e = count; e < ((count + 31) & ~31); ++e) room[e] = p[e] = q[e] = 0.0;
-  binomial_each(key, POSTERIOR_ELEMENT, from, count, room, p, q, births);
-  for (int e = 0; e < count; ++e) x[e] += births[e];
-}
+#include "cpu/per_isa/beta_binomial_births.inc"
 
 // A draw of N from the law of a part: the part of the sum that holds it, then the walk to it.
 struct BayesDraw {

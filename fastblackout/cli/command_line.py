@@ -135,7 +135,6 @@ _EXAMPLES = {
 """,
     "export": """\
   fastblackout export runs/digits digits-model
-  fastblackout sample digits-model --out digits.npz
 """,
     "plot": """\
   fastblackout plot
@@ -219,7 +218,7 @@ def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     shipped = f"a model that comes with the package ({', '.join(names())})"
     which = f"a run, a checkpoint or {shipped}; default: the only run in runs/, or runs/digits"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
-    parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head)")
+    parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head; at most the schedule's)")
     where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"
     parser.add_argument("--grid", choices=["cosine", "index", "early"], help=where)
     what = f"rule: {', '.join(SAMPLERS)}, for a reverse step (bridge)"  # as choices they do not fit into 80 columns

@@ -54,7 +54,7 @@ def load_for(path: Path, options: Namespace) -> Run:
         if getattr(options, name) is None:
             setattr(options, name, default)
     if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
-        options.steps = 10 if run.model.head == "implicit" else 100
+        options.steps = min(10 if run.model.head == "implicit" else 100, run.schedule.steps)
     if options.grid is None:
         options.grid = grid_for(run.model.head)
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):

@@ -66,9 +66,10 @@ def energy_loss(
         array([2.4776196], dtype=float32)
     """
     op, values = "energy_loss", (x_t, logits, births, weight, offset, max_count)
-    graded = need_gradient(logits)
+    # memory: for the first gradient, with what the loss has left in it for that
+    graded, memory = need_gradient(logits), None
     if (made := short.call("quick_energy", x_t, backend, values)) is not None:
-        (loss, norms), chosen = made, "cpu"
+        (loss, norms, memory), chosen = made, "cpu"
         if not graded:
             return loss
     elif not graded or through_torch(logits, backend) or through_torch(x_t, backend):
@@ -77,15 +78,16 @@ def energy_loss(
         (loss, norms), chosen, _ = run_graded(_ENERGY_LOSS, values, backend, None)
     from .loss_gradient import Kept
 
-    return Kept.apply(logits, ((op, _gradient, [], None), (*values, norms, chosen), loss))
+    return Kept.apply(logits, ((op, _gradient, [], None), (*values, norms, chosen, [memory]), loss))
 
 
 def _gradient(upstream: Any, *given: Any) -> Any:
     from .loss_gradient import coefficient
 
-    values, (norms, backend) = given[:6], given[6:]
+    values, (norms, backend, once) = given[:6], given[6:]
     x_t, logits, births, weight, *rest = values
-    grad = short.call("quick_energy_gradient", x_t, backend, values, norms, upstream)
+    memory = once.pop() if once else None  # it becomes the gradient; a second backward makes its own
+    grad = short.call("quick_energy_gradient", x_t, backend, values, norms, upstream, memory)
     if grad is not None:
         return grad
     arguments = x_t, logits, births, coefficient("energy_loss", upstream, weight), *rest, norms

@@ -92,3 +92,31 @@ def test_candidates_near_the_ends_of_the_uniform_are_hardly_ever_accepted():
             f = np.sqrt(x * y / (law.mean_1 * law.mean_2)) * np.exp(-level) / law.alpha
             top, _ = largest_far_ratio(f, law.a, law.b, n * p + 0.5, x - 1)  # at p = 1/2 no cell may lie so far out
             assert top < FAR_RATIO / 2
+
+
+# How the two arrays of a head are spread, the middle of the second, offset, step, max_count: all of a head's range,
+# tiny and large shapes, steps of half the births, counts beyond a byte, and beyond what float32 takes.
+STEPS = {
+    "images": (2.0, 1.5, 0.0, -0.1, 0.2, 255),
+    "late": (2.0, 1.5, 0.0, -2.3, 0.5, 255),
+    "tiny shapes": (8.0, 3.0, -5.0, -8.0, 0.999, 255),
+    "large shapes": (0.5, 0.5, 6.0, -0.7, 1.0, 255),
+    "whole range": (30.0, 20.0, 0.0, -25.0, 1.0, 10_000),
+    "many counts": (1.0, 1.0, 2.0, -1e-3, 0.3, 1 << 21),
+}
+
+
+@pytest.mark.parametrize("case", STEPS)
+@pytest.mark.parametrize("family", ["beta-binomial", "negative-binomial"])
+@pytest.mark.parametrize("isa", VECTORS)
+def test_bits_of_steps_whose_probabilities_are_made_in_float32(isa, family, case):
+    spread_0, spread_1, middle, offset, step, most = STEPS[case]
+    rng = np.random.default_rng(19)
+    head = rng.normal(0, spread_0, SHAPE).astype(np.float32), rng.normal(middle, spread_1, SHAPE).astype(np.float32)
+    x_t = np.floor((most + 1) * rng.random(SHAPE) ** 4).astype(np.int32) * (rng.random(SHAPE) < 0.6)
+    law = {"family": family, "offset": offset, "max_count": most, "rng": fb.Philox(6)}
+    drawn = []
+    for name in ("scalar", isa):
+        with fb.use_backend("cpu", isa=name):
+            drawn.append(fb.posterior_step(x_t, head, step, **law).x_s)
+    np.testing.assert_array_equal(drawn[1], drawn[0])

@@ -106,13 +106,13 @@ def test_what_is_not_plain_goes_the_long_way(given: dict[str, Any]) -> None:
 
 def test_gradients_of_what_is_not_plain_go_the_long_way() -> None:
     values = X, LOGITS, BIRTHS, WEIGHT, OFFSET, None
-    _, norms = short.call("quick_energy", values[0], "auto", values)
+    _, norms, _ = short.call("quick_energy", values[0], "auto", values)
     ones = torch.ones(B)
-    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones) is not None
-    assert short.call("quick_energy_gradient", values[0], "reference", values, norms, ones) is None
-    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones.double()) is None
-    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones[:2]) is None
-    assert short.call("quick_energy_gradient", values[0], "auto", values, norms.numpy(), ones) is None
+    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones, None) is not None
+    assert short.call("quick_energy_gradient", values[0], "reference", values, norms, ones, None) is None
+    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones.double(), None) is None
+    assert short.call("quick_energy_gradient", values[0], "auto", values, norms, ones[:2], None) is None
+    assert short.call("quick_energy_gradient", values[0], "auto", values, norms.numpy(), ones, None) is None
 
 
 def test_wrong_values_are_told_as_on_the_long_way() -> None:

@@ -75,6 +75,18 @@ struct alignas(64) DrawTable {
 // The tables of the calling thread, kept between calls: 0 is for an op's draw, 1 for its second one (attrition).
 DrawTable& thread_table(int which);
 
+// Binomial or Poisson draws of a chunk whose probabilities or rates are known roughly: memory of the calling thread. The caller fills the first five
+// up to a multiple of 32 elements, with `small` min(p, 1 - p): the mean n small is start + part, start its whole part if it is at
+// least 10 and else 0, and it may be off by doubt times itself. rough_binomial_draws sets `drawn`, the count with the probability `small`, but leaves some
+// elements to binomial_at, which takes the exact numbers; they are listed in `open`, and their number returned. Poisson draws have no
+// n and `small`.
+struct RoughDraws {
+  float *part, *start, *n, *small, *doubt, *drawn;
+  int* open;
+};
+
+constexpr int padded(int count) { return (count + 31) & ~31; }  // how far the inputs of draws of elements are filled
+
 // The functions of each instruction set:
 //   build_table    makes the thresholds and windows or guides of a probability, if the table does not hold them already
 //   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk), count <= kDrawChunk. n and
@@ -82,6 +94,7 @@ DrawTable& thread_table(int which);
 //                  kDrawChunk elements. share: other samples of no more than kChunksKept chunks follow
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw (fastblackout/binomial.h)
 //   binomial_each  out[k] ~ Binomial(n[k], p[k]), q[k] = 1 - p[k]; the inputs are valid, and out has room, up to a multiple of 32
+//   rough_binomials, rough_binomial_draws, binomial_at, and those of Poisson draws: see RoughDraws; not for the scalar set
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
 //   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 is a multiple
@@ -95,6 +108,14 @@ DrawTable& thread_table(int which);
   void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n);   \
   void binomial_each(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,   \
                      const double* q, double* out);                                                                   \
+  RoughDraws rough_binomials();                                                                                       \
+  int rough_binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count);                              \
+  void binomial_at(const SampleKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* n,           \
+                   const double* p, const double* q, double* out);                                                    \
+  RoughDraws rough_poissons();                                                                                        \
+  int rough_poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count);                               \
+  void poisson_at(const SampleKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* rate,         \
+                  double* out);                                                                                       \
   void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
   void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
                      uint64_t* low);                                                                                  \
