@@ -94,8 +94,8 @@ def test_candidates_near_the_ends_of_the_uniform_are_hardly_ever_accepted():
             assert top < FAR_RATIO / 2
 
 
-# How the two arrays of a head are spread, the middle of the second, offset, step, max_count: all of a head's range, tiny
-# and large shapes, steps of half the births, counts beyond a byte, and beyond what float32 takes.
+# How the two arrays of a head are spread, the middle of the second, offset, step, max_count: all of a head's range,
+# tiny and large shapes, steps of half the births, counts beyond a byte, and beyond what float32 takes.
 STEPS = {
     "images": (2.0, 1.5, 0.0, -0.1, 0.2, 255),
     "late": (2.0, 1.5, 0.0, -2.3, 0.5, 255),
