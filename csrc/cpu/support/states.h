@@ -11,7 +11,7 @@
 namespace fastblackout {
 namespace cpu {
 
-constexpr int kStatePart = 128;  // elements whose rows are made at once where they do not lie in memory as rows
+constexpr int kStatePart = 64;  // elements whose rows are made at once where they do not lie in memory as rows
 
 // log n! for n = 0..kMostStates - 1
 inline const double* factorials_of_states() {
