@@ -47,7 +47,7 @@ def _losses(axes: Any, train: list[tuple[int, float]], held_out: list[Mapping[st
         steps = [record["step"] for record in held_out]
         losses = [record["held_out_loss"] for record in held_out]
         axes.plot(steps, losses, label="held out", marker="." if len(steps) < _FEW else None)
-        axes.plot(steps, constants, label="held out, best per-pixel constant", linestyle="--", color="0.4")
+        axes.axhline(constants[-1], label="held out, best per-pixel constant", linestyle="--", color="0.4")
     _limits(axes, np.array([value for _, value in train]), constants)
     axes.set_ylabel("loss")
     axes.legend()
@@ -77,8 +77,7 @@ def schedule_chart(schedule: Schedule, max_count: int, steps: int, grid: str, pa
         by_k.eventplot(times, lineoffsets=-row, linelengths=0.8, **style)
         by_p.eventplot(schedule.p[times], lineoffsets=row, linelengths=0.8, orientation="vertical", **style)
         if kind == grid:
-            inner = times[1:-1]
-            curve.plot(inner, schedule.p[inner], ".", color=f"C{row}", label=f"steps of grid {kind}")
+            curve.plot(times, schedule.p[times], ".", color=f"C{row}", label=f"states of grid {kind}")
     curve.legend()
     curve.set_ylabel("survival probability p")
     curve.set_title(f"{schedule!r}, {steps} reverse steps", loc="left", fontsize=10)

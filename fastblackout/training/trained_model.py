@@ -198,6 +198,7 @@ def default_run(folder: str | os.PathLike[str] = "runs") -> Path:
         return found[0]
     if base / "digits" in found:
         return base / "digits"
-    names = ", ".join(str(path) for path in found) or "none"
-    hint = "name one" if found else "train one: fastblackout train digits"
-    raise ValueError(f"run: {base} must hold exactly one run, or digits, where none is named ({hint}), got {names}")
+    if not found:
+        raise ValueError(f"run: there is none in {base}/; name one, or train one: fastblackout train digits")
+    names = ", ".join(str(path) for path in found)
+    raise ValueError(f"run: must be named where {base}/ holds several and none is digits, got {names}")

@@ -118,8 +118,8 @@ def test_the_schedule_chart_marks_the_times_of_every_grid(figures, tmp_path):
         times = schedule.grid(10, kind, 16)
         assert sorted(by_k.collections[row].get_positions()) == sorted(times)
         assert sorted(by_p.collections[row].get_positions()) == sorted(schedule.p[times])
-    assert [text.get_text() for text in curve.get_legend().get_texts()] == ["steps of grid early"]
-    assert np.array_equal(curve.lines[1].get_xdata(), schedule.grid(10, "early", 16)[1:-1])
+    assert [text.get_text() for text in curve.get_legend().get_texts()] == ["states of grid early"]
+    assert np.array_equal(curve.lines[1].get_xdata(), schedule.grid(10, "early", 16))
 
 
 def test_the_loss_curve_has_a_panel_of_bits_where_the_log_has_them(figures, tmp_path):

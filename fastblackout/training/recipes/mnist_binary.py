@@ -33,7 +33,7 @@ PAPER = Recipe(
         # [score_sde] n_iters, the most that the program takes; how many the paper's network saw is not known here.
         "steps": 1_300_001,
     },
-    sample="--steps 1000 --grid index --rounding nearest",  # [code]
+    sample="--compat lanl-2023",  # [code]
     time=time_on_h100(GIGAFLOP, 1_300_001, 256),
 )
 
