@@ -14,6 +14,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def _export(options: argparse.Namespace) -> int:
     from ..training.checkpoint import export_checkpoint
+    from .of_run import path_of
 
-    print(export_checkpoint(options.path, options.folder), f"next: fastblackout sample {options.folder}", sep="\n")
+    folder = export_checkpoint(path_of(options)[0], options.folder)
+    print(folder, f"next: fastblackout sample {folder}", sep="\n")
     return 0

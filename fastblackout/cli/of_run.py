@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..philox import Philox
-from ..pretrained import folder_of
+from ..pretrained import folder_of, names
 from ..sampling.sampler import grid_for, sample_in_batches
 from ..training.trained_model import Run, default_run, load_run
 
@@ -36,9 +36,12 @@ def path_of(options: Namespace) -> tuple[Path, Path | None]:
     """The run or checkpoint that is meant, and the folder for what is made of it: None of a model that comes with the
     package, which is meant where there is no folder of its name."""
     path = Path(options.path or default_run())
-    if not path.exists() and (shipped := folder_of(str(path))) is not None:
-        return shipped, None
-    return path, path
+    if path.exists():
+        return path, path
+    if (shipped := folder_of(str(path))) is None:
+        known = f"nor does a model of that name come with the package ({', '.join(names())})"
+        raise ValueError(f"{options.command}: run: there is no folder {path}, {known}")
+    return shipped, None
 
 
 def load_for(path: Path, options: Namespace) -> Run:
@@ -55,6 +58,9 @@ def load_for(path: Path, options: Namespace) -> Run:
             setattr(options, name, default)
     if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
         options.steps = min(10 if run.model.head == "implicit" else 100, run.schedule.steps)
+    if not 1 <= options.steps <= run.schedule.steps:
+        rule = f"must be in 1..{run.schedule.steps}, the times of the run's schedule"
+        raise ValueError(f"{options.command}: steps: {rule}, got {options.steps}")
     if options.grid is None:
         options.grid = grid_for(run.model.head)
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):

@@ -32,13 +32,13 @@ def sample_command(options: Namespace) -> int:
         raise ValueError(f"sample: first: must be in 0..2^32 - {max(options.num, 1)} (num), got {options.first}")
     path, folder = path_of(options)
     run = load_for(path, options)
+    labels = labels_for(run, options, options.first)
+    film = film_of(run, options.steps, options.grid, options.num, options.gif)
     files = _files_for(run, options, folder)
     pictures = _pictures_for(run, options, files.out)
     written = files.files if files.out.is_dir() else [files.out]  # a folder that is not there yet is made
     check_free("sample: out", [*written, *pictures.values()], options.force)
     check_json(options, options.force)
-    labels = labels_for(run, options, options.first)
-    film = film_of(run, options.steps, options.grid, options.num, options.gif)
     with files:
         images, seconds, seen = _draw(run, options, labels, files, film)
         files.finish(None if labels is None else labels.cpu().numpy())

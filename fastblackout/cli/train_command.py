@@ -50,6 +50,9 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def _defaults(name: str) -> str:
     """The default of an option, and that of each data set and head where it differs."""
+    of_data = {changes.get(name, getattr(TrainConfig, name)) for changes in PRESETS.values()}
+    if len(of_data) == 1 and not any(name in changes for changes in OF_HEAD.values()):
+        return str(of_data.pop())
     others: dict[Any, list[str]] = {}
     for what, changes in {**PRESETS, **{f"head {head}": changes for head, changes in OF_HEAD.items()}}.items():
         if name in changes:
@@ -81,7 +84,9 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     asked = {"max_count": options.max_count, "channels": options.channels_at}
     asked |= shaping_of(options.dataset, **{name: getattr(options, name) for name in SHAPING})
     checkpoint, done = None, 0
-    if options.resume and has_checkpoint(out):
+    if options.resume and not has_checkpoint(out):
+        print(f"{out}: holds no checkpoint to resume: a new training begins")
+    elif options.resume:
         checkpoint = load_checkpoint(out)
         (stored, dataset), done = described(checkpoint), checkpoint.step
         if dataset["name"] != options.dataset:

@@ -146,6 +146,8 @@ def test_resume(place, capsys):
     fails(capsys, ["train", "array", "--data=counts.npz", "--resume", "--steps=8"], ["at least the 9", "got 8"])
     fails(capsys, ["train", "array", "--data=counts.npz", "--resume", "--batch=9"], ["batch", "keeps 8", "got 9"])
     fails(capsys, ["train", "digits", "--out=runs/array", "--resume"], ["was trained on array"])
+    assert main(["train", "array", "--data=counts.npz", "--out=fresh", "--resume", *TINY]) == 0
+    assert "fresh: holds no checkpoint to resume" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -179,11 +181,13 @@ def test_wrong_usage(place, capsys, line, words):
         ("train folder --data=runs/array/checkpoints", ["no image"]),
         ("train mnist --data=.", ["MNIST", "--download"]),
         ("train cifar10 --data=.", ["cifar-10-batches-py", "--download"]),
-        ("sample nowhere", ["nowhere: no such run"]),
+        ("sample nowhere", ["there is no folder nowhere", "comes with the package (digits"]),
+        ("export nowhere model", ["there is no folder nowhere"]),
+        ("export digits runs", ["must be a new one", "runs (exists)"]),
         ("sample runs", ["no checkpoint"]),
         ("sample --num=0", ["num: must be at least 1"]),
-        ("sample --steps=0", ["steps"]),
-        ("sample --steps=2000", ["steps"]),
+        ("sample --steps=0", ["steps: must be in 1..1000", "got 0"]),
+        ("sample --steps=2000", ["steps: must be in 1..1000", "got 2000"]),
         ("sample --batch=0", ["batch"]),
         ("sample --seed=-1", ["seed"]),
         ("sample --label=3", ["label: must be in 0..2, got 3"]),

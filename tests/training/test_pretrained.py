@@ -46,6 +46,15 @@ def test_a_name_samples_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert "exists; overwrite it with --force" in capsys.readouterr().err
 
 
+def test_a_name_is_exported_and_plotted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "digits", "mine"]) == 0
+    for file in ("config.json", "ema.safetensors"):
+        assert (tmp_path / "mine" / file).read_bytes() == (folder_of("digits") / file).read_bytes()
+    assert main(["plot", "digits", "--steps", "3", "--quiet", "--device", "cpu"]) == 0
+    assert {path.name for path in (tmp_path / "digits-plots").iterdir()} == {"film.png", "schedule.png", "laws.png"}
+
+
 def test_a_run_of_that_name_goes_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
