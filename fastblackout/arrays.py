@@ -170,13 +170,11 @@ class Array:
 
 
 def empty_tensor(like: Any, dtype: str | None = None, shape: tuple[Any, ...] | None = None) -> Any:
-    """torch.empty_like, or torch.empty of a shape; MemoryError, like NumPy's, where the CPU lacks it."""
+    """torch.empty_like, or of a shape; MemoryError, like NumPy's, where the CPU lacks it."""
     torch = sys.modules["torch"]
     chosen = like.dtype if dtype is None else getattr(torch, dtype)
     try:
-        if shape is not None:
-            return torch.empty(shape, dtype=chosen, device=like.device)
-        return torch.empty_like(like, dtype=chosen)
+        return torch.empty_like(like, dtype=chosen) if shape is None else like.new_empty(shape, dtype=chosen)
     except RuntimeError as error:
         if like.device.type != "cpu" or "memory" not in str(error):
             raise

@@ -157,8 +157,8 @@ examples:
   fastblackout train digits && fastblackout sample && fastblackout evaluate
   fastblackout train --help
 
-exit status: 0 done, 1 failed or a wrong value, 2 an option or argument that does
-not exist or cannot be read, 130 interrupted, 143 terminated
+exit status: 0 done, 1 failed or a wrong value, 2 an option that does not
+exist or cannot be read, 130 interrupted, 143 terminated
 """
 
 

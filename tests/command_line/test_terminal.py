@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import functools
 import itertools
 import os
 import pty
@@ -15,6 +16,7 @@ import threading
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import fastblackout as fb
 from fastblackout.cli import command_line as cli
@@ -193,6 +195,8 @@ def on_a_terminal(monkeypatch, work):
 
 
 def test_a_training_on_a_terminal_has_bars_of_their_own(data_file, monkeypatch):
+    # Every step is shown, however quick it is.
+    monkeypatch.setattr(tqdm, "__init__", functools.partialmethod(tqdm.__init__, mininterval=0.0))
     command = ["train", "array", *data_file, "--steps=4", "--sample-every=4"]
     text = on_a_terminal(monkeypatch, lambda: cli.main(command))
     for bar in ("100%|", "\rheld-out loss:   0%|", "\r64 samples for samples-00000004.png:   0%|", "held-out loss "):
