@@ -104,6 +104,14 @@ def test_what_is_not_plain_goes_the_long_way(given: dict[str, Any]) -> None:
     assert energy() is not None and energy(*numbers, **others) is None
 
 
+def test_a_second_backward_gives_the_same() -> None:
+    """The first makes its gradient in memory that the loss has prepared, which then is no more what it was."""
+    leaf = LOGITS.clone().requires_grad_()
+    loss = fb.energy_loss(leaf, X, BIRTHS, WEIGHT, offset=OFFSET)
+    first, second = (torch.autograd.grad(loss.sum(), leaf, retain_graph=True)[0] for _ in range(2))
+    assert first.data_ptr() != second.data_ptr() and torch.equal(first, second) and first.any()
+
+
 def test_gradients_of_what_is_not_plain_go_the_long_way() -> None:
     values = X, LOGITS, BIRTHS, WEIGHT, OFFSET, None
     _, norms, _ = short.call("quick_energy", values[0], "auto", values)
