@@ -46,9 +46,12 @@ def test_a_name_samples_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert "exists; overwrite it with --force" in capsys.readouterr().err
 
 
-def test_a_name_is_exported_and_plotted(tmp_path, monkeypatch):
+def test_a_name_is_exported_and_plotted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["export", "digits", "mine"]) == 0
+    for wrong, words in (("digits", "must be a new one"), ("nowhere", "there is no folder nowhere")):
+        assert main(["export", wrong, "mine"]) == 1
+        assert words in capsys.readouterr().err
     for file in ("config.json", "ema.safetensors"):
         assert (tmp_path / "mine" / file).read_bytes() == (folder_of("digits") / file).read_bytes()
     assert main(["plot", "digits", "--steps", "3", "--quiet", "--device", "cpu"]) == 0
