@@ -204,8 +204,9 @@ class Rows(Argument):
         tensors, (prob, states) = self.tensors(value), value
         prob = call.settle("prob", prob)
         shapes = [part.shape if is_tensor(part) else real_array(call.op, "prob", part).shape for part in _sides(prob)]
-        call.samples, call.elements = next((shape[0] for shape in shapes if shape), 1), states
-        call.one, call.first = not any(shapes), Array(tensors[0].detach(), call.op, "prob") if tensors else None
+        sizes = [shape[0] for shape in shapes if shape]
+        call.samples, call.elements = sizes[0] if sizes else 1, states
+        call.one, call.first = not sizes, Array(tensors[0].detach(), call.op, "prob") if tensors else None
         return prob, states
 
 
