@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,14 +34,6 @@ def home(tmp_path_factory):
     finally:
         os.chdir(before)
     return folder
-
-
-@pytest.fixture
-def place(home, tmp_path, monkeypatch):
-    copy = tmp_path / "home"
-    shutil.copytree(home, copy)
-    monkeypatch.chdir(copy)
-    return copy
 
 
 def everything(folder):

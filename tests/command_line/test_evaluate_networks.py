@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import shutil
 
 import numpy as np
 import pytest
@@ -41,14 +40,6 @@ def home(tmp_path_factory):
     finally:
         os.chdir(before)
     return folder
-
-
-@pytest.fixture
-def place(home, tmp_path, monkeypatch):
-    copy = tmp_path / "home"
-    shutil.copytree(home, copy)
-    monkeypatch.chdir(copy)
-    return copy
 
 
 @pytest.fixture(scope="module")

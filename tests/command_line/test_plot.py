@@ -1,7 +1,6 @@
 """`fastblackout plot`: which pictures it draws and leaves out, and that they show what they say."""
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +38,6 @@ def home(tmp_path_factory):
     finally:
         os.chdir(before)
     return folder
-
-
-@pytest.fixture
-def place(home, tmp_path, monkeypatch):
-    shutil.copytree(home, tmp_path / "home")
-    monkeypatch.chdir(tmp_path / "home")
 
 
 @pytest.fixture
