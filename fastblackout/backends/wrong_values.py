@@ -25,7 +25,7 @@ STEPS = (
     *(f"Schedule.{name}" for name in ("survival", "bridge", "bridge_with_attrition", "leap", "weight")),
     *("BlackoutModel", *(f"BlackoutModel.{name}" for name in ("center", "scale", "gain"))),
 )
-STEP_RULE = "k: must be a step of the schedule (after 0 for k_t and a weight), k_s below k_t"
+STEP_RULE = "k: must be a step of the schedule (after 0 for k_t and a weight), or a time in [0, 1]; k_s below k_t"
 _MOST = 64  # names, more than there are
 _places: dict[str, int] = {}  # of names among the flags of a device, in the order of their first use
 _lock = threading.Lock()

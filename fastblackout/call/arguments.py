@@ -17,7 +17,7 @@ from ..ground.values import is_tensor
 from ..probability import Prob
 from . import checks
 from .call import Call
-from .elements import element_arguments, element_tensors
+from .elements import element_arguments
 
 MOST_DRAWS = 8  # as in csrc/include/fastblackout/energy_loss.h
 
@@ -75,6 +75,8 @@ class Counts(Argument):
         if first is None:
             call.begin(name, array)
         else:
+            if call.through_torch and not self.one_library:
+                checks.check_tensor(call.op, name, array, value)
             checks.same_shape(call.op, name, array, call.first_name, call.first)
             if self.one_library:
                 checks.same_library(call.op, name, array, call.first_name, call.first)
@@ -82,13 +84,16 @@ class Counts(Argument):
 
 
 class Births(Counts):
-    """Counts that may be expected ones, of any dtype."""
+    """Counts that may be expected ones, of any dtype, or the logits of such."""
 
-    dtypes = DTYPES
     one_library = False
 
+    def __init__(self, name: str, dtypes: Sequence[str] = DTYPES) -> None:
+        super().__init__(name)
+        self.dtypes = dtypes
+
     def as_parts(self, call: Call, value: Any) -> tuple[Any]:
-        return (_same_tensor(call, self.names[0], value, self.dtypes),)
+        return (self.on_host(call, value)[0].value.detach(),)
 
 
 class Logits(Counts):
@@ -126,30 +131,22 @@ class ExpectedBirths(Argument):
 
     names = "logits", "births"
     parts = "Tensor? logits", "Tensor? births"
-    dtypes = FLOATS, DTYPES
+    kinds = Births("logits", FLOATS), Births("births")
 
     def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
-        self._check_one(call, value)
-        made: list[Array | None] = []
-        for name, each, dtypes in zip(self.names, value, self.dtypes, strict=True):
-            made.append(None if each is None else adopt(call.settle(name, each), call.op, name, dtypes))
-            if made[-1] is not None:
-                checks.same_shape(call.op, name, made[-1], call.first_name, call.first)
-        return tuple(made)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        self._check_one(call, value)
-        given = zip(self.names, value, self.dtypes, strict=True)
-        return tuple(None if each is None else _same_tensor(call, name, each, dtypes) for name, each, dtypes in given)
-
-    def from_parts(self, *parts: Any) -> Any:
-        return parts
-
-    def _check_one(self, call: Call, value: Any) -> None:
         logits, births = value
         if (logits is None) == (births is None):
             rule = "exactly one of logits and births must be given"
             raise TypeError(f"{call.op}: logits: {rule}, got {'none' if births is None else 'both'}")
+        at = 0 if births is None else 1
+        (made,) = self.kinds[at].on_host(call, value[at])
+        return (made, None) if at == 0 else (None, made)
+
+    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
+        return tuple(None if each is None else each.value.detach() for each in self.on_host(call, value))
+
+    def from_parts(self, *parts: Any) -> Any:
+        return parts
 
 
 class Elements(Argument):
@@ -173,11 +170,6 @@ class Elements(Argument):
         call.begin("arguments", arrays[0])
         return (*arrays, None)[: len(self.names)]
 
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        tensors = element_tensors(call.op, self._given(call, value))
-        call.begin("arguments", Array(tensors[0], call.op, "arguments"))
-        return (*tensors, None)[: len(self.names)]
-
     def from_parts(self, *parts: Any) -> Any:
         if not self.prob:
             return parts
@@ -193,11 +185,3 @@ class Elements(Argument):
             else:
                 given[name] = call.settle(name, each), dtypes
         return given
-
-
-def _same_tensor(call: Call, name: str, value: Any, dtypes: Sequence[str]) -> Any:
-    """A tensor of the shape and on the device of the first argument, without its history."""
-    array = adopt(call.settle(name, value), call.op, name, dtypes)
-    checks.check_tensor(call.op, name, array, value)
-    checks.same_shape(call.op, name, array, call.first_name, call.first)
-    return array.value.detach()

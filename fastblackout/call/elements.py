@@ -9,32 +9,44 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt
+from ..arrays import Array, adopt, to_device
 from ..ground.values import as_float, common_shape, is_number, is_tensor
 from .checks import check_tensor
 
 
 def element_arguments(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Array]:
-    """Arguments {name: (value, dtypes)} as arrays of one library, broadcast (without copying) to one shape.
+    """Arguments {name: (value, dtypes)} as arrays of one library and device, expanded (without copying) to one shape.
 
-    Python numbers and NumPy scalars become 0-d arrays of the first dtype that holds their kind. TypeError where NumPy
-    arrays and torch tensors meet, ValueError where shapes do not broadcast.
+    Python numbers become 0-d arrays of the first dtype that holds their kind; beside torch tensors, whose history is
+    left behind, NumPy's 0-d arrays become tensors, too. TypeError where larger ones meet tensors, ValueError where
+    devices differ or shapes do not broadcast.
     """
-    tensors = any(is_tensor(value) for value, _ in given.values())
+    torch: Any = sys.modules.get("torch")
+    device = next((value.device for value, _ in given.values() if is_tensor(value)), None)
     arrays = []
     for name, (value, dtypes) in given.items():
         if is_number(value) and not isinstance(value, np.generic):
-            value = np.asarray(*number_of(op, name, value, dtypes))
-        if tensors and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
-            value = sys.modules["torch"].from_numpy(adopt(value, op, name, dtypes).value)
-        arrays.append(adopt(value, op, name, dtypes))
-        if tensors:
-            check_tensor(op, name, arrays[-1], value)
-    shape = common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
-    devices = {array.device for array in arrays}
-    if len(devices) > 1:
-        raise ValueError(f"{op}: {' and '.join(given)}: must be on one device, got {sorted(devices)}")
-    return [array if array.shape == shape else array.like(_expand(array, shape)) for array in arrays]
+            number, dtype = number_of(op, name, value, dtypes)
+            if device is None:
+                value = np.asarray(number, dtype)
+            else:
+                value = torch.full((), number, dtype=getattr(torch, dtype), device=device)
+        elif device is not None and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
+            value = to_device(torch.from_numpy(adopt(value, op, name, dtypes).value), device)
+        arrays.append(array := adopt(value, op, name, dtypes))
+        if device is not None:
+            check_tensor(op, name, array, value)
+            if value.device != device:
+                rule = f"must be on the device of the other argument, {device}"
+                raise ValueError(f"{op}: {name}: {rule}, got {value.device}")
+            array.value = value.detach()
+    if all(array.shape == arrays[0].shape for array in arrays):
+        return arrays
+    if device is None:
+        shape = common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
+        return [array.like(np.broadcast_to(array.value, shape)) for array in arrays]
+    tensors = broadcast_tensors(op, list(given), [array.value for array in arrays])
+    return [array.like(tensor) for array, tensor in zip(arrays, tensors, strict=True)]
 
 
 def number_of(op: str, argument: str, value: Any, dtypes: Sequence[str]) -> tuple[Any, str]:
@@ -42,27 +54,6 @@ def number_of(op: str, argument: str, value: Any, dtypes: Sequence[str]) -> tupl
     if isinstance(value, numbers.Integral) and "int64" in dtypes and -(1 << 63) <= int(value) < 1 << 63:
         return int(value), "int64"
     return as_float(op, argument, value), "float64"
-
-
-def _expand(array: Array, shape: tuple[int, ...]) -> Any:
-    return array.value.detach().expand(shape) if array.is_tensor else np.broadcast_to(array.value, shape)
-
-
-def element_tensors(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Any]:
-    """Arguments as tensors of one device, expanded to one shape; Python numbers become tensors of their kind."""
-    torch = sys.modules["torch"]
-    device = next(value.device for value, _ in given.values() if isinstance(value, torch.Tensor))
-    tensors: list[Any] = []
-    for name, (value, dtypes) in given.items():
-        if is_number(value) and not isinstance(value, np.generic):
-            number, dtype = number_of(op, name, value, dtypes)
-            value = torch.full((), number, dtype=getattr(torch, dtype), device=device)
-        array = adopt(value, op, name, dtypes)
-        check_tensor(op, name, array, value)
-        if value.device != device:
-            raise ValueError(f"{op}: {name}: must be on the device of the other argument, {device}, got {value.device}")
-        tensors.append(array.value.detach())
-    return broadcast_tensors(op, list(given), tensors)
 
 
 def broadcast_tensors(op: str, names: Sequence[str], tensors: Sequence[Any]) -> list[Any]:

@@ -60,7 +60,7 @@ class PerSample(Argument):
     """A number for each sample, finite in `dtype` and at least `low` (above it where open_low).
 
     part: its name in the torch schema, where that is another. missing: how to get one, where None is no value. A Prob
-    stands for its p. checked: False where any number will do.
+    stands for its p. checked: False for what ops hand on to the op of their gradient: any number, or a row of them.
     """
 
     def __init__(
@@ -88,16 +88,6 @@ class PerSample(Argument):
     def _given(self, call: Call, value: Any) -> Any:
         self.check_given(call, value, self.missing)
         return value.p if isinstance(value, Prob) else value
-
-
-class KeptRows(Argument):
-    """What an op has kept of its samples for the op of its gradient: float64, a row for each."""
-
-    def __init__(self, name: str) -> None:
-        self.names, self.parts = (name,), (f"Tensor {name}",)
-
-    def on_host(self, call: Call, value: Any) -> tuple[Any]:
-        return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
 
 
 class MaxCount(Argument):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..call import short
 from ..call.arguments import Births, Counts, Draws
-from ..call.number_arguments import KeptRows, MaxCount, PerSample
+from ..call.number_arguments import MaxCount, PerSample
 from ..call.outputs import LikeDraws, LossAndNorms
 from ..call.route import need_gradient, through_torch
 from ..reference import energy_loss as reference
@@ -22,7 +22,7 @@ _ENERGY_LOSS, _ENERGY_LOSS_BACKWARD = declare_loss(
     MaxCount(),
     loss=(LossAndNorms(), reference.energy_loss),
     gradient=(LikeDraws(), reference.energy_loss_backward),
-    kept=[KeptRows("norms")],
+    kept=[PerSample("norms", checked=False)],
 )
 
 

@@ -19,10 +19,18 @@ from ..reference.transition import binomial_log_pmf
 from .transition import log_prob_elements
 
 
-class _Law(NamedTuple):
-    """check: raises for NumPy arrays or tensors. on_numpy: the result for them. Both take all that is given."""
+class _Range(NamedTuple):
+    """Of an argument: its ends, and how an error says them."""
 
-    check: Callable[..., None]
+    least: float
+    most: float
+    rule: str
+
+
+class _Law(NamedTuple):
+    """ranges: of arguments by name. on_numpy: the result for NumPy arrays of all that is given."""
+
+    ranges: dict[str, _Range]
     on_numpy: Callable[..., np.ndarray]
 
 
@@ -133,26 +141,43 @@ def _log_prob(op: str, given: dict[str, Any], law: _Law) -> Any:
     if not tensors:
         arrays = [real_array(op, name, value).astype(np.float64, copy=False) for name, value in given.items()]
         shape = common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
-        return _on_numpy(op, law, [np.broadcast_to(array, shape) for array in arrays])
+        broadcast = [np.broadcast_to(array, shape) for array in arrays]
+        return _on_numpy(op, law, dict(zip(given, broadcast, strict=True)))
     call = Call(op, "auto", traced=is_traced(tensors[0]))
     device, settled = tensors[0].device, {name: call.settle(name, value) for name, value in given.items()}
     tensors = broadcast_tensors(op, list(given), _float64_tensors(op, device, settled))
     if device.type == "cpu" and not any(is_traced(tensor) for tensor in tensors):
         import torch
 
-        plain = [tensor.detach() for tensor in tensors]
+        plain = {name: tensor.detach() for name, tensor in zip(given, tensors, strict=True)}
         if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-            return torch.from_numpy(_on_numpy(op, law, [tensor.numpy() for tensor in plain]))
-        law.check(op, *plain)
+            return torch.from_numpy(_on_numpy(op, law, {name: tensor.numpy() for name, tensor in plain.items()}))
+        _check(op, law, plain)
     from . import log_probs_torch
 
     return getattr(log_probs_torch, op.removesuffix("_log_prob"))(*tensors)
 
 
-def _on_numpy(op: str, law: _Law, arrays: list[np.ndarray]) -> np.ndarray:
-    law.check(op, *arrays)
+def _on_numpy(op: str, law: _Law, given: dict[str, np.ndarray]) -> np.ndarray:
+    _check(op, law, given)
+    arrays = list(given.values())
     with np.errstate(all="ignore"):  # of an x that is no number, or far outside
-        return law.on_numpy(*(np.atleast_1d(each) for each in arrays)).reshape(arrays[0].shape)
+        return law.on_numpy(*map(np.atleast_1d, arrays)).reshape(arrays[0].shape)
+
+
+def _check(op: str, law: _Law, given: dict[str, Any]) -> None:
+    """ValueError unless each is in its range, counts are whole and the two sides of a Prob sum to 1."""
+    for name, values in given.items():
+        argument, _, side = name.partition(".")
+        if argument in law.ranges:
+            least, most, rule = law.ranges[argument]
+            wrong = ~((values >= least) & (values <= most))
+            if argument == "count":
+                wrong |= values != (values.floor() if is_tensor(values) else np.floor(values))
+            if wrong.any():
+                raise ValueError(f"{op}: {argument}: must be {rule}, got {float(values[wrong][0])!r}")
+        if side == "q":
+            check_sum(op, argument, np.asarray(given[f"{argument}.p"]), np.asarray(values))
 
 
 def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
@@ -172,12 +197,9 @@ def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
     return tensors
 
 
-def _check_binomial(op: str, x: Any, n: Any, p: Any, q: Any = None) -> None:
-    _check_counts(op, n)
-    _check_range(op, "prob", p, 0.0, 1.0, "in [0, 1]")
-    if q is not None:
-        _check_range(op, "prob", q, 0.0, 1.0, "in [0, 1]")
-        check_sum(op, "prob", np.asarray(p), np.asarray(q))
+_LARGEST = float(np.finfo(np.float64).max)
+_TO_52 = _Range(2.0**-1022, 2.0**52, "in 2^-1022..2^52")
+_TO_53 = _Range(2.0**-1022, 2.0**53, "in 2^-1022..2^53")
 
 
 def _binomial_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray | None = None) -> np.ndarray:
@@ -187,57 +209,16 @@ def _binomial_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray |
     return binomial_log_pmf(np.where(x == np.floor(x), x, -1.0), n, p, q)
 
 
-_BINOMIAL = _Law(_check_binomial, _binomial_numpy)
-
-
-def _check_beta_binomial(op: str, x: Any, n: Any, a: Any, b: Any) -> None:
-    _check_counts(op, n, 2.0**53)
-    for name, values in (("a", a), ("b", b)):
-        _check_range(op, name, values, 2.0**-1022, 2.0**53, "in 2^-1022..2^53")
-
-
-_BETA_BINOMIAL = _Law(_check_beta_binomial, beta_binomial_log_pmf)
-
-
-def _check_gamma(op: str, x: Any, shape: Any, scale: Any) -> None:
-    _check_range(op, "shape", shape, 2.0**-1022, 2.0**53, "in 2^-1022..2^53")
-    _check_range(op, "scale", scale, 5e-324, 1.7976931348623157e308, "finite and above 0")
-
-
-_GAMMA = _Law(_check_gamma, reference.gamma_log_pdf)
-
-
-def _check_beta(op: str, a: Any, b: Any, x: Any, q: Any = None) -> None:
-    for name, values in (("a", a), ("b", b)):
-        _check_range(op, name, values, 2.0**-1022, 2.0**52, "in 2^-1022..2^52")
-    if q is not None:
-        check_sum(op, "x", np.asarray(x), np.asarray(q))
-
-
 def _beta_numpy(a: np.ndarray, b: np.ndarray, x: np.ndarray, q: np.ndarray | None = None) -> np.ndarray:
     return reference.beta_log_pdf(x, 1.0 - x if q is None else q, a, b)
 
 
-_BETA = _Law(_check_beta, _beta_numpy)
-
-
-def _check_negative_binomial(op: str, x: Any, r: Any, mean: Any) -> None:
-    _check_range(op, "r", r, 2.0**-1022, 2.0**52, "in 2^-1022..2^52")
-    _check_range(op, "mean", mean, 0.0, 2.0**52, "in 0..2^52")
-
-
-_NEGATIVE_BINOMIAL = _Law(_check_negative_binomial, reference.negative_binomial_log_pmf)
-
-
-def _check_counts(op: str, n: Any, most: float = np.inf) -> None:
-    whole = n == (n.floor() if is_tensor(n) else np.floor(n))
-    wrong = ~((n >= 0) & (n <= most) & (n < np.inf) & whole)
-    if wrong.any():
-        rule = "whole numbers, at least 0" if most == np.inf else "whole numbers in 0..2^53"
-        raise ValueError(f"{op}: count: must be {rule}, got {float(n[wrong][0])!r}")
-
-
-def _check_range(op: str, name: str, values: Any, least: float, most: float, rule: str) -> None:
-    wrong = ~((values >= least) & (values <= most))
-    if wrong.any():
-        raise ValueError(f"{op}: {name}: must be {rule}, got {float(values[wrong][0])!r}")
+_BINOMIAL = _Law(
+    {"count": _Range(0, _LARGEST, "whole numbers, at least 0"), "prob": _Range(0, 1, "in [0, 1]")}, _binomial_numpy
+)
+_BETA_BINOMIAL = _Law(
+    {"count": _Range(0, 2.0**53, "whole numbers in 0..2^53"), "a": _TO_53, "b": _TO_53}, beta_binomial_log_pmf
+)
+_GAMMA = _Law({"shape": _TO_53, "scale": _Range(5e-324, _LARGEST, "finite and above 0")}, reference.gamma_log_pdf)
+_BETA = _Law({"a": _TO_52, "b": _TO_52}, _beta_numpy)
+_NEGATIVE_BINOMIAL = _Law({"r": _TO_52, "mean": _Range(0, 2.0**52, "in 0..2^52")}, reference.negative_binomial_log_pmf)

@@ -13,7 +13,7 @@ from ..ground.values import as_float, check_integer, check_mask, common_shape, i
 from ..ground.values import is_tensor as is_tensor
 
 
-def _readable(tensor: Any) -> bool:
+def readable(tensor: Any) -> bool:
     """Whether values may be looked at: on the CPU, and not traced, where a check would break the graph."""
     return tensor.device.type == "cpu" and not is_traced(tensor)
 
@@ -38,8 +38,8 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
         # As int64, values from 2^63 on turn negative; no range holds them.
         wraps = k.dtype == torch.uint64
         k = torch.where(k.long() < 0, torch.iinfo(torch.int64).max, k.long()) if wraps else k.long()
-        if not _readable(k):
-            return _noted(op, k, k.clamp(low, high))
+        if not readable(k):
+            return noted(op, k, k.clamp(low, high))
     # The first test is for torch.compile, which then traces neither is_integer nor the tests of dtypes below.
     elif type(k) is int or is_integer(k):
         return np.asarray(check_integer(op, argument, k, low, high), np.int64)
@@ -55,7 +55,7 @@ def as_index(op: str, argument: str, k: Any, low: int, high: int) -> Any:
     return k if is_tensor(k) else k.astype(np.int64, copy=False)
 
 
-def _noted(op: str, given: Any, taken: Any) -> Any:
+def noted(op: str, given: Any, taken: Any) -> Any:
     """The clamped tensor; what was clamped is noted for fb.check_values, but not where torch traces."""
     if not is_traced(given):
         note_steps(op, given, taken)
@@ -76,8 +76,8 @@ def as_step(op: str, k_t: Any, k_s: Any, steps: int) -> tuple[Any, Any, Any]:
         library = torch = sys.modules["torch"]
         device = (k_t if is_tensor(k_t) else k_s).device
         k_t, k_s = torch.as_tensor(k_t, device=device), torch.as_tensor(k_s, device=device)
-        if not _readable(k_t):
-            return library, k_t, _noted(op, k_s, torch.minimum(k_s, k_t - 1))
+        if not readable(k_t):
+            return library, k_t, noted(op, k_s, torch.minimum(k_s, k_t - 1))
     common_shape(op, {"k_t": tuple(k_t.shape), "k_s": tuple(k_s.shape)})
     k_t_all, k_s_all = library.broadcast_tensors(k_t, k_s) if library is not np else np.broadcast_arrays(k_t, k_s)
     wrong = k_s_all >= k_t_all
@@ -106,7 +106,7 @@ def as_fraction(op: str, argument: str, value: Any, library: Any, like: Any) -> 
         raise TypeError(f"{op}: {argument}: float64 is needed, got {value.dtype}")
     if is_tensor(value) and library is np:
         raise TypeError(f"{op}: {argument}: must be a NumPy array or float, as k is, got a tensor")
-    if not is_tensor(value) or _readable(value):
+    if not is_tensor(value) or readable(value):
         array = real_array(op, argument, value)
         wrong = ~((array >= 0.0) & (array <= 1.0))
         if wrong.any():

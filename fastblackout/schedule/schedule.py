@@ -13,7 +13,7 @@ from ..call.probabilities import as_prob
 from ..ground.persistent import Table
 from ..ground.values import check_integer, check_name, common_shape, real_array, shown
 from ..probability import Prob
-from . import stratified, tables
+from . import between, stratified, tables
 from .indices import as_fraction, as_index, as_step, is_plain
 
 if TYPE_CHECKING:
@@ -164,7 +164,15 @@ class Schedule:
         return self._tables[name].at("Schedule", k)
 
     def survival(self, k: Any) -> Prob:
-        """Prob(p_k, q_k) for k in 0..steps: the probability that a count of x_0 is still alive at k."""
+        """Prob(p_k, q_k) for k in 0..steps: the probability that a count of x_0 is still alive at k.
+
+        k may be a time between steps, a float in [0, 1], where step k lies at k / steps; p and q are linear in between.
+
+            >>> fb.Schedule.linear(4).survival(3), fb.Schedule.linear(4).survival(0.5)
+            (Prob(p=0.25, q=0.75), Prob(p=0.5, q=0.5))
+        """
+        if between.is_time(k):
+            return _prob(between.survival(self, "Schedule.survival", "k", k), is_plain(k))
         index = as_index("Schedule.survival", "k", k, 0, self.steps)
         return _prob((self._take("p", index), self._take("q", index)), is_plain(k))
 
@@ -172,8 +180,11 @@ class Schedule:
         """Birth probability of the reverse step k_t -> k_s: Prob((p_s - p_t) / (1 - p_t), (1 - p_s) / (1 - p_t)).
 
         k_t in 1..steps, k_s in 0..k_t - 1, broadcast. k_s = 0 gives exactly Prob(1, 0). Relative error of p about 1e-14
-        on the reference grid, where the plain difference of p loses nine digits.
+        on the reference grid, where the plain difference of p loses nine digits. Both may be times, as in `survival`.
         """
+        if between.is_time(k_t) or between.is_time(k_s):
+            library, ends = between.step_ends(self, "Schedule.bridge", k_t, k_s)
+            return _prob(tables.birth(library, *ends), is_plain(k_t, k_s))
         library, t, s = as_step("Schedule.bridge", k_t, k_s, self.steps)
         return _prob(tables.birth(library, *self._ends(t, s)), is_plain(k_t, k_s))
 
@@ -258,7 +269,7 @@ class Schedule:
     ) -> Any:
         """Random times u in (0, 1), float64 (batch,), spread evenly over the batch: frac(U + g / G).
 
-        U, g and G as in `draw`; never 0, never 1. The stream is not that of `draw`, so the two are independent.
+        U, g and G as in `draw`; never 0, never 1: times of `survival`. The stream is not that of `draw`.
         """
         return stratified.fractions(batch, rng, generator, global_batch, like)
 
@@ -282,11 +293,7 @@ class Schedule:
             target = tables.early_table(steps, check_integer("Schedule.grid", "max_count", max_count, 1, 2**53))
         else:
             target, _ = tables.cosine_table(steps)
-        right = np.clip(np.searchsorted(-self.p, -target), 1, self.steps)  # the first k with p_k <= target
-        k = np.where(self.p[right - 1] - target <= target - self.p[right], right - 1, right)
-        k[0], k[-1] = 0, self.steps
-        k = np.maximum.accumulate(k - i) + i  # Each k is at least one more than the k before it, beginning at p = 1.
-        return np.minimum(k, self.steps - (steps - i))[::-1].astype(np.int64)
+        return tables.nearest_steps(self.p, target)
 
 
 def _prob(pair: tuple[Any, Any], plain: bool) -> Prob:

@@ -114,6 +114,16 @@ def _minus_log1m(q: Decimal) -> Decimal:
     return q * (1 + q * (Decimal(1) / 2 + q * (Decimal(1) / 3 + q * (Decimal(1) / 4 + q / 5))))
 
 
+def nearest_steps(p: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The k whose p_k are nearest to `target`, decreasing from the last step to 0; those that coincide move apart."""
+    steps, i = len(p) - 1, np.arange(len(target), dtype=np.int64)
+    right = np.clip(np.searchsorted(-p, -target), 1, steps)  # the first k with p_k <= target
+    k = np.where(p[right - 1] - target <= target - p[right], right - 1, right)
+    k[0], k[-1] = 0, steps
+    k = np.maximum.accumulate(k - i) + i  # Each k is at least one more than the k before it, beginning at p = 1.
+    return np.minimum(k, steps - i[::-1])[::-1].astype(np.int64)
+
+
 def quiet(library: Any) -> AbstractContextManager[Any]:
     """Without NumPy's warnings of divisions by 0. Torch has none, and torch.compile does not trace NumPy's context."""
     return np.errstate(divide="ignore", invalid="ignore") if library is np else nullcontext()

@@ -69,7 +69,7 @@ def test_what_a_bit_says(op, bits, text):
 
 def test_steps_out_of_range_on_a_device(monkeypatch):
     """A CPU tensor in the part of one on a device, whose values may not be looked at; nothing waits for the flag."""
-    monkeypatch.setattr(indices, "_readable", lambda tensor: False)
+    monkeypatch.setattr(indices, "readable", lambda tensor: False)
     schedule = fb.Schedule.logit(10)
     model = fb.models.BlackoutModel(torch.nn.Identity(), schedule)
     image = torch.zeros(2, 1)
@@ -94,6 +94,11 @@ def test_steps_out_of_range_on_a_device(monkeypatch):
             assert torch.equal(clamped, right)
     with pytest.raises(ValueError, match="^Schedule.bridge: k: "), fb.check_values():
         assert schedule.bridge(torch.tensor([3]), torch.tensor([7])).p == schedule.bridge(3, 2).p  # in range, not below
+    for wrong, taken in ((-0.5, 0.0), (1.5, 1.0), (float("nan"), 0.0)):
+        with pytest.raises(ValueError, match="^Schedule.survival: k: .* or a time in "), fb.check_values():
+            assert schedule.survival(torch.tensor([wrong])).p == schedule.survival(taken).p
+    with pytest.raises(ValueError, match="^Schedule.bridge: k: "), fb.check_values():
+        schedule.bridge(torch.tensor([0.5]), torch.tensor([0.75]))
     fb.check_values.check()  # all is told
     assert schedule.survival(torch.tensor([99], device="meta")).p.shape == (1,)
 
