@@ -104,11 +104,10 @@ def features_lines(result: dict[str, Any]) -> list[str]:
         lines.append(row(f"{few} of them, as many as held-out images", "frechet_as_many_samples"))
     lines.append(row(f"{few} held-out images", "frechet_held_out"))
     lines.append(row(f"{result['train_as_many']} training images, the floor ({SUBSETS} draws)", "frechet_train"))
-    lines.append("  The SHA-256 of the network's weights is")
-    lines.append(f"  {result['sha256']}")
+    weights = ["", "The SHA-256 of the network's weights is", f"  {result['sha256']}"]
     if "kernel_samples" not in result:
         more = "pip install torch-fidelity adds a kernel distance, a score of the classes, precision and recall."
-        return [*lines, wrap(more, "  ", "  ")]
+        return [*lines, wrap(more, "  ", "  "), *weights]
     kernel, score = ("KID", "Inception score") if inception else ("kernel distance", "score of the classes")
     title = f"By torch-fidelity {result['torch_fidelity']} in the same features"
     stand_in = "" if inception else " (stand-ins for KID and Inception score)"
@@ -120,4 +119,5 @@ def features_lines(result: dict[str, Any]) -> list[str]:
     for number in ("precision", "recall"):
         for images, kind in (("samples", "samples"), ("held-out images", "held_out")):
             lines.append(row(f"{number} of {compared} {images}", f"{number}_{kind}", ".3f"))
-    return [*lines, f"  Precision and recall are against {compared} training images."]
+    against = f"Precision and recall are against {compared} training images, and depend on that number."
+    return [*lines, wrap(against, "  ", "  "), *weights]
