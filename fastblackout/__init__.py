@@ -55,7 +55,7 @@ _HOME = {
     "train": "training.run",
     "use_backend": "backends.select",
 }
-_MODULES = ("data", "evaluation", "models", "ops", "processes", "reference")
+_MODULES = ("data", "distributions", "evaluation", "models", "ops", "processes", "reference")
 
 if (_hint := _natives.source_tree_hint()) is not None:
     warnings.warn(_hint, RuntimeWarning, stacklevel=2)

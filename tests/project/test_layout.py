@@ -16,7 +16,7 @@ LAYERS = (
     ("backends",),
     ("call",),
     ("ops", "schedule"),
-    ("models", "processes", "data"),
+    ("models", "processes", "data", "distributions"),
     ("sampling",),
     ("likelihood", "evaluation"),
     ("training",),

@@ -1,0 +1,86 @@
+"""The beta-binomial distribution, which torch does not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..ops import beta_binomial, beta_binomial_log_prob
+from .keyed import Keyed, floats, whole
+
+
+class BetaBinomial(Keyed):
+    """Binomial(n, f), f ~ Beta(a, b): BetaBinomial(concentration1, concentration0, total_count), as Pyro has it.
+
+        Pr(k) = C(n, k) B(k + a, n - k + b) / B(a, b)
+
+    concentration1: a, concentration0: b, above 0. total_count: n, whole numbers of any dtype; draws have the dtype of
+    an integer tensor, else int64. All broadcast. `log_prob` is fb.beta_binomial_log_prob, computed in float64, with a
+    gradient by a and b, in their dtype.
+    Raises ValueError for arguments out of range, as torch does. Source: fb.beta_binomial.
+
+        >>> fb.distributions.BetaBinomial(0.5, 0.5, torch.tensor([10, 100])).sample(rng=fb.Philox(1))
+        tensor([10, 59])
+    """
+
+    arg_constraints = {
+        "concentration1": constraints.positive,
+        "concentration0": constraints.positive,
+        "total_count": constraints.nonnegative_integer,
+    }
+    has_enumerate_support = True
+
+    def __init__(
+        self, concentration1: Any, concentration0: Any, total_count: Any = 1, validate_args: bool | None = None
+    ) -> None:
+        given = floats(concentration1), floats(concentration0), torch.as_tensor(total_count)
+        self.concentration1, self.concentration0, self.total_count = torch.broadcast_tensors(*given)
+        super().__init__(self.concentration1.shape, validate_args=validate_args)
+        self.total_count = whole(self.total_count, self.concentration1)  # once it was checked
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> BetaBinomial:
+        """The distribution with its parameters expanded to batch_shape."""
+        new = self._get_checked_instance(BetaBinomial, _instance)
+        for name in self.arg_constraints:
+            setattr(new, name, getattr(self, name).expand(batch_shape))
+        super(BetaBinomial, new).__init__(torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> Any:
+        """Whole numbers 0..n."""
+        return constraints.integer_interval(0, self.total_count)
+
+    @property
+    def mean(self) -> Tensor:
+        """n a / (a + b)."""
+        return self.total_count * (self.concentration1 / (self.concentration1 + self.concentration0))
+
+    @property
+    def variance(self) -> Tensor:
+        """n a b (a + b + n) / ((a + b)^2 (a + b + 1))."""
+        a, b, n = self.concentration1, self.concentration0, self.total_count
+        return n * (a / (a + b)) * (b / (a + b)) * (1 + (n - 1) / (a + b + 1))
+
+    def _draw(self, shape: torch.Size, **key: Any) -> Tensor:
+        return beta_binomial(self.total_count.expand(shape), self.concentration1, self.concentration0, **key)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log Pr(value); -inf where there is no such number."""
+        if self._validate_args:
+            self._validate_sample(value)
+        found = beta_binomial_log_prob(value, self.total_count, self.concentration1, self.concentration0)
+        return found.to(self.concentration1.dtype)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """0..n of one n for all, of shape (n + 1,) and then the batch's. NotImplementedError where n differs."""
+        most = int(self.total_count.max())
+        if int(self.total_count.min()) != most:
+            raise NotImplementedError("BetaBinomial: enumerate_support: total_count must be one number for all")
+        values = torch.arange(most + 1, dtype=self.total_count.dtype, device=self.total_count.device)
+        values = values.view((-1,) + (1,) * len(self._batch_shape))
+        return values.expand((-1, *self._batch_shape)) if expand else values

@@ -1,0 +1,65 @@
+"""What the distributions share: a draw by an op, and numbers of trials that stay integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+if TYPE_CHECKING:
+    from ..philox import Philox
+
+
+class Keyed(Distribution):
+    """A distribution whose `sample` takes a key, as the ops do."""
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = (),
+        *,
+        rng: Philox | Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draws of shape sample_shape + batch_shape, in an integer dtype; they have no gradient.
+
+        rng: fb.Philox or its tensor: the same key gives the same draws on every device. generator: draws the key
+        instead. With neither, torch.manual_seed governs it. Dimension 0 of the result is the sample of the key.
+        """
+        shape = self._extended_shape(torch.Size(sample_shape))
+        with torch.no_grad():
+            return self._draw(shape, rng=rng, generator=generator)
+
+    def _draw(self, shape: torch.Size, **key: Any) -> Tensor:
+        raise NotImplementedError
+
+
+class ByProbability(Keyed):
+    """One whose parameter is probs or logits: draws go by the one that was given, never by what torch made of it."""
+
+    def __init__(
+        self, total_count: Any = 1, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+    ) -> None:
+        super().__init__(total_count, floats(probs), floats(logits), validate_args)  # type: ignore[call-arg]
+        self._by_logits = logits is not None
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """The distribution with its parameters expanded to batch_shape."""
+        new = super().expand(batch_shape, self._get_checked_instance(type(self), _instance))
+        new._by_logits = self._by_logits
+        return new
+
+
+def floats(value: Any) -> Any:
+    """A parameter as a tensor of floats; None as it is. Numbers are of torch's default dtype."""
+    if value is None or (isinstance(value, Tensor) and value.is_floating_point()):
+        return value
+    return torch.as_tensor(value, dtype=torch.get_default_dtype())
+
+
+def whole(count: Any, like: Tensor) -> Tensor:
+    """Numbers of trials in the shape of `like`: tensors of integers as they are, all else int64."""
+    counts = count if isinstance(count, Tensor) else torch.as_tensor(count, device=like.device)
+    return (counts.long() if counts.is_floating_point() else counts).expand(like.shape)

@@ -1,0 +1,146 @@
+"""fastblackout.distributions: its draws are the ops', its laws scipy's, its interface that of torch.distributions."""
+
+import doctest
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch.distributions import Binomial as TorchBinomial
+from torch.distributions import Independent, kl_divergence
+from torch.distributions import NegativeBinomial as TorchNegativeBinomial
+from torch.distributions import Poisson as TorchPoisson
+
+import fastblackout as fb
+from fastblackout.distributions import BetaBinomial, Binomial, NegativeBinomial, Poisson
+from support.helpers import chi_square
+
+P, LOGIT = torch.tensor([0.2, 0.7]), torch.tensor([-1.5, 0.4])
+LAWS = {
+    "binomial": (Binomial(30, probs=0.3), stats.binom(30, np.float32(0.3))),
+    "binomial by logits": (Binomial(30, logits=-2.0), stats.binom(30, 1 / (1 + np.exp(2.0)))),
+    "poisson": (Poisson(4.5), stats.poisson(4.5)),
+    "negative binomial": (NegativeBinomial(2.5, probs=0.75), stats.nbinom(2.5, 0.25)),
+    "negative binomial by logits": (NegativeBinomial(2.5, logits=1.5), stats.nbinom(2.5, 1 / (1 + np.exp(1.5)))),
+    "beta-binomial": (BetaBinomial(0.5, 2.0, 20), stats.betabinom(20, 0.5, 2.0)),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_law(name):
+    ours, law = LAWS[name]
+    drawn = ours.sample((100_000,), rng=fb.Philox(11))
+    assert drawn.shape == (100_000,) and drawn.dtype == torch.int64
+    assert chi_square(drawn.numpy(), law) > 1e-6  # six laws, one fixed seed: a false alarm in 1.7e5
+    x = torch.arange(0, 21)
+    np.testing.assert_allclose(ours.log_prob(x).numpy(), law.logpmf(x.numpy()), rtol=2e-6)
+    np.testing.assert_allclose([float(ours.mean), float(ours.variance)], [law.mean(), law.var()], rtol=1e-5)
+
+
+def test_draws_are_the_ops():
+    n, key = torch.tensor([[200], [3]], dtype=torch.int16), fb.Philox(5)
+    shape, wide = (4, 2, 2), torch.zeros(4, 2, 2)
+    calls = {
+        Binomial(n, P): lambda: fb.binomial(n.expand(shape), P.double(), rng=key),
+        Binomial(n, logits=LOGIT): lambda: fb.binomial(
+            n.expand(shape), fb.Prob(torch.sigmoid(LOGIT.double()), torch.sigmoid(-LOGIT.double())), rng=key
+        ),
+        Poisson(P).expand((2, 2)): lambda: fb.poisson(P + wide, rng=key),
+        NegativeBinomial(P, logits=LOGIT).expand((2, 2)): lambda: fb.negative_binomial(
+            P.double() + wide, P.double() * LOGIT.double().exp(), rng=key
+        ),
+        BetaBinomial(P, 2.0, n): lambda: fb.beta_binomial(n.expand(shape), P, torch.tensor(2.0), rng=key),
+    }
+    for ours, op in calls.items():
+        drawn = ours.sample((4,), rng=key)
+        assert torch.equal(drawn, op()) and drawn.dtype == op().dtype and not drawn.requires_grad
+        assert torch.equal(ours.sample((2,), rng=fb.Philox(5, first_sample=2)), drawn[2:])
+        assert torch.equal(ours.sample((4,), rng=key.tensor()), drawn)
+    assert Binomial(n, P).sample().dtype == torch.int16 and Binomial(n.float(), P).sample().dtype == torch.int64
+    torch.manual_seed(3)
+    first = Poisson(P).sample((9,))
+    torch.manual_seed(3)
+    assert torch.equal(Poisson(P).sample((9,)), first)
+    generators = [torch.Generator().manual_seed(8) for _ in range(2)]
+    assert torch.equal(*(Poisson(P).sample((9,), generator=each) for each in generators))
+
+
+def test_what_torch_makes_of_a_parameter_changes_no_law():
+    # torch derives logits from probs by clamping them: p = 0 becomes 1e-7.
+    for ours in (Binomial(1 << 40, torch.tensor([0.0])), NegativeBinomial(2.0, torch.tensor([0.0]))):
+        assert torch.isfinite(ours.logits).all()  # looked at
+        for each in (ours, ours.expand((3, 1))):
+            assert (each.sample((50,), rng=fb.Philox(1)) == 0).all()
+            assert (each.log_prob(torch.tensor(0)) == 0).all()
+    # Both tails of logits are kept.
+    assert Binomial(1, logits=torch.tensor(-60.0)).log_prob(torch.tensor(1)) == pytest.approx(-60.0)
+    assert Binomial(1, logits=torch.tensor(60.0)).log_prob(torch.tensor(0)) == pytest.approx(-60.0)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, make",
+    [
+        (Binomial, TorchBinomial, lambda kind, w: kind(9, logits=w)),
+        (Poisson, TorchPoisson, lambda kind, w: kind(w.exp())),
+        (NegativeBinomial, TorchNegativeBinomial, lambda kind, w: kind(2.5, logits=w)),
+    ],
+)
+def test_as_torchs_own(ours, theirs, make):
+    grads, w = [], torch.tensor([-1.0, 0.3], dtype=torch.float64, requires_grad=True)
+    for kind in (ours, theirs):
+        law = make(kind, w)
+        logs = law.log_prob(torch.tensor([2.0, 5.0], dtype=torch.float64))
+        grads.append(torch.autograd.grad(logs.sum(), w)[0])
+        assert isinstance(law, theirs)
+        grads.append(torch.stack([logs, law.mean, law.variance]).detach())
+    torch.testing.assert_close(grads[0], grads[2], rtol=1e-12, atol=0)
+    torch.testing.assert_close(grads[1], grads[3], rtol=1e-12, atol=1e-12)
+    law = Independent(make(ours, w.detach()), 1)
+    assert law.sample((7,)).shape == (7, 2) and law.log_prob(law.sample()).shape == ()
+    if ours is not NegativeBinomial:
+        one, other = make(ours, w.detach()), make(ours, w.detach() / 2)
+        expected = kl_divergence(make(theirs, w.detach()), make(theirs, w.detach() / 2))
+        torch.testing.assert_close(kl_divergence(one, other), expected)
+
+
+def test_a_beta_binomial_has_what_a_distribution_has():
+    ours = BetaBinomial(torch.tensor([0.5, 3.0]), 2.0, 6)
+    values = ours.enumerate_support()
+    assert values.shape == (7, 2) and values.dtype == torch.int64
+    torch.testing.assert_close(ours.log_prob(values).exp().sum(0), torch.ones(2))
+    wide = ours.expand((4, 2))
+    assert wide.batch_shape == (4, 2) and torch.equal(wide.mean, ours.mean.expand(4, 2))
+    assert torch.equal(ours.support.check(torch.tensor([[7, 6]])), torch.tensor([[False, True]]))
+    a = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    BetaBinomial(a, 2.0, 6).log_prob(torch.tensor(2)).backward()
+    step = 1e-6
+    ends = [stats.betabinom(6, 0.5 + sign * step, 2.0).logpmf(2) for sign in (1, -1)]
+    assert float(a.grad) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
+    with pytest.raises(NotImplementedError, match="BetaBinomial: enumerate_support: total_count"):
+        BetaBinomial(1.0, 1.0, torch.tensor([3, 4])).enumerate_support()
+
+
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (lambda: Binomial(10, 1.5), "parameter probs"),
+        (lambda: Binomial(-1, 0.5), "parameter total_count"),
+        (lambda: Binomial(2.5, 0.5), "parameter total_count"),
+        (lambda: Poisson(-1.0), "parameter rate"),
+        (lambda: NegativeBinomial(0.0, 0.5), "parameter total_count"),
+        (lambda: BetaBinomial(0.0, 1.0), "parameter concentration1"),
+        (lambda: BetaBinomial(1.0, 1.0, torch.tensor(2.5)), "parameter total_count"),
+        (lambda: Binomial(3, 0.5).log_prob(torch.tensor(4)), "within the support"),
+        (lambda: Poisson(1.0).log_prob(torch.tensor(0.5)), "within the support"),
+        (lambda: BetaBinomial(1.0, 1.0, 3).log_prob(torch.tensor(-1)), "within the support"),
+    ],
+)
+def test_wrong_arguments(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
+
+
+@pytest.mark.parametrize("kind", [BetaBinomial, Binomial, NegativeBinomial, Poisson])
+def test_the_example(kind):
+    (found,) = doctest.DocTestFinder(recurse=False).find(kind, kind.__name__, globs={"fb": fb, "torch": torch})
+    assert doctest.DocTestRunner().run(found) == (0, 1)
