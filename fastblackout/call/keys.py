@@ -17,18 +17,30 @@ if TYPE_CHECKING:
     import torch
 
 
-def check_key(key: torch.Tensor, op: str) -> torch.Tensor:
-    """A key as a tensor (see Philox.tensor): TypeError unless int64 (3,)."""
+_FOLDED = 0x6662  # into torch's keys, so that the seed is not what bits of the key itself are
+
+
+def key_tensor(key: torch.Tensor, op: str) -> torch.Tensor:
+    """A key as int64 (3,): one of Philox.tensor, or made from a stateless key of torch without a look at its values.
+
+    TypeError for others. The seed for a key of torch is `bits` of it, folded, which are the same on every device.
+    """
     import torch
 
-    if key.dtype != torch.int64 or key.shape != (3,):
-        raise TypeError(f"{op}: rng: a key tensor must be int64 (3,), got {key.dtype} {tuple(key.shape)}")
-    return key
+    if key.dtype == torch.int64 and key.shape == (3,):
+        return key
+    random = sys.modules.get("torch.func._random")  # since torch 2.13, where it is imported
+    if random is None or key.dtype != torch.uint64 or key.shape != (2,):
+        rule = "must be int64 (3,)" + (", or uint64 (2,) as torch.func._random makes them" if random else "")
+        raise TypeError(f"{op}: rng: a key tensor {rule}, got {key.dtype} {tuple(key.shape)}")
+    folded = random.fold_in(key, _FOLDED)
+    seed = random.bits_(folded, torch.zeros_like(folded[:1], dtype=torch.int64))
+    return torch.cat([seed, torch.zeros_like(seed), torch.zeros_like(seed)])
 
 
 def from_tensor(key: torch.Tensor, op: str) -> Philox:
     """The Philox of a key tensor on the CPU. ValueError for a first_sample or call out of range."""
-    if check_key(key, op).device.type != "cpu":
+    if (key := key_tensor(key, op)).device.type != "cpu":
         raise ValueError(f"{op}: rng: a key tensor must be on the op's device, cpu, got one on {key.device}")
     seed, first_sample, call = key.tolist()
     for name, value in (("first_sample", first_sample), ("call", call)):

@@ -17,7 +17,7 @@ from ..ground.persistent import is_capturing, persistent
 from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
 from ..probability import Prob
 from . import checks
-from .keys import check_key, check_one, resolve_rng
+from .keys import check_one, key_tensor, resolve_rng
 from .probabilities import as_prob
 
 learn_dtypes()
@@ -33,9 +33,9 @@ def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Ten
     """The key as int64 (3,) on the device of `like`. A constant Philox is converted, a missing one drawn."""
     if isinstance(rng, Tensor):
         check_one(op, generator)
-        if check_key(rng, op).device != like.device:
+        if rng.device != like.device:
             raise ValueError(f"{op}: rng: a key tensor must be on the op's device, {like.device}, got {rng.device}")
-        return rng
+        return key_tensor(rng, op)
     if rng is None and torch.compiler.is_compiling():
         if generator is not None:
             raise TypeError(f"{op}: generator: cannot be traced by torch.compile, give rng, got a torch.Generator")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..call.keys import check_key, resolve_rng
+from ..call.keys import key_tensor, resolve_rng
 from ..ops.transition import counts_of
 from ..philox import Philox
 from ..schedule.indices import is_tensor
@@ -58,7 +58,7 @@ def _key(op: str, rng: Philox | torch.Tensor | None, generator: torch.Generator 
     """The key of all parts. A tensor stays one: it may be on a device."""
     if is_tensor(rng) and generator is None:
         tensor: Any = rng
-        return check_key(tensor, op)
+        return key_tensor(tensor, op)
     return resolve_rng(rng, generator, op)
 
 
