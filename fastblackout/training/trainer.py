@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from ..data import BatchOrder, Dataset, flip_rows
+from ..data import BatchOrder, Dataset
 from ..models import BlackoutModel, ema_of
 from ..philox import Philox
 from ..sampling.sampler import grid_for, sample
+from .batches import Batch, Batches, step_seed
 from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, save_checkpoint
 from .config import TrainConfig
 from .held_out import HeldOut, images_allowed
@@ -35,19 +35,19 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, dataset: Dataset, source: dict[str, Any], device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
-        torch.manual_seed(_step_seed(config.seed, -1))
+        torch.manual_seed(step_seed(config.seed, -1))
         self.model = make_model(config, dataset).to(device)
         self.schedule = self.model.schedule
         self.description = describe(config, dataset, self.model, source)
         self.ema = ema_of(self.model, config.ema)
         self.averaged = cast(BlackoutModel, self.ema.model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.no_class = dataset.classes or 0  # the label that means "no class"
         self.step = 0
         self.rate = 0.0
         self.gradient_norm = torch.zeros((), device=device)  # before it is clipped
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
+        self.batches = Batches(config, dataset, self.model, self.order, device)
         elements = int(np.prod(dataset.shape))
         self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, elements, config.head)
         # There is at most one evaluation an epoch, and one at the end: see _look in run.py.
@@ -56,29 +56,21 @@ class Trainer:
         self.held_out = HeldOut(dataset, self.model, config.weight, self.unit, device, most)
         self.bits = HeldOutBits(dataset, self.model, config.conditional, device)
 
-    def batch(self) -> tuple[Tensor, Tensor | None]:
-        """The counts and labels of the current step, on the device."""
-        index = self.order.indices(self.step)
-        x_0 = self.dataset.train[index]
-        if self.config.flip:
-            mirrored = flip_rows(len(index), self.config.seed, self.step)
-            x_0[mirrored] = x_0[mirrored, :, :, ::-1]
-        labels = None
-        if self.config.conditional and self.dataset.train_labels is not None:
-            hidden = torch.rand(len(index)) < self.config.label_dropout
-            labels = torch.from_numpy(self.dataset.train_labels[index]).masked_fill(hidden, self.no_class)
-            labels = labels.to(self.device)
-        return torch.from_numpy(x_0).to(self.device), labels
+    def batch(self) -> Batch:
+        """What the current step sees, on the device."""
+        return self.batches.at(self.step)
 
     def train_step(self) -> Tensor:
-        """One descent step and one update of the moving average; the loss, a scalar still on the device."""
+        """One descent step and one update of the moving average; the loss, a scalar still on the device.
+
+        On a GPU the host waits for nothing in it: what it makes goes there by `Batches`, and nothing comes back.
+        """
         config, rng = self.config, Philox(self.config.seed, call=self.step)
-        torch.manual_seed(_step_seed(config.seed, self.step))  # for dropout and for the choice of labels to hide
+        torch.manual_seed(step_seed(config.seed, self.step))  # for dropout and for the choice of labels to hide
         self.model.train()
-        x_0, labels = self.batch()
-        k = self.schedule.draw(len(x_0), rng=rng, like=x_0)
+        x_0, labels, k, numbers = self.batch()
         with self._mixed_precision():
-            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels, config.draws)
+            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels, config.draws, numbers)
             loss = losses.mean() * self.unit
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -111,7 +103,7 @@ class Trainer:
         """
         labels = None
         if self.config.conditional:
-            labels = torch.arange(64, device=self.device) % self.no_class
+            labels = torch.arange(64, device=self.device) % self.batches.no_class
         shape = (64, *self.dataset.shape)
         drawn = sample(
             self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
@@ -160,8 +152,3 @@ class Trainer:
     def _mixed_precision(self) -> AbstractContextManager[object]:
         on = self.device.type == "cuda"  # on most CPUs bfloat16 is slower than float32
         return torch.autocast("cuda", torch.bfloat16) if on else nullcontext()
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """torch's seed for one step: step -1 initialises the weights."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {step}".encode()).digest()[:8], "little") >> 1
