@@ -86,7 +86,7 @@ def train_in_held_folder(
         total = trainer.total
         if root is not None:
             remember(run, identity, dataset.name, root)
-        with Journal(run, trainer.step, total, progress, config.tensorboard) as journal:
+        with Journal(run, trainer.step, total, progress, config.tensorboard) as journal, trainer.execution.settings():
             saved = trainer.save(run) if checkpoint is None else checkpoint.path
             journal.say(f"{run}: {trainer.describe_size()}, {total} steps on {device}")
             if config.held_out_every:

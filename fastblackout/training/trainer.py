@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +17,7 @@ from ..sampling.sampler import grid_for, sample
 from .batches import Batch, Batches, step_seed
 from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, save_checkpoint
 from .config import TrainConfig
+from .execution import execution_for
 from .held_out import HeldOut, images_allowed
 from .held_out_bits import HeldOutBits
 from .loss import blackout_loss, loss_unit
@@ -36,11 +36,14 @@ class Trainer:
     def __init__(self, config: TrainConfig, dataset: Dataset, source: dict[str, Any], device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
         torch.manual_seed(step_seed(config.seed, -1))
+        self.execution = execution_for("train", config.compile, config.precision, device)
         self.model = make_model(config, dataset).to(device)
+        self.execution.lay_out(self.model.network)
         self.schedule = self.model.schedule
         self.description = describe(config, dataset, self.model, source)
         self.ema = ema_of(self.model, config.ema)
         self.averaged = cast(BlackoutModel, self.ema.model)
+        self.execution.compile(self.model.network)  # after the average has copied it
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.step = 0
         self.rate = 0.0
@@ -69,7 +72,7 @@ class Trainer:
         torch.manual_seed(step_seed(config.seed, self.step))  # for dropout and for the choice of labels to hide
         self.model.train()
         x_0, labels, k, numbers = self.batch()
-        with self._mixed_precision():
+        with self.execution.autocast():
             losses = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels, config.draws, numbers)
             loss = losses.mean() * self.unit
         self.optimizer.zero_grad(set_to_none=True)
@@ -130,6 +133,8 @@ class Trainer:
             state[index] = {field: named.pop(f"{index}.{field}", torch.empty(0)) for field in shapes}
             if any(state[index][field].shape != shape for field, shape in shapes.items()):
                 raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {index}")
+            for field in ("exp_avg", "exp_avg_sq"):  # in the order in memory that the parameter has: see Execution
+                state[index][field] = torch.empty_like(parameter, device="cpu").copy_(state[index][field])
         if named:
             raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {min(named)}")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
@@ -148,7 +153,3 @@ class Trainer:
         if self.config.decay:
             rate *= 0.5 * (1 + math.cos(math.pi * self.step / self.total))
         return rate
-
-    def _mixed_precision(self) -> AbstractContextManager[object]:
-        on = self.device.type == "cuda"  # on most CPUs bfloat16 is slower than float32
-        return torch.autocast("cuda", torch.bfloat16) if on else nullcontext()
