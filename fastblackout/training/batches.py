@@ -48,12 +48,19 @@ class _OnHost(NamedTuple):
 
 
 class Batches:
-    """The batch of every step; `order` says which samples are in it."""
+    """The batch of every step, or the rows `share` of it; `order` says which samples are in it."""
 
     def __init__(
-        self, config: TrainConfig, dataset: Dataset, model: BlackoutModel, order: BatchOrder, device: torch.device
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        model: BlackoutModel,
+        order: BatchOrder,
+        device: torch.device,
+        share: slice | None = None,
     ) -> None:
         self.config, self.dataset, self.model, self.order, self.device = config, dataset, model, order, device
+        self.share = share or slice(0, config.batch)
         self.labels = dataset.train_labels if config.conditional else None
         self.no_class = dataset.classes or 0  # the label that means "no class"
         self._resident = _on_gpu(dataset.train, device) if device.type == "cuda" else None
@@ -81,11 +88,13 @@ class Batches:
 
     def _make(self, step: int) -> _OnHost:
         """The host's part; for a GPU in pinned memory."""
-        config, index = self.config, self.order.indices(step)
-        mirrored = flip_rows(len(index), config.seed, step) if config.flip else np.zeros(len(index), bool)
+        config, share = self.config, self.share
+        index = self.order.indices(step)[share]
+        mirrored = flip_rows(config.batch, config.seed, step)[share] if config.flip else np.zeros(len(index), bool)
         labels = self._labels(index, step)
         schedule = self.model.schedule
-        k = schedule.draw(len(index), rng=Philox(config.seed, call=step), like=index)
+        rng = Philox(config.seed, share.start, call=step)
+        k = schedule.draw(len(index), rng=rng, like=index, global_batch=config.batch)
         integers = torch.from_numpy(np.stack((index, mirrored, labels, k)))
         numbers = torch.from_numpy(np.stack(numbers_at(self.model, schedule, config.weight, k)))
         images = None
@@ -107,7 +116,7 @@ class Batches:
         generator = None
         if self.device.type == "cuda":
             generator = torch.Generator().manual_seed(step_seed(self.config.seed, step))
-        hidden = torch.rand(len(index), generator=generator) < self.config.label_dropout
+        hidden = torch.rand(self.config.batch, generator=generator)[self.share] < self.config.label_dropout
         shown = self.labels[index]
         shown[hidden.numpy()] = self.no_class
         return shown

@@ -15,7 +15,8 @@ from ..models import BlackoutModel, ema_of
 from ..philox import Philox
 from ..sampling.sampler import grid_for, sample
 from .batches import Batch, Batches, step_seed
-from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, save_checkpoint
+from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, step_folder
+from .checkpoint_writer import CheckpointWriter
 from .config import TrainConfig
 from .execution import execution_for
 from .held_out import HeldOut, images_allowed
@@ -45,6 +46,7 @@ class Trainer:
         self.averaged = cast(BlackoutModel, self.ema.model)
         self.execution.compile(self.model.network)  # after the average has copied it
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.writer = CheckpointWriter()
         self.step = 0
         self.rate = 0.0
         self.gradient_norm = torch.zeros((), device=device)  # before it is clipped
@@ -116,10 +118,11 @@ class Trainer:
         return drawn.cpu().numpy()
 
     def save(self, run: Path) -> Path:
-        """Write a checkpoint of everything `restore` needs."""
+        """Begin to write a checkpoint of everything `restore` needs, and say where it will be; see CheckpointWriter."""
         network, ema = self.model.network.state_dict(), self.averaged.network.state_dict()
         tensors = {NETWORK: network, EMA: ema, OPTIMIZER: self._optimizer_tensors()}
-        return save_checkpoint(run, self.step, self.description, tensors, self.config.keep)
+        self.writer.save(run, self.step, self.description, tensors, self.config.keep)
+        return step_folder(run, self.step)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up the state a checkpoint holds. ValueError when it does not fit."""

@@ -7,9 +7,11 @@ import functools
 import gc
 import json
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from fastblackout.data import load
 from fastblackout.data.dataset import make_dataset
 from fastblackout.sampling import cuda_graph
 from fastblackout.training import batches
+from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.training.config import HEADS, TrainConfig, preset
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trainer import Trainer
@@ -230,6 +233,22 @@ def no_training_step_waits():
 
 
 @case
+def saving_waits_for_nothing_and_a_restored_run_goes_on():
+    config = TrainConfig(batch=8, steps=3, channels=4, schedule_steps=20, dropout=0.0)
+    one, other = (Trainer(config, few(), {}, CUDA) for _ in range(2))
+    with tempfile.TemporaryDirectory() as run:
+        one.train_step()
+        with pretend_cuda.no_waits():
+            one.save(Path(run))
+            one.train_step()
+        one.writer.wait()
+        other.restore(load_checkpoint(run))
+    other.train_step()
+    states = [[*each.model.state_dict().values(), *each.averaged.state_dict().values()] for each in (one, other)]
+    assert all(torch.equal(a.cpu(), b.cpu()) for a, b in zip(*states, strict=True))
+
+
+@case
 def batches_are_those_of_the_host():
     """The counts, labels, times and numbers of a step, in order and out of it, from the device's memory or not."""
     data = few()
@@ -243,6 +262,11 @@ def batches_are_those_of_the_host():
             values = [value.cpu() for value in tree_leaves(trainer.batches.at(step))]
             for one, other in zip(made.setdefault(step, values), values, strict=True):
                 assert one.dtype == other.dtype and torch.equal(one, other), (step, share, device)
+    for share in (slice(0, 15), slice(15, 40)):
+        torch.manual_seed(batches.step_seed(config.seed, 41))
+        part = batches.Batches(config, data, trainer.model, trainer.order, torch.device("cpu"), share)
+        for whole, values in zip(made[41], tree_leaves(part.at(41)), strict=True):
+            assert torch.equal(whole[share], values)
     assert all((labels == 2).any() and (labels < 2).any() for _, labels, *_ in made.values())
 
 

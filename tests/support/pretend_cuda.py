@@ -195,6 +195,7 @@ def start() -> None:
     for name, result in {**answers, "mem_get_info": (1 << 30, 1 << 30), "set_device": None}.items():
         setattr(torch.cuda, name, lambda *_, result=result: result)
     torch.cuda.device = lambda device: contextlib.nullcontext()
+    torch.cuda.Event = lambda: types.SimpleNamespace(record=lambda stream: None, synchronize=lambda: None)
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # no .data of another class
     torch.Tensor.pin_memory = pin
     for module in (torch.nn.utils.clip_grad, torch.optim.swa_utils):
