@@ -28,7 +28,7 @@ MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
-    | {"bits_every", "tensorboard", "compile", "precision"}
+    | {"bits_every", "tensorboard", "compile", "precision", "cuda_graph"}
 )
 
 
@@ -67,6 +67,7 @@ class TrainConfig:
     threads: int = 0
     compile: str = "auto"
     precision: str = "auto"
+    cuda_graph: bool = False
     log_every: int = 50
     held_out_every: int = 500
     bits_every: int = 0
@@ -148,7 +149,8 @@ class TrainConfig:
 
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
-_LATER = ("components", "bits_every", "tensorboard", "compile", "precision")  # what runs of before do not have
+# What runs of before do not have.
+_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph")
 
 CHOICES = {
     "head": HEADS,
@@ -209,6 +211,7 @@ HELP = {
     "threads": "CPU threads; 0: as many as torch likes",
     "compile": "compile the network by torch.compile; auto: on a GPU",
     "precision": "of the network; auto: bf16 (mixed with float32) on a GPU that has it, else fp32",
+    "cuda_graph": "replay each step as one CUDA graph, for small networks on a GPU",
     "log_every": "steps between lines of log.jsonl",
     "held_out_every": "take the held-out loss at the first end of an epoch after so many steps; 0: never",
     "bits_every": "take bits per dimension of 64 held-out samples at ends of epochs so many steps apart; 0: never",

@@ -41,7 +41,7 @@ def blackout_loss(
     schedule: Schedule,
     x_0: Tensor,
     k: Tensor,
-    rng: Philox,
+    rng: Philox | Tensor,
     weight: str,
     labels: Tensor | None = None,
     draws: int = 2,

@@ -21,7 +21,8 @@ from .config import TrainConfig
 from .execution import execution_for
 from .held_out import HeldOut, images_allowed
 from .held_out_bits import HeldOutBits
-from .loss import blackout_loss, loss_unit
+from .loss import Numbers, blackout_loss, loss_unit
+from .step_graph import StepGraph
 from .trained_model import describe, load_weights, make_model
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Trainer:
         self.config, self.dataset, self.device = config, dataset, device
         torch.manual_seed(step_seed(config.seed, -1))
         self.execution = execution_for("train", config.compile, config.precision, device)
+        if config.cuda_graph and device.type != "cuda":
+            raise ValueError(f"train: cuda_graph: needs a GPU, got device {device}")
         self.model = make_model(config, dataset).to(device)
         self.execution.lay_out(self.model.network)
         self.schedule = self.model.schedule
@@ -45,7 +48,8 @@ class Trainer:
         self.ema = ema_of(self.model, config.ema)
         self.averaged = cast(BlackoutModel, self.ema.model)
         self.execution.compile(self.model.network)  # after the average has copied it
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.optimizer = self._adam()
+        self.graph = StepGraph(self._descend_on_tensors, device) if config.cuda_graph else None
         self.writer = CheckpointWriter()
         self.step = 0
         self.rate = 0.0
@@ -70,23 +74,37 @@ class Trainer:
 
         On a GPU the host waits for nothing in it: what it makes goes there by `Batches`, and nothing comes back.
         """
-        config, rng = self.config, Philox(self.config.seed, call=self.step)
-        torch.manual_seed(step_seed(config.seed, self.step))  # for dropout and for the choice of labels to hide
+        torch.manual_seed(step_seed(self.config.seed, self.step))  # for dropout and for the choice of labels to hide
         self.model.train()
-        x_0, labels, k, numbers = self.batch()
+        batch, rng = self.batch(), Philox(self.config.seed, call=self.step)
+        self._set_rate()
+        if self.graph is None:
+            loss, self.gradient_norm = self._descend(batch, rng)
+        else:
+            k, labels = batch.k, [] if batch.labels is None else [batch.labels]
+            loss, self.gradient_norm = self.graph([batch.x_0, k, rng.tensor(self.device), *batch.numbers, *labels])
+        self.ema.update(self.model)
+        self.step += 1
+        return loss
+
+    def _descend(self, batch: Batch, rng: Philox | Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the norm of its gradient before it is clipped; the weights take one step."""
+        x_0, labels, k, numbers = batch
+        weight, draws = self.config.weight, self.config.draws
         with self.execution.autocast():
-            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels, config.draws, numbers)
+            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, weight, labels, draws, numbers)
             loss = losses.mean() * self.unit
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        self.rate = self._learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
-        self.ema.update(self.model)
-        self.step += 1
-        return loss.detach()
+        return loss.detach(), norm
+
+    def _descend_on_tensors(self, x_0: Tensor, k: Tensor, key: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
+        """`_descend` as a graph has it: of the numbers, and of labels where there are any."""
+        count = len(Numbers._fields)
+        labels = more[count] if len(more) > count else None
+        return self._descend(Batch(x_0, labels, k, Numbers(*more[:count])), key)
 
     def held_out_loss(self, tick: Callable[[int], None]) -> float:
         """The held-out loss of the averaged weights; tick is called with the images done, part by part."""
@@ -150,6 +168,21 @@ class Trainer:
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         state = self.optimizer.state_dict()["state"]
         return {f"{index}.{field}": value for index, fields in state.items() for field, value in fields.items()}
+
+    def _adam(self) -> torch.optim.Adam:
+        """On a GPU in one kernel, with its count of steps there; a graph reads the learning rate from there, too."""
+        on_gpu, graph = self.device.type == "cuda", self.config.cuda_graph
+        rate = torch.tensor(self.config.learning_rate, device=self.device) if graph else self.config.learning_rate
+        return torch.optim.Adam(self.model.parameters(), lr=rate, fused=on_gpu or None, capturable=graph)
+
+    def _set_rate(self) -> None:
+        """The step's learning rate, for the optimizer."""
+        self.rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(self.rate)
+            else:
+                group["lr"] = self.rate
 
     def _learning_rate(self) -> float:
         rate = self.config.learning_rate * min(1.0, (self.step + 1) / max(self.config.warmup, 1))

@@ -31,6 +31,7 @@ waits: list[str] = []  # the operations that waited
 made: list[tuple[int, Any]] = []  # (thread, weak reference) of every tensor of the device
 pinned: dict[int, torch.Tensor] = {}  # by address of their memory; kept, so that no other tensor gets it
 forbidden: list[bool] = []  # not empty: a wait raises
+captured: list[list[Any]] = []  # not empty: what runs is also put into the last of these, to run again
 
 
 def wait(what: str) -> None:
@@ -63,6 +64,43 @@ def pin(host: torch.Tensor, *_: Any) -> torch.Tensor:
     there = host.clone()
     pinned[there.untyped_storage().data_ptr()] = there
     return there
+
+
+class Graph:
+    """torch.cuda.CUDAGraph. A card runs nothing during a capture and all of it at every replay; here the capture has
+    run it, in place of the first replay, and each later one runs it again, in the same memory."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+        for call in self.calls if self.replays > 1 else ():
+            call()
+
+
+@contextlib.contextmanager
+def capture(graph: Graph, **_: Any) -> Iterator[None]:
+    """torch.cuda.graph."""
+    captured.append(graph.calls)
+    try:
+        with no_waits():
+            yield
+    finally:
+        captured.pop()
+
+
+def again(call: Any, out: Any) -> None:
+    """Puts into a graph that `call` writes its results where those of its first run, `out`, are."""
+
+    def replay() -> None:
+        for old, new in zip(tree_leaves(out), tree_leaves(call()), strict=True):
+            if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():  # else a view, or written in place
+                old.copy_(new)
+
+    if captured:
+        captured[-1].append(replay)
 
 
 class DeviceTensor(torch.Tensor):
@@ -129,6 +167,7 @@ class DeviceTensor(torch.Tensor):
             wait(f"{name} by a mask or by indices on the host")
         hosts, numbers = tree_map(lambda leaf: getattr(leaf, "host", leaf), (args, kwargs or {}))
         out = func(*hosts, **numbers)
+        again(lambda: func(*hosts, **numbers), out)
         given = {id(getattr(leaf, "host", leaf)): leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}
 
         def back(value: Any) -> Any:
@@ -179,7 +218,11 @@ class Device(TorchFunctionMode):
             if not isinstance(host, DeviceTensor):
                 copied_to_device(func.__name__, host, kwargs.get("non_blocking"))
         out = func(*args, **kwargs)
-        return out if asked != "cuda" or isinstance(out, DeviceTensor) else DeviceTensor(out.clone())
+        if asked != "cuda" or isinstance(out, DeviceTensor):
+            return out
+        there = DeviceTensor(out.clone())
+        again(lambda: out, there.host)
+        return there
 
 
 def start() -> None:
@@ -191,14 +234,26 @@ def start() -> None:
 
     KERNELS.update(torch_registry.kernels)
     stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
-    answers = {"current_stream": stream, "synchronize": None, "is_current_stream_capturing": False}
+    stream.wait_stream = lambda other: None
+    answers = {"current_stream": stream, "synchronize": None, "Stream": stream, "stream": contextlib.nullcontext()}
+    torch.cuda.is_current_stream_capturing = lambda: bool(captured)
+    torch.cuda.CUDAGraph, torch.cuda.graph = Graph, capture
+    run = torch_registry.run
+
+    def kernel(*arguments: Any) -> None:
+        with_graph, captured[:] = captured[:], []
+        run(*arguments)
+        captured[:] = with_graph
+        again(lambda: run(*arguments), None)
+
+    torch_registry.run = kernel
     for name, result in {**answers, "mem_get_info": (1 << 30, 1 << 30), "set_device": None}.items():
         setattr(torch.cuda, name, lambda *_, result=result: result)
     torch.cuda.device = lambda device: contextlib.nullcontext()
     torch.cuda.Event = lambda: types.SimpleNamespace(record=lambda stream: None, synchronize=lambda: None)
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # no .data of another class
     torch.Tensor.pin_memory = pin
-    for module in (torch.nn.utils.clip_grad, torch.optim.swa_utils):
+    for module in (torch.nn.utils.clip_grad, torch.optim.swa_utils, sys.modules["torch.optim.optimizer"]):
         module._group_tensors_by_device_and_dtype = grouped(module._group_tensors_by_device_and_dtype)
     load, absent = available.load, available.absent
     available.load = lambda name: _simt if name == "_cuda" else load(name)

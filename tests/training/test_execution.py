@@ -96,6 +96,7 @@ def test_a_refusal_on_the_command_line_writes_nothing(array, tmp_path, monkeypat
     monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", none)
     for options, words in (
         (["--precision=tf32"], "precision: tf32 needs a GPU"),
+        (["--cuda-graph"], "cuda_graph: needs a GPU, got device cpu"),
         (["--compile=on"], "compile: on needs a C++ compiler (No working C++ compiler found), got device cpu without"),
     ):
         assert cli.main(["train", "array", f"--data={array}", "--out=run", "--device=cpu", *options]) == 1
