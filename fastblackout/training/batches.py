@@ -68,7 +68,7 @@ class Batches:
         self._next: tuple[int, Future[_OnHost]] | None = None
 
     def at(self, step: int) -> Batch:
-        """The batch of step 0, 1, ..., on the device. On a GPU nothing waits, and the next one is begun."""
+        """The batch of step 0, 1, ..., on the device. On a GPU nothing waits for it, and the next batch is begun."""
         if self._ahead is None:
             made = self._make(step)
         else:

@@ -30,7 +30,7 @@ class Numbers(NamedTuple):
 
 
 def numbers_at(model: Any, schedule: Schedule, weight: str, k: Any) -> Numbers:
-    """The numbers at k (B,), a NumPy array or a tensor: those of blackout_loss, which takes them to have few copies."""
+    """The numbers at k (B,), a NumPy array or a tensor. Training makes them on the host and copies all at once."""
     survival = schedule.survival(k)
     of_head = model.gain(k) if head_of(model) == "mean" else model.offset(k)
     return Numbers(*survival, model.center(k), model.scale(k), schedule.weight(weight, k), of_head)
