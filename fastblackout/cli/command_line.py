@@ -19,6 +19,7 @@ from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width
 from ..pretrained import names
 from ..sampling.rules import COMPAT, SAMPLERS
+from ..training.config import COMPILE, HELP, PRECISIONS
 from ..training.stopping import Terminated, sigterm_raises
 from .convert_command import add_convert
 from .export_command import add_export
@@ -212,7 +213,7 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the files")
     what = "the data, whose first held-out image has its laws drawn, of a run that was moved or not trained here"
     parser.add_argument("--data", metavar="PATH", help=what)
-    parser.set_defaults(run=_plot, num=4, batch=4, guidance=0.0)
+    parser.set_defaults(run=_plot, num=4, batch=4, guidance=0.0, compile="off", precision="fp32")
 
 
 def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
@@ -236,6 +237,10 @@ def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged, or the last (ema)")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
+    if in_batches:
+        what = f"{HELP['compile']}, for a million network calls or more (auto)"
+        parser.add_argument("--compile", choices=COMPILE, default="auto", help=what)
+        parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=f"{HELP['precision']} (auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

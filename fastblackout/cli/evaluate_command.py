@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,8 @@ def evaluate_command(options: Namespace) -> int:
 def _draw(run: Run, options: Namespace, seeds: list[int]) -> list[NDArray[Any]]:
     """One set of options.num samples for each seed."""
     labels, sets, number = labels_for(run, options), [], len(seeds) * options.num
-    with Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet) as progress:
+    progress = Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet)
+    with progress, options.execution.settings(), options.execution.autocast():
         if len(seeds) > 1:
             say = f"{len(seeds)} sets of {options.num} samples take {len(seeds)} times as long as one (--seeds 1)"
             progress.say(say)
@@ -106,9 +108,8 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
     x_0 = torch.from_numpy(data.held_out[:count]).to(device)
     # Each image is drawn 16 times, or 4, in each of 8 repeats, for each of the two bounds.
     draws, noises = (4, NOISES) if run.model.head == "implicit" else (16, 1)
-    with Progress(
-        count * draws * 8 * 2 * noises, "draws", "bits of held-out images", shown=not options.quiet
-    ) as progress:
+    progress = Progress(count * draws * 8 * 2 * noises, "draws", "bits of held-out images", shown=not options.quiet)
+    with progress, replace(options.execution, precision="fp32").settings():
         bounds = bits_per_dim(
             _Counted(run.model, progress), run.schedule, x_0, rng=Philox(options.seed), labels=labels,
             steps=options.steps, grid=options.grid, batch=options.batch, draws=draws, repeats=8,

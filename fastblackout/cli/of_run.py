@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..philox import Philox
 from ..pretrained import folder_of, names
 from ..sampling.sampler import grid_for, sample_in_batches
+from ..training.execution import execution_for
 from ..training.trained_model import Run, default_run, load_run
 
 
@@ -63,6 +64,11 @@ def load_for(path: Path, options: Namespace) -> Run:
         raise ValueError(f"{options.command}: steps: {rule}, got {options.steps}")
     if options.grid is None:
         options.grid = grid_for(run.model.head)
+    device = next(run.model.parameters()).device
+    work = options.num * getattr(options, "seeds", 1) * options.steps
+    options.execution = execution_for(options.command, options.compile, options.precision, device, work)
+    options.execution.lay_out(run.model.network)
+    options.execution.compile(run.model.network)
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)
     return run

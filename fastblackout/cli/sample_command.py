@@ -100,7 +100,8 @@ def _draw(
 
     counting = run.model.register_forward_pre_hook(count)
     began = time.perf_counter()
-    with Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet) as progress:
+    progress = Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet)
+    with progress, options.execution.settings(), options.execution.autocast():
 
         def see(n: int, k: int, x: torch.Tensor) -> None:
             progress.update(len(x) if n else 0)

@@ -181,6 +181,7 @@ class BlackoutModel(nn.Module):
                 raise ValueError(f"BlackoutModel: noise: {rule}, got {got}")
             given = torch.cat((model_input, noise.to(model_input.dtype)), dim=1)
         logits = self.network(given, time) if labels is None else self.network(given, time, labels)
+        logits = logits.contiguous()  # a compiled network may give them with the channels last
         each, channels, *rest = model_input.shape
         allowed = [(each, channels * count, *rest) for count in outputs_of(self.head, self.max_count)]
         if tuple(logits.shape) not in allowed:

@@ -1,6 +1,6 @@
 """The moving average of the weights, with the warm-up of the reference code."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,11 @@ class ModelEMA(AveragedModel):
     def __init__(self, model: nn.Module, max_decay: float = 0.9999) -> None:
         if not 0.0 <= max_decay < 1.0:
             raise ValueError(f"ModelEMA: max_decay: must be in [0, 1), got {max_decay}")
-        super().__init__(model, multi_avg_fn=self._average)
+        super().__init__(model)
         self.max_decay = max_decay
         # AveragedModel copies the weights at count 0. The initial weights are already here and count as one, so the
         # count seen by the n-th update is n, as in the reference.
-        self.n_averaged.fill_(1)
+        self.updates = 0
         self.eval().requires_grad_(False)
 
     @property
@@ -40,10 +40,11 @@ class ModelEMA(AveragedModel):
 
     @property
     def updates(self) -> int:
-        return int(self.n_averaged) - 1
+        return self._updates
 
     @updates.setter
     def updates(self, value: int) -> None:
+        self._updates = value
         self.n_averaged.fill_(value + 1)
 
     def update(self, model: nn.Module) -> None:
@@ -51,10 +52,22 @@ class ModelEMA(AveragedModel):
         self.update_parameters(model)
 
     @torch.no_grad()
-    def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        # 1 - ema_decay(n), written without cancellation. The count lives on the CPU, so this waits for no GPU.
-        share = max(1.0 - self.max_decay, 9.0 / (10.0 + int(self.n_averaged)))
-        torch._foreach_lerp_(list(averaged), list(current), share)
+    def update_parameters(self, model: nn.Module) -> None:
+        """`update`, as AveragedModel calls it. Its own copies its count to the device of the weights and waits for
+        that; here the count is a Python number, and the buffer beside it is for `state_dict`."""
+        self.updates += 1
+        # 1 - ema_decay(n), written without cancellation.
+        share = max(1.0 - self.max_decay, 9.0 / (10.0 + self.updates))
+        averaged: list[Tensor] = list(self.module.parameters())
+        there = [value.to(own.device) for own, value in zip(averaged, model.parameters(), strict=True)]
+        torch._foreach_lerp_(averaged, there, share)
+        buffers = list(self.module.buffers())
+        if buffers:
+            torch._foreach_copy_(buffers, list(model.buffers()))
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._updates = int(self.n_averaged) - 1
 
 
 def ema_of(model: nn.Module, max_decay: float = 0.9999) -> ModelEMA:

@@ -57,8 +57,16 @@ def head_of(model: Any) -> str:
     return said if isinstance(said, str) and said in OF_HEAD else "mean"
 
 
-def draw_keys(rng: Philox, draws: int) -> list[Philox]:
-    """A key for the noise of each of several joint draws of an implicit head: draw s has the seed plus s 2^56."""
+def draw_keys(rng: Philox | Tensor, draws: int) -> list[Any]:
+    """A key for the noise of each of several joint draws of an implicit head: draw s has the seed plus s 2^56.
+
+    rng: a Philox, or its tensor, whose keys are tensors on its device.
+    """
+    if isinstance(rng, Tensor):
+        keys = [rng.clone() for _ in range(draws)]
+        for s, key in enumerate(keys):
+            key[0].add_(s << 56)  # modulo 2^64, as below
+        return keys
     return [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import to_device
 from ..call.keys import resolve_rng
 from ..ground.values import check_integer
 from ..philox import Philox
@@ -74,7 +75,7 @@ def _follow(op: str, values: NDArray[Any], like: Any) -> Any:
     if isinstance(like, np.ndarray):
         return values
     if is_tensor(like):
-        return sys.modules["torch"].from_numpy(values).to(like.device)
+        return to_device(sys.modules["torch"].from_numpy(values), like.device)
     if like is not None:
         raise TypeError(f"{op}: like: must be a NumPy array or a torch tensor, got {type(like).__name__}")
     try:

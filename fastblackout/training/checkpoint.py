@@ -77,10 +77,15 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(f"{_TEMPORARY}*"):  # left behind by a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
-    final = _write_folder(folder / f"step-{step:08d}", step, config, tensors)
+    final = _write_folder(step_folder(run, step), step, config, tensors)
     for old in _step_folders(folder)[: -max(keep, 1)]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def step_folder(run: str | os.PathLike[str], step: int) -> Path:
+    """Where a run's checkpoint of a step lies."""
+    return Path(run) / "checkpoints" / f"step-{step:08d}"
 
 
 def export_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:

@@ -22,11 +22,13 @@ PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 SCHEDULES = ("logit", "cosine", "linear")
 NETWORKS = ("small", "mlp", "cifar10", "celeba64", "mnist")
+COMPILE = ("auto", "on", "off")
+PRECISIONS = ("auto", "fp32", "bf16", "tf32")
 MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
-    | {"bits_every", "tensorboard"}
+    | {"bits_every", "tensorboard", "compile", "precision", "cuda_graph"}
 )
 
 
@@ -63,6 +65,9 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     threads: int = 0
+    compile: str = "auto"
+    precision: str = "auto"
+    cuda_graph: bool = False
     log_every: int = 50
     held_out_every: int = 500
     bits_every: int = 0
@@ -144,7 +149,8 @@ class TrainConfig:
 
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
-_LATER = ("components", "bits_every", "tensorboard")  # what runs of before do not have
+# What runs of before do not have.
+_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph")
 
 CHOICES = {
     "head": HEADS,
@@ -153,6 +159,8 @@ CHOICES = {
     "input": INPUTS,
     "schedule": SCHEDULES,
     "network": NETWORKS,
+    "compile": COMPILE,
+    "precision": PRECISIONS,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
@@ -201,6 +209,9 @@ HELP = {
     "seed": "seed of every random draw",
     "device": "auto, cpu, cuda or cuda:N",
     "threads": "CPU threads; 0: as many as torch likes",
+    "compile": "compile the network by torch.compile; auto: on a GPU",
+    "precision": "of the network; auto: bf16 (mixed with float32) on a GPU that has it, else fp32",
+    "cuda_graph": "replay each step as one CUDA graph, for small networks on a GPU",
     "log_every": "steps between lines of log.jsonl",
     "held_out_every": "take the held-out loss at the first end of an epoch after so many steps; 0: never",
     "bits_every": "take bits per dimension of 64 held-out samples at ends of epochs so many steps apart; 0: never",

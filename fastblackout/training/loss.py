@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..models.interface import LAWS, arrays_of, as_model, check_schedule, draw_keys, head_of, labels_on
 from ..ops import birth_loss, energy_loss, posterior_loss, thin
+from ..probability import Prob
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,36 +18,55 @@ if TYPE_CHECKING:
     from ..schedule.schedule import Schedule
 
 
+class Numbers(NamedTuple):
+    """What a loss takes of the schedule and the model at times k (B,): each float64 (B,), all of one library."""
+
+    p: Any  # survival probabilities until k
+    q: Any  # 1 - p
+    center: Any  # of the network's input
+    scale: Any
+    weight: Any  # of the loss
+    of_head: Any  # gain(k) of head "mean", offset(k) of the others
+
+
+def numbers_at(model: Any, schedule: Schedule, weight: str, k: Any) -> Numbers:
+    """The numbers at k (B,), a NumPy array or a tensor. Training makes them on the host and copies all at once."""
+    survival = schedule.survival(k)
+    of_head = model.gain(k) if head_of(model) == "mean" else model.offset(k)
+    return Numbers(*survival, model.center(k), model.scale(k), schedule.weight(weight, k), of_head)
+
+
 def blackout_loss(
     model: Any,
     schedule: Schedule,
     x_0: Tensor,
     k: Tensor,
-    rng: Philox,
+    rng: Philox | Tensor,
     weight: str,
     labels: Tensor | None = None,
     draws: int = 2,
+    numbers: Numbers | None = None,
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,).
 
     Head "mean": weight(k) times the sum of y - (x_0 - x_t) log y. A law, such as "beta-binomial":
     weight(k) times the sum of -log of its probability of x_0 - x_t. Head "implicit": weight(k) times the energy score
     of `draws` outputs for the same x_t with different noise.
+    numbers: `numbers_at` of the same k, as tensors, where they are at hand.
     """
     op = "blackout_loss"
     model = as_model(op, model)
     check_schedule(op, schedule, model)
     head = head_of(model)
     outputs = ("births", "model_input") if head == "mean" else ("x_t", "births", "model_input")
+    p, q, center, scale, weights, of_head = numbers or numbers_at(model, schedule, weight, k)
     noised = thin(
-        x_0, schedule.survival(k), rng=rng, max_count=model.max_count, center=model.center(k), scale=model.scale(k),
-        outputs=outputs,
+        x_0, Prob(p, q), rng=rng, max_count=model.max_count, center=center, scale=scale, outputs=outputs,
     )  # fmt: skip
     labels = labels_on(op, labels, len(x_0), x_0.device)
-    weights = schedule.weight(weight, k)
     if head == "mean":
-        return birth_loss(model(noised.model_input, k, labels), noised.births, weights, gain=model.gain(k))
-    how = {"offset": model.offset(k), "max_count": model.max_count}
+        return birth_loss(model(noised.model_input, k, labels), noised.births, weights, gain=of_head)
+    how = {"offset": of_head, "max_count": model.max_count}
     if head in LAWS:
         arrays = arrays_of(head, model(noised.model_input, k, labels), x_0)
         return posterior_loss(arrays, noised.x_t, noised.births, weights, family=head, **how)

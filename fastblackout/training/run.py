@@ -86,8 +86,10 @@ def train_in_held_folder(
         total = trainer.total
         if root is not None:
             remember(run, identity, dataset.name, root)
-        with Journal(run, trainer.step, total, progress, config.tensorboard) as journal:
+        journal = Journal(run, trainer.step, total, progress, config.tensorboard)
+        with journal, trainer.execution.settings(), trainer.writer:
             saved = trainer.save(run) if checkpoint is None else checkpoint.path
+            trainer.writer.wait()  # a disk that is full already is told before the first step
             journal.say(f"{run}: {trainer.describe_size()}, {total} steps on {device}")
             if config.held_out_every:
                 journal.say(trainer.held_out.describe())
@@ -113,12 +115,14 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
         journal.advance()
         if step % config.checkpoint_every == 0 or last:
             saved, saved_at = trainer.save(run), step
+        trainer.writer.check()
         _look(trainer, run, journal, stop)
     if stop:
         if seen:
             _log(trainer, journal, _means(seen, trainer.step), len(seen), seconds)
         if saved_at != trainer.step:
             trainer.save(run)
+        trainer.writer.wait()
         loss_curve(journal.records, run / "loss.png")
         raise stop.error(f"stopped after step {trainer.step}; go on with --resume")
     return saved

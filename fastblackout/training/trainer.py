@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from ..data import BatchOrder, Dataset, flip_rows
+from ..data import BatchOrder, Dataset
 from ..models import BlackoutModel, ema_of
 from ..philox import Philox
 from ..sampling.sampler import grid_for, sample
-from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, save_checkpoint
+from .batches import Batch, Batches, step_seed
+from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, step_folder
+from .checkpoint_writer import CheckpointWriter
 from .config import TrainConfig
+from .execution import execution_for
 from .held_out import HeldOut, images_allowed
 from .held_out_bits import HeldOutBits
-from .loss import blackout_loss, loss_unit
+from .loss import Numbers, blackout_loss, loss_unit
+from .step_graph import StepGraph
 from .trained_model import describe, load_weights, make_model
 
 if TYPE_CHECKING:
@@ -35,19 +37,26 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, dataset: Dataset, source: dict[str, Any], device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
-        torch.manual_seed(_step_seed(config.seed, -1))
+        torch.manual_seed(step_seed(config.seed, -1))
+        self.execution = execution_for("train", config.compile, config.precision, device)
+        if config.cuda_graph and device.type != "cuda":
+            raise ValueError(f"train: cuda_graph: needs a GPU, got device {device}")
         self.model = make_model(config, dataset).to(device)
+        self.execution.lay_out(self.model.network)
         self.schedule = self.model.schedule
         self.description = describe(config, dataset, self.model, source)
         self.ema = ema_of(self.model, config.ema)
         self.averaged = cast(BlackoutModel, self.ema.model)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.no_class = dataset.classes or 0  # the label that means "no class"
+        self.execution.compile(self.model.network)  # after the average has copied it
+        self.optimizer = self._adam()
+        self.graph = StepGraph(self._descend_on_tensors, device) if config.cuda_graph else None
+        self.writer = CheckpointWriter()
         self.step = 0
         self.rate = 0.0
         self.gradient_norm = torch.zeros((), device=device)  # before it is clipped
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
+        self.batches = Batches(config, dataset, self.model, self.order, device)
         elements = int(np.prod(dataset.shape))
         self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, elements, config.head)
         # There is at most one evaluation an epoch, and one at the end: see _look in run.py.
@@ -56,40 +65,46 @@ class Trainer:
         self.held_out = HeldOut(dataset, self.model, config.weight, self.unit, device, most)
         self.bits = HeldOutBits(dataset, self.model, config.conditional, device)
 
-    def batch(self) -> tuple[Tensor, Tensor | None]:
-        """The counts and labels of the current step, on the device."""
-        index = self.order.indices(self.step)
-        x_0 = self.dataset.train[index]
-        if self.config.flip:
-            mirrored = flip_rows(len(index), self.config.seed, self.step)
-            x_0[mirrored] = x_0[mirrored, :, :, ::-1]
-        labels = None
-        if self.config.conditional and self.dataset.train_labels is not None:
-            hidden = torch.rand(len(index)) < self.config.label_dropout
-            labels = torch.from_numpy(self.dataset.train_labels[index]).masked_fill(hidden, self.no_class)
-            labels = labels.to(self.device)
-        return torch.from_numpy(x_0).to(self.device), labels
+    def batch(self) -> Batch:
+        """What the current step sees, on the device."""
+        return self.batches.at(self.step)
 
     def train_step(self) -> Tensor:
-        """One descent step and one update of the moving average; the loss, a scalar still on the device."""
-        config, rng = self.config, Philox(self.config.seed, call=self.step)
-        torch.manual_seed(_step_seed(config.seed, self.step))  # for dropout and for the choice of labels to hide
+        """One descent step and one update of the moving average; the loss, a scalar still on the device.
+
+        On a GPU the host waits for nothing in it: what it makes goes there by `Batches`, and nothing comes back.
+        """
+        torch.manual_seed(step_seed(self.config.seed, self.step))  # for dropout and for the choice of labels to hide
         self.model.train()
-        x_0, labels = self.batch()
-        k = self.schedule.draw(len(x_0), rng=rng, like=x_0)
-        with self._mixed_precision():
-            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels, config.draws)
+        batch, rng = self.batch(), Philox(self.config.seed, call=self.step)
+        self._set_rate()
+        if self.graph is None:
+            loss, self.gradient_norm = self._descend(batch, rng)
+        else:
+            k, labels = batch.k, [] if batch.labels is None else [batch.labels]
+            loss, self.gradient_norm = self.graph([batch.x_0, k, rng.tensor(self.device), *batch.numbers, *labels])
+        self.ema.update(self.model)
+        self.step += 1
+        return loss
+
+    def _descend(self, batch: Batch, rng: Philox | Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the norm of its gradient before it is clipped; the weights take one step."""
+        x_0, labels, k, numbers = batch
+        weight, draws = self.config.weight, self.config.draws
+        with self.execution.autocast():
+            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, weight, labels, draws, numbers)
             loss = losses.mean() * self.unit
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        self.rate = self._learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
-        self.ema.update(self.model)
-        self.step += 1
-        return loss.detach()
+        return loss.detach(), norm
+
+    def _descend_on_tensors(self, x_0: Tensor, k: Tensor, key: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
+        """`_descend` as a graph has it: of the numbers, and of labels where there are any."""
+        count = len(Numbers._fields)
+        labels = more[count] if len(more) > count else None
+        return self._descend(Batch(x_0, labels, k, Numbers(*more[:count])), key)
 
     def held_out_loss(self, tick: Callable[[int], None]) -> float:
         """The held-out loss of the averaged weights; tick is called with the images done, part by part."""
@@ -111,7 +126,7 @@ class Trainer:
         """
         labels = None
         if self.config.conditional:
-            labels = torch.arange(64, device=self.device) % self.no_class
+            labels = torch.arange(64, device=self.device) % self.batches.no_class
         shape = (64, *self.dataset.shape)
         drawn = sample(
             self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
@@ -121,10 +136,11 @@ class Trainer:
         return drawn.cpu().numpy()
 
     def save(self, run: Path) -> Path:
-        """Write a checkpoint of everything `restore` needs."""
+        """Begin to write a checkpoint of everything `restore` needs, and say where it will be; see CheckpointWriter."""
         network, ema = self.model.network.state_dict(), self.averaged.network.state_dict()
         tensors = {NETWORK: network, EMA: ema, OPTIMIZER: self._optimizer_tensors()}
-        return save_checkpoint(run, self.step, self.description, tensors, self.config.keep)
+        self.writer.save(run, self.step, self.description, tensors, self.config.keep)
+        return step_folder(run, self.step)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up the state a checkpoint holds. ValueError when it does not fit."""
@@ -138,6 +154,8 @@ class Trainer:
             state[index] = {field: named.pop(f"{index}.{field}", torch.empty(0)) for field in shapes}
             if any(state[index][field].shape != shape for field, shape in shapes.items()):
                 raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {index}")
+            for field in ("exp_avg", "exp_avg_sq"):  # in the order in memory that the parameter has: see Execution
+                state[index][field] = torch.empty_like(parameter, device="cpu").copy_(state[index][field])
         if named:
             raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {min(named)}")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
@@ -151,17 +169,23 @@ class Trainer:
         state = self.optimizer.state_dict()["state"]
         return {f"{index}.{field}": value for index, fields in state.items() for field, value in fields.items()}
 
+    def _adam(self) -> torch.optim.Adam:
+        """On a GPU in one kernel, with its count of steps there; a graph reads the learning rate from there, too."""
+        on_gpu, graph = self.device.type == "cuda", self.config.cuda_graph
+        rate = torch.tensor(self.config.learning_rate, device=self.device) if graph else self.config.learning_rate
+        return torch.optim.Adam(self.model.parameters(), lr=rate, fused=on_gpu or None, capturable=graph)
+
+    def _set_rate(self) -> None:
+        """The step's learning rate, for the optimizer."""
+        self.rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(self.rate)
+            else:
+                group["lr"] = self.rate
+
     def _learning_rate(self) -> float:
         rate = self.config.learning_rate * min(1.0, (self.step + 1) / max(self.config.warmup, 1))
         if self.config.decay:
             rate *= 0.5 * (1 + math.cos(math.pi * self.step / self.total))
         return rate
-
-    def _mixed_precision(self) -> AbstractContextManager[object]:
-        on = self.device.type == "cuda"  # on most CPUs bfloat16 is slower than float32
-        return torch.autocast("cuda", torch.bfloat16) if on else nullcontext()
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """torch's seed for one step: step -1 initialises the weights."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {step}".encode()).digest()[:8], "little") >> 1

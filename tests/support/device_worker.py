@@ -20,25 +20,18 @@ from fastblackout.sampling import cuda_graph
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trainer import Trainer
-from support import gpu_checks, pretend_cuda, process_calls, product
+from support import device_training, gpu_checks, pretend_cuda, process_calls, product
+from support.device_training import raises
 from support.op_table import OPS, PLAIN
 from support.pretend_cuda import CUDA, DeviceTensor
 
 SHAPE = (3, 2, 5, 7)
-CASES = {}
+CASES = {function.__name__: function for function in device_training.CASES}
 
 
 def case(function):
     CASES[function.__name__] = function
     return function
-
-
-def raises(call):
-    try:
-        call()
-    except (RuntimeError, TypeError) as error:
-        return f"{type(error).__name__}: {error}"
-    raise AssertionError("nothing was raised")
 
 
 @case

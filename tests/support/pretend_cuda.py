@@ -1,7 +1,8 @@
 """A device "cuda" without a GPU: tensors in host memory that say cuda:0 and refuse what a GPU's tensors refuse.
 
 An operation on such a tensor and on a CPU tensor raises, as torch does on a GPU, and so does a NumPy view of it; copies
-to the host and other waits for the device are counted. The ops run the CUDA kernels of csrc/simt on that memory, by the
+to the host and other waits for the device are counted, and raise within `no_waits`, there together with copies to the
+device out of memory that is not pinned. The ops run the CUDA kernels of csrc/simt on that memory, by the
 code that takes a GPU's tensors. Torch's C++ code takes them for CPU tensors, so that autograd needs no driver. `start`
 turns it on for the rest of the process.
 """
@@ -13,6 +14,7 @@ import sys
 import threading
 import types
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,10 +24,83 @@ from torch.utils._pytree import tree_leaves, tree_map
 CUDA = torch.device("cuda", 0)
 # They take tensors of both kinds on a GPU too: a copy between the devices, and an index on the host.
 BOTH = {"copy_", "index", "index_put", "index_put_", "_index_put_impl_"}
-WAITS = {"_local_scalar_dense", "nonzero", "equal"}  # the host waits for the device
+WAITS = {"_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2"}  # the host waits for the device
+INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}
 KERNELS: dict[str, Any] = {}  # of fastblackout's registered ops, by name
 waits: list[str] = []  # the operations that waited
 made: list[tuple[int, Any]] = []  # (thread, weak reference) of every tensor of the device
+pinned: dict[int, torch.Tensor] = {}  # by address of their memory; kept, so that no other tensor gets it
+forbidden: list[bool] = []  # not empty: a wait raises
+captured: list[list[Any]] = []  # not empty: what runs is also put into the last of these, to run again
+
+
+def wait(what: str) -> None:
+    """The host waits for the device."""
+    if forbidden:
+        raise RuntimeError(f"called a synchronizing CUDA operation: {what}")  # torch.cuda.set_sync_debug_mode("error")
+    waits.append(what)
+
+
+@contextlib.contextmanager
+def no_waits() -> Iterator[None]:
+    """Within the block a wait for the device raises, in every thread."""
+    forbidden.append(True)
+    try:
+        yield
+    finally:
+        forbidden.pop()
+
+
+def copied_to_device(what: str, host: torch.Tensor, non_blocking: Any) -> None:
+    """A copy to the device: torch waits for it unless it is told not to and the memory is pinned."""
+    if forbidden and not (non_blocking and host.untyped_storage().data_ptr() in pinned):
+        wait(f"{what} out of memory that is not pinned")
+
+
+def pin(host: torch.Tensor, *_: Any) -> torch.Tensor:
+    """Tensor.pin_memory."""
+    if host.untyped_storage().data_ptr() in pinned:
+        return host
+    there = host.clone()
+    pinned[there.untyped_storage().data_ptr()] = there
+    return there
+
+
+class Graph:
+    """torch.cuda.CUDAGraph. A card runs nothing during a capture and all of it at every replay; here the capture has
+    run it, in place of the first replay, and each later one runs it again, in the same memory."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+        for call in self.calls if self.replays > 1 else ():
+            call()
+
+
+@contextlib.contextmanager
+def capture(graph: Graph, **_: Any) -> Iterator[None]:
+    """torch.cuda.graph."""
+    captured.append(graph.calls)
+    try:
+        with no_waits():
+            yield
+    finally:
+        captured.pop()
+
+
+def again(call: Any, out: Any) -> None:
+    """Puts into a graph that `call` writes its results where those of its first run, `out`, are."""
+
+    def replay() -> None:
+        for old, new in zip(tree_leaves(out), tree_leaves(call()), strict=True):
+            if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():  # else a view, or written in place
+                old.copy_(new)
+
+    if captured:
+        captured[-1].append(replay)
 
 
 class DeviceTensor(torch.Tensor):
@@ -50,7 +125,8 @@ class DeviceTensor(torch.Tensor):
     def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         asked, args, kwargs = asked_of_to(args, kwargs)
         if asked == "cpu":
-            waits.append("to")
+            if not kwargs.get("non_blocking"):
+                wait("to")
             return self.host.clone().to("cpu", *args, **kwargs)
         return super().to("cpu", *args, **kwargs)  # where C++ takes it to be
 
@@ -84,9 +160,14 @@ class DeviceTensor(torch.Tensor):
             shapes = [tuple(tensor.shape) for tensor in here]
             raise RuntimeError(f"{func}: tensors on cuda:0 and on the cpu, the latter of shapes {shapes}")
         if name in WAITS or (name == "copy_" and here and args[0] is here[0]):
-            waits.append(name)
+            wait(name)
+        if name == "copy_" and here and args[1] is here[0]:
+            copied_to_device(name, here[0], args[2] if len(args) > 2 else kwargs and kwargs.get("non_blocking"))
+        if name in INDEXED and any(x.dtype in (torch.bool, torch.uint8) or x in here for x in tensors_of(args[1])):
+            wait(f"{name} by a mask or by indices on the host")
         hosts, numbers = tree_map(lambda leaf: getattr(leaf, "host", leaf), (args, kwargs or {}))
         out = func(*hosts, **numbers)
+        again(lambda: func(*hosts, **numbers), out)
         given = {id(getattr(leaf, "host", leaf)): leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}
 
         def back(value: Any) -> Any:
@@ -97,6 +178,10 @@ class DeviceTensor(torch.Tensor):
         return tree_map(back, out)
 
 
+def tensors_of(values: Any) -> list[torch.Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
+
+
 def asked_of_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str | None, tuple[Any, ...], dict[str, Any]]:
     """The device that a call of Tensor.to asks for, and its other arguments."""
     asked = kwargs.pop("device", None)
@@ -105,6 +190,16 @@ def asked_of_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str | No
     if isinstance(asked, torch.Tensor):
         asked, args = asked.device, (asked.dtype, *args)
     return None if asked is None else torch.device(asked).type, args, kwargs
+
+
+def grouped(group: Any) -> Any:
+    """torch's C++ function that groups tensors by device, with the device that these name."""
+
+    def call(lists: Any, *more: Any) -> Any:
+        device = lists[0][0].device if lists[0] else CUDA
+        return {(device, dtype): found for (_, dtype), found in group(lists, *more).items()}
+
+    return call
 
 
 class Device(TorchFunctionMode):
@@ -118,8 +213,16 @@ class Device(TorchFunctionMode):
         else:
             asked = None if kwargs.get("device") is None else torch.device(kwargs["device"]).type
             kwargs |= {"device": "cpu"} if asked == "cuda" else {}
+        if asked == "cuda" and func in (torch.Tensor.to, torch.tensor, torch.as_tensor):
+            host = args[0] if isinstance(args[0], torch.Tensor) else torch.empty(0)
+            if not isinstance(host, DeviceTensor):
+                copied_to_device(func.__name__, host, kwargs.get("non_blocking"))
         out = func(*args, **kwargs)
-        return out if asked != "cuda" or isinstance(out, DeviceTensor) else DeviceTensor(out.clone())
+        if asked != "cuda" or isinstance(out, DeviceTensor):
+            return out
+        there = DeviceTensor(out.clone())
+        again(lambda: out, there.host)
+        return there
 
 
 def start() -> None:
@@ -131,11 +234,27 @@ def start() -> None:
 
     KERNELS.update(torch_registry.kernels)
     stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
-    for name, result in {"current_stream": stream, "synchronize": None, "is_current_stream_capturing": False}.items():
+    stream.wait_stream = lambda other: None
+    answers = {"current_stream": stream, "synchronize": None, "Stream": stream, "stream": contextlib.nullcontext()}
+    torch.cuda.is_current_stream_capturing = lambda: bool(captured)
+    torch.cuda.CUDAGraph, torch.cuda.graph = Graph, capture
+    run = torch_registry.run
+
+    def kernel(*arguments: Any) -> None:
+        with_graph, captured[:] = captured[:], []
+        run(*arguments)
+        captured[:] = with_graph
+        again(lambda: run(*arguments), None)
+
+    torch_registry.run = kernel
+    for name, result in {**answers, "mem_get_info": (1 << 30, 1 << 30), "set_device": None}.items():
         setattr(torch.cuda, name, lambda *_, result=result: result)
     torch.cuda.device = lambda device: contextlib.nullcontext()
+    torch.cuda.Event = lambda: types.SimpleNamespace(record=lambda stream: None, synchronize=lambda: None)
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # no .data of another class
-    torch.Tensor.pin_memory = lambda self, *_: self
+    torch.Tensor.pin_memory = pin
+    for module in (torch.nn.utils.clip_grad, torch.optim.swa_utils, sys.modules["torch.optim.optimizer"]):
+        module._group_tensors_by_device_and_dtype = grouped(module._group_tensors_by_device_and_dtype)
     load, absent = available.load, available.absent
     available.load = lambda name: _simt if name == "_cuda" else load(name)
     available.absent = lambda backend, op: None if backend == "cuda" else absent(backend, op)
