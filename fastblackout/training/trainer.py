@@ -21,6 +21,8 @@ from .config import TrainConfig
 from .held_out import HeldOut, images_allowed
 from .held_out_bits import HeldOutBits
 from .loss import blackout_loss, loss_unit
+from .ranks import current
+from .ranks.batch import parts_of_share, share_of_batch
 from .trained_model import describe, load_weights, make_model
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ class Trainer:
         self.gradient_norm = torch.zeros((), device=device)  # before it is clipped
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
+        self.ranks = current()
+        self.share = share_of_batch(self.ranks, config)
+        self.replica: torch.nn.Module = self.model  # what a step calls; `join` puts another in its place
         elements = int(np.prod(dataset.shape))
         self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, elements, config.head)
         # There is at most one evaluation an epoch, and one at the end: see _look in run.py.
@@ -57,31 +62,46 @@ class Trainer:
         self.bits = HeldOutBits(dataset, self.model, config.conditional, device)
 
     def batch(self) -> tuple[Tensor, Tensor | None]:
-        """The counts and labels of the current step, on the device."""
-        index = self.order.indices(self.step)
+        """The counts and labels of the rank's share of the current step, on the device."""
+        batch, share = self.config.batch, self.share
+        index = self.order.indices(self.step)[share]
         x_0 = self.dataset.train[index]
         if self.config.flip:
-            mirrored = flip_rows(len(index), self.config.seed, self.step)
+            mirrored = flip_rows(batch, self.config.seed, self.step)[share]
             x_0[mirrored] = x_0[mirrored, :, :, ::-1]
         labels = None
         if self.config.conditional and self.dataset.train_labels is not None:
-            hidden = torch.rand(len(index)) < self.config.label_dropout
+            hidden = torch.rand(batch)[share] < self.config.label_dropout
             labels = torch.from_numpy(self.dataset.train_labels[index]).masked_fill(hidden, self.no_class)
             labels = labels.to(self.device)
         return torch.from_numpy(x_0).to(self.device), labels
 
     def train_step(self) -> Tensor:
-        """One descent step and one update of the moving average; the loss, a scalar still on the device."""
-        config, rng = self.config, Philox(self.config.seed, call=self.step)
-        torch.manual_seed(_step_seed(config.seed, self.step))  # for dropout and for the choice of labels to hide
+        """One descent step and one update of the moving average; the rank's part of the loss, a scalar still on the
+        device: the sum over all ranks is the loss of the batch."""
+        config, first = self.config, self.share.start
+        rng = Philox(config.seed, first, call=self.step)
+        torch.manual_seed(_step_seed(config.seed, self.step))  # for the choice of labels to hide, and for dropout
         self.model.train()
         x_0, labels = self.batch()
-        k = self.schedule.draw(len(x_0), rng=rng, like=x_0)
-        with self._mixed_precision():
-            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, config.weight, labels, config.draws)
-            loss = losses.mean() * self.unit
+        k = self.schedule.draw(len(x_0), rng=rng, like=x_0, global_batch=config.batch)
+        if not self.ranks.first:
+            torch.manual_seed(_step_seed(config.seed, self.step, self.ranks.rank))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parts = parts_of_share(len(x_0), config.accumulate)
+        done = []
+        for part in parts:
+            weight = (part.stop - part.start) / config.batch
+            with nullcontext() if part is parts[-1] else self.ranks.no_sync(self.replica):
+                with self._mixed_precision():
+                    losses = blackout_loss(
+                        self.replica, self.schedule, x_0[part], k[part], rng.at(first_sample=first + part.start),
+                        config.weight, None if labels is None else labels[part], config.draws,
+                    )  # fmt: skip
+                    # A replica's gradients are means over the ranks, those of the batch the sum.
+                    loss = losses.mean() * (self.unit * weight * self.ranks.count)
+                loss.backward()
+            done.append(loss.detach() / self.ranks.count)
         self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.rate = self._learning_rate()
         for group in self.optimizer.param_groups:
@@ -89,7 +109,14 @@ class Trainer:
         self.optimizer.step()
         self.ema.update(self.model)
         self.step += 1
-        return loss.detach()
+        return torch.stack(done).sum()
+
+    def join(self) -> None:
+        """Every rank begins with the state of rank 0, and its gradients become those of the whole batch."""
+        dataset = self.dataset
+        data = {"data": dataset.name, "samples": len(dataset.train), "mean": self.model.data_mean, "step": self.step}
+        self.ranks.same("train", {**data, **self.config.to_dict()})
+        self.replica = self.ranks.replica(self.model)
 
     def held_out_loss(self, tick: Callable[[int], None]) -> float:
         """The held-out loss of the averaged weights; tick is called with the images done, part by part."""
@@ -121,7 +148,9 @@ class Trainer:
         return drawn.cpu().numpy()
 
     def save(self, run: Path) -> Path:
-        """Write a checkpoint of everything `restore` needs."""
+        """Write a checkpoint of everything `restore` needs, on rank 0, which returns its folder; the run on others."""
+        if not self.ranks.first:
+            return run
         network, ema = self.model.network.state_dict(), self.averaged.network.state_dict()
         tensors = {NETWORK: network, EMA: ema, OPTIMIZER: self._optimizer_tensors()}
         return save_checkpoint(run, self.step, self.description, tensors, self.config.keep)
@@ -162,6 +191,7 @@ class Trainer:
         return torch.autocast("cuda", torch.bfloat16) if on else nullcontext()
 
 
-def _step_seed(seed: int, step: int) -> int:
-    """torch's seed for one step: step -1 initialises the weights."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {step}".encode()).digest()[:8], "little") >> 1
+def _step_seed(seed: int, step: int, *rank: int) -> int:
+    """torch's seed for one step: step -1 initialises the weights. rank: of those but the first, for their dropout."""
+    text = " ".join(map(str, (seed, step, *rank)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
