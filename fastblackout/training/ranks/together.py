@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -61,6 +62,8 @@ def together(name: str) -> Iterator[Single]:
         # A rank that is gone makes calls of torch.distributed fail, and torchrun then ends all the others by SIGTERM.
         theirs = stopped or isinstance(error, RuntimeError)
         if failure := watch.verdict("stopped" if stopped else "failed", text, theirs):
+            with suppress(ValueError):  # not the main thread
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's; what is being left is left whole
             raise RankFailed(failure, watch.shows(failure)) from error
         raise
     finally:

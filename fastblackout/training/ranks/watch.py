@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from .group import Group
 
-GRACE = 5.0  # seconds that the main thread has to end by itself once a rank has failed
+GRACE = 6.0  # seconds that the main thread has to end by itself once a rank has failed
+# Seconds that a rank which has failed waits for the end of rank 0, for torchrun ends all others as soon as one ends:
+# where all fail alike, rank 0 says so itself; else it is told by calls of gloo, once they fail.
+LINGER = 3.0
 NEWS = 3.0  # seconds in which the reason arrives for an error of torch.distributed that another rank has caused
 JOINING, HELLO = 60.0, 5.0  # seconds in which all ranks must have connected, and each must say which it is
-LINGER = 10.0  # seconds that a rank waits for the end of rank 0, so that torchrun lets that one finish its message
 # A lost host: a first probe after 10 seconds of silence, then one every 5, the fourth without an answer ends it.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 
@@ -99,7 +101,7 @@ class Watch:
         return None
 
     def linger(self) -> None:
-        """Waits for the end of rank 0, which tells the user why: torchrun ends it at once where another ends first."""
+        """Waits for the end of rank 0, which tells the user why."""
         if self.rank != 0:
             self.alone.wait(LINGER)
 
