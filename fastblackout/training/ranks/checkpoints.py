@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from ..checkpoint import Checkpoint
-from .together import current
+from .launch import current
 
 if TYPE_CHECKING:
     from torch import Tensor
