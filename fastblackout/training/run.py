@@ -131,7 +131,7 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
             loss_curve(journal.records, run / "loss.png")
         ranks.agree(stop)  # the others leave once rank 0 has written all
         raise stop.error(f"stopped after step {trainer.step}; go on with --resume")
-    return saved
+    return ranks.from_first(lambda: saved)
 
 
 def _means(trainer: Trainer, seen: list[torch.Tensor]) -> dict[str, float]:
