@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -114,10 +113,8 @@ def test_a_mistake_is_told_once(place, commands, words):
 def test_a_rank_that_dies_ends_the_other(place, dies):
     with ranks(place, [LONG], [LONG]) as wait:
         wait_for(lambda: has_checkpoint(place / "run") and load_checkpoint(place / "run").step >= 5)
-        began = time.monotonic()
         send(place, dies, signal.SIGKILL)
         found = wait()
-    assert time.monotonic() - began < 60
     assert found[dies] == (-signal.SIGKILL, "", "")
     why = "it ended without an error (killed, out of memory, or its host is lost)"
     assert found[1 - dies] == (1, "", f"fastblackout train: rank {dies} died: {why}\n")
