@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, NoReturn
 
 from .._version import __version__
@@ -20,6 +20,8 @@ from ..ground.terminal import drop_unwritable, open_streams, width
 from ..pretrained import names
 from ..sampling.rules import COMPAT, SAMPLERS
 from ..training.config import COMPILE, HELP, PRECISIONS
+from ..training.ranks import current, end_process, let_first_speak, speaks, together
+from ..training.ranks.single import Single
 from ..training.stopping import Terminated, sigterm_raises
 from .convert_command import add_convert
 from .export_command import add_export
@@ -33,7 +35,8 @@ class Parser(argparse.ArgumentParser):
     """argparse with errors of one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        let_first_speak()
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n" if speaks() else None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_streams()
     try:
         with sigterm_raises():
-            return _run(build_parser().parse_args(arguments))
+            return end_process(_run(build_parser().parse_args(arguments)))
     except BrokenPipeError:  # the reader of a pipe, such as head, has left: no message is needed
         return 1
     finally:
@@ -53,14 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        with text_aside(options):
+        with text_aside(options), _together(options) as ranks:
+            ranks.same(options.command, {n: v for n, v in vars(options).items() if n not in _MAY_DIFFER})
             status = options.run(options)
         sys.stdout.flush()  # so that a closed pipe is noticed here and not when Python exits
         return status
     except KeyboardInterrupt as stop:
-        return _fail(options, str(stop) or "stopped", 130)
+        return _fail(options, stop, str(stop) or "stopped", 130)
     except Terminated as stop:
-        return _fail(options, stop.message, 143)
+        return _fail(options, stop, stop.message, 143)
     except BrokenPipeError:
         raise
     except _FAILURES as error:
@@ -69,17 +73,28 @@ def _run(options: argparse.Namespace) -> int:
         message = str(error)
         if isinstance(error, OSError) and error.strerror:
             message = error.strerror + (f": {error.filename}" if error.filename else "")
-        return _fail(options, message or type(error).__name__, 1)
+        return _fail(options, error, message or type(error).__name__, 1)
 
 
 # torch reports lack of memory and trouble with a driver as RuntimeError.
 _FAILURES = (OSError, ValueError, TypeError, FloatingPointError, ImportError, MemoryError, RuntimeError)
 
 
-def _fail(options: argparse.Namespace, message: str, status: int) -> int:
+# Options whose values may depend on the host, of several that work together.
+_MAY_DIFFER = ("run", "stdout", "path", "data", "inception", "out", "json", "quiet", "device", "threads")
+
+
+def _together(options: argparse.Namespace) -> AbstractContextManager[Single]:
+    """With the other processes of a launch, for the commands that share their work."""
+    shared = options.command in ("train", "sample", "evaluate")
+    return together(f"fastblackout {options.command}") if shared else nullcontext(current())
+
+
+def _fail(options: argparse.Namespace, error: BaseException, message: str, status: int) -> int:
     message = " ".join(message.split()).removeprefix(f"{options.command}: ")
-    with suppress(OSError):  # stderr may be the closed pipe
-        print(f"fastblackout {options.command}: {message}", file=sys.stderr)
+    if speaks(error):
+        with suppress(OSError):  # stderr may be the closed pipe
+            print(f"fastblackout {options.command}: {message}", file=sys.stderr)
     return status
 
 

@@ -17,16 +17,18 @@ from ..evaluation.network_scores import features_lines
 from ..evaluation.samples import compare, table
 from ..evaluation.tables import compare_tables, rows_table
 from ..ground.terminal import wrap
-from ..likelihood.blackout import bits_per_dim
+from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..models import BlackoutModel
 from ..philox import Philox
 from ..training.progress import Progress
+from ..training.ranks import current
 from ..training.record import recall
 from ..training.trained_model import Run, read_by
 from .in_networks import in_networks, networks_for, note_of_networks
 from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of
+from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of
 
+REPEATS = 8  # of all draws for the bounds
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 
 
@@ -49,6 +51,12 @@ def evaluate_command(options: Namespace) -> int:
         raise ValueError(f"evaluate: inception: needs images of 1 or 3 channels, got samples of shape {run.shape}")
     root = options.data or _data_of(run)
     data = load(source["name"], root, **read_by(source, run.model.max_count))
+    images_of_bits = min(options.bits, len(data.held_out))
+    if not current().first:
+        _draw(run, options, seeds)
+        if images_of_bits:
+            _bounds(run, options, data, images_of_bits)
+        return 0
     networks = networks_for(data, options, inception, next(run.model.parameters()).device)
     began = time.perf_counter()
     sets = _draw(run, options, seeds)
@@ -63,7 +71,6 @@ def evaluate_command(options: Namespace) -> int:
         result |= in_networks(networks, sets, data, options)
         more = [line for kind in networks for line in features_lines(result[kind])]
         print(table(result, more + note_of_networks(networks, data, options)))
-    images_of_bits = min(options.bits, len(data.held_out))
     if images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
     give_json(options, result)
@@ -71,9 +78,10 @@ def evaluate_command(options: Namespace) -> int:
 
 
 def _draw(run: Run, options: Namespace, seeds: list[int]) -> list[NDArray[Any]]:
-    """One set of options.num samples for each seed."""
-    labels, sets, number = labels_for(run, options), [], len(seeds) * options.num
-    progress = Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet)
+    """One set of options.num samples for each seed, on the first rank."""
+    share, sets = share_of(options), []
+    labels = labels_for(run, share, share.first)
+    progress = progress_of(share, options, len(seeds))
     with progress, options.execution.settings(), options.execution.autocast():
         if len(seeds) > 1:
             say = f"{len(seeds)} sets of {options.num} samples take {len(seeds)} times as long as one (--seeds 1)"
@@ -83,7 +91,9 @@ def _draw(run: Run, options: Namespace, seeds: list[int]) -> list[NDArray[Any]]:
             progress.update(len(x) if n else 0)
 
         for seed in seeds:
-            sets.append(np.concatenate(list(parts_of(run, options, labels, Philox(seed), see))))
+            parts = list(current().gather(parts_of(run, share, labels, Philox(seed, share.first), see)))
+            if parts:
+                sets.append(np.concatenate(parts))
     return sets
 
 
@@ -99,8 +109,8 @@ def _data_of(run: Run) -> str | None:
     return root
 
 
-def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, Any]:
-    """Prints the two bounds for the first held-out images, and returns them for the JSON file."""
+def _bounds(run: Run, options: Namespace, data: Dataset, count: int) -> BitsPerDim:
+    """The two bounds for the first held-out images. Each rank takes its share of the repeats."""
     device = next(run.model.parameters()).device
     labels = None
     if run.config.conditional and data.held_out_labels is not None:
@@ -108,20 +118,28 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
     x_0 = torch.from_numpy(data.held_out[:count]).to(device)
     # Each image is drawn 16 times, or 4, in each of 8 repeats, for each of the two bounds.
     draws, noises = (4, NOISES) if run.model.head == "implicit" else (16, 1)
-    progress = Progress(count * draws * 8 * 2 * noises, "draws", "bits of held-out images", shown=not options.quiet)
+    ranks = current()
+    share, shown = ranks.place.share(REPEATS), ranks.first and not options.quiet
+    total = count * draws * (share.stop - share.start) * 2 * noises
+    progress = Progress(total, "draws", "bits of held-out images", shown=shown)
     with progress, replace(options.execution, precision="fp32").settings():
-        bounds = bits_per_dim(
+        return bits_per_dim(
             _Counted(run.model, progress), run.schedule, x_0, rng=Philox(options.seed), labels=labels,
-            steps=options.steps, grid=options.grid, batch=options.batch, draws=draws, repeats=8,
-            noises=noises,
+            steps=options.steps, grid=options.grid, batch=options.batch, draws=draws, repeats=REPEATS,
+            noises=noises, over=ranks.map,
         )  # fmt: skip
+
+
+def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, Any]:
+    """Prints the two bounds for the first held-out images, and returns them for the JSON file."""
+    bounds = _bounds(run, options, data, count)
     what = "rows" if data.is_table else "images"
     print(f"\nBits per dimension of {count} held-out {what}, at most")
     print(f"(in brackets: error of the draws; error of so few {what})")
     kind = "tau-leaping steps" if run.model.head == "mean" else "steps of its law"
     rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid} grid"}
     if run.model.head == "implicit":  # its other bound is that of a sampler which is not the one that drew
-        rows = {"continuous": f"continuous time, the mean of {noises} draws"}
+        rows = {"continuous": f"continuous time, the mean of {NOISES} draws"}
     result: dict[str, Any] = {"images": count}
     for name, row in rows.items():
         bound = getattr(bounds, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,16 @@ class Film:
             self._states[n].append(x[:missing].cpu().numpy().copy())
 
     @property
+    def states(self) -> dict[int, list[NDArray[Any]]]:
+        """What was seen, by the number of steps; see `join`."""
+        return self._states
+
+    def join(self, parts: Iterable[dict[int, list[NDArray[Any]]]]) -> None:
+        """Takes the states of films in their order, each of which saw the samples after those of the one before."""
+        every = list(parts)
+        self._states = {n: [x for states in every for x in states[n]] for n in self._states}
+
+    @property
     def strip(self) -> list[NDArray[Any]]:
         """A batch (rows, C, H, W) for each frame."""
         return [np.concatenate(self._states[n])[:STRIP_ROWS] for n in self._strip]
@@ -41,7 +52,7 @@ class Film:
     @property
     def gif(self) -> list[NDArray[Any]]:
         """As `strip`, of more frames and samples."""
-        return [np.concatenate(self._states[n]) for n in self._gif]
+        return [np.concatenate(self._states[n])[: self._images] for n in self._gif]
 
 
 def film_of(run: Run, steps: int, grid: str, num: int, gif: bool) -> Film:

@@ -15,6 +15,8 @@ from ..philox import Philox
 from ..pretrained import folder_of, names
 from ..sampling.sampler import grid_for, sample_in_batches
 from ..training.execution import execution_for
+from ..training.progress import Progress
+from ..training.ranks import current
 from ..training.trained_model import Run, default_run, load_run
 
 
@@ -86,6 +88,23 @@ def _draw_as(compat: str, run: Run, options: Namespace) -> None:
         rule = f"must divide the {run.schedule.steps} times of the schedule with --compat {compat}"
         raise ValueError(f"{options.command}: steps: {rule}, got {options.steps}")
     options.sampler, options.grid = compat, "index"
+
+
+def share_of(options: Namespace, first: int = 0) -> Namespace:
+    """The options with `num` and `first` of this rank's share of samples first .. first + options.num - 1.
+
+    It is made of whole batches where there are enough: the network is then called with the batches of one process.
+    """
+    share = current().place.share(options.num, max(options.batch, 1))
+    return Namespace(**{**vars(options), "num": share.stop - share.start, "first": first + share.start})
+
+
+def progress_of(share: Namespace, options: Namespace, sets: int = 1) -> Progress:
+    """The bar of the first rank's share of so many sets of samples."""
+    number = sets * share.num
+    of_all = "" if share.num == options.num else f" of {sets * options.num}"
+    shown = current().first and not options.quiet
+    return Progress(number * options.steps, "steps", f"{number}{of_all} samples", shown=shown)
 
 
 def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | None:

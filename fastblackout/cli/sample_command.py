@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 from ..evaluation.plots import film_gif, film_strip, sample_grid
 from ..evaluation.sample_files import FORMATS, SampleFiles
 from ..philox import WORD_END, Philox
-from ..training.progress import Progress
+from ..training.ranks import current
 from ..training.trained_model import Run
 from .film import Film, film_of
 from .json_output import check_json, give_json
-from .of_run import check_free, labels_for, load_for, parts_of, path_of, steps_of
+from .of_run import check_free, labels_for, load_for, parts_of, path_of, progress_of, share_of, steps_of
 
 GRID_IMAGES = 64
 
@@ -34,17 +35,20 @@ def sample_command(options: Namespace) -> int:
     run = load_for(path, options)
     labels = labels_for(run, options, options.first)
     film = film_of(run, options.steps, options.grid, options.num, options.gif)
+    if not current().first:
+        _draw(run, options, film, lambda part: None)
+        return 0
     files = _files_for(run, options, folder)
     pictures = _pictures_for(run, options, files.out)
     written = files.files if files.out.is_dir() else [files.out]  # a folder that is not there yet is made
     check_free("sample: out", [*written, *pictures.values()], options.force)
     check_json(options, options.force)
     with files:
-        images, seconds, seen = _draw(run, options, labels, files, film)
+        images, seconds, seen = _draw(run, options, film, files.add)
         files.finish(None if labels is None else labels.cpu().numpy())
     if pictures:
         max_count = run.model.max_count
-        sample_grid(images, max_count, pictures["grid"])
+        sample_grid(np.stack(images), max_count, pictures["grid"])
         film_strip(film.strip, max_count, pictures["film"])
         if options.gif:
             film_gif(film.gif, max_count, pictures["gif"])
@@ -87,11 +91,13 @@ def _pictures_for(run: Run, options: Namespace, out: Path) -> dict[str, Path]:
 
 
 def _draw(
-    run: Run, options: Namespace, labels: torch.Tensor | None, files: SampleFiles, film: Film
-) -> tuple[NDArray[Any], float, int]:
-    """Gives all samples to `files` and their states to `film`; the first samples, the seconds, and how many images the
-    network was called with."""
-    seen, number = 0, options.num
+    run: Run, options: Namespace, film: Film, take: Callable[[NDArray[Any]], None]
+) -> tuple[list[NDArray[Any]], float, float]:
+    """Gives all samples to `take` and their states to `film`; the first samples, the seconds, and how many images the
+    network was called with. Of several ranks each draws its share, and the first is given all."""
+    ranks, share = current(), share_of(options, options.first)
+    labels = labels_for(run, share, share.first)
+    seen = 0
     kept: list[NDArray[Any]] = []
 
     def count(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
@@ -100,17 +106,18 @@ def _draw(
 
     counting = run.model.register_forward_pre_hook(count)
     began = time.perf_counter()
-    progress = Progress(number * options.steps, "steps", f"{number} samples", shown=not options.quiet)
+    progress = progress_of(share, options)
     with progress, options.execution.settings(), options.execution.autocast():
 
         def see(n: int, k: int, x: torch.Tensor) -> None:
             progress.update(len(x) if n else 0)
             film.see(n, x)
 
-        for part in parts_of(run, options, labels, Philox(options.seed, options.first), see):
-            files.add(part)
+        for part in ranks.gather(parts_of(run, share, labels, Philox(options.seed, share.first), see)):
+            take(part)
             if len(kept) < GRID_IMAGES:
                 kept.extend(part[: GRID_IMAGES - len(kept)].copy())
     seconds = time.perf_counter() - began
     counting.remove()
-    return np.stack(kept), seconds, seen
+    film.join(ranks.gather([film.states]))
+    return kept, seconds, ranks.sum(seen)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..training.config import CHOICES, HELP, OF_HEAD, OF_TABLE, PRESETS, TrainConfig
+from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding
 from .json_output import add_json, check_json, give_json
@@ -62,15 +63,17 @@ def _defaults(name: str) -> str:
 
 def _train(options: argparse.Namespace) -> int:
     out = options.out or os.path.join("runs", options.dataset)
+    if not current().first:
+        return _train_in_held_folder(options, out)
     check_json(options, options.resume, how="choose another (a resumed run overwrites it)")
     with holding(out):
         return _train_in_held_folder(options, out)
 
 
 def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
-    from ..data import SHAPING, load, shaping_of
+    from ..data import SHAPING, Dataset, load, shaping_of
     from ..training.board import check_installed
-    from ..training.checkpoint import has_checkpoint, load_checkpoint
+    from ..training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
     from ..training.config import preset
     from ..training.progress_log import read_log
     from ..training.run import train_in_held_folder
@@ -83,11 +86,15 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     config = preset(options.dataset, **given)
     asked = {"max_count": options.max_count, "channels": options.channels_at}
     asked |= shaping_of(options.dataset, **{name: getattr(options, name) for name in SHAPING})
-    checkpoint, done = None, 0
-    if options.resume and not has_checkpoint(out):
-        print(f"{out}: holds no checkpoint to resume: a new training begins")
-    elif options.resume:
-        checkpoint = load_checkpoint(out)
+    done = 0
+
+    def found() -> Checkpoint | None:
+        if options.resume and not has_checkpoint(out):
+            print(f"{out}: holds no checkpoint to resume: a new training begins")
+        return load_checkpoint(out) if options.resume and has_checkpoint(out) else None
+
+    checkpoint = current().from_first(found)
+    if checkpoint is not None:
         (stored, dataset), done = described(checkpoint), checkpoint.step
         if dataset["name"] != options.dataset:
             raise ValueError(f"train: dataset: {out} was trained on {dataset['name']}, got {options.dataset}")
@@ -95,11 +102,17 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
         asked = _as_before(options, asked, read_by(dataset, checkpoint.config["model"].get("max_count")))
     if config.tensorboard:
         check_installed()  # before the data are read, which may take minutes
-    data = load(options.dataset, options.data, options.download, **asked)
+
+    def loaded() -> Dataset:
+        return load(options.dataset, options.data, options.download, **asked)
+
+    data = current().first_of_host_first(loaded) if options.download else loaded()
     if data.is_table and checkpoint is None:
         config = preset(options.dataset, **{**OF_TABLE, **given})
     source = {"root": options.data, "channels_at": asked["channels"]}
     saved = train_in_held_folder(data, out, config, options.resume, not options.quiet, source)
+    if not current().first:
+        return 0
     if done and done == config.total_steps(len(data.train)):
         print(f"{out}: all {done} steps were done already{'' if config.decay else '; --steps N goes on'}")
     print(f"{saved}\nnext: fastblackout sample {out}")

@@ -18,7 +18,7 @@ or, for a head that gives a law of the births, with the law of a step's births i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -80,6 +80,7 @@ def bits_per_dim(
     repeats: int = 8,
     batch: int = 256,
     noises: int = 16,
+    over: Callable[..., Iterable[Any]] = map,
 ) -> BitsPerDim:
     """Two upper bounds of -log2 p(x_0) per dimension with their errors: BitsPerDim(continuous, discrete).
 
@@ -107,6 +108,8 @@ def bits_per_dim(
         every image. repeats: at least 2; the Monte Carlo error comes from their spread, so it is itself good to about
         a share 0.7 / sqrt(repeats - 1).
     batch: samples in one call of the network; changes no draw. noises: of an implicit head, 1 to 256.
+    over: takes a function and the repeats' keys and gives the results in their order, as the built-in map; another one
+        may share the repeats among processes, and changes no bit.
     Raises TypeError, ValueError. Source: the weight that makes the paper's loss (arXiv 2305.11089) a likelihood bound
     is derived in docs/theory.md.
     """
@@ -126,27 +129,31 @@ def bits_per_dim(
 
     with evaluating(model):
         bounds = [
-            estimate(cost_of(place), x_0, draws, repeats, batch, [key.at(call=2 * r + n) for r in range(repeats)])
+            estimate(cost_of(place), x_0, draws, batch, [key.at(call=2 * r + n) for r in range(repeats)], over)
             for n, place in enumerate(places)
         ]
     return BitsPerDim(*bounds)
 
 
-def estimate(cost: Cost, x_0: Tensor, draws: int, repeats: int, batch: int, keys: list[Philox]) -> Bound:
-    """The mean over u in (0, 1) of cost(u, sample, key), in bits per dimension; one repeat for each key.
+def estimate(
+    cost: Cost, x_0: Tensor, draws: int, batch: int, keys: list[Philox], over: Callable[..., Iterable[Any]] = map
+) -> Bound:
+    """The mean over u in (0, 1) of cost(u, sample, key), in bits per dimension; one repeat for each key, over(f, keys).
 
     Point g of a repeat's low-discrepancy set belongs to sample g mod B: evenly spread over u for every sample, too.
     """
     samples = len(x_0)
     total = samples * draws
-    values = np.empty((repeats, samples))
-    for row, key in zip(values, keys, strict=True):
+
+    def repeat(key: Philox) -> Any:
         u = fractions(total, key.at(first_sample=0), None, None, x_0)
         sums = torch.zeros(samples, dtype=torch.float64, device=x_0.device)
         for first in range(0, total, batch):
             which = torch.arange(first, min(first + batch, total), device=x_0.device) % samples
             sums.index_add_(0, which, cost(u[first : first + batch], which, key.at(first_sample=first)))
-        row[:] = (sums / draws).cpu().numpy()
+        return (sums / draws).cpu().numpy()
+
+    values = np.stack(list(over(repeat, keys)))
     return _bound(values / (math.log(2.0) * x_0[0].numel()))
 
 

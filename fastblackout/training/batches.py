@@ -38,6 +38,11 @@ class Batch(NamedTuple):
     k: Tensor
     numbers: Numbers
 
+    def rows(self, part: slice) -> Batch:
+        """Some of the samples."""
+        x_0, labels, k, numbers = self
+        return Batch(x_0[part], None if labels is None else labels[part], k[part], Numbers(*(n[part] for n in numbers)))
+
 
 class _OnHost(NamedTuple):
     """A batch before it is copied: one array of integers, one of numbers, and the images unless the device has them."""
@@ -122,9 +127,10 @@ class Batches:
         return shown
 
 
-def step_seed(seed: int, step: int) -> int:
-    """torch's seed for one step: step -1 initialises the weights."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {step}".encode()).digest()[:8], "little") >> 1
+def step_seed(seed: int, step: int, *rank: int) -> int:
+    """torch's seed for one step: step -1 initialises the weights. rank: of those but the first, for their dropout."""
+    text = " ".join(map(str, (seed, step, *rank)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 def _use(device: torch.device) -> None:

@@ -28,7 +28,7 @@ MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
-    | {"bits_every", "tensorboard", "compile", "precision", "cuda_graph"}
+    | {"bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate"}
 )
 
 
@@ -40,6 +40,7 @@ class TrainConfig:
     steps: int = 100_000
     epochs: int | None = None
     batch: int = 128
+    accumulate: int = 1
     learning_rate: float = 2e-4
     warmup: int = 500
     decay: bool = False
@@ -86,6 +87,8 @@ class TrainConfig:
         _require("noise_channels", 1 <= self.noise_channels <= 64, "must be in 1..64", self.noise_channels)
         _require("draws", 2 <= self.draws <= 8, "must be in 2..8", self.draws)
         _require("components", 1 <= self.components <= 3, "must be in 1..3", self.components)
+        rule = f"must be in 1..{self.batch}, the batch"
+        _require("accumulate", 1 <= self.accumulate <= self.batch, rule, self.accumulate)
         for name in ("learning_rate", "clip", "t_end"):
             _require(name, 0 < getattr(self, name) < float("inf"), "must be above 0 and finite", getattr(self, name))
         for name in ("ema", "dropout", "label_dropout"):
@@ -150,7 +153,7 @@ class TrainConfig:
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
 # What runs of before do not have.
-_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph")
+_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate")
 
 CHOICES = {
     "head": HEADS,
@@ -183,7 +186,8 @@ OF_TABLE: dict[str, Any] = {
 HELP = {
     "steps": "training steps in all",
     "epochs": "instead of steps: passes over the training samples",
-    "batch": "samples a step",
+    "batch": "samples a step, of all processes together",
+    "accumulate": "parts that a process takes its samples of a step in, to need less memory",
     "learning_rate": "Adam's step size",
     "warmup": "steps over which the learning rate rises from 0",
     "decay": "let the learning rate fall to 0 along a half cosine",

@@ -108,3 +108,15 @@ class Journal:
     def say(self, text: str) -> None:
         """One line for the reader; nothing when there is no progress to be shown."""
         self._progress.say(text)
+
+
+class NoJournal(Journal):
+    """That of a rank that writes and shows nothing."""
+
+    def __init__(self, step: int, total: int) -> None:
+        self.records, self.shown, self._board = [], False, None
+        self._progress = Progress(total, "steps", done=step, shown=False)
+        self._judged = {}
+
+    def record(self, **values: Any) -> None:
+        pass

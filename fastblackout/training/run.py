@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from .board import check_installed
 from .checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
 from .progress import Progress
-from .progress_log import Journal
+from .progress_log import Journal, NoJournal
+from .ranks import current, together
+from .ranks.checkpoints import as_first_has_it
 from .record import identity_of, remember
 from .run_lock import LOCK, holding
 from .stopping import Stop, stop_on_signals
@@ -43,6 +45,8 @@ def train(
     config: with `resume`, it must be that of the run but for the fields in `config.RESUMABLE`.
     source: how to load the data again, for `evaluate`: "root", the path of the data, goes into this machine's record of
         its trainings (see record.py), all else ("channels_at") into the checkpoint, as do crop, resize and binarize.
+    In a program that torchrun starts in several processes, every process calls `train`, each takes its share of a
+    batch, and rank 0 writes the run (docs/training.md, "Several GPUs and hosts").
     Everything random is keyed by (seed, step). Raises TypeError and ValueError on bad input, OSError when the disk is
     full (the last checkpoint stays whole), FloatingPointError when the loss is no longer finite, and after a checkpoint
     KeyboardInterrupt when interrupted or SystemExit (status 143) when the process gets SIGTERM.
@@ -51,7 +55,7 @@ def train(
         raise TypeError(f"train: dataset: must be a fastblackout.data.Dataset, got {type(dataset).__name__}")
     if config is not None and not isinstance(config, TrainConfig):
         raise TypeError(f"train: config: must be a TrainConfig, got {type(config).__name__}")
-    with holding(out):
+    with together("train") as ranks, holding(out) if ranks.first else nullcontext():
         return train_in_held_folder(dataset, out, config, resume, progress, source)
 
 
@@ -64,8 +68,8 @@ def train_in_held_folder(
     source: dict[str, Any] | None,
 ) -> Path:
     """`train` for a caller that keeps the run's folder for itself: see run_lock.holding."""
-    run = Path(out)
-    checkpoint = _open(run, resume)
+    run, ranks = Path(out), current()
+    checkpoint = as_first_has_it(lambda: _open(run, resume))
     config = config or TrainConfig()
     device = pick_device(config.device)
     about = {**(source or {})}
@@ -83,31 +87,35 @@ def train_in_held_folder(
             _check_same_data(checkpoint, trainer)
             _check_length(checkpoint, trainer)
             trainer.restore(checkpoint)
+        trainer.join()
         total = trainer.total
-        if root is not None:
-            remember(run, identity, dataset.name, root)
-        journal = Journal(run, trainer.step, total, progress, config.tensorboard)
-        with journal, trainer.execution.settings(), trainer.writer:
-            saved = trainer.save(run) if checkpoint is None else checkpoint.path
-            trainer.writer.wait()  # a disk that is full already is told before the first step
-            journal.say(f"{run}: {trainer.describe_size()}, {total} steps on {device}")
-            if config.held_out_every:
-                journal.say(trainer.held_out.describe())
-            return _loop(trainer, run, total, journal, stop, saved)
+        with trainer.execution.settings(), trainer.writer:
+            if not ranks.first:
+                with NoJournal(trainer.step, total) as journal:
+                    return _loop(trainer, run, total, journal, stop, run)
+            if root is not None:
+                remember(run, identity, dataset.name, root)
+            with Journal(run, trainer.step, total, progress, config.tensorboard) as journal:
+                saved = trainer.save(run) if checkpoint is None else checkpoint.path
+                trainer.writer.wait()  # a disk that is full already is told before the first step
+                journal.say(f"{run}: {trainer.describe_size()}, {total} steps on {device}")
+                if config.held_out_every:
+                    journal.say(trainer.held_out.describe())
+                return _loop(trainer, run, total, journal, stop, saved)
 
 
 def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop, saved: Path) -> Path:
-    config, seen, seconds, saved_at = trainer.config, [], 0.0, trainer.step
+    config, seen, seconds, saved_at, ranks = trainer.config, [], 0.0, trainer.step, trainer.ranks
     # A run that was stopped at this very step may have left its evaluation or pictures undone.
     _look(trainer, run, journal, stop)
-    while trainer.step < total and not stop:
+    while not ranks.agree(stop) and trainer.step < total:
         began = time.perf_counter()
         seen.append(torch.stack((trainer.train_step(), trainer.gradient_norm)))
         step = trainer.step
         last = step == total
         logging = step % config.log_every == 0 or last
         # Reading the loss waits for a GPU, so it is not done at every step.
-        means = _means(seen, step) if logging else {}
+        means = _means(trainer, seen) if logging else {}
         seconds += time.perf_counter() - began
         if logging:
             _log(trainer, journal, means, len(seen), seconds)
@@ -117,22 +125,25 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
             saved, saved_at = trainer.save(run), step
         trainer.writer.check()
         _look(trainer, run, journal, stop)
-    if stop:
+    if ranks.agree(stop):
         if seen:
-            _log(trainer, journal, _means(seen, trainer.step), len(seen), seconds)
+            _log(trainer, journal, _means(trainer, seen), len(seen), seconds)
         if saved_at != trainer.step:
             trainer.save(run)
         trainer.writer.wait()
-        loss_curve(journal.records, run / "loss.png")
+        if ranks.first:
+            loss_curve(journal.records, run / "loss.png")
+        ranks.agree(stop)  # the others leave once rank 0 has written all
         raise stop.error(f"stopped after step {trainer.step}; go on with --resume")
-    return saved
+    return ranks.from_first(lambda: saved)
 
 
-def _means(seen: list[torch.Tensor], step: int) -> dict[str, float]:
+def _means(trainer: Trainer, seen: list[torch.Tensor]) -> dict[str, float]:
     """Of the loss and the norm of its gradient at each of some steps; FloatingPointError for a loss not finite."""
     loss, norm = torch.stack(seen).mean(0).tolist()
+    loss = trainer.ranks.sum(loss)
     if not np.isfinite(loss):
-        raise FloatingPointError(f"train: the loss is {loss} at step {step}; try a lower learning rate")
+        raise FloatingPointError(f"train: the loss is {loss} at step {trainer.step}; try a lower learning rate")
     return {"loss": loss, "gradient_norm": norm}
 
 
@@ -150,11 +161,12 @@ class _CutShort(Exception):
 def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
     """Makes the held-out loss and bits, the loss curve and the samples that are due at this step and not there yet.
 
-    This may take long, so a stop ends it at once, and the resumed run makes what is missing.
+    This may take long, so a stop ends it at once, and the resumed run makes what is missing. Rank 0 does it, and the
+    others wait for their next step.
     """
     config, order, step = trainer.config, trainer.order, trainer.step
     last = step == trainer.total
-    if stop or step == 0:
+    if stop or step == 0 or not trainer.ranks.first:
         return
 
     def due(every: int) -> bool:

@@ -19,6 +19,7 @@ from ..models.presets import BUILT_IN
 from ..schedule.schedule import Schedule
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
 from .config import MOST_SCHEDULE_STEPS, TrainConfig
+from .ranks import current
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -175,10 +176,11 @@ def pick_device(name: str) -> torch.device:
     """The device of that name. ValueError when it is not there.
 
     "auto": CUDA where torch sees a device and CUDA C++ or Triton runs all that training and sampling call; else CPU.
+    Of several GPUs each of several ranks takes its own.
     """
     if name == "auto":
         runs = all(any(absent(backend, op) is None for backend in DEVICE_BACKENDS) for op in _NEEDED)
-        return torch.device("cuda" if torch.cuda.is_available() and runs else "cpu")
+        return current().device(torch.device("cuda" if torch.cuda.is_available() and runs else "cpu"))
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -187,7 +189,7 @@ def pick_device(name: str) -> torch.device:
         raise ValueError(f"device: must be usable here, got {name!r} ({reason})") from None
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device: must be cpu or cuda, got {name!r}")
-    return device
+    return current().device(device)
 
 
 def default_run(folder: str | os.PathLike[str] = "runs") -> Path:

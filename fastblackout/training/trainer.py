@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,8 @@ from .execution import execution_for
 from .held_out import HeldOut, images_allowed
 from .held_out_bits import HeldOutBits
 from .loss import Numbers, blackout_loss, loss_unit
+from .ranks import current
+from .ranks.batch import parts_of_share, share_of_batch
 from .step_graph import StepGraph
 from .trained_model import describe, load_weights, make_model
 
@@ -39,8 +42,13 @@ class Trainer:
         self.config, self.dataset, self.device = config, dataset, device
         torch.manual_seed(step_seed(config.seed, -1))
         self.execution = execution_for("train", config.compile, config.precision, device)
+        self.ranks = current()
+        self.share = share_of_batch(self.ranks, config)
         if config.cuda_graph and device.type != "cuda":
             raise ValueError(f"train: cuda_graph: needs a GPU, got device {device}")
+        if config.cuda_graph and (self.ranks.count > 1 or config.accumulate > 1):
+            got = f"{self.ranks.count} processes and accumulate {config.accumulate}"
+            raise ValueError(f"train: cuda_graph: takes a whole batch in one process, got {got}")
         self.model = make_model(config, dataset).to(device)
         self.execution.lay_out(self.model.network)
         self.schedule = self.model.schedule
@@ -56,7 +64,8 @@ class Trainer:
         self.gradient_norm = torch.zeros((), device=device)  # before it is clipped
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
-        self.batches = Batches(config, dataset, self.model, self.order, device)
+        self.batches = Batches(config, dataset, self.model, self.order, device, self.share)
+        self.replica: torch.nn.Module = self.model  # what a step calls; `join` puts another in its place
         elements = int(np.prod(dataset.shape))
         self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, elements, config.head)
         # There is at most one evaluation an epoch, and one at the end: see _look in run.py.
@@ -66,17 +75,21 @@ class Trainer:
         self.bits = HeldOutBits(dataset, self.model, config.conditional, device)
 
     def batch(self) -> Batch:
-        """What the current step sees, on the device."""
+        """What the rank's share of the current step sees, on the device."""
         return self.batches.at(self.step)
 
     def train_step(self) -> Tensor:
-        """One descent step and one update of the moving average; the loss, a scalar still on the device.
+        """One descent step and one update of the moving average; the rank's part of the loss, a scalar still on the
+        device: the sum over all ranks is the loss of the batch.
 
         On a GPU the host waits for nothing in it: what it makes goes there by `Batches`, and nothing comes back.
         """
-        torch.manual_seed(step_seed(self.config.seed, self.step))  # for dropout and for the choice of labels to hide
+        seed, step = self.config.seed, self.step
+        torch.manual_seed(step_seed(seed, step))  # for the choice of labels to hide, and for dropout
         self.model.train()
-        batch, rng = self.batch(), Philox(self.config.seed, call=self.step)
+        batch, rng = self.batch(), Philox(seed, self.share.start, call=step)
+        if not self.ranks.first:
+            torch.manual_seed(step_seed(seed, step, self.ranks.rank))
         self._set_rate()
         if self.graph is None:
             loss, self.gradient_norm = self._descend(batch, rng)
@@ -88,23 +101,46 @@ class Trainer:
         return loss
 
     def _descend(self, batch: Batch, rng: Philox | Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and the norm of its gradient before it is clipped; the weights take one step."""
-        x_0, labels, k, numbers = batch
-        weight, draws = self.config.weight, self.config.draws
-        with self.execution.autocast():
-            losses = blackout_loss(self.model, self.schedule, x_0, k, rng, weight, labels, draws, numbers)
-            loss = losses.mean() * self.unit
+        """The rank's part of the loss, and the norm of the batch's gradient before it is clipped; the weights take one
+        step."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parts = parts_of_share(len(batch.k), self.config.accumulate)
+        done = []
+        for part in parts:
+            with nullcontext() if part is parts[-1] else self.ranks.no_sync(self.replica):
+                done.append(self._add_gradient(batch if len(parts) == 1 else batch.rows(part), rng, part.start))
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
-        return loss.detach(), norm
+        return torch.stack(done).sum(), norm
+
+    def _add_gradient(self, batch: Batch, rng: Philox | Tensor, after: int) -> Tensor:
+        """The part of the loss, and of its gradient, of a part of the share, which comes after so many samples of it.
+
+        rng: the key of the share; a tensor only of one that is taken as a whole.
+        """
+        x_0, labels, k, numbers = batch
+        key = rng.at(first_sample=rng.first_sample + after) if isinstance(rng, Philox) else rng
+        weight, draws = self.config.weight, self.config.draws
+        share = len(k) / self.config.batch
+        with self.execution.autocast():
+            losses = blackout_loss(self.replica, self.schedule, x_0, k, key, weight, labels, draws, numbers)
+            # A replica's gradients are means over the ranks, those of the batch the sum.
+            loss = losses.mean() * (self.unit * share * self.ranks.count)
+        loss.backward()
+        return loss.detach() / self.ranks.count
 
     def _descend_on_tensors(self, x_0: Tensor, k: Tensor, key: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
         """`_descend` as a graph has it: of the numbers, and of labels where there are any."""
         count = len(Numbers._fields)
         labels = more[count] if len(more) > count else None
         return self._descend(Batch(x_0, labels, k, Numbers(*more[:count])), key)
+
+    def join(self) -> None:
+        """Every rank begins with the state of rank 0, and its gradients become those of the whole batch."""
+        dataset = self.dataset
+        data = {"data": dataset.name, "samples": len(dataset.train), "mean": self.model.data_mean, "step": self.step}
+        self.ranks.same("train", {**data, **self.config.to_dict()})
+        self.replica = self.ranks.replica(self.model)
 
     def held_out_loss(self, tick: Callable[[int], None]) -> float:
         """The held-out loss of the averaged weights; tick is called with the images done, part by part."""
@@ -136,7 +172,10 @@ class Trainer:
         return drawn.cpu().numpy()
 
     def save(self, run: Path) -> Path:
-        """Begin to write a checkpoint of everything `restore` needs, and say where it will be; see CheckpointWriter."""
+        """Begin to write a checkpoint of everything `restore` needs, and say where it will be; see CheckpointWriter.
+        On rank 0 alone: others are told the run's folder."""
+        if not self.ranks.first:
+            return run
         network, ema = self.model.network.state_dict(), self.averaged.network.state_dict()
         tensors = {NETWORK: network, EMA: ema, OPTIMIZER: self._optimizer_tensors()}
         self.writer.save(run, self.step, self.description, tensors, self.config.keep)

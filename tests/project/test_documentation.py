@@ -13,6 +13,7 @@ take hours, download, or run this test again:
   commands are forks of one process, which has imported what they need.
 - Before `fastblackout train ... --resume` the run's last checkpoint is taken away, since a run that the commands above
   it have finished has nothing to go on with; the run must then end in the bytes of that checkpoint.
+- `torchrun` starts one process in the place of all; its own options must exist.
 - `pip install` installs nothing. The extra must be in pyproject.toml, its requirements installed as far as they are
   those of the tests, and in the versions it asks for; another package must be one that fastblackout imports.
 - `pytest` runs one test file instead of all, and `pytest benchmarks/` one case.
@@ -33,6 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from torch.distributed.run import get_args_parser
 
 import fastblackout as fb
 from fastblackout.cli.command_line import build_parser
@@ -45,7 +47,7 @@ DOCUMENTS += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs
 LANGUAGES = ("python", "bash", "text")
 FENCE = re.compile(r"[ >]*(`{3,}|~{3,})([^`]*)")
 CLONE = ("README.md", "CONTRIBUTING.md", "pyproject.toml", "benchmarks", "docs", "examples", "tests")
-PROGRAMS = ("fastblackout", "pip", "pytest")
+PROGRAMS = ("fastblackout", "torchrun", "pip", "pytest")
 
 
 class Block(NamedTuple):
@@ -212,7 +214,7 @@ def test_every_option_is_one_of_a_parser(capsys):
     commands = (["train", "digits"], ["sample"], ["evaluate"], ["plot"], ["export", "RUN", "FOLDER"], convert)
     for command in (*commands, ["info"], ["bench"]):
         assert parses(*command, "--help")
-    options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out + get_args_parser().format_help()))
     for part in ("benchmarks", "examples"):
         for script in (ROOT / part).rglob("*.py"):
             options.update(re.findall(r'"(--[a-z][a-z-]*)"', script.read_text()))

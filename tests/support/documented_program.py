@@ -1,6 +1,6 @@
 """Runs a command of the documentation as it stands, but for what would take minutes: see test_documentation.py.
 
-python documented_program.py fastblackout|pip|pytest ARGUMENT ...
+python documented_program.py fastblackout|torchrun|pip|pytest ARGUMENT ...
 python documented_program.py serve
 
 A process of fastblackout imports torch and more for seconds. So one process, `serve`, does that for all: it reads
@@ -44,6 +44,16 @@ def fastblackout(arguments):
         del shorter["--steps"]
     added = [f"{option}={value}" for option, value in shorter.items() if not names(arguments, option)]
     return ask([*arguments, *added])
+
+
+def torchrun(arguments):
+    """One process of all that torchrun would start; its own options must exist."""
+    from torch.distributed.run import get_args_parser
+
+    given = get_args_parser().parse_args(arguments)
+    if not given.module or given.training_script != "fastblackout":
+        sys.exit(f"torchrun: only -m fastblackout is known here, got {arguments}")
+    return fastblackout(given.training_script_args)
 
 
 def resume(arguments):
@@ -145,5 +155,5 @@ def pip(arguments):
 
 
 if __name__ == "__main__":
-    programs = {"fastblackout": fastblackout, "pip": pip, "pytest": pytest}
+    programs = {"fastblackout": fastblackout, "torchrun": torchrun, "pip": pip, "pytest": pytest}
     sys.exit(serve() if sys.argv[1] == "serve" else programs[sys.argv[1]](sys.argv[2:]))

@@ -1,0 +1,126 @@
+"""What several ranks do together, by torch.distributed: gloo between CPUs, NCCL between GPUs."""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from .single import Place, Single
+
+if TYPE_CHECKING:
+    from torch import device, nn
+
+    from ..stopping import Stop
+
+T = TypeVar("T")
+# Between steps rank 0 may be writing or judging for as long as it takes: what ends a wait for a dead rank is the watch.
+# In milliseconds the number must fit into 32 bits. Within a step ranks are apart by the time of compilations at most.
+_NEVER, _A_STEP = datetime.timedelta(days=20), datetime.timedelta(minutes=30)
+
+
+class Group(Single):
+    """All ranks of a launch. Its calls must be made by all of them, in the same order."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        cuda = torch.cuda.is_available()
+        if cuda and place.local < torch.cuda.device_count():  # else `device` says so, if GPUs are asked for
+            torch.cuda.set_device(place.local)
+        if not dist.is_initialized():  # a program of the user's may have done it
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_A_STEP)
+            atexit.register(dist.destroy_process_group)  # its threads keep the interpreter from ending
+        if (dist.get_rank(), dist.get_world_size()) != (place.rank, place.count):
+            raise ValueError(f"ranks: RANK, WORLD_SIZE: must be those of torch's process group, got {place}")
+        words = dist.new_group(backend="gloo", timeout=_NEVER)
+        assert isinstance(words, dist.ProcessGroup)  # and not that of a rank which is no member
+        self._words = words  # for all that is no gradient
+
+    def wait(self) -> None:
+        # Not the barrier of torch, whose call with NCCL waits on a GPU.
+        dist.all_reduce(torch.zeros(()), group=self._words)
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        box: list[Any] = [make() if self.first else None]
+        dist.broadcast_object_list(box, src=0, group=self._words)
+        made: T = box[0]
+        return made
+
+    def first_of_host_first(self, make: Callable[[], T]) -> T:
+        if self.place.local == 0:
+            made = make()
+            self.wait()
+            return made
+        self.wait()
+        return make()
+
+    def same(self, what: str, values: dict[str, Any]) -> None:
+        first, *others = self._all(values)
+        for rank, other in enumerate(others, 1):
+            for name, value in other.items():
+                if value != first[name]:
+                    rule = f"must be the same on all ranks, got {first[name]!r} on 0, {value!r} on {rank}"
+                    raise ValueError(f"{what}: {name}: {rule}")
+
+    def agree(self, stop: Stop) -> bool:
+        flag = torch.tensor(stop.signal)
+        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._words)
+        if agreed := int(flag):
+            stop.signal = agreed
+        return agreed != 0  # a signal that came meanwhile is one for the next time, when all ranks know it
+
+    def sum(self, value: float) -> float:
+        total = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(total, group=self._words)
+        return float(total)
+
+    def map(self, function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
+        every = list(items)
+        own = [function(item) for item in every[self.place.share(len(every))]]
+        return [result for part in self._all(own) for result in part]
+
+    def gather(self, parts: Iterable[Any]) -> Iterator[Any]:
+        if not self.first:
+            # Rank 0 is busy with its own part for as long, and does not listen yet.
+            for part in [*parts, None]:
+                dist.send_object_list([part], dst=0, group=self._words)
+            return
+        yield from parts
+        for rank in range(1, self.count):
+            while (part := self._received(rank)) is not None:
+                yield part
+
+    def device(self, chosen: device) -> device:
+        if chosen.type != "cuda":
+            return chosen
+        if chosen.index is not None:
+            rule = f"must be auto, cpu or cuda in {self.count} processes, each of which takes the GPU of its local rank"
+            raise ValueError(f"device: {rule}, got {str(chosen)!r}")
+        if self.place.local >= (there := torch.cuda.device_count()):
+            rule = "must be cpu where a host has more processes than GPUs"
+            raise ValueError(f"device: {rule}, got {str(chosen)!r} for local rank {self.place.local} of {there} GPUs")
+        return torch.device("cuda", self.place.local)
+
+    def replica(self, module: nn.Module) -> nn.Module:
+        return DistributedDataParallel(module)
+
+    def no_sync(self, replica: nn.Module) -> AbstractContextManager[Any]:
+        assert isinstance(replica, DistributedDataParallel)
+        context: AbstractContextManager[Any] = replica.no_sync()
+        return context
+
+    def _all(self, value: T) -> list[T]:
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value, group=self._words)
+        return values
+
+    def _received(self, rank: int) -> Any:
+        box: list[Any] = [None]
+        dist.recv_object_list(box, src=rank, group=self._words)
+        return box[0]
