@@ -55,7 +55,7 @@ def test_a_head_that_draws_jointly_is_nearest_to_two_pixels(tmp_path):
     assert 0.5 < away["bayes-logistic"] < 0.6 and away["implicit"] < 0.75
     assert 0.75 < away["beta-binomial"] < 0.97 < away["mean"]
     assert 0.75 < away["negative-binomial"] < 0.97
-    assert 0.49 < min(away["categorical"], away["bayes-categorical"]) and max(away.values()) == away["mean"]
+    assert min(away["categorical"], away["bayes-categorical"]) > 0.49 and max(away.values()) == away["mean"]
     ones = {name: heads.distance(law.sum(1), exact.sum(1)) for name, law in laws.items()}
     assert ones["bayes-logistic"] < 0.2 < ones["implicit"] < ones["beta-binomial"]
     assert ones["bayes-categorical"] < ones["categorical"] < ones["bayes-logistic"]
