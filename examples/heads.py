@@ -1,6 +1,6 @@
 """What the heads of a network can say of two pixels: the law of their births under each, beside the exact one.
 
-    python examples/heads.py             # a minute on one CPU core; writes docs/images/heads.png
+    python examples/heads.py             # two minutes on one CPU core; writes docs/images/heads.png
 
 Images are two pixels of counts 0..16 that are both dark or both bright. At one time, when a tenth of all particles are
 alive, both pixels are seen with one particle: that leaves open which it was, and the births of both pixels must agree.
@@ -84,13 +84,17 @@ def mean_head(updates: int) -> np.ndarray:
     return np.outer(*each)
 
 
-def law_head(family: str, arrays: int, updates: int) -> np.ndarray:
-    """Each number of births has a law of its own, of `arrays` numbers of the network."""
+def law_head(family: str, numbers: int, updates: int) -> np.ndarray:
+    """Each number of births has a law of its own, of `numbers` numbers of the network.
+
+    They are so many arrays, or for a law with a logit for every state one array with an axis of states.
+    """
     torch.manual_seed(0)
-    net, how = network(2, 2 * arrays), {"family": family, "offset": OFFSET, "max_count": MOST}
+    net, how = network(2, 2 * numbers), {"family": family, "offset": OFFSET, "max_count": MOST}
 
     def head(x_t: Tensor) -> tuple[Tensor, ...]:
-        return net(scaled(x_t)).chunk(arrays, 1)
+        output = net(scaled(x_t))
+        return (output.view(-1, 2, numbers),) if "categorical" in family else output.chunk(numbers, 1)
 
     train(net, lambda x_t, births, _: fb.posterior_loss(head(x_t), x_t, births, 1.0, **how), updates)
     each = []
@@ -98,9 +102,12 @@ def law_head(family: str, arrays: int, updates: int) -> np.ndarray:
         seen = torch.tensor([SEEN])
         for pixel in (0, 1):  # -log P of all numbers of births, as so many samples of one pixel
             n = torch.arange(MOST - SEEN[pixel] + 1)[:, None]
-            given = [array[:, pixel : pixel + 1].expand(len(n), 1) for array in head(seen)]
+            given = [array[:, pixel : pixel + 1].expand(len(n), 1, *array.shape[2:]) for array in head(seen)]
             nats = fb.posterior_loss(given, seen[:, pixel : pixel + 1].expand(len(n), 1), n, 1.0, **how)
-            each.append(np.pad(np.exp(-nats.double().numpy()), (0, SEEN[pixel])))
+            law = np.exp(-nats.double().numpy())
+            if family == "negative-binomial":  # it knows no largest count: a step cuts births at the room
+                law[-1] = 1 - law[:-1].sum()
+            each.append(np.pad(law, (0, SEEN[pixel])))
     return np.outer(*each)
 
 
@@ -131,6 +138,9 @@ HEADS = {
     "mean": mean_head,
     "beta-binomial": partial(law_head, "beta-binomial", 2),
     "bayes-logistic": partial(law_head, "bayes-logistic", 5),
+    "negative-binomial": partial(law_head, "negative-binomial", 2),
+    "categorical": partial(law_head, "categorical", MOST + 1),
+    "bayes-categorical": partial(law_head, "bayes-categorical", MOST + 1),
     "implicit": implicit_head,
 }
 
@@ -151,12 +161,12 @@ def picture(laws: dict[str, np.ndarray], path: Path) -> None:
     from matplotlib.colors import PowerNorm
 
     exact, counts = laws["exact"], np.arange(MOST + 1)
-    figure, axes = plt.subplots(2, len(laws), figsize=(12, 5.2), constrained_layout=True, sharex=True)
+    figure, axes = plt.subplots(2, len(laws), figsize=(2.2 * len(laws), 5.2), constrained_layout=True, sharex=True)
     for (name, law), (above, below) in zip(laws.items(), axes.T, strict=True):
         above.bar(counts, law.sum(1), color="tab:blue")
         above.step(counts, exact.sum(1), where="mid", color="black", linewidth=1)
         above.set_ylim(0, 1.3 * exact.sum(1).max())
-        above.set_title("exact" if name == "exact" else f"head {name}", fontsize=10)
+        above.set_title("exact" if name == "exact" else f"head {name}", fontsize=9)
         below.imshow(law.T, origin="lower", cmap="magma", norm=PowerNorm(0.5, 0, exact.max()))
         below.set_xlabel("births of pixel 1", fontsize=9)
         below.set_xticks([0, 4, 8, 12, 16])

@@ -16,20 +16,17 @@ import triton.language as tl
 from torch import Tensor
 
 from ..reference.philox import Stream
-from . import bayes_logistic as law
-from . import portfloat as pf
-from .bayes_parts import seen_births, three_components, weighed
+from .bayes_element import DRAW, LOSS, SLOPES, bayes_element
+from .bayes_parts import three_components
 from .binomial import binomial_block
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
 from .checks import check_sample, clean_prob, report
 from .draw import load_counts, load_key, place, rounded, span
-from .heads import law_births, law_counts, law_room, load_number
+from .heads import law_room, load_number
 from .launch import OPTIONS, batch_and_elements, bounded, on, per_element
-from .weights import first_word
 
 _CHUNK = tl.constexpr(CHUNK)
 _ELEMENT = tl.constexpr(int(Stream.POSTERIOR_ELEMENT))
-_STATE, _REFINE = tl.constexpr(int(Stream.POSTERIOR_STATE)), tl.constexpr(int(Stream.POSTERIOR_STATE_REFINE))
 
 
 @triton.jit(do_not_specialize=["elements", "max_count"])
@@ -46,7 +43,7 @@ def bayes_loss_kernel(
     shift = load_number(offset + row, flag)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 10, DIMS)
     born_at = place(births, row, first, lane, elements, layout, 1, 10, DIMS)
-    room, n, bits = law_counts(x_at, born_at, valid, max_count)
+    room, bits = law_room(x_at, valid, max_count)
     o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, bits_head = three_components(
         mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1, row, first, lane, elements, layout, valid,
         COMPONENTS, 2, 10, DIMS,
@@ -54,18 +51,10 @@ def bayes_loss_kernel(
     report(flag, tl.where(valid, bits | bits_head, 0))
     most = max_count.to(tl.float64)
     x = most - room
-    (
-        base, top, zeros, total,
-        t_0, d_0, narrow_0, drop_0, centre_0, up_0, down_0, n_0, w_0, h_0, z_0, rise_0, fall_0, m_0, v_0,
-        t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, w_1, h_1, z_1, rise_1, fall_1, m_1, v_1,
-        t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, w_2, h_2, z_2, rise_2, fall_2, m_2, v_2,
-    ) = weighed(x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, COMPONENTS, False)  # fmt: skip
-    seen_top, seen_sum, mass_0, g_0, c_0, mass_1, g_1, c_1, mass_2, g_2, c_2 = seen_births(
-        x, room, n, base, a_0, t_0, d_0, drop_0, up_0, down_0, a_1, t_1, d_1, drop_1, up_1, down_1,
-        a_2, t_2, d_2, drop_2, up_2, down_2, COMPONENTS,
+    loss = bayes_element(
+        x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, born_at, None, None, row, valid, flag,
+        COMPONENTS, LOSS,
     )  # fmt: skip
-    loss = ((top - law.likelihood(x, n, shift)) - seen_top) + (pf.log(total) - pf.log(seen_sum))
-    loss = tl.where((loss > 0.0) & (room > 0.0), loss, 0.0)
     tl.store(losses + (row.to(tl.int64) * elements + first) + lane, loss.to(tl.float32), mask=valid)
 
 
@@ -104,50 +93,22 @@ def bayes_grad_kernel(
     report(flag, tl.where(valid, bits | bits_head, 0))
     most = max_count.to(tl.float64)
     x = most - room
-    (
-        base, top, zeros, total,
-        t_0, d_0, narrow_0, drop_0, centre_0, up_0, down_0, n_0, w_0, h_0, z_0, rise_0, fall_0, m_0, v_0,
-        t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, w_1, h_1, z_1, rise_1, fall_1, m_1, v_1,
-        t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, w_2, h_2, z_2, rise_2, fall_2, m_2, v_2,
-    ) = weighed(x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, COMPONENTS, True)  # fmt: skip
-    born_at = place(births, row, first, lane, elements, layout, 1, 18, DIMS)  # registers are few before
-    n, bits = law_births(born_at, valid, room)
-    report(flag, tl.where(valid, bits, 0))
-    seen_top, seen_sum, mass_0, g_0, c_0, mass_1, g_1, c_1, mass_2, g_2, c_2 = seen_births(
-        x, room, n, base, a_0, t_0, d_0, drop_0, up_0, down_0, a_1, t_1, d_1, drop_1, up_1, down_1,
-        a_2, t_2, d_2, drop_2, up_2, down_2, COMPONENTS,
+    born_at = place(births, row, first, lane, elements, layout, 1, 18, DIMS)
+    mean_0, scale_0, log_0, mean_1, scale_1, log_1, mean_2, scale_2, log_2 = bayes_element(
+        x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, born_at, None, None, row, valid, flag,
+        COMPONENTS, SLOPES,
     )  # fmt: skip
-    inverse, of_all, factor = 1.0 / total, 1.0 / seen_sum, tl.load(coefficient + row).to(tl.float32)
-    mean, scale, logit = law.slopes(
-        x, room, n, s_0, t_0, d_0, narrow_0, drop_0, up_0, down_0, w_0, h_0, z_0, rise_0 + fall_0, m_0, v_0, inverse,
-        mass_0 * of_all, g_0, c_0,
-    )  # fmt: skip
-    _store_grad(to_mean_0, mean, factor, row, first, lane, elements, layout, valid, 10, DIMS)
-    _store_grad(to_wide_0, scale, factor, row, first, lane, elements, layout, valid, 11, DIMS)
+    factor = tl.load(coefficient + row).to(tl.float32)
+    _store_grad(to_mean_0, mean_0, factor, row, first, lane, elements, layout, valid, 10, DIMS)
+    _store_grad(to_wide_0, scale_0, factor, row, first, lane, elements, layout, valid, 11, DIMS)
     if COMPONENTS > 1:
-        _store_grad(to_logit_0, logit, factor, row, first, lane, elements, layout, valid, 14, DIMS)
-        mean, scale, logit = law.slopes(
-            x, room, n, s_1, t_1, d_1, narrow_1, drop_1, up_1, down_1, w_1, h_1, z_1, rise_1 + fall_1, m_1, v_1,
-            inverse, mass_1 * of_all, g_1, c_1,
-        )  # fmt: skip
-        _store_grad(to_mean_1, mean, factor, row, first, lane, elements, layout, valid, 12, DIMS)
-        _store_grad(to_wide_1, scale, factor, row, first, lane, elements, layout, valid, 13, DIMS)
+        _store_grad(to_logit_0, log_0, factor, row, first, lane, elements, layout, valid, 14, DIMS)
+        _store_grad(to_mean_1, mean_1, factor, row, first, lane, elements, layout, valid, 12, DIMS)
+        _store_grad(to_wide_1, scale_1, factor, row, first, lane, elements, layout, valid, 13, DIMS)
     if COMPONENTS > 2:
-        _store_grad(to_logit_1, logit, factor, row, first, lane, elements, layout, valid, 17, DIMS)
-        mean, scale, logit = law.slopes(
-            x, room, n, s_2, t_2, d_2, narrow_2, drop_2, up_2, down_2, w_2, h_2, z_2, rise_2 + fall_2, m_2, v_2,
-            inverse, mass_2 * of_all, g_2, c_2,
-        )  # fmt: skip
-        _store_grad(to_mean_2, mean, factor, row, first, lane, elements, layout, valid, 15, DIMS)
-        _store_grad(to_wide_2, scale, factor, row, first, lane, elements, layout, valid, 16, DIMS)
-
-
-@triton.jit
-def _look(target, before, factor, part, found):
-    """(the sum up to a part, whether the target lies in it, what of the target is left, in the units of its walk)"""
-    after = before + factor * part
-    here = (found == 0) & (target < after)
-    return after, here, (target - before) / factor
+        _store_grad(to_logit_1, log_1, factor, row, first, lane, elements, layout, valid, 17, DIMS)
+        _store_grad(to_mean_2, mean_2, factor, row, first, lane, elements, layout, valid, 15, DIMS)
+        _store_grad(to_wide_2, scale_2, factor, row, first, lane, elements, layout, valid, 16, DIMS)
 
 
 @triton.jit(do_not_specialize=["elements", "max_count"])
@@ -172,41 +133,11 @@ def bayes_step_kernel(
     report(flag, tl.where(valid, bits | tl.where(bad, 1, 0) | tl.where(wrong, 8, 0), 0))
     room, most = (max_count - counts).to(tl.float64), max_count.to(tl.float64)
     x = most - room
-    (
-        base, top, zeros, total,
-        t_0, d_0, narrow_0, drop_0, centre_0, up_0, down_0, n_0, w_0, h_0, z_0, rise_0, fall_0, m_0, v_0,
-        t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, w_1, h_1, z_1, rise_1, fall_1, m_1, v_1,
-        t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, w_2, h_2, z_2, rise_2, fall_2, m_2, v_2,
-    ) = weighed(x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, COMPONENTS, False)  # fmt: skip
     i = (first + lane).to(tl.uint32)
-    high, low = first_word(i, key, row, _STATE), first_word(i, key, row, _REFINE)
-    target = pf.uniform_from_zero(pf.bits53(high, low)) * total
-    is_zero = target < zeros
-    # The walk that holds the target: its component, its way, and what it sums up to.
-    rises = target >= 0.0
-    before, here, goal = _look(target, zeros, w_0, rise_0, is_zero)
-    found, up, walked = is_zero | here, rises, here
-    before, here, left = _look(target, before, w_0, fall_0, found)
-    found, up, walked, goal = found | here, up & (here == 0), walked | here, tl.where(here, left, goal)
-    t, d, centre, start = t_0, d_0, centre_0, n_0
-    if COMPONENTS > 1:
-        before, here, left = _look(target, before, w_1, rise_1, found)
-        other, found, walked, goal = here, found | here, walked | here, tl.where(here, left, goal)
-        before, here, left = _look(target, before, w_1, fall_1, found)
-        found, up, walked, goal = found | here, up & (here == 0), walked | here, tl.where(here, left, goal)
-        other = other | here
-        t, d = tl.where(other, t_1, t), tl.where(other, d_1, d)
-        centre, start = tl.where(other, centre_1, centre), tl.where(other, n_1, start)
-    if COMPONENTS > 2:
-        before, here, left = _look(target, before, w_2, rise_2, found)
-        other, found, walked, goal = here, found | here, walked | here, tl.where(here, left, goal)
-        before, here, left = _look(target, before, w_2, fall_2, found)
-        found, up, walked, goal = found | here, up & (here == 0), walked | here, tl.where(here, left, goal)
-        other = other | here
-        t, d = tl.where(other, t_2, t), tl.where(other, d_2, d)
-        centre, start = tl.where(other, centre_2, centre), tl.where(other, n_2, start)
-    all_of_it, by_mean, by_scale, last = law.walk(x, room, shift, t, d, centre, start, up, walked, goal, 0, False)
-    left = tl.where(walked, last, tl.where(is_zero, 0.0, room))
+    left = bayes_element(
+        x, room, most, shift, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, None, i, key, row, valid, flag,
+        COMPONENTS, DRAW,
+    )  # fmt: skip
     seed, counter = load_key(key, row)
     chance = tl.zeros_like(left)
     total_births = binomial_block(left.to(tl.int64), chance + born, chance + unborn, i, valid, seed, counter, _ELEMENT)

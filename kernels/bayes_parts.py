@@ -1,4 +1,4 @@
-"""The law "bayes-logistic" of up to three components in Triton: their head, the weights of their parts and of births.
+"""The law "bayes-logistic" of up to three components in Triton: their head, and the masses of births.
 Components that a head does not have weigh 0."""
 
 from __future__ import annotations
@@ -51,58 +51,6 @@ def three_components(
         )
         bits = bits | bits_2
     return o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, bits
-
-
-@triton.jit
-def weighed(
-    x, room, most, offset, o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2,
-    COMPONENTS: tl.constexpr, SLOPES: tl.constexpr,
-):  # fmt: skip
-    """(most of the bases, most of the logs of weights, sum of the states 0, sum of all), then of each of three
-    components t_0, d, narrow, drop, centre, moved_up, moved_down, n_0, factor, weights of the states M and 0, the sums
-    of its walks up and down, of its slopes by mean and scale."""
-    none = tl.zeros_like(x)
-    (
-        t_0, d_0, narrow_0, drop_0, centre_0, up_0, down_0, n_0, in_0, most_0, zero_0, rise_0, fall_0, m_0, v_0,
-    ) = law.component(x, room, most, offset, o_0, s_0, 0.6 * (0 - (COMPONENTS - 1) * 0.5), SLOPES)  # fmt: skip
-    t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1 = none, none, none, none, none, none, none, none
-    t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2 = none, none, none, none, none, none, none, none
-    w_1, h_1, z_1, rise_1, fall_1, m_1, v_1 = none, none, none, none, none, none, none
-    w_2, h_2, z_2, rise_2, fall_2, m_2, v_2 = none, none, none, none, none, none, none
-    base = law.base_top(x, a_0, up_0, down_0)
-    if COMPONENTS > 1:
-        (
-            t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, in_1, most_1, zero_1, rise_1, fall_1, m_1, v_1,
-        ) = law.component(x, room, most, offset, o_1, s_1, 0.6 * (1 - (COMPONENTS - 1) * 0.5), SLOPES)  # fmt: skip
-        base = law.at_least(base, law.base_top(x, a_1, up_1, down_1))
-    if COMPONENTS > 2:
-        (
-            t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, in_2, most_2, zero_2, rise_2, fall_2, m_2, v_2,
-        ) = law.component(x, room, most, offset, o_2, s_2, 0.6 * (2 - (COMPONENTS - 1) * 0.5), SLOPES)  # fmt: skip
-        base = law.at_least(base, law.base_top(x, a_2, up_2, down_2))
-    in_0, most_0, zero_0 = law.logs(x, room, a_0, up_0, down_0, in_0, most_0, zero_0, base)
-    top = law.at_least(in_0, law.at_least(most_0, zero_0))
-    if COMPONENTS > 1:
-        in_1, most_1, zero_1 = law.logs(x, room, a_1, up_1, down_1, in_1, most_1, zero_1, base)
-        top = law.at_least(top, law.at_least(in_1, law.at_least(most_1, zero_1)))
-    if COMPONENTS > 2:
-        in_2, most_2, zero_2 = law.logs(x, room, a_2, up_2, down_2, in_2, most_2, zero_2, base)
-        top = law.at_least(top, law.at_least(in_2, law.at_least(most_2, zero_2)))
-    w_0, h_0, z_0 = law.weights(x, room, t_0, d_0, drop_0, in_0, most_0, zero_0, top)
-    if COMPONENTS > 1:
-        w_1, h_1, z_1 = law.weights(x, room, t_1, d_1, drop_1, in_1, most_1, zero_1, top)
-    if COMPONENTS > 2:
-        w_2, h_2, z_2 = law.weights(x, room, t_2, d_2, drop_2, in_2, most_2, zero_2, top)
-    zeros, mosts = (z_0 + z_1) + z_2, (h_0 + h_1) + h_2
-    total = (zeros + w_0 * rise_0) + w_0 * fall_0
-    total = (total + w_1 * rise_1) + w_1 * fall_1
-    total = ((total + w_2 * rise_2) + w_2 * fall_2) + mosts
-    return (
-        base, top, zeros, total,
-        t_0, d_0, narrow_0, drop_0, centre_0, up_0, down_0, n_0, w_0, h_0, z_0, rise_0, fall_0, m_0, v_0,
-        t_1, d_1, narrow_1, drop_1, centre_1, up_1, down_1, n_1, w_1, h_1, z_1, rise_1, fall_1, m_1, v_1,
-        t_2, d_2, narrow_2, drop_2, centre_2, up_2, down_2, n_2, w_2, h_2, z_2, rise_2, fall_2, m_2, v_2,
-    )  # fmt: skip
 
 
 @triton.jit

@@ -10,7 +10,7 @@ import torch
 import fastblackout as fb
 from cases.harness import Harness, same_as_reference
 from cases.workloads import vector_isas
-from gpu.heads import law_loss_of
+from gpu.heads import beta_binomial_of
 
 
 class BetaBinomial:
@@ -46,7 +46,7 @@ class BetaBinomial:
         self.gradient(self.eager())
 
     def eager(self) -> torch.Tensor:
-        return law_loss_of(*self.output.chunk(2, 1), self.room, self.float_births, self.float_weight, self.offset)
+        return beta_binomial_of(*self.output.chunk(2, 1), self.room, self.float_births, self.float_weight, self.offset)
 
     def check(self) -> None:
         def both(part: slice, backend: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 
 import fastblackout as fb
 from gpu.inputs import Inputs, column, filled, reverse, rows
+
+Ours = Callable[[Inputs, Any, str], tuple[Tensor, ...]]
 
 
 def with_law(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
@@ -39,10 +43,13 @@ def law_of_births(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     return remaining(shape, made) | {"head_0": both[0], "head_1": both[1]}
 
 
-def law_step(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    numbers = {name: v[name] for name in ("offset", "center", "scale")} | {"family": "beta-binomial"}
-    head, step = (v["head_0"], v["head_1"]), fb.Prob(v["p"], v["q"])
-    return tuple(fb.posterior_step(v["x"], head, step, rng=rng, backend=backend, **numbers))
+def law_step(family: str) -> Ours:
+    def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+        numbers = {name: v[name] for name in ("offset", "center", "scale")} | {"family": family}
+        head, step = (v["head_0"], v["head_1"]), fb.Prob(v["p"], v["q"])
+        return tuple(fb.posterior_step(v["x"], head, step, rng=rng, backend=backend, **numbers))
+
+    return ours
 
 
 def energy(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
@@ -65,14 +72,17 @@ def eager_energy(v: Inputs) -> tuple[Tensor, ...]:
     return result.detach(), torch.autograd.grad(result.sum(), logits)[0]
 
 
-def law_loss(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    head = [v[name].detach().requires_grad_() for name in ("head_0", "head_1")]
-    numbers = {"family": "beta-binomial", "offset": v["offset"], "max_count": 255, "backend": backend}
-    result = fb.posterior_loss(head, v["x"], v["births"], v["weight"], **numbers)
-    return result.detach(), *torch.autograd.grad(result.sum(), head)
+def law_loss(family: str) -> Ours:
+    def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+        head = [v[name].detach().requires_grad_() for name in ("head_0", "head_1")]
+        numbers = {"family": family, "offset": v["offset"], "max_count": 255, "backend": backend}
+        result = fb.posterior_loss(head, v["x"], v["births"], v["weight"], **numbers)
+        return result.detach(), *torch.autograd.grad(result.sum(), head)
+
+    return ours
 
 
-def law_loss_of(o_1: Tensor, o_2: Tensor, room: Tensor, births: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
+def beta_binomial_of(o_1: Tensor, o_2: Tensor, room: Tensor, births: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
     mean, c = torch.sigmoid(o_1 + column(offset)), torch.exp((o_2 + 1).clamp(-5, 7))
     a, b, lgamma = mean * c, (1 - mean) * c, torch.lgamma
     chosen = lgamma(room + 1) - lgamma(births + 1) - lgamma(room - births + 1)
@@ -81,15 +91,40 @@ def law_loss_of(o_1: Tensor, o_2: Tensor, room: Tensor, births: Tensor, weight: 
     return weight * -law.flatten(1).sum(1)
 
 
-def eager_law_loss(v: Inputs) -> tuple[Tensor, ...]:
-    head = [v[name].detach().requires_grad_() for name in ("head_0", "head_1")]
-    result = law_loss_of(*head, v["peer_room"], v["peer_births"], v["peer_weight"], v["offset"])
-    return result.detach(), *torch.autograd.grad(result.sum(), head)
+def _size_and_theta(o_1: Tensor, o_2: Tensor, room: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    m = torch.exp((o_1 + 0.5 * math.log(255)).clamp(-12, 36))
+    r, gone = torch.exp((o_2 + 1).clamp(-7, 16)), torch.exp(column(offset))
+    return r + (255 - room), gone * m / (r + (1 - gone) * m)
 
 
-def eager_law_step(v: Inputs) -> tuple[Tensor, ...]:
+def negative_binomial_of(
+    o_1: Tensor, o_2: Tensor, room: Tensor, births: Tensor, weight: Tensor, offset: Tensor
+) -> Tensor:
+    size, theta = _size_and_theta(o_1, o_2, room, offset)
+    rising = torch.lgamma(size + births) - torch.lgamma(size) - torch.lgamma(births + 1)
+    share = torch.log(theta) - torch.log1p(theta)
+    return weight * (size * torch.log1p(theta) - births * share - rising).flatten(1).sum(1)
+
+
+def eager_law_loss(law_of: Callable[..., Tensor]) -> Callable[[Inputs], tuple[Tensor, ...]]:
+    def eager(v: Inputs) -> tuple[Tensor, ...]:
+        head = [v[name].detach().requires_grad_() for name in ("head_0", "head_1")]
+        result = law_of(*head, v["peer_room"], v["peer_births"], v["peer_weight"], v["offset"])
+        return result.detach(), *torch.autograd.grad(result.sum(), head)
+
+    return eager
+
+
+def eager_beta_binomial_step(v: Inputs) -> tuple[Tensor, ...]:
     m = torch.sigmoid(v["head_0"] + column(v["offset"]))
     c = torch.exp(torch.clamp(v["head_1"] + 1, -5, 7))
     f = torch.distributions.Beta(m * c, (1 - m) * c, validate_args=False).sample()
     x_s = v["peer_x"] + torch.binomial(255 - v["peer_x"], f * column(v["p"]))
+    return x_s, (x_s - column(v["center"])) * column(v["scale"])
+
+
+def eager_negative_binomial_step(v: Inputs) -> tuple[Tensor, ...]:
+    size, theta = _size_and_theta(v["head_0"], v["head_1"], 255 - v["peer_x"], v["offset"])
+    births = torch.poisson(torch._standard_gamma(size) * (theta * column(v["p"])))
+    x_s = (v["peer_x"] + births).clamp(max=255)
     return x_s, (x_s - column(v["center"])) * column(v["scale"])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import fastblackout as fb
-from gpu import heads, states
+from gpu import heads, state_heads, states
 from gpu.inputs import Inputs, column, filled, reverse, rows
 
 
@@ -203,12 +203,22 @@ CASES = (
     Case("thin, three outputs", "thin", noising, _thin(("x_t", "births", "model_input")), {"eager torch": _eager_thin},
          _eager_thin),
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
-    Case("posterior step, beta-binomial", "posterior_step", heads.with_law, heads.law_step,
-         {"eager torch": heads.eager_law_step}),
+    Case("posterior step, beta-binomial", "posterior_step", heads.with_law, heads.law_step("beta-binomial"),
+         {"eager torch": heads.eager_beta_binomial_step}),
+    Case("posterior step, negative-binomial", "posterior_step", heads.with_law, heads.law_step("negative-binomial"),
+         {"eager torch": heads.eager_negative_binomial_step}),
     Case("energy_loss + gradient, four draws", "energy_loss", heads.joint_draws, heads.energy,
          {"eager torch": heads.eager_energy}, reads=2),
-    Case("posterior_loss + gradient, beta-binomial", "posterior_loss", heads.law_of_births, heads.law_loss,
-         {"eager torch": heads.eager_law_loss}, reads=2),
+    Case("posterior_loss + gradient, beta-binomial", "posterior_loss", heads.law_of_births,
+         heads.law_loss("beta-binomial"), {"eager torch": heads.eager_law_loss(heads.beta_binomial_of)}, reads=2),
+    Case("posterior_loss + gradient, negative-binomial", "posterior_loss", heads.law_of_births,
+         heads.law_loss("negative-binomial"), {"eager torch": heads.eager_law_loss(heads.negative_binomial_of)},
+         reads=2),
+    *(Case(f"posterior step, {family}, 16 states", "posterior_step", state_heads.pixels, state_heads.step(family),
+           {"eager torch": state_heads.eager_step(family)}) for family in ("categorical", "bayes-categorical")),
+    *(Case(f"posterior_loss + gradient, {family}, 16 states", "posterior_loss", state_heads.pixels,
+           state_heads.loss(family), {"eager torch": state_heads.eager_loss(family)}, reads=2)
+      for family in ("categorical", "bayes-categorical")),
     Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
     Case("normal, float32", "normal", spreads, _normal, {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
     Case("gamma, shapes 0.1 to 10", "gamma", shapes, _gamma, {"torch": lambda v: torch._standard_gamma(v["a"])}),

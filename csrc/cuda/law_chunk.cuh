@@ -25,6 +25,19 @@ FB_DEVICE LawCounts law_counts(const PosteriorLoss& op, uint32_t sample, uint32_
   return made;
 }
 
+// And of a head of two arrays
+struct LawElement : LawCounts {
+  double head[2];
+};
+
+FB_DEVICE LawElement law_element(const PosteriorLoss& op, uint32_t sample, uint32_t i, int& flags) {
+  LawElement made;
+  static_cast<LawCounts&>(made) = law_counts(op, sample, i, flags);
+  made.head[0] = checked_head(op.head[0], sample, i, flags);
+  made.head[1] = checked_head(op.head[1], sample, i, flags);
+  return made;
+}
+
 struct LawChunk {
   uint32_t sample, number, begin, left;
 };
