@@ -28,8 +28,9 @@ def folder_of(name: str) -> Path | None:
 def load_pretrained(name: str, device: str = "auto") -> Run:
     """A model that comes with the package, ready to sample: `.model`, in eval mode, its `.schedule`, and `.shape`.
 
-    name: that of the data it was trained on: "digits" (8x8, counts 0..16). shape: (C, H, W) of one sample. device: as
-    of the command line: "auto", "cpu", "cuda" or "cuda:N".
+    name: that of the data it was trained on: "digits" (8x8, counts 0..16), "mnist" or "fashion-mnist" (28x28, counts
+    0..255, with the classes 0..9 as labels). shape: (C, H, W) of one sample. device: as of the command line: "auto",
+    "cpu", "cuda" or "cuda:N".
     Raises ValueError for an unknown name, and where the device is not there.
 
         >>> run = fb.load_pretrained("digits", device="cpu")
