@@ -9,6 +9,7 @@ itself is wrong. 130: interrupted by Ctrl-C. 143: ended by SIGTERM.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ def build_parser() -> Parser:
     info = command("info", "say what was built, and why not, and which recipes there are")
     add_json(info)
     info.add_argument("--force", action="store_true", help="overwrite FILE")
-    info.set_defaults(run=_info)
+    info.set_defaults(run=_later("info"))
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
@@ -202,7 +203,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the files")
     parser.add_argument("--label", **_N, help="class to draw, of a conditional run; default: all in turn")
     parser.add_argument("--guidance", **_X, default=0.0, help="strength of classifier-free guidance (0)")
-    parser.set_defaults(run=_sample)
+    parser.set_defaults(run=_later("sample"))
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -218,7 +219,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", **_N, help="training images whose features are compared with (all)")
     add_json(parser)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
-    parser.set_defaults(run=_evaluate)
+    parser.set_defaults(run=_later("evaluate"))
 
 
 def _add_plot(parser: argparse.ArgumentParser) -> None:
@@ -228,7 +229,7 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the files")
     what = "the data, whose first held-out image has its laws drawn, of a run that was moved or not trained here"
     parser.add_argument("--data", metavar="PATH", help=what)
-    parser.set_defaults(run=_plot, num=4, batch=4, guidance=0.0, compile="off", precision="fp32")
+    parser.set_defaults(run=_later("plot"), num=4, batch=4, guidance=0.0, compile="off", precision="fp32")
 
 
 def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
@@ -259,28 +260,14 @@ def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _sample(options: argparse.Namespace) -> int:
-    from .sample_command import sample_command
+def _later(name: str) -> Command:
+    """The function NAME_command of the module of that name, which is imported only where it runs."""
 
-    return sample_command(options)
+    def run(options: argparse.Namespace) -> int:
+        command = f"{name}_command"
+        return getattr(importlib.import_module(f".{command}", __package__), command)(options)
 
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from .evaluate_command import evaluate_command
-
-    return evaluate_command(options)
-
-
-def _plot(options: argparse.Namespace) -> int:
-    from .plot_command import plot_command
-
-    return plot_command(options)
-
-
-def _info(options: argparse.Namespace) -> int:
-    from .info_command import info_command
-
-    return info_command(options)
+    return run
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -186,3 +186,10 @@ def test_the_rules_of_arguments_are_written_once(rule):
     """The reference has its own, as it is called alone, too."""
     texts = [path.read_text() for name, (path, _) in modules().items() if part_of(name) not in ("kernels", "reference")]
     assert sum(text.count(rule) for text in texts) == 1
+
+
+def test_every_package_is_installed():
+    """Those that pyproject.toml lists are those there are: one that is missing is missed by an installed copy alone."""
+    listed = re.search(r"\npackages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.S).group(1)
+    there = {name for name, (path, _) in modules().items() if path.name == "__init__.py"}
+    assert set(re.findall('"(.*?)"', listed)) == there
