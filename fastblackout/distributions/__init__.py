@@ -1,7 +1,8 @@
 """torch.distributions whose draws are the package's: whole numbers in integer dtypes, exact, and keyed.
 
-Code written for torch.distributions runs with these in its place: they take the same arguments, and are instances of
-torch's classes where torch has them.
+They take the arguments of torch's, and are instances of its classes where torch has them. Draws are integers: make
+them floats before means and differences. What torch does not check, such as a count above 2^53, `sample` and `log_prob`
+refuse.
 """
 
 from .beta_binomial import BetaBinomial

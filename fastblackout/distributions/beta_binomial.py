@@ -70,7 +70,7 @@ class BetaBinomial(Keyed):
         return beta_binomial(self.total_count.expand(shape), self.concentration1, self.concentration0, **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log Pr(value); -inf where there is no such number."""
+        """log Pr(value). Outside the support ValueError, or -inf with validate_args=False."""
         if self._validate_args:
             self._validate_sample(value)
         found = beta_binomial_log_prob(value, self.total_count, self.concentration1, self.concentration0)

@@ -42,7 +42,7 @@ class Binomial(ByProbability, torch.distributions.Binomial):
         return binomial(self.total_count.expand(shape), self._pair(), **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log Pr(value); -inf where there is no such number."""
+        """log Pr(value). Outside the support ValueError, or -inf with validate_args=False."""
         if self._validate_args:
             self._validate_sample(value)
         return binomial_log_prob(value, self.total_count, self._pair()).to(self._param.dtype)

@@ -26,7 +26,7 @@ class Keyed(Distribution):
         """Draws of shape sample_shape + batch_shape, in an integer dtype; they have no gradient.
 
         rng: fb.Philox or its tensor: the same key gives the same draws on every device. generator: draws the key
-        instead. With neither, torch.manual_seed governs it. Dimension 0 of the result is the sample of the key.
+        instead. With neither, torch.manual_seed governs it. Row b of the result belongs to sample first_sample + b.
         """
         shape = self._extended_shape(torch.Size(sample_shape))
         with torch.no_grad():

@@ -41,7 +41,7 @@ class NegativeBinomial(ByProbability, torch.distributions.NegativeBinomial):
         return negative_binomial(r.expand(shape), mean.expand(shape), **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log Pr(value); -inf where there is no such number."""
+        """log Pr(value). Outside the support ValueError, or -inf with validate_args=False."""
         if self._validate_args:
             self._validate_sample(value)
         return negative_binomial_log_prob(value, *self._parts()).to(self._param.dtype)

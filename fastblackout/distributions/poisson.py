@@ -27,7 +27,7 @@ class Poisson(Keyed, torch.distributions.Poisson):
         return poisson(self.rate.expand(shape), **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log Pr(value); -inf where there is no such number."""
+        """log Pr(value). Outside the support ValueError, or -inf with validate_args=False."""
         if self._validate_args:
             self._validate_sample(value)
         x, rate = value.double(), self.rate.double()

@@ -52,8 +52,8 @@ class Schedule:
     t: -log p, float64 (steps + 1,). name: "logit", "cosine", "linear" or "survival".
 
     Wherever k is asked for: an int (the answer is Python floats), or an integer NumPy array or torch tensor of any
-    shape (the answer is float64 of that shape, library and device). On the CPU a k out of range is a ValueError; on
-    another device, where a check would synchronise, it is clamped and told by fb.check_values.
+    shape (the answer is float64 of that shape, library and device); for `survival` and `bridge` also times, floats. On
+    the CPU a k out of range is a ValueError; on a GPU it is clamped and told by fb.check_values.
     Source: Santos et al., "Blackout Diffusion", ICML 2023, arXiv 2305.11089.
     """
 
@@ -164,12 +164,12 @@ class Schedule:
         return self._tables[name].at("Schedule", k)
 
     def survival(self, k: Any) -> Prob:
-        """Prob(p_k, q_k) for k in 0..steps: the probability that a count of x_0 is still alive at k.
+        """Prob(p_k, q_k) for k in 0..steps: the probability that a particle of x_0 is still alive at k.
 
-        k may be a time between steps, a float in [0, 1], where step k lies at k / steps; p and q are linear in between.
+        Or k is a time, a float in [0, 1], 1.0 at the last step: step k lies at k / steps, p and q are linear between.
 
-            >>> fb.Schedule.linear(4).survival(3), fb.Schedule.linear(4).survival(0.5)
-            (Prob(p=0.25, q=0.75), Prob(p=0.5, q=0.5))
+            >>> fb.Schedule.linear(4).survival(0.5)
+            Prob(p=0.5, q=0.5)
         """
         if between.is_time(k):
             return _prob(between.survival(self, "Schedule.survival", "k", k), is_plain(k))
@@ -180,7 +180,7 @@ class Schedule:
         """Birth probability of the reverse step k_t -> k_s: Prob((p_s - p_t) / (1 - p_t), (1 - p_s) / (1 - p_t)).
 
         k_t in 1..steps, k_s in 0..k_t - 1, broadcast. k_s = 0 gives exactly Prob(1, 0). Relative error of p about 1e-14
-        on the reference grid, where the plain difference of p loses nine digits. Both may be times, as in `survival`.
+        on the paper's times, where the plain difference of p loses nine digits. Or both are times, as in `survival`.
         """
         if between.is_time(k_t) or between.is_time(k_s):
             library, ends = between.step_ends(self, "Schedule.bridge", k_t, k_s)
