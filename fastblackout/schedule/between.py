@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import in_functorch
 from ..ground.values import as_float, check_mask, check_real_tensor, is_tensor, settled, shown
 from . import indices
 
@@ -66,10 +67,13 @@ def _checked(op: str, argument: str, value: Any) -> tuple[Any, Any]:
     """(times as float64, their library), within [0, 1]."""
     if is_tensor(value):
         check_real_tensor(op, argument, value)
+        torch = sys.modules["torch"]
         if not indices.readable(value):
+            if not (torch.compiler.is_compiling() or in_functorch() or torch._C._len_torch_dispatch_stack()):
+                settled(op, argument, value)  # refuses a FakeTensor outside its mode
             time = value.double()
-            return indices.noted(op, time, time.nan_to_num().clamp(0.0, 1.0)), sys.modules["torch"]
-        time, library = settled(op, argument, value).double(), sys.modules["torch"]
+            return indices.noted(op, time, time.nan_to_num().clamp(0.0, 1.0)), torch
+        time, library = settled(op, argument, value).double(), torch
     else:
         check_mask(op, argument, value)
         time, library = np.asarray(value if isinstance(value, np.ndarray) else as_float(op, argument, value)), np
