@@ -15,6 +15,7 @@ import fastblackout as fb
 from fastblackout.distributions import BetaBinomial, Binomial, NegativeBinomial, Poisson
 from support.helpers import chi_square
 
+CHECK = {"validate_args": True}  # torch.compile turns the default off for the whole process
 P, LOGIT = torch.tensor([0.2, 0.7]), torch.tensor([-1.5, 0.4])
 LAWS = {
     "binomial": (Binomial(30, probs=0.3), stats.binom(30, np.float32(0.3))),
@@ -123,16 +124,16 @@ def test_a_beta_binomial_has_what_a_distribution_has():
 @pytest.mark.parametrize(
     "make, text",
     [
-        (lambda: Binomial(10, 1.5), "parameter probs"),
-        (lambda: Binomial(-1, 0.5), "parameter total_count"),
-        (lambda: Binomial(2.5, 0.5), "parameter total_count"),
-        (lambda: Poisson(-1.0), "parameter rate"),
-        (lambda: NegativeBinomial(0.0, 0.5), "parameter total_count"),
-        (lambda: BetaBinomial(0.0, 1.0), "parameter concentration1"),
-        (lambda: BetaBinomial(1.0, 1.0, torch.tensor(2.5)), "parameter total_count"),
-        (lambda: Binomial(3, 0.5).log_prob(torch.tensor(4)), "within the support"),
-        (lambda: Poisson(1.0).log_prob(torch.tensor(0.5)), "within the support"),
-        (lambda: BetaBinomial(1.0, 1.0, 3).log_prob(torch.tensor(-1)), "within the support"),
+        (lambda: Binomial(10, 1.5, **CHECK), "parameter probs"),
+        (lambda: Binomial(-1, 0.5, **CHECK), "parameter total_count"),
+        (lambda: Binomial(2.5, 0.5, **CHECK), "parameter total_count"),
+        (lambda: Poisson(-1.0, **CHECK), "parameter rate"),
+        (lambda: NegativeBinomial(0.0, 0.5, **CHECK), "parameter total_count"),
+        (lambda: BetaBinomial(0.0, 1.0, **CHECK), "parameter concentration1"),
+        (lambda: BetaBinomial(1.0, 1.0, torch.tensor(2.5), **CHECK), "parameter total_count"),
+        (lambda: Binomial(3, 0.5, **CHECK).log_prob(torch.tensor(4)), "within the support"),
+        (lambda: Poisson(1.0, **CHECK).log_prob(torch.tensor(0.5)), "within the support"),
+        (lambda: BetaBinomial(1.0, 1.0, 3, **CHECK).log_prob(torch.tensor(-1)), "within the support"),
     ],
 )
 def test_wrong_arguments(make, text):

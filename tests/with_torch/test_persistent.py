@@ -78,7 +78,7 @@ def test_tables_are_no_part_of_a_module():
 
 
 def test_fake_tensors_leave_nothing_behind(monkeypatch):
-    monkeypatch.setattr(indices, "_readable", lambda tensor: False)  # as of a device: they have no values
+    monkeypatch.setattr(indices, "readable", lambda tensor: False)  # as of a device: they have no values
     model = modelled()
     with FakeTensorMode():
         fakes = numbers(model, torch.tensor([3, 1, 20]))
