@@ -11,9 +11,11 @@ import pytest
 from fastblackout.cli.command_line import main
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint
 from fastblackout.training.progress_log import read_log
+from support import product
 from support.ranks import ranks, send, wait_for
 
 pytestmark = pytest.mark.slow
+NIGHT = pytest.mark.skipif(product.WHICH != "full", reason="for nights (.ci/nightly): like another case")
 
 TRAIN = ["train", "array", "--data=counts.npz", "--batch=9", "--channels=8", "--threads=1", "--schedule-steps=60"]
 TRAIN += ["--dropout=0", "--sample-every=0", "--log-every=1", "--held-out-every=2", "--quiet"]
@@ -99,8 +101,13 @@ MISSING = [word.replace("counts", "nothing") for word in TRAIN]
     [
         ((MISSING, MISSING), "load: data: must be a .npy or .npz file, got nothing.npz, which does not exist"),
         ((TRAIN, MISSING), "rank 1: load: data: must be a .npy or .npz file, got nothing.npz, which does not exist"),
-        ((TRAIN, [*TRAIN, "--batch=8"]), "batch: must be the same on all ranks, got 9 on 0, 8 on 1"),
-        (([*TRAIN, "--batch=1"],) * 2, "batch: must be at least 2, 2 processes times accumulate 1, got 1"),
+        *(
+            pytest.param(commands, words, marks=NIGHT)
+            for commands, words in (
+                ((TRAIN, [*TRAIN, "--batch=8"]), "batch: must be the same on all ranks, got 9 on 0, 8 on 1"),
+                (([*TRAIN, "--batch=1"],) * 2, "batch: must be at least 2, 2 processes times accumulate 1, got 1"),
+            )
+        ),
     ],
 )
 def test_a_mistake_is_told_once(place, commands, words):
@@ -109,7 +116,7 @@ def test_a_mistake_is_told_once(place, commands, words):
     assert not (place / "new").exists()
 
 
-@pytest.mark.parametrize("dies", [0, 1])
+@pytest.mark.parametrize("dies", [pytest.param(0, marks=NIGHT), 1])
 def test_a_rank_that_dies_ends_the_other(place, dies):
     with ranks(place, [LONG], [LONG]) as wait:
         wait_for(lambda: has_checkpoint(place / "run") and load_checkpoint(place / "run").step >= 5)
@@ -121,7 +128,10 @@ def test_a_rank_that_dies_ends_the_other(place, dies):
     assert main([*TRAIN, "--steps=1000000", "--out=run", "--resume", "--device=abacus"]) == 1  # the lock is free
 
 
-@pytest.mark.parametrize(("of", "number", "status"), [((0, 1), signal.SIGTERM, 143), ((1,), signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("of", "number", "status"),
+    [pytest.param((0, 1), signal.SIGTERM, 143, marks=NIGHT), ((1,), signal.SIGINT, 130)],
+)
 def test_a_signal_saves_and_ends_all(place, of, number, status):
     with ranks(place, [LONG], [LONG]) as wait:
         wait_for(lambda: has_checkpoint(place / "run") and load_checkpoint(place / "run").step >= 5)

@@ -147,6 +147,7 @@ def test_a_compiled_training_goes_on_from_one_that_is_not(array, tmp_path, count
         assert parameter.stride() == state["exp_avg"].stride() == state["exp_avg_sq"].stride()
     assert trainer.model.network.all_modules[2].weight.is_contiguous(memory_format=torch.channels_last)
     trainer.save(tmp_path / "other")
+    trainer.writer.wait()
     saved = load_checkpoint(tmp_path / "other")
     for name in (NETWORK, EMA):
         there, here = eager.tensors(name), saved.tensors(name)
