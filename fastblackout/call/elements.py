@@ -22,7 +22,8 @@ def element_arguments(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> l
     devices differ or shapes do not broadcast.
     """
     torch: Any = sys.modules.get("torch")
-    device = next((value.device for value, _ in given.values() if is_tensor(value)), None)
+    devices = [value.device for value, _ in given.values() if is_tensor(value)]
+    device = devices[0] if devices else None  # torch 2.6 does not trace `next` with a default
     arrays = []
     for name, (value, dtypes) in given.items():
         if is_number(value) and not isinstance(value, np.generic):
