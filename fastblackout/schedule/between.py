@@ -27,8 +27,8 @@ def is_time(value: Any) -> bool:
 def survival(schedule: Schedule, op: str, argument: str, value: Any) -> tuple[Any, Any]:
     """(p, q) at times u, float64 of their shape, library and device; each linear between its values at two steps.
 
-    From + - * of float64 alone, so the bits are the same on every machine; both sides are good to 3 units in the last
-    place. ValueError outside [0, 1] and for NaN; on a device, or traced, times are clamped and told as steps are.
+    From + - * of float64 alone, so the bits are the same on every machine; each side is within 2^-51 of itself.
+    ValueError outside [0, 1] and for NaN; on a device, or traced, times are clamped and told as steps are.
     """
     time, library = _checked(op, argument, value)
     place = time * schedule.steps
