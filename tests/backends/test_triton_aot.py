@@ -15,7 +15,7 @@ from fastblackout.reference import gamma, normal, portfloat
 from support import ROOT
 from support.subprocesses import report_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # as report_of has it below: each target takes minutes
 
 # Registers on every NVIDIA target, the most over dtypes and layouts; no spills anywhere. 64 as for CUDA cannot be had:
 # the eight elements a Philox pair serves stay in one lane from the words on, with a 64-bit address for each of their
