@@ -16,9 +16,8 @@ import torch
 import fastblackout as fb
 from cases import peers, test_bridge
 from cases.harness import same_as_reference
+from cases.training_steps import trainer_for
 from cases.workloads import SETS, SHAPES, grid_indices, images, reverse_path, schedule
-from fastblackout.data.dataset import make_dataset
-from fastblackout.training.config import preset
 from fastblackout.training.trainer import Trainer
 
 # --quick: CIFAR alone
@@ -81,9 +80,7 @@ class Small(NamedTuple):
 
 @functools.cache
 def small() -> Small:
-    config = preset("mnist", device="cpu", steps=1000)
-    data = make_dataset("mnist", images((2 * config.batch, 1, 28, 28)).numpy(), max_count=255)
-    trainer = Trainer(config, data, {}, torch.device("cpu"))
+    trainer = trainer_for("eager", "mnist", torch.device("cpu"))
     x_0 = trainer.batch()[0]
     return Small(trainer, x_0, trainer.schedule.draw(len(x_0), rng=fb.Philox(1), like=x_0))
 

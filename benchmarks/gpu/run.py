@@ -10,7 +10,7 @@ Phases, by default the first three, in this order:
            samples.
   time     what the card can do at most, and every op beside the same work in torch and CuPy; which backend is the
            faster for which op and size.
-  train    steps of the CIFAR-10 network, samples from it, a short run on the digits.
+  train    steps of the small network and of CIFAR-10's by every way of executing them, samples, a run on the digits.
   profile  the kernels of a call of every op; with Nsight Compute (ncu), where it is there, their counters.
 
 Results stay in build/gpu, so that the next call goes on where this one ended (--fresh forgets them), and are copied to

@@ -1,4 +1,4 @@
-"""The train phase: training steps of the CIFAR-10 network, samples from it, and a short run on the digits.
+"""The train phase: training steps by every way of executing them, samples, and a short run on the digits.
 
 python -m gpu.train PART,PART [--dry]
 """
@@ -12,80 +12,104 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 import fastblackout as fb
+from cases.training_steps import WAYS, trainer_for
 from fastblackout.data import load
+from fastblackout.ops import birth_loss, thin
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.loss import blackout_loss
+from fastblackout.training.step_graph import EAGER_STEPS
+from fastblackout.training.trainer import Trainer
 from gpu.children import tell
 
-PARTS = ("step", "sample", "digits", "compiled step")  # the one that takes longest to get ready last
+# Of the small network on MNIST and the paper's on CIFAR-10; what compiles, and takes long to get ready, last.
+STEPS = {
+    f"{network} step: {way}": (network, way)
+    for compiled in (False, True)
+    for network in ("small", "cifar10")
+    for way in WAYS
+    if ("compiled" in way) == compiled
+}
+PARTS = ("sample", "digits", *STEPS)
+DATA = {"small": "mnist", "cifar10": "cifar10"}
+# Without a GPU there are no graphs, and compiling takes a minute a part.
+DRY = {"network": "small", "channels": 8, "batch": 2, "compile": "off", "cuda_graph": False}
 
 
-def network(device: torch.device, dry: bool) -> tuple[Any, tuple[int, ...]]:
-    """(model, shape of a batch) of the paper's CIFAR-10 run; dry: the smallest there is."""
-    torch.manual_seed(1)
-    shape = (2, 3, 8, 8) if dry else (128, 3, 32, 32)
-    net = fb.models.small(shape[1:], channels=8) if dry else fb.models.cifar10()
-    schedule = fb.Schedule.logit(20 if dry else 1000)
-    return fb.models.BlackoutModel(net, schedule, input="unit").to(device), shape
+class Times(NamedTuple):
+    """Seconds of one call in a row of them: until the host has launched it, and until the device has done it."""
+
+    host: float
+    whole: float
 
 
-def seconds_each(call: Callable[[int], Any], device: torch.device, rounds: int) -> float:
-    """Median time of a call, which the host waits for."""
-    times = []
-    for number in range(rounds + 2):
-        start = time.perf_counter()
-        call(number)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
+def times_of(call: Callable[[], Any], device: torch.device, calls: int) -> Times:
+    wait: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    for _ in range(calls):
+        call()
+    launched = time.perf_counter()
+    wait()
+    return Times((launched - start) / calls, (time.perf_counter() - start) / calls)
 
 
-def step(device: torch.device, dry: bool, compiled: bool) -> dict[str, Any]:
-    """A training step: noise, network, loss, gradient, Adam."""
-    model, shape = network(device, dry)
-    schedule, rng = model.schedule, fb.Philox(5)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
-    x = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+def step(device: torch.device, dry: bool, network: str, way: str) -> dict[str, Any]:
+    """Times of whole training steps: noise, network, loss, gradient, clipping, Adam and the moving average.
 
-    def loss_of(x: Tensor, k: Tensor, key: Tensor) -> Tensor:
-        return blackout_loss(model, schedule, x, k, key, "likelihood").mean()
-
-    how = "aot_eager" if dry else "inductor"
-    loss = torch.compile(loss_of, fullgraph=True, backend=how) if compiled else loss_of
-    losses = []
-
-    def one(number: int) -> None:
-        key = rng.at(call=number)
-        value = loss(x, schedule.draw(shape[0], key, like=x), key.tensor(device))
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-        losses.append(value.detach())
-
+    seconds: of a step, the median of rows of them. host_seconds: until the host has launched one. ops_seconds: of the
+    noising and the loss with its gradient, launched on their own.
+    """
+    trainer = trainer_for(way, DATA[network], device, **(DRY if dry else {"network": network}))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds = seconds_each(one, device, 1 if dry else 20)
-    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-    values = torch.stack(losses).tolist()
-    return {"seconds": seconds, "images_s": shape[0] / seconds, "memory_bytes": memory, "losses": values[:3]}
+    losses = [trainer.train_step() for _ in range(EAGER_STEPS + 2)]  # compiled and captured
+    rows, calls = (1, 1) if dry else (7, 10)
+    steps = [times_of(trainer.train_step, device, calls) for _ in range(rows)]
+    ops = statistics.median(times_of(_ops_of(trainer), device, calls).whole for _ in range(rows))
+    seconds = statistics.median(times.whole for times in steps)
+    return {
+        "seconds": seconds,
+        "host_seconds": statistics.median(times.host for times in steps),
+        "images_s": trainer.config.batch / seconds,
+        "ops_seconds": ops,
+        "share_of_ops": ops / seconds,
+        "memory_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
+        "losses": [float(loss) for loss in losses[:3]],
+    }
+
+
+def _ops_of(trainer: Trainer) -> Callable[[], Any]:
+    """The fused ops of a step of head "mean", on a batch of the trainer's."""
+    x_0, _, _, numbers = trainer.batch()
+    logits = torch.randn(x_0.shape, device=x_0.device).requires_grad_()
+    survival = fb.Prob(numbers.p, numbers.q)
+    arguments: dict[str, Any] = {"rng": fb.Philox(1), "center": numbers.center, "scale": numbers.scale}
+
+    def ops() -> Any:
+        noised = thin(x_0, survival, outputs=("births", "model_input"), **arguments)
+        loss = birth_loss(logits, noised.births, numbers.weight, gain=numbers.of_head)
+        return torch.autograd.grad(loss.sum(), logits)
+
+    return ops
 
 
 def sample(device: torch.device, dry: bool) -> dict[str, Any]:
     """The reverse process as a loop and as a captured step: the same bytes, and the time of a step."""
-    model, shape = network(device, dry)
+    torch.manual_seed(1)
+    shape = (2, 3, 8, 8) if dry else (128, 3, 32, 32)
+    net = fb.models.small(shape[1:], channels=8) if dry else fb.models.cifar10()
+    schedule = fb.Schedule.logit(20 if dry else 1000)
+    model = fb.models.BlackoutModel(net, schedule, input="unit").to(device)
     steps, drawn, result = 4 if dry else 20, [], {}
     for name, graph in (("loop", False), ("graph", True)):
         seconds = []
         for _ in range(2):  # the second, when all is compiled
             start = time.perf_counter()
-            drawn.append(fb.sample(model, model.schedule, shape, steps=steps, rng=fb.Philox(7), cuda_graph=graph).cpu())
+            drawn.append(fb.sample(model, schedule, shape, steps=steps, rng=fb.Philox(7), cuda_graph=graph).cpu())
             seconds.append(time.perf_counter() - start)
         result[f"{name}_seconds_a_step"] = seconds[1] / steps
     return result | {"same_bytes": all(torch.equal(drawn[0], other) for other in drawn)}
@@ -112,16 +136,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dry", action="store_true", help="on the CPU, as small as can be")
     asked = parser.parse_args(arguments)
     device = torch.device("cpu") if asked.dry else torch.device("cuda", 0)
-    calls = {
-        "step": lambda: step(device, asked.dry, False),
-        "compiled step": lambda: step(device, asked.dry, True),
-        "sample": lambda: sample(device, asked.dry),
-        "digits": lambda: digits(device, asked.dry),
-    }
+    others = {"sample": sample, "digits": digits}
     for part in asked.parts.split(","):
         tell(begun=part)
         start = time.time()
-        tell(part=part, **calls[part](), when=[start, time.time()])
+        found = step(device, asked.dry, *STEPS[part]) if part in STEPS else others[part](device, asked.dry)
+        tell(part=part, **found, when=[start, time.time()])
 
 
 if __name__ == "__main__":
