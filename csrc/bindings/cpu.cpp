@@ -91,7 +91,7 @@ PYBIND11_MODULE(_cpu, m) {
 
   // The words of one block, in all eight lanes, by the Philox of an instruction set: to be compared with its known answers.
   m.def("philox", [](const std::array<uint32_t, 4>& counter, const std::array<uint32_t, 2>& key, int isa) {
-    const fb::SampleKey sample{key[0], key[1], counter[1], counter[2]};
+    const fb::cpu::DrawKey sample{key[0], key[1], counter[1], counter[2]};
     std::array<uint32_t, 8> block;
     std::array<uint64_t, 8> high, low;
     block.fill(counter[0]);

@@ -19,7 +19,7 @@ void beta_chunk(const Beta& op, int64_t sample, int64_t i0, int count) { FB_CALL
 void beta(const Beta& op) {
   check_given(op, "beta", "a", op.a, Rule::positive, kMostShape);
   check_given(op, "beta", "b", op.b, Rule::positive, kMostShape);
-  for_chunks(op, beta_chunk);
+  for_chunks(rows_as_one(op), beta_chunk);
 }
 
 }  // namespace cpu

@@ -22,7 +22,7 @@ void beta_binomial(const BetaBinomial& op) {
   check_values(op, "beta_binomial", "n", op.n, Rule::count, exact_counts(op.n.dtype));
   check_given(op, "beta_binomial", "a", op.a, Rule::positive, kMostShape);
   check_given(op, "beta_binomial", "b", op.b, Rule::positive, kMostShape);
-  for_chunks(op, beta_binomial_chunk);
+  for_chunks(rows_as_one(op), beta_binomial_chunk);
 }
 
 }  // namespace cpu
@@ -40,7 +40,7 @@ namespace FB_ISA {
 
 static void beta_binomial_chunk(const BetaBinomial& op, int64_t sample, int64_t i0, int count) {
   alignas(64) double n[kChunk], a[kChunk], b[kChunk], p[kChunk], q[kChunk];
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   const uint32_t from = static_cast<uint32_t>(i0);
   load_given(op.a, sample, i0, count, a);
   load_given(op.b, sample, i0, count, b);

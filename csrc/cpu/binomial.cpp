@@ -23,7 +23,7 @@ void binomial(const Binomial& op) {
     check_values(op, "binomial", "prob", op.q, Rule::probability, 1.0);
     check_pairs(op, "binomial", "prob", op.p, op.q);
   }
-  for_chunks(op, binomial_chunk);
+  for_chunks(rows_as_one(op), binomial_chunk);
 }
 
 }  // namespace cpu
@@ -188,11 +188,11 @@ RoughDraws rough_binomials() {
   return RoughDraws{s.field[0], s.field[1], s.field[2], s.field[3], s.field[4], s.drawn, s.open};
 }
 
-int rough_binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count) {
+int rough_binomial_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count) {
   return fast_draws(scratch_of<RoughBinomialLaw>(), key, stream, i0, count);
 }
 
-void binomial_at(const SampleKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* n, const double* p, const double* q,
+void binomial_at(const DrawKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* n, const double* p, const double* q,
                  double* out) {
   const double* const given[3] = {n, p, q};
   exact_draws(scratch_of<RoughBinomialLaw>(), given, key, stream, i0, at, m, out);
@@ -223,13 +223,13 @@ void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* h
   }
 }
 
-void binomial_each(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,
+void binomial_each(const DrawKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,
                    const double* q, double* out) {
   const double* const given[3] = {n, p, q};
   element_draws<BinomialLaw>(given, key, stream, i0, count, out);
 }
 
-void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n) {
+void binomial_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n) {
   alignas(64) double given[3][kChunk], out[kChunk];
   for (int e = 0; e < padded(count); ++e) {
     given[0][e] = static_cast<double>(n[e < count ? e : 0]);
@@ -248,7 +248,7 @@ static void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int c
   for (int e = count; e < padded(count); ++e) n[e] = p[e] = q[e] = 0.0;
   if (!op.q)
     for (int e = 0; e < padded(count); ++e) q[e] = 1.0 - p[e];
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   binomial_each(key, BINOMIAL, static_cast<uint32_t>(i0), count, n, p, q, out);
   store(op.out, sample, i0, count, out);
 }

@@ -43,7 +43,7 @@ namespace FB_ISA {
 // N = y rounded, at most max_count - x. This is done in float32, where subtracting the whole part is exact, so that the result is
 // that of float64. The 16 bits of refinement (stochastic_round) matter only where the first 32 are equal: the loop looks for
 // such elements, and if there are any, all are rounded again after it.
-static void round_births(const Bridge& op, const SampleKey& key, int64_t i0, int count, const float* y, const uint8_t* x, uint8_t* n) {
+static void round_births(const Bridge& op, const DrawKey& key, int64_t i0, int count, const float* y, const uint8_t* x, uint8_t* n) {
   const int max_count = static_cast<int>(op.max_count);
   if (!op.stochastic) {
     for (int k = 0; k < count; ++k) {
@@ -70,7 +70,7 @@ static void round_births(const Bridge& op, const SampleKey& key, int64_t i0, int
 }
 
 // A chunk of counts up to 255, by the shared-p draw.
-static void shared_chunk(const Bridge& op, const SampleKey& key, int64_t sample, int64_t i0, int count, const float* y) {
+static void shared_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const float* y) {
   alignas(64) uint8_t x_buffer[kChunk], n[kChunk], k[kChunk], fall[kChunk];
   const uint8_t* x = load_chunk(op.x_t, sample, i0, count, x_buffer);
   round_births(op, key, i0, count, y, x, n);
@@ -92,7 +92,7 @@ static void shared_chunk(const Bridge& op, const SampleKey& key, int64_t sample,
 }
 
 // A chunk of larger counts, by the per-element draw.
-static void element_chunk(const Bridge& op, const SampleKey& key, int64_t sample, int64_t i0, int count, const float* y) {
+static void element_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const float* y) {
   int64_t x[kChunk], births[kChunk], deaths[kChunk];
   alignas(64) uint32_t words[kChunk];
   const uint32_t i = static_cast<uint32_t>(i0);
@@ -116,7 +116,7 @@ static void element_chunk(const Bridge& op, const SampleKey& key, int64_t sample
 }
 
 static void bridge_chunk(const Bridge& op, int64_t sample, int64_t i0, int count) {
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   alignas(64) float y[kChunk];
   expected_births(op, sample, i0, count, y);
   (op.max_count <= kMaxSharedCount ? shared_chunk : element_chunk)(op, key, sample, i0, count, y);

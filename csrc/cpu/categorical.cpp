@@ -153,7 +153,7 @@ constexpr int kAtOnce = 16;
 
 // Draws the elements s.order[begin, end), which are sorted by row; lane_of names the lane that holds the sums of a row.
 template <class T>
-static void draw_group(const Drawing& op, const SampleKey& key, int64_t i0, const T* const row[8], const int64_t* lane_of,
+static void draw_group(const Drawing& op, const DrawKey& key, int64_t i0, const T* const row[8], const int64_t* lane_of,
                        const Eight& rows, const double* cum, RowScratch& s, int begin, int end) {
   uint32_t i[kAtOnce], v[kAtOnce];
   int64_t lane[kAtOnce], state[kAtOnce];
@@ -177,7 +177,7 @@ static void draw_group(const Drawing& op, const SampleKey& key, int64_t i0, cons
 }
 
 template <class T>
-static void draw_rows(const Drawing& op, const SampleKey& key, int64_t sample, int64_t i0, int count, RowScratch& s) {
+static void draw_rows(const Drawing& op, const DrawKey& key, int64_t sample, int64_t i0, int count, RowScratch& s) {
   double* cum = s.doubles(8 * op.probs.states + op.probs.rows);
   int64_t* lane_of = reinterpret_cast<int64_t*>(cum + 8 * op.probs.states);
   for (int64_t r = 0; r < op.probs.rows;) {
@@ -204,7 +204,7 @@ static void draw_rows(const Drawing& op, const SampleKey& key, int64_t sample, i
 
 static void draw_block(const Drawing& op, int64_t sample, int64_t i0, int count) {
   RowScratch& s = row_scratch();
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   if (!load_states(op.state, sample, i0, count, op.probs.rows, s.row)) op.bad_state = true;
   stream_words(key, CATEGORICAL, static_cast<uint32_t>(i0), count, s.words);
   sort_rows(s, op.probs.rows, count);
@@ -219,7 +219,7 @@ static void table_chunk(const Drawing& op, int64_t sample, int64_t i0, int count
   int64_t state[kChunk];
   alignas(64) uint32_t v[kChunk + 64];
   uint32_t low[kChunk], high[kChunk];
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   const int64_t states = op.thresholds.states;
   const uint32_t last = static_cast<uint32_t>(states - 1);
   const uint16_t* guide = op.guide.row<uint16_t>(op.index, sample, 0);

@@ -77,7 +77,7 @@ int64_t source_of(const CategoricalBridge& op, int64_t at) {
     scalar::load(op.weights, sample, i * states + j, 1, &row[j]);
     if (op.is_logits && static_cast<float>(row[j]) > largest) largest = static_cast<float>(row[j]);
   }
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   const auto weight = [&](int64_t j) { return op.is_logits ? logit_weight(static_cast<float>(row[j]), largest) : row[j]; };
   return draw_category(weight, states, 0, key, static_cast<uint32_t>(i), CATEGORICAL_X0, CATEGORICAL_X0_REFINE).state;
 }
@@ -156,7 +156,7 @@ static bool weights_of_logits(const float* logits, int64_t states, double* weigh
 }
 
 // Sets s.from to the x_0 of each element, drawn from its logits or probabilities.
-static void predict(const Bridging& op, const SampleKey& key, int64_t sample, int64_t i0, int count, RowScratch& s) {
+static void predict(const Bridging& op, const DrawKey& key, int64_t sample, int64_t i0, int count, RowScratch& s) {
   const int64_t states = op.before.states;
   double *cum = s.doubles(17 * states), *weights = cum + 8 * states;
   float* logits = reinterpret_cast<float*>(cum + 16 * states);
@@ -197,7 +197,7 @@ static void predict(const Bridging& op, const SampleKey& key, int64_t sample, in
 }
 
 // Draws the elements s.order[begin, end), which are sorted by x_t; their columns of `after` lie at column[(x_t % 8) * S].
-static void draw_paths(const Bridging& op, const SampleKey& key, int64_t sample, int64_t i0, const double* column, double* cum,
+static void draw_paths(const Bridging& op, const DrawKey& key, int64_t sample, int64_t i0, const double* column, double* cum,
                        RowScratch& s, int begin, int end) {
   const int64_t states = op.before.states;
   for (int at = begin; at < end; at += 8) {
@@ -228,7 +228,7 @@ static void draw_paths(const Bridging& op, const SampleKey& key, int64_t sample,
 
 static void bridge_block(const Bridging& op, int64_t sample, int64_t i0, int count) {
   RowScratch& s = row_scratch();
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   const int64_t states = op.before.states;
   if (!op.x_0) predict(op, key, sample, i0, count, s);
   else if (!load_states(op.x_0, sample, i0, count, states, s.from)) op.bad_x_0 = true;

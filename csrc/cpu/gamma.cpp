@@ -19,7 +19,7 @@ void gamma_chunk(const Gamma& op, int64_t sample, int64_t i0, int count) { FB_CA
 void gamma(const Gamma& op) {
   check_given(op, "gamma", "shape", op.shape, Rule::positive, kMostShape);
   check_given(op, "gamma", "scale", op.scale, Rule::nonnegative, kLargest);
-  for_chunks(op, gamma_chunk);
+  for_chunks(rows_as_one(op), gamma_chunk);
 }
 
 }  // namespace cpu
@@ -37,7 +37,7 @@ namespace FB_ISA {
 static void gamma_chunk(const Gamma& op, int64_t sample, int64_t i0, int count) {
   alignas(64) double shape[kChunk], scale[kChunk], m[kChunk], exponent[kChunk];
   GammaScratch& s = gamma_scratch();
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   const uint32_t from = static_cast<uint32_t>(i0);
   load_given(op.shape, sample, i0, count, shape);
   load_given(op.scale, sample, i0, count, scale);

@@ -22,7 +22,7 @@ void negative_binomial_chunk(const NegativeBinomial& op, int64_t sample, int64_t
 void negative_binomial(const NegativeBinomial& op) {
   check_given(op, "negative_binomial", "r", op.r, Rule::positive, kMostShape);
   check_given(op, "negative_binomial", "mean", op.mean, Rule::nonnegative, kMaxRate);
-  for_chunks(op, negative_binomial_chunk);
+  for_chunks(rows_as_one(op), negative_binomial_chunk);
 }
 
 }  // namespace cpu
@@ -41,7 +41,7 @@ static void negative_binomial_chunk(const NegativeBinomial& op, int64_t sample, 
   alignas(64) double r[kChunk], rate[kChunk], m[kChunk], exponent[kChunk];
   alignas(64) int64_t drawn[kChunk];
   GammaScratch& s = gamma_scratch();
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   const uint32_t from = static_cast<uint32_t>(i0);
   load_given(op.r, sample, i0, count, r);
   load_given(op.mean, sample, i0, count, rate);

@@ -19,7 +19,7 @@ void normal_chunk(const Normal& op, int64_t sample, int64_t i0, int count) { FB_
 void normal(const Normal& op) {
   check_given(op, "normal", "mean", op.mean, Rule::number, 0.0);
   check_given(op, "normal", "std", op.deviation, Rule::nonnegative, kLargest);
-  for_chunks(op, normal_chunk);
+  for_chunks(rows_as_one(op), normal_chunk);
 }
 
 }  // namespace cpu
@@ -36,8 +36,7 @@ namespace FB_ISA {
 static void normal_chunk(const Normal& op, int64_t sample, int64_t i0, int count) {
   alignas(64) uint32_t high[kChunk], low[kChunk];
   alignas(64) double mean[kChunk], deviation[kChunk], z[kChunk];
-  SampleKey key = op.key;
-  key.sample += static_cast<uint32_t>(sample);
+  const DrawKey key = key_of(op, sample);
   stream_words(key, NORMAL, static_cast<uint32_t>(i0), count, high);
   stream_words(key, NORMAL_REFINE, static_cast<uint32_t>(i0), count, low);
   normal_magnitudes(count, high, low, mean, z);

@@ -4,6 +4,7 @@
 // used; the result is then arbitrary, but no other memory is touched.
 #pragma once
 
+#include "cpu/support/draw.h"
 #include "cpu/support/isa.h"
 #include "cpu/support/view.h"
 #include "fastblackout/ops.h"
@@ -15,14 +16,15 @@ namespace cpu {
 
 struct Common {
   int64_t samples = 0, elements = 0;     // elements of one sample
+  uint32_t row = 0;                      // not 0: what is one sample here are samples of so many elements (rows_as_one, chunks.h)
   SampleKey key{};                       // the key of sample 0 of this array; the other samples add their number to it
   int threads = 1;
   Isa isa = Isa::scalar;
 };
 
 // The key of a sample's draws.
-inline SampleKey key_of(const Common& op, int64_t sample) {
-  SampleKey key = op.key;
+inline DrawKey key_of(const Common& op, int64_t sample) {
+  DrawKey key{op.key, op.row};
   key.sample += static_cast<uint32_t>(sample);
   return key;
 }

@@ -18,7 +18,7 @@ void poisson_chunk(const Poisson& op, int64_t sample, int64_t i0, int count) { F
 
 void poisson(const Poisson& op) {
   check_values(op, "poisson", "rate", op.rate, Rule::nonnegative, kMaxRate);
-  for_chunks(op, poisson_chunk);
+  for_chunks(rows_as_one(op), poisson_chunk);
 }
 
 }  // namespace cpu
@@ -148,11 +148,11 @@ RoughDraws rough_poissons() {
   return RoughDraws{s.field[0], s.field[1], nullptr, nullptr, s.field[2], s.drawn, s.open};
 }
 
-int rough_poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count) {
+int rough_poisson_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count) {
   return fast_draws(scratch_of<RoughPoissonLaw>(), key, stream, i0, count);
 }
 
-void poisson_at(const SampleKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* rate, double* out) {
+void poisson_at(const DrawKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* rate, double* out) {
   const double* const given[1] = {rate};
   exact_draws(scratch_of<RoughPoissonLaw>(), given, key, stream, i0, at, m, out);
 }
@@ -181,7 +181,7 @@ void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* hi
   }
 }
 
-void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x) {
+void poisson_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x) {
   alignas(64) double given[kChunk], out[kChunk];
   for (int e = 0; e < padded(count); ++e) given[e] = rate[e < count ? e : 0];
   const double* const inputs[1] = {given};
@@ -193,7 +193,7 @@ static void poisson_chunk(const Poisson& op, int64_t sample, int64_t i0, int cou
   alignas(64) double rate[kChunk], out[kChunk];
   load(op.rate, sample, i0, count, rate);
   for (int e = count; e < padded(count); ++e) rate[e] = 0.0;
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   const double* const given[1] = {rate};
   element_draws<PoissonLaw>(given, key, POISSON, static_cast<uint32_t>(i0), count, out);
   store(op.out, sample, i0, count, out);

@@ -118,7 +118,7 @@ struct BayesDraw {
 // A uniform of 53 bits for each element of a chunk, by which N is drawn
 static void uniforms(const PosteriorStep& op, int64_t sample, int64_t i0, int count, double* __restrict to) {
   alignas(64) uint32_t high[kChunk], low[kChunk];
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   stream_words(key, POSTERIOR_STATE, static_cast<uint32_t>(i0), count, high);
   stream_words(key, POSTERIOR_STATE_REFINE, static_cast<uint32_t>(i0), count, low);
   for (int e = 0; e < count; ++e) to[e] = uniform_from_zero(bits53(high[e], low[e]));

@@ -38,7 +38,7 @@ namespace FB_ISA {
 #include "cpu/per_isa/steps.inc"
 
 static void tau_leap_chunk(const TauLeap& op, int64_t sample, int64_t i0, int count) {
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   alignas(64) float y[kChunk];
   int64_t x[kChunk], births[kChunk];
   double rate[kChunk];

@@ -49,7 +49,7 @@ static inline void finish(const Thin& op, int64_t sample, int64_t i0, int count,
 }
 
 static void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   if (op.max_count <= kMaxSharedCount) {
     alignas(64) uint8_t n_buffer[kDrawChunk], k_buffer[kDrawChunk];
     DrawTable& table = thread_table(0);

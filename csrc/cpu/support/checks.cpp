@@ -14,11 +14,21 @@ struct Check : Common {
   Rule rule;
   double limit;
   std::atomic<int64_t>* first_bad;  // linear index of the first element that breaks the rule
+
+  template <class Read>
+  void fields(Read& read) {
+    read(view);
+  }
 };
 
 struct PairCheck : Common {
   View p, q;
   std::atomic<int64_t>* first_bad;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(p, q);
+  }
 };
 
 bool obeys(Rule rule, double x, double limit) {
@@ -88,7 +98,7 @@ void check_values(const Common& op, const char* name, const char* argument, cons
   if (full_range(view.dtype, rule, limit)) return;
   std::atomic<int64_t> first_bad{INT64_MAX};
   Check check{op, view, rule, limit, &first_bad};
-  for_chunks(check, check_chunk);
+  for_chunks(rows_as_one(check), check_chunk);
   const int64_t bad = first_bad.load();
   if (bad == INT64_MAX) return;
   const int64_t sample = bad / op.elements, i = bad % op.elements;
@@ -104,7 +114,7 @@ void check_given(const Common& op, const char* name, const char* argument, const
 void check_pairs(const Common& op, const char* name, const char* argument, const View& p, const View& q) {
   std::atomic<int64_t> first_bad{INT64_MAX};
   PairCheck check{op, p, q, &first_bad};
-  for_chunks(check, check_pair_chunk);
+  for_chunks(rows_as_one(check), check_pair_chunk);
   const int64_t bad = first_bad.load();
   if (bad == INT64_MAX) return;
   const int64_t sample = bad / op.elements, i = bad % op.elements;

@@ -37,6 +37,54 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
   parallel_for(chunks, threads, run_chunks<Op>, &job);
 }
 
+constexpr int64_t kShortRow = 512;  // samples of fewer elements fill too little of a chunk on their own
+
+// Goes along an op's fields and makes its samples one, the first dimension of its views.
+struct OneRow {
+  int64_t samples;
+  bool possible = true;  // as long as no view has too many dimensions
+
+  template <class... Fields>
+  void operator()(Fields&... fields) {
+    (merge(fields), ...);
+  }
+  template <class... Fields>
+  void outputs(Fields&... fields) {
+    (merge(fields), ...);
+  }
+
+ private:
+  template <class Other>
+  void merge(Other&) {}
+  void merge(View& view) {
+    View merged = view;
+    merged.sample_stride = 0;
+    merged.dims = 1;
+    merged.sizes[0] = merged.strides[0] = 1;
+    possible = possible && view.dims < kMaxDims;
+    if (!possible) return;
+    Merge merge(merged);
+    merge.append(samples, view.sample_stride);
+    for (int d = 0; d < view.dims; ++d) merge.append(view.sizes[d], view.strides[d]);
+    view = merged;
+  }
+};
+
+// The op, whose arguments all have a value for each element, with short samples made one, so that chunks run over several.
+template <class Op>
+Op rows_as_one(const Op& op) {
+  const int64_t elements = op.samples * op.elements;
+  if (op.samples < 2 || op.elements >= kShortRow || elements > INT64_C(0xffffffff)) return op;
+  Op one = op;
+  OneRow merge{op.samples};
+  one.fields(merge);
+  if (!merge.possible) return op;
+  one.row = static_cast<uint32_t>(op.elements);
+  one.samples = 1;
+  one.elements = elements;
+  return one;
+}
+
 // Whether draw_chunk is to keep the part of Philox that does not depend on the sample (SharedRounds) for the samples that follow.
 inline bool shares_rounds(const Common& op) { return op.samples > 1 && op.elements <= kChunksKept * kDrawChunk; }
 

@@ -16,7 +16,7 @@ int exact_count(const double (*cdf)[16], int rows, int lane, int n, double start
 bool is_tie(const uint16_t (*h)[16], int lane, int n, uint32_t u, int k) { return k < n && h[k][lane] == u; }
 
 // The exact result for one element whose fast search gave `found`, but met a tie or left its window.
-uint8_t exact_draw(const DrawTable& t, const SampleKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n, int found) {
+uint8_t exact_draw(const DrawTable& t, const DrawKey& key, uint32_t stream_refine, uint32_t i, Primary primary, int n, int found) {
   const int a = n >> 4, b = n & 15, top = 16 * a, rows_1 = t.rows_upper[a >> 3], rows_2 = t.rows_lower[b >> 3];
   int k2 = 0;
   for (int j = 0; j < rows_2; ++j) k2 += t.h_lower[j][b] < primary.u2;  // they are few, and there is no branch to mispredict

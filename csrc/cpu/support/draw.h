@@ -16,6 +16,12 @@
 namespace fastblackout {
 namespace cpu {
 
+// The key of draws: of the elements of one sample or, where `row` is not 0, of those of samples of `row` elements that follow one
+// another, numbered through from the first sample's first. Samples are the key's and those after it.
+struct DrawKey : SampleKey {
+  uint32_t row = 0;
+};
+
 constexpr int kChunk = 1024;      // elements an op works on at a time: their buffers stay in the first-level cache
 constexpr int kDrawChunk = 4096;  // the most that draw_chunk and thin take at a time, of bytes: fewer chunks, fewer starts
 constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 thresholds
@@ -96,6 +102,7 @@ constexpr int padded(int count) { return (count + 31) & ~31; }  // how far the i
 //   binomial_each  out[k] ~ Binomial(n[k], p[k]), q[k] = 1 - p[k]; the inputs are valid, and out has room, up to a multiple of 32
 //   rough_binomials, rough_binomial_draws, binomial_at, and those of Poisson draws: see RoughDraws; not for the scalar set
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
+// The element indices i0 + k and i[k] run through the samples of a key that has rows.
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
 //   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 is a multiple
 //                  of 4, and there is room for a multiple of 64 words
@@ -103,24 +110,24 @@ constexpr int padded(int count) { return (count + 31) & ~31; }  // how far the i
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
   namespace ISA {                                                                                                     \
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \
-  void draw_chunk(DrawTable& table, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,       \
+  void draw_chunk(DrawTable& table, const DrawKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,       \
                   int count, const uint8_t* n, uint8_t* k, bool share);                                               \
-  void binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n);   \
-  void binomial_each(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,   \
+  void binomial_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n);   \
+  void binomial_each(const DrawKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,   \
                      const double* q, double* out);                                                                   \
   RoughDraws rough_binomials();                                                                                       \
-  int rough_binomial_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count);                              \
-  void binomial_at(const SampleKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* n,           \
+  int rough_binomial_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count);                              \
+  void binomial_at(const DrawKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* n,           \
                    const double* p, const double* q, double* out);                                                    \
   RoughDraws rough_poissons();                                                                                        \
-  int rough_poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count);                               \
-  void poisson_at(const SampleKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* rate,         \
+  int rough_poisson_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count);                               \
+  void poisson_at(const DrawKey& key, uint32_t stream, uint32_t i0, const int* at, int m, const double* rate,         \
                   double* out);                                                                                       \
-  void poisson_draws(const SampleKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
-  void element_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
+  void poisson_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count, const double* rate, int64_t* x);  \
+  void element_words(const DrawKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint64_t* high,     \
                      uint64_t* low);                                                                                  \
-  void stream_words(const SampleKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words);                  \
-  void trial_words(const SampleKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v); \
+  void stream_words(const DrawKey& key, uint32_t stream, uint32_t i0, int count, uint32_t* words);                  \
+  void trial_words(const DrawKey& key, uint32_t stream, uint32_t sub, const uint32_t* i, int m, uint32_t* u, uint32_t* v); \
   }
 FB_DECLARE_DRAW(scalar)
 #if FB_X86

@@ -1,0 +1,68 @@
+"""Samples of few elements, which the CPU's kernels draw together, have the bits of the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastblackout as fb
+from support.helpers import BACKENDS, using
+
+SHAPES = [(2600,), (1025, 1), (700, 3), (205, 5), (40, 31), (9, 511), (6, 512), (300, 2, 5)]
+LAST = fb.Philox(2**63 + 5, first_sample=2**32 - 2600, call=3)  # the last samples that a key has
+
+
+def draws(shape: tuple[int, ...], strided: bool) -> dict[str, Any]:
+    random = np.random.default_rng(list(shape))
+
+    def lay(values: np.ndarray) -> np.ndarray:
+        if not strided:
+            return values
+        room = np.zeros((*shape[:-1], 2 * shape[-1] + 1), values.dtype)
+        room[..., ::2][..., : shape[-1]] = values
+        return room[..., ::2][..., : shape[-1]]
+
+    counts = lay(random.integers(0, 3000, shape))
+    some, more = (lay(random.gamma(0.7, 4.0, shape) + 1e-3) for _ in range(2))
+    return {
+        "binomial": lambda: fb.binomial(counts, lay(random.random(shape)), rng=LAST),
+        "binomial, one p": lambda: fb.binomial(counts, 0.3, rng=LAST),
+        "poisson": lambda: fb.poisson(some * 5, rng=LAST),
+        "normal": lambda: fb.normal(some, 2.0, rng=LAST),
+        "gamma": lambda: fb.gamma(some, more, rng=LAST),
+        "beta": lambda: fb.beta(some, more, rng=LAST),
+        "beta_binomial": lambda: fb.beta_binomial(counts, some, more, rng=LAST),
+        "negative_binomial": lambda: fb.negative_binomial(some, 3 * more, rng=LAST),
+    }
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_short_samples_have_the_bits_of_the_reference(shape: tuple[int, ...], strided: bool) -> None:
+    for name in draws(shape, strided):
+        found = {}
+        for backend in BACKENDS:
+            with using(backend):
+                found[backend] = draws(shape, strided)[name]()
+        for backend, drawn in found.items():
+            assert np.array_equal(drawn, found["reference"]), (name, backend)
+
+
+def test_a_sample_draws_the_same_alone() -> None:
+    rates = np.random.default_rng(1).gamma(1.0, 9.0, (1100, 2))
+    for of, at in ((fb.poisson, 1099), (fb.poisson, 511), (fb.normal, 700)):
+        arguments = (rates,) if of is fb.poisson else (rates, 1.0)
+        alone = (arguments[0][at : at + 1], *arguments[1:])
+        assert np.array_equal(of(*arguments, rng=fb.Philox(5))[at], of(*alone, rng=fb.Philox(5, first_sample=at))[0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_a_wrong_value_is_told_with_its_sample(backend: str) -> None:
+    prob = np.full((700, 3), 0.5)
+    prob[512, 2] = 2.0
+    wrong = {"prob": prob, "pair": fb.Prob(np.full((700, 3), 0.5), 0.5 + 0.1 * (prob > 1))}
+    for given in wrong.values():
+        with using(backend), pytest.raises(ValueError, match=r"binomial: prob: .*sample 512, element 2"):
+            fb.binomial(np.ones((700, 3), np.int64), given, rng=fb.Philox(1))
