@@ -66,3 +66,11 @@ def test_a_wrong_value_is_told_with_its_sample(backend: str) -> None:
     for given in wrong.values():
         with using(backend), pytest.raises(ValueError, match=r"binomial: prob: .*sample 512, element 2"):
             fb.binomial(np.ones((700, 3), np.int64), given, rng=fb.Philox(1))
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_one_wrong_number_of_a_sample_is_told(backend: str) -> None:
+    deviation = np.ones((600, 1))
+    deviation[550] = np.nan
+    with using(backend), pytest.raises(ValueError, match=r"normal: std: .*sample 550, element 0"):
+        fb.normal(np.zeros((600, 3)), np.broadcast_to(deviation, (600, 3)), rng=fb.Philox(1))

@@ -107,8 +107,9 @@ void check_values(const Common& op, const char* name, const char* argument, cons
 
 void check_given(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit) {
   Common looked_at = op;
-  if (is_one(view) && op.elements > 1) looked_at.elements = 1;
-  check_values(looked_at, name, argument, view, rule, limit);
+  View first = view;
+  if (is_one(view) && op.elements > 1) looked_at.elements = first.sizes[0] = 1;
+  check_values(looked_at, name, argument, first, rule, limit);
 }
 
 void check_pairs(const Common& op, const char* name, const char* argument, const View& p, const View& q) {
