@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt
+from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt, adopt_counts
 from ..ground.values import is_tensor
 from ..probability import Prob
 from . import checks
@@ -69,9 +69,9 @@ class Counts(Argument):
     def on_host(self, call: Call, value: Any) -> tuple[Array]:
         name, first = self.names[0], call.first
         if first is None and type(value) is np.ndarray:  # nothing to settle
-            array = adopt(value, call.op, name, self.dtypes)
+            array = adopt_counts(value, call.op, name, self.dtypes)
         else:
-            array = adopt(call.settle(name, value), call.op, name, self.dtypes)
+            array = adopt_counts(call.settle(name, value), call.op, name, self.dtypes)
         if first is None:
             call.begin(name, array)
         else:

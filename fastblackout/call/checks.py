@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WORD = 1 << 32
 _LARGEST = {"uint8": 255, "int16": (1 << 15) - 1, "int32": (1 << 31) - 1, "int64": (1 << 63) - 1}
+_LARGEST |= {"uint16": (1 << 16) - 1, "uint32": (1 << 32) - 1}
 MAX_COUNT = 1 << 53  # integers above are not all float64
 
 

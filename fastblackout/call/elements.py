@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt, to_device
+from ..arrays import Array, adopt_counts, to_device
 from ..ground.values import as_float, common_shape, is_number, is_tensor
 from .checks import check_tensor
 
@@ -33,14 +33,14 @@ def element_arguments(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> l
             else:
                 value = torch.full((), number, dtype=getattr(torch, dtype), device=device)
         elif device is not None and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
-            value = to_device(torch.from_numpy(adopt(value, op, name, dtypes).value), device)
-        arrays.append(array := adopt(value, op, name, dtypes))
+            value = to_device(torch.from_numpy(adopt_counts(value, op, name, dtypes).value), device)
+        arrays.append(array := adopt_counts(value, op, name, dtypes))
         if device is not None:
             check_tensor(op, name, array, value)
             if value.device != device:
                 rule = f"must be on the device of the other argument, {device}"
                 raise ValueError(f"{op}: {name}: {rule}, got {value.device}")
-            array.value = value.detach()
+            array.value = array.value.detach()
     if all(array.shape == arrays[0].shape for array in arrays):
         return arrays
     if device is None:

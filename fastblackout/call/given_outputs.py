@@ -42,6 +42,12 @@ def float_dtype(op: str, argument: str, dtype: Any, of: Array) -> str:
     return name
 
 
+def check_out(op: str, out: Any, like: Array) -> None:
+    """TypeError for an `out` beside counts that are copied: what is drawn from the copy is copied, too."""
+    if out is not None and like.narrow:
+        raise TypeError(f"{op}: out: must be None for {like.narrow} counts, got {type(out).__name__}")
+
+
 def outputs_of(
     op: str,
     source: Array,
@@ -58,6 +64,7 @@ def outputs_of(
     """
     if out is None:
         return {name: source.empty_like(dtype) if name in wanted else None for name, dtype in dtypes.items()}
+    check_out(op, out, source)
     given = {name: getattr(out, name, None) for name in dtypes}
     if all(value is None for value in given.values()):
         raise TypeError(f"{op}: out: must have one of {', '.join(dtypes)}, got {type(out).__name__}")
@@ -87,6 +94,7 @@ def out_of(op: str, out: Any, source: Array, name: str, read: dict[str, Any]) ->
     """The one output of an op, if given, like `source`, its argument of that name: see outputs_of."""
     if out is None:
         return None
+    check_out(op, out, source)
     return output_of(op, "out", out, source.dtype, source, [(name, source), *memory_of(op, read)], source)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt, empty_tensor
+from ..arrays import Array, adopt, empty_tensor, narrowed
 from ..reference.categorical import GUIDE
 from .call import Call
 from .checks import check_tensor, same_shape
-from .given_outputs import float_dtype, names_of, out_of, outputs_of
+from .given_outputs import check_out, float_dtype, names_of, out_of, outputs_of
 
 
 class Outputs:
@@ -101,11 +101,15 @@ class Chosen(Outputs):
         return made
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
+        if call.first.narrow:
+            made, like = list(made), len(self.names) - 1
+            made[:like] = [narrowed(value, call.first) for value in made[:like]]
         return self.result(*made)
 
     def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
         outputs, input_dtype, out = request
         names, dtypes = self.wanted(call, outputs, input_dtype)
+        check_out(call.op, out, call.first)
         given: dict[str, Any] = {} if out is None else {name: getattr(out, name, None) for name in dtypes}
         given = {name: value for name, value in given.items() if value is not None}
         for name, value in given.items():
@@ -141,6 +145,10 @@ class Single(Outputs):
         if self.like == "sample":
             return {self.names[0]: _for_samples(call, dtype)}
         return {self.names[0]: _new(call, dtype, call.first.shape) if self.like else call.first.empty_like(dtype)}
+
+    def give(self, call: Call, made: Iterable[Any]) -> Any:
+        (value,) = made
+        return narrowed(value, call.first) if call.first.narrow and not self.dtype else value
 
 
 class _OfDraws(Outputs):
@@ -191,9 +199,9 @@ class OrGiven(Single):
         return super().make(call)
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
-        (value,) = made
         if call.into is None:
-            return value
+            return super().give(call, made)
+        (value,) = made
         if call.into.is_tensor:
             call.into.value.copy_(value)
         else:
@@ -202,6 +210,7 @@ class OrGiven(Single):
 
     def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
         (out,) = request
+        check_out(call.op, out, call.first)
         call.into = None if out is None else _check_traced(call, "out", out, call.first.dtype)
         return super().traced(call, registered, request)
 

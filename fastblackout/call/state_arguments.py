@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, FLOATS, Array, adopt
+from ..arrays import COUNTS, FLOATS, Array, adopt_counts
 from ..ground.values import is_tensor, real_array
 from ..probability import Prob
 from . import checks, matrices
@@ -109,7 +109,7 @@ class Prediction(Argument):
         (name,) = given
         dtypes: dict[str, Sequence[str]] = {"x_0": COUNTS, "logits": FLOATS, "probs": PROBS}
         each = next(each for each in value if each is not None)
-        array = adopt(call.settle(name, each), call.op, name, dtypes[name])
+        array = adopt_counts(call.settle(name, each), call.op, name, dtypes[name])
         same = checks.same_shape if name == "x_0" else checks.same_device
         for check in (same, checks.same_library):
             check(call.op, name, array, call.first_name, call.first)

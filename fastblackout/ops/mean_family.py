@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, adopt
+from ..arrays import COUNTS, adopt_counts
 from ..call import checks
 from ..ground.values import as_float, is_number, is_tensor, real_array
 
@@ -24,7 +24,8 @@ def as_births(op: str, head: Any, x_t: Any, offset: Any, max_count: Any) -> tupl
         if len(head) != 1:
             raise ValueError(f"{op}: head: must be an array, or a tuple of one, for family {MEAN!r}, got {len(head)}")
         (head,) = head
-    quarter = checks.max_count_of(op, max_count, adopt(x_t, op, "x_t", COUNTS).dtype) / 4
+    counts = adopt_counts(x_t, op, "x_t", COUNTS)
+    quarter = checks.max_count_of(op, max_count, counts.narrow or counts.dtype) / 4
     if is_tensor(offset):
         return head, offset.double().exp() * quarter
     if is_number(offset):

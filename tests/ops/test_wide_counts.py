@@ -1,0 +1,81 @@
+"""uint16 and uint32 counts, such as a camera's: the results of int32 and int64 ones, in the dtype that came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fastblackout as fb
+from support.helpers import assert_named
+
+RNG = fb.Philox(3)
+WIDER = {"uint16": "int32", "uint32": "int64"}
+X = np.random.default_rng(0).integers(0, 5000, (4, 50))
+HEAD = np.zeros(X.shape, np.float32)
+ALIKE = {"x_t", "births", "x_s", "drawn"}  # results in the dtype of the counts
+LIBRARIES: dict[str, Callable[[Any], Any]] = {"numpy": lambda array: array, "torch": torch.from_numpy}
+
+
+def results(lay: Callable[[Any], Any], counts: Any) -> dict[str, Any]:
+    """What every op that takes counts gives. lay: NumPy arrays as those of a library."""
+    x, half, law = lay(counts), lay(counts // 2), {"family": "beta-binomial", "offset": -0.5, "max_count": 9000}
+    head, how = (lay(HEAD), lay(HEAD)), {"rng": RNG, "max_count": 9000}
+    steps = {
+        "thin": fb.thin(x, 0.3, **how),
+        "bridge_step": fb.bridge_step(x, births=half, step=0.5, **how),
+        "tau_leap_step": fb.tau_leap_step(x, births=half, step=0.5, **how),
+        "posterior_step": fb.posterior_step(x, head, 0.5, rng=RNG, **law),
+        "posterior_step, mean": fb.posterior_step(x, head[0], 0.5, rng=RNG, **law | {"family": "mean"}),
+    }
+    losses = {
+        "posterior_loss": fb.posterior_loss(head, x, half, 1.0, **law),
+        "birth_loss": fb.birth_loss(lay(HEAD), x, 1.0),
+        "energy_loss": fb.energy_loss(lay(np.stack([HEAD, HEAD + 1])), x, half, 1.0, max_count=9000),
+    }
+    draws = {
+        "binomial": fb.binomial(x, 0.25, rng=RNG),
+        "beta_binomial": fb.beta_binomial(x, 2.0, 3.0, rng=RNG),
+        "categorical": fb.categorical(lay(counts % 2), lay(np.full((2, 2), 0.5)), rng=RNG),
+    }
+    fields = {(op, name): value for op, step in steps.items() for name, value in step._asdict().items()}
+    fields |= {(op, "loss"): value for op, value in losses.items()}
+    return fields | {(op, "drawn"): value for op, value in draws.items()}
+
+
+@pytest.mark.parametrize("dtype", WIDER)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_results_are_those_of_the_wider_dtype(dtype: str, library: str) -> None:
+    lay = LIBRARIES[library]
+    found, wanted = results(lay, X.astype(dtype)), results(lay, X.astype(WIDER[dtype]))
+    for (op, name), value in found.items():
+        other = wanted[op, name]
+        assert np.array_equal(np.asarray(value), np.asarray(other)), (op, name)
+        expected = dtype if name in ALIKE else str(other.dtype)
+        assert str(value.dtype).endswith(expected), (op, name)
+
+
+@pytest.mark.parametrize("dtype", WIDER)
+def test_they_are_traced(dtype: str) -> None:
+    def noised(x: torch.Tensor) -> torch.Tensor:
+        return fb.thin(x, 0.3, rng=RNG.tensor(), max_count=5000).x_t
+
+    x = torch.from_numpy(X.astype(dtype))
+    traced = torch.compile(noised, backend="aot_eager", fullgraph=True)(x)
+    assert traced.dtype == x.dtype and torch.equal(traced, noised(x))
+
+
+def test_their_errors() -> None:
+    x = X.astype(np.uint16)
+    made = fb.thin(x.astype(np.int32), 0.3, rng=RNG, max_count=5000)
+    out = fb.binomial(x, 0.5, rng=RNG)
+    assert_named(lambda: fb.thin(x, 0.3, max_count=5000, out=made), TypeError, "thin: out: must be None", "Thinned")
+    rows = np.full((2, 2), 0.5)
+    assert_named(lambda: fb.categorical(x % 2, rows, out=out), TypeError, "categorical: out: must be None", "ndarray")
+    assert_named(
+        lambda: fb.thin(x, 0.3, max_count=1 << 16), ValueError, "thin: max_count: must be in 1..65535", "65536"
+    )
+    assert_named(lambda: fb.thin(x, 0.3), ValueError, "thin: max_count: must be given for uint16", "None")
