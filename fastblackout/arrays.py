@@ -219,7 +219,7 @@ def adopt_counts(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> A
     wider = WIDER.get(array.dtype)
     if wider is None:
         return array
-    made = array.made(_in_dtype(array, array.value, wider), wider, array.shape)
+    made = array.like(_in_dtype(array, array.value, wider))
     made.narrow = array.dtype
     return made
 
