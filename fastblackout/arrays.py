@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 DTYPES = ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", "float16")
 COUNTS = DTYPES[:4]
 FLOATS = DTYPES[4:]
-WIDER = {"uint16": "int32", "uint32": "int64"}  # dtypes of counts that no kernel knows, and those that they are read in
 _CODES = {name: code for code, name in enumerate(DTYPES)} | {"uint16": 0}  # of guides alone, read without a code
 _EXACT = {"float32": 1 << 24, "float16": 1 << 11, "bfloat16": 1 << 8}
 
@@ -56,15 +55,15 @@ def _name_of_numpy(dtype: np.dtype[Any]) -> str:
 class Array:
     """An array of a caller. `value` is what the kernels read; `give` turns a result of that kind into the caller's.
 
-    narrow: the caller's dtype, where `value` is a copy in a wider one (see WIDER), else "".
+    came_as: the caller's dtype of counts, where `value` is a copy in another (call/copied_counts.py), else "".
     """
 
-    __slots__ = ("value", "is_tensor", "dtype", "narrow", "device", "shape", "_namespace")
+    __slots__ = ("value", "is_tensor", "dtype", "came_as", "device", "shape", "_namespace")
 
     def __init__(self, value: Any, op: str, argument: str) -> None:
         torch = sys.modules.get("torch")
         self._namespace: Any = None
-        self.narrow = ""
+        self.came_as = ""
         self.is_tensor = torch is not None and isinstance(value, torch.Tensor)
         if not self.is_tensor and not isinstance(value, np.ndarray):
             value = self._from_other(value, op, argument)
@@ -115,13 +114,13 @@ class Array:
         """`like` of a new array, of which all is known: an op makes several a call."""
         other = Array.__new__(Array)
         other.value, other.is_tensor, other.dtype, other.device = value, self.is_tensor, dtype, self.device
-        other.shape, other._namespace, other.narrow = shape, self._namespace, ""
+        other.shape, other._namespace, other.came_as = shape, self._namespace, ""
         return other
 
     def like(self, value: Any) -> Array:
         """Another array of the same library and the same way back."""
         other = Array(value, "", "")
-        other._namespace, other.narrow = self._namespace, self.narrow
+        other._namespace, other.came_as = self._namespace, self.came_as
         return other
 
     def give(self) -> Any:
@@ -210,27 +209,6 @@ def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
     ):
         return array.like(np.array(array.value))  # a field of a record array: its steps are no whole elements
     return array
-
-
-def adopt_counts(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
-    """`adopt` of counts, which may also come in a dtype of WIDER: they are then a copy in the wider one."""
-    more = [name for name, wider in WIDER.items() if wider in dtypes]
-    array = adopt(value, op, argument, (*dtypes, *more))
-    wider = WIDER.get(array.dtype)
-    if wider is None:
-        return array
-    made = array.like(_in_dtype(array, array.value, wider))
-    made.narrow = array.dtype
-    return made
-
-
-def narrowed(value: Any, like: Array) -> Any:
-    """A result, or None, in the caller's dtype of `like`, which is narrow."""
-    return None if value is None else _in_dtype(like, value, like.narrow)
-
-
-def _in_dtype(like: Array, value: Any, dtype: str) -> Any:
-    return value.to(getattr(sys.modules["torch"], dtype)) if like.is_tensor else value.astype(dtype)
 
 
 def store(result: NDArray[Any], into: Array) -> None:

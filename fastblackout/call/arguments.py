@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt, adopt_counts
+from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt
 from ..ground.values import is_tensor
 from ..probability import Prob
 from . import checks
 from .call import Call
+from .copied_counts import adopt_counts
 from .elements import element_arguments
 
 MOST_DRAWS = 8  # as in csrc/include/fastblackout/energy_loss.h

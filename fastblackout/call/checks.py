@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 WORD = 1 << 32
 _LARGEST = {"uint8": 255, "int16": (1 << 15) - 1, "int32": (1 << 31) - 1, "int64": (1 << 63) - 1}
-_LARGEST |= {"uint16": (1 << 16) - 1, "uint32": (1 << 32) - 1}
+_LARGEST |= {"uint16": (1 << 16) - 1, "uint32": (1 << 32) - 1, "float32": 1 << 24, "float64": 1 << 53}
 MAX_COUNT = 1 << 53  # integers above are not all float64
 
 
 def largest(dtype: str) -> int:
-    """The largest count a dtype of COUNTS holds."""
+    """The count up to which a dtype holds every one."""
     return _LARGEST[dtype]
 
 

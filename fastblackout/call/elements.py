@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt_counts, to_device
+from ..arrays import Array, to_device
 from ..ground.values import as_float, common_shape, is_number, is_tensor
 from .checks import check_tensor
+from .copied_counts import adopt_counts
 
 
 def element_arguments(op: str, given: dict[str, tuple[Any, Sequence[str]]]) -> list[Array]:

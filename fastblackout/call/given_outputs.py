@@ -44,8 +44,8 @@ def float_dtype(op: str, argument: str, dtype: Any, of: Array) -> str:
 
 def check_out(op: str, out: Any, like: Array) -> None:
     """TypeError for an `out` beside counts that are copied: what is drawn from the copy is copied, too."""
-    if out is not None and like.narrow:
-        raise TypeError(f"{op}: out: must be None for {like.narrow} counts, got {type(out).__name__}")
+    if out is not None and like.came_as:
+        raise TypeError(f"{op}: out: must be None for {like.came_as} counts, got {type(out).__name__}")
 
 
 def outputs_of(

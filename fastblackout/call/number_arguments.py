@@ -97,7 +97,7 @@ class MaxCount(Argument):
     parts = ("int max_count",)
 
     def on_host(self, call: Call, value: Any) -> tuple[int]:
-        made = checks.max_count_of(call.op, value, call.first.narrow or call.first.dtype)
+        made = checks.max_count_of(call.op, value, call.first.came_as or call.first.dtype)
         family, most = call.most
         if most is not None and made > most:
             raise ValueError(f"{call.op}: max_count: must be at most {most} for family {family!r}, got {made}")

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt, empty_tensor, narrowed
+from ..arrays import Array, adopt, empty_tensor
 from ..reference.categorical import GUIDE
 from .call import Call
 from .checks import check_tensor, same_shape
+from .copied_counts import as_it_came
 from .given_outputs import check_out, float_dtype, names_of, out_of, outputs_of
 
 
@@ -101,9 +102,9 @@ class Chosen(Outputs):
         return made
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
-        if call.first.narrow:
+        if call.first.came_as:
             made, like = list(made), len(self.names) - 1
-            made[:like] = [narrowed(value, call.first) for value in made[:like]]
+            made[:like] = [as_it_came(value, call.first) for value in made[:like]]
         return self.result(*made)
 
     def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
@@ -148,7 +149,7 @@ class Single(Outputs):
 
     def give(self, call: Call, made: Iterable[Any]) -> Any:
         (value,) = made
-        return narrowed(value, call.first) if call.first.narrow and not self.dtype else value
+        return as_it_came(value, call.first) if call.first.came_as and not self.dtype else value
 
 
 class _OfDraws(Outputs):

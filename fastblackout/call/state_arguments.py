@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, FLOATS, Array, adopt_counts
+from ..arrays import COUNTS, FLOATS, Array
 from ..ground.values import is_tensor, real_array
 from ..probability import Prob
 from . import checks, matrices
 from .arguments import Argument
 from .call import Call
+from .copied_counts import adopt_counts
 from .probabilities import as_prob
 
 PROBS = ("float64", "float32")

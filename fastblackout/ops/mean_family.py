@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, adopt_counts
+from ..arrays import COUNTS
 from ..call import checks
+from ..call.copied_counts import adopt_counts
 from ..ground.values import as_float, is_number, is_tensor, real_array
 
 MEAN = "mean"
@@ -25,7 +26,7 @@ def as_births(op: str, head: Any, x_t: Any, offset: Any, max_count: Any) -> tupl
             raise ValueError(f"{op}: head: must be an array, or a tuple of one, for family {MEAN!r}, got {len(head)}")
         (head,) = head
     counts = adopt_counts(x_t, op, "x_t", COUNTS)
-    quarter = checks.max_count_of(op, max_count, counts.narrow or counts.dtype) / 4
+    quarter = checks.max_count_of(op, max_count, counts.came_as or counts.dtype) / 4
     if is_tensor(offset):
         return head, offset.double().exp() * quarter
     if is_number(offset):

@@ -58,9 +58,9 @@ def thin(
 
         x_t ~ Binomial(x_0, p),  births = x_0 - x_t,  model_input = (x_t - center) * scale
 
-    x_0: counts (B, ...) in 0..max_count, uint8, int16, int32 or int64; any strides. Dimension 0 is the sample. Here and in
-        the other ops counts may also be uint16 or uint32: they are copied to int32 or int64, and results come back in
-        their dtype; out is then not taken.
+    x_0: counts (B, ...) in 0..max_count, uint8, int16, int32 or int64; any strides. Dimension 0 is the sample. Here and
+        in the other ops counts may also be uint16, uint32, or whole numbers in float32 or float64: they are copied to
+        int32 or int64, and results come back in their dtype; out is then not taken.
     alive: the survival probability p in [0, 1], per sample: a fb.Prob (from Schedule.survival), or p alone, taken
         exactly as it is, with 1 - p made in float64.
     Per sample, here and in the other ops: one number for all or one for each, as a Python number, a list, a NumPy array

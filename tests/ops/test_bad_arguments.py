@@ -156,7 +156,7 @@ TORCH_DECIDES = {
     ("poisson", "rate"), ("birth_loss", "logits"), ("binomial_log_prob", "x"), ("binomial", "count"),
     ("normal", "mean"), ("gamma", "shape"), ("beta", "a"), ("beta_binomial", "n"),
     ("negative_binomial", "r"), ("beta_binomial_log_prob", "x"), ("gamma_log_prob", "x"), ("beta_log_prob", "x"),
-    ("negative_binomial_log_prob", "x"),
+    ("negative_binomial_log_prob", "x"), ("thin", "x_0"), ("categorical", "state"),
 }  # fmt: skip
 
 

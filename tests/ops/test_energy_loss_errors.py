@@ -45,7 +45,7 @@ def test_wrong_values(name, wrong, rule, graded, backend):
         ),
         ({"logits": np.zeros((2, 2, 3), np.float32)}, TypeError, "logits: must be of the library of x_t, got ndarray"),
         ({"births": torch.zeros(2, 4)}, ValueError, r"births: shape must be that of x_t, \(2, 3\), got \(2, 4\)"),
-        ({"x_t": torch.zeros(2, 3)}, TypeError, "x_t: dtype must be one of uint8, .*, got float32"),
+        ({"x_t": torch.zeros(2, 3).half()}, TypeError, "x_t: dtype must be one of uint8, .*, got float16"),
         ({"x_t": torch.zeros((), dtype=torch.uint8)}, ValueError, "x_t: must have a batch dimension"),
         ({"x_t": torch.zeros(2, 3, dtype=torch.int32)}, ValueError, "max_count: must be given for int32"),
         ({"max_count": 256}, ValueError, r"max_count: must be in 1\.\.255"),

@@ -64,8 +64,8 @@ def every_step(changes, error, text):
 
 
 COMMON = [  # of thin and both steps; x stands for x_0 or x_t
-    ({"x": array(2, 3, dtype=np.float32)}, TypeError, "x: dtype must be one of uint8, .*, got float32"),
-    ({"x": array(2, 3, dtype=np.uint64)}, TypeError, "x: dtype .*, uint16, uint32, got uint64"),
+    ({"x": array(2, 3, dtype=np.float16)}, TypeError, "x: dtype must be one of uint8, .*, got float16"),
+    ({"x": array(2, 3, dtype=np.uint64)}, TypeError, "x: dtype .*, uint16, uint32, float32, float64, got uint64"),
     ({"x": array(2, 3, dtype=bool)}, TypeError, "x: dtype .*, got bool"),
     ({"x": array(2, 3, dtype=">i4")}, TypeError, "x: dtype .*, got >i4"),
     ({"x": [[1, 2, 3]]}, TypeError, "x: must be a NumPy array, .*, got list"),

@@ -73,7 +73,7 @@ ROWS = [
     for op in ("categorical", "CategoricalTable")
 ]
 CATEGORICAL = [
-    ({"state": one_bad(1, np.float32)}, TypeError, "state: dtype must be one of uint8, .*, got float32"),
+    ({"state": one_bad(1, np.float16)}, TypeError, "state: dtype must be one of uint8, .*, got float16"),
     ({"state": [[0, 1]]}, TypeError, "state: must be a NumPy array, .*, got list"),
     ({"state": one_bad(4)}, ValueError, r"state: must be whole numbers in 0\.\.3, got 4\b"),
     ({"state": one_bad(-1, np.int64)}, ValueError, r"state: .* in 0\.\.3, got -1\b"),
@@ -153,7 +153,7 @@ TRANSITION = [
         ValueError,
         r"x_0: must be whole numbers .*, got 90071992547",
     ),
-    ("thin_log_prob", {"x_0": one_bad(1, np.float32)}, TypeError, "x_0: dtype must be one of uint8, .*, got float32"),
+    ("thin_log_prob", {"x_0": one_bad(1, np.float16)}, TypeError, "x_0: dtype must be one of uint8, .*, got float16"),
     ("thin_log_prob", {"x_0": np.zeros((2, 4), int)}, ValueError, r"x_0: shape must be that of x_t.*, got \(2, 4\)"),
     ("thin_log_prob", {"x_0": torch.ones(SHAPE, dtype=torch.uint8)}, TypeError, "x_0: must be of the library of x_t"),
     ("thin_log_prob", {"alive": NAN}, ValueError, r"alive: must be in \[0, 1\], got nan"),

@@ -1,8 +1,9 @@
-"""uint16 and uint32 counts, such as a camera's: the results of int32 and int64 ones, in the dtype that came in."""
+"""Counts in uint16, such as a camera's, uint32 and floats: the results of int32 and int64 ones, in what came in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import fastblackout as fb
 from support.helpers import assert_named
 
 RNG = fb.Philox(3)
-WIDER = {"uint16": "int32", "uint32": "int64"}
+KNOWN = {"uint16": "int32", "uint32": "int64", "float32": "int32", "float64": "int64"}
 X = np.random.default_rng(0).integers(0, 5000, (4, 50))
 HEAD = np.zeros(X.shape, np.float32)
 ALIKE = {"x_t", "births", "x_s", "drawn"}  # results in the dtype of the counts
@@ -46,11 +47,11 @@ def results(lay: Callable[[Any], Any], counts: Any) -> dict[str, Any]:
     return fields | {(op, "drawn"): value for op, value in draws.items()}
 
 
-@pytest.mark.parametrize("dtype", WIDER)
+@pytest.mark.parametrize("dtype", KNOWN)
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_results_are_those_of_the_wider_dtype(dtype: str, library: str) -> None:
+def test_results_are_those_of_a_known_dtype(dtype: str, library: str) -> None:
     lay = LIBRARIES[library]
-    found, wanted = results(lay, X.astype(dtype)), results(lay, X.astype(WIDER[dtype]))
+    found, wanted = results(lay, X.astype(dtype)), results(lay, X.astype(KNOWN[dtype]))
     for (op, name), value in found.items():
         other = wanted[op, name]
         assert np.array_equal(np.asarray(value), np.asarray(other)), (op, name)
@@ -58,7 +59,7 @@ def test_results_are_those_of_the_wider_dtype(dtype: str, library: str) -> None:
         assert str(value.dtype).endswith(expected), (op, name)
 
 
-@pytest.mark.parametrize("dtype", WIDER)
+@pytest.mark.parametrize("dtype", KNOWN)
 def test_they_are_traced(dtype: str) -> None:
     def noised(x: torch.Tensor) -> torch.Tensor:
         return fb.thin(x, 0.3, rng=RNG.tensor(), max_count=5000).x_t
@@ -78,4 +79,19 @@ def test_their_errors() -> None:
     assert_named(
         lambda: fb.thin(x, 0.3, max_count=1 << 16), ValueError, "thin: max_count: must be in 1..65535", "65536"
     )
+    half, nan = X + 0.5, np.where(X[1, 1] == X, np.nan, X).astype(np.float32)
+    for wrong, got in ((half, ".5"), (nan, "nan"), (torch.from_numpy(half), ".5"), (torch.from_numpy(nan), "nan")):
+        assert_named(partial(fb.thin, wrong, 0.3, max_count=9000), ValueError, "thin: x_0: must be whole", got)
+    largest = "thin: max_count: must be in 1..16777216"
+    assert_named(lambda: fb.thin(X.astype(np.float32), 0.3, max_count=1 << 25), ValueError, largest, "33554432")
     assert_named(lambda: fb.thin(x, 0.3), ValueError, "thin: max_count: must be given for uint16", "None")
+
+
+def test_fractions_in_a_traced_tensor_are_refused_where_it_runs() -> None:
+    def noised(x: torch.Tensor) -> torch.Tensor:
+        return fb.thin(x, 0.3, rng=RNG.tensor(), max_count=5000).x_t
+
+    x = torch.from_numpy(X.astype(np.float32))
+    x[2, 3] = 7.5
+    with pytest.raises(ValueError, match=r"thin: x_0: must be whole numbers in 0..5000, got -1 at sample 2, element 3"):
+        torch.compile(noised, backend="aot_eager", fullgraph=True)(x)

@@ -1,0 +1,49 @@
+"""Counts in dtypes that no kernel knows: they are copied to one that is known, and results come back in theirs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, adopt, is_traced
+
+COPIED = {"uint16": "int32", "uint32": "int64", "float32": "int32", "float64": "int64"}
+
+
+def adopt_counts(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
+    """`adopt` of counts, which may also come in a dtype of COPIED; ValueError for floats that are no whole numbers."""
+    more = [name for name, known in COPIED.items() if known in dtypes and name not in dtypes]
+    array = adopt(value, op, argument, (*dtypes, *more))
+    if array.dtype not in more:
+        return array
+    made = array.like(_copied(array, op, argument))
+    made.came_as = array.dtype
+    return made
+
+
+def as_it_came(value: Any, like: Array) -> Any:
+    """A result, or None, in the dtype that `like` came as."""
+    return None if value is None else _in_dtype(like, value, like.came_as)
+
+
+def _copied(array: Array, op: str, argument: str) -> Any:
+    value = array.value.detach() if array.is_tensor else array.value
+    copy = _in_dtype(array, value, COPIED[array.dtype])
+    if not array.dtype.startswith("float"):
+        return copy
+    wrong = copy != value
+    if array.is_tensor and (is_traced(value) or not value.is_cpu):
+        return copy.masked_fill(wrong, -1)  # which the kernels refuse or flag as they do any wrong count
+    if wrong.any():
+        raise ValueError(f"{op}: {argument}: must be whole numbers, got {float(value[wrong][0])!r}")
+    return copy
+
+
+def _in_dtype(like: Array, value: Any, dtype: str) -> Any:
+    if like.is_tensor:
+        return value.to(getattr(sys.modules["torch"], dtype))
+    with np.errstate(invalid="ignore"):  # NaN and infinities are told from the copy
+        return value.astype(dtype)
