@@ -1,0 +1,82 @@
+"""Functions of public code bases beside the call that takes their place: their shapes, their dtypes, one thread.
+
+docs/drop-in.md has each of them with the repository, the function and the lines that change. What is timed as theirs is
+the torch call that their function makes on the same tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import fastblackout as fb
+from cases.harness import same_as_reference
+from cases.workloads import SHAPE, images
+
+GENERATOR = 5
+
+
+def _uniform(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(GENERATOR))
+
+
+def _cells(cells: int, genes: int) -> torch.Tensor:
+    """Counts as single cells have them: most are 0, one in a million goes to 31,000."""
+    rates = torch.exp(2.0 * torch.randn(cells, genes, generator=torch.Generator().manual_seed(GENERATOR)) - 2.0)
+    return torch.poisson(rates, generator=torch.Generator().manual_seed(GENERATOR)).clamp(max=31_000)
+
+
+def test_corrupt_data(bench: Any) -> None:
+    """CountsDiff, images: float counts and a probability for each image."""
+    counts, p = images().float(), _uniform(SHAPE[0], 1, 1, 1)
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        return fb.thin(counts[part], p[part], rng=fb.Philox(i), max_count=255, outputs=("x_t",), backend=backend).x_t
+
+    others = {"torch.binomial": lambda i: torch.binomial(counts, p.expand_as(counts))}
+    check = lambda: same_as_reference(lambda part, backend: ours(0, part, backend))  # noqa: E731
+    bench("corrupt_data, 64x3x32x32 float32", counts.numel(), ours, others, check)
+
+
+@pytest.mark.parametrize("genes", [pytest.param(5000, marks=pytest.mark.long), 500])
+def test_corrupt_cells(bench: Any, genes: int) -> None:
+    """CountsDiff, single cells: large counts now and then."""
+    counts, p = _cells(128, genes), _uniform(128, 1)
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        return fb.binomial(counts[part], p[part], rng=fb.Philox(i), backend=backend)
+
+    others = {"torch.binomial": lambda i: torch.binomial(counts, p.expand_as(counts))}
+    check = lambda: same_as_reference(lambda part, backend: ours(0, part, backend))  # noqa: E731
+    bench(f"corrupt_data, 128x{genes} cells, float32", counts.numel(), ours, others, check)
+
+
+def test_backward_step(bench: Any) -> None:
+    """CountsDiff's reverse step with remasking: whole numbers of births, and deaths of what is there."""
+    state, births = images().float(), images().flip(0).float()
+    state, births = torch.minimum(state, 255 - births).clamp(min=0), births
+    birth, death = 0.07, 0.01
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        how = {"births": births[part], "rounding": "nearest", "attrition": death, "max_count": 255}
+        return fb.bridge_step(state[part], step=birth, rng=fb.Philox(i), outputs=("x_s",), backend=backend, **how).x_s
+
+    def theirs(i: int) -> torch.Tensor:
+        born = torch.binomial(births, torch.full_like(births, birth))
+        return state + born - torch.binomial(state, torch.full_like(state, death))
+
+    check = lambda: same_as_reference(lambda part, backend: ours(0, part, backend))  # noqa: E731
+    bench("backward_step_with_remasking, 64x3x32x32", state.numel(), ours, {"torch.binomial, twice": theirs}, check)
+
+
+def test_q_sample(bench: Any) -> None:
+    """poisson-jump's forward process: Poisson counts of scaled intensities, as floats."""
+    rates = 20.0 * _uniform(*SHAPE)
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
+        return fb.poisson(rates[part], rng=fb.Philox(i), backend=backend).float()
+
+    check = lambda: same_as_reference(lambda part, backend: ours(0, part, backend))  # noqa: E731
+    bench("q_sample, 64x3x32x32", rates.numel(), ours, {"torch.poisson": lambda i: torch.poisson(rates)}, check)
