@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..ops.categorical import categorical, categorical_bridge
 from ..philox import Philox
 from .clock import Clock, Inside, clock_of
 from .draws import draw
-from .inputs import any_library, like_of, move, times_of
+from .inputs import any_library, like_of, move
 from .laws import Laws
 from .matrices.evaluation import Evaluation, Evaluator
 from .matrices.lookup import Lookup
@@ -61,6 +62,13 @@ class Process(Laws):
     @abstractmethod
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation: ...
 
+    def _divergences(self, duration: float, law: NDArray[np.float64]) -> NDArray[np.float64]:
+        """KL(P(duration)[x_0, .] || law) for every x_0, (S,)."""
+        rows = self._small(np.asarray(duration))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(rows > 0, rows * (np.log(rows) - np.log(law)), 0.0)
+        return terms.sum(1)
+
     def time_change(self, beta: Any, speed: Any = None) -> Any:
         """The same process under Q(t) = beta(t) Q: P(s, t) = exp((B(t) - B(s)) Q), B(t) the integral of beta from 0.
 
@@ -107,12 +115,12 @@ class Process(Laws):
 
     def _durations(self, op: str, t: Any, s: Any = None) -> tuple[NDArray[np.float64], ...]:
         """B(t), or (B(s), B(t) - B(s), B(t)), each () or (B,)."""
-        end = later = times_of(op, "t", t)
+        end = later = self._times(op, "t", t)
         if self._clock is not None:
             end = self._clock.read(op, later)
         if s is None:
             return (end,)
-        start = earlier = times_of(op, "s", s)
+        start = earlier = self._times(op, "s", s)
         if earlier.ndim and later.ndim and earlier.shape != later.shape:
             raise ValueError(f"{op}: s: shape must be () or that of t, {later.shape}, got {earlier.shape}")
         if (earlier > later).any():
@@ -195,6 +203,16 @@ class Process(Laws):
         names = ("before", "after")
         states = {"x_t": x_t, "x_0": x_0}
         return draw(op, categorical_bridge, states, names, self._small, pair, rng, generator, backend)
+
+    def _draw_stationary(self, like: Any, key: Philox) -> Any:
+        """Independent draws of the stationary law, of the shape, dtype and library of `like`, which holds zeros."""
+        return categorical(like, move(self.stationary()[None], *like_of(like)), rng=key)
+
+    def _draw_step(self, x_t: Any, prediction: Mapping[str, Any], durations: Sequence[Any], key: Philox) -> Any:
+        """x_s given x_t and logits or probs of x_0, at durations[0], with durations[1] left to x_t."""
+        pair = self._small(np.array([float(each) for each in durations]))
+        before, after = (move(matrix, *like_of(x_t)) for matrix in pair)
+        return categorical_bridge(x_t, **prediction, before=before, after=after, rng=key)
 
     def stationary(self) -> NDArray[np.float64]:
         """The law that P(t) keeps and tends to, float64 (S,): pi Q = 0.
