@@ -15,6 +15,7 @@ from .draws import draw
 from .inputs import any_library, like_of, move
 from .laws import Laws
 from .matrices.evaluation import Evaluation, Evaluator
+from .matrices.kept import FEWEST, Kept
 from .matrices.lookup import Lookup
 from .matrices.structure import closed_classes, stationary
 
@@ -36,6 +37,8 @@ class Process(Laws):
     On a device: P(t) is made on the host, whatever the device of states and t, for each different t of some samples,
     and copied there, 8 S^2 bytes each, which waits for t; methods other than the two samplers also look at the values
     of states and probabilities and wait for them.
+    P(t) of 1024 states and more is kept for the times that come again, the last 256 MiB of it; a bar on a terminal
+    shows how far it is once it takes some seconds.
     A process pickles, unless its time change was given functions that do not.
     Raises TypeError or ValueError naming method, argument, rule and value.
     Source: Campbell et al., A Continuous Time Framework for Discrete Denoising Models, NeurIPS 2022.
@@ -46,6 +49,7 @@ class Process(Laws):
     def __init__(self, states: int) -> None:
         self.states = states
         self._clock: Clock | None = None
+        self._kept = Kept()
 
     @abstractmethod
     def generator(self) -> NDArray[np.float64]:
@@ -96,7 +100,7 @@ class Process(Laws):
         return f"{type(self).__name__}({self._arguments()}){changed}"
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
+        state = self.__dict__ | {"_kept": None}
         kept = state.get("_evaluator")
         # It holds functions and large matrices, so only what it was made of is kept, and it is made anew from that.
         if kept is not None:
@@ -104,7 +108,7 @@ class Process(Laws):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(state, _kept=Kept())
         kept = state.get("_evaluator")
         if kept is not None:
             rates, method, tolerance = kept
@@ -142,7 +146,8 @@ class Process(Laws):
         """
         xp, device = like_of(t)
         (times,) = self._durations(self._op("transition_matrix"), t)
-        return move(self._shaped(times), xp, device)
+        matrices = self._shaped(times)
+        return move(matrices.copy() if self.states >= FEWEST else matrices, xp, device)
 
     @any_library
     def evaluation(self, t: Any) -> Evaluation:
@@ -151,11 +156,12 @@ class Process(Laws):
         return self._evaluation(np.atleast_1d(times))
 
     def _shaped(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        matrices = self._matrices(np.atleast_1d(times))
+        matrices = self._kept.matrices("entries", self.states, np.atleast_1d(times), self._matrices)
         return matrices if times.ndim else matrices[0]
 
     def _small(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        matrices = self._small_entries(np.atleast_1d(times))
+        name = "entries" if type(self)._small_entries is Process._small_entries else "small entries"
+        matrices = self._kept.matrices(name, self.states, np.atleast_1d(times), self._small_entries)
         return matrices if times.ndim else matrices[0]
 
     def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup:
@@ -180,7 +186,9 @@ class Process(Laws):
         """
         op = self._op("sample_forward")
         durations = self._durations(op, t)
-        return draw(op, categorical, {"x_0": x_0}, ("probs",), self._shaped, durations, rng, generator, backend)
+        return draw(
+            op, categorical, {"x_0": x_0}, ("probs",), self._shaped, self._held, durations, (rng, generator), backend
+        )
 
     @any_library
     def sample_bridge(
@@ -202,7 +210,7 @@ class Process(Laws):
         pair = self._durations(op, t, s)[:2]
         names = ("before", "after")
         states = {"x_t": x_t, "x_0": x_0}
-        return draw(op, categorical_bridge, states, names, self._small, pair, rng, generator, backend)
+        return draw(op, categorical_bridge, states, names, self._small, self._held, pair, (rng, generator), backend)
 
     def _draw_stationary(self, like: Any, key: Philox) -> Any:
         """Independent draws of the stationary law, of the shape, dtype and library of `like`, which holds zeros."""
