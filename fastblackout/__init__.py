@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .processes import MarkovProcess as MarkovProcess
     from .processes import PureDeath as PureDeath
     from .processes import RandomWalk as RandomWalk
+    from .processes import Redraw as Redraw
     from .processes import Uniform as Uniform
     from .sampling.sampler import sample as sample
     from .schedule.schedule import Schedule as Schedule
@@ -44,6 +45,7 @@ _HOME = {
     "Prob": "probability",
     "PureDeath": "processes",
     "RandomWalk": "processes",
+    "Redraw": "processes",
     "Schedule": "schedule",
     "Uniform": "processes",
     "bits_per_dim": "likelihood",

@@ -223,10 +223,34 @@ void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* h
   }
 }
 
+// Draws the elements at[0..m) alone, the only ones with counts above 0.
+static void sparse_draws(const double* const* given, const DrawKey& key, uint32_t stream, uint32_t i0, uint32_t* at, int m, double* out) {
+  alignas(64) double dense[3][kChunk], drawn[kChunk];
+  alignas(64) uint32_t index[kChunk + 16];
+  for (int e = m; e < padded(m); ++e) at[e] = at[0];
+  for (int e = 0; e < padded(m); ++e) {
+    for (int f = 0; f < 3; ++f) dense[f][e] = given[f][at[e]];
+    index[e] = i0 + at[e];
+  }
+  DrawKey listed = key;
+  listed.index = index;
+  const double* const inputs[3] = {dense[0], dense[1], dense[2]};
+  element_draws<BinomialLaw>(inputs, listed, stream, 0, m, drawn);
+  for (int e = 0; e < m; ++e) out[at[e]] = drawn[e];
+}
+
 void binomial_each(const DrawKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,
                    const double* q, double* out) {
   const double* const given[3] = {n, p, q};
-  element_draws<BinomialLaw>(given, key, stream, i0, count, out);
+  alignas(64) uint32_t index[kChunk + 16];
+  int m = 0;
+  for (int e = 0; e < count; ++e) {
+    index[m] = static_cast<uint32_t>(e);
+    m += n[e] > 0.0;
+  }
+  if (4 * m > 3 * count || key.index != nullptr) return element_draws<BinomialLaw>(given, key, stream, i0, count, out);
+  std::memset(out, 0, sizeof(double) * static_cast<size_t>(count));
+  if (m > 0) sparse_draws(given, key, stream, i0, index, m, out);
 }
 
 void binomial_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n) {

@@ -136,9 +136,6 @@ static void sum_products(const double* const a[8], const double* const b[8], int
   sums.finish(e);
 }
 
-// The bits of floats as integers of the same order, and back: a search for the largest vectorises with integers alone.
-static FB_HD int32_t in_order(int32_t bits) { return bits ^ (bits >> 31 & 0x7fffffff); }
-
 // Makes the weights of one element from its logits; false where one of them is NaN or +inf, or none is finite.
 static bool weights_of_logits(const float* logits, int64_t states, double* weights) {
   const float lowest = bit_cast<float>(0xff800000u), infinity = bit_cast<float>(0x7f800000u);

@@ -165,6 +165,32 @@ struct LogProbs : ops::LogProbs<Backend> {
   }
 };
 
+struct Redraw : Common {
+  View x_0, x_t, out;             // x_t is null for the state at a time, else the state between x_0 and x_t is drawn
+  View before, after;             // the time from x_0 to the state that is drawn, and from there to x_t
+  const int64_t* thresholds = nullptr;  // of another law: C(j) of fastblackout/categorical.h, (S,)
+  View inverse;                   // and 1 / law(x_t)
+  int64_t states = 0, mask = -1;  // mask: the state that the law is of; -1: all states alike, or another law
+
+  template <class Read>
+  void fields(Read& read) {
+    read(x_0, x_t, before, after, thresholds, inverse, states, mask, this->key);
+    read.outputs(out);
+  }
+};
+
+struct CategoricalRows : Common {
+  View weights, out;              // (B, ..., S) and (B, ...)
+  int64_t states = 0;             // S
+  bool is_logits = false;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(weights, is_logits, states, this->key);
+    read.outputs(out);
+  }
+};
+
 struct PowerSeries : Common {            // `samples` counts the times, B, and `elements` the states, S
   int64_t terms = 0, diagonals = 0;      // K, D
   const int64_t* offsets = nullptr;      // (D,)

@@ -7,6 +7,7 @@ from .birth_loss import birth_loss
 from .bridge import Stepped, bridge_step
 from .capabilities import capabilities
 from .categorical import CategoricalTable, categorical, categorical_bridge
+from .categorical_rows import categorical_rows
 from .energy_loss import energy_loss
 from .gamma import gamma
 from .log_probs import (
@@ -42,6 +43,7 @@ __all__ = [
     "capabilities",
     "categorical",
     "categorical_bridge",
+    "categorical_rows",
     "energy_loss",
     "gamma",
     "gamma_log_prob",

@@ -9,6 +9,7 @@ from .markov import MarkovProcess
 from .matrices.evaluation import Evaluation
 from .pure_death import PureDeath
 from .random_walk import RandomWalk
+from .redraw import Redraw
 from .reverse.divergence import rate_divergence
 from .reverse.rate_loss import birth_death_loss, exact_rate_bound, prior_divergence, rate_loss, score_entropy
 from .reverse.reversal import sample_reverse, simulate_reverse, tau_leap_reverse
@@ -23,6 +24,7 @@ __all__ = [
     "Process",
     "PureDeath",
     "RandomWalk",
+    "Redraw",
     "Uniform",
     "birth_death_loss",
     "conversion",

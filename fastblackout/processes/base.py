@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from ..ops.categorical import categorical, categorical_bridge
 from ..philox import Philox
 from .clock import Clock, Inside, clock_of
 from .draws import draw
-from .inputs import any_library, like_of, move, times_of
+from .inputs import any_library, like_of, move
 from .laws import Laws
 from .matrices.evaluation import Evaluation, Evaluator
+from .matrices.kept import FEWEST, Kept
 from .matrices.lookup import Lookup
 from .matrices.structure import closed_classes, stationary
 
@@ -35,6 +37,8 @@ class Process(Laws):
     On a device: P(t) is made on the host, whatever the device of states and t, for each different t of some samples,
     and copied there, 8 S^2 bytes each, which waits for t; methods other than the two samplers also look at the values
     of states and probabilities and wait for them.
+    P(t) of 1024 states and more is kept for the times that come again, the last 256 MiB of it; a bar on a terminal
+    shows how far it is once it takes some seconds.
     A process pickles, unless its time change was given functions that do not.
     Raises TypeError or ValueError naming method, argument, rule and value.
     Source: Campbell et al., A Continuous Time Framework for Discrete Denoising Models, NeurIPS 2022.
@@ -45,6 +49,7 @@ class Process(Laws):
     def __init__(self, states: int) -> None:
         self.states = states
         self._clock: Clock | None = None
+        self._kept = Kept()
 
     @abstractmethod
     def generator(self) -> NDArray[np.float64]:
@@ -60,6 +65,13 @@ class Process(Laws):
 
     @abstractmethod
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation: ...
+
+    def _divergences(self, duration: float, law: NDArray[np.float64]) -> NDArray[np.float64]:
+        """KL(P(duration)[x_0, .] || law) for every x_0, (S,)."""
+        rows = self._small(np.asarray(duration))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(rows > 0, rows * (np.log(rows) - np.log(law)), 0.0)
+        return terms.sum(1)
 
     def time_change(self, beta: Any, speed: Any = None) -> Any:
         """The same process under Q(t) = beta(t) Q: P(s, t) = exp((B(t) - B(s)) Q), B(t) the integral of beta from 0.
@@ -88,7 +100,7 @@ class Process(Laws):
         return f"{type(self).__name__}({self._arguments()}){changed}"
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
+        state = self.__dict__ | {"_kept": None}
         kept = state.get("_evaluator")
         # It holds functions and large matrices, so only what it was made of is kept, and it is made anew from that.
         if kept is not None:
@@ -96,7 +108,7 @@ class Process(Laws):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(state, _kept=Kept())
         kept = state.get("_evaluator")
         if kept is not None:
             rates, method, tolerance = kept
@@ -107,12 +119,12 @@ class Process(Laws):
 
     def _durations(self, op: str, t: Any, s: Any = None) -> tuple[NDArray[np.float64], ...]:
         """B(t), or (B(s), B(t) - B(s), B(t)), each () or (B,)."""
-        end = later = times_of(op, "t", t)
+        end = later = self._times(op, "t", t)
         if self._clock is not None:
             end = self._clock.read(op, later)
         if s is None:
             return (end,)
-        start = earlier = times_of(op, "s", s)
+        start = earlier = self._times(op, "s", s)
         if earlier.ndim and later.ndim and earlier.shape != later.shape:
             raise ValueError(f"{op}: s: shape must be () or that of t, {later.shape}, got {earlier.shape}")
         if (earlier > later).any():
@@ -134,7 +146,8 @@ class Process(Laws):
         """
         xp, device = like_of(t)
         (times,) = self._durations(self._op("transition_matrix"), t)
-        return move(self._shaped(times), xp, device)
+        matrices = self._shaped(times)
+        return move(matrices.copy() if self.states >= FEWEST else matrices, xp, device)
 
     @any_library
     def evaluation(self, t: Any) -> Evaluation:
@@ -143,11 +156,12 @@ class Process(Laws):
         return self._evaluation(np.atleast_1d(times))
 
     def _shaped(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        matrices = self._matrices(np.atleast_1d(times))
+        matrices = self._kept.matrices("entries", self.states, np.atleast_1d(times), self._matrices)
         return matrices if times.ndim else matrices[0]
 
     def _small(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        matrices = self._small_entries(np.atleast_1d(times))
+        name = "entries" if type(self)._small_entries is Process._small_entries else "small entries"
+        matrices = self._kept.matrices(name, self.states, np.atleast_1d(times), self._small_entries)
         return matrices if times.ndim else matrices[0]
 
     def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup:
@@ -172,7 +186,9 @@ class Process(Laws):
         """
         op = self._op("sample_forward")
         durations = self._durations(op, t)
-        return draw(op, categorical, {"x_0": x_0}, ("probs",), self._shaped, durations, rng, generator, backend)
+        return draw(
+            op, categorical, {"x_0": x_0}, ("probs",), self._shaped, self._held, durations, (rng, generator), backend
+        )
 
     @any_library
     def sample_bridge(
@@ -194,7 +210,17 @@ class Process(Laws):
         pair = self._durations(op, t, s)[:2]
         names = ("before", "after")
         states = {"x_t": x_t, "x_0": x_0}
-        return draw(op, categorical_bridge, states, names, self._small, pair, rng, generator, backend)
+        return draw(op, categorical_bridge, states, names, self._small, self._held, pair, (rng, generator), backend)
+
+    def _draw_stationary(self, like: Any, key: Philox) -> Any:
+        """Independent draws of the stationary law, of the shape, dtype and library of `like`, which holds zeros."""
+        return categorical(like, move(self.stationary()[None], *like_of(like)), rng=key)
+
+    def _draw_step(self, x_t: Any, prediction: Mapping[str, Any], durations: Sequence[Any], key: Philox) -> Any:
+        """x_s given x_t and logits or probs of x_0, at durations[0], with durations[1] left to x_t."""
+        pair = self._small(np.array([float(each) for each in durations]))
+        before, after = (move(matrix, *like_of(x_t)) for matrix in pair)
+        return categorical_bridge(x_t, **prediction, before=before, after=after, rng=key)
 
     def stationary(self) -> NDArray[np.float64]:
         """The law that P(t) keeps and tends to, float64 (S,): pi Q = 0.

@@ -115,7 +115,7 @@ def jumps_into(process: Process, x_t: Any, t: Any) -> Any:
 
 
 def _jumps(op: str, process: Process, now: Any, t: Any) -> Any:
-    return move(process._rates().T, *like_of(now))[now] * process._beta(op, t, now)
+    return process._jumps(now) * process._beta(op, t, now)
 
 
 @any_library
@@ -136,7 +136,7 @@ def score_from_rates(process: Process, x_t: Any, rates: Any, t: Any) -> Any:
     jumps = _jumps(op, process, now, t)
     xp, device = like_of(rates)
     score = xp.where(jumps > 0, rates / xp.where(jumps > 0, jumps, 1.0), math.nan)
-    return xp.where(move(np.eye(process.states, dtype=bool), xp, device)[now], 1.0, score)
+    return xp.where(move(np.arange(process.states), xp, device) == now[..., None], 1.0, score)
 
 
 @any_library

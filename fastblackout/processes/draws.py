@@ -25,24 +25,26 @@ def draw(
     states: Mapping[str, Any],
     names: Sequence[str],
     matrices: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    held: int,
     durations: Sequence[NDArray[np.float64]],
-    rng: Philox | torch.Tensor | None,
-    generator: torch.Generator | None,
+    keys: tuple[Philox | torch.Tensor | None, torch.Generator | None],
     backend: str,
 ) -> Any:
-    """sample(*states, **{names: matrices of the durations}, ...), some samples at a time where matrices are many."""
+    """sample(*states, **{names: matrices of the durations}, ...), some samples at a time where matrices are many.
+
+    held: the entries of a matrix. keys: rng and generator.
+    """
     x, *others = counts_of(op, dict(states))
     arrays = [x.value, *(other.value for other in others)]
     xp, device = like_of(x.value)
     for times in durations:
         one_a_sample(op, times, x.shape)
-    key = _key(op, rng, generator)
+    key = _key(op, *keys)
     if all(times.ndim == 0 for times in durations):
         made = {name: move(matrices(times), xp, device) for name, times in zip(names, durations, strict=True)}
         return sample(*arrays, **made, rng=key, backend=backend)
     pairs = np.stack(np.broadcast_arrays(*durations))
-    size = matrices(np.zeros(())).shape[-1]
-    step = max(1, ENTRIES // (size * size * len(names)))
+    step = max(1, ENTRIES // (held * len(names)))
     out = x.empty_like()
     for first in range(0, x.samples, step):
         part = slice(first, first + step)

@@ -108,10 +108,10 @@ def number_of(op: str, argument: str, value: Any) -> float:
     return float(time)
 
 
-def times_of(op: str, argument: str, t: Any) -> NDArray[np.float64]:
-    """Times as float64 of shape () or (B,), finite and at least 0."""
+def times_of(op: str, argument: str, t: Any, each: bool = False) -> NDArray[np.float64]:
+    """Times as float64 of shape () or (B,), finite and at least 0. each: of any shape, as one for each element has."""
     times = real(t, op, argument)
-    if times.ndim > 1:
+    if times.ndim > 1 and not each:
         raise ValueError(f"{op}: {argument}: shape must be () or (B,), got {times.shape}")
     wrong = ~(np.isfinite(times) & (times >= 0))
     if wrong.any():
@@ -120,9 +120,16 @@ def times_of(op: str, argument: str, t: Any) -> NDArray[np.float64]:
 
 
 def one_a_sample(op: str, times: NDArray[np.float64], shape: Any) -> None:
-    """ValueError unless times are () or one for each sample of an array of this shape."""
-    if times.ndim and times.shape != tuple(shape[:1]):
-        raise ValueError(f"{op}: t: shape must be () or {tuple(shape[:1])}, one a sample, got {times.shape}")
+    """ValueError unless times are (), one for each sample of an array of this shape, or, with more dimensions, for each
+    element: of this shape, but for a size of 1 in the place of some behind the first."""
+    shape = tuple(shape)
+    if times.ndim > 1:
+        others = zip(times.shape[1:], shape[1:], strict=False)
+        if times.ndim != len(shape) or times.shape[0] != shape[0] or any(size not in (1, of) for size, of in others):
+            rule = f"shape must be (), {shape[:1]} or that of the states, {shape}"
+            raise ValueError(f"{op}: t: {rule}, got {times.shape}")
+    elif times.ndim and times.shape != shape[:1]:
+        raise ValueError(f"{op}: t: shape must be () or {shape[:1]}, one a sample, got {times.shape}")
 
 
 def like_of(value: Any) -> tuple[Any, Any]:

@@ -35,6 +35,11 @@ class Laws(ABC):
     states: int
     _clock: Clock | None
 
+    @property
+    def _held(self) -> int:
+        """How many entries a Lookup of one time holds."""
+        return self.states**2
+
     @abstractmethod
     def _op(self, method: str) -> str: ...
 
@@ -43,6 +48,10 @@ class Laws(ABC):
 
     @abstractmethod
     def _durations(self, op: str, t: Any, s: Any = None) -> tuple[NDArray[np.float64], ...]: ...
+
+    def _times(self, op: str, argument: str, t: Any) -> NDArray[np.float64]:
+        """Times as float64, finite and at least 0, of a shape that the process takes."""
+        return times_of(op, argument, t)
 
     @abstractmethod
     def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup: ...
@@ -56,7 +65,7 @@ class Laws(ABC):
         def body(now: Any, then: Any, at: Lookup) -> Any:
             return at.log(at.entries(then, now))
 
-        return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t))
+        return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t))
 
     @any_library
     def cdf(self, x_t: Any, x_0: Any, t: Any) -> Any:
@@ -67,7 +76,7 @@ class Laws(ABC):
         def body(now: Any, then: Any, at: Lookup) -> Any:
             return at.cumulative(then, now)
 
-        return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t))
+        return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t))
 
     @any_library
     def bridge(self, x_t: Any, x_0: Any, s: Any, t: Any) -> Any:
@@ -88,7 +97,7 @@ class Laws(ABC):
             self._possible(op, total, now, then)
             return law / total[..., None]
 
-        return in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t, s))
+        return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t, s))
 
     @any_library
     def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
@@ -98,30 +107,38 @@ class Laws(ABC):
         """
         op = self._op("reverse_rate")
         pair = self._pair(op, x_t=x_t, x_0=x_0)
-        rates = self._rates()
 
-        def body(now: Any, then: Any, at: Lookup) -> Any:
+        def body(now: Any, then: Any, jumps: Any, at: Lookup) -> Any:
             here = at.entries(then, now)
             self._possible(op, here, now, then)
-            return at.table(rates.T)[now] * at.rows(then) / here[..., None]
+            return jumps * at.rows(then) / here[..., None]
 
-        result = in_parts(op, self._lookup, self.states, body, pair, self._durations(op, t))
-        return self._faster(op, result, t)
+        arrays = *pair, self._jumps(pair[0])
+        result = in_parts(op, self._lookup, self._held, body, arrays, self._durations(op, t))
+        return self._faster(op, result, t, pair[0])
 
-    def _faster(self, op: str, rates: Any, t: Any) -> Any:
-        """Rates (B, ..., S) times beta(t)."""
-        return rates if self._clock is None else rates * self._beta(op, t, rates, behind=0)
+    def _jumps(self, now: Any) -> Any:
+        """Q[i, now], (..., S), with a diagonal of 0."""
+        return move(self._rates().T, *like_of(now))[now]
+
+    def _jump_or_stay(self, now: Any) -> Any:
+        """Whether Q[i, now] is above 0 or i is now, (..., S)."""
+        return move((self._rates().T > 0) | np.eye(self.states, dtype=bool), *like_of(now))[now]
+
+    def _faster(self, op: str, rates: Any, t: Any, now: Any) -> Any:
+        """Rates (B, ..., S) of states `now` times beta(t)."""
+        return rates if self._clock is None else rates * self._beta(op, t, now)
 
     def _speed(self, op: str, t: Any) -> NDArray[np.float64]:
         """beta(t), of t's shape."""
-        times = times_of(op, "t", t)
+        times = self._times(op, "t", t)
         return np.ones(times.shape) if self._clock is None else self._clock.speed(op, times)
 
     def _beta(self, op: str, t: Any, now: Any, behind: int = 1) -> Any:
         """beta(t) as a factor of an array with `behind` dimensions behind those of states `now`."""
         factor = self._speed(op, t)
         one_a_sample(op, factor, now.shape)
-        ones = (1,) * (now.ndim - 1 + behind)
+        ones = (1,) * (now.ndim + behind - factor.ndim)
         return move(factor.reshape(factor.shape + ones) if factor.ndim else factor, *like_of(now))
 
     @any_library
@@ -155,10 +172,8 @@ class Laws(ABC):
         def body(now: Any, weights: Any, at: Lookup) -> Any:
             return at.weighted(self._share(op, name, weights, at.columns(now), at, wait))
 
-        result = in_parts(op, self._lookup, self.states, body, (now, weights), self._durations(op, t))
-        xp, device = like_of(now)
-        allowed = (self._rates().T > 0) | np.eye(self.states, dtype=bool)
-        return xp.where(move(allowed, xp, device)[now], result, math.nan)
+        result = in_parts(op, self._lookup, self._held, body, (now, weights), self._durations(op, t))
+        return like_of(now)[0].where(self._jump_or_stay(now), result, math.nan)
 
     def _weights(self, op: str, name: str, now: Any, probs: Any, wait: bool) -> tuple[Any, Any]:
         """(probabilities of x_0, float64, x_t) in one library."""
@@ -192,7 +207,7 @@ class Laws(ABC):
             return second * before.weighted(share)
 
         start, gap, _ = self._durations(op, t, s)
-        return in_parts(op, self._lookup, self.states, body, (now, weights), (start, gap))
+        return in_parts(op, self._lookup, self._held, body, (now, weights), (start, gap))
 
     @any_library
     def posterior(self, x_t: Any, prior: Any, t: Any) -> Any:
@@ -213,7 +228,7 @@ class Laws(ABC):
                 )
             return joint / total[..., None]
 
-        return in_parts(op, self._lookup, self.states, body, (now,), self._durations(op, t))
+        return in_parts(op, self._lookup, self._held, body, (now,), self._durations(op, t))
 
     def _pair(self, op: str, **given: Any) -> tuple[Any, ...]:
         """State arguments as int64 of one library and one shape; Python integers as they are."""
@@ -231,8 +246,12 @@ class Laws(ABC):
         if not bool(wrong.any()):
             return
         x_t, x_0 = int(now[wrong].reshape(-1)[0]), int(then[wrong].reshape(-1)[0])
-        if x_t not in followers(self._rates() > 0, x_0):
+        if not self._leads(x_0, x_t):
             raise ValueError(f"{op}: x_t: must be reachable from x_0, got x_t = {x_t} and x_0 = {x_0}")
         raise ValueError(
             f"{op}: x_t: must have a probability above 0 in float64 at these times, got x_t = {x_t} and x_0 = {x_0}"
         )
+
+    def _leads(self, x_0: int, x_t: int) -> bool:
+        """Whether x_0 can become x_t at all."""
+        return x_t in followers(self._rates() > 0, x_0)

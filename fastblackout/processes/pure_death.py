@@ -82,7 +82,7 @@ class PureDeath(Process):
             return xp.where(above >= 0, shifted, 0.0)
 
         durations = np.broadcast_arrays(*self._durations(op, t, s))
-        return in_parts(op, _as_they_are, self.states, body, (now, then), durations)
+        return in_parts(op, _as_they_are, self._held, body, (now, then), durations)
 
     @any_library
     def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
@@ -100,8 +100,8 @@ class PureDeath(Process):
             rate = (then - now) * move(np.exp(-each) / np.where(each > 0, -np.expm1(-each), np.inf), xp, device)
             return xp.where(move(np.arange(self.states), xp, device) == now[..., None] + 1, rate[..., None], 0.0)
 
-        result = in_parts(op, _as_they_are, self.states, body, (now, then), (times,))
-        return self._faster(op, result, t)
+        result = in_parts(op, _as_they_are, self._held, body, (now, then), (times,))
+        return self._faster(op, result, t, now)
 
     @any_library
     def sample_forward(

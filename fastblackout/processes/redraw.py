@@ -1,83 +1,214 @@
-"""Processes that at rate 1 draw the state anew from one law: uniform and absorbing diffusion."""
+"""Processes that at rate 1 draw the state anew from one law, without a matrix: any law, uniform and absorbing."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..call.matrices import MAX_STATES as MOST_WORDS
+from ..ground.values import check_memory
+from ..ops.categorical_rows import categorical_rows
+from ..philox import Philox
 from .base import Process
-from .inputs import move
+from .inputs import MAX_STATES, a_state_each, host, law_of, like_of, move, times_of
 from .matrices.evaluation import Evaluation
 from .matrices.lookup import Lookup
 from .matrices.rounding import UNIT
+from .redraw_draws import redraw
+from .redraw_laws import RedrawLaw, TableLaw
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
+
+    Times = NDArray[np.float64]
 
 
 class Redraw(Process):
-    """P(t) = exp(-t) I + (1 - exp(-t)) 1 r, with r the law (S,), float64, that a state is drawn from anew.
+    """At rate 1 the state is drawn anew from the law r.
 
-    The bound on the error of an entry: exp and expm1 are good to 4 u, u = 2^-53, r, the product and the sum to u each.
+        Q[i, j] = r[j] (i != j),  P(t) = exp(-t) I + (1 - exp(-t)) 1 r
+
+    law: r, the probabilities (S,) of S states, 2..65536, floating point, at least 0 with sum 1 within 1e-9 (float32:
+        1e-4). Uniform and Absorbing are the two best known, of up to 2^31 states. Stationary law: r.
+    No matrix is made but by generator(), transition_matrix(t) and what needs them, for which S is at most 4096. Times
+    of states may be one an element, too: of their shape, or (B, 1, ..., 1) with sizes of it in the place of some 1.
+    Source: Austin et al., arXiv 2107.03006, appendix A.2; Vignac et al., arXiv 2209.14734 (r of the data's marginals).
     """
 
-    def __init__(self, law: NDArray[np.float64]) -> None:
-        super().__init__(len(law))
+    def __init__(self, law: Any) -> None:
+        table = np.asarray(host(law, "Redraw", "law"))
+        if table.ndim != 1 or not 2 <= len(table) <= MOST_WORDS:
+            raise ValueError(f"Redraw: law: shape must be (S,) with S in 2..{MOST_WORDS}, got {table.shape}")
+        self._begin(TableLaw(law_of("Redraw", "law", law, len(table))))
+
+    def _begin(self, law: RedrawLaw) -> None:
+        super().__init__(law.states)
         self._law = law
 
-    def generator(self) -> NDArray[np.float64]:
-        return np.tile(self._law, (self.states, 1)) - np.eye(self.states)
+    def _arguments(self) -> str:
+        return f"{self.states} states"
 
-    def stationary(self) -> NDArray[np.float64]:
-        return self._law.copy()
+    @property
+    def _held(self) -> int:
+        return 1
 
-    def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _times(self, op: str, argument: str, t: Any) -> Times:
+        return times_of(op, argument, t, each=True)
+
+    def generator(self) -> Times:
+        self._check_dense("generator")
+        return np.tile(self._law.row(), (self.states, 1)) - np.eye(self.states)
+
+    def stationary(self) -> Times:
+        """r: float64 (S,)."""
+        check_memory(f"{self._op('stationary')}: states: a law", 8 * self.states)
+        return self._law.row()
+
+    def transition_matrix(self, t: Any) -> Any:
+        """As in Process, for up to 4096 states and one time a sample."""
+        self._check_dense("transition_matrix")
+        times_of(self._op("transition_matrix"), "t", t)
+        return super().transition_matrix(t)
+
+    def evaluation(self, t: Any) -> Evaluation:
+        times_of(self._op("evaluation"), "t", t)
+        return super().evaluation(t)
+
+    def _check_dense(self, method: str) -> None:
+        if self.states > MAX_STATES:
+            raise ValueError(
+                f"{self._op(method)}: states: must be at most {MAX_STATES} for a matrix of them, got {self.states}"
+            )
+
+    def _matrices(self, t: Times) -> Times:
+        self._check_dense("transition_matrix")
         result = np.empty((len(t), self.states, self.states))
-        result[...] = (-np.expm1(-t))[:, None, None] * self._law
+        result[...] = (-np.expm1(-t))[:, None, None] * self._law.row()
         result[:, np.arange(self.states), np.arange(self.states)] += np.exp(-t)[:, None]
         return result
 
-    def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
-        return Evaluation("closed form", 8 * UNIT)
+    def _evaluation(self, t: Times) -> Evaluation:
+        return Evaluation("closed form", 8 * UNIT)  # exp and expm1 to 4 u, r, the product and the sum to u each
 
-    def _lookup(self, t: NDArray[np.float64], xp: Any, device: Any) -> Lookup:
-        return RedrawLookup(
-            move(np.exp(-t), xp, device), move(-np.expm1(-t), xp, device), move(self._law, xp, device), xp, device
-        )
+    def _lookup(self, t: Times, xp: Any, device: Any) -> Lookup:
+        return RedrawLookup(move(np.exp(-t), xp, device), move(-np.expm1(-t), xp, device), self._law, xp, device)
+
+    def _jumps(self, now: Any) -> Any:
+        return self._law.at(now)[..., None] * (self._law.places(*like_of(now)) != now[..., None])
+
+    def _jump_or_stay(self, now: Any) -> Any:
+        return (self._law.at(now)[..., None] > 0) | (self._law.places(*like_of(now)) == now[..., None])
+
+    def _leads(self, x_0: int, x_t: int) -> bool:
+        return x_0 == x_t or self._law.reaches(x_t)
+
+    def _divergences(self, duration: float, law: Times) -> Times:
+        """From the sum of the terms of r alone, of which that at x_0 is taken out."""
+        stay, leave = math.exp(-duration), -math.expm1(-duration)
+        drawn = leave * self._law.row()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(drawn > 0, drawn * (np.log(drawn) - np.log(law)), 0.0)
+            own = drawn + stay
+            own = np.where(own > 0, own * (np.log(own) - np.log(law)), 0.0)
+        finite = np.isfinite(terms)
+        known = np.where(finite, terms, 0.0)
+        others = np.count_nonzero(~finite) - ~finite > 0  # whether a term of another state is infinite
+        return np.where(others, math.inf, known.sum() - known + own)
+
+    def sample_forward(
+        self,
+        x_0: Any,
+        t: Any,
+        *,
+        rng: Philox | torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        backend: str = "auto",
+    ) -> Any:
+        """x_t given x_0, like x_0: x_0 itself with probability exp(-t), else a state from r.
+
+        t: a number, one a sample (B,), or one an element. Within 2e-14 total variation for S up to 2^18, 5.9e-11 for
+        S = 2^31 (fastblackout/reference/redraw.py derives it), and as fb.categorical where r is neither uniform nor a
+        mask. Equal keys give equal states on every backend, for any split of the batch; on a device they are drawn by
+        operations of torch, whatever backend is named. rng, generator, and what happens to wrong states on a device:
+        see fb.categorical.
+        """
+        op = self._op("sample_forward")
+        durations = self._durations(op, t)
+        return redraw(op, {"x_0": x_0}, durations, self._law, (rng, generator), backend)
+
+    def sample_bridge(
+        self,
+        x_t: Any,
+        x_0: Any,
+        s: Any,
+        t: Any,
+        *,
+        rng: Philox | torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        backend: str = "auto",
+    ) -> Any:
+        """x_s given x_t and x_0, 0 <= s <= t, like x_t: x_0 or x_t itself, or a state from r.
+
+        s, t: each a number, one a sample or one an element. Exactness, rng, generator and backend: as in
+        sample_forward. ValueError where x_0 cannot become x_t; on a device fb.check_values tells, and x_t stays.
+        """
+        op = self._op("sample_bridge")
+        durations = self._durations(op, t, s)[:2]
+        return redraw(op, {"x_t": x_t, "x_0": x_0}, durations, self._law, (rng, generator), backend)
+
+    def _draw_stationary(self, like: Any, key: Philox) -> Any:
+        return redraw("sample_reverse", {"x_0": like}, (np.asarray(math.inf),), self._law, (key, None), "auto")
+
+    def _draw_step(self, x_t: Any, prediction: Mapping[str, Any], durations: Sequence[Any], key: Philox) -> Any:
+        """The model's x_0, drawn by fb.categorical_rows, and then x_s."""
+        op = "sample_reverse"
+        ((kind, given),) = prediction.items()
+        given, _ = a_state_each(op, kind, given, x_t, self.states)
+        x_0 = categorical_rows(rng=key, **{"weights" if kind == "probs" else "logits": given})
+        return redraw(op, {"x_t": x_t, "x_0": x_0}, durations, self._law, (key, None), "auto")
 
 
 class RedrawLookup(Lookup):
     """Entries, rows and columns from the closed form, without a matrix a sample."""
 
-    def __init__(self, stay: Any, leave: Any, law: Any, xp: Any, device: Any) -> None:
+    def __init__(self, stay: Any, leave: Any, law: RedrawLaw, xp: Any, device: Any) -> None:
         self.stay, self.leave, self.law, self.xp, self.device = stay, leave, law, xp, device
-        self.places = xp.arange(len(law)) if xp is np else xp.arange(len(law), device=device)
 
     def _both(self, ndim: int) -> tuple[Any, Any]:
-        shape = (-1,) + (1,) * (ndim - 1) if self.stay.ndim else (1,) * ndim
+        """exp(-t) and 1 - exp(-t) against arrays with so many dimensions, the last perhaps that of the states."""
+        shape = tuple(self.stay.shape) + (1,) * (ndim - self.stay.ndim)
         return self.stay.reshape(shape), self.leave.reshape(shape)
+
+    def _row(self) -> Any:
+        return move(self.law.row(), self.xp, self.device)
+
+    def _places(self) -> Any:
+        return self.law.places(self.xp, self.device)
 
     def entries(self, i: Any, j: Any) -> Any:
         stay, leave = self._both(i.ndim)
-        return stay * (i == j) + leave * self.law[j]
+        return stay * (i == j) + leave * self.law.at(j)
 
     def rows(self, i: Any) -> Any:
         stay, leave = self._both(i.ndim + 1)
-        return stay * (i[..., None] == self.places) + leave * self.law
+        return stay * (i[..., None] == self._places()) + leave * self._row()
 
     def columns(self, j: Any) -> Any:
         stay, leave = self._both(j.ndim + 1)
-        return stay * (j[..., None] == self.places) + leave * self.law[j][..., None]
+        return stay * (j[..., None] == self._places()) + leave * self.law.at(j)[..., None]
 
     def cumulative(self, i: Any, j: Any) -> Any:
         stay, leave = self._both(i.ndim)
-        return stay * (i <= j) + leave * self.xp.cumsum(self.law, -1)[j]
+        return stay * (i <= j) + leave * self.law.up_to(j)
 
     def weighted(self, weights: Any) -> Any:
         stay, leave = self._both(weights.ndim)
-        return stay * weights + leave * weights.sum(-1)[..., None] * self.law
+        return stay * weights + leave * weights.sum(-1)[..., None] * self._row()
 
     def averaged(self, values: Any) -> Any:
         stay, leave = self._both(values.ndim)
-        return stay * values + leave * (values * self.law).sum(-1)[..., None]
+        return stay * values + leave * self.law.mean(values)[..., None]

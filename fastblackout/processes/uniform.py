@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from .inputs import MAX_STATES, integer_of
+from ..reference.redraw import MAX_STATES
+from .inputs import integer_of
 from .redraw import Redraw
+from .redraw_laws import UniformLaw
 
 
 class Uniform(Redraw):
@@ -13,13 +13,13 @@ class Uniform(Redraw):
 
         Q[i, j] = 1 / S (i != j),  P(t) = exp(-t) I + (1 - exp(-t)) / S
 
-    states: S, 2..4096. Stationary law: uniform.
+    states: S, 2..2^31. Stationary law: uniform. No matrix is made but by generator(), transition_matrix(t) and what
+    needs them, for which S is at most 4096. Times of states may be one an element, too.
     Source: Hoogeboom et al., Argmax Flows and Multinomial Diffusion, NeurIPS 2021; Austin et al., arXiv 2107.03006.
     """
 
     def __init__(self, states: int) -> None:
-        size = integer_of("Uniform", "states", states, 2, MAX_STATES)
-        super().__init__(np.full(size, 1.0 / size))
+        self._begin(UniformLaw(integer_of("Uniform", "states", states, 2, MAX_STATES)))
 
     def _arguments(self) -> str:
         return f"{self.states}"

@@ -75,6 +75,16 @@ class Stream(enum.IntEnum):
     POSTERIOR_ELEMENT = 43
     POSTERIOR_STATE = 44
     POSTERIOR_STATE_REFINE = 45
+    REDRAW = 46
+    REDRAW_REFINE = 47
+    REDRAW_STATE = 48
+    REDRAW_STATE_REFINE = 49
+    REDRAW_BRIDGE = 50
+    REDRAW_BRIDGE_REFINE = 51
+    REDRAW_BRIDGE_STATE = 52
+    REDRAW_BRIDGE_STATE_REFINE = 53
+    CATEGORICAL_ROWS = 54
+    CATEGORICAL_ROWS_REFINE = 55
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

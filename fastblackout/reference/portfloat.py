@@ -30,7 +30,7 @@ _LOG = (
     0.13086767009948175, 0.13268759668560612, 0.15386240205813478, 0.18181795630884753, 0.2222222239180047,
     0.2857142857080323, 0.4000000000000088, 0.6666666666666666,
 )  # fmt: skip
-_EXP = (
+EXP = (
     1.608662795678037e-10, 2.0918137737642736e-09, 2.505207109429355e-08, 2.75572632790885e-07, 2.755731924721873e-06,
     2.4801587336442236e-05, 0.00019841269841263298, 0.0013888888888879073, 0.008333333333333333, 0.04166666666666668,
     0.16666666666666666, 0.5,
@@ -162,15 +162,19 @@ def log1p(a: NDArray[np.float64]) -> NDArray[np.float64]:
     return _log_reduced(np.where(k == 0, a, m - 1.0), k.astype(np.float64), np.where(k == 0, 0.0, lost))
 
 
-def exp(a: NDArray[np.float64]) -> NDArray[np.float64]:
-    """exp(a), float64 array; within 2 ulp in [-708, 709], 0 below, infinity above."""
-    t = np.where(a < -708.0, -708.0, np.where(a > 709.0, 709.0, a))
+def exp_parts(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(rest, scale), exp(t) = (1 + rest) scale with scale a power of two; float64 array of t in [-708, 709]."""
     shifted = t * 1.4426950408889634 + 6755399441055744.0
     n = shifted - 6755399441055744.0
     r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10
     scale = ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(np.float64)
-    e = (1.0 + (r + (r * r) * horner(_EXP, r))) * scale
-    return np.where(a < -708.0, 0.0, np.where(a > 709.0, np.inf, e))
+    return r + (r * r) * horner(EXP, r), scale
+
+
+def exp(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp(a), float64 array; within 2 ulp in [-708, 709], 0 below, infinity above."""
+    rest, scale = exp_parts(np.where(a < -708.0, -708.0, np.where(a > 709.0, 709.0, a)))
+    return np.where(a < -708.0, 0.0, np.where(a > 709.0, np.inf, (1.0 + rest) * scale))
 
 
 def log_one_plus(a: NDArray[np.float64]) -> NDArray[np.float64]:

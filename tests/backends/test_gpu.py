@@ -103,6 +103,10 @@ def test_process(name, backend):
     gpu_checks.check_process(name, backend, GPU)
 
 
+def test_tokens():
+    gpu_checks.check_tokens(GPU)
+
+
 @every_backend
 @every_op
 def test_product(op, backend, record_property):

@@ -50,6 +50,20 @@ def test_short_samples_have_the_bits_of_the_reference(shape: tuple[int, ...], st
             assert np.array_equal(drawn, found["reference"]), (name, backend)
 
 
+@pytest.mark.parametrize("shape", [(3, 2500), (900, 3), (2000,)])
+@pytest.mark.parametrize("zeros", [0.2, 0.3, 0.9, 0.999, 1.0])
+def test_counts_of_zero_are_left_out(shape: tuple[int, ...], zeros: float) -> None:
+    random = np.random.default_rng([*shape, int(1000 * zeros)])
+    counts = random.integers(1, 3000, shape) * (random.random(shape) >= zeros)
+    prob = random.random(shape)
+    found = {}
+    for backend in BACKENDS:
+        with using(backend):
+            found[backend] = fb.binomial(counts, prob, rng=LAST.at(first_sample=5))
+    for backend, drawn in found.items():
+        assert np.array_equal(drawn, found["reference"]), backend
+
+
 def test_a_sample_draws_the_same_alone() -> None:
     rates = np.random.default_rng(1).gamma(1.0, 9.0, (1100, 2))
     for of, at in ((fb.poisson, 1099), (fb.poisson, 511), (fb.normal, 700)):

@@ -13,6 +13,7 @@ torch.set_num_threads(1)
 TIMES = np.array([0.0, 1e-9, 1e-3, 0.06, 0.7, 3.0, 10.0, 40.0, 200.0, 1e3])
 UNIT = 2.0**-53
 
+LAW = np.random.default_rng(4).dirichlet(np.ones(40))
 CLOSED = {
     "pure death": (fb.PureDeath(255), lambda n, t: laws.pure_death(n, t, 256), (1, 100, 255)),
     "pure death, 512 states": (fb.PureDeath(511), lambda n, t: laws.pure_death(n, t, 512), (300, 511)),
@@ -37,6 +38,7 @@ CLOSED = {
     ),
     "uniform, 512 states": (fb.Uniform(512), lambda n, t: laws.redraw(n, t, np.full(512, 1 / 512)), (0, 511)),
     "absorbing, 512 states": (fb.Absorbing(512), lambda n, t: laws.redraw(n, t, np.eye(512)[511]), (0, 200, 511)),
+    "any law": (fb.Redraw(LAW), lambda n, t: laws.redraw(n, t, LAW), (0, 7, 39)),
     "uniform": (fb.Uniform(300), lambda n, t: laws.redraw(n, t, np.full(300, 1 / 300)), (5,)),
     "absorbing": (fb.Absorbing(40, 3), lambda n, t: laws.redraw(n, t, np.eye(40)[3]), (0, 3, 39)),
 }

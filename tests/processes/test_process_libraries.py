@@ -196,6 +196,7 @@ def test_a_time_change_shares_what_was_made():
         (fb.RandomWalk(9, 1.5), "RandomWalk(9, rate=1.5)"),
         (fb.Uniform(8), "Uniform(8)"),
         (fb.Absorbing(7), "Absorbing(7, mask=6)"),
+        (fb.Redraw(np.array([0.5, 0.5])), "Redraw(2 states)"),
         (fb.ImmigrationDeath(2, 12, "open"), "ImmigrationDeath(2.0, max_count=12, boundary='open')"),
         (fb.MarkovProcess(THREE, tolerance=1e-3),
          "MarkovProcess(3 states, 4 jumps, rates up to 5.0, method='auto', tolerance=0.001)"),

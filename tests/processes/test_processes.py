@@ -22,6 +22,7 @@ PROCESSES = [
     fb.RandomWalk(9, 1.5),
     fb.Uniform(8),
     fb.Absorbing(7, 2),
+    fb.Redraw(np.array([0.4, 0.1, 0.0, 0.3, 0.2])),
     fb.ImmigrationDeath(2.0, 12),
     fb.ImmigrationDeath(0.5, 20, "open"),
     fb.MarkovProcess(THREE),

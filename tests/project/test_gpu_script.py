@@ -57,6 +57,10 @@ def test_processes_on_the_cpu(name):
     gpu_checks.check_process(name, "cpu", CPU)
 
 
+def test_tokens_on_the_cpu():
+    gpu_checks.check_tokens(CPU)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("op", ["poisson", "thin", "birth_loss", "transition_rows"])
 def test_flags_in_the_interpreter(op, tmp_path):

@@ -119,6 +119,11 @@ def processes():
 
 
 @case
+def tokens():
+    gpu_checks.check_tokens(CUDA)
+
+
+@case
 def samples():
     for options in gpu_checks.SAMPLERS:
         gpu_checks.check_sample(options, "cuda", CUDA)

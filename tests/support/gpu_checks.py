@@ -240,3 +240,38 @@ def check_process(name: str, backend: str, device: torch.device) -> None:
             equal_nan=True,
             msg=lambda text, c=call: f"{name}: {c}: {text}",
         )
+
+
+def check_tokens(device: torch.device) -> None:
+    """What operations of torch draw on a device: the CPU's bits, and wrong values told by fb.check_values."""
+    words, key, random = 50_258, fb.Philox(2**63, 5), torch.Generator().manual_seed(0)
+    x_0, t = torch.randint(0, words - 1, (3, 41), generator=random), torch.rand(3, 41, generator=random)
+    logits = torch.randn(3, 5, 700, generator=random)
+    there, rng = x_0.to(device), key.tensor(device)
+    for process in (fb.Uniform(words), fb.Absorbing(words, 7), fb.Redraw(torch.ones(words) / words)):
+        x_t = process.sample_forward(x_0, t, rng=key)
+        x_s = process.sample_bridge(x_t, x_0, t / 3, t, rng=key)
+        same("x_t", process.sample_forward(there, t, rng=rng), x_t)
+        same("x_s", process.sample_bridge(x_t.to(device), there, t / 3, t, rng=rng), x_s)
+        assert (x_s != x_t).any() and (x_s != x_0).any()
+    for given in ({"logits": logits}, {"weights": logits.double().exp()}):
+        ((name, values),) = given.items()
+        expected = fb.categorical_rows(**given, rng=key)
+        same(name, fb.categorical_rows(**{name: values.to(device)}, rng=rng), expected)
+    if device.type == "cpu":
+        return  # where wrong values are refused at once
+    masked = fb.Absorbing(words)
+    wrong: dict[str, Callable[[], Any]] = {
+        "Absorbing.sample_forward: counts": lambda: masked.sample_forward(there + words, 1.0, rng=rng),
+        "Absorbing.sample_bridge: probability": lambda: masked.sample_bridge(there, (there + 1) % 9, 0.5, 1.0, rng=rng),
+        "categorical_rows: logits": lambda: fb.categorical_rows(logits=logits.to(device) - math.inf, rng=rng),
+        "categorical_rows: probability": lambda: fb.categorical_rows(logits.to(device) - 9.0, rng=rng),
+    }
+    for text, call in wrong.items():
+        told = ""
+        try:
+            with fb.check_values():
+                call()
+        except ValueError as error:
+            told = str(error)
+        assert text in told, (text, told)

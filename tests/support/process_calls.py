@@ -17,6 +17,7 @@ PROCESSES: dict[str, Any] = {
     "random walk": fb.RandomWalk(9, 1.5),
     "uniform": fb.Uniform(8),
     "absorbing": fb.Absorbing(7, 2),
+    "any law": fb.Redraw(np.array([0.4, 0.1, 0.0, 0.3, 0.2])),
     "immigration-death": fb.ImmigrationDeath(2.0, 12),
     "open immigration-death": fb.ImmigrationDeath(0.5, 20, "open"),
     "any": fb.MarkovProcess(np.array([[-3.0, 2, 1], [0, -1, 1], [5, 0, -5]])),

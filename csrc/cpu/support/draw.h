@@ -17,9 +17,13 @@ namespace fastblackout {
 namespace cpu {
 
 // The key of draws: of the elements of one sample or, where `row` is not 0, of those of samples of `row` elements that follow one
-// another, numbered through from the first sample's first. Samples are the key's and those after it.
+// another, numbered through from the first sample's first. Samples are the key's and those after it. With `index` the k-th element of
+// a draw has the number index[k] instead of k.
 struct DrawKey : SampleKey {
   uint32_t row = 0;
+  const uint32_t* index = nullptr;
+
+  bool scattered() const { return row != 0 || index != nullptr; }
 };
 
 constexpr int kChunk = 1024;      // elements an op works on at a time: their buffers stay in the first-level cache
@@ -102,7 +106,7 @@ constexpr int padded(int count) { return (count + 31) & ~31; }  // how far the i
 //   binomial_each  out[k] ~ Binomial(n[k], p[k]), q[k] = 1 - p[k]; the inputs are valid, and out has room, up to a multiple of 32
 //   rough_binomials, rough_binomial_draws, binomial_at, and those of Poisson draws: see RoughDraws; not for the scalar set
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
-// The element indices i0 + k and i[k] run through the samples of a key that has rows.
+// The element indices i0 + k and i[k] run through the samples of a key that has rows, or through its list of indices.
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
 //   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 is a multiple
 //                  of 4, and there is room for a multiple of 64 words

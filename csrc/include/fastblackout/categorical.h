@@ -32,6 +32,9 @@ FB_HD double logit_weight(float logit, float largest) {
   return d >= -700.0 && d <= 0.0 ? e : 0.0;
 }
 
+// The bits of floats as integers of the same order, and back: a search for the largest vectorises with integers alone.
+FB_HD int32_t in_order(int32_t bits) { return bits ^ (bits >> 31 & 0x7fffffff); }
+
 FB_HD double threshold_factor(double total) { return kTwo48 / total; }
 
 // C(j) of a state before the last one of positive weight

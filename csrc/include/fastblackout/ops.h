@@ -394,6 +394,8 @@ struct LogProbs : B::Common {
   OP(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)                   \
   OP(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)                      \
   OP(posterior_loss_and_slopes, PosteriorLoss, with_slopes, posterior_loss)       \
-  OP(binomial_log_prob, LogProbs, element, log_prob)
+  OP(binomial_log_prob, LogProbs, element, log_prob)                              \
+  OP(redraw, Redraw, fields, redraw)                                              \
+  OP(categorical_rows, CategoricalRows, fields, categorical_rows)
 
 #define FB_DEVICE_OPS(OP) OP(philox, PhiloxWords, fields, philox)

@@ -159,9 +159,11 @@ FB_HD double portable_log1p(double a) {
   return log_reduced(k == 0 ? a : m - 1.0, static_cast<double>(k), k == 0 ? 0.0 : lost);
 }
 
-// exp(a); 0 for a < -708 (below it the result nears the subnormals), infinity for a > 709
-FB_HD double portable_exp(double a) {
-  const double t = a < -708.0 ? -708.0 : (a > 709.0 ? 709.0 : a);
+// exp(t) = (1 + rest) scale, scale a power of two, for t in [-708, 709]
+struct ExpParts {
+  double rest, scale;
+};
+FB_HD ExpParts exp_parts(double t) {
   const double shifted = t * 1.4426950408889634 + 6755399441055744.0;  // 1.5 * 2^52
   const double n = shifted - 6755399441055744.0;
   const double r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
@@ -177,8 +179,13 @@ FB_HD double portable_exp(double a) {
   poly = poly * r + 0.04166666666666668;
   poly = poly * r + 0.16666666666666666;
   poly = poly * r + 0.5;
-  const double scale = bit_cast<double>((bit_cast<uint64_t>(shifted) + 1023u) << 52);
-  const double e = (1.0 + (r + (r * r) * poly)) * scale;
+  return ExpParts{r + (r * r) * poly, bit_cast<double>((bit_cast<uint64_t>(shifted) + 1023u) << 52)};
+}
+
+// exp(a); 0 for a < -708 (below it the result nears the subnormals), infinity for a > 709
+FB_HD double portable_exp(double a) {
+  const ExpParts of = exp_parts(a < -708.0 ? -708.0 : (a > 709.0 ? 709.0 : a));
+  const double e = (1.0 + of.rest) * of.scale;
   return a < -708.0 ? 0.0 : (a > 709.0 ? bit_cast<double>(0x7ff0000000000000ull) : e);
 }
 

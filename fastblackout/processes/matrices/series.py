@@ -8,6 +8,7 @@ import numpy as np
 
 from ...backends import select
 from ...reference import power_series as reference
+from .progress import done, expect
 from .rounding import TOGETHER, UNIT, gamma, normalize, row_sums, weighted
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Series:
             else:
                 values[0] = np.eye(height, self.states, rows.start)
             sums[k] = row_sums(values[k])
+            done(height / self.states)
         room.made = max(room.made, count)
         return values, sums
 
@@ -141,6 +143,7 @@ class Series:
         if room is None or count > len(room.values):
             room = self.room(count)
         off = np.zeros(len(weights))
+        expect(max(count - (room.made if self.fits else 0), 0))
         for first in range(0, size, self.block):
             rows = slice(first, min(first + self.block, size))
             powers, sums = self.powers(count, rows, room)

@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .progress import done, expect
 from .rounding import gamma, normalize
 from .series import ROW_SUM, Series, banded_product, poisson_weights, rounding_of_sums
 from .structure import closed_classes
@@ -126,12 +127,14 @@ class Uniformization:
         together = _TOGETHER if shared else max(len(far), 1)
         left = np.empty((_TOGETHER, size, size)) if shared else result
         product = np.zeros((size, size))
+        expect(len(far))
         for first in range(0, len(far), together):
             some = np.array(far[first : first + together])
             into = places[some] if left is result else np.argsort(np.argsort(short[some], kind="stable"))
             error[some] = series.into(left, into, terms.take(some), None, room)
             for b, place in zip(some, into, strict=True):
                 node, matrix = self._whole(whole[b], prefixes), result[places[b]]
+                done()
                 if short[b] == 0.0:
                     matrix[:], error[b] = node.matrix, node.error
                     continue
@@ -149,6 +152,7 @@ class Uniformization:
         matrix = np.zeros((self.states, self.states))
         inner, columns = left.columns, right.columns
         matrix[:, columns] = left.matrix[:, inner] @ right.matrix[inner, columns]
+        done()
         off = normalize(matrix)
         error = self._product_error(left.error, 2 * self.rounding, right, off)
         contraction = left.contraction * right.contraction + gamma(self.states) + 4 * self.rounding + off
@@ -165,6 +169,7 @@ class Uniformization:
         while value != n:
             bit = (n - value).bit_length() - 1
             value += 1 << bit
+            expect(1 if prefixes else 0)
             square = self.squares[bit]
             prefixes.append((value, self._product(square, prefixes[-1][1]) if prefixes else square))
         return prefixes[-1][1]
@@ -187,7 +192,10 @@ class Uniformization:
             error = self.series.into(first, np.zeros(1, int), terms)
             off = normalize(first[0])
             self.squares.append(self._measured(first[0], float(error[0]) + off + self.rounding))
+        to_come = 0 if self.limit is not None else max(levels - len(self.squares), 0)
+        expect(to_come)
         while self.limit is None and len(self.squares) < levels:
+            to_come -= 1
             last = self.squares[-1]
             spread = self._spread(last.matrix)
             square = self._product(last, last)
@@ -197,6 +205,7 @@ class Uniformization:
                 apart = float((final.matrix.max(0) - final.matrix.min(0)).sum())
                 more = min(apart, 2 * spread + 4 * last.error) * (1 + gamma(2 * self.states))
                 self.limit = len(self.squares) - 1, final._replace(error=final.error + more)
+                expect(-to_come)
 
     def _measured(self, matrix: Matrix, error: float) -> Node:
         """Of a square: without the columns that do not count, which products keep out."""

@@ -99,7 +99,7 @@ def prior_divergence(process: Process, x_0: Any, end: float, prior: Any) -> Any:
     op = "prior_divergence"
     law = law_of(op, "prior", prior, process.states)
     now = states_of(op, "x_0", x_0, process.states)
-    return _per_sample(move(_prior_rows(op, process, end, law), *like_of(now))[now])
+    return _per_sample(move(_divergences(op, process, end, law), *like_of(now))[now])
 
 
 def exact_rate_bound(
@@ -124,7 +124,7 @@ def exact_rate_bound(
     half = np.diff(edges)[:, None] / 2
     times = np.exp(edges[:-1, None] + half * (1 + nodes)).ravel()
     steps = times * (half * weights).ravel()  # dt = t d log t
-    total = _prior_rows(op, process, end, law)
+    total = _divergences(op, process, end, law)
     size = process.states
     for part in np.array_split(np.arange(len(times)), -(-len(times) * size**3 // (1 << 21))):
         x_t = np.broadcast_to(np.arange(size), (len(part), size))
@@ -139,11 +139,9 @@ def exact_rate_bound(
     return total
 
 
-def _prior_rows(op: str, process: Process, end: float, law: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows = process._small(*process._durations(op, np.float64(number_of(op, "end", end))))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(rows > 0, rows * (np.log(rows) - np.log(law)), 0.0)
-    return terms.sum(1)
+def _divergences(op: str, process: Process, end: float, law: NDArray[np.float64]) -> NDArray[np.float64]:
+    (duration,) = process._durations(op, np.float64(number_of(op, "end", end)))
+    return process._divergences(float(duration), law)
 
 
 def _truth(op: str, process: Process, x_t: Any, x_0: Any, t: Any, name: str, model: Any) -> tuple[Any, Any, Any]:

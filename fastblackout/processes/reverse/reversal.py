@@ -14,7 +14,7 @@ import numpy as np
 from ...arrays import COUNTS, Array, adopt
 from ...call.keys import resolve_rng
 from ...call.matrices import check_holds
-from ...ops import categorical, categorical_bridge, poisson
+from ...ops import poisson
 from ...philox import Philox
 from ..inputs import (
     MAX_STATES,
@@ -170,7 +170,8 @@ def sample_reverse(
 ) -> Any:
     """States at times[-1] of the reverse process of a model of p(x_0 | x_t), over a grid of times.
 
-    Each step from t to s draws x_0 from the model and x_s from the bridge given x_t and x_0 (fb.categorical_bridge):
+    Each step from t to s draws x_0 from the model and x_s from the bridge given x_t and x_0, by fb.categorical_bridge,
+    or for Uniform and Absorbing by fb.categorical_rows and then as in sample_bridge, without a matrix:
 
         p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t),
 
@@ -189,24 +190,19 @@ def sample_reverse(
     grid = time_grid(op, times, kind)
     key = resolve_rng(rng, generator, op)
     if start is None:
-        like = np.broadcast_to(process.stationary(), (process.states, process.states))
         at: Any = (np, None)
         if device is not None:
             import torch
 
             at = (torch, device)
-        zeros = move(np.zeros(shape, dtype=np.int64), *at)
-        x = Array(categorical(zeros, move(like, *at), rng=key.at(call=0)), op, "start")
+        x = Array(process._draw_stationary(move(np.zeros(shape, dtype=np.int64), *at), key.at(call=0)), op, "start")
     else:
         x = adopt(start, op, "start", COUNTS)
         if x.shape != tuple(shape):
             raise ValueError(f"{op}: start: shape must be {tuple(shape)}, got {x.shape}")
     for n, (t, s) in enumerate(pairwise(grid), start=1):
-        first, second, _ = process._durations(op, np.float64(t), np.float64(s))
-        pair = process._small(np.array([float(first), float(second)]))
-        before, after = (move(matrix, *like_of(x.value)) for matrix in pair)
-        prediction = {kind: model(x.give(), t)}
-        x = x.like(categorical_bridge(x.value, **prediction, before=before, after=after, rng=key.at(call=n)))
+        pair = process._durations(op, np.float64(t), np.float64(s))[:2]
+        x = x.like(process._draw_step(x.value, {kind: model(x.give(), t)}, pair, key.at(call=n)))
     return x.give()
 
 

@@ -1,0 +1,81 @@
+"""fb.categorical_rows by the operations of torch: where its rows are on a device, or are traced.
+
+The bits are those of the C++ kernel: float64 operations one by one in its order, which torch neither contracts nor
+reorders outside torch.compile, and sums of integers, which are the same in any order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..reference.categorical_rows import BLOCK, OF_TWO_52, bits_of, target
+from ..reference.philox import Stream
+from ..reference.portfloat import EXP
+from .tensor_words import stream_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def draw_rows(weights: Tensor, is_logits: bool, key: Tensor) -> tuple[Tensor, Tensor]:
+    """(states int64 (B, n), whether each row can be drawn from) of weights (B, n, S), at most BLOCK weights at once.
+
+    A wrong entry counts as weight 0, and a row with nothing to draw gives state 0.
+    """
+    import torch
+
+    batch, size, states = weights.shape
+    high, low = (
+        stream_words((batch, size), key, stream).reshape(-1)
+        for stream in (Stream.CATEGORICAL_ROWS, Stream.CATEGORICAL_ROWS_REFINE)
+    )
+    rows, scale = weights.detach().reshape(batch * size, states), 2.0 ** bits_of(states)
+    drawn, right, step = [], [], max(BLOCK // states, 1)
+    for first in range(0, max(len(rows), 1), step):
+        part = slice(first, first + step)
+        some, drawable = (_of_logits if is_logits else _relative)(rows[part])
+        q = (some * scale + 2.0**52).view(torch.int64) - OF_TWO_52
+        cum = q.cumsum(1)
+        goal = target(high[part], low[part], cum[:, -1])
+        drawn.append(torch.where(drawable, torch.searchsorted(cum, goal[:, None], right=True)[:, 0], 0))
+        right.append(drawable)
+    return torch.cat(drawn).reshape(batch, size), torch.cat(right).reshape(batch, size)
+
+
+def _relative(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights over the largest of each row, and whether all were right and one above 0."""
+    import torch
+
+    values = rows.double()
+    right = (values >= 0.0) & (values < float("inf"))
+    kept = torch.where(right, values, 0.0)
+    largest = kept.amax(1, keepdim=True)
+    drawable = right.all(1) & (largest[:, 0] > 0.0)
+    return kept / torch.where(largest > 0.0, largest, 1.0), drawable
+
+
+def _of_logits(rows: Tensor) -> tuple[Tensor, Tensor]:
+    import torch
+
+    single = rows.float()
+    right = single < float("inf")
+    kept = torch.where(right, single, float("-inf"))
+    largest = kept.amax(1, keepdim=True)
+    drawable = right.all(1) & (largest[:, 0] > float("-inf"))
+    d = kept.double() - largest.double()
+    inside = (d >= -700.0) & (d <= 0.0)
+    return torch.where(inside, _exp(torch.where(inside, d, 0.0)), 0.0), drawable
+
+
+def _exp(t: Tensor) -> Tensor:
+    """portfloat.exp of t in [-708, 0]."""
+    import torch
+
+    shifted = t * 1.4426950408889634 + 6755399441055744.0
+    n = shifted - 6755399441055744.0
+    r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+    poly = torch.full_like(r, EXP[0])
+    for c in EXP[1:]:
+        poly = poly * r + c
+    scale = ((shifted.view(torch.int64) + 1023) << 52).view(torch.float64)
+    return (1.0 + (r + (r * r) * poly)) * scale
