@@ -146,7 +146,7 @@ static void rows_chunk(const DrawingRows& op, int64_t sample, int64_t i0, int co
   static thread_local std::vector<int64_t> sums;
   alignas(64) uint32_t high[kRows + 64], low[kRows + 64];
   int64_t state[kRows];
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   stream_words(key, CATEGORICAL_ROWS, static_cast<uint32_t>(i0), count, high);
   stream_words(key, CATEGORICAL_ROWS_REFINE, static_cast<uint32_t>(i0), count, low);
   for (int e = 0; e < count; ++e) {

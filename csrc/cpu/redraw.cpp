@@ -73,10 +73,10 @@ static inline bool all_below(int64_t end, const int64_t* states, int count) {
 static FB_HD int64_t head(int64_t threshold) { return static_cast<int64_t>(static_cast<uint64_t>(threshold) >> 16); }
 
 // A word whose place in a stream is that of stream_words
-static inline uint32_t word_at(const SampleKey& key, uint32_t stream, uint32_t i) { return key.words(i >> 2, stream).w[i & 3u]; }
+static inline uint32_t word_at(const DrawKey& key, uint32_t stream, uint32_t i) { return key.words(i >> 2, stream).w[i & 3u]; }
 
 // States of the uniform law: floor(U n / 2^64) of a 64-bit uniform U, whose lower half is made only where it may matter.
-static void uniform_states(const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0, int count, int64_t states,
+static void uniform_states(const DrawKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0, int count, int64_t states,
                            int64_t* out) {
   alignas(64) uint32_t high[kChunk + 64], low[kChunk + 64];
   const uint32_t n = static_cast<uint32_t>(states);
@@ -97,7 +97,7 @@ static void uniform_states(const SampleKey& key, uint32_t stream, uint32_t strea
 
 // States of another law, #{j : C(j) <= V}, V the first 48 bits of U. All elements take the steps of their searches together, so
 // that their loads overlap. The last threshold is above every V.
-static void law_states(const Redrawing& op, const SampleKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0, int count,
+static void law_states(const Redrawing& op, const DrawKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0, int count,
                        int64_t* out) {
   alignas(64) uint32_t high[kChunk + 64], low[kChunk + 64];
   alignas(64) int64_t v[kChunk];
@@ -168,7 +168,7 @@ static void bridge_limits(const Redrawing& op, int64_t sample, int64_t i0, int c
 static void redraw_chunk(const Redrawing& op, int64_t sample, int64_t i0, int count) {
   alignas(64) int64_t from[kChunk], fresh[kChunk], keep[kChunk];
   alignas(64) uint32_t v[kChunk + 64];
-  const SampleKey key = key_of(op, sample);
+  const DrawKey key = key_of(op, sample);
   const uint32_t first = static_cast<uint32_t>(i0), refine = op.x_t ? REDRAW_BRIDGE_REFINE : REDRAW_REFINE;
   const uint32_t state = op.x_t ? REDRAW_BRIDGE_STATE : REDRAW_STATE;
   const uint32_t state_refine = op.x_t ? REDRAW_BRIDGE_STATE_REFINE : REDRAW_STATE_REFINE;
