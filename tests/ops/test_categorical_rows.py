@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
+from fastblackout.backends import tensor_rows
 from fastblackout.reference import categorical_rows as reference
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.philox import Stream, philox4x32
@@ -38,6 +39,15 @@ def rows(shape, states, kind, seed=0):
     return values
 
 
+def uniform(key, i):
+    """The 62 bits of a row of the first sample."""
+    high, low = (
+        int(philox4x32(i // 4, key.first_sample, key.call, stream.word(), *key.key)[i % 4])
+        for stream in (Stream.CATEGORICAL_ROWS, Stream.CATEGORICAL_ROWS_REFINE)
+    )
+    return (high << 32 | low) >> 2
+
+
 def plainly(values, is_logits, key):
     """Of one sample, by integers of Python."""
     drawn = []
@@ -46,11 +56,7 @@ def plainly(values, is_logits, key):
         row = pf.exp(row - row.max()) * (row - row.max() >= -700) if is_logits else row / row.max()
         scale = 2 ** min(52, 62 - (len(row) - 1).bit_length())
         q = [round(w * scale) for w in row.tolist()]  # ties to even
-        high, low = (
-            int(philox4x32(i // 4, key.first_sample, key.call, stream.word(), *key.key)[i % 4])
-            for stream in (Stream.CATEGORICAL_ROWS, Stream.CATEGORICAL_ROWS_REFINE)
-        )
-        goal = ((high << 32 | low) >> 2) * sum(q) >> 62
+        goal = uniform(key, i) * sum(q) >> 62
         drawn.append(next(j for j, below in enumerate(itertools.accumulate(q)) if below > goal))
     return drawn
 
@@ -132,6 +138,35 @@ def test_integers_are_within_the_stated_distance(states):
     exact = [w / float(np.longdouble(row).sum()) for w in row[0].tolist()]
     distance = 0.5 * np.abs(q[0] / float(q.sum()) - exact).sum()
     assert distance < states * 2.0 ** -(reference.bits_of(states) + 1) + 1e-13  # the sum above is rounded, too
+
+
+def test_the_last_bit_of_a_weight_decides(backend):
+    """Weights (q 2^-52, 1), of the least q that draws state 0 by the bits of a row, and of one less."""
+    key = fb.Philox(7)
+    for i in range(12):
+        u, low, high = uniform(key, i), 0, 2**52
+        if u >> 61:
+            continue  # more than half: state 1 has the larger weight
+        while high - low > 1:
+            q = (low + high) // 2
+            low, high = (low, q) if u * (q + 2**52) >> 62 < q else (q, high)
+        for q, state in ((high, 0), (high - 1, 1)):
+            row = np.broadcast_to(np.array([q * 2.0**-52, 1.0]), (1, 12, 2))
+            assert fb.categorical_rows(row, rng=key)[0, i] == state
+            with Traced():
+                assert fb.categorical_rows(torch.from_numpy(row.copy()), rng=key)[0, i] == state
+
+
+def test_bits_and_a_uniform_of_0(monkeypatch):
+    """What has no weight is not drawn by the least uniform either."""
+    sizes = {1: 52, 2: 52, 1024: 52, 1025: 51, 50_258: 46, 2**18: 44}
+    assert {states: reference.bits_of(states) for states in sizes} == sizes
+    row = np.array([[[0.0, 0.0, 2.0, 1.0]]])
+    monkeypatch.setattr(reference, "words", lambda shape, key, stream: np.zeros(shape, np.int64))
+    monkeypatch.setattr(tensor_rows, "stream_words", lambda shape, *_: torch.zeros(shape, dtype=torch.int64))
+    assert fb.categorical_rows(row, backend="reference") == 2
+    with Traced():
+        assert fb.categorical_rows(torch.from_numpy(row), rng=fb.Philox(0)) == 2
 
 
 def test_targets_are_whole_parts_of_wide_products():
