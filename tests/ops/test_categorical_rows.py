@@ -1,6 +1,7 @@
 """fb.categorical_rows: bits by plain loops, on every backend and through tensors; the law; wrong rows."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -65,15 +66,15 @@ def plainly(values, is_logits, key):
 @pytest.mark.parametrize("states", [1, 2, 3, 255, 256, 257, 1500])
 def test_the_reference_is_what_it_says(kind, states):
     key = fb.Philox(2**63 + 5, 11, 3)
-    values = rows((1, 40), states, kind).astype(np.float32)
+    values = rows((1, 15), states, kind).astype(np.float32)
     got = fb.categorical_rows(**{kind: values}, rng=key, backend="reference")
     assert got.dtype == np.int64 and got[0].tolist() == plainly(values[0], kind == "logits", key)
 
 
 CASES = pairwise(
     kind=("weights", "logits"),
-    shape=((1,), (3,), (2, 5), (3, 4, 2), (2, 300), (0, 4), (4, 0)),
-    states=(1, 2, 100, 256, 257, 700),
+    shape=((1,), (2, 5), (3, 4, 2), (2, 300), (0, 4), (4, 0)),
+    states=(1, 2, 256, 257, 700),
     floats=("float64", "float32", "float16", "bfloat16"),
     dtype=("int64", "int32", "int16"),
     layout=("contiguous", "transposed", "sliced"),
@@ -120,7 +121,7 @@ def test_parts_and_libraries():
 @pytest.mark.parametrize("kind", ["weights", "logits"])
 def test_draws_follow_the_law(kind, backend):
     """1 test a backend and kind at 1e-6; what has no weight is never drawn."""
-    states, count = 300, 40_000
+    states, count = 300, 10_000
     row = rows((1,), states, kind, seed=5)
     law = np.exp(row[0] - row.max()) if kind == "logits" else row[0]
     law = law / law.sum()
@@ -135,8 +136,7 @@ def test_integers_are_within_the_stated_distance(states):
     row = rows((1,), states, "weights", seed=states)
     q = (row / row.max() * 2.0 ** reference.bits_of(states) + 2.0**52).view(np.int64) - reference.OF_TWO_52
     assert q.sum() <= 2**62 and (q >= 0).all()
-    exact = [w / float(np.longdouble(row).sum()) for w in row[0].tolist()]
-    distance = 0.5 * np.abs(q[0] / float(q.sum()) - exact).sum()
+    distance = 0.5 * np.abs(q[0] / float(q.sum()) - row[0] / math.fsum(row[0].tolist())).sum()
     assert distance < states * 2.0 ** -(reference.bits_of(states) + 1) + 1e-13  # the sum above is rounded, too
 
 
