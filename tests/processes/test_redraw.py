@@ -17,7 +17,6 @@ torch.set_num_threads(1)
 FALSE_ALARM = 1e-6  # of each chi-square test, with fixed seeds
 VOCABULARY = 50_258  # of GPT-2 and a mask
 PROCESSES = {
-    "uniform, 2": fb.Uniform(2),
     "uniform, 256": fb.Uniform(256),
     "uniform, words": fb.Uniform(VOCABULARY),
     "uniform, most": fb.Uniform(2**31),
@@ -25,7 +24,6 @@ PROCESSES = {
     "absorbing, 2": fb.Absorbing(2, 0),
     "absorbing, 256": fb.Absorbing(256),
     "absorbing, words": fb.Absorbing(VOCABULARY, 7),
-    "absorbing, most": fb.Absorbing(2**31),
     "any law": fb.Redraw(np.array([0.1, 0.0, 0.2, 0.3, 0.0, 0.4, 0.0])),
     "any law, words": fb.Redraw(np.random.default_rng(5).dirichlet(np.ones(VOCABULARY) * 0.3)),
 }
@@ -75,7 +73,7 @@ def plainly(process, x_0, t, key):
 @pytest.mark.parametrize("name", PROCESSES)
 def test_the_reference_is_what_it_says(name):
     process, key = PROCESSES[name], fb.Philox(2**63 + 5, 11, 3)
-    x_0 = states_of(process, (1, 300), np.int64)
+    x_0 = states_of(process, (1, 90), np.int64)
     for t in (0.5, 1e-3):
         got = process.sample_forward(x_0, t, rng=key, backend="reference")
         assert got[0].tolist() == plainly(process, x_0[0], t, key)
@@ -84,7 +82,7 @@ def test_the_reference_is_what_it_says(name):
 
 CASES = pairwise(
     name=tuple(PROCESSES),
-    shape=((), (3,), (2, 1), (5, 7, 3), (2, 17), (3, 1023), (2, 1025), (4, 2, 3, 5), (0, 3), (3, 0)),
+    shape=((), (3,), (5, 7, 3), (2, 17), (3, 1023), (2, 1025), (0, 3), (3, 0)),
     dtype=("uint8", "int16", "int32", "int64"),
     times=TIMES,
     layout=LAYOUTS,
