@@ -14,24 +14,23 @@ FB_COLD int slow_count(int n, double step, int row, double odds, uint64_t u) {
 
 // #{j < n : C(j) <= U} by the upper 32 bits of both. Where these leave it open, and where U >= 65535 << 32, for which C may not
 // have been stored or be 2^48, the thresholds are made once more.
-FB_DEVICE int exact_row(const uint16_t* h, const uint16_t* c, int n, uint64_t u, double step, int row, double odds) {
-  const uint32_t high = static_cast<uint32_t>(u >> 32), next = static_cast<uint32_t>(u >> 16) & 0xffffu;
+FB_DEVICE int exact_row(const uint32_t* thresholds, int n, uint64_t u, double step, int row, double odds) {
+  const uint32_t upper = static_cast<uint32_t>(u >> 16);
   int low = 0, end = n;
   while (low < end) {
     const int middle = (low + end) >> 1;
-    if (h[middle] < high) low = middle + 1;
+    if (thresholds[middle] < upper) low = middle + 1;
     else end = middle;
   }
-  while (low < n && h[low] == high && c[low] < next) ++low;
-  if (high == 65535u || (low < n && h[low] == high && c[low] == next)) return slow_count(n, step, row, odds, u);
+  if (upper >= kClosedBits || (low < n && thresholds[low] == upper)) return slow_count(n, step, row, odds, u);
   return low;
 }
 
 FB_DEVICE int exact_draw(const DrawTable& t, SampleKey key, uint32_t stream, uint32_t stream_refine, uint32_t i, int n) {
   const Uniforms u = refine(key, i, stream_refine, primary_bits(key, i, stream));
   const int a = n >> 4, b = n & 15;
-  return exact_row(t.h_upper + upper_start(a), t.c_upper + upper_start(a), 16 * a, u.u1, t.step, a, t.odds) +
-         exact_row(t.h_lower + lower_start(b), t.c_lower + lower_start(b), b, u.u2, t.q, b, t.odds);
+  return exact_row(t.thresholds + upper_start(a), 16 * a, u.u1, t.step, a, t.odds) +
+         exact_row(t.thresholds + lower_start(b), b, u.u2, t.q, b, t.odds);
 }
 
 FB_DEVICE uint32_t at_byte(const uint32_t* table, uint32_t place) {

@@ -15,16 +15,18 @@ namespace {
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 constexpr int kPerThread = 16, kTile = 32 * kPerThread;
 constexpr int kUpperBits = 3, kLowerBits = 2;  // log2 of the buckets an octave (bucket_start): 8 and 4
-constexpr int kUpperSize = 16 * 15 * 16 / 2, kLowerSize = 15 * 16 / 2;  // thresholds of all rows, stored without gaps
+constexpr int kUpperSize = 121 * 16, kLowerSize = 17 * 16;  // room for the thresholds of all rows (upper_start, lower_start)
+constexpr int kThresholds = kUpperSize + kLowerSize;
+constexpr double kClosed = 65535.0 / 65536.0;  // from here on a threshold's first 16 bits are all ones
+constexpr uint32_t kClosedBits = 65535u << 16;
 constexpr unsigned kAllLanes = 0xffffffffu;  // a lane is a thread of a warp
 
 // The entry of a bucket is t << 16, plus 0x8000, plus the number of thresholds below the bucket; t is the threshold in it or,
 // where there is none, a number beyond its end.
 struct alignas(256) DrawTable {
   uint32_t upper[16 << 5 << kUpperBits], lower[16 << 5 << kLowerBits];
-  uint16_t h_upper[kUpperSize], h_lower[kLowerSize];  // min(C >> 32, 65535)
-  uint16_t c_upper[kUpperSize], c_lower[kLowerSize];  // the 16 bits of C that follow, where h < 65535
-  Word4 round_keys[5];                               // of Philox, two rounds each: loading them beats adding them up
+  uint32_t thresholds[kThresholds];  // the upper 32 of a threshold's 48 bits: min(C >> 16, kClosedBits)
+  Word4 round_keys[5];               // of Philox, two rounds each: loading them beats adding them up
   uint32_t sample, call;  // words of the counter
   uint32_t middle;        // 0x8000, kept here because nvcc moves a constant in the code to a register for every use
   double odds, step, q;
@@ -57,34 +59,78 @@ FB_DEVICE void push_all(Queue& queue, uint32_t pending, uint32_t offset, const W
   }
 }
 
-// Where the thresholds of a row start among those of all rows.
-FB_DEVICE int upper_start(int a) { return 8 * a * (a - 1); }
-FB_DEVICE int lower_start(int b) { return b * (b - 1) / 2; }
+// Where a row starts among the thresholds of all rows; each is followed by at least one place that belongs to none. No two rows
+// start at the same place modulo 16, so that the lanes of build_rows, each of which has a row of its own, meet different banks of
+// shared memory.
+FB_DEVICE int upper_start(int a) { return 8 * a * (a - 1) + a; }
+FB_DEVICE int lower_start(int b) { return kUpperSize + 17 * b; }
 
-// Makes the thresholds, by one warp: lanes 0..15 make the upper rows, lanes 16..31 the lower ones. A row ends where its
-// thresholds reach 65535 << 32; those that follow stay the 65535 that they were filled with.
-FB_DEVICE void build_rows(DrawTable& t, const double* weights, int max_count) {
+// Makes the factors (n - j) w_j of every row, by all threads, as negative numbers; -1 where no threshold belongs.
+FB_DEVICE void build_factors(double* factors, double odds) {
+  const int j = static_cast<int>(threadIdx.x), row = j >> 4, column = j & 15;
+  const double weight = odds / static_cast<double>(j + 1), of_column = odds / static_cast<double>(column + 1);
+  double left = -static_cast<double>(j);
+#pragma unroll
+  for (int a = 0; a < 16; ++a) {
+    if (j <= 16 * a) factors[upper_start(a) + j] = j < 16 * a ? -(left * weight) : -1.0;
+    left = left + 16.0;
+  }
+  factors[lower_start(row) + column] = column < row ? -(static_cast<double>(row - column) * of_column) : -1.0;
+  if (column == 0) factors[lower_start(row) + 16] = -1.0;
+}
+
+constexpr int kGroup = 8;  // steps of build_rows between two votes
+
+// Makes the distribution function of every row, by one warp: lanes 0..15 make the upper rows, lanes 16..31 the lower ones. A step's
+// number takes the place of its factor. Every step waits for the one before, so that it is kept to a product and a sum; all threads
+// make thresholds of them later. A row ends where it reaches kClosed: from there on, negative factors stay. The vote asks for that
+// one group late, when nothing waits for its result, and factors are loaded a group ahead.
+FB_DEVICE void build_rows(const DrawTable& t, double* rows, int max_count) {
   const int lane = static_cast<int>(threadIdx.x), row = lane & 15;
   const bool upper = lane < 16;
-  const int n = upper ? 16 * row : row;
-  uint16_t* h = upper ? t.h_upper + upper_start(row) : t.h_lower + lower_start(row);
-  uint16_t* c = upper ? t.c_upper + upper_start(row) : t.c_lower + lower_start(row);
-  double pm = row_start(upper ? t.step : t.q, row), cdf = pm;
-  bool open = n > 0 && n <= max_count;
-  for (int j = 0; __any_sync(kAllLanes, open); ) {
-#pragma unroll 8
-    for (int end = j + 8; j < end; ++j) {
-      if (!open) continue;
-      const uint64_t at = threshold(cdf);
-      open = (at >> 32) < 65535u;
-      if (open) {
-        h[j] = static_cast<uint16_t>(at >> 32);
-        c[j] = static_cast<uint16_t>(at >> 16);
-      }
-      pm = pm * (static_cast<double>(n - j) * weights[j]);
+  const int n = upper ? 16 * row : row, end = n <= max_count ? n : 0;
+  double* own = rows + (upper && row > 0 ? upper_start(row) : lower_start(row));  // row 0, of nothing, has room among the lower ones
+  double pm = row_start(upper ? t.step : t.q, row), cdf = pm, factors[kGroup];
+#pragma unroll
+  for (int k = 0; k < kGroup; ++k) factors[k] = own[k];
+  bool more = true;
+#pragma unroll 1
+  for (int j = 0; more; j += kGroup) {
+    const bool open = j < end, follows = j + kGroup < end;
+    more = __any_sync(kAllLanes, follows && cdf < kClosed);
+    const double* from = own + (follows ? j + kGroup : 0);
+    double next[kGroup];
+#pragma unroll
+    for (int k = 0; k < kGroup; ++k) next[k] = from[k];
+#pragma unroll
+    for (int k = 0; k < kGroup; ++k) {
+      if (open) own[j + k] = cdf;
+      pm = pm * -factors[k];
       cdf = cdf + pm;
-      open = open && j + 1 < n;
+      factors[k] = next[k];
     }
+  }
+}
+
+// C >> 16 of the cumulative probability of a threshold, up to kClosedBits, and kClosedBits where there is none: in integers, which
+// all GPUs have in plenty.
+FB_DEVICE uint32_t upper_bits(double cdf) {
+  const uint64_t bits = bit_cast<uint64_t>(cdf);
+  if (bits >= bit_cast<uint64_t>(kClosed)) return kClosedBits;  // negative numbers too
+  const uint32_t shift = 1043u - static_cast<uint32_t>(bits >> 52);
+  return shift > 63 ? 0 : static_cast<uint32_t>(((bits & 0xfffffffffffffu) | 0x10000000000000u) >> shift);
+}
+
+// Makes the thresholds of the distribution function, by all threads.
+FB_DEVICE void build_thresholds(DrawTable& t, const double* rows) {
+  constexpr int kOwn = (kThresholds + kThreads - 1) / kThreads;
+  const int first = static_cast<int>(threadIdx.x), own = (kThresholds - 1 - first) / kThreads + 1;  // kOwn, or one less
+  double cdf[kOwn];  // all are loaded before the first threshold is stored, so that no load waits for another
+#pragma unroll
+  for (int k = 0; k < kOwn; ++k) cdf[k] = k + 1 < kOwn || k < own ? rows[first + k * kThreads] : 1.0;
+#pragma unroll
+  for (int k = 0; k < kOwn; ++k) {
+    if (k + 1 < kOwn || k < own) t.thresholds[first + k * kThreads] = upper_bits(cdf[k]);
   }
 }
 
@@ -113,27 +159,27 @@ FB_DEVICE uint32_t widened(uint32_t u) { return u << 16 | 0x8000u; }  // z of a 
 // thresholds is a property of the binomial law (its mass between two quantiles, compared with the bucket there), which
 // tests/backends/test_cuda_buckets.py checks; a bucket that does is a fault, and traps.
 template <int Bits, int Unit>
-FB_DEVICE void build_buckets(uint32_t* buckets, const uint16_t* h, int n_most) {
+FB_DEVICE void build_buckets(uint32_t* buckets, const uint32_t* all, int n_most) {
   constexpr uint32_t kEach = 2u << Bits;
   const uint32_t row = threadIdx.x >> 4;
   const int n = Unit * static_cast<int>(row) <= n_most ? Unit * static_cast<int>(row) : 0;
-  const uint16_t* thresholds = h + (Unit == 16 ? upper_start(static_cast<int>(row)) : lower_start(static_cast<int>(row)));
+  const uint32_t* thresholds = all + (Unit == 16 ? upper_start(static_cast<int>(row)) : lower_start(static_cast<int>(row)));
   uint32_t r = (threadIdx.x & 15u) * kEach, start = bucket_start<Bits>(r);
   int j = 0;
   for (int end = n; j < end;) {
     const int middle = (j + end) >> 1;
-    if (thresholds[middle] < start) j = middle + 1;
+    if (thresholds[middle] >> 16 < start) j = middle + 1;
     else end = middle;
   }
 #pragma unroll 1
   for (uint32_t each = 0; each < kEach; ++each) {
     const uint32_t next = bucket_start<Bits>(++r), place = bucket_place<Bits>(widened(start), row << (6 + Bits));
-    const uint32_t t = j < n ? thresholds[j] : 65536u;
+    const uint32_t t = j < n ? thresholds[j] >> 16 : 65536u;
     const uint32_t inside = t < next ? t : start + 4096u;  // 4,096: more than a bucket holds, less than the sign allows
     if (next == start) continue;  // near the ends some parts of an octave hold no uniform
     buckets[place / 4] = (inside << 16) + 0x8000u + static_cast<uint32_t>(j);
     const int first = j;
-    while (j < n && thresholds[j] < next) ++j;
+    while (j < n && thresholds[j] >> 16 < next) ++j;
     if (j > first + 1 && next > start + 1) __trap();
     start = next;
   }
@@ -152,17 +198,15 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
   const SampleKey key = key_of(op_key, sample);
   const SharedProb prob = shared_prob(pair.p, pair.q);
   __syncthreads();  // after this no thread reads what was in the table before
-  double* weights = reinterpret_cast<double*>(t.upper);  // odds / (j + 1), here until the buckets are written
-  if (!prob.trivial) {
-    const double odds = prob.p / prob.q;
-    for (int j = static_cast<int>(threadIdx.x); j < 248; j += kThreads) weights[j] = odds / static_cast<double>(j + 1);
-    for (int j = static_cast<int>(threadIdx.x); j < kUpperSize; j += kThreads) t.h_upper[j] = 65535;
-    for (int j = static_cast<int>(threadIdx.x); j < kLowerSize; j += kThreads) t.h_lower[j] = 65535;
-    if (threadIdx.x == 0) {
-      t.odds = odds;
-      t.step = power16(prob.q);
-      t.q = prob.q;
-    }
+  // Until the buckets are written, their place holds the factors and then the distribution function of every row.
+  static_assert(kThresholds * sizeof(double) <= sizeof(t.upper) + sizeof(t.lower), "");
+  double* rows = reinterpret_cast<double*>(t.upper);
+  const double odds = prob.p / prob.q;
+  build_factors(rows, odds);
+  if (threadIdx.x == 0) {
+    t.odds = odds;
+    t.step = power16(prob.q);
+    t.q = prob.q;
   }
   fill_round_keys(t, key);
   if (threadIdx.x == 0) {
@@ -174,11 +218,13 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
     t.mirrored = prob.mirrored;
   }
   __syncthreads();
-  if (!prob.trivial && threadIdx.x < 32) build_rows(t, weights, max_count);
+  if (!prob.trivial && threadIdx.x < 32) build_rows(t, rows, max_count);
+  __syncthreads();
+  build_thresholds(t, rows);
   __syncthreads();
   const int most = prob.trivial ? 0 : max_count;  // without thresholds all draws are 0
-  build_buckets<kUpperBits, 16>(t.upper, t.h_upper, most);
-  build_buckets<kLowerBits, 1>(t.lower, t.h_lower, most);
+  build_buckets<kUpperBits, 16>(t.upper, t.thresholds, most);
+  build_buckets<kLowerBits, 1>(t.lower, t.thresholds, most);
   __syncthreads();
 }
 

@@ -28,7 +28,7 @@ def tool(name: str) -> str:
     return str(found[0])
 
 
-def _said(*command: str, cwd: str | None = None) -> str:
+def said(*command: str, cwd: str | None = None) -> str:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
 
 
@@ -44,7 +44,7 @@ def resources(path: str) -> dict[str, dict[str, Resources]]:
     """{"sm_90": {mangled name: resources}} of a module or cubin."""
     found: dict[str, dict[str, Resources]] = {}
     architecture = kernel = ""
-    for line in _said(tool("cuobjdump"), "-res-usage", path).splitlines():
+    for line in said(tool("cuobjdump"), "-res-usage", path).splitlines():
         if match := re.search(r"arch = (sm_\d+)", line):
             architecture = match[1]
         elif match := re.search(r"Function (\S+):", line):
@@ -69,7 +69,7 @@ def kernels(text: str) -> dict[str, Lines]:
 
 
 def disassembled(cubin: str) -> dict[str, Lines]:
-    return kernels(_said(tool("nvdisasm"), "-c", cubin))
+    return kernels(said(tool("nvdisasm"), "-c", cubin))
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def disassembly(path: str, architecture: str) -> dict[str, Lines]:
     """The kernels of a module for an architecture, as sm_90."""
     found: dict[str, Lines] = {}
     with tempfile.TemporaryDirectory() as folder:
-        _said(tool("cuobjdump"), "-xelf", architecture, path, cwd=folder)
+        said(tool("cuobjdump"), "-xelf", architecture, path, cwd=folder)
         for cubin in sorted(Path(folder).glob("*.cubin")):
             found |= disassembled(str(cubin))
     return found
