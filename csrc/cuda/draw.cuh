@@ -74,8 +74,8 @@ FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const
         const uint32_t x = w == 0 ? r.w[1] : r.w[0], y = w == 0 ? r.w[3] : r.w[2];
         const int half = byte < 2 ? 0x1054 : 0x3254, to_second_byte = 0x4404 + 16 * byte;
         const uint32_t z1 = __byte_perm(x, t.middle, half), z2 = __byte_perm(y, t.middle, half);
-        const uint32_t e1 = at_byte(t.upper, bucket_place<kUpperBits>(z1, __byte_perm(rows_upper, 0, to_second_byte)));
-        const uint32_t e2 = at_byte(t.lower, bucket_place<kLowerBits>(z2, __byte_perm(rows_lower, 0, to_second_byte)));
+        const uint32_t e1 = at_byte(t.upper, bucket_place<kUpperBits>(bucket_number<kUpperBits>(z1), __byte_perm(rows_upper, 0, to_second_byte)));
+        const uint32_t e2 = at_byte(t.lower, bucket_place<kLowerBits>(bucket_number<kLowerBits>(z2), __byte_perm(rows_lower, 0, to_second_byte)));
         const uint32_t d1 = e1 - z1, d2 = e2 - z2;  // threshold minus uniform; where both are equal only the count, below 256
         mark_if_below(ties, 1u << (4 * w + byte), 256u, d1, d2);
         const uint32_t sum = e1 + (d1 >> 31) + (e2 + (d2 >> 31));

@@ -134,55 +134,140 @@ FB_DEVICE void build_thresholds(DrawTable& t, const double* rows) {
   }
 }
 
-// The first uniform u of bucket r, of 32 << Bits buckets counted upwards; for r = 32 << Bits, past the last one, 65,536. The
-// distance v of u from the nearer end, which is u + 1/2 below the middle and 65,536 - u - 1/2 above it, falls into one of 16
-// octaves, of which the first starts at 1/2, and each octave is cut into 1 << Bits equal parts.
+// The first 2 << Bits uniforms and the last ones have a bucket each, of width one; a narrow bucket, for short. Of the wide ones
+// in between there are kWide in each half of the range.
 template <int Bits>
-FB_DEVICE uint32_t bucket_start(uint32_t r) {
-  constexpr uint32_t parts = 1u << Bits, half = 16 * parts;
-  const uint32_t k = r <= half ? r : 2 * half - r;
-  const uint32_t start = (((parts + k % parts) << k / parts) + parts - 1) >> (Bits + 1);
-  return r <= half ? start : 65536u - start;
+constexpr uint32_t kNarrow = 2u << Bits;
+template <int Bits>
+constexpr uint32_t kWide = static_cast<uint32_t>(14 - Bits) << Bits;
+
+// The first uniform u of wide bucket k of the lower half; the upper half is its mirror image. u + 1/2 falls into an octave, and
+// each octave is cut into 1 << Bits equal parts.
+template <int Bits>
+FB_DEVICE uint32_t wide_start(uint32_t k) {
+  constexpr uint32_t parts = 1u << Bits;
+  return (parts + k % parts) << (1 + k / parts);
 }
 
-// Where a row's bucket lies, in bytes: made of the sign, the exponent (the octave) and the first bits of the mantissa of
-// float(z); the row replaces those bits of the exponent that are always the same.
+// The number of a bucket: the sign, the exponent (the octave) and the first bits of the mantissa of float(z), times 4.
+// Neighbours' numbers differ by 4: upwards in the lower half of the range, downwards in the upper one.
 template <int Bits>
-FB_DEVICE uint32_t bucket_place(uint32_t z, uint32_t row_bits) {
+FB_DEVICE uint32_t bucket_number(uint32_t z) {
+  return bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(z))) >> (21 - Bits);
+}
+
+// Where a row's bucket lies, in bytes: the row replaces those bits of the exponent that are always the same.
+template <int Bits>
+FB_DEVICE uint32_t bucket_place(uint32_t number, uint32_t row_bits) {
   constexpr uint32_t mask = (1u << (10 + Bits)) | ((1u << (6 + Bits)) - 4u);
-  return ((bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(z))) >> (21 - Bits)) & mask) | row_bits;
+  return (number & mask) | row_bits;
 }
 
 FB_DEVICE uint32_t widened(uint32_t u) { return u << 16 | 0x8000u; }  // z of a uniform: its middle, as a signed fraction
 
-// Makes the buckets of all rows; a thread makes neighbouring ones of one row. That no bucket of several uniforms holds two
-// thresholds is a property of the binomial law (its mass between two quantiles, compared with the bucket there), which
-// tests/backends/test_cuda_buckets.py checks; a bucket that does is a fault, and traps.
+// The buckets that a thread makes: 16 threads make those of a row, each the same number of narrow ones and of neighbouring wide
+// ones. Narrow buckets hold any number of thresholds. That no wide one holds two is a property of the binomial law (its mass
+// between two quantiles, compared with the bucket there), which tests/backends/test_cuda_buckets.py checks; one that does is a
+// fault, and traps. A row's thresholds are followed by a 65535, which ends the walk from bucket to bucket.
 template <int Bits, int Unit>
-FB_DEVICE void build_buckets(uint32_t* buckets, const uint32_t* all, int n_most) {
-  constexpr uint32_t kEach = 2u << Bits;
-  const uint32_t row = threadIdx.x >> 4;
-  const int n = Unit * static_cast<int>(row) <= n_most ? Unit * static_cast<int>(row) : 0;
-  const uint32_t* thresholds = all + (Unit == 16 ? upper_start(static_cast<int>(row)) : lower_start(static_cast<int>(row)));
-  uint32_t r = (threadIdx.x & 15u) * kEach, start = bucket_start<Bits>(r);
-  int j = 0;
-  for (int end = n; j < end;) {
-    const int middle = (j + end) >> 1;
-    if (thresholds[middle] >> 16 < start) j = middle + 1;
-    else end = middle;
+struct OwnBuckets {
+  static constexpr int kOwnNarrow = kNarrow<Bits> / 8, kOwnWide = kWide<Bits> / 8, kFirstStep = Unit == 16 ? 128 : 8;
+
+  const uint32_t* thresholds;  // of all rows
+  int row, begin, end;         // which row, and where it lies
+  uint32_t k, base, sign;      // the wide buckets are k, k + sign, ..; they start at base + sign * wide_start; sign is 1 or -1
+  // For each narrow bucket, and then for the wide one that the walk is at: where it starts, and the threshold that is the first not
+  // below that.
+  uint32_t starts[kOwnNarrow + 1], next[kOwnNarrow + 1];
+  int at[kOwnNarrow + 1];
+  uint32_t entries[kOwnWide], crowded;  // crowded: negative where a wide bucket holds two thresholds
+
+  FB_DEVICE OwnBuckets(const uint32_t* all, int n_most) : thresholds(all), crowded(0) {
+    const uint32_t of_row = threadIdx.x & 15u;
+    row = static_cast<int>(threadIdx.x >> 4);
+    begin = Unit == 16 ? upper_start(row) : lower_start(row);
+    end = begin + (Unit * row <= n_most ? Unit * row : 0);
+    const bool upper_half = of_row >= 8;
+    k = upper_half ? 2 * kWide<Bits> - of_row * kOwnWide : of_row * kOwnWide;
+    base = upper_half ? 65536u : 0u;
+    sign = upper_half ? ~0u : 1u;
+#pragma unroll
+    for (int i = 0; i <= kOwnNarrow; ++i) {
+      const uint32_t narrow = 16 * static_cast<uint32_t>(i) + of_row;
+      starts[i] = narrow < kNarrow<Bits> ? narrow : 65536u - 2 * kNarrow<Bits> + narrow;
+      at[i] = begin;
+    }
+    starts[kOwnNarrow] = start(0);
   }
-#pragma unroll 1
-  for (uint32_t each = 0; each < kEach; ++each) {
-    const uint32_t next = bucket_start<Bits>(++r), place = bucket_place<Bits>(widened(start), row << (6 + Bits));
-    const uint32_t t = j < n ? thresholds[j] >> 16 : 65536u;
-    const uint32_t inside = t < next ? t : start + 4096u;  // 4,096: more than a bucket holds, less than the sign allows
-    if (next == start) continue;  // near the ends some parts of an octave hold no uniform
-    buckets[place / 4] = (inside << 16) + 0x8000u + static_cast<uint32_t>(j);
-    const int first = j;
-    while (j < n && thresholds[j] >> 16 < next) ++j;
-    if (j > first + 1 && next > start + 1) __trap();
-    start = next;
+
+  FB_DEVICE uint32_t first_bits(int index) const { return thresholds[index] >> 16; }
+
+  FB_DEVICE uint32_t start(int wide) const {
+    return base + sign * wide_start<Bits>(k + sign * static_cast<uint32_t>(wide));
   }
+
+  // A step of all searches, side by side and without branches, for the first threshold that is not below a start. Past the end of
+  // the row it reads thresholds of others, which do not count.
+  FB_DEVICE void search(int step) {
+#pragma unroll
+    for (int i = 0; i <= kOwnNarrow; ++i) {
+      const int to = at[i] + step;
+      const bool below = first_bits(to - 1) < starts[i];
+      at[i] = below && to <= end ? to : at[i];
+    }
+  }
+
+  FB_DEVICE void end_search() {
+#pragma unroll
+    for (int i = 0; i <= kOwnNarrow; ++i) next[i] = first_bits(at[i]);
+  }
+
+  FB_DEVICE uint32_t entry(uint32_t start, bool holds, int i) const {
+    const uint32_t inside = holds ? next[i] : start + 4096u;  // 4,096: more than a bucket holds, less than the sign allows
+    return (inside << 16) + (0x8000u - static_cast<uint32_t>(begin)) + static_cast<uint32_t>(at[i]);
+  }
+
+  FB_DEVICE void walk(int wide) {
+    const uint32_t beyond = start(wide + 1);
+    const uint32_t holds = (next[kOwnNarrow] - beyond) >> 31;  // by its sign: a predicate takes longer
+    entries[wide] = entry(start(wide), holds != 0, kOwnNarrow);
+    at[kOwnNarrow] += static_cast<int>(holds);
+    next[kOwnNarrow] = first_bits(at[kOwnNarrow]);
+    crowded |= next[kOwnNarrow] - beyond;
+  }
+
+  FB_DEVICE void put(uint32_t* buckets) const {
+    const uint32_t row_bits = static_cast<uint32_t>(row) << (6 + Bits);
+    const auto bucket = [&](uint32_t number) -> uint32_t& { return buckets[bucket_place<Bits>(number, row_bits) / 4]; };
+#pragma unroll
+    for (int i = 0; i < kOwnNarrow; ++i)
+      bucket(bucket_number<Bits>(widened(starts[i]))) = entry(starts[i], at[i] < end && next[i] == starts[i], i);
+    const uint32_t first = bucket_number<Bits>(widened(start(0)));
+#pragma unroll
+    for (int wide = 0; wide < kOwnWide; ++wide) bucket(first + sign * static_cast<uint32_t>(4 * wide)) = entries[wide];
+    if (crowded >> 31 != 0) __trap();
+  }
+};
+
+// Makes the buckets of all rows, by all threads: those of the upper and of the lower rows in turns, since every step waits for the
+// one before; and all are stored at the end, since no load goes ahead of a store that might be to its place.
+FB_DEVICE void build_buckets(DrawTable& t, int n_most) {
+  OwnBuckets<kUpperBits, 16> upper(t.thresholds, n_most);
+  OwnBuckets<kLowerBits, 1> lower(t.thresholds, n_most);
+#pragma unroll
+  for (int step = upper.kFirstStep; step > 0; step /= 2) {
+    upper.search(step);
+    if (step <= lower.kFirstStep) lower.search(step);
+  }
+  upper.end_search();
+  lower.end_search();
+#pragma unroll
+  for (int wide = 0; wide < upper.kOwnWide; ++wide) {
+    upper.walk(wide);
+    if (wide < lower.kOwnWide) lower.walk(wide);
+  }
+  upper.put(t.upper);
+  lower.put(t.lower);
 }
 
 // Called by all threads of a block, of which the first ten fill the keys of a round each.
@@ -222,9 +307,7 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
   __syncthreads();
   build_thresholds(t, rows);
   __syncthreads();
-  const int most = prob.trivial ? 0 : max_count;  // without thresholds all draws are 0
-  build_buckets<kUpperBits, 16>(t.upper, t.thresholds, most);
-  build_buckets<kLowerBits, 1>(t.lower, t.thresholds, most);
+  build_buckets(t, prob.trivial ? 0 : max_count);  // without thresholds all draws are 0
   __syncthreads();
 }
 

@@ -1,6 +1,7 @@
 """How long the CUDA kernels take to make a table of thresholds (csrc/cuda/table.cuh), by their machine code's schedule.
 
-Clocks are those of one warp (support/clocks.py). An H100 has 1,755 of them a microsecond.
+Clocks are those of one warp (support/clocks.py): of the chain, which one warp makes, and of the buckets, which all
+warps make side by side. An H100 has 1,755 of them a microsecond.
 """
 
 import re
@@ -15,6 +16,7 @@ GROUP = 8  # steps of a round of the chain's loop
 # Clocks of a step at most. Where float64 takes no fixed time (sm_80, sm_120) 40 clocks are assumed for each operation.
 STEP = {"sm_80": 60, "sm_90": 16, "sm_100": 15, "sm_120": 155}
 STEP_INSTRUCTIONS = 7
+BUCKETS = {"sm_80": 1600, "sm_90": 1600, "sm_100": 1600, "sm_120": 1750}
 
 
 def pieces(architecture, kernel):
@@ -48,6 +50,17 @@ def test_a_step_of_the_chain(architecture, kernel):
     assert len(texts) / GROUP <= STEP_INSTRUCTIONS, len(texts) / GROUP
     found = clocks.clocks(loop, loop=True) / GROUP
     assert 0.8 * STEP[architecture] < found <= STEP[architecture], found
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_buckets(architecture, kernel):
+    architecture = built(architecture)
+    code = pieces(architecture, kernel)["buckets"]
+    assert clocks.loops(code) == [], "straight code, which takes the same time for every table"
+    found = clocks.clocks(code)
+    assert 0.8 * BUCKETS[architecture] < found <= BUCKETS[architecture], found
 
 
 def test_clocks_of_code():
