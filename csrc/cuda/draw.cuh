@@ -66,16 +66,17 @@ FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const
     uint32_t ties = 0;
 #pragma unroll
     for (int w = 0; w < 2; ++w) {
-      const uint32_t count = n.v[2 * part + w], rows_upper = count >> 3 & 0x1e1e1e1eu, rows_lower = count & 0x0f0f0f0fu;
+      const uint32_t counts = n.v[2 * part + w];
+      const uint32_t rows_upper = row_bits<kUpperBits>(counts), rows_lower = row_bits<kLowerBits>(counts);
       uint32_t drawn = 0;
 #pragma unroll
       for (int byte = 0; byte < 4; ++byte) {
         const Words& r = blocks[byte & 1];
         const uint32_t x = w == 0 ? r.w[1] : r.w[0], y = w == 0 ? r.w[3] : r.w[2];
-        const int half = byte < 2 ? 0x1054 : 0x3254, to_second_byte = 0x4404 + 16 * byte;
+        const int half = byte < 2 ? 0x1054 : 0x3254;
         const uint32_t z1 = __byte_perm(x, t.middle, half), z2 = __byte_perm(y, t.middle, half);
-        const uint32_t e1 = at_byte(t.upper, bucket_place<kUpperBits>(bucket_number<kUpperBits>(z1), __byte_perm(rows_upper, 0, to_second_byte)));
-        const uint32_t e2 = at_byte(t.lower, bucket_place<kLowerBits>(bucket_number<kLowerBits>(z2), __byte_perm(rows_lower, 0, to_second_byte)));
+        const uint32_t e1 = at_byte(t.upper, bucket_place<kUpperBits>(bucket_number<kUpperBits>(z1), rows_upper, byte));
+        const uint32_t e2 = at_byte(t.lower, bucket_place<kLowerBits>(bucket_number<kLowerBits>(z2), rows_lower, byte));
         const uint32_t d1 = e1 - z1, d2 = e2 - z2;  // threshold minus uniform; where both are equal only the count, below 256
         mark_if_below(ties, 1u << (4 * w + byte), 256u, d1, d2);
         const uint32_t sum = e1 + (d1 >> 31) + (e2 + (d2 >> 31));

@@ -149,6 +149,14 @@ FB_DEVICE uint32_t wide_start(uint32_t k) {
   return (parts + k % parts) << (1 + k / parts);
 }
 
+// The rows of four counts, packed in a word, as bucket_place takes them. Of an upper row a byte has all four bits in bits 1 to 4,
+// and the upper three in bits 5 to 7 as well; of a lower row it has all four twice.
+template <int Bits>
+FB_DEVICE uint32_t row_bits(uint32_t counts) {
+  if constexpr (Bits == kUpperBits) return (counts >> 3 & 0x1e1e1e1eu) | (counts & 0xe0e0e0e0u);
+  else return (counts & 0x0f0f0f0fu) * 17u;
+}
+
 // The number of a bucket: the sign, the exponent (the octave) and the first bits of the mantissa of float(z), times 4.
 // Neighbours' numbers differ by 4: upwards in the lower half of the range, downwards in the upper one.
 template <int Bits>
@@ -156,11 +164,14 @@ FB_DEVICE uint32_t bucket_number(uint32_t z) {
   return bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(z))) >> (21 - Bits);
 }
 
-// Where a row's bucket lies, in bytes: the row replaces those bits of the exponent that are always the same.
+// Where a row's bucket lies, in bytes. rows: of row_bits, of which one byte counts. The exclusive or with that byte, taken twice,
+// tells the rows apart where the exponent's upper bits are, which follow from its lower ones; and where its lower ones are, it
+// moves the buckets of different rows to different banks of shared memory. Without that, half of all uniforms would meet in 8 of
+// the 32 banks, and those of the lower rows even in 4.
 template <int Bits>
-FB_DEVICE uint32_t bucket_place(uint32_t number, uint32_t row_bits) {
-  constexpr uint32_t mask = (1u << (10 + Bits)) | ((1u << (6 + Bits)) - 4u);
-  return (number & mask) | row_bits;
+FB_DEVICE uint32_t bucket_place(uint32_t number, uint32_t rows, int byte) {
+  constexpr uint32_t mask = (1u << (11 + Bits)) - 4u;
+  return (number ^ __byte_perm(rows, 0, 0x4400u + 0x11u * static_cast<uint32_t>(byte))) & mask;
 }
 
 FB_DEVICE uint32_t widened(uint32_t u) { return u << 16 | 0x8000u; }  // z of a uniform: its middle, as a signed fraction
@@ -237,8 +248,8 @@ struct OwnBuckets {
   }
 
   FB_DEVICE void put(uint32_t* buckets) const {
-    const uint32_t row_bits = static_cast<uint32_t>(row) << (6 + Bits);
-    const auto bucket = [&](uint32_t number) -> uint32_t& { return buckets[bucket_place<Bits>(number, row_bits) / 4]; };
+    const uint32_t rows = row_bits<Bits>(static_cast<uint32_t>(Unit * row));
+    const auto bucket = [&](uint32_t number) -> uint32_t& { return buckets[bucket_place<Bits>(number, rows, 0) / 4]; };
 #pragma unroll
     for (int i = 0; i < kOwnNarrow; ++i)
       bucket(bucket_number<Bits>(widened(starts[i]))) = entry(starts[i], at[i] < end && next[i] == starts[i], i);

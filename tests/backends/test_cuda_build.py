@@ -103,6 +103,19 @@ def test_instructions_an_element(architecture, kernel):
 
 
 @needs_tools
+@pytest.mark.parametrize("name", cuda_counts.TILE)
+def test_accesses_of_shared_memory(name):
+    """On an H100, for which benchmarks/gpu/predicted.py counts their wavefronts."""
+    module, architecture = module_path(), built("90")
+    want = {"LDS": 2 * cuda_counts.KERNELS[name].elements}  # the look-ups
+    for access in cuda_counts.TILE[name]:
+        want[access.code] = want.get(access.code, 0) + access.of_tile
+    assert want == {code: cuda_counts.shared_accesses(module, architecture, name, code) for code in want}
+    all_of_them = cuda_counts.shared_accesses(module, architecture, name, r"(?:LDS|STS)\S*")
+    assert all_of_them == sum(want.values())
+
+
+@needs_tools
 @pytest.mark.parametrize("kernel", HOT)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_hot_loops_take_16_bytes_an_access(architecture, kernel):

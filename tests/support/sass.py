@@ -163,10 +163,11 @@ class Paths:
     """Instructions a thread issues on its usual way through a kernel: of all ways the longest of those with the fewest
     calls and loops of None trips, which are the rare cases. Where the dtype decides, that is the dearest dtype; a
     function that cannot be gone around counts with its own usual way. But for the rare cases, no more are issued.
+    Only instructions of which `counts` says yes are counted.
     """
 
-    def __init__(self, lines: Lines, trips: Trips) -> None:
-        self.lines, self.trips = lines, trips
+    def __init__(self, lines: Lines, trips: Trips, counts: Callable[[str], bool] = lambda text: True) -> None:
+        self.lines, self.trips, self.counts = lines, trips, counts
         self.labels = {text: at for at, (kind, text) in enumerate(lines) if kind == "label"}
         self.following = [self._following(at) for at in range(len(lines))]
 
@@ -241,7 +242,7 @@ class Paths:
     def _with(self, at: int, rest: Cost, body: set[int] | None) -> Cost:
         """The cost from a line on, all rounds of the loop it heads included."""
         kind, text = self.lines[at]
-        rare, instructions = rest[0], rest[1] - (kind == "instruction")
+        rare, instructions = rest[0], rest[1] - (kind == "instruction" and self.counts(text))
         if body is not None:
             times, once = self.trips(self._text(body)), self._cost(at, body)
             rare += 1 if times is None else 0 if times == 1 else once[0]
