@@ -10,16 +10,18 @@ from typing import NamedTuple
 from support import cuda_counts
 
 LANES = 128  # a multiprocessor issues four instructions of 32 lanes a clock, since sm_70
+SERVED = 32  # and its shared memory serves a wavefront of one
 
 
 class Launch(NamedTuple):
     kernel: str  # of cuda_counts.KERNELS
     bytes: int  # an element: read and written
+    wavefronts: float = 0.0  # of shared memory, for the 32 elements of a warp; 0: it does not bind
 
 
 # By the names of work.CASES: uint8 counts, float32 logits, float32 model inputs.
 LAUNCHES: dict[str, tuple[Launch, ...]] = {
-    "thin, x_t": (Launch("thin_shared", 2),),
+    "thin, x_t": (Launch("thin_shared", 2, cuda_counts.wavefronts("thin_shared")),),
     "bridge, float32": (Launch("bridge_shared", 10),),
     "birth_loss + gradient": (Launch("loss_kernel", 5), Launch("loss_grad", 9)),
 }
@@ -40,23 +42,31 @@ def counted(module: str, architecture: str) -> dict[str, float]:
     return {name: cuda_counts.instructions(module, architecture, name) for name in cuda_counts.KERNELS}
 
 
+def clocked(launch: Launch, instructions: float) -> float:
+    """Instructions an element, or as many as could be issued while shared memory serves it, if those are more."""
+    return max(instructions, launch.wavefronts * LANES / SERVED)
+
+
 def seconds(launches: tuple[Launch, ...], instructions: dict[str, float], issue: float, bandwidth: float) -> float:
-    """An element's: each launch is as slow as the slower of issuing and memory."""
-    return sum(max(instructions[launch.kernel] / issue, launch.bytes / bandwidth) for launch in launches)
+    """An element's: each launch is as slow as the slowest of issuing, shared memory and memory."""
+    return sum(max(clocked(x, instructions[x.kernel]) / issue, x.bytes / bandwidth) for x in launches)
 
 
 def rows(module: str, card: Card = H100) -> list[tuple[str, ...]]:
-    """(work, kernel, registers, instructions, bytes, G/s by issue, G/s by memory, predicted G/s)"""
+    """(work, kernel, registers, instructions, wavefronts, bytes, G/s by each of the three, predicted G/s)"""
     instructions, made = counted(module, card.architecture), []
     for work, launches in LAUNCHES.items():
         for launch in launches:
             registers = cuda_counts.registers(module, card.architecture, launch.kernel)
-            counts = instructions[launch.kernel]
-            by_issue, by_memory = card.issue / counts, card.bandwidth / launch.bytes
-            predicted = 1 / seconds((launch,), instructions, card.issue, card.bandwidth)
-            rates = (f"{rate / 1e9:.0f}" for rate in (by_issue, by_memory, predicted))
-            made.append((work, launch.kernel, str(registers), f"{counts:.1f}", str(launch.bytes), *rates))
+            counts, waves = instructions[launch.kernel], launch.wavefronts
+            times = [counts / card.issue, waves * LANES / SERVED / card.issue, launch.bytes / card.bandwidth]
+            times.append(seconds((launch,), instructions, card.issue, card.bandwidth))
+            rates = (f"{1e-9 / time:.0f}" if time else "" for time in times)
+            numbers = f"{counts:.1f}", f"{waves:.1f}" if waves else "", str(launch.bytes)
+            made.append((work, launch.kernel, str(registers), *numbers, *rates))
         if len(launches) > 1:
             both = 1e-9 / seconds(launches, instructions, card.issue, card.bandwidth)
-            made.append((work, "all launches", "", "", str(sum(x.bytes for x in launches)), "", "", f"{both:.0f}"))
+            made.append(
+                (work, "all launches", *("",) * 3, str(sum(x.bytes for x in launches)), *("",) * 3, f"{both:.0f}")
+            )
     return made

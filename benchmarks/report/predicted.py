@@ -21,8 +21,8 @@ def main(arguments: list[str]) -> int:
     if isinstance(module, str) or module.__file__ is None:
         print(f"report.predicted: no CUDA kernels to look at: {module}", file=sys.stderr)
         return 1
-    by_issue, by_memory, both = "by issue, G/s", "by memory, G/s", "predicted, G/s"
-    numbers = ("registers", "instructions an element", "bytes an element", by_issue, by_memory, both)
+    counts = ("registers", "instructions an element", "wavefronts of 32 elements", "bytes an element")
+    numbers = (*counts, *(f"{what}, G/s" for what in ("by issue", "by shared memory", "by memory", "predicted")))
     table = grid([("work", "kernel", *numbers), *rows(module.__file__)], "|".join(numbers))
     print(table)
     if "--write" in arguments:

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "bindings/gpu.h"
+#include "simt/buckets.h"
 #include "simt/cuda.h"
 #include "simt/selftest.h"
 
@@ -18,5 +19,9 @@ PYBIND11_MODULE(_simt, m) {
     for (const int value : out) values.append(value);
     return values;
   });
+  m.def("bucket_places", [](uintptr_t counts, uintptr_t u1, uintptr_t u2, int64_t size, uintptr_t upper, uintptr_t lower) {
+    const auto words = [](uintptr_t address) { return reinterpret_cast<uint32_t*>(address); };
+    fastblackout::simt_test::bucket_places(words(counts), words(u1), words(u2), size, words(upper), words(lower));
+  }, "Where draws look up their buckets: addresses of `size` uint32 each.");
   m.def("launches", [] { return simt::launches; }, "Kernels launched since the module was loaded.");
 }

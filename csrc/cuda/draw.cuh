@@ -14,24 +14,23 @@ FB_COLD int slow_count(int n, double step, int row, double odds, uint64_t u) {
 
 // #{j < n : C(j) <= U} by the upper 32 bits of both. Where these leave it open, and where U >= 65535 << 32, for which C may not
 // have been stored or be 2^48, the thresholds are made once more.
-FB_DEVICE int exact_row(const uint16_t* h, const uint16_t* c, int n, uint64_t u, double step, int row, double odds) {
-  const uint32_t high = static_cast<uint32_t>(u >> 32), next = static_cast<uint32_t>(u >> 16) & 0xffffu;
+FB_DEVICE int exact_row(const uint32_t* thresholds, int n, uint64_t u, double step, int row, double odds) {
+  const uint32_t upper = static_cast<uint32_t>(u >> 16);
   int low = 0, end = n;
   while (low < end) {
     const int middle = (low + end) >> 1;
-    if (h[middle] < high) low = middle + 1;
+    if (thresholds[middle] < upper) low = middle + 1;
     else end = middle;
   }
-  while (low < n && h[low] == high && c[low] < next) ++low;
-  if (high == 65535u || (low < n && h[low] == high && c[low] == next)) return slow_count(n, step, row, odds, u);
+  if (upper >= kClosedBits || (low < n && thresholds[low] == upper)) return slow_count(n, step, row, odds, u);
   return low;
 }
 
 FB_DEVICE int exact_draw(const DrawTable& t, SampleKey key, uint32_t stream, uint32_t stream_refine, uint32_t i, int n) {
   const Uniforms u = refine(key, i, stream_refine, primary_bits(key, i, stream));
   const int a = n >> 4, b = n & 15;
-  return exact_row(t.h_upper + upper_start(a), t.c_upper + upper_start(a), 16 * a, u.u1, t.step, a, t.odds) +
-         exact_row(t.h_lower + lower_start(b), t.c_lower + lower_start(b), b, u.u2, t.q, b, t.odds);
+  return exact_row(t.thresholds + upper_start(a), 16 * a, u.u1, t.step, a, t.odds) +
+         exact_row(t.thresholds + lower_start(b), b, u.u2, t.q, b, t.odds);
 }
 
 FB_DEVICE uint32_t at_byte(const uint32_t* table, uint32_t place) {
@@ -67,16 +66,17 @@ FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const
     uint32_t ties = 0;
 #pragma unroll
     for (int w = 0; w < 2; ++w) {
-      const uint32_t count = n.v[2 * part + w], rows_upper = count >> 3 & 0x1e1e1e1eu, rows_lower = count & 0x0f0f0f0fu;
+      const uint32_t counts = n.v[2 * part + w];
+      const uint32_t rows_upper = row_bits<kUpperBits>(counts), rows_lower = row_bits<kLowerBits>(counts);
       uint32_t drawn = 0;
 #pragma unroll
       for (int byte = 0; byte < 4; ++byte) {
         const Words& r = blocks[byte & 1];
         const uint32_t x = w == 0 ? r.w[1] : r.w[0], y = w == 0 ? r.w[3] : r.w[2];
-        const int half = byte < 2 ? 0x1054 : 0x3254, to_second_byte = 0x4404 + 16 * byte;
+        const int half = byte < 2 ? 0x1054 : 0x3254;
         const uint32_t z1 = __byte_perm(x, t.middle, half), z2 = __byte_perm(y, t.middle, half);
-        const uint32_t e1 = at_byte(t.upper, bucket_place<kUpperBits>(z1, __byte_perm(rows_upper, 0, to_second_byte)));
-        const uint32_t e2 = at_byte(t.lower, bucket_place<kLowerBits>(z2, __byte_perm(rows_lower, 0, to_second_byte)));
+        const uint32_t e1 = at_byte(t.upper, bucket_place<kUpperBits>(bucket_number<kUpperBits>(z1), rows_upper, byte));
+        const uint32_t e2 = at_byte(t.lower, bucket_place<kLowerBits>(bucket_number<kLowerBits>(z2), rows_lower, byte));
         const uint32_t d1 = e1 - z1, d2 = e2 - z2;  // threshold minus uniform; where both are equal only the count, below 256
         mark_if_below(ties, 1u << (4 * w + byte), 256u, d1, d2);
         const uint32_t sum = e1 + (d1 >> 31) + (e2 + (d2 >> 31));

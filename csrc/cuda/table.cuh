@@ -15,16 +15,18 @@ namespace {
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 constexpr int kPerThread = 16, kTile = 32 * kPerThread;
 constexpr int kUpperBits = 3, kLowerBits = 2;  // log2 of the buckets an octave (bucket_start): 8 and 4
-constexpr int kUpperSize = 16 * 15 * 16 / 2, kLowerSize = 15 * 16 / 2;  // thresholds of all rows, stored without gaps
+constexpr int kUpperSize = 121 * 16, kLowerSize = 17 * 16;  // room for the thresholds of all rows (upper_start, lower_start)
+constexpr int kThresholds = kUpperSize + kLowerSize;
+constexpr double kClosed = 65535.0 / 65536.0;  // from here on a threshold's first 16 bits are all ones
+constexpr uint32_t kClosedBits = 65535u << 16;
 constexpr unsigned kAllLanes = 0xffffffffu;  // a lane is a thread of a warp
 
 // The entry of a bucket is t << 16, plus 0x8000, plus the number of thresholds below the bucket; t is the threshold in it or,
 // where there is none, a number beyond its end.
 struct alignas(256) DrawTable {
   uint32_t upper[16 << 5 << kUpperBits], lower[16 << 5 << kLowerBits];
-  uint16_t h_upper[kUpperSize], h_lower[kLowerSize];  // min(C >> 32, 65535)
-  uint16_t c_upper[kUpperSize], c_lower[kLowerSize];  // the 16 bits of C that follow, where h < 65535
-  Word4 round_keys[5];                               // of Philox, two rounds each: loading them beats adding them up
+  uint32_t thresholds[kThresholds];  // the upper 32 of a threshold's 48 bits: min(C >> 16, kClosedBits)
+  Word4 round_keys[5];               // of Philox, two rounds each: loading them beats adding them up
   uint32_t sample, call;  // words of the counter
   uint32_t middle;        // 0x8000, kept here because nvcc moves a constant in the code to a register for every use
   double odds, step, q;
@@ -57,86 +59,226 @@ FB_DEVICE void push_all(Queue& queue, uint32_t pending, uint32_t offset, const W
   }
 }
 
-// Where the thresholds of a row start among those of all rows.
-FB_DEVICE int upper_start(int a) { return 8 * a * (a - 1); }
-FB_DEVICE int lower_start(int b) { return b * (b - 1) / 2; }
+// Where a row starts among the thresholds of all rows; each is followed by at least one place that belongs to none. No two rows
+// start at the same place modulo 16, so that the lanes of build_rows, each of which has a row of its own, meet different banks of
+// shared memory.
+FB_DEVICE int upper_start(int a) { return 8 * a * (a - 1) + a; }
+FB_DEVICE int lower_start(int b) { return kUpperSize + 17 * b; }
 
-// Makes the thresholds, by one warp: lanes 0..15 make the upper rows, lanes 16..31 the lower ones. A row ends where its
-// thresholds reach 65535 << 32; those that follow stay the 65535 that they were filled with.
-FB_DEVICE void build_rows(DrawTable& t, const double* weights, int max_count) {
+// Makes the factors (n - j) w_j of every row, by all threads, as negative numbers; -1 where no threshold belongs.
+FB_DEVICE void build_factors(double* factors, double odds) {
+  const int j = static_cast<int>(threadIdx.x), row = j >> 4, column = j & 15;
+  const double weight = odds / static_cast<double>(j + 1), of_column = odds / static_cast<double>(column + 1);
+  double left = -static_cast<double>(j);
+#pragma unroll
+  for (int a = 0; a < 16; ++a) {
+    if (j <= 16 * a) factors[upper_start(a) + j] = j < 16 * a ? -(left * weight) : -1.0;
+    left = left + 16.0;
+  }
+  factors[lower_start(row) + column] = column < row ? -(static_cast<double>(row - column) * of_column) : -1.0;
+  if (column == 0) factors[lower_start(row) + 16] = -1.0;
+}
+
+constexpr int kGroup = 8;  // steps of build_rows between two votes
+
+// Makes the distribution function of every row, by one warp: lanes 0..15 make the upper rows, lanes 16..31 the lower ones. A step's
+// number takes the place of its factor. Every step waits for the one before, so that it is kept to a product and a sum; all threads
+// make thresholds of them later. A row ends where it reaches kClosed: from there on, negative factors stay. The vote asks for that
+// one group late, when nothing waits for its result, and factors are loaded a group ahead.
+FB_DEVICE void build_rows(const DrawTable& t, double* rows, int max_count) {
   const int lane = static_cast<int>(threadIdx.x), row = lane & 15;
   const bool upper = lane < 16;
-  const int n = upper ? 16 * row : row;
-  uint16_t* h = upper ? t.h_upper + upper_start(row) : t.h_lower + lower_start(row);
-  uint16_t* c = upper ? t.c_upper + upper_start(row) : t.c_lower + lower_start(row);
-  double pm = row_start(upper ? t.step : t.q, row), cdf = pm;
-  bool open = n > 0 && n <= max_count;
-  for (int j = 0; __any_sync(kAllLanes, open); ) {
-#pragma unroll 8
-    for (int end = j + 8; j < end; ++j) {
-      if (!open) continue;
-      const uint64_t at = threshold(cdf);
-      open = (at >> 32) < 65535u;
-      if (open) {
-        h[j] = static_cast<uint16_t>(at >> 32);
-        c[j] = static_cast<uint16_t>(at >> 16);
-      }
-      pm = pm * (static_cast<double>(n - j) * weights[j]);
+  const int n = upper ? 16 * row : row, end = n <= max_count ? n : 0;
+  double* own = rows + (upper && row > 0 ? upper_start(row) : lower_start(row));  // row 0, of nothing, has room among the lower ones
+  double pm = row_start(upper ? t.step : t.q, row), cdf = pm, factors[kGroup];
+#pragma unroll
+  for (int k = 0; k < kGroup; ++k) factors[k] = own[k];
+  bool more = true;
+#pragma unroll 1
+  for (int j = 0; more; j += kGroup) {
+    const bool open = j < end, follows = j + kGroup < end;
+    more = __any_sync(kAllLanes, follows && cdf < kClosed);
+    const double* from = own + (follows ? j + kGroup : 0);
+    double next[kGroup];
+#pragma unroll
+    for (int k = 0; k < kGroup; ++k) next[k] = from[k];
+#pragma unroll
+    for (int k = 0; k < kGroup; ++k) {
+      if (open) own[j + k] = cdf;
+      pm = pm * -factors[k];
       cdf = cdf + pm;
-      open = open && j + 1 < n;
+      factors[k] = next[k];
     }
   }
 }
 
-// The first uniform u of bucket r, of 32 << Bits buckets counted upwards; for r = 32 << Bits, past the last one, 65,536. The
-// distance v of u from the nearer end, which is u + 1/2 below the middle and 65,536 - u - 1/2 above it, falls into one of 16
-// octaves, of which the first starts at 1/2, and each octave is cut into 1 << Bits equal parts.
-template <int Bits>
-FB_DEVICE uint32_t bucket_start(uint32_t r) {
-  constexpr uint32_t parts = 1u << Bits, half = 16 * parts;
-  const uint32_t k = r <= half ? r : 2 * half - r;
-  const uint32_t start = (((parts + k % parts) << k / parts) + parts - 1) >> (Bits + 1);
-  return r <= half ? start : 65536u - start;
+// C >> 16 of the cumulative probability of a threshold, up to kClosedBits, and kClosedBits where there is none: in integers, which
+// all GPUs have in plenty.
+FB_DEVICE uint32_t upper_bits(double cdf) {
+  const uint64_t bits = bit_cast<uint64_t>(cdf);
+  if (bits >= bit_cast<uint64_t>(kClosed)) return kClosedBits;  // negative numbers too
+  const uint32_t shift = 1043u - static_cast<uint32_t>(bits >> 52);
+  return shift > 63 ? 0 : static_cast<uint32_t>(((bits & 0xfffffffffffffu) | 0x10000000000000u) >> shift);
 }
 
-// Where a row's bucket lies, in bytes: made of the sign, the exponent (the octave) and the first bits of the mantissa of
-// float(z); the row replaces those bits of the exponent that are always the same.
+// Makes the thresholds of the distribution function, by all threads.
+FB_DEVICE void build_thresholds(DrawTable& t, const double* rows) {
+  constexpr int kOwn = (kThresholds + kThreads - 1) / kThreads;
+  const int first = static_cast<int>(threadIdx.x), own = (kThresholds - 1 - first) / kThreads + 1;  // kOwn, or one less
+  double cdf[kOwn];  // all are loaded before the first threshold is stored, so that no load waits for another
+#pragma unroll
+  for (int k = 0; k < kOwn; ++k) cdf[k] = k + 1 < kOwn || k < own ? rows[first + k * kThreads] : 1.0;
+#pragma unroll
+  for (int k = 0; k < kOwn; ++k) {
+    if (k + 1 < kOwn || k < own) t.thresholds[first + k * kThreads] = upper_bits(cdf[k]);
+  }
+}
+
+// The first 2 << Bits uniforms and the last ones have a bucket each, of width one; a narrow bucket, for short. Of the wide ones
+// in between there are kWide in each half of the range.
 template <int Bits>
-FB_DEVICE uint32_t bucket_place(uint32_t z, uint32_t row_bits) {
-  constexpr uint32_t mask = (1u << (10 + Bits)) | ((1u << (6 + Bits)) - 4u);
-  return ((bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(z))) >> (21 - Bits)) & mask) | row_bits;
+constexpr uint32_t kNarrow = 2u << Bits;
+template <int Bits>
+constexpr uint32_t kWide = static_cast<uint32_t>(14 - Bits) << Bits;
+
+// The first uniform u of wide bucket k of the lower half; the upper half is its mirror image. u + 1/2 falls into an octave, and
+// each octave is cut into 1 << Bits equal parts.
+template <int Bits>
+FB_DEVICE uint32_t wide_start(uint32_t k) {
+  constexpr uint32_t parts = 1u << Bits;
+  return (parts + k % parts) << (1 + k / parts);
+}
+
+// The rows of four counts, packed in a word, as bucket_place takes them. Of an upper row a byte has all four bits in bits 1 to 4,
+// and the upper three in bits 5 to 7 as well; of a lower row it has all four twice.
+template <int Bits>
+FB_DEVICE uint32_t row_bits(uint32_t counts) {
+  if constexpr (Bits == kUpperBits) return (counts >> 3 & 0x1e1e1e1eu) | (counts & 0xe0e0e0e0u);
+  else return (counts & 0x0f0f0f0fu) * 17u;
+}
+
+// The number of a bucket: the sign, the exponent (the octave) and the first bits of the mantissa of float(z), times 4.
+// Neighbours' numbers differ by 4: upwards in the lower half of the range, downwards in the upper one.
+template <int Bits>
+FB_DEVICE uint32_t bucket_number(uint32_t z) {
+  return bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(z))) >> (21 - Bits);
+}
+
+// Where a row's bucket lies, in bytes. rows: of row_bits, of which one byte counts. The exclusive or with that byte, taken twice,
+// tells the rows apart where the exponent's upper bits are, which follow from its lower ones; and where its lower ones are, it
+// moves the buckets of different rows to different banks of shared memory. Without that, half of all uniforms would meet in 8 of
+// the 32 banks, and those of the lower rows even in 4.
+template <int Bits>
+FB_DEVICE uint32_t bucket_place(uint32_t number, uint32_t rows, int byte) {
+  constexpr uint32_t mask = (1u << (11 + Bits)) - 4u;
+  return (number ^ __byte_perm(rows, 0, 0x4400u + 0x11u * static_cast<uint32_t>(byte))) & mask;
 }
 
 FB_DEVICE uint32_t widened(uint32_t u) { return u << 16 | 0x8000u; }  // z of a uniform: its middle, as a signed fraction
 
-// Makes the buckets of all rows; a thread makes neighbouring ones of one row. That no bucket of several uniforms holds two
-// thresholds is a property of the binomial law (its mass between two quantiles, compared with the bucket there), which
-// tests/backends/test_cuda_buckets.py checks; a bucket that does is a fault, and traps.
+// The buckets that a thread makes: 16 threads make those of a row, each the same number of narrow ones and of neighbouring wide
+// ones. Narrow buckets hold any number of thresholds. That no wide one holds two is a property of the binomial law (its mass
+// between two quantiles, compared with the bucket there), which tests/backends/test_cuda_buckets.py checks; one that does is a
+// fault, and traps. A row's thresholds are followed by a 65535, which ends the walk from bucket to bucket.
 template <int Bits, int Unit>
-FB_DEVICE void build_buckets(uint32_t* buckets, const uint16_t* h, int n_most) {
-  constexpr uint32_t kEach = 2u << Bits;
-  const uint32_t row = threadIdx.x >> 4;
-  const int n = Unit * static_cast<int>(row) <= n_most ? Unit * static_cast<int>(row) : 0;
-  const uint16_t* thresholds = h + (Unit == 16 ? upper_start(static_cast<int>(row)) : lower_start(static_cast<int>(row)));
-  uint32_t r = (threadIdx.x & 15u) * kEach, start = bucket_start<Bits>(r);
-  int j = 0;
-  for (int end = n; j < end;) {
-    const int middle = (j + end) >> 1;
-    if (thresholds[middle] < start) j = middle + 1;
-    else end = middle;
+struct OwnBuckets {
+  static constexpr int kOwnNarrow = kNarrow<Bits> / 8, kOwnWide = kWide<Bits> / 8, kFirstStep = Unit == 16 ? 128 : 8;
+
+  const uint32_t* thresholds;  // of all rows
+  int row, begin, end;         // which row, and where it lies
+  uint32_t k, base, sign;      // the wide buckets are k, k + sign, ..; they start at base + sign * wide_start; sign is 1 or -1
+  // For each narrow bucket, and then for the wide one that the walk is at: where it starts, and the threshold that is the first not
+  // below that.
+  uint32_t starts[kOwnNarrow + 1], next[kOwnNarrow + 1];
+  int at[kOwnNarrow + 1];
+  uint32_t entries[kOwnWide], crowded;  // crowded: negative where a wide bucket holds two thresholds
+
+  FB_DEVICE OwnBuckets(const uint32_t* all, int n_most) : thresholds(all), crowded(0) {
+    const uint32_t of_row = threadIdx.x & 15u;
+    row = static_cast<int>(threadIdx.x >> 4);
+    begin = Unit == 16 ? upper_start(row) : lower_start(row);
+    end = begin + (Unit * row <= n_most ? Unit * row : 0);
+    const bool upper_half = of_row >= 8;
+    k = upper_half ? 2 * kWide<Bits> - of_row * kOwnWide : of_row * kOwnWide;
+    base = upper_half ? 65536u : 0u;
+    sign = upper_half ? ~0u : 1u;
+#pragma unroll
+    for (int i = 0; i <= kOwnNarrow; ++i) {
+      const uint32_t narrow = 16 * static_cast<uint32_t>(i) + of_row;
+      starts[i] = narrow < kNarrow<Bits> ? narrow : 65536u - 2 * kNarrow<Bits> + narrow;
+      at[i] = begin;
+    }
+    starts[kOwnNarrow] = start(0);
   }
-#pragma unroll 1
-  for (uint32_t each = 0; each < kEach; ++each) {
-    const uint32_t next = bucket_start<Bits>(++r), place = bucket_place<Bits>(widened(start), row << (6 + Bits));
-    const uint32_t t = j < n ? thresholds[j] : 65536u;
-    const uint32_t inside = t < next ? t : start + 4096u;  // 4,096: more than a bucket holds, less than the sign allows
-    if (next == start) continue;  // near the ends some parts of an octave hold no uniform
-    buckets[place / 4] = (inside << 16) + 0x8000u + static_cast<uint32_t>(j);
-    const int first = j;
-    while (j < n && thresholds[j] < next) ++j;
-    if (j > first + 1 && next > start + 1) __trap();
-    start = next;
+
+  FB_DEVICE uint32_t first_bits(int index) const { return thresholds[index] >> 16; }
+
+  FB_DEVICE uint32_t start(int wide) const {
+    return base + sign * wide_start<Bits>(k + sign * static_cast<uint32_t>(wide));
   }
+
+  // A step of all searches, side by side and without branches, for the first threshold that is not below a start. Past the end of
+  // the row it reads thresholds of others, which do not count.
+  FB_DEVICE void search(int step) {
+#pragma unroll
+    for (int i = 0; i <= kOwnNarrow; ++i) {
+      const int to = at[i] + step;
+      const bool below = first_bits(to - 1) < starts[i];
+      at[i] = below && to <= end ? to : at[i];
+    }
+  }
+
+  FB_DEVICE void end_search() {
+#pragma unroll
+    for (int i = 0; i <= kOwnNarrow; ++i) next[i] = first_bits(at[i]);
+  }
+
+  FB_DEVICE uint32_t entry(uint32_t start, bool holds, int i) const {
+    const uint32_t inside = holds ? next[i] : start + 4096u;  // 4,096: more than a bucket holds, less than the sign allows
+    return (inside << 16) + (0x8000u - static_cast<uint32_t>(begin)) + static_cast<uint32_t>(at[i]);
+  }
+
+  FB_DEVICE void walk(int wide) {
+    const uint32_t beyond = start(wide + 1);
+    const uint32_t holds = (next[kOwnNarrow] - beyond) >> 31;  // by its sign: a predicate takes longer
+    entries[wide] = entry(start(wide), holds != 0, kOwnNarrow);
+    at[kOwnNarrow] += static_cast<int>(holds);
+    next[kOwnNarrow] = first_bits(at[kOwnNarrow]);
+    crowded |= next[kOwnNarrow] - beyond;
+  }
+
+  FB_DEVICE void put(uint32_t* buckets) const {
+    const uint32_t rows = row_bits<Bits>(static_cast<uint32_t>(Unit * row));
+    const auto bucket = [&](uint32_t number) -> uint32_t& { return buckets[bucket_place<Bits>(number, rows, 0) / 4]; };
+#pragma unroll
+    for (int i = 0; i < kOwnNarrow; ++i)
+      bucket(bucket_number<Bits>(widened(starts[i]))) = entry(starts[i], at[i] < end && next[i] == starts[i], i);
+    const uint32_t first = bucket_number<Bits>(widened(start(0)));
+#pragma unroll
+    for (int wide = 0; wide < kOwnWide; ++wide) bucket(first + sign * static_cast<uint32_t>(4 * wide)) = entries[wide];
+    if (crowded >> 31 != 0) __trap();
+  }
+};
+
+// Makes the buckets of all rows, by all threads: those of the upper and of the lower rows in turns, since every step waits for the
+// one before; and all are stored at the end, since no load goes ahead of a store that might be to its place.
+FB_DEVICE void build_buckets(DrawTable& t, int n_most) {
+  OwnBuckets<kUpperBits, 16> upper(t.thresholds, n_most);
+  OwnBuckets<kLowerBits, 1> lower(t.thresholds, n_most);
+#pragma unroll
+  for (int step = upper.kFirstStep; step > 0; step /= 2) {
+    upper.search(step);
+    if (step <= lower.kFirstStep) lower.search(step);
+  }
+  upper.end_search();
+  lower.end_search();
+#pragma unroll
+  for (int wide = 0; wide < upper.kOwnWide; ++wide) {
+    upper.walk(wide);
+    if (wide < lower.kOwnWide) lower.walk(wide);
+  }
+  upper.put(t.upper);
+  lower.put(t.lower);
 }
 
 // Called by all threads of a block, of which the first ten fill the keys of a round each.
@@ -152,17 +294,15 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
   const SampleKey key = key_of(op_key, sample);
   const SharedProb prob = shared_prob(pair.p, pair.q);
   __syncthreads();  // after this no thread reads what was in the table before
-  double* weights = reinterpret_cast<double*>(t.upper);  // odds / (j + 1), here until the buckets are written
-  if (!prob.trivial) {
-    const double odds = prob.p / prob.q;
-    for (int j = static_cast<int>(threadIdx.x); j < 248; j += kThreads) weights[j] = odds / static_cast<double>(j + 1);
-    for (int j = static_cast<int>(threadIdx.x); j < kUpperSize; j += kThreads) t.h_upper[j] = 65535;
-    for (int j = static_cast<int>(threadIdx.x); j < kLowerSize; j += kThreads) t.h_lower[j] = 65535;
-    if (threadIdx.x == 0) {
-      t.odds = odds;
-      t.step = power16(prob.q);
-      t.q = prob.q;
-    }
+  // Until the buckets are written, their place holds the factors and then the distribution function of every row.
+  static_assert(kThresholds * sizeof(double) <= sizeof(t.upper) + sizeof(t.lower), "");
+  double* rows = reinterpret_cast<double*>(t.upper);
+  const double odds = prob.p / prob.q;
+  build_factors(rows, odds);
+  if (threadIdx.x == 0) {
+    t.odds = odds;
+    t.step = power16(prob.q);
+    t.q = prob.q;
   }
   fill_round_keys(t, key);
   if (threadIdx.x == 0) {
@@ -174,11 +314,11 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
     t.mirrored = prob.mirrored;
   }
   __syncthreads();
-  if (!prob.trivial && threadIdx.x < 32) build_rows(t, weights, max_count);
+  if (!prob.trivial && threadIdx.x < 32) build_rows(t, rows, max_count);
   __syncthreads();
-  const int most = prob.trivial ? 0 : max_count;  // without thresholds all draws are 0
-  build_buckets<kUpperBits, 16>(t.upper, t.h_upper, most);
-  build_buckets<kLowerBits, 1>(t.lower, t.h_lower, most);
+  build_thresholds(t, rows);
+  __syncthreads();
+  build_buckets(t, prob.trivial ? 0 : max_count);  // without thresholds all draws are 0
   __syncthreads();
 }
 

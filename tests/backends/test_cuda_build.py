@@ -1,7 +1,5 @@
 """What the CUDA kernels cost, read from the machine code in fastblackout._cuda: no GPU is needed."""
 
-import functools
-import importlib.util
 import re
 import subprocess
 import sys
@@ -12,8 +10,8 @@ import pytest
 import fastblackout
 from fastblackout.backends import available
 from support import cuda_counts, sass
+from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
 
-ARCHITECTURES = ["80", "90", "100", "120"]
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
 MORE_REGISTERS = {"law_losses": 80, "law_grads": 80}  # three blocks: a float64 takes two registers
@@ -64,26 +62,6 @@ WORDS = {
     ("loss_grad", ""): (2 + 2, 1 + 1),
     ("loss_grad", "scatter_floats"): (0, 2),
 }
-needs_tools = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None,
-    reason="cuobjdump and nvdisasm come with triton, which is not installed",
-)
-
-
-@functools.cache
-def module_path():
-    module = available.load("_cuda")
-    if isinstance(module, str):
-        pytest.skip(f"no CUDA kernels to look at: {module}")
-    return module.__file__
-
-
-def built(architecture):
-    """sm_NN, where this build has it. .ci/run makes sure that CI's has all."""
-    module_path()
-    if f"sm_{architecture}" not in available.build_facts()["cuda_architectures"]:
-        pytest.skip(f"this build has no sm_{architecture}: its nvcc does not know it")
-    return f"sm_{architecture}"
 
 
 def kernel_of(name):
@@ -122,6 +100,19 @@ def test_no_spills(architecture, kernel):
 def test_instructions_an_element(architecture, kernel):
     found, most = cuda_counts.instructions(module_path(), built(architecture), kernel), INSTRUCTIONS[kernel]
     assert 0.5 * most < found <= most, f"{found:.1f} instructions an element"
+
+
+@needs_tools
+@pytest.mark.parametrize("name", cuda_counts.TILE)
+def test_accesses_of_shared_memory(name):
+    """On an H100, for which benchmarks/gpu/predicted.py counts their wavefronts."""
+    module, architecture = module_path(), built("90")
+    want = {"LDS": 2 * cuda_counts.KERNELS[name].elements}  # the look-ups
+    for access in cuda_counts.TILE[name]:
+        want[access.code] = want.get(access.code, 0) + access.of_tile
+    assert want == {code: cuda_counts.shared_accesses(module, architecture, name, code) for code in want}
+    all_of_them = cuda_counts.shared_accesses(module, architecture, name, r"(?:LDS|STS)\S*")
+    assert all_of_them == sum(want.values())
 
 
 @needs_tools

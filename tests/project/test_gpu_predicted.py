@@ -16,9 +16,10 @@ def predicted(script):
     return script("gpu.predicted")
 
 
-def test_a_launch_is_as_slow_as_its_slower_half(predicted):
-    launches = predicted.Launch("a", 4), predicted.Launch("b", 10)
-    assert predicted.seconds(launches, {"a": 100.0, "b": 10.0}, 1e3, 1e2) == pytest.approx(0.1 + 0.1)
+def test_a_launch_is_as_slow_as_the_slowest_of_three(predicted):
+    launches = predicted.Launch("a", 4), predicted.Launch("b", 10), predicted.Launch("c", 10, 50.0)
+    counts = {"a": 100.0, "b": 10.0, "c": 100.0}  # of "c" shared memory takes the time of 4 x 50 instructions
+    assert predicted.seconds(launches, counts, 1e3, 1e2) == pytest.approx(0.1 + 0.1 + 0.2)
     assert round(predicted.H100.issue / 1e12, 1) == 29.7
 
 
@@ -44,7 +45,7 @@ def test_the_table_is_written_into_the_page(script, monkeypatch, tmp_path, capsy
     report, page = script("report.predicted"), tmp_path / "page.md"
     page.write_text("above\n<!-- gpu predicted -->\nold\n<!-- end -->\nbelow\n")
     monkeypatch.setattr(report, "PAGE", page)
-    monkeypatch.setattr(report, "rows", lambda module: [(module, *"abcdefg")])
+    monkeypatch.setattr(report, "rows", lambda module: [(module, *"abcdefghi")])
     monkeypatch.setattr(available, "load", lambda name: types.SimpleNamespace(__file__="built.so"))
     assert report.main([]) == 0
     assert "old" in page.read_text()

@@ -50,6 +50,47 @@ KERNELS = {
 }
 
 
+# Turns, called wavefronts, in which shared memory serves a warp's two look-ups of a draw, one in the upper and one in
+# the lower buckets, for counts and uniforms drawn evenly: tests/backends/test_cuda_banks.py simulates them.
+LOOK_UPS = 6.7
+
+
+class Access(NamedTuple):
+    code: str  # as nvdisasm begins it
+    of_tile: int  # how many a warp makes for a tile
+    wavefronts: int  # each
+
+
+# What else a warp reads and writes in shared memory for a tile of 512 elements, 16 of each lane. Lanes 16 bytes apart
+# take four wavefronts, whether they move 4, 8 or 16 bytes each; all lanes at one place take one.
+TILE = {
+    "thin_shared": (
+        Access("LDS", 4, 4),  # the counts, four at a time
+        Access("STS", 4, 4),  # and what is drawn
+        Access("LDS.64", 3, 1),  # addresses
+        Access("LDS.128", 6, 1),  # Philox's keys, and words of its counter
+        Access("LDS.128", 1, 4),  # draws
+        Access("STS.128", 1, 4),  # counts
+    )
+}
+
+
+def wavefronts(name: str) -> float:
+    """Of 32 elements, a warp's one."""
+    return LOOK_UPS + sum(access.of_tile * access.wavefronts for access in TILE[name]) / KERNELS[name].elements
+
+
+def shared_accesses(path: str, architecture: str, name: str, code: str) -> int:
+    """How many a warp makes for a tile, look-ups too, of those that nvdisasm begins with `code`."""
+    part, _, trips, _ = KERNELS[name]
+
+    def counts(text: str) -> bool:
+        return re.match(rf"(?:@!?U?P\w+ )?{code} ", text) is not None
+
+    paths = sass.Paths(sass.kernel(path, architecture, part), trips, counts)
+    return paths.usual(*paths.loop(_over_tiles))
+
+
 def _over_tiles(body: list[str]) -> bool:
     return _draws(body) and not any("BAR." in text for text in body)
 

@@ -28,7 +28,7 @@ def tool(name: str) -> str:
     return str(found[0])
 
 
-def _said(*command: str, cwd: str | None = None) -> str:
+def said(*command: str, cwd: str | None = None) -> str:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
 
 
@@ -44,7 +44,7 @@ def resources(path: str) -> dict[str, dict[str, Resources]]:
     """{"sm_90": {mangled name: resources}} of a module or cubin."""
     found: dict[str, dict[str, Resources]] = {}
     architecture = kernel = ""
-    for line in _said(tool("cuobjdump"), "-res-usage", path).splitlines():
+    for line in said(tool("cuobjdump"), "-res-usage", path).splitlines():
         if match := re.search(r"arch = (sm_\d+)", line):
             architecture = match[1]
         elif match := re.search(r"Function (\S+):", line):
@@ -69,7 +69,7 @@ def kernels(text: str) -> dict[str, Lines]:
 
 
 def disassembled(cubin: str) -> dict[str, Lines]:
-    return kernels(_said(tool("nvdisasm"), "-c", cubin))
+    return kernels(said(tool("nvdisasm"), "-c", cubin))
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def disassembly(path: str, architecture: str) -> dict[str, Lines]:
     """The kernels of a module for an architecture, as sm_90."""
     found: dict[str, Lines] = {}
     with tempfile.TemporaryDirectory() as folder:
-        _said(tool("cuobjdump"), "-xelf", architecture, path, cwd=folder)
+        said(tool("cuobjdump"), "-xelf", architecture, path, cwd=folder)
         for cubin in sorted(Path(folder).glob("*.cubin")):
             found |= disassembled(str(cubin))
     return found
@@ -163,10 +163,11 @@ class Paths:
     """Instructions a thread issues on its usual way through a kernel: of all ways the longest of those with the fewest
     calls and loops of None trips, which are the rare cases. Where the dtype decides, that is the dearest dtype; a
     function that cannot be gone around counts with its own usual way. But for the rare cases, no more are issued.
+    Only instructions of which `counts` says yes are counted.
     """
 
-    def __init__(self, lines: Lines, trips: Trips) -> None:
-        self.lines, self.trips = lines, trips
+    def __init__(self, lines: Lines, trips: Trips, counts: Callable[[str], bool] = lambda text: True) -> None:
+        self.lines, self.trips, self.counts = lines, trips, counts
         self.labels = {text: at for at, (kind, text) in enumerate(lines) if kind == "label"}
         self.following = [self._following(at) for at in range(len(lines))]
 
@@ -241,7 +242,7 @@ class Paths:
     def _with(self, at: int, rest: Cost, body: set[int] | None) -> Cost:
         """The cost from a line on, all rounds of the loop it heads included."""
         kind, text = self.lines[at]
-        rare, instructions = rest[0], rest[1] - (kind == "instruction")
+        rare, instructions = rest[0], rest[1] - (kind == "instruction" and self.counts(text))
         if body is not None:
             times, once = self.trips(self._text(body)), self._cost(at, body)
             rare += 1 if times is None else 0 if times == 1 else once[0]

@@ -1,0 +1,91 @@
+"""How long the CUDA kernels take to make a table of thresholds (csrc/cuda/table.cuh), by their machine code's schedule.
+
+Clocks are those of one warp (support/clocks.py): of the chain, which one warp makes, and of the buckets, which all
+warps make side by side. An H100 has 1,755 of them a microsecond.
+"""
+
+import re
+
+import pytest
+
+from support import clocks
+from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
+
+KERNELS = ("thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E")
+GROUP = 8  # steps of a round of the chain's loop
+# Clocks of a step at most. Where float64 takes no fixed time (sm_80, sm_120) 40 clocks are assumed for each operation.
+STEP = {"sm_80": 60, "sm_90": 16, "sm_100": 15, "sm_120": 155}
+STEP_INSTRUCTIONS = 7
+BUCKETS = {"sm_80": 1600, "sm_90": 1600, "sm_100": 1600, "sm_120": 1750}
+
+
+def pieces(architecture, kernel):
+    """The code of build_table between its barriers."""
+    found = [[]]
+    for line in clocks.function(clocks.kernel(module_path(), architecture, kernel), "build_table"):
+        found[-1].append(line)
+        if "BAR.SYNC" in line.text:
+            found.append([])
+    assert len(found) == 6
+    return dict(zip(("start", "factors", "chain", "thresholds", "buckets", "end"), found, strict=True))
+
+
+def instructions(lines):
+    return [line.text for line in lines if line.kind == "instruction" and "NOP" not in line.text]
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_step_of_the_chain(architecture, kernel):
+    architecture = built(architecture)
+    (loop,) = [
+        loop
+        for loop in clocks.loops(pieces(architecture, kernel)["chain"])
+        if any("DADD" in text for text in instructions(loop))
+    ]
+    texts = instructions(loop)
+    assert sum(bool(re.search(r"\b(?:DADD|DMUL|DFMA)\b", text)) for text in texts) == 2 * GROUP
+    assert not any(re.search("F2I|I2F", text) for text in texts), "thresholds are made elsewhere"
+    assert len(texts) / GROUP <= STEP_INSTRUCTIONS, len(texts) / GROUP
+    found = clocks.clocks(loop, loop=True) / GROUP
+    assert 0.8 * STEP[architecture] < found <= STEP[architecture], found
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_buckets(architecture, kernel):
+    architecture = built(architecture)
+    code = pieces(architecture, kernel)["buckets"]
+    assert clocks.loops(code) == [], "straight code, which takes the same time for every table"
+    found = clocks.clocks(code)
+    assert 0.8 * BUCKETS[architecture] < found <= BUCKETS[architecture], found
+
+
+def test_clocks_of_code():
+    """Two loads wait for one barrier, their sum for it, and a store holds its register until it has read it."""
+    listing = """
+        .section .text.kernel,"ax",@progbits
+        .L_x_0:
+        /*0000*/ LDS R0, [R2] ;
+        /* 0x{0:016x} */
+        /*0010*/ LDS R1, [R3] ;
+        /* 0x{1:016x} */
+        /*0020*/ @P0 IADD3 R0, R0, R1, RZ ;
+        /* 0x{2:016x} */
+        /*0030*/ STS [R2], R0 ;
+        /* 0x{3:016x} */
+        /*0040*/ @P0 BRA `(.L_x_0) ;
+        /* 0x{4:016x} */
+    """
+
+    def code(stall, writes=7, reads=7, waits=0):
+        return (stall | writes << 5 | reads << 8 | waits << 11) << 41
+
+    listing = listing.format(code(2, 0), code(1, 0), code(4, waits=1), code(2, reads=1), code(5, waits=2))
+    lines = clocks.coded(listing, "kernel")
+    assert clocks.clocks(lines) == (2 + 30) + 4 + clocks.READ + 5
+    (loop,) = clocks.loops(lines)
+    assert clocks.clocks(loop, loop=True) == clocks.clocks(lines)
+    assert clocks.clocks(lines[:2]) == 2  # a label and a load that nobody waits for
