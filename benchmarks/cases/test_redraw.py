@@ -32,7 +32,7 @@ def _check(ours: Callable[..., torch.Tensor]) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("name", ["Absorbing", "Uniform"])
-@pytest.mark.parametrize("words", VOCABULARIES)
+@pytest.mark.parametrize("words", [pytest.param("256", marks=pytest.mark.long), "50,258"])
 @pytest.mark.parametrize("each", [False, pytest.param(True, marks=pytest.mark.long)], ids=["sequence", "token"])
 def test_forward(bench: Any, name: str, words: str, each: bool) -> None:
     states = VOCABULARIES[words]
@@ -48,6 +48,7 @@ def test_forward(bench: Any, name: str, words: str, each: bool) -> None:
     bench(case, x_0.numel(), ours, others, _check(ours), shares=shares)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["Absorbing", "Uniform"])
 def test_bridge(bench: Any, name: str) -> None:
     states = VOCABULARIES["50,258"]
@@ -62,7 +63,7 @@ def test_bridge(bench: Any, name: str) -> None:
     bench(f"bridge of {name}, 50,258 states", x_0.numel(), ours, others, _check(ours))
 
 
-@pytest.mark.parametrize("kind", ["weights", "logits"])
+@pytest.mark.parametrize("kind", [pytest.param("weights", marks=pytest.mark.long), "logits"])
 @pytest.mark.parametrize("words", VOCABULARIES)
 def test_rows(bench: Any, words: str, kind: str) -> None:
     states = VOCABULARIES[words]
