@@ -12,6 +12,8 @@ from ..arrays import Array, repeated
 from ..ground.values import as_float, is_integer, one_a_sample, real_array, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ..philox import Philox
@@ -77,6 +79,11 @@ def same_library(op: str, name: str, array: Array, other_name: str, other: Array
 def has_samples(op: str, name: str, array: Array) -> None:
     if not array.shape:
         raise ValueError(f"{op}: {name}: must have a batch dimension, got shape ()")
+
+
+def has_categories(op: str, name: str, shape: Sequence[Any]) -> None:
+    if not shape or shape[-1] == 0:
+        raise ValueError(f"{op}: {name}: must have a last axis of categories, got shape {tuple(shape)}")
 
 
 def same_device(op: str, name: str, array: Array, other_name: str, other: Array) -> None:

@@ -7,7 +7,8 @@ refuse.
 
 from .beta_binomial import BetaBinomial
 from .binomial import Binomial
+from .multinomial import Multinomial
 from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
 
-__all__ = ["BetaBinomial", "Binomial", "NegativeBinomial", "Poisson"]
+__all__ = ["BetaBinomial", "Binomial", "Multinomial", "NegativeBinomial", "Poisson"]

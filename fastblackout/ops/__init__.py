@@ -16,11 +16,14 @@ from .log_probs import (
     gamma_log_prob,
     negative_binomial_log_prob,
 )
+from .multinomial import multinomial, multinomial_log_prob
 from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import poisson
 from .posterior_loss import posterior_loss
 from .posterior_step import posterior_step
+from .skellam import skellam, skellam_log_prob
+from .split import split
 from .tau_leap import Leaped, tau_leap_step
 from .thin import Thinned, thin
 from .transition import bridge_log_prob, thin_log_prob, transition_rows
@@ -45,12 +48,17 @@ __all__ = [
     "energy_loss",
     "gamma",
     "gamma_log_prob",
+    "multinomial",
+    "multinomial_log_prob",
     "negative_binomial",
     "negative_binomial_log_prob",
     "normal",
     "poisson",
     "posterior_loss",
     "posterior_step",
+    "skellam",
+    "skellam_log_prob",
+    "split",
     "tau_leap_step",
     "thin",
     "thin_log_prob",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..reference.log_prob import Functions, skellam_log_pmf
 from ..reference.portfloat import STIRLING
 
 
@@ -42,6 +43,19 @@ def negative_binomial(x: Tensor, r: Tensor, mean: Tensor) -> Tensor:
     body = torch.lgamma(k + r) - torch.lgamma(k + 1) - torch.lgamma(r)
     body = body - r * torch.log1p(mean / r) + torch.xlogy(k, mean / (r + mean))
     return torch.where(inside, body, -torch.inf)
+
+
+def multinomial(x: Tensor, probs: Tensor) -> Tensor:
+    inside = (x >= 0) & (x <= 2.0**53) & (x == x.floor())
+    k = torch.where(inside, x, 0.0)
+    n, logs = k.sum(-1), torch.where(k > 0, probs, 1.0).log()
+    body = torch.lgamma(n + 1) - torch.lgamma(k + 1).sum(-1) + (k * logs).sum(-1) - n * probs.sum(-1).log()
+    return torch.where(inside.all(-1), body, -torch.inf)
+
+
+def skellam(x: Tensor, rate_1: Tensor, rate_2: Tensor) -> Tensor:
+    how = Functions(torch.where, torch.sqrt, torch.floor, torch.log, torch.log1p, lambda k: torch.lgamma(k + 1))
+    return skellam_log_pmf(x, rate_1, rate_2, how)
 
 
 def _whole(x: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,6 +75,9 @@ class Stream(enum.IntEnum):
     POSTERIOR_ELEMENT = 43
     POSTERIOR_STATE = 44
     POSTERIOR_STATE_REFINE = 45
+    SPLIT = 46
+    MULTINOMIAL = 47
+    SKELLAM = 48
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

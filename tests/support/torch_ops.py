@@ -77,6 +77,15 @@ def mixed(x, logits, p, q, key):
     )
 
 
+def composed(x, logits, p, q, key):
+    probs = torch.stack([logits.exp(), logits.exp() + 1, 0.5 * logits.exp()], -1)
+    return fb.Thinned(
+        fb.multinomial(x, probs, rng=key),
+        fb.skellam(logits.exp(), p[:, None, None, None], rng=key),
+        torch.stack([*fb.split(x, 3, rng=key), *fb.split(x, (0.25, 0.75), logits.exp(), rng=key)]),
+    )
+
+
 def loss(x, logits, p, q, key):
     return fb.Thinned(fb.birth_loss(logits, x, p.float()[:, None, None, None], gain=3.0))
 
@@ -91,7 +100,7 @@ def posterior(x, logits, p, q, key):
     return fb.Thinned(fb.posterior_loss((logits, 0.5 * logits), x, x // 8, p.float()[:, None, None, None], **law))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, law_step, binomial, poisson, normal, gamma, beta, mixed]
+CALLS = [thin, bridge, bridge_births, tau_leap, law_step, binomial, poisson, normal, gamma, beta, mixed, composed]
 CALLS += [loss, energy, posterior]
 
 
