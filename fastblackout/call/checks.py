@@ -86,6 +86,16 @@ def has_categories(op: str, name: str, shape: Sequence[Any]) -> None:
         raise ValueError(f"{op}: {name}: must have a last axis of categories, got shape {tuple(shape)}")
 
 
+def check_sums(op: str, name: str, weights: Any) -> None:
+    """ValueError unless weights of categories, of NumPy or torch, have finite sums above 0."""
+    with np.errstate(over="ignore"):
+        total = weights.sum(-1)
+    wrong = ~((total > 0) & (total < np.inf))
+    if wrong.any():
+        rule = "must have a finite sum above 0 over the last axis"
+        raise ValueError(f"{op}: {name}: {rule}, got {float(total[wrong][0]):.17g}")
+
+
 def same_device(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
     if array.device != other.device or (array.device == "cuda" and array.value.device != other.value.device):
         here, there = (each.value.device if each.is_tensor else "cpu" for each in (array, other))

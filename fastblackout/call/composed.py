@@ -19,6 +19,7 @@ from ..backends import select
 from ..ground.values import is_tensor
 from ..philox import SEED_END, Philox
 from ..reference.elements import checked_counts, checked_floats
+from . import checks
 from .arguments import Elements
 from .call import Call
 from .number_arguments import Key
@@ -71,10 +72,10 @@ class Composed:
         if self._values_are_here:
             checked_floats(array.numpy(), self.op, name, rule, most, least)
 
-    def check_true(self, name: str, rule: str, true: Any, values: Any) -> None:
-        """ValueError with the first of `values` where `true`, of their shape, does not hold."""
-        if self._values_are_here and not bool(true.all()):
-            raise ValueError(f"{self.op}: {name}: {rule}, got {float(values[~true][0]):.17g}")
+    def check_sums(self, name: str, values: Any) -> None:
+        """ValueError unless the sums of `values` over the last axis are finite and above 0."""
+        if self._values_are_here:
+            checks.check_sums(self.op, name, values)
 
     def keys(self, stream: int, rng: Any, generator: Any) -> DrawKeys:
         """The keys of its draws. To be asked for last, so that a call that is refused draws no seed."""

@@ -187,11 +187,7 @@ def _check(op: str, law: Law, given: dict[str, Any]) -> None:
             check_sum(op, argument, np.asarray(given[f"{argument}.p"]), np.asarray(values))
         if argument == law.weights:
             checks.has_categories(op, argument, values.shape)
-            with np.errstate(over="ignore"):
-                total = values.sum(-1)
-            wrong = ~((total > 0) & (total < np.inf))
-            if wrong.any():
-                raise ValueError(f"{op}: {argument}: {SUM_RULE}, got {float(total[wrong][0])!r}")
+            checks.check_sums(op, argument, values)
 
 
 def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
@@ -211,7 +207,6 @@ def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
     return tensors
 
 
-SUM_RULE = "must have a finite sum above 0 over the last axis"  # of weights of categories
 LARGEST = float(np.finfo(np.float64).max)
 _TO_52 = Range(2.0**-1022, 2.0**52, "in 2^-1022..2^52")
 _TO_53 = Range(2.0**-1022, 2.0**53, "in 2^-1022..2^53")

@@ -13,7 +13,7 @@ from ..philox import Philox
 from ..probability import Prob
 from ..reference.philox import Stream
 from .binomial import ELEMENT_COUNTS, PROBS, binomial
-from .log_probs import LARGEST, SUM_RULE, Law, Range, binomial_log_prob, log_prob
+from .log_probs import LARGEST, Law, Range, binomial_log_prob, log_prob
 
 if TYPE_CHECKING:
     import torch
@@ -60,15 +60,15 @@ def multinomial(
     counts, weights = call.arrays
     call.check_counts("count", counts)
     call.check_floats("probs", weights, f"must be {_AT_LEAST_0}", LARGEST)
-    levels = _joined(call.library, as_float64(weights).reshape(*(counts.shape or (1,)), weights.shape[-1]))
-    whole = levels[-1]
-    call.check_true("probs", SUM_RULE, (whole > 0) & (whole < np.inf), whole)
+    call.check_sums("probs", floats := as_float64(weights))
     keys = call.keys(Stream.MULTINOMIAL, rng, generator)
 
     def left_of(parts: Any, prob: Prob, level: int) -> Any:
         return binomial(parts, prob, rng=keys.of(level), backend=backend)
 
-    drawn = _divided(call.library, counts.value.reshape(*(counts.shape or (1,)), 1), levels, left_of)
+    shape = counts.shape or (1,)  # without a dimension, the count is the one sample
+    levels = _joined(call.library, floats.reshape(*shape, weights.shape[-1]))
+    drawn = _divided(call.library, counts.value.reshape(*shape, 1), levels, left_of)
     return call.give(drawn.reshape(weights.shape))
 
 
@@ -77,8 +77,7 @@ def _joined(library: Any, weights: Any) -> list[Any]:
     levels = [weights]
     while levels[-1].shape[-1] > 1:
         left, right, alone = _pairs(levels[-1])
-        with np.errstate(over="ignore"):  # which the caller refuses
-            levels.append(library.concatenate((left + right, alone), -1))
+        levels.append(library.concatenate((left + right, alone), -1))
     return levels
 
 

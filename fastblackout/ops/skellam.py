@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 _ARGUMENTS = Elements({"rate_1": RATES, "rate_2": RATES})
+_RULE = f"must be finite and in 0..{MAX_RATE:.0f}"  # torch.compile does not trace such a text with dynamic shapes
 
 
 def skellam(
@@ -46,9 +47,8 @@ def skellam(
         array([  -1, 1284])
     """
     call = Composed("skellam", "poisson", backend, _ARGUMENTS, (rate_1, rate_2))
-    rule = f"must be finite and in 0..{MAX_RATE:.0f}"
     for name, rate in zip(_ARGUMENTS.names, call.arrays, strict=True):
-        call.check_floats(name, rate, rule, MAX_RATE)
+        call.check_floats(name, rate, _RULE, MAX_RATE)
     keys = call.keys(Stream.SKELLAM, rng, generator)
     first, second = (poisson(rate.value, rng=keys.of(at), backend=backend) for at, rate in enumerate(call.arrays))
     return call.give(first - second)

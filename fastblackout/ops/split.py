@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LEAST_SHARE, MOST_FOLDS = 1e-9, 1 << 20
 LEAST, MOST = 1e-290, 1e300  # of overdispersion: times a share it is what fb.beta_binomial takes
 
+_RULE = f"must be finite and in {LEAST:g}..{MOST:g}"
 _POISSON = Elements({"counts": ELEMENT_COUNTS})
 _NEGATIVE_BINOMIAL = Elements({"counts": ELEMENT_COUNTS, "overdispersion": FLOATS})
 
@@ -74,8 +75,7 @@ def split(
     call.check_counts("counts", call.arrays[0])
     size, total = None, _sum(weights)
     if overdispersion is not None:
-        rule = f"must be finite and in {LEAST:g}..{MOST:g}"
-        call.check_floats("overdispersion", call.arrays[1], rule, MOST, LEAST)
+        call.check_floats("overdispersion", call.arrays[1], _RULE, MOST, LEAST)
         size = as_float64(call.arrays[1])
     keys = call.keys(Stream.SPLIT, rng, generator)
 

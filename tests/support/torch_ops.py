@@ -78,12 +78,9 @@ def mixed(x, logits, p, q, key):
 
 
 def composed(x, logits, p, q, key):
-    probs = torch.stack([logits.exp(), logits.exp() + 1, 0.5 * logits.exp()], -1)
-    return fb.Thinned(
-        fb.multinomial(x, probs, rng=key),
-        fb.skellam(logits.exp(), p[:, None, None, None], rng=key),
-        torch.stack([*fb.split(x, 3, rng=key), *fb.split(x, (0.25, 0.75), logits.exp(), rng=key)]),
-    )
+    probs = torch.stack([logits.exp(), logits.exp() + 1], -1)
+    parts = torch.stack(fb.split(x, (0.25, 0.75), logits.exp(), rng=key))
+    return fb.Thinned(fb.multinomial(x, probs, rng=key), fb.skellam(logits.exp(), 3.0, rng=key), parts)
 
 
 def loss(x, logits, p, q, key):
