@@ -218,6 +218,18 @@ def skellam(rate_1: torch.Tensor, rate_2: torch.Tensor) -> Calls:
     }
 
 
+def hypergeometric(good: torch.Tensor, bad: torch.Tensor, draws: torch.Tensor) -> Calls:
+    """Good balls among the draws; torch has none."""
+    generator, given = np.random.default_rng(0), [each.numpy() for each in (good, bad, draws)]
+    calls: Calls = {"numpy Generator": lambda i: generator.hypergeometric(*given)}
+    if _present("scipy"):
+        from scipy.stats import hypergeom
+
+        n_good, n_bad, n = given
+        calls["scipy rvs"] = lambda i: hypergeom.rvs(n_good + n_bad, n_good, n, random_state=generator)
+    return calls
+
+
 def _numba_loop(numba: Any, element: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     draw = numba.njit(element)
 

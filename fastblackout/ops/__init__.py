@@ -1,5 +1,6 @@
 """The ops: one file each, holding docstring and declaration. What is listed here is public as fastblackout.NAME too."""
 
+from .bessel import bessel, bessel_log_prob
 from .beta import beta
 from .beta_binomial import beta_binomial
 from .binomial import binomial
@@ -9,6 +10,7 @@ from .capabilities import capabilities
 from .categorical import CategoricalTable, categorical, categorical_bridge
 from .energy_loss import energy_loss
 from .gamma import gamma
+from .hypergeometric import hypergeometric, hypergeometric_log_prob
 from .log_probs import (
     beta_binomial_log_prob,
     beta_log_prob,
@@ -33,6 +35,8 @@ __all__ = [
     "Leaped",
     "Stepped",
     "Thinned",
+    "bessel",
+    "bessel_log_prob",
     "beta",
     "beta_binomial",
     "beta_binomial_log_prob",
@@ -48,6 +52,8 @@ __all__ = [
     "energy_loss",
     "gamma",
     "gamma_log_prob",
+    "hypergeometric",
+    "hypergeometric_log_prob",
     "multinomial",
     "multinomial_log_prob",
     "negative_binomial",

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..arrays import is_traced
 from ..backends import select
-from ..call import checks
 from ..call.call import Call
 from ..call.elements import broadcast_tensors
 from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
@@ -21,22 +20,23 @@ from .transition import log_prob_elements
 
 
 class Range(NamedTuple):
-    """Of an argument: its ends, and how an error says them."""
+    """Of an argument: its ends, and how an error says them. whole: only whole numbers."""
 
     least: float
     most: float
     rule: str
+    whole: bool = False
 
 
 class Law(NamedTuple):
-    """ranges: of arguments by name. on_numpy: the result for NumPy arrays of all that is given.
+    """ranges: of arguments by name. on_numpy: the result for NumPy arrays of all that is given, of at least one axis.
 
-    weights: of a law of vectors, which lie along the last axis, the name of their categories' weights.
+    check: raises for arguments that are in their ranges but do not fit, arrays or tensors by name.
     """
 
     ranges: dict[str, Range]
     on_numpy: Callable[..., np.ndarray]
-    weights: str = ""
+    check: Callable[[str, dict[str, Any]], None] | None = None
 
 
 def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
@@ -169,7 +169,7 @@ def _on_numpy(op: str, law: Law, given: dict[str, np.ndarray]) -> np.ndarray:
     arrays = list(given.values())
     with np.errstate(all="ignore"):  # of an x that is no number, or far outside
         made = law.on_numpy(*map(np.atleast_1d, arrays))
-    return made.reshape(arrays[0].shape[:-1] if law.weights else arrays[0].shape)
+    return made.reshape(arrays[0].shape[: made.ndim])  # less the axes of a law of vectors
 
 
 def _check(op: str, law: Law, given: dict[str, Any]) -> None:
@@ -177,17 +177,16 @@ def _check(op: str, law: Law, given: dict[str, Any]) -> None:
     for name, values in given.items():
         argument, _, side = name.partition(".")
         if argument in law.ranges:
-            least, most, rule = law.ranges[argument]
+            least, most, rule, whole = law.ranges[argument]
             wrong = ~((values >= least) & (values <= most))
-            if argument == "count":
+            if whole:
                 wrong |= values != (values.floor() if is_tensor(values) else np.floor(values))
             if wrong.any():
                 raise ValueError(f"{op}: {argument}: must be {rule}, got {float(values[wrong][0])!r}")
         if side == "q":
             check_sum(op, argument, np.asarray(given[f"{argument}.p"]), np.asarray(values))
-        if argument == law.weights:
-            checks.has_categories(op, argument, values.shape)
-            checks.check_sums(op, argument, values)
+    if law.check is not None:
+        law.check(op, given)
 
 
 def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
@@ -208,6 +207,7 @@ def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
 
 
 LARGEST = float(np.finfo(np.float64).max)
+COUNTS_TO_53 = Range(0, 2.0**53, "whole numbers in 0..2^53", True)
 _TO_52 = Range(2.0**-1022, 2.0**52, "in 2^-1022..2^52")
 _TO_53 = Range(2.0**-1022, 2.0**53, "in 2^-1022..2^53")
 
@@ -224,11 +224,9 @@ def _beta_numpy(a: np.ndarray, b: np.ndarray, x: np.ndarray, q: np.ndarray | Non
 
 
 _BINOMIAL = Law(
-    {"count": Range(0, LARGEST, "whole numbers, at least 0"), "prob": Range(0, 1, "in [0, 1]")}, _binomial_numpy
+    {"count": Range(0, LARGEST, "whole numbers, at least 0", True), "prob": Range(0, 1, "in [0, 1]")}, _binomial_numpy
 )
-_BETA_BINOMIAL = Law(
-    {"count": Range(0, 2.0**53, "whole numbers in 0..2^53"), "a": _TO_53, "b": _TO_53}, beta_binomial_log_pmf
-)
+_BETA_BINOMIAL = Law({"count": COUNTS_TO_53, "a": _TO_53, "b": _TO_53}, beta_binomial_log_pmf)
 _GAMMA = Law({"shape": _TO_53, "scale": Range(5e-324, LARGEST, "finite and above 0")}, reference.gamma_log_pdf)
 _BETA = Law({"a": _TO_52, "b": _TO_52}, _beta_numpy)
 _NEGATIVE_BINOMIAL = Law({"r": _TO_52, "mean": Range(0, 2.0**52, "in 0..2^52")}, reference.negative_binomial_log_pmf)

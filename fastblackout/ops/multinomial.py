@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..call import checks
 from ..call.arguments import Categories
 from ..call.composed import Composed, as_float64
 from ..philox import Philox
@@ -136,4 +137,9 @@ def _on_numpy(x: NDArray[np.float64], probs: NDArray[np.float64]) -> NDArray[np.
     return np.where(inside, total, -np.inf)
 
 
-_LAW = Law({"probs": Range(0, LARGEST, _AT_LEAST_0)}, _on_numpy, weights="probs")
+def _check(op: str, given: dict[str, Any]) -> None:
+    checks.has_categories(op, "probs", given["probs"].shape)
+    checks.check_sums(op, "probs", given["probs"])
+
+
+_LAW = Law({"probs": Range(0, LARGEST, _AT_LEAST_0)}, _on_numpy, _check)

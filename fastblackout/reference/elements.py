@@ -8,10 +8,13 @@ import numpy as np
 
 from ..arrays import exact_counts
 from ..probability import check_sum
+from .bessel import MOST as MOST_ORDER
+from .bessel import bessel
 from .beta import beta
 from .beta_binomial import beta_binomial
 from .binomial import binomial
 from .gamma import LEAST_SHAPE, MOST_SHAPE, gamma
+from .hypergeometric import MAX_BALLS, hypergeometric
 from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import MAX_RATE, poisson
@@ -79,6 +82,29 @@ def beta_binomial_elements(n: NDArray[Any], a: NDArray[Any], b: NDArray[Any], ke
     return drawn.reshape(n.shape).astype(n.dtype)
 
 
+def bessel_elements(order: NDArray[Any], argument: NDArray[Any], key: Philox) -> NDArray[np.int64]:
+    """The Bessel law, both of one shape (B, ...). ValueError for values out of range."""
+    op = "bessel"
+    orders = checked_counts(order, op, "order", int(MOST_ORDER))
+    rule = f"must be finite and in 0..{MOST_ORDER:.0f}"
+    return bessel(orders, checked_floats(argument, op, "argument", rule, MOST_ORDER), key).reshape(order.shape)
+
+
+def hypergeometric_elements(good: NDArray[Any], bad: NDArray[Any], draws: NDArray[Any], key: Philox) -> NDArray[Any]:
+    """Good balls among `draws` of good + bad ones, in good's dtype, all of one shape (B, ...).
+
+    ValueError for numbers that are no counts, more than 2^53 balls, and more draws than balls.
+    """
+    op = "hypergeometric"
+    given = checked_counts(good, op, "good"), checked_counts(bad, op, "bad"), checked_counts(draws, op, "draws")
+    balls, drawn = given[0] + given[1], given[2]
+    if (more := drawn > balls).any():
+        raise ValueError(f"{op}: draws: must be at most good + bad, {balls[more][0]}, got {drawn[more][0]}")
+    if (many := balls > MAX_BALLS).any():
+        raise ValueError(f"{op}: bad: good + bad must be at most 2^53, got {balls[many][0]}")
+    return hypergeometric(*given, key).reshape(good.shape).astype(good.dtype)
+
+
 def negative_binomial_elements(r: NDArray[Any], mean: NDArray[Any], key: Philox) -> NDArray[np.int64]:
     """Poisson(mean / r Gamma(r)), both of one shape (B, ...). ValueError for values out of range."""
     op = "negative_binomial"
@@ -101,10 +127,10 @@ def _rounded(drawn: NDArray[np.float64], like: NDArray[Any]) -> NDArray[Any]:
         return round_to_bfloat16(single) if like.dtype == np.uint16 else single.astype(np.float16)
 
 
-def checked_counts(array: NDArray[Any], op: str, argument: str) -> NDArray[np.int64]:
+def checked_counts(array: NDArray[Any], op: str, argument: str, limit: int = 1 << 53) -> NDArray[np.int64]:
     """Counts as int64 (B, n). ValueError unless they are whole numbers that the dtype holds without gaps."""
     counts = _rows(array)  # as they are: 2^53 + 1 would round to an allowed float64
-    most = exact_counts(array.dtype.name)
+    most = min(exact_counts(array.dtype.name), limit)
     wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
     if wrong.any():
         raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}")

@@ -202,6 +202,25 @@ def _series(coefficients: tuple[float, ...], x: Any) -> Any:
     return total
 
 
+def bessel_log_pmf(
+    x: NDArray[np.float64], order: NDArray[np.float64], argument: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """log of the probability of x under the Bessel law: of two Poisson numbers that differ by `order`, the smaller."""
+    root = np.sqrt(order * order + argument * argument)
+    rate_1 = 0.5 * (order + root)
+    rate_2 = np.where(rate_1 > 0.0, (0.25 * (argument * argument)) / np.where(rate_1 > 0.0, rate_1, 1.0), 0.0)
+    both = _poisson_log_pmf(x, rate_2) + _poisson_log_pmf(x + order, rate_1)
+    return np.where((x >= 0.0) & (x <= 2.0**53), both - skellam_log_pmf(order, rate_1, rate_2), -np.inf)
+
+
+def _poisson_log_pmf(x: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = (x > 0.0) & (x < np.inf) & (x == np.floor(x)) & (rate > 0.0)
+    k, m = np.where(inside, x, 1.0), np.where(rate > 0.0, rate, 1.0)
+    away = _deviance(k, m, k - m, _log(k) - _log(m))
+    body = -(away + pf.stirling_correction(k)) - 0.5 * (_LOG_2_PI + pf.log(k))
+    return np.where(inside, body, np.where(x == 0.0, -rate, -np.inf))
+
+
 def _number(x: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
     """`value`, but NaN where x is."""
     return np.where(np.isnan(x), np.nan, value)

@@ -78,6 +78,10 @@ class Stream(enum.IntEnum):
     SPLIT = 46
     MULTINOMIAL = 47
     SKELLAM = 48
+    HYPERGEOMETRIC = 49
+    HYPERGEOMETRIC_ACCEPT = 50
+    BESSEL = 51
+    BESSEL_ACCEPT = 52
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

@@ -73,7 +73,9 @@ def beta(x, logits, p, q, key):
 
 def mixed(x, logits, p, q, key):
     return fb.Thinned(
-        fb.beta_binomial(x, logits.exp(), 0.5, rng=key), fb.negative_binomial(logits.exp().bfloat16(), 9.0, rng=key)
+        fb.beta_binomial(x, logits.exp(), 0.5, rng=key),
+        fb.negative_binomial(logits.exp().bfloat16(), 9.0, rng=key),
+        fb.hypergeometric(x, 9, x, rng=key) + fb.bessel(x, logits.exp(), rng=key),
     )
 
 
@@ -97,7 +99,7 @@ def posterior(x, logits, p, q, key):
     return fb.Thinned(fb.posterior_loss((logits, 0.5 * logits), x, x // 8, p.float()[:, None, None, None], **law))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, law_step, binomial, poisson, normal, gamma, beta, mixed, composed]
+CALLS = [thin, bridge, bridge_births, tau_leap, law_step, binomial, poisson, normal, gamma, beta, mixed]
 CALLS += [loss, energy, posterior]
 
 
@@ -165,4 +167,8 @@ def registered():
         ("beta_binomial", (x.double(), logits.exp().half() + 1, logits.exp().bfloat16(), key, "reference")),
         ("negative_binomial", (logits.exp(), last.double(), key, "auto")),
         ("negative_binomial", (logits.exp().bfloat16(), last.half(), key, "reference")),
+        ("hypergeometric", (last, x.int() + 9, x, key, "auto")),
+        ("bessel", (last, logits.exp(), key, "auto")),
+        ("bessel", (x.double(), last.half(), key, "reference")),
+        ("hypergeometric", (x.double(), last.float(), x.long(), key, "reference")),
     ]
