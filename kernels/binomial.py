@@ -45,8 +45,8 @@ def _product_error(a, b, product):
 
 
 @triton.jit
-def _rejection(n, p, q, i, live, seed, counter, STREAM: tl.constexpr):
-    """n p >= 10, p <= 1/2: BTRS; lanes that are not live give anything."""
+def _rejection(n, p, q, i, live, seed, counter, STREAM: tl.constexpr, base):
+    """n p >= 10, p <= 1/2: BTRS; lanes that are not live give anything. base: added to the number of a trial."""
     count = n.to(tl.float64)
     high = count * p
     low = _product_error(count, p, high)
@@ -65,7 +65,7 @@ def _rejection(n, p, q, i, live, seed, counter, STREAM: tl.constexpr):
     undecided = live
     trial = 0
     while (tl.max(undecided.to(tl.int32), 0) > 0) & (trial < 1024):
-        sub = (trial + tl.zeros_like(i).to(tl.int32)).to(tl.uint32) | (STREAM << 24)
+        sub = (trial + base + tl.zeros_like(i).to(tl.int32)).to(tl.uint32) | (STREAM << 24)
         w0, w1, w2, w3 = words(i, sub, seed, counter)
         u, v = pf.uniform_centred(pf.bits53(w0, w1)), pf.uniform_to_one(pf.bits53(w2, w3))
         edge = 0.5 - tl.where(u < 0.0, 0.0 - u, u)
@@ -89,24 +89,32 @@ def _rejection(n, p, q, i, live, seed, counter, STREAM: tl.constexpr):
 
 
 @triton.jit
-def binomial_block(n, p, q, i, valid, seed, counter, STREAM: tl.constexpr):
-    """Binomial(n, p), element by element: n int64 in 0..2^53, p and q float64 in [0, 1], i uint32; int64."""
-    swap = p > 0.5
-    small, large = tl.where(swap, q, p), tl.where(swap, p, q)
-    rejection = n.to(tl.float64) * small >= 10.0
-    w0, w1, w2, w3 = words(i, STREAM << 24, seed, counter)
+def few_of(n, p, q, i, valid, seed, counter, STREAM: tl.constexpr, base=0):
+    """Binomial(n, p) for p of at most 1/2: n int64 in 0..2^53, p and q float64, i uint32; int64. base: added to the
+    number of a trial, where an element has several such draws."""
+    rejection = n.to(tl.float64) * p >= 10.0
+    sub = (base + tl.zeros_like(i).to(tl.int32)).to(tl.uint32) | (STREAM << 24)
+    w0, w1, w2, w3 = words(i, sub, seed, counter)
     inverted = valid & (rejection == 0)
     k = tl.zeros_like(n)
     if tl.max(inverted.to(tl.int32), 0) > 0:
         u = pf.uniform_from_zero(pf.bits53(w0, w1))
-        k = _inversion(tl.where(inverted, n, 0).to(tl.float64), tl.where(inverted, small, 0.0), large, u, inverted)
+        k = _inversion(tl.where(inverted, n, 0).to(tl.float64), tl.where(inverted, p, 0.0), q, u, inverted)
     rejected = valid & rejection
     if tl.max(rejected.to(tl.int32), 0) > 0:
         # Lanes without a draw of their own run along on Binomial(40, 1/2), so that no NaN or infinity comes up.
-        safe_n, safe_p = tl.where(rejected, n, 40), tl.where(rejected, small, 0.5)
-        safe_q = tl.where(rejected, large, 0.5)
-        drawn = _rejection(safe_n, safe_p, safe_q, i, rejected, seed, counter, STREAM)
+        safe_n, safe_p = tl.where(rejected, n, 40), tl.where(rejected, p, 0.5)
+        safe_q = tl.where(rejected, q, 0.5)
+        drawn = _rejection(safe_n, safe_p, safe_q, i, rejected, seed, counter, STREAM, base)
         k = tl.where(rejected, drawn, k)
+    return k
+
+
+@triton.jit
+def binomial_block(n, p, q, i, valid, seed, counter, STREAM: tl.constexpr):
+    """Binomial(n, p), element by element: n int64 in 0..2^53, p and q float64 in [0, 1], i uint32; int64."""
+    swap = p > 0.5
+    k = few_of(n, tl.where(swap, q, p), tl.where(swap, p, q), i, valid, seed, counter, STREAM)
     return tl.where(swap, n - k, k)
 
 

@@ -17,6 +17,7 @@ law (posterior_loss.py).
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import Any
 
@@ -59,6 +60,14 @@ if INTERPRETED and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
 OPTIONS = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": False}
 INTERPRETED_BLOCK = 32768  # elements of one at most, where it is not smaller than a GPU's
 ELEMENT_BLOCK = 32  # of the per-element draws: a lane an element, so that a warp waits for its own 32 only
+
+
+@functools.cache
+def registers(most: int) -> dict[str, int]:
+    """The option that lets a kernel take so many registers: without it NVIDIA's assembler spills a few to memory where
+    that gives room for one warp more. AMD's compiler and the interpreter know none such."""
+    cuda = not INTERPRETED and triton.runtime.driver.active.get_current_target().backend == "cuda"
+    return {"maxnreg": most} if cuda else {}
 
 
 def block_size(elements: int, gpu: int) -> int:

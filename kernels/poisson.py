@@ -35,8 +35,8 @@ def _inversion(rate, u, live):
 
 
 @triton.jit
-def _rejection(rate, i, live, seed, counter, STREAM: tl.constexpr):
-    """rate >= 10: PTRS; lanes that are not live give anything."""
+def _rejection(rate, i, live, seed, counter, STREAM: tl.constexpr, base):
+    """rate >= 10: PTRS; lanes that are not live give anything. base: added to the number of a trial."""
     whole = rate.to(tl.int64)
     start = whole.to(tl.float64)
     fraction = rate - start
@@ -49,7 +49,7 @@ def _rejection(rate, i, live, seed, counter, STREAM: tl.constexpr):
     undecided = live
     trial = 0
     while (tl.max(undecided.to(tl.int32), 0) > 0) & (trial < 1024):
-        sub = (trial + tl.zeros_like(i).to(tl.int32)).to(tl.uint32) | (STREAM << 24)
+        sub = (trial + base + tl.zeros_like(i).to(tl.int32)).to(tl.uint32) | (STREAM << 24)
         w0, w1, w2, w3 = words(i, sub, seed, counter)
         u, v = pf.uniform_centred(pf.bits53(w0, w1)), pf.uniform_to_one(pf.bits53(w2, w3))
         edge = 0.5 - tl.where(u < 0.0, 0.0 - u, u)
@@ -71,10 +71,11 @@ def _rejection(rate, i, live, seed, counter, STREAM: tl.constexpr):
 
 
 @triton.jit
-def poisson_block(rate, i, valid, seed, counter, STREAM: tl.constexpr):
-    """Poisson(rate), element by element: rate float64 in 0..2^52, i uint32; int64."""
+def poisson_block(rate, i, valid, seed, counter, STREAM: tl.constexpr, base=0):
+    """Poisson(rate), element by element: rate float64 in 0..2^52, i uint32; int64. base: as in binomial_block."""
     rejection = rate >= 10.0
-    w0, w1, w2, w3 = words(i, STREAM << 24, seed, counter)
+    sub = (base + tl.zeros_like(i).to(tl.int32)).to(tl.uint32) | (STREAM << 24)
+    w0, w1, w2, w3 = words(i, sub, seed, counter)
     inverted = valid & (rejection == 0)
     k = tl.zeros_like(i).to(tl.int64)
     if tl.max(inverted.to(tl.int32), 0) > 0:
@@ -83,7 +84,7 @@ def poisson_block(rate, i, valid, seed, counter, STREAM: tl.constexpr):
     if tl.max(rejected.to(tl.int32), 0) > 0:
         # Lanes without a draw of their own run along at rate 20, so that no NaN or infinity comes up.
         safe = tl.where(rejected, rate, 20.0)
-        k = tl.where(rejected, _rejection(safe, i, rejected, seed, counter, STREAM), k)
+        k = tl.where(rejected, _rejection(safe, i, rejected, seed, counter, STREAM, base), k)
     return k
 
 

@@ -187,6 +187,49 @@ def negative_binomial(r: torch.Tensor, mean: torch.Tensor) -> Calls:
     }
 
 
+def split(counts: torch.Tensor) -> Calls:
+    """Counts in two parts of equal share."""
+    generator, floats, half, wide = np.random.default_rng(0), counts.float(), torch.tensor(0.5), counts.numpy()
+
+    def eager(_: int) -> tuple[torch.Tensor, torch.Tensor]:
+        part = torch.binomial(floats, half.expand_as(floats))
+        return part, floats - part
+
+    def numpy(_: int) -> tuple[np.ndarray, np.ndarray]:
+        part = generator.binomial(wide, 0.5)
+        return part, wide - part
+
+    return {"torch.binomial": eager, "numpy Generator": numpy}
+
+
+def multinomial(count: torch.Tensor, probs: torch.Tensor) -> Calls:
+    """Multinomial(count, probs) over the last axis: torch's own takes one count for all and draws its particles."""
+    generator, n, p = np.random.default_rng(0), count.numpy(), probs.double().numpy()
+    p = p / p.sum(-1, keepdims=True)
+    return {"numpy Generator": lambda i: generator.multinomial(n, p)}
+
+
+def skellam(rate_1: torch.Tensor, rate_2: torch.Tensor) -> Calls:
+    """Poisson(rate_1) - Poisson(rate_2)."""
+    generator, given = np.random.default_rng(0), [rate.double().numpy() for rate in (rate_1, rate_2)]
+    return {
+        "torch.poisson": lambda i: torch.poisson(rate_1) - torch.poisson(rate_2),
+        "numpy Generator": lambda i: generator.poisson(given[0]) - generator.poisson(given[1]),
+    }
+
+
+def hypergeometric(good: torch.Tensor, bad: torch.Tensor, draws: torch.Tensor) -> Calls:
+    """Good balls among the draws; torch has none."""
+    generator, given = np.random.default_rng(0), [each.numpy() for each in (good, bad, draws)]
+    calls: Calls = {"numpy Generator": lambda i: generator.hypergeometric(*given)}
+    if _present("scipy"):
+        from scipy.stats import hypergeom
+
+        n_good, n_bad, n = given
+        calls["scipy rvs"] = lambda i: hypergeom.rvs(n_good + n_bad, n_good, n, random_state=generator)
+    return calls
+
+
 def _numba_loop(numba: Any, element: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     draw = numba.njit(element)
 

@@ -74,6 +74,13 @@ def mixtures(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     return {"n": n, "peer_n": n.float(), **shapes(shape, made), **rates(shape, made)}
 
 
+def urns(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
+    """Up to 1,000 good and as many bad balls, of which a uniform share is drawn."""
+    good, bad = torch.randint(0, 1001, (2, *shape), device=made.device, generator=made, dtype=torch.int32)
+    share = torch.rand(shape, device=made.device, generator=made)
+    return {"good": good, "bad": bad, "draws": (share * (good + bad)).int()}
+
+
 def _thin(outputs: tuple[str, ...]) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
     def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
         numbers = {"center": v["center"], "scale": v["scale"], "outputs": outputs}
@@ -187,6 +194,20 @@ def _negative_binomial_peer(v: Inputs) -> Tensor:
     return torch.poisson(torch._standard_gamma(v["a"]) * (v["rate"] / v["a"]))
 
 
+def _hypergeometric(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.hypergeometric(v["good"], v["bad"], v["draws"], rng=rng, backend=backend),)
+
+
+def _bessel(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
+    return (fb.bessel(v["n"], v["rate"], rng=rng, backend=backend),)
+
+
+def _hypergeometric_peers() -> dict[str, Callable[[Inputs], Any]]:
+    if (cupy := _cupy()) is None:
+        return {}
+    return {"CuPy": lambda v: cupy.random.hypergeometric(*(cupy.from_dlpack(v[name]) for name in v))}
+
+
 def _poisson_peers() -> dict[str, Callable[[Inputs], Any]]:
     peers: dict[str, Callable[[Inputs], Any]] = {"torch.poisson": lambda v: torch.poisson(v["rate"])}
     if (cupy := _cupy()) is not None:
@@ -227,6 +248,8 @@ CASES = (
          {"torch.distributions": _beta_binomial_peer}),
     Case("negative binomial, means to 50", "negative_binomial", mixtures, _negative_binomial,
          {"torch.distributions": _negative_binomial_peer}),
+    Case("hypergeometric, to 1000 balls of a kind", "hypergeometric", urns, _hypergeometric, _hypergeometric_peers()),
+    Case("bessel, orders to 255, arguments to 50", "bessel", mixtures, _bessel, {}),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,
          {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
     Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),

@@ -75,31 +75,33 @@ def check_name(op: str, backend: object) -> None:
     values.check_name(op, "backend", backend, BACKENDS)
 
 
-def select(op: str, backend: str, device: str, elements: int = 0) -> str:
+def select(op: str, backend: str, device: str, elements: int = 0, drawn_by: str = "") -> str:
     """The backend for arrays on `device` ("cpu" or "cuda"). ValueError where it cannot run there or is absent.
 
     "auto" is what `use_backend` says, else the first of preference.rule for so many elements that is present.
+    drawn_by: the op whose kernels run, where `op`, which errors say, has none of its own.
     """
+    kernel = drawn_by or op
     if not isinstance(backend, str) or backend not in _NAMES:
         check_name(op, backend)
     if backend == "auto":
         backend = wanted.get().backend
     if backend == "auto":
-        return "cpu" if device == "cpu" else _first_present(op, device, elements)
+        return "cpu" if device == "cpu" else _first_present(op, kernel, device, elements)
     if backend in DEVICE_BACKENDS:
         if device == "cpu" and not (backend == "triton" and available.triton_interprets()):
             hint = " (its interpreter does, under TRITON_INTERPRET=1)" if backend == "triton" else ""
             raise ValueError(f"{op}: backend: {backend!r} does not run on cpu arrays{hint}, got backend={backend!r}")
-        if (why := available.absent(backend, op)) is not None:
+        if (why := available.absent(backend, kernel)) is not None:
             raise ValueError(f"{op}: backend: {backend!r} is absent: {why}, got backend={backend!r}")
     elif device != "cpu":
         raise ValueError(f"{op}: backend: {backend!r} does not run on {device} arrays, got backend={backend!r}")
     return backend
 
 
-def select_host(op: str, backend: str) -> str:
+def select_host(op: str, backend: str, drawn_by: str = "") -> str:
     """`select` for arrays that are not given to the torch path: NumPy arrays and plain CPU tensors."""
-    chosen = select(op, backend, "cpu")
+    chosen = select(op, backend, "cpu", drawn_by=drawn_by)
     if chosen == "triton":
         raise TypeError(f"{op}: backend: 'triton' needs torch tensors, got arrays of another kind")
     return chosen
@@ -112,10 +114,10 @@ def asked(backend: str) -> str:
     return wanted.get().backend if backend == "auto" else backend
 
 
-def _first_present(op: str, device: str, elements: int) -> str:
+def _first_present(op: str, kernel: str, device: str, elements: int) -> str:
     reasons = []
-    for name in rule(device, op).tried(elements):
-        if (why := available.absent(name, op)) is None:
+    for name in rule(device, kernel).tried(elements):
+        if (why := available.absent(name, kernel)) is None:
             return name
         reasons.append(f"{name}: {why}")
     raise ValueError(f"{op}: backend: none is present for {device} arrays ({'; '.join(reasons)}), got backend='auto'")

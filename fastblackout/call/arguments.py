@@ -186,3 +186,26 @@ class Elements(Argument):
             else:
                 given[name] = call.settle(name, each), dtypes
         return given
+
+
+class Categories(Elements):
+    """Counts, and weights of categories along a last axis, whose other axes broadcast with the counts.
+
+    For ops that are made of others (composed.py): torch knows none that takes them.
+    """
+
+    def on_host(self, call: Call, value: Any) -> tuple[Array, Array]:
+        """The counts (...), and the weights (..., K)."""
+        (count_name, counts), (name, floats) = self.dtypes.items()
+        count, given = value
+        weights = adopt(call.settle(name, given), call.op, name, floats)
+        checks.has_categories(call.op, name, weights.shape)
+        each = {count_name: (call.settle(count_name, count), counts), name: (weights.value[..., 0], floats)}
+        array, column = element_arguments(call.op, each)
+        if weights.is_tensor:
+            spread = weights.value.detach().expand(*column.shape, weights.shape[-1])
+        else:
+            spread = np.broadcast_to(weights.value, (*column.shape, weights.shape[-1]))
+        call.begin("arguments", array)
+        checks.size_of(call.op, name, weights := weights.like(spread))
+        return array, weights

@@ -12,6 +12,8 @@ from ..arrays import Array, repeated
 from ..ground.values import as_float, is_integer, one_a_sample, real_array, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ..philox import Philox
@@ -78,6 +80,21 @@ def same_library(op: str, name: str, array: Array, other_name: str, other: Array
 def has_samples(op: str, name: str, array: Array) -> None:
     if not array.shape:
         raise ValueError(f"{op}: {name}: must have a batch dimension, got shape ()")
+
+
+def has_categories(op: str, name: str, shape: Sequence[Any]) -> None:
+    if not shape or shape[-1] == 0:
+        raise ValueError(f"{op}: {name}: must have a last axis of categories, got shape {tuple(shape)}")
+
+
+def check_sums(op: str, name: str, weights: Any) -> None:
+    """ValueError unless weights of categories, of NumPy or torch, have finite sums above 0."""
+    with np.errstate(over="ignore"):
+        total = weights.sum(-1)
+    wrong = ~((total > 0) & (total < np.inf))
+    if wrong.any():
+        rule = "must have a finite sum above 0 over the last axis"
+        raise ValueError(f"{op}: {name}: {rule}, got {float(total[wrong][0]):.17g}")
 
 
 def same_device(op: str, name: str, array: Array, other_name: str, other: Array) -> None:

@@ -7,7 +7,9 @@ refuse.
 
 from .beta_binomial import BetaBinomial
 from .binomial import Binomial
+from .hypergeometric import Hypergeometric
+from .multinomial import Multinomial
 from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
 
-__all__ = ["BetaBinomial", "Binomial", "NegativeBinomial", "Poisson"]
+__all__ = ["BetaBinomial", "Binomial", "Hypergeometric", "Multinomial", "NegativeBinomial", "Poisson"]

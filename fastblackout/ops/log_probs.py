@@ -19,19 +19,24 @@ from ..reference.transition import binomial_log_pmf
 from .transition import log_prob_elements
 
 
-class _Range(NamedTuple):
-    """Of an argument: its ends, and how an error says them."""
+class Range(NamedTuple):
+    """Of an argument: its ends, and how an error says them. whole: only whole numbers."""
 
     least: float
     most: float
     rule: str
+    whole: bool = False
 
 
-class _Law(NamedTuple):
-    """ranges: of arguments by name. on_numpy: the result for NumPy arrays of all that is given."""
+class Law(NamedTuple):
+    """ranges: of arguments by name. on_numpy: the result for NumPy arrays of all that is given, of at least one axis.
 
-    ranges: dict[str, _Range]
+    check: raises for arguments that are in their ranges but do not fit, arrays or tensors by name.
+    """
+
+    ranges: dict[str, Range]
     on_numpy: Callable[..., np.ndarray]
+    check: Callable[[str, dict[str, Any]], None] | None = None
 
 
 def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
@@ -52,7 +57,7 @@ def binomial_log_prob(x: Any, count: Any, prob: Any) -> Any:
         array(-2.14398006)
     """
     pair = {"prob.p": prob.p, "prob.q": prob.q} if isinstance(prob, Prob) else {"prob": prob}
-    return _log_prob("binomial_log_prob", {"x": x, "count": count, **pair}, _BINOMIAL)
+    return log_prob("binomial_log_prob", {"x": x, "count": count, **pair}, _BINOMIAL)
 
 
 def beta_binomial_log_prob(x: Any, count: Any, a: Any, b: Any) -> Any:
@@ -72,7 +77,7 @@ def beta_binomial_log_prob(x: Any, count: Any, a: Any, b: Any) -> Any:
         >>> fb.beta_binomial_log_prob(3, 10, 0.5, 2.0)
         array(-2.42896134)
     """
-    return _log_prob("beta_binomial_log_prob", {"x": x, "count": count, "a": a, "b": b}, _BETA_BINOMIAL)
+    return log_prob("beta_binomial_log_prob", {"x": x, "count": count, "a": a, "b": b}, _BETA_BINOMIAL)
 
 
 def gamma_log_prob(x: Any, shape: Any, scale: Any) -> Any:
@@ -92,7 +97,7 @@ def gamma_log_prob(x: Any, shape: Any, scale: Any) -> Any:
         >>> fb.gamma_log_prob(2.0, 3.0, 0.5)
         array(-1.22741128)
     """
-    return _log_prob("gamma_log_prob", {"x": x, "shape": shape, "scale": scale}, _GAMMA)
+    return log_prob("gamma_log_prob", {"x": x, "shape": shape, "scale": scale}, _GAMMA)
 
 
 def beta_log_prob(x: Any, a: Any, b: Any) -> Any:
@@ -114,7 +119,7 @@ def beta_log_prob(x: Any, a: Any, b: Any) -> Any:
         array(0.52324814)
     """
     pair = {"x.p": x.p, "x.q": x.q} if isinstance(x, Prob) else {"x": x}
-    return _log_prob("beta_log_prob", {"a": a, "b": b, **pair}, _BETA)
+    return log_prob("beta_log_prob", {"a": a, "b": b, **pair}, _BETA)
 
 
 def negative_binomial_log_prob(x: Any, r: Any, mean: Any) -> Any:
@@ -133,10 +138,11 @@ def negative_binomial_log_prob(x: Any, r: Any, mean: Any) -> Any:
         >>> fb.negative_binomial_log_prob(3, 2.0, 4.0)
         array(-2.02732554)
     """
-    return _log_prob("negative_binomial_log_prob", {"x": x, "r": r, "mean": mean}, _NEGATIVE_BINOMIAL)
+    return log_prob("negative_binomial_log_prob", {"x": x, "r": r, "mean": mean}, _NEGATIVE_BINOMIAL)
 
 
-def _log_prob(op: str, given: dict[str, Any], law: _Law) -> Any:
+def log_prob(op: str, given: dict[str, Any], law: Law) -> Any:
+    """The log-probability `op` of arguments by name, in the order of the law's functions."""
     tensors = [value for value in given.values() if is_tensor(value)]
     if not tensors:
         arrays = [real_array(op, name, value).astype(np.float64, copy=False) for name, value in given.items()]
@@ -158,26 +164,29 @@ def _log_prob(op: str, given: dict[str, Any], law: _Law) -> Any:
     return getattr(log_probs_torch, op.removesuffix("_log_prob"))(*tensors)
 
 
-def _on_numpy(op: str, law: _Law, given: dict[str, np.ndarray]) -> np.ndarray:
+def _on_numpy(op: str, law: Law, given: dict[str, np.ndarray]) -> np.ndarray:
     _check(op, law, given)
     arrays = list(given.values())
     with np.errstate(all="ignore"):  # of an x that is no number, or far outside
-        return law.on_numpy(*map(np.atleast_1d, arrays)).reshape(arrays[0].shape)
+        made = law.on_numpy(*map(np.atleast_1d, arrays))
+    return made.reshape(arrays[0].shape[: made.ndim])  # less the axes of a law of vectors
 
 
-def _check(op: str, law: _Law, given: dict[str, Any]) -> None:
+def _check(op: str, law: Law, given: dict[str, Any]) -> None:
     """ValueError unless each is in its range, counts are whole and the two sides of a Prob sum to 1."""
     for name, values in given.items():
         argument, _, side = name.partition(".")
         if argument in law.ranges:
-            least, most, rule = law.ranges[argument]
+            least, most, rule, whole = law.ranges[argument]
             wrong = ~((values >= least) & (values <= most))
-            if argument == "count":
+            if whole:
                 wrong |= values != (values.floor() if is_tensor(values) else np.floor(values))
             if wrong.any():
                 raise ValueError(f"{op}: {argument}: must be {rule}, got {float(values[wrong][0])!r}")
         if side == "q":
             check_sum(op, argument, np.asarray(given[f"{argument}.p"]), np.asarray(values))
+    if law.check is not None:
+        law.check(op, given)
 
 
 def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
@@ -197,9 +206,10 @@ def _float64_tensors(op: str, device: Any, given: dict[str, Any]) -> list[Any]:
     return tensors
 
 
-_LARGEST = float(np.finfo(np.float64).max)
-_TO_52 = _Range(2.0**-1022, 2.0**52, "in 2^-1022..2^52")
-_TO_53 = _Range(2.0**-1022, 2.0**53, "in 2^-1022..2^53")
+LARGEST = float(np.finfo(np.float64).max)
+COUNTS_TO_53 = Range(0, 2.0**53, "whole numbers in 0..2^53", True)
+_TO_52 = Range(2.0**-1022, 2.0**52, "in 2^-1022..2^52")
+_TO_53 = Range(2.0**-1022, 2.0**53, "in 2^-1022..2^53")
 
 
 def _binomial_numpy(x: np.ndarray, n: np.ndarray, p: np.ndarray, q: np.ndarray | None = None) -> np.ndarray:
@@ -213,12 +223,10 @@ def _beta_numpy(a: np.ndarray, b: np.ndarray, x: np.ndarray, q: np.ndarray | Non
     return reference.beta_log_pdf(x, 1.0 - x if q is None else q, a, b)
 
 
-_BINOMIAL = _Law(
-    {"count": _Range(0, _LARGEST, "whole numbers, at least 0"), "prob": _Range(0, 1, "in [0, 1]")}, _binomial_numpy
+_BINOMIAL = Law(
+    {"count": Range(0, LARGEST, "whole numbers, at least 0", True), "prob": Range(0, 1, "in [0, 1]")}, _binomial_numpy
 )
-_BETA_BINOMIAL = _Law(
-    {"count": _Range(0, 2.0**53, "whole numbers in 0..2^53"), "a": _TO_53, "b": _TO_53}, beta_binomial_log_pmf
-)
-_GAMMA = _Law({"shape": _TO_53, "scale": _Range(5e-324, _LARGEST, "finite and above 0")}, reference.gamma_log_pdf)
-_BETA = _Law({"a": _TO_52, "b": _TO_52}, _beta_numpy)
-_NEGATIVE_BINOMIAL = _Law({"r": _TO_52, "mean": _Range(0, 2.0**52, "in 0..2^52")}, reference.negative_binomial_log_pmf)
+_BETA_BINOMIAL = Law({"count": COUNTS_TO_53, "a": _TO_53, "b": _TO_53}, beta_binomial_log_pmf)
+_GAMMA = Law({"shape": _TO_53, "scale": Range(5e-324, LARGEST, "finite and above 0")}, reference.gamma_log_pdf)
+_BETA = Law({"a": _TO_52, "b": _TO_52}, _beta_numpy)
+_NEGATIVE_BINOMIAL = Law({"r": _TO_52, "mean": Range(0, 2.0**52, "in 0..2^52")}, reference.negative_binomial_log_pmf)

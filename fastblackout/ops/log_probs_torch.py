@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..reference.log_prob import Functions, skellam_log_pmf
 from ..reference.portfloat import STIRLING
 
 
@@ -42,6 +43,36 @@ def negative_binomial(x: Tensor, r: Tensor, mean: Tensor) -> Tensor:
     body = torch.lgamma(k + r) - torch.lgamma(k + 1) - torch.lgamma(r)
     body = body - r * torch.log1p(mean / r) + torch.xlogy(k, mean / (r + mean))
     return torch.where(inside, body, -torch.inf)
+
+
+def multinomial(x: Tensor, probs: Tensor) -> Tensor:
+    inside = (x >= 0) & (x <= 2.0**53) & (x == x.floor())
+    k = torch.where(inside, x, 0.0)
+    n, logs = k.sum(-1), torch.where(k > 0, probs, 1.0).log()
+    body = torch.lgamma(n + 1) - torch.lgamma(k + 1).sum(-1) + (k * logs).sum(-1) - n * probs.sum(-1).log()
+    return torch.where(inside.all(-1), body, -torch.inf)
+
+
+def hypergeometric(x: Tensor, good: Tensor, bad: Tensor, draws: Tensor) -> Tensor:
+    inside, k = _whole(x, torch.minimum(good, draws))
+    inside = inside & (draws - k <= bad)
+    k = torch.where(inside, k, (draws - bad).clamp(min=0))
+    body = _log_chosen(good, k) + _log_chosen(bad, draws - k) - _log_chosen(good + bad, draws)
+    return torch.where(inside, body, -torch.inf)
+
+
+def skellam(x: Tensor, rate_1: Tensor, rate_2: Tensor) -> Tensor:
+    how = Functions(torch.where, torch.sqrt, torch.floor, torch.log, torch.log1p, lambda k: torch.lgamma(k + 1))
+    return skellam_log_pmf(x, rate_1, rate_2, how)
+
+
+def bessel(x: Tensor, order: Tensor, argument: Tensor) -> Tensor:
+    inside = (x >= 0) & (x <= 2.0**53) & (x == x.floor())
+    k, half = torch.where(inside, x, 0.0), 0.5 * argument
+    powers, factorials = 2 * k + order, torch.lgamma(k + 1) + torch.lgamma(k + order + 1)
+    logs = torch.where(powers > 0, half, 1.0).log()
+    body = powers * logs - factorials - argument - skellam(order, half, half)
+    return torch.where(inside, torch.where(argument > 0, body, torch.where(k > 0, -torch.inf, 0.0)), -torch.inf)
 
 
 def _whole(x: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:

@@ -154,11 +154,20 @@ def binomial(
     count in 0..MAX_COUNT; p and q = 1 - p in [0, 1], each rounded once from the exact value. p = 0 gives 0 and p = 1
     gives count exactly. The caller has checked ranges.
     """
-    swap = (p > 0.5).ravel()
-    n = count.ravel()
-    small = np.where(swap, q.ravel(), p.ravel())
-    large = np.where(swap, p.ravel(), q.ravel())
     words = element_words(count.shape, key, stream)
+    return drawn_by(words, count.ravel(), p.ravel(), q.ravel()).reshape(count.shape)
+
+
+def drawn_by(
+    words: Callable[..., tuple[NDArray[np.uint32], ...]],
+    n: NDArray[np.int64],
+    p: NDArray[np.float64],
+    q: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Binomial(n, p) of flat arrays. words(places in them, trial): the words of a trial."""
+    swap = p > 0.5
+    small = np.where(swap, q, p)
+    large = np.where(swap, p, q)
     rejection = n.astype(np.float64) * small >= 10.0
     out = np.empty(n.size, dtype=np.int64)
 
@@ -171,4 +180,4 @@ def binomial(
     law = _Law(n[rejected], small[rejected], large[rejected])
     out[rejected] = law.whole
     reject(rejected, words, lambda which, u, v: law.at(which).trial(u, v), out)
-    return np.where(swap, n - out, out).reshape(count.shape)
+    return np.where(swap, n - out, out)

@@ -8,10 +8,13 @@ import numpy as np
 
 from ..arrays import exact_counts
 from ..probability import check_sum
+from .bessel import MOST as MOST_ORDER
+from .bessel import bessel
 from .beta import beta
 from .beta_binomial import beta_binomial
 from .binomial import binomial
 from .gamma import LEAST_SHAPE, MOST_SHAPE, gamma
+from .hypergeometric import MAX_BALLS, hypergeometric
 from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import MAX_RATE, poisson
@@ -32,16 +35,16 @@ def binomial_elements(count: NDArray[Any], p: NDArray[Any], q: NDArray[Any] | No
     uint16 probabilities are bfloat16 bit patterns. ValueError for counts or probabilities out of range.
     """
     op = "binomial"
-    counts = _counts(count, op, "count")
-    p = _floats(p, op, "prob", "must be in [0, 1]", 1.0)
-    q = 1.0 - p if q is None else _floats(q, op, "prob", "must be in [0, 1]", 1.0)
+    counts = checked_counts(count, op, "count")
+    p = checked_floats(p, op, "prob", "must be in [0, 1]", 1.0)
+    q = 1.0 - p if q is None else checked_floats(q, op, "prob", "must be in [0, 1]", 1.0)
     check_sum(op, "prob", p, q)
     return binomial(counts, p, q, key).reshape(count.shape).astype(count.dtype)
 
 
 def poisson_elements(rate: NDArray[Any], key: Philox) -> NDArray[np.int64]:
     """Poisson(rate), (B, ...). uint16 rates are bfloat16 bit patterns. ValueError for rates out of range."""
-    rates = _floats(rate, "poisson", "rate", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
+    rates = checked_floats(rate, "poisson", "rate", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
     return poisson(rates, key).reshape(rate.shape)
 
 
@@ -55,7 +58,7 @@ def normal_elements(mean: NDArray[Any], std: NDArray[Any], key: Philox) -> NDArr
     wrong = ~np.isfinite(means)
     if wrong.any():
         raise ValueError(f"{op}: mean: must be finite, got {means[wrong][0]:.17g}")
-    return _rounded(normal(means, _floats(std, op, "std", _AT_LEAST_0, _LARGEST), key), mean)
+    return _rounded(normal(means, checked_floats(std, op, "std", _AT_LEAST_0, _LARGEST), key), mean)
 
 
 def gamma_elements(shape: NDArray[Any], scale: NDArray[Any], key: Philox) -> NDArray[Any]:
@@ -64,7 +67,7 @@ def gamma_elements(shape: NDArray[Any], scale: NDArray[Any], key: Philox) -> NDA
     ValueError for shapes out of range, and a scale that is negative or not finite.
     """
     shapes = _shapes(shape, "gamma", "shape")
-    return _rounded(gamma(shapes, _floats(scale, "gamma", "scale", _AT_LEAST_0, _LARGEST), key), shape)
+    return _rounded(gamma(shapes, checked_floats(scale, "gamma", "scale", _AT_LEAST_0, _LARGEST), key), shape)
 
 
 def beta_elements(a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]:
@@ -75,20 +78,43 @@ def beta_elements(a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]
 def beta_binomial_elements(n: NDArray[Any], a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]:
     """Binomial(n, f), f ~ Beta(a, b), in n's dtype, all of one shape (B, ...). ValueError for values out of range."""
     op = "beta_binomial"
-    drawn = beta_binomial(_counts(n, op, "n"), _shapes(a, op, "a"), _shapes(b, op, "b"), key)
+    drawn = beta_binomial(checked_counts(n, op, "n"), _shapes(a, op, "a"), _shapes(b, op, "b"), key)
     return drawn.reshape(n.shape).astype(n.dtype)
+
+
+def bessel_elements(order: NDArray[Any], argument: NDArray[Any], key: Philox) -> NDArray[np.int64]:
+    """The Bessel law, both of one shape (B, ...). ValueError for values out of range."""
+    op = "bessel"
+    orders = checked_counts(order, op, "order", int(MOST_ORDER))
+    rule = f"must be finite and in 0..{MOST_ORDER:.0f}"
+    return bessel(orders, checked_floats(argument, op, "argument", rule, MOST_ORDER), key).reshape(order.shape)
+
+
+def hypergeometric_elements(good: NDArray[Any], bad: NDArray[Any], draws: NDArray[Any], key: Philox) -> NDArray[Any]:
+    """Good balls among `draws` of good + bad ones, in good's dtype, all of one shape (B, ...).
+
+    ValueError for numbers that are no counts, more than 2^53 balls, and more draws than balls.
+    """
+    op = "hypergeometric"
+    given = checked_counts(good, op, "good"), checked_counts(bad, op, "bad"), checked_counts(draws, op, "draws")
+    balls, drawn = given[0] + given[1], given[2]
+    if (more := drawn > balls).any():
+        raise ValueError(f"{op}: draws: must be at most good + bad, {balls[more][0]}, got {drawn[more][0]}")
+    if (many := balls > MAX_BALLS).any():
+        raise ValueError(f"{op}: bad: good + bad must be at most 2^53, got {balls[many][0]}")
+    return hypergeometric(*given, key).reshape(good.shape).astype(good.dtype)
 
 
 def negative_binomial_elements(r: NDArray[Any], mean: NDArray[Any], key: Philox) -> NDArray[np.int64]:
     """Poisson(mean / r Gamma(r)), both of one shape (B, ...). ValueError for values out of range."""
     op = "negative_binomial"
-    means = _floats(mean, op, "mean", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
+    means = checked_floats(mean, op, "mean", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
     return negative_binomial(_shapes(r, op, "r"), means, key).reshape(r.shape)
 
 
 def _shapes(array: NDArray[Any], op: str, argument: str) -> NDArray[np.float64]:
     rule = f"must be finite and in {LEAST_SHAPE:g}..{MOST_SHAPE:g}"
-    return _floats(array, op, argument, rule, MOST_SHAPE, LEAST_SHAPE)
+    return checked_floats(array, op, argument, rule, MOST_SHAPE, LEAST_SHAPE)
 
 
 def _rounded(drawn: NDArray[np.float64], like: NDArray[Any]) -> NDArray[Any]:
@@ -101,9 +127,10 @@ def _rounded(drawn: NDArray[np.float64], like: NDArray[Any]) -> NDArray[Any]:
         return round_to_bfloat16(single) if like.dtype == np.uint16 else single.astype(np.float16)
 
 
-def _counts(array: NDArray[Any], op: str, argument: str) -> NDArray[np.int64]:
+def checked_counts(array: NDArray[Any], op: str, argument: str, limit: int = 1 << 53) -> NDArray[np.int64]:
+    """Counts as int64 (B, n). ValueError unless they are whole numbers that the dtype holds without gaps."""
     counts = _rows(array)  # as they are: 2^53 + 1 would round to an allowed float64
-    most = exact_counts(array.dtype.name)
+    most = min(exact_counts(array.dtype.name), limit)
     wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
     if wrong.any():
         raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}")
@@ -116,9 +143,10 @@ def _rows(array: NDArray[Any]) -> NDArray[Any]:
     return array.reshape(samples, array.size // samples if samples else 0)
 
 
-def _floats(
+def checked_floats(
     array: NDArray[Any], op: str, argument: str, rule: str, most: float, least: float = 0.0
 ) -> NDArray[np.float64]:
+    """Numbers as float64 (B, n). uint16 stands for bfloat16 bit patterns. ValueError unless least <= number <= most."""
     values = _rows(from_bfloat16(array) if array.dtype == np.uint16 else array).astype(np.float64)
     wrong = ~((values >= least) & (values <= most))
     if wrong.any():

@@ -1,4 +1,4 @@
-"""Logarithms of densities and probabilities of the gamma, beta and negative binomial laws, in NumPy.
+"""Logarithms of densities and probabilities of the gamma, beta, negative binomial and Skellam laws, in NumPy.
 
 With S(z) = log Gamma(z) - ((z - 1/2) log z - z + log(2 pi) / 2), which falls like 1 / (12 z), and Loader's deviance
 D(x, m) = x log(x / m) - (x - m), which is 0 at x = m, nothing large cancels:
@@ -7,6 +7,16 @@ D(x, m) = x log(x / m) - (x - m), which is 0 at x = m, nothing large cancels:
     beta, n = a + b, q = 1 - x: -D(a, n x) - D(b, n q) - S(a) - S(b) + S(n) + log(a b / (2 pi n)) / 2 - log x - log q
     negative binomial, k > 0, n = r + k:
         -D(r, n r / (r + m)) - D(k, n m / (r + m)) + S(n) - S(r) - S(k) + log(r / (2 pi n k)) / 2
+
+    Skellam, k >= 0, of rates a and b, r^2 = k^2 + 4 a b, m = (k + r) / 2, v = (m - a) / (m + a):
+        -E - log(2 pi r) / 2 + log(1 + U_1 + .. + U_12),
+        E = D(m, a) + D(a b / m, b) = k log(m / a) - (m - a) (1 - b / m)
+          = (m - a) v (1 + b / m) + 2 k v^3 (1 / 3 + v^2 / 5 + v^4 / 7 + ..)
+
+Skellam's is Debye's expansion of the Bessel function I_k(2 sqrt(a b)), whose terms U_i are polynomials in (k / r)^2
+over r^i; its exponent is written by m and a b / m, near which the two Poisson numbers lie where their difference is k.
+The series is taken for |v| < 0.1, as for the deviance. For r >= 32 the terms left out are below 7e-16; below, the sum
+over the smaller count is taken itself, whose terms are all positive.
 
 The deviances take x - m as it is without a rounded m, and log(x / m) from logarithms where the quotient would overflow.
 Error: with L the sum of the sizes of the logarithms of all arguments, each term is off by a few u = 2^-53 of
@@ -20,7 +30,9 @@ Source: C. Loader, Fast and accurate computation of binomial probabilities, 2000
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -107,6 +119,106 @@ def negative_binomial_log_pmf(
     none = -r * np.where(few, pf.log1p(np.where(few, m, r) / r), log_m - log_r)
     at_0 = np.where(mean > 0.0, none, 0.0)
     return np.where(inside, body, np.where(x == 0.0, at_0, -np.inf))
+
+
+def _debye(terms: int) -> list[tuple[float, ...]]:
+    """U_1 .. U_terms: the coefficients of (k / r)^2, highest power first, of what is over r, r^2, ..
+
+    U_(i + 1)(p) = p^2 (1 - p^2) U_i'(p) / 2 + the integral from 0 to p of (1 - 5 t^2) U_i(t) / 8, in fractions; U_i(p)
+    is p^i times a polynomial in p^2. Source: NIST Digital Library of Mathematical Functions, 10.41.
+    """
+    made, last = [], {0: Fraction(1)}  # by power of p
+    for i in range(1, terms + 1):
+        following = {power: Fraction(0) for power in range(i, 3 * i + 1, 2)}
+        for power, c in last.items():
+            following[power + 1] += c * Fraction(power, 2) + c / (8 * (power + 1))
+            following[power + 3] -= c * Fraction(power, 2) + c * Fraction(5, 8 * (power + 3))
+        made.append(tuple(float(c) for c in reversed(following.values())))
+        last = following
+    return made
+
+
+class Functions(NamedTuple):
+    """What skellam_log_pmf is computed by: of NumPy, or of torch where there is a gradient."""
+
+    where: Callable[..., Any] = np.where
+    sqrt: Callable[..., Any] = np.sqrt
+    floor: Callable[..., Any] = np.floor
+    log: Callable[..., Any] = _log
+    log1p: Callable[..., Any] = pf.log1p
+    log_factorial: Callable[..., Any] = pf.log_factorial
+
+
+_NUMPY, _DEBYE, _LARGE, _SUMMED = Functions(), _debye(12), 32.0, 56
+
+
+def skellam_log_pmf(x: Any, rate_1: Any, rate_2: Any, by: Functions = _NUMPY) -> Any:
+    """log of the probability of x under Poisson(rate_1) - Poisson(rate_2); -inf where x is no whole number.
+
+    Rates: in 0..2^52. Beyond |x| = 2^53 it is -inf.
+    """
+    inside = (x >= -(2.0**53)) & (x <= 2.0**53) & (x == by.floor(x))
+    below = x < 0
+    k = by.where(inside, by.where(below, -x, x), 0.0)
+    a, b = by.where(below, rate_2, rate_1), by.where(below, rate_1, rate_2)
+    some, square = a > 0, k * k + 4.0 * (a * b)
+    large = some & (square >= _LARGE * _LARGE)
+    expanded = _expanded(by.where(large, k, _LARGE), by.where(large, a, 1.0), by.where(large, b, 1.0), by)
+    summed = _summed(by.where(large, 0.0, k), by.where(large, 0.0, a), by.where(large, 0.0, b), by)
+    possible = inside & (some | (k == 0))
+    return by.where(possible, by.where(large, expanded, summed), -np.inf)
+
+
+def _expanded(k: Any, a: Any, b: Any, by: Functions) -> Any:
+    """Of k, the larger count less the smaller, for r >= 32."""
+    r = by.sqrt(k * k + 4.0 * (a * b))
+    m = 0.5 * (k + r)
+    d, share, tiny = m - a, b / m, a < 1e-290
+    v = d / (m + a)
+    z = v * v
+    log_ratio = by.where(tiny, by.log(m) - by.log(a), by.log(m / by.where(tiny, 1.0, a)))
+    near = (d * v) * (1.0 + share) + ((2.0 * k) * v) * (z * _series(pf.DEVIANCE, z))
+    exponent = by.where((v < 0.1) & (v > -0.1), near, k * log_ratio - d * (1.0 - share))
+    total, p = 0.0, k / r
+    for coefficients in reversed(_DEBYE):
+        total = (total + _series(coefficients, p * p)) / r
+    return (by.log1p(total) - exponent) - 0.5 * (_LOG_2_PI + by.log(r))
+
+
+def _summed(k: Any, a: Any, b: Any, by: Functions) -> Any:
+    """The same for r < 32, by the sum over the smaller count j: term j is a b / (j (k + j)) of the one before."""
+    product, total = a * b, 1.0
+    for j in range(_SUMMED, 0, -1):
+        total = 1.0 + total * (product / (j * (k + j)))
+    first = k * by.log(by.where(a > 0, a, 1.0)) - by.log_factorial(k)
+    return ((first - a) - b) + by.log(total)
+
+
+def _series(coefficients: tuple[float, ...], x: Any) -> Any:
+    """A polynomial, its highest power first."""
+    total = coefficients[0]
+    for coefficient in coefficients[1:]:
+        total = total * x + coefficient
+    return total
+
+
+def bessel_log_pmf(
+    x: NDArray[np.float64], order: NDArray[np.float64], argument: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """log of the probability of x under the Bessel law: of two Poisson numbers that differ by `order`, the smaller."""
+    root = np.sqrt(order * order + argument * argument)
+    rate_1 = 0.5 * (order + root)
+    rate_2 = np.where(rate_1 > 0.0, (0.25 * (argument * argument)) / np.where(rate_1 > 0.0, rate_1, 1.0), 0.0)
+    both = _poisson_log_pmf(x, rate_2) + _poisson_log_pmf(x + order, rate_1)
+    return np.where((x >= 0.0) & (x <= 2.0**53), both - skellam_log_pmf(order, rate_1, rate_2), -np.inf)
+
+
+def _poisson_log_pmf(x: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = (x > 0.0) & (x < np.inf) & (x == np.floor(x)) & (rate > 0.0)
+    k, m = np.where(inside, x, 1.0), np.where(rate > 0.0, rate, 1.0)
+    away = _deviance(k, m, k - m, _log(k) - _log(m))
+    body = -(away + pf.stirling_correction(k)) - 0.5 * (_LOG_2_PI + pf.log(k))
+    return np.where(inside, body, np.where(x == 0.0, -rate, -np.inf))
 
 
 def _number(x: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -85,6 +85,13 @@ class Stream(enum.IntEnum):
     REDRAW_BRIDGE_STATE_REFINE = 53
     CATEGORICAL_ROWS = 54
     CATEGORICAL_ROWS_REFINE = 55
+    SPLIT = 56
+    MULTINOMIAL = 57
+    SKELLAM = 58
+    HYPERGEOMETRIC = 59
+    HYPERGEOMETRIC_ACCEPT = 60
+    BESSEL = 61
+    BESSEL_ACCEPT = 62
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

@@ -31,6 +31,8 @@ from .binomial import element_words, reject
 from .philox import Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from ..philox import Philox
@@ -78,8 +80,11 @@ def poisson(rate: NDArray[np.float64], key: Philox, stream: int = Stream.POISSON
 
     rate = 0 gives 0 exactly. The caller has checked the range.
     """
-    flat = rate.ravel()
-    words = element_words(rate.shape, key, stream)
+    return drawn_by(element_words(rate.shape, key, stream), rate.ravel()).reshape(rate.shape)
+
+
+def drawn_by(words: Callable[..., tuple[NDArray[np.uint32], ...]], flat: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Poisson(rate) of flat rates. words(places in them, trial): the words of a trial."""
     out = np.empty(flat.size, dtype=np.int64)
 
     inverted = np.flatnonzero(~(flat >= 10.0))
@@ -89,4 +94,4 @@ def poisson(rate: NDArray[np.float64], key: Philox, stream: int = Stream.POISSON
     rejected = np.flatnonzero(flat >= 10.0)
     out[rejected] = flat[rejected].astype(np.int64)
     reject(rejected, words, lambda which, u, v: _trial(flat[rejected[which]], u, v), out)
-    return out.reshape(rate.shape)
+    return out

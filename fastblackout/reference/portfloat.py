@@ -56,7 +56,7 @@ _DIGAMMA = (
     0.008333333333333333,
     -0.08333333333333333,
 )
-_DEVIANCE = (
+DEVIANCE = (
     0.058823529411764705, 0.06666666666666667, 0.07692307692307693, 0.09090909090909091, 0.1111111111111111,
     0.14285714285714285, 0.2, 0.3333333333333333,
 )  # fmt: skip
@@ -251,7 +251,7 @@ def deviance(x: NDArray[np.float64], mean: NDArray[np.float64], d: NDArray[np.fl
     """x log(x / mean) - (x - mean) for float64 x, mean > 0, with d = x - mean given (Loader 2000)."""
     v = d / (x + mean)
     z = v * v
-    series = d * v + (((2.0 * x) * v) * z) * horner(_DEVIANCE, z)
+    series = d * v + (((2.0 * x) * v) * z) * horner(DEVIANCE, z)
     return np.where((v < 0.1) & (v > -0.1), series, x * log(x / mean) - d)
 
 

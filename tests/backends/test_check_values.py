@@ -149,6 +149,8 @@ calls = {
     "beta": lambda: (fb.beta(logits.exp(), 0.5, rng=key), fb.beta(p[:, None] * 1e-8, logits.exp() * 1e-8, rng=key)),
     "beta_binomial": lambda: (fb.beta_binomial(x, logits.exp(), 0.5, rng=key),),
     "negative_binomial": lambda: (fb.negative_binomial(logits.exp(), x.float(), rng=key),),
+    "hypergeometric": lambda: (fb.hypergeometric(x, 255 - x.int(), x // 2, rng=key),),
+    "bessel": lambda: (fb.bessel(x, logits.exp(), rng=key),),
     "normal, far": lambda: (fb.normal(p[:1].expand(1, 7), 1.0, rng=fb.Philox(1, 2476028646, 6)),),  # |z| = 6.72
     "loss": lambda: (lambda leaf: (fb.birth_loss(leaf, x, p), torch.func.grad(
         lambda net: fb.birth_loss(net, x, p).sum())(logits)))(logits),

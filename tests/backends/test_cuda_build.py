@@ -25,6 +25,7 @@ KERNELS = (
     "thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E", "loss_kernel", "loss_grad",
     "philox_kernel", "thin_element", "bridge_element", "tau_leap_kernel", "binomial_kernel", "poisson_kernel",
     "normal_kernel", "gamma_kernel", "beta_kernel", "beta_binomial_kernel", "negative_binomial_kernel",
+    "hypergeometric_kernel", "bessel_kernel",
     "categorical_rows", "categorical_element", "categorical_table_kernel", "build_table_kernel",
     "categorical_bridge_kernelILNS1_2X0E0E",  # x_0 known
     "categorical_bridge_kernelILNS1_2X0E1E",  # by logits

@@ -87,6 +87,11 @@ def test_backends_that_cannot_run_say_why():
         (fb.beta, (0.5, 1.0)),
         (fb.beta_binomial, (3, 0.5, 1.0)),
         (fb.negative_binomial, (0.5, 1.0)),
+        (fb.hypergeometric, (5, 5, 3)),
+        (fb.bessel, (5, 5.0)),
+        (fb.split, (X,)),
+        (fb.multinomial, (3, np.ones(2))),
+        (fb.skellam, (3.0, 1.0)),
         (fb.birth_loss, (X * 1.0, X, 1.0)),
         (functools.partial(fb.posterior_loss, family="beta-binomial"), ((X * 1.0, X * 1.0), X, X // 16, 1.0)),
         (functools.partial(fb.posterior_step, family="beta-binomial"), (X, (X * 1.0, X * 1.0), 0.5)),
@@ -111,11 +116,12 @@ def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
 def test_capabilities():
     report = fb.capabilities()
     assert list(report) == ["reference", "cpu", "cuda", "triton"]
-    ops = ["beta", "beta_binomial", "binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical"]
+    ops = ["bessel", "beta", "beta_binomial", "binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical"]
     ops += [
         "categorical_bridge",
         "energy_loss",
         "gamma",
+        "hypergeometric",
         "negative_binomial",
         "normal",
         "poisson",
@@ -245,6 +251,9 @@ loss = fb.birth_loss(x.astype(np.float32) / 100, thinned.births, 1.0)
 fb.binomial(x, 0.5, rng=rng), fb.poisson(3.0, rng=rng), fb.normal(0.0, x + 1.0, rng=rng)
 fb.gamma(x + 0.5, 2.0, rng=rng), fb.beta(0.5, x + 1.0, rng=rng), fb.beta_binomial(x, 0.5, 0.5, rng=rng)
 fb.negative_binomial(0.5, x + 1.0, rng=rng), fb.binomial_log_prob(1, 2, 0.5)
+fb.hypergeometric(x, 9, 5, rng=rng), fb.bessel(x, 9.0, rng=rng), fb.bessel_log_prob(1, 2, 3.0)
+fb.split(x, rng=rng), fb.multinomial(x, np.ones(3), rng=rng)
+fb.skellam(x + 1.0, 2.0, rng=rng), fb.skellam_log_prob(1, 2.0, 3.0), fb.multinomial_log_prob(x, np.ones(100))
 assert not np.array_equal(fb.thin(x, 0.4).x_t, fb.thin(x, 0.4).x_t)  # seeds of the operating system
 schedule = fb.Schedule.logit(steps=10)
 fb.thin(x, schedule.survival(np.array([3, 9])), rng=rng)

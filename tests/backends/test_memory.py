@@ -84,6 +84,8 @@ calls = (
     lambda as_kind: fb.beta(1.0, as_kind(y), rng=key),
     lambda as_kind: fb.beta_binomial(as_kind(state), 1.0, 1.0, rng=key),
     lambda as_kind: fb.negative_binomial(1.0, as_kind(y), rng=key),
+    lambda as_kind: fb.hypergeometric(as_kind(state), 1, 1, rng=key),
+    lambda as_kind: fb.bessel(1, as_kind(y), rng=key),
     lambda as_kind: fb.categorical(as_kind(state), probs, rng=key),
     lambda as_kind: fb.categorical_bridge(as_kind(state), as_kind(state), before=probs, after=probs, rng=key),
     lambda as_kind: fb.thin_log_prob(as_kind(x), as_kind(x), 0.5),

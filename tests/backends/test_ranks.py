@@ -69,7 +69,15 @@ def beta(part, rng, max_count):
 
 def mixed(part, rng, max_count):
     counts, shapes = COUNTS[part] * (max_count // 255), np.exp(LOGITS[part])
-    return [fb.beta_binomial(counts, shapes, 0.5, rng=rng), fb.negative_binomial(shapes, 9.0, rng=rng)]
+    return [
+        fb.beta_binomial(counts, shapes, 0.5, rng=rng),
+        fb.negative_binomial(shapes, 9.0, rng=rng),
+        fb.hypergeometric(counts, 100, 50, rng=rng),
+        fb.bessel(counts, shapes, rng=rng),
+        *fb.split(counts, 3, rng=rng),
+        fb.multinomial(counts, np.array([0.2, 0.8]), rng=rng),
+        fb.skellam(shapes, 9.0, rng=rng),
+    ]
 
 
 def birth_loss(part, rng, max_count):

@@ -136,7 +136,7 @@ def test_wrong_numbers_of_a_sample(op, max_count):
     "op",
     [
         *("binomial", "poisson", "normal", "gamma", "beta", "beta_binomial", "negative_binomial"),
-        *("rows", "element", "table", "categorical_bridge"),
+        *("hypergeometric", "bessel", "rows", "element", "table", "categorical_bridge"),
     ],
 )
 def test_wrong_words_of_a_key(op):
@@ -154,8 +154,10 @@ def test_wrong_words_of_a_key(op):
             cuda.poisson(x * 9.0, key, out, flag, module=_simt)
         elif op == "beta_binomial":
             cuda.beta_binomial(x * 9, x.float(), x * 9.0, key, out, flag, module=_simt)
-        elif op == "negative_binomial":
-            cuda.negative_binomial(x.float(), x * 9.0, key, out, flag, module=_simt)
+        elif op in ("negative_binomial", "bessel"):
+            getattr(cuda, op)(x.float(), x * 9.0, key, out, flag, module=_simt)
+        elif op == "hypergeometric":
+            cuda.hypergeometric(x * 9, x * 9, x * 5, key, out, flag, module=_simt)
         elif op in ("normal", "gamma", "beta"):
             out = out.float()
             getattr(cuda, op)(x.float(), x * 9.0, key, out, flag, module=_simt)

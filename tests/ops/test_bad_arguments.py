@@ -76,6 +76,11 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
         "beta": (fb.beta, {"a": logits + 3, "b": 0.5, **key, "backend": "auto"}),
         "beta_binomial": (fb.beta_binomial, {"n": x, "a": logits + 3, "b": 0.5, **key, "backend": "auto"}),
         "negative_binomial": (fb.negative_binomial, {"r": logits + 3, "mean": 0.5, **key, "backend": "auto"}),
+        "hypergeometric": (fb.hypergeometric, {"good": x, "bad": x + 9, "draws": 5, **key, "backend": "auto"}),
+        "bessel": (fb.bessel, {"order": x, "argument": 5.0, **key, "backend": "auto"}),
+        "split": (fb.split, {"counts": x, "folds": 2, "overdispersion": logits + 3, **key, "backend": "auto"}),
+        "multinomial": (fb.multinomial, {"count": x, "probs": library(np.ones((2, 3, 4))), **key, "backend": "auto"}),
+        "skellam": (fb.skellam, {"rate_1": logits + 2, "rate_2": 0.5, **key, "backend": "auto"}),
         "categorical": (fb.categorical, {"state": x, "probs": matrix, "index": index, **key, **ends}),
         "CategoricalTable": (fb.CategoricalTable, {"probs": matrix, "backend": "auto"}),
         "categorical_bridge": (
@@ -90,6 +95,10 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
         "gamma_log_prob": (fb.gamma_log_prob, {"x": x, "shape": logits + 3, "scale": 2.0}),
         "beta_log_prob": (fb.beta_log_prob, {"x": x, "a": logits + 3, "b": 2.0}),
         "negative_binomial_log_prob": (fb.negative_binomial_log_prob, {"x": x, "r": logits + 3, "mean": 2.0}),
+        "multinomial_log_prob": (fb.multinomial_log_prob, {"x": x, "probs": logits + 3}),
+        "hypergeometric_log_prob": (fb.hypergeometric_log_prob, {"x": x, "good": x, "bad": x, "draws": x}),
+        "bessel_log_prob": (fb.bessel_log_prob, {"x": x, "order": x, "argument": logits + 3}),
+        "skellam_log_prob": (fb.skellam_log_prob, {"x": x, "rate_1": logits + 3, "rate_2": 2.0}),
         "use_backend": (_within, {"isa": "scalar", "threads": 1}),
         "Philox": (fb.Philox, {"seed": 1, "first_sample": 0, "call": 0}),
         "Philox.tensor": (RNG.tensor, {"device": "cpu"}),
@@ -157,6 +166,9 @@ TORCH_DECIDES = {
     ("normal", "mean"), ("gamma", "shape"), ("beta", "a"), ("beta_binomial", "n"),
     ("negative_binomial", "r"), ("beta_binomial_log_prob", "x"), ("gamma_log_prob", "x"), ("beta_log_prob", "x"),
     ("negative_binomial_log_prob", "x"), ("thin", "x_0"), ("categorical", "state"),
+    ("split", "counts"), ("multinomial", "count"), ("skellam", "rate_1"),
+    ("hypergeometric", "good"), ("hypergeometric_log_prob", "x"), ("multinomial_log_prob", "x"),
+    ("skellam_log_prob", "x"), ("bessel", "order"), ("bessel_log_prob", "x"),
 }  # fmt: skip
 
 

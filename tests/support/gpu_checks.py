@@ -48,6 +48,8 @@ WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
     "beta": (("shapes", -1.0, "gain"), ("others", math.inf, "gain")),
     "beta_binomial": (("x", -1, "counts"), ("shapes", 0.0, "gain"), ("others", math.nan, "gain")),
     "negative_binomial": (("shapes", math.inf, "gain"), ("rate", math.nan, "probability")),
+    "hypergeometric": (("x", -1, "counts"), ("bad", -1, "counts"), ("draws", 10**6, "counts")),
+    "bessel": (("x", -1, "counts"), ("argument", math.nan, "probability")),
     "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
     "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
     "transition_rows": (("p", 1.5, "probability"), ("q", 0.3, "probability")),

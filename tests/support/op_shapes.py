@@ -1,4 +1,4 @@
-"""The rows of op_table.py for draws by shapes, gamma, beta and those made of them: arguments, calls and factors."""
+"""Rows of op_table.py: draws by shapes, gamma, beta and what is made of them, and hypergeometric ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.maker import Maker
 Arguments = dict[str, Any]
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 COUNTS = ("uint8", "int16", "int32", "int64", "float32", "float64")
-IMAGES = "shapes", "others", "widths"
+IMAGES = "shapes", "others", "widths", "bad", "draws", "argument"
 FACTORS: dict[str, Any] = {"counts": ("int64",), "max_count": (1,), "others": FLOATS}
 # Decimal exponents of the extreme shapes.
 _EXTREMES = {
@@ -51,6 +51,25 @@ def negative_binomial(m: Maker) -> Arguments:
     return {"shapes": _shapes(m, m.floats), "rate": m.uniform(0.0, 300.0, (10.0, 6e4, 0.0, 6e4, 3.0, 1e-3), other)}
 
 
+def hypergeometric(m: Maker) -> Arguments:
+    """Up to 2^53 balls; among the draws none, all, and all but few."""
+    kind: torch.dtype = getattr(torch, m.case.get("others", "int64"))
+    holds = {torch.float32: 2**24, torch.float64: 2**53}.get(kind) or torch.iinfo(kind).max
+    good, most = m.counts(), min(m.max_count, holds)
+    bad = torch.randint(0, most + 1, m.shape, generator=m.random)
+    bad.view(-1)[1::5], bad.view(-1)[2::7] = most, 0
+    balls = good.long() + bad
+    draws = torch.randint(0, 2**62, m.shape, generator=m.random) % (balls + 1)
+    draws.view(-1)[4::9], draws.view(-1)[5::9] = balls.view(-1)[4::9], (balls.view(-1)[5::9] - 3).clamp(min=0)
+    return {"x": good, "bad": bad.to(kind), "draws": draws.clamp(max=holds).to(kind)}
+
+
+def bessel(m: Maker) -> Arguments:
+    other: torch.dtype = getattr(torch, m.case.get("others", "float32"))
+    extremes = (0.0, 6e4, 1e-3, 4e4, 20.0) if other == torch.float16 else (0.0, 2.0**40, 1e-200, 1e4, 2.0**50)
+    return {"x": m.counts(), "argument": m.uniform(0.0, 200.0, extremes, other)}
+
+
 def gamma_drawn(a: Arguments, more: dict[str, Any]) -> Any:
     return {"out": fb.gamma(a["shapes"], a["widths"], **more)}
 
@@ -65,6 +84,14 @@ def beta_binomial_drawn(a: Arguments, more: dict[str, Any]) -> Any:
 
 def negative_binomial_drawn(a: Arguments, more: dict[str, Any]) -> Any:
     return {"out": fb.negative_binomial(a["shapes"], a["rate"], **more)}
+
+
+def hypergeometric_drawn(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.hypergeometric(a["x"], a["bad"], a["draws"], **more)}
+
+
+def bessel_drawn(a: Arguments, more: dict[str, Any]) -> Any:
+    return {"out": fb.bessel(a["x"], a["argument"], **more)}
 
 
 def gamma_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
@@ -83,6 +110,14 @@ def negative_binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, T
     k.negative_binomial(a["shapes"], a["rate"], key, out["out"], flag)
 
 
+def hypergeometric_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.hypergeometric(a["x"], a["bad"], a["draws"], key, out["out"], flag)
+
+
+def bessel_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+    k.bessel(a["x"], a["argument"], key, out["out"], flag)
+
+
 ROWS: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
     "gamma": (gamma, gamma_drawn, gamma_kernel, FACTORS),
     "beta": (beta, beta_drawn, beta_kernel, FACTORS),
@@ -93,4 +128,11 @@ ROWS: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
         FACTORS | {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2**53)},
     ),
     "negative_binomial": (negative_binomial, negative_binomial_drawn, negative_binomial_kernel, FACTORS),
+    "hypergeometric": (
+        hypergeometric,
+        hypergeometric_drawn,
+        hypergeometric_kernel,
+        {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2**52), "others": COUNTS},
+    ),
+    "bessel": (bessel, bessel_drawn, bessel_kernel, FACTORS | {"counts": COUNTS, "max_count": (1, 20, 255, 2**52)}),
 }

@@ -73,8 +73,16 @@ def beta(x, logits, p, q, key):
 
 def mixed(x, logits, p, q, key):
     return fb.Thinned(
-        fb.beta_binomial(x, logits.exp(), 0.5, rng=key), fb.negative_binomial(logits.exp().bfloat16(), 9.0, rng=key)
+        fb.beta_binomial(x, logits.exp(), 0.5, rng=key),
+        fb.negative_binomial(logits.exp().bfloat16(), 9.0, rng=key),
+        fb.hypergeometric(x, 9, x, rng=key) + fb.bessel(x, logits.exp(), rng=key),
     )
+
+
+def composed(x, logits, p, q, key):
+    probs = torch.stack([logits.exp(), logits.exp() + 1], -1)
+    parts = torch.stack(fb.split(x, (0.25, 0.75), logits.exp(), rng=key))
+    return fb.Thinned(fb.multinomial(x, probs, rng=key), fb.skellam(logits.exp(), 3.0, rng=key), parts)
 
 
 def loss(x, logits, p, q, key):
@@ -159,4 +167,8 @@ def registered():
         ("beta_binomial", (x.double(), logits.exp().half() + 1, logits.exp().bfloat16(), key, "reference")),
         ("negative_binomial", (logits.exp(), last.double(), key, "auto")),
         ("negative_binomial", (logits.exp().bfloat16(), last.half(), key, "reference")),
+        ("hypergeometric", (last, x.int() + 9, x, key, "auto")),
+        ("bessel", (last, logits.exp(), key, "auto")),
+        ("bessel", (x.double(), last.half(), key, "reference")),
+        ("hypergeometric", (x.double(), last.float(), x.long(), key, "reference")),
     ]

@@ -125,6 +125,16 @@ def negative_binomial(r=F32, mean=F32, shape=(4, 3072), key=KEY):
     backend.negative_binomial(*given, key, torch.zeros(shape, dtype=I64), FLAG)
 
 
+def hypergeometric(good=U8, bad=I32, draws=I32, shape=(4, 3072), key=KEY):
+    x, given = torch.zeros(shape, dtype=good), (torch.zeros(shape, dtype=bad), torch.zeros(shape, dtype=draws))
+    backend.hypergeometric(x, *given, key, x, FLAG)
+
+
+def bessel(order=U8, argument=F32, shape=(4, 3072), key=KEY):
+    given = torch.zeros(shape, dtype=order), torch.zeros(shape, dtype=argument)
+    backend.bessel(*given, key, torch.zeros(shape, dtype=I64), FLAG)
+
+
 def categorical(counts=U8, probs=F64, states=256, index=None, shape=(4, 3072), key=KEY):
     x, p = torch.zeros(shape, dtype=counts), torch.zeros(1, states, states, dtype=probs)
     backend.categorical(x, p, index, key, x, FLAG)
@@ -198,6 +208,12 @@ CASES = {
     "beta_binomial float": lambda: beta_binomial(F32, F64),
     "beta_binomial double": lambda: beta_binomial(F64),
     "negative_binomial": lambda: negative_binomial(),
+    "bessel": lambda: bessel(),
+    "bessel float": lambda: bessel(F32, F64),
+    "bessel double": lambda: bessel(F64),
+    "hypergeometric": lambda: hypergeometric(),
+    "hypergeometric float": lambda: hypergeometric(F32, F64, F32),
+    "hypergeometric double": lambda: hypergeometric(F64, F32, F64),
     "categorical": lambda: categorical(),
     "categorical table": lambda: table(),
     "categorical bridge logits": lambda: states_bridge(weights=F32),
@@ -245,6 +261,8 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _case("beta", beta, _floats, _other)
     _case("beta_binomial", beta_binomial, _counts, _floats, _other)
     _case("negative_binomial", negative_binomial, _floats, _other)
+    _case("bessel", bessel, _counts, _floats)
+    _case("hypergeometric", hypergeometric, _counts, COUNTS[_number - 1], COUNTS[_number - 2])
     _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
     if ALL:
         _case("bayes step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=1)

@@ -91,6 +91,8 @@ def respecialised():
         cases.beta(key=k, shape=shape)
         cases.beta_binomial(key=k, shape=shape)
         cases.negative_binomial(key=k, shape=shape)
+        cases.hypergeometric(key=k, shape=shape)
+        cases.bessel(key=k, shape=shape)
         cases.loss(shape=shape)
         cases.loss(shape=(shape[0], shape[1] + 4999))  # chunks, then their sums
         cases.grad(shape=shape)

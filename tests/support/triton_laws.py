@@ -97,4 +97,18 @@ def step_flags():
         assert int(bits) == expected and x_s.min() >= 0 and x_s.max() <= 10, case
 
 
-SINGLE = (portable_factorials, law_flags, step_flags, state_flags)
+def composed():
+    """Ops that are made of others, through the public functions."""
+    random = np.random.default_rng(9)
+    x, weights = torch.from_numpy(random.integers(0, 90, (3, 20))), torch.from_numpy(random.random((3, 20, 5)))
+    calls = (
+        lambda **how: fb.split(x, 3, rng=fb.Philox(3, 1, 2), **how),
+        lambda **how: fb.split(x, (0.25, 0.75), 2.0, rng=fb.Philox(3, 1, 2), **how),
+        lambda **how: [fb.multinomial(x, weights, rng=fb.Philox(3, 1, 2), **how)],
+        lambda **how: [fb.skellam(weights, 3.0, rng=fb.Philox(3, 1, 2).tensor(), **how)],
+    )
+    for call in calls:
+        assert all(map(torch.equal, call(backend="triton"), call(backend="reference")))
+
+
+SINGLE = (portable_factorials, law_flags, step_flags, state_flags, composed)

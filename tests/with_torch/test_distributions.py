@@ -8,11 +8,12 @@ import torch
 from scipy import stats
 from torch.distributions import Binomial as TorchBinomial
 from torch.distributions import Independent, kl_divergence
+from torch.distributions import Multinomial as TorchMultinomial
 from torch.distributions import NegativeBinomial as TorchNegativeBinomial
 from torch.distributions import Poisson as TorchPoisson
 
 import fastblackout as fb
-from fastblackout.distributions import BetaBinomial, Binomial, NegativeBinomial, Poisson
+from fastblackout.distributions import BetaBinomial, Binomial, Hypergeometric, Multinomial, NegativeBinomial, Poisson
 from support.helpers import chi_square
 
 CHECK = {"validate_args": True}  # torch.compile turns the default off for the whole process
@@ -23,6 +24,7 @@ LAWS = {
     "poisson": (Poisson(4.5), stats.poisson(4.5)),
     "negative binomial": (NegativeBinomial(2.5, probs=0.75), stats.nbinom(2.5, 0.25)),
     "negative binomial by logits": (NegativeBinomial(2.5, logits=1.5), stats.nbinom(2.5, 1 / (1 + np.exp(1.5)))),
+    "hypergeometric": (Hypergeometric(40, 30, 20), stats.hypergeom(70, 40, 20)),
     "beta-binomial": (BetaBinomial(0.5, 2.0, 20), stats.betabinom(20, 0.5, 2.0)),
 }
 
@@ -32,7 +34,7 @@ def test_the_law(name):
     ours, law = LAWS[name]
     drawn = ours.sample((100_000,), rng=fb.Philox(11))
     assert drawn.shape == (100_000,) and drawn.dtype == torch.int64
-    assert chi_square(drawn.numpy(), law) > 1e-6  # six laws, one fixed seed: a false alarm in 1.7e5
+    assert chi_square(drawn.numpy(), law) > 1e-6  # seven laws, one fixed seed: a false alarm in 1.7e5
     x = torch.arange(0, 21)
     np.testing.assert_allclose(ours.log_prob(x).numpy(), law.logpmf(x.numpy()), rtol=2e-6)
     np.testing.assert_allclose([float(ours.mean), float(ours.variance)], [law.mean(), law.var()], rtol=1e-5)
@@ -50,6 +52,7 @@ def test_draws_are_the_ops():
         NegativeBinomial(P, logits=LOGIT).expand((2, 2)): lambda: fb.negative_binomial(
             P.double() + wide, P.double() * LOGIT.double().exp(), rng=key
         ),
+        Hypergeometric(n, 9, 5): lambda: fb.hypergeometric(n.expand(4, 2, 1), 9, 5, rng=key),
         BetaBinomial(P, 2.0, n): lambda: fb.beta_binomial(n.expand(shape), P, torch.tensor(2.0), rng=key),
     }
     for ours, op in calls.items():
@@ -121,6 +124,30 @@ def test_a_beta_binomial_has_what_a_distribution_has():
         BetaBinomial(1.0, 1.0, torch.tensor([3, 4])).enumerate_support()
 
 
+def test_a_multinomial_is_as_torchs_own():
+    w = torch.tensor([[-1.0, 0.3, 0.0], [40.0, -900.0, 39.0]], dtype=torch.float64, requires_grad=True)
+    x = torch.tensor([[2.0, 1.0, 4.0], [4.0, 0.0, 3.0]], dtype=torch.float64)
+    for make in (lambda kind: kind(7, probs=3 * torch.softmax(w, -1)), lambda kind: kind(7, logits=w)):
+        ours, theirs = make(Multinomial), make(TorchMultinomial)
+        torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x), rtol=1e-12, atol=0)
+        grads = [torch.autograd.grad(make(kind).log_prob(x).sum(), w)[0] for kind in (Multinomial, TorchMultinomial)]
+        torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-12)
+        assert isinstance(ours, TorchMultinomial) and torch.equal(ours.mean, theirs.mean)
+        drawn, weights = ours.sample((5,), rng=fb.Philox(5)), torch.softmax(w.detach(), -1)
+        assert drawn.dtype == torch.int64 and drawn.shape == (5, 2, 3) and (drawn.sum(-1) == 7).all()
+        assert torch.equal(drawn, fb.multinomial(torch.full((5, 2), 7), weights, rng=fb.Philox(5)))
+        wide = ours.expand((4, 2))
+        assert torch.equal(wide.sample(rng=fb.Philox(5)), drawn[:4]) and wide.log_prob(x).shape == (4, 2)
+        loose = type(ours)(7, logits=w, validate_args=False)
+        outside = torch.tensor([2.0, 1.0, 3.0]), torch.tensor([2.5, 1.5, 3.0]), torch.tensor([-1.0, 5.0, 3.0])
+        assert all((loose.log_prob(each) == -torch.inf).all() for each in outside)
+    assert Multinomial(3, logits=torch.tensor([0.0, -1000.0])).log_prob(torch.tensor([2, 1])) == pytest.approx(
+        -998.9014
+    )
+    given = Multinomial(2**40, torch.tensor([1.0, 0.0]))
+    assert given.sample(rng=fb.Philox(1)).tolist() == [2**40, 0]
+
+
 @pytest.mark.parametrize(
     "make, text",
     [
@@ -129,6 +156,11 @@ def test_a_beta_binomial_has_what_a_distribution_has():
         (lambda: Binomial(2.5, 0.5, **CHECK), "parameter total_count"),
         (lambda: Poisson(-1.0, **CHECK), "parameter rate"),
         (lambda: NegativeBinomial(0.0, 0.5, **CHECK), "parameter total_count"),
+        (lambda: Multinomial(3, torch.tensor([-1.0, 3.0]), **CHECK), "parameter probs"),
+        (lambda: Multinomial(3, torch.ones(2), **CHECK).log_prob(torch.tensor([1, 3])), "within the support"),
+        (lambda: Hypergeometric(3, -1, 2, **CHECK), "parameter bad"),
+        (lambda: Hypergeometric(3, 1, 5, **CHECK), "draws: must be at most good"),
+        (lambda: Hypergeometric(3, 1, 2, **CHECK).log_prob(torch.tensor(0)), "within the support"),
         (lambda: BetaBinomial(0.0, 1.0, **CHECK), "parameter concentration1"),
         (lambda: BetaBinomial(1.0, 1.0, torch.tensor(2.5), **CHECK), "parameter total_count"),
         (lambda: Binomial(3, 0.5, **CHECK).log_prob(torch.tensor(4)), "within the support"),
@@ -141,7 +173,7 @@ def test_wrong_arguments(make, text):
         make()
 
 
-@pytest.mark.parametrize("kind", [BetaBinomial, Binomial, NegativeBinomial, Poisson])
+@pytest.mark.parametrize("kind", [BetaBinomial, Binomial, Hypergeometric, Multinomial, NegativeBinomial, Poisson])
 def test_the_example(kind):
     (found,) = doctest.DocTestFinder(recurse=False).find(kind, kind.__name__, globs={"fb": fb, "torch": torch})
     assert doctest.DocTestRunner().run(found) == (0, 1)

@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 import fastblackout as fb
 from fastblackout.training.loss import blackout_loss
 from support.arrays import bits, same
-from support.torch_ops import CALLS, KEYS, OPS, WARNINGS, bridge, inputs, registered, thin
+from support.torch_ops import CALLS, KEYS, OPS, WARNINGS, bridge, composed, inputs, registered, thin
 
 pytestmark = WARNINGS
 
@@ -45,6 +45,16 @@ def test_dynamic_shapes_compile_once(call):
         same(compiled(x, logits, p, q, KEYS[1].tensor()), call(x, logits, p, q, KEYS[1]), call.__name__)
         seen.append(counter.frame_count)
     assert seen[1:] == seen[:1] * 2
+
+
+def test_ops_made_of_others_compile_once():
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled, seen = torch.compile(composed, fullgraph=True, backend=counter, dynamic=True), []
+    for batch, shape, key in ((7, (2, 4, 6), KEYS[1]), (11, (4, 6, 10), KEYS[2])):
+        x, logits, (p, q) = inputs(batch, shape, seed=batch)
+        same(compiled(x, logits, p, q, key.tensor()), composed(x, logits, p, q, key), "composed")
+        seen.append(counter.frame_count)
+    assert seen[0] == seen[1]
 
 
 def test_a_training_loss_is_one_graph():

@@ -109,6 +109,11 @@ def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
         lambda x, key: fb.beta(x.float(), 2.0, rng=key),
         lambda x, key: fb.beta_binomial(x, 2.0, 3.0, rng=key),
         lambda x, key: fb.negative_binomial(x.float(), 2.0, rng=key),
+        lambda x, key: fb.hypergeometric(x, 100, 50, rng=key),
+        lambda x, key: fb.bessel(x, 20.0, rng=key),
+        lambda x, key: fb.multinomial(x, torch.ones(3), rng=key),
+        lambda x, key: fb.skellam(x.float(), 50.0, rng=key),
+        lambda x, key: fb.split(x, rng=key)[0],
         lambda x, key: fb.categorical(x, probs, rng=key),
     )
     for draw in draws:

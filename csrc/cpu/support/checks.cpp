@@ -31,6 +31,11 @@ struct PairCheck : Common {
   }
 };
 
+struct UrnCheck : Common {
+  View good, bad, draws;
+  std::atomic<int64_t>* first_bad;
+};
+
 bool obeys(Rule rule, double x, double limit) {
   switch (rule) {
     case Rule::count: return x >= 0.0 && x <= limit && x == static_cast<double>(static_cast<int64_t>(x));
@@ -82,6 +87,10 @@ void check_pair_chunk(const PairCheck& op, int64_t sample, int64_t i0, int count
   FB_CALL_ISA(op.isa, check_pair_chunk, op, sample, i0, count);
 }
 
+void check_urn_chunk(const UrnCheck& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, check_urn_chunk, op, sample, i0, count);
+}
+
 double value_at(const View& view, int64_t sample, int64_t i) {
   double value;
   scalar::load(view, sample, i, 1, &value);
@@ -122,6 +131,24 @@ void check_pairs(const Common& op, const char* name, const char* argument, const
   char text[320];
   std::snprintf(text, sizeof(text), "%s: %s: p + q must be 1 within 1e-9, got p = %.17g and q = %.17g at %s", name, argument,
                 value_at(p, sample, i), value_at(q, sample, i), place_of(sample, i).c_str());
+  throw std::invalid_argument(text);
+}
+
+void check_urns(const Common& op, const char* name, const View& good, const View& bad, const View& draws) {
+  std::atomic<int64_t> first_bad{INT64_MAX};
+  UrnCheck check{op, good, bad, draws, &first_bad};
+  for_chunks(check, check_urn_chunk);
+  const int64_t at = first_bad.load();
+  if (at == INT64_MAX) return;
+  const int64_t sample = at / op.elements, i = at % op.elements;
+  const double all = value_at(good, sample, i) + value_at(bad, sample, i), drawn = value_at(draws, sample, i);
+  char text[320];
+  if (drawn > all)
+    std::snprintf(text, sizeof(text), "%s: draws: must be at most good + bad, %.17g, got %.17g at %s", name, all, drawn,
+                  place_of(sample, i).c_str());
+  else
+    std::snprintf(text, sizeof(text), "%s: bad: good + bad must be at most 2^53, got %.17g at %s", name, all,
+                  place_of(sample, i).c_str());
   throw std::invalid_argument(text);
 }
 
@@ -206,6 +233,19 @@ static void check_pair_chunk(const PairCheck& op, int64_t sample, int64_t i0, in
   load(op.q, sample, i0, count, q);
   for (int k = 0; k < count; ++k) {
     if (fastblackout::good_pair(p[k], q[k])) continue;
+    note_first(*op.first_bad, sample * op.elements + i0 + k);
+    return;
+  }
+}
+
+static void check_urn_chunk(const UrnCheck& op, int64_t sample, int64_t i0, int count) {
+  alignas(64) int64_t good[kChunk], bad[kChunk], draws[kChunk];
+  load(op.good, sample, i0, count, good);
+  load(op.bad, sample, i0, count, bad);
+  load(op.draws, sample, i0, count, draws);
+  for (int k = 0; k < count; ++k) {
+    const int64_t all = good[k] + bad[k];
+    if (all <= int64_t{1} << 53 && draws[k] <= all) continue;
     note_first(*op.first_bad, sample * op.elements + i0 + k);
     return;
   }

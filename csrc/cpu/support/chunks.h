@@ -102,6 +102,8 @@ void check_values(const Common& op, const char* name, const char* argument, cons
 void check_given(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit);
 // The same for p + q = 1 in every element, with each of them in [0, 1].
 void check_pairs(const Common& op, const char* name, const char* argument, const View& p, const View& q);
+// The same for numbers of balls, of which good and bad ones are at most 2^53 and the draws no more than they, all of them counts.
+void check_urns(const Common& op, const char* name, const View& good, const View& bad, const View& draws);
 // The same for numbers of which every sample has one.
 void check_each(const char* name, const char* argument, const PerSample<double>& values, int64_t samples, Rule rule);
 // The same for the arrays of a head.

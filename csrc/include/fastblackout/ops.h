@@ -274,6 +274,28 @@ struct NegativeBinomial : B::Common {
 };
 
 template <class B>
+struct Hypergeometric : B::Common {
+  View<B> good, bad, draws, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(good, bad, draws, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
+struct Bessel : B::Common {
+  View<B> order, argument, out;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(order, argument, this->key);
+    read.outputs(out);
+  }
+};
+
+template <class B>
 struct Categorical : B::Common {  // draws from probs, or from the thresholds (int64) and the guide (uint16) of a table
   View<B> state, out;
   Matrices<B> probs, thresholds, guide;
@@ -359,7 +381,7 @@ struct LogProbs : B::Common {
 #define FB_SAME_OPS(OP)                                                           \
   OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(PosteriorStep)         \
   OP(Binomial) OP(Poisson) OP(Normal) OP(Gamma) OP(Beta)                          \
-  OP(BetaBinomial) OP(NegativeBinomial)                                           \
+  OP(BetaBinomial) OP(NegativeBinomial) OP(Hypergeometric) OP(Bessel)             \
   OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
 
 // The functions that both backends have, as OP(its name in Python, its struct, its list of fields, its kernel).
@@ -381,6 +403,8 @@ struct LogProbs : B::Common {
   OP(beta, Beta, fields, beta)                                                    \
   OP(beta_binomial, BetaBinomial, fields, beta_binomial)                          \
   OP(negative_binomial, NegativeBinomial, fields, negative_binomial)              \
+  OP(hypergeometric, Hypergeometric, fields, hypergeometric)                      \
+  OP(bessel, Bessel, fields, bessel)                                              \
   OP(categorical, Categorical, fields, categorical)                               \
   OP(categorical_table, Categorical, from_table, categorical_from_table)          \
   OP(build_categorical_table, CategoricalTable, fields, build_categorical_table)  \

@@ -1,0 +1,110 @@
+"""Ops that are made of draws of other ops, and have no kernels of their own.
+
+Their arguments are checked under their own names, and each of their draws has a key of its own: the caller's, its seed
+XOR a constant that is known by the op's stream and the number of the draw. Philox blocks under different keys are
+independent as far as any test can tell, so the draws are independent of one another, and of those of any op that is
+given the caller's key itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, is_traced
+from ..backends import select
+from ..ground.values import is_tensor
+from ..philox import SEED_END, Philox
+from ..reference.elements import checked_counts, checked_floats
+from . import checks
+from .arguments import Elements
+from .call import Call
+from .number_arguments import Key
+from .route import through_torch
+
+
+def seed_change(stream: int, number: int) -> int:
+    """What the seed of draw `number` of an op differs by: 64 bits, others for every stream and number below 2^24.
+
+    The output function of SplitMix64, which maps 64 bits to 64 bits one to one. Source: Steele, Lea, Flood, Fast
+    splittable pseudorandom number generators (OOPSLA 2014). Python integers alone, as torch.compile traces it.
+    """
+    z = (stream << 24 | number) * 0x9E3779B97F4A7C15 % SEED_END
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % SEED_END
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % SEED_END
+    return z ^ z >> 31
+
+
+class Composed:
+    """One call of such an op. arrays: its arguments, checked but for their values, in one shape; None where not given.
+
+    drawn_by: the op whose kernels run. arguments: as an op of one draw would declare them.
+    """
+
+    def __init__(self, op: str, drawn_by: str, backend: str, arguments: Elements, values: Sequence[Any]) -> None:
+        tensors = arguments.tensors(values)
+        through = any(through_torch(tensor, backend) for tensor in tensors)
+        self.op, self._call = op, Call(op, backend, through, through and is_traced(tensors[0]))
+        select.check_name(op, backend)
+        self.arrays: Sequence[Array] = arguments.on_host(self._call, values)
+        first = self.arrays[0]
+        self._values_are_here = first.device == "cpu" and not self._call.traced
+        if not through:
+            select.select_host(op, backend, drawn_by)
+        elif not self._call.traced:
+            select.select(op, backend, first.device, self._call.samples * self._call.elements, drawn_by)
+
+    @property
+    def library(self) -> Any:
+        """torch or numpy, whichever the arrays are of."""
+        return sys.modules["torch"] if self.arrays[0].is_tensor else np
+
+    def check_counts(self, name: str, array: Array) -> None:
+        """ValueError for counts out of range. Those on a device are looked at by the kernels."""
+        if self._values_are_here and array.dtype != "uint8":
+            checked_counts(array.numpy(), self.op, name)
+
+    def check_floats(self, name: str, array: Array, rule: str, most: float, least: float = 0.0) -> None:
+        """ValueError unless least <= number <= most. Numbers on a device are looked at by the kernels."""
+        if self._values_are_here:
+            checked_floats(array.numpy(), self.op, name, rule, most, least)
+
+    def check_sums(self, name: str, values: Any) -> None:
+        """ValueError unless the sums of `values` over the last axis are finite and above 0."""
+        if self._values_are_here:
+            checks.check_sums(self.op, name, values)
+
+    def keys(self, stream: int, rng: Any, generator: Any) -> DrawKeys:
+        """The keys of its draws. To be asked for last, so that a call that is refused draws no seed."""
+        key, call = Key(), self._call
+        key.on_host(call, (rng, generator))
+        # A key of the host stays there: it is cheaper to change before it is on the device.
+        call.through_torch = call.through_torch and (call.traced or is_tensor(rng))
+        return DrawKeys(stream, key.resolve(call, (rng, generator)))
+
+    def give(self, value: Any) -> Any:
+        """A result in the library of the first argument."""
+        return self.arrays[0].like(value).give()
+
+
+class DrawKeys:
+    """The keys of the draws of one call. key: a fb.Philox, or its tensor."""
+
+    def __init__(self, stream: int, key: Any) -> None:
+        self._stream, self._key = stream, key
+
+    def of(self, number: int) -> Any:
+        """The key of draw `number`, a fb.Philox or its tensor as the caller's is."""
+        key, change = self._key, seed_change(self._stream, number)
+        if isinstance(key, Philox):
+            return Philox(key.seed ^ change, key.first_sample, key.call)
+        signed = change - SEED_END if change >> 63 else change
+        return sys.modules["torch"].cat([key[:1] ^ signed, key[1:]])
+
+
+def as_float64(array: Array) -> Any:
+    """Its values in float64."""
+    return array.value.double() if array.is_tensor else array.value.astype(np.float64, copy=False)
