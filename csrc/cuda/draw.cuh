@@ -67,7 +67,7 @@ FB_DEVICE uint32_t draw16(const DrawTable& t, uint32_t stream, uint32_t i, const
 #pragma unroll
     for (int w = 0; w < 2; ++w) {
       const uint32_t counts = n.v[2 * part + w];
-      const uint32_t rows_upper = row_bits<kUpperBits>(counts), rows_lower = row_bits<kLowerBits>(counts);
+      const uint32_t rows_upper = mixed_rows<kUpperBits>(counts), rows_lower = mixed_rows<kLowerBits>(counts);
       uint32_t drawn = 0;
 #pragma unroll
       for (int byte = 0; byte < 4; ++byte) {

@@ -152,7 +152,7 @@ FB_DEVICE uint32_t wide_start(uint32_t k) {
 // The rows of four counts, packed in a word, as bucket_place takes them. Of an upper row a byte has all four bits in bits 1 to 4,
 // and the upper three in bits 5 to 7 as well; of a lower row it has all four twice.
 template <int Bits>
-FB_DEVICE uint32_t row_bits(uint32_t counts) {
+FB_DEVICE uint32_t mixed_rows(uint32_t counts) {
   if constexpr (Bits == kUpperBits) return (counts >> 3 & 0x1e1e1e1eu) | (counts & 0xe0e0e0e0u);
   else return (counts & 0x0f0f0f0fu) * 17u;
 }
@@ -164,7 +164,7 @@ FB_DEVICE uint32_t bucket_number(uint32_t z) {
   return bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(z))) >> (21 - Bits);
 }
 
-// Where a row's bucket lies, in bytes. rows: of row_bits, of which one byte counts. The exclusive or with that byte, taken twice,
+// Where a row's bucket lies, in bytes. rows: of mixed_rows, of which one byte counts. The exclusive or with that byte, taken twice,
 // tells the rows apart where the exponent's upper bits are, which follow from its lower ones; and where its lower ones are, it
 // moves the buckets of different rows to different banks of shared memory. Without that, half of all uniforms would meet in 8 of
 // the 32 banks, and those of the lower rows even in 4.
@@ -248,7 +248,7 @@ struct OwnBuckets {
   }
 
   FB_DEVICE void put(uint32_t* buckets) const {
-    const uint32_t rows = row_bits<Bits>(static_cast<uint32_t>(Unit * row));
+    const uint32_t rows = mixed_rows<Bits>(static_cast<uint32_t>(Unit * row));
     const auto bucket = [&](uint32_t number) -> uint32_t& { return buckets[bucket_place<Bits>(number, rows, 0) / 4]; };
 #pragma unroll
     for (int i = 0; i < kOwnNarrow; ++i)
@@ -297,7 +297,7 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
   // Until the buckets are written, their place holds the factors and then the distribution function of every row.
   static_assert(kThresholds * sizeof(double) <= sizeof(t.upper) + sizeof(t.lower), "");
   double* rows = reinterpret_cast<double*>(t.upper);
-  const double odds = prob.p / prob.q;
+  const double odds = prob.trivial ? 1.0 : prob.p / prob.q;  // a trivial table has factors alone, which must be below 0
   build_factors(rows, odds);
   if (threadIdx.x == 0) {
     t.odds = odds;

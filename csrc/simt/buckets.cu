@@ -9,8 +9,8 @@ namespace simt_test {
 void bucket_places(const uint32_t* counts, const uint32_t* u1, const uint32_t* u2, int64_t size, uint32_t* upper, uint32_t* lower) {
   using namespace cuda;
   for (int64_t i = 0; i < size; ++i) {
-    upper[i] = bucket_place<kUpperBits>(bucket_number<kUpperBits>(widened(u1[i])), row_bits<kUpperBits>(counts[i]), 0);
-    lower[i] = bucket_place<kLowerBits>(bucket_number<kLowerBits>(widened(u2[i])), row_bits<kLowerBits>(counts[i]), 0);
+    upper[i] = bucket_place<kUpperBits>(bucket_number<kUpperBits>(widened(u1[i])), mixed_rows<kUpperBits>(counts[i]), 0);
+    lower[i] = bucket_place<kLowerBits>(bucket_number<kLowerBits>(widened(u2[i])), mixed_rows<kLowerBits>(counts[i]), 0);
   }
 }
 
