@@ -39,7 +39,7 @@ def seed_change(stream: int, number: int) -> int:
 
 
 class Composed:
-    """One call of such an op. arrays: its arguments, checked but for their values, in one shape; None where not given.
+    """One call of such an op. arrays: its arguments, checked but for their values, in one shape.
 
     drawn_by: the op whose kernels run. arguments: as an op of one draw would declare them.
     """
