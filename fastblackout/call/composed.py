@@ -22,6 +22,7 @@ from ..reference.elements import checked_counts, checked_floats
 from . import checks
 from .arguments import Elements
 from .call import Call
+from .copied_counts import as_it_came
 from .number_arguments import Key
 from .route import through_torch
 
@@ -86,8 +87,9 @@ class Composed:
         return DrawKeys(stream, key.resolve(call, (rng, generator)))
 
     def give(self, value: Any) -> Any:
-        """A result in the library of the first argument."""
-        return self.arrays[0].like(value).give()
+        """A result in the library and the dtype of the first argument."""
+        first = self.arrays[0]
+        return first.like(as_it_came(value, first) if first.came_as else value).give()
 
 
 class DrawKeys:

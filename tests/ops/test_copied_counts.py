@@ -40,6 +40,9 @@ def results(lay: Callable[[Any], Any], counts: Any) -> dict[str, Any]:
     draws = {
         "binomial": fb.binomial(x, 0.25, rng=RNG),
         "beta_binomial": fb.beta_binomial(x, 2.0, 3.0, rng=RNG),
+        "split": fb.split(x, rng=RNG)[1],
+        "multinomial": fb.multinomial(x, lay(np.array([0.2, 0.3, 0.5])), rng=RNG),
+        "hypergeometric": fb.hypergeometric(x, half, half, rng=RNG),
         "categorical": fb.categorical(lay(counts % 2), lay(np.full((2, 2), 0.5)), rng=RNG),
     }
     fields = {(op, name): value for op, step in steps.items() for name, value in step._asdict().items()}
