@@ -44,11 +44,11 @@ def categorical_rows(
     3.6e-10 for S = 50,258 (fastblackout/reference/categorical_rows.py derives it). No gradient.
     Raises TypeError or ValueError naming op, argument, rule and value; on a device fb.check_values tells of wrong rows,
     and a row with nothing to draw gives 0.
-    Source: inverse CDF; in place of sample_categorical of Lou et al., arXiv 2310.16834, which takes a uniform and two
-    logarithms a weight.
+    Source: inverse CDF; in place of sample_categorical of Lou et al., arXiv 2310.16834, which takes a uniform, a
+    logarithm and a division a weight.
 
         >>> fb.categorical_rows(np.array([[1.0, 3.0, 0.0], [0.0, 0.0, 2.0]]), rng=fb.Philox(1))
-        array([0, 2])
+        array([1, 2])
     """
     if (weights is None) == (logits is None):
         got = "none" if logits is None else "both"

@@ -37,10 +37,11 @@ def split(
     """Counts split into parts that add up to them and, for Poisson or negative binomial counts, are independent.
 
         Poisson(mean):                   parts ~ Multinomial(counts, e), part i ~ Poisson(e_i mean)
-        NegativeBinomial(mean, size b):  parts ~ DirichletMultinomial(counts, b e), part i ~ that of (e_i mean, e_i b)
+        NegativeBinomial(mean, size b):  parts ~ DirichletMultinomial(counts, b e),
+                                         part i ~ NegativeBinomial(e_i mean, e_i b)
 
-    Train on one part and test on another, of the same cells, pixels or documents: where counts are all there is, no
-    sample need be left out. The parts are independent only if the counts have that law.
+    Train on one part and test on another, of the same cells, pixels or documents, so that none of them has to be held
+    out. The parts are independent only if the counts have that law. (torch.func._random.split splits keys.)
     counts: whole numbers in 0..2^53, uint8, int16, int32, int64, float64 or a Python number, or in 0..2^24, float32, of
         any shape.
     folds: how many parts of equal share, 2..2^20, or the share e_i of each, at least 1e-9 and 1 in sum within 1e-9, by
@@ -51,7 +52,8 @@ def split(
         dispersion is 1 / b.
     rng, generator: as in fb.thin. Dimension 0 of the result is the sample of the key; the element index runs in C
         order.
-    Returns a tuple of as many arrays as parts, each in the shape of all and in counts' dtype, in C order. Parts are
+    Returns a tuple of as many arrays as parts, each of the shape that counts and overdispersion broadcast to, in
+    counts' dtype and C order. Parts are
     drawn by halves: those of the left half together by fb.binomial, with overdispersion by fb.beta_binomial, and so on
     within each half. Draw m, between parts m - 1 and m, has a key of its own, of which fastblackout/call/composed.py
     says how it is made of rng. The law is as near to the exact one as the sum of the errors of those draws: of F parts,

@@ -128,9 +128,11 @@ class Redraw(Process):
         generator: torch.Generator | None = None,
         backend: str = "auto",
     ) -> Any:
-        """x_t given x_0, like x_0: x_0 itself with probability exp(-t), else a state from r.
+        """x_t given x_0, like x_0: x_0 itself with probability exp(-t), else a state from the process's law r.
 
-        t: a number, one a sample (B,), or one an element. Within 2e-14 total variation for S up to 2^18, 5.9e-11 for
+        r: the law given to Redraw; 1 / S each for Uniform, all on the mask for Absorbing. x_0: integer states (B, ...).
+        t: a number, one a sample (B,), or of as many dimensions as x_0, each of its size or 1: (B, 1) for one a
+        sequence of tokens (B, L), (B, L) for one a token. Within 2e-14 total variation for S up to 2^18, 5.9e-11 for
         S = 2^31 (fastblackout/reference/redraw.py derives it), and as fb.categorical where r is neither uniform nor a
         mask. Equal keys give equal states on every backend, for any split of the batch; on a device they are drawn by
         operations of torch, whatever backend is named. rng, generator, and what happens to wrong states on a device:
