@@ -69,6 +69,6 @@ def test_wrong_values_are_told():
     with pytest.raises(TypeError, match="^posterior_step: offset: must be"):
         step(offset="a")
     with pytest.raises(TypeError, match="^posterior_loss: x_t: dtype"):
-        fb.posterior_loss(LOGITS, LOGITS, BIRTHS, 1.0, family="mean")
+        fb.posterior_loss(LOGITS, LOGITS.half(), BIRTHS, 1.0, family="mean")
     with pytest.raises(ValueError, match="^posterior_step: family: .*negative-binomial.*mean"):
         step(family="median")
