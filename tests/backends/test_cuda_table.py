@@ -13,8 +13,8 @@ from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
 
 KERNELS = ("thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E")
 GROUP = 8  # steps of a round of the chain's loop
-# Clocks of a step, at least and at most. Where float64 takes no fixed time (sm_80, sm_120) 40 clocks are assumed for each
-# operation. Compilers differ: on sm_100 nvcc 13.0 has 13 and 13.5 up to 48, on sm_120 they have 146 and 50 to 81.
+# Clocks of a step, at least and at most. Where float64 takes no fixed time (sm_80, sm_120) 40 clocks are assumed for
+# each operation. Compilers differ: on sm_100 nvcc 13.0 has 13 and 13.5 up to 48, on sm_120 they have 146 and 50 to 81.
 STEP = {"sm_80": (45, 60), "sm_90": (12, 16), "sm_100": (12, 50), "sm_120": (45, 155)}
 STEP_INSTRUCTIONS = 7
 BUCKETS = {"sm_80": 1600, "sm_90": 1600, "sm_100": 1650, "sm_120": 1750}
