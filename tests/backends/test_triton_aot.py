@@ -109,7 +109,8 @@ DTYPES = {
 }
 RUNS = {"hopper": ("90", "constants"), "keys": ("90", "keys")}
 # Each target takes minutes: .ci/nightly compiles for the older one and the newer two, too.
-WITH_ALL_TYPES_AT_NIGHT = ("bayes", "states", *(f"negative_binomial_{part}" for part in ("loss", "grad", "step")))
+WITH_ALL_TYPES_AT_NIGHT = ("bayes", "states", "bessel", "hypergeometric")
+WITH_ALL_TYPES_AT_NIGHT += tuple(f"negative_binomial_{part}" for part in ("loss", "grad", "step"))
 NIGHT = bool(os.environ.get("FASTBLACKOUT_PRODUCT"))
 OTHERS = ("80", "100", "120") if NIGHT else ()
 RUNS |= {target: (target,) for target in (*OTHERS, "gfx942")}

@@ -175,7 +175,7 @@ def index():
 
 
 # The kernels of the law "bayes-logistic" are large: .ci/nightly compiles them for all types and two components, too,
-# and those of "negative-binomial" for all types.
+# and those of "negative-binomial", bessel and hypergeometric for all types.
 ALL = os.environ.get("AOT_CASES") == "all"
 CASES = {
     "thin": lambda: thin(),
@@ -209,11 +209,7 @@ CASES = {
     "beta_binomial double": lambda: beta_binomial(F64),
     "negative_binomial": lambda: negative_binomial(),
     "bessel": lambda: bessel(),
-    "bessel float": lambda: bessel(F32, F64),
-    "bessel double": lambda: bessel(F64),
     "hypergeometric": lambda: hypergeometric(),
-    "hypergeometric float": lambda: hypergeometric(F32, F64, F32),
-    "hypergeometric double": lambda: hypergeometric(F64, F32, F64),
     "categorical": lambda: categorical(),
     "categorical table": lambda: table(),
     "categorical bridge logits": lambda: states_bridge(weights=F32),
@@ -246,6 +242,9 @@ _DTYPES = {*COUNTS, *FLOATS}
 # Each dtype of each argument at least once, of several arguments at a time; test_triton_aot.py says which must occur.
 if ALL:
     CASES |= {"bayes two": lambda: posterior(components=2), "bayes step two": lambda: law_step(components=2)}
+    CASES |= {"bessel float": lambda: bessel(F32, F64), "bessel double": lambda: bessel(F64)}
+    CASES |= {"hypergeometric float": lambda: hypergeometric(F32, F64, F32)}
+    CASES |= {"hypergeometric double": lambda: hypergeometric(F64, F32, F64)}
 for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _other = FLOATS[(_number + 1) % 4]
     _case("categorical", categorical, _counts)
@@ -261,10 +260,10 @@ for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
     _case("beta", beta, _floats, _other)
     _case("beta_binomial", beta_binomial, _counts, _floats, _other)
     _case("negative_binomial", negative_binomial, _floats, _other)
-    _case("bessel", bessel, _counts, _floats)
-    _case("hypergeometric", hypergeometric, _counts, COUNTS[_number - 1], COUNTS[_number - 2])
     _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
     if ALL:
+        _case("bessel", bessel, _counts, _floats)
+        _case("hypergeometric", hypergeometric, _counts, COUNTS[_number - 1], COUNTS[_number - 2])
         _case("bayes step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=1)
         _case("negative binomial step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=-1)
         _case("bayes-categorical step", law_step, _counts, _floats, inputs=_other, components=-3)
