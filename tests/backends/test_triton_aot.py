@@ -108,12 +108,12 @@ DTYPES = {
     "log_prob_kernel": {"x": COUNTS, "a": COUNTS, "b": COUNTS},
 }
 RUNS = {"hopper": ("90", "constants"), "keys": ("90", "keys")}
-# Each target takes minutes: .ci/nightly compiles for the older one and the newer two, too.
+# Each target takes minutes: .ci/nightly compiles for the older one, the newer two and for AMD, too.
 WITH_ALL_TYPES_AT_NIGHT = ("bayes", "states", "bessel", "hypergeometric")
 WITH_ALL_TYPES_AT_NIGHT += tuple(f"negative_binomial_{part}" for part in ("loss", "grad", "step"))
 NIGHT = bool(os.environ.get("FASTBLACKOUT_PRODUCT"))
 OTHERS = ("80", "100", "120") if NIGHT else ()
-RUNS |= {target: (target,) for target in (*OTHERS, "gfx942")}
+RUNS |= {target: (target,) for target in (*OTHERS, "gfx942") if NIGHT}
 
 
 def compiled(tmp_path, *arguments):
@@ -203,6 +203,7 @@ def test_other_cuda_targets(runs, target):
     check_cuda(runs[target].result())
 
 
+@pytest.mark.skipif(not NIGHT, reason="for nights (.ci/nightly): a target takes minutes")
 def test_amd(runs):
     report = runs["gfx942"].result()
     check_kernels(report)
