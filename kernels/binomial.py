@@ -9,7 +9,7 @@ from torch import Tensor
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .checks import check_sample, clean_prob, report
-from .draw import load_key, place, span, words
+from .draw import draw, load_key, place, span, words
 from .launch import as_rows, on, per_element
 
 __all__ = ["binomial"]
@@ -116,6 +116,21 @@ def binomial_block(n, p, q, i, valid, seed, counter, STREAM: tl.constexpr):
     swap = p > 0.5
     k = few_of(n, tl.where(swap, q, p), tl.where(swap, p, q), i, valid, seed, counter, STREAM)
     return tl.where(swap, n - k, k)
+
+
+@triton.jit
+def any_draw(
+    n, valid, first, table, p, q, seed, counter, STREAM: tl.constexpr, ELEMENT: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Binomial(n, p) of a block of one sample, int64 n: counts up to 255 by its table, larger ones by binomial_block;
+    p, q: the clean scalars the table is of."""
+    large = valid & (n > 255)
+    k = draw(tl.where(n > 255, 0, n).to(tl.int32), valid, first, table, p, seed, counter, STREAM, BLOCK).to(tl.int64)
+    if tl.max(large.to(tl.int32), 0) > 0:
+        i = (first + tl.arange(0, BLOCK)).to(tl.uint32)
+        wide = tl.zeros_like(i).to(tl.float64)
+        k = tl.where(large, binomial_block(n, p + wide, q + wide, i, large, seed, counter, ELEMENT), k)
+    return k
 
 
 @triton.jit

@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..reference.philox import Stream
-from .binomial import binomial_block
+from .binomial import any_draw
 from .checks import check_sample, clean_prob, report
 from .draw import draw, load_counts, load_key, place, round_births, rounded, span
 from .launch import as_rows, on
@@ -26,7 +26,7 @@ _ROUNDING = tl.constexpr(int(Stream.ROUNDING))
 def bridge_kernel(
     x_t, logits, births, x_s, model_input, p, q, sigma_p, sigma_q, gain, center, scale, table, key, flag, layout,
     elements, step, sigma_step, sigma_row, max_count, row_0,
-    SHARED: tl.constexpr, BOUNDED: tl.constexpr, STOCHASTIC: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr,
+    WIDE: tl.constexpr, BOUNDED: tl.constexpr, STOCHASTIC: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr,
     BLOCK: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """PARTS blocks of one sample a program. step, sigma_step: 1 with a probability a row, 0 with one for all; the
@@ -34,9 +34,9 @@ def bridge_kernel(
     row, first, elements = span(elements, BLOCK, PARTS, ALIGNED)
     lane = tl.arange(0, BLOCK)
     seed, counter = load_key(key, row_0 + row)
-    inside, complement, wrong = clean_prob(tl.load(p + row * step), tl.load(q + row * step))
+    inside, complement, _wrong = clean_prob(tl.load(p + row * step), tl.load(q + row * step))
     if sigma_p is not None:
-        fall, stay, wrong_fall = clean_prob(tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step))
+        fall, stay, _wrong_fall = clean_prob(tl.load(sigma_p + row * sigma_step), tl.load(sigma_q + row * sigma_step))
         fall_table = table + (sigma_row + row * sigma_step).to(tl.int64) * _WORDS
     own = table + (row * step).to(tl.int64) * _WORDS
     gain = tl.load(gain + row)
@@ -53,22 +53,20 @@ def bridge_kernel(
             at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
             y, bits = expected_births(None, at, gain, valid, True)
         bits |= tl.where(bad & valid, 1, 0)
-        x = x.to(tl.int32) if SHARED else x.to(tl.int64)
+        x = x.to(tl.int64) if WIDE else x.to(tl.int32)
         n = round_births(y, max_count - x, first, seed, counter, _ROUNDING, STOCHASTIC, BLOCK)
-        if SHARED:
-            n = tl.where(valid, n, 0)
-            born = draw(n, valid, first, own, inside, seed, counter, _DRAW, BLOCK)
+        n = tl.where(valid, n, 0)
+        if WIDE:
+            born = any_draw(n, valid, first, own, inside, complement, seed, counter, _DRAW, _ELEMENT, BLOCK)
         else:
-            i = (first + lane).to(tl.uint32)
-            wide = tl.zeros_like(i).to(tl.float64)
-            bits |= tl.where(wrong & valid, 8, 0)
-            born = binomial_block(n, inside + wide, complement + wide, i, valid, seed, counter, _ELEMENT)
+            born = draw(n, valid, first, own, inside, seed, counter, _DRAW, BLOCK)
         if sigma_p is not None:
-            if SHARED:
-                born -= draw(x, valid, first, fall_table, fall, seed, counter, _FALL_DRAW, BLOCK)
+            if WIDE:
+                born -= any_draw(
+                    x, valid, first, fall_table, fall, stay, seed, counter, _FALL_DRAW, _FALL_ELEMENT, BLOCK
+                )
             else:
-                bits |= tl.where(wrong_fall & valid, 8, 0)
-                born -= binomial_block(x, fall + wide, stay + wide, i, valid, seed, counter, _FALL_ELEMENT)
+                born -= draw(x, valid, first, fall_table, fall, seed, counter, _FALL_DRAW, BLOCK)
         report(flag, bits)
         x += born
         if x_s is not None:
@@ -92,12 +90,9 @@ def bridge_step(
     (*pair, step), (*fall, sigma_step) = with_step(p, q), with_step(sigma_p, sigma_q)
     laid = [x_t, births if logits is None else logits, x_s, model_input]
     programs, sizes, options = draw_options("bridge_step", laid, max_count, STOCHASTIC=bool(stochastic))
-    shared = options["SHARED"]
     tensors = [*arrays, *pair, *fall, gain, center, scale]
     with on(x_t):
-        for first, samples, given in slices(tensors, shared and step + sigma_step > 0):
-            table, sigma_row = key, 0
-            if shared:
-                table, sigma_row = tables(flag, max_count, (*given[5:7], step), (*given[7:9], sigma_step))
+        for first, samples, given in slices(tensors, step + sigma_step > 0):
+            table, sigma_row = tables(flag, max_count, (*given[5:7], step), (*given[7:9], sigma_step))
             counts = step, sigma_step, sigma_row, max_count, first
             bridge_kernel[(samples * programs,)](*given, table, key, flag, *sizes, *counts, **options)

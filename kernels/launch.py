@@ -9,7 +9,7 @@ sigma_q, factor, weight and coefficient, float32 (B,) for gain, center and scale
 index: int64 (B,), None: K is 1 (one for all samples) or B. Tables are dense.
 Nothing synchronises. Launches go to torch's current stream and can be captured in a CUDA graph once the same call has
 run before (then kernels are compiled, and layouts that are not C order lie on the device).
-Two launches where CUDA C++ takes one: declared counts up to 255, with a scratch of 43 KB a sample (table.py says why),
+Two launches where CUDA C++ takes one: thin and bridge_step, with a scratch of 43 KB a sample (table.py says why),
 the loss of few large samples (birth_loss.py does), the energy loss and its gradient (energy_loss.py), and the loss of a
 law (posterior_loss.py).
 """

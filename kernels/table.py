@@ -134,8 +134,9 @@ def tables(
     total = rows if p_second is None else 2 * rows
     table = torch.empty(total * WORDS, dtype=torch.int64, device=p.device)
     samples = min(16, triton.next_power_of_2(total)) if INTERPRETED else 1
+    most = min(max_count, MAX_SHARED_COUNT)
     table_kernel[(triton.cdiv(total, samples),)](
-        p, q, p_second, q_second, table, flag, rows, step, second_step, max_count, SAMPLES=samples, **OPTIONS
+        p, q, p_second, q_second, table, flag, rows, step, second_step, most, SAMPLES=samples, **OPTIONS
     )
     return table, rows
 
@@ -150,13 +151,12 @@ def with_step(p: Tensor | None, q: Tensor | None) -> tuple[Tensor | None, Tensor
 def draw_options(
     op: str, arrays: list[Any], max_count: int, **options: Any
 ) -> tuple[int, tuple[Any, int], dict[str, Any]]:
-    """(programs a sample, (layout, elements), options), for slices; SHARED: counts are declared small enough for
-    tables."""
+    """(programs a sample, (layout, elements), options), for slices; WIDE: a count may be too large for tables."""
     batch, elements = batch_and_elements(arrays[0])
-    shared = max_count <= MAX_SHARED_COUNT
-    gpu = 256 if shared else ELEMENT_BLOCK
-    parts = 4 if shared and not (INTERPRETED and block_size(elements, gpu) >= elements) else 1
-    options |= {"SHARED": shared, "BOUNDED": bounded(arrays[0], max_count), "PARTS": parts}
+    wide = max_count > MAX_SHARED_COUNT
+    gpu = ELEMENT_BLOCK if wide else 256
+    parts = 1 if wide or (INTERPRETED and block_size(elements, gpu) >= elements) else 4
+    options |= {"WIDE": wide, "BOUNDED": bounded(arrays[0], max_count), "PARTS": parts}
     (programs,), sizes, options = per_element(op, arrays, gpu, **options)
     return programs // batch, sizes, options
 

@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..reference.philox import Stream
-from .binomial import binomial_block
+from .binomial import any_draw
 from .checks import check_sample, clean_prob, report
 from .draw import draw, load_counts, load_key, place, rounded, span
 from .launch import as_rows, on
@@ -24,14 +24,14 @@ _ELEMENT = tl.constexpr(int(Stream.THIN_ELEMENT))
 def thin_kernel(
     x_0, x_t, births, model_input, p, q, center, scale, table, key, flag, layout,
     elements, step, max_count, row_0,
-    SHARED: tl.constexpr, BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr,
+    WIDE: tl.constexpr, BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr,
     BLOCK: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """PARTS blocks of one sample a program. step: 1 with a probability (and table) a row, 0 with one for all."""
     row, first, elements = span(elements, BLOCK, PARTS, ALIGNED)
     lane = tl.arange(0, BLOCK)
     seed, counter = load_key(key, row_0 + row)
-    inside, complement, wrong = clean_prob(tl.load(p + row * step), tl.load(q + row * step))
+    inside, complement, _wrong = clean_prob(tl.load(p + row * step), tl.load(q + row * step))
     own = table + (row * step).to(tl.int64) * _WORDS
     center, scale = tl.load(center + row), tl.load(scale + row)
     if first == 0:
@@ -41,16 +41,13 @@ def thin_kernel(
         at = place(x_0, row, first, lane, elements, layout, 0, 4, DIMS)
         n, bad = load_counts(at, valid, max_count, BOUNDED)
         bits = tl.where(bad & valid, 1, 0)
-        if SHARED:
+        if WIDE:
+            n = n.to(tl.int64)
+            k = any_draw(n, valid, first, own, inside, complement, seed, counter, _DRAW, _ELEMENT, BLOCK)
+        else:
             n = n.to(tl.int32)
             k = draw(n, valid, first, own, inside, seed, counter, _DRAW, BLOCK)
-        else:
-            n = n.to(tl.int64)
-            bits |= tl.where(wrong & valid, 8, 0)
-            i = (first + lane).to(tl.uint32)
-            wide = tl.zeros_like(i).to(tl.float64)
-            k = binomial_block(n, inside + wide, complement + wide, i, valid, seed, counter, _ELEMENT)
-        if not (BOUNDED and SHARED):
+        if not BOUNDED:
             report(flag, bits)
         if x_t is not None:
             to = place(x_t, row, first, lane, elements, layout, 1, 4, DIMS)
@@ -75,8 +72,7 @@ def thin(
         return
     *pair, step = with_step(p, q)
     programs, sizes, options = draw_options("thin", arrays, max_count)
-    shared = options["SHARED"]
     with on(x_0):
-        for first, samples, given in slices([*arrays, *pair, center, scale], shared and step == 1):
-            table = tables(flag, max_count, (*given[4:6], step))[0] if shared else key
+        for first, samples, given in slices([*arrays, *pair, center, scale], step == 1):
+            table, _ = tables(flag, max_count, (*given[4:6], step))
             thin_kernel[(samples * programs,)](*given, table, key, flag, *sizes, step, max_count, first, **options)

@@ -69,8 +69,8 @@ static void round_births(const Bridge& op, const DrawKey& key, int64_t i0, int c
         stochastic_round(y[k], max_count - x[k], key, static_cast<uint32_t>(i0 + k), words[k], ROUNDING_REFINE));
 }
 
-// A chunk of counts up to 255, by the shared-p draw.
-static void shared_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const float* y) {
+// A chunk of an op whose counts are all up to 255: they are held as bytes.
+static void narrow_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const float* y) {
   alignas(64) uint8_t x_buffer[kChunk], n[kChunk], k[kChunk], fall[kChunk];
   const uint8_t* x = load_chunk(op.x_t, sample, i0, count, x_buffer);
   round_births(op, key, i0, count, y, x, n);
@@ -91,9 +91,9 @@ static void shared_chunk(const Bridge& op, const DrawKey& key, int64_t sample, i
   if (op.x_s) store(op.x_s, sample, i0, count, k);
 }
 
-// A chunk of larger counts, by the per-element draw.
-static void element_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const float* y) {
-  int64_t x[kChunk], births[kChunk], deaths[kChunk];
+// A chunk of an op that may have larger counts.
+static void wide_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const float* y) {
+  alignas(64) int64_t x[kChunk], births[kChunk], deaths[kChunk];
   alignas(64) uint32_t words[kChunk];
   const uint32_t i = static_cast<uint32_t>(i0);
   load(op.x_t, sample, i0, count, x);
@@ -104,10 +104,12 @@ static void element_chunk(const Bridge& op, const DrawKey& key, int64_t sample, 
                     ? stochastic_round(y[e], room, key, i + static_cast<uint32_t>(e), words[e], ROUNDING_REFINE)
                     : nearest_round(y[e], room);
   }
-  binomial_draws(key, BRIDGE_ELEMENT, i, count, op.birth.p[sample], op.birth.q[sample], births);
+  row_draws(thread_table(0), key, {BRIDGE_DRAW, BRIDGE_REFINE, BRIDGE_ELEMENT}, i, count, op.birth.p[sample], op.birth.q[sample],
+            shares_rounds(op), births);
   if (op.attrition.p) {
     std::memcpy(deaths, x, sizeof(int64_t) * static_cast<size_t>(count));
-    binomial_draws(key, ATTRITION_ELEMENT, i, count, op.attrition.p[sample], op.attrition.q[sample], deaths);
+    row_draws(thread_table(1), key, {ATTRITION_DRAW, ATTRITION_REFINE, ATTRITION_ELEMENT}, i, count, op.attrition.p[sample],
+              op.attrition.q[sample], shares_rounds(op), deaths);
     for (int e = 0; e < count; ++e) x[e] -= deaths[e];
   }
   for (int e = 0; e < count; ++e) x[e] += births[e];
@@ -119,7 +121,7 @@ static void bridge_chunk(const Bridge& op, int64_t sample, int64_t i0, int count
   const DrawKey key = key_of(op, sample);
   alignas(64) float y[kChunk];
   expected_births(op, sample, i0, count, y);
-  (op.max_count <= kMaxSharedCount ? shared_chunk : element_chunk)(op, key, sample, i0, count, y);
+  (op.max_count <= kMaxSharedCount ? narrow_chunk : wide_chunk)(op, key, sample, i0, count, y);
 }
 
 }  // namespace FB_ISA

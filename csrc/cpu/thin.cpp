@@ -48,24 +48,28 @@ static inline void finish(const Thin& op, int64_t sample, int64_t i0, int count,
   if (op.x_t && !stored) store(op.x_t, sample, i0, count, k);
 }
 
+// A chunk of counts that are bytes.
+static void narrow_chunk(const Thin& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const uint8_t* n) {
+  alignas(64) uint8_t k_buffer[kDrawChunk];
+  DrawTable& table = thread_table(0);
+  build_table(table, op.alive.p[sample], op.alive.q[sample], static_cast<int>(op.max_count < kMaxSharedCount ? op.max_count : kMaxSharedCount));
+  uint8_t* direct = !op.x_t || op.x_t.data == op.x_0.data ? nullptr : counts_in_place(op.x_t, sample, i0, count);
+  uint8_t* k = direct != nullptr ? direct : k_buffer;
+  draw_chunk(table, key, THIN_DRAW, THIN_REFINE, static_cast<uint32_t>(i0), count, n, k, shares_rounds(op));
+  finish(op, sample, i0, count, n, k, direct != nullptr);
+}
+
 static void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
   const DrawKey key = key_of(op, sample);
-  if (op.max_count <= kMaxSharedCount) {
-    alignas(64) uint8_t n_buffer[kDrawChunk], k_buffer[kDrawChunk];
-    DrawTable& table = thread_table(0);
-    build_table(table, op.alive.p[sample], op.alive.q[sample], static_cast<int>(op.max_count));
-    const uint8_t* n = load_chunk(op.x_0, sample, i0, count, n_buffer);
-    uint8_t* direct = !op.x_t || op.x_t.data == op.x_0.data ? nullptr : counts_in_place(op.x_t, sample, i0, count);
-    uint8_t* k = direct != nullptr ? direct : k_buffer;
-    draw_chunk(table, key, THIN_DRAW, THIN_REFINE, static_cast<uint32_t>(i0), count, n, k, shares_rounds(op));
-    finish(op, sample, i0, count, n, k, direct != nullptr);
-  } else {
-    int64_t n[kChunk], k[kChunk];
-    load(op.x_0, sample, i0, count, n);
-    std::memcpy(k, n, sizeof(int64_t) * static_cast<size_t>(count));
-    binomial_draws(key, THIN_ELEMENT, static_cast<uint32_t>(i0), count, op.alive.p[sample], op.alive.q[sample], k);
-    finish(op, sample, i0, count, n, k, false);
-  }
+  alignas(64) uint8_t narrow[kDrawChunk];
+  if (op.max_count <= kMaxSharedCount) return narrow_chunk(op, key, sample, i0, count, load_chunk(op.x_0, sample, i0, count, narrow));
+  alignas(64) int64_t n[kChunk], k[kChunk];
+  load(op.x_0, sample, i0, count, n);
+  if (!narrowed(n, count, narrow)) return narrow_chunk(op, key, sample, i0, count, narrow);
+  std::memcpy(k, n, sizeof(int64_t) * static_cast<size_t>(count));
+  row_draws(thread_table(0), key, {THIN_DRAW, THIN_REFINE, THIN_ELEMENT}, static_cast<uint32_t>(i0), count, op.alive.p[sample],
+            op.alive.q[sample], shares_rounds(op), k);
+  finish(op, sample, i0, count, n, k, false);
 }
 
 }  // namespace FB_ISA

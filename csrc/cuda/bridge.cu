@@ -146,35 +146,50 @@ FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) piece
   finish<Attrition>(op, piece.sample, piece.begin);
 }
 
-FB_KERNEL(kThreads, 4) bridge_element(FB_PARAM(Bridge) op) {
-  const Place place = place_of(op);
-  if (!place.inside) return;
-  if (place.i == 0) check_sample(op, place.sample, op.gain);
-  int flags = 0;
-  const int64_t x = load_count(op, place, flags), room = op.max_count - x;
-  const float y = expected_births(op, place.sample, place.i, flags);
-  int64_t count;  // what a binomial draw takes: first the births, then x
-  if (op.stochastic) {
-    const SampleKey key = key_of(op.key, place.sample);
-    const Words words = key.words(place.i >> 2, ROUNDING);
-    count = stochastic_round(y, room, key, place.i, word_of(words, place.i), ROUNDING_REFINE);
-  } else {
-    count = nearest_round(y, room);
+struct Wide {
+  Queue queue;           // build_table empties it; nothing goes into it here
+  int64_t x_s[kThreads];  // out of registers while a sampler runs; x_t is read again for its second run
+  DrawTable tables[2];   // the second one where there is attrition
+};
+
+FB_DEVICE Wide& wide() { FB_SHARED_GIVEN(Wide); }
+
+FB_DEVICE int64_t wide_births(const Bridge& op, const Place& place, int64_t room, float y) {
+  if (!op.stochastic) return nearest_round(y, room);
+  const SampleKey key = key_of(op.key, place.sample);
+  return stochastic_round(y, room, key, place.i, word_of(key.words(place.i >> 2, ROUNDING), place.i), ROUNDING_REFINE);
+}
+
+// Counts may be above kMaxSharedCount: a thread draws an element at a time.
+FB_KERNEL(kThreads, 2) bridge_wide(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces) {
+  const Piece piece = piece_of(op, pieces);
+  const int draws = op.attrition.p != nullptr ? 2 : 1;
+  bool wrong = false;
+  if (piece.begin == 0 && threadIdx.x == 0) check_sample(op, piece.sample, op.gain);
+  for (int draw = 0; draw < draws; ++draw) {
+    const PQ prob = checked_prob(draw == 0 ? op.birth : op.attrition, piece.sample, wrong);
+    build_table(wide().tables[draw], wide().queue, prob, op.key, piece.sample, kMaxSharedCount);
+  }
+  int flags = wrong ? kWrongProbability : 0;
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < piece.size; e += kThreads) {
+    const Place place{piece.sample, piece.begin + e, true};
+    const int64_t x = load_count(op, place, flags);
+    int64_t count = wide_births(op, place, op.max_count - x, expected_births(op, place.sample, place.i, flags));
+    int64_t& x_s = wide().x_s[threadIdx.x];
+    x_s = x;
+#pragma unroll 1
+    for (int draw = 0; draw < draws; ++draw) {  // a loop, to have the sampler's code only once
+      const PQ prob = checked_prob(draw == 0 ? op.birth : op.attrition, place.sample, wrong);
+      const RowStreams streams = draw == 0 ? RowStreams{BRIDGE_DRAW, BRIDGE_REFINE, BRIDGE_ELEMENT}
+                                           : RowStreams{ATTRITION_DRAW, ATTRITION_REFINE, ATTRITION_ELEMENT};
+      const int64_t k = row_draw(wide().tables[draw], count, prob, op.key, place, streams);
+      x_s += draw == 0 ? k : -k;
+      count = load_count(op, place, flags);
+    }
+    store_element(op, place.sample, place.i, x_s);
   }
   raise(op.flag, flags, flags != 0);
-  __shared__ int64_t kept[kThreads];  // x_s, out of registers while the sampler runs; x is read again for its second run
-  int64_t& x_s = kept[threadIdx.x];
-  x_s = x;
-#pragma unroll 1
-  for (int draw = 0; draw < (op.attrition.p != nullptr ? 2 : 1); ++draw) {  // a loop, to have the sampler's code only once
-    bool wrong = false;
-    const PQ prob = checked_prob(draw == 0 ? op.birth : op.attrition, place.sample, wrong);
-    raise(op.flag, kWrongProbability, wrong);
-    const int64_t k = binomial_draw(count, prob.p, prob.q, op.key, place, draw == 0 ? BRIDGE_ELEMENT : ATTRITION_ELEMENT);
-    x_s += draw == 0 ? k : -k;
-    count = load_count(op, place, flags);
-  }
-  store_element(op, place.sample, place.i, x_s);
 }
 
 }  // namespace
@@ -182,7 +197,7 @@ FB_KERNEL(kThreads, 4) bridge_element(FB_PARAM(Bridge) op) {
 int bridge(const Bridge& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   if (op.max_count > kMaxSharedCount) {
-    FB_LAUNCH(bridge_element, element_grid(op), kThreads, stream, op);
+    launch_pieces(bridge_wide, op.attrition.p != nullptr ? sizeof(Wide) : sizeof(Wide) - sizeof(DrawTable), op, stream);
   } else if (op.attrition.p != nullptr) {
     launch_pieces(bridge_shared<true>, sizeof(Shared<true>), op, stream);
   } else {

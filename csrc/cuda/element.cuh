@@ -1,4 +1,5 @@
-// The per-element draws (fastblackout/binomial.h, poisson.h): one thread an element, samples and elements as one range.
+// The draws of an element on its own, by a thread: with numbers of its own (fastblackout/binomial.h, poisson.h), samples and elements as
+// one range, or by the table of its sample.
 #pragma once
 
 #include "cuda/draw.cuh"
@@ -52,6 +53,19 @@ FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const int64_t* ke
 
 FB_DEVICE int64_t poisson_draw(double rate, const int64_t* key, const Place& place, uint32_t stream) {
   return poisson_element(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
+}
+
+// The streams of a draw with one p for a sample.
+struct RowStreams {
+  uint32_t table, refine, element;
+};
+
+// Binomial(n, p) with one p for a sample: a count up to kMaxSharedCount by the table of p, a larger one by the per-element draw.
+FB_DEVICE int64_t row_draw(const DrawTable& t, int64_t n, const PQ& prob, const int64_t* key, const Place& place, const RowStreams& streams) {
+  if (n > kMaxSharedCount) return binomial_draw(n, prob.p, prob.q, key, place, streams.element);
+  const int small = static_cast<int>(n);
+  const int k = t.trivial ? 0 : exact_draw(t, key_of(key, place.sample), streams.table, streams.refine, place.i, small);
+  return t.mirrored ? small - k : k;
 }
 
 // An element of an array of counts, brought into the range in which its dtype holds every count; sets `wrong` where it was not.

@@ -108,16 +108,28 @@ FB_KERNEL(kThreads, 4) thin_shared(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
   finish(op, piece.sample, piece.begin);
 }
 
-FB_KERNEL(kThreads, 4) thin_element(FB_PARAM(Thin) op) {
-  const Place place = place_of(op);
-  if (!place.inside) return;
-  if (place.i == 0) check_sample(op, place.sample, nullptr);
+struct Wide {
+  DrawTable table;
+  Queue queue;  // build_table empties it; nothing goes into it here
+};
+
+FB_DEVICE Wide& wide() { FB_SHARED_GIVEN(Wide); }
+
+// Counts may be above kMaxSharedCount: a thread draws an element at a time.
+FB_KERNEL(kThreads, 2) thin_wide(FB_PARAM(Thin) op, FB_PARAM(Pieces) pieces) {
+  const Piece piece = piece_of(op, pieces);
   bool wrong_prob = false, wrong_count = false;
-  const PQ prob = checked_prob(op.alive, place.sample, wrong_prob);
-  const double x = load_one(op.x_0, place.sample, place.i);
-  const int64_t n = static_cast<int64_t>(clamp_count(x, static_cast<double>(op.max_count), wrong_count));
-  const int64_t k = binomial_draw(n, prob.p, prob.q, op.key, place, THIN_ELEMENT);
-  store_element(op, place.sample, place.i, n, k);
+  const PQ prob = checked_prob(op.alive, piece.sample, wrong_prob);
+  if (piece.begin == 0 && threadIdx.x == 0) check_sample(op, piece.sample, nullptr);
+  build_table(wide().table, wide().queue, prob, op.key, piece.sample, kMaxSharedCount);
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < piece.size; e += kThreads) {
+    const Place place{piece.sample, piece.begin + e, true};
+    const double x = load_one(op.x_0, place.sample, place.i);
+    const int64_t n = static_cast<int64_t>(clamp_count(x, static_cast<double>(op.max_count), wrong_count));
+    const int64_t k = row_draw(wide().table, n, prob, op.key, place, {THIN_DRAW, THIN_REFINE, THIN_ELEMENT});
+    store_element(op, place.sample, place.i, n, k);
+  }
   raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
 }
 
@@ -128,7 +140,7 @@ bool plain(const View& view) { return view.data == nullptr || (view.vector && vi
 int thin(const Thin& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   if (op.max_count > kMaxSharedCount) {
-    FB_LAUNCH(thin_element, element_grid(op), kThreads, stream, op);
+    launch_pieces(thin_wide, sizeof(Wide), op, stream);
   } else {
     const bool is_plain = op.max_count == 255 && plain(op.x_0) && plain(op.x_t) && plain(op.births);
     launch_pieces(is_plain ? thin_shared<true> : thin_shared<false>, 0, op, stream);

@@ -68,8 +68,9 @@ def thin(
     rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
         is read on the host; neither: a fresh seed from torch's default generator. Equal keys give equal results,
         whatever the batch split, backend, thread count or strides.
-    max_count: the largest count x_0 may hold, declared (it chooses the draw; default 255 for uint8, else required):
-        at most 255 the law is within 1e-13 total variation of the binomial, above see fb.binomial.
+    max_count: the largest count x_0 may hold (default 255 for uint8, else required). It changes no bits: a count of at
+        most 255 is drawn by a table of its sample's p, within 1e-13 total variation of the binomial, a larger one on
+        its own, as near as fb.binomial.
     center, scale: finite, per sample, rounded to float32; model_input is computed in float32 and rounded to input_dtype
         (float32, float64, bfloat16, float16).
     outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead, which

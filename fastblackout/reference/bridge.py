@@ -51,9 +51,9 @@ def bridge(
         common.check_prob(sigma_p, sigma_q, op, "attrition")
     y = common.expected_births(logits, births, gain, key, op)
     n = np.minimum(common.round_births(y, max_count, key, stochastic), max_count - x)
-    x_s = x + common.binomial_rows(n, p, q, key, max_count, _BIRTHS)
+    x_s = x + common.binomial_rows(n, p, q, key, _BIRTHS)
     if sigma_p is not None and sigma_q is not None:
-        x_s = x_s - common.binomial_rows(x, sigma_p, sigma_q, key, max_count, _DEATHS)
+        x_s = x_s - common.binomial_rows(x, sigma_p, sigma_q, key, _DEATHS)
     return (
         x_s.astype(x_t.dtype).reshape(x_t.shape) if "x_s" in outputs else None,
         common.model_input(x_s, center, scale, input_dtype).reshape(x_t.shape) if "model_input" in outputs else None,

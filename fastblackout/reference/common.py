@@ -57,13 +57,15 @@ def binomial_rows(
     p: NDArray[np.float64],
     q: NDArray[np.float64],
     key: Philox,
-    max_count: int,
     streams: tuple[Stream, Stream, Stream],
 ) -> NDArray[np.int64]:
-    """Binomial(n, p) with one p a row; max_count, never the data, chooses between the shared-p and element draws."""
-    if max_count <= MAX_SHARED_COUNT:
-        return draw(n, p, q, key, streams[0], streams[1])
-    return binomial(n, np.broadcast_to(p[:, None], n.shape), np.broadcast_to(q[:, None], n.shape), key, streams[2])
+    """Binomial(n, p) with one p a row: counts up to 255 by the shared-p draw, each larger one by the element draw."""
+    large = n > MAX_SHARED_COUNT
+    k = draw(np.where(large, 0, n), p, q, key, streams[0], streams[1])
+    if not large.any():
+        return k
+    p, q = np.broadcast_to(p[:, None], n.shape), np.broadcast_to(q[:, None], n.shape)
+    return np.where(large, binomial(np.where(large, n, 0), p, q, key, streams[2]), k)
 
 
 def model_input(

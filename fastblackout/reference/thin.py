@@ -37,7 +37,7 @@ def thin(
     """
     n = common.count_rows(x_0, max_count, key, "thin", "x_0")
     common.check_prob(p, q, "thin", "alive")
-    x_t = common.binomial_rows(n, p, q, key, max_count, _STREAMS)
+    x_t = common.binomial_rows(n, p, q, key, _STREAMS)
     return (
         x_t.astype(x_0.dtype).reshape(x_0.shape) if "x_t" in outputs else None,
         (n - x_t).astype(x_0.dtype).reshape(x_0.shape) if "births" in outputs else None,

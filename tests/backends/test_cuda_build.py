@@ -19,11 +19,12 @@ MORE_REGISTERS |= {"negative_binomial_losses": 80, "negative_binomial_grads": 80
 # Three blocks for logits of all states, two with log n! of them: for sm_100 and sm_120 nvcc keeps more loads in flight.
 MORE_REGISTERS["state_gradsILb0E"] = 80
 MORE_REGISTERS |= dict.fromkeys(("state_lossesILb1E", "state_gradsILb1E", "state_step_kernelILb1E"), 128)
+MORE_REGISTERS |= {"thin_wide": 128, "bridge_wide": 128}  # two blocks: the table and the samplers' hats need the room
 # Two blocks, which have a multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh)
 MORE_REGISTERS |= dict.fromkeys(("bayes_losses", "bayes_grads", "bayes_step_kernel"), 128)
 KERNELS = (
     "thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E", "loss_kernel", "loss_grad",
-    "philox_kernel", "thin_element", "bridge_element", "tau_leap_kernel", "binomial_kernel", "poisson_kernel",
+    "philox_kernel", "thin_wide", "bridge_wide", "tau_leap_kernel", "binomial_kernel", "poisson_kernel",
     "normal_kernel", "gamma_kernel", "beta_kernel", "beta_binomial_kernel", "negative_binomial_kernel",
     "hypergeometric_kernel", "bessel_kernel",
     "categorical_rows", "categorical_element", "categorical_table_kernel", "build_table_kernel",

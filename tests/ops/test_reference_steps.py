@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from fastblackout.philox import Philox
-from fastblackout.reference import bridge, common, tau_leap, thin
-from fastblackout.reference.philox import philox4x32
+from fastblackout.reference import binomial, bridge, common, tau_leap, thin
+from fastblackout.reference.philox import Stream, philox4x32
 
 
 def ones(batch, value=1.0):
@@ -41,16 +41,23 @@ def test_thin_outputs_and_batch_split():
     np.testing.assert_allclose((brain.astype(np.uint32) << 16).view(np.float32), value, rtol=2.0**-8)
 
 
-def test_declared_maximum_chooses_the_draw():
-    x_0 = np.full((2, 400), 200, dtype=np.int32)
-    p = ones(2, 0.3)
-    args = (x_0, p, 1 - p, Philox(3))
-    rest = (ones(2, 0.0), ones(2), ("x_t",), "float32")
-    small, large = (thin.thin(*args, maximum, *rest)[0] for maximum in (255, 1000))
-    assert small.dtype == large.dtype == np.int32
-    assert (small != large).any()
-    for drawn in (small, large):  # 6.5 standard errors of the mean of 800 draws: false alarm 1e-10
-        assert abs(drawn.mean() - 60) < 6.5 * math.sqrt(200 * 0.3 * 0.7 / 800)
+def test_each_count_chooses_its_draw():
+    """One of at most 255 the table's, a larger one the element draw: neither max_count nor its neighbours matter."""
+    x_0 = np.random.default_rng(1).integers(250, 262, (2, 400))
+    p, key, rest = np.array([0.3, 0.8]), Philox(3), (ones(2, 0.0), ones(2), ("x_t",), "float32")
+
+    def thinned(counts, maximum):
+        return thin.thin(counts, p, 1 - p, key, maximum, *rest)[0]
+
+    drawn, large = thinned(x_0, 1000), x_0 > 255
+    assert 300 < large.sum() < 500 and (thinned(x_0, 261) == drawn).all()
+    assert (thinned(np.where(large, 0, x_0), 255)[~large] == drawn[~large]).all()
+    wide_p, wide_q = np.broadcast_to(p[:, None], x_0.shape), np.broadcast_to(1 - p[:, None], x_0.shape)
+    alone = binomial.binomial(np.where(large, x_0, 0), wide_p, wide_q, key, Stream.THIN_ELEMENT)
+    assert (alone[large] == drawn[large]).all()
+    for row in range(2):  # 6.5 standard errors of the mean of 400 draws: false alarm 1e-10
+        n, p_row = x_0[row], p[row]
+        assert abs(drawn[row].sum() - n.sum() * p_row) < 6.5 * math.sqrt(n.sum() * p_row * (1 - p_row))
 
 
 def test_zero_dimensional_and_empty():

@@ -13,7 +13,7 @@
 
 namespace fastblackout {
 
-constexpr int kMaxSharedCount = 255;            // counts declared above this take the per-element draw
+constexpr int kMaxSharedCount = 255;            // a count above this takes the per-element draw
 constexpr double kTwo48 = 281474976710656.0;    // 2^48
 
 // How a probability is drawn: with the smaller of p and q, and if that is q the draw is `mirrored`, its result n - K.
