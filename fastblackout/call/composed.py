@@ -18,6 +18,7 @@ from ..arrays import Array, is_traced
 from ..backends import select
 from ..ground.values import is_tensor
 from ..philox import SEED_END, Philox
+from ..probability import check_sum
 from ..reference.elements import checked_counts, checked_floats
 from . import checks
 from .arguments import Elements
@@ -73,6 +74,11 @@ class Composed:
         if self._values_are_here:
             checked_floats(array.numpy(), self.op, name, rule, most, least)
 
+    def check_pairs(self, name: str, p: Array, q: Array) -> None:
+        """ValueError unless p + q = 1 in every element."""
+        if self._values_are_here:
+            check_sum(self.op, name, p.numpy(), q.numpy())
+
     def check_sums(self, name: str, values: Any) -> None:
         """ValueError unless the sums of `values` over the last axis are finite and above 0."""
         if self._values_are_here:
@@ -96,11 +102,11 @@ class DrawKeys:
     """The keys of the draws of one call. key: a fb.Philox, or its tensor."""
 
     def __init__(self, stream: int, key: Any) -> None:
-        self._stream, self._key = stream, key
+        self.stream, self.key = stream, key
 
     def of(self, number: int) -> Any:
         """The key of draw `number`, a fb.Philox or its tensor as the caller's is."""
-        key, change = self._key, seed_change(self._stream, number)
+        key, change = self.key, seed_change(self.stream, number)
         if isinstance(key, Philox):
             return Philox(key.seed ^ change, key.first_sample, key.call)
         signed = change - SEED_END if change >> 63 else change

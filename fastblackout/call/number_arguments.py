@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import same_in_every_slice
 from ..backends.host import NO_PAIR
-from ..ground.values import check_name, is_tensor
+from ..ground.values import check_name, is_spread, is_tensor
 from ..probability import Prob
 from . import checks
 from .arguments import Argument
@@ -88,6 +88,11 @@ class PerSample(Argument):
     def _given(self, call: Call, value: Any) -> Any:
         self.check_given(call, value, self.missing)
         return value.p if isinstance(value, Prob) else value
+
+
+def takes_spread(argument: Argument, value: Any) -> bool:
+    """Whether this is an argument of a number for each sample, and its value numbers that differ within one."""
+    return isinstance(argument, (Probability, PerSample)) and is_spread(value)
 
 
 class MaxCount(Argument):

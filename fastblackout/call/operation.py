@@ -12,7 +12,7 @@ from . import short
 from .arguments import Argument
 from .call import Call
 from .declared import DECLARED
-from .number_arguments import Key
+from .number_arguments import Key, takes_spread
 from .outputs import Outputs, given_back
 from .route import through_torch
 
@@ -24,7 +24,8 @@ class Operation:
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
     through torch's dispatcher wherever its tensors are. quick: the function of fastblackout._cpu that is the short
-    way for plain calls, see short.py.
+    way for plain calls, see short.py. spread: what is called instead, with the op first, where an argument that takes a
+    number for each sample is given numbers that differ within one.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class Operation:
         ranked_as: str = "",
         extend: Callable[[], None] | None = None,
         quick: str = "",
+        spread: Callable[..., Any] | None = None,
     ) -> None:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
+        self.spread = spread
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
@@ -51,6 +54,8 @@ class Operation:
             drawn = short.call(self.quick, values[0], backend, values, request, self.outputs.names)
             if drawn is not None:
                 return self.outputs.result(*drawn)
+        if self.spread is not None and any(map(takes_spread, self.arguments, values)):
+            return self.spread(self, values, request, backend)
         tensors = self.arguments[0].tensors(values[0])
         if any(through_torch(tensor, backend) for tensor in tensors):
             from . import torch_registry

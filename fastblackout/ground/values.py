@@ -143,6 +143,18 @@ def one_a_sample(op: str, argument: str, value: Any, samples: int) -> Any:
     return value.reshape(samples) if len(shape) > 1 else value
 
 
+def is_spread(value: Any) -> bool:
+    """Whether it is an array, or a pair of arrays, of numbers that differ within a sample: of several in a dimension
+    after the first."""
+    return any(map(_is_spread, value)) if isinstance(value, tuple) else _is_spread(value)
+
+
+def _is_spread(value: Any) -> bool:
+    if isinstance(value, (int, float, list)) or (is_tensor(value) and value.is_nested):
+        return False
+    return any(size != 1 for size in getattr(value, "shape", ())[1:])
+
+
 def common_shape(op: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """What the shapes of arguments broadcast to."""
     given = list(shapes.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from ..arrays import Array
 from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.number_arguments import PerSample
@@ -12,6 +13,7 @@ from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
 from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
+from .spread import NO_BIRTHS, mask_of, where
 
 _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     "birth_loss",
@@ -24,7 +26,9 @@ _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
 )
 
 
-def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backend: str = "auto") -> Any:
+def birth_loss(
+    logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, mask: Any = None, backend: str = "auto"
+) -> Any:
     """Sums over each sample of the cost of predicting y births where there were `births`.
 
         y = gain * softplus(logits),  loss_b = weight_b * sum over the sample of (y - births * log y)
@@ -35,6 +39,8 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         a kernel that recomputes y instead of keeping it; once (RuntimeError the second time), under torch.func too.
     births: x_0 - x_t, logits' shape, any integer or float dtype, finite, at least 0.
     weight: finite, per sample (see fb.thin): Schedule.weight(name, k). gain: finite, above 0, per sample.
+    mask: bools that broadcast to logits' shape, true where elements count: another adds nothing, whatever is there, and
+        has the gradient 0.
     Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
     float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32,
     added in float64), so it is too. A logit below -86.99 has y = 0 and log y = log gain + logit; the loss is finite for
@@ -47,6 +53,8 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         >>> fb.birth_loss(logits, births, weight=1.0)
         array([2.9904923], dtype=float32)
     """
+    if mask is not None:
+        logits, births = _where(mask, logits, births)
     values = logits, births, weight, gain
     # foreseen: the gradient by the losses, the same for all of them, for which the slopes are the gradient already.
     if (quick := short.call("quick_loss", logits, backend, values)) is not None:
@@ -56,6 +64,14 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         return _BIRTH_LOSS(values, backend=backend)
     (loss,), chosen, slopes = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
     return _kept().apply(logits, (_how(slopes, None), (*values, chosen), loss))
+
+
+def _where(mask: Any, logits: Any, births: Any) -> tuple[Any, Any]:
+    """Both, but no births expected and none there where the mask is false, of which the loss is 0."""
+    op = "birth_loss"
+    expected, there = Array(logits, op, "logits"), Array(births, op, "births")
+    known = mask_of(op, mask, expected, "logits")
+    return where(known, expected.value, NO_BIRTHS), where(known, there.value, 0)
 
 
 def _how(slopes: list[Any], foreseen: float | None) -> tuple[Any, ...]:

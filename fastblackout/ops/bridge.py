@@ -11,6 +11,7 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
 from ..reference import bridge as reference
+from . import spread
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,7 @@ _BRIDGE_STEP = Operation(
     PerSample("scale"),
     outputs=Chosen("x_s", result=Stepped),
     twin=reference.bridge,
+    spread=spread.bridge_step,
     quick="quick_bridge",
 )
 
@@ -58,6 +60,7 @@ def bridge_step(
     attrition: Any = 0.0,
     center: Any = 0.0,
     scale: Any = 1.0,
+    mask: Any = None,
     outputs: Sequence[str] = OUTPUTS,
     input_dtype: Any = "float32",
     out: Stepped | None = None,
@@ -76,8 +79,9 @@ def bridge_step(
         never births where y < 1/2.
     attrition: the probability that a particle dies again (keeps the marginals when `step` is raised to match: both come
         from Schedule.bridge_with_attrition), as alive of fb.thin; 0 for none.
-    gain: finite, at least 0, per sample. center, scale: for the NEXT input. They, max_count, rng, generator, outputs,
-    input_dtype and out are as in fb.thin; x_s may be x_t itself.
+    gain: finite, at least 0, per sample. center, scale: for the NEXT input. They, max_count, rng, generator, mask,
+    outputs, input_dtype and out are as in fb.thin; x_s may be x_t itself. step and attrition may differ within a
+    sample, as alive there; for a gain that does, give births.
     Returns Stepped(x_s, model_input).
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.
@@ -88,4 +92,5 @@ def bridge_step(
         array([[  2,  26,  56, 106]], dtype=uint8)
     """
     values = x_t, (logits, births), step, attrition, (rng, generator), max_count, gain, rounding, center, scale
-    return _BRIDGE_STEP(values, (outputs, input_dtype, out), backend)
+    how = values, (outputs, input_dtype, out), backend
+    return _BRIDGE_STEP(*how) if mask is None else spread.bridge_step(_BRIDGE_STEP, *how, mask)

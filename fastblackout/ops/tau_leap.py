@@ -11,6 +11,7 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
 from ..reference import tau_leap as reference
+from . import spread
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ _TAU_LEAP_STEP = Operation(
     PerSample("scale"),
     outputs=Chosen("x_s", result=Leaped, count="overshoot"),
     twin=reference.tau_leap,
+    spread=spread.tau_leap_step,
 )
 
 
@@ -53,6 +55,7 @@ def tau_leap_step(
     gain: Any = 1.0,
     center: Any = 0.0,
     scale: Any = 1.0,
+    mask: Any = None,
     outputs: Sequence[str] = OUTPUTS,
     input_dtype: Any = "float32",
     out: Leaped | None = None,
@@ -65,7 +68,7 @@ def tau_leap_step(
 
     step: the factor on the expected births, finite and at least 0, per sample (see fb.thin), or a Prob (its p):
         Schedule.bridge(k_t, k_s) for the bridge's mean (what the authors call tau-leaping), Schedule.leap(k_t, k_s,
-        form="rate") for the textbook form, which may exceed 1.
+        form="rate") for the textbook form, which may exceed 1. Beside births it may differ within a sample.
     The other arguments are those of fb.bridge_step. The Poisson draw is the one of fb.poisson.
     Returns Leaped(x_s, model_input, overshoot): overshoot counts, per sample, the elements whose Poisson draw went
     above max_count - x_t and was clamped.
@@ -78,4 +81,5 @@ def tau_leap_step(
         array([[  0,  25,  68, 136]], dtype=uint8)
     """
     values = x_t, (logits, births), step, (rng, generator), max_count, gain, center, scale
-    return _TAU_LEAP_STEP(values, (outputs, input_dtype, out), backend)
+    how = values, (outputs, input_dtype, out), backend
+    return _TAU_LEAP_STEP(*how) if mask is None else spread.tau_leap_step(_TAU_LEAP_STEP, *how, mask)

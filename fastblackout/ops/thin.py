@@ -11,6 +11,7 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
 from ..reference import thin as reference
+from . import spread
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ _THIN = Operation(
     PerSample("scale"),
     outputs=Chosen("x_t", "births", result=Thinned),
     twin=reference.thin,
+    spread=spread.thin,
     quick="quick_thin",
 )
 
@@ -49,6 +51,7 @@ def thin(
     max_count: int | None = None,
     center: Any = 0.0,
     scale: Any = 1.0,
+    mask: Any = None,
     outputs: Sequence[str] = OUTPUTS,
     input_dtype: Any = "float32",
     out: Thinned | None = None,
@@ -62,9 +65,14 @@ def thin(
         in the other ops counts may also be uint16, uint32, or whole numbers in float32 or float64: they are copied to
         int32 or int64, and results come back in their dtype; out is then not taken.
     alive: the survival probability p in [0, 1], per sample: a fb.Prob (from Schedule.survival), or p alone, taken
-        exactly as it is, with 1 - p made in float64.
+        exactly as it is (float32 is 1 - p to 6e-8 where p is next to 1), with 1 - p made in float64.
     Per sample, here and in the other ops: one number for all or one for each, as a Python number, a list, a NumPy array
-        or a tensor of any real dtype, of shape (), (B,) or (B, 1, ..., 1).
+        or a tensor of any real dtype, of shape (), (B,) or (B, 1, ..., 1). alive, center and scale may differ within a
+        sample, too: numbers for each feature, (1, D), or element, of any shape that broadcasts to x_0's. The draw is
+        then that of fb.binomial, several times as slow, with a key of its own (fastblackout/ops/spread.py), and out is
+        not taken.
+    mask: bools that broadcast to x_0's shape, true where elements take part: another keeps its count, whatever it is,
+        with no births. out is then not taken.
     rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
         is read on the host; neither: a fresh seed from torch's default generator. Equal keys give equal results,
         whatever the batch split, backend, thread count or strides.
@@ -87,4 +95,6 @@ def thin(
         >>> births
         array([[  0,  25,  47, 103]], dtype=uint8)
     """
-    return _THIN((x_0, alive, (rng, generator), max_count, center, scale), (outputs, input_dtype, out), backend)
+    values = x_0, alive, (rng, generator), max_count, center, scale
+    how = values, (outputs, input_dtype, out), backend
+    return _THIN(*how) if mask is None else spread.thin(_THIN, *how, mask)

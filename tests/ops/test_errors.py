@@ -112,7 +112,7 @@ PROBABILITIES = [  # of alive, step and attrition; p stands for the name
     ({"p": fb.Prob(0.5, 0.4)}, ValueError, r"p: p \+ q must be 1 .*, got p = 0\.5 and q = 0\.4"),
     ({"p": fb.Prob(0.5, NAN)}, ValueError, r"p\.q: must be in \[0, 1\], got nan"),
     ({"p": np.array([0.5])}, ValueError, r"p: shape must be \(\), \(2,\) or .*, got \(1,\)"),
-    ({"p": np.array([[0.5, 0.5]])}, ValueError, r"p: shape must be .*, got \(1, 2\)"),
+    ({"p": np.array([[0.5, 0.5]])}, ValueError, r"p: shape must broadcast to .*, \(2, 3\), got \(1, 2\)"),
     ({"p": np.array([1.5, 0.5], np.float32)}, ValueError, r"p: must be in \[0, 1\], got 1\.5"),
     ({"p": fb.Prob(np.float32(0.1), np.float32(0.9))}, ValueError, r"p: p \+ q must be 1 .*, got p = 0\.1.*"),
     ({"p": torch.tensor([True, False])}, TypeError, r"p: must be real numbers, got dtype torch\.bool"),

@@ -1,0 +1,174 @@
+"""Numbers that differ within a sample, and masks: thin, bridge_step, tau_leap_step and birth_loss."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import fastblackout as fb
+from fastblackout.call.composed import seed_change
+from fastblackout.reference.philox import Stream
+from support.helpers import BACKENDS, chi_square, using
+
+KEY = fb.Philox(3, first_sample=2, call=5)
+RNG = np.random.default_rng(0)
+SHAPE = 4, 3, 5
+X = RNG.integers(0, 200, SHAPE).astype(np.int32)
+FEATURE, ELEMENT = RNG.random((1, 3, 1)), RNG.random(SHAPE)
+MASK = RNG.random((1, 3, 5)) < 0.5
+Y = RNG.random(SHAPE) * 40
+INPUT = {"center": RNG.random((4, 1, 5)), "scale": np.array([1.0, 2, 3, 4])}
+
+
+def changed(stream, number):
+    return fb.Philox(KEY.seed ^ seed_change(stream, number), KEY.first_sample, KEY.call)
+
+
+def same(results, others):
+    for a, b in zip(results, others, strict=True):
+        assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def calls(x=X, p=ELEMENT, y=Y, mask=MASK, key=KEY, **how):
+    """One of every op, with all that may differ within a sample."""
+    how = {"rng": key, "max_count": 220, "mask": mask, **how}
+    return (
+        fb.thin(x, p, **how, **INPUT),
+        fb.bridge_step(x, step=p, births=y, attrition=p, **how, **INPUT),
+        fb.tau_leap_step(x, births=y, step=4 * p, **how, **INPUT),
+    )
+
+
+@pytest.mark.parametrize("p", [FEATURE, ELEMENT, fb.Prob(ELEMENT, 1 - ELEMENT), ELEMENT.astype(np.float32)])
+def test_what_is_drawn(p):
+    drawn = fb.thin(X, p, rng=KEY, max_count=200, **INPUT)
+    x_t = fb.binomial(X, p, rng=changed(Stream.THIN_ELEMENT, 0))
+    scale = INPUT["scale"].astype(np.float32).reshape(4, 1, 1)
+    same(drawn, (x_t, X - x_t, (x_t.astype(np.float32) - INPUT["center"].astype(np.float32)) * scale))
+    births = fb.bridge_step(X, step=1.0, births=Y, rng=KEY, max_count=220).x_s - X
+    x_s = X + fb.binomial(births, p, rng=changed(Stream.BRIDGE_ELEMENT, 0))
+    assert (fb.bridge_step(X, step=p, births=Y, rng=KEY, max_count=220).x_s == x_s).all()
+    dead = fb.binomial(X, p, rng=changed(Stream.BRIDGE_ELEMENT, 1))
+    assert (fb.bridge_step(X, step=p, births=Y, attrition=p, rng=KEY, max_count=220).x_s == x_s - dead).all()
+    alone = fb.bridge_step(X, step=0.3, births=Y, rng=KEY, max_count=220).x_s
+    assert (fb.bridge_step(X, step=0.3, births=Y, attrition=p, rng=KEY, max_count=220).x_s == alone - dead).all()
+
+
+def test_tau_leaping_and_its_overshoot():
+    leaped = fb.tau_leap_step(X, births=Y, step=4 * ELEMENT, rng=KEY, max_count=220)
+    rate = Y.astype(np.float32).astype(np.float64) * (4 * ELEMENT)
+    drawn, room = fb.poisson(rate, rng=changed(Stream.TAU_LEAP, 0)), 220 - X
+    assert (leaped.x_s == X + np.minimum(drawn, room)).all() and leaped.x_s.dtype == X.dtype
+    assert leaped.overshoot.tolist() == (drawn > room).sum((1, 2)).tolist() and (drawn > room).any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_every_backend(backend):
+    with using("reference"):
+        expected = calls()
+    with using(backend):
+        for a, b in zip(calls(), expected, strict=True):
+            same(a, b)
+
+
+def test_tensors_and_other_counts():
+    tensors = [torch.from_numpy(each) for each in (X, ELEMENT, Y, MASK)]
+    for a, b in zip(calls(*tensors), calls(), strict=True):
+        same([each.numpy() for each in a], b)
+    for dtype in (np.uint16, np.float32):
+        for a, b in zip(calls(X.astype(dtype)), calls(), strict=True):
+            assert a[0].dtype == dtype and (a[0] == b[0]).all() and a[1].tobytes() == b[1].astype(a[1].dtype).tobytes()
+
+
+def test_batches_split():
+    whole = calls()[0].x_t
+    part = fb.thin(X[1:3], ELEMENT[1:3], mask=MASK, rng=fb.Philox(3, first_sample=3, call=5), max_count=220)
+    assert (part.x_t == whole[1:3]).all()
+
+
+def test_mask_keeps_what_is_outside():
+    """Whatever it is: counts out of range and logits that are NaN; inside nothing is drawn otherwise."""
+    mask = np.broadcast_to(MASK, SHAPE)
+    broken, logits = np.where(mask, X, -7), np.where(mask, np.log(Y), np.nan)
+    plain = fb.thin(X, 0.4, rng=KEY, max_count=220)
+    drawn = fb.thin(broken, 0.4, rng=KEY, max_count=220, mask=MASK)
+    assert (drawn.x_t == np.where(mask, plain.x_t, -7)).all() and (
+        drawn.births == np.where(mask, plain.births, 0)
+    ).all()
+    assert (drawn.model_input == drawn.x_t).all()
+    how = {"step": 0.4, "rng": KEY, "max_count": 220, "gain": 30.0}
+    for op in (fb.bridge_step, fb.tau_leap_step):
+        inside, stepped = op(X, np.log(Y), **how), op(broken, logits, mask=MASK, **how)
+        assert (stepped.x_s == np.where(mask, inside.x_s, -7)).all() and (inside.x_s > X).any()
+    full = fb.tau_leap_step(X, births=np.full(SHAPE, 1e4), mask=MASK, **how).overshoot
+    assert full.tolist() == [int(MASK.sum())] * 4
+
+
+def test_masked_loss():
+    mask = np.broadcast_to(MASK, SHAPE)
+    logits = torch.tensor(np.where(mask, np.log(Y), np.nan), dtype=torch.float32, requires_grad=True)
+    births = torch.from_numpy(np.where(mask, X, -3))
+    loss = fb.birth_loss(logits, births, 1.5, gain=20.0, mask=torch.from_numpy(MASK))
+    loss.sum().backward()
+    inside = torch.tensor(np.log(Y)[mask].reshape(4, -1), dtype=torch.float32, requires_grad=True)
+    alone = fb.birth_loss(inside, torch.from_numpy(X[mask].reshape(4, -1)), 1.5, gain=20.0)
+    alone.sum().backward()
+    assert torch.allclose(loss, alone, rtol=1e-6)
+    assert (logits.grad.numpy()[mask].reshape(4, -1) == inside.grad.numpy()).all() and not logits.grad.numpy()[
+        ~mask
+    ].any()
+    numbers = fb.birth_loss(logits.detach().numpy(), births.numpy(), 1.5, gain=20.0, mask=MASK)
+    assert numbers.tobytes() == loss.detach().numpy().tobytes()
+
+
+def test_law_of_each_feature():
+    """Chi-square of 40,000 draws at each of six p, thinned and born; false alarm 1e-9 in all."""
+    p = np.array([[0.01, 0.2, 0.5, 0.77, 0.999, 1.0]])
+    counts = np.full((40_000, 6), 30)
+    thinned = fb.thin(counts, p, rng=KEY, max_count=60, outputs=("x_t",)).x_t
+    born = fb.bridge_step(counts, step=p, births=counts, rng=KEY, max_count=60, outputs=("x_s",)).x_s - counts
+    for drawn in (thinned, born):
+        for column in range(6):
+            assert chi_square(drawn[:, column], stats.binom(30, p[0, column])) > 1e-10
+
+
+def test_compiled():
+    torch._dynamo.reset()
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def step(x, p, mask):
+        return fb.thin(x, p, rng=KEY, max_count=220, mask=mask)
+
+    tensors = [torch.from_numpy(each) for each in (X, ELEMENT, MASK)]
+    for a, b in zip(step(*tensors), fb.thin(X, ELEMENT, rng=KEY, max_count=220, mask=MASK), strict=True):
+        same([a.numpy()], [b])
+
+
+ERRORS = {
+    "alive: must be in [0, 1], got 1.5": lambda: fb.thin(X, np.full((1, 3, 1), 1.5), max_count=220),
+    "alive: p + q must be 1": lambda: fb.thin(X, fb.Prob(ELEMENT, ELEMENT), max_count=220),
+    "alive: shape must broadcast to that of the counts": lambda: fb.thin(X, np.ones((1, 3, 2)), max_count=220),
+    "scale: shape must broadcast to that": lambda: fb.thin(X, 0.5, scale=np.ones((2, *SHAPE)), max_count=220),
+    "x_0: must be whole numbers in 0..100, got": lambda: fb.thin(X, FEATURE, max_count=100),
+    "center: must be finite in float32": lambda: fb.thin(X, 0.5, center=np.full((1, 3, 1), 1e39), max_count=220),
+    "max_count: must be given": lambda: fb.thin(X, FEATURE),
+    "out: must be None": lambda: fb.thin(X, FEATURE, max_count=220, out=fb.thin(X, 0.5, max_count=220)),
+    "outputs: must be some of": lambda: fb.thin(X, FEATURE, max_count=220, outputs=("x_s",)),
+    "mask: must be bools": lambda: fb.thin(X, 0.5, max_count=220, mask=X),
+    "mask: must be of the library of x_0": lambda: fb.thin(X, 0.5, max_count=220, mask=torch.from_numpy(MASK)),
+    "mask: shape must broadcast to (4, 3, 5)": lambda: fb.thin(X, 0.5, max_count=220, mask=MASK[:, :2]),
+    "gain: must be one number a sample": lambda: fb.bridge_step(X, np.log(Y), 0.5, gain=FEATURE, max_count=220),
+    "births: must be finite": lambda: fb.bridge_step(X, step=FEATURE, births=-Y, max_count=220),
+    "step: must be one number a sample beside logits": lambda: fb.tau_leap_step(X, np.log(Y), FEATURE, max_count=220),
+    "step: must be finite and at least 0": lambda: fb.tau_leap_step(X, births=Y, step=-FEATURE, max_count=220),
+    "mask: must be of the library of logits": lambda: fb.birth_loss(torch.from_numpy(Y), X, 1.0, mask=MASK),
+}
+
+
+@pytest.mark.parametrize("text", ERRORS)
+def test_errors(text):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        ERRORS[text]()
+    assert text in str(caught.value) and re.match(r"[a-z_]+: [\w.]+(( and|,) [\w.]+)*: .*, got ", str(caught.value))
