@@ -34,11 +34,11 @@ def _copied(array: Array, op: str, argument: str) -> Any:
     copy = _in_dtype(array, value, COPIED[array.dtype])
     if not array.dtype.startswith("float"):
         return copy
-    wrong = copy != value
     if array.is_tensor and (is_traced(value) or not value.is_cpu):
-        return copy.masked_fill(wrong, -1)  # which the kernels refuse or flag as they do any wrong count
-    if wrong.any():
-        raise ValueError(f"{op}: {argument}: must be whole numbers, got {float(value[wrong][0])!r}")
+        return copy.masked_fill(copy != value, -1)  # which the kernels refuse or flag as they do any wrong count
+    back = _in_dtype(array, copy, array.dtype)
+    if not (sys.modules["torch"].equal(back, value) if array.is_tensor else np.array_equal(back, value)):
+        raise ValueError(f"{op}: {argument}: must be whole numbers, got {float(value[back != value][0])!r}")
     return copy
 
 
