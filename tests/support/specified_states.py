@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from support.specified_floats import F, exp, exp_parts
 from support.specified_words import Element, drawn
@@ -68,26 +68,41 @@ def _chances(t: float) -> tuple[float, float]:
     return (1 + rest) * scale, (1 - scale) - rest * scale
 
 
-def _fresh(at: Element, streams: str, states: int, mask: int) -> int:
-    h, l = at.word(f"{streams}_STATE"), at.word(f"{streams}_STATE_REFINE")  # noqa: E741
-    return mask if mask >= 0 else (h << 32 | l) * states >> 64
+class Fresh(NamedTuple):
+    """The law that states are drawn anew from: of a mask, of all states alike (mask -1), or a row."""
+
+    states: int
+    mask: int = -1
+    row: tuple[float, ...] = ()
+
+    def draw(self, at: Element, streams: str) -> int:
+        h, l = at.word(f"{streams}_STATE"), at.word(f"{streams}_STATE_REFINE")  # noqa: E741
+        if self.row:
+            return sum(c <= h << 16 | l >> 16 for c in thresholds(list(self.row)))
+        return self.mask if self.mask >= 0 else (h << 32 | l) * self.states >> 64
+
+    def inverse(self, state: int) -> float:
+        """1 / r(state), infinite where that is 0."""
+        if self.row:
+            return 1 / self.row[state] if self.row[state] > 0 else math.inf
+        return float(self.states) if self.mask < 0 else 1.0 if state == self.mask else math.inf
 
 
 def _choice(at: Element, streams: str) -> int:
     return at.word(streams) << 16 | at.word(f"{streams}_REFINE") >> 16
 
 
-def redraw(at: Element, x_0: int, t: float, states: int, mask: int = -1) -> int:
-    """mask: -1 for the even law."""
+def redraw(at: Element, law: Fresh, x_0: int, t: float) -> int:
     stay, leave = _chances(t)
     kept = leave == 0 or _choice(at, "REDRAW") < math.floor(2**48 * stay)
-    return x_0 if kept else _fresh(at, "REDRAW", states, mask)
+    return x_0 if kept else law.draw(at, "REDRAW")
 
 
-def redraw_bridge(at: Element, x_0: int, x_t: int, s: float, further: float, states: int, mask: int = -1) -> int:
-    if mask >= 0 and x_t != mask:
+def redraw_bridge(at: Element, law: Fresh, x_0: int, x_t: int, s: float, further: float) -> int:
+    k = law.inverse(x_t)
+    if math.isinf(k):
         return x_0
-    (a, c), (b, d), k = _chances(s), _chances(further), float(states) if mask < 0 else 1.0
+    (a, c), (b, d) = _chances(s), _chances(further)
     first = a * (b * k + d) if x_0 == x_t else a * (d + 0 * k)
     second, third = c * b, c * d
     two = first + second
@@ -95,4 +110,4 @@ def redraw_bridge(at: Element, x_0: int, x_t: int, s: float, further: float, sta
     keep = min(math.floor(first * factor), 2**48) if second + third > 0 else 2**48
     other = min(math.floor(two * factor), 2**48) if third > 0 else 2**48
     v = _choice(at, "REDRAW_BRIDGE")
-    return x_0 if v < keep else x_t if v < other else _fresh(at, "REDRAW_BRIDGE", states, mask)
+    return x_0 if v < keep else x_t if v < other else law.draw(at, "REDRAW_BRIDGE")
