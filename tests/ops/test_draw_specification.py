@@ -64,20 +64,22 @@ def test_bridge_step(key, max_count, rounding):
     equal(wanted, lambda: fb.bridge_step(x_t, logits, PROBS, rng=key, **how).x_s)
 
 
-def test_bridge_step_of_given_births_and_no_attrition():
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
+def test_bridge_step_of_given_births_and_no_attrition(rounding):
+    """Halves among them, which are rounded up to the nearest."""
     x_t, births = np.zeros((2, 40), np.uint8), mixed((2, 40), [0.0, 0.5, 1.5, 2.5, 7.3, 254.9999, 1e30, 0.1])
     wanted = specified_counts.bridge_step(
-        x_t, births.astype("float32"), PAIRS[4:6], [(0.0, 1.0)] * 2, 255, "stochastic", KEYS[1]
+        x_t, births.astype("float32"), PAIRS[4:6], [(0.0, 1.0)] * 2, 255, rounding, KEYS[1]
     ).astype("uint8")
     probs = fb.Prob(*np.array(PAIRS[4:6]).T)
-    equal(wanted, lambda: fb.bridge_step(x_t, births=births, step=probs, rng=KEYS[1]).x_s)
+    equal(wanted, lambda: fb.bridge_step(x_t, births=births, step=probs, rng=KEYS[1], rounding=rounding).x_s)
 
 
 @pytest.mark.parametrize("key", KEYS[1:])
 def test_tau_leap_step(key):
     """Rates on both sides of 10, next to 0, and above what float32 and the state hold."""
     steps, max_count = [0.0, 0.3, 1.7, 1e12], 5000
-    x_t = mixed((4, 30), DIGITS + LARGE[:-1]).astype("int32")
+    x_t = mixed((4, 30), [*DIGITS, *LARGE[:-1], 5000, 5000]).astype("int32")
     means = mixed((4, 30), [0.0, 0.4, 3.0, 33.0, 33.34, 900.0, 4e9, 3e38]).astype("float32")
     x_s, overshoot = specified_counts.tau_leap_step(x_t, means, steps, max_count, key)
     how = {"births": means, "step": steps, "rng": key, "max_count": max_count}

@@ -19,6 +19,14 @@ def test_categorical(key):
     equal(wanted, lambda: fb.categorical(state, fb.CategoricalTable(matrix), rng=key))
 
 
+def test_thresholds_of_a_table():
+    """Rows of float32, whose sums are off 1: of some of them the product by 2^48 / sum falls short of 2^48."""
+    rows = np.resize(rows_of_chances(21), (400, 21)) * np.linspace(1 - 9e-5, 1 + 9e-5, 400)[:, None]
+    rows = rows.astype("float32")
+    wanted = np.array([specified_states.thresholds(row) for row in rows.tolist()])
+    equal(wanted, lambda: fb.CategoricalTable(rows).thresholds[0])
+
+
 def test_categorical_bridge():
     states, key = 12, KEYS[1]
     before, after = rows_of_chances(states, 4) + 0.01, rows_of_chances(states, 5) + 0.01
@@ -55,14 +63,20 @@ def test_categorical_rows(states):
 SHAPES = np.array([[1e-300, 1e-8, 0.3, 0.999, 1.0, 1.4, 5.0, 88.8, 1e6, 1e300] * 3])
 COUNTS = np.array([[0, 1, 9, 40, 200, 300, 5000, 10**6, 2**40, 2**53] * 3])
 STDS = np.resize([0.0, 1.0, 2.5, 1e-9], (2, 30))
+# Good and bad balls, and draws: all orders of the parts, equal ones, half of the balls, and none of a kind.
+URNS = np.array([
+    [0, 5, 5, 40, 40, 300, 900, 2**40, 10**6, 7, 8, 8, 10**4, 500] * 8,
+    [7, 5, 9, 12, 80, 900, 300, 2**41, 3, 7, 0, 8, 10**4, 500] * 8,
+    [3, 5, 7, 9, 100, 600, 1100, 2**39, 5 * 10**5, 14, 4, 0, 10**4, 501] * 8,
+])[:, None]  # fmt: skip
 ELEMENTS = {  # the op: what the page says of an element, and arguments
     "normal": (specified_reals.normal, np.linspace(-3, 3, 60).reshape(2, 30), STDS),
     "gamma": (specified_reals.gamma, SHAPES, [[2.0], [1e-3], [0.0]]),
     "beta": (specified_reals.beta, SHAPES, np.roll(SHAPES, 1) * [[1.0], [0.01]] + 1e-290),
     "beta_binomial": (specified_reals.beta_binomial, COUNTS, SHAPES[:, ::-1], [[0.5], [30.0]]),
     "negative_binomial": (specified_reals.negative_binomial, SHAPES[:, 2:9], [[0.0], [3.0], [1e4], [2.0**52]]),
-    "hypergeometric": (specified_reals.hypergeometric, COUNTS[:, :9], COUNTS[:, 8::-1] + 7, [[0], [3], [7], [9]]),
-    "bessel": (specified_reals.bessel, COUNTS[:, :7], [[0.0], [1e-151], [0.7], [25.0], [1e5]]),
+    "hypergeometric": (specified_reals.hypergeometric, *URNS),
+    "bessel": (specified_reals.bessel, np.resize([0, 1, 9, 40, 5000], 100), [[0.0], [1e-151], [0.7], [25.0], [1e5]]),
 }
 
 
@@ -91,16 +105,16 @@ def posterior_draw(at, family, row, offset, x, most, pair):
 def test_posterior_step(family, arrays):
     """Outputs of a network beyond all clamps, offsets from nearly all births to nearly none, and no room at all."""
     key, most, random, pairs = KEYS[1], 300, np.random.default_rng(9), PAIRS[2:6]
-    x_t = mixed((4, 24), [0, 0, 0, 1, 17, 100, 254, 290, 299, 300]).astype("int32")
+    x_t = mixed((4, 60), [0, 0, 0, 1, 17, 100, 254, 290, 299, 300]).astype("int32")
     offset = np.array([-0.001, -0.2, -3.0, -40.0], "float32")
     shape = (1, *x_t.shape, most + 1) if "categorical" in family else (arrays, *x_t.shape)
     head = (random.normal(0, 1, shape) * random.choice([0.3, 3, 30], shape)).astype("float32")
-    outputs = (head[0].reshape(96, -1) if "categorical" in family else head.reshape(arrays, 96).T).tolist()
+    outputs = (head[0].reshape(240, -1) if "categorical" in family else head.reshape(arrays, 240).T).tolist()
 
     def draw(at, place, b, x):
         return x + posterior_draw(at, family, outputs[place], float(offset[b]), x, most, pairs[b])
 
-    wanted = drawn(draw, key, np.arange(96).reshape(4, 24), np.arange(4)[:, None], x_t)
+    wanted = drawn(draw, key, np.arange(240).reshape(4, 60), np.arange(4)[:, None], x_t)
     how = {"family": family, "offset": offset, "max_count": most, "rng": key, "outputs": ("x_s",)}
     given = head[0] if "categorical" in family else tuple(head)
     probs = fb.Prob(*np.array(pairs).T)

@@ -27,5 +27,5 @@ def equal(wanted, call):
 
 def rows_of_chances(states, seed=3):
     made = np.random.default_rng(seed).random((states, states)) ** 6
-    made[:, 2] = made[0, -1] = 0.0
+    made[:, 2] = made[::2, -1] = 0.0
     return made / made.sum(1, keepdims=True)

@@ -117,7 +117,7 @@ def hypergeometric(at: Element, good: int, bad: int, draws: int) -> int:
 
         def accepts(k: int, v: float) -> bool:
             both, level = place(large - k)
-            return log(v * math.sqrt(top / both)) <= level - top_level
+            return log(v * math.sqrt(top / both)) <= top_level - level
 
         k = _attempts(
             at, lambda first: element_draw(at, s, p, q, "HYPERGEOMETRIC", first), accepts, "HYPERGEOMETRIC_ACCEPT"

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from support.specified_floats import F, exp, exp_parts
 from support.specified_words import Element, drawn
 
+Pair = tuple[float, float]
+
 
 def thresholds(weights: list[float]) -> list[int]:
     sums, total = [], 0.0
@@ -51,9 +53,13 @@ def categorical_bridge(
     return drawn(draw, key, x_t)
 
 
+def bits_of_row(states: int) -> int:
+    return min(52, 62 - math.ceil(math.log2(states)))
+
+
 def categorical_row(at: Element, weights: list[float]) -> int:
     """Of one row."""
-    bits = min(52, 62 - math.ceil(math.log2(len(weights))))
+    bits = bits_of_row(len(weights))
     largest = max(weights)
     whole = [round(w / largest * 2**bits) for w in weights]
     u = (at.word("CATEGORICAL_ROWS") << 32 | at.word("CATEGORICAL_ROWS_REFINE")) >> 2
@@ -61,7 +67,7 @@ def categorical_row(at: Element, weights: list[float]) -> int:
     return sum(each <= target for each in itertools.accumulate(whole))
 
 
-def _chances(t: float) -> tuple[float, float]:
+def chances(t: float) -> tuple[float, float]:
     if t > 708:
         return 0.0, 1.0
     rest, scale = exp_parts(-t)
@@ -93,21 +99,25 @@ def _choice(at: Element, streams: str) -> int:
 
 
 def redraw(at: Element, law: Fresh, x_0: int, t: float) -> int:
-    stay, leave = _chances(t)
-    kept = leave == 0 or _choice(at, "REDRAW") < math.floor(2**48 * stay)
-    return x_0 if kept else law.draw(at, "REDRAW")
+    stay, _ = chances(t)
+    return x_0 if _choice(at, "REDRAW") < math.floor(2**48 * stay) else law.draw(at, "REDRAW")
 
 
 def redraw_bridge(at: Element, law: Fresh, x_0: int, x_t: int, s: float, further: float) -> int:
     k = law.inverse(x_t)
     if math.isinf(k):
         return x_0
-    (a, c), (b, d) = _chances(s), _chances(further)
-    first = a * (b * k + d) if x_0 == x_t else a * (d + 0 * k)
+    keep, other = bridge_thresholds(chances(s), chances(further), k, x_0 == x_t)
+    v = _choice(at, "REDRAW_BRIDGE")
+    return x_0 if v < keep else x_t if v < other else law.draw(at, "REDRAW_BRIDGE")
+
+
+def bridge_thresholds(before: Pair, after: Pair, k: float, equal: bool) -> tuple[int, int]:
+    """keep and other; before and after: stay and leave of both times."""
+    (a, c), (b, d) = before, after
+    first = a * (b * k + d) if equal else a * (d + 0 * k)
     second, third = c * b, c * d
     two = first + second
     factor = 2**48 / (two + third)
     keep = min(math.floor(first * factor), 2**48) if second + third > 0 else 2**48
-    other = min(math.floor(two * factor), 2**48) if third > 0 else 2**48
-    v = _choice(at, "REDRAW_BRIDGE")
-    return x_0 if v < keep else x_t if v < other else law.draw(at, "REDRAW_BRIDGE")
+    return keep, min(math.floor(two * factor), 2**48) if third > 0 else 2**48
