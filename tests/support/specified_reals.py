@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from support.specified_counts import element_draw, poisson_draw
 from support.specified_floats import F, deviance, exp, exp32, log, log1p, log_factorial, polynomial, stirling
-from support.specified_words import STREAMS, Element, one, zero
+from support.specified_words import Element, one, zero
 
 
 def _halved(h: int, l: int) -> tuple[float, float]:  # noqa: E741
@@ -191,11 +191,3 @@ def state_births(at: Element, logits: list[float], offset: float | None, x_t: in
             found = v if passed <= goal else found
             passed = passed + weight
     return element_draw(at, found - x_t, *pair, "POSTERIOR_ELEMENT")
-
-
-def changed_seed(seed: int, stream: str, number: int) -> int:
-    """The seed of draw `number` of an op that is made of draws of others."""
-    z = (STREAMS[stream] << 24 | number) * 0x9E3779B97F4A7C15 % 2**64
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
-    return seed ^ z ^ z >> 31
