@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .likelihood.any_process import sampler_bits_per_dim as sampler_bits_per_dim
     from .likelihood.blackout import bits_per_dim as bits_per_dim
     from .ops import *  # noqa: F403
+    from .philox import STREAM_VERSION as STREAM_VERSION
     from .philox import Philox as Philox
     from .pretrained import load_pretrained as load_pretrained
     from .probability import Prob as Prob
@@ -46,6 +47,7 @@ _HOME = {
     "PureDeath": "processes",
     "RandomWalk": "processes",
     "Redraw": "processes",
+    "STREAM_VERSION": "philox",
     "Schedule": "schedule",
     "Uniform": "processes",
     "bits_per_dim": "likelihood",

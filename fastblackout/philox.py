@@ -11,6 +11,7 @@ from .ground.values import shown
 if TYPE_CHECKING:
     import torch
 
+STREAM_VERSION = 1  # of the draws that docs/draw.md specifies; a change that alters a bit of any draw raises it
 SEED_END = 1 << 64
 WORD_END = 1 << 32
 WORD_MASK = WORD_END - 1

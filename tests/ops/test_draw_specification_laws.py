@@ -1,0 +1,176 @@
+"""docs/draw.md as a program beside the package: states, laws of each element, and what is made of them."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import fastblackout as fb
+from support import specified_composed, specified_logistic, specified_reals, specified_states
+from support.specification_checks import KEYS, PAIRS, equal, mixed, rows_of_chances
+from support.specified_words import Element, drawn
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_categorical(key):
+    matrix, state = rows_of_chances(21), mixed((2, 45), range(21))
+    wanted = np.reshape(specified_states.categorical(state, matrix.tolist(), key), state.shape)
+    equal(wanted, lambda: fb.categorical(state, matrix, rng=key))
+    equal(wanted, lambda: fb.categorical(state, fb.CategoricalTable(matrix), rng=key))
+
+
+def test_thresholds_of_a_table():
+    """Rows of float32, whose sums are off 1: of some of them the product by 2^48 / sum falls short of 2^48."""
+    rows = np.resize(rows_of_chances(21), (400, 21)) * np.linspace(1 - 9e-5, 1 + 9e-5, 400)[:, None]
+    rows = rows.astype("float32")
+    wanted = np.array([specified_states.thresholds(row) for row in rows.tolist()])
+    equal(wanted, lambda: fb.CategoricalTable(rows).thresholds[0])
+
+
+def test_categorical_bridge():
+    states, key = 12, KEYS[1]
+    before, after = rows_of_chances(states, 4) + 0.01, rows_of_chances(states, 5) + 0.01
+    before, after = before / before.sum(1, keepdims=True), after / after.sum(1, keepdims=True)
+    x_t, x_0 = mixed((2, 21), range(states)), mixed((2, 21), range(states), 8)
+    logits = np.random.default_rng(6).normal(0, 3, (2, 21, states)).astype("float32")
+    logits[0, 0, :4], logits[0, 1, 5] = -800.0, -np.inf
+    starts = {
+        "x_0": x_0.ravel().tolist(),
+        "logits": [specified_states.of_logits(row) for row in logits.reshape(42, -1)],
+    }
+    for given, array in (("x_0", x_0), ("logits", logits)):
+        wanted = specified_states.categorical_bridge(x_t, starts[given], before.tolist(), after.tolist(), key)
+        how = {given: array, "before": before, "after": after, "rng": key}
+        equal(np.reshape(wanted, x_t.shape), lambda how=how: fb.categorical_bridge(x_t, **how))
+
+
+@pytest.mark.parametrize("states", [5, 1 << 11])
+def test_categorical_rows(states):
+    weights, key = np.random.default_rng(7).random((3, 7, states)) ** 4 * 1e-5, KEYS[1]
+    weights[0, 0, 1:] = 0.0
+
+    def draw(at, place):
+        return specified_states.categorical_row(at, rows[place])
+
+    places = np.arange(21).reshape(3, 7)
+    rows = weights.reshape(21, -1).tolist()
+    equal(np.reshape(drawn(draw, key, places), (3, 7)), lambda: fb.categorical_rows(weights, rng=key))
+    logits = np.log(weights + 1e-20).astype("float32")
+    rows = [specified_states.of_logits(row) for row in logits.reshape(21, -1)]
+    equal(np.reshape(drawn(draw, key, places), (3, 7)), lambda: fb.categorical_rows(logits=logits, rng=key))
+
+
+SHAPES = np.array([[1e-300, 1e-8, 0.3, 0.999, 1.0, 1.4, 5.0, 88.8, 1e6, 1e300] * 3])
+COUNTS = np.array([[0, 1, 9, 40, 200, 300, 5000, 10**6, 2**40, 2**53] * 3])
+STDS = np.resize([0.0, 1.0, 2.5, 1e-9], (2, 30))
+# Good and bad balls, and draws: all orders of the parts, equal ones, half of the balls, and none of a kind.
+URNS = np.array([
+    [0, 5, 5, 40, 40, 300, 900, 2**40, 10**6, 7, 8, 8, 10**4, 500] * 8,
+    [7, 5, 9, 12, 80, 900, 300, 2**41, 3, 7, 0, 8, 10**4, 500] * 8,
+    [3, 5, 7, 9, 100, 600, 1100, 2**39, 5 * 10**5, 14, 4, 0, 10**4, 501] * 8,
+])[:, None]  # fmt: skip
+ELEMENTS = {  # the op: what the page says of an element, and arguments
+    "normal": (specified_reals.normal, np.linspace(-3, 3, 60).reshape(2, 30), STDS),
+    "gamma": (specified_reals.gamma, SHAPES, [[2.0], [1e-3], [0.0]]),
+    "beta": (specified_reals.beta, SHAPES, np.roll(SHAPES, 1) * [[1.0], [0.01]] + 1e-290),
+    "beta_binomial": (specified_reals.beta_binomial, COUNTS, SHAPES[:, ::-1], [[0.5], [30.0]]),
+    "negative_binomial": (specified_reals.negative_binomial, SHAPES[:, 2:9], [[0.0], [3.0], [1e4], [2.0**52]]),
+    "hypergeometric": (specified_reals.hypergeometric, *URNS),
+    "bessel": (specified_reals.bessel, np.resize([0, 1, 9, 40, 5000], 100), [[0.0], [1e-151], [0.7], [25.0], [1e5]]),
+}
+
+
+@pytest.mark.parametrize("op", ELEMENTS)
+def test_draws_with_parameters_for_each_element(op):
+    draw, *arrays = ELEMENTS[op]
+    arrays = [np.array(each) for each in np.broadcast_arrays(*arrays)]
+    wanted = np.reshape(drawn(draw, KEYS[1], *arrays), arrays[0].shape)
+    equal(wanted, lambda: getattr(fb, op)(*arrays, rng=KEYS[1]))
+
+
+FAMILIES = {"beta-binomial": 2, "negative-binomial": 2, "categorical": 1, "bayes-categorical": 1}
+
+
+def posterior_draw(at, family, row, offset, x, most, pair):
+    if "categorical" in family:
+        return specified_reals.state_births(at, row, offset if "bayes" in family else None, x, pair)
+    if family == "beta-binomial":
+        return specified_reals.beta_binomial_births(at, row, offset, most - x, pair)
+    if family == "negative-binomial":
+        return specified_reals.negative_binomial_births(at, row, offset, most - x, pair[0], most)
+    return specified_logistic.births(at, row, offset, x, most, pair)
+
+
+@pytest.mark.parametrize("family, arrays", [*FAMILIES.items(), *(("bayes-logistic", 3 * k - 1) for k in (1, 2, 3))])
+def test_posterior_step(family, arrays):
+    """Outputs of a network beyond all clamps, offsets from nearly all births to nearly none, and no room at all.
+
+    Where step is 1, the births are all that the law draws.
+    """
+    key, random, pairs = KEYS[1], np.random.default_rng(9), [PAIRS[1], PAIRS[3], PAIRS[1], PAIRS[5]]
+    most = 60 if "categorical" in family else 300
+    x_t = mixed((4, 60), [0, 0, 0, 1, 17, 40, 60, most // 2, most - 1, most]).astype("int32")
+    offset = np.array([-0.001, -0.2, -2.0, -40.0], "float32")
+    shape = (1, *x_t.shape, most + 1) if "categorical" in family else (arrays, *x_t.shape)
+    head = (random.normal(0, 1, shape) * random.choice([0.3, 3, 30], shape)).astype("float32")
+    outputs = (head[0].reshape(240, -1) if "categorical" in family else head.reshape(arrays, 240).T).tolist()
+
+    def draw(at, place, b, x):
+        return x + posterior_draw(at, family, outputs[place], float(offset[b]), x, most, pairs[b])
+
+    wanted = drawn(draw, key, np.arange(240).reshape(4, 60), np.arange(4)[:, None], x_t)
+    how = {"family": family, "offset": offset, "max_count": most, "rng": key, "outputs": ("x_s",)}
+    given = head[0] if "categorical" in family else tuple(head)
+    probs = fb.Prob(*np.array(pairs).T)
+    equal(np.reshape(wanted, x_t.shape).astype("int32"), lambda: fb.posterior_step(x_t, given, probs, **how).x_s)
+
+
+LAWS = {
+    "Uniform": (fb.Uniform(50_258), specified_states.Fresh(50_258)),
+    "Absorbing": (fb.Absorbing(50_258), specified_states.Fresh(50_258, mask=50_257)),
+    "Redraw": (fb.Redraw(rows_of_chances(9)[0]), specified_states.Fresh(9, row=tuple(rows_of_chances(9)[0].tolist()))),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_redraw_processes(name):
+    key, (process, law) = KEYS[1], LAWS[name]
+    x_0, t = mixed((2, 60), [0, 3, law.states - 2]), mixed((2, 60), [0.0, 1e-4, 0.3, 2.0, 800.0], 2)
+    x_t = np.reshape(drawn(lambda at, x, time: specified_states.redraw(at, law, x, time), key, x_0, t), x_0.shape)
+    equal(x_t, lambda: process.sample_forward(x_0, t, rng=key))
+    s = t * mixed((2, 60), [0.1, 0.5, 1.0], 3)
+    wanted = drawn(lambda at, *of: specified_states.redraw_bridge(at, law, *of), key, x_0, x_t, s, t - s)
+    equal(np.reshape(wanted, x_0.shape), lambda: process.sample_bridge(x_t, x_0, s, t, rng=key))
+
+
+@pytest.mark.parametrize("key", [fb.Philox(3), fb.Philox(2**64 - 1, 30, 9)])
+def test_times_of_a_schedule(key):
+    whole, steps = 61, 1000
+
+    def strata(stream):
+        w0, w1, _, _ = Element(key.seed, 0, key.call, 0).block(stream, 0)
+        product = (w1 << 32 | w0) * whole
+        return [((product >> 64) + key.first_sample + row) % whole for row in range(20)], product % 2**64
+
+    m, f = strata("SCHEDULE_INDEX")
+    how = {"rng": key, "global_batch": whole, "like": np.zeros(1)}
+    wanted = [1 + (each * steps + (f * steps >> 64)) // whole for each in m]
+    equal(np.array(wanted), lambda: fb.Schedule.linear(steps=steps).draw(20, **how))
+    m, f = strata("SCHEDULE_CONTINUOUS")
+    wanted = [float((each + (f + Fraction(1, 2)) / 2**64) / whole) for each in m]
+    equal(np.array(wanted), lambda: fb.Schedule.linear(steps=steps).draw_continuous(20, **how))
+
+
+def test_ops_that_are_made_of_others():
+    key, counts = KEYS[1], mixed((3, 5), [0, 7, 100, 1000])
+    rates = mixed((3, 5), [0.0, 3.0, 80.0]), mixed((3, 5), [5.0, 1e4], 2)
+    equal(specified_composed.skellam(*rates, key), lambda: fb.skellam(*rates, rng=key))
+    for shares in ((0.5, 0.2, 0.3), (0.1, 0.1, 0.1, 0.3, 0.4)):
+        for b in (None, 0.7):
+            wanted = np.stack(specified_composed.split(counts, list(shares), b, key))
+            equal(wanted, lambda shares=shares, b=b: np.stack(fb.split(counts, shares, b, rng=key)))
+    wanted = np.stack(specified_composed.split(counts, [1.0] * 7, None, key))
+    equal(wanted, lambda: np.stack(fb.split(counts, 7, rng=key)))
+    for weights in ([0.5, 1.5, 3.0], [0.0, 0.0, 2.0, 0.1, 7.0, 1.0, 0.3]):
+        wanted = specified_composed.multinomial(counts, weights, key)
+        equal(wanted, lambda weights=weights: fb.multinomial(counts, np.array(weights), rng=key))
