@@ -8,6 +8,7 @@ from typing import Any
 from ..arrays import Array
 from ..call import short
 from ..call.arguments import Births, Logits
+from ..call.checks import per_sample
 from ..call.number_arguments import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
@@ -91,3 +92,11 @@ def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, b
 
     arguments = logits, births, coefficient("birth_loss", upstream, weight), gain
     return _BIRTH_LOSS_BACKWARD(arguments, backend=backend)
+
+
+def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any = 1.0, mask: Any = None) -> Any:
+    """The gradient by the logits, for libraries that ask for it by name. upstream: that by the losses. NumPy arrays."""
+    if mask is not None:
+        logits, births = _where(mask, logits, births)
+    weights = per_sample("birth_loss", "weight", weight, len(logits))
+    return _BIRTH_LOSS_BACKWARD((logits, births, upstream.astype("float64") * weights, gain), backend="auto")

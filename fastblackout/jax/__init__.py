@@ -1,0 +1,23 @@
+"""The ops in JAX, under jit and vmap, and birth_loss under grad: `import fastblackout.jax as fbj`.
+
+They run the kernels of the CPU: jax.pure_callback hands them the arrays, which from a GPU go through the host's memory.
+What they draw is what the ops of fastblackout draw with the key fbj.philox(key), to the bit. Arrays of JAX are traced;
+Python numbers, NumPy arrays and fb.Prob pairs of them are constants, in float64, where JAX has float32 alone unless
+jax_enable_x64 is set. Under vmap each slice draws with its own key, so split the key first. Wrong values raise the ops'
+own errors when the call runs, in whatever JAX raises for an error in a callback.
+"""
+
+from __future__ import annotations
+
+try:
+    import jax as _jax  # noqa: F401
+except ImportError as error:
+    _text = f"fastblackout.jax: jax: must be installed (pip install 'fastblackout[jax]'), got: {error}"
+    raise ModuleNotFoundError(_text) from None
+
+from .elements import binomial, poisson
+from .keys import philox
+from .loss import birth_loss
+from .steps import bridge_step, tau_leap_step, thin
+
+__all__ = ["binomial", "birth_loss", "bridge_step", "philox", "poisson", "tau_leap_step", "thin"]

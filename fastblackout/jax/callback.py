@@ -1,0 +1,45 @@
+"""Calls of the ops from traced code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def callback(run: Callable[..., Any], given: dict[str, Any], results: Any, ndim: int) -> Any:
+    """run(**given) on the host, on NumPy arrays. ndim: of the first of them, without the axes that vmap adds."""
+    names = list(given)
+
+    def host(*values: Any) -> Any:
+        arrays = [np.asarray(value) for value in values]
+        added = arrays[0].shape[: arrays[0].ndim - ndim]
+        if not added:
+            return _as(results, run(**dict(zip(names, arrays, strict=True))))
+        slices = [run(**{n: a[at] for n, a in zip(names, arrays, strict=True)}) for at in np.ndindex(added)]
+        stack = lambda like, *parts: np.stack(parts).reshape(*added, *like.shape)  # noqa: E731
+        return _as(results, jax.tree.map(stack, results, *slices))
+
+    return jax.pure_callback(host, results, *map(readable, given.values()), vmap_method="broadcast_all")
+
+
+def _as(results: Any, made: Any) -> Any:
+    return jax.tree.map(lambda like, part: np.asarray(part, like.dtype), results, made)
+
+
+def parted(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those that JAX traces, and the others."""
+    traced = {name: value for name, value in values.items() if isinstance(value, jax.Array)}
+    return traced, {name: value for name, value in values.items() if name not in traced}
+
+
+def readable(value: Any) -> Any:
+    """In a dtype that NumPy has."""
+    return value.astype(jnp.float32) if value.dtype == jnp.bfloat16 else value
+
+
+def whole_dtype() -> Any:
+    return jax.dtypes.canonicalize_dtype(np.int64)

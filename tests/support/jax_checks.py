@@ -1,0 +1,161 @@
+"""Checks of fastblackout.jax, run by tests/ops/test_jax.py in a process of its own: JAX's threads forbid later forks.
+
+Prints, as JSON, what each check raised: "" where it passed.
+"""
+
+import importlib
+import json
+import sys
+import traceback
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+import fastblackout as fb
+import fastblackout.jax as fbj
+
+KEY = jax.random.key(7)
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (4, 3, 5)).astype(np.uint8)
+P = RNG.random(4)
+LOGITS = RNG.normal(size=X.shape).astype(np.float32)
+
+
+def same(made, expected):
+    """A result of JAX and one of NumPy, array by array and to the bit."""
+    made, expected = jax.tree.leaves(made), [each for each in jax.tree.leaves(expected) if each is not None]
+    assert len(made) == len(expected) > 0
+    for a, b in zip(made, expected, strict=True):
+        a = np.asarray(a)
+        if b.dtype == np.int64:
+            b = b.astype(np.int32)  # JAX has no int64 here
+        assert a.dtype == b.dtype and a.shape == b.shape and (a == b).all()
+
+
+def step_arguments():
+    return {"gain": 30.0, "center": jnp.arange(4.0), "scale": np.float32(0.5), "mask": jnp.asarray(X % 3 > 0)}
+
+
+def check_steps_equal_numpy():
+    x, p, rng = jnp.asarray(X), jnp.asarray(P, jnp.float32), fbj.philox(KEY)
+    p_32 = np.asarray(p)
+    given = {name: np.asarray(value) for name, value in step_arguments().items()}
+    inputs = {name: given[name] for name in ("center", "scale", "mask")}
+    same(jax.jit(lambda x, p: fbj.thin(KEY, x, p))(x, p), fb.thin(X, p_32, rng=rng))
+    same(fbj.thin(KEY, x, fb.Prob(P, 1 - P)), fb.thin(X, fb.Prob(P, 1 - P), rng=rng))
+    same(fbj.thin(KEY, x, p, **inputs), fb.thin(X, p_32, rng=rng, **inputs))
+    for op, other in ((fbj.bridge_step, fb.bridge_step), (fbj.tau_leap_step, fb.tau_leap_step)):
+        stepped = jax.jit(lambda x, logits, op=op: op(KEY, x, logits, 0.3, **step_arguments()))(x, LOGITS)
+        same(stepped, other(X, LOGITS, 0.3, rng=rng, **given))
+    how = {"births": X // 2, "step": 0.4, "attrition": P, "rounding": "nearest", "outputs": ("x_s",)}
+    same(fbj.bridge_step(KEY, x, **how), fb.bridge_step(X, rng=rng, **how))
+    wide = jnp.asarray(X, jnp.int32) * 1000
+    same(fbj.thin(KEY, wide, p, max_count=255_000), fb.thin(np.asarray(wide), p_32, rng=rng, max_count=255_000))
+
+
+def check_bfloat16():
+    logits = jnp.asarray(LOGITS, jnp.bfloat16)
+    made = fbj.bridge_step(KEY, X, logits, 0.3, gain=30.0, center=9.3, scale=0.7, input_dtype=jnp.bfloat16)
+    tensors = torch.from_numpy(X), torch.from_numpy(LOGITS).bfloat16()
+    how = {"gain": 30.0, "center": 9.3, "scale": 0.7, "input_dtype": torch.bfloat16}
+    x_s, value = fb.bridge_step(*tensors, 0.3, rng=fbj.philox(KEY), **how)
+    assert made.model_input.dtype == jnp.bfloat16 and (np.asarray(made.x_s) == x_s.numpy()).all()
+    assert (np.asarray(made.model_input.astype(jnp.float32)) == value.float().numpy()).all()
+
+
+def check_elements():
+    rng, rate = fbj.philox(KEY), np.float32([[0.1, 3.0], [40.0, 1e5]])
+    same(jax.jit(lambda rate: fbj.poisson(KEY, rate))(rate), fb.poisson(rate, rng=rng))
+    count = np.array([[10], [1000]], np.int32)
+    same(fbj.binomial(KEY, count, jnp.float32([0.2, 0.9])), fb.binomial(count, np.float32([0.2, 0.9]), rng=rng))
+    same(fbj.binomial(KEY, jnp.asarray(count), fb.Prob(0.2, 0.8)), fb.binomial(count, fb.Prob(0.2, 0.8), rng=rng))
+
+
+def check_vmap():
+    keys = jax.random.split(KEY, (2, 4))
+    step = lambda key, x, p: fbj.thin(key, x, p, center=p)  # noqa: E731
+    made = jax.jit(jax.vmap(jax.vmap(step), in_axes=(0, None, None)))(keys, X, jnp.asarray(P, jnp.float32))
+    for i in range(2):
+        for j in range(4):
+            p = np.float32(P[j])
+            each = jax.tree.map(lambda a, at=(i, j): a[at], made)
+            same(each, fb.thin(X[j], p, rng=fbj.philox(keys[i, j]), center=p))
+    shared = jax.vmap(lambda x: fbj.thin(fb.Philox(3), x, 0.5, outputs="x_t").x_t)(jnp.asarray(X))
+    same(shared[1], fb.thin(X[1], 0.5, rng=fb.Philox(3)).x_t)
+
+
+def check_keys():
+    for key in (jax.random.key(1), jax.random.PRNGKey(1), jax.random.key(1, impl="rbg"), fb.Philox(1 << 40, 3, 2)):
+        same(fbj.thin(key, X, 0.5), fb.thin(X, 0.5, rng=fbj.philox(key)))
+    low, high = (int(word) for word in jax.random.bits(KEY, (2,), "uint32"))
+    assert fbj.philox(KEY).seed == low + (high << 32)
+    assert fbj.philox(fb.Philox(1 << 40, 3, 2)) == fb.Philox(1 << 40, 3, 2)
+    assert fbj.philox(jax.random.key(1)) != fbj.philox(jax.random.key(2))
+    assert fbj.philox(KEY, first_sample=5, call=6) == fb.Philox(fbj.philox(KEY).seed, 5, 6)
+    once = lambda n, x: fbj.thin(KEY, x, 0.9, call=n, outputs=("x_t",)).x_t  # noqa: E731
+    looped, x = jax.jit(lambda x: jax.lax.fori_loop(0, 3, once, x))(jnp.asarray(X)), X
+    for n in range(3):
+        x = fb.thin(x, 0.9, rng=fbj.philox(KEY, call=n)).x_t
+    same(looped, x)
+
+
+def check_gradient():
+    mask, weight = X % 3 > 0, RNG.random(4)
+    tensor = torch.from_numpy(LOGITS.copy()).requires_grad_()
+    losses = fb.birth_loss(tensor, torch.from_numpy(X), weight, gain=2.0, mask=torch.from_numpy(mask))
+    (3 * losses).sum().backward()
+    loss = lambda logits, births: 3 * fbj.birth_loss(logits, births, weight, gain=2.0, mask=mask).sum()  # noqa: E731
+    same(jax.jit(jax.grad(loss))(LOGITS, jnp.asarray(X)), tensor.grad.numpy())
+    same(fbj.birth_loss(LOGITS, X, weight, gain=2.0, mask=mask), losses.detach().numpy())
+    alone = lambda logits, births, weight: fbj.birth_loss(logits[None], births[None], weight)[0]  # noqa: E731
+    made = jax.vmap(jax.grad(alone))(jnp.asarray(LOGITS), jnp.asarray(X), jnp.asarray(weight, jnp.float32))
+    tensor.grad = None
+    fb.birth_loss(tensor, torch.from_numpy(X), np.float32(weight)).sum().backward()
+    same(made, tensor.grad.numpy())
+    half = jax.grad(lambda logits: fbj.birth_loss(logits, X, weight).sum())(jnp.asarray(LOGITS, jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+
+
+def check_errors():
+    wrong = {
+        "thin: alive: must be in [0, 1], got 1.5": lambda: jax.jit(fbj.thin)(KEY, X, jnp.float32(1.5)),
+        "bridge_step: logits: exactly one of": lambda: fbj.bridge_step(KEY, X, step=0.5),
+        "poisson: dtype: needs jax_enable_x64": lambda: fbj.poisson(KEY, jnp.float32(1e12)),
+        "birth_loss: births: must be finite": lambda: fbj.birth_loss(LOGITS, -jnp.ones(X.shape), 1.0),
+    }
+    for text, call in wrong.items():
+        try:
+            jax.block_until_ready(call())
+        except Exception as error:
+            assert text in str(error), (text, str(error))
+        else:
+            raise AssertionError(text)
+
+
+def check_without_jax():
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "jax"}
+    sys.modules["jax"] = None
+    sys.modules.pop("fastblackout.jax")
+    try:
+        importlib.import_module("fastblackout.jax")
+    except ModuleNotFoundError as error:
+        assert "pip install 'fastblackout[jax]'" in str(error)
+    else:
+        raise AssertionError("it was imported without jax")
+    finally:
+        sys.modules.update(kept)
+
+
+CHECKS = [name for name in list(globals()) if name.startswith("check_")]
+
+if __name__ == "__main__":
+    report = {}
+    for name in CHECKS:
+        try:
+            globals()[name]()
+            report[name] = ""
+        except Exception:
+            report[name] = traceback.format_exc()
+    print(json.dumps(report))
