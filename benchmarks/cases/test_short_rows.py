@@ -16,6 +16,9 @@ SHAPES = {"one element": (COUNT,), "8": pytest.param((COUNT // 8, 8), marks=pyte
 Draw = Callable[[torch.Tensor, torch.Tensor, fb.Philox, str], torch.Tensor]
 OPS: dict[str, Draw] = {
     "binomial": lambda counts, rates, rng, backend: fb.binomial(counts, 0.5, rng=rng, backend=backend),
+    "thin": lambda counts, rates, rng, backend: (
+        fb.thin(counts, 0.5, rng=rng, max_count=255, outputs=("x_t",), backend=backend).x_t
+    ),
     "poisson": lambda counts, rates, rng, backend: fb.poisson(rates, rng=rng, backend=backend),
     "normal": lambda counts, rates, rng, backend: fb.normal(rates, 1.0, rng=rng, backend=backend),
     "gamma": lambda counts, rates, rng, backend: fb.gamma(rates, 1.0, rng=rng, backend=backend),

@@ -26,7 +26,7 @@ void bridge(const Bridge& op) {
     check_each("bridge_step", "attrition", op.attrition.q, op.samples, Rule::probability);
   }
   check_reverse(op, "bridge_step");
-  for_chunks(op, bridge_chunk);
+  for_chunks(rows_as_one(op, kShortTableRow), bridge_chunk);
 }
 
 }  // namespace cpu
@@ -64,9 +64,11 @@ static void round_births(const Bridge& op, const DrawKey& key, int64_t i0, int c
     n[k] = static_cast<uint8_t>(whole + (words[k] < high));
   }
   if (ties == 0) return;
-  for (int k = 0; k < count; ++k)
-    n[k] = static_cast<uint8_t>(
-        stochastic_round(y[k], max_count - x[k], key, static_cast<uint32_t>(i0 + k), words[k], ROUNDING_REFINE));
+  for (int k = 0; k < count; ++k) {
+    uint32_t i = static_cast<uint32_t>(i0 + k);
+    const SampleKey own = key.of_element(i);
+    n[k] = static_cast<uint8_t>(stochastic_round(y[k], max_count - x[k], own, i, words[k], ROUNDING_REFINE));
+  }
 }
 
 // A chunk of an op whose counts are all up to 255: they are held as bytes.
@@ -100,9 +102,8 @@ static void wide_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int
   if (op.stochastic) stream_words(key, ROUNDING, i, count, words);
   for (int e = 0; e < count; ++e) {
     const int64_t room = op.max_count - x[e];
-    births[e] = op.stochastic
-                    ? stochastic_round(y[e], room, key, i + static_cast<uint32_t>(e), words[e], ROUNDING_REFINE)
-                    : nearest_round(y[e], room);
+    uint32_t at = i + static_cast<uint32_t>(e);
+    births[e] = op.stochastic ? stochastic_round(y[e], room, key.of_element(at), at, words[e], ROUNDING_REFINE) : nearest_round(y[e], room);
   }
   row_draws(thread_table(0), key, {BRIDGE_DRAW, BRIDGE_REFINE, BRIDGE_ELEMENT}, i, count, op.birth.p[sample], op.birth.q[sample],
             shares_rounds(op), births);

@@ -22,7 +22,7 @@ void thin(const Thin& op) {
   check_each("thin", "alive", op.alive.p, op.samples, Rule::probability);
   check_each("thin", "alive", op.alive.q, op.samples, Rule::probability);
   check_values(op, "thin", "x_0", op.x_0, Rule::count, static_cast<double>(op.max_count));
-  for_chunks(op, thin_chunk, op.max_count <= kMaxSharedCount ? kDrawChunk : kChunk);
+  for_chunks(rows_as_one(op, kShortTableRow), thin_chunk, op.max_count <= kMaxSharedCount ? kDrawChunk : kChunk);
 }
 
 }  // namespace cpu

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastblackout as fb
+from fastblackout.reference.philox import Stream, philox4x32
 from support.helpers import BACKENDS, using
 
 SHAPES = [(2600,), (1025, 1), (700, 3), (205, 5), (40, 31), (9, 511), (6, 512), (300, 2, 5)]
@@ -25,10 +26,19 @@ def draws(shape: tuple[int, ...], strided: bool) -> dict[str, Any]:
         return room[..., ::2][..., : shape[-1]]
 
     counts = lay(random.integers(0, 3000, shape))
+    pixels, step = (
+        lay((counts % 256).astype(np.uint8)),
+        {"step": 0.3, "max_count": 3500, "rng": LAST, "outputs": ("x_s",)},
+    )
     some, more = (lay(random.gamma(0.7, 4.0, shape) + 1e-3) for _ in range(2))
     return {
         "binomial": lambda: fb.binomial(counts, lay(random.random(shape)), rng=LAST),
         "binomial, one p": lambda: fb.binomial(counts, 0.3, rng=LAST),
+        "thin": lambda: fb.thin(pixels, 0.7, rng=LAST, outputs=("births",)).births,
+        "thin, some above 255": lambda: fb.thin(counts // 6, 0.3, max_count=500, rng=LAST, scale=0.5).model_input,
+        "thin, each": lambda: fb.thin(pixels, np.linspace(0, 1, len(pixels)), rng=LAST).x_t,
+        "bridge_step": lambda: fb.bridge_step(pixels, some, 0.6, rng=LAST, gain=30.0, outputs=("x_s",)).x_s,
+        "bridge_step, some above 255": lambda: fb.bridge_step(counts, births=50 * some, attrition=0.1, **step).x_s,
         "poisson": lambda: fb.poisson(some * 5, rng=LAST),
         "normal": lambda: fb.normal(some, 2.0, rng=LAST),
         "gamma": lambda: fb.gamma(some, more, rng=LAST),
@@ -48,6 +58,26 @@ def test_short_samples_have_the_bits_of_the_reference(shape: tuple[int, ...], st
                 found[backend] = draws(shape, strided)[name]()
         for backend, drawn in found.items():
             assert np.array_equal(drawn, found["reference"]), (name, backend)
+
+
+@pytest.mark.parametrize("most", [255, 400])
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_ties_of_short_samples(backend: str, most: int) -> None:
+    """Of uniforms and thresholds, some hundred in so many draws; and of rounding's first 32 bits, made on purpose."""
+    shape = (20_000, 3)
+    counts = np.random.default_rng(most).integers(0, most + 1, shape, np.int32)
+    block = philox4x32(np.zeros(len(counts), np.int64), np.arange(len(counts)), 0, Stream.ROUNDING.word(), 1, 0)
+    births = np.stack([np.where(word < 2**24, word / 2**32, 0.5) for word in block[:3]], axis=1)
+    assert 100 < (births < 0.5).sum() < 400 and (births.astype(np.float32) == births).all()
+    how = {"rng": fb.Philox(1), "max_count": 2 * most, "outputs": ("x_s",), "births": births}
+    with using(backend, threads=1):
+        thinned = fb.thin(counts, 0.37, rng=fb.Philox(1), max_count=most).x_t
+        stepped = fb.bridge_step(counts, step=1.0, attrition=0.8, **how).x_s
+        for i in range(0, len(counts), 7):
+            at, key = slice(i, i + 1), fb.Philox(1, first_sample=i)
+            assert (fb.thin(counts[at], 0.37, rng=key, max_count=most).x_t == thinned[at]).all()
+            own = how | {"rng": key, "births": births[at]}
+            assert (fb.bridge_step(counts[at], step=1.0, attrition=0.8, **own).x_s == stepped[at]).all()
 
 
 @pytest.mark.parametrize("shape", [(3, 2500), (900, 3), (2000,)])

@@ -37,12 +37,13 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
   parallel_for(chunks, threads, run_chunks<Op>, &job);
 }
 
-constexpr int64_t kShortRow = 512;  // samples of fewer elements fill too little of a chunk on their own
+constexpr int64_t kShortRow = 512;      // samples of fewer elements fill too little of a chunk on their own
+constexpr int64_t kShortTableRow = 24;  // the same for draws by a table, which are faster where one sample makes a chunk
 
 // Goes along an op's fields and makes its samples one, the first dimension of its views.
 struct OneRow {
   int64_t samples;
-  bool possible = true;  // as long as no view has too many dimensions
+  bool possible = true;  // as long as no view has too many dimensions, and all samples share every number
 
   template <class... Fields>
   void operator()(Fields&... fields) {
@@ -52,10 +53,25 @@ struct OneRow {
   void outputs(Fields&... fields) {
     (merge(fields), ...);
   }
+  void either(View& view, bool&) { merge(view); }
+  void optional(Prob& prob) { merge(prob); }
+  template <class T>
+  void at_least(T, PerSample<T>& numbers) {
+    merge(numbers);
+  }
+  void choice(bool&, const char*, const char*) {}
 
  private:
   template <class Other>
   void merge(Other&) {}
+  template <class T>
+  void merge(PerSample<T>& numbers) {
+    possible = possible && numbers.stride == 0;
+  }
+  void merge(Prob& prob) {
+    merge(prob.p);
+    merge(prob.q);
+  }
   void merge(View& view) {
     View merged = view;
     merged.sample_stride = 0;
@@ -70,11 +86,11 @@ struct OneRow {
   }
 };
 
-// The op, whose arguments all have a value for each element, with short samples made one, so that chunks run over several.
+// The op with samples of fewer elements than `most` made one, so that chunks run over several.
 template <class Op>
-Op rows_as_one(const Op& op) {
+Op rows_as_one(const Op& op, int64_t most = kShortRow) {
   const int64_t elements = op.samples * op.elements;
-  if (op.samples < 2 || op.elements >= kShortRow || elements > INT64_C(0xffffffff)) return op;
+  if (op.samples < 2 || op.elements >= most || elements > INT64_C(0xffffffff)) return op;
   Op one = op;
   OneRow merge{op.samples};
   one.fields(merge);

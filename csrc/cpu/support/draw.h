@@ -24,6 +24,14 @@ struct DrawKey : SampleKey {
   const uint32_t* index = nullptr;
 
   bool scattered() const { return row != 0 || index != nullptr; }
+  // The key of the sample of element i of a draw that has no list; i becomes the index in that sample.
+  SampleKey of_element(uint32_t& i) const {
+    SampleKey own = *this;
+    if (row == 0) return own;
+    own.sample += i / row;
+    i %= row;
+    return own;
+  }
 };
 
 constexpr int kChunk = 1024;      // elements an op works on at a time: their buffers stay in the first-level cache
