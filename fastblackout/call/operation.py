@@ -24,7 +24,7 @@ class Operation:
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
     through torch's dispatcher wherever its tensors are. quick: the function of fastblackout._cpu that is the short
-    way for plain calls, see short.py.
+    way for plain calls, see short.py. cells: the function of sparse.py that draws scipy.sparse and AnnData counts.
     """
 
     def __init__(
@@ -37,9 +37,11 @@ class Operation:
         ranked_as: str = "",
         extend: Callable[[], None] | None = None,
         quick: str = "",
+        cells: Callable[..., Any] | None = None,
     ) -> None:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
+        self.cells = cells
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
@@ -51,6 +53,8 @@ class Operation:
             drawn = short.call(self.quick, values[0], backend, values, request, self.outputs.names)
             if drawn is not None:
                 return self.outputs.result(*drawn)
+        if self.cells is not None and (given := self.cells(self, values, request, backend)) is not None:
+            return given
         tensors = self.arguments[0].tensors(values[0])
         if any(through_torch(tensor, backend) for tensor in tensors):
             from . import torch_registry

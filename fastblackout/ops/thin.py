@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..call import sparse
 from ..call.arguments import Counts
 from ..call.number_arguments import Key, MaxCount, PerSample, Probability
 from ..call.operation import Operation
@@ -37,6 +38,7 @@ _THIN = Operation(
     outputs=Chosen("x_t", "births", result=Thinned),
     twin=reference.thin,
     quick="quick_thin",
+    cells=sparse.thinned,
 )
 
 
@@ -74,6 +76,9 @@ def thin(
         (float32, float64, bfloat16, float16).
     outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead, which
         share no memory with each other or an argument, but x_t may be x_0 itself.
+    scipy.sparse CSR and CSC, and AnnData, as in fb.binomial: rows are the samples, and x_t and births are made, with no
+        model_input, center, scale and out. One alive for all draws the stored values as one sample, as
+        fb.thin(x_0.data[None], alive) does; one for each row draws x_t as fb.binomial(x_0.data, p), p that of the row.
     Returns Thinned(x_t, births, model_input) in x_0's library, memory order and (x_t, births) dtype.
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices wrong
     values in tensors are clamped and told by fb.check_values.
