@@ -202,8 +202,8 @@ def test_annotated_data():
             for made, other in ((half, fb.binomial(some, 0.5, rng=RNG)), *((given[n], bare[n]) for n in given)):
                 assert type(made) is anndata.AnnData and not made.is_view and type(made.X) is type(other)
                 assert made.X.dtype == np.float32 and abs(made.X - other).sum() == 0
-                assert made.obs.equals(part.obs) and made.var.equals(part.var) and not made.layers
-        half.obs["n"].to_numpy()[:] = 5
+                assert made.obs.equals(part.obs) and made.var.equals(part.var) and "twice" not in made.layers
+        half.obs.loc[:, "n"] = 5
         assert not data.obs["n"].any()  # a copy
     rule = "binomial: prob: must broadcast to shape (7, 40)"
     dense = anndata.AnnData(X=COUNTS.astype(np.float32))
