@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,10 @@ def _cells(cells: int, genes: int) -> torch.Tensor:
     """Counts as single cells have them: most are 0, one in a million goes to 31,000."""
     rates = torch.exp(2.0 * torch.randn(cells, genes, generator=torch.Generator().manual_seed(GENERATOR)) - 2.0)
     return torch.poisson(rates, generator=torch.Generator().manual_seed(GENERATOR)).clamp(max=31_000)
+
+
+def _parts(drawn: Any) -> tuple[Any, ...]:
+    return drawn if isinstance(drawn, tuple) else (drawn,)
 
 
 def test_corrupt_data(bench: Any) -> None:
@@ -52,6 +57,41 @@ def test_corrupt_cells(bench: Any, genes: int) -> None:
     others = {"torch.binomial": lambda i: torch.binomial(counts, p.expand_as(counts))}
     check = lambda: same_as_reference(lambda part, backend: ours(0, part, backend))  # noqa: E731
     bench(f"corrupt_data, 128x{genes} cells, float32", counts.numel(), ours, others, check)
+
+
+@pytest.mark.parametrize("cells", [pytest.param(4096, marks=pytest.mark.long), 128])
+@pytest.mark.parametrize("law", ["binomial", "thin", "split"])
+def test_sparse_cells(bench: Any, law: str, cells: int) -> None:
+    """A tenth of the counts are not 0, as of single cells: the stored ones of a CSR matrix in float32, half of each."""
+    sparse = pytest.importorskip("scipy.sparse")
+    genes, generator = 5000, np.random.default_rng(GENERATOR)
+    matrix = sparse.random(cells, genes, 0.1, "csr", np.float32, generator, lambda n: generator.geometric(0.4, n))
+    counts = torch.from_numpy(matrix.toarray())
+    half = torch.full_like(counts, 0.5)
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> Any:
+        how = {"rng": fb.Philox(i), "backend": backend}
+        if law == "thin":
+            return fb.thin(matrix[part], 0.5, max_count=255, outputs=("x_t",), **how).x_t
+        return fb.binomial(matrix[part], 0.5, **how) if law == "binomial" else fb.split(matrix[part], **how)
+
+    def theirs(i: int) -> Any:
+        drawn = matrix.copy()
+        drawn.data = generator.binomial(matrix.data.astype(np.int64), 0.5).astype(np.float32)
+        return (drawn, matrix - drawn) if law == "split" else drawn
+
+    def dense(i: int) -> Any:
+        drawn = torch.binomial(counts, half)
+        return (drawn, counts - drawn) if law == "split" else drawn
+
+    def check() -> None:
+        made = [ours(0, slice(0, 40), backend) for backend in ("auto", "reference")]
+        assert all(
+            np.array_equal(*pair) for pair in zip(*([each.data for each in _parts(m)] for m in made), strict=True)
+        )
+
+    others = {"numpy Generator, stored": theirs, "torch.binomial, dense": dense}
+    bench(f"{law}, CSR {cells}x{genes}, a tenth stored", matrix.nnz, ours, others, check)
 
 
 def test_backward_step(bench: Any) -> None:

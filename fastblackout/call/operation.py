@@ -25,7 +25,8 @@ class Operation:
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
     through torch's dispatcher wherever its tensors are. quick: the function of fastblackout._cpu that is the short
     way for plain calls, see short.py. spread: what is called instead, with the op first, where an argument that takes a
-    number for each sample is given numbers that differ within one.
+    number for each sample is given numbers that differ within one. cells: the function of sparse.py that draws
+    scipy.sparse and AnnData counts.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class Operation:
         extend: Callable[[], None] | None = None,
         quick: str = "",
         spread: Callable[..., Any] | None = None,
+        cells: Callable[..., Any] | None = None,
     ) -> None:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
-        self.spread = spread
+        self.spread, self.cells = spread, cells
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
@@ -54,6 +56,8 @@ class Operation:
             drawn = short.call(self.quick, values[0], backend, values, request, self.outputs.names)
             if drawn is not None:
                 return self.outputs.result(*drawn)
+        if self.cells is not None and (given := self.cells(self, values, request, backend)) is not None:
+            return given
         if self.spread is not None and any(map(takes_spread, self.arguments, values)):
             return self.spread(self, values, request, backend)
         tensors = self.arguments[0].tensors(values[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..arrays import COUNTS
+from ..call import sparse
 from ..call.arguments import Elements
 from ..call.number_arguments import Key
 from ..call.operation import Operation
@@ -24,6 +25,7 @@ _BINOMIAL = Operation(
     Key(),
     outputs=Single(like="dense"),
     twin=binomial_elements,
+    cells=sparse.elements,
 )
 
 
@@ -43,6 +45,11 @@ def binomial(
         float64 (p, q), p + q = 1 within 1e-9: 1 - p rounds, so give the pair where p is next to 1.
     rng, generator: as in fb.thin. Dimension 0 of the result is the sample of the key; the element index runs in C
         order.
+    count may also be of scipy.sparse, in CSR or CSC format, to whose shape prob broadcasts: only what is stored is
+        drawn, as by fb.binomial(count.data, ...), each value a sample of the key by its place in canonical order
+        (indices sorted, duplicates summed). The result is of the same kind and dtype, with the indices of count: what
+        is drawn as 0 stays stored, as in scipy's own functions, until .eliminate_zeros(). Of an AnnData X is drawn,
+        sparse or dense; the result is an AnnData with copies of obs and var alone. For a layer give its matrix.
     Returns count's dtype, in C order. The law is within 4e-14 + 2e-15 sqrt(n p q) total variation of the binomial:
     2e-13 for counts up to 1e4, 5e-11 up to 2^31 (fastblackout/reference/binomial.py derives it). Equal keys give equal
     results on every backend.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..call.arguments import Elements
 from ..call.composed import Composed, as_float64
+from ..call.sparse import cells_of
 from ..ground.values import as_float, check_integer, is_integer, is_number, real_array, shown
 from ..philox import Philox
 from ..probability import Prob
@@ -43,7 +44,7 @@ def split(
     Train on one part and test on another, of the same cells, pixels or documents, so that none of them has to be held
     out. The parts are independent only if the counts have that law. (torch.func._random.split splits keys.)
     counts: whole numbers in 0..2^53, uint8, int16, int32, int64, float64 or a Python number, or in 0..2^24, float32, of
-        any shape.
+        any shape; or of scipy.sparse or AnnData, as in fb.binomial, and so are the parts then.
     folds: how many parts of equal share, 2..2^20, or the share e_i of each, at least 1e-9 and 1 in sum within 1e-9, by
         which they are divided: (0.8, 0.2).
     overdispersion: None for Poisson counts; for negative binomial ones b, in 1e-290..1e300, of any shape that
@@ -70,6 +71,10 @@ def split(
         (array([  4, 505]), array([  6, 495]))
     """
     op, weights = "split", _weights(folds)
+    if (cells := cells_of(op, "counts", counts)) is not None:
+        beside = cells.spread("overdispersion", overdispersion)
+        parts = split(cells.values, folds, beside, rng=rng, generator=generator, backend=backend)
+        return tuple(cells.give(part) for part in parts)
     given, values = _POISSON, [counts]
     if overdispersion is not None:
         given, values = _NEGATIVE_BINOMIAL, [counts, overdispersion]

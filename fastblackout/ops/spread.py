@@ -19,12 +19,15 @@ from ..call.arguments import Elements
 from ..call.call import Call
 from ..call.composed import Composed, DrawKeys
 from ..call.operation import Operation
+from ..call.sparse import cells_of
 from ..ground.values import is_number, is_spread, is_tensor, real_array
+from ..philox import Philox
 from ..probability import Prob
 from ..reference.philox import Stream
 from .binomial import binomial
 from .poisson import poisson
 
+NO_KEY = Philox(0)  # of calls that draw nothing, or whose draw is left
 NO_BIRTHS = -200.0  # a logit whose softplus is 0 in float32
 _FLOAT32_MAX = (2.0 - 2.0**-23) * 2.0**127
 _MOST_RATE = 2.0**52  # of fb.poisson
@@ -111,13 +114,15 @@ class _Step:
 def thin(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
     """fb.thin."""
     x_0, alive, rng, max_count, *_ = values
+    if cells_of(op.op, "x_0", x_0) is not None:
+        raise TypeError(f"{op.op}: mask: must be None for scipy.sparse and AnnData, got {type(mask).__name__}")
     numbers = _of_input(values[-2:])
     if not is_spread(alive):
         step = _Step(op, x_0, mask, request, backend, numbers)
         return step.results(step.run(alive, rng, max_count).x_t)
     step = _Step(op, x_0, mask, request, backend, {**_probability("alive", alive), **numbers})
+    count = step.run(1.0, (NO_KEY, None), max_count).x_t  # checked, and nothing is drawn
     keys = step.call.keys(Stream.THIN_ELEMENT, *rng)
-    count = step.run(1.0, (keys.key, None), max_count).x_t  # checked, and nothing is drawn
     return step.results(step.binomial(count, "alive", keys, 0))
 
 
@@ -137,8 +142,11 @@ def bridge_step(op: Operation, values: Sequence[Any], request: Sequence[Any], ba
     given, more = step.births_inside(*given), (max_count, gain, rounding)
     if not spread and not apart:
         return step.results(step.run(given, birth, attrition, rng, *more).x_s)
+    how = given, 1.0 if spread else birth, 0.0 if apart else attrition
+    if rng[0] is None:  # a call that is refused draws no seed
+        step.run(*how, (NO_KEY, None), *more)
     keys = step.call.keys(Stream.BRIDGE_ELEMENT, *rng)
-    x_s = step.run(given, 1.0 if spread else birth, 0.0 if apart else attrition, (keys.key, None), *more).x_s
+    x_s = step.run(*how, (keys.key, None), *more).x_s
     if spread:  # so far all births took place
         x_s = step.inside + step.binomial(x_s - step.inside, "step", keys, 0)
     if apart:
@@ -162,8 +170,8 @@ def tau_leap_step(op: Operation, values: Sequence[Any], request: Sequence[Any], 
     numbers["step"] = _Number(factor, "must be finite and at least 0", 0.0, _MOST_RATE)
     step = _Step(op, x_t, mask, request, backend, numbers)
     given = step.births_inside(*given)
+    x_t = step.run(given, 0.0, (NO_KEY, None), max_count, gain).x_s  # checked, and nothing is drawn
     keys = step.call.keys(Stream.TAU_LEAP, *rng)
-    x_t = step.run(given, 0.0, (keys.key, None), max_count, gain).x_s  # checked, and nothing is drawn
     y = as_type(as_type(Array(given[1], op.op, "births").value, "float32"), "float64")
     rate = y * as_type(step.numbers["step"].value, "float64")
     drawn = poisson(where(rate < _MOST_RATE, rate, _MOST_RATE), rng=keys.of(0), backend=backend)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..call import sparse
 from ..call.arguments import Counts
 from ..call.number_arguments import Key, MaxCount, PerSample, Probability
 from ..call.operation import Operation
@@ -39,6 +40,7 @@ _THIN = Operation(
     twin=reference.thin,
     spread=spread.thin,
     quick="quick_thin",
+    cells=sparse.thinned,
 )
 
 
@@ -83,6 +85,9 @@ def thin(
         (float32, float64, bfloat16, float16).
     outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead, which
         share no memory with each other or an argument, but x_t may be x_0 itself.
+    scipy.sparse CSR and CSC, and AnnData, as in fb.binomial: x_t and births are made, with no model_input, center,
+        scale, mask and out. The stored values are one sample of the key: with one alive for all they are drawn as by
+        fb.thin(x_0.data[None], alive), with one for each row, or of another shape that broadcasts, by that of each.
     Returns Thinned(x_t, births, model_input) in x_0's library, memory order and (x_t, births) dtype.
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices wrong
     values in tensors are clamped and told by fb.check_values.

@@ -257,7 +257,7 @@ fb.skellam(x + 1.0, 2.0, rng=rng), fb.skellam_log_prob(1, 2.0, 3.0), fb.multinom
 assert not np.array_equal(fb.thin(x, 0.4).x_t, fb.thin(x, 0.4).x_t)  # seeds of the operating system
 schedule = fb.Schedule.logit(steps=10)
 fb.thin(x, schedule.survival(np.array([3, 9])), rng=rng)
-assert fb.capabilities()["cpu"]["available"] and 'torch' not in sys.modules
+assert fb.capabilities()["cpu"]["available"] and 'torch' not in sys.modules and 'scipy' not in sys.modules
 print(thinned.x_t.sum(), stepped.x_s.sum(), leaped.x_s.sum(), loss.tobytes().hex())
 """
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import sparse, stats
 
 import fastblackout as fb
 from fastblackout.call.composed import seed_change
@@ -154,10 +154,11 @@ ERRORS = {
     "x_0: must be whole numbers in 0..100, got": lambda: fb.thin(X, FEATURE, max_count=100),
     "center: must be finite in float32": lambda: fb.thin(X, 0.5, center=np.full((1, 3, 1), 1e39), max_count=220),
     "max_count: must be given": lambda: fb.thin(X, FEATURE),
-    "out: must be None": lambda: fb.thin(X, FEATURE, max_count=220, out=fb.thin(X, 0.5, max_count=220)),
+    "out: must be None": lambda: fb.thin(X, FEATURE, max_count=220, out=fb.thin(X, 0.5, rng=KEY, max_count=220)),
     "outputs: must be some of": lambda: fb.thin(X, FEATURE, max_count=220, outputs=("x_s",)),
     "mask: must be bools": lambda: fb.thin(X, 0.5, max_count=220, mask=X),
     "mask: must be of the library of x_0": lambda: fb.thin(X, 0.5, max_count=220, mask=torch.from_numpy(MASK)),
+    "mask: must be None for scipy.sparse": lambda: fb.thin(sparse.csr_matrix(X[0]), 0.5, max_count=220, mask=MASK),
     "mask: shape must broadcast to (4, 3, 5)": lambda: fb.thin(X, 0.5, max_count=220, mask=MASK[:, :2]),
     "gain: must be one number a sample": lambda: fb.bridge_step(X, np.log(Y), 0.5, gain=FEATURE, max_count=220),
     "births: must be finite": lambda: fb.bridge_step(X, step=FEATURE, births=-Y, max_count=220),
@@ -169,6 +170,9 @@ ERRORS = {
 
 @pytest.mark.parametrize("text", ERRORS)
 def test_errors(text):
+    """A call that is refused draws no seed, either."""
+    before = torch.get_rng_state()
     with pytest.raises((TypeError, ValueError)) as caught:
         ERRORS[text]()
     assert text in str(caught.value) and re.match(r"[a-z_]+: [\w.]+(( and|,) [\w.]+)*: .*, got ", str(caught.value))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,168 @@
+"""Counts in scipy.sparse's CSR and CSC formats, alone or in an AnnData: only the stored values are drawn.
+
+A count of 0 stays 0 in the ops here, so what is not stored needs no draw. The stored values, in the order of the
+matrix' canonical form (indices sorted, duplicates summed), are an array (nnz,) like any other. Neither scipy nor
+anndata is imported: of a module that is not loaded there are no objects.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array
+from ..ground.values import common_shape, is_number, is_tensor, real_array, shown
+from ..probability import Prob
+from .given_outputs import names_of
+
+
+def cells_of(op: str, argument: str, value: Any) -> Dense | Stored | Annotated | None:
+    """The counts of an AnnData or of a sparse matrix; None for any other value. TypeError for another sparse format."""
+    if is_tensor(value) or isinstance(value, np.ndarray):
+        return None
+    if (sparse := sys.modules.get("scipy.sparse")) is not None and sparse.issparse(value):
+        return Stored(op, argument, value)
+    if (anndata := sys.modules.get("anndata")) is not None and isinstance(value, anndata.AnnData):
+        return Annotated(op, argument, value)
+    return None
+
+
+class Dense:
+    """The dense counts of an AnnData: an op takes them, and what stands beside them, as they are."""
+
+    def __init__(self, op: str, argument: str, values: Any) -> None:
+        self.op, self.argument = op, argument
+        self.values = np.asarray(values)  # the array of a view is of a class of anndata's
+
+    def spread(self, name: str, value: Any) -> Any:
+        for part in value if isinstance(value, Prob) else (value,):
+            _check_fits(self.op, self.argument, self.values.shape, name, np.shape(part))
+        return value
+
+    def thin(self, operation: Any, *given: Any) -> Any:
+        return operation(*given)
+
+    def give(self, drawn: Any) -> Any:
+        return drawn
+
+
+class Stored:
+    """The stored values of a matrix, in canonical order. values: (nnz,)."""
+
+    def __init__(self, op: str, argument: str, matrix: Any) -> None:
+        if matrix.format not in ("csr", "csc"):
+            rule = "a sparse matrix must be in CSR or CSC format, convert it by .tocsr() first"
+            raise TypeError(f"{op}: {argument}: {rule}, got {type(matrix).__name__}")
+        if not matrix.has_canonical_format or len(matrix.data) > matrix.nnz:  # there may be room for more
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+            matrix.prune()
+        self.op, self.argument, self.matrix, self.values = op, argument, matrix, matrix.data
+
+    def places(self, axis: int) -> Any:
+        """Of each stored value its index along an axis."""
+        matrix = self.matrix
+        if matrix.ndim == 1 or axis == (1 if matrix.format == "csr" else 0):
+            return matrix.indices
+        return np.repeat(np.arange(matrix.shape[axis]), np.diff(matrix.indptr))
+
+    def spread(self, name: str, value: Any) -> Any:
+        """An argument that broadcasts to the shape of the matrix, as one number or one for each stored value."""
+        if value is None or is_number(value):
+            return value
+        if isinstance(value, Prob):
+            return Prob(self.spread(f"{name}.p", value.p), self.spread(f"{name}.q", value.q))
+        array, shape = Array(value, self.op, name), self.matrix.shape
+        if array.is_tensor:
+            raise TypeError(f"{self.op}: {name}: must be a number or a NumPy array beside scipy.sparse, got a tensor")
+        _check_fits(self.op, self.argument, shape, name, array.shape)
+        sizes = (*(1,) * (len(shape) - len(array.shape)), *array.shape)
+        return array.value.reshape(sizes)[tuple(0 if size == 1 else self.places(at) for at, size in enumerate(sizes))]
+
+    def thin(self, operation: Any, values: Sequence[Any], *request: Any) -> Any:
+        """The outputs of thin, of the stored values as one sample."""
+        counts, alive, *rest = values
+        each = self.spread("alive", self._for_rows(alive))
+        if isinstance(each, Prob):
+            each = Prob(*(np.asarray(part)[None] if np.ndim(part) else part for part in each))
+        elif np.ndim(each):
+            each = np.asarray(each)[None]
+        drawn = operation((counts[None], each, *rest), *request)
+        return [None if made is None else made[0] for made in drawn]
+
+    def _for_rows(self, alive: Any) -> Any:
+        """As `spread` takes it: one number for each row, (B,), as (B, 1)."""
+        if isinstance(alive, Prob):
+            return Prob(*map(self._for_rows, alive))
+        if is_number(alive):
+            return alive
+        array = real_array(self.op, "alive", alive)
+        return array.reshape(-1, *(1,) * (self.matrix.ndim - 1)) if array.ndim == 1 else array
+
+    def give(self, drawn: Any) -> Any:
+        """A matrix of the same kind and structure, with index arrays of its own: scipy changes them in place."""
+        made = self.matrix.copy()
+        made.data = drawn
+        return made
+
+
+class Annotated:
+    """The counts of an AnnData, its X."""
+
+    def __init__(self, op: str, argument: str, data: Any) -> None:
+        if data.isbacked:
+            rule = "must be in memory, read it by .to_memory() first"
+            raise ValueError(f"{op}: {argument}: {rule}, got an AnnData in a file")
+        if (counts := data.X) is None:
+            raise ValueError(f"{op}: {argument}: must have counts in X, got an AnnData without X")
+        self.data = data
+        self.counts: Any = cells_of(op, argument, counts) or Dense(op, argument, counts)
+        self.values: Any = self.counts.values
+        self.spread: Any = self.counts.spread
+        self.thin: Any = self.counts.thin
+
+    def give(self, drawn: Any) -> Any:
+        """An AnnData of the same cells and genes. What was computed from the counts, such as layers, stays behind."""
+        data = self.data
+        return type(data)(X=self.counts.give(drawn), obs=data.obs.copy(), var=data.var.copy())
+
+
+def _check_fits(op: str, argument: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> None:
+    """ValueError unless what stands beside counts broadcasts to their shape."""
+    if common_shape(op, {argument: shape, name: other}) != shape:
+        raise ValueError(f"{op}: {name}: must broadcast to shape {shape}, got {other}")
+
+
+def elements(operation: Any, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
+    """An op of call.elements whose first argument is such counts, by its draw of the values; else None."""
+    (counts, *others), *rest = values
+    name, *names = operation.arguments[0].dtypes
+    if (cells := cells_of(operation.op, name, counts)) is None:
+        return None
+    beside = (cells.spread(*each) for each in zip(names, others, strict=True))
+    return cells.give(operation(((cells.values, *beside), *rest), request, backend))
+
+
+def thinned(operation: Any, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
+    """thin of such counts, of which it makes x_t and births alone; None for other counts."""
+    op, (x_0, alive, key, max_count, center, scale), (outputs, input_dtype, out) = operation.op, values, request
+    if (cells := cells_of(op, "x_0", x_0)) is None:
+        return None
+    if out is not None:
+        raise TypeError(f"{op}: out: must be None for scipy.sparse and AnnData, got {type(out).__name__}")
+    for name, value, only in (("center", center, 0), ("scale", scale, 1)):
+        if not (is_number(value) and value == only):
+            raise ValueError(f"{op}: {name}: must be {only} for scipy.sparse and AnnData, got {shown(value)}")
+    *made, last = operation.outputs.names
+    asked = names_of(op, "outputs", outputs, (*made, last))
+    wanted = [name for name in made if name in asked]
+    if not wanted:
+        raise ValueError(
+            f"{op}: outputs: must hold {' or '.join(made)} for scipy.sparse and AnnData, got {shown(outputs)}"
+        )
+    values, request = (cells.values, alive, key, max_count, center, scale), (wanted, input_dtype, None)
+    drawn = cells.thin(operation, values, request, backend)
+    return operation.outputs.result(*(None if each is None else cells.give(each) for each in drawn))
