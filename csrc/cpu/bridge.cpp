@@ -103,7 +103,8 @@ static void wide_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int
   for (int e = 0; e < count; ++e) {
     const int64_t room = op.max_count - x[e];
     uint32_t at = i + static_cast<uint32_t>(e);
-    births[e] = op.stochastic ? stochastic_round(y[e], room, key.of_element(at), at, words[e], ROUNDING_REFINE) : nearest_round(y[e], room);
+    const SampleKey own = key.of_element(at);
+    births[e] = op.stochastic ? stochastic_round(y[e], room, own, at, words[e], ROUNDING_REFINE) : nearest_round(y[e], room);
   }
   row_draws(thread_table(0), key, {BRIDGE_DRAW, BRIDGE_REFINE, BRIDGE_ELEMENT}, i, count, op.birth.p[sample], op.birth.q[sample],
             shares_rounds(op), births);
