@@ -238,8 +238,9 @@ def main() -> None:
     parser.add_argument("--simulated", action="store_true", help="cells of a known law even where scanpy is installed")
     parser.add_argument("--quick", action="store_true", help="20 genes of 600 simulated cells, a short training")
     image = Path(__file__).parent.parent / "docs" / "images" / "single-cells.png"
-    parser.add_argument("--out", type=Path, default=image, help="the picture")
+    parser.add_argument("--out", type=Path, help=f"the picture; {image.name} here with --quick, else in docs/images")
     options = parser.parse_args()
+    options.out = options.out or (Path(image.name) if options.quick else image)
     torch.set_num_threads(1)
     if options.quick:
         cells = simulated(600, 20)

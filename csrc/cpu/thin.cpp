@@ -6,14 +6,42 @@
 #include "fastblackout/portfloat.h"
 
 #define FB_FILE "cpu/thin.cpp"
+
+namespace fastblackout {
+namespace cpu {
+namespace {
+
+// thin of short samples made one, whose numbers are still those of each sample.
+struct OwnThin : Thin {
+  Prob own;
+  PerSample<float> center, scale;
+};
+
+}  // namespace
+}  // namespace cpu
+}  // namespace fastblackout
 #include "cpu/per_isa/for_each_isa.inc"
 
 namespace fastblackout {
 namespace cpu {
 namespace {
 
+constexpr int64_t kShortOwnRow = 5;  // samples of fewer elements cost less without a table each
+
 void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
   FB_CALL_ISA(op.isa, thin_chunk, op, sample, i0, count);
+}
+
+void own_chunk(const OwnThin& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, own_chunk, op, sample, i0, count); }
+
+// `row` is 0 where samples are not to be made one.
+OwnThin with_own(const Thin& op) {
+  static constexpr double half = 0.5;
+  static constexpr float one = 1.0f;
+  Thin other = op;
+  other.alive.p = other.alive.q = PerSample<double>{&half, 0};
+  other.input.center = other.input.scale = PerSample<float>{&one, 0};
+  return OwnThin{rows_as_one(other, kShortOwnRow), op.alive, op.input.center, op.input.scale};
 }
 
 }  // namespace
@@ -22,6 +50,10 @@ void thin(const Thin& op) {
   check_each("thin", "alive", op.alive.p, op.samples, Rule::probability);
   check_each("thin", "alive", op.alive.q, op.samples, Rule::probability);
   check_values(op, "thin", "x_0", op.x_0, Rule::count, static_cast<double>(op.max_count));
+  if (op.alive.p.stride != 0 || op.alive.q.stride != 0) {
+    const OwnThin own = with_own(op);
+    if (own.row != 0) return for_chunks(own, own_chunk);
+  }
   for_chunks(rows_as_one(op, kShortTableRow), thin_chunk, op.max_count <= kMaxSharedCount ? kDrawChunk : kChunk);
 }
 
@@ -36,16 +68,21 @@ namespace FB_ISA {
 
 #include "cpu/per_isa/steps.inc"
 
-// Stores what is asked for, x_t last: it may lie where x_0 does.
+// Stores the counts that are asked for, x_t last: it may lie where x_0 does.
 template <class Count>
-static inline void finish(const Thin& op, int64_t sample, int64_t i0, int count, const Count* n, Count* k, bool stored) {
-  store_input(op.input, sample, i0, count, k);
+static inline void store_counts(const Thin& op, int64_t sample, int64_t i0, int count, const Count* n, Count* k, bool stored) {
   if (op.births) {
     alignas(64) Count births[sizeof(Count) == 1 ? kDrawChunk : kChunk];
     for (int e = 0; e < count; ++e) births[e] = static_cast<Count>(n[e] - k[e]);
     store(op.births, sample, i0, count, births);
   }
   if (op.x_t && !stored) store(op.x_t, sample, i0, count, k);
+}
+
+template <class Count>
+static inline void finish(const Thin& op, int64_t sample, int64_t i0, int count, const Count* n, Count* k, bool stored) {
+  store_input(op.input, sample, i0, count, k);
+  store_counts(op, sample, i0, count, n, k, stored);
 }
 
 // A chunk of counts that are bytes.
@@ -70,6 +107,24 @@ static void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
   row_draws(thread_table(0), key, {THIN_DRAW, THIN_REFINE, THIN_ELEMENT}, static_cast<uint32_t>(i0), count, op.alive.p[sample],
             op.alive.q[sample], shares_rounds(op), k);
   finish(op, sample, i0, count, n, k, false);
+}
+
+static void own_chunk(const OwnThin& op, int64_t sample, int64_t i0, int count) {
+  alignas(64) int64_t n[kChunk], k[kChunk];
+  load(op.x_0, sample, i0, count, n);
+  std::memcpy(k, n, sizeof(int64_t) * static_cast<size_t>(count));
+  const DrawKey key = key_of(op, sample);
+  Listed list;
+  own_draws(op.own, key, {THIN_DRAW, THIN_REFINE, THIN_ELEMENT}, static_cast<uint32_t>(i0), count, list, k);
+  if (op.input.out) {
+    alignas(64) float input[kChunk];
+    for (int e = 0; e < count; ++e) {
+      const int64_t own = list.sample[e] - key.sample;
+      input[e] = (static_cast<float>(k[e]) - op.center[own]) * op.scale[own];
+    }
+    store(op.input.out, sample, i0, count, input);
+  }
+  store_counts(op, sample, i0, count, n, k, false);
 }
 
 }  // namespace FB_ISA

@@ -150,7 +150,10 @@ def is_spread(value: Any) -> bool:
 
 
 def _is_spread(value: Any) -> bool:
-    if isinstance(value, (int, float, list)) or (is_tensor(value) and value.is_nested):
+    if isinstance(value, list):
+        rows = [list(each) for each in value if isinstance(each, (list, tuple))]
+        return any(len(row) != 1 or _is_spread(row) for row in rows)
+    if isinstance(value, (int, float)) or (is_tensor(value) and value.is_nested):
         return False
     return any(size != 1 for size in getattr(value, "shape", ())[1:])
 

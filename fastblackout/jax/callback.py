@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arrays import COUNTS
+from ..call.copied_counts import COPIED
+
 
 def callback(run: Callable[..., Any], given: dict[str, Any], results: Any, ndim: int) -> Any:
     """run(**given) on the host, on NumPy arrays. ndim: of the first of them, without the axes that vmap adds."""
@@ -34,6 +37,13 @@ def parted(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Those that JAX traces, and the others."""
     traced = {name: value for name, value in values.items() if isinstance(value, jax.Array)}
     return traced, {name: value for name, value in values.items() if name not in traced}
+
+
+def check_counts(op: str, argument: str, counts: Any) -> None:
+    """TypeError for a dtype that counts do not have: results come in it, and bfloat16 does not hold them."""
+    known = (*COUNTS, *COPIED)
+    if counts.dtype.name not in known:
+        raise TypeError(f"{op}: {argument}: dtype must be one of {', '.join(known)}, got {counts.dtype.name}")
 
 
 def readable(value: Any) -> Any:

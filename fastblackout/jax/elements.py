@@ -11,18 +11,19 @@ import numpy as np
 
 from .. import ops
 from ..call import checks
-from .callback import callback, parted, whole_dtype
+from .callback import callback, check_counts, parted, whole_dtype
 from .keys import from_words, words_of
 
 
-def binomial(key: Any, count: Any, prob: Any, *, first_sample: Any = 0, call: Any = 0) -> Any:
+def binomial(key: Any, count: Any, prob: Any, *, first_sample: Any = None, call: Any = None) -> Any:
     """fb.binomial with a key of JAX: Binomial(count, prob), element by element, in count's dtype."""
     count = jnp.asarray(count)
+    check_counts("binomial", "count", count)
     shape = jnp.broadcast_shapes(count.shape, np.shape(prob[0] if isinstance(prob, tuple) else prob))
     return _drawn(ops.binomial, {"count": count, "prob": prob}, shape, count.dtype, words_of(key, first_sample, call))
 
 
-def poisson(key: Any, rate: Any, *, first_sample: Any = 0, call: Any = 0) -> Any:
+def poisson(key: Any, rate: Any, *, first_sample: Any = None, call: Any = None) -> Any:
     """fb.poisson with a key of JAX: Poisson(rate), element by element; int32 where JAX has no int64."""
     return _drawn(ops.poisson, {"rate": rate}, np.shape(rate), whole_dtype(), words_of(key, first_sample, call))
 
@@ -34,7 +35,7 @@ def _drawn(op: Callable[..., Any], values: dict[str, Any], shape: Any, dtype: An
     def run(words: Any, **given: Any) -> Any:
         made = op(**given, **fixed, rng=from_words(words))
         if made.size and made.max() > checks.largest(np.dtype(dtype).name):
-            raise ValueError(f"{op.__name__}: dtype: needs jax_enable_x64 for such counts, got {int(made.max())}")
+            raise ValueError(f"{op.__name__}: rate: counts above 2^31 - 1 need jax_enable_x64, got {int(made.max())}")
         return made
 
     return callback(run, {"words": words, **traced}, jax.ShapeDtypeStruct(tuple(shape), dtype), 1)

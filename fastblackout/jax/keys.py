@@ -8,21 +8,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..ground.values import check_integer
 from ..philox import Philox
 
+_LAST = 0xFFFFFFFF
 
-def philox(key: Any, *, first_sample: int = 0, call: int = 0) -> Philox:
-    """The fb.Philox of a key of JAX: its seed is w0 + 2^32 w1, w = jax.random.bits(key, (2,), "uint32")."""
+
+def philox(key: Any, *, first_sample: int | None = None, call: int | None = None) -> Philox:
+    """The fb.Philox of a key of JAX: its seed is w0 + 2^32 w1, w = jax.random.bits(key, (2,), "uint32").
+
+    first_sample, call: as in fbj.thin. Not under jit, which knows no numbers of a key.
+    """
     return from_words(np.asarray(words_of(key, first_sample, call)))
 
 
 def words_of(key: Any, first_sample: Any, call: Any) -> Any:
     """(seed below, seed above, first sample, call) of a key, each below 2^32."""
     if isinstance(key, Philox):
-        numbers = key.seed & 0xFFFFFFFF, key.seed >> 32, key.first_sample, key.call
-        return jnp.asarray(np.array(numbers, np.uint32))
-    seed = jax.random.bits(key, (2,), "uint32")
-    return jnp.concatenate([seed, jnp.stack([jnp.asarray(each).astype("uint32") for each in (first_sample, call)])])
+        seed = jnp.asarray(np.array([key.seed & _LAST, key.seed >> 32], np.uint32))
+        first_sample = key.first_sample if first_sample is None else first_sample
+        call = key.call if call is None else call
+    else:
+        seed = jax.random.bits(key, (2,), "uint32")
+    return jnp.concatenate([seed, jnp.stack([_word("first_sample", first_sample), _word("call", call)])])
+
+
+def _word(name: str, value: Any) -> Any:
+    if isinstance(value, jax.Array):
+        if not jnp.issubdtype(value.dtype, jnp.integer) or value.shape != ():
+            rule = "must be an integer or an array of one integer"
+            raise TypeError(f"fastblackout.jax: {name}: {rule}, got {value.dtype}, shape {value.shape}")
+        return value.astype("uint32")
+    return jnp.uint32(0 if value is None else check_integer("fastblackout.jax", name, value, 0, _LAST))
 
 
 def from_words(words: Any) -> Philox:

@@ -10,19 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
-from .callback import callback, parted, whole_dtype
+from .callback import callback, check_counts, parted, whole_dtype
 from .keys import from_words, words_of
 
 
 def thin(
     key: Any, x_0: Any, alive: Any, *, max_count: int | None = None, center: Any = 0.0, scale: Any = 1.0,
     mask: Any = None, outputs: Sequence[str] = ("x_t", "births", "model_input"), input_dtype: Any = "float32",
-    first_sample: Any = 0, call: Any = 0,
+    first_sample: Any = None, call: Any = None,
 ) -> ops.Thinned:  # fmt: skip
     """fb.thin with a key of JAX: x_t ~ Binomial(x_0, alive), births = x_0 - x_t, and the network's next input.
 
-    key: of jax.random, of any implementation, or a fb.Philox. first_sample, call: those of the fb.Philox that is made
-        of a key of JAX; integers, or arrays of JAX, such as the counter of a loop.
+    key: of jax.random, of any implementation, or a fb.Philox. Under vmap one key for all slices draws the same in each.
+    first_sample, call: of the fb.Philox that is made of the key, 0 where None, or in place of those of a fb.Philox;
+        integers, or arrays of JAX, such as the counter of a loop.
     The others are those of fb.thin. Returns Thinned(x_t, births, model_input) of arrays of JAX.
 
         >>> x_0 = jnp.array([[0, 50, 100, 200]], jnp.uint8)
@@ -39,7 +40,7 @@ def bridge_step(
     key: Any, x_t: Any, logits: Any = None, step: Any = None, *, births: Any = None, max_count: int | None = None,
     gain: Any = 1.0, rounding: str = "stochastic", attrition: Any = 0.0, center: Any = 0.0, scale: Any = 1.0,
     mask: Any = None, outputs: Sequence[str] = ("x_s", "model_input"), input_dtype: Any = "float32",
-    first_sample: Any = 0, call: Any = 0,
+    first_sample: Any = None, call: Any = None,
 ) -> ops.Stepped:  # fmt: skip
     """fb.bridge_step with a key of JAX: a reverse step by the binomial bridge. Arguments as in fbj.thin."""
     values = {"x_t": x_t, "logits": logits, "step": step, "births": births, "gain": gain, "attrition": attrition}
@@ -51,7 +52,8 @@ def bridge_step(
 def tau_leap_step(
     key: Any, x_t: Any, logits: Any = None, step: Any = None, *, births: Any = None, max_count: int | None = None,
     gain: Any = 1.0, center: Any = 0.0, scale: Any = 1.0, mask: Any = None,
-    outputs: Sequence[str] = ("x_s", "model_input"), input_dtype: Any = "float32", first_sample: Any = 0, call: Any = 0,
+    outputs: Sequence[str] = ("x_s", "model_input"), input_dtype: Any = "float32", first_sample: Any = None,
+    call: Any = None,
 ) -> ops.Leaped:  # fmt: skip
     """fb.tau_leap_step with a key of JAX: a reverse step with Poisson births. Arguments as in fbj.thin."""
     values = {"x_t": x_t, "logits": logits, "step": step, "births": births, "gain": gain}
@@ -70,7 +72,8 @@ class _Step:
         first = next(iter(values))
         counts = values[first] = jnp.asarray(values[first])
         self.op, self.counted, self.ndim = op, counted, counts.ndim
-        self.input_dtype = jnp.dtype(input_dtype)
+        check_counts(op.__name__, first, counts)
+        self.input_dtype = jax.dtypes.canonicalize_dtype(input_dtype)
         self.outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         made = np.float32 if self.input_dtype == jnp.bfloat16 else self.input_dtype  # NumPy has no bfloat16
         self.options = {**options, "outputs": self.outputs, "input_dtype": made}

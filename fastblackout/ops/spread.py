@@ -18,6 +18,7 @@ from ..call import checks
 from ..call.arguments import Elements
 from ..call.call import Call
 from ..call.composed import Composed, DrawKeys
+from ..call.copied_counts import as_it_came
 from ..call.operation import Operation
 from ..call.sparse import cells_of
 from ..ground.values import is_number, is_spread, is_tensor, real_array
@@ -53,6 +54,10 @@ class _Step:
         self.first, self.changed = op.arguments[0].names[0], op.outputs.names[0]
         given = {name: _beside(op.op, name, number.value, counts) for name, number in numbers.items()}
         arguments = Elements({self.first: COUNTS, **dict.fromkeys(given, DTYPES)})
+        self.given = Array(counts, op.op, self.first)
+        self.mask = None if mask is None else mask_of(op.op, mask, self.given, self.first)
+        if self.given.dtype.startswith("float"):  # what is no count may be NaN
+            counts = self.keep(self.given.value, 0)
         self.call = Composed(op.op, op.op, backend, arguments, [counts, *given.values()])
         self.x, *arrays = self.call.arrays
         self.numbers = dict(zip(given, arrays, strict=True))
@@ -67,7 +72,6 @@ class _Step:
         asked.first = self.x
         self.names, dtypes = op.outputs.wanted(asked, outputs, input_dtype)  # type: ignore[attr-defined]
         self.input_dtype = dtypes["model_input"]
-        self.mask = None if mask is None else mask_of(op.op, mask, self.x, self.first)
         self.inside = self.keep(self.x.value, 0)
 
     def keep(self, value: Any, other: Any) -> Any:
@@ -96,12 +100,15 @@ class _Step:
 
     def results(self, new: Any, **others: Any) -> Any:
         """The outputs asked for, of new counts. others: parts of the op's result that are no such outputs."""
-        new = self.keep(new, self.x.value)
-        counts = {self.changed: new, "births": self.x.value - new}
-        made = {name: self.call.give(counts[name]) for name in self.names if name != "model_input"}
+        if self.x.came_as:
+            births, new = (as_it_came(each, self.x) for each in (self.inside - new, new))
+        else:
+            births = self.inside - new
+        new = self.keep(new, self.given.value)
+        made: dict[str, Any] = {self.changed: new, "births": births}
         if "model_input" in self.names:
-            made["model_input"] = self.x.like(self._model_input(new)).give()
-        return self.op.outputs.result(**made, **others)
+            made["model_input"] = self._model_input(new)
+        return self.op.outputs.result(**{name: self.given.like(made[name]).give() for name in self.names}, **others)
 
     def _model_input(self, new: Any) -> Any:
         x, center, scale = (as_type(v, "float32") for v in (new, *(self.numbers[n].value for n in ("center", "scale"))))

@@ -59,7 +59,7 @@ def thin(
     out: Thinned | None = None,
     backend: str = "auto",
 ) -> Thinned:
-    """Thins counts: each of the x_0 particles of an element survives with its sample's probability, independently.
+    """Thins counts: each of the x_0 particles of an element survives with one probability for its sample.
 
         x_t ~ Binomial(x_0, p),  births = x_0 - x_t,  model_input = (x_t - center) * scale
 
@@ -70,9 +70,9 @@ def thin(
         exactly as it is (float32 is 1 - p to 6e-8 where p is next to 1), with 1 - p made in float64.
     Per sample, here and in the other ops: one number for all or one for each, as a Python number, a list, a NumPy array
         or a tensor of any real dtype, of shape (), (B,) or (B, 1, ..., 1). alive, center and scale may differ within a
-        sample, too: numbers for each feature, (1, D), or element, of any shape that broadcasts to x_0's. The draw is
-        then that of fb.binomial, several times as slow, with a key of its own (fastblackout/ops/spread.py), and out is
-        not taken.
+        sample, too: arrays of at least two dimensions that broadcast to x_0's shape, such as (1, D) for D features.
+        x_t is then drawn by fb.binomial with a key made of rng (docs/draw.md), several times as slow and with other
+        numbers, and out is not taken.
     mask: bools that broadcast to x_0's shape, true where elements take part: another keeps its count, whatever it is,
         with no births. out is then not taken.
     rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
@@ -81,8 +81,8 @@ def thin(
     max_count: the largest count x_0 may hold (default 255 for uint8, else required). It changes no bits: a count of at
         most 255 is drawn by a table of its sample's p, within 1e-13 total variation of the binomial, a larger one on
         its own, as near as fb.binomial.
-    center, scale: finite, per sample, rounded to float32; model_input is computed in float32 and rounded to input_dtype
-        (float32, float64, bfloat16, float16).
+    center, scale: what brings counts to a network's range, finite, per sample, rounded to float32; model_input is
+        computed in float32 and rounded to input_dtype (float32, float64, bfloat16, float16).
     outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead, which
         share no memory with each other or an argument, but x_t may be x_0 itself.
     scipy.sparse CSR and CSC, and AnnData, as in fb.binomial: x_t and births are made, with no model_input, center,

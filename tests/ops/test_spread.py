@@ -82,6 +82,11 @@ def test_tensors_and_other_counts():
             assert a[0].dtype == dtype and (a[0] == b[0]).all() and a[1].tobytes() == b[1].astype(a[1].dtype).tobytes()
 
 
+def test_lists():
+    rows = [[0.1, 0.5, 0.9, 0.2, 0.3]]
+    same(fb.thin(X, [rows], rng=KEY, max_count=200), fb.thin(X, np.array([rows]), rng=KEY, max_count=200))
+
+
 def test_batches_split():
     whole = calls()[0].x_t
     part = fb.thin(X[1:3], ELEMENT[1:3], mask=MASK, rng=fb.Philox(3, first_sample=3, call=5), max_count=220)
@@ -98,6 +103,12 @@ def test_mask_keeps_what_is_outside():
         drawn.births == np.where(mask, plain.births, 0)
     ).all()
     assert (drawn.model_input == drawn.x_t).all()
+    for dtype in (np.float32, np.uint16):
+        outside = np.nan if dtype is np.float32 else 60_000
+        others = fb.thin(np.where(mask, X, outside).astype(dtype), 0.4, rng=KEY, max_count=220, mask=MASK)
+        kept = np.where(mask, plain.x_t, outside).astype(dtype)
+        assert np.array_equal(others.x_t, kept, equal_nan=dtype is np.float32) and others.x_t.dtype == dtype
+        assert (others.births == np.where(mask, plain.births, 0)).all() and others.births.dtype == dtype
     how = {"step": 0.4, "rng": KEY, "max_count": 220, "gain": 30.0}
     for op in (fb.bridge_step, fb.tau_leap_step):
         inside, stepped = op(X, np.log(Y), **how), op(broken, logits, mask=MASK, **how)

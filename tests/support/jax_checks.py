@@ -92,6 +92,7 @@ def check_keys():
     low, high = (int(word) for word in jax.random.bits(KEY, (2,), "uint32"))
     assert fbj.philox(KEY).seed == low + (high << 32)
     assert fbj.philox(fb.Philox(1 << 40, 3, 2)) == fb.Philox(1 << 40, 3, 2)
+    same(fbj.thin(fb.Philox(9), X, 0.5, call=2).x_t, fb.thin(X, 0.5, rng=fb.Philox(9, call=2)).x_t)
     assert fbj.philox(jax.random.key(1)) != fbj.philox(jax.random.key(2))
     assert fbj.philox(KEY, first_sample=5, call=6) == fb.Philox(fbj.philox(KEY).seed, 5, 6)
     once = lambda n, x: fbj.thin(KEY, x, 0.9, call=n, outputs=("x_t",)).x_t  # noqa: E731
@@ -122,7 +123,12 @@ def check_errors():
     wrong = {
         "thin: alive: must be in [0, 1], got 1.5": lambda: jax.jit(fbj.thin)(KEY, X, jnp.float32(1.5)),
         "bridge_step: logits: exactly one of": lambda: fbj.bridge_step(KEY, X, step=0.5),
-        "poisson: dtype: needs jax_enable_x64": lambda: fbj.poisson(KEY, jnp.float32(1e12)),
+        "poisson: rate: counts above 2^31 - 1 need jax_enable_x64": lambda: fbj.poisson(KEY, jnp.float32(1e12)),
+        "thin: x_0: dtype must be one of": lambda: fbj.thin(KEY, jnp.asarray(X, jnp.bfloat16), 0.5, max_count=255),
+        "binomial: count: dtype must be one of": lambda: fbj.binomial(KEY, jnp.float16(3), 0.5),
+        "fastblackout.jax: call: must be an integer, got 1.5": lambda: fbj.thin(KEY, X, 0.5, call=1.5),
+        "fastblackout.jax: call: must be in 0..4294967295, got -1": lambda: fbj.thin(KEY, X, 0.5, call=-1),
+        "fastblackout.jax: call: must be an integer or": lambda: fbj.thin(KEY, X, 0.5, call=jnp.float32(1)),
         "birth_loss: births: must be finite": lambda: fbj.birth_loss(LOGITS, -jnp.ones(X.shape), 1.0),
     }
     for text, call in wrong.items():

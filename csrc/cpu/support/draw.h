@@ -76,6 +76,14 @@ struct ChunkRounds {
 
 constexpr int kChunksKept = 16;  // 256 KB: they stay in the second-level cache
 
+// The primary bits of elements of several samples, and of each its sample and its index in it.
+struct Listed {
+  alignas(64) uint32_t sample[kChunk + 16], element[kChunk + 16];
+  alignas(64) uint16_t u1[kChunk + 64], u2[kChunk + 64];
+
+  Primary primary(int e) const { return Primary{u1[e], u2[e]}; }
+};
+
 struct alignas(64) DrawTable {
   double p = -1.0, q = -1.0;                  // what the table was built for
   int max_count = -1;
@@ -110,6 +118,7 @@ constexpr int padded(int count) { return (count + 31) & ~31; }  // how far the i
 //   draw_chunk     k[i] ~ Binomial(n[i], p), i0 + i the element index (i0 a multiple of kChunk), count <= kDrawChunk. n and
 //                  k are distinct, have room for a multiple of 64 elements, and n is 0 beyond count; all within one chunk of
 //                  kDrawChunk elements. share: other samples of no more than kChunksKept chunks follow
+//   list_elements  the elements i0 + k of a key that has rows, count <= kChunk
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw (fastblackout/binomial.h)
 //   binomial_each  out[k] ~ Binomial(n[k], p[k]), q[k] = 1 - p[k]; the inputs are valid, and out has room, up to a multiple of 32
 //   rough_binomials, rough_binomial_draws, binomial_at, and those of Poisson draws: see RoughDraws; not for the scalar set
@@ -124,6 +133,7 @@ constexpr int padded(int count) { return (count + 31) & ~31; }  // how far the i
   void build_table(DrawTable& table, double p, double q, int max_count);                                              \
   void draw_chunk(DrawTable& table, const DrawKey& key, uint32_t stream, uint32_t stream_refine, uint32_t i0,       \
                   int count, const uint8_t* n, uint8_t* k, bool share);                                               \
+  void list_elements(const DrawKey& key, uint32_t stream, uint32_t i0, int count, Listed& list);                      \
   void binomial_draws(const DrawKey& key, uint32_t stream, uint32_t i0, int count, double p, double q, int64_t* n);   \
   void binomial_each(const DrawKey& key, uint32_t stream, uint32_t i0, int count, const double* n, const double* p,   \
                      const double* q, double* out);                                                                   \

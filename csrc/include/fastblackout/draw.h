@@ -50,16 +50,17 @@ FB_HD uint64_t threshold(double cdf) {
   return scaled >= kTwo48 ? static_cast<uint64_t>(1) << 48 : static_cast<uint64_t>(scaled);
 }
 
-// #{0 <= j < n : C_n(j) <= U}, with thresholds made on the way: the slow exact search, which every fast one must equal.
+// #{0 <= j < n : C_n(j) <= U}, with thresholds made on the way: the slow exact search, which every fast one must equal. C(j) <= U is
+// where 2^48 cdf < U + 1, since thresholds are rounded down, and both sides of that are float64; and cdf only grows.
 FB_HD int count_below(int n, double start, double odds, uint64_t u) {
+  const double limit = static_cast<double>(static_cast<int64_t>(u) + 1) / kTwo48;
   double pm = start, cdf = start;
   int k = 0;
-  for (int j = 0; j < n; ++j) {
-    if (threshold(cdf) > u) break;  // thresholds do not decrease: cdf only grows
-    ++k;
-    const double w = odds / static_cast<double>(j + 1);
-    pm = pm * (static_cast<double>(n - j) * w);
+  while (k < n && cdf < limit) {
+    const double w = odds / static_cast<double>(k + 1);
+    pm = pm * (static_cast<double>(n - k) * w);
     cdf = cdf + pm;
+    ++k;
   }
   return k;
 }
