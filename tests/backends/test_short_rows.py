@@ -26,10 +26,9 @@ def draws(shape: tuple[int, ...], strided: bool) -> dict[str, Any]:
         return room[..., ::2][..., : shape[-1]]
 
     counts = lay(random.integers(0, 3000, shape))
-    pixels, step = (
-        lay((counts % 256).astype(np.uint8)),
-        {"step": 0.3, "max_count": 3500, "rng": LAST, "outputs": ("x_s",)},
-    )
+    pixels = lay((counts % 256).astype(np.uint8))
+    each = {"alive": np.linspace(1, 0, len(counts)), "center": np.arange(len(counts)), "max_count": 500, "rng": LAST}
+    step = {"step": 0.3, "max_count": 3500, "rng": LAST, "outputs": ("x_s",)}
     some, more = (lay(random.gamma(0.7, 4.0, shape) + 1e-3) for _ in range(2))
     return {
         "binomial": lambda: fb.binomial(counts, lay(random.random(shape)), rng=LAST),
@@ -37,11 +36,7 @@ def draws(shape: tuple[int, ...], strided: bool) -> dict[str, Any]:
         "thin": lambda: fb.thin(pixels, 0.7, rng=LAST, outputs=("births",)).births,
         "thin, some above 255": lambda: fb.thin(counts // 6, 0.3, max_count=500, rng=LAST, scale=0.5).model_input,
         "thin, each": lambda: fb.thin(pixels, np.linspace(0, 1, len(pixels)), rng=LAST).x_t,
-        "thin, each, some above 255": lambda: (
-            fb.thin(
-                counts // 6, np.linspace(1, 0, len(counts)), center=np.arange(len(counts)), max_count=500, rng=LAST
-            ).model_input
-        ),
+        "thin, each, some above 255": lambda: fb.thin(counts // 6, **each).model_input,
         "bridge_step": lambda: fb.bridge_step(pixels, some, 0.6, rng=LAST, gain=30.0, outputs=("x_s",)).x_s,
         "bridge_step, some above 255": lambda: fb.bridge_step(counts, births=50 * some, attrition=0.1, **step).x_s,
         "poisson": lambda: fb.poisson(some * 5, rng=LAST),
