@@ -27,6 +27,9 @@ struct LawSums : PosteriorLoss {
   const StateScratch* scratch = nullptr;  // of a head with a logit for every state
 };
 
+// What slopes are multiplied by at once
+float foreseen_coefficient(const PosteriorLoss& op, int64_t sample) { return op.ahead ? static_cast<float>(op.ahead[sample]) : 1.0f; }
+
 constexpr int kLawPart = 128;
 constexpr double kWholeFrom = 4503599627370496.0;  // 2^52: from here on every double is whole
 
@@ -174,11 +177,12 @@ constexpr int kSlopes = 3 * kMostComponents;
 #include "cpu/per_isa/beta_binomial_loss.inc"
 #include "cpu/per_isa/negative_binomial_loss.inc"
 
-static void chunk_by(Family family, const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
+static void chunk_by(Family family, const LawSums& op, const LawPart& part, double offset, float coefficient, float* losses,
+                     float (*slopes)[kLawPart]) {
   switch (family) {
-    case Family::bayes_logistic: return bayes_logistic_chunk(op, part, offset, losses, slopes);
-    case Family::negative_binomial: return negative_binomial_chunk(op, part, offset, losses, slopes);
-    default: return beta_binomial_chunk(op, part, offset, losses, slopes);
+    case Family::bayes_logistic: return bayes_logistic_chunk(op, part, offset, coefficient, losses, slopes);
+    case Family::negative_binomial: return negative_binomial_chunk(op, part, offset, coefficient, losses, slopes);
+    default: return beta_binomial_chunk(op, part, offset, coefficient, losses, slopes);
   }
 }
 
@@ -194,10 +198,11 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
   LawPart part;
   int64_t wrong = 0;
   const double offset = static_cast<double>(op.offset[sample]);
+  const float coefficient = foreseen_coefficient(op, sample);
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     wrong |= part.wrong;
-    chunk_by(static_cast<Family>(op.family), op, part, offset, losses + at, slopes);
+    chunk_by(static_cast<Family>(op.family), op, part, offset, coefficient, losses + at, slopes);
     if (op.grad[0]) store_slopes(op, sample, i0 + at, part.count, slopes);
   }
   finish_chunk(op, sample, i0, count, losses, wrong != 0);
@@ -207,11 +212,13 @@ static void states_chunk(const LawSums& op, int64_t sample, int64_t i0, int coun
   alignas(64) float losses[kChunk];
   LawPart part;
   bool wrong = false;
+  const float coefficient = foreseen_coefficient(op, sample);
   for (int at = 0; at < count; at += kStatePart) {
     part.fill(op, sample, i0 + at, count - at < kStatePart ? count - at : kStatePart);
     wrong = wrong || part.wrong != 0;
-    wrong |= state_losses<true>(*op.scratch, op, sample, i0 + at, part.count, part.room, part.births, 1.0f, losses + at);
+    wrong |= state_losses<true>(*op.scratch, op, sample, i0 + at, part.count, part.room, part.births, coefficient, losses + at);
   }
+  finish_columns();
   finish_chunk(op, sample, i0, count, losses, wrong);
 }
 
@@ -222,6 +229,7 @@ static void states_grad_chunk(const PosteriorLoss& op, const StateScratch& scrat
     part.fill(op, sample, i0 + at, count - at < kStatePart ? count - at : kStatePart);
     state_losses<false>(scratch, op, sample, i0 + at, part.count, part.room, part.births, coefficient, nullptr);
   }
+  finish_columns();
 }
 
 static void grad_chunk_by(Family family, const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {

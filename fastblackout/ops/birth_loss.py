@@ -54,8 +54,8 @@ def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, backen
         return loss if slopes is None else _kept().apply(logits, (_how([slopes], foreseen), (*values, "cpu"), loss))
     if not need_gradient(logits) or through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
-    (loss,), chosen, slopes = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
-    return _kept().apply(logits, (_how(slopes, None), (*values, chosen), loss))
+    (loss,), chosen, slopes, foreseen = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
+    return _kept().apply(logits, (_how(slopes, foreseen), (*values, chosen), loss))
 
 
 def _how(slopes: list[Any], foreseen: float | None) -> tuple[Any, ...]:
