@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..backends import host, select
-from ..call.arguments import Argument
 from ..call import short
+from ..call.arguments import Argument
 from ..call.call import Call
 from ..call.number_arguments import PerSample
 from ..call.operation import Operation
