@@ -121,6 +121,7 @@ namespace FB_ISA {
 
 #include "cpu/per_isa/bayes.inc"
 #include "cpu/per_isa/wide.inc"
+#include "cpu/per_isa/double_parts.inc"
 #include "cpu/per_isa/states.inc"
 
 // A part of a chunk: the head in float32, and counts brought into their ranges.
@@ -164,6 +165,27 @@ static void fill_chosen(const LawPart& part, const double* factorials, double* c
   for (int k = 0; k < part.count; ++k) births[k] = static_cast<int32_t>(part.births[k]);
   for (int k = 0; k < part.count; ++k) chosen[k] = (factorials[room[k]] - factorials[births[k]]) - factorials[room[k] - births[k]];
 }
+
+// What rising factorials of a part are made of (portfloat.h), the logarithm of `ratio` in a loop of its own.
+struct RisingPart {
+  alignas(64) double d[kLawPart], w[kLawPart], from[kLawPart], to[kLawPart], ratio[kLawPart], log_w[kLawPart];
+
+  RisingPlaces at(int k) const { return RisingPlaces{d[k], w[k], from[k], to[k], ratio[k]}; }
+
+  template <bool Losses>
+  void fill(int count, const double* x, const double* n) {
+    for (int k = 0; k < count; ++k) {
+      const RisingPlaces made = rising_places_before_log(x[k], at_least_one(n[k]));
+      d[k] = made.d;
+      w[k] = made.w;
+      from[k] = made.from;
+      to[k] = made.to;
+      ratio[k] = made.ratio;
+    }
+    logarithms<LogOf::one_plus_a>(count, ratio, ratio);
+    if (Losses) logarithms<LogOf::a>(count, w, log_w);
+  }
+};
 
 static void store_slopes(const PosteriorLoss& op, int64_t sample, int64_t i0, int count, const float (*slopes)[kLawPart]) {
   for (int g = 0; g < ops::kMostHead; ++g)
