@@ -119,9 +119,9 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/per_isa/bayes.inc"
 #include "cpu/per_isa/wide.inc"
 #include "cpu/per_isa/double_parts.inc"
+#include "cpu/per_isa/bayes.inc"
 #include "cpu/per_isa/states.inc"
 
 // A part of a chunk: the head in float32, and counts brought into their ranges.
