@@ -211,7 +211,8 @@ PyMethodDef method(const char* name) {
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cpu::Thin, cpu::thin>>("quick_thin"), method<draw<cpu::Bridge, cpu::bridge>>("quick_bridge"),
-                         method<loss>("quick_loss"), method<scale>("quick_scale"), method<foreseen>("quick_foreseen"), method<energy>("quick_energy"),
+                         method<loss>("quick_loss"), method<scale>("quick_scale"), method<foreseen>("quick_foreseen"),
+                         method<energy>("quick_energy"),
                          method<energy_gradient>("quick_energy_gradient"), method<settings>("quick_settings"),
                          {nullptr, nullptr, 0, nullptr}};
 

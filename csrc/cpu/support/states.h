@@ -32,7 +32,7 @@ class StateScratch {
   int states, end, pitch;  // end: of whole vectors; pitch: of rows, which are not whole pages apart
   bool known;
   const double* factorials;
-  float *rows, *weights, *columns;
+  float *rows, *weights, *columns;  // columns: in whole lines of the cache; what rows after the first kStateGroup have room for
   double *logs, *rest;  // rest: can be read from -kStateLanes on
 
   StateScratch(int64_t count, Family family, double offset)
