@@ -96,6 +96,12 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", made, slopes, foreseen));
 }
 
+// foreseen() -> the upstream gradient that is foreseen, or None
+PyObject* foreseen(PyObject*, PyObject* const*, Py_ssize_t) {
+  if (!upstreams.steady) Py_RETURN_NONE;
+  return PyFloat_FromDouble(static_cast<double>(upstreams.last));
+}
+
 // scale(slopes, upstream, weight, foreseen) -> slopes, multiplied in place by upstream * weight of their sample unless that was
 // foreseen; or None
 PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
@@ -205,7 +211,8 @@ PyMethodDef method(const char* name) {
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cpu::Thin, cpu::thin>>("quick_thin"), method<draw<cpu::Bridge, cpu::bridge>>("quick_bridge"),
-                         method<loss>("quick_loss"), method<scale>("quick_scale"), method<energy>("quick_energy"),
+                         method<loss>("quick_loss"), method<scale>("quick_scale"), method<foreseen>("quick_foreseen"),
+                         method<energy>("quick_energy"),
                          method<energy_gradient>("quick_energy_gradient"), method<settings>("quick_settings"),
                          {nullptr, nullptr, 0, nullptr}};
 

@@ -133,6 +133,7 @@ struct BirthLoss : ops::BirthLoss<Backend> {
   template <class Read>
   void with_slopes(Read& read) {
     inputs(read);
+    read(ahead);
     read.outputs(loss, grad);
   }
   // Turns slopes into the gradient, in place.
@@ -146,10 +147,13 @@ struct BirthLoss : ops::BirthLoss<Backend> {
 using EnergyLoss = ops::EnergyLoss<Backend>;
 
 struct PosteriorLoss : ops::PosteriorLoss<Backend> {
+  PerSample<double> ahead;               // as above
+
   // Gives the loss, and in `grad` the slopes by the arrays of the head, which are float32; birth_loss_scale makes gradients of them.
   template <class Read>
   void with_slopes(Read& read) {
     inputs(read);
+    read(ahead);
     read.outputs(loss, grad[0], grad[1], grad[2], grad[3], grad[4], grad[5], grad[6], grad[7]);
   }
 };

@@ -27,6 +27,9 @@ struct LawSums : PosteriorLoss {
   const StateScratch* scratch = nullptr;  // of a head with a logit for every state
 };
 
+// What slopes are multiplied by at once
+float foreseen_coefficient(const PosteriorLoss& op, int64_t sample) { return op.ahead ? static_cast<float>(op.ahead[sample]) : 1.0f; }
+
 constexpr int kLawPart = 128;
 constexpr double kWholeFrom = 4503599627370496.0;  // 2^52: from here on every double is whole
 
@@ -116,8 +119,9 @@ namespace fastblackout {
 namespace cpu {
 namespace FB_ISA {
 
-#include "cpu/per_isa/bayes.inc"
 #include "cpu/per_isa/wide.inc"
+#include "cpu/per_isa/double_parts.inc"
+#include "cpu/per_isa/bayes.inc"
 #include "cpu/per_isa/states.inc"
 
 // A part of a chunk: the head in float32, and counts brought into their ranges.
@@ -162,6 +166,27 @@ static void fill_chosen(const LawPart& part, const double* factorials, double* c
   for (int k = 0; k < part.count; ++k) chosen[k] = (factorials[room[k]] - factorials[births[k]]) - factorials[room[k] - births[k]];
 }
 
+// What rising factorials of a part are made of (portfloat.h), the logarithm of `ratio` in a loop of its own.
+struct RisingPart {
+  alignas(64) double d[kLawPart], w[kLawPart], from[kLawPart], to[kLawPart], ratio[kLawPart], log_w[kLawPart];
+
+  RisingPlaces at(int k) const { return RisingPlaces{d[k], w[k], from[k], to[k], ratio[k]}; }
+
+  template <bool Losses>
+  void fill(int count, const double* x, const double* n) {
+    for (int k = 0; k < count; ++k) {
+      const RisingPlaces made = rising_places_before_log(x[k], at_least_one(n[k]));
+      d[k] = made.d;
+      w[k] = made.w;
+      from[k] = made.from;
+      to[k] = made.to;
+      ratio[k] = made.ratio;
+    }
+    logarithms<LogOf::one_plus_a>(count, ratio, ratio);
+    if (Losses) logarithms<LogOf::a>(count, w, log_w);
+  }
+};
+
 static void store_slopes(const PosteriorLoss& op, int64_t sample, int64_t i0, int count, const float (*slopes)[kLawPart]) {
   for (int g = 0; g < ops::kMostHead; ++g)
     if (op.grad[g]) store(op.grad[g], sample, i0, count, slopes[g]);
@@ -174,11 +199,12 @@ constexpr int kSlopes = 3 * kMostComponents;
 #include "cpu/per_isa/beta_binomial_loss.inc"
 #include "cpu/per_isa/negative_binomial_loss.inc"
 
-static void chunk_by(Family family, const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
+static void chunk_by(Family family, const LawSums& op, const LawPart& part, double offset, float coefficient, float* losses,
+                     float (*slopes)[kLawPart]) {
   switch (family) {
-    case Family::bayes_logistic: return bayes_logistic_chunk(op, part, offset, losses, slopes);
-    case Family::negative_binomial: return negative_binomial_chunk(op, part, offset, losses, slopes);
-    default: return beta_binomial_chunk(op, part, offset, losses, slopes);
+    case Family::bayes_logistic: return bayes_logistic_chunk(op, part, offset, coefficient, losses, slopes);
+    case Family::negative_binomial: return negative_binomial_chunk(op, part, offset, coefficient, losses, slopes);
+    default: return beta_binomial_chunk(op, part, offset, coefficient, losses, slopes);
   }
 }
 
@@ -194,10 +220,11 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
   LawPart part;
   int64_t wrong = 0;
   const double offset = static_cast<double>(op.offset[sample]);
+  const float coefficient = foreseen_coefficient(op, sample);
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     wrong |= part.wrong;
-    chunk_by(static_cast<Family>(op.family), op, part, offset, losses + at, slopes);
+    chunk_by(static_cast<Family>(op.family), op, part, offset, coefficient, losses + at, slopes);
     if (op.grad[0]) store_slopes(op, sample, i0 + at, part.count, slopes);
   }
   finish_chunk(op, sample, i0, count, losses, wrong != 0);
@@ -207,11 +234,13 @@ static void states_chunk(const LawSums& op, int64_t sample, int64_t i0, int coun
   alignas(64) float losses[kChunk];
   LawPart part;
   bool wrong = false;
+  const float coefficient = foreseen_coefficient(op, sample);
   for (int at = 0; at < count; at += kStatePart) {
     part.fill(op, sample, i0 + at, count - at < kStatePart ? count - at : kStatePart);
     wrong = wrong || part.wrong != 0;
-    wrong |= state_losses<true>(*op.scratch, op, sample, i0 + at, part.count, part.room, part.births, 1.0f, losses + at);
+    wrong |= state_losses<true>(*op.scratch, op, sample, i0 + at, part.count, part.room, part.births, coefficient, losses + at);
   }
+  finish_columns();
   finish_chunk(op, sample, i0, count, losses, wrong);
 }
 
@@ -222,6 +251,7 @@ static void states_grad_chunk(const PosteriorLoss& op, const StateScratch& scrat
     part.fill(op, sample, i0 + at, count - at < kStatePart ? count - at : kStatePart);
     state_losses<false>(scratch, op, sample, i0 + at, part.count, part.room, part.births, coefficient, nullptr);
   }
+  finish_columns();
 }
 
 static void grad_chunk_by(Family family, const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {

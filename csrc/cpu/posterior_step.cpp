@@ -52,6 +52,7 @@ namespace FB_ISA {
 #include "cpu/per_isa/normal.inc"
 #include "cpu/per_isa/gamma.inc"
 #include "cpu/per_isa/beta.inc"
+#include "cpu/per_isa/double_parts.inc"
 #include "cpu/per_isa/bayes.inc"
 #include "cpu/per_isa/states.inc"
 #include "cpu/per_isa/beta_binomial_births.inc"

@@ -99,7 +99,8 @@ FB_DEVICE BayesWalk walked(const BayesElement& x, const BayesComponent& c, doubl
   const double last = up ? x.last : x.first;
 #pragma unroll 1
   while (live) {
-    walk_on<Slopes>(w, up, x.x, c.t_0, c.d, ratios, last, goal);
+    const double t = next_edge(w.n, up, c.t_0, c.d);
+    walk_on<Slopes>(w, up, x.x, t, edge_e(t), ratios, last, goal);
     live = w.h > 0.0;
   }
   return w;

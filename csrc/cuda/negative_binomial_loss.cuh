@@ -30,7 +30,8 @@ FB_KERNEL(kThreads, 3) negative_binomial_losses(FB_PARAM(PosteriorLoss) op) {
       NegativeBinomialTime time;
       const NegativeBinomialLaw law = negative_binomial_law_of(op, x, offset, time);
       const Rising made = rising(law.size, at_least_one(x.births));
-      loss = static_cast<float>(negative_binomial_loss(law, x.births, made.sum, made.above, made.below, factorial_at(factorials, x.births)));
+      const double log_rest = portable_log(law.size * (made.above / made.below));
+      loss = static_cast<float>(negative_binomial_loss(law, x.births, made.sum, log_rest, factorial_at(factorials, x.births)));
     }
     losses[e] = loss;
   }

@@ -63,8 +63,8 @@ def birth_loss(
         return loss if slopes is None else _kept().apply(logits, (_how([slopes], foreseen), (*values, "cpu"), loss))
     if not need_gradient(logits) or through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
-    (loss,), chosen, slopes = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
-    return _kept().apply(logits, (_how(slopes, None), (*values, chosen), loss))
+    (loss,), chosen, slopes, foreseen = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
+    return _kept().apply(logits, (_how(slopes, foreseen), (*values, chosen), loss))
 
 
 def _where(mask: Any, logits: Any, births: Any) -> tuple[Any, Any]:

@@ -75,7 +75,7 @@ def energy_loss(
     elif not graded or through_torch(logits, backend) or through_torch(x_t, backend):
         return _ENERGY_LOSS(values, backend=backend)
     else:
-        (loss, norms), chosen, _ = run_graded(_ENERGY_LOSS, values, backend, None)
+        (loss, norms), chosen, *_ = run_graded(_ENERGY_LOSS, values, backend, None)
     from .loss_gradient import Kept
 
     return Kept.apply(logits, ((op, _gradient, [], None), (*values, norms, chosen, [memory]), loss))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..backends import host, select
+from ..call import short
 from ..call.arguments import Argument
 from ..call.call import Call
 from ..call.number_arguments import PerSample
@@ -49,18 +52,20 @@ def declare_loss(
 
 
 def run_graded(loss: Operation, values: Sequence[Any], backend: str, gradient: Operation | None) -> tuple[Any, ...]:
-    """A loss of plain CPU tensors that will be differentiated: (its outputs, the backend that ran, slopes).
+    """A loss of plain CPU tensors that will be differentiated: (its outputs, the backend that ran, slopes, foreseen).
 
     slopes: with `gradient`, what becomes the gradients, from the C++ kernel of float32 logits: made in the same pass,
-    for a second one would take half as long again. Else it is empty.
+    for a second one would take half as long again. Else it is empty. foreseen: see birth_loss.py.
     """
     call = Call(loss.op, backend)
     fields = loss.checked(call, values)
     chosen = select.select_host(loss.op, backend)
-    outputs, size, slopes = loss.outputs.make(call), (call.samples, call.elements), {}
+    outputs, size, slopes, foreseen = loss.outputs.make(call), (call.samples, call.elements), {}, None
     if gradient and chosen == "cpu" and all(each.dtype == "float32" for each in call.head or [call.first]):
-        slopes = gradient.outputs.make(call)
+        slopes, foreseen = gradient.outputs.make(call), short.foreseen()
+        with np.errstate(over="ignore", invalid="ignore"):  # as any number, it may be infinite
+            fields["ahead"] = fields["weight"] * foreseen if foreseen is not None else np.ones(call.samples)
     name = f"{loss.name}_and_slopes" if slopes else loss.name
     host.run(name, loss.twin, chosen, fields, outputs | slopes, size)
     made = [given_back(call, each) for each in outputs.values()]
-    return made, chosen, [each.value for each in slopes.values() if each is not None]
+    return made, chosen, [each.value for each in slopes.values() if each is not None], foreseen

@@ -60,6 +60,7 @@ class Kept(torch.autograd.Function):
         else:
             if taken and (first := _scaled(op, taken[0], upstream, values[2], foreseen)) is not None:
                 return (first, *[_scaled(op, each, upstream, values[2], foreseen) for each in taken[1:]], None)
+            taken.clear()
             made = gradient(upstream, *values)
         return (*made, None) if type(made) is tuple else (made, None)
 

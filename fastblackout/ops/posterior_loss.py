@@ -121,11 +121,11 @@ def posterior_loss(
     graded = any(need_gradient(each) for each in arrays)
     if not graded or through_torch(x_t, backend) or any(through_torch(each, backend) for each in arrays):
         return _POSTERIOR_LOSS(values, backend=backend)
-    (loss,), chosen, slopes = run_graded(_POSTERIOR_LOSS, values, backend, _POSTERIOR_LOSS_BACKWARD)
+    (loss,), chosen, slopes, foreseen = run_graded(_POSTERIOR_LOSS, values, backend, _POSTERIOR_LOSS_BACKWARD)
     from .loss_gradient import Kept
 
     values = x_t, births, weight, offset, max_count, family, chosen, *arrays
-    return Kept.apply(*arrays, (("posterior_loss", _gradient, slopes, None), values, loss))
+    return Kept.apply(*arrays, (("posterior_loss", _gradient, slopes, foreseen), values, loss))
 
 
 def _gradient(upstream: Any, x_t: Any, births: Any, weight: Any, *rest: Any) -> Any:

@@ -54,6 +54,27 @@ def test_value_and_gradient(family, most, spread, backend):
     assert (grad[(v < x_t[..., None])] == 0).all() and (grad[x_t == most] == 0).all()
 
 
+@every_family
+@pytest.mark.parametrize("sizes", [(4, 16), (5, 8), (3, 5)])
+def test_channels_of_a_network(family, sizes, backend):
+    """Logits of a state side by side: groups of 16 elements and the rest, gradients that were foreseen and others."""
+    most, made = 39, torch.Generator().manual_seed(5)
+    output = 4.0 * torch.randn((2, most + 1, *sizes), generator=made)
+    x_t = torch.randint(0, most + 1, (2, 1, *sizes), generator=made)
+    x_t[1] = x_t[1].clamp(min=19)  # no state below the nineteenth in any group
+    births = ((most - x_t + 1) * torch.rand(x_t.shape, generator=made)).long()
+    how = {"family": family, "offset": torch.tensor([-0.5, -3.0]), "max_count": most}
+    for upstream in torch.tensor([[0.25, 0.25]] * 3 + [[-0.0, -0.0]] * 3 + [[0.5, 2.0]]):
+        made_by = []
+        for name in ("auto", "reference"):
+            leaf = output.clone().requires_grad_()
+            logits = leaf.unflatten(1, (most + 1, 1)).movedim(1, -1)
+            loss = fb.posterior_loss(logits, x_t, births, torch.tensor([1.5, -2.0]), **how, backend=name)
+            loss.backward(upstream)
+            made_by.append((bits(loss), bits(leaf.grad)))
+        assert made_by[0] == made_by[1]
+
+
 def test_each_law_is_the_other_with_logits_moved_by_the_likelihood():
     logits, x_t, births, offset = problem(most=30)
     zero = torch.zeros_like(logits).double()

@@ -24,6 +24,7 @@ inline const double* factorials_of_states() {
 }
 
 constexpr int kStateGroup = 16;  // elements whose weights are kept at once: few enough for the first-level cache
+static_assert(2 * kStateGroup < kStatePart, "columns and the rows of a group find room in the rows of a part");
 
 // The memory of one chunk, and for "bayes-categorical" the table of n L - log n! of its sample.
 class StateScratch {
@@ -31,7 +32,7 @@ class StateScratch {
   int states, end, pitch;  // end: of whole vectors; pitch: of rows, which are not whole pages apart
   bool known;
   const double* factorials;
-  float *rows, *weights;
+  float *rows, *weights, *columns;  // columns: in whole lines of the cache; what rows after the first kStateGroup have room for
   double *logs, *rest;  // rest: can be read from -kStateLanes on
 
   StateScratch(int64_t count, Family family, double offset)
@@ -40,6 +41,7 @@ class StateScratch {
         floats_(new float[static_cast<size_t>(pitch * (kStatePart + kStateGroup))]), doubles_(new double[static_cast<size_t>(3 * pitch)]) {
     rows = floats_.get();
     weights = rows + kStatePart * pitch;
+    columns = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(rows + kStateGroup * pitch) + 63) & ~uintptr_t{63});
     logs = doubles_.get();
     rest = logs + pitch + kStateLanes;
     for (int n = -kStateLanes; n < 0; ++n) rest[n] = 0.0;

@@ -19,10 +19,9 @@ FB_HD double positive_part(double a) { return a > 0.0 ? a : 0.0; }
 struct LogisticEdge {
   double t, e, inverse;
 };
-FB_HD double edge_e(double t) {
-  const double far = t < 0.0 ? 0.0 - t : t, e = portable_exp(0.0 - far);
-  return far > 40.0 ? 0.0 : e;
-}
+FB_HD double minus_far(double t) { return 0.0 - (t < 0.0 ? 0.0 - t : t); }
+FB_HD double edge_e_of(double minus_far, double e) { return minus_far < -40.0 ? 0.0 : e; }  // from exp(minus_far)
+FB_HD double edge_e(double t) { return edge_e_of(minus_far(t), portable_exp(minus_far(t))); }
 FB_HD LogisticEdge edge_at(double t) {
   const double e = edge_e(t);
   return LogisticEdge{t, e, 1.0 / (1.0 + e)};
@@ -132,12 +131,15 @@ FB_HD BayesWalk walk_down(const BayesElement& x, const BayesComponent& c, const 
 }
 FB_HD bool walks_down(const BayesElement& x, double n_0, double h) { return x.inner & (n_0 > x.first) & (h >= kLeastWeight); }
 
-// One state. Where the walk ends there, h becomes 0 and n stays; so does a walk that has ended.
+// The edge that a walk comes to next
+FB_HD double next_edge(double n, bool up, double t_0, double d) { return t_0 + (up ? n + 1.0 : n) * d; }
+
+// One state, to the edge t with e = edge_e(t). Where the walk ends there, h becomes 0 and n stays; so does a walk that has ended.
 template <bool Slopes>
-FB_HD void walk_on(BayesWalk& w, bool up, double x, double t_0, double d, const BayesRatios& ratios, double last, double goal) {
-  const double n = w.n, next = n + 1.0, above_x = x + n, k = up ? next : n, t = t_0 + k * d;
+FB_HD void walk_on(BayesWalk& w, bool up, double x, double t, double e, const BayesRatios& ratios, double last, double goal) {
+  const double n = w.n, next = n + 1.0, above_x = x + n, k = up ? next : n;
   const double above = up ? above_x + 1.0 : n, below = up ? next : above_x;
-  const double e = edge_e(t), one = 1.0 + e, share = 1.0 / (one * below), inverse = share * below;
+  const double one = 1.0 + e, share = 1.0 / (one * below), inverse = share * below;
   const double weight = (w.h * w.inverse) * inverse;
   w.sum = w.sum + weight;
   if (Slopes) {

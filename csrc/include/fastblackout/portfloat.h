@@ -28,8 +28,17 @@ namespace fastblackout {
 #define FB_LOG_SERIES \
   5.35769612e-2f, -1.19691581e-1f, 1.49208874e-1f, -1.68127716e-1f, 1.99827999e-1f, -2.49953866e-1f, 3.33334506e-1f
 
-template <class... Number>
-FB_HD float polynomial(float x, float poly, Number... rest) {
+// And in float64: (exp(r) - 1 - r) / r^2, and (2 atanh(s) / s - 2) / s^2 in s^2.
+#define FB_EXP_SERIES_64                                                                                                             \
+  1.608662795678037e-10, 2.0918137737642736e-09, 2.505207109429355e-08, 2.75572632790885e-07, 2.755731924721873e-06,                  \
+      2.4801587336442236e-05, 0.00019841269841263298, 0.0013888888888879073, 0.008333333333333333, 0.04166666666666668,               \
+      0.16666666666666666, 0.5
+#define FB_LOG_SERIES_64                                                                                                              \
+  0.13086767009948175, 0.13268759668560612, 0.15386240205813478, 0.18181795630884753, 0.2222222239180047, 0.2857142857080323,         \
+      0.4000000000000088, 0.6666666666666666
+
+template <class Float, class... Number>
+FB_HD Float polynomial(Float x, Float poly, Number... rest) {
   ((poly = poly * x + rest), ...);
   return poly;
 }
@@ -46,6 +55,14 @@ struct Log1pSeries {
 struct LogSeries {
   static constexpr float numbers[] = {FB_LOG_SERIES};
   static constexpr int size = sizeof(numbers) / sizeof(float);
+};
+struct ExpSeries64 {
+  static constexpr double numbers[] = {FB_EXP_SERIES_64};
+  static constexpr int size = sizeof(numbers) / sizeof(double);
+};
+struct LogSeries64 {
+  static constexpr double numbers[] = {FB_LOG_SERIES_64};
+  static constexpr int size = sizeof(numbers) / sizeof(double);
 };
 
 constexpr int32_t kLogBits = 0x3f400000;  // the bits of the float 3/4
@@ -119,14 +136,7 @@ FB_HD float log_softplus(float x) {
 FB_HD double log_reduced(double f, double k, double correction) {
   const double s = f / (2.0 + f);
   const double z = s * s;
-  double poly = 0.13086767009948175;
-  poly = poly * z + 0.13268759668560612;
-  poly = poly * z + 0.15386240205813478;
-  poly = poly * z + 0.18181795630884753;
-  poly = poly * z + 0.2222222239180047;
-  poly = poly * z + 0.2857142857080323;
-  poly = poly * z + 0.4000000000000088;
-  poly = poly * z + 0.6666666666666666;
+  const double poly = polynomial(z, FB_LOG_SERIES_64);
   const double half_square = (0.5 * f) * f;
   const double tail = s * (half_square + z * poly) + (k * 1.9082149292705877e-10 + correction);
   return k * 0.6931471803691238 - ((half_square - tail) - f);
@@ -167,18 +177,7 @@ FB_HD ExpParts exp_parts(double t) {
   const double shifted = t * 1.4426950408889634 + 6755399441055744.0;  // 1.5 * 2^52
   const double n = shifted - 6755399441055744.0;
   const double r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
-  double poly = 1.608662795678037e-10;  // (exp(r) - 1 - r) / r^2
-  poly = poly * r + 2.0918137737642736e-09;
-  poly = poly * r + 2.505207109429355e-08;
-  poly = poly * r + 2.75572632790885e-07;
-  poly = poly * r + 2.755731924721873e-06;
-  poly = poly * r + 2.4801587336442236e-05;
-  poly = poly * r + 0.00019841269841263298;
-  poly = poly * r + 0.0013888888888879073;
-  poly = poly * r + 0.008333333333333333;
-  poly = poly * r + 0.04166666666666668;
-  poly = poly * r + 0.16666666666666666;
-  poly = poly * r + 0.5;
+  const double poly = polynomial(r, FB_EXP_SERIES_64);
   return ExpParts{r + (r * r) * poly, bit_cast<double>((bit_cast<uint64_t>(shifted) + 1023u) << 52)};
 }
 
@@ -247,9 +246,19 @@ struct RisingPlaces {
   double d, w, from, to, ratio;  // n - 1, x + 9, 1 / w, 1 / (w + d), log((w + d) / w)
 };
 
-FB_HD RisingPlaces rising_places(double x, double n) {
+FB_HD RisingPlaces rising_places_before_log(double x, double n) {  // with (w + d) / w - 1 for its logarithm
   const double d = n - 1.0, w = x + 9.0, end = w + d, inverse = 1.0 / (w * end);
-  return RisingPlaces{d, w, end * inverse, w * inverse, log_one_plus(d * (end * inverse))};
+  return RisingPlaces{d, w, end * inverse, w * inverse, d * (end * inverse)};
+}
+FB_HD RisingPlaces rising_places(double x, double n) {
+  RisingPlaces at = rising_places_before_log(x, n);
+  at.ratio = log_one_plus(at.ratio);
+  return at;
+}
+
+FB_HD double rising_sum(const RisingPlaces& at, double log_w) {
+  const double stirling = stirling_of(at.to) - stirling_of(at.from);
+  return (at.d * log_w + (((at.w + at.d) - 0.5) * at.ratio - at.d)) + stirling;
 }
 
 struct Rising {
@@ -258,9 +267,7 @@ struct Rising {
 
 FB_HD Rising rising(double x, double n) {  // whole n >= 1, 0 <= x, x + n <= 2^53
   const RisingPlaces at = rising_places(x, n);
-  const double stirling = stirling_of(at.to) - stirling_of(at.from);
-  const double sum = (at.d * portable_log(at.w) + (((at.w + at.d) - 0.5) * at.ratio - at.d)) + stirling;
-  return Rising{sum, eight_factors(x + 1.0), eight_factors(x + n)};
+  return Rising{rising_sum(at, portable_log(at.w)), eight_factors(x + 1.0), eight_factors(x + n)};
 }
 
 // digamma(x) - log(x) + 1 / (2 x) of x = 1 / y >= 9
@@ -286,15 +293,15 @@ FB_HD Inverses8 eight_inverses(double y) {
 }
 
 // x (1 / x + 1 / (x + 1) + .. + 1 / (x + n - 1)) = x (digamma(x + n) - digamma(x)) for whole n and 0 <= x, x + n <= 2^53
-FB_HD double rising_slope(double x, double n) {
+FB_HD double rising_slope_at(const RisingPlaces& at, double x, double n) {
   const double some = n < 1.0 ? 1.0 : n;
-  const RisingPlaces at = rising_places(x, some);
   const double tails = digamma_of(at.to) - digamma_of(at.from);
   const Inverses8 up = eight_inverses(x + 1.0), end = eight_inverses(x + some);
   const double shifted = (up.above * end.below - end.above * up.below) / (up.below * end.below);
   const double slope = 1.0 + x * (((at.ratio + 0.5 * (at.from - at.to)) + tails) + shifted);
   return n < 1.0 ? 0.0 : slope;
 }
+FB_HD double rising_slope(double x, double n) { return rising_slope_at(rising_places(x, n < 1.0 ? 1.0 : n), x, n); }
 
 // The deviance x log(x / mean) - (x - mean), with d = x - mean given exactly (Loader 2000). Near the mean it is computed by
 // its series in v = d / (x + mean), which is d v + 2 x (v^3 / 3 + v^5 / 5 + ...): its relative error stays at a few units in
