@@ -56,7 +56,8 @@ class _Step:
         arguments = Elements({self.first: COUNTS, **dict.fromkeys(given, DTYPES)})
         self.given = Array(counts, op.op, self.first)
         self.mask = None if mask is None else mask_of(op.op, mask, self.given, self.first)
-        if self.given.dtype.startswith("float"):  # what is no count may be NaN
+        self.floats = self.given.dtype.startswith("float")
+        if self.floats:  # what is no count may be NaN
             counts = self.keep(self.given.value, 0)
         self.call = Composed(op.op, op.op, backend, arguments, [counts, *given.values()])
         self.x, *arrays = self.call.arrays
@@ -100,11 +101,11 @@ class _Step:
 
     def results(self, new: Any, **others: Any) -> Any:
         """The outputs asked for, of new counts. others: parts of the op's result that are no such outputs."""
+        births = self.inside - new
+        new = new if self.floats else self.keep(new, self.x.value)
         if self.x.came_as:
-            births, new = (as_it_came(each, self.x) for each in (self.inside - new, new))
-        else:
-            births = self.inside - new
-        new = self.keep(new, self.given.value)
+            births, new = as_it_came(births, self.x), as_it_came(new, self.x)
+        new = self.keep(new, self.given.value) if self.floats else new
         made: dict[str, Any] = {self.changed: new, "births": births}
         if "model_input" in self.names:
             made["model_input"] = self._model_input(new)

@@ -109,6 +109,9 @@ def test_mask_keeps_what_is_outside():
         kept = np.where(mask, plain.x_t, outside).astype(dtype)
         assert np.array_equal(others.x_t, kept, equal_nan=dtype is np.float32) and others.x_t.dtype == dtype
         assert (others.births == np.where(mask, plain.births, 0)).all() and others.births.dtype == dtype
+    tensors = torch.from_numpy(X).to(torch.uint16), torch.from_numpy(MASK)
+    others = fb.thin(tensors[0], 0.4, rng=KEY, max_count=220, mask=tensors[1])
+    assert others.x_t.dtype == torch.uint16 and (others.x_t.numpy() == np.where(mask, plain.x_t, X)).all()
     how = {"step": 0.4, "rng": KEY, "max_count": 220, "gain": 30.0}
     for op in (fb.bridge_step, fb.tau_leap_step):
         inside, stepped = op(X, np.log(Y), **how), op(broken, logits, mask=MASK, **how)
