@@ -10,7 +10,7 @@ from ..reference.philox import Stream
 from .binomial import any_draw
 from .checks import check_sample, clean_prob, report
 from .draw import draw, load_counts, load_key, place, round_births, rounded, span
-from .launch import as_rows, on
+from .launch import as_rows, on, registers
 from .steps import expected_births
 from .table import _WORDS, draw_options, slices, tables, with_step
 
@@ -90,6 +90,7 @@ def bridge_step(
     (*pair, step), (*fall, sigma_step) = with_step(p, q), with_step(sigma_p, sigma_q)
     laid = [x_t, births if logits is None else logits, x_s, model_input]
     programs, sizes, options = draw_options("bridge_step", laid, max_count, STOCHASTIC=bool(stochastic))
+    options |= registers(168) if options["WIDE"] else {}
     tensors = [*arrays, *pair, *fall, gain, center, scale]
     with on(x_t):
         for first, samples, given in slices(tensors, step + sigma_step > 0):
