@@ -31,7 +31,8 @@ FB_KERNEL(kThreads, 3) negative_binomial_losses(FB_PARAM(PosteriorLoss) op) {
       const NegativeBinomialLaw law = negative_binomial_law_of(op, x, offset, time);
       const Rising made = rising(law.size, at_least_one(x.births));
       const double log_rest = portable_log(law.size * (made.above / made.below));
-      loss = static_cast<float>(negative_binomial_loss(law, x.births, made.sum, log_rest, factorial_at(factorials, x.births)));
+      loss = static_cast<float>(
+          negative_binomial_loss(law, log_one_plus(law.theta), x.births, made.sum, log_rest, factorial_at(factorials, x.births)));
     }
     losses[e] = loss;
   }
@@ -49,7 +50,8 @@ FB_KERNEL(kThreads, 3) negative_binomial_grads(FB_PARAM(PosteriorLoss) op) {
     const LawElement x = law_element(op, chunk.sample, i, flags);
     NegativeBinomialTime time;
     const NegativeBinomialLaw law = negative_binomial_law_of(op, x, offset, time);
-    const NegativeBinomialSlopes made = negative_binomial_slopes(law, x.births, rising_slope(law.size, x.births));
+    const double slope = rising_slope(law.size, x.births);
+    const NegativeBinomialSlopes made = negative_binomial_slopes(law, log_one_plus(law.theta), x.births, slope);
     const double mean = wide_log_mean(time, x.head[0]), wide = wide_log_size(x.head[1]);
     const double by_mean = free_slope(made.by_mean, clamped_log_mean(mean) == mean);
     const double by_size = free_slope(made.by_size, clamped_log_size(wide) == wide);

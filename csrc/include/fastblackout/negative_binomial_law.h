@@ -22,9 +22,9 @@ FB_HD NegativeBinomialTime negative_binomial_time(double given, double most) {
   return NegativeBinomialTime{offset, gone, alive, 0.5 * portable_log(most < 1.0 ? 1.0 : most)};
 }
 
-// N ~ Poisson(theta Gamma(size)); e = r / m, log_share = log(theta / (1 + theta)), spread = log(1 + theta).
+// N ~ Poisson(theta Gamma(size)); e = r / m, log_share = log(theta / (1 + theta)). Below, spread is log(1 + theta).
 struct NegativeBinomialLaw {
-  double r, size, e, log_share, theta, spread;
+  double r, size, e, log_share, theta;
 };
 
 FB_HD double wide_log_mean(const NegativeBinomialTime& time, double head_0) { return time.middle + head_0; }
@@ -33,15 +33,14 @@ FB_HD double wide_log_size(double head_1) { return head_1 + 1.0; }
 FB_HD NegativeBinomialLaw negative_binomial_law(const NegativeBinomialTime& time, double head_0, double head_1, double x_t) {
   const double log_size = clamped_log_size(wide_log_size(head_1));
   const double r = portable_exp(log_size), e = portable_exp(log_size - clamped_log_mean(wide_log_mean(time, head_0)));
-  const double theta = time.gone / (e + time.alive);
-  return NegativeBinomialLaw{r, r + x_t, e, time.offset - log_one_plus(e), theta, log_one_plus(theta)};
+  return NegativeBinomialLaw{r, r + x_t, e, time.offset - log_one_plus(e), time.gone / (e + time.alive)};
 }
 
 // -log P(n), from the factorial that rises from size, whose log is sum + log_rest, log_rest = log(size * (above / below)), and log n!
-FB_HD double negative_binomial_loss(const NegativeBinomialLaw& law, double n, double sum, double log_rest, double factorial) {
+FB_HD double negative_binomial_loss(const NegativeBinomialLaw& law, double spread, double n, double sum, double log_rest, double factorial) {
   const double some = (n * law.log_share + sum) + log_rest;
   const double born = n < 1.0 ? 0.0 : some - factorial;
-  const double loss = law.size * law.spread - born;
+  const double loss = law.size * spread - born;
   return loss > 0.0 ? loss : 0.0;
 }
 
@@ -50,9 +49,9 @@ struct NegativeBinomialSlopes {
 };
 
 // The derivatives of -log P(n), from rising_slope(size, n).
-FB_HD NegativeBinomialSlopes negative_binomial_slopes(const NegativeBinomialLaw& law, double n, double slope) {
+FB_HD NegativeBinomialSlopes negative_binomial_slopes(const NegativeBinomialLaw& law, double spread, double n, double slope) {
   const double by_mean = (law.e / (1.0 + law.e)) * (law.size * law.theta - n), rises = (law.r / law.size) * slope;
-  return NegativeBinomialSlopes{by_mean, (law.r * law.spread - rises) - by_mean};
+  return NegativeBinomialSlopes{by_mean, (law.r * spread - rises) - by_mean};
 }
 FB_HD double free_slope(double slope, bool free) { return free ? slope : 0.0; }  // 0 where a clamp cuts
 
