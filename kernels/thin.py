@@ -12,7 +12,7 @@ from ..reference.philox import Stream
 from .binomial import any_draw
 from .checks import check_sample, clean_prob, report
 from .draw import draw, load_counts, load_key, place, rounded, span
-from .launch import as_rows, on
+from .launch import as_rows, on, registers
 from .table import _WORDS, draw_options, slices, tables, with_step
 
 __all__ = ["thin"]
@@ -72,6 +72,7 @@ def thin(
         return
     *pair, step = with_step(p, q)
     programs, sizes, options = draw_options("thin", arrays, max_count)
+    options |= registers(152) if options["WIDE"] else {}
     with on(x_0):
         for first, samples, given in slices([*arrays, *pair, center, scale], step == 1):
             table, _ = tables(flag, max_count, (*given[4:6], step))
