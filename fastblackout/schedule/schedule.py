@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,23 +25,8 @@ if TYPE_CHECKING:
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
 LEAPS = ("bridge-mean", "rate")
 GRIDS = ("cosine", "index", "early")
+TIMES = ("uniform", "early")
 _MAX_STEPS = (1 << 31) - 1
-
-
-class _Arrays:
-    """The tables of a schedule by name; what takes long, the logarithms of p, is made when it is first asked for."""
-
-    def __init__(self, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
-        self._pair = {"p": p, "q": q}
-
-    @cached_property
-    def _others(self) -> dict[str, NDArray[np.float64]]:
-        p, q = self._pair.values()
-        high, low = tables.times(p, q)
-        return {"high": high, "low": low, **tables.weights(p, q, np.diff(high) + np.diff(low))}
-
-    def __call__(self, name: str) -> NDArray[np.float64]:
-        return self._pair[name] if name in self._pair else self._others[name]
 
 
 class Schedule:
@@ -62,7 +47,7 @@ class Schedule:
         self.p, self.q = pair
         self.steps = len(self.p) - 1
         self._parameters = parameters
-        self._arrays = _Arrays(*pair)
+        self._arrays = tables.Arrays(*pair)
         self._tables = {name: Table(partial(self._arrays, name)) for name in ("p", "q", "high", "low", *WEIGHTS)}
 
     @classmethod
@@ -248,6 +233,8 @@ class Schedule:
         *,
         global_batch: int | None = None,
         like: Any = None,
+        times: str = "uniform",
+        max_count: int | None = None,
     ) -> Any:
         """Random step indices k in 1..steps, int64 (batch,), spread evenly over the global batch.
 
@@ -255,8 +242,12 @@ class Schedule:
         uniform keyed by (seed, call) alone. Each k is uniform, and a rank that passes its first_sample and the common
         global_batch gets its slice of one global draw. Returns a torch tensor when torch is installed, else NumPy;
         `like`, an array or tensor, names library and device. Raises TypeError, ValueError.
+        times: "uniform", or "early": where g + call is odd, k is placed as `grid` places the steps of its kind "early",
+            which needs max_count: half of the draws then lie where it is decided what an image shows.
         """
-        return stratified.indices(self.steps, batch, rng, generator, global_batch, like)
+        check_name("Schedule.draw", "times", times, TIMES)
+        early = tables.early_times(self.p, _most("draw", max_count)) if times == "early" else None
+        return stratified.indices(self.steps, batch, rng, generator, global_batch, like, early)
 
     def draw_continuous(
         self,
@@ -290,10 +281,14 @@ class Schedule:
         if kind == "index":
             return ((2 * self.steps * i + steps) // (2 * steps))[::-1].copy()
         if kind == "early":
-            target = tables.early_table(steps, check_integer("Schedule.grid", "max_count", max_count, 1, 2**53))
+            target = tables.early_table(steps, _most("grid", max_count))
         else:
             target, _ = tables.cosine_table(steps)
         return tables.nearest_steps(self.p, target)
+
+
+def _most(method: str, max_count: Any) -> int:
+    return check_integer(f"Schedule.{method}", "max_count", max_count, 1, 2**53)
 
 
 def _prob(pair: tuple[Any, Any], plain: bool) -> Prob:

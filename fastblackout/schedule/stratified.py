@@ -25,8 +25,8 @@ _MAX_BATCH = (1 << 32) - 1
 
 def _strata(
     op: str, stream: Stream, batch: int, rng: Philox | None, generator: torch.Generator | None, global_batch: int | None
-) -> tuple[NDArray[np.int64], int, int]:
-    """(m, f, G) with frac(U + g / G) = (m + f / 2^64) / G, g = first_sample + row, U keyed by (seed, call)."""
+) -> tuple[NDArray[np.int64], int, int, NDArray[np.int64]]:
+    """(m, f, G) with frac(U + g / G) = (m + f / 2^64) / G, g = first_sample + row, U keyed by (seed, call); g + call"""
     check_integer(op, "batch", batch, 1, _MAX_BATCH)
     if global_batch is not None:
         check_integer(op, "global_batch", global_batch, 1, _MAX_BATCH)
@@ -41,7 +41,7 @@ def _strata(
     # G (U + g / G) = G U + g: its whole part modulo G names the stratum, its fraction is the same for every row.
     whole, rest = divmod((int(high) << 32 | int(low)) * total, _TWO_64)
     rows = key.first_sample + np.arange(batch, dtype=np.int64)
-    return (whole + rows) % total, rest, total
+    return (whole + rows) % total, rest, total, rows + key.call
 
 
 def indices(
@@ -51,13 +51,17 @@ def indices(
     generator: torch.Generator | None,
     global_batch: int | None,
     like: Any,
+    early: NDArray[np.int64] | None = None,
 ) -> Any:
-    """k = 1 + floor(steps frac(U + g / G)), int64 (batch,); see Schedule.draw."""
+    """k = 1 + floor(steps frac(U + g / G)), int64 (batch,), of every other row put among `early`; see Schedule.draw."""
     op = "Schedule.draw"
-    m, rest, total = _strata(op, Stream.SCHEDULE_INDEX, batch, rng, generator, global_batch)
+    m, rest, total, turn = _strata(op, Stream.SCHEDULE_INDEX, batch, rng, generator, global_batch)
     # This is floor((m steps + steps f / 2^64) / G); flooring the second term first changes nothing. All of it fits
     # int64, because steps < 2^31 and m < 2^32.
-    return _follow(op, 1 + (m * steps + (rest * steps >> 64)) // total, like)
+    k = 1 + (m * steps + (rest * steps >> 64)) // total
+    if early is not None:
+        k = np.where(turn % 2 == 0, k, early[(2 * k - 1) * len(early) // (2 * steps)])
+    return _follow(op, k, like)
 
 
 def fractions(
@@ -65,7 +69,7 @@ def fractions(
 ) -> Any:
     """u = frac(U + g / G) in (0, 1), float64 (batch,); see Schedule.draw_continuous."""
     op = "Schedule.draw_continuous"
-    m, rest, total = _strata(op, Stream.SCHEDULE_CONTINUOUS, batch, rng, generator, global_batch)
+    m, rest, total, _ = _strata(op, Stream.SCHEDULE_CONTINUOUS, batch, rng, generator, global_batch)
     # Python rounds a quotient of integers only once. The added 1 is half a unit of U, so that the result is never 0.
     exact = (((stratum << 64 | rest) * 2 + 1) / (total << 65) for stratum in m.tolist())
     return _follow(op, np.array([min(value, _BELOW_ONE) for value in exact]), like)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _CONTEXT = decimal.Context(prec=45, Emin=-999_999, Emax=999_999, traps=[decimal.InvalidOperation])
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 
+EARLY_TIMES = 1000  # points of `early_times`
+
 Pair = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
@@ -114,14 +116,23 @@ def _minus_log1m(q: Decimal) -> Decimal:
     return q * (1 + q * (Decimal(1) / 2 + q * (Decimal(1) / 3 + q * (Decimal(1) / 4 + q / 5))))
 
 
+def early_times(p: NDArray[np.float64], max_count: int) -> NDArray[np.int64]:
+    """The k of 1..steps whose p_k are nearest to EARLY_TIMES points spread evenly along the grid "early"."""
+    return np.maximum(_nearest(p, early_table(2 * EARLY_TIMES, max_count)[1::2]), 1)
+
+
 def nearest_steps(p: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.int64]:
     """The k whose p_k are nearest to `target`, decreasing from the last step to 0; those that coincide move apart."""
     steps, i = len(p) - 1, np.arange(len(target), dtype=np.int64)
-    right = np.clip(np.searchsorted(-p, -target), 1, steps)  # the first k with p_k <= target
-    k = np.where(p[right - 1] - target <= target - p[right], right - 1, right)
+    k = _nearest(p, target)
     k[0], k[-1] = 0, steps
     k = np.maximum.accumulate(k - i) + i  # Each k is at least one more than the k before it, beginning at p = 1.
     return np.minimum(k, steps - i[::-1])[::-1].astype(np.int64)
+
+
+def _nearest(p: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.int64]:
+    right = np.clip(np.searchsorted(-p, -target), 1, len(p) - 1)  # the first k with p_k <= target
+    return np.where(p[right - 1] - target <= target - p[right], right - 1, right)
 
 
 def quiet(library: Any) -> AbstractContextManager[Any]:
@@ -175,3 +186,19 @@ def weights(p: NDArray[np.float64], q: NDArray[np.float64], elapsed: NDArray[np.
     named["energy"] = 1.0 / np.sqrt(q[1:])
     named["uniform"] = np.ones_like(q[1:])
     return {name: np.concatenate([[np.nan], values]) for name, values in named.items()}
+
+
+class Arrays:
+    """The tables of a schedule by name; what takes long, the logarithms of p, is made when it is first asked for."""
+
+    def __init__(self, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
+        self._pair = {"p": p, "q": q}
+
+    @functools.cached_property
+    def _others(self) -> dict[str, NDArray[np.float64]]:
+        p, q = self._pair.values()
+        high, low = times(p, q)
+        return {"high": high, "low": low, **weights(p, q, np.diff(high) + np.diff(low))}
+
+    def __call__(self, name: str) -> NDArray[np.float64]:
+        return self._pair[name] if name in self._pair else self._others[name]

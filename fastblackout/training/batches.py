@@ -99,7 +99,10 @@ class Batches:
         labels = self._labels(index, step)
         schedule = self.model.schedule
         rng = Philox(config.seed, share.start, call=step)
-        k = schedule.draw(len(index), rng=rng, like=index, global_batch=config.batch)
+        most = self.model.max_count
+        k = schedule.draw(
+            len(index), rng=rng, like=index, global_batch=config.batch, times=config.times, max_count=most
+        )
         integers = torch.from_numpy(np.stack((index, mirrored, labels, k)))
         numbers = torch.from_numpy(np.stack(numbers_at(self.model, schedule, config.weight, k)))
         images = None

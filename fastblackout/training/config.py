@@ -20,6 +20,7 @@ HEADS = (
 )
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
+TIMES = ("uniform", "early")
 SCHEDULES = ("logit", "cosine", "linear")
 NETWORKS = ("small", "mlp", "cifar10", "celeba64", "mnist")
 COMPILE = ("auto", "on", "off")
@@ -58,6 +59,7 @@ class TrainConfig:
     draws: int = 2
     components: int = 1
     weight: str = "likelihood"
+    times: str = "uniform"
     parametrization: str = "likelihood"
     input: str = "unit"
     schedule: str = "logit"
@@ -153,11 +155,12 @@ class TrainConfig:
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
 # What runs of before do not have.
-_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate")
+_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate", "times")
 
 CHOICES = {
     "head": HEADS,
     "weight": WEIGHTS,
+    "times": TIMES,
     "parametrization": PARAMETRIZATIONS,
     "input": INPUTS,
     "schedule": SCHEDULES,
@@ -205,6 +208,7 @@ HELP = {
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
     "components": "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic",
     "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
+    "times": "at which the network is trained. early: half of them where few particles are alive; uniform",
     "parametrization": "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
     "input": "how counts are centred and scaled for the network",
     "schedule": "survival probabilities of the forward process",
