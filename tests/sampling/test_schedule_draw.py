@@ -58,6 +58,24 @@ def test_draw_is_uniform():
     assert stats.kstest(u, "uniform").pvalue > 1e-6
 
 
+def test_early_times_by_their_definition():
+    # Rows whose g + call is odd take the j-th of 1,000 places along the grid "early"; doubles suffice to find the k.
+    schedule, power = Schedule.cosine(400), 1 / np.log2(256)
+    place = np.cos(np.pi / 2 * ((2 * np.arange(1000) + 1) / 2000) ** power) ** 2
+    nearest = np.maximum(np.abs(schedule.p - place[:, None]).argmin(axis=1), 1)
+    for call in (4, 5):
+        even = schedule.draw(64, Philox(7, call=call)).numpy()
+        drawn = schedule.draw(64, Philox(7, call=call), times="early", max_count=255).numpy()
+        moved = (np.arange(64) + call) % 2 == 1
+        assert (drawn[~moved] == even[~moved]).all()
+        assert (drawn[moved] == nearest[(2 * even[moved] - 1) * 1000 // 800]).all()
+        parts = [
+            schedule.draw(b, Philox(7, f, call), global_batch=64, times="early", max_count=255)
+            for f, b in ((0, 31), (31, 33))
+        ]
+        assert torch.equal(torch.cat(parts), torch.from_numpy(drawn))
+
+
 def test_draw_without_key_and_errors():
     schedule = Schedule.linear(10**6)
     torch.manual_seed(4)
@@ -68,6 +86,10 @@ def test_draw_without_key_and_errors():
         schedule.draw(4, Philox(first_sample=4))
     with pytest.raises(ValueError, match=r"Schedule.draw: batch: must be in 1\.\.4294967295, got 0"):
         schedule.draw(0)
+    with pytest.raises(ValueError, match=r"Schedule.draw: times: must be one of uniform, early, got 'late'"):
+        schedule.draw(4, times="late")
+    with pytest.raises(TypeError, match=r"Schedule.draw: max_count: must be an integer, got None"):
+        schedule.draw(4, times="early")
     with pytest.raises(TypeError, match="Schedule.draw: batch: must be an integer, got 2.0"):
         schedule.draw(2.0)
     with pytest.raises(TypeError, match="Schedule.draw_continuous: like: must be a NumPy array or .* got str"):

@@ -103,8 +103,8 @@ def _categorical(through: Callable[[Any], Any]) -> Any:
     return fb.categorical(whole(8, 9), through(rows(20, 9, (9,))), rng=KEY)
 
 
-def _times(draw: str) -> Any:
-    return getattr(fb.Schedule.linear(steps=1000), draw)(37, rng=KEY, global_batch=100, like=np.zeros(1))
+def _times(draw: str, **times: Any) -> Any:
+    return getattr(fb.Schedule.linear(steps=1000), draw)(37, rng=KEY, global_batch=100, like=np.zeros(1), **times)
 
 
 def _shapes(start: int) -> Any:
@@ -163,6 +163,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "Schedule.draw_continuous": lambda: _times("draw_continuous"),
     "order of the data": lambda: permutation(100, KEY.seed, KEY.call),
     "mirrored images": lambda: flip_rows(100, KEY.seed, KEY.call),
+    "Schedule.draw, early": lambda: _times("draw", times="early", max_count=255),
 }
 
 
