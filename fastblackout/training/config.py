@@ -59,7 +59,7 @@ class TrainConfig:
     draws: int = 2
     components: int = 1
     weight: str = "likelihood"
-    times: str = "uniform"
+    times: str = "early"
     parametrization: str = "likelihood"
     input: str = "unit"
     schedule: str = "logit"
@@ -130,7 +130,7 @@ class TrainConfig:
             raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
         if not _OF_HEADS & set(values):
             values = {**{name: getattr(cls, name) for name in _OF_HEADS}, **values}
-        values = {**{name: getattr(cls, name) for name in _LATER}, **values}
+        values = {**{name: getattr(cls, name) for name in _LATER}, "times": "uniform", **values}
         if set(values) != names:
             wrong = ", ".join(sorted(set(values) ^ names))
             raise ValueError(f"TrainConfig: keys: must be its fields, got a difference in {wrong}")
@@ -154,8 +154,8 @@ class TrainConfig:
 
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
-# What runs of before do not have.
-_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate", "times")
+# What runs of before do not have; nor had they a choice of times, which were uniform.
+_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate")
 
 CHOICES = {
     "head": HEADS,
@@ -184,6 +184,7 @@ OF_HEAD: dict[str, dict[str, Any]] = {
 # had the variances, the correlations and the zeros right after 2,000 steps; a mean head had halved variances.
 OF_TABLE: dict[str, Any] = {
     "network": "mlp", "input": "normalized", "head": "beta-binomial", "steps": 10_000, "batch": 256, "decay": True,
+    "times": "uniform",
 }  # fmt: skip
 
 HELP = {
@@ -208,7 +209,7 @@ HELP = {
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
     "components": "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic",
     "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
-    "times": "at which the network is trained. early: half of them where few particles are alive; uniform",
+    "times": "to train at. early: half of them where few particles are alive; uniform (the default for tables)",
     "parametrization": "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
     "input": "how counts are centred and scaled for the network",
     "schedule": "survival probabilities of the forward process",

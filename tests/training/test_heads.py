@@ -224,13 +224,13 @@ def test_wrong_noise_is_refused():
             model(x, 3, noise=given)
 
 
-def test_configurations_of_before_heads_still_load():
+def test_configurations_of_before_heads_and_times_still_load():
     old = {
         name: value
         for name, value in TrainConfig().to_dict().items()
-        if name not in ("head", "noise_channels", "draws")
+        if name not in ("head", "noise_channels", "draws", "times")
     }
-    assert TrainConfig.from_dict(old) == TrainConfig()
+    assert TrainConfig.from_dict(old) == TrainConfig(times="uniform") != TrainConfig()
     model = BlackoutModel(small((1, 8, 8), channels=8), SCHEDULE, 16)
     described = model.to_config()
     assert not {"head", "noise_channels"} & set(described) and "out_channels" not in described["network"]["kwargs"]

@@ -23,6 +23,7 @@ PAPER = Recipe(
         "schedule_steps": 1000,  # [code] T
         "t_end": 15.0,  # [code] tEnd
         "weight": "instantaneous",  # [code] p_k (t_k - t_{k-1})
+        "times": "uniform",  # [code]
         "learning_rate": 2e-4,  # [score_sde] Adam
         "warmup": 0,  # [code]
         "clip": 1e30,  # [code] none
@@ -48,6 +49,7 @@ BEST = Recipe(
         "schedule": "cosine",  # [here] ends at p = 0, so that black is the exact start
         "schedule_steps": 1000,  # [here]
         "weight": "uniform",  # [here] that of a law
+        "times": "early",  # [here] what did well on digits and mnist
         "learning_rate": 2e-4,  # [score_sde]
         "warmup": 5000,  # [score_sde]
         "clip": 1.0,  # [score_sde]

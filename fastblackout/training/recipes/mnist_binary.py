@@ -23,6 +23,7 @@ PAPER = Recipe(
         "schedule_steps": 1000,  # [code] T
         "t_end": 10.0,  # [code] tEnd
         "weight": "instantaneous",  # [code] p_k (t_k - t_{k-1})
+        "times": "uniform",  # [code]
         "learning_rate": 2e-4,  # [score_sde] Adam
         "warmup": 0,  # [code]
         "clip": 1e30,  # [code] none
@@ -47,6 +48,7 @@ BEST = Recipe(
         "schedule": "cosine",  # [here] ends at p = 0, so that black is the exact start
         "schedule_steps": 1000,  # [here]
         "weight": "uniform",  # [here] that of a law
+        "times": "early",  # [here] what did well on digits and mnist
         "learning_rate": 5e-4,  # [here] as for mnist
         "warmup": 100,  # [here]
         "clip": 1.0,  # [here]
