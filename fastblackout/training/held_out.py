@@ -36,6 +36,8 @@ def images_allowed(steps_between: int, batch: int) -> int:
 class HeldOut:
     """Held-out samples, thinned once and for all: loss in the training's unit, for a model and for the constant.
 
+    The times are drawn as the training draws them (TrainConfig.times), so that its loss is comparable.
+
     The loss of an implicit head is the energy score of two draws; that of the constant its norm |y - births| alone. Of
     a law the constant is the binomial law that each pixel would have if all its particles were alike.
 
@@ -46,7 +48,14 @@ class HeldOut:
     """
 
     def __init__(
-        self, dataset: Dataset, model: BlackoutModel, weight: str, unit: float, device: torch.device, most: int
+        self,
+        dataset: Dataset,
+        model: BlackoutModel,
+        weight: str,
+        unit: float,
+        device: torch.device,
+        most: int,
+        times: str = "uniform",
     ) -> None:
         available = min(len(dataset.held_out), MOST_SAMPLES)
         self.count = count = min(available, most)
@@ -57,7 +66,7 @@ class HeldOut:
         self.labels = None
         if dataset.held_out_labels is not None:
             self.labels = torch.from_numpy(np.tile(dataset.held_out_labels[chosen], repeats)).to(device)
-        self.k = self.schedule.draw(len(self.x_0), rng=_KEY, like=self.x_0)
+        self.k = self.schedule.draw(len(self.x_0), rng=_KEY, like=self.x_0, times=times, max_count=dataset.max_count)
         self.of = len(dataset.train)
         mean = np.maximum(dataset.train.mean(axis=0, dtype=np.float64), 0.5 / self.of)
         self.constant_loss = self._constant_loss(torch.from_numpy(mean).to(device), dataset.max_count)

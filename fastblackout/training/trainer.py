@@ -71,7 +71,7 @@ class Trainer:
         # There is at most one evaluation an epoch, and one at the end: see _look in run.py.
         between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
         most = images_allowed(between, config.batch)
-        self.held_out = HeldOut(dataset, self.model, config.weight, self.unit, device, most)
+        self.held_out = HeldOut(dataset, self.model, config.weight, self.unit, device, most, config.times)
         self.bits = HeldOutBits(dataset, self.model, config.conditional, device)
 
     def batch(self) -> Batch:

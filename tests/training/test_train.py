@@ -19,6 +19,7 @@ from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.held_out import images_allowed
 from fastblackout.training.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run, make_model
+from fastblackout.training.trainer import Trainer
 
 TINY = {"steps": 24, "batch": 8, "channels": 8, "threads": 1, "warmup": 5, "dropout": 0.1, "flip": True, "seed": 3}
 TINY |= {"learning_rate": 1e-3, "schedule_steps": 60}
@@ -246,6 +247,17 @@ def test_the_loss_is_the_formula(weight, max_count, data_file):
     assert torch.allclose(loss.double(), plain, rtol=1e-5)
     unit = loss_unit(model.schedule, weight, max_count, 16)
     assert 0.01 < abs(float(plain.detach().mean())) * unit < 20
+
+
+@pytest.mark.parametrize("times", ["uniform", "early"])
+def test_batches_and_held_out_samples_have_the_times_asked_for(times, data):
+    trainer = Trainer(TrainConfig(**{**TINY, "times": times}), data, {}, torch.device("cpu"))
+    how = {"times": times, "max_count": 20}
+    schedule, held_out = trainer.model.schedule, trainer.held_out
+    wanted = schedule.draw(TINY["batch"], Philox(TINY["seed"], call=0), **how)
+    assert torch.equal(trainer.batch().k, wanted)
+    assert torch.equal(held_out.k, schedule.draw(len(held_out.x_0), Philox(297), **how))
+    assert (times == "early") == (not torch.equal(wanted, schedule.draw(TINY["batch"], Philox(TINY["seed"], call=0))))
 
 
 @pytest.mark.parametrize(
