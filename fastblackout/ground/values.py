@@ -57,6 +57,13 @@ def check_integer(op: str, argument: str, value: Any, low: int, high: int) -> in
     return int(value)
 
 
+def is_array(value: Any) -> bool:
+    """Whether value is a list, or an array or tensor, of any library, with dimensions."""
+    if isinstance(value, (int, list)) or (is_tensor(value) and value.is_nested):
+        return isinstance(value, list)
+    return len(getattr(value, "shape", ())) > 0
+
+
 def as_float(op: str, argument: str, value: Any) -> float:
     """A real number as a float. ValueError where none is so large."""
     try:
