@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ..arrays import Array
+from ..arrays import FLOATS
 from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.checks import per_sample
@@ -16,7 +16,7 @@ from ..ground.values import is_number, is_spread, shown
 from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
 from .spread_loss import spread_gradient, spread_loss
-from .spread_values import NO_BIRTHS, mask_of, where
+from .spread_values import NO_BIRTHS, births_inside, dense, mask_of, where
 
 _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     "birth_loss",
@@ -91,9 +91,9 @@ def birth_loss(
 def _where(mask: Any, name: str, given: Any, births: Any, none: float) -> tuple[Any, Any]:
     """The argument `name` and the births, but where the mask is false `none` and 0, of which the loss is 0."""
     op = "birth_loss"
-    expected, there = Array(given, op, name), Array(births, op, "births")
-    known = mask_of(op, mask, expected, name)
-    return where(known, expected.value, none), where(known, there.value, 0)
+    first = dense(op, name, given, FLOATS)
+    known = mask_of(op, mask, first, name)
+    return where(known, first.value, none), births_inside(op, known, births, (name, first))
 
 
 def _check_alone(logits: Any, gain: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from ..probability import Prob
 from ..reference.elements import checked_counts
 from .binomial import binomial
 from .birth_loss import birth_loss
-from .spread_values import FLOAT32_MAX, NO_BIRTHS, as_type, beside, mask_of, where
+from .spread_values import FLOAT32_MAX, as_type, beside, births_inside, dense, logits_inside, mask_of, where
 
 NO_KEY = Philox(0)  # of calls that draw nothing, or whose draw is left
 
@@ -60,9 +61,9 @@ class Step:
         self.first, self.changed = op.arguments[0].names[0], op.outputs.names[0]
         bounds = {"max_count": max_count} if is_array(max_count) else {}
         values = {**{name: number.value for name, number in numbers.items()}, **bounds}
-        given = {name: beside(op.op, name, value, counts) for name, value in values.items()}
+        self.given = dense(op.op, self.first, counts)
+        given = {name: beside(op.op, name, value, self.given.value) for name, value in values.items()}
         arguments = Elements({self.first: COUNTS, **dict.fromkeys(given, DTYPES)})
-        self.given = Array(counts, op.op, self.first)
         self.mask = None if mask is None else mask_of(op.op, mask, self.given, self.first)
         self.floats = self.given.dtype.startswith("float")
         if self.floats:  # what is no count may be NaN
@@ -94,10 +95,10 @@ class Step:
         """What a network gives, with no births where the mask is false."""
         if self.mask is None:
             return logits, births
-        op, known = self.op.op, self.mask
+        op, known, like = self.op.op, self.mask, (self.first, self.x)
         return (
-            None if logits is None else where(known, Array(logits, op, "logits").value, NO_BIRTHS),
-            None if births is None else where(known, Array(births, op, "births").value, 0),
+            None if logits is None else logits_inside(op, known, logits, like),
+            None if births is None else births_inside(op, known, births, like),
         )
 
     def expected(self, logits: Any) -> Any:
@@ -108,12 +109,14 @@ class Step:
         array, gain = Array(logits, self.op.op, "logits"), as_type(self.numbers["gain"].value, "float32")
         if array.is_tensor:
             value = array.value.detach().reshape(-1, 1)
-            none = value.new_zeros((1, 1), dtype=self.call.library.uint8).expand(value.shape)
+            none = value.new_zeros((1, 1), dtype=sys.modules["torch"].uint8).expand(value.shape)
         else:
             value = array.value.reshape(-1, 1)
             none = np.broadcast_to(np.uint8(0), value.shape)
         soft = birth_loss(value, none, 1.0, backend=self.backend).reshape(array.shape)
-        if array.is_tensor:
+        if array.is_tensor != self.x.is_tensor:  # both on the host
+            soft = soft.numpy() if array.is_tensor else sys.modules["torch"].from_numpy(soft)
+        if self.x.is_tensor:
             return (gain * soft).clamp(max=FLOAT32_MAX)
         with np.errstate(over="ignore"):
             return np.minimum(gain * soft, np.float32(FLOAT32_MAX))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, is_traced, to_device
+from ..arrays import DTYPES, FLOATS, Array, is_traced, to_device
 from ..call import checks
+from ..call.copied_counts import adopt_counts
 from ..ground.values import is_tensor, real_array, settled
 from ..probability import Prob
 
@@ -40,7 +42,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
     """A mask as bools of the library, the device and the shape of x, the argument `name`."""
-    array = Array(mask, op, "mask")
+    array = dense(op, "mask", mask)
     checks.same_library(op, "mask", array, name, x)
     checks.same_device(op, "mask", array, name, x)
     if array.dtype != "bool":
@@ -49,6 +51,31 @@ def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
         return array.value.expand(x.shape) if array.is_tensor else np.broadcast_to(array.value, x.shape)
     except (RuntimeError, ValueError):
         raise ValueError(f"{op}: mask: shape must broadcast to {x.shape}, got {array.shape}") from None
+
+
+def dense(op: str, name: str, value: Any, dtypes: Sequence[str] = ()) -> Array:
+    """An argument as an Array, of one of `dtypes` if any are named. A tensor must hold its values in memory, unless
+    torch traces it."""
+    value = settled(op, name, value) if is_tensor(value) and not is_traced(value) else value
+    return adopt_counts(value, op, name, dtypes) if dtypes else Array(value, op, name)
+
+
+def logits_inside(op: str, known: Any, logits: Any, like: tuple[str, Array]) -> Any:
+    """Logits of no births where the mask, `known`, is false. like: the argument whose shape they have."""
+    return _inside(op, known, ("logits", dense(op, "logits", logits, FLOATS)), NO_BIRTHS, like)
+
+
+def births_inside(op: str, known: Any, births: Any, like: tuple[str, Array]) -> Any:
+    """The births, but 0 where the mask is false."""
+    return _inside(op, known, ("births", dense(op, "births", births, DTYPES)), 0.0, like)
+
+
+def _inside(op: str, known: Any, given: tuple[str, Array], other: float, like: tuple[str, Array]) -> Any:
+    name, array = given
+    checks.same_shape(op, name, array, *like)
+    if array.is_tensor != is_tensor(known):
+        known = known.numpy() if is_tensor(known) else sys.modules["torch"].from_numpy(np.array(known))
+    return where(known, array.value, other)
 
 
 def where(mask: Any, value: Any, other: Any) -> Any:
