@@ -132,7 +132,9 @@ def from_dlpack(op: str, argument: str, value: Any) -> NDArray[Any]:
     except Exception as error:  # of the other library, whatever it raises
         reason = " ".join(str(error).split())
         raise TypeError(f"{op}: {argument}: must be readable by DLPack, got {type(value).__name__}: {reason}") from None
-    raise TypeError(f"{op}: {argument}: DLPack objects must be on the CPU, got {device}")
+    raise TypeError(
+        f"{op}: {argument}: DLPack objects must be on the CPU, or be made tensors by torch.from_dlpack, got {device}"
+    )
 
 
 def check_real_tensor(op: str, argument: str, value: Any) -> None:

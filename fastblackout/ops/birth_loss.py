@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from ..arrays import FLOATS
 from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.checks import per_sample
+from ..call.foreign import by_tensors, foreign_of
 from ..call.number_arguments import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
@@ -68,24 +70,37 @@ def birth_loss(
         >>> fb.birth_loss(logits, births, weight=1.0)
         array([2.9904923], dtype=float32)
     """
-    if expected is not None:
-        _check_alone(logits, gain)
-        if mask is not None:
-            expected, births = _where(mask, "expected", expected, births, 0)
-        return spread_loss(birth_loss, None, expected, births, weight, backend=backend)
-    if mask is not None:
-        logits, births = _where(mask, "logits", logits, births, NO_BIRTHS)
     values = logits, births, weight, gain
+    if expected is not None or mask is not None:
+        return _other_loss(values, expected, mask, backend)
     # foreseen: the gradient by the losses, the same for all of them, for which the slopes are the gradient already.
     if (quick := short.call("quick_loss", logits, backend, values)) is not None:
         loss, slopes, foreseen = quick
         return loss if slopes is None else _kept().apply(logits, (_how([slopes], foreseen), (*values, "cpu"), loss))
+    if foreign_of(logits) is not None:
+        return _other_loss(values, None, None, backend)
     if is_spread(weight) or is_spread(gain):
         return spread_loss(birth_loss, logits, None, births, weight, gain, backend)
     if not need_gradient(logits) or through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
     (loss,), chosen, slopes, foreseen = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
     return _kept().apply(logits, (_how(slopes, foreseen), (*values, chosen), loss))
+
+
+def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: str) -> Any:
+    """The loss of the expected births, with a mask, or of arrays of another library on a device."""
+    logits, births, weight, gain = values
+    if (array := foreign_of((logits, expected))) is not None:
+        call = functools.partial(_other_loss, backend=backend)
+        return by_tensors("birth_loss", call, array, values, expected, mask)
+    if expected is None:
+        if mask is not None:
+            logits, births = _where(mask, "logits", logits, births, NO_BIRTHS)
+        return birth_loss(logits, births, weight, gain=gain, backend=backend)
+    _check_alone(logits, gain)
+    if mask is not None:
+        expected, births = _where(mask, "expected", expected, births, 0)
+    return spread_loss(birth_loss, None, expected, births, weight, backend=backend)
 
 
 def _where(mask: Any, name: str, given: Any, births: Any, none: float) -> tuple[Any, Any]:

@@ -7,10 +7,12 @@ alike everywhere, so that what the ops promise holds: exact laws, and equal keys
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..arrays import Array
+from ..call.foreign import by_tensors, foreign_of
 from ..call.operation import Operation
 from ..call.sparse import cells_of
 from ..ground.values import is_array, is_number, is_spread
@@ -23,6 +25,22 @@ from .spread_values import FLOAT32_MAX, as_type, where
 _MOST_RATE = 2.0**52  # of fb.poisson
 
 
+_Spread = Callable[..., Any]
+
+
+def _of_any_library(spread: _Spread) -> _Spread:
+    """The function, of arrays of other libraries on a device, too, which may come straight to it, with a mask."""
+
+    @functools.wraps(spread)
+    def called(op: Operation, values: Sequence[Any], *how: Any) -> Any:
+        if (array := foreign_of(values[0])) is not None:
+            return by_tensors(op.op, functools.partial(spread, op), array, values, *how)
+        return spread(op, values, *how)
+
+    return called
+
+
+@_of_any_library
 def thin(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
     """fb.thin."""
     x_0, alive, rng, max_count, *_ = values
@@ -31,13 +49,14 @@ def thin(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: 
     how, numbers = (request, backend, mask), of_input(values[-2:])
     if not is_spread(alive):
         step = Step(op, x_0, max_count, how, numbers)
-        return step.results(step.run(alive, rng, step.most, bounded=False).x_t)
+        return step.results(step.run(alive, rng, step.most, bounded=False))
     step = Step(op, x_0, max_count, how, {**probability("alive", alive), **numbers})
-    count = step.run(1.0, (NO_KEY, None), step.most, bounded=False).x_t  # checked, and nothing is drawn
+    count = step.run(1.0, (NO_KEY, None), step.most, bounded=False)  # checked, and nothing is drawn
     keys = step.call.keys(Stream.THIN_ELEMENT, *rng)
     return step.results(step.binomial(count, "alive", keys, 0))
 
 
+@_of_any_library
 def bridge_step(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
     """fb.bridge_step."""
     x_t, given, birth, attrition, rng, max_count, gain, rounding, *_ = values
@@ -58,24 +77,25 @@ def bridge_step(op: Operation, values: Sequence[Any], request: Sequence[Any], ba
     given, gain = _births(step, given, gain, check)
     more = step.most, gain, rounding
     if not spread and not apart and not again:
-        return step.results(step.run(given, birth, attrition, rng, *more).x_s)
+        return step.results(step.run(given, birth, attrition, rng, *more))
     how = given, 1.0 if spread else birth, 0.0 if apart or again else attrition
     if rng[0] is None:  # a call that is refused draws no seed
         step.run(*how, (NO_KEY, None), *more)
         if again:
             step.run(given, 0.0, attrition, (NO_KEY, None), *more, bounded=False)
     keys = step.call.keys(Stream.BRIDGE_ELEMENT, *rng)
-    x_s = step.run(*how, (keys.key, None), *more).x_s
+    x_s = step.run(*how, (keys.key, None), *more)
     if spread:  # so far all births took place
         x_s = step.inside + step.binomial(x_s - step.inside, "step", keys, 0)
     if apart:
         x_s = x_s - step.binomial(step.inside, "attrition", keys, 1)
     if again:
-        left = step.run(given, 0.0, attrition, (keys.key, None), *more, bounded=False).x_s
+        left = step.run(given, 0.0, attrition, (keys.key, None), *more, bounded=False)
         x_s = x_s - (step.inside - left)
     return step.results(x_s)
 
 
+@_of_any_library
 def tau_leap_step(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
     """fb.tau_leap_step."""
     x_t, given, factor, rng, max_count, gain, *_ = values
@@ -87,12 +107,12 @@ def tau_leap_step(op: Operation, values: Sequence[Any], request: Sequence[Any], 
     step = Step(op, x_t, max_count, (request, backend, mask), numbers)
 
     def check(given: Any) -> Any:
-        return step.run(given, 0.0, (NO_KEY, None), step.most, 1.0).x_s
+        return step.run(given, 0.0, (NO_KEY, None), step.most, 1.0)
 
     given, gain = _births(step, given, gain, check)
     if not spread:
-        leaped = step.run(given, factor, rng, step.most, gain)
-        return step.results(leaped.x_s, overshoot=leaped.overshoot)
+        x_s, leaped = step.run_whole(given, factor, rng, step.most, gain)
+        return step.results(x_s, overshoot=leaped.overshoot)
     x_t = check(given)  # nothing is drawn
     keys = step.call.keys(Stream.TAU_LEAP, *rng)
     y = as_type(as_type(Array(given[1], op.op, "births").value, "float32"), "float64")

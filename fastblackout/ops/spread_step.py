@@ -122,15 +122,19 @@ class Step:
             return np.minimum(gain * soft, np.float32(FLOAT32_MAX))
 
     def run(self, *values: Any, bounded: bool = True) -> Any:
-        """The op on what lies inside the mask, for its new counts. values: its arguments but these and its input's.
+        """The new counts of `run_whole`."""
+        return self.run_whole(*values, bounded=bounded)[0]
 
-        bounded: whether births are cut off at the max_count of each element.
+    def run_whole(self, *values: Any, bounded: bool = True) -> tuple[Any, Any]:
+        """The op on what lies inside the mask: its new counts, and all its results, but of counts as the op takes them.
+
+        values: its arguments but these and its input's. bounded: whether births are cut off at the max_count of each
+        element.
         """
         counts = self.inside if self.bounds is None else self.bounds.raised(self.inside, bounded)
         made = self.op((counts, *values, 0.0, 1.0), ((self.changed,), "float32", None), self.backend)
-        if self.bounds is None:
-            return made
-        return made._replace(**{self.changed: self.bounds.lowered(getattr(made, self.changed), bounded)})
+        new = getattr(made, self.changed)
+        return new if self.bounds is None else self.bounds.lowered(new, bounded), made
 
     def room(self) -> Any:
         """max_count - x, an array of int64."""

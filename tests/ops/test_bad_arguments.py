@@ -181,7 +181,8 @@ ODD = [
 ]  # fmt: skip
 # A FakeTensor that decides the path is torch's to handle, and so is a device that is not there.
 TORCH_DECIDES = {
-    ("poisson", "rate"), ("birth_loss", "logits"), ("birth_loss of each", "expected"), ("binomial_log_prob", "x"), ("binomial", "count"),
+    ("poisson", "rate"), ("birth_loss", "logits"), ("birth_loss of each", "expected"),
+    ("binomial_log_prob", "x"), ("binomial", "count"),
     ("normal", "mean"), ("gamma", "shape"), ("beta", "a"), ("beta_binomial", "n"),
     ("negative_binomial", "r"), ("beta_binomial_log_prob", "x"), ("gamma_log_prob", "x"), ("beta_log_prob", "x"),
     ("negative_binomial_log_prob", "x"), ("thin", "x_0"), ("categorical", "state"),

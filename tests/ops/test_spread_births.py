@@ -145,7 +145,7 @@ class Cut:
 
 
 def bridge(x, logits, gain, most, key):
-    return fb.bridge_step(x, logits, 0.4, gain=gain, max_count=most, rng=key, outputs=("x_s",))[:1]
+    return (fb.bridge_step(x, logits, 0.4, gain=gain, max_count=most, rng=key, outputs=("x_s",)).x_s,)
 
 
 def others(x, logits, gain, most, key):

@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 import traceback
+import types
 import warnings
 
 import numpy as np
@@ -149,6 +150,43 @@ def numbers_that_differ_within_a_sample():
             assert op in str(error), (op, error)
         else:
             raise AssertionError(op)
+
+
+class Foreign:
+    """An array of a library that has nothing but DLPack, on the device."""
+
+    def __init__(self, memory):
+        self.memory = memory
+
+    def __dlpack_device__(self):
+        return 2, 0  # kDLCUDA
+
+    def __dlpack__(self, **how):
+        return self.memory
+
+    def __array_namespace__(self):
+        return types.SimpleNamespace(from_dlpack=Foreign)
+
+
+@case
+def arrays_of_another_library():
+    """torch.from_dlpack itself asks for a stream, and so for a driver: here it takes what __dlpack__ gives."""
+    x, logits = torch.randint(0, 90, SHAPE, dtype=torch.uint8), torch.randn(SHAPE)
+    there, kept = lambda tensor: Foreign(tensor.to(CUDA)), torch.from_dlpack
+    torch.from_dlpack = lambda array: array.__dlpack__()
+    try:
+        pretend_cuda.waits.clear()
+        made = fb.thin(there(x), 0.5, rng=fb.Philox(3))
+        loss = fb.birth_loss(there(logits), made.births, 1.0, gain=there(logits.exp()))
+        assert not pretend_cuda.waits, pretend_cuda.waits
+    finally:
+        torch.from_dlpack = kept
+    host = fb.thin(x, 0.5, rng=fb.Philox(3))
+    for one, other in zip(
+        (*made, loss), (*host, fb.birth_loss(logits, host.births, 1.0, gain=logits.exp())), strict=True
+    ):
+        assert type(one) is Foreign and type(one.memory) is DeviceTensor
+        product.same("of another library", one.memory, other)
 
 
 @case
