@@ -118,7 +118,8 @@ class Mute(Plain):
         (lambda: fb.thin(Mute(X), 0.5), "thin: x_0: must be readable by DLPack, got Mute: no device"),
         (
             lambda: fb.bridge_step(X, Plain(torch.from_numpy(LOGITS)), 0.5),
-            "bridge_step: logits: DLPack objects must be on the CPU, or be made tensors by torch.from_dlpack, got (3, 0)",
+            "bridge_step: logits: DLPack objects must be on the CPU, or be made tensors by torch.from_dlpack, "
+            "got (3, 0)",
         ),
         (lambda: fb.thin(Plain(torch.from_numpy(X)), 1.5), "thin: alive: must be in [0, 1], got 1.5"),
     ],
