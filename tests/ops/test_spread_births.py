@@ -52,6 +52,9 @@ def test_the_births_of_each_gain():
     same(made["gain"], fb.bridge_step(X, step=0.4, attrition=0.1, **how))
     same(made["gain, rounded"], fb.bridge_step(X, step=P, rounding="nearest", **how))
     same(made["leap, gain"], fb.tau_leap_step(X, step=0.4, **how))
+    many, certain = np.zeros_like(X), {"step": 1.0, "rounding": "nearest", "max_count": 1 << 30, "rng": KEY}
+    whole = np.floor(((1e7 / 3 * GAIN).astype(np.float32) * pf.softplus(LOGITS)).astype(np.float64) + 0.5)
+    assert (fb.bridge_step(many, LOGITS, gain=1e7 / 3 * GAIN, **certain).x_s == whole.clip(max=1 << 30)).all()
     y = np.float32(30) * pf.softplus(LOGITS)
     drawn, room = fb.poisson(y.astype(np.float64) * P, rng=LEAPED), 220 - X
     assert (made["leap, step"].x_s == X + np.minimum(drawn, room)).all()
@@ -179,6 +182,8 @@ ERRORS = {
     "logits: dtype must be one of": lambda: fb.bridge_step(X, X, 0.5, gain=FULL, **ROWS),
     "logits: exactly one of logits and births": lambda: fb.bridge_step(X, LOGITS, 0.5, births=Y, gain=FULL, **ROWS),
     "step: must be in [0, 1]": lambda: fb.bridge_step(X, LOGITS, 2 * P + 1, gain=FULL, **ROWS),
+    "step: must be in [0, 1], got 1.5": lambda: fb.bridge_step(X, LOGITS, 1.5, attrition=0.1, max_count=MOST),
+    "attrition: must be in [0, 1], got 1.5": lambda: fb.bridge_step(X, LOGITS, 0.5, attrition=1.5, max_count=MOST),
     "out: must be None": lambda: fb.bridge_step(X, LOGITS, 0.5, gain=FULL, out=steps()["gain"], **ROWS),
     "which is 100 there, got": lambda: fb.thin(X, 0.5, max_count=np.full((1, 3, 1), 100)),
     "x_t: must be whole numbers in 0..max_count": lambda: fb.bridge_step(-X - 1, LOGITS, 0.5, max_count=MOST),
