@@ -327,7 +327,8 @@ static bool singles_chunk(const BirthLoss& op, int64_t i0, int count, const PerS
 }
 
 static void singles_loss_chunk(const Sums& op, int64_t, int64_t i0, int count) {
-  const bool good = op.grad ? singles_chunk<true, true>(op, i0, count, op.ahead) : singles_chunk<true, false>(op, i0, count, op.ahead);
+  const bool good = op.grad ? singles_chunk<true, true>(op, i0, count, op.ahead)
+                            : singles_chunk<true, false>(op, i0, count, op.ahead);
   if (good) return;
 #if FB_ISA_LEVEL == 2
   scalar::singles_loss_chunk(op, 0, i0, count);  // the scalar set's log_power is finite for every float
