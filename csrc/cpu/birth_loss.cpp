@@ -1,6 +1,7 @@
 // birth_loss: the sum of y - births log y over each sample, and its gradient by the logits. Where a gradient will be asked
 // for, the same pass keeps the slope of every element; the gradient is the slope times the sample's coefficient, which is
-// multiplied in that pass already if it can be foreseen (bindings/quick.cpp).
+// multiplied in that pass already if it can be foreseen (bindings/quick.cpp). Samples of one element each, as which a loss with a
+// gain or a weight for each element comes (ops/spread_loss.py), go through the vectors together.
 #if !defined(FB_ISA)
 
 #include "fastblackout/birth_loss.h"
@@ -21,6 +22,8 @@ constexpr double kMostBirths = 3.4028234663852886e38;  // the largest float32
 
 int64_t chunks_of(const Common& op) { return (op.elements + kChunk - 1) / kChunk; }
 
+bool is_singles(const Common& op) { return op.elements == 1 && op.samples > 1; }
+
 }  // namespace
 }  // namespace cpu
 }  // namespace fastblackout
@@ -40,21 +43,55 @@ void scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
   FB_CALL_ISA(op.isa, scale_chunk, op, sample, i0, count);
 }
 
+void singles_loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, singles_loss_chunk, op, sample, i0, count);
+}
+
+void singles_grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, singles_grad_chunk, op, sample, i0, count);
+}
+
+void singles_scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, singles_scale_chunk, op, sample, i0, count);
+}
+
+// Samples of one element each as one sample. Its loss, weights and gains are those of each element.
+BirthLoss joined(const BirthLoss& op) {
+  BirthLoss one = op;
+  for (View* view : {&one.logits, &one.births, &one.grad}) {
+    view->dims = 1;
+    view->sizes[0] = op.samples;
+    view->strides[0] = view->sample_stride;
+    view->sample_stride = 0;
+  }
+  one.elements = op.samples;
+  one.samples = 1;
+  return one;
+}
+
+void check_inputs(const BirthLoss& op) {
+  check_values(op, "birth_loss", "logits", op.logits, Rule::finite, 0.0);
+  check_values(op, "birth_loss", "births", op.births, Rule::nonnegative, kMostBirths);
+}
+
 }  // namespace
 
 static_assert(kLossChunk == kChunk, "a loss chunk is summed as one tree");
 
 void birth_loss(const BirthLoss& op) {
+  std::atomic<bool> bad{false};
+  if (is_singles(op)) {
+    const Sums job{joined(op), nullptr, &bad};
+    for_chunks(job, singles_loss_chunk);
+    if (bad) check_inputs(op);
+    return;
+  }
   const int64_t chunks = chunks_of(op);
   std::vector<float> several(static_cast<size_t>(chunks > 1 ? op.samples * chunks : 0));
   float* const sums = chunks > 1 ? several.data() : op.loss;  // where a sample is one chunk, its sum lies where its loss will
-  std::atomic<bool> bad{false};
   Sums job{op, sums, &bad};
   for_chunks(job, loss_chunk);
-  if (bad) {  // only now is every value checked; what has been written reaches nobody if a check throws
-    check_values(op, "birth_loss", "logits", op.logits, Rule::finite, 0.0);
-    check_values(op, "birth_loss", "births", op.births, Rule::nonnegative, kMostBirths);
-  }
+  if (bad) check_inputs(op);  // only now is every value checked; what has been written reaches nobody if a check throws
   for (int64_t sample = 0; sample < op.samples; ++sample) {
     double total = 0.0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) total = total + static_cast<double>(sums[sample * chunks + chunk]);
@@ -62,9 +99,15 @@ void birth_loss(const BirthLoss& op) {
   }
 }
 
-void birth_loss_gradient(const BirthLoss& op) { for_chunks(op, grad_chunk); }
+void birth_loss_gradient(const BirthLoss& op) {
+  if (is_singles(op)) return for_chunks(joined(op), singles_grad_chunk);
+  for_chunks(op, grad_chunk);
+}
 
-void birth_loss_scale(const BirthLoss& op) { for_chunks(op, scale_chunk); }
+void birth_loss_scale(const BirthLoss& op) {
+  if (is_singles(op)) return for_chunks(joined(op), singles_scale_chunk);
+  for_chunks(op, scale_chunk);
+}
 
 }  // namespace cpu
 }  // namespace fastblackout
@@ -103,6 +146,25 @@ FB_INLINE void fetch_next(const T* from, int k) {
   if (k * static_cast<int>(sizeof(T)) % 64 == 0) __builtin_prefetch(from + k + kChunk);
 }
 
+// The gain and the coefficient of a chunk's elements: of one sample, all the same.
+template <bool UnitGain>
+struct Shared {
+  float gain, log_gain, coefficient;
+
+  FloatVector births(int, FloatVector soft) const { return UnitGain ? soft : gain * soft; }
+  FloatVector log_births(int, FloatVector log_soft) const { return UnitGain ? log_soft : log_gain + log_soft; }
+  FloatVector slope(int, FloatVector by_logit) const { return coefficient * by_logit; }
+};
+
+// The same of samples of one element each, kept for a chunk.
+struct Own {
+  alignas(64) float gain[kChunk], log_gain[kChunk], coefficient[kChunk];
+
+  FloatVector births(int k, FloatVector soft) const { return load_as<FloatVector>(gain + k) * soft; }
+  FloatVector log_births(int k, FloatVector log_soft) const { return load_as<FloatVector>(log_gain + k) + log_soft; }
+  FloatVector slope(int k, FloatVector by_logit) const { return load_as<FloatVector>(coefficient + k) * by_logit; }
+};
+
 // What is computed from a chunk of logits. Loops are short, so that a processor works on several elements at once, and arrays
 // are used again for other values, so that all stay in the first-level cache.
 struct Parts : Exponentials {
@@ -118,22 +180,21 @@ struct Parts : Exponentials {
 
   // Losses, which take the place of the series in n, and the coefficient times slopes; both in whole vectors. Values that are
   // computed again faster than kept are not kept: some processors store only half a vector a clock.
-  template <bool Losses, bool Slopes, bool UnitGain, class Births>
-  void finish(int count, const float* x, const Births* births, float gain, float log_gain, float coefficient, float* slopes) {
+  template <bool Losses, bool Slopes, class Births, class Numbers>
+  void finish(int count, const float* x, const Births* births, const Numbers& numbers, float* slopes) {
     for (int k = 0; k < count; k += kLanes) {
       const FloatVector logit = load_as<FloatVector>(x + k), born = floats_at(births + k), over = load_as<FloatVector>(g + k);
       const FloatVector product = load_as<FloatVector>(e + k) * over, soft = softplus_from(logit, over, product);
-      const FloatVector y = UnitGain ? soft : gain * soft;
+      const FloatVector y = numbers.births(k, soft);
       if (on_intel) {
         fetch_next(x, k);
         fetch_next(births, k);
         if (Slopes) fetch_next(slopes, k);
       }
-      if (Slopes) store_wide(coefficient * birth_loss_slope_of(born, y, over, product), slopes + k);
+      if (Slopes) store_wide(numbers.slope(k, birth_loss_slope_of(born, y, over, product)), slopes + k);
       if (!Losses) continue;
       const FloatVector log = log_of(log_power(over), load_as<FloatVector>(f + k), load_as<FloatVector>(n + k));
-      const FloatVector log_soft = log_softplus_of(logit, log);
-      store_wide(birth_loss_of(born, y, UnitGain ? log_soft : log_gain + log_soft), n + k);
+      store_wide(birth_loss_of(born, y, numbers.log_births(k, log_softplus_of(logit, log))), n + k);
     }
   }
 };
@@ -187,8 +248,11 @@ static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count
   alignas(64) char room[sizeof(Parts) + kPage];
   Parts& parts = *new (half_a_page_from(slopes, room)) Parts;
   parts.softplus<Losses>(whole, x);
-  if (gain == 1.0f) parts.finish<Losses, Slopes, true>(whole, x, births, 1.0f, 0.0f, coefficient, slopes);
-  else parts.finish<Losses, Slopes, false>(whole, x, births, gain, Losses ? log_gain_of(gain) : 0.0f, coefficient, slopes);
+  if (gain == 1.0f) {
+    parts.finish<Losses, Slopes>(whole, x, births, Shared<true>{1.0f, 0.0f, coefficient}, slopes);
+  } else {
+    parts.finish<Losses, Slopes>(whole, x, births, Shared<false>{gain, Losses ? log_gain_of(gain) : 0.0f, coefficient}, slopes);
+  }
   if (Slopes && direct == nullptr) store(op.grad, sample, i0, count, slope_buffer);
   if (!Losses) return 0.0f;
   std::memset(parts.n + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
@@ -232,6 +296,56 @@ static void scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int cou
   if (direct == nullptr) load(op.grad, sample, i0, count, buffer);
   for (int k = 0; k < count; ++k) grad[k] = coefficient * grad[k];
   if (direct == nullptr) store(op.grad, sample, i0, count, buffer);
+}
+
+// The same of a chunk of samples of one element each, made one sample (joined).
+template <bool Losses, bool Slopes>
+static bool singles_chunk(const BirthLoss& op, int64_t i0, int count, const PerSample<double>& coefficient) {
+  alignas(64) float x_buffer[kChunk], births_buffer[kChunk], slopes[kChunk];
+  const float* x = as_vectors(floats_of(op.logits, 0, i0, count, x_buffer), count, x_buffer);
+  const float* births = as_vectors(floats_of(op.births, 0, i0, count, births_buffer), count, births_buffer);
+  const int whole = whole_vectors(count);
+  Own own;
+  const float log_gain = Losses ? log_gain_of(op.gain[0]) : 0.0f;
+  for (int k = 0; k < whole; ++k) {
+    own.gain[k] = k < count ? op.gain[i0 + k] : 1.0f;
+    if (Losses) own.log_gain[k] = op.gain.stride == 0 ? log_gain : log_gain_of(own.gain[k]);
+    if (Slopes) own.coefficient[k] = k < count && coefficient ? static_cast<float>(coefficient[i0 + k]) : 1.0f;
+  }
+  Parts parts;
+  parts.softplus<Losses>(whole, x);
+  parts.finish<Losses, Slopes>(whole, x, births, own, slopes);
+  if (Slopes) store(op.grad, 0, i0, count, slopes);
+  if (!Losses) return true;
+  float differences = 0.0f;  // NaN as soon as one loss is not finite
+  for (int k = 0; k < count; ++k) {
+    const float sum = parts.n[k] + 0.0f;  // of the tree, whose other elements are 0
+    op.loss[i0 + k] = static_cast<float>(op.weight[i0 + k] * (0.0 + static_cast<double>(sum)));
+    differences += sum - sum;
+  }
+  return differences == 0.0f && !any_negative(births, count);
+}
+
+static void singles_loss_chunk(const Sums& op, int64_t, int64_t i0, int count) {
+  const bool good = op.grad ? singles_chunk<true, true>(op, i0, count, op.ahead)
+                            : singles_chunk<true, false>(op, i0, count, op.ahead);
+  if (good) return;
+#if FB_ISA_LEVEL == 2
+  scalar::singles_loss_chunk(op, 0, i0, count);  // the scalar set's log_power is finite for every float
+#else
+  *op.bad = true;
+#endif
+}
+
+static void singles_grad_chunk(const BirthLoss& op, int64_t, int64_t i0, int count) {
+  singles_chunk<false, true>(op, i0, count, op.weight);
+}
+
+static void singles_scale_chunk(const BirthLoss& op, int64_t, int64_t i0, int count) {
+  alignas(64) float grad[kChunk];
+  load(op.grad, 0, i0, count, grad);
+  for (int k = 0; k < count; ++k) grad[k] = static_cast<float>(op.weight[i0 + k]) * grad[k];
+  store(op.grad, 0, i0, count, grad);
 }
 
 }  // namespace FB_ISA

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..arrays import Array, repeated
-from ..ground.values import as_float, is_integer, one_a_sample, real_array, shown
+from ..ground.values import as_float, is_array, is_integer, one_a_sample, real_array, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,10 @@ def max_count_of(op: str, max_count: Any, dtype: str) -> int:
             )
         return 255
     if not is_integer(max_count):
-        raise TypeError(f"{op}: max_count: must be an integer, got {shown(max_count)}")
+        rule = "must be an integer"
+        if is_array(max_count):
+            rule += ", one for all elements (thin, bridge_step and tau_leap_step also take one for each)"
+        raise TypeError(f"{op}: max_count: {rule}, got {shown(max_count)}")
     chosen, limit = int(max_count), min(_LARGEST[dtype], MAX_COUNT)
     if not 1 <= chosen <= limit:
         raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {shown(chosen)}")

@@ -43,7 +43,8 @@ def seed_change(stream: int, number: int) -> int:
 class Composed:
     """One call of such an op. arrays: its arguments, checked but for their values, in one shape.
 
-    drawn_by: the op whose kernels run. arguments: as an op of one draw would declare them.
+    drawn_by: the op whose kernels run. arguments: as an op of one draw would declare them. values_are_here: whether
+    their values may be looked at, on the host and untraced.
     """
 
     def __init__(self, op: str, drawn_by: str, backend: str, arguments: Elements, values: Sequence[Any]) -> None:
@@ -53,7 +54,7 @@ class Composed:
         select.check_name(op, backend)
         self.arrays: Sequence[Array] = arguments.on_host(self._call, values)
         first = self.arrays[0]
-        self._values_are_here = first.device == "cpu" and not self._call.traced
+        self.values_are_here = first.device == "cpu" and not self._call.traced
         if not through:
             select.select_host(op, backend, drawn_by)
         elif not self._call.traced:
@@ -66,22 +67,22 @@ class Composed:
 
     def check_counts(self, name: str, array: Array) -> None:
         """ValueError for counts out of range. Those on a device are looked at by the kernels."""
-        if self._values_are_here and array.dtype != "uint8":
+        if self.values_are_here and array.dtype != "uint8":
             checked_counts(array.numpy(), self.op, name)
 
     def check_floats(self, name: str, array: Array, rule: str, most: float, least: float = 0.0) -> None:
         """ValueError unless least <= number <= most. Numbers on a device are looked at by the kernels."""
-        if self._values_are_here:
+        if self.values_are_here:
             checked_floats(array.numpy(), self.op, name, rule, most, least)
 
     def check_pairs(self, name: str, p: Array, q: Array) -> None:
         """ValueError unless p + q = 1 in every element."""
-        if self._values_are_here:
+        if self.values_are_here:
             check_sum(self.op, name, p.numpy(), q.numpy())
 
     def check_sums(self, name: str, values: Any) -> None:
         """ValueError unless the sums of `values` over the last axis are finite and above 0."""
-        if self._values_are_here:
+        if self.values_are_here:
             checks.check_sums(self.op, name, values)
 
     def keys(self, stream: int, rng: Any, generator: Any) -> DrawKeys:

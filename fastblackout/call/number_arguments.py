@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import same_in_every_slice
 from ..backends.host import NO_PAIR
-from ..ground.values import check_name, is_spread, is_tensor
+from ..ground.values import check_name, is_array, is_spread, is_tensor
 from ..probability import Prob
 from . import checks
 from .arguments import Argument
@@ -91,7 +91,10 @@ class PerSample(Argument):
 
 
 def takes_spread(argument: Argument, value: Any) -> bool:
-    """Whether this is an argument of a number for each sample, and its value numbers that differ within one."""
+    """Whether this is an argument of a number for each sample, and its value numbers that differ within one; or the
+    largest count, and it is not one for all."""
+    if isinstance(argument, MaxCount):
+        return is_array(value)
     return isinstance(argument, (Probability, PerSample)) and is_spread(value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arrays import Array
 from ..backends import host, select
-from . import short
+from . import foreign, short
 from .arguments import Argument
 from .call import Call
 from .declared import DECLARED
@@ -56,6 +56,8 @@ class Operation:
             drawn = short.call(self.quick, values[0], backend, values, request, self.outputs.names)
             if drawn is not None:
                 return self.outputs.result(*drawn)
+        if (array := foreign.foreign_of(values[0])) is not None:
+            return foreign.by_tensors(self.op, self, array, values, request, backend)
         if self.cells is not None and (given := self.cells(self, values, request, backend)) is not None:
             return given
         if self.spread is not None and any(map(takes_spread, self.arguments, values)):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array
-from ..ground.values import common_shape, is_number, is_tensor, real_array, shown
+from ..ground.values import common_shape, is_array, is_number, is_tensor, real_array, shown
 from ..probability import Prob
 from .given_outputs import names_of
 
@@ -84,22 +84,24 @@ class Stored:
 
     def thin(self, operation: Any, values: Sequence[Any], *request: Any) -> Any:
         """The outputs of thin, of the stored values as one sample."""
-        counts, alive, *rest = values
-        each = self.spread("alive", self._for_rows(alive))
+        counts, alive, key, max_count, *rest = values
+        each = self.spread("alive", self._for_rows("alive", alive))
+        if is_array(max_count):
+            max_count = np.asarray(self.spread("max_count", self._for_rows("max_count", max_count)))[None]
         if isinstance(each, Prob):
             each = Prob(*(np.asarray(part)[None] if np.ndim(part) else part for part in each))
         elif np.ndim(each):
             each = np.asarray(each)[None]
-        drawn = operation((counts[None], each, *rest), *request)
+        drawn = operation((counts[None], each, key, max_count, *rest), *request)
         return [None if made is None else made[0] for made in drawn]
 
-    def _for_rows(self, alive: Any) -> Any:
+    def _for_rows(self, name: str, value: Any) -> Any:
         """As `spread` takes it: one number for each row, (B,), as (B, 1)."""
-        if isinstance(alive, Prob):
-            return Prob(*map(self._for_rows, alive))
-        if is_number(alive):
-            return alive
-        array = real_array(self.op, "alive", alive)
+        if isinstance(value, Prob):
+            return Prob(*(self._for_rows(name, part) for part in value))
+        if is_number(value):
+            return value
+        array = real_array(self.op, name, value)
         return array.reshape(-1, *(1,) * (self.matrix.ndim - 1)) if array.ndim == 1 else array
 
     def give(self, drawn: Any) -> Any:

@@ -57,6 +57,13 @@ def check_integer(op: str, argument: str, value: Any, low: int, high: int) -> in
     return int(value)
 
 
+def is_array(value: Any) -> bool:
+    """Whether value is a list, or an array or tensor, of any library, with dimensions."""
+    if isinstance(value, (int, list)) or (is_tensor(value) and value.is_nested):
+        return isinstance(value, list)
+    return len(getattr(value, "shape", ())) > 0
+
+
 def as_float(op: str, argument: str, value: Any) -> float:
     """A real number as a float. ValueError where none is so large."""
     try:
@@ -125,7 +132,9 @@ def from_dlpack(op: str, argument: str, value: Any) -> NDArray[Any]:
     except Exception as error:  # of the other library, whatever it raises
         reason = " ".join(str(error).split())
         raise TypeError(f"{op}: {argument}: must be readable by DLPack, got {type(value).__name__}: {reason}") from None
-    raise TypeError(f"{op}: {argument}: DLPack objects must be on the CPU, got {device}")
+    raise TypeError(
+        f"{op}: {argument}: DLPack objects must be on the CPU, or be made tensors by torch.from_dlpack, got {device}"
+    )
 
 
 def check_real_tensor(op: str, argument: str, value: Any) -> None:

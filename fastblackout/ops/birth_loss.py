@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
-from ..arrays import Array
+from ..arrays import FLOATS
 from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.checks import per_sample
+from ..call.foreign import by_tensors, foreign_of
 from ..call.number_arguments import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
+from ..ground.values import is_number, is_spread, shown
 from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
-from .spread import NO_BIRTHS, mask_of, where
+from .spread_loss import spread_gradient, spread_loss
+from .spread_values import NO_BIRTHS, births_inside, dense, mask_of, where
 
 _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     "birth_loss",
@@ -28,7 +32,14 @@ _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
 
 
 def birth_loss(
-    logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, mask: Any = None, backend: str = "auto"
+    logits: Any,
+    births: Any,
+    weight: Any,
+    *,
+    expected: Any = None,
+    gain: Any = 1.0,
+    mask: Any = None,
+    backend: str = "auto",
 ) -> Any:
     """Sums over each sample of the cost of predicting y births where there were `births`.
 
@@ -39,7 +50,12 @@ def birth_loss(
         a torch tensor: d loss_b / d logit = weight_b * (gain * sigmoid - births * sigmoid / softplus), in its dtype, by
         a kernel that recomputes y instead of keeping it; once (RuntimeError the second time), under torch.func too.
     births: x_0 - x_t, logits' shape, any integer or float dtype, finite, at least 0.
-    weight: finite, per sample (see fb.thin): Schedule.weight(name, k). gain: finite, above 0, per sample.
+    weight: finite, per sample (see fb.thin): Schedule.weight(name, k). gain: finite, above 0, per sample. Both may
+        differ within a sample, too: arrays of at least two dimensions that broadcast to logits' shape, such as (1, D).
+        A weight is then that of its element, and the loss takes several times as long.
+    expected: y itself, beside logits None and no gain: for a network whose output it is. Of the shape and the dtypes of
+        logits, finite, at least 0; births must be 0 where y is 0. Taken in float32; the gradient, weight times 1 -
+        births / y, is computed in float64 and may be differentiated again.
     mask: bools that broadcast to logits' shape, true where elements count: another adds nothing, whatever is there, and
         has the gradient 0.
     Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
@@ -54,25 +70,53 @@ def birth_loss(
         >>> fb.birth_loss(logits, births, weight=1.0)
         array([2.9904923], dtype=float32)
     """
-    if mask is not None:
-        logits, births = _where(mask, logits, births)
     values = logits, births, weight, gain
+    if expected is not None or mask is not None:
+        return _other_loss(values, expected, mask, backend)
     # foreseen: the gradient by the losses, the same for all of them, for which the slopes are the gradient already.
     if (quick := short.call("quick_loss", logits, backend, values)) is not None:
         loss, slopes, foreseen = quick
         return loss if slopes is None else _kept().apply(logits, (_how([slopes], foreseen), (*values, "cpu"), loss))
+    if foreign_of(logits) is not None:
+        return _other_loss(values, None, None, backend)
+    if is_spread(weight) or is_spread(gain):
+        return spread_loss(birth_loss, logits, None, births, weight, gain, backend)
     if not need_gradient(logits) or through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
     (loss,), chosen, slopes, foreseen = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
     return _kept().apply(logits, (_how(slopes, foreseen), (*values, chosen), loss))
 
 
-def _where(mask: Any, logits: Any, births: Any) -> tuple[Any, Any]:
-    """Both, but no births expected and none there where the mask is false, of which the loss is 0."""
+def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: str) -> Any:
+    """The loss of the expected births, with a mask, or of arrays of another library on a device."""
+    logits, births, weight, gain = values
+    if (array := foreign_of((logits, expected))) is not None:
+        call = functools.partial(_other_loss, backend=backend)
+        return by_tensors("birth_loss", call, array, values, expected, mask)
+    if expected is None:
+        if mask is not None:
+            logits, births = _where(mask, "logits", logits, births, NO_BIRTHS)
+        return birth_loss(logits, births, weight, gain=gain, backend=backend)
+    _check_alone(logits, gain)
+    if mask is not None:
+        expected, births = _where(mask, "expected", expected, births, 0)
+    return spread_loss(birth_loss, None, expected, births, weight, backend=backend)
+
+
+def _where(mask: Any, name: str, given: Any, births: Any, none: float) -> tuple[Any, Any]:
+    """The argument `name` and the births, but where the mask is false `none` and 0, of which the loss is 0."""
     op = "birth_loss"
-    expected, there = Array(logits, op, "logits"), Array(births, op, "births")
-    known = mask_of(op, mask, expected, "logits")
-    return where(known, expected.value, NO_BIRTHS), where(known, there.value, 0)
+    first = dense(op, name, given, FLOATS)
+    known = mask_of(op, mask, first, name)
+    return where(known, first.value, none), births_inside(op, known, births, (name, first))
+
+
+def _check_alone(logits: Any, gain: Any) -> None:
+    """TypeError for what makes no difference beside the expected births."""
+    if logits is not None:
+        raise TypeError("birth_loss: logits: must be None where expected is given, got both")
+    if not (is_number(gain) and gain == 1):
+        raise TypeError(f"birth_loss: gain: must be 1 where expected is given, got {shown(gain)}")
 
 
 def _how(slopes: list[Any], foreseen: float | None) -> tuple[Any, ...]:
@@ -97,6 +141,8 @@ def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, b
 def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any = 1.0, mask: Any = None) -> Any:
     """The gradient by the logits, for libraries that ask for it by name. upstream: that by the losses. NumPy arrays."""
     if mask is not None:
-        logits, births = _where(mask, logits, births)
+        logits, births = _where(mask, "logits", logits, births, NO_BIRTHS)
+    if is_spread(weight) or is_spread(gain):
+        return spread_gradient(_BIRTH_LOSS_BACKWARD, logits, births, upstream, weight, gain)
     weights = per_sample("birth_loss", "weight", weight, len(logits))
     return _BIRTH_LOSS_BACKWARD((logits, births, upstream.astype("float64") * weights, gain), backend="auto")

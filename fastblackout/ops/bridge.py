@@ -54,7 +54,7 @@ def bridge_step(
     births: Any = None,
     rng: Philox | torch.Tensor | None = None,
     generator: torch.Generator | None = None,
-    max_count: int | None = None,
+    max_count: Any = None,
     gain: Any = 1.0,
     rounding: str = "stochastic",
     attrition: Any = 0.0,
@@ -79,9 +79,10 @@ def bridge_step(
         never births where y < 1/2.
     attrition: the probability that a particle dies again (keeps the marginals when `step` is raised to match: both come
         from Schedule.bridge_with_attrition), as alive of fb.thin; 0 for none.
-    gain: finite, at least 0, per sample. center, scale: for the NEXT input. They, max_count, rng, generator, mask,
-    outputs, input_dtype and out are as in fb.thin; x_s may be x_t itself. step and attrition may differ within a
-    sample, as alive there; for a gain that does, give births.
+    gain: finite, at least 0, per sample; of no effect beside births. center, scale: for the NEXT input. They,
+    max_count, rng, generator, mask, outputs, input_dtype and out are as in fb.thin; x_s may be x_t itself. step,
+    attrition and gain may differ within a sample, as alive there, and max_count, too: no count gets above its own. A
+    gain or max_count that is the same everywhere draws what the one number draws.
     Returns Stepped(x_s, model_input).
     Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
     fb.check_values.

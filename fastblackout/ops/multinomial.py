@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..call import checks
 from ..call.arguments import Categories
 from ..call.composed import Composed, as_float64
+from ..call.foreign import by_tensors, foreign_of
 from ..philox import Philox
 from ..probability import Prob
 from ..reference.philox import Stream
@@ -57,6 +59,9 @@ def multinomial(
         >>> fb.multinomial(100, np.array([0.2, 0.3, 0.5]), rng=fb.Philox(1))
         array([27, 25, 48])
     """
+    if (array := foreign_of((count, probs))) is not None:
+        how = functools.partial(multinomial, rng=rng, generator=generator, backend=backend)
+        return by_tensors("multinomial", how, array, count, probs)
     call = Composed("multinomial", "binomial", backend, _ARGUMENTS, (count, probs))
     counts, weights = call.arrays
     call.check_counts("count", counts)

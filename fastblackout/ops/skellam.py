@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from ..call.arguments import Elements
 from ..call.composed import Composed
+from ..call.foreign import by_tensors, foreign_of
 from ..philox import Philox
 from ..reference import log_prob as reference
 from ..reference.philox import Stream
@@ -46,6 +48,9 @@ def skellam(
         >>> fb.skellam(np.array([3.0, 1e6]), np.array([5.0, 1e6]), rng=fb.Philox(1))
         array([  -1, 1284])
     """
+    if (array := foreign_of((rate_1, rate_2))) is not None:
+        how = functools.partial(skellam, rng=rng, generator=generator, backend=backend)
+        return by_tensors("skellam", how, array, rate_1, rate_2)
     call = Composed("skellam", "poisson", backend, _ARGUMENTS, (rate_1, rate_2))
     for name, rate in zip(_ARGUMENTS.names, call.arrays, strict=True):
         call.check_floats(name, rate, _RULE, MAX_RATE)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..call.arguments import Elements
 from ..call.composed import Composed, as_float64
+from ..call.foreign import by_tensors, foreign_of
 from ..call.sparse import cells_of
 from ..ground.values import as_float, check_integer, is_integer, is_number, real_array, shown
 from ..philox import Philox
@@ -71,6 +73,9 @@ def split(
         (array([  4, 505]), array([  6, 495]))
     """
     op, weights = "split", _weights(folds)
+    if (array := foreign_of(counts)) is not None:
+        how = functools.partial(split, rng=rng, generator=generator, backend=backend)
+        return by_tensors(op, how, array, counts, folds, overdispersion)  # type: ignore[no-any-return]
     if (cells := cells_of(op, "counts", counts)) is not None:
         beside = cells.spread("overdispersion", overdispersion)
         parts = split(cells.values, folds, beside, rng=rng, generator=generator, backend=backend)

@@ -51,7 +51,7 @@ def tau_leap_step(
     births: Any = None,
     rng: Philox | torch.Tensor | None = None,
     generator: torch.Generator | None = None,
-    max_count: int | None = None,
+    max_count: Any = None,
     gain: Any = 1.0,
     center: Any = 0.0,
     scale: Any = 1.0,
@@ -68,7 +68,7 @@ def tau_leap_step(
 
     step: the factor on the expected births, finite and at least 0, per sample (see fb.thin), or a Prob (its p):
         Schedule.bridge(k_t, k_s) for the bridge's mean (what the authors call tau-leaping), Schedule.leap(k_t, k_s,
-        form="rate") for the textbook form, which may exceed 1. Beside births it may differ within a sample.
+        form="rate") for the textbook form, which may exceed 1. It may differ within a sample, as fb.thin's alive.
     The other arguments are those of fb.bridge_step. The Poisson draw is the one of fb.poisson.
     Returns Leaped(x_s, model_input, overshoot): overshoot counts, per sample, the elements whose Poisson draw went
     above max_count - x_t and was clamped.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import fractions
+import functools
 import re
 import warnings
 from typing import Any
@@ -30,6 +31,7 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
     x = library(np.arange(6, dtype=np.uint8).reshape(2, 3) % STATES)
     logits = library(np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3))
     matrix, index = library(np.full((1, STATES, STATES), 1 / STATES)), library(np.zeros(2, np.int64))
+    each, most = library(np.full((2, 3), 0.25)), library(np.full((1, 3), STATES))
     key, ends = {"rng": RNG, "generator": None}, {"out": None, "backend": "auto"}
     state = {"max_count": 255, "center": 0.0, "scale": 1.0, "outputs": ("model_input",), "input_dtype": "float32"}
     step = {"x_t": x, "logits": logits, "step": 0.5, "births": None, "gain": 1.0, **key, **state, **ends}
@@ -41,6 +43,23 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
         "bridge_step": (fb.bridge_step, {**step, "rounding": "nearest", "attrition": 0.0}),
         "tau_leap_step": (fb.tau_leap_step, step),
         "birth_loss": (fb.birth_loss, {"logits": logits, "births": x, "weight": 1.0, "gain": 1.0, "backend": "auto"}),
+        "birth_loss of each": (
+            functools.partial(fb.birth_loss, mask=each > 0),
+            {"logits": None, "expected": logits + 3, "births": x, "weight": each, "backend": "auto"},
+        ),
+        "bridge_step of each": (
+            functools.partial(fb.bridge_step, mask=each > 0),
+            {
+                "x_t": x,
+                "logits": logits,
+                "step": each,
+                "attrition": each,
+                **key,
+                "gain": each,
+                "max_count": most,
+                **ends,
+            },
+        ),
         "energy_loss": (
             fb.energy_loss,
             {
@@ -162,7 +181,8 @@ ODD = [
 ]  # fmt: skip
 # A FakeTensor that decides the path is torch's to handle, and so is a device that is not there.
 TORCH_DECIDES = {
-    ("poisson", "rate"), ("birth_loss", "logits"), ("binomial_log_prob", "x"), ("binomial", "count"),
+    ("poisson", "rate"), ("birth_loss", "logits"), ("birth_loss of each", "expected"),
+    ("binomial_log_prob", "x"), ("binomial", "count"),
     ("normal", "mean"), ("gamma", "shape"), ("beta", "a"), ("beta_binomial", "n"),
     ("negative_binomial", "r"), ("beta_binomial_log_prob", "x"), ("gamma_log_prob", "x"), ("beta_log_prob", "x"),
     ("negative_binomial_log_prob", "x"), ("thin", "x_0"), ("categorical", "state"),
@@ -178,7 +198,11 @@ def _ends(call: Any, arguments: dict[str, Any], owner: str, must_fail: bool) -> 
         call(**arguments)
     except (TypeError, ValueError) as error:
         text = str(error)
-        named = re.match(rf"{re.escape(owner)}(\.\w+)?: [^:]+: .+, got ", text) and "\n" not in text and len(text) < 500
+        named = (
+            re.match(rf"{re.escape(owner.split(' ')[0])}(\.\w+)?: [^:]+: .+, got ", text)
+            and "\n" not in text
+            and len(text) < 500
+        )
         return None if named else f"an error without names: {text!r}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"

@@ -138,6 +138,20 @@ def test_zeros_stay_stored_and_empty_matrices():
         assert fb.binomial(flat, np.array([0.0, 0.5, 1.0])).toarray().tolist() == [0, 0, 90]
 
 
+def test_a_largest_count_of_each_gene():
+    """It changes no draw; a matrix's column that exceeds its own is told."""
+    most = COUNTS.max(0, keepdims=True)
+    for matrix in (sp.csr_matrix(COUNTS), sp.csc_array(COUNTS)):
+        for alive in (0.5, np.full(ROWS, 0.5)):
+            drawn = fb.thin(matrix, alive, rng=RNG, max_count=MOST)
+            for bound in (most, most.tolist(), COUNTS.max(1)):
+                same = fb.thin(matrix, alive, rng=RNG, max_count=bound)
+                assert (same.x_t != drawn.x_t).nnz == (same.births != drawn.births).nnz == 0
+            lower = most - (most == most.max())
+            rule = f"thin: x_0: must be whole numbers in 0..max_count, which is {lower.max()} there"
+            assert_named(lambda m=matrix, p=alive, b=lower: fb.thin(m, p, max_count=b), ValueError, rule, "got ")
+
+
 def test_errors_of_counts(backend):
     matrix, one = sp.csr_matrix(COUNTS), np.full(ROWS, 0.5)
     calls = [("binomial: count", lambda x: fb.binomial(x, 0.5)), ("split: counts", fb.split)]

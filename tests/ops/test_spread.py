@@ -174,9 +174,7 @@ ERRORS = {
     "mask: must be of the library of x_0": lambda: fb.thin(X, 0.5, max_count=220, mask=torch.from_numpy(MASK)),
     "mask: must be None for scipy.sparse": lambda: fb.thin(sparse.csr_matrix(X[0]), 0.5, max_count=220, mask=MASK),
     "mask: shape must broadcast to (4, 3, 5)": lambda: fb.thin(X, 0.5, max_count=220, mask=MASK[:, :2]),
-    "gain: must be one number a sample": lambda: fb.bridge_step(X, np.log(Y), 0.5, gain=FEATURE, max_count=220),
     "births: must be finite": lambda: fb.bridge_step(X, step=FEATURE, births=-Y, max_count=220),
-    "step: must be one number a sample beside logits": lambda: fb.tau_leap_step(X, np.log(Y), FEATURE, max_count=220),
     "step: must be finite and at least 0": lambda: fb.tau_leap_step(X, births=Y, step=-FEATURE, max_count=220),
     "mask: must be of the library of logits": lambda: fb.birth_loss(torch.from_numpy(Y), X, 1.0, mask=MASK),
 }

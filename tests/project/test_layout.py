@@ -123,6 +123,9 @@ def test_every_op_has_its_files():
         "loss_rules",
         "mean_family",
         "spread",
+        "spread_loss",
+        "spread_step",
+        "spread_values",
     }
     draws = {"thin", "bridge", "tau_leap", "binomial", "poisson", "normal", "gamma", "beta", "categorical"}
     draws |= {"beta_binomial", "negative_binomial", "hypergeometric", "bessel"}

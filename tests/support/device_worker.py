@@ -9,8 +9,10 @@ import json
 import sys
 import threading
 import traceback
+import types
 import warnings
 
+import numpy as np
 import torch
 
 import fastblackout as fb
@@ -20,7 +22,7 @@ from fastblackout.sampling import cuda_graph
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trainer import Trainer
-from support import device_training, gpu_checks, pretend_cuda, process_calls, product
+from support import device_training, gpu_checks, pretend_cuda, process_calls, product, spread_calls
 from support.device_training import raises
 from support.op_table import OPS, PLAIN
 from support.pretend_cuda import CUDA, DeviceTensor
@@ -110,6 +112,81 @@ def flags():
 def parts_of_a_batch():
     for op in OPS:
         gpu_checks.check_ranks(op, "cuda", CUDA, (16, 5))
+
+
+@case
+def numbers_that_differ_within_a_sample():
+    """The bits of the CPU, without waiting for the device; wrong values are flagged."""
+    there = lambda array: torch.from_numpy(np.array(array)).to(CUDA)  # noqa: E731
+    host, expected = spread_calls.steps(), spread_calls.losses(lambda array: torch.from_numpy(np.array(array)), True)
+    for x in (spread_calls.X, spread_calls.X.astype(np.uint8), spread_calls.X.astype(np.float32)):
+        pretend_cuda.waits.clear()
+        made = spread_calls.steps(there, x, fb.Philox.tensor(spread_calls.KEY, CUDA))
+        assert not pretend_cuda.waits, pretend_cuda.waits
+        for name, results in made.items():
+            for one, other in zip(results, host[name], strict=True):
+                assert one is other is None or (type(one) is DeviceTensor and (one.cpu().numpy() == other).all()), name
+    pretend_cuda.waits.clear()
+    made = spread_calls.losses(there, graded=True)
+    assert not pretend_cuda.waits, pretend_cuda.waits
+    for name, results in made.items():
+        for one, other in zip(results, expected[name], strict=True):
+            product.same(name, one, other)
+    x, most, logits = there(spread_calls.X), there(spread_calls.MOST), there(spread_calls.LOGITS)
+    y, none = there(spread_calls.EXPECTED), there(np.zeros(spread_calls.SHAPE))
+    for op, call in {
+        "thin: counts": lambda: fb.thin(x, 0.4, max_count=most - 100),
+        "bridge_step: counts": lambda: fb.bridge_step(x - 300, logits, 0.4, max_count=most),
+        "tau_leap_step: births": lambda: fb.tau_leap_step(x, births=y * torch.nan, step=y, max_count=most),
+        "bridge_step: logits": lambda: fb.bridge_step(x, logits * torch.nan, 0.4, gain=y + 1, max_count=220),
+        "birth_loss: gain": lambda: fb.birth_loss(logits, x, y, gain=y - 1),
+        "birth_loss: births": lambda: fb.birth_loss(None, x, 1.0, expected=none),
+        "birth_loss: gain, weight": lambda: fb.birth_loss(None, x, 1.0, expected=-y - 1),
+    }.items():
+        try:
+            with fb.check_values():
+                call()
+        except ValueError as error:
+            assert op in str(error), (op, error)
+        else:
+            raise AssertionError(op)
+
+
+class Foreign:
+    """An array of a library that has nothing but DLPack, on the device."""
+
+    def __init__(self, memory):
+        self.memory = memory
+
+    def __dlpack_device__(self):
+        return 2, 0  # kDLCUDA
+
+    def __dlpack__(self, **how):
+        return self.memory
+
+    def __array_namespace__(self):
+        return types.SimpleNamespace(from_dlpack=Foreign)
+
+
+@case
+def arrays_of_another_library():
+    """torch.from_dlpack itself asks for a stream, and so for a driver: here it takes what __dlpack__ gives."""
+    x, logits = torch.randint(0, 90, SHAPE, dtype=torch.uint8), torch.randn(SHAPE)
+    there, kept = lambda tensor: Foreign(tensor.to(CUDA)), torch.from_dlpack
+    torch.from_dlpack = lambda array: array.__dlpack__()
+    try:
+        pretend_cuda.waits.clear()
+        made = fb.thin(there(x), 0.5, rng=fb.Philox(3))
+        loss = fb.birth_loss(there(logits), made.births, 1.0, gain=there(logits.exp()))
+        assert not pretend_cuda.waits, pretend_cuda.waits
+    finally:
+        torch.from_dlpack = kept
+    host = fb.thin(x, 0.5, rng=fb.Philox(3))
+    for one, other in zip(
+        (*made, loss), (*host, fb.birth_loss(logits, host.births, 1.0, gain=logits.exp())), strict=True
+    ):
+        assert type(one) is Foreign and type(one.memory) is DeviceTensor
+        product.same("of another library", one.memory, other)
 
 
 @case

@@ -119,6 +119,19 @@ def check_gradient():
     assert half.dtype == jnp.bfloat16
 
 
+def check_numbers_within_a_sample():
+    """Of the steps and of the loss: gains, weights and largest counts of each feature or element."""
+    gain, most, weight = np.float32([[[1.5], [20], [90]]]), X.max((0, 2)).reshape(1, 3, 1), RNG.normal(size=X.shape)
+    step = jax.jit(lambda x, gain: fbj.bridge_step(KEY, x, LOGITS, 0.3, gain=gain, max_count=most, outputs="x_s").x_s)
+    same(step(X, gain), fb.bridge_step(X, LOGITS, 0.3, gain=gain, max_count=most, rng=fbj.philox(KEY)).x_s)
+    tensor = torch.from_numpy(LOGITS.copy()).requires_grad_()
+    losses = fb.birth_loss(tensor, torch.from_numpy(X), weight.astype(np.float32), gain=gain)
+    (3 * losses).sum().backward()
+    loss = lambda logits: fbj.birth_loss(logits, X, jnp.asarray(weight), gain=jnp.asarray(gain))  # noqa: E731
+    same(loss(LOGITS), losses.detach().numpy())
+    same(jax.jit(jax.grad(lambda logits: 3 * loss(logits).sum()))(LOGITS), tensor.grad.numpy())
+
+
 def check_errors():
     wrong = {
         "thin: alive: must be in [0, 1], got 1.5": lambda: jax.jit(fbj.thin)(KEY, X, jnp.float32(1.5)),

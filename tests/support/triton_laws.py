@@ -12,6 +12,7 @@ import triton.language as tl
 import fastblackout as fb
 from fastblackout.backends import triton as backend
 from fastblackout.reference import portfloat as reference_portfloat
+from support import spread_calls
 from support.op_posterior import NO_MORE, STEP_CASES, step_arguments
 from support.triton_cases import flag
 
@@ -111,4 +112,15 @@ def composed():
         assert all(map(torch.equal, call(backend="triton"), call(backend="reference")))
 
 
-SINGLE = (portable_factorials, law_flags, step_flags, state_flags, composed)
+def numbers_within_samples():
+    """Gains, weights, steps and largest counts of each element."""
+    of = lambda array: torch.from_numpy(np.array(array))  # noqa: E731
+    steps, losses = spread_calls.steps(of), spread_calls.losses(of, graded=True)
+    with fb.use_backend("triton"):
+        made = {**spread_calls.steps(of), **spread_calls.losses(of, graded=True)}
+    for name, results in {**steps, **losses}.items():
+        for one, other in zip(made[name], results, strict=True):
+            assert one is other is None or one.numpy().tobytes() == other.numpy().tobytes(), name
+
+
+SINGLE = (portable_factorials, law_flags, step_flags, state_flags, composed, numbers_within_samples)

@@ -1,0 +1,148 @@
+"""birth_loss with gains or weights that differ within a sample, or with the expected births in the place of logits.
+
+Its kernels take one number for each sample. Here every element is a sample of its own, with its weight and its gain, so
+that the kernels give the cost of each; the costs of a sample are then added in the order that the kernels keep.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..arrays import DTYPES, FLOATS, Array, in_functorch, is_traced
+from ..call.arguments import Births, Logits
+from ..call.call import Call
+from ..call.elements import element_arguments
+from ..call.route import need_gradient, through_torch
+from ..ground.values import is_number, is_tensor, real_array
+from ..reference.birth_loss import CHUNK, sum_sample
+from ..reference.elements import checked_floats
+from .spread_values import FLOAT32_MAX, as_type, beside, where
+
+_OP = "birth_loss"
+_ONE = 0.5413248  # a logit whose float32 softplus is 1 to the bit, and the logarithm of that 0
+_MOST = sys.float_info.max
+
+Loss = Callable[..., Any]  # birth_loss itself, or the op of its gradient
+
+
+def spread_loss(
+    loss: Loss, logits: Any, expected: Any, births: Any, weight: Any, gain: Any = 1.0, backend: str = "auto"
+) -> Any:
+    """The loss of logits, or of the expected births. loss: fb.birth_loss of one number a sample."""
+    name, given = ("logits", logits) if expected is None else ("expected", expected)
+    through = through_torch(given, backend)
+    call = Call(_OP, backend, through, through and is_traced(given))
+    (x,), (born,) = Logits(name).on_host(call, given), Births("births").on_host(call, births)
+    here = x.device == "cpu" and not call.traced
+    if not x.samples or not x.elements:
+        return x.like(loss(x.value, born.value, 1.0, backend=backend)).give()
+    weights, gains = _numbers(name, x, weight, gain)
+    relative, most = _relative(weights, here)
+    if expected is None:
+        costs = loss(_column(x.value), _column(born.value), relative.reshape(-1), gain=gains, backend=backend)
+    else:
+        costs = _costs(loss, x, born, relative.reshape(-1), here, backend)
+    return x.like(_summed(costs.reshape(relative.shape), most)).give()
+
+
+def spread_gradient(gradient: Loss, logits: Any, births: Any, upstream: Any, weight: Any, gain: Any) -> Any:
+    """The gradient by the logits, of NumPy arrays, to the bit as torch makes it. gradient: the op of one number a
+    sample. upstream: that by the losses."""
+    x = Array(logits, _OP, "logits")
+    weights, gains = _numbers("logits", x, weight, gain)
+    relative, most = _relative(weights)
+    with np.errstate(over="ignore", invalid="ignore"):
+        coefficient = (upstream.astype("float64")[:, None] * most).astype("float32") * relative
+    made = gradient((_column(x.value), _column(births), coefficient.reshape(-1), gains), backend="auto")
+    return made.reshape(x.shape)
+
+
+def _column(value: Any) -> Any:
+    return value.reshape(-1, 1)
+
+
+def _numbers(name: str, x: Array, weight: Any, gain: Any) -> tuple[Array, Any]:
+    """The weights, float64 (B, n), and the gain of each element, float32 (B n,), or one number for all."""
+    given = {"weight": weight} if is_number(gain) else {"weight": weight, "gain": gain}
+    beside_it = {each: (beside(_OP, each, value, x.value, name), DTYPES) for each, value in given.items()}
+    _, weights, *gains = element_arguments(_OP, {name: (x.value, FLOATS), **beside_it})
+    rows = as_type(weights.value, "float64").reshape(x.samples, x.elements)
+    return x.like(rows), as_type(gains[0].value, "float32").reshape(-1) if gains else gain
+
+
+def _relative(weights: Array, here: bool = True) -> tuple[Any, Any]:
+    """Weights over the largest magnitude in their sample, and that magnitude, (B, 1).
+
+    So equal weights are 1 or -1, those of 0 too, and their loss is to the bit that of one number.
+    """
+    value = weights.value
+    if weights.is_tensor:
+        most = sys.modules["torch"].maximum(abs(value.amax(1, keepdim=True)), abs(value.amin(1, keepdim=True)))
+    else:
+        most = np.maximum(abs(value.max(1, keepdims=True)), abs(value.min(1, keepdims=True)))
+    if here:
+        checked_floats(weights.like(most).numpy(), _OP, "weight", "must be finite", _MOST)
+    none = as_type(most == 0, "float64")
+    relative = value / (most + none)
+    relative += none
+    return relative, most
+
+
+def _costs(loss: Loss, x: Array, births: Array, weights: Any, here: bool, backend: str) -> Any:
+    """weight (y - births log y) of each element, y the expected births, x.
+
+    An expected number y is a gain of y at the logit whose softplus is 1. Where y is 0 and nothing was born, the cost
+    is 0.
+    """
+    if here:
+        rule = "must be finite in float32 and at least 0"
+        checked_floats(x.numpy(), _OP, "expected", rule, FLOAT32_MAX)
+    born = births.value.detach() if births.is_tensor else births.value
+    if x.is_tensor != births.is_tensor:
+        born = real_array(_OP, "births", born)
+        born = sys.modules["torch"].from_numpy(np.ascontiguousarray(born)) if x.is_tensor else born
+    y, born = as_type(x.value.reshape(-1), "float32"), as_type(born.reshape(-1), "float32")
+    fixed = y.detach() if x.is_tensor else y
+    zero = fixed == 0
+    gains, counted = fixed, weights
+    if not here or zero.any():
+        wrong = zero & (born != 0)
+        if here and wrong.any():
+            raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {float(born[wrong][0]):g}")
+        gains, counted = where(~zero, fixed, 1.0), where(~zero | wrong, weights, 0.0)
+        born = where(~wrong, born, np.inf)  # which the kernels of a device flag
+    costs = loss(_constant(_ONE, fixed), _column(born), counted, gain=gains, backend=backend)
+    if not need_gradient(x.value) and not (x.is_tensor and in_functorch()):
+        return costs
+    # Its value is 0 and its derivatives are those of the cost.
+    y, born = y.double(), born.double()
+    exact = y - born * y.masked_fill(zero, 1.0).log()
+    return costs + (weights * (exact - exact.detach())).float()
+
+
+def _constant(number: float, like: Any) -> Any:
+    """A float32 number as (N, 1), beside (N,) values."""
+    if is_tensor(like):
+        return like.new_full((1, 1), number).expand(len(like), 1)
+    return np.broadcast_to(np.float32(number), (len(like), 1))
+
+
+def _summed(costs: Any, most: Any) -> Any:
+    """The sums of the costs (B, n) in the order of reference/birth_loss.py, times the weights' size; float32 (B,)."""
+    if not is_tensor(costs):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (most[:, 0] * sum_sample(costs)).astype(np.float32)
+    torch = sys.modules["torch"]
+    chunks = -(-costs.shape[1] // CHUNK)
+    level = torch.nn.functional.pad(costs, (0, chunks * CHUNK - costs.shape[1])).unflatten(1, (chunks, CHUNK))
+    while level.shape[2] > 1:
+        first, second = level.unflatten(2, (2, level.shape[2] // 2)).unbind(2)  # whose gradient is one copy
+        level = first + second
+    total = torch.zeros_like(most[:, 0])
+    for chunk in level.squeeze(2).double().unbind(1):
+        total = total + chunk
+    return (most[:, 0] * total).float()
