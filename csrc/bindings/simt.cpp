@@ -24,4 +24,6 @@ PYBIND11_MODULE(_simt, m) {
     fastblackout::simt_test::bucket_places(words(counts), words(u1), words(u2), size, words(upper), words(lower));
   }, "Where draws look up their buckets: addresses of `size` uint32 each.");
   m.def("launches", [] { return simt::launches; }, "Kernels launched since the module was loaded.");
+  m.def("last_launch", [] { return py::make_tuple(simt::last_launch[0], simt::last_launch[1]); },
+        "Blocks, and threads of each, of this thread's last launch.");
 }

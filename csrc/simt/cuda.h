@@ -43,10 +43,13 @@ extern thread_local void* given_memory;  // the block's shared memory, of the si
 [[noreturn]] void fault(const char* text);
 
 inline unsigned launches = 0;  // of kernels, since the program began
+inline thread_local unsigned last_launch[2];  // blocks, and threads of each
 
 template <class Kernel, class... Args>
 void start(size_t shared, Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
   __atomic_fetch_add(&launches, 1u, __ATOMIC_RELAXED);
+  last_launch[0] = blocks;
+  last_launch[1] = threads;
   auto run = [&] { kernel(args...); };
   launch(shared, blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
 }
