@@ -54,6 +54,17 @@ def resources(path: str) -> dict[str, dict[str, Resources]]:
     return found
 
 
+def module_memory(path: str, architecture: str) -> list[int]:
+    """Bytes of a device's memory that each cubin of a module for an architecture takes for as long as it is loaded."""
+    inside, found = False, []
+    for line in said(tool("cuobjdump"), "-res-usage", path).splitlines():
+        if match := re.search(r"arch = (sm_\d+)", line):
+            inside = match[1] == architecture
+        elif inside and (match := re.search(r"\bGLOBAL:(\d+)", line)):
+            found.append(int(match[1]))
+    return found
+
+
 def kernels(text: str) -> dict[str, Lines]:
     """{mangled name: its code} of what nvdisasm printed."""
     found: dict[str, Lines] = {}
