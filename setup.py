@@ -38,7 +38,7 @@ CPU_SOURCES = [f"csrc/bindings/{name}.cpp" for name in ("cpu", "quick")]
 CPU_SOURCES += ["csrc/cpu/support/view.cpp", "csrc/cpu/support/draw.cpp"]
 CUDA_SOURCES = ["csrc/cuda/bridge.cu", "csrc/cuda/thin.cu", "csrc/bindings/cuda.cpp"]
 SIMT_SOURCES = ["csrc/bindings/simt.cpp", "csrc/simt/simt.cpp", "csrc/simt/fiber.cpp", "csrc/simt/selftest.cu"]
-SIMT_SOURCES += ["csrc/simt/buckets.cu"]
+SIMT_SOURCES += ["csrc/simt/buckets.cu", "csrc/simt/kept.cu"]
 
 
 def fail(message: str) -> None:

@@ -4,6 +4,7 @@
 #include "bindings/gpu.h"
 #include "simt/buckets.h"
 #include "simt/cuda.h"
+#include "simt/kept.h"
 #include "simt/selftest.h"
 
 PYBIND11_MODULE(_simt, m) {
@@ -23,5 +24,14 @@ PYBIND11_MODULE(_simt, m) {
     const auto words = [](uintptr_t address) { return reinterpret_cast<uint32_t*>(address); };
     fastblackout::simt_test::bucket_places(words(counts), words(u1), words(u2), size, words(upper), words(lower));
   }, "Where draws look up their buckets: addresses of `size` uint32 each.");
+  m.def("build_tables", [](uintptr_t p, uintptr_t q, uintptr_t max_count, int64_t size, uintptr_t words, uintptr_t actions) {
+    const auto numbers = [](uintptr_t address) { return reinterpret_cast<const double*>(address); };
+    fastblackout::simt_test::build_tables(numbers(p), numbers(q), reinterpret_cast<const int64_t*>(max_count), size,
+                                          reinterpret_cast<uint32_t*>(words), reinterpret_cast<uint8_t*>(actions));
+  }, "Tables of `size` probabilities: addresses of p, q, max_count, words and actions (simt/kept.h).");
+  m.def("table_words", fastblackout::simt_test::table_words);
+  m.def("forget_tables", fastblackout::simt_test::forget_tables, "As if none had been kept by build_tables.");
   m.def("launches", [] { return simt::launches; }, "Kernels launched since the module was loaded.");
+  m.def("last_launch", [] { return py::make_tuple(simt::last_launch[0], simt::last_launch[1]); },
+        "Blocks, and threads of each, of this thread's last launch.");
 }

@@ -1,8 +1,7 @@
 // birth_loss: the sums of y - births log y over each sample, in the order that all backends keep
-// (fastblackout/birth_loss.h), and their gradient by the logits. A warp sums one chunk: the upper levels of its halving tree
-// lie within a lane (a thread of the warp), the others are shuffles. That fixes which lane has which element, so that narrow
-// arrays come to the lanes through shared memory. The warp that is done last with a sample adds its chunk sums in ascending
-// order, so that one launch does all.
+// (fastblackout/birth_loss.h), and their gradient by the logits. Four warps sum a chunk, eight rows of 128 elements: each takes
+// 32 columns, whose sums are the upper levels of the halving tree, and one of them adds the 128 columns. A sample of up to 8
+// chunks is one block; of a larger one each chunk is, and the block that is done last adds the chunk sums. One launch does all.
 #include "cuda/chunk_sums.cuh"
 
 namespace fastblackout {
@@ -20,90 +19,88 @@ FB_DEVICE float checked_gain(float gain, int& flags) {
   return bit_cast<float>(0x7fc00000u);
 }
 
-// For each warp a chunk of narrow arrays, whose values have at most 16 bits.
-struct Rows {
-  Word4 births[kWarps][kLossChunk / 8], logits[kWarps][kLossChunk / 8];
+constexpr uint32_t kChunkThreads = 128, kMostChunks = 8;  // of a chunk, and of a block
+
+// Four values of an array, which are read as wide as they are: a warp's are whole sectors of 32 bytes all the same.
+FB_DEVICE Float4 four_of(const View& view, int64_t sample, uint32_t i, int count) {
+  if (!is_narrow(view.dtype) || !view.aligned || count != 4) return load4(view, sample, i, count);
+  const int64_t from = sample * view.sample_stride + i;
+  return narrow4(view.dtype, reinterpret_cast<const uint32_t*>(view.data + (view.dtype == kU8 ? from : 2 * from)), 0);
+}
+
+// The sum of 128 columns, each of which is that of a chunk's eight rows: by a whole warp.
+FB_DEVICE float across(const float* columns) {
+  const float* own = columns + lane_id();
+  float sum = (own[0] + own[64]) + (own[32] + own[96]);
+#pragma unroll
+  for (int h = 16; h > 0; h /= 2) sum = sum + __shfl_xor_sync(kAllLanes, sum, h);
+  return sum;
+}
+
+struct Sum {
+  float gain, log_gain;  // of the sample
+  float columns[kMostChunks][128], chunks[kMostChunks];
 };
 
-static_assert(sizeof(Rows) <= 32 * 1024, "three blocks of 100 KiB: sm_120");
-
-FB_DEVICE Rows& rows() { FB_SHARED_GIVEN(Rows); }
-
-// Copies a chunk of a narrow array to shared memory; false for arrays that are read where they lie.
-FB_DEVICE bool stage_chunk(const View& view, int64_t sample, uint32_t begin, uint32_t left, Word4* to) {
-  if (!is_narrow(view.dtype) || !by_words(view, left, kLossChunk)) return false;
-#pragma unroll
-  for (uint32_t part = 0; part < kLossChunk / 8; part += 32)  // the second half is past the end of 8-bit values
-    stage_narrow(view, sample * view.sample_stride + begin, left, part + lane_id(), to);
-  return true;
-}
-
-FB_DEVICE Float4 four_of(const View& view, int64_t sample, uint32_t begin, uint32_t e, int count, bool staged,
-                         const Word4* rows) {
-  return staged ? narrow4(view.dtype, rows->v, e / 4) : load4(view, sample, begin + e, count);
-}
-
-// The lower levels of the tree, by pairs of lanes 16, 8, 4, 2 and 1 apart. At the first two levels a lane keeps half of its
-// sums and gives the others away, so that it goes on with one sum. Which of two numbers comes first does not change their sum.
-FB_DEVICE float added_row(const Float4& own) {
-  const bool high = (threadIdx.x & 16) != 0, odd = (threadIdx.x & 8) != 0;
-  float two[2];
-#pragma unroll
-  for (int c = 0; c < 2; ++c) {
-    const float kept = high ? own.v[2 + c] : own.v[c], given = high ? own.v[c] : own.v[2 + c];
-    two[c] = kept + __shfl_xor_sync(kAllLanes, given, 16);
-  }
-  float one = (odd ? two[1] : two[0]) + __shfl_xor_sync(kAllLanes, odd ? two[0] : two[1], 8);
-#pragma unroll
-  for (int h = 4; h > 0; h /= 2) one = one + __shfl_xor_sync(kAllLanes, one, h);
-  one = one + __shfl_xor_sync(kAllLanes, one, 16);  // v[0] + v[2] and v[1] + v[3]
-  return one + __shfl_xor_sync(kAllLanes, one, 8);
-}
-
-FB_KERNEL(kThreads, 4) loss_kernel(FB_PARAM(BirthLoss) op) {
-  const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t at = static_cast<int64_t>(blockIdx.x) * kWarps + warp;  // of all chunks
-  const uint32_t sample = static_cast<uint32_t>(at / chunks_of(op));
-  if (sample >= op.samples) return;
-  const uint32_t begin = static_cast<uint32_t>(at - static_cast<int64_t>(sample) * chunks_of(op)) * kLossChunk;
-  const uint32_t left = static_cast<uint32_t>(elements_left(op.elements, begin, kLossChunk));
-  const bool staged_logits = stage_chunk(op.logits, sample, begin, left, rows().logits[warp]);
-  const bool staged_births = stage_chunk(op.births, sample, begin, left, rows().births[warp]);
-  __syncwarp();
+// A block takes a sample of up to 8 chunks, or a chunk of a larger one.
+FB_KERNEL(kMostChunks * kChunkThreads, 1) loss_kernel(FB_PARAM(BirthLoss) op, uint32_t first_sample) {
+  __shared__ Sum shared;
+  const bool whole = chunks_of(op) <= kMostChunks;
+  const uint32_t of_launch = whole ? blockIdx.x : blockIdx.x / chunks_of(op), sample = first_sample + of_launch;
+  const uint32_t own = threadIdx.x / kChunkThreads, chunk = whole ? own : blockIdx.x - of_launch * chunks_of(op);
+  const uint32_t lane = lane_id(), column = threadIdx.x % kChunkThreads / 32 * 32;  // the first of the warp's 32
+  const uint32_t left = static_cast<uint32_t>(elements_left(op.elements, chunk * kLossChunk, kLossChunk));
   int flags = 0;
-  const float gain = checked_gain(op.gain[sample], flags), log_gain = log_gain_of(gain);
-  // A chunk is eight rows of 128 elements, four to a lane. Row s is added to row s + 4, and of those pairs the ones of even s and
-  // the ones of odd s are summed, in turns. The sums begin as 0, which changes nothing: a sum of zeros is not -0.0 anyway.
-  Float4 pair = {}, sum = {}, next = {};
+  if (threadIdx.x == 0) {
+    shared.gain = checked_gain(op.gain[sample], flags);
+    shared.log_gain = log_gain_of(shared.gain);
+  }
+  // A lane has four neighbouring elements of a row, and of the row four further on, to which the tree adds the first. The sums
+  // begin as 0, which changes nothing: a sum of zeros is not -0.0 anyway.
+  Float4 sum = {};
 #pragma unroll 1
-  for (uint32_t step = 0; step < 8; ++step) {
-    const uint32_t e = (step & 1) * 512 + (step >> 1) * 128 + 4 * lane;
+  for (uint32_t row = 0; row < 8; row += 4) {
+    const uint32_t e = 128 * (row + lane / 8) + column + 4 * (lane % 8);
     const int count = quad_left(left, e);
-    const Float4 logit = four_of(op.logits, sample, begin, e, count, staged_logits, rows().logits[warp]);
-    const Float4 births = four_of(op.births, sample, begin, e, count, staged_births, rows().births[warp]);
+    const Float4 logit = four_of(op.logits, sample, chunk * kLossChunk + e, count);
+    const Float4 births = four_of(op.births, sample, chunk * kLossChunk + e, count);
+    if (row == 0) __syncthreads();  // the gain's logarithm is made while elements are fetched
+    const float gain = shared.gain, log_gain = shared.log_gain;
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
       if (c < count) flags |= wrong_bits(logit.v[c], births.v[c]);
-      const float loss = c < count ? birth_loss_element(logit.v[c], births.v[c], gain, log_gain) : 0.0f;
-      if ((step & 1) == 0) {
-        pair.v[c] = loss;
-      } else {
-        const float later = sum.v[c] + (pair.v[c] + loss);
-        sum.v[c] = next.v[c];
-        next.v[c] = later;
-      }
+      sum.v[c] = sum.v[c] + (c < count ? birth_loss_element(logit.v[c], births.v[c], gain, log_gain) : 0.0f);
     }
   }
-#pragma unroll
-  for (int c = 0; c < 4; ++c) sum.v[c] = sum.v[c] + next.v[c];
   raise(op.flag, flags, flags != 0);
-  const float of_chunk = added_row(sum);
-  if (chunks_of(op) == 1) {
-    if (lane == 0) store_loss(op, sample, 0.0 + static_cast<double>(of_chunk));  // 0.0 + x is never -0.0
-  } else if (is_last(op, sample, begin / kLossChunk, of_chunk)) {
-    const double of_all = added_up(op, sample);
-    if (lane == 0) store_loss(op, sample, of_all);
+  // The rows of lanes 16 apart, then 8: a lane keeps half of its sums and gives the others away, so that it goes on with one.
+  // Which of two numbers comes first does not change their sum.
+  const bool high = (lane & 16) != 0, odd = (lane & 8) != 0;
+  float two[2];
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    const float kept = high ? sum.v[2 + c] : sum.v[c], given = high ? sum.v[c] : sum.v[2 + c];
+    two[c] = kept + __shfl_xor_sync(kAllLanes, given, 16);
   }
+  const float one = (odd ? two[1] : two[0]) + __shfl_xor_sync(kAllLanes, odd ? two[0] : two[1], 8);
+  shared.columns[own][column + 4 * (lane % 8) + 2 * high + odd] = one;
+  __syncthreads();
+  if (column == 0) {
+    const float of_chunk = across(shared.columns[own]);
+    if (whole) {
+      if (lane == 0) shared.chunks[own] = of_chunk;
+    } else if (is_last(op, sample, chunk, of_chunk)) {
+      const double of_all = added_up(op, sample);
+      if (lane == 0) store_loss(op, sample, of_all);
+    }
+  }
+  if (!whole) return;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  double of_all = 0.0;
+#pragma unroll 1
+  for (uint32_t c = 0; c < chunks_of(op); ++c) of_all = of_all + static_cast<double>(shared.chunks[c]);
+  store_loss(op, sample, of_all);
 }
 
 constexpr uint32_t kQuads = 2 * kThreads;  // quads, four neighbouring elements each, of a thread block
@@ -162,10 +159,14 @@ bool is_dense(const View& view, const Common& op) {
 }  // namespace
 
 int birth_loss(const BirthLoss& op, void* stream) {
-  if (op.samples == 0) return 0;
-  const int64_t chunks = op.samples * chunks_of(op);  // a warp each: below 2^34, more than a GPU's memory holds
-  const int shared = is_narrow(op.logits.dtype) ? sizeof(Rows) : is_narrow(op.births.dtype) ? sizeof(Rows) / 2 : 0;
-  FB_LAUNCH_SHARED(loss_kernel, shared, static_cast<unsigned>((chunks + kWarps - 1) / kWarps), kThreads, stream, op);
+  const uint32_t chunks = chunks_of(op);
+  const bool whole = chunks <= kMostChunks;
+  const int64_t blocks = whole ? 1 : chunks, most = kMaxBlocks / blocks;
+  for (int64_t first = 0; first < op.samples; first += most) {  // once, except for billions of chunks
+    const int64_t samples = op.samples - first < most ? op.samples - first : most;
+    FB_LAUNCH(loss_kernel, static_cast<unsigned>(samples * blocks), (whole ? chunks : 1) * kChunkThreads, stream, op,
+              static_cast<uint32_t>(first));
+  }
   return cudaGetLastError();
 }
 

@@ -54,6 +54,25 @@ FB_DEVICE void mark_if_below(uint32_t& bits, uint32_t bit, uint32_t limit, uint3
       : "r"(a), "r"(b), "r"(limit), "r"(bit));
 }
 
+// What a thread writes before a release is there for what another block's thread reads after an acquire that has seen it.
+FB_DEVICE uint32_t load_acquire(const uint32_t* at) {
+  uint32_t value;
+  asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");
+  return value;
+}
+
+FB_DEVICE void store_release(uint32_t* at, uint32_t value) {
+  asm volatile("st.release.gpu.u32 [%0], %1;" : : "l"(at), "r"(value) : "memory");
+}
+
+// Copies 16 bytes to shared memory past the registers; they are there for the thread when it has waited.
+FB_DEVICE void copy_async(void* shared, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+               : : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "l"(__cvta_generic_to_global(from)) : "memory");
+}
+
+FB_DEVICE void wait_for_copies() { asm volatile("cp.async.wait_all;" : : : "memory"); }
+
 // mark = true, where several threads may do so at once: a plain store would be a race.
 FB_DEVICE void set_together(bool& mark) { asm volatile("st.relaxed.cta.u8 [%0], %1;" : : "l"(&mark), "r"(1) : "memory"); }
 

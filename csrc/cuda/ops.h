@@ -86,7 +86,7 @@ FB_SAME_OPS(FB_USE)
 using LogProbs = ops::LogProbs<Backend>;
 
 struct BirthLoss : ops::BirthLoss<Backend> {
-  float* chunk_sums = nullptr;        // scratch, null where a sample is one chunk: samples * ceil(elements / 1024) floats
+  float* chunk_sums = nullptr;        // scratch, null up to 8 chunks a sample: samples * ceil(elements / 1024) floats
   unsigned* chunks_done = nullptr;    // a zero for each sample, which is zero again afterwards
 
   template <class Read>

@@ -33,16 +33,16 @@ FB_DEVICE void stage_narrow(const View& view, int64_t from, uint32_t left, uint3
   if (16 * thread < (bytes ? left : 2 * left)) to[thread] = *reinterpret_cast<const Word4*>(start + 16 * thread);
 }
 
-// Values 4 quad .. 4 quad + 3 of what stage_narrow copied.
+// Values 4 quad .. 4 quad + 3 of narrow ones, as stage_narrow copied them.
 FB_DEVICE Float4 narrow4(int dtype, const uint32_t* from, uint32_t quad) {
   if (dtype == kU8) {
     const uint32_t word = from[quad];
     return Float4{{static_cast<float>(word & 255u), static_cast<float>(word >> 8 & 255u), static_cast<float>(word >> 16 & 255u),
                    static_cast<float>(word >> 24)}};
   }
-  const uint32_t low = from[2 * quad], high = from[2 * quad + 1];
-  const uint16_t a = static_cast<uint16_t>(low), b = static_cast<uint16_t>(low >> 16), c = static_cast<uint16_t>(high),
-                 d = static_cast<uint16_t>(high >> 16);
+  const Word2 x = reinterpret_cast<const Word2*>(from)[quad];
+  const uint16_t a = static_cast<uint16_t>(x.v[0]), b = static_cast<uint16_t>(x.v[0] >> 16),
+                 c = static_cast<uint16_t>(x.v[1]), d = static_cast<uint16_t>(x.v[1] >> 16);
   if (dtype == kBf16) return Float4{{bfloat_value(a), bfloat_value(b), bfloat_value(c), bfloat_value(d)}};
   if (dtype == kF16) return Float4{{half_value(a), half_value(b), half_value(c), half_value(d)}};
   return Float4{{static_cast<float>(static_cast<int16_t>(a)), static_cast<float>(static_cast<int16_t>(b)),

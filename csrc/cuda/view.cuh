@@ -18,6 +18,9 @@ struct alignas(16) Float4 {
 struct alignas(16) Word4 {
   uint32_t v[4];
 };
+struct alignas(8) Word2 {
+  uint32_t v[2];
+};
 struct alignas(16) Double2 {
   double v[2];
 };

@@ -43,10 +43,13 @@ extern thread_local void* given_memory;  // the block's shared memory, of the si
 [[noreturn]] void fault(const char* text);
 
 inline unsigned launches = 0;  // of kernels, since the program began
+inline thread_local unsigned last_launch[2];  // blocks, and threads of each
 
 template <class Kernel, class... Args>
 void start(size_t shared, Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
   __atomic_fetch_add(&launches, 1u, __ATOMIC_RELAXED);
+  last_launch[0] = blocks;
+  last_launch[1] = threads;
   auto run = [&] { kernel(args...); };
   launch(shared, blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
 }
@@ -114,6 +117,11 @@ inline unsigned atomicInc(unsigned* at, unsigned most) {
   return seen;
 }
 
+inline unsigned atomicCAS(unsigned* at, unsigned seen, unsigned value) {
+  __atomic_compare_exchange_n(at, &seen, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return seen;
+}
+
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
 inline uint32_t __brev(uint32_t x) {
@@ -160,6 +168,12 @@ inline float half_value(uint16_t bits) {
 }
 
 inline uint64_t wide_product(uint32_t a, uint32_t b) { return static_cast<uint64_t>(a) * b; }
+
+inline void copy_async(void* shared, const void* from) { std::memcpy(shared, from, 16); }
+inline void wait_for_copies() {}
+
+inline uint32_t load_acquire(const uint32_t* at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+inline void store_release(uint32_t* at, uint32_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
 
 inline void set_together(bool& mark) { __atomic_store_n(&mark, true, __ATOMIC_RELAXED); }
 

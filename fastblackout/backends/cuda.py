@@ -20,7 +20,7 @@ from ..arrays import DTYPES
 from . import available
 
 _CODES: dict[Any, int] = {}  # torch dtype -> code
-_CHUNK = 1024
+_CHUNK, _BLOCK = 1024, 8  # elements of a chunk, and chunks of a block of birth_loss (csrc/cuda/birth_loss.cu)
 # What errors call an op, where that is not its kernel.
 _SAID_AS = {
     "birth_loss_backward": "birth_loss",
@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Callable[..., None]:
 def _loss(name: str) -> Callable[..., None]:
     """The function of a loss, with scratch for the sums of the chunks of a sample, whose first pass ends in float32.
 
-    birth_loss needs none where there is one chunk; the others have a chunk where a sample has no elements, too.
+    birth_loss needs none where a block takes a whole sample; the others have a chunk where a sample has no elements.
     """
 
     def function(*fields: Any, module: ModuleType | None = None) -> None:
@@ -81,7 +81,7 @@ def _loss(name: str) -> Callable[..., None]:
         first, sums, scratch = given[0], given[-1], (None, None)
         samples = first.shape[0]
         chunks = max(-(-first.numel() // max(samples, 1) // _CHUNK), 1)
-        if chunks > 1 or name != "birth_loss":
+        if chunks > _BLOCK or name != "birth_loss":
             import torch
 
             # The counters are this call's own: a CUDA graph that is warmed up or captured may own what is allocated in

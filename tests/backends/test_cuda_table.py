@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from support import clocks
+from support import clocks, sass
 from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
 
 KERNELS = ("thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E")
@@ -17,18 +17,18 @@ GROUP = 8  # steps of a round of the chain's loop
 # each operation. Compilers differ: on sm_100 nvcc 13.0 has 13 and 13.5 up to 48, on sm_120 they have 146 and 50 to 81.
 STEP = {"sm_80": (45, 60), "sm_90": (12, 16), "sm_100": (12, 50), "sm_120": (45, 155)}
 STEP_INSTRUCTIONS = 7
-BUCKETS = {"sm_80": 1600, "sm_90": 1600, "sm_100": 1650, "sm_120": 1750}
+BUCKETS = {"sm_80": 1600, "sm_90": 1600, "sm_100": 1750, "sm_120": 2050}  # nvcc 13.5 takes longest on the last two
 
 
-def pieces(architecture, kernel):
-    """The code of build_table between its barriers."""
+def pieces(architecture, kernel, holds):
+    """The code of build_table between its barriers, those pieces whose instructions hold `holds`."""
     found = [[]]
     for line in clocks.function(clocks.kernel(module_path(), architecture, kernel), "build_table"):
         found[-1].append(line)
         if "BAR.SYNC" in line.text:
             found.append([])
-    assert len(found) == 6
-    return dict(zip(("start", "factors", "chain", "thresholds", "buckets", "end"), found, strict=True))
+    assert len(found) == 8, "of start, factors, chain, thresholds, buckets, copying and storing, and an end"
+    return [lines for lines in found if any(re.search(holds, text) for text in instructions(lines))]
 
 
 def instructions(lines):
@@ -42,7 +42,8 @@ def test_a_step_of_the_chain(architecture, kernel):
     architecture = built(architecture)
     (loop,) = [
         loop
-        for loop in clocks.loops(pieces(architecture, kernel)["chain"])
+        for lines in pieces(architecture, kernel, "DADD")
+        for loop in clocks.loops(lines)
         if any("DADD" in text for text in instructions(loop))
     ]
     texts = instructions(loop)
@@ -59,10 +60,30 @@ def test_a_step_of_the_chain(architecture, kernel):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_buckets(architecture, kernel):
     architecture = built(architecture)
-    code = pieces(architecture, kernel)["buckets"]
+    (code,) = pieces(architecture, kernel, r"\bBPT\.TRAP\b")  # where a bucket is crowded
     assert clocks.loops(code) == [], "straight code, which takes the same time for every table"
     found = clocks.clocks(code)
-    assert 0.8 * BUCKETS[architecture] < found <= BUCKETS[architecture], found
+    assert 0.7 * BUCKETS[architecture] < found <= BUCKETS[architecture], found
+
+
+@needs_tools
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_kept_table_is_copied(architecture, kernel):
+    """16 bytes a thread and round past the registers, nine rounds, all under way at once."""
+    (code,) = pieces(built(architecture), kernel, "LDGSTS")
+    (loop,) = clocks.loops(code)
+    assert [text.split()[0] for text in instructions(loop) if "LDGSTS" in text] == ["LDGSTS.E.BYPASS.128"]
+    assert not any(re.search(r"\bDEPBAR|\bLDG\b", text) for text in instructions(loop)), "it waits for nothing"
+    assert 9 * clocks.clocks(loop, loop=True) < 400, "less than 33 KB take at 64 bytes a clock"
+
+
+@needs_tools
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_room_for_kept_tables(architecture):
+    """33 MiB in each of the two files of kernels that keep tables, and in no other."""
+    room = [size for size in sass.module_memory(module_path(), built(architecture)) if size > 1024]
+    assert len(room) == 2 and all(32 * 2**20 < size < 33 * 2**20 for size in room), room
 
 
 def test_clocks_of_code():

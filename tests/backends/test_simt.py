@@ -42,7 +42,7 @@ def test_what_counts_chunks_is_zero_again(schedule, monkeypatch):
         torch.Tensor, "new_zeros", lambda *given, **how: counters.append(new_zeros(*given, **how)) or counters[-1]
     )
     random = torch.Generator().manual_seed(2)
-    for elements in (1025, 70_000, 2048):  # 70,000: more chunks than a warp has lanes
+    for elements in (8193, 70_000, 9216):  # 70,000: more chunks than a warp has lanes
         logits, births = (
             torch.randn(3, elements, generator=random),
             torch.randint(0, 9, (3, elements), generator=random),

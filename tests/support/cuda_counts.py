@@ -24,17 +24,12 @@ def _shuffles(body: list[str]) -> bool:
     return any("SHFL" in text for text in body)
 
 
-def _rounds_of_loss(body: list[str]) -> int | None:
-    if not _moves(body):
-        return None
-    return 1 if _shuffles(body) else 4 if any("STS" in text for text in body) else 8
-
-
 class Counted(NamedTuple):
     part: str  # of the mangled name
     elements: int  # what a thread makes at a time
     trips: sass.Trips
     tiles: bool  # a thread makes many tiles: the loop over them counts; else the whole kernel
+    warps: int = 1  # of so many, one does what only one has to do
 
 
 KERNELS = {
@@ -44,8 +39,10 @@ KERNELS = {
     "bridge_shared": Counted(
         "bridge_sharedILb0E", 16, lambda body: 2 if _draws(body) else 4 if _moves(body) else None, True
     ),
-    # a warp sums 1,024 elements: a lane 8 times 4, then shuffles; 16-bit values are staged 4 times
-    "loss_kernel": Counted("loss_kernel", 32, _rounds_of_loss, False),
+    # four warps sum 1,024 elements, a lane 2 times 4; one adds what they found, and may make the gain's logarithm
+    "loss_kernel": Counted(
+        "loss_kernel", 8, lambda body: 2 if _moves(body) and not _shuffles(body) else None, False, 4
+    ),
     "loss_grad": Counted("loss_grad", 8, lambda body: 2 if _moves(body) else None, False),
 }
 
@@ -82,7 +79,7 @@ def wavefronts(name: str) -> float:
 
 def shared_accesses(path: str, architecture: str, name: str, code: str) -> int:
     """How many a warp makes for a tile, look-ups too, of those that nvdisasm begins with `code`."""
-    part, _, trips, _ = KERNELS[name]
+    part, _, trips, *_ = KERNELS[name]
 
     def counts(text: str) -> bool:
         return re.match(rf"(?:@!?U?P\w+ )?{code} ", text) is not None
@@ -95,18 +92,30 @@ def _over_tiles(body: list[str]) -> bool:
     return _draws(body) and not any("BAR." in text for text in body)
 
 
+def _over_elements(body: list[str]) -> bool:
+    return _moves(body) and not _shuffles(body)
+
+
 def instructions(path: str, architecture: str, name: str) -> float:
     """An element's, at most: see sass.Paths."""
-    part, elements, trips, tiles = KERNELS[name]
-    paths = sass.Paths(sass.kernel(path, architecture, part), trips)
-    return (paths.usual(*paths.loop(_over_tiles)) if tiles else paths.usual()) / elements
+    part, elements, trips, tiles, warps = KERNELS[name]
+    code = sass.kernel(path, architecture, part)
+    paths = sass.Paths(code, trips)
+    if tiles:
+        return paths.usual(*paths.loop(_over_tiles)) / elements
+    if warps == 1:
+        return paths.usual() / elements
+    least, (header, body) = sass.Paths(code, trips, shortest=True), paths.loop(_over_elements)
+    rounds = trips([code[at][1] for at in sorted(body)]) or 1
+    others = least.usual() + rounds * (paths.usual(header, body) - least.usual(header, body))
+    return (paths.usual() + (warps - 1) * others) / warps / elements
 
 
 def loop_accesses(path: str, architecture: str, name: str) -> dict[str, list[int]]:
     """What sass.accesses finds in the loop over tiles, over rows of a chunk or over quads."""
-    part, _, trips, tiles = KERNELS[name]
+    part, _, trips, tiles, _ = KERNELS[name]
     paths = sass.Paths(sass.kernel(path, architecture, part), trips)
-    body = paths.loop(_over_tiles if tiles else lambda body: _moves(body) and not _shuffles(body))[1]
+    body = paths.loop(_over_tiles if tiles else _over_elements)[1]
     return sass.accesses(paths.lines[at][1] for at in body if paths.lines[at][0] == "instruction")
 
 

@@ -54,6 +54,17 @@ def resources(path: str) -> dict[str, dict[str, Resources]]:
     return found
 
 
+def module_memory(path: str, architecture: str) -> list[int]:
+    """Bytes of a device's memory that each cubin of a module for an architecture takes for as long as it is loaded."""
+    inside, found = False, []
+    for line in said(tool("cuobjdump"), "-res-usage", path).splitlines():
+        if match := re.search(r"arch = (sm_\d+)", line):
+            inside = match[1] == architecture
+        elif inside and (match := re.search(r"\bGLOBAL:(\d+)", line)):
+            found.append(int(match[1]))
+    return found
+
+
 def kernels(text: str) -> dict[str, Lines]:
     """{mangled name: its code} of what nvdisasm printed."""
     found: dict[str, Lines] = {}
@@ -154,7 +165,7 @@ def longest_loop(lines: Lines) -> int:
 
 
 Trips = Callable[[list[str]], "int | None"]  # instructions of a loop: how often it runs; None: hardly ever
-Cost = tuple[float, int]  # (rare cases, minus instructions): the least is the usual way
+Cost = tuple[float, int]  # (rare cases, instructions, or minus them): the least is the usual way
 _NEVER: Cost = (float("inf"), 0)
 _JUMP = re.compile(r"\bBRA\b|\bCALL\.\S+ `\(\.L_")  # sm_80 jumps by calls too where warps meet again
 
@@ -163,11 +174,14 @@ class Paths:
     """Instructions a thread issues on its usual way through a kernel: of all ways the longest of those with the fewest
     calls and loops of None trips, which are the rare cases. Where the dtype decides, that is the dearest dtype; a
     function that cannot be gone around counts with its own usual way. But for the rare cases, no more are issued.
-    Only instructions of which `counts` says yes are counted.
+    Only instructions of which `counts` says yes are counted. shortest: the shortest of those ways, that of a warp which
+    leaves to others all it can.
     """
 
-    def __init__(self, lines: Lines, trips: Trips, counts: Callable[[str], bool] = lambda text: True) -> None:
-        self.lines, self.trips, self.counts = lines, trips, counts
+    def __init__(
+        self, lines: Lines, trips: Trips, counts: Callable[[str], bool] = lambda text: True, shortest: bool = False
+    ) -> None:
+        self.lines, self.trips, self.counts, self.sign = lines, trips, counts, 1 if shortest else -1
         self.labels = {text: at for at, (kind, text) in enumerate(lines) if kind == "label"}
         self.following = [self._following(at) for at in range(len(lines))]
 
@@ -225,7 +239,7 @@ class Paths:
 
     def usual(self, entry: int = 0, inside: set[int] | None = None) -> int:
         """Instructions from line `entry` to the end of its kernel or function; or once round the loop `inside`."""
-        return -self._cost(entry, inside)[1]
+        return self.sign * self._cost(entry, inside)[1]
 
     def _cost(self, entry: int, inside: set[int] | None) -> Cost:
         order, bodies = self._walk(entry, inside)
@@ -234,7 +248,8 @@ class Paths:
             ways = [done[to] for to in self.following[at] if place.get(to, len(order)) < place[at]]
             if inside is not None and entry in self.following[at]:
                 ways.append((0, 0))
-            if inside is None and not self.following[at]:
+            leaves = self.sign > 0 and re.search(r"^@.*\bEXIT\b", self.lines[at][1]) is not None
+            if inside is None and (leaves or not self.following[at]):
                 ways.append((0, 0))
             done[at] = self._with(at, min(ways, default=_NEVER), bodies.get(at) if at != entry else None)
         return done[entry]
@@ -242,7 +257,7 @@ class Paths:
     def _with(self, at: int, rest: Cost, body: set[int] | None) -> Cost:
         """The cost from a line on, all rounds of the loop it heads included."""
         kind, text = self.lines[at]
-        rare, instructions = rest[0], rest[1] - (kind == "instruction" and self.counts(text))
+        rare, instructions = rest[0], rest[1] + self.sign * (kind == "instruction" and self.counts(text))
         if body is not None:
             times, once = self.trips(self._text(body)), self._cost(at, body)
             rare += 1 if times is None else 0 if times == 1 else once[0]
