@@ -9,7 +9,7 @@
 PYBIND11_MODULE(_simt, m) {
   namespace py = pybind11;
   m.doc() = "The CUDA kernels of fastblackout on the CPU, for its tests: addresses are those of host memory.";
-  fastblackout::bindings::define_ops(m);
+  fastblackout::bindings::define_ops(m, true);
   m.def("configure", simt::configure, py::arg("schedule") = "forward", py::arg("seed") = 0, py::arg("threads") = 1);
   m.def("device", [] { return simt_device; }, "The device that cudaSetDevice chose last.");
   m.def("selftest", [](const std::string& name) {
@@ -23,5 +23,8 @@ PYBIND11_MODULE(_simt, m) {
     const auto words = [](uintptr_t address) { return reinterpret_cast<uint32_t*>(address); };
     fastblackout::simt_test::bucket_places(words(counts), words(u1), words(u2), size, words(upper), words(lower));
   }, "Where draws look up their buckets: addresses of `size` uint32 each.");
+  m.def("capture", [](py::object stream) {
+    simt_captured = stream.is_none() ? &simt_no_stream : reinterpret_cast<const void*>(stream.cast<uintptr_t>());
+  }, "Which stream says that a CUDA graph is made of it; None: none.");
   m.def("launches", [] { return simt::launches; }, "Kernels launched since the module was loaded.");
 }
