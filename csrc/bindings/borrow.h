@@ -31,7 +31,7 @@ constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 
 // Python objects that fastblackout/call/short.py hands over.
 struct Torch {
-  PyObject *type, *empty_like, *empty, *float32, *float64;  // torch.Tensor, two functions of torch, dtypes
+  PyObject *type, *empty_like, *empty, *float32, *float64, *int32;  // torch.Tensor, two functions of torch, dtypes
   PyObject *grad_enabled, *modes, *interpreter;   // functions without arguments
   PyObject *threads, *setting;                     // another such function, and the context variable of backends/select.py
   PyObject* fresh_seed;                           // a function: a generator, or None for torch's own -> a seed
@@ -43,12 +43,12 @@ Torch torch = {};
 
 // learn_torch(exchange capsule of torch.Tensor, then Torch's objects in its order) -> whether the other functions can be used
 PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 16) return PyErr_Format(PyExc_TypeError, "learn_torch takes 16 arguments, got %zd", count);
+  if (count != 17) return PyErr_Format(PyExc_TypeError, "learn_torch takes 17 arguments, got %zd", count);
   const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
   if (table == nullptr) return nullptr;
   if (table->major != 1 || table->export_borrowed == nullptr) Py_RETURN_FALSE;
   for (Py_ssize_t i = 0; i < count; ++i) Py_INCREF(a[i]);  // for as long as the process lives
-  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], table};
+  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], a[16], table};
   Py_RETURN_TRUE;
 }
 

@@ -55,21 +55,12 @@ cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu:
   return room.keep(count, [&](int64_t b) { return weight[b] * static_cast<double>(upstream[b]); });
 }
 
-// Whether a gradient by this tensor may be asked for.
-bool differentiable(PyObject* tensor) {
-  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
-  PyObject* const asked = PyObject_GetAttr(tensor, name);
-  if (asked == nullptr) PyErr_Clear();
-  Py_XDECREF(asked);
-  return asked == Py_True && gives(torch.grad_enabled, Py_True);
-}
-
 // loss(backend, (logits, births, weight, gain)) -> (loss, slopes or None, foreseen or None), or None. slopes: for `scale`, where
 // a gradient may be asked for. foreseen: the upstream gradient by which the slopes have been multiplied already.
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::BirthLoss op;
-  Reader read(HostTarget(chosen), a[0], a[1], Dtype::f32, op);
+  Reader read(HostTarget(chosen), a[0], a[1], Dtype::f32, Dtype::f32, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   PyObject* const logits = PyTuple_GET_ITEM(a[1], 0);
@@ -130,7 +121,7 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::EnergyLoss op;
-  Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, op);
+  Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, Dtype::u8, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const long long samples = op.samples, each = norms_of(static_cast<int>(op.logits.draws));
@@ -158,7 +149,7 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 5) Py_RETURN_NONE;
   cpu::EnergyLoss op;
-  Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, op);
+  Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, Dtype::u8, op);
   op.inputs(read);
   Tensor norms, made;
   cpu::PerSample<float> upstream;
@@ -184,9 +175,15 @@ PyObject* settings(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return Py_BuildValue("(ii)", op.threads, static_cast<int>(op.isa));
 }
 
+// on_cuda(object) -> whether it is a plain tensor on a CUDA device. Its attributes would say so too, but modes of torch see who asks.
+PyObject* on_cuda(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  Tensor x;
+  return PyBool_FromLong(count == 1 && torch.table != nullptr && borrow_any(a[0], x) && x.device_type == kCuda);
+}
+
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cpu::Thin, cpu::thin>>("quick_thin"), method<draw<cpu::Bridge, cpu::bridge>>("quick_bridge"),
                          method<loss>("quick_loss"), method<scale>("quick_scale"), method<foreseen>("quick_foreseen"),
-                         method<energy>("quick_energy"),
+                         method<energy>("quick_energy"), method<on_cuda>("quick_on_cuda"),
                          method<energy_gradient>("quick_energy_gradient"), method<settings>("quick_settings"),
                          {nullptr, nullptr, 0, nullptr}};
 

@@ -20,13 +20,22 @@ PyObject* give_up() {
   Py_RETURN_NONE;
 }
 
+// Whether a gradient by this tensor may be asked for.
+bool differentiable(PyObject* tensor) {
+  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
+  PyObject* const asked = PyObject_GetAttr(tensor, name);
+  if (asked == nullptr) PyErr_Clear();
+  Py_XDECREF(asked);
+  return asked == Py_True && gives(torch.grad_enabled, Py_True);
+}
+
 // The function of an op that draws: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None.
 // run(target, op, outputs) runs its kernel and returns `outputs`.
 template <class Op, class Target, class Run>
 PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const Run& run) {
   if (count != 4) Py_RETURN_NONE;
   Op op;
-  TensorReader<Target> read(std::move(target), a[0], a[1], Dtype::u8, op);
+  TensorReader<Target> read(std::move(target), a[0], a[1], Dtype::u8, Dtype::u8, op);
   if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
   op.fields(read);
   if (!read.good()) return give_up();

@@ -60,14 +60,16 @@ class TensorReader {
   using PerSample = typename Backend::template PerSample<T>;
 
  public:
-  // first: the dtype that the first tensor must have.
-  TensorReader(Target target, PyObject* backend, PyObject* values, Dtype first, Common& op)
-      : target_(std::move(target)), values_(values), first_dtype_(first), op_(op), good_(target_.settle(backend, op)) {}
+  // from, to: the first and the last of the dtypes that the first tensor may have.
+  TensorReader(Target target, PyObject* backend, PyObject* values, Dtype from, Dtype to, Common& op)
+      : target_(std::move(target)), values_(values), from_(from), to_(to), op_(op), good_(target_.settle(backend, op)) {}
   TensorReader(const TensorReader&) = delete;
   ~TensorReader() { Py_XDECREF(made_); }
 
   bool good() const { return good_; }
-  const Target& target() const { return target_; }
+  Target& target() { return target_; }
+  PyObject* first() const { return first_; }
+  Dtype first_dtype() const { return first_dtype_; }
 
   // Notes which outputs are to be made; false unless the request is for some of `names`, in their order, and in float32.
   bool asks_for(PyObject* request, PyObject* names) {
@@ -116,11 +118,12 @@ class TensorReader {
   }
 
   void either(View& given, bool& is_second) {
+    if (!good_) return;  // then some values have been passed over, and the next one may be no pair
     PyObject *const pair = next(), *const logits = PyTuple_GET_ITEM(pair, 0), *const births = PyTuple_GET_ITEM(pair, 1);
     is_second = Target::takes_births && logits == Py_None;
     Dtype dtype;
-    if (is_second) good_ = good_ && take(births, given, dtype);
-    else good_ = good_ && births == Py_None && take(logits, given, dtype) && target_.takes_logits(dtype);
+    if (is_second) good_ = take(births, given, dtype);
+    else good_ = births == Py_None && take(logits, given, dtype) && target_.takes_logits(dtype);
   }
 
   void optional(Prob& prob) {
@@ -153,7 +156,8 @@ class TensorReader {
   Target target_;
   PyObject* const values_;
   Py_ssize_t at_ = 0;
-  const Dtype first_dtype_;
+  const Dtype from_, to_;
+  Dtype first_dtype_ = Dtype::u8;
   Common& op_;
   bool good_;
   long mask_ = 0;  // a bit for each output that is asked for
@@ -168,7 +172,8 @@ class TensorReader {
     if (!target_.borrow(value, x) || !dtype_of(x, dtype)) return false;
     if (first_ == nullptr) {
       first_ = value;
-      if (dtype != first_dtype_ || !size_of(x, op_) || !target_.begin(value, x, op_)) return false;
+      first_dtype_ = dtype;
+      if (dtype < from_ || dtype > to_ || !size_of(x, op_) || !target_.begin(value, x, op_)) return false;
     } else if (x.ndim != x_.ndim || !std::equal(x.shape, x.shape + x.ndim, x_.shape)) {
       return false;
     }

@@ -107,6 +107,8 @@ FB_SAME_OPS(FB_USE)
 
 using LogProbs = ops::LogProbs<Backend>;
 
+constexpr int64_t kUnscratched = 1;   // chunks of a sample (kLossChunk elements) up to which birth_loss needs no scratch
+
 struct BirthLoss : ops::BirthLoss<Backend> {
   float* chunk_sums = nullptr;        // scratch, null where a sample is one chunk: samples * ceil(elements / 1024) floats
   unsigned* chunks_done = nullptr;    // a zero for each sample, which is zero again afterwards

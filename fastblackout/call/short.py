@@ -28,7 +28,7 @@ def teach(module: Any, table: Any) -> bool:
     torch = sys.modules["torch"]
     internals = torch._C
     tells = torch.is_grad_enabled, internals._len_torch_dispatch_stack, internals._functorch.peek_interpreter_stack
-    makes = torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.float64
+    makes = torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.float64, torch.int32
     types = torch.Generator, Philox, Prob
     ours = select.default_threads(), select.wanted, fresh_seed, *types, _device_flag
     return bool(module.learn_torch(table, *makes, *tells, *ours))
@@ -45,7 +45,10 @@ def _ready(x: Any) -> Any:
     torch = sys.modules.get("torch")
     if torch is None or type(x) is not torch.Tensor or torch.compiler.is_compiling():
         return None
-    return _module("_cuda") if x.is_cuda else _module()
+    module = _module()
+    if module is not None and torch.cuda.is_initialized() and module.quick_on_cuda(x):
+        return _module("_cuda")
+    return module
 
 
 def call(name: str, first: Any, *arguments: Any) -> Any:

@@ -210,9 +210,76 @@ def test_a_tensor_on_another_device_goes_the_long_way(monkeypatch: Any, which: s
         assert calls.long == ["bridge_step"] and _simt.device() == before
 
 
+def test_tensors_on_a_device_are_told_from_those_of_the_cpu(monkeypatch: Any) -> None:
+    """No attribute of a tensor is asked for: modes of torch would see that."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    cpu = short._ready(X)
+    with monkeypatch.context() as patch:
+        patch.setattr(short, "_module", lambda name="_cpu": {"_cpu": cpu, "_cuda": _simt}[name])
+        assert short._ready(X) is cpu
+        assert short.teach(cpu, Device().capsule)
+        try:
+            assert short._ready(X) is _simt
+        finally:
+            short.teach(cpu, torch.Tensor.__dlpack_c_exchange_api__)
+
+
 def test_a_stream_that_torch_cannot_tell_goes_the_long_way(monkeypatch: Any) -> None:
     device = Device()
     device.fails = True
     with on_device(monkeypatch, device) as calls:
         fb.thin(X, 0.5, rng=KEY)
         assert calls.long == ["thin"]
+
+
+@pytest.mark.parametrize("dtype", ("float32", "float64", "bfloat16", "float16"))
+@pytest.mark.parametrize("elements", (18, 2100), ids=("a chunk", "three chunks"))
+def test_loss_is_the_long_way(calls: Calls, monkeypatch: Any, dtype: str, elements: int) -> None:
+    """With its gradient, for an upstream gradient of all samples and one for each; numbers by value and in tensors."""
+    rows = torch.randn(B, elements, generator=torch.Generator().manual_seed(3)).mul(9).to(getattr(torch, dtype))
+    births = torch.arange(B * elements).view(B, elements).remainder(7)
+
+    def graded(weight: Any, gain: Any) -> Any:
+        logits = rows.clone().requires_grad_()
+        made = fb.birth_loss(logits, births, weight, gain=gain)
+        summed = torch.autograd.grad(made.sum(), logits, retain_graph=True)[0]
+        return made.detach(), summed, torch.autograd.grad(made, logits, torch.tensor([2.0, 0.0, -0.7]))[0]
+
+    for weight, gain in ((0.3, 2.0), (short_way.WEIGHT, SINGLE)):
+        launches = _simt.launches()
+        made = graded(weight, gain)
+        assert calls.long == [] and _simt.launches() == launches + 3
+        with long_way_only(monkeypatch):
+            assert same(made, graded(weight, gain)) and len(calls.long) > 0
+        calls.long.clear()
+
+
+def test_a_loss_without_a_gradient_keeps_nothing(calls: Calls) -> None:
+    leaf = LOGITS.clone().requires_grad_()
+    assert calls.short(fb.birth_loss, LOGITS, X, 0.5).grad_fn is None
+    with torch.no_grad():
+        assert calls.short(fb.birth_loss, leaf, X, 0.5).grad_fn is None
+    made = calls.short(fb.birth_loss, leaf, X, 0.5)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        torch.autograd.grad(made.sum(), leaf, create_graph=True)[0].sum().backward()
+
+
+@pytest.mark.parametrize("changed", ("weight", "gain"))
+def test_a_number_of_the_loss_that_changes_is_told(calls: Calls, changed: str) -> None:
+    numbers = {"weight": short_way.WEIGHT.clone(), "gain": SINGLE.clone()}
+    made = calls.short(fb.birth_loss, LOGITS.clone().requires_grad_(), X, **numbers)
+    numbers[changed].mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        made.sum().backward()
+
+
+def test_what_a_loss_cannot_take_is_told_as_by_the_long_way(calls: Calls, monkeypatch: Any) -> None:
+    for wrong in ({"weight": float("inf")}, {"gain": 0.0}, {"births": X[:2]}, {"weight": torch.ones(2).double()}):
+        given = {"births": X, "weight": 1.0} | wrong
+        with pytest.raises((TypeError, ValueError)) as raised:
+            fb.birth_loss(LOGITS, **given)
+        with long_way_only(monkeypatch), pytest.raises(raised.type) as wanted:
+            fb.birth_loss(LOGITS, **given)
+        assert str(raised.value) == str(wanted.value)
+    with pytest.raises(ValueError, match="birth_loss: logits"), fb.check_values():
+        calls.short(fb.birth_loss, LOGITS * float("nan"), X, 0.5)
