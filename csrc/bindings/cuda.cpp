@@ -3,5 +3,5 @@
 
 PYBIND11_MODULE(_cuda, m) {
   m.doc() = "CUDA kernels of fastblackout; use the functions of the package, which check their arguments.";
-  fastblackout::bindings::define_ops(m);
+  fastblackout::bindings::define_ops(m, false);
 }

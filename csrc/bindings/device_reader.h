@@ -7,67 +7,26 @@
 #include <string>
 
 #include "bindings/argument_reader.h"
-#include "bindings/gil.h"
-#include "cuda/ops.h"
+#include "bindings/device.h"
 
 namespace fastblackout {
 namespace bindings {
 
 // A view of the dimensions `first` to dims - 1 of a tensor, of which `first` is the sample.
 inline cuda::View view_of(const py::tuple& array, size_t dims, size_t first = 0) {
-  static constexpr int64_t kBytes[] = {1, 2, 4, 8, 4, 8, 2, 2};
+  int64_t shape[kMostDims], strides[kMostDims];
+  if (dims - first > kMostDims) throw std::invalid_argument(kTooManyDims);
+  const py::tuple sizes = array[2], steps = array[3];
+  for (size_t d = first; d < dims; ++d) {
+    shape[d - first] = sizes[d].cast<int64_t>();
+    strides[d - first] = steps[d].cast<int64_t>();
+  }
   cuda::View view;
-  const uintptr_t address = array[0].cast<uintptr_t>();
-  view.data = reinterpret_cast<char*>(address);
-  view.dtype = array[1].cast<int>();
-  const py::tuple shape = array[2], strides = array[3];
-  if (dims == first) return view;
-  view.sample_stride = strides[first].cast<int64_t>();
-  view.dims = 0;
-  int64_t elements = 1;
-  for (size_t d = first + 1; d < dims; ++d) {
-    const int64_t size = shape[d].cast<int64_t>(), stride = strides[d].cast<int64_t>();
-    elements *= size;
-    if (size == 1) continue;
-    if (view.dims > 0 && view.strides[view.dims - 1] == stride * size) {
-      view.sizes[view.dims - 1] *= static_cast<uint32_t>(size);
-      view.strides[view.dims - 1] = stride;
-      continue;
-    }
-    if (view.dims == cuda::kMaxDims) throw std::invalid_argument("arrays may have at most 8 dimensions that do not merge");
-    view.sizes[view.dims] = static_cast<uint32_t>(size);
-    view.strides[view.dims++] = stride;
-  }
-  if (view.dims == 0) {
-    view.dims = 1;
-    view.sizes[0] = 1;
-    view.strides[0] = 1;
-  }
-  const int64_t bytes = kBytes[view.dtype];
-  view.aligned = view.dims == 1 && view.strides[0] == 1 && address % 16 == 0 &&
-                 (shape[first].cast<int64_t>() == 1 || view.sample_stride * bytes % 16 == 0);
-  view.vector = view.aligned && elements % 16 == 0;
+  char* const data = reinterpret_cast<char*>(array[0].cast<uintptr_t>());
+  if (!strided_view(data, array[1].cast<int>(), static_cast<int>(dims - first), shape, strides, view))
+    throw std::invalid_argument(kTooManyDims);
   return view;
 }
-
-// Makes the device of an op the one in use. The one in use before, which torch takes for its current one, is in use again when
-// this object is destroyed.
-class OnDevice {
- public:
-  OnDevice(const std::string& name, int device) : device_(device) { check(name, cuda::use_device(device, &before_)); }
-  OnDevice(const OnDevice&) = delete;
-  ~OnDevice() {
-    int now;
-    if (before_ != device_) cuda::use_device(before_, &now);
-  }
-
-  static void check(const std::string& name, int error) {
-    if (error != 0) throw std::runtime_error(name + ": CUDA: " + cuda::error_text(error));
-  }
-
- private:
-  int device_, before_ = 0;
-};
 
 class DeviceReader : public ArgumentReader<DeviceReader> {
  public:
@@ -77,19 +36,21 @@ class DeviceReader : public ArgumentReader<DeviceReader> {
     op.flag = reinterpret_cast<int*>(head_[4].cast<uintptr_t>());
   }
 
-  // Launches the kernel. The GIL is released, since on the SIMT shim a launch takes as long as the kernel runs.
   template <class Op>
   void launch(int (*kernel)(const Op&, void*), const Op& op) const {
-    const std::string name = head_[5].cast<std::string>();
-    const OnDevice here(name, head_[0].cast<int>());
     void* const stream = reinterpret_cast<void*>(head_[1].cast<uintptr_t>());
-    int error = 0;
-    run_without_gil([&] { error = kernel(op, stream); });
-    OnDevice::check(name, error);
+    launch_on(head_[5].cast<std::string>(), head_[0].cast<int>(), stream, kernel, op);
   }
 
   using ArgumentReader::take;
   void take(cuda::Pair& prob) { (*this)(prob.p, prob.q); }
+
+  void take(cuda::Key& key) { take(key.data); }
+
+  template <class T>
+  void take(cuda::PerSample<T>& number) {
+    take(number.data);
+  }
 
   template <class T>
   void take(T*& memory) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bindings/device_reader.h"
+#include "bindings/quick.h"
 
 namespace fastblackout {
 namespace bindings {
@@ -18,12 +19,14 @@ void define(py::module_& m, const char* name, int (*kernel)(const Op&, void*), c
   });
 }
 
-inline void define_ops(py::module_& m) {
+// host_too: whether host memory serves as a device's.
+inline void define_ops(py::module_& m, bool host_too) {
 #define FB_DEFINE(name, Op, fields, kernel) \
   define<cuda::Op>(m, #name, cuda::kernel, [](cuda::Op& op, DeviceReader& read) { op.fields(read); });
   FB_OPS(FB_DEFINE)
   FB_DEVICE_OPS(FB_DEFINE)
 #undef FB_DEFINE
+  if (add_quick(m.ptr(), host_too) != 0) throw py::error_already_set();
 }
 
 }  // namespace bindings

@@ -7,40 +7,36 @@
 #include <atomic>
 #include <cstring>
 
-#include "bindings/gil.h"
-#include "bindings/tensor_reader.h"
+#include "bindings/host_target.h"
+#include "bindings/short_function.h"
 
 namespace fastblackout {
 namespace {
 
 cpu::Isa chosen;  // the instruction set to use where none is asked for
 
-// Runs a kernel without the GIL and returns `outputs`.
+using Reader = TensorReader<HostTarget>;
+
 template <class Op>
 PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
-  if (outputs == nullptr) return nullptr;
-  try {
-    run_without_gil([&] { kernel(op); });
-  } catch (...) {
-    Py_DECREF(outputs);
-    throw;
-  }
-  return outputs;
+  return run_for(outputs, [&] { run_without_gil([&] { kernel(op); }); });
 }
 
-// The function of an op that draws: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None
 template <class Op, void (*kernel)(const Op&)>
 PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 4) Py_RETURN_NONE;
-  Op op;
-  TensorReader read(a[0], a[1], chosen, cpu::Dtype::u8, op);
-  if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
-  op.fields(read);
-  if (!read.good()) return give_up();
-  PyObject* const outputs = read.made();
-  if (read.draw_seed(op.key)) return run(kernel, op, outputs);
-  Py_DECREF(outputs);
-  return nullptr;
+  return draw_by<Op>(HostTarget(chosen), a, count, [](const HostTarget&, const Op& op, PyObject* made) { return run(kernel, op, made); });
+}
+
+// torch.empty(shape, dtype=dtype, device="cpu"), whatever torch.set_default_device says; takes the reference to `shape`, null after
+// an error
+PyObject* make_empty(PyObject* shape, PyObject* dtype) {
+  static PyObject* const names = Py_BuildValue("(ss)", "dtype", "device");
+  static PyObject* const device = PyUnicode_InternFromString("cpu");
+  if (shape == nullptr) return nullptr;
+  PyObject* const arguments[] = {shape, dtype, device};
+  PyObject* const made = PyObject_Vectorcall(torch.empty, arguments, 1, names);
+  Py_DECREF(shape);
+  return made;
 }
 
 // The last upstream gradient, that of a final result by the loss. Most training steps give all samples of all losses the same
@@ -59,21 +55,12 @@ cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu:
   return room.keep(count, [&](int64_t b) { return weight[b] * static_cast<double>(upstream[b]); });
 }
 
-// Whether a gradient by this tensor may be asked for.
-bool differentiable(PyObject* tensor) {
-  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
-  PyObject* const asked = PyObject_GetAttr(tensor, name);
-  if (asked == nullptr) PyErr_Clear();
-  Py_XDECREF(asked);
-  return asked == Py_True && gives(torch.grad_enabled, Py_True);
-}
-
 // loss(backend, (logits, births, weight, gain)) -> (loss, slopes or None, foreseen or None), or None. slopes: for `scale`, where
 // a gradient may be asked for. foreseen: the upstream gradient by which the slopes have been multiplied already.
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::BirthLoss op;
-  TensorReader read(a[0], a[1], chosen, cpu::Dtype::f32, op);
+  Reader read(HostTarget(chosen), a[0], a[1], Dtype::f32, Dtype::f32, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   PyObject* const logits = PyTuple_GET_ITEM(a[1], 0);
@@ -121,7 +108,7 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
     return made;
   }
   static PyObject* const ours = PyUnicode_InternFromString("cpu");  // the backend that made the slopes
-  if (!settle(ours, chosen, op) || !borrow(a[0], slopes) || !size_of(slopes, op) || upstream.shape[0] != op.samples ||
+  if (!HostTarget(chosen).settle(ours, op) || !borrow(a[0], slopes) || !size_of(slopes, op) || upstream.shape[0] != op.samples ||
       !doubles(a[2], op.samples, false, weight, op.weight))
     Py_RETURN_NONE;
   op.weight = products(op.weight, from, op.samples, coefficient);
@@ -134,7 +121,7 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::EnergyLoss op;
-  TensorReader read(a[0], a[1], chosen, cpu::Dtype::u8, op);
+  Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, Dtype::u8, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const long long samples = op.samples, each = norms_of(static_cast<int>(op.logits.draws));
@@ -162,7 +149,7 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 5) Py_RETURN_NONE;
   cpu::EnergyLoss op;
-  TensorReader read(a[0], a[1], chosen, cpu::Dtype::u8, op);
+  Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, Dtype::u8, op);
   op.inputs(read);
   Tensor norms, made;
   cpu::PerSample<float> upstream;
@@ -184,35 +171,19 @@ PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
 // tests, since no result shows it.
 PyObject* settings(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::Common op;
-  if (count != 1 || !settle(a[0], chosen, op)) Py_RETURN_NONE;
+  if (count != 1 || !HostTarget(chosen).settle(a[0], op)) Py_RETURN_NONE;
   return Py_BuildValue("(ii)", op.threads, static_cast<int>(op.isa));
 }
 
-// Turns what a function throws into a Python error: nothing may be thrown through the interpreter.
-template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
-PyObject* guarded(PyObject* module, PyObject* const* a, Py_ssize_t count) {
-  return outlive_interpreter([=]() -> PyObject* {
-    try {
-      return Function(module, a, count);
-    } catch (const std::invalid_argument& error) {
-      PyErr_SetString(PyExc_ValueError, error.what());
-    } catch (const std::bad_alloc&) {
-      PyErr_NoMemory();
-    } catch (const std::exception& error) {
-      PyErr_SetString(PyExc_RuntimeError, error.what());
-    }
-    return nullptr;
-  });
-}
-
-template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
-PyMethodDef method(const char* name) {
-  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<Function>)), METH_FASTCALL, nullptr};
+// on_cuda(object) -> whether it is a plain tensor on a CUDA device. Its attributes would say so too, but modes of torch see who asks.
+PyObject* on_cuda(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  Tensor x;
+  return PyBool_FromLong(count == 1 && torch.table != nullptr && borrow_any(a[0], x) && x.device_type == kCuda);
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cpu::Thin, cpu::thin>>("quick_thin"), method<draw<cpu::Bridge, cpu::bridge>>("quick_bridge"),
                          method<loss>("quick_loss"), method<scale>("quick_scale"), method<foreseen>("quick_foreseen"),
-                         method<energy>("quick_energy"),
+                         method<energy>("quick_energy"), method<on_cuda>("quick_on_cuda"),
                          method<energy_gradient>("quick_energy_gradient"), method<settings>("quick_settings"),
                          {nullptr, nullptr, 0, nullptr}};
 

@@ -10,7 +10,7 @@
 PYBIND11_MODULE(_simt, m) {
   namespace py = pybind11;
   m.doc() = "The CUDA kernels of fastblackout on the CPU, for its tests: addresses are those of host memory.";
-  fastblackout::bindings::define_ops(m);
+  fastblackout::bindings::define_ops(m, true);
   m.def("configure", simt::configure, py::arg("schedule") = "forward", py::arg("seed") = 0, py::arg("threads") = 1);
   m.def("device", [] { return simt_device; }, "The device that cudaSetDevice chose last.");
   m.def("selftest", [](const std::string& name) {
@@ -31,6 +31,9 @@ PYBIND11_MODULE(_simt, m) {
   }, "Tables of `size` probabilities: addresses of p, q, max_count, words and actions (simt/kept.h).");
   m.def("table_words", fastblackout::simt_test::table_words);
   m.def("forget_tables", fastblackout::simt_test::forget_tables, "As if none had been kept by build_tables.");
+  m.def("capture", [](py::object stream) {
+    simt_captured = stream.is_none() ? &simt_no_stream : reinterpret_cast<const void*>(stream.cast<uintptr_t>());
+  }, "Which stream says that a CUDA graph is made of it; None: none.");
   m.def("launches", [] { return simt::launches; }, "Kernels launched since the module was loaded.");
   m.def("last_launch", [] { return py::make_tuple(simt::last_launch[0], simt::last_launch[1]); },
         "Blocks, and threads of each, of this thread's last launch.");

@@ -1,10 +1,19 @@
-// Fills an op of the CPU's kernels from the values that a user gave, torch's tensors and Python's numbers, for the short way
-// (quick.cpp). The fields of the op's list in fastblackout/ops.h are read from the tuple of values in the order in which
-// fastblackout/ops declares them. Whatever is not plain, or may be wrong, makes good() false, and the call takes the long way.
+// Fills an op from the values that a user gave, torch's tensors and Python's numbers, for the short way (quick.cpp, quick_device.cpp).
+// The fields of the op's list in fastblackout/ops.h are read from the tuple of values in the order in which fastblackout/ops
+// declares them. Whatever is not plain, or may be wrong, makes good() false, and the call takes the long way.
+//
+// A Target says what differs between kernels of the CPU (host_target.h) and of a device (device_target.h), and keeps what the op
+// refers to:
+//   settle(backend, op)          whether a call with this backend may come here
+//   begin(tensor, x, op)         whether the op, whose size is known now, runs where its first tensor lies
+//   borrow(value, x)             describes a tensor, if it lies there too
+//   view, number, pair           how an array, a number for each sample and a probability become fields
+//   takes_known_key, key_tensor, set_seed, set_place  how a key does
 #pragma once
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "bindings/borrow.h"
 #include "fastblackout/energy_loss.h"
@@ -15,7 +24,8 @@ namespace {
 constexpr int64_t kWords = int64_t{1} << 32;  // how many values a word of the Philox counter has
 
 // Sets the size of an op. False where there is nothing to do, or a sample has more elements than a word of the counter counts.
-bool size_of(const Tensor& x, cpu::Common& op) {
+template <class Common>
+bool size_of(const Tensor& x, Common& op) {
   op.samples = x.shape[0];
   op.elements = 1;
   for (int d = 1; d < x.ndim; ++d)
@@ -23,41 +33,11 @@ bool size_of(const Tensor& x, cpu::Common& op) {
   return op.samples > 0 && op.elements > 0;
 }
 
-bool dtype_of(const Tensor& x, cpu::Dtype& dtype) {
-  struct Known {
-    uint8_t code, bits;
-    cpu::Dtype dtype;
-  };
-  static constexpr Known known[] = {{kUnsigned, 8, cpu::Dtype::u8}, {kInt, 16, cpu::Dtype::i16}, {kInt, 32, cpu::Dtype::i32},
-                                    {kInt, 64, cpu::Dtype::i64},    {kFloat, 32, cpu::Dtype::f32}, {kFloat, 64, cpu::Dtype::f64},
-                                    {kFloat, 16, cpu::Dtype::f16},  {kBfloat, 16, cpu::Dtype::bf16}};
-  for (const Known& entry : known) {
-    if (entry.code != x.code || entry.bits != x.bits) continue;
-    dtype = entry.dtype;
-    return true;
-  }
-  return false;
-}
-
-bool all_finite(const cpu::PerSample<double>& values, int64_t samples) {
-  bool finite = true;
-  for (int64_t b = 0; b < values.distinct(samples); ++b) finite = finite && std::isfinite(values[b]);
-  return finite;
-}
-
-// torch.`make`(argument, dtype=dtype, device="cpu"), whatever torch.set_default_device says
-PyObject* make_floats(PyObject* make, PyObject* argument, PyObject* dtype) {
-  static PyObject* const names = Py_BuildValue("(ss)", "dtype", "device");
-  static PyObject* const device = PyUnicode_InternFromString("cpu");
-  PyObject* const arguments[] = {argument, dtype, device};
-  return PyObject_Vectorcall(make, arguments, 1, names);
-}
-
-// torch.empty(shape, dtype=dtype, device="cpu"); takes the reference to `shape`, null after an error
-PyObject* make_empty(PyObject* shape, PyObject* dtype) {
-  PyObject* const made = shape == nullptr ? nullptr : make_floats(torch.empty, shape, dtype);
-  Py_XDECREF(shape);
-  return made;
+// torch.empty_like(like, dtype=dtype)
+PyObject* make_like(PyObject* like, PyObject* dtype) {
+  static PyObject* const names = Py_BuildValue("(s)", "dtype");
+  PyObject* const arguments[] = {like, dtype};
+  return PyObject_Vectorcall(torch.empty_like, arguments, 1, names);
 }
 
 // An attribute of a key; false where the key has none of this name.
@@ -68,15 +48,28 @@ bool word_of(PyObject* key, PyObject* name, uint64_t& word) {
   return value != nullptr;
 }
 
+template <class Target>
 class TensorReader {
+  using Backend = typename Target::Backend;
+  using Common = typename Backend::Common;
+  using View = typename Backend::View;
+  using Draws = typename Backend::Draws;
+  using Prob = typename Backend::Prob;
+  using Key = decltype(Common::key);
+  template <class T>
+  using PerSample = typename Backend::template PerSample<T>;
+
  public:
-  // chosen: the instruction set to use where none is asked for. first: the dtype that the first tensor must have.
-  TensorReader(PyObject* backend, PyObject* values, cpu::Isa chosen, cpu::Dtype first, cpu::Common& op)
-      : values_(values), first_dtype_(first), op_(op), good_(settle(backend, chosen, op)) {}
+  // from, to: the first and the last of the dtypes that the first tensor may have.
+  TensorReader(Target target, PyObject* backend, PyObject* values, Dtype from, Dtype to, Common& op)
+      : target_(std::move(target)), values_(values), from_(from), to_(to), op_(op), good_(target_.settle(backend, op)) {}
   TensorReader(const TensorReader&) = delete;
   ~TensorReader() { Py_XDECREF(made_); }
 
   bool good() const { return good_; }
+  Target& target() { return target_; }
+  PyObject* first() const { return first_; }
+  Dtype first_dtype() const { return first_dtype_; }
 
   // Notes which outputs are to be made; false unless the request is for some of `names`, in their order, and in float32.
   bool asks_for(PyObject* request, PyObject* names) {
@@ -105,41 +98,40 @@ class TensorReader {
   // is float32; the others are counts.
   template <class... Views>
   void outputs(Views&... views) {
-    cpu::View* const each[] = {&views...};
+    View* const each[] = {&views...};
     constexpr int count = sizeof...(views);
     if (good_) made_ = PyTuple_New(count);
     for (int i = 0; made_ != nullptr && i < count; ++i) {
       PyObject* made = Py_None;
-      if (mask_ >> i & 1) made = i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_) : make_floats(torch.empty_like, first_, torch.float32);
+      if (mask_ >> i & 1) made = i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_) : make_like(first_, torch.float32);
       else Py_INCREF(made);
+      const Dtype dtype = i + 1 < count ? first_dtype_ : Dtype::f32;
       Tensor tensor;
-      if (made == nullptr || (made != Py_None && !borrow(made, tensor))) {
+      if (made == nullptr || (made != Py_None && !(target_.borrow(made, tensor) && target_.view(tensor, dtype, *each[i])))) {
         Py_XDECREF(made);
         Py_CLEAR(made_);
       } else {
-        if (made != Py_None) *each[i] = view_of(tensor, i + 1 < count ? cpu::Dtype::u8 : cpu::Dtype::f32);
         PyTuple_SET_ITEM(made_, i, made);
       }
     }
     good_ = made_ != nullptr;
   }
 
-  // Takes logits in float32; births that are given go the long way.
-  void either(cpu::View& given, bool& is_second) {
-    PyObject* const pair = next();
-    is_second = false;
-    good_ = good_ && PyTuple_GET_ITEM(pair, 1) == Py_None && take(PyTuple_GET_ITEM(pair, 0), given) && given.dtype == cpu::Dtype::f32;
+  void either(View& given, bool& is_second) {
+    if (!good_) return;  // then some values have been passed over, and the next one may be no pair
+    PyObject *const pair = next(), *const logits = PyTuple_GET_ITEM(pair, 0), *const births = PyTuple_GET_ITEM(pair, 1);
+    is_second = Target::takes_births && logits == Py_None;
+    Dtype dtype;
+    if (is_second) good_ = take(births, given, dtype);
+    else good_ = births == Py_None && take(logits, given, dtype) && target_.takes_logits(dtype);
   }
 
-  void optional(cpu::Prob& prob) {
+  void optional(Prob& prob) {
     PyObject* const value = next();
     if (!PyFloat_CheckExact(value) || PyFloat_AS_DOUBLE(value) != 0.0) good_ = good_ && take(value, prob);
   }
 
-  void at_least(float low, cpu::PerSample<float>& number) {
-    PyObject* const value = next();
-    good_ = good_ && floats(value, op_.samples, low, floats_[used_floats_++], number);
-  }
+  void at_least(float low, PerSample<float>& number) { good_ = good_ && target_.number(next(), op_.samples, low, number); }
 
   void choice(bool& is_first, const char* first, const char* second) {
     PyObject* const name = next();
@@ -151,80 +143,70 @@ class TensorReader {
   PyObject* made() { return std::exchange(made_, nullptr); }
 
   // Draws the seed of a key that has none; called last, so that a call that is refused draws no seed. False with a Python error.
-  bool draw_seed(SampleKey& key) const {
+  bool draw_seed(Key& key) const {
     if (seed_from_ == nullptr) return true;
     PyObject* const seed = PyObject_CallOneArg(torch.fresh_seed, seed_from_);
     if (seed == nullptr) return false;
-    set_seed(key, PyLong_AsUnsignedLongLong(seed));
+    Target::set_seed(key, PyLong_AsUnsignedLongLong(seed));
     Py_DECREF(seed);
     return true;
   }
 
  private:
+  Target target_;
   PyObject* const values_;
   Py_ssize_t at_ = 0;
-  const cpu::Dtype first_dtype_;
-  cpu::Common& op_;
+  const Dtype from_, to_;
+  Dtype first_dtype_ = Dtype::u8;
+  Common& op_;
   bool good_;
   long mask_ = 0;  // a bit for each output that is asked for
   PyObject *first_ = nullptr, *seed_from_ = nullptr, *made_ = nullptr;
   Tensor x_;  // the first tensor
-  Room<double> doubles_[4];
-  Room<float> floats_[3];
-  int used_doubles_ = 0, used_floats_ = 0;
 
   PyObject* next() { return PyTuple_GET_ITEM(values_, at_++); }
 
-  static void set_seed(SampleKey& key, uint64_t seed) {
-    key.seed_low = static_cast<uint32_t>(seed);
-    key.seed_high = static_cast<uint32_t>(seed >> 32);
-  }
-
-  bool take(PyObject* value, cpu::View& view) {
+  bool take(PyObject* value, View& view, Dtype& dtype) {
     Tensor other;
     Tensor& x = first_ == nullptr ? x_ : other;
-    cpu::Dtype dtype;
-    if (!borrow(value, x) || !dtype_of(x, dtype)) return false;
+    if (!target_.borrow(value, x) || !dtype_of(x, dtype)) return false;
     if (first_ == nullptr) {
       first_ = value;
-      if (dtype != first_dtype_ || !size_of(x, op_)) return false;
+      first_dtype_ = dtype;
+      if (dtype < from_ || dtype > to_ || !size_of(x, op_) || !target_.begin(value, x, op_)) return false;
     } else if (x.ndim != x_.ndim || !std::equal(x.shape, x.shape + x.ndim, x_.shape)) {
       return false;
     }
-    view = view_of(x, dtype);
-    return true;
+    return target_.view(x, dtype, view);
+  }
+
+  bool take(PyObject* value, View& view) {
+    Dtype dtype;
+    return take(value, view, dtype);
   }
 
   // Draws of the shape of the first tensor, in float32.
-  bool take(PyObject* value, cpu::Draws& draws) {
+  bool take(PyObject* value, Draws& draws) {
     Tensor x;
-    cpu::Dtype dtype;
-    if (!borrow(value, x) || !dtype_of(x, dtype) || dtype != cpu::Dtype::f32 || x.ndim != x_.ndim + 1 ||
+    if (!target_.borrow(value, x) || x.code != kFloat || x.bits != 32 || x.ndim != x_.ndim + 1 ||
         !std::equal(x_.shape, x_.shape + x_.ndim, x.shape + 1) || x.shape[0] < 2 || x.shape[0] > kMostDraws)
       return false;
-    draws = draws_of(x, dtype);
-    return true;
+    return target_.draws(x, draws);
   }
 
-  bool take(PyObject* value, cpu::Prob& prob) {
+  bool take(PyObject* value, Prob& prob) {
     if (PyFloat_CheckExact(value)) {
       const double p = PyFloat_AS_DOUBLE(value);
-      prob.p = doubles_[used_doubles_++].keep(1, [p](int64_t) { return p; });
-      prob.q = doubles_[used_doubles_++].keep(1, [p](int64_t) { return 1.0 - p; });
-    } else if (reinterpret_cast<PyObject*>(Py_TYPE(value)) != torch.prob ||
-               !doubles(PyTuple_GET_ITEM(value, 0), op_.samples, true, doubles_[used_doubles_++], prob.p) ||
-               !doubles(PyTuple_GET_ITEM(value, 1), op_.samples, true, doubles_[used_doubles_++], prob.q)) {
-      return false;
+      return target_.pair(p, 1.0 - p, op_.samples, prob);
     }
-    return cpu::good_pair(prob, op_.samples);
+    return reinterpret_cast<PyObject*>(Py_TYPE(value)) == torch.prob &&
+           target_.pair(PyTuple_GET_ITEM(value, 0), PyTuple_GET_ITEM(value, 1), op_.samples, prob);
   }
 
-  bool take(PyObject* value, cpu::PerSample<double>& number) {
-    return doubles(value, op_.samples, false, doubles_[used_doubles_++], number) && all_finite(number, op_.samples);
-  }
+  bool take(PyObject* value, PerSample<double>& number) { return target_.number(value, op_.samples, number); }
 
-  bool take(PyObject* value, cpu::PerSample<float>& number) {
-    return floats(value, op_.samples, -std::numeric_limits<float>::infinity(), floats_[used_floats_++], number);
+  bool take(PyObject* value, PerSample<float>& number) {
+    return target_.number(value, op_.samples, -std::numeric_limits<float>::infinity(), number);
   }
 
   // max_count: 255 where it is not given.
@@ -236,23 +218,26 @@ class TensorReader {
     return overflow == 0 && number >= 1 && number <= 255;
   }
 
-  // (rng, generator): a fb.Philox and None, or None and a CPU generator, None for torch's own, from which draw_seed draws.
-  bool take(PyObject* value, SampleKey& key) {
+  // (rng, generator): a fb.Philox and None, or None and a CPU generator, None for torch's own, from which draw_seed draws; or, for
+  // a device, a key in its memory and None.
+  bool take(PyObject* value, Key& key) {
     static PyObject* const seed_name = PyUnicode_InternFromString("seed");
     static PyObject* const sample_name = PyUnicode_InternFromString("first_sample");
     static PyObject* const call_name = PyUnicode_InternFromString("call");
     PyObject *const rng = PyTuple_GET_ITEM(value, 0), *const generator = PyTuple_GET_ITEM(value, 1);
+    if (op_.samples > kWords) return false;
     if (rng == Py_None) {
       seed_from_ = generator;
-      return (generator == Py_None || is_cpu_generator(generator)) && op_.samples <= kWords;
+      return (generator == Py_None || is_cpu_generator(generator)) && target_.takes_known_key();
     }
+    if (generator != Py_None) return false;
     uint64_t seed, first_sample, call;
-    if (generator != Py_None || reinterpret_cast<PyObject*>(Py_TYPE(rng)) != torch.philox || !word_of(rng, seed_name, seed) ||
-        !word_of(rng, sample_name, first_sample) || !word_of(rng, call_name, call))
+    if (reinterpret_cast<PyObject*>(Py_TYPE(rng)) != torch.philox) return target_.key_tensor(rng, key);
+    if (!target_.takes_known_key() || !word_of(rng, seed_name, seed) || !word_of(rng, sample_name, first_sample) ||
+        !word_of(rng, call_name, call))
       return false;
-    set_seed(key, seed);
-    key.sample = static_cast<uint32_t>(first_sample);
-    key.call = static_cast<uint32_t>(call);
+    Target::set_seed(key, seed);
+    Target::set_place(key, first_sample, call);
     return static_cast<int64_t>(first_sample) + op_.samples <= kWords;
   }
 
@@ -266,15 +251,6 @@ class TensorReader {
     return is_cpu;
   }
 };
-
-// Ends a call whose values are left to the long way, or for which torch made no such tensor as was asked for. It passes an error
-// of torch on, but returns None for a RuntimeError, which is lack of memory (the long way raises a MemoryError), and where there
-// is no error, as when a mode of torch.overrides made another tensor.
-PyObject* give_up() {
-  if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_RuntimeError)) return nullptr;
-  PyErr_Clear();
-  Py_RETURN_NONE;
-}
 
 }  // namespace
 }  // namespace fastblackout

@@ -22,18 +22,18 @@ FB_DEVICE Shared<Attrition>& shared() {
 
 static_assert(sizeof(Shared<false>) <= 48 * 1024 && sizeof(Shared<true>) <= 80 * 1024, "two blocks of 164 KiB: sm_80");
 
-FB_COLD uint32_t exact_round(float y, int room, const int64_t* key, uint32_t sample, uint32_t i, uint32_t word) {
-  return static_cast<uint32_t>(stochastic_round(y, room, key_of(key, sample), i, word, ROUNDING_REFINE));
+FB_COLD uint32_t exact_round(float y, int room, const DrawTable& t, uint32_t i, uint32_t word) {
+  return static_cast<uint32_t>(stochastic_round(y, room, key_of(t), i, word, ROUNDING_REFINE));
 }
 
 // N of one element, in float32: both parts of y and the product with a power of two are exact. Equality is rare.
-FB_DEVICE uint32_t round_births(const Bridge& op, uint32_t sample, uint32_t i, float y, int room, uint32_t word) {
+FB_DEVICE uint32_t round_births(const Bridge& op, const DrawTable& t, uint32_t i, float y, int room, uint32_t word) {
   const float top = static_cast<float>(room), capped = y < top ? y : top;
   const int whole = static_cast<int>(capped);
   const float fraction = capped - static_cast<float>(whole);
   if (!op.stochastic) return static_cast<uint32_t>(whole + (fraction >= 0.5f ? 1 : 0));
   const uint32_t high = static_cast<uint32_t>(fraction * 4294967296.0f);
-  if (word == high) return exact_round(y, room, op.key, sample, i, word);
+  if (word == high) return exact_round(y, room, t, i, word);
   return static_cast<uint32_t>(whole + (word < high ? 1 : 0));
 }
 
@@ -66,7 +66,7 @@ FB_DEVICE void load_births(const Bridge& op, const DrawTable& t, uint32_t sample
       if (c >= count) continue;
       const float y = op.births ? births_as_given(given.v[c], flags) : births_from_logit(given.v[c], gain, flags);
       const int room = max_count - static_cast<int>(counts >> 8 * c & 255u);
-      n |= round_births(op, sample, i + e + static_cast<uint32_t>(c), y, room, words[0].w[c]) << 8 * c;
+      n |= round_births(op, t, i + e + static_cast<uint32_t>(c), y, room, words[0].w[c]) << 8 * c;
     }
     births[at] = n;
   }
@@ -80,9 +80,9 @@ FB_COLD void store_tile(const Bridge& op, int64_t sample, uint32_t i, uint32_t l
 }
 
 // The exact draw of Binomial(n, p) for an element of the queue.
-FB_DEVICE int drawn_again(const DrawTable& t, const SampleKey& key, uint32_t stream, uint32_t refine, uint32_t i, int n) {
+FB_DEVICE int drawn_again(const DrawTable& t, uint32_t stream, uint32_t refine, uint32_t i, int n) {
   if (t.trivial) return t.mirrored ? n : 0;
-  const int k = exact_draw(t, key, stream, refine, i, n);
+  const int k = exact_draw(t, stream, refine, i, n);
   return t.mirrored ? n - k : k;
 }
 
@@ -91,14 +91,13 @@ template <bool Attrition>
 FB_COLD void finish(const Bridge& op, int64_t sample, uint32_t begin) {
   const DrawTable* tables = shared<Attrition>().tables;
   const Queue& queue = shared<Attrition>().queue;
-  const SampleKey key = key_of(op.key, sample);
   const unsigned length = queue.length;
   for (unsigned at = threadIdx.x; at < length; at += kThreads) {
     const uint32_t entry = queue.entries[at], i = begin + (entry & 0xffffu);
     if (static_cast<int64_t>(i) >= op.elements) continue;  // elements that pad the last tile may be in the queue too
     const int births = static_cast<int>(entry >> 24), x = static_cast<int>(entry >> 16 & 255u);
-    int x_s = x + drawn_again(tables[0], key, BRIDGE_DRAW, BRIDGE_REFINE, i, births);
-    if (Attrition) x_s -= drawn_again(tables[1], key, ATTRITION_DRAW, ATTRITION_REFINE, i, x);
+    int x_s = x + drawn_again(tables[0], BRIDGE_DRAW, BRIDGE_REFINE, i, births);
+    if (Attrition) x_s -= drawn_again(tables[1], ATTRITION_DRAW, ATTRITION_REFINE, i, x);
     store_element(op, sample, i, x_s);
   }
 }
@@ -112,7 +111,7 @@ FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) piece
   bool wrong = false;
   if (threadIdx.x == 0) {
     memory.piece = piece_of(op, pieces);
-    if (memory.piece.begin == 0) check_sample(op, sample, op.gain);
+    if (memory.piece.begin == 0) check_sample(op, sample, &op.gain);
   }
   build_table(tables[0], memory.queue, checked_prob(op.birth, sample, wrong), op.key, sample, max_count);
   if constexpr (Attrition)
@@ -163,9 +162,9 @@ FB_DEVICE int64_t wide_births(const Bridge& op, const Place& place, int64_t room
 // Counts may be above kMaxSharedCount: a thread draws an element at a time.
 FB_KERNEL(kThreads, 2) bridge_wide(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces) {
   const Piece piece = piece_of(op, pieces);
-  const int draws = op.attrition.p != nullptr ? 2 : 1;
+  const int draws = op.attrition ? 2 : 1;
   bool wrong = false;
-  if (piece.begin == 0 && threadIdx.x == 0) check_sample(op, piece.sample, op.gain);
+  if (piece.begin == 0 && threadIdx.x == 0) check_sample(op, piece.sample, &op.gain);
   for (int draw = 0; draw < draws; ++draw) {
     const PQ prob = checked_prob(draw == 0 ? op.birth : op.attrition, piece.sample, wrong);
     build_table(wide().tables[draw], wide().queue, prob, op.key, piece.sample, kMaxSharedCount);
@@ -197,8 +196,8 @@ FB_KERNEL(kThreads, 2) bridge_wide(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces)
 int bridge(const Bridge& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   if (op.max_count > kMaxSharedCount) {
-    launch_pieces(bridge_wide, op.attrition.p != nullptr ? sizeof(Wide) : sizeof(Wide) - sizeof(DrawTable), op, stream);
-  } else if (op.attrition.p != nullptr) {
+    launch_pieces(bridge_wide, op.attrition ? sizeof(Wide) : sizeof(Wide) - sizeof(DrawTable), op, stream);
+  } else if (op.attrition) {
     launch_pieces(bridge_shared<true>, sizeof(Shared<true>), op, stream);
   } else {
     launch_pieces(bridge_shared<false>, sizeof(Shared<false>), op, stream);

@@ -41,9 +41,9 @@ FB_DEVICE bool good_key(const int64_t* key, int64_t sample) {
 FB_DEVICE void check_key(const Common& op, int64_t sample) { raise(op.flag, kWrongNumber, !good_key(op.key, sample)); }
 
 template <class Op>
-FB_COLD void check_sample(const Op& op, int64_t sample, const float* gain) {
+FB_COLD void check_sample(const Op& op, int64_t sample, const PerSample<float>* gain) {
   const bool good = good_key(op.key, sample) && is_finite(op.input.center[sample]) && is_finite(op.input.scale[sample]) &&
-                    (gain == nullptr || (is_finite(gain[sample]) && gain[sample] >= 0.0f));
+                    (gain == nullptr || (is_finite((*gain)[sample]) && (*gain)[sample] >= 0.0f));
   raise(op.flag, kWrongNumber, !good);
 }
 

@@ -26,7 +26,11 @@ FB_DEVICE int exact_row(const uint32_t* thresholds, int n, uint64_t u, double st
   return low;
 }
 
-FB_DEVICE int exact_draw(const DrawTable& t, SampleKey key, uint32_t stream, uint32_t stream_refine, uint32_t i, int n) {
+// The key of the sample that a table was made for, which waits in shared memory: it takes fewer registers than the key of the op.
+FB_DEVICE SampleKey key_of(const DrawTable& t) { return SampleKey{t.round_keys[0].v[0], t.round_keys[0].v[1], t.sample, t.call}; }
+
+FB_DEVICE int exact_draw(const DrawTable& t, uint32_t stream, uint32_t stream_refine, uint32_t i, int n) {
+  const SampleKey key = key_of(t);
   const Uniforms u = refine(key, i, stream_refine, primary_bits(key, i, stream));
   const int a = n >> 4, b = n & 15;
   return exact_row(t.thresholds + upper_start(a), 16 * a, u.u1, t.step, a, t.odds) +

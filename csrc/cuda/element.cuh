@@ -64,7 +64,7 @@ struct RowStreams {
 FB_DEVICE int64_t row_draw(const DrawTable& t, int64_t n, const PQ& prob, const int64_t* key, const Place& place, const RowStreams& streams) {
   if (n > kMaxSharedCount) return binomial_draw(n, prob.p, prob.q, key, place, streams.element);
   const int small = static_cast<int>(n);
-  const int k = t.trivial ? 0 : exact_draw(t, key_of(key, place.sample), streams.table, streams.refine, place.i, small);
+  const int k = t.trivial ? 0 : exact_draw(t, streams.table, streams.refine, place.i, small);
   return t.mirrored ? small - k : k;
 }
 

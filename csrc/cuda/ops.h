@@ -25,14 +25,36 @@ struct View {
   uint32_t sizes[kMaxDims] = {1};
 };
 
+// A number for each sample, `stride` apart in device memory, or one for all samples, which is then itself part of the kernel's
+// parameters: nothing is copied to the device for it.
+template <class T>
+struct PerSample {
+  const T* data = nullptr;  // null: `value` is that of all samples
+  int64_t stride = 1;
+  T value{};
+
+  FB_HD T operator[](int64_t sample) const { return data != nullptr ? data[sample * stride] : value; }
+};
+
+// The key of a call: seed (two's complement), first sample and call, in device memory that the kernel reads, which others may
+// change between the replays of a CUDA graph, or in the kernel's parameters.
+struct Key {
+  const int64_t* data = nullptr;      // null: `words` are the key
+  int64_t words[3] = {};
+
+  FB_HD operator const int64_t*() const { return data != nullptr ? data : words; }
+};
+
 struct Common {
   int64_t samples = 0, elements = 0;  // elements of one sample
-  const int64_t* key = nullptr;       // seed (two's complement), first sample, call: device memory that the kernel reads
+  Key key;
   int* flag = nullptr;
 };
 
 struct Pair {
-  const double *p = nullptr, *q = nullptr;
+  PerSample<double> p, q;             // both 0: there is none
+
+  FB_HD explicit operator bool() const { return p.data != nullptr || p.value + q.value != 0.0; }
 };
 
 // Matrices of weights, (matrices, rows, columns), float64 or float32: an element draws from row `state` of its sample's matrix.
@@ -70,7 +92,7 @@ struct Backend {
   using Prob = cuda::Pair;
   using Matrices = cuda::Matrices;
   template <class T>
-  using PerSample = const T*;
+  using PerSample = cuda::PerSample<T>;
   using Counter = unsigned long long;  // the type that atomicAdd takes
   using Weights = cuda::Weights;
   using Draws = cuda::Draws;
@@ -84,6 +106,8 @@ FB_SAME_OPS(FB_USE)
 #undef FB_USE
 
 using LogProbs = ops::LogProbs<Backend>;
+
+constexpr int64_t kUnscratched = 1;   // chunks of a sample (kLossChunk elements) up to which birth_loss needs no scratch
 
 struct BirthLoss : ops::BirthLoss<Backend> {
   float* chunk_sums = nullptr;        // scratch, null up to 8 chunks a sample: samples * ceil(elements / 1024) floats
@@ -136,6 +160,7 @@ FB_DEVICE_OPS(FB_DECLARE)
 #undef FB_DECLARE
 
 int use_device(int device, int* before);  // before: gets the device that was in use until now
+bool is_capturing(void* stream);          // whether a CUDA graph is made of what the stream is given
 const char* error_text(int code);
 
 }  // namespace cuda

@@ -11,7 +11,7 @@ FB_KERNEL(kThreads, 4) tau_leap_kernel(FB_PARAM(TauLeap) op) {
   if (!place.inside) return;
   int flags = 0;
   bool wrong = false;
-  if (place.i == 0) check_sample(op, place.sample, op.gain);
+  if (place.i == 0) check_sample(op, place.sample, &op.gain);
   const int64_t x = load_count(op, place, flags);
   const float y = expected_births(op, place.sample, place.i, flags);
   const double factor = clamp_count(op.factor[place.sample], 1.7976931348623157e308, wrong);

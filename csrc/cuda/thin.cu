@@ -47,12 +47,11 @@ FB_COLD void store_element(const Thin& op, int64_t sample, uint32_t i, int64_t n
 FB_COLD void finish(const Thin& op, int64_t sample, uint32_t begin) {
   const DrawTable& t = shared().table;
   const Queue& queue = shared().queue;
-  const SampleKey key = key_of(op.key, sample);
   const unsigned length = queue.length;
   for (unsigned at = threadIdx.x; at < length; at += kThreads) {
     const uint32_t entry = queue.entries[at], i = begin + (entry & 0xffffu);
     if (static_cast<int64_t>(i) >= op.elements) continue;  // elements that pad the last tile may be in the queue too
-    const int n = static_cast<int>(entry >> 24), k = exact_draw(t, key, THIN_DRAW, THIN_REFINE, i, n);
+    const int n = static_cast<int>(entry >> 24), k = exact_draw(t, THIN_DRAW, THIN_REFINE, i, n);
     store_element(op, sample, i, n, t.mirrored ? n - k : k);
   }
 }
@@ -151,6 +150,13 @@ int thin(const Thin& op, void* stream) {
 int use_device(int device, int* before) {
   const int error = cudaGetDevice(before);
   return error != 0 || *before == device ? error : static_cast<int>(cudaSetDevice(device));
+}
+
+bool is_capturing(void* stream) {
+  cudaStreamCaptureStatus status;
+  if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status) == cudaSuccess) return status != cudaStreamCaptureStatusNone;
+  cudaGetLastError();  // it fails for the default stream while another one is captured; the next launch must not report that
+  return true;
 }
 
 const char* error_text(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }

@@ -148,6 +148,15 @@ inline cudaError_t cudaSetDevice(int device) {
   simt_device = device;
   return 0;
 }
+using cudaStream_t = void*;
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
+constexpr cudaError_t cudaSuccess = 0;
+inline const char simt_no_stream = 0;
+inline const void* simt_captured = &simt_no_stream;  // the stream of which cudaStreamIsCapturing says yes
+inline cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = stream == simt_captured ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
 inline const char* cudaGetErrorString(cudaError_t) { return "no error"; }
 
 namespace fastblackout {

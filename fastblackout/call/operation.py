@@ -23,10 +23,10 @@ class Operation:
     arguments: in the order that every kernel takes them in. outputs: what it makes. twin: the reference. of: the public
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
-    through torch's dispatcher wherever its tensors are. quick: the function of fastblackout._cpu that is the short
-    way for plain calls, see short.py. spread: what is called instead, with the op first, where an argument that takes a
-    number for each sample is given numbers that differ within one. cells: the function of sparse.py that draws
-    scipy.sparse and AnnData counts.
+    through torch's dispatcher wherever its tensors are. quick: the function that is the short way for plain calls, of
+    fastblackout._cpu and, if it has one, of _cuda, see short.py. spread: what is called instead, with the op first,
+    where an argument that takes a number for each sample is given numbers that differ within one. cells: the function
+    of sparse.py that draws scipy.sparse and AnnData counts.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The short way into the CPU kernels for what most calls are: plain CPU tensors, float32 model input.
+"""The short way into the kernels for what most calls are: plain tensors of the CPU or of a CUDA device, float32 input.
 
 It needs torch's DLPack exchange table. A function here returns None for whatever it does not know or finds wrong, and
 the call then goes the long way, which also words the errors.
@@ -10,42 +10,55 @@ import functools
 import sys
 from typing import Any
 
-from ..backends import available, select
+from ..backends import available, select, wrong_values
 from ..philox import Philox
 from ..probability import Prob
 from .keys import fresh_seed
 
 
 @functools.cache
-def _module() -> Any:
-    """fastblackout._cpu, once it knows torch; None where either is absent or torch has no exchange table."""
-    torch, cpu = sys.modules["torch"], available.load("_cpu")
-    table = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-    if isinstance(cpu, str) or table is None:
-        return None
+def _module(name: str = "_cpu") -> Any:
+    """fastblackout._cpu or _cuda, once it knows torch; None where either is absent or torch has no exchange table."""
+    module, table = available.load(name), getattr(sys.modules["torch"].Tensor, "__dlpack_c_exchange_api__", None)
+    return module if not isinstance(module, str) and table is not None and teach(module, table) else None
+
+
+def teach(module: Any, table: Any) -> bool:
+    """Gives a compiled module what its short way needs of torch and of the package; whether it can use the table."""
+    torch = sys.modules["torch"]
     internals = torch._C
     tells = torch.is_grad_enabled, internals._len_torch_dispatch_stack, internals._functorch.peek_interpreter_stack
-    makes = torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.float64
+    makes = torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.float64, torch.int32
     types = torch.Generator, Philox, Prob
-    known = cpu.learn_torch(table, *makes, *tells, select.default_threads(), select.wanted, fresh_seed, *types)
-    return cpu if known else None
+    ours = select.default_threads(), select.wanted, fresh_seed, *types, _device_flag
+    return bool(module.learn_torch(table, *makes, *tells, *ours))
+
+
+def _device_flag(op: str, backend: str, elements: int, tensor: Any) -> int | None:
+    """Where the flag of an op lies on the device of a tensor; None where the CUDA kernels are not what runs there."""
+    chosen = select.select(op, backend, "cuda", elements)
+    return wrong_values.flag(op, tensor.device).data_ptr() if chosen == "cuda" else None
 
 
 def _ready(x: Any) -> Any:
-    """`_module()` if x is a tensor, of torch's own class and not being compiled; else None."""
+    """The module for x if that is a tensor, of torch's own class and not being compiled; else None."""
     torch = sys.modules.get("torch")
     if torch is None or type(x) is not torch.Tensor or torch.compiler.is_compiling():
         return None
-    return _module()
+    module = _module()
+    if module is not None and torch.cuda.is_initialized() and module.quick_on_cuda(x):
+        return _module("_cuda")
+    return module
 
 
 def call(name: str, first: Any, *arguments: Any) -> Any:
-    """What the function `name` of fastblackout._cpu returns for a call whose first array is `first`, or None.
+    """What the function `name` of fastblackout._cpu or _cuda returns for a call whose first array is `first`, or None.
 
     A draw's seed is drawn by the C++ code, after all checks: a call that is refused draws none.
     """
     module = _ready(first)
-    return None if module is None else getattr(module, name)(*arguments)
+    function = getattr(module, name, None)  # the losses have none for a device
+    return None if function is None else function(*arguments)
 
 
 def foreseen() -> float | None:

@@ -35,7 +35,7 @@ def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Ten
         check_one(op, generator)
         if rng.device != like.device:
             raise ValueError(f"{op}: rng: a key tensor must be on the op's device, {like.device}, got {rng.device}")
-        return key_tensor(rng, op)
+        return key_tensor(rng, op).contiguous()
     if rng is None and torch.compiler.is_compiling():
         if generator is not None:
             raise TypeError(f"{op}: generator: cannot be traced by torch.compile, give rng, got a torch.Generator")

@@ -77,6 +77,10 @@ def birth_loss(
     if (quick := short.call("quick_loss", logits, backend, values)) is not None:
         loss, slopes, foreseen = quick
         return loss if slopes is None else _kept().apply(logits, (_how([slopes], foreseen), (*values, "cpu"), loss))
+    if (quick := short.call("quick_device_loss", logits, backend, values)) is not None:
+        loss, graded = quick
+        how: tuple[Any, ...] = "birth_loss", _gradient_on_device, [], None
+        return _kept().apply(logits, (how, (*values, "cuda"), loss)) if graded else loss
     if foreign_of(logits) is not None:
         return _other_loss(values, None, None, backend)
     if is_spread(weight) or is_spread(gain):
@@ -136,6 +140,12 @@ def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, b
 
     arguments = logits, births, coefficient("birth_loss", upstream, weight), gain
     return _BIRTH_LOSS_BACKWARD(arguments, backend=backend)
+
+
+def _gradient_on_device(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
+    arguments = logits, births, upstream.double() * weight, gain
+    made = short.call("quick_device_loss_gradient", logits, backend, arguments)
+    return _BIRTH_LOSS_BACKWARD(arguments, backend=backend) if made is None else made
 
 
 def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any = 1.0, mask: Any = None) -> Any:

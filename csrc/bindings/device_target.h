@@ -1,0 +1,127 @@
+// What the short way into the CUDA kernels (quick_device.cpp) reads of tensors in a device's memory. Nothing there is looked at: the
+// kernels tell of wrong values by the flag. What Python's numbers say is checked here, and goes to the kernel among its parameters.
+// DeviceTarget says so to the reader (tensor_reader.h).
+#pragma once
+
+#include <cmath>
+
+#include "bindings/borrow.h"
+#include "bindings/device.h"
+#include "fastblackout/probability.h"
+
+namespace fastblackout {
+namespace {
+
+static_assert(cuda::kF16 == static_cast<int>(Dtype::f16), "both enumerate the dtypes of fastblackout/arrays.py");
+
+class DeviceTarget {
+ public:
+  using Backend = cuda::Backend;
+
+  // op: its name. host_too: whether host memory serves as a device's, as for the SIMT shim.
+  DeviceTarget(PyObject* op, bool host_too) : name_(op), host_too_(host_too) {}
+
+  bool settle(PyObject* backend, cuda::Common&) {
+    backend_ = backend;
+    return torch.table != nullptr && torch.table->current_stream != nullptr && undisturbed();
+  }
+
+  // Whether the call is for these kernels. Torch tells the stream that it works on, and the package the flag of the op.
+  bool begin(PyObject* tensor, const Tensor&, cuda::Common& op) {
+    if (torch.table->current_stream(device_type_, device_id_, &stream_) != 0) {
+      PyErr_Clear();
+      return false;
+    }
+    PyObject* const elements = PyLong_FromLongLong(op.samples * op.elements);
+    PyObject* const given[] = {name_, backend_, elements, tensor};
+    PyObject* const address = elements == nullptr ? nullptr : PyObject_Vectorcall(torch.device_flag, given, 4, nullptr);
+    Py_XDECREF(elements);
+    if (address == nullptr) PyErr_Clear();  // the long way words it
+    const bool ours = address != nullptr && address != Py_None;
+    if (ours) op.flag = static_cast<int*>(PyLong_AsVoidPtr(address));
+    Py_XDECREF(address);
+    return ours;
+  }
+
+  // All tensors of a call lie where the first one does.
+  bool borrow(PyObject* value, Tensor& x) {
+    if (!borrow_any(value, x)) return false;
+    if (device_type_ == kNowhere) {
+      device_type_ = x.device_type;
+      device_id_ = x.device_id;
+      return x.device_type == kCuda || (host_too_ && x.device_type == kCpu);
+    }
+    return x.device_type == device_type_ && x.device_id == device_id_;
+  }
+
+  bool view(const Tensor& x, Dtype dtype, cuda::View& view) const {
+    return bindings::strided_view(x.data, static_cast<int>(dtype), x.ndim, x.shape, x.strides, view);
+  }
+
+  bool takes_logits(Dtype dtype) const { return dtype >= Dtype::f32; }
+  static constexpr bool takes_births = true;
+
+  bool number(PyObject* value, int64_t samples, cuda::PerSample<double>& number) {
+    if (!PyFloat_CheckExact(value)) return row(value, samples, number);
+    number.value = PyFloat_AS_DOUBLE(value);
+    return std::isfinite(number.value);
+  }
+
+  bool number(PyObject* value, int64_t samples, float low, cuda::PerSample<float>& number) {
+    if (!PyFloat_CheckExact(value)) return row(value, samples, number);
+    number.value = static_cast<float>(PyFloat_AS_DOUBLE(value));
+    return std::isfinite(number.value) && number.value >= low;
+  }
+
+  bool pair(double p, double q, int64_t, cuda::Pair& prob) const {
+    prob.p.value = p;
+    prob.q.value = q;
+    return good_pair(p, q);
+  }
+
+  bool pair(PyObject* p, PyObject* q, int64_t samples, cuda::Pair& prob) {
+    if (PyFloat_CheckExact(p) && PyFloat_CheckExact(q)) return pair(PyFloat_AS_DOUBLE(p), PyFloat_AS_DOUBLE(q), samples, prob);
+    return row(p, samples, prob.p) && row(q, samples, prob.q);
+  }
+
+  // A key that the host knows. A CUDA graph would draw by it at every replay, which the long way refuses.
+  bool takes_known_key() const { return !cuda::is_capturing(stream_); }
+
+  bool key_tensor(PyObject* value, cuda::Key& key) {
+    Tensor x;
+    if (!borrow(value, x) || !is_row<int64_t>(x, kInt, 3) || x.strides[0] != 1) return false;
+    key.data = reinterpret_cast<const int64_t*>(x.data);
+    return true;
+  }
+
+  static void set_seed(cuda::Key& key, uint64_t seed) { key.words[0] = static_cast<int64_t>(seed); }
+  static void set_place(cuda::Key& key, uint64_t first_sample, uint64_t call) {
+    key.words[1] = static_cast<int64_t>(first_sample);
+    key.words[2] = static_cast<int64_t>(call);
+  }
+
+  template <class Op>
+  void launch(const char* name, int (*kernel)(const Op&, void*), const Op& op) const {
+    bindings::launch_on(name, device_type_ == kCpu ? kNowhere : device_id_, stream_, kernel, op);
+  }
+
+ private:
+  static constexpr int32_t kNowhere = -1;
+
+  PyObject *const name_, *backend_ = nullptr;
+  const bool host_too_;
+  int32_t device_type_ = kNowhere, device_id_ = 0;
+  void* stream_ = nullptr;
+
+  template <class T>
+  bool row(PyObject* value, int64_t samples, cuda::PerSample<T>& number) {
+    Tensor x;
+    if (!borrow(value, x) || !is_row<T>(x, kFloat, samples)) return false;
+    number.data = reinterpret_cast<const T*>(x.data);
+    number.stride = x.strides[0];
+    return true;
+  }
+};
+
+}  // namespace
+}  // namespace fastblackout

@@ -1,0 +1,181 @@
+// What the short way into the CPU's kernels (quick.cpp) reads of tensors in host memory: views, and numbers of the samples, which are
+// checked. HostTarget says so to the reader (tensor_reader.h).
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "bindings/borrow.h"
+#include "cpu/ops.h"
+
+namespace fastblackout {
+namespace {
+
+static_assert(static_cast<int>(cpu::Dtype::f16) == static_cast<int>(Dtype::f16), "both enumerate the dtypes of fastblackout/arrays.py");
+
+// Describes a plain CPU tensor without a copy; false for any other object.
+bool borrow(PyObject* object, Tensor& out) { return borrow_any(object, out) && out.device_type == kCpu && out.ndim <= cpu::kMaxDims; }
+
+cpu::View view_of(const Tensor& tensor, cpu::Dtype dtype) {
+  cpu::View view;
+  view.data = tensor.data;
+  view.dtype = dtype;
+  view.sample_stride = tensor.strides[0];
+  cpu::Merge merge(view);
+  for (int d = 1; d < tensor.ndim; ++d) merge.append(tensor.shape[d], tensor.strides[d]);
+  return view;
+}
+
+// Draws of a network, one after another along the first dimension.
+cpu::Draws draws_of(Tensor tensor, cpu::Dtype dtype) {
+  cpu::Draws draws;
+  draws.draws = *tensor.shape++;
+  draws.draw_stride = *tensor.strides++;
+  --tensor.ndim;
+  static_cast<cpu::View&>(draws) = view_of(tensor, dtype);
+  return draws;
+}
+
+// Memory for the numbers of samples, where they had to be converted.
+template <class T>
+class Room {
+ public:
+  // Keeps number(i) for i < count, as T; a single number is for all samples.
+  template <class Number>
+  cpu::PerSample<T> keep(int64_t count, const Number& number) {
+    T* to = &one_;
+    if (count > 1) {
+      more_.resize(static_cast<size_t>(count));
+      to = more_.data();
+    }
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(number(i));
+    return cpu::PerSample<T>{to, count > 1 ? 1 : 0};
+  }
+
+ private:
+  T one_;
+  std::vector<T> more_;
+};
+
+// The numbers of a tensor of T with the shape (samples,); false for anything else.
+template <class T>
+bool numbers_of(PyObject* value, int64_t samples, cpu::PerSample<T>& out) {
+  Tensor t;
+  if (!borrow(value, t) || !is_row<T>(t, kFloat, samples)) return false;
+  out = cpu::PerSample<T>{reinterpret_cast<const T*>(t.data), t.strides[0]};
+  return true;
+}
+
+// Sets `out` to the numbers of the samples: a float64 tensor's own, or kept in `room` those of a float or, unless they are
+// probabilities, of a float32 tensor. False where `value` is something else.
+bool doubles(PyObject* value, int64_t samples, bool probabilities, Room<double>& room, cpu::PerSample<double>& out) {
+  if (PyFloat_CheckExact(value)) {
+    out = room.keep(1, [value](int64_t) { return PyFloat_AS_DOUBLE(value); });
+    return true;
+  }
+  if (numbers_of(value, samples, out)) return true;
+  cpu::PerSample<float> from;
+  if (probabilities || !numbers_of(value, samples, from)) return false;
+  out = room.keep(from.distinct(samples), [&from](int64_t i) { return from[i]; });
+  return true;
+}
+
+// The same rounded to float32: a float32 tensor's own, or kept in `room`. False also where one is not finite or below `low`.
+bool floats(PyObject* value, int64_t samples, float low, Room<float>& room, cpu::PerSample<float>& out) {
+  if (!numbers_of(value, samples, out)) {
+    Room<double> wide;
+    cpu::PerSample<double> from;
+    if (!doubles(value, samples, false, wide, from)) return false;
+    out = room.keep(from.distinct(samples), [&from](int64_t i) { return from[i]; });
+  }
+  bool good = true;
+  for (int64_t i = 0; i < out.distinct(samples); ++i) good = good && std::isfinite(out[i]) && out[i] >= low;
+  return good;
+}
+
+bool all_finite(const cpu::PerSample<double>& values, int64_t samples) {
+  bool finite = true;
+  for (int64_t b = 0; b < values.distinct(samples); ++b) finite = finite && std::isfinite(values[b]);
+  return finite;
+}
+
+class HostTarget {
+ public:
+  using Backend = cpu::Backend;
+
+  explicit HostTarget(cpu::Isa chosen) : chosen_(chosen) {}
+
+  // Whether a call with this backend is for the CPU's kernels. Sets the op's threads, and its instruction set: `chosen` if none is
+  // asked for.
+  bool settle(PyObject* backend, cpu::Common& op) {
+    PyObject* setting = nullptr;  // (backend, isa, threads) of use_backend
+    if (torch.setting == nullptr || PyContextVar_Get(torch.setting, nullptr, &setting) != 0 || setting == nullptr) return false;
+    PyObject* const asked = is_text(backend, "auto") ? PyTuple_GET_ITEM(setting, 0) : backend;
+    const bool ours = is_text(asked, "auto") || is_text(asked, "cpu");
+    const long isa = PyLong_AsLong(PyTuple_GET_ITEM(setting, 1));
+    op.isa = isa < 0 ? chosen_ : static_cast<cpu::Isa>(isa);
+    op.threads = static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(setting, 2)));
+    Py_DECREF(setting);
+    if (!ours || !undisturbed()) return false;
+    if (op.threads == 0) op.threads = number_from(torch.threads);
+    return true;
+  }
+
+  bool begin(PyObject*, const Tensor&, cpu::Common&) const { return true; }
+  bool borrow(PyObject* value, Tensor& x) const { return fastblackout::borrow(value, x); }
+
+  bool view(const Tensor& x, Dtype dtype, cpu::View& view) const {
+    view = view_of(x, static_cast<cpu::Dtype>(dtype));
+    return true;
+  }
+
+  bool draws(const Tensor& x, cpu::Draws& draws) const {
+    draws = draws_of(x, cpu::Dtype::f32);
+    return true;
+  }
+
+  // Logits in float32; births that are given go the long way.
+  bool takes_logits(Dtype dtype) const { return dtype == Dtype::f32; }
+  static constexpr bool takes_births = false;
+
+  bool number(PyObject* value, int64_t samples, cpu::PerSample<double>& number) {
+    return doubles(value, samples, false, doubles_[used_doubles_++], number) && all_finite(number, samples);
+  }
+
+  bool number(PyObject* value, int64_t samples, float low, cpu::PerSample<float>& number) {
+    return floats(value, samples, low, floats_[used_floats_++], number);
+  }
+
+  bool pair(double p, double q, int64_t samples, cpu::Prob& prob) {
+    prob.p = doubles_[used_doubles_++].keep(1, [p](int64_t) { return p; });
+    prob.q = doubles_[used_doubles_++].keep(1, [q](int64_t) { return q; });
+    return cpu::good_pair(prob, samples);
+  }
+
+  bool pair(PyObject* p, PyObject* q, int64_t samples, cpu::Prob& prob) {
+    return doubles(p, samples, true, doubles_[used_doubles_++], prob.p) &&
+           doubles(q, samples, true, doubles_[used_doubles_++], prob.q) && cpu::good_pair(prob, samples);
+  }
+
+  // A key whose values the host knows; one in a tensor goes the long way.
+  bool takes_known_key() const { return true; }
+  bool key_tensor(PyObject*, SampleKey&) const { return false; }
+  static void set_seed(SampleKey& key, uint64_t seed) {
+    key.seed_low = static_cast<uint32_t>(seed);
+    key.seed_high = static_cast<uint32_t>(seed >> 32);
+  }
+  static void set_place(SampleKey& key, uint64_t first_sample, uint64_t call) {
+    key.sample = static_cast<uint32_t>(first_sample);
+    key.call = static_cast<uint32_t>(call);
+  }
+
+ private:
+  const cpu::Isa chosen_;
+  Room<double> doubles_[4];
+  Room<float> floats_[3];
+  int used_doubles_ = 0, used_floats_ = 0;
+};
+
+}  // namespace
+}  // namespace fastblackout

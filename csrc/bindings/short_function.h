@@ -1,0 +1,84 @@
+// How the functions of the short way (quick.cpp, quick_device.cpp) are called by Python and end, and what those of all ops that draw
+// do.
+#pragma once
+
+#include <new>
+#include <stdexcept>
+
+#include "bindings/gil.h"
+#include "bindings/tensor_reader.h"
+
+namespace fastblackout {
+namespace {
+
+// Ends a call whose values are left to the long way, or for which torch made no such tensor as was asked for. It passes an error
+// of torch on, but returns None for a RuntimeError, which is lack of memory (the long way raises a MemoryError), and where there
+// is no error, as when a mode of torch.overrides made another tensor.
+PyObject* give_up() {
+  if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_RuntimeError)) return nullptr;
+  PyErr_Clear();
+  Py_RETURN_NONE;
+}
+
+// Whether a gradient by this tensor may be asked for.
+bool differentiable(PyObject* tensor) {
+  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
+  PyObject* const asked = PyObject_GetAttr(tensor, name);
+  if (asked == nullptr) PyErr_Clear();
+  Py_XDECREF(asked);
+  return asked == Py_True && gives(torch.grad_enabled, Py_True);
+}
+
+// The function of an op that draws: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None.
+// run(target, op, outputs) runs its kernel and returns `outputs`.
+template <class Op, class Target, class Run>
+PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const Run& run) {
+  if (count != 4) Py_RETURN_NONE;
+  Op op;
+  TensorReader<Target> read(std::move(target), a[0], a[1], Dtype::u8, Dtype::u8, op);
+  if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
+  op.fields(read);
+  if (!read.good()) return give_up();
+  PyObject* const outputs = read.made();
+  if (read.draw_seed(op.key)) return run(read.target(), op, outputs);
+  Py_DECREF(outputs);
+  return nullptr;
+}
+
+// Turns what a function throws into a Python error: nothing may be thrown through the interpreter.
+template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
+PyObject* guarded(PyObject* module, PyObject* const* a, Py_ssize_t count) {
+  return outlive_interpreter([=]() -> PyObject* {
+    try {
+      return Function(module, a, count);
+    } catch (const std::invalid_argument& error) {
+      PyErr_SetString(PyExc_ValueError, error.what());
+    } catch (const std::bad_alloc&) {
+      PyErr_NoMemory();
+    } catch (const std::exception& error) {
+      PyErr_SetString(PyExc_RuntimeError, error.what());
+    }
+    return nullptr;
+  });
+}
+
+template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
+PyMethodDef method(const char* name) {
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<Function>)), METH_FASTCALL, nullptr};
+}
+
+// Runs kernel(op) without the GIL and returns `outputs`.
+template <class Kernel>
+PyObject* run_for(PyObject* outputs, const Kernel& kernel) {
+  if (outputs == nullptr) return nullptr;
+  try {
+    kernel();
+  } catch (...) {
+    Py_DECREF(outputs);
+    throw;
+  }
+  return outputs;
+}
+
+}  // namespace
+}  // namespace fastblackout

@@ -1,0 +1,285 @@
+"""The short way into the CUDA kernels: taken where a call is plain, equal to the long way, silent where it is not.
+
+The kernels are those of the SIMT shim, on host memory; the code that reads tensors is that of a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+import fastblackout as fb
+from fastblackout.call import short
+from fastblackout.call.keys import resolve_rng
+from support import short_way
+from support.short_way import KEY, SPREAD, B, same
+from support.short_way_device import CUDA, Calls, Device, long_way_only, on_device
+from support.simt import _simt
+
+pytestmark = [short_way.only, pytest.mark.skipif(_simt is None, reason="fastblackout._simt is not built")]
+
+X = short_way.X[:, :, :3, :3]
+LOGITS = torch.randn(X.shape, generator=torch.Generator().manual_seed(1)) * 40
+LAYOUTS = {
+    "plain": X.contiguous(),
+    "channels last": X.contiguous(memory_format=torch.channels_last),
+    "slice": X,
+    "whole words": short_way.X.reshape(B, 70)[:, :16].contiguous(),
+}
+P = short_way.P
+PAIR = fb.Prob(P, 1 - P)
+SINGLE = SPREAD.float()
+
+
+@pytest.fixture
+def calls(monkeypatch: Any) -> Iterator[Calls]:
+    with on_device(monkeypatch) as started:
+        yield started
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_numbers_by_value_and_tensors_give_the_same_bits(calls: Calls, monkeypatch: Any, layout: str) -> None:
+    """Numbers for all samples, which are parameters of the kernel, against tensors of the same numbers, read in device
+    memory at any stride; and both against the long way."""
+    x, p = LAYOUTS[layout], torch.full((B,), 0.3, dtype=torch.float64)
+    rows = {"center": torch.full((1,), 0.5).expand(B), "scale": torch.full((2 * B,), 0.3)[::2], "rng": KEY.tensor()}
+    made = calls.short(fb.thin, x, 0.3, center=0.5, scale=0.3, rng=KEY)
+    assert same(made, calls.short(fb.thin, x, fb.Prob(p, 1 - p), **rows))
+    with long_way_only(monkeypatch):
+        assert same(made, fb.thin(x, 0.3, center=0.5, scale=0.3, rng=KEY)) and calls.long == ["thin"]
+
+
+@pytest.mark.parametrize("alive", (PAIR, fb.Prob(0.25, 0.75), fb.Prob(P.repeat_interleave(3)[::3], 1 - P)))
+def test_thin_is_the_long_way(calls: Calls, monkeypatch: Any, alive: Any) -> None:
+    options = {"rng": KEY, "outputs": ("births", "model_input"), "center": SINGLE}
+    made = calls.short(fb.thin, X, alive, **options)
+    with long_way_only(monkeypatch):
+        assert same(made, fb.thin(X, alive, **options))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    (
+        ("float32", {"gain": 2.0}),
+        ("float64", {"gain": SINGLE, "rounding": "nearest", "outputs": ("x_s",)}),
+        ("bfloat16", {"attrition": 0.1, "center": SINGLE}),
+        ("float16", {"attrition": fb.Prob(P, 1 - P), "scale": 0.25}),
+        ("births", {"rounding": "nearest"}),
+    ),
+)
+def test_bridge_is_the_long_way(calls: Calls, monkeypatch: Any, dtype: str, options: Any) -> None:
+    """Over the dtypes of what a network gives; x_t and logits in different layouts."""
+    given = {"births": LOGITS.abs().double()} if dtype == "births" else {"logits": LOGITS.to(getattr(torch, dtype))}
+    for step in (0.3, PAIR):
+        made = calls.short(fb.bridge_step, X, step=step, rng=KEY, **given, **options)
+        with long_way_only(monkeypatch):
+            assert same(made, fb.bridge_step(X, step=step, rng=KEY, **given, **options))
+
+
+def test_no_constant_is_kept_and_none_made(calls: Calls, monkeypatch: Any) -> None:
+    """In a sampling loop every step has numbers of its own: they cost no tensor."""
+    made: list[Any] = []
+    full, empty = torch.full, torch.empty_like
+    monkeypatch.setattr(torch, "full", lambda *given, **how: made.append(given) or full(*given, **how))
+    one = X[:1, :, :1, :1]
+    for k in range(3):
+        options = {"gain": 1.0 + k, "center": 0.5 * k, "scale": 1.0 / (1 + k), "rng": KEY.at(call=k)}
+        calls.short(fb.bridge_step, one, one.float(), 0.1 + 0.1 * k, **options)
+    assert made == [] and torch.empty_like is empty
+
+
+def test_a_seed_is_drawn_once_and_last(calls: Calls) -> None:
+    generator = torch.Generator().manual_seed(5)
+    key = resolve_rng(None, generator, "thin")
+    generator.manual_seed(5)
+    with pytest.raises(ValueError, match="p \\+ q must be 1"):
+        fb.thin(X, fb.Prob(0.5, 0.6), generator=generator)
+    assert same(calls.short(fb.thin, X, 0.3, generator=generator), fb.thin(X, 0.3, rng=key))
+
+
+REFUSED: dict[str, Any] = {
+    "p": lambda: fb.thin(X, 1.5, rng=KEY),
+    "p + q": lambda: fb.thin(X, fb.Prob(0.5, 0.6), rng=KEY),
+    "rows": lambda: fb.thin(X, fb.Prob(P[:2], 1 - P[:2]), rng=KEY),
+    "center": lambda: fb.thin(X, 0.5, rng=KEY, center=float("nan")),
+    "scale": lambda: fb.thin(X, 0.5, rng=KEY, scale=1e300),
+    "max_count": lambda: fb.thin(X, 0.5, rng=KEY, max_count=0),
+    "first_sample": lambda: fb.thin(X, 0.5, rng=fb.Philox(0, first_sample=2**32 - 2)),
+    "key and generator": lambda: fb.thin(X, 0.5, rng=KEY, generator=torch.Generator()),
+    "key tensor": lambda: fb.thin(X, 0.5, rng=torch.zeros(4, dtype=torch.int64)),
+    "backend": lambda: fb.thin(X, 0.5, rng=KEY, backend="triton"),
+    "outputs": lambda: fb.thin(X, 0.5, rng=KEY, outputs=("x_s",)),
+    "dtype": lambda: fb.thin(X.float().half(), 0.5, rng=KEY),
+    "shape": lambda: fb.bridge_step(X, LOGITS[:, :1], 0.5, rng=KEY),
+    "both": lambda: fb.bridge_step(X, LOGITS, 0.5, births=LOGITS, rng=KEY),
+    "neither": lambda: fb.bridge_step(X, None, 0.5, rng=KEY),
+    "integer logits": lambda: fb.bridge_step(X, X, 0.5, rng=KEY),
+    "gain": lambda: fb.bridge_step(X, LOGITS, 0.5, rng=KEY, gain=-1.0),
+    "rounding": lambda: fb.bridge_step(X, LOGITS, 0.5, rng=KEY, rounding="floor"),
+    "attrition": lambda: fb.bridge_step(X, LOGITS, 0.5, rng=KEY, attrition=1.1),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_errors_are_those_of_the_long_way(calls: Calls, monkeypatch: Any, name: str) -> None:
+    launches = _simt.launches()
+    with pytest.raises((TypeError, ValueError)) as raised:
+        REFUSED[name]()
+    with long_way_only(monkeypatch), pytest.raises(raised.type) as wanted:
+        REFUSED[name]()
+    assert str(raised.value) == str(wanted.value) and len(calls.long) == 2 and _simt.launches() == launches
+
+
+@pytest.mark.parametrize(
+    "call",
+    (
+        lambda x: fb.thin(x.int(), 0.5, rng=KEY, max_count=255),
+        lambda x: fb.thin(x, 0.5, rng=KEY, input_dtype="bfloat16"),
+        lambda x: fb.thin(x, P, rng=KEY),
+        lambda x: fb.thin(x, 0.5, rng=KEY, center=SPREAD),
+        lambda x: fb.thin(x, 0.5, rng=KEY, scale=SINGLE.view(B, 1)),
+        lambda x: fb.thin(x, 0.5, rng=torch.stack([KEY.tensor()] * 2, 1)[:, 0]),
+        lambda x: fb.thin(torch.nn.Parameter(x, requires_grad=False), 0.5, rng=KEY),
+    ),
+)
+def test_what_is_not_plain_goes_the_long_way(calls: Calls, call: Any) -> None:
+    call(X)
+    assert calls.long == ["thin"]
+
+
+def test_wrong_values_in_tensors_are_told_by_check_values(calls: Calls) -> None:
+    with pytest.raises(ValueError, match="bridge_step: gain.*got others on cpu"), fb.check_values():
+        calls.short(fb.bridge_step, X, LOGITS, 0.5, rng=KEY, gain=torch.tensor([1.0, -1.0, 1.0]))
+    with pytest.raises(ValueError, match="thin: probability"), fb.check_values():
+        calls.short(fb.thin, X, fb.Prob(P, P), rng=KEY)
+    with fb.check_values():
+        calls.short(fb.thin, X, PAIR, rng=KEY)
+
+
+def test_calls_that_others_look_at_go_the_long_way(calls: Calls, monkeypatch: Any) -> None:
+    class Mode(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    def thinned(y: Any) -> Any:
+        fb.thin(X, 0.5, rng=KEY.tensor())
+        return y.sum()
+
+    with Mode():
+        thinned(LOGITS)
+    torch.func.grad(thinned)(LOGITS)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        assert short._ready(X) is None
+    assert calls.long == ["thin", "thin"]
+
+
+def test_a_graph_that_is_captured_takes_keys_in_tensors_alone(monkeypatch: Any) -> None:
+    """A key that is known on the host would be the same at every replay: the long way refuses it."""
+    device = Device()
+    device.stream = 64
+    with on_device(monkeypatch, device) as calls:
+        made = calls.short(fb.thin, X, 0.5, rng=KEY)
+        _simt.capture(64)
+        assert same(made, calls.short(fb.thin, X, 0.5, rng=KEY.tensor()))
+        for rng in (KEY, None):
+            before = len(calls.long)
+            fb.thin(X, 0.5, rng=rng)
+            assert len(calls.long) == before + 1
+        device.stream = 128  # another stream
+        assert same(made, calls.short(fb.thin, X, 0.5, rng=KEY))
+    assert set(device.asked) == {(CUDA, 0)}
+
+
+@pytest.mark.parametrize("which", ("logits", "step", "gain", "key"))
+def test_a_tensor_on_another_device_goes_the_long_way(monkeypatch: Any, which: str) -> None:
+    device, before = Device(), _simt.device()
+    given = {"logits": LOGITS.clone(), "step": P.clone(), "gain": SINGLE.clone(), "key": KEY.tensor()}
+
+    def step() -> Any:
+        prob = fb.Prob(given["step"], 1 - P)
+        return fb.bridge_step(X, given["logits"], prob, gain=given["gain"], rng=given["key"])
+
+    with on_device(monkeypatch, device) as calls:
+        calls.short(step)
+        device.elsewhere.add(id(given[which]))
+        step()
+        assert calls.long == ["bridge_step"] and _simt.device() == before
+
+
+def test_tensors_on_a_device_are_told_from_those_of_the_cpu(monkeypatch: Any) -> None:
+    """No attribute of a tensor is asked for: modes of torch would see that."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    cpu = short._ready(X)
+    with monkeypatch.context() as patch:
+        patch.setattr(short, "_module", lambda name="_cpu": {"_cpu": cpu, "_cuda": _simt}[name])
+        assert short._ready(X) is cpu
+        assert short.teach(cpu, Device().capsule)
+        try:
+            assert short._ready(X) is _simt
+        finally:
+            short.teach(cpu, torch.Tensor.__dlpack_c_exchange_api__)
+
+
+def test_a_stream_that_torch_cannot_tell_goes_the_long_way(monkeypatch: Any) -> None:
+    device = Device()
+    device.fails = True
+    with on_device(monkeypatch, device) as calls:
+        fb.thin(X, 0.5, rng=KEY)
+        assert calls.long == ["thin"]
+
+
+@pytest.mark.parametrize("dtype", ("float32", "float64", "bfloat16", "float16"))
+@pytest.mark.parametrize("elements", (18, 2100), ids=("a chunk", "three chunks"))
+def test_loss_is_the_long_way(calls: Calls, monkeypatch: Any, dtype: str, elements: int) -> None:
+    """With its gradient, for an upstream gradient of all samples and one for each; numbers by value and in tensors."""
+    rows = torch.randn(B, elements, generator=torch.Generator().manual_seed(3)).mul(9).to(getattr(torch, dtype))
+    births = torch.arange(B * elements).view(B, elements).remainder(7)
+
+    def graded(weight: Any, gain: Any) -> Any:
+        logits = rows.clone().requires_grad_()
+        made = fb.birth_loss(logits, births, weight, gain=gain)
+        summed = torch.autograd.grad(made.sum(), logits, retain_graph=True)[0]
+        return made.detach(), summed, torch.autograd.grad(made, logits, torch.tensor([2.0, 0.0, -0.7]))[0]
+
+    for weight, gain in ((0.3, 2.0), (short_way.WEIGHT, SINGLE)):
+        launches = _simt.launches()
+        made = graded(weight, gain)
+        assert calls.long == [] and _simt.launches() == launches + 3
+        with long_way_only(monkeypatch):
+            assert same(made, graded(weight, gain)) and len(calls.long) > 0
+        calls.long.clear()
+
+
+def test_a_loss_without_a_gradient_keeps_nothing(calls: Calls) -> None:
+    leaf = LOGITS.clone().requires_grad_()
+    assert calls.short(fb.birth_loss, LOGITS, X, 0.5).grad_fn is None
+    with torch.no_grad():
+        assert calls.short(fb.birth_loss, leaf, X, 0.5).grad_fn is None
+    made = calls.short(fb.birth_loss, leaf, X, 0.5)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        torch.autograd.grad(made.sum(), leaf, create_graph=True)[0].sum().backward()
+
+
+@pytest.mark.parametrize("changed", ("weight", "gain"))
+def test_a_number_of_the_loss_that_changes_is_told(calls: Calls, changed: str) -> None:
+    numbers = {"weight": short_way.WEIGHT.clone(), "gain": SINGLE.clone()}
+    made = calls.short(fb.birth_loss, LOGITS.clone().requires_grad_(), X, **numbers)
+    numbers[changed].mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        made.sum().backward()
+
+
+def test_what_a_loss_cannot_take_is_told_as_by_the_long_way(calls: Calls, monkeypatch: Any) -> None:
+    for wrong in ({"weight": float("inf")}, {"gain": 0.0}, {"births": X[:2]}, {"weight": torch.ones(2).double()}):
+        given = {"births": X, "weight": 1.0} | wrong
+        with pytest.raises((TypeError, ValueError)) as raised:
+            fb.birth_loss(LOGITS, **given)
+        with long_way_only(monkeypatch), pytest.raises(raised.type) as wanted:
+            fb.birth_loss(LOGITS, **given)
+        assert str(raised.value) == str(wanted.value)
+    with pytest.raises(ValueError, match="birth_loss: logits"), fb.check_values():
+        calls.short(fb.birth_loss, LOGITS * float("nan"), X, 0.5)
