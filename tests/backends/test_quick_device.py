@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.backends import available
 from fastblackout.call import short
 from fastblackout.call.keys import resolve_rng
 from support import short_way
-from support.short_way import KEY, SPREAD, B, same
+from support.short_way import KEY, PAIR, SPREAD, B, P, same
 from support.short_way_device import CUDA, Calls, Device, long_way_only, on_device
 from support.simt import _simt
 
@@ -29,8 +30,6 @@ LAYOUTS = {
     "slice": X,
     "whole words": short_way.X.reshape(B, 70)[:, :16].contiguous(),
 }
-P = short_way.P
-PAIR = fb.Prob(P, 1 - P)
 SINGLE = SPREAD.float()
 
 
@@ -150,6 +149,18 @@ def test_what_is_not_plain_goes_the_long_way(calls: Calls, call: Any) -> None:
     assert calls.long == ["thin"]
 
 
+def test_another_backend_goes_the_long_way(calls: Calls, monkeypatch: Any) -> None:
+    monkeypatch.setattr(available, "absent", lambda backend, op: None)
+
+    def taken(backend: str) -> bool:
+        values = X, 0.5, (KEY, None), None, 0.0, 1.0
+        return _simt.quick_thin(backend, values, (short_way.THINNED, "float32", None), short_way.THINNED) is not None
+
+    assert taken("auto") and taken("cuda") and not taken("triton")
+    with fb.use_backend("triton"):
+        assert taken("cuda") and not taken("auto")
+
+
 def test_wrong_values_in_tensors_are_told_by_check_values(calls: Calls) -> None:
     with pytest.raises(ValueError, match="bridge_step: gain.*got others on cpu"), fb.check_values():
         calls.short(fb.bridge_step, X, LOGITS, 0.5, rng=KEY, gain=torch.tensor([1.0, -1.0, 1.0]))
@@ -256,9 +267,13 @@ def test_loss_is_the_long_way(calls: Calls, monkeypatch: Any, dtype: str, elemen
 
 def test_a_loss_without_a_gradient_keeps_nothing(calls: Calls) -> None:
     leaf = LOGITS.clone().requires_grad_()
-    assert calls.short(fb.birth_loss, LOGITS, X, 0.5).grad_fn is None
+
+    def graded(logits: Any) -> bool:
+        return bool(_simt.quick_device_loss("cuda", (logits, X, 0.5, 1.0))[1])
+
+    assert graded(leaf) and not graded(LOGITS)
     with torch.no_grad():
-        assert calls.short(fb.birth_loss, leaf, X, 0.5).grad_fn is None
+        assert not graded(leaf) and calls.short(fb.birth_loss, leaf, X, 0.5).grad_fn is None
     made = calls.short(fb.birth_loss, leaf, X, 0.5)
     with pytest.raises(RuntimeError, match="cannot be differentiated again"):
         torch.autograd.grad(made.sum(), leaf, create_graph=True)[0].sum().backward()
