@@ -107,7 +107,7 @@ FB_SAME_OPS(FB_USE)
 
 using LogProbs = ops::LogProbs<Backend>;
 
-constexpr int64_t kUnscratched = 1;   // chunks of a sample (kLossChunk elements) up to which birth_loss needs no scratch
+constexpr int64_t kUnscratched = 8;   // chunks of a sample (kLossChunk elements) up to which birth_loss needs no scratch
 
 struct BirthLoss : ops::BirthLoss<Backend> {
   float* chunk_sums = nullptr;        // scratch, null up to 8 chunks a sample: samples * ceil(elements / 1024) floats
