@@ -26,13 +26,15 @@ def beside(op: str, name: str, value: Any, counts: Any, of: str = "the counts") 
         value = real_array(op, name, value)
         if is_tensor(counts):
             value = to_device(sys.modules["torch"].from_numpy(np.ascontiguousarray(value)), counts.device)
-    shape, whole = shape_of(value), shape_of(counts)
+    given, whole = shape_of(value), shape_of(counts)
+    shape = given
     if len(shape) == 1:  # one for each sample
         value = value.reshape(-1, *(1 for _ in whole[1:]))
         shape = tuple(value.shape)
     before = len(whole) - len(shape)
     if before < 0 or any(size not in (1, most) for size, most in zip(shape, whole[before:], strict=True)):
-        raise ValueError(f"{op}: {name}: shape must broadcast to that of {of}, {whole}, got {shape}")
+        one = f" (one dimension: for {whole[0]} samples)" if len(given) == 1 else ""
+        raise ValueError(f"{op}: {name}: shape must broadcast to that of {of}, {whole}, got {given}{one}")
     return value
 
 

@@ -73,8 +73,8 @@ def thin(
         sample, too: arrays of at least two dimensions that broadcast to x_0's shape, such as (1, D) for D features.
         With such an alive x_t is drawn by fb.binomial with a key made of rng (docs/draw.md), several times as slow and
         with other numbers; out is then not taken.
-    mask: bools that broadcast to x_0's shape, true where elements take part: another keeps its count, whatever it is,
-        with no births. out is then not taken.
+    mask: bools that broadcast to x_0's shape, true where elements take part: one that does not keeps its count,
+        whatever it is, with no births. out is then not taken.
     rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
         is read on the host; neither: a fresh seed from torch's default generator. Equal keys give equal results,
         whatever the batch split, backend, thread count or strides.

@@ -239,11 +239,11 @@ class Schedule:
         """Random step indices k in 1..steps, int64 (batch,), spread evenly over the global batch.
 
         k_g = 1 + floor(steps frac(U + g / G)), g = first_sample + row, G = global_batch (default: batch), U one 64-bit
-        uniform keyed by (seed, call) alone. Each k is uniform, and a rank that passes its first_sample and the common
+        uniform keyed by (seed, call) alone. Each k is then uniform. A rank that passes its first_sample and the common
         global_batch gets its slice of one global draw. Returns a torch tensor when torch is installed, else NumPy;
         `like`, an array or tensor, names library and device. Raises TypeError, ValueError.
-        times: "uniform", or "early": where g + call is odd, k is placed as `grid` places the steps of its kind "early",
-            which needs max_count: half of the draws then lie where it is decided what an image shows.
+        times: "uniform", or "early": every other k, where g + rng.call is odd, is then placed as `grid` places steps
+            of its kind "early", most where few particles are alive; it needs max_count.
         """
         check_name("Schedule.draw", "times", times, TIMES)
         early = tables.early_times(self.p, _most("draw", max_count)) if times == "early" else None

@@ -209,7 +209,7 @@ HELP = {
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
     "components": "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic",
     "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
-    "times": "to train at. early: half of them where few particles are alive; uniform (the default for tables)",
+    "times": "to train at. early: half of them as the grid early lies; uniform (the default for tables)",
     "parametrization": "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
     "input": "how counts are centred and scaled for the network",
     "schedule": "survival probabilities of the forward process",
