@@ -17,7 +17,7 @@ REGISTERS = 64
 MORE_REGISTERS = {"law_losses": 80, "law_grads": 80}  # three blocks: a float64 takes two registers
 MORE_REGISTERS |= {"negative_binomial_losses": 80, "negative_binomial_grads": 80}
 # Three blocks for logits of all states, two with log n! of them: for sm_100 and sm_120 nvcc keeps more loads in flight.
-MORE_REGISTERS["state_gradsILb0E"] = 80
+MORE_REGISTERS |= dict.fromkeys(("state_gradsILb0E", "state_step_kernelILb0E"), 80)
 MORE_REGISTERS |= dict.fromkeys(("state_lossesILb1E", "state_gradsILb1E", "state_step_kernelILb1E"), 128)
 MORE_REGISTERS |= {"thin_wide": 128, "bridge_wide": 128}  # two blocks: the table and the samplers' hats need the room
 # Two blocks, which have a multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh)

@@ -111,9 +111,10 @@ def test_ranks_draw_what_one_process_draws(data, monkeypatch, head, count, accum
             ]
             assert len(parts) == count * accumulate and np.array_equal(np.concatenate(parts), array), (name, n)
     assert sum(each for _, each, _ in found) == pytest.approx(loss, rel=1e-5)
+    largest = max(float(one.abs().max()) for one in gradients)  # of parameters whose gradients cancel, rounding is left
     for parameter, one in enumerate(gradients):
         mean = torch.stack([each[parameter] for _, _, each in found]).mean(0)
-        assert torch.allclose(mean, one, rtol=1e-3, atol=1e-5 * float(one.abs().max()) + 1e-9)
+        assert torch.allclose(mean, one, rtol=1e-3, atol=1e-6 * largest)
 
 
 def command(file, out, *more):
