@@ -9,6 +9,7 @@ from typing import Any
 from ..data.sets import SETS
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
+OF_SCORE = ("energy", "uniform")  # weights of an energy score, which is no bound of a likelihood
 HEADS = (
     "mean",
     "implicit",
@@ -106,8 +107,11 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             _require(name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
-        rule = f"must be energy for head implicit and for no other, here head {self.head}"
-        _require("weight", (self.head == "implicit") == (self.weight == "energy"), rule, self.weight)
+        if self.head == "implicit":
+            rule = f"of head implicit must be {' or '.join(OF_SCORE)}"
+            _require("weight", self.weight in OF_SCORE, rule, self.weight)
+        else:
+            _require("weight", self.weight != "energy", f"belongs to head implicit, here head {self.head}", self.weight)
         of_heads = ("noise_channels", "implicit"), ("draws", "implicit"), ("parametrization", "mean")
         for name, head in (*of_heads, ("components", "bayes-logistic")):
             value = getattr(self, name)

@@ -82,13 +82,13 @@ def loss_unit(schedule: Schedule, weight: str, max_count: int, elements: int, he
 
     (1 - p_k) max_count / 4 are the births of a pixel at a quarter of max_count, so losses and gradients are of order 1
     whatever the size of the image, the steps, the weight and the depth of the counts: one clipping norm suits all.
-    For the weight "energy" it is 1 / (sqrt(elements) x max_count / 4), as norms go with sqrt((1 - p_k) elements). For a
-    law it is 1 / (elements x mean of weight_k): losses are then nats a pixel.
+    Of a law it is 1 / (elements x mean of weight_k): losses are then nats a pixel. Of head "implicit" it is
+    1 / (sqrt(elements) x mean of weight_k sqrt(1 - p_k) x max_count / 4), as norms go with sqrt((1 - p_k) elements).
     """
-    if weight == "energy":
-        return 4.0 / (float(elements) ** 0.5 * max_count)
     k = np.arange(1, schedule.steps + 1)
-    weights = schedule.weight(weight, k)
+    weights, q = schedule.weight(weight, k), schedule.survival(k).q
     if head in LAWS:
         return 1.0 / (elements * float(weights.mean()))
-    return 1.0 / (elements * float((weights * schedule.survival(k).q).mean()) * max_count / 4)
+    if head == "implicit":
+        return 4.0 / (float(elements) ** 0.5 * float((weights * np.sqrt(q)).mean()) * max_count)
+    return 4.0 / (elements * float((weights * q).mean()) * max_count)

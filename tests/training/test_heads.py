@@ -101,7 +101,14 @@ def test_the_loss_is_the_energy_score_of_draws_with_other_noise(draws):
     gradients = [parameter.grad for parameter in model.parameters()]
     wanted.mean().backward()
     assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients)
-    assert loss_unit(SCHEDULE, "energy", 16, 64) == 4 / (8 * 16)
+
+
+@pytest.mark.parametrize("weight", ["energy", "uniform"])
+def test_the_unit_of_an_energy_score_is_its_norm_at_a_quarter_of_the_counts(weight):
+    """The births of a pixel at a quarter of max_count have the size sqrt(1 - p) max_count / 4, in the mean over k."""
+    q = SCHEDULE.q[1:]
+    norms = (1 / np.sqrt(q) if weight == "energy" else 1.0) * np.sqrt(q * 64) * 16 / 4
+    assert loss_unit(SCHEDULE, weight, 16, 64, "implicit") == pytest.approx(1 / norms.mean(), rel=1e-12)
 
 
 def test_a_run_learns_resumes_and_samples(data, tmp_path):
@@ -242,8 +249,11 @@ def test_configurations_of_before_heads_and_times_still_load():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"head": "implicit", "weight": "likelihood"}, "weight: must be energy for head implicit .*, got likelihood"),
-        ({"weight": "energy"}, "weight: must be energy for head implicit and for no other, here head mean, got energy"),
+        (
+            {"head": "implicit", "weight": "likelihood"},
+            "weight: of head implicit must be energy or uniform, got likelihood",
+        ),
+        ({"weight": "energy"}, "weight: belongs to head implicit, here head mean, got energy"),
         ({"draws": 1}, "draws: must be in 2..8, got 1"),
         ({"draws": 4}, "draws: belongs to head implicit, here head mean, got 4"),
         ({"head": "beta-binomial", "parametrization": "paper"}, "parametrization: belongs to head mean, .*, got paper"),

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -28,15 +29,21 @@ def pair(monkeypatch):
     for one in both:
         one.start()
         one.begin()
+    assert all(seen(one) for one in both)
     yield [*both, ended, left]
     for one in both:
         one.inside = False
         one.ending = True
+        die(one)
+    for one in both:
+        assert one.alone.wait(5)  # its thread has ended
         one.peers[0].line.close()
 
 
 def die(one):
-    one.peers[0].line.shutdown(socket.SHUT_RDWR)  # what the system does for a process that ends
+    """What the system does for a process that ends."""
+    with suppress(OSError):  # where the other has ended already
+        one.peers[0].line.shutdown(socket.SHUT_RDWR)
 
 
 def seen(one):
@@ -50,7 +57,6 @@ def seen(one):
 
 def test_a_death_is_the_reason_of_an_error_of_torch(pair):
     first, second, ended, _ = pair
-    assert seen(first)
     die(second)
     failure = first.verdict("failed", "Connection closed by peer", perhaps_theirs=True)
     assert failure == Failure(1, "died", "") and str(failure).startswith("rank 1 died: it ended without an error")
@@ -59,7 +65,6 @@ def test_a_death_is_the_reason_of_an_error_of_torch(pair):
 
 def test_the_death_of_rank_0_is_told_by_rank_1(pair):
     first, second, _, _ = pair
-    assert seen(second)
     die(first)
     failure = second.verdict("stopped", "stopped", perhaps_theirs=True)  # torchrun's SIGTERM after it
     assert failure == Failure(0, "died", "") and second.shows(failure)
@@ -68,7 +73,6 @@ def test_the_death_of_rank_0_is_told_by_rank_1(pair):
 
 def test_the_error_of_a_rank_is_told_to_the_others(pair):
     first, second, _, _ = pair
-    assert seen(first)
     assert second.verdict("failed", "load: no such file", perhaps_theirs=False) is None
     failure = first.verdict("failed", "Connection closed by peer", perhaps_theirs=True)
     assert str(failure) == "rank 1: load: no such file"
@@ -77,7 +81,6 @@ def test_the_error_of_a_rank_is_told_to_the_others(pair):
 
 def test_a_signal_that_all_got_is_no_failure_of_another(pair):
     first, second, _, _ = pair
-    assert seen(first)
     assert second.verdict("stopped", "stopped", perhaps_theirs=True) is None
     assert first.known.wait(5)
     assert first.verdict("stopped", "stopped", perhaps_theirs=True) is None
@@ -85,7 +88,6 @@ def test_a_signal_that_all_got_is_no_failure_of_another(pair):
 
 def test_who_has_done_its_work_may_end(pair, monkeypatch):
     first, second, _, _ = pair
-    assert seen(first)
     second.end()
     die(second)
     assert first.alone.wait(5)
@@ -95,7 +97,6 @@ def test_who_has_done_its_work_may_end(pair, monkeypatch):
 def test_a_main_thread_that_nothing_reaches_is_ended(pair, monkeypatch, capsys):
     first, second, ended, left = pair
     monkeypatch.setattr(watch, "GRACE", 0.0)
-    assert seen(first)
     second.ending = True  # and would end by itself
     die(second)
     assert left.wait(5) and ended == [1]
@@ -104,7 +105,6 @@ def test_a_main_thread_that_nothing_reaches_is_ended(pair, monkeypatch, capsys):
 
 def test_a_line_may_arrive_in_pieces(pair):
     first, second, _, _ = pair
-    assert seen(first)
     for piece in (b'{"kind": "failed", "ra', b'nk": 1, "text": "half', b'"}\n'):
         second.peers[0].line.sendall(piece)
         threading.Event().wait(0.02)
