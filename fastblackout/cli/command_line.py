@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from .._version import __version__
 from ..ground.terminal import drop_unwritable, open_streams, width
 from ..pretrained import names
-from ..sampling.rules import COMPAT, SAMPLERS
+from ..sampling.rules import COMPAT, LAST_STEPS, SAMPLERS
 from ..training.config import COMPILE, HELP, PRECISIONS
 from ..training.ranks import current, end_process, let_first_speak, speaks, together
 from ..training.ranks.single import Single
@@ -244,6 +244,8 @@ def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     kinds = ["stochastic", "nearest"]
     parser.add_argument("--rounding", choices=kinds, help="of births to whole numbers (stochastic)")
     parser.add_argument("--attrition", **_X, help="chance that a step also removes a count (0)")
+    what = "draw: as the others; mean: the mean of the births left, less noise (mean for images of 8 bits by a law)"
+    parser.add_argument("--last-step", choices=LAST_STEPS, help=what)
     what = "draw as the paper's authors' program does, to compare with it: every time of the schedule, births rounded "
     what += "to the nearest number, dropout left on (with seeded masks); for runs of head mean"
     parser.add_argument("--compat", choices=COMPAT, help=what)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..philox import Philox
 from ..pretrained import folder_of, names
-from ..sampling.sampler import grid_for, sample_in_batches
+from ..sampling.sampler import sample_in_batches, usual
 from ..training.execution import execution_for
 from ..training.progress import Progress
 from ..training.ranks import current
@@ -56,7 +56,9 @@ def load_for(path: Path, options: Namespace) -> Run:
     run = load_run(path, options.device, options.weights)
     if options.compat is not None:
         _draw_as(options.compat, run, options)
-    for name, default in (("sampler", "bridge"), ("rounding", "stochastic"), ("attrition", 0.0)):
+    defaults = usual(run.model.head, run.shape, run.model.max_count)._asdict()
+    defaults |= {"sampler": "bridge", "rounding": "stochastic", "attrition": 0.0}
+    for name, default in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, default)
     if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
@@ -64,8 +66,6 @@ def load_for(path: Path, options: Namespace) -> Run:
     if not 1 <= options.steps <= run.schedule.steps:
         rule = f"must be in 1..{run.schedule.steps}, the times of the run's schedule"
         raise ValueError(f"{options.command}: steps: {rule}, got {options.steps}")
-    if options.grid is None:
-        options.grid = grid_for(run.model.head)
     device = next(run.model.parameters()).device
     work = options.num * getattr(options, "seeds", 1) * options.steps
     options.execution = execution_for(options.command, options.compile, options.precision, device, work)
@@ -78,7 +78,7 @@ def load_for(path: Path, options: Namespace) -> Run:
 
 def _draw_as(compat: str, run: Run, options: Namespace) -> None:
     """Sets the options of another program's sampler: its rule at every time, or at every n-th, down to the first."""
-    for name in ("grid", "sampler", "rounding", "attrition"):
+    for name in ("grid", "sampler", "rounding", "attrition", "last_step"):
         if (value := getattr(options, name)) is not None:
             raise ValueError(f"{options.command}: {name}: must be left out with --compat {compat}, got {value}")
     if run.model.head != "mean":
@@ -123,7 +123,7 @@ def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | N
 
 
 def steps_of(options: Namespace) -> dict[str, Any]:
-    names = ("steps", "grid", "sampler", "rounding", "attrition")
+    names = ("steps", "grid", "sampler", "rounding", "attrition", "last_step")
     return {name: getattr(options, name) for name in names}
 
 

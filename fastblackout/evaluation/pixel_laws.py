@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..likelihood.laws import log_law
 from ..models.interface import arrays_of, head_of
+from ..models.laws import log_law
 from ..ops import thin
 from ..philox import Philox
 

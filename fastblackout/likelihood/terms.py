@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch.nn.functional import logsigmoid, softplus
 
+from ..models import negative_binomial_law as negative_binomial
 from ..models.interface import LAWS, arrays_of, draw_keys, head_of
+from ..models.laws import log_law_mean, log_law_of_step, rows_of
 from ..ops import binomial, binomial_log_prob, thin
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
-from . import negative_binomial
-from .laws import log_law_mean, log_law_of_step, rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ class Line:
         room, log_q = (model.max_count - x_t).double(), torch.log(alive.q)
         # Outputs of other heads are beside log(1 - p), so that any p will do.
         if (head := head_of(model)) in LAWS:
-            log_y = log_law_mean(head, outputs, room, log_q, model.max_count)
+            log_y = log_law_mean(head, arrays_of(head, outputs, room), room, log_q, model.max_count)
         elif head == "implicit":
             log_y = _log_drawn_mean(outputs, room, log_q)
         else:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..ground.values import check_integer, check_name
 from ..models.interface import LAWS
 from ..ops.bridge import ROUNDINGS
-from .rules import SAMPLERS, load_rule
+from .rules import LAST_STEPS, SAMPLERS, load_rule
 from .rules.rule import Rule
 
 
@@ -62,6 +62,16 @@ def check_guidance(guidance: Any, labels: Tensor | None) -> None:
         raise ValueError(f"sample: guidance: must be finite, got {guidance}")
     if guidance != 0 and labels is None:
         raise ValueError(f"sample: guidance: needs labels, got {guidance} without")
+
+
+def last_rule_of(last_step: Any, rule: Rule) -> Rule:
+    """The rule of the step to time 0."""
+    check_name("sample", "last_step", last_step, LAST_STEPS)
+    if last_step == "draw":
+        return rule
+    from .rules.expected import Expected
+
+    return Expected()
 
 
 def check_callback(callback: Any, cuda_graph: Any) -> None:

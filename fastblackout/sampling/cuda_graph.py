@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _EAGER_STEPS = 2  # before the capture: libraries choose their algorithms and Triton compiles in them
 
 
-def run(setting: Setting, x: Tensor, times: list[int], rng: Philox) -> Tensor:
-    """Counts at times[-1] from the counts x at times[0], for the decreasing `times`; x itself is left alone."""
+def run(setting: Setting, x: Tensor, times: list[int], rng: Philox) -> State:
+    """The state at times[-1] from the counts x at times[0], for the decreasing `times`; x itself is left alone."""
     table, state = prepare(setting, x, times, rng)
     number = len(table)
     if x.is_cuda and number > _EAGER_STEPS:
@@ -35,7 +35,7 @@ def run(setting: Setting, x: Tensor, times: list[int], rng: Philox) -> Tensor:
     else:
         for _ in range(number):
             step_from_table(setting, table, state)
-    return state.x
+    return state
 
 
 def _replay(step: Callable[[], None], number: int) -> None:

@@ -14,7 +14,7 @@ import torch
 from ..data import BatchOrder, Dataset
 from ..models import BlackoutModel, ema_of
 from ..philox import Philox
-from ..sampling.sampler import grid_for, sample
+from ..sampling.sampler import sample, usual
 from .batches import Batch, Batches, step_seed
 from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, step_folder
 from .checkpoint_writer import CheckpointWriter
@@ -164,9 +164,10 @@ class Trainer:
         if self.config.conditional:
             labels = torch.arange(64, device=self.device) % self.batches.no_class
         shape = (64, *self.dataset.shape)
+        how = usual(self.config.head, self.dataset.shape, self.dataset.max_count)
         drawn = sample(
             self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
-            grid=grid_for(self.config.head),
+            grid=how.grid, last_step=how.last_step,
             callback=lambda n, k, x: tick(1) if n else None,
         )  # fmt: skip
         return drawn.cpu().numpy()

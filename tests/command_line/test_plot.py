@@ -13,8 +13,8 @@ from fastblackout.call.head import FAMILIES, OF_STATES
 from fastblackout.cli import main
 from fastblackout.evaluation import charts
 from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
-from fastblackout.likelihood.laws import log_law
 from fastblackout.models import BlackoutModel
+from fastblackout.models.laws import log_law
 
 TINY = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--schedule-steps=60", "--quiet"]
 PLOT = ["plot", "--steps=5", "--threads=1", "--quiet"]

@@ -85,7 +85,7 @@ def test_a_step_only_works_on_tensors():
         step_from_table(setting, table, state)
     assert [tensor.data_ptr() for tensor in state] == places
     assert torch.equal(table, frozen)
-    assert torch.equal(state.x, run(setting, x, times, RNG)) and not x.any()
+    assert torch.equal(state.x, run(setting, x, times, RNG).x) and not x.any()
 
 
 def test_no_callback():

@@ -11,7 +11,7 @@ from scipy import stats
 from fastblackout.models.blackout import HEADS
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import philox4x32
-from fastblackout.sampling.sampler import grid_for
+from fastblackout.sampling.sampler import usual
 from fastblackout.schedule.schedule import GRIDS, Schedule
 
 
@@ -130,4 +130,12 @@ def test_grid_values():
 
 
 def test_samples_of_a_mean_head_keep_their_grid():
-    assert {head: grid_for(head) for head in HEADS} == {**dict.fromkeys(HEADS, "early"), "mean": "cosine"}
+    grids = {head: usual(head, (1, 8, 8), 16).grid for head in HEADS}
+    assert grids == {**dict.fromkeys(HEADS, "early"), "mean": "cosine"}
+
+
+def test_only_images_of_eight_bits_by_a_law_end_with_the_mean():
+    for head in HEADS:
+        wanted = "draw" if head in ("mean", "implicit") else "mean"
+        assert usual(head, (3, 32, 32), 255).last_step == usual(head, (1, 28, 28), 65535).last_step == wanted
+        assert usual(head, (1, 8, 8), 16).last_step == usual(head, (30, 1, 1), 1000).last_step == "draw"

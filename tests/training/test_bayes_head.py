@@ -6,8 +6,8 @@ import torch
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
-from fastblackout.likelihood.laws import log_law_mean, log_law_of_step
 from fastblackout.models import BlackoutModel, small
+from fastblackout.models.laws import log_law_mean, log_law_of_step
 from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trained_model import load_run
@@ -87,7 +87,7 @@ def test_the_laws_of_the_bounds_are_finite_sums(numbers):
     logs = bayes_law.log_weights(list(outputs.chunk(len(numbers), 1)), x_t, offset, most)
     law = torch.softmax(logs, -1)  # of x_0
     mean = (law * torch.arange(21, dtype=torch.float64)).sum(-1) - x_t
-    got = log_law_mean("bayes-logistic", outputs, room, offset, most)
+    got = log_law_mean("bayes-logistic", outputs.chunk(len(numbers), 1), room, offset, most)
     torch.testing.assert_close(torch.exp(got), mean, rtol=1e-10, atol=1e-12)
     step = fb.Prob(
         torch.full((5, 1, 1, 1), 0.3, dtype=torch.float64), torch.full((5, 1, 1, 1), 0.7, dtype=torch.float64)

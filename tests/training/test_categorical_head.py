@@ -6,8 +6,8 @@ import torch
 
 import fastblackout as fb
 from fastblackout.data import load
-from fastblackout.likelihood.laws import log_law_mean, log_law_of_step
 from fastblackout.models import BlackoutModel, presets
+from fastblackout.models.laws import log_law_mean, log_law_of_step
 from fastblackout.training.config import preset
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trained_model import load_run
@@ -73,7 +73,7 @@ def test_the_laws_of_the_bounds_are_finite_sums(family):
     offset, room = torch.linspace(-3, 0, 5).double(), (MOST - x_t).double()
     law = torch.softmax(state_law.log_weights(logits_of(outputs), x_t, offset, family), -1)  # of x_0
     mean = (law * torch.arange(MOST + 1.0)).sum(-1) - x_t
-    got = log_law_mean(family, outputs, room, offset, MOST)
+    got = log_law_mean(family, [logits_of(outputs)], room, offset, MOST)
     torch.testing.assert_close(torch.exp(got), mean, rtol=1e-7, atol=1e-12)
     step, total = fb.Prob(*(torch.full((5, 1, 1, 1), p, dtype=torch.float64) for p in (0.3, 0.7))), 0.0
     for born in range(MOST + 1):

@@ -9,9 +9,9 @@ from scipy import stats
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
-from fastblackout.likelihood.laws import log_law_mean
-from fastblackout.likelihood.negative_binomial import log_law, size_and_mean, step_divergence
 from fastblackout.models import BlackoutModel
+from fastblackout.models.laws import log_law_mean
+from fastblackout.models.negative_binomial_law import log_law, size_and_mean, step_divergence
 from fastblackout.training.config import preset
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trained_model import load_run
@@ -112,7 +112,7 @@ def test_the_bounds_are_by_the_law_of_the_step_that_is_drawn():
     known = np.vectorize(lambda s, m: (stats.nbinom.pmf(n, s, s / (s + m)) * n.numpy()).sum())(
         size[:, :, :2], mean[:, :, :2]
     )
-    got = torch.exp(log_law_mean(HEAD, outputs, room, offset, MOST))
+    got = torch.exp(log_law_mean(HEAD, outputs.chunk(2, 1), room, offset, MOST))
     np.testing.assert_allclose(got[:, :, :2], np.where(room[:, :, :2] > 0, known, 0), rtol=1e-9)
     births = torch.floor(room * torch.rand(SHAPE, generator=torch.Generator().manual_seed(2)).double())
     births[:, :, 0] = room[:, :, 0]  # up to the bound

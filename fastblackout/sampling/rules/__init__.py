@@ -18,6 +18,7 @@ SAMPLERS = {
     "tau-leap-rate": ".tau_leap:TauLeapRate",
     "lanl-2023": ".lanl_2023:Lanl2023",
 }
+LAST_STEPS = ("draw", "mean")
 COMPAT = ("lanl-2023",)  # samplers that are the way another program draws, which has a grid of its own, too
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import logsigmoid
 
-from ..models.interface import arrays_of
 from ..ops import beta_binomial_log_prob, binomial_log_prob
 from ..probability import Prob
-from . import negative_binomial
+from . import negative_binomial_law as negative_binomial
+from .interface import arrays_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,9 +25,8 @@ def rows_of(value: Tensor, like: Tensor) -> Tensor:
     return value.view(-1, *[1] * (like.ndim - 1)) if value.ndim else value
 
 
-def log_law_mean(head: str, outputs: Tensor, room: Tensor, offset: Tensor, most: int) -> Tensor:
-    """log E[births], -inf where there is no room. outputs: float64, of all arrays of the head; offset: (B,)."""
-    arrays = arrays_of(head, outputs, room)
+def log_law_mean(head: str, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
+    """log E[births], -inf where there is no room. arrays: float64, those of the head; offset: (B,) or ()."""
     if head == "beta-binomial":
         return torch.log(room) + logsigmoid(arrays[0] + rows_of(offset, room))
     if head == "negative-binomial":
@@ -37,7 +36,7 @@ def log_law_mean(head: str, outputs: Tensor, room: Tensor, offset: Tensor, most:
 
 
 def _by_parts(
-    head: str, arrays: tuple[Tensor, ...], room: Tensor, offset: Tensor, most: int, of_law: Callable[..., Tensor]
+    head: str, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int, of_law: Callable[..., Tensor]
 ) -> Tensor:
     """of_law(part, log Pr(N = 0..most) of the elements of a part, a row for each) for all elements, in room's shape."""
     shift = rows_of(offset, room).expand(room.shape).reshape(-1)

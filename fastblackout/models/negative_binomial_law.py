@@ -1,4 +1,4 @@
-"""The head "negative-binomial" in the likelihood bounds: its law of a step's births is closed, up to the room."""
+"""The law of the head "negative-binomial": that of a step's births is closed, up to the room."""
 
 from __future__ import annotations
 
