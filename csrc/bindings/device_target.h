@@ -58,6 +58,16 @@ class DeviceTarget {
     return bindings::strided_view(x.data, static_cast<int>(dtype), x.ndim, x.shape, x.strides, view);
   }
 
+  // Draws of a network, one after another along the first dimension. The kernels take all alike, aligned or not.
+  bool draws(Tensor x, cuda::Draws& draws) const {
+    draws.draws = *x.shape++;
+    draws.draw_stride = *x.strides++;
+    --x.ndim;
+    if (!view(x, Dtype::f32, draws)) return false;
+    draws.aligned = draws.vector = false;
+    return true;
+  }
+
   bool takes_logits(Dtype dtype) const { return dtype >= Dtype::f32; }
   static constexpr bool takes_births = true;
 

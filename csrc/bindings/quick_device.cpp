@@ -24,20 +24,29 @@ PyObject* bridge(PyObject*, PyObject* const* a, Py_ssize_t count) { return draw<
 
 using Reader = TensorReader<DeviceTarget>;
 
-PyObject* birth_loss_text() {
+DeviceTarget of_birth_loss() {
   static PyObject* const text = PyUnicode_InternFromString("birth_loss");
-  return text;
+  return DeviceTarget(text, host_is_device);
 }
 
-// like.`make`(size, dtype=dtype), a method of torch.Tensor
-PyObject* make_row(PyObject* like, const char* make, int64_t size, PyObject* dtype) {
-  PyObject *const method = PyObject_GetAttrString(like, make), *const length = PyLong_FromLongLong(size);
+DeviceTarget of_energy_loss() {
+  static PyObject* const text = PyUnicode_InternFromString("energy_loss");
+  return DeviceTarget(text, host_is_device);
+}
+
+// like.`make`(sizes, dtype=dtype), a method of torch.Tensor
+PyObject* make(PyObject* like, const char* make, PyObject* sizes, PyObject* dtype) {
+  PyObject* const method = PyObject_GetAttrString(like, make);
   static PyObject* const names = Py_BuildValue("(s)", "dtype");
-  PyObject* const given[] = {length, dtype};
-  PyObject* const made = method == nullptr || length == nullptr ? nullptr : PyObject_Vectorcall(method, given, 1, names);
+  PyObject* const given[] = {sizes, dtype};
+  PyObject* const made = method == nullptr || sizes == nullptr ? nullptr : PyObject_Vectorcall(method, given, 1, names);
   Py_XDECREF(method);
-  Py_XDECREF(length);
+  Py_XDECREF(sizes);
   return made;
+}
+
+PyObject* make_row(PyObject* like, const char* how, int64_t size, PyObject* dtype) {
+  return make(like, how, PyLong_FromLongLong(size), dtype);
 }
 
 // A tensor that a function makes for itself.
@@ -52,35 +61,50 @@ class Owned {
   PyObject* const object_;
 };
 
-// Makes the scratch of a loss of several chunks. It is this call's own: a CUDA graph may own what is allocated while it is captured,
+// The scratch of a loss of several chunks a sample. It is a call's own: a CUDA graph may own what is allocated while it is captured,
 // and launches on other streams may run beside. When it is freed, torch gives it to work on this stream, behind the kernel.
-bool lend(Reader& read, const Owned& sums, const Owned& done, cuda::BirthLoss& op) {
-  Tensor of_chunks, counters;
-  if (sums.get() == nullptr || done.get() == nullptr || !read.target().borrow(sums.get(), of_chunks) ||
-      !read.target().borrow(done.get(), counters))
-    return false;
-  op.chunk_sums = reinterpret_cast<float*>(of_chunks.data);
-  op.chunks_done = reinterpret_cast<unsigned*>(counters.data);
-  return true;
-}
+class Scratch {
+ public:
+  // each: how many sums a chunk has. none: whether none is needed.
+  Scratch(const Reader& read, int64_t samples, int64_t chunks, int64_t each, bool none)
+      : none_(none), sums_(none ? nullptr : make_row(read.first(), "new_empty", samples * chunks * each, torch.float32)),
+        done_(sums_.get() == nullptr ? nullptr : make_row(read.first(), "new_zeros", samples, torch.int32)) {}
+
+  template <class Op>
+  bool lend(Reader& read, Op& op) const {
+    if (none_) return true;
+    Tensor of_chunks, counters;
+    if (sums_.get() == nullptr || done_.get() == nullptr || !read.target().borrow(sums_.get(), of_chunks) ||
+        !read.target().borrow(done_.get(), counters))
+      return false;
+    op.chunk_sums = reinterpret_cast<float*>(of_chunks.data);
+    op.chunks_done = reinterpret_cast<unsigned*>(counters.data);
+    return true;
+  }
+
+ private:
+  const bool none_;
+  const Owned sums_, done_;
+};
+
+int64_t chunks_of(const cuda::Common& op, int64_t size) { return (op.elements + size - 1) / size; }
+
+PyObject* asked_for(bool gradient) { return gradient ? Py_True : Py_False; }
 
 // loss(backend, (logits, births, weight, gain)) -> (loss, whether a gradient may be asked for), or None
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cuda::BirthLoss op;
-  Reader read(DeviceTarget(birth_loss_text(), host_is_device), a[0], a[1], Dtype::f32, Dtype::f16, op);
+  Reader read(of_birth_loss(), a[0], a[1], Dtype::f32, Dtype::f16, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
-  const int64_t chunks = (op.elements + kLossChunk - 1) / kLossChunk;
-  const bool scratched = chunks > cuda::kUnscratched;
+  const int64_t chunks = chunks_of(op, kLossChunk);
   const Owned made(make_row(read.first(), "new_empty", op.samples, torch.float32));
-  const bool more = made.get() != nullptr && scratched;
-  const Owned sums(more ? make_row(read.first(), "new_empty", op.samples * chunks, torch.float32) : nullptr);
-  const Owned done(sums.get() != nullptr ? make_row(read.first(), "new_zeros", op.samples, torch.int32) : nullptr);
+  const Scratch scratch(read, op.samples, chunks, 1, made.get() == nullptr || chunks <= cuda::kUnscratched);
   Tensor to;
-  if (made.get() == nullptr || !read.target().borrow(made.get(), to) || (scratched && !lend(read, sums, done, op))) return give_up();
+  if (made.get() == nullptr || !read.target().borrow(made.get(), to) || !scratch.lend(read, op)) return give_up();
   op.loss = reinterpret_cast<float*>(to.data);
-  PyObject* const result = Py_BuildValue("(OO)", made.get(), differentiable(read.first()) ? Py_True : Py_False);
+  PyObject* const result = Py_BuildValue("(OO)", made.get(), asked_for(differentiable(read.first())));
   return run_for(result, [&] { read.target().launch("birth_loss", cuda::birth_loss, op); });
 }
 
@@ -88,7 +112,7 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cuda::BirthLoss op;
-  Reader read(DeviceTarget(birth_loss_text(), host_is_device), a[0], a[1], Dtype::f32, Dtype::f16, op);
+  Reader read(of_birth_loss(), a[0], a[1], Dtype::f32, Dtype::f16, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   PyObject* const made = PyObject_CallOneArg(torch.empty_like, read.first());
@@ -100,8 +124,47 @@ PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run_for(made, [&] { read.target().launch("birth_loss", cuda::birth_loss_gradient, op); });
 }
 
+// energy(backend, (x_t, logits, births, weight, offset, max_count)) -> (loss, norms for the gradient, whether one may be asked for),
+// or None
+PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  if (count != 2) Py_RETURN_NONE;
+  cuda::EnergyLoss op;
+  Reader read(of_energy_loss(), a[0], a[1], Dtype::u8, Dtype::i64, op);
+  op.inputs(read);
+  if (!read.good()) Py_RETURN_NONE;
+  const int64_t each = norms_of(static_cast<int>(op.logits.draws));
+  const Owned made(make_row(read.first(), "new_empty", op.samples, torch.float32));
+  const Owned norms(made.get() == nullptr ? nullptr : make(read.first(), "new_empty", Py_BuildValue("(LL)", op.samples, each), torch.float64));
+  const Scratch scratch(read, op.samples, chunks_of(op, kEnergyChunk), each, norms.get() == nullptr);
+  Tensor to, kept;
+  if (norms.get() == nullptr || !read.target().borrow(made.get(), to) || !read.target().borrow(norms.get(), kept) || !scratch.lend(read, op))
+    return give_up();
+  op.loss = reinterpret_cast<float*>(to.data);
+  op.norms = reinterpret_cast<double*>(kept.data);
+  PyObject* const result = Py_BuildValue("(OOO)", made.get(), norms.get(), asked_for(differentiable(PyTuple_GET_ITEM(a[1], 1))));
+  return run_for(result, [&] { read.target().launch("energy_loss", cuda::energy_loss, op); });
+}
+
+// energy_gradient(backend, (x_t, logits, births, upstream * weight, offset, max_count), norms) -> the gradient by the logits, or None
+PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  if (count != 3) Py_RETURN_NONE;
+  cuda::EnergyLoss op;
+  Reader read(of_energy_loss(), a[0], a[1], Dtype::u8, Dtype::i64, op);
+  op.inputs(read);
+  Tensor norms, to;
+  if (!read.good() || !read.target().borrow(a[2], norms)) Py_RETURN_NONE;
+  op.norms = reinterpret_cast<double*>(norms.data);
+  PyObject* const made = PyObject_CallOneArg(torch.empty_like, PyTuple_GET_ITEM(a[1], 1));
+  if (made == nullptr || !read.target().borrow(made, to) || !read.target().draws(to, op.grad)) {
+    Py_XDECREF(made);
+    return give_up();
+  }
+  return run_for(made, [&] { read.target().launch("energy_loss", cuda::energy_loss_gradient, op); });
+}
+
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<thin>("quick_thin"), method<bridge>("quick_bridge"),
                          method<loss>("quick_device_loss"), method<gradient>("quick_device_loss_gradient"),
+                         method<energy>("quick_device_energy"), method<energy_gradient>("quick_device_energy_gradient"),
                          {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

@@ -60,7 +60,7 @@ class PerSample(Argument):
     """A number for each sample, finite in `dtype` and at least `low` (above it where open_low).
 
     part: its name in the torch schema, where that is another. missing: how to get one, where None is no value. A Prob
-    stands for its p. checked: False for what ops hand on to the op of their gradient: any number, or a row of them.
+    stands for its p. checked: False for what ops hand on to the op of their gradient: any number.
     """
 
     def __init__(
@@ -88,6 +88,16 @@ class PerSample(Argument):
     def _given(self, call: Call, value: Any) -> Any:
         self.check_given(call, value, self.missing)
         return value.p if isinstance(value, Prob) else value
+
+
+class Kept(PerSample):
+    """Numbers (B, ...) that a loss leaves for its gradient, which takes them as they are."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "float64", checked=False)
+
+    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
+        return (value,)
 
 
 def takes_spread(argument: Argument, value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..call import short
 from ..call.arguments import Births, Counts, Draws
-from ..call.number_arguments import MaxCount, PerSample
+from ..call.number_arguments import Kept, MaxCount, PerSample
 from ..call.outputs import LikeDraws, LossAndNorms
 from ..call.route import need_gradient, through_torch
 from ..reference import energy_loss as reference
@@ -22,7 +22,7 @@ _ENERGY_LOSS, _ENERGY_LOSS_BACKWARD = declare_loss(
     MaxCount(),
     loss=(LossAndNorms(), reference.energy_loss),
     gradient=(LikeDraws(), reference.energy_loss_backward),
-    kept=[PerSample("norms", checked=False)],
+    kept=[Kept("norms")],
 )
 
 
@@ -65,20 +65,25 @@ def energy_loss(
         >>> fb.energy_loss(logits, x_t, births, weight=1.0, max_count=10)
         array([2.4776196], dtype=float32)
     """
-    op, values = "energy_loss", (x_t, logits, births, weight, offset, max_count)
+    values = x_t, logits, births, weight, offset, max_count
     # memory: for the first gradient, with what the loss has left in it for that
-    graded, memory = need_gradient(logits), None
+    gradient, memory = _gradient, None
     if (made := short.call("quick_energy", x_t, backend, values)) is not None:
-        (loss, norms, memory), chosen = made, "cpu"
-        if not graded:
-            return loss
-    elif not graded or through_torch(logits, backend) or through_torch(x_t, backend):
+        (loss, norms, memory), chosen, graded = made, "cpu", need_gradient(logits)
+    elif (made := short.call("quick_device_energy", x_t, backend, values)) is not None:
+        (loss, norms, graded), chosen, gradient = made, "cuda", _gradient_on_device
+    elif not need_gradient(logits) or through_torch(logits, backend) or through_torch(x_t, backend):
         return _ENERGY_LOSS(values, backend=backend)
     else:
         (loss, norms), chosen, *_ = run_graded(_ENERGY_LOSS, values, backend, None)
-    from .loss_gradient import Kept
+        graded = True
+    if not graded:
+        return loss
+    from . import loss_gradient
 
-    return Kept.apply(logits, ((op, _gradient, [], None), (*values, norms, chosen, [memory]), loss))
+    return loss_gradient.Kept.apply(
+        logits, (("energy_loss", gradient, [], None), (*values, norms, chosen, [memory]), loss)
+    )
 
 
 def _gradient(upstream: Any, *given: Any) -> Any:
@@ -92,3 +97,11 @@ def _gradient(upstream: Any, *given: Any) -> Any:
         return grad
     arguments = x_t, logits, births, coefficient("energy_loss", upstream, weight), *rest, norms
     return _ENERGY_LOSS_BACKWARD(arguments, backend=backend)
+
+
+def _gradient_on_device(upstream: Any, *given: Any) -> Any:
+    x_t, logits, births, weight, *rest = given[:6]
+    norms, backend, _ = given[6:]
+    values = x_t, logits, births, upstream.double() * weight, *rest
+    grad = short.call("quick_device_energy_gradient", x_t, backend, values, norms)
+    return _ENERGY_LOSS_BACKWARD((*values, norms), backend=backend) if grad is None else grad
