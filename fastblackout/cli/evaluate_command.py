@@ -64,7 +64,8 @@ def evaluate_command(options: Namespace) -> int:
     result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
     print(run.checkpoint.path)
-    print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid), {drawn}"))
+    last = ", the last to the mean" if options.last_step == "mean" else ""
+    print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid){last}, {drawn}"))
     if data.is_table:
         print(rows_table(result))
     else:
