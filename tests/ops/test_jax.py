@@ -17,13 +17,13 @@ TWO = "--xla_force_host_platform_device_count=2"
 CHECKS = [each.name for program in PROGRAMS for each in program.body if getattr(each, "name", "").startswith("check_")]
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
+@pytest.fixture(scope="module", params=["ffi", pytest.param("callback", marks=pytest.mark.slow)])
+def report(request, tmp_path_factory):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1", "XLA_FLAGS": TWO}
-    return report_of("jax_checks", folder=tmp_path_factory.mktemp("jax"), environment=environment, timeout=300)
+    folder = tmp_path_factory.mktemp("jax")
+    return report_of("jax_checks", request.param, folder=folder, environment=environment, timeout=300)
 
 
 @pytest.mark.parametrize("name", CHECKS)
-@pytest.mark.parametrize("way", ["ffi", "callback"])
-def test_jax(report, way, name):
-    assert report[f"{way} {name}"] == ""
+def test_jax(report, name):
+    assert report[name] == ""
