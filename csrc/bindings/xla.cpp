@@ -1,5 +1,5 @@
 // Handlers by which programs that JAX has compiled call the CPU's kernels: XLA's threads run them, without Python and its GIL.
-// fastblackout/jax/ffi.py registers them and makes the calls.
+// fastblackout/jax/ffi.py registers them, and layout.py there lays out their arguments.
 #include "bindings/xla.h"
 
 #include <algorithm>
@@ -30,6 +30,31 @@ struct LossGradient : cpu::BirthLoss {
 };
 
 void gradient(const LossGradient& op) { cpu::birth_loss_gradient(op); }
+
+// The model input of counts that stay as they are, since a mask leaves them out: (x - center) * scale.
+struct ModelInput : cpu::Common {
+  cpu::View x;
+  cpu::Input input;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(x, input.center, input.scale);
+    read.outputs(input.out);
+  }
+};
+
+void model_input(const ModelInput& op) {
+  int64_t x[cpu::kChunk];
+  float made[cpu::kChunk];
+  for (int64_t sample = 0; sample < op.samples; ++sample) {
+    for (int64_t i0 = 0; i0 < op.elements; i0 += cpu::kChunk) {
+      const int count = static_cast<int>(std::min<int64_t>(cpu::kChunk, op.elements - i0));
+      cpu::scalar::load(op.x, sample, i0, count, x);
+      for (int k = 0; k < count; ++k) made[k] = (static_cast<float>(x[k]) - op.input.center[sample]) * op.input.scale[sample];
+      cpu::scalar::store(op.input.out, sample, i0, count, made);
+    }
+  }
+}
 
 template <class Op>
 constexpr bool of_elements = std::is_same<Op, cpu::Binomial>::value || std::is_same<Op, cpu::Poisson>::value;
@@ -106,6 +131,7 @@ constexpr Named handlers[] = {
     {"poisson", handle<cpu::Poisson, cpu::poisson>},
     {"birth_loss", handle<cpu::BirthLoss, cpu::birth_loss>},
     {"birth_loss_backward", handle<LossGradient, gradient>},
+    {"model_input", handle<ModelInput, model_input>},
 };
 
 // xla_handlers() -> {op: capsule of its handler}

@@ -1,5 +1,5 @@
 // Fills an op of the CPU's kernels from the buffers that XLA hands to a handler (xla.cpp), for one slice of those that jax.vmap makes.
-// The fields of the op's list in fastblackout/ops.h are read from the arguments in turn; fastblackout/jax/ffi.py lays them out and has
+// The fields of the op's list in fastblackout/ops.h are read from the arguments in turn; fastblackout/jax/layout.py lays them out and has
 // checked all but values: which there are, their shapes and dtypes.
 //   an array               of the shape of all arrays, or 1 in places where it is spread over them
 //   a probability          p, and q or none, which is then 1 - p

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from .callback import callback
-from .ffi import Layout
+from .layout import Layout
 
 
 def run(
@@ -24,7 +24,6 @@ def run(
         return by_callback(given)
 
     def by_ffi(given: dict[str, Any]) -> dict[str, Any]:
-        made = layout.call(given, [results[name] for name in layout.names])
-        return dict(zip(layout.names, made, strict=True))
+        return layout.call(given, results)
 
     return jax.lax.platform_dependent(given, cpu=by_ffi, default=by_callback)

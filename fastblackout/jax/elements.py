@@ -13,8 +13,8 @@ from .. import ops
 from ..call import checks
 from .call import run
 from .callback import check_counts, parted, whole_dtype
-from .ffi import layout_of
 from .keys import from_words, words_of
+from .layout import layout_of
 
 
 def binomial(key: Any, count: Any, prob: Any, *, first_sample: Any = None, call: Any = None) -> Any:

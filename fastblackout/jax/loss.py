@@ -13,7 +13,7 @@ from .. import ops
 from ..ops.birth_loss import check_alone, gradient_by_expected, gradient_of
 from .call import run
 from .callback import parted
-from .ffi import Layout, layout_of
+from .layout import Layout, layout_of
 
 
 def birth_loss(
@@ -38,7 +38,7 @@ def birth_loss(
     gradient = gradient_of if expected is None else gradient_by_expected
 
     def layout(upstream: str = "") -> Layout | None:
-        if mask is not None or expected is not None:
+        if expected is not None:
             return None
         return layout_of("birth_loss", {"logits": array, **values}, upstream=upstream)
 

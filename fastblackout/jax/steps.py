@@ -13,8 +13,8 @@ from ..call.declared import DECLARED
 from ..call.given_outputs import names_of
 from .call import run
 from .callback import check_counts, parted, readable_dtype, whole_dtype
-from .ffi import layout_of
 from .keys import from_words, words_of
+from .layout import layout_of
 
 
 def thin(
@@ -80,9 +80,9 @@ class _Step:
         asked = names_of(op.__name__, "outputs", outputs, known)
         self.outputs = tuple(name for name in known if name in asked)
         input_dtype = jax.dtypes.canonicalize_dtype(input_dtype)
-        mask, arguments = values["mask"], {**values, **options}
+        arguments = {**values, **options}
         request = self.outputs, readable_dtype(input_dtype).name
-        self.layout = layout_of(op.__name__, arguments, request) if mask is None else None
+        self.layout = layout_of(op.__name__, arguments, request)
         self.options = {**options, "outputs": self.outputs, "input_dtype": readable_dtype(input_dtype)}
         self.traced, self.fixed = parted(values)
         dtypes = {name: input_dtype if name == "model_input" else counts.dtype for name in self.outputs}

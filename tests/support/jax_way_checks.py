@@ -21,7 +21,7 @@ def check_way():
         "tau_leap_step": lambda x, logits: fbj.tau_leap_step(KEY, x, births=X.astype(np.int64), step=0.3),
         "binomial": lambda x, logits: fbj.binomial(KEY, x, P.reshape(-1, 1, 1)),
         "poisson": lambda x, logits: fbj.poisson(KEY, jnp.exp(logits)),
-        "birth_loss": lambda x, logits: fbj.birth_loss(logits, x, P),
+        "birth_loss": lambda x, logits: fbj.birth_loss(logits, x, P, mask=x > 9),
         "birth_loss_backward": jax.grad(lambda x, logits: fbj.birth_loss(logits, x, P).sum(), argnums=1),
     }
     for name, call in calls.items():
@@ -60,6 +60,32 @@ def check_numbers():
     same(fbj.poisson(KEY, P[None] * 9), fb.poisson(P[None] * 9, rng=rng))
     same(fbj.thin(KEY, X[:0], 0.3), fb.thin(X[:0], 0.3, rng=rng))
     same(fbj.thin(KEY, X[0, 0, 0], 0.3), fb.thin(X[0, 0, 0], 0.3, rng=rng))
+
+
+def check_masks():
+    """Traced and constant, of fewer dimensions; what lies outside may be any count, and any logit."""
+    wild, mask, rng = X.astype(np.int32), X % 3 > 0, fbj.philox(KEY)
+    wild[~mask] = -1 - 10**8 * wild[~mask]
+    logits, births = np.where(mask, LOGITS, np.nan), np.where(mask, X / 3, -1)
+    how = {"max_count": 255, "center": np.float32([0.1, 1, 2, 3]), "scale": 1e-44}
+    for op in ("thin", "bridge_step", "tau_leap_step"):
+        for given in ((0.3,),) if op == "thin" else ((LOGITS, 0.3), (logits, 0.3)):
+            plain = getattr(fb, op)(wild, *given, rng=rng, mask=mask, **how)
+            traced = jax.jit(lambda *given, op=op: getattr(fbj, op)(KEY, wild, *given, mask=jnp.asarray(mask), **how))
+            same(traced(*given), plain)
+    inputs = np.asarray(plain.model_input)
+    assert ((inputs != 0) & (abs(inputs) < np.finfo(np.float32).tiny))[mask].any()
+    each = np.array([[True], [False], [True]])
+    how = {"births": births[:1], "step": 0.2, "max_count": 255}
+    step = jax.vmap(lambda x, mask: fbj.bridge_step(KEY, x[None], mask=mask[None], **how))
+    made, plain = step(wild[:1], mask[:1]), fb.bridge_step(wild[:1], mask=mask[:1], rng=rng, **how)
+    same(jax.tree.map(lambda part: part[0], made), plain)
+    same(fbj.thin(KEY, X, 0.3, mask=each, outputs="births"), fb.thin(X, 0.3, mask=each, rng=rng, outputs="births"))
+    loss = lambda logits, mask: fbj.birth_loss(logits, births, P, mask=mask)  # noqa: E731
+    same(jax.jit(loss)(logits, mask), fb.birth_loss(logits, births, P, mask=mask))
+    assert (jax.grad(lambda logits: loss(logits, mask).sum())(logits)[~mask] == 0).all()
+    raises("thin: mask: must be bools", lambda: fbj.thin(KEY, X, 0.3, mask=jnp.ones(5)))
+    raises("thin: mask: shape must broadcast to (4, 3, 5)", lambda: fbj.thin(KEY, X, 0.3, mask=np.ones(4, bool)))
 
 
 def check_vmap_of_several():
