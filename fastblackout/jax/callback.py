@@ -1,4 +1,4 @@
-"""Calls of the ops from traced code: by XLA's foreign function interface, else by jax.pure_callback."""
+"""Calls of the ops from traced code, back in Python by jax.pure_callback."""
 
 from __future__ import annotations
 

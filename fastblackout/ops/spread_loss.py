@@ -66,7 +66,8 @@ def expected_gradient(expected: Any, births: Any, upstream: Any, weight: Any) ->
         return np.zeros_like(expected)
     weights, _ = _numbers("expected", x, weight, 1.0)
     coefficient = _coefficient(weights, upstream).reshape(x.shape)
-    y, born = (as_type(as_type(each, "float32"), "float64") for each in (expected, births))
+    given = expected, real_array(_OP, "births", births)
+    y, born = (as_type(as_type(each, "float32"), "float64") for each in given)
     with np.errstate(over="ignore", invalid="ignore"):
         by_logarithm = np.where(y == 0, 0.0, -coefficient * born / np.where(y == 0, 1.0, y))
         return as_type(as_type(coefficient + by_logarithm, "float32"), expected.dtype)

@@ -30,6 +30,8 @@ def check_way():
         assert ("python" in target) if ffi.switched_off else (target == f"fastblackout_{name}"), target
     spread = jax.jit(lambda x: fbj.thin(KEY, x, P[0] * np.ones((1, 3, 1)))).lower(X)
     assert "fastblackout_" not in spread.as_text()
+    with fb.use_backend("reference"):
+        assert "fastblackout_" not in jax.jit(lambda x: fbj.thin(KEY, x, 0.5)).lower(X).as_text()
 
 
 def check_numbers():
@@ -56,6 +58,8 @@ def check_numbers():
     same(fbj.binomial(KEY, count, jnp.asarray(prob)), fb.binomial(count, prob, rng=rng))
     same(fbj.binomial(KEY, count, fb.Prob(P[:3, None, None], 1 - P[:3, None, None])), fb.binomial(
         count, fb.Prob(P[:3, None, None], 1 - P[:3, None, None]), rng=rng))  # fmt: skip
+    huge = np.full(X.shape, 2**54 + 2**30 + 1)  # by way of float64 it would be rounded down to float32
+    same(fbj.birth_loss(LOGITS, huge, 1.0), fb.birth_loss(LOGITS, huge, 1.0))
     same(fbj.poisson(KEY, 7.5), fb.poisson(7.5, rng=rng))
     same(fbj.poisson(KEY, P[None] * 9), fb.poisson(P[None] * 9, rng=rng))
     same(fbj.thin(KEY, X[:0], 0.3), fb.thin(X[:0], 0.3, rng=rng))
