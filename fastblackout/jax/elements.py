@@ -11,10 +11,10 @@ import numpy as np
 
 from .. import ops
 from ..call import checks
-from .call import run
 from .callback import check_counts, parted, whole_dtype
 from .keys import from_words, words_of
 from .layout import layout_of
+from .way import run
 
 
 def binomial(key: Any, count: Any, prob: Any, *, first_sample: Any = None, call: Any = None) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 
 from .. import ops
 from ..ops.birth_loss import check_alone, gradient_by_expected, gradient_of
-from .call import run
 from .callback import parted
 from .layout import Layout, layout_of
+from .way import run
 
 
 def birth_loss(
