@@ -72,7 +72,6 @@ struct XlaArray {
   char* data;
   int64_t rank, count = 1;
   const int64_t* sizes;
-
   // most_rank: that of an array of its kind, above which uint32 are pairs that make float64
   XlaArray(const xla::Buffer& buffer, const XlaCall& call, int64_t slice, int64_t most_rank)
       : type(buffer.type), rank(buffer.rank - call.added), sizes(buffer.sizes + call.added) {
@@ -171,7 +170,6 @@ class XlaReader {
   void unchecked(cpu::PerSample<float>& number) { number = kept(*next(), floats_[used_floats_++]); }
 
   Room<double>& room() { return doubles_[used_doubles_++]; }
-
   // Has the kernel write int64 where the result is int32.
   void widen(cpu::View& out) {
     if (out.dtype != cpu::Dtype::i32) return;
