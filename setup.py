@@ -34,7 +34,7 @@ CXX_FLAGS = (
 NVCC_FLAGS = "-std=c++17 -O3 -fmad=false -cudart static -Xcompiler -fPIC,-fvisibility=hidden -Icsrc -Icsrc/include"
 ARCHITECTURES = ("80", "90", "100", "120")
 # What takes longest to compile comes first, so that no core is idle at the end.
-CPU_SOURCES = [f"csrc/bindings/{name}.cpp" for name in ("cpu", "quick")]
+CPU_SOURCES = [f"csrc/bindings/{name}.cpp" for name in ("cpu", "quick", "xla")]
 CPU_SOURCES += ["csrc/cpu/support/view.cpp", "csrc/cpu/support/draw.cpp"]
 CUDA_SOURCES = ["csrc/cuda/bridge.cu", "csrc/cuda/thin.cu", "csrc/bindings/cuda.cpp"]
 CUDA_SOURCES += ["csrc/bindings/quick_device.cpp"]

@@ -5,6 +5,7 @@
 
 #include "bindings/host_reader.h"
 #include "bindings/quick.h"
+#include "bindings/xla.h"
 #include "cpu/support/draw.h"
 
 namespace py = pybind11;
@@ -57,7 +58,7 @@ PYBIND11_MODULE(_cpu, m) {
   } catch (const std::invalid_argument& wrong) {
     throw py::import_error(wrong.what());
   }
-  if (fb::add_quick(m.ptr(), chosen_isa) != 0) throw py::error_already_set();
+  if (fb::add_quick(m.ptr(), chosen_isa) != 0 || fb::add_xla(m.ptr(), chosen_isa) != 0) throw py::error_already_set();
   m.def("isa", [] { return cpu::isa_name(chosen_isa); });
   m.def("isas", [] {
     py::list names;

@@ -4,10 +4,9 @@
 
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "bindings/borrow.h"
-#include "cpu/ops.h"
+#include "bindings/room.h"
 
 namespace fastblackout {
 namespace {
@@ -36,27 +35,6 @@ cpu::Draws draws_of(Tensor tensor, cpu::Dtype dtype) {
   static_cast<cpu::View&>(draws) = view_of(tensor, dtype);
   return draws;
 }
-
-// Memory for the numbers of samples, where they had to be converted.
-template <class T>
-class Room {
- public:
-  // Keeps number(i) for i < count, as T; a single number is for all samples.
-  template <class Number>
-  cpu::PerSample<T> keep(int64_t count, const Number& number) {
-    T* to = &one_;
-    if (count > 1) {
-      more_.resize(static_cast<size_t>(count));
-      to = more_.data();
-    }
-    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(number(i));
-    return cpu::PerSample<T>{to, count > 1 ? 1 : 0};
-  }
-
- private:
-  T one_;
-  std::vector<T> more_;
-};
 
 // The numbers of a tensor of T with the shape (samples,); false for anything else.
 template <class T>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import Any
 
 from .._version import __version__
 from ..ground.terminal import wrap
@@ -13,7 +14,8 @@ from .json_output import check_json, give_json
 
 
 def info_command(options: Namespace) -> int:
-    """Says which backends there are and why others are absent, what "auto" takes, and which recipes there are."""
+    """Says which backends there are and why others are absent, how JAX calls the kernels, what "auto" takes, and which
+    recipes there are."""
     check_json(options, options.force)
     backends, taken = capabilities(), preferences()
     indent, every = " " * 16, backends["reference"]["ops"]
@@ -21,6 +23,8 @@ def info_command(options: Namespace) -> int:
     for name, state in backends.items():
         has = f"; {_of(state['ops'], every)}" if state["ops"] else ""
         print(wrap(f"{state['detail']}{has}", f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
+    jax = _jax()
+    print(wrap(jax["detail"], f"{'jax':10} {'yes' if jax['available'] else 'no':4} ", indent))
     print('backend="auto" takes')
     for device, ops, backend, why in taken:
         print(wrap(f"{_of(ops, every)}: {why}", f"{device:10} {backend:9} ", " " * 21))
@@ -32,8 +36,18 @@ def info_command(options: Namespace) -> int:
             print(wrap(f"{recipe.about}; {recipe.time}{sample}", f"{dataset:14} {name:6} ", " " * 22))
     auto = [dict(zip(("device", "ops", "backend", "why"), rule, strict=True)) for rule in taken]
     recipes = {dataset: {name: each._asdict() for name, each in known.items()} for dataset, known in RECIPES.items()}
-    give_json(options, {"version": __version__, "backends": backends, "auto": auto, "recipes": recipes})
+    give_json(options, {"version": __version__, "backends": backends, "jax": jax, "auto": auto, "recipes": recipes})
     return 0
+
+
+def _jax() -> dict[str, Any]:
+    """Whether fastblackout.jax is there, and which way it calls the kernels, or why it is absent."""
+    try:
+        from ..jax.ffi import described
+
+        return {"available": True, "detail": described()}
+    except (ImportError, RuntimeError) as error:  # RuntimeError: JAX and jaxlib do not go together
+        return {"available": False, "detail": str(error)}
 
 
 def _of(ops: Sequence[str], every: Sequence[str]) -> str:

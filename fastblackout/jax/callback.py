@@ -1,8 +1,8 @@
-"""Calls of the ops from traced code."""
+"""Calls of the ops from traced code, back in Python by jax.pure_callback."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,23 +10,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import COUNTS
+from ..backends import available
 from ..call.copied_counts import COPIED
 
 
 def callback(run: Callable[..., Any], given: dict[str, Any], results: Any, ndim: int) -> Any:
     """run(**given) on the host, on NumPy arrays. ndim: of the first of them, without the axes that vmap adds."""
     names = list(given)
+    made_as = jax.tree.map(lambda like: jax.ShapeDtypeStruct(like.shape, readable_dtype(like.dtype)), results)
 
     def host(*values: Any) -> Any:
         arrays = [np.asarray(value) for value in values]
+        cpu = available.load("_cpu")
+        return called(arrays) if isinstance(cpu, str) else cpu.with_default_floats(lambda: called(arrays))
+
+    def called(arrays: Sequence[Any]) -> Any:
         added = arrays[0].shape[: arrays[0].ndim - ndim]
         if not added:
-            return _as(results, run(**dict(zip(names, arrays, strict=True))))
+            return _as(made_as, run(**dict(zip(names, arrays, strict=True))))
         slices = [run(**{n: a[at] for n, a in zip(names, arrays, strict=True)}) for at in np.ndindex(added)]
         stack = lambda like, *parts: np.stack(parts).reshape(*added, *like.shape)  # noqa: E731
-        return _as(results, jax.tree.map(stack, results, *slices))
+        return _as(made_as, jax.tree.map(stack, made_as, *slices))
 
-    return jax.pure_callback(host, results, *map(readable, given.values()), vmap_method="broadcast_all")
+    readable = [value.astype(readable_dtype(value.dtype)) for value in given.values()]
+    made = jax.pure_callback(host, made_as, *readable, vmap_method="broadcast_all")
+    return jax.tree.map(lambda part, like: part.astype(like.dtype), made, results)
 
 
 def _as(results: Any, made: Any) -> Any:
@@ -46,9 +54,9 @@ def check_counts(op: str, argument: str, counts: Any) -> None:
         raise TypeError(f"{op}: {argument}: dtype must be one of {', '.join(known)}, got {counts.dtype.name}")
 
 
-def readable(value: Any) -> Any:
-    """In a dtype that NumPy has."""
-    return value.astype(jnp.float32) if value.dtype == jnp.bfloat16 else value
+def readable_dtype(dtype: Any) -> Any:
+    """The dtype itself, or for bfloat16, which NumPy has not, float32."""
+    return np.dtype(np.float32) if dtype == jnp.bfloat16 else dtype
 
 
 def whole_dtype() -> Any:

@@ -11,8 +11,10 @@ import numpy as np
 
 from .. import ops
 from ..call import checks
-from .callback import callback, check_counts, parted, whole_dtype
+from .callback import check_counts, parted, whole_dtype
 from .keys import from_words, words_of
+from .layout import layout_of
+from .way import run
 
 
 def binomial(key: Any, count: Any, prob: Any, *, first_sample: Any = None, call: Any = None) -> Any:
@@ -32,10 +34,11 @@ def _drawn(op: Callable[..., Any], values: dict[str, Any], shape: Any, dtype: An
     """An element-wise draw."""
     traced, fixed = parted(values)
 
-    def run(words: Any, **given: Any) -> Any:
+    def run_host(words: Any, **given: Any) -> Any:
         made = op(**given, **fixed, rng=from_words(words))
         if made.size and made.max() > checks.largest(np.dtype(dtype).name):
             raise ValueError(f"{op.__name__}: rate: counts above 2^31 - 1 need jax_enable_x64, got {int(made.max())}")
-        return made
+        return {"out": made}
 
-    return callback(run, {"words": words, **traced}, jax.ShapeDtypeStruct(tuple(shape), dtype), 1)
+    given, results = {"words": words, **traced}, {"out": jax.ShapeDtypeStruct(tuple(shape), dtype)}
+    return run(layout_of(op.__name__, values), run_host, given, results, 1)["out"]

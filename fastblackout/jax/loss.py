@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,33 +10,53 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
-from ..ops.birth_loss import gradient_of
-from .callback import callback, parted, readable
+from ..ops.birth_loss import check_alone, gradient_by_expected, gradient_of
+from .callback import parted
+from .layout import Layout, layout_of
+from .way import run
 
 
-def birth_loss(logits: Any, births: Any, weight: Any, *, gain: Any = 1.0, mask: Any = None) -> Any:
+def birth_loss(
+    logits: Any, births: Any, weight: Any, *, expected: Any = None, gain: Any = 1.0, mask: Any = None
+) -> Any:  # fmt: skip
     """fb.birth_loss: weight times the sum over each sample of y - births log y, y = gain softplus(logit); float32 (B,).
 
-    jax.grad differentiates it by the logits, once; the others are constants. Arguments as in fb.birth_loss.
+    jax.grad differentiates it by the logits, or by the expected births y that are given in their place, once; the
+    others are constants. Arguments as in fb.birth_loss.
     """
-    logits = jnp.asarray(logits)
-    traced, fixed = parted({"births": births, "weight": weight, "gain": gain, "mask": mask})
-    out = jax.ShapeDtypeStruct(logits.shape[:1], np.float32)
+    name, first = ("logits", logits) if expected is None else ("expected", expected)
+    if expected is not None:
+        check_alone(logits, gain)
+    elif logits is None:
+        raise TypeError("birth_loss: logits: must be given, or expected in their place, got None")
+    array = jnp.asarray(first)
+    values = {"births": births, "weight": weight, "mask": mask}
+    if expected is None:
+        values["gain"] = gain
+    traced, fixed = parted(values)
+    loss_of = ops.birth_loss if expected is None else functools.partial(ops.birth_loss, None)
+    gradient = gradient_of if expected is None else gradient_by_expected
+
+    def layout(upstream: str = "") -> Layout | None:
+        if expected is not None:
+            return None
+        return layout_of("birth_loss", {"logits": array, **values}, upstream=upstream)
 
     @jax.custom_vjp
-    def loss(logits: Any, traced: dict[str, Any]) -> Any:
-        run = lambda **given: ops.birth_loss(**given, **fixed)  # noqa: E731
-        return callback(run, {"logits": logits, **traced}, out, logits.ndim)
+    def loss(first: Any, traced: dict[str, Any]) -> Any:
+        host = lambda **given: {"loss": loss_of(**given, **fixed)}  # noqa: E731
+        results = {"loss": jax.ShapeDtypeStruct(first.shape[:1], np.float32)}
+        return run(layout(), host, {name: first, **traced}, results, first.ndim)["loss"]
 
-    def forward(logits: Any, traced: dict[str, Any]) -> Any:
-        return loss(logits, traced), (logits, traced)
+    def forward(first: Any, traced: dict[str, Any]) -> Any:
+        return loss(first, traced), (first, traced)
 
     def backward(kept: Any, upstream: Any) -> Any:
-        logits, traced = kept
-        like = jax.ShapeDtypeStruct(logits.shape, readable(logits).dtype)
-        run = lambda **given: gradient_of(**given, **fixed)  # noqa: E731
-        given = {"logits": logits, "upstream": upstream, **traced}
-        return callback(run, given, like, logits.ndim).astype(logits.dtype), None
+        first, traced = kept
+        host = lambda **given: {"grad": gradient(**given, **fixed)}  # noqa: E731
+        given = {name: first, "upstream": upstream, **traced}
+        results = {"grad": jax.ShapeDtypeStruct(first.shape, first.dtype)}
+        return run(layout("upstream"), host, given, results, first.ndim)["grad"], None
 
     loss.defvjp(forward, backward)
-    return loss(logits, traced)
+    return loss(array, traced)

@@ -7,11 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .. import ops
-from .callback import callback, check_counts, parted, whole_dtype
+from ..call.declared import DECLARED
+from ..call.given_outputs import names_of
+from .callback import check_counts, parted, readable_dtype, whole_dtype
 from .keys import from_words, words_of
+from .layout import layout_of
+from .way import run
 
 
 def thin(
@@ -73,22 +76,23 @@ class _Step:
         counts = values[first] = jnp.asarray(values[first])
         self.op, self.counted, self.ndim = op, counted, counts.ndim
         check_counts(op.__name__, first, counts)
-        self.input_dtype = jax.dtypes.canonicalize_dtype(input_dtype)
-        self.outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
-        made = np.float32 if self.input_dtype == jnp.bfloat16 else self.input_dtype  # NumPy has no bfloat16
-        self.options = {**options, "outputs": self.outputs, "input_dtype": made}
+        known = DECLARED[op.__name__].outputs.names
+        asked = names_of(op.__name__, "outputs", outputs, known)
+        self.outputs = tuple(name for name in known if name in asked)
+        input_dtype = jax.dtypes.canonicalize_dtype(input_dtype)
+        arguments = {**values, **options}
+        request = self.outputs, readable_dtype(input_dtype).name
+        self.layout = layout_of(op.__name__, arguments, request)
+        self.options = {**options, "outputs": self.outputs, "input_dtype": readable_dtype(input_dtype)}
         self.traced, self.fixed = parted(values)
-        dtypes = {name: made if name == "model_input" else counts.dtype for name in self.outputs}
+        dtypes = {name: input_dtype if name == "model_input" else counts.dtype for name in self.outputs}
         self.results = {name: jax.ShapeDtypeStruct(counts.shape, dtype) for name, dtype in dtypes.items()}
         if counted:
             self.results[counted] = jax.ShapeDtypeStruct(counts.shape[:1] or (1,), whole_dtype())
 
     def __call__(self, words: Any) -> dict[str, Any]:
-        def run(words: Any, **given: Any) -> dict[str, Any]:
+        def run_host(words: Any, **given: Any) -> dict[str, Any]:
             made = self.op(**given, **self.fixed, **self.options, rng=from_words(words))
             return {name: getattr(made, name) for name in self.results}
 
-        found = callback(run, {"words": words, **self.traced}, self.results, 1)
-        if "model_input" in found:
-            found["model_input"] = found["model_input"].astype(self.input_dtype)
-        return found
+        return run(self.layout, run_host, {"words": words, **self.traced}, self.results, 1)

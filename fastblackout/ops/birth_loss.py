@@ -17,7 +17,7 @@ from ..call.route import need_gradient, through_torch
 from ..ground.values import is_number, is_spread, shown
 from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
-from .spread_loss import spread_gradient, spread_loss
+from .spread_loss import expected_gradient, spread_gradient, spread_loss
 from .spread_values import NO_BIRTHS, births_inside, dense, mask_of, where
 
 _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
@@ -101,7 +101,7 @@ def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: str) -
         if mask is not None:
             logits, births = _where(mask, "logits", logits, births, NO_BIRTHS)
         return birth_loss(logits, births, weight, gain=gain, backend=backend)
-    _check_alone(logits, gain)
+    check_alone(logits, gain)
     if mask is not None:
         expected, births = _where(mask, "expected", expected, births, 0)
     return spread_loss(birth_loss, None, expected, births, weight, backend=backend)
@@ -115,7 +115,7 @@ def _where(mask: Any, name: str, given: Any, births: Any, none: float) -> tuple[
     return where(known, first.value, none), births_inside(op, known, births, (name, first))
 
 
-def _check_alone(logits: Any, gain: Any) -> None:
+def check_alone(logits: Any, gain: Any) -> None:
     """TypeError for what makes no difference beside the expected births."""
     if logits is not None:
         raise TypeError("birth_loss: logits: must be None where expected is given, got both")
@@ -156,3 +156,12 @@ def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any 
         return spread_gradient(_BIRTH_LOSS_BACKWARD, logits, births, upstream, weight, gain)
     weights = per_sample("birth_loss", "weight", weight, len(logits))
     return _BIRTH_LOSS_BACKWARD((logits, births, upstream.astype("float64") * weights, gain), backend="auto")
+
+
+def gradient_by_expected(expected: Any, upstream: Any, births: Any, weight: Any, mask: Any = None) -> Any:
+    """The same by the expected births."""
+    if mask is None:
+        return expected_gradient(expected, births, upstream, weight)
+    known = mask_of("birth_loss", mask, dense("birth_loss", "expected", expected, FLOATS), "expected")
+    made = expected_gradient(*_where(mask, "expected", expected, births, 0), upstream, weight)
+    return where(known, made, 0)

@@ -54,11 +54,30 @@ def spread_gradient(gradient: Loss, logits: Any, births: Any, upstream: Any, wei
     sample. upstream: that by the losses."""
     x = Array(logits, _OP, "logits")
     weights, gains = _numbers("logits", x, weight, gain)
-    relative, most = _relative(weights)
-    with np.errstate(over="ignore", invalid="ignore"):
-        coefficient = (upstream.astype("float64")[:, None] * most).astype("float32") * relative
+    coefficient = _coefficient(weights, upstream)
     made = gradient((_column(x.value), _column(births), coefficient.reshape(-1), gains), backend="auto")
     return made.reshape(x.shape)
+
+
+def expected_gradient(expected: Any, births: Any, upstream: Any, weight: Any) -> Any:
+    """The same by the expected births y: weight times 1 - births / y, and the weight where y is 0."""
+    x = Array(expected, _OP, "expected")
+    if not x.samples or not x.elements:
+        return np.zeros_like(expected)
+    weights, _ = _numbers("expected", x, weight, 1.0)
+    coefficient = _coefficient(weights, upstream).reshape(x.shape)
+    given = expected, real_array(_OP, "births", births)
+    y, born = (as_type(as_type(each, "float32"), "float64") for each in given)
+    with np.errstate(over="ignore", invalid="ignore"):
+        by_logarithm = np.where(y == 0, 0.0, -coefficient * born / np.where(y == 0, 1.0, y))
+        return as_type(as_type(coefficient + by_logarithm, "float32"), expected.dtype)
+
+
+def _coefficient(weights: Array, upstream: Any) -> Any:
+    """The gradient by the cost of each element, of the weights (B, n) and the gradient by the losses; float64."""
+    relative, most = _relative(weights)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (upstream.astype("float64")[:, None] * most).astype("float32") * relative
 
 
 def _column(value: Any) -> Any:

@@ -281,6 +281,6 @@ def test_info(capsys):
     out = capsys.readouterr().out
     recipes = [dataset for dataset, known in RECIPES.items() for _ in known]
     names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
-    backends, devices = ["reference", "cpu", "cuda", "triton"], ["cpu", "cuda"]
+    backends, devices = ["reference", "cpu", "cuda", "triton", "jax"], ["cpu", "cuda"]
     assert names == ["fastblackout", *backends, 'backend="auto"', *devices, "the", "recipes", *recipes]
     assert all(op in out for op in capabilities()["reference"]["ops"]) and out.count("transition_rows") == 1

@@ -1,6 +1,7 @@
 """Checks of fastblackout.jax, run by tests/ops/test_jax.py in a process of its own: JAX's threads forbid later forks.
 
-Prints, as JSON, what each check raised: "" where it passed.
+The kernels are called by XLA's foreign function interface or, with the argument "callback", by jax.pure_callback.
+Prints, as JSON, what each check raised, of here and of jax_way_checks.py: "" where it passed.
 """
 
 import importlib
@@ -15,23 +16,9 @@ import torch
 
 import fastblackout as fb
 import fastblackout.jax as fbj
-
-KEY = jax.random.key(7)
-RNG = np.random.default_rng(0)
-X = RNG.integers(0, 256, (4, 3, 5)).astype(np.uint8)
-P = RNG.random(4)
-LOGITS = RNG.normal(size=X.shape).astype(np.float32)
-
-
-def same(made, expected):
-    """A result of JAX and one of NumPy, array by array and to the bit."""
-    made, expected = jax.tree.leaves(made), [each for each in jax.tree.leaves(expected) if each is not None]
-    assert len(made) == len(expected) > 0
-    for a, b in zip(made, expected, strict=True):
-        a = np.asarray(a)
-        if b.dtype == np.int64:
-            b = b.astype(np.int32)  # JAX has no int64 here
-        assert a.dtype == b.dtype and a.shape == b.shape and (a == b).all()
+from fastblackout.jax import ffi
+from support import jax_way_checks
+from support.jax_shared import KEY, LOGITS, RNG, P, X, raises, same
 
 
 def step_arguments():
@@ -132,6 +119,27 @@ def check_numbers_within_a_sample():
     same(jax.jit(jax.grad(lambda logits: 3 * loss(logits).sum()))(LOGITS), tensor.grad.numpy())
 
 
+def check_expected():
+    """The loss of the expected births themselves: with a mask, weights within a sample, and where both are 0."""
+    y, births = np.abs(LOGITS) * (X > 40), (X // 3 * (X > 99)).astype(np.int32)
+    each, some = RNG.normal(size=X.shape).astype(np.float32), X % 3 > 0
+    for weight, mask in ((P, None), (np.float32(2), some), (each, None), (jnp.asarray(each), jnp.asarray(some))):
+        tensor, of = torch.from_numpy(y).requires_grad_(), None if mask is None else torch.from_numpy(some)
+        tensor.grad = None
+        losses = fb.birth_loss(None, torch.from_numpy(births), np.asarray(weight), expected=tensor, mask=of)
+        (losses * torch.arange(4.0)).sum().backward()
+        loss = lambda y, how={"weight": weight, "mask": mask}: fbj.birth_loss(None, births, expected=y, **how)  # noqa: E731
+        same(jax.jit(loss)(y), losses.detach().numpy())
+        same(jax.jit(jax.grad(lambda y, loss=loss: (loss(y) * jnp.arange(4.0)).sum()))(y), tensor.grad.numpy())
+    alone = lambda y, births, weight: fbj.birth_loss(None, births[None], weight, expected=y[None])[0]  # noqa: E731
+    made = jax.vmap(jax.grad(alone))(jnp.asarray(y), jnp.asarray(births), jnp.asarray(P, jnp.float32))
+    tensor.grad = None
+    fb.birth_loss(None, torch.from_numpy(births), np.float32(P), expected=tensor).sum().backward()
+    same(made, tensor.grad.numpy())
+    half = jax.grad(lambda y: fbj.birth_loss(None, births, 1.0, expected=y).sum())(jnp.asarray(y, jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+
+
 def check_errors():
     wrong = {
         "thin: alive: must be in [0, 1], got 1.5": lambda: jax.jit(fbj.thin)(KEY, X, jnp.float32(1.5)),
@@ -143,20 +151,19 @@ def check_errors():
         "fastblackout.jax: call: must be in 0..4294967295, got -1": lambda: fbj.thin(KEY, X, 0.5, call=-1),
         "fastblackout.jax: call: must be an integer or": lambda: fbj.thin(KEY, X, 0.5, call=jnp.float32(1)),
         "birth_loss: births: must be finite": lambda: fbj.birth_loss(LOGITS, -jnp.ones(X.shape), 1.0),
+        "birth_loss: logits: must be None where": lambda: fbj.birth_loss(LOGITS, X, 1.0, expected=LOGITS),
+        "birth_loss: logits: must be given, or expected": lambda: fbj.birth_loss(None, X, 1.0),
+        "birth_loss: gain: must be 1 where expected": lambda: fbj.birth_loss(None, X, 1.0, gain=2, expected=LOGITS),
+        "birth_loss: births: must be 0 where expected is 0": lambda: fbj.birth_loss(None, X, 1.0, expected=0.0 * X),
     }
     for text, call in wrong.items():
-        try:
-            jax.block_until_ready(call())
-        except Exception as error:
-            assert text in str(error), (text, str(error))
-        else:
-            raise AssertionError(text)
+        raises(text, call)
 
 
 def check_without_jax():
     kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "jax"}
+    kept["fastblackout.jax"] = sys.modules.pop("fastblackout.jax")
     sys.modules["jax"] = None
-    sys.modules.pop("fastblackout.jax")
     try:
         importlib.import_module("fastblackout.jax")
     except ModuleNotFoundError as error:
@@ -167,13 +174,13 @@ def check_without_jax():
         sys.modules.update(kept)
 
 
-CHECKS = [name for name in list(globals()) if name.startswith("check_")]
-
 if __name__ == "__main__":
-    report = {}
-    for name in CHECKS:
+    if sys.argv[1:] == ["callback"]:
+        ffi.switched_off = "the test wants it"
+    known, report = {**globals(), **vars(jax_way_checks)}, {}
+    for name in [name for name in known if name.startswith("check_")]:
         try:
-            globals()[name]()
+            known[name]()
             report[name] = ""
         except Exception:
             report[name] = traceback.format_exc()

@@ -2,9 +2,9 @@
 //
 // An op is a struct template over a backend B (cpu/ops.h, cuda/ops.h), which says what type a view of an array, a probability
 // or a number for each sample has there. The op's list of fields names the arguments in the order in which fastblackout/ops
-// declares them, then the outputs. Three readers go along such a list and fill the struct from what Python gives: addresses
-// of host memory (bindings/host_reader.h), addresses of a device's memory (bindings/device_reader.h), or torch's tensors
-// themselves (bindings/tensor_reader.h). A reader has
+// declares them, then the outputs. Four readers go along such a list and fill the struct from what Python gives: addresses
+// of host memory (bindings/host_reader.h), addresses of a device's memory (bindings/device_reader.h), torch's tensors
+// themselves (bindings/tensor_reader.h), or from buffers of a program that JAX has compiled (bindings/xla_reader.h). A reader has
 //   read(fields...)                    arguments, each by its type
 //   read.either(given, is_second)      two arguments of which one is None
 //   read.optional(prob)                a probability that may be left out
