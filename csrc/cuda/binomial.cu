@@ -13,10 +13,10 @@ FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Binomial) op) {
   const double p = load_one(op.p, place.sample, place.i);
   const double q = op.q.data != nullptr ? load_one(op.q, place.sample, place.i) : 1.0 - p;
   const PQ prob = checked_pair(p, q, wrong_prob);
+  raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
   if (place.i == 0) check_key(op, place.sample);
   const int64_t k = binomial_draw(n, prob.p, prob.q, op.key, place, BINOMIAL);
   store_one(op.out, place.sample, place.i, static_cast<double>(k));
-  raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
 }
 
 }  // namespace

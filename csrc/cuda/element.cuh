@@ -3,8 +3,8 @@
 #pragma once
 
 #include "cuda/draw.cuh"
+#include "fastblackout/fast_element.h"
 #include "fastblackout/gamma.h"
-#include "fastblackout/poisson.h"
 
 namespace fastblackout {
 namespace cuda {
@@ -47,12 +47,38 @@ union GammaThen {
   Second second;
 };
 
+// The draws of about one element in a thousand. Its numbers lie in the hat: the count as its bits, p and q, or the rate.
+FB_COLD int64_t exact_binomial_draw(StoredKey key, uint32_t i, uint32_t stream, BinomialHat& hat) {
+  return binomial_element(bit_cast<int64_t>(hat.count), hat.p, hat.q, key, i, stream, hat);
+}
+
+FB_COLD int64_t exact_poisson_draw(StoredKey key, uint32_t i, uint32_t stream, PoissonHat& hat) {
+  return poisson_element(hat.rate, key, i, stream, hat);
+}
+
+// binomial_element and poisson_element by float32 where that tells. Meanwhile the numbers wait in the hat: registers are few.
+FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const StoredKey& key, uint32_t i, uint32_t stream, BinomialHat& hat) {
+  hat.count = bit_cast<double>(n);
+  hat.p = p;
+  hat.q = q;
+  int64_t k;
+  if (!fast_binomial(n, p > 0.5 ? q : p, key_of(key.key, key.sample), i, stream, k)) return exact_binomial_draw(key, i, stream, hat);
+  FB_FORGET();
+  return hat.p > 0.5 ? bit_cast<int64_t>(hat.count) - k : k;
+}
+
+FB_DEVICE int64_t poisson_draw(double rate, const StoredKey& key, uint32_t i, uint32_t stream, PoissonHat& hat) {
+  hat.rate = rate;
+  int64_t k;
+  return fast_poisson(rate, key_of(key.key, key.sample), i, stream, k) ? k : exact_poisson_draw(key, i, stream, hat);
+}
+
 FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const int64_t* key, const Place& place, uint32_t stream) {
-  return binomial_element(n, p, q, StoredKey{key, place.sample}, place.i, stream, own_hat<BinomialHat>());
+  return binomial_draw(n, p, q, StoredKey{key, place.sample}, place.i, stream, own_hat<BinomialHat>());
 }
 
 FB_DEVICE int64_t poisson_draw(double rate, const int64_t* key, const Place& place, uint32_t stream) {
-  return poisson_element(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
+  return poisson_draw(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
 }
 
 // The streams of a draw with one p for a sample.
