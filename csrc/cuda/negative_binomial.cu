@@ -19,7 +19,7 @@ FB_KERNEL(kThreads, 4) negative_binomial_kernel(FB_PARAM(NegativeBinomial) op) {
   GammaThen<PoissonHat>& hat = own_hat<GammaThen<PoissonHat>>();
   const double x = gamma_element(r, mean, key, place.i, streams, hat.gamma) / r;
   const int64_t k = poisson_draw(x < kMaxRate ? x : kMaxRate, key, place.i, NEGATIVE_BINOMIAL, hat.second);
-  store_one(op.out, place.sample, place.i, static_cast<double>(k));
+  store_whole(op.out, place.sample, place.i, k);
 }
 
 }  // namespace

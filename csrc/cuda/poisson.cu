@@ -13,7 +13,7 @@ FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Poisson) op) {
   raise(op.flag, kWrongProbability, wrong);
   if (place.i == 0) check_key(op, place.sample);
   const int64_t k = poisson_draw(rate, op.key, place, POISSON);
-  store_one(op.out, place.sample, place.i, static_cast<double>(k));
+  store_whole(op.out, place.sample, place.i, k);
 }
 
 }  // namespace

@@ -51,6 +51,8 @@ FB_HD float fast_exp2(float x) { return off_by(__builtin_exp2f(x), 0x1p-22f); }
 
 FB_HD float quotient(float x, float y) { return x * rough_inverse(y); }
 
+constexpr float kRatioSlack = 0x1p-13f;
+
 #define FB_FLOAT float
 #define FB_INT int32_t
 #define FB_MASK bool
@@ -59,7 +61,7 @@ FB_HD float quotient(float x, float y) { return x * rough_inverse(y); }
 #undef FB_INT
 #undef FB_MASK
 
-// A mean as a multiple of 2^-32, rounded down, made without float64 operations. One that is 2^20 or above may be any number there.
+// A mean as a multiple of 2^-32, rounded down, made without float64 operations.
 typedef uint64_t FixedMean;
 constexpr FixedMean kTen = FixedMean{10} << 32;
 
@@ -86,7 +88,8 @@ FB_HD float rounded(double x) {
   return bits < uint64_t{897} << 52 ? 0.0f : from_bits(static_cast<int32_t>((bits - (uint64_t{896} << 52)) >> 29));
 }
 
-FB_HD bool is_below(double x, double bound) { return bit_cast<uint64_t>(x) < bit_cast<uint64_t>(bound); }  // both positive or 0
+// x < bound, for a positive bound; false for negative numbers, -0 and NaN too, which are then drawn exactly.
+FB_HD bool is_below(double x, double bound) { return bit_cast<uint64_t>(x) < bit_cast<uint64_t>(bound); }
 
 // u, the high word of the uniform, by the sums of the law. n: the count of the binomial law (Finite).
 template <bool Finite>
@@ -146,14 +149,15 @@ FB_HD bool fast_poisson(double rate, const Key& key, uint32_t i, uint32_t stream
   return told;
 }
 
-// As binomial_element, where float32 tells; p in [0, 1/2].
+// As binomial_element, where float32 tells; p is at most 1/2.
 template <class Key>
 FB_HD bool fast_binomial(int64_t count, double p, const Key& key, uint32_t i, uint32_t stream, int64_t& k) {
-  if (count >> 32 != 0) return false;
+  if (count >> 32 != 0 || !fast::is_below(p, 0.5 + 0x1p-53)) return false;
   const fast::FixedMean mean = fast::fixed_mean(static_cast<uint32_t>(count), p);
   const float n = static_cast<float>(static_cast<uint32_t>(count)), small = fast::rounded(p);
   float drawn;
   bool told = false;
+  // Rounded to float64, n p is below 10 in the first case and at least 10 in the second. Between them it may be either.
   if (mean < fast::kTen - 4) {
     told = fast::fast_inversion<true>(fast::fast_binomial_sums(n, small), n, key.words(i, stream).w[0], drawn);
   } else if (mean >= fast::kTen) {

@@ -1,7 +1,7 @@
 // Parts of the per-element draws (binomial.h, poisson.h) decided in float32, for the type FB_FLOAT: float for a thread of a GPU
 // (fast_element.h), or vectors of floats for loops over many elements (cpu/per_isa/element_fast.inc). This file is included once
-// for each type, after FB_INT and FB_MASK, its integers and what its comparisons give, and the functions all, select, absolute,
-// to_floats, floor_of, sqrt_of, fma, quotient, rough_inverse and fast_exp2 have been defined for it.
+// for each type, after FB_INT and FB_MASK, its integers and what its comparisons give, the functions all, select, absolute,
+// to_floats, floor_of, sqrt_of, fma, quotient, rough_inverse and fast_exp2, and kRatioSlack have been defined for it.
 //
 // The trials and inversions of the shared headers are decided in float32 wherever rounding cannot change the outcome. An estimate
 // of the acceptance ratio (or of a cumulative sum) has a relative (or absolute) error far below the slack that it is compared
@@ -10,19 +10,20 @@
 // decide most of them.
 //
 // Bounds of the errors, in units of 2^-24. Square roots and quotients have at most 2.5 units of themselves, rough inverses 2^10
-// (2^-14), fast_exp2 has 50. A uniform is cut to 31 bits. y has at most 12 units of |y| + 4, against a slack of 16.
-// The level, whose terms have one sign but for S, Stirling's corrections, has 24 units of itself, 12 for the polynomials and 50
-// for the rough inverse in S; where the ratio is above 2^-14, the level is below 12. Squared ratios have twice that, 40 for the
-// factors, 50 for fast_exp2 and 400 for the rough inverse in alpha: less than 1,300, or 2^-13.6, against a slack of 2^-11. A
-// smaller ratio can only reject, since v is at least 2^-14 where a trial is decided. Far from the mean, where atanh_tail is
-// beyond its range, it is too small: a level below 12 is at most 0.04 too large there, and squared ratios are 8% too small, against
-// a slack of 1/4; a level of more is not below 12 by it. (The squeeze of the shared headers lies
-// 0.4% below the ratio, so what it accepts is never taken for rejected.) Cumulative sums have, from their first term, 10 for
-// each unit of its logarithm, which is at most 14, and 50, then 5 for each step, of which there are ten on average: less than
-// 250, or 2^-16, against a slack of 2^-15. In a trial with an eighth of the slack of ratios and sums and a quarter of that of
-// y, one in 3e8 draws differed from the double-precision ones.
+// (2^-14) with vectors and 2 on a GPU, fast_exp2 50 and 4. Uniforms are cut to 31 bits, which leaves v^2 256 units at v = 2^-14, 4
+// from 2^-8 on. y has at most 12 units of |y| + 4, against a slack of 16.
+// The level, whose terms have one sign but for S, Stirling's corrections, has 28 units of itself, 12 for the polynomials and 50
+// for the rough inverse in S; where the ratio is above 2^-14, the level is below 12. Squared ratios have twice that, 296 for the
+// factors and v, 50 for fast_exp2 and 400 for the rough inverse in alpha: less than 1,600, or 2^-13.3, against a slack of 2^-11; on
+// a GPU less than 1,000, or 2^-14, against 2^-13. A smaller ratio can only reject, since v is at least 2^-14 where a trial is
+// decided. Far from the mean, where atanh_tail is beyond its range, it is too small: a level below 12 is at most 0.04 too large
+// there, and squared ratios are 8% too small, against a slack of 1/4; where the level is 12 or more it does not come out below that.
+// (The squeeze of the shared headers lies 0.4% below the ratio, so what it accepts is never taken for rejected.)
+// Cumulative sums have, from their first term, 10 for each unit of its logarithm, which is at most 14, and 50, then 5 for each
+// step, of which there are ten on average: less than 250, or 2^-16, against a slack of 2^-15. In a trial with vectors, an eighth of
+// the slack of ratios and sums and a quarter of that of y, one in 3e8 draws differed from the double-precision ones.
 
-constexpr float kRatioSlack = 0x1p-11f, kTailSlack = 0.25f, kSumSlack = 0x1p-15f;
+constexpr float kTailSlack = 0.25f, kSumSlack = 0x1p-15f;
 constexpr float kFarEdge = 0x1p-7f, kFarRatio = 0x1p-8f;  // a uniform within kFarEdge of an end has a ratio below kFarRatio / 2
 constexpr float kFastVariance = 0x1p20f;                   // above it |y| is too large for float32
 constexpr uint32_t kFastTrials = 64;  // elements that need more (none has been seen) are drawn exactly
