@@ -4,6 +4,7 @@
 #include "bindings/gpu.h"
 #include "simt/buckets.h"
 #include "simt/cuda.h"
+#include "simt/fast.h"
 #include "simt/kept.h"
 #include "simt/selftest.h"
 
@@ -24,6 +25,11 @@ PYBIND11_MODULE(_simt, m) {
     const auto words = [](uintptr_t address) { return reinterpret_cast<uint32_t*>(address); };
     fastblackout::simt_test::bucket_places(words(counts), words(u1), words(u2), size, words(upper), words(lower));
   }, "Where draws look up their buckets: addresses of `size` uint32 each.");
+  m.def("first_trials", [](uintptr_t n, uintptr_t p, uintptr_t q, uintptr_t words, int64_t size, uintptr_t ends) {
+    const auto numbers = [](uintptr_t address) { return reinterpret_cast<const double*>(address); };
+    fastblackout::simt_test::first_trials(reinterpret_cast<const int64_t*>(n), numbers(p), numbers(q), reinterpret_cast<const uint32_t*>(words),
+                                          size, reinterpret_cast<int64_t*>(ends));
+  }, "Draws by float32 and exactly: addresses of n, p, q, words and ends (simt/fast.h).");
   m.def("build_tables", [](uintptr_t p, uintptr_t q, uintptr_t max_count, int64_t size, uintptr_t words, uintptr_t actions) {
     const auto numbers = [](uintptr_t address) { return reinterpret_cast<const double*>(address); };
     fastblackout::simt_test::build_tables(numbers(p), numbers(q), reinterpret_cast<const int64_t*>(max_count), size,

@@ -129,42 +129,18 @@ void BinomialLaw::finish_all(int m, const double* const* given, const float* __r
   for (int e = 0; e < m; ++e) out[e] = p[e] > 0.5 ? n[e] - k[e] : k[e];
 }
 
-// q is taken as 1 - p in float32: it differs from the q that was given by no more than that rounding. Rough: the mean may be off by
-// field[4] times itself. Then y is off by as much of the mean and of what is added to it; the ratio, squared, by eight times as much
-// and by what twice the level has, which is 2 |d| for one of the mean.
+// Rough: the mean may be off by field[4] times itself.
 template <bool Rough>
 void BinomialLaw::fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kTwo) {
     const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e), n = load_as<Floats>(field[2] + e);
-    const Floats p = load_as<Floats>(field[3] + e), q = 1.0f - p, twice_p = p + p, mean = from + part, variance = mean * q;
-    const Ints fits = variance < kFastVariance, inverted = from <= 0.0f;
-    const Floats deviation = sqrt_of(select(fits, variance, all(kFastVariance)));
-    const Floats b = fma(deviation, 2.53f, 1.15f), a = fma(p, 0.01f, fma(b, 0.0248f, -0.0873f));
-    const Ints word_u = load_as<Ints>(u + e), word_v = load_as<Ints>(v + e);
-    Floats doubt = {};
-    FastTrial t;
-    if constexpr (Rough) {
-      doubt = load_as<Floats>(field[4] + e);
-      t = fast_candidate(word_u, word_v, a, b, part + 0.5f, mean * doubt, doubt);
-    } else {
-      t = fast_candidate(word_u, word_v, a, b, part + 0.5f);
-    }
-    const Floats k_1 = from + t.j, x_1 = k_1 + 1.0f, x_2 = (n - k_1) + 1.0f, both = x_1 * x_2, n_2 = n + 2.0f;
-    const Floats mean_1 = mean + twice_p, mean_2 = n_2 * q, d = (t.j - part) + (1.0f - twice_p);
-    const Floats sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = quotient(d, sum_1 * sum_2);
-    const Floats v_1 = shared * sum_2, v_2 = shared * sum_1, z_1 = v_1 * v_1, z_2 = v_2 * v_2;  // v_2: that of -d, negated
-    const Floats tails = (x_1 * (v_1 * z_1)) * atanh_tail(z_1) - (x_2 * (v_2 * z_2)) * atanh_tail(z_2);
-    const Floats inverse = rough_inverse(both * b), inverse_both = inverse * b, inverses = n_2 * inverse_both;
-    const Floats stirling = fast_stirling(inverses, inverses * (inverses * inverses - 3.0f * inverse_both));
-    const Floats level = fma(d, v_1 + v_2, stirling) + (tails + tails), square = t.edge * t.edge, hat = fma(b, square, a);
-    const Floats alpha = deviation * fma(inverse * both, 5.1f, 2.83f), least = select(x_1 < x_2, x_1, x_2);
-    const Floats root = alpha * square, left = mean_1 * mean_2, right = (hat * hat) * both;
-    const Ints in_range = (z_1 <= kTailRange) & (z_2 <= kTailRange);
-    Ints outcome;
-    if constexpr (Rough) outcome = fast_outcome(t, level, root, left, right, least, in_range, fma(absolute(d), 5.0f, 10.0f) * doubt);
-    else outcome = fast_outcome(t, level, root, left, right, least, in_range);
-    store_wide(k_1, k + e);
-    store_wide(select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure))), state + e);
+    const Floats p = load_as<Floats>(field[3] + e), variance = (from + part) * (1.0f - p);
+    const Ints fits = variance < kFastVariance, inverted = from <= 0.0f, word_u = load_as<Ints>(u + e), word_v = load_as<Ints>(v + e);
+    FastDraw draw;
+    if constexpr (Rough) draw = fast_binomial_trial(from, part, n, p, word_u, word_v, load_as<Floats>(field[4] + e));
+    else draw = fast_binomial_trial(from, part, n, p, word_u, word_v);
+    store_wide(draw.k, k + e);
+    store_wide(select(inverted, constant(kInverted), select(fits, outcome_of(draw), constant(kUnsure))), state + e);
   }
 }
 

@@ -97,34 +97,17 @@ void PoissonLaw::finish_all(int m, const double* const*, const float* __restrict
   for (int e = 0; e < m; ++e) out[e] = k[e];
 }
 
-// Rough: the rate may be off by field[2] times itself, and what follows from it as in binomial.cpp.
+// Rough: the rate may be off by field[2] times itself.
 template <bool Rough>
 void PoissonLaw::fast_trials(int m, const Field* field, const uint32_t* u, const uint32_t* v, float* k, int32_t* state) {
   for (int e = 0; e < m; e += kTwo) {
-    const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e), mean = from + part;
-    const Ints fits = mean < kFastVariance, inverted = from <= 0.0f;
-    const Floats b = fma(sqrt_of(select(fits, mean, all(kFastVariance))), 2.53f, 0.931f), a = fma(b, 0.02483f, -0.059f);
-    const Ints word_u = load_as<Ints>(u + e), word_v = load_as<Ints>(v + e);
-    Floats doubt = {};
-    FastTrial t;
-    if constexpr (Rough) {
-      doubt = load_as<Floats>(field[2] + e);
-      t = fast_candidate(word_u, word_v, a, b, part + 0.43f, mean * doubt, doubt);
-    } else {
-      t = fast_candidate(word_u, word_v, a, b, part + 0.43f);
-    }
-    const Floats whole = from + t.j, x = whole + 1.0f, d = (t.j - part) + 1.0f, v_1 = quotient(d, x + mean), z = v_1 * v_1;
-    const Floats lower = b - 3.4f, inverse = rough_inverse(x * lower), inverse_x = inverse * lower;
-    const Floats tail = (x * (v_1 * z)) * atanh_tail(z), stirling = fast_stirling(inverse_x, inverse_x * (inverse_x * inverse_x));
-    const Floats level = fma(d, v_1, stirling) + (tail + tail), square = t.edge * t.edge, hat = fma(b, square, a);
-    const Floats root = (fma(inverse * x, 1.1328f, 1.1339f) * square) * mean;
-    const Floats left = all(6.28318531f), right = (hat * hat) * x;
-    const Ints in_range = z <= kTailRange;
-    Ints outcome;
-    if constexpr (Rough) outcome = fast_outcome(t, level, root, left, right, x, in_range, fma(absolute(d), 3.0f, 10.0f) * doubt);
-    else outcome = fast_outcome(t, level, root, left, right, x, in_range);
-    store_wide(whole, k + e);
-    store_wide(select(inverted, constant(kInverted), select(fits, outcome, constant(kUnsure))), state + e);
+    const Floats part = load_as<Floats>(field[0] + e), from = load_as<Floats>(field[1] + e);
+    const Ints fits = from + part < kFastVariance, inverted = from <= 0.0f, word_u = load_as<Ints>(u + e), word_v = load_as<Ints>(v + e);
+    FastDraw draw;
+    if constexpr (Rough) draw = fast_poisson_trial(from, part, word_u, word_v, load_as<Floats>(field[2] + e));
+    else draw = fast_poisson_trial(from, part, word_u, word_v);
+    store_wide(draw.k, k + e);
+    store_wide(select(inverted, constant(kInverted), select(fits, outcome_of(draw), constant(kUnsure))), state + e);
   }
 }
 

@@ -19,8 +19,8 @@ FB_KERNEL(kThreads, 4) beta_binomial_kernel(FB_PARAM(BetaBinomial) op) {
   bool wrong = false;
   const int64_t n = checked_count(op.n, place, wrong);
   raise(op.flag, kWrongCount, wrong);
-  const int64_t k = binomial_element(n, f.p, f.q, key, place.i, BETA_BINOMIAL, hat.second);
-  store_one(op.out, place.sample, place.i, static_cast<double>(k));
+  const int64_t k = binomial_draw(n, f.p, f.q, key, place.i, BETA_BINOMIAL, hat.second);
+  store_whole(op.out, place.sample, place.i, k);
 }
 
 }  // namespace

@@ -11,12 +11,11 @@ FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Binomial) op) {
   bool wrong_prob = false, wrong_count = false;
   const int64_t n = checked_count(op.count, place, wrong_count);
   const double p = load_one(op.p, place.sample, place.i);
-  const double q = op.q.data != nullptr ? load_one(op.q, place.sample, place.i) : 1.0 - p;
-  const PQ prob = checked_pair(p, q, wrong_prob);
+  const PQ prob = op.q.data == nullptr ? checked_pair(p, wrong_prob) : checked_pair(p, load_one(op.q, place.sample, place.i), wrong_prob);
+  raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
   if (place.i == 0) check_key(op, place.sample);
   const int64_t k = binomial_draw(n, prob.p, prob.q, op.key, place, BINOMIAL);
-  store_one(op.out, place.sample, place.i, static_cast<double>(k));
-  raise(op.flag, (wrong_prob ? kWrongProbability : 0) | (wrong_count ? kWrongCount : 0), wrong_prob || wrong_count);
+  store_whole(op.out, place.sample, place.i, k);
 }
 
 }  // namespace

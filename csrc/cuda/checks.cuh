@@ -24,6 +24,12 @@ FB_DEVICE PQ checked_pair(double p, double q, bool& wrong) {
   return PQ{p, 1.0 - p};
 }
 
+// A probability and what it leaves to 1
+FB_DEVICE PQ checked_pair(double p, bool& wrong) {
+  if (bit_cast<uint64_t>(p) <= bit_cast<uint64_t>(1.0)) return PQ{p, 1.0 - p};  // usual, and decided without float64 comparisons
+  return checked_pair(p, 1.0 - p, wrong);
+}
+
 FB_DEVICE PQ checked_prob(const Pair& pair, int64_t sample, bool& wrong) {
   return checked_pair(pair.p[sample], pair.q[sample], wrong);
 }

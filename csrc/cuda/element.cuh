@@ -3,8 +3,8 @@
 #pragma once
 
 #include "cuda/draw.cuh"
+#include "fastblackout/fast_element.h"
 #include "fastblackout/gamma.h"
-#include "fastblackout/poisson.h"
 
 namespace fastblackout {
 namespace cuda {
@@ -47,12 +47,40 @@ union GammaThen {
   Second second;
 };
 
+// The draws of about one element in a thousand. Its numbers lie in the hat: the count as its bits, p and q, or the rate.
+FB_COLD int64_t exact_binomial_draw(StoredKey key, uint32_t i, uint32_t stream, BinomialHat& hat) {
+  return binomial_element(bit_cast<int64_t>(hat.count), hat.p, hat.q, key, i, stream, hat);
+}
+
+FB_COLD int64_t exact_poisson_draw(StoredKey key, uint32_t i, uint32_t stream, PoissonHat& hat) {
+  return poisson_element(hat.rate, key, i, stream, hat);
+}
+
+FB_DEVICE bool above_half(double p) { return bit_cast<int64_t>(p) > bit_cast<int64_t>(0.5); }  // of a p that is no NaN
+
+// binomial_element and poisson_element by float32 where that tells. Meanwhile the numbers wait in the hat: registers are few.
+FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const StoredKey& key, uint32_t i, uint32_t stream, BinomialHat& hat) {
+  hat.count = bit_cast<double>(n);
+  hat.p = p;
+  hat.q = q;
+  int64_t k;
+  if (!fast_binomial(n, above_half(p) ? q : p, key_of(key.key, key.sample), i, stream, k)) return exact_binomial_draw(key, i, stream, hat);
+  FB_FORGET();
+  return above_half(hat.p) ? bit_cast<int64_t>(hat.count) - k : k;
+}
+
+FB_DEVICE int64_t poisson_draw(double rate, const StoredKey& key, uint32_t i, uint32_t stream, PoissonHat& hat) {
+  hat.rate = rate;
+  int64_t k;
+  return fast_poisson(rate, key_of(key.key, key.sample), i, stream, k) ? k : exact_poisson_draw(key, i, stream, hat);
+}
+
 FB_DEVICE int64_t binomial_draw(int64_t n, double p, double q, const int64_t* key, const Place& place, uint32_t stream) {
-  return binomial_element(n, p, q, StoredKey{key, place.sample}, place.i, stream, own_hat<BinomialHat>());
+  return binomial_draw(n, p, q, StoredKey{key, place.sample}, place.i, stream, own_hat<BinomialHat>());
 }
 
 FB_DEVICE int64_t poisson_draw(double rate, const int64_t* key, const Place& place, uint32_t stream) {
-  return poisson_element(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
+  return poisson_draw(rate, StoredKey{key, place.sample}, place.i, stream, own_hat<PoissonHat>());
 }
 
 // The streams of a draw with one p for a sample.
@@ -70,7 +98,14 @@ FB_DEVICE int64_t row_draw(const DrawTable& t, int64_t n, const PQ& prob, const 
 
 // An element of an array of counts, brought into the range in which its dtype holds every count; sets `wrong` where it was not.
 FB_DEVICE int64_t checked_count(const View& view, const Place& place, bool& wrong) {
-  const double count = load_one(view, place.sample, place.i);
+  const int64_t offset = offset_of(view, place.sample, place.i);
+  int64_t whole;
+  if (load_whole(view, offset, whole)) {
+    const int64_t clamped = whole < 0 ? 0 : (whole > kMaxCount ? kMaxCount : whole);
+    wrong = wrong || clamped != whole;
+    return clamped;
+  }
+  const double count = value_at(view, offset);
   const double most = view.dtype == kF32 ? 0x1p24 : static_cast<double>(kMaxCount);  // float32 has gaps above
   const int64_t n = static_cast<int64_t>(clamp_count(count, most, wrong));
   wrong = wrong || static_cast<double>(n) != count;

@@ -18,8 +18,8 @@ FB_KERNEL(kThreads, 4) negative_binomial_kernel(FB_PARAM(NegativeBinomial) op) {
   const GammaStreams streams{NEGATIVE_BINOMIAL_GAMMA, NEGATIVE_BINOMIAL_BOOST};
   GammaThen<PoissonHat>& hat = own_hat<GammaThen<PoissonHat>>();
   const double x = gamma_element(r, mean, key, place.i, streams, hat.gamma) / r;
-  const int64_t k = poisson_element(x < kMaxRate ? x : kMaxRate, key, place.i, NEGATIVE_BINOMIAL, hat.second);
-  store_one(op.out, place.sample, place.i, static_cast<double>(k));
+  const int64_t k = poisson_draw(x < kMaxRate ? x : kMaxRate, key, place.i, NEGATIVE_BINOMIAL, hat.second);
+  store_whole(op.out, place.sample, place.i, k);
 }
 
 }  // namespace

@@ -10,10 +10,10 @@ FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Poisson) op) {
   if (!place.inside) return;
   bool wrong = false;
   const double rate = clamp_count(load_one(op.rate, place.sample, place.i), kMaxRate, wrong);
+  raise(op.flag, kWrongProbability, wrong);
   if (place.i == 0) check_key(op, place.sample);
   const int64_t k = poisson_draw(rate, op.key, place, POISSON);
-  store_one(op.out, place.sample, place.i, static_cast<double>(k));
-  raise(op.flag, kWrongProbability, wrong);
+  store_whole(op.out, place.sample, place.i, k);
 }
 
 }  // namespace

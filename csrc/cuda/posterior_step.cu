@@ -34,7 +34,7 @@ FB_KERNEL(kThreads, 4) posterior_step_kernel(FB_PARAM(PosteriorStep) op) {
   int flags = wrong ? kWrongProbability : 0;
   const int64_t room = op.max_count - load_count(op, place, flags);
   raise(op.flag, flags, flags != 0);
-  const int64_t births = binomial_element(room, thinned.p, thinned.q, key, place.i, POSTERIOR_ELEMENT, hat.second);
+  const int64_t births = binomial_draw(room, thinned.p, thinned.q, key, place.i, POSTERIOR_ELEMENT, hat.second);
   store_element(op, place.sample, place.i, load_count(op, place, flags) + births);  // read again: registers are few
 }
 
@@ -64,7 +64,7 @@ FB_KERNEL(kThreads, 2) bayes_step_kernel(FB_PARAM(PosteriorStep) op) {
   const PQ birth = checked_prob(op.birth, place.sample, wrong);
   if (wrong) flags |= kWrongProbability;
   raise(op.flag, flags, flags != 0);
-  const int64_t births = binomial_element(static_cast<int64_t>(left), birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, own.hat);
+  const int64_t births = binomial_draw(static_cast<int64_t>(left), birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, own.hat);
   store_element(op, place.sample, place.i, load_count(op, place, flags) + births);
 }
 
@@ -85,7 +85,7 @@ FB_KERNEL(kThreads, 4) negative_binomial_step_kernel(FB_PARAM(PosteriorStep) op)
   if (wrong) flags |= kWrongProbability;
   raise(op.flag, flags, flags != 0);
   const double rate = gamma_element(law.size, mean, key, place.i, GammaStreams{POSTERIOR_A, POSTERIOR_BOOST}, hat.gamma);
-  const int64_t births = poisson_element(rate < kMaxRate ? rate : kMaxRate, key, place.i, POSTERIOR_ELEMENT, hat.second);
+  const int64_t births = poisson_draw(rate < kMaxRate ? rate : kMaxRate, key, place.i, POSTERIOR_ELEMENT, hat.second);
   const int64_t x = load_count(op, place, flags), room = op.max_count - x;  // read again: registers are few
   store_element(op, place.sample, place.i, x + (births < room ? births : room));
 }
@@ -109,7 +109,7 @@ FB_KERNEL(kThreads, Known ? 2 : 3) state_step_kernel(FB_PARAM(PosteriorStep) op)
   const PQ birth = checked_prob(op.birth, place.sample, wrong);
   if (wrong) flags |= kWrongProbability;
   raise(op.flag, flags, flags != 0);
-  const int64_t births = binomial_element(left, birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, hat);
+  const int64_t births = binomial_draw(left, birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, hat);
   store_element(op, place.sample, place.i, load_count(op, place, flags) + births);
 }
 

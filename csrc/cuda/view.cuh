@@ -69,6 +69,17 @@ FB_DEVICE double value_at(const View& view, int64_t offset) {
   }
 }
 
+// Loads an element of an integer dtype; returns false for others. It does not become a float64, which takes GPUs long.
+FB_DEVICE bool load_whole(const View& view, int64_t offset, int64_t& n) {
+  switch (view.dtype) {
+    case kU8: n = *at<const uint8_t>(view, offset); return true;
+    case kI16: n = *at<const int16_t>(view, offset); return true;
+    case kI32: n = *at<const int32_t>(view, offset); return true;
+    case kI64: n = *at<const int64_t>(view, offset); return true;
+    default: return false;
+  }
+}
+
 FB_DEVICE double load_one(const View& view, int64_t sample, uint32_t i) { return value_at(view, offset_of(view, sample, i)); }
 
 FB_DEVICE void put_value(const View& view, int64_t offset, double x) {
@@ -86,6 +97,18 @@ FB_DEVICE void put_value(const View& view, int64_t offset, double x) {
 
 FB_DEVICE void store_one(const View& view, int64_t sample, uint32_t i, double x) {
   put_value(view, offset_of(view, sample, i), x);
+}
+
+// Stores a whole number up to 2^53, which an integer dtype holds.
+FB_DEVICE void store_whole(const View& view, int64_t sample, uint32_t i, int64_t n) {
+  const int64_t offset = offset_of(view, sample, i);
+  switch (view.dtype) {
+    case kU8: *at<uint8_t>(view, offset) = static_cast<uint8_t>(n); break;
+    case kI16: *at<int16_t>(view, offset) = static_cast<int16_t>(n); break;
+    case kI32: *at<int32_t>(view, offset) = static_cast<int32_t>(n); break;
+    case kI64: *at<int64_t>(view, offset) = n; break;
+    default: put_value(view, offset, static_cast<double>(n));
+  }
 }
 
 // The general case of load4 and store4, kept apart from them. 64-bit values take two accesses.
@@ -156,6 +179,7 @@ FB_DEVICE uint32_t clamp_count(Int x, Int max_count, bool& wrong) {
 }
 
 FB_DEVICE double clamp_count(double x, double max_count, bool& wrong) {
+  if (bit_cast<uint64_t>(x) <= bit_cast<uint64_t>(max_count)) return x;  // usual, and decided without a float64 operation
   const double clamped = x >= 0.0 ? (x <= max_count ? x : max_count) : 0.0;
   wrong = wrong || clamped != x;
   return clamped;

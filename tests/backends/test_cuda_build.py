@@ -118,6 +118,19 @@ def test_accesses_of_shared_memory(name):
 
 
 @needs_tools
+@pytest.mark.parametrize("kernel, most", [("14poisson_kernel", 145), ("15binomial_kernel", 175)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_usual_trials_have_no_float64_operation(architecture, kernel, most):
+    """Two loops make words for a trial, the shorter one by float32 (csrc/include/fastblackout/fast_element.h)."""
+    lines = sass.kernel(module_path(), built(architecture), kernel)
+    loops = [[text for _, text in lines[first:end]] for first, end in sass.loops(lines)]
+    usual, exact = sorted((loop for loop in loops if sum("IMAD.WIDE.U32" in text for text in loop) >= 14), key=len)
+    float64 = re.compile(r"\bD(ADD|MUL|FMA|SETP)\b|64H|F64")
+    assert len(usual) <= most and not any(map(float64.search, usual))
+    assert sum(float64.search(text) is not None for text in exact) > 200
+
+
+@needs_tools
 @pytest.mark.parametrize("kernel", HOT)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_hot_loops_take_16_bytes_an_access(architecture, kernel):
