@@ -143,6 +143,15 @@ def check_real_tensor(op: str, argument: str, value: Any) -> None:
         raise TypeError(f"{op}: {argument}: must be real numbers, got dtype {value.dtype}")
 
 
+def place_of(wrong: Any) -> str:
+    """ " at sample 2, element 7", where the first of these bools is true, of NumPy or of a CPU tensor, (B, ...)."""
+    found = np.asarray(wrong)
+    if not found.ndim:
+        return ""
+    sample, element = divmod(int(found.argmax()), found[0].size)
+    return f" at sample {sample}, element {element}"
+
+
 def one_a_sample(op: str, argument: str, value: Any, samples: int) -> Any:
     """An array or tensor of shape (), (B,) or (B, 1, ..., 1), B the number of samples, as () or (B,)."""
     shape = tuple(value.shape)

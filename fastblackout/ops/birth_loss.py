@@ -10,6 +10,7 @@ from ..arrays import FLOATS
 from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.checks import per_sample
+from ..call.declared import WITHIN
 from ..call.foreign import by_tensors, foreign_of
 from ..call.number_arguments import PerSample
 from ..call.outputs import Single
@@ -29,6 +30,7 @@ _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     loss=(Single("loss", "float32", like="sample"), reference.checked_birth_loss),
     gradient=(Single("grad"), reference.birth_loss_backward),
 )
+WITHIN.add("birth_loss")
 
 
 def birth_loss(

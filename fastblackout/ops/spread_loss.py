@@ -17,7 +17,7 @@ from ..call.arguments import Births, Logits
 from ..call.call import Call
 from ..call.elements import element_arguments
 from ..call.route import need_gradient, through_torch
-from ..ground.values import is_number, is_tensor, real_array
+from ..ground.values import is_number, is_tensor, place_of, real_array
 from ..reference.birth_loss import CHUNK, sum_sample
 from ..reference.elements import checked_floats
 from .spread_values import FLOAT32_MAX, as_type, beside, where
@@ -84,8 +84,8 @@ def _relative(weights: Array, here: bool = True) -> tuple[Any, Any]:
         most = sys.modules["torch"].maximum(abs(value.amax(1, keepdim=True)), abs(value.amin(1, keepdim=True)))
     else:
         most = np.maximum(abs(value.max(1, keepdims=True)), abs(value.min(1, keepdims=True)))
-    if here:
-        checked_floats(weights.like(most).numpy(), _OP, "weight", "must be finite", _MOST)
+    if here and not np.isfinite(weights.like(most).numpy()).all():
+        checked_floats(weights.numpy(), _OP, "weight", "must be finite", _MOST, -_MOST)
     none = as_type(most == 0, "float64")
     relative = value / (most + none)
     relative += none
@@ -112,7 +112,8 @@ def _costs(loss: Loss, x: Array, births: Array, weights: Any, here: bool, backen
     if not here or zero.any():
         wrong = zero & (born != 0)
         if here and wrong.any():
-            raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {float(born[wrong][0]):g}")
+            got = f"{float(born[wrong][0]):g}{place_of(wrong.reshape(x.shape))}"
+            raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {got}")
         gains, counted = where(~zero, fixed, 1.0), where(~zero | wrong, weights, 0.0)
         born = where(~wrong, born, np.inf)  # which the kernels of a device flag
     costs = loss(_constant(_ONE, fixed), _column(born), counted, gain=gains, backend=backend)
