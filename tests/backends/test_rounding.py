@@ -1,4 +1,4 @@
-"""bridge_step rounds births to the bits of the reference: those that float32 no longer holds, and ties of words, too."""
+"""bridge_step rounds births to the bits of the reference: of those that float32 no longer holds, and of ties, too."""
 
 import numpy as np
 import pytest
