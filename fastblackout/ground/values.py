@@ -153,8 +153,13 @@ def place_of(wrong: Any) -> str:
 
 
 def one_a_sample(op: str, argument: str, value: Any, samples: int) -> Any:
-    """An array or tensor of shape (), (B,) or (B, 1, ..., 1), B the number of samples, as () or (B,)."""
+    """An array or tensor of shape (), (B,) or (B, 1, ..., 1), B the number of samples, as () or (B,).
+
+    That of one feature, (1, 1, ..., 1), is one number for all.
+    """
     shape = tuple(value.shape)
+    if len(shape) > 1 and all(size == 1 for size in shape):
+        return value.reshape(())
     if shape and (shape[0] != samples or any(size != 1 for size in shape[1:])):
         rule = f"shape must be (), ({samples},) or ({samples}, 1, ..., 1)"
         raise ValueError(f"{op}: {argument}: {rule}, got {shape}")

@@ -160,6 +160,14 @@ def test_compiled():
         same([a.numpy()], [b])
 
 
+def test_the_number_of_one_feature_is_that_of_all():
+    x = X.reshape(-1, 1)
+    expected = fb.thin(x, 0.3, rng=KEY, max_count=220, scale=2.0)
+    same(fb.thin(x, [[0.3]], rng=KEY, max_count=220, scale=np.full((1, 1), 2.0)), expected)
+    tensors = torch.from_numpy(x), torch.full((1, 1), 0.3, dtype=torch.float64)
+    same([each.numpy() for each in fb.thin(*tensors, rng=KEY, max_count=220, scale=[[2.0]])], expected)
+
+
 ERRORS = {
     "alive: must be in [0, 1], got 1.5": lambda: fb.thin(X, np.full((1, 3, 1), 1.5), max_count=220),
     "alive: p + q must be 1": lambda: fb.thin(X, fb.Prob(ELEMENT, ELEMENT), max_count=220),
