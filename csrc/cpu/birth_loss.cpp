@@ -17,15 +17,13 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-struct Sums : BirthLoss {
+template <class Op>
+struct SumsOf : Op {
   float* chunk_sums;  // (samples, chunks of a sample)
   std::atomic<bool>* bad;  // set where a value may be wrong
 };
-
-struct EachSums : EachLoss {
-  float* chunk_sums;
-  std::atomic<bool>* bad;
-};
+using Sums = SumsOf<BirthLoss>;
+using EachSums = SumsOf<EachLoss>;
 
 struct Largest : EachLoss {
   uint64_t* largest;  // (samples, chunks of a sample)
