@@ -1,4 +1,4 @@
-"""fastblackout.jax under jit, whose kernels the compiled code calls back, beside JAX's own draw."""
+"""fastblackout.jax under jit, beside JAX's own draw."""
 
 from __future__ import annotations
 
