@@ -94,6 +94,30 @@ def test_sparse_cells(bench: Any, law: str, cells: int) -> None:
     bench(f"{law}, CSR {cells}x{genes}, a tenth stored", matrix.nnz, ours, others, check)
 
 
+def test_annotated_cells(bench: Any) -> None:
+    """An AnnData of such cells, each with an efficiency of its own: one of the same cells and genes comes back."""
+    anndata, sparse = pytest.importorskip("anndata"), pytest.importorskip("scipy.sparse")
+    generator = np.random.default_rng(GENERATOR)
+    matrix = sparse.random(512, 2000, 0.1, "csr", np.float32, generator, lambda n: generator.geometric(0.4, n))
+    cells, alive = anndata.AnnData(matrix), generator.random(matrix.shape[0])
+
+    def ours(i: int, part: slice = slice(None), backend: str = "auto") -> Any:
+        how: dict[str, Any] = {"rng": fb.Philox(i), "max_count": 255, "outputs": "x_t", "backend": backend}
+        return fb.thin(cells[part], alive[part], **how).x_t
+
+    def theirs(i: int) -> Any:
+        drawn = cells.copy()
+        each = np.repeat(alive, np.diff(drawn.X.indptr))
+        drawn.X.data = generator.binomial(drawn.X.data.astype(np.int64), each).astype(np.float32)
+        return drawn
+
+    def check() -> None:
+        made = [ours(0, slice(0, 40), backend).X.data for backend in ("auto", "reference")]
+        assert np.array_equal(*made)
+
+    bench("thin, AnnData 512x2000, a tenth stored", matrix.nnz, ours, {"numpy Generator, a copy": theirs}, check)
+
+
 def test_backward_step(bench: Any) -> None:
     """CountsDiff's reverse step with remasking: whole numbers of births, and deaths of what is there."""
     state, births = images().float(), images().flip(0).float()

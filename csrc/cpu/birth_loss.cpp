@@ -1,8 +1,12 @@
 // birth_loss: the sum of y - births log y over each sample, and its gradient by the logits. Where a gradient will be asked
 // for, the same pass keeps the slope of every element; the gradient is the slope times the sample's coefficient, which is
-// multiplied in that pass already if it can be foreseen (bindings/quick.cpp). Samples of one element each, as which a loss with a
-// gain or a weight for each element comes (ops/spread_loss.py), go through the vectors together.
+// multiplied in that pass already if it can be foreseen (bindings/quick.cpp). A loss with a gain or a weight for each element, for
+// which other backends make every element a sample (ops/spread_loss.py), reads them in that pass. Samples of one element each go
+// through the vectors together.
 #if !defined(FB_ISA)
+
+#include <algorithm>
+#include <cstdio>
 
 #include "fastblackout/birth_loss.h"
 
@@ -13,9 +17,16 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-struct Sums : BirthLoss {
+template <class Op>
+struct SumsOf : Op {
   float* chunk_sums;  // (samples, chunks of a sample)
   std::atomic<bool>* bad;  // set where a value may be wrong
+};
+using Sums = SumsOf<BirthLoss>;
+using EachSums = SumsOf<EachLoss>;
+
+struct Largest : EachLoss {
+  uint64_t* largest;  // (samples, chunks of a sample)
 };
 
 constexpr double kMostBirths = 3.4028234663852886e38;  // the largest float32
@@ -55,6 +66,18 @@ void singles_scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int co
   FB_CALL_ISA(op.isa, singles_scale_chunk, op, sample, i0, count);
 }
 
+void largest_chunk(const Largest& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, largest_chunk, op, sample, i0, count);
+}
+
+void each_loss_chunk(const EachSums& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, each_loss_chunk, op, sample, i0, count);
+}
+
+void each_grad_chunk(const EachLoss& op, int64_t sample, int64_t i0, int count) {
+  FB_CALL_ISA(op.isa, each_grad_chunk, op, sample, i0, count);
+}
+
 // Samples of one element each as one sample. Its loss, weights and gains are those of each element.
 BirthLoss joined(const BirthLoss& op) {
   BirthLoss one = op;
@@ -72,6 +95,48 @@ BirthLoss joined(const BirthLoss& op) {
 void check_inputs(const BirthLoss& op) {
   check_values(op, "birth_loss", "logits", op.logits, Rule::finite, 0.0);
   check_values(op, "birth_loss", "births", op.births, Rule::nonnegative, kMostBirths);
+}
+
+void check_gains(const EachLoss& op) {
+  for (int64_t sample = 0; sample < op.samples; ++sample)
+    for (int64_t i = 0; i < op.elements; ++i) {
+      float gain;
+      scalar::load(op.gains, sample, i, 1, &gain);
+      if (gain > 0.0f && gain - gain == 0.0f) continue;
+      char text[160];
+      std::snprintf(text, sizeof(text), "birth_loss: gain: must be finite and above 0, got %.9g at sample %lld, element %lld",
+                    static_cast<double>(gain), static_cast<long long>(sample), static_cast<long long>(i));
+      throw std::invalid_argument(text);
+    }
+}
+
+// The largest magnitudes of the weights of the samples, in `weight`.
+EachLoss with_largest(const EachLoss& op, std::vector<double>& kept) {
+  const int64_t chunks = chunks_of(op);
+  std::vector<uint64_t> largest(static_cast<size_t>(op.samples * chunks));
+  for_chunks(Largest{op, largest.data()}, largest_chunk);
+  kept.resize(static_cast<size_t>(op.samples));
+  bool finite = true;
+  for (int64_t sample = 0; sample < op.samples; ++sample) {
+    const uint64_t* const first = largest.data() + sample * chunks;
+    const double most = bit_cast<double>(*std::max_element(first, first + chunks));
+    finite = finite && most - most == 0.0;
+    kept[static_cast<size_t>(sample)] = most;
+  }
+  if (!finite) check_values(op, "birth_loss", "weight", op.weights, Rule::number, 0.0);
+  EachLoss other = op;
+  other.weight = PerSample<double>{kept.data(), 1};
+  return other;
+}
+
+// The losses of the samples from the sums of their chunks, added in ascending order.
+void add_chunks(const BirthLoss& op, const float* sums) {
+  const int64_t chunks = chunks_of(op);
+  for (int64_t sample = 0; sample < op.samples; ++sample) {
+    double total = 0.0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) total = total + static_cast<double>(sums[sample * chunks + chunk]);
+    op.loss[sample] = static_cast<float>(op.weight[sample] * total);
+  }
 }
 
 }  // namespace
@@ -92,16 +157,30 @@ void birth_loss(const BirthLoss& op) {
   Sums job{op, sums, &bad};
   for_chunks(job, loss_chunk);
   if (bad) check_inputs(op);  // only now is every value checked; what has been written reaches nobody if a check throws
-  for (int64_t sample = 0; sample < op.samples; ++sample) {
-    double total = 0.0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) total = total + static_cast<double>(sums[sample * chunks + chunk]);
-    op.loss[sample] = static_cast<float>(op.weight[sample] * total);
-  }
+  add_chunks(op, sums);
 }
 
 void birth_loss_gradient(const BirthLoss& op) {
   if (is_singles(op)) return for_chunks(joined(op), singles_grad_chunk);
   for_chunks(op, grad_chunk);
+}
+
+void birth_loss_each(const EachLoss& given) {
+  std::vector<double> largest;
+  const EachLoss op = with_largest(given, largest);
+  std::vector<float> sums(static_cast<size_t>(op.samples * chunks_of(op)));
+  std::atomic<bool> bad{false};
+  for_chunks(EachSums{op, sums.data(), &bad}, each_loss_chunk);
+  if (bad) {
+    check_inputs(op);
+    check_gains(op);
+  }
+  add_chunks(op, sums.data());
+}
+
+void birth_loss_each_gradient(const EachLoss& given) {
+  std::vector<double> largest;
+  for_chunks(with_largest(given, largest), each_grad_chunk);
 }
 
 void birth_loss_scale(const BirthLoss& op) {
@@ -119,172 +198,18 @@ namespace cpu {
 namespace FB_ISA {
 
 #include "cpu/per_isa/exponentials.inc"
-
-// What becomes of polynomials, as in exponentials.inc.
-template <bool Losses>
-struct KeepSoftplus {  // keeps softplus_over and, for losses, the fraction that its logarithm begins with
-  const float *x, *e;
-  float *over, *fraction;
-};
-template <bool Losses>
-FB_INLINE void take(const KeepSoftplus<Losses>& then, int k, FloatVector poly) {
-  const FloatVector over = softplus_over(load_as<FloatVector>(then.x + k), load_as<FloatVector>(then.e + k), poly);
-  store_wide(over, then.over + k);
-  if (Losses) store_wide(log_fraction(over), then.fraction + k);
-}
-
-struct Keep {
-  float* to;
-};
-FB_INLINE void take(const Keep& then, int k, FloatVector poly) { store_wide(poly, then.to + k); }
-
-// Prefetches the cache line at element k of the next chunk, if a line begins there. Intel's own prefetchers stop at the end of a
-// page, and a chunk of 1,024 floats is a page: so on Emerald Rapids the kernel takes 2% to 9% less time, the more the busier the
-// other cores are.
-template <class T>
-FB_INLINE void fetch_next(const T* from, int k) {
-  if (k * static_cast<int>(sizeof(T)) % 64 == 0) __builtin_prefetch(from + k + kChunk);
-}
-
-// The gain and the coefficient of a chunk's elements: of one sample, all the same.
-template <bool UnitGain>
-struct Shared {
-  float gain, log_gain, coefficient;
-
-  FloatVector births(int, FloatVector soft) const { return UnitGain ? soft : gain * soft; }
-  FloatVector log_births(int, FloatVector log_soft) const { return UnitGain ? log_soft : log_gain + log_soft; }
-  FloatVector slope(int, FloatVector by_logit) const { return coefficient * by_logit; }
-};
-
-// The same of samples of one element each, kept for a chunk.
-struct Own {
-  alignas(64) float gain[kChunk], log_gain[kChunk], coefficient[kChunk];
-
-  FloatVector births(int k, FloatVector soft) const { return load_as<FloatVector>(gain + k) * soft; }
-  FloatVector log_births(int k, FloatVector log_soft) const { return load_as<FloatVector>(log_gain + k) + log_soft; }
-  FloatVector slope(int k, FloatVector by_logit) const { return load_as<FloatVector>(coefficient + k) * by_logit; }
-};
-
-// What is computed from a chunk of logits. Loops are short, so that a processor works on several elements at once, and arrays
-// are used again for other values, so that all stay in the first-level cache.
-struct Parts : Exponentials {
-  alignas(64) float g[kChunk];  // softplus_over
-
-  template <bool Losses>
-  void softplus(int count, const float* x) {
-    const FlushSubnormals flush;
-    fill(count, x);
-    polynomials<Log1pSeries>(e, count, KeepSoftplus<Losses>{x, e, g, f});
-    if (Losses) polynomials<LogSeries>(f, count, Keep{n});
-  }
-
-  // Losses, which take the place of the series in n, and the coefficient times slopes; both in whole vectors. Values that are
-  // computed again faster than kept are not kept: some processors store only half a vector a clock.
-  template <bool Losses, bool Slopes, class Births, class Numbers>
-  void finish(int count, const float* x, const Births* births, const Numbers& numbers, float* slopes) {
-    for (int k = 0; k < count; k += kLanes) {
-      const FloatVector logit = load_as<FloatVector>(x + k), born = floats_at(births + k), over = load_as<FloatVector>(g + k);
-      const FloatVector product = load_as<FloatVector>(e + k) * over, soft = softplus_from(logit, over, product);
-      const FloatVector y = numbers.births(k, soft);
-      if (on_intel) {
-        fetch_next(x, k);
-        fetch_next(births, k);
-        if (Slopes) fetch_next(slopes, k);
-      }
-      if (Slopes) store_wide(numbers.slope(k, birth_loss_slope_of(born, y, over, product)), slopes + k);
-      if (!Losses) continue;
-      const FloatVector log = log_of(log_power(over), load_as<FloatVector>(f + k), load_as<FloatVector>(n + k));
-      store_wide(birth_loss_of(born, y, numbers.log_births(k, log_softplus_of(logit, log))), n + k);
-    }
-  }
-};
-
-// Whether a value lies below 0, or is -0.
-static inline bool any_negative(const float* births, int count) {
-  int32_t bits = 0;
-#pragma GCC unroll 4
-  for (int k = 0; k < count; ++k) bits |= fastblackout::bits_of(births[k]);
-  return bits < 0;
-}
-
-#if FB_ISA_LEVEL == 0
-static inline float halving_sum(float* loss) { return birth_loss_chunk_sum(loss); }
-#else
-// birth_loss_chunk_sum in registers: the node of its tree that adds up the vectors First, First + Stride, ...
-template <int First, int Stride>
-static inline FloatVector node(const float* loss) {
-  if constexpr (Stride == kChunk / kLanes) {
-    return load_as<FloatVector>(loss + First * kLanes);
-  } else {
-    return node<First, 2 * Stride>(loss) + node<First + Stride, 2 * Stride>(loss);
-  }
-}
-
-static inline float halving_sum(const float* loss) {
-  return sum_of_lanes(node<0, 1>(loss));
-}
-#endif
-
-// Where in `room` to put an object half a page apart from `to`, counted within pages. A load soon after a store to the same
-// place in another page waits for that store: with parts and slopes at the same place, finish would take up to four times
-// as long.
-constexpr uintptr_t kPage = 4096;
-static inline char* half_a_page_from(const void* to, char* room) {
-  const uintptr_t from = reinterpret_cast<uintptr_t>(to) / 64 * 64 + kPage / 2;
-  return room + (from - reinterpret_cast<uintptr_t>(room)) % kPage;
-}
-
-// Returns the sum of a chunk's losses, and stores the coefficient times its slopes, each if asked for.
-template <bool Losses, bool Slopes, class Births>
-static float chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, const Births* given, float coefficient) {
-  alignas(64) float x_buffer[kChunk], slope_buffer[kChunk];
-  alignas(64) Births births_buffer[kChunk];
-  const float* x = as_vectors(floats_of(op.logits, sample, i0, count, x_buffer), count, x_buffer);
-  const Births* births = as_vectors(given, count, births_buffer);
-  const int whole = whole_vectors(count);
-  const float gain = op.gain[sample];
-  float* direct = Slopes && whole == count ? in_place<float>(op.grad, sample, i0) : nullptr;
-  float* slopes = direct != nullptr ? direct : slope_buffer;
-  alignas(64) char room[sizeof(Parts) + kPage];
-  Parts& parts = *new (half_a_page_from(slopes, room)) Parts;
-  parts.softplus<Losses>(whole, x);
-  if (gain == 1.0f) {
-    parts.finish<Losses, Slopes>(whole, x, births, Shared<true>{1.0f, 0.0f, coefficient}, slopes);
-  } else {
-    parts.finish<Losses, Slopes>(whole, x, births, Shared<false>{gain, Losses ? log_gain_of(gain) : 0.0f, coefficient}, slopes);
-  }
-  if (Slopes && direct == nullptr) store(op.grad, sample, i0, count, slope_buffer);
-  if (!Losses) return 0.0f;
-  std::memset(parts.n + count, 0, sizeof(float) * static_cast<size_t>(kChunk - count));
-  return halving_sum(parts.n);
-}
-
-template <bool Losses, bool Slopes>
-static inline float any_chunk_of(const BirthLoss& op, int64_t sample, int64_t i0, int count, float coefficient, bool& bad) {
-  const uint8_t* bytes = in_place<uint8_t>(op.births, sample, i0);
-  if (bytes != nullptr) return chunk_of<Losses, Slopes>(op, sample, i0, count, bytes, coefficient);
-  alignas(64) float buffer[kChunk];
-  const float* births = floats_of(op.births, sample, i0, count, buffer);
-  bad = Losses && any_negative(births, count);
-  return chunk_of<Losses, Slopes>(op, sample, i0, count, births, coefficient);
-}
+#include "cpu/per_isa/double_parts.inc"
+#include "cpu/per_isa/birth_loss.inc"
+#include "cpu/per_isa/birth_loss_each.inc"
 
 static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
-  bool bad = false;
-  const float coefficient = op.ahead ? static_cast<float>(op.ahead[sample]) : 1.0f;
-  const float sum = op.grad ? any_chunk_of<true, true>(op, sample, i0, count, coefficient, bad)
-                            : any_chunk_of<true, false>(op, sample, i0, count, coefficient, bad);
-  const bool finite = sum - sum == 0.0f;
-#if FB_ISA_LEVEL == 2
-  if (!finite) return scalar::loss_chunk(op, sample, i0, count);  // the scalar set's log_power is finite for every float
-#endif
-  op.chunk_sums[sample * chunks_of(op) + i0 / kChunk] = sum;
-  if (bad || !finite) *op.bad = true;  // logits or births that are not finite make a loss that is not finite
+  const OfSample numbers{op.gain[sample], op.ahead ? static_cast<float>(op.ahead[sample]) : 1.0f};
+  if (!kept_losses(op, sample, i0, count, numbers, false)) scalar::loss_chunk(op, sample, i0, count);
 }
 
 static void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
   bool bad = false;
-  any_chunk_of<false, true>(op, sample, i0, count, static_cast<float>(op.weight[sample]), bad);
+  any_chunk_of<false, true>(op, sample, i0, count, OfSample{op.gain[sample], static_cast<float>(op.weight[sample])}, bad);
 }
 
 // In place: grad holds the slopes and gets the gradient.
@@ -296,56 +221,6 @@ static void scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int cou
   if (direct == nullptr) load(op.grad, sample, i0, count, buffer);
   for (int k = 0; k < count; ++k) grad[k] = coefficient * grad[k];
   if (direct == nullptr) store(op.grad, sample, i0, count, buffer);
-}
-
-// The same of a chunk of samples of one element each, made one sample (joined).
-template <bool Losses, bool Slopes>
-static bool singles_chunk(const BirthLoss& op, int64_t i0, int count, const PerSample<double>& coefficient) {
-  alignas(64) float x_buffer[kChunk], births_buffer[kChunk], slopes[kChunk];
-  const float* x = as_vectors(floats_of(op.logits, 0, i0, count, x_buffer), count, x_buffer);
-  const float* births = as_vectors(floats_of(op.births, 0, i0, count, births_buffer), count, births_buffer);
-  const int whole = whole_vectors(count);
-  Own own;
-  const float log_gain = Losses ? log_gain_of(op.gain[0]) : 0.0f;
-  for (int k = 0; k < whole; ++k) {
-    own.gain[k] = k < count ? op.gain[i0 + k] : 1.0f;
-    if (Losses) own.log_gain[k] = op.gain.stride == 0 ? log_gain : log_gain_of(own.gain[k]);
-    if (Slopes) own.coefficient[k] = k < count && coefficient ? static_cast<float>(coefficient[i0 + k]) : 1.0f;
-  }
-  Parts parts;
-  parts.softplus<Losses>(whole, x);
-  parts.finish<Losses, Slopes>(whole, x, births, own, slopes);
-  if (Slopes) store(op.grad, 0, i0, count, slopes);
-  if (!Losses) return true;
-  float differences = 0.0f;  // NaN as soon as one loss is not finite
-  for (int k = 0; k < count; ++k) {
-    const float sum = parts.n[k] + 0.0f;  // of the tree, whose other elements are 0
-    op.loss[i0 + k] = static_cast<float>(op.weight[i0 + k] * (0.0 + static_cast<double>(sum)));
-    differences += sum - sum;
-  }
-  return differences == 0.0f && !any_negative(births, count);
-}
-
-static void singles_loss_chunk(const Sums& op, int64_t, int64_t i0, int count) {
-  const bool good = op.grad ? singles_chunk<true, true>(op, i0, count, op.ahead)
-                            : singles_chunk<true, false>(op, i0, count, op.ahead);
-  if (good) return;
-#if FB_ISA_LEVEL == 2
-  scalar::singles_loss_chunk(op, 0, i0, count);  // the scalar set's log_power is finite for every float
-#else
-  *op.bad = true;
-#endif
-}
-
-static void singles_grad_chunk(const BirthLoss& op, int64_t, int64_t i0, int count) {
-  singles_chunk<false, true>(op, i0, count, op.weight);
-}
-
-static void singles_scale_chunk(const BirthLoss& op, int64_t, int64_t i0, int count) {
-  alignas(64) float grad[kChunk];
-  load(op.grad, 0, i0, count, grad);
-  for (int k = 0; k < count; ++k) grad[k] = static_cast<float>(op.weight[i0 + k]) * grad[k];
-  store(op.grad, 0, i0, count, grad);
 }
 
 }  // namespace FB_ISA

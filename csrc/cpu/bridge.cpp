@@ -40,34 +40,44 @@ namespace FB_ISA {
 
 #include "cpu/per_isa/steps.inc"
 
-// N = y rounded, at most max_count - x. This is done in float32, where subtracting the whole part is exact, so that the result is
-// that of float64. The 16 bits of refinement (stochastic_round) matter only where the first 32 are equal: the loop looks for
-// such elements, and if there are any, all are rounded again after it.
-static void round_births(const Bridge& op, const DrawKey& key, int64_t i0, int count, const float* y, const uint8_t* x, uint8_t* n) {
-  const int max_count = static_cast<int>(op.max_count);
+// N = y rounded, at most room(k) of element k, a whole number up to kMostRoom. This is done in float32, where subtracting the whole
+// part is exact, so that the result is that of float64. Returns whether every N is right: the 16 bits of refinement
+// (stochastic_round) matter only where the first 32 are equal.
+constexpr int32_t kMostRoom = 1 << 24;
+
+template <class Room, class Births>
+static inline bool round_births(const Bridge& op, const DrawKey& key, int64_t i0, int count, const float* y, const Room& room, Births* n) {
   if (!op.stochastic) {
     for (int k = 0; k < count; ++k) {
-      const float room = static_cast<float>(max_count - x[k]), capped = y[k] < room ? y[k] : room;
+      const float most = static_cast<float>(room(k)), capped = y[k] < most ? y[k] : most;
       const int whole = static_cast<int>(capped);
-      n[k] = static_cast<uint8_t>(whole + (capped - static_cast<float>(whole) >= 0.5f));
+      n[k] = static_cast<Births>(whole + (capped - static_cast<float>(whole) >= 0.5f));
     }
-    return;
+    return true;
   }
   alignas(64) uint32_t words[kChunk];
   stream_words(key, ROUNDING, static_cast<uint32_t>(i0), count, words);
   uint32_t ties = 0;
   for (int k = 0; k < count; ++k) {
-    const float room = static_cast<float>(max_count - x[k]), capped = y[k] < room ? y[k] : room;
+    const float most = static_cast<float>(room(k)), capped = y[k] < most ? y[k] : most;
     const int whole = static_cast<int>(capped);
     const uint32_t high = static_cast<uint32_t>((capped - static_cast<float>(whole)) * 4294967296.0f);  // a power of two: exact
     ties |= words[k] == high;
-    n[k] = static_cast<uint8_t>(whole + (words[k] < high));
+    n[k] = static_cast<Births>(whole + (words[k] < high));
   }
-  if (ties == 0) return;
+  return ties == 0;
+}
+
+// The same for any counts x, element by element.
+template <class Count, class Births>
+static void round_exactly(const Bridge& op, const DrawKey& key, int64_t i0, int count, const float* y, const Count* x, Births* n) {
+  alignas(64) uint32_t words[kChunk];
+  if (op.stochastic) stream_words(key, ROUNDING, static_cast<uint32_t>(i0), count, words);
   for (int k = 0; k < count; ++k) {
+    const int64_t room = op.max_count - x[k];
     uint32_t i = static_cast<uint32_t>(i0 + k);
     const SampleKey own = key.of_element(i);
-    n[k] = static_cast<uint8_t>(stochastic_round(y[k], max_count - x[k], own, i, words[k], ROUNDING_REFINE));
+    n[k] = static_cast<Births>(op.stochastic ? stochastic_round(y[k], room, own, i, words[k], ROUNDING_REFINE) : nearest_round(y[k], room));
   }
 }
 
@@ -75,10 +85,10 @@ static void round_births(const Bridge& op, const DrawKey& key, int64_t i0, int c
 static void narrow_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const float* y) {
   alignas(64) uint8_t x_buffer[kChunk], n[kChunk], k[kChunk], fall[kChunk];
   const uint8_t* x = load_chunk(op.x_t, sample, i0, count, x_buffer);
-  round_births(op, key, i0, count, y, x, n);
+  const int max_count = static_cast<int>(op.max_count);
+  if (!round_births(op, key, i0, count, y, [=](int e) { return max_count - x[e]; }, n)) round_exactly(op, key, i0, count, y, x, n);
   std::memset(n + count, 0, static_cast<size_t>(-count & 63));
   const uint32_t i = static_cast<uint32_t>(i0);
-  const int max_count = static_cast<int>(op.max_count);
   DrawTable& table = thread_table(0);
   build_table(table, op.birth.p[sample], op.birth.q[sample], max_count);
   draw_chunk(table, key, BRIDGE_DRAW, BRIDGE_REFINE, i, count, n, k, shares_rounds(op));
@@ -96,16 +106,14 @@ static void narrow_chunk(const Bridge& op, const DrawKey& key, int64_t sample, i
 // A chunk of an op that may have larger counts.
 static void wide_chunk(const Bridge& op, const DrawKey& key, int64_t sample, int64_t i0, int count, const float* y) {
   alignas(64) int64_t x[kChunk], births[kChunk], deaths[kChunk];
-  alignas(64) uint32_t words[kChunk];
+  alignas(64) int32_t room[kChunk];
   const uint32_t i = static_cast<uint32_t>(i0);
   load(op.x_t, sample, i0, count, x);
-  if (op.stochastic) stream_words(key, ROUNDING, i, count, words);
-  for (int e = 0; e < count; ++e) {
-    const int64_t room = op.max_count - x[e];
-    uint32_t at = i + static_cast<uint32_t>(e);
-    const SampleKey own = key.of_element(at);
-    births[e] = op.stochastic ? stochastic_round(y[e], room, own, at, words[e], ROUNDING_REFINE) : nearest_round(y[e], room);
-  }
+  for (int e = 0; e < count; ++e) room[e] = static_cast<int32_t>(op.max_count - x[e] < kMostRoom ? op.max_count - x[e] : kMostRoom);
+  const bool right = round_births(op, key, i0, count, y, [&](int e) { return room[e]; }, births);
+  int64_t all = 0;
+  for (int e = 0; e < count; ++e) all |= births[e];
+  if (!right || all >= kMostRoom) round_exactly(op, key, i0, count, y, x, births);
   row_draws(thread_table(0), key, {BRIDGE_DRAW, BRIDGE_REFINE, BRIDGE_ELEMENT}, i, count, op.birth.p[sample], op.birth.q[sample],
             shares_rounds(op), births);
   if (op.attrition.p) {

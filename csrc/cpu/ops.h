@@ -144,6 +144,22 @@ struct BirthLoss : ops::BirthLoss<Backend> {
   }
 };
 
+struct EachLoss : BirthLoss {            // with numbers of each element
+  View weights, gains;                   // the kernel sets `weight`: the largest magnitude of a sample's weights
+
+  // Gives the loss and, unless `grad` is null, the gradient for the upstream gradient `ahead`.
+  template <class Read>
+  void each(Read& read) {
+    read(logits, births, weights, gains, ahead);
+    read.outputs(loss, grad);
+  }
+  template <class Read>
+  void each_gradient(Read& read) {
+    read(logits, births, weights, gains, ahead);
+    read.outputs(grad);
+  }
+};
+
 using EnergyLoss = ops::EnergyLoss<Backend>;
 
 struct PosteriorLoss : ops::PosteriorLoss<Backend> {

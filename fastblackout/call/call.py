@@ -11,7 +11,9 @@ from ..ground.values import is_tensor, settled
 from ..philox import Philox
 from ..probability import Prob
 from . import checks
+from .declared import WITHIN
 
+_NUMBERS = (float, int)
 _PLAIN = (float, int, np.ndarray, Philox, type(None))  # of most values: there is nothing to settle
 
 
@@ -43,6 +45,15 @@ class Call:
         self.read.pop(name, None)
         self.first, self.first_name = array, name
         self.samples, self.elements = checks.size_of(self.op, name, array)
+
+    def numbers(self, name: str, value: Any) -> Any:
+        """`settle` of an argument of numbers, which may come for each sample."""
+        value = self.settle(name, value)
+        if type(value) not in _NUMBERS and self.op in WITHIN:
+            each = {f"{name}.p": value.p, f"{name}.q": value.q} if isinstance(value, Prob) else {name: value}
+            for part, numbers in each.items():
+                checks.check_features(self.op, part, numbers, self.first.shape)
+        return value
 
     def settle(self, name: str, value: Any) -> Any:
         """An argument whose tensors hold their values in memory, where the kernels read them."""

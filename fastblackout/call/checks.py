@@ -29,8 +29,8 @@ def largest(dtype: str) -> int:
     return _LARGEST[dtype]
 
 
-def max_count_of(op: str, max_count: Any, dtype: str) -> int:
-    """The declared largest count; 255 for uint8 when none is given."""
+def max_count_of(op: str, max_count: Any, dtype: str, low: int = 1) -> int:
+    """The declared largest count, at least `low`; 255 for uint8 when none is given."""
     if max_count is None:
         if dtype != "uint8":
             raise ValueError(
@@ -43,8 +43,8 @@ def max_count_of(op: str, max_count: Any, dtype: str) -> int:
             rule += ", one for all elements (thin, bridge_step and tau_leap_step also take one for each)"
         raise TypeError(f"{op}: max_count: {rule}, got {shown(max_count)}")
     chosen, limit = int(max_count), min(_LARGEST[dtype], MAX_COUNT)
-    if not 1 <= chosen <= limit:
-        raise ValueError(f"{op}: max_count: must be in 1..{limit} for {dtype} counts, got {shown(chosen)}")
+    if not low <= chosen <= limit:
+        raise ValueError(f"{op}: max_count: must be in {low}..{limit} for {dtype} counts, got {shown(chosen)}")
     return chosen
 
 
@@ -127,6 +127,21 @@ def per_sample(
         return make(op, argument, number, samples, dtype, low, open_low)
     array = one_a_sample(op, argument, real_array(op, argument, value), samples)
     return _filled(op, argument, array, samples, dtype, low, open_low)
+
+
+def check_features(op: str, argument: str, value: Any, shape: Sequence[int]) -> None:
+    """ValueError for one number for each feature, (D,): one dimension is that of the samples. Names the shape to give.
+
+    shape: of the counts.
+    """
+    flat = isinstance(value, list) and not any(isinstance(each, (list, tuple)) for each in value)
+    given = (len(value),) if flat else tuple(getattr(value, "shape", ()))
+    if len(given) != 1 or not shape or given[0] in (1, shape[0]) or given[0] not in shape[1:]:
+        return
+    axis = shape.index(given[0], 1)
+    wanted = tuple(size if at == axis else 1 for at, size in enumerate(shape))
+    rule = f"shape must be ({shape[0]},) for a number for each sample, or {wanted} for one for each feature"
+    raise ValueError(f"{op}: {argument}: {rule}, got {given}")
 
 
 def refuse_number(op: str, argument: str, value: float, low: float, open_low: bool) -> NoReturn:

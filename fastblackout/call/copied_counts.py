@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, adopt, is_traced
+from ..ground.values import place_of
 
 COPIED = {"uint16": "int32", "uint32": "int64", "float32": "int32", "float64": "int64"}
 
@@ -38,7 +39,9 @@ def _copied(array: Array, op: str, argument: str) -> Any:
         return copy.masked_fill(copy != value, -1)  # which the kernels refuse or flag as they do any wrong count
     back = _in_dtype(array, copy, array.dtype)
     if not (sys.modules["torch"].equal(back, value) if array.is_tensor else np.array_equal(back, value)):
-        raise ValueError(f"{op}: {argument}: must be whole numbers, got {float(value[back != value][0])!r}")
+        wrong = back != value
+        got = f"{float(value[wrong][0])!r}{place_of(wrong)}"
+        raise ValueError(f"{op}: {argument}: must be whole numbers, got {got}")
     return copy
 
 

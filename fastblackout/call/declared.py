@@ -8,3 +8,4 @@ if TYPE_CHECKING:
     from .operation import Operation
 
 DECLARED: dict[str, Operation] = {}
+WITHIN: set[str] = set()  # public names of ops whose numbers may differ within a sample

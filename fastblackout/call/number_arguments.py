@@ -37,7 +37,7 @@ class Probability(Argument):
         (name,) = self.names
         if self._is_none(call, value):
             return (NO_PAIR,)
-        return (as_prob(call.settle(name, value), call.samples, call.op, name),)
+        return (as_prob(call.numbers(name, value), call.samples, call.op, name),)
 
     def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
         from .tensors import pair_of
@@ -45,7 +45,7 @@ class Probability(Argument):
         (name,) = self.names
         if self._is_none(call, value):
             return NO_PAIR
-        return pair_of(call.op, name, call.settle(name, value), call.first.value, call.samples, call.backend)
+        return pair_of(call.op, name, call.numbers(name, value), call.first.value, call.samples, call.backend)
 
     def from_parts(self, *parts: Any) -> Any:
         return 0.0 if parts[0] is None else Prob(*parts)
@@ -74,14 +74,14 @@ class PerSample(Argument):
     def on_host(self, call: Call, value: Any) -> tuple[Any]:
         if not self.checked:
             return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
-        name, value = self.names[0], call.settle(self.names[0], self._given(call, value) if self.missing else value)
+        name, value = self.names[0], call.numbers(self.names[0], self._given(call, value) if self.missing else value)
         made = checks.per_sample(call.op, name, value, call.samples, self.numpy_dtype, self.low, self.open_low)
         return (made,)
 
     def as_parts(self, call: Call, value: Any) -> tuple[Any]:
         from .tensors import per_sample
 
-        name, value = self.names[0], call.settle(self.names[0], self._given(call, value) if self.missing else value)
+        name, value = self.names[0], call.numbers(self.names[0], self._given(call, value) if self.missing else value)
         dtype = getattr(sys.modules["torch"], self.dtype)
         return (per_sample(call.op, name, value, call.first.value, call.samples, dtype, self.low, self.open_low),)
 
@@ -109,13 +109,16 @@ def takes_spread(argument: Argument, value: Any) -> bool:
 
 
 class MaxCount(Argument):
-    """The largest count that the first argument may hold."""
+    """The largest count that the first argument may hold, at least `low`."""
 
     names = ("max_count",)
     parts = ("int max_count",)
 
+    def __init__(self, low: int = 1) -> None:
+        self.low = low
+
     def on_host(self, call: Call, value: Any) -> tuple[int]:
-        made = checks.max_count_of(call.op, value, call.first.came_as or call.first.dtype)
+        made = checks.max_count_of(call.op, value, call.first.came_as or call.first.dtype, self.low)
         family, most = call.most
         if most is not None and made > most:
             raise ValueError(f"{call.op}: max_count: must be at most {most} for family {family!r}, got {made}")

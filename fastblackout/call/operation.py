@@ -11,7 +11,7 @@ from ..backends import host, select
 from . import foreign, short
 from .arguments import Argument
 from .call import Call
-from .declared import DECLARED
+from .declared import DECLARED, WITHIN
 from .number_arguments import Key, takes_spread
 from .outputs import Outputs, given_back
 from .route import through_torch
@@ -47,6 +47,8 @@ class Operation:
         self.spread, self.cells = spread, cells
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
+        if spread is not None:
+            WITHIN.add(self.op)
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
             registry.register(self)
 

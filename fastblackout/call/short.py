@@ -67,6 +67,12 @@ def foreseen() -> float | None:
     return None if module is None else module.quick_foreseen()
 
 
+def note_upstream(upstream: Any) -> None:
+    """Tells of an upstream gradient for which there are no slopes, so that one like it is foreseen."""
+    if (module := _module()) is not None:
+        module.quick_scale(None, upstream, None, 0.0)
+
+
 def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
     """The slopes made into the gradient by the logits, in place; None where the arguments do not allow it."""
     if (module := _module()) is None:

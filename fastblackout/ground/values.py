@@ -143,9 +143,23 @@ def check_real_tensor(op: str, argument: str, value: Any) -> None:
         raise TypeError(f"{op}: {argument}: must be real numbers, got dtype {value.dtype}")
 
 
+def place_of(wrong: Any) -> str:
+    """ " at sample 2, element 7", where the first of these bools is true, of NumPy or of a CPU tensor, (B, ...)."""
+    found = np.asarray(wrong)
+    if not found.ndim:
+        return ""
+    sample, element = divmod(int(found.argmax()), found[0].size)
+    return f" at sample {sample}, element {element}"
+
+
 def one_a_sample(op: str, argument: str, value: Any, samples: int) -> Any:
-    """An array or tensor of shape (), (B,) or (B, 1, ..., 1), B the number of samples, as () or (B,)."""
+    """An array or tensor of shape (), (B,) or (B, 1, ..., 1), B the number of samples, as () or (B,).
+
+    That of one feature, (1, 1, ..., 1), is one number for all.
+    """
     shape = tuple(value.shape)
+    if len(shape) > 1 and all(size == 1 for size in shape):
+        return value.reshape(())
     if shape and (shape[0] != samples or any(size != 1 for size in shape[1:])):
         rule = f"shape must be (), ({samples},) or ({samples}, 1, ..., 1)"
         raise ValueError(f"{op}: {argument}: {rule}, got {shape}")

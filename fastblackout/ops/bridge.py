@@ -34,7 +34,7 @@ _BRIDGE_STEP = Operation(
     Probability("step", missing="as Schedule.bridge(k_t, k_s) makes it"),
     Probability("attrition", parts=("sigma_p", "sigma_q"), optional=True),
     Key(),
-    MaxCount(),
+    MaxCount(low=0),
     PerSample("gain", low=0.0),
     Choice("rounding", ROUNDINGS, part="stochastic"),
     PerSample("center"),

@@ -11,7 +11,7 @@ from ..arrays import is_traced
 from ..backends import select
 from ..call.call import Call
 from ..call.elements import broadcast_tensors
-from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, real_array
+from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, place_of, real_array
 from ..probability import Prob, check_sum
 from ..reference import log_prob as reference
 from ..reference.posterior_loss import beta_binomial_log_pmf
@@ -182,7 +182,8 @@ def _check(op: str, law: Law, given: dict[str, Any]) -> None:
             if whole:
                 wrong |= values != (values.floor() if is_tensor(values) else np.floor(values))
             if wrong.any():
-                raise ValueError(f"{op}: {argument}: must be {rule}, got {float(values[wrong][0])!r}")
+                got = f"{float(values[wrong][0])!r}{place_of(wrong)}"
+                raise ValueError(f"{op}: {argument}: must be {rule}, got {got}")
         if side == "q":
             check_sum(op, argument, np.asarray(given[f"{argument}.p"]), np.asarray(values))
     if law.check is not None:

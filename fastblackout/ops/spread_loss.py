@@ -1,7 +1,8 @@
 """birth_loss with gains or weights that differ within a sample, or with the expected births in the place of logits.
 
-Its kernels take one number for each sample. Here every element is a sample of its own, with its weight and its gain, so
-that the kernels give the cost of each; the costs of a sample are then added in the order that the kernels keep.
+On the host a C++ kernel reads the numbers of each element beside its logit. The other kernels take one number for each
+sample: there every element is a sample of its own, with its weight and its gain, so that they give the cost of each,
+and the costs of a sample are then added in the order that the kernels keep. The bits are the same.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import DTYPES, FLOATS, Array, in_functorch, is_traced
+from ..arrays import DTYPES, FLOATS, Array, in_functorch, is_traced, repeated
+from ..backends import host, select
+from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.call import Call
 from ..call.elements import element_arguments
 from ..call.route import need_gradient, through_torch
-from ..ground.values import is_number, is_tensor, real_array
+from ..ground.values import is_number, is_tensor, place_of, real_array
 from ..reference.birth_loss import CHUNK, sum_sample
 from ..reference.elements import checked_floats
 from .spread_values import FLOAT32_MAX, as_type, beside, where
@@ -41,9 +44,12 @@ def spread_loss(
     if not x.samples or not x.elements:
         return x.like(loss(x.value, born.value, 1.0, backend=backend)).give()
     weights, gains = _numbers(name, x, weight, gain)
+    if expected is None and not through and select.select_host(_OP, backend) == "cpu":
+        return x.like(_in_one_pass(x, born, weights, gains)).give()
     relative, most = _relative(weights, here)
     if expected is None:
-        costs = loss(_column(x.value), _column(born.value), relative.reshape(-1), gain=gains, backend=backend)
+        single = gain if is_number(gain) else as_type(gains.value, "float32").reshape(-1)
+        costs = loss(_column(x.value), _column(born.value), relative.reshape(-1), gain=single, backend=backend)
     else:
         costs = _costs(loss, x, born, relative.reshape(-1), here, backend)
     return x.like(_summed(costs.reshape(relative.shape), most)).give()
@@ -54,9 +60,52 @@ def spread_gradient(gradient: Loss, logits: Any, births: Any, upstream: Any, wei
     sample. upstream: that by the losses."""
     x = Array(logits, _OP, "logits")
     weights, gains = _numbers("logits", x, weight, gain)
+    if select.select_host(_OP, "auto") == "cpu":
+        return _gradient(upstream, logits, births, weights.value, gains.value)
     coefficient = _coefficient(weights, upstream)
-    made = gradient((_column(x.value), _column(births), coefficient.reshape(-1), gains), backend="auto")
+    single = as_type(gains.value, "float32").reshape(-1)
+    made = gradient((_column(x.value), _column(births), coefficient.reshape(-1), single), backend="auto")
     return made.reshape(x.shape)
+
+
+def _in_one_pass(x: Array, births: Array, weights: Array, gains: Array) -> Any:
+    """The loss by the C++ kernel that reads the numbers of each element, and its gradient where that is foreseen
+    (birth_loss.py)."""
+    graded = need_gradient(x.value)
+    foreseen = short.foreseen() if graded else None
+    slopes = None if foreseen is None else x.empty_like()
+    loss = np.empty(x.samples, np.float32)
+    fields = _fields(x, births, weights, gains, repeated(np.array(0.0 if foreseen is None else foreseen), x.samples))
+    host.run("birth_loss_each", None, "cpu", fields, {"loss": loss, "grad": slopes}, (x.samples, x.elements))
+    if not x.is_tensor:
+        return loss
+    made = sys.modules["torch"].from_numpy(loss)
+    if not graded:
+        return made
+    from .loss_gradient import Kept
+
+    gradient = _gradient if slopes else _noted_gradient
+    how = _OP, gradient, [slopes.value] if slopes else [], foreseen
+    return Kept.apply(x.value, (how, (x.value, births.value, weights.value, gains.value), made))
+
+
+def _gradient(upstream: Any, *values: Any) -> Any:
+    """The gradient by the logits. values: as _in_one_pass keeps them."""
+    x, births, weights, gains = (Array(value, _OP, "") for value in values)
+    ahead = upstream.double().numpy() if is_tensor(upstream) else upstream.astype("float64")
+    made, fields = x.empty_like(), _fields(x, births, weights, gains, ahead)
+    host.run("birth_loss_each_backward", None, "cpu", fields, {"grad": made}, (x.samples, x.elements))
+    return made.value
+
+
+def _noted_gradient(upstream: Any, *values: Any) -> Any:
+    """The same, where none was foreseen: so that the next one is."""
+    short.note_upstream(upstream)
+    return _gradient(upstream, *values)
+
+
+def _fields(x: Array, births: Array, weights: Array, gains: Array, ahead: Any) -> dict[str, Any]:
+    return {"logits": x, "births": births, "weight": weights, "gain": gains, "ahead": ahead}
 
 
 def expected_gradient(expected: Any, births: Any, upstream: Any, weight: Any) -> Any:
@@ -74,7 +123,7 @@ def expected_gradient(expected: Any, births: Any, upstream: Any, weight: Any) ->
 
 
 def _coefficient(weights: Array, upstream: Any) -> Any:
-    """The gradient by the cost of each element, of the weights (B, n) and the gradient by the losses; float64."""
+    """The gradient by the cost of each element, of the weights and the gradient by the losses; float64."""
     relative, most = _relative(weights)
     with np.errstate(over="ignore", invalid="ignore"):
         return (upstream.astype("float64")[:, None] * most).astype("float32") * relative
@@ -84,27 +133,27 @@ def _column(value: Any) -> Any:
     return value.reshape(-1, 1)
 
 
-def _numbers(name: str, x: Array, weight: Any, gain: Any) -> tuple[Array, Any]:
-    """The weights, float64 (B, n), and the gain of each element, float32 (B n,), or one number for all."""
-    given = {"weight": weight} if is_number(gain) else {"weight": weight, "gain": gain}
+def _numbers(name: str, x: Array, weight: Any, gain: Any) -> tuple[Array, Array]:
+    """The weights and the gains, of the shape of x."""
+    given = {"weight": weight, "gain": gain}
     beside_it = {each: (beside(_OP, each, value, x.value, name), DTYPES) for each, value in given.items()}
-    _, weights, *gains = element_arguments(_OP, {name: (x.value, FLOATS), **beside_it})
-    rows = as_type(weights.value, "float64").reshape(x.samples, x.elements)
-    return x.like(rows), as_type(gains[0].value, "float32").reshape(-1) if gains else gain
+    _, weights, gains = element_arguments(_OP, {name: (x.value, FLOATS), **beside_it})
+    return weights, gains
 
 
 def _relative(weights: Array, here: bool = True) -> tuple[Any, Any]:
-    """Weights over the largest magnitude in their sample, and that magnitude, (B, 1).
+    """Weights over the largest magnitude in their sample, (B, n), and that magnitude, (B, 1), in float64.
 
     So equal weights are 1 or -1, those of 0 too, and their loss is to the bit that of one number.
     """
-    value = weights.value
+    value = as_type(weights.value, "float64").reshape(weights.samples, weights.elements)
+    weights = weights.like(value)
     if weights.is_tensor:
         most = sys.modules["torch"].maximum(abs(value.amax(1, keepdim=True)), abs(value.amin(1, keepdim=True)))
     else:
         most = np.maximum(abs(value.max(1, keepdims=True)), abs(value.min(1, keepdims=True)))
-    if here:
-        checked_floats(weights.like(most).numpy(), _OP, "weight", "must be finite", _MOST)
+    if here and not np.isfinite(weights.like(most).numpy()).all():
+        checked_floats(weights.numpy(), _OP, "weight", "must be finite", _MOST, -_MOST)
     none = as_type(most == 0, "float64")
     relative = value / (most + none)
     relative += none
@@ -131,7 +180,8 @@ def _costs(loss: Loss, x: Array, births: Array, weights: Any, here: bool, backen
     if not here or zero.any():
         wrong = zero & (born != 0)
         if here and wrong.any():
-            raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {float(born[wrong][0]):g}")
+            got = f"{float(born[wrong][0]):g}{place_of(wrong.reshape(x.shape))}"
+            raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {got}")
         gains, counted = where(~zero, fixed, 1.0), where(~zero | wrong, weights, 0.0)
         born = where(~wrong, born, np.inf)  # which the kernels of a device flag
     costs = loss(_constant(_ONE, fixed), _column(born), counted, gain=gains, backend=backend)

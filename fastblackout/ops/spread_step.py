@@ -15,7 +15,7 @@ from ..call.call import Call
 from ..call.composed import Composed, DrawKeys
 from ..call.copied_counts import as_it_came
 from ..call.operation import Operation
-from ..ground.values import is_array, is_number
+from ..ground.values import is_array, is_number, place_of
 from ..philox import Philox
 from ..probability import Prob
 from ..reference.elements import checked_counts
@@ -138,7 +138,7 @@ class Step:
 
     def room(self) -> Any:
         """max_count - x, an array of int64."""
-        most = checks.max_count_of(self.op.op, self.most, self.x.came_as or self.x.dtype)
+        most = checks.max_count_of(self.op.op, self.most, self.x.came_as or self.x.dtype, low=0)
         return (most if self.bounds is None else self.bounds.each) - as_type(self.inside, "int64")
 
     def binomial(self, count: Any, name: str, keys: DrawKeys, number: int) -> Any:
@@ -181,13 +181,13 @@ class _Bounds:
         self.most = limit = min(checks.largest(x.came_as or x.dtype), checks.MAX_COUNT)
         if self.here:
             each = checked_counts(bounds.numpy(), op, "max_count", limit).reshape(bounds.shape)
-            self.most = int(each.max(initial=1))
+            self.most = int(each.max(initial=0))
             counts = x.like(step.inside).numpy()
             wrong = (counts < 0) | (counts > each)
             if wrong.any():
                 most = np.broadcast_to(each, x.shape)[wrong][0]
                 rule = f"must be whole numbers in 0..max_count, which is {most} there"
-                raise ValueError(f"{op}: {step.first}: {rule}, got {counts[wrong][0]}")
+                raise ValueError(f"{op}: {step.first}: {rule}, got {counts[wrong][0]}{place_of(wrong)}")
         self.each = as_type(bounds.value, "int64")
         self.as_taken = self.dtype if self.here or self.dtype != "uint8" else "int16"  # which holds -1
         self.up = as_type(self.most - self.each, self.as_taken)

@@ -27,6 +27,7 @@ def beside(op: str, name: str, value: Any, counts: Any, of: str = "the counts") 
         if is_tensor(counts):
             value = to_device(sys.modules["torch"].from_numpy(np.ascontiguousarray(value)), counts.device)
     given, whole = shape_of(value), shape_of(counts)
+    checks.check_features(op, name, value, whole)
     shape = given
     if len(shape) == 1:  # one for each sample
         value = value.reshape(-1, *(1 for _ in whole[1:]))

@@ -33,7 +33,7 @@ _TAU_LEAP_STEP = Operation(
     ExpectedBirths(),
     PerSample("step", "float64", low=0.0, part="factor", missing="as Schedule.bridge or Schedule.leap make it"),
     Key(),
-    MaxCount(),
+    MaxCount(low=0),
     PerSample("gain", low=0.0),
     PerSample("center"),
     PerSample("scale"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..ground.values import place_of
 from . import portfloat as pf
 from .portfloat import from_bfloat16, round_to_bfloat16
 
@@ -93,7 +94,8 @@ def checked_birth_loss(
         )
     for name, values, right, rule in rules:
         if not right.all():
-            raise ValueError(f"birth_loss: {name}: must be finite {rule}, got {float(values[~right][0]):.17g}")
+            got = f"{float(values[~right][0]):.17g}{place_of(~right)}"
+            raise ValueError(f"birth_loss: {name}: must be finite {rule}, got {got}")
     return birth_loss(logits, births, weight, gain.astype(np.float64))
 
 

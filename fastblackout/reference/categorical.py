@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ground.values import place_of
 from . import portfloat as pf
 from .draw import TWO_48, samples
 from .philox import Stream, philox4x32
@@ -91,7 +92,8 @@ def _state_rows(op: str, argument: str, state: NDArray[Any], states: int) -> NDA
     rows = sample_rows(state)
     wrong = ~((rows >= 0) & (rows < states))
     if wrong.any():
-        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{states - 1}, got {rows[wrong][0]}")
+        got = f"{rows[wrong][0]}{place_of(wrong)}"
+        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{states - 1}, got {got}")
     return rows.astype(np.int64)
 
 

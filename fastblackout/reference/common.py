@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ground.values import place_of
 from .binomial import binomial
 from .draw import MAX_SHARED_COUNT, TWO_48, draw, samples
 from .philox import Stream, philox4x32
@@ -38,9 +39,9 @@ def count_rows(array: NDArray[Any], max_count: int, key: Philox, op: str, argume
     flat = rows(array, key, op, argument)
     wrong = ~((flat >= 0) & (flat <= max_count))
     if wrong.any():
-        raise ValueError(f"{op}: {argument}: counts must be in 0..{max_count}, got {flat[wrong][0]}")
-    if flat.dtype.kind == "f" and (flat != np.floor(flat)).any():
-        raise ValueError(f"{op}: {argument}: counts must be whole numbers, got {flat[flat != np.floor(flat)][0]}")
+        raise ValueError(f"{op}: {argument}: counts must be in 0..{max_count}, got {flat[wrong][0]}{place_of(wrong)}")
+    if flat.dtype.kind == "f" and (wrong := flat != np.floor(flat)).any():
+        raise ValueError(f"{op}: {argument}: counts must be whole numbers, got {flat[wrong][0]}{place_of(wrong)}")
     return flat.astype(np.int64)
 
 

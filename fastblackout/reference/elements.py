@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import exact_counts
+from ..ground.values import place_of
 from ..probability import check_sum
 from .bessel import MOST as MOST_ORDER
 from .bessel import bessel
@@ -133,7 +134,8 @@ def checked_counts(array: NDArray[Any], op: str, argument: str, limit: int = 1 <
     most = min(exact_counts(array.dtype.name), limit)
     wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
     if wrong.any():
-        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}")
+        place = place_of(wrong.reshape(array.shape))
+        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}{place}")
     return counts.astype(np.int64)
 
 
@@ -150,5 +152,6 @@ def checked_floats(
     values = _rows(from_bfloat16(array) if array.dtype == np.uint16 else array).astype(np.float64)
     wrong = ~((values >= least) & (values <= most))
     if wrong.any():
-        raise ValueError(f"{op}: {argument}: {rule}, got {values[wrong][0]:.17g}")
+        got = f"{values[wrong][0]:.17g}{place_of(wrong.reshape(array.shape))}"
+        raise ValueError(f"{op}: {argument}: {rule}, got {got}")
     return values

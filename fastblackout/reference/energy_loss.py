@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..ground.values import place_of
 from . import portfloat as pf
 from .birth_loss import sum_sample
 from .portfloat import from_bfloat16, round_to_bfloat16
@@ -133,7 +134,7 @@ def _check(x_t: NDArray[Any], logits: NDArray[Any], births: NDArray[Any], max_co
         )
     for name, values, right, rule in rules:
         if not right.all():
-            raise ValueError(f"{_OP}: {name}: {rule}, got {float(values[~right][0]):.17g}")
+            raise ValueError(f"{_OP}: {name}: {rule}, got {float(values[~right][0]):.17g}{place_of(~right)}")
 
 
 def _rows(array: NDArray[Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..ground.values import place_of
 from . import bayes_births, negative_binomial_law, states
 from . import portfloat as pf
 from .birth_loss import sum_sample
@@ -207,7 +208,7 @@ def check_head(op: str, head: list[NDArray[np.float32]]) -> None:
 
 def _check_all(op: str, name: str, values: NDArray[Any], right: NDArray[np.bool_], rule: str) -> None:
     if not right.all():
-        raise ValueError(f"{op}: {name}: {rule}, got {float(values[~right][0]):.17g}")
+        raise ValueError(f"{op}: {name}: {rule}, got {float(values[~right][0]):.17g}{place_of(~right)}")
 
 
 def _rows(array: NDArray[Any]) -> NDArray[Any]:

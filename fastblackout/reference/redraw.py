@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ground.values import place_of
 from . import portfloat as pf
 from .categorical import SMALLEST_TOTAL, sample_rows
 from .draw import TWO_48, samples
@@ -165,5 +166,6 @@ def _states(argument: str, x: NDArray[Any], states: int) -> Integers:
     rows = sample_rows(x)
     wrong = ~((rows >= 0) & (rows < states))
     if wrong.any():
-        raise ValueError(f"redraw: {argument}: must be whole numbers in 0..{states - 1}, got {rows[wrong][0]}")
+        got = f"{rows[wrong][0]}{place_of(wrong)}"
+        raise ValueError(f"redraw: {argument}: must be whole numbers in 0..{states - 1}, got {got}")
     return rows.astype(np.int64)

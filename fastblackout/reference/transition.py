@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ground.values import place_of
 from . import portfloat as pf
 from .categorical import sample_rows
 
@@ -104,7 +105,8 @@ def _count_rows(op: str, argument: str, values: NDArray[Any]) -> NDArray[np.floa
     rows = sample_rows(values)
     wrong = ~((rows >= 0) & (rows <= MAX_COUNT))
     if wrong.any():
-        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{MAX_COUNT}, got {rows[wrong][0]}")
+        got = f"{rows[wrong][0]}{place_of(wrong)}"
+        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{MAX_COUNT}, got {got}")
     return rows.astype(np.float64)
 
 

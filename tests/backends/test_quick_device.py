@@ -105,7 +105,7 @@ REFUSED: dict[str, Any] = {
     "rows": lambda: fb.thin(X, fb.Prob(P[:2], 1 - P[:2]), rng=KEY),
     "center": lambda: fb.thin(X, 0.5, rng=KEY, center=float("nan")),
     "scale": lambda: fb.thin(X, 0.5, rng=KEY, scale=1e300),
-    "max_count": lambda: fb.thin(X, 0.5, rng=KEY, max_count=0),
+    "max_count": lambda: fb.thin(X, 0.5, rng=KEY, max_count=-1),
     "first_sample": lambda: fb.thin(X, 0.5, rng=fb.Philox(0, first_sample=2**32 - 2)),
     "key and generator": lambda: fb.thin(X, 0.5, rng=KEY, generator=torch.Generator()),
     "key tensor": lambda: fb.thin(X, 0.5, rng=torch.zeros(4, dtype=torch.int64)),

@@ -80,12 +80,13 @@ def test_their_errors() -> None:
     rows = np.full((2, 2), 0.5)
     assert_named(lambda: fb.categorical(x % 2, rows, out=out), TypeError, "categorical: out: must be None", "ndarray")
     assert_named(
-        lambda: fb.thin(x, 0.3, max_count=1 << 16), ValueError, "thin: max_count: must be in 1..65535", "65536"
+        lambda: fb.thin(x, 0.3, max_count=1 << 16), ValueError, "thin: max_count: must be in 0..65535", "65536"
     )
     half, nan = X + 0.5, np.where(X[1, 1] == X, np.nan, X).astype(np.float32)
-    for wrong, got in ((half, ".5"), (nan, "nan"), (torch.from_numpy(half), ".5"), (torch.from_numpy(nan), "nan")):
+    first, one = ".5 at sample 0, element 0", "nan at sample 1, element 1"
+    for wrong, got in ((half, first), (nan, one), (torch.from_numpy(half), first), (torch.from_numpy(nan), one)):
         assert_named(partial(fb.thin, wrong, 0.3, max_count=9000), ValueError, "thin: x_0: must be whole", got)
-    largest = "thin: max_count: must be in 1..16777216"
+    largest = "thin: max_count: must be in 0..16777216"
     assert_named(lambda: fb.thin(X.astype(np.float32), 0.3, max_count=1 << 25), ValueError, largest, "33554432")
     assert_named(lambda: fb.thin(x, 0.3), ValueError, "thin: max_count: must be given for uint16", "None")
 

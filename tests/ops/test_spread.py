@@ -160,10 +160,31 @@ def test_compiled():
         same([a.numpy()], [b])
 
 
+def test_the_number_of_one_feature_is_that_of_all():
+    x = X.reshape(-1, 1)
+    expected = fb.thin(x, 0.3, rng=KEY, max_count=220, scale=2.0)
+    same(fb.thin(x, [[0.3]], rng=KEY, max_count=220, scale=np.full((1, 1), 2.0)), expected)
+    tensors = torch.from_numpy(x), torch.full((1, 1), 0.3, dtype=torch.float64)
+    same([each.numpy() for each in fb.thin(*tensors, rng=KEY, max_count=220, scale=[[2.0]])], expected)
+
+
 ERRORS = {
     "alive: must be in [0, 1], got 1.5": lambda: fb.thin(X, np.full((1, 3, 1), 1.5), max_count=220),
     "alive: p + q must be 1": lambda: fb.thin(X, fb.Prob(ELEMENT, ELEMENT), max_count=220),
     "alive: shape must broadcast to that of the counts": lambda: fb.thin(X, np.ones((1, 3, 2)), max_count=220),
+    "alive: shape must be (4,) for a number for each sample, or (1, 3, 1) for one for each feature, got (3,)": lambda: (
+        fb.thin(X, [0.5, 0.1, 0.2], max_count=220)
+    ),
+    "alive.q: shape must be (4,) for a number for each sample, or (1, 1, 5)": lambda: fb.thin(
+        torch.from_numpy(X), fb.Prob(0.5, torch.full((5,), 0.5)), max_count=220
+    ),
+    "max_count: shape must be (4,) for a number for each sample, or (1, 3, 1)": lambda: fb.thin(
+        X, 0.5, max_count=np.full(3, 220)
+    ),
+    "weight: shape must be (4,) for a number for each sample, or (1, 3, 1)": lambda: fb.birth_loss(Y, X, np.ones(3)),
+    "gain: shape must be (4,) for a number for each sample, or (1, 3, 1)": lambda: fb.birth_loss(
+        torch.from_numpy(Y), torch.from_numpy(X), 1.0, gain=torch.ones(3)
+    ),
     "scale: shape must broadcast to that": lambda: fb.thin(X, 0.5, scale=np.ones((1, *SHAPE)), max_count=220),
     "x_0: must be whole numbers in 0..100, got": lambda: fb.thin(X, FEATURE, max_count=100),
     "center: must be finite in float32": lambda: fb.thin(X, 0.5, center=np.full((1, 3, 1), 1e39), max_count=220),

@@ -171,6 +171,13 @@ def test_compiled(step, dtype):
         compiled(*tensors[:3], tensors[3] - 100, tensors[4])
 
 
+def one_at(number, other):
+    """A number everywhere, but one element of sample 2."""
+    made = np.full(X.shape, number, X.dtype if other % 1 == 0 else np.float64)
+    made[2, 1, 1] = other
+    return made
+
+
 ROWS = {"max_count": 220, "rng": None}
 ERRORS = {
     "gain: must be finite and at least 0, got -1": lambda: fb.bridge_step(X, LOGITS, 0.5, gain=-FULL, **ROWS),
@@ -185,10 +192,14 @@ ERRORS = {
     "step: must be in [0, 1], got 1.5": lambda: fb.bridge_step(X, LOGITS, 1.5, attrition=0.1, max_count=MOST),
     "attrition: must be in [0, 1], got 1.5": lambda: fb.bridge_step(X, LOGITS, 0.5, attrition=1.5, max_count=MOST),
     "out: must be None": lambda: fb.bridge_step(X, LOGITS, 0.5, gain=FULL, out=steps()["gain"], **ROWS),
-    "which is 100 there, got": lambda: fb.thin(X, 0.5, max_count=np.full((1, 3, 1), 100)),
+    "which is 100 there, got 101 at sample 2, element 6": lambda: fb.thin(
+        one_at(100, 101), 0.5, max_count=np.full((1, 3, 1), 100)
+    ),
     "x_t: must be whole numbers in 0..max_count": lambda: fb.bridge_step(-X - 1, LOGITS, 0.5, max_count=MOST),
     "max_count: must be whole numbers in 0..255, got 256": lambda: fb.thin(np.uint8(X), 0.5, max_count=MOST * 0 + 256),
-    "max_count: must be whole numbers in 0..2147483647, got 200.5": lambda: fb.thin(X, P, max_count=MOST * 0 + 200.5),
+    "max_count: must be whole numbers in 0..2147483647, got 200.5 at sample 2, element 6": lambda: fb.thin(
+        X, P, max_count=one_at(200, 200.5)
+    ),
     "max_count: shape must broadcast": lambda: fb.tau_leap_step(X, LOGITS, 0.5, max_count=np.full((1, 2, 1), 220)),
     "energy_loss: max_count: must be an integer, one for all": lambda: fb.energy_loss(
         np.stack([LOGITS, LOGITS]), X, X, 1.0, max_count=MOST

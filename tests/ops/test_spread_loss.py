@@ -192,7 +192,9 @@ def test_the_minimum_is_at_the_mean_of_the_births():
 
 
 ERRORS = {
-    "weight: must be finite, got inf": lambda: fb.birth_loss(LOGITS, BORN, np.where(MASK, np.inf, 1.0)),
+    "weight: must be finite, got -inf at sample 1, element 7": lambda: fb.birth_loss(
+        LOGITS, BORN, np.where(np.arange(LOGITS.size).reshape(SHAPE) == LOGITS[0].size + 7, -np.inf, -1.0)
+    ),
     "gain: must be finite and above 0, got 0": lambda: fb.birth_loss(LOGITS, BORN, 1.0, gain=0 * GAIN),
     "weight: shape must broadcast to that of logits": lambda: fb.birth_loss(LOGITS, BORN, np.ones((1, 2, 1))),
     "gain: shape must broadcast to that of logits": lambda: fb.birth_loss(LOGITS, BORN, 1, gain=np.ones((1, 4, 3, 5))),

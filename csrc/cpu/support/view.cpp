@@ -63,6 +63,9 @@ static void walk(const View& view, int64_t sample, int64_t i0, int count, Buffer
         if constexpr (Load) to[k] = How::template load<Buffer>(from[k]);
         else from[k] = How::template store<Element>(to[k]);
       }
+    } else if (Load && step == 0) {  // of what was broadcast
+      const Buffer one = How::template load<Buffer>(*from);
+      for (int k = 0; k < run; ++k) to[k] = one;
     } else {
       for (int k = 0; k < run; ++k) {
         if constexpr (Load) to[k] = How::template load<Buffer>(from[k * step]);

@@ -417,6 +417,8 @@ struct LogProbs : B::Common {
 #define FB_CPU_OPS(OP)                                                            \
   OP(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)                   \
   OP(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)                      \
+  OP(birth_loss_each, EachLoss, each, birth_loss_each)                            \
+  OP(birth_loss_each_backward, EachLoss, each_gradient, birth_loss_each_gradient) \
   OP(posterior_loss_and_slopes, PosteriorLoss, with_slopes, posterior_loss)       \
   OP(binomial_log_prob, LogProbs, element, log_prob)                              \
   OP(redraw, Redraw, fields, redraw)                                              \
