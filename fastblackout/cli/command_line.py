@@ -239,12 +239,13 @@ def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head; at most the schedule's)")
     where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"
     parser.add_argument("--grid", choices=["cosine", "index", "early"], help=where)
-    what = f"rule: {', '.join(SAMPLERS)}, for a reverse step (bridge)"  # as choices they do not fit into 80 columns
+    what = f"rule of a reverse step: {', '.join(SAMPLERS)} (bridge)"  # as choices they do not fit into 80 columns
     parser.add_argument("--sampler", choices=SAMPLERS, metavar="NAME", help=what)
     kinds = ["stochastic", "nearest"]
     parser.add_argument("--rounding", choices=kinds, help="of births to whole numbers (stochastic)")
     parser.add_argument("--attrition", **_X, help="chance that a step also removes a count (0)")
-    what = "draw: as the others; mean: the mean of the births left, less noise (mean for images of 8 bits by a law)"
+    what = "draw births as in the other steps, or take their mean, which leaves less noise (mean where a head gives a "
+    what += "law of counts to 255 or more, but for tables; else draw)"
     parser.add_argument("--last-step", choices=LAST_STEPS, help=what)
     what = "draw as the paper's authors' program does, to compare with it: every time of the schedule, births rounded "
     what += "to the nearest number, dropout left on (with seeded masks); for runs of head mean"

@@ -114,6 +114,9 @@ def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | N
     if not run.config.conditional:
         if wanted is not None:
             raise ValueError(f"sample: label: needs a run trained with --conditional, got {run.checkpoint.path}")
+        if getattr(options, "guidance", 0.0) != 0:
+            rule = "needs a run trained with --conditional"
+            raise ValueError(f"sample: guidance: {rule}, got {options.guidance} for {run.checkpoint.path}")
         return None
     classes = run.dataset["classes"]
     if wanted is not None and not 0 <= wanted < classes:

@@ -17,7 +17,7 @@ _LAST = 0xFFFFFFFF
 def philox(key: Any, *, first_sample: int | None = None, call: int | None = None) -> Philox:
     """The fb.Philox of a key of JAX: its seed is w0 + 2^32 w1, w = jax.random.bits(key, (2,), "uint32").
 
-    first_sample, call: as in fbj.thin. Not under jit, which knows no numbers of a key.
+    first_sample, call: as in fbj.thin. It cannot be called under jit, where a key has no value yet.
     """
     return from_words(np.asarray(words_of(key, first_sample, call)))
 
@@ -29,6 +29,9 @@ def words_of(key: Any, first_sample: Any, call: Any) -> Any:
         first_sample = key.first_sample if first_sample is None else first_sample
         call = key.call if call is None else call
     else:
+        if not isinstance(key, (jax.Array, np.ndarray)):
+            rule = "must be a key of jax.random or a fb.Philox"
+            raise TypeError(f"fastblackout.jax: key: {rule}, got {type(key).__name__}")
         seed = jax.random.bits(key, (2,), "uint32")
     return jnp.concatenate([seed, jnp.stack([_word("first_sample", first_sample), _word("call", call)])])
 

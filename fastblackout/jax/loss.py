@@ -28,7 +28,7 @@ def birth_loss(
     if expected is not None:
         check_alone(logits, gain)
     elif logits is None:
-        raise TypeError("birth_loss: logits: must be given, or expected in their place, got None")
+        raise TypeError("birth_loss: logits: exactly one of logits and expected must be given, got none")
     array = jnp.asarray(first)
     values = {"births": births, "weight": weight, "mask": mask}
     if expected is None:

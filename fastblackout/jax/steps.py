@@ -18,7 +18,7 @@ from .way import run
 
 
 def thin(
-    key: Any, x_0: Any, alive: Any, *, max_count: int | None = None, center: Any = 0.0, scale: Any = 1.0,
+    key: Any, x_0: Any, alive: Any, *, max_count: Any = None, center: Any = 0.0, scale: Any = 1.0,
     mask: Any = None, outputs: Sequence[str] = ("x_t", "births", "model_input"), input_dtype: Any = "float32",
     first_sample: Any = None, call: Any = None,
 ) -> ops.Thinned:  # fmt: skip
@@ -40,7 +40,7 @@ def thin(
 
 
 def bridge_step(
-    key: Any, x_t: Any, logits: Any = None, step: Any = None, *, births: Any = None, max_count: int | None = None,
+    key: Any, x_t: Any, logits: Any = None, step: Any = None, *, births: Any = None, max_count: Any = None,
     gain: Any = 1.0, rounding: str = "stochastic", attrition: Any = 0.0, center: Any = 0.0, scale: Any = 1.0,
     mask: Any = None, outputs: Sequence[str] = ("x_s", "model_input"), input_dtype: Any = "float32",
     first_sample: Any = None, call: Any = None,
@@ -53,7 +53,7 @@ def bridge_step(
 
 
 def tau_leap_step(
-    key: Any, x_t: Any, logits: Any = None, step: Any = None, *, births: Any = None, max_count: int | None = None,
+    key: Any, x_t: Any, logits: Any = None, step: Any = None, *, births: Any = None, max_count: Any = None,
     gain: Any = 1.0, center: Any = 0.0, scale: Any = 1.0, mask: Any = None,
     outputs: Sequence[str] = ("x_s", "model_input"), input_dtype: Any = "float32", first_sample: Any = None,
     call: Any = None,
@@ -76,6 +76,10 @@ class _Step:
         counts = values[first] = jnp.asarray(values[first])
         self.op, self.counted, self.ndim = op, counted, counts.ndim
         check_counts(op.__name__, first, counts)
+        most = options["max_count"]
+        if isinstance(most, jax.core.Tracer):
+            rule = "must be a constant under jit, an integer or a NumPy array"
+            raise TypeError(f"{op.__name__}: max_count: {rule}, got a traced array of {most.dtype}, shape {most.shape}")
         known = DECLARED[op.__name__].outputs.names
         asked = names_of(op.__name__, "outputs", outputs, known)
         self.outputs = tuple(name for name in known if name in asked)

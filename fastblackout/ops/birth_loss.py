@@ -83,6 +83,8 @@ def birth_loss(
         loss, graded = quick
         how: tuple[Any, ...] = "birth_loss", _gradient_on_device, [], None
         return _kept().apply(logits, (how, (*values, "cuda"), loss)) if graded else loss
+    if logits is None:
+        raise TypeError("birth_loss: logits: exactly one of logits and expected must be given, got none")
     if foreign_of(logits) is not None:
         return _other_loss(values, None, None, backend)
     if is_spread(weight) or is_spread(gain):

@@ -78,8 +78,8 @@ def thin(
     rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
         is read on the host; neither: a fresh seed from torch's default generator. Equal keys give equal results,
         whatever the batch split, backend, thread count or strides.
-    max_count: the largest count x_0 may hold (default 255 for uint8, else required), at least 0, where no particle can
-        be: an integer, or whole numbers for each sample, (B,), or of a shape that broadcasts, such as (1, D). It
+    max_count: the largest count x_0 may hold (default 255 for uint8, else required), 0 where all counts must be 0: an
+        integer, or whole numbers for each sample, (B,), or of a shape that broadcasts, such as (1, D). It
         changes no bits: a count of at most 255 is drawn by a table of its sample's p, within 1e-13 total variation of
         the binomial, a larger one on its own, as near as fb.binomial.
     center, scale: what brings counts to a network's range, finite, per sample, rounded to float32; model_input is

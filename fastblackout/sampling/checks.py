@@ -14,6 +14,7 @@ from torch import Tensor
 from ..ground.values import check_integer, check_name
 from ..models.interface import LAWS
 from ..ops.bridge import ROUNDINGS
+from ..schedule.schedule import GRIDS
 from .rules import LAST_STEPS, SAMPLERS, load_rule
 from .rules.rule import Rule
 
@@ -25,6 +26,13 @@ def shape_of(shape: Any) -> tuple[int, ...]:
     if len(shape) < 2:
         raise ValueError(f"sample: shape: must be (batch, ...) of integers at least 0, got {shape}")
     return tuple(check_integer("sample", "shape", size, 0, (1 << 63) - 1) for size in shape)
+
+
+def grid_of(schedule: Any, steps: Any, grid: Any, max_count: int) -> list[int]:
+    """The times of a run, from the last of the schedule to 0."""
+    check_name("sample", "grid", grid, GRIDS)
+    check_integer("sample", "steps", steps, 1, schedule.steps)
+    return [int(k) for k in schedule.grid(steps, grid, max_count)]
 
 
 def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> Rule:
@@ -41,7 +49,9 @@ def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> 
 
     if not takes(sampler):
         takers = ", ".join(filter(takes, SAMPLERS))
-        raise ValueError(f"sample: rounding, attrition: belong to sampler {takers}, got them with {sampler}")
+        named, got = ", ".join(given), ", ".join(str(value) for value in given.values())
+        rule = f"must be left at the default but with sampler {takers}"
+        raise ValueError(f"sample: {named}: {rule}, got {got} with {sampler}")
     if not 0 <= attrition <= 1:
         raise ValueError(f"sample: attrition: must be in [0, 1], got {attrition}")
     if head not in LAWS:

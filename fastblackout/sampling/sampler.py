@@ -13,7 +13,7 @@ from ..data.dataset import count_dtype
 from ..ground.values import check_integer
 from ..models.interface import LAWS, as_model, check_schedule, head_of, labels_on
 from ..philox import Philox
-from .checks import check_callback, check_guidance, check_mask, counts_like, last_rule_of, rule_of, shape_of
+from .checks import check_callback, check_guidance, check_mask, counts_like, grid_of, last_rule_of, rule_of, shape_of
 from .cuda_graph import run as run_from_table
 from .dropout import keeping_dropout
 from .rules import SAMPLERS
@@ -74,7 +74,8 @@ def sample(
     rng: the n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample rng.first_sample + b of the sequence
         that the seed stands for, so parts with first_sample = 0, 100, ... are what one batch would be, wherever the
         network's outputs do not depend on the batch.
-    labels: integers (B,) for a class-conditional model; guidance w: log y = (1 + w) log y_labels - w log y_without.
+    labels: integers (B,) in 0..classes - 1 for a class-conditional model, where `classes` itself stands for none;
+        guidance w: log y = (1 + w) log y_labels - w log y_without.
     known, mask: counts and bools that broadcast to `shape`: where mask is true, x is drawn anew from the forward law
         given `known` before each step, and is `known` at the end (imputation). start: counts at time T, default zero.
     callback(n, k, x): called with the start (n = 0, k = T) and after each step (n steps done, time k).
@@ -83,7 +84,7 @@ def sample(
         run without a graph. The counts are the same as without it.
     last_step: "draw", like the steps before it, or "mean": x <- x + the mean of the births that are left, by the head's
         law, rounded to the nearest number, whatever the sampler. Images have less noise then, most of all those of few
-        steps, whose last one is long; but they are no exact draws any more. An implicit head's draw is taken as it is.
+        steps, whose last one is long; but they are no exact draws any more. Of an implicit head: its draw.
     Returns uint8 for max_count <= 255, else int16, int32 or int64. Raises TypeError or ValueError naming the argument
     that is wrong, before anything is drawn.
     """
@@ -106,7 +107,7 @@ def sample(
             mask = mask.to(device).expand(shape)
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
-    times = [int(k) for k in schedule.grid(steps, grid, int(model.max_count))]
+    times = grid_of(schedule, steps, grid, int(model.max_count))
     with evaluating(model), keeping_dropout(model, rule.dropout) as dropout:
         setting = Setting(model, schedule, rule, labels, guidance, known, mask, dropout)
         last = len(times) - 2

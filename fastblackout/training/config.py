@@ -111,7 +111,8 @@ class TrainConfig:
             rule = f"of head implicit must be {' or '.join(OF_SCORE)}"
             _require("weight", self.weight in OF_SCORE, rule, self.weight)
         else:
-            _require("weight", self.weight != "energy", f"belongs to head implicit, here head {self.head}", self.weight)
+            rule = f"energy belongs to head implicit, here head {self.head}"
+            _require("weight", self.weight != "energy", rule, self.weight)
         of_heads = ("noise_channels", "implicit"), ("draws", "implicit"), ("parametrization", "mean")
         for name, head in (*of_heads, ("components", "bayes-logistic")):
             value = getattr(self, name)
@@ -213,7 +214,7 @@ HELP = {
     "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
     "components": "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic",
     "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
-    "times": "to train at. early: half of them as the grid early lies; uniform (the default for tables)",
+    "times": "which times to train at. early: every other one as the grid early lies; uniform (so for tables)",
     "parametrization": "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
     "input": "how counts are centred and scaled for the network",
     "schedule": "survival probabilities of the forward process",

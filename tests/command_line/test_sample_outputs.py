@@ -186,3 +186,9 @@ def test_writing_many_samples_needs_little_memory(kind, place):
     tracemalloc.stop()
     samples = 0 if kind == "png" else number * 3072
     assert peak < samples + 40e6  # NumPy writes 16 MB at a time
+
+
+@pytest.mark.parametrize(("more", "rule"), [("--label=1", "label: needs"), ("--guidance=0.5", "guidance: needs")])
+def test_a_run_without_classes_has_none_to_ask_for(place, capsys, more, rule):
+    error = refused(capsys, place, "runs/mean", "--num=1", more)
+    assert error.startswith(f"fastblackout sample: {rule} a run trained with --conditional, got "), error

@@ -213,9 +213,9 @@ ERRORS = {
         None, np.array([[7]]), 1.0, expected=np.zeros((1, 1))
     ),
     "births: must be finite and in 0..": lambda: fb.birth_loss(None, -BORN, 1.0, expected=EXPECTED),
+    "logits: exactly one of logits and expected must be given, got none": lambda: fb.birth_loss(None, BORN, 1.0),
     "logits: must be None where expected is given": lambda: fb.birth_loss(LOGITS, BORN, 1.0, expected=EXPECTED),
     "gain: must be 1 where expected is given": lambda: fb.birth_loss(None, BORN, 1.0, expected=EXPECTED, gain=2.0),
-    "logits: must be a NumPy array, a torch tensor": lambda: fb.birth_loss(None, BORN, 1.0),
 }  # fmt: skip
 
 

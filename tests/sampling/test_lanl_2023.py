@@ -123,7 +123,9 @@ def test_other_kinds_of_dropout_are_refused():
     model.network.other = torch.nn.Dropout2d(0.2)
     with pytest.raises(ValueError, match="must be nn.Dropout with p below 1 to be left on, got Dropout2d"):
         sample(model, model.schedule, SHAPE, rng=Philox(1), **LANL)
-    with pytest.raises(ValueError, match="rounding, attrition: belong to sampler bridge, got them with lanl-2023"):
+    with pytest.raises(
+        ValueError, match="rounding: must be left at the default but with sampler bridge, got nearest with lanl-2023"
+    ):
         sample(PixelModel(), model.schedule, SHAPE, sampler="lanl-2023", rounding="nearest")
 
 

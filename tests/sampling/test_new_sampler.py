@@ -66,15 +66,15 @@ def test_the_command_line_and_the_errors_know_it(slow_leap, capsys):
         with pytest.raises(SystemExit):
             build_parser().parse_args([command, "--help"])
         page = "".join(capsys.readouterr().out.split())  # lines may end at any hyphen
-        assert "rule:bridge,tau-leap,tau-leap-rate,lanl-2023,slow-leap,forareversestep(bridge)" in page
-    belong = "rounding, attrition: belong to sampler bridge"
+        assert "ruleofareversestep:bridge,tau-leap,tau-leap-rate,lanl-2023,slow-leap(bridge)" in page
+    belong = "must be left at the default but with sampler bridge"
     for words, options in (
         (
             "sampler: must be one of bridge, tau-leap, tau-leap-rate, lanl-2023, slow-leap, got 'euler'",
             {"sampler": "euler"},
         ),
-        (f"{belong}, got them with slow-leap", {"sampler": slow_leap, "rounding": "nearest"}),
-        (f"{belong}, slow-leap, got them with tau-leap", {"sampler": "tau-leap", "attrition": 0.5}),
+        (f"rounding: {belong}, got nearest with slow-leap", {"sampler": slow_leap, "rounding": "nearest"}),
+        (f"attrition: {belong}, slow-leap, got 0.5 with tau-leap", {"sampler": "tau-leap", "attrition": 0.5}),
     ):
         with pytest.raises(ValueError) as raised:
             sample(PixelModel(), SCHEDULE, SHAPE, rng=RNG, **options)

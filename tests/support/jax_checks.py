@@ -152,7 +152,11 @@ def check_errors():
         "fastblackout.jax: call: must be an integer or": lambda: fbj.thin(KEY, X, 0.5, call=jnp.float32(1)),
         "birth_loss: births: must be finite": lambda: fbj.birth_loss(LOGITS, -jnp.ones(X.shape), 1.0),
         "birth_loss: logits: must be None where": lambda: fbj.birth_loss(LOGITS, X, 1.0, expected=LOGITS),
-        "birth_loss: logits: must be given, or expected": lambda: fbj.birth_loss(None, X, 1.0),
+        "birth_loss: logits: exactly one of logits and expected": lambda: fbj.birth_loss(None, X, 1.0),
+        "thin: max_count: must be a constant under jit": lambda: jax.jit(
+            lambda most: fbj.thin(KEY, X, 0.5, max_count=most)
+        )(jnp.int32(200)),
+        "fastblackout.jax: key: must be a key of jax.random or a fb.Philox, got int": lambda: fbj.thin(1, X, 0.5),
         "birth_loss: gain: must be 1 where expected": lambda: fbj.birth_loss(None, X, 1.0, gain=2, expected=LOGITS),
         "birth_loss: births: must be 0 where expected is 0": lambda: fbj.birth_loss(None, X, 1.0, expected=0.0 * X),
     }

@@ -253,7 +253,7 @@ def test_configurations_of_before_heads_and_times_still_load():
             {"head": "implicit", "weight": "likelihood"},
             "weight: of head implicit must be energy or uniform, got likelihood",
         ),
-        ({"weight": "energy"}, "weight: belongs to head implicit, here head mean, got energy"),
+        ({"weight": "energy"}, "weight: energy belongs to head implicit, here head mean, got energy"),
         ({"draws": 1}, "draws: must be in 2..8, got 1"),
         ({"draws": 4}, "draws: belongs to head implicit, here head mean, got 4"),
         ({"head": "beta-binomial", "parametrization": "paper"}, "parametrization: belongs to head mean, .*, got paper"),
