@@ -18,6 +18,9 @@ CASES = (
 )  # fmt: skip
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     return report_of("device_worker", folder=tmp_path_factory.mktemp("device"))

@@ -44,6 +44,7 @@ from support.subprocesses import elsewhere
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
 DOCUMENTS += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
+LONG = ("CONTRIBUTING.md", "docs/training.md", "docs/performance.md")  # 10 to 30 s each
 LANGUAGES = ("python", "bash", "text")
 FENCE = re.compile(r"[ >]*(`{3,}|~{3,})([^`]*)")
 CLONE = ("README.md", "CONTRIBUTING.md", "pyproject.toml", "benchmarks", "docs", "examples", "tests")
@@ -144,7 +145,9 @@ def run(name, text, shell):
     return names
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in DOCUMENTS]
+)
 def test_every_block_runs_as_it_stands(clone, shell, name):
     names = run(name, (clone / name).read_text(), shell)
     if name.startswith("docs/processes/"):

@@ -15,7 +15,8 @@ COUNT = 2000  # samples whose law is tested: of 1,000 the test misses 5 % of the
 PROCESSES = ("pure death", "immigration-death", "Ehrenfest", "random walk", "uniform", "absorbing")
 
 
-@pytest.mark.parametrize("name", [PROCESSES[0], *(pytest.param(n, marks=pytest.mark.slow) for n in PROCESSES[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROCESSES)
 def test_a_small_network_learns_a_law_of_two_counts(name):
     # At level 1 %, keyed: the same verdict every time on one build of torch, else 1 % false alarms.
     toy = example("toy_2d")
@@ -43,6 +44,7 @@ def test_the_two_sample_test_has_its_level_and_its_power():
     assert toy.power(law, worse["5 % of the points anywhere"], count=COUNT, repeats=200) > 0.85
 
 
+@pytest.mark.slow
 def test_a_head_that_draws_jointly_is_nearest_to_two_pixels(tmp_path):
     heads = example("heads")
     exact = heads.posterior(heads.images())

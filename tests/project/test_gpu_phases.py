@@ -84,6 +84,7 @@ def test_never(): pass
 """
 
 
+@pytest.mark.slow
 def test_processes_of_tests_start_again(script, tmp_path, monkeypatch):
     """Every test is told of once, what lost the device or the process too, and what comes after it still runs."""
     tests = script("gpu.tests")
