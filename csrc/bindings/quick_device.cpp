@@ -108,6 +108,16 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return run_for(result, [&] { read.target().launch("birth_loss", cuda::birth_loss, op); });
 }
 
+// A gradient of the layout of `like`, which describe(tensor) makes an output of the op and launch() fills.
+template <class Describe, class Launch>
+PyObject* gradient_like(Reader& read, PyObject* like, const Describe& describe, const Launch& launch) {
+  PyObject* const made = PyObject_CallOneArg(torch.empty_like, like);
+  Tensor to;
+  if (made != nullptr && read.target().borrow(made, to) && describe(to)) return run_for(made, launch);
+  Py_XDECREF(made);
+  return give_up();
+}
+
 // gradient(backend, (logits, births, upstream * weight, gain)) -> the gradient by the logits, or None
 PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
@@ -115,13 +125,9 @@ PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Reader read(of_birth_loss(), a[0], a[1], Dtype::f32, Dtype::f16, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
-  PyObject* const made = PyObject_CallOneArg(torch.empty_like, read.first());
-  Tensor to;
-  if (made == nullptr || !read.target().borrow(made, to) || !read.target().view(to, read.first_dtype(), op.grad)) {
-    Py_XDECREF(made);
-    return give_up();
-  }
-  return run_for(made, [&] { read.target().launch("birth_loss", cuda::birth_loss_gradient, op); });
+  return gradient_like(
+      read, read.first(), [&](const Tensor& to) { return read.target().view(to, read.first_dtype(), op.grad); },
+      [&] { read.target().launch("birth_loss", cuda::birth_loss_gradient, op); });
 }
 
 // energy(backend, (x_t, logits, births, weight, offset, max_count)) -> (loss, norms for the gradient, whether one may be asked for),
@@ -151,15 +157,12 @@ PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cuda::EnergyLoss op;
   Reader read(of_energy_loss(), a[0], a[1], Dtype::u8, Dtype::i64, op);
   op.inputs(read);
-  Tensor norms, to;
+  Tensor norms;
   if (!read.good() || !read.target().borrow(a[2], norms)) Py_RETURN_NONE;
   op.norms = reinterpret_cast<double*>(norms.data);
-  PyObject* const made = PyObject_CallOneArg(torch.empty_like, PyTuple_GET_ITEM(a[1], 1));
-  if (made == nullptr || !read.target().borrow(made, to) || !read.target().draws(to, op.grad)) {
-    Py_XDECREF(made);
-    return give_up();
-  }
-  return run_for(made, [&] { read.target().launch("energy_loss", cuda::energy_loss_gradient, op); });
+  return gradient_like(
+      read, PyTuple_GET_ITEM(a[1], 1), [&](const Tensor& to) { return read.target().draws(to, op.grad); },
+      [&] { read.target().launch("energy_loss", cuda::energy_loss_gradient, op); });
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<thin>("quick_thin"), method<bridge>("quick_bridge"),
