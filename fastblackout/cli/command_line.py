@@ -257,7 +257,7 @@ def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
     if in_batches:
-        what = f"{HELP['compile']}, for a million network calls or more (auto)"
+        what = "compile the network by torch.compile; auto: on a GPU, for a million network calls or more (auto)"
         parser.add_argument("--compile", choices=COMPILE, default="auto", help=what)
         parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=f"{HELP['precision']} (auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

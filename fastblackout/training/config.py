@@ -223,7 +223,7 @@ HELP = {
     "seed": "seed of every random draw",
     "device": "auto, cpu, cuda or cuda:N",
     "threads": "CPU threads; 0: as many as torch likes",
-    "compile": "compile the network by torch.compile; auto: on a GPU",
+    "compile": "compile the network by torch.compile; auto: on a GPU, and on a CPU where a trial finds it faster",
     "precision": "of the network; auto: bf16 (mixed with float32) on a GPU that has it, else fp32",
     "cuda_graph": "replay each step as one CUDA graph, for small networks on a GPU",
     "log_every": "steps between lines of log.jsonl",

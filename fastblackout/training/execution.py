@@ -52,12 +52,19 @@ class Execution:
 
 
 def execution_for(
-    command: str, compile: str, precision: str, device: torch.device, work: int = WORTH_COMPILING
+    command: str,
+    compile: str,
+    precision: str,
+    device: torch.device,
+    work: int = WORTH_COMPILING,
+    tried: bool = False,
 ) -> Execution:
-    """The execution that the options ask for. work: how many samples will pass through the network.
+    """The execution that the options ask for. work: how many samples will pass through the network. tried: whether
+    compiling was found to be faster on this CPU.
 
     "auto" is, on a GPU, bf16 where the card has it, and compiled where Triton is installed and the work is worth it; on
-    a CPU it is float32 and not compiled: there bfloat16 is slower, and compiling gains a tenth.
+    a CPU it is float32 and not compiled: there bfloat16 is slower, and compiling gains so little that only a long
+    training has a trial of it, see trial.py.
     Raises ValueError naming the option where the device cannot do what it asks for.
     """
     on_gpu = device.type == "cuda"
@@ -65,16 +72,16 @@ def execution_for(
         raise ValueError(f"{command}: precision: tf32 needs a GPU, got device {device}")
     if precision == "auto":
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    problem = _why_not_compiled(on_gpu) if compile == "on" or (compile == "auto" and on_gpu) else None
+    wanted = compile == "on" or (compile == "auto" and (work >= WORTH_COMPILING if on_gpu else tried))
+    problem = why_not_compiled(device) if wanted else None
     if compile == "on" and problem is not None:
         raise ValueError(f"{command}: compile: on needs {problem}, got device {device} without")
-    compiled = compile == "on" or (compile == "auto" and on_gpu and problem is None and work >= WORTH_COMPILING)
-    return Execution(device, compiled, precision)
+    return Execution(device, wanted and problem is None, precision)
 
 
-def _why_not_compiled(on_gpu: bool) -> str | None:
-    """What torch.compile lacks here, or None."""
-    if on_gpu:
+def why_not_compiled(device: torch.device) -> str | None:
+    """What torch.compile lacks on the device, or None."""
+    if device.type == "cuda":
         from torch.utils._triton import has_triton
 
         return None if has_triton() else "Triton and a GPU that it compiles for"

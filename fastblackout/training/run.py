@@ -16,7 +16,7 @@ from ..data import BatchOrder, Dataset
 from ..evaluation.charts import loss_curve
 from ..evaluation.plots import sample_grid
 from .board import check_installed
-from .checkpoint import Checkpoint, has_checkpoint, load_checkpoint
+from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
 from .progress import Progress
 from .progress_log import Journal, NoJournal
@@ -27,6 +27,7 @@ from .run_lock import LOCK, holding
 from .stopping import Stop, stop_on_signals
 from .trained_model import described, pick_device
 from .trainer import Trainer
+from .trial import trial_of
 
 
 def train(
@@ -81,8 +82,11 @@ def train_in_held_folder(
         check_installed()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _threads(config.threads), stop_on_signals() as stop:
-        trainer = Trainer(config, dataset, about, device)
-        trainer.description["run"] = identity = identity_of({} if checkpoint is None else checkpoint.config)
+        before = {} if checkpoint is None else checkpoint.config
+        trial = trial_of(config, dataset, device, progress, stop) if checkpoint is None else None
+        tried = before.get(TRIED) is True if trial is None else trial.compiled
+        trainer = Trainer(config, dataset, about, device, tried)
+        trainer.description["run"] = identity = identity_of(before)
         if checkpoint is not None:
             _check_same_data(checkpoint, trainer)
             _check_length(checkpoint, trainer)
@@ -99,6 +103,8 @@ def train_in_held_folder(
                 saved = trainer.save(run) if checkpoint is None else checkpoint.path
                 trainer.writer.wait()  # a disk that is full already is told before the first step
                 journal.say(f"{run}: {trainer.describe_size()}, {total} steps on {device}")
+                if trial is not None:
+                    journal.say(trial.seen)
                 if config.held_out_every:
                     journal.say(trainer.held_out.describe())
                 return _loop(trainer, run, total, journal, stop, saved)

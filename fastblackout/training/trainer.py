@@ -16,7 +16,7 @@ from ..models import BlackoutModel, ema_of
 from ..philox import Philox
 from ..sampling.sampler import sample, usual
 from .batches import Batch, Batches, step_seed
-from .checkpoint import EMA, NETWORK, OPTIMIZER, Checkpoint, step_folder
+from .checkpoint import EMA, NETWORK, OPTIMIZER, TRIED, Checkpoint, step_folder
 from .checkpoint_writer import CheckpointWriter
 from .config import TrainConfig
 from .execution import execution_for
@@ -36,12 +36,22 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """Network, moving average, optimizer and step count: all the state a run has."""
+    """Network, moving average, optimizer and step count: all the state a run has.
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, source: dict[str, Any], device: torch.device) -> None:
+    tried: whether a trial has found that `compile` "auto" on a CPU is faster compiled (see trial.py).
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        source: dict[str, Any],
+        device: torch.device,
+        tried: bool = False,
+    ) -> None:
         self.config, self.dataset, self.device = config, dataset, device
         torch.manual_seed(step_seed(config.seed, -1))
-        self.execution = execution_for("train", config.compile, config.precision, device)
+        self.execution = execution_for("train", config.compile, config.precision, device, tried=tried)
         self.ranks = current()
         self.share = share_of_batch(self.ranks, config)
         if config.cuda_graph and device.type != "cuda":
@@ -52,7 +62,7 @@ class Trainer:
         self.model = make_model(config, dataset).to(device)
         self.execution.lay_out(self.model.network)
         self.schedule = self.model.schedule
-        self.description = describe(config, dataset, self.model, source)
+        self.description = describe(config, dataset, self.model, source) | ({TRIED: True} if tried else {})
         self.ema = ema_of(self.model, config.ema)
         self.averaged = cast(BlackoutModel, self.ema.model)
         self.execution.compile(self.model.network)  # after the average has copied it
