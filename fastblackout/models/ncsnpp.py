@@ -62,7 +62,7 @@ class NCSNpp(nn.Module):
             "dropout": dropout,
             "num_classes": num_classes,
             "sigmas": sigmas,
-            # Named only where it is given: descriptions of other networks stay as they were.
+            # Named only where it is given, as it is in no description of a network of equal channels.
             **({} if out_channels is None else {"out_channels": out_channels}),
         }
         _check_arguments(kwargs)

@@ -158,7 +158,7 @@ class Usual(NamedTuple):
 
 def usual(head: str, shape: tuple[int, ...], max_count: int) -> Usual:
     """The grid and the last step that the command line and pictures of a training use, by measurements that
-    docs/results.md has. Samples (C, H, W) of a mean head stay what they were, and those of tables are draws.
+    docs/results.md has. A mean head takes the grid for many steps, and samples (C, 1, 1), rows of tables, are draws.
     """
     noisy = head in LAWS and shape[1:] != (1, 1) and max_count >= 255
     return Usual("cosine" if head == "mean" else "early", "mean" if noisy else "draw")
