@@ -84,14 +84,16 @@ def test_tensors_and_other_counts():
 
 def test_read_only_numbers_beside_tensors():
     """Without torch's warning of them, which is an error here."""
-    alive = ELEMENT.copy()
-    alive.flags.writeable = False
+    alive, births = ELEMENT.copy(), X.copy()
+    alive.flags.writeable = births.flags.writeable = False
     torch.set_warn_always(True)
     try:
         drawn = fb.thin(torch.from_numpy(X), alive, rng=KEY, max_count=200)
+        loss = fb.birth_loss(None, births, 1.0, expected=torch.from_numpy(Y + 1))
     finally:
         torch.set_warn_always(False)
     same([each.numpy() for each in drawn], fb.thin(X, ELEMENT, rng=KEY, max_count=200))
+    same([loss.numpy()], [fb.birth_loss(None, X, 1.0, expected=Y + 1)])
 
 
 def test_lists():
