@@ -39,8 +39,8 @@ def info_command(options: Namespace) -> int:
             print(wrap(f"{recipe.about}; {recipe.time}{sample}", f"{dataset:14} {name:6} ", " " * 22))
     auto = [dict(zip(("device", "ops", "backend", "why"), rule, strict=True)) for rule in taken]
     recipes = {dataset: {name: each._asdict() for name, each in known.items()} for dataset, known in RECIPES.items()}
-    ops = {"with_kernels": every, "others": others}
-    given = {"version": __version__, "backends": backends, "jax": jax, "auto": auto, "ops": ops, "recipes": recipes}
+    listed = {"with_kernels": every, "others": others}
+    given = {"version": __version__, "backends": backends, "jax": jax, "auto": auto, "ops": listed, "recipes": recipes}
     give_json(options, given)
     return 0
 
