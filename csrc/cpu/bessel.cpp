@@ -12,7 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void bessel_chunk(const Bessel& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, bessel_chunk, op, sample, i0, count); }
+FB_CHUNK(bessel_chunk, Bessel)
 
 }  // namespace
 

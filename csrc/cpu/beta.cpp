@@ -12,7 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void beta_chunk(const Beta& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, beta_chunk, op, sample, i0, count); }
+FB_CHUNK(beta_chunk, Beta)
 
 }  // namespace
 

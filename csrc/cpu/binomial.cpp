@@ -12,7 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, binomial_chunk, op, sample, i0, count); }
+FB_CHUNK(binomial_chunk, Binomial)
 
 }  // namespace
 

@@ -44,39 +44,15 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, loss_chunk, op, sample, i0, count); }
-
-void grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, grad_chunk, op, sample, i0, count);
-}
-
-void scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, scale_chunk, op, sample, i0, count);
-}
-
-void singles_loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, singles_loss_chunk, op, sample, i0, count);
-}
-
-void singles_grad_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, singles_grad_chunk, op, sample, i0, count);
-}
-
-void singles_scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, singles_scale_chunk, op, sample, i0, count);
-}
-
-void largest_chunk(const Largest& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, largest_chunk, op, sample, i0, count);
-}
-
-void each_loss_chunk(const EachSums& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, each_loss_chunk, op, sample, i0, count);
-}
-
-void each_grad_chunk(const EachLoss& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, each_grad_chunk, op, sample, i0, count);
-}
+FB_CHUNK(loss_chunk, Sums)
+FB_CHUNK(grad_chunk, BirthLoss)
+FB_CHUNK(scale_chunk, BirthLoss)
+FB_CHUNK(singles_loss_chunk, Sums)
+FB_CHUNK(singles_grad_chunk, BirthLoss)
+FB_CHUNK(singles_scale_chunk, BirthLoss)
+FB_CHUNK(largest_chunk, Largest)
+FB_CHUNK(each_loss_chunk, EachSums)
+FB_CHUNK(each_grad_chunk, EachLoss)
 
 // Samples of one element each as one sample. Its loss, weights and gains are those of each element.
 BirthLoss joined(const BirthLoss& op) {

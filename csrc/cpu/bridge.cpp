@@ -12,9 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void bridge_chunk(const Bridge& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, bridge_chunk, op, sample, i0, count);
-}
+FB_CHUNK(bridge_chunk, Bridge)
 
 }  // namespace
 

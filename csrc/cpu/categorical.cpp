@@ -60,15 +60,9 @@ void refuse_row(const char* name, const double* row, int64_t states, double tole
 
 namespace {
 
-void draw_block(const Drawing& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, draw_block, op, sample, i0, count); }
-
-void table_chunk(const Drawing& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, table_chunk, op, sample, i0, count);
-}
-
-void build_rows(const Building& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, build_rows, op, sample, i0, count);
-}
+FB_CHUNK(draw_block, Drawing)
+FB_CHUNK(table_chunk, Drawing)
+FB_CHUNK(build_rows, Building)
 
 [[noreturn]] void refuse(const char* name, const Matrices& probs, const int64_t* index, int64_t sample, int64_t r, const char* place) {
   std::vector<double> row(static_cast<size_t>(probs.states));

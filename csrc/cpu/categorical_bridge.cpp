@@ -32,9 +32,7 @@ namespace {
 
 constexpr const char* kName = "categorical_bridge";
 
-void bridge_block(const Bridging& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, bridge_block, op, sample, i0, count);
-}
+FB_CHUNK(bridge_block, Bridging)
 
 std::string place_of(const CategoricalBridge& op, int64_t at) {
   return "sample " + std::to_string(at / op.elements) + ", element " + std::to_string(at % op.elements);

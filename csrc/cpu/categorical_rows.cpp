@@ -28,7 +28,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void rows_chunk(const DrawingRows& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, rows_chunk, op, sample, i0, count); }
+FB_CHUNK(rows_chunk, DrawingRows)
 
 }  // namespace
 

@@ -32,13 +32,8 @@ namespace {
 
 constexpr const char* kName = "energy_loss";
 
-void squares_chunk(const Squares& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, squares_chunk, op, sample, i0, count);
-}
-
-void grad_chunk(const EnergyLoss& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, grad_chunk, op, sample, i0, count);
-}
+FB_CHUNK(squares_chunk, Squares)
+FB_CHUNK(grad_chunk, EnergyLoss)
 
 }  // namespace
 

@@ -12,7 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void gamma_chunk(const Gamma& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, gamma_chunk, op, sample, i0, count); }
+FB_CHUNK(gamma_chunk, Gamma)
 
 }  // namespace
 

@@ -12,9 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void hypergeometric_chunk(const Hypergeometric& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, hypergeometric_chunk, op, sample, i0, count);
-}
+FB_CHUNK(hypergeometric_chunk, Hypergeometric)
 
 }  // namespace
 

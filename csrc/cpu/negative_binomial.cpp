@@ -13,9 +13,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void negative_binomial_chunk(const NegativeBinomial& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, negative_binomial_chunk, op, sample, i0, count);
-}
+FB_CHUNK(negative_binomial_chunk, NegativeBinomial)
 
 }  // namespace
 

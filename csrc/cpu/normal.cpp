@@ -12,7 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void normal_chunk(const Normal& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, normal_chunk, op, sample, i0, count); }
+FB_CHUNK(normal_chunk, Normal)
 
 }  // namespace
 

@@ -12,7 +12,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void poisson_chunk(const Poisson& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, poisson_chunk, op, sample, i0, count); }
+FB_CHUNK(poisson_chunk, Poisson)
 
 }  // namespace
 

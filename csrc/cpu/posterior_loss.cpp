@@ -44,7 +44,7 @@ namespace {
 
 constexpr const char* kName = "posterior_loss";
 
-void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, law_chunk, op, sample, i0, count); }
+FB_CHUNK(law_chunk, LawSums)
 
 void states_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
   const StateScratch scratch(op.max_count + 1, static_cast<Family>(op.family), static_cast<double>(op.offset[sample]));
@@ -60,9 +60,7 @@ void states_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int 
 
 bool of_states(const PosteriorLoss& op) { return has_states(static_cast<Family>(op.family)); }
 
-void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, law_grad_chunk, op, sample, i0, count);
-}
+FB_CHUNK(law_grad_chunk, PosteriorLoss)
 
 double one_of(const View& view, int64_t sample, int64_t i) {
   double value;

@@ -19,9 +19,7 @@ namespace {
 
 constexpr const char* kName = "posterior_step";
 
-void posterior_step_chunk(const PosteriorStep& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, posterior_step_chunk, op, sample, i0, count);
-}
+FB_CHUNK(posterior_step_chunk, PosteriorStep)
 
 void states_step_chunk(const PosteriorStep& op, int64_t sample, int64_t i0, int count) {
   const StateScratch scratch(op.max_count + 1, static_cast<Family>(op.family), static_cast<double>(op.offset[sample]));

@@ -26,7 +26,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void redraw_chunk(const Redrawing& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, redraw_chunk, op, sample, i0, count); }
+FB_CHUNK(redraw_chunk, Redrawing)
 
 int64_t value_at(const View& view, int64_t sample, int64_t i) {
   int64_t value;

@@ -13,9 +13,7 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void tau_leap_chunk(const TauLeap& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, tau_leap_chunk, op, sample, i0, count);
-}
+FB_CHUNK(tau_leap_chunk, TauLeap)
 
 }  // namespace
 

@@ -28,11 +28,8 @@ namespace {
 
 constexpr int64_t kShortOwnRow = 5;  // samples of fewer elements cost less without a table each
 
-void thin_chunk(const Thin& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, thin_chunk, op, sample, i0, count);
-}
-
-void own_chunk(const OwnThin& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, own_chunk, op, sample, i0, count); }
+FB_CHUNK(thin_chunk, Thin)
+FB_CHUNK(own_chunk, OwnThin)
 
 // `row` is 0 where samples are not to be made one.
 OwnThin with_own(const Thin& op) {

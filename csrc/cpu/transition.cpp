@@ -21,13 +21,8 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void rows_chunk(const TransitionRows& op, int64_t sample, int64_t n0, int count) {
-  FB_CALL_ISA(op.isa, rows_chunk, op, sample, n0, count);
-}
-
-void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, log_prob_chunk, op, sample, i0, count);
-}
+FB_CHUNK(rows_chunk, TransitionRows)
+FB_CHUNK(log_prob_chunk, LogProbs)
 
 }  // namespace
 

@@ -26,7 +26,7 @@ _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
 
 def _on_device(array: np.ndarray, device: Any) -> Tensor:
     """A per-sample parameter, dense."""
-    return to_device(torch.from_numpy(np.ascontiguousarray(array)), device)
+    return to_device(torch.from_numpy(np.require(array, requirements=("C", "W"))), device)
 
 
 def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Tensor:

@@ -8,17 +8,18 @@ from typing import Any
 
 from .._version import __version__
 from ..ground.terminal import wrap
-from ..ops.capabilities import capabilities, preferences
+from ..ops.capabilities import capabilities, preferences, public_ops
 from ..training.recipes import RECIPES
 from .json_output import check_json, give_json
 
 
 def info_command(options: Namespace) -> int:
-    """Says which backends there are and why others are absent, how JAX calls the kernels, what "auto" takes, and which
-    recipes there are."""
+    """Says which backends there are and why others are absent, how JAX calls the kernels, what "auto" takes, which ops
+    there are, and which recipes."""
     check_json(options, options.force)
     backends, taken = capabilities(), preferences()
     indent, every = " " * 16, backends["reference"]["ops"]
+    others = [name for name in public_ops() if name not in every]
     print(f"fastblackout {__version__}")
     for name, state in backends.items():
         has = f"; {_of(state['ops'], every)}" if state["ops"] else ""
@@ -28,7 +29,9 @@ def info_command(options: Namespace) -> int:
     print('backend="auto" takes')
     for device, ops, backend, why in taken:
         print(wrap(f"{_of(ops, every)}: {why}", f"{device:10} {backend:9} ", " " * 21))
-    print(wrap(", ".join(every), "the ops         ", indent))
+    print(f"{len(every) + len(others)} ops, {len(every)} of them with a kernel on every backend")
+    print(wrap(", ".join(every), "with kernels    ", indent))
+    print(wrap(", ".join(others), "others          ", indent))
     print("recipes of `fastblackout train DATASET --recipe NAME`")
     for dataset, known in RECIPES.items():
         for name, recipe in known.items():
@@ -36,7 +39,9 @@ def info_command(options: Namespace) -> int:
             print(wrap(f"{recipe.about}; {recipe.time}{sample}", f"{dataset:14} {name:6} ", " " * 22))
     auto = [dict(zip(("device", "ops", "backend", "why"), rule, strict=True)) for rule in taken]
     recipes = {dataset: {name: each._asdict() for name, each in known.items()} for dataset, known in RECIPES.items()}
-    give_json(options, {"version": __version__, "backends": backends, "jax": jax, "auto": auto, "recipes": recipes})
+    listed = {"with_kernels": every, "others": others}
+    given = {"version": __version__, "backends": backends, "jax": jax, "auto": auto, "ops": listed, "recipes": recipes}
+    give_json(options, given)
     return 0
 
 
@@ -52,4 +57,4 @@ def _jax() -> dict[str, Any]:
 
 def _of(ops: Sequence[str], every: Sequence[str]) -> str:
     """Their names, where they are not all."""
-    return f"all {len(every)} ops" if set(ops) == set(every) else ", ".join(ops)
+    return f"all {len(every)} kernels" if set(ops) == set(every) else ", ".join(ops)

@@ -112,15 +112,14 @@ def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | N
     without classes."""
     wanted = getattr(options, "label", None)
     if not run.config.conditional:
-        if wanted is not None:
-            raise ValueError(f"sample: label: needs a run trained with --conditional, got {run.checkpoint.path}")
-        if getattr(options, "guidance", 0.0) != 0:
-            rule = "needs a run trained with --conditional"
-            raise ValueError(f"sample: guidance: {rule}, got {options.guidance} for {run.checkpoint.path}")
+        for name, given in (("label", wanted), ("guidance", getattr(options, "guidance", 0.0) or None)):
+            if given is not None:
+                rule = "needs a run trained with --conditional"
+                raise ValueError(f"{options.command}: {name}: {rule}, got {given} for {run.checkpoint.path}")
         return None
     classes = run.dataset["classes"]
     if wanted is not None and not 0 <= wanted < classes:
-        raise ValueError(f"sample: label: must be in 0..{classes - 1}, got {wanted}")
+        raise ValueError(f"{options.command}: label: must be in 0..{classes - 1}, got {wanted}")
     turn = torch.arange(first, first + options.num) % classes
     return (turn if wanted is None else torch.full_like(turn, wanted)).to(next(run.model.parameters()).device)
 

@@ -26,7 +26,8 @@ import torch
 
 from ..call.keys import resolve_rng
 from ..ground.values import check_integer, real_array
-from ..models.interface import as_model, check_schedule, labels_on
+from ..models.interface import as_model, check_schedule
+from ..models.labels import labels_on
 from ..ops import binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
@@ -117,7 +118,7 @@ def bits_per_dim(
     model = as_model(op, model)
     check_schedule(op, schedule, model)
     check_images(op, x_0, model.max_count, draws, repeats, batch)
-    labels = labels_on(op, labels, len(x_0), x_0.device)
+    labels = labels_on(op, labels, len(x_0), model, x_0.device)
     key = resolve_rng(rng, generator, op)
     noises = check_integer(op, "noises", noises, 1, 256)  # draw_keys parts the seeds in so many
     line = Line(schedule, x_0.device, noises)

@@ -205,7 +205,7 @@ class BlackoutModel(nn.Module):
             "parametrization": self.parametrization,
             "data_mean": self.data_mean,
             "data_std": self.data_std,
-            # As before for the only head there was before.
+            # The head that is meant where none is named.
             **({} if self.head == "mean" else {"head": self.head, "noise_channels": self.noise_channels}),
         }
 

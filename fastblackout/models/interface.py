@@ -1,4 +1,4 @@
-"""What samplers, losses and bounds ask of a model, a schedule and labels, checked before anything runs."""
+"""What samplers, losses and bounds ask of a model and a schedule, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numbers
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ..call.head import FAMILIES, OF_STATES
@@ -26,7 +25,7 @@ class Wrapped:
         self._outer = outer
         self.max_count, self.center, self.scale, self.gain = (getattr(inner, name) for name in NEEDED)
         self.schedule = getattr(inner, "schedule", None)
-        self.head = head_of(inner)
+        self.head, self.network = head_of(inner), getattr(inner, "network", inner)
         for name in OF_HEAD.get(self.head, ()):
             setattr(self, name, getattr(inner, name))
 
@@ -101,16 +100,3 @@ def check_schedule(op: str, schedule: Any, model: Any) -> None:
         return
     if not (np.array_equal(own.p, schedule.p) and np.array_equal(own.q, schedule.q)):
         raise ValueError(f"{op}: schedule: must be that of the model, {own!r}, got {schedule!r}")
-
-
-def labels_on(op: str, labels: Any, batch: int, device: Any = None) -> Tensor | None:
-    """The labels (batch,), on the device if one is given; None for none. TypeError unless a tensor of integers."""
-    if labels is None:
-        return None
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"{op}: labels: must be a tensor of integers, got {type(labels).__name__}")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"{op}: labels: must be a tensor of integers, got {labels.dtype}")
-    if tuple(labels.shape) != (batch,):
-        raise ValueError(f"{op}: labels: must have shape ({batch},), got {tuple(labels.shape)}")
-    return labels if device is None else labels.to(device)

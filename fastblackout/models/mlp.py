@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
+from .labels import check_classes
 from .layers import dense, scaled_xavier_, time_embedding
 
 
@@ -26,7 +27,7 @@ class ResidualMLP(nn.Module):
 
     Called with the input (B, C + noise_channels, H, W), the time index (B,) and, for a network with classes, labels
     (B,) or None for no class. It returns (B, outputs * C, H, W), which before training are 0 but for 1e-5 or less.
-    Raises ValueError for sizes below 1 and for wrong shapes.
+    Raises ValueError for sizes below 1, for wrong shapes and for labels of no class (values on the CPU only).
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class ResidualMLP(nn.Module):
         return self.last(F.silu(self.norm(hidden))).view(len(x), *self.out_shape)
 
     def _check_input(self, x: Tensor, time: Tensor, labels: Tensor | None) -> None:
-        """ValueError for a wrong shape, or labels that a network has no classes for."""
+        """ValueError for a wrong shape, or labels that the network has no classes for."""
         if tuple(x.shape[1:]) != self.in_shape:
             raise ValueError(f"mlp: x: must have shape {('B', *self.in_shape)}, got {tuple(x.shape)}")
         for name, value in (("time", time), ("labels", labels)):
             if value is not None and tuple(value.shape) != (len(x),):
                 raise ValueError(f"mlp: {name}: must have shape ({len(x)},), got {tuple(value.shape)}")
-        if labels is not None and self.num_classes is None:
-            raise ValueError("mlp: labels: must be None for a network without classes, got labels")
+        if labels is not None:
+            check_classes("mlp", labels, self.num_classes, "network")
 
 
 class _Block(nn.Module):

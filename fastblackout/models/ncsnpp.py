@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
+from .labels import check_classes
 from .layers import HALF, Attention, BigGANBlock, conv, dense, group_norm, time_embedding
 from .resample import FIRDownConv
 
@@ -61,7 +62,7 @@ class NCSNpp(nn.Module):
             "dropout": dropout,
             "num_classes": num_classes,
             "sigmas": sigmas,
-            # Named only where it is given: descriptions of other networks stay as they were.
+            # Named only where it is given, as it is in no description of a network of equal channels.
             **({} if out_channels is None else {"out_channels": out_channels}),
         }
         _check_arguments(kwargs)
@@ -170,17 +171,9 @@ class NCSNpp(nn.Module):
             rule = f"height and width must be positive multiples of {multiple} for {self.levels} levels"
             raise ValueError(f"NCSNpp: x: {rule}, got {tuple(x.shape[2:])}")
         _check_indices("time", time, x.shape[0])
-        if labels is None:
-            return
-        if self.num_classes is None:
-            raise ValueError("NCSNpp: labels: must be None for a network without classes, got labels")
-        _check_indices("labels", labels, x.shape[0])
-        if labels.device.type == "cpu" and labels.numel() and not torch.compiler.is_compiling():
-            low, high = int(labels.min()), int(labels.max())
-            if low < 0 or high > self.num_classes:
-                wrong = low if low < 0 else high
-                rule = f"must be in 0..{self.num_classes} ({self.num_classes}: no class)"
-                raise ValueError(f"NCSNpp: labels: {rule}, got {wrong}")
+        if labels is not None:
+            _check_indices("labels", labels, x.shape[0])
+            check_classes("NCSNpp", labels, self.num_classes, "network")
 
 
 def _check_indices(name: str, value: Tensor, batch: int) -> None:

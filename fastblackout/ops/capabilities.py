@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from inspect import isfunction
 from types import ModuleType
 from typing import Any
 
@@ -11,8 +12,14 @@ from ..backends import available, preference
 from ..call.declared import DECLARED
 
 
+def public_ops() -> list[str]:
+    """All ops of the package: those with kernels on every backend, and others, such as those that are made of them."""
+    package = sys.modules[__package__]
+    return [name for name in package.__all__ if isfunction(getattr(package, name)) and name != capabilities.__name__]
+
+
 def _names() -> list[str]:
-    """The public ops that have kernels."""
+    """The public ops that have kernels on every backend."""
     return sorted({op.ranked_as for op in DECLARED.values()})
 
 

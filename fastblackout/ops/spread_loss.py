@@ -172,7 +172,7 @@ def _costs(loss: Loss, x: Array, births: Array, weights: Any, here: bool, backen
     born = births.value.detach() if births.is_tensor else births.value
     if x.is_tensor != births.is_tensor:
         born = real_array(_OP, "births", born)
-        born = sys.modules["torch"].from_numpy(np.ascontiguousarray(born)) if x.is_tensor else born
+        born = sys.modules["torch"].from_numpy(np.require(born, requirements=("C", "W"))) if x.is_tensor else born
     y, born = as_type(x.value.reshape(-1), "float32"), as_type(born.reshape(-1), "float32")
     fixed = y.detach() if x.is_tensor else y
     zero = fixed == 0

@@ -25,7 +25,8 @@ def beside(op: str, name: str, value: Any, counts: Any, of: str = "the counts") 
     elif isinstance(value, (list, tuple, np.ndarray)) or is_tensor(value):
         value = real_array(op, name, value)
         if is_tensor(counts):
-            value = to_device(sys.modules["torch"].from_numpy(np.ascontiguousarray(value)), counts.device)
+            value = np.require(value, requirements=("C", "W"))
+            value = to_device(sys.modules["torch"].from_numpy(value), counts.device)
     given, whole = shape_of(value), shape_of(counts)
     checks.check_features(op, name, value, whole)
     shape = given

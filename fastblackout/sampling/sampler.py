@@ -11,7 +11,8 @@ import torch
 from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..ground.values import check_integer
-from ..models.interface import LAWS, as_model, check_schedule, head_of, labels_on
+from ..models.interface import LAWS, as_model, check_schedule, head_of
+from ..models.labels import labels_on
 from ..philox import Philox
 from .checks import check_callback, check_guidance, check_mask, counts_like, grid_of, last_rule_of, rule_of, shape_of
 from .cuda_graph import run as run_from_table
@@ -95,7 +96,7 @@ def sample(
     check_mask(known, mask)
     check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))
-    labels = labels_on("sample", labels, shape[0], device)
+    labels = labels_on("sample", labels, shape[0], model, device)
     check_guidance(guidance, labels)
     rng = resolve_rng(rng, None, "sample")
     dtype = getattr(torch, count_dtype(model.max_count).__name__)
@@ -142,7 +143,7 @@ def sample_in_batches(
     """
     batch, shape = check_integer("sample", "batch", batch, 1, 1 << 62), shape_of(shape)
     rng = resolve_rng(rng, None, "sample")
-    labels = labels_on("sample", labels, shape[0])
+    labels = labels_on("sample", labels, shape[0], as_model("sample", model))
     for first in range(0, shape[0], batch):
         count = min(batch, shape[0] - first)
         part = None if labels is None else labels[first : first + count]
@@ -157,7 +158,7 @@ class Usual(NamedTuple):
 
 def usual(head: str, shape: tuple[int, ...], max_count: int) -> Usual:
     """The grid and the last step that the command line and pictures of a training use, by measurements that
-    docs/results.md has. Samples (C, H, W) of a mean head stay what they were, and those of tables are draws.
+    docs/results.md has. A mean head takes the grid for many steps, and samples (C, 1, 1), rows of tables, are draws.
     """
     noisy = head in LAWS and shape[1:] != (1, 1) and max_count >= 255
     return Usual("cosine" if head == "mean" else "early", "mean" if noisy else "draw")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..models.interface import LAWS, arrays_of, as_model, check_schedule, draw_keys, head_of, labels_on
+from ..models.interface import LAWS, arrays_of, as_model, check_schedule, draw_keys, head_of
+from ..models.labels import labels_on
 from ..ops import birth_loss, energy_loss, posterior_loss, thin
 from ..probability import Prob
 
@@ -63,7 +64,7 @@ def blackout_loss(
     noised = thin(
         x_0, Prob(p, q), rng=rng, max_count=model.max_count, center=center, scale=scale, outputs=outputs,
     )  # fmt: skip
-    labels = labels_on(op, labels, len(x_0), x_0.device)
+    labels = labels_on(op, labels, len(x_0), model, x_0.device)
     if head == "mean":
         return birth_loss(model(noised.model_input, k, labels), noised.births, weights, gain=of_head)
     how = {"offset": of_head, "max_count": model.max_count}

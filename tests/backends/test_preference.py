@@ -42,7 +42,7 @@ def info(capsys):
     """The lines on the preferred backends, each of them whole."""
     assert cli.main(["info"]) == 0
     lines = re.sub(r"\n +", " ", capsys.readouterr().out).splitlines()
-    end = next(place for place, line in enumerate(lines) if line.startswith("the ops"))
+    end = next(place for place, line in enumerate(lines) if " ops, " in line and line[0].isdigit())
     return [" ".join(line.split()) for line in lines[lines.index('backend="auto" takes') + 1 : end]]
 
 
@@ -67,9 +67,9 @@ def test_the_size_decides(absent):
 
 def test_info_says_which_and_why(absent, capsys):
     rest = sorted(set(OPS) - set(MEASURED["ops"]))
-    cpu = f"cpu cpu all {len(OPS)} ops: the C++ kernels; the reference only where it is asked for"
+    cpu = f"cpu cpu all {len(OPS)} kernels: the C++ kernels; the reference only where it is asked for"
     absent({})
-    assert info(capsys) == [cpu, f"cuda cuda all {len(OPS)} ops: {STATIC}"]
+    assert info(capsys) == [cpu, f"cuda cuda all {len(OPS)} kernels: {STATIC}"]
     absent(MEASURED)
     assert sorted(info(capsys)) == sorted(
         [
@@ -82,7 +82,7 @@ def test_info_says_which_and_why(absent, capsys):
     absent(MEASURED, cuda="no nvcc")
     assert f"cuda triton poisson, thin: {FASTER}" in info(capsys)
     absent({}, cuda="no nvcc", triton="not installed")
-    assert info(capsys) == [cpu, f"cuda none all {len(OPS)} ops: {STATIC}"]
+    assert info(capsys) == [cpu, f"cuda none all {len(OPS)} kernels: {STATIC}"]
 
 
 @pytest.fixture

@@ -282,5 +282,5 @@ def test_info(capsys):
     recipes = [dataset for dataset, known in RECIPES.items() for _ in known]
     names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     backends, devices = ["reference", "cpu", "cuda", "triton", "jax"], ["cpu", "cuda"]
-    assert names == ["fastblackout", *backends, 'backend="auto"', *devices, "the", "recipes", *recipes]
+    assert names == ["fastblackout", *backends, 'backend="auto"', *devices, "34", "with", "others", "recipes", *recipes]
     assert all(op in out for op in capabilities()["reference"]["ops"]) and out.count("transition_rows") == 1

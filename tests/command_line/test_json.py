@@ -11,6 +11,7 @@ import pytest
 import fastblackout as fb
 from fastblackout.cli import main
 from fastblackout.cli.json_output import _finite
+from fastblackout.ops.capabilities import public_ops
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.recipes import RECIPES
 
@@ -93,6 +94,8 @@ def test_info_tells_backends_and_recipes(place, capsys):
     assert {name: list(known) for name, known in numbers["recipes"].items()} == {
         name: list(known) for name, known in RECIPES.items()
     }
+    assert numbers["ops"]["with_kernels"] == fb.capabilities()["reference"]["ops"]
+    assert sorted(sum(numbers["ops"].values(), [])) == public_ops()
     assert numbers["recipes"]["cifar10"]["paper"]["options"]["batch"] == 256
     assert {rule["device"] for rule in numbers["auto"]} == {"cpu", "cuda"}
     assert 'backend="auto" takes' in text

@@ -82,6 +82,20 @@ def test_tensors_and_other_counts():
             assert a[0].dtype == dtype and (a[0] == b[0]).all() and a[1].tobytes() == b[1].astype(a[1].dtype).tobytes()
 
 
+def test_read_only_numbers_beside_tensors():
+    """Without torch's warning of them, which is an error here."""
+    alive, births = ELEMENT.copy(), X.copy()
+    alive.flags.writeable = births.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        drawn = fb.thin(torch.from_numpy(X), alive, rng=KEY, max_count=200)
+        loss = fb.birth_loss(None, births, 1.0, expected=torch.from_numpy(Y + 1))
+    finally:
+        torch.set_warn_always(False)
+    same([each.numpy() for each in drawn], fb.thin(X, ELEMENT, rng=KEY, max_count=200))
+    same([loss.numpy()], [fb.birth_loss(None, X, 1.0, expected=Y + 1)])
+
+
 def test_lists():
     rows = [[0.1, 0.5, 0.9, 0.2, 0.3]]
     same(fb.thin(X, [rows], rng=KEY, max_count=200), fb.thin(X, np.array([rows]), rng=KEY, max_count=200))

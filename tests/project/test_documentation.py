@@ -37,7 +37,8 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 import fastblackout as fb
-from fastblackout.cli.command_line import build_parser
+from fastblackout.cli.command_line import build_parser, main
+from fastblackout.ops.capabilities import public_ops
 from support import ROOT
 from support.mnist import mnist_files
 from support.subprocesses import elsewhere
@@ -237,6 +238,20 @@ def test_every_name_of_the_package_exists():
     for name in DOCUMENTS:
         for path in re.findall(r"\b(?:fb|fastblackout)((?:\.[A-Za-z_]\w*)+)", (ROOT / name).read_text()):
             pkgutil.resolve_name(f"fastblackout{path}")
+
+
+def test_readme_and_info_name_all_ops(capsys):
+    table = (ROOT / "README.md").read_text().split("## The ops\n")[1].split("## ")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    named = re.findall(r"`(\w+)", " ".join(rows))
+    kernels = fb.capabilities()["reference"]["ops"]
+    assert sorted(named) == public_ops()
+    assert f"{len(named)} ops, {len(kernels)} with a kernel on every backend" in table
+    assert main(["info"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    told, listed = text.split(f"{len(named)} ops, {len(kernels)} of them with a kernel on every backend ")
+    lists = [each.strip().split(", ") for each in re.split("with kernels|others|recipes of", listed)[1:3]]
+    assert lists[0] == kernels and sorted(lists[0] + lists[1]) == public_ops() and f"all {len(kernels)} kernels" in told
 
 
 @pytest.mark.parametrize("name", [name for name in fb.ops.__all__ if not hasattr(getattr(fb, name), "_fields")])

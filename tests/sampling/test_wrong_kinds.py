@@ -159,6 +159,21 @@ def test_a_model_inside_another_module(name, distributed):
     assert called and wrapped.training
 
 
+@pytest.mark.parametrize("op", ALL)
+def test_labels_of_classes_that_the_model_does_not_have(op, monkeypatch):
+    """By the number of classes that the network says, which may be none; so does a model inside another module."""
+    monkeypatch.setattr(BlackoutModel, "forward", silent)
+    for classes, labels, rule in (
+        (None, [2, 0, 1], r"must be None for a model without classes, got \[2, 0, 1\]$"),
+        (3, [2, 0, 4], r"must be in 0\.\.3 \(3: no class\), got 4$"),
+        (3, [2, -1, 3], r"must be in 0\.\.3 \(3: no class\), got -1$"),
+    ):
+        model = make_model(classes)
+        for one in (model, AveragedModel(model)):
+            with pytest.raises(ValueError, match=f"^{op.split()[0]}: labels: {rule}"):
+                call(op, model=one, labels=torch.tensor(labels))
+
+
 def test_labels_of_other_integers_are_taken():
     model = make_model(classes=3)
     labels = [torch.arange(3, dtype=kind) for kind in (torch.int64, torch.int32, torch.uint8)]

@@ -81,10 +81,12 @@ def test_what_the_network_refuses():
     for arguments, words in (
         ((x[:, :5], time), r"mlp: x: must have shape \('B', 6, 1, 1\), got \(2, 5, 1, 1\)"),
         ((x, time[:1]), r"mlp: time: must have shape \(2,\), got \(1,\)"),
-        ((x, time, time), "mlp: labels: must be None for a network without classes, got labels"),
+        ((x, time, time), r"mlp: labels: must be None for a network without classes, got \[0, 0\]"),
     ):
         with pytest.raises(ValueError, match=words):
             network(*arguments)
+    with pytest.raises(ValueError, match=r"mlp: labels: must be in 0..3 \(3: no class\), got 4"):
+        ResidualMLP((6, 1, 1), num_classes=3)(x, time, time + 4)
     table = Dataset("array", rows(9)[:, :, None, None], rows(3)[:, :, None, None], max_count=99)
     with pytest.raises(ValueError, match="train: network: must be mlp for a table of counts, got small"):
         make_model(TrainConfig(), table)

@@ -79,17 +79,9 @@ namespace fastblackout {
 namespace cpu {
 namespace {
 
-void check_chunk(const Check& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, check_chunk, op, sample, i0, count);
-}
-
-void check_pair_chunk(const PairCheck& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, check_pair_chunk, op, sample, i0, count);
-}
-
-void check_urn_chunk(const UrnCheck& op, int64_t sample, int64_t i0, int count) {
-  FB_CALL_ISA(op.isa, check_urn_chunk, op, sample, i0, count);
-}
+FB_CHUNK(check_chunk, Check)
+FB_CHUNK(check_pair_chunk, PairCheck)
+FB_CHUNK(check_urn_chunk, UrnCheck)
 
 double value_at(const View& view, int64_t sample, int64_t i) {
   double value;

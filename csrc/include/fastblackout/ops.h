@@ -1,4 +1,5 @@
-// The arguments and outputs of every op, written once for the CPU's kernels and the CUDA ones, and the list of the ops.
+// The arguments and outputs of every op, written once for the CPU's kernels and the CUDA ones, and the list of the ops. Those on
+// states are in ops_on_states.h.
 //
 // An op is a struct template over a backend B (cpu/ops.h, cuda/ops.h), which says what type a view of an array, a probability
 // or a number for each sample has there. The op's list of fields names the arguments in the order in which fastblackout/ops
@@ -196,163 +197,28 @@ struct PosteriorStep : B::Common {
   }
 };
 
-template <class B>
-struct Binomial : B::Common {
-  View<B> count, p, q, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(count, p, q, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct Poisson : B::Common {
-  View<B> rate, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(rate, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct Normal : B::Common {
-  View<B> mean, deviation, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(mean, deviation, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct Gamma : B::Common {
-  View<B> shape, scale, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(shape, scale, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct Beta : B::Common {
-  View<B> a, b, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(a, b, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct BetaBinomial : B::Common {
-  View<B> n, a, b, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(n, a, b, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct NegativeBinomial : B::Common {
-  View<B> r, mean, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(r, mean, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct Hypergeometric : B::Common {
-  View<B> good, bad, draws, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(good, bad, draws, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct Bessel : B::Common {
-  View<B> order, argument, out;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(order, argument, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct Categorical : B::Common {  // draws from probs, or from the thresholds (int64) and the guide (uint16) of a table
-  View<B> state, out;
-  Matrices<B> probs, thresholds, guide;
-  const int64_t* index = nullptr;  // which matrix a sample uses; null: all use the only one, or each its own
-
-  template <class Read>
-  void fields(Read& read) {
-    read(state, probs, index, this->key);
-    read.outputs(out);
-  }
-  template <class Read>
-  void from_table(Read& read) {
-    read(state, thresholds, guide, index, this->key);
-    read.outputs(out);
-  }
-};
-
-template <class B>
-struct CategoricalTable : B::Common {  // `samples` counts the K matrices, `elements` the R rows of each
-  Matrices<B> probs;
-  int64_t* thresholds = nullptr;  // (K, R, S)
-  uint16_t* guide = nullptr;      // (K, R, 256)
-
-  template <class Read>
-  void fields(Read& read) {
-    read(probs);
-    read.outputs(thresholds, guide);
-  }
-};
-
-template <class B>
-struct CategoricalBridge : B::Common {
-  View<B> x_t, x_0, x_s;  // one of x_0 and weights is given, the other is null
-  typename B::Weights weights;  // (B, ..., S): logits or probabilities
-  bool is_logits = false;
-  Matrices<B> before, after;
-  const int64_t* index = nullptr;
-
-  template <class Read>
-  void fields(Read& read) {
-    read(x_t, x_0, weights, is_logits, before, after, index, this->key);
-    read.outputs(x_s);
-  }
-};
-
-template <class B>
-struct TransitionRows : B::Common {
-  Prob<B> prob;
-  int64_t states = 0;  // S
-  typename B::Rows out{};  // (B, S, S)
-
-  template <class Read>
-  void fields(Read& read) {
-    read(prob, states);
-    read.outputs(out);
-  }
-};
+// An element-wise draw, whose parameters are arrays of its own elements.
+#define FB_DRAW(NAME, ...)                    \
+  template <class B>                          \
+  struct NAME : B::Common {                   \
+    View<B> __VA_ARGS__, out;                 \
+                                              \
+    template <class Read>                     \
+    void fields(Read& read) {                 \
+      read(__VA_ARGS__, this->key);           \
+      read.outputs(out);                      \
+    }                                         \
+  };
+FB_DRAW(Binomial, count, p, q)
+FB_DRAW(Poisson, rate)
+FB_DRAW(Normal, mean, deviation)
+FB_DRAW(Gamma, shape, scale)
+FB_DRAW(Beta, a, b)
+FB_DRAW(BetaBinomial, n, a, b)
+FB_DRAW(NegativeBinomial, r, mean)
+FB_DRAW(Hypergeometric, good, bad, draws)
+FB_DRAW(Bessel, order, argument)
+#undef FB_DRAW
 
 template <class B>
 struct LogProbs : B::Common {
@@ -376,6 +242,8 @@ struct LogProbs : B::Common {
 
 }  // namespace ops
 }  // namespace fastblackout
+
+#include "fastblackout/ops_on_states.h"
 
 // The structs that are the same on both backends; each has a BirthLoss, an EnergyLoss, a PosteriorLoss and a LogProbs of its own.
 #define FB_SAME_OPS(OP)                                                           \

@@ -44,26 +44,17 @@ FB_HD Float polynomial(Float x, Float poly, Number... rest) {
 }
 
 // The same coefficients in memory, for loops over many elements.
-struct ExpSeries {
-  static constexpr float numbers[] = {FB_EXP_SERIES};
-  static constexpr int size = sizeof(numbers) / sizeof(float);
-};
-struct Log1pSeries {
-  static constexpr float numbers[] = {FB_LOG1P_SERIES};
-  static constexpr int size = sizeof(numbers) / sizeof(float);
-};
-struct LogSeries {
-  static constexpr float numbers[] = {FB_LOG_SERIES};
-  static constexpr int size = sizeof(numbers) / sizeof(float);
-};
-struct ExpSeries64 {
-  static constexpr double numbers[] = {FB_EXP_SERIES_64};
-  static constexpr int size = sizeof(numbers) / sizeof(double);
-};
-struct LogSeries64 {
-  static constexpr double numbers[] = {FB_LOG_SERIES_64};
-  static constexpr int size = sizeof(numbers) / sizeof(double);
-};
+#define FB_SERIES(NAME, Float, ...)                              \
+  struct NAME {                                                  \
+    static constexpr Float numbers[] = {__VA_ARGS__};            \
+    static constexpr int size = sizeof(numbers) / sizeof(Float); \
+  };
+FB_SERIES(ExpSeries, float, FB_EXP_SERIES)
+FB_SERIES(Log1pSeries, float, FB_LOG1P_SERIES)
+FB_SERIES(LogSeries, float, FB_LOG_SERIES)
+FB_SERIES(ExpSeries64, double, FB_EXP_SERIES_64)
+FB_SERIES(LogSeries64, double, FB_LOG_SERIES_64)
+#undef FB_SERIES
 
 constexpr int32_t kLogBits = 0x3f400000;  // the bits of the float 3/4
 

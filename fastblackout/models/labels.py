@@ -1,0 +1,45 @@
+"""The class labels that samplers, losses and bounds hand to a model, checked before anything runs."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def labels_on(op: str, labels: Any, batch: int, model: Any, device: Any = None) -> Tensor | None:
+    """The labels (batch,), on the device if one is given; None for none.
+
+    TypeError unless a tensor of integers, ValueError for another shape, or for classes that the model does not know,
+    where it or its network says by an attribute `num_classes` how many there are.
+    """
+    if labels is None:
+        return None
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{op}: labels: must be a tensor of integers, got {type(labels).__name__}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"{op}: labels: must be a tensor of integers, got {labels.dtype}")
+    if tuple(labels.shape) != (batch,):
+        raise ValueError(f"{op}: labels: must have shape ({batch},), got {tuple(labels.shape)}")
+    network = getattr(model, "network", model)
+    if hasattr(network, "num_classes"):
+        check_classes(op, labels, network.num_classes, "model")
+    return labels if device is None else labels.to(device)
+
+
+def check_classes(op: str, labels: Tensor, classes: int | None, what: str) -> None:
+    """ValueError for labels outside 0..classes, where `classes` itself stands for no class, or any for None.
+
+    what: "model" or "network", which has those classes. Values are looked at on the CPU only: reading them on a GPU
+    would wait for it.
+    """
+    if classes is None:
+        got = reprlib.repr(labels.tolist())
+        raise ValueError(f"{op}: labels: must be None for a {what} without classes, got {got}")
+    if labels.device.type == "cpu" and labels.numel() and not torch.compiler.is_compiling():
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high > classes:
+            rule = f"must be in 0..{classes} ({classes}: no class)"
+            raise ValueError(f"{op}: labels: {rule}, got {low if low < 0 else high}")
