@@ -29,22 +29,27 @@ def on_simt():
 
 def check_device_calls():
     """They are called, and their bits are those of the CPU's kernels."""
-    for name, call in CALLS.items():
+    wide = jnp.linspace(-9, 9, 9 * 1024 + 1)[None]
+    masked = lambda x, _: fbj.thin(KEY, x.astype(int) - 9, 0.3, max_count=246, center=3, mask=x > 9)  # noqa: E731
+    loss = lambda *_: fbj.birth_loss(wide, jnp.ones_like(wide), jnp.int16([2]), gain=jnp.uint8(7))  # noqa: E731
+    for names, call in (*CALLS.items(), ("thin model_input", masked), ("birth_loss", loss)):
         with on_simt():  # a function of its own, since JAX keeps what it has traced
             compiled = jax.jit(lambda *given, call=call: call(*given)).lower(X, LOGITS).compile()
-        assert targets(compiled.as_text()) == {f"fastblackout_simt_{name}"}
+        assert targets(compiled.as_text()) == {f"fastblackout_simt_{name}" for name in names.split()}
         same(compiled(X, LOGITS), jax.tree.map(np.asarray, jax.jit(call)(X, LOGITS)))
 
 
 def check_device_numbers():
-    """Of every dtype that is no float, for each of many slices: more than one launch makes them."""
+    """Of dtypes that have to be converted: for each of many slices, by several launches, and as many as an op has."""
     keys, gains = jax.random.split(KEY, 30), jnp.arange(90, dtype=jnp.uint32).reshape(30, 3, 1, 1)
-    x, step = jnp.asarray(X[:3]), jnp.asarray([0.25, 0.5, 1.0], jnp.float16)
-    how = {"center": jnp.asarray([-3, 0, 7], jnp.int8), "scale": jnp.asarray([1, 300, -2], jnp.int16)}
-    bridge = lambda key, gain: fbj.bridge_step(key, x, LOGITS[:3], step, gain=gain, **how)  # noqa: E731
+    step, how = jnp.float16([0.25, 0.5, 1.0]), {"center": jnp.int8([-3, 0, 7]), "scale": jnp.int16([1, 300, -2])}
+    bridge = lambda key, gain: fbj.bridge_step(key, X[:3], LOGITS[:3], step, gain=gain, **how)  # noqa: E731
+    numbers = {"attrition": jnp.float16(0.25), "gain": jnp.int16(9), "center": jnp.int32([3]), "scale": jnp.uint8(2)}
+    single = lambda: fbj.bridge_step(KEY, X[:1], LOGITS[:1], jnp.float32(0.7), **numbers)  # noqa: E731
     with on_simt():
-        made = jax.vmap(bridge)(keys, gains)
+        made, alone = jax.vmap(bridge)(keys, gains), single()
     same(made, jax.tree.map(np.asarray, jax.vmap(bridge)(keys, gains)))
+    same(alone, jax.tree.map(np.asarray, single()))
 
 
 def check_device_wrong_values():
