@@ -148,7 +148,7 @@ class XlaReader {
   void optional(Prob& prob) { take(prob); }
   void at_least(float, PerSample<float>& number) { take(number); }
   void choice(bool& is_first, const char*, const char*) { is_first = call_.choice != 0; }
-  // Multiplies numbers that were read last by others, which may be any, such as the gradient by a loss.
+  // Multiplies numbers that have been read by the next argument's, which may be any, such as the gradient by a loss.
   void multiply(PerSample<double>& number) { target_.multiply(row(*next()), number); }
 
  private:

@@ -5,6 +5,7 @@ import importlib.util
 import os
 
 import pytest
+import torch
 
 from fastblackout.backends import available
 from support import ROOT
@@ -20,20 +21,23 @@ CHECKS = [each.name for program in PROGRAMS for each in program.body if getattr(
 # A device does not tell of wrong values, and programs call its kernels by other names.
 OF_THE_HOST = ("check_errors", "check_errors_of_numbers", "check_way", "check_refused")
 SIMT = available.load("_simt")
+GPU = torch.cuda.is_available() and any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin")))
+SLOW = [pytest.param(way, marks=pytest.mark.slow) for way in ("callback", "simt", "gpu")]
 
 
-@pytest.fixture(
-    scope="module", params=["ffi", *(pytest.param(way, marks=pytest.mark.slow) for way in ("callback", "simt"))]
-)
+@pytest.fixture(scope="module", params=["ffi", *SLOW])
 def way(request):
     if request.param == "simt" and isinstance(SIMT, str):
         pytest.skip(SIMT)
+    if request.param == "gpu" and not GPU:
+        pytest.skip("torch sees no GPU, or JAX has no plugin for it")
     return request.param
 
 
 @pytest.fixture(scope="module")
 def report(way, tmp_path_factory):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1", "XLA_FLAGS": TWO}
+    platform = "cuda" if way == "gpu" else "cpu"
+    environment = {**os.environ, "JAX_PLATFORMS": platform, "OMP_NUM_THREADS": "1", "XLA_FLAGS": TWO}
     folder = tmp_path_factory.mktemp("jax")
     return report_of("jax_checks", way, folder=folder, environment=environment, timeout=300)
 
@@ -42,6 +46,8 @@ def report(way, tmp_path_factory):
 def test_jax(way, report, name):
     if name.startswith("check_device_") and (way != "ffi" or isinstance(SIMT, str)):
         pytest.skip(SIMT if isinstance(SIMT, str) else "once is enough")
-    if way == "simt" and name in OF_THE_HOST:
+    if way in ("simt", "gpu") and name in OF_THE_HOST:
         pytest.skip("of the CPU's kernels")
+    if way == "gpu" and name == "check_devices":
+        pytest.skip("of two devices")
     assert report[name] == ""

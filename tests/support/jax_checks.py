@@ -1,8 +1,8 @@
 """Checks of fastblackout.jax, run by tests/ops/test_jax.py in a process of its own: JAX's threads forbid later forks.
 
 The kernels are called by XLA's foreign function interface or, with the argument "callback", by jax.pure_callback; with
-"simt" they are those of a GPU, in the SIMT shim. Prints, as JSON, what each check raised, of here, of jax_way_checks.py
-and of jax_device_checks.py: "" where it passed.
+"simt" they are those of a GPU, in the SIMT shim, with "gpu" on one. Prints, as JSON, what each check raised, of here,
+of jax_way_checks.py and of jax_device_checks.py: "" where it passed.
 """
 
 import importlib
@@ -184,6 +184,8 @@ if __name__ == "__main__":
         ffi.switched_off = "the test wants it"
     if sys.argv[1:] == ["simt"]:
         ffi.PLATFORMS = {"cpu": ("_simt", "cpu")}
+    if sys.argv[1:] == ["gpu"]:
+        assert ffi.modules()["cuda"] == "_cuda", ffi.described()
     known, report = {**globals(), **vars(jax_way_checks), **vars(jax_device_checks)}, {}
     for name in [name for name in known if name.startswith("check_")]:
         try:
