@@ -10,7 +10,7 @@ import fastblackout as fb
 import fastblackout.jax as fbj
 from fastblackout.jax import ffi
 from support.jax_shared import KEY, LOGITS, X, same
-from support.jax_way_checks import CALLS, targets
+from support.jax_way_checks import CALLS, targets, weighted
 
 
 @contextlib.contextmanager
@@ -32,7 +32,13 @@ def check_device_calls():
     wide = jnp.linspace(-9, 9, 9 * 1024 + 1)[None]
     masked = lambda x, _: fbj.thin(KEY, x.astype(int) - 9, 0.3, max_count=246, center=3, mask=x > 9)  # noqa: E731
     loss = lambda *_: fbj.birth_loss(wide, jnp.ones_like(wide), jnp.int16([2]), gain=jnp.uint8(7))  # noqa: E731
-    for names, call in (*CALLS.items(), ("thin model_input", masked), ("birth_loss", loss)):
+    sum_of = lambda logits, x: weighted(fbj.birth_loss(logits, x, jnp.float16(0.3)))  # noqa: E731
+    others = {
+        "thin model_input": masked,
+        "birth_loss": loss,
+        "birth_loss_backward": lambda *a: jax.grad(sum_of)(*a[::-1]),
+    }
+    for names, call in (*CALLS.items(), *others.items()):
         with on_simt():  # a function of its own, since JAX keeps what it has traced
             compiled = jax.jit(lambda *given, call=call: call(*given)).lower(X, LOGITS).compile()
         assert targets(compiled.as_text()) == {f"fastblackout_simt_{name}" for name in names.split()}
