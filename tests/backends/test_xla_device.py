@@ -5,6 +5,7 @@ tests/support/jax_device_checks.py calls the same handlers from JAX.
 
 import numpy as np
 import pytest
+import torch
 
 import fastblackout as fb
 from fastblackout.backends import available
@@ -79,9 +80,8 @@ def test_counters_begin_at_zero_and_become_int32():
     x_s, overshoot, (room, guard) = poisoned(x.shape, np.uint8), poisoned(2, np.int32), scratch(2 * 17)
     one = np.float32([1.0])
     given = [x, births, np.float32([0.7]), WORDS[1], one, 0 * one, one]
-    said = attributes("tau_leap_step step>=0 gain>=0 center scale", 2, 0b1111101, 0b101)
+    said = attributes("tau_leap_step step>=0 gain>=0 center scale", 2, 0b11111101, 0b101)
     handler, xla = SIMT.xla_handlers()["tau_leap_step"], Xla()
-    said["given"] = 0b11111101
     assert xla.call(handler, given, [x_s, overshoot, room], said) is None and xla.streams == ASKED
     expected = fb.tau_leap_step(x, births=births, step=np.float32(0.7), rng=KEYS[1])
     assert (x_s == expected.x_s).all() and (overshoot == expected.overshoot).all() and overshoot[0] > 0
@@ -98,6 +98,25 @@ def test_scratch_of_a_loss():
     assert xla.call(SIMT.xla_handlers()["birth_loss"], given, [loss, room], said) is None and xla.streams == ASKED
     expected = fb.birth_loss(logits, np.ones(logits.shape, np.uint8), np.float32([2, 3]), gain=1.5)
     assert (loss == expected).all() and SIMT.streams() == [STREAM] * 2 and (guard.view(np.uint8) == POISON).all()
+
+
+@pytest.mark.parametrize("schedule", ["forward", "reverse"])
+def test_numbers_that_are_made_at_once(schedule):
+    """A weight for all samples times the gradient by each loss: no block of a launch reads what another one writes."""
+    logits, births = RNG.normal(size=(2, 3)).astype(np.float32), np.ones((2, 3), np.float32)
+    grad, upstream, (room, guard) = poisoned((2, 3), np.float32), np.float32([0.3, -7.0]), scratch(2 * 17)
+    given = [logits, births, np.float32([0.1]), np.int32([2]), upstream]
+    xla = Xla()
+    SIMT.configure(schedule)
+    try:
+        said = attributes("birth_loss weight gain>0", 2, 0b11111, 1)
+        assert xla.call(SIMT.xla_handlers()["birth_loss_backward"], given, [grad, room], said) is None
+    finally:
+        SIMT.configure()
+    tensor = torch.from_numpy(logits).requires_grad_()
+    loss = fb.birth_loss(tensor, torch.from_numpy(births), np.float32(0.1), gain=2.0)
+    loss.backward(torch.from_numpy(upstream))
+    assert (grad == tensor.grad.numpy()).all() and (guard.view(np.uint8) == POISON).all()
 
 
 def test_poisson_counts_above_int32():
