@@ -29,7 +29,7 @@ def on_simt():
 
 def check_device_calls():
     """They are called, and their bits are those of the CPU's kernels."""
-    wide = jnp.linspace(-9, 9, 9 * 1024 + 1)[None]
+    wide = jnp.linspace(-9, 9, 20 * 1024 + 1)[None]
     masked = lambda x, _: fbj.thin(KEY, x.astype(int) - 9, 0.3, max_count=246, center=3, mask=x > 9)  # noqa: E731
     loss = lambda *_: fbj.birth_loss(wide, jnp.ones_like(wide), jnp.int16([2]), gain=jnp.uint8(7))  # noqa: E731
     sum_of = lambda logits, x: weighted(fbj.birth_loss(logits, x, jnp.float16(0.3)))  # noqa: E731
