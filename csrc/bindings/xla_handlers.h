@@ -69,16 +69,16 @@ struct Named {
 };
 
 // The handlers of a backend, cpu or cuda, by run_call<Op, kernel>(call), which runs a kernel for a call.
-#define FB_XLA_HANDLERS(backend)                                                                          \
-  {                                                                                                       \
-    {"thin", handle<run_call<backend::Thin, backend::thin>>},                                             \
-    {"bridge_step", handle<run_call<backend::Bridge, backend::bridge>>},                                  \
-    {"tau_leap_step", handle<run_call<backend::TauLeap, backend::tau_leap>>},                             \
-    {"binomial", handle<run_call<backend::Binomial, backend::binomial>>},                                 \
-    {"poisson", handle<run_call<backend::Poisson, backend::poisson>>},                                    \
-    {"birth_loss", handle<run_call<backend::BirthLoss, backend::birth_loss>>},                            \
+#define FB_XLA_HANDLERS(backend)                                                                               \
+  {                                                                                                            \
+    {"thin", handle<run_call<backend::Thin, backend::thin>>},                                                  \
+    {"bridge_step", handle<run_call<backend::Bridge, backend::bridge>>},                                       \
+    {"tau_leap_step", handle<run_call<backend::TauLeap, backend::tau_leap>>},                                  \
+    {"binomial", handle<run_call<backend::Binomial, backend::binomial>>},                                      \
+    {"poisson", handle<run_call<backend::Poisson, backend::poisson>>},                                         \
+    {"birth_loss", handle<run_call<backend::BirthLoss, backend::birth_loss>>},                                 \
     {"birth_loss_backward", handle<run_call<LossGradient<backend::BirthLoss>, backend::birth_loss_gradient>>}, \
-    {"model_input", handle<run_call<backend::ModelInput, backend::model_input>>},                         \
+    {"model_input", handle<run_call<backend::ModelInput, backend::model_input>>},                              \
   }
 
 // {op: capsule of its handler}
