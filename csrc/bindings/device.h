@@ -46,6 +46,14 @@ inline bool strided_view(char* data, int dtype, int dims, const int64_t* shape, 
   return true;
 }
 
+// Of how many chunks of this size a sample is.
+inline int64_t chunks_of(const cuda::Common& op, int64_t size) { return (op.elements + size - 1) / size; }
+
+// Throws for a cudaError_t of a launch for the op that errors call `name`.
+inline void check(const std::string& name, int error) {
+  if (error != 0) throw std::runtime_error(name + ": CUDA: " + cuda::error_text(error));
+}
+
 // Makes the device of an op the one in use. The one in use before, which torch takes for its current one, is in use again when
 // this object is destroyed.
 class OnDevice {
@@ -55,10 +63,6 @@ class OnDevice {
   ~OnDevice() {
     int now;
     if (before_ != device_) cuda::use_device(before_, &now);
-  }
-
-  static void check(const std::string& name, int error) {
-    if (error != 0) throw std::runtime_error(name + ": CUDA: " + cuda::error_text(error));
   }
 
  private:
@@ -72,7 +76,7 @@ void launch_on(const std::string& name, int device, void* stream, int (*kernel)(
   const OnDevice here(name, device);
   int error = 0;
   run_without_gil([&] { error = kernel(op, stream); });
-  OnDevice::check(name, error);
+  check(name, error);
 }
 
 }  // namespace bindings

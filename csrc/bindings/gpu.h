@@ -4,6 +4,7 @@
 
 #include "bindings/device_reader.h"
 #include "bindings/quick.h"
+#include "bindings/xla.h"
 
 namespace fastblackout {
 namespace bindings {
@@ -26,7 +27,7 @@ inline void define_ops(py::module_& m, bool host_too) {
   FB_OPS(FB_DEFINE)
   FB_DEVICE_OPS(FB_DEFINE)
 #undef FB_DEFINE
-  if (add_quick(m.ptr(), host_too) != 0) throw py::error_already_set();
+  if (add_quick(m.ptr(), host_too) != 0 || add_xla_device(m.ptr(), host_too) != 0) throw py::error_already_set();
 }
 
 }  // namespace bindings

@@ -87,8 +87,6 @@ class Scratch {
   const Owned sums_, done_;
 };
 
-int64_t chunks_of(const cuda::Common& op, int64_t size) { return (op.elements + size - 1) / size; }
-
 PyObject* asked_for(bool gradient) { return gradient ? Py_True : Py_False; }
 
 // loss(backend, (logits, births, weight, gain)) -> (loss, whether a gradient may be asked for), or None
@@ -98,7 +96,7 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Reader read(of_birth_loss(), a[0], a[1], Dtype::f32, Dtype::f16, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
-  const int64_t chunks = chunks_of(op, kLossChunk);
+  const int64_t chunks = bindings::chunks_of(op, kLossChunk);
   const Owned made(make_row(read.first(), "new_empty", op.samples, torch.float32));
   const Scratch scratch(read, op.samples, chunks, 1, made.get() == nullptr || chunks <= cuda::kUnscratched);
   Tensor to;
@@ -141,7 +139,7 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   const int64_t each = norms_of(static_cast<int>(op.logits.draws));
   const Owned made(make_row(read.first(), "new_empty", op.samples, torch.float32));
   const Owned norms(made.get() == nullptr ? nullptr : make(read.first(), "new_empty", Py_BuildValue("(LL)", op.samples, each), torch.float64));
-  const Scratch scratch(read, op.samples, chunks_of(op, kEnergyChunk), each, norms.get() == nullptr);
+  const Scratch scratch(read, op.samples, bindings::chunks_of(op, kEnergyChunk), each, norms.get() == nullptr);
   Tensor to, kept;
   if (norms.get() == nullptr || !read.target().borrow(made.get(), to) || !read.target().borrow(norms.get(), kept) || !scratch.lend(read, op))
     return give_up();

@@ -40,7 +40,14 @@ PYBIND11_MODULE(_simt, m) {
   m.def("capture", [](py::object stream) {
     simt_captured = stream.is_none() ? &simt_no_stream : reinterpret_cast<const void*>(stream.cast<uintptr_t>());
   }, "Which stream says that a CUDA graph is made of it; None: none.");
+  m.def("ask_for_stream", fastblackout::ask_for_stream, "Whether handlers ask XLA for a stream, which it has not on the CPU; at first not.");
   m.def("launches", [] { return simt::launches; }, "Kernels launched since the module was loaded.");
+  m.def("streams", [] {
+    py::list seen;
+    for (const void* const stream : simt::streams) seen.append(reinterpret_cast<uintptr_t>(stream));
+    simt::streams.clear();
+    return seen;
+  }, "The streams of this thread's last launches, and forgets them.");
   m.def("last_launch", [] { return py::make_tuple(simt::last_launch[0], simt::last_launch[1]); },
         "Blocks, and threads of each, of this thread's last launch.");
 }

@@ -9,14 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fastblackout/xla_number.h"
+
 namespace fastblackout {
 namespace xla {
 
 constexpr int kMajor = 0, kMinor = 1;  // the version of the interface that this is written for
 
-enum class Type : int {
-  pred = 1, s8 = 2, s16 = 3, s32 = 4, s64 = 5, u8 = 6, u16 = 7, u32 = 8, u64 = 9, f16 = 10, f32 = 11, f64 = 12, bf16 = 16
-};
+// The dtypes are numbered in fastblackout/xla_number.h.
 enum class AttributeType : int { scalar = 3, string = 4 };
 enum class Stage : int { execute = 3 };
 enum class Code : int { invalid_argument = 3, resource_exhausted = 8, internal = 13 };
@@ -55,12 +55,22 @@ struct ErrorArguments {
   Code code;
 };
 
+// Asked of XLA: the stream on which a device runs the program's work in turn.
+struct StreamArguments {
+  size_t size;
+  Extension* extensions;
+  void* context;  // of the call frame
+  void* stream;   // set by XLA
+};
+
 struct Api {
   size_t size;
   Extension* extensions;
   Version version;
   const void* internal;
   Error* (*create_error)(ErrorArguments*);
+  const void *unused_message, *unused_destroy, *unused_register;
+  Error* (*get_stream)(StreamArguments*);
 };
 
 // A dense array in C order.

@@ -1,24 +1,23 @@
-// Fills an op of the CPU's kernels from the buffers that XLA hands to a handler (xla.cpp), for one slice of those that jax.vmap makes.
+// Fills an op from the buffers that XLA hands to a handler (xla.cpp, xla_device.cpp), for one slice of those that jax.vmap makes.
 // The fields of the op's list in fastblackout/ops.h are read from the arguments in turn; fastblackout/jax/layout.py lays them out and has
 // checked all but values: which there are, their shapes and dtypes.
 //   an array               of the shape of all arrays, or 1 in places where it is spread over them
 //   a probability          p, and q or none, which is then 1 - p
 //   numbers of samples     (1,) or (samples,), of any real dtype
-//   a key                  its four words, uint32: of the seed, the first sample, the call
+//   a key                  seed, first sample and call, int64, which comes as six uint32
 // float64, which JAX has only when told so, comes as uint32 with a last dimension of 2. Axes of vmap come first, of size 1 where an
-// argument is the same for all slices; results always have them.
+// argument is the same for all slices; results always have them. What differs between host and device is a class each, `Target`:
+// xla_host.h and xla_device.h.
 #pragma once
 
-#include <cmath>
-#include <cstdio>
 #include <cstring>
-#include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
-#include "bindings/room.h"
 #include "bindings/xla_ffi.h"
+#include "fastblackout/ops.h"
 
 namespace fastblackout {
 namespace {
@@ -45,6 +44,9 @@ struct XlaCall {
 
   const xla::Buffer& argument(int64_t i) const { return buffer(frame.arguments, i); }
   const xla::Buffer& result(int64_t i) const { return buffer(frame.results, i); }
+  const xla::Buffer& last_result() const { return result(frame.results.count - 1); }
+  std::string op() const { return said.substr(0, said.find(' ')); }
+  [[noreturn]] void refuse(const std::string& text) const { throw std::invalid_argument(op() + ": " + text); }
 
  private:
   static const xla::Buffer& buffer(const xla::Buffers& all, int64_t i) {
@@ -86,67 +88,47 @@ struct XlaArray {
       at += slice % call.sizes[d] * step;
       step *= buffer.sizes[d];
     }
-    data = static_cast<char*>(buffer.data) + at * bytes();
+    data = static_cast<char*>(buffer.data) + at * xla::bytes_of(type);
   }
 
-  int64_t bytes() const {
-    switch (type) {
-      case xla::Type::pred: case xla::Type::s8: case xla::Type::u8: return 1;
-      case xla::Type::s16: case xla::Type::u16: case xla::Type::f16: case xla::Type::bf16: return 2;
-      case xla::Type::s32: case xla::Type::u32: case xla::Type::f32: return 4;
-      default: return 8;
-    }
-  }
+  double number(int64_t i) const { return xla::number_at(type, data, i); }
 
-  double number(int64_t i) const {
+  // The place of the dtype among those of fastblackout/arrays.py.
+  int dtype() const {
     switch (type) {
-      case xla::Type::pred: case xla::Type::u8: return at<uint8_t>(i);
-      case xla::Type::s8: return at<int8_t>(i);
-      case xla::Type::s16: return at<int16_t>(i);
-      case xla::Type::u16: return at<uint16_t>(i);
-      case xla::Type::s32: return at<int32_t>(i);
-      case xla::Type::u32: return at<uint32_t>(i);
-      case xla::Type::s64: return static_cast<double>(at<int64_t>(i));
-      case xla::Type::u64: return static_cast<double>(at<uint64_t>(i));
-      case xla::Type::f16: return cpu::half_to_float(at<uint16_t>(i));
-      case xla::Type::bf16: return cpu::bfloat_to_float(at<uint16_t>(i));
-      case xla::Type::f32: return at<float>(i);
-      case xla::Type::f64: return at<double>(i);
-    }
-    throw std::logic_error("numbers of an unknown dtype");
-  }
-
-  cpu::Dtype dtype() const {
-    switch (type) {
-      case xla::Type::u8: return cpu::Dtype::u8;
-      case xla::Type::s16: return cpu::Dtype::i16;
-      case xla::Type::s32: return cpu::Dtype::i32;
-      case xla::Type::s64: return cpu::Dtype::i64;
-      case xla::Type::f32: return cpu::Dtype::f32;
-      case xla::Type::f64: return cpu::Dtype::f64;
-      case xla::Type::bf16: return cpu::Dtype::bf16;
-      case xla::Type::f16: return cpu::Dtype::f16;
+      case xla::Type::u8: return 0;
+      case xla::Type::s16: return 1;
+      case xla::Type::s32: return 2;
+      case xla::Type::s64: return 3;
+      case xla::Type::f32: return 4;
+      case xla::Type::f64: return 5;
+      case xla::Type::bf16: return 6;
+      case xla::Type::f16: return 7;
       default: throw std::logic_error("an array of an unknown dtype");
     }
   }
-
- private:
-  template <class T>
-  T at(int64_t i) const {
-    T value;
-    std::memcpy(&value, data + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
-    return value;
-  }
 };
 
+template <class Target>
 class XlaReader {
+  using Backend = typename Target::Backend;
+  using View = typename Backend::View;
+  using Prob = typename Backend::Prob;
+  using Counter = typename Backend::Counter;
+  using Key = decltype(Backend::Common::key);
+  template <class T>
+  using PerSample = typename Backend::template PerSample<T>;
+
  public:
-  // like_result: the shape of all arrays is that of the result, else that of the first argument.
-  XlaReader(const XlaCall& call, int64_t slice, bool like_result, cpu::Common& op)
-      : call_(call), slice_(slice), op_(op), first_(like_result ? call.result(0) : call.argument(0), call, slice, call.rank), said_(call.said) {
+  // The shape of all arrays is that of the first argument, for an op with numbers of each element that of the result.
+  template <class Op>
+  XlaReader(const XlaCall& call, int64_t slice, Target& target, Op& op)
+      : call_(call), slice_(slice), target_(target), first_(of_elements<Op> ? call.result(0) : call.argument(0), call, slice, call.rank),
+        said_(call.said) {
     (void)word();
     op.samples = first_.rank > 0 ? first_.sizes[0] : 1;
     op.elements = op.samples > 0 ? first_.count / op.samples : 0;
+    target_.begin(op);
   }
 
   template <class... Fields>
@@ -157,50 +139,34 @@ class XlaReader {
   void outputs(Fields&... fields) {
     (give(fields), ...);
   }
-  void either(cpu::View& given, bool& is_second) {
-    cpu::View second;
+  void either(View& given, bool& is_second) {
+    View second;
     (*this)(given, second);
-    is_second = !given;
+    is_second = given.data == nullptr;
     if (is_second) given = second;
   }
-  void optional(cpu::Prob& prob) { take(prob); }
-  void at_least(float, cpu::PerSample<float>& number) { take(number); }
+  void optional(Prob& prob) { take(prob); }
+  void at_least(float, PerSample<float>& number) { take(number); }
   void choice(bool& is_first, const char*, const char*) { is_first = call_.choice != 0; }
-  // Numbers that may be any, such as the gradient by a loss.
-  void unchecked(cpu::PerSample<float>& number) { number = kept(*next(), floats_[used_floats_++]); }
-
-  Room<double>& room() { return doubles_[used_doubles_++]; }
-  // Has the kernel write int64 where the result is int32.
-  void widen(cpu::View& out) {
-    if (out.dtype != cpu::Dtype::i32) return;
-    out.data = reinterpret_cast<char*>(widened(out.data, op_.samples * op_.elements));
-    out.dtype = cpu::Dtype::i64;
-  }
-  // Brings what was widened to its result. what: the op, and the argument by which it is too large.
-  void narrow(const char* what) const {
-    for (size_t i = 0; i < wide_.size(); ++i) {
-      if (wide_[i] > std::numeric_limits<int32_t>::max())
-        throw std::invalid_argument(std::string(what) + ": counts above 2^31 - 1 need jax_enable_x64, got " + std::to_string(wide_[i]));
-      narrow_[i] = static_cast<int32_t>(wide_[i]);
-    }
-  }
+  // Multiplies numbers that have been read by the next argument's, which may be any, such as the gradient by a loss.
+  void multiply(PerSample<double>& number) { target_.multiply(row(*next()), number); }
 
  private:
+  template <class Op>
+  static constexpr bool of_elements =
+      std::is_base_of<ops::Binomial<Backend>, Op>::value || std::is_base_of<ops::Poisson<Backend>, Op>::value;
+
   const XlaCall& call_;
   const int64_t slice_;
-  cpu::Common& op_;
+  Target& target_;
   const XlaArray first_;
   std::string said_;  // what is left of it
   int64_t slot_ = 0, argument_ = 0, output_ = 0, result_ = 0;
-  Room<double> doubles_[5];
-  Room<float> floats_[4];
-  int used_doubles_ = 0, used_floats_ = 0;
-  std::vector<int64_t> wide_;
-  int32_t* narrow_ = nullptr;
 
   // The next argument and the next result; null where it is left out.
   const xla::Buffer* next() { return call_.given >> slot_++ & 1 ? &call_.argument(argument_++) : nullptr; }
   const xla::Buffer* next_result() { return call_.made >> output_++ & 1 ? &call_.result(result_++) : nullptr; }
+  XlaArray row(const xla::Buffer& buffer) const { return XlaArray(buffer, call_, slice_, 1); }
 
   std::string word() {
     const size_t end = said_.find(' ');
@@ -209,90 +175,49 @@ class XlaReader {
     return word;
   }
 
-  [[noreturn]] void refuse(const std::string& argument, const std::string& rule) const {
-    throw std::invalid_argument(call_.said.substr(0, call_.said.find(' ')) + ": " + argument + ": " + rule);
-  }
-
   template <class T>
-  cpu::PerSample<T> kept(const xla::Buffer& buffer, Room<T>& room) const {
-    const XlaArray array(buffer, call_, slice_, 1);
-    return room.keep(array.count, [&array](int64_t i) { return array.number(i); });
+  void take(PerSample<T>& number) {
+    const XlaArray given = row(*next());
+    target_.number(given, word(), number);
   }
-
-  template <class T>
-  cpu::PerSample<T> checked(Room<T>& room) {
-    const cpu::PerSample<T> made = kept(*next(), room);
-    const std::string said = word();
-    const size_t end = said.find('>');
-    const bool bounded = end != std::string::npos, is_open = bounded && said.substr(end) == ">0";
-    for (int64_t i = 0; i < made.distinct(op_.samples); ++i) {
-      if (std::isfinite(made[i]) && (!bounded || (is_open ? made[i] > 0 : made[i] >= 0))) continue;
-      char rule[96];
-      std::snprintf(rule, sizeof(rule), "must be finite%s, got %.17g", !bounded ? "" : is_open ? " and above 0" : " and at least 0",
-                    static_cast<double>(made[i]));
-      refuse(said.substr(0, end), rule);
-    }
-    return made;
-  }
-
-  void take(cpu::PerSample<double>& number) { number = checked(room()); }
-  void take(cpu::PerSample<float>& number) { number = checked(floats_[used_floats_++]); }
   void take(int64_t& max_count) { max_count = call_.max_count; }
 
-  void take(cpu::Prob& prob) {
+  void take(Prob& prob) {
     const xla::Buffer *const p = next(), *const q = next();
     if (p == nullptr) return;
-    prob.p = kept(*p, room());
-    if (q != nullptr) prob.q = kept(*q, room());
-    else prob.q = room().keep(prob.p.distinct(op_.samples), [&prob](int64_t i) { return 1.0 - prob.p[i]; });
+    target_.number(row(*p), prob.p);
+    if (q != nullptr) target_.number(row(*q), prob.q);
+    else target_.complement(row(*p), prob.q);
   }
 
-  void take(SampleKey& key) {
-    const XlaArray words(*next(), call_, slice_, 1);
-    uint32_t each[4];
-    std::memcpy(each, words.data, sizeof(each));
-    key = SampleKey{each[0], each[1], each[2], each[3]};
-    if (static_cast<int64_t>(key.sample) + op_.samples > int64_t{1} << 32)
-      refuse("rng", "first_sample + samples must be at most 2^32, got " + std::to_string(key.sample) + " + " + std::to_string(op_.samples));
-  }
+  void take(Key& key) { target_.key(row(*next()), key); }
 
-  void take(cpu::View& view) {
+  void take(View& view) {
     if (const xla::Buffer* given = next()) read(*given, view);
   }
 
-  void read(const xla::Buffer& buffer, cpu::View& view) const {
+  void read(const xla::Buffer& buffer, View& view) const {
     const XlaArray array(buffer, call_, slice_, first_.rank);
     if (array.rank != first_.rank) throw std::logic_error("an array has another rank");
-    view.data = array.data;
-    view.dtype = array.dtype();
-    cpu::Merge merge(view);
+    std::vector<int64_t> strides(static_cast<size_t>(array.rank));
     int64_t stride = array.count;
     for (int64_t d = 0; d < array.rank; ++d) {
       stride /= array.sizes[d];
-      const int64_t step = array.sizes[d] == first_.sizes[d] ? stride : 0;
-      if (d == 0) view.sample_stride = step;
-      else merge.append(first_.sizes[d], step);
+      strides[static_cast<size_t>(d)] = array.sizes[d] == first_.sizes[d] ? stride : 0;
     }
+    target_.view(array, first_.sizes, strides.data(), view);
   }
 
-  void give(cpu::View& view) {
+  void give(View& view) {
     if (const xla::Buffer* made = next_result()) read(*made, view);
   }
   void give(float*& memory) {
-    if (const xla::Buffer* made = next_result()) memory = reinterpret_cast<float*>(XlaArray(*made, call_, slice_, 1).data);
+    if (const xla::Buffer* made = next_result()) memory = reinterpret_cast<float*>(row(*made).data);
   }
-  void give(int64_t*& counter) {
-    const xla::Buffer* made = next_result();
-    if (made == nullptr) return;
-    const XlaArray array(*made, call_, slice_, 1);
-    counter = array.type == xla::Type::s64 ? reinterpret_cast<int64_t*>(array.data) : widened(array.data, op_.samples);
+  void give(Counter*& counter) {
+    if (const xla::Buffer* made = next_result()) target_.counter(row(*made), counter);
   }
-
-  int64_t* widened(char* result, int64_t count) {
-    narrow_ = reinterpret_cast<int32_t*>(result);
-    wide_.resize(static_cast<size_t>(count));
-    return wide_.data();
-  }
+  void give(unsigned*&) { ++output_; }  // scratch, which is no result
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "fastblackout/config.h"
 #include "fastblackout/ops.h"
+#include "fastblackout/xla_number.h"
 
 namespace fastblackout {
 namespace cuda {
@@ -153,6 +154,38 @@ struct PhiloxWords : Common {         // words made by each version of Philox, t
 };
 
 constexpr int kPhiloxThreads = 64;
+
+// Numbers of samples as a program of JAX has them, one for all (`shared`) or one for each.
+struct Numbers {
+  const char* data = nullptr;
+  xla::Type type = xla::Type::f64;
+  bool shared = true;
+};
+
+enum class Made : int {
+  zeros,       // uint32
+  float32,     // from
+  float64,     // from, times `by` where that is given
+  complement,  // float64: 1 - from
+  int32        // from int64 as uint64, at most 2^31 - 1
+};
+
+struct Conversion {
+  Made made = Made::zeros;
+  void* to = nullptr;
+  int64_t count = 0;
+  Numbers from, by;
+};
+
+constexpr int kMostConversions = 48;  // a launch: they are parameters of a kernel, which has room for 4 KiB of them
+
+struct Conversions {
+  int count = 0;
+  Conversion each[kMostConversions];
+};
+
+int convert(const Conversions& all, void* stream);
+int model_input(const ModelInput& op, void* stream);
 
 #define FB_DECLARE(name, Op, fields, kernel) int kernel(const Op& op, void* stream);
 FB_OPS(FB_DECLARE)

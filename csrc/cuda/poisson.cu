@@ -12,8 +12,8 @@ FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Poisson) op) {
   const double rate = clamp_count(load_one(op.rate, place.sample, place.i), kMaxRate, wrong);
   raise(op.flag, kWrongProbability, wrong);
   if (place.i == 0) check_key(op, place.sample);
-  const int64_t k = poisson_draw(rate, op.key, place, POISSON);
-  store_whole(op.out, place.sample, place.i, k);
+  const int64_t k = poisson_draw(rate, op.key, place, POISSON), most = op.out.dtype == kI32 ? 0x7fffffff : k;  // int32 in JAX
+  store_whole(op.out, place.sample, place.i, k < most ? k : most);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace simt {
 
@@ -44,12 +45,15 @@ extern thread_local void* given_memory;  // the block's shared memory, of the si
 
 inline unsigned launches = 0;  // of kernels, since the program began
 inline thread_local unsigned last_launch[2];  // blocks, and threads of each
+inline thread_local std::vector<const void*> streams;  // that this thread's last launches were given, up to 64
 
 template <class Kernel, class... Args>
-void start(size_t shared, Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
+void start(const void* stream, size_t shared, Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
   __atomic_fetch_add(&launches, 1u, __ATOMIC_RELAXED);
   last_launch[0] = blocks;
   last_launch[1] = threads;
+  if (streams.size() == 64) streams.clear();
+  streams.push_back(stream);
   auto run = [&] { kernel(args...); };
   launch(shared, blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
 }
@@ -74,7 +78,7 @@ inline int lane_id() { return static_cast<int>(thread_index.x % 32); }
 #define FB_COLD [[maybe_unused]] static __attribute__((noinline))
 #define FB_LAUNCH(kernel, blocks, threads, stream, ...) FB_LAUNCH_SHARED(kernel, 0, blocks, threads, stream, __VA_ARGS__)
 #define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...) \
-  ((void)(stream), simt::start((bytes), (kernel), (blocks), static_cast<unsigned>(threads), __VA_ARGS__))
+  simt::start((stream), (bytes), (kernel), (blocks), static_cast<unsigned>(threads), __VA_ARGS__)
 #define FB_SHARED_GIVEN(Type) return *static_cast<Type*>(simt::given_memory)
 
 #define __global__ static

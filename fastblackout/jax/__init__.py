@@ -1,12 +1,14 @@
 """The ops in JAX, under jit and vmap, and birth_loss under grad: `import fastblackout.jax as fbj`.
 
-They run the kernels of the CPU, which compiled programs call through XLA's foreign function interface (FFI); where that
-cannot be, and from a GPU, jax.pure_callback hands the arrays to Python through the host's memory. docs/ops.md says
-when, and `fastblackout info` whether this version of JAX takes the kernels.
+Compiled programs call the kernels through XLA's foreign function interface (FFI): those of the CPU, and on an NVIDIA
+GPU those of CUDA, where fastblackout was built with them (checked in the SIMT shim, not yet run on a GPU). Where that
+cannot be, jax.pure_callback hands the arrays to Python through the host's memory. docs/ops.md says when, and
+`fastblackout info` whether this version of JAX takes the kernels.
 What they draw is what the ops of fastblackout draw with the key fbj.philox(key), to the bit. Arrays of JAX are traced;
 Python numbers, NumPy arrays and fb.Prob pairs of them are constants, in float64, where JAX has float32 alone unless
 jax_enable_x64 is set. Under vmap each slice draws with its own key, so split the key first. Wrong values in arrays
-raise the ops' own errors when the call runs, in whatever JAX raises then.
+raise the ops' own errors when the call runs, in whatever JAX raises then. The CUDA kernels do not tell of them: they
+clamp counts and probabilities, as fb.check_values says, and Poisson counts above 2^31 - 1 without jax_enable_x64.
 """
 
 from __future__ import annotations

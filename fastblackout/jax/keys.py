@@ -23,7 +23,7 @@ def philox(key: Any, *, first_sample: int | None = None, call: int | None = None
 
 
 def words_of(key: Any, first_sample: Any, call: Any) -> Any:
-    """(seed below, seed above, first sample, call) of a key, each below 2^32."""
+    """Seed, first sample and call of a key, each as the two halves of an int64, the lower first."""
     if isinstance(key, Philox):
         seed = jnp.asarray(np.array([key.seed & _LAST, key.seed >> 32], np.uint32))
         first_sample = key.first_sample if first_sample is None else first_sample
@@ -33,7 +33,8 @@ def words_of(key: Any, first_sample: Any, call: Any) -> Any:
             rule = "must be a key of jax.random or a fb.Philox"
             raise TypeError(f"fastblackout.jax: key: {rule}, got {type(key).__name__}")
         seed = jax.random.bits(key, (2,), "uint32")
-    return jnp.concatenate([seed, jnp.stack([_word("first_sample", first_sample), _word("call", call)])])
+    none = jnp.uint32(0)
+    return jnp.concatenate([seed, jnp.stack([_word("first_sample", first_sample), none, _word("call", call), none])])
 
 
 def _word(name: str, value: Any) -> Any:
@@ -46,5 +47,5 @@ def _word(name: str, value: Any) -> Any:
 
 
 def from_words(words: Any) -> Philox:
-    low, high, first_sample, call = (int(word) for word in words)
+    low, high, first_sample, _, call, _ = (int(word) for word in words)
     return Philox(low | high << 32, first_sample, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..ops.spread_values import NO_BIRTHS, mask_of
 from .callback import readable_dtype
-from .ffi import ffi_call, why_not
+from .ffi import ffi_call
 
+_CHUNK = 1024  # elements of a chunk of birth_loss
 KEY = "words"  # the name of the key among the traced arrays
 _MOST_EXACT = 1 << 53  # the integers up to here are all float64
 
@@ -49,7 +51,8 @@ class Layout(NamedTuple):
     """A call of a kernel, without its traced arrays.
 
     operands: for each argument of the kernel one, or None where it is left out. names: of the outputs that are asked
-    for, in the kernel's order. mask: where elements take part, if there is one.
+    for, in the kernel's order. mask: where elements take part, if there is one. scratch: how many uint32 the kernels of
+    a device need.
     """
 
     kernel: str
@@ -57,18 +60,25 @@ class Layout(NamedTuple):
     names: Sequence[str]
     attributes: dict[str, Any]
     mask: Operand | None
+    scratch: int
 
-    def call(self, traced: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-        """The outputs by name. results: their shapes and dtypes."""
+    def call(self, module: str, results: Mapping[str, Any], traced: Mapping[str, Any]) -> dict[str, Any]:
+        """The outputs by name, of a module's kernel. results: their shapes and dtypes."""
         given = [each.of(traced, self.mask) for each in self.operands if each is not None]
-        made = ffi_call(self.kernel, given, self.attributes, [results[name] for name in self.names])
+        made = self._run(module, self.kernel, given, self.attributes, [results[name] for name in self.names])
         outputs = dict(zip(self.names, made, strict=True))
         if self.mask is not None:
-            for name, value in self._outside(traced, results).items():
+            for name, value in self._outside(module, results, traced).items():
                 outputs[name] = jnp.where(self.mask.of(traced), outputs[name], value)
         return outputs
 
-    def _outside(self, traced: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    def _run(
+        self, module: str, kernel: str, given: Sequence[Any], attributes: Mapping[str, Any], results: Sequence[Any]
+    ) -> Sequence[Any]:
+        scratch = [] if module == "_cpu" else [jax.ShapeDtypeStruct((self.scratch,), np.uint32)]
+        return ffi_call(module, kernel, given, attributes, [*results, *scratch])[: len(results)]
+
+    def _outside(self, module: str, results: Mapping[str, Any], traced: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs of a step where its mask is false: counts stay as they are."""
         counts, *others = [each for each in self.operands if each is not None]
         kept = {name: counts.of(traced) for name in self.names if name in ("x_t", "x_s")}
@@ -77,7 +87,7 @@ class Layout(NamedTuple):
             attributes = {**self.attributes, **dict(zip(("given", "made"), number, strict=True))}
             attributes["said"] = " ".join([self.kernel, "center", "scale"])
             given = [counts.of(traced), *(each.of(traced) for each in others[-2:])]
-            (kept["model_input"],) = ffi_call("model_input", given, attributes, [results["model_input"]])
+            (kept["model_input"],) = self._run(module, "model_input", given, attributes, [results["model_input"]])
         return kept
 
 
@@ -99,7 +109,7 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
     kernel = f"{name}_backward" if upstream else name
     names, made = _outputs(DECLARED[kernel], call, request)
     copied = any(getattr(each, "came_as", "") for each in fields.values())
-    if why_not() or select.select_host(declared.ranked_as, "auto") != "cpu" or 0 in call.first.shape or copied:
+    if select.select_host(declared.ranked_as, "auto") != "cpu" or 0 in call.first.shape or copied:
         return None
     operands = list(_operands(declared, call, fields, traced))
     if any(each and each.value is NotImplemented for each in operands):
@@ -117,7 +127,13 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
     }
     said = " ".join([declared.op, *(_said(each) for each in declared.arguments if isinstance(each, PerSample))])
     attributes = {key: np.int64(value) for key, value in numbers.items()} | {"said": said}
-    return Layout(kernel, operands, names, attributes, mask)
+    return Layout(kernel, operands, names, attributes, mask, _scratch(call.first.shape))
+
+
+def _scratch(shape: Sequence[int]) -> int:
+    """For at most eight numbers of a sample, and the sums of a loss (csrc/bindings/xla_device.h)."""
+    samples = shape[0] if shape else 1
+    return samples * (16 + -(-math.prod(shape[1:]) // _CHUNK))
 
 
 def _outputs(declared: Operation, call: Call, request: Sequence[Any]) -> tuple[Sequence[str], int]:
@@ -167,7 +183,7 @@ def _operands(
     for argument in declared.arguments:
         name = argument.names[0]
         if isinstance(argument, Key):
-            yield Operand(name=KEY, shape=(4,))
+            yield Operand(name=KEY, shape=(6,))
         elif isinstance(argument, (Probability, PerSample)):
             pair = isinstance(argument, Probability)
             if traced[name] is not None:

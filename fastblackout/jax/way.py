@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from .callback import callback
+from .ffi import modules
 from .layout import Layout
 
 
@@ -20,10 +22,7 @@ def run(
     def by_callback(given: dict[str, Any]) -> dict[str, Any]:
         return callback(host, given, results, ndim)
 
-    if layout is None:
+    if layout is None or not (known := modules()):
         return by_callback(given)
-
-    def by_ffi(given: dict[str, Any]) -> dict[str, Any]:
-        return layout.call(given, results)
-
-    return jax.lax.platform_dependent(given, cpu=by_ffi, default=by_callback)
+    by_ffi = {platform: functools.partial(layout.call, module, results) for platform, module in known.items()}
+    return jax.lax.platform_dependent(given, **by_ffi, default=by_callback)

@@ -35,7 +35,7 @@ KERNELS = (
     "law_losses", "law_grads", "posterior_step_kernel", "bayes_losses", "bayes_grads", "bayes_step_kernel",
     "negative_binomial_losses", "negative_binomial_grads", "negative_binomial_step_kernel",
     "state_lossesILb0E", "state_lossesILb1E", "state_gradsILb0E", "state_gradsILb1E", "state_step_kernelILb0E",
-    "state_step_kernelILb1E",
+    "state_step_kernelILb1E", "convert_kernel", "model_input_kernel",
 )  # fmt: skip
 # SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
 INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 145, "loss_grad": 138}

@@ -1,4 +1,4 @@
-"""csrc/bindings/xla_ffi.h beside the header of XLA's foreign function interface that the installed jaxlib has."""
+"""xla_ffi.h and xla_number.h beside the header of XLA's foreign function interface that the installed jaxlib has."""
 
 import importlib.util
 import os
@@ -12,6 +12,8 @@ import pytest
 from support import ROOT
 
 OURS = ROOT / "csrc/bindings/xla_ffi.h"
+DTYPES = ROOT / "csrc/include/fastblackout/xla_number.h"
+OWN = [f"-I{ROOT / folder}" for folder in ("csrc", "csrc/include")]
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
 # Our struct: XLA's, and the fields of both.
 STRUCTS = {
@@ -20,10 +22,16 @@ STRUCTS = {
     "Metadata": ("Metadata", "size struct_size version api_version"),
     "MetadataExtension": ("Metadata_Extension", "base extension_base metadata metadata"),
     "ErrorArguments": ("Error_Create_Args", "size struct_size extensions extension_start message message code errc"),
+    "StreamArguments": (
+        "Stream_Get_Args",
+        "size struct_size extensions extension_start context ctx stream stream",
+    ),
     "Api": (
         "Api",
         "size struct_size extensions extension_start version api_version internal internal_api"
-        " create_error XLA_FFI_Error_Create",
+        " create_error XLA_FFI_Error_Create unused_message XLA_FFI_Error_GetMessage"
+        " unused_destroy XLA_FFI_Error_Destroy unused_register XLA_FFI_Handler_Register"
+        " get_stream XLA_FFI_Stream_Get",
     ),
     "Buffer": (
         "Buffer",
@@ -47,6 +55,7 @@ WHOLE = {
     "Version",
     "MetadataExtension",
     "ErrorArguments",
+    "StreamArguments",
     "Buffer",
     "Text",
     "Scalar",
@@ -63,7 +72,7 @@ NUMBERS = {
 
 def program():
     """A program that compiles where all places, sizes and numbers are the same."""
-    ours, text = "fastblackout::xla::", OURS.read_text()
+    ours, text = "fastblackout::xla::", OURS.read_text() + DTYPES.read_text()
     told = dict(re.findall(r"struct (\w+) \{(.*?)\n\};", text, re.DOTALL))
     assert set(told) == set(STRUCTS)
     lines = [f'#include "{OURS}"', "#include <xla/ffi/api/c_api.h>"]
@@ -103,6 +112,6 @@ def test_the_interface_is_that_of_the_installed_jaxlib(tmp_path):
     include = Path(found.origin).parent / "include"
     source = tmp_path / "same.cpp"
     source.write_text(program())
-    command = [*COMPILER.split(), "-std=c++17", "-fsyntax-only", f"-I{include}", str(source)]
+    command = [*COMPILER.split(), "-std=c++17", "-fsyntax-only", f"-I{include}", *OWN, str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

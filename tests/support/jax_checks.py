@@ -1,7 +1,8 @@
 """Checks of fastblackout.jax, run by tests/ops/test_jax.py in a process of its own: JAX's threads forbid later forks.
 
-The kernels are called by XLA's foreign function interface or, with the argument "callback", by jax.pure_callback.
-Prints, as JSON, what each check raised, of here and of jax_way_checks.py: "" where it passed.
+The kernels are called by XLA's foreign function interface or, with the argument "callback", by jax.pure_callback; with
+"simt" they are those of a GPU, in the SIMT shim, with "gpu" on one. Prints, as JSON, what each check raised, of here,
+of jax_way_checks.py and of jax_device_checks.py: "" where it passed.
 """
 
 import importlib
@@ -17,7 +18,7 @@ import torch
 import fastblackout as fb
 import fastblackout.jax as fbj
 from fastblackout.jax import ffi
-from support import jax_way_checks
+from support import jax_device_checks, jax_way_checks
 from support.jax_shared import KEY, LOGITS, RNG, P, X, raises, same
 
 
@@ -181,7 +182,11 @@ def check_without_jax():
 if __name__ == "__main__":
     if sys.argv[1:] == ["callback"]:
         ffi.switched_off = "the test wants it"
-    known, report = {**globals(), **vars(jax_way_checks)}, {}
+    if sys.argv[1:] == ["simt"]:
+        ffi.PLATFORMS = {"cpu": ("_simt", "cpu")}
+    if sys.argv[1:] == ["gpu"]:
+        assert ffi.modules()["cuda"] == "_cuda", ffi.described()
+    known, report = {**globals(), **vars(jax_way_checks), **vars(jax_device_checks)}, {}
     for name in [name for name in known if name.startswith("check_")]:
         try:
             known[name]()

@@ -13,21 +13,32 @@ from fastblackout.jax import ffi
 from support.jax_shared import KEY, LOGITS, P, X, raises, same
 
 
+def weighted(losses):
+    """One number, by which the losses have different gradients."""
+    return (losses * jnp.arange(4.0)).sum()
+
+
+CALLS = {
+    "thin": lambda x, logits: fbj.thin(KEY, x, logits[:, 0, 0] ** 0, center=logits[:, :1, :1], max_count=255),
+    "bridge_step": lambda x, logits: fbj.bridge_step(KEY, x, logits, 0.3, attrition=fb.Prob(P, 1 - P)),
+    "tau_leap_step": lambda x, logits: fbj.tau_leap_step(KEY, x, births=X.astype(np.int64), step=0.3),
+    "binomial": lambda x, logits: fbj.binomial(KEY, x, P.reshape(-1, 1, 1)),
+    "poisson": lambda x, logits: fbj.poisson(KEY, jnp.exp(logits)),
+    "birth_loss": lambda x, logits: fbj.birth_loss(logits, x, P, mask=x > 9),
+    "birth_loss_backward": jax.grad(lambda x, logits: weighted(fbj.birth_loss(logits, x, P)), argnums=1),
+}
+
+
+def targets(text):
+    """What a compiled program calls."""
+    return set(re.findall(r'custom_call_target="(\w+)"', text))
+
+
 def check_way():
     """Which custom calls the compiled program makes."""
-    calls = {
-        "thin": lambda x, logits: fbj.thin(KEY, x, logits[:, 0, 0] ** 0, center=logits[:, :1, :1], max_count=255),
-        "bridge_step": lambda x, logits: fbj.bridge_step(KEY, x, logits, 0.3, attrition=fb.Prob(P, 1 - P)),
-        "tau_leap_step": lambda x, logits: fbj.tau_leap_step(KEY, x, births=X.astype(np.int64), step=0.3),
-        "binomial": lambda x, logits: fbj.binomial(KEY, x, P.reshape(-1, 1, 1)),
-        "poisson": lambda x, logits: fbj.poisson(KEY, jnp.exp(logits)),
-        "birth_loss": lambda x, logits: fbj.birth_loss(logits, x, P, mask=x > 9),
-        "birth_loss_backward": jax.grad(lambda x, logits: fbj.birth_loss(logits, x, P).sum(), argnums=1),
-    }
-    for name, call in calls.items():
-        found = set(re.findall(r'custom_call_target="(\w+)"', jax.jit(call).lower(X, LOGITS).compile().as_text()))
-        (target,) = found
-        assert ("python" in target) if ffi.switched_off else (target == f"fastblackout_{name}"), target
+    for name, call in CALLS.items():
+        (target,) = targets(jax.jit(call).lower(X, LOGITS).compile().as_text())
+        assert ("python" in target) if ffi.switched_off else (target == f"fastblackout_cpu_{name}"), target
     spread = jax.jit(lambda x: fbj.thin(KEY, x, P[0] * np.ones((1, 3, 1)))).lower(X)
     assert "fastblackout_" not in spread.as_text()
     with fb.use_backend("reference"):
@@ -93,7 +104,7 @@ def check_masks():
 
 
 def check_vmap_of_several():
-    """Axes that some arguments lack, more slices than threads, and an error in one slice."""
+    """Axes that some arguments lack, and more slices than threads."""
     keys, p, y = jax.random.split(KEY, (2, 2)), jnp.float32([0.1, 0.7]), jnp.asarray(X / 2, jnp.float32)
     step = lambda key, p, y: fbj.tau_leap_step(key, X[:2], births=y, step=p, center=p, outputs="x_s")[::2]  # noqa: E731
     y = y.reshape(2, 2, 3, 5)
@@ -104,8 +115,6 @@ def check_vmap_of_several():
         how = {"births": np.asarray(y)[j, :, :, ::-1], "step": p_i, "center": p_i, "outputs": "x_s"}
         expected = fb.tau_leap_step(X[:2], rng=fbj.philox(keys[i, j]), **how)
         same((made[i, j], overshoot[i, j]), (expected.x_s, expected.overshoot))
-    wrong = jnp.float32([0.5, 1.5])
-    raises("thin: alive: must be in [0, 1], got 1.5", lambda: jax.vmap(lambda p: fbj.thin(KEY, X, p))(wrong))
 
 
 def check_subnormal():
@@ -154,7 +163,7 @@ def check_devices():
 
 
 def check_errors_of_numbers():
-    """In traced arrays, and under jit; wrong numbers in constants, shapes and dtypes already when JAX traces."""
+    """In traced arrays, of one slice of several, and under jit; wrong constants, shapes, dtypes while JAX traces."""
     nan, few = jnp.float32(jnp.nan), {"births": X, "step": 0.5}
     wrong = {
         "thin: center: must be finite, got nan": lambda n: fbj.thin(KEY, X, 0.5, center=nan * n),
@@ -177,6 +186,8 @@ def check_errors_of_numbers():
     }
     for text, call in wrong.items():
         raises(text, lambda call=call: jax.jit(call)(jnp.float32(1)))
+    slices = jnp.float32([0.5, 1.5])
+    raises("thin: alive: must be in [0, 1], got 1.5", lambda: jax.vmap(lambda p: fbj.thin(KEY, X, p))(slices))
 
 
 def check_refused():

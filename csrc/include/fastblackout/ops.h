@@ -12,6 +12,7 @@
 //   read.at_least(low, number)         a number for each sample, not below `low`, which a reader checks if nobody has yet
 //   read.choice(is_first, first, ...)  which of two names was given
 //   read.outputs(fields...)            outputs, null where they are not asked for
+// ModelInput is an op for programs of JAX alone (bindings/xla_handlers.h).
 #pragma once
 
 #include <stdint.h>
@@ -240,6 +241,18 @@ struct LogProbs : B::Common {
   }
 };
 
+template <class B>
+struct ModelInput : B::Common {  // of counts that stay as they are, since a mask leaves them out: (x - center) * scale
+  View<B> x;
+  Input<B> input;
+
+  template <class Read>
+  void fields(Read& read) {
+    read(x, input.center, input.scale);
+    read.outputs(input.out);
+  }
+};
+
 }  // namespace ops
 }  // namespace fastblackout
 
@@ -250,7 +263,8 @@ struct LogProbs : B::Common {
   OP(Input) OP(Thin) OP(Reverse) OP(Bridge) OP(TauLeap) OP(PosteriorStep)         \
   OP(Binomial) OP(Poisson) OP(Normal) OP(Gamma) OP(Beta)                          \
   OP(BetaBinomial) OP(NegativeBinomial) OP(Hypergeometric) OP(Bessel)             \
-  OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)
+  OP(Categorical) OP(CategoricalTable) OP(CategoricalBridge) OP(TransitionRows)   \
+  OP(ModelInput)
 
 // The functions that both backends have, as OP(its name in Python, its struct, its list of fields, its kernel).
 #define FB_OPS(OP)                                                                \
