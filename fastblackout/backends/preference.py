@@ -26,7 +26,9 @@ class Rule(NamedTuple):
 
 
 _CPU = Rule(("cpu",), "the C++ kernels; the reference only where it is asked for")
-_CUDA_FIRST = Rule(("cuda", "triton"), "CUDA C++ before Triton: a static rule, not yet measured on a GPU")
+_CUDA_FIRST = Rule(
+    ("cuda", "triton"), "CUDA C++ where it is built, else Triton: a static rule, not measured on a GPU yet"
+)
 
 
 def rules(measured: dict[str, Any]) -> dict[str, Rule]:

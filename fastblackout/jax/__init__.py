@@ -5,10 +5,11 @@ GPU those of CUDA, where fastblackout was built with them (checked in the SIMT s
 cannot be, jax.pure_callback hands the arrays to Python through the host's memory. docs/ops.md says when, and
 `fastblackout info` whether this version of JAX takes the kernels.
 What they draw is what the ops of fastblackout draw with the key fbj.philox(key), to the bit. Arrays of JAX are traced;
-Python numbers, NumPy arrays and fb.Prob pairs of them are constants, in float64, where JAX has float32 alone unless
-jax_enable_x64 is set. Under vmap each slice draws with its own key, so split the key first. Wrong values in arrays
-raise the ops' own errors when the call runs, in whatever JAX raises then. The CUDA kernels do not tell of them: they
-clamp counts and probabilities, as fb.check_values says, and Poisson counts above 2^31 - 1 without jax_enable_x64.
+Python numbers, NumPy arrays and fb.Prob pairs of them are constants and keep float64; JAX's own arrays are float32
+unless jax_enable_x64 is set. Under vmap one key for all slices draws the same in each: split it first, and map over
+the parts. Wrong values in arrays raise the ops' own errors when the call runs, in whatever JAX raises then. The CUDA
+kernels raise nothing, also inside fb.check_values: they clamp counts and probabilities (help(fb.check_values) says
+how), and without jax_enable_x64 Poisson counts to 2^31 - 1, where the CPU raises.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 try:
     import jax as _jax  # noqa: F401
 except ImportError as error:
-    _text = f"fastblackout.jax: jax: must be installed (pip install 'fastblackout[jax]'), got: {error}"
+    _text = f"fastblackout.jax: jax: must be installed (pip install 'jax>=0.4.35'), got: {error}"
     raise ModuleNotFoundError(_text) from None
 
 from .elements import binomial, poisson

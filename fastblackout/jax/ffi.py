@@ -54,7 +54,9 @@ def described() -> str:
     """Which way calls go, for `fastblackout info`."""
     cpu, cuda = (switched_off or _refused(*each) for each in PLATFORMS.values())
     on_cpu = f"through jax.pure_callback: {cpu}" if cpu else "by XLA's FFI"
-    on_gpu = f"from a GPU through jax.pure_callback: {cuda}" if cuda else "on a GPU the cuda kernels, too"
+    absent = isinstance(available.load(PLATFORMS["cuda"][0]), str)  # `info` has told why
+    why = ", as the cuda backend is absent" if absent else f": {cuda}"
+    on_gpu = f"from a GPU through jax.pure_callback{why}" if cuda else "on a GPU the cuda kernels, too"
     return f"JAX {jax.__version__} calls the cpu kernels {on_cpu}" + f"; {on_gpu}" * (not cpu)
 
 

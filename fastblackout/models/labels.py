@@ -12,8 +12,8 @@ from torch import Tensor
 def labels_on(op: str, labels: Any, batch: int, model: Any, device: Any = None) -> Tensor | None:
     """The labels (batch,), on the device if one is given; None for none.
 
-    TypeError unless a tensor of integers, ValueError for another shape, or for classes that the model does not know,
-    where it or its network says by an attribute `num_classes` how many there are.
+    TypeError unless a tensor of integers, ValueError for another shape, or for classes that the model does not know by
+    the attribute `num_classes` of its network or its own, where there is one.
     """
     if labels is None:
         return None
@@ -23,17 +23,18 @@ def labels_on(op: str, labels: Any, batch: int, model: Any, device: Any = None) 
         raise TypeError(f"{op}: labels: must be a tensor of integers, got {labels.dtype}")
     if tuple(labels.shape) != (batch,):
         raise ValueError(f"{op}: labels: must have shape ({batch},), got {tuple(labels.shape)}")
-    network = getattr(model, "network", model)
-    if hasattr(network, "num_classes"):
-        check_classes(op, labels, network.num_classes, "model")
+    for owner in (getattr(model, "network", None), model):
+        if hasattr(owner, "num_classes"):
+            check_classes(op, labels, owner.num_classes, "model")
+            break
     return labels if device is None else labels.to(device)
 
 
 def check_classes(op: str, labels: Tensor, classes: int | None, what: str) -> None:
-    """ValueError for labels outside 0..classes, where `classes` itself stands for no class, or any for None.
+    """ValueError for labels outside 0..classes, where `classes` itself means no class; None for `classes` refuses all.
 
-    what: "model" or "network", which has those classes. Values are looked at on the CPU only: reading them on a GPU
-    would wait for it.
+    what: "model" or "network", which has those classes. Values are looked at on the CPU, outside torch.compile, only:
+    reading them on a GPU would wait for it.
     """
     if classes is None:
         got = reprlib.repr(labels.tolist())

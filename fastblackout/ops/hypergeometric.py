@@ -68,7 +68,7 @@ def hypergeometric_log_prob(x: Any, good: Any, bad: Any, draws: Any) -> Any:
 
     x, good, bad, draws: whole numbers of any integer or float dtype that broadcast; draws is at most good + bad, and
     that at most 2^53. NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their device.
-    Where x is impossible or no whole number, it is -inf. There is no gradient by whole numbers.
+    Where x is impossible or no whole number, it is -inf. Its gradient by float tensors is the slope of lgamma.
     The error is three times that of fb.thin_log_prob, of which it is made for NumPy arrays and plain CPU tensors, the
     probability being draws / (good + bad); tensors that are traced or lie on a device go through lgamma: about
     1e-16 n log n, n = good + bad.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .config import TrainConfig
     from .stopping import Stop
 
-FEWEST = 100_000  # samples through the network that are worth a look at how long a step takes
+FEWEST = 2_000  # samples through the network that are worth a look at how long a step takes; the largest takes 1 s each
 LONG = 20 * 60.0  # seconds of a training that is worth a trial: compiling takes a minute or two, and gains a tenth
 ROUNDS, STEPS = 3, 3  # rounds of the trial, and the steps of each way in a round
 GAIN = 0.97  # of the time of a step as written, what a compiled one may take at most: what is nearer is noise
@@ -36,9 +36,9 @@ def trial_of(config: TrainConfig, dataset: Dataset, device: torch.device, shown:
     """Takes steps of two trainings that are thrown away, as written and compiled, in turns, and finds the faster way by
     the medians of their times.
 
-    None, which is as written, where nothing is tried: `compile` is not "auto", the device is no CPU or torch.compile
-    lacks something on it, several processes share the training, it takes less than LONG as written, or a stop is asked
-    for in the middle.
+    None where nothing is tried, and `compile` alone decides: it is not "auto", the device is no CPU, or torch.compile
+    lacks something on it; several processes share the training; it has less than FEWEST samples, or takes less than
+    LONG as written; or a stop is asked for in the middle.
     """
     samples = config.total_steps(len(dataset.train)) * config.batch * (config.draws if config.head == "implicit" else 1)
     if config.compile != "auto" or device.type != "cpu" or current().count > 1 or samples < FEWEST:

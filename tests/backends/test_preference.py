@@ -23,7 +23,7 @@ MEASURED = {
     },
 }
 OPS = fb.capabilities()["reference"]["ops"]
-STATIC = "CUDA C++ before Triton: a static rule, not yet measured on a GPU"
+STATIC = "CUDA C++ where it is built, else Triton: a static rule, not measured on a GPU yet"
 FASTER = "the faster of both on NVIDIA Card, measured 2026-12-01"
 
 

@@ -174,6 +174,15 @@ def test_labels_of_classes_that_the_model_does_not_have(op, monkeypatch):
                 call(op, model=one, labels=torch.tensor(labels))
 
 
+def test_labels_of_classes_that_a_model_itself_counts(monkeypatch):
+    """Where its network counts none, as one of another program may be."""
+    monkeypatch.setattr(BlackoutModel, "forward", silent)
+    model = make_model(classes=3)
+    model.network, model.num_classes = torch.nn.Linear(1, 1), 3
+    with pytest.raises(ValueError, match=r"^sample: labels: must be in 0\.\.3 \(3: no class\), got 9$"):
+        fb.sample(model, SCHEDULE, SHAPE, 3, rng=RNG, labels=torch.tensor([0, 9, 1]))
+
+
 def test_labels_of_other_integers_are_taken():
     model = make_model(classes=3)
     labels = [torch.arange(3, dtype=kind) for kind in (torch.int64, torch.int32, torch.uint8)]

@@ -84,4 +84,4 @@ def check_device_platforms():
             assert ffi.modules() == {"cpu": "_cpu"}
     with platforms(cpu=("_cpu", "cpu"), cuda=("_none", "CUDA")):
         assert ffi.modules() == {"cpu": "_cpu"}
-        assert "; from a GPU through jax.pure_callback: fastblackout._none does not load" in ffi.described()
+        assert ffi.described().endswith("; from a GPU through jax.pure_callback, as the cuda backend is absent")

@@ -10,6 +10,7 @@ from fastblackout.cli import main
 from fastblackout.cli.command_line import build_parser
 from fastblackout.data import shaping_of
 from fastblackout.models import NetworkConfig
+from fastblackout.pretrained import load_pretrained
 from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.recipes import RECIPES, options_of
 from fastblackout.training.recipes.recipe import time_on_h100
@@ -44,6 +45,12 @@ def test_every_recipe_is_a_training(dataset, name):
         assert needed <= set(recipe.options)
     else:
         assert config == preset(dataset)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "fashion-mnist"])
+def test_models_that_come_with_the_package_are_of_recipe_best(dataset):
+    threads = {} if dataset == "digits" else {"threads": 1}  # which the preset of digits has
+    assert load_pretrained(dataset).config == preset(dataset, **options_of(dataset, "best", threads))
 
 
 @pytest.mark.parametrize(

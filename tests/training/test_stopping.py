@@ -62,7 +62,7 @@ def process(arguments, folder):
 
 def test_a_second_training_is_refused_until_the_first_dies(home, tmp_path, capsys):
     run = tmp_path / "run"
-    first = process(command(home, run, "--steps=1000000"), tmp_path)
+    first = process(command(home, run, "--steps=1000000", "--compile=off"), tmp_path)
     try:
         while not has_checkpoint(run):
             assert first.poll() is None, first.communicate()

@@ -144,7 +144,7 @@ def test_sigkill_and_resume_change_no_bit(data_file, uninterrupted, tmp_path):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_control_c_and_sigterm_save_and_say_so(data_file, tmp_path, number, status):
     out = tmp_path / "run"
-    line = command(data_file, out, "--steps=100000")
+    line = command(data_file, out, "--steps=100000", "--compile=off")  # a long training would begin with a trial
     process = start(line, tmp_path)
     wait_for(lambda: (out / "checkpoints" / "step-00000004").exists(), process)
     process.send_signal(number)

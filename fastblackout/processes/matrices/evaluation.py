@@ -50,7 +50,7 @@ class Evaluator:
         self.rates = rates if self.unit == 1.0 else rates * self.unit
         self.fastest = float(self.rates.sum(1).max())
         if method == "expm" and importlib.util.find_spec("scipy") is None:
-            raise ValueError(f"{op}: method: expm needs SciPy (pip install fastblackout[processes]), got {method!r}")
+            raise ValueError(f"{op}: method: expm needs SciPy (pip install scipy), got {method!r}")
         if method == "eigendecomposition" and not self.narrow:
             raise ValueError(
                 f"{op}: method: eigendecomposition needs an irreducible, symmetrizable Q whose stationary law spans a "

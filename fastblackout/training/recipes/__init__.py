@@ -10,8 +10,9 @@ from typing import Any
 
 from .celeba64 import CELEBA64
 from .cifar10 import CIFAR10
+from .digits import DIGITS
+from .mnist import FASHION_MNIST, MNIST
 from .mnist_binary import MNIST_BINARY
-from .presets import DIGITS, FASHION_MNIST, MNIST
 from .recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe", "names", "options_of"]
