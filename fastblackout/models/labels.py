@@ -23,10 +23,10 @@ def labels_on(op: str, labels: Any, batch: int, model: Any, device: Any = None) 
         raise TypeError(f"{op}: labels: must be a tensor of integers, got {labels.dtype}")
     if tuple(labels.shape) != (batch,):
         raise ValueError(f"{op}: labels: must have shape ({batch},), got {tuple(labels.shape)}")
-    for owner in (getattr(model, "network", None), model):
-        if hasattr(owner, "num_classes"):
-            check_classes(op, labels, owner.num_classes, "model")
-            break
+    network = getattr(model, "network", model)
+    owner = network if hasattr(network, "num_classes") else model
+    if hasattr(owner, "num_classes"):
+        check_classes(op, labels, owner.num_classes, "model")
     return labels if device is None else labels.to(device)
 
 
