@@ -51,7 +51,7 @@ void thin(const Thin& op) {
     const OwnThin own = with_own(op);
     if (own.row != 0) return for_chunks(own, own_chunk);
   }
-  for_chunks(rows_as_one(op, kShortTableRow), thin_chunk, op.max_count <= kMaxSharedCount ? kDrawChunk : kChunk);
+  for_chunks(rows_as_one(op, short_table_row(op)), thin_chunk, op.max_count <= kMaxSharedCount ? kDrawChunk : kChunk);
 }
 
 }  // namespace cpu

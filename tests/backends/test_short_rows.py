@@ -11,7 +11,7 @@ import fastblackout as fb
 from fastblackout.reference.philox import Stream, philox4x32
 from support.helpers import BACKENDS, using
 
-SHAPES = [(2600,), (1025, 1), (700, 3), (205, 5), (40, 31), (9, 511), (6, 512), (300, 2, 5)]
+SHAPES = [(2600,), (1025, 1), (700, 3), (205, 5), (300, 8), (110, 12), (40, 31), (50, 45), (33, 104), (9, 511), (6, 512), (300, 2, 5)]
 LAST = fb.Philox(2**63 + 5, first_sample=2**32 - 2600, call=3)  # the last samples that a key has
 
 
@@ -58,6 +58,19 @@ def test_short_samples_have_the_bits_of_the_reference(shape: tuple[int, ...], st
                 found[backend] = draws(shape, strided)[name]()
         for backend, drawn in found.items():
             assert np.array_equal(drawn, found["reference"]), (name, backend)
+
+
+@pytest.mark.parametrize("shape", [(60_000,), (20_000, 3), (7_500, 8), (2_500, 24)])
+def test_ties_of_the_table_draw(shape: tuple[int, ...]) -> None:
+    """Some hundred uniforms in so many draws have the first 16 bits of a threshold."""
+    counts = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
+    for p in (0.03, 0.37):
+        drawn = {}
+        for backend in BACKENDS:
+            with using(backend):
+                drawn[backend] = fb.thin(counts, p, rng=fb.Philox(1, first_sample=2**32 - 60_000)).x_t
+        for backend, x_t in drawn.items():
+            assert np.array_equal(x_t, drawn["reference"]), (p, backend)
 
 
 @pytest.mark.parametrize("most", [127, 400])

@@ -68,6 +68,7 @@ FB_LANE_BY_LANE(_mm512_sub_epi16, EmulatedU16, -)
 FB_LANE_BY_LANE(_mm512_add_epi32, EmulatedU32, +)
 FB_LANE_BY_LANE(_mm512_sub_epi32, EmulatedU32, -)
 FB_LANE_BY_LANE(_mm512_add_epi64, EmulatedU64, +)
+FB_LANE_BY_LANE(_mm512_sub_epi64, EmulatedU64, -)
 FB_LANE_BY_LANE(_mm512_mullo_epi64, EmulatedU64, *)
 FB_LANE_BY_LANE(_mm512_and_si512, EmulatedU64, &)
 FB_LANE_BY_LANE(_mm512_or_si512, EmulatedU64, |)
@@ -79,6 +80,8 @@ FB_SHIFT(_mm512_slli_epi16, EmulatedU16, <<)
 FB_SHIFT(_mm512_srli_epi16, EmulatedU16, >>)
 FB_SHIFT(_mm512_srai_epi16, Emulated16, >>)
 FB_SHIFT(_mm512_slli_epi32, EmulatedU32, <<)
+FB_SHIFT(_mm512_srli_epi64, EmulatedU64, >>)
+FB_SHIFT(_mm512_slli_epi64, EmulatedU64, <<)
 #undef FB_SHIFT
 FB_EMULATED __m512d _mm512_add_pd(__m512d x, __m512d y) { return x + y; }
 FB_EMULATED __m512d _mm512_add_round_pd(__m512d x, __m512d y, int) {  // rounds towards 0; for x >= 0 and y = 2^52
@@ -88,6 +91,10 @@ FB_EMULATED __m512d _mm512_add_round_pd(__m512d x, __m512d y, int) {  // rounds 
 FB_EMULATED __m512d _mm512_mul_pd(__m512d x, __m512d y) { return x * y; }
 FB_EMULATED __m512i _mm512_mul_epu32(__m512i x, __m512i y) {
   return FB_TO(__m512i, (FB_TO(EmulatedU64, x) & 0xffffffffu) * (FB_TO(EmulatedU64, y) & 0xffffffffu));
+}
+FB_EMULATED __m512i _mm512_rolv_epi64(__m512i x, __m512i by) {
+  const EmulatedU64 lanes = FB_TO(EmulatedU64, x), left = FB_TO(EmulatedU64, by) & 63;
+  return FB_TO(__m512i, (lanes << left) | (lanes >> ((64 - left) & 63)));
 }
 FB_EMULATED __m512i _mm512_rol_epi64(__m512i x, int by) {
   return FB_TO(__m512i, FB_TO(EmulatedU64, x) << by | FB_TO(EmulatedU64, x) >> (64 - by));
@@ -165,6 +172,7 @@ FB_EMULATED __m512i _mm512_packus_epi32(__m512i x, __m512i y) {  // of numbers t
   }
 FB_TO_MASK(_mm512_test_epi16_mask, __mmask32, EmulatedU16, 32, ((a[i] & b[i]) != 0))
 FB_TO_MASK(_mm512_test_epi32_mask, __mmask16, EmulatedU32, 16, ((a[i] & b[i]) != 0))
+FB_TO_MASK(_mm512_test_epi64_mask, __mmask8, EmulatedU64, 8, ((a[i] & b[i]) != 0))
 FB_TO_MASK(_mm512_cmpeq_epi32_mask, __mmask16, Emulated32, 16, (a[i] == b[i]))
 FB_TO_MASK(_mm512_cmpgt_epi32_mask, __mmask16, Emulated32, 16, (a[i] > b[i]))
 FB_TO_MASK(_mm512_cmple_epi32_mask, __mmask16, Emulated32, 16, (a[i] <= b[i]))
@@ -191,6 +199,8 @@ FB_EMULATED __mmask32 _mm512_mask_cmple_epu16_mask(__mmask32 m, __m512i x, __m51
   }
 FB_BLEND(8, 64)
 FB_BLEND(16, 32)
+FB_BLEND(32, 16)
+FB_BLEND(64, 8)
 #undef FB_BLEND
 FB_EMULATED __m512i _mm512_mask_shuffle_epi8(__m512i other, __mmask64 m, __m512i x, __m512i order) {  // no order has a sign bit
   const EmulatedU8 a = FB_TO(EmulatedU8, x), from = FB_TO(EmulatedU8, order);
