@@ -39,7 +39,8 @@ void for_chunks(const Op& op, void (*body)(const Op&, int64_t, int64_t, int), in
 
 constexpr int64_t kShortRow = 512;  // samples of fewer elements fill too little of a chunk on their own
 
-// The same for draws by a table, which are faster where one sample makes a chunk. AVX-512 uses the blocks of eights as they come.
+// The same for draws by a table: from so many elements on, draws of one sample at a time are faster. AVX-512 draws short samples of a
+// multiple of eight elements nearly as fast as one long sample.
 inline int64_t short_table_row(const Common& op) {
   if (op.isa != Isa::avx512) return 24;
   return op.elements % 8 == 0 ? 256 : 48;

@@ -79,7 +79,7 @@ constexpr int kChunksKept = 16;  // 256 KB: they stay in the second-level cache
 // The primary bits of elements of several samples, and of each its sample and its index in it.
 struct Listed {
   alignas(64) uint32_t sample[kChunk + 16], element[kChunk + 16];
-  alignas(64) uint16_t u1[kChunk + 64], u2[kChunk + 64];
+  alignas(64) uint16_t u1[kChunk + 16], u2[kChunk + 16];
 
   Primary primary(int e) const { return Primary{u1[e], u2[e]}; }
 };
@@ -125,7 +125,7 @@ constexpr int padded(int count) { return (count + 31) & ~31; }  // how far the i
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 // The element indices i0 + k and i[k] run through the samples of a key that has rows, or through its list of indices.
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8
-//   stream_words   word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 is a multiple
+//   stream_words   (without a list) word i % 4 of Philox block i / 4, the primary bits of rounding and of categorical draws; i0 is a multiple
 //                  of 4, and there is room for a multiple of 64 words
 //   trial_words    only the high words of element_words, w0 and w2; m is a multiple of 16; not for the scalar set
 #define FB_DECLARE_DRAW(ISA)                                                                                          \
