@@ -9,6 +9,7 @@ import torch
 
 from cases.harness import Call, Harness
 from cases.training_steps import ON_CPU, SHAPES, trainer_for
+from fastblackout.ground.memory import keep_freed_memory
 
 CASES = [("mnist", 1), *(pytest.param(*case, marks=pytest.mark.long) for case in (("mnist", 2), ("cifar10", 1)))]
 NEAR = {"fp32": 1e-4, "bf16": 3e-2}  # of the loss of the first step, relative to eager float32
@@ -17,6 +18,7 @@ NEAR = {"fp32": 1e-4, "bf16": 3e-2}  # of the loss of the first step, relative t
 @pytest.mark.last
 @pytest.mark.parametrize(("data", "threads"), CASES)
 def test_training_step(bench: Any, harness: Harness, data: str, threads: int) -> None:
+    keep_freed_memory()  # as the command does
     ways = [way for way in ON_CPU if not (harness.quick and way.startswith("compiled"))]
     options = {"network": "small", "threads": threads, "batch": 16 if harness.quick else 64}
     trainers = {way: trainer_for(way, data, torch.device("cpu"), **options) for way in ways}

@@ -40,6 +40,7 @@ class ArgumentReader {
   void choice(bool& is_first, const char*, const char*) { own().take(is_first); }
 
   void take(int64_t& number) { number = next().template cast<int64_t>(); }
+  void take(double& number) { number = next().template cast<double>(); }
   void take(bool& value) { value = next().template cast<bool>(); }
 
  protected:

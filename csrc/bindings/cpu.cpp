@@ -6,6 +6,7 @@
 #include "bindings/host_reader.h"
 #include "bindings/quick.h"
 #include "bindings/xla.h"
+#include "cpu/group_norm.h"
 #include "cpu/support/draw.h"
 
 namespace py = pybind11;
@@ -78,6 +79,8 @@ PYBIND11_MODULE(_cpu, m) {
   define<cpu::Op>(m, #name, cpu::kernel, [](cpu::Op& op, fb::bindings::HostReader& read) { op.fields(read); });
   FB_OPS(FB_DEFINE)
   FB_CPU_OPS(FB_DEFINE)
+  FB_DEFINE(group_norm_silu, GroupNorm, fields, group_norm_silu)
+  FB_DEFINE(group_norm_silu_gradient, GroupNormGradient, fields, group_norm_silu_gradient)
 #undef FB_DEFINE
   m.def("power_series", power_series);
 

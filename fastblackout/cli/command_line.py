@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, NoReturn
 
 from .._version import __version__
+from ..ground.memory import keep_freed_memory
 from ..ground.terminal import drop_unwritable, open_streams, width
 from ..pretrained import names
 from ..sampling.rules import COMPAT, LAST_STEPS, SAMPLERS
@@ -48,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_streams()
     try:
         with sigterm_raises():
-            return end_process(_run(build_parser().parse_args(arguments)))
+            options = build_parser().parse_args(arguments)
+            if arguments is None and options.command in _SHARED:  # the process is this command, and runs a network
+                keep_freed_memory()
+            return end_process(_run(options))
     except BrokenPipeError:  # the reader of a pipe, such as head, has left: no message is needed
         return 1
     finally:
@@ -81,13 +85,15 @@ def _run(options: argparse.Namespace) -> int:
 _FAILURES = (OSError, ValueError, TypeError, FloatingPointError, ImportError, MemoryError, RuntimeError)
 
 
+_SHARED = ("train", "sample", "evaluate")
+
 # Options whose values may depend on the host, of several that work together.
 _MAY_DIFFER = ("run", "stdout", "path", "data", "inception", "out", "json", "quiet", "device", "threads")
 
 
 def _together(options: argparse.Namespace) -> AbstractContextManager[Single]:
     """With the other processes of a launch, for the commands that share their work."""
-    shared = options.command in ("train", "sample", "evaluate")
+    shared = options.command in _SHARED
     return together(f"fastblackout {options.command}") if shared else nullcontext(current())
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .group_norm import group_norm_silu
 from .resample import FIR
 
 HALF = math.sqrt(0.5)
@@ -105,12 +106,12 @@ class BigGANBlock(nn.Module):
             self.fir = FIR()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = F.silu(self.GroupNorm_0(x))
+        h = group_norm_silu(self.GroupNorm_0, x)
         if self.resample is not None:
             resample = self.fir.up if self.resample == "up" else self.fir.down
             h, x = resample(h), resample(x)
         h = self.Conv_0(h) + self.Dense_0(embedding)[:, :, None, None]
-        h = self.Dropout_0(F.silu(self.GroupNorm_1(h)))
+        h = self.Dropout_0(group_norm_silu(self.GroupNorm_1, h))
         h = self.Conv_1(h)
         if hasattr(self, "Conv_2"):
             x = self.Conv_2(x)

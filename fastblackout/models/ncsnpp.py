@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
+from .group_norm import group_norm_silu
 from .labels import check_classes
 from .layers import HALF, Attention, BigGANBlock, conv, dense, group_norm, time_embedding
 from .resample import FIRDownConv
@@ -146,7 +147,7 @@ class NCSNpp(nn.Module):
                 h = next(modules)(h)
             if level > 0:
                 h = next(modules)(h, embedding)
-        h = F.silu(next(modules)(h))
+        h = group_norm_silu(cast(nn.GroupNorm, next(modules)), h)
         return next(modules)(h)
 
     def _embed(self, x: Tensor, time: Tensor, labels: Tensor | None, first: nn.Module, second: nn.Module) -> Tensor:

@@ -63,7 +63,7 @@ def execution_for(
     compiling was found to be faster on this CPU.
 
     "auto" is, on a GPU, bf16 where the card has it, and compiled where Triton is installed and the work is worth it; on
-    a CPU it is float32 and not compiled: there bfloat16 is slower, and compiling gains so little that only a long
+    a CPU it is float32 and not compiled: there bfloat16 is slower, and compiling takes so long that only a long
     training has a trial of it, see trial.py.
     Raises ValueError naming the option where the device cannot do what it asks for.
     """

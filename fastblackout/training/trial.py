@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .stopping import Stop
 
 FEWEST = 2_000  # samples through the network that are worth a look at how long a step takes; the largest takes 1 s each
-LONG = 20 * 60.0  # seconds of a training that is worth a trial: compiling takes a minute or two, and gains a tenth
+LONG = 20 * 60.0  # seconds of a training that is worth a trial: compiling takes a minute or two, and gains a fifth
 ROUNDS, STEPS = 3, 3  # rounds of the trial, and the steps of each way in a round
 GAIN = 0.97  # of the time of a step as written, what a compiled one may take at most: what is nearer is noise
 
