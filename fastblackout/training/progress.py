@@ -34,7 +34,8 @@ class Progress:
         self.lines = lines if shown and sys.stderr is not None else 0
         self.text = ""
         self._bar = None
-        self._first, self._mark = done, self._mark_of(done)
+        self._mark = self._mark_of(done)
+        self._known: tuple[float, int] | None = None  # when the first pieces were done, and how many
         self._began = self._told = time.monotonic()
         self._patience = FIRST_SILENCE
         if shown and sys.stderr is not None and sys.stderr.isatty():
@@ -71,10 +72,11 @@ class Progress:
             self._bar.update(pieces)
         elif self.lines:
             now, mark = time.monotonic(), self._mark_of(self.done)
+            self._known = self._known or (now, self.done)
             silent, last = now - self._told, self.done >= self.total and self.keep
             if silent >= self._patience or (mark > self._mark and (last or silent >= SECONDS_BETWEEN_LINES)):
                 self._mark, self._told, self._patience = mark, now, LONGEST_SILENCE
-                self._tell(now - self._began)
+                self._tell(now)
 
     def note(self, text: str) -> None:
         """What stands behind the bar, or at the end of the next line."""
@@ -92,11 +94,16 @@ class Progress:
     def _mark_of(self, done: int) -> int:
         return done * self.lines // max(self.total, 1)
 
-    def _tell(self, seconds: float) -> None:
-        left = seconds / max(self.done - self._first, 1) * (self.total - self.done)
-        when = f"{_clock(left)} left" if self.done < self.total else f"{_clock(seconds)} in all"
+    def _tell(self, now: float) -> None:
+        """A line. The time left goes by the mean speed after the first pieces: those may have compiled the network."""
+        began, first = self._known or (now, self.done)
+        when = ""
+        if self.done >= self.total:
+            when = f"{_clock(now - self._began)} in all"
+        elif self.done > first:
+            when = f"{_clock((now - began) / (self.done - first) * (self.total - self.done))} left"
         head = f"{self.what}: " if self.what else ""
-        line = f"{head}{self.done}/{self.total} {self.unit}, {when}{', ' if self.text else ''}{self.text}"
+        line = ", ".join(part for part in (f"{head}{self.done}/{self.total} {self.unit}", when, self.text) if part)
         while len(line) > COLUMNS and ", " in line:
             line = line.rpartition(", ")[0]  # whole, but for what stands last
         self.say(line)

@@ -164,6 +164,18 @@ def test_long_work_says_early_and_often_how_long_it_takes(capsys, monkeypatch):
     assert told[0][1] == "1055/100000 steps, 30:14:00 left\n"  # 98,945 steps of 1.1 seconds
 
 
+def test_a_first_step_that_compiles_is_no_measure_of_the_others(capsys, monkeypatch):
+    now, told = 0.0, []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with Progress(5000, "steps", done=1000) as shown:
+        for seconds in (120.0, *[0.5] * 2000):
+            now += seconds
+            shown.update()
+            told += capsys.readouterr().err.splitlines()
+    assert told[0] == "1001/5000 steps"
+    assert told[1] == "1250/5000 steps, 31:15 left"
+
+
 def test_a_line_that_is_too_long_loses_what_stands_last(capsys):
     with Progress(1, "steps") as shown:
         shown.note(f"loss {'1' * 50}, 12345 img/s")
