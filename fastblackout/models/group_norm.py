@@ -2,8 +2,8 @@
 
 The loops that torch's compiler makes of them take more than twice as long as this kernel, and torch's own GroupNorm
 leaves SiLU a pass of its own. The kernel (csrc/cpu/group_norm.cpp) is for float32 with channels side by side
-(channels_last), as a compiled network has them. Networks that are not compiled, or exported by torch.export, keep
-torch's operations.
+(channels_last), as a compiled network has them. Networks that are not compiled, or exported by torch.export with
+strict=False (the default of newer versions of torch), keep torch's operations.
 """
 
 from typing import Any
@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from ..backends import select
 from ..call.torch_registry import library
 
-_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # of newer versions of torch
-
 
 def group_norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """silu(norm(x)), x (B, C, H, W) -> the same: silu(z) = z sigmoid(z) of z = weight (x - m) / sqrt(v + eps) + bias,
     where m and v are mean and variance over the pixels of an image and a group of channels."""
-    compiled = torch.compiler.is_compiling() and not _is_exporting()
+    compiled = torch.compiler.is_dynamo_compiling()  # by torch.compile: False in torch.export, unless it is strict
     if not compiled or x.device.type != "cpu" or not x.dtype == norm.weight.dtype == torch.float32:
         return F.silu(norm(x))
     x = x.contiguous(memory_format=torch.channels_last)

@@ -153,10 +153,9 @@ def test_a_compiled_block_is_the_block(backend):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-4 * one.abs().max().item())
 
 
-@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="of a newer torch")
 def test_an_exported_block_needs_no_op_of_ours():
     block = BigGANBlock(8, 8, 16, dropout=0.0).eval()
-    program = torch.export.export(block, (torch.randn(2, 8, 4, 4), torch.randn(2, 16)))
+    program = torch.export.export(block, (torch.randn(2, 8, 4, 4), torch.randn(2, 16)), strict=False)
     assert "fastblackout" not in str(program.graph) and "group_norm" in str(program.graph)
 
 
