@@ -29,7 +29,8 @@ SETS = {
         "named:load_digits",
         {
             "head": "beta-binomial", "steps": 4000, "learning_rate": 2e-3, "warmup": 100, "decay": True, "dropout": 0.0,
-            "channels": 16, "ema": 0.999, "held_out_every": 500, "sample_every": 1000, "checkpoint_every": 500,
+            "channels": 16, "input": "unit", "ema": 0.999,
+            "held_out_every": 500, "sample_every": 1000, "checkpoint_every": 500,
             "threads": 1,  # a second thread gains a third on an idle machine and loses all on a busy one
         },
         takes=(),
@@ -39,7 +40,7 @@ SETS = {
     "fashion-mnist": DataSet("named:load_idx", _IMAGES, fixed=("fashion-mnist", "FashionMNIST")),
     "mnist-binary": DataSet(
         "named:load_idx",
-        {**_IMAGES, "t_end": 10.0},  # the paper's end time for these data
+        {**_IMAGES, "input": "unit", "t_end": 10.0},  # the paper's end time for these data
         fixed=("mnist-binary", "MNIST"),
         shaping={"resize": 32, "binarize": 128},
     ),

@@ -62,7 +62,7 @@ class TrainConfig:
     weight: str = "likelihood"
     times: str = "early"
     parametrization: str = "likelihood"
-    input: str = "unit"
+    input: str = "normalized"
     schedule: str = "logit"
     schedule_steps: int = 1000
     t_end: float = 15.0
@@ -188,7 +188,7 @@ OF_HEAD: dict[str, dict[str, Any]] = {
 # What goes with a table of counts where it is not given. Of rows of ten columns with long tails a beta-binomial head
 # had the variances, the correlations and the zeros right after 2,000 steps; a mean head had halved variances.
 OF_TABLE: dict[str, Any] = {
-    "network": "mlp", "input": "normalized", "head": "beta-binomial", "steps": 10_000, "batch": 256, "decay": True,
+    "network": "mlp", "head": "beta-binomial", "steps": 10_000, "batch": 256, "decay": True,
     "times": "uniform",
 }  # fmt: skip
 

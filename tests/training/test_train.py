@@ -13,6 +13,7 @@ import torch
 
 import fastblackout.training.run as training
 from fastblackout.data import load
+from fastblackout.data.dataset import make_dataset
 from fastblackout.philox import Philox
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import TrainConfig, preset
@@ -172,6 +173,19 @@ def test_the_defaults_leave_the_held_out_loss_all_its_images():
         shortest = config.steps if name == "digits" else epoch
         between = min(max(config.held_out_every, epoch), shortest)
         assert images_allowed(between, config.batch) >= (2079 if name == "digits" else 2048)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "most"), [("digits", 8, 16), ("mnist-binary", 32, 1), ("mnist", 28, 255), ("cifar10", 32, 255)]
+)
+def test_by_default_the_network_sees_the_first_particles(name, side, most):
+    """Where a thousandth of the particles is alive a count of 0 and one of 1 are at least 0.1 apart in its input."""
+    images = np.random.default_rng(0).integers(0, most + 1, (20, 1, side, side)).astype(np.uint8)
+    data = make_dataset(name, images, max_count=most)
+    for head in ("mean", "beta-binomial"):
+        model = make_model(preset(name, head=head, channels=8), data)
+        early = int(np.abs(model.schedule.p - 1e-3).argmin())
+        assert model.scale(early) >= 0.1
 
 
 def test_it_learns(data, tmp_path):
