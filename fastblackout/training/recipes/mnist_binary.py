@@ -49,7 +49,7 @@ BEST = Recipe(
         "schedule_steps": 1000,  # [here]
         "weight": "uniform",  # [here] that of a law
         "times": "early",  # [here] what did well on digits and mnist
-        "learning_rate": 5e-4,  # [here] as for mnist
+        "learning_rate": 5e-4,  # [here] the default of mnist
         "warmup": 100,  # [here]
         "clip": 1.0,  # [here]
         "decay": True,  # [here]
