@@ -45,7 +45,7 @@ BEST = Recipe(
         "network": "celeba64",  # [paper]
         "dropout": 0.1,  # [score_sde]
         "head": "beta-binomial",  # [here]
-        "input": "normalized",  # [here] of unit variance at every time: what did well on mnist
+        "input": "normalized",  # [here] of unit variance at every time: what did well on Fashion-MNIST
         "schedule": "cosine",  # [here] ends at p = 0, so that black is the exact start
         "schedule_steps": 1000,  # [here]
         "weight": "uniform",  # [here] that of a law

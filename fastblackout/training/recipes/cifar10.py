@@ -48,7 +48,7 @@ BEST = Recipe(
         "network": "cifar10",  # [paper]
         "dropout": 0.1,  # [score_sde]
         "head": "beta-binomial",  # [here] fewest steps for equal samples, from 10 on; bits of its own steps
-        "input": "normalized",  # [here] of unit variance at every time: what did well on mnist
+        "input": "normalized",  # [here] of unit variance at every time: what did well on Fashion-MNIST
         "schedule": "cosine",  # [here] ends at p = 0, so that black is the exact start
         "schedule_steps": 1000,  # [here]
         "weight": "uniform",  # [here] that of a law
