@@ -61,9 +61,11 @@ def step(device: torch.device, dry: bool, network: str, way: str) -> dict[str, A
     """Times of whole training steps: noise, network, loss, gradient, clipping, Adam and the moving average.
 
     seconds: of a step, the median of rows of them. host_seconds: until the host has launched one. ops_seconds: of the
-    noising and the loss with its gradient, launched on their own.
+    noising and the loss with its gradient, launched on their own. losses: of the first steps, at the whole learning
+    rate, since the network's last layer begins as zeros and its output would stay near zero in a warm-up.
     """
-    trainer = trainer_for(way, DATA[network], device, **(DRY if dry else {"network": network}))
+    options = DRY if dry else {"network": network}
+    trainer = trainer_for(way, DATA[network], device, warmup=1, **options)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     losses = [trainer.train_step() for _ in range(EAGER_STEPS + 2)]  # compiled and captured
@@ -78,7 +80,7 @@ def step(device: torch.device, dry: bool, network: str, way: str) -> dict[str, A
         "ops_seconds": ops,
         "share_of_ops": ops / seconds,
         "memory_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
-        "losses": [float(loss) for loss in losses[:3]],
+        "losses": [float(loss) for loss in losses],
     }
 
 
