@@ -1,7 +1,8 @@
 """Compiles the Triton kernels ahead of time for one target through their real JIT path; started by test_triton_aot.py.
 
 A stub driver names the target, so that kernel.warmup specialises and compiles as on that GPU; no GPU is touched. Prints
-one JSON line: a list of facts for each kernel compiled.
+one JSON line: "kernels", a list of facts for each kernel compiled, and, asked for by the word keys, "kinds", the number
+of kernels that calls unlike in keys and sizes alone have met.
 """
 
 import json
@@ -71,6 +72,7 @@ F32, I32 = torch.float32, torch.int32
 def respecialised():
     """Distinct kernels of each op over keys, call numbers, sizes and limits; one each where nothing is specialised."""
     global case
+    compiled.clear()
     keys = [fb.Philox(seed, call=call).tensor() for seed in (0, 1, 16, 1 << 63) for call in (0, 1, 16)]
     shapes, limits = [(1, 1), (2, 31), (16, 17), (1, 4999), (17, 33), (3, 1)] * 2, [1, 16, 17, 200, 254, 2] * 2
     for number, (k, shape, most) in enumerate(zip(keys, shapes, limits, strict=True)):
@@ -112,7 +114,7 @@ def respecialised():
     return {name: len(hashes) for name, hashes in kinds.items()}
 
 
-def facts(name, kernel):
+def facts(name, case, kernel):
     asm = kernel.asm
     if IS_HIP:
         text = asm["amdgcn"]
@@ -133,15 +135,18 @@ def facts(name, kernel):
         cubin = Path(folder) / "kernel.cubin"
         cubin.write_bytes(asm["cubin"])
         ((used,),) = (found.values() for found in sass.resources(str(cubin)).values())
-        (lines,) = sass.disassembled(str(cubin)).values()
+        counted = {}
+        if case in cases.COUNTED:
+            (lines,) = sass.disassembled(str(cubin)).values()
+            counted = {
+                "sass": sass.count(lines),
+                "hot": sass.longest_loop(lines),
+                "float_fma": sum(bool(re.search(r"\b[FD]FMA", text)) for _, text in lines),
+            }
     ptx = asm["ptx"]
-    return {
+    return counted | {
         "registers": used.registers,
-        "stack": used.stack,
-        "spills": len(sass.spills(lines)),
-        "sass": sass.count(lines),
-        "hot": sass.longest_loop(lines),
-        "float_fma": sum(bool(re.search(r"\b[FD]FMA", text)) for _, text in lines),
+        "stack": used.stack + used.local,  # where registers are spilled to
         "inexact": re.findall(r"\bfma\.\S+|\S+\.ftz\S*|(?:div|sqrt|rcp)\.(?:full|approx)\S*|cvt\.rz\.b?f16\S*", ptx),
         "constants": re.findall(r"\b0[fd][0-9A-F]{8,16}\b", ptx) if "constants" in sys.argv else [],
         "ptx_bfloat16": "cvt.rn.bf16" in ptx,
@@ -150,8 +155,6 @@ def facts(name, kernel):
 
 def main():
     global case
-    if "keys" in sys.argv:
-        return respecialised()
     for name, call in cases.CASES.items():
         case = name
         call()
@@ -159,8 +162,8 @@ def main():
     for name, kernel_name, kernel, dtypes in compiled:
         if kernel.hash not in seen:
             seen.add(kernel.hash)
-            result.append({"case": name, "kernel": kernel_name, "dtypes": dtypes, **facts(kernel_name, kernel)})
-    return result
+            result.append({"case": name, "kernel": kernel_name, "dtypes": dtypes, **facts(kernel_name, name, kernel)})
+    return {"kernels": result} | ({"kinds": respecialised()} if "keys" in sys.argv else {})
 
 
 if __name__ == "__main__":
