@@ -2,7 +2,8 @@
 
 No GPU is needed: support/triton_aot_worker.py runs kernel.warmup with a stub driver in a process without the
 interpreter. Every kernel is compiled with every dtype of every argument (the largest ones at night), strided tensors,
-odd sizes, attrition, wide counts: five minutes of processor time, a process for each target and as many as cores.
+odd sizes, attrition and wide counts. Each target has a process, of five minutes, and as many run at once as there
+are cores.
 """
 
 import os

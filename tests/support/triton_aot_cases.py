@@ -174,7 +174,7 @@ def index():
     return torch.zeros(4, dtype=I64)
 
 
-# Those of which the worker counts instructions; to disassemble a kernel takes half a second.
+# The cases whose instructions the worker counts: to disassemble a kernel takes half a second.
 COUNTED = ("thin", "bridge bfloat16", "birth_loss", "birth_loss_grad")
 # What takes long to compile, .ci/nightly compiles for all types: the kernels of the heads' laws, of which
 # "bayes-logistic" has two components there, too, and of beta_binomial, bessel and hypergeometric.
