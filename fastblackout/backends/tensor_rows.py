@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..reference.categorical_rows import BLOCK, OF_TWO_52, bits_of, target
 from ..reference.philox import Stream
-from ..reference.portfloat import EXP
+from .tensor_floats import exp
 from .tensor_words import stream_words
 
 if TYPE_CHECKING:
@@ -64,18 +64,4 @@ def _of_logits(rows: Tensor) -> tuple[Tensor, Tensor]:
     drawable = right.all(1) & (largest[:, 0] > float("-inf"))
     d = kept.double() - largest.double()
     inside = (d >= -700.0) & (d <= 0.0)
-    return torch.where(inside, _exp(torch.where(inside, d, 0.0)), 0.0), drawable
-
-
-def _exp(t: Tensor) -> Tensor:
-    """portfloat.exp of t in [-708, 0]."""
-    import torch
-
-    shifted = t * 1.4426950408889634 + 6755399441055744.0
-    n = shifted - 6755399441055744.0
-    r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10
-    poly = torch.full_like(r, EXP[0])
-    for c in EXP[1:]:
-        poly = poly * r + c
-    scale = ((shifted.view(torch.int64) + 1023) << 52).view(torch.float64)
-    return (1.0 + (r + (r * r) * poly)) * scale
+    return torch.where(inside, exp(torch.where(inside, d, 0.0)), 0.0), drawable

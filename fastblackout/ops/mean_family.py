@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from ..arrays import COUNTS
 from ..call import checks
 from ..call.copied_counts import adopt_counts
-from ..ground.values import as_float, is_number, is_tensor, real_array
+from ..ground.values import as_float, check_real_tensor, is_number, is_tensor, real_array
+from ..reference import portfloat
 
 MEAN = "mean"
 
@@ -27,9 +27,17 @@ def as_births(op: str, head: Any, x_t: Any, offset: Any, max_count: Any) -> tupl
         (head,) = head
     counts = adopt_counts(x_t, op, "x_t", COUNTS)
     quarter = checks.max_count_of(op, max_count, counts.came_as or counts.dtype) / 4
+    return head, _scaled_exp(op, offset, quarter)
+
+
+def _scaled_exp(op: str, offset: Any, factor: float) -> Any:
+    """factor exp(offset) by the portable exponential of docs/draw.md in float64: the same bits in every library."""
     if is_tensor(offset):
-        return head, offset.double().exp() * quarter
+        from ..backends import tensor_floats
+
+        check_real_tensor(op, "offset", offset)
+        return tensor_floats.exp(offset.double()) * factor
     if is_number(offset):
-        return head, math.exp(min(as_float(op, "offset", offset), 709.0)) * quarter
+        return portfloat.exp_number(as_float(op, "offset", offset)) * factor
     with np.errstate(over="ignore"):  # of the ops, which refuse an infinite gain
-        return head, np.exp(real_array(op, "offset", offset)) * quarter
+        return portfloat.exp(real_array(op, "offset", offset).astype(np.float64)) * factor

@@ -70,7 +70,8 @@ def posterior_step(
         negative binomial of size A and mean step_b A theta, and cut at R, so that the state stays in 0..max_count: the
         law of fb.posterior_loss, which goes on, is not cut, and the two agree but for what lies beyond the bound.
 
-        "mean", an array of logits: fb.bridge_step, whose errors it raises, with gain = max_count / 4 exp(offset_b).
+        "mean", an array of logits: fb.bridge_step, whose errors it raises, with gain = max_count / 4 exp(offset_b), in
+        float64 for offsets of any dtype.
 
         In all but "mean" the births of all time left, of which a step takes its share, have fb.posterior_loss's law.
     x_t: as in fb.bridge_step. head, family, offset, max_count: as in fb.posterior_loss; nothing has a gradient.

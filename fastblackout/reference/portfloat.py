@@ -7,7 +7,8 @@ the per-element samplers. The header states the measured errors. Also bfloat16 r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -162,19 +163,35 @@ def log1p(a: NDArray[np.float64]) -> NDArray[np.float64]:
     return _log_reduced(np.where(k == 0, a, m - 1.0), k.astype(np.float64), np.where(k == 0, 0.0, lost))
 
 
-def exp_parts(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(rest, scale), exp(t) = (1 + rest) scale with scale a power of two; float64 array of t in [-708, 709]."""
+def exp_reduced(t: Any) -> tuple[Any, Any]:
+    """(n + 3 2^51, rest), exp(t) = (1 + rest) 2^n; t a float or float64 numbers of any library, in [-708, 709]."""
     shifted = t * 1.4426950408889634 + 6755399441055744.0
     n = shifted - 6755399441055744.0
     r = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10
-    scale = ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(np.float64)
-    return r + (r * r) * horner(EXP, r), scale
+    poly = EXP[0]
+    for c in EXP[1:]:
+        poly = poly * r + c
+    return shifted, r + (r * r) * poly
+
+
+def exp_parts(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(rest, scale), exp(t) = (1 + rest) scale with scale a power of two; float64 array of t in [-708, 709]."""
+    shifted, rest = exp_reduced(t)
+    return rest, ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(np.float64)
 
 
 def exp(a: NDArray[np.float64]) -> NDArray[np.float64]:
     """exp(a), float64 array; within 2 ulp in [-708, 709], 0 below, infinity above."""
     rest, scale = exp_parts(np.where(a < -708.0, -708.0, np.where(a > 709.0, 709.0, a)))
     return np.where(a < -708.0, 0.0, np.where(a > 709.0, np.inf, (1.0 + rest) * scale))
+
+
+def exp_number(a: float) -> float:
+    """exp of a float: what torch.compile can trace."""
+    if not -708.0 <= a <= 709.0:
+        return 0.0 if a < -708.0 else math.inf if a > 709.0 else a
+    shifted, rest = exp_reduced(a)
+    return math.ldexp(1.0 + rest, int(shifted - 6755399441055744.0))
 
 
 def log_one_plus(a: NDArray[np.float64]) -> NDArray[np.float64]:
