@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array
-from ..ground.values import is_tensor, settled
+from ..ground.values import aligned, is_tensor, settled, shape_of
 from ..philox import Philox
 from ..probability import Prob
 from . import checks
@@ -47,12 +47,13 @@ class Call:
         self.samples, self.elements = checks.size_of(self.op, name, array)
 
     def numbers(self, name: str, value: Any) -> Any:
-        """`settle` of an argument of numbers, which may come for each sample."""
+        """`settle` of an argument of numbers, of a shape that stands beside the first array."""
         value = self.settle(name, value)
-        if type(value) not in _NUMBERS and self.op in WITHIN:
+        if type(value) not in _NUMBERS:
             each = {f"{name}.p": value.p, f"{name}.q": value.q} if isinstance(value, Prob) else {name: value}
             for part, numbers in each.items():
-                checks.check_features(self.op, part, numbers, self.first.shape)
+                given = shape_of(numbers)
+                aligned(self.op, part, given, self.first_name, self.first.shape, self.op in WITHIN)
         return value
 
     def settle(self, name: str, value: Any) -> Any:

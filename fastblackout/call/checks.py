@@ -129,21 +129,6 @@ def per_sample(
     return _filled(op, argument, array, samples, dtype, low, open_low)
 
 
-def check_features(op: str, argument: str, value: Any, shape: Sequence[int]) -> None:
-    """ValueError for one number for each feature, (D,): one dimension is that of the samples. Names the shape to give.
-
-    shape: of the counts.
-    """
-    flat = isinstance(value, list) and not any(isinstance(each, (list, tuple)) for each in value)
-    given = (len(value),) if flat else tuple(getattr(value, "shape", ()))
-    if len(given) != 1 or not shape or given[0] in (1, shape[0]) or given[0] not in shape[1:]:
-        return
-    axis = shape.index(given[0], 1)
-    wanted = tuple(size if at == axis else 1 for at, size in enumerate(shape))
-    rule = f"shape must be ({shape[0]},) for a number for each sample, or {wanted} for one for each feature"
-    raise ValueError(f"{op}: {argument}: {rule}, got {given}")
-
-
 def refuse_number(op: str, argument: str, value: float, low: float, open_low: bool) -> NoReturn:
     """ValueError for a number that is not finite, or below its bound."""
     bound = "" if low == -math.inf else f" and {'above' if open_low else 'at least'} {low:g}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 
+NO_KEY = Philox(0)  # of calls that draw nothing, or whose draw is left
 _FOLDED = 0x6662  # into torch's keys, so that the seed is not what bits of the key itself are
 
 

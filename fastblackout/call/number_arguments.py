@@ -14,11 +14,19 @@ from ..probability import Prob
 from . import checks
 from .arguments import Argument
 from .call import Call
-from .keys import resolve_rng
+from .keys import NO_KEY, resolve_rng
 from .probabilities import as_prob
 
 
-class Probability(Argument):
+class Numbers(Argument):
+    """Numbers that stand beside the first array."""
+
+    def read(self, call: Call, value: Any) -> Any:
+        """The value, settled, whose shape is checked."""
+        return call.numbers(self.names[0], value)
+
+
+class Probability(Numbers):
     """A probability for each sample, as pairs (p, q = 1 - p).
 
     missing: how to get one, where None is no value. optional: the number 0 says that there is none.
@@ -34,18 +42,17 @@ class Probability(Argument):
         return [part for part in (value if isinstance(value, Prob) else (value,)) if is_tensor(part)]
 
     def on_host(self, call: Call, value: Any) -> tuple[Any]:
-        (name,) = self.names
         if self._is_none(call, value):
             return (NO_PAIR,)
-        return (as_prob(call.numbers(name, value), call.samples, call.op, name),)
+        return (as_prob(self.read(call, value), call.samples, call.op, self.names[0]),)
 
     def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
         from .tensors import pair_of
 
-        (name,) = self.names
         if self._is_none(call, value):
             return NO_PAIR
-        return pair_of(call.op, name, call.numbers(name, value), call.first.value, call.samples, call.backend)
+        name, value = self.names[0], self.read(call, value)
+        return pair_of(call.op, name, value, call.first.value, call.samples, call.backend)
 
     def from_parts(self, *parts: Any) -> Any:
         return 0.0 if parts[0] is None else Prob(*parts)
@@ -56,7 +63,7 @@ class Probability(Argument):
         return self.optional and isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
 
 
-class PerSample(Argument):
+class PerSample(Numbers):
     """A number for each sample, finite in `dtype` and at least `low` (above it where open_low).
 
     part: its name in the torch schema, where that is another. missing: how to get one, where None is no value. A Prob
@@ -74,20 +81,22 @@ class PerSample(Argument):
     def on_host(self, call: Call, value: Any) -> tuple[Any]:
         if not self.checked:
             return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
-        name, value = self.names[0], call.numbers(self.names[0], self._given(call, value) if self.missing else value)
+        name, value = self.names[0], self.read(call, value)
         made = checks.per_sample(call.op, name, value, call.samples, self.numpy_dtype, self.low, self.open_low)
         return (made,)
 
     def as_parts(self, call: Call, value: Any) -> tuple[Any]:
         from .tensors import per_sample
 
-        name, value = self.names[0], call.numbers(self.names[0], self._given(call, value) if self.missing else value)
+        name, value = self.names[0], self.read(call, value)
         dtype = getattr(sys.modules["torch"], self.dtype)
         return (per_sample(call.op, name, value, call.first.value, call.samples, dtype, self.low, self.open_low),)
 
-    def _given(self, call: Call, value: Any) -> Any:
-        self.check_given(call, value, self.missing)
-        return value.p if isinstance(value, Prob) else value
+    def read(self, call: Call, value: Any) -> Any:
+        if self.missing:
+            self.check_given(call, value, self.missing)
+            value = value.p if isinstance(value, Prob) else value
+        return super().read(call, value)
 
 
 class Kept(PerSample):
@@ -105,10 +114,10 @@ def takes_spread(argument: Argument, value: Any) -> bool:
     largest count, and it is not one for all."""
     if isinstance(argument, MaxCount):
         return is_array(value)
-    return isinstance(argument, (Probability, PerSample)) and is_spread(value)
+    return isinstance(argument, Numbers) and is_spread(value)
 
 
-class MaxCount(Argument):
+class MaxCount(Numbers):
     """The largest count that the first argument may hold, at least `low`."""
 
     names = ("max_count",)
@@ -159,7 +168,7 @@ class Key(Argument):
         if call.through_torch:
             from .tensors import key_of
 
-            if same_in_every_slice(rng):
+            if rng is not NO_KEY and same_in_every_slice(rng):
                 raise ValueError(f"{call.op}: rng: must be a key tensor for each slice of torch.vmap, got one for all")
             return key_of(call.op, rng, generator, call.first.value, call.samples)
         key = resolve_rng(rng, generator, call.op)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array
-from ..ground.values import common_shape, is_array, is_number, is_tensor, real_array, shown
+from ..ground.values import aligned, common_shape, is_array, is_number, is_tensor, real_array, shown
 from ..probability import Prob
 from .given_outputs import names_of
 
@@ -96,13 +96,13 @@ class Stored:
         return [None if made is None else made[0] for made in drawn]
 
     def _for_rows(self, name: str, value: Any) -> Any:
-        """As `spread` takes it: one number for each row, (B,), as (B, 1)."""
+        """As `spread` takes it, of a shape that stands beside the matrix."""
         if isinstance(value, Prob):
-            return Prob(*(self._for_rows(name, part) for part in value))
+            return Prob(self._for_rows(f"{name}.p", value.p), self._for_rows(f"{name}.q", value.q))
         if is_number(value):
             return value
         array = real_array(self.op, name, value)
-        return array.reshape(-1, *(1,) * (self.matrix.ndim - 1)) if array.ndim == 1 else array
+        return array.reshape(aligned(self.op, name, array.shape, self.argument, self.matrix.shape))
 
     def give(self, drawn: Any) -> Any:
         """A matrix of the same kind and structure, with index arrays of its own: scipy changes them in place."""

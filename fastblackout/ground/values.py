@@ -58,10 +58,24 @@ def check_integer(op: str, argument: str, value: Any, low: int, high: int) -> in
 
 
 def is_array(value: Any) -> bool:
-    """Whether value is a list, or an array or tensor, of any library, with dimensions."""
-    if isinstance(value, (int, list)) or (is_tensor(value) and value.is_nested):
-        return isinstance(value, list)
-    return len(getattr(value, "shape", ())) > 0
+    """Whether value is a list or tuple, or an array of any library, and not a number of NumPy's."""
+    if isinstance(value, (int, float, np.generic)):  # first: numbers may be symbols of torch.compile
+        return False
+    return isinstance(value, (list, tuple)) or hasattr(value, "shape") or hasattr(value, "__dlpack__")
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The shape of an array of any library, or of a list or tuple, whose first rows tell; () of anything else."""
+    if isinstance(value, (int, float)) or (is_tensor(value) and value.is_nested):
+        return ()
+    if isinstance(value, (list, tuple)):
+        return (len(value), *(shape_of(value[0]) if value else ()))
+    if not hasattr(value, "shape") and hasattr(value, "__dlpack__"):
+        try:
+            value = from_dlpack("", "", value)
+        except TypeError:  # it is refused by name where it is read
+            return ()
+    return tuple(getattr(value, "shape", ()))
 
 
 def as_float(op: str, argument: str, value: Any) -> float:
@@ -152,10 +166,37 @@ def place_of(wrong: Any) -> str:
     return f" at sample {sample}, element {element}"
 
 
+def aligned(
+    op: str, argument: str, given: tuple[int, ...], of: str, shape: tuple[int, ...], within: bool = True
+) -> tuple[int, ...]:
+    """How numbers of the shape `given` stand beside counts, the argument `of`, of this shape: their shape, made one of
+    as many dimensions.
+
+    The one rule of all ops that draw or add up by samples. (), (B,) and (B, 1, ..., 1), with the dimensions of the
+    counts, are numbers for each sample. Every other array has the dimensions of the counts, broadcasts to them, and
+    differs within a sample; within: whether the op allows that. ValueError for all else.
+    """
+    samples, others = (shape[0] if shape else 1), shape[1:]
+    if not given:
+        return (1,) * len(shape)
+    if len(given) == 1:
+        if given[0] == samples:
+            return (samples, *(1 for _ in others)) if shape else ()
+    elif len(given) == len(shape) and given[0] in (1, samples):
+        allowed = others if within else (1 for _ in others)
+        if all(size in (1, most) for size, most in zip(given[1:], allowed, strict=True)):
+            return given
+    forms = f"(), ({samples},) or {(samples, *(1 for _ in others))}" if others else f"() or ({samples},)"
+    rule = f"shape must be {forms} for a number for each sample"
+    if within and others:
+        rule += f", or have the {len(shape)} dimensions of {of} and broadcast to {tuple(shape)}"
+    raise ValueError(f"{op}: {argument}: {rule}, got {tuple(given)}")
+
+
 def one_a_sample(op: str, argument: str, value: Any, samples: int) -> Any:
     """An array or tensor of shape (), (B,) or (B, 1, ..., 1), B the number of samples, as () or (B,).
 
-    That of one feature, (1, 1, ..., 1), is one number for all.
+    (1, 1, ..., 1) is one number for all. Beside counts `aligned` says first how many dimensions there may be.
     """
     shape = tuple(value.shape)
     if len(shape) > 1 and all(size == 1 for size in shape):
@@ -167,18 +208,10 @@ def one_a_sample(op: str, argument: str, value: Any, samples: int) -> Any:
 
 
 def is_spread(value: Any) -> bool:
-    """Whether it is an array, or a pair of arrays, of numbers that differ within a sample: of several in a dimension
+    """Whether it is an array, or a Prob of arrays, of numbers that differ within a sample: of several in a dimension
     after the first."""
-    return any(map(_is_spread, value)) if isinstance(value, tuple) else _is_spread(value)
-
-
-def _is_spread(value: Any) -> bool:
-    if isinstance(value, list):
-        rows = [list(each) for each in value if isinstance(each, (list, tuple))]
-        return any(len(row) != 1 or _is_spread(row) for row in rows)
-    if isinstance(value, (int, float)) or (is_tensor(value) and value.is_nested):
-        return False
-    return any(size != 1 for size in getattr(value, "shape", ())[1:])
+    parts = value if isinstance(value, tuple) and hasattr(value, "_fields") else (value,)
+    return any(size != 1 for part in parts for size in shape_of(part)[1:])
 
 
 def common_shape(op: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from ..backends import select
 from ..call.arguments import Argument, Elements, ExpectedBirths
 from ..call.call import Call
 from ..call.declared import DECLARED
-from ..call.number_arguments import Choice, Key, MaxCount, PerSample, Probability, takes_spread
+from ..call.number_arguments import Choice, Key, MaxCount, Numbers, PerSample, Probability, takes_spread
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..ops.spread_values import NO_BIRTHS, mask_of
@@ -101,9 +101,14 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
     traced = {key: value if isinstance(value, jax.Array) else None for key, value in given.items()}
     known = {key: value if traced[key] is None else _stand_in(value) for key, value in given.items()}
     values = [_value(argument, known) for argument in declared.arguments]
-    if any(map(takes_spread, declared.arguments, values)):
-        return None
     call = Call(declared.op, "auto")
+    if any(map(takes_spread, declared.arguments, values)):
+        declared.arguments[0].on_host(call, values[0])
+        for argument, value in zip(declared.arguments, values, strict=True):
+            if isinstance(argument, Numbers):
+                argument.read(call, value)
+        _mask(call, known.get("mask"), traced.get("mask"))
+        return None
     fields = declared.checked(call, values)
     mask = _mask(call, known.get("mask"), traced.get("mask"))
     kernel = f"{name}_backward" if upstream else name

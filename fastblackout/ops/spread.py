@@ -13,13 +13,14 @@ from typing import Any
 
 from ..arrays import Array
 from ..call.foreign import by_tensors, foreign_of
+from ..call.keys import NO_KEY
 from ..call.operation import Operation
 from ..call.sparse import cells_of
 from ..ground.values import is_array, is_number, is_spread
 from ..probability import Prob
 from ..reference.philox import Stream
 from .poisson import poisson
-from .spread_step import NO_KEY, Number, Step, of_input, probability
+from .spread_step import Number, Step, of_input, probability
 from .spread_values import FLOAT32_MAX, as_type, where
 
 _MOST_RATE = 2.0**52  # of fb.poisson
@@ -99,15 +100,15 @@ def bridge_step(op: Operation, values: Sequence[Any], request: Sequence[Any], ba
 def tau_leap_step(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
     """fb.tau_leap_step."""
     x_t, given, factor, rng, max_count, gain, *_ = values
+    factor = factor.p if isinstance(factor, Prob) else factor
     spread = is_spread(factor)
     numbers = {**_gain(given, gain, spread), **of_input(values[-2:])}
     if spread:
-        factor = factor.p if isinstance(factor, Prob) else factor
         numbers["step"] = Number(factor, "must be finite and at least 0", 0.0, _MOST_RATE)
     step = Step(op, x_t, max_count, (request, backend, mask), numbers)
 
     def check(given: Any) -> Any:
-        return step.run(given, 0.0, (NO_KEY, None), step.most, 1.0)
+        return step.run(given, 0.0, (NO_KEY, None), step.most, 1.0 if "gain" in step.numbers else gain)
 
     given, gain = _births(step, given, gain, check)
     if not spread:
@@ -120,7 +121,7 @@ def tau_leap_step(op: Operation, values: Sequence[Any], request: Sequence[Any], 
     drawn = poisson(where(rate < _MOST_RATE, rate, _MOST_RATE), rng=keys.of(0), backend=backend)
     room = step.room()
     born = as_type(where(drawn > room, room, drawn), step.x.dtype)
-    over = (drawn > room).reshape(step.x.samples, -1).sum(-1)
+    over = (drawn > room).reshape(step.x.samples, step.x.elements).sum(-1)
     return step.results(x_t + born, overshoot=step.x.like(over).give())
 
 

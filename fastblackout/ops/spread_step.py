@@ -16,14 +16,11 @@ from ..call.composed import Composed, DrawKeys
 from ..call.copied_counts import as_it_came
 from ..call.operation import Operation
 from ..ground.values import is_array, is_number, place_of
-from ..philox import Philox
 from ..probability import Prob
 from ..reference.elements import checked_counts
 from .binomial import binomial
 from .birth_loss import birth_loss
 from .spread_values import FLOAT32_MAX, as_type, beside, births_inside, dense, logits_inside, mask_of, where
-
-NO_KEY = Philox(0)  # of calls that draw nothing, or whose draw is left
 
 
 class Number(NamedTuple):
@@ -42,7 +39,7 @@ def of_input(center_and_scale: Sequence[Any]) -> dict[str, Number]:
 
 def probability(name: str, value: Any) -> dict[str, Number]:
     if isinstance(value, Prob):
-        return {name: Number(value.p), f"{name}.q": Number(value.q)}
+        return {f"{name}.p": Number(value.p), f"{name}.q": Number(value.q)}
     return {name: Number(value)}
 
 
@@ -62,7 +59,7 @@ class Step:
         bounds = {"max_count": max_count} if is_array(max_count) else {}
         values = {**{name: number.value for name, number in numbers.items()}, **bounds}
         self.given = dense(op.op, self.first, counts)
-        given = {name: beside(op.op, name, value, self.given.value) for name, value in values.items()}
+        given = {name: beside(op.op, name, value, self.given.value, self.first) for name, value in values.items()}
         arguments = Elements({self.first: COUNTS, **dict.fromkeys(given, DTYPES)})
         self.mask = None if mask is None else mask_of(op.op, mask, self.given, self.first)
         self.floats = self.given.dtype.startswith("float")
@@ -75,7 +72,7 @@ class Step:
             value = np.asarray(given[name]) if is_number(given[name]) else given[name]
             self.call.check_floats(name, Array(value, op.op, name), number.rule, number.most, number.least)
             if name.endswith(".q"):
-                self.call.check_pairs(name[:-2], self.numbers[name[:-2]], self.numbers[name])
+                self.call.check_pairs(name[:-2], self.numbers[f"{name[:-2]}.p"], self.numbers[name])
         if out is not None:
             rule = "must be None with a mask, or with numbers that differ within a sample"
             raise TypeError(f"{op.op}: out: {rule}, got {type(out).__name__}")
@@ -142,9 +139,9 @@ class Step:
         return (most if self.bounds is None else self.bounds.each) - as_type(self.inside, "int64")
 
     def binomial(self, count: Any, name: str, keys: DrawKeys, number: int) -> Any:
-        """Binomial draws with the probabilities `name`, of which p may come with its q."""
-        p, q = self.numbers[name], self.numbers.get(f"{name}.q")
-        prob = _real(p) if q is None else Prob(_real(p), _real(q))
+        """Binomial draws with the probabilities `name`, which may be a pair."""
+        p = self.numbers.get(name)
+        prob = Prob(*(_real(self.numbers[f"{name}.{side}"]) for side in "pq")) if p is None else _real(p)
         return binomial(count, prob, rng=keys.of(number), backend=self.backend)
 
     def results(self, new: Any, **others: Any) -> Any:

@@ -10,38 +10,29 @@ import numpy as np
 
 from ..arrays import DTYPES, FLOATS, Array, is_traced, to_device
 from ..call import checks
-from ..call.copied_counts import adopt_counts
-from ..ground.values import is_tensor, real_array, settled
-from ..probability import Prob
+from ..call.copied_counts import COPIED, adopt_counts
+from ..ground.values import aligned, check_real_tensor, is_number, is_tensor, real_array, settled
 
 NO_BIRTHS = -200.0  # a logit whose softplus is 0 in float32
 FLOAT32_MAX = (2.0 - 2.0**-23) * 2.0**127
 
 
-def beside(op: str, name: str, value: Any, counts: Any, of: str = "the counts") -> Any:
-    """A number, or an array that broadcasts to the shape of the counts (called `of`) and is of their library."""
-    if is_tensor(value) and is_tensor(counts):
+def beside(op: str, name: str, value: Any, counts: Any, of: str) -> Any:
+    """A number, or an array, of the library of the counts, the argument `of`, that broadcasts to their shape as
+    `aligned` reads it."""
+    if is_number(value):
+        return value
+    if is_tensor(value) and is_tensor(counts) and (is_traced(counts) or value.device == counts.device):
+        check_real_tensor(op, name, value)
         value = value if is_traced(counts) else settled(op, name, value)
-    elif isinstance(value, (list, tuple, np.ndarray)) or is_tensor(value):
+    else:
         value = real_array(op, name, value)
         if is_tensor(counts):
             value = np.require(value, requirements=("C", "W"))
             value = to_device(sys.modules["torch"].from_numpy(value), counts.device)
-    given, whole = shape_of(value), shape_of(counts)
-    checks.check_features(op, name, value, whole)
-    shape = given
-    if len(shape) == 1:  # one for each sample
-        value = value.reshape(-1, *(1 for _ in whole[1:]))
-        shape = tuple(value.shape)
-    before = len(whole) - len(shape)
-    if before < 0 or any(size not in (1, most) for size, most in zip(shape, whole[before:], strict=True)):
-        one = f" (one dimension: for {whole[0]} samples)" if len(given) == 1 else ""
-        raise ValueError(f"{op}: {name}: shape must broadcast to that of {of}, {whole}, got {given}{one}")
-    return value
-
-
-def shape_of(value: Any) -> tuple[int, ...]:
-    return tuple(getattr(value.p if isinstance(value, Prob) else value, "shape", ()))
+    if Array(value, op, name).dtype not in (*DTYPES, *COPIED):  # int8, say
+        value = as_type(value, "float64")
+    return value.reshape(aligned(op, name, tuple(value.shape), of, tuple(counts.shape)))
 
 
 def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
@@ -51,10 +42,13 @@ def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
     checks.same_device(op, "mask", array, name, x)
     if array.dtype != "bool":
         raise TypeError(f"{op}: mask: must be bools, true where elements take part, got dtype {array.dtype}")
-    try:
-        return array.value.expand(x.shape) if array.is_tensor else np.broadcast_to(array.value, x.shape)
-    except (RuntimeError, ValueError):
-        raise ValueError(f"{op}: mask: shape must broadcast to {x.shape}, got {array.shape}") from None
+    if len(array.shape) in (0, len(x.shape)):
+        try:
+            return array.value.expand(x.shape) if array.is_tensor else np.broadcast_to(array.value, x.shape)
+        except (RuntimeError, ValueError):
+            pass
+    rule = f"shape must be (), or have the dimensions of {name} and broadcast to {x.shape}"
+    raise ValueError(f"{op}: mask: {rule}, got {array.shape}")
 
 
 def dense(op: str, name: str, value: Any, dtypes: Sequence[str] = ()) -> Array:

@@ -8,23 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
-from support.arrays import DLPackOnly, bits
+from support.arrays import DLPackOnly, Through, bits
 
 RNG = fb.Philox(seed=7)
 X = np.random.default_rng(0).integers(0, 200, (2, 3, 4, 5), dtype=np.uint8)
 LOGITS = np.random.default_rng(1).normal(0, 3, X.shape).astype(np.float32)
 NUMBERS = (0.25, 0.75)  # exact in every float dtype
 FORMS: dict[str, Any] = {
-    "list": list(NUMBERS), "tuple": NUMBERS, "nested list": [[0.25], [0.75]], "fractions": [Fraction(1, 4), 0.75],
+    "list": list(NUMBERS), "tuple": NUMBERS, "nested list": [[[[0.25]]], [[[0.75]]]], "fractions": [Fraction(1, 4), 0.75],
     "float32": np.float32(NUMBERS), "float16, (B, 1, 1, 1)": np.float16(NUMBERS).reshape(2, 1, 1, 1),
-    "(B, 1)": np.array(NUMBERS)[:, None], "big-endian": np.array(NUMBERS, ">f8"), "longdouble": np.longdouble(NUMBERS),
-    "tensor": torch.tensor(NUMBERS), "bfloat16 tensor, (B, 1, 1)": torch.tensor(NUMBERS).bfloat16()[:, None, None],
-    "float64 tensor, (B, 1)": torch.tensor(NUMBERS, dtype=torch.float64)[:, None],
+    "(B, 1, 1, 1)": np.array(NUMBERS).reshape(2, 1, 1, 1), "big-endian": np.array(NUMBERS, ">f8"), "longdouble": np.longdouble(NUMBERS),
+    "tensor": torch.tensor(NUMBERS), "bfloat16 tensor, (B, 1, 1, 1)": torch.tensor(NUMBERS).bfloat16().reshape(2, 1, 1, 1),
+    "float64 tensor": torch.tensor(NUMBERS, dtype=torch.float64),
     "DLPack": DLPackOnly(np.array(NUMBERS)),
-    "read-only": np.broadcast_to(np.array(NUMBERS)[:, None], (2, 1)),
+    "read-only": np.broadcast_to(np.array(NUMBERS).reshape(2, 1, 1, 1), (2, 1, 1, 1)),
 }  # fmt: skip
 ONE = {"int": 1, "list": [1, 1], "integers": np.array([1, 1], np.uint16), "bytes": torch.ones(2, dtype=torch.uint8)}
 
@@ -70,15 +69,8 @@ def _two(logits: Any) -> Any:
 
 def _complement(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return [[1 - each[0]] if isinstance(each, list) else 1 - each for each in value]
+        return [_complement(each) for each in value]
     return DLPackOnly(1 - value.array) if isinstance(value, DLPackOnly) else 1 - value
-
-
-class Through(TorchDispatchMode):
-    """Changes nothing, but makes the ops take the path of traced tensors."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -78,7 +78,7 @@ def check_numbers():
 
 
 def check_masks():
-    """Traced and constant, of fewer dimensions; what lies outside may be any count, and any logit."""
+    """Traced and constant, of sizes of 1; what lies outside may be any count, and any logit."""
     wild, mask, rng = X.astype(np.int32), X % 3 > 0, fbj.philox(KEY)
     wild[~mask] = -1 - 10**8 * wild[~mask]
     logits, births = np.where(mask, LOGITS, np.nan), np.where(mask, X / 3, -1)
@@ -90,7 +90,7 @@ def check_masks():
             same(traced(*given), plain)
     inputs = np.asarray(plain.model_input)
     assert ((inputs != 0) & (abs(inputs) < np.finfo(np.float32).tiny))[mask].any()
-    each = np.array([[True], [False], [True]])
+    each = np.array([[[True], [False], [True]]])
     how = {"births": births[:1], "step": 0.2, "max_count": 255}
     step = jax.vmap(lambda x, mask: fbj.bridge_step(KEY, x[None], mask=mask[None], **how))
     made, plain = step(wild[:1], mask[:1]), fb.bridge_step(wild[:1], mask=mask[:1], rng=rng, **how)
@@ -100,7 +100,45 @@ def check_masks():
     same(jax.jit(loss)(logits, mask), fb.birth_loss(logits, births, P, mask=mask))
     assert (jax.grad(lambda logits: loss(logits, mask).sum())(logits)[~mask] == 0).all()
     raises("thin: mask: must be bools", lambda: fbj.thin(KEY, X, 0.3, mask=jnp.ones(5)))
-    raises("thin: mask: shape must broadcast to (4, 3, 5)", lambda: fbj.thin(KEY, X, 0.3, mask=np.ones(4, bool)))
+    rule = "thin: mask: shape must be (), or have the dimensions of x_0 and broadcast to (4, 3, 5), got (4,)"
+    raises(rule, lambda: fbj.thin(KEY, X, 0.3, mask=np.ones(4, bool)))
+    raises(rule, lambda: fbj.thin(KEY, X, np.full((1, 3, 1), 0.3), mask=jnp.ones(4, bool)))
+
+
+NUMBERS = {
+    "thin": ({"x_0": X}, {"alive": 0.3}, ("alive", "center"), "x_0"),
+    "bridge_step": ({"x_t": X, "logits": LOGITS}, {"step": 0.3}, ("gain", "max_count"), "x_t"),
+    "tau_leap_step": ({"x_t": X, "logits": LOGITS}, {"step": 0.3}, ("step",), "x_t"),
+    "birth_loss": ({"births": X, "logits": LOGITS}, {"weight": 0.3}, ("weight",), "logits"),
+}
+
+
+def check_shapes_of_numbers():
+    """Traced or constant, alone or beside a mask, what is read, and what is refused, is as in NumPy."""
+    values = np.float32(np.resize(P, X.shape))
+    for op, (counts, needed, names, of) in NUMBERS.items():
+        keys = ({}, {}) if op == "birth_loss" else ({"key": KEY}, {"rng": fbj.philox(KEY)})
+        for name in names:
+            for beside in ({}, {"mask": np.array(True)}):
+                for shape in ((4,), (4, 1, 1), (1, 3, 1)):
+                    value, given = np.resize(values, shape), needed | beside
+                    if name == "max_count":
+                        value = np.full(shape, 255)
+                    expected = getattr(fb, op)(**keys[1], **counts, **given | {name: value})
+                    traced = value if name == "max_count" else jnp.asarray(value)
+                    same(getattr(fbj, op)(**keys[0], **counts, **given | {name: traced}), expected)
+                for shape in ((1,), (3,), (4, 1), (3, 5), (1, 1), (3, 1, 1)):
+                    wrong = np.resize(value, shape)
+                    rule = f"{op}: {name}: shape must be (), (4,) or (4, 1, 1) for a number for each sample"
+                    rule += f", or have the 3 dimensions of {of} and broadcast to (4, 3, 5), got {shape}"
+                    for each in (wrong,) if name == "max_count" else (wrong, jnp.asarray(wrong)):
+                        given = {**keys[0], **counts, **needed, **beside, name: each}
+                        try:
+                            getattr(fbj, op)(**given)
+                        except ValueError as error:  # while JAX traces
+                            assert str(error) == rule, str(error)
+                        else:
+                            raise AssertionError(rule)
 
 
 def check_vmap_of_several():
