@@ -83,6 +83,7 @@ WRONG_BATCHES = {
     "many dimensions": (batch(shape=b"(" + b"K\xff" * 100_000 + b"t"), "at most 4"),
     "a promise of 4 GB": (batch()[:-2] + text(b"x") + b"T\xff\xff\xff\x7f" + b"u.", "damaged"),
     "memory for a place": (b"\x80\x02}r\xff\xff\xff\x7f" + batch()[5:], None),
+    "a step for every byte": (batch(extra=text(b"x") + b"](" + b"}" * (1 << 20) + b"e"), "takes more than 1048576 steps"),
     "nested keys": (batch(extra=b")" + b"\x85" * 100_000 + b"K\x00"), "must be text"),
     "a state for a list": (batch(extra=text(b"x") + b"]}b"), "gives a state"),
     "a class": (batch(extra=text(b"x") + b"cnumpy\ndtype\n)\x81"), "NEWOBJ, which is refused"),
@@ -190,6 +191,18 @@ def little_memory():
 
 
 BLOCK = bytes(1 << 24)
+
+
+def test_a_text_is_not_encoded_again_and_again(cifar, little_memory):
+    """1 MiB that would make 1 GiB."""
+    once = b"c_codecs\nencode\nq\x07X" + struct.pack("<I", 1 << 20) + bytes(1 << 20) + b"q\x08X\6\0\0\0latin1q\x09\x86R"
+    again = b"h\x07h\x08h\x09\x86R"
+    for count, words in ((0, None), (1023, "data_batch_3: not a batch of CIFAR-10: it encodes more bytes than it has")):
+        (cifar / "data_batch_3").write_bytes(batch(extra=text(b"x") + b"](" + once + count * again + b"e"))
+        if words is None:
+            assert len(load("cifar10", cifar.parent).train) == 20
+        else:
+            refused([words], "cifar10", cifar.parent)
 
 
 def test_bombs_are_not_inflated(tmp_path, little_memory):
