@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
-import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..atomic_files import read_plain
@@ -27,6 +25,7 @@ from ..schedule.schedule import Schedule
 from .checkpoint import EMA, NETWORK, save_checkpoint
 from .config import TrainConfig, preset
 from .recipes import options_of
+from .torch_files import Stored, read_torch
 
 PROGRAMS = {  # the keys that a program writes: those it always does, and those it may
     "score-sde": ({"model", "ema", "step"}, {"optimizer"}),
@@ -34,6 +33,7 @@ PROGRAMS = {  # the keys that a program writes: those it always does, and those 
     "countsdiff": (set(), set()),
 }
 SHAPES = {"cifar10": (3, 32, 32), "celeba64": (3, 64, 64), "mnist-binary": (1, 32, 32)}
+_MOST_NAME = 200  # characters of the name of a weight, which errors quote
 MAX_COUNTS = {"cifar10": 255, "celeba64": 255, "mnist-binary": 1}
 
 
@@ -47,7 +47,8 @@ def convert(file: str | os.PathLike[str], out: str | os.PathLike[str], program: 
     long. Its weights are the file's to the bit; it can be sampled and evaluated, and not be trained on.
 
     Raises ValueError, before anything is written, for a file that is damaged or holds more than tensors, numbers and
-    NumPy arrays of numbers (pickled code is never run), and for weights that are not of an `NCSNpp`.
+    NumPy's arrays (pickled code is never run), and for weights that are not of an `NCSNpp`. The optimizer's state and
+    the losses are left out.
 
         >>> convert("checkpoint.pth", "runs/authors", "lanl", "cifar10")
     """
@@ -88,56 +89,43 @@ def convert(file: str | os.PathLike[str], out: str | os.PathLike[str], program: 
 
 def _read(file: Path, program: str) -> tuple[dict[str, Any], str]:
     """The keys of the file that matter, and its SHA-256."""
-    try:
+    with _refusing(file):
         data = read_plain(file)
-    except FileNotFoundError:
-        raise ValueError(f"convert: {file}: no such file") from None
-    except ValueError as error:
-        raise ValueError(f"convert: {file}: {error}") from None
-    digest = hashlib.sha256(data).hexdigest()
-    del data
-    try:
-        with torch.serialization.safe_globals(_numbers()):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
-        rule = "must hold tensors and numbers alone; anything else could run code, and is not read"
-        raise ValueError(f"convert: {file}: {rule}, got: {reason}") from None
-    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"convert: {file}: must be a file of torch.save, got: {reason}") from None
+    with _refusing(file, "must be a file of torch.save that holds tensors and numbers alone, got another: "):
+        content = read_torch(data)
     needed, allowed = PROGRAMS[program]
     if not isinstance(content, dict) or not needed <= content.keys() or content.keys() - needed - allowed:
-        got = ", ".join(sorted(map(str, content))) if isinstance(content, dict) else type(content).__name__
+        names = sorted(map(str, content)) if isinstance(content, dict) else [type(content).__name__]
+        got = ", ".join(name[:40] for name in names[:10])
         may = f", and may have {', '.join(sorted(allowed))}"
         rule = f"must have the keys {', '.join(sorted(needed))}{may}, as {program} writes them"
         raise ValueError(f"convert: {file}: {rule}, got {got}")
     step = content["step"]
-    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 1 << 32:
-        raise ValueError(f"convert: {file}: step: must be an integer in 0..2^32 - 1, got {step!r}")
-    return content, digest
+    if type(step) is not int or not 0 <= step < 1 << 32:
+        got = str(step)[:20] if type(step) is int else "something else"
+        raise ValueError(f"convert: {file}: step: must be an integer in 0..2^32 - 1, got {got}")
+    return content, hashlib.sha256(data).hexdigest()
 
 
-def _numbers() -> list[Any]:
-    """What NumPy arrays of numbers are pickled by, which the authors' losses are; it runs no code of the file."""
-    reconstruct = np.empty(0).__reduce__()[0]
-    scalar = np.float32(0).__reduce__()[0]
-    named: list[Any] = [
-        (function, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for name, function in (("_reconstruct", reconstruct), ("scalar", scalar))
-    ]
-    kinds = ("float16", "float32", "float64", "int32", "int64", "bool")
-    return [*named, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
+@contextmanager
+def _refusing(file: Path, rule: str = "") -> Iterator[None]:
+    """Errors of reading the file name it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ValueError(f"convert: {file}: no such file") from None
+    except ValueError as error:
+        raise ValueError(f"convert: {file}: {rule}{error}") from None
 
 
 def _state(file: Path, content: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The state dict of the network, without the prefix of DataParallel."""
     model = content["model"]
-    good = isinstance(model, dict) and all(isinstance(name, str) and _is_array(value) for name, value in model.items())
+    good = isinstance(model, dict) and all(_is_name(name) and _is_array(value) for name, value in model.items())
     if not good or not model:
         raise ValueError(f"convert: {file}: model: must be a state dict of real tensors, got something else")
-    return plain_names(model)
+    with _refusing(file):
+        return plain_names({name: value.load() for name, value in model.items()})
 
 
 def _shadow(file: Path, content: dict[str, Any], network: torch.nn.Module) -> list[torch.Tensor]:
@@ -146,13 +134,19 @@ def _shadow(file: Path, content: dict[str, Any], network: torch.nn.Module) -> li
     shadow = ema.get("shadow_params") if isinstance(ema, dict) else None
     if not isinstance(shadow, list) or not all(map(_is_array, shadow)):
         raise ValueError(f"convert: {file}: ema: must have a list of tensors shadow_params, got something else")
-    if wrong := misfits_in_order(dict(network.named_parameters()), shadow):
+    with _refusing(file):
+        arrays = [stored.load() for stored in shadow]
+    if wrong := misfits_in_order(dict(network.named_parameters()), arrays):
         raise ValueError(f"convert: {file}: ema: must match the network's parameters, got {wrong}")
-    return shadow
+    return arrays
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MOST_NAME
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.layout is torch.strided
+    return isinstance(value, Stored) and value.dtype.is_floating_point
 
 
 def _model(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -94,20 +93,6 @@ def test_the_command_line(content, capsys):
     assert "UNet2DModel" in error and "none of these networks" in error and error.count("\n") == 1
 
 
-def test_files_of_an_older_numpy_are_read(content):
-    """Their arrays are pickled by numpy.core, those of a newer one by numpy._core."""
-    torch.save(content, "new.pth")
-    with zipfile.ZipFile("new.pth") as new, zipfile.ZipFile("old.pth", "w") as old:
-        for name in new.namelist():
-            data = new.read(name)
-            if name.endswith("data.pkl"):
-                wanted = b"cnumpy.core.multiarray\n"
-                assert b"cnumpy._core.multiarray\n" in data or wanted in data
-                data = data.replace(b"cnumpy._core.multiarray\n", wanted)
-            old.writestr(name, data)
-    assert convert("old.pth", "run", "lanl", "cifar10").is_dir()
-
-
 def test_the_architecture_of_the_paper_is_told():
     with torch.device("meta"):
         network = cifar10()
@@ -150,8 +135,15 @@ HARMS = [
     (lambda c: c.pop("ema"), "must have the keys ema, lossHistory, model, step"),
     (lambda c: c.update(model_br={}), "as lanl writes them, got ema"),
     (lambda c: c.update(step=-1), "step: must be an integer in 0..2^32 - 1, got -1"),
-    (lambda c: c.update(lossHistory=[Harmful()]), "must hold tensors and numbers alone; anything else could run code"),
-    (lambda c: c.update(lossHistory=np.array([{}], object)), "must hold tensors and numbers alone"),
+    (
+        lambda c: c.update(lossHistory=[Harmful()]),
+        f"tensors and numbers alone, got another: it asks for '{os.name}.mkdir'",
+    ),
+    (
+        lambda c: c.update({f"loss{n}" * 99: 0 for n in range(20)}),
+        "as lanl writes them, got ema, evalLossHistory, loss0",
+    ),
+    (lambda c: _set(c, "a" * 1000, torch.zeros(1)), "model: must be a state dict of real tensors, got something else"),
 ]
 
 
@@ -162,7 +154,7 @@ def test_what_does_not_fit_is_told_before_anything_is_written(content, number, c
     torch.save(content, "theirs.pth")
     assert main(["convert", "theirs.pth", "run", "--from", "lanl", "--dataset", "cifar10"]) == 1
     error = capsys.readouterr().err
-    assert words in error and error.startswith("fastblackout convert: theirs.pth: ")
+    assert words in error and error.startswith("fastblackout convert: theirs.pth: ") and len(error) < 700
     assert os.listdir() == ["theirs.pth"]
 
 
@@ -176,7 +168,8 @@ def test_what_does_not_fit_is_told_before_anything_is_written(content, number, c
         ),
         ("theirs.pth run --from score-sde --dataset cifar10", "as score-sde writes them, got ema, evalLossHistory"),
         ("half.pth run --from lanl --dataset cifar10", "half.pth: must be a file of torch.save"),
-        ("text.pth run --from lanl --dataset cifar10", "text.pth: must"),
+        ("text.pth run --from lanl --dataset cifar10", "text.pth: must be a file of torch.save"),
+        ("bad.npy run --from lanl --dataset cifar10", "neither an archive nor the pickles that torch.save writes"),
         (". run --from lanl --dataset cifar10", "must be a plain file"),
         ("theirs.pth theirs.pth --from lanl --dataset cifar10", "out: theirs.pth exists"),
     ],
@@ -186,11 +179,11 @@ def test_wrong_files_and_arguments(content, line, words, capsys, place):
     whole = (place / "theirs.pth").read_bytes()
     (place / "half.pth").write_bytes(whole[: len(whole) // 2])
     (place / "text.pth").write_text("no checkpoint")
+    np.save(place / "bad.npy", np.arange(3))
     assert main(["convert", *line.split()]) == 1
     assert words in capsys.readouterr().err
-    assert (
-        sorted(os.listdir()) == ["half.pth", "text.pth", "theirs.pth"] and (place / "theirs.pth").read_bytes() == whole
-    )
+    assert sorted(os.listdir()) == ["bad.npy", "half.pth", "text.pth", "theirs.pth"]
+    assert (place / "theirs.pth").read_bytes() == whole
 
 
 def test_images_that_a_network_cannot_halve_so_often():

@@ -83,7 +83,10 @@ WRONG_BATCHES = {
     "many dimensions": (batch(shape=b"(" + b"K\xff" * 100_000 + b"t"), "at most 4"),
     "a promise of 4 GB": (batch()[:-2] + text(b"x") + b"T\xff\xff\xff\x7f" + b"u.", "damaged"),
     "memory for a place": (b"\x80\x02}r\xff\xff\xff\x7f" + batch()[5:], None),
-    "a step for every byte": (batch(extra=text(b"x") + b"](" + b"}" * (1 << 20) + b"e"), "takes more than 1048576 steps"),
+    "a step for every byte": (
+        batch(extra=text(b"x") + b"](" + b"}" * (1 << 20) + b"e"),
+        "takes more than 1048576 steps",
+    ),
     "nested keys": (batch(extra=b")" + b"\x85" * 100_000 + b"K\x00"), "must be text"),
     "a state for a list": (batch(extra=text(b"x") + b"]}b"), "gives a state"),
     "a class": (batch(extra=text(b"x") + b"cnumpy\ndtype\n)\x81"), "NEWOBJ, which is refused"),
