@@ -120,4 +120,4 @@ def _draw(
     seconds = time.perf_counter() - began
     counting.remove()
     film.join(ranks.gather([film.states]))
-    return kept, seconds, ranks.sum(seen)
+    return kept, seconds, ranks.sums([seen])[0]

@@ -28,6 +28,7 @@ FORMAT = "fastblackout-checkpoint"
 FORMAT_VERSION = 1
 NETWORK, EMA, OPTIMIZER = "network.safetensors", "ema.safetensors", "state/optimizer.safetensors"
 TRIED = "compiled"  # in a description: a trial has found compiled steps to be faster on the machine of the training
+SINCE_LOG = "since_log"  # there, too: what the next record of the log is made of, see since_log.py
 _STEP = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".unfinished-"
 _MOST_CONFIG = 1 << 24  # the most bytes of a config.json; that of a usual run has two thousand
@@ -99,7 +100,7 @@ def export_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str
     if folder.exists() or not folder.parent.is_dir():
         problem = "exists" if folder.exists() else f"no such folder: {folder.parent}"
         raise ValueError(f"export: folder: must be a new one, in a folder that there is, got {folder} ({problem})")
-    about = {name: value for name, value in checkpoint.config.items() if name not in ("run", TRIED)}
+    about = {name: value for name, value in checkpoint.config.items() if name not in ("run", TRIED, SINCE_LOG)}
     return _write_folder(folder, checkpoint.step, about, {EMA: checkpoint.tensors(EMA)})
 
 

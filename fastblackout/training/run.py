@@ -9,7 +9,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..data import BatchOrder, Dataset
@@ -111,29 +110,30 @@ def train_in_held_folder(
 
 
 def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop, saved: Path) -> Path:
-    config, seen, seconds, saved_at, ranks = trainer.config, [], 0.0, trainer.step, trainer.ranks
+    config, ranks, saved_at, since_log = trainer.config, trainer.ranks, trainer.step, trainer.since_log
+    steps, seconds = 0, 0.0  # since the last record, in this process
     # A run that was stopped at this very step may have left its evaluation or pictures undone.
     _look(trainer, run, journal, stop)
     while not ranks.agree(stop) and trainer.step < total:
         began = time.perf_counter()
-        seen.append(torch.stack((trainer.train_step(), trainer.gradient_norm)))
+        loss = trainer.train_step()
+        since_log.add(loss, trainer.gradient_norm)
         step = trainer.step
         last = step == total
-        logging = step % config.log_every == 0 or last
-        # Reading the loss waits for a GPU, so it is not done at every step.
-        means = _means(trainer, seen) if logging else {}
-        seconds += time.perf_counter() - began
+        logging, saving = (step % every == 0 or last for every in (config.log_every, config.checkpoint_every))
+        if logging or saving:  # not at every step, for it waits for a GPU
+            since_log.read(step)
+        steps, seconds = steps + 1, seconds + time.perf_counter() - began
         if logging:
-            _log(trainer, journal, means, len(seen), seconds)
-            seen, seconds = [], 0.0
+            _log(trainer, journal, steps * config.batch / seconds)
+            steps, seconds = 0, 0.0
         journal.advance()
-        if step % config.checkpoint_every == 0 or last:
+        if saving:
             saved, saved_at = trainer.save(run), step
         trainer.writer.check()
         _look(trainer, run, journal, stop)
     if ranks.agree(stop):
-        if seen:
-            _log(trainer, journal, _means(trainer, seen), len(seen), seconds)
+        since_log.read(trainer.step)
         if saved_at != trainer.step:
             trainer.save(run)
         trainer.writer.wait()
@@ -144,19 +144,9 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
     return ranks.from_first(lambda: saved)
 
 
-def _means(trainer: Trainer, seen: list[torch.Tensor]) -> dict[str, float]:
-    """Of the loss and the norm of its gradient at each of some steps; FloatingPointError for a loss not finite."""
-    loss, norm = torch.stack(seen).mean(0).tolist()
-    loss = trainer.ranks.sum(loss)
-    if not np.isfinite(loss):
-        raise FloatingPointError(f"train: the loss is {loss} at step {trainer.step}; try a lower learning rate")
-    return {"loss": loss, "gradient_norm": norm}
-
-
-def _log(trainer: Trainer, journal: Journal, means: dict[str, float], steps: int, seconds: float) -> None:
-    step, speed = trainer.step, steps * trainer.config.batch / seconds
-    epoch = trainer.order.epochs_done(step)
-    journal.record(step=step, epoch=epoch, **means, learning_rate=trainer.rate, images_per_second=speed)
+def _log(trainer: Trainer, journal: Journal, speed: float) -> None:
+    means, epoch = trainer.since_log.take_means(), trainer.order.epochs_done(trainer.step)
+    journal.record(step=trainer.step, epoch=epoch, **means, learning_rate=trainer.rate, images_per_second=speed)
     journal.show(means["loss"], speed)
 
 

@@ -16,7 +16,7 @@ from ..models import BlackoutModel, ema_of
 from ..philox import Philox
 from ..sampling.sampler import sample, usual
 from .batches import Batch, Batches, step_seed
-from .checkpoint import EMA, NETWORK, OPTIMIZER, TRIED, Checkpoint, step_folder
+from .checkpoint import EMA, NETWORK, OPTIMIZER, SINCE_LOG, TRIED, Checkpoint, step_folder
 from .checkpoint_writer import CheckpointWriter
 from .config import TrainConfig
 from .execution import execution_for
@@ -25,6 +25,7 @@ from .held_out_bits import HeldOutBits
 from .loss import Numbers, blackout_loss, loss_unit
 from .ranks import current
 from .ranks.batch import parts_of_share, share_of_batch
+from .since_log import SinceLog, check_finite
 from .step_graph import StepGraph
 from .trained_model import describe, load_weights, make_model
 
@@ -68,10 +69,13 @@ class Trainer:
         self.execution.compile(self.model.network)  # after the average has copied it
         self.optimizer = self._adam()
         self.graph = StepGraph(self._descend_on_tensors, device) if config.cuda_graph else None
+        for model in (self.model, self.averaged):
+            model.register_forward_hook(self._check_output)
         self.writer = CheckpointWriter()
         self.step = 0
         self.rate = 0.0
         self.gradient_norm = torch.zeros((), device=device)  # before it is clipped
+        self.since_log = SinceLog(self.ranks)
         self.total = config.total_steps(len(dataset.train))
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
         self.batches = Batches(config, dataset, self.model, self.order, device, self.share)
@@ -109,6 +113,14 @@ class Trainer:
         self.ema.update(self.model)
         self.step += 1
         return loss
+
+    def _check_output(self, model: torch.nn.Module, given: Any, output: Tensor) -> None:
+        """A network that has gone astray is told as such, and not by the op that refuses its output.
+
+        Not on a GPU, where looking at it would wait for it; see SinceLog.read.
+        """
+        if output.device.type == "cpu" and not output.isfinite().all():
+            check_finite("loss", math.nan, self.step + 1 if model.training else self.step)
 
     def _descend(self, batch: Batch, rng: Philox | Tensor) -> tuple[Tensor, Tensor]:
         """The rank's part of the loss, and the norm of the batch's gradient before it is clipped; the weights take one
@@ -189,7 +201,8 @@ class Trainer:
             return run
         network, ema = self.model.network.state_dict(), self.averaged.network.state_dict()
         tensors = {NETWORK: network, EMA: ema, OPTIMIZER: self._optimizer_tensors()}
-        self.writer.save(run, self.step, self.description, tensors, self.config.keep)
+        about = {**self.description, SINCE_LOG: self.since_log.state}
+        self.writer.save(run, self.step, about, tensors, self.config.keep)
         return step_folder(run, self.step)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -209,6 +222,7 @@ class Trainer:
         if named:
             raise ValueError(f"checkpoint: {checkpoint.path / OPTIMIZER}: does not fit the network: {min(named)}")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.since_log.restore(checkpoint.config.get(SINCE_LOG))
         self.step = self.ema.updates = checkpoint.step
 
     def describe_size(self) -> str:

@@ -22,7 +22,7 @@ from fastblackout.training.stopping import Terminated
 from support.subprocesses import elsewhere
 
 OPTIONS = {"steps": 12, "batch": 8, "channels": 8, "threads": 1, "schedule_steps": 60}
-OPTIONS |= {"log_every": 1, "held_out_every": 1, "sample_every": 6, "checkpoint_every": 4}
+OPTIONS |= {"log_every": 5, "held_out_every": 1, "sample_every": 6, "checkpoint_every": 4}
 CONFIG = TrainConfig(**OPTIONS)
 
 
@@ -42,7 +42,7 @@ def data(home):
 
 def content(run):
     """Weights, pictures and log of a run, but for the speed."""
-    found = {path.name: path.read_bytes() for path in run.glob("samples-*.png")}
+    found = {path.name: path.read_bytes() for path in run.glob("*.png")}
     checkpoint = load_checkpoint(run)
     found |= {name: (checkpoint.path / name).read_bytes() for name in (NETWORK, EMA, OPTIMIZER)}
     log = [{k: v for k, v in record.items() if k != "images_per_second"} for record in read_log(run / "log.jsonl")]

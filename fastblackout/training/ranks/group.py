@@ -75,10 +75,11 @@ class Group(Single):
             stop.signal = agreed
         return agreed != 0  # a signal that came meanwhile is one for the next time, when all ranks know it
 
-    def sum(self, value: float) -> float:
-        total = torch.tensor(value, dtype=torch.float64)
-        dist.all_reduce(total, group=self._words)
-        return float(total)
+    def sums(self, values: list[float]) -> list[float]:
+        totals = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(totals, group=self._words)
+        found: list[float] = totals.tolist()
+        return found
 
     def map(self, function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
         every = list(items)

@@ -96,9 +96,9 @@ class Single:
         """Whether `stop` is set on any rank, which then sets it on all. Waits for all, for as long as they need."""
         return bool(stop)
 
-    def sum(self, value: float) -> float:
-        """The sum of a number over all ranks, on every rank."""
-        return value
+    def sums(self, values: list[float]) -> list[float]:
+        """The sum of each number over all ranks, on every rank."""
+        return values
 
     def map(self, function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
         """As the built-in map: each rank takes its share of the items, and every rank gets all results."""
