@@ -1,5 +1,19 @@
 """The command line: fastblackout train | sample | evaluate | plot | export | convert | info | bench."""
 
-from .command_line import main
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..training.stopping import ctrl_c_ends_the_process
 
 __all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`command_line.main`, imported here: a Ctrl-C in that time, too, is a line and no traceback."""
+    if arguments is None:
+        with ctrl_c_ends_the_process("fastblackout"):
+            from . import command_line
+    else:
+        from . import command_line
+    return command_line.main(arguments)

@@ -24,7 +24,7 @@ from ..sampling.rules import COMPAT, LAST_STEPS, SAMPLERS
 from ..training.config import COMPILE, HELP, PRECISIONS
 from ..training.ranks import current, end_process, let_first_speak, speaks, together
 from ..training.ranks.single import Single
-from ..training.stopping import Terminated, sigterm_raises
+from ..training.stopping import Terminated, ctrl_c_ends_the_process, end_soon_on_signals, sigterm_raises
 from .convert_command import add_convert
 from .export_command import add_export
 from .json_output import add_json, text_aside
@@ -46,13 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     With the environment variable FASTBLACKOUT_DEBUG=1 errors keep their traceback.
     """
+    is_process = arguments is None
     open_streams()
     try:
-        with sigterm_raises():
+        with ctrl_c_ends_the_process("fastblackout") if is_process else nullcontext():
             options = build_parser().parse_args(arguments)
-            if arguments is None and options.command in _SHARED:  # the process is this command, and runs a network
+            if is_process and options.command in _SHARED:  # it runs a network
                 keep_freed_memory()
-            return end_process(_run(options))
+                end_soon_on_signals(f"fastblackout {options.command}")
+        with sigterm_raises():
+            status = _run(options)
+        return end_process(status, is_process and status in (130, 143))
     except BrokenPipeError:  # the reader of a pipe, such as head, has left: no message is needed
         return 1
     finally:
@@ -131,7 +135,7 @@ def build_parser() -> Parser:
     bench = command("bench", "compare every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
-    bench.set_defaults(run=_bench)
+    bench.set_defaults(run=_later("bench"))
     return parser
 
 
@@ -277,21 +281,6 @@ def _later(name: str) -> Command:
         return getattr(importlib.import_module(f".{command}", __package__), command)(options)
 
     return run
-
-
-def _bench(options: argparse.Namespace) -> int:
-    import subprocess
-    from pathlib import Path
-
-    if not Path("benchmarks").is_dir():
-        raise ValueError("bench: no benchmarks folder here; run it in a clone of the repository")
-    if options.arguments[:1] == ["report"]:
-        return subprocess.run([sys.executable, "benchmarks/report", *options.arguments[1:]]).returncode
-    try:
-        import pytest
-    except ImportError:
-        raise ValueError("bench: needs pytest; pip install '.[bench]'") from None
-    return int(pytest.main(["benchmarks", *options.arguments]))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def train_in_held_folder(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _threads(config.threads), stop_on_signals() as stop:
         before = {} if checkpoint is None else checkpoint.config
-        trial = trial_of(config, dataset, device, progress, stop) if checkpoint is None else None
+        trial = trial_of(config, dataset, device, progress) if checkpoint is None else None
         tried = before.get(TRIED) is True if trial is None else trial.compiled
         trainer = Trainer(config, dataset, about, device, tried)
         trainer.description["run"] = identity = identity_of(before)
@@ -92,6 +92,7 @@ def train_in_held_folder(
             trainer.restore(checkpoint)
         trainer.join()
         total = trainer.total
+        stop.at_once = None  # from here on what is begun is written
         with trainer.execution.settings(), trainer.writer:
             if not ranks.first:
                 with NoJournal(trainer.step, total) as journal:
@@ -111,12 +112,15 @@ def train_in_held_folder(
 
 def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop, saved: Path) -> Path:
     config, ranks, saved_at, since_log = trainer.config, trainer.ranks, trainer.step, trainer.since_log
-    steps, seconds = 0, 0.0  # since the last record, in this process
+    begun_at, steps, seconds = trainer.step, 0, 0.0  # two of them since the last record
     # A run that was stopped at this very step may have left its evaluation or pictures undone.
     _look(trainer, run, journal, stop)
     while not ranks.agree(stop) and trainer.step < total:
         began = time.perf_counter()
+        if trainer.execution.compiled and trainer.step == begun_at:
+            stop.at_once = f"stopped after step {trainer.step}; go on with --resume"
         loss = trainer.train_step()
+        stop.at_once = None
         since_log.add(loss, trainer.gradient_norm)
         step = trainer.step
         last = step == total

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+GRACE = 4.0  # seconds in which a signal that ends a command at once must have ended it
 
 
 class Terminated(SystemExit):
@@ -18,9 +23,14 @@ class Terminated(SystemExit):
 
 
 class Stop:
-    """Whether a signal has asked for an end, and which: true from then on."""
+    """Whether a signal has asked for an end, and which: true from then on.
+
+    at_once: with which message a signal is raised at once, while there is nothing that would have to be saved, such as
+    before the first step and while that compiles the network, which may take minutes; None: it is noted.
+    """
 
     signal = 0
+    at_once: str | None = "stopped"
 
     def __bool__(self) -> bool:
         return self.signal != 0
@@ -30,19 +40,27 @@ class Stop:
         return Terminated(message) if self.signal == signal.SIGTERM else KeyboardInterrupt(message)
 
 
+_gentle: Stop | None = None  # inside `stop_on_signals`
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """A Stop that the first Ctrl-C or SIGTERM sets. The second does what it did before, which stops at once."""
+    global _gentle
     stop = Stop()
 
     def note(number: int, frame: object) -> None:
         stop.signal = number
         _set(before)
+        if stop.at_once is not None:
+            raise stop.error(stop.at_once)
 
     before = _set({signal.SIGINT: note, signal.SIGTERM: note})
+    _gentle = stop
     try:
         yield stop
     finally:
+        _gentle = None
         _set(before)
 
 
@@ -55,11 +73,63 @@ def sigterm_raises() -> Iterator[None]:
     def raise_it(number: int, frame: object) -> None:
         raise Terminated("stopped")
 
-    before = _set({signal.SIGTERM: raise_it}) if free else {}
+    before = _set({signal.SIGTERM: raise_it} if free else {})
     try:
         yield
     finally:
         _set(before)
+
+
+@contextmanager
+def ctrl_c_ends_the_process(name: str) -> Iterator[None]:
+    """Ctrl-C says so in a line and ends the process: for the time in which it imports modules and reads its options.
+
+    An exception could be raised anywhere in an import, which may answer with another one or drop it.
+    """
+
+    def end(number: int, frame: object) -> None:
+        _end_process(name, number)
+
+    here = threading.current_thread() is threading.main_thread()
+    usual = here and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = _set({signal.SIGINT: end} if usual else {})
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def end_soon_on_signals(name: str) -> None:
+    """From here on the process ends GRACE seconds after a Ctrl-C or SIGTERM that is not one for the end of a step.
+
+    Usually an exception has ended it by then. But a handler in Python, which raises it, waits for calls into compilers
+    and torch.distributed, which may keep the main thread for minutes; others drop exceptions.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(name, reader), name="signals", daemon=True).start()
+
+
+def _watch(name: str, signals: int) -> None:
+    noted = None
+    while number := os.read(signals, 1)[0]:
+        if number not in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        stop = _gentle
+        if stop is not None and stop.at_once is None and stop is not noted:
+            noted = stop
+            continue
+        time.sleep(GRACE)
+        _end_process(name, number)
+
+
+def _end_process(name: str, number: int) -> None:
+    """Ends it here and now; of several ranks on a host one says so."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        with suppress(OSError, ValueError, AttributeError):  # a closed stream
+            print(f"{name}: stopped", file=sys.__stderr__, flush=True)
+    os._exit(128 + number)
 
 
 def _set(handlers: dict[signal.Signals, Any]) -> dict[signal.Signals, Any]:

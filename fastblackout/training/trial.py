@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ..data import Dataset
     from .config import TrainConfig
-    from .stopping import Stop
 
 FEWEST = 2_000  # samples through the network that are worth a look at how long a step takes; the largest takes 1 s each
 LONG = 20 * 60.0  # seconds of a training that is worth a trial: compiling takes a minute or two, and gains a fifth
@@ -32,13 +31,13 @@ class Trial(NamedTuple):
     seen: str
 
 
-def trial_of(config: TrainConfig, dataset: Dataset, device: torch.device, shown: bool, stop: Stop) -> Trial | None:
+def trial_of(config: TrainConfig, dataset: Dataset, device: torch.device, shown: bool) -> Trial | None:
     """Takes steps of two trainings that are thrown away, as written and compiled, in turns, and finds the faster way by
     the medians of their times.
 
     None where nothing is tried, and `compile` alone decides: it is not "auto", the device is no CPU, or torch.compile
-    lacks something on it; several processes share the training; it has less than FEWEST samples, or takes less than
-    LONG as written; or a stop is asked for in the middle.
+    lacks something on it; several processes share the training; or it has less than FEWEST samples, or takes less than
+    LONG as written.
     """
     samples = config.total_steps(len(dataset.train)) * config.batch * (config.draws if config.head == "implicit" else 1)
     if config.compile != "auto" or device.type != "cpu" or current().count > 1 or samples < FEWEST:
@@ -47,7 +46,7 @@ def trial_of(config: TrainConfig, dataset: Dataset, device: torch.device, shown:
         return None
     written = Trainer(replace(config, compile="off"), dataset, {}, device)
     _seconds(written)  # what a first step has to do once
-    if _seconds(written) * written.total < LONG or stop:
+    if _seconds(written) * written.total < LONG:
         return None
     if shown:
         told = "compiling the network, a minute or more, to see whether its steps are faster"
@@ -61,8 +60,6 @@ def trial_of(config: TrainConfig, dataset: Dataset, device: torch.device, shown:
     for _ in range(ROUNDS):
         for trainer, times in seconds.items():
             times += [_seconds(trainer) for _ in range(STEPS)]
-        if stop:
-            return None
     was, then = (median(times) for times in seconds.values())
     faster = then < GAIN * was
     seen = f"a step takes {was:.3g} s as written, {then:.3g} s compiled (in {making:.0f} s)"

@@ -57,6 +57,8 @@ def test_the_place_of_a_process():
     ("change", "words"),
     [
         ({"RANK": "", "MASTER_PORT": ""}, "ranks: RANK, MASTER_PORT: must be set where WORLD_SIZE is"),
+        ({"MASTER_PORT": "abc"}, "ranks: MASTER_PORT: must be an integer in 1..65535, got 'abc'"),
+        ({"MASTER_PORT": "65536"}, "ranks: MASTER_PORT: must be an integer in 1..65535, got '65536'"),
         ({"RANK": "4"}, "ranks: RANK: must be an integer in 0..3, got '4'"),
         ({"LOCAL_RANK": "-1"}, "ranks: LOCAL_RANK: must be an integer in 0..3, got '-1'"),
         ({"WORLD_SIZE": "two"}, "ranks: WORLD_SIZE: must be an integer in 1..1048575, got 'two'"),

@@ -19,7 +19,7 @@ from fastblackout.training.config import TrainConfig
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.run_lock import LOCK, holding
 from fastblackout.training.stopping import Terminated
-from support.subprocesses import elsewhere
+from support.subprocesses import PACKAGE, elsewhere
 
 OPTIONS = {"steps": 12, "batch": 8, "channels": 8, "threads": 1, "schedule_steps": 60}
 OPTIONS |= {"log_every": 5, "held_out_every": 1, "sample_every": 6, "checkpoint_every": 4}
@@ -180,3 +180,75 @@ def test_sigterm_stops_evaluate(home, tmp_path):
     assert (running.returncode, out) == (143, "")
     assert err.endswith("fastblackout evaluate: stopped\n") and "Traceback" not in err
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("module", [["-m", "fastblackout"], ["-c", "import fastblackout.cli as c; c.main()"]])
+def test_control_c_while_the_command_line_is_imported(tmp_path, module):
+    """A module that is slow to import stands for all of them, of which each takes some milliseconds."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    environment = elsewhere(PYTHONPATH=os.pathsep.join([str(tmp_path), PACKAGE]))
+    line = [sys.executable, *module, "info"]
+    running = subprocess.Popen(
+        line, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout.readline() == "importing\n"
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=60) == ("", "fastblackout: stopped\n")
+    assert running.returncode == 130
+
+
+# The import of a module that the command line needs waits, and drops an exception.
+SLOW = """
+import importlib.abc, sys, time
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *more):
+        if name == "fastblackout.cli.train_command":
+            print("importing", flush=True)
+            try:
+                time.sleep(60)
+            except BaseException:
+                pass
+sys.meta_path.insert(0, Slow())
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_compilation(home, tmp_path, number, status):
+    """One that drops the exception, and then waits in a call that no handler of Python's interrupts."""
+    code = """
+import ctypes, sys, time, torch
+from fastblackout import cli
+def compiles(self, *given):
+    print("compiling", flush=True)
+    for _ in range(2):
+        try:
+            ctypes.CDLL(None).sleep(60) or time.sleep(0)
+        except BaseException:
+            pass
+torch.nn.Module.compile = lambda self: setattr(self, "forward", lambda *given: compiles(self))
+sys.exit(cli.main())
+"""
+    line = [sys.executable, "-c", code, *command(home, tmp_path / "run", "--compile=on")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen(line, cwd=tmp_path, env=elsewhere(), **pipes)
+    assert running.stdout.readline() == "compiling\n"
+    running.send_signal(number)
+    assert running.communicate(timeout=30) == ("", "fastblackout train: stopped\n")
+    assert running.returncode == status
+    assert load_checkpoint(tmp_path / "run").step == 0
+
+
+def test_a_signal_in_a_compiled_first_step_ends_it(home, data, tmp_path, monkeypatch):
+    """An uncompiled one is done, and saved."""
+    step = training.Trainer.train_step
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+        return step(self)
+
+    monkeypatch.setattr(training.Trainer, "train_step", interrupted)
+    monkeypatch.setattr("torch.nn.Module.compile", lambda self: None)
+    for compile, done in (("on", 0), ("off", 1)):
+        with pytest.raises(KeyboardInterrupt, match=f"^stopped after step {done}; go on with --resume$"):
+            fb.train(data, tmp_path / compile, TrainConfig(**OPTIONS, compile=compile), progress=False)
+        assert load_checkpoint(tmp_path / compile).step == done

@@ -1,5 +1,7 @@
 """The trial of compiled steps that a long training on a CPU begins with: what it chooses, says and leaves alone."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from fastblackout.training import trial
 from fastblackout.training.checkpoint import EMA, TRIED, export_checkpoint, load_checkpoint
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.run import train
+from fastblackout.training.stopping import Terminated
 
 TINY = {"batch": 8, "channels": 8, "schedule_steps": 20, "warmup": 1, "dropout": 0.1, "threads": 1, "device": "cpu"}
 QUIET = {"held_out_every": 0, "sample_every": 0}
@@ -104,11 +107,16 @@ def test_a_compiler_that_fails_is_told(data, clock, tmp_path, monkeypatch, capsy
     assert "compiling failed (InductorError: no such header): as written\n" in capsys.readouterr().err
 
 
-def test_a_stop_ends_the_trial(data, clock, monkeypatch):
-    class Stop:
-        def __bool__(self):
-            return len(clock["taken"]) > 6
+def test_a_signal_ends_the_trial(data, clock, tmp_path, monkeypatch):
+    timed = trial._seconds
 
-    config = TrainConfig(**TINY, steps=99)
-    assert trial.trial_of(config, data, torch.device("cpu"), False, Stop()) is None
-    assert len(clock["taken"]) == 3 + 2 * trial.STEPS  # to the end of the round
+    def interrupted(trainer):
+        if len(clock["taken"]) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return timed(trainer)
+
+    monkeypatch.setattr(trial, "_seconds", interrupted)
+    with pytest.raises(Terminated):
+        run(data, tmp_path / "run")
+    assert len(clock["taken"]) == 2
+    assert not (tmp_path / "run").exists()

@@ -87,13 +87,15 @@ def let_first_speak() -> None:
         time.sleep(_TO_SPEAK)
 
 
-def end_process(status: int) -> int:
-    """The exit status, for a process alone and for success. Else one of several ranks ends here and now.
+def end_process(status: int, stopped: bool = False) -> int:
+    """The exit status, for success and for a process alone that was not stopped by a signal. Else it ends here and now.
 
-    The interpreter's own end would wait for calls of torch.distributed that ranks which are gone cannot answer.
+    The interpreter's own end would wait for calls of torch.distributed that ranks which are gone cannot answer, and for
+    threads and processes of a compiler.
     """
-    if _joined is not None and status:
-        _joined[1].linger()
+    if status and (_joined is not None or stopped):
+        if _joined is not None:
+            _joined[1].linger()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # a closed pipe
                 stream.flush()

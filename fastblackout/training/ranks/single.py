@@ -58,6 +58,7 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place:
         )
         raise ValueError(f"ranks: {', '.join(missing)}: {rule}, got none")
     count = _number(environment, "WORLD_SIZE", 1, 1 << 20)
+    _number(environment, "MASTER_PORT", 1, 1 << 16)  # torch's own error names nothing
     return Place(_number(environment, "RANK", 0, count), count, _number(environment, "LOCAL_RANK", 0, count))
 
 
