@@ -2,6 +2,7 @@
 
 FASTBLACKOUT_CUDA=auto (default): build _cuda when nvcc is found.  0: never.  1: always, an error without nvcc.
 pypi: always, with nvcc from the packages nvidia-cuda-nvcc and nvidia-cuda-cccl.
+FASTBLACKOUT_CUDA_ARCHITECTURES=80,90: build _cuda for these; default: for the GPUs of this machine, else for all.
 FASTBLACKOUT_SIMT=1: also build _simt, the CUDA kernels run on the CPU, for the tests.
 FASTBLACKOUT_EMULATE=avx512: compile the code for AVX-512 in plain C++, for tests on processors with AVX2 alone (g++).
 FASTBLACKOUT_SANITIZE=address,undefined or thread: compile the C++ modules with those sanitizers (.ci/sanitize).
@@ -14,6 +15,8 @@ import ast
 import json
 import os
 import re
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,6 +50,16 @@ def fail(message: str) -> None:
     sys.exit(f"fastblackout: {message}")
 
 
+def find_compiler() -> str:
+    """The C++ compiler, before pip fetches what takes long: without it, or Python's headers, nothing can be built."""
+    cxx = os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++")
+    if shutil.which(shlex.split(cxx)[0]) is None:
+        fail(f"it is compiled from source and needs a C++17 compiler, but there is no {cxx}: install g++, or set CXX")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        fail("it is compiled from source and needs Python.h: install Python's headers (Debian, Ubuntu: python3-dev)")
+    return cxx
+
+
 def find_nvcc(wish: str) -> tuple[str | None, str]:
     """(nvcc, why not): why is empty when nvcc was found."""
     if wish == "0":
@@ -68,11 +81,24 @@ def find_nvcc(wish: str) -> tuple[str | None, str]:
     return found, "" if found else "no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda when it was built"
 
 
-def nvcc_architectures(nvcc: str) -> list[str]:
-    """Those of ARCHITECTURES that this nvcc knows."""
+def of_cards(known: list[str]) -> set[str]:
+    """Of these architectures the newest that each GPU here runs, as the driver's nvidia-smi has them; no GPU: none."""
+    smi = shutil.which("nvidia-smi")
+    command = [smi, "--query-gpu=compute_cap", "--format=csv,noheader"]
+    text = subprocess.run(command, capture_output=True, text=True).stdout if smi else ""
+    cards = [int(major + minor) for major, minor in re.findall(r"^(\d+)\.(\d)$", text, re.MULTILINE)]
+    return {max(older, key=int) for card in cards if (older := [code for code in known if int(code) <= card])}
+
+
+def wanted_architectures(nvcc: str) -> list[str]:
+    """Those of ARCHITECTURES that this nvcc knows: the ones wished for, else those of the GPUs here, else all."""
     text = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout
-    known = set(re.findall(r"sm_(\d+)", text))
-    return [a for a in ARCHITECTURES if a in known]
+    known = [code for code in ARCHITECTURES if code in re.findall(r"sm_(\d+)", text)]
+    wish = os.environ.get("FASTBLACKOUT_CUDA_ARCHITECTURES", "")
+    wanted = {code.strip() for code in wish.split(",")} if wish else of_cards(known) or set(known)
+    if not wanted <= set(known):
+        fail(f"FASTBLACKOUT_CUDA_ARCHITECTURES must be some of {','.join(known)}, got {wish!r}")
+    return sorted(wanted, key=int)
 
 
 def nvcc_release(nvcc: str) -> str | None:
@@ -82,7 +108,7 @@ def nvcc_release(nvcc: str) -> str | None:
 
 
 def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
-    cxx = os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++")
+    cxx = CXX
     if EMULATE:
         cxx += " -DFB_EMULATED_AVX512"
     if SANITIZE:
@@ -204,13 +230,15 @@ class NinjaBuild(build_ext):
         return [*super().get_outputs(), str(Path(self.get_ext_fullpath("fastblackout._cpu")).parent / "_build.json")]
 
 
+CXX = find_compiler()
 WISH = os.environ.get("FASTBLACKOUT_CUDA", "auto")
 if WISH not in ("auto", "0", "1", "pypi"):
     fail(f"FASTBLACKOUT_CUDA must be auto, 0, 1 or pypi, got {WISH!r}")
 BUILDING = any(word.startswith(("build", "bdist", "develop", "install", "editable")) for word in sys.argv[1:])
 NVCC, WHY_NOT = find_nvcc(WISH) if BUILDING else (None, "")
-CODES = nvcc_architectures(NVCC) if NVCC else []
+CODES = wanted_architectures(NVCC) if NVCC else []
 BUILD_FACTS = {
+    "sources": runpy.run_path(str(ROOT / "fastblackout/backends/available.py"))["sources_digest"](ROOT),
     "cuda_architectures": [f"sm_{code}" for code in CODES],
     "cuda_release": nvcc_release(NVCC) if NVCC else None,
     "why_no_cuda": WHY_NOT,

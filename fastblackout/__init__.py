@@ -6,15 +6,19 @@ Everything is loaded at first use: importing the package touches neither torch n
 from __future__ import annotations
 
 import importlib
-import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__ as __version__
-from .backends import available as _natives
 
 if TYPE_CHECKING:
+    from . import data as data
+    from . import distributions as distributions
+    from . import evaluation as evaluation
     from . import models as models
+    from . import ops as ops
+    from . import processes as processes
+    from . import reference as reference
     from .backends.select import use_backend as use_backend
     from .backends.wrong_values import check_values as check_values
     from .likelihood.any_process import process_bits_per_dim as process_bits_per_dim
@@ -61,29 +65,27 @@ _HOME = {
 }
 _MODULES = ("data", "distributions", "evaluation", "models", "ops", "processes", "reference")
 
-if (_hint := _natives.source_tree_hint()) is not None:
-    warnings.warn(_hint, RuntimeWarning, stacklevel=2)
-
 
 def _ops() -> ModuleType:
     """The ops, of which the package has all that their module lists."""
     return importlib.import_module(".ops", __name__)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f".{name}", __name__)
-    elif name == "__all__":
-        value = sorted(["__version__", "models", *_HOME, *_ops().__all__])
-    elif not name.startswith("_") and name in _ops().__all__:
-        value = getattr(_ops(), name)
-    else:
-        raise AttributeError(f"module 'fastblackout' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # which would take any name for one that there is
 
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        elif name in _MODULES:
+            value = importlib.import_module(f".{name}", __name__)
+        elif name == "__all__":
+            value = sorted(["__version__", "models", *_HOME, *_ops().__all__])
+        elif not name.startswith("_") and name in _ops().__all__:
+            value = getattr(_ops(), name)
+        else:
+            raise AttributeError(f"module 'fastblackout' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
-def __dir__() -> list[str]:
-    return __getattr__("__all__")
+    def __dir__() -> list[str]:
+        return __getattr__("__all__")

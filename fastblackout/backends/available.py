@@ -1,31 +1,67 @@
-"""The compiled modules: loaded at first use, and why one is absent."""
+"""The compiled modules: where they lie, loaded at first use, and why one is absent."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import importlib
-import importlib.machinery
 import importlib.util
 import json
 import os
+import sys
+import threading
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 _HERE = Path(__file__).parents[1]
+_lock = threading.Lock()
 
 
-def _built(name: str) -> bool:
-    return any((_HERE / f"{name}{suffix}").exists() for suffix in importlib.machinery.EXTENSION_SUFFIXES)
+def sources_digest(root: Path) -> str:
+    """A hash of all that the compiled modules of a source tree are made of, and of its version.
+
+    That is csrc/, setup.py with the compilers' options, and reference/philox.py, from which it takes the streams. Where
+    these are equal, an installed package's modules are those that the tree itself would have compiled, whatever has
+    changed in its other Python files. setup.py calls this and writes the hash into _build.json.
+    """
+    digest = hashlib.sha256()
+    more = ("setup.py", "fastblackout/_version.py", "fastblackout/reference/philox.py")
+    for path in [*(root / name for name in more), *sorted((root / "csrc").rglob("*.*"))]:
+        digest.update(f"{path.relative_to(root).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
-def source_tree_hint() -> str | None:
-    """What to do when this is a source tree nothing was compiled in; None when the kernels are here."""
-    if _built("_cpu"):
-        return None
+def _find(folder: Path, name: str) -> ModuleSpec | None:
+    return PathFinder.find_spec(f"fastblackout.{name}", [str(folder)])
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    path = folder / "_build.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+@functools.cache
+def _home() -> Path | str:
+    """The folder of the compiled modules, or one line saying what to do where there are none that fit.
+
+    They lie beside the package's Python files. Only a source tree has none, where Python takes the package from it
+    because it was started there: then the modules are those of the installed package, if they fit.
+    """
+    if _find(_HERE, "_cpu") is not None:
+        return _HERE
+    root, why = _HERE.parent, "nor is there an installed package that does"
+    if (root / "csrc").is_dir():
+        for entry in sys.path:
+            installed = Path(entry, "fastblackout").absolute()
+            if _find(installed, "_cpu") is not None:
+                if _facts(installed).get("sources") == sources_digest(root):
+                    return installed
+                why = f"and those in {installed} were compiled from other sources"
     return (
-        f"fastblackout was imported from {_HERE}, which holds no compiled kernels: leave that folder to use an "
+        f"fastblackout was imported from {_HERE}, which holds no compiled kernels, {why}: leave that folder to use an "
         "installed fastblackout, or run `pip install -e .` in it"
     )
 
@@ -62,24 +98,38 @@ def _old_driver() -> str | None:
 @functools.cache
 def load(name: str) -> ModuleType | str:
     """The module fastblackout.<name>, or one line saying why it is absent."""
-    if name == "_cpu" and (hint := source_tree_hint()) is not None:
-        return hint
-    if name == "_cuda" and not _built("_cuda"):
-        why = build_facts().get("why_no_cuda") or source_tree_hint() or "it was not built"
+    home = _home()
+    if isinstance(home, str):
+        return home
+    spec = _find(home, name)
+    if name == "_cuda" and spec is None:
+        why = build_facts().get("why_no_cuda") or "it was not built"
         return f"{why}; to build it: FASTBLACKOUT_CUDA=1 pip install . (=pypi brings nvcc)"
     if name == "_cuda" and (old := _old_driver()) is not None:
         return old
+    if spec is None:
+        return f"fastblackout.{name} was not built"
     try:
-        return importlib.import_module(f"fastblackout.{name}")
+        with _lock:
+            return sys.modules.get(spec.name) or _imported(spec)
     except ImportError as error:
         return f"fastblackout.{name} does not load: {error}"
+
+
+def _imported(spec: ModuleSpec) -> ModuleType:
+    """As `import` does it, which would look for the module beside the package's Python files alone."""
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module
+    return module
 
 
 @functools.cache
 def build_facts() -> dict[str, Any]:
     """What setup.py wrote down about this build."""
-    path = _HERE / "_build.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    home = _home()
+    return {} if isinstance(home, str) else _facts(home)
 
 
 @functools.cache

@@ -18,8 +18,9 @@ _NAME = "fastblackout.kernels"
 
 def _kernels() -> ModuleType:
     """The package; in a source tree it is the folder kernels/ beside fastblackout/."""
-    if _NAME not in sys.modules and importlib.util.find_spec(_NAME) is None:
-        folder = Path(__file__).resolve().parents[2] / "kernels"
+    package = Path(__file__).resolve().parents[1]
+    if _NAME not in sys.modules and not (package / "kernels").is_dir():
+        folder = package.parent / "kernels"
         spec = importlib.util.spec_from_file_location(
             _NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )

@@ -198,9 +198,9 @@ class Law:
             share = 1.0 / ((1.0 + start.e) * (self.x + self.n_0))
             n, h = self.n_0 - 1.0, (self.n_0 * (share * (1.0 + start.e))) * _ratio(self.ratios[sign], self.n_0)
             live = self.inner & (self.n_0 > self.first) & (h >= _LEAST)
-        given = {"n": n, "h": h, "t": start.t, "e": start.e, "inverse": start.inverse, "d": self.d, "t_0": self.t_0}
+        given: dict[str, F | float] = {"n": n, "h": h, "t": start.t, "e": start.e, "inverse": start.inverse}
+        given |= {"d": self.d, "t_0": self.t_0, "x": self.x, "last": last, "sign": sign, "goal": np.inf}
         given |= self.ratios[sign]
-        given |= {"x": self.x, "last": last, "sign": np.float64(sign), "goal": np.float64(np.inf)}
         return {name: np.broadcast_to(each, h.shape) for name, each in given.items()}, np.broadcast_to(live, h.shape)
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import types
+from importlib.machinery import ModuleSpec
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def driver(monkeypatch):
             return types.SimpleNamespace(cuDriverGetVersion=cu_driver_get_version)
 
         monkeypatch.setattr(ctypes, "CDLL", library)
-        monkeypatch.setattr(available, "_built", lambda name: True)
+        monkeypatch.setattr(available, "_find", lambda folder, name: ModuleSpec(f"fastblackout.{name}", None))
         monkeypatch.setattr(available, "build_facts", lambda: {"cuda_release": release})
         monkeypatch.setitem(sys.modules, "fastblackout._cuda", types.SimpleNamespace(**dict.fromkeys(OPS)))
         for cached in caches:

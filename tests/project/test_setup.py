@@ -1,0 +1,101 @@
+"""What setup.py decides before it compiles: whether it can, and for which GPUs."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fastblackout.backends import available
+from support import ROOT
+
+pytest.importorskip("setuptools", reason="setuptools, with which the package is built, is not installed")
+
+# As the build starts it, but for the building.
+DECIDE = """
+import json, runpy, sys, setuptools
+setuptools.setup = lambda **arguments: None
+sys.argv = ["setup.py", "build_ext"]
+print(json.dumps(runpy.run_path("setup.py")["BUILD_FACTS"]))
+"""
+
+
+@pytest.fixture
+def decide(tmp_path):
+    """Runs that where these programs, by name the lines of a shell, are all that is on the PATH."""
+
+    def run(programs, **environment):
+        for name, lines in {"g++": "", **programs}.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+            (tmp_path / name).chmod(0o755)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("FASTBLACKOUT_", "CUDA_", "CXX"))}
+        clean |= {"PATH": str(tmp_path), **environment}
+        return subprocess.run([sys.executable, "-c", DECIDE], cwd=ROOT, env=clean, capture_output=True, text=True)
+
+    return run
+
+
+def smi(lines):
+    wants = "--query-gpu=compute_cap --format=csv,noheader"
+    return f'[ "$*" = "{wants}" ] && printf "{lines}" || exit 1'
+
+
+def nvcc(*codes):
+    names = " ".join(f"sm_{code}" for code in codes)
+    return f'[ "$1" = --version ] && echo "release 13.0," || printf "%s\\n" {names}'
+
+
+ALL = nvcc(75, 80, 86, 89, 90, 100, 103, 110, 120, 121)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "lines", "architectures"),
+    [
+        (ALL, None, ["sm_80", "sm_90", "sm_100", "sm_120"]),
+        (ALL, "9.0\\n", ["sm_90"]),
+        (ALL, "8.9\\n8.0\\n", ["sm_80"]),
+        (ALL, "12.1\\n8.6\\n", ["sm_80", "sm_120"]),
+        (ALL, "11.0\\n", ["sm_100"]),  # by way of its PTX
+        (nvcc(80, 90), "10.0\\n", ["sm_90"]),  # as well
+        (nvcc(80, 90), None, ["sm_80", "sm_90"]),
+        (ALL, "7.5\\n", ["sm_80", "sm_90", "sm_100", "sm_120"]),  # which runs none
+        (ALL, "No devices were found\\n", ["sm_80", "sm_90", "sm_100", "sm_120"]),
+    ],
+)
+def test_the_gpus_here_decide_the_architectures(decide, compiler, lines, architectures):
+    done = decide({"nvcc": compiler} | ({} if lines is None else {"nvidia-smi": smi(lines)}))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cuda_architectures"] == architectures
+
+
+def test_architectures_by_name(decide):
+    programs = {"nvcc": ALL, "nvidia-smi": smi("9.0\\n")}
+    done = decide(programs, FASTBLACKOUT_CUDA_ARCHITECTURES="100,80")
+    assert json.loads(done.stdout)["cuda_architectures"] == ["sm_80", "sm_100"]
+    done = decide(programs, FASTBLACKOUT_CUDA_ARCHITECTURES="86")
+    rule = "FASTBLACKOUT_CUDA_ARCHITECTURES must be some of 80,90,100,120, got '86'"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"fastblackout: {rule}\n")
+
+
+@pytest.mark.parametrize("command", ["egg_info", "bdist_wheel"])  # pip's first, before it fetches anything; the build
+@pytest.mark.parametrize(("chosen", "named"), [({}, "c++"), ({"CXX": "no-such-compiler -O1"}, "no-such-compiler -O1")])
+def test_a_missing_compiler_is_said_in_one_line(tmp_path, command, chosen, named):
+    environment = {k: v for k, v in os.environ.items() if k != "CXX"} | {"PATH": str(tmp_path), **chosen}
+    done = subprocess.run(
+        [sys.executable, "setup.py", command], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    why = f"it is compiled from source and needs a C++17 compiler, but there is no {named}: install g++, or set CXX"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"fastblackout: {why}\n")
+
+
+def test_missing_headers_of_python_are_said_in_one_line():
+    code = f"import sysconfig; sysconfig.get_path = lambda name: '/nowhere'\n{DECIDE}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "needs Python.h" in done.stderr
+
+
+def test_the_modules_under_test_are_those_of_this_tree(decide):
+    """_build.json says so; it fails where C++ was changed and not compiled again."""
+    sources = json.loads(decide({}).stdout)["sources"]
+    assert sources == available.sources_digest(ROOT) == available.build_facts()["sources"]
