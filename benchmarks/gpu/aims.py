@@ -14,14 +14,16 @@ LARGE = 1 << 26  # elements: 64 Mpx
 
 
 def instructions(capability: str) -> dict[str, Any]:
-    """What of fastblackout._cuda this card runs: {"architecture", kernel: instructions an element}, or an error."""
+    """What of fastblackout._cuda this card runs: {"architecture", kernel: instructions an element, those at half rate
+    twice where they bind}, or an error."""
     from fastblackout.backends import available
 
     try:
         built = [int(name.removeprefix("sm_")) for name in available.build_facts()["cuda_architectures"]]
         card = int(capability.removeprefix("sm_"))
         name = f"sm_{max(code for code in built if code <= card and code // 10 == card // 10)}"
-        return {"architecture": name, **counted(str(getattr(available.load("_cuda"), "__file__", "")), name)}
+        found = counted(str(getattr(available.load("_cuda"), "__file__", "")), name)
+        return {"architecture": name, **{kernel: instructions.issued for kernel, instructions in found.items()}}
     except Exception as error:  # the times stand without it
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 

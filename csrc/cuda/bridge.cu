@@ -102,8 +102,9 @@ FB_COLD void finish(const Bridge& op, int64_t sample, uint32_t begin) {
   }
 }
 
+// With attrition a multiprocessor's shared memory is enough for two blocks at most, which may have twice the registers.
 template <bool Attrition>
-FB_KERNEL(kThreads, 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces) {
+FB_KERNEL(kThreads, Attrition ? 2 : 4) bridge_shared(FB_PARAM(Bridge) op, FB_PARAM(Pieces) pieces) {
   Shared<Attrition>& memory = shared<Attrition>();
   DrawTable* tables = memory.tables;
   const uint32_t sample = piece_of(op, pieces).sample;

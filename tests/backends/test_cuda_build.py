@@ -20,6 +20,7 @@ MORE_REGISTERS |= {"negative_binomial_losses": 80, "negative_binomial_grads": 80
 MORE_REGISTERS |= dict.fromkeys(("state_gradsILb0E", "state_step_kernelILb0E"), 80)
 MORE_REGISTERS |= dict.fromkeys(("state_lossesILb1E", "state_gradsILb1E", "state_step_kernelILb1E"), 128)
 MORE_REGISTERS |= {"thin_wide": 128, "bridge_wide": 128}  # two blocks: the table and the samplers' hats need the room
+MORE_REGISTERS["bridge_sharedILb1E"] = 128  # two blocks: of its two tables shared memory has no room for more
 # Two blocks, which have a multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh)
 MORE_REGISTERS |= dict.fromkeys(("bayes_losses", "bayes_grads", "bayes_step_kernel"), 128)
 KERNELS = (

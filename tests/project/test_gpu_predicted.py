@@ -6,7 +6,7 @@ import types
 import pytest
 
 from fastblackout.backends import available
-from support import ROOT
+from support import ROOT, cuda_counts
 
 PAGE = ROOT / "docs/performance.md"
 
@@ -23,29 +23,40 @@ def test_a_launch_is_as_slow_as_the_slowest_of_three(predicted):
     assert round(predicted.H100.issue / 1e12, 1) == 29.7
 
 
+def test_what_goes_at_half_rate_counts_twice_where_it_binds(predicted):
+    at_half_rate = cuda_counts.at_half_rate
+    for text in ("LOP3.LUT R1, R2", "@!P0 VIADD R1, R2", "@UP1 PRMT R1", "FSETP.GE.AND P0", "VIMNMX.U32 R1", "SHF.L R1"):
+        assert at_half_rate(text), text
+    for text in ("IMAD.IADD R1, R2", "FADD R1, R2", "UIADD3 UR1", "LDS R1", "BRA `(.L_1)", "ULOP3.LUT UR4"):
+        assert not at_half_rate(text), text
+    assert predicted.Instructions(39.0, 23.5).issued == 47.0 and predicted.Instructions(180.0, 70.0).issued == 180.0
+
+
 def test_the_page_has_the_counts_of_this_build(predicted):
-    """Within 3%: another nvcc may order a few instructions otherwise."""
+    """Under the release of nvcc that the page names: another has other counts, whose budgets test_cuda_build.py holds."""
     pytest.importorskip("triton", reason="nvdisasm comes with triton, which is not installed")
     module = available.load("_cuda")
     if isinstance(module, str):
         pytest.skip(f"no CUDA kernels to look at: {module}")
-    rows = predicted.rows(module.__file__)
     (block,) = re.findall(r"<!-- gpu predicted -->\n(.*?)<!-- end -->", PAGE.read_text(), re.DOTALL)
-    table = [[cell.strip() for cell in line.strip("| ").split("|")] for line in block.strip().splitlines()[2:]]
+    (recorded,), release = re.findall(r"As nvcc (\S+) compiles", block), available.build_facts()["cuda_release"]
+    if release != recorded:
+        pytest.skip(f"the page has the counts of nvcc {recorded}, and this build is by {release}")
+    table = [[cell.strip() for cell in line.strip("| ").split("|")] for line in block.splitlines() if line[:1] == "|"]
     stale = "run python -m report.predicted --write in benchmarks/"
-    assert [line[:2] for line in table] == [list(row[:2]) for row in rows], stale
-    for line, row in zip(table, rows, strict=True):
-        for written, counted in zip(line[2:], row[2:], strict=True):
-            assert (written == "") == (counted == ""), stale
-            if written:
-                assert float(written) == pytest.approx(float(counted), rel=0.03), f"{line}, now {row}: {stale}"
+    for line, row in zip(table[2:], predicted.rows(module.__file__), strict=True):
+        for written, counted in zip(line, row, strict=True):
+            if re.fullmatch(r"[\d.]+", counted):  # 1%: releases with other last numbers may differ in an instruction
+                written, counted = float(written), pytest.approx(float(counted), rel=0.01)
+            assert written == counted, f"{line}, now {row}: {stale}"
 
 
 def test_the_table_is_written_into_the_page(script, monkeypatch, tmp_path, capsys):
     report, page = script("report.predicted"), tmp_path / "page.md"
     page.write_text("above\n<!-- gpu predicted -->\nold\n<!-- end -->\nbelow\n")
     monkeypatch.setattr(report, "PAGE", page)
-    monkeypatch.setattr(report, "rows", lambda module: [(module, *"abcdefghi")])
+    monkeypatch.setattr(report, "rows", lambda module: [(module, *"abcdefghijk")])
+    monkeypatch.setattr(available, "build_facts", lambda: {"cuda_release": "13.7"})
     monkeypatch.setattr(available, "load", lambda name: types.SimpleNamespace(__file__="built.so"))
     assert report.main([]) == 0
     assert "old" in page.read_text()
@@ -53,6 +64,7 @@ def test_the_table_is_written_into_the_page(script, monkeypatch, tmp_path, capsy
     text = page.read_text()
     assert text.startswith("above\n") and text.endswith("below\n") and "old" not in text
     assert "| built.so | a " in text and text.count("<!--") == 2
+    assert "\nAs nvcc 13.7 compiles them for sm_90:\n" in text
     monkeypatch.setattr(available, "load", lambda name: "not built")
     assert report.main([]) == 1
     assert capsys.readouterr().err == "report.predicted: no CUDA kernels to look at: not built\n"

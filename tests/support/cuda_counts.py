@@ -6,6 +6,7 @@ Dtypes that go by a call are rare cases to sass.Paths: of the others it takes th
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from support import sass
@@ -96,16 +97,27 @@ def _over_elements(body: list[str]) -> bool:
     return _moves(body) and not _shuffles(body)
 
 
-def instructions(path: str, architecture: str, name: str) -> float:
-    """An element's, at most: see sass.Paths."""
+# Of these a multiprocessor takes 64 lanes a clock, half of what it issues: "throughput of native arithmetic instructions"
+# in NVIDIA's CUDA programming guide. Integer additions, logic, shifts, compares, minima, byte permutes, conversions.
+_HALF_RATE = re.compile(
+    r"(?:@!?U?P\w+ )?(?:V?IADD3?|LEA|P?LOP3|SHF|(?:V?I|F)MNMX|[IF]SETP|F?SEL|PRMT|I2FP)\b"
+)
+
+
+def at_half_rate(text: str) -> bool:
+    return _HALF_RATE.match(text) is not None
+
+
+def instructions(path: str, architecture: str, name: str, counts: Callable[[str], bool] = lambda text: True) -> float:
+    """An element's, at most, of those that `counts` says yes to: see sass.Paths."""
     part, elements, trips, tiles, warps = KERNELS[name]
     code = sass.kernel(path, architecture, part)
-    paths = sass.Paths(code, trips)
+    paths = sass.Paths(code, trips, counts)
     if tiles:
         return paths.usual(*paths.loop(_over_tiles)) / elements
     if warps == 1:
         return paths.usual() / elements
-    least, (header, body) = sass.Paths(code, trips, shortest=True), paths.loop(_over_elements)
+    least, (header, body) = sass.Paths(code, trips, counts, shortest=True), paths.loop(_over_elements)
     rounds = trips([code[at][1] for at in sorted(body)]) or 1
     others = least.usual() + rounds * (paths.usual(header, body) - least.usual(header, body))
     return (paths.usual() + (warps - 1) * others) / warps / elements
