@@ -45,10 +45,14 @@ class Batch(NamedTuple):
 
 
 class _OnHost(NamedTuple):
-    """A batch before it is copied: one array of integers, one of numbers, and the images unless the device has them."""
+    """A batch before it is copied: an array of each dtype, and the images unless the device has them.
+
+    Numbers have the dtypes that the ops use them in, which spares a GPU the conversions and gives the ops the short way.
+    """
 
     integers: Tensor  # (4, B) int64: index, whether it is mirrored, label, k
-    numbers: Tensor  # (6, B) float64
+    doubles: Tensor  # (3, B) float64: the first three of Numbers
+    singles: Tensor  # (3, B) float32: the others
     images: Tensor | None
 
 
@@ -81,7 +85,7 @@ class Batches:
             made = (self._next[1] if self._next and there else self._ahead.submit(self._make, step)).result()
             self._next = step + 1, self._ahead.submit(self._make, step + 1)
         index, mirrored, labels, k = to_device(made.integers, self.device).unbind()
-        numbers = Numbers(*to_device(made.numbers, self.device).unbind())
+        numbers = Numbers(*(row for rows in (made.doubles, made.singles) for row in to_device(rows, self.device).unbind()))
         if made.images is not None:
             x_0 = to_device(made.images, self.device)
         else:
@@ -104,16 +108,17 @@ class Batches:
             len(index), rng=rng, like=index, global_batch=config.batch, times=config.times, max_count=most
         )
         integers = torch.from_numpy(np.stack((index, mirrored, labels, k)))
-        numbers = torch.from_numpy(np.stack(numbers_at(self.model, schedule, config.weight, k)))
+        rows = np.stack(numbers_at(self.model, schedule, config.weight, k))
+        doubles, singles = torch.from_numpy(rows[:3]), torch.from_numpy(rows[3:].astype(np.float32))
         images = None
         if self._resident is None:
             x_0 = self.dataset.train[index]
             x_0[mirrored] = x_0[mirrored, :, :, ::-1]
             images = torch.from_numpy(x_0)
         if self.device.type == "cuda":
-            integers, numbers = integers.pin_memory(), numbers.pin_memory()
+            integers, doubles, singles = integers.pin_memory(), doubles.pin_memory(), singles.pin_memory()
             images = None if images is None else images.pin_memory()
-        return _OnHost(integers, numbers, images)
+        return _OnHost(integers, doubles, singles, images)
 
     def _labels(self, index: NDArray[np.int64], step: int) -> NDArray[np.int64]:
         """The labels of some samples, those hidden from the network replaced by that of no class; 0 without labels."""

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Numbers(NamedTuple):
-    """What a loss takes of the schedule and the model at times k (B,): each float64 (B,), all of one library."""
+    """What a loss takes of the schedule and the model at times k (B,): each (B,), all of one library."""
 
     p: Any  # survival probabilities until k
     q: Any  # 1 - p
-    center: Any  # of the network's input
-    scale: Any
     weight: Any  # of the loss
+    center: Any  # of the network's input; this and the next ones are used in float32
+    scale: Any
     of_head: Any  # gain(k) of head "mean", offset(k) of the others
 
 
@@ -34,7 +34,7 @@ def numbers_at(model: Any, schedule: Schedule, weight: str, k: Any) -> Numbers:
     """The numbers at k (B,), a NumPy array or a tensor. Training makes them on the host and copies all at once."""
     survival = schedule.survival(k)
     of_head = model.gain(k) if head_of(model) == "mean" else model.offset(k)
-    return Numbers(*survival, model.center(k), model.scale(k), schedule.weight(weight, k), of_head)
+    return Numbers(*survival, schedule.weight(weight, k), model.center(k), model.scale(k), of_head)
 
 
 def blackout_loss(
@@ -60,7 +60,7 @@ def blackout_loss(
     check_schedule(op, schedule, model)
     head = head_of(model)
     outputs = ("births", "model_input") if head == "mean" else ("x_t", "births", "model_input")
-    p, q, center, scale, weights, of_head = numbers or numbers_at(model, schedule, weight, k)
+    p, q, weights, center, scale, of_head = numbers or numbers_at(model, schedule, weight, k)
     noised = thin(
         x_0, Prob(p, q), rng=rng, max_count=model.max_count, center=center, scale=scale, outputs=outputs,
     )  # fmt: skip

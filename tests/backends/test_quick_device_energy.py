@@ -1,14 +1,19 @@
-"""The short way of fb.energy_loss into the CUDA kernels, those of the SIMT shim: equal to the long way."""
+"""The short way of fb.energy_loss, and of a training step, into the CUDA kernels, those of the SIMT shim."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.data.dataset import make_dataset
+from fastblackout.training.config import preset
+from fastblackout.training.loss import Numbers, blackout_loss, numbers_at
+from fastblackout.training.trainer import Trainer
 from support import short_way
 from support.short_way import SPREAD, WEIGHT, B, same
 from support.short_way_device import Calls, long_way_only, on_device
@@ -112,3 +117,25 @@ def test_its_gradient_may_go_the_long_way(calls: Calls, monkeypatch: Any) -> Non
     with long_way_only(monkeypatch):
         (long_one,) = torch.autograd.grad(made.sum(), leaf)
     assert same(short_one, long_one) and calls.long == ["energy_loss_backward"]
+
+
+@pytest.mark.parametrize("head", ("mean", "implicit"))
+def test_what_a_training_step_makes_goes_the_short_way(monkeypatch: Any, head: str) -> None:
+    """Noise and loss take its numbers as they are; from float64 rows, converted, they have the same bits."""
+    config = preset("digits", head=head, compile="off", batch=4, channels=8, schedule_steps=20)
+    images = np.random.default_rng(1).integers(0, 17, (8, 1, 8, 8), dtype=np.uint8)
+    trainer = Trainer(config, make_dataset("digits", images, max_count=16), {}, torch.device("cpu"))
+    x_0, _, k, numbers = trainer.batch()
+    given = trainer.model, trainer.schedule, x_0, k, fb.Philox(7).tensor(), config.weight
+
+    def loss(numbers: Numbers) -> Any:
+        torch.manual_seed(1)  # for dropout
+        return blackout_loss(*given, numbers=numbers)
+
+    wide = numbers_at(trainer.model, trainer.schedule, config.weight, k)
+    assert {row.dtype for row in wide} == {torch.float64}
+    expected = loss(wide)
+    with on_device(monkeypatch) as calls:
+        made = loss(numbers)
+        assert set(calls.long) <= {"normal"}  # the noise of head "implicit"
+    assert torch.equal(made, expected)
