@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..arrays import Array, store
+from ..ground.underflow import ignoring_underflow
 from ..philox import Philox
 from . import select
 
 NO_PAIR = None, None  # a probability that is not there
 
 
+@ignoring_underflow
 def run(
     name: str,
     twin: Callable[..., Any] | None,

@@ -137,7 +137,7 @@ def refuse_number(op: str, argument: str, value: float, low: float, open_low: bo
 
 def _filled(op: str, argument: str, value: Any, samples: int, dtype: Any, low: float, open_low: bool) -> NDArray[Any]:
     out = np.empty(np.shape(value), dtype)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         out[...] = value
     wrong = ~((out > low if open_low else out >= low) & np.isfinite(out))
     if wrong.any():

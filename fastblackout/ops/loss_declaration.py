@@ -63,7 +63,7 @@ def run_graded(loss: Operation, values: Sequence[Any], backend: str, gradient: O
     outputs, size, slopes, foreseen = loss.outputs.make(call), (call.samples, call.elements), {}, None
     if gradient and chosen == "cpu" and all(each.dtype == "float32" for each in call.head or [call.first]):
         slopes, foreseen = gradient.outputs.make(call), short.foreseen()
-        with np.errstate(over="ignore", invalid="ignore"):  # as any number, it may be infinite
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):  # as any number, it may be infinite
             fields["ahead"] = fields["weight"] * foreseen if foreseen is not None else np.ones(call.samples)
     name = f"{loss.name}_and_slopes" if slopes else loss.name
     host.run(name, loss.twin, chosen, fields, outputs | slopes, size)

@@ -17,6 +17,7 @@ from ..call import checks
 from ..call.keys import resolve_rng
 from ..call.matrices import check_holds
 from ..call.route import through_torch
+from ..ground.underflow import ignoring_underflow
 from ..ops.transition import counts_of
 from ..philox import Philox
 from ..reference import redraw as reference
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Key = Philox | torch.Tensor | None
 
 
+@ignoring_underflow
 def redraw(
     op: str,
     given: Mapping[str, Any],

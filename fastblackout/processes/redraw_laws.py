@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +48,11 @@ class RedrawLaw(ABC):
         """sum over j of r[j] values[..., j]."""
 
     def inverse(self, j: Any) -> Any:
-        """1 / r[j]; infinite where r[j] is 0."""
-        with np.errstate(divide="ignore"):
-            return 1.0 / self.at(j)
+        """1 / r[j], at most the largest float64; infinite where r[j] is 0."""
+        xp, _ = like_of(j)
+        r = self.at(j)
+        with np.errstate(over="ignore"):
+            return xp.where(r > 0, (1.0 / xp.where(r > 0, r, 1.0)).clip(max=sys.float_info.max), math.inf)
 
     def reaches(self, j: int) -> bool:
         """Whether r[j] is above 0."""

@@ -7,8 +7,9 @@ b = exp(-(t - s)) and d = 1 - b, the paths from x_0 to x_t pass through x_s in t
     x_s = x_t, drawn anew before s and kept from then on          w_2 = c b
     x_s ~ r, drawn anew before s, and x_t again after it          w_3 = c d
 
-where r(x_t) > 0. Where it is 0, nothing leads to x_t but x_0 = x_t, which stays. The state at time t alone is x_0 with
-probability exp(-t), else from r. No array is larger than the states.
+where r(x_t) > 0. Where it is 0, nothing leads to x_t but x_0 = x_t, which stays. A weight below 2^-1024 counts as that
+here, whose inverse is finite. The state at time t alone is x_0 with probability exp(-t), else from r. No array is
+larger than the states.
 
 A 48-bit uniform V chooses: x_0 where V < keep, else x_t where V < other, else a state from r, where
 

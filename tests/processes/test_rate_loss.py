@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+import fastblackout as fb
 from fastblackout import processes as loss
 from fastblackout.processes import conversion as to
 from support.small_processes import LAW, PROCESSES, data_law
@@ -181,3 +182,14 @@ def test_rate_divergence():
     for pair in ((-1.0, 1.0), (1.0, math.nan), (torch.tensor(-1.0), 1.0), (1.0, torch.tensor(-1.0))):
         with pytest.raises(ValueError, match=r"rate_divergence: (model_)?rate: must be at least 0"):
             loss.rate_divergence(*pair)
+
+
+@pytest.mark.parametrize("of", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_states_that_cannot_follow_are_refused(of):
+    process, x_t, x_0, log_rates = fb.PureDeath(12), of(np.array([[3]])), of(np.array([[5]])), of(np.zeros((1, 1)))
+    with pytest.raises(
+        ValueError, match="^birth_death_loss: x_t: must have a probability above 0.*got x_t = 3 and x_0"
+    ):
+        loss.birth_death_loss(process, x_t, x_0, 0.0, log_rates, log_rates)
+    with pytest.raises(ValueError, match="^birth_death_loss: x_t: must be reachable from x_0, got x_t = 5 and x_0 = 3"):
+        loss.birth_death_loss(process, x_0, x_t, 0.5, log_rates, log_rates)

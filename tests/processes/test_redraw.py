@@ -218,3 +218,19 @@ def test_a_bridge_of_forward_draws_has_the_law_of_its_time(name):
     assert chi_square_counts(pairs[expected > 0], expected[expected > 0]) > FALSE_ALARM
     kept = int((x_s == x_t).sum())
     assert abs(kept - stayed) < 5.5 * (stayed * (1 - stayed / count)) ** 0.5
+
+
+def test_a_weight_whose_inverse_is_not_finite(backend):
+    """A state that hardly anything leads to has been there all along; one that nothing leads to must have been."""
+    law, x_t = fb.Redraw(np.array([1e-310, 0.5, 0.5, 5e-324, 0.0])), np.array([[0, 0, 3, 3, 4]])
+    same = law.sample_bridge(x_t, x_t, 0.4, 1.0, rng=KEYS[0])
+    np.testing.assert_array_equal(same, x_t)
+    assert torch.equal(
+        law.sample_bridge(*map(torch.from_numpy, (x_t, x_t)), 0.4, 1.0, rng=KEYS[0]), torch.from_numpy(x_t)
+    )
+    x_t, x_0 = np.zeros((1, 4000), int), np.ones((1, 4000), int)
+    x_s = law.sample_bridge(x_t, x_0, 0.4, 1.0, rng=KEYS[0])
+    wanted = law.bridge(x_t[:, :1], x_0[:, :1], 0.4, 1.0)[0, 0]
+    assert chi_square_counts(np.bincount(x_s[0], minlength=5)[:3], 4000 * wanted[:3]) > FALSE_ALARM
+    with pytest.raises(ValueError, match="must be reachable"):
+        law.sample_bridge(np.array([4]), np.array([1]), 0.4, 1.0, rng=KEYS[0])

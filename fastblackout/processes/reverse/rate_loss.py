@@ -75,6 +75,7 @@ def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: A
     xp, device = like_of(now)
     factor = process._beta(op, t, now, behind=0)
     here = process.log_prob(now, then, t)
+    process._possible(op, here > -np.inf, now, then)
     total = 0.0
     for step, log_model in ((1, log_births), (-1, log_deaths)):
         side = np.zeros(process.states)
