@@ -1,4 +1,4 @@
-"""Whole files or none: every file this package writes appears under its name complete, or not at all."""
+"""Whole files or none: every plain file this package writes appears under its name complete, or not at all."""
 
 from __future__ import annotations
 
@@ -26,21 +26,55 @@ def atomic_write(path: str | os.PathLike[str], content: bytes) -> Path:
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A temporary file beside `path` to write to; when the block ends it is flushed to the disk and renamed to `path`.
 
+    A symbolic link is followed and stays. A device or a pipe is itself written to: there is nothing else it could be.
     Raises OSError (a full disk, no permission) with an existing file of that name untouched and no temporary file left,
     which is also what any error inside the block leaves.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    with naming(path):
+        if _is_special(path):
+            with open(path, "wb") as special:
+                yield special
+            return
+        target = Path(os.path.realpath(path))
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Lets an OSError of the block, such as that of a full disk, name the file that it is about."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = os.fspath(path)
         raise
+
+
+def own(path: Path) -> Path:
+    """The path of a file in a run's folder, which may have come from anybody: a link to a file, a device or a pipe of
+    that name is removed, since what lies behind it is none of the run's."""
+    if (path.is_symlink() and not path.is_dir()) or _is_special(path):
+        path.unlink()
+    return path
+
+
+def _is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether a device, a pipe or a socket has that name."""
+    try:
+        kind = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
 
 
 def read_plain(path: str | os.PathLike[str], most: int | None = None) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from numpy.typing import NDArray
 
+from ..atomic_files import own
 from ..data import Dataset, load
 from ..evaluation.charts import film_chart, laws_chart, loss_curve, schedule_chart
 from ..evaluation.pixel_laws import pixel_laws
@@ -52,7 +53,7 @@ def plot_command(options: Namespace) -> int:
     draw, image = _drawing(run, options, records, left_out)
     out.mkdir(exist_ok=True)
     for name, file in files.items():
-        draw[name](file)
+        draw[name](own(file) if folder and not options.out else file)
     print(run.checkpoint.path, *files.values(), sep="\n")
     if image is not None:
         print(wrap(f"laws.png: of {image.what}{image.why}"))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..atomic_files import own
 from ..evaluation.plots import film_gif, film_strip, sample_grid
 from ..evaluation.sample_files import FORMATS, SampleFiles
 from ..philox import WORD_END, Philox
@@ -45,6 +46,9 @@ def sample_command(options: Namespace) -> int:
     check_json(options, options.force)
     with files:
         images, seconds, seen = _draw(run, options, film, files.add)
+        if folder and not options.out:
+            for file in (files.out, *pictures.values()):
+                own(file)
         files.finish(None if labels is None else labels.cpu().numpy())
     if pictures:
         max_count = run.model.max_count

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..atomic_files import atomic_file, sync_directory, write_npz
+from ..atomic_files import atomic_file, naming, sync_directory, write_npz
 from .plots import as_bytes
 
 
@@ -113,7 +113,8 @@ class PngFolder(SampleFiles):
     def _take(self, part: NDArray[Any]) -> None:
         pixels = np.moveaxis(as_bytes(part, self.max_count), 1, -1)
         for n, image in enumerate(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, self.first + self.added):
-            Image.fromarray(image).save(self.hidden / f"{n:06d}.png")
+            with naming(self.out):
+                Image.fromarray(image).save(self.hidden / f"{n:06d}.png")
 
     def finish(self, labels: NDArray[Any] | None = None) -> None:
         for file in self.files:

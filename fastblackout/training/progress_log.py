@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..atomic_files import atomic_write
+from ..atomic_files import atomic_write, naming, own
 from .board import Board
 from .progress import Progress
 
@@ -49,7 +49,7 @@ class Journal:
     def __init__(self, run: Path, step: int, total: int, progress: bool, tensorboard: bool = False) -> None:
         self.path, self.begun_at, self.shown = run / "log.jsonl", step, progress
         self.records = [record for record in read_log(self.path) if record["step"] <= step]
-        atomic_write(self.path, "".join(json.dumps(record) + "\n" for record in self.records).encode())
+        atomic_write(own(self.path), "".join(json.dumps(record) + "\n" for record in self.records).encode())
         self._progress = Progress(total, "steps", done=step, shown=progress)
         self._last_part = -total
         self._judged: dict[str, str] = {}  # the last of each number in SHORT
@@ -83,7 +83,7 @@ class Journal:
     def record(self, **values: Any) -> None:
         """Append one record to the log."""
         self.records.append(values)
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         if self._board is not None:
             self._board.record(values)

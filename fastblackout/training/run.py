@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..atomic_files import own
 from ..data import BatchOrder, Dataset
 from ..evaluation.charts import loss_curve
 from ..evaluation.plots import sample_grid
@@ -142,7 +143,7 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
             trainer.save(run)
         trainer.writer.wait()
         if ranks.first:
-            loss_curve(journal.records, run / "loss.png")
+            loss_curve(journal.records, own(run / "loss.png"))
         ranks.agree(stop)  # the others leave once rank 0 has written all
         raise stop.error(f"stopped after step {trainer.step}; go on with --resume")
     return ranks.from_first(lambda: saved)
@@ -208,14 +209,14 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
                 bits_images=len(trainer.bits.x_0),
             )
         if step % config.checkpoint_every == 0 or last:
-            loss_curve(journal.records, run / "loss.png")
+            loss_curve(journal.records, own(run / "loss.png"))
         picture = run / f"samples-{step:08d}.png"
         pictured = config.sample_every and not trainer.dataset.is_table
         if pictured and (step % config.sample_every == 0 or last):
             there = picture.exists()
             if not there:
                 with journal.part(f"64 samples for {picture.name}", trainer.sample_steps, "steps") as part:
-                    sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, picture)
+                    sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, own(picture))
             if not there or step > journal.begun_at:
                 journal.picture(step, picture)
 
