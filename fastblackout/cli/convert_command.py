@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from .outputs import check_writable
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +25,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 def _convert(options: argparse.Namespace) -> int:
     from ..training.convert import convert
 
+    check_writable("convert: out", Path(options.out))
     saved = convert(options.file, options.out, options.program, options.dataset)
     print(f"{saved}\nnext: fastblackout sample {options.out}")
     return 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from .outputs import check_writable
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +19,7 @@ def _export(options: argparse.Namespace) -> int:
     from ..training.checkpoint import export_checkpoint
     from .of_run import path_of
 
+    check_writable("export: folder", Path(options.folder))
     folder = export_checkpoint(path_of(options)[0], options.folder)
     print(folder, f"next: fastblackout sample {folder}", sep="\n")
     return 0

@@ -11,6 +11,8 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from .outputs import check_free
+
 
 def add_json(parser: ArgumentParser) -> None:
     """Adds the option."""
@@ -31,8 +33,6 @@ def text_aside(options: Namespace) -> Iterator[None]:
 
 def check_json(options: Namespace, overwrite: bool, **how: str) -> None:
     """ValueError, before any work, unless the file can be written. overwrite: whether it may exist; how: as there."""
-    from .of_run import check_free
-
     if options.json not in (None, "-"):
         check_free(f"{options.command}: json", [Path(options.json)], overwrite, **how)
 

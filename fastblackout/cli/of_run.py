@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,6 @@ from ..training.execution import execution_for
 from ..training.progress import Progress
 from ..training.ranks import current
 from ..training.trained_model import Run, default_run, load_run
-
-
-def check_free(
-    what: str, files: Sequence[Path], force: bool, how: str = "overwrite it with --force, or choose another"
-) -> None:
-    """ValueError, before any work, unless the files can be written: their folder exists, they do not, or by force.
-
-    how: what the user may do about a file that exists.
-    """
-    for file in files:
-        if not file.parent.is_dir():
-            raise ValueError(f"{what}: no such folder: {file.parent}")
-        if file.is_dir() or (file.exists() and not force):
-            kind = "is a folder; choose another" if file.is_dir() else f"exists; {how}"
-            raise ValueError(f"{what}: {file} {kind}")
 
 
 def path_of(options: Namespace) -> tuple[Path, Path | None]:

@@ -23,7 +23,8 @@ from ..training.record import recall
 from ..training.trained_model import Run, read_by
 from .film import film_of, frames_of
 from .json_output import check_json, give_json
-from .of_run import check_free, labels_for, load_for, parts_of, path_of
+from .of_run import labels_for, load_for, parts_of, path_of
+from .outputs import check_free
 
 PICTURES = ("loss.png", "film.png", "schedule.png", "laws.png")
 

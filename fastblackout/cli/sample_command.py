@@ -20,7 +20,8 @@ from ..training.ranks import current
 from ..training.trained_model import Run
 from .film import Film, film_of
 from .json_output import check_json, give_json
-from .of_run import check_free, labels_for, load_for, parts_of, path_of, progress_of, share_of, steps_of
+from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, steps_of
+from .outputs import check_free
 
 GRID_IMAGES = 64
 

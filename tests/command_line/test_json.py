@@ -1,8 +1,10 @@
 """`--json`: one object in a file, or alone on stdout, with the numbers that the text has."""
 
+import errno
 import json
 import math
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,43 @@ def test_a_file_that_cannot_be_is_refused_before_any_work(place, capsys, command
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"fastblackout {words[0]}: json: no such folder: no\n")
     assert sorted(Path().rglob("*")) == before
+
+
+def test_a_folder_that_takes_nothing_is_noticed_before_any_work(place, tmp_path, capsys, monkeypatch):
+    """By every command, of all that it writes."""
+
+    def at_work(*given, **more):
+        raise AssertionError("at work")
+
+    make = tempfile.mkstemp
+
+    def locked(dir, **more):
+        if dir == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return make(dir=dir, **more)
+
+    monkeypatch.setattr("fastblackout.cli.outputs.tempfile.mkstemp", locked)
+    for name in ("cli.of_run.sample_in_batches", "training.run.train_in_held_folder", "training.convert._read"):
+        monkeypatch.setattr(f"fastblackout.{name}", at_work)
+    for line, what in (
+        (f"sample --format=png --out={tmp_path}/a", "sample: out: "),
+        (f"plot --out={tmp_path}/a", "plot: out: "),
+        (f"export runs/array {tmp_path}/a", "export: folder: "),
+        (f"convert a.pth {tmp_path}/a/b --from=lanl --dataset=cifar10", "convert: out: "),
+        (f"train array --data=counts.npz --out={tmp_path}/b --json={tmp_path}/a", "train: json: "),
+        *((f"{name} --json={tmp_path}/a", f"{name}: json: ") for name in ("sample", "evaluate", "plot", "info")),
+    ):
+        assert main(line.split()) == 1, line
+        err = capsys.readouterr().err
+        assert err.startswith(f"fastblackout {what}cannot write {tmp_path}/a") and err.endswith(": Permission denied\n")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_name_that_leaves_no_room_for_a_temporary_one(place, capsys):
+    name = "x" * 246
+    assert main(["sample", f"--out={name}.npz"]) == 1
+    where = f"{Path().resolve()}/{name}-film.png"
+    assert capsys.readouterr().err == f"fastblackout sample: out: cannot write {where}: File name too long\n"
 
 
 def test_json_has_no_number_that_is_not_finite():

@@ -1,0 +1,43 @@
+"""Where a command writes to, looked at before any work: nobody waits an hour for what cannot be written."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def check_free(
+    what: str, files: Sequence[Path], force: bool, how: str = "overwrite it with --force, or choose another"
+) -> None:
+    """ValueError unless the files can be written: their folder exists and takes them, they do not exist, or by force.
+
+    how: what the user may do about a file that exists.
+    """
+    for file in files:
+        if not file.parent.is_dir():
+            raise ValueError(f"{what}: no such folder: {file.parent}")
+        if file.is_dir() or (file.exists() and not force):
+            kind = "is a folder; choose another" if file.is_dir() else f"exists; {how}"
+            raise ValueError(f"{what}: {file} {kind}")
+    longest = {file.parent: file for file in sorted(files, key=lambda file: len(file.name))}
+    for file in longest.values():  # one of each folder, for there may be 50,000 of them
+        check_writable(what, file)
+
+
+def check_writable(what: str, path: Path) -> None:
+    """ValueError unless a file or a folder can be made beside `path`, or where its folders are not there yet, beside
+    the first of them. Devices and pipes are left alone."""
+    try:
+        path = Path(os.path.realpath(path))
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            return
+        while not path.parent.exists():
+            path = path.parent
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)  # as atomic_file
+        os.close(handle)
+        os.unlink(temporary)
+    except OSError as error:
+        raise ValueError(f"{what}: cannot write {path}: {error.strerror}") from None
