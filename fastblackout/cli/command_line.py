@@ -116,13 +116,11 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"fastblackout {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
-    def command(name: str, about: str) -> Parser:
-        examples = f"examples:\n{_EXAMPLES[name]}"
-        return commands.add_parser(
-            name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=examples, formatter_class=_Formatter
-        )
+    def command(name: str, about: str, add_help: bool = True) -> Parser:
+        told: Any = {"help": about, "description": f"{about[0].upper()}{about[1:]}.", "add_help": add_help}
+        return commands.add_parser(name, epilog=f"examples:\n{_EXAMPLES[name]}", formatter_class=_Formatter, **told)
 
-    add_train(command("train", "train a model"))
+    add_train(command("train", "train a model", add_help=False))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
     _add_plot(command("plot", "draw a run's losses, schedule, film and laws"))

@@ -26,7 +26,7 @@ from ..training.record import recall
 from ..training.trained_model import Run, read_by
 from .in_networks import in_networks, networks_for, note_of_networks
 from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of
+from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, told_of_steps
 
 REPEATS = 8  # of all draws for the bounds
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
@@ -64,8 +64,7 @@ def evaluate_command(options: Namespace) -> int:
     result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
     print(run.checkpoint.path)
-    last = ", the last to the mean" if options.last_step == "mean" else ""
-    print(wrap(f"{options.sampler}, {options.steps} steps ({options.grid} grid){last}, {drawn}"))
+    print(wrap(f"{told_of_steps(options)}, {drawn}"))
     if data.is_table:
         print(rows_table(result))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..pretrained import folder_of, names
 from ..sampling.sampler import sample_in_batches, usual
 from ..training.execution import execution_for
 from ..training.progress import Progress
-from ..training.ranks import current
+from ..training.ranks import current, speaks
 from ..training.trained_model import Run, default_run, load_run
 
 
@@ -39,6 +40,9 @@ def load_for(path: Path, options: Namespace) -> Run:
     if options.threads < 0:
         raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
     run = load_run(path, options.device, options.weights)
+    if run.checkpoint.step == 0 and speaks():
+        untrained = f"{run.checkpoint.path} is of step 0: its network is not trained"
+        print(f"fastblackout {options.command}: warning: {untrained}", file=sys.stderr)
     if options.compat is not None:
         _draw_as(options.compat, run, options)
     defaults = usual(run.model.head, run.shape, run.model.max_count)._asdict()
@@ -107,6 +111,12 @@ def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | N
         raise ValueError(f"{options.command}: label: must be in 0..{classes - 1}, got {wanted}")
     turn = torch.arange(first, first + options.num) % classes
     return (turn if wanted is None else torch.full_like(turn, wanted)).to(next(run.model.parameters()).device)
+
+
+def told_of_steps(options: Namespace) -> str:
+    """How samples are drawn, in words: of what was asked for and what was taken by default."""
+    last = ", the last to the mean" if options.last_step == "mean" else ""
+    return f"{options.sampler}, {options.steps} steps ({options.grid} grid){last}"
 
 
 def steps_of(options: Namespace) -> dict[str, Any]:

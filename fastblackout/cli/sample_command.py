@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from ..atomic_files import own
 from ..evaluation.plots import film_gif, film_strip, sample_grid
 from ..evaluation.sample_files import FORMATS, SampleFiles
+from ..ground.terminal import wrap
 from ..philox import WORD_END, Philox
 from ..training.ranks import current
 from ..training.trained_model import Run
 from .film import Film, film_of
 from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, steps_of
+from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, steps_of, told_of_steps
 from .outputs import check_free
 
 GRID_IMAGES = 64
@@ -59,6 +60,8 @@ def sample_command(options: Namespace) -> int:
             film_gif(film.gif, max_count, pictures["gif"])
     num = options.num
     print(run.checkpoint.path)
+    guidance = f", guidance {options.guidance:g}" if run.config.conditional else ""
+    print(wrap(f"{told_of_steps(options)}{guidance}, seed {options.seed}"))
     print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
     print(files.out, *pictures.values(), sep="\n")
     done = {"checkpoint": run.checkpoint.path, "files": [files.out, *pictures.values()], "samples": num}

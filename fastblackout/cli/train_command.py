@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
-from ..training.config import CHOICES, HELP, OF_HEAD, OF_TABLE, PRESETS, TrainConfig
+from ..training.config import CHOICES, HEADS, HELP, OF_TABLE, PRESETS, TrainConfig, preset
 from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding
@@ -18,6 +19,8 @@ _N: Any = {"type": int, "metavar": "N"}
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `fastblackout train`, and what runs it."""
+    about = "show this help message and exit; after a dataset, with its defaults"
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, default=argparse.SUPPRESS, help=about)
     what = f"the data: {', '.join(PRESETS)}; of your own a folder of images, or an array of counts"
     parser.add_argument("dataset", choices=list(PRESETS), metavar="dataset", help=what)
     parser.add_argument("--data", metavar="PATH", help="folder that holds the data set, or the images; .npy or .npz")
@@ -49,16 +52,44 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_train)
 
 
-def _defaults(name: str) -> str:
-    """The default of an option, and that of each data set and head where it differs."""
-    of_data = {changes.get(name, getattr(TrainConfig, name)) for changes in PRESETS.values()}
-    if len(of_data) == 1 and not any(name in changes for changes in OF_HEAD.values()):
-        return str(of_data.pop())
+class _Help(argparse.Action):
+    """The help page: with the defaults of the data set that is named before, else of all."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *more: object) -> NoReturn:
+        for action in parser._actions:
+            if action.dest in HELP:
+                action.help = f"{HELP[action.dest]} ({_defaults(action.dest, namespace.dataset)})"
+        parser.print_help()
+        parser.exit()
+
+
+def _defaults(name: str, dataset: str | None = None) -> str:
+    """The default of an option, and what it is where it differs: of a data set, a table or a head."""
+    by_data, by_head = _configs(dataset)
+    values = {what: getattr(config, name) for what, config in by_data.items()}
+    same = {value for what, value in values.items() if what != _TABLE}
+    usual = same.pop() if len(same) == 1 else getattr(TrainConfig, name)
+    if name != "head":
+        own = getattr(preset(dataset or ""), name)
+        heads = {what: getattr(config, name) for what, config in by_head.items()}
+        values |= {what: value for what, value in heads.items() if value != own}
     others: dict[Any, list[str]] = {}
-    for what, changes in {**PRESETS, **{f"head {head}": changes for head, changes in OF_HEAD.items()}}.items():
-        if name in changes:
-            others.setdefault(changes[name], []).append(what)
-    return "; ".join([str(getattr(TrainConfig, name)), *(f"{', '.join(names)}: {v}" for v, names in others.items())])
+    for what, value in values.items():
+        if value != usual:
+            others.setdefault(value, []).append(what)
+    return "; ".join([str(usual), *(f"{', '.join(whose)}: {value}" for value, whose in others.items())])
+
+
+_TABLE = "a table"
+
+
+@functools.cache
+def _configs(dataset: str | None) -> tuple[dict[str, TrainConfig], dict[str, TrainConfig]]:
+    """What a training is told by default: of each data set that is meant and of tables, and by the head."""
+    by_data = {name: preset(name) for name in ([dataset] if dataset else PRESETS)}
+    if dataset in (None, "array"):
+        by_data[_TABLE] = preset("array", **OF_TABLE)
+    return by_data, {f"head {head}": preset(dataset or "", head=head) for head in HEADS}
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -74,7 +105,6 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     from ..data import SHAPING, Dataset, load, shaping_of
     from ..training.board import check_installed
     from ..training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
-    from ..training.config import preset
     from ..training.progress_log import read_log
     from ..training.run import train_in_held_folder
     from ..training.trained_model import described, read_by

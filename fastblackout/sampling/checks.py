@@ -68,8 +68,8 @@ def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> 
 
 def check_guidance(guidance: Any, labels: Tensor | None) -> None:
     _check_number("guidance", guidance)
-    if not math.isfinite(guidance):
-        raise ValueError(f"sample: guidance: must be finite, got {guidance}")
+    if not (math.isfinite(guidance) and guidance >= 0):
+        raise ValueError(f"sample: guidance: must be finite and at least 0, got {guidance}")
     if guidance != 0 and labels is None:
         raise ValueError(f"sample: guidance: needs labels, got {guidance} without")
 

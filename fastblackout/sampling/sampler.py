@@ -76,7 +76,7 @@ def sample(
         that the seed stands for, so parts with first_sample = 0, 100, ... are what one batch would be, wherever the
         network's outputs do not depend on the batch.
     labels: integers (B,) in 0..classes - 1 for a class-conditional model, where `classes` itself stands for none;
-        guidance w: log y = (1 + w) log y_labels - w log y_without.
+        guidance w, at least 0: log y = (1 + w) log y_labels - w log y_without.
     known, mask: counts and bools that broadcast to `shape`: where mask is true, x is drawn anew from the forward law
         given `known` before each step, and is `known` at the end (imputation). start: counts at time T, default zero.
     callback(n, k, x): called with the start (n = 0, k = T) and after each step (n steps done, time k).

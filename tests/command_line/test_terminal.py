@@ -45,6 +45,29 @@ def test_help_fits(monkeypatch, terminal):
         assert max(map(len, page.splitlines())) <= 80, name
 
 
+def test_help_of_a_named_data_set_has_its_defaults(capsys):
+    pages = {}
+    for words in ("", "array", "digits"):
+        with pytest.raises(SystemExit) as done:
+            cli.main(["train", *words.split(), "--help"])
+        assert done.value.code == 0
+        page = capsys.readouterr().out
+        assert max(map(len, page.splitlines())) <= 80
+        options = page[page.index("training (defaults in brackets)") : page.index("examples:")]
+        pages[words] = " ".join(re.sub(r"-\n +", "-", options).split())
+    for words, told in (
+        ("", ["in all (100000; digits: 4000; a table: 10000)", "gradient (1.0)", "rises from 0 (100)"]),
+        ("array", ["in all (100000; a table: 10000)", "mlp (for tables), or one of the paper's (small; a table: mlp)"]),
+        (
+            "array",
+            ["together (128; a table: 256)", "half cosine (False; a table: True)", "pixel (mean; a table: beta-"],
+        ),
+        ("digits", ["in all (4000)", "step size (0.002)", "half cosine (True)", "laws of each pixel (beta-binomial)"]),
+        ("digits", ["energy (uniform; head mean: likelihood; head implicit: energy)"]),
+    ):
+        assert all(each in pages[words] for each in told), (words, told)
+
+
 def test_choices_are_those_that_there_are():
     """The parser has names of its own where those that it stands for need NumPy."""
     (commands,) = (action for action in cli.build_parser()._actions if isinstance(action, argparse._SubParsersAction))

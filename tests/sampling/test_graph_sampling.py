@@ -29,7 +29,7 @@ def test_same_bytes_as_the_ordinary_loop(options, max_count):
         {},
         {"labels": labels, "guidance": 1.5},
         {"known": image, "mask": mask},
-        {"known": image, "mask": mask, "labels": labels, "guidance": -0.5, "start": image // 2},
+        {"known": image, "mask": mask, "labels": labels, "guidance": 0.5, "start": image // 2},
         {"start": image},
     ):
         given = {"steps": 12, "rng": RNG, **options, **more}

@@ -231,6 +231,7 @@ def test_an_empty_batch():
         ({"labels": torch.zeros(3).long()}, ValueError, "labels: must have shape (2,), got (3,)"),
         ({"guidance": 1.0}, ValueError, "guidance: needs labels"),
         ({"guidance": float("nan"), "labels": torch.zeros(2).long()}, ValueError, "guidance: must be finite"),
+        ({"guidance": -0.5, "labels": torch.zeros(2).long()}, ValueError, "guidance: must be finite and at least 0"),
         ({"known": torch.zeros(2, 1, 4, 4).long()}, ValueError, "must come together"),
         (
             {"known": torch.zeros(2, 1, 4, 4).long(), "mask": torch.zeros(2, 1, 4, 4)},
