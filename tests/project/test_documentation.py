@@ -29,6 +29,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ from support.subprocesses import elsewhere
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
 DOCUMENTS += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+PAGES, FILES = f"{REPOSITORY}/blob/main/", f"{REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/"
 LONG = ("CONTRIBUTING.md", "docs/training.md", "docs/performance.md")  # 10 to 30 s each
 LANGUAGES = ("python", "bash", "text")
 FENCE = re.compile(r"[ >]*(`{3,}|~{3,})([^`]*)")
@@ -192,14 +195,27 @@ def slugs(text):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def links(text):
+    return re.findall(r"\]\(([^()\s]+)[^()]*\)", outside_blocks(text))
+
+
+def test_the_links_of_the_readme_are_whole():
+    """PyPI shows it, too, which knows no other file."""
+    text = (ROOT / "README.md").read_text()
+    assert [target for target in links(text) if not target.startswith("https://")] == []
+    pictures = re.findall(r"!\[[^]]*\]\(([^()\s]+)\)", text)
+    assert pictures and all(picture.startswith(FILES) for picture in pictures)
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_link_leads_somewhere(name):
     text = (ROOT / name).read_text()
-    for target in re.findall(r"\]\(([^()\s]+)[^()]*\)", outside_blocks(text)):
-        if re.match(r"https?://", target):
+    for target in links(text):
+        path, _, heading = target.removeprefix(PAGES).removeprefix(FILES).partition("#")
+        if re.match(r"https?://", path):
             continue
-        path, _, heading = target.partition("#")
-        file = (ROOT / name).parent / path if path else ROOT / name
+        folder = ROOT if target.startswith((PAGES, FILES)) else (ROOT / name).parent
+        file = folder / path if path else ROOT / name
         assert file.exists(), f"{name}: {target}"
         assert not heading or heading in slugs(file.read_text()), f"{name}: {target}"
 
@@ -219,6 +235,7 @@ def test_every_option_is_one_of_a_parser(capsys):
     for command in (*commands, ["info"], ["bench"]):
         assert parses(*command, "--help")
     options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out + get_args_parser().format_help()))
+    options.add("--index-url")  # of pip
     for part in ("benchmarks", "examples"):
         for script in (ROOT / part).rglob("*.py"):
             options.update(re.findall(r'"(--[a-z][a-z-]*)"', script.read_text()))

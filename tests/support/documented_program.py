@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import tomllib
 import traceback
 from importlib.util import find_spec
 from pathlib import Path
@@ -124,11 +125,6 @@ def pip(arguments):
     from importlib.metadata import PackageNotFoundError, version
 
     from packaging.requirements import Requirement
-
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10, where pytest brings it
-        import tomli as tomllib
 
     if arguments[0] != "install" or len(arguments) != 2:
         sys.exit(f"pip: only `pip install WHAT` is known here, got {arguments}")
