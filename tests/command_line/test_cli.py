@@ -1,5 +1,6 @@
 """The command line: the whole way from training to a verdict, and one clear line for everything that goes wrong."""
 
+import contextlib
 import functools
 import json
 import os
@@ -27,12 +28,8 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     counts = np.random.default_rng(0).integers(0, 12, (60, 8, 8))
     np.savez(folder / "counts.npz", images=counts, labels=np.arange(60) % 3)
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         assert main(["train", "array", "--data=counts.npz", "--conditional", *TINY]) == 0
-    finally:
-        os.chdir(before)
     return folder
 
 

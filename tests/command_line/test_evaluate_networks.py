@@ -1,5 +1,6 @@
 """`evaluate` in features of networks, on small files in MNIST's layout: what is printed, written, and refused."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -23,7 +24,7 @@ needs_fidelity = pytest.mark.skipif(not HAS_FIDELITY, reason="no torch-fidelity"
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with enlarged digits in MNIST's layout, small colour images, a table, and a run of each."""
-    folder, before = tmp_path_factory.mktemp("home"), os.getcwd()
+    folder = tmp_path_factory.mktemp("home")
     data, rng = load("digits", resize=28), np.random.default_rng(0)
     for part, rows in (("train", slice(0, 90)), ("t10k", slice(90, 120))):
         write_idx(folder / "MNIST/raw" / f"{part}-images-idx3-ubyte", data.train[rows, 0].astype(int) * 255 // 16)
@@ -31,14 +32,11 @@ def home(tmp_path_factory):
     np.save(folder / "colour.npy", rng.integers(0, 256, (60, 3, 8, 8)))
     np.save(folder / "pairs.npy", rng.integers(0, 256, (60, 2, 8, 8)))
     np.save(folder / "table.npy", rng.integers(0, 9, (60, 4)))
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         assert main(["train", "mnist", "--data=.", *TRAIN]) == 0
         for name in ("colour", "table"):
             assert main(["train", "array", f"--data={name}.npy", f"--out=runs/{name}", *TRAIN]) == 0
         assert main(["train", "array", "--data=pairs.npy", "--channels-at=first", "--out=runs/pairs", *TRAIN]) == 0
-    finally:
-        os.chdir(before)
     return folder
 
 

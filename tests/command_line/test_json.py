@@ -1,5 +1,6 @@
 """`--json`: one object in a file, or alone on stdout, with the numbers that the text has."""
 
+import contextlib
 import errno
 import json
 import math
@@ -25,13 +26,10 @@ SAMPLE = ["--steps=5", "--threads=1", "--quiet"]
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with data, a run, and what `train --json` wrote there."""
-    folder, before = tmp_path_factory.mktemp("home"), os.getcwd()
+    folder = tmp_path_factory.mktemp("home")
     np.savez(folder / "counts.npz", images=np.random.default_rng(0).integers(0, 12, (30, 8, 8)))
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         assert main([*TRAIN, "--json=train.json"]) == 0
-    finally:
-        os.chdir(before)
     return folder
 
 

@@ -1,5 +1,6 @@
 """`fastblackout plot`: which pictures it draws and leaves out, and that they show what they say."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -24,19 +25,16 @@ ALL = ["film.png", "laws.png", "loss.png", "schedule.png"]
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """Data, and runs of a law, of the mean, and of a table."""
-    folder, before, rng = tmp_path_factory.mktemp("home"), os.getcwd(), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("home"), np.random.default_rng(0)
     np.savez(folder / "counts.npz", images=rng.integers(0, 12, (60, 8, 8)), labels=np.arange(60) % 3)
     np.savez(folder / "table.npz", counts=rng.poisson(5, (60, 4)))
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         for name, data, *more in (
             ("law", "counts", "--conditional", "--head=beta-binomial"),
             ("mean", "counts"),
             ("table", "table"),
         ):
             assert main(["train", "array", f"--data={data}.npz", f"--out=runs/{name}", *more, *TINY]) == 0
-    finally:
-        os.chdir(before)
     return folder
 
 

@@ -1,7 +1,7 @@
 """Several processes at one command: the files and figures of one, and how all of them end."""
 
+import contextlib
 import json
-import os
 import shutil
 import signal
 
@@ -26,14 +26,11 @@ ENDS = {"npz": ".npz", "adm": ".npz", "png": ""}
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """Data, and a run of 4 steps by one process."""
-    folder, before = tmp_path_factory.mktemp("home"), os.getcwd()
-    os.chdir(folder)
-    try:
+    folder = tmp_path_factory.mktemp("home")
+    with contextlib.chdir(folder):
         images = np.random.default_rng(0).integers(0, 12, (40, 8, 8))
         np.savez("counts.npz", images=images, labels=np.arange(40) % 3)
         assert main([*TRAIN, "--conditional", "--steps=4", "--out=one"]) == 0
-    finally:
-        os.chdir(before)
     return folder
 
 

@@ -1,5 +1,6 @@
 """`fastblackout sample`: parts of a sequence, and the files that the samples are written to."""
 
+import contextlib
 import os
 import re
 import tracemalloc
@@ -21,12 +22,11 @@ HEADS = ("mean", "implicit", "beta-binomial")
 def home(tmp_path_factory):
     """Runs of three heads, with labels and without, one of colour images and one of a table."""
     folder = tmp_path_factory.mktemp("home")
-    rng, before = np.random.default_rng(0), os.getcwd()
+    rng = np.random.default_rng(0)
     np.savez(folder / "grey.npz", images=rng.integers(0, 12, (40, 8, 8)), labels=np.arange(40) % 3)
     np.savez(folder / "colour.npz", images=rng.integers(0, 256, (40, 3, 8, 8), dtype=np.uint8))
     np.savez(folder / "table.npz", counts=rng.integers(0, 9, (40, 4)))
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         for head in HEADS:
             for name, more in ((head, []), (f"{head}-labels", ["--conditional"])):
                 assert (
@@ -35,8 +35,6 @@ def home(tmp_path_factory):
                 )
         assert main(["train", "array", "--data=colour.npz", "--out=runs/colour", *TRAIN]) == 0
         assert main(["train", "array", "--data=table.npz", "--out=runs/table", *TRAIN]) == 0
-    finally:
-        os.chdir(before)
     return folder
 
 
