@@ -26,5 +26,5 @@ def built(architecture):
     """sm_NN, where this build has it. .ci/run makes sure that CI's has all."""
     module_path()
     if f"sm_{architecture}" not in available.build_facts()["cuda_architectures"]:
-        pytest.skip(f"this build has no sm_{architecture}: its nvcc does not know it")
+        pytest.skip(f"this build has no sm_{architecture}")
     return f"sm_{architecture}"
