@@ -51,12 +51,14 @@ def fail(message: str) -> None:
 
 
 def find_compiler() -> str:
-    """The C++ compiler, before pip fetches what takes long: without it, or Python's headers, nothing can be built."""
-    cxx = os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++")
+    """Comes first, so that whoever lacks it, or Python's headers, hears of that before pip fetches torch."""
+    named = os.environ.get("CXX")
+    cxx = named or ("g++" if shutil.which("g++") else "c++")
+    needs = "it is compiled from source, which needs"
     if shutil.which(shlex.split(cxx)[0]) is None:
-        fail(f"it is compiled from source and needs a C++17 compiler, but there is no {cxx}: install g++, or set CXX")
+        fail(f"{needs} a C++17 compiler, but no {named or 'g++ or c++'} is on PATH: install g++, or set CXX")
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
-        fail("it is compiled from source and needs Python.h: install Python's headers (Debian, Ubuntu: python3-dev)")
+        fail(f"{needs} Python.h: install Python's headers (Debian and Ubuntu: python3-dev)")
     return cxx
 
 

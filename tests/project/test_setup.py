@@ -79,13 +79,14 @@ def test_architectures_by_name(decide):
 
 
 @pytest.mark.parametrize("command", ["egg_info", "bdist_wheel"])  # pip's first, before it fetches anything; the build
-@pytest.mark.parametrize(("chosen", "named"), [({}, "c++"), ({"CXX": "no-such-compiler -O1"}, "no-such-compiler -O1")])
+@pytest.mark.parametrize(("chosen", "named"), [({}, "g++ or c++"), ({"CXX": "no-such -O1"}, "no-such -O1")])
 def test_a_missing_compiler_is_said_in_one_line(tmp_path, command, chosen, named):
     environment = {k: v for k, v in os.environ.items() if k != "CXX"} | {"PATH": str(tmp_path), **chosen}
     done = subprocess.run(
         [sys.executable, "setup.py", command], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    why = f"it is compiled from source and needs a C++17 compiler, but there is no {named}: install g++, or set CXX"
+    why = "it is compiled from source, which needs a C++17 compiler"
+    why += f", but no {named} is on PATH: install g++, or set CXX"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"fastblackout: {why}\n")
 
 
