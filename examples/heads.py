@@ -1,6 +1,6 @@
 """What the heads of a network can say of two pixels: the law of their births under each, beside the exact one.
 
-    python examples/heads.py             # two minutes on one CPU core; writes docs/images/heads.png
+    python examples/heads.py             # two minutes on one CPU core; writes heads.png
 
 Images are two pixels of counts 0..16 that are both dark or both bright. At one time, when a tenth of all particles are
 alive, both pixels are seen with one particle: that leaves open which it was, and the births of both pixels must agree.
@@ -180,8 +180,9 @@ def picture(laws: dict[str, np.ndarray], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=3000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "images" / "heads.png")
+    parser.add_argument("--out", type=Path, default=Path(), help="the folder for the picture; default: this one")
     options = parser.parse_args()
+    options.out.mkdir(exist_ok=True)
     torch.set_num_threads(1)
     laws = {"exact": posterior(images())}
     print("total variation from the exact law   one pixel   both pixels")
@@ -189,7 +190,7 @@ def main() -> None:
         law = laws[name] = head(options.updates)
         one, both = (distance(*pair) for pair in ((law.sum(1), laws["exact"].sum(1)), (law, laws["exact"])))
         print(f"head {name:32}{one:9.3f}{both:14.3f}", flush=True)
-    picture(laws, options.out)
+    picture(laws, options.out / "heads.png")
 
 
 if __name__ == "__main__":

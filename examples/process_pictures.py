@@ -1,6 +1,6 @@
 """One picture a process: the forward process, its bridge, and the reverse process, with exact sample paths.
 
-python examples/process_pictures.py       # writes docs/images/process-*.png
+python examples/process_pictures.py       # writes process-*.png
 """
 
 from __future__ import annotations
@@ -129,8 +129,9 @@ def draw(name: str, process: Process, law: np.ndarray, end: float, x_0: int, x_t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "images")
+    parser.add_argument("--out", type=Path, default=Path(), help="the folder for the pictures; default: this one")
     out = parser.parse_args().out
+    out.mkdir(exist_ok=True)
     for name, case in cases().items():
         draw(name, *case, out)
         print(out / f"process-{name}.png")

@@ -1,6 +1,6 @@
 """How the processes are related to one another, to Gaussian diffusion, and to D3PM and SEDD, in three pictures.
 
-python examples/relations.py              # writes docs/images/relations-gaussian.png, -discrete.png and -papers.png
+python examples/relations.py              # writes relations-gaussian.png, -discrete.png and -papers.png
 """
 
 from __future__ import annotations
@@ -253,8 +253,9 @@ def papers_picture(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "images")
+    parser.add_argument("--out", type=Path, default=Path(), help="the folder for the pictures; default: this one")
     out = parser.parse_args().out
+    out.mkdir(exist_ok=True)
     gaussian_picture(out / "relations-gaussian.png")
     discrete_picture(out / "relations-discrete.png")
     papers_picture(out / "relations-papers.png")

@@ -1,6 +1,6 @@
 """Single cells end to end: count splitting, a generator of counts, imputation, and whether fold changes are kept.
 
-    python examples/single_cells.py            # minutes on one CPU core; writes docs/images/single-cells.png
+    python examples/single_cells.py            # minutes on one CPU core; writes single-cells.png
     python examples/single_cells.py --quick    # half a minute, and worse figures
 
 The cells are the 700 blood cells that come with scanpy (pip install scanpy), of which the 100 genes with the largest
@@ -237,10 +237,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulated", action="store_true", help="cells of a known law even where scanpy is installed")
     parser.add_argument("--quick", action="store_true", help="20 genes of 600 simulated cells, a short training")
-    image = Path(__file__).parent.parent / "docs" / "images" / "single-cells.png"
-    parser.add_argument("--out", type=Path, help=f"the picture; {image.name} here with --quick, else in docs/images")
+    parser.add_argument("--out", type=Path, default=Path(), help="the folder for the picture; default: this one")
     options = parser.parse_args()
-    options.out = options.out or (Path(image.name) if options.quick else image)
+    options.out.mkdir(exist_ok=True)
     torch.set_num_threads(1)
     if options.quick:
         cells = simulated(600, 20)
@@ -249,7 +248,7 @@ def main() -> None:
     else:
         cells = blood()
     print(f"{cells.name}: {cells.counts.shape[0]} cells x {cells.counts.shape[1]} genes")
-    for name, value in report(cells, 400 if options.quick else 1500, options.out).items():
+    for name, value in report(cells, 400 if options.quick else 1500, options.out / "single-cells.png").items():
         print(f"{name:60}{value:10.3f}")
 
 

@@ -1,6 +1,6 @@
 """A small network learns a law of two counts under each process, and its samples face a two-sample test.
 
-    python examples/toy_2d.py             # all processes, some minutes on one CPU core; writes docs/images/toy-2d.png
+    python examples/toy_2d.py             # all processes, some minutes on one CPU core; writes toy-2d.png
 
 The data are two counts (x, y) in 0..31 on a spiral. The network predicts p(x_0 | x_t) of each count; it is trained by
 cross-entropy on x_t drawn with fb.categorical, and samples are drawn by fb.processes.sample_reverse. They are compared
@@ -181,8 +181,9 @@ def picture(panels: dict[str, np.ndarray], path: Path, states: int = STATES) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=3000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "images" / "toy-2d.png")
+    parser.add_argument("--out", type=Path, default=Path(), help="the folder for the picture; default: this one")
     options = parser.parse_args()
+    options.out.mkdir(exist_ok=True)
     torch.set_num_threads(1)
     law, generator = spiral(), np.random.default_rng(3)
     print(f"two samples of {SAMPLES}, level {LEVEL:.0%}; rejected of 200 pairs:")
@@ -200,7 +201,7 @@ def main() -> None:
         print(f"{name:18} p = {p_value:.3f} {verdict}, {time.perf_counter() - began:.0f} s", flush=True)
         panels[f"{name}\np = {p_value:.2f}"] = drawn
     panels["worse: x, y independent"] = draw(worse_models(law)["x and y independent"], SAMPLES, generator)
-    picture(panels, options.out)
+    picture(panels, options.out / "toy-2d.png")
     if failed:
         raise SystemExit(f"the samples of {', '.join(failed)} fail")
 

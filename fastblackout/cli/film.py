@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evaluation.plots import Frame
+
 if TYPE_CHECKING:
     import torch
 
     from ..training.trained_model import Run
 
 STRIP_ROWS, STRIP_FRAMES = 4, 12
-GIF_IMAGES, GIF_FRAMES = 16, 48
+GIF_IMAGES, GIF_FRAMES = 20, 48
 
 
 class Film:
@@ -24,8 +26,9 @@ class Film:
     """
 
     def __init__(self, alive: NDArray[np.float64], num: int, gif: bool) -> None:
-        self._strip = frames_of(alive, STRIP_FRAMES)
-        self._gif = frames_of(alive, GIF_FRAMES) if gif else []
+        self._alive = alive
+        self._strip = frames_of(len(alive) - 1, STRIP_FRAMES)
+        self._gif = frames_of(len(alive) - 1, GIF_FRAMES) if gif else []
         self._images = min(GIF_IMAGES if gif else STRIP_ROWS, num)
         self._states: dict[int, list[NDArray[Any]]] = {n: [] for n in {*self._strip, *self._gif}}
 
@@ -45,14 +48,17 @@ class Film:
         self._states = {n: [x for states in every for x in states[n]] for n in self._states}
 
     @property
-    def strip(self) -> list[NDArray[Any]]:
-        """A batch (rows, C, H, W) for each frame."""
-        return [np.concatenate(self._states[n])[:STRIP_ROWS] for n in self._strip]
+    def strip(self) -> list[Frame]:
+        """The frames of a film strip."""
+        return [self._frame(n, STRIP_ROWS) for n in self._strip]
 
     @property
-    def gif(self) -> list[NDArray[Any]]:
+    def gif(self) -> list[Frame]:
         """As `strip`, of more frames and samples."""
-        return [np.concatenate(self._states[n])[: self._images] for n in self._gif]
+        return [self._frame(n, GIF_IMAGES) for n in self._gif]
+
+    def _frame(self, n: int, images: int) -> Frame:
+        return Frame(n, float(self._alive[n]), np.concatenate(self._states[n])[:images])
 
 
 def film_of(run: Run, steps: int, grid: str, num: int, gif: bool) -> Film:
@@ -61,15 +67,6 @@ def film_of(run: Run, steps: int, grid: str, num: int, gif: bool) -> Film:
     return Film(run.schedule.p[times], num, gif)
 
 
-def frames_of(alive: NDArray[np.float64], most: int = STRIP_FRAMES) -> list[int]:
-    """Which states of a sampler a film shows, the first and the last among them. alive: p of each, rising.
-
-    They are as even as can be in arcsin sqrt(p), whatever the grid of the sampler: most steps of the grid "early" end
-    where nearly nothing is to be seen yet.
-    """
-    angle, shown = np.arcsin(np.sqrt(alive)), min(most, len(alive))
-    frames: list[int] = []
-    for at, wanted in enumerate(np.linspace(angle[0], angle[-1], shown)):
-        first, end = frames[-1] + 1 if frames else 0, len(alive) - (shown - 1 - at)  # room for those that follow
-        frames.append(first + int(np.abs(angle[first:end] - wanted).argmin()))
-    return [0, *frames[1:-1], len(alive) - 1]
+def frames_of(steps: int, most: int) -> list[int]:
+    """After how many of the steps of a sampler a film has a frame: evenly, 0 and all of them included."""
+    return np.rint(np.linspace(0, steps, min(most, steps + 1))).astype(int).tolist()

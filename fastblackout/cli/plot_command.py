@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from numpy.typing import NDArray
 
 from ..atomic_files import own
 from ..data import Dataset, load
 from ..evaluation.charts import film_chart, laws_chart, loss_curve, schedule_chart
 from ..evaluation.pixel_laws import pixel_laws
+from ..evaluation.plots import Frame
 from ..ground.terminal import wrap
 from ..models.interface import LAWS
 from ..philox import Philox
@@ -21,7 +21,7 @@ from ..training.progress import Progress
 from ..training.progress_log import read_log
 from ..training.record import recall
 from ..training.trained_model import Run, read_by
-from .film import film_of, frames_of
+from .film import film_of
 from .json_output import check_json, give_json
 from .of_run import labels_for, load_for, parts_of, path_of
 from .outputs import check_free
@@ -84,12 +84,10 @@ def _drawing(
 ) -> tuple[dict[str, Callable[[Path], Any]], _Image | None]:
     """What draws each picture into a file, with all that takes long done; and the image of the laws."""
     most = run.model.max_count
-    alive = run.schedule.p[run.schedule.grid(options.steps, options.grid, most)]
-    shown = frames_of(alive)
     draw: dict[str, Callable[[Path], Any]] = {
         "loss.png": lambda file: loss_curve(records, file),
         "schedule.png": lambda file: schedule_chart(run.schedule, most, options.steps, options.grid, file),
-        "film.png": lambda file: film_chart(frames, shown, alive[shown], most, file),
+        "film.png": lambda file: film_chart(frames, most, file),
         "laws.png": lambda file: laws_chart(laws, image.what, file),
     }
     held_out = "" if "laws.png" in left_out else _held_out(run, options)
@@ -105,7 +103,7 @@ def _drawing(
     return draw, image
 
 
-def _film(run: Run, options: Namespace, labels: torch.Tensor | None) -> list[NDArray[Any]]:
+def _film(run: Run, options: Namespace, labels: torch.Tensor | None) -> list[Frame]:
     """The states of the first samples that a film shows."""
     film, number = film_of(run, options.steps, options.grid, options.num, gif=False), options.num
     what = f"film of {number} samples"
@@ -143,9 +141,9 @@ def _first(run: Run, data: Dataset) -> _Image:
     return _Image(torch.from_numpy(data.held_out[0]), label, f"the first held-out {_kind(run)}")
 
 
-def _sampled(run: Run, frames: list[NDArray[Any]], labels: torch.Tensor | None, why: str) -> _Image:
+def _sampled(run: Run, frames: list[Frame], labels: torch.Tensor | None, why: str) -> _Image:
     label = None if labels is None else labels[:1]
-    return _Image(torch.from_numpy(frames[-1][0]), label, f"the first sampled {_kind(run)}", f" ({why})")
+    return _Image(torch.from_numpy(frames[-1].counts[0]), label, f"the first sampled {_kind(run)}", f" ({why})")
 
 
 def _kind(run: Run) -> str:

@@ -54,16 +54,19 @@ def sample_command(options: Namespace) -> int:
         files.finish(None if labels is None else labels.cpu().numpy())
     if pictures:
         max_count = run.model.max_count
-        sample_grid(np.stack(images), max_count, pictures["grid"])
+        classes = 1 if labels is None or options.label is not None else run.dataset["classes"]
+        sample_grid(np.stack(images), max_count, pictures["grid"], classes)
         film_strip(film.strip, max_count, pictures["film"])
         if options.gif:
-            film_gif(film.gif, max_count, pictures["gif"])
+            film_gif(film.gif, max_count, pictures["gif"], classes)
     num = options.num
     print(run.checkpoint.path)
     guidance = f", guidance {options.guidance:g}" if run.config.conditional else ""
     print(wrap(f"{told_of_steps(options)}{guidance}, seed {options.seed}"))
     print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
     print(files.out, *pictures.values(), sep="\n")
+    if pictures:
+        print("film: counts divided by the share of particles alive, else most of it is black")
     done = {"checkpoint": run.checkpoint.path, "files": [files.out, *pictures.values()], "samples": num}
     done |= {"seconds": seconds, "samples_per_second": num / seconds, "network_calls": seen / num}
     names = ("seed", "first", "label", "guidance", "format")

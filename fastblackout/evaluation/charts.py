@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..atomic_files import atomic_write
 from ..schedule.schedule import GRIDS, Schedule
-from .plots import film_picture, grey_or_colour
+from .plots import Frame, film_picture, grey_or_colour
 
 if TYPE_CHECKING:
     from .pixel_laws import PixelLaws
@@ -35,29 +35,34 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
         steps, values, errors = (np.array(each, dtype=float) for each in zip(*bits, strict=True))
         panels[1].errorbar(steps, values, errors, marker="." if len(bits) < _FEW else None, capsize=2, color="C2")
         panels[1].set_ylabel("bits per dimension, at most\n(held out, continuous time)")
-        _limits(panels[1], values[np.isfinite(values)])
+        _limits(panels[1], bits)
     panels[-1].set_xlabel("training step")
     return _save(figure, path)
 
 
 def _losses(axes: Any, train: list[tuple[int, float]], held_out: list[Mapping[str, Any]]) -> None:
     axes.plot(*zip(*train, strict=True), label="training", linewidth=0.8)
-    constants = [record["constant_loss"] for record in held_out]
+    judged = [(record["step"], record["held_out_loss"]) for record in held_out]
+    _limits(axes, [*train, *judged])
     if held_out:
-        steps = [record["step"] for record in held_out]
-        losses = [record["held_out_loss"] for record in held_out]
-        axes.plot(steps, losses, label="held out", marker="." if len(steps) < _FEW else None)
-        axes.axhline(constants[-1], label="held out, best per-pixel constant", linestyle="--", color="0.4")
-    _limits(axes, np.array([value for _, value in train]), constants)
-    axes.set_ylabel("loss")
+        axes.plot(*zip(*judged, strict=True), label="held out", marker="." if len(judged) < _FEW else None)
+        low, high = axes.get_ylim()
+        constant = held_out[-1]["constant_loss"]
+        where = ", above this picture" if constant > high else ", below this picture" if constant < low else ""
+        axes.axhline(constant, label=f"held out, without a network: {constant:.4f}{where}", linestyle="--", color="0.4")
+        axes.set_ylim(low, high)
+    axes.set_ylabel("loss: lower is better")
     axes.legend()
 
 
-def _limits(axes: Any, values: NDArray[np.float64], shown: Sequence[float] = ()) -> None:
-    """The few large values of the first steps would squeeze the rest of a curve."""
-    if not len(values):
+def _limits(axes: Any, points: Sequence[tuple[float, ...]]) -> None:
+    """Of (step, value, ...). The large values of the first steps would squeeze the rest of a curve: those of the first
+    tenth may lie above the picture."""
+    steps, values = np.array([point[:2] for point in points], dtype=float).T
+    values, late = values[np.isfinite(values)], values[np.isfinite(values) & (steps > steps.max() / 10)]
+    if not len(late):
         return
-    low, high = float(values.min()), max([float(np.percentile(values, 98)), *shown])
+    low, high = float(values.min()), float(np.percentile(late, 98))
     if high > low:
         axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
 
@@ -94,20 +99,18 @@ def schedule_chart(schedule: Schedule, max_count: int, steps: int, grid: str, pa
     return _save(figure, path)
 
 
-def film_chart(
-    frames: Sequence[NDArray[Any]], states: Sequence[int], alive: NDArray[np.float64], max_count: int, path: Path
-) -> Path:
-    """A PNG of the reverse process from black to the images: a column for each of `frames` (N, C, H, W), headed by the
-    number of steps that were taken, `states`, and the share of particles alive there, `alive`."""
+def film_chart(frames: Sequence[Frame], max_count: int, path: str | os.PathLike[str]) -> Path:
+    """A PNG of the reverse process from black to the images: a column for each of `frames`, with the number of steps
+    that were taken and the share of particles alive there below it."""
     picture = film_picture(frames, max_count)
     height, width = picture.shape[:2]
     figure = _figure(max(6.0, 0.9 * len(frames)), 0.9 * len(frames) * height / width + 0.6)
     axes = figure.add_subplot()
     _show(axes, picture)
     places = (np.arange(len(frames)) + 0.5) * width / len(frames)
-    axes.set_xticks(places, [f"{n}\n{_percent(p)}" for n, p in zip(states, alive, strict=True)], fontsize=8)
+    axes.set_xticks(places, [f"{frame.steps}\n{_percent(frame.alive)}" for frame in frames], fontsize=8)
     axes.tick_params(length=0)
-    axes.set_xlabel("reverse steps taken, and the share of particles alive", fontsize=9)
+    axes.set_xlabel("reverse steps taken, and the share of particles alive, by which counts are divided", fontsize=9)
     return _save(figure, path)
 
 

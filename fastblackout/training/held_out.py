@@ -72,12 +72,13 @@ class HeldOut:
         self.constant_loss = self._constant_loss(torch.from_numpy(mean).to(device), dataset.max_count)
 
     def describe(self) -> str:
-        """How many images the loss is taken of, and what it is to be compared with."""
+        """How many samples the loss is taken of, and what it is to be compared with."""
+        sample, place = ("row", "column") if self.x_0.shape[2:] == (1, 1) else ("image", "pixel")
         noise = f", each {self.draws} times" if self.draws > 1 else ""
-        images = f"{self.count} image{'s' if self.count > 1 else ''}{noise}"
-        known = {"implicit": "per-pixel mean", "mean": "best per-pixel constant"}
-        constant = known.get(self.head, "one binomial law a pixel")
-        return f"held-out loss of {images}; {constant}: {self.constant_loss:.4f}"
+        known = {"implicit": "the mean", "mean": "the best constant"}
+        constant = f"{known.get(self.head, 'one binomial law')} for each {place}"
+        of = f"{self.count} {sample}{'s' if self.count > 1 else ''}{noise}"
+        return f"held-out loss: of {of}; to beat: {self.constant_loss:.4f}, that of {constant}, without a network"
 
     @torch.inference_mode()
     def loss(self, model: Any, conditional: bool, batch: int, tick: Callable[[int], None] = lambda rows: None) -> float:

@@ -99,7 +99,7 @@ class Journal:
         if self._progress.on_terminal or self._progress.done >= self._progress.total:
             self.say(f"step {values['step']}: {what} {number}")
         else:
-            self._judged[what] = number.split()[0]  # without its error
+            self._judged[what] = number.split()[0]  # without what it is compared with, or its error
 
     def knows(self, name: str, step: int) -> bool:
         """Whether the log has a value of that name for this step."""

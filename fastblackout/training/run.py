@@ -15,6 +15,7 @@ from ..atomic_files import own
 from ..data import BatchOrder, Dataset
 from ..evaluation.charts import loss_curve
 from ..evaluation.plots import sample_grid
+from ..ground.terminal import wrap
 from .board import check_installed
 from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
@@ -107,7 +108,7 @@ def train_in_held_folder(
                 if trial is not None:
                     journal.say(trial.seen)
                 if config.held_out_every:
-                    journal.say(trainer.held_out.describe())
+                    journal.say(wrap(trainer.held_out.describe()))
                 return _loop(trainer, run, total, journal, stop, saved)
 
 
@@ -188,7 +189,7 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
                 loss = trainer.held_out_loss(tick_of(part))
             journal.judged(
                 "held-out loss",
-                f"{loss:.4f}",
+                f"{loss:.4f} (without a network {held_out.constant_loss:.4f})",
                 step=step,
                 epoch=order.epochs_done(step),
                 held_out_loss=loss,
@@ -216,7 +217,8 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
             there = picture.exists()
             if not there:
                 with journal.part(f"64 samples for {picture.name}", trainer.sample_steps, "steps") as part:
-                    sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, own(picture))
+                    classes = trainer.batches.no_class if config.conditional else 1
+                    sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, own(picture), classes)
             if not there or step > journal.begun_at:
                 journal.picture(step, picture)
 

@@ -14,6 +14,7 @@ from fastblackout.call.head import FAMILIES, OF_STATES
 from fastblackout.cli import main
 from fastblackout.evaluation import charts
 from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
+from fastblackout.evaluation.plots import Frame
 from fastblackout.models import BlackoutModel
 from fastblackout.models.laws import log_law
 
@@ -125,12 +126,31 @@ def test_the_loss_curve_has_a_panel_of_bits_where_the_log_has_them(figures, tmp_
     assert lower.lines[0].get_xydata()[0].tolist() == [2, 3.0]
 
 
+@pytest.mark.parametrize(("constant", "where"), [(3.0755, "above"), (-9.0, "below"), (1.2, "")])
+def test_the_loss_curve_fills_its_axis_wherever_the_loss_without_a_network_lies(figures, tmp_path, constant, where):
+    steps = range(50, 1201, 50)  # such as those of digits: 2.05, 1.37, 1.23, ... 1.14
+    records = [{"step": step, "loss": 1.14 + 0.9 * (50 / step) ** 2 + 0.2 * np.exp(-step / 300)} for step in steps]
+    judged = {"step": 1200, "held_out_loss": 1.18, "constant_loss": constant}
+    charts.loss_curve([*records, judged], tmp_path / "loss.png")
+    (axes,) = figures[0].axes
+    low, high = axes.get_ylim()
+    late = np.array([record["loss"] for record in records if record["step"] > 120])
+    assert late.max() < high and low < late.min() and low < 1.18 < high
+    assert late.max() - late.min() > 0.6 * (high - low)
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    said = f", {where} this picture" if where else ""
+    assert legend == ["training", "held out", f"held out, without a network: {constant:.4f}{said}"]
+    assert (low < constant < high) == (not where)
+
+
 def test_the_film_chart_names_steps_and_shares(figures, tmp_path):
-    frames = [np.full((2, 1, 4, 4), n) for n in range(3)]
-    charts.film_chart(frames, [0, 3, 5], np.array([0.0, 0.123, 1.0]), 4, tmp_path / "film.png")
+    given = zip((0, 3, 5), (0.0, 0.123, 1.0), strict=True)
+    frames = [Frame(n, alive, np.full((2, 1, 4, 4), n)) for n, alive in given]
+    charts.film_chart(frames, 5, tmp_path / "film.png")
     (axes,) = figures[0].axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0\n0%", "3\n12%", "5\n100%"]
     assert axes.images[0].get_array().shape == (2 * 66 + 2, 3 * 66 + 2)
+    assert "by which counts are divided" in axes.get_xlabel()
 
 
 class Given(torch.nn.Module):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,21 +115,32 @@ def test_two_processes_fill_one_folder_of_pictures(place, capsys):
         assert picture.mode == "L" and np.array(picture).max() > 11
 
 
-@pytest.mark.parametrize("images", [3, 20])
+@pytest.mark.parametrize("images", [3, 24])
 def test_a_gif_shows_the_first_samples_emerge(images):
     counts = drawn("colour", "counts", f"--num={images}", "--gif")["images"]
     with Image.open("counts.gif") as film:
         assert (film.n_frames, film.info["loop"]) == (5, 0)  # black, and the states after 4 steps
-        columns = 2 if images == 3 else 4
-        assert film.size == (columns * 66 + 2,) * 2
+        columns, rows = (2, 2) if images == 3 else (5, 4)
+        assert film.size == (columns * 66 + 2, rows * 66 + 2)
         assert np.array(film.convert("RGB"))[2:66, 2:66].max() == 0
         film.seek(4)
         last = np.array(film.convert("RGB")).astype(int)
         assert film.info["duration"] > 2000
-    for n in range(min(images, 16)):
+    for n in range(min(images, 20)):
         top, left = 2 + n // columns * 66, 2 + n % columns * 66
         seen = last[top : top + 64 : 8, left : left + 64 : 8]
         assert np.abs(seen - counts[n].transpose(1, 2, 0)).mean() < 25  # 256 colours for all of them
+
+
+def test_the_grids_of_a_conditional_run_have_a_column_for_each_class_in_turn(home):
+    trained = ["train", "array", f"--data={home}/grey.npz", "--out=new", "--conditional", *TRAIN, "--sample-every=4"]
+    assert main(trained) == 0
+    Path("new/samples-00000004.png").rename("training.png")  # 64 samples
+    drawn("mean-labels", "turn", "--num=12", "--gif")  # of 3 classes
+    drawn("mean-labels", "one", "--num=12", "--label=1")
+    for name, columns, rows in (("turn.png", 3, 4), ("turn.gif", 3, 4), ("one.png", 4, 3), ("training.png", 9, 8)):
+        with Image.open(name) as picture:
+            assert picture.size == (columns * 66 + 2, rows * 66 + 2)
 
 
 def test_the_film_is_of_the_samples_whatever_the_batch():

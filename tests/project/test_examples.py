@@ -1,11 +1,14 @@
 """The examples, small: a learnt law passes a two-sample test that is seen to reject worse models; pictures come out."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import fastblackout as fb
+from support import ROOT
 from support.helpers import load_example as example
 
 torch.set_num_threads(1)
@@ -79,6 +82,30 @@ def test_pictures(tmp_path):
         with Image.open(file) as image:
             assert min(image.size) > 200
             assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_pictures_go_into_the_working_folder_or_where_out_says(tmp_path, monkeypatch):
+    """The examples as users run them, but for what takes long; only where a figure would go is noted."""
+    written = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **how: written.append(Path(path)))
+    short = {
+        "heads": {"HEADS": {"none": lambda updates: np.full((17, 17), 1 / 289)}},
+        "process_pictures": {"cases": lambda: {"absorbing": (fb.Absorbing(4), np.full(4, 0.25), 2.0, 1, 3)}},
+        "relations": {f"{name}_picture": written.append for name in ("gaussian", "discrete", "papers")},
+        "single_cells": {"report": lambda cells, steps, path: (written.append(path), {})[1]},
+        "toy_2d": {"processes": dict, "power": lambda law, other: 0.0},
+    }
+    for name in sorted(path.stem for path in (ROOT / "examples").glob("*.py") if "savefig(" in path.read_text()):
+        module = example(name)
+        for attribute, value in short[name].items():
+            setattr(module, attribute, value)
+        for folder, options in ((tmp_path, []), (tmp_path / "new", ["--out", "new"])):
+            monkeypatch.setattr("sys.argv", [name, *options])
+            written.clear()
+            module.main()
+            assert written and {path.resolve().parent for path in written} == {folder}
+            assert folder.is_dir()
 
 
 def test_the_numbers_of_the_relations():
