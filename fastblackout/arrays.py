@@ -32,18 +32,20 @@ def exact_counts(dtype: str) -> int:
 _TORCH_NAMES: dict[Any, str] = {}
 
 
-def learn_dtypes() -> None:
-    """Called where torch is loaded, before the first tensor is looked at."""
+def _learn_dtypes() -> None:
     torch = sys.modules["torch"]
     _TORCH_NAMES.update({getattr(torch, name): name for name in DTYPES})
 
 
 def name_of_torch(dtype: Any) -> str:
-    """ "uint8" for torch.uint8."""
-    if not _TORCH_NAMES:
-        learn_dtypes()
+    """ "uint8" for torch.uint8. What is traced fills no table: Dynamo may begin anew, and must find all as it was."""
+    if not _TORCH_NAMES and not sys.modules["torch"].compiler.is_compiling():
+        _learn_dtypes()
     return _TORCH_NAMES.get(dtype) or str(dtype).removeprefix("torch.")
 
+
+if "torch" in sys.modules:
+    _learn_dtypes()
 
 _NUMPY_NAMES = {np.dtype(name): name for name in DTYPES if name != "bfloat16"}  # dtype.name takes a microsecond
 

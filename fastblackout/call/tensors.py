@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..arrays import is_traced, learn_dtypes, to_device
+from ..arrays import is_traced, to_device
 from ..backends import select
 from ..ground.persistent import is_capturing, persistent
 from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
@@ -20,7 +20,6 @@ from . import checks
 from .keys import check_one, key_tensor, resolve_rng
 from .probabilities import as_prob
 
-learn_dtypes()
 _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
 
 

@@ -53,13 +53,13 @@ def birth_loss(
         a kernel that recomputes y instead of keeping it; once (RuntimeError the second time), under torch.func too.
     births: x_0 - x_t, logits' shape, any integer or float dtype, finite, at least 0.
     weight: finite, per sample (see fb.thin): Schedule.weight(name, k). gain: finite, above 0, per sample. Both may
-        differ within a sample, too: arrays of at least two dimensions that broadcast to logits' shape, such as (1, D).
+        differ within a sample, too: arrays of logits' dimensions that broadcast to their shape, such as (1, D).
         A weight is then that of its element, and the loss takes 3 times as long on the CPU. Neither has a gradient.
     expected: y itself, beside logits None and no gain: for a network whose output it is, by softplus, say. Of the shape
         and the dtypes of logits, finite, at least 0; births must be 0 where y is 0. Taken in float32; the gradient,
         weight times 1 - births / y, is computed in float64 and may be differentiated again.
-    mask: bools that broadcast to logits' shape, true where elements count: one that does not adds nothing, whatever
-        is there, and has the gradient 0.
+    mask: bools, as in fb.thin, true where elements count: one that does not adds nothing, whatever is there, and has
+        the gradient 0.
     Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
     float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32,
     added in float64), so it is too. A logit below -86.99 has y = 0 and log y = log gain + logit; the loss is finite for

@@ -69,19 +69,19 @@ def thin(
     alive: the survival probability p in [0, 1], per sample: a fb.Prob (from Schedule.survival), or p alone, taken
         exactly as it is (float32 is 1 - p to 6e-8 where p is next to 1), with 1 - p made in float64.
     Per sample, here and in the other ops: one number for all or one for each, as a Python number, a list, a NumPy array
-        or a tensor of any real dtype, of shape (), (B,) or (B, 1, ..., 1). alive, center and scale may differ within a
-        sample, too: arrays of at least two dimensions that broadcast to x_0's shape, such as (1, D) for D features.
-        With such an alive x_t is drawn by fb.binomial with a key made of rng (docs/draw.md), several times as slow and
-        with other numbers; out is then not taken.
-    mask: bools that broadcast to x_0's shape, true where elements take part: one that does not keeps its count,
-        whatever it is, with no births. out is then not taken.
+        or a tensor of any real dtype, of shape (), (B,) or (B, 1, ..., 1), with x_0's dimensions. alive, center, scale
+        and max_count may differ within a sample, too: every other array has x_0's dimensions and broadcasts to its
+        shape, such as (1, D) for D features. With such an alive x_t is drawn by fb.binomial with a key made of rng
+        (docs/draw.md), several times as slow and with other numbers; out is then not taken.
+    mask: bools, one or of x_0's dimensions, which broadcast to its shape, true where elements take part: one that does
+        not keeps its count, whatever it is, with no births. out is then not taken.
     rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
         is read on the host; neither: a fresh seed from torch's default generator. Equal keys give equal results,
         whatever the batch split, backend, thread count or strides.
     max_count: the largest count x_0 may hold (default 255 for uint8, else required), 0 where all counts must be 0: an
-        integer, or whole numbers for each sample, (B,), or of a shape that broadcasts, such as (1, D). It
-        changes no bits: a count of at most 255 is drawn by a table of its sample's p, within 1e-13 total variation of
-        the binomial, a larger one on its own, as near as fb.binomial.
+        integer, or whole numbers per sample or within one. It changes no bits: a count of at most 255 is drawn by a
+        table of its sample's p, within 1e-13 total variation of the binomial, a larger one on its own, as near as
+        fb.binomial.
     center, scale: what brings counts to a network's range, finite, per sample, rounded to float32; model_input is
         computed in float32 and rounded to input_dtype (float32, float64, bfloat16, float16).
     outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead, which
