@@ -17,13 +17,13 @@ X = np.random.default_rng(0).integers(0, 200, (2, 3, 4, 5), dtype=np.uint8)
 LOGITS = np.random.default_rng(1).normal(0, 3, X.shape).astype(np.float32)
 NUMBERS = (0.25, 0.75)  # exact in every float dtype
 FORMS: dict[str, Any] = {
-    "list": list(NUMBERS), "tuple": NUMBERS, "nested list": [[[[0.25]]], [[[0.75]]]], "fractions": [Fraction(1, 4), 0.75],
-    "float32": np.float32(NUMBERS), "float16, (B, 1, 1, 1)": np.float16(NUMBERS).reshape(2, 1, 1, 1),
-    "(B, 1, 1, 1)": np.array(NUMBERS).reshape(2, 1, 1, 1), "big-endian": np.array(NUMBERS, ">f8"), "longdouble": np.longdouble(NUMBERS),
-    "tensor": torch.tensor(NUMBERS), "bfloat16 tensor, (B, 1, 1, 1)": torch.tensor(NUMBERS).bfloat16().reshape(2, 1, 1, 1),
-    "float64 tensor": torch.tensor(NUMBERS, dtype=torch.float64),
-    "DLPack": DLPackOnly(np.array(NUMBERS)),
-    "read-only": np.broadcast_to(np.array(NUMBERS).reshape(2, 1, 1, 1), (2, 1, 1, 1)),
+    "list": list(NUMBERS), "tuple": NUMBERS, "nested list": [[[[0.25]]], [[[0.75]]]],
+    "fractions": [Fraction(1, 4), 0.75], "float32": np.float32(NUMBERS),
+    "float16, (B, 1, 1, 1)": np.float16(NUMBERS).reshape(2, 1, 1, 1), "big-endian": np.array(NUMBERS, ">f8"),
+    "longdouble": np.longdouble(NUMBERS), "tensor": torch.tensor(NUMBERS),
+    "bfloat16 tensor, (B, 1, 1, 1)": torch.tensor(NUMBERS).bfloat16().reshape(2, 1, 1, 1),
+    "float64 tensor": torch.tensor(NUMBERS, dtype=torch.float64), "DLPack": DLPackOnly(np.array(NUMBERS)),
+    "read-only": np.broadcast_to(np.array(NUMBERS), (2,)),
 }  # fmt: skip
 ONE = {"int": 1, "list": [1, 1], "integers": np.array([1, 1], np.uint16), "bytes": torch.ones(2, dtype=torch.uint8)}
 
