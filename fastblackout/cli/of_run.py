@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from ..ground.terminal import wrap
 from ..philox import Philox
 from ..pretrained import folder_of, names
 from ..sampling.sampler import sample_in_batches, usual
@@ -41,8 +42,8 @@ def load_for(path: Path, options: Namespace) -> Run:
         raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
     run = load_run(path, options.device, options.weights)
     if run.checkpoint.step == 0 and speaks():
-        untrained = f"{run.checkpoint.path} is of step 0: its network is not trained"
-        print(f"fastblackout {options.command}: warning: {untrained}", file=sys.stderr)
+        untrained = f"warning: {run.checkpoint.path} is of step 0: its network is not trained"
+        print(wrap(f"fastblackout {options.command}: {untrained}"), file=sys.stderr)
     if options.compat is not None:
         _draw_as(options.compat, run, options)
     defaults = usual(run.model.head, run.shape, run.model.max_count)._asdict()

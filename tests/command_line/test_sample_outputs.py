@@ -204,3 +204,36 @@ def test_a_run_without_classes_has_none_to_ask_for(place, capsys, option):
     error = refused(capsys, place, "runs/mean", "--num=1", f"--{option}=2")
     rule = r"needs a run trained with --conditional, got 2(\.0)? for \S*runs/mean\S*$"
     assert re.match(f"fastblackout sample: {option}: {rule}", error), error
+
+
+@pytest.mark.parametrize(
+    ("run", "more", "told"),
+    [
+        ("mean", [], "bridge, 4 steps (cosine grid), seed 1"),
+        ("mean", ["--sampler=tau-leap", "--grid=index", "--seed=7"], "tau-leap, 4 steps (index grid), seed 7"),
+        ("implicit-labels", [], "bridge, 4 steps (early grid), guidance 0, seed 1"),
+        ("beta-binomial-labels", ["--guidance=0.5"], "bridge, 4 steps (early grid), guidance 0.5, seed 1"),
+        ("beta-binomial", ["--last-step=mean"], "bridge, 4 steps (early grid), the last to the mean, seed 1"),
+    ],
+)
+def test_it_says_how_it_draws(capsys, run, more, told):
+    assert main(["sample", f"runs/{run}", "--out=a.npz", "--num=1", *SAMPLE, *more]) == 0
+    out, err = capsys.readouterr()
+    assert told in out.splitlines() and err == ""
+
+
+def test_a_negative_guidance_is_refused(place, capsys):
+    error = refused(capsys, place, "runs/mean-labels", "--num=1", "--guidance=-1", "--out=a.npz")
+    assert error == "fastblackout sample: guidance: must be finite and at least 0, got -1.0\n"
+
+
+def test_an_untrained_network_is_told(place, home, capsys):
+    train = ["train", "array", f"--data={home / 'grey.npz'}", "--out=new", *TRAIN, "--steps=0"]
+    assert main(train) == 0
+    capsys.readouterr()
+    assert main(["sample", "new", "--num=1", *SAMPLE]) == 0
+    told = capsys.readouterr().err
+    assert max(map(len, told.splitlines())) <= 80
+    assert " ".join(told.split()) == (
+        "fastblackout sample: warning: new/checkpoints/step-00000000 is of step 0: its network is not trained"
+    )
