@@ -143,7 +143,7 @@ def test_guidance_is_the_ratio():
     labels = torch.full((8,), 3)
     start = -model.center(SCHEDULE.steps) * model.scale(0)
     log_softplus = [math.log(math.log1p(math.exp(start * -1.5 + shift + 0.125))) for shift in (0.75, 0.0)]
-    for guidance in (0.0, 0.5, 2.0, -1.0):
+    for guidance in (0.0, 0.5, 2.0):
         drawn = sample(model, SCHEDULE, shape, steps=1, rng=Philox(4), labels=labels, guidance=guidance).double()
         log_y = (1 + guidance) * log_softplus[0] - guidance * log_softplus[1]
         expected = model.gain(SCHEDULE.steps) * math.exp(log_y)
