@@ -28,15 +28,16 @@ def check_free(
 
 
 def check_writable(what: str, path: Path) -> None:
-    """ValueError unless a file or a folder can be made beside `path`, or where its folders are not there yet, beside
-    the first of them. Devices and pipes are left alone."""
+    """ValueError unless something can be made in the folder `path`, else beside `path`, or beside the first of its
+    folders that is not there yet. Devices and pipes are left alone."""
     try:
         path = Path(os.path.realpath(path))
         if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             return
         while not path.parent.exists():
             path = path.parent
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)  # as atomic_file
+        folder = path if path.is_dir() else path.parent
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=folder)  # as atomic_file
         os.close(handle)
         os.unlink(temporary)
     except OSError as error:
