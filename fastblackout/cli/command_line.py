@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from .._version import __version__
 from ..ground.memory import keep_freed_memory
-from ..ground.terminal import drop_unwritable, open_streams, width
+from ..ground.terminal import drop_unwritable, open_streams, visible, width
 from ..pretrained import names
 from ..sampling.rules import COMPAT, LAST_STEPS, SAMPLERS
 from ..training.config import COMPILE, HELP, PRECISIONS
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         let_first_speak()
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n" if speaks() else None)
+        self.exit(2, visible(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n" if speaks() else None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +105,7 @@ def _fail(options: argparse.Namespace, error: BaseException, message: str, statu
     message = " ".join(message.split()).removeprefix(f"{options.command}: ")
     if speaks(error):
         with suppress(OSError):  # stderr may be the closed pipe
-            print(f"fastblackout {options.command}: {message}", file=sys.stderr)
+            print(visible(f"fastblackout {options.command}: {message}"), file=sys.stderr)
     return status
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .outputs import check_writable
 
+from ..ground.terminal import say
+
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `fastblackout convert`, and what runs it."""
@@ -27,5 +29,5 @@ def _convert(options: argparse.Namespace) -> int:
 
     check_writable("convert: out", Path(options.out))
     saved = convert(options.file, options.out, options.program, options.dataset)
-    print(f"{saved}\nnext: fastblackout sample {options.out}")
+    say(saved, f"next: fastblackout sample {options.out}")
     return 0

@@ -16,7 +16,7 @@ from ..evaluation.inception import read_inception
 from ..evaluation.network_scores import features_lines
 from ..evaluation.samples import compare, table
 from ..evaluation.tables import compare_tables, rows_table
-from ..ground.terminal import wrap
+from ..ground.terminal import say, wrap
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..models import BlackoutModel
 from ..philox import Philox
@@ -63,7 +63,7 @@ def evaluate_command(options: Namespace) -> int:
     seconds = time.perf_counter() - began
     result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
-    print(run.checkpoint.path)
+    say(run.checkpoint.path)
     print(wrap(f"{told_of_steps(options)}, {drawn}"))
     if data.is_table:
         print(rows_table(result))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .outputs import check_writable
 
+from ..ground.terminal import say
+
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `fastblackout export`, and what runs it."""
@@ -21,5 +23,5 @@ def _export(options: argparse.Namespace) -> int:
 
     check_writable("export: folder", Path(options.folder))
     folder = export_checkpoint(path_of(options)[0], options.folder)
-    print(folder, f"next: fastblackout sample {folder}", sep="\n")
+    say(folder, f"next: fastblackout sample {folder}")
     return 0

@@ -14,7 +14,7 @@ from ..data import Dataset, load
 from ..evaluation.charts import film_chart, laws_chart, loss_curve, schedule_chart
 from ..evaluation.pixel_laws import pixel_laws
 from ..evaluation.plots import Frame
-from ..ground.terminal import wrap
+from ..ground.terminal import say, wrap
 from ..models.interface import LAWS
 from ..philox import Philox
 from ..training.progress import Progress
@@ -55,7 +55,7 @@ def plot_command(options: Namespace) -> int:
     out.mkdir(exist_ok=True)
     for name, file in files.items():
         draw[name](own(file) if folder and not options.out else file)
-    print(run.checkpoint.path, *files.values(), sep="\n")
+    say(run.checkpoint.path, *files.values())
     if image is not None:
         print(wrap(f"laws.png: of {image.what}{image.why}"))
     for name, why in left_out.items():

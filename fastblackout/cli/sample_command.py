@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..atomic_files import own
 from ..evaluation.plots import film_gif, film_strip, sample_grid
 from ..evaluation.sample_files import FORMATS, SampleFiles
-from ..ground.terminal import wrap
+from ..ground.terminal import say, wrap
 from ..philox import WORD_END, Philox
 from ..training.ranks import current
 from ..training.trained_model import Run
@@ -60,11 +60,11 @@ def sample_command(options: Namespace) -> int:
         if options.gif:
             film_gif(film.gif, max_count, pictures["gif"], classes)
     num = options.num
-    print(run.checkpoint.path)
+    say(run.checkpoint.path)
     guidance = f", guidance {options.guidance:g}" if run.config.conditional else ""
     print(wrap(f"{told_of_steps(options)}{guidance}, seed {options.seed}"))
     print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
-    print(files.out, *pictures.values(), sep="\n")
+    say(files.out, *pictures.values())
     if pictures:
         print("film: counts divided by the share of particles alive, else most of it is black")
     done = {"checkpoint": run.checkpoint.path, "files": [files.out, *pictures.values()], "samples": num}

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
+from ..ground.terminal import say
 from ..training.config import CHOICES, HEADS, HELP, OF_TABLE, PRESETS, TrainConfig, preset
 from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
@@ -120,7 +121,7 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
 
     def found() -> Checkpoint | None:
         if options.resume and not has_checkpoint(out):
-            print(f"{out}: holds no checkpoint to resume: a new training begins")
+            say(f"{out}: holds no checkpoint to resume: a new training begins")
         return load_checkpoint(out) if options.resume and has_checkpoint(out) else None
 
     checkpoint = current().from_first(found)
@@ -144,8 +145,8 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     if not current().first:
         return 0
     if done and done == config.total_steps(len(data.train)):
-        print(f"{out}: all {done} steps were done already{'' if config.decay else '; --steps N goes on'}")
-    print(f"{saved}\nnext: fastblackout sample {out}")
+        say(f"{out}: all {done} steps were done already{'' if config.decay else '; --steps N goes on'}")
+    say(saved, f"next: fastblackout sample {out}")
     known: dict[str, Any] = {}
     for record in read_log(Path(out) / "log.jsonl"):
         known |= record

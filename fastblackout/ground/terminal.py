@@ -15,10 +15,26 @@ def width() -> int:
     return max(40, min(COLUMNS, shutil.get_terminal_size().columns))
 
 
+def visible(text: object) -> str:
+    """The text with everything escaped that is no printable character, such as the control characters that a name of a
+    file may have: a terminal would do what they say."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
+
+
+def say(*lines: object) -> None:
+    """Prints lines that may quote names."""
+    print(*map(visible, lines), sep="\n")
+
+
 def wrap(text: str, first: str = "", rest: str = "") -> str:
     """The text in lines of `width()`, the first behind `first`, the others behind `rest`."""
     lines = textwrap.wrap(
-        text, width(), initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        visible(text.replace("\n", " ")),
+        width(),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     return "\n".join(lines)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_files import atomic_write, read_plain
+from ..ground.terminal import visible
 
 _MOST = 1 << 16  # the most bytes of a record
 
@@ -38,7 +39,9 @@ def remember(run: Path, identity: str, name: str, root: str | os.PathLike[str]) 
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic_write(file, (json.dumps(record) + "\n").encode())
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
-        warnings.warn(f"train: no record of where the data lie: {error}; evaluate will need --data", stacklevel=2)
+        warnings.warn(
+            f"train: no record of where the data lie: {visible(error)}; evaluate will need --data", stacklevel=2
+        )
 
 
 def recall(run: Path, identity: Any, name: str) -> str | None:
@@ -54,7 +57,7 @@ def recall(run: Path, identity: Any, name: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        warnings.warn(f"the record of the training of {path} is not readable: {error!r}", stacklevel=2)
+        warnings.warn(f"the record of the training of {visible(path)} is not readable: {error!r}", stacklevel=2)
         return None
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..ground.terminal import visible
+
 LOCK = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -57,7 +59,7 @@ def _lock(run: Path) -> int:
                 os.close(handle)
                 raise
             rule = "nothing keeps a second training out of this folder, whose file system knows no locks"
-            warnings.warn(f"train: out: {rule}, got {run}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"train: out: {rule}, got {visible(run)}", RuntimeWarning, stacklevel=4)
             return handle
         if _is_at(handle, file):
             return handle

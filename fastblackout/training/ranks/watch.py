@@ -20,6 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...ground.terminal import visible
+
 if TYPE_CHECKING:
     from .group import Group
 
@@ -145,7 +147,7 @@ class Watch:
         time.sleep(GRACE)
         if not self.ending:
             if self.shows(self.failure):
-                print(f"{self.name}: {self.failure}", file=sys.stderr, flush=True)
+                print(visible(f"{self.name}: {self.failure}"), file=sys.stderr, flush=True)
             self.linger()
             os._exit(1)
 
