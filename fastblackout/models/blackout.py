@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..call.checks import MAX_COUNT
 from ..call.head import MOST_COUNT
 from ..ground.persistent import Table
 from ..ops import normal
@@ -92,8 +93,8 @@ class BlackoutModel(nn.Module):
             raise ValueError(f"BlackoutModel: parametrization: {rule}, got {parametrization!r}")
         if head not in HEADS:
             raise ValueError(f"BlackoutModel: head: must be one of {HEADS}, got {head!r}")
-        most = MOST_COUNT.get(head)
-        if most is not None and max_count > most:
+        most = MOST_COUNT.get(head, MAX_COUNT)
+        if max_count > most:
             raise ValueError(f"BlackoutModel: max_count: must be at most {most} for head {head!r}, got {max_count}")
         whole = isinstance(noise_channels, int) and not isinstance(noise_channels, bool)
         if not (whole and (noise_channels >= 1 if head == "implicit" else noise_channels == 0)):

@@ -1,6 +1,6 @@
 """Checkpoints of a run: a folder each, complete or absent, and never a reason to run foreign code.
 
-RUN/checkpoints/step-00001200/config.json           format, version, step, SHA-256 of the files, the run
+RUN/checkpoints/step-00001200/config.json           format, version, step, SHA-256 of the files and of itself, the run
 RUN/checkpoints/step-00001200/network.safetensors   the network's weights
 RUN/checkpoints/step-00001200/ema.safetensors       their exponential moving average: what sampling uses
 RUN/checkpoints/step-00001200/state/optimizer.safetensors   what only a resumed training needs
@@ -14,12 +14,14 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..atomic_files import naming, read_plain, sync_directory
+from ..ground.terminal import visible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT = "fastblackout-checkpoint"
 FORMAT_VERSION = 1
 NETWORK, EMA, OPTIMIZER = "network.safetensors", "ema.safetensors", "state/optimizer.safetensors"
+CONFIG = "config.json"
 TRIED = "compiled"  # in a description: a trial has found compiled steps to be faster on the machine of the training
 SINCE_LOG = "since_log"  # there, too: what the next record of the log is made of, see since_log.py
 _STEP = re.compile(r"step-(\d{8,})")
@@ -116,8 +119,9 @@ def _write_folder(
             content = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in named.items()})
             digests[name] = hashlib.sha256(content).hexdigest()
             _write(temporary / name, content)
-        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "step": step, "files": digests}
-        _write(temporary / "config.json", (json.dumps({**head, "config": config}, indent=1) + "\n").encode())
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "step": step, "files": digests, "config": config}
+        digests[CONFIG] = digest_of(json.loads(json.dumps(head)))  # of what a reader will find
+        _write(temporary / CONFIG, (json.dumps(head, indent=1) + "\n").encode())
         temporary.chmod(0o755)
         if final.exists():  # a resumed run has come to this step again, with the same content
             shutil.rmtree(final)
@@ -132,19 +136,20 @@ def _write_folder(
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """The newest checkpoint of a run, or the one whose folder is given.
 
-    Raises ValueError when there is none, or its config.json is unreadable, foreign, or of a newer format.
+    Raises ValueError when there is none, or its config.json is unreadable, foreign, of a newer format, or was changed
+    since it was written. A warning for one without a digest of itself, which earlier versions wrote.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(f"checkpoint: {folder}: no such run; train one, or give the folder of one")
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         complete = _step_folders(folder / "checkpoints")
         if not complete:
             raise ValueError(f"checkpoint: {folder}: holds no checkpoint")
         folder = complete[-1]
-    file = folder / "config.json"
+    file = folder / CONFIG
     try:
-        head = json.loads(read_plain(file, _MOST_CONFIG).decode(), parse_constant=_refuse)
+        head = json.loads(read_plain(file, _MOST_CONFIG).decode(), parse_constant=_refuse, object_pairs_hook=_unique)
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
         raise ValueError(f"checkpoint: {file}: is missing or not JSON: {error}") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
@@ -156,7 +161,19 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     counted = isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 1 << 32
     if not counted or not isinstance(config, dict) or not isinstance(digests, dict):
         raise ValueError(f"checkpoint: {file}: is damaged: step, config or files is missing")
+    if CONFIG not in digests:
+        told = f"checkpoint: {visible(file)}: has no digest of itself, as earlier versions wrote it; it is not compared"
+        warnings.warn(told, stacklevel=2)
+    elif digests[CONFIG] != digest_of(head):
+        way = f"to use it as it is now, delete the line {CONFIG} under files in it"
+        raise ValueError(f"checkpoint: {file}: was changed since it was written: its SHA-256 is another ({way})")
     return Checkpoint(folder, cast(int, step), config, digests)
+
+
+def digest_of(head: dict[str, Any]) -> str:
+    """The SHA-256 of what a config.json says, but for this digest; how its text is laid out does not matter."""
+    files = {name: digest for name, digest in head["files"].items() if name != CONFIG}
+    return hashlib.sha256(json.dumps({**head, "files": files}, sort_keys=True).encode()).hexdigest()
 
 
 def has_checkpoint(run: str | os.PathLike[str]) -> bool:
@@ -166,6 +183,13 @@ def has_checkpoint(run: str | os.PathLike[str]) -> bool:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"JSON has no {constant}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
 
 
 def _step_folders(folder: Path) -> list[Path]:

@@ -81,6 +81,7 @@ def test_foreign_and_newer_folders_are_refused(tmp_path):
         "no format": b"[1, 2]",
         "format version must be 1, got 2": json.dumps({**good, "format_version": 2}).encode(),
         "is damaged": json.dumps({**good, "step": "one"}).encode(),
+        "was changed": json.dumps({**good, "step": 2}).encode(),
     }
     for words, content in cases.items():
         file.write_bytes(content)
@@ -93,6 +94,34 @@ def test_foreign_and_newer_folders_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no checkpoint"):
         load_checkpoint(tmp_path / "empty")
+
+
+def test_a_description_that_was_changed_is_refused(tmp_path):
+    """One number in it gives other samples without a word; how it is laid out does not matter."""
+    config = {"steps": 1000, "rate": 0.1, "names": {2: "b", 10: "a"}}
+    file = save_checkpoint(tmp_path, 1, config, tensors()) / "config.json"
+    whole = file.read_text()
+    assert load_checkpoint(tmp_path).config == {**config, "names": {"2": "b", "10": "a"}}
+    file.write_text(json.dumps(dict(reversed(json.loads(whole).items()))))
+    assert load_checkpoint(tmp_path).config["steps"] == 1000
+    for old, new in (("1000", "1002"), ('"step": 1', '"step": 2'), ("0.1", "0.10000000000000002"), ('"10"', '"11"')):
+        assert old in whole
+        file.write_text(whole.replace(old, new))
+        with pytest.raises(ValueError, match="config.json: was changed since it was written.*delete the line") as error:
+            load_checkpoint(tmp_path)
+        assert str(file) in str(error.value)
+    changed = json.loads(whole.replace("1000", "1002"))
+    assert len(changed["files"].pop("config.json")) == 64
+    file.write_text(json.dumps(changed))  # as the error says, and as earlier versions wrote it
+    with pytest.warns(UserWarning, match="config.json: has no digest of itself"):
+        assert load_checkpoint(tmp_path).config["steps"] == 1002
+
+
+def test_a_key_may_not_be_there_twice(tmp_path):
+    file = save_checkpoint(tmp_path, 1, {"a": 1}, tensors()) / "config.json"
+    file.write_text(file.read_text().replace('"a": 1', '"a": 1, "a": 1'))
+    with pytest.raises(ValueError, match="is missing or not JSON: an object has a key twice"):
+        load_checkpoint(tmp_path)
 
 
 def test_an_unfinished_folder_is_not_a_checkpoint(tmp_path):

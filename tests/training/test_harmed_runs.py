@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from fastblackout.data import load
-from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint, save_checkpoint
+from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, digest_of, load_checkpoint, save_checkpoint
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.run import train
@@ -53,6 +53,12 @@ def harmed_config(run, *keys, value):
     place.pop(keys[-1])
     if value is not None:
         place[keys[-1]] = value
+    rewrite(file, head)
+
+
+def rewrite(file, head):
+    """With the right digest, as who makes a run can give it."""
+    head["files"]["config.json"] = digest_of(head)
     file.write_text(json.dumps(head))
 
 
@@ -102,6 +108,7 @@ MODELS = [
     (("network", "kwargs", "blocks"), 10**9, "blocks: must be an integer of 1 to 1024"),
     (("network", "kwargs", "channel_mult"), [1] * 10**5, "channel_mult: must be 1 to 32 integers"),
     (("max_count",), 10**400, "config.json is damaged"),
+    (("max_count",), (1 << 53) + 1, "max_count: must be at most 9007199254740992"),
     (("data_mean",), "1", "config.json is damaged"),
     (("schedule", "t_end"), "15", "config.json is damaged"),
 ]
@@ -134,7 +141,7 @@ def test_configs_that_are_no_json(run, data, content, words):
 @pytest.mark.parametrize("step", [True, -1, 1.0, 1 << 32])
 def test_steps_of_another_kind(run, data, step):
     file = load_checkpoint(run).path / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "step": step}))
+    rewrite(file, {**json.loads(file.read_text()), "step": step})
     refused(run, data, "is damaged: step")
 
 
@@ -179,14 +186,13 @@ def test_states_of_another_optimizer(run, data, change, words):
 
 @pytest.mark.parametrize("length", [1 << 40, (1 << 64) - 1, 8])
 def test_weights_whose_header_lies(run, length):
-    """With the right digest, as who makes a run can give it."""
     checkpoint = load_checkpoint(run)
     content = safetensors.torch.save(checkpoint.tensors(EMA))
     harmed = length.to_bytes(8, "little") + content[8:]
     (checkpoint.path / EMA).write_bytes(harmed)
     head = json.loads((checkpoint.path / "config.json").read_text())
     head["files"][EMA] = hashlib.sha256(harmed).hexdigest()
-    (checkpoint.path / "config.json").write_text(json.dumps(head))
+    rewrite(checkpoint.path / "config.json", head)
     with pytest.raises(ValueError, match="ema.safetensors: is not a safetensors file"):
         load_run(run)
 
