@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "bindings/default_floats.h"
 #include "bindings/host_reader.h"
 #include "bindings/quick.h"
 #include "bindings/xla.h"
@@ -23,6 +24,7 @@ cpu::Isa chosen_isa = cpu::Isa::scalar;  // set at import
 template <class Op, class Fields>
 void define(py::module_& m, const char* name, void (*kernel)(const Op&), const Fields& fields) {
   m.def(name, [kernel, fields](const py::args& given) {
+    const fb::DefaultFloats floats;
     Op op;
     fb::bindings::HostReader read(given, chosen_isa, op);
     fields(op, read);
@@ -34,6 +36,7 @@ void define(py::module_& m, const char* name, void (*kernel)(const Op&), const F
 void power_series(const py::tuple& size, int threads, int isa, const py::array& offsets, const py::array& entries,
                   const py::object& start, const py::array& weights, const py::array& needed, const py::array& places,
                   const py::array& out, const py::array& sums) {
+  const fb::DefaultFloats floats;
   cpu::PowerSeries op;
   const fb::bindings::HostReader read(py::make_tuple(size, threads, isa), chosen_isa, op);
   op.terms = weights.shape(1);
@@ -90,6 +93,7 @@ PYBIND11_MODULE(_cpu, m) {
       return a.dtype().is(py::dtype::of<double>()) && a.ndim() == 1 && ((a.flags() & py::array::c_style) != 0 || a.strides(0) == 0);
     };
     if (!plain(p) || !plain(q) || p.size() != q.size()) return false;
+    const fb::DefaultFloats floats;
     return cpu::good_pair(cpu::Prob{per_sample<double>(p), per_sample<double>(q)}, p.size());
   });
 
@@ -110,6 +114,7 @@ PYBIND11_MODULE(_cpu, m) {
   // for the test that proves the law. Those past the stored ones are at or above 65535 << 32; the exact search makes them as
   // here (fastblackout/draw.h).
   m.def("thresholds", [](double p, double q, int unit, int lane, int isa) {
+    const fb::DefaultFloats floats;
     std::unique_ptr<cpu::DrawTable> table(new cpu::DrawTable);
     FB_CALL_ISA(static_cast<cpu::Isa>(isa), build_table, *table, p, q, fb::kMaxSharedCount);
     py::list out;

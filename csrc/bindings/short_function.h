@@ -5,6 +5,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "bindings/default_floats.h"
 #include "bindings/gil.h"
 #include "bindings/tensor_reader.h"
 
@@ -49,6 +50,7 @@ PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const Run
 template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
 PyObject* guarded(PyObject* module, PyObject* const* a, Py_ssize_t count) {
   return outlive_interpreter([=]() -> PyObject* {
+    const DefaultFloats floats;
     try {
       return Function(module, a, count);
     } catch (const std::invalid_argument& error) {

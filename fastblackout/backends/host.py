@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..arrays import Array, store
-from ..ground.underflow import ignoring_underflow
 from ..philox import Philox
 from . import select
+from .float_mode import default_floats
 
 NO_PAIR = None, None  # a probability that is not there
 
 
-@ignoring_underflow
 def run(
     name: str,
     twin: Callable[..., Any] | None,
@@ -34,6 +33,11 @@ def run(
         kernel(size, select.threads(), select.isa(), *given)
         return
     assert twin is not None
+    _run_twin(twin, fields, made)
+
+
+@default_floats
+def _run_twin(twin: Callable[..., Any], fields: Mapping[str, Any], made: Mapping[str, Any]) -> None:
     results = twin(*_readable(fields.values()), *_asked(made))
     for array, result in zip(made.values(), results if isinstance(results, tuple) else (results,), strict=True):
         if isinstance(array, Array):

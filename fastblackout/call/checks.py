@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..arrays import Array, repeated
+from ..backends.float_mode import default_floats
 from ..ground.values import as_float, is_array, is_integer, one_a_sample, real_array, shown
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def has_categories(op: str, name: str, shape: Sequence[Any]) -> None:
         raise ValueError(f"{op}: {name}: must have a last axis of categories, got shape {tuple(shape)}")
 
 
+@default_floats
 def check_sums(op: str, name: str, weights: Any) -> None:
     """ValueError unless weights of categories, of NumPy or torch, have finite sums above 0."""
     with np.errstate(over="ignore"):
@@ -135,9 +137,10 @@ def refuse_number(op: str, argument: str, value: float, low: float, open_low: bo
     raise ValueError(f"{op}: {argument}: must be finite{bound}, got {value!r}")
 
 
+@default_floats
 def _filled(op: str, argument: str, value: Any, samples: int, dtype: Any, low: float, open_low: bool) -> NDArray[Any]:
     out = np.empty(np.shape(value), dtype)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore"):
         out[...] = value
     wrong = ~((out > low if open_low else out >= low) & np.isfinite(out))
     if wrong.any():

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arrays import Array
 from ..backends import host, select
-from ..ground.underflow import ignoring_underflow
+from ..backends.float_mode import default_floats
 from . import foreign, short
 from .arguments import Argument
 from .call import Call
@@ -45,7 +45,7 @@ class Operation:
     ) -> None:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
-        self.spread, self.cells = spread and ignoring_underflow(spread), cells
+        self.spread, self.cells = spread and default_floats(spread), cells
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
         if spread is not None:

@@ -95,13 +95,16 @@ def is_tensor(value: Any) -> bool:
 def real_array(op: str, argument: str, value: Any, forms: str = _FORMS) -> NDArray[Any]:
     """Real numbers as a NumPy array: a number, a list or tuple of numbers, or an array or CPU tensor of any real dtype.
 
-    Tensors become float64, without a copy where they are; TypeError names `forms` for what is none of these.
+    Tensors keep their dtype, but floats of 16 bits and fewer become float32: a thread that torch has told to take
+    subnormal numbers as 0 would lose them in float64. TypeError names `forms` for what is none of these.
     """
     if is_tensor(value):
         check_real_tensor(op, argument, value)
         if value.device.type != "cpu":
             raise ValueError(f"{op}: {argument}: must be on the CPU, got a tensor on {value.device}")
-        return settled(op, argument, value).detach().double().numpy()
+        value = settled(op, argument, value).detach()
+        narrow = value.is_floating_point() and value.dtype.itemsize < 4
+        return (value.float() if narrow else value).numpy()
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):  # a Prob is no list of two numbers
         return _from_list(op, argument, value)
     if is_number(value) and not isinstance(value, np.generic):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import COUNTS
-from ..backends import available
+from ..backends.float_mode import default_floats
 from ..call.copied_counts import COPIED
 
 
@@ -19,12 +19,9 @@ def callback(run: Callable[..., Any], given: dict[str, Any], results: Any, ndim:
     names = list(given)
     made_as = jax.tree.map(lambda like: jax.ShapeDtypeStruct(like.shape, readable_dtype(like.dtype)), results)
 
+    @default_floats
     def host(*values: Any) -> Any:
         arrays = [np.asarray(value) for value in values]
-        cpu = available.load("_cpu")
-        return called(arrays) if isinstance(cpu, str) else cpu.with_default_floats(lambda: called(arrays))
-
-    def called(arrays: Sequence[Any]) -> Any:
         added = arrays[0].shape[: arrays[0].ndim - ndim]
         if not added:
             return _as(made_as, run(**dict(zip(names, arrays, strict=True))))

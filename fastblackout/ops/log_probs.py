@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arrays import is_traced
 from ..backends import select
+from ..backends.float_mode import default_floats
 from ..call.call import Call
 from ..call.elements import broadcast_tensors
 from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, place_of, real_array
@@ -164,6 +165,7 @@ def log_prob(op: str, given: dict[str, Any], law: Law) -> Any:
     return getattr(log_probs_torch, op.removesuffix("_log_prob"))(*tensors)
 
 
+@default_floats
 def _on_numpy(op: str, law: Law, given: dict[str, np.ndarray]) -> np.ndarray:
     _check(op, law, given)
     arrays = list(given.values())

@@ -10,8 +10,8 @@ import torch
 
 from ..arrays import Array
 from ..backends import host
+from ..backends.float_mode import default_floats
 from ..call import checks, short
-from ..ground.underflow import ignoring_underflow
 
 _SAVED = object()  # stands for a tensor that autograd keeps
 _PLAIN = {float, int, str, np.ndarray, type(None)}  # of most other values: torch's isinstance takes three times as long
@@ -79,7 +79,7 @@ class Once(torch.autograd.Function):
         raise RuntimeError(once(ctx.op))
 
 
-@ignoring_underflow
+@default_floats
 def coefficient(op: str, upstream: Any, weight: Any) -> Any:
     """Upstream gradient times weight, in float64."""
     return np.ascontiguousarray(upstream.double().numpy() * checks.per_sample(op, "weight", weight, len(upstream)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..backends.float_mode import default_floats
 from ..call import checks
 from ..call.arguments import Categories
 from ..call.composed import Composed, as_float64
@@ -104,6 +105,7 @@ def _pairs(values: Any) -> tuple[Any, Any, Any]:
     return values[..., 0:paired:2], values[..., 1:paired:2], values[..., paired:]
 
 
+@default_floats
 def _chance(library: Any, weights: Any) -> Prob:
     """Of the first of each pair along the last axis, given the pair; 1 where both weights are 0."""
     left, right, _ = _pairs(weights)

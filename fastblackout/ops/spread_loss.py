@@ -15,12 +15,12 @@ import numpy as np
 
 from ..arrays import DTYPES, FLOATS, Array, in_functorch, is_traced, repeated
 from ..backends import host, select
+from ..backends.float_mode import default_floats
 from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.call import Call
 from ..call.elements import element_arguments
 from ..call.route import need_gradient, through_torch
-from ..ground.underflow import ignoring_underflow
 from ..ground.values import is_number, is_tensor, place_of, real_array
 from ..reference.birth_loss import CHUNK, sum_sample
 from ..reference.elements import checked_floats
@@ -33,7 +33,7 @@ _MOST = sys.float_info.max
 Loss = Callable[..., Any]  # birth_loss itself, or the op of its gradient
 
 
-@ignoring_underflow
+@default_floats
 def spread_loss(
     loss: Loss, logits: Any, expected: Any, births: Any, weight: Any, gain: Any = 1.0, backend: str = "auto"
 ) -> Any:
@@ -57,7 +57,7 @@ def spread_loss(
     return x.like(_summed(costs.reshape(relative.shape), most)).give()
 
 
-@ignoring_underflow
+@default_floats
 def spread_gradient(gradient: Loss, logits: Any, births: Any, upstream: Any, weight: Any, gain: Any) -> Any:
     """The gradient by the logits, of NumPy arrays, to the bit as torch makes it. gradient: the op of one number a
     sample. upstream: that by the losses."""
@@ -111,7 +111,7 @@ def _fields(x: Array, births: Array, weights: Array, gains: Array, ahead: Any) -
     return {"logits": x, "births": births, "weight": weights, "gain": gains, "ahead": ahead}
 
 
-@ignoring_underflow
+@default_floats
 def expected_gradient(expected: Any, births: Any, upstream: Any, weight: Any) -> Any:
     """The same by the expected births y: weight times 1 - births / y, and the weight where y is 0."""
     x = Array(expected, _OP, "expected")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ground.underflow import ignoring_underflow
+from ..backends.float_mode import default_floats
 from ..ops.categorical import categorical, categorical_bridge
 from ..philox import Philox
 from .clock import Clock, Inside, clock_of
@@ -217,14 +217,14 @@ class Process(Laws):
         """Independent draws of the stationary law, of the shape, dtype and library of `like`, which holds zeros."""
         return categorical(like, move(self.stationary()[None], *like_of(like)), rng=key)
 
-    @ignoring_underflow
+    @default_floats
     def _draw_step(self, x_t: Any, prediction: Mapping[str, Any], durations: Sequence[Any], key: Philox) -> Any:
         """x_s given x_t and logits or probs of x_0, at durations[0], with durations[1] left to x_t."""
         pair = self._small(np.array([float(each) for each in durations]))
         before, after = (move(matrix, *like_of(x_t)) for matrix in pair)
         return categorical_bridge(x_t, **prediction, before=before, after=after, rng=key)
 
-    @ignoring_underflow
+    @default_floats
     def stationary(self) -> NDArray[np.float64]:
         """The law that P(t) keeps and tends to, float64 (S,): pi Q = 0.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ground.underflow import ignoring_underflow
+from ..backends.float_mode import default_floats
 from ..ops.transition import host_rows
 from ..probability import Prob
 from .base import Process
@@ -51,7 +51,7 @@ class Ehrenfest(Process):
         rise, fall = self.up * (self.balls - n), self.down * n
         return np.diag(rise[:-1], 1) + np.diag(fall[1:], -1) - np.diag(rise + fall)
 
-    @ignoring_underflow
+    @default_floats
     def stationary(self) -> NDArray[np.float64]:
         total = self.up + self.down
         return host_rows(Prob(self.up / total, self.down / total), self.balls)[-1]

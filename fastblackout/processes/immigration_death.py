@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ground.underflow import ignoring_underflow
+from ..backends.float_mode import default_floats
 from .base import Process
 from .inputs import MAX_STATES, any_library, integer_of, like_of, move, rate_of
 from .matrices.evaluation import Evaluation, Evaluator
@@ -65,7 +65,7 @@ class ImmigrationDeath(Process):
             out[-1] -= self.rate
         return self._off_diagonal - np.diag(out)
 
-    @ignoring_underflow
+    @default_floats
     def stationary(self) -> NDArray[np.float64]:
         law = poisson_law(np.array([self.rate]), self.states, self.rate)[0][0]
         return law / law.sum() if self.boundary == "blocked" else law

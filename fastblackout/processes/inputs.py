@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from ..arrays import COUNTS, Array, adopt
-from ..ground.underflow import ignoring_underflow
+from ..backends.float_mode import default_floats
 from ..schedule.indices import is_tensor
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ MAX_STATES = 4096
 def any_library(function: Callable[P, R]) -> Callable[P, R]:
     """Lets a function of NumPy arrays and tensors take DLPack objects, and give back what its first array came as."""
     parameters = tuple(inspect.signature(function).parameters)
-    function = ignoring_underflow(function)
+    function = default_floats(function)
 
     @functools.wraps(function)
     def called(*args: P.args, **named: P.kwargs) -> R:
@@ -209,6 +209,7 @@ def simplex_of(op: str, argument: str, value: Any, states: int, wait: bool = Tru
     return p / total
 
 
+@default_floats
 def law_of(op: str, argument: str, value: Any, states: int) -> NDArray[np.float64]:
     """One law of the states, as (S,) of NumPy."""
     law = host(simplex_of(op, argument, value, states), op, argument)
@@ -226,7 +227,7 @@ def _check_square(op: str, argument: str, shape: Any) -> None:
         raise ValueError(f"{op}: {argument}: must be (S, S) with S in 1..{MAX_STATES}, got shape {sizes}")
 
 
-@ignoring_underflow
+@default_floats
 def generator_of(op: str, argument: str, value: Any) -> NDArray[np.float64]:
     """Off-diagonal rates of a generator, (S, S) float64 with a diagonal of 0.
 

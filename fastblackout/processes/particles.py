@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ground.underflow import ignoring_underflow
+from ..backends.float_mode import default_floats
 from .matrices.rounding import UNIT, gamma
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def binomial_error(n: int, units: int) -> float:
     return 2 * (4 + 2 * units) * UNIT * (math.sqrt(n) / 2 + 2) + gamma(n + 2)
 
 
-@ignoring_underflow
+@default_floats
 def poisson_law(mean: Matrix, size: int, most: float) -> tuple[Matrix, Matrix]:
     """(B, S): Poisson(mean) on 0..S - 1, and (B,) the probability above. most: at least every mean, of whatever batch.
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..arrays import Array, is_traced, to_device
 from ..backends import host, select, wrong_values
+from ..backends.float_mode import default_floats
 from ..backends.tensor_words import stream_words
 from ..call import checks
 from ..call.keys import resolve_rng
 from ..call.matrices import check_holds
 from ..call.route import through_torch
-from ..ground.underflow import ignoring_underflow
 from ..ops.transition import counts_of
 from ..philox import Philox
 from ..reference import redraw as reference
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Key = Philox | torch.Tensor | None
 
 
-@ignoring_underflow
+@default_floats
 def redraw(
     op: str,
     given: Mapping[str, Any],

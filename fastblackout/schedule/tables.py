@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ground.underflow import ignoring_underflow
+from ..backends.float_mode import default_floats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,7 +147,7 @@ def death(library: Any, p_s: Any, q_s: Any, p_t: Any, q_t: Any) -> Any:
     return library.where(p_t < 0.5, p_s - p_t, q_t - q_s)
 
 
-@ignoring_underflow
+@default_floats
 def birth(library: Any, p_s: Any, q_s: Any, p_t: Any, q_t: Any) -> tuple[Any, Any]:
     """The bridge's pair ((p_s - p_t) / (1 - p_t), (1 - p_s) / (1 - p_t)), float64 + - * / only; s = 0 gives (1, 0)."""
     p = death(library, p_s, q_s, p_t, q_t) / q_t
@@ -155,7 +155,7 @@ def birth(library: Any, p_s: Any, q_s: Any, p_t: Any, q_t: Any) -> tuple[Any, An
     return library.where((q_s == 0.0) | (p > 1.0), 1.0, p), q_s / q_t
 
 
-@ignoring_underflow
+@default_floats
 def birth_with_attrition(
     library: Any, p_s: Any, q_s: Any, p_t: Any, q_t: Any, sigma: Any
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -176,7 +176,7 @@ def birth_with_attrition(
     return (library.where(full, 1.0, beta), library.where(full, 0.0, rest)), (sigma, 1.0 - sigma)
 
 
-@ignoring_underflow
+@default_floats
 def weights(p: NDArray[np.float64], q: NDArray[np.float64], elapsed: NDArray[np.float64]) -> dict[str, Any]:
     """Loss weights of steps 1..T by name, float64 (T + 1,); entry 0 belongs to no step and is NaN.
 
