@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .ground.persistent import is_capturing
-from .ground.values import check_mask, from_dlpack
+from .ground.values import check_mask, from_dlpack, is_tensor, settled
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,8 @@ class Array:
             value = self._from_other(value, op, argument)
         self.value = value
         if self.is_tensor:
+            if value.is_nested:
+                raise TypeError(f"{op}: {argument}: must be a dense tensor, got a nested tensor")
             self.dtype = name_of_torch(value.dtype)
             self.device = "cpu" if value.is_cpu else value.device.type
         else:
@@ -213,6 +215,13 @@ def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
     return array
 
 
+def adopt_settled(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
+    """`adopt` of a tensor whose memory holds its values, unless torch traces it."""
+    return adopt(
+        settled(op, argument, value) if is_tensor(value) and not is_traced(value) else value, op, argument, dtypes
+    )
+
+
 def store(result: NDArray[Any], into: Array) -> None:
     """Copies a result of the reference into an output."""
     if not into.is_tensor:
@@ -247,14 +256,18 @@ def in_functorch() -> bool:
 
 
 def same_in_every_slice(value: Any) -> bool:
-    """Whether torch.vmap is being applied, outside torch.compile, and this argument is none of those it maps over."""
+    """Whether torch.vmap is being applied, outside torch.compile, and this argument is none of those it maps over.
+
+    Of several, one inside the other, the innermost counts.
+    """
     torch = sys.modules["torch"]
     if torch.compiler.is_compiling():
         return False
     functorch = torch._C._functorch
     top = functorch.peek_interpreter_stack()
-    mapped = isinstance(value, torch.Tensor) and functorch.is_batchedtensor(value)
-    return top is not None and top.key() == functorch.TransformType.Vmap and not mapped
+    if top is None or top.key() != functorch.TransformType.Vmap:
+        return False
+    return not isinstance(value, torch.Tensor) or functorch.maybe_get_level(value) != top.level()
 
 
 def to_device(value: torch.Tensor, device: Any) -> torch.Tensor:

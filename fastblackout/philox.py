@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,3 +90,45 @@ class Philox:
     def key(self) -> tuple[int, int]:
         """The two 32-bit key words (seed low, seed high)."""
         return self.seed & WORD_MASK, self.seed >> 32
+
+
+class Seed:
+    """A seed that is drawn, by `draw`, at the first call."""
+
+    drawn: int | None = None
+
+    def __init__(self, draw: Callable[[], int]) -> None:
+        self._draw = draw
+
+    def __call__(self) -> int:
+        if self.drawn is None:
+            self.drawn = self._draw()
+        return self.drawn
+
+
+class FreshKey(Philox):
+    """The key of a call that came without one. Its seed is drawn when it is first asked for, which is after all checks,
+    so that a call that is refused draws none. `at` gives keys of the same seed."""
+
+    __slots__ = ("draw_seed",)
+    draw_seed: Seed
+
+    def __init__(self, draw_seed: Seed, first_sample: int = 0, call: int = 0) -> None:
+        for name, value in (("draw_seed", draw_seed), ("first_sample", first_sample), ("call", call)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def seed(self) -> int:  # type: ignore[override]
+        return self.draw_seed()
+
+    def at(self, call: int | None = None, first_sample: int | None = None) -> Philox:
+        place = Philox(0, self.first_sample, self.call).at(call, first_sample)
+        return FreshKey(self.draw_seed, place.first_sample, place.call)
+
+
+def draw_checked(key: Philox, draw: Callable[[Philox], Any]) -> Any:
+    """draw(key), which finds some wrong values only while it draws: first for these alone, where the seed is yet to be
+    drawn."""
+    if isinstance(key, FreshKey) and key.draw_seed.drawn is None:
+        draw(Philox())
+    return draw(key)

@@ -28,7 +28,11 @@ void define(py::module_& m, const char* name, void (*kernel)(const Op&), const F
     Op op;
     fb::bindings::HostReader read(given, chosen_isa, op);
     fields(op, read);
-    fb::run_without_gil([&] { kernel(op); });
+    try {
+      fb::run_without_gil([&] { kernel(op); });
+    } catch (const fb::PythonError&) {
+      throw py::error_already_set();
+    }
   });
 }
 

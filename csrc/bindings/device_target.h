@@ -105,6 +105,14 @@ class DeviceTarget {
   }
 
   static void set_seed(cuda::Key& key, uint64_t seed) { key.words[0] = static_cast<int64_t>(seed); }
+  // No value on the device is looked at, so that nothing more can be wrong.
+  bool give_seed(PyObject* generator, cuda::Common& op) const {
+    PyObject* const seed = PyObject_CallOneArg(torch.fresh_seed, generator);
+    if (seed == nullptr) return false;
+    set_seed(op.key, PyLong_AsUnsignedLongLong(seed));
+    Py_DECREF(seed);
+    return true;
+  }
   static void set_place(cuda::Key& key, uint64_t first_sample, uint64_t call) {
     key.words[1] = static_cast<int64_t>(first_sample);
     key.words[2] = static_cast<int64_t>(call);

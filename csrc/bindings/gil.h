@@ -34,4 +34,15 @@ void run_without_gil(const Work& work) {
   if (thrown) std::rethrow_exception(thrown);
 }
 
+// Thrown where Python's error is set.
+struct PythonError {};
+
+// Runs work(), which throws nothing, with the GIL, inside run_without_gil. An error that it leaves to Python stays.
+template <class Work>
+void with_gil(const Work& work) {
+  const PyGILState_STATE state = outlive_interpreter(PyGILState_Ensure);
+  work();
+  PyGILState_Release(state);
+}
+
 }  // namespace fastblackout

@@ -1,14 +1,13 @@
 // Fills an op of the CPU's kernels from the arguments of a function of _cpu: size, threads and instruction set, then the fields
 // of the op's list in fastblackout/ops.h. An array comes as NumPy's, as (address, dtype code, shape, strides in elements) or as
 // None; a number for each sample as a NumPy array, of stride 0 where all samples share one; a probability as a pair of those or
-// None; the key as (seed, first sample, call). Python has checked dtypes, shapes and devices, and owns the memory.
+// None; the key as (seed, first sample, call), with a function that draws the seed of a call without a key. Python has checked dtypes, shapes and devices, and owns the memory.
 #pragma once
 
 #include <pybind11/numpy.h>
 
 #include "bindings/argument_reader.h"
-#include "bindings/gil.h"
-#include "cpu/ops.h"
+#include "bindings/python_seed.h"
 
 namespace fastblackout {
 namespace bindings {
@@ -73,7 +72,9 @@ class HostReader : public ArgumentReader<HostReader> {
 
   void take(SampleKey& key) {
     const auto words = next<py::tuple>();
-    const uint64_t seed = words[0].cast<uint64_t>();
+    const bool drawn = py::isinstance<py::int_>(words[0]);
+    if (!drawn) seed_.lend(words[0].ptr(), nullptr, op_);
+    const uint64_t seed = drawn ? words[0].cast<uint64_t>() : 0;
     key = SampleKey{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), words[1].cast<uint32_t>(), words[2].cast<uint32_t>()};
   }
 
@@ -158,6 +159,7 @@ class HostReader : public ArgumentReader<HostReader> {
 
  private:
   const cpu::Common& op_;
+  PythonSeed seed_;
 };
 
 }  // namespace bindings

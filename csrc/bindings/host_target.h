@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "bindings/borrow.h"
+#include "bindings/python_seed.h"
 #include "bindings/room.h"
 
 namespace fastblackout {
@@ -143,6 +144,11 @@ class HostTarget {
     key.seed_low = static_cast<uint32_t>(seed);
     key.seed_high = static_cast<uint32_t>(seed >> 32);
   }
+  // The kernel draws the seed, after its checks.
+  bool give_seed(PyObject* generator, cpu::Common& op) {
+    seed_.lend(torch.fresh_seed, generator, op);
+    return true;
+  }
   static void set_place(SampleKey& key, uint64_t first_sample, uint64_t call) {
     key.sample = static_cast<uint32_t>(first_sample);
     key.call = static_cast<uint32_t>(call);
@@ -150,6 +156,7 @@ class HostTarget {
 
  private:
   const cpu::Isa chosen_;
+  PythonSeed seed_;
   Room<double> doubles_[4];
   Room<float> floats_[3];
   int used_doubles_ = 0, used_floats_ = 0;

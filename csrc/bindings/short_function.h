@@ -41,7 +41,7 @@ PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const Run
   op.fields(read);
   if (!read.good()) return give_up();
   PyObject* const outputs = read.made();
-  if (read.draw_seed(op.key)) return run(read.target(), op, outputs);
+  if (read.give_seed()) return run(read.target(), op, outputs);
   Py_DECREF(outputs);
   return nullptr;
 }
@@ -53,6 +53,7 @@ PyObject* guarded(PyObject* module, PyObject* const* a, Py_ssize_t count) {
     const DefaultFloats floats;
     try {
       return Function(module, a, count);
+    } catch (const PythonError&) {
     } catch (const std::invalid_argument& error) {
       PyErr_SetString(PyExc_ValueError, error.what());
     } catch (const std::bad_alloc&) {

@@ -8,7 +8,7 @@
 //   begin(tensor, x, op)         whether the op, whose size is known now, runs where its first tensor lies
 //   borrow(value, x)             describes a tensor, if it lies there too
 //   view, number, pair           how an array, a number for each sample and a probability become fields
-//   takes_known_key, key_tensor, set_seed, set_place  how a key does
+//   takes_known_key, key_tensor, set_seed, set_place, give_seed  how a key does
 #pragma once
 
 #include <algorithm>
@@ -142,15 +142,8 @@ class TensorReader {
   // The tuple of outputs, whose reference goes to the caller.
   PyObject* made() { return std::exchange(made_, nullptr); }
 
-  // Draws the seed of a key that has none; called last, so that a call that is refused draws no seed. False with a Python error.
-  bool draw_seed(Key& key) const {
-    if (seed_from_ == nullptr) return true;
-    PyObject* const seed = PyObject_CallOneArg(torch.fresh_seed, seed_from_);
-    if (seed == nullptr) return false;
-    Target::set_seed(key, PyLong_AsUnsignedLongLong(seed));
-    Py_DECREF(seed);
-    return true;
-  }
+  // Sees to the seed of a key that has none; called last, so that a call that is refused draws no seed. False with a Python error.
+  bool give_seed() { return seed_from_ == nullptr || target_.give_seed(seed_from_, op_); }
 
  private:
   Target target_;

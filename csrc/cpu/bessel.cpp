@@ -20,6 +20,7 @@ void bessel(const Bessel& op) {
   const double most = exact_counts(op.order.dtype);
   check_values(op, "bessel", "order", op.order, Rule::count, most < kMaxRate ? most : kMaxRate);
   check_values(op, "bessel", "argument", op.argument, Rule::nonnegative, kMaxRate);
+  draw_seed(op);
   for_chunks(op, bessel_chunk);
 }
 

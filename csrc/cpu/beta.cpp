@@ -19,6 +19,7 @@ FB_CHUNK(beta_chunk, Beta)
 void beta(const Beta& op) {
   check_given(op, "beta", "a", op.a, Rule::positive, kMostShape);
   check_given(op, "beta", "b", op.b, Rule::positive, kMostShape);
+  draw_seed(op);
   for_chunks(rows_as_one(op), beta_chunk);
 }
 

@@ -20,6 +20,7 @@ void beta_binomial(const BetaBinomial& op) {
   check_values(op, "beta_binomial", "n", op.n, Rule::count, exact_counts(op.n.dtype));
   check_given(op, "beta_binomial", "a", op.a, Rule::positive, kMostShape);
   check_given(op, "beta_binomial", "b", op.b, Rule::positive, kMostShape);
+  draw_seed(op);
   for_chunks(rows_as_one(op), beta_binomial_chunk);
 }
 

@@ -23,6 +23,7 @@ void binomial(const Binomial& op) {
     check_values(op, "binomial", "prob", op.q, Rule::probability, 1.0);
     check_pairs(op, "binomial", "prob", op.p, op.q);
   }
+  draw_seed(op);
   for_chunks(rows_as_one(op), binomial_chunk);
 }
 

@@ -24,6 +24,7 @@ void bridge(const Bridge& op) {
     check_each("bridge_step", "attrition", op.attrition.q, op.samples, Rule::probability);
   }
   check_reverse(op, "bridge_step");
+  draw_seed(op);
   for_chunks(rows_as_one(op, short_table_row(op)), bridge_chunk);
 }
 

@@ -99,9 +99,7 @@ void draw_through_table(const Drawing& op) {
   op.bad_state = drawing.bad_state.load();
 }
 
-}  // namespace
-
-void categorical(const Categorical& op) {
+void draw_states(const Categorical& op) {
   const Matrices& given = op.probs.data != nullptr ? op.probs : op.thresholds;
   check_index("categorical", given, op.index, op.samples);
   const Drawing drawing{op, {INT64_MAX}, {false}};
@@ -118,6 +116,10 @@ void categorical(const Categorical& op) {
                 static_cast<long long>(i), static_cast<long long>(state));
   refuse("categorical", op.probs, op.index, sample, state, place);
 }
+
+}  // namespace
+
+void categorical(const Categorical& op) { draw_checked(op, draw_states); }
 
 void categorical_from_table(const Categorical& op) { categorical(op); }
 

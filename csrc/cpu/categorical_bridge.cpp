@@ -84,9 +84,7 @@ int64_t target_of(const CategoricalBridge& op, int64_t at) {
   return state_at(op.x_t, at / op.elements, at % op.elements, op.before.states);
 }
 
-}  // namespace
-
-void categorical_bridge(const CategoricalBridge& op) {
+void draw_states(const CategoricalBridge& op) {
   const int64_t states = op.before.states;
   check_index(kName, op.before, op.index, op.samples);
   check_index(kName, op.after, op.index, op.samples);
@@ -96,13 +94,18 @@ void categorical_bridge(const CategoricalBridge& op) {
   if (bridging.bad_x_0) check_values(op, kName, "x_0", op.x_0, Rule::count, static_cast<double>(states - 1));
   const auto& first = bridging.first_bad;
   if (first[kWeights] != INT64_MAX) refuse_weights(op, first[kWeights]);
-  if (first[kBefore] != INT64_MAX) refuse_entry(op, "before", first[kBefore], source_of(op, first[kBefore]), 0);
   if (first[kAfter] != INT64_MAX) refuse_entry(op, "after", first[kAfter], 0, target_of(op, first[kAfter]));
+  if (op.unseeded != nullptr && !op.x_0) return;  // the rest is wrong for some x_0 alone, which are drawn by the seed
+  if (first[kBefore] != INT64_MAX) refuse_entry(op, "before", first[kBefore], source_of(op, first[kBefore]), 0);
   if (first[kPath] == INT64_MAX) return;
   const int64_t at = first[kPath];
   throw std::invalid_argument(std::string(kName) + ": x_0: must have a path to x_t, got x_0 = " + std::to_string(source_of(op, at)) +
                               ", x_t = " + std::to_string(target_of(op, at)) + " at " + place_of(op, at));
 }
+
+}  // namespace
+
+void categorical_bridge(const CategoricalBridge& op) { draw_checked(op, draw_states); }
 
 }  // namespace cpu
 }  // namespace fastblackout

@@ -30,9 +30,7 @@ namespace {
 
 FB_CHUNK(rows_chunk, DrawingRows)
 
-}  // namespace
-
-void categorical_rows(const CategoricalRows& op) {
+void draw_rows(const CategoricalRows& op) {
   const DrawingRows drawing{op, {INT64_MAX}};
   for_chunks(drawing, rows_chunk, kRows, op.states);
   const int64_t bad = drawing.first_bad;
@@ -53,6 +51,10 @@ void categorical_rows(const CategoricalRows& op) {
                 shown, static_cast<long long>(sample), static_cast<long long>(i));
   throw std::invalid_argument(text);
 }
+
+}  // namespace
+
+void categorical_rows(const CategoricalRows& op) { draw_checked(op, draw_rows); }
 
 }  // namespace cpu
 }  // namespace fastblackout

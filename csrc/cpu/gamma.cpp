@@ -19,6 +19,7 @@ FB_CHUNK(gamma_chunk, Gamma)
 void gamma(const Gamma& op) {
   check_given(op, "gamma", "shape", op.shape, Rule::positive, kMostShape);
   check_given(op, "gamma", "scale", op.scale, Rule::nonnegative, kLargest);
+  draw_seed(op);
   for_chunks(rows_as_one(op), gamma_chunk);
 }
 

@@ -21,6 +21,7 @@ void hypergeometric(const Hypergeometric& op) {
   check_values(op, "hypergeometric", "bad", op.bad, Rule::count, exact_counts(op.bad.dtype));
   check_values(op, "hypergeometric", "draws", op.draws, Rule::count, exact_counts(op.draws.dtype));
   check_urns(op, "hypergeometric", op.good, op.bad, op.draws);
+  draw_seed(op);
   for_chunks(op, hypergeometric_chunk);
 }
 

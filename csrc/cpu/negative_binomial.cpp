@@ -20,6 +20,7 @@ FB_CHUNK(negative_binomial_chunk, NegativeBinomial)
 void negative_binomial(const NegativeBinomial& op) {
   check_given(op, "negative_binomial", "r", op.r, Rule::positive, kMostShape);
   check_given(op, "negative_binomial", "mean", op.mean, Rule::nonnegative, kMaxRate);
+  draw_seed(op);
   for_chunks(rows_as_one(op), negative_binomial_chunk);
 }
 

@@ -19,6 +19,7 @@ FB_CHUNK(normal_chunk, Normal)
 void normal(const Normal& op) {
   check_given(op, "normal", "mean", op.mean, Rule::number, 0.0);
   check_given(op, "normal", "std", op.deviation, Rule::nonnegative, kLargest);
+  draw_seed(op);
   for_chunks(rows_as_one(op), normal_chunk);
 }
 

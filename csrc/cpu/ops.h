@@ -14,13 +14,41 @@
 namespace fastblackout {
 namespace cpu {
 
+// Where the seed of a call that came without a key is drawn. It may throw.
+class SeedSource {
+ public:
+  virtual uint64_t draw() const = 0;
+
+ protected:
+  ~SeedSource() = default;
+};
+
 struct Common {
   int64_t samples = 0, elements = 0;     // elements of one sample
   uint32_t row = 0;                      // not 0: what is one sample here are samples of so many elements (rows_as_one, chunks.h)
-  SampleKey key{};                       // the key of sample 0 of this array; the other samples add their number to it
+  mutable SampleKey key{};               // the key of sample 0 of this array; the other samples add their number to it
+  mutable const SeedSource* unseeded = nullptr;  // not null where the seed of the key is yet to be drawn
   int threads = 1;
   Isa isa = Isa::scalar;
 };
+
+// Draws the seed of a call that came without a key. Every kernel that draws asks for it after all checks, so that a call that is
+// refused draws none.
+inline void draw_seed(const Common& op) {
+  if (op.unseeded == nullptr) return;
+  const uint64_t seed = op.unseeded->draw();
+  op.key.seed_low = static_cast<uint32_t>(seed);
+  op.key.seed_high = static_cast<uint32_t>(seed >> 32);
+  op.unseeded = nullptr;
+}
+
+// Runs a kernel that finds some wrong values only while it draws: first for these alone, where the seed is yet to be drawn.
+template <class Op>
+void draw_checked(const Op& op, void (*draw)(const Op&)) {
+  if (op.unseeded != nullptr) draw(op);
+  draw_seed(op);
+  draw(op);
+}
 
 // The key of a sample's draws.
 inline DrawKey key_of(const Common& op, int64_t sample) {

@@ -18,6 +18,7 @@ FB_CHUNK(poisson_chunk, Poisson)
 
 void poisson(const Poisson& op) {
   check_values(op, "poisson", "rate", op.rate, Rule::nonnegative, kMaxRate);
+  draw_seed(op);
   for_chunks(rows_as_one(op), poisson_chunk);
 }
 

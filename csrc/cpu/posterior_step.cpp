@@ -33,6 +33,7 @@ void posterior_step(const PosteriorStep& op) {
   check_each(kName, "step", op.birth.q, op.samples, Rule::probability);
   check_values(op, kName, "x_t", op.x_t, Rule::count, static_cast<double>(op.max_count));
   check_head(op, kName);
+  draw_seed(op);
   const bool states = has_states(static_cast<Family>(op.family));
   for_chunks(op, states ? states_step_chunk : posterior_step_chunk, kChunk, states ? op.max_count / 16 + 1 : 16);
 }

@@ -34,9 +34,7 @@ int64_t value_at(const View& view, int64_t sample, int64_t i) {
   return value;
 }
 
-}  // namespace
-
-void redraw(const Redraw& op) {
+void draw_states(const Redraw& op) {
   const Redrawing drawing{op, {false}, {INT64_MAX}};
   for_chunks(drawing, redraw_chunk);
   if (drawing.bad_state) {
@@ -53,6 +51,10 @@ void redraw(const Redraw& op) {
                 static_cast<long long>(sample), static_cast<long long>(i));
   throw std::invalid_argument(text);
 }
+
+}  // namespace
+
+void redraw(const Redraw& op) { draw_checked(op, draw_states); }
 
 }  // namespace cpu
 }  // namespace fastblackout

@@ -20,6 +20,7 @@ FB_CHUNK(tau_leap_chunk, TauLeap)
 void tau_leap(const TauLeap& op) {
   check_each("tau_leap_step", "step", op.factor, op.samples, Rule::nonnegative);
   check_reverse(op, "tau_leap_step");
+  draw_seed(op);
   for (int64_t sample = 0; sample < op.samples; ++sample) op.overshoot[sample] = 0;
   for_chunks(op, tau_leap_chunk);
 }

@@ -47,6 +47,7 @@ void thin(const Thin& op) {
   check_each("thin", "alive", op.alive.p, op.samples, Rule::probability);
   check_each("thin", "alive", op.alive.q, op.samples, Rule::probability);
   check_values(op, "thin", "x_0", op.x_0, Rule::count, static_cast<double>(op.max_count));
+  draw_seed(op);
   if (op.alive.p.stride != 0 || op.alive.q.stride != 0) {
     const OwnThin own = with_own(op);
     if (own.row != 0) return for_chunks(own, own_chunk);

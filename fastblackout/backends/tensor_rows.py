@@ -30,16 +30,21 @@ def draw_rows(weights: Tensor, is_logits: bool, key: Tensor) -> tuple[Tensor, Te
         for stream in (Stream.CATEGORICAL_ROWS, Stream.CATEGORICAL_ROWS_REFINE)
     )
     rows, scale = weights.detach().reshape(batch * size, states), 2.0 ** bits_of(states)
-    drawn, right, step = [], [], max(BLOCK // states, 1)
-    for first in range(0, max(len(rows), 1), step):
-        part = slice(first, first + step)
+
+    def draw(part: slice) -> tuple[Tensor, Tensor]:
         some, drawable = (_of_logits if is_logits else _relative)(rows[part])
         q = (some * scale + 2.0**52).view(torch.int64) - OF_TWO_52
         cum = q.cumsum(1)
         goal = target(high[part], low[part], cum[:, -1])
-        drawn.append(torch.where(drawable, torch.searchsorted(cum, goal[:, None], right=True)[:, 0], 0))
-        right.append(drawable)
-    return torch.cat(drawn).reshape(batch, size), torch.cat(right).reshape(batch, size)
+        return torch.where(drawable, (cum <= goal[:, None]).sum(1), 0), drawable
+
+    if torch.compiler.is_compiling():  # a loop over parts would fix the number of rows
+        parts = [draw(slice(None))]
+    else:
+        step = max(BLOCK // states, 1)
+        parts = [draw(slice(first, first + step)) for first in range(0, max(len(rows), 1), step)]
+    drawn, right = (torch.cat(each).reshape(batch, size) for each in zip(*parts, strict=True))
+    return drawn, right
 
 
 def _relative(rows: Tensor) -> tuple[Tensor, Tensor]:

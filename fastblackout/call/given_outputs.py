@@ -11,6 +11,7 @@ from ..arrays import FLOATS, Array
 from ..ground.values import is_tensor, settled, shown
 from ..probability import Prob
 from .checks import same_library, same_shape
+from .route import need_gradient
 
 
 def names_of(op: str, argument: str, names: Any, known: Sequence[str]) -> frozenset[str]:
@@ -46,6 +47,12 @@ def check_out(op: str, out: Any, like: Array) -> None:
     """TypeError for an `out` beside counts that are copied: what is drawn from the copy is copied, too."""
     if out is not None and like.came_as:
         raise TypeError(f"{op}: out: must be None for {like.came_as} counts, got {type(out).__name__}")
+
+
+def check_no_gradient(op: str, label: str, value: Any) -> None:
+    """ValueError for an output that torch would differentiate by: it would take what is written for its own value."""
+    if need_gradient(value):
+        raise ValueError(f"{op}: {label}: must not require a gradient, got a tensor that does")
 
 
 def outputs_of(
@@ -102,6 +109,7 @@ def output_of(
     op: str, label: str, value: Any, dtype: str, source: Array, taken: Sequence[tuple[str, Array]], at: Array | None
 ) -> Array:
     """A given output, like `source`, that overlaps none of `taken`; it may lie exactly where `at` does."""
+    check_no_gradient(op, label, value)
     if is_tensor(value) and settled(op, label, value) is not value:
         raise ValueError(f"{op}: {label}: must have its values in memory, got one whose negation or zeros are put off")
     array = Array(value, op, label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import secrets
 import sys
@@ -10,14 +11,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..ground.values import settled
-from ..philox import SEED_END, WORD_END, WORD_MASK, Philox
+from ..philox import SEED_END, WORD_END, WORD_MASK, FreshKey, Philox, Seed
 from ..reference.philox import philox4x32
 
 if TYPE_CHECKING:
     import torch
 
 
-NO_KEY = Philox(0)  # of calls that draw nothing, or whose draw is left
 _FOLDED = 0x6662  # into torch's keys, so that the seed is not what bits of the key itself are
 
 
@@ -50,6 +50,11 @@ def from_tensor(key: torch.Tensor, op: str) -> Philox:
     return Philox(seed % SEED_END, first_sample, call)
 
 
+def one_key(op: str) -> str:
+    """Said where slices of torch.vmap would all draw alike."""
+    return f"{op}: rng: must be a key tensor for each slice of torch.vmap, got one for all"
+
+
 def check_one(op: str, generator: torch.Generator | None) -> None:
     """ValueError for a generator beside a key."""
     if generator is not None:
@@ -57,7 +62,13 @@ def check_one(op: str, generator: torch.Generator | None) -> None:
 
 
 def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str) -> Philox:
-    """The key an op on the CPU uses: `rng` itself or what it holds, or one made from `generator`, or a fresh one.
+    """`late_key` with its seed drawn at once: for where code of the user runs before the first draw."""
+    key = late_key(rng, generator, op)
+    return Philox(key.seed, key.first_sample, key.call) if isinstance(key, FreshKey) else key
+
+
+def late_key(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str) -> Philox:
+    """The key an op on the CPU uses: `rng` itself or what it holds, or a FreshKey, which draws a seed at its first use.
 
     A CPU generator gives one fresh 64-bit seed and advances. A CUDA generator gives its seed and offset, mixed by one
     Philox block on the host, and its offset advances by 4: no device work, no synchronisation. With neither, torch's
@@ -76,13 +87,13 @@ def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | 
     except ImportError:
         if generator is not None:
             raise TypeError(f"{op}: generator: needs torch installed, got {type(generator).__name__}") from None
-        return Philox(secrets.randbits(64))
+        return FreshKey(Seed(functools.partial(secrets.randbits, 64)))
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"{op}: generator: must be a torch.Generator, got {type(generator).__name__}")
     if generator is None or generator.device.type == "cpu":
-        return Philox(fresh_seed(generator))
+        return FreshKey(Seed(functools.partial(fresh_seed, generator)))
     if generator.device.type == "cuda":
-        return _from_seed_and_offset(generator)
+        return FreshKey(Seed(functools.partial(_from_seed_and_offset, generator)))
     raise TypeError(f"{op}: generator: must be on cpu or cuda, got one on {generator.device}")
 
 
@@ -117,10 +128,10 @@ def fresh_seed(generator: torch.Generator | None) -> int:
     return bits % SEED_END
 
 
-def _from_seed_and_offset(generator: torch.Generator) -> Philox:
+def _from_seed_and_offset(generator: torch.Generator) -> int:
     seed = generator.initial_seed() % SEED_END
     offset = generator.get_offset()
     generator.set_offset(offset + 4)  # torch keeps offsets at multiples of 4, one Philox block
     # Stream 0 belongs to no op, so this block is never one of the words a draw uses.
     low, high, _, _ = philox4x32(offset & WORD_MASK, offset >> 32, 0, 0, seed & WORD_MASK, seed >> 32)
-    return Philox(int(high) << 32 | int(low))
+    return int(high) << 32 | int(low)

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import same_in_every_slice
 from ..backends.host import NO_PAIR
 from ..ground.values import check_name, is_array, is_spread, is_tensor
 from ..probability import Prob
 from . import checks
 from .arguments import Argument
 from .call import Call
-from .keys import NO_KEY, resolve_rng
+from .keys import late_key
 from .probabilities import as_prob
 
 
@@ -168,10 +167,8 @@ class Key(Argument):
         if call.through_torch:
             from .tensors import key_of
 
-            if rng is not NO_KEY and same_in_every_slice(rng):
-                raise ValueError(f"{call.op}: rng: must be a key tensor for each slice of torch.vmap, got one for all")
             return key_of(call.op, rng, generator, call.first.value, call.samples)
-        key = resolve_rng(rng, generator, call.op)
+        key = late_key(rng, generator, call.op)
         checks.check_range(call.op, key, call.samples)
         return key
 

@@ -13,7 +13,7 @@ from ..reference.categorical import GUIDE
 from .call import Call
 from .checks import check_tensor, same_shape
 from .copied_counts import as_it_came
-from .given_outputs import check_out, float_dtype, names_of, out_of, outputs_of
+from .given_outputs import check_no_gradient, check_out, float_dtype, names_of, out_of, outputs_of
 
 
 class Outputs:
@@ -254,6 +254,7 @@ class Tables(Outputs):
 def _check_traced(call: Call, name: str, value: Any, dtype: str) -> Array:
     """An output given where torch traces."""
     array = adopt(value, call.op, name, (dtype,))
+    check_no_gradient(call.op, name, value)
     check_tensor(call.op, name, array, value)
     same_shape(call.op, name, array, "the input", call.first)
     return array

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..arrays import is_traced, to_device
+from ..arrays import is_traced, same_in_every_slice, to_device
 from ..backends import select
 from ..ground.persistent import is_capturing, persistent
 from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
 from ..probability import Prob
 from . import checks
-from .keys import check_one, key_tensor, resolve_rng
+from .keys import check_one, key_tensor, late_key, one_key
 from .probabilities import as_prob
 
 _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
@@ -30,6 +30,8 @@ def _on_device(array: np.ndarray, device: Any) -> Tensor:
 
 def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Tensor:
     """The key as int64 (3,) on the device of `like`. A constant Philox is converted, a missing one drawn."""
+    if same_in_every_slice(rng):
+        raise ValueError(one_key(op))
     if isinstance(rng, Tensor):
         check_one(op, generator)
         if rng.device != like.device:
@@ -38,11 +40,11 @@ def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Ten
     if rng is None and torch.compiler.is_compiling():
         if generator is not None:
             raise TypeError(f"{op}: generator: cannot be traced by torch.compile, give rng, got a torch.Generator")
-        # The bits that resolve_rng would draw, by an operation that torch.compile knows.
+        # The bits that late_key would draw, by an operation that torch.compile knows.
         low = -(1 << 63)
         seed = torch.randint(low, (1 << 63) - 1, (1,), dtype=torch.int64, device="cpu") ^ low
         return torch.cat([seed, seed.new_zeros(2)]).to(like.device)
-    key = resolve_rng(rng, generator, op)
+    key = late_key(rng, generator, op)
     checks.check_range(op, key, samples)
     return key.tensor(like.device)
 

@@ -19,6 +19,8 @@ from ..backends import select
 from ..backends.wrong_values import check_values, flag
 from .call import Call
 from .declared import DECLARED
+from .keys import one_key
+from .number_arguments import Key
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -92,8 +94,28 @@ def register(op: Operation) -> None:
         return op.outputs.returned(made)
 
     calls[op.name] = define(f"{op.name}({words}{op.outputs.schema}", kernel)
+    if op.key is not None:
+        torch.library.register_vmap(f"fastblackout::{op.name}", functools.partial(_slices, op), lib=library)
     if op.extend is not None:
         op.extend()
+
+
+def _slices(op: Operation, info: Any, dims: Sequence[int | None], *arguments: Any) -> tuple[Any, Any]:
+    """torch.vmap of an op that draws: a call for each slice, since each has a key of its own."""
+    (dim_of_key,) = next(some for argument, some in op.split(dims) if isinstance(argument, Key))
+    if dim_of_key is None:
+        raise ValueError(one_key(op.op))
+    if info.batch_size == 0:
+        raise ValueError(f"{op.op}: rng: torch.vmap must have slices to map over, got none")
+
+    def of_slice(n: int) -> Any:
+        pairs = zip(arguments, dims, strict=True)
+        return calls[op.name](*(each.select(dim, n) if isinstance(dim, int) else each for each, dim in pairs))
+
+    slices = [of_slice(n) for n in range(info.batch_size)]
+    if isinstance(slices[0], Tensor):
+        return torch.stack(slices), 0
+    return [torch.stack(each) for each in zip(*slices, strict=True)], [0] * len(slices[0])
 
 
 def define(signature: str, kernel: Callable[..., Any]) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .outputs import check_writable
-
 from ..ground.terminal import say
+from .outputs import check_writable
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:

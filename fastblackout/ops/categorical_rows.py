@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import COUNTS, FLOATS, Array, adopt, empty_tensor, is_traced
+from ..arrays import COUNTS, FLOATS, Array, adopt_settled, empty_tensor, is_traced
 from ..backends import host, select, wrong_values
 from ..call import checks
-from ..call.keys import resolve_rng
+from ..call.keys import late_key
 from ..call.matrices import check_holds
 from ..call.route import through_torch
 from ..ground.values import check_name
@@ -54,7 +54,7 @@ def categorical_rows(
         got = "none" if logits is None else "both"
         raise TypeError(f"{_OP}: weights: exactly one of weights and logits must be given, got {got}")
     name, is_logits = ("logits", True) if weights is None else ("weights", False)
-    rows = adopt(logits if is_logits else weights, _OP, name, FLOATS)
+    rows = adopt_settled(logits if is_logits else weights, _OP, name, FLOATS)
     check_name(_OP, "dtype", dtype, COUNTS)
     if len(rows.shape) < 2 or not 1 <= rows.shape[-1] <= reference.MAX_STATES:
         rule = f"shape must be (B, ..., S) with S in 1..{reference.MAX_STATES}"
@@ -68,7 +68,7 @@ def categorical_rows(
     if through:
         return _by_tensors(rows, is_logits, out, (rng, generator), backend)
     chosen = select.select_host(_OP, backend)
-    key = resolve_rng(rng, generator, _OP)
+    key = late_key(rng, generator, _OP)
     checks.check_range(_OP, key, samples)
     fields = {"weights": rows, "is_logits": is_logits, "states": states, "key": key}
     host.run(_OP, reference.categorical_rows, chosen, fields, {"out": out}, (samples, elements))

@@ -13,14 +13,13 @@ from typing import Any
 
 from ..arrays import Array
 from ..call.foreign import by_tensors, foreign_of
-from ..call.keys import NO_KEY
 from ..call.operation import Operation
 from ..call.sparse import cells_of
 from ..ground.values import is_array, is_number, is_spread
 from ..probability import Prob
 from ..reference.philox import Stream
 from .poisson import poisson
-from .spread_step import Number, Step, of_input, probability
+from .spread_step import Number, Step, no_draw, of_input, probability
 from .spread_values import FLOAT32_MAX, as_type, where
 
 _MOST_RATE = 2.0**52  # of fb.poisson
@@ -52,7 +51,7 @@ def thin(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: 
         step = Step(op, x_0, max_count, how, numbers)
         return step.results(step.run(alive, rng, step.most, bounded=False))
     step = Step(op, x_0, max_count, how, {**probability("alive", alive), **numbers})
-    count = step.run(1.0, (NO_KEY, None), step.most, bounded=False)  # checked, and nothing is drawn
+    count = step.run(1.0, no_draw(rng[0]), step.most, bounded=False)  # checked, and nothing is drawn
     keys = step.call.keys(Stream.THIN_ELEMENT, *rng)
     return step.results(step.binomial(count, "alive", keys, 0))
 
@@ -73,17 +72,15 @@ def bridge_step(op: Operation, values: Sequence[Any], request: Sequence[Any], ba
     step = Step(op, x_t, max_count, (request, backend, mask), numbers)
 
     def check(given: Any) -> None:
-        step.run(given, 0.0, 0.0, (NO_KEY, None), step.most, 1.0, rounding)
+        step.run(given, 0.0, 0.0, no_draw(rng[0]), step.most, 1.0, rounding)
 
     given, gain = _births(step, given, gain, check)
     more = step.most, gain, rounding
     if not spread and not apart and not again:
         return step.results(step.run(given, birth, attrition, rng, *more))
     how = given, 1.0 if spread else birth, 0.0 if apart or again else attrition
-    if rng[0] is None:  # a call that is refused draws no seed
-        step.run(*how, (NO_KEY, None), *more)
-        if again:
-            step.run(given, 0.0, attrition, (NO_KEY, None), *more, bounded=False)
+    if again and rng[0] is None:  # a call that is refused draws no seed
+        step.run(given, 0.0, attrition, no_draw(None), *more, bounded=False)
     keys = step.call.keys(Stream.BRIDGE_ELEMENT, *rng)
     x_s = step.run(*how, (keys.key, None), *more)
     if spread:  # so far all births took place
@@ -108,7 +105,7 @@ def tau_leap_step(op: Operation, values: Sequence[Any], request: Sequence[Any], 
     step = Step(op, x_t, max_count, (request, backend, mask), numbers)
 
     def check(given: Any) -> Any:
-        return step.run(given, 0.0, (NO_KEY, None), step.most, 1.0 if "gain" in step.numbers else gain)
+        return step.run(given, 0.0, no_draw(rng[0]), step.most, 1.0 if "gain" in step.numbers else gain)
 
     given, gain = _births(step, given, gain, check)
     if not spread:

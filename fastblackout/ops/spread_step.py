@@ -15,12 +15,18 @@ from ..call.call import Call
 from ..call.composed import Composed, DrawKeys
 from ..call.copied_counts import as_it_came
 from ..call.operation import Operation
-from ..ground.values import is_array, is_number, place_of
+from ..ground.values import is_array, is_number, is_tensor, place_of
+from ..philox import Philox
 from ..probability import Prob
 from ..reference.elements import checked_counts
 from .binomial import binomial
 from .birth_loss import birth_loss
 from .spread_values import FLOAT32_MAX, as_type, beside, births_inside, dense, logits_inside, mask_of, where
+
+
+def no_draw(rng: Any) -> tuple[Any, None]:
+    """The key of a call that draws nothing, or whose draw is left: a tensor where the caller's is, for torch.vmap."""
+    return (rng if is_tensor(rng) else Philox(0)), None
 
 
 class Number(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, Array, adopt
+from ..arrays import COUNTS, Array, adopt_settled
 from ..backends import host, select
 from ..call import checks, outputs
 from ..call.arguments import Counts
@@ -100,7 +100,7 @@ def bridge_log_prob(x_s: Any, x_t: Any, x_0: Any, step: Any, *, backend: str = "
 
 def counts_of(op: str, counts: dict[str, Any]) -> list[Array]:
     """Arrays of one shape, device and library."""
-    arrays = [adopt(value, op, name, COUNTS) for name, value in counts.items()]
+    arrays = [adopt_settled(value, op, name, COUNTS) for name, value in counts.items()]
     first_name = next(iter(counts))
     for name, array in zip(counts, arrays, strict=True):
         checks.same_shape(op, name, array, first_name, arrays[0])

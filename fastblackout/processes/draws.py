@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..call.keys import key_tensor, resolve_rng
+from ..arrays import is_traced
+from ..call.keys import key_tensor, late_key
+from ..ground.values import is_tensor, settled
 from ..ops.transition import counts_of
 from ..philox import Philox
-from ..schedule.indices import is_tensor
-from .inputs import like_of, move, one_a_sample
+from .inputs import like_of, move, one_a_sample, states_of, visible
 from .matrices.lookup import ENTRIES
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ def draw(
         return sample(*arrays, **made, rng=key, backend=backend)
     pairs = np.stack(np.broadcast_arrays(*durations))
     step = max(1, ENTRIES // (held * len(names)))
+    if step < x.samples and visible(x.value):  # before the first part is drawn
+        for name, array in zip(states, arrays, strict=True):
+            states_of(op, name, array, math.isqrt(held))
     out = x.empty_like()
     for first in range(0, x.samples, step):
         part = slice(first, first + step)
@@ -60,8 +65,8 @@ def _key(op: str, rng: Philox | torch.Tensor | None, generator: torch.Generator 
     """The key of all parts. A tensor stays one: it may be on a device."""
     if is_tensor(rng) and generator is None:
         tensor: Any = rng
-        return key_tensor(tensor, op)
-    return resolve_rng(rng, generator, op)
+        return key_tensor(tensor if is_traced(tensor) else settled(op, "rng", tensor), op)
+    return late_key(rng, generator, op)
 
 
 def _from(key: torch.Tensor, first: int) -> torch.Tensor:

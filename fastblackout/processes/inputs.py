@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import COUNTS, Array, adopt
 from ..backends.float_mode import default_floats
-from ..schedule.indices import is_tensor
+from ..ground.values import is_tensor, settled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,9 @@ def host(value: Any, op: str, argument: str) -> NDArray[Any]:
         return np.asarray(value)
     array = Array(value, op, argument)
     if array.is_tensor:
-        detached = array.value.detach().cpu().resolve_neg()
+        if array.device == "meta":
+            raise ValueError(f"{op}: {argument}: must have values, got a tensor on meta")
+        detached = settled(op, argument, array.value).detach().cpu()
         return (detached.double() if array.dtype == "bfloat16" else detached).numpy()
     return array.value
 

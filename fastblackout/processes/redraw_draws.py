@@ -15,7 +15,7 @@ from ..backends import host, select, wrong_values
 from ..backends.float_mode import default_floats
 from ..backends.tensor_words import stream_words
 from ..call import checks
-from ..call.keys import resolve_rng
+from ..call.keys import late_key
 from ..call.matrices import check_holds
 from ..call.route import through_torch
 from ..ops.transition import counts_of
@@ -60,7 +60,7 @@ def redraw(
         return _by_tensors(op, like, (x_0, x_t), spread, law, key_of(op, *keys, like.value, samples))
     chosen = select.select_host(op, backend)
     before, *after = (np.broadcast_to(each, like.shape) for each in spread)
-    key = resolve_rng(*keys, op)
+    key = late_key(*keys, op)
     checks.check_range(op, key, samples)
     fields: dict[str, Any] = {"x_0": x_0, "x_t": x_t, "before": before, "after": after[0] if after else None}
     fields |= {"thresholds": law.thresholds, "inverse": None, "states": law.states, "mask": law.mask, "key": key}
@@ -122,4 +122,6 @@ def _by_tensors(
         keep, other = reference.thresholds_at(torch, (start, end), before, after, inverse, law.states, law.mask)
         note(keep < 0, 8)
         result = torch.where(v < keep, start, torch.where((v < other) | (keep < 0), end, drawn))
-    return like.empty_like().value.copy_(result.reshape(like.shape))
+    result = result.reshape(like.shape)
+    # A tensor that torch.vmap does not map over cannot take results that it does.
+    return result.to(like.value.dtype) if is_traced(like.value) else like.empty_like().value.copy_(result)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..ground.values import place_of
+from ..philox import Philox, draw_checked
 from . import portfloat as pf
 from .draw import TWO_48, samples
 from .philox import Stream, philox4x32
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-    from ..philox import Philox
 
 MAX_STATES = 65536
 GUIDE = 256
@@ -132,16 +131,20 @@ def categorical(state: NDArray[Any], probs: NDArray[Any], index: NDArray[np.int6
     op = "categorical"
     _check_index(op, index, len(probs))
     x = _state_rows(op, "state", state, probs.shape[1])
-    v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
-    out = np.empty_like(x)
-    for sample, row in enumerate(x):
-        used, inverse = np.unique(row, return_inverse=True)
-        rows = probs[matrix_of(index, len(probs), sample), used]
-        check_rows(op, "probs", rows)
-        for u, table in enumerate(thresholds(rows.astype(np.float64))):
-            where = inverse == u
-            out[sample, where] = np.searchsorted(table, v[sample, where], side="right")
-    return out.astype(state.dtype).reshape(state.shape)
+
+    def draw(key: Philox) -> NDArray[np.int64]:
+        v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
+        out = np.empty_like(x)
+        for sample, row in enumerate(x):
+            used, inverse = np.unique(row, return_inverse=True)
+            rows = probs[matrix_of(index, len(probs), sample), used]
+            check_rows(op, "probs", rows)
+            for u, table in enumerate(thresholds(rows.astype(np.float64))):
+                where = inverse == u
+                out[sample, where] = np.searchsorted(table, v[sample, where], side="right")
+        return out
+
+    return draw_checked(key, draw).astype(state.dtype).reshape(state.shape)
 
 
 def build_table(probs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
@@ -232,22 +235,29 @@ def categorical_bridge(
     op, states = "categorical_bridge", before.shape[-1]
     _check_index(op, index, len(before))
     target = _state_rows(op, "x_t", x_t, states)
-    source = None if x_0 is None else _state_rows(op, "x_0", x_0, states)
     batch, size = target.shape
-    out = np.empty_like(target)
-    v = uniforms(batch, size, key, Stream.CATEGORICAL_BRIDGE, Stream.CATEGORICAL_BRIDGE_REFINE)
-    if source is None:
-        v_0 = uniforms(batch, size, key, Stream.CATEGORICAL_X0, Stream.CATEGORICAL_X0_REFINE)
+    p_s = [before[matrix_of(index, len(before), sample)] for sample in range(batch)]
+    p_ts = [after[matrix_of(index, len(after), sample)] for sample in range(batch)]
+    for matrix, to in zip(p_ts, target, strict=True):
+        _check_entries(op, "after", matrix[:, np.unique(to)])
+
+    def predict(key: Philox) -> NDArray[np.int64]:
         assert weights is not None
-        rows = weights.reshape(batch, size, states)
-    for sample in range(batch):
-        p_s, p_ts = before[matrix_of(index, len(before), sample)], after[matrix_of(index, len(after), sample)]
-        to = target[sample]
-        if source is None:
-            start = _draw_blocks(v_0[sample], to, states, partial(_predicted, rows[sample], is_logits))
-        else:
-            start = source[sample]
-        _check_entries(op, "before", p_s[np.unique(start)])
-        _check_entries(op, "after", p_ts[:, np.unique(to)])
-        out[sample] = _draw_blocks(v[sample], to, states, partial(_paths, p_s, p_ts, start, to))
-    return out.astype(x_t.dtype).reshape(x_t.shape)
+        v = uniforms(batch, size, key, Stream.CATEGORICAL_X0, Stream.CATEGORICAL_X0_REFINE)
+        rows, made = weights.reshape(batch, size, states), np.empty_like(target)
+        for sample, to in enumerate(target):
+            made[sample] = _draw_blocks(v[sample], to, states, partial(_predicted, rows[sample], is_logits))
+        return made
+
+    source = draw_checked(key, predict) if x_0 is None else _state_rows(op, "x_0", x_0, states)
+
+    def draw(key: Philox) -> NDArray[np.int64]:
+        v = uniforms(batch, size, key, Stream.CATEGORICAL_BRIDGE, Stream.CATEGORICAL_BRIDGE_REFINE)
+        out = np.empty_like(target)
+        for sample, (start, to) in enumerate(zip(source, target, strict=True)):
+            _check_entries(op, "before", p_s[sample][np.unique(start)])
+            paths = partial(_paths, p_s[sample], p_ts[sample], start, to)
+            out[sample] = _draw_blocks(v[sample], to, states, paths)
+        return out
+
+    return draw_checked(key, draw).astype(x_t.dtype).reshape(x_t.shape)

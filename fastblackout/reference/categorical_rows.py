@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..philox import Philox, draw_checked
 from . import portfloat as pf
 from .categorical import logit_weights
 from .philox import Stream
@@ -30,8 +31,6 @@ from .redraw import words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from ..philox import Philox
 
 MAX_STATES = 1 << 18
 BLOCK = 1 << 22  # the number of weights handled at once
@@ -55,18 +54,22 @@ def categorical_rows(weights: NDArray[Any], is_logits: bool, states: int, key: P
     """A state for each row of (B, ..., S); uint16 stands for bfloat16 bit patterns. ValueError for wrong rows."""
     batch = weights.shape[0]
     size = int(np.prod(weights.shape[1:-1]))
-    high = words((batch, size), key, Stream.CATEGORICAL_ROWS).ravel()
-    low = words((batch, size), key, Stream.CATEGORICAL_ROWS_REFINE).ravel()
     rows, scale = weights.reshape(batch * size, states), 2.0 ** bits_of(states)
-    out = np.empty(batch * size, dtype=np.int64)
     step = max(BLOCK // states, 1)
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        some = _weights_of_logits(rows[part]) if is_logits else _relative(rows[part])
-        q = (some * scale + 2.0**52).view(np.int64) - OF_TWO_52
-        cum = np.cumsum(q, axis=1)
-        out[part] = (cum <= target(high[part], low[part], cum[:, -1])[:, None]).sum(axis=1)
-    return out.reshape(weights.shape[:-1])
+
+    def draw(key: Philox) -> NDArray[np.int64]:
+        high = words((batch, size), key, Stream.CATEGORICAL_ROWS).ravel()
+        low = words((batch, size), key, Stream.CATEGORICAL_ROWS_REFINE).ravel()
+        out = np.empty(batch * size, dtype=np.int64)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            some = _weights_of_logits(rows[part]) if is_logits else _relative(rows[part])
+            q = (some * scale + 2.0**52).view(np.int64) - OF_TWO_52
+            cum = np.cumsum(q, axis=1)
+            out[part] = (cum <= target(high[part], low[part], cum[:, -1])[:, None]).sum(axis=1)
+        return out
+
+    return draw_checked(key, draw).reshape(weights.shape[:-1])
 
 
 def _relative(rows: NDArray[Any]) -> NDArray[np.float64]:

@@ -145,20 +145,19 @@ def redraw(
     of, -1 for the uniform law; another law has thresholds, (states,), and with x_t inverse, 1 / r(x_t) of each element.
     Returns x_0's shape and dtype. ValueError where no way leads from x_0 to x_t.
     """
-    start = _states("x_0", x_0, states)
+    start, times = _states("x_0", x_0, states), sample_rows(before)
+    if x_t is None or after is None:
+        end, keep, other = start, forward_threshold(times), 0
+    else:
+        end, own = _states("x_t", x_t, states), None if inverse is None else sample_rows(inverse)
+        keep, other = thresholds_at(np, (start, end), chances(times), chances(sample_rows(after)), own, states, mask)
+        if (keep < 0).any():
+            raise ValueError(
+                f"redraw: x_t: must be reachable from x_0 at these times, got x_t = {end[keep < 0][0]} and "
+                f"x_0 = {start[keep < 0][0]}"
+            )
     made = [words(start.shape, key, stream) for stream in STREAMS[x_t is not None]]
     v, drawn = wide(*made[:2]), fresh_states(np, made[2], made[3], thresholds, states, mask)
-    times = sample_rows(before)
-    if x_t is None or after is None:
-        return np.where(v < forward_threshold(times), start, drawn).astype(x_0.dtype).reshape(x_0.shape)
-    end = _states("x_t", x_t, states)
-    own = None if inverse is None else sample_rows(inverse)
-    keep, other = thresholds_at(np, (start, end), chances(times), chances(sample_rows(after)), own, states, mask)
-    if (keep < 0).any():
-        raise ValueError(
-            f"redraw: x_t: must be reachable from x_0 at these times, got x_t = {end[keep < 0][0]} and "
-            f"x_0 = {start[keep < 0][0]}"
-        )
     chosen = np.where(v < keep, start, np.where(v < other, end, drawn))
     return chosen.astype(x_0.dtype).reshape(x_0.shape)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import to_device
-from ..call.keys import resolve_rng
+from ..call.keys import late_key
 from ..ground.values import check_integer
 from ..philox import Philox
 from ..reference.philox import Stream, philox4x32
@@ -24,13 +24,16 @@ _MAX_BATCH = (1 << 32) - 1
 
 
 def _strata(
-    op: str, stream: Stream, batch: int, rng: Philox | None, generator: torch.Generator | None, global_batch: int | None
-) -> tuple[NDArray[np.int64], int, int, NDArray[np.int64]]:
+    op: str, stream: Stream, batch: int, rng: Philox | None, generator: torch.Generator | None,
+    global_batch: int | None, like: Any,
+) -> tuple[NDArray[np.int64], int, int, NDArray[np.int64]]:  # fmt: skip
     """(m, f, G) with frac(U + g / G) = (m + f / 2^64) / G, g = first_sample + row, U keyed by (seed, call); g + call"""
     check_integer(op, "batch", batch, 1, _MAX_BATCH)
     if global_batch is not None:
         check_integer(op, "global_batch", global_batch, 1, _MAX_BATCH)
-    key = resolve_rng(rng, generator, op)
+    if like is not None and not isinstance(like, np.ndarray) and not is_tensor(like):
+        raise TypeError(f"{op}: like: must be a NumPy array or a torch tensor, got {type(like).__name__}")
+    key = late_key(rng, generator, op)
     total = int(batch if global_batch is None else global_batch)
     if key.first_sample + batch > total:
         raise ValueError(
@@ -55,13 +58,13 @@ def indices(
 ) -> Any:
     """k = 1 + floor(steps frac(U + g / G)), int64 (batch,), of every other row put among `early`; see Schedule.draw."""
     op = "Schedule.draw"
-    m, rest, total, turn = _strata(op, Stream.SCHEDULE_INDEX, batch, rng, generator, global_batch)
+    m, rest, total, turn = _strata(op, Stream.SCHEDULE_INDEX, batch, rng, generator, global_batch, like)
     # This is floor((m steps + steps f / 2^64) / G); flooring the second term first changes nothing. All of it fits
     # int64, because steps < 2^31 and m < 2^32.
     k = 1 + (m * steps + (rest * steps >> 64)) // total
     if early is not None:
         k = np.where(turn % 2 == 0, k, early[(2 * k - 1) * len(early) // (2 * steps)])
-    return _follow(op, k, like)
+    return _follow(k, like)
 
 
 def fractions(
@@ -69,19 +72,17 @@ def fractions(
 ) -> Any:
     """u = frac(U + g / G) in (0, 1), float64 (batch,); see Schedule.draw_continuous."""
     op = "Schedule.draw_continuous"
-    m, rest, total, _ = _strata(op, Stream.SCHEDULE_CONTINUOUS, batch, rng, generator, global_batch)
+    m, rest, total, _ = _strata(op, Stream.SCHEDULE_CONTINUOUS, batch, rng, generator, global_batch, like)
     # Python rounds a quotient of integers only once. The added 1 is half a unit of U, so that the result is never 0.
     exact = (((stratum << 64 | rest) * 2 + 1) / (total << 65) for stratum in m.tolist())
-    return _follow(op, np.array([min(value, _BELOW_ONE) for value in exact]), like)
+    return _follow(np.array([min(value, _BELOW_ONE) for value in exact]), like)
 
 
-def _follow(op: str, values: NDArray[Any], like: Any) -> Any:
+def _follow(values: NDArray[Any], like: Any) -> Any:
     if isinstance(like, np.ndarray):
         return values
     if is_tensor(like):
         return to_device(sys.modules["torch"].from_numpy(values), like.device)
-    if like is not None:
-        raise TypeError(f"{op}: like: must be a NumPy array or a torch tensor, got {type(like).__name__}")
     try:
         import torch
     except ImportError:

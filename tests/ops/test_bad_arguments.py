@@ -106,6 +106,10 @@ def _calls(library: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
             fb.categorical_bridge,
             {"x_t": x, "x_0": x, "before": matrix, "after": matrix, "index": index, "logits": None, **key, **ends},
         ),
+        "categorical_rows": (fb.categorical_rows, {"weights": each, "dtype": "int64", **key, "backend": "auto"}),
+        "categorical_rows of logits": (fb.categorical_rows, {"logits": logits, **key}),
+        "Uniform.sample_forward": (fb.Uniform(STATES).sample_forward, {"x_0": x, "t": 0.5, **key, "backend": "auto"}),
+        "Ehrenfest.sample_forward": (functools.partial(fb.Ehrenfest(STATES).sample_forward, x), {"t": 0.5, **key}),
         "transition_rows": (fb.transition_rows, {"prob": 0.5, "max_count": 3, "backend": "auto"}),
         "thin_log_prob": (fb.thin_log_prob, {**logs, "alive": 0.5}),
         "bridge_log_prob": (fb.bridge_log_prob, {**logs, "x_s": x, "step": 0.5}),
@@ -188,7 +192,8 @@ TORCH_DECIDES = {
     ("negative_binomial_log_prob", "x"), ("thin", "x_0"), ("categorical", "state"),
     ("split", "counts"), ("multinomial", "count"), ("skellam", "rate_1"),
     ("hypergeometric", "good"), ("hypergeometric_log_prob", "x"), ("multinomial_log_prob", "x"),
-    ("skellam_log_prob", "x"), ("bessel", "order"), ("bessel_log_prob", "x"),
+    ("skellam_log_prob", "x"), ("bessel", "order"), ("bessel_log_prob", "x"), ("categorical_rows", "weights"),
+    ("categorical_rows of logits", "logits"), ("Uniform.sample_forward", "x_0"),
 }  # fmt: skip
 
 

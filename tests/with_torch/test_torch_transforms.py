@@ -97,11 +97,31 @@ def test_vmap_and_grad():
     assert bits(mapped[0]) == bits(whole) and bits(mapped[1]) == bits(fb.birth_loss(logits + 1, x, p, gain=3.0))
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch goes through the slices one by one
+def made_of(results):
+    """What an op made, as torch.vmap takes it back."""
+    return tuple(each for each in (results if isinstance(results, tuple) else (results,)) if each is not None)
+
+
 def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
     x, keys = torch.full((3, 2, 5), 100), torch.stack([fb.Philox(seed).tensor() for seed in range(3)])
-    probs = torch.full((101, 101), 1 / 101, dtype=torch.float64)
+    probs, logits = torch.full((101, 101), 1 / 101, dtype=torch.float64), torch.linspace(-2, 2, 10).reshape(2, 5)
+    each, most = torch.linspace(0, 1, 5).expand(2, 5), {"max_count": 200}
+    steps = (
+        lambda x, key: fb.thin(x, 0.5, rng=key, center=3.0, **most),
+        lambda x, key: fb.thin(x, each, rng=key, mask=logits > 0, **most),
+        lambda x, key: fb.thin(x, 0.5, rng=key, center=each, max_count=torch.full((1, 5), 150)),
+        lambda x, key: fb.bridge_step(x, logits, 0.5, rng=key, attrition=0.1, outputs=("x_s",), **most),
+        lambda x, key: fb.bridge_step(x, logits, each, rng=key, attrition=each, gain=each, **most),
+        lambda x, key: fb.tau_leap_step(x, logits, torch.tensor([0.5, 0.25]), rng=key, **most),
+        lambda x, key: fb.tau_leap_step(x, logits, each, rng=key, **most),
+        lambda x, key: fb.posterior_step(x, (logits, logits), 0.5, family="beta-binomial", rng=key, **most),
+        lambda x, key: fb.posterior_step(x, logits, 0.5, family="mean", rng=key, **most),
+        lambda x, key: fb.PureDeath(200).sample_forward(x, 0.5, rng=key),
+    )
     draws = (
+        *steps,
+        lambda x, key: fb.Uniform(200).sample_forward(x, 0.5, rng=key),
+        lambda x, key: fb.categorical_rows(logits=logits + x, rng=key),
         lambda x, key: fb.binomial(x, 0.5, rng=key),
         lambda x, key: fb.poisson(x.double(), rng=key),
         lambda x, key: fb.normal(x.float(), 2.0, rng=key),
@@ -116,13 +136,28 @@ def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
         lambda x, key: fb.split(x, rng=key)[0],
         lambda x, key: fb.categorical(x, probs, rng=key),
     )
+    refused = pytest.raises(ValueError, match=": rng: must be a key tensor for each slice of torch.vmap, got one")
     for draw in draws:
-        drawn = torch.func.vmap(draw)(x, keys)
-        assert all(bits(each) == bits(draw(x[0], key)) for each, key in zip(drawn, keys, strict=True))
-    for draw in (*draws, lambda x, key: fb.thin(x, 0.5, rng=key, max_count=255).x_t):
+        wanted = [made_of(draw(x[0], key)) for key in keys]
+
+        def function(x, key, draw=draw):
+            return made_of(draw(x, key))
+
+        drawn = torch.func.vmap(function, randomness="different")(x, keys)
+        alone = torch.func.vmap(lambda key, function=function: function(x[0], key))(keys)
+        inside = torch.func.vmap(torch.func.vmap(function, in_dims=(0, 0)), in_dims=(None, 1))(x, keys[:, None])
+        for made in (drawn, alone, [each[0] for each in inside]):
+            assert all(bits(a[n]) == bits(b) for n in range(3) for a, b in zip(made, wanted[n], strict=True))
         for key in (fb.Philox(1), keys[0], None):
-            with pytest.raises(ValueError, match=": rng: must be a key tensor for each slice of torch.vmap, got one"):
-                torch.func.vmap(lambda x, draw=draw, key=key: draw(x, key))(x)
+            with refused:
+                torch.func.vmap(lambda x, key=key, function=function: function(x, key))(x)
+    outer = torch.func.vmap(torch.func.vmap(function, in_dims=(0, None)), in_dims=(None, 0))
+    with refused:  # the inner slices would draw alike
+        outer(x, keys)
+    with refused:
+        torch.func.vmap(lambda key: torch.func.vmap(lambda y: function(x[0], key)[0] + y)(x))(keys)
+    with refused:  # inside a derivative
+        torch.func.vmap(torch.func.grad(lambda x: steps[0](x, keys[0]).model_input.sum() + x.sum()))(x.float())
 
 
 def test_a_second_derivative_is_refused():

@@ -1,6 +1,7 @@
 // Checks of values: a pass over the chunks of an array, and the error for its first wrong value.
 #if !defined(FB_ISA)
 
+#include <cmath>
 #include <cstdio>
 
 #include "cpu/support/chunks.h"
@@ -46,7 +47,7 @@ bool obeys(Rule rule, double x, double limit) {
   }
 }
 
-[[noreturn]] void refuse(const char* name, const char* argument, Rule rule, double limit, double value, const char* place) {
+[[noreturn]] void refuse(const char* name, const char* argument, Rule rule, double limit, const char* value, const char* place) {
   char must[96];
   switch (rule) {
     case Rule::count: std::snprintf(must, sizeof(must), "must be whole numbers in 0..%.0f", limit); break;
@@ -60,7 +61,7 @@ bool obeys(Rule rule, double x, double limit) {
     default: std::snprintf(must, sizeof(must), "must be in [0, 1]");
   }
   char text[320];
-  std::snprintf(text, sizeof(text), "%s: %s: %s, got %.17g at %s", name, argument, must, value, place);
+  std::snprintf(text, sizeof(text), "%s: %s: %s, got %s at %s", name, argument, must, value, place);
   throw std::invalid_argument(text);
 }
 
@@ -83,10 +84,23 @@ FB_CHUNK(check_chunk, Check)
 FB_CHUNK(check_pair_chunk, PairCheck)
 FB_CHUNK(check_urn_chunk, UrnCheck)
 
-double value_at(const View& view, int64_t sample, int64_t i) {
-  double value;
+template <class T>
+T value_at(const View& view, int64_t sample, int64_t i) {
+  T value;
   scalar::load(view, sample, i, 1, &value);
   return value;
+}
+
+std::string shown(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.17g", value == value ? value : std::fabs(value));  // a NaN without its sign
+  return text;
+}
+
+// float64 does not hold every integer.
+std::string shown_at(const View& view, int64_t sample, int64_t i) {
+  if (view.dtype == Dtype::i64) return std::to_string(value_at<int64_t>(view, sample, i));
+  return shown(value_at<double>(view, sample, i));
 }
 
 std::string place_of(int64_t sample, int64_t i) {
@@ -103,7 +117,7 @@ void check_values(const Common& op, const char* name, const char* argument, cons
   const int64_t bad = first_bad.load();
   if (bad == INT64_MAX) return;
   const int64_t sample = bad / op.elements, i = bad % op.elements;
-  refuse(name, argument, rule, limit, value_at(view, sample, i), place_of(sample, i).c_str());
+  refuse(name, argument, rule, limit, shown_at(view, sample, i).c_str(), place_of(sample, i).c_str());
 }
 
 void check_given(const Common& op, const char* name, const char* argument, const View& view, Rule rule, double limit) {
@@ -122,7 +136,7 @@ void check_pairs(const Common& op, const char* name, const char* argument, const
   const int64_t sample = bad / op.elements, i = bad % op.elements;
   char text[320];
   std::snprintf(text, sizeof(text), "%s: %s: p + q must be 1 within 1e-9, got p = %.17g and q = %.17g at %s", name, argument,
-                value_at(p, sample, i), value_at(q, sample, i), place_of(sample, i).c_str());
+                value_at<double>(p, sample, i), value_at<double>(q, sample, i), place_of(sample, i).c_str());
   throw std::invalid_argument(text);
 }
 
@@ -133,15 +147,11 @@ void check_urns(const Common& op, const char* name, const View& good, const View
   const int64_t at = first_bad.load();
   if (at == INT64_MAX) return;
   const int64_t sample = at / op.elements, i = at % op.elements;
-  const double all = value_at(good, sample, i) + value_at(bad, sample, i), drawn = value_at(draws, sample, i);
-  char text[320];
+  const int64_t all = value_at<int64_t>(good, sample, i) + value_at<int64_t>(bad, sample, i), drawn = value_at<int64_t>(draws, sample, i);
+  const std::string sum = std::to_string(all), where = " at " + place_of(sample, i);
   if (drawn > all)
-    std::snprintf(text, sizeof(text), "%s: draws: must be at most good + bad, %.17g, got %.17g at %s", name, all, drawn,
-                  place_of(sample, i).c_str());
-  else
-    std::snprintf(text, sizeof(text), "%s: bad: good + bad must be at most 2^53, got %.17g at %s", name, all,
-                  place_of(sample, i).c_str());
-  throw std::invalid_argument(text);
+    throw std::invalid_argument(std::string(name) + ": draws: must be at most good + bad, " + sum + ", got " + std::to_string(drawn) + where);
+  throw std::invalid_argument(std::string(name) + ": bad: good + bad must be at most 2^53, got " + sum + where);
 }
 
 void check_each(const char* name, const char* argument, const PerSample<double>& values, int64_t samples, Rule rule) {
@@ -149,7 +159,7 @@ void check_each(const char* name, const char* argument, const PerSample<double>&
     if (obeys(rule, values[s], kLargest)) continue;
     char place[48];
     std::snprintf(place, sizeof(place), "sample %lld", static_cast<long long>(s));
-    refuse(name, argument, rule, kLargest, values[s], place);
+    refuse(name, argument, rule, kLargest, shown(values[s]).c_str(), place);
   }
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import COUNTS, Array, adopt
-from ...call.keys import resolve_rng
+from ...call.keys import late_key, resolve_rng
 from ...call.matrices import check_holds
 from ...ops import poisson
 from ...philox import Philox
@@ -75,9 +75,9 @@ def simulate_reverse(
         )
     if not s < t:
         raise ValueError(f"{op}: s: must be before t, got s = {s} and t = {t}")
-    key = resolve_rng(rng, generator, op)
     states = host(states_of(op, "x_t", x_t, process.states), op, "x_t")
     start, _, end = (float(time) for time in process._durations(op, np.float64(t), np.float64(s)))
+    key = late_key(rng, generator, op)
     result = Paths(process, law @ process.transition_matrix(s), start, end, states, key, op).run()
     kind = np.dtype(np.int64 if isinstance(x_t, int) else Array(x_t, op, "x_t").dtype)
     return move(result.astype(kind), *like_of(x_t))
@@ -188,7 +188,7 @@ def sample_reverse(
     """
     op = "sample_reverse"
     grid = time_grid(op, times, kind)
-    key = resolve_rng(rng, generator, op)
+    key = late_key(rng, generator, op)
     if start is None:
         at: Any = (np, None)
         if device is not None:
@@ -200,6 +200,9 @@ def sample_reverse(
         x = adopt(start, op, "start", COUNTS)
         if x.shape != tuple(shape):
             raise ValueError(f"{op}: start: shape must be {tuple(shape)}, got {x.shape}")
+        if visible(x.value):
+            states_of(op, "start", x.value, process.states)
+    key = resolve_rng(key, None, op)  # the model may draw numbers of torch, too
     for n, (t, s) in enumerate(pairwise(grid), start=1):
         pair = process._durations(op, np.float64(t), np.float64(s))[:2]
         x = x.like(process._draw_step(x.value, {kind: model(x.give(), t)}, pair, key.at(call=n)))
