@@ -41,7 +41,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
 
 
 def _losses(axes: Any, train: list[tuple[int, float]], held_out: list[Mapping[str, Any]]) -> None:
-    axes.plot(*zip(*train, strict=True), label="training", linewidth=0.8)
+    axes.plot(*zip(*train, strict=True), label="training", linewidth=0.8, marker="." if len(train) < _FEW else None)
     judged = [(record["step"], record["held_out_loss"]) for record in held_out]
     _limits(axes, [*train, *judged])
     if held_out:

@@ -121,6 +121,7 @@ def test_the_loss_curve_has_a_panel_of_bits_where_the_log_has_them(figures, tmp_
     bits = [{"step": step, "bits_per_dim": value, "bits_error": 0.1} for step, value in ((2, 3.0), (3, float("inf")))]
     charts.loss_curve([*records, *bits], tmp_path / "both.png")
     assert [len(figure.axes) for figure in figures] == [1, 2]
+    assert figures[0].axes[0].lines[0].get_marker() == "."  # a line of one point is nothing without
     lower = figures[1].axes[1]
     assert "bits per dimension" in lower.get_ylabel()
     assert lower.lines[0].get_xydata()[0].tolist() == [2, 3.0]
