@@ -175,7 +175,7 @@ def test_a_changed_number_is_told(changed: str) -> None:
         lambda: loss(LOGITS, BIRTHS, gain=0.0),
         lambda: loss(LOGITS, BIRTHS, gain=SPREAD.half()),
         lambda: loss(LOGITS, BIRTHS, WEIGHT.float()[:2]),
-        lambda: loss(LOGITS, BIRTHS, WEIGHT.float().view(B, 1)),
+        lambda: loss(LOGITS, BIRTHS, WEIGHT.float().view(B, 1, 1, 1)),
         lambda: loss(LOGITS, BIRTHS, backend="reference"),
         lambda: thin(X, PAIR, outputs=(["x_t"],)),
         lambda: thin(X, PAIR, input_dtype=np.array(["float32", "float32"])),

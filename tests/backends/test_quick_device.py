@@ -139,7 +139,7 @@ def test_errors_are_those_of_the_long_way(calls: Calls, monkeypatch: Any, name: 
         lambda x: fb.thin(x, 0.5, rng=KEY, input_dtype="bfloat16"),
         lambda x: fb.thin(x, P, rng=KEY),
         lambda x: fb.thin(x, 0.5, rng=KEY, center=SPREAD),
-        lambda x: fb.thin(x, 0.5, rng=KEY, scale=SINGLE.view(B, 1)),
+        lambda x: fb.thin(x, 0.5, rng=KEY, scale=SINGLE.view(B, 1, 1, 1)),
         lambda x: fb.thin(x, 0.5, rng=torch.stack([KEY.tensor()] * 2, 1)[:, 0]),
         lambda x: fb.thin(torch.nn.Parameter(x, requires_grad=False), 0.5, rng=KEY),
     ),
