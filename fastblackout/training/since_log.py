@@ -32,8 +32,8 @@ class SinceLog:
     def read(self, step: int) -> None:
         """Adds up what is still on the device, which waits for a GPU; all ranks call it at once.
 
-        Raises FloatingPointError for a number that is not finite. On a GPU a loss may be finite though the network's
-        output is not, for nothing waits for the check of the output there; the gradient then is not.
+        Raises FloatingPointError for a number that is not finite. On a GPU, where ops go on with a number in place of
+        one that is not, a network whose weights are not finite may still have a finite loss, but no such gradient.
         """
         if not self._unread:
             return
