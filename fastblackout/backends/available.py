@@ -54,12 +54,13 @@ def _home() -> Path | str:
         return _HERE
     root, why = _HERE.parent, "nor is there an installed package that does"
     if (root / "csrc").is_dir():
-        for entry in sys.path:
-            installed = Path(entry, "fastblackout").absolute()
-            if _find(installed, "_cpu") is not None:
-                if _facts(installed).get("sources") == sources_digest(root):
-                    return installed
-                why = f"and those in {installed} were compiled from other sources"
+        sources, folders = sources_digest(root), [Path(entry, "fastblackout").absolute() for entry in sys.path]
+        installed = [folder for folder in folders if _find(folder, "_cpu") is not None]
+        fitting = [folder for folder in installed if _facts(folder).get("sources") == sources]
+        if fitting:
+            return fitting[0]
+        if installed:
+            why = f"and those in {installed[0]} were compiled from other sources"
     return (
         f"fastblackout was imported from {_HERE}, which holds no compiled kernels, {why}: leave that folder to use an "
         "installed fastblackout, or run `pip install -e .` in it"

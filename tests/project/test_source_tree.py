@@ -22,7 +22,7 @@ WAYS_OUT = "leave that folder to use an installed fastblackout, or run `pip inst
 def clone(tmp_path):
     """A clone in which nothing was compiled, and beside it `site`, which holds what `pip install .` there installs."""
     root, site = tmp_path / "clone", tmp_path / "site/fastblackout"
-    others = shutil.ignore_patterns("*.so", "_build.json", "pretrained", "weights")
+    others = shutil.ignore_patterns("*.so", "_build.json", "*.safetensors")
     for folder in ("fastblackout", "csrc", "kernels"):
         shutil.copytree(ROOT / folder, root / folder, ignore=others)
     shutil.copy(ROOT / "setup.py", root)
@@ -66,16 +66,17 @@ def test_what_the_readme_shows_runs_in_a_clone(clone):
 
 
 def test_modules_that_do_not_fit_are_refused_with_the_ways_out(clone):
-    load = "from fastblackout.backends.available import load; print(load('_cpu'))"
+    def loaded():
+        code = "from fastblackout.backends.available import load; print(load('_cpu'))"
+        return python(clone, "-S", "-c", code).stdout  # -S: without what is installed where the tests run
+
     absent = f"fastblackout was imported from {clone}/fastblackout, which holds no compiled kernels,"
     others = f"and those in {clone.parent}/site/fastblackout were compiled from other sources"
     for changed in ("csrc/cpu/thin.cpp", "setup.py", "fastblackout/_version.py", "fastblackout/reference/philox.py"):
         text = (clone / changed).read_text()
         (clone / changed).write_text(f"{text}\n")
-        assert python(clone, "-c", load).stdout == f"{absent} {others}: {WAYS_OUT}\n", changed
+        assert loaded() == f"{absent} {others}: {WAYS_OUT}\n", changed
         (clone / changed).write_text(text)
-    assert python(clone, "-c", load).stdout.startswith("<module 'fastblackout._cpu'")
+    assert loaded().startswith("<module 'fastblackout._cpu'")
     shutil.rmtree(clone.parent / "site")
-    done = python(clone, "-c", "import fastblackout as fb; fb.poisson(3.0)")
-    said = f"{absent} nor is there an installed package that does: {WAYS_OUT}"
-    assert done.stderr.splitlines()[-1] == f"RuntimeError: poisson: backend: 'cpu' is absent: {said}"
+    assert loaded() == f"{absent} nor is there an installed package that does: {WAYS_OUT}\n"
