@@ -15,7 +15,6 @@ from ..call.elements import broadcast_tensors
 from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, place_of, real_array
 from ..probability import Prob, check_sum
 from ..reference import log_prob as reference
-from ..reference.posterior_loss import beta_binomial_log_pmf
 from ..reference.transition import binomial_log_pmf
 from .transition import log_prob_elements
 
@@ -69,11 +68,13 @@ def beta_binomial_log_prob(x: Any, count: Any, a: Any, b: Any) -> Any:
     x, count: whole numbers of any integer or float dtype that broadcast with a and b, which are in [2^-1022, 2^53];
     count is at most 2^53. NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their
     device, differentiable in a and b. Outside 0 <= x <= count, and for an x that is no whole number, it is -inf.
-    The error is within 1e-15 (1 + |log a| + |log b| + count (1 + log(a + b + count))), for tiny, large and unequal a
-    and b too: no rising factorial is a difference of log-gammas.
+    The error is within 5e-15 (1 + |log a| + |log b| + log(1 + count) + |result|) + 2e-15 |x - m|, m = count a / (a + b),
+    for NumPy arrays and plain CPU tensors, and tiny, large and unequal a and b too (fastblackout/reference/log_prob.py);
+    tensors that need a gradient, are traced or lie on a device take the equation as it stands, to 1e-15 (1 + |log a| +
+    |log b| + count (1 + log(a + b + count))).
     Raises ValueError for a and b outside their range and counts that are negative or no whole numbers (NumPy and CPU
     tensors).
-    Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the law.
+    Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the law; C. Loader, 2000.
 
         >>> fb.beta_binomial_log_prob(3, 10, 0.5, 2.0)
         array(-2.42896134)
@@ -229,7 +230,7 @@ def _beta_numpy(a: np.ndarray, b: np.ndarray, x: np.ndarray, q: np.ndarray | Non
 _BINOMIAL = Law(
     {"count": Range(0, LARGEST, "whole numbers, at least 0", True), "prob": Range(0, 1, "in [0, 1]")}, _binomial_numpy
 )
-_BETA_BINOMIAL = Law({"count": COUNTS_TO_53, "a": _TO_53, "b": _TO_53}, beta_binomial_log_pmf)
+_BETA_BINOMIAL = Law({"count": COUNTS_TO_53, "a": _TO_53, "b": _TO_53}, reference.beta_binomial_log_pmf)
 _GAMMA = Law({"shape": _TO_53, "scale": Range(5e-324, LARGEST, "finite and above 0")}, reference.gamma_log_pdf)
 _BETA = Law({"a": _TO_52, "b": _TO_52}, _beta_numpy)
 _NEGATIVE_BINOMIAL = Law({"r": _TO_52, "mean": Range(0, 2.0**52, "in 0..2^52")}, reference.negative_binomial_log_pmf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ARGUMENTS = Categories({"count": ELEMENT_COUNTS, "probs": PROBS})
+_LEAST = 2.0**-900
 _AT_LEAST_0 = "finite and at least 0"
 
 
@@ -139,9 +141,23 @@ def _on_numpy(x: NDArray[np.float64], probs: NDArray[np.float64]) -> NDArray[np.
     inside = ((x >= 0) & (x <= 2.0**53) & (x == np.floor(x))).all(-1)
     counts, total = _joined(np, np.where(inside[..., None], x, 0.0)), np.zeros(inside.shape)
     for some, weights in zip(counts[:-1], _joined(np, probs)[:-1], strict=True):
-        left, right, _ = _pairs(some)
-        total = total + binomial_log_prob(left, left + right, _chance(np, weights)).sum(-1)
+        total = total + _log_of_pairs(_pairs(some)[:2], weights).sum(-1)
     return np.where(inside, total, -np.inf)
+
+
+def _log_of_pairs(counts: Any, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The binomial log-probabilities of pairs of counts.
+
+    A chance has its count as its power. One below _LEAST is taken for that, and the logarithm of its quotient by it
+    added, since float64 may not hold it.
+    """
+    added, chances, (first, second, _) = np.zeros(()), [], _pairs(weights)
+    for count, weight, chance in zip(counts, (first, second), _chance(np, weights), strict=True):
+        small = (weight > 0.0) & (chance < _LEAST)
+        logs = np.log(np.where(small, weight, _LEAST)) - np.log(np.where(small, first + second, 1.0))
+        added = added + count * (logs - math.log(_LEAST))
+        chances.append(np.where(small, _LEAST, chance))
+    return binomial_log_prob(counts[0], counts[0] + counts[1], Prob(*chances)) + added
 
 
 def _check(op: str, given: dict[str, Any]) -> None:

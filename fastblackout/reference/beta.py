@@ -7,14 +7,18 @@ streams of their own; a shape below 1 has its uniform U of the first (a) or the 
 
 The larger of exp(s_a) and exp(s_b) is divided out of both before: with t = s_b - s_a and x = exp(-|t|), p is
 (m_a x) / (m_a x + m_b) where t > 0, else m_a / (m_a + m_b x), and q likewise. So nothing overflows, no 0 / 0 comes up,
-and both p and q are good relative to themselves, however near to 0: one is 0 only where exp(-|t|) is below 4e-308.
+and both p and q are good relative to themselves, however near to 0: one is 0 only where |t| > 708, exp(-|t|) < 4e-308.
 
 Error, derived, in the terms of reference/gamma.py. Pr(p <= y) is the mean over G_b of a distribution function of G_a,
 so the errors of both add up; where both shapes are below 1, t rounds by u of itself, which no distribution function
 feels by more than s_a and s_b do; x, the sum and the quotient round p / q by 6 u, and r f(r) < 0.4 sqrt(min(a, b)) of
 its density f (0.4 where that is below 1):
 
-    KS <= 2e-14 + 8e-16 (sqrt(a) + sqrt(b)).
+    KS <= 2e-14 + 8e-16 (sqrt(a) + sqrt(b)) from 1e-290 on.
+
+Where |t| > 708, the smaller of p and q is taken for 0. It would be 1e-290 or more only where the smaller of m_a and m_b
+is below 3e-18 of the other, with probability below 1e-17. Below 1e-290 there are draws of tiny shapes alone, and Pr(p
+<= y) is too large there: with a = 1e-3 and b = 2, Pr(p <= 5e-324) is 0.4926 rather than 0.4753.
 
 Where the shapes are tiny, nearly all draws are next to 0 or 1, and log(p / q) = log m_a - log m_b + s_a - s_b spreads
 over 1 / a: it is good to 6 u of the larger of s_a and s_b, so at a = 1e-8 to about 1e-7 of p / q.

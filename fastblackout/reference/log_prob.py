@@ -121,6 +121,26 @@ def negative_binomial_log_pmf(
     return np.where(inside, body, np.where(x == 0.0, at_0, -np.inf))
 
 
+def beta_binomial_log_pmf(
+    x: NDArray[np.float64], n: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """log of the probability of x under Binomial(n, f), f ~ Beta(a, b); -inf outside the whole numbers 0..n.
+
+    x is one of two negative binomial counts of shapes a and b, and of one ratio of mean and shape, given their sum n.
+    Small shapes are made larger, as their means would be 0: a common factor leaves the chances of 0 and n as they are
+    and is one of the other chances; and a much smaller shape than the other is a factor of all where it has a part.
+    """
+    rest, up = n - x, np.maximum(1e-150 / np.maximum(a, b), 1.0)
+    a, b = a * up, b * up
+    large_a, large_b = np.maximum(a, 1e-190), np.maximum(b, 1e-190)
+    both = large_a + large_b
+    ratio, some, others = n / both, x > 0.0, rest > 0.0
+    parts = negative_binomial_log_pmf(x, large_a, large_a * ratio)
+    parts = parts + negative_binomial_log_pmf(rest, large_b, large_b * ratio)
+    made = np.where(some, pf.log(a / large_a), 0.0) + np.where(others, pf.log(b / large_b), 0.0)
+    return (parts - negative_binomial_log_pmf(n, both, n)) + (made - np.where(some & others, pf.log(up), 0.0))
+
+
 def _debye(terms: int) -> list[tuple[float, ...]]:
     """U_1 .. U_terms: the coefficients of (k / r)^2, highest power first, of what is over r, r^2, ..
 
@@ -205,12 +225,22 @@ def _series(coefficients: tuple[float, ...], x: Any) -> Any:
 def bessel_log_pmf(
     x: NDArray[np.float64], order: NDArray[np.float64], argument: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """log of the probability of x under the Bessel law: of two Poisson numbers that differ by `order`, the smaller."""
+    """log of the probability of x under the Bessel law: of two Poisson numbers that differ by `order`, the smaller.
+
+    Of small arguments by the equation, whose terms have one sign, with log I_order(a) = order log(a / 2) - log order!.
+    """
+    inside = (x >= 0.0) & (x <= 2.0**53) & (x == np.floor(x))
+    small, k = argument < 1e-100, np.where(inside, x, 0.0)
+    rising, above, below = pf.rising(order, k + 1.0)
+    logs = _log(np.where(argument > 0.0, argument, 1.0)) - 0.6931471805599453
+    equation = 2.0 * k * logs - ((rising + pf.log(above / below)) + pf.log_factorial(k))
+    equation = np.where((k > 0.0) & (argument == 0.0), -np.inf, equation)
+    argument = np.where(small, 1.0, argument)
     root = np.sqrt(order * order + argument * argument)
     rate_1 = 0.5 * (order + root)
-    rate_2 = np.where(rate_1 > 0.0, (0.25 * (argument * argument)) / np.where(rate_1 > 0.0, rate_1, 1.0), 0.0)
+    rate_2 = (0.25 * (argument * argument)) / rate_1
     both = _poisson_log_pmf(x, rate_2) + _poisson_log_pmf(x + order, rate_1)
-    return np.where((x >= 0.0) & (x <= 2.0**53), both - skellam_log_pmf(order, rate_1, rate_2), -np.inf)
+    return np.where(inside, np.where(small, equation, both - skellam_log_pmf(order, rate_1, rate_2)), -np.inf)
 
 
 def _poisson_log_pmf(x: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -98,24 +98,6 @@ def _beta_binomial_slopes(
     return law.mean * b - law.rest * a, np.where(law.free, c - (a + b), 0.0)
 
 
-def beta_binomial_log_pmf(
-    x: NDArray[np.float64], n: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """log P(x), x ~ Binomial(n, f), f ~ Beta(a, b), float64 arrays of one shape; -inf outside the whole numbers 0..n.
-
-    Whole n in 0..2^53, a and b normal floats up to 2^53. As above, with a logarithm for each quotient: the product of
-    all three would overflow.
-    """
-    inside = (x >= 0.0) & (x <= n) & (x == np.floor(x))
-    x = np.where(inside, x, 0.0)
-    rest, total = n - x, np.zeros_like(n)
-    for first, count, sign in ((a, x, 1.0), (b, rest, 1.0), (a + b, n, -1.0)):
-        log_rest, above, below = pf.rising(first, np.where(count < 1.0, 1.0, count))
-        total = total + sign * np.where(count > 0.0, pf.log(first) + (log_rest + pf.log(above / below)), 0.0)
-    chosen = (pf.log_factorial(n) - pf.log_factorial(x)) - pf.log_factorial(rest)
-    return np.where(inside, chosen + total, -np.inf)
-
-
 def beta_binomial_shapes(
     head: Sequence[NDArray[Any]], offset: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -125,6 +125,18 @@ def test_log_prob():
                 sizes = abs(np.log(argument)) + np.log1p(x + order) + abs(truth)
                 bound = 2e-14 * (1 + sizes) + 2e-15 * abs(x - mean)
                 worst = max(worst, abs(fb.bessel_log_prob(x, order, argument) - truth) / bound)
+        for x, order, argument in (
+            (1, 0, 1e-157),
+            (1, 0, 5e-324),
+            (30, 2, 6.3e-211),
+            (3, 5, 1e-100),
+            (10**6, 2**40, 1e-99),
+        ):
+            half = mpmath.mpf(argument) / 2  # of which the series of the Bessel function keeps its first term
+            terms = mpmath.loggamma(x + 1), mpmath.loggamma(x + order + 1), -mpmath.loggamma(order + 1)
+            truth = float(2 * x * mpmath.log(half) - mpmath.fsum(terms))
+            bound = 2e-14 * (1 + abs(np.log(argument)) + np.log1p(x + order) + abs(truth)) + 2e-15 * x
+            worst = max(worst, abs(fb.bessel_log_prob(x, order, argument) - truth) / bound)
     assert worst < 1, worst
     got = fb.bessel_log_prob(np.array([-1.0, 0.5, np.nan, np.inf, 2.0**60]), 3, 4.0)
     assert np.array_equal(got, np.full(5, -np.inf))

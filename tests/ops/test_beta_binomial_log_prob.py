@@ -19,6 +19,12 @@ def exact(x, n, a, b):
     return total
 
 
+def bound(x, n, a, b, truth):
+    """The docstring's."""
+    sizes = 1 + abs(np.log(a)) + abs(np.log(b)) + np.log1p(n) + abs(truth)
+    return 5e-15 * sizes + 2e-15 * abs(x - n * (a / (a + b)))
+
+
 def test_value_against_40_digits():
     """a and b from 1e-300 to 1e15, alike and not: within the bound of the docstring, NumPy and torch."""
     random = np.random.default_rng(1)
@@ -28,10 +34,35 @@ def test_value_against_40_digits():
         n = int(10 ** random.uniform(0, 2.5))
         for x in {0, n, int(random.integers(0, n + 1))}:
             truth = exact(x, n, a, b)
-            bound = 1e-15 * (1 + abs(np.log(a)) + abs(np.log(b)) + n * (1 + np.log(a + b + n)))
+            assert abs(fb.beta_binomial_log_prob(x, n, a, b) - truth) <= bound(x, n, a, b, float(truth)), (x, n, a, b)
             leaf = torch.tensor(a, dtype=torch.float64, requires_grad=True)
-            for got in (fb.beta_binomial_log_prob(x, n, a, b), fb.beta_binomial_log_prob(x, n, leaf, b).item()):
-                assert abs(got - truth) <= bound, (x, n, a, b)
+            of_tensors = 1e-15 * (1 + abs(np.log(a)) + abs(np.log(b)) + n * (1 + np.log(a + b + n)))
+            assert abs(fb.beta_binomial_log_prob(x, n, leaf, b).item() - truth) <= of_tensors, (x, n, a, b)
+
+
+def test_extremes_against_80_digits():
+    """Counts up to 2^53 and shapes from 2^-1022 to 2^53, both likely and not."""
+    random = np.random.default_rng(4)
+    n = np.floor(np.exp(random.uniform(0, np.log(2.0**53), 600)))
+    a, b = np.exp(
+        np.where(random.random((2, 600)) < 0.7, random.uniform(-40, 36.7, (2, 600)), random.uniform(-708, -40))
+    )
+    x = np.floor(np.where(random.random(600) < 0.5, n * random.random(600), n ** random.random(600)))
+    x[::7], x[1::7] = 0, n[1::7]
+    x[2::7] = np.floor(n[2::7] * (a / (a + b))[2::7])
+    cases = [
+        *zip(x, n, a, b, strict=True),
+        (0.0, 6555660010934146.0, 1.3e-8, 6865.0),
+        (3.0, 7.0, 2.0**-1022, 2.0**-1022),
+    ]
+    lgamma = mpmath.loggamma
+    with mpmath.workdps(80):
+        for case in cases:
+            k, m, p, q = map(mpmath.mpf, map(float, case))
+            truth = lgamma(m + 1) - lgamma(k + 1) - lgamma(m - k + 1) + lgamma(p + k) + lgamma(q + m - k)
+            truth += lgamma(p + q) - lgamma(p) - lgamma(q) - lgamma(p + q + m)
+            got = fb.beta_binomial_log_prob(*case)
+            assert abs(got - truth) <= bound(*case, float(truth)), case
 
 
 def test_whole_laws():

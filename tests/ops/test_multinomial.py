@@ -140,6 +140,22 @@ def test_log_prob_against_40_digits():
                 assert abs(fb.multinomial_log_prob(x, leaf).item() - truth) <= bound + 1e-15 * n * np.log(n + 2)
 
 
+def test_log_prob_of_weights_whose_quotients_are_none():
+    """Quotients below the least float64, and those with few digits of it, on either side."""
+    cases = [
+        ([10, 31023252], [2.66e-295, 6.1e194]),
+        ([3, 9, 2], [5e-324, 1e10, 3e-310]),
+        ([0, 5, 7], [1e-300, 1e300, 1e-2]),
+    ]
+    with mpmath.workdps(60):
+        for counts, weights in cases:
+            for x, p in ((counts, weights), (counts[::-1], weights[::-1])):
+                logs = [k * mpmath.log(mpmath.mpf(w)) - mpmath.loggamma(k + 1) for k, w in zip(x, p, strict=True)]
+                whole = mpmath.log(mpmath.fsum(map(mpmath.mpf, p)))
+                truth = mpmath.loggamma(sum(x) + 1) + mpmath.fsum(logs) - sum(x) * whole
+                assert fb.multinomial_log_prob(np.array(x), np.array(p)) == pytest.approx(float(truth), rel=1e-13)
+
+
 def test_log_prob_and_gradient():
     random = np.random.default_rng(7)
     x, w = random.integers(0, 9, (4, 1, 3)), np.exp(random.normal(0, 1, (5, 3)))
