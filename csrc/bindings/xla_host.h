@@ -45,6 +45,10 @@ class XlaHost {
   void key(const XlaArray& given, SampleKey& key) const {
     uint32_t words[6];
     std::memcpy(words, given.data, sizeof(words));
+    for (int i : {2, 4})
+      if (words[i + 1] != 0)
+        call_.refuse(std::string("rng: ") + (i == 2 ? "first_sample" : "call") + " must be in 0..4294967295, got " +
+                     std::to_string(static_cast<int64_t>(static_cast<uint64_t>(words[i + 1]) << 32 | words[i])));
     key = SampleKey{words[0], words[1], words[2], words[4]};
     if (static_cast<int64_t>(key.sample) + samples_ > int64_t{1} << 32)
       call_.refuse("rng: first_sample + samples must be at most 2^32, got " + std::to_string(key.sample) + " + " + std::to_string(samples_));

@@ -33,19 +33,24 @@ def words_of(key: Any, first_sample: Any, call: Any) -> Any:
             rule = "must be a key of jax.random or a fb.Philox"
             raise TypeError(f"fastblackout.jax: key: {rule}, got {type(key).__name__}")
         seed = jax.random.bits(key, (2,), "uint32")
-    none = jnp.uint32(0)
-    return jnp.concatenate([seed, jnp.stack([_word("first_sample", first_sample), none, _word("call", call), none])])
+    return jnp.concatenate([seed, *_halves("first_sample", first_sample), *_halves("call", call)])
 
 
-def _word(name: str, value: Any) -> Any:
-    if isinstance(value, jax.Array):
-        if not jnp.issubdtype(value.dtype, jnp.integer) or value.shape != ():
-            rule = "must be an integer or an array of one integer"
-            raise TypeError(f"fastblackout.jax: {name}: {rule}, got {value.dtype}, shape {value.shape}")
-        return value.astype("uint32")
-    return jnp.uint32(0 if value is None else check_integer("fastblackout.jax", name, value, 0, _LAST))
+def _halves(name: str, value: Any) -> tuple[Any, Any]:
+    """The lower and the upper half. What runs the draw refuses an upper one that is not 0, where it looks at values."""
+    if not isinstance(value, jax.Array):
+        number = 0 if value is None else check_integer("fastblackout.jax", name, value, 0, _LAST)
+        return jnp.full(1, number, "uint32"), jnp.zeros(1, "uint32")
+    if not jnp.issubdtype(value.dtype, jnp.integer) or value.shape != ():
+        rule = "must be an integer or an array of one integer"
+        raise TypeError(f"fastblackout.jax: {name}: {rule}, got {value.dtype}, shape {value.shape}")
+    upper = value >> 32 if value.dtype.itemsize == 8 else jnp.where(value < 0, jnp.uint32(_LAST), jnp.uint32(0))
+    return value.astype("uint32")[None], upper.astype("uint32")[None]
 
 
 def from_words(words: Any) -> Philox:
-    low, high, first_sample, _, call, _ = (int(word) for word in words)
-    return Philox(low | high << 32, first_sample, call)
+    """ValueError for a first sample or a call out of range."""
+    seed, first_sample, call = (int(number) for number in np.ascontiguousarray(words).view(np.int64))
+    for name, value in (("first_sample", first_sample), ("call", call)):
+        check_integer("fastblackout.jax", name, value, 0, _LAST)
+    return Philox(seed & (1 << 64) - 1, first_sample, call)

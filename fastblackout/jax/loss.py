@@ -21,8 +21,9 @@ def birth_loss(
 ) -> Any:  # fmt: skip
     """fb.birth_loss: weight times the sum over each sample of y - births log y, y = gain softplus(logit); float32 (B,).
 
-    jax.grad differentiates it by the logits, or by the expected births y that are given in their place, once; the
-    others are constants. Arguments as in fb.birth_loss.
+    jax.grad differentiates it by the logits, or by the expected births y that are given in their place, once. By the
+    others it has no derivative: TypeError, unless jax.lax.stop_gradient makes them constants. Arguments as in
+    fb.birth_loss.
     """
     name, first = ("logits", logits) if expected is None else ("expected", expected)
     if expected is not None:
@@ -49,7 +50,12 @@ def birth_loss(
         return run(layout(), host, {name: first, **traced}, results, first.ndim)["loss"]
 
     def forward(first: Any, traced: dict[str, Any]) -> Any:
-        return loss(first, traced), (first, traced)
+        for name, each in traced.items():
+            if each.perturbed:
+                rule = "must be a constant, as jax.lax.stop_gradient makes it, there being no derivative by it"
+                raise TypeError(f"birth_loss: {name}: {rule}, got an array that is differentiated by")
+        given = first.value, {name: each.value for name, each in traced.items()}
+        return loss(*given), given
 
     def backward(kept: Any, upstream: Any) -> Any:
         first, traced = kept
@@ -58,5 +64,5 @@ def birth_loss(
         results = {"grad": jax.ShapeDtypeStruct(first.shape, first.dtype)}
         return run(layout("upstream"), host, given, results, first.ndim)["grad"], None
 
-    loss.defvjp(forward, backward)
+    loss.defvjp(forward, backward, symbolic_zeros=True)
     return loss(array, traced)

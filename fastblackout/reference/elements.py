@@ -135,7 +135,8 @@ def checked_counts(array: NDArray[Any], op: str, argument: str, limit: int = 1 <
     wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
     if wrong.any():
         place = place_of(wrong.reshape(array.shape))
-        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{most}, got {counts[wrong][0]:.17g}{place}")
+        got = f"{counts[wrong][0]:.17g}" if counts.dtype.kind == "f" else counts[wrong][0]
+        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{most}, got {got}{place}")
     return counts.astype(np.int64)
 
 

@@ -131,7 +131,7 @@ def test_errors(backend):
         assert_named(lambda c=call: c(n * 2**50, n * 2**50, 3), ValueError, rule, "got ")
     # A sum of 2^53 + 1 is no float64.
     rule = "hypergeometric: bad: good + bad must be at most 2^53"
-    assert_named(lambda: fb.hypergeometric(np.full(3, 2**53), 1, 3), ValueError, rule, "got 90071992547409")
+    assert_named(lambda: fb.hypergeometric(np.full(3, 2**53), 1, 3), ValueError, rule, f"got {2**53 + 1}")
     rule = "hypergeometric: draws: dtype must be one of"
     assert_named(lambda: fb.hypergeometric(n, n, np.ones(3, np.float16)), TypeError, rule, "float16")
     rule = "hypergeometric: good and bad and draws: shapes must broadcast"

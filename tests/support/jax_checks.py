@@ -103,6 +103,9 @@ def check_gradient():
     tensor.grad = None
     fb.birth_loss(tensor, torch.from_numpy(X), np.float32(weight)).sum().backward()
     same(made, tensor.grad.numpy())
+    # What comes from numbers that are differentiated by is a constant where stop_gradient says so.
+    kept = lambda logits, w: fbj.birth_loss(logits, X, jax.lax.stop_gradient(w)).sum()  # noqa: E731
+    same(jax.grad(kept, argnums=(0, 1))(LOGITS, 1.0), (jax.grad(kept)(LOGITS, 1.0), np.float32(0)))
     half = jax.grad(lambda logits: fbj.birth_loss(logits, X, weight).sum())(jnp.asarray(LOGITS, jnp.bfloat16))
     assert half.dtype == jnp.bfloat16
 
@@ -141,6 +144,14 @@ def check_expected():
     assert half.dtype == jnp.bfloat16
 
 
+def thin_at_a_wide_call(call):
+    jax.config.update("jax_enable_x64", True)
+    try:
+        return jax.block_until_ready(fbj.thin(KEY, X, 0.5, call=jnp.int64(call)))
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 def check_errors():
     wrong = {
         "thin: alive: must be in [0, 1], got 1.5": lambda: jax.jit(fbj.thin)(KEY, X, jnp.float32(1.5)),
@@ -151,9 +162,20 @@ def check_errors():
         "fastblackout.jax: call: must be an integer, got 1.5": lambda: fbj.thin(KEY, X, 0.5, call=1.5),
         "fastblackout.jax: call: must be in 0..4294967295, got -1": lambda: fbj.thin(KEY, X, 0.5, call=-1),
         "fastblackout.jax: call: must be an integer or": lambda: fbj.thin(KEY, X, 0.5, call=jnp.float32(1)),
+        "must be in 0..4294967295, got -5": lambda: fbj.thin(KEY, X, 0.5, call=jnp.int8(-5)),
+        "must be in 0..4294967295, got -6": lambda: jax.jit(lambda n: fbj.poisson(KEY, 9.0, first_sample=n))(-6),
+        "must be in 0..4294967295, got 4294967299": lambda: thin_at_a_wide_call(2**32 + 3),
+        "must be in 0..4294967295, got -7": lambda: fbj.philox(KEY, call=jnp.int32(-7)),
         "birth_loss: births: must be finite": lambda: fbj.birth_loss(LOGITS, -jnp.ones(X.shape), 1.0),
         "birth_loss: logits: must be None where": lambda: fbj.birth_loss(LOGITS, X, 1.0, expected=LOGITS),
         "birth_loss: logits: exactly one of logits and expected": lambda: fbj.birth_loss(None, X, 1.0),
+        "birth_loss: weight: must be a constant,": lambda: jax.grad(lambda w: fbj.birth_loss(LOGITS, X, w).sum())(1.0),
+        "birth_loss: gain: must be a constant,": lambda: jax.jit(
+            jax.grad(lambda gain: fbj.birth_loss(LOGITS, X, 1.0, gain=gain).sum())
+        )(jnp.ones(4)),
+        "birth_loss: births: must be a constant,": lambda: jax.vmap(
+            jax.grad(lambda births: fbj.birth_loss(None, births, 1.0, expected=LOGITS + 9).sum())
+        )(jnp.ones((1, *X.shape))),
         "thin: max_count: must be a constant under jit": lambda: jax.jit(
             lambda most: fbj.thin(KEY, X, 0.5, max_count=most)
         )(jnp.int32(200)),
