@@ -15,6 +15,7 @@ from .pickled import read_dictionary
 from .stored import Npz, read_idx
 
 Root = str | os.PathLike[str]
+_MOST_REASON = 500  # characters of what torchvision says, whose first line does not say why
 _MOST_OF_A_BATCH = 1 << 28  # bytes; a batch of CIFAR-10 has 31 million
 
 
@@ -113,5 +114,5 @@ def _download(name: str, root: Root) -> None:
         for train in (True, False):
             getattr(torchvision.datasets, name)(str(root), train=train, download=True)
     except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = " ".join(str(error).split())[:_MOST_REASON] or type(error).__name__
         raise ValueError(f"load: download: torchvision could not fetch {name}: {reason}") from None

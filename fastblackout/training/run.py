@@ -238,11 +238,14 @@ def _open(run: Path, resume: bool) -> Checkpoint | None:
 
 
 def _check_same_data(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """ValueError when a run would go on with other data, told apart by their name and mean count."""
-    stored = described(checkpoint)[1]["name"], checkpoint.config["model"].get("data_mean")
-    given = trainer.dataset.name, trainer.model.data_mean
+    """ValueError when a run would go on with other data, told apart by their name, mean count and SHA-256. A run that
+    an earlier version began has none of the last."""
+    about, dataset = described(checkpoint)[1], trainer.dataset
+    stored = about["name"], checkpoint.config["model"].get("data_mean"), about.get("sha256", dataset.sha256)
+    given = dataset.name, trainer.model.data_mean, dataset.sha256
     if stored != given:
-        raise ValueError(f"train: data: a resumed run keeps its data, {stored[0]} of mean {stored[1]}, got {given}")
+        kept, got = ("{} of mean {} and SHA-256 {}".format(*each) for each in (stored, given))
+        raise ValueError(f"train: data: a resumed run keeps its data, {kept}, got {got}")
 
 
 def _check_length(checkpoint: Checkpoint, trainer: Trainer) -> None:

@@ -85,6 +85,7 @@ def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source
         "name": dataset.name,
         "shape": list(dataset.shape),
         "classes": dataset.classes,
+        "sha256": dataset.sha256,
         **dataset.shaping,
         **source,
     }

@@ -160,7 +160,7 @@ class Trainer:
     def join(self) -> None:
         """Every rank begins with the state of rank 0, and its gradients become those of the whole batch."""
         dataset = self.dataset
-        data = {"data": dataset.name, "samples": len(dataset.train), "mean": self.model.data_mean, "step": self.step}
+        data = {"data": dataset.name, "samples": len(dataset.train), "sha256": dataset.sha256, "step": self.step}
         self.ranks.same("train", {**data, **self.config.to_dict()})
         self.replica = self.ranks.replica(self.model)
 

@@ -16,6 +16,7 @@ from PIL import Image
 from fastblackout.cli.command_line import build_parser, main
 from fastblackout.ops.capabilities import capabilities
 from fastblackout.training.recipes import RECIPES
+from support.configs import rewrite_config
 
 MAIN = "import sys; from fastblackout.cli import main; sys.exit(main())"
 TINY = ["--steps=6", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--checkpoint-every=3", "--quiet"]
@@ -210,7 +211,7 @@ def test_harmed_files(place, capsys):
         ({"config": {**config["config"], "train": {"steps": 1}}}, ["keys"]),
         ({"config": {**config["config"], "dataset": {}}}, ["config.json"]),
     ):
-        (checkpoint / "config.json").write_text(json.dumps({**config, **change}))
+        rewrite_config(checkpoint / "config.json", {**config, **change})
         fails(capsys, ["sample"], words)
         fails(capsys, ["evaluate"], words)
     (checkpoint / "config.json").write_text("{")

@@ -11,6 +11,7 @@ import pytest
 
 from fastblackout.cli import main
 from fastblackout.training import record as trainings
+from support.configs import rewrite_config
 
 TINY = ["--steps=2", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--held-out-every=0", "--quiet"]
 EVALUATE = ["evaluate", "--num=4", "--steps=2", "--bits=0", "--threads=1", "--quiet"]
@@ -54,16 +55,16 @@ def test_a_run_from_elsewhere_names_no_data(place, capsys, monkeypatch):
     shutil.copytree("runs/array", "foreign")
     file, config = config_of("foreign")
     config["config"]["dataset"]["root"] = str(secret)
-    file.write_text(json.dumps(config))
+    rewrite_config(file, config)
     assert "foreign" in refused(capsys, "foreign")
     assert main([*EVALUATE, "foreign", "--data=counts.npz"]) == 0
     # In the place of the user's own run too, under another identity or another data set.
     for key, value in (("run", "0" * 32), ("run", None), ("run", [])):
         harmed = {**config, "config": {**config["config"], key: value}}
-        config_of("runs/array")[0].write_text(json.dumps(harmed))
+        rewrite_config(config_of("runs/array")[0], harmed)
         refused(capsys, "runs/array")
     config["config"]["dataset"]["name"] = "folder"
-    config_of("runs/array")[0].write_text(json.dumps(config))
+    rewrite_config(config_of("runs/array")[0], config)
     refused(capsys, "runs/array")
 
 

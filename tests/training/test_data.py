@@ -68,6 +68,21 @@ def test_damaged_idx_files(tmp_path, suffix):
     refused(["train-images", "--download"], "mnist", tmp_path)
 
 
+def test_a_download_that_fails_says_why(tmp_path, monkeypatch):
+    torchvision = pytest.importorskip("torchvision")
+
+    def offline(*arguments, **more):
+        reason = "Tried https://a.example/, got:\n<urlopen error [Errno -3] Temporary failure in name resolution>\n"
+        raise RuntimeError(f"Error downloading train-images-idx3-ubyte.gz:\n{reason}")
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", offline)
+    with pytest.raises(
+        ValueError, match=r"could not fetch MNIST: Error down.*: Tried .*failure in name resolution"
+    ) as error:
+        load("mnist", tmp_path, download=True)
+    assert "\n" not in str(error.value)
+
+
 def cifar_batches(root):
     folder = root / "cifar-10-batches-py"
     folder.mkdir()

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ import safetensors.torch
 import torch
 
 from fastblackout.data import load
-from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, digest_of, load_checkpoint, save_checkpoint
+from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint, save_checkpoint
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.run import train
 from fastblackout.training.trained_model import load_run
+from support.configs import rewrite_config
 
 CONFIG = TrainConfig(
     steps=2, batch=8, channels=8, threads=1, sample_every=0, held_out_every=0, schedule_steps=50, checkpoint_every=1
@@ -53,13 +55,7 @@ def harmed_config(run, *keys, value):
     place.pop(keys[-1])
     if value is not None:
         place[keys[-1]] = value
-    rewrite(file, head)
-
-
-def rewrite(file, head):
-    """With the right digest, as who makes a run can give it."""
-    head["files"]["config.json"] = digest_of(head)
-    file.write_text(json.dumps(head))
+    rewrite_config(file, head)
 
 
 def refused(run, data, words):
@@ -138,10 +134,33 @@ def test_configs_that_are_no_json(run, data, content, words):
     refused(run, data, words)
 
 
+def test_other_data_of_the_same_mean(run, data):
+    """A resumed run goes on with its own alone; one of before that was kept goes by the mean."""
+    longer = TrainConfig(**{**CONFIG.to_dict(), "steps": 3})
+    others = {"train": data.train[::-1].copy(), "held_out": data.held_out[::-1].copy()}
+    others["train_labels"] = np.zeros(len(data.train), np.int64)
+    for name, part in others.items():
+        other = replace(data, **{name: part})
+        with pytest.raises(ValueError, match="keeps its data, array of mean .* and SHA-256 "):
+            train(other, run, longer, resume=True, progress=False)
+    harmed_config(run, "dataset", "sha256", value=None)
+    train(replace(data, train=others["train"]), run, longer, resume=True, progress=False)
+    assert load_checkpoint(run).config["dataset"]["sha256"] != data.sha256
+    with pytest.raises(ValueError, match="a resumed run keeps its data"):
+        train(data, run, longer, resume=True, progress=False)
+
+
+def test_a_digest_of_data_is_that_of_their_values(data):
+    turned = replace(data, train=np.asfortranarray(data.train))
+    assert turned.sha256 == data.sha256 == replace(data, name="other").sha256
+    shaped = replace(data, train=data.train.reshape(len(data.train), 1, 4, 16))
+    assert len({data.sha256, shaped.sha256, replace(data, train=data.train.astype(np.int16)).sha256}) == 3
+
+
 @pytest.mark.parametrize("step", [True, -1, 1.0, 1 << 32])
 def test_steps_of_another_kind(run, data, step):
     file = load_checkpoint(run).path / "config.json"
-    rewrite(file, {**json.loads(file.read_text()), "step": step})
+    rewrite_config(file, {**json.loads(file.read_text()), "step": step})
     refused(run, data, "is damaged: step")
 
 
@@ -192,7 +211,7 @@ def test_weights_whose_header_lies(run, length):
     (checkpoint.path / EMA).write_bytes(harmed)
     head = json.loads((checkpoint.path / "config.json").read_text())
     head["files"][EMA] = hashlib.sha256(harmed).hexdigest()
-    rewrite(checkpoint.path / "config.json", head)
+    rewrite_config(checkpoint.path / "config.json", head)
     with pytest.raises(ValueError, match="ema.safetensors: is not a safetensors file"):
         load_run(run)
 

@@ -150,7 +150,7 @@ def test_a_run_without_them_says_nothing_of_them(place, capsys):
     assert main(["train", "folder", "--data=pictures", *TINY]) == 0
     (file,) = place.glob("runs/folder/checkpoints/step-00000002/config.json")
     about = json.loads(file.read_text())["config"]["dataset"]
-    assert list(about) == ["name", "shape", "classes", "channels_at"]
+    assert list(about) == ["name", "shape", "classes", "sha256", "channels_at"]
     assert Dataset("x", np.zeros(1), np.zeros(1), 1).shaping == {}
     assert main(["train", "folder", "--data=pictures", "--resume", "--crop=4", "--steps=3", "--quiet"]) == 1
     assert "crop: a resumed run keeps none, got 4" in capsys.readouterr().err
