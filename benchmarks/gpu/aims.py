@@ -9,7 +9,7 @@ from typing import Any
 from gpu.predicted import LANES, LAUNCHES, counted, seconds
 
 Results = dict[str, Any]
-FLAGGEMS = ("FlagGems binomial (Triton)", "NVIDIA H20", 8.8, "flagos-ai/FlagGems PR 5486")
+FLAGGEMS = ("FlagGems binomial (Triton)", "NVIDIA H20", 8.8, "flagos-ai/FlagGems PR 5486")  # in print, not measured
 LARGE = 1 << 26  # elements: 64 Mpx
 
 

@@ -39,9 +39,9 @@ def tell(**facts: Any) -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The modules of this process, and one thread for each pool of torch's: many such processes run at once."""
-    one = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return {**os.environ, **one, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
+    """The modules of this process."""
+    modules = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {**os.environ, **modules, **more}
 
 
 _running: dict[int, subprocess.Popen[str]] = {}
@@ -59,9 +59,10 @@ def _end(child: subprocess.Popen[str]) -> None:
 
 
 def follow(
-    command: list[str], seconds: float, heard: Callable[[dict[str, Any]], None], **more: str
+    command: list[str], seconds: float, heard: Callable[[dict[str, Any]], float | None], **more: str
 ) -> tuple[str | None, list[str]]:
-    """Runs a child to its end, or ends it after so many seconds; `heard` gets what it tells.
+    """Runs a child to its end, or ends it after so many seconds; `heard` gets what it tells, and may return how many
+    seconds there are from then on.
 
     Returns (None, or how it ended if not of itself, what else it printed: the last 40 lines).
     """
@@ -69,43 +70,53 @@ def follow(
     command, given["env"] = [sys.executable, "-W", "default", *command], environment(**more)
     child = subprocess.Popen(command, cwd=FOLDER, start_new_session=True, **given)
     _running[child.pid] = child
-    late = threading.Event()
-    timer = threading.Timer(seconds, lambda: (late.set(), _end(child)))
-    timer.daemon = True
-    timer.start()
+    late: list[float] = []
+
+    def end_after(seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, lambda: (late.append(seconds), _end(child)))
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    timer = end_after(seconds)
     said: list[str] = []
     assert child.stdout is not None
     for line in child.stdout:
         if line.startswith(MARK):
-            heard(json.loads(line[len(MARK) :]))
+            if (more_seconds := heard(json.loads(line[len(MARK) :]))) is not None:
+                timer.cancel()
+                timer = end_after(more_seconds)
         elif line.strip():
             said = [*said[-39:], line.rstrip()]
+    child.stdout.close()
     status = child.wait()
     timer.cancel()
     del _running[child.pid]
-    if late.is_set():
-        return f"it did not end in {seconds:.0f} s", said
+    if late:
+        return f"it did not end in {late[0]:.0f} s", said
     return (None if status == 0 else f"it ended with status {status}"), said
 
 
 def in_turn(
-    module: str, parts: list[str], options: list[str], seconds: Callable[[], float],
+    module: str, parts: list[str], options: list[str], seconds: Callable[[str], float],
     heard: Callable[[dict[str, Any]], None], lost: Callable[[str, str], None], **more: str,
 ) -> None:  # fmt: skip
     """Runs a module on parts, separated by commas, in one process; it tells which part has begun.
 
-    Where the process ends early, lost(part, how) is called and the parts that are left have a process again.
+    seconds: how many a part has from now on. Where the process ends early, or a part takes longer, lost(part, how) is
+    called and the parts that are left have a process again.
     """
-    while parts and seconds() > 1:
+    while parts and seconds(parts[0]) > 1:
         begun = [""]
 
-        def told(facts: dict[str, Any], begun: list[str] = begun) -> None:
-            if "begun" in facts:
-                begun[0] = facts["begun"]
-            else:
+        def told(facts: dict[str, Any], begun: list[str] = begun) -> float | None:
+            if "begun" not in facts:
                 heard(facts)
+                return None
+            begun[0] = facts["begun"]
+            return seconds(begun[0])
 
-        ended, said = follow(["-m", module, ",".join(parts), *options], seconds(), told, **more)
+        ended, said = follow(["-m", module, ",".join(parts), *options], seconds(parts[0]), told, **more)
         if ended is None:
             return
         at = parts.index(begun[0]) if begun[0] in parts else 0

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpu import ROOT, tests
+from gpu.built import Built
 from gpu.children import FOLDER, environment, in_turn
 from gpu.clock import Clock
 from gpu.results import Store, machine
 
 BUILD = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
 BITS_SECONDS = 240.0  # at most, until every op has been checked
+JAX_SECONDS = 20.0  # in a call
 METRICS = (
     "gpu__time_duration.sum",
     "sm__throughput.avg.pct_of_peak_sustained_elapsed",
@@ -33,14 +38,14 @@ class Run:
         self.only = [op for op in ops.split(",") if op]
         self.backends = ("cpu",) if dry else tests.BACKENDS
         self.options = ["--dry"] if dry else []
-        self.more = {"FASTBLACKOUT_GPU": "dry"} if dry else {}
+        self.more = tests.ONE_THREAD | {"FASTBLACKOUT_GPU": "dry"} if dry else {}
         self.least = 30.0  # seconds that a build has at least
         self.known = False  # whether the results are those of this machine
 
     def order(self, phases: Sequence[str]) -> list[tuple[str, Callable[[], None]]]:
-        """The timings come between the two parts of the checks, which without them follow one another."""
-        every = [("build", self.build), ("check", self.check_bits), ("time", self.time), ("check", self.check_rest)]
-        every += [("train", self.train), ("profile", self.profile)]
+        """What is wanted most comes first: the timings between the two parts of the checks."""
+        every = [("build", self.build), ("check", self.check_bits), ("train", self.train), ("time", self.time)]
+        every += [("check", self.check_rest), ("profile", self.profile), ("jax", self.jax)]
         return [(name, phase) for name, phase in every if name in phases]
 
     def ops(self) -> list[str]:
@@ -55,6 +60,9 @@ class Run:
 
     def build(self) -> None:
         """With CUDA, and where that fails without: the reference and Triton can still be checked."""
+        built = Built(self.store.work)
+        if built.take():
+            return
         for cuda in ("1", "0"):
             limit = max(self.least, 0.6 * self.left())
             chosen = os.environ | {"FASTBLACKOUT_CUDA": cuda}
@@ -65,6 +73,8 @@ class Run:
                 continue
             self.store.log("build.log", f"FASTBLACKOUT_CUDA={cuda}\n{done.stdout}{done.stderr}")
             if done.returncode == 0:
+                if cuda == "1":
+                    built.keep()
                 return
             lines = (done.stdout + done.stderr).strip().splitlines() or ["without a word"]
             line = next((line for line in lines if "error" in line.lower()), lines[-1])
@@ -117,51 +127,56 @@ class Run:
             with Clock() as clock:
                 Timing(self, clock).all()
 
-    def train(self) -> None:
-        if not self.ready():
-            return
-        from gpu.train import PARTS
-
-        kept = [found for found in self.results["train"] if "error" not in found]
-        done, self.results["train"] = {found["part"] for found in kept}, kept
+    def _parts(self, name: str, module: str, parts: Sequence[str], limit: Callable[[], float], **more: str) -> None:
+        """Those without a result, the ones that failed before last. limit(): seconds that one may take."""
+        kept = [found for found in self.results[name] if "error" not in found]
+        failed = {found["part"] for found in self.results[name] if "error" in found}
+        done, self.results[name] = {found["part"] for found in kept}, kept
+        asked = sorted((part for part in parts if part not in done), key=failed.__contains__)
         with Clock() as clock:
 
             def heard(facts: dict[str, Any]) -> None:
                 kept.append({**facts, "clock": clock.between(*facts["when"])})
-                print(f"{facts['part']}: done", flush=True)
+                print(f"{name}: {facts['part']}: done", flush=True)
                 self.store.keep()
 
             def lost(part: str, how: str) -> None:
-                kept.append({"part": part, "error": how})
+                if min(limit(), self.left()) > 1:  # else it was the time of all that ended
+                    kept.append({"part": part, "error": how})
 
-            parts = [part for part in PARTS if part not in done]
-            in_turn("gpu.train", parts, self.options, self.left, heard, lost, **self.more)
+            in_turn(module, asked, self.options, lambda _: min(limit(), self.left()), heard, lost, **more, **self.more)
+        known = {found["part"] for found in kept}
+        self.results["dropped"] += [f"{name}: {part}" for part in asked if part not in known]
+
+    def train(self) -> None:
+        if self.ready():
+            from gpu.train import LIMIT, PARTS
+
+            self._parts("train", "gpu.train", PARTS, lambda: math.inf if self.dry else LIMIT)
+
+    def jax(self) -> None:
+        if importlib.util.find_spec("jax") is None:
+            self.results["dropped"].append("jax: it is not installed")
+        elif self.ready():
+            from gpu.jax_calls import PARTS
+
+            end = math.inf if self.dry else time.monotonic() + JAX_SECONDS
+            memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+            self._parts("jax", "gpu.jax_calls", PARTS, lambda: end - time.monotonic(), **memory)
 
     def profile(self) -> None:
         if not self.ready():
             return
-        from gpu.work import CASES
-
-        known = {found["case"] for found in self.results["profile"]}
-        ops = [op for op in self.ops() if not {case.name for case in CASES if case.op == op} <= known]
-
-        def heard(facts: dict[str, Any]) -> None:
-            self.results["profile"].append(facts)
-            self.store.keep()
-
-        def lost(op: str, how: str) -> None:
-            self.fail(f"profile: {op}: {how}")
-
-        options = ["--backends", ",".join(self.backends), *self.options]
-        in_turn("gpu.profile", ops, options, self.left, heard, lost, **self.more)
-        for op in ops if not self.dry and shutil.which("ncu") is not None else ():
-            if self.left() > 20:
+        known = {found["part"] for found in self.results["profile"] if "error" not in found}
+        self._parts("profile", "gpu.profile", self.ops(), self.left)
+        for op in self.ops() if not self.dry and shutil.which("ncu") is not None else ():
+            if self.left() > 20 and op not in known:
                 self._counters(op)
 
     def _counters(self, op: str) -> None:
         """What Nsight Compute counts, at the clocks that the timings have."""
         command = ["ncu", "--clock-control", "none", "--csv", "--metrics", ",".join(METRICS), "--launch-count", "12"]
-        command += [sys.executable, "-m", "gpu.profile", op, "--backends", "cuda", "--bare"]
+        command += [sys.executable, "-m", "gpu.profile", op, "--bare"]
         try:
             done = subprocess.run(
                 command, cwd=FOLDER, env=environment(), capture_output=True, text=True, timeout=min(60.0, self.left())

@@ -70,24 +70,3 @@ def seconds(launches: tuple[Launch, ...], issued: dict[str, float], issue: float
     return sum(
         max(issued[x.kernel] / issue, x.wavefronts * LANES / SERVED / issue, x.bytes / bandwidth) for x in launches
     )
-
-
-def rows(module: str, card: Card = H100) -> list[tuple[str, ...]]:
-    """(work, kernel, registers, instructions, those at half rate, wavefronts, bytes, G/s by issue, by half rate, by
-    shared memory, by memory, predicted G/s)"""
-    instructions, made = counted(module, card.architecture), []
-    issued = {name: found.issued for name, found in instructions.items()}
-    for work, launches in LAUNCHES.items():
-        for launch in launches:
-            registers = cuda_counts.registers(module, card.architecture, launch.kernel)
-            counts, waves = instructions[launch.kernel], launch.wavefronts
-            slots = counts.all, counts.half_rate * LANES / HALF_RATE, waves * LANES / SERVED
-            times = [*(slot / card.issue for slot in slots), launch.bytes / card.bandwidth]
-            rates = (f"{1e-9 / time:.0f}" if time else "" for time in (*times, max(times)))
-            numbers = f"{counts.all:.1f}", f"{counts.half_rate:.1f}", f"{waves:.1f}" if waves else "", str(launch.bytes)
-            made.append((work, launch.kernel, str(registers), *numbers, *rates))
-        if len(launches) > 1:
-            both = 1e-9 / seconds(launches, issued, card.issue, card.bandwidth)
-            moved = str(sum(launch.bytes for launch in launches))
-            made.append((work, "all launches", *("",) * 4, moved, *("",) * 4, f"{both:.0f}"))
-    return made

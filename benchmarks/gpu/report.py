@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from gpu.aims import FLAGGEMS, aims, of_ceiling, seconds_of
+from gpu.aims import aims, of_ceiling, seconds_of
 from gpu.tests import ALL, subject
 
 Results = dict[str, Any]
 MOST_LINES, LINE = 16, 220  # of the failures in the summary, and characters of each: the rest is in tests.log
-# Found in print, on other work and other cards: not measured here.
-PUBLISHED = (
-    ("torch.binomial", "NVIDIA H20", 0.34, "flagos-ai/FlagGems PR 5486"),
-    FLAGGEMS,
-    ("BinomialGPU.jl", "NVIDIA RTX 2070", 1.75, "source not kept"),
-    ("torch uniform numbers", "NVIDIA H20", 220.0, "source not kept"),
-)
-NO_BINOMIAL = "cuRAND and rocRAND have no binomial"
 
 
 def failures(results: Results) -> list[str]:
@@ -30,7 +22,7 @@ def failures(results: Results) -> list[str]:
     ]
     errors = [row for row in results["rows"] if "error" in row]
     lines += [f"FAILED: time: {row['case']} by {row['by']}: {row['error'][:LINE]}" for row in errors]
-    for part in results["train"]:
+    for part in (*results["train"], *results["profile"], *results["jax"]):
         if "error" in part:
             lines.append(f"FAILED: {part['part']}: {part['error'][:LINE]}")
         lines += [
@@ -46,7 +38,7 @@ def card(results: Results) -> str:
     facts = ", ".join(
         f"{name} {m[name]}" for name in ("capability", "driver", "torch", "triton", "nvcc") if m.get(name)
     )
-    return f"{m['card']}: {facts}, commit {str(m.get('commit'))[:12]}; {results['date']}."
+    return f"{m['card']}: {facts}, sources {m.get('sources')}; {results['date']}."
 
 
 def tested(results: Results) -> str:
@@ -70,9 +62,9 @@ def summary(results: Results) -> str:
     if len(wrong) > MOST_LINES:
         lines.append(f"... and {len(wrong) - MOST_LINES} more, in tests.log and results.json")
     lines += [tested(results)]
-    lines += [_trained(part) for part in results["train"] if "error" not in part]
+    lines += [_trained(part) for part in (*results["train"], *results["jax"]) if "error" not in part]
     if results["dropped"]:
-        lines.append(f"Left out, no time: {len(results['dropped'])} timings, in table.md.")
+        lines.append(f"Left out, no time: {len(results['dropped'])}, in table.md; the next call goes on with them.")
     if results["cut_off"]:
         lines.append("CUT OFF: the time was over while something still ran.")
     lines += [f"aim: {name}: {wanted}: {found} {verdict}".rstrip() for name, wanted, found, verdict in aims(results)]
@@ -80,10 +72,14 @@ def summary(results: Results) -> str:
 
 
 def _trained(part: dict[str, Any]) -> str:
-    shown = {name: value for name, value in part.items() if name not in ("part", "when", "clock")}
+    shown = {name: value for name, value in part.items() if name not in ("part", "when", "clock", "profile")}
     return f"{part['part']}: " + ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
     )
+
+
+def _kernels(found: Results) -> list[str]:
+    return [f"- {row['launches']:g} x {row['us']:.1f} us {row['kernel']}" for row in found["kernels"]]
 
 
 def markdown(results: Results) -> str:
@@ -92,36 +88,24 @@ def markdown(results: Results) -> str:
     lines = [card(results)]
     lines += ["At most: " + ", ".join(f"{n} {v:.4g}" if isinstance(v, float) else f"{n}: {v}" for n, v in c.items())]
     lines += [tested(results), *failures(results), *(f"Not timed: {text}." for text in results["absent"]), ""]
-    table: list[tuple[str, ...]] = [
-        (
-            "case",
-            "shape",
-            "by",
-            "G/s",
-            "a call",
-            "in a graph",
-            "GB/s",
-            "of copy",
-            "of ceiling",
-            "MHz",
-            "cuda is faster",
-        ),
-        ("---",) * 11,
-    ]
+    lines.append("| case | shape | by | G/s | a call | in a graph | GB/s | of copy | of ceiling | MHz | cuda faster |")
+    lines.append("|---|---|---|---|---|---|---|---|---|---|---|")
     best = {(r["case"], *r["shape"]): seconds_of(r) for r in results["rows"] if r["by"] == "cuda" and "error" not in r}
-    table += [_cells(row, best.get((row["case"], *row["shape"])), results) for row in results["rows"]]
+    table = (_cells(row, best.get((row["case"], *row["shape"])), results) for row in results["rows"])
     lines += ["| " + " | ".join(cells) + " |" for cells in table]
     lines += ["", "Of ceiling: of the lower of memory's, as copied here, and issue's, by the count of instructions: "]
     lines[-1] += ", ".join(f"{n} {v:.1f}" if isinstance(v, float) else f"{n} {v}" for n, v in counts.items()) + "."
     lines += ["", "Aims, for 64 Mpx:", "| aim | wanted | found | |", "|---|---|---|---|"]
     lines += ["| " + " | ".join(cells) + " |" for cells in aims(results)]
-    lines += ["", *map(_trained, results["train"])]
-    for found in results["profile"]:
+    lines += ["", *map(_trained, (*results["train"], *results["jax"]))]
+    for part in results["train"]:
+        if found := part.get("profile"):
+            gaps = f"{found['gaps']:g} gaps, {found['us_of_gaps']:.0f} us, the longest {found['us_of_longest_gap']:.0f}"
+            lines += ["", f"Kernels of a {part['part']}, one of which runs {found['busy']:.1%} of the time ({gaps}):"]
+            lines += _kernels(found)
+    for found in (case for part in results["profile"] for case in part.get("cases", ())):
         lines += ["", f"Kernels of a call of {found['case']} by {found['by']}, {'x'.join(map(str, found['shape']))}:"]
-        lines += [f"- {row['launches']:g} x {row['us']:.1f} us {row['kernel']}" for row in found["kernels"]]
-    lines += ["", "Published by others, on other work and on the card named, not measured here:"]
-    lines += [f"- {what}, {on}: {rate} G/s ({source})" for what, on, rate, source in PUBLISHED]
-    lines.append(f"- {NO_BINOMIAL}")
+        lines += _kernels(found)
     if results["dropped"]:
         lines += ["", f"Left out, no time: {'; '.join(results['dropped'])}."]
     return "\n".join(lines)

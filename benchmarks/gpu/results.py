@@ -1,8 +1,9 @@
-"""What has been found so far: kept in a folder of this clone, and copied to the one that was asked for."""
+"""What has been found and built so far: kept in one folder, and results copied to the one that was asked for."""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.util
 import json
 import platform
@@ -16,12 +17,14 @@ from typing import Any
 
 from gpu import ROOT, aims, report
 
+SOURCES = {".py", ".h", ".cpp", ".inc", ".cu", ".cuh"}
+
 
 def blank() -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(), "machine": {}, "seconds": {}, "errors": [], "tests": {},
         "ceilings": {}, "instructions": {}, "rows": [], "dropped": [], "absent": [], "train": [], "profile": [],
-        "cut_off": False,
+        "jax": [], "cut_off": False,
     }  # fmt: skip
 
 
@@ -43,9 +46,9 @@ class Store:
 
     def on(self, machine: dict[str, Any]) -> None:
         """The machine at hand: results of another card, or of other code, do not count."""
-        before, same = self.results["machine"], ("card", "commit", "torch", "triton")
+        before, same = self.results["machine"], ("card", "sources", "torch", "triton")
         if before and any(before.get(name) != machine.get(name) for name in same):
-            print(f"earlier results are of {before.get('card')} at commit {before.get('commit')}: forgotten")
+            print(f"earlier results are of {before.get('card')} and sources {before.get('sources')}: forgotten")
             self.results |= blank() | {name: self.results[name] for name in ("errors", "seconds")}  # the build's
         self.results["machine"] = machine
 
@@ -71,6 +74,15 @@ class Store:
 
     def places(self) -> list[Path]:
         return [self.work] if self.out is None else [self.work, self.out]
+
+
+def digest(*places: str, root: Path = ROOT) -> str:
+    """Of the sources in folders, or files, of this clone: what was found or built of others does not count."""
+    made = hashlib.sha256()
+    for place in places:
+        for path in sorted(p for p in (root / place, *(root / place).rglob("*")) if p.suffix in SOURCES):
+            made.update(f"{path.relative_to(root)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return made.hexdigest()[:16]
 
 
 def _said(*command: str) -> str:
@@ -100,4 +112,4 @@ def machine(dry: bool = False) -> dict[str, Any]:
     facts |= {"driver": driver, "max_clock": clock, "torch": torch.__version__, "torch_cuda": torch.version.cuda}
     facts |= {"nvcc": release[1] if release else None, "triton": getattr(triton, "__version__", None)}
     facts |= {"python": platform.python_version(), "fastblackout": fastblackout.__version__}
-    return facts | {"commit": _said("git", "-C", str(ROOT), "rev-parse", "HEAD")}
+    return facts | {"sources": digest("csrc", "kernels", "fastblackout")}

@@ -1,22 +1,25 @@
 """Builds fastblackout, checks its GPU kernels on this machine's NVIDIA GPU, times them, trains and profiles.
 
-python benchmarks/gpu [PHASE ...] [--minutes 9] [--out FOLDER] [--ops OP,OP] [--fresh] [--dry]
+python benchmarks/gpu [PHASE ...] [--minutes 9] [--work FOLDER] [--out FOLDER] [--ops OP,OP] [--fresh] [--dry]
 
-Phases, by default the first three, in this order:
+Phases, by default all, in this order:
   build    compiles the modules in place, without CUDA where that fails.
   check    tests/backends/test_gpu.py, in processes for every op and backend: first what decides whether an op is
            right (every op of both GPU backends against the reference, to the bit; CUDA graphs; parts of a batch),
-           within 4 minutes; after the timings, if those are asked for too, torch.compile, opcheck, processes and
-           samples.
+           within 4 minutes; after the timings, torch.compile, opcheck, processes and samples.
+  train    steps of CIFAR-10's network and of the small one by every way of executing them, compiled in bf16 first, with
+           the kernels of such a step; samples, a run on the digits.
   time     what the card can do at most, and every op beside the same work in torch and CuPy; which backend is the
            faster for which op and size.
-  train    steps of the small network and of CIFAR-10's by every way of executing them, samples, a run on the digits.
   profile  the kernels of a call of every op; with Nsight Compute (ncu), where it is there, their counters.
+  jax      calls of fastblackout.jax, within 20 s.
 
-Results stay in build/gpu, so that the next call goes on where this one ended (--fresh forgets them), and are copied to
-the folder --out, or $OUT where that is set: results.json, table.md, preference.json (what backend="auto" should take:
-fastblackout/backends/preference.json), tests.log, build.log, profile.txt. The end of the output says what failed, what
-came of the aims, and on which card. Status: 0 when nothing failed; 1, with one line, when it cannot run; 1 when
+The folder --work, by default build/gpu, has all that the next call goes on with: what was compiled (built/, inductor/,
+triton/) and what was found. What was found on this card of these sources is not measured again (--fresh forgets it):
+call it again until nothing is left out. docs/gpu.md says how to carry the folder between machines. Results are copied
+to the folder --out, or $OUT where that is set: results.json, table.md, preference.json (what backend="auto" should
+take: fastblackout/backends/preference.json), tests.log, build.log, profile.txt. The end of the output says what failed,
+what came of the aims, and on which card. Status: 0 when nothing failed; 1, with one line, when it cannot run; 1 when
 something failed or the time ran out.
 """
 
@@ -36,7 +39,7 @@ from gpu.results import Store
 
 NEEDED = ("setuptools", "pybind11", "ninja", "numpy", "scipy", "pytest", "pytest-timeout")
 WORK = ROOT / "build" / "gpu"
-PHASES = ("build", "check", "time", "train", "profile")
+PHASES = ("build", "check", "train", "time", "profile", "jax")
 
 
 def why_not() -> str | None:
@@ -58,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("phases", nargs="*", help=", ".join(PHASES))
     parser.add_argument("--minutes", type=float, default=9.0, help="time for everything (9)")
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="where results are copied to ($OUT)")
-    parser.add_argument("--work", type=Path, default=WORK, help=f"where results are kept ({WORK})")
+    parser.add_argument("--work", type=Path, default=WORK, help=f"where all is kept that goes on ({WORK})")
     parser.add_argument("--ops", default="", help="these alone, separated by commas")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--dry", action="store_true", help="on the CPU, as small as can be: to see that it runs")
@@ -72,6 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.path.insert(0, str(ROOT))
     end = time.monotonic() + 60 * asked.minutes - 15  # for writing, and for ending
     store = Store(asked.work, None if asked.out is None else Path(asked.out), asked.fresh)
+    os.environ |= {  # of all processes from here on
+        "TRITON_CACHE_DIR": str(asked.work.resolve() / "triton"),
+        "TORCHINDUCTOR_CACHE_DIR": str(asked.work.resolve() / "inductor"),
+        "TORCHINDUCTOR_FX_GRAPH_CACHE": "1",
+        "TORCHINDUCTOR_AUTOGRAD_CACHE": "1",
+    }
     run = phases.Run(store, lambda: end - time.monotonic(), asked.ops, asked.dry)
 
     def cut_off() -> None:  # what hangs cannot be stopped from Python
@@ -85,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     watch = threading.Timer(max(end - time.monotonic(), 0.0) + 10, cut_off)
     watch.daemon = True
     watch.start()
-    for name, phase in run.order(asked.phases or PHASES[:3]):
+    for name, phase in run.order(asked.phases or PHASES):
         start, spent = time.monotonic(), store.results["seconds"]
         print(f"== {name}, {run.left():.0f} s left", flush=True)
         store.results["errors"] = [text for text in store.results["errors"] if not text.startswith(f"{name}: ")]

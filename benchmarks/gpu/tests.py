@@ -18,10 +18,12 @@ from gpu.children import follow
 
 FILE = ROOT / "tests" / "backends" / "test_gpu.py"
 BACKENDS = ("cuda", "triton")
-BITS = ("graph", "flags", "ranks", "stream", "product")
+BITS = ("first", "graph", "flags", "ranks", "stream", "product")  # "first" before others of its process
 REST = ("compiled", "reduce_overhead", "opcheck")
 DECISIVE = ("graph", "ranks", "product")  # an op that fails them is not timed
 ALL = "all"  # the op of a test that is of no single one
+# Many such processes run at once.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 Result = dict[str, Any]
 
 
@@ -69,7 +71,7 @@ def run(tests: list[str], seconds: float, heard: Callable[[Result], None], **mor
         budget = {"FASTBLACKOUT_TEST_SECONDS": f"{max(left - 20, 5):.0f}"}
         command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "gpu.lines", "-W", "default"]
         command += [f"{FILE}::{test}" for test in open_tests]
-        ended, said = follow(command, left, told, **budget, **more)
+        ended, said = follow(command, left, told, **(budget | ONE_THREAD | more))
         if begun[0] in open_tests:
             text = f"its process: {ended}: {' / '.join(said[-3:])}"
             over({"test": begun[0], "outcome": "failed", "seconds": 0.0, "text": text})

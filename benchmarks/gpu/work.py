@@ -81,6 +81,11 @@ def urns(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     return {"good": good, "bad": bad, "draws": (share * (good + bad)).int()}
 
 
+def draws(op: str, *names: str, **how: float) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
+    """An op with these inputs as its arguments."""
+    return lambda v, rng, backend: (getattr(fb, op)(*(v[name] for name in names), rng=rng, backend=backend, **how),)
+
+
 def _thin(outputs: tuple[str, ...]) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
     def ours(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
         numbers = {"center": v["center"], "scale": v["scale"], "outputs": outputs}
@@ -134,18 +139,6 @@ def eager_loss(v: Inputs, function: Callable[..., Tensor] = loss_of) -> tuple[Te
     return result.detach(), torch.autograd.grad(result.sum(), logits)[0]
 
 
-def _binomial(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.binomial(v["x"], v["p"], rng=rng, backend=backend),)
-
-
-def _poisson(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.poisson(v["rate"], rng=rng, backend=backend),)
-
-
-def _normal(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.normal(v["mean"], v["std"], rng=rng, backend=backend),)
-
-
 def _cupy() -> Any:
     """CuPy, or None. It shares the memory of torch's tensors, and works on the default stream as torch does here."""
     return importlib.import_module("cupy") if importlib.util.find_spec("cupy") is not None else None
@@ -166,40 +159,16 @@ def _binomial_peers(name: str) -> dict[str, Callable[[Inputs], Any]]:
     return peers
 
 
-def _gamma(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.gamma(v["a"], 1.0, rng=rng, backend=backend),)
-
-
-def _beta(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.beta(v["a"], v["b"], rng=rng, backend=backend),)
-
-
 def _beta_peer(v: Inputs) -> Tensor:
     return torch.distributions.Beta(v["a"], v["b"], validate_args=False).sample()
-
-
-def _beta_binomial(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.beta_binomial(v["n"], v["a"], v["b"], rng=rng, backend=backend),)
 
 
 def _beta_binomial_peer(v: Inputs) -> Tensor:
     return torch.binomial(v["peer_n"], _beta_peer(v))
 
 
-def _negative_binomial(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.negative_binomial(v["a"], v["rate"], rng=rng, backend=backend),)
-
-
 def _negative_binomial_peer(v: Inputs) -> Tensor:
     return torch.poisson(torch._standard_gamma(v["a"]) * (v["rate"] / v["a"]))
-
-
-def _hypergeometric(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.hypergeometric(v["good"], v["bad"], v["draws"], rng=rng, backend=backend),)
-
-
-def _bessel(v: Inputs, rng: Any, backend: str) -> tuple[Tensor, ...]:
-    return (fb.bessel(v["n"], v["rate"], rng=rng, backend=backend),)
 
 
 def _hypergeometric_peers() -> dict[str, Callable[[Inputs], Any]]:
@@ -220,7 +189,8 @@ CASES = (
     Case("thin, x_t", "thin", noising, _thin(("x_t",)), _binomial_peers("peer_p")),
     Case("bridge, float32", "bridge_step", reverse, _bridge, {"eager torch": _eager_bridge}, _eager_bridge),
     Case("birth_loss + gradient", "birth_loss", loss, _loss, {"eager torch": eager_loss}, loss_of, 2),
-    Case("binomial, counts to 255", "binomial", counts_to(255, torch.uint8), _binomial, _binomial_peers("p")),
+    Case("binomial, counts to 255", "binomial", counts_to(255, torch.uint8), draws("binomial", "x", "p"),
+         _binomial_peers("p")),
     Case("thin, three outputs", "thin", noising, _thin(("x_t", "births", "model_input")), {"eager torch": _eager_thin},
          _eager_thin),
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
@@ -240,16 +210,19 @@ CASES = (
     *(Case(f"posterior_loss + gradient, {family}, 16 states", "posterior_loss", state_heads.pixels,
            state_heads.loss(family), {"eager torch": state_heads.eager_loss(family)}, reads=2)
       for family in ("categorical", "bayes-categorical")),
-    Case("poisson, rates to 50", "poisson", rates, _poisson, _poisson_peers()),
-    Case("normal, float32", "normal", spreads, _normal, {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
-    Case("gamma, shapes 0.1 to 10", "gamma", shapes, _gamma, {"torch": lambda v: torch._standard_gamma(v["a"])}),
-    Case("beta, shapes 0.1 to 10", "beta", shapes, _beta, {"torch.distributions": _beta_peer}),
-    Case("beta-binomial, counts to 255", "beta_binomial", mixtures, _beta_binomial,
+    Case("poisson, rates to 50", "poisson", rates, draws("poisson", "rate"), _poisson_peers()),
+    Case("normal, float32", "normal", spreads, draws("normal", "mean", "std"),
+         {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
+    Case("gamma, shapes 0.1 to 10", "gamma", shapes, draws("gamma", "a", scale=1.0),
+         {"torch": lambda v: torch._standard_gamma(v["a"])}),
+    Case("beta, shapes 0.1 to 10", "beta", shapes, draws("beta", "a", "b"), {"torch.distributions": _beta_peer}),
+    Case("beta-binomial, counts to 255", "beta_binomial", mixtures, draws("beta_binomial", "n", "a", "b"),
          {"torch.distributions": _beta_binomial_peer}),
-    Case("negative binomial, means to 50", "negative_binomial", mixtures, _negative_binomial,
+    Case("negative binomial, means to 50", "negative_binomial", mixtures, draws("negative_binomial", "a", "rate"),
          {"torch.distributions": _negative_binomial_peer}),
-    Case("hypergeometric, to 1000 balls of a kind", "hypergeometric", urns, _hypergeometric, _hypergeometric_peers()),
-    Case("bessel, orders to 255, arguments to 50", "bessel", mixtures, _bessel, {}),
+    Case("hypergeometric, to 1000 balls of a kind", "hypergeometric", urns,
+         draws("hypergeometric", "good", "bad", "draws"), _hypergeometric_peers()),
+    Case("bessel, orders to 255, arguments to 50", "bessel", mixtures, draws("bessel", "n", "rate"), {}),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,
          {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
     Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),
@@ -258,5 +231,6 @@ CASES = (
     Case("transition rows", "transition_rows", states.laws, states.rows_of, {"eager torch": states.eager_rows}),
     Case("thin log-probability", "thin_log_prob", states.counts, states.log_prob,
          {"eager torch": states.eager_log_prob}, states.eager_log_prob),
-    Case("binomial, counts to 10^4", "binomial", counts_to(10**4, torch.int32), _binomial, _binomial_peers("p")),
+    Case("binomial, counts to 10^4", "binomial", counts_to(10**4, torch.int32), draws("binomial", "x", "p"),
+         _binomial_peers("p")),
 )  # fmt: skip

@@ -9,11 +9,33 @@ import re
 import sys
 
 from fastblackout.backends import available
-from gpu.predicted import H100, rows
+from gpu.predicted import H100, HALF_RATE, LANES, LAUNCHES, SERVED, counted, seconds
 from report.tables import ROOT, grid
+from support import cuda_counts
 
 PAGE = ROOT / "docs" / "performance.md"
 BLOCK = re.compile(r"(<!-- gpu predicted -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def rows(module: str) -> list[tuple[str, ...]]:
+    """(work, kernel, registers, instructions, those at half rate, wavefronts, bytes, G/s by issue, by half rate, by
+    shared memory, by memory, predicted G/s)"""
+    instructions, made = counted(module, H100.architecture), []
+    issued = {name: found.issued for name, found in instructions.items()}
+    for work, launches in LAUNCHES.items():
+        for launch in launches:
+            registers = cuda_counts.registers(module, H100.architecture, launch.kernel)
+            counts, waves = instructions[launch.kernel], launch.wavefronts
+            slots = counts.all, counts.half_rate * LANES / HALF_RATE, waves * LANES / SERVED
+            times = [*(slot / H100.issue for slot in slots), launch.bytes / H100.bandwidth]
+            rates = (f"{1e-9 / time:.0f}" if time else "" for time in (*times, max(times)))
+            numbers = f"{counts.all:.1f}", f"{counts.half_rate:.1f}", f"{waves:.1f}" if waves else "", str(launch.bytes)
+            made.append((work, launch.kernel, str(registers), *numbers, *rates))
+        if len(launches) > 1:
+            both = 1e-9 / seconds(launches, issued, H100.issue, H100.bandwidth)
+            moved = str(sum(launch.bytes for launch in launches))
+            made.append((work, "all launches", *("",) * 4, moved, *("",) * 4, f"{both:.0f}"))
+    return made
 
 
 def main(arguments: list[str]) -> int:

@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 class _OnHost(NamedTuple):
     """A batch before it is copied: an array of each dtype, and the images unless the device has them.
 
-    Numbers have the dtypes that the ops use them in, which spares a GPU the conversions and gives the ops the short way.
+    Numbers have the dtypes that the ops use them in: nothing is converted on a GPU, and the ops take the short way.
     """
 
     integers: Tensor  # (4, B) int64: index, whether it is mirrored, label, k
@@ -85,7 +85,7 @@ class Batches:
             made = (self._next[1] if self._next and there else self._ahead.submit(self._make, step)).result()
             self._next = step + 1, self._ahead.submit(self._make, step + 1)
         index, mirrored, labels, k = to_device(made.integers, self.device).unbind()
-        numbers = Numbers(*(row for rows in (made.doubles, made.singles) for row in to_device(rows, self.device).unbind()))
+        numbers = Numbers(*to_device(made.doubles, self.device), *to_device(made.singles, self.device))
         if made.images is not None:
             x_0 = to_device(made.images, self.device)
         else:

@@ -34,6 +34,13 @@ def _one_thread():
 
 @every_backend
 @every_op
+def test_first(op, backend):
+    """Before all others: an op has a first call once."""
+    gpu_checks.check_first(op, backend, GPU, SHAPE)
+
+
+@every_backend
+@every_op
 def test_graph(op, backend):
     gpu_checks.check_graph(op, backend, GPU, SHAPE)
 

@@ -10,7 +10,8 @@ from support.subprocesses import report_of
 
 CASES = (
     "the_device_refuses_what_a_gpu_refuses", "what_outlives_a_call_is_noticed",
-    "first_calls_keep_nothing_of_the_callers_memory_and_wait_for_nothing", "every_op_gives_the_bits_of_the_cpu",
+    "first_calls_keep_nothing_of_the_callers_memory_and_wait_for_nothing", "an_op_runs_first_in_a_capture",
+    "every_op_gives_the_bits_of_the_cpu",
     "flags", "parts_of_a_batch", "numbers_that_differ_within_a_sample", "arrays_of_another_library", "processes",
     "tokens", "samples", "losses_and_their_gradients", "training", "schedules", "waits_are_refused",
     "no_training_step_waits", "batches_are_those_of_the_host",

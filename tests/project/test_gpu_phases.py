@@ -1,5 +1,6 @@
 """The phases of benchmarks/gpu without a GPU: a dry run of all of them, and processes that fail, die or hang."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,11 +9,15 @@ import time
 import types
 
 import pytest
+import torch
 
+from fastblackout.training.execution import Execution
+from fastblackout.training.trainer import Trainer
 from support import ROOT
 from support.subprocesses import elsewhere
 
 FOLDER = ROOT / "benchmarks"
+PHASES = ("check", "time", "train", "profile", "jax")
 
 
 def dry_run(folder, *arguments):
@@ -33,41 +38,41 @@ def dry_run(folder, *arguments):
 
 @pytest.mark.slow
 def test_a_dry_run_of_all_phases_and_one_that_goes_on(tmp_path):
-    done = dry_run(tmp_path, "check", "time", "train", "profile")
+    done = dry_run(tmp_path, *PHASES)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     lines = done.stdout.splitlines()
     phases = [line.split(",")[0] for line in lines if line.startswith("== ")]
-    assert phases == ["== check", "== time", "== check", "== train", "== profile"]
-    for test in ("graph", "ranks", "product", "compiled", "reduce_overhead", "opcheck"):
+    assert phases == ["== check", "== train", "== time", "== check", "== profile", "== jax"]
+    for test in ("first", "graph", "ranks", "product", "compiled", "reduce_overhead", "opcheck"):
         assert sum(line.startswith(f"passed test_{test}[poisson-cpu] ") for line in lines) == 1, test
     at = lines.index("Nothing failed.")
     assert f"written to {tmp_path / 'work'}, {tmp_path / 'out'}" in lines[:at]
-    assert "cpu poisson 6/6, cases" in lines[at + 1] and lines[-1].startswith("no card, a dry run: ")
+    assert "cpu poisson 7/7, cases" in lines[at + 1] and lines[-1].startswith("no card, a dry run: ")
     names = sorted(file.name for file in (tmp_path / "out").iterdir())
-    assert names == ["results.json", "table.md", "tests.log"] and len(names) <= 8
+    assert names == ["results.json", "table.md", "tests.log"]
+    assert (tmp_path / "work" / "inductor").is_dir()  # what goes on with the next call
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {row["by"] for row in found["rows"]} == {"cpu", "torch.poisson"}
     parts = {part["part"]: part for part in found["train"]}
     assert parts.keys() >= {"sample", "digits", "small step: eager", "cifar10 step: compiled graph bf16"}
     assert len(parts) == 16 and parts["sample"]["same_bytes"]
+    assert next(iter(parts)) == "cifar10 step: compiled bf16" and parts["cifar10 step: compiled bf16"]["profile"]
+    assert all("error" not in part for part in found["jax"]) and len(found["jax"]) == 10
     eager, bf16 = (parts[f"small step: {way}"] for way in ("eager", "compiled bf16"))
     assert eager["losses"] == pytest.approx(bf16["losses"], rel=0.03) and eager["losses"] != bf16["losses"]
     assert 0 < eager["host_seconds"] <= eager["seconds"] and 0 < eager["share_of_ops"] < 1
-    assert [part["by"] for part in found["profile"]] == ["cpu"] and found["profile"][0]["kernels"]
+    ((profiled,),) = (part["cases"] for part in found["profile"])
+    assert profiled["by"] == "cpu" and profiled["kernels"]
     assert "| poisson, rates to 50 | 4x1x8x8 | cpu |" in (tmp_path / "out" / "table.md").read_text()
-    assert set(found["seconds"]) == {"check", "time", "train", "profile"}
+    assert set(found["seconds"]) == set(PHASES)
 
-    again = dry_run(tmp_path, "check", "time", "train", "profile")  # there is nothing left to do
+    again = dry_run(tmp_path, *PHASES)  # there is nothing left to do
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
     assert not [
-        line
-        for line in again.stdout.splitlines()
-        if line.startswith(("passed ", "poisson, rates", "small step: eager: done"))
+        line for line in again.stdout.splitlines() if line.startswith(("passed ", "poisson, rates", "train: ", "jax: "))
     ]
     later = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert {name: later[name] for name in ("tests", "rows", "train")} == {
-        n: found[n] for n in ("tests", "rows", "train")
-    }
+    assert all(later[name] == found[name] for name in ("tests", "rows", "train", "jax"))
 
 
 TESTS = """
@@ -152,14 +157,81 @@ def test_timings_start_again(script, tmp_path, monkeypatch):
 
 def test_parts_go_on_after_one_that_is_lost(script, tmp_path, monkeypatch):
     children, heard, lost = script("gpu.children"), [], []
-    code = "import sys\nfrom gpu.children import tell\nfor part in sys.argv[1].split(','):\n    tell(begun=part)\n"
-    code += "    assert part != 'b', 'b is wrong'\n    tell(part=part)\n"
+    code = (
+        "import sys, time\nfrom gpu.children import tell\nfor part in sys.argv[1].split(','):\n    tell(begun=part)\n"
+    )
+    code += "    assert part != 'b', 'b is wrong'\n    if part == 'd': time.sleep(60)\n    tell(part=part)\n"
     (tmp_path / "parts.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     told = lambda part, how: lost.append((part, how))  # noqa: E731
-    children.in_turn("parts", ["a", "b", "c"], [], lambda: 60.0, heard.append, told)
-    assert heard == [{"part": "a"}, {"part": "c"}]
-    assert [part for part, _ in lost] == ["b"] and "AssertionError: b is wrong" in lost[0][1]
+    parts = ["a", "b", "c", "d", "e"]
+    children.in_turn("parts", parts, [], lambda part: 2.0 if part == "d" else 60.0, heard.append, told)
+    assert heard == [{"part": "a"}, {"part": "c"}, {"part": "e"}]
+    assert [part for part, _ in lost] == ["b", "d"] and "AssertionError: b is wrong" in lost[0][1]
+    assert lost[1][1].startswith("it did not end in 2 s")
+
+
+def test_a_call_goes_on_with_what_has_no_result(script, tmp_path, monkeypatch):
+    """Those that failed come last; what this call's time cuts off is no failure."""
+    phases, asked, left = script("gpu.phases"), [], [60.0]
+
+    def in_turn(module, parts, options, seconds, heard, lost, **more):
+        asked.extend(parts)
+        heard({"part": "c", "when": [0, 1]})
+        lost("d", "it ended with status 1")
+        left[0] = 0.5
+        lost("b", "it did not end in 9 s")
+
+    monkeypatch.setattr(phases, "in_turn", in_turn)
+    run = phases.Run(script("gpu.results").Store(tmp_path / "work", None, False), lambda: left[0])
+    run.results["train"] = [{"part": "a"}, {"part": "b", "error": "x"}]
+    run._parts("train", "gpu.train", "abcd", lambda: 9.0)
+    assert asked == ["c", "d", "b"]
+    assert [(part["part"], "error" in part) for part in run.results["train"]] == [("a", 0), ("c", 0), ("d", 1)]
+    assert run.results["dropped"] == ["train: b"]
+
+
+def test_steps_are_timed_under_the_settings_of_training(script, monkeypatch):
+    """TF32 and cuDNN's search, which `fastblackout train` sets by the same function."""
+    train, within, seen, step = script("gpu.train"), [], [], Trainer.train_step
+
+    @contextlib.contextmanager
+    def settings(execution):
+        within.append(execution)
+        yield
+        within.pop()
+
+    monkeypatch.setattr(Execution, "settings", settings)
+    monkeypatch.setattr(Trainer, "train_step", lambda trainer: seen.append(len(within)) or step(trainer))
+    found = train.step(torch.device("cpu"), True, "small", "compiled bf16")
+    assert set(seen) == {1} and found["profile"]["kernels"]
+
+
+def test_the_profile_of_a_step(script, monkeypatch):
+    """Of kernels in two streams: some at once, some after a gap."""
+    profile = script("gpu.profile")
+    found = [("a", 0.0, 10.0), ("b", 5.0, 20.0), ("a", 30.0, 40.0), ("c", 32.0, 33.0), ("b", 45.0, 50.0)]
+    monkeypatch.setattr(profile, "ran", lambda call, device: found)
+    made = profile.of_steps(lambda: None, None)
+    assert (made["busy"], made["us_of_longest_gap"]) == (35 / 50, 10.0)
+    assert (made["gaps"] * profile.CALLS, made["us_of_gaps"] * profile.CALLS) == (2, 15.0)
+    assert [(row["kernel"], row["us"]) for row in made["kernels"]] == [("a", 10.0), ("b", 10.0), ("c", 1.0)]
+
+
+def test_what_was_built_is_taken_for_the_same_sources(script, tmp_path):
+    built, root = script("gpu.built"), tmp_path / "clone"
+    module = root / "fastblackout" / f"_cpu{built.SUFFIX}"
+    for name in ("csrc/cuda/a.cu", "setup.py", "fastblackout/reference/philox.py", "fastblackout/_build.json", module):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("first")
+    assert not built.Built(tmp_path / "work", root).take()
+    built.Built(tmp_path / "work", root).keep()
+    module.unlink()
+    assert built.Built(tmp_path / "work", root).take() and module.read_text() == "first"
+    (root / "fastblackout" / "other.py").write_text("of no module")
+    assert built.Built(tmp_path / "work", root).take()
+    (root / "csrc/cuda/a.cu").write_text("second")
+    assert not built.Built(tmp_path / "work", root).take()
 
 
 def test_clocks_are_those_of_the_time_asked_for(script):
@@ -196,7 +268,7 @@ def test_a_build_that_fails_with_cuda_is_tried_without(script, tmp_path, monkeyp
 
 def test_results_of_another_card_do_not_count(script, tmp_path, capsys):
     made = script("gpu.results").Store
-    machine = {"card": "NVIDIA Card", "commit": "0" * 40, "torch": "2.11.0", "triton": "3.6.0"}
+    machine = {"card": "NVIDIA Card", "sources": "0" * 16, "torch": "2.11.0", "triton": "3.6.0"}
     store = made(tmp_path / "work", tmp_path / "out", False)
     store.on(machine)
     store.results["tests"]["test_graph[thin-cuda]"] = {"outcome": "passed", "text": ""}

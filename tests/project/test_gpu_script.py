@@ -35,12 +35,16 @@ def test_one_line_and_status_1_without_a_gpu(tmp_path):
     assert done.stderr == "gpu: torch sees no NVIDIA GPU: run this where there is one\n"
     assert not list(tmp_path.iterdir())
     done = run(tmp_path, FOLDER / "gpu", "check", "tme")
-    assert done.returncode == 2 and "phases: must be some of build, check, time, train, profile, got tme" in done.stderr
+    assert (
+        done.returncode == 2
+        and "phases: must be some of build, check, train, time, profile, jax, got tme" in done.stderr
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("op", OPS)
 def test_replays_and_parts_on_the_cpu(op):
+    gpu_checks.check_first(op, "cpu", CPU, (3, 5))
     gpu_checks.check_graph(op, "cpu", CPU, (3, 5))
     gpu_checks.check_ranks(op, "cpu", CPU, (16, 5))
     gpu_torch_checks.check_compiled(op, "cpu", CPU, (3, 5))
@@ -183,7 +187,7 @@ def test_cupy_is_called_with_what_it_takes(script, monkeypatch):
 def results(script):
     """Of a card whose poisson is wrong on one backend."""
     made = script("gpu.results").blank()
-    made["machine"] = {"card": "NVIDIA Card", "capability": "sm_90", "driver": "580.1", "commit": "0123456789abcdef"}
+    made["machine"] = {"card": "NVIDIA Card", "capability": "sm_90", "driver": "580.1", "sources": "0123456789abcdef"}
     made["tests"] = {
         "test_product[poisson-cuda]": {"outcome": "failed", "text": "out: 1 wrong", "cases": 3, "of": 9},
         "test_graph[poisson-cuda]": {"outcome": "passed", "text": ""},
@@ -222,7 +226,6 @@ def test_every_case_is_timed_and_shown(script, results):
         "Left out, no time: categorical: all",
         "Not timed: CuPy",
         "| 1755 |",
-        "FlagGems binomial (Triton), NVIDIA H20: 8.8 G/s",
         "| bridge, float32 | at least 80% of the lower of the ceilings | not measured |",
     ):
         assert wanted in text, wanted

@@ -97,11 +97,9 @@ def _over_elements(body: list[str]) -> bool:
     return _moves(body) and not _shuffles(body)
 
 
-# Of these a multiprocessor takes 64 lanes a clock, half of what it issues: "throughput of native arithmetic instructions"
-# in NVIDIA's CUDA programming guide. Integer additions, logic, shifts, compares, minima, byte permutes, conversions.
-_HALF_RATE = re.compile(
-    r"(?:@!?U?P\w+ )?(?:V?IADD3?|LEA|P?LOP3|SHF|(?:V?I|F)MNMX|[IF]SETP|F?SEL|PRMT|I2FP)\b"
-)
+# Of these a multiprocessor takes 64 lanes a clock, half of what it issues, by the CUDA programming guide (throughput of
+# native arithmetic instructions): integer additions, logic, shifts, compares, minima, byte permutes, conversions.
+_HALF_RATE = re.compile(r"(?:@!?U?P\w+ )?(?:V?IADD3?|LEA|P?LOP3|SHF|(?:V?I|F)MNMX|[IF]SETP|F?SEL|PRMT|I2FP)\b")
 
 
 def at_half_rate(text: str) -> bool:

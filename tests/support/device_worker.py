@@ -93,6 +93,12 @@ def first_calls_keep_nothing_of_the_callers_memory_and_wait_for_nothing():
 
 
 @case
+def an_op_runs_first_in_a_capture():
+    for op in OPS:
+        gpu_checks.check_first(op, "cuda", CUDA, SHAPE)
+
+
+@case
 def every_op_gives_the_bits_of_the_cpu():
     for op in OPS:
         a, rng = product.arguments(op, PLAIN | {"shape": SHAPE}), fb.Philox(5, 6, 7)

@@ -59,17 +59,17 @@ WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
 
 
 def captured(
-    step: Callable[[], dict[str, Tensor]], device: torch.device
+    step: Callable[[], dict[str, Tensor]], device: torch.device, warm: bool = True
 ) -> tuple[Callable[[], Any], dict[str, Tensor]]:
-    """(replay, the tensors it writes); on the CPU, which has no graphs, the replay is a call."""
+    """(replay, the tensors it writes); on the CPU, which has no graphs, the replay is a call. warm: it runs before."""
     if device.type == "cpu":
         made: dict[str, Tensor] = {}
         return lambda: made.update(step()), made
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        step()
-        step()
+        for _ in range(2 if warm else 0):
+            step()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -86,6 +86,18 @@ def check_philox(device: torch.device, module: Any = None) -> None:
         words = torch.zeros(64, 3, 4, dtype=torch.int64, device=device)
         cuda.philox(words, torch.tensor([*counter, *key], device=device), None, module=module)
         assert words.tolist() == [[list(result)] * 3] * 64, answer
+
+
+def check_first(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
+    """An op that runs for the first time in a capture, once another has run: its kernels are loaded there."""
+    rng, other = fb.Philox(7, 5), "poisson" if op == "normal" else "normal"
+    public(other, moved(arguments(other, PLAIN | {"shape": shape}), device), rng.tensor(device), backend)
+    a = arguments(op, PLAIN | {"shape": shape})
+    there, key = moved(a, device), rng.tensor(device)
+    replay, made = captured(lambda: public(op, there, key, backend), device, warm=False)
+    replay()
+    for name, expected in public(op, a, rng).items():
+        same(f"first call in a capture: {name}", made[name], expected)
 
 
 def draws_by_key(op: str) -> bool:
