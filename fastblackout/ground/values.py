@@ -61,7 +61,9 @@ def is_array(value: Any) -> bool:
     """Whether value is a list or tuple, or an array of any library, and not a number of NumPy's."""
     if isinstance(value, (int, float, np.generic)):  # first: numbers may be symbols of torch.compile
         return False
-    return isinstance(value, (list, tuple)) or is_tensor(value) or any(hasattr(value, n) for n in ("shape", "__dlpack__"))
+    if isinstance(value, (list, tuple)) or is_tensor(value):
+        return True
+    return hasattr(value, "shape") or hasattr(value, "__dlpack__")
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
