@@ -134,7 +134,7 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
         for source in dict.fromkeys(sources):
             objects.append(f"{build}/{name}/{source}.o")
             rule = cu if source.endswith(".cu") else "bind" if "/bindings/" in source else "cxx"
-            lines += [f"build {objects[-1]}: {rule} {source}", f"  description = compile {source}"]
+            lines.append(f"build {objects[-1]}: {rule} {source}\n  description = compile {source}")
             if SANITIZE == "thread" and source == "csrc/simt/simt.cpp":  # its own turns are no races: csrc/simt/fiber.h
                 lines.append("  more = -fno-sanitize=thread -DFASTBLACKOUT_TSAN")
             if "address" in SANITIZE and source == "csrc/cpu/support/draw.cpp":  # with it g++ takes minutes longer
