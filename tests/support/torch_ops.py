@@ -26,7 +26,7 @@ def numbers(batch, value, dtype=torch.float32):
 
 
 def thin(x, logits, p, q, key):
-    center = p.float()[:, None, None] * 100.0
+    center = p.float()[:, None, None, None] * 100.0
     return fb.thin(x, fb.Prob(p, q), rng=key, center=center, scale=0.5, outputs=("x_t", "model_input"))
 
 
