@@ -68,10 +68,10 @@ def beta_binomial_log_prob(x: Any, count: Any, a: Any, b: Any) -> Any:
     x, count: whole numbers of any integer or float dtype that broadcast with a and b, which are in [2^-1022, 2^53];
     count is at most 2^53. NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their
     device, differentiable in a and b. Outside 0 <= x <= count, and for an x that is no whole number, it is -inf.
-    With m = count a / (a + b) the error is within 5e-15 (1 + |log a| + |log b| + log(1 + count) + |result|) +
-    2e-15 |x - m| for NumPy arrays and plain CPU tensors, and tiny, large and unequal a and b too
-    (fastblackout/reference/log_prob.py). Tensors that need a gradient, are traced or lie on a device take the equation
-    as it stands, to 1e-15 (1 + |log a| + |log b| + count (1 + log(a + b + count))).
+    The error is within 5e-15 (1 + |log a| + |log b| + log(1 + count) + |result|) + 2e-15 |x - m|, m the mean, for NumPy
+    arrays and plain CPU tensors, and for tiny, large and unequal a and b too (fastblackout/reference/log_prob.py);
+    tensors that need a gradient, are traced or lie on a device take the equation as it stands, to 1e-15 (1 + |log a| +
+    |log b| + count (1 + log(a + b + count))).
     Raises ValueError for a and b outside their range and counts that are negative or no whole numbers (NumPy and CPU
     tensors).
     Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the law; C. Loader, 2000.
