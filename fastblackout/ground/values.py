@@ -61,7 +61,7 @@ def is_array(value: Any) -> bool:
     """Whether value is a list or tuple, or an array of any library, and not a number of NumPy's."""
     if isinstance(value, (int, float, np.generic)):  # first: numbers may be symbols of torch.compile
         return False
-    if isinstance(value, (list, tuple)) or is_tensor(value):
+    if isinstance(value, (list, tuple)) or is_tensor(value):  # a nested tensor refuses to be asked for its shape
         return True
     return hasattr(value, "shape") or hasattr(value, "__dlpack__")
 
