@@ -4,13 +4,11 @@ Every case runs on the reference and on every instruction set. Errors of trainin
 with those.
 """
 
-import contextlib
 import re
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import BaseTorchDispatchMode
 
 import fastblackout as fb
 from support.helpers import BACKENDS, using
@@ -284,30 +282,6 @@ def test_wrong_kinds_of_outputs(backend):
     ):
         with pytest.raises(TypeError, match=f"^thin: {text}"):
             fb.thin(x, 0.5, rng=RNG, out=out)
-
-
-@pytest.mark.parametrize("traced", [False, True])
-def test_an_output_that_requires_a_gradient(traced, backend):
-    """torch's own functions refuse it, too: it would go on as the leaf that it was, with the values of a draw."""
-    x, leaf = torch.zeros(SHAPE, dtype=torch.uint8), torch.zeros(SHAPE, requires_grad=True)
-    calls = (
-        lambda out: fb.thin(x, 0.5, rng=RNG, out=fb.Thinned(model_input=out)),
-        lambda out: fb.bridge_step(x, leaf, 0.5, rng=RNG, out=fb.Stepped(model_input=out)),
-        lambda out: fb.tau_leap_step(x, leaf, 0.5, rng=RNG, out=fb.Leaped(model_input=out)),
-        lambda out: fb.posterior_step(
-            x, (leaf, leaf), 0.5, family="beta-binomial", rng=RNG, out=fb.Stepped(model_input=out)
-        ),
-    )
-    for call in calls:
-        with BaseTorchDispatchMode() if traced else contextlib.nullcontext():
-            for out in (leaf, leaf * 1):
-                with pytest.raises(
-                    ValueError, match=": out.model_input: must not require a gradient, got a tensor that"
-                ):
-                    call(out)
-            with torch.no_grad():
-                call(torch.ones(SHAPE, requires_grad=True))
-    assert (leaf == 0).all()
 
 
 @pytest.mark.parametrize("name", ["logits", "births"])

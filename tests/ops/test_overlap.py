@@ -1,16 +1,18 @@
-"""Outputs on the memory of an argument other than the counts: refused, with nothing written.
+"""Outputs on the memory of an argument other than the counts, or with a gradient: refused, with nothing written.
 
 Where a sample's outputs cover what the next samples read, most of those come out wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import BaseTorchDispatchMode
 
 import fastblackout as fb
 from support.arrays import bits
@@ -113,3 +115,27 @@ def test_a_field_of_records_ends_where_its_last_record_does() -> None:
     out = records.view(np.uint8)[-24:].reshape(SHAPE)
     with pytest.raises(ValueError, match="^thin: out.x_t: must not overlap alive"):
         fb.thin(X, records["p"], rng=RNG, out=fb.Thinned(x_t=out))
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_an_output_that_requires_a_gradient(traced: bool, backend: str) -> None:
+    """torch's own functions refuse it, too: it would go on as the leaf that it was, with the values of a draw."""
+    x, leaf = torch.zeros((2, 3), dtype=torch.uint8), torch.zeros((2, 3), requires_grad=True)
+    calls = (
+        lambda out: fb.thin(x, 0.5, rng=RNG, out=fb.Thinned(model_input=out)),
+        lambda out: fb.bridge_step(x, leaf, 0.5, rng=RNG, out=fb.Stepped(model_input=out)),
+        lambda out: fb.tau_leap_step(x, leaf, 0.5, rng=RNG, out=fb.Leaped(model_input=out)),
+        lambda out: fb.posterior_step(
+            x, (leaf, leaf), 0.5, family="beta-binomial", rng=RNG, out=fb.Stepped(model_input=out)
+        ),
+    )
+    for call in calls:
+        with BaseTorchDispatchMode() if traced else contextlib.nullcontext():
+            for out in (leaf, leaf * 1):
+                with pytest.raises(
+                    ValueError, match=": out.model_input: must not require a gradient, got a tensor that"
+                ):
+                    call(out)
+            with torch.no_grad():
+                call(torch.ones((2, 3), requires_grad=True))
+    assert (leaf == 0).all()
