@@ -10,12 +10,12 @@ from support import torch_ops, torch_states
 from support.arrays import bits
 
 pytestmark = torch_ops.WARNINGS
-CALLS = [*torch_ops.CALLS, *torch_states.CALLS]
+CALLS = [*torch_ops.CALLS, *torch_states.CALLS, torch_states.rows]
 SAME_FOR_ALL = (torch_states.COUNT, torch_states.STATES, torch_states.STATES)  # the one shape without a batch
 
 
 def arguments(call, batch):
-    if call in torch_states.CALLS:
+    if call.__module__ == torch_states.__name__:
         return torch_states.inputs(batch, seed=batch)
     x, logits, (p, q) = torch_ops.inputs(batch, seed=batch)
     return x, logits, p, q
