@@ -54,11 +54,6 @@ def log_probs(state, logits, matrices, index, p, key):
     )
 
 
-def rows(state, logits, matrices, index, p, key):
-    """Made of operations of torch, which a compiler other than export's may reorder."""
-    return fb.categorical_rows(logits=logits, rng=key), fb.categorical_rows(logits.double().softmax(-1), rng=key)
-
-
 CALLS = [forward, through_table, bridge, bridge_known, log_probs]
 
 

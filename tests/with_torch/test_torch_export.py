@@ -5,17 +5,18 @@ import warnings
 import pytest
 import torch
 
+import fastblackout as fb
 from fastblackout.call import torch_registry
 from support import torch_ops, torch_states
 from support.arrays import bits
 
 pytestmark = torch_ops.WARNINGS
-CALLS = [*torch_ops.CALLS, *torch_states.CALLS, torch_states.rows]
+CALLS = [*torch_ops.CALLS, *torch_states.CALLS]
 SAME_FOR_ALL = (torch_states.COUNT, torch_states.STATES, torch_states.STATES)  # the one shape without a batch
 
 
 def arguments(call, batch):
-    if call.__module__ == torch_states.__name__:
+    if call in torch_states.CALLS:
         return torch_states.inputs(batch, seed=batch)
     x, logits, (p, q) = torch_ops.inputs(batch, seed=batch)
     return x, logits, p, q
@@ -45,6 +46,16 @@ def test_export(call, strict):
         given = arguments(call, size)
         got = program.module()(*given, key.tensor())
         assert [bits(value) for value in got] == [bits(value) for value in module(*given, key)]
+
+
+def test_export_of_rows():
+    """Made of operations of torch, a part of the rows after another; a graph for any batch has no such parts."""
+    module, key = Module(lambda weights, key: (fb.categorical_rows(weights, rng=key),)), torch_ops.KEYS[1].tensor()
+    shapes = {"given": ({0: torch.export.Dim("batch")}, None)}
+    program = torch.export.export(module, (torch.rand(4, 5), key), dynamic_shapes=shapes, strict=False).module()
+    for size in (4, 9):
+        weights = torch.rand(size, 5)
+        assert bits(program(weights, key)[0]) == bits(module(weights, key)[0])
 
 
 def test_every_registered_op_has_an_opcheck():
