@@ -17,6 +17,7 @@ from fastblackout.cli.command_line import build_parser, main
 from fastblackout.ops.capabilities import capabilities
 from fastblackout.training.recipes import RECIPES
 from support.configs import rewrite_config
+from support.subprocesses import PACKAGE
 
 MAIN = "import sys; from fastblackout.cli import main; sys.exit(main())"
 TINY = ["--steps=6", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--checkpoint-every=3", "--quiet"]
@@ -257,10 +258,10 @@ def test_a_full_disk(place, line):
 
 def test_help_is_quick_and_complete():
     code = (
-        "import sys; from fastblackout.cli.command_line import build_parser; build_parser().format_help(); "
+        f"import sys; sys.path[:] = {[PACKAGE, *sys.path]!r}; from fastblackout.cli.command_line import build_parser; build_parser().format_help(); "
         "assert not {'torch', 'numpy', 'matplotlib', 'sklearn', 'PIL'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"], check=True)
+    subprocess.run([sys.executable, "-S", "-c", code], check=True)
     text = build_parser().format_help()
     assert all(command in text for command in ("train", "sample", "evaluate", "info", "bench"))
 

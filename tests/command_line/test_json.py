@@ -140,7 +140,7 @@ def test_a_folder_that_takes_nothing_is_noticed_before_any_work(place, tmp_path,
         (f"export runs/array {tmp_path}/a", "export: folder: "),
         (f"convert a.pth {tmp_path}/a/b --from=lanl --dataset=cifar10", "convert: out: "),
         (f"train array --data=counts.npz --out={tmp_path}/b --json={tmp_path}/a", "train: json: "),
-        *((f"{name} --json={tmp_path}/a", f"{name}: json: ") for name in ("sample", "evaluate", "plot", "info")),
+        *((f"{of} --force --json={tmp_path}/a", f"{of}: json: ") for of in ("sample", "evaluate", "plot", "info")),
     ):
         assert main(line.split()) == 1, line
         err = capsys.readouterr().err
