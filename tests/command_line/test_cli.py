@@ -258,7 +258,8 @@ def test_a_full_disk(place, line):
 
 def test_help_is_quick_and_complete():
     code = (
-        f"import sys; sys.path[:] = {[PACKAGE, *sys.path]!r}; from fastblackout.cli.command_line import build_parser; build_parser().format_help(); "
+        f"import sys; sys.path[:] = {[PACKAGE, *sys.path]!r}; "
+        "from fastblackout.cli.command_line import build_parser; build_parser().format_help(); "
         "assert not {'torch', 'numpy', 'matplotlib', 'sklearn', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-S", "-c", code], check=True)
