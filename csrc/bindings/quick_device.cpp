@@ -65,25 +65,26 @@ class Owned {
 // and launches on other streams may run beside. When it is freed, torch gives it to work on this stream, behind the kernel.
 class Scratch {
  public:
-  // each: how many sums a chunk has. none: whether none is needed.
+  // each: how many sums a chunk has. none: whether none is needed. A sample of one chunk needs no counter.
   Scratch(const Reader& read, int64_t samples, int64_t chunks, int64_t each, bool none)
-      : none_(none), sums_(none ? nullptr : make_row(read.first(), "new_empty", samples * chunks * each, torch.float32)),
-        done_(sums_.get() == nullptr ? nullptr : make_row(read.first(), "new_zeros", samples, torch.int32)) {}
+      : none_(none), counted_(chunks > 1),
+        sums_(none ? nullptr : make_row(read.first(), "new_empty", samples * chunks * each, torch.float32)),
+        done_(sums_.get() == nullptr || !counted_ ? nullptr : make_row(read.first(), "new_zeros", samples, torch.int32)) {}
 
   template <class Op>
   bool lend(Reader& read, Op& op) const {
     if (none_) return true;
     Tensor of_chunks, counters;
-    if (sums_.get() == nullptr || done_.get() == nullptr || !read.target().borrow(sums_.get(), of_chunks) ||
-        !read.target().borrow(done_.get(), counters))
-      return false;
+    if (sums_.get() == nullptr || !read.target().borrow(sums_.get(), of_chunks)) return false;
     op.chunk_sums = reinterpret_cast<float*>(of_chunks.data);
+    if (!counted_) return true;
+    if (done_.get() == nullptr || !read.target().borrow(done_.get(), counters)) return false;
     op.chunks_done = reinterpret_cast<unsigned*>(counters.data);
     return true;
   }
 
  private:
-  const bool none_;
+  const bool none_, counted_;
   const Owned sums_, done_;
 };
 

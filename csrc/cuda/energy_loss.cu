@@ -76,11 +76,13 @@ FB_DEVICE float sum_of_squares(const float* a, const float* b) {  // by a whole 
   return sum;
 }
 
-// Whether all other chunks of the sample are done: by a count that the last one sets back to 0. By all threads of a block.
+// Whether all other chunks of the sample are done: where there are others, by a count that the last one sets back to 0. By all
+// threads of a block.
 FB_DEVICE bool is_last(const EnergyLoss& op, const Chunk& chunk) {
   __shared__ bool last;
   __threadfence();
   __syncthreads();
+  if (chunks_of(op) == 1) return true;
   if (threadIdx.x == 0) last = atomicInc(op.chunks_done + chunk.sample, chunks_of(op) - 1) == chunks_of(op) - 1;
   __syncthreads();
   __threadfence();

@@ -10,16 +10,20 @@
 
 #else
 
+#include <map>
+#include <mutex>
+#include <utility>
+
 #define FB_KERNEL(threads, blocks_per_sm) __global__ void __launch_bounds__(threads, blocks_per_sm)
 #define FB_PARAM(Type) const __grid_constant__ Type  // stays in the constant bank, whatever takes its address
 #define FB_DEVICE __device__ __forceinline__
 #define FB_COLD __device__ __noinline__  // for rare cases: a call keeps their registers apart from those of the hot loop
 #define FB_LAUNCH(kernel, blocks, threads, stream, ...) FB_LAUNCH_SHARED(kernel, 0, blocks, threads, stream, __VA_ARGS__)
-// A launch that gives the size of shared memory; above 48 KiB that has to be asked for, and an error shows at the launch.
-#define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...)                                         \
-  do {                                                                                                        \
-    if ((bytes) > 48 * 1024) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (bytes)); \
-    kernel<<<dim3(blocks), dim3(threads), (bytes), static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__);         \
+// A launch that gives the size of shared memory
+#define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...)                                 \
+  do {                                                                                                \
+    if ((bytes) > 48 * 1024) ask_for_shared(reinterpret_cast<const void*>(kernel), (bytes));          \
+    kernel<<<dim3(blocks), dim3(threads), (bytes), static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__); \
   } while (false)
 #define FB_SHARED_GIVEN(Type)                              \
   extern __shared__ __align__(256) unsigned char given[]; \
@@ -27,6 +31,17 @@
 
 namespace fastblackout {
 namespace cuda {
+
+// Asks for shared memory above 48 KiB, once for a device and a kernel unless it needs more; an error shows at the launch.
+inline void ask_for_shared(const void* kernel, int bytes) {
+  static std::mutex lock;
+  static std::map<std::pair<int, const void*>, int> asked;
+  int device = 0;
+  cudaGetDevice(&device);
+  const std::lock_guard<std::mutex> held(lock);
+  int& most = asked[{device, kernel}];
+  if (bytes > most && cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) == cudaSuccess) most = bytes;
+}
 
 FB_DEVICE uint16_t half_bits(float x) {
   uint16_t bits;

@@ -63,8 +63,9 @@ FB_DEVICE void finish_chunk(const PosteriorLoss& op, const LawChunk& chunk, cons
   float sum = loss_node<0, 1>(losses + lane_id());
 #pragma unroll
   for (int h = 16; h > 0; h /= 2) sum = sum + __shfl_xor_sync(kAllLanes, sum, h);
-  if (!is_last(op, chunk.sample, chunk.number, sum)) return;
-  const double of_all = added_up(op, chunk.sample);
+  const bool alone = chunks_of(op) == 1;
+  if (!alone && !is_last(op, chunk.sample, chunk.number, sum)) return;
+  const double of_all = alone ? 0.0 + static_cast<double>(sum) : added_up(op, chunk.sample);
   if (lane_id() == 0) store_loss(op, chunk.sample, of_all);
 }
 

@@ -112,7 +112,7 @@ constexpr int64_t kUnscratched = 8;   // chunks of a sample (kLossChunk elements
 
 struct BirthLoss : ops::BirthLoss<Backend> {
   float* chunk_sums = nullptr;        // scratch, null up to 8 chunks a sample: samples * ceil(elements / 1024) floats
-  unsigned* chunks_done = nullptr;    // a zero for each sample, which is zero again afterwards
+  unsigned* chunks_done = nullptr;    // a zero for each sample, which is zero again afterwards; null with chunk_sums
 
   template <class Read>
   void fields(Read& read) {
@@ -123,7 +123,7 @@ struct BirthLoss : ops::BirthLoss<Backend> {
 
 struct EnergyLoss : ops::EnergyLoss<Backend> {
   float* chunk_sums = nullptr;        // scratch: samples * ceil(elements / 1024) * S (S + 1) / 2 floats, and
-  unsigned* chunks_done = nullptr;    // as in BirthLoss
+  unsigned* chunks_done = nullptr;    // as in BirthLoss, null where a sample has one chunk
 
   template <class Read>
   void fields(Read& read) {
@@ -133,7 +133,7 @@ struct EnergyLoss : ops::EnergyLoss<Backend> {
 };
 
 struct PosteriorLoss : ops::PosteriorLoss<Backend> {
-  float* chunk_sums = nullptr;        // scratch: samples * ceil(elements / 1024) floats, at least one a sample, and
+  float* chunk_sums = nullptr;        // scratch, null where a sample has one chunk: samples * ceil(elements / 1024) floats
   unsigned* chunks_done = nullptr;    // as in BirthLoss
 
   template <class Read>

@@ -20,7 +20,8 @@ from ..arrays import DTYPES
 from . import available
 
 _CODES: dict[Any, int] = {}  # torch dtype -> code
-_CHUNK, _BLOCK = 1024, 8  # elements of a chunk, and chunks of a block of birth_loss (csrc/cuda/birth_loss.cu)
+_CHUNK = 1024  # elements of a chunk of a loss
+_ALONE = {"birth_loss": 8, "posterior_loss": 1}  # how many chunks of a sample need no scratch: a block takes them
 # What errors call an op, where that is not its kernel.
 _SAID_AS = {
     "birth_loss_backward": "birth_loss",
@@ -73,7 +74,7 @@ def __getattr__(name: str) -> Callable[..., None]:
 def _loss(name: str) -> Callable[..., None]:
     """The function of a loss, with scratch for the sums of the chunks of a sample, whose first pass ends in float32.
 
-    birth_loss needs none where a block takes a whole sample; the others have a chunk where a sample has no elements.
+    A sample without elements has a chunk.
     """
 
     def function(*fields: Any, module: ModuleType | None = None) -> None:
@@ -81,12 +82,12 @@ def _loss(name: str) -> Callable[..., None]:
         first, sums, scratch = given[0], given[-1], (None, None)
         samples = first.shape[0]
         chunks = max(-(-first.numel() // max(samples, 1) // _CHUNK), 1)
-        if chunks > _BLOCK or name != "birth_loss":
+        if chunks > _ALONE.get(name, 0):
             import torch
 
-            # The counters are this call's own: a CUDA graph that is warmed up or captured may own what is allocated in
-            # the meantime, and launches on other streams may run beside this one.
-            counters = first.new_zeros(samples, dtype=torch.int32)
+            # Counters tell which of several chunks is done last. They are this call's own: a CUDA graph that is warmed
+            # up or captured may own what is allocated in the meantime, and launches on other streams may run beside.
+            counters = first.new_zeros(samples, dtype=torch.int32) if chunks > 1 else None
             scratch = first.new_empty(sums.numel() * chunks, dtype=torch.float32), counters
         _launch(name, (*given, *scratch), flag, module)
 
