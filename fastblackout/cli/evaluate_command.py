@@ -28,6 +28,7 @@ from .in_networks import in_networks, networks_for, note_of_networks
 from .json_output import check_json, give_json
 from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, told_of_steps
 
+MOST_SEEDS = 1000  # whose samples are all kept
 REPEATS = 8  # of all draws for the bounds
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 
@@ -38,8 +39,8 @@ def evaluate_command(options: Namespace) -> int:
         raise ValueError(f"evaluate: bits: must be at least 0, got {options.bits}")
     if options.num < 2:
         raise ValueError(f"evaluate: num: must be at least 2, got {options.num}")
-    if options.seeds < 1:
-        raise ValueError(f"evaluate: seeds: must be at least 1, got {options.seeds}")
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        raise ValueError(f"evaluate: seeds: must be at least 1 and at most {MOST_SEEDS}, got {options.seeds}")
     if options.reference is not None and options.reference < 2:
         raise ValueError(f"evaluate: reference: must be at least 2, got {options.reference}")
     seeds = [Philox(options.seed + n).seed for n in range(options.seeds)]

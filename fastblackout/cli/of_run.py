@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..ground.terminal import wrap
-from ..philox import Philox
+from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
 from ..sampling.sampler import sample_in_batches, usual
+from ..training.config import MOST_THREADS
 from ..training.execution import execution_for
 from ..training.progress import Progress
 from ..training.ranks import current, speaks
@@ -37,9 +38,12 @@ def path_of(options: Namespace) -> tuple[Path, Path | None]:
 def load_for(path: Path, options: Namespace) -> Run:
     if options.num < 1:
         raise ValueError(f"{options.command}: num: must be at least 1, got {options.num}")
+    if options.num > WORD_END:
+        raise ValueError(f"{options.command}: num: must be at most 2^32, got {options.num}")
     Philox(options.seed)  # raises the error for a seed out of range
-    if options.threads < 0:
-        raise ValueError(f"{options.command}: threads: must be at least 0, got {options.threads}")
+    if not 0 <= options.threads <= MOST_THREADS:
+        rule = f"must be at least 0 and at most {MOST_THREADS}"
+        raise ValueError(f"{options.command}: threads: {rule}, got {options.threads}")
     run = load_run(path, options.device, options.weights)
     if run.checkpoint.step == 0 and speaks():
         untrained = f"warning: {run.checkpoint.path} is of step 0: its network is not trained"
