@@ -35,7 +35,7 @@ class Card(NamedTuple):
     bandwidth: float  # bytes a second
 
 
-# Bytes as a copy far larger than the caches moves them, read and written: 3.0 of the data sheet's 3.35 TB/s.
+# A copy far larger than the caches is assumed to move 3.0 TB/s, read and written, of the data sheet's 3.35.
 H100 = Card("H100 SXM", "sm_90", 132 * LANES * 1.755e9, 3.0e12)
 
 

@@ -26,7 +26,8 @@ def thin(
 
     key: of jax.random, of any implementation, or a fb.Philox. Under vmap one key for all slices draws the same in each.
     first_sample, call: of the fb.Philox that is made of the key, 0 where None, or in place of those of a fb.Philox;
-        integers in 0..2^32 - 1, or arrays of JAX, such as the counter of a loop (on CUDA they wrap around).
+        integers in 0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the
+        CPU, and wrap around on CUDA.
     The others are those of fb.thin. Returns Thinned(x_t, births, model_input) of arrays of JAX.
 
         >>> x_0 = jnp.array([[0, 50, 100, 200]], jnp.uint8)

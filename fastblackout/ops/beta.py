@@ -35,9 +35,10 @@ def beta(
     Returns the dtype of `a` (float64 for a Python number), in C order. All is computed in float64 and rounded once, to
     bfloat16 and float16 by way of float32, so results may be 0 or 1.
     p = g_a / (g_a + g_b) of two gamma draws that are kept by their logarithms where a shape is below 1: p is good
-    relative to itself down to 1e-300, and its distribution function is within 2e-14 + 8e-16 (sqrt(a) + sqrt(b)) of the
-    exact one from 1e-290 on (fastblackout/reference/beta.py derives it). Of what is below, with chance about 1e-290^a,
-    some becomes 0. Equal keys give equal results, bit for bit, on every backend and for any split of the batch.
+    relative to itself, and its distribution function is within 2e-14 + 8e-16 (sqrt(a) + sqrt(b)) of the exact one at
+    values of at least 1e-290 (fastblackout/reference/beta.py derives it). Smaller results may become 0, which with
+    a = 1e-3 adds 0.017 to the chance of 0. Equal keys give equal results, bit for bit, on every backend and for any
+    split of the batch.
     There is no gradient: a and b are detached.
     Raises TypeError or ValueError naming op, argument, rule and value.
     Source: G. Marsaglia, W. W. Tsang, A simple method for generating gamma variables, ACM TOMS 26 (2000).

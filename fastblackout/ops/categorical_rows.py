@@ -40,9 +40,9 @@ def categorical_rows(
     rng, generator: as in fb.thin. Dimension 0 is the sample of the key; the element index runs over the rows.
     Returns states (B, ...), in the library of the rows. Equal keys give equal states on every backend, for any split of
     the batch; on a device they are drawn by operations of torch, whatever backend is named, at most 2^22 weights at
-    once, or all in a compiled graph. The law is within S 2^-(b + 1) + 1e-15 total variation, b = min(52, 62 -
-        ceil(log2 S)): 3e-14 for S = 256, 3.6e-10 for S = 50,258 (fastblackout/reference/categorical_rows.py derives
-        it). No gradient.
+    once; a compiled graph takes all rows at once. The law is within S 2^-(b + 1) + 1e-15 total variation, b = min(52,
+    62 - ceil(log2 S)): 3e-14 for S = 256, 3.6e-10 for S = 50,258 (fastblackout/reference/categorical_rows.py derives
+    it). No gradient.
     Raises TypeError or ValueError naming op, argument, rule and value; on a device fb.check_values tells of wrong rows,
     and a row with nothing to draw gives 0.
     Source: inverse CDF; in place of sample_categorical of Lou et al., arXiv 2310.16834, which takes a uniform, a

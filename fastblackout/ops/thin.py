@@ -73,13 +73,13 @@ def thin(
         and max_count may differ within a sample, too: every other array has x_0's dimensions and broadcasts to its
         shape, such as (1, D) for D features. With such an alive x_t is drawn by fb.binomial with a key made of rng
         (docs/draw.md), several times as slow and with other numbers; out is then not taken.
-    mask: bools, one or of x_0's dimensions, which broadcast to its shape, true where elements take part: one that does
-        not keeps its count, whatever it is, with no births. out is then not taken.
+    mask: one bool, or bools with x_0's dimensions that broadcast to its shape, true where elements take part: one that
+        does not keeps its count, whatever it is, with no births. out is then not taken.
     rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
         is read on the host; neither: a fresh seed from torch's default generator. Equal keys give equal results,
         whatever the batch split, backend, thread count or strides.
     max_count: the largest count x_0 may hold (default 255 for uint8, else required), 0 where all counts must be 0: an
-        integer, or whole numbers per sample or within one. It changes no bits: a count of at most 255 is drawn by a
+        integer, or whole numbers of the shapes above. It changes no bits: a count of at most 255 is drawn by a
         table of its sample's p, within 1e-13 total variation of the binomial, a larger one on its own, as near as
         fb.binomial.
     center, scale: what brings counts to a network's range, finite, per sample, rounded to float32; model_input is

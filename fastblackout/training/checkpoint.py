@@ -114,7 +114,7 @@ def _write_folder(
 
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=final.parent))
     try:
-        digests = {}
+        digests = {CONFIG: ""}  # first, so that its line can be deleted by hand and JSON is left
         for name, named in tensors.items():
             content = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in named.items()})
             digests[name] = hashlib.sha256(content).hexdigest()
