@@ -44,7 +44,8 @@ def name_of_torch(dtype: Any) -> str:
     return _TORCH_NAMES.get(dtype) or str(dtype).removeprefix("torch.")
 
 
-if "torch" in sys.modules:
+# Not where torch is blocked, or another thread is half through its import: `name_of_torch` learns them then.
+if all(hasattr(sys.modules.get("torch"), name) for name in DTYPES):
     _learn_dtypes()
 
 _NUMPY_NAMES = {np.dtype(name): name for name in DTYPES if name != "bfloat16"}  # dtype.name takes a microsecond

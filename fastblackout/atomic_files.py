@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,13 +27,17 @@ def atomic_write(path: str | os.PathLike[str], content: bytes) -> Path:
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A temporary file beside `path` to write to; when the block ends it is flushed to the disk and renamed to `path`.
 
-    A symbolic link is followed and stays. A device or a pipe is itself written to: there is nothing else it could be.
+    A symbolic link is followed and stays. A device or a pipe is itself written to: there is nothing else it could be;
+    so is what the process has open, such as /dev/stdout, where it stands.
     Raises OSError (a full disk, no permission) with an existing file of that name untouched and no temporary file left,
     which is also what any error inside the block leaves.
     """
     with naming(path):
-        if _is_special(path):
-            with open(path, "wb") as special:
+        number = open_descriptor(path)
+        if number is not None or _is_special(path):
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            with open(path if number is None else os.dup(number), "wb") as special:
                 yield special
             return
         target = Path(os.path.realpath(path))
@@ -66,6 +71,14 @@ def own(path: Path) -> Path:
     if (path.is_symlink() and not path.is_dir()) or _is_special(path):
         path.unlink()
     return path
+
+
+def open_descriptor(path: str | os.PathLike[str]) -> int | None:
+    """Of the name of a file that the process has open, such as /dev/stdout or /dev/fd/1, the descriptor; else None."""
+    name = os.fspath(path)
+    folder, number = os.path.split({"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(name, name))
+    is_one = number.isdecimal() and os.path.realpath(folder) == f"/proc/{os.getpid()}/fd"
+    return int(number) if is_one else None
 
 
 def _is_special(path: str | os.PathLike[str]) -> bool:

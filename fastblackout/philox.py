@@ -121,14 +121,22 @@ class FreshKey(Philox):
     def seed(self) -> int:  # type: ignore[override]
         return self.draw_seed()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Philox, (self.seed, self.first_sample, self.call)
+
     def at(self, call: int | None = None, first_sample: int | None = None) -> Philox:
         place = Philox(0, self.first_sample, self.call).at(call, first_sample)
         return FreshKey(self.draw_seed, place.first_sample, place.call)
 
 
+def undrawn(key: Philox) -> Seed | None:
+    """The seed of a key that is yet to be drawn; None of others."""
+    return key.draw_seed if isinstance(key, FreshKey) and key.draw_seed.drawn is None else None
+
+
 def draw_checked(key: Philox, draw: Callable[[Philox], Any]) -> Any:
     """draw(key), which finds some wrong values only while it draws: first for these alone, where the seed is yet to be
     drawn."""
-    if isinstance(key, FreshKey) and key.draw_seed.drawn is None:
+    if undrawn(key) is not None:
         draw(Philox())
     return draw(key)

@@ -1,7 +1,8 @@
 // Fills an op of the CPU's kernels from the arguments of a function of _cpu: size, threads and instruction set, then the fields
 // of the op's list in fastblackout/ops.h. An array comes as NumPy's, as (address, dtype code, shape, strides in elements) or as
 // None; a number for each sample as a NumPy array, of stride 0 where all samples share one; a probability as a pair of those or
-// None; the key as (seed, first sample, call), with a function that draws the seed of a call without a key. Python has checked dtypes, shapes and devices, and owns the memory.
+// None; the key as (seed, or a function that draws it, first sample, call). Python has checked dtypes, shapes and devices, and
+// owns the memory.
 #pragma once
 
 #include <pybind11/numpy.h>

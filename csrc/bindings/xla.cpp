@@ -64,7 +64,7 @@ constexpr Named handlers[] = FB_XLA_HANDLERS(cpu);
 
 PyObject* xla_handlers(PyObject*, PyObject*) { return capsules(handlers); }
 
-// with_default_floats(function) -> function(), for Python that XLA calls back
+// with_default_floats(function) -> function(), for what Python computes itself (fastblackout/backends/float_mode.py)
 PyObject* with_default_floats(PyObject*, PyObject* function) {
   const DefaultFloats floats;
   return PyObject_CallNoArgs(function);

@@ -29,7 +29,8 @@ def sources_digest(root: Path) -> str:
     """
     digest = hashlib.sha256()
     more = ("setup.py", "fastblackout/_version.py", "fastblackout/reference/philox.py")
-    for path in [*(root / name for name in more), *sorted((root / "csrc").rglob("*.*"))]:
+    sources = [path for path in (root / "csrc").rglob("*.*") if path.suffix in (".h", ".inc", ".cpp", ".cu", ".cuh")]
+    for path in [*(root / name for name in more), *sorted(sources)]:
         digest.update(f"{path.relative_to(root).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 

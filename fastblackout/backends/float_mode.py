@@ -21,8 +21,8 @@ def default_floats(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def called(*args: P.args, **named: P.kwargs) -> R:
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.compiler.is_compiling():  # which does not know NumPy's context, nor heed it
+        compiler = getattr(sys.modules.get("torch"), "compiler", None)  # another thread may be importing torch
+        if compiler is not None and compiler.is_compiling():  # which does not know NumPy's context, nor heed it
             return function(*args, **named)
         cpu = available.load("_cpu")
         with np.errstate(under="ignore"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..arrays import Array, store
-from ..philox import FreshKey, Philox
+from ..philox import Philox, undrawn
 from . import select
 from .float_mode import default_floats
 
@@ -51,8 +51,7 @@ def _described(value: Any) -> Any:
     if type(value) is Array:
         return value.described()
     if isinstance(value, Philox):
-        seed = value.draw_seed if isinstance(value, FreshKey) else value.seed
-        return seed, value.first_sample, value.call
+        return undrawn(value) or value.seed, value.first_sample, value.call
     return None if value is NO_PAIR else value
 
 

@@ -101,7 +101,10 @@ def register(op: Operation) -> None:
 
 
 def _slices(op: Operation, info: Any, dims: Sequence[int | None], *arguments: Any) -> tuple[Any, Any]:
-    """torch.vmap of an op that draws: a call for each slice, since each has a key of its own."""
+    """torch.vmap of an op that draws: a call for each slice, since each has a key of its own.
+
+    `tensors.key_of` refuses one key for all before a seed is drawn, also where vmap maps no argument of the op.
+    """
     (dim_of_key,) = next(some for argument, some in op.split(dims) if isinstance(argument, Key))
     if dim_of_key is None:
         raise ValueError(one_key(op.op))

@@ -9,8 +9,7 @@ import numpy as np
 
 from ..arrays import is_traced
 from ..backends.wrong_values import note_steps
-from ..ground.values import as_float, check_integer, check_mask, common_shape, is_integer, real_array, shown
-from ..ground.values import is_tensor as is_tensor
+from ..ground.values import as_float, check_integer, check_mask, common_shape, is_integer, is_tensor, real_array, shown
 
 
 def readable(tensor: Any) -> bool:

@@ -9,10 +9,9 @@ import numpy as np
 
 from ..arrays import to_device
 from ..call.keys import late_key
-from ..ground.values import check_integer
+from ..ground.values import check_integer, is_tensor
 from ..philox import Philox
 from ..reference.philox import Stream, philox4x32
-from .indices import is_tensor
 
 if TYPE_CHECKING:
     import torch

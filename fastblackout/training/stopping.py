@@ -108,6 +108,7 @@ def end_soon_on_signals(name: str) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # its signals are none of this process
     threading.Thread(target=_watch, args=(name, reader), name="signals", daemon=True).start()
 
 

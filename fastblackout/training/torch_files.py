@@ -20,7 +20,8 @@ import torch
 
 from ..ground.pickles import Call, Machine, Refused
 
-_MOST_STEPS = 1 << 25  # enough for a million losses as NumPy pickles them; a minute
+# Enough for a million losses as NumPy pickles them; a file of as many bytes takes a minute and 2.5 GB at most.
+_MOST_STEPS = 1 << 25
 _MOST_DIMENSIONS, _MOST_SIZE = 16, 1 << 62
 _OLD_HEAD = [0x1950A86A20F9469CFC6C, 1001]  # the pickles that a file of before the zip format begins with
 _LEFT_OUT = object()  # what NumPy's arrays and numbers are read as

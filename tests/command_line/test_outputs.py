@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import stat
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from fastblackout.atomic_files import atomic_write, own, write_npz
 from fastblackout.cli import main
+from support.subprocesses import elsewhere
 
 TINY = ["--steps=2", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--schedule-steps=60", "--quiet"]
 TRAIN = ["train", "array", "--data=counts.npz", "--out=run", *TINY]
@@ -140,3 +143,20 @@ def test_a_full_disk_is_named(place, capsys, command, file, limit):
     assert status == 1
     assert f"fastblackout {command[0]}: File too large: {file}" in capsys.readouterr().err
     assert not [name for name in os.listdir() if name.startswith("new")]
+
+
+def test_what_is_open_is_written_to_where_it_stands(tmp_path):
+    """Such as a log that stdout is redirected to, which a new file in its place would cut off."""
+    log = tmp_path / "log"
+    code = """if True:
+        from fastblackout.atomic_files import atomic_write
+        print("one")
+        atomic_write("/dev/stdout", b"two\\n")
+        atomic_write("/dev/fd/1", b"three\\n")
+        print("four")
+    """
+    for how, kept in (("w", ""), ("a", "old\n")):
+        log.write_text("old\n")
+        with log.open(how) as stdout:
+            subprocess.run([sys.executable, "-c", code], stdout=stdout, check=True, cwd=tmp_path, env=elsewhere())
+        assert log.read_text() == f"{kept}one\ntwo\nthree\nfour\n"

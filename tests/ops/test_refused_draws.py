@@ -1,12 +1,16 @@
 """A call without a key draws its seed after all checks: one that is refused leaves torch's generator as it was."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
 import fastblackout as fb
 from fastblackout.call.declared import DECLARED
-from fastblackout.call.keys import resolve_rng
+from fastblackout.call.keys import late_key, resolve_rng
+from fastblackout.philox import Seed, undrawn
 
 HALF, REAL, LOGITS = np.full((2, 3), 0.5), np.ones((2, 3)), np.zeros((2, 3), np.float32)
 COUNT = np.array([[0, 1, 2], [3, 4, 5]], np.uint8)
@@ -211,3 +215,10 @@ def test_an_error_of_the_seed_itself_comes_out(monkeypatch):
 def test_every_op_that_draws_is_here():
     drawing = {op.op for op in DECLARED.values() if op.key is not None}
     assert drawing | {"split", "multinomial", "skellam", "categorical_rows"} <= {name.split(" ")[0] for name in CALLS}
+
+
+def test_a_seed_is_drawn_once_and_goes_with_copies():
+    key = late_key(None, None, "x")
+    assert isinstance(undrawn(key), Seed)
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(key)))
+    assert copied == fb.Philox(key.seed) and undrawn(key) is undrawn(copied) is None

@@ -31,6 +31,8 @@ def clone(tmp_path):
         (site / module.name).symlink_to(module)
     facts = available.build_facts() | {"sources": available.sources_digest(root)}
     (site / "_build.json").write_text(json.dumps(facts))
+    (root / "csrc/.editor").mkdir()  # no sources are in what editors leave
+    (root / "csrc/cpu/thin.cpp~").touch()
     return root
 
 

@@ -19,7 +19,7 @@ from fastblackout.training.config import TrainConfig
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.run_lock import LOCK, holding
 from fastblackout.training.stopping import Terminated
-from support.subprocesses import PACKAGE, elsewhere
+from support.subprocesses import PACKAGE, elsewhere, in_a_process
 
 OPTIONS = {"steps": 12, "batch": 8, "channels": 8, "threads": 1, "schedule_steps": 60}
 OPTIONS |= {"log_every": 5, "held_out_every": 1, "sample_every": 6, "checkpoint_every": 4}
@@ -252,3 +252,23 @@ def test_a_signal_in_a_compiled_first_step_ends_it(home, data, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt, match=f"^stopped after step {done}; go on with --resume$"):
             fb.train(data, tmp_path / compile, TrainConfig(**OPTIONS, compile=compile), progress=False)
         assert load_checkpoint(tmp_path / compile).step == done
+
+
+def test_a_signal_to_a_child_does_not_end_its_parent():
+    """It would come through the pipe that both have."""
+    code = """if True:
+        import os, signal, time
+        from fastblackout.training import stopping
+        stopping.GRACE = 0.1
+        stopping.end_soon_on_signals("x")
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+        child = os.fork()
+        while not child:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(child, signal.SIGTERM)
+        assert os.waitpid(child, 0)[1] == 0
+        time.sleep(0.5)
+        print("alive")
+    """
+    assert in_a_process(code) == "alive\n"
