@@ -1,5 +1,6 @@
 """Names of files with control characters: no command and no error hands them to the terminal as they are."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,14 +20,11 @@ TINY = ["--steps=2", "--batch=8", "--channels=8", "--threads=1", "--sample-every
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with data and a run, both of such a name."""
-    folder, before = tmp_path_factory.mktemp("home"), os.getcwd()
-    os.chdir(folder)
-    try:
+    folder = tmp_path_factory.mktemp("home")
+    with contextlib.chdir(folder):
         with open(f"{EVIL}.npz", "wb") as file:
             np.savez(file, images=np.random.default_rng(0).integers(0, 12, (30, 8, 8)))
         assert main(["train", "array", f"--data={EVIL}.npz", f"--out={EVIL}", "--quiet", *TINY]) == 0
-    finally:
-        os.chdir(before)
     return folder
 
 

@@ -1,5 +1,6 @@
 """What commands write to: links are followed, devices and pipes written to, and a disk that is full is named."""
 
+import contextlib
 import json
 import os
 import resource
@@ -23,13 +24,10 @@ SAMPLE = ["sample", "run", "--num=2", "--steps=3", "--threads=1", "--quiet"]
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with data and a run."""
-    folder, before = tmp_path_factory.mktemp("home"), os.getcwd()
+    folder = tmp_path_factory.mktemp("home")
     np.savez(folder / "counts.npz", images=np.random.default_rng(0).integers(0, 12, (30, 8, 8)))
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         assert main(TRAIN) == 0
-    finally:
-        os.chdir(before)
     return folder
 
 
