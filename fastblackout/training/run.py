@@ -108,7 +108,8 @@ def train_in_held_folder(
                 if trial is not None:
                     journal.say(trial.seen)
                 if config.held_out_every:
-                    journal.say(wrap(trainer.held_out.describe()))
+                    for line in wrap(trainer.held_out.describe()).splitlines():
+                        journal.say(line)
                 return _loop(trainer, run, total, journal, stop, saved)
 
 

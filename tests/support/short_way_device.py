@@ -92,10 +92,10 @@ def on_device(monkeypatch: Any, device: Device | None = None) -> Iterator[Calls]
         calls.long.append(op.name)
         return route(op, *given)
 
-    own_table = torch.Tensor.__dlpack_c_exchange_api__
+    load, own_table = available.load, torch.Tensor.__dlpack_c_exchange_api__
     with monkeypatch.context() as patch:
         patch.setattr(select, "select", select_there)
-        patch.setattr(available, "load", lambda name: _simt)
+        patch.setattr(available, "load", lambda name: _simt if name == "_cuda" else load(name))
         patch.setattr(available, "absent", lambda backend, op: None if backend == "cuda" else "not on this device")
         patch.setattr(operation, "through_torch", lambda value, backend: isinstance(value, torch.Tensor))
         patch.setattr(torch_registry, "call", long_way)
