@@ -219,9 +219,9 @@ def test_a_signal_ends_a_compilation(home, tmp_path, number, status):
 import ctypes, sys, time, torch
 from fastblackout import cli
 def compiles(self, *given):
-    print("compiling", flush=True)
-    for _ in range(2):
+    for said in ("compiling\\n", ""):
         try:
+            print(said, end="", flush=True)
             ctypes.CDLL(None).sleep(60) or time.sleep(0)
         except BaseException:
             pass

@@ -120,7 +120,7 @@ def test_a_negation_put_off(name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "view", [lambda v: v[:1], lambda v: v[0].reshape(1), lambda v: v[1][None], lambda v: v[:1, None]]
+    "view", [lambda v: v[:1], lambda v: v[0].reshape(1), lambda v: v[1][None], lambda v: v[:1, None, None]]
 )
 def test_a_negation_put_off_of_one_sample(view: Any) -> None:
     """Strides tell nothing of a tensor of one number."""
