@@ -26,16 +26,17 @@ Ran = list[tuple[str, float, float]]  # the name of a kernel, and when it began 
 def ran(call: Callable[[int], Any], device: torch.device) -> Ran:
     """All kernels that run in CALLS calls; on the CPU, torch's operations."""
     on_gpu = device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as seen:
+    kind = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    with profile(activities=[kind], acc_events=True) as seen:  # without which torch 2.11 warns of cycles to come
         for i in range(CALLS):
             call(i)
         if on_gpu:
             torch.cuda.synchronize()
-    kind, results = DeviceType.CUDA if on_gpu else DeviceType.CPU, seen.profiler.kineto_results
+    where, results = DeviceType.CUDA if on_gpu else DeviceType.CPU, seen.profiler.kineto_results
     return [  # as they were recorded: seen.events() makes a tree of them, which takes long
         (event.name(), event.start_ns() / 1e3, (event.start_ns() + event.duration_ns()) / 1e3)
         for event in results.events()
-        if event.device_type() == kind and event.duration_ns() > 0
+        if event.device_type() == where and event.duration_ns() > 0
     ]
 
 
