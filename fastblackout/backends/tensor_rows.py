@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..reference.categorical_rows import BLOCK, OF_TWO_52, bits_of, target
+from ..reference.categorical_rows import BLOCK, bits_of, target
 from ..reference.philox import Stream
 from .tensor_floats import exp
 from .tensor_words import stream_words
@@ -33,7 +33,7 @@ def draw_rows(weights: Tensor, is_logits: bool, key: Tensor) -> tuple[Tensor, Te
 
     def draw(part: slice) -> tuple[Tensor, Tensor]:
         some, drawable = (_of_logits if is_logits else _relative)(rows[part])
-        q = (some * scale + 2.0**52).view(torch.int64) - OF_TWO_52
+        q = (some * scale).round().long()  # half to even, as the reference
         cum = q.cumsum(1)
         goal = target(high[part], low[part], cum[:, -1])
         return torch.where(drawable, (cum <= goal[:, None]).sum(1), 0), drawable
