@@ -8,8 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..atomic_files import open_descriptor
-
 
 def check_free(
     what: str, files: Sequence[Path], force: bool, how: str = "overwrite it with --force, or choose another"
@@ -32,6 +30,8 @@ def check_free(
 def check_writable(what: str, path: Path) -> None:
     """ValueError unless something can be made in the folder `path`, else beside `path`, or beside the first of its
     folders that is not there yet. Devices and pipes are left alone."""
+    from ..atomic_files import open_descriptor  # it imports NumPy, which the help of a command does without
+
     if open_descriptor(path) is not None:
         return
     try:
