@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import functools
 import os
 import signal
 import subprocess
@@ -187,10 +188,11 @@ def test_control_c_while_the_command_line_is_imported(tmp_path, module):
     """A module that is slow to import stands for all of them, of which each takes some milliseconds."""
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     environment = elsewhere(PYTHONPATH=os.pathsep.join([str(tmp_path), PACKAGE]))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A job in the background, in which pytest may run, ignores Ctrl-C, and so would its children.
+    heeded = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     line = [sys.executable, *module, "info"]
-    running = subprocess.Popen(
-        line, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    running = subprocess.Popen(line, cwd="/", env=environment, preexec_fn=heeded, **pipes)
     assert running.stdout.readline() == "importing\n"
     running.send_signal(signal.SIGINT)
     assert running.communicate(timeout=60) == ("", "fastblackout: stopped\n")
