@@ -40,7 +40,7 @@ H100 = Card("H100 SXM", "sm_90", 132 * LANES * 1.755e9, 3.0e12)
 
 
 class Instructions(NamedTuple):
-    """An element's: all, and those of which a multiprocessor takes fewer at a time."""
+    """How many instructions an element takes: all of them, and those that run at half rate."""
 
     all: float
     half_rate: float

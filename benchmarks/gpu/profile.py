@@ -1,4 +1,4 @@
-"""The profile phase: the kernels of a call of every op, as torch's profiler sees them; those of a step for train.py.
+"""The profile phase: torch's profiler lists the kernels of a call of every op. train.py uses it for a training step.
 
 python -m gpu.profile OP,OP [--dry] [--bare]
 """

@@ -1,4 +1,7 @@
-"""Valid calls raise no FloatingPointError and warn of nothing, whatever np.errstate says."""
+"""Valid calls raise no FloatingPointError and warn of nothing, whatever np.errstate says.
+
+Under `strict` NumPy raises where it would be silent, and warnings are errors, so that a call that returns has passed.
+"""
 
 import math
 
