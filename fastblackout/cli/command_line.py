@@ -194,6 +194,29 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26, width=width())
 
 
+_GRIDS = ("cosine", "index", "early")
+
+
+def _grid(text: str) -> str | list[float]:
+    """The name of a grid, or a list of times."""
+    if text in _GRIDS:
+        return text
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        rule = f"must be {', '.join(_GRIDS)}, or numbers with commas between them, got {text!r}"
+        raise argparse.ArgumentTypeError(rule) from None
+
+
+def _numbers(text: str) -> float | list[float]:
+    """A number, or several with commas between them."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, or numbers with commas, got {text!r}") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 _N: Any = {"type": int, "metavar": "N"}
 _X: Any = {"type": float, "metavar": "X"}
 
@@ -210,7 +233,6 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument("--force", action="store_true", help="overwrite the files")
     parser.add_argument("--label", **_N, help="class to draw, of a conditional run; default: all in turn")
-    parser.add_argument("--guidance", **_X, default=0.0, help="strength of classifier-free guidance (0)")
     parser.set_defaults(run=_later("sample"))
 
 
@@ -237,16 +259,21 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the files")
     what = "the data, whose first held-out image has its laws drawn, of a run that was moved or not trained here"
     parser.add_argument("--data", metavar="PATH", help=what)
-    parser.set_defaults(run=_later("plot"), num=4, batch=4, guidance=0.0, compile="off", precision="fp32")
+    parser.set_defaults(run=_later("plot"), num=4, batch=4, compile="off", precision="fp32")
 
 
 def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     shipped = f"a model that comes with the package ({', '.join(names())})"
     which = f"a run, a checkpoint or {shipped}; default: the only run in runs/, or runs/digits"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
-    parser.add_argument("--steps", **_N, help="reverse steps (100; 10 with an implicit head; at most the schedule's)")
-    where = "where steps lie (early; cosine with a mean head); early: most where few particles are alive"
-    parser.add_argument("--grid", choices=["cosine", "index", "early"], help=where)
+    what = "reverse steps, at most the schedule's; default: as tuned, else 100, or 10 with an implicit head"
+    parser.add_argument("--steps", **_N, help=what)
+    where = f"where steps lie: {', '.join(_GRIDS)} (early: most where few particles are alive), or survival "
+    where += "probabilities, as 0,.0004,.004,.05,1, or time indices; default: as tuned, else early, or cosine with a "
+    where += "mean head"
+    parser.add_argument("--grid", type=_grid, metavar="GRID", help=where)
+    what = "strength of classifier-free guidance, or one a step, as .5,.25,0; default: as tuned, else 0"
+    parser.add_argument("--guidance", type=_numbers, metavar="X", help=what)
     what = f"rule of a reverse step: {', '.join(SAMPLERS)} (bridge)"  # as choices they do not fit into 80 columns
     parser.add_argument("--sampler", choices=SAMPLERS, metavar="NAME", help=what)
     kinds = ["stochastic", "nearest"]

@@ -26,7 +26,7 @@ from ..training.record import recall
 from ..training.trained_model import Run, read_by
 from .in_networks import in_networks, networks_for, note_of_networks
 from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, told_of_steps
+from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of
 
 MOST_SEEDS = 1000  # whose samples are all kept
 REPEATS = 8  # of all draws for the bounds
@@ -65,7 +65,7 @@ def evaluate_command(options: Namespace) -> int:
     result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
     say(run.checkpoint.path)
-    print(wrap(f"{told_of_steps(options)}, {drawn}"))
+    print(wrap(f"{options.told}, {drawn}"))
     if data.is_table:
         print(rows_table(result))
     else:
@@ -138,7 +138,7 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
     print(f"\nBits per dimension of {count} held-out {what}, at most")
     print(f"(in brackets: error of the draws; error of so few {what})")
     kind = "tau-leaping steps" if run.model.head == "mean" else "steps of its law"
-    rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid} grid"}
+    rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid_told}"}
     if run.model.head == "implicit":  # its other bound is that of a sampler which is not the one that drew
         rows = {"continuous": f"continuous time, the mean of {NOISES} draws"}
     result: dict[str, Any] = {"images": count}

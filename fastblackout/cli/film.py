@@ -61,7 +61,7 @@ class Film:
         return Frame(n, float(self._alive[n]), np.concatenate(self._states[n])[:images])
 
 
-def film_of(run: Run, steps: int, grid: str, num: int, gif: bool) -> Film:
+def film_of(run: Run, steps: int, grid: str | list[int], num: int, gif: bool) -> Film:
     """The film of so many samples of a run."""
     times = run.schedule.grid(steps, grid, run.model.max_count)
     return Film(run.schedule.p[times], num, gif)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..ground.terminal import wrap
 from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
+from ..sampling.plan import plan_of
 from ..sampling.sampler import sample_in_batches, usual
 from ..training.config import MOST_THREADS
 from ..training.execution import execution_for
@@ -50,16 +52,10 @@ def load_for(path: Path, options: Namespace) -> Run:
         print(wrap(f"fastblackout {options.command}: {untrained}"), file=sys.stderr)
     if options.compat is not None:
         _draw_as(options.compat, run, options)
-    defaults = usual(run.model.head, run.shape, run.model.max_count)._asdict()
-    defaults |= {"sampler": "bridge", "rounding": "stochastic", "attrition": 0.0}
-    for name, default in defaults.items():
+    for name, default in (("sampler", "bridge"), ("rounding", "stochastic"), ("attrition", 0.0)):
         if getattr(options, name) is None:
             setattr(options, name, default)
-    if options.steps is None:  # an implicit head draws all births at once, so more steps gain it nothing
-        options.steps = min(10 if run.model.head == "implicit" else 100, run.schedule.steps)
-    if not 1 <= options.steps <= run.schedule.steps:
-        rule = f"must be in 1..{run.schedule.steps}, the times of the run's schedule"
-        raise ValueError(f"{options.command}: steps: {rule}, got {options.steps}")
+    _plan(run, options)
     device = next(run.model.parameters()).device
     work = options.num * getattr(options, "seeds", 1) * options.steps
     options.execution = execution_for(options.command, options.compile, options.precision, device, work)
@@ -68,6 +64,37 @@ def load_for(path: Path, options: Namespace) -> Run:
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)
     return run
+
+
+def _plan(run: Run, options: Namespace) -> None:
+    """Settles when and how steps are taken: as was asked for, else as the model was tuned, else as is usual."""
+    head, guidance = run.model.head, options.guidance
+    if not run.config.conditional and guidance is not None and np.any(guidance):
+        raise _needs_labels(run, options, "guidance", guidance)
+    steps, tuned = options.steps, options.grid is None and run.model.tuned
+    if steps is None and not tuned and not isinstance(options.grid, list):
+        # an implicit head draws all births at once, so more steps gain it nothing
+        steps = min(10 if head == "implicit" else 100, run.schedule.steps)
+    how = usual(head, run.shape, run.model.max_count)
+    asked = (steps, options.grid, guidance, options.last_step, run.config.conditional)
+    plan = plan_of(options.command, run.model, run.schedule, *asked, how)
+    if plan.tuned or isinstance(options.grid, list):
+        options.grid_told = f"times tuned on {plan.tuned.day}" if plan.tuned else "times as given"
+        options.grid = plan.times
+    else:
+        options.grid = options.grid or how.grid
+        options.grid_told = f"{options.grid} grid"
+    options.steps, options.last_step = len(plan.times) - 1, plan.last_step
+    options.guidance = plan.guidance if len({*plan.guidance}) > 1 else plan.guidance[0]
+    last = ", the last to the mean" if plan.last_step == "mean" else ""
+    weights = " ".join(f"{w:g}" for w in np.atleast_1d(options.guidance))
+    guided = f", guidance {weights}" if run.config.conditional else ""
+    options.told = f"{options.sampler}, {options.steps} steps ({options.grid_told}){last}{guided}"
+
+
+def _needs_labels(run: Run, options: Namespace, name: str, value: Any) -> ValueError:
+    rule = "needs a run trained with --conditional"
+    return ValueError(f"{options.command}: {name}: {rule}, got {value} for {run.checkpoint.path}")
 
 
 def _draw_as(compat: str, run: Run, options: Namespace) -> None:
@@ -106,10 +133,8 @@ def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | N
     without classes."""
     wanted = getattr(options, "label", None)
     if not run.config.conditional:
-        for name, given in (("label", wanted), ("guidance", getattr(options, "guidance", 0.0) or None)):
-            if given is not None:
-                rule = "needs a run trained with --conditional"
-                raise ValueError(f"{options.command}: {name}: {rule}, got {given} for {run.checkpoint.path}")
+        if wanted is not None:
+            raise _needs_labels(run, options, "label", wanted)
         return None
     classes = run.dataset["classes"]
     if wanted is not None and not 0 <= wanted < classes:
@@ -118,14 +143,8 @@ def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | N
     return (turn if wanted is None else torch.full_like(turn, wanted)).to(next(run.model.parameters()).device)
 
 
-def told_of_steps(options: Namespace) -> str:
-    """How samples are drawn, in words: of what was asked for and what was taken by default."""
-    last = ", the last to the mean" if options.last_step == "mean" else ""
-    return f"{options.sampler}, {options.steps} steps ({options.grid} grid){last}"
-
-
 def steps_of(options: Namespace) -> dict[str, Any]:
-    names = ("steps", "grid", "sampler", "rounding", "attrition", "last_step")
+    names = ("steps", "grid", "guidance", "sampler", "rounding", "attrition", "last_step")
     return {name: getattr(options, name) for name in names}
 
 
@@ -138,7 +157,6 @@ def parts_of(
 ) -> Iterator[NDArray[Any]]:
     """Samples rng.first_sample .. rng.first_sample + options.num - 1 in parts of options.batch; `see` is the callback
     of `sample`."""
-    shape, guidance = (options.num, *run.shape), getattr(options, "guidance", 0.0)
-    how = {"guidance": guidance, "callback": see, **steps_of(options)}
+    shape, how = (options.num, *run.shape), {"callback": see, **steps_of(options)}
     for part in sample_in_batches(run.model, run.schedule, shape, options.batch, rng, labels, **how):
         yield part.cpu().numpy()

@@ -21,7 +21,7 @@ from ..training.ranks import current
 from ..training.trained_model import Run
 from .film import Film, film_of
 from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, steps_of, told_of_steps
+from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, steps_of
 from .outputs import check_free
 
 GRID_IMAGES = 64
@@ -61,15 +61,14 @@ def sample_command(options: Namespace) -> int:
             film_gif(film.gif, max_count, pictures["gif"], classes)
     num = options.num
     say(run.checkpoint.path)
-    guidance = f", guidance {options.guidance:g}" if run.config.conditional else ""
-    print(wrap(f"{told_of_steps(options)}{guidance}, seed {options.seed}"))
+    print(wrap(f"{options.told}, seed {options.seed}"))
     print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
     say(files.out, *pictures.values())
     if pictures:
         print("film: counts divided by the share of particles alive, else most of it is black")
     done = {"checkpoint": run.checkpoint.path, "files": [files.out, *pictures.values()], "samples": num}
     done |= {"seconds": seconds, "samples_per_second": num / seconds, "network_calls": seen / num}
-    names = ("seed", "first", "label", "guidance", "format")
+    names = ("seed", "first", "label", "format")
     give_json(options, {**done, **{name: getattr(options, name) for name in names}, **steps_of(options)})
     return 0
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atomic_files import atomic_write
-from ..schedule.schedule import GRIDS, Schedule
+from ..schedule.grids import GRIDS
+from ..schedule.schedule import Schedule
 from .plots import Frame, film_picture, grey_or_colour
 
 if TYPE_CHECKING:
@@ -67,29 +68,40 @@ def _limits(axes: Any, points: Sequence[tuple[float, ...]]) -> None:
         axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
 
 
-def schedule_chart(schedule: Schedule, max_count: int, steps: int, grid: str, path: str | os.PathLike[str]) -> Path:
+def schedule_chart(
+    schedule: Schedule, max_count: int, steps: int, grid: str | Sequence[int], path: str | os.PathLike[str]
+) -> Path:
     """A PNG of the survival probabilities p_k against k, with the times that `steps` reverse steps of each grid visit
-    marked below the curve by k and beside it by p. grid: the one that stands out."""
+    marked below the curve by k and beside it by p. grid: the one that stands out, or other times, which then do."""
+    rows = {kind: schedule.grid(steps, kind, max_count) for kind in GRIDS}
+    if not isinstance(grid, str):
+        rows["here"] = schedule.grid(steps, grid)
+        grid = "here"
     figure = _figure(9, 6)
     panels = figure.subplots(2, 2, width_ratios=[4, 1], height_ratios=[3, 1])
     (curve, by_p), (by_k, empty) = panels
     empty.axis("off")
     k = np.arange(schedule.steps + 1)
     curve.plot(k, schedule.p, color="black")
-    for row, kind in enumerate(GRIDS):
-        times = schedule.grid(steps, kind, max_count)
+    for row, (kind, times) in enumerate(rows.items()):
         style: dict[str, Any] = {"color": f"C{row}", "linewidths": 1.5 if kind == grid else 0.7}
         by_k.eventplot(times, lineoffsets=-row, linelengths=0.8, **style)
         by_p.eventplot(schedule.p[times], lineoffsets=row, linelengths=0.8, orientation="vertical", **style)
         if kind == grid:
-            curve.plot(times, schedule.p[times], ".", color=f"C{row}", label=f"states of grid {kind}")
+            curve.plot(
+                times,
+                schedule.p[times],
+                ".",
+                color=f"C{row}",
+                label=f"states of grid {kind}" if kind in GRIDS else "states of these steps",
+            )
     curve.legend()
     curve.set_ylabel("survival probability p")
     curve.set_title(f"{schedule!r}, {steps} reverse steps", loc="left", fontsize=10)
     by_p.set_title("the same times by p", fontsize=10)
-    by_p.set_xticks(range(len(GRIDS)), GRIDS, fontsize=8)
+    by_p.set_xticks(range(len(rows)), rows, fontsize=8)
     by_p.tick_params(labelleft=False)
-    by_k.set_yticks([-row for row in range(len(GRIDS))], GRIDS)
+    by_k.set_yticks([-row for row in range(len(rows))], rows)
     by_k.set_xlabel("time index k: the image is at 0, black at the right; reverse steps go left")
     for axes in (curve, by_p):
         axes.set_ylim(-0.03, 1.03)

@@ -18,7 +18,7 @@ or, for a head that gives a law of the births, with the law of a step's births i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from ..philox import Philox
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
 from ..sampling.sampler import evaluating
+from ..schedule.grids import times_of
 from ..schedule.stratified import fractions
 from .terms import Line, Steps
 
@@ -75,8 +76,8 @@ def bits_per_dim(
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
     labels: Tensor | None = None,
-    steps: int = 100,
-    grid: str = "cosine",
+    steps: int | None = None,
+    grid: str | Sequence[float] = "cosine",
     draws: int = 16,
     repeats: int = 8,
     batch: int = 256,
@@ -102,7 +103,7 @@ def bits_per_dim(
     the discrete one of tau-leaping with that mean, which is not how `fb.sample` uses such a head. More noises give
     lower bounds, in so many calls of the network.
 
-    model, schedule: as in fb.sample.
+    model, schedule: as in fb.sample. steps, grid: as of `Schedule.grid`; 100 steps where nothing says how many.
     x_0: integer counts (B, ...) in 0..max_count on the model's device. labels: integers (B,), for p(x_0 | label).
     rng: repeat r uses calls 2 r (continuous) and 2 r + 1 (discrete); the key's own call is not used.
     draws: of lambda, and of the step, an image and repeat; with a multiple of `steps` each repeat visits every step of
@@ -122,7 +123,9 @@ def bits_per_dim(
     key = resolve_rng(rng, generator, op)
     noises = check_integer(op, "noises", noises, 1, 256)  # draw_keys parts the seeds in so many
     line = Line(schedule, x_0.device, noises)
-    chain = Steps(schedule, schedule.grid(steps, grid, int(model.max_count)), x_0.device, noises)
+    steps = 100 if steps is None and isinstance(grid, str) else steps
+    times = times_of(op, "grid", schedule.p, steps, grid, int(model.max_count))
+    chain = Steps(schedule, times, x_0.device, noises)
     places: tuple[Line | Steps, ...] = (line, chain)
 
     def cost_of(place: Line | Steps) -> Cost:

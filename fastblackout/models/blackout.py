@@ -17,6 +17,7 @@ from ..schedule.indices import as_index, is_plain
 from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
 from .interface import LAWS, OF_HEAD, outputs_of
+from .tuned import Tuned, to_json, tuned_from
 
 INPUTS = ("reference", "unit", "normalized")
 PARAMETRIZATIONS = ("likelihood", "paper")
@@ -61,6 +62,8 @@ class BlackoutModel(nn.Module):
             "bayes-categorical", whose laws are sums over all counts.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
         noise_channels: at least 1 for head "implicit", 0 for the others.
+        tuned: how the model is best sampled in few steps, by their number: what `fastblackout tune` found, and what
+            `fb.sample` takes where it is given no grid. An attribute of the model, too.
 
     Raises TypeError or ValueError for arguments outside these ranges.
     Source: Santos et al. 2023, arXiv 2305.11089; for the implicit head De Bortoli et al. 2025, arXiv 2502.02483,
@@ -78,6 +81,7 @@ class BlackoutModel(nn.Module):
         data_std: float | None = None,
         head: str = "mean",
         noise_channels: int = 0,
+        tuned: Mapping[int, Tuned] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
@@ -108,6 +112,7 @@ class BlackoutModel(nn.Module):
         self.network, self.schedule, self.max_count = network, schedule, max_count
         self.input, self.parametrization = input, parametrization
         self.head, self.noise_channels = head, noise_channels
+        self.tuned = tuned_from(to_json(tuned or {}), schedule)
         self.data_mean = None if data_mean is None else float(data_mean)
         self.data_std = None if data_std is None else float(data_std)
         arrays = self._arrays()
@@ -208,6 +213,7 @@ class BlackoutModel(nn.Module):
             "data_std": self.data_std,
             # The head that is meant where none is named.
             **({} if self.head == "mean" else {"head": self.head, "noise_channels": self.noise_channels}),
+            **({"tuned": to_json(self.tuned)} if self.tuned else {}),
         }
 
     @classmethod
@@ -215,7 +221,7 @@ class BlackoutModel(nn.Module):
         """The model described by `to_config`, with fresh weights. Raises ValueError on missing or unknown keys."""
         names = {"network", "schedule", "max_count", "input", "parametrization", "data_mean", "data_std"}
         names |= {"head", "noise_channels"} & set(config)
-        check_keys("BlackoutModel.from_config", config, names)
+        check_keys("BlackoutModel.from_config", config, names | ({"tuned"} & set(config)))
         rest = {name: config[name] for name in names - {"network", "schedule"}}
-        network = NetworkConfig.from_dict(config["network"]).build()
-        return cls(network, Schedule.from_dict(config["schedule"]), **rest)
+        network, schedule = NetworkConfig.from_dict(config["network"]).build(), Schedule.from_dict(config["schedule"])
+        return cls(network, schedule, **rest, tuned=tuned_from(config.get("tuned", {}), schedule))

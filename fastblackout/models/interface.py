@@ -24,7 +24,7 @@ class Wrapped:
     def __init__(self, outer: nn.Module, inner: Any) -> None:
         self._outer = outer
         self.max_count, self.center, self.scale, self.gain = (getattr(inner, name) for name in NEEDED)
-        self.schedule = getattr(inner, "schedule", None)
+        self.schedule, self.tuned = getattr(inner, "schedule", None), getattr(inner, "tuned", None)
         self.head, self.network = head_of(inner), getattr(inner, "network", inner)
         for name in OF_HEAD.get(self.head, ()):
             setattr(self, name, getattr(inner, name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import fields
@@ -14,8 +13,7 @@ from torch import Tensor
 from ..ground.values import check_integer, check_name
 from ..models.interface import LAWS
 from ..ops.bridge import ROUNDINGS
-from ..schedule.schedule import GRIDS
-from .rules import LAST_STEPS, SAMPLERS, load_rule
+from .rules import SAMPLERS, load_rule
 from .rules.rule import Rule
 
 
@@ -26,13 +24,6 @@ def shape_of(shape: Any) -> tuple[int, ...]:
     if len(shape) < 2:
         raise ValueError(f"sample: shape: must be (batch, ...) of integers at least 0, got {shape}")
     return tuple(check_integer("sample", "shape", size, 0, (1 << 63) - 1) for size in shape)
-
-
-def grid_of(schedule: Any, steps: Any, grid: Any, max_count: int) -> list[int]:
-    """The times of a run, from the last of the schedule to 0."""
-    check_name("sample", "grid", grid, GRIDS)
-    check_integer("sample", "steps", steps, 1, schedule.steps)
-    return [int(k) for k in schedule.grid(steps, grid, max_count)]
 
 
 def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> Rule:
@@ -66,17 +57,8 @@ def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> 
     return Posterior()
 
 
-def check_guidance(guidance: Any, labels: Tensor | None) -> None:
-    _check_number("guidance", guidance)
-    if not (math.isfinite(guidance) and guidance >= 0):
-        raise ValueError(f"sample: guidance: must be finite and at least 0, got {guidance}")
-    if guidance != 0 and labels is None:
-        raise ValueError(f"sample: guidance: needs labels, got {guidance} without")
-
-
-def last_rule_of(last_step: Any, rule: Rule) -> Rule:
+def last_rule_of(last_step: str, rule: Rule) -> Rule:
     """The rule of the step to time 0."""
-    check_name("sample", "last_step", last_step, LAST_STEPS)
     if last_step == "draw":
         return rule
     from .rules.expected import Expected

@@ -7,7 +7,6 @@ same function runs step by step. fb.sample(..., cuda_graph=True) calls it and dr
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,9 +24,12 @@ if TYPE_CHECKING:
 _EAGER_STEPS = 2  # before the capture: libraries choose their algorithms and Triton compiles in them
 
 
-def run(setting: Setting, x: Tensor, times: list[int], rng: Philox) -> State:
-    """The state at times[-1] from the counts x at times[0], for the decreasing `times`; x itself is left alone."""
-    table, state = prepare(setting, x, times, rng)
+def run(setting: Setting, x: Tensor, times: list[int], guidance: list[float], rng: Philox) -> State:
+    """The state at times[-1] from the counts x at times[0], for the decreasing `times`; x itself is left alone.
+
+    guidance: a number for each step.
+    """
+    table, state = prepare(setting, x, times, guidance, rng)
     number = len(table)
     if x.is_cuda and number > _EAGER_STEPS:
         with torch.cuda.device(x.device):
@@ -54,10 +56,10 @@ def _replay(step: Callable[[], None], number: int) -> None:
     current.synchronize()  # the graph and its memory may go only when its last replay is over
 
 
-def prepare(setting: Setting, x: Tensor, times: list[int], rng: Philox) -> tuple[Tensor, State]:
+def prepare(setting: Setting, x: Tensor, times: list[int], guidance: list[float], rng: Philox) -> tuple[Tensor, State]:
     """The numbers of step n in row n of a float64 table on the device, and the state before the first step."""
-    rows = [numbers_of(setting, k_t, k_s) for k_t, k_s in pairwise(times)]
-    table = np.array([[*map(float, (*row[:6], *row.survival, *row.rule))] for row in rows])
+    rows = [numbers_of(setting, *row) for row in zip(times[:-1], times[1:], guidance, strict=True)]
+    table = np.array([[*map(float, (*row[:7], *row.survival, *row.rule))] for row in rows])
     state = state_at(setting.model, x.clone(memory_format=torch.contiguous_format), times[0], rng)
     return to_device(torch.from_numpy(table), x.device), state._replace(key=rng.at(call=0).tensor(x.device))
 
@@ -69,7 +71,7 @@ def step_from_table(setting: Setting, table: Tensor, state: State) -> None:
     """
     row = state.key[2:]
     columns = table.index_select(0, row).t().expand(-1, len(state.x)).contiguous()  # (numbers, B)
-    network, probabilities = columns[1:6].float(), columns[6:].unbind()
-    numbers = Numbers._make((columns[0].long(), *network, Prob(*probabilities[:2]), probabilities[2:]))
+    network, probabilities = columns[1:6].float(), columns[7:].unbind()
+    numbers = Numbers._make((columns[0].long(), *network, columns[6], Prob(*probabilities[:2]), probabilities[2:]))
     one_step(setting, numbers, state, in_place=True)
     row.add_(1)

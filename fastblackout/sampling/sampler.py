@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,9 +14,10 @@ from ..ground.values import check_integer
 from ..models.interface import LAWS, as_model, check_schedule, head_of
 from ..models.labels import labels_on
 from ..philox import Philox
-from .checks import check_callback, check_guidance, check_mask, counts_like, grid_of, last_rule_of, rule_of, shape_of
+from .checks import check_callback, check_mask, counts_like, last_rule_of, rule_of, shape_of
 from .cuda_graph import run as run_from_table
 from .dropout import keeping_dropout
+from .plan import plan_of
 from .rules import SAMPLERS
 from .steps import Setting, numbers_of, one_step, state_at
 
@@ -33,20 +34,20 @@ def sample(
     model: Any,
     schedule: Schedule,
     shape: tuple[int, ...],
-    steps: int = 100,
-    grid: str = "cosine",
+    steps: int | None = None,
+    grid: str | Sequence[float] | None = None,
     sampler: str = "bridge",
     rounding: str = "stochastic",
     attrition: float = 0.0,
     rng: Philox | None = None,
     labels: Tensor | None = None,
-    guidance: float = 0.0,
+    guidance: float | Sequence[float] | None = None,
     known: Tensor | None = None,
     mask: Tensor | None = None,
     start: Tensor | None = None,
     callback: Callable[[int, int, Tensor], None] | None = None,
     cuda_graph: bool = False,
-    last_step: str = "draw",
+    last_step: str | None = None,
 ) -> Tensor:
     """Integer counts of the given shape (B, ...), drawn by the reverse process; on the model's device.
 
@@ -70,34 +71,39 @@ def sample(
         heads that give a law also head and offset, for "implicit" also head, offset and draw_noise; or a module around
         one, say DistributedDataParallel, which is called. It runs in eval mode.
     schedule: that of the model.
-    steps, grid: how many steps, and where they lie: see Schedule.grid; "early" is the better for up to 50 or so.
+    steps, grid: how many steps (100), and where they lie: the name of a grid ("cosine"; "early" is the better for up to
+        50 or so), or a list of time indices or survival probabilities; see Schedule.grid. A model that was tuned by
+        `fastblackout tune` has times of its own in `model.tuned`, and a usual number of steps. It is sampled at these
+        times where no grid is given, and with the guidance and the last step that were found where these are not.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
     rng: the n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample rng.first_sample + b of the sequence
         that the seed stands for, so parts with first_sample = 0, 100, ... are what one batch would be, wherever the
         network's outputs do not depend on the batch.
     labels: integers (B,) in 0..classes - 1 for a class-conditional model, where `classes` itself stands for none;
-        guidance w, at least 0: log y = (1 + w) log y_labels - w log y_without.
+        guidance w, at least 0 (0): log y = (1 + w) log y_labels - w log y_without; or a list of one w a step.
     known, mask: counts and bools that broadcast to `shape`: where mask is true, x is drawn anew from the forward law
         given `known` before each step, and is `known` at the end (imputation). start: counts at time T, default zero.
     callback(n, k, x): called with the start (n = 0, k = T) and after each step (n steps done, time k).
     cuda_graph: on a CUDA device, capture a step (network and all) in a CUDA graph once and replay it, with no work on
         the host between steps; the model must be capturable, and there can be no callback. Elsewhere the same steps
         run without a graph. The counts are the same as without it.
-    last_step: "draw", like the steps before it, or "mean": x <- x + the mean of the births that are left, by the head's
-        law, rounded to the nearest number, whatever the sampler. Images have less noise then, most of all those of few
-        steps, whose last one is long; but they are no exact draws any more. Of an implicit head: its draw.
+    last_step: "draw" (the default), like the steps before it, or "mean": x <- x + the mean of the births that are left,
+        by the head's law, rounded to the nearest number, whatever the sampler. Images have less noise then, most of all
+        those of few steps, whose last one is long; but they are no exact draws any more. Of an implicit head: its draw.
     Returns uint8 for max_count <= 255, else int16, int32 or int64. Raises TypeError or ValueError naming the argument
     that is wrong, before anything is drawn.
     """
     model, shape = as_model("sample", model), shape_of(shape)
     check_schedule("sample", schedule, model)
     rule = rule_of(sampler, rounding, attrition, head_of(model))
-    last_rule = last_rule_of(last_step, rule)
     check_mask(known, mask)
     check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))
     labels = labels_on("sample", labels, shape[0], model, device)
-    check_guidance(guidance, labels)
+    times, guided, last_step, _ = plan_of(
+        "sample", model, schedule, steps, grid, guidance, last_step, labels is not None
+    )
+    last_rule = last_rule_of(last_step, rule)
     rng = resolve_rng(rng, None, "sample")
     dtype = getattr(torch, count_dtype(model.max_count).__name__)
     black = torch.zeros(shape, dtype=dtype, device=device)
@@ -108,18 +114,21 @@ def sample(
             mask = mask.to(device).expand(shape)
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
-    times = grid_of(schedule, steps, grid, int(model.max_count))
     with evaluating(model), keeping_dropout(model, rule.dropout) as dropout:
-        setting = Setting(model, schedule, rule, labels, guidance, known, mask, dropout)
+        setting = Setting(model, schedule, rule, labels, any(guided), known, mask, dropout)
         last = len(times) - 2
         done = 0 if not cuda_graph else last if last_rule is not rule else last + 1
-        state = run_from_table(setting, x, times[: done + 1], rng) if done else state_at(model, x, times[0], rng)
+        if done:
+            state = run_from_table(setting, x, times[: done + 1], guided[:done], rng)
+        else:
+            state = state_at(model, x, times[0], rng)
         if callback is not None:
             callback(0, times[0], x)
         for n in range(done, last + 1):
             if n == last:
                 setting = setting._replace(rule=last_rule)
-            state = one_step(setting, numbers_of(setting, *times[n : n + 2]), state._replace(key=rng.at(call=n)))
+            numbers = numbers_of(setting, times[n], times[n + 1], guided[n])
+            state = one_step(setting, numbers, state._replace(key=rng.at(call=n)))
             if callback is not None:
                 callback(n + 1, times[n + 1], state.x)
     x = state.x

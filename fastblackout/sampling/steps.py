@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     schedule: Schedule
     rule: Rule
     labels: Tensor | None = None
-    guidance: float = 0.0
+    guided: bool = False  # whether any step is
     known: Any = None
     mask: Tensor | None = None
     dropout: KeptDropout | None = None
@@ -44,6 +44,7 @@ class Numbers(NamedTuple):
     next_scale: Any
     center: Any  # of its input at k_t; this and the next two are used with a mask only
     scale: Any
+    guidance: Any  # w, which may be 0 in some steps of a guided run
     survival: Prob  # until k_t
     rule: tuple[Any, ...]  # what `Rule.numbers` returned
 
@@ -56,14 +57,14 @@ class State(NamedTuple):
     key: Any
 
 
-def numbers_of(setting: Setting, k_t: int, k_s: int) -> Numbers:
+def numbers_of(setting: Setting, k_t: int, k_s: int, guidance: float) -> Numbers:
     model, schedule = setting.model, setting.schedule
     for_mask = (0.0, 1.0, _EVERYTHING)
     if setting.mask is not None:
         for_mask = (model.center(k_t), model.scale(k_t), schedule.survival(k_t))
     of_head = model.gain(k_t) if head_of(model) == "mean" else model.offset(k_t)
     network = (of_head, model.center(k_s), model.scale(k_s))
-    return Numbers(k_t, *network, *for_mask, setting.rule.numbers(schedule, k_t, k_s))
+    return Numbers(k_t, *network, *for_mask[:2], guidance, for_mask[2], setting.rule.numbers(schedule, k_t, k_s))
 
 
 def state_at(model: Any, x: Tensor, k: int, key: Any) -> State:
@@ -83,12 +84,12 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
         model_input = _input_of(model, x, numbers.center, numbers.scale, key)
     arguments |= {"center": numbers.next_center, "scale": numbers.next_scale}
     if (head := head_of(model)) == "implicit":
-        arguments["births"] = _drawn_births(setting, x, model_input, key, numbers.time, numbers.of_head)
+        arguments["births"] = _drawn_births(setting, x, model_input, key, numbers)
     elif head in LAWS:
-        outputs = _outputs(setting, model_input, numbers.time)
+        outputs = _outputs(setting, model_input, numbers)
         arguments |= {"head": arrays_of(head, outputs, x), "family": head, "offset": numbers.of_head}
     else:
-        arguments |= _expected_births(setting, model_input, numbers.time, numbers.of_head)
+        arguments |= _expected_births(setting, model_input, numbers)
     made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)
     return State(made.x_s, made.model_input, key)
 
@@ -99,36 +100,51 @@ def _input_of(model: Any, x: Tensor, center: Any, scale: Any, key: Any) -> Tenso
     return thin(x, _EVERYTHING, outputs=("model_input",), **how).model_input
 
 
-def _expected_births(setting: Setting, model_input: Tensor, time: Any, gain: Any) -> dict[str, Any]:
-    """What the rule's step is given of them: logits and gain, or with guidance births."""
-    model, guidance = setting.model, setting.guidance
-    time = _times(time, model_input)
+def _expected_births(setting: Setting, model_input: Tensor, numbers: Numbers) -> dict[str, Any]:
+    """What the rule's step is given of them: logits and gain, or in a guided run births."""
+    model, gain = setting.model, numbers.of_head
+    time = _times(numbers.time, model_input)
     logits = model(model_input, time, setting.labels)
-    if guidance == 0:
+    if not setting.guided:
         return {"logits": logits, "gain": gain}
-    without = model(model_input, time, None)
-    log_y = (1 + guidance) * _log_softplus(logits) - guidance * _log_softplus(without)
+    log_y = _log_softplus(logits)
+    if _mixes(numbers):
+        log_y = _mixed(numbers, log_y, _log_softplus(model(model_input, time, None)))
     factor = gain[0] if isinstance(gain, torch.Tensor) and gain.ndim else float(gain)
     # Far from the data the ratio can overflow; more than max_count births can never happen.
     return {"births": torch.clamp(factor * torch.exp(log_y), max=float(model.max_count))}
 
 
-def _drawn_births(setting: Setting, x: Tensor, model_input: Tensor, key: Any, time: Any, offset: Any) -> Tensor:
+def _drawn_births(setting: Setting, x: Tensor, model_input: Tensor, key: Any, numbers: Numbers) -> Tensor:
     """One joint draw of the births that remain, by an implicit head; with guidance of its logits for one noise."""
-    model = setting.model
-    logits = _outputs(setting, model_input, time, model.draw_noise(model_input, key))
+    model, offset = setting.model, numbers.of_head
+    logits = _outputs(setting, model_input, numbers, model.draw_noise(model_input, key))
     if isinstance(offset, torch.Tensor):
         offset = offset.view(-1, *[1] * (x.ndim - 1))
     return (model.max_count - x).float() * torch.sigmoid(2 * logits + offset)
 
 
-def _outputs(setting: Setting, model_input: Tensor, time: Any, *noise: Tensor) -> Tensor:
-    """Those of a head that is not "mean"; with guidance (1 + w) of those with the labels and -w of those without."""
-    model, time, guidance = setting.model, _times(time, model_input), setting.guidance
+def _outputs(setting: Setting, model_input: Tensor, numbers: Numbers, *noise: Tensor) -> Tensor:
+    """Those of a head that is not "mean"; with guidance mixed with those without labels."""
+    model, time = setting.model, _times(numbers.time, model_input)
     outputs: Tensor = model(model_input, time, setting.labels, *noise).float()
-    if guidance == 0:
+    if not setting.guided or not _mixes(numbers):
         return outputs
-    return (1 + guidance) * outputs - guidance * model(model_input, time, None, *noise).float()
+    return _mixed(numbers, outputs, model(model_input, time, None, *noise).float())
+
+
+def _mixes(numbers: Numbers) -> bool:
+    """False where a guided run has a step without guidance. In a CUDA graph, whose steps are alike, always True."""
+    return isinstance(numbers.guidance, torch.Tensor) or numbers.guidance != 0
+
+
+def _mixed(numbers: Numbers, labelled: Tensor, without: Tensor) -> Tensor:
+    """(1 + w) of what the network says with the labels and -w of what it says without."""
+    w = numbers.guidance
+    if isinstance(w, torch.Tensor):
+        w = w.view(-1, *[1] * (labelled.ndim - 1))
+        return (1 + w).float() * labelled - w.float() * without
+    return (1 + w) * labelled - w * without
 
 
 def _times(time: Any, like: Tensor) -> Tensor:

@@ -13,10 +13,12 @@ from ..call.probabilities import as_prob
 from ..ground.persistent import Table
 from ..ground.values import check_integer, check_name, common_shape, real_array, shown
 from ..probability import Prob
-from . import between, stratified, tables
+from . import between, grids, stratified, tables
 from .indices import as_fraction, as_index, as_step, is_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
     from numpy.typing import NDArray
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
 LEAPS = ("bridge-mean", "rate")
-GRIDS = ("cosine", "index", "early")
 TIMES = ("uniform", "early")
 _MAX_STEPS = (1 << 31) - 1
 
@@ -245,8 +246,10 @@ class Schedule:
         times: "uniform", or "early": every other k, where g + rng.call is odd, is then placed as `grid` places steps
             of its kind "early", most where few particles are alive; it needs max_count.
         """
-        check_name("Schedule.draw", "times", times, TIMES)
-        early = tables.early_times(self.p, _most("draw", max_count)) if times == "early" else None
+        check_name(op := "Schedule.draw", "times", times, TIMES)
+        early = None
+        if times == "early":
+            early = tables.early_times(self.p, check_integer(op, "max_count", max_count, 1, grids.MOST_COUNT))
         return stratified.indices(self.steps, batch, rng, generator, global_batch, like, early)
 
     def draw_continuous(
@@ -264,31 +267,27 @@ class Schedule:
         """
         return stratified.fractions(batch, rng, generator, global_batch, like)
 
-    def grid(self, steps: int, kind: str = "cosine", max_count: int | None = None) -> NDArray[np.int64]:
-        """Indices of a reverse run of `steps` steps: int64 NumPy (steps + 1,), decreasing strictly to 0.
+    def grid(
+        self, steps: int | None = None, kind: str | Sequence[float] = "cosine", max_count: int | None = None
+    ) -> NDArray[np.int64]:
+        """Indices of a reverse run of `steps` steps: int64 NumPy (steps + 1,), which decrease strictly.
 
-        The first is self.steps.
+        They go from self.steps to 0. kind: where they lie.
+            "cosine": at the index whose p is nearest to cos^2(pi u / 2), u = i / steps.
+            "index": evenly spaced, halves rounded up.
+            "early": at the index whose p is nearest to cos^2(pi u^g / 2), g = 1 / log2(max_count + 1): most steps lie
+                where few particles are alive and the image is still open, a measured choice that makes few steps do
+                (see docs/training.md); it needs max_count, that of the model.
+            A list of time indices, which decrease from self.steps to 0; or of survival probabilities, which increase
+                from 0 to 1, and stand for the indices whose p is nearest. `steps` may then be left out.
+        Where neighbours would coincide they move apart.
+        Raises TypeError or ValueError where steps is not in 1..self.steps, max_count not at least 1, or a list is none
+        of these.
 
-        "cosine": the index whose p is nearest to cos^2(pi u / 2), u = i / steps. "index": evenly spaced, halves rounded
-        up. "early": the index whose p is nearest to cos^2(pi u^g / 2), g = 1 / log2(max_count + 1): most steps lie
-        where few particles are alive and the image is still open, a measured choice that makes few steps do (see
-        docs/training.md); it needs max_count, that of the model. Where neighbours would coincide they move apart.
-        Raises ValueError when steps is not in 1..self.steps, or max_count not at least 1.
+            >>> fb.Schedule.cosine(1000).grid(kind=[0, 0.0015, 0.05, 1])
+            array([1000,  975,  856,    0])
         """
-        check_name("Schedule.grid", "kind", kind, GRIDS)
-        check_integer("Schedule.grid", "steps", steps, 1, self.steps)
-        i = np.arange(steps + 1, dtype=np.int64)
-        if kind == "index":
-            return ((2 * self.steps * i + steps) // (2 * steps))[::-1].copy()
-        if kind == "early":
-            target = tables.early_table(steps, _most("grid", max_count))
-        else:
-            target, _ = tables.cosine_table(steps)
-        return tables.nearest_steps(self.p, target)
-
-
-def _most(method: str, max_count: Any) -> int:
-    return check_integer(f"Schedule.{method}", "max_count", max_count, 1, 2**53)
+        return grids.times_of("Schedule.grid", "kind", self.p, steps, kind, max_count)
 
 
 def _prob(pair: tuple[Any, Any], plain: bool) -> Prob:

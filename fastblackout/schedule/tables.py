@@ -120,19 +120,20 @@ def _minus_log1m(q: Decimal) -> Decimal:
 
 def early_times(p: NDArray[np.float64], max_count: int) -> NDArray[np.int64]:
     """The k of 1..steps whose p_k are nearest to EARLY_TIMES points spread evenly along the grid "early"."""
-    return np.maximum(_nearest(p, early_table(2 * EARLY_TIMES, max_count)[1::2]), 1)
+    return np.maximum(nearest(p, early_table(2 * EARLY_TIMES, max_count)[1::2]), 1)
 
 
 def nearest_steps(p: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.int64]:
     """The k whose p_k are nearest to `target`, decreasing from the last step to 0; those that coincide move apart."""
     steps, i = len(p) - 1, np.arange(len(target), dtype=np.int64)
-    k = _nearest(p, target)
+    k = nearest(p, target)
     k[0], k[-1] = 0, steps
     k = np.maximum.accumulate(k - i) + i  # Each k is at least one more than the k before it, beginning at p = 1.
     return np.minimum(k, steps - i[::-1])[::-1].astype(np.int64)
 
 
-def _nearest(p: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.int64]:
+def nearest(p: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The k whose p_k are nearest to `target`; of two that are equally near the smaller."""
     right = np.clip(np.searchsorted(-p, -target), 1, len(p) - 1)  # the first k with p_k <= target
     return np.where(p[right - 1] - target <= target - p[right], right - 1, right)
 

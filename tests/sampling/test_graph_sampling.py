@@ -28,6 +28,7 @@ def test_same_bytes_as_the_ordinary_loop(options, max_count):
     for more in (
         {},
         {"labels": labels, "guidance": 1.5},
+        {"labels": labels, "guidance": [0, 0.1, 0, 2.3] * 3},
         {"known": image, "mask": mask},
         {"known": image, "mask": mask, "labels": labels, "guidance": 0.5, "start": image // 2},
         {"start": image},
@@ -77,7 +78,7 @@ def test_a_step_only_works_on_tensors():
     setting = Setting(PixelModel(), SCHEDULE, Bridge())
     times = SCHEDULE.grid(8).tolist()
     x = torch.zeros(SHAPE, dtype=torch.uint8)
-    table, state = prepare(setting, x, times, RNG)
+    table, state = prepare(setting, x, times, [0.0] * 8, RNG)
     places = [tensor.data_ptr() for tensor in state]
     frozen = table.clone()
     for n in range(8):
@@ -85,7 +86,7 @@ def test_a_step_only_works_on_tensors():
         step_from_table(setting, table, state)
     assert [tensor.data_ptr() for tensor in state] == places
     assert torch.equal(table, frozen)
-    assert torch.equal(state.x, run(setting, x, times, RNG).x) and not x.any()
+    assert torch.equal(state.x, run(setting, x, times, [0.0] * 8, RNG).x) and not x.any()
 
 
 def test_no_callback():

@@ -87,7 +87,7 @@ def test_a_table_of_steps_draws_the_same(head, steps):
         assert torch.equal(one, other) and (not how or (one[mask] == 9).all())
 
 
-@pytest.mark.parametrize("value", ["median", None, 1])
+@pytest.mark.parametrize("value", ["median", 1])
 def test_what_is_no_last_step_is_refused(value):
     with pytest.raises((TypeError, ValueError), match="^sample: last_step: must be one of draw, mean, got "):
         sample(PixelModel(), SCHEDULE, SHAPE, 3, rng=RNG, last_step=value)

@@ -12,7 +12,8 @@ from fastblackout.models.blackout import HEADS
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import philox4x32
 from fastblackout.sampling.sampler import usual
-from fastblackout.schedule.schedule import GRIDS, Schedule
+from fastblackout.schedule.grids import GRIDS
+from fastblackout.schedule.schedule import Schedule
 
 
 def test_draw_is_one_per_stratum_and_splits_over_ranks():

@@ -1,0 +1,113 @@
+"""How a model is best sampled in few steps: times, guidance and last step that a search found for it.
+
+`fastblackout tune` searches; a model carries what it found in its description, one `Tuned` for each number of steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..ground.values import is_integer, is_number, shown
+from ..schedule.tables import early_table, nearest_steps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..schedule.schedule import Schedule
+
+GOOD_ENOUGH = 1.1  # how many times the least distance the usual number of steps may have
+
+
+class Tuned(NamedTuple):
+    """What was found for one number n of steps.
+
+    times: n + 1 time indices, from the last of the schedule to 0. guidance: n numbers, one a step; 0 without labels.
+    last_step: "draw" or "mean", as of `fb.sample`. distance: of samples so drawn to held-out images that the search
+    did not see, in units of the distance of as many real images. day: of the search, as 2026-11-30.
+    """
+
+    times: tuple[int, ...]
+    guidance: tuple[float, ...]
+    last_step: str
+    distance: float
+    day: str
+
+    @property
+    def steps(self) -> int:
+        return len(self.guidance)
+
+
+def tuned_from(values: Any, schedule: Schedule) -> dict[int, Tuned]:
+    """{steps: Tuned} of the dict {"5": {"times": [...], ...}} that a description holds; ValueError for any other."""
+    found = {}
+    try:
+        for name, each in values.items():
+            one = Tuned(**{**each, "times": tuple(each["times"]), "guidance": tuple(each["guidance"])})
+            right = name == str(one.steps) and one.last_step in ("draw", "mean")
+            right &= all(map(is_integer, one.times)) and schedule.grid(one.steps, one.times).tolist() == [*one.times]
+            numbers = (*one.guidance, one.distance)
+            right &= all(is_number(number) and number >= 0 and math.isfinite(number) for number in numbers)
+            if not right:
+                raise ValueError(f"steps {shown(name)}")
+            date.fromisoformat(one.day)
+            found[one.steps] = one
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"tuned: must be what fastblackout tune writes, got {shown(values)} ({error})") from None
+    return dict(sorted(found.items()))
+
+
+def to_json(tuned: Mapping[int, Tuned]) -> dict[str, Any]:
+    """What `tuned_from` reads."""
+    return {str(steps): {**one._asdict(), "times": [*one.times], "guidance": [*one.guidance]}
+            for steps, one in sorted(tuned.items())}  # fmt: skip
+
+
+def usual_steps(tuned: Mapping[int, Tuned]) -> int:
+    """The fewest steps whose distance is at most GOOD_ENOUGH times the least."""
+    least = min(one.distance for one in tuned.values())
+    return min(steps for steps, one in tuned.items() if one.distance <= GOOD_ENOUGH * least)
+
+
+def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_count: int) -> Tuned:
+    """What was found for so many steps; between the numbers that were searched, what follows from the nearest of them.
+
+    Nearest is that of the least ratio. Its times are moved by as much in logit p as they lie from those of the grid
+    "early" of as many steps, at the same share of the way; its guidance is that at the same share of the way.
+    """
+    if steps in tuned:
+        return tuned[steps]
+    near = tuned[min(tuned, key=lambda number: (abs(math.log(number / steps)), number))]
+    moves = between(moves_of(schedule, max_count, near.times), steps - 1)
+    times = moved_times(schedule, max_count, moves)
+    return near._replace(times=tuple(times), guidance=tuple(between(np.array(near.guidance), steps).tolist()))
+
+
+def moves_of(schedule: Schedule, max_count: int, times: Sequence[int]) -> NDArray[np.float64]:
+    """logit p at the times between the first and the last, less that of the grid "early" of as many steps."""
+    inner = list(times[1:-1])
+    return np.log(schedule.p[inner] / schedule.q[inner]) - _early(len(inner), max_count)
+
+
+def moved_times(schedule: Schedule, max_count: int, moves: NDArray[np.float64]) -> list[int]:
+    """The times of the grid "early" with as many inner times as there are moves, each moved by so much in logit p."""
+    odds = np.exp(_early(len(moves), max_count) + moves)
+    target = np.concatenate([[1.0], (odds / (1 + odds))[::-1], [0.0]])
+    return nearest_steps(schedule.p, target).tolist()
+
+
+def between(values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+    """So many values in place of the given ones, by straight lines: each stands at the middle of its equal share."""
+    if not len(values):
+        return np.zeros(number)
+    at = (np.arange(number) + 0.5) / max(number, 1)
+    return np.interp(at, (np.arange(len(values)) + 0.5) / len(values), values)
+
+
+def _early(inner: int, max_count: int) -> NDArray[np.float64]:
+    p = early_table(inner + 1, max_count)[-2:0:-1]
+    return np.log(p / (1 - p))

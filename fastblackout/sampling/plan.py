@@ -1,0 +1,69 @@
+"""When and how the steps of a run are taken: their times, the guidance of each, and the last of them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..ground.values import check_integer, check_name, real_array, shown
+from ..models.tuned import Tuned, tuned_at, usual_steps
+from ..schedule.grids import times_of
+from .rules import LAST_STEPS
+
+if TYPE_CHECKING:
+    from ..schedule.schedule import Schedule
+
+STEPS = 100
+
+
+class Plan(NamedTuple):
+    """times: from the last of the schedule to 0. guidance: a number a step. tuned: what was found, where it is used."""
+
+    times: list[int]
+    guidance: list[float]
+    last_step: str
+    tuned: Tuned | None
+
+
+def plan_of(
+    op: str, model: Any, schedule: Schedule, steps: Any, grid: Any, guidance: Any, last_step: Any, labels: bool,
+    usual: tuple[str, str] = ("cosine", "draw"),
+) -> Plan:  # fmt: skip
+    """The arguments of `sample`, checked; None for what was left out. labels: whether there are any.
+
+    What was left out is as the model was tuned, where it was and no grid is given; else `usual` (grid and last step),
+    without guidance.
+    """
+    found: dict[int, Tuned] = getattr(model, "tuned", None) or {}
+    how, most = None, int(model.max_count)
+    if grid is None and found:
+        steps = usual_steps(found) if steps is None else check_integer(op, "steps", steps, 1, schedule.steps)
+        how = tuned_at(found, steps, schedule, most)
+        times = [*how.times]
+    else:
+        grid = usual[0] if grid is None else grid
+        if steps is None and isinstance(grid, str):
+            steps = STEPS
+        times = times_of(op, "grid", schedule.p, steps, grid, most).tolist()
+    if guidance is None:
+        guidance = how.guidance if how and labels else 0.0
+    if last_step is None:
+        last_step = how.last_step if how else usual[1]
+    check_name(op, "last_step", last_step, LAST_STEPS)
+    return Plan(times, _guidances(op, guidance, len(times) - 1, labels), last_step, how)
+
+
+def _guidances(op: str, guidance: Any, steps: int, labels: bool) -> list[float]:
+    """One number a step, of a number for all or a list. TypeError or ValueError unless finite and at least 0."""
+    forms = f"a number, or a list of {steps}, one a step"
+    listed = real_array(op, "guidance", guidance, forms)
+    if listed.shape not in ((), (steps,)):
+        raise ValueError(f"{op}: guidance: must be {forms}, got {shown(guidance)}")
+    found = np.broadcast_to(listed, steps).tolist()
+    if not all(math.isfinite(number) and number >= 0 for number in found):
+        raise ValueError(f"{op}: guidance: must be finite and at least 0, got {shown(guidance)}")
+    if any(found) and not labels:
+        raise ValueError(f"{op}: guidance: needs labels, got {shown(guidance)} without")
+    return found
