@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .sampling.sampler import sample as sample
     from .schedule.schedule import Schedule as Schedule
     from .training.run import train as train
+    from .tuning.tune import tune as tune
 
 _HOME = {
     "Absorbing": "processes",
@@ -61,6 +62,7 @@ _HOME = {
     "sample": "sampling",
     "sampler_bits_per_dim": "likelihood",
     "train": "training.run",
+    "tune": "tuning.tune",
     "use_backend": "backends.select",
 }
 _MODULES = ("data", "distributions", "evaluation", "models", "ops", "processes", "reference")

@@ -123,6 +123,7 @@ def build_parser() -> Parser:
     add_train(command("train", "train a model", add_help=False))
     _add_sample(command("sample", "draw samples from a run"))
     _add_evaluate(command("evaluate", "judge a run's samples"))
+    _add_tune(command("tune", "search the times and the guidance of a run's few steps"))
     _add_plot(command("plot", "draw a run's losses, schedule, film and laws"))
     add_export(command("export", "write the model of a run to a folder of its own, to hand on"))
     add_convert(command("convert", "make a run of another program's checkpoint"))
@@ -157,6 +158,10 @@ _EXAMPLES = {
   fastblackout evaluate
   fastblackout evaluate runs/mnist --seeds 1 --bits 0    (the quickest)
   fastblackout evaluate runs/mnist --data ROOT --json numbers.json
+""",
+    "tune": """\
+  fastblackout tune runs/mnist --steps 5,10,20 --minutes 60
+  fastblackout tune runs/digits --steps 5 --minutes 2
 """,
     "export": """\
   fastblackout export runs/digits digits-model
@@ -217,6 +222,13 @@ def _numbers(text: str) -> float | list[float]:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
+def _steps(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers with commas, as 5,10,20, got {text!r}") from None
+
+
 _N: Any = {"type": int, "metavar": "N"}
 _X: Any = {"type": float, "metavar": "X"}
 
@@ -250,6 +262,23 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=_later("evaluate"))
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint; default: as of sample")
+    parser.add_argument("--steps", type=_steps, default=[5, 10, 20], metavar="N,N", help="numbers of steps (5,10,20)")
+    what = "minutes of search, shared equally by the numbers of steps (30); more of them go on with the same search"
+    parser.add_argument("--minutes", **_X, default=30.0, help=what)
+    parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
+    parser.add_argument("--num", **_N, default=600, help="samples of a trial (600)")
+    parser.add_argument("--batch", **_N, default=200, help="samples at a time (200)")
+    parser.add_argument("--seed", **_N, default=1, help="seed of the draws and of the search (1)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.set_defaults(run=_later("tune"))
 
 
 def _add_plot(parser: argparse.ArgumentParser) -> None:

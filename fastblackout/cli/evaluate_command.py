@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data import Dataset, load
+from ..data import Dataset
 from ..evaluation.inception import read_inception
 from ..evaluation.network_scores import features_lines
 from ..evaluation.samples import compare, table
@@ -22,11 +22,10 @@ from ..models import BlackoutModel
 from ..philox import Philox
 from ..training.progress import Progress
 from ..training.ranks import current
-from ..training.record import recall
-from ..training.trained_model import Run, read_by
+from ..training.trained_model import Run
 from .in_networks import in_networks, networks_for, note_of_networks
 from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of
+from .of_run import data_of, labels_for, load_for, parts_of, path_of, progress_of, share_of
 
 MOST_SEEDS = 1000  # whose samples are all kept
 REPEATS = 8  # of all draws for the bounds
@@ -47,11 +46,9 @@ def evaluate_command(options: Namespace) -> int:
     check_json(options, options.force)
     inception = read_inception(options.inception) if options.inception else None
     run = load_for(path_of(options)[0], options)
-    source = run.dataset
     if inception and (run.shape[1:] == (1, 1) or run.shape[0] not in (1, 3)):
         raise ValueError(f"evaluate: inception: needs images of 1 or 3 channels, got samples of shape {run.shape}")
-    root = options.data or _data_of(run)
-    data = load(source["name"], root, **read_by(source, run.model.max_count))
+    data = data_of(run, options)
     images_of_bits = min(options.bits, len(data.held_out))
     if not current().first:
         _draw(run, options, seeds)
@@ -96,18 +93,6 @@ def _draw(run: Run, options: Namespace, seeds: list[int]) -> list[NDArray[Any]]:
             if parts:
                 sets.append(np.concatenate(parts))
     return sets
-
-
-def _data_of(run: Run) -> str | None:
-    """Where the data of a run lie, as this machine recorded when it trained it; the run's own word is not taken."""
-    name, folder = run.dataset["name"], run.checkpoint.path.parent.parent
-    root = recall(folder, run.checkpoint.config.get("run"), name)
-    if root is None and name != "digits":
-        raise ValueError(
-            f"evaluate: data: must be named with --data for a run that this machine has no record of training where it "
-            f"lies (a moved or copied run, or one from elsewhere), got none for {run.checkpoint.path}"
-        )
-    return root
 
 
 def _bounds(run: Run, options: Namespace, data: Dataset, count: int) -> BitsPerDim:

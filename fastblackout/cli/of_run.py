@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..data import Dataset, load
 from ..ground.terminal import wrap
 from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
@@ -22,7 +23,8 @@ from ..training.config import MOST_THREADS
 from ..training.execution import execution_for
 from ..training.progress import Progress
 from ..training.ranks import current, speaks
-from ..training.trained_model import Run, default_run, load_run
+from ..training.record import recall
+from ..training.trained_model import Run, default_run, load_run, read_by
 
 
 def path_of(options: Namespace) -> tuple[Path, Path | None]:
@@ -109,6 +111,19 @@ def _draw_as(compat: str, run: Run, options: Namespace) -> None:
         rule = f"must divide the {run.schedule.steps} times of the schedule with --compat {compat}"
         raise ValueError(f"{options.command}: steps: {rule}, got {options.steps}")
     options.sampler, options.grid = compat, "index"
+
+
+def data_of(run: Run, options: Namespace) -> Dataset:
+    """The data of a run: where --data says, else where this machine recorded that they lay when it trained it. The
+    run's own word for that is not taken."""
+    name, folder = run.dataset["name"], run.checkpoint.path.parent.parent
+    root = options.data or recall(folder, run.checkpoint.config.get("run"), name)
+    if root is None and name != "digits":
+        raise ValueError(
+            f"{options.command}: data: must be named with --data for a run that this machine has no record of training "
+            f"where it lies (a moved or copied run, or one from elsewhere), got none for {run.checkpoint.path}"
+        )
+    return load(name, root, **read_by(run.dataset, run.model.max_count))
 
 
 def share_of(options: Namespace, first: int = 0) -> Namespace:

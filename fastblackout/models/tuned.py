@@ -90,12 +90,12 @@ def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_cou
 def moves_of(schedule: Schedule, max_count: int, times: Sequence[int]) -> NDArray[np.float64]:
     """logit p at the times between the first and the last, less that of the grid "early" of as many steps."""
     inner = list(times[1:-1])
-    return np.log(schedule.p[inner] / schedule.q[inner]) - _early(len(inner), max_count)
+    return np.log(schedule.p[inner] / schedule.q[inner]) - early_logits(len(inner), max_count)
 
 
 def moved_times(schedule: Schedule, max_count: int, moves: NDArray[np.float64]) -> list[int]:
     """The times of the grid "early" with as many inner times as there are moves, each moved by so much in logit p."""
-    odds = np.exp(_early(len(moves), max_count) + moves)
+    odds = np.exp(early_logits(len(moves), max_count) + moves)
     target = np.concatenate([[1.0], (odds / (1 + odds))[::-1], [0.0]])
     return nearest_steps(schedule.p, target).tolist()
 
@@ -108,6 +108,7 @@ def between(values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
     return np.interp(at, (np.arange(len(values)) + 0.5) / len(values), values)
 
 
-def _early(inner: int, max_count: int) -> NDArray[np.float64]:
+def early_logits(inner: int, max_count: int) -> NDArray[np.float64]:
+    """logit p of the grid "early" with so many times between the first and the last."""
     p = early_table(inner + 1, max_count)[-2:0:-1]
     return np.log(p / (1 - p))

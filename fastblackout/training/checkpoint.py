@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..atomic_files import naming, read_plain, sync_directory
+from ..atomic_files import atomic_write, naming, read_plain, sync_directory
 from ..ground.terminal import visible
 
 if TYPE_CHECKING:
@@ -107,6 +107,20 @@ def export_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str
     return _write_folder(folder, checkpoint.step, about, {EMA: checkpoint.tensors(EMA)})
 
 
+def describe_anew(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+    """Writes `config` in place of the description of a checkpoint, whose weights stay as they are."""
+    content = _head(checkpoint.step, config, {n: d for n, d in checkpoint.digests.items() if n != CONFIG})
+    atomic_write(checkpoint.path / CONFIG, content)
+
+
+def _head(step: int, config: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
+    """The content of config.json; digests: of the other files."""
+    files = {CONFIG: "", **digests}  # first, so that its line can be deleted by hand and JSON is left
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "step": step, "files": files, "config": config}
+    files[CONFIG] = digest_of(json.loads(json.dumps(head)))  # of what a reader will find
+    return (json.dumps(head, indent=1) + "\n").encode()
+
+
 def _write_folder(
     final: Path, step: int, config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]
 ) -> Path:
@@ -114,14 +128,12 @@ def _write_folder(
 
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=final.parent))
     try:
-        digests = {CONFIG: ""}  # first, so that its line can be deleted by hand and JSON is left
+        digests = {}
         for name, named in tensors.items():
             content = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in named.items()})
             digests[name] = hashlib.sha256(content).hexdigest()
             _write(temporary / name, content)
-        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "step": step, "files": digests, "config": config}
-        digests[CONFIG] = digest_of(json.loads(json.dumps(head)))  # of what a reader will find
-        _write(temporary / CONFIG, (json.dumps(head, indent=1) + "\n").encode())
+        _write(temporary / CONFIG, _head(step, config, digests))
         temporary.chmod(0o755)
         if final.exists():  # a resumed run has come to this step again, with the same content
             shutil.rmtree(final)

@@ -1,0 +1,94 @@
+"""What `fastblackout tune` does."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..ground.terminal import say, wrap
+from ..models.tuned import Tuned, to_json, usual_steps
+from ..schedule.schedule import Schedule
+from ..training.checkpoint import describe_anew
+from ..training.progress import Progress
+from ..training.trained_model import load_run
+from ..tuning.tune import Judged, Told, tune
+from .json_output import check_json, give_json
+from .of_run import data_of, path_of
+from .outputs import check_writable
+
+STATE = "tuning.json"
+
+
+def tune_command(options: Namespace) -> int:
+    """Searches times and guidance for each number of steps, writes them into the run's checkpoint, and says what they
+    do for images and keys that the search did not see."""
+    path, folder = path_of(options)
+    if folder is None:
+        raise ValueError(f"tune: run: must be a folder, got {options.path}; fastblackout export {options.path} FOLDER")
+    run = load_run(path, options.device)
+    check_json(options, options.force)
+    check_writable("tune: run", run.checkpoint.path)
+    data = data_of(run, options)
+    torch.set_num_threads(options.threads or min(run.config.threads, os.cpu_count() or 1) or torch.get_num_threads())
+    state = run.checkpoint.path / STATE
+    telling = _Telling(options, run.schedule)
+    with telling.progress:
+        judged = tune(
+            run.model, run.schedule, data, options.steps, options.minutes, num=options.num, batch=options.batch,
+            seed=options.seed, state=state, tell=telling,
+        )  # fmt: skip
+    config = dict(run.checkpoint.config)
+    config["model"] = {**config["model"], "tuned": to_json(run.model.tuned)}
+    describe_anew(run.checkpoint, config)
+    say(run.checkpoint.path)
+    print(_table(judged, run.schedule))
+    usual = usual_steps(run.model.tuned)
+    print(wrap(f"next: fastblackout sample {path}   ({usual} steps, or --steps N)"))
+    steps = {str(number): {**one._asdict(), "tuned": one.tuned._asdict()} for number, one in judged.items()}
+    give_json(options, {"checkpoint": run.checkpoint.path, "state": state, "usual_steps": usual, "steps": steps})
+    return 0
+
+
+class _Telling:
+    """Shows the seconds of the search that are over, and tells of every better trial."""
+
+    def __init__(self, options: Namespace, schedule: Schedule) -> None:
+        self.schedule, self.seconds = schedule, dict.fromkeys(options.steps, 0)
+        self.least = dict.fromkeys(options.steps, float("inf"))
+        total = max(round(60 * options.minutes), 1)
+        self.progress = Progress(total, "s", "search", shown=not options.quiet, keep=False)
+
+    def __call__(self, told: Told) -> None:
+        if told.distance < self.least[told.steps]:
+            self.least[told.steps] = told.distance
+            distance = f"distance {told.distance:.4g} (at first {told.start:.4g})"
+            how = f"alive {_shares(told.best, self.schedule)}{_guidance(told.best.guidance)}, {told.best.last_step}"
+            self.progress.say(f"{told.steps} steps, trial {told.trials}: {distance}, {how}")
+        spent = round(told.seconds)
+        self.progress.update(max(spent - self.seconds[told.steps], 0))
+        self.seconds[told.steps] = spent
+
+
+def _shares(tuned: Tuned, schedule: Schedule) -> str:
+    return " ".join(f"{p:.2g}" for p in schedule.p[list(tuned.times[1:-1])])
+
+
+def _guidance(guidance: Sequence[float]) -> str:
+    return f", guidance {' '.join(f'{w:g}' for w in guidance)}" if any(guidance) else ""
+
+
+def _table(judged: dict[int, Judged], schedule: Schedule) -> str:
+    lines = ["", "Distance to training images, with other keys, in units of as many real images'", ""]
+    lines += [f"  {'steps':>5}  {'at first':>16}  {'tuned':>16}"]
+    for number, one in judged.items():
+        cells = [f"{np.mean(each):.2f} ({', '.join(f'{value:.2f}' for value in each)})" for each in one[:2]]
+        lines.append(f"  {number:5d}  {cells[0]:>16}  {cells[1]:>16}")
+    lines += [""]
+    for number, one in judged.items():
+        how = f"alive {_shares(one.tuned, schedule)}{_guidance(one.tuned.guidance)}, last step {one.tuned.last_step}"
+        lines.append(wrap(f"{number} steps: {how}", "  ", "    "))
+    return "\n".join(lines)

@@ -1,0 +1,269 @@
+"""`fb.tune`: searches, and judges what it finds on other images with other keys."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..atomic_files import atomic_write, read_plain
+from ..data.dataset import Dataset
+from ..ground.values import check_integer, is_number, shown
+from ..models.interface import LAWS, as_model, check_schedule, head_of
+from ..models.tuned import Tuned
+from ..philox import Philox
+from ..sampling.sampler import sample_in_batches, usual
+from .closeness import Closeness, closeness_for
+from .search import Point, Search, start_near, start_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..schedule.schedule import Schedule
+
+PARTS = 3  # of the samples of a trial, after each of which it may be given up
+KEYS = 2  # other keys that the result is judged with
+FIRST_GUIDANCE = 0.25
+APART = 6  # every sixth training image is a real one beside the samples, the others are what both are compared with
+FORMAT = "fastblackout-tuning"
+
+
+class Told(NamedTuple):
+    """What `tell` is given after each trial: of which number of steps, how many trials there were, the best of them and
+    its distance, that of the start, and the seconds that they took."""
+
+    steps: int
+    trials: int
+    best: Tuned
+    distance: float
+    start: float
+    seconds: float
+
+
+class Judged(NamedTuple):
+    """How far samples are from images that the search did not see, in units of the distance of as many real images,
+    with keys that it did not use: of the start of the search (`before`) and of what it found."""
+
+    before: list[float]
+    after: list[float]
+    tuned: Tuned
+
+
+def tune(
+    model: Any,
+    schedule: Schedule,
+    data: Dataset,
+    steps: Sequence[int] = (5, 10, 20),
+    minutes: float = 30.0,
+    *,
+    num: int = 600,
+    batch: int = 200,
+    seed: int = 1,
+    state: str | os.PathLike[str] | None = None,
+    tell: Callable[[Told], None] | None = None,
+) -> dict[int, Judged]:
+    """Searches the times, the guidance and the last step with which a model is best sampled in few steps.
+
+    For each number of steps it draws `num` samples of a trial after another, of all classes in turn and always with the
+    key Philox(seed), and makes small their distance to the held-out images, as many of each class: the Frechet distance
+    in the features of the classifier that evaluation has for the data, else of raw pixels; for tables the energy
+    distance. Then it draws with other keys what it found and what it began with, and compares both with the training
+    images. What is found stands in `model.tuned`, and `fb.sample` uses it where it is given no grid.
+
+    model, schedule: as of `fb.sample`. data: a `fastblackout.data.Dataset` of the kind that the model was trained on.
+    steps: numbers of steps, each at least 2. minutes: of search, shared equally by the numbers; the judging comes on
+        top.
+    num, batch: samples of a trial, and how many are drawn at once. seed: of the draws and of the search.
+    state: a JSON file that keeps all trials: a search that was interrupted, or is given more minutes, goes on with it.
+    tell: called after each trial.
+    Returns {steps: Judged}. Raises TypeError, ValueError; needs scikit-learn.
+
+        >>> judged = fb.tune(run.model, run.schedule, fb.data.load("digits"), [5], minutes=1.0)
+    """
+    op = "tune"
+    model = as_model(op, model)
+    check_schedule(op, schedule, model)
+    if not isinstance(data, Dataset):
+        raise TypeError(f"{op}: data: must be a fastblackout.data.Dataset, got {type(data).__name__}")
+    if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
+        raise TypeError(f"{op}: steps: must be a list of numbers of steps, got {shown(steps)}")
+    steps = sorted({check_integer(op, "steps", number, 2, schedule.steps) for number in steps})
+    if not is_number(minutes) or not 0 < minutes < float("inf"):
+        raise ValueError(f"{op}: minutes: must be above 0, got {shown(minutes)}")
+    num, batch = check_integer(op, "num", num, 2 * PARTS, 1 << 20), check_integer(op, "batch", batch, 1, 1 << 20)
+    Philox(seed)  # raises the error for a seed out of range
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise ValueError(f"{op}: needs scikit-learn, got no such package; pip install scikit-learn") from None
+    work = _Work(model, schedule, data, num, batch, seed, state)
+    found = {}
+    for number in steps:
+        best = work.search(number, 60 * minutes / len(steps), tell)
+        found[number] = work.judge(number, best)
+        model.tuned = dict(sorted({**(model.tuned or {}), number: found[number].tuned}.items()))
+    return found
+
+
+class _Work:
+    def __init__(
+        self, model: Any, schedule: Schedule, data: Dataset, num: int, batch: int, seed: int, state: Any
+    ) -> None:
+        self.model, self.schedule, self.data = model, schedule, data
+        self.num, self.batch, self.seed = num, batch, seed
+        self.most, self.head = int(model.max_count), head_of(model)
+        self.device = next((p.device for p in getattr(model, "parameters", lambda: iter(()))()), torch.device("cpu"))
+        self.classes = _classes(model)
+        rows = _equal(data.held_out_labels if self.classes else None, len(data.held_out))
+        self.distance, self.what = closeness_for(data, data.held_out[rows], self.device)
+        self.found: dict[int, Tuned] = {}
+        self.state = _State(state, self._about()) if state is not None else None
+
+    def _about(self) -> dict[str, Any]:
+        """What the trials of a search depend on."""
+        digest = hashlib.sha256()
+        for name, value in getattr(self.model, "network", self.model).state_dict().items():
+            digest.update(name.encode() + np.ascontiguousarray(value.detach().float().cpu().numpy()).tobytes())
+        weights = digest.hexdigest()
+        return {"weights": weights, "data": self.data.sha256, "num": self.num, "batch": self.batch, "seed": self.seed}
+
+    def search(self, number: int, seconds: float, tell: Callable[[Told], None] | None) -> Point:
+        kept = self.state.of(number) if self.state else _nothing()
+        trials = [(Point(number, tuple(m), tuple(g), last), found) for (m, g, last), found in kept["trials"]]
+        start = trials[0][0] if trials else self._start(number)
+        search = Search(start, self.most, self.classes > 0, self._last_steps(), self.seed, trials)
+        began, spent = time.monotonic() - kept["seconds"], kept["seconds"]
+        while not search.trials or spent < seconds:
+            point = search.next()
+            search.add(point, self.trial(point, search.limits))
+            spent = time.monotonic() - began
+            if self.state:
+                self.state.keep(number, spent, search.trials)
+            if tell:
+                now = (self._tuned(search.best), search.distances[-1], search.trials[0][1][-1])
+                tell(Told(number, len(search.trials), *now, spent))
+        self.found[number] = self._tuned(search.best)
+        return search.best
+
+    def _start(self, number: int) -> Point:
+        if self.found:
+            near = self.found[min(self.found, key=lambda each: abs(np.log(each / number)))]
+            return start_near(number, near, self.schedule, self.most)
+        how = usual(self.head, self.data.shape, self.most)
+        return start_of(number, FIRST_GUIDANCE if self.classes else 0.0, how.last_step)
+
+    def _last_steps(self) -> list[str]:
+        """Those that differ: an implicit head's draw is taken for its mean, and a table needs the whole law."""
+        both = self.head in LAWS and not self.data.is_table
+        return ["draw", "mean"] if both else ["draw"]
+
+    def trial(self, point: Point, limits: list[float]) -> list[float]:
+        """The distances of a part of the samples, of two parts, ..., until one is above its limit."""
+        parts, found = [], []
+        for images in self._draw(point, Philox(self.seed), [self.num * part // PARTS for part in range(PARTS + 1)]):
+            parts.append(images)
+            found.append(self.distance(np.concatenate(parts)))
+            if len(found) <= len(limits) and found[-1] > limits[len(found) - 1]:
+                break
+        return found
+
+    def _draw(self, point: Point, key: Philox, ends: list[int]) -> Iterator[NDArray[Any]]:
+        """Samples ends[0] .. ends[1] - 1 of the key, then those to ends[2] - 1, and so on."""
+        how: dict[str, Any] = {"grid": point.times(self.schedule, self.most), "last_step": point.last_step}
+        for first, end in zip(ends, ends[1:], strict=False):
+            labels = None
+            if self.classes:
+                labels = (torch.arange(first, end) % self.classes).to(self.device)
+                how["guidance"] = point.guidances()
+            shape = (end - first, *self.data.shape)
+            drawn = sample_in_batches(
+                self.model, self.schedule, shape, self.batch, key.at(first_sample=first), labels, **how
+            )
+            yield np.concatenate([part.cpu().numpy() for part in drawn])
+
+    def judge(self, number: int, best: Point) -> Judged:
+        """Beside the training images, with KEYS other keys; the start is that of the grid "early"."""
+        count, distance, floor = self._unseen
+        how = usual(self.head, self.data.shape, self.most)
+        start = start_of(number, FIRST_GUIDANCE if self.classes else 0.0, how.last_step)
+        before: list[float] = []
+        after: list[float] = []
+        for key in range(1, KEYS + 1):
+            for point, ratios in ((start, before), (best, after)):
+                images = next(self._draw(point, Philox(self.seed + key), [0, count]))
+                ratios.append(float(distance(images) / floor))
+        return Judged(before, after, self._tuned(best, float(np.mean(after))))
+
+    @functools.cached_property
+    def _unseen(self) -> tuple[int, Closeness, float]:
+        """How many samples are judged; their distance to five sixths of the training images; that of as many others,
+        the mean over subsets of the sixth that is left."""
+        rows = _equal(self.data.train_labels if self.classes else None, len(self.data.train))
+        apart = np.arange(len(rows)) % APART == 0
+        distance, _ = closeness_for(self.data, self.data.train[rows[~apart]], self.device)
+        real = self.data.train[np.random.default_rng(self.seed).permutation(rows[apart])]
+        count = min(self.num, len(real))
+        floors = [distance(real[first : first + count]) for first in range(0, len(real) - count + 1, count)]
+        return count, distance, float(np.mean(floors))
+
+    def _tuned(self, point: Point, distance: float = float("nan")) -> Tuned:
+        times, guidance = tuple(point.times(self.schedule, self.most)), tuple(point.guidances())
+        return Tuned(times, guidance, point.last_step, distance, datetime.date.today().isoformat())
+
+
+class _State:
+    """The file of the trials."""
+
+    def __init__(self, path: Any, about: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self.content: dict[str, Any] = {"format": FORMAT, "about": about, "steps": {}}
+        if not self.path.exists():
+            return
+        try:
+            kept = json.loads(read_plain(self.path))
+            if kept["format"] != FORMAT:
+                raise KeyError("format")
+            same = kept["about"] == about
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"tune: state: {self.path} is none that tune wrote ({error})") from None
+        if not same:
+            rule = "is of another model, other data, or another num, batch or seed; delete it to begin anew"
+            raise ValueError(f"tune: state: {self.path} {rule}")
+        self.content = kept
+
+    def of(self, number: int) -> dict[str, Any]:
+        kept: dict[str, Any] = self.content["steps"].get(str(number), _nothing())
+        return kept
+
+    def keep(self, number: int, seconds: float, trials: list[tuple[Point, list[float]]]) -> None:
+        listed = [[[*point[1:]], found] for point, found in trials]
+        self.content["steps"][str(number)] = {"seconds": seconds, "trials": listed}
+        atomic_write(self.path, json.dumps(self.content).encode())
+
+
+def _nothing() -> dict[str, Any]:
+    return {"seconds": 0.0, "trials": []}
+
+
+def _classes(model: Any) -> int:
+    """How many classes a model can be asked for; 0 for none."""
+    network = getattr(model, "network", model)
+    return int(getattr(network if hasattr(network, "num_classes") else model, "num_classes", None) or 0)
+
+
+def _equal(labels: NDArray[np.int64] | None, number: int) -> NDArray[np.int64]:
+    """The rows of as many samples of each class, in their order; all rows without labels."""
+    if labels is None:
+        return np.arange(number)
+    few = np.bincount(labels).min()
+    rows = [np.flatnonzero(labels == label)[:few] for label in range(labels.max() + 1)]
+    return np.sort(np.concatenate(rows))

@@ -1,0 +1,193 @@
+"""`fb.tune`: its distances, its search, what it keeps in a file, and `fastblackout tune`."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import fastblackout as fb
+from fastblackout.cli.command_line import main
+from fastblackout.data.dataset import make_dataset
+from fastblackout.evaluation.samples import frechet_distance
+from fastblackout.models import BlackoutModel
+from fastblackout.models.tuned import tuned_from
+from fastblackout.training.checkpoint import load_checkpoint
+from fastblackout.tuning.closeness import ByEnergy, closeness_for
+from fastblackout.tuning.search import Point, Search, start_near, start_of
+
+SCHEDULE = fb.Schedule.cosine(200)
+
+
+def test_the_energy_distance_by_its_definition():
+    rng = np.random.default_rng(0)
+    x, y = rng.poisson(3, (7, 4, 1, 1)), rng.poisson(5, (5, 4, 1, 1))
+    a, b = (np.log1p(rows.reshape(len(rows), -1)) for rows in (x, y))
+
+    def mean(u, v, skip):
+        return np.mean([np.linalg.norm(p - q) for i, p in enumerate(u) for j, q in enumerate(v) if not skip or i != j])
+
+    assert ByEnergy(y)(x) == pytest.approx(2 * mean(a, b, False) - mean(a, a, True) - mean(b, b, True))
+
+
+def data_of(classes=3, shape=(1, 4, 4), count=60):
+    rng = np.random.default_rng(1)
+    labels = np.arange(count) % (classes or 1)
+    images = rng.poisson(3 + 5 * labels[:, None, None, None], (count, *shape)).clip(0, 40)
+    return make_dataset("array", images, labels if classes else None, max_count=40)
+
+
+def test_images_without_a_classifier_are_compared_by_their_pixels():
+    data = data_of()
+    distance, what = closeness_for(data, data.held_out)
+    assert what == "Frechet distance of raw pixels"
+    assert distance(data.train) == pytest.approx(frechet_distance(data.held_out, data.train))
+    assert closeness_for(data_of(0, (5, 1, 1)), data_of(0, (5, 1, 1)).train)[1] == "energy distance of log(1 + count)"
+
+
+GOAL = np.array([-1.5, -1.0, 0.5, 1.0]), np.array([0.6, 0.1, 0.3])
+
+
+def valley(point, limits):
+    """Least, 1, at GOAL and with the mean in the last step; of a third of the samples a tenth more."""
+    off = np.concatenate([np.array(point.moves) - GOAL[0], 2 * (np.array(point.guidance) - GOAL[1])])
+    value = (1 + (off**2).sum()) * (2 if point.last_step == "draw" else 1)
+    found = [1.1 * value, value]
+    return found[:1] if limits and found[0] > limits[0] else found
+
+
+def searched(trials, kept=()):
+    search = Search(start_of(5, 0.25, "draw"), 255, True, ["draw", "mean"], 1, kept)
+    while len(search.trials) < trials:
+        point = search.next()
+        search.add(point, valley(point, search.limits))
+    return search
+
+
+def test_a_search_finds_the_valley():
+    """By chance alone it would not: the best of 60 trials at random around the start has some 4."""
+    search = searched(60)
+    assert search.best.last_step == "mean"
+    assert valley(search.best, [])[-1] < 1.3, search.best
+    assert {len(found) for _, found in search.trials} == {1, 2}  # some were given up
+
+
+def test_a_search_goes_on_where_it_was():
+    whole, first = searched(14).trials, searched(9).trials
+    assert searched(14, first).trials == whole
+    assert searched(14, json.loads(json.dumps([]))).trials == whole
+
+
+def test_times_never_coincide():
+    search = Search(start_of(6, 0.0, "draw"), 255, False, ["draw"], 1)
+    for _ in range(12):
+        point = search.next()
+        assert point.are_apart(255) and not any(point.guidance)
+        search.add(point, [1.0 + len(search.trials)])
+    assert not Point(4, (0.0, 3.0, 0.0), (0.0,), "draw").are_apart(255)
+
+
+def test_a_search_starts_where_that_of_another_number_ended():
+    tuned = fb.models.tuned.Tuned(
+        tuple(SCHEDULE.grid(8, "early", 40).tolist()), tuple(np.linspace(0, 0.7, 8)), "mean", 1.0, "2026-11-30"
+    )
+    point = start_near(5, tuned, SCHEDULE, 40)
+    assert point.last_step == "mean" and np.abs(point.moves).max() < 0.2
+    assert point.guidances() == pytest.approx([0.07, 0.21, 0.35, 0.49, 0.63], abs=0.03)
+
+
+class Births(torch.nn.Module):
+    """A beta-binomial law about the mean of the label's images."""
+
+    num_classes = 3
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, time, labels=None):
+        mean = torch.full((len(x), 1, 1, 1), -1.0) if labels is None else labels.view(-1, 1, 1, 1) * 0.7 - 2
+        return torch.cat([mean.expand_as(x), torch.full_like(x, -2.0)], dim=1)
+
+
+def births_model():
+    return BlackoutModel(Births(), SCHEDULE, max_count=40, head="beta-binomial")
+
+
+def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
+    state, told = tmp_path / "state.json", []
+    given = {"num": 30, "batch": 11, "state": state, "tell": told.append}
+    model = births_model()
+    judged = fb.tune(model, SCHEDULE, data_of(), [2, 4], minutes=0.02, **given)
+    assert list(judged) == list(model.tuned) == [2, 4]
+    assert tuned_from(json.loads(json.dumps(fb.models.tuned.to_json(model.tuned))), SCHEDULE) == model.tuned
+    one = model.tuned[4]
+    assert one.distance == pytest.approx(np.mean(judged[4].after)) and len(judged[4].after) == 2
+    kept = json.loads(state.read_text())["steps"]
+    assert [len(kept[n]["trials"]) for n in ("2", "4")] == [max(t.trials for t in told if t.steps == n) for n in (2, 4)]
+    again, count = births_model(), len(told)
+    assert fb.tune(again, SCHEDULE, data_of(), [2, 4], minutes=0.02, **given) == judged
+    assert len(told) == count and again.tuned == model.tuned  # the minutes are over
+    with pytest.raises(ValueError, match="is of another model, other data, or another num, batch or seed"):
+        fb.tune(model, SCHEDULE, data_of(), [2], minutes=0.02, **{**given, "num": 12})
+    state.write_text("{}")
+    with pytest.raises(ValueError, match="is none that tune wrote"):
+        fb.tune(model, SCHEDULE, data_of(), [2], minutes=0.02, **given)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "rule"),
+    [
+        ({"data": "digits"}, TypeError, "data: must be a fastblackout.data.Dataset, got str"),
+        ({"steps": 5}, TypeError, "steps: must be a list of numbers of steps, got 5"),
+        ({"steps": [1]}, ValueError, r"steps: must be in 2\.\.200, got 1"),
+        ({"steps": [2.5]}, TypeError, "steps: must be an integer, got 2.5"),
+        ({"minutes": 0}, ValueError, "minutes: must be above 0, got 0"),
+        ({"num": 1}, ValueError, "num: must be in 6.."),
+        ({"schedule": fb.Schedule.linear(9)}, ValueError, "schedule: must be that of the model"),
+        ({"model": None}, TypeError, "model: must be a BlackoutModel"),
+    ],
+)
+def test_wrong_arguments_are_refused(change, error, rule):
+    given = {"model": births_model(), "schedule": SCHEDULE, "data": data_of(), "steps": [2], "minutes": 0.01, **change}
+    with pytest.raises(error, match=f"^tune: {rule}"):
+        fb.tune(**given)
+
+
+TRAIN = "train array --data=a.npz --out=runs/a --steps=2 --batch=8 --channels=8 --threads=1 --conditional --quiet"
+
+
+def test_the_command_keeps_what_it_found_in_the_run(tmp_path, monkeypatch, capsys, recwarn):
+    monkeypatch.chdir(tmp_path)
+    data = data_of(shape=(1, 8, 8), count=80)
+    np.savez("a.npz", images=np.concatenate([data.train, data.held_out]), labels=np.arange(80) % 3)
+    assert main([*TRAIN.split(), "--head=beta-binomial", "--sample-every=0"]) == 0
+    tune = ["tune", "runs/a", "--steps=2,3", "--minutes=0.02", "--num=24", "--json=t.json"]
+    assert main(tune) == 0
+    told = capsys.readouterr()
+    assert "2 steps, trial 1: distance" in told.err and "  3  " in told.out
+    assert all(len(line) <= 80 for line in told.out.splitlines())
+    checkpoint = load_checkpoint("runs/a")  # its digest of itself is right
+    written = json.loads((tmp_path / "t.json").read_text())
+    assert list(checkpoint.config["model"]["tuned"]) == list(written["steps"]) == ["2", "3"]
+    assert main(["sample", "runs/a", "--num=4", "--steps=3", "--out=x.npz", "--json=s.json", "--quiet"]) == 0
+    day = checkpoint.config["model"]["tuned"]["3"]["day"]
+    assert f"bridge, 3 steps (times tuned on {day})" in capsys.readouterr().out
+    assert json.loads((tmp_path / "s.json").read_text())["grid"] == checkpoint.config["model"]["tuned"]["3"]["times"]
+    assert main(["sample", "runs/a", "--num=4", "--grid=0,.1,.5,1", "--guidance=.5,0,1", "--out=y.npz"]) == 0
+    assert "bridge, 3 steps (times as given), guidance 0.5 0 1, seed 1" in capsys.readouterr().out
+    assert main(["export", "runs/a", "b"]) == 0
+    assert "tuned" in load_checkpoint("b").config["model"]
+    assert not [warning for warning in recwarn if "digest" in str(warning.message)]
+
+
+def test_what_the_command_refuses(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tune", "digits"]) == 1
+    assert "tune: run: must be a folder" in capsys.readouterr().err
+    for wrong in ("--steps=2,a", "--guidance=.5,a", "--grid=0,a,1"):
+        with contextlib.suppress(SystemExit):
+            main(["tune" if "steps" in wrong else "sample", "digits", wrong])
+            raise AssertionError
+        assert wrong.partition("=")[0] in capsys.readouterr().err

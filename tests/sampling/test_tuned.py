@@ -1,0 +1,125 @@
+"""Tuned settings of few steps: how a model carries them, what they say between the searched numbers, and their use."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import fastblackout as fb
+from fastblackout.models import BlackoutModel, NetworkConfig
+from fastblackout.models.tuned import Tuned, moves_of, to_json, tuned_at, tuned_from, usual_steps
+from fastblackout.sampling.sampler import sample
+from support.pixel_model import SCHEDULE, PixelModel
+
+LONG = fb.Schedule.cosine(1000)
+SHAPE = (4, 1, 5, 6)
+FIVE = Tuned((40, 33, 30, 22, 9, 0), (0.5, 0.25, 0.0, 0.0, 1.0), "mean", 1.5, "2026-11-30")
+TWO = Tuned((40, 25, 0), (0.75, 0.0), "draw", 1.6, "2026-11-29")
+
+
+class TunedModel(PixelModel):
+    tuned = {2: TWO, 5: FIVE}
+    schedule = SCHEDULE
+
+
+def test_json_and_back():
+    values = json.loads(json.dumps(to_json(TunedModel.tuned)))
+    assert tuned_from(values, SCHEDULE) == TunedModel.tuned
+    network = NetworkConfig("mlp", {"shape": [3, 1, 1], "channels": 8, "blocks": 1}).build()
+    model = BlackoutModel(network, SCHEDULE, tuned=TunedModel.tuned)
+    assert BlackoutModel.from_config(json.loads(json.dumps(model.to_config()))).tuned == TunedModel.tuned
+    model.tuned = {}
+    assert "tuned" not in model.to_config()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"times": [40, 25, 1]},
+        {"times": [40, 25, 25, 0]},
+        {"times": [39, 25, 0]},
+        {"times": ["40", 25, 0]},
+        {"guidance": [0.5]},
+        {"guidance": [0.5, -1]},
+        {"guidance": [0.5, float("inf")]},
+        {"last_step": "median"},
+        {"distance": None},
+        {"day": "yesterday"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_what_tune_does_not_write_is_refused(change):
+    values = {"2": {**to_json({2: TWO})["2"], **change}}
+    with pytest.raises(ValueError, match="^tuned: must be what fastblackout tune writes, got"):
+        tuned_from(values, SCHEDULE)
+    for damaged in ([], {"2": 3}, {"3": to_json({2: TWO})["2"]}):
+        with pytest.raises(ValueError, match="^tuned: "):
+            tuned_from(damaged, SCHEDULE)
+
+
+def early(steps):
+    return Tuned(tuple(LONG.grid(steps, "early", 255).tolist()), (0.3,) * steps, "mean", 1.0, "2026-11-30")
+
+
+@pytest.mark.parametrize("searched", [2, 5, 20])
+def test_between_the_searched_numbers_times_follow_those_of_the_nearest(searched):
+    """A model whose tuned times are those of the grid early has these for every number of steps, but for rounding to
+    whole times; where they lie lower in logit p by 1, they do so for every number."""
+    for steps in (1, 2, 3, 7, 10, 30):
+        found = tuned_at({searched: early(searched)}, steps, LONG, 255)
+        wanted = LONG.grid(steps, "early", 255)
+        assert np.abs(np.array(found.times) - wanted).max() <= 2, (steps, found.times)
+        assert found.guidance == pytest.approx((0.3,) * steps)
+    lower = np.array([LONG.p[list(early(searched).times)[1:-1]]])
+    odds = lower / (1 - lower) / np.e
+    p = [0, *(odds / (1 + odds))[0], 1]
+    one = early(searched)._replace(times=tuple(LONG.grid(kind=p).tolist()))
+    for steps in (4, 12, 25):
+        moves = moves_of(LONG, 255, tuned_at({searched: one}, steps, LONG, 255).times)
+        assert moves.mean() == pytest.approx(-1, abs=0.1), (steps, moves)
+
+
+def test_every_number_of_steps_has_times():
+    tuned = {5: early(5), 20: early(20)._replace(guidance=tuple(np.linspace(0, 2, 20)))}
+    for steps in (1, 4, 6, 9, 11, 40, 999, 1000):
+        found = tuned_at(tuned, steps, LONG, 255)
+        assert len(found.times) == steps + 1 and (np.diff(found.times) < 0).all()
+        assert (found.times[0], found.times[-1]) == (1000, 0)
+    assert tuned_at(tuned, 5, LONG, 255) == tuned[5]
+    assert set(tuned_at(tuned, 9, LONG, 255).guidance) == {0.3}  # 9 / 5 is less than 20 / 9
+    rising = tuned_at(tuned, 11, LONG, 255).guidance
+    assert rising == pytest.approx(np.linspace(0, 2, 20)[0] + np.linspace(0.05, 1.95, 11) - 0.05, abs=0.06)
+
+
+def test_the_usual_number_of_steps_is_the_fewest_that_is_nearly_the_best():
+    assert usual_steps(TunedModel.tuned) == 2
+    assert usual_steps({2: TWO._replace(distance=1.66), 5: FIVE}) == 5
+
+
+def test_a_tuned_model_is_sampled_as_tuned():
+    model, labels, rng = TunedModel(), torch.arange(4), fb.Philox(3)
+    five = {"grid": FIVE.times, "guidance": FIVE.guidance, "last_step": "mean"}
+    two = {"grid": TWO.times, "guidance": TWO.guidance, "last_step": "draw"}
+
+    def drawn(**options):
+        return sample(model, SCHEDULE, SHAPE, rng=rng, **{"labels": labels, **options})
+
+    assert torch.equal(drawn(steps=5), drawn(**five))
+    assert torch.equal(drawn(), drawn(**two))
+    assert torch.equal(drawn(steps=5, guidance=2.0), drawn(**{**five, "guidance": 2.0}))
+    assert torch.equal(drawn(steps=5, last_step="draw"), drawn(**{**five, "last_step": "draw"}))
+    assert torch.equal(drawn(steps=5, labels=None), drawn(**{**five, "guidance": 0.0, "labels": None}))
+    plain = sample(PixelModel(), SCHEDULE, SHAPE, steps=5, rng=rng, labels=labels, grid="early")
+    assert torch.equal(drawn(steps=5, grid="early"), plain)
+    assert not torch.equal(drawn(steps=5), plain)
+    between = tuned_at(model.tuned, 4, SCHEDULE, 255)
+    shown = []
+    drawn(steps=4, callback=lambda n, k, x: shown.append(k))
+    assert tuple(shown) == between.times
+
+
+def test_an_untuned_model_is_sampled_as_ever():
+    wanted = sample(PixelModel(), SCHEDULE, SHAPE, 40, "cosine", rng=fb.Philox(1), guidance=0.0, last_step="draw")
+    assert torch.equal(sample(PixelModel(), SCHEDULE, SHAPE, 40, rng=fb.Philox(1)), wanted)
