@@ -17,7 +17,7 @@ from ..data import Dataset, load
 from ..ground.terminal import wrap
 from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
-from ..sampling.plan import plan_of
+from ..sampling.plan import Asked, plan_of
 from ..sampling.sampler import sample_in_batches, usual
 from ..training.config import MOST_THREADS
 from ..training.execution import execution_for
@@ -78,8 +78,8 @@ def _plan(run: Run, options: Namespace) -> None:
         # an implicit head draws all births at once, so more steps gain it nothing
         steps = min(10 if head == "implicit" else 100, run.schedule.steps)
     how = usual(head, run.shape, run.model.max_count)
-    asked = (steps, options.grid, guidance, options.last_step, run.config.conditional)
-    plan = plan_of(options.command, run.model, run.schedule, *asked, how)
+    asked = Asked(steps, options.grid, guidance, options.last_step)
+    plan = plan_of(options.command, run.model, run.schedule, asked, run.config.conditional, how)
     if plan.tuned or isinstance(options.grid, list):
         options.grid_told = f"times tuned on {plan.tuned.day}" if plan.tuned else "times as given"
         options.grid = plan.times

@@ -38,7 +38,7 @@ def tune_command(options: Namespace) -> int:
     telling = _Telling(options, run.schedule)
     with telling.progress:
         judged = tune(
-            run.model, run.schedule, data, options.steps, options.minutes, num=options.num, batch=options.batch,
+            run.model, run.schedule, data, options.steps, options.minutes, num=options.num,
             seed=options.seed, state=state, tell=telling,
         )  # fmt: skip
     config = dict(run.checkpoint.config)

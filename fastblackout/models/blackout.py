@@ -62,9 +62,9 @@ class BlackoutModel(nn.Module):
             "bayes-categorical", whose laws are sums over all counts.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
         noise_channels: at least 1 for head "implicit", 0 for the others.
-        tuned: how the model is best sampled in few steps, by their number: what `fastblackout tune` found, and what
-            `fb.sample` takes where it is given no grid. An attribute of the model, too.
 
+    The attribute `tuned`, at first {}, says how the model is best sampled in few steps, by their number: it is what
+    `fb.tune` found, and what `fb.sample` takes where it is given no grid.
     Raises TypeError or ValueError for arguments outside these ranges.
     Source: Santos et al. 2023, arXiv 2305.11089; for the implicit head De Bortoli et al. 2025, arXiv 2502.02483,
         for the beta-binomial law Skellam 1948, for rounded logistic laws Salimans et al. 2017.
@@ -81,7 +81,6 @@ class BlackoutModel(nn.Module):
         data_std: float | None = None,
         head: str = "mean",
         noise_channels: int = 0,
-        tuned: Mapping[int, Tuned] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
@@ -112,7 +111,7 @@ class BlackoutModel(nn.Module):
         self.network, self.schedule, self.max_count = network, schedule, max_count
         self.input, self.parametrization = input, parametrization
         self.head, self.noise_channels = head, noise_channels
-        self.tuned = tuned_from(to_json(tuned or {}), schedule)
+        self.tuned: dict[int, Tuned] = {}
         self.data_mean = None if data_mean is None else float(data_mean)
         self.data_std = None if data_std is None else float(data_std)
         arrays = self._arrays()
@@ -224,4 +223,6 @@ class BlackoutModel(nn.Module):
         check_keys("BlackoutModel.from_config", config, names | ({"tuned"} & set(config)))
         rest = {name: config[name] for name in names - {"network", "schedule"}}
         network, schedule = NetworkConfig.from_dict(config["network"]).build(), Schedule.from_dict(config["schedule"])
-        return cls(network, schedule, **rest, tuned=tuned_from(config.get("tuned", {}), schedule))
+        model = cls(network, schedule, **rest)
+        model.tuned = tuned_from(config.get("tuned", {}), schedule)
+        return model

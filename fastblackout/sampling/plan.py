@@ -27,15 +27,24 @@ class Plan(NamedTuple):
     tuned: Tuned | None
 
 
+class Asked(NamedTuple):
+    """Arguments of `sample`; None for what was left out."""
+
+    steps: Any
+    grid: Any
+    guidance: Any
+    last_step: Any
+
+
 def plan_of(
-    op: str, model: Any, schedule: Schedule, steps: Any, grid: Any, guidance: Any, last_step: Any, labels: bool,
-    usual: tuple[str, str] = ("cosine", "draw"),
-) -> Plan:  # fmt: skip
-    """The arguments of `sample`, checked; None for what was left out. labels: whether there are any.
+    op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool, usual: tuple[str, str] = ("cosine", "draw")
+) -> Plan:
+    """What was asked for, checked. labels: whether there are any.
 
     What was left out is as the model was tuned, where it was and no grid is given; else `usual` (grid and last step),
     without guidance.
     """
+    steps, grid, guidance, last_step = asked
     found: dict[int, Tuned] = getattr(model, "tuned", None) or {}
     how, most = None, int(model.max_count)
     if grid is None and found:

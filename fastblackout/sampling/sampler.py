@@ -17,7 +17,7 @@ from ..philox import Philox
 from .checks import check_callback, check_mask, counts_like, last_rule_of, rule_of, shape_of
 from .cuda_graph import run as run_from_table
 from .dropout import keeping_dropout
-from .plan import plan_of
+from .plan import Asked, plan_of
 from .rules import SAMPLERS
 from .steps import Setting, numbers_of, one_step, state_at
 
@@ -100,9 +100,8 @@ def sample(
     check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))
     labels = labels_on("sample", labels, shape[0], model, device)
-    times, guided, last_step, _ = plan_of(
-        "sample", model, schedule, steps, grid, guidance, last_step, labels is not None
-    )
+    asked = Asked(steps, grid, guidance, last_step)
+    times, guided, last_step, _ = plan_of("sample", model, schedule, asked, labels is not None)
     last_rule = last_rule_of(last_step, rule)
     rng = resolve_rng(rng, None, "sample")
     dtype = getattr(torch, count_dtype(model.max_count).__name__)

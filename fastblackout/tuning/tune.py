@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..schedule.schedule import Schedule
 
+BATCH = 200  # samples that are drawn at once
 PARTS = 3  # of the samples of a trial, after each of which it may be given up
 KEYS = 2  # other keys that the result is judged with
 FIRST_GUIDANCE = 0.25
@@ -66,7 +67,6 @@ def tune(
     minutes: float = 30.0,
     *,
     num: int = 600,
-    batch: int = 200,
     seed: int = 1,
     state: str | os.PathLike[str] | None = None,
     tell: Callable[[Told], None] | None = None,
@@ -82,7 +82,7 @@ def tune(
     model, schedule: as of `fb.sample`. data: a `fastblackout.data.Dataset` of the kind that the model was trained on.
     steps: numbers of steps, each at least 2. minutes: of search, shared equally by the numbers; the judging comes on
         top.
-    num, batch: samples of a trial, and how many are drawn at once. seed: of the draws and of the search.
+    num: samples of a trial. seed: of the draws and of the search.
     state: a JSON file that keeps all trials: a search that was interrupted, or is given more minutes, goes on with it.
     tell: called after each trial.
     Returns {steps: Judged}. Raises TypeError, ValueError; needs scikit-learn.
@@ -99,13 +99,13 @@ def tune(
     steps = sorted({check_integer(op, "steps", number, 2, schedule.steps) for number in steps})
     if not is_number(minutes) or not 0 < minutes < float("inf"):
         raise ValueError(f"{op}: minutes: must be above 0, got {shown(minutes)}")
-    num, batch = check_integer(op, "num", num, 2 * PARTS, 1 << 20), check_integer(op, "batch", batch, 1, 1 << 20)
+    num = check_integer(op, "num", num, 2 * PARTS, 1 << 20)
     Philox(seed)  # raises the error for a seed out of range
     try:
         import sklearn  # noqa: F401
     except ImportError:
         raise ValueError(f"{op}: needs scikit-learn, got no such package; pip install scikit-learn") from None
-    work = _Work(model, schedule, data, num, batch, seed, state)
+    work = _Work(model, schedule, data, num, seed, state)
     found = {}
     for number in steps:
         best = work.search(number, 60 * minutes / len(steps), tell)
@@ -115,11 +115,9 @@ def tune(
 
 
 class _Work:
-    def __init__(
-        self, model: Any, schedule: Schedule, data: Dataset, num: int, batch: int, seed: int, state: Any
-    ) -> None:
+    def __init__(self, model: Any, schedule: Schedule, data: Dataset, num: int, seed: int, state: Any) -> None:
         self.model, self.schedule, self.data = model, schedule, data
-        self.num, self.batch, self.seed = num, batch, seed
+        self.num, self.seed = num, seed
         self.most, self.head = int(model.max_count), head_of(model)
         self.device = next((p.device for p in getattr(model, "parameters", lambda: iter(()))()), torch.device("cpu"))
         self.classes = _classes(model)
@@ -134,7 +132,7 @@ class _Work:
         for name, value in getattr(self.model, "network", self.model).state_dict().items():
             digest.update(name.encode() + np.ascontiguousarray(value.detach().float().cpu().numpy()).tobytes())
         weights = digest.hexdigest()
-        return {"weights": weights, "data": self.data.sha256, "num": self.num, "batch": self.batch, "seed": self.seed}
+        return {"weights": weights, "data": self.data.sha256, "num": self.num, "seed": self.seed}
 
     def search(self, number: int, seconds: float, tell: Callable[[Told], None] | None) -> Point:
         kept = self.state.of(number) if self.state else _nothing()
@@ -186,7 +184,7 @@ class _Work:
                 how["guidance"] = point.guidances()
             shape = (end - first, *self.data.shape)
             drawn = sample_in_batches(
-                self.model, self.schedule, shape, self.batch, key.at(first_sample=first), labels, **how
+                self.model, self.schedule, shape, BATCH, key.at(first_sample=first), labels, **how
             )
             yield np.concatenate([part.cpu().numpy() for part in drawn])
 
@@ -236,7 +234,7 @@ class _State:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"tune: state: {self.path} is none that tune wrote ({error})") from None
         if not same:
-            rule = "is of another model, other data, or another num, batch or seed; delete it to begin anew"
+            rule = "is of another model, other data, or another num or seed; delete it to begin anew"
             raise ValueError(f"tune: state: {self.path} {rule}")
         self.content = kept
 

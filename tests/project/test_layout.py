@@ -19,7 +19,7 @@ LAYERS = (
     ("models", "processes", "data", "distributions", "jax"),
     ("sampling",),
     ("likelihood", "evaluation"),
-    ("training",),
+    ("training", "tuning"),
     ("pretrained",),
     ("cli",),
 )

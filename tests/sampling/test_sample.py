@@ -8,7 +8,6 @@ import torch
 
 from fastblackout.backends import available
 from fastblackout.backends.select import use_backend
-from fastblackout.models import BlackoutModel
 from fastblackout.philox import Philox
 from fastblackout.sampling.sampler import SAMPLERS, sample, sample_in_batches
 from support.pixel_model import OPTIONS, SCHEDULE, PixelModel
@@ -150,45 +149,6 @@ def test_guidance_is_the_ratio():
         expected = model.gain(SCHEDULE.steps) * math.exp(log_y)
         assert abs(float(drawn.mean()) - expected) < 5 * 0.5 / math.sqrt(drawn.numel()) + 2e-6 * expected
         assert float(drawn.max() - drawn.min()) <= 1
-
-
-def test_a_grid_may_be_a_list_of_times():
-    """Of time indices, or of survival probabilities, of which the nearest are meant."""
-    named = sample(PixelModel(), SCHEDULE, SHAPE, 7, "early", rng=Philox(6))
-    times = SCHEDULE.grid(7, "early", 255)
-    p = SCHEDULE.p[times]
-    for grid in (times, times.tolist(), torch.from_numpy(times), p, [0, *1.0001 * p[1:-1], 1]):
-        assert torch.equal(sample(PixelModel(), SCHEDULE, SHAPE, grid=grid, rng=Philox(6)), named)
-    assert SCHEDULE.grid(kind=[0, 1e-9, 2e-9, 1]).tolist() == [40, 39, 38, 0]  # neighbours move apart
-
-
-@pytest.mark.parametrize("head", ["mean", "beta-binomial", "implicit"])
-def test_guidance_may_differ_from_step_to_step(head):
-    """A step without guidance calls the network once, and each step draws what it does with that guidance in all."""
-
-    class Counted(torch.nn.Module):
-        calls = 0
-
-        def forward(self, x, time, labels=None):
-            Counted.calls += 1
-            shift = 0 if labels is None else labels.view(-1, 1, 1, 1) / 4 + 0.5
-            return torch.cat([x[:, :1] * 0.01 + shift] * (2 if head == "beta-binomial" else 1), dim=1)
-
-    model = BlackoutModel(Counted(), SCHEDULE, head=head, noise_channels=int(head == "implicit"))
-
-    def path(guidance):
-        states = []
-        given = {"labels": torch.arange(3), "rng": Philox(7), "callback": lambda n, k, x: states.append(x)}
-        sample(model, SCHEDULE, (3, 1, 4, 4), 5, guidance=guidance, **given)
-        return states
-
-    guidance = [0.5, 0, 0, 1.25, 0]
-    states = path(guidance)
-    assert Counted.calls == 5 + 2
-    for n in range(3):
-        others = path([*guidance[: n + 1], *[2.0] * (4 - n)])
-        assert torch.equal(others[n + 1], states[n + 1]) and not torch.equal(others[n + 2], states[n + 2])
-    assert torch.equal(path([0.5] * 5)[-1], path(0.5)[-1])
 
 
 def test_guidance_stays_finite():

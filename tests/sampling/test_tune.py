@@ -117,7 +117,7 @@ def births_model():
 
 def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
     state, told = tmp_path / "state.json", []
-    given = {"num": 30, "batch": 11, "state": state, "tell": told.append}
+    given = {"num": 30, "state": state, "tell": told.append}
     model = births_model()
     judged = fb.tune(model, SCHEDULE, data_of(), [2, 4], minutes=0.02, **given)
     assert list(judged) == list(model.tuned) == [2, 4]
@@ -129,7 +129,7 @@ def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
     again, count = births_model(), len(told)
     assert fb.tune(again, SCHEDULE, data_of(), [2, 4], minutes=0.02, **given) == judged
     assert len(told) == count and again.tuned == model.tuned  # the minutes are over
-    with pytest.raises(ValueError, match="is of another model, other data, or another num, batch or seed"):
+    with pytest.raises(ValueError, match="is of another model, other data, or another num or seed"):
         fb.tune(model, SCHEDULE, data_of(), [2], minutes=0.02, **{**given, "num": 12})
     state.write_text("{}")
     with pytest.raises(ValueError, match="is none that tune wrote"):

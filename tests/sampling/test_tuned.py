@@ -1,4 +1,4 @@
-"""Tuned settings of few steps: how a model carries them, what they say between the searched numbers, and their use."""
+"""Times as lists and guidance that differs from step to step; settings tuned for few steps, which a model carries."""
 
 import json
 
@@ -23,11 +23,52 @@ class TunedModel(PixelModel):
     schedule = SCHEDULE
 
 
+def test_a_grid_may_be_a_list_of_times():
+    """Of time indices, or of survival probabilities, of which the nearest are meant."""
+    named = sample(PixelModel(), SCHEDULE, SHAPE, 7, "early", rng=fb.Philox(6))
+    times = SCHEDULE.grid(7, "early", 255)
+    p = SCHEDULE.p[times]
+    for grid in (times, times.tolist(), torch.from_numpy(times), p, [0, *1.0001 * p[1:-1], 1]):
+        assert torch.equal(sample(PixelModel(), SCHEDULE, SHAPE, grid=grid, rng=fb.Philox(6)), named)
+    assert SCHEDULE.grid(kind=[0, 1e-9, 2e-9, 1]).tolist() == [40, 39, 38, 0]  # neighbours move apart
+
+
+@pytest.mark.parametrize("head", ["mean", "beta-binomial", "implicit"])
+def test_guidance_may_differ_from_step_to_step(head):
+    """A step without guidance calls the network once, and each step draws what it does with that guidance in all."""
+
+    class Counted(torch.nn.Module):
+        calls = 0
+
+        def forward(self, x, time, labels=None):
+            Counted.calls += 1
+            shift = 0 if labels is None else labels.view(-1, 1, 1, 1) / 4 + 0.5
+            return torch.cat([x[:, :1] * 0.01 + shift] * (2 if head == "beta-binomial" else 1), dim=1)
+
+    model = BlackoutModel(Counted(), SCHEDULE, head=head, noise_channels=int(head == "implicit"))
+
+    def path(guidance):
+        states = []
+        given = {"labels": torch.arange(3), "rng": fb.Philox(7), "callback": lambda n, k, x: states.append(x)}
+        sample(model, SCHEDULE, (3, 1, 4, 4), 5, guidance=guidance, **given)
+        return states
+
+    guidance = [0.5, 0, 0, 1.25, 0]
+    states = path(guidance)
+    assert Counted.calls == 5 + 2
+    for n in range(3):
+        others = path([*guidance[: n + 1], *[2.0] * (4 - n)])
+        assert torch.equal(others[n + 1], states[n + 1]) and not torch.equal(others[n + 2], states[n + 2])
+    assert torch.equal(path([0.5] * 5)[-1], path(0.5)[-1])
+
+
 def test_json_and_back():
     values = json.loads(json.dumps(to_json(TunedModel.tuned)))
     assert tuned_from(values, SCHEDULE) == TunedModel.tuned
     network = NetworkConfig("mlp", {"shape": [3, 1, 1], "channels": 8, "blocks": 1}).build()
-    model = BlackoutModel(network, SCHEDULE, tuned=TunedModel.tuned)
+    model = BlackoutModel(network, SCHEDULE)
+    assert model.tuned == {}
+    model.tuned = TunedModel.tuned
     assert BlackoutModel.from_config(json.loads(json.dumps(model.to_config()))).tuned == TunedModel.tuned
     model.tuned = {}
     assert "tuned" not in model.to_config()
