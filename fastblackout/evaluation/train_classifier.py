@@ -26,17 +26,23 @@ BATCH, LEARNING_RATE, WEIGHT_DECAY, SHIFT = 128, 0.01, 0.01, 2
 
 
 def train(data: Dataset, epochs: int, mirrored: bool, seed: int) -> Classifier:
-    """A classifier of data.train, without normalization and rounded to float16 numbers, in eval mode.
-
-    AdamW at a learning rate that rises to 0.01 over three tenths of the steps and falls to 0 (one cycle).
-    """
+    """A classifier of data.train, without normalization and rounded to float16 numbers, in eval mode."""
     torch.manual_seed(seed)
+    network = Classifier(normalize=True).to(memory_format=torch.channels_last)
+    fit(network, data, epochs, mirrored)
+    return network.eval().folded().half().float().requires_grad_(False)
+
+
+def fit(network: nn.Module, data: Dataset, epochs: int, mirrored: bool, learning_rate: float = LEARNING_RATE) -> None:
+    """Trains a network of images in 0..1, to features and logits, on data.train, in an order by torch's generator.
+
+    AdamW at a learning rate that rises to learning_rate over three tenths of the steps and falls to 0 (one cycle).
+    """
     assert data.train_labels is not None
     images, labels = torch.from_numpy(data.train), torch.from_numpy(data.train_labels)
-    network = Classifier(normalize=True).to(memory_format=torch.channels_last)
     steps = len(images) // BATCH
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * steps)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * steps)
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
         for rows in torch.randperm(len(images))[: steps * BATCH].split(BATCH):
@@ -50,7 +56,6 @@ def train(data: Dataset, epochs: int, mirrored: bool, seed: int) -> Classifier:
             total += float(loss.detach())
         seconds = time.perf_counter() - began
         print(f"epoch {epoch + 1} of {epochs}: loss {total / steps:.4f}, {seconds:.0f} s", flush=True)
-    return network.eval().folded().half().float().requires_grad_(False)
 
 
 def _moved(counts: Tensor, mirrored: bool) -> Tensor:
@@ -65,7 +70,7 @@ def _moved(counts: Tensor, mirrored: bool) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(network: Classifier, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+def accuracy(network: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
     """Share of images (N, 1, 28, 28) in counts that the network puts into their class."""
     named = [network(part.float() / MAX_COUNT)[1].argmax(dim=1) for part in torch.from_numpy(images).split(500)]
     return float(np.mean(torch.cat(named).numpy() == labels))

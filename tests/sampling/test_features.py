@@ -7,22 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from fastblackout.data import Dataset, load
+from fastblackout.data import Dataset
 from fastblackout.evaluation import classifier, efficientnet_lite
 from fastblackout.evaluation.features import features_for
 from fastblackout.evaluation.train_classifier import main as train_classifier
 from support import ROOT
-from support.mnist import write_idx
+from support.mnist import digit_files, enlarged_digits
 
 KNOWN = json.loads((ROOT / "tests/support/known_features.json").read_text())
-
-
-def digits():
-    """scikit-learn's handwritten digits, enlarged to look like MNIST's: (counts (1797, 1, 28, 28), labels)."""
-    data = load("digits", resize=20)
-    images = np.concatenate([data.train, data.held_out]).astype(int) * 255 // 16
-    labels = np.concatenate([data.train_labels, data.held_out_labels])
-    return np.pad(images.astype(np.uint8), ((0, 0), (0, 0), (4, 4), (4, 4))), labels
 
 
 def dataset(name, images, max_count=255):
@@ -31,7 +23,7 @@ def dataset(name, images, max_count=255):
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_the_features_are_the_known_ones(name):
-    images, _ = digits()
+    images, _ = enlarged_digits()
     features = features_for(dataset(name, images))
     assert features.hash == KNOWN[name]["sha256"] == classifier.HASHES[name]
     found = features(images[:2])
@@ -41,7 +33,7 @@ def test_the_features_are_the_known_ones(name):
 
 
 def test_features_do_not_depend_on_the_batch():
-    images, _ = digits()
+    images, _ = enlarged_digits()
     features = features_for(dataset("mnist", images))
     values, probabilities = features.with_probabilities(images[:70])
     for batch in (1, 3, 64):
@@ -54,14 +46,14 @@ def test_features_do_not_depend_on_the_batch():
 
 def test_the_classifier_knows_digits():
     """It never saw these: another data set, of other writers, coarse and enlarged."""
-    images, labels = digits()
+    images, labels = enlarged_digits()
     _, probabilities = features_for(dataset("mnist", images)).with_probabilities(images)
     assert (probabilities.argmax(axis=1) == labels).mean() > KNOWN["digits_right"] - 0.02 > 0.8
     assert (probabilities[:, ::-1].argmax(axis=1) == labels).mean() < 0.3
 
 
 def test_only_data_that_a_network_knows_have_features():
-    images, _ = digits()
+    images, _ = enlarged_digits()
     for name, some, max_count in (
         ("digits", images, 255), ("mnist", images[:, :, 1:], 255), ("mnist", images // 255, 1),
         ("array", images.repeat(2, axis=1), 255),
@@ -112,11 +104,7 @@ def test_folding_keeps_the_function():
 
 def test_the_command_that_makes_weights(tmp_path, capsys, monkeypatch):
     """The same bytes twice, others with another seed, and what it makes can be loaded."""
-    images, labels = digits()
-    images, labels = images[:140, 0], labels[:140]
-    for part in ("train", "t10k"):
-        write_idx(tmp_path / "MNIST/raw" / f"{part}-images-idx3-ubyte", images)
-        write_idx(tmp_path / "MNIST/raw" / f"{part}-labels-idx1-ubyte", labels)
+    digit_files(tmp_path, 140)
     threads = torch.get_num_threads()
     try:
         made = []

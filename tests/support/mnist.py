@@ -5,6 +5,8 @@ import struct
 
 import numpy as np
 
+from fastblackout.data import load
+
 
 def write_idx(path, array):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,3 +24,18 @@ def mnist_files(root, suffix=""):
         write_idx(root / "MNIST/raw" / f"{part}-images-idx3-ubyte{suffix}", made[part][0])
         write_idx(root / "MNIST/raw" / f"{part}-labels-idx1-ubyte{suffix}", made[part][1])
     return made
+
+
+def enlarged_digits():
+    """scikit-learn's handwritten digits, enlarged to look like MNIST's: (counts (1797, 1, 28, 28), labels)."""
+    data = load("digits", resize=20)
+    images = np.concatenate([data.train, data.held_out]).astype(int) * 255 // 16
+    labels = np.concatenate([data.train_labels, data.held_out_labels])
+    return np.pad(images.astype(np.uint8), ((0, 0), (0, 0), (4, 4), (4, 4))), labels
+
+
+def digit_files(root, count):
+    """The first of them as both parts of an MNIST."""
+    for part in ("train", "t10k"):
+        for kind, array in zip(("images-idx3", "labels-idx1"), enlarged_digits(), strict=True):
+            write_idx(root / "MNIST/raw" / f"{part}-{kind}-ubyte", array[:count].squeeze())
