@@ -37,7 +37,9 @@ def table(report: dict[str, Any]) -> str:
         lines += ["", f"By {name}: Frechet distance to the training images, ratio to {report['beside']} real"]
         lines += _rows(OF_JUDGE, rows, f"{name} ")
     lines += ["", "Share of pixels above half of the largest count, mean distance to the nearest of"]
-    return "\n".join([*lines, "10,000 training images, seconds of drawing", *_rows(OF_PIXELS, rows, "")])
+    return "\n".join(
+        [*lines, "10,000 training images, seconds of a core that the draws took", *_rows(OF_PIXELS, rows, "")]
+    )
 
 
 def _rows(columns: Any, rows: dict[str, Any], prefix: str) -> list[str]:

@@ -128,6 +128,9 @@ def test_a_report_goes_on_where_it_was(script, quality, tmp_path, monkeypatch):
             f" {numbers['pixels frechet']['mean']:.3g}" in row and f" {numbers['pixels coverage']['mean']:.2f} " in row
         )
     assert all(len(line) <= 80 for line in text.splitlines()) and f"2: {MEAN}" in text
+    one, other = (numbers := first["settings"][0]["numbers"]["pixels frechet"])["each"]
+    assert one != other and numbers["mean"] == pytest.approx((one + other) / 2)
+    assert numbers["spread"] == pytest.approx(abs(one - other) / 2**0.5)
     drawn.clear()
     monkeypatch.setattr(module, "Measures", None)  # nothing is measured again
     assert quality("--setting", MEAN, "--out", out) == (0, text, "") and all(num == 1 for _, num, _ in drawn)
