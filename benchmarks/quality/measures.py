@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastblackout.atomic_files import atomic_file
 from fastblackout.data import Dataset
 from fastblackout.evaluation.features import Features
 from fastblackout.evaluation.samples import NEAREST_TRAIN, Gaussian, nearest_distance, on_pixels, spread_out
@@ -41,18 +43,20 @@ def neighbours(x: Array, real: Array) -> dict[str, float]:
 
 
 def _distances(x: Array, y: Array) -> torch.Tensor:
-    exact = "donot_use_mm_for_euclid_dist"
-    return torch.cdist(torch.from_numpy(x), torch.from_numpy(y), compute_mode=exact)
+    return torch.cdist(torch.from_numpy(x), torch.from_numpy(y))
 
 
 class Measures:
-    """The numbers of sets of `num` images, by the judges, against the training images of a data set."""
+    """The numbers of sets of `num` images, by the judges, against the training images of a data set.
 
-    def __init__(self, judges: dict[str, Features], data: Dataset, num: int) -> None:
+    work: the folder that keeps the features of these, which take more time than several settings.
+    """
+
+    def __init__(self, judges: dict[str, Features], data: Dataset, num: int, work: Path) -> None:
         self.judges, self.data, self.num = judges, data, num
         self.laws, self.near = {}, {}
         for name, judge in judges.items():
-            features = judge(data.train)
+            features = _of_training_images(judge, data, work)
             self.laws[name], self.near[name] = Gaussian(features), spread_out(features, min(num, len(features)))
         order = np.random.default_rng(1).permutation(len(data.train))[:NEAREST_TRAIN]
         self.nearest = data.train[np.sort(order)]
@@ -83,6 +87,17 @@ class Measures:
             rows = rows[: self.num]
             found.append(self.of(images[rows], None if labels is None else labels[rows]))
         return {"images": len(rows), "numbers": told(found)}
+
+
+def _of_training_images(judge: Features, data: Dataset, work: Path) -> Array:
+    if not judge.hash:  # raw pixels
+        return judge(data.train)
+    path = work / f"{data.name}-{data.sha256[:16]}-{judge.hash[:16]}.npy"
+    if not path.is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
+            np.save(file, judge(data.train).astype(np.float32))  # as the network gave them
+    return np.load(path).astype(np.float64)
 
 
 def real_images(data: Dataset) -> tuple[Array, Array | None]:

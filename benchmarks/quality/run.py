@@ -7,8 +7,8 @@ MODEL: the name of a model that comes with the package, or the folder of a run. 
 survival probabilities from 0 to 1, or times down to 0; guidance: a number, or one a step; last_step; what is not named
 is left to fb.sample) --num samples are drawn with each seed, of all classes in turn where the model knows classes. Sets
 of mnist and fashion-mnist are judged by two classifiers that are trained here at first use (judges.py; --work keeps
-them) and by the package's own ("package"), in whose features settings may have been chosen; of other images of three
-channels by EfficientNet-Lite0, where it is installed, and of other data by raw pixels.
+them, and the features of training images) and by the package's own ("package"), in whose features settings may have
+been chosen; other images of three channels by EfficientNet-Lite0, where it is installed, and other data by raw pixels.
 
 Settings are chosen by the held-out images held_out[0::2]. The real images beside the samples are subsets of the others,
 held_out[1::2]: with as many of each class as the samples have ("equal"), and at random ("random"). All distances are to
@@ -119,7 +119,7 @@ def quality(options: argparse.Namespace) -> Report:
     todo = {setting.text: setting for setting in settings if setting.text not in done}
     if report["real"] and not todo:
         return report
-    measures = Measures(judges, data, options.num)
+    measures = Measures(judges, data, options.num, options.work)
     if not report["real"]:
         report["real"] = {"random": measures.of_real(equal=False)}
         if data.classes is not None:

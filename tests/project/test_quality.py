@@ -45,7 +45,7 @@ def test_density_and_coverage_are_the_formula(script):
     assert np.isnan(list(script("quality.measures").neighbours(x[:5], real).values())).all()
 
 
-def test_real_images_are_every_second_and_of_equal_classes(script):
+def test_real_images_are_every_second_and_of_equal_classes(script, tmp_path):
     """A judge that takes an image's first pixel for its class, in which the label is written."""
     images, labels = some(300, classes=3)
     labels[60:] = labels[60:] % 2  # class 2 has the fewest
@@ -55,7 +55,7 @@ def test_real_images_are_every_second_and_of_equal_classes(script):
         "", "", lambda counts: (counts.flatten(1), torch.nn.functional.one_hot(counts[:, 0, 0, 0].long(), 3))
     )
     data = Dataset("array", images, images, 8, labels, labels)
-    measures, seen = script("quality.measures").Measures({"plain": judge}, data, 60), []
+    measures, seen = script("quality.measures").Measures({"plain": judge}, data, 60, tmp_path), []
     measures.of = lambda images, labels: seen.append((images, labels)) or type(measures).of(measures, images, labels)
     equal, alike = measures.of_real(equal=True), measures.of_real(equal=False)
     few = int((labels[1::2] == 2).sum())
@@ -67,7 +67,7 @@ def test_real_images_are_every_second_and_of_equal_classes(script):
     wrong = measures.of(seen[0][0], (seen[0][1] + 1) % 3)
     assert wrong["plain accuracy"] == 0 and wrong["plain frechet"] == equal["numbers"]["plain frechet"]["each"][0]
     # All that there are: one subset, which has no deviation.
-    everything = script("quality.measures").Measures({"plain": judge}, data, 150).of_real(equal=False)
+    everything = script("quality.measures").Measures({"plain": judge}, data, 150, tmp_path).of_real(equal=False)
     assert everything["numbers"]["lit"]["spread"] is None and len(everything["numbers"]["lit"]["each"]) == 1
 
 
@@ -177,17 +177,26 @@ def test_judges_are_trained_once_and_alike(script, tmp_path, monkeypatch):
         judges.judge_of("lenet", data, tmp_path / "a", 1)
 
 
-def test_samples_of_asked_classes_by_three_judges(script, quality, tmp_path, monkeypatch):
+def test_samples_of_asked_classes_by_three_judges(script, capsys, tmp_path, monkeypatch):
     """The shipped mnist on a data set of 140 images."""
     monkeypatch.setitem(script("quality.judges").EPOCHS, "mnist", 1)
     digit_files(tmp_path, 140)
-    setting = "steps=2 grid=early guidance=0.5 last_step=mean"
-    arguments = ["--data", tmp_path, "--work", tmp_path / "work", "--out", tmp_path / "r.json", "--setting", setting]
-    status = script("quality.run").main(["mnist", "--num", "30", "--seeds", "5", *map(str, arguments)])
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert status == 0 and list(report["judges"]) == ["lenet", "patches", "package"] and report["beside"] == "equal"
-    (entry,), real = report["settings"], report["real"]["equal"]["numbers"]
-    numbers = entry["numbers"]
+    given = ["--num", 30, "--seeds", 5, "--data", tmp_path, "--work", tmp_path / "work"]
+    given += ["--setting", "steps=2 grid=early guidance=0.5 last_step=mean"]
+
+    def report(file):
+        assert script("quality.run").main(["mnist", *map(str, given), "--out", str(tmp_path / file)]) == 0
+        return json.loads((tmp_path / file).read_text())
+
+    made = report("a.json")
+    assert list(made["judges"]) == ["lenet", "patches", "package"] and made["beside"] == "equal"
+    assert made["real"]["equal"]["images"] == 30
+    real, numbers = made["real"]["equal"]["numbers"], made["settings"][0]["numbers"]
     assert numbers["package ratio"]["mean"] == numbers["package frechet"]["mean"] / real["package frechet"]["mean"]
     assert numbers["package accuracy"]["mean"] > 0.8 and numbers["seconds"]["spread"] is None
-    assert report["real"]["equal"]["images"] == 30
+    kept = sorted((tmp_path / "work").glob("*.npy"))
+    again = report("b.json")
+    del again["settings"][0]["numbers"]["seconds"], numbers["seconds"]
+    assert again == made and len(kept) == 3
+    np.save(kept[0], np.load(kept[0]) + 1)  # what was kept is used
+    assert report("c.json")["real"] != made["real"]
