@@ -15,7 +15,8 @@ held_out[1::2]: with as many of each class as the samples have ("equal"), and at
 the training images. A ratio is the distance of samples over the mean one of real images, "equal" ones for a model that
 knows classes, else "random" ones.
 
---out is written after each setting, and a setting that it holds is not drawn again; its first samples lie beside it in
+--out is written after each setting, and a setting that it holds is not drawn again, unless it leaves something to the
+model's config.json, with what was tuned, and that has changed. Its first samples lie beside it in
 FILE-N.png, N its place in the report, and with --keep all of them in FILE-N-SEED.npz. All runs on one thread.
 """
 
@@ -38,6 +39,7 @@ from fastblackout.cli.of_run import path_of
 from fastblackout.data import load
 from fastblackout.evaluation.plots import sample_grid
 from fastblackout.sampling import sample_in_batches
+from fastblackout.training.checkpoint import EMA
 from fastblackout.training.trained_model import Run, load_run, read_by
 from quality.judges import judges_for
 from quality.measures import Measures, told
@@ -110,13 +112,14 @@ def quality(options: argparse.Namespace) -> Report:
         draw(run, setting, 1, 0)
     data = load(run.dataset["name"], options.data, **read_by(run.dataset, run.model.max_count))
     judges = judges_for(data, options.work)
-    config = (run.checkpoint.path / "config.json").read_bytes()  # which has the SHA-256 of the weights
-    facts = {"model": options.path, "sha256": hashlib.sha256(config).hexdigest(), "data": data.sha256}
-    facts |= {"num": options.num, "seeds": seeds, "judges": {name: judge.hash for name, judge in judges.items()}}
+    facts = {"model": options.path, "sha256": run.checkpoint.digests[EMA], "data": data.sha256, "num": options.num}
+    facts |= {"seeds": seeds, "judges": {name: judge.hash for name, judge in judges.items()}}
     facts["beside"] = "equal" if run.config.conditional else "random"
     report = begun(options.out, facts)
-    done = {entry["setting"] for entry in report["settings"]}
-    todo = {setting.text: setting for setting in settings if setting.text not in done}
+    config = hashlib.sha256((run.checkpoint.path / "config.json").read_bytes()).hexdigest()
+    wanted = {(setting.text, None if setting.is_whole else config): setting for setting in settings}
+    done = {(entry["setting"], entry["config"]) for entry in report["settings"]}
+    todo = {key: setting for key, setting in wanted.items() if key not in done}
     if report["real"] and not todo:
         return report
     measures = Measures(judges, data, options.num, options.work)
@@ -125,9 +128,10 @@ def quality(options: argparse.Namespace) -> Report:
         if data.classes is not None:
             report["real"]["equal"] = measures.of_real(equal=True)
         write(report, options.out)
-    for setting in todo.values():
+    for (_, config), setting in todo.items():
         files = options.out and options.out.with_name(f"{options.out.stem}-{len(report['settings']) + 1}")
-        report["settings"].append(entry_of(run, setting, measures, report, files, options.keep))
+        entry = entry_of(run, setting, measures, report, files, options.keep)
+        report["settings"].append({**entry, "config": config})
         write(report, options.out)
     return report
 

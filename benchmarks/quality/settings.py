@@ -15,6 +15,11 @@ class Setting(NamedTuple):
     text: str
     options: dict[str, Any]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it leaves nothing to what was tuned for a model."""
+        return {"grid", "guidance", "last_step"} <= self.options.keys()
+
 
 def setting_of(text: str) -> Setting:
     """The setting that a text means. ValueError for what is no option, or no number where one is needed."""

@@ -10,7 +10,7 @@ from fastblackout.data import Dataset, load
 from fastblackout.evaluation.features import Features
 from support.mnist import digit_files
 
-EARLY, MEAN = "steps=2 grid=early", "steps=3 grid=early last_step=mean"
+EARLY, MEAN = "steps=2 grid=early", "steps=3 grid=early guidance=0 last_step=mean"
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +131,13 @@ def test_a_report_goes_on_where_it_was(script, quality, tmp_path, monkeypatch):
     one, other = (numbers := first["settings"][0]["numbers"]["pixels frechet"])["each"]
     assert one != other and numbers["mean"] == pytest.approx((one + other) / 2)
     assert numbers["spread"] == pytest.approx(abs(one - other) / 2**0.5)
+    assert [entry["config"] is None for entry in second["settings"]] == [False, True]  # what is tuned changes the first
+    out.write_text(out.read_text().replace(first["settings"][0]["config"], "0" * 64))
+    drawn.clear()
+    status, text, _ = quality("--setting", MEAN, "--setting", EARLY, "--out", out)
+    third = json.loads(out.read_text())["settings"]
+    assert {given[0].text for given in drawn if given[1] > 1} == {EARLY} and (tmp_path / "r-3.png").is_file()
+    assert len(third) == 3 and third[2]["times"] == third[0]["times"] and third[2]["config"] != third[0]["config"]
     drawn.clear()
     monkeypatch.setattr(module, "Measures", None)  # nothing is measured again
     assert quality("--setting", MEAN, "--out", out) == (0, text, "") and all(num == 1 for _, num, _ in drawn)
