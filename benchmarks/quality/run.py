@@ -106,6 +106,8 @@ def quality(options: argparse.Namespace) -> Report:
     settings = [setting_of(text) for text in options.setting]
     if options.num < 2:
         raise ValueError(f"quality: num: must be at least 2, got {options.num}")
+    if options.out is not None and not options.out.parent.is_dir():
+        raise ValueError(f"quality: out: must lie in a folder that is there, got {options.out}")
     seeds = [Philox(seed).seed for seed in options.seeds]
     run = load_run(path_of(options)[0], "cpu")
     for setting in settings:  # what fb.sample refuses is refused here, before hours of draws

@@ -152,6 +152,7 @@ def test_what_is_wrong_is_refused_before_a_draw(script, quality, tmp_path, monke
         (["--data", "x"], "load: data, download"),
         (["--seeds", -1], "seed"),
         (["--out", tmp_path], "Is a directory"),
+        (["--out", tmp_path / "no/r.json"], "out: must lie in a folder that is there"),
     ):
         status, text, error = quality("--out", out, *arguments)
         assert (status, text, error.count("\n")) == (2, "", 1) and words in error, error
