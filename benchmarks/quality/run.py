@@ -10,9 +10,9 @@ of mnist and fashion-mnist are judged by two classifiers that are trained here a
 them, and the features of training images) and by the package's own ("package"), in whose features settings may have
 been chosen; other images of three channels by EfficientNet-Lite0, where it is installed, and other data by raw pixels.
 
-Settings are chosen by the held-out images held_out[0::2]. The real images beside the samples are subsets of the others,
-held_out[1::2]: with as many of each class as the samples have ("equal"), and at random ("random"). All distances are to
-the training images. A ratio is the distance of samples over the mean one of real images, "equal" ones for a model that
+All distances are to the training images; `fastblackout tune` chose by the held-out ones, in the features of the
+package's own network and with another key. The real images beside the samples are subsets of the held-out ones: with as
+many of each class as the samples have ("equal"), and at random ("random"). A ratio is the distance of samples over the mean one of real images, "equal" ones for a model that
 knows classes, else "random" ones.
 
 --out is written after each setting, and a setting that it holds is not drawn again, unless it leaves something to the
