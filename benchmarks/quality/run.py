@@ -12,8 +12,8 @@ been chosen; other images of three channels by EfficientNet-Lite0, where it is i
 
 All distances are to the training images; `fastblackout tune` chose by the held-out ones, in the features of the
 package's own network and with another key. The real images beside the samples are subsets of the held-out ones: with as
-many of each class as the samples have ("equal"), and at random ("random"). A ratio is the distance of samples over the mean one of real images, "equal" ones for a model that
-knows classes, else "random" ones.
+many of each class as the samples have ("equal"), and at random ("random"). A ratio is the distance of samples over the
+mean one of real images, "equal" ones for a model that knows classes, else "random" ones.
 
 --out is written after each setting, and a setting that it holds is not drawn again, unless it leaves something to the
 model's config.json, with what was tuned, and that has changed. Its first samples lie beside it in

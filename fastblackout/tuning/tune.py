@@ -17,6 +17,7 @@ import torch
 
 from ..atomic_files import atomic_write, read_plain
 from ..data.dataset import Dataset
+from ..evaluation.samples import spread_out
 from ..ground.values import check_integer, is_number, shown
 from ..models.interface import LAWS, as_model, check_schedule, head_of
 from ..models.tuned import Tuned
@@ -34,7 +35,8 @@ BATCH = 200  # samples that are drawn at once
 PARTS = 3  # of the samples of a trial, after each of which it may be given up
 KEYS = 2  # other keys that the result is judged with
 FIRST_GUIDANCE = 0.25
-APART = 6  # every sixth training image is a real one beside the samples, the others are what both are compared with
+MOST_JUDGED = 12_000  # training images that the result is judged with
+APART = 6  # every sixth of them is a real one beside the samples, the others are what both are compared with
 FORMAT = "fastblackout-tuning"
 
 
@@ -92,6 +94,8 @@ def tune(
     op = "tune"
     model = as_model(op, model)
     check_schedule(op, schedule, model)
+    if getattr(model, "tuned", None) is None:
+        model.tuned = {}
     if not isinstance(data, Dataset):
         raise TypeError(f"{op}: data: must be a fastblackout.data.Dataset, got {type(data).__name__}")
     if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
@@ -110,7 +114,7 @@ def tune(
     for number in steps:
         best = work.search(number, 60 * minutes / len(steps), tell)
         found[number] = work.judge(number, best)
-        model.tuned = dict(sorted({**(model.tuned or {}), number: found[number].tuned}.items()))
+        model.tuned[number] = found[number].tuned
     return found
 
 
@@ -123,7 +127,6 @@ class _Work:
         self.classes = _classes(model)
         rows = _equal(data.held_out_labels if self.classes else None, len(data.held_out))
         self.distance, self.what = closeness_for(data, data.held_out[rows], self.device)
-        self.found: dict[int, Tuned] = {}
         self.state = _State(state, self._about()) if state is not None else None
 
     def _about(self) -> dict[str, Any]:
@@ -149,12 +152,11 @@ class _Work:
             if tell:
                 now = (self._tuned(search.best), search.distances[-1], search.trials[0][1][-1])
                 tell(Told(number, len(search.trials), *now, spent))
-        self.found[number] = self._tuned(search.best)
         return search.best
 
     def _start(self, number: int) -> Point:
-        if self.found:
-            near = self.found[min(self.found, key=lambda each: abs(np.log(each / number)))]
+        if tuned := self.model.tuned:
+            near = tuned[min(tuned, key=lambda each: (abs(np.log(each / number)), each))]
             return start_near(number, near, self.schedule, self.most)
         how = usual(self.head, self.data.shape, self.most)
         return start_of(number, FIRST_GUIDANCE if self.classes else 0.0, how.last_step)
@@ -203,12 +205,13 @@ class _Work:
 
     @functools.cached_property
     def _unseen(self) -> tuple[int, Closeness, float]:
-        """How many samples are judged; their distance to five sixths of the training images; that of as many others,
-        the mean over subsets of the sixth that is left."""
+        """How many samples are judged; their distance to five sixths of MOST_JUDGED training images; that of as many
+        others, the mean over subsets of the sixth that is left."""
         rows = _equal(self.data.train_labels if self.classes else None, len(self.data.train))
+        rows = spread_out(np.random.default_rng(self.seed).permutation(rows), min(MOST_JUDGED, len(rows)))
         apart = np.arange(len(rows)) % APART == 0
         distance, _ = closeness_for(self.data, self.data.train[rows[~apart]], self.device)
-        real = self.data.train[np.random.default_rng(self.seed).permutation(rows[apart])]
+        real = self.data.train[rows[apart]]
         count = min(self.num, len(real))
         floors = [distance(real[first : first + count]) for first in range(0, len(real) - count + 1, count)]
         return count, distance, float(np.mean(floors))
