@@ -17,7 +17,6 @@ import torch
 
 from ..atomic_files import atomic_write, read_plain
 from ..data.dataset import Dataset
-from ..evaluation.samples import spread_out
 from ..ground.values import check_integer, is_number, shown
 from ..models.interface import LAWS, as_model, check_schedule, head_of
 from ..models.tuned import Tuned
@@ -36,7 +35,7 @@ PARTS = 3  # of the samples of a trial, after each of which it may be given up
 KEYS = 2  # other keys that the result is judged with
 FIRST_GUIDANCE = 0.25
 MOST_JUDGED = 12_000  # training images that the result is judged with
-APART = 6  # every sixth of them is a real one beside the samples, the others are what both are compared with
+APART = 6  # a sixth of them are the real ones beside the samples, the others are what both are compared with
 FORMAT = "fastblackout-tuning"
 
 
@@ -125,7 +124,7 @@ class _Work:
         self.most, self.head = int(model.max_count), head_of(model)
         self.device = next((p.device for p in getattr(model, "parameters", lambda: iter(()))()), torch.device("cpu"))
         self.classes = _classes(model)
-        rows = _equal(data.held_out_labels if self.classes else None, len(data.held_out))
+        rows = _in_turn(data.held_out_labels if self.classes else None, len(data.held_out))
         self.distance, self.what = closeness_for(data, data.held_out[rows], self.device)
         self.state = _State(state, self._about()) if state is not None else None
 
@@ -205,13 +204,12 @@ class _Work:
 
     @functools.cached_property
     def _unseen(self) -> tuple[int, Closeness, float]:
-        """How many samples are judged; their distance to five sixths of MOST_JUDGED training images; that of as many
-        others, the mean over subsets of the sixth that is left."""
-        rows = _equal(self.data.train_labels if self.classes else None, len(self.data.train))
-        rows = spread_out(np.random.default_rng(self.seed).permutation(rows), min(MOST_JUDGED, len(rows)))
-        apart = np.arange(len(rows)) % APART == 0
-        distance, _ = closeness_for(self.data, self.data.train[rows[~apart]], self.device)
-        real = self.data.train[rows[apart]]
+        """How many samples are judged; their distance to nearly all of MOST_JUDGED training images; that of as many of
+        the others, the mean over subsets of them."""
+        rows = _in_turn(self.data.train_labels if self.classes else None, len(self.data.train))[:MOST_JUDGED]
+        apart = len(rows) // APART
+        real = self.data.train[rows[:apart]]
+        distance, _ = closeness_for(self.data, self.data.train[rows[apart:]], self.device)
         count = min(self.num, len(real))
         floors = [distance(real[first : first + count]) for first in range(0, len(real) - count + 1, count)]
         return count, distance, float(np.mean(floors))
@@ -261,10 +259,11 @@ def _classes(model: Any) -> int:
     return int(getattr(network if hasattr(network, "num_classes") else model, "num_classes", None) or 0)
 
 
-def _equal(labels: NDArray[np.int64] | None, number: int) -> NDArray[np.int64]:
-    """The rows of as many samples of each class, in their order; all rows without labels."""
+def _in_turn(labels: NDArray[np.int64] | None, number: int) -> NDArray[np.int64]:
+    """Rows at random, of all classes in turn, as many of each as of the rarest; without labels all rows."""
+    random = np.random.default_rng(0)
     if labels is None:
-        return np.arange(number)
+        return random.permutation(number)
     few = np.bincount(labels).min()
-    rows = [np.flatnonzero(labels == label)[:few] for label in range(labels.max() + 1)]
-    return np.sort(np.concatenate(rows))
+    rows = [random.permutation(np.flatnonzero(labels == label))[:few] for label in range(labels.max() + 1)]
+    return np.stack(rows, axis=1).ravel()
