@@ -82,7 +82,8 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 def add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint; default: as of sample")
     parser.add_argument("--steps", type=_steps, default=[5, 10, 20], metavar="N,N", help="numbers of steps (5,10,20)")
-    what = "minutes of search, shared equally by the numbers of steps (30); more of them go on with the same search"
+    what = "minutes of search, shared equally by the numbers of steps (30); more of them go on with the same search, 0 "
+    what += "takes times that need none"
     parser.add_argument("--minutes", **_X, default=30.0, help=what)
     parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
     parser.add_argument("--num", **_N, default=600, help="samples of a trial (600)")

@@ -83,7 +83,7 @@ def _guidance(guidance: Sequence[float]) -> str:
 
 def _table(judged: dict[int, Judged], schedule: Schedule) -> str:
     lines = ["", "Distance to training images, with other keys, in units of as many real images'", ""]
-    lines += [f"  {'steps':>5}  {'at first':>16}  {'tuned':>16}"]
+    lines += [f"  {'steps':>5}  {'grid early':>16}  {'tuned':>16}"]
     for number, one in judged.items():
         cells = [f"{np.mean(each):.2f} ({', '.join(f'{value:.2f}' for value in each)})" for each in one[:2]]
         lines.append(f"  {number:5d}  {cells[0]:>16}  {cells[1]:>16}")

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ from ..models.tuned import Tuned
 from ..philox import Philox
 from ..sampling.sampler import sample_in_batches, usual
 from .closeness import Closeness, closeness_for
+from .even import NUMBER, Errors
 from .search import Point, Search, start_near, start_of
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Told(NamedTuple):
 
 class Judged(NamedTuple):
     """How far samples are from images that the search did not see, in units of the distance of as many real images,
-    with keys that it did not use: of the start of the search (`before`) and of what it found."""
+    with keys that it did not use: of the grid "early" (`before`), and of what was found (`after`)."""
 
     before: list[float]
     after: list[float]
@@ -77,16 +79,17 @@ def tune(
     For each number of steps it draws `num` samples of a trial after another, of all classes in turn and always with the
     key Philox(seed), and makes small their distance to the held-out images, as many of each class: the Frechet distance
     in the features of the classifier that evaluation has for the data, else of raw pixels; for tables the energy
-    distance. Then it draws with other keys what it found and what it began with, and compares both with the training
+    distance. Then it draws with other keys what it found and the grid "early", and compares both with the training
     images. What is found stands in `model.tuned`, and `fb.sample` uses it where it is given no grid.
 
     model, schedule: as of `fb.sample`. data: a `fastblackout.data.Dataset` of the kind that the model was trained on.
-    steps: numbers of steps, each at least 2. minutes: of search, shared equally by the numbers; the judging comes on
-        top.
+    steps: numbers of steps, each at least 2.
+    minutes: of search, shared equally by the numbers; the judging comes on top. With 0 the times are those that the
+        search begins with, for which each step leaves the same share of what is not known yet.
     num: samples of a trial. seed: of the draws and of the search.
     state: a JSON file that keeps all trials: a search that was interrupted, or is given more minutes, goes on with it.
     tell: called after each trial.
-    Returns {steps: Judged}. Raises TypeError, ValueError; needs scikit-learn.
+    Returns {steps: Judged}. Raises TypeError, ValueError; the search needs scikit-learn.
 
         >>> judged = fb.tune(run.model, run.schedule, fb.data.load("digits"), [5], minutes=1.0)
     """
@@ -100,14 +103,12 @@ def tune(
     if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
         raise TypeError(f"{op}: steps: must be a list of numbers of steps, got {shown(steps)}")
     steps = sorted({check_integer(op, "steps", number, 2, schedule.steps) for number in steps})
-    if not is_number(minutes) or not 0 < minutes < float("inf"):
-        raise ValueError(f"{op}: minutes: must be above 0, got {shown(minutes)}")
+    if not is_number(minutes) or not 0 <= minutes < float("inf"):
+        raise ValueError(f"{op}: minutes: must be at least 0, got {shown(minutes)}")
     num = check_integer(op, "num", num, 2 * PARTS, 1 << 20)
     Philox(seed)  # raises the error for a seed out of range
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        raise ValueError(f"{op}: needs scikit-learn, got no such package; pip install scikit-learn") from None
+    if minutes and find_spec("sklearn") is None:
+        raise ValueError(f"{op}: minutes: must be 0 without scikit-learn, got {minutes}; pip install scikit-learn")
     work = _Work(model, schedule, data, num, seed, state)
     found = {}
     for number in steps:
@@ -157,8 +158,22 @@ class _Work:
         if tuned := self.model.tuned:
             near = tuned[min(tuned, key=lambda each: (abs(np.log(each / number)), each))]
             return start_near(number, near, self.schedule, self.most)
+        early = self._early(number)
+        even = self._tuned(early)._replace(times=tuple(self._errors.even(number)))
+        return start_near(number, even, self.schedule, self.most)
+
+    def _early(self, number: int) -> Point:
+        """What a model that was not tuned does with few steps, but for some guidance."""
         how = usual(self.head, self.data.shape, self.most)
         return start_of(number, FIRST_GUIDANCE if self.classes else 0.0, how.last_step)
+
+    @functools.cached_property
+    def _errors(self) -> Errors:
+        rows = _in_turn(self.data.held_out_labels if self.classes else None, len(self.data.held_out))[:NUMBER]
+        x_0, labels = torch.from_numpy(self.data.held_out[rows]).to(self.device), None
+        if self.classes and self.data.held_out_labels is not None:
+            labels = torch.from_numpy(self.data.held_out_labels[rows]).to(self.device)
+        return Errors(self.model, self.schedule, x_0, labels, Philox(self.seed))
 
     def _last_steps(self) -> list[str]:
         """Those that differ: an implicit head's draw is taken for its mean, and a table needs the whole law."""
@@ -190,14 +205,12 @@ class _Work:
             yield np.concatenate([part.cpu().numpy() for part in drawn])
 
     def judge(self, number: int, best: Point) -> Judged:
-        """Beside the training images, with KEYS other keys; the start is that of the grid "early"."""
+        """Beside the training images, with KEYS other keys."""
         count, distance, floor = self._unseen
-        how = usual(self.head, self.data.shape, self.most)
-        start = start_of(number, FIRST_GUIDANCE if self.classes else 0.0, how.last_step)
         before: list[float] = []
         after: list[float] = []
         for key in range(1, KEYS + 1):
-            for point, ratios in ((start, before), (best, after)):
+            for point, ratios in ((self._early(number), before), (best, after)):
                 images = next(self._draw(point, Philox(self.seed + key), [0, count]))
                 ratios.append(float(distance(images) / floor))
         return Judged(before, after, self._tuned(best, float(np.mean(after))))

@@ -15,6 +15,7 @@ from fastblackout.models import BlackoutModel
 from fastblackout.models.tuned import tuned_from
 from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.tuning.closeness import ByEnergy, closeness_for
+from fastblackout.tuning.even import Errors
 from fastblackout.tuning.search import Point, Search, start_near, start_of
 
 SCHEDULE = fb.Schedule.cosine(200)
@@ -97,6 +98,30 @@ def test_a_search_starts_where_that_of_another_number_ended():
     assert point.guidances() == pytest.approx([0.07, 0.21, 0.35, 0.49, 0.63], abs=0.03)
 
 
+class Nothing(torch.nn.Module):
+    """Expects no births: what is not known yet is x_0 - x_t itself."""
+
+    def forward(self, x, time, labels=None):
+        return torch.full_like(x, -50.0)
+
+
+@pytest.mark.parametrize("most", [16, 255])
+def test_even_times_leave_the_same_share_of_the_error(most):
+    """Of counts c the error is c^2 q^2 + c p q: of an image of one count alone, so that it is known."""
+    schedule = fb.Schedule.cosine(4000)
+    model = BlackoutModel(Nothing(), schedule, max_count=most)
+    x_0 = torch.full((40, 1, 16, 16), most, dtype=torch.uint8)
+    errors = Errors(model, schedule, x_0, None, fb.Philox(2))
+    p, q = schedule.p[errors.times], schedule.q[errors.times]
+    assert errors.logs == pytest.approx(np.log(most**2 * q**2 + most * p * q), abs=0.1)
+    for steps in (2, 5, 12):
+        times = errors.even(steps)[:-1]
+        p, q = schedule.p[times], schedule.q[times]
+        logs = np.log(most**2 * q**2 + most * p * q)
+        fall = 2 * np.log(most) - np.log(most**2 * 0.6**2 + most * 0.24)  # where 40% are alive it is less than 3.5
+        assert np.diff(logs) == pytest.approx(-fall / steps, abs=0.15)
+
+
 class Births(torch.nn.Module):
     """A beta-binomial law about the mean of the label's images."""
 
@@ -143,7 +168,7 @@ def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
         ({"steps": 5}, TypeError, "steps: must be a list of numbers of steps, got 5"),
         ({"steps": [1]}, ValueError, r"steps: must be in 2\.\.200, got 1"),
         ({"steps": [2.5]}, TypeError, "steps: must be an integer, got 2.5"),
-        ({"minutes": 0}, ValueError, "minutes: must be above 0, got 0"),
+        ({"minutes": -1}, ValueError, "minutes: must be at least 0, got -1"),
         ({"num": 1}, ValueError, "num: must be in 6.."),
         ({"schedule": fb.Schedule.linear(9)}, ValueError, "schedule: must be that of the model"),
         ({"model": None}, TypeError, "model: must be a BlackoutModel"),
