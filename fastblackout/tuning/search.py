@@ -70,17 +70,16 @@ def start_near(steps: int, near: Tuned, schedule: Schedule, max_count: int) -> P
 class Search:
     """The trials so far, and which point is `best`.
 
-    start: the first point; it is tried with every one of `last_steps`, and the better is kept to. guided: whether
-    guidance is searched. trials: those of a search that goes on, in their order.
+    starts: the points to try first; the last step of the best of them is kept to. guided: whether guidance is searched.
+    trials: those of a search that goes on, in their order.
     """
 
     def __init__(
-        self, start: Point, max_count: int, guided: bool, last_steps: Sequence[str], seed: int,
+        self, starts: Sequence[Point], max_count: int, guided: bool, seed: int,
         trials: Sequence[tuple[Point, list[float]]] = (),
     ) -> None:  # fmt: skip
-        others = [start._replace(last_step=name) for name in last_steps if name != start.last_step]
-        self.starts, self.most, self.guided, self.seed = [start, *others], max_count, guided, seed
-        self.best, self.distances = start, [np.inf]
+        self.starts, self.most, self.guided, self.seed = starts, max_count, guided, seed
+        self.best, self.distances = starts[0], [np.inf]
         self.trials: list[tuple[Point, list[float]]] = []
         for point, found in trials:
             self.add(point, found)

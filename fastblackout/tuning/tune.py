@@ -140,8 +140,7 @@ class _Work:
     def search(self, number: int, seconds: float, tell: Callable[[Told], None] | None) -> Point:
         kept = self.state.of(number) if self.state else _nothing()
         trials = [(Point(number, tuple(m), tuple(g), last), found) for (m, g, last), found in kept["trials"]]
-        start = trials[0][0] if trials else self._start(number)
-        search = Search(start, self.most, self.classes > 0, self._last_steps(), self.seed, trials)
+        search = Search(self._starts(number), self.most, self.classes > 0, self.seed, trials)
         began, spent = time.monotonic() - kept["seconds"], kept["seconds"]
         while not search.trials or spent < seconds:
             point = search.next()
@@ -154,13 +153,17 @@ class _Work:
                 tell(Told(number, len(search.trials), *now, spent))
         return search.best
 
-    def _start(self, number: int) -> Point:
-        if tuned := self.model.tuned:
-            near = tuned[min(tuned, key=lambda each: (abs(np.log(each / number)), each))]
-            return start_near(number, near, self.schedule, self.most)
+    def _starts(self, number: int) -> list[Point]:
+        """Even times, and those that were found for the nearest other number of steps, with every last step."""
         early = self._early(number)
-        even = self._tuned(early)._replace(times=tuple(self._errors.even(number)))
-        return start_near(number, even, self.schedule, self.most)
+        found = [self._tuned(early)._replace(times=tuple(self._errors.even(number)))]
+        if others := {steps: one for steps, one in self.model.tuned.items() if steps != number}:
+            found.append(others[min(others, key=lambda steps: (abs(np.log(steps / number)), steps))])
+        points = [start_near(number, one, self.schedule, self.most) for one in found]
+        last_steps = [early.last_step]
+        if self.head in LAWS and not self.data.is_table:  # else a draw is the mean, or the whole law is needed
+            last_steps.append({"draw": "mean", "mean": "draw"}[early.last_step])
+        return [point._replace(last_step=name) for point in points for name in last_steps]
 
     def _early(self, number: int) -> Point:
         """What a model that was not tuned does with few steps, but for some guidance."""
@@ -174,11 +177,6 @@ class _Work:
         if self.classes and self.data.held_out_labels is not None:
             labels = torch.from_numpy(self.data.held_out_labels[rows]).to(self.device)
         return Errors(self.model, self.schedule, x_0, labels, Philox(self.seed))
-
-    def _last_steps(self) -> list[str]:
-        """Those that differ: an implicit head's draw is taken for its mean, and a table needs the whole law."""
-        both = self.head in LAWS and not self.data.is_table
-        return ["draw", "mean"] if both else ["draw"]
 
     def trial(self, point: Point, limits: list[float]) -> list[float]:
         """The distances of a part of the samples, of two parts, ..., until one is above its limit."""

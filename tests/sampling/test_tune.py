@@ -59,7 +59,8 @@ def valley(point, limits):
 
 
 def searched(trials, kept=()):
-    search = Search(start_of(5, 0.25, "draw"), 255, True, ["draw", "mean"], 1, kept)
+    starts = [start_of(5, 0.25, "draw"), start_of(5, 0.25, "mean")]
+    search = Search(starts, 255, True, 1, kept)
     while len(search.trials) < trials:
         point = search.next()
         search.add(point, valley(point, search.limits))
@@ -81,7 +82,7 @@ def test_a_search_goes_on_where_it_was():
 
 
 def test_times_never_coincide():
-    search = Search(start_of(6, 0.0, "draw"), 255, False, ["draw"], 1)
+    search = Search([start_of(6, 0.0, "draw")], 255, False, 1)
     for _ in range(12):
         point = search.next()
         assert point.are_apart(255) and not any(point.guidance)
