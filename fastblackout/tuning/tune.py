@@ -55,7 +55,8 @@ class Told(NamedTuple):
 
 class Judged(NamedTuple):
     """How far samples are from images that the search did not see, in units of the distance of as many real images,
-    with keys that it did not use: of the grid "early" (`before`), and of what was found (`after`)."""
+    with keys that it did not use: of the grid "early" (`before`), and of what is kept (`after`): what was found, or the
+    grid "early" where that is no worse."""
 
     before: list[float]
     after: list[float]
@@ -211,6 +212,8 @@ class _Work:
             for point, ratios in ((self._early(number), before), (best, after)):
                 images = next(self._draw(point, Philox(self.seed + key), [0, count]))
                 ratios.append(float(distance(images) / floor))
+        if np.mean(before) <= np.mean(after):  # the search has found what fits its own images and key alone
+            best, after = self._early(number), before
         return Judged(before, after, self._tuned(best, float(np.mean(after))))
 
     @functools.cached_property
