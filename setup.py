@@ -42,8 +42,8 @@ CPU_SOURCES += ["csrc/cpu/support/view.cpp", "csrc/cpu/support/draw.cpp"]
 CUDA_SOURCES = ["csrc/cuda/bridge.cu", "csrc/cuda/thin.cu", "csrc/bindings/cuda.cpp"]
 CUDA_SOURCES += ["csrc/bindings/quick_device.cpp", "csrc/bindings/xla_device.cpp"]
 SIMT_SOURCES = ["csrc/bindings/simt.cpp", "csrc/simt/simt.cpp", "csrc/simt/fiber.cpp", "csrc/simt/selftest.cu"]
-SIMT_SOURCES += ["csrc/simt/buckets.cu", "csrc/simt/fast.cu", "csrc/simt/kept.cu", "csrc/bindings/quick_device.cpp"]
-SIMT_SOURCES += ["csrc/bindings/xla_device.cpp"]
+SIMT_SOURCES += ["csrc/simt/buckets.cu", "csrc/simt/fast.cu", "csrc/simt/kept.cu", "csrc/simt/replaced.cpp"]
+SIMT_SOURCES += ["csrc/bindings/quick_device.cpp", "csrc/bindings/xla_device.cpp"]
 
 
 def fail(message: str) -> None:

@@ -46,6 +46,15 @@ def state_home(tmp_path_factory):
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels():
+    """FASTBLACKOUT_PTX_KERNELS=90: the shim runs what nvcc makes of its kernels for sm_90."""
+    if "FASTBLACKOUT_PTX_KERNELS" in os.environ:
+        from support import ptx_kernels
+
+        ptx_kernels.replace(os.environ["FASTBLACKOUT_PTX_KERNELS"])
+
+
 @pytest.fixture
 def backend(request):
     """Runs the test once a backend: "reference", "cpu-scalar", and as the processor has them cpu-avx2, cpu-avx512."""

@@ -1,4 +1,7 @@
 // fastblackout._simt: the CUDA kernels, run on the CPU by the SIMT shim of csrc/simt, for tests. FASTBLACKOUT_SIMT=1 builds it.
+#include <pybind11/stl.h>
+
+#include <string>
 #include <vector>
 
 #include "bindings/gpu.h"
@@ -41,6 +44,25 @@ PYBIND11_MODULE(_simt, m) {
     simt_captured = stream.is_none() ? &simt_no_stream : reinterpret_cast<const void*>(stream.cast<uintptr_t>());
   }, "Which stream says that a CUDA graph is made of it; None: none.");
   m.def("ask_for_stream", fastblackout::ask_for_stream, "Whether handlers ask XLA for a stream, which it has not on the CPU; at first not.");
+  m.def("replace", [](uintptr_t kernel, const std::string& name, uintptr_t run, size_t shared, const std::vector<size_t>& sizes) {
+    simt::replace(reinterpret_cast<const void*>(kernel), {name, reinterpret_cast<simt::Run>(run), shared, sizes});
+  }, "Has another function run a kernel (simt/replaced.h): addresses of both, bytes of static shared memory, sizes of parameters.");
+  m.def("restore", simt::restore, "Every kernel runs as it was compiled from source.");
+  m.def("replaced", [] {
+    py::dict launches;
+    for (const simt::Replaced* const each : simt::all_replaced()) launches[py::str(each->name)] = each->launches;
+    return launches;
+  }, "Kernels that are replaced, and how often each was launched.");
+  m.def("run", [](uintptr_t run, size_t shared, unsigned blocks, unsigned threads, const std::vector<std::string>& parameters) {
+    simt::Replaced kernel{"kernel", reinterpret_cast<simt::Run>(run), 0, {}};
+    std::vector<const unsigned char*> at;
+    for (const std::string& each : parameters) {
+      at.push_back(reinterpret_cast<const unsigned char*>(each.data()));
+      kernel.sizes.push_back(each.size());
+    }
+    const py::gil_scoped_release others;
+    simt::launch_replaced(kernel, shared, blocks, threads, at.data(), kernel.sizes);
+  }, "Runs a function as a kernel, given bytes of shared memory, blocks, threads of each, and the bytes of its parameters.");
   m.def("launches", [] { return simt::launches; }, "Kernels launched since the module was loaded.");
   m.def("streams", [] {
     py::list seen;

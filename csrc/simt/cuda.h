@@ -8,20 +8,16 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
+
+#include "simt/machine.h"
+#include "simt/replaced.h"
 
 namespace simt {
 
 struct Index {
   unsigned x;
-};
-
-enum class Op { syncthreads, syncwarp, shuffle, ballot };
-
-struct Place {  // where in the source a thread waits
-  const char* name;
-  const char* file;
-  int line;
 };
 
 // Runs body(context) in every thread of every block; a block has `shared` bytes of given_memory. Throws std::runtime_error
@@ -40,6 +36,8 @@ void fence();
 
 extern thread_local Index thread_index, block_index, block_size, grid_size;
 extern thread_local void* given_memory;  // the block's shared memory, of the size that the launch gave
+extern thread_local char* stacks;  // of the block's threads
+extern thread_local size_t stacks_bytes;
 
 [[noreturn]] void fault(const char* text);
 
@@ -47,13 +45,21 @@ inline unsigned launches = 0;  // of kernels, since the program began
 inline thread_local unsigned last_launch[2];  // blocks, and threads of each
 inline thread_local std::vector<const void*> streams;  // that this thread's last launches were given, up to 64
 
-template <class Kernel, class... Args>
-void start(const void* stream, size_t shared, Kernel kernel, unsigned blocks, unsigned threads, const Args&... args) {
+template <class... Params, class... Args>
+void start(const void* stream, size_t shared, void (*kernel)(Params...), unsigned blocks, unsigned threads, const Args&... args) {
   __atomic_fetch_add(&launches, 1u, __ATOMIC_RELAXED);
   last_launch[0] = blocks;
   last_launch[1] = threads;
   if (streams.size() == 64) streams.clear();
   streams.push_back(stream);
+  if (Replaced* const other = replaced(reinterpret_cast<const void*>(kernel))) {
+    std::tuple<Params...> given(args...);  // of the types of the parameters, as a launch copies them
+    std::apply([&](const Params&... each) {
+      const unsigned char* const parameters[] = {reinterpret_cast<const unsigned char*>(&each)...};
+      launch_replaced(*other, shared, blocks, threads, parameters, {sizeof(each)...});
+    }, given);
+    return;
+  }
   auto run = [&] { kernel(args...); };
   launch(shared, blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -17,10 +18,12 @@ namespace simt {
 
 thread_local Index thread_index, block_index, block_size, grid_size;
 thread_local void* given_memory;
+thread_local char* stacks;
+thread_local size_t stacks_bytes;
 
 namespace {
 
-constexpr size_t kStack = 64 * 1024;
+constexpr size_t kStack = 256 * 1024;  // of which only what is used takes memory
 enum class State { ready, waiting, done };
 
 // Where threads wait for one another, as addresses for publish and observe (fiber.h). Two addresses take turns, since a thread
@@ -53,7 +56,7 @@ struct Settings {
 struct Worker {
   std::vector<Thread> threads;
   std::unique_ptr<void, void (*)(void*)> shared{nullptr, std::free};  // on the heap, so that AddressSanitizer guards its ends
-  std::vector<char> stacks;
+  size_t shared_bytes = 0;
   std::vector<unsigned> order;
   Context scheduler;
   unsigned current = 0;
@@ -169,9 +172,10 @@ std::string Worker::stuck() const {
 }
 
 void Worker::run_block() {
+  if (shared_bytes != 0) std::memset(shared.get(), static_cast<int>(0xa5u ^ block_index.x * 37u), shared_bytes);  // holds anything
   for (unsigned i = 0; i < threads.size(); ++i) {
     threads[i].state = State::ready;
-    prepare(threads[i].context, stacks.data() + i * kStack, kStack, entry);
+    prepare(threads[i].context, stacks + i * kStack, kStack, entry);
   }
   publish(&begun);  // what came before the launch is ordered before the block
   for (size_t done = 0; done < threads.size();) {
@@ -204,7 +208,12 @@ void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigne
   given_memory = w.shared.get();
   adopt(w.scheduler);
   w.threads.resize(threads);
-  w.stacks.resize(threads * kStack);
+  if (stacks_bytes < threads * kStack) {  // kept for the next launch
+    static thread_local std::unique_ptr<char[]> memory;
+    memory.reset(new char[threads * kStack]);
+    stacks = memory.get();
+    stacks_bytes = threads * kStack;
+  }
   for (unsigned i = 0; i < threads; ++i) w.order.push_back(settings.schedule == "reverse" ? threads - 1 - i : i);
   grid_size.x = blocks;
   block_size.x = threads;
@@ -270,6 +279,7 @@ void launch(size_t shared, unsigned blocks, unsigned threads, void (*body)(void*
     void* memory = nullptr;
     if (posix_memalign(&memory, 256, shared) != 0) throw std::bad_alloc();
     w.shared.reset(memory);
+    w.shared_bytes = shared;
   }
   std::vector<std::thread> others;
   for (Worker& w : workers) {

@@ -164,7 +164,7 @@ def test_few_functions_have_ten_parameters():
 
 def test_tests_lie_in_folders_and_share_by_support():
     folders = {path.relative_to(ROOT / "tests").parts[:-1] for path in (ROOT / "tests").rglob("test_*.py")}
-    names = ("ops", "backends", "with_torch", "processes", "sampling", "training", "command_line", "project")
+    names = ("ops", "backends", "with_torch", "processes", "sampling", "training", "command_line", "project", "ptx")
     assert folders == {(name,) for name in names}
     for path in (ROOT / "tests").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) (\S+\.)?test_", path.read_text(), re.MULTILINE), path

@@ -1,0 +1,90 @@
+"""The CUDA kernels as nvcc compiles them, PTX, executed on the CPU (tests/ptx): equal to the reference to the bit.
+
+The PTX is that of the package's own flags. Threads run forward, in reverse and at random; shared memory and registers
+hold anything at first; approximate instructions err by as much as the PTX ISA allows, to either side; every access to
+memory must be aligned and inside of it. A run takes every 8th case of each op's cover, from one on that the day
+tells, by one schedule each, and 3 of the wrong texts that must be noticed; FASTBLACKOUT_PTX=all takes all cases by
+all three schedules, all wrong texts, and the shim's tests with AddressSanitizer too (.ci/nightly).
+"""
+
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from support import ROOT, ptx_kernels
+from support.op_table import OPS
+from support.ptx_mutations import MUTATIONS
+from support.subprocesses import BOTH
+
+_simt = pytest.importorskip("fastblackout._simt", reason="fastblackout._simt is not built")
+pytestmark = [pytest.mark.timeout(3600), *ptx_kernels.needs_nvcc()]
+SHIM = ("xla_device", "simt", "simt_device", "simt_flags", "simt_state_flags", "simt_states", "quick_device")
+SHIM += ("quick_device_energy",)
+
+
+def environment(sanitizer=True, **more):
+    ptx_kernels.libraries("90")  # compiled here, where no sanitizer slows it down
+    checked = ptx_kernels.sanitizer() if sanitizer else {}
+    return {**os.environ, "PYTHONPATH": BOTH, "OMP_NUM_THREADS": "1", **checked, **more}
+
+
+def asked(program, *arguments):
+    """A function that asks a program of tests/support for a line of JSON."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", f"support.{program}", *map(str, arguments)]
+    with subprocess.Popen(command, cwd="/", env=environment(), **pipes) as process:
+
+        def ask(line):
+            print(line, file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def product():
+    every = 1 if ptx_kernels.ALL else 8
+    schedules = 3 if ptx_kernels.ALL else 1
+    yield from asked("ptx_product", "90", every, datetime.date.today().toordinal() % every, schedules)
+
+
+@pytest.fixture(scope="module")
+def mutations():
+    yield from asked("ptx_mutations")
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_ptx_equals_the_reference(product, op):
+    report = product(op)
+    print(report)
+    assert report["failures"] == [] and report["cases"] > 0 and report["launches"]
+
+
+@pytest.mark.parametrize("name", ptx_kernels.of_today(MUTATIONS, 3))
+def test_wrong_ptx_is_noticed(mutations, name):
+    failures = mutations(name)
+    assert failures and re.search(MUTATIONS[name].fails, failures[0])
+
+
+def test_ptx_passes_the_tests_of_the_shim():
+    """Flags of wrong values, tables, quick calls, and what XLA calls."""
+    files = [f"tests/backends/test_{name}.py" for name in SHIM]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", *files]
+    how = environment(sanitizer=ptx_kernels.ALL, FASTBLACKOUT_PTX_KERNELS="90")
+    done = subprocess.run(command, cwd=ROOT, env=how, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_every_kernel_is_replaced():
+    ptx_kernels.replace("90")
+    try:
+        entries = sum(len(made.entries) for made in ptx_kernels.libraries("90").values())
+        assert len(_simt.replaced()) == entries > 40
+    finally:
+        _simt.restore()
