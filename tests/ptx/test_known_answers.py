@@ -16,6 +16,8 @@ from ptx.expected import computed
 from ptx.harness import HEADER, library, run
 from ptx.instructions import TABLE
 
+pytest.importorskip("fastblackout._simt", reason="fastblackout._simt is not built")
+
 OTHERS = (
     "ld",
     "st",

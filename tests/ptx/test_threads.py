@@ -13,6 +13,8 @@ from ptx.harness import HEADER, library, run
 from ptx.parse import PtxError, parse
 from ptx.write import write
 
+pytest.importorskip("fastblackout._simt", reason="fastblackout._simt is not built")
+
 REGISTERS = (
     ".reg .pred %p<9>; .reg .b16 %rs<9>; .reg .b32 %r<30>; .reg .b64 %rd<20>; .reg .f32 %f<9>; .reg .f64 %fd<9>;"
 )

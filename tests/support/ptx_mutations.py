@@ -24,7 +24,7 @@ class Mutation(NamedTuple):
     op: str
     pattern: str
     by: str
-    fails: str = r"\d+ wrong"  # what is said of it, as a regular expression: results that differ
+    fails: str = "wrong|trap"  # what is said of it, as a regular expression: results that differ
     count: int = 0  # how many places are changed; 0: all
 
 
