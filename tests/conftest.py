@@ -48,11 +48,9 @@ def state_home(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels():
-    """FASTBLACKOUT_PTX_KERNELS=90: the shim runs what nvcc makes of its kernels for sm_90."""
-    if "FASTBLACKOUT_PTX_KERNELS" in os.environ:
-        from support import ptx_kernels
+    from support import ptx_kernels
 
-        ptx_kernels.replace(os.environ["FASTBLACKOUT_PTX_KERNELS"])
+    ptx_kernels.replace_if_asked()
 
 
 @pytest.fixture

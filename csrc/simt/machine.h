@@ -18,7 +18,7 @@ struct Machine {
   uint32_t thread, threads, block, blocks;  // indices and sizes in x
   unsigned char* shared;                    // the block's memory, static and given at the launch
   size_t shared_bytes;
-  const char* stacks;                       // of all threads of the block, on which nothing of theirs lies but local variables
+  const char* stacks;                       // of the block's threads: nothing but their local variables may lie there
   size_t stacks_bytes;
   uint64_t (*meet)(Op op, unsigned mask, uint64_t value, int lane, Place place);  // as in cuda.h
   void (*fence)();

@@ -35,8 +35,8 @@ void launch_replaced(Replaced& kernel, size_t given, unsigned blocks, unsigned t
   __atomic_fetch_add(&kernel.launches, 1u, __ATOMIC_RELAXED);
   const size_t bytes = kernel.shared + given;
   auto run = [&] {
-    const Machine machine{thread_index.x, block_size.x, block_index.x, grid_size.x, static_cast<unsigned char*>(given_memory), bytes,
-                          stacks, stacks_bytes, meet, fence, fault};
+    unsigned char* const memory = static_cast<unsigned char*>(given_memory);
+    const Machine machine{thread_index.x, block_size.x, block_index.x, grid_size.x, memory, bytes, stacks, stacks_bytes, meet, fence, fault};
     kernel.run(machine, parameters);
   };
   launch(bytes, blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);

@@ -72,9 +72,28 @@ def test_wrong_ptx_is_noticed(mutations, name):
     assert failures and re.search(MUTATIONS[name].fails, failures[0])
 
 
+_PAST_THE_END = """
+import numpy as np
+from ptx.harness import HEADER, library, run
+body = "{ .reg .b64 %rd<3>; ld.param.u64 %rd1, [p]; ld.global.u8 %rd2, [%rd1+15]; ld.global.u8 %rd2, [%rd1+16]; ret; }"
+try:
+    run(library(HEADER + ".entry k(.param .u64 p) " + body.replace("; ", ";\\n")), "k", np.zeros(16, np.uint8))
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_accesses_of_global_memory_are_checked():
+    if not ptx_kernels.sanitizer():
+        pytest.skip("no AddressSanitizer, as it comes with g++: accesses of global memory are not checked")
+    command = [sys.executable, "-c", _PAST_THE_END]
+    done = subprocess.run(command, cwd="/", env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("simt: line 7 of the PTX: an access is outside of memory")
+
+
 def test_ptx_passes_the_tests_of_the_shim():
-    """Flags of wrong values, tables, quick calls, and what XLA calls."""
-    files = [f"tests/backends/test_{name}.py" for name in SHIM]
+    """Flags of wrong values, tables, quick calls, and what XLA calls, at nights from JAX too."""
+    files = [f"tests/backends/test_{name}.py" for name in SHIM] + ["tests/ops/test_jax.py"] * ptx_kernels.ALL
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", *files]
     how = environment(sanitizer=ptx_kernels.ALL, FASTBLACKOUT_PTX_KERNELS="90")
     done = subprocess.run(command, cwd=ROOT, env=how, capture_output=True, text=True)

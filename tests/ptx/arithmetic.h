@@ -33,7 +33,7 @@ struct Two {
 };
 
 template <size_t N>
-using Bits = std::conditional_t<N == 1, uint8_t, std::conditional_t<N == 2, uint16_t, std::conditional_t<N == 4, uint32_t, uint64_t>>>;
+using Bits = std::conditional_t<N <= 2, std::conditional_t<N == 1, uint8_t, uint16_t>, std::conditional_t<N == 4, uint32_t, uint64_t>>;
 
 template <class T, class B>
 inline T from_bits(B bits) {
@@ -137,8 +137,9 @@ inline T shifted_right(T a, uint32_t b) {
 }
 inline uint32_t wrap(uint32_t c) { return c & 31; }
 inline uint32_t clamp(uint32_t c) { return c < 32 ? c : 32; }
-inline uint32_t funnel_l(uint32_t a, uint32_t b, uint32_t n) { return n == 32 ? a : static_cast<uint32_t>((static_cast<uint64_t>(b) << 32 | a) << n >> 32); }
-inline uint32_t funnel_r(uint32_t a, uint32_t b, uint32_t n) { return static_cast<uint32_t>((static_cast<uint64_t>(b) << 32 | a) >> n); }
+inline uint64_t joined(uint32_t low, uint32_t high) { return static_cast<uint64_t>(high) << 32 | low; }
+inline uint32_t funnel_l(uint32_t a, uint32_t b, uint32_t n) { return n == 32 ? a : static_cast<uint32_t>(joined(a, b) << n >> 32); }
+inline uint32_t funnel_r(uint32_t a, uint32_t b, uint32_t n) { return static_cast<uint32_t>(joined(a, b) >> n); }
 
 // Floats
 
@@ -188,7 +189,7 @@ inline float erring(double exact, double bound) {
   int32_t seed = static_cast<int32_t>(from_bits<uint32_t>(best) * 2654435761u >> 16 & 7);
   const bool up = settings.approximations == 2 ? seed & 1 : settings.approximations > 0;
   for (int left = settings.approximations == 2 ? seed >> 1 : 8; left > 0; --left) {
-    const float next = std::nextafter(best, up ? std::numeric_limits<float>::infinity() : -std::numeric_limits<float>::infinity());
+    const float next = std::nextafter(best, up ? HUGE_VALF : -HUGE_VALF);
     if (std::fabs(static_cast<double>(next) - exact) > bound || next == 0) break;
     best = next;
   }
@@ -197,7 +198,8 @@ inline float erring(double exact, double bound) {
 inline double unit_of(double x) { return std::ldexp(1.0, std::max(std::ilogb(x), -126) - 23); }
 inline float rough_inverse(float a) {
   const double exact = 1 / static_cast<double>(a);
-  return a == 0 || std::isinf(a) || a != a ? static_cast<float>(exact) : erring(exact, unit_of(exact));  // 1 unit in the last place
+  if (a == 0 || std::isinf(a) || a != a) return static_cast<float>(exact);
+  return erring(exact, unit_of(exact));  // 1 unit in the last place
 }
 inline float rough_sqrt(float a) {
   const double exact = std::sqrt(static_cast<double>(a));

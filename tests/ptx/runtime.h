@@ -1,4 +1,4 @@
-// What the C++ of write.py stands on: the memory of a thread, each access to which is checked, and the threads it waits for.
+// What the C++ of write.py stands on: the memory of a thread, every access to which is checked, and threads it waits for.
 #pragma once
 
 #include <dlfcn.h>
@@ -33,11 +33,14 @@ struct Listed {
   Thread& t;
   const Local local;
 
-  Listed(Thread& t, const unsigned char* begin, uint64_t size) : t(t), local{t.locals, reinterpret_cast<uint64_t>(begin), size} { t.locals = &local; }
+  Listed(Thread& t, const unsigned char* begin, uint64_t size) : t(t), local{t.locals, reinterpret_cast<uint64_t>(begin), size} {
+    t.locals = &local;
+  }
   ~Listed() { t.locals = local.next; }
 };
 
 enum Space { known, generic, global, shared, local, param, constant };
+
 [[noreturn]] inline void fault(const Thread& t, int line, const char* what) {
   static thread_local char text[160];
   std::snprintf(text, sizeof(text), "line %d of the PTX: %s", line, what);
@@ -45,11 +48,14 @@ enum Space { known, generic, global, shared, local, param, constant };
   __builtin_unreachable();
 }
 
-// Memory. A generic address is the host's; one in shared memory is the distance from its begin; in the other spaces both are one.
+// Memory. A generic address is the host's, and so are those of all state spaces but .shared: there it is the distance from
+// where the block's memory begins.
 
 inline uint64_t shared_window(const Thread& t) { return reinterpret_cast<uint64_t>(t.machine.shared); }
 
-inline bool within(uint64_t at, uint64_t size, uint64_t begin, uint64_t bytes) { return at >= begin && at - begin <= bytes && size <= bytes - (at - begin); }
+inline bool within(uint64_t at, uint64_t size, uint64_t begin, uint64_t bytes) {
+  return at >= begin && at - begin <= bytes && size <= bytes - (at - begin);
+}
 
 inline bool in_local(const Thread& t, uint64_t at, uint64_t size) {
   for (const Local* l = t.locals; l != nullptr; l = l->next)
@@ -137,7 +143,9 @@ inline T atomic(const Thread& t, uint64_t at, int line, Then then, T b, T c) {
   using B = Bits<sizeof(T)>;
   B* const place = reinterpret_cast<B*>(checked<S>(t, at, sizeof(T), line));
   B seen = __atomic_load_n(place, __ATOMIC_SEQ_CST);
-  while (!__atomic_compare_exchange_n(place, &seen, static_cast<B>(then(static_cast<T>(seen), b, c)), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  for (bool done = false; !done;) {
+    const B made = static_cast<B>(then(static_cast<T>(seen), b, c));
+    done = __atomic_compare_exchange_n(place, &seen, made, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
   }
   return static_cast<T>(seen);
 }
@@ -165,7 +173,9 @@ inline void wait_for_block(const Thread& t, simt::Place at, uint32_t barrier, in
   if (barrier != 0) fault(t, line, "a barrier other than 0");
   t.machine.meet(simt::Op::syncthreads, 0, 0, 0, at);
 }
-inline void wait_for_warp(const Thread& t, simt::Place at, uint32_t mask) { t.machine.meet(simt::Op::syncwarp, mask, 0, 0, at); }
+inline void wait_for_warp(const Thread& t, simt::Place at, uint32_t mask) {
+  t.machine.meet(simt::Op::syncwarp, mask, 0, 0, at);
+}
 inline uint32_t votes(const Thread& t, simt::Place at, bool vote, uint32_t mask) {
   return static_cast<uint32_t>(t.machine.meet(simt::Op::ballot, mask, vote, 0, at));
 }
@@ -175,14 +185,15 @@ inline bool vote_uni(uint32_t votes, uint32_t lanes) { return votes == 0 || vote
 
 // Which lane a shuffle takes, and whether that is in range.
 inline Two<int> lane_in(int j, int least, int most) { return {j, j >= least && j <= most}; }
-inline Two<int> lane_up(int lane, int b, int clamp, int segment) { return lane_in(lane - b, (lane & segment) | (clamp & ~segment), 31); }
-inline Two<int> lane_down(int lane, int b, int clamp, int segment) { return lane_in(lane + b, 0, (lane & segment) | (clamp & ~segment)); }
-inline Two<int> lane_bfly(int lane, int b, int clamp, int segment) { return lane_in(lane ^ b, 0, (lane & segment) | (clamp & ~segment)); }
+inline int end_of(int lane, int clamp, int segment) { return (lane & segment) | (clamp & ~segment); }
+inline Two<int> lane_up(int lane, int b, int clamp, int segment) { return lane_in(lane - b, end_of(lane, clamp, segment), 31); }
+inline Two<int> lane_down(int lane, int b, int clamp, int segment) { return lane_in(lane + b, 0, end_of(lane, clamp, segment)); }
+inline Two<int> lane_bfly(int lane, int b, int clamp, int segment) { return lane_in(lane ^ b, 0, end_of(lane, clamp, segment)); }
 inline Two<int> lane_idx(int lane, int b, int clamp, int segment) {
-  return lane_in((lane & segment) | (b & ~segment), 0, (lane & segment) | (clamp & ~segment));
+  return lane_in((lane & segment) | (b & ~segment), 0, end_of(lane, clamp, segment));
 }
-inline Two<uint32_t> shuffled(const Thread& t, simt::Place at, Two<int> (*lane_from)(int, int, int, int), uint32_t a, uint32_t b,
-                              uint32_t c, uint32_t mask) {
+inline Two<uint32_t> shuffled(const Thread& t, simt::Place at, Two<int> (*lane_from)(int, int, int, int), uint32_t a,
+                              uint32_t b, uint32_t c, uint32_t mask) {
   const int lane = lane_of(t);
   Two<int> from = lane_from(lane, static_cast<int>(b & 31), static_cast<int>(c & 31), static_cast<int>(c >> 8 & 31));
   if (!from.second) from.first = lane;

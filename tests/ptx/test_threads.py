@@ -163,7 +163,8 @@ def test_more_atomics():
     assert sorted(result(body, [0], threads=9)) == [0, 0, 0, 1, 1, 2, 2, 3, 3]
     body = "atom.add.u64 %rd5, [%rd0], %rd3; st.global.u64 [%rd2], %rd5;"
     assert result(f"mov.u64 %rd3, 0x8000000000000001; {body}", [2**63]) == [2**63]
-    body = """st.release.gpu.u32 [%rd0], 3; ld.acquire.gpu.u32 %r5, [%rd0]; cvt.u64.u32 %rd5, %r5;
+    body = """st.release.gpu.u32 [%rd0], 3; membar.gl; fence.acq_rel.gpu;
+        ld.acquire.gpu.u32 %r5, [%rd0]; cvt.u64.u32 %rd5, %r5;
         st.global.u64 [%rd2], %rd5;"""
     assert result(body, [0]) == [3]
 

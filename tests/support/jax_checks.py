@@ -18,7 +18,7 @@ import torch
 import fastblackout as fb
 import fastblackout.jax as fbj
 from fastblackout.jax import ffi
-from support import jax_device_checks, jax_way_checks
+from support import jax_device_checks, jax_way_checks, ptx_kernels
 from support.jax_shared import KEY, LOGITS, RNG, P, X, raises, same
 
 
@@ -206,6 +206,7 @@ if __name__ == "__main__":
         ffi.switched_off = "the test wants it"
     if sys.argv[1:] == ["simt"]:
         ffi.PLATFORMS = {"cpu": ("_simt", "cpu")}
+    ptx_kernels.replace_if_asked()
     if sys.argv[1:] == ["gpu"]:
         assert ffi.modules()["cuda"] == "_cuda", ffi.described()
     known, report = {**globals(), **vars(jax_way_checks), **vars(jax_device_checks)}, {}

@@ -148,6 +148,12 @@ def replace(architecture: str) -> None:
         replace_by(made)
 
 
+def replace_if_asked() -> None:
+    """By FASTBLACKOUT_PTX_KERNELS=90: the shim runs what nvcc makes of its kernels for sm_90."""
+    if "FASTBLACKOUT_PTX_KERNELS" in os.environ:
+        replace(os.environ["FASTBLACKOUT_PTX_KERNELS"])
+
+
 def replace_by(made: Library) -> None:
     from fastblackout import _simt
 
