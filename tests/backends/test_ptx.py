@@ -2,8 +2,8 @@
 
 The PTX is that of the package's own flags. Threads run forward, in reverse and at random; shared memory and registers
 hold anything at first; approximate instructions err by as much as the PTX ISA allows, to either side; every access to
-memory must be aligned and inside of it. A run takes every 8th case of each op's cover, from one on that the day
-tells, by one schedule each, and 3 of the wrong texts that must be noticed; FASTBLACKOUT_PTX=all takes all cases by
+memory must be aligned and inside of it. A run takes every 24th case of each op's cover, from one on that the day
+tells, by one schedule each, and one of the wrong texts that must be noticed; FASTBLACKOUT_PTX=all takes all cases by
 all three schedules, all wrong texts, and the shim's tests with AddressSanitizer too (.ci/nightly).
 """
 
@@ -49,7 +49,7 @@ def asked(program, *arguments):
 
 @pytest.fixture(scope="module")
 def product():
-    every = 1 if ptx_kernels.ALL else 8
+    every = 1 if ptx_kernels.ALL else 24
     schedules = 3 if ptx_kernels.ALL else 1
     yield from asked("ptx_product", "90", every, datetime.date.today().toordinal() % every, schedules)
 
@@ -66,7 +66,7 @@ def test_ptx_equals_the_reference(product, op):
     assert report["failures"] == [] and report["cases"] > 0 and report["launches"]
 
 
-@pytest.mark.parametrize("name", ptx_kernels.of_today(MUTATIONS, 3))
+@pytest.mark.parametrize("name", ptx_kernels.of_today(MUTATIONS, 1))
 def test_wrong_ptx_is_noticed(mutations, name):
     failures = mutations(name)
     assert failures and re.search(MUTATIONS[name].fails, failures[0])

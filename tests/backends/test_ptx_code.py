@@ -11,6 +11,7 @@ from support.cuda_module import ARCHITECTURES, needs_tools
 
 pytestmark = ptx_kernels.needs_nvcc()
 every_source = pytest.mark.parametrize("source", ptx_kernels.SOURCES)
+some_sources = pytest.mark.parametrize("source", ptx_kernels.of_today(ptx_kernels.SOURCES, 5))
 # fast_element.h, which draws again in float64 what float32 leaves open; the rest of a division in portfloat.h
 FUSED = {"beta_binomial", "binomial", "bridge", "negative_binomial", "poisson", "tau_leap", "thin"}
 FUSED |= {"birth_loss", "energy_loss", "posterior_loss", "posterior_step"}
@@ -20,7 +21,7 @@ def opcodes(source):
     return re.findall(r"^\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)\s", ptx_kernels.ptx_of(source, "90"), re.MULTILINE)
 
 
-@every_source
+@some_sources
 def test_sm_80_has_the_ptx_of_sm_90(source):
     """So what is executed is that of both."""
     texts = [ptx_kernels.ptx_of(source, code).replace(f"sm_{code}", "") for code in ptx_kernels.ARCHITECTURES]
@@ -46,7 +47,7 @@ def test_no_subnormal_is_flushed(source):
 
 
 @needs_tools
-@every_source
+@some_sources
 @pytest.mark.parametrize("architecture", ptx_kernels.of_today(ARCHITECTURES, 1))
 def test_ptxas_fuses_nothing(source, architecture, tmp_path):
     """Of code whose divisions, roots and fused products are gone, of which machine code has FMA."""
