@@ -17,8 +17,8 @@ from ..data import Dataset, load
 from ..ground.terminal import wrap
 from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
-from ..sampling.plan import Asked, plan_of
-from ..sampling.sampler import sample_in_batches, usual
+from ..sampling.plan import Asked, plan_of, usual
+from ..sampling.sampler import sample_in_batches
 from ..training.config import MOST_THREADS
 from ..training.execution import execution_for
 from ..training.progress import Progress
@@ -39,15 +39,19 @@ def path_of(options: Namespace) -> tuple[Path, Path | None]:
     return shipped, None
 
 
+def check_threads(options: Namespace) -> None:
+    if not 0 <= options.threads <= MOST_THREADS:
+        rule = f"must be at least 0 and at most {MOST_THREADS}"
+        raise ValueError(f"{options.command}: threads: {rule}, got {options.threads}")
+
+
 def load_for(path: Path, options: Namespace) -> Run:
     if options.num < 1:
         raise ValueError(f"{options.command}: num: must be at least 1, got {options.num}")
     if options.num > WORD_END:
         raise ValueError(f"{options.command}: num: must be at most 2^32, got {options.num}")
     Philox(options.seed)  # raises the error for a seed out of range
-    if not 0 <= options.threads <= MOST_THREADS:
-        rule = f"must be at least 0 and at most {MOST_THREADS}"
-        raise ValueError(f"{options.command}: threads: {rule}, got {options.threads}")
+    check_threads(options)
     run = load_run(path, options.device, options.weights)
     if run.checkpoint.step == 0 and speaks():
         untrained = f"warning: {run.checkpoint.path} is of step 0: its network is not trained"
@@ -78,10 +82,13 @@ def _plan(run: Run, options: Namespace) -> None:
         # an implicit head draws all births at once, so more steps gain it nothing
         steps = min(10 if head == "implicit" else 100, run.schedule.steps)
     how = usual(head, run.shape, run.model.max_count)
-    asked = Asked(steps, options.grid, guidance, options.last_step)
+    asked = Asked(steps, options.grid, guidance, options.last_step, options.sampler)
     plan = plan_of(options.command, run.model, run.schedule, asked, run.config.conditional, how)
     if plan.tuned or isinstance(options.grid, list):
-        options.grid_told = f"times tuned on {plan.tuned.day}" if plan.tuned else "times as given"
+        options.grid_told = "times as given"
+        if plan.tuned:
+            searched = len(plan.guidance) in run.model.tuned
+            options.grid_told = f"times {'' if searched else 'by those '}tuned on {plan.tuned.day}"
         options.grid = plan.times
     else:
         options.grid = options.grid or how.grid

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..schedule.schedule import Schedule
 
+FAR = 3  # how many times more or fewer steps may follow from those that were searched
 GOOD_ENOUGH = 1.1  # how many times the least distance the usual number of steps may have
 
 
@@ -27,8 +28,8 @@ class Tuned(NamedTuple):
     """What was found for one number n of steps.
 
     times: n + 1 time indices, from the last of the schedule to 0. guidance: n numbers, one a step; 0 without labels.
-    last_step: "draw" or "mean", as of `fb.sample`. distance: of samples so drawn to held-out images that the search
-    did not see, in units of the distance of as many real images. day: of the search, as 2026-11-30.
+    last_step: "draw" or "mean", as of `fb.sample`. distance: of samples so drawn to training images, which the search
+    does not see, in units of the distance of as many real images. day: of the search, as 2026-11-30.
     """
 
     times: tuple[int, ...]
@@ -73,15 +74,22 @@ def usual_steps(tuned: Mapping[int, Tuned]) -> int:
     return min(steps for steps, one in tuned.items() if one.distance <= GOOD_ENOUGH * least)
 
 
-def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_count: int) -> Tuned:
-    """What was found for so many steps; between the numbers that were searched, what follows from the nearest of them.
+def nearest(tuned: Mapping[int, Tuned], steps: int) -> Tuned:
+    """What was found for the number of steps whose ratio to this one is nearest to 1."""
+    return tuned[min(tuned, key=lambda number: (abs(math.log(number / steps)), number))]
 
-    Nearest is that of the least ratio. Its times are moved by as much in logit p as they lie from those of the grid
+
+def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_count: int) -> Tuned | None:
+    """What was found for so many steps, or what follows from that for the nearest number; None where that is FAR.
+
+    Its times are moved by as much in logit p as they lie from those of the grid
     "early" of as many steps, at the same share of the way; its guidance is that at the same share of the way.
     """
     if steps in tuned:
         return tuned[steps]
-    near = tuned[min(tuned, key=lambda number: (abs(math.log(number / steps)), number))]
+    near = nearest(tuned, steps)
+    if not near.steps / FAR <= steps <= near.steps * FAR:
+        return None
     moves = between(moves_of(schedule, max_count, near.times), steps - 1)
     times = moved_times(schedule, max_count, moves)
     return near._replace(times=tuple(times), guidance=tuple(between(np.array(near.guidance), steps).tolist()))

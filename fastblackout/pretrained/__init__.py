@@ -34,7 +34,7 @@ def load_pretrained(name: str, device: str = "auto") -> Run:
     Raises ValueError for an unknown name, and where the device is not there.
 
         >>> run = fb.load_pretrained("digits", device="cpu")
-        >>> fb.sample(run.model, run.schedule, (2, *run.shape), steps=5, grid="early", rng=fb.Philox(1)).shape
+        >>> fb.sample(run.model, run.schedule, (2, *run.shape), steps=5, rng=fb.Philox(1)).shape
         torch.Size([2, 1, 8, 8])
     """
     folder = folder_of(name) if isinstance(name, str) else None

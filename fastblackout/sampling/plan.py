@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..ground.values import check_integer, check_name, real_array, shown
+from ..models.interface import LAWS
 from ..models.tuned import Tuned, tuned_at, usual_steps
 from ..schedule.grids import times_of
 from .rules import LAST_STEPS
@@ -34,32 +35,49 @@ class Asked(NamedTuple):
     grid: Any
     guidance: Any
     last_step: Any
+    sampler: Any
 
 
-def plan_of(
-    op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool, usual: tuple[str, str] = ("cosine", "draw")
-) -> Plan:
+class Usual(NamedTuple):
+    grid: str
+    last_step: str
+
+
+EXACT = Usual("cosine", "draw")  # of `fb.sample`
+
+
+def usual(head: str, shape: tuple[int, ...], max_count: int) -> Usual:
+    """The grid and the last step that the command line and pictures of a training use, by measurements that
+    docs/results.md has. A mean head takes the grid for many steps, and samples (C, 1, 1), rows of tables, are draws.
+    """
+    noisy = head in LAWS and shape[1:] != (1, 1) and max_count >= 255
+    return Usual("cosine" if head == "mean" else "early", "mean" if noisy else "draw")
+
+
+def plan_of(op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool, usual: Usual = EXACT) -> Plan:
     """What was asked for, checked. labels: whether there are any.
 
-    What was left out is as the model was tuned, where it was and no grid is given; else `usual` (grid and last step),
-    without guidance.
+    What was left out is as the model was tuned, where it was, no grid is given and the sampler is the bridge, with
+    which it is tuned; else `usual`, without guidance.
     """
-    steps, grid, guidance, last_step = asked
+    steps, grid, guidance, last_step, sampler = asked
+    most = int(model.max_count)
     found: dict[int, Tuned] = getattr(model, "tuned", None) or {}
-    how, most = None, int(model.max_count)
-    if grid is None and found:
+    how = None
+    if grid is None and found and sampler == "bridge":
         steps = usual_steps(found) if steps is None else check_integer(op, "steps", steps, 1, schedule.steps)
         how = tuned_at(found, steps, schedule, most)
+    if how:
         times = [*how.times]
     else:
-        grid = usual[0] if grid is None else grid
+        grid = usual.grid if grid is None else grid
         if steps is None and isinstance(grid, str):
-            steps = STEPS
+            steps = min(STEPS, schedule.steps)
         times = times_of(op, "grid", schedule.p, steps, grid, most).tolist()
     if guidance is None:
         guidance = how.guidance if how and labels else 0.0
     if last_step is None:
-        last_step = how.last_step if how else usual[1]
+        last_step = how.last_step if how else usual.last_step
     check_name(op, "last_step", last_step, LAST_STEPS)
     return Plan(times, _guidances(op, guidance, len(times) - 1, labels), last_step, how)
 

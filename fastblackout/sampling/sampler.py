@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..ground.values import check_integer
-from ..models.interface import LAWS, as_model, check_schedule, head_of
+from ..models.interface import as_model, check_schedule, head_of
 from ..models.labels import labels_on
 from ..philox import Philox
 from .checks import check_callback, check_mask, counts_like, last_rule_of, rule_of, shape_of
@@ -100,7 +100,7 @@ def sample(
     check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))
     labels = labels_on("sample", labels, shape[0], model, device)
-    asked = Asked(steps, grid, guidance, last_step)
+    asked = Asked(steps, grid, guidance, last_step, sampler)
     times, guided, last_step, _ = plan_of("sample", model, schedule, asked, labels is not None)
     last_rule = last_rule_of(last_step, rule)
     rng = resolve_rng(rng, None, "sample")
@@ -157,19 +157,6 @@ def sample_in_batches(
         part = None if labels is None else labels[first : first + count]
         key = rng.at(first_sample=rng.first_sample + first)
         yield sample(model, schedule, (count, *shape[1:]), rng=key, labels=part, **options)
-
-
-class Usual(NamedTuple):
-    grid: str
-    last_step: str
-
-
-def usual(head: str, shape: tuple[int, ...], max_count: int) -> Usual:
-    """The grid and the last step that the command line and pictures of a training use, by measurements that
-    docs/results.md has. A mean head takes the grid for many steps, and samples (C, 1, 1), rows of tables, are draws.
-    """
-    noisy = head in LAWS and shape[1:] != (1, 1) and max_count >= 255
-    return Usual("cosine" if head == "mean" else "early", "mean" if noisy else "draw")
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import torch
 from ..data import BatchOrder, Dataset
 from ..models import BlackoutModel, ema_of
 from ..philox import Philox
-from ..sampling.sampler import sample, usual
+from ..sampling.plan import usual
+from ..sampling.sampler import sample
 from .batches import Batch, Batches, step_seed
 from .checkpoint import EMA, NETWORK, OPTIMIZER, SINCE_LOG, TRIED, Checkpoint, step_folder
 from .checkpoint_writer import CheckpointWriter

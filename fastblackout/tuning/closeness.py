@@ -33,16 +33,17 @@ class InFeatures:
 class ByEnergy:
     """The energy distance 2 E|x - y| - E|x - x'| - E|y - y'| of rows to `real` ones, of log(1 + count).
 
-    Its expectation is 0 for equal laws, and above otherwise. Source: Szekely and Rizzo 2013.
+    Means are over all pairs, those of a row with itself included, so that it is never negative. Source: Szekely and
+    Rizzo 2013.
     """
 
     def __init__(self, real: Array) -> None:
         self.real = _logs(real)
-        self.among = _mean_distance(self.real, self.real) * _unbiased(self.real)
+        self.among = _mean_distance(self.real, self.real)
 
     def __call__(self, samples: Array) -> float:
         x = _logs(samples)
-        return 2 * _mean_distance(x, self.real) - _mean_distance(x, x) * _unbiased(x) - self.among
+        return max(2 * _mean_distance(x, self.real) - _mean_distance(x, x) - self.among, 0.0)
 
 
 def closeness_for(data: Dataset, real: Array, device: str | torch.device = "cpu") -> tuple[Closeness, str]:
@@ -64,11 +65,6 @@ def _flat(images: Array) -> Array:
 
 def _logs(rows: Array) -> Array:
     return np.log1p(_flat(rows).astype(np.float64))
-
-
-def _unbiased(rows: Array) -> float:
-    """The factor that leaves the distance of a row to itself out of the mean."""
-    return len(rows) / (len(rows) - 1)
 
 
 def _mean_distance(x: Array, y: Array) -> float:

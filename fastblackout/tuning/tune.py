@@ -22,7 +22,8 @@ from ..ground.values import check_integer, is_number, shown
 from ..models.interface import LAWS, as_model, check_schedule, head_of
 from ..models.tuned import Tuned
 from ..philox import Philox
-from ..sampling.sampler import sample_in_batches, usual
+from ..sampling.plan import usual
+from ..sampling.sampler import sample_in_batches
 from .closeness import Closeness, closeness_for
 from .even import NUMBER, Errors
 from .search import Point, Search, start_near, start_of

@@ -11,7 +11,7 @@ from scipy import stats
 from fastblackout.models.blackout import HEADS
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import philox4x32
-from fastblackout.sampling.sampler import usual
+from fastblackout.sampling.plan import usual
 from fastblackout.schedule.grids import GRIDS
 from fastblackout.schedule.schedule import Schedule
 
