@@ -77,7 +77,7 @@ class Measures:
 
         equal: with as many of each class as samples that are of all classes in turn; of a class with fewer, all.
         """
-        images, labels = real_images(self.data)
+        images, labels = self.data.held_out, self.data.held_out_labels
         found = []
         for subset in range(SUBSETS if equal or self.num < len(images) else 1):
             rows = np.random.default_rng(subset).permutation(len(images))
@@ -98,11 +98,6 @@ def _of_training_images(judge: Features, data: Dataset, work: Path) -> Array:
         with atomic_file(path) as file:
             np.save(file, judge(data.train).astype(np.float32))  # as the network gave them
     return np.load(path).astype(np.float64)
-
-
-def real_images(data: Dataset) -> tuple[Array, Array | None]:
-    """The held-out images, and their labels."""
-    return data.held_out, data.held_out_labels
 
 
 def told(found: list[dict[str, float]]) -> Told:

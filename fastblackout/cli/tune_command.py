@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from ..ground.terminal import say, wrap
-from ..models.tuned import Tuned, to_json, usual_steps
+from ..models.tuned import Tuned, to_json, tuned_from, usual_steps
 from ..schedule.schedule import Schedule
-from ..training.checkpoint import describe_anew
+from ..training.checkpoint import describe_anew, load_checkpoint
 from ..training.progress import Progress
 from ..training.trained_model import load_run
 from ..tuning.tune import Judged, Told, tune
 from .json_output import check_json, give_json
-from .of_run import data_of, path_of
+from .of_run import check_threads, data_of, path_of
 from .outputs import check_writable
 
 STATE = "tuning.json"
@@ -29,8 +29,11 @@ def tune_command(options: Namespace) -> int:
     path, folder = path_of(options)
     if folder is None:
         raise ValueError(f"tune: run: must be a folder, got {options.path}; fastblackout export {options.path} FOLDER")
-    run = load_run(path, options.device)
+    if not 0 <= options.minutes < float("inf"):
+        raise ValueError(f"tune: minutes: must be at least 0, got {options.minutes}")
+    check_threads(options)
     check_json(options, options.force)
+    run = load_run(path, options.device)
     check_writable("tune: run", run.checkpoint.path)
     data = data_of(run, options)
     torch.set_num_threads(options.threads or min(run.config.threads, os.cpu_count() or 1) or torch.get_num_threads())
@@ -41,9 +44,11 @@ def tune_command(options: Namespace) -> int:
             run.model, run.schedule, data, options.steps, options.minutes, num=options.num,
             seed=options.seed, state=state, tell=telling,
         )  # fmt: skip
-    config = dict(run.checkpoint.config)
-    config["model"] = {**config["model"], "tuned": to_json(run.model.tuned)}
-    describe_anew(run.checkpoint, config)
+    checkpoint = load_checkpoint(run.checkpoint.path)  # another tuning may have ended meanwhile
+    model = checkpoint.config["model"]
+    found = {number: one.tuned for number, one in judged.items()}
+    tuned = to_json(tuned_from({**model.get("tuned", {}), **to_json(found)}, run.schedule))
+    describe_anew(checkpoint, {**checkpoint.config, "model": {**model, "tuned": tuned}})
     say(run.checkpoint.path)
     print(_table(judged, run.schedule))
     usual = usual_steps(run.model.tuned)

@@ -32,6 +32,7 @@ from ..ops import binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
+from ..sampling.plan import STEPS
 from ..sampling.sampler import evaluating
 from ..schedule.grids import times_of
 from ..schedule.stratified import fractions
@@ -123,7 +124,7 @@ def bits_per_dim(
     key = resolve_rng(rng, generator, op)
     noises = check_integer(op, "noises", noises, 1, 256)  # draw_keys parts the seeds in so many
     line = Line(schedule, x_0.device, noises)
-    steps = 100 if steps is None and isinstance(grid, str) else steps
+    steps = min(STEPS, schedule.steps) if steps is None and isinstance(grid, str) else steps
     times = times_of(op, "grid", schedule.p, steps, grid, int(model.max_count))
     chain = Steps(schedule, times, x_0.device, noises)
     places: tuple[Line | Steps, ...] = (line, chain)

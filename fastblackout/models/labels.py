@@ -23,11 +23,19 @@ def labels_on(op: str, labels: Any, batch: int, model: Any, device: Any = None) 
         raise TypeError(f"{op}: labels: must be a tensor of integers, got {labels.dtype}")
     if tuple(labels.shape) != (batch,):
         raise ValueError(f"{op}: labels: must have shape ({batch},), got {tuple(labels.shape)}")
-    network = getattr(model, "network", model)
-    owner = network if hasattr(network, "num_classes") else model
-    if hasattr(owner, "num_classes"):
+    if hasattr(owner := _knows_classes(model), "num_classes"):
         check_classes(op, labels, owner.num_classes, "model")
     return labels if device is None else labels.to(device)
+
+
+def classes_of(model: Any) -> int:
+    """How many classes a model says it knows; 0 for none."""
+    return int(getattr(_knows_classes(model), "num_classes", None) or 0)
+
+
+def _knows_classes(model: Any) -> Any:
+    network = getattr(model, "network", model)
+    return network if hasattr(network, "num_classes") else model
 
 
 def check_classes(op: str, labels: Tensor, classes: int | None, what: str) -> None:

@@ -41,15 +41,15 @@ def _listed(op: str, argument: str, p: NDArray[np.float64], steps: Any, grid: An
     listed = np.asarray(real_array(op, argument, grid, forms), np.float64)
     if listed.ndim != 1 or not 2 <= len(listed) <= last + 1:
         raise ValueError(f"{op}: {argument}: a list must have 2..{last + 1} numbers, got {shown(grid)}")
-    if steps is not None and steps != len(listed) - 1:
+    if steps is not None and check_integer(op, "steps", steps, 1, last) != len(listed) - 1:
         rule = f"must be left out or {len(listed) - 1} beside a grid of {len(listed)} times"
         raise ValueError(f"{op}: steps: {rule}, got {shown(steps)}")
     if listed[0] > listed[-1]:
-        k = listed.astype(np.int64)
-        if (k != listed).any() or k[0] != last or k[-1] != 0 or (np.diff(k) >= 0).any():
-            rule = f"time indices must be integers that decrease from {last} to 0"
+        whole = listed[0] == last and listed[-1] == 0 and (np.diff(listed) < 0).all() and (listed % 1 == 0).all()
+        if not whole:
+            rule = f"time indices must be integers that decrease from {last} to 0 (survival probabilities increase)"
             raise ValueError(f"{op}: {argument}: {rule}, got {shown(grid)}")
-        return k
+        return listed.astype(np.int64)
     rises = listed[-1] == 1 and (np.diff(listed) > 0).all()  # False for NaN
     if not rises or listed[0] < 0 or tables.nearest(p, listed[:1])[0] != last:
         rule = "survival probabilities must increase from 0 to 1 (time indices decrease)"

@@ -1,9 +1,10 @@
 """Times that need no search: each step leaves the same share of what is not known yet.
 
-e(p) is the mean squared error of a model's expectation of the image, given the particles of a share p of it: the
-variance of the images at p = 0, and 0 at p = 1. Of n steps the i-th ends where log e has fallen by i / n of FALL since
-black, or of what it has fallen by where LAST_ALIVE are alive, if that is less. So the times follow the model: few
-particles tell much of a large image, and more are needed of a small one. A search begins with these times.
+e(p) is the mean squared error of the image that a model expects, in whole counts, given the particles of a share p of
+it: the variance of the images at p = 0, and 0 at p = 1. (Of an implicit head it is the error of a draw.) Of n steps the
+i-th ends where log e has fallen by i / n of FALL since black, or of what it has fallen by where LAST_ALIVE are alive,
+if that is less. So the times follow the model: few particles tell much of a large image, and more are needed of a small
+one. A search begins with these times.
 """
 
 from __future__ import annotations

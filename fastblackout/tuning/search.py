@@ -82,23 +82,45 @@ class Search:
         self.best, self.distances = starts[0], [np.inf]
         self.trials: list[tuple[Point, list[float]]] = []
         for point, found in trials:
-            self.add(point, found)
+            self._note(point, found)
+        self._learn()
+
+    def next(self) -> Point:
+        """The point to try next."""
+        if len(self.trials) < len(self.starts):
+            return self.starts[len(self.trials)]
+        vectors = self._candidates(np.random.default_rng([self.seed, self.best.steps, len(self.trials)]))
+        if len(self.trials) < FIRST_TRIALS:
+            return self._point(vectors[0])
+        mean, deviation = self.process.predict(vectors, return_std=True)
+        return self._point(vectors[np.argmin(mean - BOLDNESS * deviation)])
 
     @property
     def limits(self) -> list[float]:
         """How far the next trial may be after each part of its samples but the last, before it is given up."""
         return [BEHIND * distance for distance in self.distances[:-1]]
 
-    def next(self) -> Point:
-        """The point to try next."""
-        if len(self.trials) < len(self.starts):
-            return self.starts[len(self.trials)]
-        random = np.random.default_rng([self.seed, self.best.steps, len(self.trials)])
-        vectors = self._candidates(random)
+    def add(self, point: Point, found: list[float]) -> None:
+        """Takes note of a trial: its distances, of growing numbers of samples, of which the last may be missing."""
+        self._note(point, found)
+        self._learn()
+
+    def _note(self, point: Point, found: list[float]) -> None:
+        self.trials.append((point, found))
+        few = len(self.trials) <= FIRST_TRIALS
+        if few and len(found) >= len(self.distances) and found[-1] < self.distances[-1]:
+            self.best, self.distances = point, found
+
+    def _learn(self) -> None:
+        """Fits the process to the trials with the last step that is kept to, and takes for best what it says is."""
         if len(self.trials) < FIRST_TRIALS:
-            return self._point(vectors[0])
-        mean, deviation = self._process().predict(vectors, return_std=True)
-        return self._point(vectors[np.argmin(mean - BOLDNESS * deviation)])
+            return
+        trials = [trial for trial in self.trials if trial[0].last_step == self.best.last_step]
+        self.process = _process(trials, self.trials[0][1])
+        if len(self.trials) > FIRST_TRIALS:
+            whole = [each for each in trials if len(each[1]) == len(self.distances)]
+            mean = self.process.predict(np.array([_vector(point) for point, _ in whole]))
+            self.best, self.distances = whole[int(np.argmin(mean))]
 
     def _candidates(self, random: np.random.Generator) -> NDArray[np.float64]:
         """Changes of the best: of a few numbers, of all, or of all moves and all guidance alike."""
@@ -118,35 +140,24 @@ class Search:
         weights = (GUIDANCE_UNIT * vector[moves:]).tolist()
         return self.best._replace(moves=tuple(vector[:moves].tolist()), guidance=tuple(weights))
 
-    def add(self, point: Point, found: list[float]) -> None:
-        """Takes note of a trial: its distances, of growing numbers of samples, of which the last may be missing."""
-        self.trials.append((point, found))
-        if len(self.trials) <= FIRST_TRIALS:
-            if len(found) >= len(self.distances) and found[-1] < self.distances[-1]:
-                self.best, self.distances = point, found
-            return
-        whole = [each for each in self._alike() if len(each[1]) == len(self.distances)]
-        mean = self._process().predict(np.array([_vector(point) for point, _ in whole]))
-        self.best, self.distances = whole[int(np.argmin(mean))]
 
-    def _alike(self) -> list[tuple[Point, list[float]]]:
-        """The trials with the last step that is kept to."""
-        return [trial for trial in self.trials if trial[0].last_step == self.best.last_step]
+def _process(trials: Sequence[tuple[Point, list[float]]], first: list[float]) -> Any:
+    """The Gaussian process of log distance over the knots.
 
-    def _process(self) -> Any:
-        """The Gaussian process of log distance. That of a trial which was given up is as many times the best one's as
-        it was there."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+    first: the distances of a whole trial. That of a trial which was given up is as many times its as it was there.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-        kernel = ConstantKernel(1.0, (0.01, 100)) * Matern(1.0, (0.3, 30), nu=2.5) + WhiteKernel(0.05, (1e-4, 1.0))
-        process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
-        trials, best = self._alike(), self.distances
-        distances = [found[-1] * best[-1] / best[len(found) - 1] for _, found in trials]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return process.fit(np.array([_vector(point) for point, _ in trials]), np.log(distances))
+    kernel = ConstantKernel(1.0, (0.01, 100)) * Matern(1.0, (0.3, 30), nu=2.5) + WhiteKernel(0.05, (1e-4, 1.0))
+    process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
+    distances = np.array([found[-1] * first[-1] / first[len(found) - 1] for _, found in trials])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return process.fit(
+            np.array([_vector(point) for point, _ in trials]), np.log(np.maximum(distances, np.finfo(float).tiny))
+        )
 
 
 def _vector(point: Point) -> NDArray[np.float64]:

@@ -20,8 +20,9 @@ from ..atomic_files import atomic_write, read_plain
 from ..data.dataset import Dataset
 from ..ground.values import check_integer, is_number, shown
 from ..models.interface import LAWS, as_model, check_schedule, head_of
-from ..models.tuned import Tuned
-from ..philox import Philox
+from ..models.labels import classes_of
+from ..models.tuned import Tuned, nearest
+from ..philox import SEED_END, Philox
 from ..sampling.plan import usual
 from ..sampling.sampler import sample_in_batches
 from .closeness import Closeness, closeness_for
@@ -98,19 +99,23 @@ def tune(
     op = "tune"
     model = as_model(op, model)
     check_schedule(op, schedule, model)
-    if getattr(model, "tuned", None) is None:
-        model.tuned = {}
     if not isinstance(data, Dataset):
         raise TypeError(f"{op}: data: must be a fastblackout.data.Dataset, got {type(data).__name__}")
+    if data.max_count != model.max_count:
+        raise ValueError(f"{op}: data: max_count must be {model.max_count}, that of the model, got {data.max_count}")
     if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
         raise TypeError(f"{op}: steps: must be a list of numbers of steps, got {shown(steps)}")
     steps = sorted({check_integer(op, "steps", number, 2, schedule.steps) for number in steps})
     if not is_number(minutes) or not 0 <= minutes < float("inf"):
         raise ValueError(f"{op}: minutes: must be at least 0, got {shown(minutes)}")
     num = check_integer(op, "num", num, 2 * PARTS, 1 << 20)
-    Philox(seed)  # raises the error for a seed out of range
+    check_integer(op, "seed", seed, 0, SEED_END - 1 - KEYS)
+    if tell is not None and not callable(tell):
+        raise TypeError(f"{op}: tell: must be called with a Told, got {shown(tell)}")
     if minutes and find_spec("sklearn") is None:
         raise ValueError(f"{op}: minutes: must be 0 without scikit-learn, got {minutes}; pip install scikit-learn")
+    if getattr(model, "tuned", None) is None:
+        model.tuned = {}
     work = _Work(model, schedule, data, num, seed, state)
     found = {}
     for number in steps:
@@ -126,9 +131,11 @@ class _Work:
         self.num, self.seed = num, seed
         self.most, self.head = int(model.max_count), head_of(model)
         self.device = next((p.device for p in getattr(model, "parameters", lambda: iter(()))()), torch.device("cpu"))
-        self.classes = _classes(model)
+        self.classes = classes_of(model)
         rows = _in_turn(data.held_out_labels if self.classes else None, len(data.held_out))
         self.distance, self.what = closeness_for(data, data.held_out[rows], self.device)
+        if min(len(rows), self._unseen[0]) < 2 * PARTS:
+            raise ValueError(f"tune: data: must have {2 * PARTS * APART} samples or more of each kind, got fewer")
         self.state = _State(state, self._about()) if state is not None else None
 
     def _about(self) -> dict[str, Any]:
@@ -160,7 +167,7 @@ class _Work:
         early = self._early(number)
         found = [self._tuned(early)._replace(times=tuple(self._errors.even(number)))]
         if others := {steps: one for steps, one in self.model.tuned.items() if steps != number}:
-            found.append(others[min(others, key=lambda steps: (abs(np.log(steps / number)), steps))])
+            found.append(nearest(others, number))
         points = [start_near(number, one, self.schedule, self.most) for one in found]
         last_steps = [early.last_step]
         if self.head in LAWS and not self.data.is_table:  # else a draw is the mean, or the whole law is needed
@@ -268,17 +275,11 @@ def _nothing() -> dict[str, Any]:
     return {"seconds": 0.0, "trials": []}
 
 
-def _classes(model: Any) -> int:
-    """How many classes a model can be asked for; 0 for none."""
-    network = getattr(model, "network", model)
-    return int(getattr(network if hasattr(network, "num_classes") else model, "num_classes", None) or 0)
-
-
 def _in_turn(labels: NDArray[np.int64] | None, number: int) -> NDArray[np.int64]:
     """Rows at random, of all classes in turn, as many of each as of the rarest; without labels all rows."""
     random = np.random.default_rng(0)
     if labels is None:
         return random.permutation(number)
-    few = np.bincount(labels).min()
-    rows = [random.permutation(np.flatnonzero(labels == label))[:few] for label in range(labels.max() + 1)]
+    there, counts = np.unique(labels, return_counts=True)
+    rows = [random.permutation(np.flatnonzero(labels == label))[: counts.min()] for label in there]
     return np.stack(rows, axis=1).ravel()

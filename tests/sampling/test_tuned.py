@@ -108,7 +108,7 @@ def early(steps):
 def test_between_the_searched_numbers_times_follow_those_of_the_nearest(searched):
     """A model whose tuned times are those of the grid early has these for every number of steps, but for rounding to
     whole times; where they lie lower in logit p by 1, they do so for every number."""
-    for steps in (1, 2, 3, 7, 10, 30):
+    for steps in (n for n in (1, 2, 3, 7, 10, 30) if searched / 3 <= n <= 3 * searched):
         found = tuned_at({searched: early(searched)}, steps, LONG, 255)
         wanted = LONG.grid(steps, "early", 255)
         assert np.abs(np.array(found.times) - wanted).max() <= 2, (steps, found.times)
@@ -117,17 +117,18 @@ def test_between_the_searched_numbers_times_follow_those_of_the_nearest(searched
     odds = lower / (1 - lower) / np.e
     p = [0, *(odds / (1 + odds))[0], 1]
     one = early(searched)._replace(times=tuple(LONG.grid(kind=p).tolist()))
-    for steps in (4, 12, 25):
+    for steps in (n for n in (4, 12, 25) if searched / 3 <= n <= 3 * searched):
         moves = moves_of(LONG, 255, tuned_at({searched: one}, steps, LONG, 255).times)
         assert moves.mean() == pytest.approx(-1, abs=0.1), (steps, moves)
 
 
 def test_every_number_of_steps_has_times():
     tuned = {5: early(5), 20: early(20)._replace(guidance=tuple(np.linspace(0, 2, 20)))}
-    for steps in (1, 4, 6, 9, 11, 40, 999, 1000):
+    for steps in (2, 4, 6, 9, 11, 40, 60):
         found = tuned_at(tuned, steps, LONG, 255)
         assert len(found.times) == steps + 1 and (np.diff(found.times) < 0).all()
         assert (found.times[0], found.times[-1]) == (1000, 0)
+    assert tuned_at(tuned, 1, LONG, 255) is tuned_at(tuned, 61, LONG, 255) is None  # too far from any
     assert tuned_at(tuned, 5, LONG, 255) == tuned[5]
     assert set(tuned_at(tuned, 9, LONG, 255).guidance) == {0.3}  # 9 / 5 is less than 20 / 9
     rising = tuned_at(tuned, 11, LONG, 255).guidance
@@ -155,6 +156,9 @@ def test_a_tuned_model_is_sampled_as_tuned():
     plain = sample(PixelModel(), SCHEDULE, SHAPE, steps=5, rng=rng, labels=labels, grid="early")
     assert torch.equal(drawn(steps=5, grid="early"), plain)
     assert not torch.equal(drawn(steps=5), plain)
+    far = drawn(steps=16, guidance=0.5, last_step="draw")
+    assert torch.equal(far, drawn(steps=16, grid="cosine", guidance=0.5))
+    assert torch.equal(drawn(steps=5, sampler="tau-leap"), drawn(steps=5, grid="cosine", sampler="tau-leap"))
     between = tuned_at(model.tuned, 4, SCHEDULE, 255)
     shown = []
     drawn(steps=4, callback=lambda n, k, x: shown.append(k))
