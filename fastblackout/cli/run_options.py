@@ -81,7 +81,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint; default: as of sample")
-    parser.add_argument("--steps", type=_steps, default=[5, 10, 20], metavar="N,N", help="numbers of steps (5,10,20)")
+    parser.add_argument(
+        "--steps", type=_steps, default=[5, 10, 20], metavar="N,N", help="numbers of steps, at least 2 (5,10,20)"
+    )
     what = "minutes of search, shared equally by the numbers of steps (30); more of them go on with the same search, 0 "
     what += "takes times that need none"
     parser.add_argument("--minutes", **_X, default=30.0, help=what)
@@ -116,15 +118,15 @@ def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
     where += "probabilities, as 0,.0004,.004,.05,1, or time indices; default: as tuned, else early, or cosine with a "
     where += "mean head"
     parser.add_argument("--grid", type=_grid, metavar="GRID", help=where)
-    what = "strength of classifier-free guidance, or one a step, as .5,.25,0; default: as tuned, else 0"
+    what = "strength of classifier-free guidance, or one a step, as .5,.25,0; default: as tuned, else or with --grid 0"
     parser.add_argument("--guidance", type=_numbers, metavar="X", help=what)
     what = f"rule of a reverse step: {', '.join(SAMPLERS)} (bridge)"  # as choices they do not fit into 80 columns
     parser.add_argument("--sampler", choices=SAMPLERS, metavar="NAME", help=what)
     kinds = ["stochastic", "nearest"]
     parser.add_argument("--rounding", choices=kinds, help="of births to whole numbers (stochastic)")
     parser.add_argument("--attrition", **_X, help="chance that a step also removes a count (0)")
-    what = "draw births as in the other steps, or take their mean, which leaves less noise (mean where a head gives a "
-    what += "law of counts to 255 or more, but for tables; else draw)"
+    what = "draw births as in the other steps, or take their mean, which leaves less noise (as tuned; else mean where "
+    what += "a head gives a law of counts to 255 or more, but for tables; else draw)"
     parser.add_argument("--last-step", choices=LAST_STEPS, help=what)
     what = "draw as the paper's authors' program does, to compare with it: every time of the schedule, births rounded "
     what += "to the nearest number, dropout left on (with seeded masks); for runs of head mean"

@@ -79,11 +79,11 @@ def tune(
 ) -> dict[int, Judged]:
     """Searches the times, the guidance and the last step with which a model is best sampled in few steps.
 
-    For each number of steps it draws `num` samples of a trial after another, of all classes in turn and always with the
-    key Philox(seed), and makes small their distance to the held-out images, as many of each class: the Frechet distance
-    in the features of the classifier that evaluation has for the data, else of raw pixels; for tables the energy
-    distance. Then it draws with other keys what it found and the grid "early", and compares both with the training
-    images. What is found stands in `model.tuned`, and `fb.sample` uses it where it is given no grid.
+    For each number of steps it looks for the least distance between samples and held-out images, equally many of each
+    class: the Frechet distance in the features of the network that evaluation has for the data, else of raw pixels; for
+    tables the energy distance. Every trial draws `num` samples with the key Philox(seed). Then it draws with other keys
+    what it found and the grid "early", compares both with training images, and keeps the better. That stands in
+    `model.tuned`, and `fb.sample` uses it where it is given no grid.
 
     model, schedule: as of `fb.sample`. data: a `fastblackout.data.Dataset` of the kind that the model was trained on.
     steps: numbers of steps, each at least 2.
@@ -92,7 +92,8 @@ def tune(
     num: samples of a trial. seed: of the draws and of the search.
     state: a JSON file that keeps all trials: a search that was interrupted, or is given more minutes, goes on with it.
     tell: called after each trial.
-    Returns {steps: Judged}. Raises TypeError, ValueError; the search needs scikit-learn.
+    Returns {steps: Judged}, how far samples are from training images before and after, in units of the distance of as
+    many real images. Raises TypeError, ValueError; the search needs scikit-learn.
 
         >>> judged = fb.tune(run.model, run.schedule, fb.data.load("digits"), [5], minutes=1.0)
     """
