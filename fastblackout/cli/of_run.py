@@ -93,7 +93,7 @@ def _plan(run: Run, options: Namespace) -> None:
     else:
         options.grid = options.grid or how.grid
         options.grid_told = f"{options.grid} grid"
-    options.steps, options.last_step = len(plan.times) - 1, plan.last_step
+    options.steps, options.last_step, options.tuned = len(plan.times) - 1, plan.last_step, plan.tuned is not None
     options.guidance = plan.guidance if len({*plan.guidance}) > 1 else plan.guidance[0]
     last = ", the last to the mean" if plan.last_step == "mean" else ""
     weights = " ".join(f"{w:g}" for w in np.atleast_1d(options.guidance))
