@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         above = axes.secondary_xaxis("top", functions=(lambda p, m=mean: p * m, lambda n, m=mean: n / m))
         above.set_xlabel("particles alive in an image", fontsize=8)
         axes.set_xlabel("share of particles alive", fontsize=8)
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="upper left", fontsize=8)
     path = Path(options.out) / "tuned-steps.png"
     figure.savefig(path, dpi=110)
     print(path)
