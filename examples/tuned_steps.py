@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     matplotlib.use("agg")
     figure = Figure(figsize=(9, 9), layout="constrained")
-    for axes, name in zip(figure.subplots(len(MODELS), 1), MODELS, strict=True):
+    for axes, name in zip(figure.subplots(len(MODELS), 1, squeeze=False)[:, 0], MODELS, strict=True):
         run = fb.load_pretrained(name, device="cpu")
         schedule, most = run.schedule, run.model.max_count
         for row, (steps, tuned) in enumerate(run.model.tuned.items()):
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         axes.set_xlabel("share of particles alive", fontsize=8)
         axes.legend(loc="upper left", fontsize=8)
     path = Path(options.out) / "tuned-steps.png"
+    path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     print(path)
 

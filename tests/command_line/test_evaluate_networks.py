@@ -126,7 +126,7 @@ def test_another_file_than_inceptions_is_refused(place, capsys, monkeypatch, ran
     def never(*_):
         raise AssertionError("work before the refusal")
 
-    for name in ("load_for", "load"):
+    for name in ("load_for", "data_of"):
         monkeypatch.setattr(evaluate_command, name, never)
     path, digest = random_inception
     wanted = ["fastblackout evaluate: ", "SHA-256 must be 6726825d", f"got {digest}"]
@@ -145,7 +145,7 @@ def test_inception_belongs_to_images_of_one_or_three_channels(place, capsys, mon
         raise AssertionError("work before the refusal")
 
     monkeypatch.setattr(evaluate_command, "read_inception", lambda path: b"content")
-    monkeypatch.setattr(evaluate_command, "load", never)
+    monkeypatch.setattr(evaluate_command, "data_of", never)
     for run, shape in (("table", "(4, 1, 1)"), ("pairs", "(2, 8, 8)")):
         words = [f"evaluate: inception: needs images of 1 or 3 channels, got samples of shape {shape}"]
         refused(capsys, [*EVALUATE, f"runs/{run}", f"--data={run}.npy", "--inception=x"], words)

@@ -231,7 +231,7 @@ def parses(*words):
 def test_every_option_is_one_of_a_parser(capsys):
     """By its whole name. What prose gives as a command, or as an option and its value, is also parsed."""
     convert = ["convert", "FILE", "OUT", "--from", "lanl", "--dataset", "cifar10"]
-    commands = (["train", "digits"], ["sample"], ["evaluate"], ["plot"], ["export", "RUN", "FOLDER"], convert)
+    commands = (["train", "digits"], ["sample"], ["evaluate"], ["tune"], ["plot"], ["export", "RUN", "FOLDER"], convert)
     for command in (*commands, ["info"], ["bench"]):
         assert parses(*command, "--help")
     options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out + get_args_parser().format_help()))

@@ -94,6 +94,7 @@ def test_pictures_go_into_the_working_folder_or_where_out_says(tmp_path, monkeyp
         "process_pictures": {"cases": lambda: {"absorbing": (fb.Absorbing(4), np.full(4, 0.25), 2.0, 1, 3)}},
         "relations": {f"{name}_picture": written.append for name in ("gaussian", "discrete", "papers")},
         "single_cells": {"report": lambda cells, steps, path: (written.append(path), {})[1]},
+        "tuned_steps": {"MODELS": ("digits",)},
         "toy_2d": {"processes": dict, "power": lambda law, other: 0.0},
     }
     for name in sorted(path.stem for path in (ROOT / "examples").glob("*.py") if "savefig(" in path.read_text()):
