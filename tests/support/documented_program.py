@@ -41,8 +41,10 @@ def fastblackout(arguments):
     if names(arguments, "--resume"):
         return resume(arguments)
     shorter = dict(SHORTER.get(arguments[0], {}))
-    if names(arguments, "--epochs"):
-        del shorter["--steps"]
+    if names(arguments, "--epochs") or names(arguments, "--grid"):
+        shorter.pop("--steps", None)
+    if arguments[0] == "tune":  # the last of an option counts
+        return ask([*arguments, "--minutes=0.01", "--num=30"])
     added = [f"{option}={value}" for option, value in shorter.items() if not names(arguments, option)]
     return ask([*arguments, *added])
 
