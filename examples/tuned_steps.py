@@ -3,8 +3,8 @@
     python examples/tuned_steps.py [--out FOLDER]     # writes tuned-steps.png
 
 A step goes from one share of particles alive to the next, from black at the left to the image at the right. A row is a
-number of steps: circles are the tuned times of a model, filled by the guidance of the step that begins there, bars
-those of the grids `early` and `cosine`.
+number of steps. Circles are the tuned times of a model, darker with more guidance in the step that begins there. Bars
+are the times of the grids `early` and `cosine`.
 """
 
 import argparse

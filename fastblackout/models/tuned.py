@@ -80,10 +80,10 @@ def nearest(tuned: Mapping[int, Tuned], steps: int) -> Tuned:
 
 
 def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_count: int) -> Tuned | None:
-    """What was found for so many steps, or what follows from that for the nearest number; None where that is FAR.
+    """What was found for so many steps, else what follows from the nearest number of steps; None if that is too FAR.
 
-    Its times are moved by as much in logit p as they lie from those of the grid
-    "early" of as many steps, at the same share of the way; its guidance is that at the same share of the way.
+    The nearest number's times lie by some amounts of logit p away from the times of the grid "early" with as many steps.
+    These amounts, interpolated, move the grid "early" with `steps` steps. The guidance is interpolated alike.
     """
     if steps in tuned:
         return tuned[steps]
@@ -96,7 +96,7 @@ def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_cou
 
 
 def moves_of(schedule: Schedule, max_count: int, times: Sequence[int]) -> NDArray[np.float64]:
-    """logit p at the times between the first and the last, less that of the grid "early" of as many steps."""
+    """How far the times between the first and the last lie from the grid "early" with as many steps, in logit p."""
     inner = list(times[1:-1])
     return np.log(schedule.p[inner] / schedule.q[inner]) - early_logits(len(inner), max_count)
 
@@ -109,7 +109,7 @@ def moved_times(schedule: Schedule, max_count: int, moves: NDArray[np.float64]) 
 
 
 def between(values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-    """So many values in place of the given ones, by straight lines: each stands at the middle of its equal share."""
+    """`number` values for the given ones, by linear interpolation. Value i of n stands at (i + 1/2) / n, in both."""
     if not len(values):
         return np.zeros(number)
     at = (np.arange(number) + 0.5) / max(number, 1)

@@ -33,8 +33,8 @@ class InFeatures:
 class ByEnergy:
     """The energy distance 2 E|x - y| - E|x - x'| - E|y - y'| of rows to `real` ones, of log(1 + count).
 
-    Means are over all pairs, those of a row with itself included, so that it is never negative. Source: Szekely and
-    Rizzo 2013.
+    The means are over all pairs of rows, also of a row and itself. So the distance is never negative.
+    Source: Szekely and Rizzo 2013.
     """
 
     def __init__(self, real: Array) -> None:

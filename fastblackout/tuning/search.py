@@ -1,12 +1,12 @@
 """The search: each trial of times and guidance is made where those so far promise samples closer to real ones.
 
-The times are searched as moves, in logit p, of those of the grid "early" (see models/tuned.py), at a few knots between
-which they are straight lines: neighbouring times do much the same, and one search then starts where that of another
-number of steps ended. All trials draw with the same key, so that they differ by their times more than by chance, and a
-trial that is behind after its first samples is given up.
-A Gaussian process of log distance over the knots tells what a trial not made yet would give, and how surely; the next
-trial is the best of many by its mean less its standard deviation (a lower confidence bound; Srinivas et al. 2010). The
-result is the trial that is best by the mean of the process, so that chance is smoothed out.
+What is searched are moves: by how much each time lies away, in logit p, from the time of the grid "early". Moves are
+numbers at a few knots and straight lines between them, because neighbouring times do much the same.
+All trials draw with the same key, so that they differ by their times more than by chance. A trial that is behind after
+its first samples is given up.
+A Gaussian process of log distance over the knots predicts a trial that was not made yet, with a standard deviation. The
+next trial is the candidate with the least mean minus BOLDNESS standard deviations (a lower confidence bound; Srinivas
+et al. 2010). The result is the trial whose predicted mean is least, so that chance is smoothed out.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from ..schedule.schedule import Schedule
 
 KNOTS, GUIDANCE_KNOTS = 6, 3  # at most
-CHANGES = (0.15, 0.4, 0.9)  # standard deviations of the changes of the best that are thought of
+CHANGES = (0.15, 0.4, 0.9)  # standard deviations of the random changes that make candidates of the best point
 GUIDANCE_UNIT = 0.4  # a change of guidance that counts as one of 1 in logit p
 CANDIDATES = 3000
 BOLDNESS = 1.5  # how many standard deviations below its mean a candidate is looked at
 LEAST_GAP = 0.3  # in logit p between neighbouring times, in units of the mean gap
-FIRST_TRIALS = 8  # of random changes, before the process has enough to go by
+FIRST_TRIALS = 8  # the starts and random changes, before the process has enough trials to learn from
 BEHIND = 1.1  # how many times as far as the best a trial may be after its first samples
 
 
@@ -70,8 +70,8 @@ def start_near(steps: int, near: Tuned, schedule: Schedule, max_count: int) -> P
 class Search:
     """The trials so far, and which point is `best`.
 
-    starts: the points to try first; the last step of the best of them is kept to. guided: whether guidance is searched.
-    trials: those of a search that goes on, in their order.
+    starts: the points to try first; the search keeps to the last step of the best of them. guided: whether guidance is
+    searched. trials: where an earlier search goes on, its trials in their order.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Search:
         return [BEHIND * distance for distance in self.distances[:-1]]
 
     def add(self, point: Point, found: list[float]) -> None:
-        """Takes note of a trial: its distances, of growing numbers of samples, of which the last may be missing."""
+        """Takes note of a trial. found: the distances after each part of its samples, as far as it went."""
         self._note(point, found)
         self._learn()
 
@@ -144,7 +144,7 @@ class Search:
 def _process(trials: Sequence[tuple[Point, list[float]]], first: list[float]) -> Any:
     """The Gaussian process of log distance over the knots.
 
-    first: the distances of a whole trial. That of a trial which was given up is as many times its as it was there.
+    first: the distances of a trial that drew all samples. A trial that was given up keeps its ratio to them.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
