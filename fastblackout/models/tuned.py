@@ -82,8 +82,8 @@ def nearest(tuned: Mapping[int, Tuned], steps: int) -> Tuned:
 def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_count: int) -> Tuned | None:
     """What was found for so many steps, else what follows from the nearest number of steps; None if that is too FAR.
 
-    The nearest number's times lie by some amounts of logit p away from the times of the grid "early" with as many steps.
-    These amounts, interpolated, move the grid "early" with `steps` steps. The guidance is interpolated alike.
+    In logit p the nearest number's times lie by some amounts away from the grid "early" with as many steps. These
+    amounts, interpolated, move the grid "early" with `steps` steps. The guidance is interpolated alike.
     """
     if steps in tuned:
         return tuned[steps]
