@@ -17,6 +17,7 @@ from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.tuning.closeness import ByEnergy, closeness_for
 from fastblackout.tuning.even import Errors
 from fastblackout.tuning.search import Point, Search, start_near, start_of
+from fastblackout.tuning.tune import _Work
 
 SCHEDULE = fb.Schedule.cosine(200)
 
@@ -163,6 +164,19 @@ def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
         fb.tune(model, SCHEDULE, data_of(), [2], minutes=0.02, **given)
 
 
+@pytest.mark.parametrize("found", [1.0, 3.0])
+def test_what_is_no_better_than_the_grid_early_is_not_kept(found):
+    """Judged with distances of 2 for the grid early and `found` for what a search found, for each of two keys."""
+    work = _Work(births_model(), SCHEDULE, data_of(), 12, 1, None)
+    distances = iter([2.0, found] * 2)
+    work.__dict__["_unseen"] = (6, lambda images: next(distances), 1.0)
+    best = Point(3, (-1.0, -1.0), (0.7, 0.7, 0.7), "draw")
+    judged = work.judge(3, best)
+    assert judged.before == [2.0, 2.0] and judged.tuned.distance == min(found, 2.0)
+    early = SCHEDULE.grid(3, "early", 40).tolist()
+    assert list(judged.tuned.times) == (best.times(SCHEDULE, 40) if found < 2 else early)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "rule"),
     [
@@ -204,6 +218,8 @@ def test_the_command_keeps_what_it_found_in_the_run(tmp_path, monkeypatch, capsy
     assert json.loads((tmp_path / "s.json").read_text())["grid"] == checkpoint.config["model"]["tuned"]["3"]["times"]
     assert main(["sample", "runs/a", "--num=4", "--grid=0,.1,.5,1", "--guidance=.5,0,1", "--out=y.npz"]) == 0
     assert "bridge, 3 steps (times as given), guidance 0.5 0 1, seed 1" in capsys.readouterr().out
+    assert main(["evaluate", "runs/a", "--num=9", "--seeds=1", "--bits=0", "--quiet"]) == 0
+    assert "These times were chosen by the held-out images" in capsys.readouterr().out
     assert main(["export", "runs/a", "b"]) == 0
     assert "tuned" in load_checkpoint("b").config["model"]
     assert not [warning for warning in recwarn if "digest" in str(warning.message)]
