@@ -63,7 +63,7 @@ def evaluate_command(options: Namespace) -> int:
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
     say(run.checkpoint.path)
     print(wrap(f"{options.told}, {drawn}"))
-    if options.tuned:
+    if options.searched:
         print(wrap("These times were chosen by the held-out images: samples are nearer to them than to other images."))
     if data.is_table:
         print(rows_table(result))

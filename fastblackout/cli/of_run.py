@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..data import Dataset, load
 from ..ground.terminal import wrap
+from ..models.tuned import Tuned, usual_steps
 from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
 from ..sampling.plan import Asked, plan_of, usual
@@ -77,7 +78,7 @@ def _plan(run: Run, options: Namespace) -> None:
     head, guidance = run.model.head, options.guidance
     if not run.config.conditional and guidance is not None and np.any(guidance):
         raise _needs_labels(run, options, "guidance", guidance)
-    steps, tuned = options.steps, options.grid is None and run.model.tuned
+    steps, tuned = options.steps, options.grid is None and usual_steps(run.model.tuned)
     if steps is None and not tuned and not isinstance(options.grid, list):
         # an implicit head draws all births at once, so more steps gain it nothing
         steps = min(10 if head == "implicit" else 100, run.schedule.steps)
@@ -87,18 +88,25 @@ def _plan(run: Run, options: Namespace) -> None:
     if plan.tuned or isinstance(options.grid, list):
         options.grid_told = "times as given"
         if plan.tuned:
-            searched = len(plan.guidance) in run.model.tuned
-            options.grid_told = f"times {'' if searched else 'by those '}tuned on {plan.tuned.day}"
+            options.grid_told = _told_of(plan.tuned, len(plan.guidance) in run.model.tuned)
         options.grid = plan.times
     else:
         options.grid = options.grid or how.grid
         options.grid_told = f"{options.grid} grid"
-    options.steps, options.last_step, options.tuned = len(plan.times) - 1, plan.last_step, plan.tuned is not None
+    options.steps, options.last_step = len(plan.times) - 1, plan.last_step
+    options.searched = plan.tuned is not None and plan.tuned.distance is not None
     options.guidance = plan.guidance if len({*plan.guidance}) > 1 else plan.guidance[0]
     last = ", the last to the mean" if plan.last_step == "mean" else ""
     weights = " ".join(f"{w:g}" for w in np.atleast_1d(options.guidance))
     guided = f", guidance {weights}" if run.config.conditional else ""
     options.told = f"{options.sampler}, {options.steps} steps ({options.grid_told}){last}{guided}"
+
+
+def _told_of(tuned: Tuned, there: bool) -> str:
+    """there: whether it was found for the very number of steps, and not for one near it."""
+    if tuned.distance is None:
+        return "even times"
+    return f"times {'' if there else 'by those '}tuned on {tuned.day}"
 
 
 def _needs_labels(run: Run, options: Namespace, name: str, value: Any) -> ValueError:

@@ -64,7 +64,7 @@ class BlackoutModel(nn.Module):
         noise_channels: at least 1 for head "implicit", 0 for the others.
 
     The attribute `tuned`, at first {}, says how the model is best sampled in few steps, by their number: it is what
-    `fb.tune` found, and what `fb.sample` takes where it is given no grid.
+    the end of its training or `fb.tune` found, and what `fb.sample` takes where it is given no grid.
     Raises TypeError or ValueError for arguments outside these ranges.
     Source: Santos et al. 2023, arXiv 2305.11089; for the implicit head De Bortoli et al. 2025, arXiv 2502.02483,
         for the beta-binomial law Skellam 1948, for rounded logistic laws Salimans et al. 2017.

@@ -1,6 +1,7 @@
-"""How a model is best sampled in few steps: times, guidance and last step that a search found for it.
+"""How a model is best sampled in few steps: times, guidance and last step.
 
-`fastblackout tune` searches; a model carries what it found in its description, one `Tuned` for each number of steps.
+A training ends with times that follow from the model; `fastblackout tune` searches for better ones, and for guidance. A
+model carries them in its description, one `Tuned` for each number of steps.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ if TYPE_CHECKING:
 
     from ..schedule.schedule import Schedule
 
-FAR = 3  # how many times more or fewer steps may follow from those that were searched
+FAR = 3  # how many times more or fewer steps may follow from a number that was searched
 GOOD_ENOUGH = 1.1  # how many times the least distance the usual number of steps may have
 
 
 class Tuned(NamedTuple):
-    """What was found for one number n of steps.
+    """What was found for one number n of steps, by a search or by the rule of tuning/even.py.
 
     times: n + 1 time indices, from the last of the schedule to 0. guidance: n numbers, one a step; 0 without labels.
     last_step: "draw" or "mean", as of `fb.sample`. distance: of samples so drawn to training images, which the search
-    does not see, in units of the distance of as many real images. day: of the search, as 2026-11-30.
+    does not see, in units of the distance of as many real images; None where none was made. day: as 2026-11-30.
     """
 
     times: tuple[int, ...]
     guidance: tuple[float, ...]
     last_step: str
-    distance: float
+    distance: float | None
     day: str
 
     @property
@@ -51,7 +52,7 @@ def tuned_from(values: Any, schedule: Schedule) -> dict[int, Tuned]:
             one = Tuned(**{**each, "times": tuple(each["times"]), "guidance": tuple(each["guidance"])})
             right = name == str(one.steps) and one.last_step in ("draw", "mean")
             right &= all(map(is_integer, one.times)) and schedule.grid(one.steps, one.times).tolist() == [*one.times]
-            numbers = (*one.guidance, one.distance)
+            numbers = (*one.guidance, 0 if one.distance is None else one.distance)
             right &= all(is_number(number) and number >= 0 and math.isfinite(number) for number in numbers)
             if not right:
                 raise ValueError(f"steps {shown(name)}")
@@ -68,10 +69,11 @@ def to_json(tuned: Mapping[int, Tuned]) -> dict[str, Any]:
             for steps, one in sorted(tuned.items())}  # fmt: skip
 
 
-def usual_steps(tuned: Mapping[int, Tuned]) -> int:
-    """The fewest steps whose distance is at most GOOD_ENOUGH times the least."""
-    least = min(one.distance for one in tuned.values())
-    return min(steps for steps, one in tuned.items() if one.distance <= GOOD_ENOUGH * least)
+def usual_steps(tuned: Mapping[int, Tuned]) -> int | None:
+    """The fewest steps whose distance is at most GOOD_ENOUGH times the least; None where no distance is known."""
+    known = {steps: one.distance for steps, one in tuned.items() if one.distance is not None}
+    least = min(known.values(), default=0.0)
+    return min((steps for steps, distance in known.items() if distance <= GOOD_ENOUGH * least), default=None)
 
 
 def nearest(tuned: Mapping[int, Tuned], steps: int) -> Tuned:
@@ -80,7 +82,8 @@ def nearest(tuned: Mapping[int, Tuned], steps: int) -> Tuned:
 
 
 def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_count: int) -> Tuned | None:
-    """What was found for so many steps, else what follows from the nearest number of steps; None if that is too FAR.
+    """What was found for so many steps, else what follows from the nearest number of steps; None if that is too FAR, or
+    if it was not searched and there is none on the other side.
 
     In logit p the nearest number's times lie by some amounts away from the grid "early" with as many steps. These
     amounts, interpolated, move the grid "early" with `steps` steps. The guidance is interpolated alike.
@@ -88,7 +91,8 @@ def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_cou
     if steps in tuned:
         return tuned[steps]
     near = nearest(tuned, steps)
-    if not near.steps / FAR <= steps <= near.steps * FAR:
+    far = not near.steps / FAR <= steps <= near.steps * FAR
+    if far or (near.distance is None and not min(tuned) < steps < max(tuned)):
         return None
     moves = between(moves_of(schedule, max_count, near.times), steps - 1)
     times = moved_times(schedule, max_count, moves)

@@ -66,7 +66,7 @@ def plan_of(op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool,
     how = None
     if grid is None and found and sampler == "bridge":
         steps = usual_steps(found) if steps is None else check_integer(op, "steps", steps, 1, schedule.steps)
-        how = tuned_at(found, steps, schedule, most)
+        how = tuned_at(found, steps, schedule, most) if steps else None
     if how:
         times = [*how.times]
     else:

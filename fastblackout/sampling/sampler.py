@@ -72,9 +72,10 @@ def sample(
         one, say DistributedDataParallel, which is called. It runs in eval mode.
     schedule: that of the model.
     steps, grid: how many steps (100), and where they lie: the name of a grid ("cosine"; "early" is the better for up to
-        50 or so), or a list of time indices or survival probabilities; see Schedule.grid. A model that was tuned by
-        `fastblackout tune` has times of its own in `model.tuned`, and a usual number of steps. It is sampled at these
-        times where no grid is given, and with the guidance and the last step that were found where these are not.
+        50 or so), or a list of time indices or survival probabilities; see Schedule.grid. A trained model has times of
+        its own for few steps in `model.tuned`; one that was tuned by `fastblackout tune` has also a usual number of
+        steps. It is sampled at these times where no grid is given, and with the guidance and the last step that were
+        found where these are not.
     rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
     rng: the n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample rng.first_sample + b of the sequence
         that the seed stands for, so parts with first_sample = 0, 100, ... are what one batch would be, wherever the

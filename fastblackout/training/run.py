@@ -135,6 +135,8 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
             _log(trainer, journal, steps * config.batch / seconds)
             steps, seconds = 0, 0.0
         journal.advance()
+        if last:
+            trainer.find_times()
         if saving:
             saved, saved_at = trainer.save(run), step
         trainer.writer.check()

@@ -13,9 +13,11 @@ import torch
 
 from ..data import BatchOrder, Dataset
 from ..models import BlackoutModel, ema_of
+from ..models.interface import LAWS
 from ..philox import Philox
 from ..sampling.plan import usual
 from ..sampling.sampler import sample
+from ..tuning.even import NUMBER, PLACES, even_times
 from .batches import Batch, Batches, step_seed
 from .checkpoint import EMA, NETWORK, OPTIMIZER, SINCE_LOG, TRIED, Checkpoint, step_folder
 from .checkpoint_writer import CheckpointWriter
@@ -194,6 +196,22 @@ class Trainer:
             callback=lambda n, k, x: tick(1) if n else None,
         )  # fmt: skip
         return drawn.cpu().numpy()
+
+    def find_times(self) -> None:
+        """Find when few steps of the model are taken, for the description of the last checkpoint (tuning/even.py).
+
+        Nothing is done where it would take more than a twentieth of what the training takes, nor for tables and heads
+        that are no law, of which it was not measured whether it helps.
+        """
+        seen, known = self.total * self.config.batch, self.config.head in LAWS and not self.dataset.is_table
+        if known and seen >= 20 * sum(n for _, n in PLACES) * NUMBER and self.ranks.first:
+            held_out, labels = self.held_out, None
+            rows = slice(0, held_out.count, max(held_out.count // NUMBER, 1))
+            if self.config.conditional and held_out.labels is not None:
+                labels = held_out.labels[rows][:NUMBER]
+            x_0 = held_out.x_0[rows][:NUMBER]
+            self.model.tuned = even_times(self.averaged, self.schedule, x_0, labels, Philox(self.config.seed))
+            self.description["model"] = self.model.to_config()
 
     def save(self, run: Path) -> Path:
         """Begin to write a checkpoint of everything `restore` needs, and say where it will be; see CheckpointWriter.

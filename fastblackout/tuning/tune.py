@@ -167,7 +167,8 @@ class _Work:
         """Even times, and those that were found for the nearest other number of steps, with every last step."""
         early = self._early(number)
         found = [self._tuned(early)._replace(times=tuple(self._errors.even(number)))]
-        if others := {steps: one for steps, one in self.model.tuned.items() if steps != number}:
+        searched = {steps: one for steps, one in self.model.tuned.items() if one.distance is not None}
+        if others := {steps: one for steps, one in searched.items() if steps != number}:
             found.append(nearest(others, number))
         points = [start_near(number, one, self.schedule, self.most) for one in found]
         last_steps = [early.last_step]
@@ -237,7 +238,7 @@ class _Work:
         floors = [distance(real[first : first + count]) for first in range(0, len(real) - count + 1, count)]
         return count, distance, float(np.mean(floors))
 
-    def _tuned(self, point: Point, distance: float = float("nan")) -> Tuned:
+    def _tuned(self, point: Point, distance: float | None = None) -> Tuned:
         times, guidance = tuple(point.times(self.schedule, self.most)), tuple(point.guidances())
         return Tuned(times, guidance, point.last_step, distance, datetime.date.today().isoformat())
 

@@ -68,8 +68,8 @@ def test_json_and_back():
     network = NetworkConfig("mlp", {"shape": [3, 1, 1], "channels": 8, "blocks": 1}).build()
     model = BlackoutModel(network, SCHEDULE)
     assert model.tuned == {}
-    model.tuned = TunedModel.tuned
-    assert BlackoutModel.from_config(json.loads(json.dumps(model.to_config()))).tuned == TunedModel.tuned
+    model.tuned = {**TunedModel.tuned, 2: TWO._replace(distance=None)}
+    assert BlackoutModel.from_config(json.loads(json.dumps(model.to_config()))).tuned == model.tuned
     model.tuned = {}
     assert "tuned" not in model.to_config()
 
@@ -85,7 +85,8 @@ def test_json_and_back():
         {"guidance": [0.5, -1]},
         {"guidance": [0.5, float("inf")]},
         {"last_step": "median"},
-        {"distance": None},
+        {"distance": -1.0},
+        {"distance": "near"},
         {"day": "yesterday"},
         {"more": 1},
     ],
@@ -138,6 +139,23 @@ def test_every_number_of_steps_has_times():
 def test_the_usual_number_of_steps_is_the_fewest_that_is_nearly_the_best():
     assert usual_steps(TunedModel.tuned) == 2
     assert usual_steps({2: TWO._replace(distance=1.66), 5: FIVE}) == 5
+    assert usual_steps({2: TWO._replace(distance=None), 5: FIVE}) == 5
+    assert usual_steps({2: TWO._replace(distance=None)}) is usual_steps({}) is None
+
+
+def test_times_that_were_not_searched_serve_the_numbers_between_them():
+    """Without a number of steps the grid is then that of an untuned model."""
+    rule = {2: TWO._replace(distance=None), 5: FIVE._replace(distance=None)}
+    assert tuned_at(rule, 4, SCHEDULE, 255).times != tuple(SCHEDULE.grid(4, "early", 255))
+    assert tuned_at(rule, 1, SCHEDULE, 255) is tuned_at(rule, 6, SCHEDULE, 255) is None
+
+    class Trained(PixelModel):
+        tuned = rule
+
+    given = {"rng": fb.Philox(3), "labels": torch.arange(4)}
+    assert torch.equal(sample(Trained(), SCHEDULE, SHAPE, **given), sample(PixelModel(), SCHEDULE, SHAPE, **given))
+    five = sample(PixelModel(), SCHEDULE, SHAPE, grid=FIVE.times, guidance=FIVE.guidance, last_step="mean", **given)
+    assert torch.equal(sample(Trained(), SCHEDULE, SHAPE, 5, **given), five)
 
 
 def test_a_tuned_model_is_sampled_as_tuned():

@@ -10,12 +10,13 @@ import fastblackout as fb
 from fastblackout.cli.command_line import main
 from fastblackout.models import BlackoutModel, blackout, interface, small
 from fastblackout.sampling.sampler import sample_in_batches
-from fastblackout.training import config
+from fastblackout.training import config, trainer
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import preset
 from fastblackout.training.held_out import HeldOut
 from fastblackout.training.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run
+from fastblackout.tuning.even import Errors
 from support.helpers import chi_square_counts
 from support.squares import squares
 
@@ -173,6 +174,20 @@ def test_a_run_learns_resumes_and_samples(data, tmp_path):
     assert run.model.head == "beta-binomial" and run.model.network.out_channels == 2
     drawn = fb.sample(run.model, run.schedule, (3, *run.shape), steps=2, rng=RNG)
     assert drawn.shape == (3, 1, 4, 4) and int(drawn.max()) <= 20
+
+
+def test_a_training_ends_with_times_of_few_steps(data, tmp_path, monkeypatch):
+    """Those of Errors.even for the weights that are kept, where it costs at most a twentieth of the training."""
+    monkeypatch.setattr(trainer, "NUMBER", 4)
+    options = TINY | {"steps": 20, "checkpoint_every": 20, "held_out_every": 0}
+    for name, batch in (("long", 128), ("short", 127)):
+        fb.train(data, tmp_path / name, preset("array", **options | {"batch": batch}), progress=False)
+    run = load_run(tmp_path / "long")
+    found = run.model.tuned
+    assert list(found) == [2, 3, 5, 10, 20] and load_run(tmp_path / "short").model.tuned == {}
+    errors = Errors(run.model, run.schedule, torch.from_numpy(data.held_out[:4]), None, fb.Philox(0))
+    for steps, one in found.items():
+        assert one.times == tuple(errors.even(steps)) and one.distance is None and not any(one.guidance)
 
 
 def test_the_held_out_constant_is_a_binomial_for_each_pixel(data):
