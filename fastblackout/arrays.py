@@ -77,7 +77,8 @@ class Array:
             self.dtype = name_of_torch(value.dtype)
             self.device = "cpu" if value.is_cpu else value.device.type
         else:
-            check_mask(op, argument, value)
+            if type(value) is not np.ndarray:
+                check_mask(op, argument, value)
             self.dtype = _NUMPY_NAMES.get(value.dtype) or _name_of_numpy(value.dtype)
             self.device = "cpu"
         self.shape: tuple[int, ...] = tuple(value.shape)
@@ -111,6 +112,8 @@ class Array:
         name = dtype or self.dtype
         if self.is_tensor:
             made = empty_tensor(self.value, None if name == self.dtype else name)
+        elif self.value.flags.c_contiguous:
+            made = np.empty(self.shape, name)
         else:
             made = np.empty_like(self.value, dtype=name, subok=False)
         return self.made(made, name, self.shape)
@@ -147,9 +150,8 @@ class Array:
         return strides if size == 1 else tuple([stride // size for stride in strides])
 
     def described(self) -> Any:
-        """As the native modules take arrays: NumPy's own, or (address, dtype code, shape, strides in elements)."""
-        if not self.is_tensor:
-            return self.value
+        """As the native modules take tensors (and NumPy's own arrays as they are): (address, dtype code, shape, strides
+        in elements)."""
         return self.value.data_ptr(), _CODES[self.dtype], self.shape, self.value.stride()
 
     def numpy(self) -> NDArray[Any]:

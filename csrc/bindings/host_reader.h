@@ -1,7 +1,7 @@
 // Fills an op of the CPU's kernels from the arguments of a function of _cpu: size, threads and instruction set, then the fields
 // of the op's list in fastblackout/ops.h. An array comes as NumPy's, as (address, dtype code, shape, strides in elements) or as
-// None; a number for each sample as a NumPy array, of stride 0 where all samples share one; a probability as a pair of those or
-// None; the key as (seed, or a function that draws it, first sample, call). Python has checked dtypes, shapes and devices, and
+// None; a number for each sample as a NumPy array, of stride 0 where all samples share one; a probability as two of those or
+// of None; the key as (seed, or a function that draws it, first sample, call). Python has checked dtypes, shapes and devices, and
 // owns the memory.
 #pragma once
 
@@ -85,10 +85,8 @@ class HostReader : public ArgumentReader<HostReader> {
   }
 
   void take(cpu::Prob& prob) {
-    const auto pair = next();
-    if (pair.is_none()) return;
-    const auto sides = py::reinterpret_borrow<py::tuple>(pair);
-    prob = cpu::Prob{per_sample<double>(sides[0]), per_sample<double>(sides[1])};
+    const auto p = next(), q = next();
+    if (!p.is_none()) prob = cpu::Prob{per_sample<double>(p), per_sample<double>(q)};
   }
 
   // The memory of a dense array, which comes like a strided one.

@@ -10,8 +10,6 @@ from ..philox import Philox, undrawn
 from . import select
 from .float_mode import default_floats
 
-NO_PAIR = None, None  # a probability that is not there
-
 
 def run(
     name: str,
@@ -23,14 +21,13 @@ def run(
 ) -> None:
     """The C++ kernel `name`, or its twin; writes `made`, the outputs by name, None where one is not asked for.
 
-    backend: "cpu" or "reference". fields: the arguments by name, in the order of the op's declaration: arrays,
-    probabilities as pairs (p, q), a number of a sample as NumPy (samples,), the key as a fb.Philox.
+    backend: "cpu" or "reference". fields: the record of the call: arrays, numbers of samples as NumPy (samples,), the
+    key as a fb.Philox.
     Outputs are arrays, or NumPy (samples,). size: samples, and elements of one.
     """
     if backend == "cpu":
         kernel = getattr(select.cpu_module(name), name)
-        given = [_described(value) for value in (*fields.values(), *made.values())]
-        kernel(size, select.threads(), select.isa(), *given)
+        kernel(size, select.threads(), select.isa(), *_described((*fields.values(), *made.values())))
         return
     assert twin is not None
     _run_twin(twin, fields, made)
@@ -46,26 +43,21 @@ def _run_twin(twin: Callable[..., Any], fields: Mapping[str, Any], made: Mapping
             array[...] = result
 
 
-def _described(value: Any) -> Any:
-    """What csrc/bindings/host_reader.h reads of an argument or output."""
-    if type(value) is Array:
-        return value.described()
-    if isinstance(value, Philox):
-        return undrawn(value) or value.seed, value.first_sample, value.call
-    return None if value is NO_PAIR else value
+def _described(values: Iterable[Any]) -> list[Any]:
+    """What csrc/bindings/host_reader.h reads of arguments and outputs."""
+    given: list[Any] = []
+    for value in values:
+        if type(value) is Array:
+            value = value.described() if value.is_tensor else value.value
+        elif isinstance(value, Philox):
+            value = undrawn(value) or value.seed, value.first_sample, value.call
+        given.append(value)
+    return given
 
 
 def _readable(values: Iterable[Any]) -> list[Any]:
-    """The arguments of a twin: NumPy arrays, and the two sides of a pair one after the other."""
-    made: list[Any] = []
-    for value in values:
-        if isinstance(value, Array):
-            made.append(value.numpy())
-        elif isinstance(value, tuple):
-            made += value
-        else:
-            made.append(value)
-    return made
+    """The arguments of a twin."""
+    return [value.numpy() if isinstance(value, Array) else value for value in values]
 
 
 def _asked(made: Mapping[str, Any]) -> tuple[Any, ...]:

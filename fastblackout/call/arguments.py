@@ -1,8 +1,8 @@
 """The kinds of arguments that ops are declared with, and here those that are arrays.
 
-Each kind says in one place how a value is checked on the host, how it becomes tensors for a device or for torch's own
-tracing, which words of the torch schema stand for it, and how those tensors become a value again. A kind takes one
-value of a call, or a tuple of values that are checked together.
+Each kind says in one place how a value is checked and becomes the fields that kernels read, of which words the torch
+schema has them, and how these fields become a value again. A kind takes one value of a call, or a tuple of values that
+are checked together.
 """
 
 from __future__ import annotations
@@ -23,11 +23,22 @@ from .elements import element_arguments
 MOST_DRAWS = 8  # as in csrc/include/fastblackout/energy_loss.h
 
 
+def detached(call: Call, array: Array) -> Array:
+    """An array of which no gradient is asked, for torch; the host's kernels read any."""
+    if call.through_torch:
+        array.value = array.value.detach()
+    return array
+
+
 class Argument:
-    """names: what the record of a call calls it. parts: its words in the torch schema."""
+    """names: what callers and errors call its values. parts: its words in the torch schema, which end in its fields."""
 
     names: tuple[str, ...]
     parts: tuple[str, ...]
+
+    @property
+    def fields(self) -> list[str]:
+        return [part.split()[-1] for part in self.parts]
 
     def tensors(self, value: Any) -> list[Any]:
         """The torch tensors in a value."""
@@ -38,16 +49,10 @@ class Argument:
         if value is None:
             raise TypeError(f"{call.op}: {self.names[0]}: must be given, {missing}, got None")
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
-        """The entries of the record that the host's kernels read, one for each of `names`."""
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
+        """The fields that kernels read, one for each of `parts`: Arrays, numbers, None for what is left out; numbers of
+        samples are NumPy (B,), checked, or where call.through_torch tensors on the device."""
         raise NotImplementedError
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        """The value as the torch schema has it, one for each of `parts`, with tensors on the device of the call.
-
-        Here for kinds whose `on_host` serves both ways.
-        """
-        return tuple(each.value if isinstance(each, Array) else each for each in self.on_host(call, value))
 
     def from_parts(self, *parts: Any) -> Any:
         """A value of this argument again."""
@@ -67,7 +72,7 @@ class Counts(Argument):
     def __init__(self, name: str) -> None:
         self.names, self.parts = (name,), (f"Tensor {name}",)
 
-    def on_host(self, call: Call, value: Any) -> tuple[Array]:
+    def canon(self, call: Call, value: Any) -> tuple[Array]:
         name, first = self.names[0], call.first
         if first is None and type(value) is np.ndarray:  # nothing to settle
             array = adopt_counts(value, call.op, name, self.dtypes)
@@ -93,8 +98,9 @@ class Births(Counts):
         super().__init__(name)
         self.dtypes = dtypes
 
-    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
-        return (self.on_host(call, value)[0].value.detach(),)
+    def canon(self, call: Call, value: Any) -> tuple[Array]:
+        (array,) = super().canon(call, value)
+        return (detached(call, array),)
 
 
 class Logits(Counts):
@@ -102,8 +108,8 @@ class Logits(Counts):
 
     dtypes = FLOATS
 
-    def on_host(self, call: Call, value: Any) -> tuple[Array]:
-        (array,) = super().on_host(call, value)
+    def canon(self, call: Call, value: Any) -> tuple[Array]:
+        (array,) = super().canon(call, value)
         checks.has_samples(call.op, self.names[0], array)
         return (array,)
 
@@ -114,7 +120,7 @@ class Draws(Argument):
     def __init__(self, name: str) -> None:
         self.names, self.parts = (name,), (f"Tensor {name}",)
 
-    def on_host(self, call: Call, value: Any) -> tuple[Array]:
+    def canon(self, call: Call, value: Any) -> tuple[Array]:
         name, first = self.names[0], call.first
         array = adopt(call.settle(name, value), call.op, name, FLOATS)
         checks.has_samples(call.op, call.first_name, first)
@@ -134,17 +140,14 @@ class ExpectedBirths(Argument):
     parts = "Tensor? logits", "Tensor? births"
     kinds = Births("logits", FLOATS), Births("births")
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         logits, births = value
         if (logits is None) == (births is None):
             rule = "exactly one of logits and births must be given"
             raise TypeError(f"{call.op}: logits: {rule}, got {'none' if births is None else 'both'}")
         at = 0 if births is None else 1
-        (made,) = self.kinds[at].on_host(call, value[at])
+        (made,) = self.kinds[at].canon(call, value[at])
         return (made, None) if at == 0 else (None, made)
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        return tuple(None if each is None else each.value.detach() for each in self.on_host(call, value))
 
     def from_parts(self, *parts: Any) -> Any:
         return parts
@@ -166,7 +169,7 @@ class Elements(Argument):
         flat = [part for each in value for part in (each if isinstance(each, Prob) else (each,))]
         return [part for part in flat if is_tensor(part)]
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         arrays = element_arguments(call.op, self._given(call, value))
         call.begin("arguments", arrays[0])
         return (*arrays, None)[: len(self.names)]
@@ -194,7 +197,7 @@ class Categories(Elements):
     For ops that are made of others (composed.py): torch knows none that takes them.
     """
 
-    def on_host(self, call: Call, value: Any) -> tuple[Array, Array]:
+    def canon(self, call: Call, value: Any) -> tuple[Array, Array]:
         """The counts (...), and the weights (..., K)."""
         (count_name, counts), (name, floats) = self.dtypes.items()
         count, given = value

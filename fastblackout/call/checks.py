@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import math
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import Array, repeated
+from ..arrays import Array
 from ..backends.float_mode import default_floats
-from ..ground.values import as_float, is_array, is_integer, one_a_sample, real_array, shown
+from ..ground.values import is_array, is_integer, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from ..philox import Philox
 
@@ -106,46 +102,3 @@ def same_device(op: str, name: str, array: Array, other_name: str, other: Array)
     if array.device != other.device or (array.device == "cuda" and array.value.device != other.value.device):
         here, there = (each.value.device if each.is_tensor else "cpu" for each in (array, other))
         raise ValueError(f"{op}: {name}: must be on the device of {other_name}, {there}, got {here}")
-
-
-def per_sample(
-    op: str,
-    argument: str,
-    value: Any,
-    samples: int,
-    dtype: Any = np.float64,
-    low: float = -np.inf,
-    open_low: bool = False,
-) -> NDArray[Any]:
-    """A per-sample parameter as an array (samples,), finite after rounding to `dtype`, and at least `low`.
-
-    value: as in arguments.real_array, of a shape of arguments.one_a_sample. The result is contiguous, or `repeated`; it
-    may be shared between calls, which only read it.
-    """
-    if type(value) is float or type(value) is int:
-        number = as_float(op, argument, value)
-        # -0.0 is equal to 0.0, so it would find what is kept for that.
-        make = _filled if number == 0.0 and math.copysign(1.0, number) < 0.0 else _same_for_all
-        return make(op, argument, number, samples, dtype, low, open_low)
-    array = one_a_sample(op, argument, real_array(op, argument, value), samples)
-    return _filled(op, argument, array, samples, dtype, low, open_low)
-
-
-def refuse_number(op: str, argument: str, value: float, low: float, open_low: bool) -> NoReturn:
-    """ValueError for a number that is not finite, or below its bound."""
-    bound = "" if low == -math.inf else f" and {'above' if open_low else 'at least'} {low:g}"
-    raise ValueError(f"{op}: {argument}: must be finite{bound}, got {value!r}")
-
-
-@default_floats
-def _filled(op: str, argument: str, value: Any, samples: int, dtype: Any, low: float, open_low: bool) -> NDArray[Any]:
-    out = np.empty(np.shape(value), dtype)
-    with np.errstate(over="ignore"):
-        out[...] = value
-    wrong = ~((out > low if open_low else out >= low) & np.isfinite(out))
-    if wrong.any():
-        refuse_number(op, argument, float(out[wrong][0]), low, open_low)
-    return out if out.shape else repeated(out, samples)
-
-
-_same_for_all = functools.lru_cache(maxsize=256)(_filled)  # a center of 0 and a scale of 1 come with nearly every call

@@ -52,7 +52,7 @@ class Composed:
         through = any(through_torch(tensor, backend) for tensor in tensors)
         self.op, self._call = op, Call(op, backend, through, through and is_traced(tensors[0]))
         select.check_name(op, backend)
-        self.arrays: Sequence[Array] = arguments.on_host(self._call, values)
+        self.arrays: Sequence[Array] = arguments.canon(self._call, values)
         first = self.arrays[0]
         self.values_are_here = first.device == "cpu" and not self._call.traced
         if not through:
@@ -88,7 +88,7 @@ class Composed:
     def keys(self, stream: int, rng: Any, generator: Any) -> DrawKeys:
         """The keys of its draws. To be asked for last, so that a call that is refused draws no seed."""
         key, call = Key(), self._call
-        key.on_host(call, (rng, generator))
+        key.canon(call, (rng, generator))
         # A key of the host stays there: it is cheaper to change before it is on the device.
         call.through_torch = call.through_torch and (call.traced or is_tensor(rng))
         return DrawKeys(stream, key.resolve(call, (rng, generator)))

@@ -12,13 +12,14 @@ from ..arrays import Array, adopt, is_traced
 from ..ground.values import place_of
 
 COPIED = {"uint16": "int32", "uint32": "int64", "float32": "int32", "float64": "int64"}
+WHOLE = ("uint16", "uint32")  # those of them that are whole numbers
 
 
 def adopt_counts(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
     """`adopt` of counts, which may also come in a dtype of COPIED; ValueError for floats that are no whole numbers."""
-    more = [name for name, known in COPIED.items() if known in dtypes and name not in dtypes]
-    array = adopt(value, op, argument, (*dtypes, *more))
-    if array.dtype not in more:
+    also = () if "int64" not in dtypes else WHOLE if "float32" in dtypes else tuple(COPIED)
+    array = adopt(value, op, argument, (*dtypes, *also))
+    if array.dtype in dtypes:
         return array
     made = array.like(_copied(array, op, argument))
     made.came_as = array.dtype

@@ -41,7 +41,7 @@ class Head(Argument):
     names = ("family", *(f"head_{at}" for at in range(MOST_HEAD)))
     parts = ("int family", "Tensor head_0", *(f"Tensor? head_{at}" for at in range(1, MOST_HEAD)))
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         family, head = value
         check_name(call.op, "family", family, (*FAMILIES, "mean"))  # ops/mean_family.py has that
         checks.has_samples(call.op, call.first_name, call.first)

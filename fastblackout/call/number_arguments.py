@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 
-from ..backends.host import NO_PAIR
 from ..ground.values import check_name, is_array, is_spread, is_tensor
 from ..probability import Prob
 from . import checks
 from .arguments import Argument
 from .call import Call
 from .keys import late_key
-from .probabilities import as_prob
+from .sample_numbers import Rule, on_host, pair_on_host
+
+NUMBERS = (float, int)  # types of values that are one number for all samples
+NUMBERS_OR_NONE = (*NUMBERS, type(None))
 
 
 class Numbers(Argument):
-    """Numbers that stand beside the first array."""
+    """Numbers that stand beside the first array. missing: how to get some, where None is no value."""
+
+    missing = ""
 
     def read(self, call: Call, value: Any) -> Any:
         """The value, settled, whose shape is checked."""
+        if self.missing:
+            self.check_given(call, value, self.missing)
         return call.numbers(self.names[0], value)
+
+    @staticmethod
+    def differs(value: Any) -> bool:
+        """Whether these are numbers that differ within a sample, which an op takes by its `spread`."""
+        return is_spread(value)
 
 
 class Probability(Numbers):
-    """A probability for each sample, as pairs (p, q = 1 - p).
-
-    missing: how to get one, where None is no value. optional: the number 0 says that there is none.
-    """
+    """A probability for each sample, as two fields p and q = 1 - p. optional: the number 0 says that there is none."""
 
     def __init__(
         self, name: str, parts: tuple[str, str] = ("p", "q"), missing: str = "", optional: bool = False
@@ -40,80 +47,55 @@ class Probability(Numbers):
     def tensors(self, value: Any) -> list[Any]:
         return [part for part in (value if isinstance(value, Prob) else (value,)) if is_tensor(part)]
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any]:
-        if self._is_none(call, value):
-            return (NO_PAIR,)
-        return (as_prob(self.read(call, value), call.samples, call.op, self.names[0]),)
+    def canon(self, call: Call, value: Any) -> tuple[Any, Any]:
+        if self.optional and isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
+            return None, None
+        name, value = self.names[0], value if type(value) in NUMBERS else self.read(call, value)
+        if call.through_torch:
+            from .tensors import pair_of
 
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        from .tensors import pair_of
-
-        if self._is_none(call, value):
-            return NO_PAIR
-        name, value = self.names[0], self.read(call, value)
-        return pair_of(call.op, name, value, call.first.value, call.samples, call.backend)
+            return pair_of(call.op, name, value, call.first.value, call.samples, call.backend)
+        return pair_on_host(call.op, name, value, call.samples)
 
     def from_parts(self, *parts: Any) -> Any:
         return 0.0 if parts[0] is None else Prob(*parts)
-
-    def _is_none(self, call: Call, value: Any) -> bool:
-        if self.missing:
-            self.check_given(call, value, self.missing)
-        return self.optional and isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
 
 
 class PerSample(Numbers):
     """A number for each sample, finite in `dtype` and at least `low` (above it where open_low).
 
-    part: its name in the torch schema, where that is another. missing: how to get one, where None is no value. A Prob
-    stands for its p. checked: False for what ops hand on to the op of their gradient: any number.
+    part: its name as a field, where that is another. Where `missing` says how to get one, a Prob stands for its p.
     """
 
     def __init__(
         self, name: str, dtype: str = "float32", low: float = -np.inf, open_low: bool = False, part: str = "",
-        missing: str = "", checked: bool = True,
+        missing: str = "",
     ) -> None:  # fmt: skip
         self.names, self.parts, self.missing = (name,), (f"Tensor {part or name}",), missing
-        self.dtype, self.low, self.open_low, self.checked = dtype, low, open_low, checked
-        self.numpy_dtype = np.dtype(dtype).type  # a dtype takes longer to hash than its type
+        self.rule = Rule(dtype, low, open_low)
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any]:
-        if not self.checked:
-            return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
-        name, value = self.names[0], self.read(call, value)
-        made = checks.per_sample(call.op, name, value, call.samples, self.numpy_dtype, self.low, self.open_low)
-        return (made,)
+    def canon(self, call: Call, value: Any) -> tuple[Any]:
+        name, value = self.names[0], value if type(value) in NUMBERS else self.read(call, value)
+        if call.through_torch:
+            from .tensors import per_sample
 
-    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
-        from .tensors import per_sample
-
-        name, value = self.names[0], self.read(call, value)
-        dtype = getattr(sys.modules["torch"], self.dtype)
-        return (per_sample(call.op, name, value, call.first.value, call.samples, dtype, self.low, self.open_low),)
+            return (per_sample(call.op, name, value, call.first.value, call.samples, self.rule),)
+        return (on_host(call.op, name, value, call.samples, self.rule),)
 
     def read(self, call: Call, value: Any) -> Any:
-        if self.missing:
-            self.check_given(call, value, self.missing)
-            value = value.p if isinstance(value, Prob) else value
-        return super().read(call, value)
+        return super().read(call, value.p if self.missing and isinstance(value, Prob) else value)
 
 
-class Kept(PerSample):
+class Kept(Argument):
     """Numbers (B, ...) that a loss leaves for its gradient, which takes them as they are."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, "float64", checked=False)
+        self.names, self.parts = (name,), (f"Tensor {name}",)
 
-    def as_parts(self, call: Call, value: Any) -> tuple[Any]:
-        return (value,)
-
-
-def takes_spread(argument: Argument, value: Any) -> bool:
-    """Whether this is an argument of a number for each sample, and its value numbers that differ within one; or the
-    largest count, and it is not one for all."""
-    if isinstance(argument, MaxCount):
-        return is_array(value)
-    return isinstance(argument, Numbers) and is_spread(value)
+    def canon(self, call: Call, value: Any) -> tuple[Any]:
+        if call.through_torch:
+            return (value,)
+        return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
 
 
 class MaxCount(Numbers):
@@ -121,11 +103,12 @@ class MaxCount(Numbers):
 
     names = ("max_count",)
     parts = ("int max_count",)
+    differs = staticmethod(is_array)  # also of one number: the kernels take an integer
 
     def __init__(self, low: int = 1) -> None:
         self.low = low
 
-    def on_host(self, call: Call, value: Any) -> tuple[int]:
+    def canon(self, call: Call, value: Any) -> tuple[int]:
         made = checks.max_count_of(call.op, value, call.first.came_as or call.first.dtype, self.low)
         family, most = call.most
         if most is not None and made > most:
@@ -142,7 +125,7 @@ class Choice(Argument):
     def __init__(self, name: str, known: tuple[str, str], part: str) -> None:
         self.names, self.known, self.parts = (name,), known, (f"bool {part}",)
 
-    def on_host(self, call: Call, value: Any) -> tuple[bool]:
+    def canon(self, call: Call, value: Any) -> tuple[bool]:
         check_name(call.op, self.names[0], value, self.known)
         return (value == self.known[0],)
 
@@ -156,7 +139,7 @@ class Key(Argument):
     names = ("key",)
     parts = ("Tensor key",)
 
-    def on_host(self, call: Call, value: Any) -> tuple[None]:
+    def canon(self, call: Call, value: Any) -> tuple[None]:
         """Keeps its place in the record, and notes that the op reads the key's memory; `resolve` gives the key."""
         call.settle("rng", value[0])
         return (None,)

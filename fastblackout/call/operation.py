@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..arrays import Array
 from ..backends import host, select
 from ..backends.float_mode import default_floats
@@ -13,7 +15,7 @@ from . import foreign, short
 from .arguments import Argument
 from .call import Call
 from .declared import DECLARED, WITHIN
-from .number_arguments import Key, takes_spread
+from .number_arguments import NUMBERS_OR_NONE, Key, Numbers
 from .outputs import Outputs, given_back
 from .route import through_torch
 
@@ -46,6 +48,8 @@ class Operation:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
         self.spread, self.cells = spread and default_floats(spread), cells
+        self.fields = [field for each in arguments for field in each.fields]
+        self.numbers = [(at, each.differs) for at, each in enumerate(arguments) if isinstance(each, Numbers)]
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
         if spread is not None:
@@ -55,46 +59,48 @@ class Operation:
 
     def __call__(self, values: Sequence[Any], request: Sequence[Any] = (), backend: str = "auto") -> Any:
         """The op on the values of its arguments. request: outputs, input_dtype and out, of an op that takes them."""
-        if self.quick:
-            drawn = short.call(self.quick, values[0], backend, values, request, self.outputs.names)
-            if drawn is not None:
-                return self.outputs.result(*drawn)
-        if (array := foreign.foreign_of(values[0])) is not None:
-            return foreign.by_tensors(self.op, self, array, values, request, backend)
-        if self.cells is not None and (given := self.cells(self, values, request, backend)) is not None:
-            return given
-        if self.spread is not None and any(map(takes_spread, self.arguments, values)):
-            return self.spread(self, values, request, backend)
-        tensors = self.arguments[0].tensors(values[0])
-        if any(through_torch(tensor, backend) for tensor in tensors):
-            from . import torch_registry
+        first = values[0]
+        plain = type(first) is np.ndarray  # for which there is nothing to ask
+        if not plain:
+            if self.quick:
+                drawn = short.call(self.quick, first, backend, values, request, self.outputs.names)
+                if drawn is not None:
+                    return self.outputs.result(*drawn)
+            if (array := foreign.foreign_of(first)) is not None:
+                return foreign.by_tensors(self.op, self, array, values, request, backend)
+            if self.cells is not None and (given := self.cells(self, values, request, backend)) is not None:
+                return given
+        if self.spread is not None:
+            for at, differs in self.numbers:
+                if type(values[at]) not in NUMBERS_OR_NONE and differs(values[at]):
+                    return self.spread(self, values, request, backend)
+        if not plain:
+            tensors = self.arguments[0].tensors(first)
+            if any(through_torch(tensor, backend) for tensor in tensors):
+                from . import torch_registry
 
-            return torch_registry.call(self, tensors[0], values, request, backend)
+                return torch_registry.call(self, tensors[0], values, request, backend)
         call = Call(self.op, backend)
-        fields = self.checked(call, values)
+        record = self.record(call, values)
         chosen = select.select_host(self.ranked_as, backend)
         made = self.outputs.make(call, *request)
-        self._resolve_key(call, fields, values)
-        host.run(self.name, self.twin, chosen, fields, made, (call.samples, call.elements))
+        self.resolve_key(call, record, values)
+        host.run(self.name, self.twin, chosen, record, made, (call.samples, call.elements))
         given = [each.give() if type(each) is Array else given_back(call, each) for each in made.values()]
         return self.outputs.give(call, given)
 
-    def checked(self, call: Call, values: Sequence[Any]) -> dict[str, Any]:
-        """The record for the host's kernels, in the order of the arguments. The key in it is left to Key.resolve."""
-        fields: dict[str, Any] = {}
+    def record(self, call: Call, values: Sequence[Any]) -> dict[str, Any]:
+        """What kernels and twins read, by name, in their order. The key in it is left to `resolve_key`."""
+        fields: list[Any] = []
         for argument, value in zip(self.arguments, values, strict=True):
-            made = argument.on_host(call, value)
-            if len(made) == 1:
-                fields[argument.names[0]] = made[0]
-            else:
-                fields.update(zip(argument.names, made, strict=True))
-        return fields
+            fields += argument.canon(call, value)
+        return dict(zip(self.fields, fields, strict=True))
 
-    def _resolve_key(self, call: Call, fields: dict[str, Any], values: Sequence[Any]) -> None:
+    def resolve_key(self, call: Call, record: dict[str, Any], values: Sequence[Any]) -> None:
         """Last of all, so that a call that is refused draws no seed."""
         if self.key is not None:
             at, key = self.key
-            fields["key"] = key.resolve(call, values[at])
+            record["key"] = key.resolve(call, values[at])
 
     def split(self, parts: Sequence[Any]) -> Iterator[tuple[Argument, Sequence[Any]]]:
         """Every argument with its own of the parts of the torch schema."""
@@ -107,7 +113,7 @@ class Operation:
         """The host's kernels on the parts of the torch schema, with all checks of a direct call. made: tensors."""
         call = Call(self.op, "auto")
         values = [argument.from_parts(*some) for argument, some in self.split(parts)]
-        fields = self.checked(call, values)
-        self._resolve_key(call, fields, values)
+        record = self.record(call, values)
+        self.resolve_key(call, record, values)
         arrays = {name: None if tensor is None else Array(tensor, self.op, name) for name, tensor in made.items()}
-        host.run(self.name, self.twin, chosen, fields, arrays, (call.samples, call.elements))
+        host.run(self.name, self.twin, chosen, record, arrays, (call.samples, call.elements))

@@ -11,10 +11,10 @@ from ..arrays import COUNTS, FLOATS, Array
 from ..ground.values import is_tensor, real_array
 from ..probability import Prob
 from . import checks, matrices
-from .arguments import Argument
+from .arguments import Argument, detached
 from .call import Call
 from .copied_counts import adopt_counts
-from .probabilities import as_prob
+from .sample_numbers import pair_on_host
 
 PROBS = ("float64", "float32")
 
@@ -27,7 +27,7 @@ class Matrices(Argument):
         self.names = (name, "index")
         self.parts = (f"Tensor {name}", "Tensor? index")
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         given, index = value
         given = call.settle(self.name, _constant(call, given))
         matrix, shared = matrices.matrices_of(call.op, self.name, given, PROBS)
@@ -54,7 +54,7 @@ class Table(Matrices):
         self.names = ("thresholds", "guide", "index")
         self.parts = ("Tensor thresholds", "Tensor guide", "Tensor? index")
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         (thresholds, guide, shared), index = value
         made = [Array(call.settle(self.name, part), call.op, self.name) for part in (guide, thresholds)]
         _check_device(call, self.name, made[1])
@@ -71,7 +71,7 @@ class TableRows(Argument):
     names = ("probs",)
     parts = ("Tensor probs",)
 
-    def on_host(self, call: Call, value: Any) -> tuple[Array]:
+    def canon(self, call: Call, value: Any) -> tuple[Array]:
         array, call.one = matrices.matrices_of(call.op, "probs", call.settle("probs", value), PROBS)
         call.first, (call.samples, call.elements) = array, array.shape[:2]
         return (array,)
@@ -83,15 +83,11 @@ class Prediction(Argument):
     names = "x_0", "weights", "is_logits"
     parts = "Tensor? x_0", "Tensor? weights", "bool is_logits"
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
-        source, weights = self._checked(call, value)
-        if weights is not None and not call.first.shape:
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
+        source, weights = (each and detached(call, each) for each in self._checked(call, value))
+        if weights is not None and not call.first.shape and not call.through_torch:
             weights = weights.like(weights.value[None])  # its first dimension is the sample's
         return source, weights, value[1] is not None
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
-        given = (None if array is None else array.value.detach() for array in self._checked(call, value))
-        return *given, value[1] is not None
 
     def from_parts(self, *parts: Any) -> Any:
         x_0, weights, is_logits = parts
@@ -126,7 +122,7 @@ class MatrixPair(Argument):
     names = "before", "after", "index"
     parts = "Tensor before", "Tensor after", "Tensor? index"
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         *pair, index = value
         first, second, shared = self._pair(call, *(_constant(call, matrix) for matrix in pair))
         for name, array in (("before", first), ("after", second)):
@@ -185,14 +181,12 @@ class Rows(Argument):
     def tensors(self, value: Any) -> list[Any]:
         return [part for part in _sides(value[0]) if is_tensor(part)]
 
-    def on_host(self, call: Call, value: Any) -> tuple[Any, ...]:
+    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         prob, states = self._begin(call, value)
-        return as_prob(prob, call.samples, call.op, "prob"), states
-
-    def as_parts(self, call: Call, value: Any) -> tuple[Any, ...]:
+        if not call.through_torch:
+            return *pair_on_host(call.op, "prob", prob, call.samples), states
         from .tensors import pair_of
 
-        prob, states = self._begin(call, value)
         p, q = pair_of(call.op, "prob", prob, call.first.value, call.samples, call.backend)
         return p.contiguous(), q.contiguous(), states
 

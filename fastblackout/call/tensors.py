@@ -1,4 +1,7 @@
-"""Arguments of an op as tensors on its device, made without reading a device tensor on the host."""
+"""Arguments of an op as tensors on its device, made without reading a device tensor on the host.
+
+Numbers of samples follow the rules of sample_numbers.py; values on the host are checked, those on a device not.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from ..ground.values import as_float, check_real_tensor, one_a_sample, real_arra
 from ..probability import Prob
 from . import checks
 from .keys import check_one, key_tensor, late_key, one_key
-from .probabilities import as_prob
+from .sample_numbers import FINITE, UNIT, Rule, on_host, pair_on_host
 
 _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
 
@@ -50,7 +53,7 @@ def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Ten
 
 
 def pair_of(op: str, argument: str, value: Any, like: Tensor, samples: int, backend: str) -> tuple[Tensor, Tensor]:
-    """(p, q) as float64 (samples,) on the device of `like`. Values on the host are checked, those on a device not.
+    """(p, q) as float64 (samples,) on the device of `like`.
 
     One number for all samples stays one, expanded, where Triton runs: its kernels then build one table.
     """
@@ -59,13 +62,13 @@ def pair_of(op: str, argument: str, value: Any, like: Tensor, samples: int, back
     parts = tuple(value) if pair else (value,)
     if not all(_is_number(part) or (isinstance(part, Tensor) and part.device == like.device) for part in parts):
         if not traced:
-            made = as_prob(value, samples, op, argument)
-            return _on_device(made[0], like.device), _on_device(made[1], like.device)
+            here = pair_on_host(op, argument, value, samples)
+            return _on_device(here[0], like.device), _on_device(here[1], like.device)
         parts = tuple(_as_constant(op, argument, part, like) for part in parts)
     elif not any(isinstance(part, Tensor) for part in parts):
         numbers = [as_float(op, argument, part) for part in parts]
         if not all(0.0 <= number <= 1.0 for number in numbers):
-            raise ValueError(f"{op}: {argument}: must be in [0, 1], got {value!r}")
+            UNIT.refuse(op, argument, value)
         if pair and not abs(numbers[0] + numbers[1] - 1.0) <= 1e-9:
             raise ValueError(
                 f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {value[0]!r} and q = {value[1]!r}"
@@ -82,28 +85,22 @@ def pair_of(op: str, argument: str, value: Any, like: Tensor, samples: int, back
     return p, made_parts[1] if pair else 1.0 - p
 
 
-def per_sample(
-    op: str, argument: str, value: Any, like: Tensor, samples: int, dtype: torch.dtype,
-    low: float = -math.inf, open_low: bool = False,
-) -> Tensor:  # fmt: skip
-    """A per-sample parameter as (samples,) of dtype on the device of `like`: checks.per_sample for tensors.
-
-    Values on the host are checked.
-    """
-    numpy_dtype = np.float32 if dtype == torch.float32 else np.float64
+def per_sample(op: str, argument: str, value: Any, like: Tensor, samples: int, rule: Rule = FINITE) -> Tensor:
+    """Numbers as (samples,) of the rule's dtype on the device of `like`."""
+    dtype = getattr(torch, rule.dtype)
     if _is_number(value):
         number = as_float(op, argument, value)
         if is_traced(like):
-            _check_number(op, argument, number, dtype, low, open_low)
+            _check_number(op, argument, number, rule)
         else:
-            checks.per_sample(op, argument, number, 1, numpy_dtype, low, open_low)
+            on_host(op, argument, number, 1, rule)
         return _filled(number, samples, dtype, like)
     if is_traced(like):
         value = _as_constant(op, argument, value, like)
     if isinstance(value, Tensor) and value.device == like.device:
         check_real_tensor(op, argument, value)
         return _spread(op, argument, value.detach().to(dtype), samples)
-    return _on_device(checks.per_sample(op, argument, value, samples, numpy_dtype, low, open_low), like.device)
+    return _on_device(on_host(op, argument, value, samples, rule), like.device)
 
 
 def as_constant(array: NDArray[Any], like: Tensor) -> Tensor:
@@ -127,10 +124,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, (bool, np.generic))
 
 
-def _check_number(op: str, argument: str, value: float, dtype: torch.dtype, low: float, open_low: bool) -> None:
-    end = _FLOAT32_END if dtype == torch.float32 else math.inf
-    if not (-end < value < end and (value > low if open_low else value >= low)):
-        checks.refuse_number(op, argument, value, low, open_low)
+def _check_number(op: str, argument: str, value: float, rule: Rule) -> None:
+    end = _FLOAT32_END if rule.dtype == "float32" else math.inf  # torch.compile knows no rounding to float32
+    if not (-end < value < end and (value > rule.low if rule.open_low else value >= rule.low)):
+        rule.refuse(op, argument, value)
 
 
 def _spread(op: str, argument: str, value: Tensor, samples: int, dense: bool = True) -> Tensor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..arrays import is_traced
+from ..arrays import Array, is_traced
 from ..backends import select
 from ..backends.wrong_values import check_values, flag
 from .call import Call
@@ -35,13 +35,13 @@ calls: dict[str, Callable[..., Any]] = {}  # the registered ops, by the way arou
 def call(op: Operation, deciding: Tensor, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
     """An op on tensors. deciding: the one that chooses the way."""
     now = Call(op.op, backend, through_torch=True, traced=is_traced(deciding))
-    parts = [argument.as_parts(now, value) for argument, value in zip(op.arguments, values, strict=True)]
+    record = op.record(now, values)
     if now.traced or op.extend is not None:
         select.check_name(op.op, backend)
-        registered = functools.partial(_registered, op, now, parts, values)
+        registered = functools.partial(_registered, op, now, record, values)
         return op.outputs.give(now, op.outputs.traced(now, registered, request))
     made = _made(op, now, request)
-    run(op, backend, _with_key(op, now, parts, values), made)
+    run(op, backend, _parts(op, now, record, values), made)
     return op.outputs.give(now, made.values())
 
 
@@ -50,17 +50,15 @@ def _made(op: Operation, now: Call, request: Sequence[Any]) -> dict[str, Any]:
     return {name: None if array is None else array.value for name, array in op.outputs.make(now, *request).items()}
 
 
-def _registered(op: Operation, now: Call, parts: list[Any], values: Sequence[Any], *said: Any) -> Any:
+def _registered(op: Operation, now: Call, record: dict[str, Any], values: Sequence[Any], *said: Any) -> Any:
     """The registered op. said: what its schema asks of the outputs."""
-    return calls[op.name](*_with_key(op, now, parts, values), *said, now.backend)
+    return calls[op.name](*_parts(op, now, record, values), *said, now.backend)
 
 
-def _with_key(op: Operation, now: Call, parts: list[Any], values: Sequence[Any]) -> list[Any]:
+def _parts(op: Operation, now: Call, record: dict[str, Any], values: Sequence[Any]) -> list[Any]:
     """All arguments as the schema has them. The key comes last of all: a call that is refused draws none."""
-    if op.key is not None:
-        at, key = op.key
-        parts[at] = (key.resolve(now, values[at]),)
-    return [part for some in parts for part in some]
+    op.resolve_key(now, record, values)
+    return [field.value if isinstance(field, Array) else field for field in record.values()]
 
 
 def run(op: Operation, backend: str, parts: Sequence[Any], made: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from ..backends import select
 from ..call.arguments import Argument, Elements, ExpectedBirths
 from ..call.call import Call
 from ..call.declared import DECLARED
-from ..call.number_arguments import Choice, Key, MaxCount, Numbers, PerSample, Probability, takes_spread
+from ..call.number_arguments import Choice, Key, MaxCount, Numbers, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..ops.spread_values import NO_BIRTHS, mask_of
@@ -102,14 +102,14 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
     known = {key: value if traced[key] is None else _stand_in(value) for key, value in given.items()}
     values = [_value(argument, known) for argument in declared.arguments]
     call = Call(declared.op, "auto")
-    if any(map(takes_spread, declared.arguments, values)):
-        declared.arguments[0].on_host(call, values[0])
+    if any(differs(values[at]) for at, differs in declared.numbers):
+        declared.arguments[0].canon(call, values[0])
         for argument, value in zip(declared.arguments, values, strict=True):
             if isinstance(argument, Numbers):
                 argument.read(call, value)
         _mask(call, known.get("mask"), traced.get("mask"))
         return None
-    fields = declared.checked(call, values)
+    fields = declared.record(call, values)
     mask = _mask(call, known.get("mask"), traced.get("mask"))
     kernel = f"{name}_backward" if upstream else name
     names, made = _outputs(DECLARED[kernel], call, request)
@@ -126,7 +126,7 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
         "given": sum(1 << at for at, each in enumerate(operands) if each),
         "made": made,
         "max_count": fields.get("max_count", 0),
-        "choice": fields.get("rounding", False),
+        "choice": fields.get("stochastic", False),
         "threads": select.threads(),
         "isa": select.isa(),
     }
@@ -177,7 +177,7 @@ def _stand_in(value: Any) -> Any:
 
 
 def _said(number: PerSample) -> str:
-    bound = "" if number.low == -np.inf else ">0" if number.open_low else ">=0"
+    bound = "" if number.rule.low == -np.inf else ">0" if number.rule.open_low else ">=0"
     return number.names[0] + bound
 
 
@@ -190,14 +190,14 @@ def _operands(
         if isinstance(argument, Key):
             yield Operand(name=KEY, shape=(6,))
         elif isinstance(argument, (Probability, PerSample)):
-            pair = isinstance(argument, Probability)
             if traced[name] is not None:
                 yield Operand(name=name, shape=(-1,))
-                yield from (None,) * pair
+                yield from (None for _ in argument.fields[1:])
             else:
-                yield from (side if side is None else Operand(_constant(side)) for side in _sides(fields[name]))
+                for number in (fields[field] for field in argument.fields):
+                    yield None if number is None else Operand(_constant(number))
         elif not isinstance(argument, (MaxCount, Choice)):
-            for field, given in zip(argument.names, _given_names(argument), strict=True):
+            for field, given in zip(argument.fields, _given_names(argument), strict=True):
                 outside = NO_BIRTHS if field == "logits" else 0.0
                 if fields[field] is None:
                     yield None
@@ -205,10 +205,6 @@ def _operands(
                     yield _aligned(given, len(call.first.shape), traced[given], outside)
                 else:
                     yield Operand(_constant(fields[field].numpy()), outside=outside)
-
-
-def _sides(number: Any) -> tuple[Any, ...]:
-    return number if isinstance(number, tuple) else (number,)
 
 
 def _aligned(name: str, rank: int, array: Any, outside: float | None = None) -> Operand:

@@ -9,12 +9,12 @@ from typing import Any
 from ..arrays import FLOATS
 from ..call import short
 from ..call.arguments import Births, Logits
-from ..call.checks import per_sample
 from ..call.declared import WITHIN
 from ..call.foreign import by_tensors, foreign_of
 from ..call.number_arguments import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
+from ..call.sample_numbers import on_host
 from ..ground.values import is_number, is_spread, shown
 from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
@@ -158,7 +158,7 @@ def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any 
         logits, births = _where(mask, "logits", logits, births, NO_BIRTHS)
     if is_spread(weight) or is_spread(gain):
         return spread_gradient(_BIRTH_LOSS_BACKWARD, logits, births, upstream, weight, gain)
-    weights = per_sample("birth_loss", "weight", weight, len(logits))
+    weights = on_host("birth_loss", "weight", weight, len(logits))
     return _BIRTH_LOSS_BACKWARD((logits, births, upstream.astype("float64") * weights, gain), backend="auto")
 
 

@@ -11,13 +11,22 @@ from ..backends import host, select
 from ..call import short
 from ..call.arguments import Argument
 from ..call.call import Call
-from ..call.number_arguments import PerSample
+from ..call.number_arguments import Kept, PerSample
 from ..call.operation import Operation
 from ..call.outputs import Outputs, given_back
 
 WEIGHT = PerSample("weight", "float64")
-# Upstream gradient times weight. It may be any number: that of a scaled loss may well be infinite.
-_COEFFICIENT = PerSample("coefficient", "float64", checked=False)
+
+
+class _Coefficient(Kept):
+    """Upstream gradient times weight. It may be any number: that of a scaled loss may well be infinite."""
+
+    def canon(self, call: Call, value: Any) -> tuple[Any]:
+        (made,) = super().canon(call, value)
+        return (made.detach().contiguous() if call.through_torch else made,)
+
+
+_COEFFICIENT = _Coefficient("coefficient")
 
 
 def declare_loss(
@@ -58,7 +67,7 @@ def run_graded(loss: Operation, values: Sequence[Any], backend: str, gradient: O
     for a second one would take half as long again. Else it is empty. foreseen: see birth_loss.py.
     """
     call = Call(loss.op, backend)
-    fields = loss.checked(call, values)
+    fields = loss.record(call, values)
     chosen = select.select_host(loss.op, backend)
     outputs, size, slopes, foreseen = loss.outputs.make(call), (call.samples, call.elements), {}, None
     if gradient and chosen == "cpu" and all(each.dtype == "float32" for each in call.head or [call.first]):

@@ -11,7 +11,8 @@ import torch
 from ..arrays import Array
 from ..backends import host
 from ..backends.float_mode import default_floats
-from ..call import checks, short
+from ..call import short
+from ..call.sample_numbers import on_host
 
 _SAVED = object()  # stands for a tensor that autograd keeps
 _PLAIN = {float, int, str, np.ndarray, type(None)}  # of most other values: torch's isinstance takes three times as long
@@ -82,7 +83,7 @@ class Once(torch.autograd.Function):
 @default_floats
 def coefficient(op: str, upstream: Any, weight: Any) -> Any:
     """Upstream gradient times weight, in float64."""
-    return np.ascontiguousarray(upstream.double().numpy() * checks.per_sample(op, "weight", weight, len(upstream)))
+    return np.ascontiguousarray(upstream.double().numpy() * on_host(op, "weight", weight, len(upstream)))
 
 
 def _scaled(op: str, slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:

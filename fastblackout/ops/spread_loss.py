@@ -41,7 +41,7 @@ def spread_loss(
     name, given = ("logits", logits) if expected is None else ("expected", expected)
     through = through_torch(given, backend)
     call = Call(_OP, backend, through, through and is_traced(given))
-    (x,), (born,) = Logits(name).on_host(call, given), Births("births").on_host(call, births)
+    (x,), (born,) = Logits(name).canon(call, given), Births("births").canon(call, births)
     here = x.device == "cpu" and not call.traced
     if not x.samples or not x.elements:
         return x.like(loss(x.value, born.value, 1.0, backend=backend)).give()

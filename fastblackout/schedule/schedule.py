@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import is_traced
-from ..call.probabilities import as_prob
+from ..call.sample_numbers import pair_on_host
 from ..ground.persistent import Table
 from ..ground.values import check_integer, check_name, common_shape, real_array, shown
 from ..probability import Prob
@@ -93,7 +93,7 @@ class Schedule:
         shape = real_array(op, "p", p.p if isinstance(p, Prob) else p).shape
         if len(shape) != 1 or shape[0] < 2:
             raise ValueError(f"{op}: p: shape must be (steps + 1,) with steps at least 1, got {tuple(shape)}")
-        p, q = (np.array(side) for side in as_prob(p, shape[0], op, "p"))
+        p, q = (np.array(side) for side in pair_on_host(op, "p", p, shape[0]))
         if p[0] != 1.0 or q[0] != 0.0:
             raise ValueError(f"{op}: p: p[0] must be 1 (and q[0] 0), got {float(p[0])!r} (and {float(q[0])!r})")
         wrong = tables.death(np, p[:-1], q[:-1], p[1:], q[1:]) <= 0.0
