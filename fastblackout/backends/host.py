@@ -19,7 +19,7 @@ def run(
     made: Mapping[str, Any],
     size: tuple[int, int],
 ) -> None:
-    """The C++ kernel `name`, or its twin; writes `made`, the outputs by name, None where one is not asked for.
+    """The C++ kernel `name`, or its twin by keywords; writes `made`: outputs by name, None where one is not asked for.
 
     backend: "cpu" or "reference". fields: the record of the call: arrays, numbers of samples as NumPy (samples,), the
     key as a fb.Philox.
@@ -35,7 +35,7 @@ def run(
 
 @default_floats
 def _run_twin(twin: Callable[..., Any], fields: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    results = twin(*_readable(fields.values()), *_asked(made))
+    results = twin(**{name: _readable(value) for name, value in fields.items()}, **_asked(made))
     for array, result in zip(made.values(), results if isinstance(results, tuple) else (results,), strict=True):
         if isinstance(array, Array):
             store(result, array)
@@ -43,10 +43,22 @@ def _run_twin(twin: Callable[..., Any], fields: Mapping[str, Any], made: Mapping
             array[...] = result
 
 
+def flat(fields: Iterable[Any]) -> list[Any]:
+    """The fields of a record, those of a tuple one after the other, as the compiled kernels and torch's schemas have
+    them."""
+    made: list[Any] = []
+    for field in fields:
+        if type(field) is tuple:
+            made += field
+        else:
+            made.append(field)
+    return made
+
+
 def _described(values: Iterable[Any]) -> list[Any]:
     """What csrc/bindings/host_reader.h reads of arguments and outputs."""
     given: list[Any] = []
-    for value in values:
+    for value in flat(values):
         if type(value) is Array:
             value = value.described() if value.is_tensor else value.value
         elif isinstance(value, Philox):
@@ -55,14 +67,17 @@ def _described(values: Iterable[Any]) -> list[Any]:
     return given
 
 
-def _readable(values: Iterable[Any]) -> list[Any]:
-    """The arguments of a twin."""
-    return [value.numpy() if isinstance(value, Array) else value for value in values]
+def _readable(value: Any) -> Any:
+    """A field as a twin reads it."""
+    if type(value) is tuple:
+        return tuple(map(_readable, value))
+    return value.numpy() if isinstance(value, Array) else value
 
 
-def _asked(made: Mapping[str, Any]) -> tuple[Any, ...]:
+def _asked(made: Mapping[str, Any]) -> dict[str, Any]:
     """What a twin with outputs to choose from is told of them: their names, and the dtype of the model input."""
     if "model_input" not in made:
-        return ()
+        return {}
     model_input = made["model_input"]
-    return {name for name, array in made.items() if array is not None}, model_input.dtype if model_input else "float32"
+    names = {name for name, array in made.items() if array is not None}
+    return {"outputs": names, "input_dtype": model_input.dtype if model_input else "float32"}

@@ -37,8 +37,14 @@ class Argument:
     parts: tuple[str, ...]
 
     @property
-    def fields(self) -> list[str]:
+    def fields(self) -> Sequence[str]:
+        """The names of what kernels read. The last may be a tuple of several parts."""
         return [part.split()[-1] for part in self.parts]
+
+    def from_schema(self, parts: Sequence[Any]) -> Sequence[Any]:
+        """The fields, of the parts that torch's dispatcher hands over."""
+        last = len(self.fields) - 1
+        return parts if len(parts) == last + 1 else (*parts[:last], tuple(parts[last:]))
 
     def tensors(self, value: Any) -> list[Any]:
         """The torch tensors in a value."""
@@ -129,7 +135,6 @@ class Draws(Argument):
             raise ValueError(f"{call.op}: {name}: {rule}, got {array.shape}")
         checks.same_library(call.op, name, array, call.first_name, first)
         checks.same_device(call.op, name, array, call.first_name, first)
-        call.draws = array
         return (array,)
 
 

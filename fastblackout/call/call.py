@@ -22,23 +22,26 @@ class Call:
 
     through_torch: its arguments become tensors, for a device or for torch's own tracing. traced: torch traces it, so
     that no value of a tensor may be looked at.
+    record: the fields that kernels and twins read, by name, in their order.
     read: what the op reads beside its first array, by argument: no output may lie in its memory.
     """
 
     first: Any = None
     first_name = ""
     samples = elements = 1
-    draws: Array | None = None  # of a network, several for each sample
-    head: tuple[Array, ...] = ()  # of a network, the arrays that a law is made of
-    most: tuple[str, int | None] = ("", None)  # the name of that law, and the largest max_count that it takes
-    states: int | None = None  # of which the head has a logit each: must be max_count + 1
-    weights: tuple[str, Array] | None = None  # of the states that are predicted, and their name
     one = False  # whether one matrix serves all samples
     into: Array | None = None  # the `out` that the output is copied to
 
     def __init__(self, op: str, backend: str, through_torch: bool = False, traced: bool = False) -> None:
         self.op, self.backend, self.through_torch, self.traced = op, backend, through_torch, traced
         self.read: dict[str, Any] = {}
+        self.record: dict[str, Any] = {}
+
+    def arrays(self, field: str) -> list[Array]:
+        """Those of a field, which torch's dispatcher hands over as tensors."""
+        value = self.record.get(field)
+        values = value if type(value) is tuple else (value,)
+        return [each if type(each) is Array else Array(each, self.op, field) for each in values if each is not None]
 
     def begin(self, name: str, array: Array) -> None:
         """Takes the first array, in whose memory an output may lie."""

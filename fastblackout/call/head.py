@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from ..arrays import FLOATS, Array, adopt
@@ -10,6 +10,7 @@ from ..ground.values import check_name, shown
 from . import checks
 from .arguments import Argument
 from .call import Call
+from .number_arguments import MaxCount
 from .outputs import Outputs
 
 # The laws, and how many arrays the head of each may have. A law is known to the kernels by its place here, which is its
@@ -38,7 +39,7 @@ class Head(Argument):
     """(family, head): the name of a law, and the arrays of the shape of the first argument that it is made of, or the
     one array that has an axis of states after that shape."""
 
-    names = ("family", *(f"head_{at}" for at in range(MOST_HEAD)))
+    names = fields = "family", "head"
     parts = ("int family", "Tensor head_0", *(f"Tensor? head_{at}" for at in range(1, MOST_HEAD)))
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
@@ -54,10 +55,8 @@ class Head(Argument):
         if len(head) not in counts:
             raise ValueError(f"{call.op}: head: {rule}, got {len(head)}")
         states = family in OF_STATES
-        call.head = tuple(self._array(call, f"head[{at}]", each, states) for at, each in enumerate(head))
-        call.most = family, MOST_COUNT.get(family)
-        call.states = call.head[0].shape[-1] if states else None
-        return (list(FAMILIES).index(family), *call.head, *[None] * (MOST_HEAD - len(head)))
+        arrays = [self._array(call, f"head[{at}]", each, states) for at, each in enumerate(head)]
+        return list(FAMILIES).index(family), (*arrays, *[None] * (MOST_HEAD - len(head)))
 
     def from_parts(self, *parts: Any) -> Any:
         family, *head = parts
@@ -76,20 +75,29 @@ class Head(Argument):
         return array
 
 
+class MaxCountOfHead(MaxCount):
+    """The largest count of an op with a head, before it in the record."""
+
+    def canon(self, call: Call, value: Any) -> tuple[int]:
+        (made,) = super().canon(call, value)
+        family = list(FAMILIES)[call.record["family"]]
+        if made > (most := MOST_COUNT.get(family, made)):
+            raise ValueError(f"{call.op}: max_count: must be at most {most} for family {family!r}, got {made}")
+        if family in OF_STATES and (states := call.record["head"][0].shape[-1]) != made + 1:
+            rule = f"must have max_count + 1 = {made + 1} states in its last dimension for family {family!r}"
+            raise ValueError(f"{call.op}: head: {rule}, got {states}")
+        return (made,)
+
+
 class LikeHead(Outputs):
-    """An output like each array of the head, the third argument of the registered op and those that follow it."""
+    """An output like each array of the head."""
 
     names = tuple(f"grad_{at}" for at in range(MOST_HEAD))
     schema = ", str backend) -> Tensor[]"
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
         made: dict[str, Any] = dict.fromkeys(self.names)
-        return made | dict(zip(self.names, (array.empty_like() for array in call.head), strict=False))
-
-    def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
-        head = arguments[2 : 2 + MOST_HEAD]
-        call.head = tuple(Array(each, call.op, "") for each in head if each is not None)
-        return super().request(call, arguments)
+        return made | dict(zip(self.names, (array.empty_like() for array in call.arrays("head")), strict=False))
 
     def give(self, call: Call, made: Iterable[Any]) -> tuple[Any, ...]:
         return tuple(array for array in made if array is not None)

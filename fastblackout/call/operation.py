@@ -48,7 +48,8 @@ class Operation:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
         self.spread, self.cells = spread and default_floats(spread), cells
-        self.fields = [field for each in arguments for field in each.fields]
+        self.kinds = [(each, each.fields) for each in arguments]
+        self.fields = [field for _, fields in self.kinds for field in fields]
         self.numbers = [(at, each.differs) for at, each in enumerate(arguments) if isinstance(each, Numbers)]
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         DECLARED[name] = self
@@ -81,26 +82,24 @@ class Operation:
 
                 return torch_registry.call(self, tensors[0], values, request, backend)
         call = Call(self.op, backend)
-        record = self.record(call, values)
+        self.read(call, values)
         chosen = select.select_host(self.ranked_as, backend)
         made = self.outputs.make(call, *request)
-        self.resolve_key(call, record, values)
-        host.run(self.name, self.twin, chosen, record, made, (call.samples, call.elements))
+        self.resolve_key(call, values)
+        host.run(self.name, self.twin, chosen, call.record, made, (call.samples, call.elements))
         given = [each.give() if type(each) is Array else given_back(call, each) for each in made.values()]
         return self.outputs.give(call, given)
 
-    def record(self, call: Call, values: Sequence[Any]) -> dict[str, Any]:
-        """What kernels and twins read, by name, in their order. The key in it is left to `resolve_key`."""
-        fields: list[Any] = []
-        for argument, value in zip(self.arguments, values, strict=True):
-            fields += argument.canon(call, value)
-        return dict(zip(self.fields, fields, strict=True))
+    def read(self, call: Call, values: Sequence[Any]) -> None:
+        """Fills the call's record. The key in it is left to `resolve_key`."""
+        for (argument, fields), value in zip(self.kinds, values, strict=True):
+            call.record.update(zip(fields, argument.canon(call, value), strict=True))
 
-    def resolve_key(self, call: Call, record: dict[str, Any], values: Sequence[Any]) -> None:
+    def resolve_key(self, call: Call, values: Sequence[Any]) -> None:
         """Last of all, so that a call that is refused draws no seed."""
         if self.key is not None:
             at, key = self.key
-            record["key"] = key.resolve(call, values[at])
+            call.record["key"] = key.resolve(call, values[at])
 
     def split(self, parts: Sequence[Any]) -> Iterator[tuple[Argument, Sequence[Any]]]:
         """Every argument with its own of the parts of the torch schema."""
@@ -113,7 +112,7 @@ class Operation:
         """The host's kernels on the parts of the torch schema, with all checks of a direct call. made: tensors."""
         call = Call(self.op, "auto")
         values = [argument.from_parts(*some) for argument, some in self.split(parts)]
-        record = self.record(call, values)
-        self.resolve_key(call, record, values)
+        self.read(call, values)
+        self.resolve_key(call, values)
         arrays = {name: None if tensor is None else Array(tensor, self.op, name) for name, tensor in made.items()}
-        host.run(self.name, self.twin, chosen, record, arrays, (call.samples, call.elements))
+        host.run(self.name, self.twin, chosen, call.record, arrays, (call.samples, call.elements))

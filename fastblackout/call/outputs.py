@@ -152,25 +152,16 @@ class Single(Outputs):
         return as_it_came(value, call.first) if call.first.came_as and not self.dtype else value
 
 
-class _OfDraws(Outputs):
-    """Outputs that follow the draws of a network, the second argument."""
-
-    def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
-        call.draws = Array(arguments[1], call.op, "")
-        return super().request(call, arguments)
-
-
-class LikeDraws(_OfDraws):
+class LikeDraws(Outputs):
     """One output like the draws of a network."""
 
     names = ("grad",)
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
-        assert call.draws is not None
-        return {"grad": call.draws.empty_like()}
+        return {"grad": call.arrays("logits")[0].empty_like()}
 
 
-class LossAndNorms(_OfDraws):
+class LossAndNorms(Outputs):
     """A loss for each sample, float32 (B,), and for its gradient the norms that it is made of, float64, of S draws:
     (B, S (S + 1) / 2). The public op returns the loss alone."""
 
@@ -178,8 +169,7 @@ class LossAndNorms(_OfDraws):
     schema = ", str backend) -> (Tensor, Tensor)"
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
-        assert call.draws is not None
-        count = call.draws.shape[0]
+        count = call.arrays("logits")[0].shape[0]
         return {
             "loss": _for_samples(call, "float32"),
             "norms": _for_samples(call, "float64", count * (count + 1) // 2),

@@ -112,7 +112,6 @@ class Prediction(Argument):
             check(call.op, name, array, call.first_name, call.first)
         if name == "x_0":
             return array, None
-        call.weights = name, array
         return None, array
 
 
@@ -154,11 +153,12 @@ class MatrixPair(Argument):
         op, x, states = call.op, call.first, before.shape[-1]
         matrices.check_index_use(op, index, shared)
         matrices.check_holds(op, call.first_name, x.dtype, states)
-        if call.weights is not None:
-            name, weights = call.weights
-            if weights.shape != (*x.shape, states):
+        if (weights := call.record["weights"]) is not None:
+            shape = weights.shape if x.shape or call.through_torch else weights.shape[1:]  # as Prediction gives it
+            if shape != (*x.shape, states):
+                name = "logits" if call.record["is_logits"] else "probs"
                 rule = f"shape must be that of {call.first_name} and S, {(*x.shape, states)}"
-                raise ValueError(f"{op}: {name}: {rule}, got {weights.shape}")
+                raise ValueError(f"{op}: {name}: {rule}, got {shape}")
         which = _index(call, index)
         count = max(before.shape[0], after.shape[0])
         for name, array in (("before", before), ("after", after)):

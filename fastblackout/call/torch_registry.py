@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..arrays import Array, is_traced
 from ..backends import select
+from ..backends.host import flat
 from ..backends.wrong_values import check_values, flag
 from .call import Call
 from .declared import DECLARED
@@ -35,13 +36,13 @@ calls: dict[str, Callable[..., Any]] = {}  # the registered ops, by the way arou
 def call(op: Operation, deciding: Tensor, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
     """An op on tensors. deciding: the one that chooses the way."""
     now = Call(op.op, backend, through_torch=True, traced=is_traced(deciding))
-    record = op.record(now, values)
+    op.read(now, values)
     if now.traced or op.extend is not None:
         select.check_name(op.op, backend)
-        registered = functools.partial(_registered, op, now, record, values)
+        registered = functools.partial(_registered, op, now, values)
         return op.outputs.give(now, op.outputs.traced(now, registered, request))
     made = _made(op, now, request)
-    run(op, backend, _parts(op, now, record, values), made)
+    run(op, backend, _parts(op, now, values), made)
     return op.outputs.give(now, made.values())
 
 
@@ -50,15 +51,15 @@ def _made(op: Operation, now: Call, request: Sequence[Any]) -> dict[str, Any]:
     return {name: None if array is None else array.value for name, array in op.outputs.make(now, *request).items()}
 
 
-def _registered(op: Operation, now: Call, record: dict[str, Any], values: Sequence[Any], *said: Any) -> Any:
+def _registered(op: Operation, now: Call, values: Sequence[Any], *said: Any) -> Any:
     """The registered op. said: what its schema asks of the outputs."""
-    return calls[op.name](*_parts(op, now, record, values), *said, now.backend)
+    return calls[op.name](*_parts(op, now, values), *said, now.backend)
 
 
-def _parts(op: Operation, now: Call, record: dict[str, Any], values: Sequence[Any]) -> list[Any]:
+def _parts(op: Operation, now: Call, values: Sequence[Any]) -> list[Any]:
     """All arguments as the schema has them. The key comes last of all: a call that is refused draws none."""
-    op.resolve_key(now, record, values)
-    return [field.value if isinstance(field, Array) else field for field in record.values()]
+    op.resolve_key(now, values)
+    return [field.value if isinstance(field, Array) else field for field in flat(now.record.values())]
 
 
 def run(op: Operation, backend: str, parts: Sequence[Any], made: dict[str, Any]) -> None:
@@ -86,6 +87,8 @@ def register(op: Operation) -> None:
     def kernel(*arguments: Any, fake: bool = False) -> Any:
         *parts, backend = arguments
         now = Call(op.op, backend, through_torch=True)
+        for kind, some in op.split(parts):
+            now.record.update(zip(kind.fields, kind.from_schema(some), strict=True))
         made = _made(op, now, op.outputs.request(now, parts))
         if not fake:
             run(op, backend, op.outputs.parts(parts), made)

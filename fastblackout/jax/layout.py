@@ -109,7 +109,8 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
                 argument.read(call, value)
         _mask(call, known.get("mask"), traced.get("mask"))
         return None
-    fields = declared.record(call, values)
+    declared.read(call, values)
+    fields = call.record
     mask = _mask(call, known.get("mask"), traced.get("mask"))
     kernel = f"{name}_backward" if upstream else name
     names, made = _outputs(DECLARED[kernel], call, request)

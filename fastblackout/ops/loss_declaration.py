@@ -67,14 +67,15 @@ def run_graded(loss: Operation, values: Sequence[Any], backend: str, gradient: O
     for a second one would take half as long again. Else it is empty. foreseen: see birth_loss.py.
     """
     call = Call(loss.op, backend)
-    fields = loss.record(call, values)
+    loss.read(call, values)
     chosen = select.select_host(loss.op, backend)
     outputs, size, slopes, foreseen = loss.outputs.make(call), (call.samples, call.elements), {}, None
-    if gradient and chosen == "cpu" and all(each.dtype == "float32" for each in call.head or [call.first]):
+    if gradient and chosen == "cpu" and all(each.dtype == "float32" for each in call.arrays("head") or [call.first]):
         slopes, foreseen = gradient.outputs.make(call), short.foreseen()
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):  # as any number, it may be infinite
-            fields["ahead"] = fields["weight"] * foreseen if foreseen is not None else np.ones(call.samples)
+            ahead = call.record["weight"] * foreseen if foreseen is not None else np.ones(call.samples)
+            call.record["ahead"] = ahead
     name = f"{loss.name}_and_slopes" if slopes else loss.name
-    host.run(name, loss.twin, chosen, fields, outputs | slopes, size)
+    host.run(name, loss.twin, chosen, call.record, outputs | slopes, size)
     made = [given_back(call, each) for each in outputs.values()]
     return made, chosen, [each.value for each in slopes.values() if each is not None], foreseen

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..call.arguments import Births, Counts
-from ..call.head import Head, LikeHead, arrays_of_head
-from ..call.number_arguments import MaxCount, PerSample
+from ..call.head import Head, LikeHead, MaxCountOfHead, arrays_of_head
+from ..call.number_arguments import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
 from ..reference import posterior_loss as reference
@@ -21,7 +21,7 @@ _POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
     Births("births"),
     WEIGHT,
     PerSample("offset"),
-    MaxCount(),
+    MaxCountOfHead(),
     loss=(Single("loss", "float32", like="sample"), reference.posterior_loss),
     gradient=(LikeHead(), reference.posterior_loss_backward),
 )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..call.arguments import Counts
-from ..call.head import Head
-from ..call.number_arguments import Key, MaxCount, PerSample, Probability
+from ..call.head import Head, MaxCountOfHead
+from ..call.number_arguments import Key, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
@@ -25,7 +25,7 @@ _POSTERIOR_STEP = Operation(
     Probability("step", missing="as Schedule.bridge(k_t, k_s) makes it"),
     PerSample("offset"),
     Key(),
-    MaxCount(),
+    MaxCountOfHead(),
     PerSample("center"),
     PerSample("scale"),
     outputs=Chosen("x_s", result=Stepped),

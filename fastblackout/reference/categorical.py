@@ -158,15 +158,15 @@ def build_table(probs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint
 
 
 def categorical_table(
-    state: NDArray[Any], table: NDArray[np.int64], guide: Any, index: NDArray[np.int64] | None, key: Philox
+    state: NDArray[Any], thresholds: NDArray[np.int64], guide: Any, index: NDArray[np.int64] | None, key: Philox
 ) -> NDArray[Any]:
     """`categorical` with the thresholds of build_table; the guide would only make the search short."""
-    _check_index("categorical", index, len(table))
-    x = _state_rows("categorical", "state", state, table.shape[1])
+    _check_index("categorical", index, len(thresholds))
+    x = _state_rows("categorical", "state", state, thresholds.shape[1])
     v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
     out = np.empty_like(x)
     for sample, row in enumerate(x):
-        matrix = table[matrix_of(index, len(table), sample)]
+        matrix = thresholds[matrix_of(index, len(thresholds), sample)]
         for used in np.unique(row):
             where = row == used
             out[sample, where] = np.searchsorted(matrix[used], v[sample, where], side="right")

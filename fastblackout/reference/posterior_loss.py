@@ -123,30 +123,33 @@ SLOPES: dict[int, Callable[..., Any]] = {
 }
 
 
-def posterior_loss(x_t: NDArray[Any], family: int, *others: Any) -> NDArray[np.float32]:
+def posterior_loss(
+    x_t: NDArray[Any], family: int, head: Sequence[NDArray[Any] | None], births: NDArray[Any],
+    weight: NDArray[Any], offset: NDArray[np.float64], max_count: int,
+) -> NDArray[np.float32]:  # fmt: skip
     """weight_b times the sum over a sample of -log P(births), float32 (B,), of values that are looked at first.
 
-    x_t: (B, ...) counts in 0..max_count. others: the MOST_HEAD arrays of a head, None where the law has fewer, then
-    births, weight, offset, max_count.
-    head: x_t's shape, or with a last axis of states, float16, float32 or float64 (rounded to float32), uint16 as the
+    x_t: (B, ...) counts in 0..max_count. head: the MOST_HEAD arrays of a head, None where the law has fewer, each of
+    x_t's shape, or with a last axis of states, float16, float32 or float64 (rounded to float32), uint16 as the
     bits of bfloat16. births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
     """
-    *head, births, weight, offset, max_count = others
-    head, births = head_arrays(*head), _widened(births)
-    _check(x_t, head, births, max_count)
+    arrays, births = head_arrays(*head), _widened(births)
+    _check(x_t, arrays, births, max_count)
     with np.errstate(over="ignore", under="ignore"):
         room, n = _counts(x_t, births, max_count)
-        losses = LOSSES[family](head, offset, room, n, max_count).astype(np.float32)
+        losses = LOSSES[family](arrays, offset, room, n, max_count).astype(np.float32)
         return (weight.astype(np.float64) * sum_sample(losses)).astype(np.float32)
 
 
-def posterior_loss_backward(x_t: NDArray[Any], family: int, *others: Any) -> tuple[NDArray[Any] | None, ...]:
+def posterior_loss_backward(
+    x_t: NDArray[Any], family: int, head: Sequence[NDArray[Any] | None], births: NDArray[Any],
+    coefficient: NDArray[Any], offset: NDArray[np.float64], max_count: int,
+) -> tuple[NDArray[Any] | None, ...]:  # fmt: skip
     """The gradients by the arrays of the head, each in its shape and dtype (uint16: the bits of bfloat16), or None.
 
-    others: as above, with coefficient in place of weight, float64 (B,): upstream gradient times weight, rounded once to
+    All as above, with coefficient in place of weight, float64 (B,): upstream gradient times weight, rounded once to
     float32, as the derivative is.
     """
-    *head, births, coefficient, offset, max_count = others
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         room, n = _counts(x_t, _widened(births), max_count)
         slopes = SLOPES[family](head_arrays(*head), offset, room, n, max_count)

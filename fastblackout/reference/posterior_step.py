@@ -49,7 +49,7 @@ from .philox import Stream
 from .posterior_loss import beta_binomial_shapes, check_head, head_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -105,23 +105,23 @@ BIRTHS = {
 
 
 def posterior_step(
-    x_t: NDArray[Any], family: int, *others: Any
+    x_t: NDArray[Any], family: int, head: Sequence[NDArray[Any] | None], p: NDArray[np.float64], q: NDArray[np.float64],
+    offset: NDArray[Any], key: Philox, max_count: int, center: NDArray[Any], scale: NDArray[Any],
+    outputs: Collection[str], input_dtype: str,
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:  # fmt: skip
     """x_s = x_t + births by the law of a family, one of BIRTHS, and the model input.
 
-    x_t: (B, ...) counts in 0..max_count. others: the MOST_HEAD arrays of a head, as in posterior_loss, then p, q,
-    offset, key, max_count, center, scale, outputs, input_dtype, with p, q, offset, center, scale (B,). Returns (x_s in
+    x_t: (B, ...) counts in 0..max_count. head: as in posterior_loss. p, q, offset, center, scale: (B,). Returns (x_s in
     the dtype of x_t, model_input), None for what `outputs` does not name. ValueError, before anything is computed, for
     wrong values.
     """
-    *head, p, q, offset, key, max_count, center, scale, outputs, input_dtype = others
     op = "posterior_step"
     x = common.count_rows(x_t, max_count, key, op, "x_t")
     common.check_prob(p, q, op, "step")
-    head = head_arrays(*head)
-    check_head(op, head)
+    arrays = head_arrays(*head)
+    check_head(op, arrays)
     with np.errstate(under="ignore"):
-        x_s = x + BIRTHS[family](head, offset, max_count - x, p, q, key, max_count)
+        x_s = x + BIRTHS[family](arrays, offset, max_count - x, p, q, key, max_count)
     return (
         x_s.astype(x_t.dtype).reshape(x_t.shape) if "x_s" in outputs else None,
         common.model_input(x_s, center, scale, input_dtype).reshape(x_t.shape) if "model_input" in outputs else None,
