@@ -9,6 +9,9 @@ import triton.language as tl
 from . import factorials
 from . import portfloat as pf
 
+# The constants of the reference, which says what they mean.
+_LEAST = tl.constexpr(2.0**-84)
+_CUT, _FAR, _WIDEST = tl.constexpr(40.0), tl.constexpr(64.0), tl.constexpr(5.0)
 _NONE = tl.constexpr(-1e300)
 
 
@@ -30,7 +33,7 @@ def _positive_part(a):
 @triton.jit
 def _edge_e(t):
     far = tl.where(t < 0.0, 0.0 - t, t)
-    return tl.where(far > 40.0, 0.0, pf.exp(0.0 - far))
+    return tl.where(far > _CUT, 0.0, pf.exp(0.0 - far))
 
 
 @triton.jit
@@ -52,7 +55,7 @@ def _above(t, e, inverse):
 
 @triton.jit
 def clamped_wide(wide):
-    return tl.where(wide < -5.0, -5.0, tl.where(wide > 5.0, 5.0, wide))
+    return tl.where(wide < -_WIDEST, -_WIDEST, tl.where(wide > _WIDEST, _WIDEST, wide))
 
 
 @triton.jit
@@ -65,8 +68,8 @@ def _component(x, room, most, mean, wide, PLACE: tl.constexpr):
     near = (1.0 - r) * (d / (0.0 - pf.log(tl.where(d > 1.0, 0.5, r))))
     drop = tl.where(d > 1.0, 1.0 - r, near)
     t = ((x - 0.5) - mu) * d
-    least = -64.0 - room * d
-    t_0 = tl.where(t > 64.0, 64.0, tl.where(t < least, least, t))
+    least = -_FAR - room * d
+    t_0 = tl.where(t > _FAR, _FAR, tl.where(t < least, least, t))
     moved = t - t_0
     up, down = _positive_part(moved), tl.where(moved < 0.0, 0.0 - moved, 0.0)
     return t_0, d, narrow, drop, (mu - x) + 0.5, up, down
@@ -143,7 +146,7 @@ def walk(x, room, offset, t_0, d, centre, n_0, up, live, goal, WAY: tl.constexpr
     e, inverse = _edge_at(t)
     share = 1.0 / ((1.0 + e) * (x + n_0))
     h = (n_0 * (share * (1.0 + e))) * _ratio(left, middle_0, middle_1, right, middle, n_0)
-    enough = (n_0 > first) & (h >= 5.169878828456423e-26)
+    enough = (n_0 > first) & (h >= _LEAST)
     live = live & _pick(up, n_0 == n_0, enough, WAY)
     h = tl.where(live, _pick(up, one, h, WAY), 0.0)
     n = _pick(up, n_0, n_0 - 1.0, WAY)
@@ -166,7 +169,7 @@ def walk(x, room, offset, t_0, d, centre, n_0, up, live, goal, WAY: tl.constexpr
             scales += tl.where(h > 0.0, weight * (a * f_a - b * f_b), 0.0)
             t, e = ahead, e_ahead
         further = (h * (above * (share * (1.0 + e_ahead)))) * _ratio(left, middle_0, middle_1, right, middle, k)
-        go_on = (further >= 5.169878828456423e-26) & (n != last)
+        go_on = (further >= _LEAST) & (n != last)
         if WAY == 0:
             go_on = go_on & ((total > goal) == 0)
         inverse = inverse_ahead

@@ -59,6 +59,7 @@ _LEAST = 2.0**-84  # of h, where a walk stops
 _CUT = 40.0  # from here on an edge's exp(-|t|) is taken for 0
 _FAR = 64.0  # how far outside, in s, a mean may lie
 _NONE = -1e300  # the log of the weight of a part that is not there
+_WIDEST = 5.0  # the log of a scale is taken within this of 0
 
 
 class Edges(NamedTuple):
@@ -101,7 +102,7 @@ class Law:
         k = self.components
         place = np.array([0.6 * (j - (k - 1) * 0.5) for j in range(k)])[:, None, None]
         mu = (0.5 * self.most) * ((1.0 + mean) + place)
-        clamped = np.where(wide < -5.0, -5.0, np.where(wide > 5.0, 5.0, wide))
+        clamped = np.where(wide < -_WIDEST, -_WIDEST, np.where(wide > _WIDEST, _WIDEST, wide))
         self.free = clamped == wide
         self.narrow = pf.exp(0.0 - clamped)
         self.d = (32.0 * self.narrow) / self.most

@@ -8,19 +8,22 @@
 namespace fastblackout {
 
 constexpr int kMostComponents = 3;
-constexpr double kLeastWeight = 5.169878828456423e-26;  // 2^-84, where a walk stops
-constexpr double kNoPart = -1e300;                      // the log of the weight of a part that is not there
+constexpr double kLeastWeight = 0x1p-84;  // of h, where a walk stops
+constexpr double kCut = 40.0;             // from here on an edge's exp(-|t|) is taken for 0
+constexpr double kFar = 64.0;             // how far outside, in s, a mean may lie
+constexpr double kWidest = 5.0;           // the log of a scale is taken within this of 0
+constexpr double kNoPart = -1e300;        // the log of the weight of a part that is not there
 
 FB_HD double at_most(double a, double b) { return a < b ? a : b; }
 FB_HD double at_least(double a, double b) { return a > b ? a : b; }
 FB_HD double positive_part(double a) { return a > 0.0 ? a : 0.0; }
 
-// The edge between two states: exp(-|t|), taken for 0 beyond 40, and 1 / (1 + exp(-|t|)).
+// The edge between two states: exp(-|t|), taken for 0 beyond kCut, and 1 / (1 + exp(-|t|)).
 struct LogisticEdge {
   double t, e, inverse;
 };
 FB_HD double minus_far(double t) { return 0.0 - (t < 0.0 ? 0.0 - t : t); }
-FB_HD double edge_e_of(double minus_far, double e) { return minus_far < -40.0 ? 0.0 : e; }  // from exp(minus_far)
+FB_HD double edge_e_of(double minus_far, double e) { return minus_far < -kCut ? 0.0 : e; }  // from exp(minus_far)
 FB_HD double edge_e(double t) { return edge_e_of(minus_far(t), portable_exp(minus_far(t))); }
 FB_HD LogisticEdge edge_at(double t) {
   const double e = edge_e(t);
@@ -43,7 +46,7 @@ FB_HD BayesElement bayes_element(double most, double room, double offset) {
 struct BayesComponent {
   double t_0, d, narrow, drop, centre, moved_up, moved_down;
 };
-FB_HD double clamped_wide(double wide) { return wide < -5.0 ? -5.0 : (wide > 5.0 ? 5.0 : wide); }
+FB_HD double clamped_wide(double wide) { return wide < -kWidest ? -kWidest : (wide > kWidest ? kWidest : wide); }
 
 FB_HD double component_place(int j, int components) {
   return 0.6 * (static_cast<double>(j) - (static_cast<double>(components) - 1.0) * 0.5);
@@ -54,8 +57,8 @@ FB_HD BayesComponent bayes_component(const BayesElement& x, double mean, double 
   const double narrow = portable_exp(0.0 - clamped_wide(wide)), d = (32.0 * narrow) / x.most, r = portable_exp(0.0 - d);
   const bool wide_enough = d > 1.0;
   const double near = (1.0 - r) * (d / (0.0 - portable_log(wide_enough ? 0.5 : r)));
-  const double t = ((x.x - 0.5) - mu) * d, least = -64.0 - x.room * d;
-  const double t_0 = t > 64.0 ? 64.0 : (t < least ? least : t), moved = t - t_0;
+  const double t = ((x.x - 0.5) - mu) * d, least = -kFar - x.room * d;
+  const double t_0 = t > kFar ? kFar : (t < least ? least : t), moved = t - t_0;
   return BayesComponent{t_0,           d, narrow, wide_enough ? 1.0 - r : near, (mu - x.x) + 0.5, moved > 0.0 ? moved : 0.0,
                         moved < 0.0 ? 0.0 - moved : 0.0};
 }
