@@ -43,8 +43,12 @@ namespace FB_ISA {
 #include "cpu/per_isa/element.inc"
 
 // The law of out as element.inc describes a Law. given: counts, p and q.
-struct BinomialLaw {
-  static constexpr int kInputs = 3, kFast = 4, kFields = 11, kStart = 3;
+using BinomialFields = HatFields<BinomialHat, &BinomialHat::count, &BinomialHat::p, &BinomialHat::q,
+                                 &BinomialHat::start, &BinomialHat::fraction, &BinomialHat::mean_1,
+                                 &BinomialHat::mean_2, &BinomialHat::a, &BinomialHat::b, &BinomialHat::squeeze,
+                                 &BinomialHat::alpha>;
+struct BinomialLaw : BinomialFields {
+  static constexpr int kInputs = 3, kFast = 4, kStart = 3;
 
   static FB_HD bool mirrored(const double* const* given, int e) { return given[1][e] > 0.5; }
   static FB_HD bool rejects(const double* const* given, int e) {
@@ -67,34 +71,6 @@ struct BinomialLaw {
     return binomial_hat(input[0][o], input[1][o], input[2][o]);
   }
   static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
-  static FB_HD BinomialHat load(const double (*hat)[kChunk], int e) {
-    BinomialHat h;
-    h.count = hat[0][e];
-    h.p = hat[1][e];
-    h.q = hat[2][e];
-    h.start = hat[3][e];
-    h.fraction = hat[4][e];
-    h.mean_1 = hat[5][e];
-    h.mean_2 = hat[6][e];
-    h.a = hat[7][e];
-    h.b = hat[8][e];
-    h.squeeze = hat[9][e];
-    h.alpha = hat[10][e];
-    return h;
-  }
-  static FB_HD void store(double (*hat)[kChunk], int e, const BinomialHat& h) {
-    hat[0][e] = h.count;
-    hat[1][e] = h.p;
-    hat[2][e] = h.q;
-    hat[3][e] = h.start;
-    hat[4][e] = h.fraction;
-    hat[5][e] = h.mean_1;
-    hat[6][e] = h.mean_2;
-    hat[7][e] = h.a;
-    hat[8][e] = h.b;
-    hat[9][e] = h.squeeze;
-    hat[10][e] = h.alpha;
-  }
   static FB_HD Candidate candidate(const BinomialHat& h, double u, double v) { return binomial_candidate(h, u, v); }
   static FB_HD bool accepts(const BinomialHat& h, double edge, double j, double v, double corrections) {
     return binomial_accepts(h, edge, j, v, corrections);

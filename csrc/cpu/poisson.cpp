@@ -38,8 +38,10 @@ namespace FB_ISA {
 #include "cpu/per_isa/element.inc"
 
 // The law of out as element.inc describes a Law. given: rates.
-struct PoissonLaw {
-  static constexpr int kInputs = 1, kFast = 2, kFields = 7, kStart = 1;
+using PoissonFields = HatFields<PoissonHat, &PoissonHat::rate, &PoissonHat::start, &PoissonHat::fraction,
+                                &PoissonHat::a, &PoissonHat::b, &PoissonHat::squeeze, &PoissonHat::inverse_alpha>;
+struct PoissonLaw : PoissonFields {
+  static constexpr int kInputs = 1, kFast = 2, kStart = 1;
 
   static FB_HD bool rejects(const double* const* given, int e) { return given[0][e] >= 10.0; }
   static FB_HD void fill(double (*input)[kChunk], int o, const double* const* given, int e) { input[0][o] = given[0][e]; }
@@ -53,26 +55,6 @@ struct PoissonLaw {
 #endif
   static FB_HD PoissonHat hat(const double (*input)[kChunk], int o) { return poisson_hat(input[0][o]); }
   static void invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k);
-  static FB_HD PoissonHat load(const double (*hat)[kChunk], int e) {
-    PoissonHat h;
-    h.rate = hat[0][e];
-    h.start = hat[1][e];
-    h.fraction = hat[2][e];
-    h.a = hat[3][e];
-    h.b = hat[4][e];
-    h.squeeze = hat[5][e];
-    h.inverse_alpha = hat[6][e];
-    return h;
-  }
-  static FB_HD void store(double (*hat)[kChunk], int e, const PoissonHat& h) {
-    hat[0][e] = h.rate;
-    hat[1][e] = h.start;
-    hat[2][e] = h.fraction;
-    hat[3][e] = h.a;
-    hat[4][e] = h.b;
-    hat[5][e] = h.squeeze;
-    hat[6][e] = h.inverse_alpha;
-  }
   static FB_HD Candidate candidate(const PoissonHat& h, double u, double v) { return poisson_candidate(h, u, v); }
   static FB_HD bool accepts(const PoissonHat& h, double edge, double j, double v, double corrections) {
     return poisson_accepts(h, edge, j, v, corrections);
