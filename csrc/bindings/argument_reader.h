@@ -50,7 +50,7 @@ class ArgumentReader {
   }
 
  private:
-  const py::args& given_;
+  const py::args given_;  // not a reference, as that may be to a temporary
   size_t at_ = 0;
 
   Own& own() { return static_cast<Own&>(*this); }
