@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..ground.values import check_integer
 from ..reference.redraw import MAX_STATES
-from .inputs import integer_of
 from .redraw import Redraw
 from .redraw_laws import MaskLaw
 
@@ -20,8 +20,8 @@ class Absorbing(Redraw):
     """
 
     def __init__(self, states: int, mask: int | None = None) -> None:
-        size = integer_of("Absorbing", "states", states, 2, MAX_STATES)
-        self.mask = size - 1 if mask is None else integer_of("Absorbing", "mask", mask, 0, size - 1)
+        size = check_integer("Absorbing", "states", states, 2, MAX_STATES)
+        self.mask = size - 1 if mask is None else check_integer("Absorbing", "mask", mask, 0, size - 1)
         self._begin(MaskLaw(size, self.mask))
 
     def _arguments(self) -> str:

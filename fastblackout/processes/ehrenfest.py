@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..backends.float_mode import default_floats
+from ..ground.values import check_integer
 from ..ops.transition import host_rows
 from ..probability import Prob
 from .base import Process
-from .inputs import MAX_STATES, integer_of, rate_of
+from .inputs import MAX_STATES, rate_of
 from .matrices.evaluation import Evaluation
 from .matrices.rounding import gamma, normalize
 from .matrices.series import ROW_SUM
@@ -36,7 +37,7 @@ class Ehrenfest(Process):
     """
 
     def __init__(self, balls: int, up: float = 1.0, down: float = 1.0) -> None:
-        self.balls = integer_of("Ehrenfest", "balls", balls, 1, MAX_STATES - 1)
+        self.balls = check_integer("Ehrenfest", "balls", balls, 1, MAX_STATES - 1)
         self.up, self.down = rate_of("Ehrenfest", "up", up), rate_of("Ehrenfest", "down", down)
         for name, rate in (("up", self.up), ("down", self.down)):
             if not 1e-150 <= rate <= 1e150:  # their quotient must be in float64's range

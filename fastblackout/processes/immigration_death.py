@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backends.float_mode import default_floats
+from ..ground.values import check_integer
 from .base import Process
-from .inputs import MAX_STATES, any_library, integer_of, like_of, move, rate_of
+from .inputs import MAX_STATES, any_library, like_of, move, rate_of
 from .matrices.evaluation import Evaluation, Evaluator
 from .matrices.rounding import gamma
 from .particles import add_particles, poisson_law, poisson_quantile
@@ -49,7 +50,7 @@ class ImmigrationDeath(Process):
             max_count = poisson_quantile(self.rate, 1e-12, MAX_STATES)
             if max_count >= MAX_STATES:
                 raise ValueError(f"{op}: rate: must leave Poisson(rate) within 0..{MAX_STATES - 1}, got {self.rate!r}")
-        self.max_count = integer_of(op, "max_count", max_count, 1, MAX_STATES - 1)
+        self.max_count = check_integer(op, "max_count", max_count, 1, MAX_STATES - 1)
         super().__init__(self.max_count + 1)
         n = np.arange(self.states)
         self._off_diagonal = np.zeros((self.states, self.states))

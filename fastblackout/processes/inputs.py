@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import COUNTS, Array, adopt
 from ..backends.float_mode import default_floats
-from ..ground.values import is_tensor, settled
+from ..ground.values import is_integer, is_tensor, settled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,14 +60,6 @@ def _is_foreign(value: Any) -> bool:
     if isinstance(value, np.ma.MaskedArray):
         return True
     return hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic)) and not is_tensor(value)
-
-
-def integer_of(op: str, argument: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{op}: {argument}: must be an integer, got {value!r}")
-    if not low <= int(value) <= high:
-        raise ValueError(f"{op}: {argument}: must be in {low}..{high}, got {value}")
-    return int(value)
 
 
 def rate_of(op: str, argument: str, value: Any, zero: bool = False) -> float:
@@ -179,7 +171,7 @@ def visible(value: Any) -> bool:
 
 def states_of(op: str, argument: str, value: Any, states: int) -> Any:
     """States as an int64 array or tensor, each in 0..states - 1. Waits for a device to look at the values."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    if is_integer(value):
         value = np.asarray(int(value))
     array = adopt(value, op, argument, COUNTS)
     x = array.value.long() if array.is_tensor else array.value.astype(np.int64)

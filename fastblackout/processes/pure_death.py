@@ -9,13 +9,14 @@ import numpy as np
 from ..arrays import COUNTS, adopt
 from ..call import checks
 from ..call.matrices import check_holds
+from ..ground.values import check_integer
 from ..ops.bridge import bridge_step
 from ..ops.thin import thin
 from ..ops.transition import counts_of, host_rows, thin_log_prob
 from ..philox import Philox
 from ..probability import Prob
 from .base import Process
-from .inputs import MAX_STATES, any_library, integer_of, like_of, move, one_a_sample, states_of
+from .inputs import MAX_STATES, any_library, like_of, move, one_a_sample, states_of
 from .matrices.evaluation import Evaluation
 from .matrices.lookup import Lookup, in_parts
 from .particles import binomial_error
@@ -37,7 +38,7 @@ class PureDeath(Process):
     """
 
     def __init__(self, max_count: int = 255) -> None:
-        super().__init__(integer_of("PureDeath", "max_count", max_count, 1, MAX_STATES - 1) + 1)
+        super().__init__(check_integer("PureDeath", "max_count", max_count, 1, MAX_STATES - 1) + 1)
         self.max_count = self.states - 1
 
     def _arguments(self) -> str:

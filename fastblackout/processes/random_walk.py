@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..ground.values import check_integer
 from .base import Process
-from .inputs import MAX_STATES, integer_of, rate_of
+from .inputs import MAX_STATES, rate_of
 from .matrices.evaluation import Evaluation, Evaluator
 from .matrices.rounding import UNIT, gamma, weighted
 
@@ -31,7 +32,7 @@ class RandomWalk(Process):
     """
 
     def __init__(self, states: int, rate: float = 1.0) -> None:
-        super().__init__(integer_of("RandomWalk", "states", states, 2, MAX_STATES))
+        super().__init__(check_integer("RandomWalk", "states", states, 2, MAX_STATES))
         self.rate = rate_of("RandomWalk", "rate", rate)
         self._values = -4 * self.rate * np.sin(np.pi * np.arange(self.states + 1) / (2 * self.states)) ** 2
 

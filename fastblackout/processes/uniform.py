@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..ground.values import check_integer
 from ..reference.redraw import MAX_STATES
-from .inputs import integer_of
 from .redraw import Redraw
 from .redraw_laws import UniformLaw
 
@@ -19,7 +19,7 @@ class Uniform(Redraw):
     """
 
     def __init__(self, states: int) -> None:
-        self._begin(UniformLaw(integer_of("Uniform", "states", states, 2, MAX_STATES)))
+        self._begin(UniformLaw(check_integer("Uniform", "states", states, 2, MAX_STATES)))
 
     def _arguments(self) -> str:
         return f"{self.states}"

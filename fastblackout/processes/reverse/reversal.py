@@ -14,13 +14,13 @@ import numpy as np
 from ...arrays import COUNTS, Array, adopt
 from ...call.keys import late_key, resolve_rng
 from ...call.matrices import check_holds
+from ...ground.values import check_integer
 from ...ops import poisson
 from ...philox import Philox
 from ..inputs import (
     MAX_STATES,
     any_library,
     host,
-    integer_of,
     law_of,
     like_of,
     move,
@@ -119,7 +119,7 @@ def tau_leap_reverse(
         raise ValueError(f"{op}: rates: shape must be {x.shape} and the jumps, got {given.shape}")
     if (targets is None) != (states is None):
         raise ValueError(f"{op}: targets, states: must come together, got {targets!r} and {states!r}")
-    size = integer_of(op, "states", given.shape[-1] if states is None else states, 1, MAX_STATES)
+    size = check_integer(op, "states", given.shape[-1] if states is None else states, 1, MAX_STATES)
     check_holds(op, "x_t", x.dtype, size)
     xp, _ = like_of(x.value)
     to: Any = np.arange(size) if targets is None else adopt(targets, op, "targets", COUNTS).value
