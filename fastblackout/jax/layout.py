@@ -26,6 +26,10 @@ KEY = "words"  # the name of the key among the traced arrays
 _MOST_EXACT = 1 << 53  # the integers up to here are all float64
 
 
+class _Inexact(Exception):
+    """Of a constant that the kernels cannot be given: it holds integers that float64 does not."""
+
+
 class Operand(NamedTuple):
     """An argument of a kernel: a constant or, by its name, a traced array of which it takes this shape.
 
@@ -117,8 +121,9 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
     copied = any(getattr(each, "came_as", "") for each in fields.values())
     if select.select_host(declared.ranked_as, "auto") != "cpu" or 0 in call.first.shape or copied:
         return None
-    operands = list(_operands(declared, call, fields, traced))
-    if any(each and each.value is NotImplemented for each in operands):
+    try:
+        operands = list(_operands(declared, call, fields, traced))
+    except _Inexact:
         return None
     if upstream:
         operands.append(Operand(name=upstream, shape=(-1,)))
@@ -225,7 +230,7 @@ def _constant(value: Any) -> Any:
     once = value[tuple(slice(None) if stride else slice(0, 1) for stride in value.strides)]
     if once.dtype == np.int64:
         if abs(once).max() > _MOST_EXACT:
-            return NotImplemented
+            raise _Inexact
         once = once.astype(np.float64)
     once = np.array(once, order="C")
     return once[..., None].view(np.uint32) if once.dtype == np.float64 else once
