@@ -14,24 +14,26 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from ..reference.philox import MULTIPLIERS, WEYL
 from .launch import INTERPRETED
 from .table import _BUCKETS_AT, _LOWER_AT, _LOWER_BUCKETS, bucket
 
 _NEVER = tl.constexpr(1 << 62)
+_M0, _M1, _W0, _W1 = map(tl.constexpr, (*MULTIPLIERS, *WEYL))
 
 
 @triton.jit
 def philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10; c0 and c2 uint32 tensors or scalars of Triton, c3 may be a constant."""
     for _ in tl.static_range(10):
-        wide_0 = c0.to(tl.uint64) * 0xD2511F53
-        wide_1 = c2.to(tl.uint64) * 0xCD9E8D57
+        wide_0 = c0.to(tl.uint64) * _M0
+        wide_1 = c2.to(tl.uint64) * _M1
         c0 = (wide_1 >> 32).to(tl.uint32) ^ c1 ^ k0
         c1 = wide_1.to(tl.uint32)
         c2 = (wide_0 >> 32).to(tl.uint32) ^ c3 ^ k1
         c3 = wide_0.to(tl.uint32)
-        k0 = k0 + 0x9E3779B9
-        k1 = k1 + 0xBB67AE85
+        k0 = k0 + _W0
+        k1 = k1 + _W1
     return c0, c1, c2, c3
 
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..reference.philox import DEFAULT_ROUNDS, Stream
+from ..reference.philox import DEFAULT_ROUNDS, MULTIPLIERS, WEYL, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
-_WEYL = 0x9E3779B9, 0xBB67AE85
 _MASK = 0xFFFFFFFF
 
 
@@ -33,13 +31,13 @@ def stream_words(shape: tuple[int, int], key: Tensor, stream: Stream) -> Tensor:
     x1 = (first + torch.arange(batch, device=key.device))[:, None] & _MASK
     x2, x3 = call, torch.full((), stream.word(), dtype=torch.int64, device=key.device)
     for _ in range(DEFAULT_ROUNDS):
-        first_product, second_product = x0 * _MULTIPLIERS[0], x2 * _MULTIPLIERS[1]
+        first_product, second_product = x0 * MULTIPLIERS[0], x2 * MULTIPLIERS[1]
         x0, x1, x2, x3 = (
             (second_product >> 32 & _MASK) ^ x1 ^ key_0,
             second_product & _MASK,
             (first_product >> 32 & _MASK) ^ x3 ^ key_1,
             first_product & _MASK,
         )
-        key_0, key_1 = key_0 + _WEYL[0] & _MASK, key_1 + _WEYL[1] & _MASK
+        key_0, key_1 = key_0 + WEYL[0] & _MASK, key_1 + WEYL[1] & _MASK
     words = torch.stack(torch.broadcast_tensors(x0, x1, x2, x3), -1)
     return words.reshape(batch, 4 * blocks)[:, :size]

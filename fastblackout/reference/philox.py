@@ -14,10 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-_MULTIPLIER_0 = np.uint64(0xD2511F53)
-_MULTIPLIER_1 = np.uint64(0xCD9E8D57)
-_WEYL_0 = np.uint32(0x9E3779B9)
-_WEYL_1 = np.uint32(0xBB67AE85)
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 
@@ -115,14 +113,15 @@ def philox4x32(
     """
     words = (np.asarray(word, dtype=np.uint32) for word in (c0, c1, c2, c3, k0, k1))
     x0, x1, x2, x3, key_0, key_1 = np.broadcast_arrays(*words)
+    (multiplier_0, multiplier_1), (weyl_0, weyl_1) = map(np.uint64, MULTIPLIERS), map(np.uint32, WEYL)
     with np.errstate(over="ignore"):  # arithmetic modulo 2^32 is meant; NumPy warns about it for scalars
         for _ in range(rounds):
-            product_0 = x0.astype(np.uint64) * _MULTIPLIER_0
-            product_1 = x2.astype(np.uint64) * _MULTIPLIER_1
+            product_0 = x0.astype(np.uint64) * multiplier_0
+            product_1 = x2.astype(np.uint64) * multiplier_1
             x0 = (product_1 >> _32).astype(np.uint32) ^ x1 ^ key_0
             x2 = (product_0 >> _32).astype(np.uint32) ^ x3 ^ key_1
             x1 = (product_1 & _LOW).astype(np.uint32)
             x3 = (product_0 & _LOW).astype(np.uint32)
-            key_0 = key_0 + _WEYL_0
-            key_1 = key_1 + _WEYL_1
+            key_0 = key_0 + weyl_0
+            key_1 = key_1 + weyl_1
     return np.asarray(x0), np.asarray(x1), np.asarray(x2), np.asarray(x3)
