@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn
 
 from ..ground.terminal import say
-from ..training.config import CHOICES, HEADS, HELP, OF_TABLE, PRESETS, TrainConfig, preset
+from ..training.config import HEADS, HELP, OF_TABLE, PRESETS, TrainConfig, preset
 from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding
@@ -40,15 +41,16 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_json(parser)
     group = parser.add_argument_group("training (defaults in brackets)")
-    for name, kind in get_type_hints(TrainConfig).items():
-        flag, text = "--" + name.replace("_", "-"), f"{HELP[name]} ({_defaults(name)})"
-        if kind is bool:
+    for each in fields(TrainConfig):
+        flag, text = "--" + each.name.replace("_", "-"), f"{HELP[each.name]} ({_defaults(each.name)})"
+        choices = each.metadata["choices"]
+        if each.type == "bool":
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=None)
-        elif name in CHOICES:
-            short = sum(map(len, CHOICES[name])) < 40  # else a help page of 80 columns is too narrow for the names
-            group.add_argument(flag, choices=CHOICES[name], help=text, metavar=None if short else "NAME")
+        elif choices:
+            short = sum(map(len, choices)) < 40  # else a help page of 80 columns is too narrow for the names
+            group.add_argument(flag, choices=choices, help=text, metavar=None if short else "NAME")
         else:
-            number, metavar = {float: (float, "X"), str: (str, "NAME")}.get(kind, (int, "N"))
+            number, metavar = {"float": (float, "X"), "str": (str, "NAME")}.get(str(each.type), (int, "N"))
             group.add_argument(flag, type=number, help=text, metavar=metavar)
     parser.set_defaults(run=_train)
 

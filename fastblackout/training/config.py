@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..data.sets import SETS
@@ -33,80 +34,125 @@ RESUMABLE = frozenset(
     | {"bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate"}
 )
 
+_Rule = tuple[Callable[[Any], bool], str]
+
+
+def _least(least: int) -> _Rule:
+    return lambda value: value >= least, f"must be at least {least}"
+
+
+def _below(power: int) -> _Rule:
+    return lambda value: value < 1 << power, f"must be below 2^{power}"
+
+
+def _within(low: int, high: int) -> _Rule:
+    return lambda value: low <= value <= high, f"must be in {low}..{high}"
+
+
+def _whole(least: int, most: int | None = None) -> tuple[_Rule, ...]:
+    """Of a number of things."""
+    if most is None:
+        return _least(least), _below(32)
+    return _least(least), (lambda value: value <= most, f"must be at most {most}")
+
+
+_POSITIVE: _Rule = (lambda value: 0 < value < float("inf"), "must be above 0 and finite")
+_SHARE: _Rule = (lambda value: 0 <= value < 1, "must be in [0, 1)")
+
+
+def _option(default: Any, about: str, *rules: _Rule, choices: tuple[str, ...] = ()) -> Any:
+    """A field from which its check and its option of the command line follow."""
+    return field(default=default, metadata={"help": about, "rules": rules, "choices": choices})
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options of a training run, each explained in `HELP`; `preset` gives the defaults of a data set
-    and of a head."""
+    """The options of a training run; `preset` gives the defaults of a data set and of a head."""
 
-    steps: int = 100_000
-    epochs: int | None = None
-    batch: int = 128
-    accumulate: int = 1
-    learning_rate: float = 2e-4
-    warmup: int = 500
-    decay: bool = False
-    clip: float = 1.0
-    ema: float = 0.9999
-    dropout: float = 0.1
-    flip: bool = False
-    conditional: bool = False
-    label_dropout: float = 0.1
-    network: str = "small"
-    channels: int = 32
-    blocks: int = 1
-    head: str = "mean"
-    noise_channels: int = 4
-    draws: int = 2
-    components: int = 1
-    weight: str = "likelihood"
-    times: str = "early"
-    parametrization: str = "likelihood"
-    input: str = "normalized"
-    schedule: str = "logit"
-    schedule_steps: int = 1000
-    t_end: float = 15.0
-    seed: int = 0
-    device: str = "auto"
-    threads: int = 0
-    compile: str = "auto"
-    precision: str = "auto"
-    cuda_graph: bool = False
-    log_every: int = 50
-    held_out_every: int = 500
-    bits_every: int = 0
-    sample_every: int = 5000
-    checkpoint_every: int = 1000
-    keep: int = 2
-    tensorboard: bool = False
+    steps: int = _option(100_000, "training steps in all", *_whole(0))
+    epochs: int | None = _option(None, "instead of steps: passes over the training samples", *_whole(1))
+    batch: int = _option(128, "samples a step, of all processes together", *_whole(1))
+    accumulate: int = _option(1, "parts that a process takes its samples of a step in, to need less memory")
+    learning_rate: float = _option(2e-4, "Adam's step size", _POSITIVE)
+    warmup: int = _option(500, "steps over which the learning rate rises from 0", *_whole(0))
+    decay: bool = _option(False, "let the learning rate fall to 0 along a half cosine")
+    clip: float = _option(1.0, "largest norm of the gradient", _POSITIVE)
+    ema: float = _option(
+        0.9999, "largest decay of the weights' moving average; it starts as (1 + n) / (10 + n)", _SHARE
+    )
+    dropout: float = _option(0.1, "dropout inside the network's blocks", _SHARE)
+    flip: bool = _option(False, "mirror half of the training images left to right")
+    conditional: bool = _option(False, "train on the class labels too")
+    label_dropout: float = _option(0.1, "share of labels hidden from a conditional network, for guidance", _SHARE)
+    network: str = _option("small", "small (for a CPU), mlp (for tables), or one of the paper's", choices=NETWORKS)
+    channels: int = _option(32, "channels of the small network; a quarter of the width of mlp", *_whole(1))
+    blocks: int = _option(1, "residual blocks a level of the small network; a third of those of mlp", *_whole(1))
+    head: str = _option(
+        "mean",
+        "mean: expected births, as in the paper; implicit: a joint draw; the others: laws of each pixel",
+        choices=HEADS,
+    )
+    noise_channels: int = _option(4, "channels of noise beside the image, head implicit", _within(1, 64))
+    draws: int = _option(
+        2, "joint draws that the network makes of an image in a step (2 to 8), head implicit", _within(2, 8)
+    )
+    components: int = _option(
+        1, "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic", _within(1, 3)
+    )
+    weight: str = _option(
+        "likelihood",
+        "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
+        choices=WEIGHTS,
+    )
+    times: str = _option(
+        "early", "which times to train at. early: every other one as the grid early lies; uniform", choices=TIMES
+    )
+    parametrization: str = _option(
+        "likelihood",
+        "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
+        choices=PARAMETRIZATIONS,
+    )
+    input: str = _option("normalized", "how counts are centred and scaled for the network", choices=INPUTS)
+    schedule: str = _option("logit", "survival probabilities of the forward process", choices=SCHEDULES)
+    schedule_steps: int = _option(1000, "steps of the schedule, 1000 in the paper", *_whole(1, MOST_SCHEDULE_STEPS))
+    t_end: float = _option(15.0, "end time of the logit schedule", _POSITIVE)
+    seed: int = _option(0, "seed of every random draw", _least(0), _below(64))
+    device: str = _option("auto", "auto, cpu, cuda or cuda:N")
+    threads: int = _option(0, "CPU threads; 0: as many as torch likes", *_whole(0, MOST_THREADS))
+    compile: str = _option(
+        "auto",
+        "compile the network by torch.compile; auto: on a GPU, and on a CPU where a trial finds it faster",
+        choices=COMPILE,
+    )
+    precision: str = _option(
+        "auto", "of the network; auto: bf16 (mixed with float32) on a GPU that has it, else fp32", choices=PRECISIONS
+    )
+    cuda_graph: bool = _option(False, "replay each step as one CUDA graph, for small networks on a GPU")
+    log_every: int = _option(50, "steps between lines of log.jsonl", *_whole(1))
+    held_out_every: int = _option(
+        500, "take the held-out loss at the first end of an epoch after so many steps; 0: never", *_whole(0)
+    )
+    bits_every: int = _option(
+        0, "take bits per dimension of 64 held-out samples at ends of epochs so many steps apart; 0: never", *_whole(0)
+    )
+    sample_every: int = _option(5000, "steps between pictures of samples; 0: none", *_whole(0))
+    checkpoint_every: int = _option(1000, "steps between checkpoints", *_whole(1))
+    keep: int = _option(2, "checkpoints to keep", *_whole(1))
+    tensorboard: bool = _option(
+        False, "write losses, speed and samples for TensorBoard too: tensorboard --logdir RUN shows them"
+    )
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, str(field.type), getattr(self, field.name)))
-        for name in ("batch", "channels", "blocks", "schedule_steps", "log_every", "checkpoint_every", "keep"):
-            _require(name, getattr(self, name) >= 1, "must be at least 1", getattr(self, name))
-        for name in ("steps", "warmup", "threads", "held_out_every", "bits_every", "sample_every", "seed"):
-            _require(name, getattr(self, name) >= 0, "must be at least 0", getattr(self, name))
-        _require("noise_channels", 1 <= self.noise_channels <= 64, "must be in 1..64", self.noise_channels)
-        _require("draws", 2 <= self.draws <= 8, "must be in 2..8", self.draws)
-        _require("components", 1 <= self.components <= 3, "must be in 1..3", self.components)
+        for each in fields(self):
+            object.__setattr__(self, each.name, _typed(each.name, str(each.type), getattr(self, each.name)))
+        for each in fields(self):
+            value, choices = getattr(self, each.name), each.metadata["choices"]
+            for holds, rule in each.metadata["rules"]:
+                _require(each.name, value is None or holds(value), rule, value)
+            if choices:
+                _require(each.name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
         rule = f"must be in 1..{self.batch}, the batch"
         _require("accumulate", 1 <= self.accumulate <= self.batch, rule, self.accumulate)
-        for name in ("learning_rate", "clip", "t_end"):
-            _require(name, 0 < getattr(self, name) < float("inf"), "must be above 0 and finite", getattr(self, name))
-        for name in ("ema", "dropout", "label_dropout"):
-            _require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)", getattr(self, name))
-        _require("epochs", self.epochs is None or self.epochs >= 1, "must be at least 1", self.epochs)
-        _require("seed", self.seed < 1 << 64, "must be below 2^64", self.seed)
-        for name, most in (("schedule_steps", MOST_SCHEDULE_STEPS), ("threads", MOST_THREADS)):
-            _require(name, getattr(self, name) <= most, f"must be at most {most}", getattr(self, name))
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "seed" and isinstance(value, int):
-                _require(field.name, value < 1 << 32, "must be below 2^32", value)
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            _require(name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
         if self.head == "implicit":
             rule = f"of head implicit must be {' or '.join(OF_SCORE)}"
             _require("weight", self.weight in OF_SCORE, rule, self.weight)
@@ -130,7 +176,7 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """The inverse of `to_dict`. ValueError for a key that is missing or unknown; old runs lack those of heads."""
-        names = {field.name for field in fields(cls)}
+        names = {each.name for each in fields(cls)}
         if not isinstance(values, dict):
             raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
         if not _OF_HEADS & set(values):
@@ -162,18 +208,6 @@ _OF_HEADS = {"head", "noise_channels", "draws"}
 # What runs of before do not have; nor had they a choice of times, which were uniform.
 _LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate")
 
-CHOICES = {
-    "head": HEADS,
-    "weight": WEIGHTS,
-    "times": TIMES,
-    "parametrization": PARAMETRIZATIONS,
-    "input": INPUTS,
-    "schedule": SCHEDULES,
-    "network": NETWORKS,
-    "compile": COMPILE,
-    "precision": PRECISIONS,
-}
-
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
 # What goes with a head; of implicit the schedule was chosen by measurements, which docs/training.md has.
 OF_HEAD: dict[str, dict[str, Any]] = {
@@ -192,48 +226,7 @@ OF_TABLE: dict[str, Any] = {
     "times": "uniform",
 }  # fmt: skip
 
-HELP = {
-    "steps": "training steps in all",
-    "epochs": "instead of steps: passes over the training samples",
-    "batch": "samples a step, of all processes together",
-    "accumulate": "parts that a process takes its samples of a step in, to need less memory",
-    "learning_rate": "Adam's step size",
-    "warmup": "steps over which the learning rate rises from 0",
-    "decay": "let the learning rate fall to 0 along a half cosine",
-    "clip": "largest norm of the gradient",
-    "ema": "largest decay of the weights' moving average; it starts as (1 + n) / (10 + n)",
-    "dropout": "dropout inside the network's blocks",
-    "flip": "mirror half of the training images left to right",
-    "conditional": "train on the class labels too",
-    "label_dropout": "share of labels hidden from a conditional network, for guidance",
-    "network": "small (for a CPU), mlp (for tables), or one of the paper's",
-    "channels": "channels of the small network; a quarter of the width of mlp",
-    "blocks": "residual blocks a level of the small network; a third of those of mlp",
-    "head": "mean: expected births, as in the paper; implicit: a joint draw; the others: laws of each pixel",
-    "noise_channels": "channels of noise beside the image, head implicit",
-    "draws": "joint draws that the network makes of an image in a step (2 to 8), head implicit",
-    "components": "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic",
-    "weight": "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
-    "times": "which times to train at. early: every other one as the grid early lies; uniform",
-    "parametrization": "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
-    "input": "how counts are centred and scaled for the network",
-    "schedule": "survival probabilities of the forward process",
-    "schedule_steps": "steps of the schedule, 1000 in the paper",
-    "t_end": "end time of the logit schedule",
-    "seed": "seed of every random draw",
-    "device": "auto, cpu, cuda or cuda:N",
-    "threads": "CPU threads; 0: as many as torch likes",
-    "compile": "compile the network by torch.compile; auto: on a GPU, and on a CPU where a trial finds it faster",
-    "precision": "of the network; auto: bf16 (mixed with float32) on a GPU that has it, else fp32",
-    "cuda_graph": "replay each step as one CUDA graph, for small networks on a GPU",
-    "log_every": "steps between lines of log.jsonl",
-    "held_out_every": "take the held-out loss at the first end of an epoch after so many steps; 0: never",
-    "bits_every": "take bits per dimension of 64 held-out samples at ends of epochs so many steps apart; 0: never",
-    "sample_every": "steps between pictures of samples; 0: none",
-    "checkpoint_every": "steps between checkpoints",
-    "keep": "checkpoints to keep",
-    "tensorboard": "write losses, speed and samples for TensorBoard too: tensorboard --logdir RUN shows them",
-}
+HELP: dict[str, str] = {each.name: each.metadata["help"] for each in fields(TrainConfig)}
 
 
 def preset(dataset: str, **given: Any) -> TrainConfig:
