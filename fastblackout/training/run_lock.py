@@ -1,4 +1,9 @@
-"""One training at a time in a run's folder, by a lock that the system drops when its process ends, however it ends."""
+"""One training at a time in a run's folder, by a lock that the system drops when its process ends, however it ends.
+
+The package filelock (4.3.1 was tried) takes the same lock, but leaves its file behind after each training, and raises
+OSError where a file system knows no locks, but for ENOSYS, for which a file alone holds, past the death of its process
+on another host. Here the file goes, and with it a folder that stays empty, and all such file systems get a warning.
+"""
 
 from __future__ import annotations
 
