@@ -4,9 +4,9 @@ torch.distributed waits for a rank that is gone until a timeout, and NCCL in a c
 keeps a connection to rank 0, which the system closes when its process ends, however it ends, and which its keep-alive
 closes when its host is gone. Rank 0 passes on what it learns. Words are lines of JSON.
 
-torchrun's agent (of torch 2.15 it was looked at) ends the ranks of its own host alone, by SIGTERM, when one of them
-ends; an agent on another host sees none of it, and its ranks wait until that timeout. Nor does it say which rank failed,
-and why, in one line, and it is not there under other launchers, which set the same variables.
+The agent of torchrun (read in torch 2.15) ends the ranks of its own host alone, by SIGTERM, when one of them ends; an
+agent on another host sees none of it, and its ranks wait until that timeout. Nor does it say which rank failed and why
+in one line, and under other launchers, which set the same variables, there is none.
 """
 
 from __future__ import annotations
