@@ -61,14 +61,14 @@ def pixel_laws(model: Any, schedule: Schedule, x_0: Tensor, label: Tensor | None
     return PixelLaws(counts, pixels, schedule.p[times], noised.x_t.cpu().numpy(), laws.cpu().numpy())
 
 
-def spread_pixels(image: NDArray[Any], number: int = 4) -> NDArray[np.int64]:
-    """Pixels whose counts are spread evenly from the least to the largest of an image (C, H, W), each the nearest to
-    its middle of those that come closest; fewer where the image has fewer."""
+def spread_pixels(image: NDArray[Any]) -> NDArray[np.int64]:
+    """Four pixels whose counts are spread evenly from the least to the largest of an image (C, H, W), each the
+    nearest to its middle of those that come closest; fewer where the image has fewer."""
     rows, columns = np.indices(image.shape)[1:]
     height, width = image.shape[1:]
     far = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2).ravel()
     flat, chosen = image.ravel().astype(np.float64), []
-    for wanted in np.linspace(flat.min(), flat.max(), min(number, flat.size)):
+    for wanted in np.linspace(flat.min(), flat.max(), min(4, flat.size)):
         order = np.lexsort((far, np.abs(flat - wanted)))
         chosen.append(next(int(pixel) for pixel in order if pixel not in chosen))
     return np.array(chosen)

@@ -67,15 +67,6 @@ def frechet_distance(x: Array, y: Array) -> float:
     return Gaussian(x).distance(Gaussian(y))
 
 
-def gaussian_noise(images: Array, count: int, max_count: int, seed: int = 0) -> Array:
-    """`count` draws from the Gaussian with the mean and covariance of `images`, rounded and clipped to 0..max_count."""
-    return _counts(Gaussian(images).draw(count, seed), max_count).reshape(count, *images.shape[1:])
-
-
-def _counts(values: Array, max_count: int) -> Array:
-    return np.rint(values).clip(0, max_count)
-
-
 def nearest_distance(queries: Array, references: Array) -> float:
     """Mean over `queries` of the Euclidean distance, in counts, to the nearest of `references`."""
     queries, references = (np.asarray(p, dtype=np.float64).reshape(len(p), -1) for p in (queries, references))
@@ -150,7 +141,7 @@ class _Real:
         self.gaussian, self.few = Gaussian(train), min(count, len(held_out))
         half_1, half_2 = np.array_split(np.random.default_rng(0).permutation(len(train)), 2)
         self.train = train[np.sort(np.random.default_rng(1).permutation(len(train))[:NEAREST_TRAIN])]
-        noise = _counts(self.gaussian.draw(count, seed=0), dataset.max_count)
+        noise = np.rint(self.gaussian.draw(count, seed=0)).clip(0, dataset.max_count)
         self.numbers: dict[str, Any] = {
             "as_many": self.few,
             "frechet_noise": self._distance(noise),

@@ -7,8 +7,6 @@ the only floats are in `thresholds`, float64 + - * / in the written order, so ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 TWO_48 = 1 << 48
 MAX_SHARED_COUNT = 255  # 16 * 15 + 15
 _32 = np.uint64(32)
-
-Thresholds = Callable[[int, "NDArray[np.float64]", "NDArray[np.float64]"], "NDArray[np.uint64]"]
 
 
 def thresholds(n: int, p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.uint64]:
@@ -110,52 +106,3 @@ def draw(
                 where = is_digit[row]
                 k[row, where] += np.searchsorted(table, u[row, where], side="right")  # #{j : C(j) <= U}
     return np.where(swap[:, None], n - k, k)
-
-
-def _digit_cells(m: int, p: NDArray[np.float64], q: NDArray[np.float64], table: Thresholds) -> NDArray[np.int64]:
-    # Pr(K = k) = (C(k) - C(k-1)) / 2^48 with C(-1) = 0 and C(m) = 2^48: the number of U that give k.
-    edges = np.zeros((len(p), m + 2), dtype=np.int64)
-    edges[:, -1] = TWO_48
-    if m > 0:
-        edges[:, 1:-1] = table(m, p, q).astype(np.int64)
-    return np.diff(edges, axis=1)
-
-
-def law(
-    n: int, p: NDArray[np.float64], q: NDArray[np.float64], table: Thresholds = thresholds
-) -> NDArray[np.longdouble]:
-    """The law of `draw` that the integer thresholds imply, by enumeration of all pairs (U1, U2), in long double.
-
-    n: 0..255. p, q: (P,) float64. Returns (P, n + 1): Pr(draw = k). Cells are exact integers over 2^48 a digit; only
-    their convolution rounds (relative error below 1e-18 on x86). `table` gives the thresholds of another backend.
-    """
-    swap = p > 0.5
-    p, q = np.where(swap, q, p), np.where(swap, p, q)
-    live = p > 0.0
-    upper = _digit_cells(16 * (n // 16), p[live], q[live], table).astype(np.longdouble) / TWO_48
-    lower = _digit_cells(n % 16, p[live], q[live], table).astype(np.longdouble) / TWO_48
-    cells = np.zeros((int(live.sum()), n + 1), dtype=np.longdouble)
-    for k in range(lower.shape[1]):
-        cells[:, k : k + upper.shape[1]] += lower[:, k : k + 1] * upper
-    result = np.zeros((len(p), n + 1), dtype=np.longdouble)
-    result[~live, 0] = 1
-    result[live] = cells
-    result[swap] = result[swap, ::-1]
-    return result
-
-
-def exact_law(n: int, p: float, q: float) -> list[Fraction]:
-    """`law` of one p in rational numbers, denominator 2^96: slow, and the oracle of `law`."""
-    swap = p > 0.5
-    p, q = (q, p) if swap else (p, q)
-    result = [Fraction(0)] * (n + 1)
-    if p == 0.0:
-        result[0] = Fraction(1)
-    else:
-        pair = np.array([p]), np.array([q])
-        upper = [int(c) for c in _digit_cells(16 * (n // 16), *pair, thresholds)[0]]
-        lower = [int(c) for c in _digit_cells(n % 16, *pair, thresholds)[0]]
-        for k, cell in enumerate(lower):
-            for m, other in enumerate(upper):
-                result[k + m] += Fraction(cell * other, TWO_48 * TWO_48)
-    return result[::-1] if swap else result

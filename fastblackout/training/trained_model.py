@@ -193,9 +193,9 @@ def pick_device(name: str) -> torch.device:
     return current().device(device)
 
 
-def default_run(folder: str | os.PathLike[str] = "runs") -> Path:
-    """The run meant when none is named: the only one below `folder`, or its digits; else ValueError."""
-    base = Path(folder)
+def default_run() -> Path:
+    """The run meant when none is named: the only one below runs/, or its digits; else ValueError."""
+    base = Path("runs")
     found = sorted(path.parent for path in base.glob("*/checkpoints"))
     if len(found) == 1:
         return found[0]

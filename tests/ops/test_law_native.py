@@ -53,7 +53,7 @@ def test_law_within_promise_for_all_counts(pairs, tables):
     def table(n, p, q):
         return tables[n][[at[pair] for pair in zip(p.tolist(), q.tolist(), strict=True)]]
 
-    worst, n, p = proof.worst_total_variation(lambda n, p, q: draw.law(n, p, q, table), range(256), *pairs)
+    worst, n, p = proof.worst_total_variation(lambda n, p, q: proof.law(n, p, q, table), range(256), *pairs)
     assert worst < proof.TV_PROMISED, (worst, n, p)
 
 

@@ -10,13 +10,21 @@ from scipy import stats
 from fastblackout.philox import Philox
 from fastblackout.reference import draw
 from fastblackout.reference.philox import Stream, philox4x32
-from support.binomial_law import TV_MEASURED_BELOW, TV_PROMISED, probabilities, true_law, worst_total_variation
+from support.binomial_law import (
+    TV_MEASURED_BELOW,
+    TV_PROMISED,
+    exact_law,
+    law,
+    probabilities,
+    true_law,
+    worst_total_variation,
+)
 
 
 def test_law_within_promise_for_all_counts():
     p, q = probabilities(500)
     assert len(p) == 500 and p.min() == 1e-12 and q.min() == 1e-12
-    worst, n, at = worst_total_variation(draw.law, range(256), p, q)
+    worst, n, at = worst_total_variation(law, range(256), p, q)
     assert worst < TV_MEASURED_BELOW < TV_PROMISED, (worst, n, at)
 
 
@@ -26,7 +34,7 @@ def test_proof_can_fail():
     def off_by_2_to_minus_32(m, p, q):
         return np.minimum(draw.thresholds(m, p, q) + np.uint64(1 << 16), np.uint64(1 << 48))
 
-    worst, _, _ = worst_total_variation(lambda n, p, q: draw.law(n, p, q, off_by_2_to_minus_32), [255], p, q)
+    worst, _, _ = worst_total_variation(lambda n, p, q: law(n, p, q, off_by_2_to_minus_32), [255], p, q)
     assert worst > TV_PROMISED
 
 
@@ -34,9 +42,9 @@ def test_proof_can_fail():
     "n, p", [(1, 0.3), (17, 1e-12), (255, 0.5), (200, 0.77), (255, 1 - 1e-6), (48, 0.0), (33, 1.0)]
 )
 def test_law_in_rationals(n, p):
-    exact = draw.exact_law(n, p, 1.0 - p)
+    exact = exact_law(n, p, 1.0 - p)
     assert sum(exact) == 1
-    cells = draw.law(n, np.array([p]), np.array([1.0 - p]))[0]
+    cells = law(n, np.array([p]), np.array([1.0 - p]))[0]
     error = sum(abs(Fraction(*cell.as_integer_ratio()) - value) for cell, value in zip(cells, exact, strict=True))
     assert float(error) < 1e-17
 
@@ -123,10 +131,10 @@ def test_bridges_compose_in_law():
     # Thinning to p_t and the bridge back to p_s gives the law of thinning to p_s, by the enumerated laws of the draws.
     n, p_s, p_t = 100, 0.7, 0.2
     beta = (p_s - p_t) / (1 - p_t)
-    thinned = draw.law(n, np.array([p_t]), np.array([1 - p_t]))[0]
+    thinned = law(n, np.array([p_t]), np.array([1 - p_t]))[0]
     result = np.zeros(n + 1, dtype=np.longdouble)
     for x_t, mass in enumerate(thinned):
-        result[x_t:] += mass * draw.law(n - x_t, np.array([beta]), np.array([1 - beta]))[0]
+        result[x_t:] += mass * law(n - x_t, np.array([beta]), np.array([1 - beta]))[0]
     direct = true_law(n, np.array([p_s]), np.array([1 - p_s]))[0]
     # The rounding of beta moves the law by up to n * 2^-53; measured 1.5e-14.
     assert np.abs(result - direct).sum() / 2 < 1e-13

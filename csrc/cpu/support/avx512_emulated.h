@@ -78,7 +78,6 @@ FB_LANE_BY_LANE(_mm512_xor_si512, EmulatedU64, ^)
 #undef FB_LANE_BY_LANE
 #define FB_SHIFT(NAME, V, OP) \
   FB_EMULATED __m512i NAME(__m512i x, int by) { return FB_TO(__m512i, FB_TO(V, x) OP by); }
-FB_SHIFT(_mm512_slli_epi16, EmulatedU16, <<)
 FB_SHIFT(_mm512_srli_epi16, EmulatedU16, >>)
 FB_SHIFT(_mm512_srai_epi16, Emulated16, >>)
 FB_SHIFT(_mm512_slli_epi32, EmulatedU32, <<)

@@ -11,7 +11,6 @@
 
 namespace fastblackout {
 
-constexpr int64_t kMaxStates = 65536;
 constexpr int kGuide = 256;                    // entries of a row's guide, where searches start: guide[g] = #{j : C(j) <= g 2^40}
 constexpr double kLargestWeight = 1.0001;      // a probability may be so large by rounding; a larger one counts as 0
 constexpr double kSmallestTotal = 0x1p-960;    // a row with a smaller sum is not drawn from: 2^48 / total stays finite

@@ -108,20 +108,18 @@ def exact_rate_bound(
     rates: Callable[[NDArray[np.int64], NDArray[np.float64]], Any],
     end: float,
     prior: Any,
-    *,
-    panels: int = 48,
 ) -> NDArray[np.float64]:
     """The bound of -log p(x_0) for every x_0 of one variable, float64 (S,), in nats: no draw.
 
     rates(x_t, t): the model's reverse rates, (n, S, S), at states x_t (n, S), each row 0..S - 1, and times t (n,). The
-    expectation over x_t is a sum, and the integral a Gauss-Legendre rule in log t, 16 nodes in each of `panels` panels,
+    expectation over x_t is a sum, and the integral a Gauss-Legendre rule in log t, 16 nodes in each of 48 panels,
     from t = 1e-13 end. With the exact rates and the prior P(end) gives p_0, it is -log p_0(x_0) wherever p_0 is not 0.
     For toys: takes S^3 multiplications a node.
     """
     op = "exact_rate_bound"
     law = law_of(op, "prior", prior, process.states)
     nodes, weights = np.polynomial.legendre.leggauss(16)
-    edges = np.linspace(np.log(end * 1e-13), np.log(end), panels + 1)
+    edges = np.linspace(np.log(end * 1e-13), np.log(end), 49)
     half = np.diff(edges)[:, None] / 2
     times = np.exp(edges[:-1, None] + half * (1 + nodes)).ravel()
     steps = times * (half * weights).ravel()  # dt = t d log t
