@@ -65,8 +65,8 @@ def _digit_cells(m, p, q, table):
 def law(n, p, q, table=thresholds):
     """The law of the reference's draw that its integer thresholds imply, by enumeration of all pairs (U1, U2).
 
-    n: 0..255. p, q: (P,) float64. Returns (P, n + 1): Pr(draw = k). In long double: cells are exact integers over 2^48 a digit; only
-    their convolution rounds (relative error below 1e-18 on x86). `table` gives the thresholds of another backend.
+    n: 0..255. p, q: (P,) float64. Returns (P, n + 1): Pr(draw = k), in long double. Cells are exact integers over 2^48
+    a digit; only their convolution rounds (relative error below 1e-18 on x86). table: the thresholds of a backend.
     """
     swap = p > 0.5
     p, q = np.where(swap, q, p), np.where(swap, p, q)
