@@ -1,0 +1,131 @@
+"""A call of every op, and of what ops are given by, with arguments that are right, by their names."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+import fastblackout as fb
+
+RNG = fb.Philox(5)
+STATES = 4
+
+
+def _within(**given: Any) -> None:
+    with fb.use_backend(**given):
+        pass
+
+
+def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """name: (function, arguments that are right), on counts of a shape. library: makes its arrays of NumPy's."""
+    size, samples = math.prod(shape), shape[0] if shape else 1
+    x = library(np.arange(size, dtype=np.uint8).reshape(shape) % STATES)
+    logits = library(np.linspace(-1, 1, size, dtype=np.float32).reshape(shape))
+    matrix, index = library(np.full((1, STATES, STATES), 1 / STATES)), library(np.zeros(samples, np.int64))
+    each, most = library(np.full(shape, 0.25)), library(np.full((1, *shape[1:]), STATES))
+    key, ends = {"rng": RNG, "generator": None}, {"out": None, "backend": "auto"}
+    state = {"max_count": 255, "center": 0.0, "scale": 1.0, "outputs": ("model_input",), "input_dtype": "float32"}
+    step = {"x_t": x, "logits": logits, "step": 0.5, "births": None, "gain": 1.0, **key, **state, **ends}
+    law = {"family": "beta-binomial", "offset": 0.0}
+    logs = {"x_t": x, "x_0": x, "backend": "auto"}
+    schedule = fb.Schedule.cosine(10)
+    return {
+        "thin": (fb.thin, {"x_0": x, "alive": 0.5, **key, **state, **ends}),
+        "bridge_step": (fb.bridge_step, {**step, "rounding": "nearest", "attrition": 0.0}),
+        "tau_leap_step": (fb.tau_leap_step, step),
+        "birth_loss": (fb.birth_loss, {"logits": logits, "births": x, "weight": 1.0, "gain": 1.0, "backend": "auto"}),
+        "birth_loss of each": (
+            functools.partial(fb.birth_loss, mask=each > 0),
+            {"logits": None, "expected": logits + 3, "births": x, "weight": each, "backend": "auto"},
+        ),
+        "bridge_step of each": (
+            functools.partial(fb.bridge_step, mask=each > 0),
+            {
+                "x_t": x,
+                "logits": logits,
+                "step": each,
+                "attrition": each,
+                **key,
+                "gain": each,
+                "max_count": most,
+                **ends,
+            },
+        ),
+        "energy_loss": (
+            fb.energy_loss,
+            {
+                "logits": library(np.ones((2, *shape), np.float32)),
+                "x_t": x,
+                "births": x,
+                "weight": 1.0,
+                "offset": 0.0,
+                "max_count": 255,
+                "backend": "auto",
+            },
+        ),
+        "posterior_loss": (
+            fb.posterior_loss,
+            {
+                "head": (logits, logits),
+                "x_t": x,
+                "births": x,
+                "weight": 1.0,
+                **law,
+                "max_count": 255,
+                "backend": "auto",
+            },
+        ),
+        "posterior_step": (
+            fb.posterior_step,
+            {"x_t": x, "head": (logits, logits), "step": 0.5, **law, **key, **state, **ends},
+        ),
+        "binomial": (fb.binomial, {"count": x, "prob": 0.5, **key, "backend": "auto"}),
+        "poisson": (fb.poisson, {"rate": logits + 2, **key, "backend": "auto"}),
+        "normal": (fb.normal, {"mean": logits, "std": 0.5, **key, "backend": "auto"}),
+        "gamma": (fb.gamma, {"shape": logits + 3, "scale": 0.5, **key, "backend": "auto"}),
+        "beta": (fb.beta, {"a": logits + 3, "b": 0.5, **key, "backend": "auto"}),
+        "beta_binomial": (fb.beta_binomial, {"n": x, "a": logits + 3, "b": 0.5, **key, "backend": "auto"}),
+        "negative_binomial": (fb.negative_binomial, {"r": logits + 3, "mean": 0.5, **key, "backend": "auto"}),
+        "hypergeometric": (fb.hypergeometric, {"good": x, "bad": x + 9, "draws": 5, **key, "backend": "auto"}),
+        "bessel": (fb.bessel, {"order": x, "argument": 5.0, **key, "backend": "auto"}),
+        "split": (fb.split, {"counts": x, "folds": 2, "overdispersion": logits + 3, **key, "backend": "auto"}),
+        "multinomial": (fb.multinomial, {"count": x, "probs": library(np.ones((*shape, 4))), **key, "backend": "auto"}),
+        "skellam": (fb.skellam, {"rate_1": logits + 2, "rate_2": 0.5, **key, "backend": "auto"}),
+        "categorical": (fb.categorical, {"state": x, "probs": matrix, "index": index, **key, **ends}),
+        "CategoricalTable": (fb.CategoricalTable, {"probs": matrix, "backend": "auto"}),
+        "categorical_bridge": (
+            fb.categorical_bridge,
+            {"x_t": x, "x_0": x, "before": matrix, "after": matrix, "index": index, "logits": None, **key, **ends},
+        ),
+        "categorical_rows": (fb.categorical_rows, {"weights": each, "dtype": "int64", **key, "backend": "auto"}),
+        "categorical_rows of logits": (fb.categorical_rows, {"logits": logits, **key}),
+        "Uniform.sample_forward": (fb.Uniform(STATES).sample_forward, {"x_0": x, "t": 0.5, **key, "backend": "auto"}),
+        "Ehrenfest.sample_forward": (functools.partial(fb.Ehrenfest(STATES).sample_forward, x), {"t": 0.5, **key}),
+        "transition_rows": (fb.transition_rows, {"prob": 0.5, "max_count": 3, "backend": "auto"}),
+        "thin_log_prob": (fb.thin_log_prob, {**logs, "alive": 0.5}),
+        "bridge_log_prob": (fb.bridge_log_prob, {**logs, "x_s": x, "step": 0.5}),
+        "beta_binomial_log_prob": (fb.beta_binomial_log_prob, {"x": x, "count": x, "a": 0.5, "b": 2.0}),
+        "binomial_log_prob": (fb.binomial_log_prob, {"x": x, "count": x, "prob": 0.5}),
+        "gamma_log_prob": (fb.gamma_log_prob, {"x": x, "shape": logits + 3, "scale": 2.0}),
+        "beta_log_prob": (fb.beta_log_prob, {"x": x, "a": logits + 3, "b": 2.0}),
+        "negative_binomial_log_prob": (fb.negative_binomial_log_prob, {"x": x, "r": logits + 3, "mean": 2.0}),
+        "multinomial_log_prob": (fb.multinomial_log_prob, {"x": x, "probs": logits + 3}),
+        "hypergeometric_log_prob": (fb.hypergeometric_log_prob, {"x": x, "good": x, "bad": x, "draws": x}),
+        "bessel_log_prob": (fb.bessel_log_prob, {"x": x, "order": x, "argument": logits + 3}),
+        "skellam_log_prob": (fb.skellam_log_prob, {"x": x, "rate_1": logits + 3, "rate_2": 2.0}),
+        "use_backend": (_within, {"isa": "scalar", "threads": 1}),
+        "Philox": (fb.Philox, {"seed": 1, "first_sample": 0, "call": 0}),
+        "Philox.tensor": (RNG.tensor, {"device": "cpu"}),
+        "Schedule.logit": (fb.Schedule.logit, {"steps": 5, "t_end": 15.0}),
+        "Schedule.from_survival": (fb.Schedule.from_survival, {"p": np.array([1.0, 0.5])}),
+        "Schedule.from_dict": (fb.Schedule.from_dict, {"values": {"name": "cosine", "steps": 3}}),
+        "Schedule.survival": (schedule.survival, {"k": 3}),
+        "Schedule.bridge_with_attrition": (schedule.bridge_with_attrition, {"k_t": 3, "k_s": 1, "sigma": 0.1}),
+        "Schedule.leap": (schedule.leap, {"k_t": 3, "k_s": 1, "form": "rate"}),
+        "Schedule.weight": (schedule.weight, {"name": "likelihood", "k": 3}),
+        "Schedule.grid": (schedule.grid, {"steps": 3, "kind": "index"}),
+        "Schedule.draw": (schedule.draw, {"batch": 3, **key, "global_batch": 3}),
+    }
