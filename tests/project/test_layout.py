@@ -1,13 +1,12 @@
 """The tree: what imports what, where an op's parts lie, how large things are. CONTRIBUTING.md describes it."""
 
 import ast
-import functools
 import re
-from collections import defaultdict
 
 import pytest
 
 from support import ROOT
+from support.source_tree import imports, modules
 
 # What a folder may import lies in the same or a lower line.
 LAYERS = (
@@ -24,44 +23,6 @@ LAYERS = (
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
-
-
-@functools.cache
-def modules():
-    """Name: (file, syntax tree) of every module, the Triton kernels as fastblackout.kernels."""
-    found = {}
-    for folder in ("fastblackout", "kernels"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            name = ".".join(("fastblackout", *parts) if folder == "kernels" else parts).removesuffix(".__init__")
-            found[name] = path, ast.parse(path.read_text())
-    return found
-
-
-@functools.cache
-def imports():
-    """Module: the modules that it imports, inside functions too, but not for types alone."""
-    known, edges = modules(), defaultdict(set)
-    for name, (path, tree) in known.items():
-        types = {
-            id(inner)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-            for each in node.body
-            for inner in ast.walk(each)
-        }
-        package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.ImportFrom) or id(node) in types:
-                continue
-            base = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
-            target = ".".join(filter(None, (base, node.module)))
-            for alias in node.names:
-                whole = f"{target}.{alias.name}"
-                found = whole if whole in known else target
-                if found in known and found != name:
-                    edges[name].add(found)
-    return edges
 
 
 def part_of(module):
