@@ -87,11 +87,12 @@ def circles() -> list[set[str]]:
 
 
 def shared_places() -> int:
-    """Pairs of places that have SHARED or more lines in a row in common, imports apart; a longer run is one pair."""
+    """Pairs of places in Python that have SHARED or more lines in a row in common, imports and comments apart; a longer
+    run is one pair."""
     seen: dict[tuple[str, ...], list[tuple[Path, int]]] = {}
-    for path in tracked("fastblackout", "kernels", "csrc"):
+    for path in tracked("fastblackout", "kernels"):
         lines = [line.strip() for line in path.read_text().splitlines()]
-        lines = [line for line in lines if line and not re.match(r"(from|import|#include) ", line)]
+        lines = [line for line in lines if line and not re.match(r"(from|import) |#", line)]
         for at in range(len(lines) - SHARED + 1):
             seen.setdefault(tuple(lines[at : at + SHARED]), []).append((path, at))
     pairs = {(a, b) for places in seen.values() for n, a in enumerate(places) for b in places[:n]}
