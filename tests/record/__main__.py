@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import concurrent.futures
 import gzip
 import json
 import multiprocessing
 import os
 import platform
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path[0] = str(Path(__file__).parents[1])  # where `record` and `support` lie
 sys.path.insert(1, str(Path(__file__).parents[2]))
 
+from record.compare import Record, differences  # noqa: E402
 from support.installed import use_compiled_package  # noqa: E402
 
-Record = dict[str, Any]
 PARTS = ("numpy", "tensors", "torch", "jax", "device", "cover", "signatures")
-PAGE = 18  # differences that are shown
 
 
 def main() -> int:
@@ -79,35 +75,6 @@ def _about() -> dict[str, str]:
         except PackageNotFoundError:
             known[name] = "none"
     return known
-
-
-def differences(old: Record, new: Record, only: str = "") -> list[str]:
-    """One entry for each kind of change, those of most cases first, whatever the op and the numbers in it."""
-    about = [(name, old["about"][name], now) for name, now in new["about"].items()]
-    lines = [f"{name} was {was}, is {now}" for name, was, now in about if was != now]
-    kinds: dict[Any, list[tuple[str, str, str]]] = collections.defaultdict(list)
-    for part in sorted(old["parts"].keys() & new["parts"].keys()):
-        before, after = old["parts"][part], new["parts"][part]
-        for group in sorted(group for group in before.keys() | after.keys() if only in group):
-            was, now = before.get(group, {}), after.get(group, {})
-            for case in sorted(was.keys() | now.keys()):
-                pair = was.get(case, "no such case"), now.get(case, "no such case")
-                if pair[0] != pair[1]:
-                    kinds[tuple(map(_kind, pair))].append((f"{part}, {group}, {case}", *pair))
-    for found in sorted(kinds.values(), key=len, reverse=True)[:PAGE]:
-        case, was, now = found[0]
-        start = max(len(os.path.commonprefix((was, now))) - 60, 0)
-        lines.append(f"{len(found)} cases, first {case[:150]}")
-        lines += [
-            f"    {word} {'...' * (start > 0)}{text[start:][:150]}" for word, text in (("was", was), ("is ", now))
-        ]
-    if len(kinds) > PAGE:
-        lines.append(f"and {len(kinds) - PAGE} other kinds of changes; {sum(map(len, kinds.values()))} cases in all")
-    return lines
-
-
-def _kind(end: str) -> str:
-    return re.sub(r"^(\w+: )[\w.]+: [^:]+: |\b[0-9a-f]{12}\b|[\d.]+", r"\1", end)[:200]
 
 
 if __name__ == "__main__":

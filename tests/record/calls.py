@@ -79,10 +79,13 @@ def _memory(value: Any) -> Any:
         return None
 
 
+def plain(text: str) -> str:
+    """In one line, without what another run has otherwise: addresses, and folders of files."""
+    return re.sub(r"(/[\w.+-]+)+/(?=[\w-]+\.\w+)", "", re.sub(r"\b0x[0-9a-f]+", "0x", " ".join(text.split())))
+
+
 def text_of(error: Exception) -> str:
-    text = re.sub(r"0x[0-9a-f]+", "0x", str(error))
-    text = re.sub(r"(/[\w.+-]+)+/(?=[\w-]+\.\w+)", "", text)
-    return f"{type(error).__name__}: {text[:600]}"
+    return f"{type(error).__name__}: {plain(str(error))[:600]}"
 
 
 def ends(op: Callable[..., Any], arguments: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, from_numpy, set_num_threads
 import fastblackout as fb
 from fastblackout.backends import available
 from record import torch_facts
-from record.calls import SHAPES, Ends, all_forms, ends, library_calls
+from record.calls import SHAPES, Ends, all_forms, ends, library_calls, plain
 from record.variants import bases, forms_of
 from support import known_cases, process_calls, product, spread_calls
 from support.odd_values import NO_NUMBERS, ODD, WRONG
@@ -38,7 +38,7 @@ def _odd() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for value in (*WRONG, *NO_NUMBERS, *ODD):
         try:
-            label = f"{type(value).__name__} {value!r}"[:50]
+            label = plain(f"{type(value).__name__} {value!r}")[:50]
         except Exception:  # of some, that is what is odd
             label = type(value).__name__
         found[label if label not in found else f"{label} {len(found)}"] = value

@@ -24,7 +24,7 @@ class Nameless:
 def _wrapped() -> Any:
     """A tensor that has left the transform of torch.func it was wrapped for."""
     kept: list[Any] = []
-    torch.vmap(lambda row: kept.append(row) or row)(torch.rand(2, 2, 3))
+    torch.vmap(lambda row: kept.append(row) or row)(torch.ones(2, 2, 3))
     return kept[0]
 
 
@@ -33,7 +33,7 @@ with FakeTensorMode():
     FAKE = torch.empty(2, dtype=torch.float64)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of prototypes, and of a class that NumPy advises against
-    NESTED = torch.nested.nested_tensor([torch.rand(1), torch.rand(2)])
+    NESTED = torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])
     QUANTIZED = torch.quantize_per_tensor(PAIR, 0.25, 0, torch.quint8)
     MATRIX = np.matrix([[0.25], [0.75]])
 MASKED = np.ma.masked_array([0.25, 0.75], [True, False])
