@@ -128,6 +128,12 @@ def copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+def own(odd: Any) -> Any:
+    """An odd value, or a copy of one that an op could write to: the next call is to find it as it was."""
+    writable = type(odd) is np.ndarray or (type(odd) is torch.Tensor and odd.dtype in (torch.uint8, torch.int64))
+    return copied(odd) if writable else odd
+
+
 def arguments_of(right: dict[str, Any], case: dict[str, str], forms: dict[str, Forms]) -> dict[str, Any]:
     made = {name: copied(value) for name, value in right.items()}
     for name, label in case.items():
@@ -167,7 +173,7 @@ def library_calls(
             found = all_forms(op, right, forms, MIXTURES // every)
             for name in right if shape == SHAPES[0] and odd else ():
                 found |= {
-                    f"{name}: odd {label}": ends(op, right | {name: value})
+                    f"{name}: odd {label}": ends(op, right | {name: own(value)})
                     for label, value in odd.items()
                     if name != "device"
                 }
