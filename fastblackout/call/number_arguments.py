@@ -83,7 +83,10 @@ class PerSample(Numbers):
         return (on_host(call.op, name, value, call.samples, self.rule),)
 
     def read(self, call: Call, value: Any) -> Any:
-        return super().read(call, value.p if self.missing and isinstance(value, Prob) else value)
+        if self.missing:
+            self.check_given(call, value, self.missing)
+            value = value.p if isinstance(value, Prob) else value
+        return call.numbers(self.names[0], value)
 
 
 class Kept(Argument):
