@@ -105,7 +105,7 @@ def _bounds(run: Run, options: Namespace, data: Dataset, count: int) -> BitsPerD
         labels = torch.from_numpy(data.held_out_labels[:count]).to(device)
     x_0 = torch.from_numpy(data.held_out[:count]).to(device)
     # Each image is drawn 16 times, or 4, in each of 8 repeats, for each of the two bounds.
-    draws, noises = (4, NOISES) if run.model.head == "implicit" else (16, 1)
+    draws, noises = (4, NOISES) if run.model.head_object.takes_noise else (16, 1)
     ranks = current()
     share, shown = ranks.place.share(REPEATS), ranks.first and not options.quiet
     total = count * draws * (share.stop - share.start) * 2 * noises
@@ -124,9 +124,9 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
     what = "rows" if data.is_table else "images"
     print(f"\nBits per dimension of {count} held-out {what}, at most")
     print(f"(in brackets: error of the draws; error of so few {what})")
-    kind = "tau-leaping steps" if run.model.head == "mean" else "steps of its law"
+    kind = "steps of its law" if run.model.head_object.gives_law else "tau-leaping steps"
     rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid_told}"}
-    if run.model.head == "implicit":  # its other bound is that of a sampler which is not the one that drew
+    if run.model.head_object.takes_noise:  # its other bound is that of a sampler which is not the one that drew
         rows = {"continuous": f"continuous time, the mean of {NOISES} draws"}
     result: dict[str, Any] = {"images": count}
     for name, row in rows.items():

@@ -18,7 +18,8 @@ from ..ground.terminal import wrap
 from ..models.tuned import Tuned, usual_steps
 from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
-from ..sampling.plan import Asked, plan_of, usual
+from ..sampling.plan import Asked, Usual, plan_of
+from ..sampling.rules import COMPAT
 from ..sampling.sampler import sample_in_batches
 from ..training.config import MOST_THREADS
 from ..training.execution import execution_for
@@ -75,14 +76,13 @@ def load_for(path: Path, options: Namespace) -> Run:
 
 def _plan(run: Run, options: Namespace) -> None:
     """Settles when and how steps are taken: as was asked for, else as the model was tuned, else as is usual."""
-    head, guidance = run.model.head, options.guidance
+    head, guidance = run.model.head_object, options.guidance
     if not run.config.conditional and guidance is not None and np.any(guidance):
         raise _needs_labels(run, options, "guidance", guidance)
     steps, tuned = options.steps, options.grid is None and usual_steps(run.model.tuned)
     if steps is None and not tuned and not isinstance(options.grid, list):
-        # an implicit head draws all births at once, so more steps gain it nothing
-        steps = min(10 if head == "implicit" else 100, run.schedule.steps)
-    how = usual(head, run.shape, run.model.max_count)
+        steps = min(head.most_steps, run.schedule.steps)
+    how = Usual(head.grid, head.last_step(run.shape, run.model.max_count))
     asked = Asked(steps, options.grid, guidance, options.last_step, options.sampler)
     plan = plan_of(options.command, run.model, run.schedule, asked, run.config.conditional, how)
     if plan.tuned or isinstance(options.grid, list):
@@ -119,8 +119,9 @@ def _draw_as(compat: str, run: Run, options: Namespace) -> None:
     for name in ("grid", "sampler", "rounding", "attrition", "last_step"):
         if (value := getattr(options, name)) is not None:
             raise ValueError(f"{options.command}: {name}: must be left out with --compat {compat}, got {value}")
-    if run.model.head != "mean":
-        raise ValueError(f"{options.command}: compat: {compat} needs a run of head mean, got {run.model.head}")
+    if run.model.head != COMPAT[compat]:
+        rule = f"{compat} needs a run of head {COMPAT[compat]}"
+        raise ValueError(f"{options.command}: compat: {rule}, got {run.model.head}")
     options.steps = run.schedule.steps if options.steps is None else options.steps
     if options.steps < 1 or run.schedule.steps % options.steps:
         rule = f"must divide the {run.schedule.steps} times of the schedule with --compat {compat}"

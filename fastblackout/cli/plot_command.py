@@ -15,7 +15,6 @@ from ..evaluation.charts import film_chart, laws_chart, loss_curve, schedule_cha
 from ..evaluation.pixel_laws import pixel_laws
 from ..evaluation.plots import Frame
 from ..ground.terminal import say, wrap
-from ..models.interface import LAWS
 from ..philox import Philox
 from ..training.progress import Progress
 from ..training.progress_log import read_log
@@ -68,14 +67,13 @@ def plot_command(options: Namespace) -> int:
 
 def _left_out(run: Run, records: Sequence[dict[str, Any]]) -> dict[str, str]:
     """The pictures that cannot be drawn, and why."""
-    head, reasons = run.model.head, {}
+    head, reasons = run.model.head_object, {}
     if not any("loss" in record for record in records):
         reasons["loss.png"] = "the run has no log.jsonl with a loss"
     if run.shape[1:] == (1, 1):
         reasons["film.png"] = "the run's data are a table, which has no images"
-    if head not in LAWS:
-        gives = "one number of births" if head == "mean" else "joint draws of all births"
-        reasons["laws.png"] = f"head {head} gives {gives} and no law of a pixel"
+    if not head.gives_law:
+        reasons["laws.png"] = f"head {head.name} gives {head.gives} and no law of a pixel"
     return reasons
 
 

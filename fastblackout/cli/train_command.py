@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..ground.terminal import say
-from ..training.config import HEADS, HELP, OF_TABLE, PRESETS, TrainConfig, preset
+from ..heads import HEADS
+from ..training.config import HELP, OF_TABLE, PRESETS, TrainConfig, preset
 from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..models.interface import arrays_of, head_of
-from ..models.laws import log_law
 from ..ops import thin
 from ..philox import Philox
 
@@ -51,10 +49,10 @@ def pixel_laws(model: Any, schedule: Schedule, x_0: Tensor, label: Tensor | None
     )  # fmt: skip
     outputs = model(noised.model_input, k, None if label is None else label.expand(len(times)))
     seen = noised.x_t.flatten(1)[:, pixels].double()
-    rows = [each.flatten(1, x_0.ndim)[:, pixels].double() for each in arrays_of(head_of(model), outputs, many)]
+    rows = [each.flatten(1, x_0.ndim)[:, pixels].double() for each in model.head_object.arrays(outputs, many)]
     flat = [each.reshape(seen.numel(), -1) for each in rows]  # of one number, or of all states
     offset = model.offset(k).repeat_interleave(len(pixels))[:, None]
-    births = log_law(head_of(model), flat, most - seen.reshape(-1, 1), offset, most).exp()
+    births = model.head_object.log_law(flat, most - seen.reshape(-1, 1), offset, most).exp()
     n = torch.arange(most + 1, device=x_0.device)
     of_births = n - seen.reshape(-1, 1).long()
     laws = torch.where(of_births >= 0, births.gather(1, of_births.clamp(min=0)), 0.0).view(*seen.shape, -1)

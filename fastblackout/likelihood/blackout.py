@@ -26,7 +26,7 @@ import torch
 
 from ..call.keys import resolve_rng
 from ..ground.values import check_integer, real_array
-from ..models.interface import as_model, check_schedule
+from ..models.interface import check_schedule, model_and_head
 from ..models.labels import labels_on
 from ..ops import binomial_log_prob
 from ..philox import Philox
@@ -117,7 +117,7 @@ def bits_per_dim(
     is derived in docs/theory.md.
     """
     op = "bits_per_dim"
-    model = as_model(op, model)
+    model, _ = model_and_head(op, model)
     check_schedule(op, schedule, model)
     check_images(op, x_0, model.max_count, draws, repeats, batch)
     labels = labels_on(op, labels, len(x_0), model, x_0.device)

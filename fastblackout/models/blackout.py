@@ -9,19 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..call.checks import MAX_COUNT
-from ..call.head import MOST_COUNT
 from ..ground.persistent import Table
+from ..heads import HEADS, head_named
 from ..ops import normal
 from ..schedule.indices import as_index, is_plain
 from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
-from .interface import LAWS, OF_HEAD, outputs_of
 from .tuned import Tuned, to_json, tuned_from
 
 INPUTS = ("reference", "unit", "normalized")
 PARAMETRIZATIONS = ("likelihood", "paper")
-HEADS = ("mean", *OF_HEAD)
 # In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
 VARIANCE_FLOOR = 0.01
 _LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
@@ -29,18 +26,6 @@ _LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
 
 class BlackoutModel(nn.Module):
     """A network's outputs as births: its input, its head, and the numbers that go with them at each time.
-
-    head:
-        "mean": logits of the expected births, E[x_0 - x_t | x_t] being estimated by y = gain(k) * softplus(logits).
-        "implicit": y = (max_count - x_t) * sigmoid(2 * logits + log(1 - p_k)) is one joint draw of the births of all
-            pixels. The network sees `noise_channels` channels of standard normal noise beside the image, other noise
-            giving another draw; it is trained by `fb.energy_loss`.
-        "beta-binomial": two arrays, one after the other along the channels, are the law of the births of each pixel on
-            its own, as `fb.posterior_loss`, by which it is trained, says; samples are drawn by `fb.posterior_step`.
-        "bayes-logistic": as that, with 2, 5 or 8 arrays, which are a law of x_0 that the births follow from.
-        "negative-binomial": as that, with two, a law of counts without a bound: single cells, photons.
-        "categorical", "bayes-categorical": as that, with max_count + 1 arrays: logits of x_0 = 0, then those of
-            x_0 = 1, and so on; they are the law of x_0 given x_t, or one that knows nothing of the pixel's own x_t.
 
     The network sees (x_t - center(k)) * scale(k) and the time index k - 1, which is in 0..steps - 1.
 
@@ -55,19 +40,17 @@ class BlackoutModel(nn.Module):
 
     Args:
         network: called as network(input, time) or network(input, time, labels); input (B, C + noise_channels, ...),
-            output (B, C, ...), or (B, 2 C, ...) for heads "beta-binomial" and "negative-binomial", 2, 5 or 8 C for
-            "bayes-logistic", or (max_count + 1) C for "categorical" and "bayes-categorical".
+            output (B, n C, ...), n numbers of each count, one after another along the channels.
         schedule: the observation times.
-        max_count: largest count, at least 1; at most 65,535 for head "bayes-logistic" and 4,095 for "categorical" and
-            "bayes-categorical", whose laws are sums over all counts.
+        max_count: largest count, at least 1, and at most what the head can take.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
+        head: what the outputs say of the births, by its name: see fastblackout/heads and docs/training.md, "Heads".
         noise_channels: at least 1 for head "implicit", 0 for the others.
 
     The attribute `tuned`, at first {}, says how the model is best sampled in few steps, by their number: it is what
     the end of its training or `fb.tune` found, and what `fb.sample` takes where it is given no grid.
     Raises TypeError or ValueError for arguments outside these ranges.
-    Source: Santos et al. 2023, arXiv 2305.11089; for the implicit head De Bortoli et al. 2025, arXiv 2502.02483,
-        for the beta-binomial law Skellam 1948, for rounded logistic laws Salimans et al. 2017.
+    Source: Santos et al. 2023, arXiv 2305.11089.
     """
 
     def __init__(
@@ -94,14 +77,17 @@ class BlackoutModel(nn.Module):
         if parametrization not in PARAMETRIZATIONS:
             rule = f"must be one of {PARAMETRIZATIONS}"
             raise ValueError(f"BlackoutModel: parametrization: {rule}, got {parametrization!r}")
-        if head not in HEADS:
-            raise ValueError(f"BlackoutModel: head: must be one of {HEADS}, got {head!r}")
-        most = MOST_COUNT.get(head, MAX_COUNT)
-        if max_count > most:
+        if head not in (heads := tuple(HEADS)):
+            raise ValueError(f"BlackoutModel: head: must be one of {heads}, got {head!r}")
+        self.head_object = head_named(head)
+        if max_count > (most := self.head_object.largest_count):
             raise ValueError(f"BlackoutModel: max_count: must be at most {most} for head {head!r}, got {max_count}")
-        whole = isinstance(noise_channels, int) and not isinstance(noise_channels, bool)
-        if not (whole and (noise_channels >= 1 if head == "implicit" else noise_channels == 0)):
-            rule = "must be an integer of at least 1" if head == "implicit" else "must be 0"
+        whole, noisy = (
+            isinstance(noise_channels, int) and not isinstance(noise_channels, bool),
+            self.head_object.takes_noise,
+        )
+        if not (whole and (noise_channels >= 1 if noisy else noise_channels == 0)):
+            rule = "must be an integer of at least 1" if noisy else "must be 0"
             raise ValueError(f"BlackoutModel: noise_channels: {rule} for head {head!r}, got {noise_channels!r}")
         for name, value in (("data_mean", data_mean), ("data_std", data_std)):
             if value is None and input == "normalized":
@@ -161,9 +147,7 @@ class BlackoutModel(nn.Module):
         return float(value) if is_plain(k) else value
 
     def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """Logits like model_input (B, C, ...), for steps k in 1..steps: an int for all samples, or integers (B,).
-        Of head "beta-binomial" and "negative-binomial" there are 2 C channels, of "bayes-logistic" 2, 5 or 8 C, of
-        "categorical" and "bayes-categorical" (max_count + 1) C.
+        """Outputs (B, n C, ...) for model_input (B, C, ...) and steps k in 1..steps: an int for all, or integers (B,).
 
         labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, which the implicit head
         needs.
@@ -188,10 +172,11 @@ class BlackoutModel(nn.Module):
         logits = self.network(given, time) if labels is None else self.network(given, time, labels)
         logits = logits.contiguous()  # a compiled network may give them with the channels last
         each, channels, *rest = model_input.shape
-        allowed = [(each, channels * count, *rest) for count in outputs_of(self.head, self.max_count)]
+        counts = self.head_object.numbers_per_count(self.max_count)
+        allowed = [(each, channels * count, *rest) for count in counts]
         if tuple(logits.shape) not in allowed:
             shapes = " or ".join(map(str, allowed))
-            rule = "logits of the input's shape" if self.head not in LAWS else f"shape {shapes} for head {self.head!r}"
+            rule = "logits of the input's shape" if counts == (1,) else f"shape {shapes} for head {self.head!r}"
             got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
             raise ValueError(f"BlackoutModel: network: must return {rule}, got {got}")
         return logits

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from ..call.head import FAMILIES, OF_STATES
-from ..philox import SEED_END, Philox
+from ..heads import head_of
 from ..schedule.schedule import Schedule
 
+if TYPE_CHECKING:
+    from ..heads.head import Head
+
 NEEDED = ("max_count", "center", "scale", "gain")
-LAWS = FAMILIES  # heads whose outputs are a law of the births of each pixel
-# What else a model with another head than "mean" has.
-OF_HEAD = {"implicit": ("offset", "draw_noise"), **dict.fromkeys(LAWS, ("offset",))}
 
 
 class Wrapped:
@@ -23,10 +22,9 @@ class Wrapped:
 
     def __init__(self, outer: nn.Module, inner: Any) -> None:
         self._outer = outer
-        self.max_count, self.center, self.scale, self.gain = (getattr(inner, name) for name in NEEDED)
         self.schedule, self.tuned = getattr(inner, "schedule", None), getattr(inner, "tuned", None)
-        self.head, self.network = head_of(inner), getattr(inner, "network", inner)
-        for name in OF_HEAD.get(self.head, ()):
+        self.head, self.network = getattr(inner, "head", None), getattr(inner, "network", inner)
+        for name in _needed(inner):
             setattr(self, name, getattr(inner, name))
 
     def __call__(self, *arguments: Any) -> Any:
@@ -36,8 +34,9 @@ class Wrapped:
         return getattr(self._outer, name)  # parameters, training, train, eval
 
 
-def as_model(op: str, model: Any) -> Any:
-    """`model`, or a `Wrapped` where a module hides it; TypeError unless there is a BlackoutModel or its like."""
+def model_and_head(op: str, model: Any) -> tuple[Any, Head]:
+    """`model`, or a `Wrapped` where a module hides it, and its head; TypeError unless there is a BlackoutModel or its
+    like."""
     inner = model
     while not _described(inner) and isinstance(inside := getattr(inner, "module", None), nn.Module):
         inner = inside
@@ -47,44 +46,11 @@ def as_model(op: str, model: Any) -> Any:
     count = inner.max_count
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
         raise TypeError(f"{op}: model: max_count must be an integer of at least 1, got {count!r}")
-    return model if inner is model else Wrapped(model, inner)
-
-
-def head_of(model: Any) -> str:
-    """What a model's outputs are, where it says so, else "mean": other modules may have a `head` as well."""
-    said = getattr(model, "head", None)
-    return said if isinstance(said, str) and said in OF_HEAD else "mean"
-
-
-def draw_keys(rng: Philox | Tensor, draws: int) -> list[Any]:
-    """A key for the noise of each of several joint draws of an implicit head: draw s has the seed plus s 2^56.
-
-    rng: a Philox, or its tensor, whose keys are tensors on its device.
-    """
-    if isinstance(rng, Tensor):
-        keys = [rng.clone() for _ in range(draws)]
-        for s, key in enumerate(keys):
-            key[0].add_(s << 56)  # modulo 2^64, as below
-        return keys
-    return [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
-
-
-def outputs_of(head: str, max_count: int) -> tuple[int, ...]:
-    """How many numbers a network may give of each count: a logit for each state, or as many as the law's arrays."""
-    return (max_count + 1,) if head in OF_STATES else LAWS.get(head, (1,))
-
-
-def arrays_of(head: str, outputs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
-    """The arrays of a law, of the shape of the images, that a network gives one after another along its channels; of a
-    law with a logit for every state one array, (*shape of the images, states), which is a view."""
-    arrays = outputs.shape[1] // images.shape[1]
-    if head in OF_STATES:
-        return (outputs.unflatten(1, (arrays, images.shape[1])).movedim(1, -1),)
-    return outputs.chunk(arrays, dim=1)
+    return model if inner is model else Wrapped(model, inner), head_of(inner)
 
 
 def _needed(model: Any) -> tuple[str, ...]:
-    return (*NEEDED, *OF_HEAD.get(head_of(model), ()))
+    return (*NEEDED, *head_of(model).needs)
 
 
 def _described(model: Any) -> bool:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import numbers
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..ground.values import check_integer, check_name
-from ..models.interface import LAWS
 from ..ops.bridge import ROUNDINGS
 from .rules import SAMPLERS, load_rule
 from .rules.rule import Rule
+
+if TYPE_CHECKING:
+    from ..heads.head import Head
 
 
 def shape_of(shape: Any) -> tuple[int, ...]:
@@ -26,7 +28,7 @@ def shape_of(shape: Any) -> tuple[int, ...]:
     return tuple(check_integer("sample", "shape", size, 0, (1 << 63) - 1) for size in shape)
 
 
-def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> Rule:
+def rule_of(sampler: Any, rounding: Any, attrition: Any, head: Head) -> Rule:
     """The rule of that name for models with that head, with those of the options that are not at their defaults."""
     check_name("sample", "sampler", sampler, tuple(SAMPLERS))
     check_name("sample", "rounding", rounding, ROUNDINGS)
@@ -45,16 +47,13 @@ def rule_of(sampler: Any, rounding: Any, attrition: Any, head: str = "mean") -> 
         raise ValueError(f"sample: {named}: {rule}, got {got} with {sampler}")
     if not 0 <= attrition <= 1:
         raise ValueError(f"sample: attrition: must be in [0, 1], got {attrition}")
-    if head not in LAWS:
-        return load_rule(sampler)(**given)
-    why = f"for head {head!r}, whose law gives whole births"
-    if sampler != "bridge":
-        raise ValueError(f"sample: sampler: must be bridge {why}, got {sampler}")
-    for name, value in given.items():
-        raise ValueError(f"sample: {name}: must be left at its default {why}, got {value}")
-    from .rules.posterior import Posterior
-
-    return Posterior()
+    if head.gives_law:
+        why = f"for head {head.name!r}, whose law gives whole births"
+        if sampler != "bridge":
+            raise ValueError(f"sample: sampler: must be bridge {why}, got {sampler}")
+        for name, value in given.items():
+            raise ValueError(f"sample: {name}: must be left at its default {why}, got {value}")
+    return load_rule(sampler)(**given)
 
 
 def last_rule_of(last_step: str, rule: Rule) -> Rule:

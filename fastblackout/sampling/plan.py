@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..ground.values import check_integer, check_name, real_array, shown
-from ..models.interface import LAWS
 from ..models.tuned import Tuned, tuned_at, usual_steps
 from ..schedule.grids import times_of
 from .rules import LAST_STEPS
@@ -39,19 +38,13 @@ class Asked(NamedTuple):
 
 
 class Usual(NamedTuple):
+    """What a run does where nothing says otherwise."""
+
     grid: str
     last_step: str
 
 
 EXACT = Usual("cosine", "draw")  # of `fb.sample`
-
-
-def usual(head: str, shape: tuple[int, ...], max_count: int) -> Usual:
-    """The grid and the last step that the command line and pictures of a training use, by measurements that
-    docs/results.md has. A mean head takes the grid for many steps, and samples (C, 1, 1), rows of tables, are draws.
-    """
-    noisy = head in LAWS and shape[1:] != (1, 1) and max_count >= 255
-    return Usual("cosine" if head == "mean" else "early", "mean" if noisy else "draw")
 
 
 def plan_of(op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool, usual: Usual = EXACT) -> Plan:

@@ -11,7 +11,7 @@ import torch
 from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..ground.values import check_integer
-from ..models.interface import as_model, check_schedule, head_of
+from ..models.interface import check_schedule, model_and_head
 from ..models.labels import labels_on
 from ..philox import Philox
 from .checks import check_callback, check_mask, counts_like, last_rule_of, rule_of, shape_of
@@ -94,9 +94,9 @@ def sample(
     Returns uint8 for max_count <= 255, else int16, int32 or int64. Raises TypeError or ValueError naming the argument
     that is wrong, before anything is drawn.
     """
-    model, shape = as_model("sample", model), shape_of(shape)
+    (model, head), shape = model_and_head("sample", model), shape_of(shape)
     check_schedule("sample", schedule, model)
-    rule = rule_of(sampler, rounding, attrition, head_of(model))
+    rule = rule_of(sampler, rounding, attrition, head)
     check_mask(known, mask)
     check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))
@@ -152,7 +152,7 @@ def sample_in_batches(
     """
     batch, shape = check_integer("sample", "batch", batch, 1, 1 << 62), shape_of(shape)
     rng = resolve_rng(rng, None, "sample")
-    labels = labels_on("sample", labels, shape[0], as_model("sample", model))
+    labels = labels_on("sample", labels, shape[0], model_and_head("sample", model)[0])
     for first in range(0, shape[0], batch):
         count = min(batch, shape[0] - first)
         part = None if labels is None else labels[first : first + count]

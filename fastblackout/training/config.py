@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..data.sets import SETS
+from ..heads import HEADS
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
-OF_SCORE = ("energy", "uniform")  # weights of an energy score, which is no bound of a likelihood
-HEADS = (
-    "mean",
-    "implicit",
-    "beta-binomial",
-    "bayes-logistic",
-    "negative-binomial",
-    "categorical",
-    "bayes-categorical",
-)
 PARAMETRIZATIONS = ("likelihood", "paper")
 INPUTS = ("reference", "unit", "normalized")
 TIMES = ("uniform", "early")
@@ -60,7 +51,7 @@ _POSITIVE: _Rule = (lambda value: 0 < value < float("inf"), "must be above 0 and
 _SHARE: _Rule = (lambda value: 0 <= value < 1, "must be in [0, 1)")
 
 
-def _option(default: Any, about: str, *rules: _Rule, choices: tuple[str, ...] = ()) -> Any:
+def _option(default: Any, about: str, *rules: _Rule, choices: Collection[str] = ()) -> Any:
     """A field from which its check and its option of the command line follow."""
     return field(default=default, metadata={"help": about, "rules": rules, "choices": choices})
 
@@ -153,17 +144,16 @@ class TrainConfig:
                 _require(each.name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
         rule = f"must be in 1..{self.batch}, the batch"
         _require("accumulate", 1 <= self.accumulate <= self.batch, rule, self.accumulate)
-        if self.head == "implicit":
-            rule = f"of head implicit must be {' or '.join(OF_SCORE)}"
-            _require("weight", self.weight in OF_SCORE, rule, self.weight)
-        else:
-            rule = f"energy belongs to head implicit, here head {self.head}"
-            _require("weight", self.weight != "energy", rule, self.weight)
-        of_heads = ("noise_channels", "implicit"), ("draws", "implicit"), ("parametrization", "mean")
-        for name, head in (*of_heads, ("components", "bayes-logistic")):
-            value = getattr(self, name)
-            rule = f"belongs to head {head}, here head {self.head}"
-            _require(name, self.head == head or value == getattr(TrainConfig, name), rule, value)
+        others = {name: head for name, head in HEADS.items() if name != self.head}
+        if own := HEADS[self.head].weights:
+            _require("weight", self.weight in own, f"of head {self.head} must be {' or '.join(own)}", self.weight)
+        for name, head in others.items():
+            rule = f"{self.weight} belongs to head {name}, here head {self.head}"
+            _require("weight", self.weight in own or self.weight not in head.weights[:1], rule, self.weight)
+        for name, head in others.items():
+            for option in head.owns:
+                value, rule = getattr(self, option), f"belongs to head {name}, here head {self.head}"
+                _require(option, value == getattr(TrainConfig, option), rule, value)
 
     def total_steps(self, samples: int) -> int:
         """How many steps the run has, on that many training samples."""
@@ -209,16 +199,6 @@ _OF_HEADS = {"head", "noise_channels", "draws"}
 _LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate")
 
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
-# What goes with a head; of implicit the schedule was chosen by measurements, which docs/training.md has.
-OF_HEAD: dict[str, dict[str, Any]] = {
-    "implicit": {"weight": "energy", "schedule": "cosine"},
-    "beta-binomial": {"weight": "uniform", "schedule": "cosine"},
-    "bayes-logistic": {"weight": "uniform", "schedule": "cosine"},
-    "negative-binomial": {"weight": "uniform", "schedule": "cosine"},
-    "categorical": {"weight": "uniform", "schedule": "cosine"},
-    "bayes-categorical": {"weight": "uniform", "schedule": "cosine"},
-}
-
 # What goes with a table of counts where it is not given. Of rows of ten columns with long tails a beta-binomial head
 # had the variances, the correlations and the zeros right after 2,000 steps; a mean head had halved variances.
 OF_TABLE: dict[str, Any] = {
@@ -232,7 +212,8 @@ HELP: dict[str, str] = {each.name: each.metadata["help"] for each in fields(Trai
 def preset(dataset: str, **given: Any) -> TrainConfig:
     """The configuration for a data set by name, with those of the head, and the options given in place of either."""
     known = {**PRESETS.get(dataset, {}), **given}
-    return TrainConfig(**{**OF_HEAD.get(known.get("head", ""), {}), **known})
+    head = HEADS.get(known.get("head", TrainConfig.head))
+    return TrainConfig(**{**(head.options if head else {}), **known})
 
 
 _KINDS: dict[str, tuple[type, type, str]] = {

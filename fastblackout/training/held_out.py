@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..ops import binomial_log_prob, thin
+from ..ops import thin
 from ..philox import Philox
-from ..probability import Prob
 from .loss import blackout_loss
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ class HeldOut:
 
     The times are drawn as the training draws them (TrainConfig.times), so that its loss is comparable.
 
-    The loss of an implicit head is the energy score of two draws; that of the constant its norm |y - births| alone. Of
-    a law the constant is the binomial law that each pixel would have if all its particles were alike.
+    The loss of an implicit head is the energy score of two draws. What the constant is, `Head.constant_loss` says.
 
     Up to 2,048 samples, repeated with other noise until at least 2,048 are drawn, but no more draws than `most`. The
     samples are spread evenly over the first 2,048 where `most` is less. The constant of pixel i at time k is
@@ -61,7 +59,7 @@ class HeldOut:
         self.count = count = min(available, most)
         chosen = np.arange(count) * available // count
         self.draws = repeats = max(1, min(-(-FEWEST_DRAWS // count), most // count))
-        self.schedule, self.head, self.weight, self.unit = model.schedule, model.head, weight, unit
+        self.schedule, self.head, self.weight, self.unit = model.schedule, model.head_object, weight, unit
         self.x_0 = torch.from_numpy(np.tile(dataset.held_out[chosen], (repeats, 1, 1, 1))).to(device)
         self.labels = None
         if dataset.held_out_labels is not None:
@@ -75,8 +73,7 @@ class HeldOut:
         """How many samples the loss is taken of, and what it is to be compared with."""
         sample, place = ("row", "column") if self.x_0.shape[2:] == (1, 1) else ("image", "pixel")
         noise = f", each {self.draws} times" if self.draws > 1 else ""
-        known = {"implicit": "the mean", "mean": "the best constant"}
-        constant = f"{known.get(self.head, 'one binomial law')} for each {place}"
+        constant = f"{self.head.constant} for each {place}"
         of = f"{self.count} {sample}{'s' if self.count > 1 else ''}{noise}"
         return f"held-out loss: of {of}; to beat: {self.constant_loss:.4f}, that of {constant}, without a network"
 
@@ -97,7 +94,7 @@ class HeldOut:
         return total / len(self.x_0) * self.unit
 
     def _constant_loss(self, mean: Tensor, max_count: int) -> float:
-        total = 0.0
+        total, share = 0.0, (mean / max_count).clamp(max=1 - 0.5 / (self.of * max_count))
         for first in range(0, len(self.x_0), 256):
             k = self.k[first : first + 256]
             alive = self.schedule.survival(k)
@@ -105,17 +102,7 @@ class HeldOut:
             x_0 = self.x_0[first : first + 256]
             births = thin(x_0, alive, rng=key, max_count=max_count, outputs=("births",)).births.double()
             q = alive.q.view(-1, *[1] * mean.dim())
-            y = q * mean
-            if self.head == "implicit":
-                cost = (y - births).flatten(1).norm(dim=1)
-            elif self.head == "mean":
-                cost = (y - births * torch.log(y)).flatten(1).sum(1)
-            else:
-                room = max_count - (x_0 - births)
-                share = (mean / max_count).clamp(max=1 - 0.5 / (self.of * max_count))
-                unborn = share * q + (1 - share)
-                law = Prob(share * q / unborn, (1 - share) / unborn)
-                cost = -binomial_log_prob(births, room, law).flatten(1).sum(1)
+            cost = self.head.constant_loss(births, max_count - (x_0 - births), mean, share, q)
             loss = cost * self.schedule.weight(self.weight, k)
             total += float(loss.sum())
         return total / len(self.x_0) * self.unit

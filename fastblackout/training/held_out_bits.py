@@ -10,7 +10,6 @@ import torch
 
 from ..likelihood.blackout import Bound, estimate
 from ..likelihood.terms import Line
-from ..models.interface import head_of
 from ..philox import Philox
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ class HeldOutBits:
         self.labels = None
         if conditional and dataset.held_out_labels is not None:
             self.labels = torch.from_numpy(dataset.held_out_labels[chosen]).to(device)
-        many = head_of(model) == "implicit"
-        self.draws, self.noises = (DRAWS_OF_MANY, NOISES) if many else (DRAWS, 1)
+        self.draws, self.noises = (DRAWS_OF_MANY, NOISES) if model.head_object.takes_noise else (DRAWS, 1)
         self.line = Line(model.schedule, device, self.noises)
 
     @property

@@ -13,8 +13,8 @@ from ..backends.available import absent
 from ..backends.select import DEVICE_BACKENDS
 from ..data import SHAPING
 from ..data.dataset import MOST_CLASSES
+from ..heads import head_named
 from ..models import BlackoutModel, NetworkConfig
-from ..models.interface import LAWS, outputs_of
 from ..models.presets import BUILT_IN
 from ..schedule.schedule import Schedule
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
@@ -57,11 +57,11 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
         size = {"shape": dataset.shape, "channels": config.channels, "blocks": config.blocks}
     else:
         size = {}
-    noise = config.noise_channels if config.head == "implicit" else 0
-    numbers = outputs_of(config.head, dataset.max_count)
-    outputs = {"outputs": numbers[config.components - 1]} if config.head in LAWS else {}
-    of_network = {"num_classes": classes, "dropout": config.dropout, "noise_channels": noise, **outputs, **size}
-    network = NetworkConfig(config.network, of_network).build()
+    head = head_named(config.head)
+    noise = config.noise_channels if head.takes_noise else 0
+    outputs = head.numbers_per_count(dataset.max_count)[config.components - 1]
+    of_network = {"num_classes": classes, "dropout": config.dropout, "noise_channels": noise, "outputs": outputs}
+    network = NetworkConfig(config.network, of_network | size).build()
     parameters = {"steps": config.schedule_steps, **({"t_end": config.t_end} if config.schedule == "logit" else {})}
     return BlackoutModel(
         network,

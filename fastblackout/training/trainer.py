@@ -13,9 +13,7 @@ import torch
 
 from ..data import BatchOrder, Dataset
 from ..models import BlackoutModel, ema_of
-from ..models.interface import LAWS
 from ..philox import Philox
-from ..sampling.plan import usual
 from ..sampling.sampler import sample
 from ..tuning.even import NUMBER, PLACES, even_times
 from .batches import Batch, Batches, step_seed
@@ -65,7 +63,7 @@ class Trainer:
             raise ValueError(f"train: cuda_graph: takes a whole batch in one process, got {got}")
         self.model = make_model(config, dataset).to(device)
         self.execution.lay_out(self.model.network)
-        self.schedule = self.model.schedule
+        self.schedule, self.head = self.model.schedule, self.model.head_object
         self.description = describe(config, dataset, self.model, source) | ({TRIED: True} if tried else {})
         self.ema = ema_of(self.model, config.ema)
         self.averaged = cast(BlackoutModel, self.ema.model)
@@ -178,7 +176,7 @@ class Trainer:
     @property
     def sample_steps(self) -> int:
         """Reverse steps of `samples`."""
-        return min(10 if self.config.head == "implicit" else 50, self.schedule.steps)
+        return min(50, self.head.most_steps, self.schedule.steps)
 
     def samples(self, tick: Callable[[int], None]) -> NDArray[Any]:
         """64 samples of the averaged weights; the same noise each time, so that pictures of one run compare.
@@ -189,10 +187,9 @@ class Trainer:
         if self.config.conditional:
             labels = torch.arange(64, device=self.device) % self.batches.no_class
         shape = (64, *self.dataset.shape)
-        how = usual(self.config.head, self.dataset.shape, self.dataset.max_count)
         drawn = sample(
             self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
-            grid=how.grid, last_step=how.last_step,
+            grid=self.head.grid, last_step=self.head.last_step(self.dataset.shape, self.dataset.max_count),
             callback=lambda n, k, x: tick(1) if n else None,
         )  # fmt: skip
         return drawn.cpu().numpy()
@@ -203,7 +200,7 @@ class Trainer:
         Nothing is done where it would take more than a twentieth of what the training takes, nor for tables and heads
         that are no law, of which it was not measured whether it helps.
         """
-        seen, known = self.total * self.config.batch, self.config.head in LAWS and not self.dataset.is_table
+        seen, known = self.total * self.config.batch, self.head.gives_law and not self.dataset.is_table
         if known and seen >= 20 * sum(n for _, n in PLACES) * NUMBER and self.ranks.first:
             held_out, labels = self.held_out, None
             rows = slice(0, held_out.count, max(held_out.count // NUMBER, 1))

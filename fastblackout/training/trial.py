@@ -8,6 +8,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..heads import head_named
 from .execution import why_not_compiled
 from .ranks import current
 from .trainer import Trainer
@@ -39,7 +40,8 @@ def trial_of(config: TrainConfig, dataset: Dataset, device: torch.device, shown:
     lacks something on it; several processes share the training; or it has less than FEWEST samples, or takes less than
     LONG as written.
     """
-    samples = config.total_steps(len(dataset.train)) * config.batch * (config.draws if config.head == "implicit" else 1)
+    draws = config.draws if head_named(config.head).takes_noise else 1
+    samples = config.total_steps(len(dataset.train)) * config.batch * draws
     if config.compile != "auto" or device.type != "cpu" or current().count > 1 or samples < FEWEST:
         return None
     if why_not_compiled(device) is not None:

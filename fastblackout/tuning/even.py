@@ -17,7 +17,6 @@ import torch
 
 from ..models.tuned import Tuned
 from ..ops import thin
-from ..sampling.plan import usual
 from ..sampling.rules.expected import Expected
 from ..sampling.sampler import evaluating
 from ..sampling.steps import Setting, numbers_of, one_step, state_at
@@ -67,10 +66,11 @@ class Errors:
 
 def even_times(model: Any, schedule: Schedule, x_0: Tensor, labels: Tensor | None, rng: Philox) -> dict[int, Tuned]:
     """How a model takes few steps that no search has looked at, by their number."""
-    errors, how = Errors(model, schedule, x_0, labels, rng), usual(model.head, tuple(x_0.shape[1:]), model.max_count)
+    errors = Errors(model, schedule, x_0, labels, rng)
+    last_step = model.head_object.last_step(tuple(x_0.shape[1:]), model.max_count)
     day = datetime.date.today().isoformat()
     numbers = [steps for steps in STEPS if steps <= schedule.steps]
-    return {steps: Tuned(tuple(errors.even(steps)), (0.0,) * steps, how.last_step, None, day) for steps in numbers}
+    return {steps: Tuned(tuple(errors.even(steps)), (0.0,) * steps, last_step, None, day) for steps in numbers}
 
 
 def _rising(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,11 +19,10 @@ import torch
 from ..atomic_files import atomic_write, read_plain
 from ..data.dataset import Dataset
 from ..ground.values import check_integer, is_number, shown
-from ..models.interface import LAWS, as_model, check_schedule, head_of
+from ..models.interface import check_schedule, model_and_head
 from ..models.labels import classes_of
 from ..models.tuned import Tuned, nearest
 from ..philox import SEED_END, Philox
-from ..sampling.plan import usual
 from ..sampling.sampler import sample_in_batches
 from .closeness import Closeness, closeness_for
 from .even import NUMBER, Errors
@@ -32,6 +31,7 @@ from .search import Point, Search, start_near, start_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..heads.head import Head
     from ..schedule.schedule import Schedule
 
 BATCH = 200  # samples that are drawn at once
@@ -98,7 +98,7 @@ def tune(
         >>> judged = fb.tune(run.model, run.schedule, fb.data.load("digits"), [5], minutes=1.0)
     """
     op = "tune"
-    model = as_model(op, model)
+    model, head = model_and_head(op, model)
     check_schedule(op, schedule, model)
     if not isinstance(data, Dataset):
         raise TypeError(f"{op}: data: must be a fastblackout.data.Dataset, got {type(data).__name__}")
@@ -117,7 +117,7 @@ def tune(
         raise ValueError(f"{op}: minutes: must be 0 without scikit-learn, got {minutes}; pip install scikit-learn")
     if getattr(model, "tuned", None) is None:
         model.tuned = {}
-    work = _Work(model, schedule, data, num, seed, state)
+    work = _Work(model, head, schedule, data, num, seed, state)
     found = {}
     for number in steps:
         best = work.search(number, 60 * minutes / len(steps), tell)
@@ -127,10 +127,11 @@ def tune(
 
 
 class _Work:
-    def __init__(self, model: Any, schedule: Schedule, data: Dataset, num: int, seed: int, state: Any) -> None:
-        self.model, self.schedule, self.data = model, schedule, data
-        self.num, self.seed = num, seed
-        self.most, self.head = int(model.max_count), head_of(model)
+    def __init__(
+        self, model: Any, head: Head, schedule: Schedule, data: Dataset, num: int, seed: int, state: Any
+    ) -> None:
+        self.model, self.head, self.schedule, self.data = model, head, schedule, data
+        self.num, self.seed, self.most = num, seed, int(model.max_count)
         self.device = next((p.device for p in getattr(model, "parameters", lambda: iter(()))()), torch.device("cpu"))
         self.classes = classes_of(model)
         rows = _in_turn(data.held_out_labels if self.classes else None, len(data.held_out))
@@ -172,14 +173,14 @@ class _Work:
             found.append(nearest(others, number))
         points = [start_near(number, one, self.schedule, self.most) for one in found]
         last_steps = [early.last_step]
-        if self.head in LAWS and not self.data.is_table:  # else a draw is the mean, or the whole law is needed
+        if self.head.gives_law and not self.data.is_table:  # else a draw is the mean, or the whole law is needed
             last_steps.append({"draw": "mean", "mean": "draw"}[early.last_step])
         return [point._replace(last_step=name) for point in points for name in last_steps]
 
     def _early(self, number: int) -> Point:
         """What a model that was not tuned does with few steps, but for some guidance."""
-        how = usual(self.head, self.data.shape, self.most)
-        return start_of(number, FIRST_GUIDANCE if self.classes else 0.0, how.last_step)
+        last_step = self.head.last_step(self.data.shape, self.most)
+        return start_of(number, FIRST_GUIDANCE if self.classes else 0.0, last_step)
 
     @functools.cached_property
     def _errors(self) -> Errors:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fastblackout.models.laws import log_law
 from PIL import Image
 
 import fastblackout as fb
@@ -16,7 +17,6 @@ from fastblackout.evaluation import charts
 from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
 from fastblackout.evaluation.plots import Frame
 from fastblackout.models import BlackoutModel
-from fastblackout.models.laws import log_law
 
 TINY = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--schedule-steps=60", "--quiet"]
 PLOT = ["plot", "--steps=5", "--threads=1", "--quiet"]

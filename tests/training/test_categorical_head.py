@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from fastblackout.models.laws import log_law_mean, log_law_of_step
 
 import fastblackout as fb
 from fastblackout.data import load
 from fastblackout.models import BlackoutModel, presets
-from fastblackout.models.laws import log_law_mean, log_law_of_step
 from fastblackout.training.config import preset
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trained_model import load_run

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from fastblackout.models.laws import log_law_mean
+from fastblackout.models.negative_binomial_law import log_law, size_and_mean, step_divergence
 from scipy import stats
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
 from fastblackout.models import BlackoutModel
-from fastblackout.models.laws import log_law_mean
-from fastblackout.models.negative_binomial_law import log_law, size_and_mean, step_divergence
 from fastblackout.training.config import preset
 from fastblackout.training.loss import blackout_loss
 from fastblackout.training.trained_model import load_run

@@ -19,7 +19,8 @@ SAMPLERS = {
     "lanl-2023": ".lanl_2023:Lanl2023",
 }
 LAST_STEPS = ("draw", "mean")
-COMPAT = ("lanl-2023",)  # samplers that are the way another program draws, which has a grid of its own, too
+# Samplers that are the way another program draws, which has a grid of its own, too, and the head that it draws by.
+COMPAT = {"lanl-2023": "mean"}
 
 
 def load_rule(sampler: str) -> type[Rule]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...ops import Stepped, bridge_step
+from ...ops import Stepped, bridge_step, posterior_step
 from ...probability import Prob
 from .rule import Rule
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bridge(Rule):
-    """x <- x + Binomial(N(y), beta) - Binomial(x, sigma): see `fb.bridge_step`."""
+    """x <- x + Binomial(N(y), beta) - Binomial(x, sigma): see `fb.bridge_step`. By a law x <- x + births drawn of
+    it, thinned by beta: see `fb.posterior_step`."""
 
     rounding: str = "stochastic"
     attrition: float = 0.0
@@ -31,4 +32,6 @@ class Bridge(Rule):
     def step(self, x: Tensor, numbers: tuple[Any, ...], out: tuple[Tensor, Tensor] | None, **arguments: Any) -> Stepped:
         birth, death = Prob(*numbers[:2]), 0.0 if self.attrition == 0 else Prob(*numbers[2:])
         written = None if out is None else Stepped(*out)
+        if "family" in arguments:
+            return posterior_step(x, step=birth, out=written, **arguments)
         return bridge_step(x, step=birth, attrition=death, rounding=self.rounding, out=written, **arguments)

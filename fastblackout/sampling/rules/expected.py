@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from ...models.laws import log_law_mean
+from ...heads import head_named
+from ...heads.law import Law
 from ...ops import Stepped, bridge_step
 from ...probability import Prob
 from .rule import Rule
@@ -33,8 +34,8 @@ class Expected(Rule):
     def step(self, x: Tensor, numbers: tuple[Any, ...], out: tuple[Tensor, Tensor] | None, **arguments: Any) -> Stepped:
         if "family" in arguments:
             family, head, offset = (arguments.pop(name) for name in ("family", "head", "offset"))
-            most = arguments["max_count"]
+            law, most = cast(Law, head_named(family)), arguments["max_count"]
             offset = torch.as_tensor(offset, dtype=torch.float64, device=x.device)
             arrays = [array.double() for array in head]
-            arguments["births"] = log_law_mean(family, arrays, most - x.double(), offset, most).exp()
+            arguments["births"] = law.log_expected(arrays, most - x.double(), offset, most).exp()
         return bridge_step(x, step=_ALL, rounding="nearest", out=None if out is None else Stepped(*out), **arguments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...heads import HEADS
 from .celeba64 import CELEBA64
 from .cifar10 import CIFAR10
 from .digits import DIGITS
@@ -25,7 +26,6 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "cifar10": CIFAR10,
     "celeba64": CELEBA64,
 }
-_OF_ONE_HEAD = ("weight", "schedule", "parametrization", "noise_channels", "draws", "components")
 
 
 def names() -> list[str]:
@@ -47,7 +47,8 @@ def options_of(dataset: str, name: str | None, given: dict[str, Any]) -> dict[st
         raise ValueError(f"train: recipe: {rule}, got {name}")
     options = dict(known[name].options)
     if given.get("head", options.get("head")) != options.get("head"):
-        options = {option: value for option, value in options.items() if option not in _OF_ONE_HEAD}
+        of_one_head = {option for head in HEADS.values() for option in (*head.options, *head.owns)}
+        options = {option: value for option, value in options.items() if option not in of_one_head}
     if "epochs" in given:
         options.pop("steps", None)
     return {**options, **given}

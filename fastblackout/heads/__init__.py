@@ -1,0 +1,58 @@
+"""The heads: what a network's outputs say of the births x_0 - x_t, for each name that `head=` and `--head` take.
+
+A new head is one file in this folder, a subclass of `Head` as head.py describes it, and one line below. A file is
+imported when its head is asked for, because the command line shows the names without NumPy and torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .head import Head
+
+
+class Listed(NamedTuple):
+    """A head as the options of a training (training/config.py) know it.
+
+    home: its file and class. options: those of a training that go with it where they are not given. owns: options that
+    belong to it alone. weights: those that its loss takes, the first of which belongs to it alone; where there are
+    none, it takes all that are no other head's.
+    """
+
+    home: str
+    options: dict[str, Any] = {}
+    owns: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+
+
+_OF_LAW = {"weight": "uniform", "schedule": "cosine"}
+HEADS = {
+    "mean": Listed(".mean:Mean", owns=("parametrization",)),
+    # The schedule was chosen by measurements, which docs/training.md has. An energy score bounds no likelihood.
+    "implicit": Listed(
+        ".implicit:Implicit", {"weight": "energy", "schedule": "cosine"}, ("noise_channels", "draws"),
+        weights=("energy", "uniform"),
+    ),
+    "beta-binomial": Listed(".beta_binomial:BetaBinomial", _OF_LAW),
+    "bayes-logistic": Listed(".bayes_logistic:BayesLogistic", _OF_LAW, owns=("components",)),
+    "negative-binomial": Listed(".negative_binomial:NegativeBinomial", _OF_LAW),
+    "categorical": Listed(".categorical:Categorical", _OF_LAW),
+    "bayes-categorical": Listed(".categorical:BayesCategorical", _OF_LAW),
+}  # fmt: skip
+_MADE: dict[str, Head] = {}
+
+
+def head_named(name: str) -> Head:
+    """The head of that name, one of HEADS."""
+    if name not in _MADE:
+        file, kind = HEADS[name].home.split(":")
+        _MADE[name] = getattr(import_module(file, __name__), kind)(name)
+    return _MADE[name]
+
+
+def head_of(model: Any) -> Head:
+    """The head that a model names, else "mean": other modules may have an attribute `head` as well."""
+    name = getattr(model, "head", None)
+    return head_named(name if isinstance(name, str) and name in HEADS else "mean")

@@ -1,0 +1,132 @@
+"""What a head must say, and what it is asked with."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..call.checks import MAX_COUNT
+from ..philox import Philox
+from .poisson_births import StepProbs, divergence
+
+
+class Noised(NamedTuple):
+    """What a loss is taken of: counts noised at times k (B,). The numbers are those of each time, (B,)."""
+
+    x_t: Tensor | None  # None where the head's `thinned` does not ask for it
+    births: Tensor
+    model_input: Tensor
+    k: Tensor
+    labels: Tensor | None
+    weight: Tensor  # of the loss
+    number: Tensor  # `Head.number`
+    rng: Philox | Tensor  # this and the next are for a head that takes noise
+    draws: int
+
+
+class Query(NamedTuple):
+    """What a step of a sampler asks the network: its outputs for an input at times (B,)."""
+
+    model: Any
+    model_input: Tensor
+    time: Tensor
+    labels: Tensor | None
+    guidance: Any  # w: a number, or in a CUDA graph a tensor (B,); None in a run without guidance
+
+    def plain(self, *noise: Tensor) -> Tensor:
+        """The outputs as they are, without guidance."""
+        outputs: Tensor = self.model(self.model_input, self.time, self.labels, *noise)
+        return outputs
+
+    def guided(self, *noise: Tensor, of: Callable[[Tensor], Tensor] = Tensor.float) -> Tensor:
+        """of(outputs); where there is guidance (1 + w) of those with the labels and -w of those without."""
+        labelled, w = of(self.plain(*noise)), self.guidance
+        if w is None or (not isinstance(w, Tensor) and w == 0):  # in a CUDA graph, whose steps are alike, all are mixed
+            return labelled
+        without = of(self.model(self.model_input, self.time, None, *noise))
+        if isinstance(w, Tensor):
+            w = w.view(-1, *[1] * (labelled.ndim - 1))
+            return (1 + w).float() * labelled - w.float() * without
+        return (1 + w) * labelled - w * without
+
+
+class Predicted(NamedTuple):
+    """What a bound is taken of: noised counts (B, ...), all float64, and what the network says of them."""
+
+    births: Tensor  # x_0 - x_t
+    room: Tensor  # max_count - x_t
+    outputs: Tensor  # as `Head.predict` returned them
+    number: Any  # `Head.number` of the times that the network was asked about
+    max_count: int
+
+
+class Head(ABC):
+    """What the outputs of a network say of the births x_0 - x_t: all that a training, a sampler and a bound ask of it.
+
+    A subclass says at least what is abstract here: its loss, the births of a sampler's step, and their mean. A head
+    that gives a law of each pixel derives from `Law` (law.py), and says no more than the law. The rest is said anew
+    where it is not right for the head as it stands here.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("offset",)  # of a model, beside max_count, center, scale and gain
+    thinned: ClassVar[tuple[str, ...]] = ("x_t", "births", "model_input")  # outputs of fb.thin that its loss uses
+    largest_count: int = MAX_COUNT  # that max_count may be
+    takes_noise: ClassVar[bool] = False  # beside the image, other noise giving another draw
+    gives_law: ClassVar[bool] = False  # of each pixel; if not:
+    gives: ClassVar[str] = "one number of births"
+    grid: ClassVar[str] = "early"  # of the steps of a run, by the measurements of docs/results.md
+    most_steps: ClassVar[int] = 100  # of a run that does not say how many
+    constant: ClassVar[str] = "the best constant"  # what predicts in `constant_loss`
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
+        """How many numbers a network may give of each count, one after another along its channels."""
+        return (1,)
+
+    def number(self, model: Any, k: Any) -> Any:
+        """The number of each time k that its ops take beside the outputs."""
+        return model.offset(k)
+
+    def last_step(self, shape: tuple[int, ...], max_count: int) -> str:
+        """The last step of a run that does not say which, of samples (C, H, W): see `fb.sample`."""
+        return "draw"
+
+    @abstractmethod
+    def loss(self, model: Any, noised: Noised) -> Tensor:
+        """The loss (B,)."""
+
+    def unit(self, weights: NDArray[Any], q: NDArray[Any], elements: int, max_count: int) -> float:
+        """What losses are multiplied by to be of order 1, with their gradients; weights, q = 1 - p: of all times.
+
+        (1 - p_k) max_count / 4 are the births of a pixel at a quarter of max_count.
+        """
+        return 4.0 / (elements * float((weights * q).mean()) * max_count)
+
+    def constant_loss(self, births: Tensor, room: Tensor, mean: Tensor, share: Tensor, q: Tensor) -> Tensor:
+        """The loss (B,), with weight 1, of what knows no more than each pixel's mean count, a share of max_count.
+        births, room = max_count - x_t: (B, ...); q: 1 - p beside them. All float64."""
+        y = q * mean
+        return (y - births * torch.log(y)).flatten(1).sum(1)
+
+    @abstractmethod
+    def births(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
+        """What the op of a step from counts x takes of the births: {"births": y} or {"logits": ..., "gain": ...}, as
+        `fb.bridge_step`. key: of the step's draws."""
+
+    def predict(self, model: Any, asked: tuple[Any, ...], key: Philox, noises: int) -> Tensor:
+        """model(*asked), for an input, times and labels; of a head that takes noise for several, (noises, B, ...)."""
+        outputs: Tensor = model(*asked)
+        return outputs
+
+    @abstractmethod
+    def log_mean(self, at: Predicted, between: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """log E[x_0 - x_t | x_t]. between: 1 - p (B,) of counts between the times, and that of the time asked about."""
+
+    def step_divergence(self, at: Predicted, step: StepProbs, key: Philox) -> Tensor:
+        """KL(the true births of a step || those that a sampler draws) of each count; here tau-leaping by the mean."""
+        return divergence(at.births, self.log_mean(at), step, at.max_count)
