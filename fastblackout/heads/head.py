@@ -118,6 +118,10 @@ class Head(ABC):
         """What the op of a step from counts x takes of the births: {"births": y} or {"logits": ..., "gain": ...}, as
         `fb.bridge_step`. key: of the step's draws."""
 
+    def expected(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
+        """The same with nothing drawn, as far as that can be."""
+        return self.births(query, x, number, key)
+
     def predict(self, model: Any, asked: tuple[Any, ...], key: Philox, noises: int) -> Tensor:
         """model(*asked), for an input, times and labels; of a head that takes noise for several, (noises, B, ...)."""
         outputs: Tensor = model(*asked)

@@ -69,6 +69,11 @@ class Law(Head):
         """As of `fb.posterior_step`."""
         return {"head": self.arrays(query.guided(), x), "family": self.name, "offset": number}
 
+    def expected(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
+        most, offset = query.model.max_count, torch.as_tensor(number, dtype=torch.float64, device=x.device)
+        arrays = [array.double() for array in self.arrays(query.guided(), x)]
+        return {"births": self.log_expected(arrays, most - x.double(), offset, most).exp()}
+
     def log_mean(self, at: Predicted, between: tuple[Tensor, Tensor] | None = None) -> Tensor:
         offset = at.number if between is None else torch.log(between[0])
         return self.log_expected(self.arrays(at.outputs, at.room), at.room, offset, at.max_count)

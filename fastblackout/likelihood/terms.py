@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..heads import head_of
-from ..heads.head import Predicted
+from ..heads.head import Head, Predicted
 from ..heads.poisson_births import StepProbs
 from ..ops import thin
 from ..probability import Prob
@@ -18,7 +18,6 @@ from ..processes.reverse.divergence import rate_divergence
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..heads.head import Head
     from ..philox import Philox
     from ..schedule.schedule import Schedule
 

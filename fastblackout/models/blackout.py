@@ -44,7 +44,8 @@ class BlackoutModel(nn.Module):
         schedule: the observation times.
         max_count: largest count, at least 1, and at most what the head can take.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
-        head: what the outputs say of the births, by its name: see fastblackout/heads and docs/training.md, "Heads".
+        head: what the outputs say of the births: one of `fastblackout.heads.HEADS`, each described by its class there,
+            which is here as attribute `head_object`, and in docs/training.md.
         noise_channels: at least 1 for head "implicit", 0 for the others.
 
     The attribute `tuned`, at first {}, says how the model is best sampled in few steps, by their number: it is what
@@ -80,12 +81,10 @@ class BlackoutModel(nn.Module):
         if head not in (heads := tuple(HEADS)):
             raise ValueError(f"BlackoutModel: head: must be one of {heads}, got {head!r}")
         self.head_object = head_named(head)
-        if max_count > (most := self.head_object.largest_count):
+        most, noisy = self.head_object.largest_count, self.head_object.takes_noise
+        if max_count > most:
             raise ValueError(f"BlackoutModel: max_count: must be at most {most} for head {head!r}, got {max_count}")
-        whole, noisy = (
-            isinstance(noise_channels, int) and not isinstance(noise_channels, bool),
-            self.head_object.takes_noise,
-        )
+        whole = isinstance(noise_channels, int) and not isinstance(noise_channels, bool)
         if not (whole and (noise_channels >= 1 if noisy else noise_channels == 0)):
             rule = "must be an integer of at least 1" if noisy else "must be 0"
             raise ValueError(f"BlackoutModel: noise_channels: {rule} for head {head!r}, got {noise_channels!r}")
@@ -172,11 +171,11 @@ class BlackoutModel(nn.Module):
         logits = self.network(given, time) if labels is None else self.network(given, time, labels)
         logits = logits.contiguous()  # a compiled network may give them with the channels last
         each, channels, *rest = model_input.shape
-        counts = self.head_object.numbers_per_count(self.max_count)
-        allowed = [(each, channels * count, *rest) for count in counts]
+        numbers = self.head_object.numbers_per_count(self.max_count)
+        allowed = [(each, channels * number, *rest) for number in numbers]
         if tuple(logits.shape) not in allowed:
             shapes = " or ".join(map(str, allowed))
-            rule = "logits of the input's shape" if counts == (1,) else f"shape {shapes} for head {self.head!r}"
+            rule = "logits of the input's shape" if numbers == (1,) else f"shape {shapes} for head {self.head!r}"
             got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
             raise ValueError(f"BlackoutModel: network: must return {rule}, got {got}")
         return logits

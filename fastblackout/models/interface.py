@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numbers
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from ..heads import head_of
+from ..heads.head import Head
 from ..schedule.schedule import Schedule
-
-if TYPE_CHECKING:
-    from ..heads.head import Head
 
 NEEDED = ("max_count", "center", "scale", "gain")
 

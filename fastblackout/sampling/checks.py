@@ -5,18 +5,16 @@ from __future__ import annotations
 import numbers
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..ground.values import check_integer, check_name
+from ..heads.head import Head
 from ..ops.bridge import ROUNDINGS
 from .rules import SAMPLERS, load_rule
 from .rules.rule import Rule
-
-if TYPE_CHECKING:
-    from ..heads.head import Head
 
 
 def shape_of(shape: Any) -> tuple[int, ...]:

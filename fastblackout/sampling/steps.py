@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from ..heads import head_of
-from ..heads.head import Query
+from ..heads.head import Head, Query
 from ..ops import thin
 from ..probability import Prob
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..heads.head import Head
     from ..schedule.schedule import Schedule
     from .dropout import KeptDropout
     from .rules.rule import Rule
@@ -89,7 +88,8 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
     arguments |= {"center": numbers.next_center, "scale": numbers.next_scale}
     guidance = numbers.guidance if setting.guided else None
     query = Query(model, model_input, _times(numbers.time, model_input), setting.labels, guidance)
-    arguments |= setting.head.births(query, x, numbers.of_head, key)
+    births = setting.head.expected if setting.rule.expected else setting.head.births
+    arguments |= births(query, x, numbers.of_head, key)
     made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)
     return State(made.x_s, made.model_input, key)
 

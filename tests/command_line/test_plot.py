@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fastblackout.models.laws import log_law
 from PIL import Image
 
 import fastblackout as fb
@@ -16,6 +15,7 @@ from fastblackout.cli import main
 from fastblackout.evaluation import charts
 from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
 from fastblackout.evaluation.plots import Frame
+from fastblackout.heads import head_named
 from fastblackout.models import BlackoutModel
 
 TINY = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--schedule-steps=60", "--quiet"]
@@ -206,7 +206,7 @@ def test_the_laws_drawn_are_those_of_the_training_loss(figures, tmp_path, head):
 def test_the_law_of_a_head_without_a_largest_count_ends_at_the_room():
     arrays = [torch.full((2, 1), value, dtype=torch.float64) for value in (1.0, 0.5)]
     room = torch.tensor([[3.0], [0.0]], dtype=torch.float64)
-    law = log_law("negative-binomial", arrays, room, torch.full_like(room, -0.1), 9).exp()
+    law = head_named("negative-binomial").log_law(arrays, room, torch.full_like(room, -0.1), 9).exp()
     assert law.shape == (2, 10)
     assert torch.allclose(law.sum(1), torch.ones(2, dtype=torch.float64), atol=1e-9)
     assert not law[0, 4:].any() and law[0, :4].all() and law[1, 0] == 1

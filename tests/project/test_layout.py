@@ -15,6 +15,7 @@ LAYERS = (
     ("backends",),
     ("call",),
     ("ops", "schedule"),
+    ("heads",),
     ("models", "processes", "data", "distributions", "jax"),
     ("sampling",),
     ("likelihood", "evaluation"),

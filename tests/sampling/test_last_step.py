@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout.models import BlackoutModel, interface
+from fastblackout.call.head import FAMILIES
+from fastblackout.heads import head_named
+from fastblackout.models import BlackoutModel
 from fastblackout.sampling.sampler import sample
 from support.pixel_model import OPTIONS, SCHEDULE, PixelModel
 
@@ -27,11 +29,10 @@ class Constant(torch.nn.Module):
 
 
 def model_of(head):
-    number = 1 if head == "mean" else interface.outputs_of(head, MOST)[0]
-    return BlackoutModel(Constant(number), SCHEDULE, MOST, head=head)
+    return BlackoutModel(Constant(head_named(head).numbers_per_count(MOST)[0]), SCHEDULE, MOST, head=head)
 
 
-@pytest.mark.parametrize("head", [*interface.LAWS, "mean"])
+@pytest.mark.parametrize("head", [*FAMILIES, "mean"])
 def test_the_mean_is_that_of_what_is_drawn(head):
     """Of 4,000 draws of one step to time 0: within the half that rounding takes and 5 standard errors, so that a right
     mean is refused with a probability below 1e-5 for all heads together."""

@@ -8,8 +8,9 @@ import torch
 from scipy import integrate, stats
 
 import fastblackout as fb
+from fastblackout.heads.poisson_births import negative_entropy
 from fastblackout.likelihood.blackout import exact_bound
-from fastblackout.likelihood.terms import Line, negative_entropy
+from fastblackout.likelihood.terms import Line
 from support.toy_data import LAW, toy_data
 
 torch.set_num_threads(1)

@@ -8,10 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
-from fastblackout.models.blackout import HEADS
+from fastblackout.heads import HEADS, head_named
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import philox4x32
-from fastblackout.sampling.plan import usual
 from fastblackout.schedule.grids import GRIDS
 from fastblackout.schedule.schedule import Schedule
 
@@ -131,12 +130,13 @@ def test_grid_values():
 
 
 def test_samples_of_a_mean_head_keep_their_grid():
-    grids = {head: usual(head, (1, 8, 8), 16).grid for head in HEADS}
+    grids = {head: head_named(head).grid for head in HEADS}
     assert grids == {**dict.fromkeys(HEADS, "early"), "mean": "cosine"}
 
 
 def test_only_images_of_eight_bits_by_a_law_end_with_the_mean():
     for head in HEADS:
         wanted = "draw" if head in ("mean", "implicit") else "mean"
-        assert usual(head, (3, 32, 32), 255).last_step == usual(head, (1, 28, 28), 65535).last_step == wanted
-        assert usual(head, (1, 8, 8), 16).last_step == usual(head, (30, 1, 1), 1000).last_step == "draw"
+        last_step = head_named(head).last_step
+        assert last_step((3, 32, 32), 255) == last_step((1, 28, 28), 65535) == wanted
+        assert last_step((1, 8, 8), 16) == last_step((30, 1, 1), 1000) == "draw"

@@ -9,9 +9,10 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from fastblackout.data.dataset import make_dataset
+from fastblackout.heads import HEADS
 from fastblackout.training import batches, step_graph
 from fastblackout.training.checkpoint import load_checkpoint
-from fastblackout.training.config import HEADS, TrainConfig, preset
+from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.trainer import Trainer
 from support import pretend_cuda
 from support.pretend_cuda import CUDA

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from fastblackout.models.laws import log_law_mean, log_law_of_step
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
+from fastblackout.heads import head_named
+from fastblackout.heads.head import Predicted
 from fastblackout.models import BlackoutModel, small
 from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.loss import blackout_loss
@@ -87,14 +88,15 @@ def test_the_laws_of_the_bounds_are_finite_sums(numbers):
     logs = bayes_law.log_weights(list(outputs.chunk(len(numbers), 1)), x_t, offset, most)
     law = torch.softmax(logs, -1)  # of x_0
     mean = (law * torch.arange(21, dtype=torch.float64)).sum(-1) - x_t
-    got = log_law_mean("bayes-logistic", outputs.chunk(len(numbers), 1), room, offset, most)
+    head, at = head_named("bayes-logistic"), Predicted(room, room, outputs, offset, most)
+    got = head.log_mean(at)
     torch.testing.assert_close(torch.exp(got), mean, rtol=1e-10, atol=1e-12)
     step = fb.Prob(
         torch.full((5, 1, 1, 1), 0.3, dtype=torch.float64), torch.full((5, 1, 1, 1), 0.7, dtype=torch.float64)
     )
     total = torch.zeros(SHAPE, dtype=torch.float64)
     for born in range(21):
-        got = log_law_of_step("bayes-logistic", outputs, room, offset, torch.full_like(room, born), step, most)
+        got = head.log_law_of_step(at, torch.full_like(room, born), step)
         thinned = torch.distributions.Binomial(n.double(), torch.tensor(0.3).double(), validate_args=False)
         chance = torch.where(n >= born, thinned.log_prob(torch.tensor(float(born)).double()).exp(), 0.0)
         wanted = torch.stack([law.gather(-1, (x_t.long() + b).clamp(max=20)[..., None])[..., 0] * chance[b]

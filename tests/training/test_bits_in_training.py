@@ -8,9 +8,8 @@ import torch
 
 import fastblackout as fb
 from fastblackout.data.dataset import make_dataset
-from fastblackout.models.interface import OF_HEAD
+from fastblackout.heads import HEADS
 from fastblackout.training import run as training
-from fastblackout.training.config import OF_HEAD as OPTIONS
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.held_out_bits import HeldOutBits
 from fastblackout.training.progress_log import read_log
@@ -27,11 +26,11 @@ def dataset(held_out=10):
     return make_dataset("array", images, labels, max_count=8, held_out_count=held_out)
 
 
-@pytest.mark.parametrize("head", ["mean", *OF_HEAD])
+@pytest.mark.parametrize("head", HEADS)
 def test_every_head_has_the_bound_of_bits_per_dim(head):
     torch.manual_seed(0)
     data = dataset()
-    model = make_model(TrainConfig(**{**TINY, **OPTIONS.get(head, {}), "head": head, "conditional": True}), data).eval()
+    model = make_model(TrainConfig(**{**TINY, **HEADS[head].options, "head": head, "conditional": True}), data).eval()
     with torch.no_grad():  # a fresh network gives 0, whatever the label
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from fastblackout.models.laws import log_law_mean, log_law_of_step
 
 import fastblackout as fb
 from fastblackout.data import load
+from fastblackout.heads import head_named
+from fastblackout.heads.head import Predicted
 from fastblackout.models import BlackoutModel, presets
 from fastblackout.training.config import preset
 from fastblackout.training.loss import blackout_loss
@@ -73,11 +74,12 @@ def test_the_laws_of_the_bounds_are_finite_sums(family):
     offset, room = torch.linspace(-3, 0, 5).double(), (MOST - x_t).double()
     law = torch.softmax(state_law.log_weights(logits_of(outputs), x_t, offset, family), -1)  # of x_0
     mean = (law * torch.arange(MOST + 1.0)).sum(-1) - x_t
-    got = log_law_mean(family, [logits_of(outputs)], room, offset, MOST)
+    head, at = head_named(family), Predicted(room, room, outputs, offset, MOST)
+    got = head.log_mean(at)
     torch.testing.assert_close(torch.exp(got), mean, rtol=1e-7, atol=1e-12)
     step, total = fb.Prob(*(torch.full((5, 1, 1, 1), p, dtype=torch.float64) for p in (0.3, 0.7))), 0.0
     for born in range(MOST + 1):
-        got = log_law_of_step(family, outputs, room, offset, torch.full_like(room, born), step, MOST)
+        got = head.log_law_of_step(at, torch.full_like(room, born), step)
         n = torch.arange(MOST + 1.0).double() - x_t[..., None]
         binomial = torch.distributions.Binomial(
             n.clamp(min=born), torch.tensor(0.3, dtype=torch.float64), validate_args=False

@@ -11,9 +11,10 @@ import os
 import pytest
 import torch
 
+from fastblackout.heads import HEADS
 from fastblackout.training import batches, step_graph
 from fastblackout.training.checkpoint import load_checkpoint
-from fastblackout.training.config import HEADS, preset
+from fastblackout.training.config import preset
 from fastblackout.training.run import train
 from fastblackout.training.trainer import Trainer
 from support.device_training import few

@@ -6,7 +6,8 @@ import torch
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
-from fastblackout.likelihood.terms import _log_drawn_mean
+from fastblackout.heads import head_named
+from fastblackout.heads.head import Predicted
 from fastblackout.models import BlackoutModel, small
 from fastblackout.sampling.sampler import sample_in_batches
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
@@ -193,8 +194,9 @@ def test_the_mean_is_over_draws_not_over_outputs():
     random = np.random.default_rng(2)
     outputs, room, offset = random.normal(0, 3, (3, 2, 1, 4)), random.integers(1, 9, (2, 1, 4)), [-0.5, -3.0]
     shares = 1 / (1 + np.exp(-2 * outputs - np.reshape(offset, (2, 1, 1))))
-    given = (torch.from_numpy(value) for value in (outputs, room.astype(float), np.array(offset)))
-    np.testing.assert_allclose(_log_drawn_mean(*given).exp(), room * shares.mean(0), rtol=1e-12)
+    outputs, left, offset = (torch.from_numpy(value) for value in (outputs, room.astype(float), np.array(offset)))
+    got = head_named("implicit").log_mean(Predicted(left, left, outputs, offset, 9))
+    np.testing.assert_allclose(got.exp(), room * shares.mean(0), rtol=1e-12)
 
 
 def test_more_noises_give_a_lower_bound():

@@ -8,9 +8,9 @@ from scipy.special import betaln, gammaln, logsumexp
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
-from fastblackout.models import BlackoutModel, blackout, interface, small
+from fastblackout.models import BlackoutModel, small
 from fastblackout.sampling.sampler import sample_in_batches
-from fastblackout.training import config, trainer
+from fastblackout.training import trainer
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import preset
 from fastblackout.training.held_out import HeldOut
@@ -234,10 +234,6 @@ def test_wrong_networks_and_noise_are_refused():
         law_model()(torch.zeros(SHAPE), 3, noise=torch.zeros(SHAPE))
     with pytest.raises(ValueError, match="noise_channels: must be 0 for head 'beta-binomial', got 2"):
         BlackoutModel(Two(), SCHEDULE, head="beta-binomial", noise_channels=2)
-
-
-def test_the_command_line_knows_the_heads():
-    assert config.HEADS == blackout.HEADS and set(config.OF_HEAD) == set(interface.OF_HEAD)
 
 
 def test_networks_keep_their_descriptions():

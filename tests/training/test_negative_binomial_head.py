@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from fastblackout.models.laws import log_law_mean
-from fastblackout.models.negative_binomial_law import log_law, size_and_mean, step_divergence
 from scipy import stats
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
+from fastblackout.heads import head_named
+from fastblackout.heads.head import Predicted
+from fastblackout.heads.negative_binomial import log_mass, size_and_mean
+from fastblackout.heads.poisson_births import StepProbs
 from fastblackout.models import BlackoutModel
 from fastblackout.training.config import preset
 from fastblackout.training.loss import blackout_loss
@@ -88,17 +90,17 @@ def test_the_law_cut_at_the_room_has_the_tail_there():
     random = np.random.default_rng(4)
     room = np.floor(np.exp(random.uniform(0, 9, 400)))
     size, mean = np.exp(random.uniform(-7, 16, 400)), np.exp(random.uniform(-6, 12, 400))
-    got = log_law(*(torch.from_numpy(each) for each in (room, size, mean, room))).numpy()
+    got = log_mass(*(torch.from_numpy(each) for each in (room, size, mean, room))).numpy()
     wanted = stats.nbinom.logsf(room - 1, size, size / (size + mean))
     likely = wanted > -600
     assert likely.sum() > 200
     np.testing.assert_allclose(got[likely], wanted[likely], rtol=1e-7, atol=1e-9)
     births = torch.arange(MOST + 1, dtype=torch.float64)
     for scale in (0.1, 5.0, 1e3):
-        law = log_law(births, *(torch.full_like(births, each) for each in (1.5, scale, MOST)))
+        law = log_mass(births, *(torch.full_like(births, each) for each in (1.5, scale, MOST)))
         assert torch.exp(law).sum().item() == pytest.approx(1, abs=1e-12)
     none = torch.zeros(3, dtype=torch.float64)
-    assert not log_law(none, none + 2, none + 7, none).any()
+    assert not log_mass(none, none + 2, none + 7, none).any()
 
 
 def test_the_bounds_are_by_the_law_of_the_step_that_is_drawn():
@@ -112,12 +114,14 @@ def test_the_bounds_are_by_the_law_of_the_step_that_is_drawn():
     known = np.vectorize(lambda s, m: (stats.nbinom.pmf(n, s, s / (s + m)) * n.numpy()).sum())(
         size[:, :, :2], mean[:, :, :2]
     )
-    got = torch.exp(log_law_mean(HEAD, outputs.chunk(2, 1), room, offset, MOST))
+    got = torch.exp(head_named(HEAD).log_expected(arrays, room, offset, MOST))
     np.testing.assert_allclose(got[:, :, :2], np.where(room[:, :, :2] > 0, known, 0), rtol=1e-9)
     births = torch.floor(room * torch.rand(SHAPE, generator=torch.Generator().manual_seed(2)).double())
     births[:, :, 0] = room[:, :, 0]  # up to the bound
     true, assumed = (fb.Prob(*torch.tensor([[p], [1 - p]], dtype=torch.float64)) for p in (0.3, 0.35))
-    got, wanted = step_divergence(arrays, room, shift, births, true, assumed, MOST), torch.zeros(SHAPE).double()
+    step = StepProbs(torch.zeros(5, dtype=torch.int64), true, assumed)
+    got = head_named(HEAD).step_divergence(Predicted(births, room, outputs, offset, MOST), step, RNG)
+    wanted = torch.zeros(SHAPE).double()
     for at in np.ndindex(SHAPE):
         b, left = np.arange(int(births[at]) + 1), int(room[at])
         of_step = stats.nbinom(float(size[at]), float(1 / (1 + 0.35 * mean[at] / size[at])))

@@ -8,8 +8,9 @@ import torch
 
 import fastblackout.training.run as training
 from fastblackout.data import load
+from fastblackout.heads import HEADS
 from fastblackout.training.checkpoint import EMA, NETWORK, load_checkpoint
-from fastblackout.training.config import HEADS, preset
+from fastblackout.training.config import preset
 from fastblackout.training.ranks import current
 from fastblackout.training.since_log import SinceLog
 

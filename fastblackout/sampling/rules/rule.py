@@ -17,10 +17,12 @@ class Rule(ABC):
     """A sampler: how the counts at time k_t become those at k_s < k_t, given the births that the model expects.
 
     A subclass is a frozen dataclass, too. Its fields are those of the options `rounding` and `attrition` of `sample`
-    that it takes, with the defaults that they have there. dropout: whether that of the network stays on.
+    that it takes, with the defaults that they have there. dropout: whether that of the network stays on. expected:
+    whether it is given the mean of the births also by a head from whose law it could draw.
     """
 
     dropout: ClassVar[bool] = False
+    expected: ClassVar[bool] = False
 
     @abstractmethod
     def numbers(self, schedule: Schedule, k_t: int, k_s: int) -> tuple[float, ...]:
