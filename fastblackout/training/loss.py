@@ -33,8 +33,8 @@ class Numbers(NamedTuple):
 
 def numbers_at(model: Any, schedule: Schedule, weight: str, k: Any) -> Numbers:
     """The numbers at k (B,), a NumPy array or a tensor. Training makes them on the host and copies all at once."""
-    of_head = head_of(model).number(model, k)
-    return Numbers(*schedule.survival(k), schedule.weight(weight, k), model.center(k), model.scale(k), of_head)
+    survival, of_head = schedule.survival(k), head_of(model).number(model, k)
+    return Numbers(*survival, schedule.weight(weight, k), model.center(k), model.scale(k), of_head)
 
 
 def blackout_loss(
