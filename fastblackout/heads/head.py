@@ -85,7 +85,8 @@ class Head(ABC):
         self.name = name
 
     def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
-        """How many numbers a network may give of each count, one after another along its channels."""
+        """How many numbers a network may give of each count, one after another along its channels; of several a
+        training takes that of its option `components`."""
         return (1,)
 
     def number(self, model: Any, k: Any) -> Any:

@@ -65,7 +65,7 @@ def test_of_poisson_counts_its_samples_and_its_bound_are_exact(log_mean):
     observed, wanted = [*counts[:7], counts[7:].sum()], np.append(chance, 1 - chance.sum()) * drawn.numel()
     assert stats.chisquare(observed, wanted).pvalue > 1e-6
     assert torch.equal(fb.sample(model, SCHEDULE, drawn.shape, cuda_graph=True, **draw), drawn)
-    bound = fb.bits_per_dim(model, SCHEDULE, drawn, rng=RNG, steps=50, draws=4, repeats=4)
+    bound = fb.bits_per_dim(model, SCHEDULE, drawn, rng=RNG, steps=50, draws=16, repeats=4)
     entropy = -stats.poisson.logpmf(drawn.numpy(), 1.0).mean() / np.log(2)
     for each in bound:
         assert abs(each.bits - entropy) < 5 * each.monte_carlo_error + 1e-3
