@@ -24,6 +24,7 @@ from .checks import check_sample, clean_prob, report
 from .draw import load_counts, load_key, place, rounded, span
 from .heads import law_room, load_number
 from .launch import OPTIONS, batch_and_elements, bounded, on, per_element
+from .steps import store_step
 
 _CHUNK = tl.constexpr(CHUNK)
 _ELEMENT = tl.constexpr(int(Stream.POSTERIOR_ELEMENT))
@@ -142,13 +143,7 @@ def bayes_step_kernel(
     chance = tl.zeros_like(left)
     total_births = binomial_block(left.to(tl.int64), chance + born, chance + unborn, i, valid, seed, counter, _ELEMENT)
     after = counts.to(tl.int64) + total_births
-    if x_s is not None:
-        to = place(x_s, row, first, lane, elements, layout, 9, 11, DIMS)
-        tl.store(to, after.to(x_s.dtype.element_ty), mask=valid)
-    if model_input is not None:
-        value = (after.to(tl.float32) - center) * scale
-        to = place(model_input, row, first, lane, elements, layout, 10, 11, DIMS)
-        tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
+    store_step(after, x_s, model_input, center, scale, row, first, lane, elements, layout, valid, 9, 11, DIMS)
 
 
 def _by_component(arrays: list[Any]) -> tuple[list[Any], int]:

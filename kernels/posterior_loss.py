@@ -1,9 +1,10 @@
 """The losses of heads that give a law, and their gradients, in Triton: the twin of
 csrc/include/fastblackout/posterior_loss.h to the bit.
 
-A program takes a chunk of 1,024 elements, in float64 and one half after the other (at once they would need twice the
-registers), and makes the sum of their losses by the halving tree of birth_loss.py; a second launch adds the chunk sums
-in ascending order in float64.
+The laws "beta-binomial" and "negative-binomial", whose heads have two arrays, share kernels, of which the law's number
+is a constant (Triton 3.2 takes no functions for constants). A program takes a chunk of 1,024 elements, in float64 and
+one half after the other (at once they would need twice the registers), and makes the sum of their losses by the halving
+tree of birth_loss.py; a second launch adds the chunk sums in ascending order in float64.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import factorials
+from . import negative_binomial_law as negative_binomial
 from . import portfloat as pf
 from .bayes_launch import bayes_loss, bayes_loss_backward
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
@@ -23,11 +25,11 @@ from .checks import report
 from .draw import place, rounded, span
 from .heads import law_counts, load_head, load_number
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
-from .negative_binomial_law import negative_binomial_loss, negative_binomial_loss_backward
 from .states import STATES, states_loss, states_loss_backward
 
 __all__ = ["posterior_loss", "posterior_loss_backward"]
-_BAYES, _NEGATIVE_BINOMIAL = 1, 2  # the numbers of "bayes-logistic" and "negative-binomial" in call/head.py
+BAYES = 1  # the numbers of "bayes-logistic" and "negative-binomial" in call/head.py
+NEGATIVE_BINOMIAL = tl.constexpr(2)
 _CHUNK, _HALF = tl.constexpr(CHUNK), tl.constexpr(CHUNK // 2)
 
 
@@ -77,15 +79,33 @@ def _beta_binomial_slopes(head_0, head_1, offset, room, n):
     return mean * slope_b - rest * slope_a, tl.where(free, slope_c - (slope_a + slope_b), 0.0)
 
 
+@triton.jit
+def _loss(head_0, head_1, offset, room, n, most, LAW: tl.constexpr):
+    if LAW == NEGATIVE_BINOMIAL:
+        loss = negative_binomial.loss(head_0, head_1, offset, most - room, n, most)
+    else:
+        loss = _beta_binomial_loss(head_0, head_1, offset, room, n)
+    return loss
+
+
+@triton.jit
+def _slopes(head_0, head_1, offset, room, n, most, LAW: tl.constexpr):
+    if LAW == NEGATIVE_BINOMIAL:
+        slope_0, slope_1 = negative_binomial.slopes(head_0, head_1, offset, most - room, n, most)
+    else:
+        slope_0, slope_1 = _beta_binomial_slopes(head_0, head_1, offset, room, n)
+    return slope_0, slope_1
+
+
 @triton.jit(do_not_specialize=["elements", "max_count"])
 def posterior_loss_kernel(
-    x_t, head_0, head_1, births, weight, offset, max_count, sums, flag, layout, elements,
+    x_t, head_0, head_1, births, weight, offset, max_count, sums, flag, layout, elements, LAW: tl.constexpr,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr,
 ):  # fmt: skip
     """sums (B, chunks)"""
     row, first, elements = span(elements, _CHUNK, 1, ALIGNED)
     load_number(weight + row, flag)
-    shift = load_number(offset + row, flag)
+    shift, most = load_number(offset + row, flag), max_count.to(tl.float64)
     lane = tl.arange(0, _HALF)
     total = tl.zeros((_HALF,), tl.float32)
     for half in tl.static_range(2):  # the first level of the tree adds the halves
@@ -97,7 +117,7 @@ def posterior_loss_kernel(
         o_0, bits_0 = load_head(place(head_0, row, begin, lane, elements, layout, 2, 4, DIMS), valid)
         o_1, bits_1 = load_head(place(head_1, row, begin, lane, elements, layout, 3, 4, DIMS), valid)
         report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
-        losses = _beta_binomial_loss(o_0, o_1, shift, room, n).to(tl.float32)
+        losses = _loss(o_0, o_1, shift, room, n, most, LAW).to(tl.float32)
         total += tl.where(valid, losses, 0.0)
     tl.store(sums + tl.program_id(0), tree_sum(tl.join(total, tl.zeros_like(total)).trans(1, 0).reshape(_CHUNK)))
 
@@ -105,7 +125,7 @@ def posterior_loss_kernel(
 @triton.jit(do_not_specialize=["elements", "max_count"])
 def posterior_grad_kernel(
     x_t, head_0, head_1, births, coefficient, offset, max_count, grad_0, grad_1, flag, layout, elements,
-    ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+    LAW: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
@@ -117,7 +137,7 @@ def posterior_grad_kernel(
     o_0, bits_0 = load_head(place(head_0, row, first, lane, elements, layout, 2, 6, DIMS), valid)
     o_1, bits_1 = load_head(place(head_1, row, first, lane, elements, layout, 3, 6, DIMS), valid)
     report(flag, tl.where(valid, bits | bits_0 | bits_1, 0))
-    slope_0, slope_1 = _beta_binomial_slopes(o_0, o_1, shift, room, n)
+    slope_0, slope_1 = _slopes(o_0, o_1, shift, room, n, max_count.to(tl.float64), LAW)
     to_0 = place(grad_0, row, first, lane, elements, layout, 4, 6, DIMS)
     to_1 = place(grad_1, row, first, lane, elements, layout, 5, 6, DIMS)
     tl.store(to_0, rounded(factor * slope_0.to(tl.float32), grad_0.dtype.element_ty), mask=valid)
@@ -128,11 +148,8 @@ def posterior_loss(x_t: Tensor, family: int, *others: Any) -> None:
     """The loss as fastblackout/reference/posterior_loss.py defines it. others: the eight arrays of a head, births,
     weight, offset, max_count, loss, flag."""
     *head, births, weight, offset, max_count, loss, flag = others
-    if family == _BAYES:
+    if family == BAYES:
         bayes_loss(x_t, head, births, weight, offset, max_count, loss, flag)
-        return
-    if family == _NEGATIVE_BINOMIAL:
-        negative_binomial_loss(x_t, head, births, weight, offset, max_count, loss, flag)
         return
     if family in STATES:
         states_loss(x_t, family, head[0], births, weight, offset, max_count, loss, flag)
@@ -145,7 +162,9 @@ def posterior_loss(x_t: Tensor, family: int, *others: Any) -> None:
     layout, dims = layout_of("posterior_loss", [x_t, births, head_0, head_1])
     sums = torch.empty(batch * chunks, dtype=torch.float32, device=x_t.device)
     weight = weight.contiguous()
-    options = {**OPTIONS, "ALIGNED": elements % 16 == 0, "DIMS": dims, "num_warps": 8}
+    # Of "negative-binomial" a lane takes half as many elements at once, for which registers suffice.
+    warps = 16 if family == NEGATIVE_BINOMIAL.value else 8
+    options = {**OPTIONS, "LAW": family, "ALIGNED": elements % 16 == 0, "DIMS": dims, "num_warps": warps}
     with on(x_t):
         if chunks:
             posterior_loss_kernel[(batch * chunks,)](
@@ -160,19 +179,15 @@ def posterior_loss_backward(x_t: Tensor, family: int, *others: Any) -> None:
     head, (births, coefficient, offset, max_count, *grads, flag) = list(others[:8]), others[8:]
     if x_t.numel() == 0:
         return
-    if family == _BAYES:
+    if family == BAYES:
         bayes_loss_backward(x_t, head, births, coefficient, offset, max_count, *grads, flag)
-        return
-    if family == _NEGATIVE_BINOMIAL:
-        negative_binomial_loss_backward(x_t, head, births, coefficient, offset, max_count, *grads, flag)
         return
     if family in STATES:
         states_loss_backward(x_t, family, head[0], births, coefficient, offset, max_count, grads[0], flag)
         return
     head_0, head_1, grad_0, grad_1 = *head[:2], *grads[:2]
-    grid, sizes, options = per_element(
-        "posterior_loss", [x_t, births, head_0, head_1, grad_0, grad_1], 512, num_warps=4
-    )
+    arrays, block = [x_t, births, head_0, head_1, grad_0, grad_1], 256 if family == NEGATIVE_BINOMIAL.value else 512
+    grid, sizes, options = per_element("posterior_loss", arrays, block, num_warps=4, LAW=family)
     coefficient = coefficient.contiguous()
     with on(x_t):
         posterior_grad_kernel[grid](

@@ -10,18 +10,19 @@ import triton.language as tl
 from torch import Tensor
 
 from ..reference.philox import Stream
+from . import negative_binomial_law as negative_binomial
 from . import portfloat as pf
 from .bayes_launch import bayes_step
 from .beta import beta_block
 from .binomial import binomial_block
 from .checks import check_sample, clean_prob, report
-from .draw import load_counts, load_key, place, rounded, span
+from .draw import load_counts, load_key, place, span
 from .gamma import _LEAST
 from .heads import load_head, load_number
 from .launch import bounded, on, per_element
-from .negative_binomial_law import negative_binomial_step
-from .posterior_loss import _BAYES, _NEGATIVE_BINOMIAL, beta_binomial_law
+from .posterior_loss import BAYES, NEGATIVE_BINOMIAL, beta_binomial_law
 from .states import STATES, states_step
+from .steps import store_step
 
 __all__ = ["posterior_step"]
 _A, _B = tl.constexpr(int(Stream.POSTERIOR_A)), tl.constexpr(int(Stream.POSTERIOR_B))
@@ -34,10 +35,20 @@ def drawable_shape(a):
     return tl.where(a >= pf.exact(_LEAST), a, pf.exact(_LEAST))
 
 
+@triton.jit
+def _beta_binomial_births(head_0, head_1, offset, x, born, unborn, max_count, i, valid, seed, counter):
+    z, e, mean, rest, log_c, c, free = beta_binomial_law(head_0, head_1, offset)
+    a, b = drawable_shape(mean * c), drawable_shape(rest * c)
+    f, g = beta_block(a, b, i, valid, seed, counter, _A, _B, _BOOST)
+    left = g + f * unborn
+    left = tl.where(left < 1.0, left, 1.0)
+    return binomial_block(max_count - x, f * born, left, i, valid, seed, counter, _ELEMENT)
+
+
 @triton.jit(do_not_specialize=["elements", "max_count"])
 def posterior_step_kernel(
     x_t, head_0, head_1, x_s, model_input, p, q, offset, center, scale, key, flag, layout, elements, max_count,
-    BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+    LAW: tl.constexpr, BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row, first, elements = span(elements, BLOCK, 1, ALIGNED)
     lane = tl.arange(0, BLOCK)
@@ -48,25 +59,18 @@ def posterior_step_kernel(
     shift = load_number(offset + row, flag)
     o_0, bits_0 = load_head(place(head_0, row, first, lane, elements, layout, 1, 5, DIMS), valid)
     o_1, bits_1 = load_head(place(head_1, row, first, lane, elements, layout, 2, 5, DIMS), valid)
-    z, e, mean, rest, log_c, c, free = beta_binomial_law(o_0, o_1, shift)
-    i = (first + lane).to(tl.uint32)
-    seed, counter = load_key(key, row)
-    a, b = drawable_shape(mean * c), drawable_shape(rest * c)
-    f, g = beta_block(a, b, i, valid, seed, counter, _A, _B, _BOOST)
     born, unborn, wrong = clean_prob(tl.load(p + row), tl.load(q + row))
     x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 5, DIMS), valid, max_count, BOUNDED)
     report(flag, tl.where(valid, bits_0 | bits_1 | tl.where(bad, 1, 0) | tl.where(wrong, 8, 0), 0))
     x = x.to(tl.int64)
-    left = g + f * unborn
-    left = tl.where(left < 1.0, left, 1.0)
-    x += binomial_block(max_count - x, f * born, left, i, valid, seed, counter, _ELEMENT)
-    if x_s is not None:
-        to = place(x_s, row, first, lane, elements, layout, 3, 5, DIMS)
-        tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
-    if model_input is not None:
-        value = (x.to(tl.float32) - center) * scale
-        to = place(model_input, row, first, lane, elements, layout, 4, 5, DIMS)
-        tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
+    i = (first + lane).to(tl.uint32)
+    seed, counter = load_key(key, row)
+    if LAW == NEGATIVE_BINOMIAL:
+        births = negative_binomial.births(o_0, o_1, shift, x, born, max_count, i, valid, seed, counter)
+    else:
+        births = _beta_binomial_births(o_0, o_1, shift, x, born, unborn, max_count, i, valid, seed, counter)
+    x += births
+    store_step(x, x_s, model_input, center, scale, row, first, lane, elements, layout, valid, 3, 5, DIMS)
 
 
 def posterior_step(x_t: Tensor, family: int, *others: Any) -> None:
@@ -75,17 +79,14 @@ def posterior_step(x_t: Tensor, family: int, *others: Any) -> None:
     *head, p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
     if x_t.numel() == 0:
         return
-    if family == _BAYES:
+    if family == BAYES:
         bayes_step(x_t, head, *others[len(head) :])
-        return
-    if family == _NEGATIVE_BINOMIAL:
-        negative_binomial_step(x_t, head, *others[len(head) :])
         return
     if family in STATES:
         states_step(x_t, family, head[0], *others[len(head) :])
         return
     arrays = [x_t, *head[:2], x_s, model_input]
-    grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count))
+    grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count), LAW=family)
     numbers = p.contiguous(), q.contiguous(), offset, center, scale
     with on(x_t):
         posterior_step_kernel[grid](*arrays, *numbers, key, flag, *sizes, max_count, **options)

@@ -24,6 +24,7 @@ from .checks import check_sample, clean_prob, report
 from .draw import load_counts, load_key, place, rounded, span
 from .heads import law_counts, load_number
 from .launch import OPTIONS, batch_and_elements, bounded, on, per_element
+from .steps import store_step
 from .weights import first_word
 
 STATES = (3, 4)  # the numbers of "categorical" and "bayes-categorical" in call/head.py
@@ -180,13 +181,7 @@ def states_step_kernel(
     left = (drawn - x).to(tl.int64)
     births = binomial_block(left, chance + born, chance + unborn, i, valid, seed, counter, _ELEMENT)
     after = counts.to(tl.int64) + births
-    if x_s is not None:
-        to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
-        tl.store(to, after.to(x_s.dtype.element_ty), mask=valid)
-    if model_input is not None:
-        value = (after.to(tl.float32) - center) * scale
-        to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
-        tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
+    store_step(after, x_s, model_input, center, scale, row, first, lane, elements, layout, valid, 2, 4, DIMS)
 
 
 def _table(x_t: Tensor, known: bool, max_count: int) -> Tensor | None:

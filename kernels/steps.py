@@ -1,11 +1,28 @@
-"""What the two reverse steps share in Triton: expected births from a network output."""
+"""What reverse steps share in Triton: expected births from a network output, and how they store what they made."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
+from .draw import place, rounded
 from .portfloat import softplus
+
+
+@triton.jit
+def store_step(
+    x, x_s, model_input, center, scale, row, first, lane, elements, layout, valid,
+    COLUMN: tl.constexpr, COLUMNS: tl.constexpr, DIMS: tl.constexpr,
+):  # fmt: skip
+    """Counts x and the network's next input, each where it is asked for. COLUMN: of x_s in the layout; the other's is
+    the next."""
+    if x_s is not None:
+        to = place(x_s, row, first, lane, elements, layout, COLUMN, COLUMNS, DIMS)
+        tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
+    if model_input is not None:
+        value = (x.to(tl.float32) - center) * scale
+        to = place(model_input, row, first, lane, elements, layout, COLUMN + 1, COLUMNS, DIMS)
+        tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
 
 
 @triton.jit

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from .checks import check_sample, report
-from .draw import load_counts, load_key, place, rounded, span
+from .draw import load_counts, load_key, place, span
 from .launch import as_rows, bounded, on, per_element
 from .poisson import _MAX_RATE, poisson_block
-from .steps import expected_births
+from .steps import expected_births, store_step
 
 __all__ = ["tau_leap_step"]
 _TAU_LEAP = tl.constexpr(int(Stream.TAU_LEAP))
@@ -53,13 +53,7 @@ def tau_leap_kernel(
     if clamped > 0:
         tl.atomic_add(overshoot + row, clamped.to(tl.int64), sem="relaxed")
     x += tl.minimum(drawn, room)
-    if x_s is not None:
-        to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
-        tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
-    if model_input is not None:
-        value = (x.to(tl.float32) - center) * scale
-        to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
-        tl.store(to, rounded(value, model_input.dtype.element_ty), mask=valid)
+    store_step(x, x_s, model_input, center, scale, row, first, lane, elements, layout, valid, 2, 4, DIMS)
 
 
 def tau_leap_step(

@@ -54,6 +54,8 @@ class Warmup:
     def __getitem__(self, grid):
         def call(*args, **options):
             name = f"{self.name} wide" if options.get("WIDE") else self.name
+            if options.get("LAW"):
+                name = name.replace("posterior", "negative_binomial")
             given = zip(self.kernel.arg_names, args, strict=False)
             dtypes = {n: str(a.dtype).removeprefix("torch.") for n, a in given if isinstance(a, torch.Tensor)}
             compiled.append((case, name, self.kernel.warmup(*args, grid=grid, **options), dtypes))
