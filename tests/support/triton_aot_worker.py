@@ -54,7 +54,7 @@ class Warmup:
     def __getitem__(self, grid):
         def call(*args, **options):
             name = f"{self.name} wide" if options.get("WIDE") else self.name
-            if options.get("LAW"):
+            if options.get("LAW"):  # budgets are for each law
                 name = name.replace("posterior", "negative_binomial")
             given = zip(self.kernel.arg_names, args, strict=False)
             dtypes = {n: str(a.dtype).removeprefix("torch.") for n, a in given if isinstance(a, torch.Tensor)}
