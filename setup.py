@@ -6,7 +6,8 @@ FASTBLACKOUT_CUDA_ARCHITECTURES=80,90: build _cuda for these; default: for the G
 FASTBLACKOUT_SIMT=1: also build _simt, the CUDA kernels run on the CPU, for the tests.
 FASTBLACKOUT_EMULATE=avx512: compile the code for AVX-512 in plain C++, for tests on processors with AVX2 alone (g++).
 FASTBLACKOUT_SANITIZE=address,undefined or thread: compile the C++ modules with those sanitizers (.ci/sanitize).
-csrc never includes torch, so neither its version nor its presence matters here.
+csrc never includes torch, so neither its version nor its presence matters here; Python's headers are included by
+csrc/bindings alone, so a build for another Python in the same folder compiles nothing else again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+PYTHON = SUFFIX.split(".")[1]  # as cpython-311-x86_64-linux-gnu
 # -fno-tree-ter, -fno-schedule-insns2: g++ leaves chains of steps that take turns (wide.inc, draw_search.inc) in
 # the order they are written in.
 CXX_FLAGS = (
@@ -132,14 +134,15 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
     def module(name: str, sources: list[str], link: str, cu: str = "nvcc") -> None:
         objects = []
         for source in dict.fromkeys(sources):
-            objects.append(f"{build}/{name}/{source}.o")
-            rule = cu if source.endswith(".cu") else "bind" if "/bindings/" in source else "cxx"
+            binds = "/bindings/" in source
+            objects.append(f"{build / PYTHON if binds else build}/{name}/{source}.o")
+            rule = cu if source.endswith(".cu") else "bind" if binds else "cxx"
             lines.append(f"build {objects[-1]}: {rule} {source}\n  description = compile {source}")
             if SANITIZE == "thread" and source == "csrc/simt/simt.cpp":  # its own turns are no races: csrc/simt/fiber.h
                 lines.append("  more = -fno-sanitize=thread -DFASTBLACKOUT_TSAN")
             if "address" in SANITIZE and source == "csrc/cpu/support/draw.cpp":  # with it g++ takes minutes longer
                 lines.append("  more = -fno-sanitize-address-use-after-scope")
-        lines.append(f"build {build}/{name}{SUFFIX}: {link} {' '.join(objects)}")
+        lines.append(f"build {build}/{PYTHON}/{name}{SUFFIX}: {link} {' '.join(objects)}")
 
     def sources_of(folder: str, pattern: str) -> list[str]:
         return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc" / folder).glob(pattern))
@@ -201,19 +204,20 @@ class NinjaBuild(build_ext):
         except ImportError as missing:
             fail(f"the build needs {missing.name}: pip install pybind11 ninja, or leave out --no-build-isolation")
         # A fixed folder: setuptools' own is new each time, and an unchanged reinstall should compile nothing.
-        kinds = [SUFFIX.split(".")[1], *filter(None, [SANITIZE.replace(",", "-"), EMULATE])]
+        kinds = [sysconfig.get_platform(), *filter(None, [SANITIZE.replace(",", "-"), EMULATE])]
         build = Path("build") / "-".join(["ninja", *kinds])
         write_changed(ROOT / build / "include/fastblackout/streams.h", streams_header())
-        (ROOT / build / "build.ninja").write_text(ninja_file(build, NVCC, CODES))
+        file = build / PYTHON / "build.ninja"
+        write_changed(ROOT / file, ninja_file(build, NVCC, CODES))
         # pip's isolated environment has a new path each time: as an environment variable it does not reach the command
         # lines, so nothing is compiled again for it.
         include = os.pathsep.join([pybind11.get_include(), sysconfig.get_path("include")])
         environment = dict(os.environ, CPLUS_INCLUDE_PATH=include)
-        command = [str(Path(ninja.BIN_DIR) / "ninja"), "-f", str(build / "build.ninja")]
+        command = [str(Path(ninja.BIN_DIR) / "ninja"), "-f", str(file)]
         if subprocess.run(command, cwd=ROOT, env=environment).returncode != 0:
             hint = "; FASTBLACKOUT_CUDA=0 builds without CUDA" if NVCC else ""
             fail(f"compiling failed, see the messages above{hint}")
-        self.build_folder = ROOT / build
+        self.build_folder = ROOT / build / PYTHON
         places = {Path(self.get_ext_fullpath(e.name)).parent for e in self.extensions} | {ROOT / "fastblackout"}
         for place in places:  # an earlier build's module must not slip into this one
             for name in {"_cuda", "_simt"} - set(MODULES):

@@ -21,7 +21,7 @@ TIME = 1800 if product.WHICH == "cover" else 0  # 0: no limit
 def checked(report):
     """The failures; a report of fewer cases than there are is one too."""
     drawn = len(product.factors(report["op"])["key"]) > 1
-    least = (120 if drawn else 36) if (product.WHICH, product.EVERY) == ("cover", "") else 1  # 6 shapes, 20 keys
+    least = (120 if drawn else 36) // int(product.EVERY or 1) if product.WHICH == "cover" else 1  # 6 shapes, 20 keys
     return report["failures"] or (None if report["done"] == report["of"] >= least else report)
 
 

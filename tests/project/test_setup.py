@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -100,3 +101,55 @@ def test_the_modules_under_test_are_those_of_this_tree(decide):
     """_build.json says so; it fails where C++ was changed and not compiled again."""
     sources = json.loads(decide({}).stdout)["sources"]
     assert sources == available.sources_digest(ROOT) == available.build_facts()["sources"]
+
+
+# Touches what it is to make, and says of what in a list.
+COMPILER = """#!/bin/sh
+echo "$*" >> "$COMPILED"
+while [ $# -gt 0 ]; do
+  case $1 in -o) touch "$2" ;; -MF) : > "$2" ;; esac
+  shift
+done
+"""
+BUILD = """
+import runpy, sys, sysconfig
+of, suffix = sysconfig.get_config_var, sys.argv.pop(1)
+sysconfig.get_config_var = lambda name: suffix if name == "EXT_SUFFIX" else of(name)
+sys.argv[0] = "setup.py"
+runpy.run_path("setup.py", run_name="__main__")
+"""
+
+
+def test_a_build_for_another_python_compiles_the_bindings_alone(tmp_path):
+    """As .ci/versions has it: in a copy of the folder of another build."""
+    for needed in ("ninja", "pybind11"):
+        pytest.importorskip(needed, reason=f"{needed}, which the build needs, is not installed")
+    (tmp_path / "g++").write_text(COMPILER)
+    (tmp_path / "g++").chmod(0o755)
+
+    def build(tree, suffix):
+        """The sources that are compiled, and what is linked."""
+        log = tmp_path / "compiled"
+        log.write_text("")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("FASTBLACKOUT_", "CXX"))}
+        environment |= {"CXX": str(tmp_path / "g++"), "COMPILED": str(log), "FASTBLACKOUT_SIMT": "1"}
+        command = [sys.executable, "-c", BUILD, suffix, "-q", "build_ext", "--inplace"]
+        subprocess.run(command, cwd=tree, env=environment | {"FASTBLACKOUT_CUDA": "0"}, check=True)
+        lines = [line.split() for line in log.read_text().splitlines()]
+        compiled = {line[line.index("-c") + 1] for line in lines if "-c" in line}
+        return compiled, sorted(os.path.basename(line[line.index("-o") + 1]) for line in lines if "-shared" in line)
+
+    first = tmp_path / "first"
+    for name in ("setup.py", "csrc", "fastblackout", "pyproject.toml", "README.md", "LICENSE", "kernels"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        first.mkdir(exist_ok=True)
+        copy(ROOT / name, first / name)
+    for stale in first.rglob("*.so"):
+        stale.unlink()
+    compiled, linked = build(first, ".cpython-311-some.so")
+    assert len(compiled) > 50 and linked == ["_cpu.cpython-311-some.so", "_simt.cpython-311-some.so"]
+    assert build(first, ".cpython-311-some.so") == (set(), [])
+    shutil.copytree(first, tmp_path / "second")
+    again, linked = build(tmp_path / "second", ".cpython-312-some.so")
+    assert again == {name for name in compiled if "/bindings/" in name}
+    assert linked == ["_cpu.cpython-312-some.so", "_simt.cpython-312-some.so"]

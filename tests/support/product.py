@@ -2,12 +2,14 @@
 
 A case has one value of every factor of op_table.py. `cases` takes a pairwise cover of them; with
 FASTBLACKOUT_PRODUCT=full every combination of shape, layout, dtypes and key, and the op's other factors in turn;
-with full/97 or cover/4 every 97th or 4th of them. `run` compares the backends of a kind with the reference in each.
+with full/97 or cover/4 every 97th or 4th of them, from one on that the day tells. `run` compares the backends of a kind
+with the reference in each.
 As a program it prints its report as a line of JSON: python -m support.product OP KIND, tests/ being on the path.
 """
 
 from __future__ import annotations
 
+import datetime
 import functools
 import importlib
 import itertools
@@ -209,8 +211,9 @@ def run(op: str, kind: str, device: Any = "cpu", seconds: float = math.inf) -> d
     """{"op", "kind", "done": cases compared before the time was over, "of", "failures": texts}; five are enough."""
     start = told = time.monotonic()
     every, done, failures = int(EVERY or 1), 0, []
-    of = -(-sum(1 for _ in cases(op)) // every)
-    for number, case in itertools.islice(enumerate(cases(op)), 0, None, every):
+    first = datetime.date.today().toordinal() % every
+    of = len(range(first, sum(1 for _ in cases(op)), every))
+    for number, case in itertools.islice(enumerate(cases(op)), first, None, every):
         now = time.monotonic()
         if now - start > seconds or len(failures) >= 5:
             break
