@@ -1,8 +1,8 @@
 """reference = scalar = AVX2 = AVX-512 = SIMT shim (three schedules) = Triton's interpreter, to the bit, floats too.
 
 In tests/support, op_table.py has the ops and their factors (shapes, layouts, dtypes, 20 keys, options) and product.py
-the comparison. CI runs a pairwise cover of the factors, 271 s of processor time for all ops and backends together on a
-busy 2-core Zen 5 (OMP_NUM_THREADS=1); FASTBLACKOUT_PRODUCT=full, every combination, is for nights (.ci/nightly).
+the comparison. A run takes every third case of a pairwise cover of the factors, another third each day;
+FASTBLACKOUT_PRODUCT=cover takes them all, and full, every combination, is for nights (.ci/nightly).
 """
 
 import itertools

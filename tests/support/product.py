@@ -1,9 +1,9 @@
 """Every op on every backend, to the bit: reference = scalar = AVX2 = AVX-512 = SIMT shim = Triton = CUDA, floats too.
 
-A case has one value of every factor of op_table.py. `cases` takes a pairwise cover of them; with
-FASTBLACKOUT_PRODUCT=full every combination of shape, layout, dtypes and key, and the op's other factors in turn;
-with full/97 or cover/4 every 97th or 4th of them, from one on that the day tells. `run` compares the backends of a kind
-with the reference in each.
+A case has one value of every factor of op_table.py. `cases` makes a pairwise cover of them, of which `run` takes every
+third, from one on that the day tells, and compares the backends of a kind with the reference in each.
+FASTBLACKOUT_PRODUCT=cover takes the whole cover; full every combination of shape, layout, dtypes and key, and the op's
+other factors in turn; full/97 or cover/4 every 97th or 4th of them.
 As a program it prints its report as a line of JSON: python -m support.product OP KIND, tests/ being on the path.
 """
 
@@ -31,7 +31,7 @@ from support.helpers import ISAS, pairwise, using
 from support.maker import Maker
 from support.op_table import COMMON, IMAGES, OPS, Arguments
 
-WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover").partition("/")
+WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover/3").partition("/")
 if WHICH not in ("cover", "full") or not (EVERY or "1").isdigit():
     raise ValueError(f"FASTBLACKOUT_PRODUCT: must be cover or full, or one of them with /N, got {WHICH}/{EVERY}")
 KINDS = {
@@ -207,10 +207,12 @@ def _interpret_in_blocks(shape: Sequence[int], number: int) -> None:
     launch.INTERPRETED_BLOCK = max(math.prod(shape[1:]) // 8, 1) if number % 7 == 0 else 32768
 
 
-def run(op: str, kind: str, device: Any = "cpu", seconds: float = math.inf) -> dict[str, Any]:
+def run(
+    op: str, kind: str, device: Any = "cpu", seconds: float = math.inf, every: int = int(EVERY or 1)
+) -> dict[str, Any]:
     """{"op", "kind", "done": cases compared before the time was over, "of", "failures": texts}; five are enough."""
     start = told = time.monotonic()
-    every, done, failures = int(EVERY or 1), 0, []
+    done, failures = 0, []
     first = datetime.date.today().toordinal() % every
     of = len(range(first, sum(1 for _ in cases(op)), every))
     for number, case in itertools.islice(enumerate(cases(op)), first, None, every):

@@ -3,6 +3,7 @@
 Import it when Triton's driver is set.
 """
 
+import datetime
 import os
 
 import torch
@@ -176,9 +177,10 @@ def index():
 
 # The cases whose instructions the worker counts: to disassemble a kernel takes half a second.
 COUNTED = ("thin", "bridge bfloat16", "birth_loss", "birth_loss_grad")
-# What takes long to compile, .ci/nightly compiles for all types: the kernels of the heads' laws, of which
-# "bayes-logistic" has two components there, too, and of beta_binomial, bessel and hypergeometric.
+# .ci/nightly compiles all; else every kernel is compiled, and those that are quick to compile with a quarter of the
+# dtypes, another one each day.
 ALL = os.environ.get("AOT_CASES") == "all"
+QUARTERS = range(4) if ALL else [datetime.date.today().toordinal() % 4]
 CASES = {
     "thin": lambda: thin(),
     "bridge bfloat16": lambda: bridge(logits=BF16, inputs=BF16),
@@ -192,8 +194,6 @@ CASES = {
     "posterior_step": lambda: law_step(),
     "bayes": lambda: posterior(components=1),
     "bayes step": lambda: law_step(components=1),
-    "bayes three": lambda: posterior(components=3),
-    "bayes step three": lambda: law_step(components=3),
     "negative binomial law": lambda: posterior(components=-1),
     "negative binomial step": lambda: law_step(components=-1),
     "categorical head": lambda: posterior(components=-2),
@@ -238,19 +238,22 @@ def _case(name, call, *arguments, **options):
 
 
 _DTYPES = {*COUNTS, *FLOATS}
-# Each dtype of each argument at least once, of several arguments at a time; test_triton_aot.py says which must occur.
+# At night each dtype of each argument at least once, of several arguments at a time; test_triton_aot.py says which must
+# occur.
 if ALL:
     CASES |= {"posterior_step wide": lambda: law_step(I32, most=1000)}
     CASES |= {
         "beta_binomial float": lambda: beta_binomial(F32, F64),
         "beta_binomial double": lambda: beta_binomial(F64),
     }
-    CASES |= {"bayes two": lambda: posterior(components=2), "bayes step two": lambda: law_step(components=2)}
+    for _count in (2, 3):
+        CASES[f"bayes {_count}"] = lambda count=_count: posterior(components=count)
+        CASES[f"bayes step {_count}"] = lambda count=_count: law_step(components=count)
     CASES |= {"bessel float": lambda: bessel(F32, F64), "bessel double": lambda: bessel(F64)}
     CASES |= {"hypergeometric float": lambda: hypergeometric(F32, F64, F32)}
     CASES |= {"hypergeometric double": lambda: hypergeometric(F64, F32, F64)}
-for _number, (_counts, _floats) in enumerate(zip(COUNTS, FLOATS, strict=True)):
-    _other = FLOATS[(_number + 1) % 4]
+for _number in QUARTERS:
+    _counts, _floats, _other = COUNTS[_number], FLOATS[_number], FLOATS[(_number + 1) % 4]
     _case("categorical", categorical, _counts)
     _case("categorical bridge x_0", states_bridge, _counts, known=COUNTS[_number - 1])
     _case("categorical bridge", states_bridge, _counts, weights=_floats)
