@@ -46,7 +46,7 @@ os._exit(0)  # the end of the interpreter is another test's
 
 
 def test_a_forked_child_draws_whatever_the_parents_threads_do() -> None:
-    script = FORKS.format(prepare="key = fb.Philox(1)", draw="x, 0.5, rng=key, outputs=('births',)", forks=2000)
+    script = FORKS.format(prepare="key = fb.Philox(1)", draw="x, 0.5, rng=key, outputs=('births',)", forks=500)
     assert in_a_process(script, timeout=300) == "done\n"
 
 

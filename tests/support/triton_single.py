@@ -97,10 +97,9 @@ def batch_split():
     A program is a sample: 256 of every op take minutes, and have them at night; else nine, the fewest that eight ranks
     share unevenly, and counts to 15, whose tables are made in less time.
     """
-    night = product.WHICH == "full"
+    batch, most = (256, 100) if product.WHICH == "full" else (9, 15)
     for op in OPS:
-        batch = 256 if night or op in ("thin", "bridge_step") else 9
-        gpu_checks.check_ranks(op, "triton", "cpu", (batch, 5, 7), 100 if night else 15)
+        gpu_checks.check_ranks(op, "triton", "cpu", (batch, 5, 7), most)
     x = torch.from_numpy(np.random.default_rng(8).integers(0, 256, (5, 200), dtype=np.uint8))
     p = torch.tensor([0.3, 0.9, 0.01, 0.5, 0.77], dtype=torch.float64)
     one, flags, rng = torch.ones(5), flag(), helpers.KEYS[12]
