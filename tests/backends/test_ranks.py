@@ -129,9 +129,8 @@ def test_ranks_of_the_ops_between_states(op, backend):
     check_ranks(op, "auto", "cpu", (BATCH, *SHAPE))
 
 
-@pytest.mark.parametrize(
-    "op", [pytest.param(op, marks=pytest.mark.slow) if op == "transition_rows" else op for op in OPS]
-)
+@pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("schedule", ["forward", "random"])
 def test_simt_ranks(op, schedule):
-    check_ranks(op, f"simt-{schedule}", "cpu", (BATCH, *SHAPE))
+    most = 15 if op == "transition_rows" else 100  # of it a sample is a matrix
+    check_ranks(op, f"simt-{schedule}", "cpu", (BATCH, *SHAPE), most)

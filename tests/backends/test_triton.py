@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from support import product
 from support.subprocesses import report_of
+from support.today import NIGHT
 
 # Cases at least, so that a cover that shrinks shows.
 GROUPS = {"single": 15, "categorical": 35, "categorical_bridge": 42, "transition": 34}
@@ -18,7 +18,7 @@ GROUPS = {"single": 15, "categorical": 35, "categorical_bridge": 42, "transition
 
 # 0, no limit, at night: `single` then splits 256 samples of every op, for more than 500 s on a slow machine
 @pytest.mark.slow
-@pytest.mark.timeout(500 if product.WHICH == "cover" else 0)
+@pytest.mark.timeout(0 if NIGHT else 500)
 @pytest.mark.parametrize("group", GROUPS)
 def test_interpreter_equals_cpu(group, tmp_path):
     report = report_of("triton_worker", group, folder=tmp_path, environment=os.environ | {"TRITON_INTERPRET": "1"})

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from fastblackout.reference import gamma, normal, portfloat
-from support import ROOT, product
+from support import ROOT
 from support.subprocesses import report_of
+from support.today import NIGHT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # as report_of has it below: each target takes minutes
 
@@ -110,7 +111,6 @@ DTYPES = {
 }
 RUNS = {"90": ("constants", "keys")}
 # Each target takes minutes: .ci/nightly compiles for the older one, the newer two and for AMD, too.
-NIGHT = product.WHICH == "full"
 OTHERS = ("80", "100", "120") if NIGHT else ()
 RUNS |= {target: () for target in (*OTHERS, "gfx942") if NIGHT}
 

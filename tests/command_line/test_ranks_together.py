@@ -11,11 +11,11 @@ import pytest
 from fastblackout.cli.command_line import main
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint
 from fastblackout.training.progress_log import read_log
-from support import product
+from support import today
 from support.ranks import ranks, send, wait_for
 
 pytestmark = pytest.mark.slow
-NIGHT = pytest.mark.skipif(product.WHICH != "full", reason="for nights (.ci/nightly): like another case")
+NIGHT = pytest.mark.skipif(not today.NIGHT, reason="for nights (.ci/nightly): like another case")
 
 TRAIN = ["train", "array", "--data=counts.npz", "--batch=9", "--channels=8", "--threads=1", "--schedule-steps=60"]
 TRAIN += ["--dropout=0", "--sample-every=0", "--log-every=1", "--held-out-every=2", "--quiet"]

@@ -24,7 +24,7 @@ PROCESSES = {
     "any": (fb.MarkovProcess(np.array([[-1.0, 0.7, 0.3], [0.0, -0.5, 0.5], [2.0, 0.0, -2.0]])), 0.8),
     "sped up": (fb.Uniform(6).time_change(lambda t: t * t, lambda t: 2 * t), 1.0),
 }
-PATHS = 1_000_000
+PATHS = 250_000
 
 
 def data_law(process):
@@ -42,7 +42,8 @@ def forward(process, law, t, count, seed=0):
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_exact_reverse_paths_recover_the_data(name):
-    # Two chi-squares a process, each rejected below 1e-6: false alarm 2e-5 over all of them.
+    # Two chi-squares a process, each rejected below 1e-6: false alarm 2e-5 over all of them. Where all of the joint law
+    # is 3% off, it is noticed with a chance over 0.999.
     process, t = PROCESSES[name]
     law = data_law(process)
     _, x_t = forward(process, law, t, PATHS)

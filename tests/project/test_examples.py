@@ -10,6 +10,7 @@ from PIL import Image
 import fastblackout as fb
 from support import ROOT
 from support.helpers import load_example as example
+from support.today import NIGHT, of_today
 
 torch.set_num_threads(1)
 COUNT = 2000  # samples whose law is tested: of 1,000 the test misses 5 % of the points anywhere two times in three
@@ -19,7 +20,7 @@ PROCESSES = ("pure death", "immigration-death", "Ehrenfest", "random walk", "uni
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", of_today(PROCESSES, 2))
 def test_a_small_network_learns_a_law_of_two_counts(name):
     # At level 1 %, keyed: the same verdict every time on one build of torch, else 1 % false alarms.
     toy = example("toy_2d")
@@ -49,11 +50,17 @@ def test_the_two_sample_test_has_its_level_and_its_power():
 
 @pytest.mark.slow
 def test_a_head_that_draws_jointly_is_nearest_to_two_pixels(tmp_path):
+    """By day every head is trained a little."""
     heads = example("heads")
     exact = heads.posterior(heads.images())
     assert exact.sum() == pytest.approx(1) and exact[3, 3] == exact.max() and exact[3, 12] == 0
-    laws = {"exact": exact} | {name: head(500) for name, head in heads.HEADS.items()}
+    laws = {"exact": exact} | {name: head(500 if NIGHT else 20) for name, head in heads.HEADS.items()}
     assert all(law.sum() == pytest.approx(1) for law in laws.values())
+    heads.picture(laws, tmp_path / "heads.png")
+    with Image.open(tmp_path / "heads.png") as image:
+        assert image.width > 800
+    if not NIGHT:
+        return
     # After 500 updates 1.00, 0.93, 0.54, 0.93, 0.50, 0.50 and 0.60 (keyed: the same on one build of torch), after the
     # 3,000 of main the last is 0.41. No law of one pixel on its own comes nearer than half.
     away = {name: heads.distance(law, exact) for name, law in laws.items()}
@@ -65,9 +72,6 @@ def test_a_head_that_draws_jointly_is_nearest_to_two_pixels(tmp_path):
     assert ones["bayes-logistic"] < 0.2 < ones["implicit"] < ones["beta-binomial"]
     assert ones["bayes-categorical"] < ones["categorical"] < ones["bayes-logistic"]
     assert ones["implicit"] < ones["negative-binomial"]
-    heads.picture(laws, tmp_path / "heads.png")
-    with Image.open(tmp_path / "heads.png") as image:
-        assert image.width > 800
 
 
 def test_pictures(tmp_path):

@@ -9,7 +9,6 @@ As a program it prints its report as a line of JSON: python -m support.product O
 
 from __future__ import annotations
 
-import datetime
 import functools
 import importlib
 import itertools
@@ -30,6 +29,7 @@ from support.arrays import strides_of
 from support.helpers import ISAS, pairwise, using
 from support.maker import Maker
 from support.op_table import COMMON, IMAGES, OPS, Arguments
+from support.today import DAY
 
 WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover/3").partition("/")
 if WHICH not in ("cover", "full") or not (EVERY or "1").isdigit():
@@ -213,7 +213,7 @@ def run(
     """{"op", "kind", "done": cases compared before the time was over, "of", "failures": texts}; five are enough."""
     start = told = time.monotonic()
     done, failures = 0, []
-    first = datetime.date.today().toordinal() % every
+    first = DAY % every
     of = len(range(first, sum(1 for _ in cases(op)), every))
     for number, case in itertools.islice(enumerate(cases(op)), first, None, every):
         now = time.monotonic()

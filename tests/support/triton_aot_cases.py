@@ -3,13 +3,13 @@
 Import it when Triton's driver is set.
 """
 
-import datetime
 import os
 
 import torch
 
 import fastblackout as fb
 from fastblackout.backends import triton as backend
+from support.today import DAY
 
 
 def doubles(rows):
@@ -180,7 +180,7 @@ COUNTED = ("thin", "bridge bfloat16", "birth_loss", "birth_loss_grad")
 # .ci/nightly compiles all; else every kernel is compiled, and those that are quick to compile with a quarter of the
 # dtypes, another one each day.
 ALL = os.environ.get("AOT_CASES") == "all"
-QUARTERS = range(4) if ALL else [datetime.date.today().toordinal() % 4]
+QUARTERS = range(4) if ALL else [DAY % 4]
 CASES = {
     "thin": lambda: thin(),
     "bridge bfloat16": lambda: bridge(logits=BF16, inputs=BF16),

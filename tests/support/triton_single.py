@@ -18,9 +18,10 @@ from fastblackout.backends import triton as backend
 from fastblackout.ground import persistent
 from fastblackout.reference import portfloat as reference_portfloat
 from fastblackout.reference.philox import Stream, philox4x32
-from support import gpu_checks, helpers, product
+from support import gpu_checks, helpers
 from support.known_answers import PHILOX, words_of
 from support.op_table import OPS
+from support.today import NIGHT
 from support.triton_cases import flag
 
 launch = importlib.import_module("fastblackout.kernels.launch")
@@ -97,7 +98,7 @@ def batch_split():
     A program is a sample: 256 of every op take minutes, and have them at night; else nine, the fewest that eight ranks
     share unevenly, and counts to 15, whose tables are made in less time.
     """
-    batch, most = (256, 100) if product.WHICH == "full" else (9, 15)
+    batch, most = (256, 100) if NIGHT else (9, 15)
     for op in OPS:
         gpu_checks.check_ranks(op, "triton", "cpu", (batch, 5, 7), most)
     x = torch.from_numpy(np.random.default_rng(8).integers(0, 256, (5, 200), dtype=np.uint8))

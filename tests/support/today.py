@@ -1,0 +1,14 @@
+"""What is too much for every run: a day has a part of it, another one than the day before, and a night has all."""
+
+import datetime
+import os
+from collections.abc import Sequence
+from typing import Any
+
+NIGHT = os.environ.get("FASTBLACKOUT_PRODUCT", "").startswith("full")  # as .ci/nightly sets it
+DAY = datetime.date.today().toordinal()
+
+
+def of_today(values: Sequence[Any], number: int) -> list[Any]:
+    """So many of the values; at night all."""
+    return list(values) if NIGHT else [values[(DAY * number + i) % len(values)] for i in range(number)]
