@@ -162,8 +162,7 @@ def test_the_exact_model_gives_the_information_in_any_number_of_steps(name, time
     assert law @ exact_step_bound(process, worse, times, prior) > law @ bound + 1e-4
 
 
-@pytest.mark.parametrize("kind", ["logits", "probs"])
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize(("name", "kind"), zip(PROCESSES, ["logits", "probs"] * 4, strict=True))
 def test_the_bound_of_a_sampler(name, kind):
     process, law, times = PROCESSES[name], data_law(PROCESSES[name], LAW), [1.0, 0.5, 0.2, 0.0]
     x_0, information = toy_data(150, seed=2)
