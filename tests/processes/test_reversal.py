@@ -42,8 +42,8 @@ def forward(process, law, t, count, seed=0):
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_exact_reverse_paths_recover_the_data(name):
-    # Two chi-squares a process, each rejected below 1e-6: false alarm 2e-5 over all of them. Of paths that begin at 1.05 t
-    # the second gives 1e-26 and less.
+    # Two chi-squares a process, each rejected below 1e-6: false alarm 2e-5 over all of them. Of paths that begin at
+    # 1.05 t the second gives 1e-26 and less.
     process, t = PROCESSES[name]
     law = data_law(process)
     _, x_t = forward(process, law, t, PATHS)
