@@ -85,16 +85,16 @@ def test_all_architectures_and_kernels_are_there():
 def test_registers_and_shared_memory(architecture):
     for name, used in sass.resources(module_path())[built(architecture)].items():
         assert used.registers <= MORE_REGISTERS.get(kernel_of(name), REGISTERS), f"{name}: {used}"
-        assert used.stack == used.local == 0, f"{name}: {used}"
+        assert used.stack == used.local == 0, f"{name}: {used}"  # where registers would be spilled to
         # 48 KiB, and 1 KiB that sm_90 and later keep for themselves; bridge_shared asks for its own at the launch
         assert used.shared <= 49 * 1024, f"{name}: {used}"
 
 
 @needs_tools
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_no_spills(architecture, kernel):
-    assert sass.spills(sass.kernel(module_path(), built(architecture), kernel)) == []
+def test_no_spills(kernel):
+    """Nothing goes to local memory in the code either, of one architecture."""
+    assert sass.spills(sass.kernel(module_path(), built("90"), kernel)) == []
 
 
 @needs_tools

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import re
 import tempfile
-from pathlib import Path
 from typing import NamedTuple
 
 from support import sass
@@ -55,13 +54,6 @@ def coded(text: str, part: str) -> list[Line]:
 
 
 @functools.cache
-def _cubins(path: str, architecture: str) -> tuple[bytes, ...]:
-    with tempfile.TemporaryDirectory() as folder:
-        sass.said(sass.tool("cuobjdump"), "-xelf", architecture, path, cwd=folder)
-        return tuple(cubin.read_bytes() for cubin in sorted(Path(folder).glob("*.cubin")))
-
-
-@functools.cache
 def _disassembly(cubin: bytes) -> str:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
@@ -71,7 +63,7 @@ def _disassembly(cubin: bytes) -> str:
 
 @functools.cache
 def kernel(path: str, architecture: str, part: str) -> list[Line]:
-    for cubin in _cubins(path, architecture):
+    for cubin in sass.cubins(path, architecture):
         if part.encode() in cubin:
             return coded(_disassembly(cubin), part)
     raise LookupError(f"no kernel {part} for {architecture}")

@@ -84,21 +84,27 @@ def disassembled(cubin: str) -> dict[str, Lines]:
 
 
 @functools.cache
-def disassembly(path: str, architecture: str) -> dict[str, Lines]:
-    """The kernels of a module for an architecture, as sm_90."""
-    found: dict[str, Lines] = {}
+def cubins(path: str, architecture: str) -> tuple[bytes, ...]:
+    """What a module has for an architecture, as sm_90: one of each source file."""
     with tempfile.TemporaryDirectory() as folder:
         said(tool("cuobjdump"), "-xelf", architecture, path, cwd=folder)
-        for cubin in sorted(Path(folder).glob("*.cubin")):
-            found |= disassembled(str(cubin))
-    return found
+        return tuple(cubin.read_bytes() for cubin in sorted(Path(folder).glob("*.cubin")))
+
+
+@functools.cache
+def _kernels_of(cubin: bytes) -> dict[str, Lines]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(cubin)
+        return disassembled(file.name)
 
 
 def kernel(path: str, architecture: str, part: str) -> Lines:
-    """The code of the kernel whose mangled name holds `part`."""
-    for name, lines in disassembly(path, architecture).items():
-        if part in name:
-            return lines
+    """The code of the kernel whose mangled name holds `part`. Only cubins that name it are disassembled."""
+    for cubin in cubins(path, architecture):
+        if part.encode() in cubin:
+            for name, lines in _kernels_of(cubin).items():
+                if part in name:
+                    return lines
     raise LookupError(f"no kernel {part} for {architecture}")
 
 
