@@ -4,6 +4,8 @@ Their arguments are checked under their own names, and each of their draws has a
 XOR a constant that is known by the op's stream and the number of the draw. Philox blocks under different keys are
 independent as far as any test can tell, so the draws are independent of one another, and of those of any op that is
 given the caller's key itself.
+
+What stands beside counts element by element, such as a mask, is read here, too, for both libraries.
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, is_traced
+from ..arrays import DTYPES, Array, is_traced, to_device
 from ..backends import select
-from ..ground.values import is_tensor
+from ..ground.values import aligned, check_real_tensor, is_number, is_tensor, real_array, settled
 from ..philox import SEED_END, Philox
 from ..probability import check_sum
 from ..reference.elements import checked_counts, checked_floats
 from . import checks
 from .arguments import Elements
 from .call import Call
-from .copied_counts import as_it_came
+from .copied_counts import COPIED, as_it_came
 from .number_arguments import Key
 from .route import through_torch
+
+FLOAT32_MAX = (2.0 - 2.0**-23) * 2.0**127
 
 
 def seed_change(stream: int, number: int) -> int:
@@ -50,20 +54,20 @@ class Composed:
     def __init__(self, op: str, drawn_by: str, backend: str, arguments: Elements, values: Sequence[Any]) -> None:
         tensors = arguments.tensors(values)
         through = any(through_torch(tensor, backend) for tensor in tensors)
-        self.op, self._call = op, Call(op, backend, through, through and is_traced(tensors[0]))
+        self.op, self.call = op, Call(op, backend, through, through and is_traced(tensors[0]))
         select.check_name(op, backend)
-        self.arrays: Sequence[Array] = arguments.canon(self._call, values)
-        first = self.arrays[0]
-        self.values_are_here = first.device == "cpu" and not self._call.traced
+        self.arrays: Sequence[Array] = arguments.canon(self.call, values)
+        first, self.call.first_name = self.arrays[0], arguments.names[0]
+        self.values_are_here = first.device == "cpu" and not self.call.traced
         if not through:
             select.select_host(op, backend, drawn_by)
-        elif not self._call.traced:
-            select.select(op, backend, first.device, self._call.samples * self._call.elements, drawn_by)
+        elif not self.call.traced:
+            select.select(op, backend, first.device, self.call.samples * self.call.elements, drawn_by)
 
     @property
     def library(self) -> Any:
         """torch or numpy, whichever the arrays are of."""
-        return sys.modules["torch"] if self.arrays[0].is_tensor else np
+        return library_of(self.arrays[0].value)
 
     def check_counts(self, name: str, array: Array) -> None:
         """ValueError for counts out of range. Those on a device are looked at by the kernels."""
@@ -87,7 +91,7 @@ class Composed:
 
     def keys(self, stream: int, rng: Any, generator: Any) -> DrawKeys:
         """The keys of its draws. To be asked for last, so that a call that is refused draws no seed."""
-        key, call = Key(), self._call
+        key, call = Key(), self.call
         key.canon(call, (rng, generator))
         # A key of the host stays there: it is cheaper to change before it is on the device.
         call.through_torch = call.through_torch and (call.traced or is_tensor(rng))
@@ -114,6 +118,55 @@ class DrawKeys:
         return sys.modules["torch"].cat([key[:1] ^ signed, key[1:]])
 
 
-def as_float64(array: Array) -> Any:
-    """Its values in float64."""
-    return array.value.double() if array.is_tensor else array.value.astype(np.float64, copy=False)
+def beside(op: str, name: str, value: Any, counts: Any, of: str) -> Any:
+    """A number, or an array, of the library of the counts, the argument `of`, that broadcasts to their shape as
+    `aligned` reads it. It has no history."""
+    if is_number(value):
+        return value
+    if is_tensor(value) and is_tensor(counts) and (is_traced(counts) or value.device == counts.device):
+        check_real_tensor(op, name, value)
+        value = (value if is_traced(counts) else settled(op, name, value)).detach()
+    else:
+        value = real_array(op, name, value)
+        if is_tensor(counts):
+            value = np.require(value, requirements=("C", "W"))
+            value = to_device(sys.modules["torch"].from_numpy(value), counts.device)
+    if Array(value, op, name).dtype not in (*DTYPES, *COPIED):  # int8, say
+        value = as_type(value, "float64")
+    return value.reshape(aligned(op, name, tuple(value.shape), of, tuple(counts.shape)))
+
+
+def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
+    """A mask as bools of the library, the device and the shape of x, the argument `name`."""
+    array = Array(settled(op, "mask", mask) if is_tensor(mask) and not is_traced(mask) else mask, op, "mask")
+    checks.same_library(op, "mask", array, name, x)
+    checks.same_device(op, "mask", array, name, x)
+    if array.dtype != "bool":
+        raise TypeError(f"{op}: mask: must be bools, true where elements take part, got dtype {array.dtype}")
+    if len(array.shape) in (0, len(x.shape)):
+        try:
+            return array.value.expand(x.shape) if array.is_tensor else np.broadcast_to(array.value, x.shape)
+        except (RuntimeError, ValueError):
+            pass
+    rule = f"shape must be (), or have the dimensions of {name} and broadcast to {x.shape}"
+    raise ValueError(f"{op}: mask: {rule}, got {array.shape}")
+
+
+def where(mask: Any, value: Any, other: Any) -> Any:
+    """value where the mask is true, else the other, an array or a number, in value's dtype."""
+    if not is_tensor(value):
+        return np.where(mask, value, np.asarray(other, value.dtype))
+    return value.masked_fill(~mask, other) if not is_tensor(other) else other.where(~mask, value)
+
+
+def as_type(value: Any, dtype: str) -> Any:
+    """An array of either library in this dtype; what is too large for it becomes infinite."""
+    if is_tensor(value):
+        return value.to(getattr(sys.modules["torch"], dtype))
+    with np.errstate(over="ignore"):
+        return value.astype(dtype, copy=False)
+
+
+def library_of(value: Any) -> Any:
+    """torch or numpy, whichever an array is of."""
+    return sys.modules["torch"] if is_tensor(value) else np

@@ -13,11 +13,12 @@ import numpy as np
 from ..backends import select
 from ..call.arguments import Argument, Elements, ExpectedBirths
 from ..call.call import Call
+from ..call.composed import mask_of
 from ..call.declared import DECLARED
 from ..call.number_arguments import Choice, Key, MaxCount, Numbers, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
-from ..ops.spread_values import NO_BIRTHS, mask_of
+from ..ops.birth_loss import NO_BIRTHS
 from .callback import readable_dtype
 from .ffi import ffi_call
 

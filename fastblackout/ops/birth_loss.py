@@ -6,20 +6,23 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from ..arrays import FLOATS
+from ..arrays import FLOATS, adopt_settled, is_traced
 from ..call import short
 from ..call.arguments import Births, Logits
+from ..call.call import Call
+from ..call.composed import beside, mask_of, where
 from ..call.declared import WITHIN
 from ..call.foreign import by_tensors, foreign_of
 from ..call.number_arguments import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
 from ..call.sample_numbers import on_host
-from ..ground.values import is_number, is_spread, shown
+from ..ground.values import is_number, is_spread, is_tensor, shown
 from ..reference import birth_loss as reference
+from . import per_element_loss
 from .loss_declaration import WEIGHT, declare_loss, run_graded
-from .spread_loss import expected_gradient, spread_gradient, spread_loss
-from .spread_values import NO_BIRTHS, births_inside, dense, mask_of, where
+
+NO_BIRTHS = -200.0  # a logit whose softplus is 0 in float32
 
 _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     "birth_loss",
@@ -88,7 +91,7 @@ def birth_loss(
     if foreign_of(logits) is not None:
         return _other_loss(values, None, None, backend)
     if is_spread(weight) or is_spread(gain):
-        return spread_loss(birth_loss, logits, None, births, weight, gain, backend)
+        return per_element_loss.element_loss(birth_loss, logits, None, births, weight, gain, backend)
     if not need_gradient(logits) or through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
     (loss,), chosen, slopes, foreseen = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
@@ -108,15 +111,16 @@ def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: str) -
     check_alone(logits, gain)
     if mask is not None:
         expected, births = _where(mask, "expected", expected, births, 0)
-    return spread_loss(birth_loss, None, expected, births, weight, backend=backend)
+    return per_element_loss.element_loss(birth_loss, None, expected, births, weight, backend=backend)
 
 
 def _where(mask: Any, name: str, given: Any, births: Any, none: float) -> tuple[Any, Any]:
     """The argument `name` and the births, but where the mask is false `none` and 0, of which the loss is 0."""
-    op = "birth_loss"
-    first = dense(op, name, given, FLOATS)
-    known = mask_of(op, mask, first, name)
-    return where(known, first.value, none), births_inside(op, known, births, (name, first))
+    call = Call("birth_loss", "auto", traced=is_tensor(given) and is_traced(given))
+    (first,), (born,) = Logits(name).canon(call, given), Births("births").canon(call, births)
+    known = mask_of(call.op, mask, first, name)
+    born = beside(call.op, "births", born.value, first.value, name)
+    return where(known, first.value, none), where(known, born, 0.0)
 
 
 def check_alone(logits: Any, gain: Any) -> None:
@@ -157,7 +161,7 @@ def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any 
     if mask is not None:
         logits, births = _where(mask, "logits", logits, births, NO_BIRTHS)
     if is_spread(weight) or is_spread(gain):
-        return spread_gradient(_BIRTH_LOSS_BACKWARD, logits, births, upstream, weight, gain)
+        return per_element_loss.gradient_by_logits(_BIRTH_LOSS_BACKWARD, logits, births, upstream, weight, gain)
     weights = on_host("birth_loss", "weight", weight, len(logits))
     return _BIRTH_LOSS_BACKWARD((logits, births, upstream.astype("float64") * weights, gain), backend="auto")
 
@@ -165,7 +169,7 @@ def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any 
 def gradient_by_expected(expected: Any, upstream: Any, births: Any, weight: Any, mask: Any = None) -> Any:
     """The same by the expected births."""
     if mask is None:
-        return expected_gradient(expected, births, upstream, weight)
-    known = mask_of("birth_loss", mask, dense("birth_loss", "expected", expected, FLOATS), "expected")
-    made = expected_gradient(*_where(mask, "expected", expected, births, 0), upstream, weight)
+        return per_element_loss.gradient_by_expected(expected, births, upstream, weight)
+    known = mask_of("birth_loss", mask, adopt_settled(expected, "birth_loss", "expected", FLOATS), "expected")
+    made = per_element_loss.gradient_by_expected(*_where(mask, "expected", expected, births, 0), upstream, weight)
     return where(known, made, 0)

@@ -11,7 +11,7 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
 from ..reference import bridge as reference
-from . import spread
+from . import per_element
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ _BRIDGE_STEP = Operation(
     PerSample("scale"),
     outputs=Chosen("x_s", result=Stepped),
     twin=reference.bridge,
-    spread=spread.bridge_step,
+    spread=per_element.bridge_step,
     quick="quick_bridge",
 )
 
@@ -94,4 +94,4 @@ def bridge_step(
     """
     values = x_t, (logits, births), step, attrition, (rng, generator), max_count, gain, rounding, center, scale
     how = values, (outputs, input_dtype, out), backend
-    return _BRIDGE_STEP(*how) if mask is None else spread.bridge_step(_BRIDGE_STEP, *how, mask)
+    return _BRIDGE_STEP(*how) if mask is None else per_element.masked(_BRIDGE_STEP, *how, mask)

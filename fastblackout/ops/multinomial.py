@@ -12,7 +12,7 @@ import numpy as np
 from ..backends.float_mode import default_floats
 from ..call import checks
 from ..call.arguments import Categories
-from ..call.composed import Composed, as_float64
+from ..call.composed import Composed, as_type
 from ..call.foreign import by_tensors, foreign_of
 from ..philox import Philox
 from ..probability import Prob
@@ -69,7 +69,7 @@ def multinomial(
     counts, weights = call.arrays
     call.check_counts("count", counts)
     call.check_floats("probs", weights, f"must be {_AT_LEAST_0}", LARGEST)
-    call.check_sums("probs", floats := as_float64(weights))
+    call.check_sums("probs", floats := as_type(weights.value, "float64"))
     keys = call.keys(Stream.MULTINOMIAL, rng, generator)
 
     def left_of(parts: Any, prob: Prob, level: int) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..call.arguments import Elements
-from ..call.composed import Composed, as_float64
+from ..call.composed import Composed, as_type
 from ..call.foreign import by_tensors, foreign_of
 from ..call.sparse import cells_of
 from ..ground.values import as_float, check_integer, is_integer, is_number, real_array, shown
@@ -88,7 +88,7 @@ def split(
     size, total = None, _sum(weights)
     if overdispersion is not None:
         call.check_floats("overdispersion", call.arrays[1], _RULE, MOST, LEAST)
-        size = as_float64(call.arrays[1])
+        size = as_type(call.arrays[1].value, "float64")
     keys = call.keys(Stream.SPLIT, rng, generator)
 
     def left_of(whole: Any, left: float, right: float, number: int) -> Any:

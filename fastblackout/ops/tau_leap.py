@@ -11,7 +11,7 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
 from ..reference import tau_leap as reference
-from . import spread
+from . import per_element
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ _TAU_LEAP_STEP = Operation(
     PerSample("scale"),
     outputs=Chosen("x_s", result=Leaped, count="overshoot"),
     twin=reference.tau_leap,
-    spread=spread.tau_leap_step,
+    spread=per_element.tau_leap_step,
 )
 
 
@@ -82,4 +82,4 @@ def tau_leap_step(
     """
     values = x_t, (logits, births), step, (rng, generator), max_count, gain, center, scale
     how = values, (outputs, input_dtype, out), backend
-    return _TAU_LEAP_STEP(*how) if mask is None else spread.tau_leap_step(_TAU_LEAP_STEP, *how, mask)
+    return _TAU_LEAP_STEP(*how) if mask is None else per_element.masked(_TAU_LEAP_STEP, *how, mask)

@@ -12,7 +12,7 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
 from ..reference import thin as reference
-from . import spread
+from . import per_element
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ _THIN = Operation(
     PerSample("scale"),
     outputs=Chosen("x_t", "births", result=Thinned),
     twin=reference.thin,
-    spread=spread.thin,
+    spread=per_element.thin,
     quick="quick_thin",
     cells=sparse.thinned,
 )
@@ -103,4 +103,4 @@ def thin(
     """
     values = x_0, alive, (rng, generator), max_count, center, scale
     how = values, (outputs, input_dtype, out), backend
-    return _THIN(*how) if mask is None else spread.thin(_THIN, *how, mask)
+    return _THIN(*how) if mask is None else per_element.masked(_THIN, *how, mask)

@@ -19,12 +19,12 @@ from ..backends.float_mode import default_floats
 from ..call import short
 from ..call.arguments import Births, Logits
 from ..call.call import Call
+from ..call.composed import FLOAT32_MAX, as_type, beside, library_of, where
 from ..call.elements import element_arguments
 from ..call.route import need_gradient, through_torch
 from ..ground.values import is_number, is_tensor, place_of, real_array
 from ..reference.birth_loss import CHUNK, sum_sample
 from ..reference.elements import checked_floats
-from .spread_values import FLOAT32_MAX, as_type, beside, where
 
 _OP = "birth_loss"
 _ONE = 0.5413248  # a logit whose float32 softplus is 1 to the bit, and the logarithm of that 0
@@ -34,7 +34,7 @@ Loss = Callable[..., Any]  # birth_loss itself, or the op of its gradient
 
 
 @default_floats
-def spread_loss(
+def element_loss(
     loss: Loss, logits: Any, expected: Any, births: Any, weight: Any, gain: Any = 1.0, backend: str = "auto"
 ) -> Any:
     """The loss of logits, or of the expected births. loss: fb.birth_loss of one number a sample."""
@@ -57,32 +57,15 @@ def spread_loss(
     return x.like(_summed(costs.reshape(relative.shape), most)).give()
 
 
-@default_floats
-def spread_gradient(gradient: Loss, logits: Any, births: Any, upstream: Any, weight: Any, gain: Any) -> Any:
-    """The gradient by the logits, of NumPy arrays, to the bit as torch makes it. gradient: the op of one number a
-    sample. upstream: that by the losses."""
-    x = Array(logits, _OP, "logits")
-    weights, gains = _numbers("logits", x, weight, gain)
-    if select.select_host(_OP, "auto") == "cpu":
-        return _gradient(upstream, logits, births, weights.value, gains.value)
-    coefficient = _coefficient(weights, upstream)
-    single = as_type(gains.value, "float32").reshape(-1)
-    made = gradient((_column(x.value), _column(births), coefficient.reshape(-1), single), backend="auto")
-    return made.reshape(x.shape)
-
-
 def _in_one_pass(x: Array, births: Array, weights: Array, gains: Array) -> Any:
     """The loss by the C++ kernel that reads the numbers of each element, and its gradient where that is foreseen
     (birth_loss.py)."""
     graded = need_gradient(x.value)
     foreseen = short.foreseen() if graded else None
     slopes = None if foreseen is None else x.empty_like()
-    loss = np.empty(x.samples, np.float32)
-    fields = _fields(x, births, weights, gains, repeated(np.array(0.0 if foreseen is None else foreseen), x.samples))
-    host.run("birth_loss_each", None, "cpu", fields, {"loss": loss, "grad": slopes}, (x.samples, x.elements))
-    if not x.is_tensor:
-        return loss
-    made = sys.modules["torch"].from_numpy(loss)
+    ahead, loss = repeated(np.array(foreseen or 0.0), x.samples), np.empty(x.samples, np.float32)
+    _run("birth_loss_each", (x, births, weights, gains), ahead, {"loss": loss, "grad": slopes})
+    made = sys.modules["torch"].from_numpy(loss) if x.is_tensor else loss
     if not graded:
         return made
     from .loss_gradient import Kept
@@ -92,12 +75,16 @@ def _in_one_pass(x: Array, births: Array, weights: Array, gains: Array) -> Any:
     return Kept.apply(x.value, (how, (x.value, births.value, weights.value, gains.value), made))
 
 
+def _run(kernel: str, arrays: tuple[Array, ...], ahead: Any, made: dict[str, Any]) -> None:
+    fields = dict(zip(("logits", "births", "weight", "gain"), arrays, strict=True)) | {"ahead": ahead}
+    host.run(kernel, None, "cpu", fields, made, (arrays[0].samples, arrays[0].elements))
+
+
 def _gradient(upstream: Any, *values: Any) -> Any:
     """The gradient by the logits. values: as _in_one_pass keeps them."""
-    x, births, weights, gains = (Array(value, _OP, "") for value in values)
-    ahead = upstream.double().numpy() if is_tensor(upstream) else upstream.astype("float64")
-    made, fields = x.empty_like(), _fields(x, births, weights, gains, ahead)
-    host.run("birth_loss_each_backward", None, "cpu", fields, {"grad": made}, (x.samples, x.elements))
+    arrays = tuple(Array(value, _OP, "") for value in values)
+    made = arrays[0].empty_like()
+    _run("birth_loss_each_backward", arrays, np.asarray(as_type(upstream, "float64")), {"grad": made})
     return made.value
 
 
@@ -107,30 +94,36 @@ def _noted_gradient(upstream: Any, *values: Any) -> Any:
     return _gradient(upstream, *values)
 
 
-def _fields(x: Array, births: Array, weights: Array, gains: Array, ahead: Any) -> dict[str, Any]:
-    return {"logits": x, "births": births, "weight": weights, "gain": gains, "ahead": ahead}
+@default_floats
+def gradient_by_logits(gradient: Loss, logits: Any, births: Any, upstream: Any, weight: Any, gain: Any) -> Any:
+    """The gradient of NumPy arrays, to the bit as torch makes it. gradient: the op of one number a sample. upstream:
+    that by the losses."""
+    weights, gains = _numbers("logits", Array(logits, _OP, "logits"), weight, gain)
+    if select.select_host(_OP, "auto") == "cpu":
+        return _gradient(upstream, logits, births, weights.value, gains.value)
+    numbers = _coefficient(weights, upstream).reshape(-1), as_type(gains.value, "float32").reshape(-1)
+    return gradient((_column(logits), _column(births), *numbers), backend="auto").reshape(logits.shape)
 
 
 @default_floats
-def expected_gradient(expected: Any, births: Any, upstream: Any, weight: Any) -> Any:
+@np.errstate(over="ignore", invalid="ignore")
+def gradient_by_expected(expected: Any, births: Any, upstream: Any, weight: Any) -> Any:
     """The same by the expected births y: weight times 1 - births / y, and the weight where y is 0."""
     x = Array(expected, _OP, "expected")
     if not x.samples or not x.elements:
         return np.zeros_like(expected)
     weights, _ = _numbers("expected", x, weight, 1.0)
     coefficient = _coefficient(weights, upstream).reshape(x.shape)
-    given = expected, real_array(_OP, "births", births)
-    y, born = (as_type(as_type(each, "float32"), "float64") for each in given)
-    with np.errstate(over="ignore", invalid="ignore"):
-        by_logarithm = np.where(y == 0, 0.0, -coefficient * born / np.where(y == 0, 1.0, y))
-        return as_type(as_type(coefficient + by_logarithm, "float32"), expected.dtype)
+    y, born = (as_type(as_type(each, "float32"), "float64") for each in (expected, real_array(_OP, "births", births)))
+    by_logarithm = np.where(y == 0, 0.0, -coefficient * born / np.where(y == 0, 1.0, y))
+    return as_type(as_type(coefficient + by_logarithm, "float32"), expected.dtype)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _coefficient(weights: Array, upstream: Any) -> Any:
     """The gradient by the cost of each element, of the weights and the gradient by the losses; float64."""
     relative, most = _relative(weights)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return (upstream.astype("float64")[:, None] * most).astype("float32") * relative
+    return (upstream.astype("float64")[:, None] * most).astype("float32") * relative
 
 
 def _column(value: Any) -> Any:
@@ -151,17 +144,11 @@ def _relative(weights: Array, here: bool = True) -> tuple[Any, Any]:
     So equal weights are 1 or -1, those of 0 too, and their loss is to the bit that of one number.
     """
     value = as_type(weights.value, "float64").reshape(weights.samples, weights.elements)
-    weights = weights.like(value)
-    if weights.is_tensor:
-        most = sys.modules["torch"].maximum(abs(value.amax(1, keepdim=True)), abs(value.amin(1, keepdim=True)))
-    else:
-        most = np.maximum(abs(value.max(1, keepdims=True)), abs(value.min(1, keepdims=True)))
-    if here and not np.isfinite(weights.like(most).numpy()).all():
-        checked_floats(weights.numpy(), _OP, "weight", "must be finite", _MOST, -_MOST)
+    most = library_of(value).amax(abs(value), axis=1, keepdims=True)
+    if here and not np.isfinite(np.asarray(most)).all():
+        checked_floats(np.asarray(value), _OP, "weight", "must be finite", _MOST, -_MOST)
     none = as_type(most == 0, "float64")
-    relative = value / (most + none)
-    relative += none
-    return relative, most
+    return value / (most + none) + none, most
 
 
 def _costs(loss: Loss, x: Array, births: Array, weights: Any, here: bool, backend: str) -> Any:
@@ -171,37 +158,25 @@ def _costs(loss: Loss, x: Array, births: Array, weights: Any, here: bool, backen
     is 0.
     """
     if here:
-        rule = "must be finite in float32 and at least 0"
-        checked_floats(x.numpy(), _OP, "expected", rule, FLOAT32_MAX)
-    born = births.value.detach() if births.is_tensor else births.value
-    if x.is_tensor != births.is_tensor:
-        born = real_array(_OP, "births", born)
-        born = sys.modules["torch"].from_numpy(np.require(born, requirements=("C", "W"))) if x.is_tensor else born
-    y, born = as_type(x.value.reshape(-1), "float32"), as_type(born.reshape(-1), "float32")
+        checked_floats(x.numpy(), _OP, "expected", "must be finite in float32 and at least 0", FLOAT32_MAX)
+    born = as_type(beside(_OP, "births", births.value, x.value, "expected").reshape(-1), "float32")
+    y = as_type(x.value.reshape(-1), "float32")
     fixed = y.detach() if x.is_tensor else y
     zero = fixed == 0
-    gains, counted = fixed, weights
-    if not here or zero.any():
-        wrong = zero & (born != 0)
-        if here and wrong.any():
-            got = f"{float(born[wrong][0]):g}{place_of(wrong.reshape(x.shape))}"
-            raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {got}")
-        gains, counted = where(~zero, fixed, 1.0), where(~zero | wrong, weights, 0.0)
-        born = where(~wrong, born, np.inf)  # which the kernels of a device flag
-    costs = loss(_constant(_ONE, fixed), _column(born), counted, gain=gains, backend=backend)
+    wrong = zero & (born != 0)
+    if here and wrong.any():
+        got = f"{float(born[wrong][0]):g}{place_of(wrong.reshape(x.shape))}"
+        raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {got}")
+    gains, counted = where(~zero, fixed, 1.0), where(~zero | wrong, weights, 0.0)
+    born = where(~wrong, born, np.inf)  # which the kernels of a device flag
+    ones = library_of(fixed).full_like(fixed, _ONE)
+    costs = loss(_column(ones), _column(born), counted, gain=gains, backend=backend)
     if not need_gradient(x.value) and not (x.is_tensor and in_functorch()):
         return costs
     # Its value is 0 and its derivatives are those of the cost.
     y, born = y.double(), born.double()
     exact = y - born * y.masked_fill(zero, 1.0).log()
     return costs + (weights * (exact - exact.detach())).float()
-
-
-def _constant(number: float, like: Any) -> Any:
-    """A float32 number as (N, 1), beside (N,) values."""
-    if is_tensor(like):
-        return like.new_full((1, 1), number).expand(len(like), 1)
-    return np.broadcast_to(np.float32(number), (len(like), 1))
 
 
 def _summed(costs: Any, most: Any) -> Any:

@@ -1,0 +1,287 @@
+"""thin and the reverse steps with numbers that differ within a sample, or with a mask.
+
+Their kernels take one number for each sample, and one max_count. What differs within a sample is made of several draws
+instead: of the op's own, of fb.binomial's or fb.poisson's with a number for each element, and of arithmetic that rounds
+alike everywhere, so that what the ops promise holds: exact laws, and equal keys give equal results on every backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import COUNTS, DTYPES, Array, adopt_settled
+from ..call import checks
+from ..call.arguments import Elements, ExpectedBirths
+from ..call.composed import FLOAT32_MAX, Composed, DrawKeys, as_type, beside, mask_of, where
+from ..call.copied_counts import COPIED, as_it_came
+from ..call.foreign import by_tensors, foreign_of
+from ..call.operation import Operation
+from ..call.sparse import cells_of
+from ..ground.values import is_array, is_number, is_spread, is_tensor, place_of
+from ..philox import Philox
+from ..probability import Prob
+from ..reference.elements import checked_counts
+from ..reference.philox import Stream
+from .binomial import binomial
+from .birth_loss import NO_BIRTHS, birth_loss
+from .poisson import poisson
+
+_AT_LEAST_0 = "must be finite and at least 0"
+_MOST_RATE = 2.0**52  # of fb.poisson
+
+
+def masked(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any) -> Any:
+    """The op with a mask. values: of its arguments. request: outputs, input_dtype and out."""
+    if (array := foreign_of(values[0])) is not None:
+        return by_tensors(op.op, masked, array, op, values, request, backend, mask)
+    if cells_of(op.op, op.arguments[0].names[0], values[0]) is not None:
+        raise TypeError(f"{op.op}: mask: must be None for scipy.sparse and AnnData, got {type(mask).__name__}")
+    assert op.spread is not None
+    return op.spread(op, values, request, backend, mask)
+
+
+def thin(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
+    """x_t by fb.binomial where alive differs, else by fb.thin."""
+    _, alive, *_ = values
+    each = {"alive": Number(alive, 1.0)} if is_spread(alive) else {}
+    step = Step(op, values, request, backend, mask, each)
+    if not each:
+        return step.results(step.run(bounded=False)[0])
+    count = step.check(bounded=False)
+    return step.results(step.binomial(count, "alive", step.keys(Stream.THIN_ELEMENT), 0))
+
+
+def bridge_step(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
+    """Births N by fb.bridge_step, of which fb.binomial draws those that take place where step differs.
+
+    Deaths by fb.binomial where attrition differs, or step does; else by fb.bridge_step. There they are drawn by a call
+    of their own where max_count is an array, of counts that are not raised (see Step).
+    """
+    _, _, birth, attrition, (rng, _), max_count, gain, *_ = values
+    none = is_number(attrition) and attrition == 0
+    each = {}
+    if is_spread(birth):
+        each["step"] = Number(birth, 1.0)
+    if is_spread(attrition) or (each and not none):
+        each["attrition"] = Number(attrition, 0.0)
+    drawn_here, again = bool(each), is_array(max_count) and not none and "attrition" not in each
+    if is_spread(gain):
+        each["gain"] = Number(gain, 1.0, _AT_LEAST_0, FLOAT32_MAX)
+    step = Step(op, values, request, backend, mask, each)
+    if not drawn_here and not again:
+        return step.results(step.run()[0])
+    if again and rng is None:  # a call that is refused draws no seed
+        step.check(attrition=attrition, bounded=False)
+    keys = step.keys(Stream.BRIDGE_ELEMENT)
+    key = keys.key, None
+    x_s, _ = step.run(key=key, attrition=0.0) if again else step.run(key=key)
+    if "step" in each:  # so far all births took place
+        x_s = step.inside + step.binomial(x_s - step.inside, "step", keys, 0)
+    if "attrition" in each:
+        x_s = x_s - step.binomial(step.inside, "attrition", keys, 1)
+    if again:
+        left, _ = step.run(key=key, step=0.0, bounded=False)
+        x_s = x_s - (step.inside - left)
+    return step.results(x_s)
+
+
+def tau_leap_step(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
+    """Births by fb.poisson where step differs, else by fb.tau_leap_step."""
+    _, (logits, _), factor, _, _, gain, *_ = values
+    factor = factor.p if isinstance(factor, Prob) else factor
+    each = {}
+    if is_spread(factor):
+        each["step"] = Number(factor, 0.0, _AT_LEAST_0, _MOST_RATE)
+    if is_spread(gain) or (each and logits is not None):
+        each["gain"] = Number(gain, 1.0, _AT_LEAST_0, FLOAT32_MAX)
+    step = Step(op, values, request, backend, mask, each)
+    if "step" not in each:
+        x_s, leaped = step.run()
+        return step.results(x_s, overshoot=leaped.overshoot)
+    x_t, (_, births) = step.check(), step.values["logits"]
+    rate = as_type(as_type(births, "float32"), "float64") * as_type(step.each["step"].value, "float64")
+    rate = where(rate < _MOST_RATE, rate, _MOST_RATE)
+    drawn = poisson(rate, rng=step.keys(Stream.TAU_LEAP).of(0), backend=backend)
+    room = step.most - as_type(step.inside, "int64")
+    born = as_type(where(drawn > room, room, drawn), step.x.dtype)
+    over = (drawn > room).reshape(step.x.samples, step.x.elements).sum(-1)
+    return step.results(x_t + born, overshoot=step.x.like(over).give())
+
+
+class Number(NamedTuple):
+    """An argument with a number for each element. neutral: what the op itself takes in its place.
+
+    most, least: what the numbers must lie between, as `rule` says.
+    """
+
+    value: Any
+    neutral: float
+    rule: str = "must be in [0, 1]"
+    most: float = 1.0
+    least: float = 0.0
+
+    def parts(self, name: str) -> dict[str, Any]:
+        """Its arrays, two of a Prob, as errors call them."""
+        if isinstance(self.value, Prob):
+            return {f"{name}.p": self.value.p, f"{name}.q": self.value.q}
+        return {name: self.value}
+
+
+class Step:
+    """A call of an op, its arguments checked. each: those with a number for each element; center and scale are such.
+
+    given, x: the counts as they came, and as the op takes them. inside: x, but 0 where the mask is false. values: the
+    op's own arguments by name. most: the largest count, or those of the elements where max_count is an array. Then the
+    op takes one, M, at least all of them. Counts whose own, m, is lower are raised by `up` = M - m for the call, so
+    that the room above them is the same, and lowered again afterwards.
+    """
+
+    def __init__(
+        self, op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any,
+        each: dict[str, Number],
+    ) -> None:  # fmt: skip
+        outputs, input_dtype, out = request
+        self.op, self.backend, self.first, self.changed = op, backend, op.arguments[0].names[0], op.outputs.names[0]
+        self.values = dict(zip([argument.names[0] for argument in op.arguments], values, strict=True))
+        limits = "must be finite in float32", FLOAT32_MAX, -FLOAT32_MAX
+        for name, neutral in (("center", 0.0), ("scale", 1.0)):
+            each = {**each, name: Number(self.values[name], neutral, *limits)}
+        given = self._read(each, mask)
+        if out is not None:
+            rule = "must be None with a mask, or with numbers that differ within a sample"
+            raise TypeError(f"{op.op}: out: {rule}, got {type(out).__name__}")
+        self.names, dtypes = op.outputs.wanted(self.call.call, outputs, input_dtype)  # type: ignore[attr-defined]
+        self.input_dtype = dtypes["model_input"]
+        self._bound(given.get("max_count"))
+        self.values.update({name: number.neutral for name, number in each.items()})
+        if "logits" in self.values:
+            self._expect("gain" in each)
+
+    def _read(self, each: dict[str, Number], mask: Any) -> dict[str, Any]:
+        """The numbers of each element, checked, in the shapes they came in."""
+        op, of, max_count = self.op.op, self.first, self.values["max_count"]
+        self.given = adopt_settled(self.values[of], op, of, (*COUNTS, *COPIED))
+        self.mask = None if mask is None else mask_of(op, mask, self.given, of)
+        numbers = {part: value for name, number in each.items() for part, value in number.parts(name).items()}
+        if is_array(max_count):
+            numbers["max_count"] = max_count
+        given = {name: beside(op, name, value, self.given.value, of) for name, value in numbers.items()}
+        self.floats = self.given.dtype.startswith("float")
+        counts = self.keep(self.given.value, 0) if self.floats else self.given.value  # what is no count may be NaN
+        arguments = Elements({of: COUNTS, **dict.fromkeys(given, DTYPES)})
+        self.call = Composed(op, op, self.backend, arguments, [counts, *given.values()])
+        self.x, *arrays = self.call.arrays
+        self.inside, self.each = self.keep(self.x.value, 0), dict(zip(given, arrays, strict=True))
+        for name, number in each.items() if self.call.values_are_here else ():
+            for part in (parts := number.parts(name)):  # as given: they may be few
+                value = np.asarray(given[part]) if is_number(given[part]) else given[part]
+                self.call.check_floats(part, Array(value, op, part), number.rule, number.most, number.least)
+            if len(parts) == 2:
+                self.call.check_pairs(name, *(self.each[part] for part in parts))
+        return given
+
+    def _bound(self, given: Any) -> None:
+        """Reads max_count. given: the array, if it is one."""
+        op, x, self.up = self.op.op, self.x, None
+        if given is None:
+            self.most = checks.max_count_of(op, self.values["max_count"], x.came_as or x.dtype, low=0)
+            return
+        limit = min(checks.largest(x.came_as or x.dtype), checks.MAX_COUNT)
+        self.values["max_count"] = limit
+        if self.call.values_are_here:
+            each = checked_counts(Array(given, op, "max_count").numpy(), op, "max_count", limit).reshape(given.shape)
+            self.values["max_count"] = int(each.max(initial=0))
+            counts = x.like(self.inside).numpy()
+            wrong = (counts < 0) | (counts > each)
+            if wrong.any():
+                rule = (
+                    f"must be whole numbers in 0..max_count, which is {np.broadcast_to(each, x.shape)[wrong][0]} there"
+                )
+                raise ValueError(f"{op}: {self.first}: {rule}, got {counts[wrong][0]}{place_of(wrong)}")
+        self.most = as_type(given, "int64")
+        # On a device wrong counts become -1, which the kernels flag.
+        self.taken = x.dtype if self.call.values_are_here or x.dtype != "uint8" else "int16"
+        self.up = as_type(self.values["max_count"] - self.most, self.taken)
+
+    def _expect(self, by_gain: bool) -> None:
+        """What a network gives: none where the mask is false, and births y where each element has a gain of its own."""
+        logits, births = ExpectedBirths().canon(self.call.call, self.values["logits"])
+        logits, births = self._of_network("logits", logits, NO_BIRTHS), self._of_network("births", births, 0.0)
+        self.values["logits"] = logits, births
+        if by_gain and logits is not None:
+            self.check()
+            # softplus, to the bit, is the loss of a sample of one element without births.
+            soft = birth_loss(logits.reshape(-1, 1), 0 * self.inside.reshape(-1, 1), 1.0, backend=self.backend)
+            gain = as_type(as_type(self.each["gain"].value, "float32"), "float64")
+            y = gain * as_type(soft.reshape(logits.shape), "float64")
+            self.values["logits"] = None, where(~(y > FLOAT32_MAX), y, FLOAT32_MAX)  # exact: the op rounds it
+
+    def _of_network(self, name: str, array: Array | None, outside: float) -> Any:
+        if array is None:
+            return None
+        return self.keep(beside(self.op.op, name, array.value, self.x.value, self.first), outside)
+
+    def keep(self, value: Any, other: Any) -> Any:
+        """value where the mask is true, the other where it is not."""
+        return value if self.mask is None else where(self.mask, value, other)
+
+    def run(self, bounded: bool = True, **changed: Any) -> tuple[Any, Any]:
+        """The op on what lies inside the mask: its new counts, and all its results, but of counts as the op takes them.
+
+        changed: arguments that are others than in `values`. bounded: whether births are cut off at the max_count of
+        each element.
+        """
+        counts = self.inside
+        if self.up is not None:
+            counts = as_type(counts, self.taken)
+            right = self.call.values_are_here or (counts >= 0) & (counts <= self.most)
+            counts = counts + self.up if bounded else counts
+            counts = counts if right is True else where(right, counts, -1)
+        changed[self.first] = counts
+        values = tuple([changed.get(name, value) for name, value in self.values.items()])
+        made = self.op(values, ((self.changed,), "float32", None), self.backend)
+        new = getattr(made, self.changed)
+        if self.up is not None:
+            new = as_type(new - self.up if bounded else new, self.x.dtype)
+        return new, made
+
+    def check(self, **changed: Any) -> Any:
+        """The new counts of a run that draws nothing, or whose draw is left: it checks what the op checks.
+
+        Its key is a tensor where the caller's is, for torch.vmap.
+        """
+        rng, _ = self.values["key"]
+        still = {"key": (rng if is_tensor(rng) else Philox(0), None), "alive": 1.0, "step": 0.0, "attrition": 0.0}
+        return self.run(**{**still, **changed})[0]
+
+    def keys(self, stream: int) -> DrawKeys:
+        return self.call.keys(stream, *self.values["key"])
+
+    def binomial(self, count: Any, name: str, keys: DrawKeys, number: int) -> Any:
+        """Binomial draws with the probabilities `name`, which may be a pair."""
+        parts = [self.each[part] for part in (name, f"{name}.p", f"{name}.q") if part in self.each]
+        p, *q = [as_type(part.value, "float64") if part.dtype in COUNTS else part.value for part in parts]
+        return binomial(count, Prob(p, *q) if q else p, rng=keys.of(number), backend=self.backend)
+
+    def results(self, new: Any, **others: Any) -> Any:
+        """The outputs asked for, of new counts. others: parts of the op's result that are no such outputs."""
+        births = self.inside - new
+        new = new if self.floats else self.keep(new, self.x.value)
+        if self.x.came_as:
+            births, new = as_it_came(births, self.x), as_it_came(new, self.x)
+        new = self.keep(new, self.given.value) if self.floats else new
+        made: dict[str, Any] = {self.changed: new, "births": births}
+        if "model_input" in self.names:
+            made["model_input"] = self._model_input(new)
+        return self.op.outputs.result(**{name: self.given.like(made[name]).give() for name in self.names}, **others)
+
+    def _model_input(self, new: Any) -> Any:
+        numbers = new, self.each["center"].value, self.each["scale"].value
+        x, center, scale = (as_type(number, "float32") for number in numbers)
+        if self.x.is_tensor:
+            return as_type((x - center) * scale, self.input_dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return as_type((x - center) * scale, self.input_dtype)
