@@ -25,7 +25,7 @@ from ..reference.elements import checked_counts, checked_floats
 from . import checks
 from .arguments import Elements
 from .call import Call
-from .copied_counts import COPIED, as_it_came
+from .copied_counts import as_it_came
 from .number_arguments import Key
 from .route import through_torch
 
@@ -131,7 +131,7 @@ def beside(op: str, name: str, value: Any, counts: Any, of: str) -> Any:
         if is_tensor(counts):
             value = np.require(value, requirements=("C", "W"))
             value = to_device(sys.modules["torch"].from_numpy(value), counts.device)
-    if Array(value, op, name).dtype not in (*DTYPES, *COPIED):  # int8, say
+    if Array(value, op, name).dtype not in DTYPES:  # int8, say
         value = as_type(value, "float64")
     return value.reshape(aligned(op, name, tuple(value.shape), of, tuple(counts.shape)))
 
@@ -143,13 +143,11 @@ def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
     checks.same_device(op, "mask", array, name, x)
     if array.dtype != "bool":
         raise TypeError(f"{op}: mask: must be bools, true where elements take part, got dtype {array.dtype}")
-    if len(array.shape) in (0, len(x.shape)):
-        try:
-            return array.value.expand(x.shape) if array.is_tensor else np.broadcast_to(array.value, x.shape)
-        except (RuntimeError, ValueError):
-            pass
-    rule = f"shape must be (), or have the dimensions of {name} and broadcast to {x.shape}"
-    raise ValueError(f"{op}: mask: {rule}, got {array.shape}")
+    pairs = zip(array.shape, x.shape, strict=False)
+    if array.shape and (len(array.shape) != len(x.shape) or any(size not in (1, most) for size, most in pairs)):
+        rule = f"shape must be (), or have the dimensions of {name} and broadcast to {x.shape}"
+        raise ValueError(f"{op}: mask: {rule}, got {array.shape}")
+    return library_of(array.value).broadcast_to(array.value, x.shape)
 
 
 def where(mask: Any, value: Any, other: Any) -> Any:

@@ -19,8 +19,8 @@ from ..call.route import need_gradient, through_torch
 from ..call.sample_numbers import on_host
 from ..ground.values import is_number, is_spread, is_tensor, shown
 from ..reference import birth_loss as reference
-from . import per_element_loss
 from .loss_declaration import WEIGHT, declare_loss, run_graded
+from .per_element_loss import element_gradient, element_loss
 
 NO_BIRTHS = -200.0  # a logit whose softplus is 0 in float32
 
@@ -91,7 +91,7 @@ def birth_loss(
     if foreign_of(logits) is not None:
         return _other_loss(values, None, None, backend)
     if is_spread(weight) or is_spread(gain):
-        return per_element_loss.element_loss(birth_loss, logits, None, births, weight, gain, backend)
+        return element_loss(birth_loss, logits, None, births, weight, gain, backend)
     if not need_gradient(logits) or through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
     (loss,), chosen, slopes, foreseen = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
@@ -111,7 +111,7 @@ def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: str) -
     check_alone(logits, gain)
     if mask is not None:
         expected, births = _where(mask, "expected", expected, births, 0)
-    return per_element_loss.element_loss(birth_loss, None, expected, births, weight, backend=backend)
+    return element_loss(birth_loss, None, expected, births, weight, 1.0, backend)
 
 
 def _where(mask: Any, name: str, given: Any, births: Any, none: float) -> tuple[Any, Any]:
@@ -161,15 +161,16 @@ def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any 
     if mask is not None:
         logits, births = _where(mask, "logits", logits, births, NO_BIRTHS)
     if is_spread(weight) or is_spread(gain):
-        return per_element_loss.gradient_by_logits(_BIRTH_LOSS_BACKWARD, logits, births, upstream, weight, gain)
+        return element_gradient(_BIRTH_LOSS_BACKWARD, logits, None, births, upstream, weight, gain)
     weights = on_host("birth_loss", "weight", weight, len(logits))
     return _BIRTH_LOSS_BACKWARD((logits, births, upstream.astype("float64") * weights, gain), backend="auto")
 
 
 def gradient_by_expected(expected: Any, upstream: Any, births: Any, weight: Any, mask: Any = None) -> Any:
     """The same by the expected births."""
-    if mask is None:
-        return per_element_loss.gradient_by_expected(expected, births, upstream, weight)
-    known = mask_of("birth_loss", mask, adopt_settled(expected, "birth_loss", "expected", FLOATS), "expected")
-    made = per_element_loss.gradient_by_expected(*_where(mask, "expected", expected, births, 0), upstream, weight)
-    return where(known, made, 0)
+    known = None
+    if mask is not None:
+        known = mask_of("birth_loss", mask, adopt_settled(expected, "birth_loss", "expected", FLOATS), "expected")
+        expected, births = _where(mask, "expected", expected, births, 0)
+    made = element_gradient(_BIRTH_LOSS_BACKWARD, None, expected, births, upstream, weight)
+    return made if known is None else where(known, made, 0)

@@ -8,7 +8,7 @@ alike everywhere, so that what the ops promise holds: exact laws, and equal keys
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,56 +29,59 @@ from .binomial import binomial
 from .birth_loss import NO_BIRTHS, birth_loss
 from .poisson import poisson
 
-_AT_LEAST_0 = "must be finite and at least 0"
-_MOST_RATE = 2.0**52  # of fb.poisson
+Given = Sequence[Any]
+Limits = dict[str, tuple[str, float, float]]  # of numbers, by name: a rule, the most and the least that they may be
+
+_PROBABILITY = "must be in [0, 1]", 1.0, 0.0
+_RATE = "must be finite and at least 0", 2.0**52, 0.0  # as fb.poisson takes it
+_GAIN = "must be finite and at least 0", FLOAT32_MAX, 0.0
+_INPUT = "must be finite in float32", FLOAT32_MAX, -FLOAT32_MAX
+# What the op takes in the place of a number of each element, which is applied to its draw.
+_NEUTRAL = {"alive": 1.0, "step": 1.0, "attrition": 0.0, "gain": 1.0, "center": 0.0, "scale": 1.0}
 
 
-def masked(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any) -> Any:
+def masked(op: Operation, values: Given, request: Given, backend: str, mask: Any) -> Any:
     """The op with a mask. values: of its arguments. request: outputs, input_dtype and out."""
     if (array := foreign_of(values[0])) is not None:
         return by_tensors(op.op, masked, array, op, values, request, backend, mask)
-    if cells_of(op.op, op.arguments[0].names[0], values[0]) is not None:
-        raise TypeError(f"{op.op}: mask: must be None for scipy.sparse and AnnData, got {type(mask).__name__}")
     assert op.spread is not None
     return op.spread(op, values, request, backend, mask)
 
 
-def thin(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
+def thin(op: Operation, values: Given, request: Given, backend: str, mask: Any = None) -> Any:
     """x_t by fb.binomial where alive differs, else by fb.thin."""
-    _, alive, *_ = values
-    each = {"alive": Number(alive, 1.0)} if is_spread(alive) else {}
-    step = Step(op, values, request, backend, mask, each)
-    if not each:
+    x_0, alive, *_ = values
+    if cells_of(op.op, "x_0", x_0) is not None:
+        raise TypeError(f"{op.op}: mask: must be None for scipy.sparse and AnnData, got {type(mask).__name__}")
+    step = Step(op, values, request, backend, mask, {"alive": _PROBABILITY} if is_spread(alive) else {})
+    if not is_spread(alive):
         return step.results(step.run(bounded=False)[0])
     count = step.check(bounded=False)
     return step.results(step.binomial(count, "alive", step.keys(Stream.THIN_ELEMENT), 0))
 
 
-def bridge_step(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
-    """Births N by fb.bridge_step, of which fb.binomial draws those that take place where step differs.
+def bridge_step(op: Operation, values: Given, request: Given, backend: str, mask: Any = None) -> Any:
+    """Births by fb.bridge_step; where step differs all of them, of which fb.binomial draws those that take place.
 
-    Deaths by fb.binomial where attrition differs, or step does; else by fb.bridge_step. There they are drawn by a call
-    of their own where max_count is an array, of counts that are not raised (see Step).
+    Deaths by fb.binomial where attrition differs, or step does; else by fb.bridge_step, in a call of their own where
+    max_count is an array, as its counts are not raised.
     """
     _, _, birth, attrition, (rng, _), max_count, gain, *_ = values
-    none = is_number(attrition) and attrition == 0
-    each = {}
+    each, none = {}, is_number(attrition) and attrition == 0
     if is_spread(birth):
-        each["step"] = Number(birth, 1.0)
+        each["step"] = _PROBABILITY
     if is_spread(attrition) or (each and not none):
-        each["attrition"] = Number(attrition, 0.0)
-    drawn_here, again = bool(each), is_array(max_count) and not none and "attrition" not in each
-    if is_spread(gain):
-        each["gain"] = Number(gain, 1.0, _AT_LEAST_0, FLOAT32_MAX)
-    step = Step(op, values, request, backend, mask, each)
-    if not drawn_here and not again:
+        each["attrition"] = _PROBABILITY
+    drawn_on, again = bool(each), is_array(max_count) and not none and "attrition" not in each
+    step = Step(op, values, request, backend, mask, {**each, "gain": _GAIN} if is_spread(gain) else each)
+    if not drawn_on and not again:
         return step.results(step.run()[0])
     if again and rng is None:  # a call that is refused draws no seed
         step.check(attrition=attrition, bounded=False)
     keys = step.keys(Stream.BRIDGE_ELEMENT)
     key = keys.key, None
     x_s, _ = step.run(key=key, attrition=0.0) if again else step.run(key=key)
-    if "step" in each:  # so far all births took place
+    if "step" in each:
         x_s = step.inside + step.binomial(x_s - step.inside, "step", keys, 0)
     if "attrition" in each:
         x_s = x_s - step.binomial(step.inside, "attrition", keys, 1)
@@ -88,46 +91,25 @@ def bridge_step(op: Operation, values: Sequence[Any], request: Sequence[Any], ba
     return step.results(x_s)
 
 
-def tau_leap_step(op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any = None) -> Any:
+def tau_leap_step(op: Operation, values: Given, request: Given, backend: str, mask: Any = None) -> Any:
     """Births by fb.poisson where step differs, else by fb.tau_leap_step."""
-    _, (logits, _), factor, _, _, gain, *_ = values
+    x_t, (logits, births), factor, key, max_count, gain, *of_input = values
     factor = factor.p if isinstance(factor, Prob) else factor
-    each = {}
-    if is_spread(factor):
-        each["step"] = Number(factor, 0.0, _AT_LEAST_0, _MOST_RATE)
+    values = x_t, (logits, births), factor, key, max_count, gain, *of_input
+    each = {"step": _RATE} if is_spread(factor) else {}
     if is_spread(gain) or (each and logits is not None):
-        each["gain"] = Number(gain, 1.0, _AT_LEAST_0, FLOAT32_MAX)
+        each["gain"] = _GAIN
     step = Step(op, values, request, backend, mask, each)
     if "step" not in each:
         x_s, leaped = step.run()
         return step.results(x_s, overshoot=leaped.overshoot)
-    x_t, (_, births) = step.check(), step.values["logits"]
+    x_t, (_, births), (_, most, _) = step.check(), step.values["logits"], _RATE
     rate = as_type(as_type(births, "float32"), "float64") * as_type(step.each["step"].value, "float64")
-    rate = where(rate < _MOST_RATE, rate, _MOST_RATE)
-    drawn = poisson(rate, rng=step.keys(Stream.TAU_LEAP).of(0), backend=backend)
+    drawn = poisson(where(rate < most, rate, most), rng=step.keys(Stream.TAU_LEAP).of(0), backend=backend)
     room = step.most - as_type(step.inside, "int64")
-    born = as_type(where(drawn > room, room, drawn), step.x.dtype)
     over = (drawn > room).reshape(step.x.samples, step.x.elements).sum(-1)
-    return step.results(x_t + born, overshoot=step.x.like(over).give())
-
-
-class Number(NamedTuple):
-    """An argument with a number for each element. neutral: what the op itself takes in its place.
-
-    most, least: what the numbers must lie between, as `rule` says.
-    """
-
-    value: Any
-    neutral: float
-    rule: str = "must be in [0, 1]"
-    most: float = 1.0
-    least: float = 0.0
-
-    def parts(self, name: str) -> dict[str, Any]:
-        """Its arrays, two of a Prob, as errors call them."""
-        if isinstance(self.value, Prob):
-            return {f"{name}.p": self.value.p, f"{name}.q": self.value.q}
-        return {name: self.value}
+    x_s = x_t + as_type(where(drawn > room, room, drawn), step.x.dtype)
+    return step.results(x_s, overshoot=step.x.like(over).give())
 
 
 class Step:
@@ -139,16 +121,13 @@ class Step:
     that the room above them is the same, and lowered again afterwards.
     """
 
-    def __init__(
-        self, op: Operation, values: Sequence[Any], request: Sequence[Any], backend: str, mask: Any,
-        each: dict[str, Number],
-    ) -> None:  # fmt: skip
+    up: Any = None
+
+    def __init__(self, op: Operation, values: Given, request: Given, backend: str, mask: Any, each: Limits) -> None:
         outputs, input_dtype, out = request
         self.op, self.backend, self.first, self.changed = op, backend, op.arguments[0].names[0], op.outputs.names[0]
         self.values = dict(zip([argument.names[0] for argument in op.arguments], values, strict=True))
-        limits = "must be finite in float32", FLOAT32_MAX, -FLOAT32_MAX
-        for name, neutral in (("center", 0.0), ("scale", 1.0)):
-            each = {**each, name: Number(self.values[name], neutral, *limits)}
+        each = {**each, "center": _INPUT, "scale": _INPUT}
         given = self._read(each, mask)
         if out is not None:
             rule = "must be None with a mask, or with numbers that differ within a sample"
@@ -156,51 +135,53 @@ class Step:
         self.names, dtypes = op.outputs.wanted(self.call.call, outputs, input_dtype)  # type: ignore[attr-defined]
         self.input_dtype = dtypes["model_input"]
         self._bound(given.get("max_count"))
-        self.values.update({name: number.neutral for name, number in each.items()})
+        self.values.update({name: _NEUTRAL[name] for name in each})
         if "logits" in self.values:
             self._expect("gain" in each)
 
-    def _read(self, each: dict[str, Number], mask: Any) -> dict[str, Any]:
-        """The numbers of each element, checked, in the shapes they came in."""
-        op, of, max_count = self.op.op, self.first, self.values["max_count"]
+    def _read(self, each: Limits, mask: Any) -> dict[str, Any]:
+        """The counts, the mask and the numbers of each element, checked. Returns these in the shapes they came in."""
+        op, of = self.op.op, self.first
         self.given = adopt_settled(self.values[of], op, of, (*COUNTS, *COPIED))
         self.mask = None if mask is None else mask_of(op, mask, self.given, of)
-        numbers = {part: value for name, number in each.items() for part, value in number.parts(name).items()}
-        if is_array(max_count):
-            numbers["max_count"] = max_count
+        numbers, limits = {}, {}
+        for name, rule in each.items():
+            value = self.values[name]
+            pair = rule is _PROBABILITY and isinstance(value, Prob)
+            numbers.update({f"{name}.p": value.p, f"{name}.q": value.q} if pair else {name: value})
+            limits.update({part: rule for part in numbers if part not in limits})
+        if is_array(self.values["max_count"]):
+            numbers["max_count"] = self.values["max_count"]
         given = {name: beside(op, name, value, self.given.value, of) for name, value in numbers.items()}
-        self.floats = self.given.dtype.startswith("float")
-        counts = self.keep(self.given.value, 0) if self.floats else self.given.value  # what is no count may be NaN
+        self.floats = self.given.dtype.startswith("float")  # what is no count may be NaN
+        counts = self.keep(self.given.value, 0) if self.floats else self.given.value
         arguments = Elements({of: COUNTS, **dict.fromkeys(given, DTYPES)})
         self.call = Composed(op, op, self.backend, arguments, [counts, *given.values()])
         self.x, *arrays = self.call.arrays
         self.inside, self.each = self.keep(self.x.value, 0), dict(zip(given, arrays, strict=True))
-        for name, number in each.items() if self.call.values_are_here else ():
-            for part in (parts := number.parts(name)):  # as given: they may be few
-                value = np.asarray(given[part]) if is_number(given[part]) else given[part]
-                self.call.check_floats(part, Array(value, op, part), number.rule, number.most, number.least)
-            if len(parts) == 2:
-                self.call.check_pairs(name, *(self.each[part] for part in parts))
+        for part, rule in limits.items() if self.call.values_are_here else ():
+            value = np.asarray(given[part]) if is_number(given[part]) else given[part]  # as it came: it may be small
+            self.call.check_floats(part, Array(value, op, part), *rule)
+            if part.endswith(".q"):
+                self.call.check_pairs(part[:-2], self.each[f"{part[:-2]}.p"], self.each[part])
         return given
 
     def _bound(self, given: Any) -> None:
         """Reads max_count. given: the array, if it is one."""
-        op, x, self.up = self.op.op, self.x, None
+        op, x, dtype = self.op.op, self.x, self.x.came_as or self.x.dtype
         if given is None:
-            self.most = checks.max_count_of(op, self.values["max_count"], x.came_as or x.dtype, low=0)
+            self.most = checks.max_count_of(op, self.values["max_count"], dtype, low=0)
             return
-        limit = min(checks.largest(x.came_as or x.dtype), checks.MAX_COUNT)
-        self.values["max_count"] = limit
+        self.values["max_count"] = limit = min(checks.largest(dtype), checks.MAX_COUNT)
         if self.call.values_are_here:
             each = checked_counts(Array(given, op, "max_count").numpy(), op, "max_count", limit).reshape(given.shape)
-            self.values["max_count"] = int(each.max(initial=0))
             counts = x.like(self.inside).numpy()
             wrong = (counts < 0) | (counts > each)
             if wrong.any():
-                rule = (
-                    f"must be whole numbers in 0..max_count, which is {np.broadcast_to(each, x.shape)[wrong][0]} there"
-                )
-                raise ValueError(f"{op}: {self.first}: {rule}, got {counts[wrong][0]}{place_of(wrong)}")
+                rule = "must be whole numbers in 0..max_count, which is"
+                got = f"{np.broadcast_to(each, x.shape)[wrong][0]} there, got {counts[wrong][0]}{place_of(wrong)}"
+                raise ValueError(f"{op}: {self.first}: {rule} {got}")
+            self.values["max_count"] = int(each.max(initial=0))
         self.most = as_type(given, "int64")
         # On a device wrong counts become -1, which the kernels flag.
         self.taken = x.dtype if self.call.values_are_here or x.dtype != "uint8" else "int16"
@@ -208,21 +189,19 @@ class Step:
 
     def _expect(self, by_gain: bool) -> None:
         """What a network gives: none where the mask is false, and births y where each element has a gain of its own."""
-        logits, births = ExpectedBirths().canon(self.call.call, self.values["logits"])
-        logits, births = self._of_network("logits", logits, NO_BIRTHS), self._of_network("births", births, 0.0)
+        names, arrays = ("logits", "births"), ExpectedBirths().canon(self.call.call, self.values["logits"])
+        logits, births = (
+            None if array is None else self.keep(beside(self.op.op, name, array.value, self.x.value, self.first), none)
+            for name, array, none in zip(names, arrays, (NO_BIRTHS, 0.0), strict=True)
+        )
         self.values["logits"] = logits, births
         if by_gain and logits is not None:
             self.check()
             # softplus, to the bit, is the loss of a sample of one element without births.
             soft = birth_loss(logits.reshape(-1, 1), 0 * self.inside.reshape(-1, 1), 1.0, backend=self.backend)
             gain = as_type(as_type(self.each["gain"].value, "float32"), "float64")
-            y = gain * as_type(soft.reshape(logits.shape), "float64")
-            self.values["logits"] = None, where(~(y > FLOAT32_MAX), y, FLOAT32_MAX)  # exact: the op rounds it
-
-    def _of_network(self, name: str, array: Array | None, outside: float) -> Any:
-        if array is None:
-            return None
-        return self.keep(beside(self.op.op, name, array.value, self.x.value, self.first), outside)
+            y = gain * as_type(soft.reshape(logits.shape), "float64")  # exact: the op rounds it
+            self.values["logits"] = None, where(~(y > FLOAT32_MAX), y, FLOAT32_MAX)
 
     def keep(self, value: Any, other: Any) -> Any:
         """value where the mask is true, the other where it is not."""
@@ -236,10 +215,10 @@ class Step:
         """
         counts = self.inside
         if self.up is not None:
-            counts = as_type(counts, self.taken)
-            right = self.call.values_are_here or (counts >= 0) & (counts <= self.most)
-            counts = counts + self.up if bounded else counts
-            counts = counts if right is True else where(right, counts, -1)
+            taken = as_type(counts, self.taken)
+            counts = taken + self.up if bounded else taken
+            if not self.call.values_are_here:
+                counts = where((taken >= 0) & (taken <= self.most), counts, -1)
         changed[self.first] = counts
         values = tuple([changed.get(name, value) for name, value in self.values.items()])
         made = self.op(values, ((self.changed,), "float32", None), self.backend)
@@ -249,15 +228,16 @@ class Step:
         return new, made
 
     def check(self, **changed: Any) -> Any:
-        """The new counts of a run that draws nothing, or whose draw is left: it checks what the op checks.
+        """Runs the op for its checks alone: nothing is drawn, but of what is `changed`. Returns the counts.
 
-        Its key is a tensor where the caller's is, for torch.vmap.
+        The key is a tensor where the caller's is, for torch.vmap.
         """
         rng, _ = self.values["key"]
         still = {"key": (rng if is_tensor(rng) else Philox(0), None), "alive": 1.0, "step": 0.0, "attrition": 0.0}
         return self.run(**{**still, **changed})[0]
 
     def keys(self, stream: int) -> DrawKeys:
+        """Of the draws. To be asked for last, so that a call that is refused draws no seed."""
         return self.call.keys(stream, *self.values["key"])
 
     def binomial(self, count: Any, name: str, keys: DrawKeys, number: int) -> Any:
@@ -268,8 +248,7 @@ class Step:
 
     def results(self, new: Any, **others: Any) -> Any:
         """The outputs asked for, of new counts. others: parts of the op's result that are no such outputs."""
-        births = self.inside - new
-        new = new if self.floats else self.keep(new, self.x.value)
+        births, new = self.inside - new, self.keep(new, self.x.value)
         if self.x.came_as:
             births, new = as_it_came(births, self.x), as_it_came(new, self.x)
         new = self.keep(new, self.given.value) if self.floats else new

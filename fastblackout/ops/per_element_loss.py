@@ -28,26 +28,23 @@ from ..reference.elements import checked_floats
 
 _OP = "birth_loss"
 _ONE = 0.5413248  # a logit whose float32 softplus is 1 to the bit, and the logarithm of that 0
-_MOST = sys.float_info.max
-
-Loss = Callable[..., Any]  # birth_loss itself, or the op of its gradient
 
 
 @default_floats
 def element_loss(
-    loss: Loss, logits: Any, expected: Any, births: Any, weight: Any, gain: Any = 1.0, backend: str = "auto"
+    loss: Callable[..., Any], logits: Any, expected: Any, births: Any, weight: Any, gain: Any, backend: str
 ) -> Any:
     """The loss of logits, or of the expected births. loss: fb.birth_loss of one number a sample."""
     name, given = ("logits", logits) if expected is None else ("expected", expected)
     through = through_torch(given, backend)
     call = Call(_OP, backend, through, through and is_traced(given))
     (x,), (born,) = Logits(name).canon(call, given), Births("births").canon(call, births)
-    here = x.device == "cpu" and not call.traced
     if not x.samples or not x.elements:
         return x.like(loss(x.value, born.value, 1.0, backend=backend)).give()
     weights, gains = _numbers(name, x, weight, gain)
     if expected is None and not through and select.select_host(_OP, backend) == "cpu":
         return x.like(_in_one_pass(x, born, weights, gains)).give()
+    here = x.device == "cpu" and not call.traced
     relative, most = _relative(weights, here)
     if expected is None:
         single = gain if is_number(gain) else as_type(gains.value, "float32").reshape(-1)
@@ -95,35 +92,29 @@ def _noted_gradient(upstream: Any, *values: Any) -> Any:
 
 
 @default_floats
-def gradient_by_logits(gradient: Loss, logits: Any, births: Any, upstream: Any, weight: Any, gain: Any) -> Any:
-    """The gradient of NumPy arrays, to the bit as torch makes it. gradient: the op of one number a sample. upstream:
-    that by the losses."""
-    weights, gains = _numbers("logits", Array(logits, _OP, "logits"), weight, gain)
-    if select.select_host(_OP, "auto") == "cpu":
-        return _gradient(upstream, logits, births, weights.value, gains.value)
-    numbers = _coefficient(weights, upstream).reshape(-1), as_type(gains.value, "float32").reshape(-1)
-    return gradient((_column(logits), _column(births), *numbers), backend="auto").reshape(logits.shape)
-
-
-@default_floats
 @np.errstate(over="ignore", invalid="ignore")
-def gradient_by_expected(expected: Any, births: Any, upstream: Any, weight: Any) -> Any:
-    """The same by the expected births y: weight times 1 - births / y, and the weight where y is 0."""
-    x = Array(expected, _OP, "expected")
+def element_gradient(
+    gradient: Callable[..., Any], logits: Any, expected: Any, births: Any, upstream: Any, weight: Any, gain: Any = 1.0
+) -> Any:
+    """The gradient of NumPy arrays, to the bit as torch makes it; by the expected births y it is weight times
+    1 - births / y, and the weight where y is 0. gradient: the op of one number a sample. upstream: that by the losses.
+    """
+    name, given = ("logits", logits) if expected is None else ("expected", expected)
+    x = Array(given, _OP, name)
     if not x.samples or not x.elements:
-        return np.zeros_like(expected)
-    weights, _ = _numbers("expected", x, weight, 1.0)
-    coefficient = _coefficient(weights, upstream).reshape(x.shape)
+        return np.zeros_like(given)
+    weights, gains = _numbers(name, x, weight, gain)
+    if expected is None and select.select_host(_OP, "auto") == "cpu":
+        return _gradient(upstream, logits, births, weights.value, gains.value)
+    relative, most = _relative(weights)
+    coefficient = (upstream.astype("float64")[:, None] * most).astype("float32") * relative
+    if expected is None:
+        numbers = coefficient.reshape(-1), as_type(gains.value, "float32").reshape(-1)
+        return gradient((_column(logits), _column(births), *numbers), backend="auto").reshape(x.shape)
     y, born = (as_type(as_type(each, "float32"), "float64") for each in (expected, real_array(_OP, "births", births)))
+    coefficient = coefficient.reshape(x.shape)
     by_logarithm = np.where(y == 0, 0.0, -coefficient * born / np.where(y == 0, 1.0, y))
     return as_type(as_type(coefficient + by_logarithm, "float32"), expected.dtype)
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def _coefficient(weights: Array, upstream: Any) -> Any:
-    """The gradient by the cost of each element, of the weights and the gradient by the losses; float64."""
-    relative, most = _relative(weights)
-    return (upstream.astype("float64")[:, None] * most).astype("float32") * relative
 
 
 def _column(value: Any) -> Any:
@@ -145,13 +136,13 @@ def _relative(weights: Array, here: bool = True) -> tuple[Any, Any]:
     """
     value = as_type(weights.value, "float64").reshape(weights.samples, weights.elements)
     most = library_of(value).amax(abs(value), axis=1, keepdims=True)
-    if here and not np.isfinite(np.asarray(most)).all():
-        checked_floats(np.asarray(value), _OP, "weight", "must be finite", _MOST, -_MOST)
+    if here:
+        checked_floats(np.asarray(value), _OP, "weight", "must be finite", sys.float_info.max, -sys.float_info.max)
     none = as_type(most == 0, "float64")
     return value / (most + none) + none, most
 
 
-def _costs(loss: Loss, x: Array, births: Array, weights: Any, here: bool, backend: str) -> Any:
+def _costs(loss: Callable[..., Any], x: Array, births: Array, weights: Any, here: bool, backend: str) -> Any:
     """weight (y - births log y) of each element, y the expected births, x.
 
     An expected number y is a gain of y at the logit whose softplus is 1. Where y is 0 and nothing was born, the cost
