@@ -20,7 +20,6 @@ from ..arrays import DTYPES, Array, is_traced, to_device
 from ..backends import select
 from ..ground.values import aligned, check_real_tensor, is_number, is_tensor, real_array, settled
 from ..philox import SEED_END, Philox
-from ..probability import check_sum
 from ..reference.elements import checked_counts, checked_floats
 from . import checks
 from .arguments import Elements
@@ -64,11 +63,6 @@ class Composed:
         elif not self.call.traced:
             select.select(op, backend, first.device, self.call.samples * self.call.elements, drawn_by)
 
-    @property
-    def library(self) -> Any:
-        """torch or numpy, whichever the arrays are of."""
-        return library_of(self.arrays[0].value)
-
     def check_counts(self, name: str, array: Array) -> None:
         """ValueError for counts out of range. Those on a device are looked at by the kernels."""
         if self.values_are_here and array.dtype != "uint8":
@@ -78,11 +72,6 @@ class Composed:
         """ValueError unless least <= number <= most. Numbers on a device are looked at by the kernels."""
         if self.values_are_here:
             checked_floats(array.numpy(), self.op, name, rule, most, least)
-
-    def check_pairs(self, name: str, p: Array, q: Array) -> None:
-        """ValueError unless p + q = 1 in every element."""
-        if self.values_are_here:
-            check_sum(self.op, name, p.numpy(), q.numpy())
 
     def check_sums(self, name: str, values: Any) -> None:
         """ValueError unless the sums of `values` over the last axis are finite and above 0."""

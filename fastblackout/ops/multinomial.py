@@ -12,7 +12,7 @@ import numpy as np
 from ..backends.float_mode import default_floats
 from ..call import checks
 from ..call.arguments import Categories
-from ..call.composed import Composed, as_type
+from ..call.composed import Composed, as_type, library_of
 from ..call.foreign import by_tensors, foreign_of
 from ..philox import Philox
 from ..probability import Prob
@@ -76,8 +76,9 @@ def multinomial(
         return binomial(parts, prob, rng=keys.of(level), backend=backend)
 
     shape = counts.shape or (1,)  # without a dimension, the count is the one sample
-    levels = _joined(call.library, floats.reshape(*shape, weights.shape[-1]))
-    drawn = _divided(call.library, counts.value.reshape(*shape, 1), levels, left_of)
+    library = library_of(floats)
+    levels = _joined(library, floats.reshape(*shape, weights.shape[-1]))
+    drawn = _divided(library, counts.value.reshape(*shape, 1), levels, left_of)
     return call.give(drawn.reshape(weights.shape))
 
 

@@ -22,7 +22,7 @@ from ..call.operation import Operation
 from ..call.sparse import cells_of
 from ..ground.values import is_array, is_number, is_spread, is_tensor, place_of
 from ..philox import Philox
-from ..probability import Prob
+from ..probability import Prob, check_sum
 from ..reference.elements import checked_counts
 from ..reference.philox import Stream
 from .binomial import binomial
@@ -33,7 +33,8 @@ Given = Sequence[Any]
 Limits = dict[str, tuple[str, float, float]]  # of numbers, by name: a rule, the most and the least that they may be
 
 _PROBABILITY = "must be in [0, 1]", 1.0, 0.0
-_RATE = "must be finite and at least 0", 2.0**52, 0.0  # as fb.poisson takes it
+_MOST_RATE = 2.0**52  # of fb.poisson
+_RATE = "must be finite and at least 0", _MOST_RATE, 0.0
 _GAIN = "must be finite and at least 0", FLOAT32_MAX, 0.0
 _INPUT = "must be finite in float32", FLOAT32_MAX, -FLOAT32_MAX
 # What the op takes in the place of a number of each element, which is applied to its draw.
@@ -50,14 +51,14 @@ def masked(op: Operation, values: Given, request: Given, backend: str, mask: Any
 
 def thin(op: Operation, values: Given, request: Given, backend: str, mask: Any = None) -> Any:
     """x_t by fb.binomial where alive differs, else by fb.thin."""
-    x_0, alive, *_ = values
+    x_0, alive, key, *_ = values
     if cells_of(op.op, "x_0", x_0) is not None:
         raise TypeError(f"{op.op}: mask: must be None for scipy.sparse and AnnData, got {type(mask).__name__}")
     step = Step(op, values, request, backend, mask, {"alive": _PROBABILITY} if is_spread(alive) else {})
     if not is_spread(alive):
         return step.results(step.run(bounded=False)[0])
     count = step.check(bounded=False)
-    return step.results(step.binomial(count, "alive", step.keys(Stream.THIN_ELEMENT), 0))
+    return step.results(step.binomial(count, "alive", step.call.keys(Stream.THIN_ELEMENT, *key), 0))
 
 
 def bridge_step(op: Operation, values: Given, request: Given, backend: str, mask: Any = None) -> Any:
@@ -66,19 +67,18 @@ def bridge_step(op: Operation, values: Given, request: Given, backend: str, mask
     Deaths by fb.binomial where attrition differs, or step does; else by fb.bridge_step, in a call of their own where
     max_count is an array, as its counts are not raised.
     """
-    _, _, birth, attrition, (rng, _), max_count, gain, *_ = values
-    each, none = {}, is_number(attrition) and attrition == 0
-    if is_spread(birth):
-        each["step"] = _PROBABILITY
+    _, _, birth, attrition, key, max_count, gain, *_ = values
+    none = is_number(attrition) and attrition == 0
+    each = {"step": _PROBABILITY} if is_spread(birth) else {}
     if is_spread(attrition) or (each and not none):
         each["attrition"] = _PROBABILITY
     drawn_on, again = bool(each), is_array(max_count) and not none and "attrition" not in each
     step = Step(op, values, request, backend, mask, {**each, "gain": _GAIN} if is_spread(gain) else each)
     if not drawn_on and not again:
         return step.results(step.run()[0])
-    if again and rng is None:  # a call that is refused draws no seed
+    if again and key[0] is None:  # a call that is refused draws no seed
         step.check(attrition=attrition, bounded=False)
-    keys = step.keys(Stream.BRIDGE_ELEMENT)
+    keys = step.call.keys(Stream.BRIDGE_ELEMENT, *key)
     key = keys.key, None
     x_s, _ = step.run(key=key, attrition=0.0) if again else step.run(key=key)
     if "step" in each:
@@ -103,13 +103,14 @@ def tau_leap_step(op: Operation, values: Given, request: Given, backend: str, ma
     if "step" not in each:
         x_s, leaped = step.run()
         return step.results(x_s, overshoot=leaped.overshoot)
-    x_t, (_, births), (_, most, _) = step.check(), step.values["logits"], _RATE
+    x_t, keys = step.check(), step.call.keys(Stream.TAU_LEAP, *key)
+    _, births = step.values["logits"]
     rate = as_type(as_type(births, "float32"), "float64") * as_type(step.each["step"].value, "float64")
-    drawn = poisson(where(rate < most, rate, most), rng=step.keys(Stream.TAU_LEAP).of(0), backend=backend)
+    drawn = poisson(where(rate < _MOST_RATE, rate, _MOST_RATE), rng=keys.of(0), backend=backend)
     room = step.most - as_type(step.inside, "int64")
+    born = as_type(where(drawn > room, room, drawn), step.x.dtype)
     over = (drawn > room).reshape(step.x.samples, step.x.elements).sum(-1)
-    x_s = x_t + as_type(where(drawn > room, room, drawn), step.x.dtype)
-    return step.results(x_s, overshoot=step.x.like(over).give())
+    return step.results(x_t + born, overshoot=step.x.like(over).give())
 
 
 class Step:
@@ -163,7 +164,8 @@ class Step:
             value = np.asarray(given[part]) if is_number(given[part]) else given[part]  # as it came: it may be small
             self.call.check_floats(part, Array(value, op, part), *rule)
             if part.endswith(".q"):
-                self.call.check_pairs(part[:-2], self.each[f"{part[:-2]}.p"], self.each[part])
+                name, p, q = part[:-2], self.each[f"{part[:-2]}.p"], self.each[part]
+                check_sum(op, name, p.numpy(), q.numpy())
         return given
 
     def _bound(self, given: Any) -> None:
@@ -235,10 +237,6 @@ class Step:
         rng, _ = self.values["key"]
         still = {"key": (rng if is_tensor(rng) else Philox(0), None), "alive": 1.0, "step": 0.0, "attrition": 0.0}
         return self.run(**{**still, **changed})[0]
-
-    def keys(self, stream: int) -> DrawKeys:
-        """Of the draws. To be asked for last, so that a call that is refused draws no seed."""
-        return self.call.keys(stream, *self.values["key"])
 
     def binomial(self, count: Any, name: str, keys: DrawKeys, number: int) -> Any:
         """Binomial draws with the probabilities `name`, which may be a pair."""

@@ -7,6 +7,7 @@ and the costs of a sample are then added in the order that the kernels keep. The
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -67,7 +68,7 @@ def _in_one_pass(x: Array, births: Array, weights: Array, gains: Array) -> Any:
         return made
     from .loss_gradient import Kept
 
-    gradient = _gradient if slopes else _noted_gradient
+    gradient = _gradient if slopes else functools.partial(_gradient, note=True)
     how = _OP, gradient, [slopes.value] if slopes else [], foreseen
     return Kept.apply(x.value, (how, (x.value, births.value, weights.value, gains.value), made))
 
@@ -77,18 +78,15 @@ def _run(kernel: str, arrays: tuple[Array, ...], ahead: Any, made: dict[str, Any
     host.run(kernel, None, "cpu", fields, made, (arrays[0].samples, arrays[0].elements))
 
 
-def _gradient(upstream: Any, *values: Any) -> Any:
-    """The gradient by the logits. values: as _in_one_pass keeps them."""
+def _gradient(upstream: Any, *values: Any, note: bool = False) -> Any:
+    """The gradient by the logits. values: as _in_one_pass keeps them. note: where none was foreseen, so that the next
+    one like it is."""
+    if note:
+        short.note_upstream(upstream)
     arrays = tuple(Array(value, _OP, "") for value in values)
     made = arrays[0].empty_like()
     _run("birth_loss_each_backward", arrays, np.asarray(as_type(upstream, "float64")), {"grad": made})
     return made.value
-
-
-def _noted_gradient(upstream: Any, *values: Any) -> Any:
-    """The same, where none was foreseen: so that the next one is."""
-    short.note_upstream(upstream)
-    return _gradient(upstream, *values)
 
 
 @default_floats
