@@ -1,7 +1,7 @@
 // birth_loss: the sum of y - births log y over each sample, and its gradient by the logits. Where a gradient will be asked
 // for, the same pass keeps the slope of every element; the gradient is the slope times the sample's coefficient, which is
 // multiplied in that pass already if it can be foreseen (bindings/quick.cpp). A loss with a gain or a weight for each element, for
-// which other backends make every element a sample (ops/spread_loss.py), reads them in that pass. Samples of one element each go
+// which other backends make every element a sample (ops/per_element_loss.py), reads them in that pass. Samples of one element each go
 // through the vectors together.
 #if !defined(FB_ISA)
 

@@ -18,7 +18,7 @@ from ..call.declared import DECLARED
 from ..call.number_arguments import Choice, Key, MaxCount, Numbers, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
-from ..ops.birth_loss import NO_BIRTHS
+from ..ops.per_element_loss import NO_BIRTHS
 from .callback import readable_dtype
 from .ffi import ffi_call
 

@@ -20,9 +20,7 @@ from ..call.sample_numbers import on_host
 from ..ground.values import is_number, is_spread, is_tensor, shown
 from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
-from .per_element_loss import element_gradient, element_loss
-
-NO_BIRTHS = -200.0  # a logit whose softplus is 0 in float32
+from .per_element_loss import NO_BIRTHS, element_gradient, element_loss, expected_loss
 
 _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     "birth_loss",
@@ -91,7 +89,7 @@ def birth_loss(
     if foreign_of(logits) is not None:
         return _other_loss(values, None, None, backend)
     if is_spread(weight) or is_spread(gain):
-        return element_loss(birth_loss, logits, None, births, weight, gain, backend)
+        return element_loss(birth_loss, "logits", logits, births, weight, gain, backend)
     if not need_gradient(logits) or through_torch(logits, backend):
         return _BIRTH_LOSS(values, backend=backend)
     (loss,), chosen, slopes, foreseen = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
@@ -111,7 +109,7 @@ def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: str) -
     check_alone(logits, gain)
     if mask is not None:
         expected, births = _where(mask, "expected", expected, births, 0)
-    return element_loss(birth_loss, None, expected, births, weight, 1.0, backend)
+    return expected_loss(birth_loss, expected, births, weight, backend)
 
 
 def _where(mask: Any, name: str, given: Any, births: Any, none: float) -> tuple[Any, Any]:

@@ -20,13 +20,14 @@ from ..call.copied_counts import COPIED, as_it_came
 from ..call.foreign import by_tensors, foreign_of
 from ..call.operation import Operation
 from ..call.sparse import cells_of
-from ..ground.values import is_array, is_number, is_spread, is_tensor, place_of
+from ..ground.values import is_array, is_number, is_spread, is_tensor, place_of, real_array
 from ..philox import Philox
 from ..probability import Prob, check_sum
 from ..reference.elements import checked_counts
 from ..reference.philox import Stream
 from .binomial import binomial
-from .birth_loss import NO_BIRTHS, birth_loss
+from .birth_loss import birth_loss
+from .per_element_loss import NO_BIRTHS
 from .poisson import poisson
 
 Given = Sequence[Any]
@@ -148,7 +149,7 @@ class Step:
         numbers, limits = {}, {}
         for name, rule in each.items():
             value = self.values[name]
-            pair = rule is _PROBABILITY and isinstance(value, Prob)
+            pair = rule == _PROBABILITY and isinstance(value, Prob)
             numbers.update({f"{name}.p": value.p, f"{name}.q": value.q} if pair else {name: value})
             limits.update({part: rule for part in numbers if part not in limits})
         if is_array(self.values["max_count"]):
@@ -176,7 +177,7 @@ class Step:
             return
         self.values["max_count"] = limit = min(checks.largest(dtype), checks.MAX_COUNT)
         if self.call.values_are_here:
-            each = checked_counts(Array(given, op, "max_count").numpy(), op, "max_count", limit).reshape(given.shape)
+            each = checked_counts(real_array(op, "max_count", given), op, "max_count", limit).reshape(given.shape)
             counts = x.like(self.inside).numpy()
             wrong = (counts < 0) | (counts > each)
             if wrong.any():
@@ -203,7 +204,7 @@ class Step:
             soft = birth_loss(logits.reshape(-1, 1), 0 * self.inside.reshape(-1, 1), 1.0, backend=self.backend)
             gain = as_type(as_type(self.each["gain"].value, "float32"), "float64")
             y = gain * as_type(soft.reshape(logits.shape), "float64")  # exact: the op rounds it
-            self.values["logits"] = None, where(~(y > FLOAT32_MAX), y, FLOAT32_MAX)
+            self.values["logits"] = None, y.clip(max=FLOAT32_MAX)
 
     def keep(self, value: Any, other: Any) -> Any:
         """value where the mask is true, the other where it is not."""

@@ -28,31 +28,64 @@ from ..reference.birth_loss import CHUNK, sum_sample
 from ..reference.elements import checked_floats
 
 _OP = "birth_loss"
+NO_BIRTHS = -200.0  # a logit whose softplus is 0 in float32
 _ONE = 0.5413248  # a logit whose float32 softplus is 1 to the bit, and the logarithm of that 0
+
+Loss = Callable[..., Any]
 
 
 @default_floats
-def element_loss(
-    loss: Callable[..., Any], logits: Any, expected: Any, births: Any, weight: Any, gain: Any, backend: str
-) -> Any:
-    """The loss of logits, or of the expected births. loss: fb.birth_loss of one number a sample."""
-    name, given = ("logits", logits) if expected is None else ("expected", expected)
-    through = through_torch(given, backend)
-    call = Call(_OP, backend, through, through and is_traced(given))
-    (x,), (born,) = Logits(name).canon(call, given), Births("births").canon(call, births)
+def element_loss(loss: Loss, name: str, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
+    """The loss of logits. loss: fb.birth_loss of one number a sample. name: what errors call the logits."""
+    x, born, here = _read(name, logits, births, backend)
     if not x.samples or not x.elements:
         return x.like(loss(x.value, born.value, 1.0, backend=backend)).give()
     weights, gains = _numbers(name, x, weight, gain)
-    if expected is None and not through and select.select_host(_OP, backend) == "cpu":
+    if not through_torch(x.value, backend) and select.select_host(_OP, backend) == "cpu":
         return x.like(_in_one_pass(x, born, weights, gains)).give()
-    here = x.device == "cpu" and not call.traced
     relative, most = _relative(weights, here)
-    if expected is None:
-        single = gain if is_number(gain) else as_type(gains.value, "float32").reshape(-1)
-        costs = loss(_column(x.value), _column(born.value), relative.reshape(-1), gain=single, backend=backend)
-    else:
-        costs = _costs(loss, x, born, relative.reshape(-1), here, backend)
+    single = gain if is_number(gain) else as_type(gains.value, "float32").reshape(-1)
+    costs = loss(_column(x.value), _column(born.value), relative.reshape(-1), gain=single, backend=backend)
     return x.like(_summed(costs.reshape(relative.shape), most)).give()
+
+
+@default_floats
+def expected_loss(loss: Loss, expected: Any, births: Any, weight: Any, backend: str) -> Any:
+    """The loss of the expected births y themselves: those of a gain of y at the logit whose softplus is 1.
+
+    Where y is 0 and nothing was born, the logit is one without births.
+    """
+    x, births, here = _read("expected", expected, births, backend)
+    if not x.samples or not x.elements:
+        return x.like(loss(x.value, births.value, 1.0, backend=backend)).give()
+    if here:
+        checked_floats(x.numpy(), _OP, "expected", "must be finite in float32 and at least 0", FLOAT32_MAX)
+    y, born = as_type(x.value, "float32"), beside(_OP, "births", births.value, x.value, "expected")
+    fixed, born = y.detach() if x.is_tensor else y, as_type(born, "float32")
+    zero = fixed == 0
+    wrong = zero & (born != 0)
+    if here and wrong.any():
+        got = f"{float(born[wrong][0]):g}{place_of(wrong)}"
+        raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {got}")
+    born = where(~wrong, born, np.inf)  # which the kernels of a device flag
+    logits = where(~zero, library_of(fixed).full_like(fixed, _ONE), NO_BIRTHS)
+    made = element_loss(loss, "expected", logits, born, weight, where(~zero, fixed, 1.0), backend)
+    if not need_gradient(x.value) and not (x.is_tensor and in_functorch()):
+        return x.like(made).give()
+    relative, most = _relative(_numbers("expected", x, weight, 1.0)[0], here=False)
+    y, born = y.double(), born.double()
+    exact = y - born * y.masked_fill(zero, 1.0).log()
+    # What is subtracted is 0, and its derivatives are those of the costs, negative. A loss of -0.0 stays one.
+    none = (relative * (exact.detach() - exact).reshape(relative.shape)).float()
+    return made - (most[:, 0] * none.double().sum(1) + 0.0).float()
+
+
+def _read(name: str, given: Any, births: Any, backend: str) -> tuple[Array, Array, bool]:
+    """What a network gives and the births, and whether their values may be looked at: on the host, untraced."""
+    through = through_torch(given, backend)
+    call = Call(_OP, backend, through, through and is_traced(given))
+    (x,), (born,) = Logits(name).canon(call, given), Births("births").canon(call, births)
+    return x, born, x.device == "cpu" and not call.traced
 
 
 def _in_one_pass(x: Array, births: Array, weights: Array, gains: Array) -> Any:
@@ -92,7 +125,7 @@ def _gradient(upstream: Any, *values: Any, note: bool = False) -> Any:
 @default_floats
 @np.errstate(over="ignore", invalid="ignore")
 def element_gradient(
-    gradient: Callable[..., Any], logits: Any, expected: Any, births: Any, upstream: Any, weight: Any, gain: Any = 1.0
+    gradient: Loss, logits: Any, expected: Any, births: Any, upstream: Any, weight: Any, gain: Any = 1.0
 ) -> Any:
     """The gradient of NumPy arrays, to the bit as torch makes it; by the expected births y it is weight times
     1 - births / y, and the weight where y is 0. gradient: the op of one number a sample. upstream: that by the losses.
@@ -138,34 +171,6 @@ def _relative(weights: Array, here: bool = True) -> tuple[Any, Any]:
         checked_floats(np.asarray(value), _OP, "weight", "must be finite", sys.float_info.max, -sys.float_info.max)
     none = as_type(most == 0, "float64")
     return value / (most + none) + none, most
-
-
-def _costs(loss: Callable[..., Any], x: Array, births: Array, weights: Any, here: bool, backend: str) -> Any:
-    """weight (y - births log y) of each element, y the expected births, x.
-
-    An expected number y is a gain of y at the logit whose softplus is 1. Where y is 0 and nothing was born, the cost
-    is 0.
-    """
-    if here:
-        checked_floats(x.numpy(), _OP, "expected", "must be finite in float32 and at least 0", FLOAT32_MAX)
-    born = as_type(beside(_OP, "births", births.value, x.value, "expected").reshape(-1), "float32")
-    y = as_type(x.value.reshape(-1), "float32")
-    fixed = y.detach() if x.is_tensor else y
-    zero = fixed == 0
-    wrong = zero & (born != 0)
-    if here and wrong.any():
-        got = f"{float(born[wrong][0]):g}{place_of(wrong.reshape(x.shape))}"
-        raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {got}")
-    gains, counted = where(~zero, fixed, 1.0), where(~zero | wrong, weights, 0.0)
-    born = where(~wrong, born, np.inf)  # which the kernels of a device flag
-    ones = library_of(fixed).full_like(fixed, _ONE)
-    costs = loss(_column(ones), _column(born), counted, gain=gains, backend=backend)
-    if not need_gradient(x.value) and not (x.is_tensor and in_functorch()):
-        return costs
-    # Its value is 0 and its derivatives are those of the cost.
-    y, born = y.double(), born.double()
-    exact = y - born * y.masked_fill(zero, 1.0).log()
-    return costs + (weights * (exact - exact.detach())).float()
 
 
 def _summed(costs: Any, most: Any) -> Any:
