@@ -131,8 +131,8 @@ def print_figures() -> None:
     for name, call in calls:
         print(f"  {name}: {' / '.join(map(str, run_by(call)))}")
     print(
-        "lines of call, ops/spread* and bindings:",
-        lines_of("fastblackout/call", "fastblackout/ops/spread*", "csrc/bindings"),
+        "lines of call, ops/per_element* and bindings:",
+        lines_of("fastblackout/call", "fastblackout/ops/per_element*", "csrc/bindings"),
     )
     print("lines of fastblackout, kernels and csrc:", lines_of("fastblackout", "kernels", "csrc"))
     product = naming("hypergeometric", "fastblackout", "kernels", "csrc", "setup.py")
