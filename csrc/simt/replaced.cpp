@@ -1,4 +1,5 @@
 // The table of replaced.h, and how a thread of such a kernel is run.
+#include <atomic>
 #include <map>
 #include <stdexcept>
 
@@ -33,10 +34,12 @@ void launch_replaced(Replaced& kernel, size_t given, unsigned blocks, unsigned t
                      const std::vector<size_t>& sizes) {
   if (sizes != kernel.sizes) throw std::runtime_error("simt: " + kernel.name + ": its parameters have other sizes");
   __atomic_fetch_add(&kernel.launches, 1u, __ATOMIC_RELAXED);
+  static std::atomic<uint64_t> number{0};
+  const uint64_t launch_number = ++number;
   const size_t bytes = kernel.shared + given;
   auto run = [&] {
     unsigned char* const memory = static_cast<unsigned char*>(given_memory);
-    const Machine machine{thread_index.x, block_size.x, block_index.x, grid_size.x, memory, bytes, stacks, stacks_bytes, meet, fence, fault};
+    const Machine machine{launch_number, thread_index.x, block_size.x, block_index.x, grid_size.x, memory, bytes, stacks, stacks_bytes, meet, fence, fault};
     kernel.run(machine, parameters);
   };
   launch(bytes, blocks, threads, [](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run);

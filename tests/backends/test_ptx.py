@@ -2,9 +2,10 @@
 
 The PTX is that of the package's own flags. Threads run forward, in reverse and at random; shared memory and registers
 hold anything at first; approximate instructions err by as much as the PTX ISA allows, to either side; every access to
-memory must be aligned and inside of it. A run takes every 24th case of each op's cover, from one on that the day
-tells, by one schedule each, and one of the wrong texts that must be noticed; FASTBLACKOUT_PTX=all takes all cases by
-all three schedules, all wrong texts, and the shim's tests with AddressSanitizer too (.ci/nightly).
+memory must be aligned and inside of it; in every second run of a case no two accesses may race (ptx/races.cpp). A run
+takes every 24th case of each op's cover, from one on that the day tells, by one schedule each, and one of the wrong
+texts that must be noticed; FASTBLACKOUT_PTX=all takes all cases by all three schedules, all wrong texts, and the shim's
+tests with AddressSanitizer too (.ci/nightly).
 """
 
 import datetime
@@ -68,8 +69,11 @@ def test_ptx_equals_the_reference(product, op):
 
 @pytest.mark.parametrize("name", ptx_kernels.of_today(MUTATIONS, 1))
 def test_wrong_ptx_is_noticed(mutations, name):
-    failures = mutations(name)
-    assert failures and re.search(MUTATIONS[name].fails, failures[0])
+    failures, mutation = mutations(name), MUTATIONS[name]
+    assert failures and re.search(mutation.fails, failures[0])
+    if mutation.races:
+        assert [text for text in failures if not re.search(mutation.fails, text)] == []
+        assert {text.split()[1].rstrip(",") for text in failures} == {"forward", "reverse", "random"}
 
 
 _PAST_THE_END = """

@@ -12,10 +12,13 @@
 
 namespace ptx {
 
+struct Finder;
+
 // How approximate instructions err within what the ISA states: 0 not, 1 as far up as they may, -1 down, 2 anyhow.
 struct Settings {
   int32_t approximations = 0;
   uint64_t poison = 0x5a5a5a5a5a5a5a5au;  // what registers and local memory hold before they are written
+  const Finder* races = nullptr;          // null: nobody looks for races
 };
 inline Settings settings;
 

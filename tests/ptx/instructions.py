@@ -13,9 +13,9 @@ in C++: an expression of the sources a, b, c, d. Types are those of the opcode's
     -    no destination
 
 or u32 and pred as they are. $1 is the first suffix, $2 the second, $-2 the last but one; SPACE is the state space, t
-the thread, LINE the line of the instruction, and AT what threads that wait for one another must have in common. State
-spaces and .v2 or .v4 are left out in the opcodes of ld, st and atom here. A suffix .ftz flushes the float32s that are
-read and made. The functions are those of runtime.h.
+the thread, LINE the line of the instruction and the order in memory that its suffixes tell, and AT what threads that
+wait for one another must have in common. State spaces and .v2 or .v4 are left out in the opcodes of ld, st and atom
+here. A suffix .ftz flushes the float32s that are read and made. The functions are those of runtime.h.
 """
 
 from __future__ import annotations
@@ -120,12 +120,12 @@ ROWS = (
     (f"{_ATOM}.{{inc,dec}}.u32", "T [] T", "atomic<SPACE>(t, a, LINE, then_$-2<T>, b, T())"),
     (f"{_ATOM}.{{and,or,xor,exch}}.{{b32,b64}}", "B [] B", "atomic<SPACE>(t, a, LINE, then_$-2<B>, b, B())"),
     (f"{_ATOM}.cas.{{b32,b64}}", "B [] B B", "atomic<SPACE>(t, a, LINE, then_cas<B>, b, c)"),
-    ("membar.{cta,gl,sys}", "-", "fence(t)"),
-    ("fence.{acq_rel,sc}.{cta,gpu,sys}", "-", "fence(t)"),
+    ("membar.{cta,gl,sys}", "-", "fence(t, LINE)"),
+    ("fence.{acq_rel,sc}.{cta,gpu,sys}", "-", "fence(t, LINE)"),
     # Threads that wait for one another
     ("bar.sync", "- u32", "wait_for_block(t, AT, a, LINE)"),
     ("bar.warp.sync", "- u32", "wait_for_warp(t, AT, a)"),
-    ("shfl.sync.{up,down,bfly,idx}.b32", "B|q B u32 u32 u32", "shuffled(t, AT, lane_$2, a, b, c, d)"),
+    ("shfl.sync.{up,down,bfly,idx}.b32", "B|q B u32 u32 u32", "shuffled(t, AT, lane_$2, a, b, c, d, LINE)"),
     ("vote.sync.{all,any,uni}.pred", "pred pred u32", "vote_$2(votes(t, AT, a, b), b & present(t))"),
     ("vote.sync.ballot.b32", "u32 pred u32", "votes(t, AT, a, b)"),
     # Control

@@ -4,49 +4,15 @@
 #include <dlfcn.h>
 
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 
 #include "arithmetic.h"
 #include "machine.h"
+#include "thread.h"
 
 #define PTX_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace ptx {
-
-// A variable in memory of a thread's own: one of a list of those of its function and of the functions that called it.
-struct Local {
-  const Local* next;
-  uint64_t begin, size;
-};
-
-struct Thread {
-  const simt::Machine& machine;
-  const unsigned char* const* parameters;
-  const uint32_t* sizes;  // of the parameters, up to a 0
-  uint64_t poison;
-  const Local* locals = nullptr;
-};
-
-// Adds a variable to the list of its thread while its function runs.
-struct Listed {
-  Thread& t;
-  const Local local;
-
-  Listed(Thread& t, const unsigned char* begin, uint64_t size) : t(t), local{t.locals, reinterpret_cast<uint64_t>(begin), size} {
-    t.locals = &local;
-  }
-  ~Listed() { t.locals = local.next; }
-};
-
-enum Space { known, generic, global, shared, local, param, constant };
-
-[[noreturn]] inline void fault(const Thread& t, int line, const char* what) {
-  static thread_local char text[160];
-  std::snprintf(text, sizeof(text), "line %d of the PTX: %s", line, what);
-  t.machine.fault(text);
-  __builtin_unreachable();
-}
 
 // Memory. A generic address is the host's, and so are those of all state spaces but .shared: there it is the distance from
 // where the block's memory begins.
@@ -91,7 +57,7 @@ inline bool forbidden(uint64_t at, uint64_t size) {
 
 // The host's address of `size` bytes, which must be aligned and inside what they may be in.
 template <Space S>
-inline unsigned char* checked(const Thread& t, uint64_t at, uint64_t size, int line) {
+inline unsigned char* checked(const Thread& t, uint64_t at, uint64_t size, Line line) {
   if (S == known) return reinterpret_cast<unsigned char*>(at);  // checked by write.py
   if (at % size != 0) fault(t, line, "an address is not aligned");
   bool inside = true;
@@ -114,34 +80,49 @@ inline unsigned char* checked(const Thread& t, uint64_t at, uint64_t size, int l
 }
 
 template <Space S, class V>
-inline V load(const Thread& t, uint64_t at, int line) {
+inline V load(const Thread& t, uint64_t at, Line line) {
+  const unsigned char* const place = checked<S>(t, at, sizeof(V), line);
+  note<S>(t, place, sizeof(V), reads, line);
   V x;
-  std::memcpy(&x, checked<S>(t, at, sizeof(V), line), sizeof(V));
+  std::memcpy(&x, place, sizeof(V));
   return x;
 }
 template <Space S, class V>
-inline void store(const Thread& t, uint64_t at, V x, int line) {
-  std::memcpy(checked<S>(t, at, sizeof(V), line), &x, sizeof(V));
+inline void store(const Thread& t, uint64_t at, V x, Line line) {
+  unsigned char* const place = checked<S>(t, at, sizeof(V), line);
+  note<S>(t, place, sizeof(V), writes, line);
+  std::memcpy(place, &x, sizeof(V));
 }
 template <Space S, class B>
-inline B load_atomic(const Thread& t, uint64_t at, int line) {
-  return __atomic_load_n(reinterpret_cast<B*>(checked<S>(t, at, sizeof(B), line)), __ATOMIC_SEQ_CST);
+inline B load_atomic(const Thread& t, uint64_t at, Line line) {
+  B* const place = reinterpret_cast<B*>(checked<S>(t, at, sizeof(B), line));
+  note<S>(t, place, sizeof(B), reads, line);
+  return __atomic_load_n(place, __ATOMIC_SEQ_CST);
 }
 template <Space S, class B>
-inline void store_atomic(const Thread& t, uint64_t at, B x, int line) {
-  __atomic_store_n(reinterpret_cast<B*>(checked<S>(t, at, sizeof(B), line)), x, __ATOMIC_SEQ_CST);
+inline void store_atomic(const Thread& t, uint64_t at, B x, Line line) {
+  B* const place = reinterpret_cast<B*>(checked<S>(t, at, sizeof(B), line));
+  note<S>(t, place, sizeof(B), writes, line);
+  __atomic_store_n(place, x, __ATOMIC_SEQ_CST);
 }
 
 // A copy may be done at any time before it is waited for: here at once.
-inline void copy_async(const Thread& t, uint64_t to, uint64_t from, uint32_t size, int line) {
-  std::memcpy(checked<shared>(t, to, size, line), checked<global>(t, from, size, line), size);
+inline void copy_async(const Thread& t, uint64_t to, uint64_t from, uint32_t size, Line line) {
+  unsigned char* const place = checked<shared>(t, to, size, line);
+  const unsigned char* const source = checked<global>(t, from, size, line);
+  note<global>(t, source, size, reads, line);
+  note<shared>(t, place, size, writes | later, line);
+  std::memcpy(place, source, size);
 }
-inline void wait_for_copies(const Thread&) {}
+inline void wait_for_copies(const Thread& t) {
+  if (settings.races != nullptr) settings.races->copied(t.machine);
+}
 
 template <Space S, class T, class Then>
-inline T atomic(const Thread& t, uint64_t at, int line, Then then, T b, T c) {
+inline T atomic(const Thread& t, uint64_t at, Line line, Then then, T b, T c) {
   using B = Bits<sizeof(T)>;
   B* const place = reinterpret_cast<B*>(checked<S>(t, at, sizeof(T), line));
+  note<S>(t, place, sizeof(T), reads | writes, line);
   B seen = __atomic_load_n(place, __ATOMIC_SEQ_CST);
   for (bool done = false; !done;) {
     const B made = static_cast<B>(then(static_cast<T>(seen), b, c));
@@ -162,18 +143,26 @@ template <class T> inline T then_cas(T a, T b, T c) { return a == b ? c : a; }
 
 // Threads
 
-inline void fence(const Thread& t) { t.machine.fence(); }
+inline void fence(const Thread& t, Line line) {
+  if (settings.races != nullptr) {
+    if (line.scope == cta) fault(t, line, kWithinBlock);
+    settings.races->fence(t.machine, line.order);
+  }
+  t.machine.fence();
+}
 inline int lane_of(const Thread& t) { return static_cast<int>(t.machine.thread % 32); }
 // The lanes of the thread's warp that there are: a block's last warp may be a part of one.
 inline uint32_t present(const Thread& t) {
   const uint32_t left = t.machine.threads - t.machine.thread / 32 * 32;
   return left < 32 ? (1u << left) - 1 : ~0u;
 }
-inline void wait_for_block(const Thread& t, simt::Place at, uint32_t barrier, int line) {
+inline void wait_for_block(const Thread& t, simt::Place at, uint32_t barrier, Line line) {
   if (barrier != 0) fault(t, line, "a barrier other than 0");
+  if (settings.races != nullptr) settings.races->meet(t.machine, 0);
   t.machine.meet(simt::Op::syncthreads, 0, 0, 0, at);
 }
 inline void wait_for_warp(const Thread& t, simt::Place at, uint32_t mask) {
+  if (settings.races != nullptr) settings.races->meet(t.machine, mask & present(t));
   t.machine.meet(simt::Op::syncwarp, mask, 0, 0, at);
 }
 inline uint32_t votes(const Thread& t, simt::Place at, bool vote, uint32_t mask) {
@@ -193,12 +182,13 @@ inline Two<int> lane_idx(int lane, int b, int clamp, int segment) {
   return lane_in((lane & segment) | (b & ~segment), 0, end_of(lane, clamp, segment));
 }
 inline Two<uint32_t> shuffled(const Thread& t, simt::Place at, Two<int> (*lane_from)(int, int, int, int), uint32_t a,
-                              uint32_t b, uint32_t c, uint32_t mask) {
+                              uint32_t b, uint32_t c, uint32_t mask, Line line) {
   const int lane = lane_of(t);
   Two<int> from = lane_from(lane, static_cast<int>(b & 31), static_cast<int>(c & 31), static_cast<int>(c >> 8 & 31));
   if (!from.second) from.first = lane;
   const uint64_t got = t.machine.meet(simt::Op::shuffle, mask, a, from.first, at);
   const bool there = (mask & present(t)) >> from.first & 1;  // of a lane that takes no part, anything
+  if (!there && settings.races != nullptr) fault(t, line, "a shuffle takes the value of a lane that takes no part");
   return {static_cast<uint32_t>(there ? got : t.poison), from.second};
 }
 

@@ -16,6 +16,7 @@ _SPACES = {
     "param": "param",
     "const": "constant",
 }
+_ORDERS = {order: order for order in ("relaxed", "acquire", "release", "acq_rel", "sc")} | {"volatile": "relaxed"}
 _WIDENING = ("ld", "cvt")  # whose destination may be wider than the type
 _NARROWING = ("st", "cvt")  # whose source may be
 
@@ -71,6 +72,12 @@ class _Statement:
     def _flushes(self, code: str) -> bool:
         return "ftz" in self.suffixes and self._kind(code) == "f32"
 
+    def _line(self) -> str:
+        """The Line of runtime.h."""
+        first = {"atom": "relaxed", "red": "relaxed", "membar": "sc"}.get(self.family, "weak")
+        order = next((_ORDERS[suffix] for suffix in self.suffixes if suffix in _ORDERS), first)
+        return f"(Line{{{self.each.line}, {order}, {'cta' if 'cta' in self.suffixes else 'gpu'}}})"
+
     def text(self) -> str:
         destination, *sources = self.meaning.types
         operands = list(self.each.operands)
@@ -86,7 +93,7 @@ class _Statement:
         words = {f"${i}": suffix for i, suffix in enumerate(self.suffixes, 1)}
         words |= {
             "$-2": self.suffixes[-2] if len(self.suffixes) > 1 else "",
-            "LINE": str(self.each.line),
+            "LINE": self._line(),
             "SPACE": self.space,
         }
         words |= {code: c_type(self._kind(code)) for code in "TBDW" if re.search(rf"\b{code}\b", self.meaning.text)}

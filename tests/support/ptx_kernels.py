@@ -70,16 +70,17 @@ def _sources_hash() -> str:
 
 
 @functools.cache
-def ptx_of(source: str, architecture: str, fmad: bool = False) -> str:
-    """fmad: with products and sums fused, which the package's flags forbid."""
-    name = hashlib.sha256(f"{_sources_hash()} {source} {architecture} {fmad}".encode()).hexdigest()[:32]
+def ptx_of(source: str, architecture: str, fmad: bool = False, lines: bool = True) -> str:
+    """fmad: with products and sums fused, which the package's flags forbid; lines: with those of the source."""
+    name = hashlib.sha256(f"{_sources_hash()} {source} {architecture} {fmad} {lines}".encode()).hexdigest()[:32]
     path = CACHE / f"{source}-{name}.ptx"
     if not path.exists():
         header = CACHE / "include/fastblackout/streams.h"
         header.parent.mkdir(parents=True, exist_ok=True)
         header.write_text(build()["streams_header"]())
         flags = build()["NVCC_FLAGS"].replace("-fmad=false", f"-fmad={'true' if fmad else 'false'}").split()
-        command = [nvcc()[0], *flags, f"-I{CACHE}/include", f"-arch=compute_{architecture}", "-ptx"]
+        flags += ["-lineinfo"] * lines + [f"-I{CACHE}/include"]
+        command = [nvcc()[0], *flags, f"-arch=compute_{architecture}", "-ptx"]
         made = path.with_suffix(".part")
         subprocess.run([*command, f"csrc/cuda/{source}.cu", "-o", str(made)], cwd=ROOT, check=True)
         made.rename(path)
@@ -161,10 +162,11 @@ def replace_by(made: Library) -> None:
         _simt.replace(_kernels_of_the_shim()[common_name(name)], name, made.address(name), made.shared, entry.sizes)
 
 
-def set_up(architecture: str, approximations: int, poison: int) -> None:
-    """How approximate instructions err, and what registers hold before they are written: ptx/runtime.h."""
+def set_up(architecture: str, approximations: int, poison: int, races: bool) -> None:
+    """How approximate instructions err, what registers hold before they are written, and whether a race is an error."""
     for made in libraries(architecture).values():
         made.settings.approximations, made.settings.poison = approximations, poison
+        made.find_races(races)
 
 
 def sanitizer() -> dict[str, str]:

@@ -5,8 +5,8 @@ an op a line:
 
 answers with a line of JSON each. It compares every EVERYth case from OFFSET on, by one of the three schedules of the
 shim's threads, which take turns, or with SCHEDULES = 3 by all of them. How approximate instructions err, and what
-registers hold before they are written, change from case to case. AddressSanitizer, where it is preloaded, has every
-access to global memory checked.
+registers hold before they are written, change from case to case. In every second run of a case a race between threads
+is a failure too. AddressSanitizer, where it is preloaded, has every access to global memory checked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ SCHEDULES = ("forward", "reverse", "random")
 APPROXIMATIONS = (0, 1, -1, 2)
 
 
-def run(op: str, architecture: str, every: int, offset: int, schedules: int) -> dict[str, Any]:
+def run(
+    op: str, architecture: str, every: int, offset: int, schedules: int, always_races: bool = False
+) -> dict[str, Any]:
     """{"op", "cases", "seconds", "launches": of each kernel, "failures"}"""
     from fastblackout import _simt
 
@@ -37,9 +39,13 @@ def run(op: str, architecture: str, every: int, offset: int, schedules: int) -> 
         for turn in range(schedules):
             schedule = SCHEDULES[(number + turn) % 3]
             err = APPROXIMATIONS[(number // 3 + turn) % 4]
-            ptx_kernels.set_up(architecture, err, poison=0x9E3779B97F4A7C15 * (number + 1) % 2**64)
+            races = always_races or (done + turn) % 2 == 0
+            ptx_kernels.set_up(architecture, err, 0x9E3779B97F4A7C15 * (number + 1) % 2**64, races)
+            kernels = product.kernels_of(f"simt-{schedule}")
+            if races:
+                _simt.configure(schedule, 5, 1)  # as the race finder needs
             try:
-                product.check(f"simt-{schedule}", product.kernels_of(f"simt-{schedule}"), "cpu", op, case, a, expected)
+                product.check(f"simt-{schedule}", kernels, "cpu", op, case, a, expected)
             except Exception as error:  # reported with the case; the other cases still run
                 failures.append(
                     f"{number} {schedule}, approximations {err}, {case}: {type(error).__name__}: {error}"[:1000]
