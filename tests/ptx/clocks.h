@@ -51,7 +51,6 @@ struct Record {
 // What was done to 8 bytes of memory: now, by the block that runs, and before, by others.
 struct Word {
   uint32_t block = ~0u;
-  bool strong = false;  // whether there ever was a strong write
   Record *now = nullptr, *reads = nullptr, *writes = nullptr;
 };
 

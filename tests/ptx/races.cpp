@@ -100,7 +100,7 @@ void tell(const simt::Machine& m, Thread& t, const Access& a, Memory& memory) {
   }
   if (a.writes) {
     Told& told = memory.told[a.at];
-    if (!a.reads) told = Told();  // else what was told before is passed on
+    if (!a.reads) told = Told();  // an atomic passes on what was told before
     join(told.fenced, releases(a.order) ? snapshot(m, t) : t.fenced);
     join(told.far_fenced, t.far_fenced);
   }
@@ -179,9 +179,6 @@ const Race* access(const simt::Machine& m, const Access& a) {
       record.next = word.now;
       word.now = memory.record(record);
     }
-    if (strong && a.writes) word.strong = true;
-    else if (a.writes && word.strong)
-      for (uint64_t i = 0; i < bytes; ++i) memory.told.erase(at + i);
   }
   if (strong) tell(m, t, a, memory);
   if (a.later) t.copies.push_back(a.at);

@@ -50,6 +50,12 @@ def added_up(leave: str, seen: str, race: bool = False, own: str = "") -> Case:
     return Case(body, race, blocks=3)
 
 
+def hidden(after: str, by_another: str) -> Case:
+    """A write, what a thread of the warp does after it, and what one of another warp does at any time."""
+    body = f"@%p1 st.global.u32 [%rd0], 1; bar.warp.sync -1; @%p2 {after} setp.eq.u32 %p6, %r0, 34; @%p6 {by_another}"
+    return Case(body, True, 64)
+
+
 LANES = "mov.u32 %r7, -137; setp.ne.u32 %p5, %r0, 3; setp.ne.and.u32 %p5, %r0, 7, %p5; "  # all but 3 and 7
 COPY = "@%p1 cp.async.cg.shared.global [%r9], [%rd0], 16; {} ld.shared.u32 %r5, [s{}];"
 CASES = {
@@ -61,6 +67,9 @@ CASES = {
     "a barrier of the warp, of 20 threads": Case(exchange("bar.warp.sync -1;"), threads=20),
     "a barrier of the warp, between warps": Case(exchange("bar.warp.sync -1;", "%r4"), True, threads=64),
     "lanes that are left out": Case(exchange(LANES + "@%p5 bar.warp.sync %r7;"), True),
+    "a lane that is left out has written": Case(
+        LANES + "st.shared.u32 [%r2], %r0; @!%p5 bra $end; bar.warp.sync %r7; ld.shared.u32 %r5, [%r3]; $end:", True
+    ),
     "lanes that are left out and do nothing": Case(
         LANES + "xor.b32 %r3, %r2, 16; @!%p5 bra $end; " + exchange("bar.warp.sync %r7;") + "$end:"
     ),
@@ -89,10 +98,9 @@ CASES = {
     ),
     "strong within the block": Case("st.relaxed.cta.u8 [%rd0], 1;", threads=64),
     "strong within two blocks": Case("st.relaxed.cta.u8 [%rd0], 1;", True, 1, 2),
-    "an atomic hides no write": Case(
-        """@%p1 st.global.u32 [%rd0], 1; bar.warp.sync -1; @%p2 atom.global.add.u32 %r5, [%rd0], 1;
-        setp.eq.u32 %p6, %r0, 34; @%p6 atom.global.add.u32 %r5, [%rd0], 1;""", True, 64
-    ),
+    "an atomic hides no write": hidden("atom.global.add.u32 %r5, [%rd0], 1;", "atom.global.add.u32 %r5, [%rd0], 1;"),
+    "a read hides no write": hidden("ld.global.u32 %r5, [%rd0];", "ld.global.u32 %r5, [%rd0];"),
+    "a byte hides no word": hidden("st.global.u8 [%rd0], 1;", "ld.global.u8 %r5, [%rd0+3];"),
     "two blocks": Case("@%p3 st.global.u32 [%rd0], 1; @%p4 ld.global.u32 %r5, [%rd0];", True, 1, 2),
     "two blocks and a barrier": Case(
         "@%p3 st.global.u32 [%rd0], 1; bar.sync 0; @%p4 ld.global.u32 %r5, [%rd0];", True, 32, 2
@@ -115,8 +123,16 @@ CASES = {
     "what follows a release": handed_over(
         "st.release.gpu.u32 [%rd0+8], 1; st.global.u32 [%rd0], 8;", "ld.acquire.gpu.u32 %r5, [%rd0+8];", True
     ),
+    "an acquire that a barrier passes on": Case(
+        """@%p4 bra $take; @%p1 st.global.u32 [%rd0], 7; @%p1 st.release.gpu.u32 [%rd0+8], 1; bra $end;
+        $take: @%p1 ld.acquire.gpu.u32 %r5, [%rd0+8]; @%p1 st.shared.u32 [s], %r5; bar.sync 0; ld.shared.u32 %r6, [s];
+        setp.eq.u32 %p5, %r6, 1; @%p5 ld.global.u32 %r6, [%rd0]; $end:""", blocks=2
+    ),
     "fences": handed_over(
         "membar.gl; st.volatile.global.u32 [%rd0+8], 1;", "ld.volatile.global.u32 %r5, [%rd0+8]; membar.gl;"
+    ),
+    "fences that acquire and release": handed_over(
+        "fence.acq_rel.gpu; st.relaxed.gpu.u32 [%rd0+8], 1;", "ld.relaxed.gpu.u32 %r5, [%rd0+8]; fence.acq_rel.gpu;"
     ),
     "no fence of who gives": handed_over(
         "st.relaxed.gpu.u32 [%rd0+8], 1;", "ld.relaxed.gpu.u32 %r5, [%rd0+8]; fence.acq_rel.gpu;", True
@@ -135,6 +151,10 @@ CASES = {
     "sums without a fence after": added_up("membar.gl; bar.sync 0;", "bar.sync 0;", True),
     "sums by fences without an order of their own": added_up(
         "fence.acq_rel.gpu; bar.sync 0;", "bar.sync 0; fence.acq_rel.gpu;", True, own="setp.eq.u32 %p6, %r0, 9;"
+    ),
+    "two that read, of whom one is waited for": Case(
+        """setp.lt.u32 %p5, %r0, 2; @%p5 ld.global.u32 %r5, [%rd0]; @%p2 bra $end; bar.warp.sync 5;
+        @!%p1 st.global.u32 [%rd0], 1; $end:""", True, 3
     ),
     "a copy that is waited for": Case(COPY.format("cp.async.wait_all; bar.sync 0;", "+12")),
     "a copy that is not waited for": Case(COPY.format("bar.sync 0;", "+12"), True),
