@@ -19,7 +19,8 @@ using Times = std::array<uint32_t, 32>;
 using Clock = std::shared_ptr<const std::map<uint64_t, Times>>;  // by warp; null: nothing is known
 
 constexpr uint32_t kLater = ~0u;  // the time of a copy that nobody has waited for
-constexpr int kPastReads = 32;    // how many reads of a word by blocks that are done are remembered
+// So many reads of a word, and strong writes, by blocks that are done are remembered.
+constexpr int kPast = 32;
 
 inline uint64_t warp_of(uint32_t block, uint32_t warp) { return static_cast<uint64_t>(block) << 16 | warp; }
 

@@ -139,13 +139,14 @@ bool same(const Record& a, const Record& b) {
          a.time != kLater;
 }
 
+int length(const Record* list) { return list == nullptr ? 0 : 1 + length(list->next); }
+
 // What earlier blocks did is kept apart: reads need not be gone over at each read.
 void put_aside(Word& word, Memory& memory) {
-  int reads = 0;
-  for (const Record* r = word.reads; r != nullptr; r = r->next) ++reads;
+  int reads = length(word.reads), writes = length(word.writes);
   while (word.now != nullptr) {
     Record* const r = word.now;
-    if (!r->writes && reads++ >= kPastReads) {
+    if ((r->writes ? writes : reads)++ >= kPast && (r->strong || !r->writes)) {
       memory.drop(word.now);
       continue;
     }
