@@ -73,6 +73,10 @@ CASES = {
     "lanes that are left out and do nothing": Case(
         LANES + "xor.b32 %r3, %r2, 16; @!%p5 bra $end; " + exchange("bar.warp.sync %r7;") + "$end:"
     ),
+    "barriers of two masks, of which one lane is in both": Case(
+        """setp.eq.u32 %p6, %r0, 2; @%p6 st.global.u32 [%rd0], 1; @!%p2 bar.warp.sync 5;
+        @%p1 ld.global.u32 %r5, [%rd0]; @!%p6 bar.warp.sync 3;""", threads=3
+    ),
     "a vote": Case(exchange("vote.sync.ballot.b32 %r6, %p1, -1;"), True),
     "a shuffle": Case(exchange("shfl.sync.bfly.b32 %r6, %r0, 1, 31, -1;"), True),
     "a fence alone": Case(exchange("membar.gl;"), True),

@@ -82,7 +82,8 @@ def ptx_of(source: str, architecture: str, fmad: bool = False, lines: bool = Tru
         flags += ["-lineinfo"] * lines + [f"-I{CACHE}/include"]
         command = [nvcc()[0], *flags, f"-arch=compute_{architecture}", "-ptx"]
         made = path.with_suffix(".part")
-        subprocess.run([*command, f"csrc/cuda/{source}.cu", "-o", str(made)], cwd=ROOT, check=True)
+        command += [f"csrc/cuda/{source}.cu", "-o", str(made)]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "LD_PRELOAD": ""}, check=True)  # a sanitizer ends nvcc
         made.rename(path)
     return path.read_text()
 
