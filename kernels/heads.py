@@ -19,9 +19,9 @@ def law_room(x_at, valid, max_count):
 def law_births(births_at, valid, room):
     """(births in 0..room, in float64, bits for wrong ones)"""
     given = tl.load(births_at, mask=valid, other=0)
-    if given.dtype == tl.bfloat16:
+    if given.dtype == tl.bfloat16:  # noqa: SIM114 - Triton 3.2 has no `or` of types compared
         given = given.to(tl.float32)
-    elif given.dtype == tl.float16:  # not in one condition: Triton 3.2 has no `or` of types compared
+    elif given.dtype == tl.float16:
         given = given.to(tl.float32)
     born = given.to(tl.float64)
     inside = tl.where(born > 0.0, tl.where(born < room, born, room), 0.0)
