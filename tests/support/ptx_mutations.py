@@ -71,10 +71,12 @@ MUTATIONS = {
         "normal",
         r"(setp\.ge\.s64[^;]*;\s*(?:\.loc.*\s*)*)@%p\d+ bra [^;]*;",
         r"\1",
-        "outside|wrong|written",
+        "outside|wrong|written|a race",
         1,
     ),
-    "a bound of one more": Mutation("normal", "normal", r"setp\.ge\.s64", "setp.gt.s64", "outside|wrong|written", 1),
+    "a bound of one more": Mutation(
+        "normal", "normal", r"setp\.ge\.s64", "setp.gt.s64", "outside|wrong|written|a race", 1
+    ),
 }
 
 
