@@ -73,7 +73,7 @@ class _Statement:
         return "ftz" in self.suffixes and self._kind(code) == "f32"
 
     def _line(self) -> str:
-        """The Line of runtime.h."""
+        """The Line of thread.h."""
         first = {"atom": "relaxed", "red": "relaxed", "membar": "sc"}.get(self.family, "weak")
         order = next((_ORDERS[suffix] for suffix in self.suffixes if suffix in _ORDERS), first)
         return f"(Line{{{self.each.line}, {order}, {'cta' if 'cta' in self.suffixes else 'gpu'}}})"
