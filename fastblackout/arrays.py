@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DTYPES = ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", "float16")
 COUNTS = DTYPES[:4]
 FLOATS = DTYPES[4:]
-_CODES = {name: code for code, name in enumerate(DTYPES)} | {"uint16": 0}  # of guides alone, read without a code
+_CODES = {name: code for code, name in enumerate(DTYPES)} | {"uint16": 8}  # of guides alone
 _EXACT = {"float32": 1 << 24, "float16": 1 << 11, "bfloat16": 1 << 8}
 
 

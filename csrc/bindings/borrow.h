@@ -4,13 +4,36 @@
 
 #include <Python.h>
 
-#include <stdint.h>
+#include <utility>
+
+#include "bindings/array.h"
 
 namespace fastblackout {
 namespace {
 
+using bindings::Dtype;
+
+// A reference to an object of Python, or null.
+class Owned {
+ public:
+  explicit Owned(PyObject* object = nullptr) : object_(object) {}
+  Owned(const Owned&) = delete;
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Owned() { Py_XDECREF(object_); }
+
+  PyObject* get() const { return object_; }
+  PyObject* release() { return std::exchange(object_, nullptr); }
+  explicit operator bool() const { return object_ != nullptr; }
+
+ private:
+  PyObject* object_;
+};
+
 // The part of DLPack's ABI that is read here: https://dmlc.github.io/dlpack/latest/c_api.html
-struct Tensor {
+struct DlTensor {
   char* data;
   int32_t device_type, device_id, ndim;
   uint8_t code, bits;
@@ -22,54 +45,61 @@ struct Tensor {
 struct ExchangeTable {
   uint32_t major, minor;
   void *older, *allocate, *export_owned, *import_owned;
-  int (*export_borrowed)(void* object, Tensor* out);
+  int (*export_borrowed)(void* object, DlTensor* out);
   int (*current_stream)(int32_t device_type, int32_t device_id, void** out);
 };
 
 constexpr int32_t kCpu = 1, kCuda = 2;
 constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 
-// Python objects that fastblackout/call/short.py hands over.
+struct Tensor : bindings::Array {
+  int32_t device_type = 0, device_id = 0;
+};
+
+// Objects that fastblackout/call/short.py hands over by name, and says what they are.
+#define FB_TAUGHT(OBJECT)                                                               \
+  OBJECT(tensor) OBJECT(generator) OBJECT(philox) OBJECT(prob)                          \
+  OBJECT(empty_like) OBJECT(empty) OBJECT(float32) OBJECT(float64) OBJECT(int32)        \
+  OBJECT(grad_enabled) OBJECT(modes) OBJECT(interpreter) OBJECT(threads)                \
+  OBJECT(setting) OBJECT(fresh_seed) OBJECT(device_flag)
+
 struct Torch {
-  PyObject *type, *empty_like, *empty, *float32, *float64, *int32;  // torch.Tensor, two functions of torch, dtypes
-  PyObject *grad_enabled, *modes, *interpreter;   // functions without arguments
-  PyObject *threads, *setting;                     // another such function, and the context variable of backends/select.py
-  PyObject* fresh_seed;                           // a function: a generator, or None for torch's own -> a seed
-  PyObject *generator, *philox, *prob;            // types: torch.Generator, fb.Philox, fb.Prob
-  PyObject* device_flag;                          // a function: (op, backend, elements, tensor) -> the address of a device's flag
+#define FB_OBJECT(name) PyObject* name;
+  FB_TAUGHT(FB_OBJECT)
+#undef FB_OBJECT
   const ExchangeTable* table;
 };
 Torch torch = {};
 
-// learn_torch(exchange capsule of torch.Tensor, then Torch's objects in its order) -> whether the other functions can be used
+// learn_torch(exchange capsule of torch.Tensor, an object with Torch's as attributes) -> whether the other functions can be used
 PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 17) return PyErr_Format(PyExc_TypeError, "learn_torch takes 17 arguments, got %zd", count);
-  const auto* table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
-  if (table == nullptr) return nullptr;
-  if (table->major != 1 || table->export_borrowed == nullptr) Py_RETURN_FALSE;
-  for (Py_ssize_t i = 0; i < count; ++i) Py_INCREF(a[i]);  // for as long as the process lives
-  torch = Torch{a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], a[16], table};
+  if (count != 2) return PyErr_Format(PyExc_TypeError, "learn_torch takes 2 arguments, got %zd", count);
+  Torch learnt = {};
+  learnt.table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
+  if (learnt.table == nullptr) return nullptr;
+  if (learnt.table->major != 1 || learnt.table->export_borrowed == nullptr) Py_RETURN_FALSE;
+  // The references stay for as long as the process lives.
+#define FB_LEARN(name) \
+  if ((learnt.name = PyObject_GetAttrString(a[1], #name)) == nullptr) return nullptr;
+  FB_TAUGHT(FB_LEARN)
+#undef FB_LEARN
+  Py_INCREF(a[0]);
+  torch = learnt;
   Py_RETURN_TRUE;
 }
 
-// A new reference to what a function without arguments returns; null, and no error set, where it raises.
-PyObject* call(PyObject* function) {
+// What a function without arguments returns; null, and no error set, where it raises.
+Owned call(PyObject* function) {
   PyObject* const made = PyObject_CallNoArgs(function);
   if (made == nullptr) PyErr_Clear();
-  return made;
+  return Owned(made);
 }
 
-bool gives(PyObject* function, PyObject* what) {
-  PyObject* const made = call(function);
-  Py_XDECREF(made);
-  return made == what;
-}
+bool gives(PyObject* function, PyObject* what) { return call(function).get() == what; }
 
 int number_from(PyObject* function) {
-  PyObject* const made = call(function);
-  const int number = made == nullptr ? -1 : static_cast<int>(PyLong_AsLong(made));
-  Py_XDECREF(made);
-  return number;
+  const Owned made = call(function);
+  return made ? static_cast<int>(PyLong_AsLong(made.get())) : -1;
 }
 
 bool is_text(PyObject* object, const char* text) {
@@ -82,50 +112,53 @@ bool undisturbed() { return number_from(torch.modes) == 0 && gives(torch.interpr
 // Whether torch has put off the negation of a tensor's numbers, so that those in memory have the other sign. To ask torch takes a
 // twentieth of a small call. But only the imaginary part of a conjugate is such a tensor, which is every second number of complex
 // memory: where one stride is odd, torch need not be asked.
-bool is_negated(PyObject* object, const Tensor& tensor) {
+bool is_negated(PyObject* object, const DlTensor& tensor) {
   if (tensor.code != kFloat) return false;
   for (int d = 0; d < tensor.ndim; ++d)
     if (tensor.shape[d] > 1 && tensor.strides[d] % 2 != 0) return false;
   static PyObject* const name = PyUnicode_InternFromString("is_neg");
-  PyObject* const made = PyObject_CallMethodNoArgs(object, name);
-  if (made == nullptr) PyErr_Clear();
-  Py_XDECREF(made);
-  return made != Py_False;
+  const Owned made(PyObject_CallMethodNoArgs(object, name));
+  if (!made) PyErr_Clear();
+  return made.get() != Py_False;
+}
+
+Dtype dtype_of(const DlTensor& tensor) {
+  switch (tensor.code << 8 | tensor.bits) {
+    case kUnsigned << 8 | 8: return Dtype::u8;
+    case kInt << 8 | 16: return Dtype::i16;
+    case kInt << 8 | 32: return Dtype::i32;
+    case kInt << 8 | 64: return Dtype::i64;
+    case kFloat << 8 | 32: return Dtype::f32;
+    case kFloat << 8 | 64: return Dtype::f64;
+    case kFloat << 8 | 16: return Dtype::f16;
+    case kBfloat << 8 | 16: return Dtype::bf16;
+    default: return Dtype::other;
+  }
 }
 
 // Describes a plain tensor of any device without a copy; false for any other object.
 bool borrow_any(PyObject* object, Tensor& out) {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != torch.type) return false;
-  if (torch.table->export_borrowed(object, &out) != 0) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != torch.tensor) return false;
+  DlTensor tensor;
+  if (torch.table->export_borrowed(object, &tensor) != 0) {
     PyErr_Clear();
     return false;
   }
-  if (out.data == nullptr || is_negated(object, out)) return false;  // null: no elements, or zeros that torch has put off
-  out.data += out.byte_offset;
-  return out.lanes == 1 && out.ndim >= 1;
+  if (tensor.data == nullptr || is_negated(object, tensor)) return false;  // null: no elements, or zeros that torch has put off
+  out.data = tensor.data + tensor.byte_offset;
+  out.dtype = dtype_of(tensor);
+  out.dims = tensor.ndim;
+  out.sizes = tensor.shape;
+  out.strides = tensor.strides;
+  out.device_type = tensor.device_type;
+  out.device_id = tensor.device_id;
+  return tensor.lanes == 1 && tensor.ndim >= 1;
 }
 
-enum class Dtype : int { u8, i16, i32, i64, f32, f64, bf16, f16 };  // the order of fastblackout/arrays.py
-
-bool dtype_of(const Tensor& x, Dtype& dtype) {
-  struct Known {
-    uint8_t code, bits;
-    Dtype dtype;
-  };
-  static constexpr Known known[] = {{kUnsigned, 8, Dtype::u8}, {kInt, 16, Dtype::i16},   {kInt, 32, Dtype::i32},  {kInt, 64, Dtype::i64},
-                                    {kFloat, 32, Dtype::f32},  {kFloat, 64, Dtype::f64}, {kFloat, 16, Dtype::f16}, {kBfloat, 16, Dtype::bf16}};
-  for (const Known& entry : known) {
-    if (entry.code != x.code || entry.bits != x.bits) continue;
-    dtype = entry.dtype;
-    return true;
-  }
-  return false;
-}
-
-// Whether a tensor holds T and has the shape (size,).
+// Whether an array holds T and has the shape (size,).
 template <class T>
-bool is_row(const Tensor& x, uint8_t code, int64_t size) {
-  return x.code == code && x.bits == 8 * sizeof(T) && x.ndim == 1 && x.shape[0] == size;
+bool is_row(const bindings::Array& x, int64_t size) {
+  return x.dtype == bindings::dtype_of<T> && x.dims == 1 && x.sizes[0] == size;
 }
 
 }  // namespace

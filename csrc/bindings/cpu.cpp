@@ -4,8 +4,10 @@
 #include <array>
 
 #include "bindings/default_floats.h"
-#include "bindings/host_reader.h"
+#include "bindings/host.h"
+#include "bindings/python_seed.h"
 #include "bindings/quick.h"
+#include "bindings/record_reader.h"
 #include "bindings/xla.h"
 #include "cpu/group_norm.h"
 #include "cpu/support/draw.h"
@@ -13,47 +15,54 @@
 namespace py = pybind11;
 namespace fb = fastblackout;
 namespace cpu = fastblackout::cpu;
-using fb::bindings::per_sample;
-using fb::bindings::values;
 
 namespace {
 
 cpu::Isa chosen_isa = cpu::Isa::scalar;  // set at import
 
-// Adds a function for Python that fills an op by `fields(op, reader)` and runs its kernel.
-template <class Op, class Fields>
-void define(py::module_& m, const char* name, void (*kernel)(const Op&), const Fields& fields) {
-  m.def(name, [kernel, fields](const py::args& given) {
-    const fb::DefaultFloats floats;
-    Op op;
-    fb::bindings::HostReader read(given, chosen_isa, op);
-    fields(op, read);
-    try {
-      fb::run_without_gil([&] { kernel(op); });
-    } catch (const fb::PythonError&) {
-      throw py::error_already_set();
-    }
-  });
-}
+// What differs where a record is read for the host: size, threads and instruction set come before it, and the key as (seed or a
+// function that draws it, first sample, call).
+class OnHost {
+ public:
+  using Backend = cpu::Backend;
 
-// cpu::PowerSeries says what the arguments are.
-void power_series(const py::tuple& size, int threads, int isa, const py::array& offsets, const py::array& entries,
-                  const py::object& start, const py::array& weights, const py::array& needed, const py::array& places,
-                  const py::array& out, const py::array& sums) {
+  template <class Read>
+  void begin(Read& read, cpu::Common& op) const {
+    const py::tuple size = read.next();
+    op.samples = size[0].cast<int64_t>();
+    op.elements = size[1].cast<int64_t>();
+    op.threads = read.template next_as<int>();
+    const int isa = read.template next_as<int>();
+    op.isa = isa < 0 ? chosen_isa : static_cast<cpu::Isa>(isa);
+    if (op.isa > cpu::widest_isa()) throw std::invalid_argument("this processor has no such instruction set");
+  }
+
+  void key(const py::tuple& words, fb::SampleKey& key, const cpu::Common& op) {
+    const bool drawn = py::isinstance<py::int_>(words[0]);
+    if (!drawn) seed_.lend(words[0].ptr(), nullptr, op);
+    const uint64_t seed = drawn ? words[0].cast<uint64_t>() : 0;
+    key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), words[1].cast<uint32_t>(), words[2].cast<uint32_t>()};
+  }
+
+ private:
+  fb::PythonSeed seed_;
+};
+
+using Reader = fb::bindings::RecordReader<OnHost>;
+
+// A function for Python, which fills an op by the list `fields` and runs its kernel.
+template <class Op, auto fields, void (*kernel)(const Op&)>
+void run(const py::args& given) {
   const fb::DefaultFloats floats;
-  cpu::PowerSeries op;
-  const fb::bindings::HostReader read(py::make_tuple(size, threads, isa), chosen_isa, op);
-  op.terms = weights.shape(1);
-  op.diagonals = offsets.shape(0);
-  op.offsets = values<int64_t>(offsets);
-  op.entries = values<double>(entries);
-  if (!start.is_none()) op.start = values<double>(py::reinterpret_borrow<py::array>(start));
-  op.weights = values<double>(weights);
-  op.needed = values<int64_t>(needed);
-  op.places = values<int64_t>(places);
-  op.out = values<double>(out);
-  op.sums = values<double>(sums);
-  fb::run_without_gil([&] { cpu::power_series(op); });
+  Op op;
+  OnHost target;
+  Reader read(given, target, op);
+  (op.*fields)(read);
+  try {
+    fb::run_without_gil([&] { kernel(op); });
+  } catch (const fb::PythonError&) {
+    throw py::error_already_set();
+  }
 }
 
 }  // namespace
@@ -82,23 +91,22 @@ PYBIND11_MODULE(_cpu, m) {
   // For tests: whether draws by AVX2 gather. Returns whether they did.
   m.def("use_gathers", [](bool use) { return std::exchange(cpu::has_fast_gathers, use); });
 
-#define FB_DEFINE(name, Op, fields, kernel) \
-  define<cpu::Op>(m, #name, cpu::kernel, [](cpu::Op& op, fb::bindings::HostReader& read) { op.fields(read); });
+#define FB_DEFINE(name, Op, fields, kernel) m.def(#name, run<cpu::Op, &cpu::Op::fields<Reader>, cpu::kernel>);
   FB_OPS(FB_DEFINE)
   FB_CPU_OPS(FB_DEFINE)
   FB_DEFINE(group_norm_silu, GroupNorm, fields, group_norm_silu)
   FB_DEFINE(group_norm_silu_gradient, GroupNormGradient, fields, group_norm_silu_gradient)
 #undef FB_DEFINE
-  m.def("power_series", power_series);
 
   // Whether two arrays are float64 probabilities of one length with p + q = 1, contiguous or of stride 0.
   m.def("good_pair", [](const py::array& p, const py::array& q) {
     const auto plain = [](const py::array& a) {
       return a.dtype().is(py::dtype::of<double>()) && a.ndim() == 1 && ((a.flags() & py::array::c_style) != 0 || a.strides(0) == 0);
     };
+    const auto numbers = [](const py::array& a) { return cpu::PerSample<double>{static_cast<const double*>(a.data()), a.strides(0) / 8}; };
     if (!plain(p) || !plain(q) || p.size() != q.size()) return false;
     const fb::DefaultFloats floats;
-    return cpu::good_pair(cpu::Prob{per_sample<double>(p), per_sample<double>(q)}, p.size());
+    return cpu::good_pair(cpu::Prob{numbers(p), numbers(q)}, p.size());
   });
 
   // The words of one block, in all eight lanes, by the Philox of an instruction set: to be compared with its known answers.

@@ -1,48 +1,55 @@
-// What both readers for a device share (device_reader.h, tensor_reader.h): views of its memory, and how a kernel is launched there.
+// How the fields of the CUDA kernels are made of arrays (array.h) in a device's memory, and how a kernel is launched there.
 #pragma once
 
-#include <stdexcept>
-#include <string>
-
+#include "bindings/array.h"
 #include "bindings/gil.h"
 #include "cuda/ops.h"
 
 namespace fastblackout {
 namespace bindings {
 
-constexpr size_t kMostDims = 64;  // of a torch tensor
-constexpr const char* kTooManyDims = "arrays may have at most 8 dimensions that do not merge";
+static_assert(cuda::kF16 == static_cast<int>(Dtype::f16), "both enumerate the dtypes of fastblackout/arrays.py");
 
-// Sets `view` to a strided array whose first dimension is that of the samples. dtype: its code in cuda::Dtype. False where too many
-// dimensions do not merge.
-inline bool strided_view(char* data, int dtype, int dims, const int64_t* shape, const int64_t* strides, cuda::View& view) {
+inline bool fill(const Array& array, cuda::View& view) {
   static constexpr int64_t kBytes[] = {1, 2, 4, 8, 4, 8, 2, 2};
-  view.data = data;
-  view.dtype = dtype;
-  if (dims == 0) return true;
-  view.sample_stride = strides[0];
-  view.dims = 0;
-  int64_t elements = 1;
-  for (int d = 1; d < dims; ++d) {
-    elements *= shape[d];
-    if (shape[d] == 1) continue;
-    if (view.dims > 0 && view.strides[view.dims - 1] == strides[d] * shape[d]) {
-      view.sizes[view.dims - 1] *= static_cast<uint32_t>(shape[d]);
-      view.strides[view.dims - 1] = strides[d];
-      continue;
-    }
-    if (view.dims == cuda::kMaxDims) return false;
-    view.sizes[view.dims] = static_cast<uint32_t>(shape[d]);
-    view.strides[view.dims++] = strides[d];
-  }
-  if (view.dims == 0) {
-    view.dims = 1;
-    view.sizes[0] = 1;
-    view.strides[0] = 1;
-  }
-  view.aligned = view.dims == 1 && view.strides[0] == 1 && reinterpret_cast<uintptr_t>(data) % 16 == 0 &&
-                 (shape[0] == 1 || view.sample_stride * kBytes[dtype] % 16 == 0);
-  view.vector = view.aligned && elements % 16 == 0;
+  if (!fill_view(array, view)) return false;
+  view.aligned = array.dims > 0 && view.dims == 1 && view.strides[0] == 1 && reinterpret_cast<uintptr_t>(array.data) % 16 == 0 &&
+                 (array.sizes[0] == 1 || view.sample_stride * kBytes[view.dtype] % 16 == 0);
+  view.vector = view.aligned && view.sizes[0] % 16 == 0;
+  return true;
+}
+
+// The kernels take all draws alike, aligned or not.
+inline bool fill(const Array& array, cuda::Draws& draws) { return fill_draws(array, draws); }
+
+inline bool fill(const Array& array, cuda::Weights& weights) {
+  const int classes = array.dims - 1;
+  weights.class_stride = array.strides[classes];
+  return fill({array.data, array.dtype, classes, array.sizes, array.strides}, static_cast<cuda::View&>(weights));
+}
+
+inline bool fill(const Array& array, cuda::Matrices& m) {
+  const int64_t *const sizes = array.sizes, *const strides = array.strides;
+  m = cuda::Matrices{array.data, array.dtype == Dtype::f32, sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]};
+  return true;
+}
+
+inline bool fill(const Array& array, int64_t elements, cuda::States& head) { return fill_states(array, elements, head); }
+
+inline bool fill(const Array& array, int64_t elements, cuda::Probabilities& prob) {
+  if (!fill(array, prob)) return false;
+  if (array.dims > 1) return true;
+  prob.sizes[0] = static_cast<uint32_t>(elements);
+  prob.strides[0] = 0;
+  prob.aligned = prob.vector = false;
+  return true;
+}
+
+inline bool fill(const Array& array, cuda::Key& key) { return fill(array, key.data); }
+
+inline bool fill(const Array& array, cuda::RowsOut& rows) {
+  rows.data = memory_of<double>(array);
+  for (int d = 0; d < 3; ++d) rows.strides[d] = array.strides[d];
   return true;
 }
 

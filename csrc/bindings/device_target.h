@@ -12,8 +12,6 @@
 namespace fastblackout {
 namespace {
 
-static_assert(cuda::kF16 == static_cast<int>(Dtype::f16), "both enumerate the dtypes of fastblackout/arrays.py");
-
 class DeviceTarget {
  public:
   using Backend = cuda::Backend;
@@ -27,20 +25,18 @@ class DeviceTarget {
   }
 
   // Whether the call is for these kernels. Torch tells the stream that it works on, and the package the flag of the op.
-  bool begin(PyObject* tensor, const Tensor&, cuda::Common& op) {
+  bool begin(PyObject* tensor, cuda::Common& op) {
     if (torch.table->current_stream(device_type_, device_id_, &stream_) != 0) {
       PyErr_Clear();
       return false;
     }
-    PyObject* const elements = PyLong_FromLongLong(op.samples * op.elements);
-    PyObject* const given[] = {name_, backend_, elements, tensor};
-    PyObject* const address = elements == nullptr ? nullptr : PyObject_Vectorcall(torch.device_flag, given, 4, nullptr);
-    Py_XDECREF(elements);
-    if (address == nullptr) PyErr_Clear();  // the long way words it
-    const bool ours = address != nullptr && address != Py_None;
-    if (ours) op.flag = static_cast<int*>(PyLong_AsVoidPtr(address));
-    Py_XDECREF(address);
-    return ours;
+    const Owned elements(PyLong_FromLongLong(op.samples * op.elements));
+    PyObject* const given[] = {name_, backend_, elements.get(), tensor};
+    const Owned address(elements ? PyObject_Vectorcall(torch.device_flag, given, 4, nullptr) : nullptr);
+    if (!address) PyErr_Clear();  // the long way words it
+    if (!address || address.get() == Py_None) return false;
+    op.flag = static_cast<int*>(PyLong_AsVoidPtr(address.get()));
+    return true;
   }
 
   // All tensors of a call lie where the first one does.
@@ -52,20 +48,6 @@ class DeviceTarget {
       return x.device_type == kCuda || (host_too_ && x.device_type == kCpu);
     }
     return x.device_type == device_type_ && x.device_id == device_id_;
-  }
-
-  bool view(const Tensor& x, Dtype dtype, cuda::View& view) const {
-    return bindings::strided_view(x.data, static_cast<int>(dtype), x.ndim, x.shape, x.strides, view);
-  }
-
-  // Draws of a network, one after another along the first dimension. The kernels take all alike, aligned or not.
-  bool draws(Tensor x, cuda::Draws& draws) const {
-    draws.draws = *x.shape++;
-    draws.draw_stride = *x.strides++;
-    --x.ndim;
-    if (!view(x, Dtype::f32, draws)) return false;
-    draws.aligned = draws.vector = false;
-    return true;
   }
 
   bool takes_logits(Dtype dtype) const { return dtype >= Dtype::f32; }
@@ -99,19 +81,15 @@ class DeviceTarget {
 
   bool key_tensor(PyObject* value, cuda::Key& key) {
     Tensor x;
-    if (!borrow(value, x) || !is_row<int64_t>(x, kInt, 3) || x.strides[0] != 1) return false;
-    key.data = reinterpret_cast<const int64_t*>(x.data);
-    return true;
+    return borrow(value, x) && is_row<int64_t>(x, 3) && x.strides[0] == 1 && fill(x, key);
   }
 
   static void set_seed(cuda::Key& key, uint64_t seed) { key.words[0] = static_cast<int64_t>(seed); }
   // No value on the device is looked at, so that nothing more can be wrong.
   bool give_seed(PyObject* generator, cuda::Common& op) const {
-    PyObject* const seed = PyObject_CallOneArg(torch.fresh_seed, generator);
-    if (seed == nullptr) return false;
-    set_seed(op.key, PyLong_AsUnsignedLongLong(seed));
-    Py_DECREF(seed);
-    return true;
+    const Owned seed(PyObject_CallOneArg(torch.fresh_seed, generator));
+    if (seed) set_seed(op.key, PyLong_AsUnsignedLongLong(seed.get()));
+    return static_cast<bool>(seed);
   }
   static void set_place(cuda::Key& key, uint64_t first_sample, uint64_t call) {
     key.words[1] = static_cast<int64_t>(first_sample);
@@ -134,10 +112,7 @@ class DeviceTarget {
   template <class T>
   bool row(PyObject* value, int64_t samples, cuda::PerSample<T>& number) {
     Tensor x;
-    if (!borrow(value, x) || !is_row<T>(x, kFloat, samples)) return false;
-    number.data = reinterpret_cast<const T*>(x.data);
-    number.stride = x.strides[0];
-    return true;
+    return borrow(value, x) && is_row<T>(x, samples) && fill(x, number);
   }
 };
 

@@ -2,28 +2,53 @@
 // one and of host memory in the other.
 #pragma once
 
-#include "bindings/device_reader.h"
+#include "bindings/device.h"
 #include "bindings/quick.h"
+#include "bindings/record_reader.h"
 #include "bindings/xla.h"
 
 namespace fastblackout {
 namespace bindings {
 
-// Adds a function for Python that fills an op by `fields(op, reader)` and launches its kernel.
-template <class Op, class Fields>
-void define(py::module_& m, const char* name, int (*kernel)(const Op&, void*), const Fields& fields) {
-  m.def(name, [kernel, fields](const py::args& given) {
-    Op op;
-    DeviceReader read(given, op);
-    fields(op, read);
-    read.launch(kernel, op);
-  });
+// What differs where a record is read for a device: (device, stream, samples, elements, flag, name of the op for errors) comes before
+// it. The key is an array.
+class OnGpu {
+ public:
+  using Backend = cuda::Backend;
+
+  template <class Read>
+  void begin(Read& read, cuda::Common& op) {
+    where_ = read.next();
+    op.samples = where_[2].cast<int64_t>();
+    op.elements = where_[3].cast<int64_t>();
+    op.flag = reinterpret_cast<int*>(where_[4].cast<uintptr_t>());
+  }
+
+  template <class Op>
+  void launch(int (*kernel)(const Op&, void*), const Op& op) const {
+    void* const stream = reinterpret_cast<void*>(where_[1].cast<uintptr_t>());
+    launch_on(where_[5].cast<std::string>(), where_[0].cast<int>(), stream, kernel, op);
+  }
+
+ private:
+  py::tuple where_;
+};
+
+using Reader = RecordReader<OnGpu>;
+
+// A function for Python, which fills an op by the list `fields` and launches its kernel.
+template <class Op, auto fields, int (*kernel)(const Op&, void*)>
+void launch(const py::args& given) {
+  Op op;
+  OnGpu target;
+  Reader read(given, target, op);
+  (op.*fields)(read);
+  target.launch(kernel, op);
 }
 
 // host_too: whether host memory serves as a device's.
 inline void define_ops(py::module_& m, bool host_too) {
-#define FB_DEFINE(name, Op, fields, kernel) \
-  define<cuda::Op>(m, #name, cuda::kernel, [](cuda::Op& op, DeviceReader& read) { op.fields(read); });
+#define FB_DEFINE(name, Op, fields, kernel) m.def(#name, launch<cuda::Op, &cuda::Op::fields<Reader>, cuda::kernel>);
   FB_OPS(FB_DEFINE)
   FB_DEVICE_OPS(FB_DEFINE)
 #undef FB_DEFINE

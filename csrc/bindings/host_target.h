@@ -6,44 +6,21 @@
 #include <limits>
 
 #include "bindings/borrow.h"
+#include "bindings/host.h"
 #include "bindings/python_seed.h"
 #include "bindings/room.h"
 
 namespace fastblackout {
 namespace {
 
-static_assert(static_cast<int>(cpu::Dtype::f16) == static_cast<int>(Dtype::f16), "both enumerate the dtypes of fastblackout/arrays.py");
-
 // Describes a plain CPU tensor without a copy; false for any other object.
-bool borrow(PyObject* object, Tensor& out) { return borrow_any(object, out) && out.device_type == kCpu && out.ndim <= cpu::kMaxDims; }
-
-cpu::View view_of(const Tensor& tensor, cpu::Dtype dtype) {
-  cpu::View view;
-  view.data = tensor.data;
-  view.dtype = dtype;
-  view.sample_stride = tensor.strides[0];
-  cpu::Merge merge(view);
-  for (int d = 1; d < tensor.ndim; ++d) merge.append(tensor.shape[d], tensor.strides[d]);
-  return view;
-}
-
-// Draws of a network, one after another along the first dimension.
-cpu::Draws draws_of(Tensor tensor, cpu::Dtype dtype) {
-  cpu::Draws draws;
-  draws.draws = *tensor.shape++;
-  draws.draw_stride = *tensor.strides++;
-  --tensor.ndim;
-  static_cast<cpu::View&>(draws) = view_of(tensor, dtype);
-  return draws;
-}
+bool borrow(PyObject* object, Tensor& out) { return borrow_any(object, out) && out.device_type == kCpu; }
 
 // The numbers of a tensor of T with the shape (samples,); false for anything else.
 template <class T>
 bool numbers_of(PyObject* value, int64_t samples, cpu::PerSample<T>& out) {
   Tensor t;
-  if (!borrow(value, t) || !is_row<T>(t, kFloat, samples)) return false;
-  out = cpu::PerSample<T>{reinterpret_cast<const T*>(t.data), t.strides[0]};
-  return true;
+  return borrow(value, t) && is_row<T>(t, samples) && fill(t, out);
 }
 
 // Sets `out` to the numbers of the samples: a float64 tensor's own, or kept in `room` those of a float or, unless they are
@@ -101,18 +78,8 @@ class HostTarget {
     return true;
   }
 
-  bool begin(PyObject*, const Tensor&, cpu::Common&) const { return true; }
+  bool begin(PyObject*, cpu::Common&) const { return true; }
   bool borrow(PyObject* value, Tensor& x) const { return fastblackout::borrow(value, x); }
-
-  bool view(const Tensor& x, Dtype dtype, cpu::View& view) const {
-    view = view_of(x, static_cast<cpu::Dtype>(dtype));
-    return true;
-  }
-
-  bool draws(const Tensor& x, cpu::Draws& draws) const {
-    draws = draws_of(x, cpu::Dtype::f32);
-    return true;
-  }
 
   // Logits in float32; births that are given go the long way.
   bool takes_logits(Dtype dtype) const { return dtype == Dtype::f32; }

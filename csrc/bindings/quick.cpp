@@ -27,17 +27,16 @@ PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return draw_by<Op>(HostTarget(chosen), a, count, [](const HostTarget&, const Op& op, PyObject* made) { return run(kernel, op, made); });
 }
 
-// torch.empty(shape, dtype=dtype, device="cpu"), whatever torch.set_default_device says; takes the reference to `shape`, null after
-// an error
-PyObject* make_empty(PyObject* shape, PyObject* dtype) {
+// torch.empty(shape, dtype=dtype, device="cpu"), whatever torch.set_default_device says; `shape` is null after an error
+PyObject* make_empty(const Owned& shape, PyObject* dtype) {
   static PyObject* const names = Py_BuildValue("(ss)", "dtype", "device");
   static PyObject* const device = PyUnicode_InternFromString("cpu");
-  if (shape == nullptr) return nullptr;
-  PyObject* const arguments[] = {shape, dtype, device};
-  PyObject* const made = PyObject_Vectorcall(torch.empty, arguments, 1, names);
-  Py_DECREF(shape);
-  return made;
+  PyObject* const arguments[] = {shape.get(), dtype, device};
+  return shape ? PyObject_Vectorcall(torch.empty, arguments, 1, names) : nullptr;
 }
+
+// torch.empty_like(like), or None where it is not needed
+PyObject* make_if(bool needed, PyObject* like) { return needed ? PyObject_CallOneArg(torch.empty_like, like) : Py_NewRef(Py_None); }
 
 // The last upstream gradient, that of a final result by the loss. Most training steps give all samples of all losses the same
 // one, so that `loss` can multiply its slopes by it at once, which saves a pass over them. It is foreseen only where the last
@@ -68,19 +67,11 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   const bool graded = differentiable(logits), foresees = graded && upstreams.steady;
   const float last = upstreams.last;
   if (foresees) op.ahead = products(op.weight, cpu::PerSample<float>{&last, 0}, op.samples, ahead);
-  PyObject* const made = make_empty(PyLong_FromLongLong(op.samples), torch.float32);
-  PyObject* slopes = nullptr;
-  if (made != nullptr) slopes = graded ? PyObject_CallOneArg(torch.empty_like, logits) : Py_NewRef(Py_None);
-  Tensor loss, slope;
-  if (made == nullptr || slopes == nullptr || !borrow(made, loss) || (slopes != Py_None && !borrow(slopes, slope))) {
-    Py_XDECREF(made);
-    Py_XDECREF(slopes);
-    return give_up();
-  }
-  op.loss = reinterpret_cast<float*>(loss.data);
-  if (graded) op.grad = view_of(slope, cpu::Dtype::f32);
+  Owned made(make_empty(Owned(PyLong_FromLongLong(op.samples)), torch.float32));
+  Owned slopes(made ? make_if(graded, logits) : nullptr);
+  if (!read.lend(made, op.loss) || !read.lend(slopes, op.grad)) return give_up();
   PyObject* const foreseen = foresees ? PyFloat_FromDouble(static_cast<double>(last)) : Py_NewRef(Py_None);
-  return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", made, slopes, foreseen));
+  return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", made.release(), slopes.release(), foreseen));
 }
 
 // foreseen() -> the upstream gradient that is foreseen, or None
@@ -95,24 +86,19 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::BirthLoss op;
   Tensor slopes, upstream;
   Room<double> weight, coefficient;
-  if (count != 4 || !borrow(a[1], upstream) || upstream.code != kFloat || upstream.bits != 32 || upstream.ndim != 1 || upstream.shape[0] == 0)
+  cpu::PerSample<float> from;
+  if (count != 4 || !borrow(a[1], upstream) || !is_row<float>(upstream, upstream.sizes[0]) || upstream.sizes[0] == 0 || !fill(upstream, from))
     Py_RETURN_NONE;
-  const cpu::PerSample<float> from{reinterpret_cast<const float*>(upstream.data), upstream.strides[0]};
   const float first = from[0];
   bool one = true;
-  for (int64_t b = 0; b < from.distinct(upstream.shape[0]); ++b) one = one && same_bits(from[b], first);
+  for (int64_t b = 0; b < from.distinct(upstream.sizes[0]); ++b) one = one && same_bits(from[b], first);
   upstreams.steady = one && same_bits(upstreams.last.exchange(first), first);
-  if (a[3] != Py_None) {
-    PyObject* const made = one && same_bits(static_cast<float>(PyFloat_AsDouble(a[3])), first) ? a[0] : Py_None;
-    Py_INCREF(made);
-    return made;
-  }
+  if (a[3] != Py_None) return Py_NewRef(one && same_bits(static_cast<float>(PyFloat_AsDouble(a[3])), first) ? a[0] : Py_None);
   static PyObject* const ours = PyUnicode_InternFromString("cpu");  // the backend that made the slopes
-  if (!HostTarget(chosen).settle(ours, op) || !borrow(a[0], slopes) || !size_of(slopes, op) || upstream.shape[0] != op.samples ||
-      !doubles(a[2], op.samples, false, weight, op.weight))
+  if (!HostTarget(chosen).settle(ours, op) || !borrow(a[0], slopes) || !size_of(slopes, op) || upstream.sizes[0] != op.samples ||
+      !doubles(a[2], op.samples, false, weight, op.weight) || !fill(slopes, op.grad))
     Py_RETURN_NONE;
   op.weight = products(op.weight, from, op.samples, coefficient);
-  op.grad = view_of(slopes, cpu::Dtype::f32);
   return run(cpu::birth_loss_scale, op, Py_NewRef(a[0]));
 }
 
@@ -125,23 +111,12 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const long long samples = op.samples, each = norms_of(static_cast<int>(op.logits.draws));
-  PyObject* const loss = make_empty(PyLong_FromLongLong(samples), torch.float32);
-  PyObject* const norms = loss == nullptr ? nullptr : make_empty(Py_BuildValue("(LL)", samples, each), torch.float64);
-  Tensor to, kept;
   PyObject* const logits = PyTuple_GET_ITEM(a[1], 1);
-  PyObject* memory = nullptr;
-  Tensor exponentials;
-  if (norms != nullptr) memory = differentiable(logits) ? PyObject_CallOneArg(torch.empty_like, logits) : Py_NewRef(Py_None);
-  if (memory == nullptr || !borrow(loss, to) || !borrow(norms, kept) || (memory != Py_None && !borrow(memory, exponentials))) {
-    Py_XDECREF(loss);
-    Py_XDECREF(norms);
-    Py_XDECREF(memory);
-    return give_up();
-  }
-  if (memory != Py_None) op.grad = draws_of(exponentials, cpu::Dtype::f32);
-  op.loss = reinterpret_cast<float*>(to.data);
-  op.norms = reinterpret_cast<double*>(kept.data);
-  return run(cpu::energy_loss, op, Py_BuildValue("(NNN)", loss, norms, memory));
+  Owned loss(make_empty(Owned(PyLong_FromLongLong(samples)), torch.float32));
+  Owned norms(loss ? make_empty(Owned(Py_BuildValue("(LL)", samples, each)), torch.float64) : nullptr);
+  Owned memory(norms ? make_if(differentiable(logits), logits) : nullptr);
+  if (!read.lend(loss, op.loss) || !read.lend(norms, op.norms) || !read.lend(memory, op.grad)) return give_up();
+  return run(cpu::energy_loss, op, Py_BuildValue("(NNN)", loss.release(), norms.release(), memory.release()));
 }
 
 // energy_gradient(backend, (x_t, logits, births, weight, offset, max_count), norms, upstream, memory of the gradient or None) -> the
@@ -151,20 +126,15 @@ PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::EnergyLoss op;
   Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, Dtype::u8, op);
   op.inputs(read);
-  Tensor norms, made;
+  Tensor norms;
   cpu::PerSample<float> upstream;
   Room<double> coefficient;
-  if (!read.good() || !borrow(a[2], norms) || !numbers_of(a[3], op.samples, upstream)) Py_RETURN_NONE;
-  op.norms = reinterpret_cast<double*>(norms.data);
+  if (!read.good() || !borrow(a[2], norms) || !fill(norms, op.norms) || !numbers_of(a[3], op.samples, upstream)) Py_RETURN_NONE;
   op.weight = products(op.weight, upstream, op.samples, coefficient);
-  PyObject* const grad = a[4] == Py_None ? PyObject_CallOneArg(torch.empty_like, PyTuple_GET_ITEM(a[1], 1)) : Py_NewRef(a[4]);
-  if (grad == nullptr || !borrow(grad, made)) {
-    Py_XDECREF(grad);
-    return give_up();
-  }
-  op.grad = draws_of(made, cpu::Dtype::f32);
+  Owned grad(a[4] == Py_None ? PyObject_CallOneArg(torch.empty_like, PyTuple_GET_ITEM(a[1], 1)) : Py_NewRef(a[4]));
+  if (!read.lend(grad, op.grad)) return give_up();
   if (a[4] != Py_None) op.logits = op.grad;
-  return run(cpu::energy_loss_gradient, op, grad);
+  return run(cpu::energy_loss_gradient, op, grad.release());
 }
 
 // settings(backend) -> (threads, instruction set) that the other functions would run with, or None where they would not run. For

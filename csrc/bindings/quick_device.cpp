@@ -35,31 +35,16 @@ DeviceTarget of_energy_loss() {
 }
 
 // like.`make`(sizes, dtype=dtype), a method of torch.Tensor
-PyObject* make(PyObject* like, const char* make, PyObject* sizes, PyObject* dtype) {
-  PyObject* const method = PyObject_GetAttrString(like, make);
+PyObject* make(PyObject* like, const char* make, const Owned& sizes, PyObject* dtype) {
   static PyObject* const names = Py_BuildValue("(s)", "dtype");
-  PyObject* const given[] = {sizes, dtype};
-  PyObject* const made = method == nullptr || sizes == nullptr ? nullptr : PyObject_Vectorcall(method, given, 1, names);
-  Py_XDECREF(method);
-  Py_XDECREF(sizes);
-  return made;
+  const Owned method(PyObject_GetAttrString(like, make));
+  PyObject* const given[] = {sizes.get(), dtype};
+  return method && sizes ? PyObject_Vectorcall(method.get(), given, 1, names) : nullptr;
 }
 
 PyObject* make_row(PyObject* like, const char* how, int64_t size, PyObject* dtype) {
-  return make(like, how, PyLong_FromLongLong(size), dtype);
+  return make(like, how, Owned(PyLong_FromLongLong(size)), dtype);
 }
-
-// A tensor that a function makes for itself.
-class Owned {
- public:
-  explicit Owned(PyObject* object) : object_(object) {}
-  Owned(const Owned&) = delete;
-  ~Owned() { Py_XDECREF(object_); }
-  PyObject* get() const { return object_; }
-
- private:
-  PyObject* const object_;
-};
 
 // The scratch of a loss of several chunks a sample. It is a call's own: a CUDA graph may own what is allocated while it is captured,
 // and launches on other streams may run beside. When it is freed, torch gives it to work on this stream, behind the kernel.
@@ -67,24 +52,15 @@ class Scratch {
  public:
   // each: how many sums a chunk has. none: whether none is needed. A sample of one chunk needs no counter.
   Scratch(const Reader& read, int64_t samples, int64_t chunks, int64_t each, bool none)
-      : none_(none), counted_(chunks > 1),
-        sums_(none ? nullptr : make_row(read.first(), "new_empty", samples * chunks * each, torch.float32)),
-        done_(sums_.get() == nullptr || !counted_ ? nullptr : make_row(read.first(), "new_zeros", samples, torch.int32)) {}
+      : sums_(none ? Py_NewRef(Py_None) : make_row(read.first(), "new_empty", samples * chunks * each, torch.float32)),
+        done_(none || chunks == 1 ? Py_NewRef(Py_None) : sums_ ? make_row(read.first(), "new_zeros", samples, torch.int32) : nullptr) {}
 
   template <class Op>
   bool lend(Reader& read, Op& op) const {
-    if (none_) return true;
-    Tensor of_chunks, counters;
-    if (sums_.get() == nullptr || !read.target().borrow(sums_.get(), of_chunks)) return false;
-    op.chunk_sums = reinterpret_cast<float*>(of_chunks.data);
-    if (!counted_) return true;
-    if (done_.get() == nullptr || !read.target().borrow(done_.get(), counters)) return false;
-    op.chunks_done = reinterpret_cast<unsigned*>(counters.data);
-    return true;
+    return read.lend(sums_, op.chunk_sums) && read.lend(done_, op.chunks_done);
   }
 
  private:
-  const bool none_, counted_;
   const Owned sums_, done_;
 };
 
@@ -99,22 +75,17 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (!read.good()) Py_RETURN_NONE;
   const int64_t chunks = bindings::chunks_of(op, kLossChunk);
   const Owned made(make_row(read.first(), "new_empty", op.samples, torch.float32));
-  const Scratch scratch(read, op.samples, chunks, 1, made.get() == nullptr || chunks <= cuda::kUnscratched);
-  Tensor to;
-  if (made.get() == nullptr || !read.target().borrow(made.get(), to) || !scratch.lend(read, op)) return give_up();
-  op.loss = reinterpret_cast<float*>(to.data);
+  const Scratch scratch(read, op.samples, chunks, 1, !made || chunks <= cuda::kUnscratched);
+  if (!read.lend(made, op.loss) || !scratch.lend(read, op)) return give_up();
   PyObject* const result = Py_BuildValue("(OO)", made.get(), asked_for(differentiable(read.first())));
   return run_for(result, [&] { read.target().launch("birth_loss", cuda::birth_loss, op); });
 }
 
-// A gradient of the layout of `like`, which describe(tensor) makes an output of the op and launch() fills.
-template <class Describe, class Launch>
-PyObject* gradient_like(Reader& read, PyObject* like, const Describe& describe, const Launch& launch) {
-  PyObject* const made = PyObject_CallOneArg(torch.empty_like, like);
-  Tensor to;
-  if (made != nullptr && read.target().borrow(made, to) && describe(to)) return run_for(made, launch);
-  Py_XDECREF(made);
-  return give_up();
+// A gradient of the layout of `like`, the output `grad` of an op, which launch() fills.
+template <class Field, class Launch>
+PyObject* gradient_like(Reader& read, PyObject* like, Field& grad, const Launch& launch) {
+  Owned made(PyObject_CallOneArg(torch.empty_like, like));
+  return read.lend(made, grad) ? run_for(made.release(), launch) : give_up();
 }
 
 // gradient(backend, (logits, births, upstream * weight, gain)) -> the gradient by the logits, or None
@@ -124,9 +95,7 @@ PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Reader read(of_birth_loss(), a[0], a[1], Dtype::f32, Dtype::f16, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
-  return gradient_like(
-      read, read.first(), [&](const Tensor& to) { return read.target().view(to, read.first_dtype(), op.grad); },
-      [&] { read.target().launch("birth_loss", cuda::birth_loss_gradient, op); });
+  return gradient_like(read, read.first(), op.grad, [&] { read.target().launch("birth_loss", cuda::birth_loss_gradient, op); });
 }
 
 // energy(backend, (x_t, logits, births, weight, offset, max_count)) -> (loss, norms for the gradient, whether one may be asked for),
@@ -139,13 +108,9 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (!read.good()) Py_RETURN_NONE;
   const int64_t each = norms_of(static_cast<int>(op.logits.draws));
   const Owned made(make_row(read.first(), "new_empty", op.samples, torch.float32));
-  const Owned norms(made.get() == nullptr ? nullptr : make(read.first(), "new_empty", Py_BuildValue("(LL)", op.samples, each), torch.float64));
-  const Scratch scratch(read, op.samples, bindings::chunks_of(op, kEnergyChunk), each, norms.get() == nullptr);
-  Tensor to, kept;
-  if (norms.get() == nullptr || !read.target().borrow(made.get(), to) || !read.target().borrow(norms.get(), kept) || !scratch.lend(read, op))
-    return give_up();
-  op.loss = reinterpret_cast<float*>(to.data);
-  op.norms = reinterpret_cast<double*>(kept.data);
+  const Owned norms(!made ? nullptr : make(read.first(), "new_empty", Owned(Py_BuildValue("(LL)", op.samples, each)), torch.float64));
+  const Scratch scratch(read, op.samples, bindings::chunks_of(op, kEnergyChunk), each, !norms);
+  if (!read.lend(made, op.loss) || !read.lend(norms, op.norms) || !scratch.lend(read, op)) return give_up();
   PyObject* const result = Py_BuildValue("(OOO)", made.get(), norms.get(), asked_for(differentiable(PyTuple_GET_ITEM(a[1], 1))));
   return run_for(result, [&] { read.target().launch("energy_loss", cuda::energy_loss, op); });
 }
@@ -157,11 +122,9 @@ PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Reader read(of_energy_loss(), a[0], a[1], Dtype::u8, Dtype::i64, op);
   op.inputs(read);
   Tensor norms;
-  if (!read.good() || !read.target().borrow(a[2], norms)) Py_RETURN_NONE;
-  op.norms = reinterpret_cast<double*>(norms.data);
-  return gradient_like(
-      read, PyTuple_GET_ITEM(a[1], 1), [&](const Tensor& to) { return read.target().draws(to, op.grad); },
-      [&] { read.target().launch("energy_loss", cuda::energy_loss_gradient, op); });
+  if (!read.good() || !read.target().borrow(a[2], norms) || !fill(norms, op.norms)) Py_RETURN_NONE;
+  return gradient_like(read, PyTuple_GET_ITEM(a[1], 1), op.grad,
+                       [&] { read.target().launch("energy_loss", cuda::energy_loss_gradient, op); });
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<thin>("quick_thin"), method<bridge>("quick_bridge"),

@@ -24,10 +24,9 @@ PyObject* give_up() {
 // Whether a gradient by this tensor may be asked for.
 bool differentiable(PyObject* tensor) {
   static PyObject* const name = PyUnicode_InternFromString("requires_grad");
-  PyObject* const asked = PyObject_GetAttr(tensor, name);
-  if (asked == nullptr) PyErr_Clear();
-  Py_XDECREF(asked);
-  return asked == Py_True && gives(torch.grad_enabled, Py_True);
+  const Owned asked(PyObject_GetAttr(tensor, name));
+  if (!asked) PyErr_Clear();
+  return asked.get() == Py_True && gives(torch.grad_enabled, Py_True);
 }
 
 // The function of an op that draws: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None.
@@ -40,10 +39,7 @@ PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const Run
   if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
   op.fields(read);
   if (!read.good()) return give_up();
-  PyObject* const outputs = read.made();
-  if (read.give_seed()) return run(read.target(), op, outputs);
-  Py_DECREF(outputs);
-  return nullptr;
+  return read.give_seed() ? run(read.target(), op, read.made()) : nullptr;
 }
 
 // Turns what a function throws into a Python error: nothing may be thrown through the interpreter.
@@ -73,14 +69,9 @@ PyMethodDef method(const char* name) {
 // Runs kernel(op) without the GIL and returns `outputs`.
 template <class Kernel>
 PyObject* run_for(PyObject* outputs, const Kernel& kernel) {
-  if (outputs == nullptr) return nullptr;
-  try {
-    kernel();
-  } catch (...) {
-    Py_DECREF(outputs);
-    throw;
-  }
-  return outputs;
+  Owned made(outputs);
+  if (made) kernel();
+  return made.release();
 }
 
 }  // namespace

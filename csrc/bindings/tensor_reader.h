@@ -5,15 +5,14 @@
 // A Target says what differs between kernels of the CPU (host_target.h) and of a device (device_target.h), and keeps what the op
 // refers to:
 //   settle(backend, op)          whether a call with this backend may come here
-//   begin(tensor, x, op)         whether the op, whose size is known now, runs where its first tensor lies
+//   begin(tensor, op)            whether the op, whose size is known now, runs where its first tensor lies
 //   borrow(value, x)             describes a tensor, if it lies there too
-//   view, number, pair           how an array, a number for each sample and a probability become fields
+//   number, pair                 how a number for each sample and a probability become fields
 //   takes_known_key, key_tensor, set_seed, set_place, give_seed  how a key does
 #pragma once
 
 #include <algorithm>
 #include <limits>
-#include <utility>
 
 #include "bindings/borrow.h"
 #include "fastblackout/energy_loss.h"
@@ -26,10 +25,10 @@ constexpr int64_t kWords = int64_t{1} << 32;  // how many values a word of the P
 // Sets the size of an op. False where there is nothing to do, or a sample has more elements than a word of the counter counts.
 template <class Common>
 bool size_of(const Tensor& x, Common& op) {
-  op.samples = x.shape[0];
+  op.samples = x.sizes[0];
   op.elements = 1;
-  for (int d = 1; d < x.ndim; ++d)
-    if (__builtin_mul_overflow(op.elements, x.shape[d], &op.elements) || op.elements >= kWords) return false;
+  for (int d = 1; d < x.dims; ++d)
+    if (__builtin_mul_overflow(op.elements, x.sizes[d], &op.elements) || op.elements >= kWords) return false;
   return op.samples > 0 && op.elements > 0;
 }
 
@@ -42,10 +41,9 @@ PyObject* make_like(PyObject* like, PyObject* dtype) {
 
 // An attribute of a key; false where the key has none of this name.
 bool word_of(PyObject* key, PyObject* name, uint64_t& word) {
-  PyObject* const value = PyObject_GetAttr(key, name);
-  if (value != nullptr) word = PyLong_AsUnsignedLongLong(value);
-  Py_XDECREF(value);
-  return value != nullptr;
+  const Owned value(PyObject_GetAttr(key, name));
+  if (value) word = PyLong_AsUnsignedLongLong(value.get());
+  return static_cast<bool>(value);
 }
 
 template <class Target>
@@ -64,12 +62,10 @@ class TensorReader {
   TensorReader(Target target, PyObject* backend, PyObject* values, Dtype from, Dtype to, Common& op)
       : target_(std::move(target)), values_(values), from_(from), to_(to), op_(op), good_(target_.settle(backend, op)) {}
   TensorReader(const TensorReader&) = delete;
-  ~TensorReader() { Py_XDECREF(made_); }
 
   bool good() const { return good_; }
   Target& target() { return target_; }
   PyObject* first() const { return first_; }
-  Dtype first_dtype() const { return first_dtype_; }
 
   // Notes which outputs are to be made; false unless the request is for some of `names`, in their order, and in float32.
   bool asks_for(PyObject* request, PyObject* names) {
@@ -100,30 +96,23 @@ class TensorReader {
   void outputs(Views&... views) {
     View* const each[] = {&views...};
     constexpr int count = sizeof...(views);
-    if (good_) made_ = PyTuple_New(count);
-    for (int i = 0; made_ != nullptr && i < count; ++i) {
-      PyObject* made = Py_None;
-      if (mask_ >> i & 1) made = i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_) : make_like(first_, torch.float32);
-      else Py_INCREF(made);
-      const Dtype dtype = i + 1 < count ? first_dtype_ : Dtype::f32;
+    if (good_) made_ = Owned(PyTuple_New(count));
+    good_ = static_cast<bool>(made_);
+    for (int i = 0; good_ && i < count; ++i) {
+      const bool asked = mask_ >> i & 1;
+      PyObject* const made = !asked ? Py_NewRef(Py_None) : i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_) : make_like(first_, torch.float32);
+      PyTuple_SET_ITEM(made_.get(), i, made);
       Tensor tensor;
-      if (made == nullptr || (made != Py_None && !(target_.borrow(made, tensor) && target_.view(tensor, dtype, *each[i])))) {
-        Py_XDECREF(made);
-        Py_CLEAR(made_);
-      } else {
-        PyTuple_SET_ITEM(made_, i, made);
-      }
+      good_ = !asked || (made != nullptr && target_.borrow(made, tensor) && fill(tensor, *each[i]));
     }
-    good_ = made_ != nullptr;
   }
 
   void either(View& given, bool& is_second) {
     if (!good_) return;  // then some values have been passed over, and the next one may be no pair
     PyObject *const pair = next(), *const logits = PyTuple_GET_ITEM(pair, 0), *const births = PyTuple_GET_ITEM(pair, 1);
     is_second = Target::takes_births && logits == Py_None;
-    Dtype dtype;
-    if (is_second) good_ = take(births, given, dtype);
-    else good_ = births == Py_None && take(logits, given, dtype) && target_.takes_logits(dtype);
+    if (is_second) good_ = take(births, given);
+    else good_ = births == Py_None && take(logits, given) && target_.takes_logits(static_cast<Dtype>(given.dtype));
   }
 
   void optional(Prob& prob) {
@@ -139,8 +128,15 @@ class TensorReader {
     good_ = good_ && PyUnicode_CheckExact(name) && (is_first || is_text(name, second));
   }
 
+  // Makes a tensor that a function has made a field of the op; None leaves the field as it is.
+  template <class Field>
+  bool lend(const Owned& made, Field& field) {
+    Tensor x;
+    return made && (made.get() == Py_None || (target_.borrow(made.get(), x) && fill(x, field)));
+  }
+
   // The tuple of outputs, whose reference goes to the caller.
-  PyObject* made() { return std::exchange(made_, nullptr); }
+  PyObject* made() { return made_.release(); }
 
   // Sees to the seed of a key that has none; called last, so that a call that is refused draws no seed. False with a Python error.
   bool give_seed() { return seed_from_ == nullptr || target_.give_seed(seed_from_, op_); }
@@ -150,41 +146,33 @@ class TensorReader {
   PyObject* const values_;
   Py_ssize_t at_ = 0;
   const Dtype from_, to_;
-  Dtype first_dtype_ = Dtype::u8;
   Common& op_;
   bool good_;
   long mask_ = 0;  // a bit for each output that is asked for
-  PyObject *first_ = nullptr, *seed_from_ = nullptr, *made_ = nullptr;
+  PyObject *first_ = nullptr, *seed_from_ = nullptr;
+  Owned made_;
   Tensor x_;  // the first tensor
 
   PyObject* next() { return PyTuple_GET_ITEM(values_, at_++); }
 
-  bool take(PyObject* value, View& view, Dtype& dtype) {
+  bool take(PyObject* value, View& view) {
     Tensor other;
     Tensor& x = first_ == nullptr ? x_ : other;
-    if (!target_.borrow(value, x) || !dtype_of(x, dtype)) return false;
+    if (!target_.borrow(value, x) || x.dtype == Dtype::other) return false;
     if (first_ == nullptr) {
       first_ = value;
-      first_dtype_ = dtype;
-      if (dtype < from_ || dtype > to_ || !size_of(x, op_) || !target_.begin(value, x, op_)) return false;
-    } else if (x.ndim != x_.ndim || !std::equal(x.shape, x.shape + x.ndim, x_.shape)) {
+      if (x.dtype < from_ || x.dtype > to_ || !size_of(x, op_) || !target_.begin(value, op_)) return false;
+    } else if (x.dims != x_.dims || !std::equal(x.sizes, x.sizes + x.dims, x_.sizes)) {
       return false;
     }
-    return target_.view(x, dtype, view);
-  }
-
-  bool take(PyObject* value, View& view) {
-    Dtype dtype;
-    return take(value, view, dtype);
+    return fill(x, view);
   }
 
   // Draws of the shape of the first tensor, in float32.
   bool take(PyObject* value, Draws& draws) {
     Tensor x;
-    if (!target_.borrow(value, x) || x.code != kFloat || x.bits != 32 || x.ndim != x_.ndim + 1 ||
-        !std::equal(x_.shape, x_.shape + x_.ndim, x.shape + 1) || x.shape[0] < 2 || x.shape[0] > kMostDraws)
-      return false;
-    return target_.draws(x, draws);
+    return target_.borrow(value, x) && x.dtype == Dtype::f32 && x.dims == x_.dims + 1 &&
+           std::equal(x_.sizes, x_.sizes + x_.dims, x.sizes + 1) && x.sizes[0] >= 2 && x.sizes[0] <= kMostDraws && fill(x, draws);
   }
 
   bool take(PyObject* value, Prob& prob) {
@@ -236,12 +224,9 @@ class TensorReader {
 
   static bool is_cpu_generator(PyObject* generator) {
     if (reinterpret_cast<PyObject*>(Py_TYPE(generator)) != torch.generator) return false;
-    PyObject* const device = PyObject_GetAttrString(generator, "device");
-    PyObject* const type = device == nullptr ? nullptr : PyObject_GetAttrString(device, "type");
-    const bool is_cpu = type != nullptr && is_text(type, "cpu");
-    Py_XDECREF(device);
-    Py_XDECREF(type);
-    return is_cpu;
+    const Owned device(PyObject_GetAttrString(generator, "device"));
+    const Owned type(device ? PyObject_GetAttrString(device.get(), "type") : nullptr);
+    return type && is_text(type.get(), "cpu");
   }
 };
 

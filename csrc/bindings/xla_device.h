@@ -45,11 +45,6 @@ class XlaDevice {
 
   void key(const XlaArray& given, cuda::Key& key) const { key.data = reinterpret_cast<const int64_t*>(given.data); }
 
-  void view(const XlaArray& array, const int64_t* shape, const int64_t* strides, cuda::View& view) const {
-    if (!bindings::strided_view(array.data, array.dtype(), static_cast<int>(array.rank), shape, strides, view))
-      call_.refuse(bindings::kTooManyDims);
-  }
-
   // A counter of each sample, int64 for the kernel.
   void counter(const XlaArray& result, unsigned long long*& counter) {
     const bool wide = result.type == xla::Type::s64;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "bindings/host.h"
 #include "bindings/room.h"
 #include "bindings/xla_reader.h"
 
@@ -52,14 +53,6 @@ class XlaHost {
     key = SampleKey{words[0], words[1], words[2], words[4]};
     if (static_cast<int64_t>(key.sample) + samples_ > int64_t{1} << 32)
       call_.refuse("rng: first_sample + samples must be at most 2^32, got " + std::to_string(key.sample) + " + " + std::to_string(samples_));
-  }
-
-  void view(const XlaArray& array, const int64_t* shape, const int64_t* strides, cpu::View& view) const {
-    view.data = array.data;
-    view.dtype = static_cast<cpu::Dtype>(array.dtype());
-    cpu::Merge merge(view);
-    if (array.rank > 0) view.sample_stride = strides[0];
-    for (int64_t d = 1; d < array.rank; ++d) merge.append(shape[d], strides[d]);
   }
 
   void counter(const XlaArray& result, int64_t*& counter) {

@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "bindings/array.h"
 #include "bindings/xla_ffi.h"
 #include "fastblackout/ops.h"
 
@@ -93,17 +94,16 @@ struct XlaArray {
 
   double number(int64_t i) const { return xla::number_at(type, data, i); }
 
-  // The place of the dtype among those of fastblackout/arrays.py.
-  int dtype() const {
+  bindings::Dtype dtype() const {
     switch (type) {
-      case xla::Type::u8: return 0;
-      case xla::Type::s16: return 1;
-      case xla::Type::s32: return 2;
-      case xla::Type::s64: return 3;
-      case xla::Type::f32: return 4;
-      case xla::Type::f64: return 5;
-      case xla::Type::bf16: return 6;
-      case xla::Type::f16: return 7;
+      case xla::Type::u8: return bindings::Dtype::u8;
+      case xla::Type::s16: return bindings::Dtype::i16;
+      case xla::Type::s32: return bindings::Dtype::i32;
+      case xla::Type::s64: return bindings::Dtype::i64;
+      case xla::Type::f32: return bindings::Dtype::f32;
+      case xla::Type::f64: return bindings::Dtype::f64;
+      case xla::Type::bf16: return bindings::Dtype::bf16;
+      case xla::Type::f16: return bindings::Dtype::f16;
       default: throw std::logic_error("an array of an unknown dtype");
     }
   }
@@ -205,7 +205,8 @@ class XlaReader {
       stride /= array.sizes[d];
       strides[static_cast<size_t>(d)] = array.sizes[d] == first_.sizes[d] ? stride : 0;
     }
-    target_.view(array, first_.sizes, strides.data(), view);
+    const bindings::Array described{array.data, array.dtype(), static_cast<int>(array.rank), first_.sizes, strides.data()};
+    if (!fill(described, view)) call_.refuse(bindings::too_many_dimensions<View>());
   }
 
   void give(View& view) {

@@ -198,7 +198,7 @@ struct PosteriorLoss : ops::PosteriorLoss<Backend> {
   void with_slopes(Read& read) {
     inputs(read);
     read(ahead);
-    read.outputs(loss, grad[0], grad[1], grad[2], grad[3], grad[4], grad[5], grad[6], grad[7]);
+    read.outputs(loss, grad);
   }
 };
 
@@ -248,6 +248,11 @@ struct PowerSeries : Common {            // `samples` counts the times, B, and `
   const int64_t* needed = nullptr;       // (B,): how many terms are needed; the weights of later ones are 0
   const int64_t* places = nullptr;       // (B,): out[places[b]] is written
   double *out = nullptr, *sums = nullptr;  // out: (., S, S); sums: (B, S), the sums of its rows
+
+  template <class Read>
+  void fields(Read& read) {
+    read(terms, diagonals, offsets, entries, start, weights, needed, places, out, sums);
+  }
 };
 
 // The categorical ops check while they draw, so that after an error their outputs hold anything: callers then drop them.
@@ -255,7 +260,6 @@ struct PowerSeries : Common {            // `samples` counts the times, B, and `
 FB_OPS(FB_DECLARE)
 FB_CPU_OPS(FB_DECLARE)
 #undef FB_DECLARE
-void power_series(const PowerSeries& op);
 
 }  // namespace cpu
 }  // namespace fastblackout

@@ -83,8 +83,10 @@ struct RowsOut {                         // row n of a sample, element k: stride
   int64_t strides[3] = {0, 0, 1};
 };
 
-struct LogProbPair {                  // p and q of each element, or of each sample
-  View p, q;
+struct Probabilities : View {};       // of each element, or of each sample, whose elements share it
+
+struct LogProbPair {
+  Probabilities p, q;
 };
 
 struct Backend {

@@ -55,7 +55,7 @@ def _described(field: Any) -> Any:
     code = _CODES.get(field.dtype)
     if code is None:
         name = str(field.dtype).removeprefix("torch.")
-        code = _CODES[field.dtype] = DTYPES.index(name) if name in DTYPES else 0  # a guide is read without one
+        code = _CODES[field.dtype] = DTYPES.index(name) if name in DTYPES else 8  # uint16, of a guide
     return field.data_ptr(), code, tuple(field.shape), field.stride()
 
 

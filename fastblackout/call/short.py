@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import types
 from typing import Any
 
 from ..backends import available, select, wrong_values
@@ -27,11 +28,26 @@ def teach(module: Any, table: Any) -> bool:
     """Gives a compiled module what its short way needs of torch and of the package; whether it can use the table."""
     torch = sys.modules["torch"]
     internals = torch._C
-    tells = torch.is_grad_enabled, internals._len_torch_dispatch_stack, internals._functorch.peek_interpreter_stack
-    makes = torch.Tensor, torch.empty_like, torch.empty, torch.float32, torch.float64, torch.int32
-    types = torch.Generator, Philox, Prob
-    ours = select.default_threads(), select.wanted, fresh_seed, *types, _device_flag
-    return bool(module.learn_torch(table, *makes, *tells, *ours))
+    known = types.SimpleNamespace(
+        tensor=torch.Tensor,
+        generator=torch.Generator,
+        philox=Philox,
+        prob=Prob,
+        empty_like=torch.empty_like,
+        empty=torch.empty,
+        float32=torch.float32,
+        float64=torch.float64,
+        int32=torch.int32,
+        # functions without arguments
+        grad_enabled=torch.is_grad_enabled,
+        modes=internals._len_torch_dispatch_stack,
+        interpreter=internals._functorch.peek_interpreter_stack,
+        threads=select.default_threads(),
+        setting=select.wanted,  # a context variable: (backend, isa, threads) of use_backend
+        fresh_seed=fresh_seed,  # a generator, or None for torch's own -> a seed
+        device_flag=_device_flag,
+    )
+    return bool(module.learn_torch(table, known))
 
 
 def _device_flag(op: str, backend: str, elements: int, tensor: Any) -> int | None:

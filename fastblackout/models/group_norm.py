@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..arrays import DTYPES
 from ..backends import select
 from ..call.torch_registry import library
 
@@ -30,9 +31,10 @@ def group_norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
 def _run(name: str, x: Tensor, groups: int, *fields: Any) -> None:
     batch, channels, height, width = x.shape
     size = batch, channels * height * width
-    addresses = [(field.data_ptr(),) if isinstance(field, Tensor) else field for field in fields]
+    code = DTYPES.index("float32")
+    arrays = [(field.data_ptr(), code, (), ()) if isinstance(field, Tensor) else field for field in fields]
     kernel = getattr(select.cpu_module("group_norm_silu"), name)
-    kernel(size, select.threads(), select.isa(), channels, groups, *addresses)
+    kernel(size, select.threads(), select.isa(), channels, groups, *arrays)
 
 
 def _check(name: str, value: Tensor, shape: tuple[int, ...] | torch.Size) -> None:

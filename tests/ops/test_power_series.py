@@ -42,7 +42,9 @@ def by_kernel(jumps, start, weights, needed, places, isa, threads):
     states = len(jumps)
     out, sums = np.full((len(places) + 1, states, states), np.nan), np.full((len(places), states), np.nan)
     size, level = (len(places), states), ISAS.index(isa)
-    _cpu.power_series(size, threads, level, *diagonals_of(jumps), start, weights, needed, places, out, sums)
+    diagonals = diagonals_of(jumps)
+    counts = weights.shape[1], len(diagonals[0])
+    _cpu.power_series(size, threads, level, *counts, *diagonals, start, weights, needed, places, out, sums)
     return out, sums
 
 

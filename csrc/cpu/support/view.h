@@ -4,6 +4,7 @@
 
 #include "cpu/support/isa.h"
 #include "fastblackout/half.h"
+#include "fastblackout/merge.h"
 
 namespace fastblackout {
 namespace cpu {
@@ -24,29 +25,6 @@ struct View {
   int64_t sizes[kMaxDims] = {1}, strides[kMaxDims] = {1};
 
   explicit operator bool() const { return data != nullptr; }
-};
-
-// Builds the dimensions of a view after the sample, appended from the outermost on; those whose strides allow it become one.
-class Merge {
- public:
-  explicit Merge(View& view) : view_(view) {}
-
-  void append(int64_t size, int64_t stride) {
-    if (size == 1) return;
-    if (used_ > 0 && view_.strides[used_ - 1] == stride * size) {
-      view_.sizes[used_ - 1] *= size;
-      view_.strides[used_ - 1] = stride;
-      return;
-    }
-    if (used_ == kMaxDims) throw std::invalid_argument("arrays may have at most 16 dimensions that do not merge");
-    view_.sizes[used_] = size;
-    view_.strides[used_++] = stride;
-    view_.dims = used_;
-  }
-
- private:
-  View& view_;  // has one dimension of size 1 from the start
-  int used_ = 0;
 };
 
 // Where a sample's elements from i0 on lie, to be used without a copy; null unless the array holds T, in C order.

@@ -3,10 +3,10 @@
 //
 // An op is a struct template over a backend B (cpu/ops.h, cuda/ops.h), which says what type a view of an array, a probability
 // or a number for each sample has there. The op's list of fields names the arguments in the order in which fastblackout/ops
-// declares them, then the outputs. Four readers go along such a list and fill the struct from what Python gives: addresses
-// of host memory (bindings/host_reader.h), addresses of a device's memory (bindings/device_reader.h), torch's tensors
-// themselves (bindings/tensor_reader.h), or from buffers of a program that JAX has compiled (bindings/xla_reader.h). A reader has
-//   read(fields...)                    arguments, each by its type
+// declares them, then the outputs. Three readers go along such a list and fill the struct: from the record of a checked call
+// (bindings/record_reader.h), from torch's tensors and Python's numbers as a user gave them (bindings/tensor_reader.h), or from
+// buffers of a program that JAX has compiled (bindings/xla_reader.h). A reader has
+//   read(fields...)                    arguments, each by its type, those of a C array one after the other
 //   read.either(given, is_second)      two arguments of which one is None
 //   read.optional(prob)                a probability that may be left out
 //   read.at_least(low, number)         a number for each sample, not below `low`, which a reader checks if nobody has yet
@@ -167,7 +167,7 @@ struct PosteriorLoss : B::Common {
 
   template <class Read>
   void inputs(Read& read) {
-    read(x_t, family, head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7], births, weight, offset, max_count);
+    read(x_t, family, head, births, weight, offset, max_count);
   }
   template <class Read>
   void fields(Read& read) {
@@ -177,7 +177,7 @@ struct PosteriorLoss : B::Common {
   template <class Read>
   void gradient(Read& read) {
     inputs(read);
-    read.outputs(grad[0], grad[1], grad[2], grad[3], grad[4], grad[5], grad[6], grad[7]);
+    read.outputs(grad);
   }
 };
 
@@ -193,7 +193,7 @@ struct PosteriorStep : B::Common {
 
   template <class Read>
   void fields(Read& read) {
-    read(x_t, family, head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7], birth, offset, this->key, max_count, input.center, input.scale);
+    read(x_t, family, head, birth, offset, this->key, max_count, input.center, input.scale);
     read.outputs(x_s, input.out);
   }
 };
@@ -230,13 +230,13 @@ struct LogProbs : B::Common {
   template <class Read>
   void thin(Read& read) {
     law = LogProb::thin;
-    read(x, a, prob);
+    read(x, a, prob.p, prob.q);
     read.outputs(out);
   }
   template <class Read>
   void bridge(Read& read) {
     law = LogProb::bridge;
-    read(x, a, b, prob);
+    read(x, a, b, prob.p, prob.q);
     read.outputs(out);
   }
 };
@@ -304,6 +304,7 @@ struct ModelInput : B::Common {  // of counts that stay as they are, since a mas
   OP(posterior_loss_and_slopes, PosteriorLoss, with_slopes, posterior_loss)       \
   OP(binomial_log_prob, LogProbs, element, log_prob)                              \
   OP(redraw, Redraw, fields, redraw)                                              \
-  OP(categorical_rows, CategoricalRows, fields, categorical_rows)
+  OP(categorical_rows, CategoricalRows, fields, categorical_rows)                 \
+  OP(power_series, PowerSeries, fields, power_series)
 
 #define FB_DEVICE_OPS(OP) OP(philox, PhiloxWords, fields, philox)

@@ -174,6 +174,8 @@ def _along_diagonals(
             sums.shape,
             select.threads(),
             select.isa(),
+            weights.shape[1],
+            len(offsets),
             offsets,
             entries,
             start,
