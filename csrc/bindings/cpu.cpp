@@ -4,11 +4,10 @@
 #include <array>
 
 #include "bindings/default_floats.h"
+#include "bindings/functions.h"
 #include "bindings/host.h"
 #include "bindings/python_seed.h"
-#include "bindings/quick.h"
 #include "bindings/record_reader.h"
-#include "bindings/xla.h"
 #include "cpu/group_norm.h"
 #include "cpu/support/draw.h"
 
@@ -40,8 +39,7 @@ class OnHost {
   void key(const py::tuple& words, fb::SampleKey& key, const cpu::Common& op) {
     const bool drawn = py::isinstance<py::int_>(words[0]);
     if (!drawn) seed_.lend(words[0].ptr(), nullptr, op);
-    const uint64_t seed = drawn ? words[0].cast<uint64_t>() : 0;
-    key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), words[1].cast<uint32_t>(), words[2].cast<uint32_t>()};
+    fb::bindings::set_key(key, drawn ? words[0].cast<uint64_t>() : 0, words[1].cast<uint32_t>(), words[2].cast<uint32_t>());
   }
 
  private:

@@ -1,4 +1,5 @@
-// How the fields of the CUDA kernels are made of arrays (array.h) in a device's memory, and how a kernel is launched there.
+// How the fields of the CUDA kernels are made of arrays (array.h) in a device's memory, and a key of its words, and how a kernel is
+// launched there.
 #pragma once
 
 #include "bindings/array.h"
@@ -43,6 +44,10 @@ inline bool fill(const Array& array, int64_t elements, cuda::Probabilities& prob
   prob.strides[0] = 0;
   prob.aligned = prob.vector = false;
   return true;
+}
+
+inline void set_key(cuda::Key& key, uint64_t seed, uint64_t first_sample, uint64_t call) {
+  key = {nullptr, {static_cast<int64_t>(seed), static_cast<int64_t>(first_sample), static_cast<int64_t>(call)}};
 }
 
 inline bool fill(const Array& array, cuda::Key& key) { return fill(array, key.data); }

@@ -84,16 +84,11 @@ class DeviceTarget {
     return borrow(value, x) && is_row<int64_t>(x, 3) && x.strides[0] == 1 && fill(x, key);
   }
 
-  static void set_seed(cuda::Key& key, uint64_t seed) { key.words[0] = static_cast<int64_t>(seed); }
   // No value on the device is looked at, so that nothing more can be wrong.
   bool give_seed(PyObject* generator, cuda::Common& op) const {
     const Owned seed(PyObject_CallOneArg(torch.fresh_seed, generator));
-    if (seed) set_seed(op.key, PyLong_AsUnsignedLongLong(seed.get()));
+    if (seed) bindings::set_key(op.key, PyLong_AsUnsignedLongLong(seed.get()), 0, 0);
     return static_cast<bool>(seed);
-  }
-  static void set_place(cuda::Key& key, uint64_t first_sample, uint64_t call) {
-    key.words[1] = static_cast<int64_t>(first_sample);
-    key.words[2] = static_cast<int64_t>(call);
   }
 
   template <class Op>

@@ -3,9 +3,8 @@
 #pragma once
 
 #include "bindings/device.h"
-#include "bindings/quick.h"
+#include "bindings/functions.h"
 #include "bindings/record_reader.h"
-#include "bindings/xla.h"
 
 namespace fastblackout {
 namespace bindings {

@@ -1,4 +1,4 @@
-// How the fields of the CPU's kernels are made of arrays (array.h).
+// How the fields of the CPU's kernels are made of arrays (array.h), and a key of its words.
 #pragma once
 
 #include "bindings/array.h"
@@ -8,6 +8,10 @@ namespace fastblackout {
 namespace bindings {
 
 static_assert(static_cast<int>(cpu::Dtype::f16) == static_cast<int>(Dtype::f16), "both enumerate the dtypes of fastblackout/arrays.py");
+
+inline void set_key(SampleKey& key, uint64_t seed, uint64_t first_sample, uint64_t call) {
+  key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), static_cast<uint32_t>(first_sample), static_cast<uint32_t>(call)};
+}
 
 inline bool fill(const Array& array, cpu::View& view) { return fill_view(array, view); }
 

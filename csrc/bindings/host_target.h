@@ -107,18 +107,10 @@ class HostTarget {
   // A key whose values the host knows; one in a tensor goes the long way.
   bool takes_known_key() const { return true; }
   bool key_tensor(PyObject*, SampleKey&) const { return false; }
-  static void set_seed(SampleKey& key, uint64_t seed) {
-    key.seed_low = static_cast<uint32_t>(seed);
-    key.seed_high = static_cast<uint32_t>(seed >> 32);
-  }
   // The kernel draws the seed, after its checks.
   bool give_seed(PyObject* generator, cpu::Common& op) {
     seed_.lend(torch.fresh_seed, generator, op);
     return true;
-  }
-  static void set_place(SampleKey& key, uint64_t first_sample, uint64_t call) {
-    key.sample = static_cast<uint32_t>(first_sample);
-    key.call = static_cast<uint32_t>(call);
   }
 
  private:

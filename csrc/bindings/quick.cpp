@@ -1,7 +1,7 @@
 // The short way into the kernels, for plain CPU tensors: torch's DLPack exchange table (DLPack 1.3, in newer versions of
 // torch) describes a tensor in C in tens of nanoseconds. Whatever is not plain, or not right, gives None, and the caller
 // takes the long way, which converts it or says what is wrong with it.
-#include "bindings/quick.h"
+#include "bindings/functions.h"
 
 #include <algorithm>
 #include <atomic>

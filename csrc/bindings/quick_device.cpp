@@ -1,6 +1,6 @@
 // The short way into the CUDA kernels, for plain tensors on a device, as quick.cpp is that into the CPU's: numbers that are the same
 // for all samples go to a kernel as its parameters, so that a call makes no tensor but its outputs and copies nothing to the device.
-#include "bindings/quick.h"
+#include "bindings/functions.h"
 
 #include "bindings/device_target.h"
 #include "bindings/short_function.h"

@@ -8,7 +8,7 @@
 //   begin(tensor, op)            whether the op, whose size is known now, runs where its first tensor lies
 //   borrow(value, x)             describes a tensor, if it lies there too
 //   number, pair                 how a number for each sample and a probability become fields
-//   takes_known_key, key_tensor, set_seed, set_place, give_seed  how a key does
+//   takes_known_key, key_tensor, give_seed  how a key does
 #pragma once
 
 #include <algorithm>
@@ -100,7 +100,9 @@ class TensorReader {
     good_ = static_cast<bool>(made_);
     for (int i = 0; good_ && i < count; ++i) {
       const bool asked = mask_ >> i & 1;
-      PyObject* const made = !asked ? Py_NewRef(Py_None) : i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_) : make_like(first_, torch.float32);
+      PyObject* const made = !asked          ? Py_NewRef(Py_None)
+                             : i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_)
+                                             : make_like(first_, torch.float32);
       PyTuple_SET_ITEM(made_.get(), i, made);
       Tensor tensor;
       good_ = !asked || (made != nullptr && target_.borrow(made, tensor) && fill(tensor, *each[i]));
@@ -217,8 +219,7 @@ class TensorReader {
     if (!target_.takes_known_key() || !word_of(rng, seed_name, seed) || !word_of(rng, sample_name, first_sample) ||
         !word_of(rng, call_name, call))
       return false;
-    Target::set_seed(key, seed);
-    Target::set_place(key, first_sample, call);
+    bindings::set_key(key, seed, first_sample, call);
     return static_cast<int64_t>(first_sample) + op_.samples <= kWords;
   }
 

@@ -1,6 +1,7 @@
 // Handlers by which programs that JAX has compiled for a GPU launch the CUDA kernels, on XLA's stream and without waiting for it. In the
 // SIMT shim the same run on the CPU, for the tests. fastblackout/jax/ffi.py registers them.
-#include "bindings/xla.h"
+#include "bindings/functions.h"
+
 #include "bindings/xla_device.h"
 #include "bindings/xla_handlers.h"
 

@@ -56,7 +56,7 @@ def flat(fields: Iterable[Any]) -> list[Any]:
 
 
 def _described(values: Iterable[Any]) -> list[Any]:
-    """What csrc/bindings/host_reader.h reads of arguments and outputs."""
+    """What csrc/bindings/record_reader.h reads of arguments and outputs."""
     given: list[Any] = []
     for value in flat(values):
         if type(value) is Array:
