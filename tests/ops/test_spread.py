@@ -134,6 +134,15 @@ def test_mask_keeps_what_is_outside():
     assert full.tolist() == [int(MASK.sum())] * 4
 
 
+def test_a_mask_whatever_numpy_is_told_of_small_numbers():
+    """A model input that is too small for a normal float32 is no error."""
+    how = {"rng": KEY, "max_count": 220, "mask": MASK, "scale": 1e-41}
+    with np.errstate(all="raise"):
+        drawn = fb.thin(X, 0.4, **how)
+    same(drawn, fb.thin(X, 0.4, **how))
+    assert drawn.model_input.any() and drawn.model_input.max() < np.finfo(np.float32).tiny
+
+
 def test_masked_loss():
     mask = np.broadcast_to(MASK, SHAPE)
     logits = torch.tensor(np.where(mask, np.log(Y), np.nan), dtype=torch.float32, requires_grad=True)

@@ -109,6 +109,17 @@ def test_tensors_and_other_counts(dtype):
         assert made[0].dtype == dtype and (made[0] == expected[name][0]).all()
 
 
+def test_what_a_network_gives_may_be_of_the_other_library():
+    """And max_count a bfloat16 tensor."""
+    expected = fb.tau_leap_step(X, births=Y, step=P, max_count=220, rng=KEY)
+    tensors = fb.tau_leap_step(torch.from_numpy(X), births=Y, step=P, max_count=220, rng=KEY)
+    numbers = fb.tau_leap_step(X, births=torch.from_numpy(Y), step=P, max_count=220, rng=KEY)
+    same(tensors, expected)
+    same(numbers, expected)
+    most = torch.full((1, 3, 1), 200.0).bfloat16()
+    same(fb.thin(torch.from_numpy(X), 0.5, max_count=most, rng=KEY), fb.thin(X, 0.5, max_count=200, rng=KEY))
+
+
 def test_batches_split():
     for name, part in steps(lambda array: array[1:3] if len(array) == 4 else array, rng=KEY.at(first_sample=3)).items():
         assert (part[0] == steps()[name][0][1:3]).all()
@@ -180,6 +191,9 @@ def one_at(number, other):
 
 ROWS = {"max_count": 220, "rng": None}
 ERRORS = {
+    "max_count: must be in 0..65535 for uint16 counts, got 70000": lambda: fb.bridge_step(
+        X.astype(np.uint16), LOGITS, P, max_count=70_000
+    ),
     "gain: must be finite and at least 0, got -1": lambda: fb.bridge_step(X, LOGITS, 0.5, gain=-FULL, **ROWS),
     "gain: must be finite and at least 0, got inf": lambda: fb.tau_leap_step(X, LOGITS, P, gain=np.inf, **ROWS),
     "tau_leap_step: gain: must be finite and at least 0, got -1": lambda: fb.tau_leap_step(

@@ -8,6 +8,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.ops import per_element_loss
+from fastblackout.ops.birth_loss import gradient_of
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.birth_loss import sum_sample
 from support.helpers import BACKENDS, using
@@ -164,6 +165,14 @@ def test_compiled(call):
         loss.backward(SLOPES)
         made.append(bits((loss.detach(), leaf.grad)))
     assert made[0] == made[1]
+
+
+def test_the_gradient_of_no_elements():
+    """As JAX asks for it."""
+    for shape in ((0, 3), (2, 0)):
+        logits, upstream, weight = np.zeros(shape, np.float32), np.ones(shape[0], np.float32), np.ones((*shape[:1], 3))
+        gradient = gradient_of(logits, upstream, np.zeros(shape), weight[:, : shape[1]], gain=np.ones((1, shape[1])))
+        assert gradient.shape == shape and gradient.dtype == np.float32
 
 
 def test_mask():
