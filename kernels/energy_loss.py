@@ -44,7 +44,7 @@ def _logit(at, step, draw, valid):
 def _parts(logit, offset):
     """(z, exp(-|z|), 1 / (1 + exp(-|z|))), z = 2 logit + offset"""
     z = (logit + logit) + offset
-    e = pf.exp_minus_abs(z)
+    e = pf.exp_minus_abs_or_nan(z)
     return z, e, tl.div_rn(tl.zeros_like(e) + 1.0, 1.0 + e)
 
 

@@ -37,6 +37,12 @@ def exp_minus_abs(x):
 
 
 @triton.jit
+def exp_minus_abs_or_nan(x):
+    """Of a NaN one, as of a GPU's, all of whose bits are set, exp_minus_abs makes a number."""
+    return tl.where(x == x, exp_minus_abs(x), x)
+
+
+@triton.jit
 def log1p_over(e):
     """log(1 + e) / e on [0, 1]."""
     poly = tl.zeros_like(e) + 5.36542246e-3
@@ -52,9 +58,9 @@ def log1p_over(e):
 
 @triton.jit
 def softplus(x):
-    """log(1 + exp(x)), within 4 ulp; 0 for x < -86.99."""
+    """log(1 + exp(x)), within 4 ulp; 0 for x < -86.99. Of a NaN one."""
     e = exp_minus_abs(x)
-    return tl.where(x > 0.0, x, 0.0) + e * log1p_over(e)
+    return tl.where(x < 0.0, 0.0, x) + e * log1p_over(e)
 
 
 @triton.jit
@@ -75,9 +81,9 @@ def log_float(a):
 
 @triton.jit
 def softplus_over(x, e):
-    """softplus(x) where x is positive, else log1p(e) / e, of e = exp(-|x|)."""
+    """softplus(x) where x is positive, else log1p(e) / e, of e = exp(-|x|); for 0 both are the same. Of a NaN one."""
     g = log1p_over(e)
-    return tl.where(x > 0.0, x + e * g, g)
+    return tl.where(x < 0.0, g, x + e * g)
 
 
 @triton.jit

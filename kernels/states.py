@@ -71,7 +71,7 @@ def _largest(at, step, x, offset, table, states, valid, KNOWN: tl.constexpr):
 @triton.jit
 def _weight(at, step, v, x, top, offset, table, valid, KNOWN: tl.constexpr):
     a = _log_of(_logit(at, step, v, valid), v, x, offset, table, valid, KNOWN)
-    return tl.where(v >= x, pf.exp_minus_abs((a - top).to(tl.float32)), 0.0)
+    return tl.where(v >= x, pf.exp_minus_abs_or_nan((a - top).to(tl.float32)), 0.0)
 
 
 @triton.jit

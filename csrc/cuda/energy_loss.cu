@@ -104,7 +104,7 @@ FB_KERNEL(kThreads, 4) energy_squares(FB_PARAM(EnergyLoss) op) {
     for (int s = 0; s < draws; ++s) {
       float y = 0.0f;
       if (inside) {
-        const float z = argument_of(op, at, s, offset, flags), some = exp_minus_abs(z);
+        const float z = argument_of(op, at, s, offset, flags), some = exp_minus_abs_or_nan(z);
         y = energy_draw(room, z, some, energy_inverse(some));
       }
       rows().v[s][e] = y;
@@ -159,7 +159,7 @@ FB_KERNEL(kThreads, 4) energy_grad(FB_PARAM(EnergyLoss) op) {
     const int64_t at = offset_of(op.logits, chunk.sample, i), to = offset_of(op.grad, chunk.sample, i);
 #pragma unroll 1
     for (int s = 0; s < draws; ++s) {
-      const float z = argument_of(op, at, s, offset, flags), some = exp_minus_abs(z), inverse = energy_inverse(some);
+      const float z = argument_of(op, at, s, offset, flags), some = exp_minus_abs_or_nan(z), inverse = energy_inverse(some);
       y[s][thread] = energy_draw(room, z, some, inverse);
       slope[s][thread] = energy_slope(room, some, inverse);
     }

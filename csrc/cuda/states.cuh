@@ -45,7 +45,7 @@ struct StateRow {
     const double n = static_cast<double>(v - x);
     return l + (factorial_at(factorials, static_cast<double>(v)) + known_rest(n, offset, factorial_at(factorials, n)));
   }
-  FB_DEVICE float weight(int v) const { return exp_minus_abs(static_cast<float>(log_of(v) - top)); }
+  FB_DEVICE float weight(int v) const { return exp_minus_abs_or_nan(static_cast<float>(log_of(v) - top)); }
 
   // Sum j of the weights, but for that of the state `but`
   FB_DEVICE double sum(int j, int but) const {

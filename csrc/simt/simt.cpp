@@ -118,7 +118,8 @@ bool Worker::release_warp(unsigned warp) {
     for (unsigned lane = 0; first + lane < end; ++lane) {
       if ((mask >> lane & 1u) == 0) continue;
       const Thread& t = threads[first + lane];
-      complete = complete && t.state == State::waiting && t.op == l.op && t.mask == l.mask && same(t.place, l.place);
+      complete = t.state == State::waiting && t.op == l.op && t.mask == l.mask && same(t.place, l.place);
+      if (!complete) break;
       values[lane] = t.value;
       ballot |= (t.value & 1u) << lane;
     }

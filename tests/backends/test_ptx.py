@@ -9,7 +9,6 @@ tests with AddressSanitizer too (.ci/nightly).
 """
 
 import datetime
-import json
 import os
 import re
 import subprocess
@@ -20,7 +19,7 @@ import pytest
 from support import ROOT, ptx_kernels
 from support.op_table import OPS
 from support.ptx_mutations import MUTATIONS
-from support.subprocesses import BOTH
+from support.subprocesses import BOTH, asked
 
 _simt = pytest.importorskip("fastblackout._simt", reason="fastblackout._simt is not built")
 pytestmark = [pytest.mark.timeout(3600), *ptx_kernels.needs_nvcc()]
@@ -34,30 +33,17 @@ def environment(sanitizer=True, **more):
     return {**os.environ, "PYTHONPATH": BOTH, "OMP_NUM_THREADS": "1", **checked, **more}
 
 
-def asked(program, *arguments):
-    """A function that asks a program of tests/support for a line of JSON."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-m", f"support.{program}", *map(str, arguments)]
-    with subprocess.Popen(command, cwd="/", env=environment(), **pipes) as process:
-
-        def ask(line):
-            print(line, file=process.stdin, flush=True)
-            return json.loads(process.stdout.readline())
-
-        yield ask
-        process.stdin.close()
-
-
 @pytest.fixture(scope="module")
 def product():
     every = 1 if ptx_kernels.ALL else 24
     schedules = 3 if ptx_kernels.ALL else 1
-    yield from asked("ptx_product", "90", every, datetime.date.today().toordinal() % every, schedules)
+    how = "90", every, datetime.date.today().toordinal() % every, schedules
+    yield from asked("ptx_product", *how, environment=environment())
 
 
 @pytest.fixture(scope="module")
 def mutations():
-    yield from asked("ptx_mutations")
+    yield from asked("ptx_mutations", environment=environment())
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -242,7 +242,7 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
         counts, shift, weights = torch.full((1, 3000), 10), torch.tensor([offset]), torch.tensor([weight]).double()
         counts[0, -1], draws[1, 0, -1], births[0, -1] = x, logit, born
         cuda.energy_loss(counts, draws, births, weights, shift, 10, loss[:1], norms, flag, module=_simt)
-        assert flag.item() == expected
+        assert flag.item() == expected and (logit == logit or loss[0].isnan())
         flag = new_flag()
         grad = torch.empty_like(draws)
         cuda.energy_loss_backward(counts, draws, births, weights, shift, 10, norms, grad, flag, module=_simt)

@@ -44,6 +44,18 @@ inline T from_bits(B bits) {
   return __builtin_bit_cast(T, bits);
 }
 
+// A float32 whose fraction has 7 bits, rounded to nearest even.
+struct bfloat {
+  uint16_t bits;
+
+  bfloat() = default;
+  explicit bfloat(float x) {
+    const uint32_t whole = from_bits<uint32_t>(x);
+    bits = static_cast<uint16_t>(x != x ? whole >> 16 | 1 : (whole + 0x7fff + (whole >> 16 & 1)) >> 16);
+  }
+  operator float() const { return from_bits<float>(static_cast<uint32_t>(bits) << 16); }
+};
+
 // The bits of what an instruction has computed.
 template <class T>
 inline auto bits_of(T x) {
@@ -78,6 +90,20 @@ inline T quotient(T a, T b) {
 template <class T>
 inline T remainder(T a, T b) {
   return b == 0 ? static_cast<T>(-1) : static_cast<T>(a - quotient(a, b) * b);
+}
+template <class T> inline T least_integer(T a, T b) { return a < b ? a : b; }
+template <class T> inline T greatest_integer(T a, T b) { return a > b ? a : b; }
+template <class T>
+inline T half_of(uint32_t a, int upper) {
+  return from_bits<T>(static_cast<uint16_t>(a >> 16 * upper));
+}
+template <class T>
+inline uint32_t two_halves(T lower, T upper) {
+  return bits_of(lower) | static_cast<uint32_t>(bits_of(upper)) << 16;
+}
+template <class T>
+inline uint32_t by_halves(T (*f)(T, T), uint32_t a, uint32_t b) {
+  return two_halves(f(half_of<T>(a, 0), half_of<T>(b, 0)), f(half_of<T>(a, 1), half_of<T>(b, 1)));
 }
 template <class B> inline uint32_t ones(B a) { return static_cast<uint32_t>(__builtin_popcountll(a)); }
 template <class B>
@@ -229,6 +255,15 @@ template <class T> inline bool lt(T a, T b) { return a < b; }
 template <class T> inline bool le(T a, T b) { return a <= b; }
 template <class T> inline bool gt(T a, T b) { return a > b; }
 template <class T> inline bool ge(T a, T b) { return a >= b; }
+template <class T>
+inline Two<bool> ordered_halves(bool (*compare)(T, T), uint32_t a, uint32_t b) {
+  bool made[2];
+  for (int i = 0; i < 2; ++i) {
+    const T x = half_of<T>(a, i), y = half_of<T>(b, i);
+    made[i] = numbers(x, y) && compare(x, y);
+  }
+  return {made[0], made[1]};
+}
 #define PTX_ALIAS(name, as) template <class T> inline bool name(T a, T b) { return as(a, b); }
 PTX_ALIAS(lo, lt) PTX_ALIAS(ls, le) PTX_ALIAS(hi, gt) PTX_ALIAS(hs, ge)
 PTX_ALIAS(equ, eq) PTX_ALIAS(neu, ne) PTX_ALIAS(ltu, lt) PTX_ALIAS(leu, le) PTX_ALIAS(gtu, gt) PTX_ALIAS(geu, ge)

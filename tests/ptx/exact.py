@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 FORMATS = {
     "f16": (11, -14, 15),
+    "bf16": (8, -126, 127),
     "f32": (24, -126, 127),
     "f64": (53, -1022, 1023),
 }  # digits, exponents of normal numbers
@@ -28,7 +29,7 @@ NAN = Float(0, None, True)
 
 
 def width(kind: str) -> int:
-    return 1 if kind == "pred" else int(kind[1:])
+    return 1 if kind == "pred" else int(kind.lstrip("bfsu"))
 
 
 def value(kind: str, bits: int):
@@ -37,7 +38,7 @@ def value(kind: str, bits: int):
     bits %= 1 << n
     if kind[0] == "s":
         return bits - (bits >> (n - 1) << n)
-    if kind[0] != "f":
+    if kind not in FORMATS:
         return bits
     digits, least, most = FORMATS[kind]
     sign, exponent, fraction = (
@@ -54,7 +55,7 @@ def value(kind: str, bits: int):
 def bits(kind: str, number, mode: str = "rn") -> int:
     """The bits of a number, of a float rounded to its type; a NaN is the canonical one, all ones without a sign."""
     n = width(kind)
-    if kind[0] != "f":
+    if kind not in FORMATS:
         return int(number) % (1 << n)
     digits, least, most = FORMATS[kind]
     infinite = ((1 << (n - digits)) - 1) << (digits - 1)

@@ -7,6 +7,7 @@ import math
 from fractions import Fraction
 
 from .exact import (
+    FORMATS,
     Float,
     added,
     bits,
@@ -99,9 +100,9 @@ def _converted(parts: list[str], mode: str, pattern: int) -> int:
     if "ftz" in parts:
         pattern = flushed(source, pattern)
     number = value(source, pattern)
-    if made[0] != "f":
-        return to_integer(made, source, number, mode) if source[0] == "f" else number
-    if source[0] != "f":
+    if made not in FORMATS:
+        return to_integer(made, source, number, mode) if source in FORMATS else number
+    if source not in FORMATS:
         number = Float(int(number < 0), Fraction(abs(number)))
     elif mode.endswith("i") and not number.nan and number.size is not None:
         number = Float(number.sign, Fraction(abs(rounded(number.exact, mode))))
@@ -125,9 +126,20 @@ def _approximation(family: str, parts: list[str], a: Float):
     return exact.exact - bound, exact.exact + bound
 
 
+def _pair(opcode: str, patterns: list[int]) -> int:
+    """Of an instruction on the two halves of 32 bits; what cvt takes first becomes the upper half."""
+    one = opcode.replace("x2", "")
+    if opcode.startswith("cvt"):
+        return computed(one, patterns[1:]) | computed(one, patterns[:1]) << 16
+    low, high = (computed(one, [x >> shift & 0xFFFF for x in patterns]) for shift in (0, 16))
+    return low & 1 | (high & 1) << 1 if opcode.startswith("setp") else low | high << 16
+
+
 def computed(opcode: str, patterns: list[int]):
     """The bits of a result, of those of the sources; None where the ISA leaves it open, of an approximation the
     (lowest, highest)."""
+    if "x2" in opcode:
+        return _pair(opcode, patterns)
     family, *parts = opcode.split(".")
     kind = parts[-1]
     n = width(kind)
@@ -144,7 +156,7 @@ def computed(opcode: str, patterns: list[int]):
         return patterns[0]
     if family == "cvt":
         return _converted(parts, mode, patterns[0]) % (1 << width(parts[-2]))
-    if kind[0] != "f":
+    if kind not in FORMATS:
         of_type = {"shl": 1, "shr": 1, "bfe": 1, "bfi": 2}.get(family, 4)  # the others are .u32 whatever the type
         numbers = [value(kind, x) for x in patterns[:of_type]] + patterns[of_type:]
         if family in (

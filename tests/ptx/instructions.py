@@ -14,8 +14,8 @@ in C++: an expression of the sources a, b, c, d. Types are those of the opcode's
 
 or u32 and pred as they are. $1 is the first suffix, $2 the second, $-2 the last but one; SPACE is the state space, t
 the thread, LINE the line of the instruction and the order in memory that its suffixes tell, and AT what threads that
-wait for one another must have in common. State spaces and .v2 or .v4 are left out in the opcodes of ld, st and atom
-here. A suffix .ftz flushes the float32s that are read and made. The functions are those of runtime.h.
+wait for one another must have in common. State spaces and .v2 or .v4 are left out in the opcodes of ld, st, atom
+and red here. A suffix .ftz flushes the float32s that are read and made. The functions are those of runtime.h.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _FLOAT = "{f32,ftz.f32,f64}"
 _DIRECTED = "{rz,rm,rp}"
 _WHOLE = "{rni,rzi,rmi,rpi}"
 _COMPARED = "{eq,ne,lt,le,gt,ge,lo,ls,hi,hs}"
-_ATOM = "atom{,.relaxed,.acquire,.release,.acq_rel}{,.cta,.gpu,.sys}"
+_ORDERED = "{eq,ne,lt,le,gt,ge,num}"
+_ORDERS, _SCOPES = (".relaxed", ".acquire", ".release", ".acq_rel"), (".cta", ".gpu", ".sys")
+_BOTH = [order + scope for order in _ORDERS for scope in _SCOPES] + [s + o for o in _ORDERS for s in _SCOPES]
+_ORDER = "{" + ",".join(["", *_ORDERS, *_SCOPES, *_BOTH]) + "}"  # LLVM writes the scope first
+_ATOM, _RED = f"atom{_ORDER}", f"red{_ORDER}"
 
 ROWS = (
     # Integers
@@ -49,6 +53,8 @@ ROWS = (
     ("neg.{s16,s32,s64}", "T T", "-a"),
     (f"min.{_INT}", "T T T", "a < b ? a : b"),
     (f"max.{_INT}", "T T T", "a > b ? a : b"),
+    ("min.s16x2", "b32 b32 b32", "by_halves(least_integer<int16_t>, a, b)"),
+    ("max.s16x2", "b32 b32 b32", "by_halves(greatest_integer<int16_t>, a, b)"),
     ("popc.{b32,b64}", "u32 B", "ones(a)"),
     ("clz.{b32,b64}", "u32 B", "leading_zeros(a)"),
     ("bfind.{u32,s32,u64,s64}", "u32 T", "highest_bit(a)"),
@@ -91,8 +97,14 @@ ROWS = (
     ("setp.{eq,ne}.{b16,b32,b64}", "p|q B B", "both($1(a, b))"),
     (f"setp.{_COMPARED}.{_INT}", "p|q T T", "both($1(a, b))"),
     (f"setp.{_COMPARED}.{{and,or,xor}}.{_INT}", "p|q T T pred", "both_$2($1(a, b), c)"),
-    (f"setp.{{eq,ne,lt,le,gt,ge,num}}.{_FLOAT}", "p|q T T", "both(numbers(a, b) && $1(a, b))"),
-    (f"setp.{{equ,neu,ltu,leu,gtu,geu,nan}}.{_FLOAT}", "p|q T T", "both(!numbers(a, b) || $1(a, b))"),
+    (f"setp.{_ORDERED}.{{f16,bf16,f32,ftz.f32,f64}}", "p|q T T", "both(numbers(a, b) && $1(a, b))"),
+    (
+        "setp.{equ,neu,ltu,leu,gtu,geu,nan}.{f16,bf16,f32,ftz.f32,f64}",
+        "p|q T T",
+        "both(!numbers(a, b) || $1(a, b))",
+    ),
+    (f"setp.{_ORDERED}.f16x2", "p|q b32 b32", "ordered_halves($1<half>, a, b)"),
+    (f"setp.{_ORDERED}.bf16x2", "p|q b32 b32", "ordered_halves($1<bfloat>, a, b)"),
     ("selp.{b16,u16,s16,b32,u32,s32,f32,b64,u64,s64,f64}", "B B B pred", "c ? a : b"),
     # Conversions
     (f"cvt.{_ANY_INT}.{_ANY_INT}", "D T", "D(a)"),
@@ -101,8 +113,10 @@ ROWS = (
     (f"cvt.{_WHOLE}.{{f32.f32,ftz.f32.f32,f64.f64}}", "T T", "$1(a)"),
     (f"cvt.rn.{{f16,f32,f64}}.{_ANY_INT}", "D T", "D(a)"),
     (f"cvt.{_DIRECTED}.{{f32,f64}}.{_ANY_INT}", "D T", "directed<$1>(converted<D, T>, a)"),
-    ("cvt.{f32.f16,f64.f16,f64.f32}", "D T", "D(a)"),
-    ("cvt.rn.{f32.f64,f16.f32,f16.f64}", "D T", "D(a)"),
+    ("cvt.{f32.f16,f64.f16,f32.bf16,f64.bf16,f64.f32}", "D T", "D(a)"),
+    ("cvt.rn.{f32.f64,f16.f32,bf16.f32,f16.f64}", "D T", "D(a)"),
+    ("cvt.rn.f16x2.f32", "b32 T T", "two_halves(half(b), half(a))"),
+    ("cvt.rn.bf16x2.f32", "b32 T T", "two_halves(bfloat(b), bfloat(a))"),
     (f"cvt.{_DIRECTED}.f32.f64", "D T", "directed<$1>(converted<D, T>, a)"),
     # Moves
     ("mov.{pred,b16,u16,s16,b32,u32,s32,f32,b64,u64,s64,f64}", "B B", "a"),
@@ -120,12 +134,18 @@ ROWS = (
     (f"{_ATOM}.{{inc,dec}}.u32", "T [] T", "atomic<SPACE>(t, a, LINE, then_$-2<T>, b, T())"),
     (f"{_ATOM}.{{and,or,xor,exch}}.{{b32,b64}}", "B [] B", "atomic<SPACE>(t, a, LINE, then_$-2<B>, b, B())"),
     (f"{_ATOM}.cas.{{b32,b64}}", "B [] B B", "atomic<SPACE>(t, a, LINE, then_cas<B>, b, c)"),
+    (f"{_RED}.{{add,min,max}}.{{u32,s32,u64}}", "- [] T", "atomic<SPACE>(t, a, LINE, then_$-2<T>, b, T())"),
+    (f"{_RED}.{{and,or,xor}}.{{b32,b64}}", "- [] B", "atomic<SPACE>(t, a, LINE, then_$-2<B>, b, B())"),
     ("membar.{cta,gl,sys}", "-", "fence(t, LINE)"),
     ("fence.{acq_rel,sc}.{cta,gpu,sys}", "-", "fence(t, LINE)"),
     # Threads that wait for one another
     ("bar.sync", "- u32", "wait_for_block(t, AT, a, LINE)"),
     ("bar.warp.sync", "- u32", "wait_for_warp(t, AT, a)"),
     ("shfl.sync.{up,down,bfly,idx}.b32", "B|q B u32 u32 u32", "shuffled(t, AT, lane_$2, a, b, c, d, LINE)"),
+    ("redux.sync.{add,min,max}.{u32,s32}", "T T u32", "reduced(t, AT, then_$-2<T>, a, b)"),
+    ("redux.sync.{and,or,xor}.b32", "B B u32", "reduced(t, AT, then_$-2<B>, a, b)"),
+    ("ldmatrix.sync.aligned.m8n8.x4.shared.b16", "b128 [shared]", "load_matrices(t, AT, a, LINE)"),
+    ("stmatrix.sync.aligned.m8n8.x4.shared.b16", "- [shared] b128", "store_matrices(t, AT, a, b, LINE)"),
     ("vote.sync.{all,any,uni}.pred", "pred pred u32", "vote_$2(votes(t, AT, a, b), b & present(t))"),
     ("vote.sync.ballot.b32", "u32 pred u32", "votes(t, AT, a, b)"),
     # Control

@@ -192,4 +192,45 @@ inline Two<uint32_t> shuffled(const Thread& t, simt::Place at, Two<int> (*lane_f
   return {static_cast<uint32_t>(there ? got : t.poison), from.second};
 }
 
+// The sum, or the like, of the values of a mask's lanes: of each and those before it, then for all that of the last.
+template <class T>
+inline T reduced(const Thread& t, simt::Place at, T (*then)(T, T, T), T a, uint32_t mask) {
+  int lanes[32], count = 0, rank = 0;
+  for (int lane = 0; lane < 32; ++lane)
+    if ((mask & present(t)) >> lane & 1) {
+      if (lane == lane_of(t)) rank = count;
+      lanes[count++] = lane;
+    }
+  const auto of = [&](int which) { return static_cast<T>(t.machine.meet(simt::Op::shuffle, mask, a, lanes[which], at)); };
+  for (int step = 1; step < count; step *= 2) {
+    const T before = of(rank < step ? rank : rank - step);
+    if (rank >= step) a = then(before, a, T());
+  }
+  return of(count - 1);
+}
+
+// Four matrices of 8 rows of 16 bytes: lane 8 i + k gives the address of row k of matrix i, and has a word of each, lane
+// 4 k + i word i of row k.
+typedef unsigned __int128 uint128_t;
+
+struct Rows {
+  uint64_t at[4];
+
+  Rows(const Thread& t, simt::Place place, uint64_t own, Line line) {
+    checked<shared>(t, own, 16, line);
+    const int lane = lane_of(t);
+    for (int i = 0; i < 4; ++i) at[i] = t.machine.meet(simt::Op::shuffle, ~0u, own, 8 * i + lane / 4, place) + lane % 4 * 4;
+  }
+};
+inline uint128_t load_matrices(const Thread& t, simt::Place place, uint64_t own, Line line) {
+  const Rows rows(t, place, own, line);
+  uint128_t made = 0;
+  for (int i = 0; i < 4; ++i) made |= uint128_t{load<shared, uint32_t>(t, rows.at[i], line)} << 32 * i;
+  return made;
+}
+inline void store_matrices(const Thread& t, simt::Place place, uint64_t own, uint128_t x, Line line) {
+  const Rows rows(t, place, own, line);
+  for (int i = 0; i < 4; ++i) store<shared>(t, rows.at[i], static_cast<uint32_t>(x >> 32 * i), line);
+}
+
 }  // namespace ptx

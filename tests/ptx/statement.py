@@ -6,7 +6,7 @@ import re
 
 from .instructions import TABLE, Meaning
 from .parse import Address, Group, Instruction, Operand
-from .values import Operands, bits_in, c_type, plain
+from .values import FLOATS, Operands, bits_in, c_type, plain
 
 _SPACES = {
     "global": "global",
@@ -30,7 +30,7 @@ def statement(operands: Operands, each: Instruction) -> str:
 def _instruction(operands: Operands, each: Instruction) -> str:
     family, *suffixes = each.opcode.split(".")
     space, vector = "generic", 1
-    if family in ("ld", "st", "atom"):
+    if family in ("ld", "st", "atom", "red"):
         for suffix in list(suffixes):
             if suffix in _SPACES:
                 space = _SPACES[suffix]
@@ -64,7 +64,7 @@ class _Statement:
     def _kind(self, code: str) -> str:
         """u32 or the like of a type of the table."""
         if code in ("T", "B", "V"):
-            return self.kind if code == "T" or self.kind == "pred" else f"b{self.kind[1:]}"
+            return self.kind if code == "T" or self.kind == "pred" else f"b{bits_in(self.kind)}"
         if code == "W":
             return f"{self.kind[0]}{2 * int(self.kind[1:])}"
         return self.suffixes[-2] if code == "D" else code
@@ -96,10 +96,9 @@ class _Statement:
             "LINE": self._line(),
             "SPACE": self.space,
         }
-        words |= {code: c_type(self._kind(code)) for code in "TBDW" if re.search(rf"\b{code}\b", self.meaning.text)}
-        words["V"] = (
-            c_type(self._kind("V")) if self.vector == 1 else f"Vector<{c_type(self._kind('V'))}, {self.vector}>"
-        )
+        words |= {code: c_type(self._kind(code)) for code in "TBDWV" if re.search(rf"\b{code}\b", self.meaning.text)}
+        if self.vector > 1:
+            words["V"] = f"Vector<{c_type(self._kind('V'))}, {self.vector}>"
         words["AT"] = f'(simt::Place{{"{self.each.opcode} of line {self.each.line}", "{self.each.opcode}", 0}})'
         expression = re.sub(
             r"\$-?\d|\b(?:[abcdTBDWV]|LINE|SPACE|AT)\b", lambda m: (words | given)[m[0]], self.meaning.text
@@ -164,10 +163,10 @@ class _Statement:
                 for i, x in enumerate(operand.each)
             ]
             return f"{{ const auto made = {expression}; {' '.join(parts)} }}"
-        if first in ("T", "D") and kind[0] == "f":
+        if first in ("T", "D") and kind in FLOATS:
             value = f"static_cast<{c_type(kind)}>({expression})"
             expression = f"bits_of({f'flushed({value})' if self._flushes(first) else value})"
-            kind = f"b{kind[1:]}"
+            kind = f"b{bits_in(kind)}"
         return self._put(operand.each[0] if isinstance(operand, Group) else operand, kind, expression)
 
     def _put(self, operand: Operand, kind: str, expression: str) -> str:

@@ -22,6 +22,7 @@ OTHERS = (
     "ld",
     "st",
     "atom",
+    "red",
     "cvta",
     "cp",
     "membar",
@@ -29,11 +30,14 @@ OTHERS = (
     "bar",
     "shfl",
     "vote",
+    "redux",
+    "ldmatrix",
+    "stmatrix",
     "bra",
     "call",
     "ret",
     "trap",
-)  # test_threads.py
+)  # test_threads.py, test_warps.py
 OPCODES = [opcode for opcode in TABLE if opcode.split(".")[0] not in OTHERS]
 RNG = random.Random(0)
 THREADS = 256
@@ -46,7 +50,7 @@ def edges(kind: str) -> list[int]:
     every = (1 << n) - 1
     if kind == "pred":
         return [0, 1]
-    if kind[0] != "f":
+    if kind not in FORMATS:
         near = [
             0,
             1,
@@ -78,6 +82,8 @@ def edges(kind: str) -> list[int]:
     ends = (
         [Fraction((1 << k) + d) for k in (7, 15, 31, 32, 63, 64) for d in (-1, Fraction(-1, 2), 0, 1)] if n > 16 else []
     )
+    if kind == "f32":  # halves of .bf16, the last on the way to an infinity
+        found += [one + 0x8000, one + 0x8001, one + 0x18000, infinite - 0x8000, infinite - 0x8001]
     made = [bits(kind, value("f64", bits_of_fraction(Fraction(x)))) for x in [*numbers, *ends]]
     found += [x for x in made if x < infinite] + [RNG.randrange(infinite) for _ in range(2)]
     return [x | sign << (n - 1) for x in dict.fromkeys(found) for sign in (0, 1)]
@@ -93,7 +99,9 @@ def kind_of(code: str, opcode: str) -> str:
     last = parts[-1]
     if code in ("p", "q", "pred"):
         return "pred"
-    return {"T": last, "B": last, "W": f"{last[0]}{width(last) * 2}", "D": parts[-2]}.get(code, code)
+    if code == "W":
+        return f"{last[0]}{width(last) * 2}"
+    return {"T": last, "B": last, "D": parts[-2]}.get(code, code)
 
 
 def register(kind: str) -> str:
@@ -148,6 +156,9 @@ def cases(opcode: str) -> list[tuple[int, ...]]:
     kinds = [kind_of(code, opcode) for code in TABLE[opcode].types[1:]]
     if opcode.startswith(("prmt", "lop3", "bfi", "bfe")):
         return [tuple(RNG.choice([RNG.getrandbits(width(k)), *edges(k)]) for k in kinds) for _ in range(MOST)]
+    if opcode.endswith("x2"):
+        halves = edges(kind_of("T", opcode).removesuffix("x2"))
+        return [tuple(RNG.choice(halves) | RNG.choice(halves) << 16 for _ in kinds) for _ in range(MOST)]
     sets = [edges(kind) for kind in kinds]
     found = list(itertools.product(*sets[:2]))
     if len(found) > MOST:

@@ -3,45 +3,16 @@ the PTX ISA."""
 
 from __future__ import annotations
 
-import functools
 import re
 
-import numpy as np
 import pytest
 
-from ptx.harness import HEADER, library, run
+from ptx.harness import HEADER
 from ptx.parse import PtxError, parse
+from ptx.threads import kernel, result
 from ptx.write import write
 
 pytest.importorskip("fastblackout._simt", reason="fastblackout._simt is not built")
-
-REGISTERS = (
-    ".reg .pred %p<9>; .reg .b16 %rs<9>; .reg .b32 %r<30>; .reg .b64 %rd<20>; .reg .f32 %f<9>; .reg .f64 %fd<9>;"
-)
-# %rd0: the first array; %rd2: the place of the thread in the second, of 8 bytes each; %r0: the thread
-START = "ld.param.u64 %rd0, [p0]; ld.param.u64 %rd1, [p1]; mov.u32 %r0, %tid.x; "
-START += "mul.wide.u32 %rd2, %r0, 8; add.s64 %rd2, %rd1, %rd2;"
-
-
-def kernel(body: str, name: str = "k") -> str:
-    return f".entry {name}(.param .u64 p0, .param .u64 p1) {{ {REGISTERS} {START} {body}\nret; }}"
-
-
-@functools.cache
-def kernels(*bodies: str, before: str = ""):
-    """The first, k0, begins on line 4."""
-    return library(HEADER + before + "\n".join(kernel(body, f"k{i}") for i, body in enumerate(bodies)))
-
-
-def result(body: str, given=(), threads=1, shared=0, before="", poison=None, among=()) -> list[int]:
-    """What each thread leaves at [%rd2], which holds all ones at first; among: bodies that are compiled together."""
-    made = kernels(*(among or [body]), before=before)
-    if poison is not None:
-        made.settings.poison = poison
-    out = np.full(max(threads, 1), 2**64 - 1, np.uint64)
-    array = np.array(given or [0, 0, 0, 0], np.uint64)
-    run(made, f"k{among.index(body) if among else 0}", array, out, threads=threads, shared=shared)
-    return out.tolist()
 
 
 @pytest.mark.parametrize(
@@ -167,6 +138,14 @@ def test_more_atomics():
         ld.acquire.gpu.u32 %r5, [%rd0]; cvt.u64.u32 %rd5, %r5;
         st.global.u64 [%rd2], %rd5;"""
     assert result(body, [0]) == [3]
+
+
+@pytest.mark.parametrize("order", ["", ".global", ".relaxed.gpu.global", ".global.gpu.relaxed", ".release.gpu"])
+def test_atomics_that_return_nothing(order):
+    each = [row for row in ATOMICS if not row[0].startswith(("inc", "dec", "exch"))]
+    body = "red{}.{} [%rd0], {}; ld.global.u32 %r5, [%rd0]; cvt.u64.u32 %rd5, %r5; st.global.u64 [%rd2], %rd5;"
+    among = tuple(body.format(order, operation, b) for operation, b, _ in each)
+    assert [result(text, [2**32 - 1], among=among) for text in among] == [[want] for *_, want in each]
 
 
 def shuffled(mode, b, c, threads=32, mask=0xFFFFFFFF, guard=""):

@@ -19,6 +19,7 @@ _SPECIAL = {
     for name, value in (("tid", "0"), ("ctaid", "0"), ("ntid", "1"), ("nctaid", "1"))
     for axis in "yz"
 }
+FLOATS = {"f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double"}
 
 
 def plain(name: str) -> str:
@@ -38,13 +39,13 @@ def number(text: str, bits: int) -> int:
 
 
 def bits_in(kind: str) -> int:
-    return 1 if kind == "pred" else int(kind[1:])
+    return 1 if kind == "pred" else int(kind.lstrip("bfsu"))
 
 
 def c_type(kind: str) -> str:
     """The C++ type of u8, s8, b8, f16, pred and so on."""
-    if kind[0] == "f":
-        return {"f16": "half", "f32": "float", "f64": "double"}[kind]
+    if kind in FLOATS:
+        return FLOATS[kind]
     return "bool" if kind == "pred" else f"{'' if kind[0] == 's' else 'u'}int{kind[1:]}_t"
 
 
@@ -123,6 +124,6 @@ class Operands:
         """Bits of a wider or equal type as a number of a type."""
         if kind == "pred":
             return raw if bits == 1 else f"({raw} != 0)"
-        if kind[0] == "f":
-            return f"from_bits<{c_type(kind)}>(static_cast<{c_type('b' + kind[1:])}>({raw}))"
+        if kind in FLOATS:
+            return f"from_bits<{c_type(kind)}>(static_cast<uint{bits_in(kind)}_t>({raw}))"
         return f"static_cast<{c_type(kind)}>({raw})"

@@ -163,6 +163,13 @@ def replace_by(made: Library) -> None:
         _simt.replace(_kernels_of_the_shim()[common_name(name)], name, made.address(name), made.shared, entry.sizes)
 
 
+def launches() -> dict[str, int]:
+    """How often each kernel was launched."""
+    from fastblackout import _simt
+
+    return _simt.replaced()
+
+
 def set_up(architecture: str, approximations: int, poison: int, races: bool) -> None:
     """How approximate instructions err, what registers hold before they are written, and whether a race is an error."""
     for made in libraries(architecture).values():

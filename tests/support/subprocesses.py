@@ -57,3 +57,17 @@ def report_of(program, *arguments, folder, environment=None, timeout=None):
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, timeout=timeout, check=True
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def asked(program, *arguments, environment):
+    """Yields a function that asks a program of this folder, which goes on running, for a line of JSON."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", f"support.{program}", *map(str, arguments)]
+    with subprocess.Popen(command, cwd="/", env=environment, **pipes) as process:
+
+        def ask(line):
+            print(line, file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()

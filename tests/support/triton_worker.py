@@ -1,9 +1,12 @@
 """Runs one group of cases through the Triton interpreter and compares each with the CPU ops; started by test_triton.py.
+Given the name of a single test and the word compiled, it runs that on what Triton compiles (ptx_triton.py), for
+test_ptx_triton.py.
 
 A process of its own, since TRITON_INTERPRET must be set before triton is imported, and interpreted and compiled kernels
 do not mix in one. Prints one JSON line: {"cases": number, "failures": [text, ...]}.
 """
 
+import importlib
 import json
 import sys
 import traceback
@@ -16,10 +19,9 @@ from support.triton_interpreter import quicken
 
 
 def run(group):
-    if group == "single":
-        singles = *triton_single.SINGLE, *triton_states.SINGLE, *triton_laws.SINGLE
-        todo = [(test.__name__, test) for test in singles]
-    else:
+    singles = *triton_single.SINGLE, *triton_states.SINGLE, *triton_laws.SINGLE
+    todo = [(test.__name__, test) for test in singles if group in ("single", test.__name__)]
+    if not todo:
         functions = vars(triton_states)
         check_case = functions[group]
         todo = [
@@ -39,6 +41,7 @@ def run(group):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # NumPy's, of the overflows that GPUs do not mention
-    assert sys.modules["fastblackout.kernels.launch"].INTERPRETED
-    quicken()
+    compiled = sys.argv[2:] == ["compiled"]
+    assert compiled != sys.modules["fastblackout.kernels.launch"].INTERPRETED
+    importlib.import_module("support.ptx_triton").replace() if compiled else quicken()
     print(json.dumps(run(sys.argv[1])))

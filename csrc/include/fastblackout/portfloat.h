@@ -100,6 +100,9 @@ FB_HD float exp_minus_abs(float x) {
   return exp_of(whole, r, polynomial(r, FB_EXP_SERIES));
 }
 
+// Of a NaN one, as of a GPU's, all of whose bits are set, times_power makes a number.
+FB_HD float exp_minus_abs_or_nan(float x) { return x == x ? exp_minus_abs(x) : x; }
+
 // log(1 + e) / e on [0, 1]. Where x < -82, products with e are subnormal, which costs some processors a hundred clocks each and
 // changes no bit.
 FB_HD float log1p_over(float e) { return polynomial(e, FB_LOG1P_SERIES); }
