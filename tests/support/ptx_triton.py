@@ -113,6 +113,6 @@ def launches() -> dict[str, int]:
 
 
 def set_up(kernels: str, approximations: int, poison: int, races: bool) -> None:
-    """As in ptx_kernels.py, for the kernels that have been compiled and those that will be; races are not looked for."""
+    """As in ptx_kernels.py, for the kernels that have been compiled and those that will be; without the race finder."""
     assert not races
     _settings[:] = approximations, poison
