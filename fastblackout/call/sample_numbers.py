@@ -39,7 +39,8 @@ class Rule(NamedTuple):
 
     def refuse(self, op: str, argument: str, value: float) -> NoReturn:
         bound = "" if self.low == -math.inf else f" and {'above' if self.open_low else 'at least'} {self.low:g}"
-        raise ValueError(f"{op}: {argument}: must be {'in [0, 1]' if self.unit else f'finite{bound}'}, got {value!r}")
+        rule = "must be in [0, 1]" if self.unit else f"must be finite{bound}"
+        raise ValueError(f"{op}: {argument}: {rule}, got {value!r}")
 
 
 FINITE = Rule()

@@ -18,15 +18,14 @@ from ..call.outputs import Outputs, given_back
 WEIGHT = PerSample("weight", "float64")
 
 
-class _Coefficient(Kept):
-    """Upstream gradient times weight. It may be any number: that of a scaled loss may well be infinite."""
+class _Coefficient(PerSample):
+    """Upstream gradient times weight. On the host it may be any number: that of a scaled loss may well be infinite."""
 
     def canon(self, call: Call, value: Any) -> tuple[Any]:
-        (made,) = super().canon(call, value)
-        return (made.detach().contiguous() if call.through_torch else made,)
+        return super().canon(call, value) if call.through_torch else Kept(*self.names).canon(call, value)
 
 
-_COEFFICIENT = _Coefficient("coefficient")
+_COEFFICIENT = _Coefficient("coefficient", "float64")
 
 
 def declare_loss(
