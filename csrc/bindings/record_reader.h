@@ -21,18 +21,19 @@ class PythonArray : public Array {
   explicit PythonArray(const py::object& given) {
     sizes = sizes_;
     strides = strides_;
-    if (py::isinstance<py::array>(given)) {
-      const auto array = py::reinterpret_borrow<py::array>(given);
-      data = static_cast<char*>(const_cast<void*>(array.data()));
-      dtype = dtype_of_numpy(array.dtype().kind(), array.itemsize());
-      for (py::ssize_t d = 0; d < array.ndim(); ++d) append(array.shape(d), array.strides(d) / array.itemsize());
+    if (py::isinstance<py::tuple>(given)) {
+      const auto parts = py::reinterpret_borrow<py::tuple>(given);
+      data = reinterpret_cast<char*>(parts[0].cast<uintptr_t>());
+      dtype = static_cast<Dtype>(parts[1].cast<int>());
+      const py::tuple shape = parts[2], steps = parts[3];
+      for (size_t d = 0; d < shape.size(); ++d) append(shape[d].cast<int64_t>(), steps[d].cast<int64_t>());
       return;
     }
-    const auto parts = py::reinterpret_borrow<py::tuple>(given);
-    data = reinterpret_cast<char*>(parts[0].cast<uintptr_t>());
-    dtype = static_cast<Dtype>(parts[1].cast<int>());
-    const py::tuple shape = parts[2], steps = parts[3];
-    for (size_t d = 0; d < shape.size(); ++d) append(shape[d].cast<int64_t>(), steps[d].cast<int64_t>());
+    const auto array = py::reinterpret_borrow<py::array>(given);
+    const py::ssize_t rank = array.ndim(), bytes = array.itemsize(), *const shape = array.shape(), *const steps = array.strides();
+    data = static_cast<char*>(const_cast<void*>(array.data()));
+    dtype = dtype_of_numpy(array.dtype().kind(), bytes);
+    for (py::ssize_t d = 0; d < rank; ++d) append(shape[d], steps[d] / bytes);
   }
   PythonArray(const PythonArray&) = delete;
 
