@@ -167,7 +167,8 @@ def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
 @pytest.mark.parametrize("found", [1.0, 3.0])
 def test_what_is_no_better_than_the_grid_early_is_not_kept(found):
     """Judged with distances of 2 for the grid early and `found` for what a search found, for each of two keys."""
-    work = _Work(births_model(), SCHEDULE, data_of(), 12, 1, None)
+    model = births_model()
+    work = _Work(model, model.head_object, SCHEDULE, data_of(), 12, 1, None)
     distances = iter([2.0, found] * 2)
     work.__dict__["_unseen"] = (6, lambda images: next(distances), 1.0)
     best = Point(3, (-1.0, -1.0), (0.7, 0.7, 0.7), "draw")
