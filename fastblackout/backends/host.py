@@ -21,9 +21,9 @@ def run(
 ) -> None:
     """The C++ kernel `name`, or its twin by keywords; writes `made`: outputs by name, None where one is not asked for.
 
-    backend: "cpu" or "reference". fields: the record of the call: arrays, numbers of samples as NumPy (samples,), the
-    key as a fb.Philox.
-    Outputs are arrays, or NumPy (samples,). size: samples, and elements of one.
+    backend: "cpu" or "reference". fields: the record of the call: arrays, numbers of samples as NumPy (samples,), other
+    numbers, None for what is left out, the key as a fb.Philox. Outputs are arrays, or NumPy (samples,). size: samples,
+    and elements of one.
     """
     if backend == "cpu":
         kernel = getattr(select.cpu_module(name), name)

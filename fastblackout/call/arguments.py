@@ -56,7 +56,7 @@ class Argument:
             raise TypeError(f"{call.op}: {self.names[0]}: must be given, {missing}, got None")
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
-        """The fields that kernels read, one for each of `parts`: Arrays, numbers, None for what is left out; numbers of
+        """What kernels read, one for each of `fields`: Arrays, numbers, None for what is left out; numbers of
         samples are NumPy (B,), checked, or where call.through_torch tensors on the device."""
         raise NotImplementedError
 

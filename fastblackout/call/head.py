@@ -76,7 +76,7 @@ class Head(Argument):
 
 
 class MaxCountOfHead(MaxCount):
-    """The largest count of an op with a head, before it in the record."""
+    """The largest count of an op whose record has the head before it."""
 
     def canon(self, call: Call, value: Any) -> tuple[int]:
         (made,) = super().canon(call, value)

@@ -1,4 +1,4 @@
-"""Numbers of samples, as callers give them, made what the host's kernels read: NumPy (B,), checked here and only here.
+"""Numbers of samples, as callers give them, made what the host's kernels read, NumPy (B,), and the rules they follow.
 
 tensors.py makes them tensors on a device, by the same rules.
 """
@@ -81,7 +81,7 @@ def _pair(op: str, argument: str, value: Any, samples: int) -> tuple[NDArray[Any
     return _for_each(p, samples), _for_each(q, samples)
 
 
-# One number for all samples comes with nearly every call: a center of 0, a scale of 1, the p of a step.
+# One number for all samples comes with nearly every call: a center of 0, a scale of 1, the p of a step (-0.0 is 0).
 @functools.lru_cache(maxsize=256)
 def _one_for_all(op: str, argument: str, value: float, samples: int, rule: Rule) -> NDArray[Any]:
     return _for_each(_checked(op, argument, value, samples, rule), samples)

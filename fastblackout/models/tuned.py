@@ -82,18 +82,20 @@ def nearest(tuned: Mapping[int, Tuned], steps: int) -> Tuned:
 
 
 def tuned_at(tuned: Mapping[int, Tuned], steps: int, schedule: Schedule, max_count: int) -> Tuned | None:
-    """What was found for so many steps, else what follows from the nearest number of steps; None if that is too FAR, or
-    if it was not searched and there is none on the other side.
+    """What was found for so many steps, else what follows from the nearest number that was searched, unless that is too
+    FAR; else from the nearest number of all, where there are some on both sides; else None.
 
     In logit p the nearest number's times lie by some amounts away from the grid "early" with as many steps. These
     amounts, interpolated, move the grid "early" with `steps` steps. The guidance is interpolated alike.
     """
     if steps in tuned:
         return tuned[steps]
-    near = nearest(tuned, steps)
-    far = not near.steps / FAR <= steps <= near.steps * FAR
-    if far or (near.distance is None and not min(tuned) < steps < max(tuned)):
-        return None
+    searched = {number: one for number, one in tuned.items() if one.distance is not None}
+    near = nearest(searched or tuned, steps)
+    if near.distance is None or not near.steps / FAR <= steps <= near.steps * FAR:
+        near = nearest(tuned, steps)
+        if near.distance is not None or not min(tuned) < steps < max(tuned):
+            return None
     moves = between(moves_of(schedule, max_count, near.times), steps - 1)
     times = moved_times(schedule, max_count, moves)
     return near._replace(times=tuple(times), guidance=tuple(between(np.array(near.guidance), steps).tolist()))

@@ -197,7 +197,7 @@ class Trainer:
     def find_times(self) -> None:
         """Find when few steps of the model are taken, for the description of the last checkpoint (tuning/even.py).
 
-        Nothing is done where it would take more than a twentieth of what the training takes, nor for tables and heads
+        Nothing is done where the training saw fewer than 20 times as many images as this does, nor for tables and heads
         that are no law, of which it was not measured whether it helps.
         """
         seen, known = self.total * self.config.batch, self.head.gives_law and not self.dataset.is_table

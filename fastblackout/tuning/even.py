@@ -1,10 +1,11 @@
-"""Times that need no search: each step leaves the same share of what is not known yet.
+"""Times that need no search: each step but the last leaves the same share of what is not known yet.
 
 e(p) is the mean squared error of the image that a model expects, in whole counts, given the particles of a share p of
-it: the variance of the images at p = 0, and 0 at p = 1. (Of an implicit head it is the error of a draw.) Of n steps the
-i-th ends where log e has fallen by i / n of FALL since black, or of what it has fallen by where LAST_ALIVE are alive,
-if that is less. So the times follow the model: few particles tell much of a large image, and more are needed of a small
-one. A training ends with these times, and a search begins with them.
+it: the variance of the images at p = 0, and 0 at p = 1. (Of an implicit head it is the error of a draw.) All but the
+last of n steps lower log e by FALL / n each, or by an n-th of what it has fallen by where LAST_ALIVE are alive, if that
+is less; the last goes to the image. So the times follow the model: few particles tell much of a large image, and more
+are needed of a small one. A training of images whose head gives a law ends with these times (training/trainer.py), and
+a search begins with them.
 """
 
 from __future__ import annotations
@@ -74,5 +75,5 @@ def even_times(model: Any, schedule: Schedule, x_0: Tensor, labels: Tensor | Non
 
 
 def _rising(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same numbers, but for those that do not lie above the one before, which are moved above it by a little."""
-    return np.maximum.accumulate(p * (1 + 1e-12 * np.arange(len(p))))
+    """The numbers, each moved up by a little more than the one before, so that equal ones rise."""
+    return np.maximum.accumulate(p) * (1 + 1e-12 * np.arange(len(p)))

@@ -148,6 +148,10 @@ def test_times_that_were_not_searched_serve_the_numbers_between_them():
     rule = {2: TWO._replace(distance=None), 5: FIVE._replace(distance=None)}
     assert tuned_at(rule, 4, SCHEDULE, 255).times != tuple(SCHEDULE.grid(4, "early", 255))
     assert tuned_at(rule, 1, SCHEDULE, 255) is tuned_at(rule, 6, SCHEDULE, 255) is None
+    both = {2: TWO, 5: rule[5], 20: rule[5]}  # beside one that was searched they stand for their own numbers
+    assert tuned_at(both, 5, SCHEDULE, 255) == rule[5]
+    assert tuned_at(both, 6, SCHEDULE, 255) == tuned_at({2: TWO}, 6, SCHEDULE, 255)
+    assert tuned_at(both, 7, SCHEDULE, 255).day == FIVE.day
 
     class Trained(PixelModel):
         tuned = rule
