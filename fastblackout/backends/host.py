@@ -44,8 +44,8 @@ def _run_twin(twin: Callable[..., Any], fields: Mapping[str, Any], made: Mapping
 
 
 def flat(fields: Iterable[Any]) -> list[Any]:
-    """The fields of a record, those of a tuple one after the other, as the compiled kernels and torch's schemas have
-    them."""
+    """The fields of a record in one list, with the parts of a tuple one by one: the order of the compiled kernels and
+    of torch's schemas."""
     made: list[Any] = []
     for field in fields:
         if type(field) is tuple:

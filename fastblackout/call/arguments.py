@@ -1,8 +1,8 @@
 """The kinds of arguments that ops are declared with, and here those that are arrays.
 
-Each kind says in one place how a value is checked and becomes the fields that kernels read, of which words the torch
-schema has them, and how these fields become a value again. A kind takes one value of a call, or a tuple of values that
-are checked together.
+Each kind says in one place how a value is checked, and which fields for the kernels it becomes. It also says what the
+torch schema calls these fields, and how they become a value again. A kind takes one value of a call, or a tuple of
+values that are checked together.
 """
 
 from __future__ import annotations

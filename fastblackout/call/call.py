@@ -13,7 +13,7 @@ from ..probability import Prob
 from . import checks
 from .declared import WITHIN
 
-_NUMBERS = (float, int)
+NUMBERS = (float, int)  # types of values that are one number for all samples
 _PLAIN = (float, int, np.ndarray, Philox, type(None))  # of most values: there is nothing to settle
 
 
@@ -52,7 +52,7 @@ class Call:
     def numbers(self, name: str, value: Any) -> Any:
         """`settle` of an argument of numbers, of a shape that stands beside the first array."""
         value = self.settle(name, value)
-        if type(value) not in _NUMBERS:
+        if type(value) not in NUMBERS:
             each = {f"{name}.p": value.p, f"{name}.q": value.q} if isinstance(value, Prob) else {name: value}
             for part, numbers in each.items():
                 given = shape_of(numbers)

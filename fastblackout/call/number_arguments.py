@@ -10,11 +10,10 @@ from ..ground.values import check_name, is_array, is_spread, is_tensor
 from ..probability import Prob
 from . import checks
 from .arguments import Argument
-from .call import Call
+from .call import NUMBERS, Call
 from .keys import late_key
 from .sample_numbers import Rule, on_host, pair_on_host
 
-NUMBERS = (float, int)  # types of values that are one number for all samples
 NUMBERS_OR_NONE = (*NUMBERS, type(None))
 
 
@@ -22,11 +21,13 @@ class Numbers(Argument):
     """Numbers that stand beside the first array. missing: how to get some, where None is no value."""
 
     missing = ""
+    pair = False  # whether a Prob is taken whole
 
     def read(self, call: Call, value: Any) -> Any:
         """The value, settled, whose shape is checked."""
         if self.missing:
             self.check_given(call, value, self.missing)
+            value = value.p if isinstance(value, Prob) and not self.pair else value
         return call.numbers(self.names[0], value)
 
     @staticmethod
@@ -37,6 +38,8 @@ class Numbers(Argument):
 
 class Probability(Numbers):
     """A probability for each sample, as two fields p and q = 1 - p. optional: the number 0 says that there is none."""
+
+    pair = True
 
     def __init__(
         self, name: str, parts: tuple[str, str] = ("p", "q"), missing: str = "", optional: bool = False
@@ -81,12 +84,6 @@ class PerSample(Numbers):
 
             return (per_sample(call.op, name, value, call.first.value, call.samples, self.rule),)
         return (on_host(call.op, name, value, call.samples, self.rule),)
-
-    def read(self, call: Call, value: Any) -> Any:
-        if self.missing:
-            self.check_given(call, value, self.missing)
-            value = value.p if isinstance(value, Prob) else value
-        return call.numbers(self.names[0], value)
 
 
 class Kept(Argument):

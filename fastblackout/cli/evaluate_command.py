@@ -126,7 +126,7 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
     print(f"(in brackets: error of the draws; error of so few {what})")
     kind = "steps of its law" if run.model.head_object.gives_law else "tau-leaping steps"
     rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid_told}"}
-    if run.model.head_object.takes_noise:  # its other bound is that of a sampler which is not the one that drew
+    if run.model.head_object.takes_noise:  # its second bound would be of another sampler than the one that drew
         rows = {"continuous": f"continuous time, the mean of {NOISES} draws"}
     result: dict[str, Any] = {"images": count}
     for name, row in rows.items():

@@ -197,10 +197,10 @@ class Trainer:
     def find_times(self) -> None:
         """Find when few steps of the model are taken, for the description of the last checkpoint (tuning/even.py).
 
-        Nothing is done where the training saw fewer than 20 times as many images as this does, nor for tables and heads
-        that are no law, of which it was not measured whether it helps.
+        Nothing is done where the training saw fewer than 20 times as many images as this does, nor for heads that
+        take noise, which draw alike with any times, nor for tables, of which it was not measured whether it helps.
         """
-        seen, known = self.total * self.config.batch, self.head.gives_law and not self.dataset.is_table
+        seen, known = self.total * self.config.batch, not (self.head.takes_noise or self.dataset.is_table)
         if known and seen >= 20 * sum(n for _, n in PLACES) * NUMBER and self.ranks.first:
             held_out, labels = self.held_out, None
             rows = slice(0, held_out.count, max(held_out.count // NUMBER, 1))

@@ -4,8 +4,8 @@ e(p) is the mean squared error of the image that a model expects, in whole count
 it: the variance of the images at p = 0, and 0 at p = 1. (Of an implicit head it is the error of a draw.) All but the
 last of n steps lower log e by FALL / n each, or by an n-th of what it has fallen by where LAST_ALIVE are alive, if that
 is less; the last goes to the image. So the times follow the model: few particles tell much of a large image, and more
-are needed of a small one. A training of images whose head gives a law ends with these times (training/trainer.py), and
-a search begins with them.
+are needed of a small one. A training of images ends with these times (training/trainer.py), and a search begins with
+them.
 """
 
 from __future__ import annotations

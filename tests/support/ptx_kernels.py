@@ -7,7 +7,6 @@ them as compiled, translated by tests/ptx. Both are kept in build/ptx.
 from __future__ import annotations
 
 import ctypes
-import datetime
 import functools
 import hashlib
 import os
@@ -22,7 +21,7 @@ from unittest import mock
 import pytest
 
 from ptx.build import Library, load
-from support import ROOT
+from support import ROOT, today
 
 ALL = os.environ.get("FASTBLACKOUT_PTX") == "all"  # of nights: all that a day has a part of
 PINNED = "13.0"  # the release of nvcc with which these tests must pass; with others they are told, but fail nothing
@@ -134,8 +133,7 @@ def _kernels_of_the_shim() -> dict[str, int]:
 
 def of_today(values: Iterable[str], number: int) -> list[str]:
     """So many of them, which change from day to day."""
-    values, day = list(values), datetime.date.today().toordinal()
-    return values if ALL else [values[(day * number + i) % len(values)] for i in range(number)]
+    return today.of_today(list(values), number, whole=ALL)
 
 
 @functools.cache

@@ -9,6 +9,6 @@ NIGHT = os.environ.get("FASTBLACKOUT_PRODUCT", "").startswith("full")  # as .ci/
 DAY = datetime.date.today().toordinal()
 
 
-def of_today(values: Sequence[Any], number: int) -> list[Any]:
-    """So many of the values; at night all."""
-    return list(values) if NIGHT else [values[(DAY * number + i) % len(values)] for i in range(number)]
+def of_today(values: Sequence[Any], number: int, whole: bool = NIGHT) -> list[Any]:
+    """So many of the values, or the whole of them; at night the whole."""
+    return list(values) if whole else [values[(DAY * number + i) % len(values)] for i in range(number)]
