@@ -1,10 +1,8 @@
 """The command line: the whole way from training to a verdict, and one clear line for everything that goes wrong."""
 
 import contextlib
-import functools
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +15,7 @@ from fastblackout.cli.command_line import build_parser, main
 from fastblackout.ops.capabilities import capabilities
 from fastblackout.training.recipes import RECIPES
 from support.configs import rewrite_config
+from support.full_disk import no_file_beyond
 from support.subprocesses import PACKAGE
 
 MAIN = "import sys; from fastblackout.cli import main; sys.exit(main())"
@@ -248,9 +247,9 @@ def test_a_full_disk(place):
         "sample --num=50 --steps=3 --quiet",
     ]
     before = everything(place)
-    limited = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (900, 900))
     command = [sys.executable, "-c", LINES, *lines]
-    result = subprocess.run(command, cwd=place, capture_output=True, text=True, preexec_fn=limited)
+    with no_file_beyond(900):
+        result = subprocess.run(command, cwd=place, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "1\n1\n1\n")
     said = result.stderr.splitlines()
     assert [line.split(":")[0] for line in said] == ["fastblackout train", "fastblackout train", "fastblackout sample"]

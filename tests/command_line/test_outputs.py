@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from fastblackout.atomic_files import atomic_write, own, write_npz
 from fastblackout.cli import main
+from support.full_disk import no_file_beyond
 from support.subprocesses import elsewhere
 
 TINY = ["--steps=2", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--schedule-steps=60", "--quiet"]
@@ -132,12 +132,8 @@ def test_what_is_a_runs_own(tmp_path):
 )
 def test_a_full_disk_is_named(place, capsys, command, file, limit):
     """A limit on the size of files stands for one: writing beyond fails in the same way."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
+    with no_file_beyond(limit):
         status = main(command)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert status == 1
     assert f"fastblackout {command[0]}: File too large: {file}" in capsys.readouterr().err
     assert not [name for name in os.listdir() if name.startswith("new")]

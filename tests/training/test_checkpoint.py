@@ -1,7 +1,6 @@
 """Checkpoints: exact, complete or absent, and refused when damaged, foreign or newer."""
 
 import json
-import resource
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from fastblackout.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from support.full_disk import no_file_beyond
 
 
 def tensors(seed=0, size=100):
@@ -133,22 +133,12 @@ def test_an_unfinished_folder_is_not_a_checkpoint(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
 
 
-@pytest.fixture
-def file_size_limit():
-    """Writing past a size fails with OSError, as a full disk does (EFBIG; Python ignores SIGXFSZ)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("limit", [0, 100, 4000])
-def test_a_full_disk_leaves_the_older_checkpoint(tmp_path, file_size_limit, limit):
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path, limit):
     save_checkpoint(tmp_path, 1, {}, tensors(1))
     before = files(tmp_path)
-    file_size_limit(limit)
-    with pytest.raises(OSError, match="too large"):
+    with no_file_beyond(limit), pytest.raises(OSError, match="too large"):
         save_checkpoint(tmp_path, 2, {}, tensors(2, size=1000), keep=1)
-    file_size_limit(resource.RLIM_INFINITY)
     assert files(tmp_path) == before
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
 
