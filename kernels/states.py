@@ -64,7 +64,7 @@ def _largest(at, step, x, offset, table, states, valid, KNOWN: tl.constexpr):
         logit = _logit(at, step, v, valid)
         bits = bits | tl.where(logit - logit == 0.0, 0, 2)
         a = _log_of(logit, v, x, offset, table, valid, KNOWN)
-        top = tl.where((v >= x) & (a > top), a, top)
+        top = tl.where((v >= x) & ((a > top) | (a != a)), a, top)  # once NaN it stays NaN, and so does the loss
     return top, bits
 
 
@@ -112,6 +112,7 @@ def states_loss_kernel(
     apart = top - _log_of(_logit(at, step, seen, valid), seen, x, shift, table, valid, KNOWN)
     own = _weight(at, step, seen, x, top, shift, table, valid, KNOWN).to(tl.float64)
     loss = tl.where(apart > 0.0, apart + pf.log(others + own), pf.log_one_plus(others))
+    loss = tl.where(top == top, loss, top)
     tl.store(losses + (row.to(tl.int64) * elements + first) + lane, loss.to(tl.float32), mask=valid)
 
 
@@ -139,7 +140,7 @@ def states_grad_kernel(
     inverse, own = (1.0 / total).to(tl.float32), ((0.0 - others) / total).to(tl.float32)
     for v in range(states):
         slope = _weight(at, step, v, x, top, shift, table, valid, KNOWN) * inverse
-        slope = tl.where(v == seen, own, slope)
+        slope = tl.where(v == seen, own, tl.where(v >= x, slope, 0.0))
         tl.store(to + v * grad_step, rounded(factor * slope, grad.dtype.element_ty), mask=valid)
 
 

@@ -33,7 +33,7 @@ struct StateRow {
       if (!is_finite(logit(v))) wrong = true;
       if (v < x) continue;
       const double a = log_of(v);
-      top = a > top ? a : top;
+      top = a > top || a != a ? a : top;  // once NaN it stays NaN, and so do the loss and the gradient
     }
     if (wrong) flags |= kWrongLogit;
   }

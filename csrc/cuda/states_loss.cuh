@@ -23,7 +23,7 @@ FB_KERNEL(kThreads, Known ? 2 : 3) state_losses(FB_PARAM(PosteriorLoss) op) {
       const LawCounts counts = law_counts(op, chunk.sample, chunk.begin + e, flags);
       const StateRow<Known> row(op, chunk.sample, chunk.begin + e, counts.room, offset, factorials, flags);
       const SeenState seen = row.seen(counts.births);
-      loss = static_cast<float>(state_loss(seen.apart, seen.others, seen.weight));
+      loss = static_cast<float>(row.top == row.top ? state_loss(seen.apart, seen.others, seen.weight) : row.top);
     }
     losses[e] = loss;
   }
