@@ -44,14 +44,14 @@ from support import ROOT
 from support.mnist import mnist_files
 from support.subprocesses import elsewhere
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
 DOCUMENTS += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 PAGES, FILES = f"{REPOSITORY}/blob/main/", f"{REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/"
 LONG = ("CONTRIBUTING.md", "docs/training.md", "docs/performance.md")  # 10 to 30 s each
 LANGUAGES = ("python", "bash", "text")
 FENCE = re.compile(r"[ >]*(`{3,}|~{3,})([^`]*)")
-CLONE = ("README.md", "CONTRIBUTING.md", "pyproject.toml", "benchmarks", "docs", "examples", "tests")
+CLONE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "pyproject.toml", "benchmarks", "docs", "examples", "tests")
 PROGRAMS = ("fastblackout", "torchrun", "pip", "pytest")
 
 
