@@ -29,7 +29,7 @@ OPTIONS = (
     "--steps=24 --batch=8 --channels=8 --threads=1 --warmup=5 --dropout=0.1 --flip --seed=3 --learning-rate=1e-3 "
     "--schedule-steps=20 --log-every=2 --held-out-every=4 --sample-every=12 --checkpoint-every=3 --quiet"
 )
-DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143  # how the command line ends
+DONE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143  # how the command line ends
 SIGNALS = {
     "kill": (signal.SIGKILL, -9),
     "term": (signal.SIGTERM, TERMINATED),
@@ -135,8 +135,9 @@ def _damage(run: Path, dice: random.Random) -> str:
         file.write_bytes(right[:place] if kind == "end" else right)
     blank = kind == "bit" and file.suffix == ".json" and _means_the_same(checkpoint)
     status = _wait(_fork(run))
-    if status != (DONE if blank else REFUSED):
-        raise Difference(f"{file.name} with a {kind} changed: a resumed training ends with status {status}")
+    said = (run.parent / "said").read_text()
+    if status != (DONE if blank else FAILED) or not (blank or f"checkpoint: {file}: " in said):
+        raise Difference(f"{file.name} with a {kind} changed: a resumed training ends with status {status}: {said}")
     if not blank:
         shutil.rmtree(checkpoint)
     return f"{kind} of {file.name}"
