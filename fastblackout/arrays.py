@@ -20,6 +20,7 @@ DTYPES = ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", 
 COUNTS = DTYPES[:4]
 FLOATS = DTYPES[4:]
 _CODES = {name: code for code, name in enumerate(DTYPES)} | {"uint16": 8}  # of guides alone
+_WORDS = 1 << 32  # values of a word of the random numbers' counter
 _EXACT = {"float32": 1 << 24, "float16": 1 << 11, "bfloat16": 1 << 8}
 
 
@@ -61,34 +62,36 @@ class Array:
     came_as: the caller's dtype of counts, where `value` is a copy in another (call/copied_counts.py), else "".
     """
 
-    __slots__ = ("value", "is_tensor", "dtype", "came_as", "device", "shape", "_namespace")
+    value: Any
+    dtype: str
+    shape: tuple[int, ...]
+    # As of a NumPy array: `adopt` and `empty_like` say no more of one.
+    is_tensor = False
+    device = "cpu"
+    came_as = ""
+    namespace: Any = None
 
     def __init__(self, value: Any, op: str, argument: str) -> None:
         torch = sys.modules.get("torch")
-        self._namespace: Any = None
-        self.came_as = ""
-        self.is_tensor = torch is not None and isinstance(value, torch.Tensor)
-        if not self.is_tensor and not isinstance(value, np.ndarray):
-            value = self._from_other(value, op, argument)
-        self.value = value
-        if self.is_tensor:
+        if torch is not None and isinstance(value, torch.Tensor):
             if value.is_nested:
                 raise TypeError(f"{op}: {argument}: must be a dense tensor, got a nested tensor")
-            self.dtype = name_of_torch(value.dtype)
+            self.is_tensor, self.dtype = True, name_of_torch(value.dtype)
             self.device = "cpu" if value.is_cpu else value.device.type
         else:
+            if not isinstance(value, np.ndarray):
+                value = self._from_other(value, op, argument)
             if type(value) is not np.ndarray:
                 check_mask(op, argument, value)
             self.dtype = _NUMPY_NAMES.get(value.dtype) or _name_of_numpy(value.dtype)
-            self.device = "cpu"
-        self.shape: tuple[int, ...] = tuple(value.shape)
+        self.value, self.shape = value, tuple(value.shape)
 
     def _from_other(self, value: Any, op: str, argument: str) -> Any:
         if isinstance(value, np.generic):
             return np.asarray(value)
         if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
             array = from_dlpack(op, argument, value)
-            self._namespace = value.__array_namespace__() if hasattr(value, "__array_namespace__") else None
+            self.namespace = value.__array_namespace__() if hasattr(value, "__array_namespace__") else None
             return array
         raise TypeError(
             f"{op}: {argument}: must be a NumPy array, a torch tensor or a DLPack object, got {type(value).__name__}"
@@ -98,46 +101,44 @@ class Array:
     def samples(self) -> int:
         return self.shape[0] if self.shape else 1
 
-    @property
-    def elements(self) -> int:
-        """Elements of one sample."""
-        count = 1
-        for size in self.shape[1:]:
-            count *= size
-        return count
+    def size(self, op: str, argument: str) -> tuple[int, int]:
+        """(samples, elements of one). ValueError for more elements than the counter of the random numbers has words."""
+        elements = 1
+        for length in self.shape[1:]:
+            elements *= length
+        if elements >= _WORDS:
+            raise ValueError(f"{op}: {argument}: elements per sample must be below 2^32, got {elements}")
+        return self.shape[0] if self.shape else 1, elements
 
-    def empty_like(self, dtype: str | None = None) -> Array:
-        """A new array of this shape, memory order and library."""
-        made: Any
-        name = dtype or self.dtype
-        if self.is_tensor:
-            made = empty_tensor(self.value, None if name == self.dtype else name)
-        elif self.value.flags.c_contiguous:
-            made = np.empty(self.shape, name)
-        else:
-            made = np.empty_like(self.value, dtype=name, subok=False)
-        return self.made(made, name, self.shape)
-
-    def made(self, value: Any, dtype: str, shape: tuple[int, ...]) -> Array:
-        """`like` of a new array, of which all is known: an op makes several a call."""
+    def empty_like(self, dtype: str | None = None, shape: tuple[Any, ...] | None = None) -> Array:
+        """A new array of this library, of this shape and memory order, or of another shape in C order."""
         other = Array.__new__(Array)
-        other.value, other.is_tensor, other.dtype, other.device = value, self.is_tensor, dtype, self.device
-        other.shape, other._namespace, other.came_as = shape, self._namespace, ""
+        other.dtype = name = dtype or self.dtype
+        other.shape = self.shape if shape is None else shape
+        if self.is_tensor:
+            other.is_tensor, other.device = True, self.device
+            other.value = empty_tensor(self.value, None if name == self.dtype else name, shape)
+        elif shape is not None or self.value.flags.c_contiguous:
+            other.value = np.empty(other.shape, name)
+        else:
+            other.value = np.empty_like(self.value, dtype=name, subok=False)
+        if self.namespace is not None:
+            other.namespace = self.namespace
         return other
 
     def like(self, value: Any) -> Array:
         """Another array of the same library and the same way back."""
         other = Array(value, "", "")
-        other._namespace, other.came_as = self._namespace, self.came_as
+        other.namespace, other.came_as = self.namespace, self.came_as
         return other
 
     def give(self) -> Any:
         """The value as the caller's kind of array."""
-        if self._namespace is None:
+        if self.namespace is None:
             return self.value
         # What came in read-only goes out as a copy: libraries with DLPack before 1.0 take nothing read-only.
         read_only = not self.is_tensor and not self.value.flags.writeable
-        return self._namespace.from_dlpack(self.value.copy() if read_only else self.value)
+        return self.namespace.from_dlpack(self.value.copy() if read_only else self.value)
 
     def address(self) -> int:
         return self.value.data_ptr() if self.is_tensor else self.value.__array_interface__["data"][0]
@@ -199,6 +200,12 @@ def repeated(number: NDArray[Any], samples: int) -> NDArray[Any]:
 
 def adopt(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
     """An argument as an Array of one of `dtypes`, on the CPU, a CUDA device or "meta". TypeError or ValueError else."""
+    if type(value) is np.ndarray and (dtype := _NUMPY_NAMES.get(value.dtype, "")) in dtypes:
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:  # as most are
+            array = Array.__new__(Array)
+            array.value, array.dtype, array.shape = value, dtype, value.shape
+            return array
     array = Array(value, op, argument)
     if array.dtype not in dtypes:
         raise TypeError(f"{op}: {argument}: dtype must be one of {', '.join(dtypes)}, got {array.dtype}")

@@ -90,16 +90,16 @@ PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
 
 // What a function without arguments returns; null, and no error set, where it raises.
 Owned call(PyObject* function) {
-  PyObject* const made = PyObject_CallNoArgs(function);
-  if (made == nullptr) PyErr_Clear();
-  return Owned(made);
+  PyObject* const result = PyObject_CallNoArgs(function);
+  if (result == nullptr) PyErr_Clear();
+  return Owned(result);
 }
 
 bool gives(PyObject* function, PyObject* what) { return call(function).get() == what; }
 
 int number_from(PyObject* function) {
-  const Owned made = call(function);
-  return made ? static_cast<int>(PyLong_AsLong(made.get())) : -1;
+  const Owned result = call(function);
+  return result ? static_cast<int>(PyLong_AsLong(result.get())) : -1;
 }
 
 bool is_text(PyObject* object, const char* text) {
@@ -117,9 +117,9 @@ bool is_negated(PyObject* object, const DlTensor& tensor) {
   for (int d = 0; d < tensor.ndim; ++d)
     if (tensor.shape[d] > 1 && tensor.strides[d] % 2 != 0) return false;
   static PyObject* const name = PyUnicode_InternFromString("is_neg");
-  const Owned made(PyObject_CallMethodNoArgs(object, name));
-  if (!made) PyErr_Clear();
-  return made.get() != Py_False;
+  const Owned result(PyObject_CallMethodNoArgs(object, name));
+  if (!result) PyErr_Clear();
+  return result.get() != Py_False;
 }
 
 Dtype dtype_of(const DlTensor& tensor) {

@@ -1,6 +1,7 @@
 // fastblackout._cpu: the CPU kernels for Python.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 
 #include "bindings/default_floats.h"
@@ -8,6 +9,7 @@
 #include "bindings/host.h"
 #include "bindings/python_seed.h"
 #include "bindings/record_reader.h"
+#include "bindings/room.h"
 #include "cpu/group_norm.h"
 #include "cpu/support/draw.h"
 
@@ -19,17 +21,19 @@ namespace {
 
 cpu::Isa chosen_isa = cpu::Isa::scalar;  // set at import
 
-// What differs where a record is read for the host: size, threads and instruction set come before it, and the key as (seed or a
-// function that draws it, first sample, call).
+// What differs where a record is read for the host. Size, threads and instruction set come before it; with the size whether plain
+// numbers of samples, Python's and arrays that are none wider, are yet to be checked. The key comes as (seed or a function that draws
+// it, first sample, call).
 class OnHost {
  public:
   using Backend = cpu::Backend;
 
   template <class Read>
-  void begin(Read& read, cpu::Common& op) const {
+  void begin(Read& read, cpu::Common& op) {
     const py::tuple size = read.next();
     op.samples = size[0].cast<int64_t>();
     op.elements = size[1].cast<int64_t>();
+    checks_ = size.size() > 2 && size[2].cast<bool>();
     op.threads = read.template next_as<int>();
     const int isa = read.template next_as<int>();
     op.isa = isa < 0 ? chosen_isa : static_cast<cpu::Isa>(isa);
@@ -42,25 +46,50 @@ class OnHost {
     fb::bindings::set_key(key, drawn ? words[0].cast<uint64_t>() : 0, words[1].cast<uint32_t>(), words[2].cast<uint32_t>());
   }
 
+  template <class T>
+  void number(const py::object& value, T low, cpu::PerSample<T>& number, const cpu::Common& op) {
+    int64_t count = least_ = PyFloat_Check(value.ptr());
+    if (least_ != 0) {
+      number = rooms_.next(low).keep(1, [&value](int64_t) { return PyFloat_AS_DOUBLE(value.ptr()); });
+    } else {
+      fill(fb::bindings::PythonArray(value), number);
+      count = number.distinct(op.samples);
+    }
+    if (checks_) good_ = good_ && fb::first_wrong(number, count, low) < 0;
+  }
+
+  void pair(const cpu::Prob& prob, const cpu::Common& op) {
+    if (checks_) good_ = good_ && cpu::good_pair(prob, std::max(op.samples, least_));
+  }
+
+  // Whether all numbers that were to be checked are right.
+  bool good() const { return good_; }
+
  private:
+  bool checks_ = false, good_ = true;
+  int64_t least_ = 0;  // 1: the last number was Python's, which is checked even if there are no samples
   fb::PythonSeed seed_;
+  fb::Rooms rooms_;
 };
 
 using Reader = fb::bindings::RecordReader<OnHost>;
 
-// A function for Python, which fills an op by the list `fields` and runs its kernel.
+// A function for Python, which fills an op by the list `fields` and runs its kernel. Returns whether it ran: it does not where a number
+// of a sample is wrong, of which Python tells.
 template <class Op, auto fields, void (*kernel)(const Op&)>
-void run(const py::args& given) {
+bool run(const py::args& values) {
   const fb::DefaultFloats floats;
   Op op;
   OnHost target;
-  Reader read(given, target, op);
+  Reader read(values, target, op);
   (op.*fields)(read);
+  if (!target.good()) return false;
   try {
     fb::run_without_gil([&] { kernel(op); });
   } catch (const fb::PythonError&) {
     throw py::error_already_set();
   }
+  return true;
 }
 
 }  // namespace
@@ -95,17 +124,6 @@ PYBIND11_MODULE(_cpu, m) {
   FB_DEFINE(group_norm_silu, GroupNorm, fields, group_norm_silu)
   FB_DEFINE(group_norm_silu_gradient, GroupNormGradient, fields, group_norm_silu_gradient)
 #undef FB_DEFINE
-
-  // Whether two arrays are float64 probabilities of one length with p + q = 1, contiguous or of stride 0.
-  m.def("good_pair", [](const py::array& p, const py::array& q) {
-    const auto plain = [](const py::array& a) {
-      return a.dtype().is(py::dtype::of<double>()) && a.ndim() == 1 && ((a.flags() & py::array::c_style) != 0 || a.strides(0) == 0);
-    };
-    const auto numbers = [](const py::array& a) { return cpu::PerSample<double>{static_cast<const double*>(a.data()), a.strides(0) / 8}; };
-    if (!plain(p) || !plain(q) || p.size() != q.size()) return false;
-    const fb::DefaultFloats floats;
-    return cpu::good_pair(cpu::Prob{numbers(p), numbers(q)}, p.size());
-  });
 
   // The words of one block, in all eight lanes, by the Philox of an instruction set: to be compared with its known answers.
   m.def("philox", [](const std::array<uint32_t, 4>& counter, const std::array<uint32_t, 2>& key, int isa) {

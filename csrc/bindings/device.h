@@ -73,8 +73,8 @@ class OnDevice {
   OnDevice(const std::string& name, int device) : device_(device) { check(name, cuda::use_device(device, &before_)); }
   OnDevice(const OnDevice&) = delete;
   ~OnDevice() {
-    int now;
-    if (before_ != device_) cuda::use_device(before_, &now);
+    int current;
+    if (before_ != device_) cuda::use_device(before_, &current);
   }
 
  private:

@@ -31,8 +31,8 @@ class DeviceTarget {
       return false;
     }
     const Owned elements(PyLong_FromLongLong(op.samples * op.elements));
-    PyObject* const given[] = {name_, backend_, elements.get(), tensor};
-    const Owned address(elements ? PyObject_Vectorcall(torch.device_flag, given, 4, nullptr) : nullptr);
+    PyObject* const arguments[] = {name_, backend_, elements.get(), tensor};
+    const Owned address(elements ? PyObject_Vectorcall(torch.device_flag, arguments, 4, nullptr) : nullptr);
     if (!address) PyErr_Clear();  // the long way words it
     if (!address || address.get() == Py_None) return false;
     op.flag = static_cast<int*>(PyLong_AsVoidPtr(address.get()));

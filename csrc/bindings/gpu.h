@@ -23,6 +23,12 @@ class OnGpu {
     op.flag = reinterpret_cast<int*>(where_[4].cast<uintptr_t>());
   }
 
+  template <class T, class Number>
+  void number(const py::object& value, T, Number& number, const cuda::Common&) const {
+    fill(PythonArray(value), number);
+  }
+  void pair(const cuda::Pair&, const cuda::Common&) const {}
+
   template <class Op>
   void launch(int (*kernel)(const Op&, void*), const Op& op) const {
     void* const stream = reinterpret_cast<void*>(where_[1].cast<uintptr_t>());
@@ -37,10 +43,10 @@ using Reader = RecordReader<OnGpu>;
 
 // A function for Python, which fills an op by the list `fields` and launches its kernel.
 template <class Op, auto fields, int (*kernel)(const Op&, void*)>
-void launch(const py::args& given) {
+void launch(const py::args& values) {
   Op op;
   OnGpu target;
-  Reader read(given, target, op);
+  Reader read(values, target, op);
   (op.*fields)(read);
   target.launch(kernel, op);
 }

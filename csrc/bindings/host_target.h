@@ -2,7 +2,6 @@
 // checked. HostTarget says so to the reader (tensor_reader.h).
 #pragma once
 
-#include <cmath>
 #include <limits>
 
 #include "bindings/borrow.h"
@@ -45,15 +44,7 @@ bool floats(PyObject* value, int64_t samples, float low, Room<float>& room, cpu:
     if (!doubles(value, samples, false, wide, from)) return false;
     out = room.keep(from.distinct(samples), [&from](int64_t i) { return from[i]; });
   }
-  bool good = true;
-  for (int64_t i = 0; i < out.distinct(samples); ++i) good = good && std::isfinite(out[i]) && out[i] >= low;
-  return good;
-}
-
-bool all_finite(const cpu::PerSample<double>& values, int64_t samples) {
-  bool finite = true;
-  for (int64_t b = 0; b < values.distinct(samples); ++b) finite = finite && std::isfinite(values[b]);
-  return finite;
+  return first_wrong(out, out.distinct(samples), low) < 0;
 }
 
 class HostTarget {
@@ -86,22 +77,23 @@ class HostTarget {
   static constexpr bool takes_births = false;
 
   bool number(PyObject* value, int64_t samples, cpu::PerSample<double>& number) {
-    return doubles(value, samples, false, doubles_[used_doubles_++], number) && all_finite(number, samples);
+    constexpr double low = -std::numeric_limits<double>::infinity();
+    return doubles(value, samples, false, rooms_.next(low), number) && first_wrong(number, number.distinct(samples), low) < 0;
   }
 
   bool number(PyObject* value, int64_t samples, float low, cpu::PerSample<float>& number) {
-    return floats(value, samples, low, floats_[used_floats_++], number);
+    return floats(value, samples, low, rooms_.next(low), number);
   }
 
   bool pair(double p, double q, int64_t samples, cpu::Prob& prob) {
-    prob.p = doubles_[used_doubles_++].keep(1, [p](int64_t) { return p; });
-    prob.q = doubles_[used_doubles_++].keep(1, [q](int64_t) { return q; });
+    prob.p = rooms_.next(p).keep(1, [p](int64_t) { return p; });
+    prob.q = rooms_.next(q).keep(1, [q](int64_t) { return q; });
     return cpu::good_pair(prob, samples);
   }
 
   bool pair(PyObject* p, PyObject* q, int64_t samples, cpu::Prob& prob) {
-    return doubles(p, samples, true, doubles_[used_doubles_++], prob.p) &&
-           doubles(q, samples, true, doubles_[used_doubles_++], prob.q) && cpu::good_pair(prob, samples);
+    return doubles(p, samples, true, rooms_.next(0.0), prob.p) && doubles(q, samples, true, rooms_.next(0.0), prob.q) &&
+           cpu::good_pair(prob, samples);
   }
 
   // A key whose values the host knows; one in a tensor goes the long way.
@@ -116,9 +108,7 @@ class HostTarget {
  private:
   const cpu::Isa chosen_;
   PythonSeed seed_;
-  Room<double> doubles_[4];
-  Room<float> floats_[3];
-  int used_doubles_ = 0, used_floats_ = 0;
+  Rooms rooms_;
 };
 
 }  // namespace

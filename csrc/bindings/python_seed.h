@@ -19,9 +19,9 @@ class PythonSeed : public cpu::SeedSource {
     uint64_t seed = 0;
     bool drawn = false;
     with_gil([&] {
-      PyObject* const made = argument_ == nullptr ? PyObject_CallNoArgs(function_) : PyObject_CallOneArg(function_, argument_);
-      if (made != nullptr) seed = PyLong_AsUnsignedLongLong(made);
-      Py_XDECREF(made);
+      PyObject* const result = argument_ == nullptr ? PyObject_CallNoArgs(function_) : PyObject_CallOneArg(function_, argument_);
+      if (result != nullptr) seed = PyLong_AsUnsignedLongLong(result);
+      Py_XDECREF(result);
       drawn = PyErr_Occurred() == nullptr;
     });
     if (!drawn) throw PythonError();

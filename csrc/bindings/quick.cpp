@@ -24,7 +24,7 @@ PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
 
 template <class Op, void (*kernel)(const Op&)>
 PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  return draw_by<Op>(HostTarget(chosen), a, count, [](const HostTarget&, const Op& op, PyObject* made) { return run(kernel, op, made); });
+  return draw_by<Op>(HostTarget(chosen), a, count, [](const HostTarget&, const Op& op, PyObject* outputs) { return run(kernel, op, outputs); });
 }
 
 // torch.empty(shape, dtype=dtype, device="cpu"), whatever torch.set_default_device says; `shape` is null after an error
@@ -67,11 +67,11 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   const bool graded = differentiable(logits), foresees = graded && upstreams.steady;
   const float last = upstreams.last;
   if (foresees) op.ahead = products(op.weight, cpu::PerSample<float>{&last, 0}, op.samples, ahead);
-  Owned made(make_empty(Owned(PyLong_FromLongLong(op.samples)), torch.float32));
-  Owned slopes(made ? make_if(graded, logits) : nullptr);
-  if (!read.lend(made, op.loss) || !read.lend(slopes, op.grad)) return give_up();
+  Owned losses(make_empty(Owned(PyLong_FromLongLong(op.samples)), torch.float32));
+  Owned slopes(losses ? make_if(graded, logits) : nullptr);
+  if (!read.lend(losses, op.loss) || !read.lend(slopes, op.grad)) return give_up();
   PyObject* const foreseen = foresees ? PyFloat_FromDouble(static_cast<double>(last)) : Py_NewRef(Py_None);
-  return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", made.release(), slopes.release(), foreseen));
+  return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", losses.release(), slopes.release(), foreseen));
 }
 
 // foreseen() -> the upstream gradient that is foreseen, or None

@@ -14,8 +14,8 @@ bool host_is_device = false;  // for the SIMT shim
 template <class Op, int (*kernel)(const Op&, void*)>
 PyObject* draw(const char* name, PyObject* const* a, Py_ssize_t count) {
   static PyObject* const text = PyUnicode_InternFromString(name);
-  return draw_by<Op>(DeviceTarget(text, host_is_device), a, count, [name](const DeviceTarget& target, const Op& op, PyObject* made) {
-    return run_for(made, [&] { target.launch(name, kernel, op); });
+  return draw_by<Op>(DeviceTarget(text, host_is_device), a, count, [name](const DeviceTarget& target, const Op& op, PyObject* outputs) {
+    return run_for(outputs, [&] { target.launch(name, kernel, op); });
   });
 }
 
@@ -38,12 +38,12 @@ DeviceTarget of_energy_loss() {
 PyObject* make(PyObject* like, const char* make, const Owned& sizes, PyObject* dtype) {
   static PyObject* const names = Py_BuildValue("(s)", "dtype");
   const Owned method(PyObject_GetAttrString(like, make));
-  PyObject* const given[] = {sizes.get(), dtype};
-  return method && sizes ? PyObject_Vectorcall(method.get(), given, 1, names) : nullptr;
+  PyObject* const arguments[] = {sizes.get(), dtype};
+  return method && sizes ? PyObject_Vectorcall(method.get(), arguments, 1, names) : nullptr;
 }
 
-PyObject* make_row(PyObject* like, const char* how, int64_t size, PyObject* dtype) {
-  return make(like, how, Owned(PyLong_FromLongLong(size)), dtype);
+PyObject* make_row(PyObject* like, const char* method, int64_t size, PyObject* dtype) {
+  return make(like, method, Owned(PyLong_FromLongLong(size)), dtype);
 }
 
 // The scratch of a loss of several chunks a sample. It is a call's own: a CUDA graph may own what is allocated while it is captured,
@@ -74,18 +74,18 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const int64_t chunks = bindings::chunks_of(op, kLossChunk);
-  const Owned made(make_row(read.first(), "new_empty", op.samples, torch.float32));
-  const Scratch scratch(read, op.samples, chunks, 1, !made || chunks <= cuda::kUnscratched);
-  if (!read.lend(made, op.loss) || !scratch.lend(read, op)) return give_up();
-  PyObject* const result = Py_BuildValue("(OO)", made.get(), asked_for(differentiable(read.first())));
+  const Owned losses(make_row(read.first(), "new_empty", op.samples, torch.float32));
+  const Scratch scratch(read, op.samples, chunks, 1, !losses || chunks <= cuda::kUnscratched);
+  if (!read.lend(losses, op.loss) || !scratch.lend(read, op)) return give_up();
+  PyObject* const result = Py_BuildValue("(OO)", losses.get(), asked_for(differentiable(read.first())));
   return run_for(result, [&] { read.target().launch("birth_loss", cuda::birth_loss, op); });
 }
 
 // A gradient of the layout of `like`, the output `grad` of an op, which launch() fills.
 template <class Field, class Launch>
 PyObject* gradient_like(Reader& read, PyObject* like, Field& grad, const Launch& launch) {
-  Owned made(PyObject_CallOneArg(torch.empty_like, like));
-  return read.lend(made, grad) ? run_for(made.release(), launch) : give_up();
+  Owned tensor(PyObject_CallOneArg(torch.empty_like, like));
+  return read.lend(tensor, grad) ? run_for(tensor.release(), launch) : give_up();
 }
 
 // gradient(backend, (logits, births, upstream * weight, gain)) -> the gradient by the logits, or None
@@ -107,11 +107,11 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const int64_t each = norms_of(static_cast<int>(op.logits.draws));
-  const Owned made(make_row(read.first(), "new_empty", op.samples, torch.float32));
-  const Owned norms(!made ? nullptr : make(read.first(), "new_empty", Owned(Py_BuildValue("(LL)", op.samples, each)), torch.float64));
+  const Owned losses(make_row(read.first(), "new_empty", op.samples, torch.float32));
+  const Owned norms(!losses ? nullptr : make(read.first(), "new_empty", Owned(Py_BuildValue("(LL)", op.samples, each)), torch.float64));
   const Scratch scratch(read, op.samples, bindings::chunks_of(op, kEnergyChunk), each, !norms);
-  if (!read.lend(made, op.loss) || !read.lend(norms, op.norms) || !scratch.lend(read, op)) return give_up();
-  PyObject* const result = Py_BuildValue("(OOO)", made.get(), norms.get(), asked_for(differentiable(PyTuple_GET_ITEM(a[1], 1))));
+  if (!read.lend(losses, op.loss) || !read.lend(norms, op.norms) || !scratch.lend(read, op)) return give_up();
+  PyObject* const result = Py_BuildValue("(OOO)", losses.get(), norms.get(), asked_for(differentiable(PyTuple_GET_ITEM(a[1], 1))));
   return run_for(result, [&] { read.target().launch("energy_loss", cuda::energy_loss, op); });
 }
 

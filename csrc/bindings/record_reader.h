@@ -2,11 +2,15 @@
 // op's list in fastblackout/ops.h in turn. An array, or numbers of the samples, come as NumPy's, as (address, dtype code, shape,
 // strides in elements) or as None; p and q of a probability one after the other. Python has checked dtypes, shapes and devices, and
 // owns the memory. None leaves a field as it is. A Target (cpu.cpp, gpu.h) reads what differs between host and device:
-//   begin(read, op)        what comes before the record: size, and where and how the op runs
-//   key(given, field, op)  the key of a call on the host
+//   begin(read, op)           what comes before the record: size, and where and how the op runs
+//   key(value, field, op)     the key of a call on the host
+//   number(value, low, field, op), pair(field, op)  numbers of the samples, at least `low`, and two that are a probability; the host's
+//                             are checked here where Python has not
 #pragma once
 
 #include <pybind11/numpy.h>
+
+#include <limits>
 
 #include "bindings/array.h"
 #include "fastblackout/philox.h"
@@ -18,18 +22,18 @@ namespace py = pybind11;
 
 class PythonArray : public Array {
  public:
-  explicit PythonArray(const py::object& given) {
+  explicit PythonArray(const py::object& value) {
     sizes = sizes_;
     strides = strides_;
-    if (py::isinstance<py::tuple>(given)) {
-      const auto parts = py::reinterpret_borrow<py::tuple>(given);
+    if (py::isinstance<py::tuple>(value)) {
+      const auto parts = py::reinterpret_borrow<py::tuple>(value);
       data = reinterpret_cast<char*>(parts[0].cast<uintptr_t>());
       dtype = static_cast<Dtype>(parts[1].cast<int>());
       const py::tuple shape = parts[2], steps = parts[3];
       for (size_t d = 0; d < shape.size(); ++d) append(shape[d].cast<int64_t>(), steps[d].cast<int64_t>());
       return;
     }
-    const auto array = py::reinterpret_borrow<py::array>(given);
+    const auto array = py::reinterpret_borrow<py::array>(value);
     const py::ssize_t rank = array.ndim(), bytes = array.itemsize(), *const shape = array.shape(), *const steps = array.strides();
     data = static_cast<char*>(const_cast<void*>(array.data()));
     dtype = dtype_of_numpy(array.dtype().kind(), bytes);
@@ -63,9 +67,11 @@ class RecordReader {
   using Backend = typename Target::Backend;
   using Common = typename Backend::Common;
   using View = typename Backend::View;
+  template <class T>
+  using PerSample = typename Backend::template PerSample<T>;
 
  public:
-  RecordReader(const py::args& given, Target& target, Common& op) : given_(given), target_(target), op_(op) { target_.begin(*this, op); }
+  RecordReader(const py::args& values, Target& target, Common& op) : values_(values), target_(target), op_(op) { target_.begin(*this, op); }
 
   template <class... Fields>
   void operator()(Fields&... fields) {
@@ -75,22 +81,23 @@ class RecordReader {
   void outputs(Fields&... fields) {
     (take(fields), ...);
   }
-  void either(View& given, bool& is_second) {
+  void either(View& view, bool& is_second) {
     View second;
-    (*this)(given, second);
-    is_second = given.data == nullptr;
-    if (is_second) given = second;
+    (*this)(view, second);
+    is_second = view.data == nullptr;
+    if (is_second) view = second;
   }
   void optional(typename Backend::Prob& prob) { take(prob); }
-  template <class Number>
-  void at_least(float, Number& number) {  // checked by the package
-    take(number);
+  template <class T, class Number>
+  void at_least(T low, Number& number) {
+    const auto value = next();
+    if (!value.is_none()) target_.number(value, low, number, op_);
   }
   void choice(bool& is_first, const char*, const char*) { take(is_first); }
 
   template <class T = py::object>
   T next() {
-    return py::reinterpret_borrow<T>(given_[at_++]);
+    return py::reinterpret_borrow<T>(values_[at_++]);
   }
   template <class T>
   T next_as() {
@@ -98,7 +105,7 @@ class RecordReader {
   }
 
  private:
-  const py::args given_;
+  const py::args values_;
   size_t at_ = 0;
   Target& target_;
   const Common& op_;
@@ -107,7 +114,12 @@ class RecordReader {
   void take(double& number) { number = next_as<double>(); }
   void take(bool& value) { value = next_as<bool>(); }
   void take(SampleKey& key) { target_.key(next<py::tuple>(), key, op_); }
-  void take(typename Backend::Prob& prob) { (*this)(prob.p, prob.q); }
+  void take(PerSample<float>& number) { at_least(-std::numeric_limits<float>::infinity(), number); }
+  void take(PerSample<double>& number) { at_least(-std::numeric_limits<double>::infinity(), number); }
+  void take(typename Backend::Prob& prob) {
+    (*this)(prob.p, prob.q);
+    if (prob.p.data != nullptr) target_.pair(prob, op_);
+  }
 
   template <class Field, size_t count>
   void take(Field (&fields)[count]) {
@@ -115,8 +127,12 @@ class RecordReader {
   }
   template <class Field>
   void take(Field& field) {
-    const auto given = next();
-    if (!given.is_none() && !fill(PythonArray(given), op_.elements, field)) throw std::invalid_argument(too_many_dimensions<View>());
+    if constexpr (std::is_same<Field, typename Backend::LogProbPair>::value) return (*this)(field.p, field.q);
+    else read(next(), field);
+  }
+  template <class Field>
+  void read(const py::object& value, Field& field) {
+    if (!value.is_none() && !fill(PythonArray(value), op_.elements, field)) throw std::invalid_argument(too_many_dimensions<View>());
   }
 };
 

@@ -39,7 +39,7 @@ PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const Run
   if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
   op.fields(read);
   if (!read.good()) return give_up();
-  return read.give_seed() ? run(read.target(), op, read.made()) : nullptr;
+  return read.give_seed() ? run(read.target(), op, read.take_outputs()) : nullptr;
 }
 
 // Turns what a function throws into a Python error: nothing may be thrown through the interpreter.
@@ -69,9 +69,9 @@ PyMethodDef method(const char* name) {
 // Runs kernel(op) without the GIL and returns `outputs`.
 template <class Kernel>
 PyObject* run_for(PyObject* outputs, const Kernel& kernel) {
-  Owned made(outputs);
-  if (made) kernel();
-  return made.release();
+  Owned owned(outputs);
+  if (owned) kernel();
+  return owned.release();
 }
 
 }  // namespace

@@ -96,25 +96,25 @@ class TensorReader {
   void outputs(Views&... views) {
     View* const each[] = {&views...};
     constexpr int count = sizeof...(views);
-    if (good_) made_ = Owned(PyTuple_New(count));
-    good_ = static_cast<bool>(made_);
+    if (good_) outputs_ = Owned(PyTuple_New(count));
+    good_ = static_cast<bool>(outputs_);
     for (int i = 0; good_ && i < count; ++i) {
       const bool asked = mask_ >> i & 1;
-      PyObject* const made = !asked          ? Py_NewRef(Py_None)
+      PyObject* const output = !asked        ? Py_NewRef(Py_None)
                              : i + 1 < count ? PyObject_CallOneArg(torch.empty_like, first_)
                                              : make_like(first_, torch.float32);
-      PyTuple_SET_ITEM(made_.get(), i, made);
+      PyTuple_SET_ITEM(outputs_.get(), i, output);
       Tensor tensor;
-      good_ = !asked || (made != nullptr && target_.borrow(made, tensor) && fill(tensor, *each[i]));
+      good_ = !asked || (output != nullptr && target_.borrow(output, tensor) && fill(tensor, *each[i]));
     }
   }
 
-  void either(View& given, bool& is_second) {
+  void either(View& view, bool& is_second) {
     if (!good_) return;  // then some values have been passed over, and the next one may be no pair
     PyObject *const pair = next(), *const logits = PyTuple_GET_ITEM(pair, 0), *const births = PyTuple_GET_ITEM(pair, 1);
     is_second = Target::takes_births && logits == Py_None;
-    if (is_second) good_ = take(births, given);
-    else good_ = births == Py_None && take(logits, given) && target_.takes_logits(static_cast<Dtype>(given.dtype));
+    if (is_second) good_ = take(births, view);
+    else good_ = births == Py_None && take(logits, view) && target_.takes_logits(static_cast<Dtype>(view.dtype));
   }
 
   void optional(Prob& prob) {
@@ -132,13 +132,13 @@ class TensorReader {
 
   // Makes a tensor that a function has made a field of the op; None leaves the field as it is.
   template <class Field>
-  bool lend(const Owned& made, Field& field) {
+  bool lend(const Owned& tensor, Field& field) {
     Tensor x;
-    return made && (made.get() == Py_None || (target_.borrow(made.get(), x) && fill(x, field)));
+    return tensor && (tensor.get() == Py_None || (target_.borrow(tensor.get(), x) && fill(x, field)));
   }
 
   // The tuple of outputs, whose reference goes to the caller.
-  PyObject* made() { return made_.release(); }
+  PyObject* take_outputs() { return outputs_.release(); }
 
   // Sees to the seed of a key that has none; called last, so that a call that is refused draws no seed. False with a Python error.
   bool give_seed() { return seed_from_ == nullptr || target_.give_seed(seed_from_, op_); }
@@ -152,7 +152,7 @@ class TensorReader {
   bool good_;
   long mask_ = 0;  // a bit for each output that is asked for
   PyObject *first_ = nullptr, *seed_from_ = nullptr;
-  Owned made_;
+  Owned outputs_;
   Tensor x_;  // the first tensor
 
   PyObject* next() { return PyTuple_GET_ITEM(values_, at_++); }

@@ -15,13 +15,13 @@ namespace {
 
 void model_input(const ModelInput& op) {
   int64_t x[kChunk];
-  float made[kChunk];
+  float input[kChunk];
   for (int64_t sample = 0; sample < op.samples; ++sample) {
     for (int64_t i0 = 0; i0 < op.elements; i0 += kChunk) {
       const int count = static_cast<int>(std::min<int64_t>(kChunk, op.elements - i0));
       scalar::load(op.x, sample, i0, count, x);
-      for (int k = 0; k < count; ++k) made[k] = (static_cast<float>(x[k]) - op.input.center[sample]) * op.input.scale[sample];
-      scalar::store(op.input.out, sample, i0, count, made);
+      for (int k = 0; k < count; ++k) input[k] = (static_cast<float>(x[k]) - op.input.center[sample]) * op.input.scale[sample];
+      scalar::store(op.input.out, sample, i0, count, input);
     }
   }
 }

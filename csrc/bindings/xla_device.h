@@ -30,11 +30,11 @@ class XlaDevice {
   void begin(const cuda::Common& op) { samples_ = op.samples; }
 
   template <class T>
-  void number(const XlaArray& given, const std::string&, cuda::PerSample<T>& number) {
-    this->number(given, number);
+  void number(const XlaArray& array, const std::string&, T, cuda::PerSample<T>& number) {
+    this->number(array, number);
   }
-  void number(const XlaArray& given, cuda::PerSample<double>& number) { take(given, xla::Type::f64, cuda::Made::float64, number); }
-  void number(const XlaArray& given, cuda::PerSample<float>& number) { take(given, xla::Type::f32, cuda::Made::float32, number); }
+  void number(const XlaArray& array, cuda::PerSample<double>& number) { take(array, xla::Type::f64, cuda::Made::float64, number); }
+  void number(const XlaArray& array, cuda::PerSample<float>& number) { take(array, xla::Type::f32, cuda::Made::float32, number); }
   void complement(const XlaArray& p, cuda::PerSample<double>& q) { make(cuda::Made::complement, p.count, numbers_of(p), {}, q); }
   void multiply(const XlaArray& by, cuda::PerSample<double>& number) {
     cuda::Numbers from{reinterpret_cast<const char*>(number.data), xla::Type::f64, number.stride == 0};
@@ -43,7 +43,7 @@ class XlaDevice {
     make(cuda::Made::float64, from.shared ? by.count : samples_, from, numbers_of(by), number);
   }
 
-  void key(const XlaArray& given, cuda::Key& key) const { key.data = reinterpret_cast<const int64_t*>(given.data); }
+  void key(const XlaArray& array, cuda::Key& key) const { key.data = reinterpret_cast<const int64_t*>(array.data); }
 
   // A counter of each sample, int64 for the kernel.
   void counter(const XlaArray& result, unsigned long long*& counter) {
@@ -87,22 +87,22 @@ class XlaDevice {
     return reinterpret_cast<T*>(room);
   }
 
-  static cuda::Numbers numbers_of(const XlaArray& given) { return {given.data, given.type, given.count == 1}; }
+  static cuda::Numbers numbers_of(const XlaArray& array) { return {array.data, array.type, array.count == 1}; }
 
   template <class T>
-  void make(cuda::Made made, int64_t count, const cuda::Numbers& from, const cuda::Numbers& by, cuda::PerSample<T>& number) {
+  void make(cuda::Made kind, int64_t count, const cuda::Numbers& from, const cuda::Numbers& by, cuda::PerSample<T>& number) {
     T* const to = room<T>(count);
-    before_.push_back({made, to, count, from, by});
+    before_.push_back({kind, to, count, from, by});
     number.data = to;
     number.stride = count == 1 ? 0 : 1;
   }
 
   // Numbers as they are where they have the kernel's dtype.
   template <class T>
-  void take(const XlaArray& given, xla::Type type, cuda::Made made, cuda::PerSample<T>& number) {
-    if (given.type != type) return make(made, given.count, numbers_of(given), {}, number);
-    number.data = reinterpret_cast<const T*>(given.data);
-    number.stride = given.count == 1 ? 0 : 1;
+  void take(const XlaArray& array, xla::Type type, cuda::Made kind, cuda::PerSample<T>& number) {
+    if (array.type != type) return make(kind, array.count, numbers_of(array), {}, number);
+    number.data = reinterpret_cast<const T*>(array.data);
+    number.stride = array.count == 1 ? 0 : 1;
   }
 
   void convert(const std::vector<cuda::Conversion>& all) const {

@@ -84,16 +84,16 @@ struct Named {
 // {op: capsule of its handler}
 template <size_t count>
 PyObject* capsules(const Named (&handlers)[count]) {
-  PyObject* const made = PyDict_New();
+  PyObject* const dict = PyDict_New();
   for (const Named& each : handlers) {
-    PyObject* const capsule = made == nullptr ? nullptr : PyCapsule_New(reinterpret_cast<void*>(each.handler), nullptr, nullptr);
-    const bool kept = capsule != nullptr && PyDict_SetItemString(made, each.name, capsule) == 0;
+    PyObject* const capsule = dict == nullptr ? nullptr : PyCapsule_New(reinterpret_cast<void*>(each.handler), nullptr, nullptr);
+    const bool kept = capsule != nullptr && PyDict_SetItemString(dict, each.name, capsule) == 0;
     Py_XDECREF(capsule);
     if (kept) continue;
-    Py_XDECREF(made);
+    Py_XDECREF(dict);
     return nullptr;
   }
-  return made;
+  return dict;
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <limits>
 #include <vector>
@@ -26,26 +25,31 @@ class XlaHost {
     elements_ = op.elements;
   }
 
-  void number(const XlaArray& given, cpu::PerSample<double>& number) { number = kept(given, room()); }
-  void number(const XlaArray& given, const std::string& said, cpu::PerSample<double>& number) {
-    number = kept(given, room());
-    check(said, number);
+  template <class T>
+  void number(const XlaArray& array, cpu::PerSample<T>& number) {
+    number = rooms_.next(T()).keep(array.count, [&array](int64_t i) { return array.number(i); });
   }
-  void number(const XlaArray& given, const std::string& said, cpu::PerSample<float>& number) {
-    number = kept(given, floats_[used_floats_++]);
-    check(said, number);
+  template <class T>
+  void number(const XlaArray& array, const std::string& name, T low, cpu::PerSample<T>& number) {
+    this->number(array, number);
+    const int64_t wrong = first_wrong(number, number.distinct(samples_), low);
+    if (wrong < 0) return;
+    const char* const bound = low > 0 ? " and above 0" : low == 0 ? " and at least 0" : "";
+    char rule[96];
+    std::snprintf(rule, sizeof(rule), ": must be finite%s, got %.17g", bound, static_cast<double>(number[wrong]));
+    call_.refuse(name + rule);
   }
   void complement(const XlaArray& p, cpu::PerSample<double>& q) {
-    q = room().keep(p.count, [&p](int64_t i) { return 1.0 - p.number(i); });
+    q = rooms_.next(0.0).keep(p.count, [&p](int64_t i) { return 1.0 - p.number(i); });
   }
   void multiply(const XlaArray& by, cpu::PerSample<double>& number) {
     const int64_t count = std::max(number.distinct(samples_), by.count);
-    number = room().keep(count, [&](int64_t b) { return number[b] * by.number(by.count == 1 ? 0 : b); });
+    number = rooms_.next(0.0).keep(count, [&](int64_t b) { return number[b] * by.number(by.count == 1 ? 0 : b); });
   }
 
-  void key(const XlaArray& given, SampleKey& key) const {
+  void key(const XlaArray& array, SampleKey& key) const {
     uint32_t words[6];
-    std::memcpy(words, given.data, sizeof(words));
+    std::memcpy(words, array.data, sizeof(words));
     for (int i : {2, 4})
       if (words[i + 1] != 0)
         call_.refuse(std::string("rng: ") + (i == 2 ? "first_sample" : "call") + " must be in 0..4294967295, got " +
@@ -76,31 +80,9 @@ class XlaHost {
  private:
   const XlaCall& call_;
   int64_t samples_ = 0, elements_ = 0;
-  Room<double> doubles_[5];
-  Room<float> floats_[3];
-  int used_doubles_ = 0, used_floats_ = 0;
+  Rooms rooms_;
   std::vector<int64_t> wide_;
   int32_t* narrow_ = nullptr;
-
-  Room<double>& room() { return doubles_[used_doubles_++]; }
-
-  template <class T>
-  static cpu::PerSample<T> kept(const XlaArray& given, Room<T>& room) {
-    return room.keep(given.count, [&given](int64_t i) { return given.number(i); });
-  }
-
-  template <class T>
-  void check(const std::string& said, const cpu::PerSample<T>& number) const {
-    const size_t end = said.find('>');
-    const bool bounded = end != std::string::npos, is_open = bounded && said.substr(end) == ">0";
-    for (int64_t i = 0; i < number.distinct(samples_); ++i) {
-      if (std::isfinite(number[i]) && (!bounded || (is_open ? number[i] > 0 : number[i] >= 0))) continue;
-      char rule[96];
-      std::snprintf(rule, sizeof(rule), ": must be finite%s, got %.17g", !bounded ? "" : is_open ? " and above 0" : " and at least 0",
-                    static_cast<double>(number[i]));
-      call_.refuse(said.substr(0, end) + rule);
-    }
-  }
 
   int64_t* widened(char* result, int64_t count) {
     narrow_ = reinterpret_cast<int32_t*>(result);

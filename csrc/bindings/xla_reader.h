@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -27,17 +28,17 @@ namespace {
 struct XlaCall {
   const xla::CallFrame& frame;
   int64_t rank;            // of the arrays, without the axes of vmap
-  int64_t given, made;     // a bit for each argument that may be left out, and for each output, whether it is there
+  int64_t present, wanted; // a bit for each argument that may be left out, and for each output, whether it is there
   int64_t max_count, choice, threads, isa;
-  std::string said;        // the op's name for errors, then those of its numbers, each followed by >0 or >=0 where it is bounded so
+  std::string names;        // the op's name for errors, then those of its numbers
   int64_t added, slices = 1;
   const int64_t* sizes;    // of the axes of vmap
 
   explicit XlaCall(const xla::CallFrame& call)
-      : frame(call), rank(number("rank")), given(number("given")), made(number("made")), max_count(number("max_count")),
+      : frame(call), rank(number("rank")), present(number("present")), wanted(number("wanted")), max_count(number("max_count")),
         choice(number("choice")), threads(number("threads")), isa(number("isa")) {
-    const auto* text = static_cast<const xla::Text*>(attribute("said", xla::AttributeType::string));
-    said.assign(text->data, text->size);
+    const auto* text = static_cast<const xla::Text*>(attribute("names", xla::AttributeType::string));
+    names.assign(text->data, text->size);
     added = result(0).rank - number("result_rank");
     sizes = result(0).sizes;
     for (int64_t d = 0; d < added; ++d) slices *= sizes[d];
@@ -46,7 +47,7 @@ struct XlaCall {
   const xla::Buffer& argument(int64_t i) const { return buffer(frame.arguments, i); }
   const xla::Buffer& result(int64_t i) const { return buffer(frame.results, i); }
   const xla::Buffer& last_result() const { return result(frame.results.count - 1); }
-  std::string op() const { return said.substr(0, said.find(' ')); }
+  std::string op() const { return names.substr(0, names.find(' ')); }
   [[noreturn]] void refuse(const std::string& text) const { throw std::invalid_argument(op() + ": " + text); }
 
  private:
@@ -76,9 +77,9 @@ struct XlaArray {
   int64_t rank, count = 1;
   const int64_t* sizes;
   // most_rank: that of an array of its kind, above which uint32 are pairs that make float64
-  XlaArray(const xla::Buffer& buffer, const XlaCall& call, int64_t slice, int64_t most_rank)
+  XlaArray(const xla::Buffer& buffer, const XlaCall& call, int64_t slice, int64_t max_rank)
       : type(buffer.type), rank(buffer.rank - call.added), sizes(buffer.sizes + call.added) {
-    if (type == xla::Type::u32 && rank > most_rank) {
+    if (type == xla::Type::u32 && rank > max_rank) {
       type = xla::Type::f64;
       --rank;
     }
@@ -124,7 +125,7 @@ class XlaReader {
   template <class Op>
   XlaReader(const XlaCall& call, int64_t slice, Target& target, Op& op)
       : call_(call), slice_(slice), target_(target), first_(of_elements<Op> ? call.result(0) : call.argument(0), call, slice, call.rank),
-        said_(call.said) {
+        names_(call.names) {
     (void)word();
     op.samples = first_.rank > 0 ? first_.sizes[0] : 1;
     op.elements = op.samples > 0 ? first_.count / op.samples : 0;
@@ -139,14 +140,18 @@ class XlaReader {
   void outputs(Fields&... fields) {
     (give(fields), ...);
   }
-  void either(View& given, bool& is_second) {
+  void either(View& view, bool& is_second) {
     View second;
-    (*this)(given, second);
-    is_second = given.data == nullptr;
-    if (is_second) given = second;
+    (*this)(view, second);
+    is_second = view.data == nullptr;
+    if (is_second) view = second;
   }
   void optional(Prob& prob) { take(prob); }
-  void at_least(float, PerSample<float>& number) { take(number); }
+  template <class T, class Number>
+  void at_least(T low, Number& number) {
+    const XlaArray array = row(*next());
+    target_.number(array, word(), low, number);
+  }
   void choice(bool& is_first, const char*, const char*) { is_first = call_.choice != 0; }
   // Multiplies numbers that have been read by the next argument's, which may be any, such as the gradient by a loss.
   void multiply(PerSample<double>& number) { target_.multiply(row(*next()), number); }
@@ -160,25 +165,24 @@ class XlaReader {
   const int64_t slice_;
   Target& target_;
   const XlaArray first_;
-  std::string said_;  // what is left of it
+  std::string names_;  // what is left of it
   int64_t slot_ = 0, argument_ = 0, output_ = 0, result_ = 0;
 
   // The next argument and the next result; null where it is left out.
-  const xla::Buffer* next() { return call_.given >> slot_++ & 1 ? &call_.argument(argument_++) : nullptr; }
-  const xla::Buffer* next_result() { return call_.made >> output_++ & 1 ? &call_.result(result_++) : nullptr; }
+  const xla::Buffer* next() { return call_.present >> slot_++ & 1 ? &call_.argument(argument_++) : nullptr; }
+  const xla::Buffer* next_result() { return call_.wanted >> output_++ & 1 ? &call_.result(result_++) : nullptr; }
   XlaArray row(const xla::Buffer& buffer) const { return XlaArray(buffer, call_, slice_, 1); }
 
   std::string word() {
-    const size_t end = said_.find(' ');
-    const std::string word = said_.substr(0, end);
-    said_.erase(0, end == std::string::npos ? end : end + 1);
+    const size_t end = names_.find(' ');
+    const std::string word = names_.substr(0, end);
+    names_.erase(0, end == std::string::npos ? end : end + 1);
     return word;
   }
 
   template <class T>
   void take(PerSample<T>& number) {
-    const XlaArray given = row(*next());
-    target_.number(given, word(), number);
+    at_least(-std::numeric_limits<T>::infinity(), number);
   }
   void take(int64_t& max_count) { max_count = call_.max_count; }
 
@@ -193,7 +197,7 @@ class XlaReader {
   void take(Key& key) { target_.key(row(*next()), key); }
 
   void take(View& view) {
-    if (const xla::Buffer* given = next()) read(*given, view);
+    if (const xla::Buffer* argument = next()) read(*argument, view);
   }
 
   void read(const xla::Buffer& buffer, View& view) const {
@@ -210,13 +214,13 @@ class XlaReader {
   }
 
   void give(View& view) {
-    if (const xla::Buffer* made = next_result()) read(*made, view);
+    if (const xla::Buffer* result = next_result()) read(*result, view);
   }
   void give(float*& memory) {
-    if (const xla::Buffer* made = next_result()) memory = reinterpret_cast<float*>(row(*made).data);
+    if (const xla::Buffer* result = next_result()) memory = reinterpret_cast<float*>(row(*result).data);
   }
   void give(Counter*& counter) {
-    if (const xla::Buffer* made = next_result()) target_.counter(row(*made), counter);
+    if (const xla::Buffer* result = next_result()) target_.counter(row(*result), counter);
   }
   void give(unsigned*&) { ++output_; }  // scratch, which is no result
 };

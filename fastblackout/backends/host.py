@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..arrays import Array, store
@@ -16,55 +16,44 @@ def run(
     twin: Callable[..., Any] | None,
     backend: str,
     fields: Mapping[str, Any],
-    made: Mapping[str, Any],
+    outputs: Mapping[str, Any],
     size: tuple[int, int],
-) -> None:
-    """The C++ kernel `name`, or its twin by keywords; writes `made`: outputs by name, None where one is not asked for.
+    checks: bool = False,
+) -> bool:
+    """The C++ kernel `name`, or its twin by keywords; writes the outputs, by name, None where one is not asked for.
 
     backend: "cpu" or "reference". fields: the record of the call: arrays, numbers of samples as NumPy (samples,), other
     numbers, None for what is left out, the key as a fb.Philox. Outputs are arrays, or NumPy (samples,). size: samples,
-    and elements of one.
+    and elements of one. checks: whether the kernel is to check the numbers of samples, which may then be floats, too;
+    False is returned, and nothing done, where one is wrong.
     """
-    if backend == "cpu":
-        kernel = getattr(select.cpu_module(name), name)
-        kernel(size, select.threads(), select.isa(), *_described((*fields.values(), *made.values())))
-        return
-    assert twin is not None
-    _run_twin(twin, fields, made)
+    if backend != "cpu":
+        assert twin is not None
+        _run_twin(twin, fields, outputs)
+        return True
+    values: list[Any] = []  # as csrc/bindings/record_reader.h reads them
+    for field in (*fields.values(), *outputs.values()):
+        for value in field if type(field) is tuple else (field,):
+            if type(value) is Array:
+                value = value.described() if value.is_tensor else value.value
+            elif isinstance(value, Philox):
+                drawn = type(value) is Philox
+                value = value.seed if drawn else undrawn(value) or value.seed, value.first_sample, value.call
+            values.append(value)
+    setting = select.wanted.get()
+    threads = setting.threads or select.default_threads()()
+    ran: bool = getattr(select.cpu_module(name), name)((*size, checks), threads, setting.isa, *values)
+    return ran
 
 
 @default_floats
-def _run_twin(twin: Callable[..., Any], fields: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    results = twin(**{name: _readable(value) for name, value in fields.items()}, **_asked(made))
-    for array, result in zip(made.values(), results if isinstance(results, tuple) else (results,), strict=True):
+def _run_twin(twin: Callable[..., Any], fields: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    results = twin(**{name: _readable(value) for name, value in fields.items()}, **_asked(outputs))
+    for array, result in zip(outputs.values(), results if isinstance(results, tuple) else (results,), strict=True):
         if isinstance(array, Array):
             store(result, array)
         elif array is not None:
             array[...] = result
-
-
-def flat(fields: Iterable[Any]) -> list[Any]:
-    """The fields of a record in one list, with the parts of a tuple one by one: the order of the compiled kernels and
-    of torch's schemas."""
-    made: list[Any] = []
-    for field in fields:
-        if type(field) is tuple:
-            made += field
-        else:
-            made.append(field)
-    return made
-
-
-def _described(values: Iterable[Any]) -> list[Any]:
-    """What csrc/bindings/record_reader.h reads of arguments and outputs."""
-    given: list[Any] = []
-    for value in flat(values):
-        if type(value) is Array:
-            value = value.described() if value.is_tensor else value.value
-        elif isinstance(value, Philox):
-            value = undrawn(value) or value.seed, value.first_sample, value.call
-        given.append(value)
-    return given
 
 
 def _readable(value: Any) -> Any:
@@ -74,10 +63,10 @@ def _readable(value: Any) -> Any:
     return value.numpy() if isinstance(value, Array) else value
 
 
-def _asked(made: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(outputs: Mapping[str, Any]) -> dict[str, Any]:
     """What a twin with outputs to choose from is told of them: their names, and the dtype of the model input."""
-    if "model_input" not in made:
+    if "model_input" not in outputs:
         return {}
-    model_input = made["model_input"]
-    names = {name for name, array in made.items() if array is not None}
+    model_input = outputs["model_input"]
+    names = {name for name, array in outputs.items() if array is not None}
     return {"outputs": names, "input_dtype": model_input.dtype if model_input else "float32"}

@@ -101,6 +101,8 @@ def select(op: str, backend: str, device: str, elements: int = 0, drawn_by: str 
 
 def select_host(op: str, backend: str, drawn_by: str = "") -> str:
     """`select` for arrays that are not given to the torch path: NumPy arrays and plain CPU tensors."""
+    if type(backend) is str and backend == "auto" and wanted.get().backend == "auto":
+        return "cpu"  # what most calls ask for
     chosen = select(op, backend, "cpu", drawn_by=drawn_by)
     if chosen == "triton":
         raise TypeError(f"{op}: backend: 'triton' needs torch tensors, got arrays of another kind")

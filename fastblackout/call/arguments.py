@@ -1,4 +1,4 @@
-"""The kinds of arguments that ops are declared with, and here those that are arrays.
+"""What one call of an op knows while its arguments are checked, and the kinds of arguments that are arrays or a key.
 
 Each kind says in one place how a value is checked, and which fields for the kernels it becomes. It also says what the
 torch schema calls these fields, and how they become a value again. A kind takes one value of a call, or a tuple of
@@ -13,14 +13,76 @@ from typing import Any
 import numpy as np
 
 from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt
-from ..ground.values import is_tensor
+from ..ground.values import aligned, is_tensor, settled, shape_of
+from ..philox import WORD_END, Philox
 from ..probability import Prob
 from . import checks
-from .call import Call
-from .copied_counts import adopt_counts
-from .elements import element_arguments
+from .copied_counts import accepted, copied
+from .keys import key_of, late_key
 
-MOST_DRAWS = 8  # as in csrc/include/fastblackout/energy_loss.h
+MAX_DRAWS = 8  # as in csrc/include/fastblackout/energy_loss.h
+NUMBERS = (float, int)  # types of values that are one number for all samples
+WITHIN: set[str] = set()  # public names of ops whose numbers may differ within a sample
+_PLAIN = (float, int, np.ndarray, Philox, type(None))  # of most values: there is nothing to settle
+
+
+class Call:
+    """A call of the op named `op`. The first array among its arguments says how many samples there are.
+
+    through_torch: its arguments become tensors, for a device or for torch's own tracing. traced: torch traces it, so
+    that no value of a tensor may be looked at. compiled: the host's compiled kernels, which check plain numbers of
+    samples themselves, read the record.
+    record: the fields that kernels and twins read, by name, in their order.
+    read: what the op reads beside its first array, by argument: no output may lie in its memory.
+    """
+
+    first: Any = None
+    first_name = ""
+    samples = elements = 1
+    one = False  # whether one matrix serves all samples
+    into: Array | None = None  # the `out` that the output is copied to
+
+    def __init__(
+        self, op: str, backend: str, through_torch: bool = False, traced: bool = False, compiled: bool = False
+    ) -> None:
+        self.op, self.backend, self.compiled = op, backend, compiled
+        self.through_torch, self.traced = through_torch, traced
+        self.read: dict[str, Any] = {}
+        self.record: dict[str, Any] = {}
+
+    def arrays(self, field: str) -> list[Array]:
+        """Those of a field, which torch's dispatcher hands over as tensors."""
+        value = self.record.get(field)
+        values = value if type(value) is tuple else (value,)
+        return [each if type(each) is Array else Array(each, self.op, field) for each in values if each is not None]
+
+    def begin(self, name: str, array: Array) -> None:
+        """Takes the first array, in whose memory an output may lie."""
+        self.read.pop(name, None)
+        self.first, self.first_name = array, name
+        self.samples, self.elements = array.size(self.op, name)
+
+    def numbers(self, name: str, value: Any) -> Any:
+        """`settle` of an argument of numbers, of a shape that stands beside the first array."""
+        value = self.settle(name, value)
+        if type(value) not in NUMBERS:
+            sides = {f"{name}.p": value.p, f"{name}.q": value.q} if isinstance(value, Prob) else {name: value}
+            for side, numbers in sides.items():
+                shape = shape_of(numbers)
+                aligned(self.op, side, shape, self.first_name, self.first.shape, self.op in WITHIN)
+        return value
+
+    def settle(self, name: str, value: Any) -> Any:
+        """An argument whose tensors hold their values in memory, where the kernels read them."""
+        kind = type(value)
+        if kind not in _PLAIN and not self.traced:
+            if kind is Prob:
+                if type(value.p) not in _PLAIN or type(value.q) not in _PLAIN:
+                    value = Prob(self.settle(f"{name}.p", value.p), self.settle(f"{name}.q", value.q))
+            elif is_tensor(value):
+                value = settled(self.op, name, value)
+        self.read[name] = value
+        return value
 
 
 def detached(call: Call, array: Array) -> Array:
@@ -35,6 +97,7 @@ class Argument:
 
     names: tuple[str, ...]
     parts: tuple[str, ...]
+    any_number = False  # whether it is numbers that follow no rule, which no kernel may check
 
     @property
     def fields(self) -> Sequence[str]:
@@ -50,7 +113,7 @@ class Argument:
         """The torch tensors in a value."""
         return [value] if is_tensor(value) else []
 
-    def check_given(self, call: Call, value: Any, missing: str) -> None:
+    def check_present(self, call: Call, value: Any, missing: str) -> None:
         """TypeError for None. missing: how to get a value."""
         if value is None:
             raise TypeError(f"{call.op}: {self.names[0]}: must be given, {missing}, got None")
@@ -75,15 +138,18 @@ class Counts(Argument):
     dtypes: Sequence[str] = COUNTS
     one_library = True  # with the first
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, dtypes: Sequence[str] = ()) -> None:
         self.names, self.parts = (name,), (f"Tensor {name}",)
+        self.dtypes = dtypes or self.dtypes
+        self.accepted = accepted(self.dtypes)
 
     def canon(self, call: Call, value: Any) -> tuple[Array]:
         name, first = self.names[0], call.first
-        if first is None and type(value) is np.ndarray:  # nothing to settle
-            array = adopt_counts(value, call.op, name, self.dtypes)
-        else:
-            array = adopt_counts(call.settle(name, value), call.op, name, self.dtypes)
+        if first is not None or type(value) is not np.ndarray:
+            value = call.settle(name, value)
+        array = adopt(value, call.op, name, self.accepted)
+        if array.dtype not in self.dtypes:
+            array = copied(array, call.op, name)
         if first is None:
             call.begin(name, array)
         else:
@@ -98,11 +164,8 @@ class Counts(Argument):
 class Births(Counts):
     """Counts that may be expected ones, of any dtype, or the logits of such."""
 
+    dtypes = DTYPES
     one_library = False
-
-    def __init__(self, name: str, dtypes: Sequence[str] = DTYPES) -> None:
-        super().__init__(name)
-        self.dtypes = dtypes
 
     def canon(self, call: Call, value: Any) -> tuple[Array]:
         (array,) = super().canon(call, value)
@@ -130,8 +193,8 @@ class Draws(Argument):
         name, first = self.names[0], call.first
         array = adopt(call.settle(name, value), call.op, name, FLOATS)
         checks.has_samples(call.op, call.first_name, first)
-        if array.shape[1:] != first.shape or not 2 <= array.shape[0] <= MOST_DRAWS:
-            rule = f"shape must be (S, *shape of {call.first_name}), S in 2..{MOST_DRAWS}, (S, {str(first.shape)[1:]}"
+        if array.shape[1:] != first.shape or not 2 <= array.shape[0] <= MAX_DRAWS:
+            rule = f"shape must be (S, *shape of {call.first_name}), S in 2..{MAX_DRAWS}, (S, {str(first.shape)[1:]}"
             raise ValueError(f"{call.op}: {name}: {rule}, got {array.shape}")
         checks.same_library(call.op, name, array, call.first_name, first)
         checks.same_device(call.op, name, array, call.first_name, first)
@@ -150,70 +213,35 @@ class ExpectedBirths(Argument):
         if (logits is None) == (births is None):
             rule = "exactly one of logits and births must be given"
             raise TypeError(f"{call.op}: logits: {rule}, got {'none' if births is None else 'both'}")
-        at = 0 if births is None else 1
-        (made,) = self.kinds[at].canon(call, value[at])
-        return (made, None) if at == 0 else (None, made)
+        if births is None:
+            return *self.kinds[0].canon(call, logits), None
+        return None, *self.kinds[1].canon(call, births)
 
     def from_parts(self, *parts: Any) -> Any:
         return parts
 
 
-class Elements(Argument):
-    """Arguments of an element-wise op that broadcast to one shape: a tuple of as many values as there are names.
+class Key(Argument):
+    """(rng, generator): what draws are keyed by. It is resolved last, so that a call that is refused draws no seed."""
 
-    prob: the name of one that may be a Prob, whose p and q then take part, as the torch schema's "Tensor p, Tensor? q".
-    """
+    names = ("key",)
+    parts = ("Tensor key",)
 
-    def __init__(self, dtypes: dict[str, Sequence[str]], prob: str = "") -> None:
-        self.dtypes, self.prob = dtypes, prob
-        plain = tuple(name for name in dtypes if name != prob)
-        self.names = (*plain, "p", "q") if prob else plain
-        self.parts = tuple(f"Tensor{'?' if name == 'q' else ''} {name}" for name in self.names)
+    def canon(self, call: Call, value: Any) -> tuple[None]:
+        """Keeps its place in the record, and notes that the op reads the key's memory; `resolve` gives the key."""
+        rng, _ = value
+        if type(rng) is not Philox:
+            call.settle("rng", rng)
+        return (None,)
 
-    def tensors(self, value: Any) -> list[Any]:
-        flat = [part for each in value for part in (each if isinstance(each, Prob) else (each,))]
-        return [part for part in flat if is_tensor(part)]
-
-    def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
-        arrays = element_arguments(call.op, self._given(call, value))
-        call.begin("arguments", arrays[0])
-        return (*arrays, None)[: len(self.names)]
+    def resolve(self, call: Call, value: Any) -> Any:
+        """The fb.Philox for the host, or the key's tensor, once nothing else can be wrong."""
+        rng, generator = value
+        if call.through_torch:
+            return key_of(call.op, call.read.get("rng", rng), generator, call.first.value, call.samples)
+        if type(rng) is Philox and generator is None and rng.first_sample + call.samples <= WORD_END:
+            return rng  # what most are
+        return late_key(call.read.get("rng", rng), generator, call.op, call.samples)
 
     def from_parts(self, *parts: Any) -> Any:
-        if not self.prob:
-            return parts
-        *plain, p, q = parts
-        return (*plain, p if q is None else Prob(p, q))
-
-    def _given(self, call: Call, value: Any) -> dict[str, tuple[Any, Sequence[str]]]:
-        given: dict[str, tuple[Any, Sequence[str]]] = {}
-        for (name, dtypes), each in zip(self.dtypes.items(), value, strict=True):
-            if name == self.prob and isinstance(each, Prob):
-                for side, part in zip("pq", each, strict=True):
-                    given[f"{name}.{side}"] = call.settle(f"{name}.{side}", part), ("float64",)
-            else:
-                given[name] = call.settle(name, each), dtypes
-        return given
-
-
-class Categories(Elements):
-    """Counts, and weights of categories along a last axis, whose other axes broadcast with the counts.
-
-    For ops that are made of others (composed.py): torch knows none that takes them.
-    """
-
-    def canon(self, call: Call, value: Any) -> tuple[Array, Array]:
-        """The counts (...), and the weights (..., K)."""
-        (count_name, counts), (name, floats) = self.dtypes.items()
-        count, given = value
-        weights = adopt(call.settle(name, given), call.op, name, floats)
-        checks.has_categories(call.op, name, weights.shape)
-        each = {count_name: (call.settle(count_name, count), counts), name: (weights.value[..., 0], floats)}
-        array, column = element_arguments(call.op, each)
-        if weights.is_tensor:
-            spread = weights.value.detach().expand(*column.shape, weights.shape[-1])
-        else:
-            spread = np.broadcast_to(weights.value, (*column.shape, weights.shape[-1]))
-        call.begin("arguments", array)
-        checks.size_of(call.op, name, weights := weights.like(spread))
-        return array, weights
+        return parts[0], None

@@ -5,7 +5,7 @@ XOR a constant that is known by the op's stream and the number of the draw. Phil
 independent as far as any test can tell, so the draws are independent of one another, and of those of any op that is
 given the caller's key itself.
 
-What stands beside counts element by element, such as a mask, is read here, too, for both libraries.
+What stands broadcastable counts element by element, such as a mask, is read here, too, for both libraries.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from ..ground.values import aligned, check_real_tensor, is_number, is_tensor, re
 from ..philox import SEED_END, Philox
 from ..reference.elements import checked_counts, checked_floats
 from . import checks
-from .arguments import Elements
-from .call import Call
+from .arguments import Call, Key
 from .copied_counts import as_it_came
-from .number_arguments import Key
+from .elements import Elements
 from .route import through_torch
 
 FLOAT32_MAX = (2.0 - 2.0**-23) * 2.0**127
@@ -68,10 +67,10 @@ class Composed:
         if self.values_are_here and array.dtype != "uint8":
             checked_counts(array.numpy(), self.op, name)
 
-    def check_floats(self, name: str, array: Array, rule: str, most: float, least: float = 0.0) -> None:
-        """ValueError unless least <= number <= most. Numbers on a device are looked at by the kernels."""
+    def check_floats(self, name: str, array: Array, rule: str, high: float, low: float = 0.0) -> None:
+        """ValueError unless low <= number <= high. Numbers on a device are looked at by the kernels."""
         if self.values_are_here:
-            checked_floats(array.numpy(), self.op, name, rule, most, least)
+            checked_floats(array.numpy(), self.op, name, rule, high, low)
 
     def check_sums(self, name: str, values: Any) -> None:
         """ValueError unless the sums of `values` over the last axis are finite and above 0."""
@@ -107,7 +106,7 @@ class DrawKeys:
         return sys.modules["torch"].cat([key[:1] ^ signed, key[1:]])
 
 
-def beside(op: str, name: str, value: Any, counts: Any, of: str) -> Any:
+def broadcastable(op: str, name: str, value: Any, counts: Any, of: str) -> Any:
     """A number, or an array, of the library of the counts, the argument `of`, that broadcasts to their shape as
     `aligned` reads it. It has no history."""
     if is_number(value):
@@ -133,7 +132,7 @@ def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
     if array.dtype != "bool":
         raise TypeError(f"{op}: mask: must be bools, true where elements take part, got dtype {array.dtype}")
     pairs = zip(array.shape, x.shape, strict=False)
-    if array.shape and (len(array.shape) != len(x.shape) or any(size not in (1, most) for size, most in pairs)):
+    if array.shape and (len(array.shape) != len(x.shape) or any(size not in (1, whole) for size, whole in pairs)):
         rule = f"shape must be (), or have the dimensions of {name} and broadcast to {x.shape}"
         raise ValueError(f"{op}: mask: {rule}, got {array.shape}")
     return library_of(array.value).broadcast_to(array.value, x.shape)

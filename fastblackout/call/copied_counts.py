@@ -17,13 +17,20 @@ WHOLE = ("uint16", "uint32")  # those of them that are whole numbers
 
 def adopt_counts(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
     """`adopt` of counts, which may also come in a dtype of COPIED; ValueError for floats that are no whole numbers."""
+    array = adopt(value, op, argument, accepted(dtypes))
+    return array if array.dtype in dtypes else copied(array, op, argument)
+
+
+def accepted(dtypes: Sequence[str]) -> Sequence[str]:
+    """These dtypes, and those that are copied to one of them."""
     also = () if "int64" not in dtypes else WHOLE if "float32" in dtypes else tuple(COPIED)
-    array = adopt(value, op, argument, (*dtypes, *also))
-    if array.dtype in dtypes:
-        return array
-    made = array.like(_copied(array, op, argument))
-    made.came_as = array.dtype
-    return made
+    return *dtypes, *also
+
+
+def copied(array: Array, op: str, argument: str) -> Array:
+    copy = array.like(_copied(array, op, argument))
+    copy.came_as = array.dtype
+    return copy
 
 
 def as_it_came(value: Any, like: Array) -> Any:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from ..arrays import FLOATS, Array, adopt
 from ..ground.values import check_name, shown
 from . import checks
-from .arguments import Argument
-from .call import Call
-from .number_arguments import MaxCount
+from .arguments import Argument, Call
+from .numbers import MaxCount
 from .outputs import Outputs
 
 # The laws, and how many arrays the head of each may have. A law is known to the kernels by its place here, which is its
@@ -25,7 +24,7 @@ FAMILIES: dict[str, tuple[int, ...]] = {
 # Of these the one array has a logit for every state 0..max_count, in an axis after those of the first argument.
 OF_STATES = ("categorical", "bayes-categorical")
 # The largest max_count of a law that sums over states
-MOST_COUNT = {"bayes-logistic": 65_535, "categorical": 4095, "bayes-categorical": 4095}
+LARGEST_COUNT = {"bayes-logistic": 65_535, "categorical": 4095, "bayes-categorical": 4095}
 MOST_HEAD = max(max(counts) for counts in FAMILIES.values())  # kMostHead in csrc/include/fastblackout/ops.h
 
 
@@ -79,14 +78,14 @@ class MaxCountOfHead(MaxCount):
     """The largest count of an op whose record has the head before it."""
 
     def canon(self, call: Call, value: Any) -> tuple[int]:
-        (made,) = super().canon(call, value)
+        (count,) = super().canon(call, value)
         family = list(FAMILIES)[call.record["family"]]
-        if made > (most := MOST_COUNT.get(family, made)):
-            raise ValueError(f"{call.op}: max_count: must be at most {most} for family {family!r}, got {made}")
-        if family in OF_STATES and (states := call.record["head"][0].shape[-1]) != made + 1:
-            rule = f"must have max_count + 1 = {made + 1} states in its last dimension for family {family!r}"
+        if count > (limit := LARGEST_COUNT.get(family, count)):
+            raise ValueError(f"{call.op}: max_count: must be at most {limit} for family {family!r}, got {count}")
+        if family in OF_STATES and (states := call.record["head"][0].shape[-1]) != count + 1:
+            rule = f"must have max_count + 1 = {count + 1} states in its last dimension for family {family!r}"
             raise ValueError(f"{call.op}: head: {rule}, got {states}")
-        return (made,)
+        return (count,)
 
 
 class LikeHead(Outputs):
@@ -96,8 +95,8 @@ class LikeHead(Outputs):
     schema = ", str backend) -> Tensor[]"
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
-        made: dict[str, Any] = dict.fromkeys(self.names)
-        return made | dict(zip(self.names, (array.empty_like() for array in call.arrays("head")), strict=False))
+        outputs: dict[str, Any] = dict.fromkeys(self.names)
+        return outputs | dict(zip(self.names, (array.empty_like() for array in call.arrays("head")), strict=False))
 
-    def give(self, call: Call, made: Iterable[Any]) -> tuple[Any, ...]:
-        return tuple(array for array in made if array is not None)
+    def give(self, call: Call, values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(array for array in values if array is not None)

@@ -8,9 +8,10 @@ import os
 import secrets
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..ground.values import settled
+from ..arrays import same_in_every_slice
+from ..ground.values import is_tensor, settled
 from ..philox import SEED_END, WORD_END, WORD_MASK, FreshKey, Philox, Seed
 from ..reference.philox import philox4x32
 
@@ -67,34 +68,64 @@ def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | 
     return Philox(key.seed, key.first_sample, key.call) if isinstance(key, FreshKey) else key
 
 
-def late_key(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str) -> Philox:
+def late_key(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str, samples: int = 0) -> Philox:
     """The key an op on the CPU uses: `rng` itself or what it holds, or a FreshKey, which draws a seed at its first use.
 
     A CPU generator gives one fresh 64-bit seed and advances. A CUDA generator gives its seed and offset, mixed by one
     Philox block on the host, and its offset advances by 4: no device work, no synchronisation. With neither, torch's
     default CPU generator gives the seed, so torch.manual_seed governs it; without torch, the operating system does.
-    Raises ValueError when both are given, TypeError when one has the wrong type.
+    Raises ValueError when both are given, or for a key without words for so many samples, TypeError when one has the
+    wrong type.
     """
-    if rng is not None:
+    if rng is None:
+        key: Philox = FreshKey(_fresh(generator, op))
+    else:
         check_one(op, generator)
+        if is_tensor(rng):
+            rng = from_tensor(settled(op, "rng", rng), op)
         if not isinstance(rng, Philox):
-            if (loaded := sys.modules.get("torch")) is not None and isinstance(rng, loaded.Tensor):
-                return from_tensor(settled(op, "rng", rng), op)
             raise TypeError(f"{op}: rng: must be a fastblackout.Philox, got {type(rng).__name__}")
-        return rng
+        key = rng
+    if (first := key.first_sample) + samples > WORD_END:
+        raise ValueError(f"{op}: rng: first_sample + samples must be at most 2^32, got {first} + {samples}")
+    return key
+
+
+def _fresh(generator: torch.Generator | None, op: str) -> Seed:
     try:
         import torch
     except ImportError:
         if generator is not None:
             raise TypeError(f"{op}: generator: needs torch installed, got {type(generator).__name__}") from None
-        return FreshKey(Seed(functools.partial(secrets.randbits, 64)))
+        return Seed(functools.partial(secrets.randbits, 64))
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"{op}: generator: must be a torch.Generator, got {type(generator).__name__}")
     if generator is None or generator.device.type == "cpu":
-        return FreshKey(Seed(functools.partial(fresh_seed, generator)))
+        return Seed(functools.partial(fresh_seed, generator))
     if generator.device.type == "cuda":
-        return FreshKey(Seed(functools.partial(_from_seed_and_offset, generator)))
+        return Seed(functools.partial(_from_seed_and_offset, generator))
     raise TypeError(f"{op}: generator: must be on cpu or cuda, got one on {generator.device}")
+
+
+def key_of(op: str, rng: Any, generator: Any, like: torch.Tensor, samples: int) -> torch.Tensor:
+    """The key as int64 (3,) on the device of `like`. A constant Philox is converted, a missing one drawn."""
+    import torch
+
+    if same_in_every_slice(rng):
+        raise ValueError(one_key(op))
+    if is_tensor(rng):
+        check_one(op, generator)
+        if rng.device != like.device:
+            raise ValueError(f"{op}: rng: a key tensor must be on the op's device, {like.device}, got {rng.device}")
+        return key_tensor(rng, op).contiguous()
+    if rng is None and torch.compiler.is_compiling():
+        if generator is not None:
+            raise TypeError(f"{op}: generator: cannot be traced by torch.compile, give rng, got a torch.Generator")
+        # The bits that late_key would draw, by an operation that torch.compile knows.
+        low = -(1 << 63)
+        seed = torch.randint(low, (1 << 63) - 1, (1,), dtype=torch.int64, device="cpu") ^ low
+        return torch.cat([seed, seed.new_zeros(2)]).to(like.device)
+    return late_key(rng, generator, op, samples).tensor(like.device)
 
 
 # Held while torch draws a seed, so that no thread is in torch then when the process forks or the interpreter ends: a

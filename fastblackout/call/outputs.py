@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt, empty_tensor
+from ..arrays import Array, adopt
 from ..reference.categorical import GUIDE
-from .call import Call
+from .arguments import Call
 from .checks import check_tensor, same_shape
 from .copied_counts import as_it_came
-from .given_outputs import check_no_gradient, check_out, float_dtype, names_of, out_of, outputs_of
+from .request import check_no_gradient, check_out, float_dtype, names_of, out_of, outputs_of
 
 
 class Outputs:
@@ -31,15 +31,15 @@ class Outputs:
         """
         raise NotImplementedError
 
-    def give(self, call: Call, made: Iterable[Any]) -> Any:
+    def give(self, call: Call, values: Sequence[Any]) -> Any:
         """What the public op returns, of the outputs in their order."""
-        (value,) = made
+        (value,) = values
         return value
 
     def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
         """The outputs in their order where torch traces. registered: the op, but for what its schema says of them."""
-        made = registered()
-        return list(made) if isinstance(made, (list, tuple)) else [made]
+        results = registered()
+        return list(results) if isinstance(results, (list, tuple)) else [results]
 
     def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
         """The request in the arguments of the registered op. The call, which is new, learns of them what `make` reads.
@@ -54,9 +54,9 @@ class Outputs:
         """Of the arguments of the registered op, those of the kernels."""
         return arguments
 
-    def returned(self, made: dict[str, Any]) -> Any:
+    def returned(self, outputs: dict[str, Any]) -> Any:
         """What the registered op returns."""
-        tensors = [tensor for tensor in made.values() if tensor is not None]
+        tensors = [tensor for tensor in outputs.values() if tensor is not None]
         if self.schema.endswith("[]"):
             return tensors
         return tuple(tensors) if len(self.names) > 1 else tensors[0]
@@ -78,49 +78,54 @@ class Chosen(Outputs):
 
     def wanted(self, call: Call, outputs: Any, input_dtype: Any) -> tuple[list[str], dict[str, str]]:
         """The names asked for, in their order, and the dtypes of all."""
-        said = None
+        usual = None
         if type(outputs) is tuple and outputs == self.names and type(input_dtype) is str and not call.through_torch:
-            said = input_dtype, call.first.dtype, call.first.is_tensor
-            if said in self._wanted:
-                return self._wanted[said]
+            usual = input_dtype, call.first.dtype, call.first.is_tensor
+            if usual in self._wanted:
+                return self._wanted[usual]
         asked = names_of(call.op, "outputs", outputs, self.names)
         dtype = float_dtype(call.op, "input_dtype", input_dtype, call.first)
         dtypes = {name: dtype if name == "model_input" else call.first.dtype for name in self.names}
-        made = [name for name in self.names if name in asked], dtypes
-        if said is not None:
-            self._wanted[said] = made  # what most calls ask for
-        return made
+        wanted = [name for name in self.names if name in asked], dtypes
+        if usual is not None:
+            self._wanted[usual] = wanted  # what most calls ask for
+        return wanted
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
-        outputs, input_dtype, out = request
-        names, dtypes = self.wanted(call, outputs, input_dtype)
-        made: dict[str, Any] = outputs_of(call.op, call.first, dtypes, names, out, self.names[0], call.read)
+        names, input_dtype, out = request
+        names, dtypes = self.wanted(call, names, input_dtype)
+        outputs: dict[str, Any] = {}
+        if out is None:
+            for name, dtype in dtypes.items():
+                outputs[name] = call.first.empty_like(dtype) if name in names else None
+        else:
+            outputs = outputs_of(call.op, call.first, dtypes, out, self.names[0], call.read)
         if self.count:
-            made[self.count] = _for_samples(call, "int64")
+            outputs[self.count] = _for_samples(call, "int64")
             if call.through_torch:
-                made[self.count].value.zero_()  # kernels add to it
-        return made
+                outputs[self.count].value.zero_()  # kernels add to it
+        return outputs
 
-    def give(self, call: Call, made: Iterable[Any]) -> Any:
+    def give(self, call: Call, values: Sequence[Any]) -> Any:
         if call.first.came_as:
-            made, like = list(made), len(self.names) - 1
-            made[:like] = [as_it_came(value, call.first) for value in made[:like]]
-        return self.result(*made)
+            counts = len(self.names) - 1
+            values = [*(as_it_came(value, call.first) for value in values[:counts]), *values[counts:]]
+        return self.result(*values)
 
     def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:
-        outputs, input_dtype, out = request
-        names, dtypes = self.wanted(call, outputs, input_dtype)
+        names, input_dtype, out = request
+        names, dtypes = self.wanted(call, names, input_dtype)
         check_out(call.op, out, call.first)
-        given: dict[str, Any] = {} if out is None else {name: getattr(out, name, None) for name in dtypes}
-        given = {name: value for name, value in given.items() if value is not None}
-        for name, value in given.items():
+        into: dict[str, Any] = {} if out is None else {name: getattr(out, name, None) for name in dtypes}
+        into = {name: value for name, value in into.items() if value is not None}
+        for name, value in into.items():
             _check_traced(call, f"out.{name}", value, dtypes[name])
-        names = names if out is None else list(given)
+        names = names if out is None else list(into)
         results = registered(names, getattr(sys.modules["torch"], dtypes["model_input"]))
-        made = dict(zip(names, results[: len(names)], strict=True))  # a count may follow
-        for name, value in given.items():
-            made[name] = value.copy_(made[name])
-        return [*(made.get(name) for name in dtypes), *results[len(names) :]]
+        outputs = dict(zip(names, results[: len(names)], strict=True))  # a count may follow
+        for name, value in into.items():
+            outputs[name] = value.copy_(outputs[name])
+        return [*(outputs.get(name) for name in dtypes), *results[len(names) :]]
 
     def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
         super().request(call, arguments)
@@ -145,10 +150,10 @@ class Single(Outputs):
         dtype = self.dtype or call.first.dtype
         if self.like == "sample":
             return {self.names[0]: _for_samples(call, dtype)}
-        return {self.names[0]: _new(call, dtype, call.first.shape) if self.like else call.first.empty_like(dtype)}
+        return {self.names[0]: call.first.empty_like(dtype, call.first.shape if self.like else None)}
 
-    def give(self, call: Call, made: Iterable[Any]) -> Any:
-        (value,) = made
+    def give(self, call: Call, values: Sequence[Any]) -> Any:
+        (value,) = values
         return as_it_came(value, call.first) if call.first.came_as and not self.dtype else value
 
 
@@ -175,8 +180,8 @@ class LossAndNorms(Outputs):
             "norms": _for_samples(call, "float64", count * (count + 1) // 2),
         }
 
-    def give(self, call: Call, made: Iterable[Any]) -> Any:
-        loss, _ = made
+    def give(self, call: Call, values: Sequence[Any]) -> Any:
+        loss, _ = values
         return loss
 
 
@@ -189,10 +194,10 @@ class OrGiven(Single):
         call.into = out_of(call.op, out, call.first, call.first_name, call.read)
         return super().make(call)
 
-    def give(self, call: Call, made: Iterable[Any]) -> Any:
+    def give(self, call: Call, values: Sequence[Any]) -> Any:
         if call.into is None:
-            return super().give(call, made)
-        (value,) = made
+            return super().give(call, values)
+        (value,) = values
         if call.into.is_tensor:
             call.into.value.copy_(value)
         else:
@@ -218,8 +223,8 @@ class Rows(Outputs):
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
         return {"out": _new(call, "float64", (call.samples, call.elements, call.elements))}
 
-    def give(self, call: Call, made: Iterable[Any]) -> Any:
-        (rows,) = made
+    def give(self, call: Call, values: Sequence[Any]) -> Any:
+        (rows,) = values
         return rows[0] if call.one else rows
 
     def request(self, call: Call, arguments: Sequence[Any]) -> Sequence[Any]:
@@ -237,8 +242,8 @@ class Tables(Outputs):
         shape = call.first.shape
         return {"thresholds": _new(call, "int64", shape), "guide": _new(call, "uint16", (*shape[:2], GUIDE))}
 
-    def give(self, call: Call, made: Iterable[Any]) -> Any:
-        return *made, call.one
+    def give(self, call: Call, values: Sequence[Any]) -> Any:
+        return *values, call.one
 
 
 def _check_traced(call: Call, name: str, value: Any, dtype: str) -> Array:
@@ -252,11 +257,7 @@ def _check_traced(call: Call, name: str, value: Any, dtype: str) -> Array:
 
 def _new(call: Call, dtype: str, shape: tuple[Any, ...]) -> Array:
     """An output of this shape in C order, like the first argument in all else; of NumPy where there is none."""
-    if call.first is None:
-        return Array(np.empty(shape, dtype), call.op, "out")
-    like = call.first.value
-    value = empty_tensor(like, dtype, shape) if call.first.is_tensor else np.empty(shape, dtype)
-    return call.first.made(value, dtype, shape)
+    return call.first.empty_like(dtype, shape) if call.first else Array(np.empty(shape, dtype), call.op, "out")
 
 
 def _for_samples(call: Call, dtype: str, *shape: int) -> Any:
@@ -265,10 +266,17 @@ def _for_samples(call: Call, dtype: str, *shape: int) -> Any:
     return _new(call, dtype, size) if call.through_torch else np.zeros(size, dtype)
 
 
-def given_back(call: Call, made: Any) -> Any:
-    """An output of the host, None or NumPy (samples,), as the caller's kind of array."""
-    if made is None:
-        return None
-    if call.first.is_tensor:
-        return sys.modules["torch"].from_numpy(made)
-    return call.first.like(made).give()
+def to_caller(call: Call, outputs: dict[str, Any]) -> list[Any]:
+    """Outputs of the host, arrays, None or NumPy (samples,), as the caller's kind of arrays."""
+    values = []
+    for output in outputs.values():
+        if output is None:
+            value = None
+        elif type(output) is Array:
+            value = output.value if output.namespace is None else output.give()
+        elif call.first.is_tensor:
+            value = sys.modules["torch"].from_numpy(output)
+        else:
+            value = call.first.like(output).give()
+        values.append(value)
+    return values

@@ -1,6 +1,6 @@
 """Arguments of an op as tensors on its device, made without reading a device tensor on the host.
 
-Numbers of samples follow the rules of sample_numbers.py; values on the host are checked, those on a device not.
+Numbers of samples follow the rules of rules.py; values on the host are checked, those on a device not.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..arrays import is_traced, same_in_every_slice, to_device
+from ..arrays import is_traced, to_device
 from ..backends import select
 from ..ground.persistent import is_capturing, persistent
 from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
 from ..probability import Prob
-from . import checks
-from .keys import check_one, key_tensor, late_key, one_key
-from .sample_numbers import FINITE, UNIT, Rule, on_host, pair_on_host
+from .rules import FINITE, UNIT, Rule, on_host, pair_on_host
 
 _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
 
@@ -29,27 +27,6 @@ _FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
 def _on_device(array: np.ndarray, device: Any) -> Tensor:
     """A per-sample parameter, dense."""
     return to_device(torch.from_numpy(np.require(array, requirements=("C", "W"))), device)
-
-
-def key_of(op: str, rng: Any, generator: Any, like: Tensor, samples: int) -> Tensor:
-    """The key as int64 (3,) on the device of `like`. A constant Philox is converted, a missing one drawn."""
-    if same_in_every_slice(rng):
-        raise ValueError(one_key(op))
-    if isinstance(rng, Tensor):
-        check_one(op, generator)
-        if rng.device != like.device:
-            raise ValueError(f"{op}: rng: a key tensor must be on the op's device, {like.device}, got {rng.device}")
-        return key_tensor(rng, op).contiguous()
-    if rng is None and torch.compiler.is_compiling():
-        if generator is not None:
-            raise TypeError(f"{op}: generator: cannot be traced by torch.compile, give rng, got a torch.Generator")
-        # The bits that late_key would draw, by an operation that torch.compile knows.
-        low = -(1 << 63)
-        seed = torch.randint(low, (1 << 63) - 1, (1,), dtype=torch.int64, device="cpu") ^ low
-        return torch.cat([seed, seed.new_zeros(2)]).to(like.device)
-    key = late_key(rng, generator, op)
-    checks.check_range(op, key, samples)
-    return key.tensor(like.device)
 
 
 def pair_of(op: str, argument: str, value: Any, like: Tensor, samples: int, backend: str) -> tuple[Tensor, Tensor]:
@@ -73,16 +50,15 @@ def pair_of(op: str, argument: str, value: Any, like: Tensor, samples: int, back
             raise ValueError(
                 f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {value[0]!r} and q = {value[1]!r}"
             )
-    made_parts = []
+    sides = []
     for side, part in enumerate(parts):
         full_name = f"{argument}.{'pq'[side]}" if pair else argument
         if not isinstance(part, Tensor):
             part = _filled(as_float(op, full_name, part), 1 if expanded else samples, torch.float64, like)
             part = part[0] if expanded else part
         check_real_tensor(op, full_name, part)
-        made_parts.append(_spread(op, full_name, part.double(), samples, not expanded))
-    p = made_parts[0]
-    return p, made_parts[1] if pair else 1.0 - p
+        sides.append(_spread(op, full_name, part.double(), samples, not expanded))
+    return (sides[0], sides[1]) if pair else (sides[0], 1.0 - sides[0])
 
 
 def per_sample(op: str, argument: str, value: Any, like: Tensor, samples: int, rule: Rule = FINITE) -> Tensor:

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..arrays import Array, is_traced
 from ..backends import select
-from ..backends.host import flat
 from ..backends.wrong_values import check_values, flag
-from .call import Call
-from .declared import DECLARED
+from .arguments import Call, Key
+from .declared import DECLARED, Declaration
 from .keys import one_key
-from .number_arguments import Key
-
-if TYPE_CHECKING:
-    from .operation import Operation
 
 # Outputs keep the input's strides as they were when traced, so the input must keep them too.
 _TAG = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)
@@ -33,66 +28,66 @@ kernels: dict[str, Callable[..., Any]] = {}  # what the registered ops run
 calls: dict[str, Callable[..., Any]] = {}  # the registered ops, by the way around their keys where one is needed
 
 
-def call(op: Operation, deciding: Tensor, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
+def call(op: Declaration, deciding: Tensor, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
     """An op on tensors. deciding: the one that chooses the way."""
-    now = Call(op.op, backend, through_torch=True, traced=is_traced(deciding))
-    op.read(now, values)
-    if now.traced or op.extend is not None:
+    call = Call(op.op, backend, through_torch=True, traced=is_traced(deciding))
+    op.read(call, values)
+    if call.traced or op.extend is not None:
         select.check_name(op.op, backend)
-        registered = functools.partial(_registered, op, now, values)
-        return op.outputs.give(now, op.outputs.traced(now, registered, request))
-    made = _made(op, now, request)
-    run(op, backend, _parts(op, now, values), made)
-    return op.outputs.give(now, made.values())
+
+        def registered(*asked: Any) -> Any:
+            """The registered op. asked: what its schema says of the outputs."""
+            return calls[op.name](*_parts(op, call, values), *asked, backend)
+
+        return op.outputs.give(call, op.outputs.traced(call, registered, request))
+    outputs = _tensors(op.outputs.make(call, *request))
+    run(op, backend, _parts(op, call, values), outputs)
+    return op.outputs.give(call, list(outputs.values()))
 
 
-def _made(op: Operation, now: Call, request: Sequence[Any]) -> dict[str, Any]:
-    """The outputs as tensors."""
-    return {name: None if array is None else array.value for name, array in op.outputs.make(now, *request).items()}
+def _tensors(outputs: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if array is None else array.value for name, array in outputs.items()}
 
 
-def _registered(op: Operation, now: Call, values: Sequence[Any], *said: Any) -> Any:
-    """The registered op. said: what its schema asks of the outputs."""
-    return calls[op.name](*_parts(op, now, values), *said, now.backend)
-
-
-def _parts(op: Operation, now: Call, values: Sequence[Any]) -> list[Any]:
+def _parts(op: Declaration, call: Call, values: Sequence[Any]) -> list[Any]:
     """All arguments as the schema has them. The key comes last of all: a call that is refused draws none."""
-    op.resolve_key(now, values)
-    return [field.value if isinstance(field, Array) else field for field in flat(now.record.values())]
+    op.resolve_key(call, values)
+    parts: list[Any] = []
+    for field in call.record.values():
+        parts += field if type(field) is tuple else (field,)
+    return [part.value if isinstance(part, Array) else part for part in parts]
 
 
-def run(op: Operation, backend: str, parts: Sequence[Any], made: dict[str, Any]) -> None:
-    """The kernels on real tensors; writes `made`, None where an output is not asked for."""
+def run(op: Declaration, backend: str, parts: Sequence[Any], outputs: dict[str, Any]) -> None:
+    """The kernels on real tensors; writes the outputs, None where one is not asked for."""
     like = parts[0]
-    outputs = list(made.values())
-    elements = max(tensor.numel() for tensor in (like, *outputs) if tensor is not None)
+    into = list(outputs.values())
+    elements = max(tensor.numel() for tensor in (like, *into) if tensor is not None)
     chosen = select.select(op.ranked_as, backend, like.device.type, elements)
     if chosen not in select.DEVICE_BACKENDS:
-        op.run_on_host(chosen, parts, made)
+        op.run_on_host(chosen, parts, outputs)
         return
-    fields = list(parts)
     if like.ndim == 0:
-        fields = [field for argument, some in op.split(parts) for field in argument.for_rows(*some)]
-        outputs = [None if tensor is None else tensor.reshape(1) for tensor in outputs]
-    getattr(select.device_module(chosen), op.name)(*fields, *outputs, flag(op.ranked_as, like.device))
+        parts = [part for argument, some in op.split(parts) for part in argument.for_rows(*some)]
+        into = [None if tensor is None else tensor.reshape(1) for tensor in into]
+    getattr(select.device_module(chosen), op.name)(*parts, *into, flag(op.ranked_as, like.device))
     if like.device.type == "cpu":  # Triton's interpreter
         check_values.check()
 
 
-def register(op: Operation) -> None:
+def register(op: Declaration) -> None:
     """Defines torch.ops.fastblackout.<name>."""
     words = ", ".join(part for argument in op.arguments for part in argument.parts)
 
     def kernel(*arguments: Any, fake: bool = False) -> Any:
         *parts, backend = arguments
-        now = Call(op.op, backend, through_torch=True)
+        call = Call(op.op, backend, through_torch=True)
         for kind, some in op.split(parts):
-            now.record.update(zip(kind.fields, kind.from_schema(some), strict=True))
-        made = _made(op, now, op.outputs.request(now, parts))
+            call.record.update(zip(kind.fields, kind.from_schema(some), strict=True))
+        outputs = _tensors(op.outputs.make(call, *op.outputs.request(call, parts)))
         if not fake:
-            run(op, backend, op.outputs.parts(parts), made)
-        return op.outputs.returned(made)
+            run(op, backend, op.outputs.parts(parts), outputs)
+        return op.outputs.returned(outputs)
 
     calls[op.name] = define(f"{op.name}({words}{op.outputs.schema}", kernel)
     if op.key is not None:
@@ -101,7 +96,7 @@ def register(op: Operation) -> None:
         op.extend()
 
 
-def _slices(op: Operation, info: Any, dims: Sequence[int | None], *arguments: Any) -> tuple[Any, Any]:
+def _slices(op: Declaration, info: Any, dims: Sequence[int | None], *arguments: Any) -> tuple[Any, Any]:
     """torch.vmap of an op that draws: a call for each slice, since each has a key of its own.
 
     `tensors.key_of` refuses one key for all before a seed is drawn, also where vmap maps no argument of the op.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..call.checks import max_count_of
+from ..call.numbers import max_count_of
 from ..ground.values import check_memory
 from .dataset import MOST_CLASSES, Dataset, make_dataset
 from .shaping import shape_after, shaped

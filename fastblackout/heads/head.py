@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..call.checks import MAX_COUNT
+from ..call.numbers import MAX_COUNT
 from ..philox import Philox
 from .poisson_births import StepProbs, divergence
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..call.head import FAMILIES, MOST_COUNT
+from ..call.head import FAMILIES, LARGEST_COUNT
 from ..ops import binomial, binomial_log_prob, posterior_loss
 from ..philox import Philox
 from ..probability import Prob
@@ -30,7 +30,7 @@ class Law(Head):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.largest_count = MOST_COUNT.get(name, self.largest_count)
+        self.largest_count = LARGEST_COUNT.get(name, self.largest_count)
 
     @abstractmethod
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
-from ..call import checks
+from ..call.numbers import largest
 from .callback import check_counts, parted, whole_dtype
 from .keys import from_words, words_of
 from .layout import layout_of
@@ -36,7 +36,7 @@ def _drawn(op: Callable[..., Any], values: dict[str, Any], shape: Any, dtype: An
 
     def run_host(words: Any, **given: Any) -> Any:
         made = op(**given, **fixed, rng=from_words(words))
-        if made.size and made.max() > checks.largest(np.dtype(dtype).name):
+        if made.size and made.max() > largest(np.dtype(dtype).name):
             raise ValueError(f"{op.__name__}: rate: counts above 2^31 - 1 need jax_enable_x64, got {int(made.max())}")
         return {"out": made}
 

@@ -11,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..backends import select
-from ..call.arguments import Argument, Elements, ExpectedBirths
-from ..call.call import Call
+from ..call.arguments import Argument, Call, ExpectedBirths, Key
 from ..call.composed import mask_of
-from ..call.declared import DECLARED
-from ..call.number_arguments import Choice, Key, MaxCount, Numbers, PerSample, Probability
-from ..call.operation import Operation
+from ..call.declared import DECLARED, Declaration
+from ..call.elements import Elements
+from ..call.numbers import Choice, MaxCount, Numbers, PerSample, Probability
 from ..call.outputs import Chosen
 from ..ops.per_element_loss import NO_BIRTHS
 from .callback import readable_dtype
@@ -89,8 +88,8 @@ class Layout(NamedTuple):
         kept = {name: counts.of(traced) for name in self.names if name in ("x_t", "x_s")}
         if "model_input" in self.names:
             number = [np.int64(0b111), np.int64(1)]
-            attributes = {**self.attributes, **dict(zip(("given", "made"), number, strict=True))}
-            attributes["said"] = " ".join([self.kernel, "center", "scale"])
+            attributes = {**self.attributes, **dict(zip(("present", "wanted"), number, strict=True))}
+            attributes["names"] = " ".join([self.kernel, "center", "scale"])
             given = [counts.of(traced), *(each.of(traced) for each in others[-2:])]
             (kept["model_input"],) = self._run(module, "model_input", given, attributes, [results["model_input"]])
         return kept
@@ -118,7 +117,7 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
     fields = call.record
     mask = _mask(call, known.get("mask"), traced.get("mask"))
     kernel = f"{name}_backward" if upstream else name
-    names, made = _outputs(DECLARED[kernel], call, request)
+    names, wanted = _outputs(DECLARED[kernel], call, request)
     copied = any(getattr(each, "came_as", "") for each in fields.values())
     if select.select_host(declared.ranked_as, "auto") != "cpu" or 0 in call.first.shape or copied:
         return None
@@ -130,15 +129,15 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
         operands.append(Operand(name=upstream, shape=(-1,)))
     numbers = {
         "rank": len(call.first.shape),
-        "given": sum(1 << at for at, each in enumerate(operands) if each),
-        "made": made,
+        "present": sum(1 << at for at, each in enumerate(operands) if each),
+        "wanted": wanted,
         "max_count": fields.get("max_count", 0),
         "choice": fields.get("stochastic", False),
         "threads": select.threads(),
         "isa": select.isa(),
     }
-    said = " ".join([declared.op, *(_said(each) for each in declared.arguments if isinstance(each, PerSample))])
-    attributes = {key: np.int64(value) for key, value in numbers.items()} | {"said": said}
+    numbered = [declared.op, *(each.names[0] for each in declared.arguments if isinstance(each, PerSample))]
+    attributes = {key: np.int64(value) for key, value in numbers.items()} | {"names": " ".join(numbered)}
     return Layout(kernel, operands, names, attributes, mask, _scratch(call.first.shape))
 
 
@@ -148,7 +147,7 @@ def _scratch(shape: Sequence[int]) -> int:
     return samples * (16 + -(-math.prod(shape[1:]) // _CHUNK))
 
 
-def _outputs(declared: Operation, call: Call, request: Sequence[Any]) -> tuple[Sequence[str], int]:
+def _outputs(declared: Declaration, call: Call, request: Sequence[Any]) -> tuple[Sequence[str], int]:
     """The names of the outputs that are asked for, and a bit for each of all that is."""
     known, outputs = list(declared.outputs.names), declared.outputs
     if not isinstance(outputs, Chosen):
@@ -183,13 +182,8 @@ def _stand_in(value: Any) -> Any:
     return np.broadcast_to(np.ones((), readable_dtype(value.dtype)), value.shape)
 
 
-def _said(number: PerSample) -> str:
-    bound = "" if number.rule.low == -np.inf else ">0" if number.rule.open_low else ">=0"
-    return number.names[0] + bound
-
-
 def _operands(
-    declared: Operation, call: Call, fields: Mapping[str, Any], traced: Mapping[str, Any]
+    declared: Declaration, call: Call, fields: Mapping[str, Any], traced: Mapping[str, Any]
 ) -> Iterator[Operand | None]:
     """Those of the kernel, in its order. traced: the traced arrays, None for the other arguments."""
     for argument in declared.arguments:

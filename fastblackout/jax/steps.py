@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from .. import ops
 from ..call.declared import DECLARED
-from ..call.given_outputs import names_of
+from ..call.request import names_of
 from .callback import check_counts, parted, readable_dtype, whole_dtype
 from .keys import from_words, words_of
 from .layout import layout_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..call.arguments import Elements
-from ..call.number_arguments import Key
+from ..call.arguments import Key
+from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox

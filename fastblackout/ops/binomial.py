@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..arrays import COUNTS
-from ..call import sparse
-from ..call.arguments import Elements
-from ..call.number_arguments import Key
+from ..call import door
+from ..call.arguments import Key
+from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox
@@ -25,7 +25,7 @@ _BINOMIAL = Operation(
     Key(),
     outputs=Single(like="dense"),
     twin=binomial_elements,
-    cells=sparse.elements,
+    cells=door.elements,
 )
 
 

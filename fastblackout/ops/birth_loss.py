@@ -8,15 +8,13 @@ from typing import Any
 
 from ..arrays import FLOATS, adopt_settled, is_traced
 from ..call import short
-from ..call.arguments import Births, Logits
-from ..call.call import Call
-from ..call.composed import beside, mask_of, where
-from ..call.declared import WITHIN
-from ..call.foreign import by_tensors, foreign_of
-from ..call.number_arguments import PerSample
+from ..call.arguments import WITHIN, Births, Call, Logits
+from ..call.composed import broadcastable, mask_of, where
+from ..call.door import by_tensors, foreign_of
+from ..call.numbers import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
-from ..call.sample_numbers import on_host
+from ..call.rules import on_host
 from ..ground.values import is_number, is_spread, is_tensor, shown
 from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
@@ -117,7 +115,7 @@ def _where(mask: Any, name: str, given: Any, births: Any, none: float) -> tuple[
     call = Call("birth_loss", "auto", traced=is_tensor(given) and is_traced(given))
     (first,), (born,) = Logits(name).canon(call, given), Births("births").canon(call, births)
     known = mask_of(call.op, mask, first, name)
-    born = beside(call.op, "births", born.value, first.value, name)
+    born = broadcastable(call.op, "births", born.value, first.value, name)
     return where(known, first.value, none), where(known, born, 0.0)
 
 

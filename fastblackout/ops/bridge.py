@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..call.arguments import Counts, ExpectedBirths
-from ..call.number_arguments import Choice, Key, MaxCount, PerSample, Probability
+from ..call.arguments import Counts, ExpectedBirths, Key
+from ..call.numbers import Choice, MaxCount, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..backends.select import check_name
-from ..call.arguments import Counts
-from ..call.number_arguments import Key
+from ..call.arguments import Counts, Key
 from ..call.operation import Operation
 from ..call.outputs import OrGiven, Tables
-from ..call.state_arguments import Matrices, MatrixPair, Prediction, Table, TableRows
+from ..call.states import Matrices, MatrixPair, Prediction, Table, TableRows
 from ..philox import Philox
 from ..reference import categorical as reference
 

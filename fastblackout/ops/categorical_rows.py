@@ -8,10 +8,9 @@ import numpy as np
 
 from ..arrays import COUNTS, FLOATS, Array, adopt_settled, empty_tensor, is_traced
 from ..backends import host, select, wrong_values
-from ..call import checks
-from ..call.keys import late_key
-from ..call.matrices import check_holds
+from ..call.keys import key_of, late_key
 from ..call.route import through_torch
+from ..call.states import check_holds
 from ..ground.values import check_name
 from ..philox import Philox
 from ..reference import categorical_rows as reference
@@ -65,25 +64,25 @@ def categorical_rows(
     through = through_torch(rows.value, backend)
     made: Any = empty_tensor(rows.value, dtype, shape) if rows.is_tensor else np.empty(shape, dtype)
     out = rows.like(made)
-    samples, elements = checks.size_of(_OP, name, out)
+    size = out.size(_OP, name)
     if through:
-        return _by_tensors(rows, is_logits, out, (rng, generator), backend)
+        return _by_tensors(rows, is_logits, out, size, (rng, generator), backend)
     chosen = select.select_host(_OP, backend)
-    key = late_key(rng, generator, _OP)
-    checks.check_range(_OP, key, samples)
+    key = late_key(rng, generator, _OP, size[0])
     fields = {"weights": rows, "is_logits": is_logits, "states": states, "key": key}
-    host.run(_OP, reference.categorical_rows, chosen, fields, {"out": out}, (samples, elements))
+    host.run(_OP, reference.categorical_rows, chosen, fields, {"out": out}, size)
     return out.give()
 
 
-def _by_tensors(rows: Array, is_logits: bool, out: Array, keys: tuple[Any, Any], backend: str) -> Any:
+def _by_tensors(
+    rows: Array, is_logits: bool, out: Array, size: tuple[int, int], keys: tuple[Any, Any], backend: str
+) -> Any:
     from ..backends.tensor_rows import draw_rows
-    from ..call.tensors import key_of
 
     if select.asked(backend) != "auto":
         select.select(_OP, backend, rows.device)  # whether it could run there
-    key = key_of(_OP, *keys, rows.value, out.samples)
-    given = rows.value.reshape(out.samples, out.elements, rows.shape[-1])
+    key = key_of(_OP, *keys, rows.value, size[0])
+    given = rows.value.reshape(*size, rows.shape[-1])
     drawn, right = draw_rows(given, is_logits, key)
     if not is_traced(rows.value):
         wrong_values.flag(_OP, rows.value.device).bitwise_or_((~right).any() * (2 if is_logits else 8))

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..call import short
 from ..call.arguments import Births, Counts, Draws
-from ..call.number_arguments import Kept, MaxCount, PerSample
+from ..call.numbers import Kept, MaxCount, PerSample
 from ..call.outputs import LikeDraws, LossAndNorms
 from ..call.route import need_gradient, through_torch
 from ..reference import energy_loss as reference

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..call.arguments import Elements
-from ..call.number_arguments import Key
+from ..call.arguments import Key
+from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox

@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import is_traced
 from ..backends import select
 from ..backends.float_mode import default_floats
-from ..call.call import Call
+from ..call.arguments import Call
 from ..call.elements import broadcast_tensors
 from ..ground.values import as_float, check_real_tensor, common_shape, is_number, is_tensor, place_of, real_array
 from ..probability import Prob, check_sum

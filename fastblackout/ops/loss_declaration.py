@@ -9,17 +9,18 @@ import numpy as np
 
 from ..backends import host, select
 from ..call import short
-from ..call.arguments import Argument
-from ..call.call import Call
-from ..call.number_arguments import Kept, PerSample
+from ..call.arguments import Argument, Call
+from ..call.numbers import Kept, PerSample
 from ..call.operation import Operation
-from ..call.outputs import Outputs, given_back
+from ..call.outputs import Outputs, to_caller
 
 WEIGHT = PerSample("weight", "float64")
 
 
 class _Coefficient(PerSample):
     """Upstream gradient times weight. On the host it may be any number: that of a scaled loss may well be infinite."""
+
+    any_number = True
 
     def canon(self, call: Call, value: Any) -> tuple[Any]:
         return super().canon(call, value) if call.through_torch else Kept(*self.names).canon(call, value)
@@ -76,5 +77,4 @@ def run_graded(loss: Operation, values: Sequence[Any], backend: str, gradient: O
             call.record["ahead"] = ahead
     name = f"{loss.name}_and_slopes" if slopes else loss.name
     host.run(name, loss.twin, chosen, call.record, outputs | slopes, size)
-    made = [given_back(call, each) for each in outputs.values()]
-    return made, chosen, [each.value for each in slopes.values() if each is not None], foreseen
+    return to_caller(call, outputs), chosen, [each.value for each in slopes.values() if each is not None], foreseen

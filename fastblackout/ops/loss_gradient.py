@@ -12,7 +12,7 @@ from ..arrays import Array
 from ..backends import host
 from ..backends.float_mode import default_floats
 from ..call import short
-from ..call.sample_numbers import on_host
+from ..call.rules import on_host
 
 _SAVED = object()  # stands for a tensor that autograd keeps
 _PLAIN = {float, int, str, np.ndarray, type(None)}  # of most other values: torch's isinstance takes three times as long
@@ -96,5 +96,5 @@ def _scaled(op: str, slopes: Any, upstream: Any, weight: Any, foreseen: float | 
             return None
         array = Array(ordered, op, "logits")
         fields = {"coefficient": coefficient(op, upstream, weight)}
-        host.run("birth_loss_scale", None, "cpu", fields, {"slopes": array}, (array.samples, array.elements))
+        host.run("birth_loss_scale", None, "cpu", fields, {"slopes": array}, array.size(op, "logits"))
     return slopes

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import COUNTS
-from ..call import checks
 from ..call.copied_counts import adopt_counts
+from ..call.numbers import max_count_of
 from ..ground.values import as_float, check_real_tensor, is_number, is_tensor, real_array
 from ..reference import portfloat
 
@@ -26,7 +26,7 @@ def as_births(op: str, head: Any, x_t: Any, offset: Any, max_count: Any) -> tupl
             raise ValueError(f"{op}: head: must be an array, or a tuple of one, for family {MEAN!r}, got {len(head)}")
         (head,) = head
     counts = adopt_counts(x_t, op, "x_t", COUNTS)
-    quarter = checks.max_count_of(op, max_count, counts.came_as or counts.dtype) / 4
+    quarter = max_count_of(op, max_count, counts.came_as or counts.dtype) / 4
     return head, _scaled_exp(op, offset, quarter)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..backends.float_mode import default_floats
 from ..call import checks
-from ..call.arguments import Categories
 from ..call.composed import Composed, as_type, library_of
-from ..call.foreign import by_tensors, foreign_of
+from ..call.door import by_tensors, foreign_of
+from ..call.elements import Categories
 from ..philox import Philox
 from ..probability import Prob
 from ..reference.philox import Stream

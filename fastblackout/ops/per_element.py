@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..arrays import COUNTS, DTYPES, Array, adopt_settled
-from ..call import checks
-from ..call.arguments import Elements, ExpectedBirths
-from ..call.composed import FLOAT32_MAX, Composed, DrawKeys, as_type, beside, mask_of, where
+from ..call.arguments import ExpectedBirths
+from ..call.composed import FLOAT32_MAX, Composed, DrawKeys, as_type, broadcastable, mask_of, where
 from ..call.copied_counts import COPIED, as_it_came
-from ..call.foreign import by_tensors, foreign_of
+from ..call.door import by_tensors, cells_of, foreign_of
+from ..call.elements import Elements
+from ..call.numbers import MAX_COUNT, largest, max_count_of
 from ..call.operation import Operation
-from ..call.sparse import cells_of
 from ..ground.values import is_array, is_number, is_spread, is_tensor, place_of, real_array
 from ..philox import Philox
 from ..probability import Prob, check_sum
@@ -30,19 +30,19 @@ from .birth_loss import birth_loss
 from .per_element_loss import NO_BIRTHS
 from .poisson import poisson
 
-Given = Sequence[Any]
-Limits = dict[str, tuple[str, float, float]]  # of numbers, by name: a rule, the most and the least that they may be
+Values = Sequence[Any]
+Limits = dict[str, tuple[str, float, float]]  # of numbers, by name: a rule, the largest and the least that they may be
 
 _PROBABILITY = "must be in [0, 1]", 1.0, 0.0
-_MOST_RATE = 2.0**52  # of fb.poisson
-_RATE = "must be finite and at least 0", _MOST_RATE, 0.0
+_MAX_RATE = 2.0**52  # of fb.poisson
+_RATE = "must be finite and at least 0", _MAX_RATE, 0.0
 _GAIN = "must be finite and at least 0", FLOAT32_MAX, 0.0
 _INPUT = "must be finite in float32", FLOAT32_MAX, -FLOAT32_MAX
 # What the op takes in the place of a number of each element, which is applied to its draw.
 _NEUTRAL = {"alive": 1.0, "step": 1.0, "attrition": 0.0, "gain": 1.0, "center": 0.0, "scale": 1.0}
 
 
-def masked(op: Operation, values: Given, request: Given, backend: str, mask: Any) -> Any:
+def masked(op: Operation, values: Values, request: Values, backend: str, mask: Any) -> Any:
     """The op with a mask. values: of its arguments. request: outputs, input_dtype and out."""
     if (array := foreign_of(values[0])) is not None:
         return by_tensors(op.op, masked, array, op, values, request, backend, mask)
@@ -50,7 +50,7 @@ def masked(op: Operation, values: Given, request: Given, backend: str, mask: Any
     return op.spread(op, values, request, backend, mask)
 
 
-def thin(op: Operation, values: Given, request: Given, backend: str, mask: Any = None) -> Any:
+def thin(op: Operation, values: Values, request: Values, backend: str, mask: Any = None) -> Any:
     """x_t by fb.binomial where alive differs, else by fb.thin."""
     x_0, alive, key, *_ = values
     if cells_of(op.op, "x_0", x_0) is not None:
@@ -62,7 +62,7 @@ def thin(op: Operation, values: Given, request: Given, backend: str, mask: Any =
     return step.results(step.binomial(count, "alive", step.call.keys(Stream.THIN_ELEMENT, *key), 0))
 
 
-def bridge_step(op: Operation, values: Given, request: Given, backend: str, mask: Any = None) -> Any:
+def bridge_step(op: Operation, values: Values, request: Values, backend: str, mask: Any = None) -> Any:
     """Births by fb.bridge_step; where step differs all of them, of which fb.binomial draws those that take place.
 
     Deaths by fb.binomial where attrition differs, or step does; else by fb.bridge_step, in a call of their own where
@@ -92,7 +92,7 @@ def bridge_step(op: Operation, values: Given, request: Given, backend: str, mask
     return step.results(x_s)
 
 
-def tau_leap_step(op: Operation, values: Given, request: Given, backend: str, mask: Any = None) -> Any:
+def tau_leap_step(op: Operation, values: Values, request: Values, backend: str, mask: Any = None) -> Any:
     """Births by fb.poisson where step differs, else by fb.tau_leap_step."""
     x_t, (logits, births), factor, key, max_count, gain, *of_input = values
     factor = factor.p if isinstance(factor, Prob) else factor
@@ -107,36 +107,36 @@ def tau_leap_step(op: Operation, values: Given, request: Given, backend: str, ma
     x_t, keys = step.check(), step.call.keys(Stream.TAU_LEAP, *key)
     _, births = step.values["logits"]
     rate = as_type(as_type(births, "float32"), "float64") * as_type(step.each["step"].value, "float64")
-    drawn = poisson(where(rate < _MOST_RATE, rate, _MOST_RATE), rng=keys.of(0), backend=backend)
-    room = step.most - as_type(step.inside, "int64")
+    drawn = poisson(where(rate < _MAX_RATE, rate, _MAX_RATE), rng=keys.of(0), backend=backend)
+    room = step.limit - as_type(step.inside, "int64")
     born = as_type(where(drawn > room, room, drawn), step.x.dtype)
-    over = (drawn > room).reshape(step.x.samples, step.x.elements).sum(-1)
+    over = (drawn > room).reshape(*step.x.size(op.op, step.first)).sum(-1)
     return step.results(x_t + born, overshoot=step.x.like(over).give())
 
 
 class Step:
     """A call of an op, its arguments checked. each: those with a number for each element; center and scale are such.
 
-    given, x: the counts as they came, and as the op takes them. inside: x, but 0 where the mask is false. values: the
-    op's own arguments by name. most: the largest count, or those of the elements where max_count is an array. Then the
+    source, x: the counts as they came, and as the op takes them. inside: x, but 0 where the mask is false. values: the
+    op's own arguments by name. limit: the largest count, or those of the elements where max_count is an array. Then the
     op takes one, M, at least all of them. Counts whose own, m, is lower are raised by `up` = M - m for the call, so
     that the room above them is the same, and lowered again afterwards.
     """
 
     up: Any = None
 
-    def __init__(self, op: Operation, values: Given, request: Given, backend: str, mask: Any, each: Limits) -> None:
+    def __init__(self, op: Operation, values: Values, request: Values, backend: str, mask: Any, each: Limits) -> None:
         outputs, input_dtype, out = request
         self.op, self.backend, self.first, self.changed = op, backend, op.arguments[0].names[0], op.outputs.names[0]
         self.values = dict(zip([argument.names[0] for argument in op.arguments], values, strict=True))
         each = {**each, "center": _INPUT, "scale": _INPUT}
-        given = self._read(each, mask)
+        numbers = self._read(each, mask)
         if out is not None:
             rule = "must be None with a mask, or with numbers that differ within a sample"
             raise TypeError(f"{op.op}: out: {rule}, got {type(out).__name__}")
         self.names, dtypes = op.outputs.wanted(self.call.call, outputs, input_dtype)  # type: ignore[attr-defined]
         self.input_dtype = dtypes["model_input"]
-        self._bound(given.get("max_count"))
+        self._bound(numbers.get("max_count"))
         self.values.update({name: _NEUTRAL[name] for name in each})
         if "logits" in self.values:
             self._expect("gain" in each)
@@ -144,8 +144,8 @@ class Step:
     def _read(self, each: Limits, mask: Any) -> dict[str, Any]:
         """The counts, the mask and the numbers of each element, checked. Returns these in the shapes they came in."""
         op, of = self.op.op, self.first
-        self.given = adopt_settled(self.values[of], op, of, (*COUNTS, *COPIED))
-        self.mask = None if mask is None else mask_of(op, mask, self.given, of)
+        self.source = adopt_settled(self.values[of], op, of, (*COUNTS, *COPIED))
+        self.mask = None if mask is None else mask_of(op, mask, self.source, of)
         numbers, limits = {}, {}
         for name, rule in each.items():
             value = self.values[name]
@@ -154,30 +154,32 @@ class Step:
             limits.update({part: rule for part in numbers if part not in limits})
         if is_array(self.values["max_count"]):
             numbers["max_count"] = self.values["max_count"]
-        given = {name: beside(op, name, value, self.given.value, of) for name, value in numbers.items()}
-        self.floats = self.given.dtype.startswith("float")  # what is no count may be NaN
-        counts = self.keep(self.given.value, 0) if self.floats else self.given.value
-        arguments = Elements({of: COUNTS, **dict.fromkeys(given, DTYPES)})
-        self.call = Composed(op, op, self.backend, arguments, [counts, *given.values()])
+        numbers = {name: broadcastable(op, name, value, self.source.value, of) for name, value in numbers.items()}
+        self.floats = self.source.dtype.startswith("float")  # what is no count may be NaN
+        counts = self.keep(self.source.value, 0) if self.floats else self.source.value
+        arguments = Elements({of: COUNTS, **dict.fromkeys(numbers, DTYPES)})
+        self.call = Composed(op, op, self.backend, arguments, [counts, *numbers.values()])
         self.x, *arrays = self.call.arrays
-        self.inside, self.each = self.keep(self.x.value, 0), dict(zip(given, arrays, strict=True))
+        self.inside, self.each = self.keep(self.x.value, 0), dict(zip(numbers, arrays, strict=True))
         for part, rule in limits.items() if self.call.values_are_here else ():
-            value = np.asarray(given[part]) if is_number(given[part]) else given[part]  # as it came: it may be small
+            value = (
+                np.asarray(numbers[part]) if is_number(numbers[part]) else numbers[part]
+            )  # as it came: it may be small
             self.call.check_floats(part, Array(value, op, part), *rule)
             if part.endswith(".q"):
                 name, p, q = part[:-2], self.each[f"{part[:-2]}.p"], self.each[part]
                 check_sum(op, name, p.numpy(), q.numpy())
-        return given
+        return numbers
 
-    def _bound(self, given: Any) -> None:
-        """Reads max_count. given: the array, if it is one."""
+    def _bound(self, limits: Any) -> None:
+        """Reads max_count. limits: the array, if it is one."""
         op, x, dtype = self.op.op, self.x, self.x.came_as or self.x.dtype
-        if given is None:
-            self.most = checks.max_count_of(op, self.values["max_count"], dtype, low=0)
+        if limits is None:
+            self.limit = max_count_of(op, self.values["max_count"], dtype, low=0)
             return
-        self.values["max_count"] = limit = min(checks.largest(dtype), checks.MAX_COUNT)
+        self.values["max_count"] = limit = min(largest(dtype), MAX_COUNT)
         if self.call.values_are_here:
-            each = checked_counts(real_array(op, "max_count", given), op, "max_count", limit).reshape(given.shape)
+            each = checked_counts(real_array(op, "max_count", limits), op, "max_count", limit).reshape(limits.shape)
             counts = x.like(self.inside).numpy()
             wrong = (counts < 0) | (counts > each)
             if wrong.any():
@@ -185,16 +187,18 @@ class Step:
                 got = f"{np.broadcast_to(each, x.shape)[wrong][0]} there, got {counts[wrong][0]}{place_of(wrong)}"
                 raise ValueError(f"{op}: {self.first}: {rule} {got}")
             self.values["max_count"] = int(each.max(initial=0))
-        self.most = as_type(given, "int64")
+        self.limit = as_type(limits, "int64")
         # On a device wrong counts become -1, which the kernels flag.
         self.taken = x.dtype if self.call.values_are_here or x.dtype != "uint8" else "int16"
-        self.up = as_type(self.values["max_count"] - self.most, self.taken)
+        self.up = as_type(self.values["max_count"] - self.limit, self.taken)
 
     def _expect(self, by_gain: bool) -> None:
         """What a network gives: none where the mask is false, and births y where each element has a gain of its own."""
         names, arrays = ("logits", "births"), ExpectedBirths().canon(self.call.call, self.values["logits"])
         logits, births = (
-            None if array is None else self.keep(beside(self.op.op, name, array.value, self.x.value, self.first), none)
+            None
+            if array is None
+            else self.keep(broadcastable(self.op.op, name, array.value, self.x.value, self.first), none)
             for name, array, none in zip(names, arrays, (NO_BIRTHS, 0.0), strict=True)
         )
         self.values["logits"] = logits, births
@@ -221,14 +225,14 @@ class Step:
             taken = as_type(counts, self.taken)
             counts = taken + self.up if bounded else taken
             if not self.call.values_are_here:
-                counts = where((taken >= 0) & (taken <= self.most), counts, -1)
+                counts = where((taken >= 0) & (taken <= self.limit), counts, -1)
         changed[self.first] = counts
         values = tuple([changed.get(name, value) for name, value in self.values.items()])
-        made = self.op(values, ((self.changed,), "float32", None), self.backend)
-        new = getattr(made, self.changed)
+        results = self.op(values, ((self.changed,), "float32", None), self.backend)
+        new = getattr(results, self.changed)
         if self.up is not None:
             new = as_type(new - self.up if bounded else new, self.x.dtype)
-        return new, made
+        return new, results
 
     def check(self, **changed: Any) -> Any:
         """Runs the op for its checks alone: nothing is drawn, but of what is `changed`. Returns the counts.
@@ -250,11 +254,11 @@ class Step:
         births, new = self.inside - new, self.keep(new, self.x.value)
         if self.x.came_as:
             births, new = as_it_came(births, self.x), as_it_came(new, self.x)
-        new = self.keep(new, self.given.value) if self.floats else new
-        made: dict[str, Any] = {self.changed: new, "births": births}
+        new = self.keep(new, self.source.value) if self.floats else new
+        outputs: dict[str, Any] = {self.changed: new, "births": births}
         if "model_input" in self.names:
-            made["model_input"] = self._model_input(new)
-        return self.op.outputs.result(**{name: self.given.like(made[name]).give() for name in self.names}, **others)
+            outputs["model_input"] = self._model_input(new)
+        return self.op.outputs.result(**{name: self.source.like(outputs[name]).give() for name in self.names}, **others)
 
     def _model_input(self, new: Any) -> Any:
         numbers = new, self.each["center"].value, self.each["scale"].value

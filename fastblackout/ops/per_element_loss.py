@@ -18,10 +18,9 @@ from ..arrays import DTYPES, FLOATS, Array, in_functorch, is_traced, repeated
 from ..backends import host, select
 from ..backends.float_mode import default_floats
 from ..call import short
-from ..call.arguments import Births, Logits
-from ..call.call import Call
-from ..call.composed import FLOAT32_MAX, as_type, beside, library_of, where
-from ..call.elements import element_arguments
+from ..call.arguments import Births, Call, Logits
+from ..call.composed import FLOAT32_MAX, as_type, broadcastable, library_of, where
+from ..call.elements import Typed, element_arguments
 from ..call.route import need_gradient, through_torch
 from ..ground.values import is_number, is_tensor, place_of, real_array
 from ..reference.birth_loss import CHUNK, sum_sample
@@ -38,15 +37,15 @@ Loss = Callable[..., Any]
 def element_loss(loss: Loss, name: str, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
     """The loss of logits. loss: fb.birth_loss of one number a sample. name: what errors call the logits."""
     x, born, here = _read(name, logits, births, backend)
-    if not x.samples or not x.elements:
+    if not all(x.size(_OP, name)):
         return x.like(loss(x.value, born.value, 1.0, backend=backend)).give()
     weights, gains = _numbers(name, x, weight, gain)
     if not through_torch(x.value, backend) and select.select_host(_OP, backend) == "cpu":
         return x.like(_in_one_pass(x, born, weights, gains)).give()
-    relative, most = _relative(weights, here)
+    relative, scale = _relative(weights, here)
     single = gain if is_number(gain) else as_type(gains.value, "float32").reshape(-1)
     costs = loss(_column(x.value), _column(born.value), relative.reshape(-1), gain=single, backend=backend)
-    return x.like(_summed(costs.reshape(relative.shape), most)).give()
+    return x.like(_summed(costs.reshape(relative.shape), scale)).give()
 
 
 @default_floats
@@ -56,11 +55,11 @@ def expected_loss(loss: Loss, expected: Any, births: Any, weight: Any, backend: 
     Where y is 0 and nothing was born, the logit is one without births.
     """
     x, births, here = _read("expected", expected, births, backend)
-    if not x.samples or not x.elements:
+    if not all(x.size(_OP, "expected")):
         return x.like(loss(x.value, births.value, 1.0, backend=backend)).give()
     if here:
         checked_floats(x.numpy(), _OP, "expected", "must be finite in float32 and at least 0", FLOAT32_MAX)
-    y, born = as_type(x.value, "float32"), beside(_OP, "births", births.value, x.value, "expected")
+    y, born = as_type(x.value, "float32"), broadcastable(_OP, "births", births.value, x.value, "expected")
     fixed, born = y.detach() if x.is_tensor else y, as_type(born, "float32")
     zero = fixed == 0
     wrong = zero & (born != 0)
@@ -69,22 +68,22 @@ def expected_loss(loss: Loss, expected: Any, births: Any, weight: Any, backend: 
         raise ValueError(f"{_OP}: births: must be 0 where expected is 0, got {got}")
     born = where(~wrong, born, np.inf)  # which the kernels of a device flag
     logits = where(~zero, library_of(fixed).full_like(fixed, _ONE), NO_BIRTHS)
-    made = element_loss(loss, "expected", logits, born, weight, where(~zero, fixed, 1.0), backend)
+    sums = element_loss(loss, "expected", logits, born, weight, where(~zero, fixed, 1.0), backend)
     if not need_gradient(x.value) and not (x.is_tensor and in_functorch()):
-        return x.like(made).give()
-    relative, most = _relative(_numbers("expected", x, weight, 1.0)[0], here=False)
+        return x.like(sums).give()
+    relative, scale = _relative(_numbers("expected", x, weight, 1.0)[0], here=False)
     y, born = y.double(), born.double()
     exact = y - born * y.masked_fill(zero, 1.0).log()
     # What is subtracted is 0, and its derivatives are those of the costs, negative. A loss of -0.0 stays one.
     none = (relative * (exact.detach() - exact).reshape(relative.shape)).float()
-    return made - (most[:, 0] * none.double().sum(1) + 0.0).float()
+    return sums - (scale[:, 0] * none.double().sum(1) + 0.0).float()
 
 
-def _read(name: str, given: Any, births: Any, backend: str) -> tuple[Array, Array, bool]:
+def _read(name: str, value: Any, births: Any, backend: str) -> tuple[Array, Array, bool]:
     """What a network gives and the births, and whether their values may be looked at: on the host, untraced."""
-    through = through_torch(given, backend)
-    call = Call(_OP, backend, through, through and is_traced(given))
-    (x,), (born,) = Logits(name).canon(call, given), Births("births").canon(call, births)
+    through = through_torch(value, backend)
+    call = Call(_OP, backend, through, through and is_traced(value))
+    (x,), (born,) = Logits(name).canon(call, value), Births("births").canon(call, births)
     return x, born, x.device == "cpu" and not call.traced
 
 
@@ -94,21 +93,21 @@ def _in_one_pass(x: Array, births: Array, weights: Array, gains: Array) -> Any:
     graded = need_gradient(x.value)
     foreseen = short.foreseen() if graded else None
     slopes = None if foreseen is None else x.empty_like()
-    ahead, loss = repeated(np.array(foreseen or 0.0), x.samples), np.empty(x.samples, np.float32)
-    _run("birth_loss_each", (x, births, weights, gains), ahead, {"loss": loss, "grad": slopes})
-    made = sys.modules["torch"].from_numpy(loss) if x.is_tensor else loss
+    ahead, losses = repeated(np.array(foreseen or 0.0), x.samples), np.empty(x.samples, np.float32)
+    _run("birth_loss_each", (x, births, weights, gains), ahead, {"loss": losses, "grad": slopes})
+    loss = sys.modules["torch"].from_numpy(losses) if x.is_tensor else losses
     if not graded:
-        return made
+        return loss
     from .loss_gradient import Kept
 
     gradient = _gradient if slopes else functools.partial(_gradient, note=True)
-    how = _OP, gradient, [slopes.value] if slopes else [], foreseen
-    return Kept.apply(x.value, (how, (x.value, births.value, weights.value, gains.value), made))
+    graph = _OP, gradient, [slopes.value] if slopes else [], foreseen
+    return Kept.apply(x.value, (graph, (x.value, births.value, weights.value, gains.value), loss))
 
 
-def _run(kernel: str, arrays: tuple[Array, ...], ahead: Any, made: dict[str, Any]) -> None:
+def _run(kernel: str, arrays: tuple[Array, ...], ahead: Any, outputs: dict[str, Any]) -> None:
     fields = dict(zip(("logits", "births", "weight", "gain"), arrays, strict=True)) | {"ahead": ahead}
-    host.run(kernel, None, "cpu", fields, made, (arrays[0].samples, arrays[0].elements))
+    host.run(kernel, None, "cpu", fields, outputs, arrays[0].size(_OP, "logits"))
 
 
 def _gradient(upstream: Any, *values: Any, note: bool = False) -> Any:
@@ -117,9 +116,9 @@ def _gradient(upstream: Any, *values: Any, note: bool = False) -> Any:
     if note:
         short.note_upstream(upstream)
     arrays = tuple(Array(value, _OP, "") for value in values)
-    made = arrays[0].empty_like()
-    _run("birth_loss_each_backward", arrays, np.asarray(as_type(upstream, "float64")), {"grad": made})
-    return made.value
+    grad = arrays[0].empty_like()
+    _run("birth_loss_each_backward", arrays, np.asarray(as_type(upstream, "float64")), {"grad": grad})
+    return grad.value
 
 
 @default_floats
@@ -130,15 +129,15 @@ def element_gradient(
     """The gradient of NumPy arrays, to the bit as torch makes it; by the expected births y it is weight times
     1 - births / y, and the weight where y is 0. gradient: the op of one number a sample. upstream: that by the losses.
     """
-    name, given = ("logits", logits) if expected is None else ("expected", expected)
-    x = Array(given, _OP, name)
-    if not x.samples or not x.elements:
-        return np.zeros_like(given)
+    name, value = ("logits", logits) if expected is None else ("expected", expected)
+    x = Array(value, _OP, name)
+    if not all(x.size(_OP, name)):
+        return np.zeros_like(value)
     weights, gains = _numbers(name, x, weight, gain)
     if expected is None and select.select_host(_OP, "auto") == "cpu":
         return _gradient(upstream, logits, births, weights.value, gains.value)
-    relative, most = _relative(weights)
-    coefficient = (upstream.astype("float64")[:, None] * most).astype("float32") * relative
+    relative, scale = _relative(weights)
+    coefficient = (upstream.astype("float64")[:, None] * scale).astype("float32") * relative
     if expected is None:
         numbers = coefficient.reshape(-1), as_type(gains.value, "float32").reshape(-1)
         return gradient((_column(logits), _column(births), *numbers), backend="auto").reshape(x.shape)
@@ -154,9 +153,10 @@ def _column(value: Any) -> Any:
 
 def _numbers(name: str, x: Array, weight: Any, gain: Any) -> tuple[Array, Array]:
     """The weights and the gains, of the shape of x."""
-    given = {"weight": weight, "gain": gain}
-    beside_it = {each: (beside(_OP, each, value, x.value, name), DTYPES) for each, value in given.items()}
-    _, weights, gains = element_arguments(_OP, {name: (x.value, FLOATS), **beside_it})
+    typed: Typed = {name: (x.value, FLOATS)}
+    for each, value in (("weight", weight), ("gain", gain)):
+        typed[each] = broadcastable(_OP, each, value, x.value, name), DTYPES
+    _, weights, gains = element_arguments(_OP, typed)
     return weights, gains
 
 
@@ -165,26 +165,26 @@ def _relative(weights: Array, here: bool = True) -> tuple[Any, Any]:
 
     So equal weights are 1 or -1, those of 0 too, and their loss is to the bit that of one number.
     """
-    value = as_type(weights.value, "float64").reshape(weights.samples, weights.elements)
-    most = library_of(value).amax(abs(value), axis=1, keepdims=True)
+    value = as_type(weights.value, "float64").reshape(*weights.size(_OP, "weight"))
+    scale = library_of(value).amax(abs(value), axis=1, keepdims=True)
     if here:
         checked_floats(np.asarray(value), _OP, "weight", "must be finite", sys.float_info.max, -sys.float_info.max)
-    none = as_type(most == 0, "float64")
-    return value / (most + none) + none, most
+    none = as_type(scale == 0, "float64")
+    return value / (scale + none) + none, scale
 
 
-def _summed(costs: Any, most: Any) -> Any:
+def _summed(costs: Any, scale: Any) -> Any:
     """The sums of the costs (B, n) in the order of reference/birth_loss.py, times the weights' size; float32 (B,)."""
     if not is_tensor(costs):
         with np.errstate(over="ignore", invalid="ignore"):
-            return (most[:, 0] * sum_sample(costs)).astype(np.float32)
+            return (scale[:, 0] * sum_sample(costs)).astype(np.float32)
     torch = sys.modules["torch"]
     chunks = -(-costs.shape[1] // CHUNK)
     level = torch.nn.functional.pad(costs, (0, chunks * CHUNK - costs.shape[1])).unflatten(1, (chunks, CHUNK))
     while level.shape[2] > 1:
         first, second = level.unflatten(2, (2, level.shape[2] // 2)).unbind(2)  # whose gradient is one copy
         level = first + second
-    total = torch.zeros_like(most[:, 0])
+    total = torch.zeros_like(scale[:, 0])
     for chunk in level.squeeze(2).double().unbind(1):
         total = total + chunk
-    return (most[:, 0] * total).float()
+    return (scale[:, 0] * total).float()

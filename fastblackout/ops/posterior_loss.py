@@ -6,7 +6,7 @@ from typing import Any
 
 from ..call.arguments import Births, Counts
 from ..call.head import Head, LikeHead, MaxCountOfHead, arrays_of_head
-from ..call.number_arguments import PerSample
+from ..call.numbers import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
 from ..reference import posterior_loss as reference

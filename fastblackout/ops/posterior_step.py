@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..call.arguments import Counts
+from ..call.arguments import Counts, Key
 from ..call.head import Head, MaxCountOfHead
-from ..call.number_arguments import Key, PerSample, Probability
+from ..call.numbers import PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox

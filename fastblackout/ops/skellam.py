@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from ..call.arguments import Elements
 from ..call.composed import Composed
-from ..call.foreign import by_tensors, foreign_of
+from ..call.door import by_tensors, foreign_of
+from ..call.elements import Elements
 from ..philox import Philox
 from ..reference import log_prob as reference
 from ..reference.philox import Stream

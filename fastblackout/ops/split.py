@@ -6,10 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..call.arguments import Elements
 from ..call.composed import Composed, as_type
-from ..call.foreign import by_tensors, foreign_of
-from ..call.sparse import cells_of
+from ..call.door import by_tensors, cells_of, foreign_of
+from ..call.elements import Elements
 from ..ground.values import as_float, check_integer, is_integer, is_number, real_array, shown
 from ..philox import Philox
 from ..probability import Prob

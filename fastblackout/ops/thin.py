@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..call import sparse
-from ..call.arguments import Counts
-from ..call.number_arguments import Key, MaxCount, PerSample, Probability
+from ..call import door
+from ..call.arguments import Counts, Key
+from ..call.numbers import MaxCount, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..philox import Philox
@@ -40,7 +40,7 @@ _THIN = Operation(
     twin=reference.thin,
     spread=per_element.thin,
     quick="quick_thin",
-    cells=sparse.thinned,
+    cells=door.thinned,
 )
 
 

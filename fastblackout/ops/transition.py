@@ -10,10 +10,10 @@ from ..arrays import COUNTS, Array, adopt_settled
 from ..backends import host, select
 from ..call import checks, outputs
 from ..call.arguments import Counts
-from ..call.number_arguments import Probability
+from ..call.numbers import Probability
 from ..call.operation import Operation
 from ..call.outputs import Single
-from ..call.state_arguments import Rows
+from ..call.states import Rows
 from ..ground.values import check_integer
 from ..probability import Prob
 from ..reference import transition as reference
@@ -116,5 +116,5 @@ def log_prob_elements(*arrays: np.ndarray) -> np.ndarray:
         for name, array in zip(("x", "count", "p", "q"), np.broadcast_arrays(*arrays), strict=True)
     }
     out = Array(np.empty(fields["x"].shape), op, "out")
-    host.run(op, None, "cpu", fields, {"out": out}, checks.size_of(op, "arguments", out))
+    host.run(op, None, "cpu", fields, {"out": out}, out.size(op, "arguments"))
     return out.value

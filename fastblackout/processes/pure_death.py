@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import COUNTS, adopt
-from ..call import checks
-from ..call.matrices import check_holds
+from ..call.numbers import largest
+from ..call.states import check_holds
 from ..ground.values import check_integer
 from ..ops.bridge import bridge_step
 from ..ops.thin import thin
@@ -119,7 +119,7 @@ class PureDeath(Process):
         (times,) = self._durations(op, t)
         counts = adopt(x_0, op, "x_0", COUNTS)
         one_a_sample(op, times, counts.shape)
-        max_count = min(self.max_count, checks.largest(counts.dtype))
+        max_count = min(self.max_count, largest(counts.dtype))
         return thin(
             counts.value, _alive(times), rng=rng, generator=generator, max_count=max_count, outputs=("x_t",),
             backend=backend,
@@ -144,14 +144,14 @@ class PureDeath(Process):
         """
         op = self._op("sample_bridge")
         now, then = counts_of(op, {"x_t": x_t, "x_0": x_0})
-        check_holds(op, "x_t", now.dtype, min(self.max_count, checks.largest(then.dtype)) + 1)
+        check_holds(op, "x_t", now.dtype, min(self.max_count, largest(then.dtype)) + 1)
         durations = self._durations(op, t, s)
         for times in durations:
             one_a_sample(op, times, now.shape)
         if now.device == "cpu":
             self._check_fewer(op, *(states_of(op, n, a.value, self.states) for n, a in (("x_t", now), ("x_0", then))))
         x_t, x_0 = (array.value.float() if array.is_tensor else array.value.astype(np.float32) for array in (now, then))
-        max_count = min(self.max_count, checks.largest(now.dtype))
+        max_count = min(self.max_count, largest(now.dtype))
         return bridge_step(
             now.value, step=_birth(*durations), births=x_0 - x_t, rng=rng, generator=generator, max_count=max_count,
             outputs=("x_s",), backend=backend,

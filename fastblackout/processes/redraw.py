@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..call.matrices import MAX_STATES as MOST_WORDS
+from ..call.states import MAX_STATES as MOST_WORDS
 from ..ground.values import check_memory
 from ..ops.categorical_rows import categorical_rows
 from ..philox import Philox

@@ -14,10 +14,9 @@ from ..arrays import Array, is_traced, to_device
 from ..backends import host, select, wrong_values
 from ..backends.float_mode import default_floats
 from ..backends.tensor_words import stream_words
-from ..call import checks
-from ..call.keys import late_key
-from ..call.matrices import check_holds
+from ..call.keys import key_of, late_key
 from ..call.route import through_torch
+from ..call.states import check_holds
 from ..ops.transition import counts_of
 from ..philox import Philox
 from ..reference import redraw as reference
@@ -49,19 +48,16 @@ def redraw(
     check_holds(op, name, like.dtype, law.states)
     for times in durations:
         one_a_sample(op, times, like.shape)
-    samples, elements = checks.size_of(op, name, like)
+    samples, elements = like.size(op, name)
     x_0, x_t = arrays["x_0"], arrays.get("x_t")
     spread = [each.reshape(each.shape + (1,) * (len(like.shape) - each.ndim)) for each in durations]
     if through_torch(like.value, backend):
-        from ..call.tensors import key_of
-
         if select.asked(backend) != "auto":
             select.select(op, backend, like.device)  # whether it could run there
         return _by_tensors(op, like, (x_0, x_t), spread, law, key_of(op, *keys, like.value, samples))
     chosen = select.select_host(op, backend)
     before, *after = (np.broadcast_to(each, like.shape) for each in spread)
-    key = late_key(*keys, op)
-    checks.check_range(op, key, samples)
+    key = late_key(*keys, op, samples)
     fields: dict[str, Any] = {"x_0": x_0, "x_t": x_t, "before": before, "after": after[0] if after else None}
     fields |= {"thresholds": law.thresholds, "inverse": None, "states": law.states, "mask": law.mask, "key": key}
     if x_t is not None and law.thresholds is not None:
@@ -88,7 +84,7 @@ def _by_tensors(
     """
     import torch
 
-    device, shape = like.value.device, (like.samples, like.elements)
+    device, shape = like.value.device, like.size(op, "")
     flag = None if is_traced(like.value) else wrong_values.flag(op, device)
 
     def note(wrong: torch.Tensor, bit: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,7 @@ from ..arrays import in_functorch
 from ..ground.values import as_float, check_mask, check_real_tensor, is_tensor, settled, shown
 from . import indices
 
-if TYPE_CHECKING:
-    from .schedule import Schedule
+Take = Callable[[str, Any], Any]  # of a schedule: its table of this name at steps
 
 _RULE = "a float is a time in [0, 1], from the first step to the last (a step itself is an int)"
 
@@ -24,23 +24,23 @@ def is_time(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f")
 
 
-def survival(schedule: Schedule, op: str, argument: str, value: Any) -> tuple[Any, Any]:
+def survival(take: Take, steps: int, op: str, argument: str, value: Any) -> tuple[Any, Any]:
     """(p, q) at times u, float64 of their shape, library and device; each linear between its values at two steps.
 
     From + - * of float64 alone, so the bits are the same on every machine; each side is within 2^-51 of itself.
     ValueError outside [0, 1] and for NaN; on a device, or traced, times are clamped and told as steps are.
     """
     time, library = _checked(op, argument, value)
-    place = time * schedule.steps
+    place = time * steps
     below = place.astype(np.int64) if library is np else place.long()
-    below = library.clip(below, 0, schedule.steps - 1)
+    below = library.clip(below, 0, steps - 1)
     share = place - below
-    low, high = ([schedule._take(side, index) for side in "pq"] for index in (below, below + 1))
+    low, high = ([take(side, index) for side in "pq"] for index in (below, below + 1))
     p, q = (first * (1.0 - share) + second * share for first, second in zip(low, high, strict=True))
     return p, q
 
 
-def step_ends(schedule: Schedule, op: str, t: Any, s: Any) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+def step_ends(take: Take, steps: int, op: str, t: Any, s: Any) -> tuple[Any, tuple[Any, Any, Any, Any]]:
     """(library, (p_s, q_s, p_t, q_t)) of a step from time t back to s, which broadcast. ValueError unless s < t."""
     for argument, value in (("k_t", t), ("k_s", s)):
         if not is_time(value):
@@ -59,7 +59,7 @@ def step_ends(schedule: Schedule, op: str, t: Any, s: Any) -> tuple[Any, tuple[A
             raise ValueError(f"{op}: k_s: must be below k_t, got k_s = {shown(s)}, k_t = {shown(t)}")
     else:
         s = indices.noted(op, s, s.clamp(max=t))
-    ends = *survival(schedule, op, "k_s", s), *survival(schedule, op, "k_t", t)
+    ends = *survival(take, steps, op, "k_s", s), *survival(take, steps, op, "k_t", t)
     return (sys.modules["torch"] if tensors else np), ends
 
 

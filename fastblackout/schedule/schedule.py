@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import is_traced
-from ..call.sample_numbers import pair_on_host
+from ..call.rules import pair_on_host
 from ..ground.persistent import Table
 from ..ground.values import check_integer, check_name, common_shape, real_array, shown
 from ..probability import Prob
@@ -158,7 +158,7 @@ class Schedule:
             Prob(p=0.5, q=0.5)
         """
         if between.is_time(k):
-            return _prob(between.survival(self, "Schedule.survival", "k", k), is_plain(k))
+            return _prob(between.survival(self._take, self.steps, "Schedule.survival", "k", k), is_plain(k))
         index = as_index("Schedule.survival", "k", k, 0, self.steps)
         return _prob((self._take("p", index), self._take("q", index)), is_plain(k))
 
@@ -169,7 +169,7 @@ class Schedule:
         on the paper's times, where the plain difference of p loses nine digits. Or both are times, as in `survival`.
         """
         if between.is_time(k_t) or between.is_time(k_s):
-            library, ends = between.step_ends(self, "Schedule.bridge", k_t, k_s)
+            library, ends = between.step_ends(self._take, self.steps, "Schedule.bridge", k_t, k_s)
             return _prob(tables.birth(library, *ends), is_plain(k_t, k_s))
         library, t, s = as_step("Schedule.bridge", k_t, k_s, self.steps)
         return _prob(tables.birth(library, *self._ends(t, s)), is_plain(k_t, k_s))

@@ -9,7 +9,8 @@
 //   read(fields...)                    arguments, each by its type, those of a C array one after the other
 //   read.either(given, is_second)      two arguments of which one is None
 //   read.optional(prob)                a probability that may be left out
-//   read.at_least(low, number)         a number for each sample, not below `low`, which a reader checks if nobody has yet
+//   read.at_least(low, number)         a number for each sample, not below `low`, which a reader checks if nobody has yet; all others
+//                                      are finite
 //   read.choice(is_first, first, ...)  which of two names was given
 //   read.outputs(fields...)            outputs, null where they are not asked for
 // ModelInput is an op for programs of JAX alone (bindings/xla_handlers.h).
@@ -95,7 +96,8 @@ struct TauLeap : Reverse<B> {
   void fields(Read& read) {
     read(this->x_t);
     read.either(this->given, this->births);
-    read(factor, this->key, this->max_count);
+    read.at_least(0.0, factor);
+    read(this->key, this->max_count);
     read.at_least(0.0f, this->gain);
     read(this->input.center, this->input.scale);
     read.outputs(this->x_s, this->input.out, overshoot);
@@ -230,13 +232,13 @@ struct LogProbs : B::Common {
   template <class Read>
   void thin(Read& read) {
     law = LogProb::thin;
-    read(x, a, prob.p, prob.q);
+    read(x, a, prob);
     read.outputs(out);
   }
   template <class Read>
   void bridge(Read& read) {
     law = LogProb::bridge;
-    read(x, a, b, prob.p, prob.q);
+    read(x, a, b, prob);
     read.outputs(out);
   }
 };

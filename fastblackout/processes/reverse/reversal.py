@@ -13,7 +13,7 @@ import numpy as np
 
 from ...arrays import COUNTS, Array, adopt
 from ...call.keys import late_key, resolve_rng
-from ...call.matrices import check_holds
+from ...call.states import check_holds
 from ...ground.values import check_integer
 from ...ops import poisson
 from ...philox import Philox

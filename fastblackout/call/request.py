@@ -56,28 +56,20 @@ def check_no_gradient(op: str, label: str, value: Any) -> None:
 
 
 def outputs_of(
-    op: str,
-    source: Array,
-    dtypes: dict[str, str],
-    wanted: Collection[str],
-    out: Any,
-    in_place: str,
-    read: dict[str, Any],
+    op: str, source: Array, dtypes: dict[str, str], out: Any, in_place: str, read: dict[str, Any]
 ) -> dict[str, Array | None]:
-    """Output arrays by name: new ones, or those of `out`, a tuple of the op's result type with None where not wanted.
+    """The output arrays of `out`, a tuple of the op's result type with None where one is not wanted, by name.
 
     `in_place` names the output that may lie exactly where `source` does; nothing else may overlap, nor any of `read`,
     the op's other arguments, of any type.
     """
-    if out is None:
-        return {name: source.empty_like(dtype) if name in wanted else None for name, dtype in dtypes.items()}
     check_out(op, out, source)
-    given = {name: getattr(out, name, None) for name in dtypes}
-    if all(value is None for value in given.values()):
+    into = {name: getattr(out, name, None) for name in dtypes}
+    if all(value is None for value in into.values()):
         raise TypeError(f"{op}: out: must have one of {', '.join(dtypes)}, got {type(out).__name__}")
     arrays: dict[str, Array | None] = {}
     taken = [("the input", source), *memory_of(op, read)]
-    for name, value in given.items():
+    for name, value in into.items():
         arrays[name] = None
         if value is not None:
             at = source if name == in_place else None

@@ -1,4 +1,8 @@
-"""The kinds of arguments that are numbers: of a sample, of the whole call, and the key of its draws."""
+"""The kinds of arguments that are numbers: of a sample, and of the whole call.
+
+On the host plain numbers of samples go to the compiled kernels as they came, which check them; all others become NumPy
+(B,) by rules.py. tensors.py makes them tensors on a device.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from ..ground.values import check_name, is_array, is_spread, is_tensor
+from ..arrays import name_of_torch
+from ..ground.values import check_name, is_array, is_integer, is_spread, is_tensor, shown
 from ..probability import Prob
-from . import checks
-from .arguments import Argument
-from .call import NUMBERS, Call
-from .keys import late_key
-from .sample_numbers import Rule, on_host, pair_on_host
+from .arguments import NUMBERS, Argument, Call
+from .rules import Rule, on_host, pair_on_host
 
 NUMBERS_OR_NONE = (*NUMBERS, type(None))
+MAX_COUNT = 1 << 53  # integers above are not all float64
+_LARGEST = {"uint8": 255, "int16": (1 << 15) - 1, "int32": (1 << 31) - 1, "int64": (1 << 63) - 1}
+_LARGEST |= {"uint16": (1 << 16) - 1, "uint32": (1 << 32) - 1, "float32": 1 << 24, "float64": 1 << 53}
+
+
+def _plain(value: Any, samples: int, dtype: str = "float64") -> Any:
+    """The numbers as the compiled kernels take and check them; None where they are to be converted first."""
+    if type(value) is float:
+        return value
+    if is_tensor(value):
+        if not value.is_cpu or name_of_torch(value.dtype) != dtype or value.requires_grad or value.is_neg():
+            return None
+        value = value.numpy()
+    if type(value) is np.ndarray and value.dtype == dtype and value.shape == (samples,):
+        return value if value.flags.c_contiguous and value.flags.aligned else None
+    return None
 
 
 class Numbers(Argument):
@@ -26,7 +44,7 @@ class Numbers(Argument):
     def read(self, call: Call, value: Any) -> Any:
         """The value, settled, whose shape is checked."""
         if self.missing:
-            self.check_given(call, value, self.missing)
+            self.check_present(call, value, self.missing)
             value = value.p if isinstance(value, Prob) and not self.pair else value
         return call.numbers(self.names[0], value)
 
@@ -53,11 +71,20 @@ class Probability(Numbers):
     def canon(self, call: Call, value: Any) -> tuple[Any, Any]:
         if self.optional and isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
             return None, None
+        if type(value) is float and call.compiled:
+            return value, 1.0 - value
         name, value = self.names[0], value if type(value) in NUMBERS else self.read(call, value)
         if call.through_torch:
             from .tensors import pair_of
 
             return pair_of(call.op, name, value, call.first.value, call.samples, call.backend)
+        if call.compiled:
+            if isinstance(value, Prob):
+                p, q = (_plain(side, call.samples) for side in value)
+            elif (p := _plain(value, call.samples)) is not None:
+                q = 1.0 - p
+            if p is not None and type(p) is type(q):
+                return p, q
         return pair_on_host(call.op, name, value, call.samples)
 
     def from_parts(self, *parts: Any) -> Any:
@@ -78,16 +105,22 @@ class PerSample(Numbers):
         self.rule = Rule(dtype, low, open_low)
 
     def canon(self, call: Call, value: Any) -> tuple[Any]:
+        if type(value) is float and call.compiled:
+            return (value,)
         name, value = self.names[0], value if type(value) in NUMBERS else self.read(call, value)
         if call.through_torch:
             from .tensors import per_sample
 
             return (per_sample(call.op, name, value, call.first.value, call.samples, self.rule),)
+        if call.compiled and (plain := _plain(value, call.samples, self.rule.dtype)) is not None:
+            return (plain,)
         return (on_host(call.op, name, value, call.samples, self.rule),)
 
 
 class Kept(Argument):
     """Numbers (B, ...) that a loss leaves for its gradient, which takes them as they are."""
+
+    any_number = True
 
     def __init__(self, name: str) -> None:
         self.names, self.parts = (name,), (f"Tensor {name}",)
@@ -109,8 +142,31 @@ class MaxCount(Numbers):
         self.low = low
 
     def canon(self, call: Call, value: Any) -> tuple[int]:
-        made = checks.max_count_of(call.op, value, call.first.came_as or call.first.dtype, self.low)
-        return (made,)
+        return (max_count_of(call.op, value, call.first.came_as or call.first.dtype, self.low),)
+
+
+def largest(dtype: str) -> int:
+    """The count up to which a dtype holds every one."""
+    return _LARGEST[dtype]
+
+
+def max_count_of(op: str, max_count: Any, dtype: str, low: int = 1) -> int:
+    """The declared largest count, at least `low`; 255 for uint8 when none is given."""
+    if max_count is None:
+        if dtype != "uint8":
+            raise ValueError(
+                f"{op}: max_count: must be given for {dtype} counts (uint8 alone has a default, 255), got None"
+            )
+        return 255
+    if not is_integer(max_count):
+        rule = "must be an integer"
+        if is_array(max_count):
+            rule += ", one for all elements (thin, bridge_step and tau_leap_step also take one for each)"
+        raise TypeError(f"{op}: max_count: {rule}, got {shown(max_count)}")
+    chosen, limit = int(max_count), min(_LARGEST[dtype], MAX_COUNT)
+    if not low <= chosen <= limit:
+        raise ValueError(f"{op}: max_count: must be in {low}..{limit} for {dtype} counts, got {shown(chosen)}")
+    return chosen
 
 
 class Choice(Argument):
@@ -125,29 +181,3 @@ class Choice(Argument):
 
     def from_parts(self, *parts: Any) -> str:
         return self.known[0 if parts[0] else 1]
-
-
-class Key(Argument):
-    """(rng, generator): what draws are keyed by. It is resolved last, so that a call that is refused draws no seed."""
-
-    names = ("key",)
-    parts = ("Tensor key",)
-
-    def canon(self, call: Call, value: Any) -> tuple[None]:
-        """Keeps its place in the record, and notes that the op reads the key's memory; `resolve` gives the key."""
-        call.settle("rng", value[0])
-        return (None,)
-
-    def resolve(self, call: Call, value: Any) -> Any:
-        """The fb.Philox for the host, or the key's tensor, once nothing else can be wrong."""
-        rng, generator = call.read["rng"], value[1]
-        if call.through_torch:
-            from .tensors import key_of
-
-            return key_of(call.op, rng, generator, call.first.value, call.samples)
-        key = late_key(rng, generator, call.op)
-        checks.check_range(call.op, key, call.samples)
-        return key
-
-    def from_parts(self, *parts: Any) -> Any:
-        return parts[0], None

@@ -1,4 +1,7 @@
-"""The kinds of arguments of the ops on states: transition matrices, tables of them, and predictions of x_0."""
+"""The kinds of arguments of the ops on states: transition matrices, tables of them, and predictions of x_0.
+
+There is one matrix for all samples, one of several chosen by index, or one a sample.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,74 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, FLOATS, Array
-from ..ground.values import is_tensor, real_array
+from ..arrays import COUNTS, FLOATS, Array, adopt
+from ..ground.values import check_mask, is_tensor, real_array
 from ..probability import Prob
-from . import checks, matrices
-from .arguments import Argument, detached
-from .call import Call
+from . import checks
+from .arguments import Argument, Call, detached
 from .copied_counts import adopt_counts
-from .sample_numbers import pair_on_host
+from .numbers import largest
+from .rules import pair_on_host
+
+MAX_STATES = 65536
+
+
+def matrices_of(op: str, argument: str, value: Any, dtypes: tuple[str, ...]) -> tuple[Array, bool]:
+    """((K, R, S), whether it is one matrix for all) of (R, S) or (K, R, S); copied only where rows are strided."""
+    array = adopt(value, op, argument, dtypes)
+    if len(array.shape) not in (2, 3) or 0 in array.shape[-2:]:
+        raise ValueError(f"{op}: {argument}: shape must be (R, S) or (K, R, S), got {array.shape}")
+    if max(array.shape[-2:]) > MAX_STATES:
+        raise ValueError(f"{op}: {argument}: must have at most {MAX_STATES} states, got shape {array.shape}")
+    shared = len(array.shape) == 2
+    tensor = array.value.detach() if array.is_tensor else array.value
+    if array.strides()[-1] != 1:
+        tensor = tensor.contiguous() if array.is_tensor else np.ascontiguousarray(tensor)
+    return array.like(tensor[None] if shared else tensor), shared
+
+
+def check_samples(op: str, argument: str, matrices: Array, shared: bool, indexed: bool, samples: int) -> None:
+    """ValueError unless every sample has a matrix."""
+    if not shared and not indexed and matrices.shape[0] != samples:
+        raise ValueError(
+            f"{op}: {argument}: must hold one matrix for each of {samples} samples unless index is given, "
+            f"got shape {matrices.shape}"
+        )
+    if indexed and matrices.shape[0] == 0:
+        raise ValueError(f"{op}: {argument}: must hold a matrix, got shape {matrices.shape}")
+
+
+def check_index_use(op: str, index: Any, shared: bool) -> None:
+    if index is not None and shared:
+        raise ValueError(
+            f"{op}: index: must be None where there is one matrix for all samples, got {type(index).__name__}"
+        )
+
+
+def index_on_host(op: str, index: Any, samples: int) -> np.ndarray:
+    """int64 (samples,), contiguous; the kernels check its values."""
+    check_index(op, index, samples)
+    if not is_tensor(index):
+        return np.ascontiguousarray(index)
+    if index.device.type != "cpu":
+        raise ValueError(f"{op}: index: must be on the CPU, got a tensor on {index.device}")
+    return np.ascontiguousarray(index.numpy())
+
+
+def check_index(op: str, index: Any, samples: int) -> None:
+    """TypeError or ValueError unless int64 (samples,), of either library."""
+    check_mask(op, "index", index)
+    dtype = str(getattr(index, "dtype", type(index).__name__)).removeprefix("torch.")
+    if dtype != "int64":
+        raise TypeError(f"{op}: index: must be int64, one a sample, got {dtype}")
+    if tuple(index.shape) != (samples,):
+        raise ValueError(f"{op}: index: shape must be ({samples},), got {tuple(index.shape)}")
+
+
+def check_holds(op: str, argument: str, dtype: str, states: int) -> None:
+    if states - 1 > largest(dtype):
+        raise TypeError(f"{op}: {argument}: dtype must hold states up to {states - 1}, got {dtype}")
+
 
 PROBS = ("float64", "float32")
 
@@ -28,9 +91,8 @@ class Matrices(Argument):
         self.parts = (f"Tensor {name}", "Tensor? index")
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
-        given, index = value
-        given = call.settle(self.name, _constant(call, given))
-        matrix, shared = matrices.matrices_of(call.op, self.name, given, PROBS)
+        matrix, index = value
+        matrix, shared = matrices_of(call.op, self.name, call.settle(self.name, _constant(call, matrix)), PROBS)
         _check_device(call, self.name, matrix)
         return matrix, self._index(call, matrix, shared, index)
 
@@ -39,10 +101,10 @@ class Matrices(Argument):
         return matrix[0] if len(matrix) == 1 and index is None else matrix, index
 
     def _index(self, call: Call, matrix: Array, shared: bool, index: Any) -> Any:
-        matrices.check_index_use(call.op, index, shared)
-        matrices.check_holds(call.op, call.first_name, call.first.dtype, matrix.shape[-1])
+        check_index_use(call.op, index, shared)
+        check_holds(call.op, call.first_name, call.first.dtype, matrix.shape[-1])
         which = _index(call, index)
-        matrices.check_samples(call.op, self.name, matrix, shared, which is not None, call.samples)
+        check_samples(call.op, self.name, matrix, shared, which is not None, call.samples)
         return which
 
 
@@ -56,9 +118,9 @@ class Table(Matrices):
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         (thresholds, guide, shared), index = value
-        made = [Array(call.settle(self.name, part), call.op, self.name) for part in (guide, thresholds)]
-        _check_device(call, self.name, made[1])
-        return made[1], made[0], self._index(call, made[1], shared, index)
+        guide, thresholds = (Array(call.settle(self.name, part), call.op, self.name) for part in (guide, thresholds))
+        _check_device(call, self.name, thresholds)
+        return thresholds, guide, self._index(call, thresholds, shared, index)
 
     def from_parts(self, *parts: Any) -> Any:
         thresholds, guide, index = parts
@@ -72,7 +134,7 @@ class TableRows(Argument):
     parts = ("Tensor probs",)
 
     def canon(self, call: Call, value: Any) -> tuple[Array]:
-        array, call.one = matrices.matrices_of(call.op, "probs", call.settle("probs", value), PROBS)
+        array, call.one = matrices_of(call.op, "probs", call.settle("probs", value), PROBS)
         call.first, (call.samples, call.elements) = array, array.shape[:2]
         return (array,)
 
@@ -99,13 +161,12 @@ class Prediction(Argument):
 
     def _checked(self, call: Call, value: Any) -> tuple[Array | None, Array | None]:
         """(x_0, weights), one of them None."""
-        given = [name for name, each in zip(("x_0", "logits", "probs"), value, strict=True) if each is not None]
-        if len(given) != 1:
-            rule = "exactly one of x_0, logits and probs must be given"
-            raise TypeError(f"{call.op}: x_0: {rule}, got {given or 'none'}")
-        (name,) = given
         dtypes: dict[str, Sequence[str]] = {"x_0": COUNTS, "logits": FLOATS, "probs": PROBS}
-        each = next(each for each in value if each is not None)
+        present = {name: each for name, each in zip(dtypes, value, strict=True) if each is not None}
+        if len(present) != 1:
+            rule = "exactly one of x_0, logits and probs must be given"
+            raise TypeError(f"{call.op}: x_0: {rule}, got {list(present) or 'none'}")
+        ((name, each),) = present.items()
         array = adopt_counts(call.settle(name, each), call.op, name, dtypes[name])
         same = checks.same_shape if name == "x_0" else checks.same_device
         for check in (same, checks.same_library):
@@ -126,7 +187,7 @@ class MatrixPair(Argument):
         first, second, shared = self._pair(call, *(_constant(call, matrix) for matrix in pair))
         for name, array in (("before", first), ("after", second)):
             _check_device(call, name, array)
-        return self._spread(call, first, second, shared, index)
+        return self._repeated(call, first, second, shared, index)
 
     def from_parts(self, *parts: Any) -> Any:
         before, after, index = parts
@@ -136,23 +197,23 @@ class MatrixPair(Argument):
     def _pair(self, call: Call, before: Any, after: Any) -> tuple[Array, Array, bool]:
         """P(s) and P(t - s) as (K, S, S), and whether both are one for all."""
         op = call.op
-        given = {"before": call.settle("before", before), "after": call.settle("after", after)}
-        pair = [matrices.matrices_of(op, name, matrix, ("float64",)) for name, matrix in given.items()]
-        for (made, _), name in zip(pair, given, strict=True):
+        matrices = {"before": call.settle("before", before), "after": call.settle("after", after)}
+        pair = [matrices_of(op, name, matrix, ("float64",)) for name, matrix in matrices.items()]
+        for (array, _), name in zip(pair, matrices, strict=True):
             square = (pair[0][0].shape[-1],) * 2
-            if made.shape[1:] != square:
-                raise ValueError(f"{op}: {name}: shape must end in {square}, got {made.shape}")
+            if array.shape[1:] != square:
+                raise ValueError(f"{op}: {name}: shape must end in {square}, got {array.shape}")
         (first, one), (second, other) = pair
         if not one and not other and first.shape[0] != second.shape[0]:
             rule = f"must hold as many matrices as before, {first.shape[0]}"
             raise ValueError(f"{op}: after: {rule}, got {second.shape[0]}")
         return first, second, one and other
 
-    def _spread(self, call: Call, before: Array, after: Array, shared: bool, index: Any) -> tuple[Any, ...]:
+    def _repeated(self, call: Call, before: Array, after: Array, shared: bool, index: Any) -> tuple[Any, ...]:
         """Both with the same number of matrices, without a copy; ValueError unless every sample has its own."""
         op, x, states = call.op, call.first, before.shape[-1]
-        matrices.check_index_use(op, index, shared)
-        matrices.check_holds(op, call.first_name, x.dtype, states)
+        check_index_use(op, index, shared)
+        check_holds(op, call.first_name, x.dtype, states)
         if (weights := call.record["weights"]) is not None:
             shape = weights.shape if x.shape or call.through_torch else weights.shape[1:]  # as Prediction gives it
             if shape != (*x.shape, states):
@@ -163,13 +224,14 @@ class MatrixPair(Argument):
         count = max(before.shape[0], after.shape[0])
         for name, array in (("before", before), ("after", after)):
             one = array.shape[0] == 1 or count == 1
-            matrices.check_samples(op, name, array, one, which is not None, call.samples)
-        shape = (count, *before.shape[1:])
-        made = []
-        for array in (before, after):
-            wide = array.value.expand(shape) if array.is_tensor else np.broadcast_to(array.value, shape)
-            made.append(array.like(wide))
-        return *made, which
+            check_samples(op, name, array, one, which is not None, call.samples)
+        return _repeated(before, count), _repeated(after, count), which
+
+
+def _repeated(matrices: Array, count: int) -> Array:
+    shape = (count, *matrices.shape[1:])
+    value = matrices.value
+    return matrices.like(value.expand(shape) if matrices.is_tensor else np.broadcast_to(value, shape))
 
 
 class Rows(Argument):
@@ -231,7 +293,7 @@ def _index(call: Call, index: Any) -> Any:
         return None
     index = call.settle("index", _constant(call, index))
     if not call.through_torch:
-        return matrices.index_on_host(call.op, index, call.samples)
+        return index_on_host(call.op, index, call.samples)
     _check_device(call, "index", Array(index, call.op, "index"))
-    matrices.check_index(call.op, index, call.samples)
+    check_index(call.op, index, call.samples)
     return index.contiguous()

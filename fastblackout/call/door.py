@@ -1,14 +1,18 @@
-"""Counts in scipy.sparse's CSR and CSC formats, alone or in an AnnData: only the stored values are drawn.
+"""What ops take in the place of NumPy's arrays and torch's tensors: a table of types, asked after these.
 
-A count of 0 stays 0 in the ops here, so what is not stored needs no draw. The stored values, in the order of the
-matrix' canonical form (indices sorted, duplicates summed), are an array (nnz,) like any other. Neither scipy nor
-anndata is imported: of a module that is not loaded there are no objects.
+Counts in scipy.sparse's CSR and CSC formats, alone or in an AnnData: only the stored values are drawn. A count of 0
+stays 0 in the ops here, so what is not stored needs no draw. The stored values, in the order of the matrix' canonical
+form (indices sorted, duplicates summed), are an array (nnz,) like any other.
+
+Arrays of other libraries on a device, such as CuPy's: ops take torch's tensors on the same memory in their place. Those
+on the host are read through NumPy (arrays.py). Both ways are DLPack's, which also makes the streams of the two
+libraries wait for one another.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +20,28 @@ import numpy as np
 from ..arrays import Array
 from ..ground.values import aligned, common_shape, is_array, is_number, is_tensor, real_array, shown
 from ..probability import Prob
-from .given_outputs import names_of
+from .request import names_of
+
+_ON_THE_HOST = 1  # kDLCPU
+
+
+def entered(operation: Any, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
+    """The results of an op whose first array is of these types, in its type; None where it is not."""
+    if (array := foreign_of(values[0])) is not None:
+        return by_tensors(operation.op, operation, array, values, request, backend)
+    return None if operation.cells is None else operation.cells(operation, values, request, backend)
 
 
 def cells_of(op: str, argument: str, value: Any) -> Dense | Stored | Annotated | None:
-    """The counts of an AnnData or of a sparse matrix; None for any other value. TypeError for another sparse format."""
+    """The counts of an AnnData or of a sparse matrix; None for any other value. TypeError for another sparse format.
+
+    No library is imported for it: of a module that is not loaded there are no objects.
+    """
     if is_tensor(value) or isinstance(value, np.ndarray):
         return None
-    if (sparse := sys.modules.get("scipy.sparse")) is not None and sparse.issparse(value):
-        return Stored(op, argument, value)
-    if (anndata := sys.modules.get("anndata")) is not None and isinstance(value, anndata.AnnData):
-        return Annotated(op, argument, value)
+    for library, belongs, kind in _KINDS:
+        if (module := sys.modules.get(library)) is not None and belongs(module, value):
+            return kind(op, argument, value)
     return None
 
 
@@ -42,8 +57,8 @@ class Dense:
             _check_fits(self.op, self.argument, self.values.shape, name, np.shape(part))
         return value
 
-    def thin(self, operation: Any, *given: Any) -> Any:
-        return operation(*given)
+    def thin(self, operation: Any, *arguments: Any) -> Any:
+        return operation(*arguments)
 
     def give(self, drawn: Any) -> Any:
         return drawn
@@ -56,7 +71,7 @@ class Stored:
         if matrix.format not in ("csr", "csc"):
             rule = "a sparse matrix must be in CSR or CSC format, convert it by .tocsr() first"
             raise TypeError(f"{op}: {argument}: {rule}, got {type(matrix).__name__}")
-        if not matrix.has_canonical_format or len(matrix.data) > matrix.nnz:  # there may be room for more
+        if not matrix.has_canonical_format or len(matrix.data) > matrix.nnz:  # there may be room for others
             matrix = matrix.copy()
             matrix.sum_duplicates()
             matrix.prune()
@@ -93,7 +108,7 @@ class Stored:
         elif np.ndim(each):
             each = np.asarray(each)[None]
         drawn = operation((counts[None], each, key, max_count, *rest), *request)
-        return [None if made is None else made[0] for made in drawn]
+        return [None if array is None else array[0] for array in drawn]
 
     def _for_rows(self, name: str, value: Any) -> Any:
         """As `spread` takes it, of a shape that stands beside the matrix."""
@@ -106,9 +121,9 @@ class Stored:
 
     def give(self, drawn: Any) -> Any:
         """A matrix of the same kind and structure, with index arrays of its own: scipy changes them in place."""
-        made = self.matrix.copy()
-        made.data = drawn
-        return made
+        matrix = self.matrix.copy()
+        matrix.data = drawn
+        return matrix
 
 
 class Annotated:
@@ -132,6 +147,13 @@ class Annotated:
         return type(data)(X=self.counts.give(drawn), obs=data.obs.copy(), var=data.var.copy())
 
 
+# Where a library is loaded: (its name, whether a value is of it, what an op takes of such a one).
+_KINDS: tuple[tuple[str, Callable[[Any, Any], bool], Any], ...] = (
+    ("scipy.sparse", lambda sparse, value: sparse.issparse(value), Stored),
+    ("anndata", lambda anndata, value: isinstance(value, anndata.AnnData), Annotated),
+)
+
+
 def _check_fits(op: str, argument: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> None:
     """ValueError unless what stands beside counts broadcasts to their shape."""
     if common_shape(op, {argument: shape, name: other}) != shape:
@@ -144,8 +166,8 @@ def elements(operation: Any, values: Sequence[Any], request: Sequence[Any], back
     name, *names = operation.arguments[0].dtypes
     if (cells := cells_of(operation.op, name, counts)) is None:
         return None
-    beside = (cells.spread(*each) for each in zip(names, others, strict=True))
-    return cells.give(operation(((cells.values, *beside), *rest), request, backend))
+    numbers = (cells.spread(*each) for each in zip(names, others, strict=True))
+    return cells.give(operation(((cells.values, *numbers), *rest), request, backend))
 
 
 def thinned(operation: Any, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
@@ -158,13 +180,63 @@ def thinned(operation: Any, values: Sequence[Any], request: Sequence[Any], backe
     for name, value, only in (("center", center, 0), ("scale", scale, 1)):
         if not (is_number(value) and value == only):
             raise ValueError(f"{op}: {name}: must be {only} for scipy.sparse and AnnData, got {shown(value)}")
-    *made, last = operation.outputs.names
-    asked = names_of(op, "outputs", outputs, (*made, last))
-    wanted = [name for name in made if name in asked]
+    *counts, model_input = operation.outputs.names
+    asked = names_of(op, "outputs", outputs, (*counts, model_input))
+    wanted = [name for name in counts if name in asked]
     if not wanted:
         raise ValueError(
-            f"{op}: outputs: must hold {' or '.join(made)} for scipy.sparse and AnnData, got {shown(outputs)}"
+            f"{op}: outputs: must hold {' or '.join(counts)} for scipy.sparse and AnnData, got {shown(outputs)}"
         )
     values, request = (cells.values, alive, key, max_count, center, scale), (wanted, input_dtype, None)
     drawn = cells.thin(operation, values, request, backend)
     return operation.outputs.result(*(None if each is None else cells.give(each) for each in drawn))
+
+
+def foreign_of(value: Any) -> Any:
+    """The value, or of a tuple its first such part, if it is an array of another library on a device; else None."""
+    if type(value) is tuple:
+        return next((each for each in value if foreign_of(each) is not None), None)
+    if isinstance(value, np.ndarray) or is_tensor(value) or not hasattr(value, "__dlpack_device__"):
+        return None
+    try:
+        kind, _ = value.__dlpack_device__()
+    except Exception:  # of the other library, whatever it raises; the op refuses the value later, by name
+        return None
+    return None if kind == _ON_THE_HOST else value
+
+
+def by_tensors(op: str, call: Callable[..., Any], foreign: Any, *arguments: Any) -> Any:
+    """call(*arguments) with tensors in the place of arrays on a device, and such arrays, of foreign's kind, back."""
+    namespace = _namespace_of(foreign)
+    results = call(*(_changed(each, lambda value: _tensor(op, value)) for each in arguments))
+    return _changed(results, lambda value: namespace.from_dlpack(value) if is_tensor(value) and namespace else value)
+
+
+def _namespace_of(array: Any) -> Any:
+    """The module that makes such arrays by from_dlpack; None for a library without one, whose results stay tensors."""
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()
+    module = sys.modules.get(type(array).__module__.partition(".")[0])
+    return module if hasattr(module, "from_dlpack") else None
+
+
+def _tensor(op: str, value: Any) -> Any:
+    if foreign_of(value) is None:
+        return value
+    import torch
+
+    try:
+        return torch.from_dlpack(value)
+    except Exception as error:  # of either library, whatever it raises
+        kind, reason = type(value).__name__, " ".join(str(error).split())
+        raise TypeError(f"{op}: arguments: must be readable by torch.from_dlpack, got {kind}: {reason}") from None
+
+
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A value, or a list or tuple, of any kind, of values, with each of them changed."""
+    if not isinstance(value, (list, tuple)):
+        return change(value)
+    parts = [_changed(each, change) for each in value]
+    if all(one is other for one, other in zip(parts, value, strict=True)):
+        return value
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
