@@ -8,6 +8,7 @@ second logit, None where the head has fewer; COMPONENTS: how many it has."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,11 +21,11 @@ from .bayes_element import DRAW, LOSS, SLOPES, bayes_element
 from .bayes_parts import three_components
 from .binomial import binomial_block
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
-from .checks import check_sample, clean_prob, report
-from .draw import load_counts, load_key, place, rounded, span
+from .checks import clean_prob, report
+from .draw import load_counts, load_key, own_block, place, rounded
 from .heads import law_room, load_number
 from .launch import OPTIONS, batch_and_elements, bounded, on, per_element
-from .steps import store_step
+from .steps import law_step_block, store_step
 
 _CHUNK = tl.constexpr(CHUNK)
 _ELEMENT = tl.constexpr(int(Stream.POSTERIOR_ELEMENT))
@@ -36,9 +37,7 @@ def bayes_loss_kernel(
     flag, layout, elements, COMPONENTS: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """losses (B, elements), dense"""
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
     if first == 0:
         load_number(weight + row, flag)
     shift = load_number(offset + row, flag)
@@ -81,9 +80,7 @@ def bayes_grad_kernel(
     coefficient, offset, max_count, flag, layout, elements,
     COMPONENTS: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
     shift = load_number(offset + row, flag)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 18, DIMS)
     room, bits = law_room(x_at, valid, max_count)
@@ -118,13 +115,9 @@ def bayes_step_kernel(
     scale, key, flag, layout, elements, max_count, COMPONENTS: tl.constexpr,
     BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    center, scale = tl.load(center + row), tl.load(scale + row)
-    if first == 0:
-        check_sample(flag, key, row, None, center, scale)
-    shift = load_number(offset + row, flag)
+    row, first, elements, lane, valid, center, scale, shift = law_step_block(
+        elements, key, center, scale, offset, flag, BLOCK, ALIGNED
+    )
     o_0, s_0, a_0, o_1, s_1, a_1, o_2, s_2, a_2, bits = three_components(
         mean_0, wide_0, mean_1, wide_1, logit_0, mean_2, wide_2, logit_1, row, first, lane, elements, layout, valid,
         COMPONENTS, 1, 11, DIMS,
@@ -154,27 +147,38 @@ def _by_component(arrays: list[Any]) -> tuple[list[Any], int]:
     return [arrays[at] for at in order] + [None] * (8 - len(order)), k
 
 
-def bayes_loss(x_t: Tensor, head: list[Any], *others: Any) -> None:
-    """others: births, weight, offset, max_count, loss, flag"""
-    births, weight, offset, max_count, loss, flag = others
+def sum_elements(x_t: Tensor, weight: Tensor, loss: Tensor, launch: Callable[[Tensor, Tensor], None]) -> None:
+    """The losses of samples, of those of elements, which launch(losses, weight) makes."""
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
         return
     chunks, weight = triton.cdiv(elements, CHUNK), weight.contiguous()
-    arrays, components = _by_component(head)
     losses = torch.empty(batch * elements, dtype=torch.float32, device=x_t.device)
     sums = torch.empty(batch * chunks, dtype=torch.float32, device=x_t.device)
     with on(x_t):
         if chunks:
-            grid, sizes, options = per_element("posterior_loss", [x_t, births, *arrays], COMPONENTS=components)
-            bayes_loss_kernel[grid](x_t, births, *arrays, weight, offset, max_count, losses, flag, *sizes, **options)
+            launch(losses, weight)
             sum_losses_kernel[(batch * chunks,)](losses, sums, elements, chunks, **{**OPTIONS, "num_warps": 4})
         add_chunks_kernel[(triton.cdiv(batch, 32),)](sums, weight, loss, batch, chunks, ROWS=32, **OPTIONS)
 
 
-def bayes_loss_backward(x_t: Tensor, head: list[Any], *others: Any) -> None:
-    """others: births, coefficient, offset, max_count, then the gradients, flag"""
-    births, coefficient, offset, max_count, *grads, flag = others
+def bayes_loss(
+    x_t: Tensor, head: list[Any], births: Tensor, weight: Tensor, offset: Tensor, max_count: int, loss: Tensor,
+    flag: Tensor,
+) -> None:  # fmt: skip
+    arrays, components = _by_component(head)
+
+    def launch(losses: Tensor, weight: Tensor) -> None:
+        grid, sizes, options = per_element("posterior_loss", [x_t, births, *arrays], COMPONENTS=components)
+        bayes_loss_kernel[grid](x_t, births, *arrays, weight, offset, max_count, losses, flag, *sizes, **options)
+
+    sum_elements(x_t, weight, loss, launch)
+
+
+def bayes_loss_backward(
+    x_t: Tensor, head: list[Any], births: Tensor, coefficient: Tensor, offset: Tensor, max_count: int,
+    grads: list[Any], flag: Tensor,
+) -> None:  # fmt: skip
     (arrays, components), (to, _) = _by_component(head), _by_component(grads)
     grid, sizes, options = per_element("posterior_loss", [x_t, births, *arrays, *to], COMPONENTS=components)
     coefficient = coefficient.contiguous()
@@ -182,9 +186,10 @@ def bayes_loss_backward(x_t: Tensor, head: list[Any], *others: Any) -> None:
         bayes_grad_kernel[grid](x_t, births, *arrays, *to, coefficient, offset, max_count, flag, *sizes, **options)
 
 
-def bayes_step(x_t: Tensor, head: list[Any], *others: Any) -> None:
-    """others: p, q, offset, key, max_count, center, scale, x_s, model_input, flag"""
-    p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
+def bayes_step(
+    x_t: Tensor, head: list[Any], p: Tensor, q: Tensor, offset: Tensor, key: Tensor, max_count: int, center: Tensor,
+    scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, flag: Tensor,
+) -> None:  # fmt: skip
     arrays, components = _by_component(head)
     given = [x_t, *arrays, x_s, model_input]
     grid, sizes, options = per_element("posterior_step", given, BOUNDED=bounded(x_t, max_count), COMPONENTS=components)

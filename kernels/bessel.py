@@ -9,14 +9,13 @@ from torch import Tensor
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .binomial import load_whole
-from .checks import check_sample, report
-from .draw import load_key, place, span, words
-from .launch import as_rows, on, per_element
-from .poisson import poisson_block
+from .checks import report
+from .draw import drawn_block, load_key, place, words
+from .launch import launch_draw
+from .poisson import load_rate, poisson_block
 
 __all__ = ["bessel"]
 _DRAW, _ACCEPT = tl.constexpr(int(Stream.BESSEL)), tl.constexpr(int(Stream.BESSEL_ACCEPT))
-_MOST = tl.constexpr(2.0**52)
 _MOST_ORDER = tl.constexpr(1 << 52)
 _ATTEMPT_SHIFT = tl.constexpr(10)
 
@@ -55,18 +54,11 @@ def _attempts(order, argument, i, live, seed, counter):
 def bessel_kernel(
     order, argument, out, key, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     whole, wrong = load_whole(place(order, row, first, lane, elements, layout, 0, 3, DIMS), valid)
     wrong = wrong | (whole > _MOST_ORDER)
     whole = tl.where(whole > _MOST_ORDER, _MOST_ORDER, whole)
-    given = tl.load(place(argument, row, first, lane, elements, layout, 1, 3, DIMS), mask=valid, other=0.0)
-    given = given.to(tl.float64)
-    bad = ((given >= 0.0) & (given <= _MOST)) == 0
-    clean = tl.where(given > 0.0, tl.where(given < _MOST, given, _MOST), 0.0)
+    clean, bad = load_rate(place(argument, row, first, lane, elements, layout, 1, 3, DIMS), valid)
     report(flag, tl.where(valid, tl.where(wrong, 1, 0) | tl.where(bad, 8, 0), 0))
     some = valid & (clean >= pf.exact(1e-150))
     i = (first + lane).to(tl.uint32)
@@ -79,9 +71,4 @@ def bessel_kernel(
 
 def bessel(order: Tensor, argument: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """The Bessel law of an order and an argument, element by element."""
-    order, argument, out = arrays = as_rows(order, argument, out)
-    if order.numel() == 0:
-        return
-    grid, sizes, options = per_element("bessel", arrays)
-    with on(order):
-        bessel_kernel[grid](*arrays, key, flag, *sizes, **options)
+    launch_draw("bessel", bessel_kernel, [order, argument, out], key, flag)

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from . import portfloat as pf
-from .checks import check_sample
-from .draw import load_key, place, span
+from .checks import report_numbers
+from .draw import drawn_block, load_key, place
 from .gamma import boost_words, exponents, good_shape, magnitudes, write
-from .launch import as_rows, on, per_element
+from .launch import launch_draw
 
 __all__ = ["beta"]
 _A, _B = tl.constexpr(int(Stream.BETA_A)), tl.constexpr(int(Stream.BETA_B))
@@ -45,18 +45,13 @@ def load_shapes(at_a, at_b, valid, flag):
     """(a, b, whether both are good shapes), 1 where they are not, which sets bit 16 of the flag."""
     a, b = tl.load(at_a, mask=valid, other=1.0).to(tl.float64), tl.load(at_b, mask=valid, other=1.0).to(tl.float64)
     good = good_shape(a) & good_shape(b)
-    if tl.max((valid & (good == 0)).to(tl.int32), 0) > 0:
-        tl.atomic_or(flag, 16, sem="relaxed")
+    report_numbers(flag, valid & (good == 0))
     return tl.where(good, a, 1.0), tl.where(good, b, 1.0), good
 
 
 @triton.jit(do_not_specialize=["elements"])
 def beta_kernel(a, b, out, key, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr):
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     at_a = place(a, row, first, lane, elements, layout, 0, 3, DIMS)
     shape_a, shape_b, good = load_shapes(at_a, place(b, row, first, lane, elements, layout, 1, 3, DIMS), valid, flag)
     i = (first + lane).to(tl.uint32)
@@ -68,9 +63,4 @@ def beta_kernel(a, b, out, key, flag, layout, elements, ALIGNED: tl.constexpr, D
 
 def beta(a: Tensor, b: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """Beta(a, b), element by element."""
-    a, b, out = arrays = as_rows(a, b, out)
-    if a.numel() == 0:
-        return
-    grid, sizes, options = per_element("beta", arrays)
-    with on(a):
-        beta_kernel[grid](*arrays, key, flag, *sizes, **options)
+    launch_draw("beta", beta_kernel, [a, b, out], key, flag)

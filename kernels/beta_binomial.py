@@ -9,9 +9,9 @@ from torch import Tensor
 from ..reference.philox import Stream
 from .beta import beta_block, load_shapes
 from .binomial import binomial_block, load_whole
-from .checks import check_sample, report
-from .draw import load_key, place, span
-from .launch import as_rows, on, per_element
+from .checks import report
+from .draw import drawn_block, load_key, place
+from .launch import launch_draw
 
 __all__ = ["beta_binomial"]
 _A, _B = tl.constexpr(int(Stream.BETA_BINOMIAL_A)), tl.constexpr(int(Stream.BETA_BINOMIAL_B))
@@ -22,11 +22,7 @@ _BOOST, _DRAW = tl.constexpr(int(Stream.BETA_BINOMIAL_BOOST)), tl.constexpr(int(
 def beta_binomial_kernel(
     n, a, b, out, key, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     at_a = place(a, row, first, lane, elements, layout, 1, 4, DIMS)
     shape_a, shape_b, good = load_shapes(at_a, place(b, row, first, lane, elements, layout, 2, 4, DIMS), valid, flag)
     i = (first + lane).to(tl.uint32)
@@ -40,9 +36,4 @@ def beta_binomial_kernel(
 
 def beta_binomial(n: Tensor, a: Tensor, b: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """Binomial(n, f), f ~ Beta(a, b), element by element."""
-    n, a, b, out = arrays = as_rows(n, a, b, out)
-    if n.numel() == 0:
-        return
-    grid, sizes, options = per_element("beta_binomial", arrays)
-    with on(n):
-        beta_binomial_kernel[grid](*arrays, key, flag, *sizes, **options)
+    launch_draw("beta_binomial", beta_binomial_kernel, [n, a, b, out], key, flag)

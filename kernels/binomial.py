@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from . import portfloat as pf
-from .checks import check_sample, clean_prob, report
-from .draw import draw, load_key, place, span, words
-from .launch import as_rows, on, per_element
+from .checks import clean_prob, report
+from .draw import draw, drawn_block, load_key, place, words
+from .launch import launch_draw
 
 __all__ = ["binomial"]
 _BINOMIAL = tl.constexpr(int(Stream.BINOMIAL))
@@ -154,11 +154,7 @@ def binomial_kernel(
     count, p, q, out, key, flag, layout, elements,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     n, bad = load_whole(place(count, row, first, lane, elements, layout, 0, 4, DIMS), valid)
     p_given = tl.load(place(p, row, first, lane, elements, layout, 1, 4, DIMS), mask=valid, other=0.0).to(tl.float64)
     if q is None:
@@ -177,9 +173,4 @@ def binomial_kernel(
 
 def binomial(count: Tensor, p: Tensor, q: Tensor | None, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """Binomial(count, p), element by element; q None: 1 - p in float64."""
-    count, p, q, out = arrays = as_rows(count, p, q, out)
-    if count.numel() == 0:
-        return
-    grid, sizes, options = per_element("binomial", arrays)
-    with on(count):
-        binomial_kernel[grid](*arrays, key, flag, *sizes, **options)
+    launch_draw("binomial", binomial_kernel, [count, p, q, out], key, flag)

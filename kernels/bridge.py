@@ -9,9 +9,9 @@ from torch import Tensor
 from ..reference.philox import Stream
 from .binomial import any_draw
 from .checks import check_sample, clean_prob, report
-from .draw import draw, load_counts, load_key, place, round_births, rounded, span
+from .draw import draw, load_counts, load_key, place, round_births, span
 from .launch import as_rows, on, registers
-from .steps import expected_births
+from .steps import expected_births, store_step
 from .table import _WORDS, draw_options, slices, tables, with_step
 
 __all__ = ["bridge_step"]
@@ -46,12 +46,7 @@ def bridge_kernel(
     for _ in range(PARTS):
         valid = lane < (elements - first)
         x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
-        if births is None:
-            at = place(logits, row, first, lane, elements, layout, 1, 4, DIMS)
-            y, bits = expected_births(at, None, gain, valid, False)
-        else:
-            at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
-            y, bits = expected_births(None, at, gain, valid, True)
+        y, bits = expected_births(logits, births, gain, row, first, lane, elements, layout, valid, DIMS)
         bits |= tl.where(bad & valid, 1, 0)
         x = x.to(tl.int64) if WIDE else x.to(tl.int32)
         n = round_births(y, max_count - x, first, seed, counter, _ROUNDING, STOCHASTIC, BLOCK)
@@ -69,12 +64,7 @@ def bridge_kernel(
                 born -= draw(x, valid, first, fall_table, fall, seed, counter, _FALL_DRAW, BLOCK)
         report(flag, bits)
         x += born
-        if x_s is not None:
-            to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
-            tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
-        if model_input is not None:
-            to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
-            tl.store(to, rounded((x.to(tl.float32) - center) * scale, model_input.dtype.element_ty), mask=valid)
+        store_step(x, x_s, model_input, center, scale, row, first, lane, elements, layout, valid, 2, 4, DIMS)
         first += BLOCK
 
 

@@ -7,8 +7,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ..reference.philox import Stream
-from .checks import check_sample, report
-from .draw import load_counts, place, span
+from .checks import report
+from .draw import drawn_block, load_counts, place
 from .launch import as_rows, on, per_element
 from .weights import PROBS, draw_from_row, matrix_of, off_one
 
@@ -21,11 +21,7 @@ def categorical_kernel(
     state, probs, index, out, key, flag, layout, elements, matrices, rows, columns, step_k, step_r, step_c,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     x, bad = load_counts(place(state, row, first, lane, elements, layout, 0, 2, DIMS), valid, rows - 1, False)
     k, out_of_range = matrix_of(index, row, matrices)
     i = (first + lane).to(tl.uint32)

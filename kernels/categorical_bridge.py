@@ -9,8 +9,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ..reference.philox import Stream
-from .checks import check_sample, report
-from .draw import load_counts, place, span
+from .checks import report
+from .draw import drawn_block, load_counts, place
 from .launch import as_rows, on, per_element
 from .weights import LOGITS, PATHS, PROBS, SMALLEST_TOTAL, draw_from_row, matrix_of, off_one
 
@@ -31,11 +31,7 @@ def categorical_bridge_kernel(
     KIND: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """KIND: of weights, where x_0 is None."""
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     i = (first + lane).to(tl.uint32)
     to, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, states - 1, False)
     to = to.to(tl.int32)

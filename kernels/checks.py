@@ -17,6 +17,13 @@ def report(flag, bits):
 
 
 @triton.jit
+def report_numbers(flag, wrong):
+    """Sets bit 16 of the flag where a number of an element is wrong."""
+    if tl.max(wrong.to(tl.int32), 0) > 0:
+        tl.atomic_or(flag, 16, sem="relaxed")
+
+
+@triton.jit
 def check_sample(flag, key, row, gain, center, scale):
     """Sets bit 16 of the flag where the key's words for a row are not below 2^32, or one of the scalars that are not
     None is not finite, or the gain negative: for one program of a row."""

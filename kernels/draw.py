@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from ..reference.philox import MULTIPLIERS, WEYL
+from .checks import check_sample
 from .launch import INTERPRETED
 from .table import _BUCKETS_AT, _LOWER_AT, _LOWER_BUCKETS, bucket
 
@@ -64,6 +65,23 @@ def span(elements, BLOCK: tl.constexpr, PARTS: tl.constexpr, ALIGNED: tl.constex
 
 
 @triton.jit
+def own_block(elements, BLOCK: tl.constexpr, ALIGNED: tl.constexpr):
+    """(row, first element, elements, lane, which lanes have an element) of a program that takes one block of a row."""
+    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    return row, first, elements, lane, lane < (elements - first)
+
+
+@triton.jit
+def drawn_block(elements, key, flag, BLOCK: tl.constexpr, ALIGNED: tl.constexpr):
+    """The same of an element-wise draw: the first program of a row looks at its key."""
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
+    if first == 0:
+        check_sample(flag, key, row, None, None, None)
+    return row, first, elements, lane, valid
+
+
+@triton.jit
 def place(base, row, first, lane, elements, layout, COLUMN: tl.constexpr, COLUMNS: tl.constexpr, DIMS: tl.constexpr):
     """Pointers to elements first + lane of a sample. DIMS = 0: all tensors lie in C order. Else `layout` holds int64
     rows (size, stride of each column): the sample's, then those of DIMS dimensions, the fastest first."""
@@ -95,6 +113,15 @@ def rounded(value, TYPE: tl.constexpr):
     else:
         result = value.to(TYPE)
     return result
+
+
+@triton.jit
+def write(out, at, x, valid):
+    """Stores float64 values, rounded once, to 16 bits by way of float32."""
+    if out.dtype.element_ty == tl.float64:
+        tl.store(at, x, mask=valid)
+    else:
+        tl.store(at, rounded(x.to(tl.float32), out.dtype.element_ty), mask=valid)
 
 
 @triton.jit

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from . import portfloat as pf
-from .checks import check_sample
-from .draw import load_key, place, rounded, span, words
-from .launch import as_rows, on, per_element
+from .checks import report_numbers
+from .draw import drawn_block, load_key, place, words, write
+from .launch import launch_draw
 from .normal import standard_normal
 
 __all__ = ["gamma"]
@@ -97,30 +97,16 @@ def gamma_block(a, scale, i, valid, seed, counter, STREAM: tl.constexpr, BOOST: 
     return (scale * half) * (m * half)
 
 
-@triton.jit
-def write(out, at, x, valid):
-    """Stores float64 values, rounded once, to 16 bits by way of float32."""
-    if out.dtype.element_ty == tl.float64:
-        tl.store(at, x, mask=valid)
-    else:
-        tl.store(at, rounded(x.to(tl.float32), out.dtype.element_ty), mask=valid)
-
-
 @triton.jit(do_not_specialize=["elements"])
 def gamma_kernel(
     shape, scale, out, key, flag, layout, elements,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     a = tl.load(place(shape, row, first, lane, elements, layout, 0, 3, DIMS), mask=valid, other=1.0).to(tl.float64)
     width = tl.load(place(scale, row, first, lane, elements, layout, 1, 3, DIMS), mask=valid, other=0.0).to(tl.float64)
     good = good_shape(a)
-    if tl.max((valid & ((good & (width >= 0.0) & (width - width == 0.0)) == 0)).to(tl.int32), 0) > 0:
-        tl.atomic_or(flag, 16, sem="relaxed")
+    report_numbers(flag, valid & ((good & (width >= 0.0) & (width - width == 0.0)) == 0))
     safe = tl.where(good, a, 1.0)
     i = (first + lane).to(tl.uint32)
     seed, counter = load_key(key, row)
@@ -130,9 +116,4 @@ def gamma_kernel(
 
 def gamma(shape: Tensor, scale: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """scale times Gamma(shape), element by element."""
-    shape, scale, out = arrays = as_rows(shape, scale, out)
-    if shape.numel() == 0:
-        return
-    grid, sizes, options = per_element("gamma", arrays)
-    with on(shape):
-        gamma_kernel[grid](*arrays, key, flag, *sizes, **options)
+    launch_draw("gamma", gamma_kernel, [shape, scale, out], key, flag)

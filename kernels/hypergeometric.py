@@ -9,9 +9,9 @@ from torch import Tensor
 from ..reference.philox import Stream
 from . import portfloat as pf
 from .binomial import few_of, load_whole
-from .checks import check_sample, report
-from .draw import load_key, place, span, words
-from .launch import as_rows, on, per_element, registers
+from .checks import report
+from .draw import drawn_block, load_key, place, words
+from .launch import launch_draw, registers
 
 __all__ = ["hypergeometric"]
 _DRAW, _ACCEPT = tl.constexpr(int(Stream.HYPERGEOMETRIC)), tl.constexpr(int(Stream.HYPERGEOMETRIC_ACCEPT))
@@ -55,11 +55,7 @@ def _attempts(s, large, balls, i, live, seed, counter):
 def hypergeometric_kernel(
     good, bad, draws, out, key, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     white, wrong_white = load_whole(place(good, row, first, lane, elements, layout, 0, 4, DIMS), valid)
     black, wrong_black = load_whole(place(bad, row, first, lane, elements, layout, 1, 4, DIMS), valid)
     taken, wrong_taken = load_whole(place(draws, row, first, lane, elements, layout, 2, 4, DIMS), valid)
@@ -86,9 +82,4 @@ def hypergeometric_kernel(
 
 def hypergeometric(good: Tensor, bad: Tensor, draws: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """Good balls among `draws` of good + bad ones, element by element."""
-    good, bad, draws, out = arrays = as_rows(good, bad, draws, out)
-    if good.numel() == 0:
-        return
-    grid, sizes, options = per_element("hypergeometric", arrays, **registers(168))
-    with on(good):
-        hypergeometric_kernel[grid](*arrays, key, flag, *sizes, **options)
+    launch_draw("hypergeometric", hypergeometric_kernel, [good, bad, draws, out], key, flag, **registers(168))

@@ -107,6 +107,16 @@ def per_element(
     return (programs,), (layout, elements), options
 
 
+def launch_draw(op: str, kernel: Any, arrays: list[Any], key: Tensor, flag: Tensor, **options: Any) -> None:
+    """An element-wise draw of arrays of one shape, the first not None and the last the output."""
+    arrays = as_rows(*arrays)
+    if arrays[0].numel() == 0:
+        return
+    grid, sizes, options = per_element(op, arrays, **options)
+    with on(arrays[0]):
+        kernel[grid](*arrays, key, flag, *sizes, **options)
+
+
 def merged(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Rows (size, stride of each tensor): the sample's, then the merged dimensions of a sample, the fastest first."""
     rows: list[tuple[int, ...]] = []

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from . import portfloat as pf
-from .checks import check_sample
-from .draw import place, rounded, span
-from .launch import as_rows, on, per_element
+from .checks import report_numbers
+from .draw import drawn_block, place, write
+from .launch import launch_draw
 from .weights import first_word
 
 __all__ = ["normal"]
@@ -107,30 +107,16 @@ def normal_kernel(
     mean, std, out, key, flag, layout, elements,
     ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     middle = tl.load(place(mean, row, first, lane, elements, layout, 0, 3, DIMS), mask=valid, other=0.0).to(tl.float64)
     width = tl.load(place(std, row, first, lane, elements, layout, 1, 3, DIMS), mask=valid, other=0.0).to(tl.float64)
     bad = ((middle - middle == 0.0) & (width >= 0.0) & (width - width == 0.0)) == 0
-    if tl.max((valid & bad).to(tl.int32), 0) > 0:
-        tl.atomic_or(flag, 16, sem="relaxed")
+    report_numbers(flag, valid & bad)
     i = (first + lane).to(tl.uint32)
     x = middle + width * standard_normal(first_word(i, key, row, _NORMAL), first_word(i, key, row, _REFINE))
-    at = place(out, row, first, lane, elements, layout, 2, 3, DIMS)
-    if out.dtype.element_ty == tl.float64:
-        tl.store(at, x, mask=valid)
-    else:
-        tl.store(at, rounded(x.to(tl.float32), out.dtype.element_ty), mask=valid)
+    write(out, place(out, row, first, lane, elements, layout, 2, 3, DIMS), x, valid)
 
 
 def normal(mean: Tensor, std: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """mean + std z, element by element."""
-    mean, std, out = arrays = as_rows(mean, std, out)
-    if mean.numel() == 0:
-        return
-    grid, sizes, options = per_element("normal", arrays)
-    with on(mean):
-        normal_kernel[grid](*arrays, key, flag, *sizes, **options)
+    launch_draw("normal", normal_kernel, [mean, std, out], key, flag)

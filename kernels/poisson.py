@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from . import portfloat as pf
-from .checks import check_sample, report
-from .draw import load_key, place, span, words
-from .launch import as_rows, on, per_element
+from .checks import report
+from .draw import drawn_block, load_key, place, words
+from .launch import launch_draw
 
 __all__ = ["poisson"]
 _POISSON = tl.constexpr(int(Stream.POISSON))
@@ -88,18 +88,20 @@ def poisson_block(rate, i, valid, seed, counter, STREAM: tl.constexpr, base=0):
     return k
 
 
+@triton.jit
+def load_rate(at, valid):
+    """(rates in 0..2^52, float64; which were not)"""
+    given = tl.load(at, mask=valid, other=0.0).to(tl.float64)
+    bad = ((given >= 0.0) & (given <= _MAX_RATE)) == 0
+    return tl.where(given > 0.0, tl.where(given < _MAX_RATE, given, _MAX_RATE), 0.0), bad
+
+
 @triton.jit(do_not_specialize=["elements"])
 def poisson_kernel(
     rate, out, key, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    if first == 0:
-        check_sample(flag, key, row, None, None, None)
-    given = tl.load(place(rate, row, first, lane, elements, layout, 0, 2, DIMS), mask=valid, other=0.0).to(tl.float64)
-    bad = ((given >= 0.0) & (given <= _MAX_RATE)) == 0
-    clean = tl.where(given > 0.0, tl.where(given < _MAX_RATE, given, _MAX_RATE), 0.0)
+    row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
+    clean, bad = load_rate(place(rate, row, first, lane, elements, layout, 0, 2, DIMS), valid)
     report(flag, tl.where(valid & bad, 8, 0))
     i = (first + lane).to(tl.uint32)
     seed, counter = load_key(key, row)
@@ -110,9 +112,4 @@ def poisson_kernel(
 
 def poisson(rate: Tensor, key: Tensor, out: Tensor, flag: Tensor) -> None:
     """Poisson(rate), element by element."""
-    rate, out = as_rows(rate, out)
-    if rate.numel() == 0:
-        return
-    grid, sizes, options = per_element("poisson", [rate, out])
-    with on(rate):
-        poisson_kernel[grid](rate, out, key, flag, *sizes, **options)
+    launch_draw("poisson", poisson_kernel, [rate, out], key, flag)

@@ -22,7 +22,7 @@ from . import portfloat as pf
 from .bayes_launch import bayes_loss, bayes_loss_backward
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
 from .checks import report
-from .draw import place, rounded, span
+from .draw import own_block, place, rounded, span
 from .heads import law_counts, load_head, load_number
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 from .states import STATES, states_loss, states_loss_backward
@@ -127,9 +127,7 @@ def posterior_grad_kernel(
     x_t, head_0, head_1, births, coefficient, offset, max_count, grad_0, grad_1, flag, layout, elements,
     LAW: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
     shift, factor = load_number(offset + row, flag), tl.load(coefficient + row).to(tl.float32)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 6, DIMS)
     born_at = place(births, row, first, lane, elements, layout, 1, 6, DIMS)
@@ -180,7 +178,7 @@ def posterior_loss_backward(x_t: Tensor, family: int, *others: Any) -> None:
     if x_t.numel() == 0:
         return
     if family == BAYES:
-        bayes_loss_backward(x_t, head, births, coefficient, offset, max_count, *grads, flag)
+        bayes_loss_backward(x_t, head, births, coefficient, offset, max_count, grads, flag)
         return
     if family in STATES:
         states_loss_backward(x_t, family, head[0], births, coefficient, offset, max_count, grads[0], flag)

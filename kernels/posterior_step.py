@@ -15,14 +15,14 @@ from . import portfloat as pf
 from .bayes_launch import bayes_step
 from .beta import beta_block
 from .binomial import binomial_block
-from .checks import check_sample, clean_prob, report
-from .draw import load_counts, load_key, place, span
+from .checks import clean_prob, report
+from .draw import load_counts, load_key, place
 from .gamma import _LEAST
-from .heads import load_head, load_number
+from .heads import load_head
 from .launch import bounded, on, per_element
 from .posterior_loss import BAYES, NEGATIVE_BINOMIAL, beta_binomial_law
 from .states import STATES, states_step
-from .steps import store_step
+from .steps import law_step_block, store_step
 
 __all__ = ["posterior_step"]
 _A, _B = tl.constexpr(int(Stream.POSTERIOR_A)), tl.constexpr(int(Stream.POSTERIOR_B))
@@ -50,13 +50,9 @@ def posterior_step_kernel(
     x_t, head_0, head_1, x_s, model_input, p, q, offset, center, scale, key, flag, layout, elements, max_count,
     LAW: tl.constexpr, BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    center, scale = tl.load(center + row), tl.load(scale + row)
-    if first == 0:
-        check_sample(flag, key, row, None, center, scale)
-    shift = load_number(offset + row, flag)
+    row, first, elements, lane, valid, center, scale, shift = law_step_block(
+        elements, key, center, scale, offset, flag, BLOCK, ALIGNED
+    )
     o_0, bits_0 = load_head(place(head_0, row, first, lane, elements, layout, 1, 5, DIMS), valid)
     o_1, bits_1 = load_head(place(head_1, row, first, lane, elements, layout, 2, 5, DIMS), valid)
     born, unborn, wrong = clean_prob(tl.load(p + row), tl.load(q + row))

@@ -7,8 +7,6 @@ holds them. The loss is of three launches, as that of bayes_launch.py; a first o
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -17,14 +15,13 @@ from torch import Tensor
 from ..reference.philox import Stream
 from . import factorials
 from . import portfloat as pf
-from .bayes_launch import sum_losses_kernel
+from .bayes_launch import sum_elements
 from .binomial import binomial_block
-from .birth_loss import CHUNK, add_chunks_kernel
-from .checks import check_sample, clean_prob, report
-from .draw import load_counts, load_key, place, rounded, span
+from .checks import clean_prob, report
+from .draw import load_counts, load_key, own_block, place, rounded
 from .heads import law_counts, load_number
-from .launch import OPTIONS, batch_and_elements, bounded, on, per_element
-from .steps import store_step
+from .launch import OPTIONS, bounded, on, per_element
+from .steps import law_step_block, store_step
 from .weights import first_word
 
 STATES = (3, 4)  # the numbers of "categorical" and "bayes-categorical" in call/head.py
@@ -93,10 +90,8 @@ def states_loss_kernel(
     KNOWN: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """losses (B, elements), dense. head: of the first state, the others `step` apart."""
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
     step = step.to(tl.int64)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
     if first == 0:
         load_number(weight + row, flag)
     shift = load_number(offset + row, flag)
@@ -121,10 +116,8 @@ def states_grad_kernel(
     x_t, births, head, grad, coefficient, offset, table, max_count, step, grad_step, flag, layout, elements,
     KNOWN: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
     step, grad_step = step.to(tl.int64), grad_step.to(tl.int64)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
     shift, factor = load_number(offset + row, flag), tl.load(coefficient + row).to(tl.float32)
     x_at = place(x_t, row, first, lane, elements, layout, 0, 4, DIMS)
     born_at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
@@ -149,14 +142,10 @@ def states_step_kernel(
     x_t, head, x_s, model_input, p, q, offset, center, scale, key, table, step, flag, layout, elements, max_count,
     KNOWN: tl.constexpr, BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
+    row, first, elements, lane, valid, center, scale, shift = law_step_block(
+        elements, key, center, scale, offset, flag, BLOCK, ALIGNED
+    )
     step = step.to(tl.int64)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
-    center, scale = tl.load(center + row), tl.load(scale + row)
-    if first == 0:
-        check_sample(flag, key, row, None, center, scale)
-    shift = load_number(offset + row, flag)
     born, unborn, wrong = clean_prob(tl.load(p + row), tl.load(q + row))
     counts, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
     at = place(head, row, first, lane, elements, layout, 1, 4, DIMS)
@@ -194,28 +183,24 @@ def _table(x_t: Tensor, known: bool, max_count: int) -> Tensor | None:
     return table
 
 
-def states_loss(x_t: Tensor, family: int, head: Tensor, *others: Any) -> None:
-    """others: births, weight, offset, max_count, loss, flag"""
-    births, weight, offset, max_count, loss, flag = others
-    batch, elements = batch_and_elements(x_t)
-    if batch == 0:
-        return
-    chunks, weight, known = triton.cdiv(elements, CHUNK), weight.contiguous(), family == STATES[1]
-    losses = torch.empty(batch * elements, dtype=torch.float32, device=x_t.device)
-    sums = torch.empty(batch * chunks, dtype=torch.float32, device=x_t.device)
-    with on(x_t):
-        if chunks:
-            arrays = [x_t, births, head[..., 0]]
-            grid, sizes, options = per_element("posterior_loss", arrays, KNOWN=known)
-            numbers = weight, offset, _table(x_t, known, max_count), max_count, head.stride(-1)
-            states_loss_kernel[grid](*arrays, *numbers, losses, flag, *sizes, **options)
-            sum_losses_kernel[(batch * chunks,)](losses, sums, elements, chunks, **{**OPTIONS, "num_warps": 4})
-        add_chunks_kernel[(triton.cdiv(batch, 32),)](sums, weight, loss, batch, chunks, ROWS=32, **OPTIONS)
+def states_loss(
+    x_t: Tensor, family: int, head: Tensor, births: Tensor, weight: Tensor, offset: Tensor, max_count: int,
+    loss: Tensor, flag: Tensor,
+) -> None:  # fmt: skip
+    arrays, known = [x_t, births, head[..., 0]], family == STATES[1]
+
+    def launch(losses: Tensor, weight: Tensor) -> None:
+        grid, sizes, options = per_element("posterior_loss", arrays, KNOWN=known)
+        numbers = weight, offset, _table(x_t, known, max_count), max_count, head.stride(-1)
+        states_loss_kernel[grid](*arrays, *numbers, losses, flag, *sizes, **options)
+
+    sum_elements(x_t, weight, loss, launch)
 
 
-def states_loss_backward(x_t: Tensor, family: int, head: Tensor, *others: Any) -> None:
-    """others: births, coefficient, offset, max_count, the gradient, flag"""
-    births, coefficient, offset, max_count, grad, flag = others
+def states_loss_backward(
+    x_t: Tensor, family: int, head: Tensor, births: Tensor, coefficient: Tensor, offset: Tensor, max_count: int,
+    grad: Tensor, flag: Tensor,
+) -> None:  # fmt: skip
     arrays, known = [x_t, births, head[..., 0], grad[..., 0]], family == STATES[1]
     grid, sizes, options = per_element("posterior_loss", arrays, KNOWN=known)
     with on(x_t):
@@ -223,9 +208,10 @@ def states_loss_backward(x_t: Tensor, family: int, head: Tensor, *others: Any) -
         states_grad_kernel[grid](*arrays, *numbers, head.stride(-1), grad.stride(-1), flag, *sizes, **options)
 
 
-def states_step(x_t: Tensor, family: int, head: Tensor, *others: Any) -> None:
-    """others: p, q, offset, key, max_count, center, scale, x_s, model_input, flag"""
-    p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
+def states_step(
+    x_t: Tensor, family: int, head: Tensor, p: Tensor, q: Tensor, offset: Tensor, key: Tensor, max_count: int,
+    center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, flag: Tensor,
+) -> None:  # fmt: skip
     arrays, known = [x_t, head[..., 0], x_s, model_input], family == STATES[1]
     grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count), KNOWN=known)
     with on(x_t):

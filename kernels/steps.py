@@ -5,8 +5,20 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .draw import place, rounded
+from .checks import check_sample
+from .draw import own_block, place, rounded
+from .heads import load_number
 from .portfloat import softplus
+
+
+@triton.jit
+def law_step_block(elements, key, center, scale, offset, flag, BLOCK: tl.constexpr, ALIGNED: tl.constexpr):
+    """own_block of a step by a law, then of its sample center, scale and offset, all looked at."""
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
+    center, scale = tl.load(center + row), tl.load(scale + row)
+    if first == 0:
+        check_sample(flag, key, row, None, center, scale)
+    return row, first, elements, lane, valid, center, scale, load_number(offset + row, flag)
 
 
 @triton.jit
@@ -26,17 +38,17 @@ def store_step(
 
 
 @triton.jit
-def expected_births(logits, births, gain, valid, GIVEN: tl.constexpr):
-    """(y, bits): float32 y = gain softplus(logit), or births as given (GIVEN). logits, births: pointers.
+def expected_births(logits, births, gain, row, first, lane, elements, layout, valid, DIMS: tl.constexpr):
+    """(y, bits): float32 y = gain softplus(logit), or the births where they are given, of column 1 of 4.
 
     bits: 2 for logits, 4 for births that are not finite (or negative births). NaN comes out as 0.
     """
-    if GIVEN:
-        raw = tl.load(births, mask=valid, other=0)
-        y = raw.to(tl.float32)
+    if births is not None:
+        y = tl.load(place(births, row, first, lane, elements, layout, 1, 4, DIMS), mask=valid, other=0).to(tl.float32)
         bits = tl.where((y >= 0.0) & (y <= 3.4028234663852886e38), 0, 4)
     else:
-        x = tl.load(logits, mask=valid, other=0.0).to(tl.float32)
+        at = place(logits, row, first, lane, elements, layout, 1, 4, DIMS)
+        x = tl.load(at, mask=valid, other=0.0).to(tl.float32)
         bits = tl.where(x - x == 0.0, 0, 2)
         y = gain * softplus(x)
     return tl.where(y > 0.0, y, 0.0), tl.where(valid, bits, 0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..reference.philox import Stream
 from .checks import check_sample, report
-from .draw import load_counts, load_key, place, span
+from .draw import load_counts, load_key, own_block, place
 from .launch import as_rows, bounded, on, per_element
 from .poisson import _MAX_RATE, poisson_block
 from .steps import expected_births, store_step
@@ -26,20 +26,13 @@ def tau_leap_kernel(
     BOUNDED: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """overshoot: int64 (B,), zero before; each program adds its elements that were clamped."""
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
     x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
     x = x.to(tl.int64)
     gain, center, scale = tl.load(gain + row), tl.load(center + row), tl.load(scale + row)
     if first == 0:
         check_sample(flag, key, row, gain, center, scale)
-    if births is None:
-        at = place(logits, row, first, lane, elements, layout, 1, 4, DIMS)
-        y, bits = expected_births(at, None, gain, valid, False)
-    else:
-        at = place(births, row, first, lane, elements, layout, 1, 4, DIMS)
-        y, bits = expected_births(None, at, gain, valid, True)
+    y, bits = expected_births(logits, births, gain, row, first, lane, elements, layout, valid, DIMS)
     leap = tl.load(factor + row)
     wrong = ((leap >= 0.0) & (leap < float("inf"))) == 0
     report(flag, bits | tl.where(bad & valid, 1, 0) | tl.where(wrong & valid, 8, 0))

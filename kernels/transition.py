@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import portfloat as pf
 from .checks import clean_prob, report
-from .draw import place, span
+from .draw import own_block, place
 from .launch import INTERPRETED, OPTIONS, as_rows, block_size, on, per_element
 
 __all__ = ["bridge_log_prob", "thin_log_prob", "transition_rows"]
@@ -138,9 +138,7 @@ def log_prob_kernel(
     BY_SAMPLE: tl.constexpr, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """x under Binomial(a, p), or with b given x - a under Binomial(b - a, p). BY_SAMPLE: one (p, q) a sample."""
-    row, first, elements = span(elements, BLOCK, 1, ALIGNED)
-    lane = tl.arange(0, BLOCK)
-    valid = lane < (elements - first)
+    row, first, elements, lane, valid = own_block(elements, BLOCK, ALIGNED)
     drawn, bad = _clamped(tl.load(place(x, row, first, lane, elements, layout, 0, 6, DIMS), mask=valid, other=0))
     count, wrong = _clamped(tl.load(place(a, row, first, lane, elements, layout, 1, 6, DIMS), mask=valid, other=0))
     bad = bad | wrong
