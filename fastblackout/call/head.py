@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..arrays import FLOATS, Array, adopt
 from ..ground.values import check_name, shown
@@ -12,26 +12,30 @@ from .arguments import Argument, Call
 from .numbers import MaxCount
 from .outputs import Outputs
 
-# The laws, and how many arrays the head of each may have. A law is known to the kernels by its place here, which is its
-# number in csrc/include/fastblackout/posterior_loss.h.
-FAMILIES: dict[str, tuple[int, ...]] = {
-    "beta-binomial": (2,),
-    "bayes-logistic": (2, 5, 8),
-    "negative-binomial": (2,),
-    "categorical": (1,),
-    "bayes-categorical": (1,),
+
+class Family(NamedTuple):
+    """A law of `posterior_loss` and `posterior_step`."""
+
+    arrays: tuple[int, ...]  # how many its head may have
+    of_states: bool = False  # the one array has a logit for every state, in an axis after those of the first argument
+    largest_count: int = checks.MAX_COUNT  # less for a law that sums over states
+
+
+# A law is known to the kernels by its place here, which is its number in csrc/include/fastblackout/posterior_loss.h.
+FAMILIES = {
+    "beta-binomial": Family((2,)),
+    "bayes-logistic": Family((2, 5, 8), largest_count=65_535),
+    "negative-binomial": Family((2,)),
+    "categorical": Family((1,), True, 4095),
+    "bayes-categorical": Family((1,), True, 4095),
 }
-# Of these the one array has a logit for every state 0..max_count, in an axis after those of the first argument.
-OF_STATES = ("categorical", "bayes-categorical")
-# The largest max_count of a law that sums over states
-LARGEST_COUNT = {"bayes-logistic": 65_535, "categorical": 4095, "bayes-categorical": 4095}
-MOST_HEAD = max(max(counts) for counts in FAMILIES.values())  # kMostHead in csrc/include/fastblackout/ops.h
+MOST_HEAD = max(max(law.arrays) for law in FAMILIES.values())  # kMostHead in csrc/include/fastblackout/ops.h
 
 
 def arrays_of_head(family: Any, head: Any) -> Any:
     """The arrays of a head as a tuple, where it is one; a law whose head is one array takes it as it is, too."""
-    alone = isinstance(family, str) and family in OF_STATES and not isinstance(head, (tuple, list))
-    return (head,) if alone else head
+    law = FAMILIES.get(family) if isinstance(family, str) else None
+    return (head,) if law and law.of_states and not isinstance(head, (tuple, list)) else head
 
 
 class Head(Argument):
@@ -45,16 +49,15 @@ class Head(Argument):
         family, head = value
         check_name(call.op, "family", family, (*FAMILIES, "mean"))  # ops/mean_family.py has that
         checks.has_samples(call.op, call.first_name, call.first)
-        counts, head = FAMILIES[family], arrays_of_head(family, head)
-        rule = f"must be a tuple of {' or '.join(map(str, counts))} arrays for family {family!r}"
-        if family in OF_STATES:
+        law, head = FAMILIES[family], arrays_of_head(family, head)
+        rule = f"must be a tuple of {' or '.join(map(str, law.arrays))} arrays for family {family!r}"
+        if law.of_states:
             rule = f"must be an array, or a tuple of one, for family {family!r}"
         if not isinstance(head, (tuple, list)):
             raise TypeError(f"{call.op}: head: {rule}, got {shown(type(head).__name__)}")
-        if len(head) not in counts:
+        if len(head) not in law.arrays:
             raise ValueError(f"{call.op}: head: {rule}, got {len(head)}")
-        states = family in OF_STATES
-        arrays = [self._array(call, f"head[{at}]", each, states) for at, each in enumerate(head)]
+        arrays = [self._array(call, f"head[{at}]", each, law.of_states) for at, each in enumerate(head)]
         return list(FAMILIES).index(family), (*arrays, *[None] * (MOST_HEAD - len(head)))
 
     def from_parts(self, *parts: Any) -> Any:
@@ -79,10 +82,11 @@ class MaxCountOfHead(MaxCount):
 
     def canon(self, call: Call, value: Any) -> tuple[int]:
         (count,) = super().canon(call, value)
-        family = list(FAMILIES)[call.record["family"]]
-        if count > (limit := LARGEST_COUNT.get(family, count)):
-            raise ValueError(f"{call.op}: max_count: must be at most {limit} for family {family!r}, got {count}")
-        if family in OF_STATES and (states := call.record["head"][0].shape[-1]) != count + 1:
+        family, law = list(FAMILIES.items())[call.record["family"]]
+        if count > law.largest_count:
+            rule = f"must be at most {law.largest_count} for family {family!r}"
+            raise ValueError(f"{call.op}: max_count: {rule}, got {count}")
+        if law.of_states and (states := call.record["head"][0].shape[-1]) != count + 1:
             rule = f"must have max_count + 1 = {count + 1} states in its last dimension for family {family!r}"
             raise ValueError(f"{call.op}: head: {rule}, got {states}")
         return (count,)

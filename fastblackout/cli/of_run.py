@@ -96,7 +96,7 @@ def _plan(run: Run, options: Namespace) -> None:
     options.steps, options.last_step = len(plan.times) - 1, plan.last_step
     options.searched = plan.tuned is not None and plan.tuned.distance is not None
     options.guidance = plan.guidance if len({*plan.guidance}) > 1 else plan.guidance[0]
-    last = ", the last to the mean" if plan.last_step == "mean" else ""
+    last = "" if plan.last_step == "draw" else ", the last to the mean"
     weights = " ".join(f"{w:g}" for w in np.atleast_1d(options.guidance))
     guided = f", guidance {weights}" if run.config.conditional else ""
     options.told = f"{options.sampler}, {options.steps} steps ({options.grid_told}){last}{guided}"

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..call.head import FAMILIES, LARGEST_COUNT
+from ..call.head import FAMILIES
 from ..ops import binomial, binomial_log_prob, posterior_loss
 from ..philox import Philox
 from ..probability import Prob
@@ -30,7 +30,7 @@ class Law(Head):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.largest_count = LARGEST_COUNT.get(name, self.largest_count)
+        self.largest_count = FAMILIES[name].largest_count
 
     @abstractmethod
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
@@ -40,7 +40,7 @@ class Law(Head):
         """
 
     def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
-        return FAMILIES[self.name]
+        return FAMILIES[self.name].arrays
 
     def arrays(self, outputs: Tensor, images: Tensor) -> Sequence[Tensor]:
         """Those that a network gives of images, one after another along its channels."""

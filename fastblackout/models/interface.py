@@ -18,11 +18,11 @@ NEEDED = ("max_count", "center", "scale", "gain")
 class Wrapped:
     """A model inside another module, DistributedDataParallel or AveragedModel: called as that, described by itself."""
 
-    def __init__(self, outer: nn.Module, inner: Any) -> None:
+    def __init__(self, outer: nn.Module, inner: Any, needed: tuple[str, ...]) -> None:
         self._outer = outer
         self.schedule, self.tuned = getattr(inner, "schedule", None), getattr(inner, "tuned", None)
         self.head, self.network = getattr(inner, "head", None), getattr(inner, "network", inner)
-        for name in _needed(inner):
+        for name in needed:
             setattr(self, name, getattr(inner, name))
 
     def __call__(self, *arguments: Any) -> Any:
@@ -36,23 +36,24 @@ def model_and_head(op: str, model: Any) -> tuple[Any, Head]:
     """`model`, or a `Wrapped` where a module hides it, and its head; TypeError unless there is a BlackoutModel or its
     like."""
     inner = model
-    while not _described(inner) and isinstance(inside := getattr(inner, "module", None), nn.Module):
+    head, needed, complete = _asked(inner)
+    while not complete and isinstance(inside := getattr(inner, "module", None), nn.Module):
         inner = inside
-    if not callable(model) or not _described(inner):
-        rule = f"must be a BlackoutModel, or have {', '.join(_needed(inner))} and a call"
+        head, needed, complete = _asked(inner)
+    if not callable(model) or not complete:
+        rule = f"must be a BlackoutModel, or have {', '.join(needed)} and a call"
         raise TypeError(f"{op}: model: {rule}, got {type(model).__name__}")
     count = inner.max_count
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
         raise TypeError(f"{op}: model: max_count must be an integer of at least 1, got {count!r}")
-    return model if inner is model else Wrapped(model, inner), head_of(inner)
+    return model if inner is model else Wrapped(model, inner, needed), head
 
 
-def _needed(model: Any) -> tuple[str, ...]:
-    return (*NEEDED, *head_of(model).needs)
-
-
-def _described(model: Any) -> bool:
-    return all(hasattr(model, name) for name in _needed(model))
+def _asked(model: Any) -> tuple[Head, tuple[str, ...], bool]:
+    """(the head, what is asked of a model that has it, whether this one has all of it)"""
+    head = head_of(model)
+    needed = (*NEEDED, *head.needs)
+    return head, needed, all(hasattr(model, name) for name in needed)
 
 
 def check_schedule(op: str, schedule: Any, model: Any) -> None:

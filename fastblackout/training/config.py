@@ -212,8 +212,8 @@ HELP: dict[str, str] = {each.name: each.metadata["help"] for each in fields(Trai
 def preset(dataset: str, **given: Any) -> TrainConfig:
     """The configuration for a data set by name, with those of the head, and the options given in place of either."""
     known = {**PRESETS.get(dataset, {}), **given}
-    head = known.get("head", TrainConfig.head)
-    return TrainConfig(**{**(HEADS[head].options if head in HEADS else {}), **known})
+    head = HEADS.get(known.get("head", TrainConfig.head))
+    return TrainConfig(**{**(head.options if head else {}), **known})
 
 
 _KINDS: dict[str, tuple[type, type, str]] = {

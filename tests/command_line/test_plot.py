@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import fastblackout as fb
-from fastblackout.call.head import FAMILIES, OF_STATES
+from fastblackout.call.head import FAMILIES
 from fastblackout.cli import main
 from fastblackout.evaluation import charts
 from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
@@ -168,7 +168,8 @@ class Given(torch.nn.Module):
 @pytest.mark.parametrize("head", FAMILIES)
 def test_the_laws_drawn_are_those_of_the_training_loss(figures, tmp_path, head):
     most, schedule = 9, fb.Schedule.cosine(50)
-    outputs = most + 1 if head in OF_STATES else FAMILIES[head][-1]
+    law = FAMILIES[head]
+    outputs = most + 1 if law.of_states else law.arrays[-1]
     model = BlackoutModel(Given(outputs), schedule, most, input="unit", head=head).eval()
     x_0 = torch.tensor([[[0, 5, 9], [2, 9, 7]]], dtype=torch.uint8)
     laws = pixel_laws(model, schedule, x_0, None, fb.Philox(4))
@@ -186,7 +187,7 @@ def test_the_laws_drawn_are_those_of_the_training_loss(figures, tmp_path, head):
             n = torch.arange(room if head == "negative-binomial" else room + 1)  # whose loss knows of no largest count
             all_seen = torch.full((len(n), 1), most - room, dtype=torch.uint8)
             given = network.flatten(2)[0, :, int(pixel)].expand(len(n), outputs)
-            arrays = (given,) if head in OF_STATES else given.unbind(1)
+            arrays = (given,) if law.of_states else given.unbind(1)
             arrays = tuple(each.reshape(len(n), 1, -1).squeeze(-1).contiguous() for each in arrays)
             how = {"family": head, "offset": model.offset(k), "max_count": most}
             loss = fb.posterior_loss(
