@@ -12,8 +12,6 @@ namespace fastblackout {
 namespace cuda {
 namespace {
 
-static_assert(kMostTabled + 1 == kThreads, "an entry of the table a thread");
-
 // The arrays of a head at one element.
 template <class Op>
 struct BayesHead {
@@ -44,23 +42,6 @@ struct BayesSlots {
   double top, total[Slopes ? 1 : 2];  // an odd number of float64 in all: the threads of a warp use different banks
 };
 
-// Log factorials from a table of them, where counts are small.
-struct LogFactorials {
-  const double* table;
-};
-FB_COLD double log_factorial_of(double n) { return log_factorial(n); }
-// The table of log n! of a block, in shared memory, filled by all threads. There is none for large counts, nor without Known.
-template <bool Known = true>
-FB_DEVICE LogFactorials shared_factorials(int64_t max_count, double* table) {
-  if (!Known || max_count > kMostTabled) return LogFactorials{nullptr};
-  table[threadIdx.x] = log_factorial_of(static_cast<double>(threadIdx.x));
-  __syncthreads();
-  return LogFactorials{table};
-}
-
-FB_DEVICE double factorial_at(const LogFactorials& of, double n) {
-  return of.table != nullptr ? of.table[static_cast<int>(n)] : log_factorial_of(n);
-}
 FB_DEVICE double likelihood_of(const LogFactorials& of, const BayesElement& x, double n) {
   return bayes_likelihood(x, n, factorial_at(of, x.x + n), factorial_at(of, n));
 }

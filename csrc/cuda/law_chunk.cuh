@@ -1,4 +1,6 @@
-// What the losses of all laws share: the counts of an element, the chunk of a block, and the sum of its losses.
+// What the losses of all laws share: the counts of an element, the chunk of a block, the sum of its losses, and the two kernels.
+// What differs by the law is a class: kBlocks, how many blocks are to share a multiprocessor; whether the loss, and the gradient, of
+// an element take log factorials from a table; and both functions.
 #pragma once
 
 #include "cuda/chunk_sums.cuh"
@@ -67,6 +69,36 @@ FB_DEVICE void finish_chunk(const PosteriorLoss& op, const LawChunk& chunk, cons
   if (!alone && !is_last(op, chunk.sample, chunk.number, sum)) return;
   const double of_all = alone ? 0.0 + static_cast<double>(sum) : added_up(op, chunk.sample);
   if (lane_id() == 0) store_loss(op, chunk.sample, of_all);
+}
+
+template <class Law>
+FB_KERNEL(kThreads, Law::kBlocks) law_losses(FB_PARAM(PosteriorLoss) op) {
+  __shared__ float losses[kLossChunk];
+  const LawChunk chunk = own_law_chunk(op);
+  const LogFactorials factorials = shared_factorials<Law::kLossTabled>(op.max_count);
+  int flags = 0;
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < kLossChunk; e += kThreads)
+    losses[e] = e < chunk.left ? static_cast<float>(Law::loss(op, chunk.sample, chunk.begin + e, offset, factorials, flags)) : 0.0f;
+  finish_chunk(op, chunk, losses, flags);
+}
+
+template <class Law>
+FB_KERNEL(kThreads, Law::kBlocks) law_grads(FB_PARAM(PosteriorLoss) op) {
+  const LawChunk chunk = own_law_chunk(op);
+  const LogFactorials factorials = shared_factorials<Law::kGradTabled>(op.max_count);
+  int flags = 0;
+  const double offset = checked_law_offset(op, chunk.sample, flags);
+  const float coefficient = static_cast<float>(op.weight[chunk.sample]);
+#pragma unroll 1
+  for (uint32_t e = threadIdx.x; e < chunk.left; e += kThreads)
+    Law::grad(op, chunk.sample, chunk.begin + e, offset, factorials, coefficient, flags);
+  raise(op.flag, flags, flags != 0);
+}
+
+FB_DEVICE void store_slope(const View& grad, uint32_t sample, uint32_t i, float coefficient, double slope) {
+  store_one(grad, sample, i, static_cast<double>(coefficient * static_cast<float>(slope)));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // posterior_loss: a block takes a chunk of 1,024 elements, in float64, and leaves their losses in shared memory, which a warp sums:
 // the upper levels of the halving tree lie within a lane, the others are shuffles. Where counts are small, the logarithms of
-// factorials come from a table that each block makes, an entry a thread. The gradient is a launch of its own. Each law has its
-// kernels in a file of its own; here they are launched.
+// factorials come from a table that each block makes, an entry a thread. The gradient is a launch of its own. What is a law's own
+// stands in a file of its own; the kernels, in law_chunk.cuh, are launched here.
 #include "cuda/bayes_logistic_loss.cuh"
 #include "cuda/beta_binomial_loss.cuh"
 #include "cuda/negative_binomial_loss.cuh"
@@ -21,11 +21,11 @@ unsigned blocks_of(const PosteriorLoss& op) { return static_cast<unsigned>(op.sa
 int posterior_loss(const PosteriorLoss& op, void* stream) {
   if (op.samples == 0) return 0;
   switch (family_of(op)) {
-    case Family::beta_binomial: FB_LAUNCH(law_losses, blocks_of(op), kThreads, stream, op); break;
-    case Family::bayes_logistic: FB_LAUNCH(bayes_losses, blocks_of(op), kThreads, stream, op); break;
-    case Family::negative_binomial: FB_LAUNCH(negative_binomial_losses, blocks_of(op), kThreads, stream, op); break;
-    case Family::categorical: FB_LAUNCH(state_losses<false>, blocks_of(op), kThreads, stream, op); break;
-    case Family::bayes_categorical: FB_LAUNCH(state_losses<true>, blocks_of(op), kThreads, stream, op); break;
+    case Family::beta_binomial: FB_LAUNCH(law_losses<BetaBinomialLosses>, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_logistic: FB_LAUNCH(law_losses<BayesLosses>, blocks_of(op), kThreads, stream, op); break;
+    case Family::negative_binomial: FB_LAUNCH(law_losses<NegativeBinomialLosses>, blocks_of(op), kThreads, stream, op); break;
+    case Family::categorical: FB_LAUNCH(law_losses<StateLosses<false>>, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_categorical: FB_LAUNCH(law_losses<StateLosses<true>>, blocks_of(op), kThreads, stream, op); break;
   }
   return cudaGetLastError();
 }
@@ -33,11 +33,11 @@ int posterior_loss(const PosteriorLoss& op, void* stream) {
 int posterior_loss_gradient(const PosteriorLoss& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   switch (family_of(op)) {
-    case Family::beta_binomial: FB_LAUNCH(law_grads, blocks_of(op), kThreads, stream, op); break;
-    case Family::bayes_logistic: FB_LAUNCH(bayes_grads, blocks_of(op), kThreads, stream, op); break;
-    case Family::negative_binomial: FB_LAUNCH(negative_binomial_grads, blocks_of(op), kThreads, stream, op); break;
-    case Family::categorical: FB_LAUNCH(state_grads<false>, blocks_of(op), kThreads, stream, op); break;
-    case Family::bayes_categorical: FB_LAUNCH(state_grads<true>, blocks_of(op), kThreads, stream, op); break;
+    case Family::beta_binomial: FB_LAUNCH(law_grads<BetaBinomialLosses>, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_logistic: FB_LAUNCH(law_grads<BayesLosses>, blocks_of(op), kThreads, stream, op); break;
+    case Family::negative_binomial: FB_LAUNCH(law_grads<NegativeBinomialLosses>, blocks_of(op), kThreads, stream, op); break;
+    case Family::categorical: FB_LAUNCH(law_grads<StateLosses<false>>, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_categorical: FB_LAUNCH(law_grads<StateLosses<true>>, blocks_of(op), kThreads, stream, op); break;
   }
   return cudaGetLastError();
 }

@@ -14,15 +14,19 @@ from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
 
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
-MORE_REGISTERS = {"law_losses": 80, "law_grads": 80}  # three blocks: a float64 takes two registers
-MORE_REGISTERS |= {"negative_binomial_losses": 80, "negative_binomial_grads": 80}
-# Three blocks for logits of all states, two with log n! of them: for sm_100 and sm_120 nvcc keeps more loads in flight.
-MORE_REGISTERS |= dict.fromkeys(("state_gradsILb0E", "state_step_kernelILb0E"), 80)
-MORE_REGISTERS |= dict.fromkeys(("state_lossesILb1E", "state_gradsILb1E", "state_step_kernelILb1E"), 128)
-MORE_REGISTERS |= {"thin_wide": 128, "bridge_wide": 128}  # two blocks: the table and the samplers' hats need the room
+# Of the kernels of laws. Three blocks: a float64 takes two registers. For logits of all states nvcc keeps more loads in
+# flight for sm_100 and sm_120; with log n! they have two blocks, and so has "bayes-logistic", which has a
+# multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh).
+LAWS = {
+    "law_lossesINS1_18BetaBinomialLosses": 80, "law_gradsINS1_18BetaBinomialLosses": 80, "16BetaBinomialStep": 64,
+    "law_lossesINS1_22NegativeBinomialLosses": 80, "law_gradsINS1_22NegativeBinomialLosses": 80,
+    "20NegativeBinomialStep": 64,
+    "law_lossesINS1_11BayesLosses": 128, "law_gradsINS1_11BayesLosses": 128, "9BayesStep": 128,
+    "law_lossesINS1_11StateLossesILb0E": 64, "law_gradsINS1_11StateLossesILb0E": 80, "9StateStepILb0E": 80,
+    "law_lossesINS1_11StateLossesILb1E": 128, "law_gradsINS1_11StateLossesILb1E": 128, "9StateStepILb1E": 128,
+}  # fmt: skip
+MORE_REGISTERS = LAWS | {"thin_wide": 128, "bridge_wide": 128}  # two blocks: table and hats need the room
 MORE_REGISTERS["bridge_sharedILb1E"] = 128  # two blocks: of its two tables shared memory has no room for more
-# Two blocks, which have a multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh)
-MORE_REGISTERS |= dict.fromkeys(("bayes_losses", "bayes_grads", "bayes_step_kernel"), 128)
 KERNELS = (
     "thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E", "loss_kernel", "loss_grad",
     "philox_kernel", "thin_wide", "bridge_wide", "tau_leap_kernel", "binomial_kernel", "poisson_kernel",
@@ -33,10 +37,7 @@ KERNELS = (
     "categorical_bridge_kernelILNS1_2X0E1E",  # by logits
     "categorical_bridge_kernelILNS1_2X0E2E",  # by probabilities
     "transition_rows_kernel", "log_prob_kernel", "energy_squares", "energy_grad",
-    "law_losses", "law_grads", "posterior_step_kernel", "bayes_losses", "bayes_grads", "bayes_step_kernel",
-    "negative_binomial_losses", "negative_binomial_grads", "negative_binomial_step_kernel",
-    "state_lossesILb0E", "state_lossesILb1E", "state_gradsILb0E", "state_gradsILb1E", "state_step_kernelILb0E",
-    "state_step_kernelILb1E", "convert_kernel", "model_input_kernel",
+    "convert_kernel", "model_input_kernel", *LAWS,
 )  # fmt: skip
 # SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
 INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 145, "loss_grad": 138}
