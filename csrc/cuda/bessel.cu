@@ -37,11 +37,7 @@ FB_KERNEL(kThreads, 4) bessel_kernel(FB_PARAM(Bessel) op) {
 
 }  // namespace
 
-int bessel(const Bessel& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(bessel_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int bessel(const Bessel& op, void* stream) { return launch_elements(bessel_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

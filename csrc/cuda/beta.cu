@@ -20,11 +20,7 @@ FB_KERNEL(kThreads, 4) beta_kernel(FB_PARAM(Beta) op) {
 
 }  // namespace
 
-int beta(const Beta& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(beta_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int beta(const Beta& op, void* stream) { return launch_elements(beta_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

@@ -25,11 +25,7 @@ FB_KERNEL(kThreads, 4) beta_binomial_kernel(FB_PARAM(BetaBinomial) op) {
 
 }  // namespace
 
-int beta_binomial(const BetaBinomial& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(beta_binomial_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int beta_binomial(const BetaBinomial& op, void* stream) { return launch_elements(beta_binomial_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

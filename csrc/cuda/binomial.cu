@@ -20,11 +20,7 @@ FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Binomial) op) {
 
 }  // namespace
 
-int binomial(const Binomial& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(binomial_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int binomial(const Binomial& op, void* stream) { return launch_elements(binomial_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

@@ -265,12 +265,9 @@ RowPieces row_pieces(const Common& op) {
 
 int categorical(const Categorical& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
-  if (op.probs.rows > kSharedRows) {
-    FB_LAUNCH(categorical_element, element_grid(op), kThreads, stream, op);
-  } else {
-    const RowPieces pieces = row_pieces(op);
-    FB_LAUNCH(categorical_rows, grid_of(pieces.total), kThreads, stream, op, pieces, as_bytes(op));
-  }
+  if (op.probs.rows > kSharedRows) return launch_elements(categorical_element, op, stream);
+  const RowPieces pieces = row_pieces(op);
+  FB_LAUNCH(categorical_rows, grid_of(pieces.total), kThreads, stream, op, pieces, as_bytes(op));
   return cudaGetLastError();
 }
 

@@ -101,12 +101,8 @@ FB_KERNEL(kThreads, 4) categorical_bridge_kernel(FB_PARAM(CategoricalBridge) op)
 }  // namespace
 
 int categorical_bridge(const CategoricalBridge& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  const auto kernel = op.x_0.data != nullptr ? categorical_bridge_kernel<X0::known>
-                      : op.is_logits            ? categorical_bridge_kernel<X0::logits>
-                                             : categorical_bridge_kernel<X0::probs>;
-  FB_LAUNCH(kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
+  if (op.x_0.data != nullptr) return launch_elements(categorical_bridge_kernel<X0::known>, op, stream);
+  return launch_elements(op.is_logits ? categorical_bridge_kernel<X0::logits> : categorical_bridge_kernel<X0::probs>, op, stream);
 }
 
 }  // namespace cuda

@@ -20,8 +20,13 @@ FB_DEVICE Place place_of(const Common& op) {
   return Place{static_cast<uint32_t>(sample), static_cast<uint32_t>(at - sample * op.elements), sample < op.samples};
 }
 
-// At most 2^31 - 1 blocks, 5e11 elements: more than a GPU's memory holds.
-inline unsigned element_grid(const Common& op) { return static_cast<unsigned>((op.samples * op.elements + kThreads - 1) / kThreads); }
+// Launches a thread for every element. At most 2^31 - 1 blocks, 5e11 elements: more than a GPU's memory holds.
+template <class Kernel, class Op>
+int launch_elements(Kernel kernel, const Op& op, void* stream) {
+  if (op.samples == 0 || op.elements == 0) return 0;
+  FB_LAUNCH(kernel, static_cast<unsigned>((op.samples * op.elements + kThreads - 1) / kThreads), kThreads, stream, op);
+  return cudaGetLastError();
+}
 
 // A key that is read from memory anew for every block of words, which takes four registers less.
 struct StoredKey {

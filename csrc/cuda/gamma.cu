@@ -19,11 +19,7 @@ FB_KERNEL(kThreads, 4) gamma_kernel(FB_PARAM(Gamma) op) {
 
 }  // namespace
 
-int gamma(const Gamma& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(gamma_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int gamma(const Gamma& op, void* stream) { return launch_elements(gamma_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

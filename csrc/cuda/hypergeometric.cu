@@ -43,11 +43,7 @@ FB_KERNEL(kThreads, 4) hypergeometric_kernel(FB_PARAM(Hypergeometric) op) {
 
 }  // namespace
 
-int hypergeometric(const Hypergeometric& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(hypergeometric_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int hypergeometric(const Hypergeometric& op, void* stream) { return launch_elements(hypergeometric_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

@@ -24,11 +24,7 @@ FB_KERNEL(kThreads, 4) negative_binomial_kernel(FB_PARAM(NegativeBinomial) op) {
 
 }  // namespace
 
-int negative_binomial(const NegativeBinomial& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(negative_binomial_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int negative_binomial(const NegativeBinomial& op, void* stream) { return launch_elements(negative_binomial_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

@@ -22,11 +22,7 @@ FB_KERNEL(kThreads, 4) normal_kernel(FB_PARAM(Normal) op) {
 
 }  // namespace
 
-int normal(const Normal& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(normal_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int normal(const Normal& op, void* stream) { return launch_elements(normal_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

@@ -18,11 +18,7 @@ FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Poisson) op) {
 
 }  // namespace
 
-int poisson(const Poisson& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(poisson_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int poisson(const Poisson& op, void* stream) { return launch_elements(poisson_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

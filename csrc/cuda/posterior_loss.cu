@@ -14,32 +14,34 @@ namespace {
 Family family_of(const PosteriorLoss& op) { return static_cast<Family>(op.family); }
 
 // A block a chunk: below 2^31, more than a GPU's memory holds
-unsigned blocks_of(const PosteriorLoss& op) { return static_cast<unsigned>(op.samples * chunks_of(op)); }
+template <class Kernel>
+int launch_chunks(Kernel kernel, const PosteriorLoss& op, void* stream) {
+  FB_LAUNCH(kernel, static_cast<unsigned>(op.samples * chunks_of(op)), kThreads, stream, op);
+  return cudaGetLastError();
+}
 
 }  // namespace
 
 int posterior_loss(const PosteriorLoss& op, void* stream) {
   if (op.samples == 0) return 0;
   switch (family_of(op)) {
-    case Family::beta_binomial: FB_LAUNCH(law_losses<BetaBinomialLosses>, blocks_of(op), kThreads, stream, op); break;
-    case Family::bayes_logistic: FB_LAUNCH(law_losses<BayesLosses>, blocks_of(op), kThreads, stream, op); break;
-    case Family::negative_binomial: FB_LAUNCH(law_losses<NegativeBinomialLosses>, blocks_of(op), kThreads, stream, op); break;
-    case Family::categorical: FB_LAUNCH(law_losses<StateLosses<false>>, blocks_of(op), kThreads, stream, op); break;
-    case Family::bayes_categorical: FB_LAUNCH(law_losses<StateLosses<true>>, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_logistic: return launch_chunks(law_losses<BayesLosses>, op, stream);
+    case Family::negative_binomial: return launch_chunks(law_losses<NegativeBinomialLosses>, op, stream);
+    case Family::categorical: return launch_chunks(law_losses<StateLosses<false>>, op, stream);
+    case Family::bayes_categorical: return launch_chunks(law_losses<StateLosses<true>>, op, stream);
+    default: return launch_chunks(law_losses<BetaBinomialLosses>, op, stream);
   }
-  return cudaGetLastError();
 }
 
 int posterior_loss_gradient(const PosteriorLoss& op, void* stream) {
   if (op.samples == 0 || op.elements == 0) return 0;
   switch (family_of(op)) {
-    case Family::beta_binomial: FB_LAUNCH(law_grads<BetaBinomialLosses>, blocks_of(op), kThreads, stream, op); break;
-    case Family::bayes_logistic: FB_LAUNCH(law_grads<BayesLosses>, blocks_of(op), kThreads, stream, op); break;
-    case Family::negative_binomial: FB_LAUNCH(law_grads<NegativeBinomialLosses>, blocks_of(op), kThreads, stream, op); break;
-    case Family::categorical: FB_LAUNCH(law_grads<StateLosses<false>>, blocks_of(op), kThreads, stream, op); break;
-    case Family::bayes_categorical: FB_LAUNCH(law_grads<StateLosses<true>>, blocks_of(op), kThreads, stream, op); break;
+    case Family::bayes_logistic: return launch_chunks(law_grads<BayesLosses>, op, stream);
+    case Family::negative_binomial: return launch_chunks(law_grads<NegativeBinomialLosses>, op, stream);
+    case Family::categorical: return launch_chunks(law_grads<StateLosses<false>>, op, stream);
+    case Family::bayes_categorical: return launch_chunks(law_grads<StateLosses<true>>, op, stream);
+    default: return launch_chunks(law_grads<BetaBinomialLosses>, op, stream);
   }
-  return cudaGetLastError();
 }
 
 }  // namespace cuda

@@ -133,15 +133,13 @@ struct StateStep {
 }  // namespace
 
 int posterior_step(const PosteriorStep& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
   switch (static_cast<Family>(op.family)) {
-    case Family::beta_binomial: FB_LAUNCH(law_step<BetaBinomialStep>, element_grid(op), kThreads, stream, op); break;
-    case Family::bayes_logistic: FB_LAUNCH(law_step<BayesStep>, element_grid(op), kThreads, stream, op); break;
-    case Family::negative_binomial: FB_LAUNCH(law_step<NegativeBinomialStep>, element_grid(op), kThreads, stream, op); break;
-    case Family::categorical: FB_LAUNCH(law_step<StateStep<false>>, element_grid(op), kThreads, stream, op); break;
-    case Family::bayes_categorical: FB_LAUNCH(law_step<StateStep<true>>, element_grid(op), kThreads, stream, op); break;
+    case Family::bayes_logistic: return launch_elements(law_step<BayesStep>, op, stream);
+    case Family::negative_binomial: return launch_elements(law_step<NegativeBinomialStep>, op, stream);
+    case Family::categorical: return launch_elements(law_step<StateStep<false>>, op, stream);
+    case Family::bayes_categorical: return launch_elements(law_step<StateStep<true>>, op, stream);
+    default: return launch_elements(law_step<BetaBinomialStep>, op, stream);
   }
-  return cudaGetLastError();
 }
 
 }  // namespace cuda

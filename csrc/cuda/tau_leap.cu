@@ -27,11 +27,7 @@ FB_KERNEL(kThreads, 4) tau_leap_kernel(FB_PARAM(TauLeap) op) {
 
 }  // namespace
 
-int tau_leap(const TauLeap& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(tau_leap_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int tau_leap(const TauLeap& op, void* stream) { return launch_elements(tau_leap_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

@@ -95,11 +95,7 @@ int transition_rows(const TransitionRows& op, void* stream) {
   return cudaGetLastError();
 }
 
-int log_prob(const LogProbs& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(log_prob_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int log_prob(const LogProbs& op, void* stream) { return launch_elements(log_prob_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout

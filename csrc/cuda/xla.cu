@@ -53,11 +53,7 @@ int convert(const Conversions& all, void* stream) {
   return cudaGetLastError();
 }
 
-int model_input(const ModelInput& op, void* stream) {
-  if (op.samples == 0 || op.elements == 0) return 0;
-  FB_LAUNCH(model_input_kernel, element_grid(op), kThreads, stream, op);
-  return cudaGetLastError();
-}
+int model_input(const ModelInput& op, void* stream) { return launch_elements(model_input_kernel, op, stream); }
 
 }  // namespace cuda
 }  // namespace fastblackout
