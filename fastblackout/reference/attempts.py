@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..philox import Philox
+    from .dtypes import F64, I64, U32, Bools
 
-    Words = Callable[..., tuple[NDArray[np.uint32], ...]]
+    Words = Callable[..., tuple[U32, ...]]
 
 MAX_ATTEMPTS = 64
 ATTEMPT_SHIFT = 10
@@ -30,10 +31,10 @@ ATTEMPT_SHIFT = 10
 class Law(Protocol):
     """What attempts need of a batch of elements."""
 
-    def propose(self, words: Words) -> NDArray[np.int64]:
+    def propose(self, words: Words) -> I64:
         """A number of each element. words(places among them, trial): the words of a trial."""
 
-    def accepts(self, k: NDArray[np.int64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def accepts(self, k: I64, v: F64) -> Bools:
         """Whether the proposals are accepted, by uniforms in (0, 1]."""
 
 
@@ -44,9 +45,7 @@ def kept(law: Law, keep: NDArray) -> Law:
     return part
 
 
-def draw(
-    law: Law, some: NDArray[np.int64], shape: tuple[int, int], key: Philox, streams: tuple[int, int]
-) -> NDArray[np.int64]:
+def draw(law: Law, some: I64, shape: tuple[int, int], key: Philox, streams: tuple[int, int]) -> I64:
     """A number for each element of `law`, which are those at the places `some` of a (B, n) array, 0 elsewhere; flat."""
     proposals, acceptance = (element_words(shape, key, stream) for stream in streams)
     out = np.zeros(shape[0] * shape[1], np.int64)
@@ -54,9 +53,7 @@ def draw(
         if some.size == 0:
             break
 
-        def words(
-            active: NDArray[np.int64], trial: int, at: NDArray[np.int64] = some, first: int = attempt << ATTEMPT_SHIFT
-        ) -> tuple[NDArray[np.uint32], ...]:
+        def words(active: I64, trial: int, at: I64 = some, first: int = attempt << ATTEMPT_SHIFT) -> tuple[U32, ...]:
             return proposals(at[active], first | trial)
 
         out[some] = k = law.propose(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,17 +14,14 @@ from .philox import Stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from ..philox import Philox
-
-    F = NDArray[np.float64]
+    from .dtypes import F32, F64, I64, Array
 
 
 class _Seen:
     """The state of given births n, in 0..R: the log of its weight but for factors that all n share, and its slopes."""
 
-    def __init__(self, law: Law, n: F) -> None:
+    def __init__(self, law: Law, n: F64) -> None:
         self.is_most, self.is_zero = n == law.room, (n == 0.0) & law.zero
         low, high = (Edges.at(law.edge(k)) for k in (n, n + 1.0))
         base = np.where(self.is_most, law.base_most, np.where(self.is_zero, law.base_zero, law.base))
@@ -46,7 +43,7 @@ class _Seen:
         self.scale = (low.t * f_a - high.t * f_b) - np.where(self.is_most | self.is_zero, 0.0, law.kappa)
 
 
-def losses(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int) -> F:
+def losses(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> F64:
     """-log P(n), (B, n)"""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
         law = Law(head, offset, room, float(most))
@@ -55,7 +52,7 @@ def losses(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n
         return np.where((loss > 0.0) & (room > 0.0), loss, 0.0)
 
 
-def slopes(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int) -> tuple[F, ...]:
+def slopes(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> tuple[F64, ...]:
     """The derivatives of -log P(n) by the arrays of the head: of log sum_n w(n), an average over the law, less that of
     log w(n)."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
@@ -79,9 +76,7 @@ def slopes(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n
         return tuple(np.where(room > 0.0, each, 0.0) for each in made)
 
 
-def draw_births_left(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: NDArray[np.int64], most: int, key: Philox
-) -> NDArray[np.int64]:
+def draw_births_left(head: Sequence[Array], offset: F32, room: I64, most: int, key: Philox) -> I64:
     """N, (B, n), by one uniform of 53 bits for each element."""
     words = (
         stream_words(room.shape, key, stream) for stream in (Stream.POSTERIOR_STATE, Stream.POSTERIOR_STATE_REFINE)

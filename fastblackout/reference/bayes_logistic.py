@@ -41,7 +41,7 @@ times better in truth. -log P(n) is within twice that and u |log P(n)|.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -50,9 +50,8 @@ from . import portfloat as pf
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from .dtypes import F32, F64, Array, Bools
 
-    F = NDArray[np.float64]
 
 MOST_COUNT = 65_535  # of the counts of this law, which a walk may visit one by one
 _LEAST = 2.0**-84  # of h, where a walk stops
@@ -65,27 +64,27 @@ _WIDEST = 5.0  # the log of a scale is taken within this of 0
 class Edges(NamedTuple):
     """Edges at t: e = exp(-|t|) and 1 / (1 + e), and from them F(t) and F(-t)."""
 
-    t: F
-    e: F
-    inverse: F
+    t: F64
+    e: F64
+    inverse: F64
 
     @staticmethod
-    def at(t: F) -> Edges:
+    def at(t: F64) -> Edges:
         far = np.abs(t)
         e = np.where(far > _CUT, 0.0, pf.exp(-far))
         return Edges(t, e, 1.0 / (1.0 + e))
 
-    def below(self) -> F:
+    def below(self) -> F64:
         return np.where(self.t < 0.0, self.e * self.inverse, self.inverse)
 
-    def above(self) -> F:
+    def above(self) -> F64:
         return np.where(self.t < 0.0, self.inverse, self.e * self.inverse)
 
 
 class Law:
     """The law of elements (B, n), of its components (K, B, n), and the weights of its parts."""
 
-    def __init__(self, head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, most: float) -> None:
+    def __init__(self, head: Sequence[Array], offset: F32, room: F64, most: float) -> None:
         rows = [each.reshape(room.shape).astype(np.float64) for each in head]
         k = self.components = (len(rows) + 1) // 3
         self.most, self.room, self.x = most, room, most - room
@@ -98,7 +97,7 @@ class Law:
         self._mode()
         self._parts()
 
-    def _components(self, mean: F, wide: F) -> None:
+    def _components(self, mean: F64, wide: F64) -> None:
         k = self.components
         place = np.array([0.6 * (j - (k - 1) * 0.5) for j in range(k)])[:, None, None]
         mu = (0.5 * self.most) * ((1.0 + mean) + place)
@@ -128,10 +127,10 @@ class Law:
             top = np.maximum(top, each)
         self.base, self.base_most, self.base_zero = inner - top, at_most - top, at_zero - top
 
-    def edge(self, k: F) -> F:
+    def edge(self, k: F64) -> F64:
         return self.t_0 + k * self.d
 
-    def _ratios(self, sign: float) -> dict[str, F]:
+    def _ratios(self, sign: float) -> dict[str, F64]:
         """exp(sign (L - clamp(t, -d, d))) at the edge `middle` below the mean, the next, those before and after."""
         made = {"left": self.offset + self.d, "right": self.offset - self.d}
         for name, k in (("middle_0", self.middle), ("middle_1", self.middle + 1.0)):
@@ -158,7 +157,7 @@ class Law:
         rises, falls = (more > n + 1.0) & (n < last), (less < n) & (n > self.first)
         self.n_0 = np.where(rises, n + 1.0, np.where(falls, n - 1.0, n))
 
-    def likelihood(self, n: F) -> F:
+    def likelihood(self, n: F64) -> F64:
         """log(C(x + n, x) exp(n L)) but for log x!"""
         return (pf.log_factorial(self.x + n) - pf.log_factorial(n)) + n * self.offset
 
@@ -184,13 +183,13 @@ class Law:
         up, down = (_walk(*self._start(sign), slopes) for sign in (1.0, -1.0))
         return up, down
 
-    def walk_to(self, j: int, sign: float, chosen: NDArray[np.bool_], goal: F) -> F:
+    def walk_to(self, j: int, sign: float, chosen: Bools, goal: F64) -> F64:
         """Where the sum of a walk of component j passes `goal`, of the elements that are `chosen`."""
         given, live = self._start(sign)
         one = {name: each[j] for name, each in given.items()} | {"goal": goal}
         return _walk(one, live[j] & chosen, False).n
 
-    def _start(self, sign: float) -> tuple[dict[str, F], NDArray[np.bool_]]:
+    def _start(self, sign: float) -> tuple[dict[str, F64], Bools]:
         """What walks begin with, and which of them have a state."""
         start, last = Edges.at(self.edge(self.n_0)), self.room - 1.0 if sign > 0.0 else self.first
         if sign > 0.0:
@@ -199,7 +198,7 @@ class Law:
             share = 1.0 / ((1.0 + start.e) * (self.x + self.n_0))
             n, h = self.n_0 - 1.0, (self.n_0 * (share * (1.0 + start.e))) * _ratio(self.ratios[sign], self.n_0)
             live = self.inner & (self.n_0 > self.first) & (h >= _LEAST)
-        given: dict[str, F | float] = {"n": n, "h": h, "t": start.t, "e": start.e, "inverse": start.inverse}
+        given: dict[str, F64 | float] = {"n": n, "h": h, "t": start.t, "e": start.e, "inverse": start.inverse}
         given |= {"d": self.d, "t_0": self.t_0, "x": self.x, "last": last, "sign": sign, "goal": np.inf}
         given |= self.ratios[sign]
         return {name: np.broadcast_to(each, h.shape) for name, each in given.items()}, np.broadcast_to(live, h.shape)
@@ -208,25 +207,25 @@ class Law:
 class Walked(NamedTuple):
     """Of each walk: the sums of its weights, of weight (F(a) - F(-b)), of weight (a F(a) - b F(-b)), and its last n."""
 
-    sum: F
-    means: F
-    scales: F
-    n: F
+    sum: F64
+    means: F64
+    scales: F64
+    n: F64
 
 
-def _ratio(ratios: dict[str, F], k: F) -> F:
+def _ratio(ratios: dict[str, F64], k: F64) -> F64:
     """That of edge k."""
     at = k - ratios["middle"]
     outer = np.where(at < 0.0, ratios["left"], ratios["right"])
     return np.where(at == 0.0, ratios["middle_0"], np.where(at == 1.0, ratios["middle_1"], outer))
 
 
-def _over(low: F, high: F) -> F:
+def _over(low: F64, high: F64) -> F64:
     """g of the edges of an inner state."""
     return np.where(low > 0.0, low, 0.0) + np.where(high < 0.0, 0.0 - high, 0.0)
 
 
-def _walk(given: dict[str, F], live: NDArray[np.bool_], slopes: bool) -> Walked:
+def _walk(given: dict[str, F64], live: Bools, slopes: bool) -> Walked:
     """The walks that are `live`, each from n with h(n) and the edge behind it, to `last` or until its sum > goal."""
     made = Walked(*(np.zeros(live.size) for _ in range(4)))
     at = np.flatnonzero(live)
@@ -260,7 +259,7 @@ def _walk(given: dict[str, F], live: NDArray[np.bool_], slopes: bool) -> Walked:
     return Walked(*(each.reshape(live.shape) for each in made))
 
 
-def totals_of(law: Law, up: Walked, down: Walked) -> list[F]:
+def totals_of(law: Law, up: Walked, down: Walked) -> list[F64]:
     """The sums of all parts up to each, in their order."""
     total = law.weight_zero[0]
     for each in law.weight_zero[1:]:

@@ -35,9 +35,8 @@ from .philox import Stream
 from .poisson import drawn_by
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64, Bools
 
 MOST = 2.0**52  # of order and argument
 LEAST_ARGUMENT = 1e-150
@@ -47,7 +46,7 @@ STREAMS = Stream.BESSEL, Stream.BESSEL_ACCEPT
 class _Pair:
     """What the attempts need of elements whose argument is not next to 0."""
 
-    def __init__(self, order: NDArray[np.float64], argument: NDArray[np.float64]) -> None:
+    def __init__(self, order: F64, argument: F64) -> None:
         square = argument * argument
         self.order = order
         self.rate_1 = 0.5 * (order + np.sqrt(order * order + square))
@@ -55,18 +54,18 @@ class _Pair:
         self.top = self.rate_1.astype(np.int64).astype(np.float64) + 1.0
         self.level = self._level(self.top)
 
-    def _level(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _level(self, x: F64) -> F64:
         return pf.deviance(x, self.rate_1, x - self.rate_1) + pf.stirling_correction(x)
 
-    def propose(self, words: attempts.Words) -> NDArray[np.int64]:
+    def propose(self, words: attempts.Words) -> I64:
         return drawn_by(words, self.rate_2)
 
-    def accepts(self, k: NDArray[np.int64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def accepts(self, k: I64, v: F64) -> Bools:
         x = (self.order + k.astype(np.float64)) + 1.0
         return pf.log(v * np.sqrt(self.top / x)) <= self.level - self._level(x)
 
 
-def bessel(order: NDArray[np.int64], argument: NDArray[np.float64], key: Philox) -> NDArray[np.int64]:
+def bessel(order: I64, argument: F64, key: Philox) -> I64:
     """The Bessel law of an order and an argument for each element, both (B, n); the caller has checked the values."""
     some = np.flatnonzero(argument.ravel() >= LEAST_ARGUMENT)
     pair = _Pair(order.ravel()[some].astype(np.float64), argument.ravel()[some])

@@ -35,17 +35,13 @@ from .gamma import exponents, magnitudes
 from .philox import Stream
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64
 
 
 def beta_pair(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    key: Philox,
-    streams: tuple[int, int, int] = (Stream.BETA_A, Stream.BETA_B, Stream.BETA_BOOST),
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    a: F64, b: F64, key: Philox, streams: tuple[int, int, int] = (Stream.BETA_A, Stream.BETA_B, Stream.BETA_BOOST)
+) -> tuple[F64, F64]:
     """(p, q), p ~ Beta(a, b) and q = 1 - p, (B, n) float64; the caller has checked the values."""
     stream_a, stream_b, boost = streams
     m_a, m_b = magnitudes(a, key, stream_a), magnitudes(b, key, stream_b)
@@ -56,7 +52,7 @@ def beta_pair(
     return m_a / total, m_b / total
 
 
-def beta(a: NDArray[np.float64], b: NDArray[np.float64], key: Philox) -> NDArray[np.float64]:
+def beta(a: F64, b: F64, key: Philox) -> F64:
     """Beta(a, b), (B, n) float64."""
     p, _ = beta_pair(a, b, key)
     return p

@@ -22,17 +22,13 @@ from .binomial import binomial
 from .philox import Stream
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64
 
 STREAMS = Stream.BETA_BINOMIAL_A, Stream.BETA_BINOMIAL_B, Stream.BETA_BINOMIAL_BOOST
 
 
-def beta_binomial(
-    n: NDArray[np.int64], a: NDArray[np.float64], b: NDArray[np.float64], key: Philox
-) -> NDArray[np.int64]:
+def beta_binomial(n: I64, a: F64, b: F64, key: Philox) -> I64:
     """Binomial(n, f), f ~ Beta(a, b), all (B, N); the caller has checked the values."""
     p, q = beta_pair(a, b, key, STREAMS)
     return binomial(n, p, q, key, Stream.BETA_BINOMIAL)

@@ -42,15 +42,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..philox import Philox
+    from .dtypes import F64, I64, U32, Bools
 
 MAX_COUNT = 1 << 53
 MAX_TRIALS = 1024
 
 
-def element_words(shape: tuple[int, int], key: Philox, stream: int) -> Callable[..., tuple[NDArray[np.uint32], ...]]:
+def element_words(shape: tuple[int, int], key: Philox, stream: int) -> Callable[..., tuple[U32, ...]]:
     """The per-element key as a function of (flat indices into a (B, n) array, trial)."""
 
-    def words(active: NDArray[np.int64], trial: int) -> tuple[NDArray[np.uint32], ...]:
+    def words(active: I64, trial: int) -> tuple[U32, ...]:
         element = (active % max(shape[1], 1)).astype(np.uint32)
         sample = (active // max(shape[1], 1) + key.first_sample).astype(np.uint32)
         return philox4x32(element, sample, key.call, int(stream) << 24 | trial, *key.key)
@@ -59,10 +60,7 @@ def element_words(shape: tuple[int, int], key: Philox, stream: int) -> Callable[
 
 
 def reject(
-    active: NDArray[np.int64],
-    words: Callable[..., tuple[NDArray[np.uint32], ...]],
-    trial_of: Callable[..., tuple[NDArray[np.bool_], NDArray[np.int64]]],
-    out: NDArray[np.int64],
+    active: I64, words: Callable[..., tuple[U32, ...]], trial_of: Callable[..., tuple[Bools, I64]], out: I64
 ) -> None:
     """Write accepted values to out[active], trial after trial; what MAX_TRIALS leave open keeps its value in out.
 
@@ -80,16 +78,14 @@ def reject(
         open_ = open_[~accepted]
 
 
-def _product_error(a: NDArray[np.float64], b: NDArray[np.float64], product: NDArray[np.float64]) -> NDArray[np.float64]:
+def _product_error(a: F64, b: F64, product: F64) -> F64:
     split_a, split_b = a * 134217729.0, b * 134217729.0
     a_high, b_high = split_a - (split_a - a), split_b - (split_b - b)
     a_low, b_low = a - a_high, b - b_high
     return (((a_high * b_high - product) + a_high * b_low) + a_low * b_high) + a_low * b_low
 
 
-def _inversion(
-    n: NDArray[np.float64], p: NDArray[np.float64], q: NDArray[np.float64], u: NDArray[np.float64]
-) -> NDArray[np.int64]:
+def _inversion(n: F64, p: F64, q: F64, u: F64) -> I64:
     odds = p / q
     mass = pf.exp(n * pf.log1p(-p))
     cdf = mass
@@ -107,7 +103,7 @@ def _inversion(
 class _Law:
     """What a trial needs of Binomial(n, p), p <= 1/2, n p >= 10, for a batch of elements."""
 
-    def __init__(self, n: NDArray[np.int64], p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
+    def __init__(self, n: I64, p: F64, q: F64) -> None:
         count = n.astype(np.float64)
         high = count * p
         low = _product_error(count, p, high)
@@ -128,7 +124,7 @@ class _Law:
         part.__dict__ = {name: value[keep] for name, value in self.__dict__.items()}
         return part
 
-    def trial(self, u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    def trial(self, u: F64, v: F64) -> tuple[Bools, I64]:
         edge = 0.5 - np.abs(u)
         y = ((2.0 * self.a) / edge + self.b) * u + (self.fraction + 0.5)
         inside = (y >= -self.start) & (y < (self.count - self.start) + 1.0)
@@ -146,9 +142,7 @@ class _Law:
         return accepted, self.whole + j
 
 
-def binomial(
-    count: NDArray[np.int64], p: NDArray[np.float64], q: NDArray[np.float64], key: Philox, stream: int = Stream.BINOMIAL
-) -> NDArray[np.int64]:
+def binomial(count: I64, p: F64, q: F64, key: Philox, stream: int = Stream.BINOMIAL) -> I64:
     """Binomial(count, p), one draw per element; count int64, p and q float64, all (B, n); returns int64 (B, n).
 
     count in 0..MAX_COUNT; p and q = 1 - p in [0, 1], each rounded once from the exact value. p = 0 gives 0 and p = 1
@@ -158,12 +152,7 @@ def binomial(
     return drawn_by(words, count.ravel(), p.ravel(), q.ravel()).reshape(count.shape)
 
 
-def drawn_by(
-    words: Callable[..., tuple[NDArray[np.uint32], ...]],
-    n: NDArray[np.int64],
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
-) -> NDArray[np.int64]:
+def drawn_by(words: Callable[..., tuple[U32, ...]], n: I64, p: F64, q: F64) -> I64:
     """Binomial(n, p) of flat arrays. words(places in them, trial): the words of a trial."""
     swap = p > 0.5
     small = np.where(swap, q, p)

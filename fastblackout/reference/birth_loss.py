@@ -16,23 +16,21 @@ from . import portfloat as pf
 from .portfloat import from_bfloat16, round_to_bfloat16
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import NDArray
+    from .dtypes import F32, F64, Array
 
 CHUNK = 1024
 
 
-def _rows(array: NDArray[Any]) -> NDArray[np.float32]:
+def _rows(array: Array) -> F32:
     batch = array.shape[0] if array.ndim else 1
     return np.ascontiguousarray(array.reshape(batch, array.size // batch if batch else 0), dtype=np.float32)
 
 
-def _column(values: NDArray[np.float64]) -> NDArray[np.float32]:
+def _column(values: F64) -> F32:
     return values.astype(np.float32)[:, None]
 
 
-def sum_sample(elements: NDArray[np.float32]) -> NDArray[np.float64]:
+def sum_sample(elements: F32) -> F64:
     """Row sums of a float32 (B, n) array in the order every backend keeps; float64 (B,)."""
     batch, n = elements.shape
     chunks = -(-n // CHUNK)
@@ -49,9 +47,7 @@ def sum_sample(elements: NDArray[np.float32]) -> NDArray[np.float64]:
     return total
 
 
-def birth_loss(
-    logits: NDArray[Any], births: NDArray[Any], weight: NDArray[np.float64], gain: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def birth_loss(logits: Array, births: Array, weight: F64, gain: F64) -> F32:
     """weight_b times the sum over a sample of y - births log y, y = gain_b softplus(logit); float32 (B,).
 
     logits: float16, float32 or float64 (rounded to float32), any shape with the sample first. births: the same shape,
@@ -67,9 +63,7 @@ def birth_loss(
         return (weight.astype(np.float64) * sum_sample(y - k * log_y)).astype(np.float32)
 
 
-def birth_loss_grad(
-    logits: NDArray[Any], births: NDArray[Any], coefficient: NDArray[np.float64], gain: NDArray[np.float64]
-) -> NDArray[Any]:
+def birth_loss_grad(logits: Array, births: Array, coefficient: F64, gain: F64) -> Array:
     """coefficient_b (gain_b sigmoid(logit) - births sigmoid(logit) / softplus(logit)), shape and dtype of logits.
 
     coefficient: upstream gradient times weight, float64 (B,), rounded once to float32; the rest as in birth_loss. The
@@ -82,9 +76,7 @@ def birth_loss_grad(
         return grad.astype(logits.dtype).reshape(logits.shape)
 
 
-def checked_birth_loss(
-    logits: NDArray[Any], births: NDArray[Any], weight: NDArray[Any], gain: NDArray[Any]
-) -> NDArray[np.float32]:
+def checked_birth_loss(logits: Array, births: Array, weight: Array, gain: Array) -> F32:
     """birth_loss of values that are looked at first; uint16 values are bfloat16 bit patterns."""
     logits, births = _widened(logits), _widened(births)
     with np.errstate(over="ignore"):
@@ -99,14 +91,12 @@ def checked_birth_loss(
     return birth_loss(logits, births, weight, gain.astype(np.float64))
 
 
-def birth_loss_backward(
-    logits: NDArray[Any], births: NDArray[Any], coefficient: NDArray[Any], gain: NDArray[Any]
-) -> NDArray[Any]:
+def birth_loss_backward(logits: Array, births: Array, coefficient: Array, gain: Array) -> Array:
     """birth_loss_grad, of bfloat16 too, as uint16 bit patterns."""
     grad = birth_loss_grad(_widened(logits), _widened(births), coefficient, gain.astype(np.float64))
     return round_to_bfloat16(grad) if logits.dtype == np.uint16 else grad
 
 
-def _widened(values: NDArray[Any]) -> NDArray[Any]:
+def _widened(values: Array) -> Array:
     """NumPy has no bfloat16: its bit patterns come as uint16, and go on as float32."""
     return from_bfloat16(values) if values.dtype == np.uint16 else values

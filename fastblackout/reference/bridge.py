@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,31 +11,30 @@ from . import common
 from .philox import Stream
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, Array
 
 _BIRTHS = (Stream.BRIDGE_DRAW, Stream.BRIDGE_REFINE, Stream.BRIDGE_ELEMENT)
 _DEATHS = (Stream.ATTRITION_DRAW, Stream.ATTRITION_REFINE, Stream.ATTRITION_ELEMENT)
 
 
 def bridge(
-    x_t: NDArray[Any],
-    logits: NDArray[Any] | None,
-    births: NDArray[Any] | None,
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
-    sigma_p: NDArray[np.float64] | None,
-    sigma_q: NDArray[np.float64] | None,
+    x_t: Array,
+    logits: Array | None,
+    births: Array | None,
+    p: F64,
+    q: F64,
+    sigma_p: F64 | None,
+    sigma_q: F64 | None,
     key: Philox,
     max_count: int,
-    gain: NDArray[np.float64],
+    gain: F64,
     stochastic: bool,
-    center: NDArray[np.float64],
-    scale: NDArray[np.float64],
+    center: F64,
+    scale: F64,
     outputs: Collection[str],
     input_dtype: str,
-) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+) -> tuple[Array | None, Array | None]:
     """x_s = x_t + Binomial(N, p) - Binomial(x_t, sigma), N = min(round(y), max_count - x_t).
 
     y = gain * softplus(logits), or births as given. x_t: (B, ...) counts in 0..max_count; logits or births: same shape;

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .dtypes import F32, F64, I64, Array
+
 MAX_STATES = 65536
 GUIDE = 256
 LARGEST_WEIGHT = 1.0001
@@ -44,7 +46,7 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-4}  # how far the sum of a row may b
 _BLOCK = 1 << 22  # the number of weights handled at once
 
 
-def thresholds(weights: NDArray[np.float64], fallback: NDArray[np.int64] | int = 0) -> NDArray[np.int64]:
+def thresholds(weights: F64, fallback: I64 | int = 0) -> I64:
     """C(j) of rows of weights (n, S) float64; (n, S) int64. A weight outside [0, 1.0001] counts as 0.
 
     A row whose total is below 2^-960 has nothing to draw: its thresholds give the state `fallback`, () or (n,).
@@ -62,7 +64,7 @@ def thresholds(weights: NDArray[np.float64], fallback: NDArray[np.int64] | int =
     return np.where(drawable, drawn, np.where(j < np.reshape(fallback, (-1, 1)), 0, TWO_48))
 
 
-def uniforms(batch: int, size: int, key: Philox, stream: Stream, stream_refine: Stream) -> NDArray[np.int64]:
+def uniforms(batch: int, size: int, key: Philox, stream: Stream, stream_refine: Stream) -> I64:
     """V of every element, (batch, size) int64 of 48 bits."""
     k0, k1 = key.key
     c1 = samples(key, batch)
@@ -74,20 +76,20 @@ def uniforms(batch: int, size: int, key: Philox, stream: Stream, stream_refine: 
     return v << 16 | low.astype(np.int64)
 
 
-def matrix_of(index: NDArray[np.int64] | None, matrices: int, sample: int) -> int:
+def matrix_of(index: I64 | None, matrices: int, sample: int) -> int:
     """Which of `matrices` (K) a sample uses: index, or the only one, or its own."""
     if index is not None:
         return int(index[sample])
     return 0 if matrices == 1 else sample
 
 
-def sample_rows(array: NDArray[Any]) -> NDArray[Any]:
+def sample_rows(array: Array) -> Array:
     """(B, elements of a sample); an array without dimensions is one sample of one element."""
     batch = array.shape[0] if array.ndim else 1
     return array.reshape(batch, array.size // batch if batch else 0)
 
 
-def _state_rows(op: str, argument: str, state: NDArray[Any], states: int) -> NDArray[np.int64]:
+def _state_rows(op: str, argument: str, state: Array, states: int) -> I64:
     rows = sample_rows(state)
     wrong = ~((rows >= 0) & (rows < states))
     if wrong.any():
@@ -96,7 +98,7 @@ def _state_rows(op: str, argument: str, state: NDArray[Any], states: int) -> NDA
     return rows.astype(np.int64)
 
 
-def check_rows(op: str, argument: str, rows: NDArray[Any]) -> None:
+def check_rows(op: str, argument: str, rows: Array) -> None:
     """ValueError unless every row (n, S) has entries of at least 0, a sum of 1, and something to draw."""
     tolerance = TOLERANCE[rows.dtype.name]
     values = rows.astype(np.float64)
@@ -110,19 +112,19 @@ def check_rows(op: str, argument: str, rows: NDArray[Any]) -> None:
         )
 
 
-def _check_entries(op: str, argument: str, values: NDArray[np.float64]) -> None:
+def _check_entries(op: str, argument: str, values: F64) -> None:
     wrong = ~((values >= 0.0) & (values <= LARGEST_WEIGHT))
     if wrong.any():
         raise ValueError(f"{op}: {argument}: must be in [0, 1], got {values[wrong][0]:.17g}")
 
 
-def _check_index(op: str, index: NDArray[Any] | None, count: int) -> None:
+def _check_index(op: str, index: Array | None, count: int) -> None:
     if index is not None and not ((index >= 0) & (index < count)).all():
         wrong = index[~((index >= 0) & (index < count))]
         raise ValueError(f"{op}: index: must be in 0..{count - 1}, got {wrong[0]}")
 
 
-def categorical(state: NDArray[Any], probs: NDArray[Any], index: NDArray[np.int64] | None, key: Philox) -> NDArray[Any]:
+def categorical(state: Array, probs: Array, index: I64 | None, key: Philox) -> Array:
     """A draw from row `state` of a sample's matrix, element by element.
 
     state: integers (B, ...) in 0..R-1. probs: float64 or float32 (K, R, S); index: int64 (B,) in 0..K-1, or None: the
@@ -132,7 +134,7 @@ def categorical(state: NDArray[Any], probs: NDArray[Any], index: NDArray[np.int6
     _check_index(op, index, len(probs))
     x = _state_rows(op, "state", state, probs.shape[1])
 
-    def draw(key: Philox) -> NDArray[np.int64]:
+    def draw(key: Philox) -> I64:
         v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
         out = np.empty_like(x)
         for sample, row in enumerate(x):
@@ -147,7 +149,7 @@ def categorical(state: NDArray[Any], probs: NDArray[Any], index: NDArray[np.int6
     return draw_checked(key, draw).astype(state.dtype).reshape(state.shape)
 
 
-def build_table(probs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
+def build_table(probs: Array) -> tuple[I64, NDArray[np.uint16]]:
     """(thresholds int64 (K, R, S), guide uint16 (K, R, 256)) of probs (K, R, S): guide[g] = #{j : C(j) <= g 2^40}."""
     flat = probs.reshape(-1, probs.shape[-1])
     check_rows("CategoricalTable", "probs", flat)
@@ -157,9 +159,7 @@ def build_table(probs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint
     return table.reshape(probs.shape), guide.reshape(*probs.shape[:-1], GUIDE)
 
 
-def categorical_table(
-    state: NDArray[Any], thresholds: NDArray[np.int64], guide: Any, index: NDArray[np.int64] | None, key: Philox
-) -> NDArray[Any]:
+def categorical_table(state: Array, thresholds: I64, guide: Any, index: I64 | None, key: Philox) -> Array:
     """`categorical` with the thresholds of build_table; the guide would only make the search short."""
     _check_index("categorical", index, len(thresholds))
     x = _state_rows("categorical", "state", state, thresholds.shape[1])
@@ -173,7 +173,7 @@ def categorical_table(
     return out.astype(state.dtype).reshape(state.shape)
 
 
-def logit_weights(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def logit_weights(logits: F32) -> F64:
     """exp(l - max l) of rows (n, S), 0 where l - max l < -700; NaN and +inf have weight 0 and are no maximum."""
     usable = logits < np.inf
     largest = np.where(usable, logits, -np.inf).max(axis=1, keepdims=True).astype(np.float64)
@@ -183,9 +183,7 @@ def logit_weights(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.where(inside, pf.exp(np.where(inside, d, 0.0)), 0.0)
 
 
-def _draw_blocks(
-    v: NDArray[np.int64], fallback: NDArray[np.int64], states: int, weights: Callable[[slice], NDArray[np.float64]]
-) -> NDArray[np.int64]:
+def _draw_blocks(v: I64, fallback: I64, states: int, weights: Callable[[slice], F64]) -> I64:
     """A draw for each of n elements whose rows of weights are made a block at a time."""
     out = np.empty(len(v), dtype=np.int64)
     step = max(_BLOCK // states, 1)
@@ -195,7 +193,7 @@ def _draw_blocks(
     return out
 
 
-def _predicted(weights: NDArray[Any], is_logits: bool, part: slice) -> NDArray[np.float64]:
+def _predicted(weights: Array, is_logits: bool, part: slice) -> F64:
     op, rows = "categorical_bridge", weights[part]
     if not is_logits:
         check_rows(op, "probs", rows)
@@ -210,9 +208,7 @@ def _predicted(weights: NDArray[Any], is_logits: bool, part: slice) -> NDArray[n
     return logit_weights(rows)
 
 
-def _paths(
-    before: NDArray[np.float64], after: NDArray[np.float64], x_0: NDArray[np.int64], x_t: NDArray[np.int64], part: slice
-) -> NDArray[np.float64]:
+def _paths(before: F64, after: F64, x_0: I64, x_t: I64, part: slice) -> F64:
     product = before[x_0[part]] * after[:, x_t[part]].T
     closed = ~(np.cumsum(product, axis=1)[:, -1] >= SMALLEST_TOTAL)
     if closed.any():
@@ -224,9 +220,9 @@ def _paths(
 
 
 def categorical_bridge(
-    x_t: NDArray[Any], x_0: NDArray[Any] | None, weights: NDArray[Any] | None, is_logits: bool,
-    before: NDArray[np.float64], after: NDArray[np.float64], index: NDArray[np.int64] | None, key: Philox,
-) -> NDArray[Any]:  # fmt: skip
+    x_t: Array, x_0: Array | None, weights: Array | None, is_logits: bool,
+    before: F64, after: F64, index: I64 | None, key: Philox,
+) -> Array:  # fmt: skip
     """x_s with weights before[x_0, i] * after[i, x_t], x_0 given or drawn first from `weights` (B, ..., S).
 
     x_t, x_0: integers (B, ...) in 0..S-1. weights: logits (float32, float64, float16, or bfloat16 as uint16) or
@@ -241,7 +237,7 @@ def categorical_bridge(
     for matrix, to in zip(p_ts, target, strict=True):
         _check_entries(op, "after", matrix[:, np.unique(to)])
 
-    def predict(key: Philox) -> NDArray[np.int64]:
+    def predict(key: Philox) -> I64:
         assert weights is not None
         v = uniforms(batch, size, key, Stream.CATEGORICAL_X0, Stream.CATEGORICAL_X0_REFINE)
         rows, made = weights.reshape(batch, size, states), np.empty_like(target)
@@ -251,7 +247,7 @@ def categorical_bridge(
 
     source = draw_checked(key, predict) if x_0 is None else _state_rows(op, "x_0", x_0, states)
 
-    def draw(key: Philox) -> NDArray[np.int64]:
+    def draw(key: Philox) -> I64:
         v = uniforms(batch, size, key, Stream.CATEGORICAL_BRIDGE, Stream.CATEGORICAL_BRIDGE_REFINE)
         out = np.empty_like(target)
         for sample, (start, to) in enumerate(zip(source, target, strict=True)):

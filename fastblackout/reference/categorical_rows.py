@@ -30,8 +30,7 @@ from .philox import Stream
 from .redraw import words
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from .dtypes import F64, I64, Array
 MAX_STATES = 1 << 18
 BLOCK = 1 << 22  # the number of weights handled at once
 _HALF = (1 << 31) - 1
@@ -50,14 +49,14 @@ def target(high: Any, low: Any, total: Any) -> Any:
     return u_1 * t_1 + ((u_1 * t_0 + u_0 * t_1 + (u_0 * t_0 >> 31)) >> 31)
 
 
-def categorical_rows(weights: NDArray[Any], is_logits: bool, states: int, key: Philox) -> NDArray[np.int64]:
+def categorical_rows(weights: Array, is_logits: bool, states: int, key: Philox) -> I64:
     """A state for each row of (B, ..., S); uint16 stands for bfloat16 bit patterns. ValueError for wrong rows."""
     batch = weights.shape[0]
     size = int(np.prod(weights.shape[1:-1]))
     rows, scale = weights.reshape(batch * size, states), 2.0 ** bits_of(states)
     step = max(BLOCK // states, 1)
 
-    def draw(key: Philox) -> NDArray[np.int64]:
+    def draw(key: Philox) -> I64:
         high = words((batch, size), key, Stream.CATEGORICAL_ROWS).ravel()
         low = words((batch, size), key, Stream.CATEGORICAL_ROWS_REFINE).ravel()
         out = np.empty(batch * size, dtype=np.int64)
@@ -72,7 +71,7 @@ def categorical_rows(weights: NDArray[Any], is_logits: bool, states: int, key: P
     return draw_checked(key, draw).reshape(weights.shape[:-1])
 
 
-def _relative(rows: NDArray[Any]) -> NDArray[np.float64]:
+def _relative(rows: Array) -> F64:
     values = (pf.from_bfloat16(rows) if rows.dtype == np.uint16 else rows).astype(np.float64)
     wrong = ~((values >= 0.0) & np.isfinite(values)) | (values.max(axis=1, keepdims=True) == 0.0)
     if wrong.any():
@@ -81,7 +80,7 @@ def _relative(rows: NDArray[Any]) -> NDArray[np.float64]:
     return values / values.max(axis=1, keepdims=True)
 
 
-def _weights_of_logits(rows: NDArray[Any]) -> NDArray[np.float64]:
+def _weights_of_logits(rows: Array) -> F64:
     with np.errstate(over="ignore"):
         values = pf.from_bfloat16(rows) if rows.dtype == np.uint16 else rows.astype(np.float32)
     wrong = ~(values < np.inf) | (values.max(axis=1, keepdims=True) == -np.inf)

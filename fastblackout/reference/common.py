@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,15 +13,14 @@ from .philox import Stream, philox4x32
 from .portfloat import from_bfloat16, round_to_bfloat16, softplus
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64, Array
 
 _WORD_END = 1 << 32
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def rows(array: NDArray[Any], key: Philox, op: str, argument: str) -> NDArray[Any]:
+def rows(array: Array, key: Philox, op: str, argument: str) -> Array:
     """(B, N) view or copy of an array: dimension 0 is the sample, the rest C order; a 0-d array is one row."""
     batch = array.shape[0] if array.ndim else 1
     flat = array.reshape(batch, array.size // batch if batch else 0)
@@ -34,7 +33,7 @@ def rows(array: NDArray[Any], key: Philox, op: str, argument: str) -> NDArray[An
     return flat
 
 
-def count_rows(array: NDArray[Any], max_count: int, key: Philox, op: str, argument: str) -> NDArray[np.int64]:
+def count_rows(array: Array, max_count: int, key: Philox, op: str, argument: str) -> I64:
     """Counts as (B, N) int64. ValueError unless they are whole numbers in 0..max_count."""
     flat = rows(array, key, op, argument)
     wrong = ~((flat >= 0) & (flat <= max_count))
@@ -45,7 +44,7 @@ def count_rows(array: NDArray[Any], max_count: int, key: Philox, op: str, argume
     return flat.astype(np.int64)
 
 
-def check_prob(p: NDArray[np.float64], q: NDArray[np.float64], op: str, argument: str) -> None:
+def check_prob(p: F64, q: F64, op: str, argument: str) -> None:
     """ValueError unless every p and q is in [0, 1]."""
     for values in (p, q):
         wrong = ~((values >= 0.0) & (values <= 1.0))
@@ -53,13 +52,7 @@ def check_prob(p: NDArray[np.float64], q: NDArray[np.float64], op: str, argument
             raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(values[wrong][0])!r}")
 
 
-def binomial_rows(
-    n: NDArray[np.int64],
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
-    key: Philox,
-    streams: tuple[Stream, Stream, Stream],
-) -> NDArray[np.int64]:
+def binomial_rows(n: I64, p: F64, q: F64, key: Philox, streams: tuple[Stream, Stream, Stream]) -> I64:
     """Binomial(n, p) with one p a row: counts up to 255 by the shared-p draw, each larger one by the element draw."""
     large = n > MAX_SHARED_COUNT
     k = draw(np.where(large, 0, n), p, q, key, streams[0], streams[1])
@@ -69,9 +62,7 @@ def binomial_rows(
     return np.where(large, binomial(np.where(large, n, 0), p, q, key, streams[2]), k)
 
 
-def model_input(
-    count: NDArray[np.int64], center: NDArray[np.float64], scale: NDArray[np.float64], input_dtype: str
-) -> NDArray[Any]:
+def model_input(count: I64, center: F64, scale: F64, input_dtype: str) -> Array:
     """(float32(count) - center) * scale in float32, then rounded to input_dtype, nearest even.
 
     NumPy has no bfloat16: "bfloat16" gives its bit patterns as uint16.
@@ -82,9 +73,7 @@ def model_input(
         return round_to_bfloat16(value) if str(input_dtype) == "bfloat16" else value.astype(input_dtype)
 
 
-def expected_births(
-    logits: NDArray[Any] | None, births: NDArray[Any] | None, gain: NDArray[np.float64], key: Philox, op: str
-) -> NDArray[np.float64]:
+def expected_births(logits: Array | None, births: Array | None, gain: F64, key: Philox, op: str) -> F64:
     """y = float32(gain) * softplus(logit), or births rounded to float32; (B, N), held in float64 without rounding.
 
     uint16 logits or births are bfloat16 bit patterns, as NumPy has no such type. ValueError for logits that are not
@@ -111,7 +100,7 @@ def expected_births(
     return y.astype(np.float64)
 
 
-def round_births(y: NDArray[np.float64], max_count: int, key: Philox, stochastic: bool) -> NDArray[np.int64]:
+def round_births(y: F64, max_count: int, key: Philox, stochastic: bool) -> I64:
     """Integer births in 0..max_count from y >= 0, (B, N).
 
     stochastic: floor(y) + (V < floor(frac(y) 2^48)), V a 48-bit uniform, so the mean is y (to 2^-48).

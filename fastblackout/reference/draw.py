@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..philox import Philox
+    from .dtypes import F64, I64, U32
 
 TWO_48 = 1 << 48
 MAX_SHARED_COUNT = 255  # 16 * 15 + 15
 _32 = np.uint64(32)
 
 
-def thresholds(n: int, p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.uint64]:
+def thresholds(n: int, p: F64, q: F64) -> NDArray[np.uint64]:
     """C_n(j) = min(floor(2^48 Pr(Binomial(n, p) <= j)), 2^48) for j = 0..n-1, as float64 computes it.
 
     n: 1..15 (lower row) or a multiple of 16 up to 240 (upper row). p, q: (B,) float64, p <= 1/2. Returns (B, n) uint64,
@@ -49,7 +50,7 @@ def thresholds(n: int, p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArra
     return table
 
 
-def samples(key: Philox, batch: int) -> NDArray[np.uint32]:
+def samples(key: Philox, batch: int) -> U32:
     """Counter word c1 of every row: first_sample + row, as a (B, 1) column."""
     return (key.first_sample + np.arange(batch, dtype=np.int64)).astype(np.uint32)[:, None]
 
@@ -78,14 +79,7 @@ def uniforms(
     return u1 << _32 | w0, u2 << _32 | w1
 
 
-def draw(
-    n: NDArray[np.integer],
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
-    key: Philox,
-    stream_draw: Stream,
-    stream_refine: Stream,
-) -> NDArray[np.int64]:
+def draw(n: NDArray[np.integer], p: F64, q: F64, key: Philox, stream_draw: Stream, stream_refine: Stream) -> I64:
     """Binomial(n, p) of every element, p shared by a row.
 
     n: (B, N) integers in 0..255. p, q: (B,) float64 pairs in [0, 1]. Returns (B, N) int64.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,15 +22,14 @@ from .poisson import MAX_RATE, poisson
 from .portfloat import from_bfloat16, round_to_bfloat16
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64, Array
 
 _LARGEST = float(np.finfo(np.float64).max)
 _AT_LEAST_0 = "must be finite and at least 0"
 
 
-def binomial_elements(count: NDArray[Any], p: NDArray[Any], q: NDArray[Any] | None, key: Philox) -> NDArray[Any]:
+def binomial_elements(count: Array, p: Array, q: Array | None, key: Philox) -> Array:
     """Binomial(count, p) in count's dtype, all of one shape (B, ...); q None: 1 - p in float64.
 
     uint16 probabilities are bfloat16 bit patterns. ValueError for counts or probabilities out of range.
@@ -43,13 +42,13 @@ def binomial_elements(count: NDArray[Any], p: NDArray[Any], q: NDArray[Any] | No
     return binomial(counts, p, q, key).reshape(count.shape).astype(count.dtype)
 
 
-def poisson_elements(rate: NDArray[Any], key: Philox) -> NDArray[np.int64]:
+def poisson_elements(rate: Array, key: Philox) -> I64:
     """Poisson(rate), (B, ...). uint16 rates are bfloat16 bit patterns. ValueError for rates out of range."""
     rates = checked_floats(rate, "poisson", "rate", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
     return poisson(rates, key).reshape(rate.shape)
 
 
-def normal_elements(mean: NDArray[Any], std: NDArray[Any], key: Philox) -> NDArray[Any]:
+def normal_elements(mean: Array, std: Array, key: Philox) -> Array:
     """mean + std z in mean's dtype, both of one shape (B, ...). uint16 stands for bfloat16 bit patterns, here too.
 
     ValueError for a mean that is not finite, and a std that is negative or not finite.
@@ -62,7 +61,7 @@ def normal_elements(mean: NDArray[Any], std: NDArray[Any], key: Philox) -> NDArr
     return _rounded(normal(means, checked_floats(std, op, "std", _AT_LEAST_0, _LARGEST), key), mean)
 
 
-def gamma_elements(shape: NDArray[Any], scale: NDArray[Any], key: Philox) -> NDArray[Any]:
+def gamma_elements(shape: Array, scale: Array, key: Philox) -> Array:
     """Gamma(shape) times scale in the dtype of `shape`, both of one shape (B, ...).
 
     ValueError for shapes out of range, and a scale that is negative or not finite.
@@ -71,19 +70,19 @@ def gamma_elements(shape: NDArray[Any], scale: NDArray[Any], key: Philox) -> NDA
     return _rounded(gamma(shapes, checked_floats(scale, "gamma", "scale", _AT_LEAST_0, _LARGEST), key), shape)
 
 
-def beta_elements(a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]:
+def beta_elements(a: Array, b: Array, key: Philox) -> Array:
     """Beta(a, b) in a's dtype, both of one shape (B, ...). ValueError for shapes out of range."""
     return _rounded(beta(_shapes(a, "beta", "a"), _shapes(b, "beta", "b"), key), a)
 
 
-def beta_binomial_elements(n: NDArray[Any], a: NDArray[Any], b: NDArray[Any], key: Philox) -> NDArray[Any]:
+def beta_binomial_elements(n: Array, a: Array, b: Array, key: Philox) -> Array:
     """Binomial(n, f), f ~ Beta(a, b), in n's dtype, all of one shape (B, ...). ValueError for values out of range."""
     op = "beta_binomial"
     drawn = beta_binomial(checked_counts(n, op, "n"), _shapes(a, op, "a"), _shapes(b, op, "b"), key)
     return drawn.reshape(n.shape).astype(n.dtype)
 
 
-def bessel_elements(order: NDArray[Any], argument: NDArray[Any], key: Philox) -> NDArray[np.int64]:
+def bessel_elements(order: Array, argument: Array, key: Philox) -> I64:
     """The Bessel law, both of one shape (B, ...). ValueError for values out of range."""
     op = "bessel"
     orders = checked_counts(order, op, "order", int(MOST_ORDER))
@@ -91,7 +90,7 @@ def bessel_elements(order: NDArray[Any], argument: NDArray[Any], key: Philox) ->
     return bessel(orders, checked_floats(argument, op, "argument", rule, MOST_ORDER), key).reshape(order.shape)
 
 
-def hypergeometric_elements(good: NDArray[Any], bad: NDArray[Any], draws: NDArray[Any], key: Philox) -> NDArray[Any]:
+def hypergeometric_elements(good: Array, bad: Array, draws: Array, key: Philox) -> Array:
     """Good balls among `draws` of good + bad ones, in good's dtype, all of one shape (B, ...).
 
     ValueError for numbers that are no counts, more than 2^53 balls, and more draws than balls.
@@ -106,19 +105,19 @@ def hypergeometric_elements(good: NDArray[Any], bad: NDArray[Any], draws: NDArra
     return hypergeometric(*given, key).reshape(good.shape).astype(good.dtype)
 
 
-def negative_binomial_elements(r: NDArray[Any], mean: NDArray[Any], key: Philox) -> NDArray[np.int64]:
+def negative_binomial_elements(r: Array, mean: Array, key: Philox) -> I64:
     """Poisson(mean / r Gamma(r)), both of one shape (B, ...). ValueError for values out of range."""
     op = "negative_binomial"
     means = checked_floats(mean, op, "mean", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
     return negative_binomial(_shapes(r, op, "r"), means, key).reshape(r.shape)
 
 
-def _shapes(array: NDArray[Any], op: str, argument: str) -> NDArray[np.float64]:
+def _shapes(array: Array, op: str, argument: str) -> F64:
     rule = f"must be finite and in {LEAST_SHAPE:g}..{MOST_SHAPE:g}"
     return checked_floats(array, op, argument, rule, MOST_SHAPE, LEAST_SHAPE)
 
 
-def _rounded(drawn: NDArray[np.float64], like: NDArray[Any]) -> NDArray[Any]:
+def _rounded(drawn: F64, like: Array) -> Array:
     """What was drawn in the shape and dtype of an argument; to 16 bits by way of float32."""
     drawn = drawn.reshape(like.shape)
     with np.errstate(over="ignore"):
@@ -128,7 +127,7 @@ def _rounded(drawn: NDArray[np.float64], like: NDArray[Any]) -> NDArray[Any]:
         return round_to_bfloat16(single) if like.dtype == np.uint16 else single.astype(np.float16)
 
 
-def checked_counts(array: NDArray[Any], op: str, argument: str, limit: int = 1 << 53) -> NDArray[np.int64]:
+def checked_counts(array: Array, op: str, argument: str, limit: int = 1 << 53) -> I64:
     """Counts as int64 (B, n). ValueError unless they are whole numbers that the dtype holds without gaps."""
     counts = _rows(array)  # as they are: 2^53 + 1 would round to an allowed float64
     most = min(exact_counts(array.dtype.name), limit)
@@ -140,15 +139,13 @@ def checked_counts(array: NDArray[Any], op: str, argument: str, limit: int = 1 <
     return counts.astype(np.int64)
 
 
-def _rows(array: NDArray[Any]) -> NDArray[Any]:
+def _rows(array: Array) -> Array:
     """(samples, elements of one)."""
     samples = array.shape[0] if array.ndim else 1
     return array.reshape(samples, array.size // samples if samples else 0)
 
 
-def checked_floats(
-    array: NDArray[Any], op: str, argument: str, rule: str, most: float, least: float = 0.0
-) -> NDArray[np.float64]:
+def checked_floats(array: Array, op: str, argument: str, rule: str, most: float, least: float = 0.0) -> F64:
     """Numbers as float64 (B, n). uint16 stands for bfloat16 bit patterns. ValueError unless least <= number <= most."""
     values = _rows(from_bfloat16(array) if array.dtype == np.uint16 else array).astype(np.float64)
     wrong = ~((values >= least) & (values <= most))

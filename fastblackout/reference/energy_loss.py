@@ -22,23 +22,14 @@ from .birth_loss import sum_sample
 from .portfloat import from_bfloat16, round_to_bfloat16
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import NDArray
+    from .dtypes import F32, F64, Array
 
 _F = np.float32
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _OP = "energy_loss"
 
 
-def energy_loss(
-    x_t: NDArray[Any],
-    logits: NDArray[Any],
-    births: NDArray[Any],
-    weight: NDArray[np.float64],
-    offset: NDArray[np.float32],
-    max_count: int,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def energy_loss(x_t: Array, logits: Array, births: Array, weight: F64, offset: F32, max_count: int) -> tuple[F32, F64]:
     """(loss, float32 (B,); norms, float64 (B, S (S + 1) / 2)), of values that are looked at first.
 
     x_t: (B, ...) counts in 0..max_count. logits: (S, B, ...), float16, float32 or float64 (rounded to float32), uint16
@@ -64,14 +55,8 @@ def energy_loss(
 
 
 def energy_loss_backward(
-    x_t: NDArray[Any],
-    logits: NDArray[Any],
-    births: NDArray[Any],
-    coefficient: NDArray[np.float64],
-    offset: NDArray[np.float32],
-    max_count: int,
-    norms: NDArray[np.float64],
-) -> NDArray[Any]:
+    x_t: Array, logits: Array, births: Array, coefficient: F64, offset: F32, max_count: int, norms: F64
+) -> Array:
     """The gradient by the logits, in their shape and dtype (uint16: the bits of bfloat16).
 
         [ a_s (y_s - N) - sum over r != s, ascending, of c_sr (y_s - y_r) ] * 2 room sigmoid(z_s) (1 - sigmoid(z_s)),
@@ -97,9 +82,7 @@ def energy_loss_backward(
         return round_to_bfloat16(grad) if made.dtype == np.uint16 else grad.astype(made.dtype)
 
 
-def _draws(
-    x_t: NDArray[Any], logits: NDArray[Any], births: NDArray[Any], offset: NDArray[np.float32], max_count: int
-) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], NDArray[np.float32]]:
+def _draws(x_t: Array, logits: Array, births: Array, offset: F32, max_count: int) -> tuple[list[F32], list[F32], F32]:
     """(y of each draw, its derivative by the logit, births), each float32 (samples, elements)."""
     room = (max_count - _rows(x_t).astype(np.int64)).astype(np.float32)
     draws, slopes = [], []
@@ -113,7 +96,7 @@ def _draws(
     return draws, slopes, _rows(births).astype(np.float32)
 
 
-def _factor(coefficient: NDArray[np.float64], norm: NDArray[np.float64], times: int) -> NDArray[np.float32]:
+def _factor(coefficient: F64, norm: F64, times: int) -> F32:
     some = norm > 0.0
     return np.where(some, coefficient / (float(times) * np.where(some, norm, 1.0)), 0.0).astype(np.float32)[:, None]
 
@@ -123,7 +106,7 @@ def _between(count: int, s: int, r: int) -> int:
     return count + s * (2 * count - s - 1) // 2 + (r - s - 1)
 
 
-def _check(x_t: NDArray[Any], logits: NDArray[Any], births: NDArray[Any], max_count: int) -> None:
+def _check(x_t: Array, logits: Array, births: Array, max_count: int) -> None:
     with np.errstate(over="ignore"):
         # float64 first: the limit itself would round to infinity in float16, and let infinity pass
         born = (births >= 0) & (births.astype(np.float64) <= _FLOAT32_MAX)
@@ -137,10 +120,10 @@ def _check(x_t: NDArray[Any], logits: NDArray[Any], births: NDArray[Any], max_co
             raise ValueError(f"{_OP}: {name}: {rule}, got {float(values[~right][0]):.17g}{place_of(~right)}")
 
 
-def _rows(array: NDArray[Any]) -> NDArray[Any]:
+def _rows(array: Array) -> Array:
     return array.reshape(len(array), array.size // len(array) if len(array) else 0)
 
 
-def _widened(values: NDArray[Any]) -> NDArray[Any]:
+def _widened(values: Array) -> Array:
     """NumPy has no bfloat16: its bit patterns come as uint16, and go on as float32."""
     return from_bfloat16(values) if values.dtype == np.uint16 else values

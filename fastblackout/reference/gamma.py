@@ -52,15 +52,14 @@ from .normal import standard_normal
 from .philox import Stream
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, U32, Bools
 
 LEAST_SHAPE, MOST_SHAPE = 1e-300, 1e300
 _SERIES = tuple((-1) ** n / (n + 4) for n in range(12, -1, -1))  # of -r(e) / e^4, the highest power first
 
 
-def _log_ratio(d: NDArray[np.float64], e: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_ratio(d: F64, e: F64) -> F64:
     """3 d r(e), e > -1."""
     q = e * e
     series = np.full_like(e, _SERIES[0])
@@ -70,7 +69,7 @@ def _log_ratio(d: NDArray[np.float64], e: NDArray[np.float64]) -> NDArray[np.flo
     return (3.0 * d) * np.where((e < 0.125) & (e > -0.125), -((q * q) * series), far)
 
 
-def _accepted(d: NDArray[np.float64], e: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _accepted(d: F64, e: F64, v: F64) -> Bools:
     q = e * e
     accepted = (e >= -0.5) & (v <= 1.0 - (1.28 * d) * (q * q))
     open_ = np.flatnonzero((e > -1.0) & ~accepted)
@@ -78,7 +77,7 @@ def _accepted(d: NDArray[np.float64], e: NDArray[np.float64], v: NDArray[np.floa
     return accepted
 
 
-def magnitudes(shape: NDArray[np.float64], key: Philox, stream: int) -> NDArray[np.float64]:
+def magnitudes(shape: F64, key: Philox, stream: int) -> F64:
     """m of every element; shape (B, n) float64 in LEAST_SHAPE..MOST_SHAPE, which the caller has checked."""
     a = shape.ravel()
     words = element_words(shape.shape, key, stream)
@@ -98,14 +97,14 @@ def magnitudes(shape: NDArray[np.float64], key: Philox, stream: int) -> NDArray[
     return m.reshape(shape.shape)
 
 
-def _log_uniform(high: NDArray[np.uint32], low: NDArray[np.uint32]) -> NDArray[np.float64]:
+def _log_uniform(high: U32, low: U32) -> F64:
     """log U of two words."""
     upper = (high & np.uint32(0x7FFFFFFF)).astype(np.float64) * 2.0**-32
     v = upper + (low.astype(np.float64) + 0.5) * 2.0**-64
     return np.where(high >> np.uint32(31) == 1, pf.log(v), pf.log1p(-v))
 
 
-def exponents(shape: NDArray[np.float64], key: Philox, stream: int, part: int = 0) -> NDArray[np.float64]:
+def exponents(shape: F64, key: Philox, stream: int, part: int = 0) -> F64:
     """s of every element; its words are the first two (part 0) or the last two (part 1) of its block."""
     a = shape.ravel()
     s = np.zeros_like(a)
@@ -115,13 +114,13 @@ def exponents(shape: NDArray[np.float64], key: Philox, stream: int, part: int = 
     return s.reshape(shape.shape)
 
 
-def scaled(scale: NDArray[np.float64], m: NDArray[np.float64], s: NDArray[np.float64]) -> NDArray[np.float64]:
+def scaled(scale: F64, m: F64, s: F64) -> F64:
     """scale m exp(s)."""
     half = pf.exp(0.5 * s)
     with np.errstate(over="ignore"):
         return (scale * half) * (m * half)
 
 
-def gamma(shape: NDArray[np.float64], scale: NDArray[np.float64], key: Philox) -> NDArray[np.float64]:
+def gamma(shape: F64, scale: F64, key: Philox) -> F64:
     """Gamma(shape) times scale, (B, n) float64; the caller has checked the values."""
     return scaled(scale, magnitudes(shape, key, Stream.GAMMA), exponents(shape, key, Stream.GAMMA_BOOST))

@@ -40,9 +40,8 @@ from .binomial import drawn_by
 from .philox import Stream
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64, Bools
 
 MAX_BALLS = 1 << 53
 STREAMS = Stream.HYPERGEOMETRIC, Stream.HYPERGEOMETRIC_ACCEPT
@@ -51,7 +50,7 @@ STREAMS = Stream.HYPERGEOMETRIC, Stream.HYPERGEOMETRIC_ACCEPT
 class _Urn:
     """What the attempts need of elements with s >= 1."""
 
-    def __init__(self, s: NDArray[np.int64], large: NDArray[np.int64], balls: NDArray[np.int64]) -> None:
+    def __init__(self, s: I64, large: I64, balls: I64) -> None:
         self.s, self.large = s, large
         self.p = large.astype(np.float64) / balls.astype(np.float64)
         self.q = (balls - large).astype(np.float64) / balls.astype(np.float64)
@@ -59,23 +58,21 @@ class _Urn:
         self.mean_1, self.mean_2 = (self.count + 2.0) * self.p, (self.count + 2.0) * self.q
         self.both, self.level = self._at(((self.count + 1.0) * self.p).astype(np.int64).astype(np.float64))
 
-    def _at(self, j: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _at(self, j: F64) -> tuple[F64, F64]:
         x_1, x_2 = j + 1.0, (self.count - j) + 1.0
         d = x_1 - self.mean_1
         deviances = pf.deviance(x_1, self.mean_1, d) + pf.deviance(x_2, self.mean_2, -d)
         return x_1 * x_2, deviances + (pf.stirling_correction(x_1) + pf.stirling_correction(x_2))
 
-    def propose(self, words: attempts.Words) -> NDArray[np.int64]:
+    def propose(self, words: attempts.Words) -> I64:
         return drawn_by(words, self.s, self.p, self.q)
 
-    def accepts(self, k: NDArray[np.int64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def accepts(self, k: I64, v: F64) -> Bools:
         both, level = self._at((self.large - k).astype(np.float64))
         return pf.log(v * np.sqrt(self.both / both)) <= self.level - level
 
 
-def hypergeometric(
-    good: NDArray[np.int64], bad: NDArray[np.int64], draws: NDArray[np.int64], key: Philox
-) -> NDArray[np.int64]:
+def hypergeometric(good: I64, bad: I64, draws: I64, key: Philox) -> I64:
     """Good balls among `draws` of good + bad ones, all (B, n); the caller has checked the values."""
     shape = good.shape
     good, bad, draws = good.ravel(), bad.ravel(), draws.ravel()

@@ -39,19 +39,18 @@ import numpy as np
 from . import portfloat as pf
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from .dtypes import F64
 _LOG_2_PI = 1.8378770664093453
 _LEAST_NORMAL = 2.0**-1022
 
 
-def _log(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log(x: F64) -> F64:
     """log(x), x > 0 and finite, also for numbers that are no normal floats."""
     small = x < _LEAST_NORMAL
     return pf.log(np.where(small, x * 2.0**60, x)) - np.where(small, 41.58883083359672, 0.0)
 
 
-def _stirling_rest(z: NDArray[np.float64]) -> NDArray[np.float64]:
+def _stirling_rest(z: F64) -> F64:
     """S(z), z > 0."""
     y = 1.0 / np.where(z < 16.0, 16.0, z)
     series = y * pf.horner(pf.STIRLING, y * y)
@@ -59,9 +58,7 @@ def _stirling_rest(z: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(z < 16.0, pf.log_gamma(near) - (((near - 0.5) * pf.log(near) - near) + 0.5 * _LOG_2_PI), series)
 
 
-def _deviance(
-    x: NDArray[np.float64], mean: NDArray[np.float64], d: NDArray[np.float64], log_ratio: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _deviance(x: F64, mean: F64, d: F64, log_ratio: F64) -> F64:
     """D(x, mean) with d = x - mean given, and log(x / mean), which is taken where x / mean would overflow or vanish."""
     near = np.abs(d) < 0.1 * (x + mean)
     ratio = x / mean
@@ -70,7 +67,7 @@ def _deviance(
     return np.where(near, pf.deviance(x, np.where(near, mean, x), np.where(near, d, 0.0)), far)
 
 
-def gamma_log_pdf(x: NDArray[np.float64], a: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+def gamma_log_pdf(x: F64, a: F64, scale: F64) -> F64:
     """log of the density of scale g, g ~ Gamma(a), at x; -inf below 0."""
     inside = (x > 0.0) & (x < np.inf)
     k = np.where(inside, x, scale)
@@ -81,9 +78,7 @@ def gamma_log_pdf(x: NDArray[np.float64], a: NDArray[np.float64], scale: NDArray
     return _number(x, np.where(inside, body - log_x, np.where(x == 0.0, at_0, -np.inf)))
 
 
-def beta_log_pdf(
-    x: NDArray[np.float64], q: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def beta_log_pdf(x: F64, q: F64, a: F64, b: F64) -> F64:
     """log of the density of Beta(a, b) at x = 1 - q; -inf outside [0, 1]."""
     inside = (x > 0.0) & (q > 0.0)
     k, rest = np.where(inside, x, 0.5), np.where(inside, q, 0.5)
@@ -99,9 +94,7 @@ def beta_log_pdf(
     return _number(x, np.where(inside, body, ends))
 
 
-def negative_binomial_log_pmf(
-    x: NDArray[np.float64], r: NDArray[np.float64], mean: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def negative_binomial_log_pmf(x: F64, r: F64, mean: F64) -> F64:
     """log of the probability of x under Poisson(mean g / r), g ~ Gamma(r); -inf where x is no whole number >= 0.
 
     mean: in 0..2^53.
@@ -121,9 +114,7 @@ def negative_binomial_log_pmf(
     return np.where(inside, body, np.where(x == 0.0, at_0, -np.inf))
 
 
-def beta_binomial_log_pmf(
-    x: NDArray[np.float64], n: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def beta_binomial_log_pmf(x: F64, n: F64, a: F64, b: F64) -> F64:
     """log of the probability of x under Binomial(n, f), f ~ Beta(a, b); -inf outside the whole numbers 0..n.
 
     x is one of two negative binomial counts of shapes a and b, and of one ratio of mean and shape, given their sum n.
@@ -222,9 +213,7 @@ def _series(coefficients: tuple[float, ...], x: Any) -> Any:
     return total
 
 
-def bessel_log_pmf(
-    x: NDArray[np.float64], order: NDArray[np.float64], argument: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def bessel_log_pmf(x: F64, order: F64, argument: F64) -> F64:
     """log of the probability of x under the Bessel law: of two Poisson numbers that differ by `order`, the smaller.
 
     Of small arguments by the equation, whose terms have one sign, with log I_order(a) = order log(a / 2) - log order!.
@@ -243,7 +232,7 @@ def bessel_log_pmf(
     return np.where(inside, np.where(small, equation, both - skellam_log_pmf(order, rate_1, rate_2)), -np.inf)
 
 
-def _poisson_log_pmf(x: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
+def _poisson_log_pmf(x: F64, rate: F64) -> F64:
     inside = (x > 0.0) & (x < np.inf) & (x == np.floor(x)) & (rate > 0.0)
     k, m = np.where(inside, x, 1.0), np.where(rate > 0.0, rate, 1.0)
     away = _deviance(k, m, k - m, _log(k) - _log(m))
@@ -251,6 +240,6 @@ def _poisson_log_pmf(x: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArr
     return np.where(inside, body, np.where(x == 0.0, -rate, -np.inf))
 
 
-def _number(x: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
+def _number(x: F64, value: F64) -> F64:
     """`value`, but NaN where x is."""
     return np.where(np.isnan(x), np.nan, value)

@@ -24,12 +24,11 @@ from .philox import Stream
 from .poisson import MAX_RATE, poisson
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64
 
 
-def negative_binomial(r: NDArray[np.float64], mean: NDArray[np.float64], key: Philox) -> NDArray[np.int64]:
+def negative_binomial(r: F64, mean: F64, key: Philox) -> I64:
     """Poisson(mean / r Gamma(r)), (B, n); the caller has checked the values."""
     m, s = magnitudes(r, key, Stream.NEGATIVE_BINOMIAL_GAMMA), exponents(r, key, Stream.NEGATIVE_BINOMIAL_BOOST)
     with np.errstate(over="ignore"):

@@ -50,7 +50,7 @@ of the exact one. A rate above 2^52 counts as that.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -62,21 +62,19 @@ from .poisson import MAX_RATE, poisson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F32, F64, I64, Array, Bools
 
-    F = NDArray[np.float64]
 
 _LOG_MEAN, _LOG_SIZE = (-12.0, 36.0), (-7.0, 16.0)  # the clamps of log m and log r
 
 
-def _clamped(x: F, ends: tuple[float, float]) -> F:
+def _clamped(x: F64, ends: tuple[float, float]) -> F64:
     """x between both ends; a NaN, which only a device may meet, becomes the lower one."""
     return np.where(x > ends[0], np.where(x < ends[1], x, ends[1]), ends[0])
 
 
-def _not_exp(y: F, e: F) -> F:
+def _not_exp(y: F64, e: F64) -> F64:
     """1 - exp(y) of y <= 0 and e = exp(y) as rounded, good relative to itself: next to 0 by W. Kahan's quotient, whose
     1 - e and log(e) have the error of e in common."""
     near = y > -0.5
@@ -87,16 +85,16 @@ def _not_exp(y: F, e: F) -> F:
 class _Law(NamedTuple):
     """All (B, n)."""
 
-    r: F
-    size: F  # A
-    e: F  # r / m
-    log_share: F
-    theta: F
-    free_mean: NDArray[np.bool_]  # where a clamp changes nothing
-    free_size: NDArray[np.bool_]
+    r: F64
+    size: F64  # A
+    e: F64  # r / m
+    log_share: F64
+    theta: F64
+    free_mean: Bools  # where a clamp changes nothing
+    free_size: Bools
 
     @staticmethod
-    def of(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], x_t: F, most: int) -> _Law:
+    def of(head: Sequence[Array], offset: F32, x_t: F64, most: int) -> _Law:
         first, second = (each.reshape(x_t.shape).astype(np.float64) for each in head)
         wide = np.where(offset < 0.0, offset, 0.0).astype(np.float64)[:, None]
         gone = pf.exp(wide)  # 1 - p
@@ -108,7 +106,7 @@ class _Law(NamedTuple):
         return _Law(r, r + x_t, e, log_share, theta, log_mean == wide_mean, log_size == wide_size)
 
 
-def losses(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int) -> F:
+def losses(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> F64:
     """-log P(n), (B, n)"""
     law = _Law.of(head, offset, float(most) - room, most)
     total, above, below = pf.rising(law.size, np.where(n < 1.0, 1.0, n))
@@ -119,8 +117,8 @@ def losses(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n
 
 
 def slopes(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int
-) -> tuple[F, F]:  # fmt: skip
+    head: Sequence[Array], offset: F32, room: F64, n: F64, most: int
+) -> tuple[F64, F64]:  # fmt: skip
     """The derivatives of -log P(n) by both arrays of the head."""
     law = _Law.of(head, offset, float(most) - room, most)
     by_mean = (law.e / (1.0 + law.e)) * (law.size * law.theta - n)
@@ -129,15 +127,7 @@ def slopes(
     return np.where(law.free_mean, by_mean, 0.0), np.where(law.free_size, by_size, 0.0)
 
 
-def draw_births(
-    head: Sequence[NDArray[Any]],
-    offset: NDArray[np.float32],
-    room: NDArray[np.int64],
-    p: NDArray[np.float64],
-    _q: NDArray[np.float64],
-    key: Philox,
-    most: int,
-) -> NDArray[np.int64]:
+def draw_births(head: Sequence[Array], offset: F32, room: I64, p: F64, _q: F64, key: Philox, most: int) -> I64:
     """Binomial(N, p), at most the room, (B, n); p: (B,)."""
     law = _Law.of(head, offset, (most - room).astype(np.float64), most)
     m, s = magnitudes(law.size, key, Stream.POSTERIOR_A), exponents(law.size, key, Stream.POSTERIOR_BOOST)

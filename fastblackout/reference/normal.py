@@ -44,9 +44,8 @@ from .draw import samples
 from .philox import Stream, philox4x32
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, U32
 
 _CENTRE_FROM = 322122548  # of h
 
@@ -71,20 +70,20 @@ _FAR = (
 )  # fmt: skip
 
 
-def _polynomial(coefficients: tuple[float, ...], x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _polynomial(coefficients: tuple[float, ...], x: F64) -> F64:
     value = np.full_like(x, coefficients[0])
     for c in coefficients[1:]:
         value = value * x + c
     return value
 
 
-def _centre(q: NDArray[np.float64]) -> NDArray[np.float64]:
+def _centre(q: F64) -> F64:
     top, bottom = _CENTRE
     x = 0.180625 - q * q
     return (q * _polynomial(top, x)) / _polynomial(bottom, x)
 
 
-def _tail(v: NDArray[np.float64]) -> NDArray[np.float64]:
+def _tail(v: F64) -> F64:
     r = np.sqrt(-pf.log(v))
     near, far = (
         _polynomial(top, r - start) / _polynomial(bottom, r - start)
@@ -93,7 +92,7 @@ def _tail(v: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(r <= 5.0, near, far)
 
 
-def standard_normal(high: NDArray[np.uint32], low: NDArray[np.uint32]) -> NDArray[np.float64]:
+def standard_normal(high: U32, low: U32) -> F64:
     """z of the words of each element, (n,) uint32."""
     upper = (high & np.uint32(0x7FFFFFFF)).astype(np.float64) * 2.0**-32
     lower = (low.astype(np.float64) + 0.5) * 2.0**-64
@@ -104,7 +103,7 @@ def standard_normal(high: NDArray[np.uint32], low: NDArray[np.uint32]) -> NDArra
     return np.where(high >> np.uint32(31) == 1, -z, z)
 
 
-def stream_words(shape: tuple[int, int], key: Philox, stream: Stream) -> NDArray[np.uint32]:
+def stream_words(shape: tuple[int, int], key: Philox, stream: Stream) -> U32:
     """Word i % 4 of block i / 4 of a stream for element i of each sample, (B n,)."""
     batch, size = shape
     i = np.arange(size, dtype=np.int64)
@@ -113,7 +112,7 @@ def stream_words(shape: tuple[int, int], key: Philox, stream: Stream) -> NDArray
     return words[i % 4, :, i // 4].T.ravel()
 
 
-def normal(mean: NDArray[np.float64], std: NDArray[np.float64], key: Philox) -> NDArray[np.float64]:
+def normal(mean: F64, std: F64, key: Philox) -> F64:
     """mean + std z, (B, n) float64: a product and a sum, each rounded; the caller has checked the values."""
     z = standard_normal(
         stream_words(mean.shape, key, Stream.NORMAL), stream_words(mean.shape, key, Stream.NORMAL_REFINE)

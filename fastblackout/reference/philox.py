@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
+
+    from .dtypes import U32
 
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85
@@ -104,7 +106,7 @@ def philox4x32(
     k0: ArrayLike,
     k1: ArrayLike,
     rounds: int = DEFAULT_ROUNDS,
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
+) -> tuple[U32, U32, U32, U32]:
     """The four 32-bit words of one Philox4x32 block per element.
 
     c0..c3 (counter) and k0, k1 (key): integers in 0..2^32 - 1, scalars or uint32 arrays of any shapes that broadcast.

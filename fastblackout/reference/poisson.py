@@ -33,14 +33,13 @@ from .philox import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64, U32, Bools
 
 MAX_RATE = 2.0**52
 
 
-def _inversion(rate: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+def _inversion(rate: F64, u: F64) -> I64:
     mass = pf.exp(-rate)
     cdf = mass
     k = np.zeros_like(rate)
@@ -54,9 +53,7 @@ def _inversion(rate: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.
     return k.astype(np.int64)
 
 
-def _trial(
-    rate: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _trial(rate: F64, u: F64, v: F64) -> tuple[Bools, I64]:
     whole = rate.astype(np.int64)
     start = whole.astype(np.float64)
     fraction = rate - start
@@ -75,7 +72,7 @@ def _trial(
     return inside & (((edge >= 0.07) & (v <= squeeze)) | exact), whole + j
 
 
-def poisson(rate: NDArray[np.float64], key: Philox, stream: int = Stream.POISSON) -> NDArray[np.int64]:
+def poisson(rate: F64, key: Philox, stream: int = Stream.POISSON) -> I64:
     """Poisson(rate), one draw per element; rate float64 (B, n) in [0, MAX_RATE]; returns int64 (B, n).
 
     rate = 0 gives 0 exactly. The caller has checked the range.
@@ -83,7 +80,7 @@ def poisson(rate: NDArray[np.float64], key: Philox, stream: int = Stream.POISSON
     return drawn_by(element_words(rate.shape, key, stream), rate.ravel()).reshape(rate.shape)
 
 
-def drawn_by(words: Callable[..., tuple[NDArray[np.uint32], ...]], flat: NDArray[np.float64]) -> NDArray[np.int64]:
+def drawn_by(words: Callable[..., tuple[U32, ...]], flat: F64) -> I64:
     """Poisson(rate) of flat rates. words(places in them, trial): the words of a trial."""
     out = np.empty(flat.size, dtype=np.int64)
 

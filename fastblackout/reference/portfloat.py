@@ -15,6 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .dtypes import F32, F64, I64, U32
+
 _F = np.float32
 _U = np.uint32
 
@@ -73,7 +75,7 @@ def horner(coefficients: tuple[float, ...], x: NDArray) -> NDArray:
     return poly
 
 
-def exp_minus_abs(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def exp_minus_abs(x: F32) -> F32:
     """exp(-|x|), 0 for |x| > 86.99; float32 array."""
     t = np.maximum(-np.abs(x), _F(-87))  # for larger |x| the result is 0 below
     shifted = t * _F(1.44269502) + _F(12582912)
@@ -84,11 +86,11 @@ def exp_minus_abs(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(n < _F(-125), _F(0), e)
 
 
-def _log1p_over(e: NDArray[np.float32]) -> NDArray[np.float32]:
+def _log1p_over(e: F32) -> F32:
     return _F(1) + e * horner(_LOG1P_OVER, e)
 
 
-def _softplus_parts(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+def _softplus_parts(x: F32) -> tuple[F32, F32, F32]:
     """e = exp(-|x|), softplus(x), and that where x is positive, else log1p(e) / e."""
     e = exp_minus_abs(x)
     g = _log1p_over(e)
@@ -96,12 +98,12 @@ def _softplus_parts(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     return e, soft, np.where(x > _F(0), soft, g)
 
 
-def softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def softplus(x: F32) -> F32:
     """log(1 + exp(x)), float32 array in and out; 0 for x < -86.99, within 4 ulp elsewhere."""
     return _softplus_parts(x)[1]
 
 
-def log_float(a: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_float(a: F32) -> F32:
     """log(a), float32 array of normal positive finite numbers."""
     bits = a.view(_U)
     above = bits - _LOG_BITS
@@ -110,32 +112,30 @@ def log_float(a: NDArray[np.float32]) -> NDArray[np.float32]:
     return (f + (f * f) * (f * horner(_LOG_FLOAT, f) - _F(0.5))) + n * _F(0.693147182)
 
 
-def log_softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_softplus(x: F32) -> F32:
     """log(log(1 + exp(x))), float32 array in and out; finite for every finite x, x itself when very negative."""
     return np.where(x > _F(0), _F(0), x) + log_float(_softplus_parts(x)[2])
 
 
-def softplus_over_sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def softplus_over_sigmoid(x: F32) -> F32:
     """(1 + exp(-x)) softplus(x), float32 array: 1 over the derivative of log softplus; 1 for very negative x."""
     e, _, over = _softplus_parts(x)
     return over + e * over
 
 
-def round_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.uint16]:
+def round_to_bfloat16(x: F32) -> NDArray[np.uint16]:
     """The 16 bits of the bfloat16 nearest to each float32 (ties to even); every NaN becomes a quiet NaN."""
     bits = x.view(_U)
     rounded = (bits + _U(0x7FFF) + ((bits >> _U(16)) & _U(1))) >> _U(16)
     return np.where(np.isnan(x), (bits >> _U(16)) | _U(0x40), rounded).astype(np.uint16)
 
 
-def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+def from_bfloat16(bits: NDArray[np.uint16]) -> F32:
     """The float32 of the same value as each bfloat16 given by its bits."""
     return (bits.astype(_U) << _U(16)).view(_F)
 
 
-def _log_reduced(
-    f: NDArray[np.float64], k: NDArray[np.float64], correction: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _log_reduced(f: F64, k: F64, correction: F64) -> F64:
     s = f / (2.0 + f)
     z = s * s
     half_square = (0.5 * f) * f
@@ -143,19 +143,19 @@ def _log_reduced(
     return k * 0.6931471803691238 - ((half_square - tail) - f)
 
 
-def _split(a: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _split(a: F64) -> tuple[I64, F64]:
     bits = a.view(np.uint64)
     k = (bits - _SQRT_HALF_BITS).view(np.int64) >> np.int64(52)
     return k, (bits - (k.view(np.uint64) << np.uint64(52))).view(np.float64)
 
 
-def log(a: NDArray[np.float64]) -> NDArray[np.float64]:
+def log(a: F64) -> F64:
     """log(a), float64 array of normal positive finite numbers, within 2 ulp."""
     k, m = _split(a)
     return _log_reduced(m - 1.0, k.astype(np.float64), np.zeros_like(a))
 
 
-def log1p(a: NDArray[np.float64]) -> NDArray[np.float64]:
+def log1p(a: F64) -> F64:
     """log(1 + a), float64 array of finite a > -1, within 2 ulp."""
     u = 1.0 + a
     k, m = _split(u)
@@ -174,13 +174,13 @@ def exp_reduced(t: Any) -> tuple[Any, Any]:
     return shifted, r + (r * r) * poly
 
 
-def exp_parts(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def exp_parts(t: F64) -> tuple[F64, F64]:
     """(rest, scale), exp(t) = (1 + rest) scale with scale a power of two; float64 array of t in [-708, 709]."""
     shifted, rest = exp_reduced(t)
     return rest, ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(np.float64)
 
 
-def exp(a: NDArray[np.float64]) -> NDArray[np.float64]:
+def exp(a: F64) -> F64:
     """exp(a), float64 array; within 2 ulp in [-708, 709], 0 below, infinity above."""
     rest, scale = exp_parts(np.where(a < -708.0, -708.0, np.where(a > 709.0, 709.0, a)))
     return np.where(a < -708.0, 0.0, np.where(a > 709.0, np.inf, (1.0 + rest) * scale))
@@ -194,35 +194,33 @@ def exp_number(a: float) -> float:
     return math.ldexp(1.0 + rest, int(shifted - 6755399441055744.0))
 
 
-def log_one_plus(a: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_one_plus(a: F64) -> F64:
     """log(1 + a), float64 array of finite a >= 0, within 3 ulp: log1p without the division that makes it exact."""
     k, m = _split(1.0 + a)
     return _log_reduced(np.where(k == 0, a, m - 1.0), k.astype(np.float64), np.zeros_like(a))
 
 
-def stirling_correction(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def stirling_correction(x: F64) -> F64:
     """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for integers x >= 1 in a float64 array."""
     y = 1.0 / x
     series = y * horner(STIRLING, y * y)
     return np.where(x < 16.0, _STIRLING_TABLE[np.where(x < 16.0, x, 0.0).astype(np.int64)], series)
 
 
-def _eight(y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _eight(y: F64) -> F64:
     """y (y + 1) .. (y + 7)"""
     t = y * (y + 7.0)
     return (t * (t + 6.0)) * ((t + 10.0) * (t + 12.0))
 
 
-def log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_gamma(x: F64) -> F64:
     """log Gamma(x), float64 array of x in (0, 2^53]: Stirling's series at x + 8 less log(x (x + 1) .. (x + 7))."""
     w = x + 8.0
     y = 1.0 / w
     return (((w - 0.5) * log(w) - w) + (0.9189385332046728 + y * horner(STIRLING, y * y))) - log(_eight(x))
 
 
-def _rising_places(
-    x: NDArray[np.float64], n: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _rising_places(x: F64, n: F64) -> tuple[F64, F64, F64, F64, F64]:
     """(n - 1, w, 1 / w, 1 / (w + n - 1), log((w + n - 1) / w)), w = x + 9."""
     d = n - 1.0
     w = x + 9.0
@@ -231,16 +229,14 @@ def _rising_places(
     return d, w, end * inverse, w * inverse, log_one_plus(d * (end * inverse))
 
 
-def rising(
-    x: NDArray[np.float64], n: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def rising(x: F64, n: F64) -> tuple[F64, F64, F64]:
     """log((x + 1) .. (x + n - 1)) in three parts (s, u, v): s + log(u / v). Whole n >= 1, 0 <= x, x + n <= 2^53."""
     d, w, from_, to, ratio = _rising_places(x, n)
     stirling = to * horner(STIRLING, to * to) - from_ * horner(STIRLING, from_ * from_)
     return (d * log(w) + (((w + d) - 0.5) * ratio - d)) + stirling, _eight(x + 1.0), _eight(x + n)
 
 
-def rising_slope(x: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
+def rising_slope(x: F64, n: F64) -> F64:
     """x (1 / x + 1 / (x + 1) + .. + 1 / (x + n - 1)), by digamma; 0 for n = 0. Whole n, 0 <= x, x + n <= 2^53."""
     some = np.where(n < 1.0, 1.0, n)
     _, _, from_, to, ratio = _rising_places(x, some)
@@ -251,7 +247,7 @@ def rising_slope(x: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.f
     return np.where(n < 1.0, 0.0, slope)
 
 
-def _inverses(y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _inverses(y: F64) -> tuple[F64, F64]:
     """1 / y + 1 / (y + 1) + .. + 1 / (y + 7) as numerator and denominator."""
     t = y * (y + 7.0)
     first, last = t * (t + 6.0), (t + 10.0) * (t + 12.0)
@@ -259,12 +255,12 @@ def _inverses(y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
     return ((y + y) + 7.0) * sums, first * last
 
 
-def log_factorial(n: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_factorial(n: F64) -> F64:
     """log n! of whole n in a float64 array; 0 for n < 2."""
     return np.where(n < 2.0, 0.0, log_gamma(n + 1.0))
 
 
-def deviance(x: NDArray[np.float64], mean: NDArray[np.float64], d: NDArray[np.float64]) -> NDArray[np.float64]:
+def deviance(x: F64, mean: F64, d: F64) -> F64:
     """x log(x / mean) - (x - mean) for float64 x, mean > 0, with d = x - mean given (Loader 2000)."""
     v = d / (x + mean)
     z = v * v
@@ -272,27 +268,27 @@ def deviance(x: NDArray[np.float64], mean: NDArray[np.float64], d: NDArray[np.fl
     return np.where((v < 0.1) & (v > -0.1), series, x * log(x / mean) - d)
 
 
-def bits53(high: NDArray[np.uint32], low: NDArray[np.uint32]) -> NDArray[np.int64]:
+def bits53(high: U32, low: U32) -> I64:
     """Two words as one integer of 53 bits: the high word, then the first 21 bits of the low one."""
     return ((high.astype(np.uint64) << np.uint64(21)) | (low.astype(np.uint64) >> np.uint64(11))).astype(np.int64)
 
 
-def uniform_from_zero(bits: NDArray[np.int64]) -> NDArray[np.float64]:
+def uniform_from_zero(bits: I64) -> F64:
     """53 bits as a float64 in [0, 1)."""
     return bits.astype(np.float64) * 2.0**-53
 
 
-def uniform_to_one(bits: NDArray[np.int64]) -> NDArray[np.float64]:
+def uniform_to_one(bits: I64) -> F64:
     """53 bits as a float64 in (0, 1]."""
     return (bits + 1).astype(np.float64) * 2.0**-53
 
 
-def uniform_centred(bits: NDArray[np.int64]) -> NDArray[np.float64]:
+def uniform_centred(bits: I64) -> F64:
     """53 bits as a float64 in (-1/2, 1/2), symmetric and never 0."""
     return ((bits - (1 << 52)).astype(np.float64) + 0.5) * 2.0**-53
 
 
-def floor_to_int(y: NDArray[np.float64]) -> NDArray[np.int64]:
+def floor_to_int(y: F64) -> I64:
     """floor(y) as int64, |y| < 2^62."""
     truncated = y.astype(np.int64)
     return truncated - (truncated.astype(np.float64) > y)

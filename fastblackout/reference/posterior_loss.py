@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from numpy.typing import NDArray
+    from .dtypes import F32, F64, Array, Bools
 
 _OP = "posterior_loss"
 _LEAST_LOG, _MOST_LOG = -5.0, 7.0  # of the concentration c
@@ -30,16 +30,16 @@ _LEAST_LOG, _MOST_LOG = -5.0, 7.0  # of the concentration c
 class _BetaBinomial(NamedTuple):
     """m = sigmoid(z), z = head_0 + offset; c = exp(log_c), log_c = head_1 + 1 clamped to [-5, 7]. All (B, n)."""
 
-    z: NDArray[np.float64]
-    e: NDArray[np.float64]  # exp(-|z|)
-    mean: NDArray[np.float64]
-    rest: NDArray[np.float64]  # 1 - m, without a subtraction
-    log_c: NDArray[np.float64]
-    c: NDArray[np.float64]
-    free: NDArray[np.bool_]  # where the clamp changes nothing
+    z: F64
+    e: F64  # exp(-|z|)
+    mean: F64
+    rest: F64  # 1 - m, without a subtraction
+    log_c: F64
+    c: F64
+    free: Bools  # where the clamp changes nothing
 
     @staticmethod
-    def of(head: Sequence[NDArray[Any]], offset: NDArray[np.float32]) -> _BetaBinomial:
+    def of(head: Sequence[Array], offset: F32) -> _BetaBinomial:
         z = _rows(head[0]).astype(np.float64) + offset.astype(np.float64)[:, None]
         e = pf.exp(-np.abs(z))
         inverse = 1.0 / (1.0 + e)
@@ -50,13 +50,7 @@ class _BetaBinomial(NamedTuple):
         return _BetaBinomial(z, e, mean, rest, log_c, pf.exp(log_c), log_c == wide)
 
 
-def _beta_binomial_losses(
-    head: Sequence[NDArray[Any]],
-    offset: NDArray[np.float32],
-    room: NDArray[np.float64],
-    n: NDArray[np.float64],
-    _most: int,
-) -> NDArray[np.float64]:
+def _beta_binomial_losses(head: Sequence[Array], offset: F32, room: F64, n: F64, _most: int) -> F64:
     """-log P(n), n ~ Binomial(room, f), f ~ Beta(a, b), a = m c, b = (1 - m) c.
 
     P = C(room, n) a^(n) b^(room - n) / c^(room), x^(k) = x (x + 1) .. (x + k - 1) the rising factorial: its first
@@ -80,13 +74,7 @@ def _beta_binomial_losses(
     return np.where(loss > 0.0, loss, 0.0)
 
 
-def _beta_binomial_slopes(
-    head: Sequence[NDArray[Any]],
-    offset: NDArray[np.float32],
-    room: NDArray[np.float64],
-    n: NDArray[np.float64],
-    _most: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _beta_binomial_slopes(head: Sequence[Array], offset: F32, room: F64, n: F64, _most: int) -> tuple[F64, F64]:
     """The derivatives of -log P(n) by both arrays of the head, from s(x, k) = x (digamma(x + k) - digamma(x)):
 
     m s(b, room - n) - (1 - m) s(a, n)  and  s(c, room) - (s(a, n) + s(b, room - n)), 0 where the clamp cuts
@@ -98,9 +86,7 @@ def _beta_binomial_slopes(
     return law.mean * b - law.rest * a, np.where(law.free, c - (a + b), 0.0)
 
 
-def beta_binomial_shapes(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def beta_binomial_shapes(head: Sequence[Array], offset: F32) -> tuple[F64, F64]:
     """(a, b) of the law's f ~ Beta(a, b), (B, n); they may be as small as 0."""
     law = _BetaBinomial.of(head, offset)
     return law.mean * law.c, law.rest * law.c
@@ -124,9 +110,9 @@ SLOPES: dict[int, Callable[..., Any]] = {
 
 
 def posterior_loss(
-    x_t: NDArray[Any], family: int, head: Sequence[NDArray[Any] | None], births: NDArray[Any],
-    weight: NDArray[Any], offset: NDArray[np.float64], max_count: int,
-) -> NDArray[np.float32]:  # fmt: skip
+    x_t: Array, family: int, head: Sequence[Array | None], births: Array,
+    weight: Array, offset: F64, max_count: int,
+) -> F32:  # fmt: skip
     """weight_b times the sum over a sample of -log P(births), float32 (B,), of values that are looked at first.
 
     x_t: (B, ...) counts in 0..max_count. head: the MOST_HEAD arrays of a head, None where the law has fewer, each of
@@ -142,9 +128,9 @@ def posterior_loss(
 
 
 def posterior_loss_backward(
-    x_t: NDArray[Any], family: int, head: Sequence[NDArray[Any] | None], births: NDArray[Any],
-    coefficient: NDArray[Any], offset: NDArray[np.float64], max_count: int,
-) -> tuple[NDArray[Any] | None, ...]:  # fmt: skip
+    x_t: Array, family: int, head: Sequence[Array | None], births: Array,
+    coefficient: Array, offset: F64, max_count: int,
+) -> tuple[Array | None, ...]:  # fmt: skip
     """The gradients by the arrays of the head, each in its shape and dtype (uint16: the bits of bfloat16), or None.
 
     All as above, with coefficient in place of weight, float64 (B,): upstream gradient times weight, rounded once to
@@ -161,22 +147,22 @@ def posterior_loss_backward(
         return *made, *[None] * (len(head) - len(made))
 
 
-def _as(grad: NDArray[np.float32], array: NDArray[Any]) -> NDArray[Any]:
+def _as(grad: F32, array: Array) -> Array:
     return round_to_bfloat16(grad) if array.dtype == np.uint16 else grad.astype(array.dtype)
 
 
-def head_arrays(*arrays: NDArray[Any] | None) -> list[NDArray[np.float32]]:
+def head_arrays(*arrays: Array | None) -> list[F32]:
     """The arrays of a head in float32."""
     with np.errstate(over="ignore"):
         return [_widened(each).astype(np.float32) for each in arrays if each is not None]
 
 
-def _counts(x_t: NDArray[Any], births: NDArray[Any], max_count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _counts(x_t: Array, births: Array, max_count: int) -> tuple[F64, F64]:
     """(max_count - x_t, births), float64 (samples, elements)"""
     return float(max_count) - _rows(x_t).astype(np.float64), _rows(births).astype(np.float64)
 
 
-def _check(x_t: NDArray[Any], head: list[NDArray[np.float32]], births: NDArray[Any], max_count: int) -> None:
+def _check(x_t: Array, head: list[F32], births: Array, max_count: int) -> None:
     wide, room = births.astype(np.float64), float(max_count) - x_t.astype(np.float64)
     with np.errstate(invalid="ignore"):
         born = (wide >= 0.0) & (wide <= room) & (wide == np.floor(wide))
@@ -185,21 +171,21 @@ def _check(x_t: NDArray[Any], head: list[NDArray[np.float32]], births: NDArray[A
     _check_all(_OP, "births", births, born, "must be whole numbers in 0..max_count - x_t")
 
 
-def check_head(op: str, head: list[NDArray[np.float32]]) -> None:
+def check_head(op: str, head: list[F32]) -> None:
     """ValueError unless all is finite."""
     for at, each in enumerate(head):
         _check_all(op, f"head[{at}]", each, np.isfinite(each), "must be finite in float32")
 
 
-def _check_all(op: str, name: str, values: NDArray[Any], right: NDArray[np.bool_], rule: str) -> None:
+def _check_all(op: str, name: str, values: Array, right: Bools, rule: str) -> None:
     if not right.all():
         raise ValueError(f"{op}: {name}: {rule}, got {float(values[~right][0]):.17g}{place_of(~right)}")
 
 
-def _rows(array: NDArray[Any]) -> NDArray[Any]:
+def _rows(array: Array) -> Array:
     return array.reshape(len(array), array.size // len(array) if len(array) else 0)
 
 
-def _widened(values: NDArray[Any]) -> NDArray[Any]:
+def _widened(values: Array) -> Array:
     """NumPy has no bfloat16: its bit patterns come as uint16, and go on as float32."""
     return from_bfloat16(values) if values.dtype == np.uint16 else values

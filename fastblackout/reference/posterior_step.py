@@ -36,7 +36,7 @@ Sum: the distribution function of x_s is within 1.5e-13 + 1.5e-15 sqrt(R) of the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -51,22 +51,15 @@ from .posterior_loss import beta_binomial_shapes, check_head, head_arrays
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F32, F64, I64, Array
 
 STREAMS = Stream.POSTERIOR_A, Stream.POSTERIOR_B, Stream.POSTERIOR_BOOST
 
 
 def _beta_binomial_births(
-    head: Sequence[NDArray[Any]],
-    offset: NDArray[np.float32],
-    room: NDArray[np.int64],
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
-    key: Philox,
-    _most: int,
-) -> NDArray[np.int64]:
+    head: Sequence[Array], offset: F32, room: I64, p: F64, q: F64, key: Philox, _most: int
+) -> I64:
     """Binomial(room, f p), f ~ Beta(a, b), (B, n); p and q = 1 - p: (B,)."""
     a, b = (np.maximum(shape, LEAST_SHAPE) for shape in beta_binomial_shapes(head, offset))
     f, g = beta_pair(a, b, key, STREAMS)
@@ -74,18 +67,10 @@ def _beta_binomial_births(
     return binomial(room, born, np.minimum(rest, 1.0), key, Stream.POSTERIOR_ELEMENT)
 
 
-def _births_of_left(draw: Callable[..., NDArray[np.int64]]) -> Callable[..., NDArray[np.int64]]:
+def _births_of_left(draw: Callable[..., I64]) -> Callable[..., I64]:
     """draw: N, (B, n), of a head, offset, room, max_count and a key."""
 
-    def births(
-        head: Sequence[NDArray[Any]],
-        offset: NDArray[np.float32],
-        room: NDArray[np.int64],
-        p: NDArray[np.float64],
-        q: NDArray[np.float64],
-        key: Philox,
-        most: int,
-    ) -> NDArray[np.int64]:
+    def births(head: Sequence[Array], offset: F32, room: I64, p: F64, q: F64, key: Philox, most: int) -> I64:
         """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
         left = draw(head, offset, room, most, key)
         p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
@@ -105,10 +90,10 @@ BIRTHS = {
 
 
 def posterior_step(
-    x_t: NDArray[Any], family: int, head: Sequence[NDArray[Any] | None], p: NDArray[np.float64], q: NDArray[np.float64],
-    offset: NDArray[Any], key: Philox, max_count: int, center: NDArray[Any], scale: NDArray[Any],
+    x_t: Array, family: int, head: Sequence[Array | None], p: F64, q: F64,
+    offset: Array, key: Philox, max_count: int, center: Array, scale: Array,
     outputs: Collection[str], input_dtype: str,
-) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:  # fmt: skip
+) -> tuple[Array | None, Array | None]:  # fmt: skip
     """x_s = x_t + births by the law of a family, one of BIRTHS, and the model input.
 
     x_t: (B, ...) counts in 0..max_count. head: as in posterior_loss. p, q, offset, center, scale: (B,). Returns (x_s in

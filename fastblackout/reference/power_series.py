@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Matrix = NDArray[np.float64]
+    from .dtypes import F64, I64
 
 _BLOCK = 128  # So many entries of a row are added one after the other, in eight lanes; then blocks are added by halves.
 
 
-def power_series(
-    offsets: NDArray[np.int64],
-    entries: Matrix,
-    start: Matrix | None,
-    weights: Matrix,
-    places: NDArray[np.int64],
-    result: Matrix,
-) -> Matrix:
+def power_series(offsets: I64, entries: F64, start: F64 | None, weights: F64, places: I64, result: F64) -> F64:
     """Writes result[places[b]] = sum over k of weights[b, k] X T^k; the sums of their rows, (B, S).
 
     offsets: (D,). entries: (D, S), T[j - offset, j], 0 where there is no such row. start: X (S, S), or None for I.
@@ -40,7 +31,7 @@ def power_series(
     return np.stack([_row_sums(result[place]) for place in places])
 
 
-def _jump(x: Matrix, offsets: NDArray[np.int64], entries: Matrix) -> Matrix:
+def _jump(x: F64, offsets: I64, entries: F64) -> F64:
     """x T."""
     size = x.shape[1]
     margin = int(np.abs(offsets).max())
@@ -52,7 +43,7 @@ def _jump(x: Matrix, offsets: NDArray[np.int64], entries: Matrix) -> Matrix:
     return total
 
 
-def _row_sums(x: Matrix) -> Matrix:
+def _row_sums(x: F64) -> F64:
     blocks = np.pad(x, ((0, 0), (0, -x.shape[1] % _BLOCK))).reshape(len(x), -1, _BLOCK // 8, 8)
     lanes = blocks[:, :, 0]
     for i in range(1, blocks.shape[2]):
@@ -60,7 +51,7 @@ def _row_sums(x: Matrix) -> Matrix:
     return _halves(_halves(lanes))
 
 
-def _halves(x: Matrix) -> Matrix:
+def _halves(x: F64) -> F64:
     """Sums over the last dimension."""
     while (width := x.shape[-1]) > 1:
         half = width // 2

@@ -39,12 +39,9 @@ from .draw import TWO_48, samples
 from .philox import Stream, philox4x32
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64, Array
 
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
 
 MAX_STATES = 1 << 31
 # Of the choice and of a state from r, each with what refines it; without x_t and with it.
@@ -59,13 +56,13 @@ STREAMS = {
 }
 
 
-def chances(t: Floats) -> tuple[Floats, Floats]:
+def chances(t: F64) -> tuple[F64, F64]:
     """exp(-t) and 1 - exp(-t) of times, at least 0, perhaps infinite."""
     rest, scale = pf.exp_parts(np.where(t > 708.0, -708.0, -t))
     return np.where(t > 708.0, 0.0, (1.0 + rest) * scale), np.where(t > 708.0, 1.0, (1.0 - scale) - rest * scale)
 
 
-def forward_threshold(t: Floats) -> Integers:
+def forward_threshold(t: F64) -> I64:
     """keep, which is other too."""
     stay, leave = chances(t)
     return np.where(leave > 0.0, np.floor(stay * TWO_48), TWO_48).astype(np.int64)
@@ -110,7 +107,7 @@ def thresholds_at(
     return keep, other
 
 
-def words(shape: tuple[int, int], key: Philox, stream: Stream) -> Integers:
+def words(shape: tuple[int, int], key: Philox, stream: Stream) -> I64:
     """Word i % 4 of block i / 4 for element i of each sample, (B, n)."""
     batch, size = shape
     blocks = np.arange((size + 3) // 4, dtype=np.uint32)
@@ -136,9 +133,9 @@ def fresh_states(xp: Any, high: Any, low: Any, thresholds: Any, states: int, mas
 
 
 def redraw(
-    x_0: NDArray[Any], x_t: NDArray[Any] | None, before: Floats, after: Floats | None, thresholds: Integers | None,
-    inverse: Floats | None, states: int, mask: int, key: Philox,
-) -> NDArray[Any]:  # fmt: skip
+    x_0: Array, x_t: Array | None, before: F64, after: F64 | None, thresholds: I64 | None,
+    inverse: F64 | None, states: int, mask: int, key: Philox,
+) -> Array:  # fmt: skip
     """The state a time `before` after x_0, and, where x_t is given, a time `after` before x_t, element by element.
 
     x_0, x_t: integers (B, ...) in 0..states - 1; before, after: of the same shape. mask: the state that r is the law
@@ -162,7 +159,7 @@ def redraw(
     return chosen.astype(x_0.dtype).reshape(x_0.shape)
 
 
-def _states(argument: str, x: NDArray[Any], states: int) -> Integers:
+def _states(argument: str, x: Array, states: int) -> I64:
     rows = sample_rows(x)
     wrong = ~((rows >= 0) & (rows < states))
     if wrong.any():

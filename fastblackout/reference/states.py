@@ -45,11 +45,9 @@ from .philox import Stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F32, F64, I64, Array
 
-    F = NDArray[np.float64]
 
 LANES = 16
 
@@ -57,13 +55,11 @@ LANES = 16
 class _Weights:
     """Of elements (B, n): a(v) of all states in the last dimension, -inf below x, the largest, and the weights."""
 
-    def __init__(
-        self, head: Sequence[NDArray[Any]], offset: NDArray[np.float32] | None, room: NDArray[Any], most: int
-    ) -> None:
+    def __init__(self, head: Sequence[Array], offset: F32 | None, room: Array, most: int) -> None:
         v, x = np.arange(most + 1), (most - room).astype(np.int64)[..., None]
         n = v - x
         logits = head[0].reshape(*room.shape, most + 1)
-        self.logs: NDArray[Any] = logits
+        self.logs: Array = logits
         if offset is not None:
             births = np.maximum(n, 0).astype(np.float64)
             rest = births * offset.astype(np.float64)[:, None, None] - pf.log_factorial(births)
@@ -73,7 +69,7 @@ class _Weights:
         self.of = pf.exp_minus_abs((self.logs - self.top).astype(np.float32))
 
 
-def _sums(weights: NDArray[np.float32]) -> F:
+def _sums(weights: F32) -> F64:
     """The sixteen sums, in the last dimension."""
     padded = np.pad(weights.astype(np.float64), [(0, 0)] * (weights.ndim - 1) + [(0, -weights.shape[-1] % LANES)])
     sums = np.zeros((*weights.shape[:-1], LANES))
@@ -85,7 +81,7 @@ def _sums(weights: NDArray[np.float32]) -> F:
 class _Seen:
     """The seen state v of elements, its weight and the sum of the others."""
 
-    def __init__(self, law: _Weights, v: NDArray[np.int64]) -> None:
+    def __init__(self, law: _Weights, v: I64) -> None:
         self.at = v[..., None]
         self.apart = (law.top.astype(np.float64) - np.take_along_axis(law.logs, self.at, -1).astype(np.float64))[..., 0]
         self.weight = np.take_along_axis(law.of, self.at, -1)[..., 0].astype(np.float64)
@@ -94,12 +90,12 @@ class _Seen:
         self.others = np.cumsum(_sums(others), -1)[..., -1]  # one after the other
 
 
-def _losses(law: _Weights, seen: _Seen) -> F:
+def _losses(law: _Weights, seen: _Seen) -> F64:
     far = seen.apart + pf.log(seen.others + seen.weight)
     return np.where(seen.apart > 0.0, far, pf.log_one_plus(seen.others))
 
 
-def _slopes(law: _Weights, seen: _Seen) -> NDArray[np.float32]:
+def _slopes(law: _Weights, seen: _Seen) -> F32:
     total = seen.others + seen.weight
     slopes = law.of * (1.0 / total).astype(np.float32)[..., None]
     own = ((0.0 - seen.others) / total).astype(np.float32)
@@ -107,39 +103,35 @@ def _slopes(law: _Weights, seen: _Seen) -> NDArray[np.float32]:
     return slopes
 
 
-def _of_births(head: Sequence[NDArray[Any]], offset: Any, room: F, n: F, most: int) -> tuple[_Weights, _Seen]:
+def _of_births(head: Sequence[Array], offset: Any, room: F64, n: F64, most: int) -> tuple[_Weights, _Seen]:
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         law = _Weights(head, offset, room, most)
         return law, _Seen(law, (most - room + n).astype(np.int64))
 
 
-def losses(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int) -> F:
+def losses(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> F64:
     """-log P(n) of "categorical", (B, n)"""
     return _losses(*_of_births(head, None, room, n, most))
 
 
-def slopes(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int
-) -> tuple[NDArray[np.float32]]:
+def slopes(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> tuple[F32]:
     """Its derivatives by the logits, (B, n * states)"""
     made = _slopes(*_of_births(head, None, room, n, most))
     return (made.reshape(len(made), -1) if made.size else made.reshape(len(made), 0),)
 
 
-def bayes_losses(head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int) -> F:
+def bayes_losses(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> F64:
     """-log P(n) of "bayes-categorical", (B, n)"""
     return _losses(*_of_births(head, offset, room, n, most))
 
 
-def bayes_slopes(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: F, n: F, most: int
-) -> tuple[NDArray[np.float32]]:
+def bayes_slopes(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> tuple[F32]:
     """Its derivatives by the logits, (B, n * states)"""
     made = _slopes(*_of_births(head, offset, room, n, most))
     return (made.reshape(len(made), -1) if made.size else made.reshape(len(made), 0),)
 
 
-def _drawn(law: _Weights, room: NDArray[np.int64], most: int, key: Philox) -> NDArray[np.int64]:
+def _drawn(law: _Weights, room: I64, most: int, key: Philox) -> I64:
     words = (
         stream_words(room.shape, key, stream) for stream in (Stream.POSTERIOR_STATE, Stream.POSTERIOR_STATE_REFINE)
     )
@@ -156,17 +148,13 @@ def _drawn(law: _Weights, room: NDArray[np.int64], most: int, key: Philox) -> ND
     return drawn - (most - room)
 
 
-def draw(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: NDArray[np.int64], most: int, key: Philox
-) -> NDArray[np.int64]:
+def draw(head: Sequence[Array], offset: F32, room: I64, most: int, key: Philox) -> I64:
     """N of "categorical", (B, n), by one uniform of 53 bits for each element."""
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         return _drawn(_Weights(head, None, room, most), room, most, key)
 
 
-def bayes_draw(
-    head: Sequence[NDArray[Any]], offset: NDArray[np.float32], room: NDArray[np.int64], most: int, key: Philox
-) -> NDArray[np.int64]:
+def bayes_draw(head: Sequence[Array], offset: F32, room: I64, most: int, key: Philox) -> I64:
     """N of "bayes-categorical", as above."""
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         return _drawn(_Weights(head, offset, room, most), room, most, key)

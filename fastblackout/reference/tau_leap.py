@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,24 +12,23 @@ from .philox import Stream
 from .poisson import MAX_RATE, poisson
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, I64, Array
 
 
 def tau_leap(
-    x_t: NDArray[Any],
-    logits: NDArray[Any] | None,
-    births: NDArray[Any] | None,
-    factor: NDArray[np.float64],
+    x_t: Array,
+    logits: Array | None,
+    births: Array | None,
+    factor: F64,
     key: Philox,
     max_count: int,
-    gain: NDArray[np.float64],
-    center: NDArray[np.float64],
-    scale: NDArray[np.float64],
+    gain: F64,
+    center: F64,
+    scale: F64,
     outputs: Collection[str],
     input_dtype: str,
-) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[np.int64]]:
+) -> tuple[Array | None, Array | None, I64]:
     """x_s = x_t + min(Poisson(y * factor), max_count - x_t), y = gain * softplus(logits), or births as given.
 
     x_t: (B, ...) counts in 0..max_count; logits or births: same shape; factor, gain, center, scale: (B,) float64,

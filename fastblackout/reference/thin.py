@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from . import common
 from .philox import Stream
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..philox import Philox
+    from .dtypes import F64, Array
 
 _STREAMS = (Stream.THIN_DRAW, Stream.THIN_REFINE, Stream.THIN_ELEMENT)
 
 
 def thin(
-    x_0: NDArray[Any],
-    p: NDArray[np.float64],
-    q: NDArray[np.float64],
+    x_0: Array,
+    p: F64,
+    q: F64,
     key: Philox,
     max_count: int,
-    center: NDArray[np.float64],
-    scale: NDArray[np.float64],
+    center: F64,
+    scale: F64,
     outputs: Collection[str],
     input_dtype: str,
-) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]:
+) -> tuple[Array | None, Array | None, Array | None]:
     """x_t ~ Binomial(x_0, p), births = x_0 - x_t, model_input = (x_t - center) * scale.
 
     x_0: (B, ...) counts in 0..max_count. p, q, center, scale: (B,) float64. Returns (x_t, births, model_input) shaped

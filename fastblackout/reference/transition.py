@@ -13,7 +13,7 @@ Measured against 40 digits (tests/ops/test_transition.py): entries of rows withi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from . import portfloat as pf
 from .categorical import sample_rows
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from .dtypes import F64, Array
 MAX_STATES = 4096
 MAX_COUNT = 1 << 53
 NEGLIGIBLE = 1e-290
@@ -31,7 +30,7 @@ _TINY = 2.0**-500
 _LOG_TWO_500 = 346.5735902799726
 
 
-def transition_rows(p: NDArray[np.float64], q: NDArray[np.float64], states: int) -> NDArray[np.float64]:
+def transition_rows(p: F64, q: F64, states: int) -> F64:
     """(B, S, S): [b, n, k] = Pr(Binomial(n, p_b) = k). p and q = 1 - p: (B,), in [0, 1]; states = S."""
     n = np.arange(states)
     p, q = p[:, None], q[:, None]
@@ -59,13 +58,13 @@ def transition_rows(p: NDArray[np.float64], q: NDArray[np.float64], states: int)
     return rows / total[:, :, None]
 
 
-def _log_probability(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_probability(p: F64) -> F64:
     tiny = p < _TINY
     log_p = pf.log(np.where(tiny, p * 2.0**500, p))
     return np.where(tiny, log_p - _LOG_TWO_500, log_p)
 
 
-def _count_deviance(x: NDArray[np.float64], n: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:
+def _count_deviance(x: F64, n: F64, p: F64) -> F64:
     tiny = p < _TINY
     mean = n * p
     d = x - mean
@@ -74,9 +73,7 @@ def _count_deviance(x: NDArray[np.float64], n: NDArray[np.float64], p: NDArray[n
     return np.where(tiny, far, near)
 
 
-def binomial_log_pmf(
-    x: NDArray[np.float64], n: NDArray[np.float64], p: NDArray[np.float64], q: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def binomial_log_pmf(x: F64, n: F64, p: F64, q: F64) -> F64:
     """log Pr(Binomial(n, p) = x), element by element, all of one shape; -inf outside 0..n.
 
     x and n: whole numbers; n at most 2^53. p and q = 1 - p in [0, 1].
@@ -101,7 +98,7 @@ def binomial_log_pmf(
     return np.where(n >= 0.0, result, -np.inf)
 
 
-def _count_rows(op: str, argument: str, values: NDArray[Any]) -> NDArray[np.float64]:
+def _count_rows(op: str, argument: str, values: Array) -> F64:
     rows = sample_rows(values)
     wrong = ~((rows >= 0) & (rows <= MAX_COUNT))
     if wrong.any():
@@ -110,26 +107,20 @@ def _count_rows(op: str, argument: str, values: NDArray[Any]) -> NDArray[np.floa
     return rows.astype(np.float64)
 
 
-def thin_log_prob(
-    x_t: NDArray[Any], x_0: NDArray[Any], p: NDArray[np.float64], q: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def thin_log_prob(x_t: Array, x_0: Array, p: F64, q: F64) -> F64:
     """log Binomial(x_0, p) at x_t, float64, of x_t's shape; p and q = 1 - p: (B,)."""
     op = "thin_log_prob"
     count, given = _count_rows(op, "x_t", x_t), _count_rows(op, "x_0", x_0)
     return _log_pmf(count, given, p, q).reshape(x_t.shape)
 
 
-def bridge_log_prob(
-    x_s: NDArray[Any], x_t: NDArray[Any], x_0: NDArray[Any], p: NDArray[np.float64], q: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def bridge_log_prob(x_s: Array, x_t: Array, x_0: Array, p: F64, q: F64) -> F64:
     """log Binomial(x_0 - x_t, p) at x_s - x_t, float64, of x_s's shape; p and q = 1 - p: (B,)."""
     op = "bridge_log_prob"
     count, given, start = _count_rows(op, "x_s", x_s), _count_rows(op, "x_t", x_t), _count_rows(op, "x_0", x_0)
     return _log_pmf(count - given, start - given, p, q).reshape(x_s.shape)
 
 
-def _log_pmf(
-    k: NDArray[np.float64], n: NDArray[np.float64], p: NDArray[np.float64], q: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _log_pmf(k: F64, n: F64, p: F64, q: F64) -> F64:
     pair = (np.broadcast_to(value[:, None], k.shape) for value in (p, q))
     return binomial_log_pmf(k, n, *pair)
