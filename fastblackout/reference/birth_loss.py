@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ground.values import place_of
 from . import portfloat as pf
-from .portfloat import from_bfloat16, round_to_bfloat16
+from .portfloat import round_to_bfloat16
+from .rows import check_all, sample_rows, widened
 
 if TYPE_CHECKING:
     from .dtypes import F32, F64, Array
@@ -22,8 +22,7 @@ CHUNK = 1024
 
 
 def _rows(array: Array) -> F32:
-    batch = array.shape[0] if array.ndim else 1
-    return np.ascontiguousarray(array.reshape(batch, array.size // batch if batch else 0), dtype=np.float32)
+    return np.ascontiguousarray(sample_rows(array), dtype=np.float32)
 
 
 def _column(values: F64) -> F32:
@@ -78,25 +77,18 @@ def birth_loss_grad(logits: Array, births: Array, coefficient: F64, gain: F64) -
 
 def checked_birth_loss(logits: Array, births: Array, weight: Array, gain: Array) -> F32:
     """birth_loss of values that are looked at first; uint16 values are bfloat16 bit patterns."""
-    logits, births = _widened(logits), _widened(births)
+    logits, births = widened(logits), widened(births)
     with np.errstate(over="ignore"):
         rules = (
             ("logits", logits, np.isfinite(logits.astype(np.float32)), "in float32"),
             ("births", births, np.isfinite(births.astype(np.float32)) & (births >= 0), "and at least 0"),
         )
     for name, values, right, rule in rules:
-        if not right.all():
-            got = f"{float(values[~right][0]):.17g}{place_of(~right)}"
-            raise ValueError(f"birth_loss: {name}: must be finite {rule}, got {got}")
+        check_all("birth_loss", name, values, right, f"must be finite {rule}")
     return birth_loss(logits, births, weight, gain.astype(np.float64))
 
 
 def birth_loss_backward(logits: Array, births: Array, coefficient: Array, gain: Array) -> Array:
     """birth_loss_grad, of bfloat16 too, as uint16 bit patterns."""
-    grad = birth_loss_grad(_widened(logits), _widened(births), coefficient, gain.astype(np.float64))
+    grad = birth_loss_grad(widened(logits), widened(births), coefficient, gain.astype(np.float64))
     return round_to_bfloat16(grad) if logits.dtype == np.uint16 else grad
-
-
-def _widened(values: Array) -> Array:
-    """NumPy has no bfloat16: its bit patterns come as uint16, and go on as float32."""
-    return from_bfloat16(values) if values.dtype == np.uint16 else values

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ground.values import place_of
 from ..philox import Philox, draw_checked
 from . import portfloat as pf
 from .draw import TWO_48, samples
 from .philox import Stream, philox4x32
+from .rows import whole_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,21 +83,6 @@ def matrix_of(index: I64 | None, matrices: int, sample: int) -> int:
     return 0 if matrices == 1 else sample
 
 
-def sample_rows(array: Array) -> Array:
-    """(B, elements of a sample); an array without dimensions is one sample of one element."""
-    batch = array.shape[0] if array.ndim else 1
-    return array.reshape(batch, array.size // batch if batch else 0)
-
-
-def _state_rows(op: str, argument: str, state: Array, states: int) -> I64:
-    rows = sample_rows(state)
-    wrong = ~((rows >= 0) & (rows < states))
-    if wrong.any():
-        got = f"{rows[wrong][0]}{place_of(wrong)}"
-        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{states - 1}, got {got}")
-    return rows.astype(np.int64)
-
-
 def check_rows(op: str, argument: str, rows: Array) -> None:
     """ValueError unless every row (n, S) has entries of at least 0, a sum of 1, and something to draw."""
     tolerance = TOLERANCE[rows.dtype.name]
@@ -132,7 +117,7 @@ def categorical(state: Array, probs: Array, index: I64 | None, key: Philox) -> A
     """
     op = "categorical"
     _check_index(op, index, len(probs))
-    x = _state_rows(op, "state", state, probs.shape[1])
+    x = whole_rows(op, "state", state, probs.shape[1] - 1)
 
     def draw(key: Philox) -> I64:
         v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
@@ -162,7 +147,7 @@ def build_table(probs: Array) -> tuple[I64, NDArray[np.uint16]]:
 def categorical_table(state: Array, thresholds: I64, guide: Any, index: I64 | None, key: Philox) -> Array:
     """`categorical` with the thresholds of build_table; the guide would only make the search short."""
     _check_index("categorical", index, len(thresholds))
-    x = _state_rows("categorical", "state", state, thresholds.shape[1])
+    x = whole_rows("categorical", "state", state, thresholds.shape[1] - 1)
     v = uniforms(x.shape[0], x.shape[1], key, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE)
     out = np.empty_like(x)
     for sample, row in enumerate(x):
@@ -230,7 +215,7 @@ def categorical_bridge(
     """
     op, states = "categorical_bridge", before.shape[-1]
     _check_index(op, index, len(before))
-    target = _state_rows(op, "x_t", x_t, states)
+    target = whole_rows(op, "x_t", x_t, states - 1)
     batch, size = target.shape
     p_s = [before[matrix_of(index, len(before), sample)] for sample in range(batch)]
     p_ts = [after[matrix_of(index, len(after), sample)] for sample in range(batch)]
@@ -245,7 +230,7 @@ def categorical_bridge(
             made[sample] = _draw_blocks(v[sample], to, states, partial(_predicted, rows[sample], is_logits))
         return made
 
-    source = draw_checked(key, predict) if x_0 is None else _state_rows(op, "x_0", x_0, states)
+    source = draw_checked(key, predict) if x_0 is None else whole_rows(op, "x_0", x_0, states - 1)
 
     def draw(key: Philox) -> I64:
         v = uniforms(batch, size, key, Stream.CATEGORICAL_BRIDGE, Stream.CATEGORICAL_BRIDGE_REFINE)

@@ -19,7 +19,8 @@ from .hypergeometric import MAX_BALLS, hypergeometric
 from .negative_binomial import negative_binomial
 from .normal import normal
 from .poisson import MAX_RATE, poisson
-from .portfloat import from_bfloat16, round_to_bfloat16
+from .portfloat import round_to_bfloat16
+from .rows import sample_rows, widened
 
 if TYPE_CHECKING:
     from ..philox import Philox
@@ -54,7 +55,7 @@ def normal_elements(mean: Array, std: Array, key: Philox) -> Array:
     ValueError for a mean that is not finite, and a std that is negative or not finite.
     """
     op = "normal"
-    means = _rows(from_bfloat16(mean) if mean.dtype == np.uint16 else mean).astype(np.float64)
+    means = sample_rows(widened(mean)).astype(np.float64)
     wrong = ~np.isfinite(means)
     if wrong.any():
         raise ValueError(f"{op}: mean: must be finite, got {means[wrong][0]:.17g}")
@@ -129,7 +130,7 @@ def _rounded(drawn: F64, like: Array) -> Array:
 
 def checked_counts(array: Array, op: str, argument: str, limit: int = 1 << 53) -> I64:
     """Counts as int64 (B, n). ValueError unless they are whole numbers that the dtype holds without gaps."""
-    counts = _rows(array)  # as they are: 2^53 + 1 would round to an allowed float64
+    counts = sample_rows(array)  # as they are: 2^53 + 1 would round to an allowed float64
     most = min(exact_counts(array.dtype.name), limit)
     wrong = ~((counts >= 0) & (counts <= most) & (counts == np.floor(counts)))
     if wrong.any():
@@ -139,15 +140,9 @@ def checked_counts(array: Array, op: str, argument: str, limit: int = 1 << 53) -
     return counts.astype(np.int64)
 
 
-def _rows(array: Array) -> Array:
-    """(samples, elements of one)."""
-    samples = array.shape[0] if array.ndim else 1
-    return array.reshape(samples, array.size // samples if samples else 0)
-
-
 def checked_floats(array: Array, op: str, argument: str, rule: str, most: float, least: float = 0.0) -> F64:
     """Numbers as float64 (B, n). uint16 stands for bfloat16 bit patterns. ValueError unless least <= number <= most."""
-    values = _rows(from_bfloat16(array) if array.dtype == np.uint16 else array).astype(np.float64)
+    values = sample_rows(widened(array)).astype(np.float64)
     wrong = ~((values >= least) & (values <= most))
     if wrong.any():
         got = f"{values[wrong][0]:.17g}{place_of(wrong.reshape(array.shape))}"

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ground.values import place_of
 from . import portfloat as pf
 from .birth_loss import sum_sample
-from .portfloat import from_bfloat16, round_to_bfloat16
+from .rows import check_all, rounded_as, sample_rows, widened
 
 if TYPE_CHECKING:
     from .dtypes import F32, F64, Array
@@ -37,7 +36,7 @@ def energy_loss(x_t: Array, logits: Array, births: Array, weight: F64, offset: F
     norms: |y_s - N| for s = 0..S-1, then |y_s - y_r| for (s, r) = (0, 1), (0, 2), .., (S - 2, S - 1).
     A sample whose squares or their sum exceed float32 has an infinite norm.
     """
-    logits, births = _widened(logits), _widened(births)
+    logits, births = widened(logits), widened(births)
     _check(x_t, logits, births, max_count)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         draws, _, n = _draws(x_t, logits, births, offset, max_count)
@@ -67,7 +66,7 @@ def energy_loss_backward(
     s != r holds every unordered pair twice, and its half once.
     """
     made = logits
-    logits, births = _widened(logits), _widened(births)
+    logits, births = widened(logits), widened(births)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         draws, slopes, n = _draws(x_t, logits, births, offset, max_count)
         count, grads = len(draws), []
@@ -78,22 +77,21 @@ def energy_loss_backward(
                     norm = norms[:, _between(count, min(s, r), max(s, r))]
                     pull = pull - _factor(coefficient, norm, count * (count - 1)) * (draws[s] - draws[r])
             grads.append(pull * slopes[s])
-        grad = np.stack(grads).reshape(logits.shape)
-        return round_to_bfloat16(grad) if made.dtype == np.uint16 else grad.astype(made.dtype)
+        return rounded_as(np.stack(grads).reshape(logits.shape), made)
 
 
 def _draws(x_t: Array, logits: Array, births: Array, offset: F32, max_count: int) -> tuple[list[F32], list[F32], F32]:
     """(y of each draw, its derivative by the logit, births), each float32 (samples, elements)."""
-    room = (max_count - _rows(x_t).astype(np.int64)).astype(np.float32)
+    room = (max_count - sample_rows(x_t).astype(np.int64)).astype(np.float32)
     draws, slopes = [], []
     for logit in logits:
-        x = _rows(logit).astype(np.float32)
+        x = sample_rows(logit).astype(np.float32)
         z = (x + x) + offset.astype(np.float32)[:, None]
         e = pf.exp_minus_abs(z)
         inverse = _F(1) / (_F(1) + e)
         draws.append(room * np.where(z < 0, e * inverse, inverse))
         slopes.append((room + room) * ((e * inverse) * inverse))
-    return draws, slopes, _rows(births).astype(np.float32)
+    return draws, slopes, sample_rows(births).astype(np.float32)
 
 
 def _factor(coefficient: F64, norm: F64, times: int) -> F32:
@@ -116,14 +114,4 @@ def _check(x_t: Array, logits: Array, births: Array, max_count: int) -> None:
             ("births", births, born, "must be finite and at least 0"),
         )
     for name, values, right, rule in rules:
-        if not right.all():
-            raise ValueError(f"{_OP}: {name}: {rule}, got {float(values[~right][0]):.17g}{place_of(~right)}")
-
-
-def _rows(array: Array) -> Array:
-    return array.reshape(len(array), array.size // len(array) if len(array) else 0)
-
-
-def _widened(values: Array) -> Array:
-    """NumPy has no bfloat16: its bit patterns come as uint16, and go on as float32."""
-    return from_bfloat16(values) if values.dtype == np.uint16 else values
+        check_all(_OP, name, values, right, rule)

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..ground.values import place_of
 from . import bayes_births, negative_binomial_law, states
 from . import portfloat as pf
 from .birth_loss import sum_sample
-from .portfloat import from_bfloat16, round_to_bfloat16
+from .rows import check_all, rounded_as, sample_rows, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,11 +39,11 @@ class _BetaBinomial(NamedTuple):
 
     @staticmethod
     def of(head: Sequence[Array], offset: F32) -> _BetaBinomial:
-        z = _rows(head[0]).astype(np.float64) + offset.astype(np.float64)[:, None]
+        z = sample_rows(head[0]).astype(np.float64) + offset.astype(np.float64)[:, None]
         e = pf.exp(-np.abs(z))
         inverse = 1.0 / (1.0 + e)
         small = e * inverse
-        wide = _rows(head[1]).astype(np.float64) + 1.0
+        wide = sample_rows(head[1]).astype(np.float64) + 1.0
         log_c = np.where(wide < _LEAST_LOG, _LEAST_LOG, np.where(wide > _MOST_LOG, _MOST_LOG, wide))
         mean, rest = np.where(z < 0.0, small, inverse), np.where(z < 0.0, inverse, small)
         return _BetaBinomial(z, e, mean, rest, log_c, pf.exp(log_c), log_c == wide)
@@ -119,7 +118,7 @@ def posterior_loss(
     x_t's shape, or with a last axis of states, float16, float32 or float64 (rounded to float32), uint16 as the
     bits of bfloat16. births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
     """
-    arrays, births = head_arrays(*head), _widened(births)
+    arrays, births = head_arrays(*head), widened(births)
     _check(x_t, arrays, births, max_count)
     with np.errstate(over="ignore", under="ignore"):
         room, n = _counts(x_t, births, max_count)
@@ -137,55 +136,39 @@ def posterior_loss_backward(
     float32, as the derivative is.
     """
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        room, n = _counts(x_t, _widened(births), max_count)
+        room, n = _counts(x_t, widened(births), max_count)
         slopes = SLOPES[family](head_arrays(*head), offset, room, n, max_count)
         factor = coefficient.astype(np.float32)[:, None]
         grads = [factor * slope.astype(np.float32) for slope in slopes]
         made = [
-            _as(grad.reshape(each.shape), each) for grad, each in zip(grads, head, strict=False) if each is not None
+            rounded_as(grad.reshape(each.shape), each)
+            for grad, each in zip(grads, head, strict=False)
+            if each is not None
         ]
         return *made, *[None] * (len(head) - len(made))
-
-
-def _as(grad: F32, array: Array) -> Array:
-    return round_to_bfloat16(grad) if array.dtype == np.uint16 else grad.astype(array.dtype)
 
 
 def head_arrays(*arrays: Array | None) -> list[F32]:
     """The arrays of a head in float32."""
     with np.errstate(over="ignore"):
-        return [_widened(each).astype(np.float32) for each in arrays if each is not None]
+        return [widened(each).astype(np.float32) for each in arrays if each is not None]
 
 
 def _counts(x_t: Array, births: Array, max_count: int) -> tuple[F64, F64]:
     """(max_count - x_t, births), float64 (samples, elements)"""
-    return float(max_count) - _rows(x_t).astype(np.float64), _rows(births).astype(np.float64)
+    return float(max_count) - sample_rows(x_t).astype(np.float64), sample_rows(births).astype(np.float64)
 
 
 def _check(x_t: Array, head: list[F32], births: Array, max_count: int) -> None:
     wide, room = births.astype(np.float64), float(max_count) - x_t.astype(np.float64)
     with np.errstate(invalid="ignore"):
         born = (wide >= 0.0) & (wide <= room) & (wide == np.floor(wide))
-    _check_all(_OP, "x_t", x_t, (x_t >= 0) & (x_t <= max_count), f"must be whole numbers in 0..{max_count}")
+    check_all(_OP, "x_t", x_t, (x_t >= 0) & (x_t <= max_count), f"must be whole numbers in 0..{max_count}")
     check_head(_OP, head)
-    _check_all(_OP, "births", births, born, "must be whole numbers in 0..max_count - x_t")
+    check_all(_OP, "births", births, born, "must be whole numbers in 0..max_count - x_t")
 
 
 def check_head(op: str, head: list[F32]) -> None:
     """ValueError unless all is finite."""
     for at, each in enumerate(head):
-        _check_all(op, f"head[{at}]", each, np.isfinite(each), "must be finite in float32")
-
-
-def _check_all(op: str, name: str, values: Array, right: Bools, rule: str) -> None:
-    if not right.all():
-        raise ValueError(f"{op}: {name}: {rule}, got {float(values[~right][0]):.17g}{place_of(~right)}")
-
-
-def _rows(array: Array) -> Array:
-    return array.reshape(len(array), array.size // len(array) if len(array) else 0)
-
-
-def _widened(values: Array) -> Array:
-    """NumPy has no bfloat16: its bit patterns come as uint16, and go on as float32."""
-    return from_bfloat16(values) if values.dtype == np.uint16 else values
+        check_all(op, f"head[{at}]", each, np.isfinite(each), "must be finite in float32")

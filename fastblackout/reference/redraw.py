@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ground.values import place_of
 from . import portfloat as pf
-from .categorical import SMALLEST_TOTAL, sample_rows
+from .categorical import SMALLEST_TOTAL
 from .draw import TWO_48, samples
 from .philox import Stream, philox4x32
+from .rows import sample_rows, whole_rows
 
 if TYPE_CHECKING:
     from ..philox import Philox
@@ -142,11 +142,11 @@ def redraw(
     of, -1 for the uniform law; another law has thresholds, (states,), and with x_t inverse, 1 / r(x_t) of each element.
     Returns x_0's shape and dtype. ValueError where no way leads from x_0 to x_t.
     """
-    start, times = _states("x_0", x_0, states), sample_rows(before)
+    start, times = whole_rows("redraw", "x_0", x_0, states - 1), sample_rows(before)
     if x_t is None or after is None:
         end, keep, other = start, forward_threshold(times), 0
     else:
-        end, own = _states("x_t", x_t, states), None if inverse is None else sample_rows(inverse)
+        end, own = whole_rows("redraw", "x_t", x_t, states - 1), None if inverse is None else sample_rows(inverse)
         keep, other = thresholds_at(np, (start, end), chances(times), chances(sample_rows(after)), own, states, mask)
         if (keep < 0).any():
             raise ValueError(
@@ -157,12 +157,3 @@ def redraw(
     v, drawn = wide(*made[:2]), fresh_states(np, made[2], made[3], thresholds, states, mask)
     chosen = np.where(v < keep, start, np.where(v < other, end, drawn))
     return chosen.astype(x_0.dtype).reshape(x_0.shape)
-
-
-def _states(argument: str, x: Array, states: int) -> I64:
-    rows = sample_rows(x)
-    wrong = ~((rows >= 0) & (rows < states))
-    if wrong.any():
-        got = f"{rows[wrong][0]}{place_of(wrong)}"
-        raise ValueError(f"redraw: {argument}: must be whole numbers in 0..{states - 1}, got {got}")
-    return rows.astype(np.int64)

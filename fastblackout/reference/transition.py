@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ground.values import place_of
 from . import portfloat as pf
-from .categorical import sample_rows
+from .rows import whole_rows
 
 if TYPE_CHECKING:
     from .dtypes import F64, Array
@@ -99,12 +98,7 @@ def binomial_log_pmf(x: F64, n: F64, p: F64, q: F64) -> F64:
 
 
 def _count_rows(op: str, argument: str, values: Array) -> F64:
-    rows = sample_rows(values)
-    wrong = ~((rows >= 0) & (rows <= MAX_COUNT))
-    if wrong.any():
-        got = f"{rows[wrong][0]}{place_of(wrong)}"
-        raise ValueError(f"{op}: {argument}: must be whole numbers in 0..{MAX_COUNT}, got {got}")
-    return rows.astype(np.float64)
+    return whole_rows(op, argument, values, MAX_COUNT).astype(np.float64)
 
 
 def thin_log_prob(x_t: Array, x_0: Array, p: F64, q: F64) -> F64:
