@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..ops import beta_binomial, beta_binomial_log_prob
-from .keyed import Keyed, floats, whole
+from .keyed import ByParameters, floats, whole
 
 
-class BetaBinomial(Keyed):
+class BetaBinomial(ByParameters):
     """Binomial(n, f), f ~ Beta(a, b): BetaBinomial(concentration1, concentration0, total_count), as Pyro has it.
 
         Pr(k) = C(n, k) B(k + a, n - k + b) / B(a, b)
@@ -40,15 +40,6 @@ class BetaBinomial(Keyed):
         self.concentration1, self.concentration0, self.total_count = torch.broadcast_tensors(*given)
         super().__init__(self.concentration1.shape, validate_args=validate_args)
         self.total_count = whole(self.total_count, self.concentration1)  # once it was checked
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> BetaBinomial:
-        """The distribution with its parameters expanded to batch_shape."""
-        new = self._get_checked_instance(BetaBinomial, _instance)
-        for name in self.arg_constraints:
-            setattr(new, name, getattr(self, name).expand(batch_shape))
-        super(BetaBinomial, new).__init__(torch.Size(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..ops import hypergeometric, hypergeometric_log_prob
-from .keyed import Keyed
+from .keyed import ByParameters
 
 
-class Hypergeometric(Keyed):
+class Hypergeometric(ByParameters):
     """Good balls among `draws` of good + bad ones, none put back: Hypergeometric(good, bad, draws).
 
         Pr(k) = C(good, k) C(bad, draws - k) / C(good + bad, draws)
@@ -37,15 +37,6 @@ class Hypergeometric(Keyed):
             setattr(self, name, value.long() if value.is_floating_point() else value)  # once they were checked
         if self._validate_args and (self.draws > self.good.long() + self.bad).any():
             raise ValueError("Hypergeometric: draws: must be at most good + bad, got more")
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Hypergeometric:
-        """The distribution with its parameters expanded to batch_shape."""
-        new = self._get_checked_instance(Hypergeometric, _instance)
-        for name in self.arg_constraints:
-            setattr(new, name, getattr(self, name).expand(batch_shape))
-        super(Hypergeometric, new).__init__(torch.Size(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:

@@ -36,6 +36,19 @@ class Keyed(Distribution):
         raise NotImplementedError
 
 
+class ByParameters(Keyed):
+    """One that torch does not have, of the parameters that `arg_constraints` names."""
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """The distribution with its parameters expanded to batch_shape."""
+        new = self._get_checked_instance(type(self), _instance)
+        for name in self.arg_constraints:
+            setattr(new, name, getattr(self, name).expand(batch_shape))
+        Distribution.__init__(new, torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+
 class ByProbability(Keyed):
     """One whose parameter is probs or logits: draws go by the one that was given, never by what torch made of it."""
 
