@@ -1,38 +1,25 @@
 """Binarized MNIST: 60,000 images of 1x32x32, counts 0 and 1, resized and thresholded at a half.
 
 Sources: [paper] Santos et al. 2023, arXiv 2305.11089. [code] the authors' program, lanl/Blackout-Diffusion,
-blackout-binarizedMNIST-train-by-instantaneous.ipynb and loadDataPipeline.py. [score_sde] the configuration it takes,
-configs/vp/cifar10_ncsnpp_continuous of yang-song/score_sde_pytorch. [here] our choice.
+blackout-binarizedMNIST-train-by-instantaneous.ipynb and loadDataPipeline.py. [score_sde] the configuration it takes
+(recipe.py). [here] our choice.
 """
 
-from .recipe import Recipe, time_on_h100
+from .recipe import AUTHORS, Recipe, time_on_h100
 
 GIGAFLOP = 65.2  # an image, forward and backward, of the paper's network
 
-# What differs from the authors' program even so is said in cifar10.py. Nearest rounding never gives birth where fewer
-# than half a particle is expected, which for counts of 0 and 1 loses most of the image: draw with the default too.
+# Nearest rounding never gives birth where fewer than half a particle is expected, which for counts of 0 and 1 loses
+# most of the image: draw with the default too.
 PAPER = Recipe(
     about="the paper's setting, by the authors' program",
-    options={
+    options=AUTHORS
+    | {
         "network": "mnist",  # [score_sde] NCSN++ with one channel, 62,686,337 parameters
-        "dropout": 0.1,  # [score_sde]
-        "head": "mean",  # [paper]
-        "parametrization": "paper",  # [code] softplus of the output
-        "input": "reference",  # [code] x_t - p_t / 2, not scaled
-        "schedule": "logit",  # [paper]
-        "schedule_steps": 1000,  # [code] T
         "t_end": 10.0,  # [code] tEnd
         "weight": "instantaneous",  # [code] p_k (t_k - t_{k-1})
-        "times": "uniform",  # [code]
-        "learning_rate": 2e-4,  # [score_sde] Adam
-        "warmup": 0,  # [code]
-        "clip": 1e30,  # [code] none
-        "decay": False,  # [code]
-        "ema": 0.9999,  # [score_sde]
         "batch": 256,  # [code]
         "flip": False,  # [code] random_flip
-        # [score_sde] n_iters, the most that the program takes; how many the paper's network saw is not known here.
-        "steps": 1_300_001,
     },
     sample="--compat lanl-2023",  # [code]
     time=time_on_h100(GIGAFLOP, 1_300_001, 256),
