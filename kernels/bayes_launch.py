@@ -187,12 +187,11 @@ def bayes_loss_backward(
 
 
 def bayes_step(
-    x_t: Tensor, head: list[Any], p: Tensor, q: Tensor, offset: Tensor, key: Tensor, max_count: int, center: Tensor,
-    scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, flag: Tensor,
-) -> None:  # fmt: skip
+    x_t: Tensor, head: list[Any], made: list[Any], numbers: tuple[Tensor, ...], max_count: int, flag: Tensor
+) -> None:
+    """made: x_s and model_input. numbers: p, q, offset, center, scale and key."""
     arrays, components = _by_component(head)
-    given = [x_t, *arrays, x_s, model_input]
+    given = [x_t, *arrays, *made]
     grid, sizes, options = per_element("posterior_step", given, BOUNDED=bounded(x_t, max_count), COMPONENTS=components)
-    numbers = p.contiguous(), q.contiguous(), offset, center, scale
     with on(x_t):
-        bayes_step_kernel[grid](*given, *numbers, key, flag, *sizes, max_count, **options)
+        bayes_step_kernel[grid](*given, *numbers, flag, *sizes, max_count, **options)

@@ -46,7 +46,8 @@ def bridge_kernel(
     for _ in range(PARTS):
         valid = lane < (elements - first)
         x, bad = load_counts(place(x_t, row, first, lane, elements, layout, 0, 4, DIMS), valid, max_count, BOUNDED)
-        y, bits = expected_births(logits, births, gain, row, first, lane, elements, layout, valid, DIMS)
+        at = place(logits if births is None else births, row, first, lane, elements, layout, 1, 4, DIMS)
+        y, bits = expected_births(at, gain, valid, births is not None)
         bits |= tl.where(bad & valid, 1, 0)
         x = x.to(tl.int64) if WIDE else x.to(tl.int32)
         n = round_births(y, max_count - x, first, seed, counter, _ROUNDING, STOCHASTIC, BLOCK)

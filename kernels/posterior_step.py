@@ -75,14 +75,14 @@ def posterior_step(x_t: Tensor, family: int, *others: Any) -> None:
     *head, p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
     if x_t.numel() == 0:
         return
+    numbers, made = (p.contiguous(), q.contiguous(), offset, center, scale, key), [x_s, model_input]
     if family == BAYES:
-        bayes_step(x_t, head, *others[len(head) :])
+        bayes_step(x_t, head, made, numbers, max_count, flag)
         return
     if family in STATES:
-        states_step(x_t, family, head[0], *others[len(head) :])
+        states_step(x_t, family, head[0], made, numbers, max_count, flag)
         return
-    arrays = [x_t, *head[:2], x_s, model_input]
+    arrays = [x_t, *head[:2], *made]
     grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count), LAW=family)
-    numbers = p.contiguous(), q.contiguous(), offset, center, scale
     with on(x_t):
-        posterior_step_kernel[grid](*arrays, *numbers, key, flag, *sizes, max_count, **options)
+        posterior_step_kernel[grid](*arrays, *numbers, flag, *sizes, max_count, **options)

@@ -7,6 +7,8 @@ holds them. The loss is of three launches, as that of bayes_launch.py; a first o
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -209,11 +211,11 @@ def states_loss_backward(
 
 
 def states_step(
-    x_t: Tensor, family: int, head: Tensor, p: Tensor, q: Tensor, offset: Tensor, key: Tensor, max_count: int,
-    center: Tensor, scale: Tensor, x_s: Tensor | None, model_input: Tensor | None, flag: Tensor,
-) -> None:  # fmt: skip
-    arrays, known = [x_t, head[..., 0], x_s, model_input], family == STATES[1]
+    x_t: Tensor, family: int, head: Tensor, made: list[Any], numbers: tuple[Tensor, ...], max_count: int, flag: Tensor
+) -> None:
+    """made, numbers: as of bayes_step."""
+    arrays, known = [x_t, head[..., 0], *made], family == STATES[1]
     grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count), KNOWN=known)
     with on(x_t):
-        numbers = p.contiguous(), q.contiguous(), offset, center, scale, key, _table(x_t, known, max_count)
-        states_step_kernel[grid](*arrays, *numbers, head.stride(-1), flag, *sizes, max_count, **options)
+        table = _table(x_t, known, max_count)
+        states_step_kernel[grid](*arrays, *numbers, table, head.stride(-1), flag, *sizes, max_count, **options)

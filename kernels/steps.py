@@ -38,16 +38,15 @@ def store_step(
 
 
 @triton.jit
-def expected_births(logits, births, gain, row, first, lane, elements, layout, valid, DIMS: tl.constexpr):
-    """(y, bits): float32 y = gain softplus(logit), or the births where they are given, of column 1 of 4.
+def expected_births(at, gain, valid, GIVEN: tl.constexpr):
+    """(y, bits): float32 y = gain softplus(logit), or births as given (GIVEN). at: where they are.
 
     bits: 2 for logits, 4 for births that are not finite (or negative births). NaN comes out as 0.
     """
-    if births is not None:
-        y = tl.load(place(births, row, first, lane, elements, layout, 1, 4, DIMS), mask=valid, other=0).to(tl.float32)
+    if GIVEN:
+        y = tl.load(at, mask=valid, other=0).to(tl.float32)
         bits = tl.where((y >= 0.0) & (y <= 3.4028234663852886e38), 0, 4)
     else:
-        at = place(logits, row, first, lane, elements, layout, 1, 4, DIMS)
         x = tl.load(at, mask=valid, other=0.0).to(tl.float32)
         bits = tl.where(x - x == 0.0, 0, 2)
         y = gain * softplus(x)

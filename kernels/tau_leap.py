@@ -32,7 +32,8 @@ def tau_leap_kernel(
     gain, center, scale = tl.load(gain + row), tl.load(center + row), tl.load(scale + row)
     if first == 0:
         check_sample(flag, key, row, gain, center, scale)
-    y, bits = expected_births(logits, births, gain, row, first, lane, elements, layout, valid, DIMS)
+    at = place(logits if births is None else births, row, first, lane, elements, layout, 1, 4, DIMS)
+    y, bits = expected_births(at, gain, valid, births is not None)
     leap = tl.load(factor + row)
     wrong = ((leap >= 0.0) & (leap < float("inf"))) == 0
     report(flag, bits | tl.where(bad & valid, 1, 0) | tl.where(wrong & valid, 8, 0))
