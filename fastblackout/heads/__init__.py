@@ -30,7 +30,7 @@ class Listed(NamedTuple):
 _OF_LAW = {"weight": "uniform", "schedule": "cosine"}
 HEADS = {
     "mean": Listed(".mean:Mean", owns=("parametrization",)),
-    # The schedule was chosen by measurements, which docs/training.md has. An energy score bounds no likelihood.
+    # The schedule was chosen by measurements, which docs/heads.md has. An energy score bounds no likelihood.
     "implicit": Listed(
         ".implicit:Implicit", {"weight": "energy", "schedule": "cosine"}, ("noise_channels", "draws"),
         weights=("energy", "uniform"),

@@ -45,7 +45,7 @@ class BlackoutModel(nn.Module):
         max_count: largest count, at least 1, and at most what the head can take.
         data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
         head: what the outputs say of the births: one of `fastblackout.heads.HEADS`, each described by its class there,
-            which is here as attribute `head_object`, and in docs/training.md.
+            which is here as attribute `head_object`, and in docs/heads.md.
         noise_channels: at least 1 for head "implicit", 0 for the others.
 
     The attribute `tuned`, at first {}, says how the model is best sampled in few steps, by their number: it is what

@@ -277,7 +277,7 @@ class Schedule:
             "index": evenly spaced, halves rounded up.
             "early": at the index whose p is nearest to cos^2(pi u^g / 2), g = 1 / log2(max_count + 1): most steps lie
                 where few particles are alive and the image is still open, a measured choice that makes few steps do
-                (see docs/training.md). It needs the max_count of the model.
+                (see docs/sampling.md). It needs the max_count of the model.
             A list of time indices, which decrease from self.steps to 0; or of survival probabilities, which increase
                 from 0 to 1, and stand for the indices whose p is nearest. `steps` may then be left out.
         Where neighbours would coincide they move apart.

@@ -73,9 +73,9 @@ def test_other_weights_are_refused(tmp_path, monkeypatch):
 
 
 def test_the_floors_are_of_these_weights():
-    """What docs/training.md says of the classifiers, and of real images in their features."""
+    """What docs/evaluation.md says of the classifiers, and of real images in their features."""
     floors = json.loads((classifier.FOLDER / "floors.json").read_text())
-    text = (ROOT / "docs/training.md").read_text()
+    text = (ROOT / "docs/evaluation.md").read_text()
     for name, aim in (("mnist", 0.992), ("fashion-mnist", 0.92)):
         assert floors[name]["sha256"] == classifier.HASHES[name]
         assert floors[name]["test_accuracy"] >= aim

@@ -25,7 +25,7 @@ PAPER = Recipe(
     time=time_on_h100(GIGAFLOP, 1_300_001, 100),
 )
 
-# That of CIFAR-10; not trained on CelebA yet.
+# The options of CIFAR-10, chosen by what was measured on smaller data (docs/results.md); not trained on CelebA yet.
 BEST = Recipe(
     about="our choice by results on smaller data; not measured on CelebA",
     options=cifar10.BEST.options

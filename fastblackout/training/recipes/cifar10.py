@@ -24,7 +24,7 @@ PAPER = Recipe(
     time=time_on_h100(GIGAFLOP, 1_300_001, 256),
 )
 
-# Chosen by what was measured on digits, MNIST and Fashion-MNIST (docs/training.md); not trained on CIFAR-10 yet.
+# Chosen by what was measured on digits, MNIST and Fashion-MNIST (docs/results.md); not trained on CIFAR-10 yet.
 BEST = Recipe(
     about="our choice by results on smaller data; not measured on CIFAR-10",
     options={
