@@ -15,7 +15,7 @@ def test_a_case_draws_what_it_always_has(backend, case):
 
 
 def test_every_hash_has_its_case():
-    assert list(KNOWN["sha256"]) == list(known_cases.CASES)
+    assert KNOWN["sha256"].keys() == known_cases.CASES.keys()
 
 
 def test_the_version_is_one_everywhere():

@@ -20,43 +20,6 @@ from support.known_answers import PHILOX, words_of
 from support.op_table import OPS, PLAIN
 from support.product import arguments, kernels_of, launch, moved, poison, public, same
 
-# What a wrong value sets off: (argument, value, how the rule begins).
-WRONG: dict[str, tuple[tuple[str, float, str], ...]] = {
-    "thin": (("x", 200, "counts"), ("p", 1.5, "probability"), ("q", 0.3, "probability"), ("center", math.nan, "gain")),
-    "bridge_step": (("logits", math.nan, "logits"), ("p", 0.3, "probability"), ("gain", -1.0, "gain")),
-    "tau_leap_step": (("logits", math.inf, "logits"), ("x", -1, "counts"), ("scale", math.inf, "gain")),
-    "birth_loss": (("logits", math.nan, "logits"), ("weight", math.nan, "gain"), ("gain", 0.0, "gain")),
-    "energy_loss": (("x", 200, "counts"), ("logits", math.nan, "logits"), ("offset", math.inf, "gain")),
-    "posterior_loss": (
-        ("x", 200, "counts"),
-        ("head_1", math.nan, "logits"),
-        ("births", 200, "births"),
-        ("offset", math.inf, "gain"),
-    ),
-    "posterior_step": (
-        ("x", 200, "counts"),
-        ("head_0", math.nan, "logits"),
-        ("head_1", math.inf, "logits"),
-        ("p", 0.3, "probability"),
-        ("offset", math.nan, "gain"),
-        ("scale", math.inf, "gain"),
-    ),
-    "binomial": (("x", -1, "counts"), ("prob", 1.5, "probability")),
-    "poisson": (("rate", math.nan, "probability"),),
-    "normal": (("mean", math.nan, "gain"), ("std", -1.0, "gain"), ("std", math.inf, "gain")),
-    "gamma": (("shapes", math.nan, "gain"), ("shapes", 0.0, "gain"), ("widths", -1.0, "gain")),
-    "beta": (("shapes", -1.0, "gain"), ("others", math.inf, "gain")),
-    "beta_binomial": (("x", -1, "counts"), ("shapes", 0.0, "gain"), ("others", math.nan, "gain")),
-    "negative_binomial": (("shapes", math.inf, "gain"), ("rate", math.nan, "probability")),
-    "hypergeometric": (("x", -1, "counts"), ("bad", -1, "counts"), ("draws", 10**6, "counts")),
-    "bessel": (("x", -1, "counts"), ("argument", math.nan, "probability")),
-    "categorical": (("x", 200, "counts"), ("probs", math.nan, "probability")),
-    "categorical_bridge": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
-    "transition_rows": (("p", 1.5, "probability"), ("q", 0.3, "probability")),
-    "thin_log_prob": (("x", -1, "counts"), ("p", math.nan, "probability")),
-    "bridge_log_prob": (("b", -1, "counts"),),
-}
-
 
 def captured(
     step: Callable[[], dict[str, Tensor]], device: torch.device, warm: bool = True
@@ -141,7 +104,9 @@ def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, .
     with fb.check_values():
         public(op, good, rng, backend)
     key = rng.tensor(device)
-    cases = [(good | {name: changed(good[name], value)}, key, f"{name} = {value}", r) for name, value, r in WRONG[op]]
+    cases = [
+        (good | {name: changed(good[name], value)}, key, f"{name} = {value}", r) for name, value, r in OPS[op].wrong
+    ]
     if draws_by_key(op):
         cases.append((good, changed(key, 2**32), "the key's call", "gain"))
     for bad, its_key, what, rule in cases:

@@ -1,10 +1,10 @@
 """Fixed cases of everything that draws, and hashes of what they drew when their stream version was made.
 
-known_answers.json holds the hashes: SHA-256 of the bytes of all outputs in their order, little-endian, C order. Inputs
-are made of a linear congruence by + - * and comparisons alone, so that no version of any library changes them.
+known_answers.json holds the hashes: SHA-256 of the bytes of all outputs in their order, little-endian, C order.
 
-A new op, or a new law of one, gets a case in CASES. Run in tests/, `python -m support.known_cases` adds the hashes that
-are missing, as the reference draws them; it never changes one that is there.
+A new draw has its cases in its module of support.draws; another new op, or a new law of one, has them here. Run in
+tests/, `python -m support.known_cases` adds the hashes that are missing, as the reference draws them; it never changes
+one that is there.
 """
 
 from __future__ import annotations
@@ -20,36 +20,11 @@ import numpy as np
 import fastblackout as fb
 from fastblackout.atomic_files import atomic_write
 from fastblackout.data.order import flip_rows, permutation
+from support.draws import DRAWS
+from support.known_values import KEY, SHAPE, between, shapes, spread, units, whole
 
 FILE = Path(__file__).with_name("known_answers.json")
-KEY = fb.Philox(seed=0x9E3779B97F4A7C15, first_sample=5, call=7)
-SHAPE = (4, 37)
 P = np.array([0.3, 0.75, 1e-6, 1.0])  # of samples
-
-
-def units(shape: tuple[int, ...], start: int) -> Any:
-    """Float64 numbers in [0, 1), other ones for another start."""
-    x, made = start, []
-    for _ in range(int(np.prod(shape))):
-        x = (x * 6364136223846793005 + 1442695040888963407) % 2**64
-        made.append((x >> 11) * 2.0**-53)
-    return np.array(made).reshape(shape)
-
-
-def whole(most: int, start: int, dtype: str = "int64", shape: tuple[int, ...] = SHAPE) -> Any:
-    """Numbers in 0..most, of which some are 0 and some are the most."""
-    made = np.floor(units(shape, start) * (most + 1)).astype(dtype)
-    made.reshape(-1)[::7], made.reshape(-1)[3::11] = 0, most
-    return made
-
-
-def between(low: float, high: float, start: int, dtype: str = "float64", shape: tuple[int, ...] = SHAPE) -> Any:
-    return (low + (high - low) * units(shape, start)).astype(dtype)
-
-
-def spread(start: int, *values: float) -> Any:
-    """One of `values` for each element, in the order of a congruence."""
-    return np.array(values)[np.floor(units(SHAPE, start) * len(values)).astype(int)]
 
 
 def rows(start: int, states: int = 9, shape: tuple[int, ...] = ()) -> Any:
@@ -107,10 +82,6 @@ def _times(draw: str, **times: Any) -> Any:
     return getattr(fb.Schedule.linear(steps=1000), draw)(37, rng=KEY, global_batch=100, like=np.zeros(1), **times)
 
 
-def _shapes(start: int) -> Any:
-    return spread(start, 1e-9, 0.2, 0.99, 1.0, 3.5, 1e4)
-
-
 CASES: dict[str, Callable[[], Any]] = {
     "thin": lambda: _thin(255),
     "thin of counts above 255": lambda: _thin(2000),
@@ -122,21 +93,9 @@ CASES: dict[str, Callable[[], Any]] = {
     "bridge_step of births": lambda: _bridge(255, births=between(0, 80, 3)),
     "tau_leap_step": lambda: _leap(births=spread(3, 0.0, 0.3, 8.0, 400.0, 3e7)),
     "tau_leap_step of logits": lambda: _leap(logits=between(-9, 90, 3, "float32")),
-    "binomial": lambda: fb.binomial(whole(300, 6), spread(7, 0.0, 1e-3, 0.3, 0.5, 0.97, 1.0), rng=KEY),
-    "binomial of large counts": lambda: fb.binomial(whole(2**53 - 1, 6), spread(7, 1e-15, 0.3, 0.97), rng=KEY),
-    "binomial of pairs": lambda: fb.binomial(whole(300, 6), fb.Prob(1.0 - 2.0**-40, 2.0**-40), rng=KEY),
-    "binomial, float32": lambda: fb.binomial(whole(300, 6), between(0, 1, 7, "float32"), rng=KEY),
-    "poisson": lambda: fb.poisson(spread(8, 0.0, 1e-3, 3.0, 9.99, 10.0, 14.0, 31.0, 1e3, 2.0**52), rng=KEY),
-    "normal": lambda: fb.normal(between(-1, 1, 10), spread(11, 0.0, 1.0, 1e3), rng=KEY),
-    "normal, float32": lambda: fb.normal(between(-1, 1, 10, "float32"), 2.0, rng=KEY),
-    "gamma": lambda: fb.gamma(_shapes(12), spread(13, 0.0, 1.0, 1e3), rng=KEY),
-    "beta": lambda: fb.beta(_shapes(14), _shapes(15), rng=KEY),
-    "beta_binomial": lambda: fb.beta_binomial(whole(500, 16), _shapes(14), _shapes(15), rng=KEY),
-    "negative_binomial": lambda: fb.negative_binomial(_shapes(17), spread(18, 0.0, 2.0, 1e3), rng=KEY),
-    "bessel": lambda: fb.bessel(whole(40, 19), spread(18, 0.0, 3.0, 1e3), rng=KEY),
-    "hypergeometric": lambda: fb.hypergeometric(whole(40, 19), whole(900, 18) + 20, whole(20, 17), rng=KEY),
+    **{name: call for draw in DRAWS.values() for name, call in draw.CASES.items()},
     "split": lambda: fb.split(whole(900, 18), (0.5, 0.125, 0.375), rng=KEY),
-    "split, overdispersion": lambda: fb.split(whole(900, 18), 3, overdispersion=_shapes(12), rng=KEY),
+    "split, overdispersion": lambda: fb.split(whole(900, 18), 3, overdispersion=shapes(12), rng=KEY),
     "multinomial": lambda: fb.multinomial(whole(900, 18), units((*SHAPE, 5), 19), rng=KEY),
     "skellam": lambda: fb.skellam(spread(8, 0.0, 3.0, 1e3), spread(9, 0.0, 14.0, 1e5), rng=KEY),
     "categorical": lambda: _categorical(lambda probs: probs),

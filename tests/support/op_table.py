@@ -1,11 +1,13 @@
 """The table of ops for product.py: an op's own factors, its arguments for a case, and how it is called.
 
-A new op: its factors beyond COMMON (or in place of it), a function from a Maker to dense CPU tensors and numbers, and
-two calls: the public function, and its kernel in fastblackout.backends.
+A new element-wise draw is a module in support.draws. Another new op is a row here: its factors beyond COMMON (or in
+place of it), a function from a Maker to dense CPU tensors and numbers, two calls, the public function and its kernel in
+fastblackout.backends, and wrong values.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +15,8 @@ import torch
 from torch import Tensor
 
 import fastblackout as fb
-from support import op_posterior, op_shapes, op_states
+from fastblackout.call.declared import DECLARED
+from support import draws, op_posterior, op_states
 from support.helpers import KEYS
 from support.maker import Maker
 
@@ -27,9 +30,8 @@ COMMON: dict[str, Sequence[Any]] = {"shape": SHAPES, "layout": LAYOUTS, "counts"
 NO_KEY: dict[str, Sequence[Any]] = {"key": KEYS[:1]}  # of the ops that draw nothing
 PLAIN = {"layout": "contiguous", "counts": "int32", "floats": "float32", "key": fb.Philox(1), "max_count": 100}
 LOGITS = (-6e4, -1e4, -87.5, -86.5, 0.0, 20.0, 300.0, 6e4)
-# What lies in the case's layout; the rest is one a sample.
-IMAGES = ("x", "logits", "births", "prob", "prob_q", "rate", "mean", "std", "a", "b", "x_0")
-IMAGES += op_posterior.HEADS + op_shapes.IMAGES
+# What lies in the case's layout, of a draw everything; the rest is one a sample.
+IMAGES = ("x", "logits", "births", "a", "b", "x_0", *op_posterior.HEADS)
 
 
 def _state(m: Maker) -> Arguments:
@@ -86,26 +88,6 @@ def _energy_loss(m: Maker) -> Arguments:
     return a | {"offset": m.rows((0.0, -1.5, -20.0, 3.0))}
 
 
-def _binomial(m: Maker) -> Arguments:
-    pair = m.case.get("pair")
-    p = m.uniform(0.0, 1.0, (0.0, 1.0, 0.5, 1e-6, 1 - 2.0**-8), torch.float64 if pair else None)
-    p.view(-1)[7::11] = 1e-7
-    return {"x": m.counts(), "prob": p} | ({"prob_q": 1 - p} if pair else {})
-
-
-def _poisson(m: Maker) -> Arguments:
-    return {"rate": m.uniform(0.0, min(m.max_count, 6e4), (0.0, 10.0, 9.999, 6e4))}
-
-
-def _normal(m: Maker) -> Arguments:
-    """Sums that are next to 0, results too large for float16 and subnormal ones."""
-    most = 6e4 if m.floats == torch.float16 else 1e30
-    return {
-        "mean": m.uniform(-5.0, 5.0, (0.0, -0.0, most, -most, 1e-7)),
-        "std": m.uniform(0.0, 3.0, (1.0, 1.0, 6e4, 0.0, 1e-7), getattr(torch, m.case.get("widths", "float32"))),
-    }
-
-
 def _thinned(a: Arguments, more: dict[str, Any]) -> Any:
     return fb.thin(a["x"], fb.Prob(a["p"], a["q"]), **more)
 
@@ -139,18 +121,6 @@ def _scored(a: Arguments, more: dict[str, Any]) -> Any:
     loss = fb.energy_loss(logits, a["x"], a["births"], a["weight"], offset=a["offset"], **more)
     (grad,) = torch.autograd.grad(loss, logits, a["upstream"])
     return {"loss": loss.detach(), "grad": grad.transpose(0, 1)}
-
-
-def _drawn(a: Arguments, more: dict[str, Any]) -> Any:
-    return {"out": fb.binomial(a["x"], fb.Prob(a["prob"], a["prob_q"]) if "prob_q" in a else a["prob"], **more)}
-
-
-def _fallen(a: Arguments, more: dict[str, Any]) -> Any:
-    return {"out": fb.poisson(a["rate"], **more)}
-
-
-def _spread(a: Arguments, more: dict[str, Any]) -> Any:
-    return {"out": fb.normal(a["mean"], a["std"], **more)}
 
 
 # The same by the functions of fastblackout.backends, into given outputs: (kernels, arguments, key, outputs, flag).
@@ -192,23 +162,13 @@ def _energy_loss_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor
         out["grad"].copy_(grad.transpose(0, 1))
 
 
-def _binomial_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
-    k.binomial(a["x"], a["prob"], a.get("prob_q"), key, out["out"], flag)
-
-
-def _poisson_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
-    k.poisson(a["rate"], key, out["out"], flag)
-
-
-def _normal_kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
-    k.normal(a["mean"], a["std"], key, out["out"], flag)
-
-
 class Op(NamedTuple):
     arguments: Callable[[Maker], Arguments]
     public: Callable[[Arguments, dict[str, Any]], Any]  # with the rng and options
     kernel: Callable[[Any, Arguments, Tensor, dict[str, Tensor], Tensor], None]
     factors: dict[str, Sequence[Any]]  # beyond, or in place of, COMMON
+    wrong: Sequence[tuple[str, float, str]]  # argument, value that no kernel takes, how the rule of the flag begins
+    images: Sequence[str] = IMAGES
 
 
 _THIN_OUTPUTS = (("x_t", "births", "model_input"), ("x_t",), ("births", "model_input"))
@@ -221,14 +181,24 @@ _STEPS = {
     "outputs": (("x_s", "model_input"), ("x_s",), ("model_input",)),
 }
 OPS = {
-    "thin": Op(_thin, _thinned, _thin_kernel, {"max_count": MAXIMA, "one": (0, 1), "outputs": _THIN_OUTPUTS}),
-    "bridge_step": Op(_bridge, _bridged, _bridge_kernel, _STEPS | {"nearest": (0, 1), "fall": (0, 1)}),
-    "tau_leap_step": Op(_tau_leap, _leaped, _tau_leap_kernel, _STEPS),
+    "thin": Op(
+        _thin, _thinned, _thin_kernel, {"max_count": MAXIMA, "one": (0, 1), "outputs": _THIN_OUTPUTS},
+        (("x", 200, "counts"), ("p", 1.5, "probability"), ("q", 0.3, "probability"), ("center", math.nan, "gain")),
+    ),
+    "bridge_step": Op(
+        _bridge, _bridged, _bridge_kernel, _STEPS | {"nearest": (0, 1), "fall": (0, 1)},
+        (("logits", math.nan, "logits"), ("p", 0.3, "probability"), ("gain", -1.0, "gain")),
+    ),
+    "tau_leap_step": Op(
+        _tau_leap, _leaped, _tau_leap_kernel, _STEPS,
+        (("logits", math.inf, "logits"), ("x", -1, "counts"), ("scale", math.inf, "gain")),
+    ),
     "birth_loss": Op(
         _birth_loss, _lost, _birth_loss_kernel,
         NO_KEY | {
             "shape": (*SHAPES[1:], (2, 5000)), "counts": (*COUNTS, *FLOATS), "max_count": (100,), "gain": (1.0, 1e-30),
         },
+        (("logits", math.nan, "logits"), ("weight", math.nan, "gain"), ("gain", 0.0, "gain")),
     ),
     "energy_loss": Op(
         _energy_loss, _scored, _energy_loss_kernel,
@@ -236,6 +206,7 @@ OPS = {
             "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "draws": (2, 3, 4, 5, 6, 7, 8),
             "dense": (0, 1), "max_count": (255, 15, 100_000, 2**53),
         },
+        (("x", 200, "counts"), ("logits", math.nan, "logits"), ("offset", math.inf, "gain")),
     ),
     "posterior_loss": Op(
         op_posterior.arguments, op_posterior.public, op_posterior.kernel,
@@ -243,24 +214,42 @@ OPS = {
             "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "max_count": (255, 15, 100_000, 2**53),
             "components": (0, 1, 2, 3, -1, -2, -3),
         },
+        (
+            ("x", 200, "counts"), ("head_1", math.nan, "logits"), ("births", 200, "births"),
+            ("offset", math.inf, "gain"),
+        ),
     ),
     "posterior_step": Op(
         _posterior_step, op_posterior.stepped, op_posterior.step_kernel,
         {name: _STEPS[name] for name in ("inputs", "one", "outputs")} | {
             "shape": SHAPES[1:], "max_count": (255, 15, 1, 100_000, 2**53), "components": (0, 1, 2, 3, -1, -2, -3),
         },
+        (
+            ("x", 200, "counts"), ("head_0", math.nan, "logits"), ("head_1", math.inf, "logits"),
+            ("p", 0.3, "probability"), ("offset", math.nan, "gain"), ("scale", math.inf, "gain"),
+        ),
     ),
-    "binomial": Op(
-        _binomial, _drawn, _binomial_kernel,
-        {"counts": (*COUNTS, "float32", "float64"), "max_count": (1, 20, 255, 10**6, 2**53), "pair": (0, 1)},
-    ),
-    "poisson": Op(_poisson, _fallen, _poisson_kernel, {"counts": ("int64",), "max_count": (3, 30, 300, 10**4)}),
-    "normal": Op(_normal, _spread, _normal_kernel, {"counts": ("int64",), "max_count": (1,), "widths": FLOATS}),
-    **{op: Op(*row) for op, row in op_shapes.ROWS.items()},
 }  # fmt: skip
 
 
-def _between_states(op: str, **factors: Sequence[Any]) -> Op:
+def _draw(op: str) -> Op:
+    """An element-wise draw, whose arguments have the names and the order of its declaration."""
+    row = draws.DRAWS[op]
+    first, *_ = getattr(fb, op) and DECLARED[op].arguments
+
+    def public(a: Arguments, more: dict[str, Any]) -> dict[str, Tensor]:
+        return {"out": draws.public(op, a, more["rng"], more["backend"])}
+
+    def kernel(k: Any, a: Arguments, key: Tensor, out: dict[str, Tensor], flag: Tensor) -> None:
+        getattr(k, op)(*map(a.get, first.names), key, out["out"], flag)
+
+    return Op(row.arguments, public, kernel, row.FACTORS, row.WRONG, first.names)
+
+
+OPS |= {op: _draw(op) for op in draws.DRAWS}
+
+
+def _between_states(op: str, wrong: Sequence[tuple[str, float, str]], **factors: Sequence[Any]) -> Op:
     def arguments(m: Maker) -> Arguments:
         return op_states.arguments(op, m.case, m.counts(), m.max_count, m.probs(), m.random)
 
@@ -271,23 +260,30 @@ def _between_states(op: str, **factors: Sequence[Any]) -> Op:
         op_states.direct(k, op, a, key, out["out"], flag)
 
     shapes = tuple(shape for shape in SHAPES if shape and 0 not in shape)
-    return Op(arguments, public, kernel, {"shape": shapes, **factors})
+    return Op(arguments, public, kernel, {"shape": shapes, **factors}, wrong)
 
 
 STATES = {
     "categorical": {
+        "wrong": (("x", 200, "counts"), ("probs", math.nan, "probability")),
         "floats": ("float32", "float64"),
         "max_count": (255, 39, 2, 300),
         "matrices": ("one", "index", "each"),
         "table": (0, 1),
     },
     "categorical_bridge": {
+        "wrong": (("logits", math.nan, "logits"), ("after", math.nan, "probability")),
         "max_count": (1, 3, 30),
         "matrices": ("one", "index", "each"),
         "given": ("logits", "probs", "x_0"),
     },
-    "transition_rows": NO_KEY | {"counts": ("uint8",), "max_count": (0, 2, 40, 255)},
-    "thin_log_prob": NO_KEY | {"max_count": (255, 20)},
-    "bridge_log_prob": NO_KEY | {"max_count": (127, 20)},
+    "transition_rows": NO_KEY
+    | {
+        "wrong": (("p", 1.5, "probability"), ("q", 0.3, "probability")),
+        "counts": ("uint8",),
+        "max_count": (0, 2, 40, 255),
+    },
+    "thin_log_prob": NO_KEY | {"wrong": (("x", -1, "counts"), ("p", math.nan, "probability")), "max_count": (255, 20)},
+    "bridge_log_prob": NO_KEY | {"wrong": (("b", -1, "counts"),), "max_count": (127, 20)},
 }
 OPS |= {op: _between_states(op, **factors) for op, factors in STATES.items()}

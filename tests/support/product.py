@@ -28,7 +28,7 @@ from torch import Tensor
 from support.arrays import strides_of
 from support.helpers import ISAS, pairwise, using
 from support.maker import Maker
-from support.op_table import COMMON, IMAGES, OPS, Arguments
+from support.op_table import COMMON, OPS, Arguments
 from support.today import DAY
 
 WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover/3").partition("/")
@@ -65,7 +65,7 @@ def arguments(op: str, case: dict[str, Any], number: int = 0) -> Arguments:
     a = OPS[op].arguments(Maker(case, number))
     if case["layout"] != "expanded":
         return a
-    for name in IMAGES:
+    for name in OPS[op].images:
         if name in a and 0 not in a[name].shape != ():
             axis = max(range(a[name].ndim), key=a[name].shape.__getitem__)
             a[name] = a[name].narrow(axis, 0, 1).expand(a[name].shape).contiguous()
@@ -119,17 +119,17 @@ def same(name: str, got: Tensor, expected: Tensor) -> None:
         raise AssertionError(f"{name}: {len(wrong)} wrong, {at}: {a.view(-1)[at].item()}, not {b.view(-1)[at].item()}")
 
 
-def moved(a: Arguments, device: Any, layout: str = "contiguous") -> Arguments:
+def moved(a: Arguments, device: Any, layout: str = "contiguous", images: Sequence[str] = ()) -> Arguments:
     """The arguments on a device, images in a layout."""
     result = dict(a)
     for name, value in a.items():
         if not isinstance(value, Tensor):
             continue
-        if name in IMAGES and layout == "expanded" and 0 not in value.shape != ():
+        if name in images and layout == "expanded" and 0 not in value.shape != ():
             axis = max(range(value.ndim), key=value.shape.__getitem__)
             result[name] = value.narrow(axis, 0, 1).to(device).expand(value.shape)
         else:
-            how = layout if name in IMAGES else "contiguous"
+            how = layout if name in images else "contiguous"
             result[name] = Output(value.shape, value.dtype, how, device).value.copy_(value)
     return result
 
@@ -154,7 +154,7 @@ def kernels_of(backend: str) -> Any:
 def check(backend: str, kernels: Any, device: Any, op: str, case: dict[str, Any], a: Arguments, expected: Any) -> None:
     """One backend on one case: into poisoned outputs by its kernels, or on the CPU by the public function."""
     rng, layout = case["key"], case["layout"]
-    there = moved(a, device, layout)
+    there = moved(a, device, layout, OPS[op].images)
     if kernels is None:
         with using(backend, threads=1 + len(case["shape"]) % 2):
             got = public(op, there, rng)
