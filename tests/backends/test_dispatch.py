@@ -1,8 +1,11 @@
 """Choosing a backend, an instruction set and threads; what importing the package touches; tables with two copies."""
 
 import functools
+import hashlib
+import inspect
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -17,6 +20,8 @@ from fastblackout.backends import available, select
 from support.arrays import same
 from support.helpers import BACKENDS, ISAS, using
 from support.known_answers import PHILOX, words_of
+from support.op_table import OPS
+from support.right_calls import calls
 
 _cpu = available.load("_cpu")
 X = np.random.default_rng(0).integers(0, 256, (4, 3, 100, 100), dtype=np.uint8)
@@ -75,33 +80,14 @@ def test_an_instruction_set_the_processor_lacks(monkeypatch):
         fb.use_backend(isa="avx2").__enter__()
 
 
-def test_backends_that_cannot_run_say_why():
-    for op, arguments in (
-        (fb.thin, (X, 0.5)),
-        (fb.bridge_step, (X, X.astype(np.float32), 0.5)),
-        (fb.binomial, (X, 0.5)),
-        (fb.tau_leap_step, (X, X.astype(np.float32), 0.5)),
-        (fb.poisson, (3.0,)),
-        (fb.normal, (0.0, 1.0)),
-        (fb.gamma, (0.5, 1.0)),
-        (fb.beta, (0.5, 1.0)),
-        (fb.beta_binomial, (3, 0.5, 1.0)),
-        (fb.negative_binomial, (0.5, 1.0)),
-        (fb.hypergeometric, (5, 5, 3)),
-        (fb.bessel, (5, 5.0)),
-        (fb.split, (X,)),
-        (fb.multinomial, (3, np.ones(2))),
-        (fb.skellam, (3.0, 1.0)),
-        (fb.birth_loss, (X * 1.0, X, 1.0)),
-        (functools.partial(fb.posterior_loss, family="beta-binomial"), ((X * 1.0, X * 1.0), X, X // 16, 1.0)),
-        (functools.partial(fb.posterior_step, family="beta-binomial"), (X, (X * 1.0, X * 1.0), 0.5)),
-        (fb.energy_loss, (np.stack([X, X]) * 1.0, X, X, 1.0)),
-    ):
-        for backend in ("triton", "cuda"):
-            error = (ValueError, TypeError, RuntimeError)
-            with pytest.raises(error, match=f"^{getattr(op, 'func', op).__name__}: backend: .*{backend}") as caught:
-                op(*arguments, backend=backend)
-            assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", OPS)
+def test_backends_that_cannot_run_say_why(name):
+    op, arguments = calls(np.asarray)[name]
+    for backend in ("triton", "cuda"):
+        error = (ValueError, TypeError, RuntimeError)
+        with pytest.raises(error, match=f"^{name}: backend: .*{backend}") as caught:
+            op(**arguments | {"backend": backend})
+        assert "\n" not in str(caught.value)
 
 
 def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
@@ -116,22 +102,7 @@ def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
 def test_capabilities():
     report = fb.capabilities()
     assert list(report) == ["reference", "cpu", "cuda", "triton"]
-    ops = ["bessel", "beta", "beta_binomial", "binomial", "birth_loss", "bridge_log_prob", "bridge_step", "categorical"]
-    ops += [
-        "categorical_bridge",
-        "energy_loss",
-        "gamma",
-        "hypergeometric",
-        "negative_binomial",
-        "normal",
-        "poisson",
-        "posterior_loss",
-        "posterior_step",
-        "tau_leap_step",
-        "thin",
-        "thin_log_prob",
-        "transition_rows",
-    ]
+    ops = sorted(OPS)
     assert report["reference"]["available"] and sorted(report["reference"]["ops"]) == ops
     assert report["cpu"]["available"] and sorted(report["cpu"]["ops"]) == ops
     assert all(isa in report["cpu"]["detail"] for isa in ISAS)
@@ -234,7 +205,7 @@ def test_import_touches_neither_torch_nor_cuda(tmp_path):
 
 
 NO_TORCH = """
-import sys
+import hashlib, pickle, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] == 'torch':
@@ -242,34 +213,36 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import numpy as np
 import fastblackout as fb
+DIGEST
+with open("calls", "rb") as file:
+    for op, arguments in pickle.load(file):
+        print(op, digest(getattr(fb, op)(**arguments)))
 x = np.arange(200, dtype=np.uint8).reshape(2, 100)
-rng = fb.Philox(7)
-thinned = fb.thin(x, 0.4, rng=rng)
-stepped = fb.bridge_step(thinned.x_t, births=thinned.births, step=0.5, rng=rng)
-leaped = fb.tau_leap_step(thinned.x_t, x.astype(np.float32) / 100, 0.5, rng=rng)
-loss = fb.birth_loss(x.astype(np.float32) / 100, thinned.births, 1.0)
-fb.binomial(x, 0.5, rng=rng), fb.poisson(3.0, rng=rng), fb.normal(0.0, x + 1.0, rng=rng)
-fb.gamma(x + 0.5, 2.0, rng=rng), fb.beta(0.5, x + 1.0, rng=rng), fb.beta_binomial(x, 0.5, 0.5, rng=rng)
-fb.negative_binomial(0.5, x + 1.0, rng=rng), fb.binomial_log_prob(1, 2, 0.5)
-fb.hypergeometric(x, 9, 5, rng=rng), fb.bessel(x, 9.0, rng=rng), fb.bessel_log_prob(1, 2, 3.0)
-fb.split(x, rng=rng), fb.multinomial(x, np.ones(3), rng=rng)
-fb.skellam(x + 1.0, 2.0, rng=rng), fb.skellam_log_prob(1, 2.0, 3.0), fb.multinomial_log_prob(x, np.ones(100))
 assert not np.array_equal(fb.thin(x, 0.4).x_t, fb.thin(x, 0.4).x_t)  # seeds of the operating system
-schedule = fb.Schedule.logit(steps=10)
-fb.thin(x, schedule.survival(np.array([3, 9])), rng=rng)
+fb.thin(x, fb.Schedule.logit(steps=10).survival(np.array([3, 9])), rng=fb.Philox(7))
 assert fb.capabilities()["cpu"]["available"] and 'torch' not in sys.modules and 'scipy' not in sys.modules
-print(thinned.x_t.sum(), stepped.x_s.sum(), leaped.x_s.sum(), loss.tobytes().hex())
 """
 
 
+def digest(made):
+    parts = made if isinstance(made, (tuple, list)) else [made]
+    return [hashlib.sha256(np.ascontiguousarray(part)).hexdigest() for part in parts if part is not None]
+
+
 def test_the_numpy_path_needs_no_torch(tmp_path):
-    done = run_python(NO_TORCH, tmp_path)
+    """Every op and log-probability; here torch is loaded."""
+    ours, wanted = [], []
+    functions = {name for name in fb.ops.__all__ if inspect.isfunction(getattr(fb, name))} - {"capabilities"}
+    for call, arguments in calls(np.asarray).values():
+        op, more = (call.func, call.keywords) if isinstance(call, functools.partial) else (call, {})
+        if op.__name__ in functions:
+            ours.append((op.__name__, more | arguments))
+            wanted.append(f"{op.__name__} {digest(call(**arguments))}")
+    assert {name for name, _ in ours} == functions
+    (tmp_path / "calls").write_bytes(pickle.dumps(ours))
+    done = run_python(NO_TORCH.replace("DIGEST", inspect.getsource(digest)), tmp_path)
     assert done.returncode == 0, done.stderr
-    lines = NO_TORCH.split("Refuse())\n")[1].splitlines()
-    lines = ["import torch", NO_TORCH.split("sys.meta_path.insert")[0], *lines]
-    with_torch = run_python("\n".join(line for line in lines if "not in sys.modules" not in line), tmp_path)
-    assert with_torch.returncode == 0, with_torch.stderr
-    assert done.stdout == with_torch.stdout != ""
+    assert done.stdout.splitlines() == wanted
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastblackout as fb
+from support.draws import DRAWS
 
 RNG = fb.Philox(5)
 STATES = 4
@@ -27,6 +28,7 @@ def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any,
     matrix, index = library(np.full((1, STATES, STATES), 1 / STATES)), library(np.zeros(samples, np.int64))
     each, most = library(np.full(shape, 0.25)), library(np.full((1, *shape[1:]), STATES))
     key, ends = {"rng": RNG, "generator": None}, {"out": None, "backend": "auto"}
+    end = {**key, "backend": "auto"}
     state = {"max_count": 255, "center": 0.0, "scale": 1.0, "outputs": ("model_input",), "input_dtype": "float32"}
     step = {"x_t": x, "logits": logits, "step": 0.5, "births": None, "gain": 1.0, **key, **state, **ends}
     law = {"family": "beta-binomial", "offset": 0.0}
@@ -82,27 +84,19 @@ def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any,
             fb.posterior_step,
             {"x_t": x, "head": (logits, logits), "step": 0.5, **law, **key, **state, **ends},
         ),
-        "binomial": (fb.binomial, {"count": x, "prob": 0.5, **key, "backend": "auto"}),
-        "poisson": (fb.poisson, {"rate": logits + 2, **key, "backend": "auto"}),
-        "normal": (fb.normal, {"mean": logits, "std": 0.5, **key, "backend": "auto"}),
-        "gamma": (fb.gamma, {"shape": logits + 3, "scale": 0.5, **key, "backend": "auto"}),
-        "beta": (fb.beta, {"a": logits + 3, "b": 0.5, **key, "backend": "auto"}),
-        "beta_binomial": (fb.beta_binomial, {"n": x, "a": logits + 3, "b": 0.5, **key, "backend": "auto"}),
-        "negative_binomial": (fb.negative_binomial, {"r": logits + 3, "mean": 0.5, **key, "backend": "auto"}),
-        "hypergeometric": (fb.hypergeometric, {"good": x, "bad": x + 9, "draws": 5, **key, "backend": "auto"}),
-        "bessel": (fb.bessel, {"order": x, "argument": 5.0, **key, "backend": "auto"}),
-        "split": (fb.split, {"counts": x, "folds": 2, "overdispersion": logits + 3, **key, "backend": "auto"}),
-        "multinomial": (fb.multinomial, {"count": x, "probs": library(np.ones((*shape, 4))), **key, "backend": "auto"}),
-        "skellam": (fb.skellam, {"rate_1": logits + 2, "rate_2": 0.5, **key, "backend": "auto"}),
+        **{op: (getattr(fb, op), draw.right(x, logits) | end) for op, draw in DRAWS.items()},
+        "split": (fb.split, {"counts": x, "folds": 2, "overdispersion": logits + 3, **end}),
+        "multinomial": (fb.multinomial, {"count": x, "probs": library(np.ones((*shape, 4))), **end}),
+        "skellam": (fb.skellam, {"rate_1": logits + 2, "rate_2": 0.5, **end}),
         "categorical": (fb.categorical, {"state": x, "probs": matrix, "index": index, **key, **ends}),
         "CategoricalTable": (fb.CategoricalTable, {"probs": matrix, "backend": "auto"}),
         "categorical_bridge": (
             fb.categorical_bridge,
             {"x_t": x, "x_0": x, "before": matrix, "after": matrix, "index": index, "logits": None, **key, **ends},
         ),
-        "categorical_rows": (fb.categorical_rows, {"weights": each, "dtype": "int64", **key, "backend": "auto"}),
+        "categorical_rows": (fb.categorical_rows, {"weights": each, "dtype": "int64", **end}),
         "categorical_rows of logits": (fb.categorical_rows, {"logits": logits, **key}),
-        "Uniform.sample_forward": (fb.Uniform(STATES).sample_forward, {"x_0": x, "t": 0.5, **key, "backend": "auto"}),
+        "Uniform.sample_forward": (fb.Uniform(STATES).sample_forward, {"x_0": x, "t": 0.5, **end}),
         "Ehrenfest.sample_forward": (functools.partial(fb.Ehrenfest(STATES).sample_forward, x), {"t": 0.5, **key}),
         "transition_rows": (fb.transition_rows, {"prob": 0.5, "max_count": 3, "backend": "auto"}),
         "thin_log_prob": (fb.thin_log_prob, {**logs, "alive": 0.5}),
