@@ -8,8 +8,11 @@ import torch
 
 import fastblackout as fb
 from fastblackout.backends import cuda
+from fastblackout.backends.wrong_values import RULES
+from support import gpu_checks, product
 from support.arrays import bits
 from support.op_posterior import NO_MORE, STEP_CASES, step_arguments
+from support.op_table import OPS, PLAIN
 from support.simt import _simt, new_flag
 
 COUNTS = ["uint8", "int16", "int32", "int64"]
@@ -132,48 +135,39 @@ def test_wrong_numbers_of_a_sample(op, max_count):
             assert torch.equal(out, expected)
 
 
-@pytest.mark.parametrize(
-    "op",
-    [
-        *("binomial", "poisson", "normal", "gamma", "beta", "beta_binomial", "negative_binomial"),
-        *("hypergeometric", "bessel", "rows", "element", "table", "categorical_bridge"),
-    ],
-)
-def test_wrong_words_of_a_key(op):
+def launched(op, a, key, made):
+    """What the kernels make of the arguments, and the flag."""
+    out, flag = {name: torch.zeros_like(value) for name, value in made.items()}, new_flag()
+    OPS[op].kernel(product.kernels_of("simt-forward"), a, key, out, flag)
+    return {name: bits(value) for name, value in out.items()}, flag.item()
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_wrong_value_of_any_argument(op):
+    a, key = product.arguments(op, PLAIN | {"shape": (3, 5)}), fb.Philox(3)
+    made = product.public(op, a, key)
+    for name, value, rule in OPS[op].wrong:
+        if name in ("probs", "after"):
+            continue  # a matrix: few samples read few of its rows
+        (bit,) = [bit for bit, text in RULES.items() if text.startswith(rule)]
+        wrong = a | {name: gpu_checks.changed(a[name], value)}
+        assert launched(op, wrong, key.tensor(), made)[1] & bit, (name, value)
+
+
+KEYED = [(op, {}) for op in OPS if gpu_checks.draws_by_key(op)]
+KEYED += [("categorical", more) for more in ({"table": 1}, {"max_count": 600})]
+
+
+@pytest.mark.parametrize("op, more", KEYED, ids=str)
+def test_wrong_words_of_a_key(op, more):
     """What is too large counts modulo 2^32."""
-    states = 600 if op == "element" else 4
-    x, probs = torch.ones(3, 5, dtype=torch.int32), torch.full((1, states, states), 1 / states, dtype=torch.float64)
-    table = (torch.empty(probs.shape, dtype=torch.int64), torch.empty((1, states, 256), dtype=torch.uint16))
-    cuda.build_categorical_table(probs, *table, new_flag(), module=_simt)
-
-    def drawn(*words):
-        key, flag, out = torch.tensor([7, *words]), new_flag(), torch.empty_like(x)
-        if op == "binomial":
-            cuda.binomial(x * 9, torch.full((3, 5), 0.5), None, key, out, flag, module=_simt)
-        elif op == "poisson":
-            cuda.poisson(x * 9.0, key, out, flag, module=_simt)
-        elif op == "beta_binomial":
-            cuda.beta_binomial(x * 9, x.float(), x * 9.0, key, out, flag, module=_simt)
-        elif op in ("negative_binomial", "bessel"):
-            getattr(cuda, op)(x.float(), x * 9.0, key, out, flag, module=_simt)
-        elif op == "hypergeometric":
-            cuda.hypergeometric(x * 9, x * 9, x * 5, key, out, flag, module=_simt)
-        elif op in ("normal", "gamma", "beta"):
-            out = out.float()
-            getattr(cuda, op)(x.float(), x * 9.0, key, out, flag, module=_simt)
-        elif op == "table":
-            cuda.categorical_table(x, *table, None, key, out, flag, module=_simt)
-        elif op == "categorical_bridge":
-            cuda.categorical_bridge(x, x, None, False, probs, probs, None, key, out, flag, module=_simt)
-        else:
-            cuda.categorical(x, probs, None, key, out, flag, module=_simt)
-        return out.tolist(), flag.item()
-
-    right = drawn(2**32 - 3, 3)
+    a = product.arguments(op, PLAIN | {"shape": (3, 5)} | more)
+    made = product.public(op, a, fb.Philox(7))
+    right = launched(op, a, torch.tensor([7, 2**32 - 3, 3]), made)
     assert right[1] == 0
     for words in ((2**33 - 3, 3), (-3, 3), (2**32 - 3, 2**32 + 3), (2**32 - 3, 3 - 2**32)):
-        assert drawn(*words) == (right[0], 16), words
-    assert drawn(2**32 - 2, 3)[1] == 16  # of the last sample
+        assert launched(op, a, torch.tensor([7, *words]), made) == (right[0], 16), words
+    assert launched(op, a, torch.tensor([7, 2**32 - 2, 3]), made)[1] == 16  # of the last sample
 
 
 @pytest.mark.parametrize("max_count", [255, 1000])
@@ -199,7 +193,7 @@ def test_wrong_logits_and_births_set_the_flag(max_count):
         assert step(births=births) == expected
 
 
-def test_wrong_values_of_losses_and_element_draws_set_the_flag():
+def test_wrong_values_of_losses_and_of_counts_in_floats():
     one, rng = torch.ones(1), fb.Philox(2)
     for logit, born, expected in [
         (0.0, 1.0, 0),
@@ -277,16 +271,6 @@ def test_wrong_values_of_losses_and_element_draws_set_the_flag():
     out, flag = torch.empty(1, 2), new_flag()
     cuda.binomial(torch.tensor([[2.0**24, 2.0**26]]), torch.ones(1, 2), None, rng.tensor(), out, flag, module=_simt)
     assert flag.item() == 1 and out.tolist() == [[2.0**24, 2.0**24]], "float32 has gaps above 2^24"
-    for rate, expected in [(3.0, 0), (-1.0, 8), (float("nan"), 8), (float("inf"), 8)]:
-        out, flag = torch.empty(1, 1, dtype=torch.int64), new_flag()
-        cuda.poisson(torch.full((1, 1), rate), rng.tensor(), out, flag, module=_simt)
-        assert flag.item() == expected
-    wrong = [(0.0, -1.0), (NAN, 1.0), (-INF, 1.0), (0.0, NAN), (0.0, INF), (0.0, -5e-324)]
-    for (mean, std), expected in [((0.0, 0.0), 0), ((-1e308, 1e308), 0), *((each, 16) for each in wrong)]:
-        given, out, flag = torch.zeros(2, 2, 3, dtype=torch.float64), torch.empty(2, 3), new_flag()
-        given[0, 1, 2], given[1, 1, 2] = mean, std
-        cuda.normal(*given, rng.tensor(), out.double(), flag, module=_simt)
-        assert flag.item() == expected, (mean, std)
 
 
 @pytest.mark.parametrize("family", [0, 1, 2])
