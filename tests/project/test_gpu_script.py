@@ -17,6 +17,7 @@ from fastblackout.backends import preference
 from support import ROOT, gpu_checks, gpu_torch_checks, process_calls
 from support.op_table import OPS
 from support.subprocesses import BOTH, elsewhere
+from support.today import of_today
 
 FOLDER = ROOT / "benchmarks"
 CPU = torch.device("cpu")
@@ -66,11 +67,11 @@ def test_tokens_on_the_cpu():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("op", ["poisson", "thin", "birth_loss", "transition_rows"])
+@pytest.mark.parametrize("op", of_today(tuple(OPS), 4))
 def test_flags_in_the_interpreter(op, tmp_path):
     pytest.importorskip("triton", reason="the interpreter comes with triton, which is not installed")
     code = "import torch\nfrom support import gpu_checks\n"
-    code += f"gpu_checks.check_flags('{op}', 'triton', torch.device('cpu'), (3, 5))"
+    code += f"gpu_checks.check_flags('{op}', 'triton', torch.device('cpu'), (2, 3, 17))"
     done = run(tmp_path, "-c", code, TRITON_INTERPRET="1", PYTHONPATH=BOTH)
     assert done.returncode == 0, done.stderr[-2000:]
 
