@@ -11,6 +11,9 @@ import fastblackout as fb
 from fastblackout.call.declared import DECLARED
 from fastblackout.call.keys import late_key, resolve_rng
 from fastblackout.philox import Seed, undrawn
+from support import product
+from support.gpu_checks import changed, draws_by_key
+from support.op_table import OPS, PLAIN
 
 HALF, REAL, LOGITS = np.full((2, 3), 0.5), np.ones((2, 3)), np.zeros((2, 3), np.float32)
 COUNT = np.array([[0, 1, 2], [3, 4, 5]], np.uint8)
@@ -30,34 +33,20 @@ STEP = {"x_t": COUNT, "logits": LOGITS, "step": 0.5, "max_count": 9}
 LAW = {"x_t": COUNT, "head": (LOGITS, LOGITS), "step": 0.5, "family": "beta-binomial", "max_count": 9}
 STATES = {"x_t": COUNT, "head": np.zeros((2, 3, 10), np.float32), "step": 0.5, "family": "categorical", "max_count": 9}
 BETWEEN = {"x_t": COUNT, "x_0": COUNT, "before": MATRIX, "after": MATRIX}
-PREDICTED = {"x_t": COUNT, "logits": np.zeros((2, 3, 6), np.float32), "before": MATRIX, "after": MATRIX}
 
-# of each op: arguments that are right, and what of them is to be refused
+# What a row of the table has no form for: arguments that are right, and what of them is to be refused
 CALLS = {
-    "thin": ({"x_0": COUNT, "alive": 0.5, "max_count": 9}, [{"x_0": OVER}, {"alive": np.array([0.5, 2.0])}]),
     "thin of an alive each": ({"x_0": COUNT, "alive": HALF, "max_count": 9}, [{"alive": MUCH}, {"x_0": OVER}]),
-    "bridge_step": (STEP, [{"x_t": OVER}, {"logits": NANS}, {"logits": None, "births": MINUS}]),
+    "bridge_step of births": (STEP | {"logits": None, "births": REAL}, [{"births": MINUS}]),
     "bridge_step of a step each": (STEP | {"step": HALF}, [{"step": MUCH}, {"x_t": OVER}, {"logits": NANS}]),
     "bridge_step of deaths each": (STEP | {"attrition": HALF}, [{"attrition": MUCH}, {"x_t": OVER}]),
-    "tau_leap_step": (STEP, [{"x_t": OVER}, {"logits": NANS}, {"step": np.array([0.5, -1.0])}]),
     "tau_leap_step of a step each": (STEP | {"step": HALF}, [{"step": MINUS}, {"x_t": OVER}, {"logits": NANS}]),
-    "posterior_step": (LAW, [{"x_t": OVER}, {"head": (LOGITS, NANS)}, {"step": np.array([0.5, 2.0])}]),
     "posterior_step of a mean": (LAW | {"head": LOGITS, "family": "mean"}, [{"head": NANS}, {"x_t": OVER}]),
     "posterior_step of states": (STATES, [{"head": np.full((2, 3, 10), np.nan, np.float32)}, {"x_t": OVER}]),
-    "binomial": ({"count": COUNT.astype(int), "prob": HALF}, [{"count": -COUNT.astype(int)}, {"prob": MUCH}]),
-    "poisson": ({"rate": REAL}, [{"rate": MINUS}]),
-    "normal": ({"mean": REAL, "std": REAL}, [{"std": MINUS}, {"mean": one_bad(REAL, np.inf)}]),
-    "gamma": ({"shape": REAL, "scale": REAL}, [{"shape": MINUS}, {"scale": MINUS}]),
-    "beta": ({"a": REAL, "b": REAL}, [{"a": MINUS}, {"b": MINUS}]),
-    "beta_binomial": ({"n": COUNT, "a": REAL, "b": REAL}, [{"a": MINUS}, {"b": MINUS}]),
-    "negative_binomial": ({"r": REAL, "mean": REAL}, [{"r": MINUS}, {"mean": MINUS}]),
-    "hypergeometric": ({"good": COUNT, "bad": COUNT, "draws": COUNT}, [{"draws": OVER}]),
-    "bessel": ({"order": COUNT, "argument": REAL}, [{"argument": MINUS}]),
     "split": ({"counts": COUNT, "folds": 2, "overdispersion": REAL}, [{"overdispersion": MINUS}]),
     "multinomial": ({"count": COUNT, "probs": np.ones((2, 3, 4))}, [{"probs": one_bad(np.ones((2, 3, 4)), -1.0)}]),
     "skellam": ({"rate_1": REAL, "rate_2": REAL}, [{"rate_1": MINUS}, {"rate_2": MINUS}]),
-    "categorical": ({"state": COUNT, "probs": MATRIX}, [{"state": OVER}, {"probs": WRONG}]),
-    "categorical_bridge": (
+    "categorical_bridge of a state": (
         BETWEEN,
         [
             {"x_t": OVER},
@@ -66,10 +55,6 @@ CALLS = {
             {"after": WRONG},
             {"before": RIGHT, "after": RIGHT, "x_t": COUNT[::-1].copy()},
         ],
-    ),
-    "categorical_bridge of a prediction": (
-        PREDICTED,
-        [{"x_t": OVER}, {"after": WRONG}, {"logits": one_bad(PREDICTED["logits"], np.nan)}],
     ),
     "categorical_rows": ({"weights": HALF}, [{"weights": MINUS}]),
     "categorical_rows of logits": ({"logits": LOGITS}, [{"logits": NANS}]),
@@ -107,6 +92,18 @@ def check(draw, right, refused):
         with pytest.raises(ValueError, match="^(?!.*shape must)"):
             draw(right | wrong)
         assert torch.equal(torch.get_rng_state(), after), wrong.keys()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("op", [op for op in OPS if draws_by_key(op)])
+def test_every_op(op, backend, given):
+    a = product.arguments(op, PLAIN | {"shape": (2, 3)})
+
+    def draw(arguments, rng=None):
+        arguments = {name: given(v.numpy()) if isinstance(v, torch.Tensor) else v for name, v in arguments.items()}
+        return list(product.public(op, arguments, rng, backend).values())
+
+    check(draw, a, [{name: changed(a[name], value)} for name, value, _ in OPS[op].wrong])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -214,7 +211,7 @@ def test_an_error_of_the_seed_itself_comes_out(monkeypatch):
 
 def test_every_op_that_draws_is_here():
     drawing = {op.op for op in DECLARED.values() if op.key is not None}
-    assert drawing | {"split", "multinomial", "skellam", "categorical_rows"} <= {name.split(" ")[0] for name in CALLS}
+    assert drawing == {op for op in OPS if draws_by_key(op)}
 
 
 def test_a_seed_is_drawn_once_and_goes_with_copies():
