@@ -98,7 +98,8 @@ def bits(array):
 
 
 def same(results, expected, what=""):
-    for name, result, wanted in zip(expected._fields, results, expected, strict=True):
+    names = getattr(expected, "_fields", range(len(expected)))
+    for name, result, wanted in zip(names, results, expected, strict=True):
         assert bits(result) == bits(wanted), f"{what}: {name} differs: {first_difference(result, wanted)}"
 
 

@@ -6,10 +6,12 @@ import torch
 
 import fastblackout as fb
 from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
+from support import product
+from support.draws import DRAWS
+from support.op_table import OPS, PLAIN
 
 # torch's own tracing looks at the .grad of tensors that are no leaves.
 WARNINGS = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-OPS = torch.ops.fastblackout
 KEYS = [fb.Philox(0), fb.Philox(2**63 + 5, 3, 7), fb.Philox(2**64 - 1, 2**32 - 64, 2**32 - 1), fb.Philox(1)]
 
 
@@ -47,36 +49,11 @@ def law_step(x, logits, p, q, key):
     return fb.posterior_step(x, (logits, 0.5 * logits), fb.Prob(p, q), rng=key, **law)
 
 
-def binomial(x, logits, p, q, key):
-    return fb.Thinned(fb.binomial(x, p[:, None, None, None], rng=key), fb.binomial(9, fb.Prob(p, q), rng=key))
-
-
-def poisson(x, logits, p, q, key):
-    return fb.Thinned(fb.poisson(logits.exp(), rng=key))
-
-
-def normal(x, logits, p, q, key):
-    return fb.Thinned(
-        fb.normal(logits, p[:, None, None, None], rng=key), fb.normal(0.5, logits.exp().bfloat16(), rng=key)
-    )
-
-
-def gamma(x, logits, p, q, key):
-    return fb.Thinned(
-        fb.gamma(logits.exp(), p[:, None, None, None], rng=key), fb.gamma(0.5, logits.exp().bfloat16(), rng=key)
-    )
-
-
-def beta(x, logits, p, q, key):
-    return fb.Thinned(fb.beta(logits.exp(), p[:, None, None, None], rng=key), fb.beta(0.5, logits.exp(), rng=key))
-
-
-def mixed(x, logits, p, q, key):
-    return fb.Thinned(
-        fb.beta_binomial(x, logits.exp(), 0.5, rng=key),
-        fb.negative_binomial(logits.exp().bfloat16(), 9.0, rng=key),
-        fb.hypergeometric(x, 9, x, rng=key) + fb.bessel(x, logits.exp(), rng=key),
-    )
+def draws(x, logits, p, q, key):
+    """Every element-wise draw, of an element each and of numbers that broadcast, in another dtype."""
+    reals, column = logits.tanh(), p.bfloat16()[:, None, None, None]
+    each = [(getattr(fb, op), draw.right) for op, draw in DRAWS.items()]
+    return tuple(op(**right(x, given), rng=key) for op, right in each for given in (reals, column))
 
 
 def composed(x, logits, p, q, key):
@@ -99,8 +76,17 @@ def posterior(x, logits, p, q, key):
     return fb.Thinned(fb.posterior_loss((logits, 0.5 * logits), x, x // 8, p.float()[:, None, None, None], **law))
 
 
-CALLS = [thin, bridge, bridge_births, tau_leap, law_step, binomial, poisson, normal, gamma, beta, mixed]
-CALLS += [loss, energy, posterior]
+CALLS = [thin, bridge, bridge_births, tau_leap, law_step, draws, loss, energy, posterior]
+
+
+def registered_draws():
+    """Every element-wise draw: of its first dtypes, and of its last ones in another layout."""
+    for op in DRAWS:
+        last = {name: values[-1] for name, values in OPS[op].factors.items() if name != "max_count"}
+        for case, backend in (({}, "auto"), (last | {"floats": "bfloat16", "layout": "channels_last"}, "reference")):
+            case = PLAIN | {"shape": (4, 2, 3, 5)} | case
+            a = product.moved(product.arguments(op, case), "cpu", case["layout"], OPS[op].images)
+            yield op, (*map(a.get, OPS[op].images), KEYS[1].tensor(), backend)
 
 
 def registered():
@@ -113,7 +99,7 @@ def registered():
     some, both = ["births", "model_input"], ["x_s", "model_input"]
     leaf = logits.clone().requires_grad_()
     draws = torch.stack([logits, logits.flip(0), 1 - logits])
-    norms = OPS.energy_loss(x, draws, x, p, gain, 255, "auto")[1]
+    norms = torch.ops.fastblackout.energy_loss(x, draws, x, p, gain, 255, "auto")[1]
     scored = draws.transpose(1, 2).contiguous().transpose(1, 2).half().requires_grad_()
     no_more, law, step = (None,) * 6, (p, gain, 255, "auto"), (gain, key, 255, center, scale)
     small, drawn = x[:2, :, :4, :4] % 6, torch.Generator().manual_seed(5)
@@ -155,21 +141,5 @@ def registered():
             "posterior_step",
             (x.int(), 0, logits, logits, *no_more, p, q, gain, key, 2000, center, scale, ["x_s"], f32, "reference"),
         ),
-        ("binomial", (x, p.float()[:, None, None, None].expand_as(x), None, key, "auto")),
-        ("binomial", (x.double()[:, 0, 0, 0], p, q, key, "auto")),
-        ("poisson", (logits.exp(), key, "auto")),
-        ("normal", (logits, logits.exp().double(), key, "auto")),
-        ("normal", (last.bfloat16(), last.half(), key, "reference")),
-        ("gamma", (logits.exp(), logits.exp().double(), key, "auto")),
-        ("gamma", (last.bfloat16() + 1, last.half(), key, "reference")),
-        ("beta", (logits.exp(), logits.exp().double(), key, "auto")),
-        ("beta", (last.bfloat16() + 1, last.half() + 1, key, "reference")),
-        ("beta_binomial", (last, logits.exp(), logits.exp().double(), key, "auto")),
-        ("beta_binomial", (x.double(), logits.exp().half() + 1, logits.exp().bfloat16(), key, "reference")),
-        ("negative_binomial", (logits.exp(), last.double(), key, "auto")),
-        ("negative_binomial", (logits.exp().bfloat16(), last.half(), key, "reference")),
-        ("hypergeometric", (last, x.int() + 9, x, key, "auto")),
-        ("bessel", (last, logits.exp(), key, "auto")),
-        ("bessel", (x.double(), last.half(), key, "reference")),
-        ("hypergeometric", (x.double(), last.float(), x.long(), key, "reference")),
+        *registered_draws(),
     ]

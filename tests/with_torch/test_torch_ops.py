@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 import fastblackout as fb
 from fastblackout.training.loss import blackout_loss
 from support.arrays import bits, same
-from support.torch_ops import CALLS, KEYS, OPS, WARNINGS, bridge, composed, inputs, registered, thin
+from support.torch_ops import CALLS, KEYS, WARNINGS, bridge, composed, inputs, registered, thin
 
 pytestmark = WARNINGS
 
@@ -17,7 +17,7 @@ pytestmark = WARNINGS
 @pytest.mark.parametrize("number", range(len(registered())))
 def test_opcheck(number):
     name, arguments = registered()[number]
-    torch.library.opcheck(getattr(OPS, name).default, arguments)
+    torch.library.opcheck(getattr(torch.ops.fastblackout, name).default, arguments)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)

@@ -8,7 +8,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastblackout as fb
 from support.arrays import bits
-from support.torch_ops import CALLS, KEYS, OPS, WARNINGS, inputs, numbers
+from support.draws import DRAWS
+from support.torch_ops import CALLS, KEYS, WARNINGS, inputs, numbers
 
 pytestmark = WARNINGS
 
@@ -122,15 +123,7 @@ def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
         *steps,
         lambda x, key: fb.Uniform(200).sample_forward(x, 0.5, rng=key),
         lambda x, key: fb.categorical_rows(logits=logits + x, rng=key),
-        lambda x, key: fb.binomial(x, 0.5, rng=key),
-        lambda x, key: fb.poisson(x.double(), rng=key),
-        lambda x, key: fb.normal(x.float(), 2.0, rng=key),
-        lambda x, key: fb.gamma(x.float(), 2.0, rng=key),
-        lambda x, key: fb.beta(x.float(), 2.0, rng=key),
-        lambda x, key: fb.beta_binomial(x, 2.0, 3.0, rng=key),
-        lambda x, key: fb.negative_binomial(x.float(), 2.0, rng=key),
-        lambda x, key: fb.hypergeometric(x, 100, 50, rng=key),
-        lambda x, key: fb.bessel(x, 20.0, rng=key),
+        *(lambda x, key, op=op: getattr(fb, op)(**DRAWS[op].right(x, logits / 2), rng=key) for op in DRAWS),
         lambda x, key: fb.multinomial(x, torch.ones(3), rng=key),
         lambda x, key: fb.skellam(x.float(), 50.0, rng=key),
         lambda x, key: fb.split(x, rng=key)[0],
@@ -162,7 +155,7 @@ def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
 
 def test_a_second_derivative_is_refused():
     x, logits, (p, _) = inputs()
-    for call in (fb.birth_loss, lambda *a: OPS.birth_loss(*a, numbers(4, 1.0), "auto")):
+    for call in (fb.birth_loss, lambda *a: torch.ops.fastblackout.birth_loss(*a, numbers(4, 1.0), "auto")):
         leaf = logits.clone().requires_grad_()
         (grad,) = torch.autograd.grad(call(leaf, x, p).sum(), leaf, create_graph=True)
         with pytest.raises(RuntimeError, match="^birth_loss: .* differentiated again"):
