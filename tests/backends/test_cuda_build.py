@@ -11,6 +11,7 @@ import fastblackout
 from fastblackout.backends import available
 from support import cuda_counts, sass
 from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
+from support.draws import DRAWS
 
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
@@ -29,9 +30,8 @@ MORE_REGISTERS = LAWS | {"thin_wide": 128, "bridge_wide": 128}  # two blocks: ta
 MORE_REGISTERS["bridge_sharedILb1E"] = 128  # two blocks: of its two tables shared memory has no room for more
 KERNELS = (
     "thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E", "loss_kernel", "loss_grad",
-    "philox_kernel", "thin_wide", "bridge_wide", "tau_leap_kernel", "binomial_kernel", "poisson_kernel",
-    "normal_kernel", "gamma_kernel", "beta_kernel", "beta_binomial_kernel", "negative_binomial_kernel",
-    "hypergeometric_kernel", "bessel_kernel",
+    "philox_kernel", "thin_wide", "bridge_wide", "tau_leap_kernel",
+    *(f"{op}_kernel" for op in DRAWS),
     "categorical_rows", "categorical_element", "categorical_table_kernel", "build_table_kernel",
     "categorical_bridge_kernelILNS1_2X0E0E",  # x_0 known
     "categorical_bridge_kernelILNS1_2X0E1E",  # by logits

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fastblackout.reference import gamma, normal, portfloat
-from support import ROOT
+from support import ROOT, draws
 from support.subprocesses import report_of
 from support.today import NIGHT
 
@@ -24,16 +24,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # as report_of has i
 # loads, and a limit (maxnreg) spills. Of the shared-p ops, thin_kernel with uint8 takes 80.
 REGISTERS = {
     "table_kernel": 64, "thin_kernel": 152, "bridge_kernel": 184, "tau_leap_kernel": 96, "birth_loss_kernel": 80,
-    "add_chunks_kernel": 32, "birth_loss_grad_kernel": 64, "binomial_kernel": 120, "poisson_kernel": 96,
-    "normal_kernel": 48, "gamma_kernel": 96, "beta_kernel": 96, "beta_binomial_kernel": 112,
-    "negative_binomial_kernel": 104, "hypergeometric_kernel": 168, "bessel_kernel": 104,
-    "categorical_kernel": 72, "categorical_table_kernel": 80, "build_table_kernel": 64,
+    "add_chunks_kernel": 32, "birth_loss_grad_kernel": 64, "categorical_kernel": 72, "categorical_table_kernel": 80,
+    "build_table_kernel": 64,
     "categorical_bridge_kernel": 80, "transition_rows_kernel": 128, "log_prob_kernel": 80,
     "energy_squares_kernel": 72, "energy_norms_kernel": 40, "energy_factors_kernel": 40, "energy_grad_kernel": 80,
     "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
     "bayes_loss_kernel": 192, "bayes_grad_kernel": 232, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
     "negative_binomial_loss_kernel": 104, "negative_binomial_grad_kernel": 96, "negative_binomial_step_kernel": 112,
     "factorials_kernel": 64, "states_loss_kernel": 80, "states_grad_kernel": 80, "states_step_kernel": 120,
+    **{f"{op}_kernel": draw.REGISTERS for op, draw in draws.DRAWS.items()},
 }  # fmt: skip
 KERNELS = set(REGISTERS)
 SCALAR_SPILLS = 40  # of AMD's some hundred scalar registers, to lanes of vector registers: memory has none of them
@@ -86,28 +85,14 @@ DTYPES = {
     "states_loss_kernel": {"x_t": COUNTS, "head": FLOATS, "births": COUNTS | FLOATS},
     "states_grad_kernel": {"x_t": COUNTS, "head": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
     "states_step_kernel": {"x_t": COUNTS, "head": FLOATS, "x_s": COUNTS, "model_input": FLOATS},
-    "binomial_kernel": {
-        "count": COUNTS | {"float32", "float64"},
-        "p": FLOATS,
-        "q": {"float64"},
-        "out": COUNTS | {"float32", "float64"},
-    },
-    "poisson_kernel": {"rate": FLOATS},
-    "normal_kernel": {"mean": FLOATS, "std": FLOATS, "out": FLOATS},
-    "gamma_kernel": {"shape": FLOATS, "scale": FLOATS, "out": FLOATS},
-    "beta_kernel": {"a": FLOATS, "b": FLOATS, "out": FLOATS},
-    "beta_binomial_kernel": {"n": COUNTS | {"float32", "float64"}, "a": FLOATS, "b": FLOATS},
-    "negative_binomial_kernel": {"r": FLOATS, "mean": FLOATS},
-    "hypergeometric_kernel": {
-        "good": COUNTS | {"float32", "float64"},
-        "bad": COUNTS | {"float32", "float64"},
-        "draws": COUNTS | {"float32", "float64"},
-    },
-    "bessel_kernel": {"order": COUNTS | {"float32", "float64"}, "argument": FLOATS},
     "categorical_kernel": {"state": COUNTS, "probs": {"float32", "float64"}, "index": {"int64"}, "out": COUNTS},
     "categorical_table_kernel": {"state": COUNTS, "index": {"int64"}, "out": COUNTS},
     "categorical_bridge_kernel": {"x_t": COUNTS, "x_0": COUNTS, "weights": FLOATS, "index": {"int64"}, "x_s": COUNTS},
     "log_prob_kernel": {"x": COUNTS, "a": COUNTS, "b": COUNTS},
+}
+DTYPES |= {
+    f"{op}_kernel": {name: {*kinds} & (COUNTS | FLOATS) for name, kinds in draws.dtypes(op).items()}
+    for op in draws.DRAWS
 }
 RUNS = {"90": ("constants", "keys")}
 # Each target takes minutes: .ci/nightly compiles for the older one, the newer two and for AMD, too.

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.call.declared import DECLARED
+from support.draws import DRAWS, dtypes
 from support.helpers import assert_named
 
 RNG = fb.Philox(3)
@@ -38,16 +40,18 @@ def results(lay: Callable[[Any], Any], counts: Any) -> dict[str, Any]:
         "energy_loss": fb.energy_loss(lay(np.stack([HEAD, HEAD + 1])), x, half, 1.0, max_count=9000),
     }
     draws = {
-        "binomial": fb.binomial(x, 0.25, rng=RNG),
-        "beta_binomial": fb.beta_binomial(x, 2.0, 3.0, rng=RNG),
         "split": fb.split(x, rng=RNG)[1],
         "multinomial": fb.multinomial(x, lay(np.array([0.2, 0.3, 0.5])), rng=RNG),
-        "hypergeometric": fb.hypergeometric(x, half, half, rng=RNG),
         "categorical": fb.categorical(lay(counts % 2), lay(np.full((2, 2), 0.5)), rng=RNG),
     }
+    for op in [op for op in DRAWS if "int32" in next(iter(dtypes(op).values()))]:
+        right = DRAWS[op].right(counts, HEAD)
+        right = {name: lay(value) if isinstance(value, np.ndarray) else value for name, value in right.items()}
+        draws[op] = getattr(fb, op)(**right, rng=RNG)
     fields = {(op, name): value for op, step in steps.items() for name, value in step._asdict().items()}
     fields |= {(op, "loss"): value for op, value in losses.items()}
-    return fields | {(op, "drawn"): value for op, value in draws.items()}
+    own = {op for op in DRAWS if DECLARED[op].outputs.dtype}  # of which the draws have a dtype of their own
+    return fields | {(op, "whole" if op in own else "drawn"): value for op, value in draws.items()}
 
 
 @pytest.mark.parametrize("dtype", KNOWN)

@@ -60,29 +60,9 @@ def test_categorical_rows(states):
     equal(np.reshape(drawn(draw, key, places), (3, 7)), lambda: fb.categorical_rows(logits=logits, rng=key))
 
 
-SHAPES = np.array([[1e-300, 1e-8, 0.3, 0.999, 1.0, 1.4, 5.0, 88.8, 1e6, 1e300] * 3])
-COUNTS = np.array([[0, 1, 9, 40, 200, 300, 5000, 10**6, 2**40, 2**53] * 3])
-STDS = np.resize([0.0, 1.0, 2.5, 1e-9], (2, 30))
-# Good and bad balls, and draws: all orders of the parts, equal ones, half of the balls, and none of a kind.
-URNS = np.array([
-    [0, 5, 5, 40, 40, 300, 900, 2**40, 10**6, 7, 8, 8, 10**4, 500] * 8,
-    [7, 5, 9, 12, 80, 900, 300, 2**41, 3, 7, 0, 8, 10**4, 500] * 8,
-    [3, 5, 7, 9, 100, 600, 1100, 2**39, 5 * 10**5, 14, 4, 0, 10**4, 501] * 8,
-])[:, None]  # fmt: skip
-ELEMENTS = {  # the op: what the page says of an element, and arguments
-    "normal": (specified_reals.normal, np.linspace(-3, 3, 60).reshape(2, 30), STDS),
-    "gamma": (specified_reals.gamma, SHAPES, [[2.0], [1e-3], [0.0]]),
-    "beta": (specified_reals.beta, SHAPES, np.roll(SHAPES, 1) * [[1.0], [0.01]] + 1e-290),
-    "beta_binomial": (specified_reals.beta_binomial, COUNTS, SHAPES[:, ::-1], [[0.5], [30.0]]),
-    "negative_binomial": (specified_reals.negative_binomial, SHAPES[:, 2:9], [[0.0], [3.0], [1e4], [2.0**52]]),
-    "hypergeometric": (specified_reals.hypergeometric, *URNS),
-    "bessel": (specified_reals.bessel, np.resize([0, 1, 9, 40, 5000], 100), [[0.0], [1e-151], [0.7], [25.0], [1e5]]),
-}
-
-
-@pytest.mark.parametrize("op", ELEMENTS)
+@pytest.mark.parametrize("op", specified_reals.ELEMENTS)
 def test_draws_with_parameters_for_each_element(op):
-    draw, *arrays = ELEMENTS[op]
+    draw, *arrays = specified_reals.ELEMENTS[op]
     arrays = [np.array(each) for each in np.broadcast_arrays(*arrays)]
     wanted = np.reshape(drawn(draw, KEYS[1], *arrays), arrays[0].shape)
     equal(wanted, lambda: getattr(fb, op)(*arrays, rng=KEYS[1]))

@@ -20,6 +20,7 @@ import torch
 
 import fastblackout as fb
 from support import ROOT
+from support.draws import DRAWS
 from support.op_posterior import NAMES
 from support.source_tree import imports, modules
 
@@ -135,8 +136,11 @@ def print_figures() -> None:
         lines_of("fastblackout/call", "fastblackout/ops/per_element*", "csrc/bindings"),
     )
     print("lines of fastblackout, kernels and csrc:", lines_of("fastblackout", "kernels", "csrc"))
-    product = naming("hypergeometric", "fastblackout", "kernels", "csrc", "setup.py")
-    print("files that name hypergeometric:", product, "/", naming("hypergeometric", "tests", "benchmarks"))
+    print("files that name an element-wise draw, of the product / of tests and benchmarks:")
+    for op in DRAWS:
+        print(
+            f"  {op}: {naming(op, 'fastblackout', 'kernels', 'csrc', 'setup.py')} / {naming(op, 'tests', 'benchmarks')}"
+        )
     print("questions for a head's name:", asked_for_heads())
     print("import circles:", len(circles()), *(sorted(circle) for circle in circles()))
     readers = [re.findall(r"^class (\w+Reader)\b", path.read_text(), re.M) for path in tracked("csrc/bindings")]

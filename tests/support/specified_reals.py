@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from support.specified_counts import element_draw, poisson_draw
 from support.specified_floats import F, deviance, exp, exp32, log, log1p, log_factorial, polynomial, stirling
 from support.specified_words import Element, one, zero
@@ -191,3 +193,23 @@ def state_births(at: Element, logits: list[float], offset: float | None, x_t: in
             found = v if passed <= goal else found
             passed = passed + weight
     return element_draw(at, found - x_t, *pair, "POSTERIOR_ELEMENT")
+
+
+SHAPES = np.array([[1e-300, 1e-8, 0.3, 0.999, 1.0, 1.4, 5.0, 88.8, 1e6, 1e300] * 3])
+COUNTS = np.array([[0, 1, 9, 40, 200, 300, 5000, 10**6, 2**40, 2**53] * 3])
+STDS = np.resize([0.0, 1.0, 2.5, 1e-9], (2, 30))
+# Good and bad balls, and draws: all orders of the parts, equal ones, half of the balls, and none of a kind.
+URNS = np.array([
+    [0, 5, 5, 40, 40, 300, 900, 2**40, 10**6, 7, 8, 8, 10**4, 500] * 8,
+    [7, 5, 9, 12, 80, 900, 300, 2**41, 3, 7, 0, 8, 10**4, 500] * 8,
+    [3, 5, 7, 9, 100, 600, 1100, 2**39, 5 * 10**5, 14, 4, 0, 10**4, 501] * 8,
+])[:, None]  # fmt: skip
+ELEMENTS = {  # the op: what the page says of an element, and arguments
+    "normal": (normal, np.linspace(-3, 3, 60).reshape(2, 30), STDS),
+    "gamma": (gamma, SHAPES, [[2.0], [1e-3], [0.0]]),
+    "beta": (beta, SHAPES, np.roll(SHAPES, 1) * [[1.0], [0.01]] + 1e-290),
+    "beta_binomial": (beta_binomial, COUNTS, SHAPES[:, ::-1], [[0.5], [30.0]]),
+    "negative_binomial": (negative_binomial, SHAPES[:, 2:9], [[0.0], [3.0], [1e4], [2.0**52]]),
+    "hypergeometric": (hypergeometric, *URNS),
+    "bessel": (bessel, np.resize([0, 1, 9, 40, 5000], 100), [[0.0], [1e-151], [0.7], [25.0], [1e5]]),
+}

@@ -9,7 +9,10 @@ import torch
 
 import fastblackout as fb
 from fastblackout.backends import triton as backend
-from support.today import DAY
+from fastblackout.call.declared import DECLARED
+from support.draws import DRAWS
+from support.draws import dtypes as dtypes_of
+from support.today import DAY, of_today
 
 
 def doubles(rows):
@@ -92,48 +95,14 @@ def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 30
     backend.posterior_step(*given, one, one, x, torch.zeros(shape, dtype=inputs), FLAG)
 
 
-def binomial(counts=I32, prob=F32, pair=False, shape=(4, 3072), key=KEY):
-    n, p = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=prob)
-    backend.binomial(n, p, p if pair else None, key, n, FLAG)
-
-
-def poisson(rate=F32, shape=(4, 3072), key=KEY):
-    backend.poisson(torch.zeros(shape, dtype=rate), key, torch.zeros(shape, dtype=I64), FLAG)
-
-
-def normal(mean=F32, std=F32, shape=(4, 3072), key=KEY):
-    x = torch.zeros(shape, dtype=mean)
-    backend.normal(x, torch.zeros(shape, dtype=std), key, x, FLAG)
-
-
-def gamma(shape_of=F32, scale=F32, shape=(4, 3072), key=KEY):
-    x = torch.zeros(shape, dtype=shape_of)
-    backend.gamma(x, torch.zeros(shape, dtype=scale), key, x, FLAG)
-
-
-def beta(a=F32, b=F32, shape=(4, 3072), key=KEY):
-    x = torch.zeros(shape, dtype=a)
-    backend.beta(x, torch.zeros(shape, dtype=b), key, x, FLAG)
-
-
-def beta_binomial(counts=U8, a=F32, b=F32, shape=(4, 3072), key=KEY):
-    x, shapes = torch.zeros(shape, dtype=counts), (torch.zeros(shape, dtype=a), torch.zeros(shape, dtype=b))
-    backend.beta_binomial(x, *shapes, key, x, FLAG)
-
-
-def negative_binomial(r=F32, mean=F32, shape=(4, 3072), key=KEY):
-    given = torch.zeros(shape, dtype=r), torch.zeros(shape, dtype=mean)
-    backend.negative_binomial(*given, key, torch.zeros(shape, dtype=I64), FLAG)
-
-
-def hypergeometric(good=U8, bad=I32, draws=I32, shape=(4, 3072), key=KEY):
-    x, given = torch.zeros(shape, dtype=good), (torch.zeros(shape, dtype=bad), torch.zeros(shape, dtype=draws))
-    backend.hypergeometric(x, *given, key, x, FLAG)
-
-
-def bessel(order=U8, argument=F32, shape=(4, 3072), key=KEY):
-    given = torch.zeros(shape, dtype=order), torch.zeros(shape, dtype=argument)
-    backend.bessel(*given, key, torch.zeros(shape, dtype=I64), FLAG)
+def draw(op, *dtypes, shape=(4, 3072), key=KEY, pair=False):
+    """An element-wise draw. dtypes: of its arguments; those that are left out are uint8 first, then int32, else
+    float32."""
+    left = [(I32 if at else U8) if "int32" in each else F32 for at, each in enumerate(dtypes_of(op).values())]
+    given = [torch.zeros(shape, dtype=each) for each in (*dtypes, *left[len(dtypes) :])]
+    made = torch.zeros(shape, dtype=getattr(torch, DECLARED[op].outputs.dtype or "", given[0].dtype))
+    rest = [given[-1] if pair else None] if op == "binomial" else []
+    getattr(backend, op)(*given, *rest, key, made, FLAG)
 
 
 def categorical(counts=U8, probs=F64, states=256, index=None, shape=(4, 3072), key=KEY):
@@ -200,15 +169,7 @@ CASES = {
     "categorical head step": lambda: law_step(components=-2),
     "bayes-categorical": lambda: posterior(components=-3),
     "bayes-categorical step": lambda: law_step(components=-3),
-    "binomial": lambda: binomial(),
-    "poisson": lambda: poisson(),
-    "normal": lambda: normal(),
-    "gamma": lambda: gamma(),
-    "beta": lambda: beta(),
-    "beta_binomial": lambda: beta_binomial(),
-    "negative_binomial": lambda: negative_binomial(),
-    "bessel": lambda: bessel(),
-    "hypergeometric": lambda: hypergeometric(),
+    **{op: lambda op=op: draw(op) for op in DRAWS},
     "categorical": lambda: categorical(),
     "categorical table": lambda: table(),
     "categorical bridge logits": lambda: states_bridge(weights=F32),
@@ -219,9 +180,7 @@ CASES = {
     "bridge bfloat16 to float32": lambda: bridge(logits=BF16),
     "bridge nearest": lambda: bridge(stochastic=False),
     "bridge wide": lambda: bridge(I32, most=1000, fall=True),
-    "binomial pair": lambda: binomial(U8, F64, pair=True),
-    "binomial float": lambda: binomial(F32, BF16),
-    "binomial double": lambda: binomial(F64, F32),
+    "binomial pair": lambda: draw("binomial", U8, F64, pair=True),
     "categorical float32": lambda: categorical(I64, F32, index=index()),
     "categorical table int16": lambda: table(I16, index=index(), build=False),
     "categorical table int32": lambda: table(I32, build=False),
@@ -237,21 +196,24 @@ def _case(name, call, *arguments, **options):
     CASES[" ".join((name, *dtypes))] = lambda: call(*arguments, **options)
 
 
+def _dtypes_of(op, number):
+    """Of an element-wise draw: dtypes so that the four numbers have every one of every argument. Counts may be floats,
+    at night."""
+    kinds = dtypes_of(op).values()
+    yield tuple((COUNTS if "int32" in each else FLOATS)[(number + at) % 4] for at, each in enumerate(kinds))
+    if ALL and number < 2:
+        floats = (F32, F64)[number], (F64, F32)[number]
+        yield tuple(floats[at % 2] if "int32" in each else FLOATS[at] for at, each in enumerate(kinds))
+
+
 _DTYPES = {*COUNTS, *FLOATS}
 # At night each dtype of each argument at least once, of several arguments at a time; test_triton_aot.py says which must
 # occur.
 if ALL:
     CASES |= {"posterior_step wide": lambda: law_step(I32, most=1000)}
-    CASES |= {
-        "beta_binomial float": lambda: beta_binomial(F32, F64),
-        "beta_binomial double": lambda: beta_binomial(F64),
-    }
     for _count in (2, 3):
         CASES[f"bayes {_count}"] = lambda count=_count: posterior(components=count)
         CASES[f"bayes step {_count}"] = lambda count=_count: law_step(components=count)
-    CASES |= {"bessel float": lambda: bessel(F32, F64), "bessel double": lambda: bessel(F64)}
-    CASES |= {"hypergeometric float": lambda: hypergeometric(F32, F64, F32)}
-    CASES |= {"hypergeometric double": lambda: hypergeometric(F64, F32, F64)}
 for _number in QUARTERS:
     _counts, _floats, _other = COUNTS[_number], FLOATS[_number], FLOATS[(_number + 1) % 4]
     _case("categorical", categorical, _counts)
@@ -260,17 +222,11 @@ for _number in QUARTERS:
     _case("transition", transition, _counts)
     _case("transition bridged", transition, _counts, bridged=True)
     _case("thin", thin, _counts, _floats)
-    _case("binomial", binomial, _counts, _floats)
-    _case("poisson", poisson, _floats)
-    _case("normal", normal, _floats, _other)
-    _case("gamma", gamma, _floats, _other)
-    _case("beta", beta, _floats, _other)
-    _case("negative_binomial", negative_binomial, _floats, _other)
+    for _op in DRAWS if ALL else of_today(tuple(DRAWS), 6):
+        for _dtypes in _dtypes_of(_op, _number):
+            _case(_op, draw, _op, *_dtypes)
     if ALL:
-        _case("beta_binomial", beta_binomial, _counts, _floats, _other)
         _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
-        _case("bessel", bessel, _counts, _floats)
-        _case("hypergeometric", hypergeometric, _counts, COUNTS[_number - 1], COUNTS[_number - 2])
         _case("bayes step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=1)
         _case("negative binomial step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=-1)
         _case("bayes-categorical step", law_step, _counts, _floats, inputs=_other, components=-3)

@@ -42,6 +42,7 @@ driver.set_active(StubDriver(GPUTarget("hip", TARGET, 64) if IS_HIP else GPUTarg
 
 import fastblackout as fb  # noqa: E402
 from support import triton_aot_cases as cases  # noqa: E402
+from support.draws import DRAWS  # noqa: E402
 
 compiled = []  # (case, kernel name, compiled kernel, {argument: dtype})
 case = ""
@@ -88,15 +89,8 @@ def respecialised():
         cases.law_step(key=k, shape=shape, most=most, components=1)
         cases.law_step(key=k, shape=shape, most=most, components=-1)
         cases.law_step(key=k, shape=shape, most=most, components=-3)
-        cases.binomial(key=k, shape=shape)
-        cases.poisson(key=k, shape=shape)
-        cases.normal(key=k, shape=shape)
-        cases.gamma(key=k, shape=shape)
-        cases.beta(key=k, shape=shape)
-        cases.beta_binomial(key=k, shape=shape)
-        cases.negative_binomial(key=k, shape=shape)
-        cases.hypergeometric(key=k, shape=shape)
-        cases.bessel(key=k, shape=shape)
+        for op in DRAWS:
+            cases.draw(op, key=k, shape=shape)
         cases.loss(shape=shape)
         cases.loss(shape=(shape[0], shape[1] + 4999))  # chunks, then their sums
         cases.grad(shape=shape)

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import fastblackout as fb
+from fastblackout.call.declared import DECLARED
 
 DRAWS: dict[str, ModuleType] = {
     file.name: importlib.import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__)
@@ -32,3 +33,9 @@ def public(op: str, a: dict[str, Any], rng: Any, backend: str) -> Any:
     if "p" in a:
         values.append(fb.Prob(a["p"], a["q"]) if "q" in a else a["p"])
     return getattr(fb, op)(*values, rng=rng, backend=backend)
+
+
+def dtypes(op: str) -> dict[str, tuple[str, ...]]:
+    """Those that the arguments of a draw may have, as its declaration says, by the names that its kernels have."""
+    (declared, *_) = getattr(fb, op) and DECLARED[op].arguments
+    return {"p" if name == "prob" else name: kinds for name, kinds in declared.dtypes.items()}
