@@ -1,18 +1,44 @@
-"""Runs the tests on a fastblackout that has kernels, and gives them every CPU backend of this processor."""
+"""Runs the tests on a fastblackout that has kernels, by as many workers as there are cores, and gives them every CPU
+backend of this processor."""
 
 import importlib.util
 import os
+from pathlib import Path
 
 import pytest
 
 from support.installed import use_compiled_package
 
+MOST_WORKERS = 8  # each collects all tests, and holds 1 GB
 _WHAT_TO_DO = use_compiled_package()  # before anything imports fastblackout, as most modules of `support` do
 
 
 def pytest_configure(config):
     if _WHAT_TO_DO is not None:
         pytest.exit(_WHAT_TO_DO, returncode=4)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Where pytest-xdist is installed, a worker for each core, but not for one file, nor where somebody looks on.
+
+    A worker has a half of the tests in their order, and takes half of what another has left: few modules come to two
+    workers, each of which makes the fixtures of a module for itself."""
+    options = config.option
+    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
+        return
+    if options.numprocesses is None and not options.tx and options.dist == "no":
+        looked_at = options.usepdb or options.trace or options.capture == "no" or options.collectonly
+        if looked_at or (len(config.args) == 1 and Path(config.args[0].partition("::")[0]).is_file()):
+            return
+        options.numprocesses = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    if options.numprocesses and options.dist == "no":
+        options.dist = "worksteal"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes():
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of a worker's libraries, which would start a thread for each core
 
 
 # Optional parts, and the tests they are for: named by file, or by a word in the test's name. .ci/run builds all of them

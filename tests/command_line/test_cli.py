@@ -15,10 +15,9 @@ from fastblackout.cli.command_line import build_parser, main
 from fastblackout.ops.capabilities import capabilities
 from fastblackout.training.recipes import RECIPES
 from support.configs import rewrite_config
-from support.full_disk import no_file_beyond
+from support.forks import MAIN, Fork
 from support.subprocesses import PACKAGE
 
-MAIN = "import sys; from fastblackout.cli import main; sys.exit(main())"
 TINY = ["--steps=6", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--checkpoint-every=3", "--quiet"]
 SAMPLE = ["--steps=5", "--threads=1", "--quiet"]
 
@@ -230,12 +229,13 @@ def test_images_of_unequal_size(place, capsys):
     fails(capsys, ["train", "folder", "--data=.", "--out=new"], ["5.png", "L 8x9"])
 
 
-# A process for all of them, which imports torch once.
 LINES = """
 import sys
 from fastblackout.cli import main
-for line in sys.argv[1:]:
-    print(main(line.split()), flush=True)
+from support.full_disk import no_file_beyond
+with no_file_beyond(900):
+    for line in sys.argv[1:]:
+        print(main(line.split()), flush=True)
 """
 
 
@@ -247,11 +247,10 @@ def test_a_full_disk(place):
         "sample --num=50 --steps=3 --quiet",
     ]
     before = everything(place)
-    command = [sys.executable, "-c", LINES, *lines]
-    with no_file_beyond(900):
-        result = subprocess.run(command, cwd=place, capture_output=True, text=True)
-    assert (result.returncode, result.stdout) == (0, "1\n1\n1\n")
-    said = result.stderr.splitlines()
+    process = Fork(LINES, *lines, folder=place)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (0, "1\n1\n1\n")
+    said = err.splitlines()
     assert [line.split(":")[0] for line in said] == ["fastblackout train", "fastblackout train", "fastblackout sample"]
     assert all("too large" in line.lower() for line in said)
     after = everything(place)
@@ -273,11 +272,10 @@ def test_help_is_quick_and_complete():
 
 
 def test_a_broken_pipe_is_no_error(place):
-    line = [sys.executable, "-c", MAIN, "evaluate", "--data=counts.npz", "--num=5", *SAMPLE]
-    first = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    first.stdout.close()
-    assert first.stderr.read() == b""
-    assert first.wait() == 1
+    with Fork(MAIN, "evaluate", "--data=counts.npz", "--num=5", *SAMPLE, folder=place) as first:
+        first.stdout.close()
+        assert first.stderr.read() == ""
+        assert first.wait() == 1
 
 
 def test_info(capsys):

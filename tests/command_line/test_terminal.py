@@ -25,6 +25,7 @@ from fastblackout.training import progress
 from fastblackout.training.convert import PROGRAMS, SHAPES
 from fastblackout.training.progress import Progress
 from fastblackout.training.progress_log import read_log
+from support.forks import MAIN, Fork
 from support.subprocesses import elsewhere
 
 COMMANDS = ("train", "sample", "evaluate", "plot", "export", "convert", "info", "bench")
@@ -110,27 +111,34 @@ def test_a_closed_stdout():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+CLOSED = """
+import os, sys
+sys.stdin = sys.stdout = sys.stderr = None  # as Python starts where they are closed
+os.closerange(0, 3)
+"""
+
+
 def test_closed_streams_get_into_no_file(data_file, tmp_path):
     """The next files opened would get their numbers, and what is printed."""
-    done = run(" ".join(["train", "array", *data_file, "--steps=2", "--sample-every=0", "<&- >&- 2>&-"]), tmp_path)
-    assert done.returncode == 0
+    with Fork(CLOSED + MAIN, "train", "array", *data_file, "--steps=2", "--sample-every=0", folder=tmp_path) as closed:
+        assert closed.wait() == 0
     assert [record["step"] for record in read_log(tmp_path / "runs/array/log.jsonl")] == [1, 2, 2]
     assert cli.main(["train", "array", "--data=a.npy", "--resume", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize("line", ["--help", "info"])
 def test_a_pipe_whose_reader_has_left(line):
-    read, write = os.pipe()
-    os.close(read)
-    done = run(line, stdout=write, stderr=subprocess.PIPE)
-    os.close(write)
-    assert done.stderr == b""
-    assert done.returncode in ((0, 1) if line == "--help" else (1,))  # help is argparse's, which differs
+    wait = "import select; pipe = select.poll(); pipe.register(1, 0); pipe.poll()"  # for an error, which is that
+    with Fork(f"{wait}; {MAIN}", line) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() in ((0, 1) if line == "--help" else (1,))  # help is argparse's, which differs
 
 
 def test_a_full_disk_behind_stdout():
-    done = run("info > /dev/full", capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "fastblackout info: No space left on device\n")
+    process = Fork(f"import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); {MAIN}", "info")
+    assert process.communicate() == ("", "fastblackout info: No space left on device\n")
+    assert process.returncode == 1
 
 
 @pytest.fixture

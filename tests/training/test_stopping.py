@@ -20,6 +20,7 @@ from fastblackout.training.config import TrainConfig
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.run_lock import LOCK, holding
 from fastblackout.training.stopping import Terminated
+from support.forks import MAIN, Fork
 from support.subprocesses import PACKAGE, elsewhere, in_a_process
 
 OPTIONS = {"steps": 12, "batch": 8, "channels": 8, "threads": 1, "schedule_steps": 60}
@@ -55,16 +56,9 @@ def command(home, out, *more):
     return ["train", "array", f"--data={home / 'a.npy'}", f"--out={out}", "--quiet", *options, *more]
 
 
-def process(arguments, folder):
-    line = [sys.executable, "-m", "fastblackout", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, cwd=folder, env=elsewhere(), **pipes)
-
-
 def test_a_second_training_is_refused_until_the_first_dies(home, tmp_path, capsys):
     run = tmp_path / "run"
-    first = process(command(home, run, "--steps=1000000", "--compile=off"), tmp_path)
-    try:
+    with Fork(MAIN, *command(home, run, "--steps=1000000", "--compile=off")) as first:
         while not has_checkpoint(run):
             assert first.poll() is None, first.communicate()
             time.sleep(0.01)
@@ -73,7 +67,6 @@ def test_a_second_training_is_refused_until_the_first_dies(home, tmp_path, capsy
             err = capsys.readouterr().err
             assert err.startswith("fastblackout train: out: must be in use by no other training (")
             assert err.endswith(f"), got {run}\n") and "--out" in err
-    finally:
         first.kill()
         first.communicate()
     assert (run / LOCK).exists()  # which is not the lock itself
@@ -171,13 +164,11 @@ def test_a_signal_cuts_short_what_the_resumed_run_then_does(home, data, tmp_path
 
 
 def test_sigterm_stops_evaluate(home, tmp_path):
-    running = process(
-        ["evaluate", home / "whole", f"--data={home / 'a.npy'}", "--num=100000", "--steps=60", "--json=numbers.json"],
-        tmp_path,
-    )
-    assert running.stderr.readline().startswith("4 sets of 100000 samples")
-    running.terminate()
-    out, err = running.communicate(timeout=60)
+    line = ["evaluate", home / "whole", f"--data={home / 'a.npy'}", "--num=100000", "--steps=60", "--json=numbers.json"]
+    with Fork(MAIN, *line, folder=tmp_path) as running:
+        assert running.stderr.readline().startswith("4 sets of 100000 samples")
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (143, "")
     assert err.endswith("fastblackout evaluate: stopped\n") and "Traceback" not in err
     assert not os.listdir(tmp_path)
@@ -230,12 +221,10 @@ def compiles(self, *given):
 torch.nn.Module.compile = lambda self: setattr(self, "forward", lambda *given: compiles(self))
 sys.exit(cli.main())
 """
-    line = [sys.executable, "-c", code, *command(home, tmp_path / "run", "--compile=on")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen(line, cwd=tmp_path, env=elsewhere(), **pipes)
-    assert running.stdout.readline() == "compiling\n"
-    running.send_signal(number)
-    assert running.communicate(timeout=30) == ("", "fastblackout train: stopped\n")
+    with Fork(code, *command(home, tmp_path / "run", "--compile=on")) as running:
+        assert running.stdout.readline() == "compiling\n"
+        running.send_signal(number)
+        assert running.communicate(timeout=30) == ("", "fastblackout train: stopped\n")
     assert running.returncode == status
     assert load_checkpoint(tmp_path / "run").step == 0
 

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -21,6 +19,7 @@ from fastblackout.training.held_out import images_allowed
 from fastblackout.training.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run, make_model
 from fastblackout.training.trainer import Trainer
+from support.forks import MAIN, Fork
 
 TINY = {"steps": 24, "batch": 8, "channels": 8, "threads": 1, "warmup": 5, "dropout": 0.1, "flip": True, "seed": 3}
 TINY |= {"learning_rate": 1e-3, "schedule_steps": 60}
@@ -107,13 +106,7 @@ def test_a_failure_and_a_resume_change_no_bit(data, uninterrupted, tmp_path, mon
 
 def command(data_file, out, *more):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name != "flip"]
-    arguments = ["train", "array", "--data", str(data_file), "--out", str(out), "--flip", "--quiet", *options, *more]
-    return [sys.executable, "-c", "import sys; from fastblackout.cli import main; sys.exit(main())", *arguments]
-
-
-def start(line, folder):
-    """In another folder than the source's, so that it imports the fastblackout this test imports."""
-    return subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder)
+    return ["train", "array", "--data", data_file, "--out", out, "--flip", "--quiet", *options, *more]
 
 
 def wait_for(condition, process):
@@ -130,11 +123,11 @@ def test_sigkill_and_resume_change_no_bit(data_file, uninterrupted, tmp_path):
     # Killed at whatever it is doing some milliseconds after a checkpoint: a step, or the writing of the next.
     for seen, delay in ((4, 0.02), (12, 0.0)):
         more = ["--resume"] if out.exists() else []
-        process = start(command(data_file, out, *more), tmp_path)
-        wait_for(lambda seen=seen: (out / "checkpoints" / f"step-{seen:08d}").exists(), process)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with Fork(MAIN, *command(data_file, out, *more)) as process:
+            wait_for(lambda seen=seen: (out / "checkpoints" / f"step-{seen:08d}").exists(), process)
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
         assert load_checkpoint(out).step >= seen
     assert training.train(load("array", data_file), out, TrainConfig(**TINY), resume=True, progress=False).is_dir()
     assert weights(out) == weights(uninterrupted)
@@ -145,15 +138,15 @@ def test_sigkill_and_resume_change_no_bit(data_file, uninterrupted, tmp_path):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_control_c_and_sigterm_save_and_say_so(data_file, tmp_path, number, status):
     out = tmp_path / "run"
-    line = command(data_file, out, "--steps=100000", "--compile=off")  # a long training would begin with a trial
-    process = start(line, tmp_path)
-    wait_for(lambda: (out / "checkpoints" / "step-00000004").exists(), process)
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    # A long training would begin with a trial.
+    with Fork(MAIN, *command(data_file, out, "--steps=100000", "--compile=off")) as process:
+        wait_for(lambda: (out / "checkpoints" / "step-00000004").exists(), process)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == status
     step = load_checkpoint(out).step
-    assert stderr.decode() == f"fastblackout train: stopped after step {step}; go on with --resume\n"
-    assert stdout == b""
+    assert stderr == f"fastblackout train: stopped after step {step}; go on with --resume\n"
+    assert stdout == ""
 
 
 @pytest.mark.parametrize("change", [{}, {"held_out_every": 1}, {"steps": 7}, {"batch": 40, "held_out_every": 10}])

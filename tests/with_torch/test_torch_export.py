@@ -31,7 +31,7 @@ class Module(torch.nn.Module):
         return tuple(value for value in self.call(*given) if value is not None)
 
 
-@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.slow)])  # Dynamo, as to compile
 @pytest.mark.parametrize("call", CALLS, ids=[f"{c.__module__.rpartition('_')[2]}-{c.__name__}" for c in CALLS])
 def test_export(call, strict):
     module, given = Module(call), arguments(call, 4)

@@ -35,6 +35,7 @@ def test_one_compiled_graph_serves_all_keys_and_batches(call):
     assert counter.frame_count == 2
 
 
+@pytest.mark.slow  # for a graph that serves all batches, torch makes that dimension a dynamic one anyway
 @pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)
 def test_dynamic_shapes_compile_once(call):
     counter = CompileCounterWithBackend("aot_eager")
