@@ -26,7 +26,6 @@ import pkgutil
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
@@ -41,6 +40,7 @@ import fastblackout as fb
 from fastblackout.cli.command_line import build_parser, main
 from fastblackout.ops.capabilities import public_ops
 from support import ROOT
+from support.forks import server
 from support.mnist import mnist_files
 from support.subprocesses import elsewhere
 
@@ -102,23 +102,16 @@ def shell(tmp_path_factory):
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/support/documented_program.py {name} "$@"\n')
         program.chmod(0o755)
     path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    forks = server().fileno()
     environment = elsewhere(PATH=path, MPLBACKEND="Agg", OMP_NUM_THREADS="1", XDG_STATE_HOME=str(folder / "state"))
+    environment["FASTBLACKOUT_DOCUMENTED_PROGRAM"] = str(forks)
 
-    def start(command, end, **options):
-        given = environment | {"FASTBLACKOUT_DOCUMENTED_PROGRAM": str(end.fileno())}
-        return subprocess.Popen(command, env=given, pass_fds=[end.fileno()], stdin=subprocess.DEVNULL, **options)
+    def run_in_bash(script):
+        out = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(["bash", "-c", script], env=environment, pass_fds=[forks], **out)
+        return done.returncode, done.stdout
 
-    with start([sys.executable, ROOT / "tests/support/documented_program.py", "serve"], theirs), ours:
-        theirs.close()
-
-        def run_in_bash(script):
-            out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-            with start(["bash", "-c", script], ours, **out) as process:
-                output, _ = process.communicate()
-            return process.returncode, output
-
-        yield run_in_bash
+    return run_in_bash
 
 
 @pytest.fixture

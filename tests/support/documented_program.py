@@ -1,16 +1,13 @@
 """Runs a command of the documentation as it stands, but for what would take minutes: see test_documentation.py.
 
 python documented_program.py fastblackout|torchrun|pip|pytest ARGUMENT ...
-python documented_program.py serve
 
-A process of fastblackout imports torch and more for seconds. So one process, `serve`, does that for all: it reads
-requests from the socket whose number is in the environment, and forks for each.
+A process of fastblackout imports torch and more for seconds. So the server of forks.py, at the socket whose number is
+in the environment, forks for each.
 """
 
-import importlib
 import json
 import os
-import pkgutil
 import re
 import shutil
 import socket
@@ -18,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-import traceback
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,47 +70,15 @@ def resume(arguments):
 
 def ask(arguments):
     """The exit status of fastblackout with these arguments, in this folder and environment, on these three files."""
+    line = ["import sys; from fastblackout.cli.command_line import main; sys.exit(main())", *arguments]
+    report, told = os.pipe()
     with socket.socket(fileno=int(os.environ[SOCKET])) as server:
-        request = json.dumps([os.getcwd(), dict(os.environ), arguments]).encode()
-        socket.send_fds(server, [request], [0, 1, 2])
-        return server.recv(1)[0]
-
-
-def serve():
-    for module in ("matplotlib.pyplot", "sklearn.datasets", "sklearn.svm", "torch._dynamo"):
-        importlib.import_module(module)
-    for name in ("data", "evaluation", "sample", "train"):
-        pkgutil.resolve_name(f"fastblackout:{name}")
-    with socket.socket(fileno=int(os.environ[SOCKET])) as client:
-        while True:
-            request, files, _, _ = socket.recv_fds(client, 1 << 17, 3)
-            if not request:  # the tests have ended
-                os._exit(0)
-            child = os.fork()
-            if child == 0:
-                answer(*json.loads(request), files)
-            for file in files:
-                os.close(file)
-            client.send(bytes([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 255]))
-
-
-def answer(folder, environment, arguments, files):
-    from fastblackout.cli.command_line import main
-
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    for number, file in enumerate(files):
-        os.dup2(file, number)
-    try:
-        status = main(arguments)
-    except SystemExit as stop:
-        status = stop.code
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    os._exit(status)
+        socket.send_fds(server, [json.dumps([os.getcwd(), dict(os.environ), line]).encode()], [0, 1, 2, told])
+        server.detach()
+    os.close(told)
+    with open(report) as lines:
+        _, status = map(int, lines)
+    return status & 255
 
 
 def pytest(arguments):
@@ -154,4 +118,4 @@ def pip(arguments):
 
 if __name__ == "__main__":
     programs = {"fastblackout": fastblackout, "torchrun": torchrun, "pip": pip, "pytest": pytest}
-    sys.exit(serve() if sys.argv[1] == "serve" else programs[sys.argv[1]](sys.argv[2:]))
+    sys.exit(programs[sys.argv[1]](sys.argv[2:]))
