@@ -38,7 +38,9 @@ def pytest_cmdline_main(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes():
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of a worker's libraries, which would start a thread for each core
+    """A worker has a core, of which its libraries and compilers would take all."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 
 # Optional parts, and the tests they are for: named by file, or by a word in the test's name. .ci/run builds all of them

@@ -111,6 +111,7 @@ def test_processes_of_tests_start_again(script, tmp_path, monkeypatch):
     assert "it did not end in" in found["test_hangs"]["text"]
 
 
+@pytest.mark.slow
 def test_nothing_passes_that_was_not_run(script, tmp_path, monkeypatch):
     """Here the file of the card's tests skips itself, in one line."""
     tests, told = script("gpu.tests"), []
@@ -118,6 +119,10 @@ def test_nothing_passes_that_was_not_run(script, tmp_path, monkeypatch):
     tests.run(["test_graph[thin-cuda]", "test_product[thin-cuda]"], 60.0, told.append)
     assert [result["outcome"] for result in told] == ["failed"] * 2
     assert all("torch sees no GPU; the SIMT shim" in result["text"] for result in told)
+
+
+def test_what_has_passed(script):
+    tests = script("gpu.tests")
     good = {"test_product[thin-cuda]": {"outcome": "passed", "cases": 3}}
     assert tests.passed(good, "thin", "cuda") and not tests.passed(good, "thin", "triton")
     assert not tests.passed({"test_product[thin-cuda]": {"outcome": "not run"}}, "thin", "cuda")
@@ -191,6 +196,7 @@ def test_a_call_goes_on_with_what_has_no_result(script, tmp_path, monkeypatch):
     assert run.results["dropped"] == ["train: b"]
 
 
+@pytest.mark.slow
 def test_steps_are_timed_under_the_settings_of_training(script, monkeypatch):
     """TF32 and cuDNN's search, which `fastblackout train` sets by the same function."""
     train, within, seen, step = script("gpu.train"), [], [], Trainer.train_step

@@ -30,6 +30,7 @@ def run(folder, *command, **environment):
     )
 
 
+@pytest.mark.slow
 def test_one_line_and_status_1_without_a_gpu(tmp_path):
     done = run(tmp_path, FOLDER / "gpu", "--out", tmp_path / "out", "--work", tmp_path / "work")
     assert (done.returncode, done.stdout) == (1, "")
@@ -76,6 +77,7 @@ def test_flags_in_the_interpreter(op, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_card_are_collected(tmp_path):
     (tmp_path / "card.py").write_text("import torch\ntorch.cuda.is_available = lambda: True\n")
     paths = os.pathsep.join([elsewhere()["PYTHONPATH"], str(tmp_path)])
