@@ -1,46 +1,33 @@
-"""Runs the tests on a fastblackout that has kernels, by as many workers as there are cores, and gives them every CPU
-backend of this processor."""
+"""Runs the tests on a fastblackout that has kernels, a worker a core, and gives them every CPU backend of it."""
 
 import importlib.util
 import os
-from pathlib import Path
 
 import pytest
 
+from support import workers
 from support.installed import use_compiled_package
+from support.processor_time import ProcessorTime
 
-MOST_WORKERS = 8  # each collects all tests, and holds 1 GB
 _WHAT_TO_DO = use_compiled_package()  # before anything imports fastblackout, as most modules of `support` do
 
 
 def pytest_configure(config):
     if _WHAT_TO_DO is not None:
         pytest.exit(_WHAT_TO_DO, returncode=4)
+    if config.option.durations is not None:
+        config.pluginmanager.register(ProcessorTime())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Where pytest-xdist is installed, a worker for each core, but not for one file, nor where somebody looks on.
-
-    A worker has a half of the tests in their order, and takes half of what another has left: few modules come to two
-    workers, each of which makes the fixtures of a module for itself."""
-    options = config.option
-    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
-        return
-    if options.numprocesses is None and not options.tx and options.dist == "no":
-        looked_at = options.usepdb or options.trace or options.capture == "no" or options.collectonly
-        if looked_at or (len(config.args) == 1 and Path(config.args[0].partition("::")[0]).is_file()):
-            return
-        options.numprocesses = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-    if options.numprocesses and options.dist == "no":
-        options.dist = "worksteal"
+    if config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput"):
+        workers.choose(config.option, config.args)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes():
-    """A worker has a core, of which its libraries and compilers would take all."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    workers.environment(os.environ)
 
 
 # Optional parts, and the tests they are for: named by file, or by a word in the test's name. .ci/run builds all of them

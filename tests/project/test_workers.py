@@ -1,0 +1,39 @@
+"""Which tests run in several processes."""
+
+import types
+
+import pytest
+
+from support import ROOT, workers
+
+PLAIN = {"numprocesses": None, "dist": "no", "tx": [], "usepdb": False, "trace": False, "capture": "fd"}
+PLAIN |= {"collectonly": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "chosen"),
+    [
+        ({}, ["tests"], (3, "worksteal")),
+        ({}, ["tests/project/test_workers.py", "tests/ops"], (3, "worksteal")),
+        ({}, ["tests/project/test_workers.py"], (None, "no")),
+        ({}, ["tests/project/test_workers.py::test_a"], (None, "no")),
+        ({"usepdb": True}, ["tests"], (None, "no")),
+        ({"capture": "no"}, ["tests"], (None, "no")),
+        ({"collectonly": True}, ["tests"], (None, "no")),
+        ({"numprocesses": 0}, ["tests"], (0, "no")),
+        ({"numprocesses": 5}, ["tests/project/test_workers.py"], (5, "worksteal")),
+        ({"numprocesses": 5, "dist": "loadfile"}, ["tests"], (5, "loadfile")),
+    ],
+)
+def test_a_worker_a_core_but_not_for_one_file(given, arguments, chosen, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda process: {0, 2, 4})
+    options = types.SimpleNamespace(**(PLAIN | given))
+    workers.choose(options, arguments)
+    assert (options.numprocesses, options.dist) == chosen
+
+
+def test_a_worker_has_one_thread_unless_told_otherwise():
+    of = {"OMP_NUM_THREADS": "2"}
+    workers.environment(of)
+    assert of == {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "1"}

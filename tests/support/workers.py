@@ -1,0 +1,27 @@
+"""How many processes run the tests, where pytest-xdist is installed, and how they share them."""
+
+import os
+from pathlib import Path
+
+MOST = 8  # each collects all tests, and holds 1 GB
+
+
+def choose(options, arguments):
+    """Sets the options of pytest-xdist that were not given: a worker for each core, but none for one file, nor where
+    somebody looks on.
+
+    A worker has its part of the tests in their order, and takes half of what another has left: few modules come to two
+    workers, each of which makes the fixtures of a module for itself."""
+    if options.numprocesses is None and options.dist == "no" and not options.tx:
+        looked_at = options.usepdb or options.trace or options.capture == "no" or options.collectonly
+        one_file = len(arguments) == 1 and Path(arguments[0].partition("::")[0]).is_file()
+        if not looked_at and not one_file:
+            options.numprocesses = min(len(os.sched_getaffinity(0)), MOST)
+    if options.numprocesses and options.dist == "no":
+        options.dist = "worksteal"
+
+
+def environment(of):
+    """For a worker, which has a core: libraries and compilers would take all."""
+    for name in ("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"):
+        of.setdefault(name, "1")
