@@ -18,7 +18,7 @@ RNG = fb.Philox(seed=82, first_sample=2, call=5)
 FALSE_ALARM = 1e-6  # of each statistical check, seeds fixed; 60 of them a run
 SHAPES = (1e-8, 1e-3, 0.3, 1.0, 40.0, 1e6)
 GRID = [(a, b) for a in SHAPES for b in SHAPES]
-DRAWS = 200_000
+DRAWS = 100_000
 U = 2.0**-53
 
 
