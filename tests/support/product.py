@@ -1,10 +1,12 @@
 """Every op on every backend, to the bit: reference = scalar = AVX2 = AVX-512 = SIMT shim = Triton = CUDA, floats too.
 
 A case has one value of every factor of op_table.py. `cases` makes a pairwise cover of them, of which `run` takes every
-third, from one on that the day tells, and compares the backends of a kind with the reference in each.
+third on the CPU and every sixth elsewhere, from one on that the day tells, and compares the backends of a kind with the
+reference in each.
 FASTBLACKOUT_PRODUCT=cover takes the whole cover; full every combination of shape, layout, dtypes and key, and the op's
 other factors in turn; full/97 or cover/4 every 97th or 4th of them.
-As a program it prints its report as a line of JSON: python -m support.product OP KIND, tests/ being on the path.
+As a program, python -m support.product KIND, tests/ being on the path, it answers the name of an op, a line of stdin,
+by its report, a line of JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from support.maker import Maker
 from support.op_table import COMMON, OPS, Arguments
 from support.today import DAY
 
-WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover/3").partition("/")
+WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover/").partition("/")
 if WHICH not in ("cover", "full") or not (EVERY or "1").isdigit():
     raise ValueError(f"FASTBLACKOUT_PRODUCT: must be cover or full, or one of them with /N, got {WHICH}/{EVERY}")
 KINDS = {
@@ -42,6 +44,12 @@ KINDS = {
 }
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _GUARD = 64  # bytes on either side of an output
+
+
+def one_of(kind: str) -> int:
+    """A run takes one case of so many."""
+    by_day = 3 if kind == "cpu" else 6  # the shim and Triton's interpreter take many times as long
+    return int(EVERY or 1) if "FASTBLACKOUT_PRODUCT" in os.environ else by_day
 
 
 def factors(op: str) -> dict[str, Sequence[Any]]:
@@ -207,12 +215,11 @@ def _interpret_in_blocks(shape: Sequence[int], number: int) -> None:
     launch.INTERPRETED_BLOCK = max(math.prod(shape[1:]) // 8, 1) if number % 7 == 0 else 32768
 
 
-def run(
-    op: str, kind: str, device: Any = "cpu", seconds: float = math.inf, every: int = int(EVERY or 1)
-) -> dict[str, Any]:
+def run(op: str, kind: str, device: Any = "cpu", seconds: float = math.inf, every: int | None = None) -> dict[str, Any]:
     """{"op", "kind", "done": cases compared before the time was over, "of", "failures": texts}; five are enough."""
     start = told = time.monotonic()
     done, failures = 0, []
+    every = every or one_of(kind)
     first = DAY % every
     of = len(range(first, sum(1 for _ in cases(op)), every))
     for number, case in itertools.islice(enumerate(cases(op)), first, None, every):
@@ -240,8 +247,9 @@ def run(
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # NumPy's, of the overflows that GPUs do not mention
-    if sys.argv[2] == "triton":
+    if sys.argv[1] == "triton":
         from support.triton_interpreter import quicken
 
         quicken()
-    print(json.dumps(run(sys.argv[1], sys.argv[2])))
+    for line in sys.stdin:
+        print(json.dumps(run(line.strip(), sys.argv[1])), flush=True)
