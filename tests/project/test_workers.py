@@ -16,7 +16,7 @@ PLAIN |= {"collectonly": False}
         ({}, ["tests"], (3, "worksteal")),
         ({}, ["tests/project/test_workers.py", "tests/ops"], (3, "worksteal")),
         ({}, ["tests/project/test_workers.py"], (None, "no")),
-        ({}, ["tests/project/test_workers.py::test_a"], (None, "no")),
+        ({}, ["tests/project/test_workers.py::test_a", "tests/project/test_workers.py::test_b"], (None, "no")),
         ({"usepdb": True}, ["tests"], (None, "no")),
         ({"capture": "no"}, ["tests"], (None, "no")),
         ({"collectonly": True}, ["tests"], (None, "no")),

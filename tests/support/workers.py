@@ -14,8 +14,8 @@ def choose(options, arguments):
     workers, each of which makes the fixtures of a module for itself."""
     if options.numprocesses is None and options.dist == "no" and not options.tx:
         looked_at = options.usepdb or options.trace or options.capture == "no" or options.collectonly
-        one_file = len(arguments) == 1 and Path(arguments[0].partition("::")[0]).is_file()
-        if not looked_at and not one_file:
+        paths = {argument.partition("::")[0] for argument in arguments}
+        if not looked_at and (len(paths) > 1 or any(Path(path).is_dir() for path in paths)):
             options.numprocesses = min(len(os.sched_getaffinity(0)), MOST)
     if options.numprocesses and options.dist == "no":
         options.dist = "worksteal"
