@@ -40,7 +40,7 @@ def absent() -> dict[str, str]:
     }
 
 
-def _present(name: str) -> Any:
+def present(name: str) -> Any:
     return None if isinstance(module := load(name), str) else module
 
 
@@ -57,19 +57,19 @@ def binomial(count: torch.Tensor, probs: Sequence[torch.Tensor]) -> Calls:
             generator.binomial(count.numpy().astype(np.int64), probs[i % sets].numpy())
         ).float(),
     }
-    if _present("scipy"):
+    if present("scipy"):
         from scipy.stats import binom
 
         calls["scipy rvs"] = lambda i: binom.rvs(n, ps[i % sets], random_state=generator)
-    if numba := _present("numba"):
+    if numba := present("numba"):
         draw = _numba_loop(numba, lambda n, p: np.random.binomial(n, p))
         flat, flat_ps = n.ravel(), [p.ravel() for p in ps]
         calls["numba"] = lambda i: draw(flat, flat_ps[i % sets])
-    if jax := _present("jax"):
+    if jax := present("jax"):
         sample = jax.jit(lambda key, n, p: jax.random.binomial(key, n, p))
         key, on_n, *on_ps = jax.random.key(0), *(jax.numpy.asarray(value.numpy()) for value in (count, *probs))
         calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i), on_n, on_ps[i % sets]).block_until_ready()
-    if mkl := _present("mkl_random"):
+    if mkl := present("mkl_random"):
         state = mkl.MKLRandomState(0, brng="PHILOX4X32X10")
         calls["mkl_random"] = lambda i: state.binomial(n, ps[i % sets])
     return calls
@@ -99,134 +99,22 @@ def poisson(rates: Sequence[torch.Tensor]) -> Calls:
             generator.poisson(rates[i % sets].numpy())
         ).float(),
     }
-    if _present("scipy"):
+    if present("scipy"):
         from scipy.stats import poisson as law
 
         calls["scipy rvs"] = lambda i: law.rvs(wide[i % sets], random_state=generator)
-    if numba := _present("numba"):
+    if numba := present("numba"):
         draw = _numba_loop(numba, lambda _, rate: np.random.poisson(rate))
         flat = [rate.ravel() for rate in wide]
         calls["numba"] = lambda i: draw(flat[i % sets], flat[i % sets])
-    if jax := _present("jax"):
+    if jax := present("jax"):
         sample = jax.jit(lambda key, rate: jax.random.poisson(key, rate))
         key, on_rates = jax.random.key(0), [jax.numpy.asarray(rate.numpy()) for rate in rates]
         calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i), on_rates[i % sets]).block_until_ready()
-    if mkl := _present("mkl_random"):
+    if mkl := present("mkl_random"):
         state = mkl.MKLRandomState(0, brng="PHILOX4X32X10")
         calls["mkl_random, default (inexact)"] = lambda i: state.poisson(wide[i % sets])
         calls["mkl_random, PTPE (exact)"] = lambda i: state.poisson(wide[i % sets], method="PTPE")
-    return calls
-
-
-def standard_normal(shape: tuple[int, ...], dtype: torch.dtype) -> Calls:
-    """Normal(0, 1) of a shape, float32 or float64."""
-    generator, numpy_dtype = np.random.default_rng(0), np.float32 if dtype == torch.float32 else np.float64
-    calls: Calls = {
-        "torch.randn": lambda i: torch.randn(shape, dtype=dtype),
-        "numpy Generator": lambda i: generator.standard_normal(shape, numpy_dtype),
-    }
-    if (jax := _present("jax")) and dtype == torch.float32:
-        sample = jax.jit(lambda key: jax.random.normal(key, shape))
-        key = jax.random.key(0)
-        calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i)).block_until_ready()
-    if (mkl := _present("mkl_random")) and dtype == torch.float64:
-        state = mkl.MKLRandomState(0, brng="PHILOX4X32X10")
-        calls["mkl_random, inverse function"] = lambda i: state.standard_normal(shape, method="ICDF")
-    return calls
-
-
-def gamma(shapes: torch.Tensor) -> Calls:
-    """Gamma(shape), one draw for each shape."""
-    generator, numpy_shapes = np.random.default_rng(0), shapes.double().numpy()
-    law = torch.distributions.Gamma(shapes, torch.ones_like(shapes))
-    calls: Calls = {
-        "torch.distributions": lambda i: law.sample(),
-        "numpy Generator": lambda i: generator.standard_gamma(numpy_shapes),
-    }
-    if jax := _present("jax"):
-        sample, key, given = jax.jit(lambda key, a: jax.random.gamma(key, a)), jax.random.key(0), shapes.numpy()
-        calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i), given).block_until_ready()
-    return calls
-
-
-def beta(a: torch.Tensor, b: torch.Tensor) -> Calls:
-    """Beta(a, b), one draw for each pair."""
-    generator, numpy_a, numpy_b = np.random.default_rng(0), a.double().numpy(), b.double().numpy()
-    law = torch.distributions.Beta(a, b)
-    calls: Calls = {
-        "torch.distributions": lambda i: law.sample(),
-        "numpy Generator": lambda i: generator.beta(numpy_a, numpy_b),
-    }
-    if jax := _present("jax"):
-        sample, key, given = (
-            jax.jit(lambda key, a, b: jax.random.beta(key, a, b)),
-            jax.random.key(0),
-            (a.numpy(), b.numpy()),
-        )
-        calls["jax.random"] = lambda i: sample(jax.random.fold_in(key, i), *given).block_until_ready()
-    return calls
-
-
-def beta_binomial(n: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Calls:
-    """Binomial(n, Beta(a, b)), one draw for each."""
-    generator, given = np.random.default_rng(0), [each.double().numpy() for each in (a, b)]
-    law, floats, numpy_n = torch.distributions.Beta(a, b), n.float(), n.numpy()
-    return {
-        "torch.distributions": lambda i: torch.binomial(floats, law.sample()),
-        "numpy Generator": lambda i: generator.binomial(numpy_n, generator.beta(*given)),
-    }
-
-
-def negative_binomial(r: torch.Tensor, mean: torch.Tensor) -> Calls:
-    """Poisson(mean / r Gamma(r)), one draw for each."""
-    generator, given = np.random.default_rng(0), (r.double().numpy(), (r / (r + mean)).double().numpy())
-    law = torch.distributions.NegativeBinomial(r, mean / (r + mean))
-    return {
-        "torch.distributions": lambda i: law.sample(),
-        "numpy Generator": lambda i: generator.negative_binomial(*given),
-    }
-
-
-def split(counts: torch.Tensor) -> Calls:
-    """Counts in two parts of equal share."""
-    generator, floats, half, wide = np.random.default_rng(0), counts.float(), torch.tensor(0.5), counts.numpy()
-
-    def eager(_: int) -> tuple[torch.Tensor, torch.Tensor]:
-        part = torch.binomial(floats, half.expand_as(floats))
-        return part, floats - part
-
-    def numpy(_: int) -> tuple[np.ndarray, np.ndarray]:
-        part = generator.binomial(wide, 0.5)
-        return part, wide - part
-
-    return {"torch.binomial": eager, "numpy Generator": numpy}
-
-
-def multinomial(count: torch.Tensor, probs: torch.Tensor) -> Calls:
-    """Multinomial(count, probs) over the last axis: torch's own takes one count for all and draws its particles."""
-    generator, n, p = np.random.default_rng(0), count.numpy(), probs.double().numpy()
-    p = p / p.sum(-1, keepdims=True)
-    return {"numpy Generator": lambda i: generator.multinomial(n, p)}
-
-
-def skellam(rate_1: torch.Tensor, rate_2: torch.Tensor) -> Calls:
-    """Poisson(rate_1) - Poisson(rate_2)."""
-    generator, given = np.random.default_rng(0), [rate.double().numpy() for rate in (rate_1, rate_2)]
-    return {
-        "torch.poisson": lambda i: torch.poisson(rate_1) - torch.poisson(rate_2),
-        "numpy Generator": lambda i: generator.poisson(given[0]) - generator.poisson(given[1]),
-    }
-
-
-def hypergeometric(good: torch.Tensor, bad: torch.Tensor, draws: torch.Tensor) -> Calls:
-    """Good balls among the draws; torch has none."""
-    generator, given = np.random.default_rng(0), [each.numpy() for each in (good, bad, draws)]
-    calls: Calls = {"numpy Generator": lambda i: generator.hypergeometric(*given)}
-    if _present("scipy"):
-        from scipy.stats import hypergeom
-
-        n_good, n_bad, n = given
-        calls["scipy rvs"] = lambda i: hypergeom.rvs(n_good + n_bad, n_good, n, random_state=generator)
     return calls
 
 

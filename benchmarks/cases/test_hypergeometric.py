@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,18 @@ import fastblackout as fb
 from cases import peers
 from cases.harness import same_as_reference
 from cases.workloads import SHAPE, uniforms, vector_isas
+
+
+def _hypergeometric_peers(good: torch.Tensor, bad: torch.Tensor, draws: torch.Tensor) -> peers.Calls:
+    """Good balls among the draws; torch has none."""
+    generator, given = np.random.default_rng(0), [each.numpy() for each in (good, bad, draws)]
+    calls: peers.Calls = {"numpy Generator": lambda i: generator.hypergeometric(*given)}
+    if peers.present("scipy"):
+        from scipy.stats import hypergeom
+
+        n_good, n_bad, n = given
+        calls["scipy rvs"] = lambda i: hypergeom.rvs(n_good + n_bad, n_good, n, random_state=generator)
+    return calls
 
 
 @pytest.mark.parametrize("isa", vector_isas())
@@ -27,4 +40,4 @@ def test_hypergeometric(bench: Any, isa: str | None, most: int) -> None:
         same_as_reference(lambda part, backend: ours(0, part, backend))
 
     work = f"hypergeometric, to {most:,} balls of a kind"
-    bench(work, good.numel(), ours, peers.hypergeometric(good, bad, draws), check, isa=isa)
+    bench(work, good.numel(), ours, _hypergeometric_peers(good, bad, draws), check, isa=isa)

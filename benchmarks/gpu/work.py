@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +12,8 @@ from torch.nn.functional import softplus
 import fastblackout as fb
 from gpu import heads, state_heads, states
 from gpu.inputs import Inputs, column, filled, reverse, rows
+from support import draws
+from support.draw_values import by_cupy
 
 
 class Case(NamedTuple):
@@ -46,44 +46,9 @@ def loss(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
     return ours | {"peer_births": births.float(), "peer_weight": weight.float()}
 
 
-def counts_to(high: int, dtype: torch.dtype) -> Callable[[tuple[int, ...], torch.Generator], Inputs]:
-    def make(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
-        x = torch.randint(0, high + 1, shape, device=made.device, generator=made, dtype=torch.int32)
-        p = torch.rand(shape, device=made.device, generator=made)
-        return {"x": x.to(dtype), "p": p, "peer_x": x.float()}
-
-    return make
-
-
-def rates(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
-    return {"rate": 50 * torch.rand(shape, device=made.device, generator=made)}
-
-
-def spreads(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
-    both = torch.rand((2, *shape), device=made.device, generator=made)
-    return {"mean": both[0], "std": both[1]}
-
-
-def shapes(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
-    both = 10 ** (2 * torch.rand((2, *shape), device=made.device, generator=made) - 1)
-    return {"a": both[0], "b": both[1]}
-
-
-def mixtures(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
-    n = torch.randint(0, 256, shape, device=made.device, generator=made, dtype=torch.uint8)
-    return {"n": n, "peer_n": n.float(), **shapes(shape, made), **rates(shape, made)}
-
-
-def urns(shape: tuple[int, ...], made: torch.Generator) -> Inputs:
-    """Up to 1,000 good and as many bad balls, of which a uniform share is drawn."""
-    good, bad = torch.randint(0, 1001, (2, *shape), device=made.device, generator=made, dtype=torch.int32)
-    share = torch.rand(shape, device=made.device, generator=made)
-    return {"good": good, "bad": bad, "draws": (share * (good + bad)).int()}
-
-
-def draws(op: str, *names: str, **how: float) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
-    """An op with these inputs as its arguments."""
-    return lambda v, rng, backend: (getattr(fb, op)(*(v[name] for name in names), rng=rng, backend=backend, **how),)
+def drawn(op: str) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
+    """An element-wise draw, of inputs in the order of its arguments."""
+    return lambda v, rng, backend: (draws.public(op, own(v), rng, backend),)
 
 
 def _thin(outputs: tuple[str, ...]) -> Callable[[Inputs, Any, str], tuple[Tensor, ...]]:
@@ -139,58 +104,15 @@ def eager_loss(v: Inputs, function: Callable[..., Tensor] = loss_of) -> tuple[Te
     return result.detach(), torch.autograd.grad(result.sum(), logits)[0]
 
 
-def _cupy() -> Any:
-    """CuPy, or None. It shares the memory of torch's tensors, and works on the default stream as torch does here."""
-    return importlib.import_module("cupy") if importlib.util.find_spec("cupy") is not None else None
-
-
 UNCAPTURED = ("CuPy",)  # it keeps to its own streams, which torch's graphs do not see
-
-
-def _binomial_peers(name: str) -> dict[str, Callable[[Inputs], Any]]:
-    peers: dict[str, Callable[[Inputs], Any]] = {"torch.binomial": lambda v: torch.binomial(v["peer_x"], v[name])}
-    if (cupy := _cupy()) is not None:
-
-        def draw(v: Inputs) -> Any:
-            counts = v["x"] if v["x"].dtype == torch.int32 else v["x"].int()
-            return cupy.random.binomial(cupy.from_dlpack(counts), cupy.from_dlpack(v[name].contiguous()))
-
-        peers["CuPy"] = draw
-    return peers
-
-
-def _beta_peer(v: Inputs) -> Tensor:
-    return torch.distributions.Beta(v["a"], v["b"], validate_args=False).sample()
-
-
-def _beta_binomial_peer(v: Inputs) -> Tensor:
-    return torch.binomial(v["peer_n"], _beta_peer(v))
-
-
-def _negative_binomial_peer(v: Inputs) -> Tensor:
-    return torch.poisson(torch._standard_gamma(v["a"]) * (v["rate"] / v["a"]))
-
-
-def _hypergeometric_peers() -> dict[str, Callable[[Inputs], Any]]:
-    if (cupy := _cupy()) is None:
-        return {}
-    return {"CuPy": lambda v: cupy.random.hypergeometric(*(cupy.from_dlpack(v[name]) for name in v))}
-
-
-def _poisson_peers() -> dict[str, Callable[[Inputs], Any]]:
-    peers: dict[str, Callable[[Inputs], Any]] = {"torch.poisson": lambda v: torch.poisson(v["rate"])}
-    if (cupy := _cupy()) is not None:
-        peers["CuPy"] = lambda v: cupy.random.poisson(cupy.from_dlpack(v["rate"]))
-    return peers
 
 
 # The most important first.
 CASES = (
-    Case("thin, x_t", "thin", noising, _thin(("x_t",)), _binomial_peers("peer_p")),
+    Case("thin, x_t", "thin", noising, _thin(("x_t",)),
+         {"torch.binomial": lambda v: torch.binomial(v["peer_x"], v["peer_p"]), **by_cupy("binomial", "x", "peer_p")}),
     Case("bridge, float32", "bridge_step", reverse, _bridge, {"eager torch": _eager_bridge}, _eager_bridge),
     Case("birth_loss + gradient", "birth_loss", loss, _loss, {"eager torch": eager_loss}, loss_of, 2),
-    Case("binomial, counts to 255", "binomial", counts_to(255, torch.uint8), draws("binomial", "x", "p"),
-         _binomial_peers("p")),
     Case("thin, three outputs", "thin", noising, _thin(("x_t", "births", "model_input")), {"eager torch": _eager_thin},
          _eager_thin),
     Case("tau-leap, float32", "tau_leap_step", reverse, _tau_leap, {"eager torch": _eager_tau_leap}, _eager_tau_leap),
@@ -210,19 +132,8 @@ CASES = (
     *(Case(f"posterior_loss + gradient, {family}, 16 states", "posterior_loss", state_heads.pixels,
            state_heads.loss(family), {"eager torch": state_heads.eager_loss(family)}, reads=2)
       for family in ("categorical", "bayes-categorical")),
-    Case("poisson, rates to 50", "poisson", rates, draws("poisson", "rate"), _poisson_peers()),
-    Case("normal, float32", "normal", spreads, draws("normal", "mean", "std"),
-         {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}),
-    Case("gamma, shapes 0.1 to 10", "gamma", shapes, draws("gamma", "a", scale=1.0),
-         {"torch": lambda v: torch._standard_gamma(v["a"])}),
-    Case("beta, shapes 0.1 to 10", "beta", shapes, draws("beta", "a", "b"), {"torch.distributions": _beta_peer}),
-    Case("beta-binomial, counts to 255", "beta_binomial", mixtures, draws("beta_binomial", "n", "a", "b"),
-         {"torch.distributions": _beta_binomial_peer}),
-    Case("negative binomial, means to 50", "negative_binomial", mixtures, draws("negative_binomial", "a", "rate"),
-         {"torch.distributions": _negative_binomial_peer}),
-    Case("hypergeometric, to 1000 balls of a kind", "hypergeometric", urns,
-         draws("hypergeometric", "good", "bad", "draws"), _hypergeometric_peers()),
-    Case("bessel, orders to 255, arguments to 50", "bessel", mixtures, draws("bessel", "n", "rate"), {}),
+    *(Case(name, op, inputs, drawn(op), draw.PEERS) for op, draw in draws.DRAWS.items()
+      for name, inputs in draw.TIMED.items()),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,
          {"gather, torch.multinomial": states.eager_multinomial, "gather, cumsum": states.eager_inverse}),
     Case("categorical, table", "categorical", states.tabled, states.draw_by_table, {}),
@@ -231,6 +142,4 @@ CASES = (
     Case("transition rows", "transition_rows", states.laws, states.rows_of, {"eager torch": states.eager_rows}),
     Case("thin log-probability", "thin_log_prob", states.counts, states.log_prob,
          {"eager torch": states.eager_log_prob}, states.eager_log_prob),
-    Case("binomial, counts to 10^4", "binomial", counts_to(10**4, torch.int32), draws("binomial", "x", "p"),
-         _binomial_peers("p")),
 )  # fmt: skip

@@ -15,6 +15,7 @@ import torch
 
 from fastblackout.backends import preference
 from support import ROOT, gpu_checks, gpu_torch_checks, process_calls
+from support.draw_values import by_cupy
 from support.op_table import OPS
 from support.subprocesses import BOTH, elsewhere
 from support.today import of_today
@@ -176,14 +177,14 @@ def test_crossings_become_the_preference(script, measured):
     assert aims.preference(measured | {"rows": []}) == {}
 
 
-def test_cupy_is_called_with_what_it_takes(script, monkeypatch):
-    work = script("gpu.work")
+def test_cupy_is_called_with_what_it_takes(monkeypatch):
     drawn = types.SimpleNamespace(binomial=lambda n, p: ("b", n.dtype, p), poisson=lambda rate: ("p", rate))
-    monkeypatch.setattr(work, "_cupy", lambda: types.SimpleNamespace(random=drawn, from_dlpack=lambda tensor: tensor))
-    inputs = {"x": torch.ones(3, dtype=torch.uint8), "p": torch.full((3,), 0.5), "rate": torch.ones(3)}
-    kind, dtype, p = work._binomial_peers("p")["CuPy"](inputs)
+    pretended = types.SimpleNamespace(random=drawn, from_dlpack=lambda tensor: tensor, __spec__="not None")
+    monkeypatch.setitem(sys.modules, "cupy", pretended)
+    inputs = {"count": torch.ones(3, dtype=torch.uint8), "p": torch.full((3,), 0.5), "rate": torch.ones(3)}
+    kind, dtype, p = by_cupy("binomial", "count", "p")["CuPy"](inputs)
     assert (kind, dtype) == ("b", torch.int32) and p is inputs["p"]
-    assert work._poisson_peers()["CuPy"](inputs) == ("p", inputs["rate"])
+    assert by_cupy("poisson", "rate")["CuPy"](inputs) == ("p", inputs["rate"])
 
 
 @pytest.fixture

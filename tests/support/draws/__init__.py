@@ -9,7 +9,8 @@ A new draw is a module NAME.py, which is found here by its name. It has
 - `WRONG`: of its arguments, a value that no kernel takes and how the rule begins that the flag of a device tells;
 - `CASES`: fixed cases by name, whose draws known_answers.json keeps as hashes;
 - `REGISTERS`: the most that its Triton kernel takes on an NVIDIA GPU;
-- `TIMED`: the name of its case in benchmarks/gpu, `inputs(shape, made)` of that, and `PEERS`: the same work by others.
+- `TIMED`: its cases in benchmarks/gpu, by name: a function of a shape and a torch.Generator that makes the arguments,
+  and what peers alone take, named peer_*; and `PEERS`: the same work by others.
 """
 
 from __future__ import annotations

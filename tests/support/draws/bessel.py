@@ -15,7 +15,6 @@ FACTORS = SHAPE_FACTORS | {"counts": COUNTS, "max_count": (1, 20, 255, 2**52)}
 WRONG = (("order", -1, "counts"), ("argument", math.nan, "probability"))
 REGISTERS = 104
 CASES = {"bessel": lambda: fb.bessel(whole(40, 19), spread(18, 0.0, 3.0, 1e3), rng=KEY)}
-TIMED = "bessel, orders to 255, arguments to 50"
 PEERS = {}
 
 
@@ -31,3 +30,6 @@ def right(x, reals):
 
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     return {"order": some_counts(shape, made), "argument": 50 * some_units(shape, made)}
+
+
+TIMED = {"bessel, orders to 255, arguments to 50": inputs}

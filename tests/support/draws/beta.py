@@ -15,7 +15,6 @@ FACTORS = SHAPE_FACTORS
 WRONG = (("a", -1.0, "gain"), ("b", math.inf, "gain"))
 REGISTERS = 96
 CASES = {"beta": lambda: fb.beta(shapes(14), shapes(15), rng=KEY)}
-TIMED = "beta, shapes 0.1 to 10"
 
 
 def right(x, reals):
@@ -32,3 +31,6 @@ def by_torch(v: dict[str, Tensor]) -> Tensor:
 
 arguments = pair_of_shapes
 PEERS = {"torch.distributions": by_torch}
+
+
+TIMED = {"beta, shapes 0.1 to 10": inputs}

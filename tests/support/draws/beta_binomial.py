@@ -16,7 +16,6 @@ FACTORS = SHAPE_FACTORS | {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2*
 WRONG = (("n", -1, "counts"), ("a", 0.0, "gain"), ("b", math.nan, "gain"))
 REGISTERS = 112
 CASES = {"beta_binomial": lambda: fb.beta_binomial(whole(500, 16), shapes(14), shapes(15), rng=KEY)}
-TIMED = "beta-binomial, counts to 255"
 PEERS = {"torch.distributions": lambda v: torch.binomial(v["peer_n"], beta.by_torch(v))}
 
 
@@ -31,3 +30,6 @@ def right(x, reals):
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     n = some_counts(shape, made)
     return {"n": n, **beta.inputs(shape, made), "peer_n": n.float()}
+
+
+TIMED = {"beta-binomial, counts to 255": inputs}

@@ -18,7 +18,6 @@ CASES = {
     "binomial of pairs": lambda: fb.binomial(whole(300, 6), fb.Prob(1.0 - 2.0**-40, 2.0**-40), rng=KEY),
     "binomial, float32": lambda: fb.binomial(whole(300, 6), between(0, 1, 7, "float32"), rng=KEY),
 }
-TIMED = "binomial, counts to 255"
 PEERS = {"torch.binomial": lambda v: torch.binomial(v["peer_count"], v["p"]), **by_cupy("binomial", "count", "p")}
 
 
@@ -36,3 +35,9 @@ def right(x, reals):
 def inputs(shape: Shape, made: torch.Generator, most: int = 255, dtype: torch.dtype = torch.uint8) -> Arguments:
     count = some_counts(shape, made, most, dtype)
     return {"count": count, "p": some_units(shape, made), "peer_count": count.float()}
+
+
+TIMED = {
+    "binomial, counts to 255": inputs,
+    "binomial, counts to 10^4": lambda shape, made: inputs(shape, made, 10**4, torch.int32),
+}

@@ -16,7 +16,6 @@ FACTORS = SHAPE_FACTORS
 WRONG = (("shape", math.nan, "gain"), ("shape", 0.0, "gain"), ("scale", -1.0, "gain"))
 REGISTERS = 96
 CASES = {"gamma": lambda: fb.gamma(known_shapes(12), spread(13, 0.0, 1.0, 1e3), rng=KEY)}
-TIMED = "gamma, shapes 0.1 to 10"
 PEERS = {"torch": lambda v: torch._standard_gamma(v["shape"])}
 
 
@@ -30,4 +29,8 @@ def right(x, reals):
 
 
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
-    return {"shape": some_shapes(shape, made), "scale": torch.ones((), device=made.device)}
+    column = torch.ones((shape[0], *(1 for _ in shape[1:])), device=made.device)
+    return {"shape": some_shapes(shape, made), "scale": column}
+
+
+TIMED = {"gamma, shapes 0.1 to 10": inputs}

@@ -13,7 +13,6 @@ FACTORS = {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2**52), "others": 
 WRONG = (("good", -1, "counts"), ("bad", -1, "counts"), ("draws", 10**6, "counts"))
 REGISTERS = 168
 CASES = {"hypergeometric": lambda: fb.hypergeometric(whole(40, 19), whole(900, 18) + 20, whole(20, 17), rng=KEY)}
-TIMED = "hypergeometric, to 1000 balls of a kind"
 PEERS = by_cupy("hypergeometric", "good", "bad", "draws")
 
 
@@ -38,3 +37,6 @@ def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     """Up to 1,000 good and as many bad balls, of which a uniform share is drawn."""
     good, bad = (some_counts(shape, made, 1000, torch.int32) for _ in range(2))
     return {"good": good, "bad": bad, "draws": (some_units(shape, made) * (good + bad)).int()}
+
+
+TIMED = {"hypergeometric, to 1000 balls of a kind": inputs}

@@ -18,7 +18,6 @@ REGISTERS = 104
 CASES = {
     "negative_binomial": lambda: fb.negative_binomial(known_shapes(17), spread(18, 0.0, 2.0, 1e3), rng=KEY),
 }
-TIMED = "negative binomial, means to 50"
 PEERS = {"torch.poisson": lambda v: torch.poisson(torch._standard_gamma(v["r"]) * (v["mean"] / v["r"]))}
 
 
@@ -33,3 +32,6 @@ def right(x, reals):
 
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     return {"r": some_shapes(shape, made), "mean": 50 * some_units(shape, made)}
+
+
+TIMED = {"negative binomial, means to 50": inputs}

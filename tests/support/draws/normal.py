@@ -19,7 +19,6 @@ CASES = {
     "normal": lambda: fb.normal(between(-1, 1, 10), spread(11, 0.0, 1.0, 1e3), rng=KEY),
     "normal, float32": lambda: fb.normal(between(-1, 1, 10, "float32"), 2.0, rng=KEY),
 }
-TIMED = "normal, float32"
 PEERS = {"torch.normal": lambda v: torch.normal(v["mean"], v["std"])}
 
 
@@ -38,3 +37,6 @@ def right(x, reals):
 
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     return {"mean": some_units(shape, made), "std": some_units(shape, made)}
+
+
+TIMED = {"normal, float32": inputs}
