@@ -9,7 +9,7 @@ from ..arrays import FLOATS, Array, adopt
 from ..ground.values import check_name, shown
 from . import checks
 from .arguments import Argument, Call
-from .numbers import MaxCount
+from .numbers import MAX_COUNT, MaxCount
 from .outputs import Outputs
 
 
@@ -18,7 +18,7 @@ class Family(NamedTuple):
 
     arrays: tuple[int, ...]  # how many its head may have
     of_states: bool = False  # the one array has a logit for every state, in an axis after those of the first argument
-    largest_count: int = checks.MAX_COUNT  # less for a law that sums over states
+    largest_count: int = MAX_COUNT  # less for a law that sums over states
 
 
 # A law is known to the kernels by its place here, which is its number in csrc/include/fastblackout/posterior_loss.h.

@@ -34,7 +34,7 @@ def test_any_number_of_ranks_gives_the_same_bytes(op, backend):
 
 
 @pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("schedule", ["forward", "random"])
+@pytest.mark.parametrize("schedule", ["forward", pytest.param("random", marks=pytest.mark.slow)])
 def test_simt_ranks(op, schedule):
     check_ranks(op, f"simt-{schedule}", "cpu", (BATCH, *SHAPE), most_of(op))
 

@@ -1,4 +1,4 @@
-"""Trainings ended at random moments by every kind of fault; `python tests/faults` plays as many rounds as are asked for."""
+"""Trainings ended at random moments by every kind of fault; `python tests/faults` plays more rounds."""
 
 import subprocess
 import sys
