@@ -72,6 +72,10 @@ def _wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def _said(run: Path) -> str:
+    return (run.parent / "said").read_text()[-2000:]
+
+
 def whole(run: Path) -> float:
     """Trains without a fault; the seconds it took."""
     started = time.monotonic()
@@ -135,7 +139,7 @@ def _damage(run: Path, dice: random.Random) -> str:
         file.write_bytes(right[:place] if kind == "end" else right)
     blank = kind == "bit" and file.suffix == ".json" and _means_the_same(checkpoint)
     status = _wait(_fork(run))
-    said = (run.parent / "said").read_text()
+    said = _said(run)
     if status != (DONE if blank else FAILED) or not (blank or f"checkpoint: {file}: " in said):
         raise Difference(f"{file.name} with a {kind} changed: a resumed training ends with status {status}: {said}")
     if not blank:
@@ -158,14 +162,14 @@ def fault(kind: str, run: Path, seconds: float, dice: random.Random) -> str:
         number, expected = SIGNALS[kind]
         status = _signalled(run, number, seconds, dice)
         if status not in (DONE, expected):
-            raise Difference(f"{kind}: ended with status {status}")
+            raise Difference(f"{kind}: ended with status {status}: {_said(run)}")
         return f"{kind}: {status}"
     if kind == "damage":
         return f"damage: {_damage(run, dice)}" if _resumable(run) else "damage: nothing there"
     number = dice.choice((0, 100, 900, 5000, 20_000, 100_000)) if kind == "disk" else dice.randrange(20)
     status = _wait(_fork(run, lambda: _full_disk(number) if kind == "disk" else _failing_fsync(number)))
     if status not in (DONE, FAILED):
-        raise Difference(f"{kind} {number}: ended with status {status}")
+        raise Difference(f"{kind} {number}: ended with status {status}: {_said(run)}")
     return f"{kind} {number}: {status}"
 
 
@@ -186,7 +190,7 @@ def play(seed: int, expected: dict[str, object], seconds: float, folder: Path) -
             if run.exists() and not _resumable(run):
                 shutil.rmtree(run)  # nothing to go on from
         if status := _wait(_fork(run)):
-            raise Difference(f"the last training ends with status {status}")
+            raise Difference(f"the last training ends with status {status}: {_said(run)}")
         found = content(run)
         if wrong := [name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)]:
             raise Difference(f"other content: {', '.join(sorted(wrong))}")
