@@ -12,7 +12,7 @@ from .binomial import load_whole
 from .checks import report
 from .draw import drawn_block, load_key, place, words
 from .launch import launch_draw
-from .poisson import load_rate, poisson_block
+from .poisson import clean_rate, load_rate, poisson_block
 
 __all__ = ["bessel"]
 _DRAW, _ACCEPT = tl.constexpr(int(Stream.BESSEL)), tl.constexpr(int(Stream.BESSEL_ACCEPT))
@@ -58,7 +58,8 @@ def bessel_kernel(
     whole, wrong = load_whole(place(order, row, first, lane, elements, layout, 0, 3, DIMS), valid)
     wrong = wrong | (whole > _MOST_ORDER)
     whole = tl.where(whole > _MOST_ORDER, _MOST_ORDER, whole)
-    clean, bad = load_rate(place(argument, row, first, lane, elements, layout, 1, 3, DIMS), valid)
+    given, bad = load_rate(place(argument, row, first, lane, elements, layout, 1, 3, DIMS), valid)
+    clean = clean_rate(given)
     report(flag, tl.where(valid, tl.where(wrong, 1, 0) | tl.where(bad, 8, 0), 0))
     some = valid & (clean >= pf.exact(1e-150))
     i = (first + lane).to(tl.uint32)

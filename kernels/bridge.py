@@ -9,9 +9,9 @@ from torch import Tensor
 from ..reference.philox import Stream
 from .binomial import any_draw
 from .checks import check_sample, clean_prob, report
-from .draw import draw, load_counts, load_key, place, round_births, span
+from .draw import draw, load_counts, load_key, place, round_births, rounded, span
 from .launch import as_rows, on, registers
-from .steps import expected_births, store_step
+from .steps import expected_births
 from .table import _WORDS, draw_options, slices, tables, with_step
 
 __all__ = ["bridge_step"]
@@ -65,7 +65,12 @@ def bridge_kernel(
                 born -= draw(x, valid, first, fall_table, fall, seed, counter, _FALL_DRAW, BLOCK)
         report(flag, bits)
         x += born
-        store_step(x, x_s, model_input, center, scale, row, first, lane, elements, layout, valid, 2, 4, DIMS)
+        if x_s is not None:
+            to = place(x_s, row, first, lane, elements, layout, 2, 4, DIMS)
+            tl.store(to, x.to(x_s.dtype.element_ty), mask=valid)
+        if model_input is not None:
+            to = place(model_input, row, first, lane, elements, layout, 3, 4, DIMS)
+            tl.store(to, rounded((x.to(tl.float32) - center) * scale, model_input.dtype.element_ty), mask=valid)
         first += BLOCK
 
 

@@ -11,7 +11,7 @@ from .checks import report, report_numbers
 from .draw import drawn_block, load_key, place
 from .gamma import gamma_block, good_shape
 from .launch import launch_draw
-from .poisson import _MAX_RATE, load_rate, poisson_block
+from .poisson import _MAX_RATE, clean_rate, load_rate, poisson_block
 
 __all__ = ["negative_binomial"]
 _GAMMA = tl.constexpr(int(Stream.NEGATIVE_BINOMIAL_GAMMA))
@@ -24,11 +24,11 @@ def negative_binomial_kernel(
 ):
     row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
     shape = tl.load(place(r, row, first, lane, elements, layout, 0, 3, DIMS), mask=valid, other=1.0).to(tl.float64)
-    clean, bad = load_rate(place(mean, row, first, lane, elements, layout, 1, 3, DIMS), valid)
+    given, bad = load_rate(place(mean, row, first, lane, elements, layout, 1, 3, DIMS), valid)
     good = good_shape(shape)
     report_numbers(flag, valid & (good == 0))
     report(flag, tl.where(valid & bad, 8, 0))
-    shape = tl.where(good, shape, 1.0)
+    shape, clean = tl.where(good, shape, 1.0), clean_rate(given)
     i = (first + lane).to(tl.uint32)
     seed, counter = load_key(key, row)
     rate = gamma_block(shape, clean, i, valid, seed, counter, _GAMMA, _BOOST) / shape

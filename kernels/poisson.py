@@ -90,10 +90,14 @@ def poisson_block(rate, i, valid, seed, counter, STREAM: tl.constexpr, base=0):
 
 @triton.jit
 def load_rate(at, valid):
-    """(rates in 0..2^52, float64; which were not)"""
+    """(rates, float64; which are not in 0..2^52)"""
     given = tl.load(at, mask=valid, other=0.0).to(tl.float64)
-    bad = ((given >= 0.0) & (given <= _MAX_RATE)) == 0
-    return tl.where(given > 0.0, tl.where(given < _MAX_RATE, given, _MAX_RATE), 0.0), bad
+    return given, ((given >= 0.0) & (given <= _MAX_RATE)) == 0
+
+
+@triton.jit
+def clean_rate(given):
+    return tl.where(given > 0.0, tl.where(given < _MAX_RATE, given, _MAX_RATE), 0.0)
 
 
 @triton.jit(do_not_specialize=["elements"])
@@ -101,7 +105,8 @@ def poisson_kernel(
     rate, out, key, flag, layout, elements, ALIGNED: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr
 ):
     row, first, elements, lane, valid = drawn_block(elements, key, flag, BLOCK, ALIGNED)
-    clean, bad = load_rate(place(rate, row, first, lane, elements, layout, 0, 2, DIMS), valid)
+    given, bad = load_rate(place(rate, row, first, lane, elements, layout, 0, 2, DIMS), valid)
+    clean = clean_rate(given)
     report(flag, tl.where(valid & bad, 8, 0))
     i = (first + lane).to(tl.uint32)
     seed, counter = load_key(key, row)
