@@ -10,8 +10,7 @@ from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox
 from ..reference import log_prob as reference
-from ..reference.bessel import MOST
-from ..reference.elements import bessel_elements
+from ..reference.bessel import MOST, bessel_elements
 from .binomial import ELEMENT_COUNTS
 from .log_probs import Law, Range, log_prob
 from .poisson import RATES

@@ -10,7 +10,7 @@ from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox
-from ..reference.elements import beta_binomial_elements
+from ..reference.beta_binomial import beta_binomial_elements
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox
-from ..reference.elements import binomial_elements
+from ..reference.binomial import binomial_elements
 
 if TYPE_CHECKING:
     import torch

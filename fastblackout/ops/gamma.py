@@ -9,7 +9,7 @@ from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox
-from ..reference.elements import gamma_elements
+from ..reference.gamma import gamma_elements
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from ..call.operation import Operation
 from ..call.outputs import Single
 from ..philox import Philox
 from ..probability import Prob
-from ..reference.elements import hypergeometric_elements
+from ..reference.hypergeometric import hypergeometric_elements
 from .binomial import ELEMENT_COUNTS
 from .log_probs import COUNTS_TO_53, Law, binomial_log_prob, log_prob
 

@@ -31,12 +31,13 @@ import numpy as np
 
 from . import attempts
 from . import portfloat as pf
+from .elements import checked_counts, checked_floats
 from .philox import Stream
 from .poisson import drawn_by
 
 if TYPE_CHECKING:
     from ..philox import Philox
-    from .dtypes import F64, I64, Bools
+    from .dtypes import F64, I64, Array, Bools
 
 MOST = 2.0**52  # of order and argument
 LEAST_ARGUMENT = 1e-150
@@ -70,3 +71,11 @@ def bessel(order: I64, argument: F64, key: Philox) -> I64:
     some = np.flatnonzero(argument.ravel() >= LEAST_ARGUMENT)
     pair = _Pair(order.ravel()[some].astype(np.float64), argument.ravel()[some])
     return attempts.draw(pair, some, order.shape, key, STREAMS).reshape(order.shape)
+
+
+def bessel_elements(order: Array, argument: Array, key: Philox) -> I64:
+    """The Bessel law, both of one shape (B, ...). ValueError for values out of range."""
+    op = "bessel"
+    orders = checked_counts(order, op, "order", int(MOST))
+    rule = f"must be finite and in 0..{MOST:.0f}"
+    return bessel(orders, checked_floats(argument, op, "argument", rule, MOST), key).reshape(order.shape)

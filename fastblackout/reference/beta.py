@@ -31,12 +31,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import portfloat as pf
-from .gamma import exponents, magnitudes
+from .elements import rounded
+from .gamma import checked_shapes, exponents, magnitudes
 from .philox import Stream
 
 if TYPE_CHECKING:
     from ..philox import Philox
-    from .dtypes import F64
+    from .dtypes import F64, Array
 
 
 def beta_pair(
@@ -56,3 +57,8 @@ def beta(a: F64, b: F64, key: Philox) -> F64:
     """Beta(a, b), (B, n) float64."""
     p, _ = beta_pair(a, b, key)
     return p
+
+
+def beta_elements(a: Array, b: Array, key: Philox) -> Array:
+    """Beta(a, b) in a's dtype, both of one shape (B, ...). ValueError for shapes out of range."""
+    return rounded(beta(checked_shapes(a, "beta", "a"), checked_shapes(b, "beta", "b"), key), a)

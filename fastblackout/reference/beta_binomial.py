@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 
 from .beta import beta_pair
 from .binomial import binomial
+from .elements import checked_counts
+from .gamma import checked_shapes
 from .philox import Stream
 
 if TYPE_CHECKING:
     from ..philox import Philox
-    from .dtypes import F64, I64
+    from .dtypes import F64, I64, Array
 
 STREAMS = Stream.BETA_BINOMIAL_A, Stream.BETA_BINOMIAL_B, Stream.BETA_BINOMIAL_BOOST
 
@@ -32,3 +34,10 @@ def beta_binomial(n: I64, a: F64, b: F64, key: Philox) -> I64:
     """Binomial(n, f), f ~ Beta(a, b), all (B, N); the caller has checked the values."""
     p, q = beta_pair(a, b, key, STREAMS)
     return binomial(n, p, q, key, Stream.BETA_BINOMIAL)
+
+
+def beta_binomial_elements(n: Array, a: Array, b: Array, key: Philox) -> Array:
+    """Binomial(n, f), f ~ Beta(a, b), in n's dtype, all of one shape (B, ...). ValueError for values out of range."""
+    op = "beta_binomial"
+    drawn = beta_binomial(checked_counts(n, op, "n"), checked_shapes(a, op, "a"), checked_shapes(b, op, "b"), key)
+    return drawn.reshape(n.shape).astype(n.dtype)

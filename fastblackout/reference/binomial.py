@@ -33,7 +33,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..probability import check_sum
 from . import portfloat as pf
+from .elements import checked_counts, checked_floats
 from .philox import Stream, philox4x32
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..philox import Philox
-    from .dtypes import F64, I64, U32, Bools
+    from .dtypes import F64, I64, U32, Array, Bools
 
 MAX_COUNT = 1 << 53
 MAX_TRIALS = 1024
@@ -170,3 +172,16 @@ def drawn_by(words: Callable[..., tuple[U32, ...]], n: I64, p: F64, q: F64) -> I
     out[rejected] = law.whole
     reject(rejected, words, lambda which, u, v: law.at(which).trial(u, v), out)
     return np.where(swap, n - out, out)
+
+
+def binomial_elements(count: Array, p: Array, q: Array | None, key: Philox) -> Array:
+    """Binomial(count, p) in count's dtype, all of one shape (B, ...); q None: 1 - p in float64.
+
+    uint16 probabilities are bfloat16 bit patterns. ValueError for counts or probabilities out of range.
+    """
+    op = "binomial"
+    counts = checked_counts(count, op, "count")
+    p = checked_floats(p, op, "prob", "must be in [0, 1]", 1.0)
+    q = 1.0 - p if q is None else checked_floats(q, op, "prob", "must be in [0, 1]", 1.0)
+    check_sum(op, "prob", p, q)
+    return binomial(counts, p, q, key).reshape(count.shape).astype(count.dtype)

@@ -48,12 +48,13 @@ import numpy as np
 
 from . import portfloat as pf
 from .binomial import MAX_TRIALS, element_words
+from .elements import AT_LEAST_0, LARGEST, checked_floats, rounded
 from .normal import standard_normal
 from .philox import Stream
 
 if TYPE_CHECKING:
     from ..philox import Philox
-    from .dtypes import F64, U32, Bools
+    from .dtypes import F64, U32, Array, Bools
 
 LEAST_SHAPE, MOST_SHAPE = 1e-300, 1e300
 _SERIES = tuple((-1) ** n / (n + 4) for n in range(12, -1, -1))  # of -r(e) / e^4, the highest power first
@@ -124,3 +125,17 @@ def scaled(scale: F64, m: F64, s: F64) -> F64:
 def gamma(shape: F64, scale: F64, key: Philox) -> F64:
     """Gamma(shape) times scale, (B, n) float64; the caller has checked the values."""
     return scaled(scale, magnitudes(shape, key, Stream.GAMMA), exponents(shape, key, Stream.GAMMA_BOOST))
+
+
+def gamma_elements(shape: Array, scale: Array, key: Philox) -> Array:
+    """Gamma(shape) times scale in the dtype of `shape`, both of one shape (B, ...).
+
+    ValueError for shapes out of range, and a scale that is negative or not finite.
+    """
+    shapes = checked_shapes(shape, "gamma", "shape")
+    return rounded(gamma(shapes, checked_floats(scale, "gamma", "scale", AT_LEAST_0, LARGEST), key), shape)
+
+
+def checked_shapes(array: Array, op: str, argument: str) -> F64:
+    rule = f"must be finite and in {LEAST_SHAPE:g}..{MOST_SHAPE:g}"
+    return checked_floats(array, op, argument, rule, MOST_SHAPE, LEAST_SHAPE)

@@ -37,11 +37,12 @@ import numpy as np
 from . import attempts
 from . import portfloat as pf
 from .binomial import drawn_by
+from .elements import checked_counts
 from .philox import Stream
 
 if TYPE_CHECKING:
     from ..philox import Philox
-    from .dtypes import F64, I64, Bools
+    from .dtypes import F64, I64, Array, Bools
 
 MAX_BALLS = 1 << 53
 STREAMS = Stream.HYPERGEOMETRIC, Stream.HYPERGEOMETRIC_ACCEPT
@@ -84,3 +85,18 @@ def hypergeometric(good: I64, bad: I64, draws: I64, key: Philox) -> I64:
     k = attempts.draw(urn, some, shape, key, STREAMS)
     among = np.where(good <= bad, k, taken - k)
     return np.where(draws <= left, among, good - among).reshape(shape)
+
+
+def hypergeometric_elements(good: Array, bad: Array, draws: Array, key: Philox) -> Array:
+    """Good balls among `draws` of good + bad ones, in good's dtype, all of one shape (B, ...).
+
+    ValueError for numbers that are no counts, more than 2^53 balls, and more draws than balls.
+    """
+    op = "hypergeometric"
+    given = checked_counts(good, op, "good"), checked_counts(bad, op, "bad"), checked_counts(draws, op, "draws")
+    balls, drawn = given[0] + given[1], given[2]
+    if (more := drawn > balls).any():
+        raise ValueError(f"{op}: draws: must be at most good + bad, {balls[more][0]}, got {drawn[more][0]}")
+    if (many := balls > MAX_BALLS).any():
+        raise ValueError(f"{op}: bad: good + bad must be at most 2^53, got {balls[many][0]}")
+    return hypergeometric(*given, key).reshape(good.shape).astype(good.dtype)

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .gamma import exponents, magnitudes, scaled
+from .elements import checked_floats
+from .gamma import checked_shapes, exponents, magnitudes, scaled
 from .philox import Stream
 from .poisson import MAX_RATE, poisson
 
 if TYPE_CHECKING:
     from ..philox import Philox
-    from .dtypes import F64, I64
+    from .dtypes import F64, I64, Array
 
 
 def negative_binomial(r: F64, mean: F64, key: Philox) -> I64:
@@ -34,3 +35,10 @@ def negative_binomial(r: F64, mean: F64, key: Philox) -> I64:
     with np.errstate(over="ignore"):
         rate = scaled(mean, m, s) / r
     return poisson(np.minimum(rate, MAX_RATE), key, Stream.NEGATIVE_BINOMIAL)
+
+
+def negative_binomial_elements(r: Array, mean: Array, key: Philox) -> I64:
+    """Poisson(mean / r Gamma(r)), both of one shape (B, ...). ValueError for values out of range."""
+    op = "negative_binomial"
+    means = checked_floats(mean, op, "mean", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
+    return negative_binomial(checked_shapes(r, op, "r"), means, key).reshape(r.shape)

@@ -41,11 +41,13 @@ import numpy as np
 
 from . import portfloat as pf
 from .draw import samples
+from .elements import AT_LEAST_0, LARGEST, checked_floats, rounded
 from .philox import Stream, philox4x32
+from .rows import sample_rows, widened
 
 if TYPE_CHECKING:
     from ..philox import Philox
-    from .dtypes import F64, U32
+    from .dtypes import F64, U32, Array
 
 _CENTRE_FROM = 322122548  # of h
 
@@ -119,3 +121,16 @@ def normal(mean: F64, std: F64, key: Philox) -> F64:
     )
     with np.errstate(over="ignore"):
         return mean + std * z.reshape(mean.shape)
+
+
+def normal_elements(mean: Array, std: Array, key: Philox) -> Array:
+    """mean + std z in mean's dtype, both of one shape (B, ...). uint16 stands for bfloat16 bit patterns, here too.
+
+    ValueError for a mean that is not finite, and a std that is negative or not finite.
+    """
+    op = "normal"
+    means = sample_rows(widened(mean)).astype(np.float64)
+    wrong = ~np.isfinite(means)
+    if wrong.any():
+        raise ValueError(f"{op}: mean: must be finite, got {means[wrong][0]:.17g}")
+    return rounded(normal(means, checked_floats(std, op, "std", AT_LEAST_0, LARGEST), key), mean)

@@ -28,13 +28,14 @@ import numpy as np
 
 from . import portfloat as pf
 from .binomial import element_words, reject
+from .elements import checked_floats
 from .philox import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..philox import Philox
-    from .dtypes import F64, I64, U32, Bools
+    from .dtypes import F64, I64, U32, Array, Bools
 
 MAX_RATE = 2.0**52
 
@@ -92,3 +93,9 @@ def drawn_by(words: Callable[..., tuple[U32, ...]], flat: F64) -> I64:
     out[rejected] = flat[rejected].astype(np.int64)
     reject(rejected, words, lambda which, u, v: _trial(flat[rejected[which]], u, v), out)
     return out
+
+
+def poisson_elements(rate: Array, key: Philox) -> I64:
+    """Poisson(rate), (B, ...). uint16 rates are bfloat16 bit patterns. ValueError for rates out of range."""
+    rates = checked_floats(rate, "poisson", "rate", f"must be finite and in 0..{MAX_RATE:.0f}", MAX_RATE)
+    return poisson(rates, key).reshape(rate.shape)

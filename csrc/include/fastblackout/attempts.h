@@ -1,5 +1,5 @@
 // Draws of a law f from a law g that is at hand: an attempt proposes a number under g and accepts it with f / g over the largest
-// such ratio (hypergeometric.h, bessel.h).
+// such ratio.
 #pragma once
 
 #include "fastblackout/philox.h"
