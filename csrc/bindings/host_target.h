@@ -96,6 +96,11 @@ class HostTarget {
            cpu::good_pair(prob, samples);
   }
 
+  template <class Op>
+  static void launch(const char*, void (*kernel)(const Op&), const Op& op) {
+    run_without_gil([&] { kernel(op); });
+  }
+
   // A key whose values the host knows; one in a tensor goes the long way.
   bool takes_known_key() const { return true; }
   bool key_tensor(PyObject*, SampleKey&) const { return false; }

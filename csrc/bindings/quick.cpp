@@ -19,12 +19,14 @@ using Reader = TensorReader<HostTarget>;
 
 template <class Op>
 PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
-  return run_for(outputs, [&] { run_without_gil([&] { kernel(op); }); });
+  Owned owned(outputs);
+  if (owned) HostTarget::launch("", kernel, op);
+  return owned.release();
 }
 
 template <class Op, void (*kernel)(const Op&)>
 PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  return draw_by<Op>(HostTarget(chosen), a, count, [](const HostTarget&, const Op& op, PyObject* outputs) { return run(kernel, op, outputs); });
+  return draw_by<Op>(HostTarget(chosen), a, count, "", kernel);
 }
 
 // torch.empty(shape, dtype=dtype, device="cpu"), whatever torch.set_default_device says; `shape` is null after an error
@@ -59,7 +61,7 @@ cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu:
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::BirthLoss op;
-  Reader read(HostTarget(chosen), a[0], a[1], Dtype::f32, Dtype::f32, op);
+  Reader read(HostTarget(chosen), a, Dtype::f32, Dtype::f32, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   PyObject* const logits = PyTuple_GET_ITEM(a[1], 0);
@@ -107,7 +109,7 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::EnergyLoss op;
-  Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, Dtype::u8, op);
+  Reader read(HostTarget(chosen), a, Dtype::u8, Dtype::u8, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const long long samples = op.samples, each = norms_of(static_cast<int>(op.logits.draws));
@@ -124,7 +126,7 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 5) Py_RETURN_NONE;
   cpu::EnergyLoss op;
-  Reader read(HostTarget(chosen), a[0], a[1], Dtype::u8, Dtype::u8, op);
+  Reader read(HostTarget(chosen), a, Dtype::u8, Dtype::u8, op);
   op.inputs(read);
   Tensor norms;
   cpu::PerSample<float> upstream;

@@ -11,27 +11,19 @@ namespace {
 
 bool host_is_device = false;  // for the SIMT shim
 
-template <class Op, int (*kernel)(const Op&, void*)>
-PyObject* draw(const char* name, PyObject* const* a, Py_ssize_t count) {
-  static PyObject* const text = PyUnicode_InternFromString(name);
-  return draw_by<Op>(DeviceTarget(text, host_is_device), a, count, [name](const DeviceTarget& target, const Op& op, PyObject* outputs) {
-    return run_for(outputs, [&] { target.launch(name, kernel, op); });
-  });
-}
-
-PyObject* thin(PyObject*, PyObject* const* a, Py_ssize_t count) { return draw<cuda::Thin, cuda::thin>("thin", a, count); }
-PyObject* bridge(PyObject*, PyObject* const* a, Py_ssize_t count) { return draw<cuda::Bridge, cuda::bridge>("bridge_step", a, count); }
+constexpr char kThin[] = "thin", kBridge[] = "bridge_step", kBirthLoss[] = "birth_loss", kEnergyLoss[] = "energy_loss";
 
 using Reader = TensorReader<DeviceTarget>;
 
-DeviceTarget of_birth_loss() {
-  static PyObject* const text = PyUnicode_InternFromString("birth_loss");
+template <const char* name>
+DeviceTarget target() {
+  static PyObject* const text = PyUnicode_InternFromString(name);
   return DeviceTarget(text, host_is_device);
 }
 
-DeviceTarget of_energy_loss() {
-  static PyObject* const text = PyUnicode_InternFromString("energy_loss");
-  return DeviceTarget(text, host_is_device);
+template <class Op, const char* name, int (*kernel)(const Op&, void*)>
+PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  return draw_by<Op>(target<name>(), a, count, name, kernel);
 }
 
 // like.`make`(sizes, dtype=dtype), a method of torch.Tensor
@@ -70,7 +62,7 @@ PyObject* asked_for(bool gradient) { return gradient ? Py_True : Py_False; }
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cuda::BirthLoss op;
-  Reader read(of_birth_loss(), a[0], a[1], Dtype::f32, Dtype::f16, op);
+  Reader read(target<kBirthLoss>(), a, Dtype::f32, Dtype::f16, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const int64_t chunks = bindings::chunks_of(op, kLossChunk);
@@ -78,24 +70,24 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   const Scratch scratch(read, op.samples, chunks, 1, !losses || chunks <= cuda::kUnscratched);
   if (!read.lend(losses, op.loss) || !scratch.lend(read, op)) return give_up();
   PyObject* const result = Py_BuildValue("(OO)", losses.get(), asked_for(differentiable(read.first())));
-  return run_for(result, [&] { read.target().launch("birth_loss", cuda::birth_loss, op); });
+  return run(read.target(), kBirthLoss, cuda::birth_loss, op, result);
 }
 
-// A gradient of the layout of `like`, the output `grad` of an op, which launch() fills.
-template <class Field, class Launch>
-PyObject* gradient_like(Reader& read, PyObject* like, Field& grad, const Launch& launch) {
+// A gradient of the layout of `like`, the output `grad` of an op, which a kernel fills.
+template <class Op>
+PyObject* gradient_like(Reader& read, PyObject* like, const char* name, int (*kernel)(const Op&, void*), Op& op) {
   Owned tensor(PyObject_CallOneArg(torch.empty_like, like));
-  return read.lend(tensor, grad) ? run_for(tensor.release(), launch) : give_up();
+  return read.lend(tensor, op.grad) ? run(read.target(), name, kernel, op, tensor.release()) : give_up();
 }
 
 // gradient(backend, (logits, births, upstream * weight, gain)) -> the gradient by the logits, or None
 PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cuda::BirthLoss op;
-  Reader read(of_birth_loss(), a[0], a[1], Dtype::f32, Dtype::f16, op);
+  Reader read(target<kBirthLoss>(), a, Dtype::f32, Dtype::f16, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
-  return gradient_like(read, read.first(), op.grad, [&] { read.target().launch("birth_loss", cuda::birth_loss_gradient, op); });
+  return gradient_like(read, read.first(), kBirthLoss, cuda::birth_loss_gradient, op);
 }
 
 // energy(backend, (x_t, logits, births, weight, offset, max_count)) -> (loss, norms for the gradient, whether one may be asked for),
@@ -103,7 +95,7 @@ PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cuda::EnergyLoss op;
-  Reader read(of_energy_loss(), a[0], a[1], Dtype::u8, Dtype::i64, op);
+  Reader read(target<kEnergyLoss>(), a, Dtype::u8, Dtype::i64, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const int64_t each = norms_of(static_cast<int>(op.logits.draws));
@@ -112,22 +104,22 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   const Scratch scratch(read, op.samples, bindings::chunks_of(op, kEnergyChunk), each, !norms);
   if (!read.lend(losses, op.loss) || !read.lend(norms, op.norms) || !scratch.lend(read, op)) return give_up();
   PyObject* const result = Py_BuildValue("(OOO)", losses.get(), norms.get(), asked_for(differentiable(PyTuple_GET_ITEM(a[1], 1))));
-  return run_for(result, [&] { read.target().launch("energy_loss", cuda::energy_loss, op); });
+  return run(read.target(), kEnergyLoss, cuda::energy_loss, op, result);
 }
 
 // energy_gradient(backend, (x_t, logits, births, upstream * weight, offset, max_count), norms) -> the gradient by the logits, or None
 PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 3) Py_RETURN_NONE;
   cuda::EnergyLoss op;
-  Reader read(of_energy_loss(), a[0], a[1], Dtype::u8, Dtype::i64, op);
+  Reader read(target<kEnergyLoss>(), a, Dtype::u8, Dtype::i64, op);
   op.inputs(read);
   Tensor norms;
   if (!read.good() || !read.target().borrow(a[2], norms) || !fill(norms, op.norms)) Py_RETURN_NONE;
-  return gradient_like(read, PyTuple_GET_ITEM(a[1], 1), op.grad,
-                       [&] { read.target().launch("energy_loss", cuda::energy_loss_gradient, op); });
+  return gradient_like(read, PyTuple_GET_ITEM(a[1], 1), kEnergyLoss, cuda::energy_loss_gradient, op);
 }
 
-PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<thin>("quick_thin"), method<bridge>("quick_bridge"),
+PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cuda::Thin, kThin, cuda::thin>>("quick_thin"),
+                         method<draw<cuda::Bridge, kBridge, cuda::bridge>>("quick_bridge"),
                          method<loss>("quick_device_loss"), method<gradient>("quick_device_loss_gradient"),
                          method<energy>("quick_device_energy"), method<energy_gradient>("quick_device_energy_gradient"),
                          {nullptr, nullptr, 0, nullptr}};

@@ -29,19 +29,6 @@ bool differentiable(PyObject* tensor) {
   return asked.get() == Py_True && gives(torch.grad_enabled, Py_True);
 }
 
-// The function of an op that draws: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None.
-// run(target, op, outputs) runs its kernel and returns `outputs`.
-template <class Op, class Target, class Run>
-PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const Run& run) {
-  if (count != 4) Py_RETURN_NONE;
-  Op op;
-  TensorReader<Target> read(std::move(target), a[0], a[1], Dtype::u8, Dtype::u8, op);
-  if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
-  op.fields(read);
-  if (!read.good()) return give_up();
-  return read.give_seed() ? run(read.target(), op, read.take_outputs()) : nullptr;
-}
-
 // Turns what a function throws into a Python error: nothing may be thrown through the interpreter.
 template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
 PyObject* guarded(PyObject* module, PyObject* const* a, Py_ssize_t count) {
@@ -66,12 +53,24 @@ PyMethodDef method(const char* name) {
   return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<Function>)), METH_FASTCALL, nullptr};
 }
 
-// Runs kernel(op) without the GIL and returns `outputs`.
-template <class Kernel>
-PyObject* run_for(PyObject* outputs, const Kernel& kernel) {
+// Runs the kernel of an op and returns `outputs`, null after an error.
+template <class Target, class Op, class Kernel>
+PyObject* run(const Target& target, const char* name, Kernel* kernel, const Op& op, PyObject* outputs) {
   Owned owned(outputs);
-  if (owned) kernel();
+  if (owned) target.launch(name, kernel, op);
   return owned.release();
+}
+
+// The function of an op that draws: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None.
+template <class Op, class Target, class Kernel>
+PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const char* name, Kernel* kernel) {
+  if (count != 4) Py_RETURN_NONE;
+  Op op;
+  TensorReader<Target> read(std::move(target), a, Dtype::u8, Dtype::u8, op);
+  if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
+  op.fields(read);
+  if (!read.good()) return give_up();
+  return read.give_seed() ? run(read.target(), name, kernel, op, read.take_outputs()) : nullptr;
 }
 
 }  // namespace

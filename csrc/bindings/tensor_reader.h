@@ -58,9 +58,9 @@ class TensorReader {
   using PerSample = typename Backend::template PerSample<T>;
 
  public:
-  // from, to: the first and the last of the dtypes that the first tensor may have.
-  TensorReader(Target target, PyObject* backend, PyObject* values, Dtype from, Dtype to, Common& op)
-      : target_(std::move(target)), values_(values), from_(from), to_(to), op_(op), good_(target_.settle(backend, op)) {}
+  // a: the backend, and the tuple of values. from, to: the first and the last of the dtypes that the first tensor may have.
+  TensorReader(Target target, PyObject* const* a, Dtype from, Dtype to, Common& op)
+      : target_(std::move(target)), values_(a[1]), from_(from), to_(to), op_(op), good_(target_.settle(a[0], op)) {}
   TensorReader(const TensorReader&) = delete;
 
   bool good() const { return good_; }

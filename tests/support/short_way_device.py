@@ -95,6 +95,7 @@ def on_device(monkeypatch: Any, device: Device | None = None) -> Iterator[Calls]
     load, own_table = available.load, torch.Tensor.__dlpack_c_exchange_api__
     with monkeypatch.context() as patch:
         patch.setattr(select, "select", select_there)
+        patch.setattr(select, "select_host", lambda op, backend, *_: select_there(op, backend, "cpu"))
         patch.setattr(available, "load", lambda name: _simt if name == "_cuda" else load(name))
         patch.setattr(available, "absent", lambda backend, op: None if backend == "cuda" else "not on this device")
         patch.setattr(operation, "through_torch", lambda value, backend: isinstance(value, torch.Tensor))
