@@ -23,7 +23,7 @@ class Declaration:
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
     through torch's dispatcher wherever its tensors are. quick: the function that is the short way for plain calls, of
-    fastblackout._cpu and, if it has one, of _cuda, see short.py. spread: what is called instead, with the op first,
+    fastblackout._cpu and, if it has one, of _cuda, see short.py. per_element: what is called instead, with the op first,
     where an argument that takes a number for each sample is given numbers that differ within one. cells: the function
     of door.py that draws scipy.sparse and AnnData counts.
     """
@@ -38,19 +38,19 @@ class Declaration:
         ranked_as: str = "",
         extend: Callable[[], None] | None = None,
         quick: str = "",
-        spread: Callable[..., Any] | None = None,
+        per_element: Callable[..., Any] | None = None,
         cells: Callable[..., Any] | None = None,
     ) -> None:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
-        self.spread, self.cells = spread and default_floats(spread), cells
+        self.per_element, self.cells = per_element and default_floats(per_element), cells
         self.kinds = [(each, each.fields) for each in arguments]
         self.fields = [field for _, fields in self.kinds for field in fields]
         self.numbers = [(at, each.differs) for at, each in enumerate(arguments) if isinstance(each, Numbers)]
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         self.checked = not any(each.any_number for each in arguments)
         DECLARED[name] = self
-        if spread is not None:
+        if per_element is not None:
             WITHIN.add(self.op)
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
             registry.register(self)
@@ -70,7 +70,7 @@ class Declaration:
         size = call.samples, call.elements
         if not host.run(self.name, self.twin, chosen, call.record, outputs, size, call.compiled):
             self.read(Call(self.op, call.backend), values)  # words what is wrong
-            raise ValueError(f"{self.op}: a number of a sample changed while it was read")
+            raise ValueError(f"{self.op}: arguments: must stay as they are during a call, got other numbers meanwhile")
 
     def read(self, call: Call, values: Sequence[Any]) -> None:
         """Fills the call's record. The key in it is left to `resolve_key`."""

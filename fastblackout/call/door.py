@@ -52,7 +52,7 @@ class Dense:
         self.op, self.argument = op, argument
         self.values = np.asarray(values)  # the array of a view is of a class of anndata's
 
-    def spread(self, name: str, value: Any) -> Any:
+    def fitted(self, name: str, value: Any) -> Any:
         for part in value if isinstance(value, Prob) else (value,):
             _check_fits(self.op, self.argument, self.values.shape, name, np.shape(part))
         return value
@@ -84,12 +84,12 @@ class Stored:
             return matrix.indices
         return np.repeat(np.arange(matrix.shape[axis]), np.diff(matrix.indptr))
 
-    def spread(self, name: str, value: Any) -> Any:
+    def fitted(self, name: str, value: Any) -> Any:
         """An argument that broadcasts to the shape of the matrix, as one number or one for each stored value."""
         if value is None or is_number(value):
             return value
         if isinstance(value, Prob):
-            return Prob(self.spread(f"{name}.p", value.p), self.spread(f"{name}.q", value.q))
+            return Prob(self.fitted(f"{name}.p", value.p), self.fitted(f"{name}.q", value.q))
         array, shape = Array(value, self.op, name), self.matrix.shape
         if array.is_tensor:
             raise TypeError(f"{self.op}: {name}: must be a number or a NumPy array beside scipy.sparse, got a tensor")
@@ -100,9 +100,9 @@ class Stored:
     def thin(self, operation: Any, values: Sequence[Any], *request: Any) -> Any:
         """The outputs of thin, of the stored values as one sample."""
         counts, alive, key, max_count, *rest = values
-        each = self.spread("alive", self._for_rows("alive", alive))
+        each = self.fitted("alive", self._for_rows("alive", alive))
         if is_array(max_count):
-            max_count = np.asarray(self.spread("max_count", self._for_rows("max_count", max_count)))[None]
+            max_count = np.asarray(self.fitted("max_count", self._for_rows("max_count", max_count)))[None]
         if isinstance(each, Prob):
             each = Prob(*(np.asarray(part)[None] if np.ndim(part) else part for part in each))
         elif np.ndim(each):
@@ -111,7 +111,7 @@ class Stored:
         return [None if array is None else array[0] for array in drawn]
 
     def _for_rows(self, name: str, value: Any) -> Any:
-        """As `spread` takes it, of a shape that stands beside the matrix."""
+        """As `fitted` takes it, of a shape that stands beside the matrix."""
         if isinstance(value, Prob):
             return Prob(self._for_rows(f"{name}.p", value.p), self._for_rows(f"{name}.q", value.q))
         if is_number(value):
@@ -138,7 +138,7 @@ class Annotated:
         self.data = data
         self.counts: Any = cells_of(op, argument, counts) or Dense(op, argument, counts)
         self.values: Any = self.counts.values
-        self.spread: Any = self.counts.spread
+        self.fitted: Any = self.counts.fitted
         self.thin: Any = self.counts.thin
 
     def give(self, drawn: Any) -> Any:
@@ -166,7 +166,7 @@ def elements(operation: Any, values: Sequence[Any], request: Sequence[Any], back
     name, *names = operation.arguments[0].dtypes
     if (cells := cells_of(operation.op, name, counts)) is None:
         return None
-    numbers = (cells.spread(*each) for each in zip(names, others, strict=True))
+    numbers = (cells.fitted(*each) for each in zip(names, others, strict=True))
     return cells.give(operation(((cells.values, *numbers), *rest), request, backend))
 
 

@@ -50,7 +50,7 @@ class Numbers(Argument):
 
     @staticmethod
     def differs(value: Any) -> bool:
-        """Whether these are numbers that differ within a sample, which an op takes by its `spread`."""
+        """Whether these are numbers that differ within a sample, which an op takes by its `per_element`."""
         return is_spread(value)
 
 

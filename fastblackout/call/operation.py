@@ -27,10 +27,10 @@ class Operation(Declaration):
                     return self.outputs.result(*drawn)
             if (drawn := door.entered(self, values, request, backend)) is not None:
                 return drawn
-        if self.spread is not None:
+        if self.per_element is not None:
             for at, differs in self.numbers:
                 if type(values[at]) not in NUMBERS_OR_NONE and differs(values[at]):
-                    return self.spread(self, values, request, backend)
+                    return self.per_element(self, values, request, backend)
         if not plain:
             tensors = self.arguments[0].tensors(first)
             if any(through_torch(tensor, backend) for tensor in tensors):

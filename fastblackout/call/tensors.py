@@ -57,7 +57,7 @@ def pair_of(op: str, argument: str, value: Any, like: Tensor, samples: int, back
             part = _filled(as_float(op, full_name, part), 1 if expanded else samples, torch.float64, like)
             part = part[0] if expanded else part
         check_real_tensor(op, full_name, part)
-        sides.append(_spread(op, full_name, part.double(), samples, not expanded))
+        sides.append(_expanded(op, full_name, part.double(), samples, not expanded))
     return (sides[0], sides[1]) if pair else (sides[0], 1.0 - sides[0])
 
 
@@ -75,7 +75,7 @@ def per_sample(op: str, argument: str, value: Any, like: Tensor, samples: int, r
         value = _as_constant(op, argument, value, like)
     if isinstance(value, Tensor) and value.device == like.device:
         check_real_tensor(op, argument, value)
-        return _spread(op, argument, value.detach().to(dtype), samples)
+        return _expanded(op, argument, value.detach().to(dtype), samples)
     return _on_device(on_host(op, argument, value, samples, rule), like.device)
 
 
@@ -106,7 +106,7 @@ def _check_number(op: str, argument: str, value: float, rule: Rule) -> None:
         rule.refuse(op, argument, value)
 
 
-def _spread(op: str, argument: str, value: Tensor, samples: int, dense: bool = True) -> Tensor:
+def _expanded(op: str, argument: str, value: Tensor, samples: int, dense: bool = True) -> Tensor:
     value = one_a_sample(op, argument, value, samples).detach().expand(samples)
     return value.contiguous() if dense else value
 

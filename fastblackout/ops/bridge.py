@@ -41,7 +41,7 @@ _BRIDGE_STEP = Operation(
     PerSample("scale"),
     outputs=Chosen("x_s", result=Stepped),
     twin=reference.bridge,
-    spread=per_element.bridge_step,
+    per_element=per_element.bridge_step,
     quick="quick_bridge",
 )
 

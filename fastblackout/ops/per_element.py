@@ -46,8 +46,8 @@ def masked(op: Operation, values: Values, request: Values, backend: str, mask: A
     """The op with a mask. values: of its arguments. request: outputs, input_dtype and out."""
     if (array := foreign_of(values[0])) is not None:
         return by_tensors(op.op, masked, array, op, values, request, backend, mask)
-    assert op.spread is not None
-    return op.spread(op, values, request, backend, mask)
+    assert op.per_element is not None
+    return op.per_element(op, values, request, backend, mask)
 
 
 def thin(op: Operation, values: Values, request: Values, backend: str, mask: Any = None) -> Any:

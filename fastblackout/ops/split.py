@@ -76,8 +76,8 @@ def split(
         how = functools.partial(split, rng=rng, generator=generator, backend=backend)
         return by_tensors(op, how, array, counts, folds, overdispersion)  # type: ignore[no-any-return]
     if (cells := cells_of(op, "counts", counts)) is not None:
-        beside = cells.spread("overdispersion", overdispersion)
-        parts = split(cells.values, folds, beside, rng=rng, generator=generator, backend=backend)
+        fitted = cells.fitted("overdispersion", overdispersion)
+        parts = split(cells.values, folds, fitted, rng=rng, generator=generator, backend=backend)
         return tuple(cells.give(part) for part in parts)
     given, values = _POISSON, [counts]
     if overdispersion is not None:

@@ -39,7 +39,7 @@ _TAU_LEAP_STEP = Operation(
     PerSample("scale"),
     outputs=Chosen("x_s", result=Leaped, count="overshoot"),
     twin=reference.tau_leap,
-    spread=per_element.tau_leap_step,
+    per_element=per_element.tau_leap_step,
 )
 
 

@@ -38,7 +38,7 @@ _THIN = Operation(
     PerSample("scale"),
     outputs=Chosen("x_t", "births", result=Thinned),
     twin=reference.thin,
-    spread=per_element.thin,
+    per_element=per_element.thin,
     quick="quick_thin",
     cells=door.thinned,
 )
