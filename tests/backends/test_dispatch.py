@@ -16,9 +16,7 @@ import numpy as np
 import pytest
 
 import fastblackout as fb
-import fastblackout.ops
 from fastblackout.backends import available, select
-from fastblackout.call.declared import DECLARED
 from support.arrays import same
 from support.helpers import BACKENDS, ISAS, using
 from support.known_answers import PHILOX, words_of
@@ -99,13 +97,6 @@ def test_absent_kernels_are_an_error_in_one_line(monkeypatch):
     assert fb.thin(X[:1], 0.5, backend="reference").x_t.shape == (1, 3, 100, 100)
     report = fb.capabilities()["cpu"]
     assert not report["available"] and report["detail"] == "_cpu was not built" and report["ops"] == []
-
-
-def test_the_reference_takes_the_fields_of_the_record():
-    """By name and in their order: its signature is what a reader and a type checker know a record by."""
-    fields = {name: list(op.fields) for name, op in DECLARED.items()}
-    taken = {name: list(inspect.signature(op.twin).parameters)[: len(op.fields)] for name, op in DECLARED.items()}
-    assert len(fields) > 20 and taken == fields
 
 
 def test_capabilities():

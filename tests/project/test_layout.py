@@ -1,10 +1,13 @@
 """The tree: what imports what, where an op's parts lie, how large things are. CONTRIBUTING.md describes it."""
 
 import ast
+import inspect
 import re
 
 import pytest
 
+import fastblackout.ops  # noqa: F401  # which declares them
+from fastblackout.call.declared import DECLARED
 from support import ROOT
 from support.source_tree import imports, modules
 
@@ -59,12 +62,13 @@ def test_imports_point_down():
 
 
 def test_no_module_imports_itself_through_others():
+    """For types alone neither."""
     done = set()
 
     def visit(module, above):
         assert module not in above, [*above[above.index(module) :], module]
         if module not in done:
-            for other in sorted(imports()[module]):
+            for other in sorted(imports(for_types=True)[module]):
                 visit(other, (*above, module))
             done.add(module)
 
@@ -92,6 +96,13 @@ def test_every_op_has_its_files():
             f"csrc/cuda/{stem}.cu",
         ):
             assert (ROOT / path).is_file(), path
+
+
+def test_the_reference_takes_the_fields_of_the_record():
+    """By name and in their order: its signature is what a reader and a type checker know a record by."""
+    fields = {name: list(op.fields) for name, op in DECLARED.items()}
+    taken = {name: list(inspect.signature(op.twin).parameters)[: len(op.fields)] for name, op in DECLARED.items()}
+    assert len(fields) > 20 and taken == fields
 
 
 def test_an_argument_of_thin_stands_in_few_signatures():
