@@ -23,9 +23,9 @@ class Declaration:
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
     through torch's dispatcher wherever its tensors are. quick: the function that is the short way for plain calls, of
-    fastblackout._cpu and, if it has one, of _cuda, see short.py. per_element: what is called instead, with the op first,
-    where an argument that takes a number for each sample is given numbers that differ within one. cells: the function
-    of door.py that draws scipy.sparse and AnnData counts.
+    fastblackout._cpu and, if it has one, of _cuda, see short.py. per_element: what is called instead, with the op
+    first, where an argument that takes a number for each sample is given numbers that differ within one. cells: the
+    function of door.py that draws scipy.sparse and AnnData counts.
     """
 
     def __init__(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
+
+
 class Rule(NamedTuple):
     """What a number must be, once it has the dtype: finite, and at least `low` or above it; or in [0, 1]."""
 
@@ -34,6 +37,11 @@ class Rule(NamedTuple):
         if self.unit:
             return (numbers >= 0.0) & (numbers <= 1.0)
         return (numbers > self.low if self.open_low else numbers >= self.low) & np.isfinite(numbers)
+
+    def holds(self, number: float) -> bool:
+        """`right` of a float, unless that is in [0, 1], without NumPy, whose rounding torch.compile does not know."""
+        end = _FLOAT32_END if self.dtype == "float32" else math.inf
+        return -end < number < end and (number > self.low if self.open_low else number >= self.low)
 
     def refuse(self, op: str, argument: str, value: float) -> NoReturn:
         bound = "" if self.low == -math.inf else f" and {'above' if self.open_low else 'at least'} {self.low:g}"

@@ -6,7 +6,6 @@ Numbers of samples follow the rules of rules.py; values on the host are checked,
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from ..ground.persistent import is_capturing, persistent
 from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
 from ..probability import Prob
 from .rules import FINITE, UNIT, Rule, on_host, pair_on_host
-
-_FLOAT32_END = (2.0 - 2.0**-24) * 2.0**127  # rounds to infinity
 
 
 def _on_device(array: np.ndarray, device: Any) -> Tensor:
@@ -66,10 +63,10 @@ def per_sample(op: str, argument: str, value: Any, like: Tensor, samples: int, r
     dtype = getattr(torch, rule.dtype)
     if _is_number(value):
         number = as_float(op, argument, value)
-        if is_traced(like):
-            _check_number(op, argument, number, rule)
-        else:
-            on_host(op, argument, number, 1, rule)
+        if not rule.holds(number):
+            if not is_traced(like):
+                on_host(op, argument, number, 1, rule)  # which tells what it rounds to
+            rule.refuse(op, argument, number)
         return _filled(number, samples, dtype, like)
     if is_traced(like):
         value = _as_constant(op, argument, value, like)
@@ -98,12 +95,6 @@ def _as_constant(op: str, argument: str, value: Any, like: Tensor) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, (bool, np.generic))
-
-
-def _check_number(op: str, argument: str, value: float, rule: Rule) -> None:
-    end = _FLOAT32_END if rule.dtype == "float32" else math.inf  # torch.compile knows no rounding to float32
-    if not (-end < value < end and (value > rule.low if rule.open_low else value >= rule.low)):
-        rule.refuse(op, argument, value)
 
 
 def _expanded(op: str, argument: str, value: Tensor, samples: int, dense: bool = True) -> Tensor:
