@@ -120,6 +120,28 @@ def test_bools_and_complex_numbers_are_no_numbers(values: Any, path: str) -> Non
                         call()
 
 
+def _error(call: Any, backend: str) -> str:
+    try:
+        with fb.use_backend(backend):
+            call()
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf, 1e300, -1.0, 2.0])
+@pytest.mark.parametrize("samples", [2, 0])
+def test_kernels_and_reference_refuse_the_same_plain_numbers(samples: int, wrong: float) -> None:
+    """Compiled kernels check them, without NumPy; a single number is wrong even where there are no samples."""
+    x, logits, found = X[:samples], LOGITS[:samples], set()
+    for value in (wrong, np.full(samples, wrong), np.float64([0.5, wrong])[:samples]):
+        for name, call in _everything(x, logits, value).items():
+            error = _error(call, "cpu")
+            assert error == _error(call, "reference"), name
+            found.add(error)
+    assert len(found) > 3
+
+
 def test_a_pair_is_no_list_of_two_numbers() -> None:
     """It is a tuple, and there are two samples."""
     for argument in ("center", "scale"):
