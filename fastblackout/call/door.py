@@ -195,9 +195,8 @@ def thinned(operation: Any, values: Sequence[Any], request: Sequence[Any], backe
 def foreign_of(value: Any) -> Any:
     """The value, or of a tuple its first such part, if it is an array of another library on a device; else None."""
     if type(value) is tuple:
-        found = [
-            each for each in value if foreign_of(each) is not None
-        ]  # torch 2.6 does not trace `next` with a default
+        # A list, as torch 2.6 does not trace `next` with a default.
+        found = [each for each in value if foreign_of(each) is not None]
         return found[0] if found else None
     if isinstance(value, np.ndarray) or is_tensor(value) or not hasattr(value, "__dlpack_device__"):
         return None
