@@ -120,7 +120,8 @@ class Argument:
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         """What kernels read, one for each of `fields`: Arrays, numbers, None for what is left out; numbers of
-        samples are NumPy (B,), checked, or where call.through_torch tensors on the device."""
+        samples are NumPy (B,), checked, where call.through_torch tensors on the device, and where call.compiled they may
+        be plain ones, unchecked."""
         raise NotImplementedError
 
     def from_parts(self, *parts: Any) -> Any:
