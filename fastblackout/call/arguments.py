@@ -119,9 +119,11 @@ class Argument:
             raise TypeError(f"{call.op}: {self.names[0]}: must be given, {missing}, got None")
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
-        """What kernels read, one for each of `fields`: Arrays, numbers, None for what is left out; numbers of
-        samples are NumPy (B,), checked, where call.through_torch tensors on the device, and where call.compiled they may
-        be plain ones, unchecked."""
+        """What kernels read, one for each of `fields`: Arrays, numbers, None for what is left out.
+
+        Numbers of samples are NumPy (B,), checked; where call.through_torch tensors on the device; where call.compiled
+        they may be plain ones as they came.
+        """
         raise NotImplementedError
 
     def from_parts(self, *parts: Any) -> Any:
