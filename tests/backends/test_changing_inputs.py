@@ -54,6 +54,10 @@ CHANCE = (
     "counts = np.full((200, 300), 200, np.uint8)\n"
     "chance = fb.Prob(changing, np.full(200, 0.7))"
 )
+OFFSET = (
+    "x, changing, wrong, right = np.zeros((200, 30), np.uint8), shared(200, np.float32, 0.0), np.nan, 0.0\n"
+    "head = np.zeros(x.shape, np.float32), np.zeros(x.shape, np.float32)"
+)
 CASES = {
     "categorical": (STATES, "fb.categorical(changing, matrix, rng=key)"),
     "categorical of few elements": (STATES, "fb.categorical(changing[:, :40_000:4], np.stack([matrix] * 2), rng=key)"),
@@ -81,6 +85,7 @@ CASES = {
         "fb.binomial(changing, 0.4, rng=key)",
     ),
     "transition_rows": (CHANCE, "fb.transition_rows(chance, 63)"),
+    "offset": (OFFSET, "fb.posterior_step(x, head, 0.5, family='bayes-logistic', offset=changing, rng=key)"),
 }
 
 
