@@ -16,8 +16,7 @@
 #include "fastblackout/negative_binomial_law.h"
 
 #define FB_FILE "cpu/posterior_loss.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 struct LawSums : PosteriorLoss {
@@ -34,12 +33,10 @@ constexpr int kLawPart = 128;
 constexpr double kWholeFrom = 4503599627370496.0;  // 2^52: from here on every double is whole
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 constexpr const char* kName = "posterior_loss";
@@ -108,14 +105,11 @@ void posterior_loss_gradient(const PosteriorLoss& op) {
   for_chunks(op, of_states(op) ? states_grad_chunk : law_grad_chunk, kChunk, of_states(op) ? op.max_count / 16 + 1 : 16);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/wide.inc"
 #include "cpu/per_isa/double_parts.inc"
@@ -197,13 +191,25 @@ constexpr int kSlopes = 3 * kMostComponents;
 #include "cpu/per_isa/beta_binomial_loss.inc"
 #include "cpu/per_isa/negative_binomial_loss.inc"
 
-static void chunk_by(Family family, const LawSums& op, const LawPart& part, double offset, float coefficient, float* losses,
-                     float (*slopes)[kLawPart]) {
-  switch (family) {
-    case Family::bayes_logistic: return bayes_logistic_chunk(op, part, offset, coefficient, losses, slopes);
-    case Family::negative_binomial: return negative_binomial_chunk(op, part, offset, coefficient, losses, slopes);
-    default: return beta_binomial_chunk(op, part, offset, coefficient, losses, slopes);
+// The losses of a part by the law of a family, and its slopes where a gradient will be asked for
+template <class Law>
+static void losses_by(const LawSums& op, const LawPart& part, double offset, float coefficient, float* losses, float (*slopes)[kLawPart]) {
+  Law law;
+  const double most = static_cast<double>(op.max_count);
+  if (op.grad[0]) {
+    law.template fill<true, true>(part, most, offset, op.factorials);
+    law.slopes(part, coefficient, slopes);
+  } else {
+    law.template fill<true, false>(part, most, offset, op.factorials);
   }
+  law.losses(part, losses);
+}
+
+template <class Law>
+static void slopes_by(const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {
+  Law law;
+  law.template fill<false, true>(part, static_cast<double>(op.max_count), offset, tabled_factorials(op.max_count));
+  law.slopes(part, coefficient, slopes);
 }
 
 // The sum of the losses of a chunk, and a word of wrong values
@@ -222,7 +228,11 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     wrong |= part.wrong;
-    chunk_by(static_cast<Family>(op.family), op, part, offset, coefficient, losses + at, slopes);
+    switch (static_cast<Family>(op.family)) {
+      case Family::bayes_logistic: losses_by<BayesLogisticPart>(op, part, offset, coefficient, losses + at, slopes); break;
+      case Family::negative_binomial: losses_by<NegativeBinomialPart>(op, part, offset, coefficient, losses + at, slopes); break;
+      default: losses_by<BetaBinomialPart>(op, part, offset, coefficient, losses + at, slopes);
+    }
     if (op.grad[0]) store_slopes(op, sample, i0 + at, part.count, slopes);
   }
   finish_chunk(op, sample, i0, count, losses, wrong != 0);
@@ -252,14 +262,6 @@ static void states_grad_chunk(const PosteriorLoss& op, const StateScratch& scrat
   finish_columns();
 }
 
-static void grad_chunk_by(Family family, const PosteriorLoss& op, const LawPart& part, double offset, float coefficient, float (*slopes)[kLawPart]) {
-  switch (family) {
-    case Family::bayes_logistic: return bayes_logistic_grad_chunk(op, part, offset, coefficient, slopes);
-    case Family::negative_binomial: return negative_binomial_grad_chunk(op, part, offset, coefficient, slopes);
-    default: return beta_binomial_grad_chunk(op, part, offset, coefficient, slopes);
-  }
-}
-
 static void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
   alignas(64) float slopes[kSlopes][kLawPart];
   LawPart part;
@@ -267,13 +269,15 @@ static void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, 
   const float coefficient = static_cast<float>(op.weight[sample]);
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
-    grad_chunk_by(static_cast<Family>(op.family), op, part, offset, coefficient, slopes);
+    switch (static_cast<Family>(op.family)) {
+      case Family::bayes_logistic: slopes_by<BayesLogisticPart>(op, part, offset, coefficient, slopes); break;
+      case Family::negative_binomial: slopes_by<NegativeBinomialPart>(op, part, offset, coefficient, slopes); break;
+      default: slopes_by<BetaBinomialPart>(op, part, offset, coefficient, slopes);
+    }
     store_slopes(op, sample, i0 + at, part.count, slopes);
   }
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif
