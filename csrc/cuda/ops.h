@@ -7,8 +7,7 @@
 #include "fastblackout/ops.h"
 #include "fastblackout/xla_number.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 
 enum Dtype : int { kU8, kI16, kI32, kI64, kF32, kF64, kBf16, kF16 };  // the order of fastblackout/arrays.py
 enum Flag : int { kWrongCount = 1, kWrongLogit = 2, kWrongBirths = 4, kWrongProbability = 8, kWrongNumber = 16 };
@@ -112,38 +111,23 @@ using LogProbs = ops::LogProbs<Backend>;
 
 constexpr int64_t kUnscratched = 8;   // chunks of a sample (kLossChunk elements) up to which birth_loss needs no scratch
 
-struct BirthLoss : ops::BirthLoss<Backend> {
-  float* chunk_sums = nullptr;        // scratch, null up to 8 chunks a sample: samples * ceil(elements / 1024) floats
-  unsigned* chunks_done = nullptr;    // a zero for each sample, which is zero again afterwards; null with chunk_sums
+// A loss with scratch: sums of chunks, and a zero for each sample, which is zero again afterwards. Both are null where the sums are
+// not needed: of birth_loss up to 8 chunks a sample, of posterior_loss of one, which chunks_done of energy_loss is, too.
+template <class Loss>
+struct Scratched : Loss {
+  float* chunk_sums = nullptr;        // samples * ceil(elements / 1024) floats, of energy_loss * S (S + 1) / 2
+  unsigned* chunks_done = nullptr;
 
   template <class Read>
   void fields(Read& read) {
-    ops::BirthLoss<Backend>::fields(read);
+    Loss::fields(read);
     read.outputs(chunk_sums, chunks_done);
   }
 };
 
-struct EnergyLoss : ops::EnergyLoss<Backend> {
-  float* chunk_sums = nullptr;        // scratch: samples * ceil(elements / 1024) * S (S + 1) / 2 floats, and
-  unsigned* chunks_done = nullptr;    // as in BirthLoss, null where a sample has one chunk
-
-  template <class Read>
-  void fields(Read& read) {
-    ops::EnergyLoss<Backend>::fields(read);
-    read.outputs(chunk_sums, chunks_done);
-  }
-};
-
-struct PosteriorLoss : ops::PosteriorLoss<Backend> {
-  float* chunk_sums = nullptr;        // scratch, null where a sample has one chunk: samples * ceil(elements / 1024) floats
-  unsigned* chunks_done = nullptr;    // as in BirthLoss
-
-  template <class Read>
-  void fields(Read& read) {
-    ops::PosteriorLoss<Backend>::fields(read);
-    read.outputs(chunk_sums, chunks_done);
-  }
-};
+using BirthLoss = Scratched<ops::BirthLoss<Backend>>;
+using EnergyLoss = Scratched<ops::EnergyLoss<Backend>>;
+using PosteriorLoss = Scratched<ops::PosteriorLoss<Backend>>;
 
 struct PhiloxWords : Common {         // words made by each version of Philox, to be compared with its known answers
   const int64_t* counter = nullptr;   // its four words, then the key's two
@@ -198,5 +182,4 @@ int use_device(int device, int* before);  // before: gets the device that was in
 bool is_capturing(void* stream);          // whether a CUDA graph is made of what the stream is given
 const char* error_text(int code);
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

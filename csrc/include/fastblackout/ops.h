@@ -104,6 +104,19 @@ struct TauLeap : Reverse<B> {
   }
 };
 
+// The lists of a loss and of its gradient, which read the same.
+#define FB_LOSS_LISTS         \
+  template <class Read>       \
+  void fields(Read& read) {   \
+    inputs(read);             \
+    read.outputs(loss);       \
+  }                           \
+  template <class Read>       \
+  void gradient(Read& read) { \
+    inputs(read);             \
+    read.outputs(grad);       \
+  }
+
 template <class B>
 struct BirthLoss : B::Common {
   View<B> logits, births, grad;
@@ -116,16 +129,7 @@ struct BirthLoss : B::Common {
     read(logits, births, weight);
     read.at_least(1.40129846e-45f, gain);  // the smallest float32 above 0
   }
-  template <class Read>
-  void fields(Read& read) {
-    inputs(read);
-    read.outputs(loss);
-  }
-  template <class Read>
-  void gradient(Read& read) {
-    inputs(read);
-    read.outputs(grad);
-  }
+  FB_LOSS_LISTS
 };
 
 template <class B>
@@ -171,16 +175,7 @@ struct PosteriorLoss : B::Common {
   void inputs(Read& read) {
     read(x_t, family, head, births, weight, offset, max_count);
   }
-  template <class Read>
-  void fields(Read& read) {
-    inputs(read);
-    read.outputs(loss);
-  }
-  template <class Read>
-  void gradient(Read& read) {
-    inputs(read);
-    read.outputs(grad);
-  }
+  FB_LOSS_LISTS
 };
 
 template <class B>
