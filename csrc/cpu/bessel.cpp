@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/bessel.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(bessel_chunk, Bessel)
-
-}  // namespace
 
 void bessel(const Bessel& op) {
   const double most = exact_counts(op.order.dtype);
@@ -24,14 +20,11 @@ void bessel(const Bessel& op) {
   for_chunks(op, bessel_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 // The first attempts of a chunk are drawn together, by vectors; what they leave open, one by one.
 static void bessel_chunk(const Bessel& op, int64_t sample, int64_t i0, int count) {
@@ -52,8 +45,6 @@ static void bessel_chunk(const Bessel& op, int64_t sample, int64_t i0, int count
   store(op.out, sample, i0, count, k);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/beta.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(beta_chunk, Beta)
-
-}  // namespace
 
 void beta(const Beta& op) {
   check_given(op, "beta", "a", op.a, Rule::positive, kMostShape);
@@ -23,14 +19,11 @@ void beta(const Beta& op) {
   for_chunks(rows_as_one(op), beta_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/normal.inc"
 #include "cpu/per_isa/gamma.inc"
@@ -45,8 +38,6 @@ static void beta_chunk(const Beta& op, int64_t sample, int64_t i0, int count) {
   store(op.out, sample, i0, count, p);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

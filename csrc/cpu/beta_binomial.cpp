@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/beta_binomial.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(beta_binomial_chunk, BetaBinomial)
-
-}  // namespace
 
 void beta_binomial(const BetaBinomial& op) {
   check_values(op, "beta_binomial", "n", op.n, Rule::count, exact_counts(op.n.dtype));
@@ -24,14 +20,11 @@ void beta_binomial(const BetaBinomial& op) {
   for_chunks(rows_as_one(op), beta_binomial_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/normal.inc"
 #include "cpu/per_isa/gamma.inc"
@@ -51,8 +44,6 @@ static void beta_binomial_chunk(const BetaBinomial& op, int64_t sample, int64_t 
   store(op.out, sample, i0, count, a);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

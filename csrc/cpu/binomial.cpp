@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/binomial.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(binomial_chunk, Binomial)
-
-}  // namespace
 
 void binomial(const Binomial& op) {
   check_values(op, "binomial", "count", op.count, Rule::count, exact_counts(op.count.dtype));
@@ -27,14 +23,11 @@ void binomial(const Binomial& op) {
   for_chunks(rows_as_one(op), binomial_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #if FB_ISA_LEVEL > 0
 #include "cpu/per_isa/wide.inc"
@@ -230,8 +223,6 @@ static void binomial_chunk(const Binomial& op, int64_t sample, int64_t i0, int c
   store(op.out, sample, i0, count, out);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -13,8 +13,7 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/birth_loss.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 template <class Op>
@@ -36,12 +35,10 @@ int64_t chunks_of(const Common& op) { return (op.elements + kChunk - 1) / kChunk
 bool is_singles(const Common& op) { return op.elements == 1 && op.samples > 1; }
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 FB_CHUNK(loss_chunk, Sums)
@@ -164,14 +161,11 @@ void birth_loss_scale(const BirthLoss& op) {
   for_chunks(op, scale_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/exponentials.inc"
 #include "cpu/per_isa/double_parts.inc"
@@ -199,8 +193,6 @@ static void scale_chunk(const BirthLoss& op, int64_t sample, int64_t i0, int cou
   if (direct == nullptr) store(op.grad, sample, i0, count, buffer);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/bridge.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(bridge_chunk, Bridge)
-
-}  // namespace
 
 void bridge(const Bridge& op) {
   check_each("bridge_step", "step", op.birth.p, op.samples, Rule::probability);
@@ -28,14 +24,11 @@ void bridge(const Bridge& op) {
   for_chunks(rows_as_one(op, short_table_row(op)), bridge_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/steps.inc"
 
@@ -133,8 +126,6 @@ static void bridge_chunk(const Bridge& op, int64_t sample, int64_t i0, int count
   (op.max_count <= kMaxSharedCount ? narrow_chunk : wide_chunk)(op, key, sample, i0, count, y);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -9,8 +9,7 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/categorical.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 struct Drawing : Categorical {
@@ -25,12 +24,10 @@ struct Building : CategoricalTable {
 };
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 void check_index(const char* name, const Matrices& matrices, const int64_t* index, int64_t samples) {
   if (index == nullptr) return;
@@ -134,14 +131,11 @@ void build_categorical_table(const CategoricalTable& op) {
   refuse("CategoricalTable", op.probs, nullptr, bad / op.elements, bad % op.elements, place);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/categorical.inc"
 
@@ -289,8 +283,6 @@ static void build_rows(const Building& op, int64_t matrix, int64_t r0, int count
   else build_eight<float>(op, matrix, r0, count, s);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -10,8 +10,7 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/categorical_bridge.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 enum Fault { kWeights, kBefore, kAfter, kPath };  // wrong entries of an argument; kPath: no way from x_0 to x_t
@@ -22,12 +21,10 @@ struct Bridging : CategoricalBridge {
 };
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 constexpr const char* kName = "categorical_bridge";
@@ -107,14 +104,11 @@ void draw_states(const CategoricalBridge& op) {
 
 void categorical_bridge(const CategoricalBridge& op) { draw_checked(op, draw_states); }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/categorical.inc"
 
@@ -253,8 +247,6 @@ static void bridge_block(const Bridging& op, int64_t sample, int64_t i0, int cou
   store_states(op.x_s, sample, i0, count, s.result);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -8,8 +8,7 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/categorical_rows.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 constexpr int kRows = 256;        // rows that are drawn with one call for their random words
@@ -20,12 +19,10 @@ struct DrawingRows : CategoricalRows {
 };
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 FB_CHUNK(rows_chunk, DrawingRows)
@@ -56,14 +53,11 @@ void draw_rows(const CategoricalRows& op) {
 
 void categorical_rows(const CategoricalRows& op) { draw_checked(op, draw_rows); }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 // The rows of an element: where they lie, or copied to `buffer`.
 template <class T>
@@ -167,8 +161,6 @@ static void rows_chunk(const DrawingRows& op, int64_t sample, int64_t i0, int co
   store(op.out, sample, i0, count, state);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

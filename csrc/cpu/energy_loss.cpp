@@ -8,8 +8,7 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/energy_loss.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 struct Squares : EnergyLoss {
@@ -22,12 +21,10 @@ bool has_exponentials(const EnergyLoss& op) { return op.logits[0].data == op.gra
 int64_t chunks_of(const Common& op) { return (op.elements + kChunk - 1) / kChunk; }
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 constexpr const char* kName = "energy_loss";
@@ -64,14 +61,11 @@ void energy_loss(const EnergyLoss& op) {
 
 void energy_loss_gradient(const EnergyLoss& op) { for_chunks(op, grad_chunk, kChunk, op.logits.draws); }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/energy_draws.inc"
 
@@ -158,8 +152,6 @@ static void grad_chunk(const EnergyLoss& op, int64_t sample, int64_t i0, int cou
     if (to[s] == drawn.slope[s]) store(op.grad[s], sample, i0, count, drawn.slope[s]);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/gamma.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(gamma_chunk, Gamma)
-
-}  // namespace
 
 void gamma(const Gamma& op) {
   check_given(op, "gamma", "shape", op.shape, Rule::positive, kMostShape);
@@ -23,14 +19,11 @@ void gamma(const Gamma& op) {
   for_chunks(rows_as_one(op), gamma_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/normal.inc"
 #include "cpu/per_isa/gamma.inc"
@@ -50,8 +43,6 @@ static void gamma_chunk(const Gamma& op, int64_t sample, int64_t i0, int count) 
   store(op.out, sample, i0, count, m);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

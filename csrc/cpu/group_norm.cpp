@@ -15,8 +15,7 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/group_norm.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 constexpr int kBlock = 64;
@@ -67,12 +66,10 @@ double sum_of_group(const GroupNorm& op, const Tile& sums, int64_t group) {
 }
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 // Sets mean and scale of every place by those of the image's groups.
@@ -195,19 +192,14 @@ void group_norm_silu_gradient(const GroupNormGradient& op) {
   add_images(op, job.by_bias, op.by_bias);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/group_norm.inc"
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

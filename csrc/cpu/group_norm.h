@@ -5,8 +5,7 @@
 
 #include "cpu/ops.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 struct GroupNorm : Common {               // `samples` counts the images, B, and `elements` the numbers of one, P C of P pixels
   int64_t channels = 0, groups = 0;       // C and G
@@ -36,5 +35,4 @@ struct GroupNormGradient : GroupNorm {    // y is not used
 void group_norm_silu(const GroupNorm& op);
 void group_norm_silu_gradient(const GroupNormGradient& op);
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

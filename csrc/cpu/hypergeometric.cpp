@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/hypergeometric.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(hypergeometric_chunk, Hypergeometric)
-
-}  // namespace
 
 void hypergeometric(const Hypergeometric& op) {
   check_values(op, "hypergeometric", "good", op.good, Rule::count, exact_counts(op.good.dtype));
@@ -25,14 +21,11 @@ void hypergeometric(const Hypergeometric& op) {
   for_chunks(op, hypergeometric_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 // The first attempts of a chunk are drawn together, by vectors; what they leave open, one by one.
 static void hypergeometric_chunk(const Hypergeometric& op, int64_t sample, int64_t i0, int count) {
@@ -64,8 +57,6 @@ static void hypergeometric_chunk(const Hypergeometric& op, int64_t sample, int64
   store(op.out, sample, i0, count, good);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

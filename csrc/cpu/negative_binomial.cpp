@@ -9,13 +9,9 @@
 #define FB_FILE "cpu/negative_binomial.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(negative_binomial_chunk, NegativeBinomial)
-
-}  // namespace
 
 void negative_binomial(const NegativeBinomial& op) {
   check_given(op, "negative_binomial", "r", op.r, Rule::positive, kMostShape);
@@ -24,14 +20,11 @@ void negative_binomial(const NegativeBinomial& op) {
   for_chunks(rows_as_one(op), negative_binomial_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/normal.inc"
 #include "cpu/per_isa/gamma.inc"
@@ -54,8 +47,6 @@ static void negative_binomial_chunk(const NegativeBinomial& op, int64_t sample, 
   store(op.out, sample, i0, count, drawn);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/normal.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(normal_chunk, Normal)
-
-}  // namespace
 
 void normal(const Normal& op) {
   check_given(op, "normal", "mean", op.mean, Rule::number, 0.0);
@@ -23,14 +19,11 @@ void normal(const Normal& op) {
   for_chunks(rows_as_one(op), normal_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/normal.inc"
 
@@ -47,8 +40,6 @@ static void normal_chunk(const Normal& op, int64_t sample, int64_t i0, int count
   store(op.out, sample, i0, count, z);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -11,8 +11,7 @@
 #include "fastblackout/philox.h"
 #include "fastblackout/probability.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 // Where the seed of a call that came without a key is drawn. It may throw.
 class SeedSource {
@@ -261,5 +260,4 @@ FB_OPS(FB_DECLARE)
 FB_CPU_OPS(FB_DECLARE)
 #undef FB_DECLARE
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

@@ -8,13 +8,9 @@
 #define FB_FILE "cpu/poisson.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(poisson_chunk, Poisson)
-
-}  // namespace
 
 void poisson(const Poisson& op) {
   check_values(op, "poisson", "rate", op.rate, Rule::nonnegative, kMaxRate);
@@ -22,14 +18,11 @@ void poisson(const Poisson& op) {
   for_chunks(rows_as_one(op), poisson_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #if FB_ISA_LEVEL > 0
 #include "cpu/per_isa/wide.inc"
@@ -165,8 +158,6 @@ static void poisson_chunk(const Poisson& op, int64_t sample, int64_t i0, int cou
   store(op.out, sample, i0, count, out);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

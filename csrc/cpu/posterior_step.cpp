@@ -13,8 +13,7 @@
 #define FB_FILE "cpu/posterior_step.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 constexpr const char* kName = "posterior_step";
@@ -38,14 +37,11 @@ void posterior_step(const PosteriorStep& op) {
   for_chunks(op, states ? states_step_chunk : posterior_step_chunk, kChunk, states ? op.max_count / 16 + 1 : 16);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/steps.inc"
 #include "cpu/per_isa/normal.inc"
@@ -186,8 +182,6 @@ static void posterior_step_chunk(const PosteriorStep& op, int64_t sample, int64_
   if (op.x_s) store(op.x_s, sample, i0, count, x);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -9,8 +9,7 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/power_series.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 constexpr int64_t kMost = 4096, kMostDiagonals = 8;  // states; MOST_DIAGONALS of fastblackout/processes/matrices/series.py
@@ -51,12 +50,10 @@ struct Job {
 };
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 void some_rows(void* context, int64_t begin, int64_t end) {
@@ -88,14 +85,11 @@ void power_series(const PowerSeries& op) {
   parallel_for(op.elements, threads, some_rows, &job);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 // The sums of a tile, kVectors vectors of a row at kTimes times, fit into the registers.
 constexpr int kLanes = FB_ISA_LEVEL == 2 ? 8 : FB_ISA_LEVEL == 1 ? 4 : 2;
@@ -239,8 +233,6 @@ static void power_series_row(const Jumps& op, int64_t at, double* room) {
   }
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

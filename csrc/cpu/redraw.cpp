@@ -8,8 +8,7 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/redraw.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 struct Redrawing : Redraw {
@@ -18,12 +17,10 @@ struct Redrawing : Redraw {
 };
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 FB_CHUNK(redraw_chunk, Redrawing)
@@ -56,14 +53,11 @@ void draw_states(const Redraw& op) {
 
 void redraw(const Redraw& op) { draw_checked(op, draw_states); }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 static inline bool all_below(int64_t end, const int64_t* states, int count) {
   int64_t wrong = 0;
@@ -214,8 +208,6 @@ static void redraw_chunk(const Redrawing& op, int64_t sample, int64_t i0, int co
   store(op.out, sample, i0, count, fresh);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -9,13 +9,9 @@
 #define FB_FILE "cpu/tau_leap.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(tau_leap_chunk, TauLeap)
-
-}  // namespace
 
 void tau_leap(const TauLeap& op) {
   check_each("tau_leap_step", "step", op.factor, op.samples, Rule::nonnegative);
@@ -25,14 +21,11 @@ void tau_leap(const TauLeap& op) {
   for_chunks(op, tau_leap_chunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/steps.inc"
 
@@ -59,8 +52,6 @@ static void tau_leap_chunk(const TauLeap& op, int64_t sample, int64_t i0, int co
   if (op.x_s) store(op.x_s, sample, i0, count, x);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -7,8 +7,7 @@
 
 #define FB_FILE "cpu/thin.cpp"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 // thin of short samples made one, whose numbers are still those of each sample.
@@ -18,12 +17,10 @@ struct OwnThin : Thin {
 };
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 constexpr int64_t kShortOwnRow = 5;  // samples of fewer elements cost less without a table each
@@ -55,14 +52,11 @@ void thin(const Thin& op) {
   for_chunks(rows_as_one(op, short_table_row(op)), thin_chunk, op.max_count <= kMaxSharedCount ? kDrawChunk : kChunk);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/steps.inc"
 
@@ -125,8 +119,6 @@ static void own_chunk(const OwnThin& op, int64_t sample, int64_t i0, int count) 
   store_counts(op, sample, i0, count, n, k, false);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -9,22 +9,16 @@
 #include "cpu/support/chunks.h"
 
 #define FB_FILE "cpu/transition.cpp"
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 constexpr double kMaxWhole = 9007199254740992.0;  // 2^53
 constexpr int kPart = 256;                         // elements at a time: nine buffers of doubles fit the first-level cache
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
-namespace {
+namespace fastblackout::cpu {
 
 FB_CHUNK(rows_chunk, TransitionRows)
 FB_CHUNK(log_prob_chunk, LogProbs)
-
-}  // namespace
 
 void transition_rows(const TransitionRows& op) {
   check_each("transition_rows", "prob", op.prob.p, op.samples, Rule::probability);
@@ -45,14 +39,11 @@ void log_prob(const LogProbs& op) {
   for_chunks(op, log_prob_chunk, kPart);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 static void rows_chunk(const TransitionRows& op, int64_t sample, int64_t n0, int count) {
   const double p = probability_or_zero(op.prob.p[sample]), q = probability_or_zero(op.prob.q[sample]);
@@ -113,8 +104,6 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
   store(op.out, sample, i0, count, x);
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

@@ -8,8 +8,7 @@
 #include "fastblackout/bayes_logistic.h"
 #include "fastblackout/posterior_loss.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // The arrays of a head at one element.
@@ -180,5 +179,4 @@ FB_DEVICE BayesSeenSum bayes_seen_sum(const BayesElement& x, const Head& head, d
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

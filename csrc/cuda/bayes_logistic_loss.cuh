@@ -5,8 +5,7 @@
 #include "cuda/element.cuh"
 #include "cuda/law_chunk.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 struct BayesLosses {
@@ -52,5 +51,4 @@ struct BayesLosses {
 };
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

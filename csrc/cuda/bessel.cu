@@ -2,8 +2,7 @@
 #include "cuda/element.cuh"
 #include "fastblackout/bessel.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // Of a thread, in shared memory; padded to an odd number of float64, as hats are.
@@ -39,5 +38,4 @@ FB_KERNEL(kThreads, 4) bessel_kernel(FB_PARAM(Bessel) op) {
 
 int bessel(const Bessel& op, void* stream) { return launch_elements(bessel_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

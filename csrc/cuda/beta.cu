@@ -1,8 +1,7 @@
 // beta: out ~ Beta(a, b), element by element
 #include "cuda/element.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_KERNEL(kThreads, 4) beta_kernel(FB_PARAM(Beta) op) {
@@ -22,5 +21,4 @@ FB_KERNEL(kThreads, 4) beta_kernel(FB_PARAM(Beta) op) {
 
 int beta(const Beta& op, void* stream) { return launch_elements(beta_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -1,8 +1,7 @@
 // beta_binomial: out ~ Binomial(n, f), f ~ Beta(a, b), element by element
 #include "cuda/element.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_KERNEL(kThreads, 4) beta_binomial_kernel(FB_PARAM(BetaBinomial) op) {
@@ -27,5 +26,4 @@ FB_KERNEL(kThreads, 4) beta_binomial_kernel(FB_PARAM(BetaBinomial) op) {
 
 int beta_binomial(const BetaBinomial& op, void* stream) { return launch_elements(beta_binomial_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

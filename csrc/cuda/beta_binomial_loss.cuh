@@ -3,8 +3,7 @@
 
 #include "cuda/law_chunk.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // Which of the three rising factorials of the beta-binomial law: of a and the births, of b and the deaths, of c and the room.
@@ -58,5 +57,4 @@ struct BetaBinomialLosses {
 };
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

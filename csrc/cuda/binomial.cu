@@ -1,8 +1,7 @@
 // binomial: out ~ Binomial(count, p), each element with its own count and p
 #include "cuda/element.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Binomial) op) {
@@ -22,5 +21,4 @@ FB_KERNEL(kThreads, 4) binomial_kernel(FB_PARAM(Binomial) op) {
 
 int binomial(const Binomial& op, void* stream) { return launch_elements(binomial_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -4,8 +4,7 @@
 // chunks is one block; of a larger one each chunk is, and the block that is done last adds the chunk sums. One launch does all.
 #include "cuda/chunk_sums.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_DEVICE int wrong_bits(float logit, float births) {
@@ -178,5 +177,4 @@ int birth_loss_gradient(const BirthLoss& op, void* stream) {
   return cudaGetLastError();
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -3,8 +3,7 @@
 #include "cuda/reverse.cuh"
 #include "cuda/tile.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 template <bool Attrition>
@@ -206,5 +205,4 @@ int bridge(const Bridge& op, void* stream) {
   return cudaGetLastError();
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

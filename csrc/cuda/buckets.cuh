@@ -5,8 +5,7 @@
 
 #include "cuda/view.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
@@ -169,5 +168,4 @@ FB_DEVICE void build_buckets(const uint32_t* thresholds, uint32_t* upper_buckets
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -2,8 +2,7 @@
 // beforehand. Where there are few rows, a block adds up each row that occurs in its piece once, for all its elements.
 #include "cuda/categorical.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 constexpr int kSharedRows = 512, kSharedMarks = 2048;  // the most of a block: enough for 256 states and a mask state
@@ -285,5 +284,4 @@ int build_categorical_table(const CategoricalTable& op, void* stream) {
   return cudaGetLastError();
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

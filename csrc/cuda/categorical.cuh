@@ -6,8 +6,7 @@
 #include "cuda/element.cuh"
 #include "fastblackout/categorical.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 constexpr int kMarks = 8;  // marks of a row that a thread adds up for itself
@@ -107,5 +106,4 @@ FB_DEVICE int search(const Weight& weight, const RowSum& sum, const Marks& marks
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

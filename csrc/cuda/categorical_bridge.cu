@@ -2,8 +2,7 @@
 // or drawn first from a network's output.
 #include "cuda/categorical.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 enum class X0 { known, logits, probs };
@@ -105,5 +104,4 @@ int categorical_bridge(const CategoricalBridge& op, void* stream) {
   return launch_elements(op.is_logits ? categorical_bridge_kernel<X0::logits> : categorical_bridge_kernel<X0::probs>, op, stream);
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

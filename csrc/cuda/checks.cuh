@@ -4,8 +4,7 @@
 #include "cuda/view.cuh"
 #include "fastblackout/probability.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_DEVICE void raise(int* flag, int bit, bool wrong) {
@@ -54,5 +53,4 @@ FB_COLD void check_sample(const Op& op, int64_t sample, const PerSample<float>* 
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -5,8 +5,7 @@
 #include "cuda/tile.cuh"
 #include "fastblackout/birth_loss.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 template <class Op>
@@ -59,5 +58,4 @@ FB_DEVICE double added_up(const Op& op, uint32_t sample) {
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

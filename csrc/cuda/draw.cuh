@@ -4,8 +4,7 @@
 
 #include "cuda/table.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_COLD int slow_count(int n, double step, int row, double odds, uint64_t u) {
@@ -137,5 +136,4 @@ FB_DEVICE Word4 minus(const Word4& a, const Word4& b) {
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -6,8 +6,7 @@
 #include "fastblackout/fast_element.h"
 #include "fastblackout/gamma.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 struct Place {
@@ -124,5 +123,4 @@ FB_DEVICE uint32_t word_of(const Words& words, uint32_t i) {
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

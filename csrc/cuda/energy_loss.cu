@@ -5,8 +5,7 @@
 #include "cuda/tile.cuh"
 #include "fastblackout/energy_loss.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 constexpr int kMostNorms = kMostDraws * (kMostDraws + 1) / 2;
@@ -194,5 +193,4 @@ int energy_loss_gradient(const EnergyLoss& op, void* stream) {
   return cudaGetLastError();
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -1,8 +1,7 @@
 // gamma: out ~ scale Gamma(shape), element by element
 #include "cuda/element.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_KERNEL(kThreads, 4) gamma_kernel(FB_PARAM(Gamma) op) {
@@ -21,5 +20,4 @@ FB_KERNEL(kThreads, 4) gamma_kernel(FB_PARAM(Gamma) op) {
 
 int gamma(const Gamma& op, void* stream) { return launch_elements(gamma_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

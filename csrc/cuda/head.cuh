@@ -5,8 +5,7 @@
 #include "cuda/tile.cuh"
 #include "fastblackout/posterior_loss.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_DEVICE double checked_head(const View& view, uint32_t sample, uint32_t i, int& flags) {
@@ -44,5 +43,4 @@ FB_DEVICE double factorial_at(const LogFactorials& of, double n) {
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

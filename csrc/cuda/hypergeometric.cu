@@ -2,8 +2,7 @@
 #include "cuda/element.cuh"
 #include "fastblackout/hypergeometric.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // Of a thread, in shared memory; padded to an odd number of float64, as hats are.
@@ -45,5 +44,4 @@ FB_KERNEL(kThreads, 4) hypergeometric_kernel(FB_PARAM(Hypergeometric) op) {
 
 int hypergeometric(const Hypergeometric& op, void* stream) { return launch_elements(hypergeometric_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

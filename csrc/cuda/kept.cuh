@@ -7,8 +7,7 @@
 #include "cuda/buckets.cuh"
 #include "cuda/checks.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 #if !defined(FB_KEPT_TABLES)  // a test has fewer
@@ -93,5 +92,4 @@ FB_DEVICE void keep_table(const KeptTable& to, const Word4* table) {
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

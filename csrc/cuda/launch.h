@@ -29,8 +29,7 @@
   extern __shared__ __align__(256) unsigned char given[]; \
   return *reinterpret_cast<Type*>(given)
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 
 // Asks for shared memory above 48 KiB, once for a device and a kernel unless it needs more; an error shows at the launch.
 inline void ask_for_shared(const void* kernel, int bytes) {
@@ -91,7 +90,6 @@ FB_DEVICE void wait_for_copies() { asm volatile("cp.async.wait_all;" : : : "memo
 // mark = true, where several threads may do so at once: a plain store would be a race.
 FB_DEVICE void set_together(bool& mark) { asm volatile("st.relaxed.cta.u8 [%0], %1;" : : "l"(&mark), "r"(1) : "memory"); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda
 
 #endif

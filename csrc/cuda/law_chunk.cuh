@@ -6,8 +6,7 @@
 #include "cuda/chunk_sums.cuh"
 #include "cuda/head.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 struct LawCounts {
@@ -102,5 +101,4 @@ FB_DEVICE void store_slope(const View& grad, uint32_t sample, uint32_t i, float 
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -1,8 +1,7 @@
 // negative_binomial: out ~ Poisson(mean / r Gamma(r)), element by element
 #include "cuda/element.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_KERNEL(kThreads, 4) negative_binomial_kernel(FB_PARAM(NegativeBinomial) op) {
@@ -26,5 +25,4 @@ FB_KERNEL(kThreads, 4) negative_binomial_kernel(FB_PARAM(NegativeBinomial) op) {
 
 int negative_binomial(const NegativeBinomial& op, void* stream) { return launch_elements(negative_binomial_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

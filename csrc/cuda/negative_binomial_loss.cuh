@@ -5,8 +5,7 @@
 #include "cuda/law_chunk.cuh"
 #include "fastblackout/negative_binomial_law.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_DEVICE NegativeBinomialLaw negative_binomial_law_of(const PosteriorLoss& op, const LawElement& x, double offset, NegativeBinomialTime& time) {
@@ -42,5 +41,4 @@ struct NegativeBinomialLosses {
 };
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

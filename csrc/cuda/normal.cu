@@ -2,8 +2,7 @@
 #include "cuda/element.cuh"
 #include "fastblackout/normal.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // Word i % 4 of block i / 4: neighbours make the same block, which takes fewer steps than to share it.
@@ -24,5 +23,4 @@ FB_KERNEL(kThreads, 4) normal_kernel(FB_PARAM(Normal) op) {
 
 int normal(const Normal& op, void* stream) { return launch_elements(normal_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -1,8 +1,7 @@
 // philox: words of one counter and key by every version of Philox in these kernels, to be compared with its known answers.
 #include "cuda/draw.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // words: (threads, 3, 4). Each thread makes them three times: by philox4x32, and as the first and as the second of the two
@@ -37,5 +36,4 @@ int philox(const PhiloxWords& op, void* stream) {
   return cudaGetLastError();
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

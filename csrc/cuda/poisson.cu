@@ -1,8 +1,7 @@
 // poisson: out ~ Poisson(rate), each element with its own rate
 #include "cuda/element.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Poisson) op) {
@@ -20,5 +19,4 @@ FB_KERNEL(kThreads, 4) poisson_kernel(FB_PARAM(Poisson) op) {
 
 int poisson(const Poisson& op, void* stream) { return launch_elements(poisson_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -7,8 +7,7 @@
 #include "cuda/negative_binomial_loss.cuh"
 #include "cuda/states_loss.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 Family family_of(const PosteriorLoss& op) { return static_cast<Family>(op.family); }
@@ -44,5 +43,4 @@ int posterior_loss_gradient(const PosteriorLoss& op, void* stream) {
   }
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

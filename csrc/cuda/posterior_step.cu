@@ -5,8 +5,7 @@
 #include "fastblackout/negative_binomial_law.h"
 #include "fastblackout/posterior_step.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // What differs by the law is a class: kBlocks, how many blocks are to share a multiprocessor, whether log factorials come from a
@@ -142,5 +141,4 @@ int posterior_step(const PosteriorStep& op, void* stream) {
   }
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

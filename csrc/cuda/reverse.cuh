@@ -4,8 +4,7 @@
 #include "cuda/element.cuh"
 #include "fastblackout/portfloat.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // Expected births y = gain * softplus(logit), or as given; NaN and negative ones become 0. `flags` gets bits of what was wrong.
@@ -43,5 +42,4 @@ FB_DEVICE int64_t load_count(const Op& op, const Place& place, int& flags) {
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

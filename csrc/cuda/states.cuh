@@ -5,8 +5,7 @@
 #include "cuda/bayes.cuh"
 #include "fastblackout/states.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 struct SeenState {
@@ -91,5 +90,4 @@ struct StateRow {
 };
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

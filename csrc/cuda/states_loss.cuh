@@ -4,8 +4,7 @@
 #include "cuda/law_chunk.cuh"
 #include "cuda/states.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 template <bool Known>
@@ -36,5 +35,4 @@ struct StateLosses {
 };
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

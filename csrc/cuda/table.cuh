@@ -7,8 +7,7 @@
 #include "fastblackout/draw.h"
 #include "fastblackout/streams.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 constexpr int kPerThread = 16, kTile = 32 * kPerThread;
@@ -173,5 +172,4 @@ FB_COLD void build_table(DrawTable& t, Queue& queue, PQ pair, const int64_t* op_
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -2,8 +2,7 @@
 // network output predicts.
 #include "cuda/reverse.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_KERNEL(kThreads, 4) tau_leap_kernel(FB_PARAM(TauLeap) op) {
@@ -29,5 +28,4 @@ FB_KERNEL(kThreads, 4) tau_leap_kernel(FB_PARAM(TauLeap) op) {
 
 int tau_leap(const TauLeap& op, void* stream) { return launch_elements(tau_leap_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

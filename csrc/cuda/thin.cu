@@ -2,8 +2,7 @@
 #include "cuda/element.cuh"
 #include "cuda/tile.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 struct Shared {
@@ -161,5 +160,4 @@ bool is_capturing(void* stream) {
 
 const char* error_text(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

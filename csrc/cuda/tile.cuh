@@ -5,8 +5,7 @@
 
 #include "cuda/draw.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 // Whether the elements of a tile of `most`, of which `left` remain, can go 16 bytes an access: the end of an odd size cannot.
@@ -208,5 +207,4 @@ FB_DEVICE void store_input(const View& view, int64_t sample, uint32_t i, uint32_
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

@@ -4,8 +4,7 @@
 #include "fastblackout/binomial.h"
 #include "fastblackout/transition.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 struct Chain {  // the last entry made, and the sum so far
@@ -97,5 +96,4 @@ int transition_rows(const TransitionRows& op, void* stream) {
 
 int log_prob(const LogProbs& op, void* stream) { return launch_elements(log_prob_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

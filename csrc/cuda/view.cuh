@@ -8,8 +8,7 @@
 #include "cuda/ops.h"
 #include "fastblackout/philox.h"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 struct alignas(16) Float4 {
@@ -193,5 +192,4 @@ FB_DEVICE SampleKey key_of(const int64_t* key, int64_t sample) {
 }
 
 }  // namespace
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

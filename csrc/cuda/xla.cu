@@ -2,8 +2,7 @@
 // mask leaves out.
 #include "cuda/element.cuh"
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 namespace {
 
 FB_DEVICE double number_of(const Numbers& numbers, int64_t i) { return xla::number_at(numbers.type, numbers.data, numbers.shared ? 0 : i); }
@@ -55,5 +54,4 @@ int convert(const Conversions& all, void* stream) {
 
 int model_input(const ModelInput& op, void* stream) { return launch_elements(model_input_kernel, op, stream); }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

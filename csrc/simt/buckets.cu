@@ -3,8 +3,7 @@
 
 #include "cuda/table.cuh"
 
-namespace fastblackout {
-namespace simt_test {
+namespace fastblackout::simt_test {
 
 void bucket_places(const uint32_t* counts, const uint32_t* u1, const uint32_t* u2, int64_t size, uint32_t* upper, uint32_t* lower) {
   using namespace cuda;
@@ -14,5 +13,4 @@ void bucket_places(const uint32_t* counts, const uint32_t* u1, const uint32_t* u
   }
 }
 
-}  // namespace simt_test
-}  // namespace fastblackout
+}  // namespace fastblackout::simt_test

@@ -169,8 +169,7 @@ inline cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureS
 }
 inline const char* cudaGetErrorString(cudaError_t) { return "no error"; }
 
-namespace fastblackout {
-namespace cuda {
+namespace fastblackout::cuda {
 
 // x86-64 and arm64 compilers convert _Float16 as IEEE 754 says: nearest, ties to even.
 inline uint16_t half_bits(float x) {
@@ -200,5 +199,4 @@ inline void mark_if_below(uint32_t& bits, uint32_t bit, uint32_t limit, uint32_t
   if (a < limit || b < limit) bits += bit;
 }
 
-}  // namespace cuda
-}  // namespace fastblackout
+}  // namespace fastblackout::cuda

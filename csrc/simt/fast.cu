@@ -3,8 +3,7 @@
 
 #include "fastblackout/fast_element.h"
 
-namespace fastblackout {
-namespace simt_test {
+namespace fastblackout::simt_test {
 namespace {
 
 // Has the words of one trial. Where another is asked for, it gets words that end the draw, and `again` is set.
@@ -43,5 +42,4 @@ void first_trials(const int64_t* n, const double* p, const double* q, const uint
   }
 }
 
-}  // namespace simt_test
-}  // namespace fastblackout
+}  // namespace fastblackout::simt_test

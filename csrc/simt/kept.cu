@@ -4,8 +4,7 @@
 #define FB_KEPT_TABLES 4
 #include "cuda/table.cuh"
 
-namespace fastblackout {
-namespace simt_test {
+namespace fastblackout::simt_test {
 namespace {
 
 using namespace cuda;
@@ -31,5 +30,4 @@ void build_tables(const double* p, const double* q, const int64_t* max_count, in
   FB_LAUNCH(build_kernel, static_cast<unsigned>(size), kThreads, nullptr, p, q, max_count, words, actions);
 }
 
-}  // namespace simt_test
-}  // namespace fastblackout
+}  // namespace fastblackout::simt_test

@@ -2,8 +2,7 @@
 
 #include <cstdint>
 
-namespace fastblackout {
-namespace simt_test {
+namespace fastblackout::simt_test {
 
 // A launch of `size` blocks, each of which has or makes the table of its p, q and max_count as the draws do, but where four tables
 // are kept in all. words: uint32, (size, table_words()); actions: uint8, (size,), as KeptAction of cuda/kept.cuh.
@@ -11,5 +10,4 @@ void build_tables(const double* p, const double* q, const int64_t* max_count, in
 int64_t table_words();
 void forget_tables();
 
-}  // namespace simt_test
-}  // namespace fastblackout
+}  // namespace fastblackout::simt_test

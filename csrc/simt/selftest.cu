@@ -4,8 +4,7 @@
 
 #include "cuda/launch.h"
 
-namespace fastblackout {
-namespace simt_test {
+namespace fastblackout::simt_test {
 namespace {
 
 constexpr int kSize = 64;
@@ -71,5 +70,4 @@ bool run(const char* name, int* out) {
   return false;
 }
 
-}  // namespace simt_test
-}  // namespace fastblackout
+}  // namespace fastblackout::simt_test

@@ -5,8 +5,7 @@
 
 #include "cpu/ops.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 constexpr int kBlock = 16384;  // elements that are sorted together, by the rows of weights they are drawn from
 
@@ -24,5 +23,4 @@ inline double tolerance_of(Dtype dtype) { return dtype == Dtype::f32 ? 1e-4 : 1e
 // Throws the std::invalid_argument for a row that is no law: it has a negative entry, or does not sum to 1.
 [[noreturn]] void refuse_row(const char* name, const double* row, int64_t states, double tolerance, const char* place);
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

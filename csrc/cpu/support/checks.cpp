@@ -6,8 +6,7 @@
 
 #include "cpu/support/chunks.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 struct Check : Common {
@@ -70,14 +69,12 @@ bool full_range(Dtype dtype, Rule rule, double limit) {
 }
 
 }  // namespace
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #define FB_FILE "cpu/support/checks.cpp"
 #include "cpu/per_isa/for_each_isa.inc"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 FB_CHUNK(check_chunk, Check)
@@ -169,14 +166,11 @@ void check_reverse(const Reverse& op, const char* name) {
   else check_values(op, name, "logits", op.given, Rule::finite, 0.0);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 // Whether a chunk has a value that breaks the rule, computed in Buffer: float or double, as the caller chooses.
 template <class Buffer>
@@ -253,8 +247,6 @@ static void check_urn_chunk(const UrnCheck& op, int64_t sample, int64_t i0, int 
   }
 }
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

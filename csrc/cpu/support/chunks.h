@@ -6,8 +6,7 @@
 #include "cpu/ops.h"
 #include "cpu/support/pool.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 constexpr int64_t kParallelFrom = 64 * 1024;  // fewer elements than this are not worth waking a thread
 
@@ -161,5 +160,4 @@ inline void note_first(std::atomic<int64_t>& first, int64_t at) {
 // Checks the counts, and the logits or births, of a reverse step.
 void check_reverse(const Reverse& op, const char* name);
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

@@ -13,8 +13,7 @@
 #include "fastblackout/probability.h"
 #include "fastblackout/streams.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 // The key of draws: of the elements of one sample or, where `row` is not 0, of those of samples of `row` elements that follow one
 // another, numbered through from the first sample's first. Samples are the key's and those after it. With `index` the k-th element of
@@ -158,5 +157,4 @@ FB_DECLARE_DRAW(avx512)
 #endif
 #undef FB_DECLARE_DRAW
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

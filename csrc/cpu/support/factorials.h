@@ -3,8 +3,7 @@
 
 #include "fastblackout/posterior_loss.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 struct Factorials {
   double log_of[kMostTabled + 1];
@@ -19,5 +18,4 @@ inline const double* tabled_factorials(int64_t max_count) {
   return max_count <= kMostTabled ? factorials.log_of : nullptr;
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

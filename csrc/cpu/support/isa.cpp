@@ -4,8 +4,7 @@
 #include <cpuid.h>
 #endif
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 bool find_vbmi() {
 #if defined(FB_EMULATED_AVX512)
@@ -74,5 +73,4 @@ Isa parse_isa(const char* name) {
   throw std::invalid_argument(std::string("FASTBLACKOUT_ISA: must be scalar, avx2 or avx512, got ") + name);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

@@ -25,8 +25,7 @@
 #define FB_X86 0
 #endif
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 enum class Isa : int { scalar = 0, avx2 = 1, avx512 = 2 };
 
@@ -46,8 +45,7 @@ namespace avx512 {
 }
 #endif
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu
 
 // Calls NAME of the namespace of `isa`.
 #if FB_X86
@@ -61,4 +59,4 @@ namespace avx512 {
 
 // Defines NAME, a kernel of a part of an op's elements (for_chunks), as that of the instruction set that the op asks for.
 #define FB_CHUNK(NAME, Op) \
-  void NAME(const Op& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, NAME, op, sample, i0, count); }
+  static void NAME(const Op& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, NAME, op, sample, i0, count); }

@@ -10,8 +10,7 @@
 #include <thread>
 #include <utility>
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 namespace {
 
 // There are more parts than threads: a thread that starts late, or whose parts take longer, leaves more of them to the others.
@@ -114,5 +113,4 @@ void parallel_for(int64_t items, int threads, void (*body)(void*, int64_t, int64
   else pool().run(items, most, body, context);
 }
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

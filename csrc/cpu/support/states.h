@@ -8,8 +8,7 @@
 #include "cpu/support/chunks.h"
 #include "fastblackout/states.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 constexpr int kStatePart = 64;  // elements whose rows are made at once where they do not lie in memory as rows
 
@@ -53,5 +52,4 @@ class StateScratch {
   std::unique_ptr<double[]> doubles_;
 };
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

@@ -10,9 +10,7 @@
 
 #else
 
-namespace fastblackout {
-namespace cpu {
-namespace FB_ISA {
+namespace fastblackout::cpu::FB_ISA {
 
 struct AsIs {
   template <class To, class From>
@@ -118,8 +116,6 @@ FB_STORE(float)
 FB_STORE(double)
 #undef FB_STORE
 
-}  // namespace FB_ISA
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu::FB_ISA
 
 #endif

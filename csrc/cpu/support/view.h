@@ -6,8 +6,7 @@
 #include "fastblackout/half.h"
 #include "fastblackout/merge.h"
 
-namespace fastblackout {
-namespace cpu {
+namespace fastblackout::cpu {
 
 enum class Dtype : int { u8, i16, i32, i64, f32, f64, bf16, f16 };
 
@@ -56,5 +55,4 @@ FB_DECLARE_VIEWS(avx512)
 #undef FB_LOAD
 #undef FB_STORE
 
-}  // namespace cpu
-}  // namespace fastblackout
+}  // namespace fastblackout::cpu

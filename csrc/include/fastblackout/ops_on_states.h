@@ -1,8 +1,7 @@
 // The arguments and outputs of the ops on states, a part of ops.h, which says how they are read.
 #pragma once
 
-namespace fastblackout {
-namespace ops {
+namespace fastblackout::ops {
 
 template <class B>
 struct Categorical : B::Common {  // draws from probs, or from the thresholds (int64) and the guide (uint16) of a table
@@ -63,5 +62,4 @@ struct TransitionRows : B::Common {
   }
 };
 
-}  // namespace ops
-}  // namespace fastblackout
+}  // namespace fastblackout::ops

@@ -3,8 +3,7 @@
 
 #include "fastblackout/half.h"
 
-namespace fastblackout {
-namespace xla {
+namespace fastblackout::xla {
 
 enum class Type : int {
   pred = 1, s8 = 2, s16 = 3, s32 = 4, s64 = 5, u8 = 6, u16 = 7, u32 = 8, u64 = 9, f16 = 10, f32 = 11, f64 = 12, bf16 = 16
@@ -43,5 +42,4 @@ FB_HD double number_at(Type type, const char* data, int64_t i) {
   }
 }
 
-}  // namespace xla
-}  // namespace fastblackout
+}  // namespace fastblackout::xla
