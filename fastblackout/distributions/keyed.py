@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class Keyed(Distribution):
 class ByParameters(Keyed):
     """One that torch does not have, of the parameters that `arg_constraints` names."""
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """The distribution with its parameters expanded to batch_shape."""
         new = self._get_checked_instance(type(self), _instance)
         for name in self.arg_constraints:
