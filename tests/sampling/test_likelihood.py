@@ -117,7 +117,7 @@ def test_between_and_beyond_the_times_the_nearest_model_is_held():
         k = np.argmin(np.abs(angles - math.atan2(math.sqrt(q), math.sqrt(p))))
         return model.values[k].numpy()[x_t] * q
 
-    expected = exact_bound(held, LAW, step=0.002) / math.log(2)
+    expected = exact_bound(held, LAW, step=0.01) / math.log(2)
     x_0 = torch.tensor([0] * 20 + [1] * 80 + [2] * 60 + [5] * 40, dtype=torch.uint8).view(-1, 1)
     found = bits(schedule, x_0, 2, steps=6, draws=64, repeats=16, batch=20_000)
     # 5 errors of 16 repeats: t with 15 degrees of freedom, false alarm 2e-4.
