@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-MOST = 8  # each collects all tests, and holds 1 GB
+MOST = 4  # each collects all tests, and comes to hold 2 GB
 
 
 def choose(options, arguments):
