@@ -39,7 +39,7 @@ def report(way, tmp_path_factory):
     platform = "cuda" if way == "gpu" else "cpu"
     environment = {**os.environ, "JAX_PLATFORMS": platform, "OMP_NUM_THREADS": "1", "XLA_FLAGS": TWO}
     folder = tmp_path_factory.mktemp("jax")
-    return report_of("jax_checks", way, folder=folder, environment=environment, timeout=300)
+    return report_of("jax_checks", way, folder=folder, environment=environment, timeout=550)
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -119,7 +119,7 @@ class Fork:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    def communicate(self, timeout: float = 100) -> tuple[str, str]:
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
         """What it prints until its end; one that does not end in time is killed, which its status says."""
         with ThreadPoolExecutor(2) as pool:
             streams = [pool.submit(stream.read) for stream in (self.stdout, self.stderr)]
@@ -134,7 +134,8 @@ class Fork:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.kill()
+        with contextlib.suppress(ProcessLookupError):  # with the children it may have left
+            os.killpg(self.pid, signal.SIGKILL)
         for file in (self.stdout, self.stderr, self._report):
             file.close()
 

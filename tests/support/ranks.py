@@ -3,35 +3,25 @@
 import contextlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 
-from support.subprocesses import BOTH
+from support.forks import Fork
 
 
 @contextlib.contextmanager
 def ranks(folder, *commands):
     """Processes in a folder, rank n with the commands[n]; none is left behind. Gives what waits for their end: it
     returns for each rank the status, and what is on its stdout and stderr."""
-    environment = {**os.environ, "PYTHONPATH": BOTH, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    line = [sys.executable, "-W", "ignore", "-m", "support.ranks_worker", json.dumps(commands)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(line, cwd=folder, env=environment, start_new_session=True, **pipes)
+    code = "import json, sys; from support.ranks_worker import start; start(json.loads(sys.argv[1]))"
+    with Fork(code, json.dumps(commands), folder=folder) as process:
 
-    def wait(timeout=200):
-        out, err = process.communicate(timeout=timeout)
-        assert process.returncode == 0, err
-        said = [[(folder / f"{rank}.{end}").read_text() for end in ("out", "err")] for rank in range(len(commands))]
-        return [(status, *texts) for status, texts in zip(json.loads(out), said, strict=True)]
+        def wait(timeout=200):
+            out, err = process.communicate(timeout)
+            assert process.returncode == 0, err
+            said = [[(folder / f"{rank}.{end}").read_text() for end in ("out", "err")] for rank in range(len(commands))]
+            return [(status, *texts) for status, texts in zip(json.loads(out), said, strict=True)]
 
-    try:
         yield wait
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def send(folder, rank, number):

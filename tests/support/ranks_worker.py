@@ -1,24 +1,19 @@
-"""Ranks as torchrun starts them, on CPUs, but forked from one process that has imported what all of them need.
+"""Ranks as torchrun starts them, on CPUs, but forked from one process, itself a fork (forks.py).
 
-`python -m support.ranks_worker COMMANDS` in a folder, COMMANDS being a JSON list: for each rank a list of commands of
-fastblackout, which it runs one after the other. Rank n has the process id in `n.pid`, prints into `n.out` and `n.err`,
-and leaves what its training steps drew in `n.npz`. Prints the statuses, each that of the first command that failed.
+`start` takes for each rank a list of commands of fastblackout, which it runs one after the other. Rank n has its process
+id in the file `n.pid`, prints into `n.out` and `n.err`, and leaves what its training steps drew in `n.npz`.
 """
 
 import json
 import os
 import socket
 import sys
+import warnings
 
-import matplotlib.pyplot
 import numpy as np
-import torch._dynamo
 
-import fastblackout.training.run
 from fastblackout.cli import main
 from support.recorded_draws import recorded
-
-LOADED = (matplotlib.pyplot, torch._dynamo, fastblackout.training.run)  # nothing of them has run yet: a fork is safe
 
 
 def run(rank, commands):
@@ -45,10 +40,12 @@ def fork(rank, count, port, commands):
     sys.exit(run(rank, commands))
 
 
-if __name__ == "__main__":
+def start(every):
+    """Prints the statuses of the ranks, each that of the first command that failed."""
+    warnings.simplefilter("ignore")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    every = json.loads(sys.argv[1])
     pids = [fork(rank, len(every), port, commands) for rank, commands in enumerate(every)]
     print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]))
