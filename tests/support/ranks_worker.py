@@ -1,7 +1,7 @@
 """Ranks as torchrun starts them, on CPUs, but forked from one process, itself a fork (forks.py).
 
-`start` takes for each rank a list of commands of fastblackout, which it runs one after the other. Rank n has its process
-id in the file `n.pid`, prints into `n.out` and `n.err`, and leaves what its training steps drew in `n.npz`.
+`start` takes for each rank a list of commands of fastblackout, which it runs one after the other. Rank n has its
+process id in the file `n.pid`, prints into `n.out` and `n.err`, and leaves what its training steps drew in `n.npz`.
 """
 
 import json
