@@ -58,8 +58,9 @@ def watch(
     if pid:
         for file in (stdin, out, err):
             os.close(file)
-        os.write(report, b"%d\n" % pid)
-        os.write(report, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+            os.write(report, b"%d\n" % pid)
+            os.write(report, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         os._exit(0)
     os.close(report)
     os.setsid()
@@ -93,11 +94,11 @@ class Fork:
     """A process that runs some code: its stdout and stderr are texts in pipes."""
 
     def __init__(self, code: str, *arguments: Any, folder: str | Path = "/") -> None:
-        (stdout, out), (stderr, err), (report, told) = os.pipe(), os.pipe(), os.pipe()
+        (nothing, end), (stdout, out), (stderr, err), (report, told) = (os.pipe() for _ in range(4))
+        os.close(end)
         request = json.dumps([str(folder), dict(os.environ), [code, *map(str, arguments)]]).encode()
-        with open(os.devnull) as nothing:
-            socket.send_fds(server(), [request], [nothing.fileno(), out, err, told])
-        for file in (out, err, told):
+        socket.send_fds(server(), [request], [nothing, out, err, told])
+        for file in (nothing, out, err, told):
             os.close(file)
         self.stdout, self.stderr, self._report = open(stdout), open(stderr), open(report)  # noqa: SIM115
         self.returncode: int | None = None
