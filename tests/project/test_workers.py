@@ -6,8 +6,7 @@ import pytest
 
 from support import ROOT, workers
 
-PLAIN = {"numprocesses": None, "dist": "no", "tx": [], "usepdb": False, "trace": False, "capture": "fd"}
-PLAIN |= {"collectonly": False}
+PLAIN = {"numprocesses": None, "dist": "no", "tx": [], "capture": "fd"} | dict.fromkeys(workers.TOLD, False)
 
 
 @pytest.mark.parametrize(
@@ -17,9 +16,8 @@ PLAIN |= {"collectonly": False}
         ({}, ["tests/project/test_workers.py", "tests/ops"], (3, "worksteal")),
         ({}, ["tests/project/test_workers.py"], (None, "no")),
         ({}, ["tests/project/test_workers.py::test_a", "tests/project/test_workers.py::test_b"], (None, "no")),
-        ({"usepdb": True}, ["tests"], (None, "no")),
         ({"capture": "no"}, ["tests"], (None, "no")),
-        ({"collectonly": True}, ["tests"], (None, "no")),
+        *(({name: True}, ["tests"], (None, "no")) for name in workers.TOLD),
         ({"numprocesses": 0}, ["tests"], (0, "no")),
         ({"numprocesses": 5}, ["tests/project/test_workers.py"], (5, "worksteal")),
         ({"numprocesses": 5, "dist": "loadfile"}, ["tests"], (5, "loadfile")),
