@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -101,14 +102,15 @@ def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any,
         "transition_rows": (fb.transition_rows, {"prob": 0.5, "max_count": 3, "backend": "auto"}),
         "thin_log_prob": (fb.thin_log_prob, {**logs, "alive": 0.5}),
         "bridge_log_prob": (fb.bridge_log_prob, {**logs, "x_s": x, "step": 0.5}),
-        "beta_binomial_log_prob": (fb.beta_binomial_log_prob, {"x": x, "count": x, "a": 0.5, "b": 2.0}),
-        "binomial_log_prob": (fb.binomial_log_prob, {"x": x, "count": x, "prob": 0.5}),
-        "gamma_log_prob": (fb.gamma_log_prob, {"x": x, "shape": logits + 3, "scale": 2.0}),
-        "beta_log_prob": (fb.beta_log_prob, {"x": x, "a": logits + 3, "b": 2.0}),
-        "negative_binomial_log_prob": (fb.negative_binomial_log_prob, {"x": x, "r": logits + 3, "mean": 2.0}),
+        **{
+            f"{op}_log_prob": (
+                call,
+                dict(zip(signature(call).parameters, (x, *draw.right(x, logits).values()), strict=True)),
+            )
+            for op, draw in DRAWS.items()
+            if (call := getattr(fb, f"{op}_log_prob", None)) is not None
+        },
         "multinomial_log_prob": (fb.multinomial_log_prob, {"x": x, "probs": logits + 3}),
-        "hypergeometric_log_prob": (fb.hypergeometric_log_prob, {"x": x, "good": x, "bad": x, "draws": x}),
-        "bessel_log_prob": (fb.bessel_log_prob, {"x": x, "order": x, "argument": logits + 3}),
         "skellam_log_prob": (fb.skellam_log_prob, {"x": x, "rate_1": logits + 3, "rate_2": 2.0}),
         "use_backend": (_within, {"isa": "scalar", "threads": 1}),
         "Philox": (fb.Philox, {"seed": 1, "first_sample": 0, "call": 0}),

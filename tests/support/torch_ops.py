@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
 from support import product
 from support.draws import DRAWS
-from support.op_table import OPS, PLAIN
+from support.op_table import OPS
 
 # torch's own tracing looks at the .grad of tensors that are no leaves.
 WARNINGS = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -79,67 +80,35 @@ def posterior(x, logits, p, q, key):
 CALLS = [thin, bridge, bridge_births, tau_leap, law_step, draws, loss, energy, posterior]
 
 
-def registered_draws():
-    """Every element-wise draw: of its first dtypes, and of its last ones in another layout."""
-    for op in DRAWS:
-        last = {name: values[-1] for name, values in OPS[op].factors.items() if name != "max_count"}
-        for case, backend in (({}, "auto"), (last | {"floats": "bfloat16", "layout": "channels_last"}, "reference")):
-            case = PLAIN | {"shape": (4, 2, 3, 5)} | case
-            a = product.moved(product.arguments(op, case), "cpu", case["layout"], OPS[op].images)
-            yield op, (*map(a.get, OPS[op].images), KEYS[1].tensor(), backend)
+class _Recorder(TorchDispatchMode):
+    """What reaches the registered ops of calls that torch sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "fastblackout":
+            self.calls.append((func._opname, args))
+        return func(*args, **(kwargs or {}))
 
 
 def registered():
-    """name: arguments of every registered op, in layouts and options that differ."""
-    x, logits, (p, q) = inputs()
-    key, last = KEYS[1].tensor(), x.to(memory_format=torch.channels_last)
-    gain, center, scale = numbers(4, 3.0), numbers(4, 9.0), numbers(4, 0.5)
-    f32, bf16 = torch.float32, torch.bfloat16
-    end = (key, 255, gain)
-    some, both = ["births", "model_input"], ["x_s", "model_input"]
-    leaf = logits.clone().requires_grad_()
-    draws = torch.stack([logits, logits.flip(0), 1 - logits])
-    norms = torch.ops.fastblackout.energy_loss(x, draws, x, p, gain, 255, "auto")[1]
-    scored = draws.transpose(1, 2).contiguous().transpose(1, 2).half().requires_grad_()
-    no_more, law, step = (None,) * 6, (p, gain, 255, "auto"), (gain, key, 255, center, scale)
-    small, drawn = x[:2, :, :4, :4] % 6, torch.Generator().manual_seed(5)
-    network = torch.randn(2, 11, *small.shape[1:], generator=drawn).requires_grad_()
-    states, none, few = (
-        network.detach().movedim(1, -1).bfloat16(),
-        (None,) * 7,
-        (gain[:2], key, 10, center[:2], scale[:2]),
-    )
-    mixture = [(logits * at).requires_grad_() for at in (0.1, -0.1, 0.2, -0.2, 0.3, 0.1, 0.1, -0.1)]
+    """(name, arguments) of every registered op, for two cases of each row of the table, of a law for each of its forms:
+    dtypes, layouts and options differ from case to case."""
+    made = []
+    for op, row in OPS.items():
+        factors = product.factors(op)
+        for at in range(len(factors.get("components", (0, 1)))):
+            case = {name: values[at % len(values)] for name, values in factors.items()}
+            case |= {"shape": ((2, 2, 3, 5), (3, 7))[at % 2], "max_count": min(case["max_count"], 20)}
+            a = product.moved(product.arguments(op, case), "cpu", case["layout"], row.images)
+            with _Recorder() as recorder:
+                product.called(op, a, KEYS[1].tensor(), ("auto", "reference")[at % 2])
+            made += recorder.calls
     return [
-        ("thin", (x, p, q, key, 255, center, scale, some, f32, "auto")),
-        ("thin", (last, p, q, key, 255, center, scale, ["x_t"], f32, "reference")),
-        ("thin", (x[:, 0, 0, 0].int(), p, q, key, 1000, center, scale, ["model_input"], bf16, "auto")),
-        ("bridge_step", (last, logits, None, p, q, None, None, *end, True, center, scale, both, bf16, "auto")),
-        ("bridge_step", (x, None, x.float(), p, q, q, p, *end, False, center, scale, ["x_s"], f32, "auto")),
-        ("tau_leap_step", (x, logits.half(), None, p, *end, center, scale, both, f32, "auto")),
-        ("birth_loss", (leaf, x, p, gain, "auto")),
-        ("birth_loss", (leaf.detach().bfloat16().requires_grad_(), x.float(), p, gain, "reference")),
-        ("birth_loss_backward", (logits, x, p, gain, "auto")),
-        ("energy_loss", (x, draws.clone().requires_grad_(), x.float(), p, gain, 255, "auto")),
-        ("energy_loss", (x.int(), scored, x, p, gain, 2**31 - 1, "reference")),
-        ("energy_loss_backward", (x, draws, x, p, gain, 255, norms, "auto")),
-        ("posterior_loss", (x, 0, leaf, draws[1].half().requires_grad_(), *no_more, x.float() // 8, *law)),
-        ("posterior_loss", (x.int(), 0, scored[0].detach(), leaf, *no_more, x // 8, p, gain, 2**31 - 1, "reference")),
-        ("posterior_loss", (x, 1, *mixture, x // 8, *law)),
-        ("posterior_loss", (x, 2, leaf, draws[1].half().requires_grad_(), *no_more, x // 8, *law)),
-        ("posterior_loss", (small, 3, network.movedim(1, -1), *none, small // 2, p[:2], gain[:2], 10, "auto")),
-        ("posterior_loss", (small, 4, network.detach().movedim(1, -1), *none, small, p[:2], gain[:2], 10, "reference")),
-        ("posterior_loss_backward", (small, 4, states, *none, small // 2, p[:2], gain[:2], 10, "auto")),
-        ("posterior_loss_backward", (x, 0, logits, draws[1].half(), *no_more, x // 8, *law)),
-        ("posterior_loss_backward", (x, 1, *[each.detach() for each in mixture], x // 8, *law)),
-        ("posterior_step", (last, 0, logits, draws[1].half(), *no_more, p, q, *step, both, bf16, "auto")),
-        ("posterior_loss_backward", (x, 2, logits, draws[1].half(), *no_more, x // 8, *law)),
-        ("posterior_step", (x, 2, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
-        ("posterior_step", (x, 1, logits, -logits, *no_more, p, q, *step, both, f32, "auto")),
-        ("posterior_step", (small, 3, states, *none, p[:2], q[:2], *few, both, f32, "auto")),
-        (
-            "posterior_step",
-            (x.int(), 0, logits, logits, *no_more, p, q, gain, key, 2000, center, scale, ["x_s"], f32, "reference"),
-        ),
-        *registered_draws(),
+        (name, [each.detach() if isinstance(each, torch.Tensor) else each for each in given])
+        if name.endswith("_backward")
+        else (name, given)
+        for name, given in made
     ]

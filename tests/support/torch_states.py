@@ -1,4 +1,4 @@
-"""Calls of the ops on states that torch may trace, their inputs, and arguments of the ops that torch has registered."""
+"""Calls of the ops on states that torch may trace, and their inputs."""
 
 import numpy as np
 import torch
@@ -6,7 +6,6 @@ import torch
 import fastblackout as fb
 from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
 
-OPS = torch.ops.fastblackout
 KEYS = [fb.Philox(0), fb.Philox(2**63 + 5, 3, 7), fb.Philox(2**64 - 1, 2**32 - 64, 2**32 - 1)]
 STATES = 9
 COUNT = 5  # matrices to choose from
@@ -55,28 +54,3 @@ def log_probs(state, logits, matrices, index, p, key):
 
 
 CALLS = [forward, through_table, bridge, bridge_known, log_probs]
-
-
-def registered():
-    """name: arguments of every registered op, in layouts and options that differ."""
-    state, logits, matrices, index, p = inputs()
-    q, key, last = 1.0 - p, KEYS[1].tensor(), state.to(memory_format=torch.channels_last)
-    table = fb.CategoricalTable(matrices)
-    flat = state[:, 0, 0, 0].int()
-    one = matrices[:1]
-    predicted = logits.softmax(-1)
-    return [
-        ("categorical", (last, matrices, index, key, "auto")),
-        ("categorical", (state, one, None, key, "reference")),
-        ("categorical", (flat, matrices[1:].float(), None, key, "auto")),
-        ("categorical_table", (last, table.thresholds, table.guide, index, key, "auto")),
-        ("build_categorical_table", (matrices, "auto")),
-        ("build_categorical_table", (matrices[:1].expand(3, -1, -1), "reference")),
-        ("categorical_bridge", (last, None, logits.bfloat16(), True, matrices, matrices, index, key, "auto")),
-        ("categorical_bridge", (state, None, predicted, False, one, one, None, key, "reference")),
-        ("categorical_bridge", (state, last.int(), None, False, one, one.expand(4, -1, -1), None, key, "auto")),
-        ("transition_rows", (p, q, 12, "auto")),
-        ("thin_log_prob", (last, state.int(), p, q, "auto")),
-        ("thin_log_prob", (flat, flat, p, q, "reference")),
-        ("bridge_log_prob", (last, state, state, p, q, "auto")),
-    ]

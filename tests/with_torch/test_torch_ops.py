@@ -14,9 +14,12 @@ from support.torch_ops import CALLS, KEYS, WARNINGS, bridge, composed, inputs, r
 pytestmark = WARNINGS
 
 
-@pytest.mark.parametrize("number", range(len(registered())))
+REGISTERED = registered()
+
+
+@pytest.mark.parametrize("number", range(len(REGISTERED)), ids=lambda n: f"{n}-{REGISTERED[n][0]}")
 def test_opcheck(number):
-    name, arguments = registered()[number]
+    name, arguments = REGISTERED[number]
     torch.library.opcheck(getattr(torch.ops.fastblackout, name).default, arguments)
 
 
