@@ -18,10 +18,11 @@ from fastblackout.backends import triton as backend
 from fastblackout.ground import persistent
 from fastblackout.reference import portfloat as reference_portfloat
 from fastblackout.reference.philox import Stream, philox4x32
-from support import gpu_checks, helpers
+from support import gpu_checks, helpers, product
+from support.draws import DRAWS
 from support.known_answers import PHILOX, words_of
-from support.op_table import OPS
-from support.today import NIGHT
+from support.op_table import OPS, PLAIN
+from support.today import NIGHT, of_today
 from support.triton_cases import flag
 
 launch = importlib.import_module("fastblackout.kernels.launch")
@@ -223,10 +224,9 @@ def number_flags():
             backend.tau_leap_step(x, y, None, p, key, max_count, g, *made, out, None, over, bits)
         elif op == "binomial":
             backend.binomial(x, p[:, None].expand(x.shape), q[:, None].expand(x.shape), key, out, bits)
-        elif op == "poisson":
-            backend.poisson(y, key, out, bits)
-        elif op in ("normal", "gamma", "beta"):
-            getattr(backend, op)(y, y, key, out := torch.empty_like(y), bits)
+        elif op in DRAWS:
+            made = product.public(op, a := product.arguments(op, PLAIN | {"shape": (2, 8)}), fb.Philox(1))
+            OPS[op].kernel(backend, a, key, {"out": (out := made["out"])}, bits)
         elif op == "loss":
             long, out = torch.zeros(2, numbers["elements"]), torch.empty(2)
             backend.birth_loss(long, long + 1, row["weight"].double(), g, out, bits)
@@ -253,7 +253,7 @@ def number_flags():
         for name, value in (*keys, *(state[3:] if op == "thin" else state)):
             assert called(op, max_count, **{name: value})[1] == 16, (op, max_count, name, value)
         assert op == "thin" or called(op, max_count, gain=nan)[0] == called(op, max_count, gain=0.0)[0]
-    for op, (name, value) in itertools.product(("binomial", "poisson", "normal", "gamma", "beta"), keys):
+    for op, (name, value) in itertools.product(of_today(tuple(DRAWS), 4), keys):
         assert called(op, 0, **{name: value})[1] == 16, (op, name, value)
     for elements in (40, 6000):  # a program a sample, and a program a chunk
         assert called("loss", 0, elements=elements)[1] == 0
