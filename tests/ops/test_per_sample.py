@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.call.declared import DECLARED
 from support.arrays import DLPackOnly, Through, bits
+from support.op_table import OPS
+from support.right_calls import calls
 
 RNG = fb.Philox(seed=7)
-X = np.random.default_rng(0).integers(0, 200, (2, 3, 4, 5), dtype=np.uint8)
-LOGITS = np.random.default_rng(1).normal(0, 3, X.shape).astype(np.float32)
+SHAPE = (2, 3, 4, 5)
+X = np.random.default_rng(0).integers(0, 200, SHAPE, dtype=np.uint8)
 NUMBERS = (0.25, 0.75)  # exact in every float dtype
 FORMS: dict[str, Any] = {
     "list": list(NUMBERS), "tuple": NUMBERS, "nested list": [[[[0.25]]], [[[0.75]]]],
@@ -28,43 +32,24 @@ FORMS: dict[str, Any] = {
 ONE = {"int": 1, "list": [1, 1], "integers": np.array([1, 1], np.uint16), "bytes": torch.ones(2, dtype=torch.uint8)}
 
 
-def _everything(x: Any, logits: Any, value: Any) -> dict[str, Any]:
-    """Every argument of every op that is one a sample, given `value`."""
-    step = {"logits": logits, "rng": RNG}
-    return {
-        "thin alive": lambda: fb.thin(x, value, rng=RNG).x_t,
-        "thin alive pair": lambda: fb.thin(x, fb.Prob(value, _complement(value)), rng=RNG).x_t,
-        "thin center": lambda: fb.thin(x, 0.5, rng=RNG, center=value).model_input,
-        "thin scale": lambda: fb.thin(x, 0.5, rng=RNG, scale=value).model_input,
-        "bridge step": lambda: fb.bridge_step(x, step=value, **step).x_s,
-        "bridge attrition": lambda: fb.bridge_step(x, step=0.5, attrition=value, **step).x_s,
-        "bridge gain": lambda: fb.bridge_step(x, step=0.5, gain=value, **step).x_s,
-        "tau_leap step": lambda: fb.tau_leap_step(x, step=value, **step).x_s,
-        "tau_leap center": lambda: fb.tau_leap_step(x, step=0.5, center=value, **step).model_input,
-        "birth_loss weight": lambda: fb.birth_loss(logits, x, value),
-        "birth_loss gain": lambda: fb.birth_loss(logits, x, 1.0, gain=value),
-        "energy_loss weight": lambda: fb.energy_loss(_two(logits), x, x, value),
-        "energy_loss offset": lambda: fb.energy_loss(_two(logits), x, x, 1.0, offset=value),
-        "posterior_loss weight": lambda: _posterior(logits, x, value),
-        "posterior_loss offset": lambda: _posterior(logits, x, 1.0, value),
-        "posterior_step step": lambda: _law_step(logits, x, value).x_s,
-        "posterior_step offset": lambda: _law_step(logits, x, 0.5, value).x_s,
-        "thin_log_prob alive": lambda: fb.thin_log_prob(x, x, value),
-        "bridge_log_prob step": lambda: fb.bridge_log_prob(x, x, x, value),
-    }
+def _everything(library: Any, value: Any) -> dict[str, Callable[[], Any]]:
+    """Every argument of every op that is one a sample, given `value`, and a probability as a pair, too."""
+    found: dict[str, Callable[[], Any]] = {}
+    for op, (call, right) in calls(library, SHAPE).items():
+        for argument in DECLARED[op].arguments if op in OPS else ():
+            name, kind = argument.names[0], type(argument).__name__
+            if kind in ("PerSample", "Probability"):
+                found[f"{op} {name}"] = lambda f=call, given=right | {name: value}: _one(f(**given))
+            if kind == "Probability":
+                found[f"{op} {name} pair"] = lambda f=call, given=right, name=name: _one(
+                    f(**given | {name: fb.Prob(value, _complement(value))})
+                )
+    return found
 
 
-def _posterior(logits: Any, x: Any, weight: Any, offset: Any = 0.0) -> Any:
-    return fb.posterior_loss((logits, -logits), x, x // 16, weight, family="beta-binomial", offset=offset)
-
-
-def _law_step(logits: Any, x: Any, step: Any, offset: Any = 0.0) -> Any:
-    return fb.posterior_step(x, (logits, -logits), step, family="beta-binomial", offset=offset, rng=RNG)
-
-
-def _two(logits: Any) -> Any:
-    """Two draws."""
-    return torch.stack([logits, -logits]) if isinstance(logits, torch.Tensor) else np.stack([logits, -logits])
+def _one(made: Any) -> Any:
+    """Of what an op made, the one that is there."""
+    return next(part for part in made if part is not None) if isinstance(made, tuple) else made
 
 
 def _complement(value: Any) -> Any:
@@ -76,22 +61,23 @@ def _complement(value: Any) -> Any:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("path", ["numpy", "tensors", "traced"])
 def test_forms_of_one_number_a_sample(form: str, path: str) -> None:
-    x, logits = (X, LOGITS) if path == "numpy" else (torch.from_numpy(X), torch.from_numpy(LOGITS))
-    for name, call in _everything(x, logits, FORMS[form]).items():
-        wanted = _everything(X, LOGITS, np.array(NUMBERS))[name]()
+    library = np.asarray if path == "numpy" else torch.from_numpy
+    wanted = _everything(np.asarray, np.array(NUMBERS))
+    for name, call in _everything(library, FORMS[form]).items():
         if path == "traced":
             with Through():
                 made = call()
         else:
             made = call()
-        assert bits(made) == bits(wanted), name
+        assert bits(made) == bits(wanted[name]()), name
 
 
 @pytest.mark.parametrize("form", ONE)
 def test_integers(form: str, backend: str) -> None:
-    for name, call in _everything(X, LOGITS, ONE[form]).items():
+    wanted = _everything(np.asarray, 1.0)
+    for name, call in _everything(np.asarray, ONE[form]).items():
         if "pair" not in name:
-            assert bits(call()) == bits(_everything(X, LOGITS, 1.0)[name]()), name
+            assert bits(call()) == bits(wanted[name]()), name
 
 
 @pytest.mark.parametrize("library", [np.float32, torch.tensor], ids=["numpy", "torch"])
@@ -107,9 +93,9 @@ def test_a_narrow_probability_is_taken_exactly(library: Any, backend: str) -> No
 @pytest.mark.parametrize("path", ["numpy", "tensors", "traced"])
 def test_bools_and_complex_numbers_are_no_numbers(values: Any, path: str) -> None:
     """torch converts a complex tensor to a real one by dropping the imaginary part."""
-    x, logits = (X, LOGITS) if path == "numpy" else (torch.from_numpy(X), torch.from_numpy(LOGITS))
+    library = np.asarray if path == "numpy" else torch.from_numpy
     for value in (torch.tensor(values), np.array(values), torch.tensor(values[0])):
-        for name, call in _everything(x, logits, value).items():
+        for name, call in _everything(library, value).items():
             if "pair" not in name:  # 1 minus a bool is none
                 argument = name.split()[-1]
                 with pytest.raises(TypeError, match=f": {argument}: must be real numbers, got dtype"):
