@@ -17,7 +17,7 @@ from fastblackout.backends import wrong_values
 from fastblackout.call import tensors
 from fastblackout.training.loss import blackout_loss
 from support.gpu_checks import Times
-from support.op_table import PLAIN, draws_of
+from support.op_table import OPS, PLAIN, draws_of
 from support.product import arguments, called, moved, named, public, same
 
 
@@ -72,7 +72,7 @@ def check_compiled(
     step = _compiled(op, backend, mode)
     for call in range(5):
         a, rng = arguments(op, PLAIN | {"shape": shape}, call if mode else 0), fb.Philox(2**63 + 5, call=9 * call)
-        there = moved(a, device, "transposed" if mode else "contiguous")
+        there = moved(a, device, "transposed" if mode else "contiguous", OPS[op].images)
         if mode:
             torch.compiler.cudagraph_mark_step_begin()
         made = {name: value.clone() for name, value in step(there, rng.tensor(device)).items()}

@@ -129,6 +129,7 @@ def same(name: str, got: Tensor, expected: Tensor) -> None:
 
 def moved(a: Arguments, device: Any, layout: str = "contiguous", images: Sequence[str] = ()) -> Arguments:
     """The arguments on a device, images in a layout."""
+    assert images or layout == "contiguous"
     result = dict(a)
     for name, value in a.items():
         if not isinstance(value, Tensor):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -103,12 +102,9 @@ def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any,
         "thin_log_prob": (fb.thin_log_prob, {**logs, "alive": 0.5}),
         "bridge_log_prob": (fb.bridge_log_prob, {**logs, "x_s": x, "step": 0.5}),
         **{
-            f"{op}_log_prob": (
-                call,
-                dict(zip(signature(call).parameters, (x, *draw.right(x, logits).values()), strict=True)),
-            )
+            f"{op}_log_prob": (getattr(fb, f"{op}_log_prob"), draw.law(x, logits))
             for op, draw in DRAWS.items()
-            if (call := getattr(fb, f"{op}_log_prob", None)) is not None
+            if hasattr(draw, "law")
         },
         "multinomial_log_prob": (fb.multinomial_log_prob, {"x": x, "probs": logits + 3}),
         "skellam_log_prob": (fb.skellam_log_prob, {"x": x, "rate_1": logits + 3, "rate_2": 2.0}),

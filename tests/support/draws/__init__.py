@@ -6,6 +6,7 @@ A new draw is a module NAME.py, which is found here by its name. It has
 - `FACTORS`: what they depend on, beyond op_table.COMMON or in place of it;
 - `right(x, reals)`: arguments that are right, in the order of the public function, of counts x in 0..3 and of reals in
   -1..1, arrays of one library and shape;
+- `law(x, reals)`: the same for its log-probability, where it has one;
 - `WRONG`: of its arguments, a value that no kernel takes and how the rule begins that the flag of a device tells;
 - `CASES`: fixed cases by name, whose draws known_answers.json keeps as hashes;
 - `REGISTERS`: the most that its Triton kernel takes on an NVIDIA GPU;

@@ -28,6 +28,10 @@ def right(x, reals):
     return {"order": x, "argument": 5.0}
 
 
+def law(x, reals):
+    return {"x": x, "order": x, "argument": reals + 3}
+
+
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     return {"order": some_counts(shape, made), "argument": 50 * some_units(shape, made)}
 

@@ -21,6 +21,10 @@ def right(x, reals):
     return {"a": reals + 3, "b": 0.5}
 
 
+def law(x, reals):
+    return {"x": x, "a": reals + 3, "b": 2.0}
+
+
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     return {"a": some_shapes(shape, made), "b": some_shapes(shape, made)}
 

@@ -27,6 +27,10 @@ def right(x, reals):
     return {"n": x, "a": reals + 3, "b": 0.5}
 
 
+def law(x, reals):
+    return {"x": x, "count": x, "a": 0.5, "b": 2.0}
+
+
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     n = some_counts(shape, made)
     return {"n": n, **beta.inputs(shape, made), "peer_n": n.float()}

@@ -32,6 +32,10 @@ def right(x, reals):
     return {"count": x, "prob": 0.5}
 
 
+def law(x, reals):
+    return {"x": x, "count": x, "prob": 0.5}
+
+
 def inputs(shape: Shape, made: torch.Generator, most: int = 255, dtype: torch.dtype = torch.uint8) -> Arguments:
     count = some_counts(shape, made, most, dtype)
     return {"count": count, "p": some_units(shape, made), "peer_count": count.float()}

@@ -28,6 +28,10 @@ def right(x, reals):
     return {"shape": reals + 3, "scale": 0.5}
 
 
+def law(x, reals):
+    return {"x": x, "shape": reals + 3, "scale": 2.0}
+
+
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     column = torch.ones((shape[0], *(1 for _ in shape[1:])), device=made.device)
     return {"shape": some_shapes(shape, made), "scale": column}

@@ -33,6 +33,10 @@ def right(x, reals):
     return {"good": x, "bad": x + 9, "draws": 5}
 
 
+def law(x, reals):
+    return {"x": x, "good": x, "bad": x, "draws": x}
+
+
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     """Up to 1,000 good and as many bad balls, of which a uniform share is drawn."""
     good, bad = (some_counts(shape, made, 1000, torch.int32) for _ in range(2))

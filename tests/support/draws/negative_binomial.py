@@ -30,6 +30,10 @@ def right(x, reals):
     return {"r": reals + 3, "mean": 0.5}
 
 
+def law(x, reals):
+    return {"x": x, "r": reals + 3, "mean": 2.0}
+
+
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
     return {"r": some_shapes(shape, made), "mean": 50 * some_units(shape, made)}
 
