@@ -15,51 +15,23 @@ import torch
 from torch.utils._python_dispatch import BaseTorchDispatchMode
 
 import fastblackout as fb
+from fastblackout.call.declared import DECLARED
 from support.arrays import bits
+from support.op_table import OPS
+from support.right_calls import calls, variants
 
 RNG = fb.Philox(seed=11)
 SHAPE = (4, 2, 3)
 X = np.random.default_rng(0).integers(0, 90, SHAPE, dtype=np.uint8)
 LOGITS = np.random.default_rng(1).normal(0, 1, SHAPE).astype(np.float32)
-P, MATRICES = np.array([0.125, 0.25, 0.5, 0.75]), np.full((3, 90, 90), 1 / 90)
-INDEX, KEY = np.array([0, 1, 2, 0]), RNG.tensor().numpy()
-STEP = {"x_t": X, "logits": LOGITS, "step": 0.5, "rng": RNG}
-BRIDGE = {"x_t": X, "x_0": X, "before": MATRICES, "after": MATRICES, "index": INDEX, "rng": RNG}
-# (op, arguments, result): the arguments to lie on, by what they may hold
-OPS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
-    "thin": (
-        {"x_0": X, "alive": 0.5, "rng": RNG},
-        lambda out: fb.Thinned(births=out),
-        {"alive": P, "alive.q": P, "center": P, "scale": P, "rng": KEY},
-    ),
-    "bridge_step": (
-        STEP,
-        lambda out: fb.Stepped(x_s=out),
-        {
-            "step": P, "attrition": P, "attrition.q": P, "gain": np.float32(P), "center": P, "scale": P, "rng": KEY,
-            "logits": LOGITS, "births": np.exp(LOGITS),
-        },
-    ),
-    "tau_leap_step": (
-        STEP,
-        lambda out: fb.Leaped(x_s=out),
-        {"step": P, "gain": np.float32(P), "center": P, "scale": P, "rng": KEY, "births": np.exp(LOGITS)},
-    ),
-    "posterior_step": (
-        {"x_t": X, "head": (LOGITS, LOGITS), "step": 0.5, "family": "beta-binomial", "rng": RNG},
-        lambda out: fb.Stepped(x_s=out),
-        {"head[0]": LOGITS, "head[1]": LOGITS, "step": P, "offset": np.float32(P), "center": P, "scale": P, "rng": KEY},
-    ),
-    "categorical": (
-        {"state": X, "probs": MATRICES, "index": INDEX, "rng": RNG},
-        lambda out: out,
-        {"probs": MATRICES, "index": INDEX, "rng": KEY},
-    ),
-    "categorical_bridge": (
-        BRIDGE, lambda out: out, {"x_0": X, "before": MATRICES, "after": MATRICES, "index": INDEX, "rng": KEY},
-    ),
-}  # fmt: skip
-CASES = [(op, argument) for op, (_, _, arguments) in OPS.items() for argument in arguments]
+P = np.array([0.125, 0.25, 0.5, 0.75])
+CASES = [
+    (op, name)
+    for op, (_, right) in calls(np.asarray, SHAPE).items()
+    if op in OPS and "out" in right
+    for name, _ in variants(op, right, np.asarray, SHAPE)
+    if name != DECLARED[op].arguments[0].names[0]  # on which an output may lie
+]
 
 
 def shared(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,32 +42,20 @@ def shared(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return there, memory[: X.size].reshape(SHAPE)
 
 
-def as_tensor(value: Any) -> Any:
-    if type(value) in (list, tuple):  # and no pair of a Prob
-        return [as_tensor(each) for each in value]
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-
-
-@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
 @pytest.mark.parametrize("op, argument", CASES)
-def test_an_output_on_an_argument(op: str, argument: str, library: str, backend: str) -> None:
-    arguments, result, held = OPS[op]
-    there, out = shared(held[argument])
-    before = out.copy()
-    name, _, side = argument.partition(".")
-    value: Any = torch.from_numpy(there) if library == "torch" or name == "rng" else there
-    changed = {**arguments, name: fb.Prob(1 - value, value) if side else value}
-    if name == "births":
-        del changed["logits"]
-    if name.startswith("head"):
-        changed["head"] = [changed.pop(name) if name == f"head[{at}]" else LOGITS for at in range(2)]
-    if library == "torch":
-        changed = {k: as_tensor(v) for k, v in changed.items()}
-    given = torch.from_numpy(out) if library == "torch" else out
+def test_an_output_on_an_argument(op: str, argument: str, library: Any, backend: str) -> None:
+    call, right = calls(library, SHAPE)[op]
+    change, value = dict(variants(op, right, library, SHAPE))[argument]
+    there, out = shared(np.asarray(value))
+    before, outputs = out.copy(), DECLARED[op].outputs
+    given = library(out) if outputs.result is None else outputs.result(**{outputs.names[0]: library(out)})
+    arguments = right | change(library(there)) | {"out": given}
+    arguments.pop("outputs", None)
     with pytest.raises(
         ValueError, match=rf"^{op}: out[.\w]*: must not overlap {re.escape(argument)}, got overlapping memory$"
     ):
-        getattr(fb, op)(**changed, out=result(given))
+        call(**arguments)
     assert bits(out) == bits(before)
 
 

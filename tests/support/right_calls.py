@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 import fastblackout as fb
+from fastblackout.call.declared import DECLARED
 from support.draws import DRAWS
 
 RNG = fb.Philox(5)
@@ -121,3 +123,29 @@ def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any,
         "Schedule.grid": (schedule.grid, {"steps": 3, "kind": "index"}),
         "Schedule.draw": (schedule.draw, {"batch": 3, **key, "global_batch": 3}),
     }
+
+
+# Numbers of these differ from element to element, those of the other ops from sample to sample.
+OF_ELEMENTS = {*DRAWS, "skellam", "binomial_log_prob"}
+Variant = tuple[Callable[[Any], dict[str, Any]], Any]
+
+
+def variants(op: str, right: dict[str, Any], library: Any, shape: tuple[int, ...]) -> Iterator[tuple[str, Variant]]:
+    """Every argument of a call that may be an array, by the name that errors have for it: what a value of it changes in
+    the arguments, and a right value."""
+    declared = DECLARED[op].arguments if op in DECLARED else ()
+    pairs = [each.names[0] for each in declared if [field[-1:] for field in each.fields[:2]] == ["p", "q"]]
+    for name, value in right.items():
+        if name == "rng":
+            value = library(RNG.tensor().numpy())
+        elif isinstance(value, float) or (op in DRAWS and isinstance(value, int)):
+            value = library(np.full(shape if op in OF_ELEMENTS else shape[:1], value, dtype=np.float64))
+        if type(value) is type(library(np.zeros(1))):
+            yield name, (lambda v, name=name: {name: v}, value)
+        if name in pairs:
+            yield f"{name}.q", (lambda v, name=name, p=value: {name: fb.Prob(p, v)}, 1 - value)
+        if name == "logits" and right.get("births", ...) is None:
+            yield "births", (lambda v: {"logits": None, "births": v}, value + 1)
+        if name == "head":
+            for at in range(len(value)):
+                yield f"head[{at}]", (lambda v, at=at, h=value: {"head": (*h[:at], v, *h[at + 1 :])}, value[at])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,53 +13,28 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import fastblackout as fb
 from fastblackout.call.declared import DECLARED
 from support.arrays import bits
-from support.draws import DRAWS
 from support.op_table import OPS
-from support.right_calls import calls
+from support.right_calls import OF_ELEMENTS, calls, variants
 
 RNG = fb.Philox(seed=5)
 SHAPE = (4, 2, 3)
 X = torch.randint(0, 90, SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LOGITS = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
 P = torch.tensor([0.125, 0.25, 0.5, 0.75], dtype=torch.float64)
-Variant = tuple[Callable[[Any], Any], torch.Tensor]
-# Numbers of these differ from element to element, those of the others from sample to sample.
-OF_ELEMENTS = {*DRAWS, "skellam", "binomial_log_prob"}
 NAMES = {*OPS, *OF_ELEMENTS, "birth_loss of each", "bridge_step of each", "split", "multinomial", "CategoricalTable"}
-
-
-def _variants(op: str, call: Callable[..., Any], right: dict[str, Any]) -> Iterator[tuple[str, Variant]]:
-    """Calls of an op with another value of an argument, and a tensor that is one, by the name of the argument."""
-    declared = DECLARED[op].arguments if op in DECLARED else ()
-    pairs = [each.names[0] for each in declared if [field[-1:] for field in each.fields[:2]] == ["p", "q"]]
-
-    def with_(name: str, made: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        return lambda value: call(**right | {name: made(value)})
-
-    for name, value in right.items():
-        if name == "rng":
-            value = RNG.tensor()
-        elif isinstance(value, float) or (op in DRAWS and isinstance(value, int)):
-            value = torch.full(SHAPE if op in OF_ELEMENTS else SHAPE[:1], value, dtype=torch.float64)
-        if isinstance(value, torch.Tensor):
-            yield name, (with_(name, lambda v: v), value)
-        if name in pairs:
-            yield f"{name}.q", (with_(name, lambda v, p=value: fb.Prob(p, v)), 1 - value)
-        if name == "head":
-            for at in range(len(value)):
-                yield f"{name}[{at}]", (with_(name, lambda v, h=value, at=at: (*h[:at], v, *h[at + 1 :])), value[at])
-
-
-FIRST: dict[str, Variant] = {}  # by the argument that decides which path the call takes
-SECOND: dict[str, Variant] = {}
+# Calls with another value of an argument, and a value of it: of the argument that decides the path, and of the others.
+FIRST: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {}
+SECOND: dict[str, tuple[Callable[[Any], Any], torch.Tensor]] = {}
 for _op, (_call, _right) in calls(torch.from_numpy, SHAPE).items():
     if _op in NAMES:
-        _all = dict(_variants(_op, _call, _right))
+        _all = {
+            name: (lambda v, call=_call, right=_right, change=change: call(**right | change(v)), value)
+            for name, (change, value) in variants(_op, _right, torch.from_numpy, SHAPE)
+        }
         _first = DECLARED[_op].arguments[0].names[0] if _op in DECLARED else ""
         _deciding = _first if _first in _all else next(iter(_all))
         FIRST[f"{_op} {_deciding}"] = _all.pop(_deciding)
         SECOND |= {f"{_op} {name}": variant for name, variant in _all.items()}
-SECOND["bridge_step births"] = lambda v: fb.bridge_step(X, births=v, step=0.5, rng=RNG), LOGITS.exp()
 ALL = SECOND | FIRST
 FLOATS = [name for name, (_, value) in ALL.items() if value.is_floating_point()]
 
