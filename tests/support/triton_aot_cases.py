@@ -146,8 +146,8 @@ def index():
 
 # The cases whose instructions the worker counts: to disassemble a kernel takes half a second.
 COUNTED = ("thin", "bridge bfloat16", "birth_loss", "birth_loss_grad")
-# .ci/nightly compiles all; else every kernel is compiled, and those that are quick to compile with a quarter of the
-# dtypes, another one each day.
+# .ci/nightly compiles all; else every kernel is compiled, and those that are quick to compile, of the draws
+# six, with a quarter of the dtypes, another one each day.
 ALL = os.environ.get("AOT_CASES") == "all"
 QUARTERS = range(4) if ALL else [DAY % 4]
 CASES = {
@@ -196,9 +196,9 @@ def _case(name, call, *arguments, **options):
     CASES[" ".join((name, *dtypes))] = lambda: call(*arguments, **options)
 
 
-def _dtypes_of(op, number):
-    """Of an element-wise draw: dtypes so that the four numbers have every one of every argument. Counts may be floats,
-    at night."""
+def _kinds(op, number):
+    """Of an element-wise draw: dtypes of its arguments, of which the four numbers have every one. At night counts are
+    floats, too."""
     kinds = dtypes_of(op).values()
     yield tuple((COUNTS if "int32" in each else FLOATS)[(number + at) % 4] for at, each in enumerate(kinds))
     if ALL and number < 2:
@@ -223,7 +223,7 @@ for _number in QUARTERS:
     _case("transition bridged", transition, _counts, bridged=True)
     _case("thin", thin, _counts, _floats)
     for _op in DRAWS if ALL else of_today(tuple(DRAWS), 6):
-        for _dtypes in _dtypes_of(_op, _number):
+        for _dtypes in _kinds(_op, _number):
             _case(_op, draw, _op, *_dtypes)
     if ALL:
         _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
