@@ -84,7 +84,7 @@ def headline(every: dict[str, Results], only: Collection[tuple[str, str]] | None
                 if only is None or (row["case"], row["peer"]) in only:
                     seen.setdefault((row["case"], row["peer"]), {})[name] = f"{_number(row['ratio'])}x"
     cells = [(*work, *(found.get(name, "") for name in every)) for work, found in seen.items()]
-    return grid([("work, one thread unless told", "beside", *every), *cells], "|".join(every))
+    return grid([("work", "compared with", *every), *cells], "|".join(every))
 
 
 def ceilings(results: Results) -> str:
