@@ -63,15 +63,10 @@ TARGETS = (
 # What the README shows: (case, peer).
 SHORT = (
     ("thin, x_t", "torch.binomial"),
-    ("thin, x_t", "numpy Generator"),
-    ("thin, three outputs", "eager torch.binomial"),
     ("bridge, 20 steps, nearest, 512x3x32x32", "eager torch.binomial"),
-    ("birth_loss + gradient, 256x3x32x32", "eager torch"),
     ("birth_loss + gradient, 256x3x32x32", "torch.compile"),
     ("binomial, counts to 10,000", "torch.binomial"),
-    ("poisson, rates 0..50", "torch.poisson"),
     ("categorical, 1,000 matrices", "torch.multinomial"),
-    ("1,000 P(t) of 256 states, a dense Q", "scipy.linalg.expm, every 50th"),
 )
 WORDS = {
     "ratio": ("{:.3g}x", "at least {:g}x"),
