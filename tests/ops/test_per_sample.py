@@ -32,10 +32,10 @@ FORMS: dict[str, Any] = {
 ONE = {"int": 1, "list": [1, 1], "integers": np.array([1, 1], np.uint16), "bytes": torch.ones(2, dtype=torch.uint8)}
 
 
-def _everything(library: Any, value: Any) -> dict[str, Callable[[], Any]]:
+def _everything(library: Any, value: Any, samples: int = 2) -> dict[str, Callable[[], Any]]:
     """Every argument of every op that is one a sample, given `value`, and a probability as a pair, too."""
     found: dict[str, Callable[[], Any]] = {}
-    for op, (call, right) in calls(library, SHAPE).items():
+    for op, (call, right) in calls(library, (samples, *SHAPE[1:])).items():
         for argument in DECLARED[op].arguments if op in OPS else ():
             name, kind = argument.names[0], type(argument).__name__
             if kind in ("PerSample", "Probability"):
@@ -119,9 +119,9 @@ def _error(call: Any, backend: str) -> str:
 @pytest.mark.parametrize("samples", [2, 0])
 def test_kernels_and_reference_refuse_the_same_plain_numbers(samples: int, wrong: float) -> None:
     """Compiled kernels check them, without NumPy; a single number is wrong even where there are no samples."""
-    x, logits, found = X[:samples], LOGITS[:samples], set()
+    found = set()
     for value in (wrong, np.full(samples, wrong), np.float64([0.5, wrong])[:samples]):
-        for name, call in _everything(x, logits, value).items():
+        for name, call in _everything(np.asarray, value, samples).items():
             error = _error(call, "cpu")
             assert error == _error(call, "reference"), name
             found.add(error)
