@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from .law import Law
+from .law import FamilyLaw
 
 
-class BayesLogistic(Law):
+class BayesLogistic(FamilyLaw):
     """A mixture of rounded logistic laws of x_0 that knows nothing of the pixel's own x_t, from which the births follow
     by Bayes' rule. Source: Salimans et al. 2017."""
 

@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..ops import beta_binomial_log_prob
-from .law import Law
+from .law import FamilyLaw
 from .poisson_births import rows_of
 
 
-class BetaBinomial(Law):
+class BetaBinomial(FamilyLaw):
     """Of the room max_count - x_t a share is born that has a beta law. Source: Skellam 1948."""
 
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:

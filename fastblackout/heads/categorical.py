@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .law import Law
+from .law import FamilyLaw
 
 
-class Categorical(Law):
+class Categorical(FamilyLaw):
     """The law of x_0 given x_t, of which the states x_t..max_count count."""
 
     def numbers_per_count(self, max_count: int) -> tuple[int, ...]:

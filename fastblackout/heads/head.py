@@ -67,8 +67,9 @@ class Head(ABC):
     """What the outputs of a network say of the births x_0 - x_t: all that a training, a sampler and a bound ask of it.
 
     A subclass says at least what is abstract here: its loss, the births of a sampler's step, and their mean. A head
-    that gives a law of each pixel derives from `Law` (law.py), and says no more than the law. The rest is said anew
-    where it is not right for the head as it stands here.
+    that gives a law of each pixel derives from `Law` (law.py). Where the law is a family of `fb.posterior_loss` it
+    derives from `FamilyLaw`, and says no more than the law. The rest is said anew where it is not right for the head as
+    it stands here.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("offset",)  # of a model, beside max_count, center, scale and gain
@@ -99,7 +100,7 @@ class Head(ABC):
 
     @abstractmethod
     def loss(self, model: Any, noised: Noised) -> Tensor:
-        """The loss (B,)."""
+        """The loss (B,). A NaN of the network stays NaN, and on a GPU nothing waits for the device."""
 
     def unit(self, weights: NDArray[Any], q: NDArray[Any], elements: int, max_count: int) -> float:
         """What losses are multiplied by to be of order 1, with their gradients; weights, q = 1 - p: of all times.
@@ -117,7 +118,7 @@ class Head(ABC):
     @abstractmethod
     def births(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
         """What the op of a step from counts x takes of the births: {"births": y} or {"logits": ..., "gain": ...}, as
-        `fb.bridge_step`. key: of the step's draws."""
+        `fb.bridge_step`. key: of the step's draws; ops have streams of their own, so a draw here may use it, once."""
 
     def expected(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
         """The same with nothing drawn, as far as that can be."""

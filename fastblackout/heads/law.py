@@ -19,18 +19,13 @@ CELLS = 1 << 20  # the most terms of the sums at once, 8 MiB of float64
 
 
 class Law(Head):
-    """A law of the births of each pixel on its own, by arrays of the shape of the images: the family of its name
-    of `fb.posterior_loss`, by which it is trained, and `fb.posterior_step`, by which samples are drawn.
+    """A law of the births of each pixel on its own, by arrays of the shape of the images.
 
-    A subclass says the law, and what of it has a closed form.
+    A subclass says the law, and what of it has a closed form, beside its loss and the births of a step.
     """
 
     gives_law = True
     constant = "one binomial law"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.largest_count = FAMILIES[name].largest_count
 
     @abstractmethod
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
@@ -39,9 +34,6 @@ class Law(Head):
         arrays: (B, 1) each or (B, states); room: max_count - x_t, (B, 1); offset: log(1 - p), (B, 1).
         """
 
-    def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
-        return FAMILIES[self.name].arrays
-
     def arrays(self, outputs: Tensor, images: Tensor) -> Sequence[Tensor]:
         """Those that a network gives of images, one after another along its channels."""
         return outputs.chunk(outputs.shape[1] // images.shape[1], dim=1)
@@ -49,11 +41,6 @@ class Law(Head):
     def last_step(self, shape: tuple[int, ...], max_count: int) -> str:
         """The mean, where a draw of each pixel on its own is noise to the eye; rows of tables, (C, 1, 1), are draws."""
         return "mean" if shape[1:] != (1, 1) and max_count >= 255 else "draw"
-
-    def loss(self, model: Any, noised: Noised) -> Tensor:
-        arrays = self.arrays(model(noised.model_input, noised.k, noised.labels), noised.births)
-        how = {"family": self.name, "offset": noised.number, "max_count": model.max_count}
-        return posterior_loss(arrays, noised.x_t, noised.births, noised.weight, **how)
 
     def unit(self, weights: NDArray[Any], q: NDArray[Any], elements: int, max_count: int) -> float:
         """Losses are then nats a pixel."""
@@ -64,10 +51,6 @@ class Law(Head):
         unborn = share * q + (1 - share)
         law = Prob(share * q / unborn, (1 - share) / unborn)
         return -binomial_log_prob(births, room, law).flatten(1).sum(1)
-
-    def births(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
-        """As of `fb.posterior_step`."""
-        return {"head": self.arrays(query.guided(), x), "family": self.name, "offset": number}
 
     def expected(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
         most, offset = query.model.max_count, torch.as_tensor(number, dtype=torch.float64, device=x.device)
@@ -117,3 +100,24 @@ class Law(Head):
             part = slice(first, first + some)
             total[part] = of_law(part, self.log_law([each[part] for each in rows], flat[part], shift[part], most))
         return total.view(room.shape)
+
+
+class FamilyLaw(Law):
+    """The family of its name of `fb.posterior_loss`, by which it is trained, and `fb.posterior_step`, by which samples
+    are drawn. A subclass says no more than the law."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.largest_count = FAMILIES[name].largest_count
+
+    def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
+        return FAMILIES[self.name].arrays
+
+    def loss(self, model: Any, noised: Noised) -> Tensor:
+        arrays = self.arrays(model(noised.model_input, noised.k, noised.labels), noised.births)
+        how = {"family": self.name, "offset": noised.number, "max_count": model.max_count}
+        return posterior_loss(arrays, noised.x_t, noised.births, noised.weight, **how)
+
+    def births(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
+        """As of `fb.posterior_step`."""
+        return {"head": self.arrays(query.guided(), x), "family": self.name, "offset": number}

@@ -10,14 +10,14 @@ from ..ops import binomial_log_prob, negative_binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
 from .head import Predicted
-from .law import CELLS, Law
+from .law import CELLS, FamilyLaw
 from .poisson_births import StepProbs, rows_of
 
 MOST = 2.0**52  # of the size and the mean of a law, as fb.negative_binomial_log_prob takes them
 ROUNDS = 100_000  # of the continued fraction, which takes about the square root of the larger count
 
 
-class NegativeBinomial(Law):
+class NegativeBinomial(FamilyLaw):
     """A law of counts without a bound (single cells, photons), cut at the room; that of a step's births is closed."""
 
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:

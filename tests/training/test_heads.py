@@ -6,7 +6,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
-from fastblackout.heads import head_named
+from fastblackout.heads import HEADS, head_named
 from fastblackout.heads.head import Predicted
 from fastblackout.models import BlackoutModel, small
 from fastblackout.sampling.sampler import sample_in_batches
@@ -262,7 +262,7 @@ def test_configurations_of_before_heads_and_times_still_load():
         ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
         (
             {"head": "none"},
-            "head: must be one of mean, implicit, beta-binomial, bayes-logistic, negative-binomial, categorical, ",
+            f"head: must be one of {', '.join(HEADS)}, ",
         ),
     ],
 )
