@@ -17,7 +17,7 @@ class Family(NamedTuple):
     """A law of `posterior_loss` and `posterior_step`."""
 
     arrays: tuple[int, ...]  # how many its head may have
-    of_states: bool = False  # the one array has a logit for every state, in an axis after those of the first argument
+    of_states: bool = False  # one array, with a logit for every state in its last axis
     largest_count: int = MAX_COUNT  # less for a law that sums over states
 
 

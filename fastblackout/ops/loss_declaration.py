@@ -18,7 +18,7 @@ WEIGHT = PerSample("weight", "float64")
 
 
 class _Coefficient(PerSample):
-    """Upstream gradient times weight. On the host it may be any number: that of a scaled loss may well be infinite."""
+    """Upstream gradient times weight. On the host it may be any number, infinite too."""
 
     any_number = True
 

@@ -118,9 +118,9 @@ class Step:
     """A call of an op, its arguments checked. each: those with a number for each element; center and scale are such.
 
     source, x: the counts as they came, and as the op takes them. inside: x, but 0 where the mask is false. values: the
-    op's own arguments by name. limit: the largest count, or those of the elements where max_count is an array. Then the
-    op takes one, M, at least all of them. Counts whose own, m, is lower are raised by `up` = M - m for the call, so
-    that the room above them is the same, and lowered again afterwards.
+    op's own arguments by name. limit: max_count, a number or an array with a number for each element. In place of an
+    array the op takes its largest number M. An element with a lower number m is raised by `up` = M - m for the call, so
+    that the room above it is the same. Its result is lowered again.
     """
 
     up: Any = None

@@ -197,8 +197,8 @@ class Trainer:
     def find_times(self) -> None:
         """Find when few steps of the model are taken, for the description of the last checkpoint (tuning/even.py).
 
-        Nothing is done where the training saw fewer than 20 times as many images as this does, nor for heads that
-        take noise, which draw alike with any times, nor for tables, of which it was not measured whether it helps.
+        Nothing is done where the training saw fewer than 20 times as many images as this does. Heads that take noise
+        are left out, as they draw alike with any times, and tables, where a gain was not measured.
         """
         seen, known = self.total * self.config.batch, not (self.head.takes_noise or self.dataset.is_table)
         if known and seen >= 20 * sum(n for _, n in PLACES) * NUMBER and self.ranks.first:

@@ -137,7 +137,7 @@ def _damage(run: Path, dice: random.Random) -> str:
         place = dice.randrange(len(right))
         right[place] ^= 1 << dice.randrange(8)
         file.write_bytes(right[:place] if kind == "end" else right)
-    blank = kind == "bit" and file.suffix == ".json" and _means_the_same(checkpoint)
+    blank = kind == "bit" and file.suffix == ".json" and _readable(checkpoint)  # a space for another
     status = _wait(_fork(run))
     said = _said(run)
     if status != (DONE if blank else FAILED) or not (blank or f"checkpoint: {file}: " in said):
@@ -147,10 +147,10 @@ def _damage(run: Path, dice: random.Random) -> str:
     return f"{kind} of {file.name}"
 
 
-def _means_the_same(checkpoint: Path) -> bool:
-    """Whether a changed config.json is still taken: a space for another."""
+def _readable(run: Path) -> bool:
+    """Whether a run has a checkpoint whose description is whole, or is such a checkpoint."""
     try:
-        load_checkpoint(checkpoint)
+        load_checkpoint(run)
     except ValueError:
         return False
     return True
@@ -165,20 +165,12 @@ def fault(kind: str, run: Path, seconds: float, dice: random.Random) -> str:
             raise Difference(f"{kind}: ended with status {status}: {_said(run)}")
         return f"{kind}: {status}"
     if kind == "damage":
-        return f"damage: {_damage(run, dice)}" if _resumable(run) else "damage: nothing there"
+        return f"damage: {_damage(run, dice)}" if _readable(run) else "damage: nothing there"
     number = dice.choice((0, 100, 900, 5000, 20_000, 100_000)) if kind == "disk" else dice.randrange(20)
     status = _wait(_fork(run, lambda: _full_disk(number) if kind == "disk" else _failing_fsync(number)))
     if status not in (DONE, FAILED):
         raise Difference(f"{kind} {number}: ended with status {status}: {_said(run)}")
     return f"{kind} {number}: {status}"
-
-
-def _resumable(run: Path) -> bool:
-    try:
-        load_checkpoint(run)
-    except ValueError:
-        return False
-    return True
 
 
 def play(seed: int, expected: dict[str, object], seconds: float, folder: Path) -> list[str]:
@@ -187,7 +179,7 @@ def play(seed: int, expected: dict[str, object], seconds: float, folder: Path) -
     try:
         for _ in range(dice.choice((1, 2, 3, 4))):
             story.append(fault(dice.choice(FAULTS), run, seconds, dice))
-            if run.exists() and not _resumable(run):
+            if run.exists() and not _readable(run):
                 shutil.rmtree(run)  # nothing to go on from
         if status := _wait(_fork(run)):
             raise Difference(f"the last training ends with status {status}: {_said(run)}")

@@ -83,7 +83,7 @@ def _idx(array: np.ndarray) -> bytes:
 
 
 def _read_idx(content: bytes, folder: Path, compress: Callable[[bytes], bytes] = gzip.compress) -> None:
-    """The content is that of the images, or that of the labels: the other three files are right."""
+    """The content takes the place of the file of images, or of the file of labels. The other three files are right."""
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     images, labels = _idx(COUNTS), _idx(np.arange(20) % 10)

@@ -9,8 +9,8 @@ from .recipe import AUTHORS, Recipe, time_on_h100
 
 GIGAFLOP = 252.0  # an image, forward and backward
 
-# The authors' program reads an array that was prepared before, of which neither the crop nor the images left out are
-# known here: the crop of 140 is score_sde's.
+# The authors' program reads an array that they prepared. Neither its crop nor which images it leaves out is known here:
+# the crop of 140 is score_sde's.
 PAPER = Recipe(
     about="the paper's setting, by the authors' program",
     options=AUTHORS
