@@ -19,6 +19,8 @@ def changed_bytes(content: bytes, seed: int) -> bytes:
     dice, changed = random.Random(seed), bytearray(content)
     for _ in range(dice.choice((1, 1, 1, 2, 4, 8))):
         place = dice.randrange(len(changed) + 1)
+        if dice.random() < 0.5:  # where most formats say what follows
+            place %= 256
         end = min(place + dice.choice((1, 2, 4, 8, 64)), len(changed))
         kind = dice.randrange(7)
         if kind == 0 and place < len(changed):
