@@ -74,8 +74,8 @@ class OnHost {
 
 using Reader = fb::bindings::RecordReader<OnHost>;
 
-// A function for Python, which fills an op by the list `fields` and runs its kernel. Returns whether it ran: it does not where a number
-// of a sample is wrong, of which Python tells.
+// A function for Python, which fills an op by the list `fields` and runs its kernel. Returns whether it ran: where a number of a sample
+// is wrong it does not, and Python words the error.
 template <class Op, auto fields, void (*kernel)(const Op&)>
 bool run(const py::args& values) {
   const fb::DefaultFloats floats;

@@ -50,7 +50,7 @@ def results(lay: Callable[[Any], Any], counts: Any) -> dict[str, Any]:
         draws[op] = getattr(fb, op)(**right, rng=RNG)
     fields = {(op, name): value for op, step in steps.items() for name, value in step._asdict().items()}
     fields |= {(op, "loss"): value for op, value in losses.items()}
-    own = {op for op in DRAWS if DECLARED[op].outputs.dtype}  # of which the draws have a dtype of their own
+    own = {op for op in DRAWS if DECLARED[op].outputs.dtype}  # the dtype of their draws is no argument's
     return fields | {(op, "whole" if op in own else "drawn"): value for op, value in draws.items()}
 
 

@@ -23,7 +23,7 @@ def units(shape: tuple[int, ...], start: int) -> Any:
 
 
 def whole(most: int, start: int, dtype: str = "int64", shape: tuple[int, ...] = SHAPE) -> Any:
-    """Numbers in 0..most, of which some are 0 and some are the most."""
+    """Numbers in 0..most. Some are 0 and some are the most."""
     made = np.floor(units(shape, start) * (most + 1)).astype(dtype)
     made.reshape(-1)[::7], made.reshape(-1)[3::11] = 0, most
     return made

@@ -41,7 +41,7 @@ def fork(rank, count, port, commands):
 
 
 def start(every):
-    """Prints the statuses of the ranks, each that of the first command that failed."""
+    """Prints a status for each rank: how the first of its commands that failed ended."""
     warnings.simplefilter("ignore")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     with socket.socket() as free:

@@ -38,7 +38,7 @@ def law(x, reals):
 
 
 def inputs(shape: Shape, made: torch.Generator) -> Arguments:
-    """Up to 1,000 good and as many bad balls, of which a uniform share is drawn."""
+    """Up to 1,000 good and as many bad balls. A uniform share of them is drawn."""
     good, bad = (some_counts(shape, made, 1000, torch.int32) for _ in range(2))
     return {"good": good, "bad": bad, "draws": (some_units(shape, made) * (good + bad)).int()}
 
