@@ -9,7 +9,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.processes import conversion
-from support.helpers import chi_square_counts
+from support.helpers import by_day, chi_square_counts
 from support.small_processes import data_law
 from support.toy_data import LAW, toy_data
 
@@ -35,7 +35,7 @@ PROCESSES = {
 }
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", by_day(PROCESSES, "immigration-death", "any"))
 def test_bits_of_any_process(name):
     process, end = PROCESSES[name], 1.0
     law = data_law(process, LAW)
@@ -148,7 +148,7 @@ def exact_step_bound(process, model, times, prior):
 
 
 @pytest.mark.parametrize("times", [[1.0, 0.0], [1.0, 0.7, 0.25, 0.03, 0.0]])
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", by_day(PROCESSES, "pure death", "any"))
 def test_the_exact_model_gives_the_information_in_any_number_of_steps(name, times):
     process, law = PROCESSES[name], data_law(PROCESSES[name], LAW)
     prior = law @ process.transition_matrix(times[0])

@@ -118,6 +118,7 @@ def test_long_calls_have_fewer_rounds_and_short_ones_are_repeated(script, clock,
     assert timed.extra_info["calls per round"] == 8  # a tenth of the longest call
 
 
+@pytest.mark.slow
 def test_visits_share_the_rounds_of_a_case(script, clock):
     bench, checks, ordinals = script("cases.harness").Harness(), [], []
     tick = clock(0.1)

@@ -69,6 +69,7 @@ def searched(trials, kept=()):
     return search
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_valley():
     """By chance alone it would not: the best of 60 trials at random around the start has some 4."""
     search = searched(60)
