@@ -70,7 +70,7 @@ class check_values:
             noised = fb.thin(x_0, alive, max_count=255)     # on a CUDA device
 
     Outside, an op on a CUDA device never waits for the device: NaN logits birth nothing, counts are clamped to
-    0..max_count, probabilities to [0, 1], steps k to those of the schedule, q is taken for 1 - p where p + q is not 1,
+    0..max_count, probabilities to [0, 1], steps k to the schedule, q is taken for 1 - p where p + q is not 1,
     a wrong gain makes a loss NaN and a wrong shape a draw (or counts as 1, where that is a whole number), other wrong
     numbers are used as they are, and a flag per op and device keeps what was wrong; entering the block clears the flags
     of the devices in use. On the CPU values are always checked, before anything is written. Where a schedule is traced
