@@ -13,10 +13,25 @@ _SUM_TOLERANCE = 1e-9
 
 
 class Prob(NamedTuple):
-    """A probability p and its complement q = 1 - p: numbers, NumPy arrays or torch tensors of one shape, in float64.
+    """A probability p and its complement q = 1 - p.
 
-    Both are given because 1 - p rounds: at p = 1e-17 the plain difference is 1, at p = 1 - 1e-17 it is 0. The ops ask
-    for p + q = 1 within 1e-9, which float32 pairs miss.
+    Both are given because 1 - p rounds. At p = 1e-17 the plain difference is 1, at p = 1 - 1e-17 it is 0.
+
+    Parameters
+    ----------
+    p : float or array, float64
+        The probability, in [0, 1]: a number, a NumPy array or a torch tensor.
+    q : float or array, float64
+        The complement, of the shape of `p`.
+
+    Notes
+    -----
+    The ops ask for p + q = 1 within 1e-9, which pairs in float32 miss.
+
+    Examples
+    --------
+    >>> fb.Prob(0.25, 0.75).q
+    0.75
     """
 
     p: Any
