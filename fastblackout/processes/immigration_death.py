@@ -23,19 +23,35 @@ BOUNDARIES = ("blocked", "open")
 
 
 class ImmigrationDeath(Process):
-    """Particles come at rate a, and each of n dies at rate 1.
+    """Particles come at rate a, and each of n particles dies at rate 1::
 
-        Q[n, n + 1] = a,  Q[n, n - 1] = n;  without a boundary: x_t ~ Binomial(x_0, p) + Poisson(a (1 - p)), p = exp(-t)
+        Q[n, n + 1] = a,    Q[n, n - 1] = n
+        without a boundary: x_t ~ Binomial(x_0, p) + Poisson(a (1 - p)),    p = exp(-t)
 
-    rate: a, above 0, at most 1e4. max_count: the largest count N, 1..4095; S = N + 1; default: the smallest that a
-        Poisson(a) variable exceeds with a probability of at most 1e-12. The process has no largest count, so the
-        boundary has to be named:
-    boundary "blocked": nobody comes at N. A process on 0..N; P(t) as of any generator (see evaluation.Evaluator), rows
-        summing to 1. Stationary law: Poisson(a) given at most N.
-    boundary "open": P(t) is the part of the unbounded process's that lies in 0..N, in closed form: rows sum to
-        1 - tail(t), and P(s) P(t) leaves out paths above N. generator() is cut the same way: row N sums to -a.
-        sample_forward raises ValueError where tail(t) exceeds 1e-9. Stationary law: Poisson(a) on 0..N.
-    Source: Feller, An Introduction to Probability Theory, vol. I, XVII.7.
+    The process has no largest count, so a boundary has to be named.
+
+    Parameters
+    ----------
+    rate : float
+        The rate a, above 0 and at most 1e4.
+    max_count : int, optional
+        The largest count N, 1..4095. There are S = N + 1 states. By default N is the smallest count that a Poisson(a)
+        variable exceeds with a probability of at most 1e-12.
+    boundary : {"blocked", "open"}, default "blocked"
+        What happens at N.
+
+    Notes
+    -----
+    "blocked": nobody comes at N. This is a process on 0..N. P(t) is computed as for any generator (see
+    `MarkovProcess`), and its rows sum to 1. The stationary law is Poisson(a), given at most N.
+
+    "open": P(t) is the part of the unbounded process that lies in 0..N, in closed form. Its rows sum to 1 - tail(t),
+    and P(s) P(t) leaves out paths above N. `generator()` is cut the same way: row N sums to -a. `sample_forward` raises
+    ValueError where tail(t) exceeds 1e-9. The stationary law is Poisson(a) on 0..N.
+
+    References
+    ----------
+    Feller, "An Introduction to Probability Theory", vol. I, XVII.7.
     """
 
     def __init__(self, rate: float, max_count: int | None = None, boundary: str = "blocked") -> None:
@@ -73,7 +89,22 @@ class ImmigrationDeath(Process):
 
     @any_library
     def tail(self, t: Any) -> Any:
-        """Pr(x_t > max_count | x_0), float64 (S,), or (B, S) for t (B,): what rows of P(t) lack. 0 when blocked."""
+        """The probability of a state above the largest count::
+
+            Pr(x_t > max_count | x_0)
+
+        It is what the rows of P(t) lack, and 0 for a blocked boundary.
+
+        Parameters
+        ----------
+        t : float or array
+            A time, or times (B,).
+
+        Returns
+        -------
+        array
+            The probability for every x_0, float64 (S,), or (B, S) for times (B,).
+        """
         xp, device = like_of(t)
         (times,) = self._durations(self._op("tail"), t)
         tails = self._open(np.atleast_1d(times))[1] if self._evaluator is None else np.zeros((times.size, self.states))

@@ -42,7 +42,9 @@ class PosteriorLaws(Laws):
         ValueError
             If one of `states` has Q[i, x_t] = 0, or the posterior has weight on an x_0 that cannot reach x_t.
 
-        Notes ----- The equation holds where Q[i, x_t] > 0, which is all that the reverse process needs. The result is 1
+        Notes
+        -----
+        The equation holds where Q[i, x_t] > 0, which is all that the reverse process needs. The result is 1
         at i = x_t, and NaN elsewhere.
 
         References

@@ -29,12 +29,27 @@ if TYPE_CHECKING:
 
 
 class PureDeath(Process):
-    """Each of n particles dies at rate 1: blackout diffusion.
+    """Blackout diffusion: each of n particles dies at rate 1::
 
-        Q[n, n - 1] = n,  x_t ~ Binomial(x_0, exp(-t))
+        Q[n, n - 1] = n,    x_t ~ Binomial(x_0, exp(-t))
 
-    max_count: the largest count, 1..4095; S = max_count + 1. Stationary law: all 0.
-    Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.
+    The stationary law is all 0.
+
+    Parameters
+    ----------
+    max_count : int, default 255
+        The largest count, 1..4095. There are S = max_count + 1 states.
+
+    References
+    ----------
+    Santos et al., "Blackout Diffusion", ICML 2023, arXiv 2305.11089, section 4.
+
+    Examples
+    --------
+    >>> fb.PureDeath(2).transition_matrix(0.0)
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 1.]])
     """
 
     def __init__(self, max_count: int = 255) -> None:
@@ -56,7 +71,24 @@ class PureDeath(Process):
 
     @any_library
     def log_prob(self, x_t: Any, x_0: Any, t: Any) -> Any:
-        """log Binomial(x_0, exp(-t)) at x_t, float64, element by element, by fb.thin_log_prob."""
+        """The log-probability of x_t given x_0, element by element, by `fb.thin_log_prob`::
+
+            log Binomial(x_0, exp(-t)) at x_t
+
+        Parameters
+        ----------
+        x_t : int or array of int
+            Counts (B, ...) at time t.
+        x_0 : int or array of int
+            Counts at time 0, of the shape of `x_t`.
+        t : float or array
+            A time, or one for each sample, (B,).
+
+        Returns
+        -------
+        array
+            float64, of the shape of the counts.
+        """
         op = self._op("log_prob")
         now, then = self._pair(op, x_t=x_t, x_0=x_0)
         (times,) = self._durations(op, t)
@@ -65,9 +97,30 @@ class PureDeath(Process):
 
     @any_library
     def bridge(self, x_t: Any, x_0: Any, s: Any, t: Any) -> Any:
-        """Pr(x_s = i | x_t, x_0), float64 (..., S), for 0 <= s <= t: x_s - x_t ~ Binomial(x_0 - x_t, q).
+        """The law of x_s given x_t and x_0, for 0 <= s <= t::
 
-        q = (exp(-s) - exp(-t)) / (1 - exp(-t)). ValueError where x_t is above x_0.
+            x_s - x_t ~ Binomial(x_0 - x_t, q),    q = (exp(-s) - exp(-t)) / (1 - exp(-t))
+
+        Parameters
+        ----------
+        x_t : int or array of int
+            Counts (B, ...) at time t.
+        x_0 : int or array of int
+            Counts at time 0, of the shape of `x_t`.
+        s : float or array
+            The earlier time, a number or (B,).
+        t : float or array
+            The later time, a number or (B,).
+
+        Returns
+        -------
+        array
+            The probability of every x_s, float64 (..., S).
+
+        Raises
+        ------
+        ValueError
+            If x_t is above x_0.
         """
         op = self._op("bridge")
         now, then = self._pair(op, x_t=x_t, x_0=x_0)
@@ -87,7 +140,29 @@ class PureDeath(Process):
 
     @any_library
     def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
-        """The rate of births given x_0, at i = x_t + 1: beta(t) (x_0 - x_t) p / (1 - p), p = exp(-t); (..., S)."""
+        """The rate of births given x_0, at i = x_t + 1::
+
+            beta(t) (x_0 - x_t) p / (1 - p),    p = exp(-t)
+
+        Parameters
+        ----------
+        x_t : int or array of int
+            Counts (B, ...) at time t.
+        x_0 : int or array of int
+            Counts at time 0, of the shape of `x_t`.
+        t : float or array
+            A time, or one for each sample, (B,).
+
+        Returns
+        -------
+        array
+            The rates to every i, float64 (..., S); 0 but at x_t + 1.
+
+        Raises
+        ------
+        ValueError
+            If x_t is above x_0, or differs from it at t = 0.
+        """
         op = self._op("reverse_rate")
         now, then = self._pair(op, x_t=x_t, x_0=x_0)
         self._check_fewer(op, now, then)
@@ -114,7 +189,26 @@ class PureDeath(Process):
         generator: torch.Generator | None = None,
         backend: str = "auto",
     ) -> Any:
-        """x_t given x_0: like x_0, by fb.thin. rng, generator, backend: see there."""
+        """Draw x_t given x_0, by `fb.thin`.
+
+        Parameters
+        ----------
+        x_0 : array of int
+            Counts (B, ...).
+        t : float or array
+            A time, or one for each sample, (B,).
+        rng : Philox or torch.Tensor, optional
+            The key, as in `fb.thin`.
+        generator : torch.Generator, optional
+            Where the seed comes from if there is no key.
+        backend : {"auto", "reference", "cpu", "cuda", "triton"}, default "auto"
+            The backend, as in `fb.thin`.
+
+        Returns
+        -------
+        array of int
+            x_t, like `x_0`.
+        """
         op = self._op("sample_forward")
         (times,) = self._durations(op, t)
         counts = adopt(x_0, op, "x_0", COUNTS)
@@ -137,10 +231,34 @@ class PureDeath(Process):
         generator: torch.Generator | None = None,
         backend: str = "auto",
     ) -> Any:
-        """x_s given x_t and x_0, 0 <= s <= t: like x_t, by fb.bridge_step. rng, generator, backend: see there.
+        """Draw x_s given x_t and x_0, for 0 <= s <= t, by `fb.bridge_step`.
 
-        x_t's dtype must hold what x_0's may, up to max_count. ValueError where x_t is above x_0, except on devices:
-        there fb.check_values tells.
+        Parameters
+        ----------
+        x_t : array of int
+            Counts (B, ...) at time t. Their dtype must hold what x_0's may, up to max_count.
+        x_0 : array of int
+            Counts at time 0, of the shape of `x_t`.
+        s : float or array
+            The earlier time, a number or (B,).
+        t : float or array
+            The later time, a number or (B,).
+        rng : Philox or torch.Tensor, optional
+            The key, as in `fb.bridge_step`.
+        generator : torch.Generator, optional
+            Where the seed comes from if there is no key.
+        backend : {"auto", "reference", "cpu", "cuda", "triton"}, default "auto"
+            The backend, as in `fb.bridge_step`.
+
+        Returns
+        -------
+        array of int
+            x_s, like `x_t`.
+
+        Raises
+        ------
+        ValueError
+            If x_t is above x_0. On a device `fb.check_values` tells.
         """
         op = self._op("sample_bridge")
         now, then = counts_of(op, {"x_t": x_t, "x_0": x_0})

@@ -139,7 +139,9 @@ class SurvivalTable:
         ValueError
             If `p` does not begin with 1, does not decrease, is out of range, or has another shape.
 
-        Notes ----- Give a Prob where p comes close to 1: q = 1 - p of a rounded p is only good to 1e-16 absolutely. A
+        Notes
+        -----
+        Give a Prob where p comes close to 1: q = 1 - p of a rounded p is only good to 1e-16 absolutely. A
         step counts as decreasing where p falls or, for p >= 1/2, where q rises.
         """
         op = "Schedule.from_survival"

@@ -49,7 +49,9 @@ class Schedule(StepNumbers):
     t : numpy.ndarray
         The times -log p, float64 (steps + 1,), read-only.
 
-    Notes ----- Methods take a step k as an int or as an integer NumPy array or torch tensor of any shape. For an int
+    Notes
+    -----
+    Methods take a step k as an int or as an integer NumPy array or torch tensor of any shape. For an int
     the answer is Python floats. For an array it is float64 of that shape, library and device. `survival` and `bridge`
     also take times, floats in [0, 1].
 

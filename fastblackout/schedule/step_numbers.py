@@ -202,7 +202,9 @@ class StepNumbers(SurvivalTable):
         ValueError
             If `k` is out of range (on the CPU), or the name is unknown.
 
-        Notes ----- "likelihood" is the step's birth probability, so that the weighted loss is the likelihood bound. It
+        Notes
+        -----
+        "likelihood" is the step's birth probability, so that the weighted loss is the likelihood bound. It
         would be 1 at k = 1, and is capped there.
 
         "finite-time" and "instantaneous" are the paper's. They vanish near p = 1 and leave the network untrained there.
