@@ -19,10 +19,24 @@ HELD_OUT_SHARE = 10  # one sample in ten is held out where the data bring no spl
 
 @dataclass(frozen=True)
 class Dataset:
-    """Integer counts in 0..max_count, (N, C, H, W) in C order: uint8 when max_count <= 255, else int16, int32, int64.
+    """A data set in memory: integer counts in 0..max_count, split into training and held-out samples.
 
-    train, held_out: the counts; train_labels, held_out_labels: int64 (N,), both None when there are no labels.
-    shaping: crop, resize and binarize of `load`, those of them that were carried out; checkpoints remember them.
+    Parameters
+    ----------
+    name : str
+        The name of the data set.
+    train : numpy.ndarray
+        The training counts, (N, C, H, W) in C order: uint8 where max_count <= 255, else int16, int32 or int64.
+    held_out : numpy.ndarray
+        The held-out counts, alike.
+    max_count : int
+        The largest count that is possible.
+    train_labels : numpy.ndarray, optional
+        int64 (N,), or None where there are no labels.
+    held_out_labels : numpy.ndarray, optional
+        int64 (N,), or None where there are no labels.
+    shaping : dict of str to int
+        crop, resize and binarize of `load`, as far as they were carried out. Checkpoints remember them.
     """
 
     name: str
@@ -35,7 +49,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one sample."""
+        """The shape (C, H, W) of one sample."""
         return self.train.shape[1:]
 
     @property
@@ -45,7 +59,7 @@ class Dataset:
 
     @property
     def classes(self) -> int | None:
-        """Number of classes, labels 0..classes-1; None without labels."""
+        """The number of classes, whose labels are 0..classes-1; None without labels."""
         return None if self.train_labels is None else int(self.train_labels.max()) + 1
 
     @cached_property
