@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .arrays import to_device
 from .ground.values import shown
@@ -151,6 +151,9 @@ class Philox:
     def key(self) -> tuple[int, int]:
         """The two 32-bit words of the key: seed low, seed high."""
         return self.seed & WORD_MASK, self.seed >> 32
+
+
+Rng: TypeAlias = "Philox | torch.Tensor | None"  # what ops take as rng=
 
 
 class Seed:

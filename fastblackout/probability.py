@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+from .typing import Generic, T_co
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .typing import Numbers
+
 _SUM_TOLERANCE = 1e-9
 
 
-class Prob(NamedTuple):
+class Prob(NamedTuple, Generic[T_co]):
     """A probability p and its complement q = 1 - p.
 
     Both are given because 1 - p rounds. At p = 1e-17 the plain difference is 1, at p = 1 - 1e-17 it is 0.
@@ -34,8 +38,11 @@ class Prob(NamedTuple):
     0.75
     """
 
-    p: Any
-    q: Any
+    p: T_co
+    q: T_co
+
+
+ProbLike: TypeAlias = "Numbers | Prob[Any]"  # a probability of samples or elements
 
 
 def check_sum(op: str, argument: str, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
