@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from typing import Generic as Generic
-
     from collections.abc import Sequence
+    from typing import Generic as Generic
 
     import numpy as np
     import torch
@@ -61,7 +60,7 @@ class _Cells(Protocol):
     def var(self) -> Any: ...
 
 
-T_co = TypeVar("T_co", covariant=True)  # what the result classes hold
+T_co = TypeVar("T_co", covariant=True, default=Any)  # what the result classes hold
 ArrayT = TypeVar("ArrayT", bound="torch.Tensor | _Jax | NDArray[np.void]", default="NDArray[Any]")
 # Of ops that take scipy.sparse and AnnData, too.
 CountsT = TypeVar("CountsT", bound="torch.Tensor | _Jax | _Sparse | _Cells | NDArray[np.void]", default="NDArray[Any]")
