@@ -43,9 +43,7 @@ class TrainConfig:
     dropout: float = option(0.1, "Drop a share X of the values inside the network's blocks.", SHARE)
     flip: bool = option(False, "Mirror half of the training images left to right.")
     conditional: bool = option(False, "Train on the class labels too, to draw samples of one class.")
-    label_dropout: float = option(
-        0.1, "Hide a share X of the labels from a conditional network, for guidance.", SHARE
-    )
+    label_dropout: float = option(0.1, "Hide a share X of the labels from a conditional network, for guidance.", SHARE)
     network: str = option("small", "small: for a CPU; mlp: for tables; the others: the paper's.", choices=NETWORKS)
     channels: int = option(32, "The small network has N channels. The width of mlp is 4 N.", *whole(1))
     blocks: int = option(1, "The small network has N residual blocks a level, mlp has 3 N.", *whole(1))

@@ -8,8 +8,6 @@ import importlib.util
 import pkgutil
 import re
 
-import pytest
-
 import fastblackout as fb
 from support import ROOT
 
@@ -55,7 +53,9 @@ def test_every_page_is_in_the_table_of_contents():
     table = (DOCS / "_toc.yml").read_text()
     listed = re.findall(r"(?:file|root): (\S+)", table)
     globs = re.findall(r"glob: (\S+)", table)
-    pages = {path.relative_to(DOCS).with_suffix("").as_posix() for kind in ("md", "rst") for path in DOCS.rglob(f"*.{kind}")}
+    pages = {
+        path.relative_to(DOCS).with_suffix("").as_posix() for kind in ("md", "rst") for path in DOCS.rglob(f"*.{kind}")
+    }
     pages = {page for page in pages if not page.startswith(("api/generated/", "_templates/"))}
     by_glob = {page for page in pages for pattern in globs if (DOCS / page).match(pattern)}
     assert sorted(listed) == sorted(pages - by_glob | (by_glob & set(listed)))
