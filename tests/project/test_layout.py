@@ -129,9 +129,17 @@ def test_tests_lie_in_folders_and_share_by_support():
         assert not re.search(r"^\s*(from|import) (\S+\.)?test_", path.read_text(), re.MULTILINE), path
 
 
+def lines_of(path):
+    """How many lines a file has, docstrings left out: a public one may take a hundred."""
+    text = path.read_text()
+    kinds = ast.Module, ast.ClassDef, ast.FunctionDef
+    first = [node.body[0] for node in ast.walk(ast.parse(text)) if isinstance(node, kinds) and ast.get_docstring(node)]
+    return len(text.splitlines()) - sum(each.end_lineno - each.lineno + 1 for each in first)
+
+
 @pytest.mark.parametrize("folder", ["fastblackout", "kernels", "tests", "benchmarks", "examples"])
 def test_no_file_is_longer_than_300_lines(folder):
-    long = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    long = {path: lines_of(path) for path in (ROOT / folder).rglob("*.py")}
     assert len(long) > 1 and {path: lines for path, lines in long.items() if lines > 300} == {}
 
 
