@@ -19,7 +19,11 @@ def compare(path: Path, text: str) -> None:
     old, new = path.read_text().splitlines(), text.splitlines()
     gone, come = ([line for line in some if line not in others] for some, others in ((old, new), (new, old)))
     assert old == new, "\n".join(
-        [f"{path.name} is made anew by {REWRITE}=1 pytest", *(f"- {line}" for line in gone), *(f"+ {line}" for line in come)]
+        [
+            f"{path.name} is made anew by {REWRITE}=1 pytest",
+            *(f"- {line}" for line in gone),
+            *(f"+ {line}" for line in come),
+        ]
     )
 
 

@@ -27,6 +27,7 @@ Pick = Callable[[str, Sequence[Any]], Any]
 LIMITS = {"uint8": 2**8, "int16": 2**15, "int32": 2**31, "int64": 2**53 + 1, "uint16": 2**16, "uint32": 2**32}
 LIMITS |= {"float32": 2**24 + 1, "float64": 2**53 + 1}  # counts that a dtype holds lie below these
 NETWORK = (0.0, -0.0, 20.0, 300.0, -87.5, -6e4, 6e4, 1.25)
+TINY = (5e-324, 1e-310, 1e-300, 1e-45, 1e-39, 1e-20)
 SPREAD = ("features", "axis", "each")  # how numbers differ within a sample
 MOST_ELEMENTS = 400
 
@@ -156,7 +157,7 @@ def add_probability(case: Case, kind: numbers.Probability) -> None:
     (name,) = kind.names
     if kind.optional and not case.pick(f"{name} given", (False, True)):
         return
-    number(case, name, lambda shape: case.values(PROBS, shape, 0.0, 1.0), "prob", case.op in kinds.WITHIN)
+    number(case, name, lambda shape: case.values((*PROBS, *TINY), shape, 0.0, 1.0), "prob", case.op in kinds.WITHIN)
     p = case.arguments[name]
     if case.pick("pair", (False, True)):
         case.arguments[name] = fb.Prob(p, 1.0 - p)
@@ -169,7 +170,9 @@ def add_per_sample(case: Case, kind: numbers.PerSample) -> None:
     if name in ("center", "scale", "gain", "offset") and not case.pick(f"{name} given", (False, True)):
         return
     low = kind.rule.low
-    pool = (1.0, 0.25, 7.3, 30.0) if kind.rule.open_low else (0.0, 1.0, 0.5, 7.3) if low == 0 else (0.0, 1.0, -1.5, 3.3)
+    pool = (1.0, 0.25, 7.3, 2.0**-14) if kind.rule.open_low else (0.0, 1.0, 7.3, *TINY)
+    if low < 0:
+        pool = (0.0, 1.0, -1.5, 3.3, *((-700.0, -95.0) if name == "offset" else TINY), -1e-42)
     least = 0.01 if kind.rule.open_low else 0.0 if low == 0 else -2.0
 
     def values(shape: tuple[int, ...]) -> Any:
@@ -253,7 +256,9 @@ def cut(case: Case, value: Any, axes: int | None = None) -> Any:
     return np.ascontiguousarray(value)
 
 
-def narrow_elements(case: Case, dtypes: dict[str, Sequence[str]], right: Callable[..., Any], last: int = 0, role: str = "elements") -> None:
+def narrow_elements(
+    case: Case, dtypes: dict[str, Sequence[str]], right: Callable[..., Any], last: int = 0, role: str = "elements"
+) -> None:
     """right: the values, of counts in 0..3 and reals in -1..1. last: categories in a last axis of the last argument."""
     x = np.floor(case.random.random(case.shape) * 4)
     reals = case.random.random(case.shape) * 2 - 1
@@ -265,7 +270,9 @@ def narrow_elements(case: Case, dtypes: dict[str, Sequence[str]], right: Callabl
             value[..., 0] = 0.5
         if isinstance(value, np.ndarray) and name in dtypes:
             floats = np.array_equal(value, np.floor(value)) and dtypes[name] != FLOATS
-            value = value.astype(case.pick("dtype", [d for d in dtypes[name] if d != "bfloat16" and (floats or d[0] == "f")]))
+            value = value.astype(
+                case.pick("dtype", [d for d in dtypes[name] if d != "bfloat16" and (floats or d[0] == "f")])
+            )
         whole = (*case.shape, last) if last and name == names[-1] else case.shape
         case.add(name, value, role, whole)
     restore_shape(case)

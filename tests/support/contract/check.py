@@ -13,6 +13,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.call.declared import DECLARED
+from fastblackout.call.keys import resolve_rng
 from fastblackout.call.outputs import Chosen, OrGiven
 from support.arrays import Poisoned, bits
 from support.contract import forms
@@ -26,20 +27,23 @@ ROOM = re.compile(r" at sample \d+.*$")  # which the reference does not say
 MEAN = {"head": "logits", "offset": "gain"}  # what the op says that the family "mean" stands for
 
 
-def called(case: Case, arguments: dict[str, Any], backend: str, threads: int = 1, graded: bool = False) -> Any:
-    """The results by name, in NumPy, of a call under which no number overflows or is lost unseen, and nothing warns."""
+def called(case: Case, arguments: dict[str, Any], backend: str, threads: int = 1, upstream: float = 0.0) -> Any:
+    """The results by name, in NumPy, of a call that raises no FloatingPointError and warns of nothing.
+
+    upstream: of a loss that is differentiated.
+    """
     with using(backend, threads), np.errstate(all="raise"), warnings.catch_warnings():
         warnings.simplefilter("error")
-        return forms.flat(case.function(**arguments)) if not graded else gradients(case, arguments)
+        return gradients(case, arguments, upstream) if upstream else forms.flat(case.function(**arguments))
 
 
-def gradients(case: Case, arguments: dict[str, Any]) -> dict[str, Any]:
+def gradients(case: Case, arguments: dict[str, Any], upstream: float) -> dict[str, Any]:
     """The loss and what it is differentiated by."""
     name = next(each for each in ("expected", "head", "logits") if arguments.get(each) is not None)
     given = arguments[name] if isinstance(arguments[name], tuple) else (arguments[name],)
     leaves = tuple(each.detach().clone().requires_grad_() for each in given)
     loss = case.function(**arguments | {name: leaves if isinstance(arguments[name], tuple) else leaves[0]})
-    made = torch.autograd.grad(loss, leaves, torch.linspace(-1.0, 2.0, len(loss)))
+    made = torch.autograd.grad(loss, leaves, upstream * torch.linspace(-1.0, 2.0, len(loss)))
     return forms.flat((loss.detach(), *made))
 
 
@@ -66,11 +70,26 @@ def holds(case: Case, pick: Pick) -> None:
         check("in parts", forms.joined(made))
     if case.op in LOSSES and pick("graded", (False, True)):
         given = forms.as_torch(case, case.arguments, pick)
-        wanted = called(case, given, "reference", graded=True)
-        check("gradient", called(case, given, **how, graded=True), wanted)
-        check("gradient in full", called(case, forms.as_torch(case, full, pick), **how, graded=True), wanted)
+        upstream = pick("upstream", (1.0, 1e-45, 1e30))
+        wanted = called(case, given, "reference", upstream=upstream)
+        check("gradient", called(case, given, **how, upstream=upstream), wanted)
+        check("gradient in full", called(case, forms.as_torch(case, full, pick), **how, upstream=upstream), wanted)
     if case.op in DECLARED and takes_out(case) and pick("out", (False, True)):
         into_out(case, pick, how, expected)
+    if "rng" in case.arguments and pick("rng", ("given", "none")) == "none":
+        without_key(case, forms_of[pick("library", ("NumPy", "torch"))](case, case.arguments, pick), how)
+
+
+def without_key(case: Case, given: dict[str, Any], how: dict[str, Any]) -> None:
+    """A call without a key has the seed that torch's generator gives."""
+    torch.manual_seed(3)
+    key = resolve_rng(None, None, "test")
+    state = torch.get_rng_state()
+    expected = called(case, given | {"rng": key}, **how)
+    torch.manual_seed(3)
+    forms.same(called(case, given | {"rng": None}, **how), expected, "without a key")
+    drawn = not (case.op == "multinomial" and case.arguments["probs"].shape[-1] == 1)  # one category needs none
+    assert torch.equal(torch.get_rng_state(), state) or not drawn
 
 
 def into_out(case: Case, pick: Pick, how: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -97,8 +116,16 @@ def refused(case: Case, violation: Violation, backends: tuple[str, ...], librari
     """The text of the error, which is the same on every backend and in every library, with nothing written."""
     named, label, changes = violation
     texts: dict[str, str] = {}
+    if any(
+        isinstance(each, Frozen)
+        for value in changes.values()
+        for each in (value if isinstance(value, tuple) else (value,))
+    ):
+        libraries = ("numpy",)
     for library in libraries:
-        given = {name: converted(value, library) for name, value in (case.arguments | changes).items()}
+        given = {name: converted(value, library.split(" ")[0]) for name, value in (case.arguments | changes).items()}
+        if library == "torch with gradients":
+            given = {name: asked_for(case.roles.get(name), value) for name, value in given.items()}
         for backend in backends:
             before, state = contents(given), torch.get_rng_state()
             with using(backend):
@@ -137,6 +164,14 @@ def converted(value: Any, library: str) -> Any:
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     tensor = library == "torch" and type(value) is np.ndarray and value.dtype.isnative
     return torch.from_numpy(value.copy()) if tensor else value
+
+
+def asked_for(role: Any, value: Any) -> Any:
+    """What a network gives, with a gradient asked for."""
+    if role == "head" and isinstance(value, tuple):
+        return tuple(asked_for(role, each) for each in value)
+    wanted = role in ("network", "head") and type(value) is torch.Tensor and value.is_floating_point()
+    return value.requires_grad_() if wanted else value
 
 
 def contents(value: Any) -> Any:

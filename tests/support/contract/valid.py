@@ -117,7 +117,12 @@ def expected_loss(case: Case) -> None:
     births = np.where(y == 0, 0, case.random.integers(0, 40, case.shape))
     case.add("logits", None, None)
     case.add("expected", case.outside(y, np.nan), "network", case.shape)
-    case.add("births", case.outside(births.astype(case.pick("births", ("uint8", "float32", "int64"))), 0), "births", case.shape)
+    case.add(
+        "births",
+        case.outside(births.astype(case.pick("births", ("uint8", "float32", "int64"))), 0),
+        "births",
+        case.shape,
+    )
     number(case, "weight", lambda shape: as_dtype(case, case.values((1.0, 0.0), shape, -2.0, 2.0)), ("number",), True)
 
 
@@ -174,11 +179,7 @@ def log_prob(case: Case) -> None:
 
 OTHERS = {"split": split, "multinomial": multinomial, "skellam": skellam, "categorical_rows": categorical_rows}
 OTHERS |= {name: log_prob for name in LOGS if name not in DECLARED}
-OPS = [
-    name
-    for name in fb.ops.__all__
-    if name in OTHERS or (name in DECLARED and callable(getattr(fb, name)))
-]
+OPS = [name for name in fb.ops.__all__ if name in OTHERS or (name in DECLARED and callable(getattr(fb, name)))]
 
 
 def valid(op: str, pick: Pick) -> Case:

@@ -249,7 +249,10 @@ def elements(case: Case, name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield "a list", array.tolist()
     ends = [np.shape(side)[-1:] for n in case.whole if n != name for side in sides_of(case.arguments[n])]
     if any(end and end[0] > 1 for end in ends) and case.op != "multinomial":
-        yield "another shape", {name: np.zeros(case.shape[-1] + 2, array.dtype), "named": " and ".join(sides_named(case))}
+        yield (
+            "another shape",
+            {name: np.zeros(case.shape[-1] + 2, array.dtype), "named": " and ".join(sides_named(case))},
+        )
     if case.op in draws.DRAWS and 0 not in case.shape:
         named = [wrong for of, wrong, _ in draws.DRAWS[case.op].WRONG if of == ("p" if name == "prob" else name)]
         named = [] if name == "draws" else named  # which depends on how many balls there are
@@ -302,7 +305,11 @@ def wrong_outputs(case: Case) -> Iterator[Violation]:
     yield where, "text", {"out": wrap("nonsense")}
     yield where, "read-only", {"out": wrap(Frozen(frozen))}
     if x.ndim and x.shape[0] > 1 and x.size:
-        yield where, "elements that overlap", {"out": wrap(Frozen(np.lib.stride_tricks.as_strided(x, x.shape, [0] * x.ndim)))}
+        yield (
+            where,
+            "elements that overlap",
+            {"out": wrap(Frozen(np.lib.stride_tricks.as_strided(x, x.shape, [0] * x.ndim)))},
+        )
 
 
 class Frozen:
@@ -316,7 +323,9 @@ def takes_out(case: Case) -> bool:
     op = DECLARED[case.op]
     if not isinstance(op.outputs, (Chosen, OrGiven)):
         return False
-    spread = [name for name in case.beside if np.ndim(case.arguments[name]) or isinstance(case.arguments[name], fb.Prob)]
+    spread = [
+        name for name in case.beside if np.ndim(case.arguments[name]) or isinstance(case.arguments[name], fb.Prob)
+    ]
     sizes = [np.shape(side)[1:] for name in spread for side in sides_of(case.arguments[name])]
     x = case.arguments[op.arguments[0].names[0]]
     plain = str(x.dtype) in COUNTS and case.mask is None and not isinstance(case.arguments.get("max_count"), np.ndarray)
