@@ -1,4 +1,4 @@
-"""Files of the texts that errors have, so that a change of words is seen. They are made by tests, and compared by them."""
+"""Files of the texts of errors, so that a change of words is seen: tests compare them, and make them when asked to."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def shortened(text: str) -> str:
 
 def compare_expressions(path: Path, names: dict[str, Any]) -> None:
     """A file of Python expressions, each with the error that it raises in the line below it."""
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith(" ")]
-    texts = {line: shortened(error_of(lambda line=line: eval(line, dict(names)))) for line in lines if line[0] != "#"}  # type: ignore[misc]
-    assert (wrong := [line for line, text in texts.items() if text == "no error"]) == []
-    compare(path, "\n".join(f"{line}\n    {texts[line]}" if line in texts else line for line in lines) + "\n")
+    lines = path.read_text().splitlines()
+    texts = {
+        line: shortened(error_of(lambda line=line: eval(line, dict(names)))) for line in lines if line[:1] not in " #"
+    }
+    assert "no error" not in texts.values(), [line for line, text in texts.items() if text == "no error"]
+    made = [f"{line}\n    {texts[line]}" if line in texts else line for line in lines if not line.startswith(" ")]
+    compare(path, "\n".join(made) + "\n")

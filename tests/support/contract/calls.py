@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +11,7 @@ import numpy as np
 import fastblackout as fb
 from fastblackout.arrays import COUNTS, FLOATS
 from fastblackout.call import arguments as kinds
-from fastblackout.call import numbers, states
+from fastblackout.call import numbers
 from fastblackout.call.copied_counts import COPIED
 from fastblackout.call.declared import DECLARED
 from fastblackout.call.elements import Elements
@@ -223,7 +220,7 @@ def add_loss_births(case: Case, kind: kinds.Births) -> None:
 
 
 def add_elements(case: Case, kind: Elements) -> None:
-    """Values that a module of support.draws makes: usual ones, or with extremes, and each in a shape that broadcasts."""
+    """Values that a module of support.draws makes, usual or extreme, each in a shape that broadcasts."""
     draw = draws.DRAWS[case.op]
     if case.pick("values", ("usual", "extreme")) == "usual":
         narrow_elements(case, kind.dtypes, draw.right)
@@ -266,7 +263,7 @@ def narrow_elements(
     for name in names:
         value = right(cut(case, x), cut(case, reals))[name]
         if last and name == names[-1]:
-            value = case.values((0.0, 1.0), (*np.shape(value), last), 0.01, 1.0)
+            value = case.values((0.0, 1.0, *TINY), (*np.shape(value), last), 0.01, 1.0)
             value[..., 0] = 0.5
         if isinstance(value, np.ndarray) and name in dtypes:
             floats = np.array_equal(value, np.floor(value)) and dtypes[name] != FLOATS

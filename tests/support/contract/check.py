@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import fastblackout as fb
 from fastblackout.call.declared import DECLARED
 from fastblackout.call.keys import resolve_rng
 from fastblackout.call.outputs import Chosen, OrGiven

@@ -54,9 +54,11 @@ def parts(case: Case, at: int) -> Iterator[Arguments]:
         for name, axis in case.axes.items():
             rank = len(case.whole[name])
 
-            def cut(array: Any, axis: int = axis, least: int = 1 if name in case.beside else rank) -> Any:
-                whole = array.ndim < max(least, 1) or array.shape[axis] != case.samples
-                return array if whole else array[(*(slice(None) for _ in range(axis)), slice(first, end))]
+            part = (*(slice(None) for _ in range(axis)), slice(first, end))
+            least = 1 if name in case.beside else max(rank, 1)
+
+            def cut(array: Any, axis: int = axis, part: Any = part, least: int = least) -> Any:
+                return array[part] if array.ndim >= least and array.shape[axis] == case.samples else array
 
             arguments[name] = mapped(cut, arguments[name])
         if "rng" in arguments:
