@@ -127,8 +127,9 @@ def multinomial_log_prob(x: Any, probs: Any) -> Any:
     with a finite sum above 0. NumPy arrays or numbers give NumPy float64 (...); torch tensors give float64 tensors on
     their device, differentiable in probs. Where an x is no whole number in 0..2^53, it is -inf.
     The error is that of fb.binomial_log_prob, summed over the K - 1 binomial draws of which the law is made, for NumPy
-    arrays and plain CPU tensors; tensors that need a gradient, are traced or lie on a device go through lgamma: about
-    1e-16 n log n, n the sum of x.
+    arrays and plain CPU tensors. Chances are quotients of rounded sums, so that h levels above the lowest it has
+    (h + 2) 2^-51 |x - n p| in place of 2^-51 |x - n p|. Tensors that need a gradient, are traced or lie on a device go
+    through lgamma: about 1e-16 n log n, n the sum of x.
     Raises ValueError for probs out of range (NumPy and CPU tensors).
     Source: as fb.multinomial and fb.binomial_log_prob.
 

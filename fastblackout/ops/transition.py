@@ -69,7 +69,7 @@ def thin_log_prob(x_t: Any, x_0: Any, alive: Any, *, backend: str = "auto") -> A
 
     x_t, x_0: counts of one shape (B, ...), uint8, int16, int32 or int64, up to 2^53.
     alive: the survival probability p of each sample, as in fb.thin.
-    Returns float64 in x_t's library and memory order. The error is within 4e-15 max(1, |log Pr|) + 2^-52 |x_t - x_0 p|
+    Returns float64 in x_t's library and memory order. The error is within 4e-15 max(1, |log Pr|) + 2^-51 |x_t - x_0 p|
     (Loader's saddle point; tests measure it against the smaller of p and q, exact, and 1 minus it), and the bits are
     the same on every backend. No autograd.
     Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong values are told by
