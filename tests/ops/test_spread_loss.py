@@ -8,7 +8,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.ops import per_element_loss
-from fastblackout.ops.birth_loss import gradient_of
+from fastblackout.ops.birth_loss import gradient_by_expected, gradient_of
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.birth_loss import sum_sample
 from support.helpers import BACKENDS, using
@@ -165,6 +165,24 @@ def test_compiled(call):
         loss.backward(SLOPES)
         made.append(bits((loss.detach(), leaf.grad)))
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+def test_the_gradient_of_arrays_has_the_bits_of_tensors(backend):
+    """As JAX asks for it."""
+    upstream = SLOPES.numpy()
+    with using(backend):
+        wanted = {name: gradient.numpy() for name, (_, gradient) in losses(tensor, graded=True).items()}
+        one, many = {"upstream": upstream, "births": BORN}, {"weight": WEIGHT, "mask": np.broadcast_to(MASK, SHAPE)}
+        made = {
+            "weight": gradient_of(LOGITS, **one, weight=WEIGHT, gain=2.0),
+            "gain": gradient_of(LOGITS, **one, weight=1.5, gain=GAIN),
+            "both, masked": gradient_of(LOGITS, **one, **many, gain=GAIN),
+            "expected": gradient_by_expected(EXPECTED.astype(np.float32), **one, weight=0.7),
+            "expected, weight": gradient_by_expected(EXPECTED.astype(np.float32), **one, **many),
+        }
+    for name, gradient in made.items():
+        assert gradient.dtype == np.float32 and np.array_equal(gradient, wanted[name]), name
 
 
 def test_the_gradient_of_no_elements():
