@@ -12,6 +12,8 @@ from .ground.values import shown
 if TYPE_CHECKING:
     import torch
 
+    from .typing import Device
+
 STREAM_VERSION = 1  # of the draws that docs/draw.md specifies; a change that alters a bit of any draw raises it
 SEED_END = 1 << 64
 WORD_END = 1 << 32
@@ -112,7 +114,7 @@ class Philox:
         first = self.first_sample if first_sample is None else first_sample
         return Philox(self.seed, first, self.call if call is None else call)
 
-    def tensor(self, device: Any = None) -> torch.Tensor:
+    def tensor(self, device: Device | None = None) -> torch.Tensor:
         """The key as a tensor, for torch.compile and CUDA graphs.
 
         The tensor holds the seed as two's complement bits, first_sample and call. An op that gets it as `rng` reads

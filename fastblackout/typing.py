@@ -69,6 +69,8 @@ CountsT = TypeVar("CountsT", bound="torch.Tensor | _Jax | _Sparse | _Cells | NDA
 NumpyLike: TypeAlias = "float | np.number[Any] | NDArray[Any]"
 # Numbers of samples or of elements, which do not decide what comes out.
 Numbers: TypeAlias = "float | Sequence[float] | Sequence[Sequence[float]] | Array"
+Scalar: TypeAlias = "float | np.number[Any]"
+Device: TypeAlias = "torch.device | str | int"
 Mask: TypeAlias = "bool | Array"
 
 Backend: TypeAlias = Literal["auto", "reference", "cpu", "cuda", "triton"]
@@ -89,7 +91,20 @@ Weight: TypeAlias = Literal["likelihood", "finite-time", "instantaneous", "energ
 Times: TypeAlias = Literal["uniform", "early"]
 Leap: TypeAlias = Literal["bridge-mean", "rate"]
 Parametrization: TypeAlias = Literal["likelihood", "paper"]
+Network: TypeAlias = Literal["small", "mlp", "cifar10", "celeba64", "mnist"]
 Input: TypeAlias = Literal["reference", "unit", "normalized"]
+ScheduleName: TypeAlias = Literal["logit", "cosine", "linear"]
+Compile: TypeAlias = Literal["auto", "on", "off"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "tf32"]
+Weights: TypeAlias = Literal["ema", "network"]
+DataName: TypeAlias = Literal[
+    "digits", "mnist", "fashion-mnist", "mnist-binary", "cifar10", "celeba64", "folder", "array"
+]
+Channels: TypeAlias = Literal["first", "last"]
+Pretrained: TypeAlias = Literal["digits", "fashion-mnist", "mnist"]
+Boundary: TypeAlias = Literal["blocked", "open"]
+Method: TypeAlias = Literal["auto", "eigendecomposition", "uniformization", "expm"]
+Kind: TypeAlias = Literal["logits", "probs"]  # what a model gives of x_0
 
 # Dtypes as libraries have them, or their names.
 FloatDtypeLike: TypeAlias = "FloatDtype | torch.dtype | np.dtype[Any] | type"

@@ -11,11 +11,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..ground import values
 from . import available
 from .preference import rule
+
+if TYPE_CHECKING:
+    from ..typing import Backend, Isa
 
 BACKENDS = ("auto", "reference", "cpu", "cuda", "triton")
 DEVICE_BACKENDS = ("cuda", "triton")
@@ -46,7 +49,7 @@ wanted: contextvars.ContextVar[_Setting] = contextvars.ContextVar("fastblackout_
 
 
 @contextlib.contextmanager
-def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int | None = None) -> Iterator[None]:
+def use_backend(backend: Backend = "auto", *, isa: Isa | None = None, threads: int | None = None) -> Iterator[None]:
     """A block in which ops that are called with backend="auto" use `backend`.
 
     Results do not depend on any of the arguments.

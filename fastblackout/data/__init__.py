@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .sets import SETS
 
 if TYPE_CHECKING:
+    from ..typing import Channels, DataName
     from .dataset import Dataset as Dataset
     from .dataset import make_dataset as make_dataset
     from .files import load_array as load_array
@@ -57,11 +58,11 @@ if not TYPE_CHECKING:  # which would take any name for one that there is
 
 
 def load(
-    name: str,
+    name: DataName,
     root: str | os.PathLike[str] | None = None,
     download: bool = False,
     max_count: int | None = None,
-    channels: str | None = None,
+    channels: Channels | None = None,
     crop: int | None = None,
     resize: int | None = None,
     binarize: int | None = None,
@@ -128,7 +129,7 @@ def load(
     return shaper.shaped_dataset(data, shaping, done=known.takes)
 
 
-def shaping_of(name: str, **given: int | None) -> dict[str, int | None]:
+def shaping_of(name: DataName, **given: int | None) -> dict[str, int | None]:
     """How images of a data set are cut out, resized and made black or white.
 
     Parameters

@@ -22,6 +22,8 @@ from .stored import Npz, read_npy
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..typing import Channels
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 # What these suffixes stand for. Without a list Pillow goes by the content alone, and hands PostScript to Ghostscript.
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -123,7 +125,7 @@ def _image(file: Path) -> Iterator[Image.Image]:
         raise ValueError(f"load: {file}: not a readable image: {str(error) or type(error).__name__}") from None
 
 
-def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: str | None = None) -> Dataset:
+def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: Channels | None = None) -> Dataset:
     """Integer counts from a .npy or .npz file.
 
     Parameters

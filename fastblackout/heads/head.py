@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..call.numbers import MAX_COUNT
 from ..philox import Philox
+from ..typing import Grid, LastStep
 from .poisson_births import StepProbs, divergence
 
 
@@ -78,7 +79,7 @@ class Head(ABC):
     takes_noise: ClassVar[bool] = False  # beside the image, other noise giving another draw
     gives_law: ClassVar[bool] = False  # of each pixel; if not:
     gives: ClassVar[str] = "one number of births"
-    grid: ClassVar[str] = "early"  # of the steps of a run, by the measurements of docs/results.md
+    grid: ClassVar[Grid] = "early"  # of the steps of a run, by the measurements of docs/results.md
     most_steps: ClassVar[int] = 100  # of a run that does not say how many
     constant: ClassVar[str] = "the best constant"  # what predicts in `constant_loss`
 
@@ -94,7 +95,7 @@ class Head(ABC):
         """The number of each time k that its ops take beside the outputs."""
         return model.offset(k)
 
-    def last_step(self, shape: tuple[int, ...], max_count: int) -> str:
+    def last_step(self, shape: tuple[int, ...], max_count: int) -> LastStep:
         """The last step of a run that does not say which, of samples (C, H, W): see `fb.sample`."""
         return "draw"
 

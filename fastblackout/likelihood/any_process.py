@@ -30,6 +30,8 @@ from .estimate import Bound, check_images, estimate
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..typing import Kind, Numbers
+
 
 @torch.inference_mode()
 def process_bits_per_dim(
@@ -38,7 +40,7 @@ def process_bits_per_dim(
     x_0: Tensor,
     *,
     end: float,
-    prior: Any = None,
+    prior: Numbers | None = None,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
     draws: int = 16,
@@ -120,8 +122,8 @@ def sampler_bits_per_dim(
     x_0: Tensor,
     *,
     times: Sequence[float],
-    kind: str = "logits",
-    prior: Any = None,
+    kind: Kind = "logits",
+    prior: Numbers | None = None,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
     draws: int = 16,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..schedule.schedule import Schedule
+    from ..typing import Grid
 
 
 class BitsPerDim(NamedTuple):
@@ -61,7 +62,7 @@ class BitsPerDim(NamedTuple):
 
 @torch.inference_mode()
 def bits_per_dim(
-    model: Any,
+    model: Callable[..., Any],
     schedule: Schedule,
     x_0: Tensor,
     *,
@@ -69,7 +70,7 @@ def bits_per_dim(
     generator: torch.Generator | None = None,
     labels: Tensor | None = None,
     steps: int | None = None,
-    grid: str | Sequence[float] = "cosine",
+    grid: Grid | Sequence[float] = "cosine",
     draws: int = 16,
     repeats: int = 8,
     batch: int = 256,
@@ -154,22 +155,22 @@ def bits_per_dim(
     Santos et al., arXiv 2305.11089. docs/theory.md derives the weight that makes the paper's loss a likelihood bound.
     """
     op = "bits_per_dim"
-    model, _ = model_and_head(op, model)
-    check_schedule(op, schedule, model)
-    check_images(op, x_0, model.max_count, draws, repeats, batch)
-    labels = labels_on(op, labels, len(x_0), model, x_0.device)
+    net, _ = model_and_head(op, model)
+    check_schedule(op, schedule, net)
+    check_images(op, x_0, net.max_count, draws, repeats, batch)
+    labels = labels_on(op, labels, len(x_0), net, x_0.device)
     key = resolve_rng(rng, generator, op)
     noises = check_integer(op, "noises", noises, 1, 256)  # draw_keys parts the seeds in so many
     line = Line(schedule, x_0.device, noises)
     steps = min(STEPS, schedule.steps) if steps is None and isinstance(grid, str) else steps
-    times = times_of(op, "grid", schedule.p, steps, grid, int(model.max_count))
+    times = times_of(op, "grid", schedule.p, steps, grid, int(net.max_count))
     chain = Steps(schedule, times, x_0.device, noises)
     places: tuple[Line | Steps, ...] = (line, chain)
 
     def cost_of(place: Line | Steps) -> Cost:
-        return lambda u, which, this: place.cost(model, x_0[which], u, None if labels is None else labels[which], this)
+        return lambda u, which, this: place.cost(net, x_0[which], u, None if labels is None else labels[which], this)
 
-    with evaluating(model):
+    with evaluating(net):
         bounds = [
             estimate(cost_of(place), x_0, draws, batch, [key.at(call=2 * r + n) for r in range(repeats)], over)
             for n, place in enumerate(places)

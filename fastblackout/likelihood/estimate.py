@@ -55,7 +55,7 @@ def estimate(
     total = samples * draws
 
     def repeat(key: Philox) -> Any:
-        u = fractions(total, key.at(first_sample=0), None, None, x_0)
+        u: Any = fractions(total, key.at(first_sample=0), None, None, x_0)
         sums = torch.zeros(samples, dtype=torch.float64, device=x_0.device)
         for first in range(0, total, batch):
             which = torch.arange(first, min(first + batch, total), device=x_0.device) % samples

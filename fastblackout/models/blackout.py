@@ -1,8 +1,10 @@
 """The wrapper that makes a network a Blackout Diffusion model: it owns max_count, centre, scale and gain."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,10 @@ from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
 from .time_numbers import TimeNumbers
 from .tuned import Tuned, to_json, tuned_from
+
+if TYPE_CHECKING:
+    from ..philox import Philox
+    from ..typing import HeadName, Input, Parametrization
 
 INPUTS = ("reference", "unit", "normalized")
 PARAMETRIZATIONS = ("likelihood", "paper")
@@ -80,11 +86,11 @@ class BlackoutModel(TimeNumbers):
         network: nn.Module,
         schedule: Schedule,
         max_count: int = 255,
-        input: str = "reference",
-        parametrization: str = "likelihood",
+        input: Input = "reference",
+        parametrization: Parametrization = "likelihood",
         data_mean: float | None = None,
         data_std: float | None = None,
-        head: str = "mean",
+        head: HeadName = "mean",
         noise_channels: int = 0,
     ) -> None:
         super().__init__()
@@ -122,7 +128,7 @@ class BlackoutModel(TimeNumbers):
         self.data_std = None if data_std is None else float(data_std)
         self._make_tables()
 
-    def draw_noise(self, like: Tensor, rng: Any) -> Tensor:
+    def draw_noise(self, like: Tensor, rng: Philox | Tensor) -> Tensor:
         """Standard normal noise for the implicit head, beside images.
 
         Parameters
@@ -141,7 +147,9 @@ class BlackoutModel(TimeNumbers):
         zeros = like.new_zeros((len(like), self.noise_channels, *like.shape[2:]), dtype=torch.float32)
         return normal(zeros, 1.0, rng=rng)
 
-    def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+    def forward(
+        self, model_input: Tensor, k: int | Tensor, labels: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         """The network's outputs at steps k.
 
         Parameters
@@ -225,7 +233,7 @@ class BlackoutModel(TimeNumbers):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "BlackoutModel":
+    def from_config(cls, config: Mapping[str, Any]) -> BlackoutModel:
         """The model that `to_config` described, with fresh weights.
 
         Parameters

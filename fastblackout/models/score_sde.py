@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ..typing import Weights
 
 _PREFIX = "all_modules."
 
 
 @torch.no_grad()
-def load_score_sde(network: nn.Module, checkpoint: Mapping[str, Any], weights: str = "ema") -> None:
+def load_score_sde(network: nn.Module, checkpoint: Mapping[str, Any], weights: "Weights" = "ema") -> None:
     """Load a checkpoint of score_sde into an `NCSNpp` of the same architecture ("cifar10", "celeba64" or "mnist").
 
     Parameters

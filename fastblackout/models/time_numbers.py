@@ -1,7 +1,9 @@
 """The numbers that go with a model's input and outputs at each time: centre, scale, gain and offset."""
 
+from __future__ import annotations
+
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from torch import nn
@@ -9,6 +11,12 @@ from torch import nn
 from ..ground.persistent import Table
 from ..schedule.indices import as_index, is_plain
 from ..schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ..typing import Scalar
 
 # In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
 VARIANCE_FLOOR = 0.01
@@ -42,7 +50,13 @@ class TimeNumbers(nn.Module):
         gain = q * (self.max_count / 4) if self.parametrization == "likelihood" else np.ones_like(p)
         return {"center": center, "scale": scale, "gain": gain, "offset": np.log(np.maximum(q, _LEAST_Q))}
 
-    def center(self, k: Any) -> Any:
+    @overload
+    def center(self, k: Scalar) -> float: ...
+    @overload
+    def center(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def center(self, k: Tensor) -> Tensor: ...
+    def center(self, k: Any) -> float | NDArray[np.float64] | Tensor:
         """The number that is taken from the input at step k.
 
         Parameters
@@ -55,9 +69,16 @@ class TimeNumbers(nn.Module):
         float or array
             A float for an int, else float64 like `k` (NumPy or torch).
         """
-        return self._at("center", k)
+        number: float | NDArray[np.float64] | Tensor = self._at("center", k)
+        return number
 
-    def scale(self, k: Any) -> Any:
+    @overload
+    def scale(self, k: Scalar) -> float: ...
+    @overload
+    def scale(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def scale(self, k: Tensor) -> Tensor: ...
+    def scale(self, k: Any) -> float | NDArray[np.float64] | Tensor:
         """The factor of the centred input at step k.
 
         Parameters
@@ -70,9 +91,16 @@ class TimeNumbers(nn.Module):
         float or array
             A float for an int, else float64 like `k` (NumPy or torch).
         """
-        return self._at("scale", k)
+        number: float | NDArray[np.float64] | Tensor = self._at("scale", k)
+        return number
 
-    def gain(self, k: Any) -> Any:
+    @overload
+    def gain(self, k: Scalar) -> float: ...
+    @overload
+    def gain(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def gain(self, k: Tensor) -> Tensor: ...
+    def gain(self, k: Any) -> float | NDArray[np.float64] | Tensor:
         """The factor of softplus(logits) of head "mean" at step k.
 
         Parameters
@@ -85,9 +113,16 @@ class TimeNumbers(nn.Module):
         float or array
             A float for an int, else float64 like `k` (NumPy or torch).
         """
-        return self._at("gain", k)
+        number: float | NDArray[np.float64] | Tensor = self._at("gain", k)
+        return number
 
-    def offset(self, k: Any) -> Any:
+    @overload
+    def offset(self, k: Scalar) -> float: ...
+    @overload
+    def offset(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def offset(self, k: Tensor) -> Tensor: ...
+    def offset(self, k: Any) -> float | NDArray[np.float64] | Tensor:
         """The `offset` of the ops of heads other than "mean" at step k::
 
             log(1 - p_k), and log(1e-300) at k = 0, where p is 1
@@ -102,7 +137,8 @@ class TimeNumbers(nn.Module):
         float or array
             A float for an int, else float64 like `k` (NumPy or torch).
         """
-        return self._at("offset", k)
+        number: float | NDArray[np.float64] | Tensor = self._at("offset", k)
+        return number
 
     def _at(self, name: str, k: Any) -> Any:
         op = f"BlackoutModel.{name}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..training.trained_model import Run
+    from ..typing import Pretrained
 
 _HERE = Path(__file__).parent
 
@@ -42,7 +43,7 @@ def folder_of(name: str) -> Path | None:
     return _HERE / name if name in names() else None
 
 
-def load_pretrained(name: str, device: str = "auto") -> Run:
+def load_pretrained(name: Pretrained, device: str = "auto") -> Run:
     """A model that comes with the package, ready to sample.
 
     Parameters

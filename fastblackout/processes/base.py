@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from ..typing import ArrayT, Backend, Numbers, NumpyLike
+
 
 class Process(PosteriorLaws):
     """A continuous-time Markov chain on the states 0..S-1 with generator Q::
@@ -111,7 +113,7 @@ class Process(PosteriorLaws):
             self.__dict__["_evaluator"] = Evaluator(rates, method, tolerance, type(self).__name__)
 
     @any_library
-    def transition_matrix(self, t: Any) -> Any:
+    def transition_matrix(self, t: ArrayT | NumpyLike) -> ArrayT:
         """The matrix P(t) of transition probabilities.
 
         It is computed on the host in one pass for all t. So give a vector of times instead of a loop.
@@ -137,7 +139,7 @@ class Process(PosteriorLaws):
         return move(matrices.copy() if self.states >= FEWEST else matrices, xp, device)
 
     @any_library
-    def evaluation(self, t: Any) -> Evaluation:
+    def evaluation(self, t: Numbers) -> Evaluation:
         """How P(t) is computed, and how exactly.
 
         Parameters
@@ -171,13 +173,13 @@ class Process(PosteriorLaws):
     @any_library
     def sample_forward(
         self,
-        x_0: Any,
-        t: Any,
+        x_0: ArrayT | NumpyLike,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
+        backend: Backend = "auto",
+    ) -> ArrayT:
         """Draw x_t given x_0.
 
         The draw is that of `fb.categorical`. Its law is within 0.5625 S 2^-48 total variation of P(t).
@@ -209,15 +211,15 @@ class Process(PosteriorLaws):
     @any_library
     def sample_bridge(
         self,
-        x_t: Any,
-        x_0: Any,
-        s: Any,
-        t: Any,
+        x_t: ArrayT | NumpyLike,
+        x_0: ArrayT | NumpyLike,
+        s: Numbers,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
+        backend: Backend = "auto",
+    ) -> ArrayT:
         """Draw x_s given x_t and x_0, for 0 <= s <= t.
 
         The draw is that of `fb.categorical_bridge`. Nothing larger than P is made.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from .inputs import any_library, like_of, move, visible
 
+if TYPE_CHECKING:
+    from ..probability import Prob
+    from ..typing import ArrayT, Numbers, NumpyLike
+
 
 @any_library
-def births_from_logits(logits: Any, gain: Any = 1.0) -> Any:
+def births_from_logits(logits: ArrayT | NumpyLike, gain: Numbers = 1.0) -> ArrayT:
     """The expected births of a Blackout Diffusion network, from its output, elementwise::
 
         y = gain softplus(logits)
@@ -32,7 +36,7 @@ def births_from_logits(logits: Any, gain: Any = 1.0) -> Any:
 
 
 @any_library
-def logits_from_births(births: Any, gain: Any = 1.0) -> Any:
+def logits_from_births(births: ArrayT | NumpyLike, gain: Numbers = 1.0) -> ArrayT:
     """The logits of expected births, the inverse of `births_from_logits`::
 
         gain softplus(logits) = births
@@ -64,7 +68,7 @@ def logits_from_births(births: Any, gain: Any = 1.0) -> Any:
 
 
 @any_library
-def births_from_probs(probs: Any, x_t: Any) -> Any:
+def births_from_probs(probs: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike) -> ArrayT:
     """The expected births of pure death, from probabilities of x_0::
 
         y = E[x_0 | x_t] - x_t
@@ -82,12 +86,14 @@ def births_from_probs(probs: Any, x_t: Any) -> Any:
         y, (...).
     """
     xp, device = like_of(probs)
-    counts = move(np.arange(float(probs.shape[-1])), xp, device)
-    return (probs * (counts - x_t[..., None])).sum(-1)
+    law, now = cast("tuple[Any, Any]", (probs, x_t))
+    counts = move(np.arange(float(law.shape[-1])), xp, device)
+    mean: ArrayT = (law * (counts - now[..., None])).sum(-1)
+    return mean
 
 
 @any_library
-def rate_from_births(births: Any, alive: Any) -> Any:
+def rate_from_births(births: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
     """The birth rate of pure death::
 
         rate = y p / (1 - p)
@@ -108,7 +114,7 @@ def rate_from_births(births: Any, alive: Any) -> Any:
 
 
 @any_library
-def births_from_rate(rate: Any, alive: Any) -> Any:
+def births_from_rate(rate: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
     """The expected births of a birth rate of pure death::
 
         y = rate (1 - p) / p
@@ -129,7 +135,7 @@ def births_from_rate(rate: Any, alive: Any) -> Any:
 
 
 @any_library
-def score_from_births(births: Any, x_t: Any, alive: Any) -> Any:
+def score_from_births(births: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
     """The one score of pure death that is defined::
 
         p_t(x_t + 1) / p_t(x_t) = y p / ((1 - p) (x_t + 1))
@@ -148,11 +154,13 @@ def score_from_births(births: Any, x_t: Any, alive: Any) -> Any:
     array
         The ratio, like `births`.
     """
-    return rate_from_births(births, alive) / (x_t + 1.0)
+    rate: Any = rate_from_births(births, alive)
+    ratio: ArrayT = rate / (cast("Any", x_t) + 1.0)
+    return ratio
 
 
 @any_library
-def births_from_score(score: Any, x_t: Any, alive: Any) -> Any:
+def births_from_score(score: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
     """The expected births of a score of pure death, the inverse of `score_from_births`.
 
     Parameters
@@ -169,4 +177,5 @@ def births_from_score(score: Any, x_t: Any, alive: Any) -> Any:
     array
         y, like `score`.
     """
-    return births_from_rate(score * (x_t + 1.0), alive)
+    rate: Any = cast("Any", score) * (cast("Any", x_t) + 1.0)
+    return births_from_rate(rate, alive)

@@ -40,6 +40,7 @@ from .inputs import a_state_each, any_library, like_of, move, one_a_sample, stat
 from .score_inverse import probs_from_score
 
 if TYPE_CHECKING:
+    from ..typing import ArrayT, Numbers, NumpyLike
     from .base import Process
 
 __all__ = [
@@ -62,7 +63,7 @@ __all__ = [
 
 
 @any_library
-def probs_from_logits(logits: Any, reachable: Any = None) -> Any:
+def probs_from_logits(logits: ArrayT | NumpyLike, reachable: ArrayT | NumpyLike | None = None) -> ArrayT:
     """The probabilities of logits::
 
         softmax(logits) over the last dimension
@@ -98,7 +99,7 @@ def probs_from_logits(logits: Any, reachable: Any = None) -> Any:
 
 
 @any_library
-def logits_from_probs(probs: Any) -> Any:
+def logits_from_probs(probs: ArrayT | NumpyLike) -> ArrayT:
     """The logits whose softmax gives these probabilities::
 
         log(probs)
@@ -119,7 +120,7 @@ def logits_from_probs(probs: Any) -> Any:
 
 
 @any_library
-def jumps_into(process: Process, x_t: Any, t: Any) -> Any:
+def jumps_into(process: Process, x_t: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
     """The rates of the forward process into x_t, which turn a score into reverse rates::
 
         beta(t) Q[i, x_t] for every i
@@ -141,12 +142,12 @@ def jumps_into(process: Process, x_t: Any, t: Any) -> Any:
     return _jumps("jumps_into", process, states_of("jumps_into", "x_t", x_t, process.states), t)
 
 
-def _jumps(op: str, process: Process, now: Any, t: Any) -> Any:
+def _jumps(op: str, process: Process, now: Any, t: Numbers) -> Any:
     return process._jumps(now) * process._beta(op, t, now)
 
 
 @any_library
-def rates_from_score(process: Process, x_t: Any, score: Any, t: Any) -> Any:
+def rates_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
     """The reverse rates of a score::
 
         beta(t) Q[i, x_t] score[i] for every i
@@ -175,7 +176,7 @@ def rates_from_score(process: Process, x_t: Any, score: Any, t: Any) -> Any:
 
 
 @any_library
-def score_from_rates(process: Process, x_t: Any, rates: Any, t: Any) -> Any:
+def score_from_rates(process: Process, x_t: ArrayT | NumpyLike, rates: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
     """The score of reverse rates, the inverse of `rates_from_score`::
 
         rates[i] / (beta(t) Q[i, x_t]) for every i
@@ -205,7 +206,7 @@ def score_from_rates(process: Process, x_t: Any, rates: Any, t: Any) -> Any:
 
 
 @any_library
-def reachable_from(process: Process, x_t: Any, t: Any) -> Any:
+def reachable_from(process: Process, x_t: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
     """Whether x_0 can be at x_t at time t at all, for every x_0.
 
     Parameters
@@ -230,7 +231,7 @@ def reachable_from(process: Process, x_t: Any, t: Any) -> Any:
 
 
 @any_library
-def score_from_probs(process: Process, x_t: Any, probs: Any, t: Any) -> Any:
+def score_from_probs(process: Process, x_t: ArrayT | NumpyLike, probs: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
     """The score of a law of x_0::
 
         sum over x_0 of probs[x_0] P(t)[x_0, i] / P(t)[x_0, x_t] for every i

@@ -13,7 +13,12 @@ from .inputs import any_library, like_of, move, one_a_sample, times_of
 from .matrices.structure import closed_classes, stationary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
     from numpy.typing import NDArray
+
+    from ..typing import ArrayT, NumpyLike
 
 
 class Generated(ABC):
@@ -69,7 +74,9 @@ class Generated(ABC):
         np.fill_diagonal(rates, 0.0)
         return rates
 
-    def time_change(self, beta: Any, speed: Any = None) -> Any:
+    def time_change(
+        self, beta: float | Callable[[float], float], speed: Callable[[float], float] | None = None
+    ) -> Self:
         """The same process under another clock::
 
             Q(t) = beta(t) Q,    P(s, t) = exp((B(t) - B(s)) Q),    B(t) = integral of beta from 0 to t
@@ -96,7 +103,7 @@ class Generated(ABC):
         return changed
 
     @any_library
-    def beta(self, t: Any) -> Any:
+    def beta(self, t: ArrayT | NumpyLike) -> ArrayT:
         """The factor of Q at time t.
 
         Parameters

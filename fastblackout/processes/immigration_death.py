@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from .particles import add_particles, poisson_law, poisson_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ..typing import ArrayT, Boundary, NumpyLike
 
 MAX_RATE = 1e4
 BOUNDARIES = ("blocked", "open")
@@ -54,7 +56,7 @@ class ImmigrationDeath(Process):
     Feller, "An Introduction to Probability Theory", vol. I, XVII.7.
     """
 
-    def __init__(self, rate: float, max_count: int | None = None, boundary: str = "blocked") -> None:
+    def __init__(self, rate: float, max_count: int | None = None, boundary: Boundary = "blocked") -> None:
         op = "ImmigrationDeath"
         self.rate = rate_of(op, "rate", rate)
         if self.rate > MAX_RATE:
@@ -88,7 +90,7 @@ class ImmigrationDeath(Process):
         return law / law.sum() if self.boundary == "blocked" else law
 
     @any_library
-    def tail(self, t: Any) -> Any:
+    def tail(self, t: ArrayT | NumpyLike) -> ArrayT:
         """The probability of a state above the largest count::
 
             Pr(x_t > max_count | x_0)

@@ -21,6 +21,8 @@ from .matrices.structure import followers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..typing import ArrayT, Numbers, NumpyLike
+
 
 class Laws(Generated):
     """What base.Process can say of states given x_0; arguments as there."""
@@ -34,7 +36,7 @@ class Laws(Generated):
     def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup: ...
 
     @any_library
-    def log_prob(self, x_t: Any, x_0: Any, t: Any) -> Any:
+    def log_prob(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
         """The log-probability of x_t given x_0, element by element::
 
             log P(t)[x_0, x_t]
@@ -62,7 +64,7 @@ class Laws(Generated):
         return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t))
 
     @any_library
-    def cdf(self, x_t: Any, x_0: Any, t: Any) -> Any:
+    def cdf(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
         """The probability of a state of at most x_t at time t given x_0, element by element.
 
         Parameters
@@ -88,7 +90,7 @@ class Laws(Generated):
         return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t))
 
     @any_library
-    def bridge(self, x_t: Any, x_0: Any, s: Any, t: Any) -> Any:
+    def bridge(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
         """The law of x_s given x_t and x_0, for 0 <= s <= t::
 
             Pr(x_s = i | x_t, x_0) = P(s)[x_0, i] P(t - s)[i, x_t] / P(t)[x_0, x_t]
@@ -128,7 +130,7 @@ class Laws(Generated):
         return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t, s))
 
     @any_library
-    def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
+    def reverse_rate(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
         """The rates of the reversed process from x_t to every i, given x_0::
 
             beta(t) Q[i, x_t] P(t)[x_0, i] / P(t)[x_0, x_t]

@@ -13,6 +13,8 @@ from .matrices.evaluation import METHODS, Evaluation, Evaluator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..typing import Method
+
 
 class MarkovProcess(Process):
     """The process of a given generator.
@@ -48,7 +50,7 @@ class MarkovProcess(Process):
     uniformization with a tolerance of 1e-250. This keeps the relative accuracy of small entries.
     """
 
-    def __init__(self, Q: Any, *, method: str = "auto", tolerance: float = 1e-12) -> None:
+    def __init__(self, Q: Any, *, method: Method = "auto", tolerance: float = 1e-12) -> None:
         op = "MarkovProcess"
         rates = generator_of(op, "Q", Q)
         if method not in METHODS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -11,12 +11,21 @@ from .inputs import a_state_each, any_library, law_of, like_of, simplex_of, toge
 from .laws import Laws
 from .matrices.lookup import Lookup, in_parts
 
+if TYPE_CHECKING:
+    from ..typing import ArrayT, Numbers, NumpyLike
+
 
 class PosteriorLaws(Laws):
     """What base.Process can say of a law of x_0; arguments as there."""
 
     @any_library
-    def score(self, x_t: Any, posterior: Any, t: Any, states: Any = None) -> Any:
+    def score(
+        self,
+        x_t: ArrayT | NumpyLike,
+        posterior: ArrayT | NumpyLike,
+        t: Numbers,
+        states: ArrayT | NumpyLike | None = None,
+    ) -> ArrayT:
         """The concrete score of x_t, as the mean over a posterior of x_0::
 
             p_t(i) / p_t(x_t) = sum over x_0 of posterior[x_0] P(t)[x_0, i] / P(t)[x_0, x_t]
@@ -58,10 +67,10 @@ class PosteriorLaws(Laws):
             return ratios
         ratios, chosen = together(op, posterior=ratios, states=wanted[0])
         xp, index = like_of(ratios)[0], chosen[..., None]
-        there = (np.take_along_axis(ratios, index, -1) if xp is np else ratios.gather(-1, index))[..., 0]
+        there: Any = (np.take_along_axis(ratios, index, -1) if xp is np else ratios.gather(-1, index))[..., 0]
         if bool(xp.isnan(there).any()):
             raise ValueError(f"{op}: states: must be i with Q[i, x_t] > 0, got one with Q[i, x_t] = 0")
-        return there
+        return cast("ArrayT", there)
 
     def _ratios(self, op: str, name: str, now: Any, probs: Any, t: Any, wait: bool) -> Any:
         """`score` of states `now`; wait: whether to look at values on a device."""
@@ -86,7 +95,7 @@ class PosteriorLaws(Laws):
         return at.xp.where(needed, weights / at.xp.where(chance > 0, chance, 1.0), 0.0)
 
     @any_library
-    def reverse_law(self, x_t: Any, posterior: Any, s: Any, t: Any) -> Any:
+    def reverse_law(self, x_t: ArrayT | NumpyLike, posterior: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
         """The law of a reverse step from t to s of a model of p(x_0 | x_t)::
 
             p(x_s = i | x_t) = sum over x_0 of posterior[x_0] P(s)[x_0, i] P(t - s)[i, x_t] / P(t)[x_0, x_t]
@@ -132,7 +141,7 @@ class PosteriorLaws(Laws):
         return in_parts(op, self._lookup, self._held, body, (now, weights), (start, gap))
 
     @any_library
-    def posterior(self, x_t: Any, prior: Any, t: Any) -> Any:
+    def posterior(self, x_t: ArrayT | NumpyLike, prior: Numbers, t: Numbers) -> ArrayT:
         """The law of x_0 given x_t by Bayes, for a known law of x_0::
 
             p(x_0 | x_t) = prior[x_0] P(t)[x_0, x_t] / sum over x_0 of the same

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from ..typing import ArrayT, Backend, Numbers, NumpyLike
+
     Times = NDArray[np.float64]
 
 
@@ -70,7 +72,7 @@ class PureDeath(Process):
         return Evaluation("closed form", binomial_error(self.max_count, 8))  # exp and expm1 to 4 u
 
     @any_library
-    def log_prob(self, x_t: Any, x_0: Any, t: Any) -> Any:
+    def log_prob(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
         """The log-probability of x_t given x_0, element by element, by `fb.thin_log_prob`::
 
             log Binomial(x_0, exp(-t)) at x_t
@@ -96,7 +98,7 @@ class PureDeath(Process):
         return thin_log_prob(now, then, _alive(times))
 
     @any_library
-    def bridge(self, x_t: Any, x_0: Any, s: Any, t: Any) -> Any:
+    def bridge(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
         """The law of x_s given x_t and x_0, for 0 <= s <= t::
 
             x_s - x_t ~ Binomial(x_0 - x_t, q),    q = (exp(-s) - exp(-t)) / (1 - exp(-t))
@@ -139,7 +141,7 @@ class PureDeath(Process):
         return in_parts(op, _as_they_are, self._held, body, (now, then), durations)
 
     @any_library
-    def reverse_rate(self, x_t: Any, x_0: Any, t: Any) -> Any:
+    def reverse_rate(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
         """The rate of births given x_0, at i = x_t + 1::
 
             beta(t) (x_0 - x_t) p / (1 - p),    p = exp(-t)
@@ -182,13 +184,13 @@ class PureDeath(Process):
     @any_library
     def sample_forward(
         self,
-        x_0: Any,
-        t: Any,
+        x_0: ArrayT | NumpyLike,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
+        backend: Backend = "auto",
+    ) -> ArrayT:
         """Draw x_t given x_0, by `fb.thin`.
 
         Parameters
@@ -222,15 +224,15 @@ class PureDeath(Process):
     @any_library
     def sample_bridge(
         self,
-        x_t: Any,
-        x_0: Any,
-        s: Any,
-        t: Any,
+        x_t: ArrayT | NumpyLike,
+        x_0: ArrayT | NumpyLike,
+        s: Numbers,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
+        backend: Backend = "auto",
+    ) -> ArrayT:
         """Draw x_s given x_t and x_0, for 0 <= s <= t, by `fb.bridge_step`.
 
         Parameters
@@ -268,10 +270,10 @@ class PureDeath(Process):
             one_a_sample(op, times, now.shape)
         if now.device == "cpu":
             self._check_fewer(op, *(states_of(op, n, a.value, self.states) for n, a in (("x_t", now), ("x_0", then))))
-        x_t, x_0 = (array.value.float() if array.is_tensor else array.value.astype(np.float32) for array in (now, then))
+        counts, most = (each.value.float() if each.is_tensor else each.value.astype(np.float32) for each in (now, then))
         max_count = min(self.max_count, largest(now.dtype))
         return bridge_step(
-            now.value, step=_birth(*durations), births=x_0 - x_t, rng=rng, generator=generator, max_count=max_count,
+            now.value, step=_birth(*durations), births=most - counts, rng=rng, generator=generator, max_count=max_count,
             outputs=("x_s",), backend=backend,
         ).x_s  # fmt: skip
 

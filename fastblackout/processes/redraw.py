@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from ..typing import ArrayT, Backend, Numbers, NumpyLike
+
     Times = NDArray[np.float64]
 
 
@@ -52,7 +54,7 @@ class Redraw(Process):
     Austin et al., arXiv 2107.03006, appendix A.2; Vignac et al., arXiv 2209.14734 (r of the data's marginals).
     """
 
-    def __init__(self, law: Any) -> None:
+    def __init__(self, law: Numbers) -> None:
         table = np.asarray(host(law, "Redraw", "law"))
         if table.ndim != 1 or not 2 <= len(table) <= MOST_WORDS:
             raise ValueError(f"Redraw: law: shape must be (S,) with S in 2..{MOST_WORDS}, got {table.shape}")
@@ -87,7 +89,7 @@ class Redraw(Process):
         check_memory(f"{self._op('stationary')}: states: a law", 8 * self.states)
         return self._law.row()
 
-    def transition_matrix(self, t: Any) -> Any:
+    def transition_matrix(self, t: ArrayT | NumpyLike) -> ArrayT:
         """The matrix P(t), as in `Process`, for up to 4096 states and one time a sample.
 
         Parameters
@@ -104,7 +106,7 @@ class Redraw(Process):
         times_of(self._op("transition_matrix"), "t", t)
         return super().transition_matrix(t)
 
-    def evaluation(self, t: Any) -> Evaluation:
+    def evaluation(self, t: Numbers) -> Evaluation:
         times_of(self._op("evaluation"), "t", t)
         return super().evaluation(t)
 
@@ -151,13 +153,13 @@ class Redraw(Process):
 
     def sample_forward(
         self,
-        x_0: Any,
-        t: Any,
+        x_0: ArrayT | NumpyLike,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
+        backend: Backend = "auto",
+    ) -> ArrayT:
         """Draw x_t given x_0: x_0 itself with probability exp(-t), else a state from the law r.
 
         r is the law given to `Redraw`. It is 1 / S each for `Uniform`, and all on the mask for `Absorbing`.
@@ -193,15 +195,15 @@ class Redraw(Process):
 
     def sample_bridge(
         self,
-        x_t: Any,
-        x_0: Any,
-        s: Any,
-        t: Any,
+        x_t: ArrayT | NumpyLike,
+        x_0: ArrayT | NumpyLike,
+        s: Numbers,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
+        backend: Backend = "auto",
+    ) -> ArrayT:
         """Draw x_s given x_t and x_0, for 0 <= s <= t: x_0 or x_t itself, or a state from the law r.
 
         Parameters

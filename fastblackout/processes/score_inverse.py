@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .inputs import a_state_each, any_library, host, like_of, move, number_of, states_of
 
 if TYPE_CHECKING:
+    from ..typing import ArrayT, NumpyLike
     from .base import Process
 
 
 @any_library
-def probs_from_score(process: Process, x_t: Any, score: Any, t: float) -> Any:
+def probs_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | NumpyLike, t: float) -> ArrayT:
     """The law of x_0 of a score, the inverse of `score_from_probs` where there is one.
 
     It solves, over the x_0 that reach x_t::

@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..schedule.schedule import Schedule
+    from ..typing import Grid, LastStep, Rounding, Sampler
 
 __all__ = ["SAMPLERS", "sample", "sample_in_batches"]
 
 
 @torch.inference_mode()
 def sample(
-    model: Any,
+    model: Callable[..., Any],
     schedule: Schedule,
     shape: tuple[int, ...],
     steps: int | None = None,
-    grid: str | Sequence[float] | None = None,
-    sampler: str = "bridge",
-    rounding: str = "stochastic",
+    grid: Grid | Sequence[float] | None = None,
+    sampler: Sampler = "bridge",
+    rounding: Rounding = "stochastic",
     attrition: float = 0.0,
     rng: Philox | None = None,
     labels: Tensor | None = None,
@@ -47,7 +48,7 @@ def sample(
     start: Tensor | None = None,
     callback: Callable[[int, int, Tensor], None] | None = None,
     cuda_graph: bool = False,
-    last_step: str | None = None,
+    last_step: LastStep | None = None,
 ) -> Tensor:
     """Draw counts by the reverse process, from x = 0 at the last time to a sample::
 
@@ -151,38 +152,38 @@ def sample(
     >>> fb.sample(run.model, run.schedule, (2, *run.shape), steps=5, rng=fb.Philox(1)).shape
     torch.Size([2, 1, 8, 8])
     """
-    (model, head), shape = model_and_head("sample", model), shape_of(shape)
-    check_schedule("sample", schedule, model)
+    (net, head), shape = model_and_head("sample", model), shape_of(shape)
+    check_schedule("sample", schedule, net)
     rule = rule_of(sampler, rounding, attrition, head)
     check_mask(known, mask)
     check_callback(callback, cuda_graph)
-    device = next((p.device for p in _parameters(model)), torch.device("cpu"))
-    labels = labels_on("sample", labels, shape[0], model, device)
+    device = next((p.device for p in _parameters(net)), torch.device("cpu"))
+    labels = labels_on("sample", labels, shape[0], net, device)
     asked = Asked(steps, grid, guidance, last_step, sampler)
-    times, guided, last_step, _ = plan_of("sample", model, schedule, asked, labels is not None)
-    last_rule = last_rule_of(last_step, rule)
+    times, guided, last, _ = plan_of("sample", net, schedule, asked, labels is not None)
+    last_rule = last_rule_of(last, rule)
     rng = resolve_rng(rng, None, "sample")
-    dtype = getattr(torch, count_dtype(model.max_count).__name__)
+    dtype = getattr(torch, count_dtype(net.max_count).__name__)
     black = torch.zeros(shape, dtype=dtype, device=device)
-    x = black if start is None else counts_like(start, black, model.max_count, "start")
+    x = black if start is None else counts_like(start, black, net.max_count, "start")
     if mask is not None:
-        known = counts_like(known, black, model.max_count, "known")
+        known = counts_like(known, black, net.max_count, "known")
         try:
             mask = mask.to(device).expand(shape)
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
-    with evaluating(model), keeping_dropout(model, rule.dropout) as dropout:
-        setting = Setting(model, schedule, rule, labels, any(guided), known, mask, dropout)
-        last = len(times) - 2
-        done = 0 if not cuda_graph else last if last_rule is not rule else last + 1
+    with evaluating(net), keeping_dropout(net, rule.dropout) as dropout:
+        setting = Setting(net, schedule, rule, labels, any(guided), known, mask, dropout)
+        final = len(times) - 2
+        done = 0 if not cuda_graph else final if last_rule is not rule else final + 1
         if done:
             state = run_from_table(setting, x, times[: done + 1], guided[:done], rng)
         else:
-            state = state_at(model, x, times[0], rng)
+            state = state_at(net, x, times[0], rng)
         if callback is not None:
             callback(0, times[0], x)
-        for n in range(done, last + 1):
-            if n == last:
+        for n in range(done, final + 1):
+            if n == final:
                 setting = setting._replace(rule=last_rule)
             numbers = numbers_of(setting, times[n], times[n + 1], guided[n])
             state = one_step(setting, numbers, state._replace(key=rng.at(call=n)))
@@ -193,7 +194,7 @@ def sample(
 
 
 def sample_in_batches(
-    model: Any,
+    model: Callable[..., Any],
     schedule: Schedule,
     shape: tuple[int, ...],
     batch: int,

@@ -11,7 +11,7 @@ import numpy as np
 from ..call.rules import pair_on_host
 from ..ground.persistent import Table
 from ..ground.values import check_integer, check_name, real_array, shown
-from ..probability import Prob
+from ..probability import Prob, ProbLike
 from . import tables
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class SurvivalTable:
         return cls("linear", tables.linear_table(steps), {"steps": steps})
 
     @classmethod
-    def from_survival(cls, p: Any) -> Self:
+    def from_survival(cls, p: ProbLike) -> Self:
         """A schedule from survival probabilities of one's own.
 
         Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..philox import Philox
+    from ..typing import Grid, Times
 
 TIMES = ("uniform", "early")
 
@@ -70,6 +71,30 @@ class Schedule(StepNumbers):
     Prob(p=0.5, q=0.5)
     """
 
+    @overload
+    def draw(
+        self,
+        batch: int,
+        rng: Philox | None = ...,
+        generator: torch.Generator | None = ...,
+        *,
+        global_batch: int | None = ...,
+        like: torch.Tensor | None = ...,
+        times: Times = ...,
+        max_count: int | None = ...,
+    ) -> torch.Tensor: ...
+    @overload
+    def draw(
+        self,
+        batch: int,
+        rng: Philox | None = ...,
+        generator: torch.Generator | None = ...,
+        *,
+        global_batch: int | None = ...,
+        like: NDArray[Any],
+        times: Times = ...,
+        max_count: int | None = ...,
+    ) -> NDArray[np.int64]: ...
     def draw(
         self,
         batch: int,
@@ -77,10 +102,10 @@ class Schedule(StepNumbers):
         generator: torch.Generator | None = None,
         *,
         global_batch: int | None = None,
-        like: Any = None,
-        times: str = "uniform",
+        like: torch.Tensor | NDArray[Any] | None = None,
+        times: Times = "uniform",
         max_count: int | None = None,
-    ) -> Any:
+    ) -> torch.Tensor | NDArray[np.int64]:
         """Random steps k in 1..steps, spread evenly over the global batch::
 
             k_g = 1 + floor(steps frac(U + g / G)),    g = first_sample + row,    G = global_batch
@@ -124,6 +149,26 @@ class Schedule(StepNumbers):
             early = tables.early_times(self.p, check_integer(op, "max_count", max_count, 1, grids.MOST_COUNT))
         return stratified.indices(self.steps, batch, rng, generator, global_batch, like, early)
 
+    @overload
+    def draw_continuous(
+        self,
+        batch: int,
+        rng: Philox | None = ...,
+        generator: torch.Generator | None = ...,
+        *,
+        global_batch: int | None = ...,
+        like: torch.Tensor | None = ...,
+    ) -> torch.Tensor: ...
+    @overload
+    def draw_continuous(
+        self,
+        batch: int,
+        rng: Philox | None = ...,
+        generator: torch.Generator | None = ...,
+        *,
+        global_batch: int | None = ...,
+        like: NDArray[Any],
+    ) -> NDArray[np.float64]: ...
     def draw_continuous(
         self,
         batch: int,
@@ -131,8 +176,8 @@ class Schedule(StepNumbers):
         generator: torch.Generator | None = None,
         *,
         global_batch: int | None = None,
-        like: Any = None,
-    ) -> Any:
+        like: torch.Tensor | NDArray[Any] | None = None,
+    ) -> torch.Tensor | NDArray[np.float64]:
         """Random times u in (0, 1), spread evenly over the global batch::
 
             u_g = frac(U + g / G)
@@ -167,7 +212,7 @@ class Schedule(StepNumbers):
         return stratified.fractions(batch, rng, generator, global_batch, like)
 
     def grid(
-        self, steps: int | None = None, kind: str | Sequence[float] = "cosine", max_count: int | None = None
+        self, steps: int | None = None, kind: Grid | Sequence[float] = "cosine", max_count: int | None = None
     ) -> NDArray[np.int64]:
         """The time indices of a reverse run.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
@@ -12,6 +12,17 @@ from ..probability import Prob
 from . import between, tables
 from .indices import as_fraction, as_index, as_step, is_plain
 from .made import WEIGHTS, SurvivalTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ..typing import Leap, Scalar, Weight
+
+    Place = Scalar | NDArray[Any]
+    Floats = NDArray[np.float64]
+    T = TypeVar("T")
+    Pair = tuple[Prob[T], Prob[T]]
 
 LEAPS = ("bridge-mean", "rate")
 
@@ -23,7 +34,13 @@ class StepNumbers(SurvivalTable):
         """Table `name` at checked k, as NumPy array or tensor, like k."""
         return self._tables[name].at("Schedule", k)
 
-    def survival(self, k: Any) -> Prob:
+    @overload
+    def survival(self, k: Scalar) -> Prob[float]: ...
+    @overload
+    def survival(self, k: NDArray[Any]) -> Prob[Floats]: ...
+    @overload
+    def survival(self, k: Tensor) -> Prob[Tensor]: ...
+    def survival(self, k: Place | Tensor) -> Prob:
         """The probability p_k that a particle of x_0 is still alive at k.
 
         Parameters
@@ -54,7 +71,15 @@ class StepNumbers(SurvivalTable):
         index = as_index("Schedule.survival", "k", k, 0, self.steps)
         return _prob((self._take("p", index), self._take("q", index)), is_plain(k))
 
-    def bridge(self, k_t: Any, k_s: Any) -> Prob:
+    @overload
+    def bridge(self, k_t: Scalar, k_s: Scalar) -> Prob[float]: ...  # type: ignore[overload-overlap]
+    @overload
+    def bridge(self, k_t: Tensor, k_s: Place | Tensor) -> Prob[Tensor]: ...
+    @overload
+    def bridge(self, k_t: Place, k_s: Tensor) -> Prob[Tensor]: ...
+    @overload
+    def bridge(self, k_t: Place, k_s: Place) -> Prob[Floats]: ...
+    def bridge(self, k_t: Place | Tensor, k_s: Place | Tensor) -> Prob:
         """The birth probability of the reverse step from k_t to k_s::
 
             p = (p_s - p_t) / (1 - p_t),    q = (1 - p_s) / (1 - p_t)
@@ -88,7 +113,19 @@ class StepNumbers(SurvivalTable):
         library, t, s = as_step("Schedule.bridge", k_t, k_s, self.steps)
         return _prob(tables.birth(library, *self._ends(t, s)), is_plain(k_t, k_s))
 
-    def bridge_with_attrition(self, k_t: Any, k_s: Any, sigma: Any) -> tuple[Prob, Prob]:
+    @overload
+    def bridge_with_attrition(self, k_t: Scalar, k_s: Scalar, sigma: Scalar) -> Pair[float]: ...  # type: ignore[overload-overlap]
+    @overload
+    def bridge_with_attrition(self, k_t: Tensor, k_s: Place | Tensor, sigma: Place | Tensor) -> Pair[Tensor]: ...
+    @overload
+    def bridge_with_attrition(self, k_t: Place, k_s: Tensor, sigma: Place | Tensor) -> Pair[Tensor]: ...
+    @overload
+    def bridge_with_attrition(self, k_t: Place, k_s: Place, sigma: Tensor) -> Pair[Tensor]: ...
+    @overload
+    def bridge_with_attrition(self, k_t: Place, k_s: Place, sigma: Place) -> Pair[Floats]: ...
+    def bridge_with_attrition(
+        self, k_t: Place | Tensor, k_s: Place | Tensor, sigma: Place | Tensor
+    ) -> tuple[Prob, Prob]:
         """The probabilities of a reverse step that also kills::
 
             x_s = x_t + Binomial(N, beta) - Binomial(x_t, sigma')
@@ -130,7 +167,15 @@ class StepNumbers(SurvivalTable):
         plain = is_plain(k_t, k_s, sigma)
         return _prob(beta, plain), _prob(capped, plain)
 
-    def leap(self, k_t: Any, k_s: Any, form: str = "bridge-mean") -> Any:
+    @overload
+    def leap(self, k_t: Scalar, k_s: Scalar, form: Leap = ...) -> float: ...  # type: ignore[overload-overlap]
+    @overload
+    def leap(self, k_t: Tensor, k_s: Place | Tensor, form: Leap = ...) -> Tensor: ...
+    @overload
+    def leap(self, k_t: Place, k_s: Tensor, form: Leap = ...) -> Tensor: ...
+    @overload
+    def leap(self, k_t: Place, k_s: Place, form: Leap = ...) -> Floats: ...
+    def leap(self, k_t: Place | Tensor, k_s: Place | Tensor, form: Leap = "bridge-mean") -> float | Floats | Tensor:
         """The factor f of a tau-leaping step, whose births are Poisson(y f)::
 
             "bridge-mean":  (p_s - p_t) / (1 - p_t)
@@ -169,12 +214,19 @@ class StepNumbers(SurvivalTable):
             elapsed = self._take("high", t) - self._take("high", s) + (self._take("low", t) - self._take("low", s))
             with tables.quiet(library):
                 factor = library.where(p_t > 0.0, elapsed * p_t / q_t, 0.0)
-        return float(factor) if is_plain(k_t, k_s) else factor
+        answer: float | Floats | Tensor = float(factor) if is_plain(k_t, k_s) else factor
+        return answer
 
     def _ends(self, t: Any, s: Any) -> tuple[Any, Any, Any, Any]:
         return self._take("p", s), self._take("q", s), self._take("p", t), self._take("q", t)
 
-    def weight(self, name: str, k: Any) -> Any:
+    @overload
+    def weight(self, name: Weight, k: Scalar) -> float: ...
+    @overload
+    def weight(self, name: Weight, k: NDArray[Any]) -> Floats: ...
+    @overload
+    def weight(self, name: Weight, k: Tensor) -> Tensor: ...
+    def weight(self, name: Weight, k: Place | Tensor) -> float | Floats | Tensor:
         """The loss weight of a step, raw and not normalised::
 
             "likelihood":     (p_{k-1} - p_k) / (1 - p_k), and at k = 1 the value of k = 2
@@ -215,7 +267,8 @@ class StepNumbers(SurvivalTable):
         """
         check_name("Schedule.weight", "name", name, WEIGHTS)
         value = self._take(name, as_index("Schedule.weight", "k", k, 1, self.steps))
-        return float(value) if is_plain(k) else value
+        answer: float | Floats | Tensor = float(value) if is_plain(k) else value
+        return answer
 
 
 def _prob(pair: tuple[Any, Any], plain: bool) -> Prob:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.sets import SETS
 from ..heads import HEADS
 from .options import POSITIVE, SHARE, below, documented, least, option, require, typed, whole, within
+
+if TYPE_CHECKING:
+    from ..typing import (
+        Compile,
+        HeadName,
+        Input,
+        Network,
+        Parametrization,
+        Precision,
+        ScheduleName,
+        Times,
+        Weight,
+    )
 
 WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
 PARAMETRIZATIONS = ("likelihood", "paper")
@@ -44,10 +57,10 @@ class TrainConfig:
     flip: bool = option(False, "Mirror half of the training images left to right.")
     conditional: bool = option(False, "Train on the class labels too, to draw samples of one class.")
     label_dropout: float = option(0.1, "Hide a share X of the labels from a conditional network, for guidance.", SHARE)
-    network: str = option("small", "small: for a CPU; mlp: for tables; the others: the paper's.", choices=NETWORKS)
+    network: Network = option("small", "small: for a CPU; mlp: for tables; the others: the paper's.", choices=NETWORKS)
     channels: int = option(32, "The small network has N channels. The width of mlp is 4 N.", *whole(1))
     blocks: int = option(1, "The small network has N residual blocks a level, mlp has 3 N.", *whole(1))
-    head: str = option(
+    head: HeadName = option(
         "mean",
         "What the network gives. mean: expected births, as in the paper; implicit: a joint draw; the others: laws.",
         choices=HEADS,
@@ -59,23 +72,23 @@ class TrainConfig:
     components: int = option(
         1, "Mix N logistic laws (1 to 3) to the prior of a pixel, with head bayes-logistic.", within(1, 3)
     )
-    weight: str = option(
+    weight: Weight = option(
         "likelihood",
         "How the loss weighs the times. finite-time, instantaneous: the paper's; energy: of head implicit.",
         choices=WEIGHTS,
     )
-    times: str = option(
+    times: Times = option(
         "early",
         "Which times to train at. early: every other one as the grid early lies; uniform: all alike.",
         choices=TIMES,
     )
-    parametrization: str = option(
+    parametrization: Parametrization = option(
         "likelihood",
         "Births with head mean. likelihood: (1 - p) max_count / 4 softplus; paper: softplus.",
         choices=PARAMETRIZATIONS,
     )
-    input: str = option("normalized", "How counts are centred and scaled for the network.", choices=INPUTS)
-    schedule: str = option("logit", "The survival probabilities of the forward process.", choices=SCHEDULES)
+    input: Input = option("normalized", "How counts are centred and scaled for the network.", choices=INPUTS)
+    schedule: ScheduleName = option("logit", "The survival probabilities of the forward process.", choices=SCHEDULES)
     schedule_steps: int = option(
         1000, "The schedule has N steps; the paper's has 1000.", *whole(1, MOST_SCHEDULE_STEPS)
     )
@@ -83,12 +96,12 @@ class TrainConfig:
     seed: int = option(0, "The seed of every random draw.", least(0), below(64))
     device: str = option("auto", "auto, cpu, cuda or cuda:N. auto: a GPU where its kernels run, else the CPU.")
     threads: int = option(0, "Let torch use N CPU threads; 0: as many as it likes.", *whole(0, MOST_THREADS))
-    compile: str = option(
+    compile: Compile = option(
         "auto",
         "Compile the network by torch.compile. auto: on a GPU, and on a CPU where a trial finds it faster.",
         choices=COMPILE,
     )
-    precision: str = option(
+    precision: Precision = option(
         "auto",
         "Precision of the network. auto: bf16 (mixed with float32) on a GPU that has it, else fp32.",
         choices=PRECISIONS,
@@ -112,7 +125,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            object.__setattr__(self, each.name, typed(each.name, str(each.type), getattr(self, each.name)))
+            kind = "str" if each.metadata["choices"] else str(each.type)
+            object.__setattr__(self, each.name, typed(each.name, kind, getattr(self, each.name)))
         for each in fields(self):
             value, choices = getattr(self, each.name), each.metadata["choices"]
             for holds, rule in each.metadata["rules"]:

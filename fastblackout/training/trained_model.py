@@ -23,6 +23,7 @@ from .ranks import current
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..typing import Weights
 
 # The errors that a damaged description may cause when it is read, or when a network is built from it.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
@@ -145,7 +146,7 @@ def _damaged(checkpoint: Checkpoint, error: Exception) -> ValueError:
     return ValueError(f"checkpoint: {checkpoint.path}: config.json is damaged: {' '.join(reason.split())[:500]}")
 
 
-def load_run(path: str | os.PathLike[str], device: str = "auto", weights: str = "ema") -> Run:
+def load_run(path: str | os.PathLike[str], device: str = "auto", weights: Weights = "ema") -> Run:
     """Read a trained model.
 
     Parameters

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def tune(
-    model: Any,
+    model: Callable[..., Any],
     schedule: Schedule,
     data: Dataset,
     steps: Sequence[int] = (5, 10, 20),
@@ -84,12 +84,12 @@ def tune(
         judged = fb.tune(run.model, run.schedule, fb.data.load("digits"), [5], minutes=1.0)
     """
     op = "tune"
-    model, head = model_and_head(op, model)
-    check_schedule(op, schedule, model)
+    net, head = model_and_head(op, model)
+    check_schedule(op, schedule, net)
     if not isinstance(data, Dataset):
         raise TypeError(f"{op}: data: must be a fastblackout.data.Dataset, got {type(data).__name__}")
-    if data.max_count != model.max_count:
-        raise ValueError(f"{op}: data: max_count must be {model.max_count}, that of the model, got {data.max_count}")
+    if data.max_count != net.max_count:
+        raise ValueError(f"{op}: data: max_count must be {net.max_count}, that of the model, got {data.max_count}")
     if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
         raise TypeError(f"{op}: steps: must be a list of numbers of steps, got {shown(steps)}")
     steps = sorted({check_integer(op, "steps", number, 2, schedule.steps) for number in steps})
@@ -101,12 +101,12 @@ def tune(
         raise TypeError(f"{op}: tell: must be called with a Told, got {shown(tell)}")
     if minutes and find_spec("sklearn") is None:
         raise ValueError(f"{op}: minutes: must be 0 without scikit-learn, got {minutes}; pip install scikit-learn")
-    if getattr(model, "tuned", None) is None:
-        model.tuned = {}
-    work = Work(model, head, schedule, data, num, seed, state)
+    if getattr(net, "tuned", None) is None:
+        net.tuned = {}
+    work = Work(net, head, schedule, data, num, seed, state)
     found = {}
     for number in steps:
         best = work.search(number, 60 * minutes / len(steps), tell)
         found[number] = work.judge(number, best)
-        model.tuned[number] = found[number].tuned
+        net.tuned[number] = found[number].tuned
     return found

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..inputs import any_library
 
+if TYPE_CHECKING:
+    from ...typing import ArrayT, NumpyLike
+
 
 @any_library
-def rate_divergence(rate: Any, model_rate: Any = None, *, log_model_rate: Any = None) -> Any:
+def rate_divergence(
+    rate: ArrayT | NumpyLike,
+    model_rate: ArrayT | NumpyLike | None = None,
+    *,
+    log_model_rate: ArrayT | NumpyLike | None = None,
+) -> ArrayT:
     """The cost per unit time of a wrong jump rate, element by element: the relative entropy of two Poisson processes::
 
         D(a || b) = b - a + a log(a / b)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -27,11 +27,14 @@ from .divergence import rate_divergence
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ...typing import ArrayT, Numbers, NumpyLike
     from ..base import Process
 
 
 @any_library
-def rate_loss(process: Process, x_t: Any, x_0: Any, t: Any, rates: Any) -> Any:
+def rate_loss(
+    process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers, rates: ArrayT | NumpyLike
+) -> ArrayT:
     """The cost of a model's reverse rates b, for each sample::
 
         sum over a sample and over the jumps i of D(a_i || b_i),    D(a || b) = b - a + a log(a / b)
@@ -72,7 +75,9 @@ def rate_loss(process: Process, x_t: Any, x_0: Any, t: Any, rates: Any) -> Any:
 
 
 @any_library
-def score_entropy(process: Process, x_t: Any, x_0: Any, t: Any, log_score: Any) -> Any:
+def score_entropy(
+    process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers, log_score: ArrayT | NumpyLike
+) -> ArrayT:
     """The score entropy of a model's score s, for each sample, weighted to be the likelihood bound::
 
         sum over i of beta Q[i, x_t] (s_i - r_i log s_i + r_i (log r_i - 1)),    r_i = P(t)[x_0, i] / P(t)[x_0, x_t]
@@ -108,7 +113,14 @@ def score_entropy(process: Process, x_t: Any, x_0: Any, t: Any, log_score: Any) 
 
 
 @any_library
-def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: Any, log_deaths: Any) -> Any:
+def birth_death_loss(
+    process: Process,
+    x_t: ArrayT | NumpyLike,
+    x_0: ArrayT | NumpyLike,
+    t: Numbers,
+    log_births: ArrayT | NumpyLike,
+    log_deaths: ArrayT | NumpyLike,
+) -> ArrayT:
     """The `rate_loss` of a process of nearest neighbours, from two numbers a variable instead of S.
 
     Parameters
@@ -148,7 +160,7 @@ def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: A
     factor = process._beta(op, t, now, behind=0)
     here = process.log_prob(now, then, t)
     process._possible(op, here > -np.inf, now, then)
-    total = 0.0
+    total: Any = 0.0
     for step, log_model in ((1, log_births), (-1, log_deaths)):
         side = np.zeros(process.states)
         inner = slice(0, -1) if step == 1 else slice(1, None)
@@ -159,11 +171,11 @@ def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: A
         true = xp.where(possible, jumps * xp.exp(there - here), xp.ones_like(here))
         log_b = xp.where(possible, log_model, xp.zeros_like(here))
         total = total + _per_sample(rate_divergence(true, log_model_rate=log_b))
-    return total
+    return cast("ArrayT", total)
 
 
 @any_library
-def prior_divergence(process: Process, x_0: Any, end: float, prior: Any) -> Any:
+def prior_divergence(process: Process, x_0: ArrayT | NumpyLike, end: float, prior: Numbers) -> ArrayT:
     """What the likelihood bound adds for a start at the prior, for each sample::
 
         sum over a sample of KL(P(end)[x_0, .] || prior)
@@ -195,7 +207,7 @@ def exact_rate_bound(
     process: Process,
     rates: Callable[[NDArray[np.int64], NDArray[np.float64]], Any],
     end: float,
-    prior: Any,
+    prior: Numbers,
 ) -> NDArray[np.float64]:
     """The bound of -log p(x_0) for every x_0 of one variable, in nats, without a draw.
 

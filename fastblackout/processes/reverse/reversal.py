@@ -6,7 +6,7 @@ The reverse of the process jumps from x_t to i at rate beta(t) Q[i, x_t] p_t(i) 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
@@ -29,21 +29,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import torch
+    from numpy.typing import NDArray
 
+    from ...typing import ArrayT, Device, Kind, Numbers, NumpyLike
     from ..base import Process
 
 
 @any_library
 def simulate_reverse(
     process: Process,
-    x_t: Any,
-    data_law: Any,
+    x_t: ArrayT | NumpyLike,
+    data_law: Numbers,
     t: float,
     s: float = 0.0,
     *,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
-) -> Any:
+) -> ArrayT:
     """x_s of the exact reverse process from x_t, where every element of x_0 has one known law.
 
     Every jump of every path is simulated, at its exact time, each element on its own. If x_t has the law p_t, then x_s
@@ -104,18 +106,57 @@ def simulate_reverse(
     return move(result.astype(kind), *like_of(x_t))
 
 
+@overload
 def sample_reverse(
     process: Process,
     model: Callable[[Any, float], Any],
     shape: tuple[int, ...],
     times: Sequence[float],
     *,
-    kind: str = "logits",
-    start: Any = None,
-    device: Any = None,
+    kind: Kind = ...,
+    start: ArrayT | NDArray[Any],
+    device: Device | None = ...,
+    rng: Philox | None = ...,
+    generator: torch.Generator | None = ...,
+) -> ArrayT: ...
+@overload
+def sample_reverse(
+    process: Process,
+    model: Callable[[Any, float], Any],
+    shape: tuple[int, ...],
+    times: Sequence[float],
+    *,
+    kind: Kind = ...,
+    start: None = ...,
+    device: Device,
+    rng: Philox | None = ...,
+    generator: torch.Generator | None = ...,
+) -> torch.Tensor: ...
+@overload
+def sample_reverse(
+    process: Process,
+    model: Callable[[Any, float], Any],
+    shape: tuple[int, ...],
+    times: Sequence[float],
+    *,
+    kind: Kind = ...,
+    start: None = ...,
+    device: None = ...,
+    rng: Philox | None = ...,
+    generator: torch.Generator | None = ...,
+) -> NDArray[np.int64]: ...
+def sample_reverse(
+    process: Process,
+    model: Callable[[Any, float], Any],
+    shape: tuple[int, ...],
+    times: Sequence[float],
+    *,
+    kind: Kind = "logits",
+    start: ArrayT | NDArray[Any] | None = None,
+    device: Device | None = None,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
-) -> Any:
+) -> ArrayT | torch.Tensor | NDArray[np.int64]:
     """States at times[-1] of the reverse process of a model of p(x_0 | x_t), over a grid of times::
 
         p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t)
@@ -187,7 +228,7 @@ def sample_reverse(
     for n, (t, s) in enumerate(pairwise(grid), start=1):
         pair = process._durations(op, np.float64(t), np.float64(s))[:2]
         x = x.like(process._draw_step(x.value, {kind: model(x.give(), t)}, pair, key.at(call=n)))
-    return x.give()
+    return cast("ArrayT", x.give())
 
 
 def time_grid(op: str, times: Sequence[float], kind: str) -> list[float]:

@@ -25,19 +25,21 @@ from ..inputs import (
 if TYPE_CHECKING:
     import torch
 
+    from ...typing import ArrayT, NumpyLike
+
 
 @any_library
 def tau_leap_reverse(
-    x_t: Any,
-    rates: Any,
+    x_t: ArrayT | NumpyLike,
+    rates: ArrayT | NumpyLike,
     duration: float,
     *,
-    targets: Any = None,
+    targets: ArrayT | NumpyLike | None = None,
     states: int | None = None,
     ordered: bool = True,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
-) -> Any:
+) -> ArrayT:
     """One tau-leaping step: reverse rates are held for `duration`, with Poisson(rates duration) jumps of each kind::
 
         ordered:  x_s = x_t + sum over k of (target_k - x_t) Poisson(rates_k duration), clamped to 0..S - 1
