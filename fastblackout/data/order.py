@@ -20,7 +20,9 @@ def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 class BatchOrder:
-    """The samples of each training step: parts of an endless sequence of random orders::
+    """The samples of each training step: parts of an endless sequence of random orders.
+
+    ::
 
         step s takes samples s batch .. (s + 1) batch - 1
 
@@ -80,7 +82,9 @@ class BatchOrder:
 
 
 def flip_rows(batch: int, seed: int, step: int) -> NDArray[np.bool_]:
-    """Which rows of a step's batch to mirror::
+    """Which rows of a step's batch to mirror.
+
+    ::
 
         bit 0 of Philox(c1 = row, c2 = step, stream DATA_FLIP)
 

@@ -47,7 +47,9 @@ def process_bits_per_dim(
     repeats: int = 8,
     batch: int = 256,
 ) -> Bound:
-    """An upper bound of -log2 p(x_0) per dimension for a model of the reverse rates of any process::
+    """An upper bound of -log2 p(x_0) per dimension for a model of the reverse rates of any process.
+
+    ::
 
         integral over t from 0 to end of E[ sum over i of D(a_i || b_i) ] + KL(P(end)[x_0, .] || prior), in bits
 
@@ -130,7 +132,9 @@ def sampler_bits_per_dim(
     repeats: int = 8,
     batch: int = 256,
 ) -> Bound:
-    """An upper bound of -log2 p(x_0) per dimension for the samples of `processes.sample_reverse` with a model::
+    """An upper bound of -log2 p(x_0) per dimension for the samples of `processes.sample_reverse` with a model.
+
+    ::
 
         sum over steps from t to s of E[ KL(q(x_s | x_t, x_0) || p(x_s | x_t)) ] + KL(P(times[0])[x_0, .] || prior), in
         bits

@@ -77,7 +77,9 @@ def bits_per_dim(
     noises: int = 16,
     over: Callable[..., Iterable[Any]] = map,
 ) -> BitsPerDim:
-    """Two upper bounds of -log2 p(x_0) per dimension::
+    """Two upper bounds of -log2 p(x_0) per dimension.
+
+    ::
 
         continuous: integral over lambda = logit p of p E[ D(x_0 - x_t || y) ],    D(a || b) = b - a + a log(a / b)
         discrete:   sum over steps of E[ KL(Binomial(x_0 - x_t, q) || the law of a step's births) ]

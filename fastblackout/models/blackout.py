@@ -26,7 +26,9 @@ PARAMETRIZATIONS = ("likelihood", "paper")
 
 
 class BlackoutModel(TimeNumbers):
-    """A network's outputs as births: its input, its head, and the numbers that go with them at each time::
+    """A network's outputs as births: its input, its head, and the numbers that go with them at each time.
+
+    ::
 
         network input: (x_t - center(k)) * scale(k), with the time index k - 1 in 0..steps - 1
 

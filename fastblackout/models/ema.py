@@ -8,7 +8,9 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def ema_decay(updates: int, max_decay: float = 0.9999) -> float:
-    """The decay of the moving average at an update, with its warm-up::
+    """The decay of the moving average at an update, with its warm-up.
+
+    ::
 
         min(max_decay, (1 + n) / (10 + n)) = 2/11, 3/12, 4/13, ... for n = 1, 2, 3, ...
 
@@ -28,7 +30,9 @@ def ema_decay(updates: int, max_decay: float = 0.9999) -> float:
 
 
 class ModelEMA(AveragedModel):
-    """The moving average of a model's weights::
+    """The moving average of a model's weights.
+
+    ::
 
         w <- w + (1 - ema_decay(n)) (model - w) for every parameter
 

@@ -123,7 +123,9 @@ class TimeNumbers(nn.Module):
     @overload
     def offset(self, k: Tensor) -> Tensor: ...
     def offset(self, k: Any) -> float | NDArray[np.float64] | Tensor:
-        """The `offset` of the ops of heads other than "mean" at step k::
+        """The `offset` of the ops of heads other than "mean" at step k.
+
+        ::
 
             log(1 - p_k), and log(1e-300) at k = 0, where p is 1
 

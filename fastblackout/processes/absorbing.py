@@ -9,7 +9,9 @@ from .redraw_laws import MaskLaw
 
 
 class Absorbing(Redraw):
-    """At rate 1 the state becomes the mask, and stays so::
+    """At rate 1 the state becomes the mask, and stays so.
+
+    ::
 
         Q[i, mask] = 1 (i != mask),    x_t = x_0 with probability exp(-t), else the mask
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 
 class Process(PosteriorLaws):
-    """A continuous-time Markov chain on the states 0..S-1 with generator Q::
+    """A continuous-time Markov chain on the states 0..S-1 with generator Q.
+
+    ::
 
         P(t) = exp(t Q),    P(t)[i, j] = Pr(x_t = j | x_0 = i)
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @any_library
 def births_from_logits(logits: ArrayT | NumpyLike, gain: Numbers = 1.0) -> ArrayT:
-    """The expected births of a Blackout Diffusion network, from its output, elementwise::
+    """The expected births of a Blackout Diffusion network, from its output, elementwise.
+
+    ::
 
         y = gain softplus(logits)
 
@@ -37,7 +39,9 @@ def births_from_logits(logits: ArrayT | NumpyLike, gain: Numbers = 1.0) -> Array
 
 @any_library
 def logits_from_births(births: ArrayT | NumpyLike, gain: Numbers = 1.0) -> ArrayT:
-    """The logits of expected births, the inverse of `births_from_logits`::
+    """The logits of expected births, the inverse of `births_from_logits`.
+
+    ::
 
         gain softplus(logits) = births
 
@@ -69,7 +73,9 @@ def logits_from_births(births: ArrayT | NumpyLike, gain: Numbers = 1.0) -> Array
 
 @any_library
 def births_from_probs(probs: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike) -> ArrayT:
-    """The expected births of pure death, from probabilities of x_0::
+    """The expected births of pure death, from probabilities of x_0.
+
+    ::
 
         y = E[x_0 | x_t] - x_t
 
@@ -94,7 +100,9 @@ def births_from_probs(probs: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike) -> Arr
 
 @any_library
 def rate_from_births(births: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
-    """The birth rate of pure death::
+    """The birth rate of pure death.
+
+    ::
 
         rate = y p / (1 - p)
 
@@ -115,7 +123,9 @@ def rate_from_births(births: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
 
 @any_library
 def births_from_rate(rate: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
-    """The expected births of a birth rate of pure death::
+    """The expected births of a birth rate of pure death.
+
+    ::
 
         y = rate (1 - p) / p
 
@@ -136,7 +146,9 @@ def births_from_rate(rate: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
 
 @any_library
 def score_from_births(births: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
-    """The one score of pure death that is defined::
+    """The one score of pure death that is defined.
+
+    ::
 
         p_t(x_t + 1) / p_t(x_t) = y p / ((1 - p) (x_t + 1))
 

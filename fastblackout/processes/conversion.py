@@ -64,7 +64,9 @@ __all__ = [
 
 @any_library
 def probs_from_logits(logits: ArrayT | NumpyLike, reachable: ArrayT | NumpyLike | None = None) -> ArrayT:
-    """The probabilities of logits::
+    """The probabilities of logits.
+
+    ::
 
         softmax(logits) over the last dimension
 
@@ -100,7 +102,9 @@ def probs_from_logits(logits: ArrayT | NumpyLike, reachable: ArrayT | NumpyLike 
 
 @any_library
 def logits_from_probs(probs: ArrayT | NumpyLike) -> ArrayT:
-    """The logits whose softmax gives these probabilities::
+    """The logits whose softmax gives these probabilities.
+
+    ::
 
         log(probs)
 
@@ -121,7 +125,9 @@ def logits_from_probs(probs: ArrayT | NumpyLike) -> ArrayT:
 
 @any_library
 def jumps_into(process: Process, x_t: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
-    """The rates of the forward process into x_t, which turn a score into reverse rates::
+    """The rates of the forward process into x_t, which turn a score into reverse rates.
+
+    ::
 
         beta(t) Q[i, x_t] for every i
 
@@ -148,7 +154,9 @@ def _jumps(op: str, process: Process, now: Any, t: Numbers) -> Any:
 
 @any_library
 def rates_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
-    """The reverse rates of a score::
+    """The reverse rates of a score.
+
+    ::
 
         beta(t) Q[i, x_t] score[i] for every i
 
@@ -177,7 +185,9 @@ def rates_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | 
 
 @any_library
 def score_from_rates(process: Process, x_t: ArrayT | NumpyLike, rates: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
-    """The score of reverse rates, the inverse of `rates_from_score`::
+    """The score of reverse rates, the inverse of `rates_from_score`.
+
+    ::
 
         rates[i] / (beta(t) Q[i, x_t]) for every i
 
@@ -232,7 +242,9 @@ def reachable_from(process: Process, x_t: ArrayT | NumpyLike, t: Numbers) -> Arr
 
 @any_library
 def score_from_probs(process: Process, x_t: ArrayT | NumpyLike, probs: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
-    """The score of a law of x_0::
+    """The score of a law of x_0.
+
+    ::
 
         sum over x_0 of probs[x_0] P(t)[x_0, i] / P(t)[x_0, x_t] for every i
 

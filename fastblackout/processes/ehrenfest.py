@@ -25,7 +25,9 @@ _TOGETHER = 1 << 19  # the most entries of matrices made at once
 
 
 class Ehrenfest(Process):
-    """n of N balls are up. Each ball goes up at rate a when down, and down at rate b when up::
+    """Ehrenfest's urn: n of N balls are up; each goes up at rate a when down, and down at rate b when up.
+
+    ::
 
         Q[n, n + 1] = a (N - n),    Q[n, n - 1] = b n
         x_t ~ Binomial(x_0, (a + b e) / (a + b)) + Binomial(N - x_0, a (1 - e) / (a + b)),    e = exp(-(a + b) t)
@@ -64,12 +66,26 @@ class Ehrenfest(Process):
         return f"{self.balls}, up={self.up!r}, down={self.down!r}"
 
     def generator(self) -> NDArray[np.float64]:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         n = np.arange(self.states)
         rise, fall = self.up * (self.balls - n), self.down * n
         return np.diag(rise[:-1], 1) + np.diag(fall[1:], -1) - np.diag(rise + fall)
 
     @default_floats
     def stationary(self) -> NDArray[np.float64]:
+        """The law that P(t) keeps and tends to, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            The law, float64 (S,).
+        """
         total = self.up + self.down
         return host_rows(Prob(self.up / total, self.down / total), self.balls)[-1]
 

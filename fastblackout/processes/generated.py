@@ -77,7 +77,9 @@ class Generated(ABC):
     def time_change(
         self, beta: float | Callable[[float], float], speed: Callable[[float], float] | None = None
     ) -> Self:
-        """The same process under another clock::
+        """The same process under another clock.
+
+        ::
 
             Q(t) = beta(t) Q,    P(s, t) = exp((B(t) - B(s)) Q),    B(t) = integral of beta from 0 to t
 

@@ -25,7 +25,9 @@ BOUNDARIES = ("blocked", "open")
 
 
 class ImmigrationDeath(Process):
-    """Particles come at rate a, and each of n particles dies at rate 1::
+    """Particles come at rate a, and each of n particles dies at rate 1.
+
+    ::
 
         Q[n, n + 1] = a,    Q[n, n - 1] = n
         without a boundary: x_t ~ Binomial(x_0, p) + Poisson(a (1 - p)),    p = exp(-t)
@@ -79,6 +81,13 @@ class ImmigrationDeath(Process):
         return f"{self.rate!r}, max_count={self.max_count}, boundary={self.boundary!r}"
 
     def generator(self) -> NDArray[np.float64]:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         out = self.rate + np.arange(float(self.states))
         if self.boundary == "blocked":
             out[-1] -= self.rate
@@ -86,12 +95,21 @@ class ImmigrationDeath(Process):
 
     @default_floats
     def stationary(self) -> NDArray[np.float64]:
+        """The law that P(t) keeps and tends to, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            The law, float64 (S,).
+        """
         law = poisson_law(np.array([self.rate]), self.states, self.rate)[0][0]
         return law / law.sum() if self.boundary == "blocked" else law
 
     @any_library
     def tail(self, t: ArrayT | NumpyLike) -> ArrayT:
-        """The probability of a state above the largest count::
+        """The probability of a state above the largest count.
+
+        ::
 
             Pr(x_t > max_count | x_0)
 

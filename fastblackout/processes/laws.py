@@ -37,7 +37,9 @@ class Laws(Generated):
 
     @any_library
     def log_prob(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
-        """The log-probability of x_t given x_0, element by element::
+        """The log-probability of x_t given x_0, element by element.
+
+        ::
 
             log P(t)[x_0, x_t]
 
@@ -91,7 +93,9 @@ class Laws(Generated):
 
     @any_library
     def bridge(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
-        """The law of x_s given x_t and x_0, for 0 <= s <= t::
+        """The law of x_s given x_t and x_0, for 0 <= s <= t.
+
+        ::
 
             Pr(x_s = i | x_t, x_0) = P(s)[x_0, i] P(t - s)[i, x_t] / P(t)[x_0, x_t]
 
@@ -131,7 +135,9 @@ class Laws(Generated):
 
     @any_library
     def reverse_rate(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
-        """The rates of the reversed process from x_t to every i, given x_0::
+        """The rates of the reversed process from x_t to every i, given x_0.
+
+        ::
 
             beta(t) Q[i, x_t] P(t)[x_0, i] / P(t)[x_0, x_t]
 

@@ -67,6 +67,13 @@ class MarkovProcess(Process):
         return f"{self.states} states, {jumps}, method={by.method!r}, tolerance={by.tolerance!r}"
 
     def generator(self) -> NDArray[np.float64]:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         return self._off_diagonal - np.diag(self._off_diagonal.sum(1))
 
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,7 +26,9 @@ class PosteriorLaws(Laws):
         t: Numbers,
         states: ArrayT | NumpyLike | None = None,
     ) -> ArrayT:
-        """The concrete score of x_t, as the mean over a posterior of x_0::
+        """The concrete score of x_t, as the mean over a posterior of x_0.
+
+        ::
 
             p_t(i) / p_t(x_t) = sum over x_0 of posterior[x_0] P(t)[x_0, i] / P(t)[x_0, x_t]
 
@@ -96,7 +98,9 @@ class PosteriorLaws(Laws):
 
     @any_library
     def reverse_law(self, x_t: ArrayT | NumpyLike, posterior: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
-        """The law of a reverse step from t to s of a model of p(x_0 | x_t)::
+        """The law of a reverse step from t to s of a model of p(x_0 | x_t).
+
+        ::
 
             p(x_s = i | x_t) = sum over x_0 of posterior[x_0] P(s)[x_0, i] P(t - s)[i, x_t] / P(t)[x_0, x_t]
 
@@ -142,7 +146,9 @@ class PosteriorLaws(Laws):
 
     @any_library
     def posterior(self, x_t: ArrayT | NumpyLike, prior: Numbers, t: Numbers) -> ArrayT:
-        """The law of x_0 given x_t by Bayes, for a known law of x_0::
+        """The law of x_0 given x_t by Bayes, for a known law of x_0.
+
+        ::
 
             p(x_0 | x_t) = prior[x_0] P(t)[x_0, x_t] / sum over x_0 of the same
 

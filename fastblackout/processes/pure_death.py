@@ -14,12 +14,11 @@ from ..ops.bridge import bridge_step
 from ..ops.thin import thin
 from ..ops.transition import counts_of, host_rows, thin_log_prob
 from ..philox import Philox
-from ..probability import Prob
 from .base import Process
 from .inputs import MAX_STATES, any_library, like_of, move, one_a_sample, states_of
 from .matrices.evaluation import Evaluation
-from .matrices.lookup import Lookup, in_parts
-from .particles import binomial_error
+from .matrices.lookup import Lookup, as_they_are, in_parts
+from .particles import alive_at, binomial_error, birth_at
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
 
 
 class PureDeath(Process):
-    """Blackout diffusion: each of n particles dies at rate 1::
+    """Blackout diffusion: each of n particles dies at rate 1.
+
+    ::
 
         Q[n, n - 1] = n,    x_t ~ Binomial(x_0, exp(-t))
 
@@ -62,18 +63,27 @@ class PureDeath(Process):
         return f"{self.max_count}"
 
     def generator(self) -> Times:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         n = np.arange(float(self.states))
         return np.diag(n[1:], -1) - np.diag(n)
 
     def _matrices(self, t: Times) -> Times:
-        return host_rows(_alive(t), self.max_count)
+        return host_rows(alive_at(t), self.max_count)
 
     def _evaluation(self, t: Times) -> Evaluation:
         return Evaluation("closed form", binomial_error(self.max_count, 8))  # exp and expm1 to 4 u
 
     @any_library
     def log_prob(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
-        """The log-probability of x_t given x_0, element by element, by `fb.thin_log_prob`::
+        """The log-probability of x_t given x_0, element by element, by `fb.thin_log_prob`.
+
+        ::
 
             log Binomial(x_0, exp(-t)) at x_t
 
@@ -95,11 +105,13 @@ class PureDeath(Process):
         now, then = self._pair(op, x_t=x_t, x_0=x_0)
         (times,) = self._durations(op, t)
         one_a_sample(op, times, now.shape)
-        return thin_log_prob(now, then, _alive(times))
+        return thin_log_prob(now, then, alive_at(times))
 
     @any_library
     def bridge(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
-        """The law of x_s given x_t and x_0, for 0 <= s <= t::
+        """The law of x_s given x_t and x_0, for 0 <= s <= t.
+
+        ::
 
             x_s - x_t ~ Binomial(x_0 - x_t, q),    q = (exp(-s) - exp(-t)) / (1 - exp(-t))
 
@@ -130,7 +142,7 @@ class PureDeath(Process):
 
         def body(now: Any, then: Any, start: Times, gap: Times, end: Times) -> Any:
             xp, device = like_of(now)
-            rows = host_rows(_birth(start, gap, end), self.max_count)
+            rows = host_rows(birth_at(start, gap, end), self.max_count)
             births = Lookup(move(rows, xp, device), xp, device).rows(then - now)
             above = move(np.arange(self.states), xp, device) - now[..., None]
             place = xp.where(above >= 0, above, 0)
@@ -138,11 +150,13 @@ class PureDeath(Process):
             return xp.where(above >= 0, shifted, 0.0)
 
         durations = np.broadcast_arrays(*self._durations(op, t, s))
-        return in_parts(op, _as_they_are, self._held, body, (now, then), durations)
+        return in_parts(op, as_they_are, self._held, body, (now, then), durations)
 
     @any_library
     def reverse_rate(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
-        """The rate of births given x_0, at i = x_t + 1::
+        """The rate of births given x_0, at i = x_t + 1.
+
+        ::
 
             beta(t) (x_0 - x_t) p / (1 - p),    p = exp(-t)
 
@@ -178,7 +192,7 @@ class PureDeath(Process):
             rate = (then - now) * move(np.exp(-each) / np.where(each > 0, -np.expm1(-each), np.inf), xp, device)
             return xp.where(move(np.arange(self.states), xp, device) == now[..., None] + 1, rate[..., None], 0.0)
 
-        result = in_parts(op, _as_they_are, self._held, body, (now, then), (times,))
+        result = in_parts(op, as_they_are, self._held, body, (now, then), (times,))
         return self._faster(op, result, t, now)
 
     @any_library
@@ -217,7 +231,7 @@ class PureDeath(Process):
         one_a_sample(op, times, counts.shape)
         max_count = min(self.max_count, largest(counts.dtype))
         return thin(
-            counts.value, _alive(times), rng=rng, generator=generator, max_count=max_count, outputs=("x_t",),
+            counts.value, alive_at(times), rng=rng, generator=generator, max_count=max_count, outputs=("x_t",),
             backend=backend,
         ).x_t  # fmt: skip
 
@@ -273,8 +287,8 @@ class PureDeath(Process):
         counts, most = (each.value.float() if each.is_tensor else each.value.astype(np.float32) for each in (now, then))
         max_count = min(self.max_count, largest(now.dtype))
         return bridge_step(
-            now.value, step=_birth(*durations), births=most - counts, rng=rng, generator=generator, max_count=max_count,
-            outputs=("x_s",), backend=backend,
+            now.value, step=birth_at(*durations), births=most - counts, rng=rng, generator=generator,
+            max_count=max_count, outputs=("x_s",), backend=backend,
         ).x_s  # fmt: skip
 
     def _check_fewer(self, op: str, now: Any, then: Any) -> None:
@@ -282,19 +296,3 @@ class PureDeath(Process):
         if bool(wrong.any()):
             x_t, x_0 = (int((x + 0 * now)[wrong].reshape(-1)[0]) for x in (now, then))
             raise ValueError(f"{op}: x_t: must be reachable from x_0, got x_t = {x_t} and x_0 = {x_0}")
-
-
-def _as_they_are(times: Times, xp: Any, device: Any) -> Any:
-    """For in_parts: the durations themselves, no matrices."""
-    return times
-
-
-def _alive(t: Times) -> Prob:
-    return Prob(np.exp(-t), -np.expm1(-t))
-
-
-def _birth(start: Times, gap: Times, end: Times) -> Prob:
-    """((p_s - p_t) / (1 - p_t), (1 - p_s) / (1 - p_t)); (1, 0) at t = 0, where nobody has died."""
-    dead = np.where(end > 0, -np.expm1(-end), 1.0)
-    p = np.where(start > 0, np.minimum(np.exp(-start) * -np.expm1(-gap) / dead, 1.0), 1.0)
-    return Prob(p, np.where(start > 0, -np.expm1(-start) / dead, 0.0))

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 class RandomWalk(Process):
-    """Steps to each neighbour at one rate r. Steps beyond the ends are not made::
+    """Steps to each neighbour at one rate r. Steps beyond the ends are not made.
+
+    ::
 
         Q[i, i + 1] = Q[i + 1, i] = r,    P(t)[i, j] = f(i - j) + f(i + j + 1)
         f(d) = 1 / (2 S) sum over k = 0..2 S - 1 of exp(l_k t) cos(pi k d / S),    l_k = -4 r sin(pi k / (2 S))^2
@@ -70,6 +72,13 @@ class RandomWalk(Process):
         return f"{self.states}, rate={self.rate!r}"
 
     def generator(self) -> NDArray[np.float64]:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         n = np.arange(self.states)
         generator = np.zeros((self.states, self.states))
         generator[n[:-1], n[1:]] = generator[n[1:], n[:-1]] = self.rate
@@ -77,6 +86,13 @@ class RandomWalk(Process):
         return generator
 
     def stationary(self) -> NDArray[np.float64]:
+        """The law that P(t) keeps and tends to, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            The law, float64 (S,).
+        """
         return np.full(self.states, 1 / self.states)
 
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from .matrices.lookup import Lookup
 from .matrices.rounding import UNIT
 from .redraw_draws import redraw
 from .redraw_laws import RedrawLaw, TableLaw
+from .redraw_lookup import RedrawLookup
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 
 class Redraw(Process):
-    """At rate 1 the state is drawn anew from one law r::
+    """At rate 1 the state is drawn anew from one law r.
+
+    ::
 
         Q[i, j] = r[j] (i != j),    P(t) = exp(-t) I + (1 - exp(-t)) 1 r
 
@@ -75,6 +78,13 @@ class Redraw(Process):
         return times_of(op, argument, t, each=True)
 
     def generator(self) -> Times:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         self._check_dense("generator")
         return np.tile(self._law.row(), (self.states, 1)) - np.eye(self.states)
 
@@ -107,6 +117,18 @@ class Redraw(Process):
         return super().transition_matrix(t)
 
     def evaluation(self, t: Numbers) -> Evaluation:
+        """How P(t) is computed, and how exactly, as in `Process`.
+
+        Parameters
+        ----------
+        t : float or array
+            A time, or times (B,).
+
+        Returns
+        -------
+        Evaluation
+            The method and its error.
+        """
         times_of(self._op("evaluation"), "t", t)
         return super().evaluation(t)
 
@@ -247,45 +269,3 @@ class Redraw(Process):
         given, _ = a_state_each(op, kind, given, x_t, self.states)
         x_0 = categorical_rows(rng=key, **{"weights" if kind == "probs" else "logits": given})
         return redraw(op, {"x_t": x_t, "x_0": x_0}, durations, self._law, (key, None), "auto")
-
-
-class RedrawLookup(Lookup):
-    """Entries, rows and columns from the closed form, without a matrix a sample."""
-
-    def __init__(self, stay: Any, leave: Any, law: RedrawLaw, xp: Any, device: Any) -> None:
-        self.stay, self.leave, self.law, self.xp, self.device = stay, leave, law, xp, device
-
-    def _both(self, ndim: int) -> tuple[Any, Any]:
-        """exp(-t) and 1 - exp(-t) against arrays with so many dimensions, the last perhaps that of the states."""
-        shape = tuple(self.stay.shape) + (1,) * (ndim - self.stay.ndim)
-        return self.stay.reshape(shape), self.leave.reshape(shape)
-
-    def _row(self) -> Any:
-        return move(self.law.row(), self.xp, self.device)
-
-    def _places(self) -> Any:
-        return self.law.places(self.xp, self.device)
-
-    def entries(self, i: Any, j: Any) -> Any:
-        stay, leave = self._both(i.ndim)
-        return stay * (i == j) + leave * self.law.at(j)
-
-    def rows(self, i: Any) -> Any:
-        stay, leave = self._both(i.ndim + 1)
-        return stay * (i[..., None] == self._places()) + leave * self._row()
-
-    def columns(self, j: Any) -> Any:
-        stay, leave = self._both(j.ndim + 1)
-        return stay * (j[..., None] == self._places()) + leave * self.law.at(j)[..., None]
-
-    def cumulative(self, i: Any, j: Any) -> Any:
-        stay, leave = self._both(i.ndim)
-        return stay * (i <= j) + leave * self.law.up_to(j)
-
-    def weighted(self, weights: Any) -> Any:
-        stay, leave = self._both(weights.ndim)
-        return stay * weights + leave * weights.sum(-1)[..., None] * self._row()
-
-    def averaged(self, values: Any) -> Any:
-        stay, leave = self._both(values.ndim)
-        return stay * values + leave * self.law.mean(values)[..., None]

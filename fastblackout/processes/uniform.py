@@ -9,7 +9,9 @@ from .redraw_laws import UniformLaw
 
 
 class Uniform(Redraw):
-    """At rate 1 the state is drawn anew, uniformly from all S::
+    """At rate 1 the state is drawn anew, uniformly from all S.
+
+    ::
 
         Q[i, j] = 1 / S (i != j),    P(t) = exp(-t) I + (1 - exp(-t)) / S
 

@@ -50,7 +50,9 @@ def sample(
     cuda_graph: bool = False,
     last_step: LastStep | None = None,
 ) -> Tensor:
-    """Draw counts by the reverse process, from x = 0 at the last time to a sample::
+    """Draw counts by the reverse process, from x = 0 at the last time to a sample.
+
+    ::
 
         y = gain(k_t) softplus(model((x - center(k_t)) scale(k_t), k_t))      the expected births E[x_0 - x_t | x_t]
         x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                      for the times k_t > k_s of the grid

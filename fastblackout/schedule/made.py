@@ -34,7 +34,9 @@ class SurvivalTable:
 
     @classmethod
     def logit(cls, steps: int = 1000, t_end: float = 15.0) -> Self:
-        """The paper's times: p uniform in logit::
+        """The paper's times: p uniform in logit.
+
+        ::
 
             from +L at k = 1 to -L at k = steps,    L = -logit(exp(-t_end))
 
@@ -67,7 +69,9 @@ class SurvivalTable:
 
     @classmethod
     def cosine(cls, steps: int = 1000) -> Self:
-        """Equal steps of Fisher-Rao arc length of the binomial family::
+        """Equal steps of Fisher-Rao arc length of the binomial family.
+
+        ::
 
             p_k = cos^2(pi k / (2 steps)),    p_steps = 0
 
@@ -93,7 +97,9 @@ class SurvivalTable:
 
     @classmethod
     def linear(cls, steps: int = 1000) -> Self:
-        """Equal steps of p::
+        """Equal steps of p.
+
+        ::
 
             p_k = 1 - k / steps,    p_steps = 0
 

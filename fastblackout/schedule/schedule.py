@@ -106,7 +106,9 @@ class Schedule(StepNumbers):
         times: Times = "uniform",
         max_count: int | None = None,
     ) -> torch.Tensor | NDArray[np.int64]:
-        """Random steps k in 1..steps, spread evenly over the global batch::
+        """Random steps k in 1..steps, spread evenly over the global batch.
+
+        ::
 
             k_g = 1 + floor(steps frac(U + g / G)),    g = first_sample + row,    G = global_batch
 
@@ -178,7 +180,9 @@ class Schedule(StepNumbers):
         global_batch: int | None = None,
         like: torch.Tensor | NDArray[Any] | None = None,
     ) -> torch.Tensor | NDArray[np.float64]:
-        """Random times u in (0, 1), spread evenly over the global batch::
+        """Random times u in (0, 1), spread evenly over the global batch.
+
+        ::
 
             u_g = frac(U + g / G)
 

@@ -80,7 +80,9 @@ class StepNumbers(SurvivalTable):
     @overload
     def bridge(self, k_t: Place, k_s: Place) -> Prob[Floats]: ...
     def bridge(self, k_t: Place | Tensor, k_s: Place | Tensor) -> Prob:
-        """The birth probability of the reverse step from k_t to k_s::
+        """The birth probability of the reverse step from k_t to k_s.
+
+        ::
 
             p = (p_s - p_t) / (1 - p_t),    q = (1 - p_s) / (1 - p_t)
 
@@ -126,7 +128,9 @@ class StepNumbers(SurvivalTable):
     def bridge_with_attrition(
         self, k_t: Place | Tensor, k_s: Place | Tensor, sigma: Place | Tensor
     ) -> tuple[Prob, Prob]:
-        """The probabilities of a reverse step that also kills::
+        """The probabilities of a reverse step that also kills.
+
+        ::
 
             x_s = x_t + Binomial(N, beta) - Binomial(x_t, sigma')
             sigma' = min(sigma, 1, (1 - p_s) / p_t),    beta = (p_s - (1 - sigma') p_t) / (1 - p_t)
@@ -176,7 +180,9 @@ class StepNumbers(SurvivalTable):
     @overload
     def leap(self, k_t: Place, k_s: Place, form: Leap = ...) -> Floats: ...
     def leap(self, k_t: Place | Tensor, k_s: Place | Tensor, form: Leap = "bridge-mean") -> float | Floats | Tensor:
-        """The factor f of a tau-leaping step, whose births are Poisson(y f)::
+        """The factor f of a tau-leaping step, whose births are Poisson(y f).
+
+        ::
 
             "bridge-mean":  (p_s - p_t) / (1 - p_t)
             "rate":         (t_t - t_s) p_t / (1 - p_t)
@@ -227,7 +233,9 @@ class StepNumbers(SurvivalTable):
     @overload
     def weight(self, name: Weight, k: Tensor) -> Tensor: ...
     def weight(self, name: Weight, k: Place | Tensor) -> float | Floats | Tensor:
-        """The loss weight of a step, raw and not normalised::
+        """The loss weight of a step, raw and not normalised.
+
+        ::
 
             "likelihood":     (p_{k-1} - p_k) / (1 - p_k), and at k = 1 the value of k = 2
             "finite-time":    p_{k-1} - p_k

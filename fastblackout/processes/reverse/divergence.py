@@ -20,7 +20,9 @@ def rate_divergence(
     *,
     log_model_rate: ArrayT | NumpyLike | None = None,
 ) -> ArrayT:
-    """The cost per unit time of a wrong jump rate, element by element: the relative entropy of two Poisson processes::
+    """The cost per unit time of a wrong jump rate, element by element: the relative entropy of two Poisson processes.
+
+    ::
 
         D(a || b) = b - a + a log(a / b)
         D(0 || b) = b,    D(a || 0) = inf for a > 0,    D(0 || 0) = 0

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 def rate_loss(
     process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers, rates: ArrayT | NumpyLike
 ) -> ArrayT:
-    """The cost of a model's reverse rates b, for each sample::
+    """The cost of a model's reverse rates b, for each sample.
+
+    ::
 
         sum over a sample and over the jumps i of D(a_i || b_i),    D(a || b) = b - a + a log(a / b)
 
@@ -78,7 +80,9 @@ def rate_loss(
 def score_entropy(
     process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers, log_score: ArrayT | NumpyLike
 ) -> ArrayT:
-    """The score entropy of a model's score s, for each sample, weighted to be the likelihood bound::
+    """The score entropy of a model's score s, for each sample, weighted to be the likelihood bound.
+
+    ::
 
         sum over i of beta Q[i, x_t] (s_i - r_i log s_i + r_i (log r_i - 1)),    r_i = P(t)[x_0, i] / P(t)[x_0, x_t]
 
@@ -176,7 +180,9 @@ def birth_death_loss(
 
 @any_library
 def prior_divergence(process: Process, x_0: ArrayT | NumpyLike, end: float, prior: Numbers) -> ArrayT:
-    """What the likelihood bound adds for a start at the prior, for each sample::
+    """What the likelihood bound adds for a start at the prior, for each sample.
+
+    ::
 
         sum over a sample of KL(P(end)[x_0, .] || prior)
 

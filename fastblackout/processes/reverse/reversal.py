@@ -46,7 +46,7 @@ def simulate_reverse(
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
 ) -> ArrayT:
-    """x_s of the exact reverse process from x_t, where every element of x_0 has one known law.
+    """Draw x_s of the exact reverse process from x_t, where every element of x_0 has one known law.
 
     Every jump of every path is simulated, at its exact time, each element on its own. If x_t has the law p_t, then x_s
     has the law p_s, and both are jointly as in the forward process. This holds up to the 53 bits of a uniform number
@@ -157,7 +157,9 @@ def sample_reverse(
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
 ) -> ArrayT | torch.Tensor | NDArray[np.int64]:
-    """States at times[-1] of the reverse process of a model of p(x_0 | x_t), over a grid of times::
+    """States at times[-1] of the reverse process of a model of p(x_0 | x_t), over a grid of times.
+
+    ::
 
         p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t)
 

@@ -40,7 +40,9 @@ def tau_leap_reverse(
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
 ) -> ArrayT:
-    """One tau-leaping step: reverse rates are held for `duration`, with Poisson(rates duration) jumps of each kind::
+    """One tau-leaping step: reverse rates are held for `duration`, with Poisson(rates duration) jumps of each kind.
+
+    ::
 
         ordered:  x_s = x_t + sum over k of (target_k - x_t) Poisson(rates_k duration), clamped to 0..S - 1
         else:     x_s = target_k where one jump alone was drawn, of kind k; x_t where none or several were
