@@ -64,14 +64,17 @@ T_co = TypeVar("T_co", covariant=True, default=Any)  # what the result classes h
 ArrayT = TypeVar("ArrayT", bound="torch.Tensor | _Jax | NDArray[np.void]", default="NDArray[Any]")
 # Of ops that take scipy.sparse and AnnData, too.
 CountsT = TypeVar("CountsT", bound="torch.Tensor | _Jax | _Sparse | _Cells | NDArray[np.void]", default="NDArray[Any]")
+# Of functions that give tensors, and for all else NumPy's float64.
+TensorT = TypeVar("TensorT", bound="torch.Tensor | NDArray[np.float64]", default="NDArray[np.float64]")
 
 # What becomes an array of NumPy where no other array is given.
 NumpyLike: TypeAlias = "float | np.number[Any] | NDArray[Any]"
+# The same for functions that read lists, too.
+RealLike: TypeAlias = "NumpyLike | Sequence[float] | Sequence[Sequence[float]]"
 # Numbers of samples or of elements, which do not decide what comes out.
 Numbers: TypeAlias = "float | Sequence[float] | Sequence[Sequence[float]] | Array"
 Scalar: TypeAlias = "float | np.number[Any]"
 Device: TypeAlias = "torch.device | str | int"
-Mask: TypeAlias = "bool | Array"
 
 Backend: TypeAlias = Literal["auto", "reference", "cpu", "cuda", "triton"]
 Isa: TypeAlias = Literal["scalar", "avx2", "avx512"]
@@ -83,6 +86,8 @@ Family: TypeAlias = Literal[
 HeadName: TypeAlias = Literal[
     "mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial", "categorical", "bayes-categorical"
 ]
+ThinOutput: TypeAlias = Literal["x_t", "births", "model_input"]
+StepOutput: TypeAlias = Literal["x_s", "model_input"]
 Rounding: TypeAlias = Literal["stochastic", "nearest"]
 Sampler: TypeAlias = Literal["bridge", "tau-leap", "tau-leap-rate", "lanl-2023"]
 LastStep: TypeAlias = Literal["draw", "mean"]

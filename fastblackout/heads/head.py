@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ..call.numbers import MAX_COUNT
 from ..philox import Philox
-from ..typing import Grid, LastStep
+from ..typing import Grid, LastStep, ThinOutput
 from .poisson_births import StepProbs, divergence
 
 
 class Noised(NamedTuple):
     """What a loss is taken of: counts noised at times k (B,). The numbers are those of each time, (B,)."""
 
-    x_t: Tensor | None  # None where the head's `thinned` does not ask for it
+    x_t: Tensor  # None where the head's `thinned` does not ask for it
     births: Tensor
     model_input: Tensor
     k: Tensor
@@ -74,7 +74,8 @@ class Head(ABC):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("offset",)  # of a model, beside max_count, center, scale and gain
-    thinned: ClassVar[tuple[str, ...]] = ("x_t", "births", "model_input")  # outputs of fb.thin that its loss uses
+    # Outputs of fb.thin that its loss uses.
+    thinned: ClassVar[tuple[ThinOutput, ...]] = ("x_t", "births", "model_input")
     largest_count: int = MAX_COUNT  # that max_count may be
     takes_noise: ClassVar[bool] = False  # beside the image, other noise giving another draw
     gives_law: ClassVar[bool] = False  # of each pixel; if not:
