@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import tomllib
+from types import FunctionType
 
 import pytest
 
@@ -36,7 +37,7 @@ def parts_of(path):
     value = getattr(importlib.import_module(path.rpartition(".")[0]), path.rpartition(".")[2])
     if inspect.isclass(value):
         for name, each in vars(value).items():
-            if not name.startswith("_") and isinstance(each, (property, classmethod, staticmethod, type(parts_of))):
+            if not name.startswith("_") and type(each) in (property, classmethod, staticmethod, FunctionType):
                 yield f"{path}.{name}"
 
 
