@@ -2,8 +2,8 @@
 
 FILE: what `pytest benchmarks/ --json FILE` or `python benchmarks/gpu` wrote; default everything in benchmarks/results.
 Prints all tables, fills the blocks <!-- bench report: NAME --> ... <!-- end --> of README.md, docs/performance.md and
-benchmarks/results/tables.md, and draws docs/images/bench-*.png from the newest results of a CPU, of one day's those of the
-widest instruction set.
+benchmarks/results/tables.md, and draws docs/images/bench-*.png from the newest results of a CPU. Of results of
+one day, the ones of the widest instruction set count.
 """
 
 from __future__ import annotations
