@@ -84,9 +84,43 @@ def make_dataset(
     held_out_count: int | None = None,
     labels_may_lack: bool = False,
 ) -> Dataset:
-    """A Dataset from (N, C, H, W) integers. Without `held_out`, a keyed shuffle holds out a tenth or so many.
+    """Make a data set of counts that are in memory.
 
-    labels_may_lack: leave all labels out, and raise no error, where a class has no sample left to train on.
+    Parameters
+    ----------
+    name : str
+        What the data are called, in errors and in checkpoints.
+    images : array of int (N, C, H, W)
+        The counts to train on, in 0..max_count.
+    labels : array of int (N,), optional
+        The class of each sample, from 0 on.
+    max_count : int
+        The largest count that there may be.
+    held_out : array of int (M, C, H, W), optional
+        Counts that are held out of the training. Without them a keyed shuffle holds out a part of `images`.
+    held_out_labels : array of int (M,), optional
+        The classes of `held_out`.
+    held_out_count : int, optional
+        How many of `images` are held out. Without it, a tenth.
+    labels_may_lack : bool, default False
+        Leave all labels out, and raise no error, where a class has no sample left to train on.
+
+    Returns
+    -------
+    Dataset
+        What `fb.train` takes.
+
+    Raises
+    ------
+    ValueError
+        If counts or labels are out of range, if shapes differ, or if there are too few images to hold some out.
+
+    Examples
+    --------
+    >>> counts = np.random.default_rng(0).poisson(20.0, (100, 1, 8, 8))
+    >>> data = fb.data.make_dataset("photons", counts, max_count=80)
+    >>> len(data.train), len(data.held_out), data.shape
+    (90, 10, (1, 8, 8))
     """
     for part in (images, held_out):
         if part is not None:
