@@ -68,5 +68,12 @@ def lead_to_pages(app: Sphinx, page: str, text: list[str]) -> None:
     text[0] = text[0].replace("](../CONTRIBUTING.md", "](contributing.md")
 
 
+def is_of_others(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool | None:
+    """Whether a class has a member of another project, such as of torch's modules: these are not shown."""
+    home = getattr(getattr(member, "fget", member), "__module__", None) or project
+    return None if home.startswith(project) else True
+
+
 def setup(app: Sphinx) -> None:
     app.connect("source-read", lead_to_pages)
+    app.connect("autodoc-skip-member", is_of_others)
