@@ -3,13 +3,10 @@
 `_toc.yml` has the order of the pages, so that the pages themselves are plain Markdown, as GitHub shows it.
 """
 
-from pathlib import Path
-
 from sphinx.application import Sphinx
 
 import fastblackout
 
-ROOT = Path(__file__).parent.parent
 REPOSITORY = "https://github.com/fastblackout/fastblackout"
 
 project = "fastblackout"
@@ -63,9 +60,14 @@ html_theme_options = {
 }
 
 
+# Pages that include a file from outside of docs/.
+INCLUDED = {"../CONTRIBUTING.md": "contributing.md", "../benchmarks/results/tables.md": "tables.md"}
+
+
 def lead_to_pages(app: Sphinx, page: str, text: list[str]) -> None:
-    """Links of pages to CONTRIBUTING.md lead to the page that includes it."""
-    text[0] = text[0].replace("](../CONTRIBUTING.md", "](contributing.md")
+    """Links to a file that a page includes lead to the page."""
+    for file, includes in INCLUDED.items():
+        text[0] = text[0].replace(f"]({file}", f"]({includes}")
 
 
 def is_of_others(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool | None:
