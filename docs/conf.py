@@ -30,6 +30,7 @@ external_toc_path = "_toc.yml"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3  # links such as page.md#a-heading work as on GitHub
 
+highlight_language = "text"  # of the equations in docstrings
 autodoc_typehints = "none"  # the sections Parameters and Returns have the types
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False

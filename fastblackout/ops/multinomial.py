@@ -177,8 +177,10 @@ def multinomial_log_prob(x: TensorT | RealLike, probs: TensorT | RealLike) -> Te
     ValueError
         If `probs` are out of range. Values are checked in NumPy arrays and CPU tensors.
 
-    Notes ----- For NumPy arrays and plain CPU tensors the law is made of K - 1 binomial draws. The error is the sum of
-    the errors of fb.binomial_log_prob for these. Chances are quotients of rounded sums. So h levels above the lowest,
+    Notes
+    -----
+    For NumPy arrays and plain CPU tensors the law is made of K - 1 binomial draws. The error is the sum of the errors
+    of fb.binomial_log_prob for these. Chances are quotients of rounded sums. So h levels above the lowest,
     the error has (h + 2) ``2^-51 |x - n p|`` in place of ``2^-51 |x - n p|``. Tensors that need a gradient, are traced
     or lie on a device go through lgamma, with an error of about 1e-16 n log n, n the sum of x. The gradient is by
     `probs`.
