@@ -30,7 +30,7 @@ _W_AT = tl.constexpr(2040)
 _BUCKETS_AT = tl.constexpr(2296)
 WORDS = 5368
 _WORDS = tl.constexpr(WORDS)
-_LOWER_BUCKETS = tl.constexpr(512 << 3)  # entries before those of the lower rows
+_LOWER_BUCKETS = tl.constexpr(512 << 3)  # entries before the lower rows'
 
 
 @triton.jit
