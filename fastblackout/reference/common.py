@@ -86,7 +86,7 @@ def expected_births(logits: Array | None, births: Array | None, gain: F64, key: 
             # float64 first: the limit itself would round to infinity in float16, and let infinity pass
             wrong = ~((given >= 0) & (given.astype(np.float64) <= _FLOAT32_MAX))
             if wrong.any():
-                raise ValueError(f"{op}: births: must be finite in float32 and at least 0, got {given[wrong][0]}")
+                raise ValueError(f"{op}: births: must be finite and at least 0, got {float(given[wrong][0]):.17g}")
             y = given.astype(np.float32)
         elif logits is not None:
             logit = rows(logits, key, op, "logits")
