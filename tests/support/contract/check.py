@@ -17,7 +17,8 @@ from fastblackout.call.outputs import Chosen, OrGiven
 from support.arrays import Poisoned, bits
 from support.contract import forms
 from support.contract.calls import Case, Pick
-from support.contract.violations import Frozen, Other, Violation, takes_out
+from support.contract.given_outputs import Frozen, Other, takes_out
+from support.contract.violations import Violation
 from support.helpers import ISAS, using
 
 LOSSES = ("birth_loss", "energy_loss", "posterior_loss")
