@@ -167,7 +167,7 @@ def add_per_sample(case: Case, kind: numbers.PerSample) -> None:
     low = kind.rule.low
     pool = (1.0, 0.25, 7.3, 2.0**-14) if kind.rule.open_low else (0.0, 1.0, 7.3, *TINY)
     if low < 0:
-        pool = (0.0, 1.0, -1.5, 3.3, *((-700.0, -95.0) if name == "offset" else TINY), -1e-42)
+        pool = (0.0, 1.0, -1.5, 3.3, *((-700.0, -95.0) if case.op == "posterior_step" else TINY), -1e-42)
     least = 0.01 if kind.rule.open_low else 0.0 if low == 0 else -2.0
 
     def values(shape: tuple[int, ...]) -> Any:
