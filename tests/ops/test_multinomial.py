@@ -117,6 +117,15 @@ def test_log_prob_against_40_digits():
                 assert abs(fb.multinomial_log_prob(x, leaf).item() - truth) <= bound + 1e-15 * n * np.log(n + 2)
 
 
+def test_counts_above_2_53_are_none():
+    weights = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    for most, known in ((2.0**53, True), (2.0**53 + 2, False)):
+        x = np.array([most, 0.0])
+        found = fb.multinomial_log_prob(x, weights.numpy())
+        leaf = fb.multinomial_log_prob(torch.from_numpy(x), weights.clone().requires_grad_()).item()
+        assert found == pytest.approx(-most * np.log(3) if known else -np.inf) and leaf == pytest.approx(found)
+
+
 def test_log_prob_of_weights_whose_quotients_are_none():
     """Quotients below the least float64, and those with few digits of it, on either side."""
     cases = [
