@@ -154,9 +154,8 @@ def max_count_of(op: str, max_count: Any, dtype: str, low: int = 1) -> int:
     """The declared largest count, at least `low`; 255 for uint8 when none is given."""
     if max_count is None:
         if dtype != "uint8":
-            raise ValueError(
-                f"{op}: max_count: must be given for {dtype} counts (uint8 alone has a default, 255), got None"
-            )
+            rule = f"must be given for {dtype} counts: the largest that may occur (uint8 alone has a default, 255)"
+            raise ValueError(f"{op}: max_count: {rule}, got None")
         return 255
     if not is_integer(max_count):
         rule = "must be an integer"

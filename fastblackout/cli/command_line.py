@@ -13,27 +13,19 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, NoReturn
 
 from .._version import __version__
 from ..ground.memory import keep_freed_memory
-from ..ground.terminal import drop_unwritable, open_streams, visible, width
+from ..ground.terminal import drop_unwritable, open_streams, visible
 from ..training.ranks import current, end_process, let_first_speak, speaks, together
 from ..training.ranks.single import Single
 from ..training.stopping import Terminated, ctrl_c_ends_the_process, end_soon_on_signals, sigterm_raises
 from .convert_command import add_convert
 from .export_command import add_export
 from .json_output import add_json, text_aside
+from .parser import Command, Parser
 from .run_options import add_evaluate, add_plot, add_sample, add_tune, later
 from .train_command import add_train
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
-
-    def error(self, message: str) -> NoReturn:
-        let_first_speak()
-        self.exit(2, visible(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n" if speaks() else None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,33 +98,53 @@ def _fail(options: argparse.Namespace, error: BaseException, message: str, statu
 
 def build_parser() -> Parser:
     """The parser of all commands. A further command adds its parser and sets `run`."""
-    about = "Exact kernels for count-valued diffusion, and Blackout Diffusion models."
-    parser = Parser(prog="fastblackout", description=about, epilog=_EPILOG, formatter_class=_Formatter)
-    parser.add_argument("--version", action="version", version=f"fastblackout {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    parser = Parser(prog="fastblackout", description=_ABOUT, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"fastblackout {__version__}", help="Show the version.")
+    parser.set_defaults(run=_greet)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Command)
 
-    def command(name: str, about: str, add_help: bool = True) -> Parser:
-        told: Any = {"help": about, "description": f"{about[0].upper()}{about[1:]}.", "add_help": add_help}
-        return commands.add_parser(name, epilog=f"examples:\n{_EXAMPLES[name]}", formatter_class=_Formatter, **told)
+    def command(name: str, arguments: str, about: str) -> Command:
+        usage, examples = f"fastblackout {name} {arguments}", f"examples:\n{_EXAMPLES[name]}"
+        return commands.add_parser(name, usage=usage, help=about, description=f"{about}.", epilog=examples)
 
-    add_train(command("train", "train a model", add_help=False))
-    add_sample(command("sample", "draw samples from a run"))
-    add_evaluate(command("evaluate", "judge a run's samples"))
-    add_tune(command("tune", "search the times and the guidance of a run's few steps"))
-    add_plot(command("plot", "draw a run's losses, schedule, film and laws"))
-    add_export(command("export", "write the model of a run to a folder of its own, to hand on"))
-    add_convert(command("convert", "make a run of another program's checkpoint"))
-    info = command("info", "say what was built, and why not, and which recipes there are")
-    add_json(info)
-    info.add_argument("--force", action="store_true", help="overwrite FILE")
+    add_train(command("train", "DATASET [OPTION ...]", "Train a model"))
+    add_sample(command("sample", "[RUN] [OPTION ...]", "Draw samples of a trained model"))
+    add_evaluate(command("evaluate", "[RUN] [OPTION ...]", "Judge the samples of a trained model"))
+    add_tune(command("tune", "[RUN] [OPTION ...]", "Search the best times and guidance of few steps"))
+    add_plot(command("plot", "[RUN] [OPTION ...]", "Draw a run's losses, schedule, film and laws of pixels"))
+    add_export(command("export", "RUN FOLDER", "Write the model of a run into a folder, to hand on"))
+    convert = "FILE OUT --from PROGRAM --dataset NAME"
+    add_convert(command("convert", convert, "Make a run of another program's checkpoint"))
+    info = command("info", "[OPTION ...]", "Say what is installed, what is not and why; list the recipes")
+    output = info.add_argument_group("output")
+    add_json(output)
+    output.add_argument("--force", action="store_true", help="Overwrite FILE.")
     info.set_defaults(run=later("info"))
-    bench = command("bench", "compare every op with its peers (in a clone)")
-    what = "`-- ARGUMENT ...` for pytest; or `report [FILE ...]`: tables and plots of results"
+    bench = command("bench", "[ARGUMENT ...]", "Compare the speed of every op with its peers (in a clone)")
+    what = "`-- ARGUMENT ...` are for pytest; `report [FILE ...]` writes tables and plots of results."
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
     bench.set_defaults(run=later("bench"))
     return parser
 
 
+def _greet(options: argparse.Namespace) -> int:
+    """What is said where no command is given."""
+    let_first_speak()
+    if speaks():
+        print(f"{_ABOUT}\n\n{_GREETING}", file=sys.stderr)
+    return 2
+
+
+_ABOUT = """\
+fastblackout trains, samples and judges diffusion models on counts, such as
+pixel values, photons or RNA molecules."""
+_GREETING = """\
+Three commands to try:
+  fastblackout sample digits                   handwritten digits, in seconds
+  fastblackout sample mnist --label 7 --num 8  sevens, of a larger network
+  fastblackout info                            what this installation can do
+
+fastblackout --help lists all commands."""
 _EXAMPLES = {
     "train": """\
   fastblackout train digits
@@ -179,19 +191,13 @@ _EXAMPLES = {
 }
 _EPILOG = """\
 examples:
+  fastblackout sample digits                      (comes with the package)
   fastblackout train digits && fastblackout sample && fastblackout evaluate
   fastblackout train --help
 
 exit status: 0 done, 1 failed or a wrong value, 2 an option that does not
 exist or cannot be read, 130 interrupted, 143 terminated
 """
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Wraps the options to the terminal, but to 80 columns at most, and keeps the lines of the examples."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26, width=width())
 
 
 if __name__ == "__main__":

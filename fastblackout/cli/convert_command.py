@@ -11,15 +11,19 @@ from .outputs import check_writable
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `fastblackout convert`, and what runs it."""
-    parser.add_argument("file", metavar="FILE", help="the checkpoint, a .pth file; only tensors and numbers are read")
-    parser.add_argument("out", metavar="OUT", help="the run's folder, new or empty")
-    what = "who wrote it: score_sde_pytorch, or the paper's authors on top of it; CountsDiff's networks are others, "
-    what += "which fastblackout does not have, and are refused"
+    what = "The checkpoint, a .pth file. Only tensors and numbers are read."
+    parser.add_argument("file", metavar="FILE", help=what)
+    parser.add_argument("out", metavar="OUT", help="The run's folder, new or empty.")
+    options = parser.add_argument_group("needed")
+    what = (
+        "Who wrote it. score-sde: score_sde_pytorch; lanl: the paper's authors on top of it; countsdiff: refused, as "
+    )
+    what += "fastblackout does not have CountsDiff's networks."
     programs = ["score-sde", "lanl", "countsdiff"]
-    parser.add_argument("--from", dest="program", choices=programs, required=True, help=what)
-    what = "what it was trained on: gives the images' size and largest count, and the end of the schedule"
+    options.add_argument("--from", dest="program", choices=programs, required=True, help=what)
+    what = "What it was trained on. This gives the images' size and largest count, and the end of the schedule."
     sets = ["cifar10", "celeba64", "mnist-binary"]
-    parser.add_argument("--dataset", choices=sets, required=True, help=what)
+    options.add_argument("--dataset", choices=sets, required=True, help=what)
     parser.set_defaults(run=_convert)
 
 

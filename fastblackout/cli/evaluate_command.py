@@ -45,7 +45,7 @@ def evaluate_command(options: Namespace) -> int:
     seeds = [Philox(options.seed + n).seed for n in range(options.seeds)]
     check_json(options, options.force)
     inception = read_inception(options.inception) if options.inception else None
-    run = load_for(path_of(options)[0], options)
+    run = load_for(path_of(options), options)
     if inception and (run.shape[1:] == (1, 1) or run.shape[0] not in (1, 3)):
         raise ValueError(f"evaluate: inception: needs images of 1 or 3 channels, got samples of shape {run.shape}")
     data = data_of(run, options)
@@ -61,8 +61,8 @@ def evaluate_command(options: Namespace) -> int:
     seconds = time.perf_counter() - began
     result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
-    say(run.checkpoint.path)
-    print(wrap(f"{options.told}, {drawn}"))
+    say(f"model: {run.checkpoint.path}")
+    print(wrap(f"sampler: {options.told}, {drawn}"))
     if options.searched:
         print(wrap("These times were chosen by the held-out images: samples are nearer to them than to other images."))
     if data.is_table:
@@ -122,10 +122,10 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
     """Prints the two bounds for the first held-out images, and returns them for the JSON file."""
     bounds = _bounds(run, options, data, count)
     what = "rows" if data.is_table else "images"
-    print(f"\nBits per dimension of {count} held-out {what}, at most")
+    print(f"\nBits per dimension of {count} held-out {what}, at most (lower is better)")
     print(f"(in brackets: error of the draws; error of so few {what})")
     kind = "steps of its law" if run.model.head_object.gives_law else "tau-leaping steps"
-    rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, {options.grid_told}"}
+    rows = {"continuous": "continuous time", "discrete": f"{options.steps} {kind}, at the times above"}
     if run.model.head_object.takes_noise:  # its second bound would be of another sampler than the one that drew
         rows = {"continuous": f"continuous time, the mean of {NOISES} draws"}
     result: dict[str, Any] = {"images": count}

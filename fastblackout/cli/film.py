@@ -25,10 +25,10 @@ class Film:
     alive: p at each state of the sampler, rising. num: how many samples there will be. gif: whether one is asked for.
     """
 
-    def __init__(self, alive: NDArray[np.float64], num: int, gif: bool) -> None:
+    def __init__(self, alive: NDArray[np.float64], max_count: int, num: int, gif: bool) -> None:
         self._alive = alive
-        self._strip = frames_of(len(alive) - 1, STRIP_FRAMES)
-        self._gif = frames_of(len(alive) - 1, GIF_FRAMES) if gif else []
+        self._strip = frames_of(alive, max_count, STRIP_FRAMES)
+        self._gif = frames_of(alive, max_count, GIF_FRAMES) if gif else []
         self._images = min(GIF_IMAGES if gif else STRIP_ROWS, num)
         self._states: dict[int, list[NDArray[Any]]] = {n: [] for n in {*self._strip, *self._gif}}
 
@@ -64,9 +64,17 @@ class Film:
 def film_of(run: Run, steps: int, grid: str | list[int], num: int, gif: bool) -> Film:
     """The film of so many samples of a run."""
     times = run.schedule.grid(steps, grid, run.model.max_count)
-    return Film(run.schedule.p[times], num, gif)
+    return Film(run.schedule.p[times], run.model.max_count, num, gif)
 
 
-def frames_of(steps: int, most: int) -> list[int]:
-    """After how many of the steps of a sampler a film has a frame: evenly, 0 and all of them included."""
-    return np.rint(np.linspace(0, steps, min(most, steps + 1))).astype(int).tolist()
+def frames_of(alive: NDArray[np.float64], max_count: int, most: int) -> list[int]:
+    """At which states a film has a frame, the first and the last included; at all where these are no more than `most`.
+
+    A film shall brighten evenly. Frames that are even in the steps stay dark for long, or are alike at the end. Of a
+    pixel with N particles N p / (1 - p) is the signal-to-noise ratio (the squared mean of what is alive by its
+    variance): from 0 to infinity. Frames are even in ratio / (1 + ratio), from 0 to 1, with N = max_count.
+    """
+    if len(alive) <= most:
+        return list(range(len(alive)))
+    shown = max_count * alive / (1 - alive + max_count * alive)
+    return sorted({int(np.abs(shown - level).argmin()) for level in np.linspace(0, 1, most)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace, _ActionsContainer
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 from .outputs import check_free
 
 
-def add_json(parser: ArgumentParser) -> None:
+def add_json(parser: _ActionsContainer) -> None:
     """Adds the option."""
-    what = "write what is printed there too, as JSON; -: to stdout, where nothing else is then printed"
+    what = "Write the result into FILE too, as JSON; -: to stdout, and all text to stderr."
     parser.add_argument("--json", metavar="FILE", help=what)
 
 

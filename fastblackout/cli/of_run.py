@@ -29,16 +29,21 @@ from ..training.record import recall
 from ..training.trained_model import Run, default_run, load_run, read_by
 
 
-def path_of(options: Namespace) -> tuple[Path, Path | None]:
-    """The run or checkpoint that is meant, and the folder for what is made of it: None of a model that comes with the
-    package, which is meant where there is no folder of its name."""
+def path_of(options: Namespace) -> Path:
+    """The run or checkpoint that is meant: a folder, or where there is none of the name a model of the package."""
     path = Path(options.path or default_run())
     if path.exists():
-        return path, path
+        return path
     if (shipped := folder_of(str(path))) is None:
         known = f"nor does a model of that name come with the package ({', '.join(names())})"
         raise ValueError(f"{options.command}: run: there is no folder {path}, {known}")
-    return shipped, None
+    return shipped
+
+
+def place_of(run: Run, path: Path, name: str) -> Path:
+    """Where a command puts what it makes of the run at `path`: into its folder. A checkpoint, which export writes too,
+    is left as it is: what is made of it goes to the working folder, under the checkpoint's name and this one."""
+    return Path(f"{path.resolve().name}-{name}") if run.checkpoint.path == path else path / name
 
 
 def check_threads(options: Namespace) -> None:

@@ -22,7 +22,7 @@ from ..training.record import recall
 from ..training.trained_model import Run, read_by
 from .film import film_of
 from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of
+from .of_run import labels_for, load_for, parts_of, path_of, place_of
 from .outputs import check_free
 
 PICTURES = ("loss.png", "film.png", "schedule.png", "laws.png")
@@ -39,10 +39,9 @@ class _Image(NamedTuple):
 
 def plot_command(options: Namespace) -> int:
     """Draws PICTURES of a run into a folder, RUN/plots by default; prints them, and which were left out and why."""
-    path, folder = path_of(options)
+    path = path_of(options)
     run = load_for(path, options)
-    where = folder / "plots" if folder else Path(f"{run.dataset['name']}-plots")
-    out = Path(options.out) if options.out else where
+    out = Path(options.out) if options.out else place_of(run, path, "plots")
     records = read_log(run.checkpoint.path.parent.parent / "log.jsonl")
     left_out = _left_out(run, records)
     files = {name: out / name for name in PICTURES if name not in left_out}
@@ -51,10 +50,11 @@ def plot_command(options: Namespace) -> int:
     check_free("plot: out", list(files.values()) if out.is_dir() else [out], options.force)
     check_json(options, options.force)
     draw, image = _drawing(run, options, records, left_out)
+    in_run = not options.out and out.parent == path
     out.mkdir(exist_ok=True)
     for name, file in files.items():
-        draw[name](own(file) if folder and not options.out else file)
-    say(run.checkpoint.path, *files.values())
+        draw[name](own(file) if in_run else file)
+    say(f"model: {run.checkpoint.path}", *files.values())
     if image is not None:
         print(wrap(f"laws.png: of {image.what}{image.why}"))
     for name, why in left_out.items():

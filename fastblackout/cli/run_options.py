@@ -11,6 +11,7 @@ from ..pretrained import names
 from ..sampling.rules import COMPAT, LAST_STEPS, SAMPLERS
 from ..training.config import COMPILE, HELP, PRECISIONS
 from .json_output import add_json
+from .parser import Parser
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -46,102 +47,158 @@ def _steps(text: str) -> list[int]:
 
 _N: Any = {"type": int, "metavar": "N"}
 _X: Any = {"type": float, "metavar": "X"}
+_MOVED = "Read the data at PATH. A run that was moved, or trained elsewhere, needs it."
+Group = argparse._ArgumentGroup
 
 
-def add_sample(parser: argparse.ArgumentParser) -> None:
+def add_sample(parser: Parser) -> None:
+    """Adds the options of `fastblackout sample`, and what runs it."""
     _add_run(parser)
-    parser.add_argument("--num", **_N, default=64, help="how many samples (64)")
-    what = "number of the first sample (0): with --first 25000 another process or machine draws the second half"
-    parser.add_argument("--first", **_N, default=0, help=what)
-    what = "npz: counts (N, C, H, W); adm: arr_0, uint8 (N, H, W, 3), for ADM's evaluator; png: a folder of pictures"
-    parser.add_argument("--format", choices=["npz", "adm", "png"], default="npz", help=f"{what} (npz)")
-    parser.add_argument("--out", metavar="FILE", help=".npz file, or folder for png; default RUN/samples[.npz]")
-    parser.add_argument("--gif", action="store_true", help="also write the film as an animated GIF")
-    add_json(parser)
-    parser.add_argument("--force", action="store_true", help="overwrite the files")
-    parser.add_argument("--label", **_N, help="class to draw, of a conditional run; default: all in turn")
+    samples = parser.add_argument_group("samples")
+    samples.add_argument("--num", **_N, default=64, help="Draw N samples. Default: 64.")
+    what = "Draw class N alone, of a model with labels. Default: all classes in turn."
+    samples.add_argument("--label", **_N, help=what)
+    _add_steps(samples)
+    _add_draws(samples)
+    what = "Begin with sample N of the seed's sequence: with --first 25000 another process or machine draws the second "
+    samples.add_argument("--first", **_N, default=0, help=f"{what}half. Default: 0.")
+    _add_speed(parser)
+    output = parser.add_argument_group("output")
+    what = (
+        "Write the samples into this .npz file, or folder for png; pictures go beside it. Default: RUN/samples; of a "
+    )
+    what += "model that comes with the package or was exported MODEL-samples in the working folder."
+    output.add_argument("--out", metavar="FILE", help=what)
+    what = "npz: counts (N, C, H, W). adm: arr_0, uint8 (N, H, W, 3), for ADM's evaluator. png: a folder of pictures. "
+    output.add_argument("--format", choices=["npz", "adm", "png"], default="npz", help=f"{what}Default: npz.")
+    output.add_argument("--gif", action="store_true", help="Write the film as an animated GIF too.")
+    _add_files(output, "the files")
+    parser.most_used = ("num", "steps", "label", "guidance", "seed", "device", "out", "format", "gif", "force")
     parser.set_defaults(run=later("sample"))
 
 
-def add_evaluate(parser: argparse.ArgumentParser) -> None:
+def add_evaluate(parser: Parser) -> None:
+    """Adds the options of `fastblackout evaluate`, and what runs it."""
     _add_run(parser)
-    parser.add_argument("--num", **_N, default=1000, help="how many samples a set (1000)")
-    what = "how many sets of samples, with seeds SEED, SEED + 1, ... (4); most of the time goes into them"
-    parser.add_argument("--seeds", **_N, default=4, help=what)
-    parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
-    parser.add_argument("--bits", **_N, default=100, help="how many held-out images the likelihood is of (100)")
-    what = "the weights of FID's network (a file of torch-fidelity's releases): FID, KID, IS, precision, recall"
-    parser.add_argument("--inception", metavar="FILE", help=what)
-    parser.add_argument("--no-stand-in", action="store_true", help="no features of a network that stands in for it")
-    parser.add_argument("--reference", **_N, help="training images whose features are compared with (all)")
-    add_json(parser)
-    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", metavar="PATH", help=_MOVED)
+    samples = parser.add_argument_group("samples")
+    samples.add_argument("--num", **_N, default=1000, help="Draw N samples a set. Default: 1000.")
+    what = "Draw N sets, with the seeds SEED, SEED + 1, ... Most of the time goes into them. Default: 4."
+    samples.add_argument("--seeds", **_N, default=4, help=what)
+    _add_steps(samples)
+    _add_draws(samples)
+    figures = parser.add_argument_group("figures")
+    what = "Take bits per dimension of the first N held-out images; 0: leave them out. Default: 100."
+    figures.add_argument("--bits", **_N, default=100, help=what)
+    what = "Add FID, KID, IS, precision and recall. FILE: the weights of FID's network, of torch-fidelity's releases."
+    figures.add_argument("--inception", metavar="FILE", help=what)
+    what = "Leave out the distance in features of a network that stands in for FID's."
+    figures.add_argument("--no-stand-in", action="store_true", help=what)
+    what = "Compare features with N training images, evenly spread. Default: all."
+    figures.add_argument("--reference", **_N, help=what)
+    _add_speed(parser)
+    _add_files(parser.add_argument_group("output"), "FILE")
+    parser.most_used = ("data", "num", "seeds", "steps", "guidance", "bits", "inception", "device", "json", "force")
     parser.set_defaults(run=later("evaluate"))
 
 
-def add_tune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", nargs="?", metavar="RUN", help="a run or a checkpoint; default: as of sample")
-    parser.add_argument(
-        "--steps", type=_steps, default=[5, 10, 20], metavar="N,N", help="numbers of steps, at least 2 (5,10,20)"
+def add_tune(parser: Parser) -> None:
+    """Adds the options of `fastblackout tune`, and what runs it."""
+    parser.add_argument("path", nargs="?", metavar="RUN", help=f"A run or a checkpoint. {_DEFAULT_RUN}")
+    parser.add_argument_group("data").add_argument("--data", metavar="PATH", help=_MOVED)
+    search = parser.add_argument_group("search")
+    what = "Search for these numbers of steps, at least 2. Default: 5,10,20."
+    search.add_argument("--steps", type=_steps, default=[5, 10, 20], metavar="N,N", help=what)
+    what = (
+        "Search for X minutes, shared equally by the numbers of steps. More go on with the same search; 0 takes times "
     )
-    what = "minutes of search, shared equally by the numbers of steps (30); more of them go on with the same search, 0 "
-    what += "takes times that need none"
-    parser.add_argument("--minutes", **_X, default=30.0, help=what)
-    parser.add_argument("--data", metavar="PATH", help="the data, of a run that was moved or not trained here")
-    parser.add_argument("--num", **_N, default=600, help="samples of a trial (600)")
-    parser.add_argument("--seed", **_N, default=1, help="seed of the draws and of the search (1)")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_json(parser)
-    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    search.add_argument("--minutes", **_X, default=30.0, help=f"{what}that need none. Default: 30.")
+    search.add_argument("--num", **_N, default=600, help="A trial draws N samples. Default: 600.")
+    search.add_argument("--seed", **_N, default=1, help="The seed of the draws and of the search. Default: 1.")
+    _add_device(parser.add_argument_group("speed"))
+    _add_files(parser.add_argument_group("output"), "FILE")
     parser.set_defaults(run=later("tune"))
 
 
-def add_plot(parser: argparse.ArgumentParser) -> None:
-    _add_run(parser, in_batches=False)
-    parser.add_argument("--out", metavar="FOLDER", help="folder of the pictures; default RUN/plots")
-    add_json(parser)
-    parser.add_argument("--force", action="store_true", help="overwrite the files")
-    what = "the data, whose first held-out image has its laws drawn, of a run that was moved or not trained here"
-    parser.add_argument("--data", metavar="PATH", help=what)
+def add_plot(parser: Parser) -> None:
+    """Adds the options of `fastblackout plot`, and what runs it."""
+    _add_run(parser)
+    data = parser.add_argument_group("data")
+    what = "Its first held-out image has its laws drawn."
+    data.add_argument("--data", metavar="PATH", help=f"{_MOVED} {what}")
+    samples = parser.add_argument_group("samples")
+    _add_steps(samples)
+    _add_draws(samples)
+    _add_device(parser.add_argument_group("speed"))
+    output = parser.add_argument_group("output")
+    what = "Write the pictures into this folder. Default: RUN/plots; of a model that comes with the package or was "
+    output.add_argument("--out", metavar="FOLDER", help=f"{what}exported MODEL-plots in the working folder.")
+    _add_files(output, "the files")
+    parser.most_used = ("data", "steps", "grid", "guidance", "seed", "device", "out", "json", "force")
     parser.set_defaults(run=later("plot"), num=4, batch=4, compile="off", precision="fp32")
 
 
-def _add_run(parser: argparse.ArgumentParser, in_batches: bool = True) -> None:
-    shipped = f"a model that comes with the package ({', '.join(names())})"
-    which = f"a run, a checkpoint or {shipped}; default: the only run in runs/, or runs/digits"
+_DEFAULT_RUN = "Default: the only run in runs/, or runs/digits."
+
+
+def _add_run(parser: Parser) -> None:
+    which = f"A run, a checkpoint, or a model that comes with the package ({', '.join(names())}). {_DEFAULT_RUN}"
     parser.add_argument("path", nargs="?", metavar="RUN", help=which)
-    what = "reverse steps, at most the schedule's; default: as tuned, else 100, or 10 with an implicit head"
-    parser.add_argument("--steps", **_N, help=what)
-    where = f"where steps lie: {', '.join(_GRIDS)} (early: most where few particles are alive), or survival "
-    where += "probabilities, as 0,.0004,.004,.05,1, or time indices; default: as tuned, else early, or cosine with a "
-    where += "mean head"
-    parser.add_argument("--grid", type=_grid, metavar="GRID", help=where)
-    what = "strength of classifier-free guidance, or one a step, as .5,.25,0; default: as tuned, else or with --grid 0"
-    parser.add_argument("--guidance", type=_numbers, metavar="X", help=what)
-    what = f"rule of a reverse step: {', '.join(SAMPLERS)} (bridge)"  # as choices they do not fit into 80 columns
-    parser.add_argument("--sampler", choices=SAMPLERS, metavar="NAME", help=what)
-    kinds = ["stochastic", "nearest"]
-    parser.add_argument("--rounding", choices=kinds, help="of births to whole numbers (stochastic)")
-    parser.add_argument("--attrition", **_X, help="chance that a step also removes a count (0)")
-    what = "draw births as in the other steps, or take their mean, which leaves less noise (as tuned; else mean where "
-    what += "a head gives a law of counts to 255 or more, but for tables; else draw)"
-    parser.add_argument("--last-step", choices=LAST_STEPS, help=what)
-    what = "draw as the paper's authors' program does, to compare with it: every time of the schedule, births rounded "
-    what += "to the nearest number, dropout left on (with seeded masks); for runs of head mean"
-    parser.add_argument("--compat", choices=COMPAT, help=what)
-    parser.add_argument("--seed", **_N, default=1, help="seed of the draws (1)")
-    if in_batches:
-        parser.add_argument("--batch", **_N, default=250, help="samples at a time; does not change the samples (250)")
-    parser.add_argument("--weights", choices=["ema", "network"], default="ema", help="averaged, or the last (ema)")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", **_N, default=0, help="CPU threads; 0: as in the training")
-    if in_batches:
-        what = "compile the network by torch.compile; auto: on a GPU, for a million network calls or more (auto)"
-        parser.add_argument("--compile", choices=COMPILE, default="auto", help=what)
-        parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=f"{HELP['precision']} (auto)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_steps(group: Group) -> None:
+    """The options of a sampling that are used most."""
+    what = "Take N reverse steps; each calls the network once. Default: as tuned, else 100, or 10 with head implicit."
+    group.add_argument("--steps", **_N, help=what)
+    what = "How strongly samples are driven to their class, of a model with labels: one number, 0 or above, or one for "
+    what += "each step, as .5,.25,0. Default: as tuned; else, or with --grid, 0."
+    group.add_argument("--guidance", type=_numbers, metavar="X", help=what)
+
+
+def _add_draws(group: Group) -> None:
+    """The other options of a sampling."""
+    group.add_argument("--seed", **_N, default=1, help="The seed of the draws. Default: 1.")
+    where = f"Where the steps lie: {', '.join(_GRIDS)}. early: most of them where few particles are alive. Or a list: "
+    where += "shares of particles alive, as 0,.0004,.004,.05,1, or time indices. Default: as tuned, else early, or "
+    group.add_argument("--grid", type=_grid, metavar="GRID", help=f"{where}cosine with head mean.")
+    rule = f"The rule of a reverse step: {', '.join(SAMPLERS)}. Default: bridge."  # choices do not fit into 80 columns
+    group.add_argument("--sampler", choices=SAMPLERS, metavar="NAME", help=rule)
+    what = "How births become whole numbers, with head mean or implicit. Default: stochastic."
+    group.add_argument("--rounding", choices=["stochastic", "nearest"], help=what)
+    what = "A step also removes each particle with chance X, with head mean or implicit. Default: 0."
+    group.add_argument("--attrition", **_X, help=what)
+    what = "The last step draws births as the others do, or takes their mean, which leaves less noise. Default: as "
+    what += "tuned; else mean where a head gives a law of counts to 255 or more, but draw for tables; else draw."
+    group.add_argument("--last-step", choices=LAST_STEPS, help=what)
+    what = "Draw as the program of the paper's authors does, to compare with it: at every time of the schedule, births "
+    what += "rounded to the nearest number, dropout left on (with seeded masks). For runs of head mean."
+    group.add_argument("--compat", choices=COMPAT, help=what)
+    what = "Take the averaged weights, or those of the last step. Default: ema, the averaged ones."
+    group.add_argument("--weights", choices=["ema", "network"], default="ema", help=what)
+
+
+def _add_device(group: Group) -> None:
+    what = "auto, cpu, cuda or cuda:N. Default: auto, a GPU where its kernels run, else the CPU."
+    group.add_argument("--device", default="auto", metavar="NAME", help=what)
+    what = "Let torch use N CPU threads. Default: 0, as in the training."
+    group.add_argument("--threads", **_N, default=0, help=what)
+
+
+def _add_speed(parser: Parser) -> None:
+    group = parser.add_argument_group("speed")
+    _add_device(group)
+    what = "Draw N samples at a time; the samples do not depend on it. Default: 250."
+    group.add_argument("--batch", **_N, default=250, help=what)
+    what = "Compile the network by torch.compile. Default: auto, on a GPU, for a million network calls or more."
+    group.add_argument("--compile", choices=COMPILE, default="auto", help=what)
+    group.add_argument("--precision", choices=PRECISIONS, default="auto", help=f"{HELP['precision']} Default: auto.")
+
+
+def _add_files(group: Group, files: str) -> None:
+    add_json(group)
+    group.add_argument("--force", action="store_true", help=f"Overwrite {files}.")
+    group.add_argument("--quiet", action="store_true", help="Show no progress.")
 
 
 def later(name: str) -> Command:

@@ -21,7 +21,7 @@ from ..training.ranks import current
 from ..training.trained_model import Run
 from .film import Film, film_of
 from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of, progress_of, share_of, steps_of
+from .of_run import labels_for, load_for, parts_of, path_of, place_of, progress_of, share_of, steps_of
 from .outputs import check_free
 
 GRID_IMAGES = 64
@@ -34,21 +34,21 @@ def sample_command(options: Namespace) -> int:
     """
     if not 0 <= options.first <= WORD_END - max(options.num, 1):
         raise ValueError(f"sample: first: must be in 0..2^32 - {max(options.num, 1)} (num), got {options.first}")
-    path, folder = path_of(options)
+    path = path_of(options)
     run = load_for(path, options)
     labels = labels_for(run, options, options.first)
     film = film_of(run, options.steps, options.grid, options.num, options.gif)
     if not current().first:
         _draw(run, options, film, lambda part: None)
         return 0
-    files = _files_for(run, options, folder)
+    files = _files_for(run, options, path)
     pictures = _pictures_for(run, options, files.out)
     written = files.files if files.out.is_dir() else [files.out]  # a folder that is not there yet is made
     check_free("sample: out", [*written, *pictures.values()], options.force)
     check_json(options, options.force)
     with files:
         images, seconds, seen = _draw(run, options, film, files.add)
-        if folder and not options.out:
+        if not options.out and files.out.parent == path:
             for file in (files.out, *pictures.values()):
                 own(file)
         files.finish(None if labels is None else labels.cpu().numpy())
@@ -60,12 +60,14 @@ def sample_command(options: Namespace) -> int:
         if options.gif:
             film_gif(film.gif, max_count, pictures["gif"], classes)
     num = options.num
-    say(run.checkpoint.path)
-    print(wrap(f"{options.told}, seed {options.seed}"))
+    say(f"model: {run.checkpoint.path}")
+    print(wrap(f"sampler: {options.told}, seed {options.seed}"))
     print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
     say(files.out, *pictures.values())
     if pictures:
         print("film: counts divided by the share of particles alive, else most of it is black")
+        if not options.gif and (old := _pictures_named(files.out, options)["gif"]).exists():
+            say(f"{old} is of earlier samples; --gif --force makes it anew")
     done = {"checkpoint": run.checkpoint.path, "files": [files.out, *pictures.values()], "samples": num}
     done |= {"seconds": seconds, "samples_per_second": num / seconds, "network_calls": seen / num}
     names = ("seed", "first", "label", "format")
@@ -73,7 +75,7 @@ def sample_command(options: Namespace) -> int:
     return 0
 
 
-def _files_for(run: Run, options: Namespace, folder: Path | None) -> SampleFiles:
+def _files_for(run: Run, options: Namespace, path: Path) -> SampleFiles:
     """Where the samples go. ValueError for a name or a format that does not fit them."""
     is_table, kind = run.shape[1:] == (1, 1), FORMATS[options.format]
     if options.format != "npz" and (is_table or run.shape[0] not in (1, 3)):
@@ -82,7 +84,7 @@ def _files_for(run: Run, options: Namespace, folder: Path | None) -> SampleFiles
     if options.gif and is_table:
         raise ValueError("sample: gif: needs images, got a table")
     name = f"samples-{options.first}" if options.first and kind.suffix else "samples"
-    where = folder / name if folder else Path(f"{run.dataset['name']}-{name}")
+    where = place_of(run, path, name)
     out = Path(options.out) if options.out else where.with_name(f"{where.name}{kind.suffix}")
     if kind.suffix and out.suffix != kind.suffix:
         raise ValueError(f"sample: out: must end in {kind.suffix}, got {out}")
@@ -95,8 +97,13 @@ def _pictures_for(run: Run, options: Namespace, out: Path) -> dict[str, Path]:
     """The pictures beside the samples, none of a table. Where parts fill one folder, each has pictures of its own."""
     if run.shape[1:] == (1, 1):
         return {}
+    pictures = _pictures_named(out, options)
+    return {name: path for name, path in pictures.items() if name != "gif" or options.gif}
+
+
+def _pictures_named(out: Path, options: Namespace) -> dict[str, Path]:
     stem = out.stem if out.suffix == ".npz" else f"{out.name}-{options.first}" if options.first else out.name
-    ends = {"grid": ".png", "film": "-film.png", **({"gif": ".gif"} if options.gif else {})}
+    ends = {"grid": ".png", "film": "-film.png", "gif": ".gif"}
     return {picture: out.with_name(stem + end) for picture, end in ends.items()}
 
 

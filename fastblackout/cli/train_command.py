@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-from dataclasses import fields
+from collections import Counter
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..ground.terminal import say
 from ..heads import HEADS
@@ -16,63 +17,87 @@ from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding
 from .json_output import add_json, check_json, give_json
+from .parser import Parser
 
 _N: Any = {"type": int, "metavar": "N"}
 
 
-def add_train(parser: argparse.ArgumentParser) -> None:
+# Which group of the help page an option of TrainConfig stands in; all others are in "training".
+_GROUPS = {
+    "data": ("conditional", "flip", "label_dropout"),
+    "network": (
+        "head", "network", "channels", "blocks", "dropout", "input", "parametrization", "noise_channels", "draws",
+        "components",
+    ),
+    "speed": ("device", "threads", "compile", "precision", "cuda_graph", "accumulate"),
+    "output": (
+        "log_every", "held_out_every", "bits_every", "sample_every", "checkpoint_every", "keep", "tensorboard",
+    ),
+}  # fmt: skip
+_MOST_USED = ("data", "download", "conditional", "head", "recipe", "steps", "batch", "resume", "device", "out", "json")
+
+
+def add_train(parser: Parser) -> None:
     """Adds the options of `fastblackout train`, and what runs it."""
-    about = "show this help message and exit; after a dataset, with its defaults"
-    parser.add_argument("-h", "--help", action=_Help, nargs=0, default=argparse.SUPPRESS, help=about)
-    what = f"the data: {', '.join(PRESETS)}; of your own a folder of images, or an array of counts"
-    parser.add_argument("dataset", choices=list(PRESETS), metavar="dataset", help=what)
-    parser.add_argument("--data", metavar="PATH", help="folder that holds the data set, or the images; .npy or .npz")
-    parser.add_argument("--download", action="store_true", help="let torchvision fetch the data into --data")
-    parser.add_argument("--max-count", **_N, help="array: largest count possible; default: the largest there is")
-    parser.add_argument("--channels-at", choices=["first", "last"], help="array: where the channels are, if unclear")
-    parser.add_argument("--crop", **_N, help="images: cut out the middle N x N pixels")
-    parser.add_argument("--resize", **_N, help="images: then make the shorter side N pixels long, antialiased")
-    what = "images, tables: then make a count 1 where it is at least T, else 0"
-    parser.add_argument("--binarize", type=int, metavar="T", help=what)
-    parser.add_argument("--out", metavar="RUN", help="the run's folder; default runs/DATASET")
+    what = f"The data: {', '.join(PRESETS)}. folder and array are your own: a folder of images, an array of counts."
+    parser.add_argument("dataset", choices=list(PRESETS), metavar="DATASET", help=what)
+    groups = {name: parser.add_argument_group(name) for name in ("data", "network", "training", "speed", "output")}
+    data, training, output = (groups[name] for name in ("data", "training", "output"))
+    what = "The folder that holds the data set or the images, or a .npy or .npz file. digits needs none."
+    data.add_argument("--data", metavar="PATH", help=what)
+    data.add_argument("--download", action="store_true", help="Let torchvision fetch what is missing into --data.")
+    what = "The largest count possible in an array. Default: the largest that it holds."
+    data.add_argument("--max-count", **_N, help=what)
+    what = "Where the channels of an array are. Needed where it is unclear."
+    data.add_argument("--channels-at", choices=["first", "last"], help=what)
+    data.add_argument("--crop", **_N, help="Cut out the middle N x N pixels of images.")
+    data.add_argument("--resize", **_N, help="Then make the shorter side of images N pixels long, antialiased.")
+    data.add_argument("--binarize", type=int, metavar="T", help="Then make a count 1 where it is at least T, else 0.")
     made = "; ".join(f"{name}: {', '.join(known)}" for name, known in RECIPES.items())
-    what = f"options of the paper or our best in place of the defaults; any given here wins ({made})"
-    parser.add_argument("--recipe", choices=names(), help=what)
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, or begin without one")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_json(parser)
-    group = parser.add_argument_group("training (defaults in brackets)")
-    for each in fields(TrainConfig):
-        flag, text = "--" + each.name.replace("_", "-"), f"{HELP[each.name]} ({_defaults(each.name)})"
-        choices = each.metadata["choices"]
-        if each.type == "bool":
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=None)
-        elif choices:
-            short = sum(map(len, choices)) < 40  # else a help page of 80 columns is too narrow for the names
-            group.add_argument(flag, choices=choices, help=text, metavar=None if short else "NAME")
-        else:
-            number, metavar = {"float": (float, "X"), "str": (str, "NAME")}.get(str(each.type), (int, "N"))
-            group.add_argument(flag, type=number, help=text, metavar=metavar)
+    what = f"Take the paper's options or our best in place of the defaults; any given here wins ({made})."
+    training.add_argument("--recipe", choices=names(), help=what)
+    what = "Go on from the newest checkpoint, or begin where there is none."
+    training.add_argument("--resume", action="store_true", help=what)
+    output.add_argument("--out", metavar="RUN", help="The run's folder. Default: runs/DATASET.")
+    options = {each.name: each for each in fields(TrainConfig)}
+    rest = options.keys() - {option for group in _GROUPS.values() for option in group}
+    for name, group in {**_GROUPS, "training": [option for option in options if option in rest]}.items():
+        for option in group:
+            _add(groups[name], options[option])
+    add_json(output)
+    output.add_argument("--quiet", action="store_true", help="Show no progress.")
+    parser.most_used = _MOST_USED
+    parser.before_help = lambda given: _tell_defaults(parser, given.dataset)
     parser.set_defaults(run=_train)
 
 
-class _Help(argparse.Action):
-    """The help page: with the defaults of the data set that is named before, else of all."""
+def _add(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
+    flag, choices = "--" + option.name.replace("_", "-"), option.metadata["choices"]
+    if option.type == "bool":
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+    elif choices:
+        short = sum(map(len, choices)) < 40  # else a help page of 80 columns is too narrow for the names
+        group.add_argument(flag, choices=choices, metavar=None if short else "NAME")
+    else:
+        number, metavar = {"float": (float, "X"), "str": (str, "NAME")}.get(str(option.type), (int, "N"))
+        group.add_argument(flag, type=number, metavar=metavar)
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *more: object) -> NoReturn:
-        for action in parser._actions:
-            if action.dest in HELP:
-                action.help = f"{HELP[action.dest]} ({_defaults(action.dest, namespace.dataset)})"
-        parser.print_help()
-        parser.exit()
+
+def _tell_defaults(parser: Parser, dataset: str | None) -> None:
+    """Gives the options of TrainConfig their help: with the defaults of the data set that is named, else of all."""
+    for action in parser._actions:
+        if action.dest in HELP:
+            named = action.choices is not None and action.metavar == "NAME"
+            names = f" NAME is {', '.join(map(str, action.choices or ()))}." if named else ""
+            default = _defaults(action.dest, dataset)
+            action.help = f"{HELP[action.dest]}{names}{default and f' Default: {default}.'}"
 
 
 def _defaults(name: str, dataset: str | None = None) -> str:
-    """The default of an option, and what it is where it differs: of a data set, a table or a head."""
+    """The default of an option, and what it is where it differs: of a data set, a table or a head. Empty: none."""
     by_data, by_head = _configs(dataset)
     values = {what: getattr(config, name) for what, config in by_data.items()}
-    same = {value for what, value in values.items() if what != _TABLE}
-    usual = same.pop() if len(same) == 1 else getattr(TrainConfig, name)
+    ((usual, _),) = Counter(value for what, value in values.items() if what != _TABLE).most_common(1)
     if name != "head":
         own = getattr(preset(dataset or ""), name)
         heads = {what: getattr(config, name) for what, config in by_head.items()}
@@ -81,7 +106,12 @@ def _defaults(name: str, dataset: str | None = None) -> str:
     for what, value in values.items():
         if value != usual:
             others.setdefault(value, []).append(what)
-    return "; ".join([str(usual), *(f"{', '.join(whose)}: {value}" for value, whose in others.items())])
+    told = [] if usual is None else [_shown(usual)]
+    return "; ".join([*told, *(f"{', '.join(whose)}: {_shown(value)}" for value, whose in others.items())])
+
+
+def _shown(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 _TABLE = "a table"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,8 +27,8 @@ STATE = "tuning.json"
 def tune_command(options: Namespace) -> int:
     """Searches times and guidance for each number of steps, writes them into the run's checkpoint, and says what they
     do for images and keys that the search did not see."""
-    path, folder = path_of(options)
-    if folder is None:
+    path = path_of(options)
+    if options.path and not Path(options.path).exists():  # it comes with the package
         raise ValueError(f"tune: run: must be a folder, got {options.path}; fastblackout export {options.path} FOLDER")
     if not 0 <= options.minutes < float("inf"):
         raise ValueError(f"tune: minutes: must be at least 0, got {options.minutes}")
@@ -49,7 +50,7 @@ def tune_command(options: Namespace) -> int:
     found = {number: one.tuned for number, one in judged.items()}
     tuned = to_json(tuned_from({**model.get("tuned", {}), **to_json(found)}, run.schedule))
     describe_anew(checkpoint, {**checkpoint.config, "model": {**model, "tuned": tuned}})
-    say(run.checkpoint.path)
+    say(f"model: {run.checkpoint.path}")
     print(_table(judged, run.schedule))
     usual = usual_steps(run.model.tuned)
     print(wrap(f"next: fastblackout sample {path}   ({usual} steps, or --steps N)"))
@@ -70,9 +71,8 @@ class _Telling:
     def __call__(self, told: Told) -> None:
         if told.distance < self.least[told.steps]:
             self.least[told.steps] = told.distance
-            distance = f"distance {told.distance:.4g} (at first {told.start:.4g})"
-            how = f"alive {_shares(told.best, self.schedule)}{_guidance(told.best.guidance)}, {told.best.last_step}"
-            self.progress.say(f"{told.steps} steps, trial {told.trials}: {distance}, {how}")
+            distance = f"distance to held-out data {told.distance:.4g} (lower is better; at first {told.start:.4g})"
+            self.progress.say(f"{told.steps} steps, trial {told.trials}: {distance}, {_how(told.best, self.schedule)}")
         spent = round(told.seconds)
         self.progress.update(max(spent - self.seconds[told.steps], 0))
         self.seconds[told.steps] = spent
@@ -86,14 +86,19 @@ def _guidance(guidance: Sequence[float]) -> str:
     return f", guidance {' '.join(f'{w:g}' for w in guidance)}" if any(guidance) else ""
 
 
+def _how(tuned: Tuned, schedule: Schedule) -> str:
+    shares = f"shares alive {_shares(tuned, schedule)}"
+    return f"{shares}{_guidance(tuned.guidance)}, last step {tuned.last_step}"
+
+
 def _table(judged: dict[int, Judged], schedule: Schedule) -> str:
-    lines = ["", "Distance to training images, with other keys, in units of as many real images'", ""]
-    lines += [f"  {'steps':>5}  {'grid early':>16}  {'tuned':>16}"]
+    what = "Distance of new samples to the training data, as a multiple of the distance of as many real ones: lower is "
+    what += "better, 1 is as good as real. In brackets: several draws, of which it is the mean."
+    lines = ["", wrap(what), "", f"  {'steps':>5}  {'grid early':>16}  {'tuned':>16}"]
     for number, one in judged.items():
         cells = [f"{np.mean(each):.2f} ({', '.join(f'{value:.2f}' for value in each)})" for each in one[:2]]
         lines.append(f"  {number:5d}  {cells[0]:>16}  {cells[1]:>16}")
     lines += [""]
     for number, one in judged.items():
-        how = f"alive {_shares(one.tuned, schedule)}{_guidance(one.tuned.guidance)}, last step {one.tuned.last_step}"
-        lines.append(wrap(f"{number} steps: {how}", "  ", "    "))
+        lines.append(wrap(f"{number} steps: {_how(one.tuned, schedule)}", "  ", "    "))
     return "\n".join(lines)

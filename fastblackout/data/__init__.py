@@ -13,6 +13,7 @@ from .sets import SETS
 
 if TYPE_CHECKING:
     from .dataset import Dataset as Dataset
+    from .dataset import make_dataset as make_dataset
     from .files import load_array as load_array
     from .files import load_folder as load_folder
     from .named import load_digits as load_digits
@@ -28,6 +29,7 @@ _HOME = {
     "load_array": "files",
     "load_digits": "named",
     "load_folder": "files",
+    "make_dataset": "dataset",
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "load_array",
     "load_digits",
     "load_folder",
+    "make_dataset",
     "shaping_of",
 ]
 

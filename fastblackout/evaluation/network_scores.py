@@ -97,7 +97,7 @@ def features_lines(result: dict[str, Any]) -> list[str]:
     lines = [
         "",
         wrap(title),
-        f"  to {result['reference']} training images",
+        f"  to {result['reference']} training images (lower is better)",
         row(f"{samples} samples", "frechet_samples"),
     ]
     if "frechet_as_many_samples" in result:
@@ -113,9 +113,13 @@ def features_lines(result: dict[str, Any]) -> list[str]:
     stand_in = "" if inception else " (stand-ins for KID and Inception score)"
     lines += ["", wrap(f"{title}{stand_in}")]
     for images, kind in (("samples", "samples"), (f"{few} held-out images", "held_out")):
-        lines.append(row(f"{kernel} x 1000, {images}", f"kernel_{kind}", ".3f", 1000.0))
+        lines.append(row(f"{kernel} x 1000, {images} (lower is better)", f"kernel_{kind}", ".3f", 1000.0))
     for images, kind in (("samples", "samples"), (f"{few} held-out images", "held_out")):
-        lines.append(row(f"{score}, {images}", f"score_{kind}"))
+        lines.append(row(f"{score}, {images} (higher is better)", f"score_{kind}"))
+    shares = (
+        "precision: share of samples that look real; recall: share of real images that samples cover (higher is better)"
+    )
+    lines.append(wrap(shares, "  ", "  "))
     for number in ("precision", "recall"):
         for images, kind in (("samples", "samples"), ("held-out images", "held_out")):
             lines.append(row(f"{number} of {compared} {images}", f"{number}_{kind}", ".3f"))

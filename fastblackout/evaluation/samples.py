@@ -206,7 +206,7 @@ def table(result: dict[str, Any], more: Sequence[str] = ()) -> str:
         f"{sets} set{'s' if sets > 1 else ''} of {samples} samples, {result['train']} training images, "
         f"{held_out} held-out images",
         "",
-        "Frechet distance of raw pixels to the training images",
+        "Frechet distance of raw pixels to the training images (lower is better)",
         row(f"{samples} samples", "frechet_samples"),
         *([row(f"{few} of them, as many as held-out images", "frechet_samples_as_many")] if few < samples else []),
         row(f"{held_out} held-out images", "frechet_held_out"),
@@ -216,12 +216,13 @@ def table(result: dict[str, Any], more: Sequence[str] = ()) -> str:
         *more,
         *_notes(result),
         "",
-        "Share of pixels above half of the largest count",
+        "Share of pixels above half of the largest count (as in real images is best)",
         row("samples", "on_pixels_samples", ".2%"),
         row("training images", "on_pixels_train", ".2%"),
         row("held-out images", "on_pixels_held_out", ".2%"),
         "",
-        "Mean distance to the nearest training image (memorised if far below held out)",
+        "Mean distance to the nearest training image",
+        "(the same as held-out images is best; far below: memorised)",
         row("samples", "nearest_samples"),
         row("held-out images", "nearest_held_out"),
     ]
@@ -229,10 +230,11 @@ def table(result: dict[str, Any], more: Sequence[str] = ()) -> str:
         lines += [
             "",
             f"Share that an SVM trained on real images ({result['judge_accuracy']:.1%} right on held-out) is sure of",
+            "(the same as held-out images is best; below: fewer look like a class)",
             row("samples", "sure_samples", ".1%"),
             row("held-out images", "sure_held_out", ".1%"),
             "",
-            "Class of the samples, by the SVM",
+            "Class of the samples, by the SVM (the shares of the data are best)",
         ]
         for label, share in enumerate(result["class_shares"]):
             lines.append(f"  {label:2d} {share:6.1%} {'#' * round(share * 60)}".rstrip())

@@ -106,6 +106,7 @@ def rows_table(result: dict[str, Any]) -> str:
         f"{result['held_out']} held-out rows of {result['columns']} columns",
         "",
         "Difference to the training rows, root mean square over the columns",
+        "(lower is better; real rows reach what held-out rows have)",
         f"  {'':43}{'samples':>16}{'held out':>18}".rstrip(),
         f"  {'rows':43}{sizes[0]:8d}{sizes[1]:8d}{sizes[2]:10d}{sizes[3]:8d}",
     ]
@@ -121,7 +122,8 @@ def rows_table(result: dict[str, Any]) -> str:
         notes.append(f"{constant} columns are constant in the training rows; shares of zeros alone count them.")
     lines += [wrap(note, "  ", "  ") for note in notes]
     shown = min(SHOWN, result["columns"])
-    lines += ["", f"Mean and variance of {'the' if shown == result['columns'] else 'the first'} {shown} columns"]
+    which = "the" if shown == result["columns"] else "the first"
+    lines += ["", f"Mean and variance of {which} {shown} columns (near those of the training is best)"]
     lines.append(f"  {'':8}{'training':>20}{'held out':>22}{'samples':>22}")
     for column in range(shown):
         pairs = [

@@ -60,77 +60,87 @@ def _option(default: Any, about: str, *rules: _Rule, choices: Collection[str] = 
 class TrainConfig:
     """The options of a training run; `preset` gives the defaults of a data set and of a head."""
 
-    steps: int = _option(100_000, "training steps in all", *_whole(0))
-    epochs: int | None = _option(None, "instead of steps: passes over the training samples", *_whole(1))
-    batch: int = _option(128, "samples a step, of all processes together", *_whole(1))
-    accumulate: int = _option(1, "parts that a process takes its samples of a step in, to need less memory")
-    learning_rate: float = _option(2e-4, "Adam's step size", _POSITIVE)
-    warmup: int = _option(500, "steps over which the learning rate rises from 0", *_whole(0))
-    decay: bool = _option(False, "let the learning rate fall to 0 along a half cosine")
-    clip: float = _option(1.0, "largest norm of the gradient", _POSITIVE)
+    steps: int = _option(100_000, "Train for N steps.", *_whole(0))
+    epochs: int | None = _option(None, "Train for N passes over the training samples, instead of --steps.", *_whole(1))
+    batch: int = _option(128, "A step takes N samples, of all processes together.", *_whole(1))
+    accumulate: int = _option(1, "A process takes its samples of a step in N parts, to need less memory.")
+    learning_rate: float = _option(2e-4, "The step size of Adam is X.", _POSITIVE)
+    warmup: int = _option(500, "The learning rate rises from 0 over the first N steps.", *_whole(0))
+    decay: bool = _option(False, "Let the learning rate fall to 0 along a half cosine.")
+    clip: float = _option(1.0, "Shrink gradients whose norm is above X.", _POSITIVE)
     ema: float = _option(
-        0.9999, "largest decay of the weights' moving average; it starts as (1 + n) / (10 + n)", _SHARE
+        0.9999, "The moving average of the weights decays by X at most; at step n by (1 + n) / (10 + n).", _SHARE
     )
-    dropout: float = _option(0.1, "dropout inside the network's blocks", _SHARE)
-    flip: bool = _option(False, "mirror half of the training images left to right")
-    conditional: bool = _option(False, "train on the class labels too")
-    label_dropout: float = _option(0.1, "share of labels hidden from a conditional network, for guidance", _SHARE)
-    network: str = _option("small", "small (for a CPU), mlp (for tables), or one of the paper's", choices=NETWORKS)
-    channels: int = _option(32, "channels of the small network; a quarter of the width of mlp", *_whole(1))
-    blocks: int = _option(1, "residual blocks a level of the small network; a third of those of mlp", *_whole(1))
+    dropout: float = _option(0.1, "Drop a share X of the values inside the network's blocks.", _SHARE)
+    flip: bool = _option(False, "Mirror half of the training images left to right.")
+    conditional: bool = _option(False, "Train on the class labels too, to draw samples of one class.")
+    label_dropout: float = _option(
+        0.1, "Hide a share X of the labels from a conditional network, for guidance.", _SHARE
+    )
+    network: str = _option("small", "small: for a CPU; mlp: for tables; the others: the paper's.", choices=NETWORKS)
+    channels: int = _option(32, "The small network has N channels. The width of mlp is 4 N.", *_whole(1))
+    blocks: int = _option(1, "The small network has N residual blocks a level, mlp has 3 N.", *_whole(1))
     head: str = _option(
         "mean",
-        "mean: expected births, as in the paper; implicit: a joint draw; the others: laws of each pixel",
+        "What the network gives. mean: expected births, as in the paper; implicit: a joint draw; the others: laws.",
         choices=HEADS,
     )
-    noise_channels: int = _option(4, "channels of noise beside the image, head implicit", _within(1, 64))
+    noise_channels: int = _option(4, "Put N channels of noise beside the image, with head implicit.", _within(1, 64))
     draws: int = _option(
-        2, "joint draws that the network makes of an image in a step (2 to 8), head implicit", _within(2, 8)
+        2, "Let the network make N joint draws of an image in a step (2 to 8), with head implicit.", _within(2, 8)
     )
     components: int = _option(
-        1, "logistic laws that a pixel's prior is a mixture of (1 to 3), head bayes-logistic", _within(1, 3)
+        1, "Mix N logistic laws (1 to 3) to the prior of a pixel, with head bayes-logistic.", _within(1, 3)
     )
     weight: str = _option(
         "likelihood",
-        "of each step's loss: likelihood; finite-time, instantaneous: the paper's; uniform; energy",
+        "How the loss weighs the times. finite-time, instantaneous: the paper's; energy: of head implicit.",
         choices=WEIGHTS,
     )
     times: str = _option(
-        "early", "which times to train at. early: every other one as the grid early lies; uniform", choices=TIMES
+        "early",
+        "Which times to train at. early: every other one as the grid early lies; uniform: all alike.",
+        choices=TIMES,
     )
     parametrization: str = _option(
         "likelihood",
-        "of head mean. likelihood: births = (1 - p) max_count / 4 softplus; paper: softplus",
+        "Births with head mean. likelihood: (1 - p) max_count / 4 softplus; paper: softplus.",
         choices=PARAMETRIZATIONS,
     )
-    input: str = _option("normalized", "how counts are centred and scaled for the network", choices=INPUTS)
-    schedule: str = _option("logit", "survival probabilities of the forward process", choices=SCHEDULES)
-    schedule_steps: int = _option(1000, "steps of the schedule, 1000 in the paper", *_whole(1, MOST_SCHEDULE_STEPS))
-    t_end: float = _option(15.0, "end time of the logit schedule", _POSITIVE)
-    seed: int = _option(0, "seed of every random draw", _least(0), _below(64))
-    device: str = _option("auto", "auto, cpu, cuda or cuda:N")
-    threads: int = _option(0, "CPU threads; 0: as many as torch likes", *_whole(0, MOST_THREADS))
+    input: str = _option("normalized", "How counts are centred and scaled for the network.", choices=INPUTS)
+    schedule: str = _option("logit", "The survival probabilities of the forward process.", choices=SCHEDULES)
+    schedule_steps: int = _option(
+        1000, "The schedule has N steps; the paper's has 1000.", *_whole(1, MOST_SCHEDULE_STEPS)
+    )
+    t_end: float = _option(15.0, "The logit schedule ends at time X.", _POSITIVE)
+    seed: int = _option(0, "The seed of every random draw.", _least(0), _below(64))
+    device: str = _option("auto", "auto, cpu, cuda or cuda:N. auto: a GPU where its kernels run, else the CPU.")
+    threads: int = _option(0, "Let torch use N CPU threads; 0: as many as it likes.", *_whole(0, MOST_THREADS))
     compile: str = _option(
         "auto",
-        "compile the network by torch.compile; auto: on a GPU, and on a CPU where a trial finds it faster",
+        "Compile the network by torch.compile. auto: on a GPU, and on a CPU where a trial finds it faster.",
         choices=COMPILE,
     )
     precision: str = _option(
-        "auto", "of the network; auto: bf16 (mixed with float32) on a GPU that has it, else fp32", choices=PRECISIONS
+        "auto",
+        "Precision of the network. auto: bf16 (mixed with float32) on a GPU that has it, else fp32.",
+        choices=PRECISIONS,
     )
-    cuda_graph: bool = _option(False, "replay each step as one CUDA graph, for small networks on a GPU")
-    log_every: int = _option(50, "steps between lines of log.jsonl", *_whole(1))
+    cuda_graph: bool = _option(False, "Replay each step as one CUDA graph, for small networks on a GPU.")
+    log_every: int = _option(50, "Write a line of losses into log.jsonl every N steps.", *_whole(1))
     held_out_every: int = _option(
-        500, "take the held-out loss at the first end of an epoch after so many steps; 0: never", *_whole(0)
+        500, "Take the held-out loss at ends of epochs, N steps apart or more; 0: never.", *_whole(0)
     )
     bits_every: int = _option(
-        0, "take bits per dimension of 64 held-out samples at ends of epochs so many steps apart; 0: never", *_whole(0)
+        0,
+        "Take bits per dimension of 64 held-out samples at ends of epochs, N steps apart or more; 0: never.",
+        *_whole(0),
     )
-    sample_every: int = _option(5000, "steps between pictures of samples; 0: none", *_whole(0))
-    checkpoint_every: int = _option(1000, "steps between checkpoints", *_whole(1))
-    keep: int = _option(2, "checkpoints to keep", *_whole(1))
+    sample_every: int = _option(5000, "Write a picture of samples every N steps; 0: never.", *_whole(0))
+    checkpoint_every: int = _option(1000, "Write a checkpoint every N steps.", *_whole(1))
+    keep: int = _option(2, "Keep the newest N checkpoints.", *_whole(1))
     tensorboard: bool = _option(
-        False, "write losses, speed and samples for TensorBoard too: tensorboard --logdir RUN shows them"
+        False, "Write losses, speed and samples for TensorBoard too. tensorboard --logdir RUN shows them."
     )
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from ..ground.terminal import COLUMNS, visible
+from ..ground.terminal import COLUMNS, wrap
 
 SECONDS_BETWEEN_LINES = 5.0
 FIRST_SILENCE, LONGEST_SILENCE = 60.0, 600.0  # seconds after which there is a line, however little was done
@@ -85,11 +85,11 @@ class Progress:
             self._bar.set_postfix_str(text, refresh=False)
 
     def say(self, text: str) -> None:
-        """A line for the reader, above the bar; nothing where nothing is shown."""
+        """A text for the reader, above the bar; nothing where nothing is shown."""
         if self._bar is not None:
-            self._bar.write(visible(text), file=sys.stderr)
+            self._bar.write(wrap(text), file=sys.stderr)
         elif self.lines:
-            print(visible(text), file=sys.stderr, flush=True)
+            print(wrap(text), file=sys.stderr, flush=True)
 
     def _mark_of(self, done: int) -> int:
         return done * self.lines // max(self.total, 1)

@@ -15,7 +15,6 @@ from ..atomic_files import own
 from ..data import BatchOrder, Dataset
 from ..evaluation.charts import loss_curve
 from ..evaluation.plots import sample_grid
-from ..ground.terminal import wrap
 from .board import check_installed
 from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
@@ -54,7 +53,9 @@ def train(
     KeyboardInterrupt when interrupted or SystemExit (status 143) when the process gets SIGTERM.
     """
     if not isinstance(dataset, Dataset):
-        raise TypeError(f"train: dataset: must be a fastblackout.data.Dataset, got {type(dataset).__name__}")
+        make = 'fastblackout.data.make_dataset("array", counts, max_count=N) makes one of counts (N, C, H, W)'
+        rule = f"must be a fastblackout.data.Dataset ({make})"
+        raise TypeError(f"train: dataset: {rule}, got {type(dataset).__name__}")
     if config is not None and not isinstance(config, TrainConfig):
         raise TypeError(f"train: config: must be a TrainConfig, got {type(config).__name__}")
     with together("train") as ranks, holding(out) if ranks.first else nullcontext():
@@ -108,8 +109,10 @@ def train_in_held_folder(
                 if trial is not None:
                     journal.say(trial.seen)
                 if config.held_out_every:
-                    for line in wrap(trainer.held_out.describe()).splitlines():
-                        journal.say(line)
+                    journal.say(trainer.held_out.describe())
+                shown = {"loss": 1, "held out": config.held_out_every, "bits/dim": config.bits_every}
+                names = ", ".join(name for name, every in shown.items() if every)
+                journal.say(f"{names}: lower is better; img/s: samples trained on in a second")
                 return _loop(trainer, run, total, journal, stop, saved)
 
 
@@ -192,7 +195,7 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
                 loss = trainer.held_out_loss(tick_of(part))
             journal.judged(
                 "held-out loss",
-                f"{loss:.4f} (without a network {held_out.constant_loss:.4f})",
+                f"{loss:.4f} (lower is better; without a network {held_out.constant_loss:.4f})",
                 step=step,
                 epoch=order.epochs_done(step),
                 held_out_loss=loss,
@@ -205,7 +208,7 @@ def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
                 bound = trainer.held_out_bits(tick_of(part))
             journal.judged(
                 "bits per dimension",
-                f"{bound.bits:.3f} +- {bound.monte_carlo_error:.3f}",
+                f"{bound.bits:.3f} +- {bound.monte_carlo_error:.3f} (lower is better)",
                 step=step,
                 epoch=order.epochs_done(step),
                 bits_per_dim=bound.bits,

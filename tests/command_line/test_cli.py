@@ -141,13 +141,13 @@ def test_resume(place, capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", ["COMMAND"]),
         ("fly", ["fly"]),
-        ("train", ["dataset"]),
+        ("train", ["DATASET", "(see fastblackout train --help)"]),
         ("train imagenet", ["imagenet"]),
         ("train digits --steps=many", ["--steps", "many"]),
         ("train digits --weight=heavy", ["--weight", "heavy"]),
-        ("sample --frobnicate", ["--frobnicate"]),
+        ("sample --frobnicate", ["--frobnicate", "(see fastblackout sample --help)"]),
+        ("--frobnicate", ["--frobnicate", "(see fastblackout --help)"]),
         ("sample --sampler=euler", ["euler"]),
     ],
 )

@@ -1,9 +1,8 @@
 """The film that `fastblackout sample` writes: a few states of the sampler, from black to the image."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from PIL import Image
 
@@ -12,12 +11,24 @@ from fastblackout.cli.film import Film, frames_of
 from fastblackout.evaluation.plots import Frame, film_gif, film_strip, sample_grid
 
 
-def test_frames_lie_evenly_over_the_steps():
-    for steps in (1, 5, 11, 12, 40, 1000):
-        frames = frames_of(steps, 12)
-        assert (frames[0], frames[-1], len(frames)) == (0, steps, min(12, steps + 1))
-        gaps = [b - a for a, b in pairwise(frames)]
-        assert min(gaps) >= 1 and max(gaps) - min(gaps) <= 1
+@pytest.mark.parametrize("most", [1, 16, 255])
+@pytest.mark.parametrize("grid", ["cosine", "early"])
+def test_the_frames_of_a_film_brighten_evenly(grid, most):
+    """What is shown of a pixel with the largest count, counts / p cut at white, is known: n ~ Binomial(most, p)."""
+    schedule = fb.Schedule.cosine(1000)
+    alive = schedule.p[schedule.grid(500, grid, most)]
+    frames = frames_of(alive, most, 12)
+    assert (frames[0], frames[-1], len(frames)) == (0, 500, 12)
+    n = np.arange(most + 1)
+    shown = [
+        (scipy.stats.binom.pmf(n, most, p) * np.minimum(n / max(p, 1e-9), most)).sum() / most for p in alive[frames]
+    ]
+    assert min(np.diff(shown)[:5]) > 0.08 and max(np.diff(shown)) < 0.13
+
+
+def test_a_film_of_few_steps_has_them_all():
+    for steps in (1, 5, 11):
+        assert frames_of(np.linspace(0, 1, steps + 1), 255, 12) == list(range(steps + 1))
 
 
 @pytest.mark.parametrize("grid", ["cosine", "early", "index"])
@@ -28,7 +39,7 @@ def test_a_film_shows_the_image_emerge_whatever_the_grid(tmp_path, grid, steps):
     image[:, 8:20, 8:20] = 200
     schedule = fb.Schedule.cosine(1000)
     alive = schedule.p[schedule.grid(steps, grid, 255)]
-    film = Film(alive, num=1, gif=False)
+    film = Film(alive, 255, num=1, gif=False)
     for n, p in enumerate(alive):
         film.see(n, fb.thin(torch.from_numpy(image)[None], float(p), rng=fb.Philox(3)).x_t)
     film_strip(film.strip, 255, tmp_path / "film.png")

@@ -116,7 +116,7 @@ def test_two_processes_fill_one_folder_of_pictures(place, capsys):
 
 
 @pytest.mark.parametrize("images", [3, 24])
-def test_a_gif_shows_the_first_samples_emerge(images):
+def test_a_gif_shows_the_first_samples_emerge(images, capsys):
     counts = drawn("colour", "counts", f"--num={images}", "--gif")["images"]
     with Image.open("counts.gif") as film:
         assert (film.n_frames, film.info["loop"]) == (5, 0)  # black, and the states after 4 steps
@@ -126,6 +126,9 @@ def test_a_gif_shows_the_first_samples_emerge(images):
         film.seek(4)
         last = np.array(film.convert("RGB")).astype(int)
         assert film.info["duration"] > 2000
+    capsys.readouterr()
+    drawn("colour", "counts", "--num=2", "--force")
+    assert "counts.gif is of earlier samples; --gif --force makes it anew\n" in capsys.readouterr().out
     for n in range(min(images, 20)):
         top, left = 2 + n // columns * 66, 2 + n % columns * 66
         seen = last[top : top + 64 : 8, left : left + 64 : 8]
@@ -209,11 +212,11 @@ def test_a_run_without_classes_has_none_to_ask_for(place, capsys, option):
 @pytest.mark.parametrize(
     ("run", "more", "told"),
     [
-        ("mean", [], "bridge, 4 steps (cosine grid), seed 1"),
-        ("mean", ["--sampler=tau-leap", "--grid=index", "--seed=7"], "tau-leap, 4 steps (index grid), seed 7"),
-        ("implicit-labels", [], "bridge, 4 steps (early grid), guidance 0, seed 1"),
-        ("beta-binomial-labels", ["--guidance=0.5"], "bridge, 4 steps (early grid), guidance 0.5, seed 1"),
-        ("beta-binomial", ["--last-step=mean"], "bridge, 4 steps (early grid), the last to the mean, seed 1"),
+        ("mean", [], "sampler: bridge, 4 steps (cosine grid), seed 1"),
+        ("mean", ["--sampler=tau-leap", "--grid=index", "--seed=7"], "sampler: tau-leap, 4 steps (index grid), seed 7"),
+        ("implicit-labels", [], "sampler: bridge, 4 steps (early grid), guidance 0, seed 1"),
+        ("beta-binomial-labels", ["--guidance=0.5"], "sampler: bridge, 4 steps (early grid), guidance 0.5, seed 1"),
+        ("beta-binomial", ["--last-step=mean"], "sampler: bridge, 4 steps (early grid), the last to the mean, seed 1"),
     ],
 )
 def test_it_says_how_it_draws(capsys, run, more, told):

@@ -1,8 +1,10 @@
 """What commands print: within 80 columns, sparse in a pipe, and quiet where nobody reads it."""
 
 import argparse
+import contextlib
 import fcntl
 import functools
+import io
 import itertools
 import os
 import pty
@@ -28,15 +30,20 @@ from fastblackout.training.progress_log import read_log
 from support.forks import MAIN, Fork
 from support.subprocesses import elsewhere
 
-COMMANDS = ("train", "sample", "evaluate", "plot", "export", "convert", "info", "bench")
+COMMANDS = ("train", "sample", "evaluate", "tune", "plot", "export", "convert", "info", "bench")
 TINY = ["--batch=8", "--channels=8", "--threads=1", "--schedule-steps=60", "--log-every=1"]
 
 
 def helps():
-    """The help page of every command, and that of all of them."""
-    parser = cli.build_parser()
-    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return {"": parser.format_help()} | {name: commands.choices[name].format_help() for name in COMMANDS}
+    """Both help pages of every command, and the page of all of them."""
+    pages = {}
+    for words in ("--help", *(f"{name} --help{more}" for name in COMMANDS for more in ("", "-all"))):
+        out = io.StringIO()
+        with pytest.raises(SystemExit) as done, contextlib.redirect_stdout(out):
+            cli.main(words.split())
+        assert done.value.code == 0
+        pages[words] = out.getvalue()
+    return pages
 
 
 @pytest.mark.parametrize("terminal", ["200", "80"])
@@ -50,21 +57,21 @@ def test_help_of_a_named_data_set_has_its_defaults(capsys):
     pages = {}
     for words in ("", "array", "digits"):
         with pytest.raises(SystemExit) as done:
-            cli.main(["train", *words.split(), "--help"])
+            cli.main(["train", *words.split(), "--help-all"])
         assert done.value.code == 0
         page = capsys.readouterr().out
         assert max(map(len, page.splitlines())) <= 80
-        options = page[page.index("training (defaults in brackets)") : page.index("examples:")]
-        pages[words] = " ".join(re.sub(r"-\n +", "-", options).split())
+        pages[words] = " ".join(page.split())
     for words, told in (
-        ("", ["in all (100000; digits: 4000; a table: 10000)", "gradient (1.0)", "rises from 0 (100)"]),
-        ("array", ["in all (100000; a table: 10000)", "mlp (for tables), or one of the paper's (small; a table: mlp)"]),
+        ("", ["for N steps. Default: 100000; digits: 4000; a table: 10000.", "Default: 0.0005; digits: 0.002."]),
+        ("", ["norm is above X. Default: 1.0.", "instead of --steps. --batch N"]),
+        ("array", ["for N steps. Default: 100000; a table: 10000.", "the paper's. Default: small; a table: mlp."]),
         (
             "array",
-            ["together (128; a table: 256)", "half cosine (False; a table: True)", "pixel (mean; a table: beta-"],
+            ["together. Default: 128; a table: 256.", "Default: off; a table: on.", "Default: mean; a table: beta-"],
         ),
-        ("digits", ["in all (4000)", "step size (0.002)", "half cosine (True)", "laws of each pixel (beta-binomial)"]),
-        ("digits", ["energy (uniform; head mean: likelihood; head implicit: energy)"]),
+        ("digits", ["for N steps. Default: 4000.", "Adam is X. Default: 0.002.", "half cosine. Default: on."]),
+        ("digits", ["Default: beta-binomial.", "Default: uniform; head mean: likelihood; head implicit: energy."]),
     ):
         assert all(each in pages[words] for each in told), (words, told)
 
@@ -84,9 +91,40 @@ def test_every_help_has_examples_that_parse():
         for line in examples:
             for command in line.partition("  ")[0].split(" && "):
                 program, *words = shlex.split(command)
-                assert program == "fastblackout" and words[0].startswith(name)
+                assert program == "fastblackout" and (name.startswith("--") or words[0] == name.split()[0])
                 if words[-1] != "--help":
                     assert cli.build_parser().parse_args(words).command == words[0]
+
+
+def test_a_short_help_has_about_ten_options_and_names_the_long_one():
+    pages = helps()
+    for name in COMMANDS:
+        short, long = (
+            re.findall(r"^  (?:-h, )?(--[a-z-]+)", pages[f"{name} --help{all}"], re.M) for all in ("", "-all")
+        )
+        assert set(short) <= set(long) and len(short) <= 12
+        last = pages[f"{name} --help"].splitlines()[-1]
+        assert (last == f"More options: fastblackout {name} --help-all") is (set(short) < set(long)), name
+        (commands,) = (each for each in cli.build_parser()._actions if isinstance(each, argparse._SubParsersAction))
+        assert set(long) == {
+            each.option_strings[-1 if each.nargs == 0 and "-h" in each.option_strings else 0]
+            for each in commands.choices[name]._actions
+            if each.option_strings
+        }
+        for heading in ("data", "training", "speed", "output") if name == "train" else ():
+            assert f"\n{heading}:\n" in pages["train --help"] and f"\n{heading}:\n" in pages["train --help-all"]
+
+
+def test_without_a_command_it_says_what_it_is_and_what_to_try(capsys):
+    assert cli.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and max(map(len, err.splitlines())) <= 80
+    tried = [line.split("  ")[1] for line in err.splitlines() if line.startswith("  fastblackout ")]
+    assert [cli.build_parser().parse_args(shlex.split(line)[1:]).command for line in tried] == [
+        "sample",
+        "sample",
+        "info",
+    ]
 
 
 def test_info_fits(monkeypatch, capsys):
@@ -153,12 +191,12 @@ def test_a_training_in_a_pipe_prints_few_plain_lines(data_file, capsys, monkeypa
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     assert cli.main(["train", "array", *data_file, "--steps=100", "--held-out-every=1", "--sample-every=50"]) == 0
     lines = capsys.readouterr().err.split("\n")
-    assert 20 < len(lines) <= 40
+    assert 20 < len(lines) <= 41
     assert sum(line.split("/")[0].isdigit() for line in lines) == 20
     assert max(map(len, lines)) <= 80
     assert not any("\r" in line or "|" in line for line in lines)
-    assert lines[1].startswith("held-out loss: of 1 image; to beat: ")
-    assert lines[2].endswith("without a network")
+    assert lines[1].startswith("held-out loss: of 1 image; to beat: ") and "without a network" in lines[1]
+    assert lines[3] == "loss, held out: lower is better; img/s: samples trained on in a second"
     assert any(line.startswith("64 samples for samples-00000100.png: ") for line in lines)
     assert any(line.startswith("100/100 steps, ") and ", held out " in line for line in lines)
 

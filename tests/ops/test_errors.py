@@ -76,7 +76,11 @@ COMMON = [  # of thin and both steps; x stands for x_0 or x_t
     ({"x": one_bad(17, np.uint8), "max_count": 16}, ValueError, r"x: .*0\.\.16, got 17\b"),
     ({"x": one_bad(1001, np.int64), "max_count": 1000}, ValueError, r"x: .*0\.\.1000, got 1001\b"),
     ({"x": one_bad(2**53 + 1, np.int64), "max_count": 2**53}, ValueError, "x: .*740992, got 9007199254740993"),
-    ({"x": array(2, 3, dtype=np.int32)}, ValueError, "max_count: must be given for int32 counts.*, got None"),
+    (
+        {"x": array(2, 3, dtype=np.int32)},
+        ValueError,
+        "max_count: must be given for int32 counts: the largest that may occur .*, got None",
+    ),
     ({"max_count": -1}, ValueError, r"max_count: must be in 0\.\.255 for uint8 counts, got -1"),
     ({"max_count": 256}, ValueError, r"max_count: must be in 0\.\.255 for uint8 counts, got 256"),
     ({"x": array(2, 3, dtype=np.int64), "max_count": 2**53 + 1}, ValueError, r"max_count: .*, got 9007199254740993"),

@@ -227,7 +227,7 @@ def test_every_option_is_one_of_a_parser(capsys):
     convert = ["convert", "FILE", "OUT", "--from", "lanl", "--dataset", "cifar10"]
     commands = (["train", "digits"], ["sample"], ["evaluate"], ["tune"], ["plot"], ["export", "RUN", "FOLDER"], convert)
     for command in (*commands, ["info"], ["bench"]):
-        assert parses(*command, "--help")
+        assert parses(*command, "--help-all")
     options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out + get_args_parser().format_help()))
     options |= {"--index-url", "--pdb", "--durations"}  # of pip and pytest
     for part in ("benchmarks", "examples", "tests/record", "tests/fuzz", "tests/faults"):

@@ -63,9 +63,9 @@ def test_the_command_line_and_the_errors_know_it(slow_leap, capsys):
     for command in ("sample", "evaluate"):
         assert build_parser().parse_args([command, "--sampler", slow_leap]).sampler == slow_leap
         with pytest.raises(SystemExit):
-            build_parser().parse_args([command, "--help"])
+            build_parser().parse_args([command, "--help-all"])
         page = "".join(capsys.readouterr().out.split())  # lines may end at any hyphen
-        assert "ruleofareversestep:bridge,tau-leap,tau-leap-rate,lanl-2023,slow-leap(bridge)" in page
+        assert "ruleofareversestep:bridge,tau-leap,tau-leap-rate,lanl-2023,slow-leap.Default:bridge." in page
     belong = "must be left at the default but with sampler bridge"
     for words, options in (
         (

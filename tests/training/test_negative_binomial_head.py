@@ -182,7 +182,7 @@ def test_the_command_line_trains_and_evaluates_it(tmp_path, capsys, monkeypatch)
     assert main(["train", "array", *given, "--out", run, f"--head={HEAD}", *options]) == 0
     capsys.readouterr()
     assert main(["evaluate", run, *given, "--num=30", "--seeds=1", "--steps=5", "--bits=2", "--quiet"]) == 0
-    assert "5 steps of its law, early grid" in capsys.readouterr().out
+    assert "5 steps of its law, at the times above" in capsys.readouterr().out
 
 
 def test_wrong_networks_are_refused():

@@ -66,6 +66,11 @@ def test_a_name_is_exported_and_plotted(tmp_path, monkeypatch, capsys):
         assert words in capsys.readouterr().err
     for file in ("config.json", "ema.safetensors"):
         assert (tmp_path / "mine" / file).read_bytes() == (folder_of("digits") / file).read_bytes()
+    before = sorted((tmp_path / "mine").iterdir())
+    assert main(["sample", "mine", "--num", "2", "--steps", "3", "--quiet", "--device", "cpu"]) == 0
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"mine", "mine-samples.npz", "mine-samples.png", "mine-samples-film.png"}
+    assert sorted((tmp_path / "mine").iterdir()) == before  # an exported model is left as it is
     assert main(["plot", "digits", "--steps", "3", "--quiet", "--device", "cpu"]) == 0
     assert {path.name for path in (tmp_path / "digits-plots").iterdir()} == {"film.png", "schedule.png", "laws.png"}
 

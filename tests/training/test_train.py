@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import signal
 import time
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import fastblackout
 import fastblackout.training.run as training
 from fastblackout.data import load
 from fastblackout.data.dataset import make_dataset
@@ -273,6 +275,11 @@ def test_more_wrong_options(data, tmp_path):
     assert preset("digits", batch=64).batch == 64
     with pytest.raises(ValueError, match="device: must be"):
         training.train(data, tmp_path / "run", TrainConfig(**{**TINY, "device": "abacus"}), progress=False)
+    counts = np.random.default_rng(0).integers(0, 5, (20, 1, 4, 4))
+    with pytest.raises(TypeError, match="dataset: must be a fastblackout.data.Dataset .*, got ndarray$") as error:
+        training.train(counts, tmp_path / "run")
+    said = re.search(r"(fastblackout\.data\.make_dataset\(.*?\)) makes one", str(error.value))[1]
+    assert eval(said, {"fastblackout": fastblackout, "counts": counts, "N": 4}).shape == (1, 4, 4)
     stored = TrainConfig(**TINY).to_dict()
     assert TrainConfig.from_dict(stored) == TrainConfig(**TINY)
     with pytest.raises(ValueError, match="difference in batch"):
