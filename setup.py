@@ -95,7 +95,7 @@ def of_cards(known: list[str]) -> set[str]:
 
 
 def wanted_architectures(nvcc: str) -> list[str]:
-    """Those of ARCHITECTURES that this nvcc knows: the ones wished for, else those of the GPUs here, else all."""
+    """Architectures that this nvcc knows: the ones wished for, else the ones of the GPUs here, else all."""
     text = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout
     known = [code for code in ARCHITECTURES if code in re.findall(r"sm_(\d+)", text)]
     wish = os.environ.get("FASTBLACKOUT_CUDA_ARCHITECTURES", "")
@@ -171,7 +171,7 @@ def ninja_file(build: Path, nvcc: str | None, architectures: list[str]) -> str:
 
 
 def streams_header() -> str:
-    """The streams of the Philox counter for C++: those of fastblackout/reference/philox.py."""
+    """The streams of the Philox counter for C++, from fastblackout/reference/philox.py."""
     tree = ast.parse((ROOT / "fastblackout/reference/philox.py").read_text())
     table = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Stream")
     entries = [ast.unparse(node) for node in table.body if isinstance(node, ast.Assign)]

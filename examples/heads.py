@@ -150,7 +150,7 @@ def distance(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def picture(laws: dict[str, np.ndarray], path: Path) -> None:
-    """Above, the births of one pixel under each law, with the exact ones as a line; below, those of both, by roots.
+    """Above, the births of one pixel under each law, the exact ones as a line; below, the births of both, by roots.
 
     The bars of the mean head are higher than the picture.
     """

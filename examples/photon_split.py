@@ -2,9 +2,9 @@
 
     python examples/photon_split.py     # both splits, timed, and what the denoiser does
 
-A camera gives uint16. The halves of Poisson counts are independent, so the best prediction of one half from the other
-is that of the image itself: no clean image is needed. The denoiser is the linear filter of 9 x 9 pixels that predicts
-best.
+A camera gives uint16. The halves of Poisson counts are independent, so what predicts one half from the other best also
+predicts the image itself best: no clean image is needed. The denoiser is the linear filter of 9 x 9 pixels that
+predicts best.
 """
 
 import timeit

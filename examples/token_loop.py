@@ -21,7 +21,7 @@ NOISE = torch.randn(4, LENGTH, WORDS, generator=torch.Generator().manual_seed(1)
 
 
 def network(text: torch.Tensor) -> torch.Tensor:
-    """Logits (batch, length, words): those of the words of the text stand out."""
+    """Logits (batch, length, words): the words of the text stand out."""
     return NOISE[: len(text), : text.shape[1]].scatter_add(2, text[..., None], torch.full((*text.shape, 1), 20.0))
 
 

@@ -1,4 +1,4 @@
-"""Where the tuned steps of the models that come with the package lie, beside those of two grids.
+"""Where the tuned steps of the models that come with the package lie, beside the steps of two grids.
 
     python examples/tuned_steps.py [--out FOLDER]     # writes tuned-steps.png
 

@@ -1,16 +1,18 @@
-"""The immutable random key every op takes."""
+"""The immutable random key that every op takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .arrays import to_device
 from .ground.values import shown
 
 if TYPE_CHECKING:
     import torch
+
+    from .typing import Device
 
 STREAM_VERSION = 1  # of the draws that docs/draw.md specifies; a change that alters a bit of any draw raises it
 SEED_END = 1 << 64
@@ -35,17 +37,43 @@ def _check_integer(argument: str, value: object, end: int, power: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Philox:
-    """Key of a draw: the same key and inputs give the same integers on every backend, for any batch split.
+    """The key of a draw. The same key and inputs give the same integers on every backend.
 
-    Word `w` of element `i` of row `b` is Philox4x32-10 with key = (seed low, seed high) and counter
-    (block of i, first_sample + b, call, stream << 24 | sub); the op and its purpose fix the stream.
+        word w of element i of row b = Philox4x32-10, with
+            key      (seed low, seed high)
+            counter  (block of i, first_sample + b, call, stream << 24 | sub)
 
-    seed: integer, 0..2^64 - 1.
-    first_sample: integer, 0..2^32 - 1; the global index of row 0 of the batch, so that a part of a batch draws what the
-        whole batch would.
-    call: integer, 0..2^32 - 1; the global training step, or the ordinal of the reverse step.
-    Nothing is counted in secret: use `rng.at(call=...)` for the next draw. `rng.tensor()` is the same key as a tensor.
-    Raises TypeError for anything but an integer (bool and float included), ValueError out of range.
+    The op and its purpose fix the stream. Nothing is counted in secret: use `rng.at(call=...)` for the next draw.
+
+    Parameters
+    ----------
+    seed : int, default 0
+        The seed, in 0..2^64 - 1.
+    first_sample : int, default 0
+        The global index of row 0 of the batch, in 0..2^32 - 1. With it, a part of a batch draws what the whole batch
+        would draw.
+    call : int, default 0
+        The global training step, or the ordinal of the reverse step, in 0..2^32 - 1.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an integer. A bool and a float are not.
+    ValueError
+        If an argument is out of range.
+
+    See Also
+    --------
+    Philox.tensor : The same key as a tensor, for compiled programs and CUDA graphs.
+
+    References
+    ----------
+    Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+
+    Examples
+    --------
+    >>> fb.Philox(7).at(call=3)
+    Philox(seed=7, first_sample=0, call=3)
     """
 
     seed: int = 0
@@ -62,16 +90,51 @@ class Philox:
         object.__setattr__(self, "call", _check_integer("call", self.call, WORD_END, 32))
 
     def at(self, call: int | None = None, first_sample: int | None = None) -> Philox:
-        """The same seed at another call or first sample; what is None stays."""
+        """The same seed at another call or first sample.
+
+        Parameters
+        ----------
+        call : int, optional
+            The call of the new key, in 0..2^32 - 1. By default it stays.
+        first_sample : int, optional
+            The first sample of the new key, in 0..2^32 - 1. By default it stays.
+
+        Returns
+        -------
+        Philox
+            The new key. This one does not change.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not an integer.
+        ValueError
+            If an argument is out of range.
+        """
         first = self.first_sample if first_sample is None else first_sample
         return Philox(self.seed, first, self.call if call is None else call)
 
-    def tensor(self, device: Any = None) -> torch.Tensor:
-        """The key as ops inside torch.compile and CUDA graphs take it: int64 (3,) on `device` (default: the CPU).
+    def tensor(self, device: Device | None = None) -> torch.Tensor:
+        """The key as a tensor, for torch.compile and CUDA graphs.
 
-        It holds the seed as two's complement bits, first_sample and call. Given as rng=, nothing of it is read on the
-        host: one compiled graph serves all seeds and calls, and a captured graph may add 1 to key[2] on the device.
-        The copy to a CUDA device waits for nothing.
+        The tensor holds the seed as two's complement bits, first_sample and call. An op that gets it as `rng` reads
+        nothing of it on the host. So one compiled graph serves all seeds and calls, and a captured graph may add 1 to
+        `key[2]` on the device. The copy to a CUDA device waits for nothing.
+
+        Parameters
+        ----------
+        device : torch.device or str or int, optional
+            Where the tensor lies. By default it lies on the CPU.
+
+        Returns
+        -------
+        torch.Tensor
+            The key, int64, of shape (3,).
+
+        Raises
+        ------
+        ValueError
+            If `device` is not a device of torch.
         """
         import torch
 
@@ -88,8 +151,11 @@ class Philox:
 
     @property
     def key(self) -> tuple[int, int]:
-        """The two 32-bit key words (seed low, seed high)."""
+        """The two 32-bit words of the key: seed low, seed high."""
         return self.seed & WORD_MASK, self.seed >> 32
+
+
+Rng: TypeAlias = "Philox | torch.Tensor | None"  # what ops take as rng=
 
 
 class Seed:
@@ -107,8 +173,11 @@ class Seed:
 
 
 class FreshKey(Philox):
-    """The key of a call that came without one. Its seed is drawn when it is first asked for, which is after all checks,
-    so that a call that is refused draws none. `at` gives keys of the same seed."""
+    """The key of a call that came without one.
+
+    Its seed is drawn when it is first asked for. That is after all checks, so a call that is refused draws none. `at`
+    gives keys of the same seed.
+    """
 
     __slots__ = ("draw_seed",)
     draw_seed: Seed
@@ -130,13 +199,15 @@ class FreshKey(Philox):
 
 
 def undrawn(key: Philox) -> Seed | None:
-    """The seed of a key that is yet to be drawn; None of others."""
+    """The seed of a key if it is yet to be drawn, else None."""
     return key.draw_seed if isinstance(key, FreshKey) and key.draw_seed.drawn is None else None
 
 
 def draw_checked(key: Philox, draw: Callable[[Philox], Any]) -> Any:
-    """draw(key), which finds some wrong values only while it draws: first for these alone, where the seed is yet to be
-    drawn."""
+    """`draw(key)`, for a function that finds some wrong values only while it draws.
+
+    Where the seed is yet to be drawn, it is first called for these errors alone.
+    """
     if undrawn(key) is not None:
         draw(Philox())
     return draw(key)

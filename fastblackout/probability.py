@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+from .typing import Generic, T_co
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .typing import Numbers
+
 _SUM_TOLERANCE = 1e-9
 
 
-class Prob(NamedTuple):
-    """A probability p and its complement q = 1 - p: numbers, NumPy arrays or torch tensors of one shape, in float64.
+class Prob(NamedTuple, Generic[T_co]):
+    """A probability p and its complement q = 1 - p.
 
-    Both are given because 1 - p rounds: at p = 1e-17 the plain difference is 1, at p = 1 - 1e-17 it is 0. The ops ask
-    for p + q = 1 within 1e-9, which float32 pairs miss.
+    Both are given because 1 - p rounds. At p = 1e-17 the plain difference is 1, at p = 1 - 1e-17 it is 0.
+
+    Parameters
+    ----------
+    p : float or array, float64
+        The probability, in [0, 1]: a number, a NumPy array or a torch tensor.
+    q : float or array, float64
+        The complement, of the shape of `p`.
+
+    Notes
+    -----
+    The ops ask for p + q = 1 within 1e-9, which pairs in float32 miss.
+
+    Examples
+    --------
+    >>> fb.Prob(0.25, 0.75).q
+    0.75
     """
 
-    p: Any
-    q: Any
+    p: T_co
+    q: T_co
+
+
+ProbLike: TypeAlias = "Numbers | Prob[Any]"  # a probability of samples or elements
 
 
 def check_sum(op: str, argument: str, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:

@@ -103,7 +103,7 @@ class Harness:
         key = op, case, isa, threads
         kept = self._cases.pop(key, None)  # and back once its new rounds are whole: a case that fails leaves no time
         with warnings.catch_warnings(), fb.use_backend("cpu", isa=isa, threads=threads):
-            warnings.simplefilter("ignore")  # those of the peers are not ours to judge
+            warnings.simplefilter("ignore")  # the peers' warnings are not ours to judge
             if kept is None:
                 check()
             map_libraries()
@@ -196,7 +196,7 @@ def settle_allocator() -> bool:
 
 
 def map_libraries() -> None:
-    """Reads every page of the loaded libraries, those of CUDA left out: before each case, as systems take pages back.
+    """Reads every page of the loaded libraries but CUDA's: before each case, as systems take pages back.
 
     A load whose mask is empty never faults its page in, and on AMD's processors it takes hundreds of clocks where that
     page is not mapped. torch's log1p has one with AVX-512, for the result of -0: in a process where nothing else was

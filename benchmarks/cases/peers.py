@@ -173,5 +173,5 @@ AUTHORS, AUTHORS_BETTER = "authors' noisifier", "authors' noisifier, rows in one
 
 @functools.cache
 def noisifiers(which: tuple[str, ...] = (AUTHORS, AUTHORS_BETTER)) -> dict[str, Noisifier]:
-    """Those of the 1,000-step grid: the tables of each are 1 GB."""
+    """The steps of the 1,000-step grid: the tables of each are 1 GB."""
     return {name: Noisifier(schedule().p, rows=name == AUTHORS_BETTER) for name in which}

@@ -24,7 +24,7 @@ def uniform(shape: tuple[int, ...], seed: int = 3) -> torch.Tensor:
 
 
 def rows(number: Any, part: slice) -> Any:
-    """Of a number for each element, those of a part of the batch."""
+    """The numbers of a part of the batch, where each element has one."""
     return number[part] if isinstance(number, torch.Tensor) and len(number) == SHAPE[0] else number
 
 

@@ -22,7 +22,7 @@ from gpu import ROOT
 FOLDER = ROOT / "benchmarks"  # where children run, so that `python -m gpu.times` finds its module
 MARK = "@"
 LOST = 3  # the status of a process that ends itself because the device is lost to it
-# What a CUDA error is known by, in torch's words, Triton's and those of fastblackout's kernels.
+# What a CUDA error is known by, in the words of torch, Triton and fastblackout's kernels.
 _CUDA_ERROR = re.compile(
     r"CUDA (driver )?error|: CUDA: |illegal memory access|misaligned address|launch failure|device-side assert"
 )

@@ -40,7 +40,7 @@ class Run:
         self.options = ["--dry"] if dry else []
         self.more = tests.ONE_THREAD | {"FASTBLACKOUT_GPU": "dry"} if dry else {}
         self.least = 30.0  # seconds that a build has at least
-        self.known = False  # whether the results are those of this machine
+        self.known = False  # whether the results come from this machine
 
     def order(self, phases: Sequence[str]) -> list[tuple[str, Callable[[], None]]]:
         """What is wanted most comes first: the timings between the two parts of the checks."""
@@ -81,7 +81,7 @@ class Run:
             self.fail(f"build: FASTBLACKOUT_CUDA={cuda}: {line}")
 
     def ready(self) -> bool:
-        """Whether there are kernels to look at; sees to it once that the results are those of this machine."""
+        """Whether there are kernels to look at; sees to it once that the results come from this machine."""
         from fastblackout.backends import available  # after the build
 
         if not self.known:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from support import cuda_counts
 
 LANES = 128  # a multiprocessor issues four instructions of 32 lanes a clock, since sm_70
-HALF_RATE = 64  # of these lanes it takes those of cuda_counts.at_half_rate
+HALF_RATE = 64  # lanes a clock for the instructions of cuda_counts.at_half_rate
 SERVED = 32  # and its shared memory serves a wavefront of one
 
 

@@ -65,7 +65,7 @@ def of_steps(step: Callable[[], Any], device: torch.device) -> dict[str, Any]:
 def kernels(
     case: Case, shape: tuple[int, ...], backend: str, device: torch.device, bare: bool = False
 ) -> list[dict[str, Any]]:
-    """Those of a call; bare: the calls alone, for another profiler that looks on."""
+    """The kernels of a call; bare: the calls alone, for another profiler that looks on."""
     inputs = case.make(shape, torch.Generator(device).manual_seed(1))
     keys = [fb.Philox(1, call=i).tensor(device) for i in range(CALLS)]
     case.ours(inputs, keys[0], backend)

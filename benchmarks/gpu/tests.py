@@ -28,7 +28,7 @@ Result = dict[str, Any]
 
 
 def asked(ops: Iterable[str], backends: Iterable[str], tests: Iterable[str]) -> list[list[str]]:
-    """The tests of a process each: those of an op on a backend."""
+    """The tests of a process each, which takes an op on a backend."""
     tests = list(tests)
     return [[f"test_{test}[{op}-{backend}]" for test in tests] for op in ops for backend in backends]
 

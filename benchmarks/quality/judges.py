@@ -85,7 +85,7 @@ _PIXELS = Features("raw pixels", "", lambda counts: (counts.flatten(1), counts.n
 
 
 def judges_for(data: Dataset, work: Path) -> dict[str, Features]:
-    """The networks that judge samples of a data set, by name; those of `JUDGES` are trained where `work` has none."""
+    """Networks that judge samples of a data set, by name; the ones in `JUDGES` are trained where `work` has none."""
     own = features_for(data)
     if data.name in HASHES and own is not None:
         return {**{name: judge_of(name, data, work, EPOCHS[data.name]) for name in JUDGES}, "package": own}

@@ -9,8 +9,8 @@ NAMES = ("steps", "grid", "guidance", "last_step")
 
 
 class Setting(NamedTuple):
-    """text: the options in the order of NAMES, a space between them. options: those of `fb.sample`; what is not named
-    is left to it."""
+    """text: the options in the order of NAMES, a space between them. options: keywords of `fb.sample`; what is not
+    named is left to it."""
 
     text: str
     options: dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastblackout.ground.terminal import wrap
 
-# Of a judge and of pixels: the name of a number, its title, the columns it takes, its form and that of its spread.
+# Of a judge and of pixels: the name of a number, its title, the columns it takes, its form and the form of its spread.
 OF_JUDGE = (
     ("frechet", "distance", 17, ".3g", ".2g"),
     ("ratio", "ratio", 15, ".2f", ".2f"),

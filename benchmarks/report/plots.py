@@ -100,7 +100,7 @@ def _sizes(figure: Any, results: dict[str, Any]) -> bool:
 
 
 def _threads(figure: Any, results: dict[str, Any]) -> bool:
-    """Speed with a number of threads, in that of one."""
+    """Speed with a number of threads, over the speed with one."""
     lines: dict[str, dict[int, float]] = {}
     for row in results["rows"]:
         if row["peer"] == _ALONE:

@@ -2,8 +2,8 @@
 
 FILE: what `pytest benchmarks/ --json FILE` or `python benchmarks/gpu` wrote; default everything in benchmarks/results.
 Prints all tables, fills the blocks <!-- bench report: NAME --> ... <!-- end --> of README.md, docs/performance.md and
-docs/performance-notes.md, and draws docs/images/bench-*.png from the newest results of a CPU, of one day's those of the
-widest instruction set.
+benchmarks/results/tables.md, and draws docs/images/bench-*.png from the newest results of a CPU. Of results of
+one day, the ones of the widest instruction set count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from report import plots, targets
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/performance.md", "docs/performance-notes.md")
+PAGES = ("README.md", "docs/performance.md", "benchmarks/results/tables.md")
 _BLOCK = re.compile(r"(<!-- bench report: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _BY_SIZE = re.compile(r"thin, x_t, 10\^(\d+) pixels")
 _NOT_PEERS = (targets.SHARE_OF_64, targets.WHOLE_TRAINING, targets.WHOLE_SAMPLING, None)

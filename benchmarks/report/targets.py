@@ -16,7 +16,7 @@ class Target(NamedTuple):
     """case, peer: patterns (fnmatch) of the rows it judges. isa: of the rows, default the machine's best.
 
     kind: "ratio", at least `wanted` times the peer; "overhead", at most `wanted` microseconds beyond the peer's time,
-    which is that of the work alone; "share", at most `wanted` of the peer's time.
+    which is the time of the work alone; "share", at most `wanted` of the peer's time.
     """
 
     case: str

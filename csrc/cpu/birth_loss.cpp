@@ -28,7 +28,6 @@ struct Largest : EachLoss {
   uint64_t* largest;  // (samples, chunks of a sample)
 };
 
-constexpr double kMostBirths = 3.4028234663852886e38;  // the largest float32
 
 int64_t chunks_of(const Common& op) { return (op.elements + kChunk - 1) / kChunk; }
 
@@ -67,7 +66,7 @@ BirthLoss joined(const BirthLoss& op) {
 
 void check_inputs(const BirthLoss& op) {
   check_values(op, "birth_loss", "logits", op.logits, Rule::finite, 0.0);
-  check_values(op, "birth_loss", "births", op.births, Rule::nonnegative, kMostBirths);
+  check_values(op, "birth_loss", "births", op.births, Rule::nonnegative, kLargestFloat32);
 }
 
 void check_gains(const EachLoss& op) {

@@ -46,7 +46,7 @@ void energy_loss(const EnergyLoss& op) {
   for_chunks(job, squares_chunk, kChunk, draws);
   if (bad) {  // perhaps, seen on the way: what is written so far reaches nobody
     for (int s = 0; s < draws; ++s) check_values(op, kName, "logits", op.logits[s], Rule::finite, 0.0);
-    check_values(op, kName, "births", op.births, Rule::nonnegative, 3.4028234663852886e38);
+    check_values(op, kName, "births", op.births, Rule::nonnegative, kLargestFloat32);
   }
   for (int64_t sample = 0; sample < op.samples; ++sample) {
     double* const norm = op.norms + sample * norms;

@@ -49,7 +49,7 @@ def _home() -> Path | str:
     """The folder of the compiled modules, or one line saying what to do where there are none that fit.
 
     They lie beside the package's Python files. Only a source tree has none, where Python takes the package from it
-    because it was started there: then the modules are those of the installed package, if they fit.
+    because it was started there: then the modules of the installed package serve, if they fit.
     """
     if _find(_HERE, "_cpu") is not None:
         return _HERE
@@ -85,8 +85,8 @@ def _driver_supports() -> int:
 def _old_driver() -> str | None:
     """Why the NVIDIA driver cannot run fastblackout._cuda, in one line; None where it can, or where there is none.
 
-    A CUDA runtime is part of the module, whichever torch was built with. A driver runs those of its own major version
-    and of older ones.
+    A CUDA runtime is part of the module, whichever torch was built with. A driver runs the runtimes of its own
+    major version and of older ones.
     """
     release, supported = build_facts().get("cuda_release"), _driver_supports()
     major = int(release.partition(".")[0]) if release else 0

@@ -11,11 +11,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..ground import values
 from . import available
 from .preference import rule
+
+if TYPE_CHECKING:
+    from ..typing import Backend, Isa
 
 BACKENDS = ("auto", "reference", "cpu", "cuda", "triton")
 DEVICE_BACKENDS = ("cuda", "triton")
@@ -46,13 +49,36 @@ wanted: contextvars.ContextVar[_Setting] = contextvars.ContextVar("fastblackout_
 
 
 @contextlib.contextmanager
-def use_backend(backend: str = "auto", *, isa: str | None = None, threads: int | None = None) -> Iterator[None]:
-    """Within the block, ops called with backend="auto" use `backend`; isa and threads apply to the CPU kernels.
+def use_backend(backend: Backend = "auto", *, isa: Isa | None = None, threads: int | None = None) -> Iterator[None]:
+    """A block in which ops that are called with backend="auto" use `backend`.
 
-    backend: "auto", "reference", "cpu", "cuda" or "triton". isa: "scalar", "avx2" or "avx512" (default: the widest this
-    processor has). threads: 1 to 2^31 - 1 (default: torch.get_num_threads(), or FASTBLACKOUT_NUM_THREADS). Results do
-    not depend on any of them.
-    Raises ValueError for an unknown name, an instruction set the processor lacks, another number of threads.
+    Results do not depend on any of the arguments.
+
+    Parameters
+    ----------
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, default "auto"
+        The backend.
+    isa : {"scalar", "avx2", "avx512"}, optional
+        The instruction set of the CPU kernels. By default it is the widest that this processor has.
+    threads : int, optional
+        The number of threads of the CPU kernels, in 1..2^31 - 1. By default it is that of FASTBLACKOUT_NUM_THREADS, or
+        of torch.get_num_threads().
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, the processor lacks the instruction set, or `threads` is out of range.
+
+    Examples
+    --------
+    >>> with fb.use_backend("reference"):
+    ...     fb.poisson(np.full((2, 2), 3.0), rng=fb.Philox(1)).dtype
+    dtype('int64')
     """
     check_name("use_backend", backend)
     level = -1

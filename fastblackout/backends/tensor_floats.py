@@ -1,4 +1,4 @@
-"""Portable floats by the operations of torch, equal to those of reference/portfloat.py to the bit.
+"""Portable floats by the operations of torch, equal to reference/portfloat.py to the bit.
 
 torch rounds every operation on its own; only what torch.compile makes for a GPU may fuse a product and a sum.
 """

@@ -1,6 +1,6 @@
 """fb.categorical_rows by the operations of torch: where its rows are on a device, or are traced.
 
-The bits are those of the C++ kernel: float64 operations one by one in its order, which torch neither contracts nor
+The bits equal the bits of the C++ kernel: float64 operations one by one in its order, which torch neither contracts nor
 reorders outside torch.compile, and sums of integers, which are the same in any order.
 """
 

@@ -1,7 +1,8 @@
 """Words of Philox as tensors, by integer operations of torch: for draws on a device that no kernel there makes.
 
 Equal to the words of the kernels and of the reference: products wrap modulo 2^64, and the upper half of a wrapped
-product, cut to 32 bits, is that of the whole one. Nothing waits for the device, and the key is not looked at.
+product, cut to 32 bits, equals the low bits of the whole one. Nothing waits for the device, nor looks at the
+key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Wrong values on a CUDA device: sticky flags the kernels set, and the context manager that reads them."""
+"""Wrong values on a CUDA device: sticky flags that the kernels set, and the context manager that reads them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _views: dict[Any, tuple[Tensor, ...]] = {}  # device: each of its flags
 
 
 def flag(op: str, device: Any) -> Tensor:
-    """int32 (1,), the sticky flag of an op on a device. The same memory at every call: CUDA graphs may hold it."""
+    """The sticky flag of an op on a device, int32 (1,).
+
+    It is the same memory at every call: CUDA graphs may hold it.
+    """
     place, views = _places.get(op), _views.get(device)
     if place is not None and views is not None:
         return views[place]
@@ -51,12 +54,12 @@ def flag(op: str, device: Any) -> Tensor:
 
 
 def note_steps(op: str, given: Tensor, taken: Tensor) -> None:
-    """Flags steps on a device that were clamped: three small launches, and nothing waits for them."""
+    """Flag steps on a device that were clamped: three small launches, and nothing waits for them."""
     flag(op, given.device).bitwise_or_((given != taken).any())
 
 
 def _wait(device: Any) -> None:
-    """For all streams of a device: reading a flag waits for the current one only."""
+    """Wait for all streams of a device: reading a flag waits for the current one only."""
     if device.type == "cuda":
         import torch
 
@@ -64,18 +67,36 @@ def _wait(device: Any) -> None:
 
 
 class check_values:
-    """Within the block, wrong tensor values given to ops on CUDA devices raise ValueError, at its end or at `check()`.
+    """A block in which wrong values of tensors on CUDA devices raise ValueError.
+
+    The error comes at the end of the block or at `check()`. It names op, argument, rule and device. If the block raises
+    an error itself, that one stays. On the CPU, values are always checked, before anything is written.
+
+    Raises
+    ------
+    ValueError
+        At the end of the block, if a kernel met a wrong value.
+
+    Notes
+    -----
+    Outside such a block, an op on a CUDA device never waits for the device. Wrong values are then used as follows:
+
+    - NaN logits birth nothing.
+    - Counts are clamped to 0..max_count, probabilities to [0, 1], steps k to those of the schedule.
+    - Where p + q is not 1, q is taken for 1 - p.
+    - A wrong gain makes a loss NaN. A wrong shape makes a draw NaN, or counts as 1 where the draw is a whole number.
+    - Other wrong numbers are used as they are.
+
+    One flag for each op and device keeps what was wrong. Entering the block clears the flags of the devices in use.
+
+    Where a schedule is traced (torch.compile, torch.func), steps are clamped and no flag is set.
+
+    Examples
+    --------
+    On a CUDA device::
 
         with fb.check_values():
-            noised = fb.thin(x_0, alive, max_count=255)     # on a CUDA device
-
-    Outside, an op on a CUDA device never waits for the device: NaN logits birth nothing, counts are clamped to
-    0..max_count, probabilities to [0, 1], steps k to those of the schedule, q is taken for 1 - p where p + q is not 1,
-    a wrong gain makes a loss NaN and a wrong shape a draw (or counts as 1, where that is a whole number), other wrong
-    numbers are used as they are, and a flag per op and device keeps what was wrong; entering the block clears the flags
-    of the devices in use. On the CPU values are always checked, before anything is written. Where a schedule is traced
-    (torch.compile, torch.func) steps are clamped and not told.
-    Raises ValueError naming op, argument, rule and device. If the block raises an error itself, that one stays.
+            noised = fb.thin(x_0, alive, max_count=255)
     """
 
     def __enter__(self) -> check_values:
@@ -93,7 +114,15 @@ class check_values:
 
     @staticmethod
     def check() -> None:
-        """Waits for the devices in use, raises ValueError for what was wrong since the last look, and clears it."""
+        """Raise what was wrong since the last look, and clear it.
+
+        It waits for the devices in use.
+
+        Raises
+        ------
+        ValueError
+            If a kernel met a wrong value.
+        """
         wrong = []
         for device, flags in list(_flags.items()):
             _wait(device)

@@ -51,7 +51,7 @@ class Call:
         self.record: dict[str, Any] = {}
 
     def arrays(self, field: str) -> list[Array]:
-        """Those of a field, which torch's dispatcher hands over as tensors."""
+        """The values of a field, which torch's dispatcher hands over as tensors."""
         value = self.record.get(field)
         values = value if type(value) is tuple else (value,)
         return [each if type(each) is Array else Array(each, self.op, field) for each in values if each is not None]

@@ -2,7 +2,7 @@
 
 Their arguments are checked under their own names, and each of their draws has a key of its own: the caller's, its seed
 XOR a constant that is known by the op's stream and the number of the draw. Philox blocks under different keys are
-independent as far as any test can tell, so the draws are independent of one another, and of those of any op that is
+independent as far as any test can tell, so the draws are independent of one another, and of the draws of any op that is
 given the caller's key itself.
 
 What stands broadcastable counts element by element, such as a mask, is read here, too, for both libraries.

@@ -12,7 +12,7 @@ from ..arrays import Array, adopt, is_traced
 from ..ground.values import place_of
 
 COPIED = {"uint16": "int32", "uint32": "int64", "float32": "int32", "float64": "int64"}
-WHOLE = ("uint16", "uint32")  # those of them that are whole numbers
+WHOLE = ("uint16", "uint32")  # of these, the whole numbers
 
 
 def adopt_counts(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:

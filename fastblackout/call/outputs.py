@@ -17,7 +17,7 @@ from .request import check_no_gradient, check_out, float_dtype, names_of, out_of
 
 
 class Outputs:
-    """names: those of the outputs. schema: the end of the torch schema. result: the type that holds several of them."""
+    """names: of the outputs. schema: the end of the torch schema. result: the type that holds several of them."""
 
     names: tuple[str, ...]
     schema = ", str backend) -> Tensor"
@@ -51,7 +51,7 @@ class Outputs:
         return ()
 
     def parts(self, arguments: Sequence[Any]) -> Sequence[Any]:
-        """Of the arguments of the registered op, those of the kernels."""
+        """The arguments of the kernels, among the arguments of the registered op."""
         return arguments
 
     def returned(self, outputs: dict[str, Any]) -> Any:
@@ -138,7 +138,7 @@ class Chosen(Outputs):
 class Single(Outputs):
     """One output.
 
-    dtype: its own, or None for that of the first argument. like: "" for the shape, memory order and strides of the
+    dtype: its own, or None for the dtype of the first argument. like: "" for the shape, memory order and strides of the
     first argument, "dense" for its shape in C order (the argument may be a broadcast view, whose memory order means
     nothing), "sample" for one number a sample.
     """
@@ -233,7 +233,7 @@ class Rows(Outputs):
 
 
 class Tables(Outputs):
-    """The thresholds and the guide of matrices (K, R, S), and whether they are those of one matrix for all."""
+    """The thresholds and the guide of matrices (K, R, S), and whether they belong to one matrix for all."""
 
     names = "thresholds", "guide"
     schema = ", str backend) -> (Tensor, Tensor)"

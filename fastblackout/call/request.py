@@ -79,7 +79,7 @@ def outputs_of(
 
 
 def memory_of(op: str, arguments: dict[str, Any]) -> list[tuple[str, Array]]:
-    """The arrays among arguments, those of pairs too."""
+    """The arrays among arguments, and in pairs."""
     arrays: list[tuple[str, Array]] = []
     for name, value in arguments.items():
         if isinstance(value, Prob):

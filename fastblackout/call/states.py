@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import COUNTS, FLOATS, Array, adopt
-from ..ground.values import check_mask, is_tensor, real_array
+from ..ground.values import check_mask, from_dlpack, is_tensor, real_array
 from ..probability import Prob
 from . import checks
 from .arguments import Argument, Call, detached
@@ -56,6 +56,8 @@ def check_index_use(op: str, index: Any, shared: bool) -> None:
 
 def index_on_host(op: str, index: Any, samples: int) -> np.ndarray:
     """int64 (samples,), contiguous; the kernels check its values."""
+    if not isinstance(index, np.ndarray) and not is_tensor(index) and hasattr(index, "__dlpack__"):
+        index = from_dlpack(op, "index", index)
     check_index(op, index, samples)
     if not is_tensor(index):
         return np.ascontiguousarray(index)

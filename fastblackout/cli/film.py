@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..training.trained_model import Run
+    from ..typing import Grid
 
 STRIP_ROWS, STRIP_FRAMES = 4, 12
 GIF_IMAGES, GIF_FRAMES = 20, 48
@@ -61,7 +62,7 @@ class Film:
         return Frame(n, float(self._alive[n]), np.concatenate(self._states[n])[:images])
 
 
-def film_of(run: Run, steps: int, grid: str | list[int], num: int, gif: bool) -> Film:
+def film_of(run: Run, steps: int, grid: Grid | list[int], num: int, gif: bool) -> Film:
     """The film of so many samples of a run."""
     times = run.schedule.grid(steps, grid, run.model.max_count)
     return Film(run.schedule.p[times], run.model.max_count, num, gif)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .sets import SETS
 
 if TYPE_CHECKING:
+    from ..typing import Channels, DataName
     from .dataset import Dataset as Dataset
     from .dataset import make_dataset as make_dataset
     from .files import load_array as load_array
@@ -57,23 +58,53 @@ if not TYPE_CHECKING:  # which would take any name for one that there is
 
 
 def load(
-    name: str,
+    name: DataName,
     root: str | os.PathLike[str] | None = None,
     download: bool = False,
     max_count: int | None = None,
-    channels: str | None = None,
+    channels: Channels | None = None,
     crop: int | None = None,
     resize: int | None = None,
     binarize: int | None = None,
 ) -> Dataset:
-    """The data set `name`, one of `NAMES`.
+    """Load a data set by name.
 
-    root: the folder that holds mnist, fashion-mnist or cifar10; the folder of images; the .npy or .npz file.
-    download: let torchvision fetch mnist, fashion-mnist or cifar10 into root. max_count, channels: for `array`.
-    crop: cut out the middle crop x crop pixels. resize: then make the shorter side so long (see shaping.py).
-    binarize: then make counts 1 where they are at least this, else 0. Each is that of `SETS` where it is not given.
-    Raises TypeError and ValueError when the name is unknown, an argument is wrong or does not belong to it, or the data
-    are not usable.
+    Parameters
+    ----------
+    name : {"digits", "mnist", "fashion-mnist", "mnist-binary", "cifar10", "celeba64", "folder", "array"}
+        Which data set, one of `NAMES`.
+    root : str or os.PathLike, optional
+        The folder that holds the files of mnist, fashion-mnist, cifar10 or celeba64; the folder of images; or the .npy
+        or .npz file.
+    download : bool, default False
+        Let torchvision fetch mnist, fashion-mnist or cifar10 into `root`.
+    max_count : int, optional
+        The largest count that is possible, for "array". By default it is the largest in the data.
+    channels : {"first", "last"}, optional
+        Where the channels lie, for "array".
+    crop : int, optional
+        Cut out the middle crop x crop pixels. By default it is as the data set has it, as `resize` and `binarize` are.
+    resize : int, optional
+        Then make the shorter side so many pixels long (see data/shaping.py).
+    binarize : int, optional
+        Then make counts 1 where they are at least this number, else 0.
+
+    Returns
+    -------
+    Dataset
+        The data.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If the name is unknown, an argument does not belong to the data set, or the data are not usable.
+
+    Examples
+    --------
+    >>> fb.data.load("digits").shape
+    (1, 8, 8)
     """
     if name not in SETS:
         raise ValueError(f"load: name: must be one of {', '.join(SETS)}, got {name!r}")
@@ -98,8 +129,21 @@ def load(
     return shaper.shaped_dataset(data, shaping, done=known.takes)
 
 
-def shaping_of(name: str, **given: int | None) -> dict[str, int | None]:
-    """crop, resize and binarize of a data set: as given, else as `SETS` has them, else None."""
+def shaping_of(name: DataName, **given: int | None) -> dict[str, int | None]:
+    """How images of a data set are cut out, resized and made black or white.
+
+    Parameters
+    ----------
+    name : str
+        The name of the data set.
+    **given : int or None
+        crop, resize and binarize as given.
+
+    Returns
+    -------
+    dict of str to int or None
+        crop, resize and binarize: as given, else as the data set has them, else None.
+    """
     return {
         option: SETS[name].shaping.get(option) if given.get(option) is None else given[option] for option in SHAPING
     }

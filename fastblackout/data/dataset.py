@@ -19,10 +19,24 @@ HELD_OUT_SHARE = 10  # one sample in ten is held out where the data bring no spl
 
 @dataclass(frozen=True)
 class Dataset:
-    """Integer counts in 0..max_count, (N, C, H, W) in C order: uint8 when max_count <= 255, else int16, int32, int64.
+    """A data set in memory: integer counts in 0..max_count, split into training and held-out samples.
 
-    train, held_out: the counts; train_labels, held_out_labels: int64 (N,), both None when there are no labels.
-    shaping: crop, resize and binarize of `load`, those of them that were carried out; checkpoints remember them.
+    Parameters
+    ----------
+    name : str
+        The name of the data set.
+    train : numpy.ndarray
+        The training counts, (N, C, H, W) in C order: uint8 where max_count <= 255, else int16, int32 or int64.
+    held_out : numpy.ndarray
+        The held-out counts, alike.
+    max_count : int
+        The largest count that is possible.
+    train_labels : numpy.ndarray, optional
+        int64 (N,), or None where there are no labels.
+    held_out_labels : numpy.ndarray, optional
+        int64 (N,), or None where there are no labels.
+    shaping : dict of str to int
+        crop, resize and binarize of `load`, as far as they were carried out. Checkpoints remember them.
     """
 
     name: str
@@ -35,7 +49,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one sample."""
+        """The shape (C, H, W) of one sample."""
         return self.train.shape[1:]
 
     @property
@@ -45,7 +59,7 @@ class Dataset:
 
     @property
     def classes(self) -> int | None:
-        """Number of classes, labels 0..classes-1; None without labels."""
+        """The number of classes, whose labels are 0..classes-1; None without labels."""
         return None if self.train_labels is None else int(self.train_labels.max()) + 1
 
     @cached_property
@@ -70,9 +84,43 @@ def make_dataset(
     held_out_count: int | None = None,
     labels_may_lack: bool = False,
 ) -> Dataset:
-    """A Dataset from (N, C, H, W) integers. Without `held_out`, a keyed shuffle holds out a tenth or so many.
+    """Make a data set of counts that are in memory.
 
-    labels_may_lack: leave all labels out, and raise no error, where a class has no sample left to train on.
+    Parameters
+    ----------
+    name : str
+        What the data are called, in errors and in checkpoints.
+    images : array of int (N, C, H, W)
+        The counts to train on, in 0..max_count.
+    labels : array of int (N,), optional
+        The class of each sample, from 0 on.
+    max_count : int
+        The largest count that there may be.
+    held_out : array of int (M, C, H, W), optional
+        Counts that are held out of the training. Without them a keyed shuffle holds out a part of `images`.
+    held_out_labels : array of int (M,), optional
+        The classes of `held_out`.
+    held_out_count : int, optional
+        How many of `images` are held out. Without it, a tenth.
+    labels_may_lack : bool, default False
+        Leave all labels out, and raise no error, where a class has no sample left to train on.
+
+    Returns
+    -------
+    Dataset
+        What `fb.train` takes.
+
+    Raises
+    ------
+    ValueError
+        If counts or labels are out of range, if shapes differ, or if there are too few images to hold some out.
+
+    Examples
+    --------
+    >>> counts = np.random.default_rng(0).poisson(20.0, (100, 1, 8, 8))
+    >>> data = fb.data.make_dataset("photons", counts, max_count=80)
+    >>> len(data.train), len(data.held_out), data.shape
+    (90, 10, (1, 8, 8))
     """
     for part in (images, held_out):
         if part is not None:

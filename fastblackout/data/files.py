@@ -22,6 +22,8 @@ from .stored import Npz, read_npy
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..typing import Channels
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 # What these suffixes stand for. Without a list Pillow goes by the content alone, and hands PostScript to Ghostscript.
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -29,12 +31,31 @@ FEW_CHANNELS = 4  # an axis of at most this length may be the channels
 
 
 def load_folder(path: str | os.PathLike[str], crop: int | None = None, resize: int | None = None) -> Dataset:
-    """Every image below a folder, in order of its path: 8-bit grey (L) or RGB, all of one size and mode. Counts 0..255.
+    """Every image below a folder, in order of its path. Counts are 0..255.
 
-    A tenth is held out by a keyed shuffle. Where no image lies in the folder itself, its sub-folders are classes, 0 for
-    the first by name; there are no labels where one of them has no image left to train on. crop, resize: see
-    `shaping.shaped`; the images need one size after these only.
-    Raises ValueError naming the first file that cannot be read or does not fit.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder. Its images are 8-bit grey (L) or RGB, all of one size and mode.
+    crop : int, optional
+        Cut out the middle crop x crop pixels.
+    resize : int, optional
+        Then make the shorter side so many pixels long. The images need one size after these two only.
+
+    Returns
+    -------
+    Dataset
+        The images. A keyed shuffle holds out a tenth.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, or a file cannot be read or does not fit. The error names the first such file.
+
+    Notes
+    -----
+    Where no image lies in the folder itself, its sub-folders are classes, 0 for the first by name. There are no labels
+    where one of them has no image left to train on.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -104,16 +125,35 @@ def _image(file: Path) -> Iterator[Image.Image]:
         raise ValueError(f"load: {file}: not a readable image: {str(error) or type(error).__name__}") from None
 
 
-def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: str | None = None) -> Dataset:
-    """Integer counts from a .npy or .npz file, shape (N, H, W), (N, C, H, W) or (N, H, W, C), any integer dtype.
-    A table (N, D) is read as images (N, D, 1, 1).
+def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: Channels | None = None) -> Dataset:
+    """Integer counts from a .npy or .npz file.
 
-    .npz keys: `train_images` and `test_images` (then `train_labels`, `test_labels` if there are labels), or `images`
-    (with `labels`), or these with `counts` for `images`, or a single array under any name. Without test_images a keyed
-    shuffle holds out a tenth.
-    max_count: the largest count possible; default the largest in the data. channels: "first" or "last" for four
-    dimensions; by default the axis of length 1 to 4 among the second and the last, and ValueError when both or neither
-    are. Pickled objects are never loaded.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file. Its arrays have the shape (N, H, W), (N, C, H, W) or (N, H, W, C), and any integer dtype. A table (N,
+        D) is read as images (N, D, 1, 1).
+    max_count : int, optional
+        The largest count that is possible. By default it is the largest in the data.
+    channels : {"first", "last"}, optional
+        Where the channels of four dimensions lie. By default they are the axis of length 1 to 4 among the second and
+        the last.
+
+    Returns
+    -------
+    Dataset
+        The counts.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, holds other arrays, or both or neither of the two axes may be the channels.
+
+    Notes
+    -----
+    The keys of a .npz file are `train_images` and `test_images`, with `train_labels` and `test_labels` if there are
+    labels. Or they are `images`, with `labels`. Each may have `counts` in place of `images`. A single array may have
+    any name. Without test_images a keyed shuffle holds out a tenth. Pickled objects are never loaded.
     """
     file = Path(path)
     if channels not in (None, "first", "last"):

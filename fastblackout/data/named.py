@@ -20,7 +20,18 @@ _MOST_OF_A_BATCH = 1 << 28  # bytes; a batch of CIFAR-10 has 31 million
 
 
 def load_digits() -> Dataset:
-    """scikit-learn's 1,797 handwritten 8x8 digits, counts 0..16; a keyed shuffle keeps 1,500 and holds out 297."""
+    """The 1,797 handwritten 8x8 digits of scikit-learn, counts 0..16.
+
+    Returns
+    -------
+    Dataset
+        A keyed shuffle keeps 1,500 digits for training and holds out 297.
+
+    Raises
+    ------
+    ValueError
+        If scikit-learn is not installed.
+    """
     try:
         from sklearn.datasets import load_digits as sklearn_digits
     except ImportError:

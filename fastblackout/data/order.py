@@ -20,9 +20,22 @@ def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 class BatchOrder:
-    """Step s takes samples s*batch .. (s+1)*batch - 1 of an endless sequence: one `permutation` after the other.
+    """The samples of each training step: parts of an endless sequence of random orders.
 
-    A batch may straddle two epochs and may be larger than the data; every epoch shows each sample exactly once.
+    ::
+
+        step s takes samples s batch .. (s + 1) batch - 1
+
+    Every epoch shows each sample exactly once. A batch may straddle two epochs, and may be larger than the data.
+
+    Parameters
+    ----------
+    count : int
+        The number of samples.
+    batch : int
+        The samples of a step.
+    seed : int
+        The seed of the orders.
     """
 
     def __init__(self, count: int, batch: int, seed: int) -> None:
@@ -30,14 +43,36 @@ class BatchOrder:
         self._kept: tuple[int, NDArray[np.int64]] | None = None
 
     def indices(self, step: int) -> NDArray[np.int64]:
-        """The sample indices (batch,) of step 0, 1, ..."""
+        """The samples of a step.
+
+        Parameters
+        ----------
+        step : int
+            The step, 0, 1, ...
+
+        Returns
+        -------
+        numpy.ndarray
+            The places of the samples, int64 (batch,).
+        """
         position = np.arange(step * self.batch, (step + 1) * self.batch)
         epoch, offset = np.divmod(position, self.count)
         parts = [self._permutation(int(e))[offset[epoch == e]] for e in np.unique(epoch)]
         return np.concatenate(parts)
 
     def epochs_done(self, steps: int) -> int:
-        """How many whole epochs the first `steps` steps cover."""
+        """How many whole epochs the first steps cover.
+
+        Parameters
+        ----------
+        steps : int
+            The number of steps.
+
+        Returns
+        -------
+        int
+            The number of epochs.
+        """
         return steps * self.batch // self.count
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
@@ -47,5 +82,24 @@ class BatchOrder:
 
 
 def flip_rows(batch: int, seed: int, step: int) -> NDArray[np.bool_]:
-    """Which rows of a step's batch to mirror: bit 0 of Philox(c1 = row, c2 = step, stream DATA_FLIP)."""
+    """Which rows of a step's batch to mirror.
+
+    ::
+
+        bit 0 of Philox(c1 = row, c2 = step, stream DATA_FLIP)
+
+    Parameters
+    ----------
+    batch : int
+        The number of rows.
+    seed : int
+        The seed of the run.
+    step : int
+        The step.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (batch,).
+    """
     return (_blocks(batch, seed, step, Stream.DATA_FLIP)[0] & 1).astype(bool)

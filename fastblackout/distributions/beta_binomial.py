@@ -13,17 +13,40 @@ from .keyed import ByParameters, floats, whole
 
 
 class BetaBinomial(ByParameters):
-    """Binomial(n, f), f ~ Beta(a, b): BetaBinomial(concentration1, concentration0, total_count), as Pyro has it.
+    """Binomial(n, f) with f ~ Beta(a, b), as Pyro has it.
+
+    ::
 
         Pr(k) = C(n, k) B(k + a, n - k + b) / B(a, b)
 
-    concentration1: a, concentration0: b, above 0. total_count: n, whole numbers of any dtype; draws have the dtype of
-    an integer tensor, else int64. All broadcast. `log_prob` is fb.beta_binomial_log_prob, computed in float64, with a
-    gradient by a and b, in their dtype.
-    Raises ValueError for arguments out of range, as torch does. Source: fb.beta_binomial.
+    Parameters
+    ----------
+    concentration1 : Tensor or number
+        a, above 0. All three broadcast.
+    concentration0 : Tensor or number
+        b, above 0.
+    total_count : Tensor or number, optional
+        n, whole numbers of any dtype. Draws have the dtype of an integer tensor, else int64.
+    validate_args : bool, optional
+        Whether arguments and values are checked, as in torch.
 
-        >>> fb.distributions.BetaBinomial(0.5, 0.5, torch.tensor([10, 100])).sample(rng=fb.Philox(1))
-        tensor([10, 59])
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, as in torch.
+
+    See Also
+    --------
+    fastblackout.beta_binomial : Its draws, and how exact they are.
+
+    Notes
+    -----
+    `log_prob` is fb.beta_binomial_log_prob, computed in float64, with a gradient by a and b, in their dtype.
+
+    Examples
+    --------
+    >>> fb.distributions.BetaBinomial(0.5, 0.5, torch.tensor([10, 100])).sample(rng=fb.Philox(1))
+    tensor([10, 59])
     """
 
     arg_constraints = {
@@ -34,7 +57,11 @@ class BetaBinomial(ByParameters):
     has_enumerate_support = True
 
     def __init__(
-        self, concentration1: Any, concentration0: Any, total_count: Any = 1, validate_args: bool | None = None
+        self,
+        concentration1: Tensor | float,
+        concentration0: Tensor | float,
+        total_count: Tensor | float = 1,
+        validate_args: bool | None = None,
     ) -> None:
         given = floats(concentration1), floats(concentration0), torch.as_tensor(total_count)
         self.concentration1, self.concentration0, self.total_count = torch.broadcast_tensors(*given)
@@ -42,18 +69,18 @@ class BetaBinomial(ByParameters):
         self.total_count = whole(self.total_count, self.concentration1)  # once it was checked
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Whole numbers 0..n."""
         return constraints.integer_interval(0, self.total_count)
 
     @property
     def mean(self) -> Tensor:
-        """n a / (a + b)."""
+        """The mean, n a / (a + b)."""
         return self.total_count * (self.concentration1 / (self.concentration1 + self.concentration0))
 
     @property
     def variance(self) -> Tensor:
-        """n a b (a + b + n) / ((a + b)^2 (a + b + 1))."""
+        """The variance, n a b (a + b + n) / ((a + b)^2 (a + b + 1))."""
         a, b, n = self.concentration1, self.concentration0, self.total_count
         return n * (a / (a + b)) * (b / (a + b)) * (1 + (n - 1) / (a + b + 1))
 
@@ -61,14 +88,46 @@ class BetaBinomial(ByParameters):
         return beta_binomial(self.total_count.expand(shape), self.concentration1, self.concentration0, **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log Pr(value). Outside the support ValueError, or -inf with validate_args=False."""
+        """Log-probability of a value.
+
+        Parameters
+        ----------
+        value : Tensor
+            Whole numbers 0..n.
+
+        Returns
+        -------
+        Tensor
+            The logarithm of Pr(value), in the dtype of a.
+
+        Raises
+        ------
+        ValueError
+            If a value is outside the support. With validate_args=False the result is -inf there.
+        """
         if self._validate_args:
             self._validate_sample(value)
         found = beta_binomial_log_prob(value, self.total_count, self.concentration1, self.concentration0)
         return found.to(self.concentration1.dtype)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """0..n of one n for all, of shape (n + 1,) and then the batch's. NotImplementedError where n differs."""
+        """List the values 0..n, if n is one number for all.
+
+        Parameters
+        ----------
+        expand : bool, optional
+            Whether the list has the shape of the batch after its first dimension, or ones there.
+
+        Returns
+        -------
+        Tensor
+            Values of shape (n + 1,) and then the batch's.
+
+        Raises
+        ------
+        NotImplementedError
+            If n differs within the batch.
+        """
         most = int(self.total_count.max())
         if int(self.total_count.min()) != most:
             raise NotImplementedError("BetaBinomial: enumerate_support: total_count must be one number for all")

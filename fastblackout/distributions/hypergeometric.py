@@ -13,22 +13,52 @@ from .keyed import ByParameters
 
 
 class Hypergeometric(ByParameters):
-    """Good balls among `draws` of good + bad ones, none put back: Hypergeometric(good, bad, draws).
+    """Good balls among balls that are drawn without putting any back.
+
+    ::
 
         Pr(k) = C(good, k) C(bad, draws - k) / C(good + bad, draws)
 
-    good, bad, draws: whole numbers of any dtype that broadcast, draws at most good + bad; draws of the distribution
-    have good's dtype where that is an integer tensor, else int64. `log_prob` is fb.hypergeometric_log_prob, in float64;
-    mean and variance are of torch's default dtype. There is no gradient.
-    Raises ValueError for arguments out of range, as torch does. Source: fb.hypergeometric.
+    Parameters
+    ----------
+    good : Tensor or number
+        Whole numbers of any dtype. All three broadcast. Draws have the dtype of an integer tensor, else int64.
+    bad : Tensor or number
+        Whole numbers of any dtype.
+    draws : Tensor or number
+        How many balls are drawn, at most good + bad.
+    validate_args : bool, optional
+        Whether arguments and values are checked, as in torch.
 
-        >>> fb.distributions.Hypergeometric(torch.tensor([5, 1000]), 5, 4).sample(rng=fb.Philox(1))
-        tensor([3, 4])
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, as in torch.
+
+    See Also
+    --------
+    fastblackout.hypergeometric : Its draws, and how exact they are.
+
+    Notes
+    -----
+    `log_prob` is fb.hypergeometric_log_prob, in float64. Mean and variance are of torch's default dtype. There is no
+    gradient.
+
+    Examples
+    --------
+    >>> fb.distributions.Hypergeometric(torch.tensor([5, 1000]), 5, 4).sample(rng=fb.Philox(1))
+    tensor([3, 4])
     """
 
     arg_constraints = dict.fromkeys(("good", "bad", "draws"), constraints.nonnegative_integer)
 
-    def __init__(self, good: Any, bad: Any, draws: Any, validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        good: Tensor | float,
+        bad: Tensor | float,
+        draws: Tensor | float,
+        validate_args: bool | None = None,
+    ) -> None:
         devices = [value.device for value in (good, bad, draws) if isinstance(value, Tensor)]
         given = [torch.as_tensor(value, device=devices[0] if devices else None) for value in (good, bad, draws)]
         self.good, self.bad, self.draws = torch.broadcast_tensors(*given)
@@ -39,7 +69,7 @@ class Hypergeometric(ByParameters):
             raise ValueError("Hypergeometric: draws: must be at most good + bad, got more")
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Whole numbers from max(0, draws - bad) to min(good, draws)."""
         good, bad, draws = self.good.long(), self.bad.long(), self.draws.long()
         return constraints.integer_interval((draws - bad).clamp(min=0), torch.minimum(good, draws))
@@ -52,13 +82,13 @@ class Hypergeometric(ByParameters):
 
     @property
     def mean(self) -> Tensor:
-        """draws good / (good + bad)."""
+        """The mean, draws good / (good + bad)."""
         draws, good, _ = self._floats()
         return (draws * good).to(torch.get_default_dtype())
 
     @property
     def variance(self) -> Tensor:
-        """draws good bad (N - draws) / (N^2 (N - 1)), N = good + bad."""
+        """The variance, draws good bad (N - draws) / (N^2 (N - 1)), N = good + bad."""
         draws, good, bad = self._floats()
         balls = self.good.double() + self.bad.double()
         return (draws * good * bad * (balls - draws) / (balls - 1).clamp(min=1)).to(torch.get_default_dtype())
@@ -67,7 +97,23 @@ class Hypergeometric(ByParameters):
         return hypergeometric(self.good.expand(shape), self.bad, self.draws, **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log Pr(value), float64. Outside the support ValueError, or -inf with validate_args=False."""
+        """Log-probability of a value.
+
+        Parameters
+        ----------
+        value : Tensor
+            Whole numbers from max(0, draws - bad) to min(good, draws).
+
+        Returns
+        -------
+        Tensor
+            The logarithm of Pr(value), in float64.
+
+        Raises
+        ------
+        ValueError
+            If a value is outside the support. With validate_args=False the result is -inf there.
+        """
         if self._validate_args:
             self._validate_sample(value)
         return hypergeometric_log_prob(value, self.good, self.bad, self.draws)

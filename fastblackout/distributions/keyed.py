@@ -23,10 +23,22 @@ class Keyed(Distribution):
         rng: Philox | Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draws of shape sample_shape + batch_shape, in an integer dtype; they have no gradient.
+        """Draw values, which have no gradient.
 
-        rng: fb.Philox or its tensor: the same key gives the same draws on every device. generator: draws the key
-        instead. With neither, torch.manual_seed governs it. Row b of the result belongs to sample first_sample + b.
+        Parameters
+        ----------
+        sample_shape : sequence of int, optional
+            The shape that comes before the shape of the batch.
+        rng : Philox or Tensor, optional
+            The key of the draw: the same key gives the same draws on every device. Without one a seed comes from
+            torch's default generator. Row b of the result belongs to sample first_sample + b.
+        generator : torch.Generator, optional
+            The generator that the seed comes from instead.
+
+        Returns
+        -------
+        Tensor
+            Draws of shape sample_shape + batch_shape, in an integer dtype.
         """
         shape = self._extended_shape(torch.Size(sample_shape))
         with torch.no_grad():
@@ -39,8 +51,21 @@ class Keyed(Distribution):
 class ByParameters(Keyed):
     """One that torch does not have, of the parameters that `arg_constraints` names."""
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The distribution with its parameters expanded to batch_shape."""
+    def expand(self, batch_shape: torch.Size | list[int] | tuple[int, ...], _instance: Any = None) -> Self:
+        """Make the distribution with its parameters expanded.
+
+        Parameters
+        ----------
+        batch_shape : torch.Size
+            The shape of the batch.
+        _instance : optional
+            As in torch.
+
+        Returns
+        -------
+        Distribution
+            The new distribution.
+        """
         new = self._get_checked_instance(type(self), _instance)
         for name in self.arg_constraints:
             setattr(new, name, getattr(self, name).expand(batch_shape))
@@ -53,13 +78,30 @@ class ByProbability(Keyed):
     """One whose parameter is probs or logits: draws go by the one that was given, never by what torch made of it."""
 
     def __init__(
-        self, total_count: Any = 1, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+        self,
+        total_count: Tensor | float = 1,
+        probs: Tensor | float | None = None,
+        logits: Tensor | float | None = None,
+        validate_args: bool | None = None,
     ) -> None:
-        super().__init__(total_count, floats(probs), floats(logits), validate_args)  # type: ignore[call-arg]
+        super().__init__(total_count, floats(probs), floats(logits), validate_args)  # type: ignore[call-arg, arg-type]
         self._by_logits = logits is not None
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        """The distribution with its parameters expanded to batch_shape."""
+    def expand(self, batch_shape: torch.Size | list[int] | tuple[int, ...], _instance: Any = None) -> Self:
+        """Make the distribution with its parameters expanded.
+
+        Parameters
+        ----------
+        batch_shape : torch.Size
+            The shape of the batch.
+        _instance : optional
+            As in torch.
+
+        Returns
+        -------
+        Distribution
+            The new distribution.
+        """
         new = super().expand(batch_shape, self._get_checked_instance(type(self), _instance))
         new._by_logits = self._by_logits
         return new

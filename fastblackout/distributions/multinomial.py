@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,29 +12,70 @@ from .keyed import ByProbability, floats
 
 
 class Multinomial(ByProbability, torch.distributions.Multinomial):
-    """torch.distributions.Multinomial(total_count, probs or logits), its draws those of fb.multinomial.
+    """Multinomial law: torch.distributions.Multinomial with the draws of fb.multinomial.
+
+    ::
 
         Pr(k_1 .. k_K) = n! / (k_1! .. k_K!) p_1^k_1 .. p_K^k_K
 
-    total_count: n, a Python int, as torch has it; draws are int64, (..., K). probs: (..., K), at least 0, which are
-    divided by their sum, or logits, up to a constant: float32 or float64. `log_prob` is computed in float64, by probs
-    as fb.multinomial_log_prob is, with a gradient by probs or logits, in their dtype.
-    Raises ValueError for arguments out of range, as torch does. Source: fb.multinomial.
+    Parameters
+    ----------
+    total_count : int, optional
+        n. Draws are int64, (..., K).
+    probs : Tensor (..., K), optional
+        At least 0, of float32 or float64. They are divided by their sum. Exactly one of `probs` and `logits` is given.
+    logits : Tensor (..., K), optional
+        Logarithms of the probabilities up to a constant, of float32 or float64.
+    validate_args : bool, optional
+        Whether arguments and values are checked, as in torch.
 
-        >>> fb.distributions.Multinomial(100, torch.tensor([0.2, 0.3, 0.5])).sample(rng=fb.Philox(1))
-        tensor([13, 35, 52])
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, as in torch.
+
+    See Also
+    --------
+    fastblackout.multinomial : Its draws, and how exact they are.
+
+    Notes
+    -----
+    `log_prob` is computed in float64, by `probs` as fb.multinomial_log_prob is. It has a gradient by `probs` or
+    `logits`, in their dtype.
+
+    Examples
+    --------
+    >>> fb.distributions.Multinomial(100, torch.tensor([0.2, 0.3, 0.5])).sample(rng=fb.Philox(1))
+    tensor([13, 35, 52])
     """
 
     _given: Tensor  # probs or logits as they were given: torch keeps them divided by their sum, in their dtype
 
     def __init__(
-        self, total_count: int = 1, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+        self,
+        total_count: int = 1,
+        probs: Tensor | None = None,
+        logits: Tensor | None = None,
+        validate_args: bool | None = None,
     ) -> None:
         super().__init__(total_count, probs, logits, validate_args)
         self._given = floats(probs if logits is None else logits)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        """The distribution with its parameters expanded to batch_shape."""
+    def expand(self, batch_shape: torch.Size | list[int] | tuple[int, ...], _instance: Any = None) -> Self:
+        """Make the distribution with its parameters expanded.
+
+        Parameters
+        ----------
+        batch_shape : torch.Size
+            The shape of the batch.
+        _instance : optional
+            As in torch.
+
+        Returns
+        -------
+        Distribution
+            The new distribution.
+        """
         new = super().expand(batch_shape, _instance)
         new._given = self._given.expand(*batch_shape, -1)
         return new
@@ -45,8 +86,24 @@ class Multinomial(ByProbability, torch.distributions.Multinomial):
         return multinomial(count, torch.softmax(given, -1) if self._by_logits else given, **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log Pr(value), -inf where it sums to less than n. Elsewhere outside the support ValueError, or -inf with
-        validate_args=False."""
+        """Log-probability of a value.
+
+        Parameters
+        ----------
+        value : Tensor
+            Whole numbers (..., K) that sum to n.
+
+        Returns
+        -------
+        Tensor
+            The logarithm of Pr(value), in the dtype of `probs` or `logits`.
+
+        Raises
+        ------
+        ValueError
+            If a value is outside the support. With validate_args=False the result is -inf there. It is always -inf
+            where a value sums to less than n.
+        """
         if self._validate_args:
             self._validate_sample(value)
         x, given = value.double(), self._given.double()

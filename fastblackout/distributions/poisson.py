@@ -12,22 +12,59 @@ from .keyed import Keyed
 
 
 class Poisson(Keyed, torch.distributions.Poisson):
-    """torch.distributions.Poisson(rate), its draws those of fb.poisson.
+    """Poisson law: torch.distributions.Poisson with the draws of fb.poisson.
+
+    ::
 
         Pr(k) = rate^k exp(-rate) / k!
 
-    rate: float32 or float64, in 0..2^52. Draws are int64. `log_prob` is computed in float64, with a gradient by rate,
-    in its dtype. Raises ValueError for arguments out of range, as torch does. Source: fb.poisson.
+    Parameters
+    ----------
+    rate : Tensor or number
+        In 0..2^52, of float32 or float64. Draws are int64.
+    validate_args : bool, optional
+        Whether arguments and values are checked, as in torch.
 
-        >>> fb.distributions.Poisson(torch.tensor([0.5, 1e6])).sample(rng=fb.Philox(1))
-        tensor([      0, 1000506])
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, as in torch.
+
+    See Also
+    --------
+    fastblackout.poisson : Its draws, and how exact they are.
+
+    Notes
+    -----
+    `log_prob` is computed in float64, with a gradient by `rate`, in its dtype.
+
+    Examples
+    --------
+    >>> fb.distributions.Poisson(torch.tensor([0.5, 1e6])).sample(rng=fb.Philox(1))
+    tensor([      0, 1000506])
     """
 
     def _draw(self, shape: torch.Size, **key: Any) -> Tensor:
         return poisson(self.rate.expand(shape), **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log Pr(value). Outside the support ValueError, or -inf with validate_args=False."""
+        """Log-probability of a value.
+
+        Parameters
+        ----------
+        value : Tensor
+            Whole numbers, at least 0.
+
+        Returns
+        -------
+        Tensor
+            The logarithm of Pr(value), in the dtype of `rate`.
+
+        Raises
+        ------
+        ValueError
+            If a value is outside the support. With validate_args=False the result is -inf there.
+        """
         if self._validate_args:
             self._validate_sample(value)
         x, rate = value.double(), self.rate.double()

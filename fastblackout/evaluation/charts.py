@@ -17,6 +17,7 @@ from ..schedule.schedule import Schedule
 from .plots import Frame, film_picture, grey_or_colour
 
 if TYPE_CHECKING:
+    from ..typing import Grid
     from .pixel_laws import PixelLaws
 
 _FEW = 20  # points of a line that still get a dot each
@@ -69,14 +70,14 @@ def _limits(axes: Any, points: Sequence[tuple[float, ...]]) -> None:
 
 
 def schedule_chart(
-    schedule: Schedule, max_count: int, steps: int, grid: str | Sequence[int], path: str | os.PathLike[str]
+    schedule: Schedule, max_count: int, steps: int, grid: Grid | Sequence[int], path: str | os.PathLike[str]
 ) -> Path:
     """A PNG of the survival probabilities p_k against k, with the times that `steps` reverse steps of each grid visit
     marked below the curve by k and beside it by p. grid: the one that stands out, or other times, which then do."""
-    rows = {kind: schedule.grid(steps, kind, max_count) for kind in GRIDS}
+    rows: dict[str, Any] = {kind: schedule.grid(steps, kind, max_count) for kind in GRIDS}
+    shown = grid if isinstance(grid, str) else "here"
     if not isinstance(grid, str):
-        rows["here"] = schedule.grid(steps, grid)
-        grid = "here"
+        rows[shown] = schedule.grid(steps, grid)
     figure = _figure(7, 5.5)
     panels = figure.subplots(2, 2, width_ratios=[4, 1], height_ratios=[3, 1])
     (curve, by_p), (by_k, empty) = panels
@@ -84,10 +85,10 @@ def schedule_chart(
     k = np.arange(schedule.steps + 1)
     curve.plot(k, schedule.p, color="black")
     for row, (kind, times) in enumerate(rows.items()):
-        style: dict[str, Any] = {"color": f"C{row}", "linewidths": 1.5 if kind == grid else 0.7}
+        style: dict[str, Any] = {"color": f"C{row}", "linewidths": 1.5 if kind == shown else 0.7}
         by_k.eventplot(times, lineoffsets=-row, linelengths=0.8, **style)
         by_p.eventplot(schedule.p[times], lineoffsets=row, linelengths=0.8, orientation="vertical", **style)
-        if kind == grid:
+        if kind == shown:
             curve.plot(
                 times,
                 schedule.p[times],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,13 +21,16 @@ from .features import features_for
 from .samples import Gaussian
 from .train_classifier import accuracy
 
+if TYPE_CHECKING:
+    from ..typing import DataName
+
 SIZES = (1_000, 5_000, 10_000)
 SUBSETS = 10  # random subsets of each size, for the mean and its standard deviation
 
 
 def floors(name: str, root: str) -> dict[str, Any]:
     """The distances of random subsets of the training images, and of the test images, to all training images."""
-    data = load(name, root)
+    data = load(cast("DataName", name), root)
     features = features_for(data)
     if features is None or data.held_out_labels is None:
         raise ValueError(f"frechet_floors: {name}: must be the 28x28 images with labels, got shape {data.shape}")

@@ -115,11 +115,26 @@ class Judge:
 
 
 def compare(samples: Array | Sequence[Array], dataset: Dataset) -> dict[str, Any]:
-    """Samples (N, C, H, W), or several sets of so many, against a data set. Distances in counts; keys: see `table`.
+    """Compare samples with a data set, in numbers that need no pretrained network.
 
-    A number about samples is the mean over the sets; result["spread"] holds the standard deviation of the sets' numbers
-    and result["each"] the numbers themselves, where there are two sets or more. Labelled data also get the SVM's
-    verdicts and the class histogram. Raises ValueError when the shapes differ.
+    Parameters
+    ----------
+    samples : numpy.ndarray or sequence of numpy.ndarray
+        Samples (N, C, H, W), or several sets of so many.
+    dataset : Dataset
+        The data.
+
+    Returns
+    -------
+    dict
+        Numbers by name; `table` shows what they are. Distances are in counts. A number about samples is the mean over
+        the sets. With two sets or more, "each" holds the sets' numbers and "spread" their standard deviation. Labelled
+        data also get the verdicts of an SVM and the histogram of classes.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
     """
     sets = sets_of(samples, dataset)
     real = _Real(dataset, len(sets[0]))
@@ -194,7 +209,20 @@ def spread_out(images: Array, count: int) -> Array:
 
 
 def table(result: dict[str, Any], more: Sequence[str] = ()) -> str:
-    """The numbers of `compare`, for a reader, in lines of at most 80 columns; `more` of them before the notes."""
+    """The numbers of `compare`, for a reader.
+
+    Parameters
+    ----------
+    result : dict
+        What `compare` returned.
+    more : sequence of str
+        Lines to put before the notes.
+
+    Returns
+    -------
+    str
+        Lines of at most 80 columns.
+    """
     samples, held_out, sets, few = (result[name] for name in ("samples", "held_out", "sets", "as_many"))
     spread = result.get("spread", {})
 

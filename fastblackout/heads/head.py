@@ -10,13 +10,14 @@ from torch import Tensor
 
 from ..call.numbers import MAX_COUNT
 from ..philox import Philox
+from ..typing import Grid, LastStep, ThinOutput
 from .poisson_births import StepProbs, divergence
 
 
 class Noised(NamedTuple):
     """What a loss is taken of: counts noised at times k (B,). The numbers are those of each time, (B,)."""
 
-    x_t: Tensor | None  # None where the head's `thinned` does not ask for it
+    x_t: Tensor  # None where the head's `thinned` does not ask for it
     births: Tensor
     model_input: Tensor
     k: Tensor
@@ -73,12 +74,13 @@ class Head(ABC):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("offset",)  # of a model, beside max_count, center, scale and gain
-    thinned: ClassVar[tuple[str, ...]] = ("x_t", "births", "model_input")  # outputs of fb.thin that its loss uses
+    # Outputs of fb.thin that its loss uses.
+    thinned: ClassVar[tuple[ThinOutput, ...]] = ("x_t", "births", "model_input")
     largest_count: int = MAX_COUNT  # that max_count may be
     takes_noise: ClassVar[bool] = False  # beside the image, other noise giving another draw
     gives_law: ClassVar[bool] = False  # of each pixel; if not:
     gives: ClassVar[str] = "one number of births"
-    grid: ClassVar[str] = "early"  # of the steps of a run, by the measurements of docs/results.md
+    grid: ClassVar[Grid] = "early"  # of the steps of a run, by the measurements of docs/results.md
     most_steps: ClassVar[int] = 100  # of a run that does not say how many
     constant: ClassVar[str] = "the best constant"  # what predicts in `constant_loss`
 
@@ -94,7 +96,7 @@ class Head(ABC):
         """The number of each time k that its ops take beside the outputs."""
         return model.offset(k)
 
-    def last_step(self, shape: tuple[int, ...], max_count: int) -> str:
+    def last_step(self, shape: tuple[int, ...], max_count: int) -> LastStep:
         """The last step of a run that does not say which, of samples (C, H, W): see `fb.sample`."""
         return "draw"
 

@@ -12,6 +12,7 @@ from ..call.head import FAMILIES
 from ..ops import binomial, binomial_log_prob, posterior_loss
 from ..philox import Philox
 from ..probability import Prob
+from ..typing import LastStep
 from .head import Head, Noised, Predicted, Query
 from .poisson_births import StepProbs, rows_of
 
@@ -38,7 +39,7 @@ class Law(Head):
         """Those that a network gives of images, one after another along its channels."""
         return outputs.chunk(outputs.shape[1] // images.shape[1], dim=1)
 
-    def last_step(self, shape: tuple[int, ...], max_count: int) -> str:
+    def last_step(self, shape: tuple[int, ...], max_count: int) -> LastStep:
         """The mean, where a draw of each pixel on its own is noise to the eye; rows of tables, (C, 1, 1), are draws."""
         return "mean" if shape[1:] != (1, 1) and max_count >= 255 else "draw"
 

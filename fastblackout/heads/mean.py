@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 from ..ops import birth_loss
 from .head import Head, Noised, Predicted, Query
-from .poisson_births import rows_of
+from .poisson_births import held, rows_of
 
 
 class Mean(Head):
@@ -39,8 +39,7 @@ class Mean(Head):
         # softplus(x) = exp(x) (1 - exp(x) / 2 + ...): below -36 its logarithm is x to the last bit, and never log(0).
         log_softplus = torch.where(logits < -36, logits, torch.log(softplus(logits.clamp(min=-36))))
         gain = torch.as_tensor(at.number, dtype=torch.float64, device=logits.device)
-        log_y = log_softplus + rows_of(torch.log(gain), logits)
-        return log_y if between is None else log_y + rows_of(torch.log(between[0] / between[1]), log_y)
+        return held(log_softplus + rows_of(torch.log(gain), logits), between)
 
 
 def _log_softplus(logits: Tensor) -> Tensor:

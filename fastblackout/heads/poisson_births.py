@@ -15,6 +15,11 @@ def rows_of(value: Tensor, like: Tensor) -> Tensor:
     return value.view(-1, *[1] * (like.ndim - 1)) if value.ndim else value
 
 
+def held(log_y: Tensor, between: tuple[Tensor, Tensor] | None) -> Tensor:
+    """The mean births of one time, at another one: y / (1 - p) is the same. between: as of `Head.log_mean`."""
+    return log_y if between is None else log_y + rows_of(torch.log(between[0] / between[1]), log_y)
+
+
 class StepProbs(NamedTuple):
     """With which probability each of the births that are left comes in a step, of all steps (S,): as the forward
     process has it, and as the sampler does; and which step it is of each sample, n (B,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +16,78 @@ from .keys import from_words, words_of
 from .layout import layout_of
 from .way import run
 
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
 
-def binomial(key: Any, count: Any, prob: Any, *, first_sample: Any = None, call: Any = None) -> Any:
-    """fb.binomial with a key of JAX: Binomial(count, prob), element by element, in count's dtype."""
+    from ..philox import Philox
+    from ..probability import Prob
+
+
+def binomial(
+    key: jax.Array | Philox, count: ArrayLike, prob: ArrayLike | Prob[Any], *,
+    first_sample: int | jax.Array | None = None, call: int | jax.Array | None = None,
+) -> jax.Array:  # fmt: skip
+    """Draw as fb.binomial does, with a key of JAX.
+
+    Parameters
+    ----------
+    key : key of jax.random or Philox
+        The key of the draw, of any implementation. Under vmap one key for all slices draws the same in each.
+    count : array or number
+        Whole numbers, as in fb.binomial.
+    prob : array, number or Prob
+        In [0, 1], as in fb.binomial. It broadcasts with `count`.
+    first_sample, call : integer, optional
+        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
+        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
+        wrap around on CUDA.
+
+    Returns
+    -------
+    jax.Array
+        In the dtype of `count`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a dtype or a constant is wrong, while JAX traces. A wrong value in an array raises the same error
+        when the call runs on the CPU, in whatever JAX raises then. CUDA clamps it.
+    """
     count = jnp.asarray(count)
     check_counts("binomial", "count", count)
     shape = jnp.broadcast_shapes(count.shape, np.shape(prob[0] if isinstance(prob, tuple) else prob))
     return _drawn(ops.binomial, {"count": count, "prob": prob}, shape, count.dtype, words_of(key, first_sample, call))
 
 
-def poisson(key: Any, rate: Any, *, first_sample: Any = None, call: Any = None) -> Any:
-    """fb.poisson with a key of JAX: Poisson(rate), element by element; int32 where JAX has no int64."""
+def poisson(
+    key: jax.Array | Philox, rate: ArrayLike, *, first_sample: int | jax.Array | None = None,
+    call: int | jax.Array | None = None,
+) -> jax.Array:  # fmt: skip
+    """Draw as fb.poisson does, with a key of JAX.
+
+    Parameters
+    ----------
+    key : key of jax.random or Philox
+        The key of the draw, of any implementation. Under vmap one key for all slices draws the same in each.
+    rate : array or number
+        As in fb.poisson.
+    first_sample, call : integer, optional
+        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
+        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
+        wrap around on CUDA.
+
+    Returns
+    -------
+    jax.Array
+        In int64, or in int32 where JAX has no int64. A count above 2^31 - 1 then is an error on the CPU, and becomes
+        2^31 - 1 on CUDA.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a dtype or a constant is wrong, while JAX traces. A wrong value in an array raises the same error
+        when the call runs on the CPU, in whatever JAX raises then. CUDA clamps it.
+    """
     return _drawn(ops.poisson, {"rate": rate}, np.shape(rate), whole_dtype(), words_of(key, first_sample, call))
 
 

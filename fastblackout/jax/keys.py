@@ -14,10 +14,29 @@ from ..philox import Philox
 _LAST = 0xFFFFFFFF
 
 
-def philox(key: Any, *, first_sample: int | None = None, call: int | None = None) -> Philox:
-    """The fb.Philox of a key of JAX: its seed is w0 + 2^32 w1, w = jax.random.bits(key, (2,), "uint32").
+def philox(key: jax.Array | Philox, *, first_sample: int | None = None, call: int | None = None) -> Philox:
+    """Make the fb.Philox of a key of JAX.
 
-    first_sample, call: as in fbj.thin. It cannot be called under jit, where a key has no value yet.
+    ::
+
+        seed = w0 + 2^32 w1,  w = jax.random.bits(key, (2,), "uint32")
+
+    Parameters
+    ----------
+    key : key of jax.random or Philox
+        A key with a value: under jit it has none yet.
+    first_sample, call : integer, optional
+        As of the fb.Philox, 0 by default, or in place of those of a fb.Philox. They are in 0..2^32 - 1.
+
+    Returns
+    -------
+    Philox
+        The key with which the op of the same name draws the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the key is none, or a number is out of range.
     """
     return from_words(np.asarray(words_of(key, first_sample, call)))
 

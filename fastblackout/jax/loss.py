@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +15,52 @@ from .callback import parted
 from .layout import Layout, layout_of
 from .way import run
 
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+
+    from ..typing import Array, Numbers
+
 
 def birth_loss(
-    logits: Any, births: Any, weight: Any, *, expected: Any = None, gain: Any = 1.0, mask: Any = None
-) -> Any:  # fmt: skip
-    """fb.birth_loss: weight times the sum over each sample of y - births log y, y = gain softplus(logit); float32 (B,).
+    logits: ArrayLike | None, births: ArrayLike, weight: Numbers, *, expected: ArrayLike | None = None,
+    gain: Numbers = 1.0, mask: Array | None = None,
+) -> jax.Array:  # fmt: skip
+    """Sum over each sample the cost of predicting y births, as fb.birth_loss does.
 
-    jax.grad differentiates it by the logits, or by the expected births y that are given in their place, once. By the
-    others it has no derivative: TypeError, unless jax.lax.stop_gradient makes them constants. Arguments as in
-    fb.birth_loss.
+    ::
+
+        y = gain * softplus(logits),  loss_b = weight_b * sum over the sample of (y - births * log y)
+
+    Parameters
+    ----------
+    logits : array (B, ...) or None
+        The outputs of a network. None where `expected` is given.
+    births : array
+        x_0 - x_t, in the shape of `logits`.
+    weight : number or array
+        As in fb.birth_loss.
+    expected : array, optional
+        y itself in place of `logits`.
+    gain : number or array, optional
+        As in fb.birth_loss.
+    mask : array of bool, optional
+        True where elements count.
+
+    Returns
+    -------
+    jax.Array of float32 (B,)
+        The loss of each sample.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a dtype or a constant is wrong, while JAX traces. A wrong value in an array raises the same error
+        when the call runs on the CPU, in whatever JAX raises then. CUDA clamps it.
+
+    Notes
+    -----
+    jax.grad differentiates it once, by `logits` or by `expected`. By the others it has no derivative: this is a
+    TypeError, unless jax.lax.stop_gradient makes them constants.
     """
     name, first = ("logits", logits) if expected is None else ("expected", expected)
     if expected is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +16,66 @@ from .keys import from_words, words_of
 from .layout import layout_of
 from .way import run
 
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+
+    from ..philox import Philox
+    from ..probability import ProbLike
+    from ..typing import Array, FloatDtypeLike, Numbers, Rounding, StepOutput, ThinOutput
+
 
 def thin(
-    key: Any, x_0: Any, alive: Any, *, max_count: Any = None, center: Any = 0.0, scale: Any = 1.0,
-    mask: Any = None, outputs: Sequence[str] = ("x_t", "births", "model_input"), input_dtype: Any = "float32",
-    first_sample: Any = None, call: Any = None,
-) -> ops.Thinned:  # fmt: skip
-    """fb.thin with a key of JAX: x_t ~ Binomial(x_0, alive), births = x_0 - x_t, and the network's next input.
+    key: jax.Array | Philox, x_0: ArrayLike, alive: ProbLike, *, max_count: Numbers | None = None,
+    center: Numbers = 0.0, scale: Numbers = 1.0, mask: Array | None = None,
+    outputs: Sequence[ThinOutput] = ("x_t", "births", "model_input"), input_dtype: FloatDtypeLike = "float32",
+    first_sample: int | jax.Array | None = None, call: int | jax.Array | None = None,
+) -> ops.Thinned[jax.Array]:  # fmt: skip
+    """Thin counts as fb.thin does, with a key of JAX.
 
-    key: of jax.random, of any implementation, or a fb.Philox. Under vmap one key for all slices draws the same in each.
-    first_sample, call: of the fb.Philox that is made of the key, 0 where None, or in place of those of a fb.Philox;
-        integers in 0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the
-        CPU, and wrap around on CUDA.
-    The others are those of fb.thin. Returns Thinned(x_t, births, model_input) of arrays of JAX.
+    ::
 
-        >>> x_0 = jnp.array([[0, 50, 100, 200]], jnp.uint8)
-        >>> thinned = jax.jit(lambda key, x: fbj.thin(key, x, 0.5))(jax.random.key(1), x_0)
-        >>> thinned.x_t.dtype, thinned.model_input.dtype
-        (dtype('uint8'), dtype('float32'))
+        x_t ~ Binomial(x_0, alive),  births = x_0 - x_t,  model_input = (x_t - center) * scale
+
+    Parameters
+    ----------
+    key : key of jax.random or Philox
+        The key of the draw, of any implementation. Under vmap one key for all slices draws the same in each.
+    x_0 : array of counts (B, ...)
+        As in fb.thin.
+    alive : number, array or Prob
+        The survival probability, as in fb.thin.
+    max_count : integer or array, optional
+        As in fb.thin, but never traced: a constant under jit.
+    center, scale : number or array, optional
+        As in fb.thin.
+    mask : array of bool, optional
+        True where elements take part.
+    outputs : sequence of {"x_t", "births", "model_input"}, optional
+        What to make. What is not named is None in the result.
+    input_dtype : dtype, optional
+        The dtype of model_input.
+    first_sample, call : integer, optional
+        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
+        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
+        wrap around on CUDA.
+
+    Returns
+    -------
+    Thinned
+        Arrays of JAX.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a dtype or a constant is wrong, while JAX traces. A wrong value in an array raises the same error
+        when the call runs on the CPU, in whatever JAX raises then. CUDA clamps it.
+
+    Examples
+    --------
+    >>> x_0 = jnp.array([[0, 50, 100, 200]], jnp.uint8)
+    >>> thinned = jax.jit(lambda key, x: fbj.thin(key, x, 0.5))(jax.random.key(1), x_0)
+    >>> thinned.x_t.dtype, thinned.model_input.dtype
+    (dtype('uint8'), dtype('float32'))
     """
     values = {"x_0": x_0, "alive": alive, "center": center, "scale": scale, "mask": mask}
     step = _Step(ops.thin, values, outputs, input_dtype, {"max_count": max_count})
@@ -41,12 +83,59 @@ def thin(
 
 
 def bridge_step(
-    key: Any, x_t: Any, logits: Any = None, step: Any = None, *, births: Any = None, max_count: Any = None,
-    gain: Any = 1.0, rounding: str = "stochastic", attrition: Any = 0.0, center: Any = 0.0, scale: Any = 1.0,
-    mask: Any = None, outputs: Sequence[str] = ("x_s", "model_input"), input_dtype: Any = "float32",
-    first_sample: Any = None, call: Any = None,
-) -> ops.Stepped:  # fmt: skip
-    """fb.bridge_step with a key of JAX: a reverse step by the binomial bridge. Arguments as in fbj.thin."""
+    key: jax.Array | Philox, x_t: ArrayLike, logits: ArrayLike | None = None, step: ProbLike | None = None, *,
+    births: ArrayLike | None = None, max_count: Numbers | None = None, gain: Numbers = 1.0,
+    rounding: Rounding = "stochastic", attrition: ProbLike = 0.0, center: Numbers = 0.0, scale: Numbers = 1.0,
+    mask: Array | None = None, outputs: Sequence[StepOutput] = ("x_s", "model_input"),
+    input_dtype: FloatDtypeLike = "float32", first_sample: int | jax.Array | None = None,
+    call: int | jax.Array | None = None,
+) -> ops.Stepped[jax.Array]:  # fmt: skip
+    """Make one reverse step by the binomial bridge as fb.bridge_step does, with a key of JAX.
+
+    Parameters
+    ----------
+    key : key of jax.random or Philox
+        The key of the draw, of any implementation. Under vmap one key for all slices draws the same in each.
+    x_t : array of counts (B, ...)
+        As in fb.bridge_step.
+    logits : array, optional
+        The outputs of a network.
+    step : number, array or Prob
+        The birth probability, as in fb.bridge_step.
+    births : array, optional
+        The expected births in place of `logits`.
+    max_count : integer or array, optional
+        As in fb.thin, but never traced: a constant under jit.
+    gain : number or array, optional
+        As in fb.bridge_step.
+    rounding : {"stochastic", "nearest"}, optional
+        How the expected births are made a whole number.
+    attrition : number, array or Prob, optional
+        The probability that a particle dies again.
+    center, scale : number or array, optional
+        They make the next input of the network.
+    mask : array of bool, optional
+        True where elements take part.
+    outputs : sequence of {"x_s", "model_input"}, optional
+        What to make. What is not named is None in the result.
+    input_dtype : dtype, optional
+        The dtype of model_input.
+    first_sample, call : integer, optional
+        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
+        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
+        wrap around on CUDA.
+
+    Returns
+    -------
+    Stepped
+        Arrays of JAX.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a dtype or a constant is wrong, while JAX traces. A wrong value in an array raises the same error
+        when the call runs on the CPU, in whatever JAX raises then. CUDA clamps it.
+    """
     values = {"x_t": x_t, "logits": logits, "step": step, "births": births, "gain": gain, "attrition": attrition}
     values |= {"center": center, "scale": scale, "mask": mask}
     made = _Step(ops.bridge_step, values, outputs, input_dtype, {"max_count": max_count, "rounding": rounding})
@@ -54,12 +143,54 @@ def bridge_step(
 
 
 def tau_leap_step(
-    key: Any, x_t: Any, logits: Any = None, step: Any = None, *, births: Any = None, max_count: Any = None,
-    gain: Any = 1.0, center: Any = 0.0, scale: Any = 1.0, mask: Any = None,
-    outputs: Sequence[str] = ("x_s", "model_input"), input_dtype: Any = "float32", first_sample: Any = None,
-    call: Any = None,
-) -> ops.Leaped:  # fmt: skip
-    """fb.tau_leap_step with a key of JAX: a reverse step with Poisson births. Arguments as in fbj.thin."""
+    key: jax.Array | Philox, x_t: ArrayLike, logits: ArrayLike | None = None, step: ProbLike | None = None, *,
+    births: ArrayLike | None = None, max_count: Numbers | None = None, gain: Numbers = 1.0, center: Numbers = 0.0,
+    scale: Numbers = 1.0, mask: Array | None = None, outputs: Sequence[StepOutput] = ("x_s", "model_input"),
+    input_dtype: FloatDtypeLike = "float32", first_sample: int | jax.Array | None = None,
+    call: int | jax.Array | None = None,
+) -> ops.Leaped[jax.Array]:  # fmt: skip
+    """Make one reverse step by tau-leaping as fb.tau_leap_step does, with a key of JAX.
+
+    Parameters
+    ----------
+    key : key of jax.random or Philox
+        The key of the draw, of any implementation. Under vmap one key for all slices draws the same in each.
+    x_t : array of counts (B, ...)
+        As in fb.tau_leap_step.
+    logits : array, optional
+        The outputs of a network.
+    step : number, array or Prob
+        The factor on the expected births, as in fb.tau_leap_step.
+    births : array, optional
+        The expected births in place of `logits`.
+    max_count : integer or array, optional
+        As in fb.thin, but never traced: a constant under jit.
+    gain : number or array, optional
+        As in fb.tau_leap_step.
+    center, scale : number or array, optional
+        They make the next input of the network.
+    mask : array of bool, optional
+        True where elements take part.
+    outputs : sequence of {"x_s", "model_input"}, optional
+        What to make. What is not named is None in the result.
+    input_dtype : dtype, optional
+        The dtype of model_input.
+    first_sample, call : integer, optional
+        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
+        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
+        wrap around on CUDA.
+
+    Returns
+    -------
+    Leaped
+        Arrays of JAX.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a dtype or a constant is wrong, while JAX traces. A wrong value in an array raises the same error
+        when the call runs on the CPU, in whatever JAX raises then. CUDA clamps it.
+    """
     values = {"x_t": x_t, "logits": logits, "step": step, "births": births, "gain": gain}
     values |= {"center": center, "scale": scale, "mask": mask}
     made = _Step(ops.tau_leap_step, values, outputs, input_dtype, {"max_count": max_count}, counted="overshoot")

@@ -25,10 +25,12 @@ from ..processes.conversion import probs_from_logits
 from ..processes.inputs import rate_of
 from ..processes.reverse.rate_loss import prior_divergence, rate_loss
 from ..processes.reverse.reversal import time_grid
-from .blackout import Bound, check_images, estimate
+from .estimate import Bound, check_images, estimate
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..typing import Kind, Numbers
 
 
 @torch.inference_mode()
@@ -38,7 +40,7 @@ def process_bits_per_dim(
     x_0: Tensor,
     *,
     end: float,
-    prior: Any = None,
+    prior: Numbers | None = None,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
     draws: int = 16,
@@ -47,18 +49,58 @@ def process_bits_per_dim(
 ) -> Bound:
     """An upper bound of -log2 p(x_0) per dimension for a model of the reverse rates of any process.
 
-        integral over t from 0 to end of E[ sum over i of D(a_i || b_i) ] + KL(P(end)[x_0, .] || prior)
+    ::
 
-    with the true rates a given x_0 and the model's b (see processes.rate_loss), in bits. Times are end u^2 with u of
-    low discrepancy over all samples, for rates that grow as t -> 0.
+        integral over t from 0 to end of E[ sum over i of D(a_i || b_i) ] + KL(P(end)[x_0, .] || prior), in bits
 
-    rates(x_t, t): b, (B, ..., S), of states x_t (B, ...) like x_0 and times t float64 (B,); from x_0-probabilities
-        processes.conversion gives them. x_0: integer states (B, ...). end: where the reverse process starts, with law
-        prior (S,), default process.stationary(). ValueError for a prior of 0 where x_0 can be at `end`, for then the
-        bound is infinite: for pure death, which is black for certain at infinite time alone, use bits_per_dim or give a
-        prior such as the mean law at `end`.
-    rng, draws, repeats, batch: as in bits_per_dim; repeat r uses call r.
-    Raises TypeError, ValueError. Source: Campbell et al., NeurIPS 2022.
+    a are the true rates given x_0, and b the model's; `processes.rate_loss` defines D.
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    rates : callable
+        `rates(x_t, t)` returns b, (B, ..., S), for states x_t (B, ...) like `x_0` and times t float64 (B,).
+        `processes.conversion` makes them of x_0-probabilities.
+    x_0 : torch.Tensor
+        Integer states (B, ...).
+    end : float
+        The time at which the reverse process starts.
+    prior : array, optional
+        The law (S,) of the state at which it starts. By default it is process.stationary().
+    rng : Philox, optional
+        The key. Repeat r uses call r.
+    generator : torch.Generator, optional
+        Where the seed comes from if there is no key.
+    draws : int, default 16
+        Draws of t for each sample and repeat.
+    repeats : int, default 8
+        Independent repeats, at least 2, as in `bits_per_dim`.
+    batch : int, default 256
+        The most samples in one call of `rates`. It changes no draw.
+
+    Returns
+    -------
+    Bound
+        The bound, with its errors.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range, or the prior is 0 where x_0 can be at `end`: the bound is then infinite.
+
+    Notes
+    -----
+    Times are end u^2, with u of low discrepancy over all samples, for rates that grow as t -> 0.
+
+    Pure death is black for certain at infinite time alone. For it use `bits_per_dim`, or give a prior such as the mean
+    law at `end`.
+
+    References
+    ----------
+    Campbell et al., NeurIPS 2022.
     """
     op = "process_bits_per_dim"
     _check_kinds(op, process, "rates", rates)
@@ -82,27 +124,66 @@ def sampler_bits_per_dim(
     x_0: Tensor,
     *,
     times: Sequence[float],
-    kind: str = "logits",
-    prior: Any = None,
+    kind: Kind = "logits",
+    prior: Numbers | None = None,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
     draws: int = 16,
     repeats: int = 8,
     batch: int = 256,
 ) -> Bound:
-    """An upper bound of -log2 p(x_0) per dimension for the samples of processes.sample_reverse with this model.
+    """An upper bound of -log2 p(x_0) per dimension for the samples of `processes.sample_reverse` with a model.
 
-        sum over steps from t to s of E[ KL(q(x_s | x_t, x_0) || p(x_s | x_t)) ] + KL(P(times[0])[x_0, .] || prior)
+    ::
 
-    in bits, p(x_s | x_t) being process.reverse_law of the model, the variables independent given x_t.
+        sum over steps from t to s of E[ KL(q(x_s | x_t, x_0) || p(x_s | x_t)) ] + KL(P(times[0])[x_0, .] || prior), in
+        bits
 
-    model(x_t, t): logits or probabilities (kind "logits" or "probs") of x_0, (B, ..., S), for states x_t (B, ...) and
-        times t float64 (B,), one a sample; 0 (logits: -inf) for an x_0 that cannot be at x_t: see
-        processes.conversion.reachable_from. It is used as it is: call eval() on a network.
-    x_0: integer states (B, ...). times: falling, the last 0. prior: the law (S,) of the start, as in
-        process_bits_per_dim. draws: with a multiple of the number of steps each repeat visits every step of every
-        sample. rng, repeats, batch: as in process_bits_per_dim.
-    Raises TypeError, ValueError. Source: Austin et al., NeurIPS 2021, arXiv 2107.03006, equation 1.
+    p(x_s | x_t) is `Process.reverse_law` of the model, the variables independent given x_t.
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    model : callable
+        `model(x_t, t)` returns logits or probabilities of x_0, (B, ..., S), for states x_t (B, ...) and times t float64
+        (B,), one a sample. They are 0 (logits: -inf) for an x_0 that cannot be at x_t; see
+        `processes.conversion.reachable_from`. The model is used as it is: call eval() on a network.
+    x_0 : torch.Tensor
+        Integer states (B, ...).
+    times : sequence of float
+        The times of the sampler, which fall; the last is 0.
+    kind : {"logits", "probs"}, default "logits"
+        What the model returns.
+    prior : array, optional
+        The law (S,) of the state at which it starts. By default it is process.stationary().
+    rng : Philox, optional
+        The key. Repeat r uses call r.
+    generator : torch.Generator, optional
+        Where the seed comes from if there is no key.
+    draws : int, default 16
+        Draws of the step for each sample and repeat. With a multiple of the number of steps, each repeat visits every
+        step of every sample.
+    repeats : int, default 8
+        Independent repeats, at least 2, as in `bits_per_dim`.
+    batch : int, default 256
+        The most samples in one call of the model. It changes no draw.
+
+    Returns
+    -------
+    Bound
+        The bound, with its errors.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range, or the prior is 0 where x_0 can be at times[0].
+
+    References
+    ----------
+    Austin et al., NeurIPS 2021, arXiv 2107.03006, equation 1.
     """
     op = "sampler_bits_per_dim"
     _check_kinds(op, process, "model", model)

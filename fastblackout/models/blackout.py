@@ -1,57 +1,86 @@
 """The wrapper that makes a network a Blackout Diffusion model: it owns max_count, centre, scale and gain."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..ground.persistent import Table
 from ..heads import HEADS, head_named
 from ..ops import normal
-from ..schedule.indices import as_index, is_plain
+from ..schedule.indices import as_index
 from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
+from .time_numbers import TimeNumbers
 from .tuned import Tuned, to_json, tuned_from
+
+if TYPE_CHECKING:
+    from ..philox import Philox
+    from ..typing import HeadName, Input, Parametrization
 
 INPUTS = ("reference", "unit", "normalized")
 PARAMETRIZATIONS = ("likelihood", "paper")
-# In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
-VARIANCE_FLOOR = 0.01
-_LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
 
 
-class BlackoutModel(nn.Module):
+class BlackoutModel(TimeNumbers):
     """A network's outputs as births: its input, its head, and the numbers that go with them at each time.
 
-    The network sees (x_t - center(k)) * scale(k) and the time index k - 1, which is in 0..steps - 1.
+    ::
 
-    input:
-        "reference": centre max_count / 2 * p_k, scale 1 (Blackout Diffusion's own: inputs reach +-max_count / 2).
-        "unit": the same centre, scale 2 / max_count.
-        "normalized": centre data_mean * p_k, scale 1 / sqrt(max(v, 0.01)), where
-            v = p_k^2 data_std^2 + p_k (1 - p_k) data_mean is the variance of x_t over the data and the thinning.
-    parametrization, of head "mean" alone:
-        "likelihood": gain (1 - p_k) * max_count / 4, so that y vanishes with the births as p_k -> 1.
-        "paper": gain 1.
+        network input: (x_t - center(k)) * scale(k), with the time index k - 1 in 0..steps - 1
 
-    Args:
-        network: called as network(input, time) or network(input, time, labels); input (B, C + noise_channels, ...),
-            output (B, n C, ...), n numbers of each count, one after another along the channels.
-        schedule: the observation times.
-        max_count: largest count, at least 1, and at most what the head can take.
-        data_mean, data_std: mean and standard deviation of all training counts; needed for "normalized".
-        head: what the outputs say of the births: one of `fastblackout.heads.HEADS`, each described by its class there,
-            which is here as attribute `head_object`, and in docs/heads.md.
-        noise_channels: at least 1 for head "implicit", 0 for the others.
+    Parameters
+    ----------
+    network : torch.nn.Module
+        It is called as network(input, time) or network(input, time, labels). The input is (B, C + noise_channels, ...),
+        the output (B, n C, ...): n numbers of each count, one after another along the channels.
+    schedule : Schedule
+        The observation times.
+    max_count : int, default 255
+        The largest count, at least 1, and at most what the head can take.
+    input : {"reference", "unit", "normalized"}, default "reference"
+        How counts are centred and scaled; see the notes.
+    parametrization : {"likelihood", "paper"}, default "likelihood"
+        The gain of head "mean": (1 - p_k) * max_count / 4, so that y vanishes with the births as p_k -> 1, or 1.
+    data_mean : float, optional
+        The mean of all training counts, which "normalized" needs.
+    data_std : float, optional
+        The standard deviation of all training counts, which "normalized" needs.
+    head : str, default "mean"
+        What the outputs say of the births: "mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial",
+        "categorical" or "bayes-categorical". Each head is described by its class in `fastblackout.heads` and in
+        docs/heads.md. The attribute `head_object` is an object of that class.
+    noise_channels : int, default 0
+        The channels of noise beside the input: at least 1 for head "implicit", 0 for the others.
 
-    The attribute `tuned`, at first {}, says how the model is best sampled in few steps, by their number: it is what
-    the end of its training or `fb.tune` found, and what `fb.sample` takes where it is given no grid.
-    Raises TypeError or ValueError for arguments outside these ranges.
-    Source: Santos et al. 2023, arXiv 2305.11089.
+    Attributes
+    ----------
+    tuned : dict of int to Tuned
+        How the model is best sampled in few steps, by their number. It is {} at first. The end of its training or
+        `fb.tune` fills it, and `fb.sample` takes it where it is given no grid.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    The inputs are:
+
+    - "reference": centre max_count / 2 * p_k, scale 1. It is Blackout Diffusion's own; inputs reach +-max_count / 2.
+    - "unit": the same centre, scale 2 / max_count.
+    - "normalized": centre data_mean * p_k, scale 1 / sqrt(max(v, 0.01)). v = p_k^2 data_std^2 + p_k (1 - p_k) data_mean
+      is the variance of x_t over the data and the thinning.
+
+    References
+    ----------
+    Santos et al. 2023, arXiv 2305.11089.
     """
 
     def __init__(
@@ -59,11 +88,11 @@ class BlackoutModel(nn.Module):
         network: nn.Module,
         schedule: Schedule,
         max_count: int = 255,
-        input: str = "reference",
-        parametrization: str = "likelihood",
+        input: Input = "reference",
+        parametrization: Parametrization = "likelihood",
         data_mean: float | None = None,
         data_std: float | None = None,
-        head: str = "mean",
+        head: HeadName = "mean",
         noise_channels: int = 0,
     ) -> None:
         super().__init__()
@@ -99,59 +128,54 @@ class BlackoutModel(nn.Module):
         self.tuned: dict[int, Tuned] = {}
         self.data_mean = None if data_mean is None else float(data_mean)
         self.data_std = None if data_std is None else float(data_std)
-        arrays = self._arrays()
-        self._tables = {name: Table(partial(arrays.__getitem__, name)) for name in arrays}
+        self._make_tables()
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        p, q = self.schedule.p, self.schedule.q
-        center = self.max_count / 2 * p
-        scale = np.full_like(p, 1.0 if self.input == "reference" else 2.0 / self.max_count)
-        if self.input == "normalized":
-            assert self.data_mean is not None and self.data_std is not None  # the constructor checks them
-            center = self.data_mean * p
-            variance = p * p * self.data_std**2 + p * q * self.data_mean
-            scale = 1.0 / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
-        gain = q * (self.max_count / 4) if self.parametrization == "likelihood" else np.ones_like(p)
-        return {"center": center, "scale": scale, "gain": gain, "offset": np.log(np.maximum(q, _LEAST_Q))}
+    def draw_noise(self, like: Tensor, rng: Philox | Tensor) -> Tensor:
+        """Standard normal noise for the implicit head, beside images.
 
-    def center(self, k: Any) -> Any:
-        """What the input is centred on at k in 0..steps: float for an int, else float64 like k (NumPy or torch)."""
-        return self._at("center", k)
+        Parameters
+        ----------
+        like : torch.Tensor
+            Images (B, C, ...).
+        rng : Philox or torch.Tensor
+            The key. Equal keys give equal noise. It depends on the key and on a sample's place in the whole batch, not
+            on how the batch is split.
 
-    def scale(self, k: Any) -> Any:
-        """What the centred input is multiplied by at k in 0..steps; returned as by `center`."""
-        return self._at("scale", k)
-
-    def gain(self, k: Any) -> Any:
-        """The factor of softplus(logits) of head "mean" at k in 0..steps; returned as by `center`."""
-        return self._at("gain", k)
-
-    def offset(self, k: Any) -> Any:
-        """log(1 - p_k), the `offset` of the ops of heads that are not "mean"; log(1e-300) at k = 0, where p is 1.
-        Returned as by `center`."""
-        return self._at("offset", k)
-
-    def draw_noise(self, like: Tensor, rng: Any) -> Tensor:
-        """Standard normal noise (B, noise_channels, ...) for the implicit head, beside images `like` (B, C, ...).
-
-        rng: a fb.Philox or its tensor. Noise depends on the key and on a sample's place in the whole batch, not on how
-        the batch is split; equal keys give equal noise. Returns float32.
+        Returns
+        -------
+        torch.Tensor
+            float32 (B, noise_channels, ...).
         """
         zeros = like.new_zeros((len(like), self.noise_channels, *like.shape[2:]), dtype=torch.float32)
         return normal(zeros, 1.0, rng=rng)
 
-    def _at(self, name: str, k: Any) -> Any:
-        op = f"BlackoutModel.{name}"
-        value = self._tables[name].at(op, as_index(op, "k", k, 0, self.schedule.steps))
-        return float(value) if is_plain(k) else value
+    def forward(
+        self, model_input: Tensor, k: int | Tensor, labels: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """The network's outputs at steps k.
 
-    def forward(self, model_input: Tensor, k: Any, labels: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """Outputs (B, n C, ...) for model_input (B, C, ...) and steps k in 1..steps: an int for all, or integers (B,).
+        Parameters
+        ----------
+        model_input : torch.Tensor
+            The centred and scaled counts (B, C, ...).
+        k : int or torch.Tensor
+            The step, in 1..steps: an int for all samples, or integers (B,).
+        labels : torch.Tensor, optional
+            Integers (B,) for a class-conditional network.
+        noise : torch.Tensor, optional
+            What `draw_noise` returned. The implicit head needs it.
 
-        labels: integers (B,) for a class-conditional network. noise: that of `draw_noise`, which the implicit head
-        needs.
-        Raises TypeError for k that is no integer, ValueError for a wrong shape or range (ranges of values on the CPU
-        only).
+        Returns
+        -------
+        torch.Tensor
+            The outputs (B, n C, ...).
+
+        Raises
+        ------
+        TypeError
+            If `k` is not an integer.
+        ValueError
+            If a shape or range is wrong. Ranges of values are checked on the CPU only.
         """
         if not torch.compiler.is_compiling():
             k = as_index("BlackoutModel", "k", k, 1, self.schedule.steps)
@@ -181,7 +205,18 @@ class BlackoutModel(nn.Module):
         return logits
 
     def to_config(self) -> dict[str, Any]:
-        """All but the weights, ready for JSON. Raises ValueError unless the network's `config` is a `NetworkConfig`."""
+        """All but the weights, ready for JSON.
+
+        Returns
+        -------
+        dict
+            What `BlackoutModel.from_config` takes.
+
+        Raises
+        ------
+        ValueError
+            If the network's attribute `config` is not a `NetworkConfig`.
+        """
         config = getattr(self.network, "config", None)
         if not isinstance(config, NetworkConfig):
             rule = "must carry a NetworkConfig as attribute `config`"
@@ -200,8 +235,24 @@ class BlackoutModel(nn.Module):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "BlackoutModel":
-        """The model described by `to_config`, with fresh weights. Raises ValueError on missing or unknown keys."""
+    def from_config(cls, config: Mapping[str, Any]) -> BlackoutModel:
+        """The model that `to_config` described, with fresh weights.
+
+        Parameters
+        ----------
+        config : mapping
+            What `to_config` returned.
+
+        Returns
+        -------
+        BlackoutModel
+            The model.
+
+        Raises
+        ------
+        ValueError
+            If a key is missing or unknown.
+        """
         names = {"network", "schedule", "max_count", "input", "parametrization", "data_mean", "data_std"}
         names |= {"head", "noise_channels"} & set(config)
         check_keys("BlackoutModel.from_config", config, names | ({"tuned"} & set(config)))

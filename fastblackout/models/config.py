@@ -10,9 +10,21 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 
 
 def register_network(name: str, builder: Callable[..., nn.Module]) -> None:
-    """Let `NetworkConfig(name, kwargs)` build `builder(**kwargs)`; how a network of one's own enters checkpoints.
+    """Let `NetworkConfig(name, kwargs)` build `builder(**kwargs)`.
 
-    The network should carry its `NetworkConfig` as attribute `config`. Raises ValueError if the name is taken.
+    This is how a network of one's own enters checkpoints.
+
+    Parameters
+    ----------
+    name : str
+        The name of the network.
+    builder : callable
+        It returns a network, which should carry its `NetworkConfig` as attribute `config`.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
     """
     if _BUILDERS.get(name, builder) is not builder:
         raise ValueError(f"register_network: name: must be new, got {name!r}")
@@ -21,9 +33,18 @@ def register_network(name: str, builder: Callable[..., nn.Module]) -> None:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """`name` of a network class or preset ("ncsnpp", "mlp", "cifar10", "celeba64", "mnist", "small") and its arguments.
+    """The name of a network and its arguments: enough to build it again from a checkpoint.
 
-    A network built from a preset describes itself by its class and full arguments, so that a later change of the
+    Parameters
+    ----------
+    name : str
+        A network class or preset: "ncsnpp", "mlp", "cifar10", "celeba64", "mnist", "small", or a registered name.
+    kwargs : mapping of str to object
+        The arguments of the class or preset.
+
+    Notes
+    -----
+    A network that was built from a preset describes itself by its class and full arguments. So a later change of the
     preset does not change what a checkpoint means.
     """
 
@@ -31,7 +52,18 @@ class NetworkConfig:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
-        """The network with fresh weights. Raises ValueError for an unknown name or argument."""
+        """Build the network with fresh weights.
+
+        Returns
+        -------
+        torch.nn.Module
+            The network.
+
+        Raises
+        ------
+        ValueError
+            If the name or an argument is unknown.
+        """
         if self.name not in _BUILDERS:
             raise ValueError(f"NetworkConfig: name: must be one of {sorted(_BUILDERS)}, got {self.name!r}")
         try:
@@ -41,12 +73,34 @@ class NetworkConfig:
             raise ValueError(f"NetworkConfig: kwargs: {rule}, got {dict(self.kwargs)}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """{"name": ..., "kwargs": {...}}, ready for JSON."""
+        """The description, ready for JSON.
+
+        Returns
+        -------
+        dict
+            {"name": ..., "kwargs": {...}}.
+        """
         return {"name": self.name, "kwargs": dict(self.kwargs)}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "NetworkConfig":
-        """The inverse of `to_dict`. Raises ValueError on a missing or an unknown key."""
+        """The inverse of `to_dict`.
+
+        Parameters
+        ----------
+        config : mapping
+            What `to_dict` returned.
+
+        Returns
+        -------
+        NetworkConfig
+            The description.
+
+        Raises
+        ------
+        ValueError
+            If a key is missing or unknown.
+        """
         check_keys("NetworkConfig", config, {"name", "kwargs"})
         return cls(config["name"], dict(config["kwargs"]))
 

@@ -8,20 +8,57 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def ema_decay(updates: int, max_decay: float = 0.9999) -> float:
-    """min(max_decay, (1 + n) / (10 + n)) for the n-th update, n >= 1: 2/11, 3/12, 4/13, ..."""
+    """The decay of the moving average at an update, with its warm-up.
+
+    ::
+
+        min(max_decay, (1 + n) / (10 + n)) = 2/11, 3/12, 4/13, ... for n = 1, 2, 3, ...
+
+    Parameters
+    ----------
+    updates : int
+        The number n of the update, at least 1.
+    max_decay : float, default 0.9999
+        The decay once it is warmed up.
+
+    Returns
+    -------
+    float
+        The decay.
+    """
     return min(max_decay, (1 + updates) / (10 + updates))
 
 
 class ModelEMA(AveragedModel):
-    """w <- w + (1 - ema_decay(n)) (model - w) for every parameter; `update` comes after the optimizer's step.
+    """The moving average of a model's weights.
 
-    Args:
-        model: copied, so that the average begins at its present weights, and set to eval mode without gradients.
-        max_decay: in [0, 1); the average's decay once warmed up.
+    ::
 
-    `model` is the averaged model, `updates` the number of updates so far. `state_dict` holds weights and count:
-    restored from it, the average goes on as if never interrupted, to the bit. Buffers are copied, not averaged.
-    Source: Song et al. 2021 (score_sde, `models/ema.py`); there the average was updated before the optimizer's step.
+        w <- w + (1 - ema_decay(n)) (model - w) for every parameter
+
+    `update` comes after the optimizer's step.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model. It is copied, so that the average begins at its present weights. The copy is set to eval mode without
+        gradients.
+    max_decay : float, default 0.9999
+        The average's decay once it is warmed up, in [0, 1).
+
+    Raises
+    ------
+    ValueError
+        If `max_decay` is out of range.
+
+    Notes
+    -----
+    `state_dict` holds weights and count. Restored from it, the average goes on as if it was never interrupted, to the
+    bit. Buffers are copied, not averaged.
+
+    References
+    ----------
+    Song et al. 2021 (score_sde, `models/ema.py`). There the average was updated before the optimizer's step.
     """
 
     def __init__(self, model: nn.Module, max_decay: float = 0.9999) -> None:
@@ -36,10 +73,12 @@ class ModelEMA(AveragedModel):
 
     @property
     def model(self) -> nn.Module:
+        """The averaged model."""
         return self.module
 
     @property
     def updates(self) -> int:
+        """The number of updates so far."""
         return self._updates
 
     @updates.setter
@@ -48,13 +87,29 @@ class ModelEMA(AveragedModel):
         self.n_averaged.fill_(value + 1)
 
     def update(self, model: nn.Module) -> None:
-        """Take in the present weights of `model`."""
+        """Take in the present weights of a model.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            The model.
+        """
         self.update_parameters(model)
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """`update`, as AveragedModel calls it. Its own copies its count to the device of the weights and waits for
-        that; here the count is a Python number, and the buffer beside it is for `state_dict`."""
+        """Take in the present weights of a model: `update`, under the name by which AveragedModel calls it.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            The model.
+
+        Notes
+        -----
+        AveragedModel's own copies its count to the device of the weights, and waits for that. Here the count is a
+        Python number, and the buffer beside it is for `state_dict`.
+        """
         self.updates += 1
         # 1 - ema_decay(n), written without cancellation.
         share = max(1.0 - self.max_decay, 9.0 / (10.0 + self.updates))
@@ -71,5 +126,18 @@ class ModelEMA(AveragedModel):
 
 
 def ema_of(model: nn.Module, max_decay: float = 0.9999) -> ModelEMA:
-    """The moving average of `model`, beginning at its present weights."""
+    """The moving average of a model, which begins at its present weights.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model.
+    max_decay : float, default 0.9999
+        The average's decay once it is warmed up, in [0, 1).
+
+    Returns
+    -------
+    ModelEMA
+        The average.
+    """
     return ModelEMA(model, max_decay)

@@ -14,20 +14,32 @@ from .layers import dense, scaled_xavier_, time_embedding
 
 
 class ResidualMLP(nn.Module):
-    """Dense layers over all numbers of a sample at once: 3 * blocks residual blocks of width 4 * channels.
+    """Dense layers over all numbers of a sample at once, for tables of counts.
 
-    With the defaults it has 183,552 parameters and 257 more for every column of a table.
+    There are 3 * blocks residual blocks of width 4 * channels. With the defaults it has 183,552 parameters, and 257
+    more for every column of a table.
 
-    Args:
-        shape: (C, H, W) of a sample; (C, 1, 1) for a row of C columns.
-        num_classes: None, or the number of classes; index `num_classes` then means "no class".
-        dropout: probability inside each block, active in training mode only.
-        noise_channels: those of noise that come in beside the sample, for the implicit head.
-        outputs: how many numbers it gives for each count, those of all counts first: 2 for the beta-binomial head.
+    Parameters
+    ----------
+    shape : sequence of int
+        The shape (C, H, W) of a sample; (C, 1, 1) for a row of C columns.
+    num_classes : int, optional
+        The number of classes. The label `num_classes` then means "no class".
+    dropout : float, default 0.0
+        The probability inside each block, active in training mode only.
+    channels : int, default 32
+        A quarter of the width.
+    blocks : int, default 1
+        A third of the number of blocks.
+    noise_channels : int, default 0
+        The channels of noise beside the sample, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
 
-    Called with the input (B, C + noise_channels, H, W), the time index (B,) and, for a network with classes, labels
-    (B,) or None for no class. It returns (B, outputs * C, H, W), which before training are 0 but for 1e-5 or less.
-    Raises ValueError for sizes below 1, for wrong shapes and for labels of no class (values on the CPU only).
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
     """
 
     def __init__(
@@ -75,6 +87,27 @@ class ResidualMLP(nn.Module):
         scaled_xavier_(self.last.weight, scale=0.0)
 
     def forward(self, x: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The outputs of the network, which before training are 0 but for 1e-5 or less.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            The input (B, C + noise_channels, H, W).
+        time : torch.Tensor
+            Time indices (B,).
+        labels : torch.Tensor, optional
+            Labels (B,) for a network with classes. By default there is no class.
+
+        Returns
+        -------
+        torch.Tensor
+            (B, outputs * C, H, W).
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or a label is of no class (on the CPU only).
+        """
         self._check_input(x, time, labels)
         embedding = self.time(time_embedding(time, self.width).to(self.last.weight.dtype))
         if self.num_classes is not None:
@@ -98,7 +131,7 @@ class ResidualMLP(nn.Module):
 
 
 class _Block(nn.Module):
-    """hidden + two dense layers of it, between which the embedding of the time is added."""
+    """hidden + two dense layers of it, with the embedding of the time added between them."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()

@@ -19,26 +19,46 @@ _LOG_SIGMA = (math.log(50.0), math.log(0.01))
 
 
 class NCSNpp(nn.Module):
-    """NCSN++ with BigGAN blocks, FIR resampling and a residual input pyramid; the output is the raw logits.
+    """NCSN++ with BigGAN blocks, FIR resampling and a residual input pyramid. The output is the raw logits.
 
-    Level i of the U-net works at 1 / 2^i of the image's resolution with `channels * channel_mult[i]` channels. Every
-    sum of two branches is divided by sqrt(2). With the defaults it is the CIFAR-10 network of Blackout Diffusion:
-    62,693,251 parameters. score_sde's 2x - 1 on the input and division by sigma are not part of it.
+    Level i of the U-net works at 1 / 2^i of the image's resolution with `channels * channel_mult[i]` channels. With the
+    defaults it is the CIFAR-10 network of Blackout Diffusion, with 62,693,251 parameters.
 
-    Args:
-        in_channels: channels of the input: those of the image, and of noise if the head wants it.
-        out_channels: channels of the logits, where those are fewer; None: in_channels.
-        channels: channels of level 0 (a multiple of 4).
-        channel_mult: multiples of `channels`, one a level.
-        blocks: residual blocks a level on the way down; one more on the way up.
-        attention_levels: levels with self-attention after each block down and once up (the middle always has it).
-        dropout: probability inside each block, active in training mode only.
-        num_classes: None, or the number of classes; index `num_classes` then means "no class" (for classifier-free
-            guidance).
-        sigmas: None, or the length of score_sde's buffer `sigmas` (float64, 50 to 0.01). Blackout has no use for it,
-            but score_sde's checkpoints hold it, and with it their 571 keys load strictly.
+    Parameters
+    ----------
+    in_channels : int, default 3
+        Channels of the input: those of the image, and of noise if the head wants it.
+    channels : int, default 128
+        Channels of level 0, a multiple of 4.
+    channel_mult : sequence of int, default (1, 2, 2, 2)
+        Multiples of `channels`, one for each level.
+    blocks : int, default 4
+        Residual blocks of a level on the way down. There is one more on the way up.
+    attention_levels : sequence of int, default (1,)
+        Levels with self-attention after each block down and once up. The middle always has it.
+    dropout : float, default 0.1
+        The probability inside each block, active in training mode only.
+    num_classes : int, optional
+        The number of classes. The label `num_classes` then means "no class", for classifier-free guidance.
+    sigmas : int, optional
+        The length of score_sde's buffer `sigmas` (float64, 50 to 0.01). Blackout has no use for it, but score_sde's
+        checkpoints hold it. With it their 571 keys load strictly.
+    out_channels : int, optional
+        Channels of the logits. By default they are `in_channels`.
 
-    Source: Song et al. 2021, arXiv 2011.13456; Santos et al. 2023, arXiv 2305.11089.
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    Every sum of two branches is divided by sqrt(2). score_sde's 2x - 1 on the input and its division by sigma are not
+    part of the network.
+
+    References
+    ----------
+    Song et al. 2021, arXiv 2011.13456; Santos et al. 2023, arXiv 2305.11089.
     """
 
     def __init__(
@@ -111,17 +131,28 @@ class NCSNpp(nn.Module):
         return [*modules, group_norm(current), conv(current, self.out_channels, 3, scale=0.0)]
 
     def forward(self, x: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (B, out_channels, H, W) for the model input x (B, C, H, W) at the integer time indices `time` (B,).
+        """The logits of a model input at time indices.
 
-        Args:
-            x: floating, cast to the dtype of the weights; C = in_channels, H and W positive multiples of
-                2^(levels - 1).
-            time: integers (B,), at least 0; the Blackout wrapper passes k - 1.
-            labels: integers (B,) in 0..num_classes, where num_classes means "no class"; None: no class for all.
+        Parameters
+        ----------
+        x : torch.Tensor
+            Floating point (B, in_channels, H, W), cast to the dtype of the weights. H and W are positive multiples of
+            2^(levels - 1).
+        time : torch.Tensor
+            Integers (B,), at least 0. `BlackoutModel` passes k - 1.
+        labels : torch.Tensor, optional
+            Integers (B,) in 0..num_classes, where num_classes means "no class". By default no sample has a class.
 
-        Raises:
-            ValueError: on any other shape, dtype or label. The values of labels are checked on the CPU only: reading
-                them on a GPU would wait for it.
+        Returns
+        -------
+        torch.Tensor
+            The logits (B, out_channels, H, W).
+
+        Raises
+        ------
+        ValueError
+            If a shape, a dtype or a label is another. The values of labels are checked on the CPU only: to read them on
+            a GPU would wait for it.
         """
         self._check_input(x, time, labels)
         x = x.to(self._dtype())

@@ -9,25 +9,76 @@ from .ncsnpp import NCSNpp
 
 
 def _channels(image: int, noise_channels: int, outputs: int) -> dict[str, Any]:
-    """Of a network that sees noise beside an image and gives `outputs` numbers for each count of the image."""
+    """Channels of a network that sees noise beside an image and gives `outputs` numbers for each count of it."""
     plain = noise_channels == 0 and outputs == 1
     return {"in_channels": image + noise_channels, "out_channels": None if plain else image * outputs}
 
 
 def cifar10(num_classes: int | None = None, dropout: float = 0.1, noise_channels: int = 0, outputs: int = 1) -> NCSNpp:
-    """The reference network for 3x32x32: 62,693,251 parameters, attention at 16x16."""
+    """The reference network for 3x32x32: 62,693,251 parameters, attention at 16x16.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        The number of classes, as in `NCSNpp`.
+    dropout : float, default 0.1
+        The probability inside each block.
+    noise_channels : int, default 0
+        The channels of noise beside the image, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
+
+    Returns
+    -------
+    NCSNpp
+        The network, with fresh weights.
+    """
     channels = _channels(3, noise_channels, outputs)
     return NCSNpp(dropout=dropout, num_classes=num_classes, sigmas=1000, **channels)
 
 
 def celeba64(num_classes: int | None = None, dropout: float = 0.1, noise_channels: int = 0, outputs: int = 1) -> NCSNpp:
-    """The reference network for 3x64x64: as `cifar10`, attention at 16x16, which is level 2 here."""
+    """The reference network for 3x64x64: as `cifar10`, with attention at 16x16, which is level 2 here.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        The number of classes, as in `NCSNpp`.
+    dropout : float, default 0.1
+        The probability inside each block.
+    noise_channels : int, default 0
+        The channels of noise beside the image, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
+
+    Returns
+    -------
+    NCSNpp
+        The network, with fresh weights.
+    """
     channels = _channels(3, noise_channels, outputs)
     return NCSNpp(dropout=dropout, num_classes=num_classes, attention_levels=(2,), sigmas=1000, **channels)
 
 
 def mnist(num_classes: int | None = None, dropout: float = 0.1, noise_channels: int = 0, outputs: int = 1) -> NCSNpp:
-    """The reference network for (binarized) MNIST padded or resized to 1x32x32."""
+    """The reference network for (binarized) MNIST, padded or resized to 1x32x32.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        The number of classes, as in `NCSNpp`.
+    dropout : float, default 0.1
+        The probability inside each block.
+    noise_channels : int, default 0
+        The channels of noise beside the image, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
+
+    Returns
+    -------
+    NCSNpp
+        The network, with fresh weights.
+    """
     channels = _channels(1, noise_channels, outputs)
     return NCSNpp(dropout=dropout, num_classes=num_classes, sigmas=1000, **channels)
 
@@ -41,14 +92,39 @@ def small(
     noise_channels: int = 0,
     outputs: int = 1,
 ) -> NCSNpp:
-    """The same module with few channels, for images (C, H, W) of 8x8 to 64x64 and training on a CPU.
+    """`NCSNpp` with few channels, for images of 8x8 to 64x64 and training on a CPU.
 
+    Parameters
+    ----------
+    shape : sequence of int
+        The shape (C, H, W) of an image, H and W at least 4.
+    num_classes : int, optional
+        The number of classes, as in `NCSNpp`.
+    dropout : float, default 0.0
+        The probability inside each block.
+    channels : int, default 32
+        The channels of the two upper levels. Those below have twice as many, which is cheap.
+    blocks : int, default 1
+        Residual blocks of a level.
+    noise_channels : int, default 0
+        The channels of noise beside the image, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
+
+    Returns
+    -------
+    NCSNpp
+        The network, with fresh weights.
+
+    Raises
+    ------
+    ValueError
+        If `shape` is not (C, H, W) with H and W of at least 4.
+
+    Notes
+    -----
     The number of levels is the largest of 1 to 4 for which H and W divide evenly and the lowest level keeps at least 4
-    pixels a side: 2 levels for 8x8, 3 for 28x28 (28, 14, 7), 4 for 32x32. The two upper levels have `channels`
-    channels, those below twice as many (they are cheap); attention is in the middle only. noise_channels: those of
-    noise that come in beside the image, for the implicit head. outputs: how many numbers it gives for each count, those
-    of all counts first: 2 for the beta-binomial head.
-    Raises ValueError when `shape` is not (C, H, W) with H and W of at least 4.
+    pixels a side. It is 2 for 8x8, 3 for 28x28 (28, 14, 7) and 4 for 32x32. Attention is in the middle only.
     """
     if len(shape) != 3 or min(shape[1:]) < 4:
         raise ValueError(f"small: shape: must be (C, H, W) with H and W at least 4, got {tuple(shape)}")

@@ -2,25 +2,35 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ..typing import Weights
 
 _PREFIX = "all_modules."
 
 
 @torch.no_grad()
-def load_score_sde(network: nn.Module, checkpoint: Mapping[str, Any], weights: str = "ema") -> None:
-    """Load a score_sde checkpoint into an `NCSNpp` of the same architecture (presets "cifar10", "celeba64", "mnist").
+def load_score_sde(network: nn.Module, checkpoint: Mapping[str, Any], weights: "Weights" = "ema") -> None:
+    """Load a checkpoint of score_sde into an `NCSNpp` of the same architecture ("cifar10", "celeba64" or "mnist").
 
-    Args:
-        checkpoint: what `torch.load` gives: {"model": state dict, "ema": {"shadow_params": [...]}, ...}, the keys of
-            the state dict with or without DataParallel's prefix "module.".
-        weights: "ema" (what score_sde samples with; parameters in order) or "network".
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network, whose weights are replaced.
+    checkpoint : mapping
+        What `torch.load` gives: {"model": state dict, "ema": {"shadow_params": [...]}, ...}. The keys of the state dict
+        may have DataParallel's prefix "module.".
+    weights : {"ema", "network"}, default "ema"
+        "ema" is what score_sde samples with; its parameters come in order.
 
-    Raises:
-        ValueError: if part of the checkpoint is missing or a name or shape does not fit; the network is then as it was.
+    Raises
+    ------
+    ValueError
+        If part of the checkpoint is missing, or a name or shape does not fit. The network is then as it was.
     """
     if weights not in ("ema", "network"):
         raise ValueError(f"load_score_sde: weights: must be 'ema' or 'network', got {weights!r}")

@@ -26,11 +26,21 @@ GOOD_ENOUGH = 1.1  # how many times the least distance the usual number of steps
 
 
 class Tuned(NamedTuple):
-    """What was found for one number n of steps, by a search or by the rule of tuning/even.py.
+    """How a model is best sampled in one number n of steps, found by a search or by the rule of tuning/even.py.
 
-    times: n + 1 time indices, from the last of the schedule to 0. guidance: n numbers, one a step; 0 without labels.
-    last_step: "draw" or "mean", as of `fb.sample`. distance: of samples so drawn to training images, which the search
-    does not see, in units of the distance of as many real images; None where none was made. day: as 2026-11-30.
+    Parameters
+    ----------
+    times : tuple of int
+        n + 1 time indices, from the last of the schedule to 0.
+    guidance : tuple of float
+        n numbers, one for each step; 0 without labels.
+    last_step : {"draw", "mean"}
+        The last step, as in `fb.sample`.
+    distance : float or None
+        The distance of samples so drawn to training images, which the search does not see, in units of the distance of
+        as many real images. It is None where none was measured.
+    day : str
+        The day on which it was found, such as 2026-11-30.
     """
 
     times: tuple[int, ...]
@@ -41,6 +51,7 @@ class Tuned(NamedTuple):
 
     @property
     def steps(self) -> int:
+        """The number of steps."""
         return len(self.guidance)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..arrays import COUNTS
 from ..call import door
@@ -10,11 +10,14 @@ from ..call.arguments import Key
 from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
-from ..philox import Philox
 from ..reference.binomial import binomial_elements
 
 if TYPE_CHECKING:
     import torch
+
+    from ..philox import Rng
+    from ..probability import Prob
+    from ..typing import Backend, CountsT, NumpyLike
 
 ELEMENT_COUNTS = (*COUNTS, "float32", "float64")
 PROBS = ("float64", "float32", "bfloat16", "float16")
@@ -30,33 +33,70 @@ _BINOMIAL = Operation(
 
 
 def binomial(
-    count: Any,
-    prob: Any,
+    count: CountsT | NumpyLike,
+    prob: CountsT | NumpyLike | Prob[CountsT | NumpyLike],
     *,
-    rng: Philox | torch.Tensor | None = None,
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    backend: str = "auto",
-) -> Any:
-    """Binomial(count, prob), element by element, of any shapes that broadcast.
+    backend: Backend = "auto",
+) -> CountsT:
+    """Draw from Binomial(count, prob), element by element.
 
-    count: whole numbers in 0..2^53, uint8, int16, int32, int64, float64 or a Python number, or in 0..2^24, float32,
-        which holds no more whole numbers without gaps.
-    prob: in [0, 1], float64, float32, bfloat16 or float16 (taken exactly as it is), a Python float, or a fb.Prob of
-        float64 (p, q), p + q = 1 within 1e-9: 1 - p rounds, so give the pair where p is next to 1.
-    rng, generator: as in fb.thin. Dimension 0 of the result is the sample of the key; the element index runs in C
-        order.
-    count may also be of scipy.sparse, in CSR or CSC format, to whose shape prob broadcasts: only what is stored is
-        drawn, as by fb.binomial(count.data, ...), each value a sample of the key by its place in canonical order
-        (indices sorted, duplicates summed). The result is of the same kind and dtype, with the indices of count: what
-        is drawn as 0 stays stored, as in scipy's own functions, until .eliminate_zeros(). Of an AnnData X is drawn,
-        sparse or dense; the result is an AnnData with copies of obs and var alone. For a layer give its matrix.
-    Returns count's dtype, in C order. The law is within 4e-14 + 2e-15 sqrt(n p q) total variation of the binomial:
-    2e-13 for counts up to 1e4, 5e-11 up to 2^31 (fastblackout/reference/binomial.py derives it). Equal keys give equal
-    results on every backend.
-    Raises TypeError or ValueError naming op, argument, rule and value.
-    Source: inversion for n min(p, q) < 10, else BTRS, W. Hormann, J. Stat. Comput. Simul. 46 (1993).
+    ::
 
-        >>> fb.binomial(np.array([10, 1000]), np.array([0.5, 0.1]), rng=fb.Philox(1))
-        array([ 6, 98])
+        Pr(k) = C(n, k) p^k (1 - p)^(n - k),  n = count, p = prob
+
+    Parameters
+    ----------
+    count : array, number, sparse matrix or AnnData
+        Whole numbers in 0..2^53: an array of uint8, int16, int32, int64 or float64, or a Python number. An array of
+        float32 has whole numbers in 0..2^24, beyond which its whole numbers have gaps.
+        See the notes for scipy.sparse and AnnData.
+    prob : array, number or Prob
+        In [0, 1]. An array of float64, float32, bfloat16 or float16 is taken exactly as it is. A fb.Prob has two arrays
+        of float64 or numbers, p and q with p + q = 1 within 1e-9. Give it where p is next to 1, since 1 - p rounds.
+        `prob` broadcasts with `count`.
+    rng : Philox or Tensor, optional
+        The key of the draw. Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    array, sparse matrix or AnnData
+        In the dtype of `count`, in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. For tensors on a GPU see fb.check_values.
+
+    Notes
+    -----
+    The first dimension of the result is the sample of the key. Elements are counted in C order. Equal keys give equal
+    results on every backend and for any split of the batch.
+
+    The law is within 4e-14 + 2e-15 sqrt(n p q) total variation of the binomial: 2e-13 for counts up to 1e4, 5e-11 up to
+    2^31. fastblackout/reference/binomial.py derives it. There is no gradient.
+
+    Of a matrix of scipy.sparse, in CSR or CSC format, only the stored values are drawn, as by
+    fb.binomial(count.data, ...). `prob` broadcasts to its shape. Each stored value is a sample of the key, by its place
+    in canonical order (indices sorted, duplicates summed). The result is of the same kind and dtype, with the indices
+    of `count`. What is drawn as 0 stays stored, as in scipy's own functions, until .eliminate_zeros().
+
+    Of an AnnData X is drawn, sparse or dense. The result is an AnnData with copies of obs and var alone. For a layer
+    give its matrix.
+
+    References
+    ----------
+    W. Hormann, The generation of binomial random variates, J. Stat. Comput. Simul. 46 (1993): BTRS. It draws where
+    n min(p, q) is at least 10; below inversion does.
+
+    Examples
+    --------
+    >>> fb.binomial(np.array([10, 1000]), np.array([0.5, 0.1]), rng=fb.Philox(1))
+    array([ 6, 98])
     """
     return _BINOMIAL(((count, prob), (rng, generator)), backend=backend)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arrays import FLOATS, adopt_settled, is_traced
 from ..call import short
@@ -20,6 +20,11 @@ from ..reference import birth_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
 from .per_element_loss import NO_BIRTHS, element_gradient, element_loss, expected_loss
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..typing import Array, ArrayT, Backend, Numbers
+
 _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     "birth_loss",
     Logits("logits"),
@@ -33,43 +38,86 @@ WITHIN.add("birth_loss")
 
 
 def birth_loss(
-    logits: Any,
-    births: Any,
-    weight: Any,
+    logits: ArrayT | NDArray[Any] | None,
+    births: Array,
+    weight: Numbers,
     *,
-    expected: Any = None,
-    gain: Any = 1.0,
-    mask: Any = None,
-    backend: str = "auto",
-) -> Any:
-    """Sums over each sample of the cost of predicting y births where there were `births`.
+    expected: ArrayT | NDArray[Any] | None = None,
+    gain: Numbers = 1.0,
+    mask: Array | None = None,
+    backend: Backend = "auto",
+) -> ArrayT:
+    """Sum over each sample the cost of predicting y births where there were `births`.
+
+    ::
 
         y = gain * softplus(logits),  loss_b = weight_b * sum over the sample of (y - births * log y)
 
-    Its minimum over y is at E[births | model input]. Constants in births are left out, so it may be negative.
-    logits: (B, ...), float32, float64, bfloat16 or float16, finite in float32; computed in float32. Differentiable when
-        a torch tensor: d loss_b / d logit = weight_b * (gain * sigmoid - births * sigmoid / softplus), in its dtype, by
-        a kernel that recomputes y instead of keeping it; once (RuntimeError the second time), under torch.func too.
-    births: x_0 - x_t, logits' shape, any integer or float dtype, finite, at least 0.
-    weight: finite, per sample (see fb.thin): Schedule.weight(name, k). gain: finite, above 0, per sample. Both may
-        differ within a sample, too: arrays of logits' dimensions that broadcast to their shape, such as (1, D).
-        A weight is then that of its element, and the loss takes 3 times as long on the CPU. Neither has a gradient.
-    expected: y itself, beside logits None and no gain: for a network whose output it is, by softplus, say. Of the shape
-        and the dtypes of logits, finite, at least 0; births must be 0 where y is 0. Taken in float32; the gradient,
-        weight times 1 - births / y, is computed in float64 and may be differentiated again.
-    mask: bools, as in fb.thin, true where elements count: one that does not adds nothing, whatever is there, and has
-        the gradient 0.
-    Returns float32 (B,), in the library of logits. Element losses and gradients are within a few ulp of the exact
-    float32 value and equal to the bit on every backend; the sum runs in a fixed order (trees of 1,024 in float32,
-    added in float64), so it is too. A logit below -86.99 has y = 0 and log y = log gain + logit; the loss is finite for
-    every finite logit with gain * logit below 3.4e38.
-    Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
-    values in tensors are told by fb.check_values.
-    Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.4.
+    The expected cost is least where y is E[births | model input]. Constants in births are left out, so it may be
+    negative.
 
-        >>> logits, births = np.array([[0.0, 1, 2]], np.float32), np.array([[1, 0, 2]])
-        >>> fb.birth_loss(logits, births, weight=1.0)
-        array([2.9904923], dtype=float32)
+    Parameters
+    ----------
+    logits : array (B, ...) or None
+        The outputs of a network, of float32, float64, bfloat16 or float16, finite in float32. They are
+        computed in float32. A torch tensor has a gradient, see the notes. None where `expected` is given.
+    births : array
+        x_0 - x_t, in the shape of `logits` and any integer or float dtype, finite and at least 0.
+    weight : number or array
+        Finite, per sample or within a sample: Schedule.weight(name, k). A weight within a sample is the weight of its
+        element.
+    expected : array, optional
+        y itself, where a network gives it, say by softplus. It has the shape and the dtypes of `logits`, is finite and
+        at least 0, and is taken in float32. Births must be 0 where it is 0. `logits` is then None, and `gain` is not
+        given.
+    gain : number or array, optional
+        Finite and above 0, per sample or within a sample.
+    mask : array of bool, optional
+        True where elements count. It has no dimensions, or as many as `logits`, and broadcasts. Other elements add
+        nothing, whatever is there, and have the gradient 0.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    array of float32 (B,)
+        The loss of each sample, in the library of `logits`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. On CUDA devices fb.check_values tells of
+        wrong values in tensors.
+    RuntimeError
+        If the gradient by the logits is differentiated. The gradient by `expected` may be.
+
+    Notes
+    -----
+    **Gradient.** By the logits it is ::
+
+        d loss_b / d logit = weight_b * (gain * sigmoid - births * sigmoid / softplus)
+
+    in their dtype, under torch.func too. The kernel recomputes y instead of keeping it. By `expected` it is weight
+    times 1 - births / y, computed in float64. Neither `weight` nor `gain` has a gradient. Autocast leaves the loss
+    alone.
+
+    **Within a sample** numbers are arrays of as many dimensions as `logits` that broadcast, such as (1, D). The loss
+    then takes 3 times as long on the CPU. docs/ops.md, "Arrays and types", has the rule.
+
+    **Accuracy.** The loss of an element is within 8 2^-24 (y + births (|log gain| + |log softplus|)) of the exact one,
+    and a gradient within a few ulp. The sum runs in a fixed order: trees of 1,024 in float32, added in float64. All are
+    equal to the bit on every backend. A logit below -86.99 has y = 0 and log y = log gain + logit. The loss is finite
+    for every finite logit with gain * logit below 3.4e38.
+
+    References
+    ----------
+    Santos et al., Blackout Diffusion, ICML 2023, arXiv 2305.11089, section 4.4.
+
+    Examples
+    --------
+    >>> logits, births = np.array([[0.0, 1, 2]], np.float32), np.array([[1, 0, 2]])
+    >>> fb.birth_loss(logits, births, weight=1.0)
+    array([2.9904923], dtype=float32)
     """
     values = logits, births, weight, gain
     if expected is not None or mask is not None:
@@ -94,7 +142,7 @@ def birth_loss(
     return _kept().apply(logits, (_how(slopes, foreseen), (*values, chosen), loss))
 
 
-def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: str) -> Any:
+def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: Backend) -> Any:
     """The loss of the expected births, with a mask, or of arrays of another library on a device."""
     logits, births, weight, gain = values
     if (array := foreign_of((logits, expected))) is not None:
@@ -139,14 +187,14 @@ def _kept() -> Any:
     return Kept
 
 
-def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
+def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: Backend) -> Any:
     from .loss_gradient import coefficient
 
     arguments = logits, births, coefficient("birth_loss", upstream, weight), gain
     return _BIRTH_LOSS_BACKWARD(arguments, backend=backend)
 
 
-def _gradient_on_device(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
+def _gradient_on_device(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: Backend) -> Any:
     arguments = logits, births, upstream.double() * weight, gain
     made = short.call("quick_device_loss_gradient", logits, backend, arguments)
     return _BIRTH_LOSS_BACKWARD(arguments, backend=backend) if made is None else made

@@ -9,22 +9,35 @@ from ..call.arguments import Counts, ExpectedBirths, Key
 from ..call.numbers import Choice, MaxCount, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
-from ..philox import Philox
 from ..reference import bridge as reference
+from ..typing import Generic, T_co
 from . import per_element
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
-OUTPUTS = ("x_s", "model_input")
+    from ..philox import Rng
+    from ..probability import ProbLike
+    from ..typing import Array, ArrayT, Backend, FloatDtypeLike, Numbers, Rounding, StepOutput
+
+OUTPUTS: tuple[StepOutput, ...] = ("x_s", "model_input")
 ROUNDINGS = ("stochastic", "nearest")
 
 
-class Stepped(NamedTuple):
-    """What bridge_step returns; None for what was not asked for."""
+class Stepped(NamedTuple, Generic[T_co]):
+    """What fb.bridge_step and fb.posterior_step return.
 
-    x_s: Any = None
-    model_input: Any = None
+    Parameters
+    ----------
+    x_s : array
+        The counts after the step.
+    model_input : array
+        The input of a network for the next step. Each of both is None if it was not asked for.
+    """
+
+    x_s: T_co = None  # type: ignore[assignment]  # as if all were made: who reads one has asked for it
+    model_input: T_co = None  # type: ignore[assignment]
 
 
 _BRIDGE_STEP = Operation(
@@ -47,50 +60,105 @@ _BRIDGE_STEP = Operation(
 
 
 def bridge_step(
-    x_t: Any,
-    logits: Any = None,
-    step: Any = None,
+    x_t: ArrayT | NDArray[Any],
+    logits: Array | None = None,
+    step: ProbLike | None = None,
     *,
-    births: Any = None,
-    rng: Philox | torch.Tensor | None = None,
+    births: Array | None = None,
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    max_count: Any = None,
-    gain: Any = 1.0,
-    rounding: str = "stochastic",
-    attrition: Any = 0.0,
-    center: Any = 0.0,
-    scale: Any = 1.0,
-    mask: Any = None,
-    outputs: Sequence[str] = OUTPUTS,
-    input_dtype: Any = "float32",
-    out: Stepped | None = None,
-    backend: str = "auto",
-) -> Stepped:
-    """One reverse step from time t to s < t by the binomial bridge, and the network's next input, in one pass.
+    max_count: Numbers | None = None,
+    gain: Numbers = 1.0,
+    rounding: Rounding = "stochastic",
+    attrition: ProbLike = 0.0,
+    center: Numbers = 0.0,
+    scale: Numbers = 1.0,
+    mask: Array | None = None,
+    outputs: Sequence[StepOutput] = OUTPUTS,
+    input_dtype: FloatDtypeLike = "float32",
+    out: Stepped[Any] | None = None,
+    backend: Backend = "auto",
+) -> Stepped[ArrayT]:
+    """Make one reverse step from time t to s < t by the binomial bridge.
+
+    ::
 
         y = gain * softplus(logits),  N = min(round(y), max_count - x_t),
         x_s = x_t + Binomial(N, step) - Binomial(x_t, attrition),  model_input = (x_s - center) * scale
 
-    x_t: counts (B, ...) in 0..max_count, uint8, int16, int32 or int64; any strides. Dimension 0 is the sample.
-    logits: x_t's shape, float32, float64, bfloat16 or float16, finite in float32; or births=y, the expected births
-        themselves, at least 0 (guidance works on them); both are taken in float32.
-    step: the birth probability (p_s - p_t) / (1 - p_t) in [0, 1]: Schedule.bridge(k_t, k_s), or as alive of fb.thin.
-    rounding: "stochastic": floor(y) + Bernoulli(frac(y)), unbiased; "nearest": floor(y + 1/2), the authors' rule, which
-        never births where y < 1/2.
-    attrition: the probability that a particle dies again (keeps the marginals when `step` is raised to match: both come
-        from Schedule.bridge_with_attrition), as alive of fb.thin; 0 for none.
-    gain: finite, at least 0, per sample; of no effect beside births. center, scale: for the NEXT input. They,
-    max_count, rng, generator, mask, outputs, input_dtype and out are as in fb.thin; x_s may be x_t itself. step,
-    attrition and gain may differ within a sample, as alive there, and max_count, too: no count gets above its own. A
-    gain or max_count that is the same everywhere draws what the one number draws.
-    Returns Stepped(x_s, model_input).
-    Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices see
-    fb.check_values.
-    Source: Santos et al., ICML 2023, arXiv 2305.11089 (bridge); arXiv 2604.03779 (attrition).
+    Parameters
+    ----------
+    x_t : array of counts (B, ...)
+        Counts in 0..max_count, as in fb.thin. Dimension 0 is the sample.
+    logits : array, optional
+        In the shape of `x_t`, of float32, float64, bfloat16 or float16, finite in float32.
+    step : number, array or Prob
+        The birth probability (p_s - p_t) / (1 - p_t) in [0, 1]: Schedule.bridge(k_t, k_s). It is given like `alive` of
+        fb.thin.
+    births : array, optional
+        y itself in place of `logits`: the expected births, at least 0. Both are taken in float32.
+    rng : Philox or Tensor, optional
+        The key of the draw: a fb.Philox, or its tensor on the device of `x_t`, of which nothing is read on the host.
+        Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    max_count : integer or array, optional
+        As in fb.thin. No count gets above it.
+    gain : number or array, optional
+        Finite and at least 0, per sample or within a sample. It has no effect beside `births`.
+    rounding : {"stochastic", "nearest"}, optional
+        How y is made a whole number. "stochastic" is floor(y) + Bernoulli(frac(y)), which keeps the mean. "nearest" is
+        floor(y + 1/2), the rule of the paper's authors. It never gives a birth where y < 1/2.
+    attrition : number, array or Prob, optional
+        The probability that a particle dies again, given like `alive` of fb.thin; 0 for none. It keeps the marginals
+        when `step` is raised to match. Both come from Schedule.bridge_with_attrition.
+    center, scale : number or array, optional
+        They make the next input of the network, as in fb.thin.
+    mask : array of bool, optional
+        True where elements take part. It has no dimensions, or as many as `x_t`, and broadcasts. Other elements keep
+        their count, whatever it is, with no births.
+    outputs : sequence of {"x_s", "model_input"}, optional
+        What to make, in one pass. What is not named is None in the result.
+    input_dtype : {"float32", "float64", "bfloat16", "float16"} or dtype, optional
+        The dtype of model_input.
+    out : Stepped, optional
+        Arrays to write to instead of new ones, None for what is not wanted. They share no memory with each other or an
+        argument, but x_s may be x_t itself. Counts that are copied, numbers within a sample and `mask` take none.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
 
-        >>> x_t, logits = np.array([[0, 20, 40, 90]], np.uint8), np.array([[0, 1, 2, 3]], np.float32)
-        >>> fb.bridge_step(x_t, logits, step=0.5, rng=fb.Philox(1), gain=10.0, outputs=("x_s",)).x_s
-        array([[  2,  26,  56, 106]], dtype=uint8)
+    Returns
+    -------
+    Stepped
+        The counts x_s and model_input, in the library and the memory order of `x_t`. x_s is in its dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value, and nothing has been written. On a GPU
+        wrong values in tensors are clamped, and fb.check_values tells of them.
+
+    Notes
+    -----
+    Equal keys give equal results, whatever the batch split, backend, thread count or strides. There is no gradient.
+
+    `step` and `attrition` that differ within a sample draw by fb.binomial, as `alive` of fb.thin does. A `gain` or
+    `max_count` that is the same everywhere draws what the one number draws.
+
+    docs/ops.md, "Arrays and types", has the rule for numbers per sample and within a sample, and all libraries and
+    dtypes that are taken. "Numbers that differ within a sample" there says what such numbers cost.
+
+    References
+    ----------
+    Santos et al., Blackout Diffusion, ICML 2023, arXiv 2305.11089, for the bridge.
+
+    arXiv 2604.03779, for attrition.
+
+    Examples
+    --------
+    >>> x_t, logits = np.array([[0, 20, 40, 90]], np.uint8), np.array([[0, 1, 2, 3]], np.float32)
+    >>> fb.bridge_step(x_t, logits, step=0.5, rng=fb.Philox(1), gain=10.0, outputs=("x_s",)).x_s
+    array([[  2,  26,  56, 106]], dtype=uint8)
     """
     values = x_t, (logits, births), step, attrition, (rng, generator), max_count, gain, rounding, center, scale
     how = values, (outputs, input_dtype, out), backend

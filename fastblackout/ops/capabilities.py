@@ -6,10 +6,18 @@ import sys
 from collections.abc import Sequence
 from inspect import isfunction
 from types import ModuleType
-from typing import Any
+from typing import TypedDict
 
 from ..backends import available, preference
 from ..call.declared import DECLARED
+
+
+class Capability(TypedDict):
+    """What a backend can do here."""
+
+    available: bool
+    detail: str
+    ops: list[str]
 
 
 def public_ops() -> list[str]:
@@ -27,17 +35,24 @@ def _ops_of(module: ModuleType) -> list[str]:
     return [op for op in _names() if hasattr(module, op)]
 
 
-def capabilities() -> dict[str, dict[str, Any]]:
-    """Every backend: {"available": bool, "detail": what it is or why it is absent, "ops": names}.
+def capabilities() -> dict[str, Capability]:
+    """Tell which backends there are, and which ops they have.
 
-    Looks at the CUDA driver through torch where torch is installed; nothing else of CUDA is touched. What "auto" takes
-    for an op on a device: `preferences`.
+    It looks at the CUDA driver through torch where torch is installed. Nothing else of CUDA is touched. What "auto"
+    takes for an op on a device is printed by `fastblackout info`.
 
-        >>> fb.capabilities()["reference"]["available"]
-        True
+    Returns
+    -------
+    dict of str to dict
+        For each backend "available", a bool; "detail", what it is or why it is absent; and "ops", their names.
+
+    Examples
+    --------
+    >>> fb.capabilities()["reference"]["available"]
+    True
     """
     names = _names()
-    report: dict[str, dict[str, Any]] = {
+    report: dict[str, Capability] = {
         "reference": {"available": True, "detail": "NumPy, the readable twin of every kernel", "ops": names}
     }
     cpu = available.load("_cpu")
@@ -75,7 +90,7 @@ def _device() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
-def _on_device(built: str, ops: list[str], elsewhere: bool = False) -> dict[str, Any]:
+def _on_device(built: str, ops: list[str], elsewhere: bool = False) -> Capability:
     try:
         name = _device()
     except ImportError:
@@ -85,14 +100,14 @@ def _on_device(built: str, ops: list[str], elsewhere: bool = False) -> dict[str,
     return {"available": True, "detail": built if name is None else f"{built}; {name}", "ops": ops}
 
 
-def _cuda_report() -> dict[str, Any]:
+def _cuda_report() -> Capability:
     cuda = available.load("_cuda")
     if isinstance(cuda, str):
         return {"available": False, "detail": cuda, "ops": []}
     return _on_device(f"CUDA C++ for {', '.join(available.build_facts().get('cuda_architectures', []))}", _ops_of(cuda))
 
 
-def _triton_report() -> dict[str, Any]:
+def _triton_report() -> Capability:
     module = available.triton_module()
     if isinstance(module, str):
         return {"available": False, "detail": module, "ops": []}

@@ -12,43 +12,83 @@ from ..call.keys import key_of, late_key
 from ..call.route import through_torch
 from ..call.states import check_holds
 from ..ground.values import check_name
-from ..philox import Philox
 from ..reference import categorical_rows as reference
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
+
+    from ..philox import Rng
+    from ..typing import ArrayT, Backend, CountDtype
 
 _OP = "categorical_rows"
 
 
 def categorical_rows(
-    weights: Any = None,
+    weights: ArrayT | NDArray[Any] | None = None,
     *,
-    logits: Any = None,
-    dtype: str = "int64",
-    rng: Philox | torch.Tensor | None = None,
+    logits: ArrayT | NDArray[Any] | None = None,
+    dtype: CountDtype = "int64",
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    backend: str = "auto",
-) -> Any:
-    """Draws a state from each row: j with probability w_j / (w_0 + ... + w_{S-1}), or softmax(logits)_j.
+    backend: Backend = "auto",
+) -> ArrayT:
+    """Draw a state from each row of weights or logits.
 
-    Exactly one of weights: (B, ..., S), float64, float32, bfloat16 or float16, finite and at least 0, one of each row
-        above 0; they need not sum to 1. logits: of the same types (float64 is rounded to float32), below infinity, one
-        of each row finite; -inf: never. S at most 262,144. Nothing of their size is made on the CPU.
-    dtype: of the result, "int64", "int32", "int16" or "uint8", which must hold S - 1.
-    rng, generator: as in fb.thin. Dimension 0 is the sample of the key; the element index runs over the rows.
-    Returns states (B, ...), in the library of the rows. Equal keys give equal states on every backend, for any split of
-    the batch; on a device they are drawn by operations of torch, whatever backend is named, at most 2^22 weights at
-    once; a compiled graph takes all rows at once. The law is within S 2^-(b + 1) + 1e-15 total variation, b = min(52,
-    62 - ceil(log2 S)): 3e-14 for S = 256, 3.6e-10 for S = 50,258 (fastblackout/reference/categorical_rows.py derives
-    it). No gradient.
-    Raises TypeError or ValueError naming op, argument, rule and value; on a device fb.check_values tells of wrong rows,
-    and a row with nothing to draw gives 0.
-    Source: inverse CDF; in place of sample_categorical of Lou et al., arXiv 2310.16834, which takes a uniform, a
-    logarithm and a division a weight.
+    ::
 
-        >>> fb.categorical_rows(np.array([[1.0, 3.0, 0.0], [0.0, 0.0, 2.0]]), rng=fb.Philox(1))
-        array([1, 2])
+        Pr(j) = w_j / (w_0 + ... + w_{S-1}),  or softmax(logits)_j
+
+    Parameters
+    ----------
+    weights : array (B, ..., S), optional
+        Of float64, float32, bfloat16 or float16, finite and at least 0, at least one of each row above 0. They need
+        not sum to 1. S is at most 262,144. Exactly one of `weights` and `logits` is given.
+    logits : array (B, ..., S), optional
+        Of the same dtypes (float64 is rounded to float32), below infinity, at least one of each row finite. A state
+        whose logit is -inf is never drawn.
+    dtype : {"int64", "int32", "int16", "uint8"}, optional
+        The dtype of the result, which must hold S - 1.
+    rng : Philox or Tensor, optional
+        The key of the draw: a fb.Philox, or its tensor on the device of the rows, of which nothing is read on the host.
+        Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    array (B, ...)
+        The states, in the library of the rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. On a device fb.check_values tells of
+        wrong rows, and a row with nothing to draw gives 0.
+
+    Notes
+    -----
+    Dimension 0 is the sample of the key. Elements are counted over the rows. Equal keys give equal results on every
+    backend and for any split of the batch. There is no gradient.
+
+    The law is within S 2^-(b + 1) + 1e-15 total variation, b = min(52, 62 - ceil(log2 S)): 3e-14 for S = 256, 3.6e-10
+    for S = 50,258. fastblackout/reference/categorical_rows.py derives it. The draw is by the inverse distribution
+    function. It does the work of sample_categorical of Lou et al., which takes a uniform, a logarithm and a division
+    for each weight.
+
+    On the CPU nothing of the size of the rows is made. On a device operations of torch draw them, whatever backend is
+    named, at most 2^22 weights at once. A compiled graph takes all rows at once.
+
+    References
+    ----------
+    Lou et al., Discrete diffusion modeling by estimating the ratios of the data distribution, arXiv 2310.16834.
+
+    Examples
+    --------
+    >>> fb.categorical_rows(np.array([[1.0, 3.0, 0.0], [0.0, 0.0, 2.0]]), rng=fb.Philox(1))
+    array([1, 2])
     """
     if (weights is None) == (logits is None):
         got = "none" if logits is None else "both"
@@ -75,7 +115,7 @@ def categorical_rows(
 
 
 def _by_tensors(
-    rows: Array, is_logits: bool, out: Array, size: tuple[int, int], keys: tuple[Any, Any], backend: str
+    rows: Array, is_logits: bool, out: Array, size: tuple[int, int], keys: tuple[Any, Any], backend: Backend
 ) -> Any:
     from ..backends.tensor_rows import draw_rows
 

@@ -10,15 +10,18 @@ from ..call.arguments import Key
 from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
-from ..philox import Philox
 from ..probability import Prob
 from ..reference.hypergeometric import hypergeometric_elements
 from .binomial import ELEMENT_COUNTS
-from .log_probs import COUNTS_TO_53, Law, binomial_log_prob, log_prob
+from .law import COUNTS_TO_53, Law, log_prob
+from .log_probs import binomial_log_prob
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
+    from ..philox import Rng
+    from ..typing import ArrayT, Backend, NumpyLike, RealLike, TensorT
 
 _HYPERGEOMETRIC = Operation(
     "hypergeometric",
@@ -30,53 +33,113 @@ _HYPERGEOMETRIC = Operation(
 
 
 def hypergeometric(
-    good: Any,
-    bad: Any,
-    draws: Any,
+    good: ArrayT | NumpyLike,
+    bad: ArrayT | NumpyLike,
+    draws: ArrayT | NumpyLike,
     *,
-    rng: Philox | torch.Tensor | None = None,
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    backend: str = "auto",
-) -> Any:
-    """How many of `draws` balls are good, drawn from good and bad ones without putting any back, element by element.
+    backend: Backend = "auto",
+) -> ArrayT:
+    """Draw how many balls are good among balls that are taken without putting any back.
+
+    ::
 
         Pr(k) = C(good, k) C(bad, draws - k) / C(good + bad, draws)
 
-    It is the number of particles left of `good` when all but `draws` of good + bad are taken away at random.
-    good, bad, draws: whole numbers in 0..2^53, uint8, int16, int32, int64, float64 or a Python number, or in 0..2^24,
-        float32, of any shapes that broadcast; their types may differ. draws is at most good + bad, and that at most
-        2^53.
-    rng, generator: as in fb.thin. Dimension 0 of the result is the sample of the key; the element index runs in C
-        order.
-    Returns good's dtype, in C order. The law is within 2e-13 + 1e-14 sqrt(m) total variation of the exact one, m the
-    mean of the smallest of the four numbers of good or bad balls that are drawn or left: 1.2e-12 for m up to 1e4, 5e-10
-    up to 2^31 (fastblackout/reference/hypergeometric.py derives it). Equal keys give equal results on every backend.
-    On a CUDA device too many balls or draws are cut off, and told by fb.check_values. No gradient.
-    Raises TypeError or ValueError naming op, argument, rule and value.
-    Source: a binomial draw, accepted with the ratio of another binomial probability to its largest value.
+    Parameters
+    ----------
+    good : array or number
+        Whole numbers in 0..2^53: an array of uint8, int16, int32, int64 or float64, or a Python number. An array of
+        float32 has whole numbers in 0..2^24, beyond which its whole numbers have gaps.
+    bad : array or number
+        The same. The sum good + bad is at most 2^53.
+    draws : array or number
+        How many balls are taken, at most good + bad. All three broadcast, and their dtypes may differ.
+    rng : Philox or Tensor, optional
+        The key of the draw. Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
 
-        >>> fb.hypergeometric(np.array([5, 1000]), np.array([5, 9000]), np.array([4, 500]), rng=fb.Philox(1))
-        array([ 3, 55])
+    Returns
+    -------
+    array
+        In the dtype of `good`, in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. For tensors on a GPU see fb.check_values.
+
+    Notes
+    -----
+    All but `draws` of good + bad particles are taken away at random. The draw is how many of `good` are left.
+
+    The first dimension of the result is the sample of the key. Elements are counted in C order. Equal keys give equal
+    results on every backend and for any split of the batch.
+
+    The law is within 2e-13 + 1e-14 sqrt(m) total variation of the exact one: 1.2e-12 for m up to 1e4, 5e-10 up to 2^31.
+    m is the mean of the smallest of four numbers, the good and the bad balls that are drawn or left.
+    fastblackout/reference/hypergeometric.py derives it. On a CUDA device too many balls or draws are cut off, and told
+    by fb.check_values. There is no gradient.
+
+    A binomial draw is accepted with the ratio of another binomial probability to its largest value.
+
+    Examples
+    --------
+    >>> fb.hypergeometric(np.array([5, 1000]), np.array([5, 9000]), np.array([4, 500]), rng=fb.Philox(1))
+    array([ 3, 55])
     """
     return _HYPERGEOMETRIC(((good, bad, draws), (rng, generator)), backend=backend)
 
 
-def hypergeometric_log_prob(x: Any, good: Any, bad: Any, draws: Any) -> Any:
-    """log Pr(X = x) for X good balls among `draws` of good + bad ones, element by element: that of fb.hypergeometric.
+def hypergeometric_log_prob(
+    x: TensorT | RealLike, good: TensorT | RealLike, bad: TensorT | RealLike, draws: TensorT | RealLike
+) -> TensorT:
+    """Log-probability of what fb.hypergeometric draws.
+
+    ::
 
         log C(good, x) + log C(bad, draws - x) - log C(good + bad, draws)
 
-    x, good, bad, draws: whole numbers of any integer or float dtype that broadcast; draws is at most good + bad, and
-    that at most 2^53. NumPy arrays or numbers give NumPy float64; torch tensors give float64 tensors on their device.
-    Where x is impossible or no whole number, it is -inf. Its gradient by float tensors is the slope of lgamma.
-    The error is three times that of fb.thin_log_prob, of which it is made for NumPy arrays and plain CPU tensors, the
-    probability being draws / (good + bad); tensors that are traced or lie on a device go through lgamma: about
-    1e-16 n log n, n = good + bad.
-    Raises ValueError for numbers outside their range (NumPy and CPU tensors).
-    Source: C. Loader, 2000.
+    Parameters
+    ----------
+    x : array or number
+        Whole numbers of any integer or float dtype. The four arguments broadcast.
+    good : array or number
+        Whole numbers, at least 0, of any integer or float dtype.
+    bad : array or number
+        The same. The sum good + bad is at most 2^53.
+    draws : array or number
+        The same, at most good + bad.
 
-        >>> fb.hypergeometric_log_prob(2, 5, 5, 4)
-        array(-0.74193734)
+    Returns
+    -------
+    array of float64
+        The logarithm of Pr(X = x). It is -inf where x is impossible or no whole number.
+        Torch tensors give a tensor on their device, all else an array of NumPy.
+
+    Raises
+    ------
+    ValueError
+        If a number is outside its range. Values are checked in NumPy arrays and CPU tensors.
+
+    Notes
+    -----
+    For NumPy arrays and plain CPU tensors it is made of three values of fb.thin_log_prob, the probability being
+    draws / (good + bad). The error is three times as large. Tensors that are traced or lie on a device go through
+    lgamma, with an error of about 1e-16 n log n, n = good + bad. The gradient by float tensors is the slope of lgamma.
+
+    References
+    ----------
+    C. Loader, Fast and accurate computation of binomial probabilities, 2000.
+
+    Examples
+    --------
+    >>> fb.hypergeometric_log_prob(2, 5, 5, 4)
+    array(-0.74193734)
     """
     given = {"x": x, "good": good, "bad": bad, "draws": draws}
     return log_prob("hypergeometric_log_prob", given, _LAW)

@@ -14,15 +14,18 @@ from ..call import checks
 from ..call.composed import Composed, as_type, library_of
 from ..call.door import by_tensors, foreign_of
 from ..call.elements import Categories
-from ..philox import Philox
 from ..probability import Prob
 from ..reference.philox import Stream
 from .binomial import ELEMENT_COUNTS, PROBS, binomial
-from .log_probs import LARGEST, Law, Range, binomial_log_prob, log_prob
+from .law import LARGEST, Law, Range, log_prob
+from .log_probs import binomial_log_prob
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
+    from ..philox import Rng
+    from ..typing import ArrayT, Backend, NumpyLike, RealLike, TensorT
 
 _ARGUMENTS = Categories({"count": ELEMENT_COUNTS, "probs": PROBS})
 _LEAST = 2.0**-900
@@ -30,37 +33,68 @@ _AT_LEAST_0 = "finite and at least 0"
 
 
 def multinomial(
-    count: Any,
-    probs: Any,
+    count: ArrayT | NumpyLike,
+    probs: ArrayT | NDArray[Any],
     *,
-    rng: Philox | torch.Tensor | None = None,
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    backend: str = "auto",
-) -> Any:
-    """Multinomial(count, probs): how many of `count` fall into each of K categories, the last axis of probs.
+    backend: Backend = "auto",
+) -> ArrayT:
+    """Draw how many of `count` fall into each of K categories.
+
+    ::
 
         Pr(k_1 .. k_K) = count! / (k_1! .. k_K!) p_1^k_1 .. p_K^k_K,  p_i = probs_i / (probs_1 + .. + probs_K)
 
-    count: whole numbers in 0..2^53, uint8, int16, int32, int64, float64 or a Python number, or in 0..2^24, float32, of
-        a shape (...) that broadcasts with that of probs without its last axis.
-    probs: (..., K), float64, float32, bfloat16 or float16, finite and at least 0. They need not sum to 1: they are
-        divided by their sum, which must be finite and above 0.
-    rng, generator: as in fb.thin. Dimension 0 of the result, if it has others before that of the categories, is the
-        sample of the key.
-    Returns (..., K) in count's dtype, in C order, which sums to count over the last axis.
-    The count is divided by binomial draws: neighbouring categories are joined in pairs, then pairs in pairs, and so on;
-    one without a partner waits for the next level. From the top down the count of each pair is divided between its two,
-    all pairs of one level by one call of fb.binomial, with p and 1 - p each the quotient of two sums in float64. Level
-    m, 0 at the top, has a key of its own, of which fastblackout/call/composed.py says how it is made of rng. The law is
-    within 4e-14 K + 7e-15 sqrt(K count) total variation of the exact one, for K up to 1e5: the sum of the errors of the
-    draws and of rounded sums and quotients, which are (h + 1) 5.6e-17 sqrt(n) for n counts divided h levels above the
-    lowest. Equal keys give equal results on every backend, for any split of the batch. No gradient.
-    Raises TypeError or ValueError naming op, argument, rule and value; on a CUDA device fb.check_values tells of wrong
-    values, by the name of fb.binomial, and where all probs are 0 all fall into the first category.
-    Source: the conditional method, L. Devroye, Non-Uniform Random Variate Generation (1986), chapter XI, 1.4.
+    Parameters
+    ----------
+    count : array or number
+        Whole numbers in 0..2^53: an array of uint8, int16, int32, int64 or float64, or a Python number. An array of
+        float32 has whole numbers in 0..2^24, beyond which its whole numbers have gaps.
+        Its shape broadcasts with the shape of `probs` without the last axis.
+    probs : array (..., K)
+        Weights of the categories, finite and at least 0, of float64, float32, bfloat16 or float16. They need not sum to
+        1. Their sum must be finite and above 0.
+    rng : Philox or Tensor, optional
+        The key of the draw. Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
 
-        >>> fb.multinomial(100, np.array([0.2, 0.3, 0.5]), rng=fb.Philox(1))
-        array([27, 25, 48])
+    Returns
+    -------
+    array (..., K)
+        In the dtype of `count`, in C order. It sums to `count` over the last axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. For tensors on a GPU see fb.check_values.
+        There wrong values are told by the name of fb.binomial. Where all probs are 0, all fall into the first category.
+
+    Notes
+    -----
+    The first dimension of the result is the sample of the key, if there is one before the categories. Equal keys give
+    equal results on every backend and for any split of the batch. There is no gradient.
+
+    The count is divided by binomial draws. Neighbouring categories are joined in pairs, then pairs in pairs, and so on.
+    One without a partner waits for the next level. From the top down the count of each pair is divided between its two.
+    One call of fb.binomial divides all pairs of one level, with p and 1 - p each the quotient of two sums in float64.
+    Level m, 0 at the top, has a key of its own. fastblackout/call/composed.py says how it is made of `rng`.
+
+    The law is within 4e-14 K + 7e-15 sqrt(K count) total variation of the exact one, for K up to 1e5. This is the sum
+    of the errors of the draws and of rounded sums and quotients. The latter are (h + 1) 5.6e-17 sqrt(n) for n counts
+    that are divided h levels above the lowest.
+
+    References
+    ----------
+    L. Devroye, Non-Uniform Random Variate Generation (1986), chapter XI, 1.4: the conditional method.
+
+    Examples
+    --------
+    >>> fb.multinomial(100, np.array([0.2, 0.3, 0.5]), rng=fb.Philox(1))
+    array([27, 25, 48])
     """
     if (array := foreign_of((count, probs))) is not None:
         how = functools.partial(multinomial, rng=rng, generator=generator, backend=backend)
@@ -118,22 +152,46 @@ def _chance(library: Any, weights: Any) -> Prob:
     return Prob(library.where(some, left / safe, 1.0), right / safe)
 
 
-def multinomial_log_prob(x: Any, probs: Any) -> Any:
-    """log Pr(X = x) for X ~ Multinomial(x_1 + .. + x_K, probs), over the last axis: that of fb.multinomial.
+def multinomial_log_prob(x: TensorT | RealLike, probs: TensorT | RealLike) -> TensorT:
+    """Log-probability of what fb.multinomial draws.
+
+    ::
 
         log (x_1 + .. + x_K)! - log x_1! - .. - log x_K! + x_1 log p_1 + .. + x_K log p_K,  p_i = probs_i / sum of probs
 
-    x: (..., K), whole numbers of any integer or float dtype that broadcast with probs, (..., K), finite and at least 0,
-    with a finite sum above 0. NumPy arrays or numbers give NumPy float64 (...); torch tensors give float64 tensors on
-    their device, differentiable in probs. Where an x is no whole number in 0..2^53, it is -inf.
-    The error is that of fb.binomial_log_prob, summed over the K - 1 binomial draws of which the law is made, for NumPy
-    arrays and plain CPU tensors; tensors that need a gradient, are traced or lie on a device go through lgamma: about
-    1e-16 n log n, n the sum of x.
-    Raises ValueError for probs out of range (NumPy and CPU tensors).
-    Source: as fb.multinomial and fb.binomial_log_prob.
+    Parameters
+    ----------
+    x : array (..., K)
+        Whole numbers of any integer or float dtype, which broadcast with `probs`.
+    probs : array (..., K)
+        Finite and at least 0, with a finite sum above 0.
 
-        >>> fb.multinomial_log_prob(np.array([1, 2, 3]), np.array([0.2, 0.3, 0.5]))
-        array(-2.0024805)
+    Returns
+    -------
+    array of float64
+        The logarithm of Pr(X = x), (...). It is -inf where an x is no whole number in 0..2^53.
+        Torch tensors give a tensor on their device, all else an array of NumPy.
+
+    Raises
+    ------
+    ValueError
+        If `probs` are out of range. Values are checked in NumPy arrays and CPU tensors.
+
+    Notes
+    -----
+    For NumPy arrays and plain CPU tensors the law is made of K - 1 binomial draws. The error is the sum of the errors
+    of fb.binomial_log_prob for these. Chances are quotients of rounded sums. So h levels above the lowest, the error
+    has (h + 2) 2^-51 |x - n p| in place of 2^-51 |x - n p|. Tensors that need a gradient, are traced or lie on a device
+    go through lgamma, with an error of about 1e-16 n log n, n the sum of x. The gradient is by `probs`.
+
+    References
+    ----------
+    As of fb.multinomial and fb.binomial_log_prob.
+
+    Examples
+    --------
+    >>> fb.multinomial_log_prob(np.array([1, 2, 3]), np.array([0.2, 0.3, 0.5]))
+    array(-2.0024805)
     """
     return log_prob("multinomial_log_prob", {"x": x, "probs": probs}, _LAW)
 

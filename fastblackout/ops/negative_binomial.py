@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..call.arguments import Key
 from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
-from ..philox import Philox
 from ..reference.negative_binomial import negative_binomial_elements
 
 if TYPE_CHECKING:
     import torch
+
+    from ..philox import Rng
+    from ..typing import ArrayT, Backend, NumpyLike
 
 FLOATS = ("float64", "float32", "bfloat16", "float16")
 
@@ -26,29 +28,60 @@ _NEGATIVE_BINOMIAL = Operation(
 
 
 def negative_binomial(
-    r: Any,
-    mean: Any,
+    r: ArrayT | NumpyLike,
+    mean: ArrayT | NumpyLike,
     *,
-    rng: Philox | torch.Tensor | None = None,
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    backend: str = "auto",
-) -> Any:
-    """Poisson(mean g / r) with g ~ Gamma(r), element by element, of any shapes that broadcast.
+    backend: Backend = "auto",
+) -> ArrayT:
+    """Draw from a negative binomial law, element by element.
 
-        Pr(k) = Gamma(k + r) / (k! Gamma(r)) (r / (r + mean))^r (mean / (r + mean))^k,  variance mean + mean^2 / r
+    ::
 
-    r: in 1e-300..1e300, float64, float32, bfloat16 or float16, or a Python number; as r grows, the law tends to
-        Poisson(mean).
-    mean: in 0..2^52, of the same types, which may differ from r's.
-    rng, generator: as in fb.thin. Dimension 0 is the sample of the key; the element index runs in C order.
-    Returns int64, in C order. Rates above 2^52 count as 2^52. But for these, the distribution function of a draw is
-    within 5e-14 + 6e-16 sqrt(r) + 2e-15 sqrt(mean) of the exact one everywhere
-    (fastblackout/reference/negative_binomial.py derives it). Equal keys give equal results, bit for bit, on every
-    backend and for any split of the batch. There is no gradient: r and mean are detached.
-    Raises TypeError or ValueError naming op, argument, rule and value.
-    Source: as fb.gamma and fb.poisson, of which it is one pass.
+        Poisson(mean g / r),  g ~ Gamma(r),  variance mean + mean^2 / r
+        Pr(k) = Gamma(k + r) / (k! Gamma(r)) (r / (r + mean))^r (mean / (r + mean))^k
 
-        >>> fb.negative_binomial(np.array([0.5, 1e6]), 20.0, rng=fb.Philox(1))
-        array([48, 18])
+    Parameters
+    ----------
+    r : array or number
+        Array of float64, float32, bfloat16 or float16, or a Python number, in 1e-300..1e300. As r grows, the law
+        tends to Poisson(mean).
+    mean : array or number
+        The same, but in 0..2^52. It broadcasts with `r` and may have another dtype.
+    rng : Philox or Tensor, optional
+        The key of the draw. Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    array of int64
+        One draw for each element, in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. For tensors on a GPU see fb.check_values.
+
+    Notes
+    -----
+    The first dimension of the result is the sample of the key. Elements are counted in C order. Equal keys give equal
+    results on every backend and for any split of the batch.
+
+    Rates mean g / r above 2^52 count as 2^52. But for these, the distribution function of a draw is within 5e-14 +
+    6e-16 sqrt(r) + 2e-15 sqrt(mean) of the exact one everywhere, as fastblackout/reference/negative_binomial.py
+    derives. There is no gradient.
+
+    References
+    ----------
+    As of fb.gamma and fb.poisson. This op is both in one pass.
+
+    Examples
+    --------
+    >>> fb.negative_binomial(np.array([0.5, 1e6]), 20.0, rng=fb.Philox(1))
+    array([48, 18])
     """
     return _NEGATIVE_BINOMIAL(((r, mean), (rng, generator)), backend=backend)

@@ -8,7 +8,7 @@ alike everywhere, so that what the ops promise holds: exact laws, and equal keys
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from .birth_loss import birth_loss
 from .per_element_loss import NO_BIRTHS
 from .poisson import poisson
 
+if TYPE_CHECKING:
+    from ..typing import Backend
+
 Values = Sequence[Any]
 Limits = dict[str, tuple[str, float, float]]  # of numbers, by name: a rule, the largest and the least that they may be
 
@@ -42,7 +45,7 @@ _INPUT = "must be finite in float32", FLOAT32_MAX, -FLOAT32_MAX
 _NEUTRAL = {"alive": 1.0, "step": 1.0, "attrition": 0.0, "gain": 1.0, "center": 0.0, "scale": 1.0}
 
 
-def masked(op: Operation, values: Values, request: Values, backend: str, mask: Any) -> Any:
+def masked(op: Operation, values: Values, request: Values, backend: Backend, mask: Any) -> Any:
     """The op with a mask. values: of its arguments. request: outputs, input_dtype and out."""
     if (array := foreign_of(values[0])) is not None:
         return by_tensors(op.op, masked, array, op, values, request, backend, mask)
@@ -50,7 +53,7 @@ def masked(op: Operation, values: Values, request: Values, backend: str, mask: A
     return op.per_element(op, values, request, backend, mask)
 
 
-def thin(op: Operation, values: Values, request: Values, backend: str, mask: Any = None) -> Any:
+def thin(op: Operation, values: Values, request: Values, backend: Backend, mask: Any = None) -> Any:
     """x_t by fb.binomial where alive differs, else by fb.thin."""
     x_0, alive, key, *_ = values
     if cells_of(op.op, "x_0", x_0) is not None:
@@ -62,7 +65,7 @@ def thin(op: Operation, values: Values, request: Values, backend: str, mask: Any
     return step.results(step.binomial(count, "alive", step.call.keys(Stream.THIN_ELEMENT, *key), 0))
 
 
-def bridge_step(op: Operation, values: Values, request: Values, backend: str, mask: Any = None) -> Any:
+def bridge_step(op: Operation, values: Values, request: Values, backend: Backend, mask: Any = None) -> Any:
     """Births by fb.bridge_step; where step differs all of them, of which fb.binomial draws those that take place.
 
     Deaths by fb.binomial where attrition differs, or step does; else by fb.bridge_step, in a call of their own where
@@ -92,7 +95,7 @@ def bridge_step(op: Operation, values: Values, request: Values, backend: str, ma
     return step.results(x_s)
 
 
-def tau_leap_step(op: Operation, values: Values, request: Values, backend: str, mask: Any = None) -> Any:
+def tau_leap_step(op: Operation, values: Values, request: Values, backend: Backend, mask: Any = None) -> Any:
     """Births by fb.poisson where step differs, else by fb.tau_leap_step."""
     x_t, (logits, births), factor, key, max_count, gain, *of_input = values
     factor = factor.p if isinstance(factor, Prob) else factor
@@ -125,7 +128,9 @@ class Step:
 
     up: Any = None
 
-    def __init__(self, op: Operation, values: Values, request: Values, backend: str, mask: Any, each: Limits) -> None:
+    def __init__(
+        self, op: Operation, values: Values, request: Values, backend: Backend, mask: Any, each: Limits
+    ) -> None:
         outputs, input_dtype, out = request
         self.op, self.backend, self.first, self.changed = op, backend, op.arguments[0].names[0], op.outputs.names[0]
         self.values = dict(zip([argument.names[0] for argument in op.arguments], values, strict=True))

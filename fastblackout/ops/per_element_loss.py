@@ -22,7 +22,7 @@ from ..call.arguments import Births, Call, Logits
 from ..call.composed import FLOAT32_MAX, as_type, broadcastable, library_of, where
 from ..call.elements import Typed, element_arguments
 from ..call.route import need_gradient, through_torch
-from ..ground.values import is_number, is_tensor, place_of, real_array
+from ..ground.values import is_number, is_spread, is_tensor, place_of, real_array
 from ..reference.birth_loss import CHUNK, sum_sample
 from ..reference.elements import checked_floats
 
@@ -37,9 +37,10 @@ Loss = Callable[..., Any]
 def element_loss(loss: Loss, name: str, logits: Any, births: Any, weight: Any, gain: Any, backend: str) -> Any:
     """The loss of logits. loss: fb.birth_loss of one number a sample. name: what errors call the logits."""
     x, born, here = _read(name, logits, births, backend)
-    if not all(x.size(_OP, name)):
-        return x.like(loss(x.value, born.value, 1.0, backend=backend)).give()
     weights, gains = _numbers(name, x, weight, gain)
+    if not all(x.size(_OP, name)):
+        weight, gain = (1.0 if is_spread(each) else each for each in (weight, gain))
+        return x.like(loss(x.value, born.value, weight, gain=gain, backend=backend)).give()
     if not through_torch(x.value, backend) and select.select_host(_OP, backend) == "cpu":
         return x.like(_in_one_pass(x, born, weights, gains)).give()
     relative, scale = _relative(weights, here)
@@ -56,7 +57,7 @@ def expected_loss(loss: Loss, expected: Any, births: Any, weight: Any, backend: 
     """
     x, births, here = _read("expected", expected, births, backend)
     if not all(x.size(_OP, "expected")):
-        return x.like(loss(x.value, births.value, 1.0, backend=backend)).give()
+        return element_loss(loss, "expected", x.value, births.value, weight, 1.0, backend)
     if here:
         checked_floats(x.numpy(), _OP, "expected", "must be finite in float32 and at least 0", FLOAT32_MAX)
     y, born = as_type(x.value, "float32"), broadcastable(_OP, "births", births.value, x.value, "expected")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..call.arguments import Key
 from ..call.elements import Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
-from ..philox import Philox
 from ..reference.poisson import poisson_elements
 
 if TYPE_CHECKING:
     import torch
+
+    from ..philox import Rng
+    from ..typing import ArrayT, Backend, NumpyLike
 
 RATES = ("float64", "float32", "bfloat16", "float16")
 
@@ -23,24 +25,55 @@ _POISSON = Operation(
 
 
 def poisson(
-    rate: Any,
+    rate: ArrayT | NumpyLike,
     *,
-    rng: Philox | torch.Tensor | None = None,
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    backend: str = "auto",
-) -> Any:
-    """Poisson(rate), element by element.
+    backend: Backend = "auto",
+) -> ArrayT:
+    """Draw from Poisson(rate), element by element.
 
-    rate: in 0..2^52, float64, float32, bfloat16 or float16 (taken exactly as it is), or a Python number.
-    rng, generator: as in fb.thin. Dimension 0 is the sample of the key; the element index runs in C order.
-    Returns int64, in C order. The law is within 4e-14 + 2e-15 sqrt(rate) total variation of the Poisson law: 2.4e-13
-    for rates up to 1e4, 1e-10 up to 2^31 (fastblackout/reference/poisson.py derives it). Equal keys give equal results
-    on every backend.
-    Raises TypeError or ValueError naming op, argument, rule and value.
-    Source: inversion for rate < 10, else PTRS with corrected constants, W. Hormann, Insurance: Mathematics and
-    Economics 12 (1993).
+    ::
 
-        >>> fb.poisson(np.array([0.5, 10.0, 1e6]), rng=fb.Philox(1))
-        array([      0,      12, 1001359])
+        Pr(k) = rate^k exp(-rate) / k!
+
+    Parameters
+    ----------
+    rate : array or number
+        In 0..2^52. An array of float64, float32, bfloat16 or float16 is taken exactly as it is.
+    rng : Philox or Tensor, optional
+        The key of the draw. Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    array of int64
+        One draw for each element, in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. For tensors on a GPU see fb.check_values.
+
+    Notes
+    -----
+    The first dimension of the result is the sample of the key. Elements are counted in C order. Equal keys give equal
+    results on every backend and for any split of the batch.
+
+    The law is within 4e-14 + 2e-15 sqrt(rate) total variation of the Poisson law: 2.4e-13 for rates up to 1e4, 1e-10
+    up to 2^31. fastblackout/reference/poisson.py derives it. There is no gradient.
+
+    References
+    ----------
+    W. Hormann, The transformed rejection method for generating Poisson random variables, Insurance: Mathematics and
+    Economics 12 (1993): PTRS, with corrected constants. It draws rates of at least 10; below inversion does.
+
+    Examples
+    --------
+    >>> fb.poisson(np.array([0.5, 10.0, 1e6]), rng=fb.Philox(1))
+    array([      0,      12, 1001359])
     """
     return _POISSON(((rate,), (rng, generator)), backend=backend)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..call.arguments import Births, Counts
 from ..call.head import Head, LikeHead, MaxCountOfHead, arrays_of_head
@@ -13,6 +14,11 @@ from ..reference import posterior_loss as reference
 from .birth_loss import birth_loss
 from .loss_declaration import WEIGHT, declare_loss, run_graded
 from .mean_family import as_births, is_mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..typing import Array, ArrayT, Backend, Family, Numbers
 
 _POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
     "posterior_loss",
@@ -28,89 +34,143 @@ _POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
 
 
 def posterior_loss(
-    head: Any,
-    x_t: Any,
-    births: Any,
-    weight: Any,
+    head: Array | Sequence[Array],
+    x_t: ArrayT | NDArray[Any],
+    births: Array,
+    weight: Numbers,
     *,
-    family: str,
-    offset: Any = 0.0,
-    max_count: int | None = None,
-    backend: str = "auto",
-) -> Any:
-    """Sums over each sample of -log P(births) by the law that a network's outputs, its head, give each element.
+    family: Family,
+    offset: Numbers = 0.0,
+    max_count: Numbers | None = None,
+    backend: Backend = "auto",
+) -> ArrayT:
+    """Sum over each sample -log P(births), by the law that a network's head gives each element.
+
+    ::
 
         loss_b = weight_b * sum over the sample of -log P(births)
 
-    family: the law, of births 0..R, R = max_count - x_t. "beta-binomial", a head of two arrays o_1, o_2:
+    The family makes a law of births 0..R, with R = max_count - x_t and M = max_count.
+
+    "beta-binomial", a head of two arrays o_1, o_2::
 
         births ~ Binomial(R, f),  f ~ Beta(m c, (1 - m) c),
         m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
 
-        "bayes-logistic", 3 K - 1 arrays, K = 1, 2 or 3: means o_1 .. o_K, scales s_1 .. s_K, K - 1 logits a_1 .. (the
-        last is 0). pi is a mixture of K logistic laws of x_0, rounded to 0..M, M = max_count, their tails given to 0
-        and M; the known law of x_t given x_0 is multiplied to it:
+    "bayes-logistic", a head of 3 K - 1 arrays, K = 1, 2 or 3: means o_1 .. o_K, scales s_1 .. s_K and K - 1 logits
+    a_1 .. (the last is 0)::
 
         P(births = n) = w(n) / sum of w over 0..R,  w(n) = pi(x_t + n) C(x_t + n, x_t) exp(n offset_b),
         pi(v) = sum over j of softmax(a)_j (F((v + 1/2 - mu_j) / t_j) - F((v - 1/2 - mu_j) / t_j)),  F = sigmoid,
         mu_j = M / 2 (1 + o_j + 0.6 (j - (K + 1) / 2)),  t_j = M / 32 exp(clamp(s_j, -5, 5)),  j = 1 .. K
 
-        "negative-binomial", two arrays o_1, o_2, for counts without a bound, where max_count is one above all that are
-        met: x_0 ~ Poisson(lambda), lambda ~ Gamma(r) m / r, of which x_t is a part and the births are the rest,
+    pi is a mixture of K logistic laws of x_0, rounded to 0..M, their tails given to 0 and M. The known law of x_t given
+    x_0 is multiplied to it.
+
+    "negative-binomial", a head of two arrays o_1, o_2::
 
         births ~ NegativeBinomial of size A and mean A theta,  A = r + x_t,  theta = (1 - p) m / (r + p m),
         log m = clamp(log(M) / 2 + o_1, -12, 36),  log r = clamp(o_2 + 1, -7, 16),  log(1 - p) = min(offset_b, 0)
 
-        "categorical" and "bayes-categorical", one array l of logits of all states v = 0..M, in a last dimension:
+    It is for counts without a bound. max_count is then above all counts that are met. x_0 ~ Poisson(lambda) with
+    lambda ~ Gamma(r) m / r. x_t is a part of x_0, and the births are the rest.
+
+    "categorical" and "bayes-categorical", one array l of logits of all states v = 0..M, in a last dimension::
 
         P(births = n) = w(n) / sum of w over 0..R,  w(n) = exp(l_v),  v = x_t + n,
         or, with the known law of x_t multiplied to it,  w(n) = exp(l_v) C(v, x_t) exp(n offset_b)
 
-        "mean", an array of logits that give the expected births alone: fb.birth_loss, whose errors it raises, with gain
-        = max_count / 4 exp(offset_b). Up to a constant that is -log of a Poisson law of the births.
+    "mean", an array of logits that give the expected births alone: fb.birth_loss with gain = max_count / 4
+    exp(offset_b), whose errors it raises. Up to a constant it is -log of a Poisson law of the births.
 
-    head: a tuple of arrays of x_t's shape, of any strides (the chunks of a network's output need no copy), float32,
-        float64, bfloat16 or float16, finite in float32. Torch tensors have a gradient, each in its dtype and under
-        torch.func too, but no second derivative, which is a RuntimeError. Where a clamp cuts, its array has gradient 0.
-        Logits: (*x_t's shape, M + 1), as they are or in a tuple. A network's output (B, (M + 1) C, H, W), the C logits
-        of state 0 first, goes in as output.unflatten(1, (M + 1, C)).movedim(1, -1), without a copy. Logits of states
-        below x_t count for nothing, but must be finite, too.
-    x_t: (B, ...), counts in 0..max_count as in fb.thin. births: x_0 - x_t, whole numbers in 0..R, x_t's shape, any
-        integer or float dtype. Where R is 0, the loss and its gradient are 0, but of "negative-binomial", whose law
-        goes on beyond R.
-    weight: finite, per sample (see fb.thin): Schedule.weight(name, k). offset: finite, per sample: log(1 - p_k), as
-        BlackoutModel.offset gives it; with it a pixel whose x_0 is Binomial(max_count, phi) has o_1 = logit(phi) at
-        every time, and with "bayes-logistic" and "negative-binomial" P is the posterior of a pixel by its law of x_0.
-    max_count: as in fb.thin, and it is in R: that of the model. uint8 counts have the default 255, which is wrong for
-        data whose largest count is another. At most 65,535 for "bayes-logistic", which adds up states, 4,095 with
+    Parameters
+    ----------
+    head : array or sequence of arrays
+        Arrays in the shape of `x_t`, of float32, float64, bfloat16 or float16, finite in float32. Any strides
+        will do: the chunks of a network's output need no copy. Logits of states have the shape (*shape of x_t, M + 1),
+        as they are or in a tuple. Torch tensors have a gradient, see the notes.
+    x_t : array of counts (B, ...)
+        Counts in 0..max_count, as in fb.thin.
+    births : array
+        x_0 - x_t, whole numbers in 0..R, in the shape of `x_t` and any integer or float dtype.
+    weight : number or array
+        Finite, per sample: Schedule.weight(name, k).
+    family : {"beta-binomial", "bayes-logistic", "negative-binomial", "categorical", "bayes-categorical", "mean"}
+        The law.
+    offset : number or array, optional
+        Finite, per sample: log(1 - p_k), as BlackoutModel.offset gives it. With it a pixel whose x_0 is
+        Binomial(max_count, phi) has o_1 = logit(phi) at every time. With "bayes-logistic" and "negative-binomial" P is
+        the posterior of a pixel by its law of x_0.
+    max_count : integer, optional
+        As in fb.thin, and it is in R: the max_count of the model. uint8 counts have the default 255, which is wrong for
+        data with another largest count. It is at most 65,535 for "bayes-logistic", which adds up states, and 4,095 with
         a logit for each.
-    Returns float32 (B,), in the library of x_t. Elements are computed in float64 and rounded once: for counts up to 255
-    -log P is within 1e-11 before, and derivatives within 1e-12 (1 + R); of "bayes-logistic" within 2e-10 (derived in
-    fastblackout/reference/bayes_logistic.py), and derivatives within 1e-5 of themselves or 1e-8; of "negative-binomial"
-    within 1e-11 + 1e-14 A theta, derivatives as those (negative_binomial_law.py there). With a logit for every state
-    exponentials are float32, added in float64: -log P and derivatives above 1e-28 are within 5e-6 of themselves, also
-    where P is next to 1 (states.py there). Equal to the bit on every backend; the sum runs in a fixed order (trees of
-    1,024 in float32, added in float64). No exponential, factor or tail is lost: the loss is finite for every finite
-    head whose first array (of "bayes-logistic" all) is below 1e34, and for every finite head of "negative-binomial".
-    Autocast leaves it alone. Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong
-    values in tensors are told by fb.check_values, and births outside 0..R are taken for the nearest count in it.
-    Source: Skellam, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law; Salimans et al., PixelCNN++ (2017), for
-    rounded logistic laws; Greenwood and Yule, J. R. Stat. Soc. 83 (1920), for the negative binomial one; docs/theory.md
-    for their place here.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
 
-        >>> x_t, births = np.array([[0, 5]], np.uint8), np.array([[4, 5]])
-        >>> head = np.array([[0.0, 1]], np.float32), np.array([[0.0, -1]], np.float32)
-        >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="beta-binomial", max_count=10)
-        array([2.9317954], dtype=float32)
-        >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="bayes-logistic", offset=-0.5, max_count=10)
-        array([1.3933266], dtype=float32)
-        >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="negative-binomial", offset=-0.5, max_count=10)
-        array([5.347707], dtype=float32)
-        >>> logits = np.linspace(0, 4, 22, dtype=np.float32).reshape(1, 2, 11)
-        >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="categorical", max_count=10)
-        array([4.1314163], dtype=float32)
-        >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="bayes-categorical", offset=-0.5, max_count=10)
-        array([3.4056797], dtype=float32)
+    Returns
+    -------
+    array of float32 (B,)
+        The loss of each sample, in the library of `x_t`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. On CUDA devices fb.check_values tells of
+        wrong values in tensors, and births outside 0..R are taken for the nearest count in it.
+    RuntimeError
+        If the gradient is differentiated.
+
+    Notes
+    -----
+    **Gradient.** Each array of the head has one in its dtype, under torch.func too, but no second derivative. Where a
+    clamp cuts, its array has gradient 0. Where R is 0, the loss and its gradient are 0, but for "negative-binomial",
+    whose law goes on beyond R. Autocast leaves the loss alone.
+
+    **Logits of states.** A network's output (B, (M + 1) C, H, W), the C logits of state 0 first, goes in as
+    output.unflatten(1, (M + 1, C)).movedim(1, -1), without a copy. Logits of states below x_t count for nothing, but
+    must be finite, too.
+
+    **Accuracy.** Elements are computed in float64 and rounded once. Before that -log P is as exact as this, for counts
+    up to 255:
+
+    - "beta-binomial": within 1e-11, derivatives within 1e-12 (1 + R).
+    - "bayes-logistic": within 2e-10, derivatives within 1e-5 of themselves or 1e-8.
+      fastblackout/reference/bayes_logistic.py derives it.
+    - "negative-binomial": within 1e-11 + 1e-14 A theta, derivatives as for "bayes-logistic".
+      negative_binomial_law.py there derives it.
+    - A logit for every state: -log P and derivatives above 1e-28 are within 5e-6 of themselves, also where P is next to
+      1. Exponentials are float32, added in float64 (states.py there).
+
+    The result is equal to the bit on every backend. The sum runs in a fixed order: trees of 1,024 in float32, added in
+    float64. No exponential, factor or tail is lost. The loss is finite for every finite head whose first array (all
+    arrays of "bayes-logistic") is below 1e34, and for every finite head of "negative-binomial".
+
+    References
+    ----------
+    Skellam, A probability distribution derived from the binomial distribution by regarding the probability of success
+    as variable, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law.
+
+    Salimans et al., PixelCNN++ (2017), for rounded logistic laws.
+
+    Greenwood and Yule, J. R. Stat. Soc. 83 (1920), for the negative binomial law. docs/theory.md says what all three do
+    here.
+
+    Examples
+    --------
+    >>> x_t, births = np.array([[0, 5]], np.uint8), np.array([[4, 5]])
+    >>> head = np.array([[0.0, 1]], np.float32), np.array([[0.0, -1]], np.float32)
+    >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="beta-binomial", max_count=10)
+    array([2.9317954], dtype=float32)
+    >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="bayes-logistic", offset=-0.5, max_count=10)
+    array([1.3933266], dtype=float32)
+    >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="negative-binomial", offset=-0.5, max_count=10)
+    array([5.347707], dtype=float32)
+    >>> logits = np.linspace(0, 4, 22, dtype=np.float32).reshape(1, 2, 11)
+    >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="categorical", max_count=10)
+    array([4.1314163], dtype=float32)
+    >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="bayes-categorical", offset=-0.5, max_count=10)
+    array([3.4056797], dtype=float32)
     """
     if is_mean(family):
         logits, gain = as_births("posterior_loss", head, x_t, offset, max_count)

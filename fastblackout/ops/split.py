@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..call.composed import Composed, as_type
 from ..call.door import by_tensors, cells_of, foreign_of
 from ..call.elements import Elements
 from ..ground.values import as_float, check_integer, is_integer, is_number, real_array, shown
-from ..philox import Philox
 from ..probability import Prob
 from ..reference.philox import Stream
 from .beta_binomial import ELEMENT_COUNTS, FLOATS, beta_binomial
@@ -18,6 +17,9 @@ from .binomial import binomial
 
 if TYPE_CHECKING:
     import torch
+
+    from ..philox import Rng
+    from ..typing import Array, Backend, CountsT, NumpyLike
 
 LEAST_SHARE, MOST_FOLDS = 1e-9, 1 << 20
 LEAST, MOST = 1e-290, 1e300  # of overdispersion: times a share it is what fb.beta_binomial takes
@@ -28,48 +30,82 @@ _NEGATIVE_BINOMIAL = Elements({"counts": ELEMENT_COUNTS, "overdispersion": FLOAT
 
 
 def split(
-    counts: Any,
-    folds: Any = 2,
-    overdispersion: Any = None,
+    counts: CountsT | NumpyLike,
+    folds: int | Sequence[float] | Array = 2,
+    overdispersion: CountsT | NumpyLike | None = None,
     *,
-    rng: Philox | torch.Tensor | None = None,
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    backend: str = "auto",
-) -> tuple[Any, ...]:
-    """Counts split into parts that add up to them and, for Poisson or negative binomial counts, are independent.
+    backend: Backend = "auto",
+) -> tuple[CountsT, ...]:
+    """Divide counts at random into parts that add up to them.
+
+    ::
 
         Poisson(mean):                   parts ~ Multinomial(counts, e), part i ~ Poisson(e_i mean)
         NegativeBinomial(mean, size b):  parts ~ DirichletMultinomial(counts, b e),
                                          part i ~ NegativeBinomial(e_i mean, e_i b)
 
-    Train on one part and test on another, of the same cells, pixels or documents, so that none of them has to be held
-    out. The parts are independent only if the counts have that law. (torch.func._random.split splits keys.)
-    counts: whole numbers in 0..2^53, uint8, int16, int32, int64, float64 or a Python number, or in 0..2^24, float32, of
-        any shape; or of scipy.sparse or AnnData, as in fb.binomial, and so are the parts then.
-    folds: how many parts of equal share, 2..2^20, or the share e_i of each, at least 1e-9 and 1 in sum within 1e-9, by
-        which they are divided: (0.8, 0.2).
-    overdispersion: None for Poisson counts; for negative binomial ones b, in 1e-290..1e300, of any shape that
-        broadcasts with counts: float64, float32, bfloat16 or float16, or a number. It is r of
-        fb.negative_binomial(r, mean): the variance of the counts is mean + mean^2 / b, so what other programs call
-        dispersion is 1 / b.
-    rng, generator: as in fb.thin. Dimension 0 of the result is the sample of the key; the element index runs in C
-        order.
-    Returns a tuple of as many arrays as parts, each of the shape that counts and overdispersion broadcast to, in
-    counts' dtype and C order. Parts are
-    drawn by halves: those of the left half together by fb.binomial, with overdispersion by fb.beta_binomial, and so on
-    within each half. Draw m, between parts m - 1 and m, has a key of its own, of which fastblackout/call/composed.py
-    says how it is made of rng. The law is as near to the exact one as the sum of the errors of those draws: of F parts,
-    within F (4e-14 + 2e-15 sqrt(counts)) total variation, with overdispersion as F times fb.beta_binomial. Equal keys
-    give equal results on every backend, for any split of the batch.
-    Raises TypeError or ValueError naming op, argument, rule and value; on a CUDA device fb.check_values tells of wrong
-    values, by the name of the op that drew.
-    Source: Neufeld, Gao, Popp, Battle, Witten, Inference after latent variable estimation for single-cell RNA
-    sequencing data, Biostatistics 25 (2024); Neufeld, Popp, Gao, Battle, Witten, Negative binomial count splitting for
-    single-cell RNA sequencing data, arXiv 2307.12985 (b is the overdispersion of their package countsplit); Neufeld,
-    Dharamshi, Gao, Witten, Data thinning for convolution-closed distributions, JMLR 25 (2024).
+    The parts are independent if the counts have one of these laws, and only then. So train on one part and test on
+    another, of the same cells, pixels or documents. None of them has to be held out.
 
-        >>> fb.split(np.array([10, 1000]), rng=fb.Philox(1))
-        (array([  4, 505]), array([  6, 495]))
+    Parameters
+    ----------
+    counts : array, number, sparse matrix or AnnData
+        Whole numbers in 0..2^53: an array of uint8, int16, int32, int64 or float64, or a Python number. An array of
+        float32 has whole numbers in 0..2^24, beyond which its whole numbers have gaps.
+        scipy.sparse and AnnData are taken as in fb.binomial.
+    folds : int or sequence of floats, optional
+        How many parts of equal share, 2..2^20. Or the share e_i of each part: at least 1e-9 each, and 1 in sum within
+        1e-9, by which they are divided.
+    overdispersion : array or number, optional
+        None for Poisson counts. For negative binomial counts b, in 1e-290..1e300: an array of float64, float32,
+        bfloat16 or float16 that broadcasts with `counts`, or a number. The variance of the counts is mean + mean^2 / b,
+        as with r of fb.negative_binomial(r, mean). What other programs call dispersion is 1 / b.
+    rng : Philox or Tensor, optional
+        The key of the draw. Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    tuple of arrays, sparse matrices or AnnData
+        One for each part, of the shape to which `counts` and `overdispersion` broadcast. They are in the dtype of
+        `counts` and in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. For tensors on a GPU see fb.check_values.
+        There wrong values are told by the name of the op that drew.
+
+    Notes
+    -----
+    The first dimension of the result is the sample of the key. Elements are counted in C order. Equal keys give equal
+    results on every backend and for any split of the batch.
+
+    Parts are drawn by halves. The parts of the left half are drawn together by fb.binomial, with `overdispersion` by
+    fb.beta_binomial, and so on within each half. Draw m, between parts m - 1 and m, has a key of its own.
+    fastblackout/call/composed.py says how it is made of `rng`. The error of the law is the sum of the errors of those
+    draws. For F parts it is within F (4e-14 + 2e-15 sqrt(counts)) total variation, with `overdispersion` F times the
+    error of fb.beta_binomial. (torch.func._random.split splits keys.)
+
+    References
+    ----------
+    Neufeld, Gao, Popp, Battle, Witten, Inference after latent variable estimation for single-cell RNA sequencing data,
+    Biostatistics 25 (2024).
+
+    Neufeld, Popp, Gao, Battle, Witten, Negative binomial count splitting for single-cell RNA sequencing data, arXiv
+    2307.12985. b is the overdispersion of their package countsplit.
+
+    Neufeld, Dharamshi, Gao, Witten, Data thinning for convolution-closed distributions, JMLR 25 (2024).
+
+    Examples
+    --------
+    >>> fb.split(np.array([10, 1000]), rng=fb.Philox(1))
+    (array([  4, 505]), array([  6, 495]))
     """
     op, weights = "split", _weights(folds)
     if (array := foreign_of(counts)) is not None:

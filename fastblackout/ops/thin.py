@@ -10,22 +10,37 @@ from ..call.arguments import Counts, Key
 from ..call.numbers import MaxCount, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
-from ..philox import Philox
 from ..reference import thin as reference
+from ..typing import Generic, T_co
 from . import per_element
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
-OUTPUTS = ("x_t", "births", "model_input")
+    from ..philox import Rng
+    from ..probability import ProbLike
+    from ..typing import Array, Backend, CountsT, FloatDtypeLike, Numbers, ThinOutput
+
+OUTPUTS: tuple[ThinOutput, ...] = ("x_t", "births", "model_input")
 
 
-class Thinned(NamedTuple):
-    """What thin returns; None for what was not asked for."""
+class Thinned(NamedTuple, Generic[T_co]):
+    """What fb.thin returns.
 
-    x_t: Any = None
-    births: Any = None
-    model_input: Any = None
+    Parameters
+    ----------
+    x_t : array
+        The counts that are left.
+    births : array
+        The counts that are gone, x_0 - x_t.
+    model_input : array
+        The input of a network. Each of the three is None if it was not asked for.
+    """
+
+    x_t: T_co = None  # type: ignore[assignment]  # as if all were made: who reads one has asked for it
+    births: T_co = None  # type: ignore[assignment]
+    model_input: T_co = None  # type: ignore[assignment]
 
 
 _THIN = Operation(
@@ -45,61 +60,102 @@ _THIN = Operation(
 
 
 def thin(
-    x_0: Any,
-    alive: Any,
+    x_0: CountsT | NDArray[Any],
+    alive: ProbLike,
     *,
-    rng: Philox | torch.Tensor | None = None,
+    rng: Rng = None,
     generator: torch.Generator | None = None,
-    max_count: Any = None,
-    center: Any = 0.0,
-    scale: Any = 1.0,
-    mask: Any = None,
-    outputs: Sequence[str] = OUTPUTS,
-    input_dtype: Any = "float32",
-    out: Thinned | None = None,
-    backend: str = "auto",
-) -> Thinned:
-    """Thins counts: each of the x_0 particles of an element survives with one probability for its sample.
+    max_count: Numbers | None = None,
+    center: Numbers = 0.0,
+    scale: Numbers = 1.0,
+    mask: Array | None = None,
+    outputs: Sequence[ThinOutput] = OUTPUTS,
+    input_dtype: FloatDtypeLike = "float32",
+    out: Thinned[Any] | None = None,
+    backend: Backend = "auto",
+) -> Thinned[CountsT]:
+    """Thin counts: each particle of a count survives with its sample's probability.
+
+    ::
 
         x_t ~ Binomial(x_0, p),  births = x_0 - x_t,  model_input = (x_t - center) * scale
 
-    x_0: counts (B, ...) in 0..max_count, uint8, int16, int32 or int64; any strides. Dimension 0 is the sample. Here and
-        in the other ops counts may also be uint16, uint32, or whole numbers in float32 or float64: they are copied to
-        int32 or int64, and results come back in their dtype; out is then not taken.
-    alive: the survival probability p in [0, 1], per sample: a fb.Prob (from Schedule.survival), or p alone, taken
-        exactly as it is (float32 is 1 - p to 6e-8 where p is next to 1), with 1 - p made in float64.
-    Per sample, here and in the other ops: one number for all or one for each, as a Python number, a list, a NumPy array
-        or a tensor of any real dtype, of shape (), (B,) or (B, 1, ..., 1), with x_0's dimensions. alive, center, scale
-        and max_count may differ within a sample, too: every other array has x_0's dimensions and broadcasts to its
-        shape, such as (1, D) for D features. With such an alive x_t is drawn by fb.binomial with a key made of rng
-        (docs/draw.md), several times as slow and with other numbers; out is then not taken.
-    mask: one bool, or bools with x_0's dimensions that broadcast to its shape, true where elements take part: one that
-        does not keeps its count, whatever it is, with no births. out is then not taken.
-    rng, generator: the key of the draw: a fb.Philox, or its tensor on x_0's device (fb.Philox.tensor), of which nothing
-        is read on the host; neither: a fresh seed from torch's default generator. Equal keys give equal results,
-        whatever the batch split, backend, thread count or strides.
-    max_count: the largest count x_0 may hold (default 255 for uint8, else required), 0 where all counts must be 0: an
-        integer, or whole numbers of the shapes above. It changes no bits: a count of at most 255 is drawn by a
-        table of its sample's p, within 1e-13 total variation of the binomial, a larger one on its own, as near as
-        fb.binomial.
-    center, scale: what brings counts to a network's range, finite, per sample, rounded to float32; model_input is
-        computed in float32 and rounded to input_dtype (float32, float64, bfloat16, float16).
-    outputs: which of x_t, births, model_input to make, in one pass. out: a Thinned of arrays to write instead, which
-        share no memory with each other or an argument, but x_t may be x_0 itself.
-    scipy.sparse CSR and CSC, and AnnData, as in fb.binomial: x_t and births are made, with no model_input, center,
-        scale, mask and out. The stored values are one sample of the key: with one alive for all they are drawn as by
-        fb.thin(x_0.data[None], alive), with one for each row, or of another shape that broadcasts, by that of each.
-    Returns Thinned(x_t, births, model_input) in x_0's library, memory order and (x_t, births) dtype.
-    Raises TypeError or ValueError naming op, argument, rule and value, with nothing written; on CUDA devices wrong
-    values in tensors are clamped and told by fb.check_values.
-    Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.
+    Parameters
+    ----------
+    x_0 : array of counts (B, ...), sparse matrix or AnnData
+        Counts in 0..max_count, of uint8, int16, int32 or int64, with any strides. Dimension 0 is the sample. Counts of
+        uint16 and uint32, and whole numbers of float32 and float64, are copied to int32 or int64 first. Results come
+        back in their dtype. See the notes for scipy.sparse and AnnData.
+    alive : number, array or Prob
+        The survival probability p in [0, 1], per sample or within a sample. A fb.Prob has p and 1 - p (from
+        Schedule.survival). p alone is taken exactly as it is, with 1 - p made in float64. A float32 p next to 1 knows
+        1 - p only to 6e-8.
+    rng : Philox or Tensor, optional
+        The key of the draw: a fb.Philox, or its tensor on the device of `x_0`, of which nothing is read on the host.
+        Without one a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    max_count : integer or array, optional
+        The largest count that `x_0` may hold, per sample or within a sample. The default is 255 for uint8; other dtypes
+        must be given one. It changes no bits.
+    center, scale : number or array, optional
+        They bring counts to a network's range. They are finite, per sample or within a sample, and rounded to float32.
+        model_input is computed in float32 and rounded to `input_dtype`.
+    mask : array of bool, optional
+        True where elements take part. It has no dimensions, or as many as `x_0`, and broadcasts. Other elements keep
+        their count, whatever it is, with no births.
+    outputs : sequence of {"x_t", "births", "model_input"}, optional
+        What to make, in one pass. What is not named is None in the result.
+    input_dtype : {"float32", "float64", "bfloat16", "float16"} or dtype, optional
+        The dtype of model_input.
+    out : Thinned, optional
+        Arrays to write to instead of new ones, None for what is not wanted. They share no memory with each other or an
+        argument, but x_t may be x_0 itself. Counts that are copied, numbers within a sample and `mask` take none.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
 
-        >>> x_0 = np.array([[0, 50, 100, 200]], np.uint8)
-        >>> x_t, births, model_input = fb.thin(x_0, 0.5, rng=fb.Philox(1))
-        >>> x_t
-        array([[ 0, 25, 53, 97]], dtype=uint8)
-        >>> births
-        array([[  0,  25,  47, 103]], dtype=uint8)
+    Returns
+    -------
+    Thinned
+        The counts x_t and births, and model_input, in the library and the memory order of `x_0`. x_t and births are in
+        its dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value, and nothing has been written. On a GPU
+        wrong values in tensors are clamped, and fb.check_values tells of them.
+
+    Notes
+    -----
+    Equal keys give equal results, whatever the batch split, backend, thread count or strides. There is no gradient.
+
+    A count of at most 255 is drawn by a table of its sample's p, within 1e-13 total variation of the binomial. A larger
+    one is drawn on its own, as exactly as by fb.binomial.
+
+    With an `alive` that differs within a sample x_t is drawn by fb.binomial, with a key made of `rng` (docs/draw.md).
+    That is several times as slow, and gives other numbers than one probability for a sample does.
+
+    docs/ops.md, "Arrays and types", has the rule for numbers per sample and within a sample, and all libraries and
+    dtypes that are taken. "Numbers that differ within a sample" there says what such numbers cost.
+
+    Of scipy.sparse CSR and CSC, and AnnData, x_t and births are made as by fb.binomial. There is no model_input, and
+    `center`, `scale`, `mask` and `out` are not taken. The stored values are one sample of the key. One `alive` for all
+    draws them as fb.thin(x_0.data[None], alive) does. One for each row, or of another shape that broadcasts, draws them
+    by the probability of each.
+
+    References
+    ----------
+    Santos et al., Blackout Diffusion, ICML 2023, arXiv 2305.11089, section 4.
+
+    Examples
+    --------
+    >>> x_0 = np.array([[0, 50, 100, 200]], np.uint8)
+    >>> x_t, births, model_input = fb.thin(x_0, 0.5, rng=fb.Philox(1))
+    >>> x_t
+    array([[ 0, 25, 53, 97]], dtype=uint8)
+    >>> births
+    array([[  0,  25,  47, 103]], dtype=uint8)
     """
     values = x_0, alive, (rng, generator), max_count, center, scale
     how = values, (outputs, input_dtype, out), backend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,13 @@ from ..call.states import Rows
 from ..ground.values import check_integer
 from ..probability import Prob
 from ..reference import transition as reference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..probability import ProbLike
+    from ..typing import Array as AnyArray
+    from ..typing import ArrayT, Backend, RealLike, TensorT
 
 _TRANSITION_ROWS = Operation("transition_rows", Rows(), outputs=outputs.Rows(), twin=reference.transition_rows)
 _THIN_LOG_PROB = Operation(
@@ -38,21 +45,50 @@ _BRIDGE_LOG_PROB = Operation(
 )
 
 
-def transition_rows(prob: Any, max_count: int, *, backend: str = "auto") -> Any:
-    """Transition matrix of thinning: P[n, k] = Pr(Binomial(n, p) = k), n and k in 0..max_count.
+def transition_rows(
+    prob: TensorT | RealLike | Prob[TensorT | RealLike], max_count: int, *, backend: Backend = "auto"
+) -> TensorT:
+    """Compute the transition matrix of thinning.
 
-    prob: the survival probability, () or of B samples: as alive of fb.thin.
-    max_count: at most 4095. Returns float64 (S, S) or (B, S, S), S = max_count + 1, in prob's library and on its device
-    (NumPy for numbers). No entry is negative and rows sum to 1 within 1e-14; the largest error is 1e-13 (p from 1e-12
-    to 1 - 1e-12, S up to 512; tests measure it). Entries below 1e-290 of a row's largest are 0. The bits are the same
-    on every backend.
-    Raises TypeError or ValueError naming op, argument, rule and value.
-    Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; a recurrence from each row's mode.
+    ::
 
-        >>> fb.transition_rows(0.5, max_count=2)
-        array([[1.  , 0.  , 0.  ],
-               [0.5 , 0.5 , 0.  ],
-               [0.25, 0.5 , 0.25]])
+        P[n, k] = Pr(Binomial(n, p) = k),  n and k in 0..max_count
+
+    Parameters
+    ----------
+    prob : number, array or Prob
+        The survival probability, () or of B samples, given like `alive` of fb.thin.
+    max_count : int
+        At most 4095.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    array of float64 (S, S) or (B, S, S)
+        The matrices, S = max_count + 1, in the library of `prob` and on its device (NumPy for numbers).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value.
+
+    Notes
+    -----
+    No entry is negative, and rows sum to 1 within 1e-14. The largest error is 1e-13, for p from 1e-12 to 1 - 1e-12 and
+    S up to 512, as tests measure. Entries below 1e-290 of a row's largest are 0. The bits are the same on every
+    backend. Each row is a recurrence from its mode.
+
+    References
+    ----------
+    Santos et al., Blackout Diffusion, ICML 2023, arXiv 2305.11089, section 4.1.
+
+    Examples
+    --------
+    >>> fb.transition_rows(0.5, max_count=2)
+    array([[1.  , 0.  , 0.  ],
+           [0.5 , 0.5 , 0.  ],
+           [0.25, 0.5 , 0.25]])
     """
     states = check_integer("transition_rows", "max_count", max_count, 0, reference.MAX_STATES - 1) + 1
     return _TRANSITION_ROWS(((prob, states),), backend=backend)
@@ -64,36 +100,99 @@ def host_rows(prob: Prob, max_count: int) -> np.ndarray:
     return transition_rows(prob, max_count, backend="cpu" if on_device else "auto")
 
 
-def thin_log_prob(x_t: Any, x_0: Any, alive: Any, *, backend: str = "auto") -> Any:
-    """log Pr(x_t | x_0) of thinning, element by element: log Binomial(x_0, p) at x_t, -inf where x_t > x_0.
+def thin_log_prob(x_t: ArrayT | NDArray[Any], x_0: AnyArray, alive: ProbLike, *, backend: Backend = "auto") -> ArrayT:
+    """Log-probability of what fb.thin draws, element by element.
 
-    x_t, x_0: counts of one shape (B, ...), uint8, int16, int32 or int64, up to 2^53.
-    alive: the survival probability p of each sample, as in fb.thin.
-    Returns float64 in x_t's library and memory order. The error is within 4e-15 max(1, |log Pr|) + 2^-52 |x_t - x_0 p|
-    (Loader's saddle point; tests measure it against the smaller of p and q, exact, and 1 minus it), and the bits are
-    the same on every backend. No autograd.
-    Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong values are told by
-    fb.check_values.
-    Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.1; C. Loader, 2000.
+    ::
 
-        >>> fb.thin_log_prob(np.array([3]), np.array([10]), 0.5)
-        array([-2.14398006])
+        log Pr(x_t | x_0) = log Binomial(x_0, p) at x_t
+
+    Parameters
+    ----------
+    x_t : array of counts (B, ...)
+        Counts up to 2^53, of uint8, int16, int32 or int64.
+    x_0 : array of counts (B, ...)
+        The same, in the shape of `x_t`.
+    alive : number, array or Prob
+        The survival probability p of each sample, as in fb.thin.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    array of float64
+        In the library and the memory order of `x_t`. It is -inf where x_t > x_0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. On CUDA devices fb.check_values tells of
+        wrong values.
+
+    Notes
+    -----
+    The error is within ``4e-15 max(1, |log Pr|) + 2^-51 |x_t - x_0 p|``, by Loader's saddle point. Tests measure it
+    against the smaller of p and q, exact, and 1 minus it. The bits are the same on every backend. There is no gradient.
+
+    References
+    ----------
+    Santos et al., Blackout Diffusion, ICML 2023, arXiv 2305.11089, section 4.1.
+
+    C. Loader, Fast and accurate computation of binomial probabilities, 2000.
+
+    Examples
+    --------
+    >>> fb.thin_log_prob(np.array([3]), np.array([10]), 0.5)
+    array([-2.14398006])
     """
     return _THIN_LOG_PROB((x_t, x_0, alive), backend=backend)
 
 
-def bridge_log_prob(x_s: Any, x_t: Any, x_0: Any, step: Any, *, backend: str = "auto") -> Any:
-    """log Pr(x_s | x_t, x_0) of the binomial bridge: log Binomial(x_0 - x_t, p) at x_s - x_t, p = step.
+def bridge_log_prob(
+    x_s: ArrayT | NDArray[Any], x_t: AnyArray, x_0: AnyArray, step: ProbLike, *, backend: Backend = "auto"
+) -> ArrayT:
+    """Log-probability of the binomial bridge, element by element.
 
-    x_s, x_t, x_0: counts of one shape (B, ...), uint8, int16, int32 or int64, up to 2^53; the result is -inf unless
-        x_t <= x_s <= x_0. step: Schedule.bridge(k_t, k_s), or as alive of fb.thin.
-    Returns float64 in x_s's library and memory order, as exact as fb.thin_log_prob. No autograd.
-    Raises TypeError or ValueError naming op, argument, rule and value; on CUDA devices wrong values are told by
-    fb.check_values.
-    Source: Santos et al., ICML 2023, arXiv 2305.11089, section 4.3; C. Loader, 2000.
+    ::
 
-        >>> fb.bridge_log_prob(np.array([5]), np.array([3]), np.array([10]), 0.25)
-        array([-1.16647665])
+        log Pr(x_s | x_t, x_0) = log Binomial(x_0 - x_t, p) at x_s - x_t,  p = step
+
+    Parameters
+    ----------
+    x_s : array of counts (B, ...)
+        Counts up to 2^53, of uint8, int16, int32 or int64.
+    x_t, x_0 : array of counts (B, ...)
+        The same, in the shape of `x_s`.
+    step : number, array or Prob
+        Schedule.bridge(k_t, k_s), given like `alive` of fb.thin.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    array of float64
+        In the library and the memory order of `x_s`. It is -inf unless x_t <= x_s <= x_0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. The message has op, argument, rule and value. On CUDA devices fb.check_values tells of
+        wrong values.
+
+    Notes
+    -----
+    It is as exact as fb.thin_log_prob. The bits are the same on every backend. There is no gradient.
+
+    References
+    ----------
+    Santos et al., Blackout Diffusion, ICML 2023, arXiv 2305.11089, section 4.3.
+
+    C. Loader, 2000.
+
+    Examples
+    --------
+    >>> fb.bridge_log_prob(np.array([5]), np.array([3]), np.array([10]), 0.25)
+    array([-1.16647665])
     """
     return _BRIDGE_LOG_PROB((x_s, x_t, x_0, step), backend=backend)
 

@@ -11,31 +11,64 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..training.trained_model import Run
+    from ..typing import Pretrained
 
 _HERE = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """The models there are, by the data set that they were trained on."""
+    """The names of the models, each that of the data set it was trained on.
+
+    Returns
+    -------
+    list of str
+        The names.
+    """
     return sorted(folder.parent.name for folder in _HERE.glob("*/config.json"))
 
 
 def folder_of(name: str) -> Path | None:
-    """The checkpoint folder of a model; None where there is none of that name."""
+    """The checkpoint folder of a model.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+
+    Returns
+    -------
+    pathlib.Path or None
+        The folder; None where there is no model of that name.
+    """
     return _HERE / name if name in names() else None
 
 
-def load_pretrained(name: str, device: str = "auto") -> Run:
-    """A model that comes with the package, ready to sample: `.model`, in eval mode, its `.schedule`, and `.shape`.
+def load_pretrained(name: Pretrained, device: str = "auto") -> Run:
+    """A model that comes with the package, ready to sample.
 
-    name: that of the data it was trained on: "digits" (8x8, counts 0..16), "mnist" or "fashion-mnist" (28x28, counts
-    0..255, with the classes 0..9 as labels). shape: (C, H, W) of one sample. device: as of the command line: "auto",
-    "cpu", "cuda" or "cuda:N".
-    Raises ValueError for an unknown name, and where the device is not there.
+    Parameters
+    ----------
+    name : {"digits", "mnist", "fashion-mnist"}
+        The data it was trained on. "digits" has 8x8 images with counts 0..16. "mnist" and "fashion-mnist" have 28x28
+        images with counts 0..255, and the classes 0..9 as labels.
+    device : str, default "auto"
+        "auto", "cpu", "cuda" or "cuda:N", as in the command line.
 
-        >>> run = fb.load_pretrained("digits", device="cpu")
-        >>> fb.sample(run.model, run.schedule, (2, *run.shape), steps=5, rng=fb.Philox(1)).shape
-        torch.Size([2, 1, 8, 8])
+    Returns
+    -------
+    Run
+        Its `model` is in eval mode. It also has the `schedule`, and `shape`, (C, H, W) of one sample.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the device is not there.
+
+    Examples
+    --------
+    >>> run = fb.load_pretrained("digits", device="cpu")
+    >>> fb.sample(run.model, run.schedule, (2, *run.shape), steps=5, rng=fb.Philox(1)).shape
+    torch.Size([2, 1, 8, 8])
     """
     folder = folder_of(name) if isinstance(name, str) else None
     if folder is None:

@@ -12,7 +12,8 @@ from .random_walk import RandomWalk
 from .redraw import Redraw
 from .reverse.divergence import rate_divergence
 from .reverse.rate_loss import birth_death_loss, exact_rate_bound, prior_divergence, rate_loss, score_entropy
-from .reverse.reversal import sample_reverse, simulate_reverse, tau_leap_reverse
+from .reverse.reversal import sample_reverse, simulate_reverse
+from .reverse.tau_leap import tau_leap_reverse
 from .uniform import Uniform
 
 __all__ = [

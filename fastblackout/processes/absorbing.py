@@ -11,12 +11,26 @@ from .redraw_laws import MaskLaw
 class Absorbing(Redraw):
     """At rate 1 the state becomes the mask, and stays so.
 
-        Q[i, mask] = 1 (i != mask),  x_t = x_0 with probability exp(-t), else the mask
+    ::
 
-    states: S, 2..2^31, the mask among them. mask: which state it is; default S - 1. Stationary law: all mask.
-    No matrix is made but by generator(), transition_matrix(t) and what needs them, for which S is at most 4096. Times
-    of states may be one an element, too.
-    Source: Austin et al., arXiv 2107.03006; Lou et al., arXiv 2310.16834; Sahoo et al., arXiv 2406.07524.
+        Q[i, mask] = 1 (i != mask),    x_t = x_0 with probability exp(-t), else the mask
+
+    The stationary law is all on the mask.
+
+    Parameters
+    ----------
+    states : int
+        The number of states S, 2..2^31, the mask among them.
+    mask : int, optional
+        Which state is the mask. By default it is the last, S - 1.
+
+    Notes
+    -----
+    What `Redraw` says of matrices and of times for each element holds here, too.
+
+    References
+    ----------
+    Austin et al., arXiv 2107.03006; Lou et al., arXiv 2310.16834; Sahoo et al., arXiv 2406.07524.
     """
 
     def __init__(self, states: int, mask: int | None = None) -> None:

@@ -11,57 +11,74 @@ import numpy as np
 from ..backends.float_mode import default_floats
 from ..ops.categorical import categorical, categorical_bridge
 from ..philox import Philox
-from .clock import Clock, Inside, clock_of
 from .draws import draw
 from .inputs import any_library, like_of, move
-from .laws import Laws
 from .matrices.evaluation import Evaluation, Evaluator
 from .matrices.kept import FEWEST, Kept
 from .matrices.lookup import Lookup
-from .matrices.structure import closed_classes, stationary
+from .posterior_laws import PosteriorLaws
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from ..typing import ArrayT, Backend, Numbers, NumpyLike
 
-class Process(Laws):
-    """A continuous-time Markov chain on the states 0..S-1 with generator Q: Q[i, j] is the rate from i to j.
 
-        P(t) = exp(t Q),  P(t)[i, j] = Pr(x_t = j | x_0 = i)
+class Process(PosteriorLaws):
+    """A continuous-time Markov chain on the states 0..S-1 with generator Q.
 
-    t: a time, at least 0 and finite, in units of 1 / rate: a number, or one a sample, (B,), float64 (narrower floats
-    are taken exactly as they are). x_0, x_s, x_t: uint8, int16, int32 or int64 arrays (B, ...) of states, or, but for
-    sample_forward and sample_bridge, Python integers; arrays of one call have the same shape, dimension 0 is the
-    sample. NumPy, torch and DLPack (CPU) go in and come out as what they were; a NumPy array or a number beside a
-    tensor follows it, but in the two samplers. Everything is float64. No result is differentiable in t.
-    On a device: P(t) is made on the host, whatever the device of states and t, for each different t of some samples,
-    and copied there, 8 S^2 bytes each, which waits for t; methods other than the two samplers also look at the values
-    of states and probabilities and wait for them.
-    P(t) of 1024 states and more is kept for the times that come again, the last 256 MiB of it; a bar on a terminal
-    shows how far it is once it takes some seconds.
+    ::
+
+        P(t) = exp(t Q),    P(t)[i, j] = Pr(x_t = j | x_0 = i)
+
+    Q[i, j] is the rate from i to j. Every process of this module is one of its subclasses.
+
+    Parameters
+    ----------
+    states : int
+        The number of states, S.
+
+    Notes
+    -----
+    The arguments of all methods follow these rules:
+
+    - A time t is finite and at least 0, in units of 1 / rate. It is a number, or one for each sample, (B,), in float64.
+    - Narrower floats are taken exactly as they are.
+    - States x_0, x_s and x_t are uint8, int16, int32 or int64 arrays (B, ...). Dimension 0 is the sample.
+    - Arrays of states in one call have the same shape.
+    - Methods other than `sample_forward` and `sample_bridge` also take Python integers for states.
+    - NumPy, torch and DLPack arrays (on the CPU) go in and come out as what they were.
+    - A NumPy array or a number beside a tensor follows the tensor, but not in the two samplers.
+
+    Everything is computed in float64, and nothing is differentiable in t. Every method raises TypeError or ValueError,
+    which names method, argument, rule and value.
+
+    On a device: P(t) is made on the host, wherever states and t lie, once for each different t of some samples. It is
+    then copied to the device, 8 S^2 bytes each, which waits for t. All methods but the two samplers also look at the
+    values of states and probabilities, and wait for them.
+
+    P(t) of 1024 states or more is kept for times that come again, the last 256 MiB of it. Once it takes some seconds, a
+    bar on a terminal shows how far it is.
+
     A process pickles, unless its time change was given functions that do not.
-    Raises TypeError or ValueError naming method, argument, rule and value.
-    Source: Campbell et al., A Continuous Time Framework for Discrete Denoising Models, NeurIPS 2022.
-    """
 
-    states: int
+    References
+    ----------
+    Campbell et al., "A Continuous Time Framework for Discrete Denoising Models", NeurIPS 2022.
+    """
 
     def __init__(self, states: int) -> None:
         self.states = states
-        self._clock: Clock | None = None
+        self._clock = None
         self._kept = Kept()
-
-    @abstractmethod
-    def generator(self) -> NDArray[np.float64]:
-        """Q, float64 (S, S): rates i -> j off the diagonal, rows summing to 0. Not scaled by a time change."""
 
     @abstractmethod
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         """P(t), (B, S, S), for times (B,) of the process without its time change."""
 
     def _small_entries(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
-        """P(t) with small entries as accurate, relative to their size, as large ones: for what divides by them."""
+        """P(t) whose small entries are as accurate as large ones, relative to their size: for what divides by them."""
         return self._matrices(t)
 
     @abstractmethod
@@ -73,24 +90,6 @@ class Process(Laws):
         with np.errstate(divide="ignore", invalid="ignore"):
             terms = np.where(rows > 0, rows * (np.log(rows) - np.log(law)), 0.0)
         return terms.sum(1)
-
-    def time_change(self, beta: Any, speed: Any = None) -> Any:
-        """The same process under Q(t) = beta(t) Q: P(s, t) = exp((B(t) - B(s)) Q), B(t) the integral of beta from 0.
-
-        beta: a number, at least 0, for a constant beta, B(t) = beta t; or the integral B itself, a function of one
-        float that returns a float, B(0) = 0 and never falling. speed: with an integral, its derivative beta(t), needed
-        by reverse_rate alone. A change of a changed process applies on top: P(t) becomes P(B(t)).
-        generator() stays Q; bridge and reverse_rate follow the change.
-        """
-        clock = clock_of(self._op("time_change"), beta, speed)
-        changed = object.__new__(type(self))
-        changed.__dict__.update(self.__dict__, _clock=clock if self._clock is None else Inside(self._clock, clock))
-        return changed
-
-    @any_library
-    def beta(self, t: Any) -> Any:
-        """The factor of Q at time t, float64 of t's shape, library and device: 1 without a time change."""
-        return move(self._speed(self._op("beta"), t), *like_of(t))
 
     @abstractmethod
     def _arguments(self) -> str:
@@ -115,35 +114,26 @@ class Process(Laws):
             rates, method, tolerance = kept
             self.__dict__["_evaluator"] = Evaluator(rates, method, tolerance, type(self).__name__)
 
-    def _op(self, method: str) -> str:
-        return f"{type(self).__name__}.{method}"
-
-    def _durations(self, op: str, t: Any, s: Any = None) -> tuple[NDArray[np.float64], ...]:
-        """B(t), or (B(s), B(t) - B(s), B(t)), each () or (B,)."""
-        end = later = self._times(op, "t", t)
-        if self._clock is not None:
-            end = self._clock.read(op, later)
-        if s is None:
-            return (end,)
-        start = earlier = self._times(op, "s", s)
-        if earlier.ndim and later.ndim and earlier.shape != later.shape:
-            raise ValueError(f"{op}: s: shape must be () or that of t, {later.shape}, got {earlier.shape}")
-        if (earlier > later).any():
-            raise ValueError(f"{op}: s: must be at most t, got {float(np.max(earlier - later))!r} more")
-        if self._clock is not None:
-            start = self._clock.read(op, earlier)
-            if (start > end).any():
-                raise ValueError(
-                    f"{op}: t: the integral of beta must not fall, got {float(np.max(start - end))!r} less"
-                )
-        return start, end - start, end
-
     @any_library
-    def transition_matrix(self, t: Any) -> Any:
-        """P(t): float64 (S, S) for a scalar t, (B, S, S) for t (B,), in the library and on the device of t.
+    def transition_matrix(self, t: ArrayT | NumpyLike) -> ArrayT:
+        """The matrix P(t) of transition probabilities.
 
-        Rows sum to 1 within 1e-14, entries are at least 0, P(0) is the identity. evaluation(t) gives the error.
-        Computed on the host in one pass for all t: give a vector, not a loop.
+        It is computed on the host in one pass for all t. So give a vector of times instead of a loop.
+
+        Parameters
+        ----------
+        t : float or array
+            A time, or times (B,).
+
+        Returns
+        -------
+        array
+            float64 (S, S) for one time, (B, S, S) for times (B,), in the library and on the device of `t`. Rows sum to
+            1 within 1e-14, entries are at least 0, and P(0) is the identity.
+
+        See Also
+        --------
+        Process.evaluation : The error of the entries.
         """
         xp, device = like_of(t)
         (times,) = self._durations(self._op("transition_matrix"), t)
@@ -151,8 +141,19 @@ class Process(Laws):
         return move(matrices.copy() if self.states >= FEWEST else matrices, xp, device)
 
     @any_library
-    def evaluation(self, t: Any) -> Evaluation:
-        """The method by which P(t) is computed, and a bound on the absolute error of its entries."""
+    def evaluation(self, t: Numbers) -> Evaluation:
+        """How P(t) is computed, and how exactly.
+
+        Parameters
+        ----------
+        t : float or array
+            A time, or times (B,).
+
+        Returns
+        -------
+        Evaluation
+            The method, and a bound on the absolute error of the entries of P(t).
+        """
         (times,) = self._durations(self._op("evaluation"), t)
         return self._evaluation(np.atleast_1d(times))
 
@@ -174,16 +175,34 @@ class Process(Laws):
     @any_library
     def sample_forward(
         self,
-        x_0: Any,
-        t: Any,
+        x_0: ArrayT | NumpyLike,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
-        """x_t given x_0: like x_0, drawn by fb.categorical (its law is within 0.5625 S 2^-48 total variation of P(t)).
+        backend: Backend = "auto",
+    ) -> ArrayT:
+        """Draw x_t given x_0.
 
-        rng, generator, backend, and what happens to wrong states on a device: see fb.categorical.
+        The draw is that of `fb.categorical`. Its law is within 0.5625 S 2^-48 total variation of P(t).
+
+        Parameters
+        ----------
+        x_0 : array of int
+            States (B, ...).
+        t : float or array
+            A time, or one for each sample, (B,).
+        rng : Philox or torch.Tensor, optional
+            The key, as in `fb.categorical`.
+        generator : torch.Generator, optional
+            Where the seed comes from if there is no key.
+        backend : {"auto", "reference", "cpu", "cuda", "triton"}, default "auto"
+            The backend, as in `fb.categorical`. What happens to wrong states on a device is said there, too.
+
+        Returns
+        -------
+        array of int
+            x_t, like `x_0`.
         """
         op = self._op("sample_forward")
         durations = self._durations(op, t)
@@ -194,18 +213,40 @@ class Process(Laws):
     @any_library
     def sample_bridge(
         self,
-        x_t: Any,
-        x_0: Any,
-        s: Any,
-        t: Any,
+        x_t: ArrayT | NumpyLike,
+        x_0: ArrayT | NumpyLike,
+        s: Numbers,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
-        """x_s given x_t and x_0, 0 <= s <= t: like x_t, drawn by fb.categorical_bridge; nothing larger than P is made.
+        backend: Backend = "auto",
+    ) -> ArrayT:
+        """Draw x_s given x_t and x_0, for 0 <= s <= t.
 
-        rng, generator, backend, and what happens to wrong states on a device: see fb.categorical_bridge.
+        The draw is that of `fb.categorical_bridge`. Nothing larger than P is made.
+
+        Parameters
+        ----------
+        x_t : array of int
+            States (B, ...) at time t.
+        x_0 : array of int
+            States at time 0, of the shape of `x_t`.
+        s : float or array
+            The earlier time, a number or (B,).
+        t : float or array
+            The later time, a number or (B,).
+        rng : Philox or torch.Tensor, optional
+            The key, as in `fb.categorical_bridge`.
+        generator : torch.Generator, optional
+            Where the seed comes from if there is no key.
+        backend : {"auto", "reference", "cpu", "cuda", "triton"}, default "auto"
+            The backend, as in `fb.categorical_bridge`. What happens to wrong states on a device is said there, too.
+
+        Returns
+        -------
+        array of int
+            x_s, like `x_t`.
         """
         op = self._op("sample_bridge")
         pair = self._durations(op, t, s)[:2]
@@ -223,32 +264,3 @@ class Process(Laws):
         pair = self._small(np.array([float(each) for each in durations]))
         before, after = (move(matrix, *like_of(x_t)) for matrix in pair)
         return categorical_bridge(x_t, **prediction, before=before, after=after, rng=key)
-
-    @default_floats
-    def stationary(self) -> NDArray[np.float64]:
-        """The law that P(t) keeps and tends to, float64 (S,): pi Q = 0.
-
-        ValueError where it is not unique, the process having several closed classes of states.
-        """
-        rates = self._rates()
-        classes = closed_classes(rates)
-        if len(classes) > 1:
-            first = ", ".join(str(members[:5].tolist()) for members in classes[:3])
-            raise ValueError(
-                f"{self._op('stationary')}: Q: must have one closed class of states, got {len(classes)}: {first}"
-                f"{', ...' if len(classes) > 3 else ''}"
-            )
-        law = stationary(rates, classes[0])
-        if not np.isfinite(law).all():
-            span = rates[rates > 0]
-            raise ValueError(
-                f"{self._op('stationary')}: Q: quotients of rates must be within float64's range, got rates from "
-                f"{float(span.min())!r} to {float(span.max())!r}"
-            )
-        return law
-
-    def _rates(self) -> NDArray[np.float64]:
-        """Q with a diagonal of 0."""
-        rates = self.generator().copy()
-        np.fill_diagonal(rates, 0.0)
-        return rates

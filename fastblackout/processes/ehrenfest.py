@@ -25,15 +25,33 @@ _TOGETHER = 1 << 19  # the most entries of matrices made at once
 
 
 class Ehrenfest(Process):
-    """n of N balls are up; each ball goes up at rate a when down, and down at rate b when up.
+    """Ehrenfest's urn: n of N balls are up; each goes up at rate a when down, and down at rate b when up.
 
-        Q[n, n + 1] = a (N - n),  Q[n, n - 1] = b n,  e = exp(-(a + b) t)
-        x_t ~ Binomial(x_0, (a + b e) / (a + b)) + Binomial(N - x_0, a (1 - e) / (a + b))
+    ::
 
-    balls: N, 1..4095; S = N + 1. up, down: a and b, 1e-150..1e150. Stationary law: Binomial(N, a / (a + b)).
-    The same law in two binomial steps, of which P(t) is the product: with c = (b + a e) / (a + b) each ball that is up
-    first goes down with probability 1 - e / c, then each that is down goes up with probability 1 - c.
-    Source: Ehrenfest, 1907; as a diffusion model: Winkler et al., arXiv 2405.03549.
+        Q[n, n + 1] = a (N - n),    Q[n, n - 1] = b n
+        x_t ~ Binomial(x_0, (a + b e) / (a + b)) + Binomial(N - x_0, a (1 - e) / (a + b)),    e = exp(-(a + b) t)
+
+    The stationary law is Binomial(N, a / (a + b)).
+
+    Parameters
+    ----------
+    balls : int
+        The number of balls N, 1..4095. There are S = N + 1 states.
+    up : float, default 1.0
+        The rate a, 1e-150..1e150.
+    down : float, default 1.0
+        The rate b, 1e-150..1e150.
+
+    Notes
+    -----
+    The same law has two binomial steps, and P(t) is computed as their product. With c = (b + a e) / (a +
+    b), each ball that is up first goes down with probability 1 - e / c. Then each that is down goes up with probability
+    1 - c.
+
+    References
+    ----------
+    Ehrenfest, 1907; as a diffusion model: Winkler et al., arXiv 2405.03549.
     """
 
     def __init__(self, balls: int, up: float = 1.0, down: float = 1.0) -> None:
@@ -48,12 +66,26 @@ class Ehrenfest(Process):
         return f"{self.balls}, up={self.up!r}, down={self.down!r}"
 
     def generator(self) -> NDArray[np.float64]:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         n = np.arange(self.states)
         rise, fall = self.up * (self.balls - n), self.down * n
         return np.diag(rise[:-1], 1) + np.diag(fall[1:], -1) - np.diag(rise + fall)
 
     @default_floats
     def stationary(self) -> NDArray[np.float64]:
+        """The law that P(t) keeps and tends to, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            The law, float64 (S,).
+        """
         total = self.up + self.down
         return host_rows(Prob(self.up / total, self.down / total), self.balls)[-1]
 

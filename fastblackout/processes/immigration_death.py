@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,27 +18,47 @@ from .particles import add_particles, poisson_law, poisson_quantile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..typing import ArrayT, Boundary, NumpyLike
+
 MAX_RATE = 1e4
 BOUNDARIES = ("blocked", "open")
 
 
 class ImmigrationDeath(Process):
-    """Particles come at rate a, and each of n dies at rate 1.
+    """Particles come at rate a, and each of n particles dies at rate 1.
 
-        Q[n, n + 1] = a,  Q[n, n - 1] = n;  without a boundary: x_t ~ Binomial(x_0, p) + Poisson(a (1 - p)), p = exp(-t)
+    ::
 
-    rate: a, above 0, at most 1e4. max_count: the largest count N, 1..4095; S = N + 1; default: the smallest that a
-        Poisson(a) variable exceeds with a probability of at most 1e-12. The process has no largest count, so the
-        boundary has to be named:
-    boundary "blocked": nobody comes at N. A process on 0..N; P(t) as of any generator (see evaluation.Evaluator), rows
-        summing to 1. Stationary law: Poisson(a) given at most N.
-    boundary "open": P(t) is the part of the unbounded process's that lies in 0..N, in closed form: rows sum to
-        1 - tail(t), and P(s) P(t) leaves out paths above N. generator() is cut the same way: row N sums to -a.
-        sample_forward raises ValueError where tail(t) exceeds 1e-9. Stationary law: Poisson(a) on 0..N.
-    Source: Feller, An Introduction to Probability Theory, vol. I, XVII.7.
+        Q[n, n + 1] = a,    Q[n, n - 1] = n
+        without a boundary: x_t ~ Binomial(x_0, p) + Poisson(a (1 - p)),    p = exp(-t)
+
+    The process has no largest count, so a boundary has to be named.
+
+    Parameters
+    ----------
+    rate : float
+        The rate a, above 0 and at most 1e4.
+    max_count : int, optional
+        The largest count N, 1..4095. There are S = N + 1 states. By default N is the smallest count that a Poisson(a)
+        variable exceeds with a probability of at most 1e-12.
+    boundary : {"blocked", "open"}, default "blocked"
+        What happens at N.
+
+    Notes
+    -----
+    "blocked": nobody comes at N. This is a process on 0..N. P(t) is computed as for any generator (see
+    `MarkovProcess`), and its rows sum to 1. The stationary law is Poisson(a), given at most N.
+
+    "open": P(t) is the part of the unbounded process that lies in 0..N, in closed form. Its rows sum to 1 - tail(t),
+    and P(s) P(t) leaves out paths above N. `generator()` is cut the same way: row N sums to -a. `sample_forward` raises
+    ValueError where tail(t) exceeds 1e-9. The stationary law is Poisson(a) on 0..N.
+
+    References
+    ----------
+    Feller, "An Introduction to Probability Theory", vol. I, XVII.7.
     """
 
-    def __init__(self, rate: float, max_count: int | None = None, boundary: str = "blocked") -> None:
+    def __init__(self, rate: float, max_count: int | None = None, boundary: Boundary = "blocked") -> None:
         op = "ImmigrationDeath"
         self.rate = rate_of(op, "rate", rate)
         if self.rate > MAX_RATE:
@@ -61,6 +81,13 @@ class ImmigrationDeath(Process):
         return f"{self.rate!r}, max_count={self.max_count}, boundary={self.boundary!r}"
 
     def generator(self) -> NDArray[np.float64]:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         out = self.rate + np.arange(float(self.states))
         if self.boundary == "blocked":
             out[-1] -= self.rate
@@ -68,12 +95,36 @@ class ImmigrationDeath(Process):
 
     @default_floats
     def stationary(self) -> NDArray[np.float64]:
+        """The law that P(t) keeps and tends to, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            The law, float64 (S,).
+        """
         law = poisson_law(np.array([self.rate]), self.states, self.rate)[0][0]
         return law / law.sum() if self.boundary == "blocked" else law
 
     @any_library
-    def tail(self, t: Any) -> Any:
-        """Pr(x_t > max_count | x_0), float64 (S,), or (B, S) for t (B,): what rows of P(t) lack. 0 when blocked."""
+    def tail(self, t: ArrayT | NumpyLike) -> ArrayT:
+        """The probability of a state above the largest count.
+
+        ::
+
+            Pr(x_t > max_count | x_0)
+
+        It is what the rows of P(t) lack, and 0 for a blocked boundary.
+
+        Parameters
+        ----------
+        t : float or array
+            A time, or times (B,).
+
+        Returns
+        -------
+        array
+            The probability for every x_0, float64 (S,), or (B, S) for times (B,).
+        """
         xp, device = like_of(t)
         (times,) = self._durations(self._op("tail"), t)
         tails = self._open(np.atleast_1d(times))[1] if self._evaluator is None else np.zeros((times.size, self.states))

@@ -8,7 +8,7 @@ import math
 import numbers
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from ..ground.values import is_integer, is_tensor, settled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-P = ParamSpec("P")
-R = TypeVar("R")
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 ROW_SUM = 1e-9  # rows of Q sum to 0, and probabilities to 1, within this times their scale
 # How far a sum of probabilities may be from 1: narrow floats are rounded by up to 2^-11 or 2^-9 of themselves each.
@@ -28,27 +27,27 @@ _SUMS = {"float64": ROW_SUM, "float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}
 MAX_STATES = 4096
 
 
-def any_library(function: Callable[P, R]) -> Callable[P, R]:
+def any_library(function: FunctionT) -> FunctionT:
     """Lets a function of NumPy arrays and tensors take DLPack objects, and give back what its first array came as."""
     parameters = tuple(inspect.signature(function).parameters)
-    function = default_floats(function)
+    body: Any = default_floats(function)
 
     @functools.wraps(function)
-    def called(*args: P.args, **named: P.kwargs) -> R:
+    def called(*args: Any, **named: Any) -> Any:
         if not any(_is_foreign(value) for value in (*args, *named.values())):
-            return function(*args, **named)
+            return body(*args, **named)
         given = dict(zip(parameters, args, strict=False)) | named
         method = parameters[0] == "self"
-        op = f"{type(args[0]).__name__}.{function.__name__}" if method else function.__name__
+        op = f"{type(args[0]).__name__}.{body.__name__}" if method else body.__name__
         foreign = {name: Array(value, op, name) for name, value in given.items() if _is_foreign(value)}
-        anything: Any = function
-        result = anything(**(given | {name: array.value for name, array in foreign.items()}))
+        result = body(**(given | {name: array.value for name, array in foreign.items()}))
         first = next(name for name in parameters if name in foreign or _is_array(given.get(name)))
         if first in foreign and (isinstance(result, np.generic) or _is_array(result)):
             return foreign[first].like(result).give()
         return result
 
-    return called
+    same: Any = called
+    return same
 
 
 def _is_array(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Any process the caller has the generator of."""
+"""Any process whose generator the caller has."""
 
 from __future__ import annotations
 
@@ -13,23 +13,44 @@ from .matrices.evaluation import METHODS, Evaluation, Evaluator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..typing import Method
+
 
 class MarkovProcess(Process):
     """The process of a given generator.
 
-    Q: (S, S), S in 1..4096, dense (NumPy, torch, DLPack) or scipy.sparse, which is made dense: 8 S^2 bytes, at most 128
-        MiB, and as much for each P(t), and for each power of it that a long time needs; rates i -> j, finite, at least
-        0 off the diagonal, those out of a state at most 1e200 in sum; each row sums to 0 within 1e-9 of its largest
-        entry, and the diagonal is then taken as minus the sum of the others.
-    method: how P(t) is computed: "auto" (see evaluation.Evaluator), "eigendecomposition", "uniformization", "expm"
-        (needs SciPy; ValueError where it overflows). What divides by entries of P(t) (log_prob, bridge, reverse_rate,
-        score, posterior) always uses uniformization with a tolerance of 1e-250, which keeps the relative accuracy of
-        small entries.
-    tolerance: bound on the truncation of uniformization, in (0, 1e-3]: probability left out of a row of P(t).
-    Raises TypeError or ValueError naming argument, rule and value.
+    Parameters
+    ----------
+    Q : array or scipy.sparse matrix
+        The generator (S, S), S in 1..4096: rates i -> j, finite and at least 0 off the diagonal. Those out of a state
+        are at most 1e200 in sum. Each row sums to 0 within 1e-9 of its largest entry. The diagonal is then taken as
+        minus the sum of the others.
+    method : {"auto", "eigendecomposition", "uniformization", "expm"}, default "auto"
+        How P(t) is computed. "expm" needs SciPy, and raises ValueError where it overflows.
+    tolerance : float, default 1e-12
+        A bound on the truncation of uniformization, in (0, 1e-3]: the probability that is left out of a row of P(t).
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range, Q is no generator, or the method cannot take it.
+
+    Notes
+    -----
+    A sparse Q is made dense. It takes 8 S^2 bytes, at most 128 MiB. Each P(t), and each power of it that a
+    long time needs, takes as much.
+
+    "auto" takes uniformization for short times. For long times it takes the eigendecomposition where Q is symmetrizable
+    by a law that spans few decades. Other birth-and-death chains of 64 to 1024 states are computed from their few
+    slowest modes once these suffice. All else is uniformization. How P(t) is computed depends on Q and t alone.
+
+    What divides by entries of P(t) (`log_prob`, `bridge`, `reverse_rate`, `score`, `posterior`) always uses
+    uniformization with a tolerance of 1e-250. This keeps the relative accuracy of small entries.
     """
 
-    def __init__(self, Q: Any, *, method: str = "auto", tolerance: float = 1e-12) -> None:
+    def __init__(self, Q: Any, *, method: Method = "auto", tolerance: float = 1e-12) -> None:
         op = "MarkovProcess"
         rates = generator_of(op, "Q", Q)
         if method not in METHODS:
@@ -46,6 +67,13 @@ class MarkovProcess(Process):
         return f"{self.states} states, {jumps}, method={by.method!r}, tolerance={by.tolerance!r}"
 
     def generator(self) -> NDArray[np.float64]:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         return self._off_diagonal - np.diag(self._off_diagonal.sum(1))
 
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Laws of sums of independent particles: binomial and Poisson rows, every operation on numbers of one sign."""
+"""Particles that die and are born: the chances of one, and laws of sums of many, all by numbers of one sign."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..backends.float_mode import default_floats
+from ..probability import Prob
 from .matrices.rounding import UNIT, gamma
 
 if TYPE_CHECKING:
@@ -74,3 +75,15 @@ def poisson_quantile(mean: float, tail: float, limit: int) -> int:
     inside, above = poisson_law(np.array([mean]), limit, mean)
     beyond = np.cumsum(np.concatenate([inside[0, 1:], above])[::-1])[::-1]
     return int(np.argmax(beyond <= tail)) if (beyond <= tail).any() else limit
+
+
+def alive_at(t: Matrix) -> Prob:
+    """(p, 1 - p), p = exp(-t)."""
+    return Prob(np.exp(-t), -np.expm1(-t))
+
+
+def birth_at(start: Matrix, gap: Matrix, end: Matrix) -> Prob:
+    """((p_s - p_t) / (1 - p_t), (1 - p_s) / (1 - p_t)); (1, 0) at t = 0, where nobody has died."""
+    dead = np.where(end > 0, -np.expm1(-end), 1.0)
+    p = np.where(start > 0, np.minimum(np.exp(-start) * -np.expm1(-gap) / dead, 1.0), 1.0)
+    return Prob(p, np.where(start > 0, -np.expm1(-start) / dead, 0.0))

@@ -19,16 +19,33 @@ if TYPE_CHECKING:
 
 
 class RandomWalk(Process):
-    """Steps to each neighbour at one rate r; steps beyond the ends are not made.
+    """Steps to each neighbour at one rate r. Steps beyond the ends are not made.
 
-        Q[i, i + 1] = Q[i + 1, i] = r,  P(t)[i, j] = f(i - j) + f(i + j + 1)
-        f(d) = 1 / (2 S) sum over k = 0..2 S - 1 of exp(l_k t) cos(pi k d / S),  l_k = -4 r sin(pi k / (2 S))^2
+    ::
 
-    states: S, 2..4096. rate: r, above 0. Stationary law: uniform.
-    f is the law of the walk on a ring of 2 S states, where each meets the mirror image of one of ours. The eigenvectors
-    are those of the discrete cosine transform, cos(pi k (i + 1/2) / S). Rounding hides entries below 1e-16 in that sum:
-    what divides by entries (log_prob, bridge, reverse_rate, score, posterior) uses uniformization.
-    Source: Feller, An Introduction to Probability Theory, vol. I, XVI.3; Strang, SIAM Review 41 (1999).
+        Q[i, i + 1] = Q[i + 1, i] = r,    P(t)[i, j] = f(i - j) + f(i + j + 1)
+        f(d) = 1 / (2 S) sum over k = 0..2 S - 1 of exp(l_k t) cos(pi k d / S),    l_k = -4 r sin(pi k / (2 S))^2
+
+    The stationary law is uniform.
+
+    Parameters
+    ----------
+    states : int
+        The number of states S, 2..4096.
+    rate : float, default 1.0
+        The rate r, above 0.
+
+    Notes
+    -----
+    f is the law of the walk on a ring of 2 S states, where each state meets its mirror image. The
+    eigenvectors are those of the discrete cosine transform, cos(pi k (i + 1/2) / S).
+
+    Rounding hides entries below 1e-16 in that sum. So what divides by entries (`log_prob`, `bridge`, `reverse_rate`,
+    `score`, `posterior`) uses uniformization.
+
+    References
+    ----------
+    Feller, "An Introduction to Probability Theory", vol. I, XVI.3; Strang, SIAM Review 41 (1999).
     """
 
     def __init__(self, states: int, rate: float = 1.0) -> None:
@@ -55,6 +72,13 @@ class RandomWalk(Process):
         return f"{self.states}, rate={self.rate!r}"
 
     def generator(self) -> NDArray[np.float64]:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         n = np.arange(self.states)
         generator = np.zeros((self.states, self.states))
         generator[n[:-1], n[1:]] = generator[n[1:], n[:-1]] = self.rate
@@ -62,6 +86,13 @@ class RandomWalk(Process):
         return generator
 
     def stationary(self) -> NDArray[np.float64]:
+        """The law that P(t) keeps and tends to, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            The law, float64 (S,).
+        """
         return np.full(self.states, 1 / self.states)
 
     def _matrices(self, t: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Processes that at rate 1 draw the state anew from one law, without a matrix: any law, uniform and absorbing."""
+"""Processes that at rate 1 draw the state anew from one law: any law, uniform and absorbing. No matrix is needed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,45 @@ from .matrices.lookup import Lookup
 from .matrices.rounding import UNIT
 from .redraw_draws import redraw
 from .redraw_laws import RedrawLaw, TableLaw
+from .redraw_lookup import RedrawLookup
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from ..typing import ArrayT, Backend, Numbers, NumpyLike
+
     Times = NDArray[np.float64]
 
 
 class Redraw(Process):
-    """At rate 1 the state is drawn anew from the law r.
+    """At rate 1 the state is drawn anew from one law r.
 
-        Q[i, j] = r[j] (i != j),  P(t) = exp(-t) I + (1 - exp(-t)) 1 r
+    ::
 
-    law: r, the probabilities (S,) of S states, 2..65536, floating point, at least 0 with sum 1 within 1e-9 (float32:
-        1e-4). Uniform and Absorbing are the two best known, of up to 2^31 states. Stationary law: r.
-    No matrix is made but by generator(), transition_matrix(t) and what needs them, for which S is at most 4096. Times
-    of states may be one an element, too: of their shape, or (B, 1, ..., 1) with sizes of it in the place of some 1.
-    Source: Austin et al., arXiv 2107.03006, appendix A.2; Vignac et al., arXiv 2209.14734 (r of the data's marginals).
+        Q[i, j] = r[j] (i != j),    P(t) = exp(-t) I + (1 - exp(-t)) 1 r
+
+    The stationary law is r. `Uniform` and `Absorbing` are the two best known, of up to 2^31 states.
+
+    Parameters
+    ----------
+    law : array
+        r, the probabilities (S,) of S states, S in 2..65536. They are floating point, at least 0, and sum to 1 within
+        1e-9 (float32: 1e-4).
+
+    Notes
+    -----
+    Only `generator`, `transition_matrix` and what needs them make a matrix. For these S is at most 4096.
+
+    Times of states may also be one for each element: of the states' shape, or (B, 1, ..., 1) with sizes of that shape
+    in place of some 1.
+
+    References
+    ----------
+    Austin et al., arXiv 2107.03006, appendix A.2; Vignac et al., arXiv 2209.14734 (r of the data's marginals).
     """
 
-    def __init__(self, law: Any) -> None:
+    def __init__(self, law: Numbers) -> None:
         table = np.asarray(host(law, "Redraw", "law"))
         if table.ndim != 1 or not 2 <= len(table) <= MOST_WORDS:
             raise ValueError(f"Redraw: law: shape must be (S,) with S in 2..{MOST_WORDS}, got {table.shape}")
@@ -60,21 +78,57 @@ class Redraw(Process):
         return times_of(op, argument, t, each=True)
 
     def generator(self) -> Times:
+        """The generator Q, as in `Process`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Q, float64 (S, S).
+        """
         self._check_dense("generator")
         return np.tile(self._law.row(), (self.states, 1)) - np.eye(self.states)
 
     def stationary(self) -> Times:
-        """r: float64 (S,)."""
+        """The law r that P(t) keeps and tends to.
+
+        Returns
+        -------
+        numpy.ndarray
+            r, float64 (S,).
+        """
         check_memory(f"{self._op('stationary')}: states: a law", 8 * self.states)
         return self._law.row()
 
-    def transition_matrix(self, t: Any) -> Any:
-        """As in Process, for up to 4096 states and one time a sample."""
+    def transition_matrix(self, t: ArrayT | NumpyLike) -> ArrayT:
+        """The matrix P(t), as in `Process`, for up to 4096 states and one time a sample.
+
+        Parameters
+        ----------
+        t : float or array
+            A time, or times (B,).
+
+        Returns
+        -------
+        array
+            float64 (S, S) for one time, (B, S, S) for times (B,), in the library and on the device of `t`.
+        """
         self._check_dense("transition_matrix")
         times_of(self._op("transition_matrix"), "t", t)
         return super().transition_matrix(t)
 
-    def evaluation(self, t: Any) -> Evaluation:
+    def evaluation(self, t: Numbers) -> Evaluation:
+        """How P(t) is computed, and how exactly, as in `Process`.
+
+        Parameters
+        ----------
+        t : float or array
+            A time, or times (B,).
+
+        Returns
+        -------
+        Evaluation
+            The method and its error.
+        """
         times_of(self._op("evaluation"), "t", t)
         return super().evaluation(t)
 
@@ -107,7 +161,7 @@ class Redraw(Process):
         return x_0 == x_t or self._law.reaches(x_t)
 
     def _divergences(self, duration: float, law: Times) -> Times:
-        """From the sum of the terms of r alone, of which that at x_0 is taken out."""
+        """As in Process, from the sum of the terms of r alone, without the term at x_0."""
         stay, leave = math.exp(-duration), -math.expm1(-duration)
         drawn = leave * self._law.row()
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -121,22 +175,41 @@ class Redraw(Process):
 
     def sample_forward(
         self,
-        x_0: Any,
-        t: Any,
+        x_0: ArrayT | NumpyLike,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
-        """x_t given x_0, like x_0: x_0 itself with probability exp(-t), else a state from the process's law r.
+        backend: Backend = "auto",
+    ) -> ArrayT:
+        """Draw x_t given x_0: x_0 itself with probability exp(-t), else a state from the law r.
 
-        r: the law given to Redraw; 1 / S each for Uniform, all on the mask for Absorbing. x_0: integer states (B, ...).
-        t: a number, one a sample (B,), or of as many dimensions as x_0, each of its size or 1: (B, 1) for one a
-        sequence of tokens (B, L), (B, L) for one a token. Within 2e-14 total variation for S up to 2^18, 5.9e-11 for
-        S = 2^31 (fastblackout/reference/redraw.py derives it), and as fb.categorical where r is neither uniform nor a
-        mask. Equal keys give equal states on every backend, for any split of the batch; on a device they are drawn by
-        operations of torch, whatever backend is named. rng, generator, and what happens to wrong states on a device:
-        see fb.categorical.
+        r is the law given to `Redraw`. It is 1 / S each for `Uniform`, and all on the mask for `Absorbing`.
+
+        Parameters
+        ----------
+        x_0 : array of int
+            States (B, ...).
+        t : float or array
+            A time, one for each sample, (B,), or an array of as many dimensions as `x_0`, each of its size or 1. For
+            sequences of tokens (B, L), times (B, 1) are one for each sequence and times (B, L) one for each token.
+        rng : Philox or torch.Tensor, optional
+            The key. Equal keys give equal states on every backend, for any split of the batch.
+        generator : torch.Generator, optional
+            Where the seed comes from if there is no key.
+        backend : {"auto", "reference", "cpu", "cuda", "triton"}, default "auto"
+            The backend. On a device the states are drawn by operations of torch, whatever backend is named.
+
+        Returns
+        -------
+        array of int
+            x_t, like `x_0`.
+
+        Notes
+        -----
+        The law is within 2e-14 total variation for S up to 2^18, and within 5.9e-11 for S = 2^31
+        (fastblackout/reference/redraw.py derives it). Where r is neither uniform nor a mask it is as exact as
+        `fb.categorical`. What happens to wrong states on a device is said there, too.
         """
         op = self._op("sample_forward")
         durations = self._durations(op, t)
@@ -144,19 +217,43 @@ class Redraw(Process):
 
     def sample_bridge(
         self,
-        x_t: Any,
-        x_0: Any,
-        s: Any,
-        t: Any,
+        x_t: ArrayT | NumpyLike,
+        x_0: ArrayT | NumpyLike,
+        s: Numbers,
+        t: Numbers,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> Any:
-        """x_s given x_t and x_0, 0 <= s <= t, like x_t: x_0 or x_t itself, or a state from r.
+        backend: Backend = "auto",
+    ) -> ArrayT:
+        """Draw x_s given x_t and x_0, for 0 <= s <= t: x_0 or x_t itself, or a state from the law r.
 
-        s, t: each a number, one a sample or one an element. Exactness, rng, generator and backend: as in
-        sample_forward. ValueError where x_0 cannot become x_t; on a device fb.check_values tells, and x_t stays.
+        Parameters
+        ----------
+        x_t : array of int
+            States (B, ...) at time t.
+        x_0 : array of int
+            States at time 0, of the shape of `x_t`.
+        s : float or array
+            The earlier time, a number, one for each sample or one for each element, as in `sample_forward`.
+        t : float or array
+            The later time, as `s`.
+        rng : Philox or torch.Tensor, optional
+            The key, as in `sample_forward`.
+        generator : torch.Generator, optional
+            Where the seed comes from if there is no key.
+        backend : {"auto", "reference", "cpu", "cuda", "triton"}, default "auto"
+            The backend, as in `sample_forward`.
+
+        Returns
+        -------
+        array of int
+            x_s, like `x_t`, as exact as in `sample_forward`.
+
+        Raises
+        ------
+        ValueError
+            If x_0 cannot become x_t. On a device `fb.check_values` tells, and x_t stays.
         """
         op = self._op("sample_bridge")
         durations = self._durations(op, t, s)[:2]
@@ -172,45 +269,3 @@ class Redraw(Process):
         given, _ = a_state_each(op, kind, given, x_t, self.states)
         x_0 = categorical_rows(rng=key, **{"weights" if kind == "probs" else "logits": given})
         return redraw(op, {"x_t": x_t, "x_0": x_0}, durations, self._law, (key, None), "auto")
-
-
-class RedrawLookup(Lookup):
-    """Entries, rows and columns from the closed form, without a matrix a sample."""
-
-    def __init__(self, stay: Any, leave: Any, law: RedrawLaw, xp: Any, device: Any) -> None:
-        self.stay, self.leave, self.law, self.xp, self.device = stay, leave, law, xp, device
-
-    def _both(self, ndim: int) -> tuple[Any, Any]:
-        """exp(-t) and 1 - exp(-t) against arrays with so many dimensions, the last perhaps that of the states."""
-        shape = tuple(self.stay.shape) + (1,) * (ndim - self.stay.ndim)
-        return self.stay.reshape(shape), self.leave.reshape(shape)
-
-    def _row(self) -> Any:
-        return move(self.law.row(), self.xp, self.device)
-
-    def _places(self) -> Any:
-        return self.law.places(self.xp, self.device)
-
-    def entries(self, i: Any, j: Any) -> Any:
-        stay, leave = self._both(i.ndim)
-        return stay * (i == j) + leave * self.law.at(j)
-
-    def rows(self, i: Any) -> Any:
-        stay, leave = self._both(i.ndim + 1)
-        return stay * (i[..., None] == self._places()) + leave * self._row()
-
-    def columns(self, j: Any) -> Any:
-        stay, leave = self._both(j.ndim + 1)
-        return stay * (j[..., None] == self._places()) + leave * self.law.at(j)[..., None]
-
-    def cumulative(self, i: Any, j: Any) -> Any:
-        stay, leave = self._both(i.ndim)
-        return stay * (i <= j) + leave * self.law.up_to(j)
-
-    def weighted(self, weights: Any) -> Any:
-        stay, leave = self._both(weights.ndim)
-        return stay * weights + leave * weights.sum(-1)[..., None] * self._row()
-
-    def averaged(self, values: Any) -> Any:
-        stay, leave = self._both(values.ndim)
-        return stay * values + leave * self.law.mean(values)[..., None]

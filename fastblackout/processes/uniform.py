@@ -11,11 +11,24 @@ from .redraw_laws import UniformLaw
 class Uniform(Redraw):
     """At rate 1 the state is drawn anew, uniformly from all S.
 
-        Q[i, j] = 1 / S (i != j),  P(t) = exp(-t) I + (1 - exp(-t)) / S
+    ::
 
-    states: S, 2..2^31. Stationary law: uniform. No matrix is made but by generator(), transition_matrix(t) and what
-    needs them, for which S is at most 4096. Times of states may be one an element, too.
-    Source: Hoogeboom et al., Argmax Flows and Multinomial Diffusion, NeurIPS 2021; Austin et al., arXiv 2107.03006.
+        Q[i, j] = 1 / S (i != j),    P(t) = exp(-t) I + (1 - exp(-t)) / S
+
+    The stationary law is uniform.
+
+    Parameters
+    ----------
+    states : int
+        The number of states S, 2..2^31.
+
+    Notes
+    -----
+    What `Redraw` says of matrices and of times for each element holds here, too.
+
+    References
+    ----------
+    Hoogeboom et al., "Argmax Flows and Multinomial Diffusion", NeurIPS 2021; Austin et al., arXiv 2107.03006.
     """
 
     def __init__(self, states: int) -> None:

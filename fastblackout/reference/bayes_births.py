@@ -53,8 +53,8 @@ def losses(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> 
 
 
 def slopes(head: Sequence[Array], offset: F32, room: F64, n: F64, most: int) -> tuple[F64, ...]:
-    """The derivatives of -log P(n) by the arrays of the head: of log sum_n w(n), an average over the law, less that of
-    log w(n)."""
+    """The derivatives of -log P(n) by the arrays of the head: of log sum_n w(n), an average over the law, less
+    the derivative of log w(n)."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
         law = Law(head, offset, room, float(most))
         seen, (up, down) = _Seen(law, n), law.walks(slopes=True)

@@ -24,7 +24,7 @@ the way it was moved, so that what all states share cancels before anything is a
 A draw takes the part that holds u times the sum of all, and walks it again, by the same floats, until the sum of its
 states passes what is left of it.
 
-Error, derived; u = 2^-53. The exact law is that of the head in float32 and of the offset. D = M d <= 32 exp(5),
+Error, derived; u = 2^-53. The exact law is the law of the head in float32 and the offset. D = M d <= 32 exp(5),
 E = |mu| d, l = log(M + 1).
 * Edges: t is off by at most 4 u (E + D + |t|), and so the log of h, before the walk, by 9 u (E + D) + 6 u.
 * A step of the walk rounds 8 times, and its exponential has an argument of |L| + d: (10 + |L| + d) u. Where |L| is
@@ -214,7 +214,7 @@ class Walked(NamedTuple):
 
 
 def _ratio(ratios: dict[str, F64], k: F64) -> F64:
-    """That of edge k."""
+    """The ratio at edge k."""
     at = k - ratios["middle"]
     outer = np.where(at < 0.0, ratios["left"], ratios["right"])
     return np.where(at == 0.0, ratios["middle_0"], np.where(at == 1.0, ratios["middle_1"], outer))

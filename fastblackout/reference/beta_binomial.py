@@ -1,6 +1,6 @@
 """Beta-binomial draws, in NumPy: Binomial(n, f), f ~ Beta(a, b), with a count and shapes for each element.
 
-f and 1 - f are the pair of reference/beta.py, each good relative to itself, and the draw is that of
+f and 1 - f are the pair of reference/beta.py, each good relative to itself, and the draw is made by
 reference/binomial.py, which takes such a pair; both have streams of their own. So Pr(K = 0) and Pr(K = n) keep all
 their digits where a or b is tiny and f next to 0 or 1.
 

@@ -7,7 +7,7 @@ draws - k, good - k and good - (N - draws) + k where a smaller part was the othe
 
     Pr(k) = C(s, k) C(N - s, l - k) / C(N, l)  is in proportion to  b(k; s, p) b(l - k; N - s, p)  for every p,
 
-b(j; n, p) the binomial probability, as the powers of p and 1 - p in the product are those of l and N - l. So k is
+b(j; n, p) the binomial probability, as the powers of p and 1 - p in the product are the powers for l and N - l. So k is
 proposed as Binomial(s, p), p = l / N, and accepted with probability b(l - k; N - s, p) over the largest b(.; N - s, p),
 at j* = floor((N - s + 1) p). An attempt succeeds with probability b(l; N, p) / b(j*; N - s, p), about sqrt(1 - s / N),
 which is above 0.6 (tests: all urns of up to 60 balls).

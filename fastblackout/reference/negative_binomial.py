@@ -1,7 +1,7 @@
 """Negative binomial draws, in NumPy: Poisson(mean G / r), G ~ Gamma(r), with a mean and an r for each element.
 
 The rate is (mean G) / r, G as reference/gamma.py scales it, and at most MAX_RATE = 2^52: larger ones, which need a G /
-r above 2^52 / mean, count as that. The draw is that of reference/poisson.py; both have streams of their own.
+r above 2^52 / mean, count as that. The draw is made by reference/poisson.py; both have streams of their own.
 
 Error, derived. Pr(Poisson(rate) <= k) falls as the rate grows, so a distribution function of G that is off by KS moves
 that of K by no more, and one more rounding of the rate is within what reference/gamma.py counts; the Poisson draw is

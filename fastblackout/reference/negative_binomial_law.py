@@ -38,9 +38,9 @@ As r grows the second is a difference that falls like 1 / r, of terms of the siz
 than 200 u (n + mean + 1).
 
 Draws. Binomial(N, q) ~ Poisson(q theta G): a gamma draw and a Poisson draw, which is cut at the room max_count - x_t.
-Error of the distribution function, derived. The exact law is that of the head in float32, of the offset, and of q as
+Error of the distribution function, derived. The exact law is the law of the head in float32, the offset, and q as
 given. A scale of G that is off by d of itself moves its distribution function by less than 0.4 d sqrt(max(A, 1)), a
-shape by less than 0.5 d sqrt(max(A, 1)): here 4e-15 sqrt(max(A, 1)); the rest is that of
+shape by less than 0.5 d sqrt(max(A, 1)): here 4e-15 sqrt(max(A, 1)); the rest is the error of
 reference/negative_binomial.py. In sum it is within
 
     6e-14 + 5e-15 sqrt(A) + 2e-15 sqrt(q mean)

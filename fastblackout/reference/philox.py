@@ -1,6 +1,6 @@
 """Philox4x32 in NumPy, and the table of random streams.
 
-Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); the constants are those of
+Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); the constants are from
 Random123. Every random bit of the package is one word of one block of this function.
 """
 

@@ -2,13 +2,13 @@
 csrc/include/fastblackout/posterior_step.h to the bit.
 
 "bayes-logistic": N is drawn as reference/bayes_logistic.py says, which derives its error, and births ~ Binomial(N, q),
-q as given, whose error is that of reference/binomial.py for one element. "categorical" and "bayes-categorical": so,
+q as given, with the error of reference/binomial.py for one element. "categorical" and "bayes-categorical": so,
 with N of reference/states.py.
 
 "negative-binomial": its births are drawn as reference/negative_binomial_law.py says, which derives their error.
 
 "beta-binomial": all R = max_count - x_t particles that may still come back do so with a probability f ~ Beta(a, b) of
-the element's own, a and b those of reference/posterior_loss.py. Of those that do, the step brings back each with its
+the element's own, a and b as in reference/posterior_loss.py. Of those that do, the step brings back each with its
 birth probability q, so its births are Binomial(R, f q), and no N is drawn. f and g = 1 - f are the pair of
 reference/beta.py, each good relative to itself, and the binomial draw (reference/binomial.py) takes
 
@@ -21,7 +21,7 @@ Shapes below 1e-300, the least that the gamma draw takes, are taken for 1e-300: 
 every draw. As c > 0.0067, the mean of f is within 1.5e-298 of 0 or 1 then, so this changes the law of the births by a
 total variation below 2e-298 R.
 
-Error, derived; u = 2^-53. The exact law is that of the head in float32, of the offset, and of q and 1 - q as given.
+Error, derived; u = 2^-53. The exact law is the law of the head in float32, the offset, and q and 1 - q as given.
 * The draws of f and of the births: the distribution function is within 6e-14 + 8e-16 (sqrt(a) + sqrt(b)) +
   1.2e-15 sqrt(R), as reference/beta_binomial.py derives. a + b <= 1097, so the middle part is below 3.8e-14.
 * The products: f q is off by u of itself more, 1 - f q by 3 u; a binomial law whose odds are off by 4 u differs by less

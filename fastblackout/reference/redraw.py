@@ -1,6 +1,6 @@
 """Processes that at rate 1 draw their state anew from one law, in NumPy: twin of csrc/include/fastblackout/redraw.h.
 
-The law r is that of a mask alone, the uniform one of all S states, or any other. With a = exp(-s), c = 1 - a,
+The law r has a mask alone, or is uniform over all S states, or is any other. With a = exp(-s), c = 1 - a,
 b = exp(-(t - s)) and d = 1 - b, the paths from x_0 to x_t pass through x_s in three ways, whose weights over r(x_t) are
 
     x_s = x_0, kept until s                                       w_1 = a (b [x_0 = x_t] / r(x_t) + d)

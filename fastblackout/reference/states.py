@@ -15,11 +15,11 @@ A loss takes the weight s of the seen state apart from the sum o of the others. 
 has the largest weight, else (top - a) + log(o + s). Its derivative by the logit of the seen state is -o / (o + s), and
 by another w(v) / (o + s). So nothing cancels where P is next to 1, and no tail is lost where it is next to 0.
 
-A draw takes the states in the order of the sums: first those of remainder 0, ascending, then those of remainder 1. With
+A draw takes the states in the order of the sums: first all of remainder 0, ascending, then all of remainder 1. With
 a uniform u of 53 bits it is the state where the running sum passes u times the sum of all; the steps by whole sums come
 first. A state whose weight is 0 is never drawn.
 
-Error, derived; u = 2^-24. The exact law is that of the head in float32 and of the offset; d = top - a(v) of a state.
+Error, derived; u = 2^-24. The exact law is the law of the head in float32 and the offset; d = top - a(v) of a state.
 * The difference: d is rounded by u d at most (its rounding before, in float64, moves it by 2^-53 (3 log M! + R |L| +
   |l|), and log v! - log n! by 5e-11 for M = 255), and the exponential is within 1.2 ulp, so 2.4 u, of the true one
   (every float of 0..86.99 was looked at). A weight is within (d + 2.5) u of itself, or below exp(-86.9) and 0.

@@ -14,6 +14,7 @@ from .rules import LAST_STEPS
 
 if TYPE_CHECKING:
     from ..schedule.schedule import Schedule
+    from ..typing import Grid, LastStep
 
 STEPS = 100
 
@@ -40,8 +41,8 @@ class Asked(NamedTuple):
 class Usual(NamedTuple):
     """What a run does where nothing says otherwise."""
 
-    grid: str
-    last_step: str
+    grid: Grid
+    last_step: LastStep
 
 
 EXACT = Usual("cosine", "draw")  # of `fb.sample`

@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..schedule.schedule import Schedule
+    from ..typing import Grid, LastStep, Rounding, Sampler
 
 __all__ = ["SAMPLERS", "sample", "sample_in_batches"]
 
 
 @torch.inference_mode()
 def sample(
-    model: Any,
+    model: Callable[..., Any],
     schedule: Schedule,
     shape: tuple[int, ...],
     steps: int | None = None,
-    grid: str | Sequence[float] | None = None,
-    sampler: str = "bridge",
-    rounding: str = "stochastic",
+    grid: Grid | Sequence[float] | None = None,
+    sampler: Sampler = "bridge",
+    rounding: Rounding = "stochastic",
     attrition: float = 0.0,
     rng: Philox | None = None,
     labels: Tensor | None = None,
@@ -47,85 +48,144 @@ def sample(
     start: Tensor | None = None,
     callback: Callable[[int, int, Tensor], None] | None = None,
     cuda_graph: bool = False,
-    last_step: str | None = None,
+    last_step: LastStep | None = None,
 ) -> Tensor:
-    """Integer counts of the given shape (B, ...), drawn by the reverse process; on the model's device.
+    """Draw counts by the reverse process, from x = 0 at the last time to a sample.
 
-    For the times k_t > k_s of `schedule.grid(steps, grid, model.max_count)`, T down to 0, starting from x = 0:
-        y = gain(k_t) softplus(model((x - center(k_t)) scale(k_t), k_t))    the expected births E[x_0 - x_t | x_t]
-        x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                    sampler "bridge"; N(y): y made an integer
-    or x <- x + Poisson(y c), c the same number ("tau-leap") or (t - s) p_t / (1 - p_t) ("tau-leap-rate"). The sampler
-    "lanl-2023" is the bridge as the authors' program has it, to compare with: y is rounded to the nearest number, and
-    the network's dropout stays on, its masks drawn with the step's key. With every time of the schedule
-    (steps=schedule.steps, grid="index") it draws as they do.
+    ::
 
-    With an implicit head y is a joint draw, (max_count - x) sigmoid(2 model(..., k_t, labels, noise) + offset(k_t)), of
-    noise by model.draw_noise with the step's key; guidance then mixes the logits, (1 + w) of one and -w of the other.
+        y = gain(k_t) softplus(model((x - center(k_t)) scale(k_t), k_t))      the expected births E[x_0 - x_t | x_t]
+        x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                      for the times k_t > k_s of the grid
 
-    With head "beta-binomial" x <- x + Binomial(max_count - x, f q), q the bridge's probability and f a beta number by
-    the two numbers that the model gives each pixel; with another law x <- x + Binomial(N, q), N by the numbers that the
-    model gives it; with "negative-binomial" x is cut at max_count; see `posterior_step`. The sampler is then "bridge",
-    without rounding or attrition. Guidance mixes all numbers, (1 + w) of those with the labels and -w of the others.
+    N(y) is y made an integer. The times are those of `schedule.grid(steps, grid, model.max_count)`. The equations are
+    those of head "mean" and sampler "bridge"; the notes say what other heads and samplers do.
 
-    model: a BlackoutModel, or anything that can be called like one and has max_count, center, scale and gain; for
-        heads that give a law also head and offset, for "implicit" also head, offset and draw_noise; or a module around
-        one, say DistributedDataParallel, which is called. It runs in eval mode.
-    schedule: that of the model.
-    steps, grid: how many steps (100), and where they lie: the name of a grid ("cosine"; "early" is the better for up to
-        50 or so), or a list of time indices or survival probabilities; see Schedule.grid. A trained model has times of
-        its own for few steps in `model.tuned`; one that was tuned by `fastblackout tune` has also a usual number of
-        steps. It is sampled at these times where no grid is given, and with the guidance and the last step that were
-        found where these are not.
-    rounding, attrition: see `bridge_step`; the tau-leaping samplers take neither.
-    rng: the n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample rng.first_sample + b of the sequence
-        that the seed stands for, so parts with first_sample = 0, 100, ... are what one batch would be, wherever the
-        network's outputs do not depend on the batch.
-    labels: integers (B,) in 0..classes - 1 for a class-conditional model, where `classes` itself stands for none;
-        guidance w, at least 0 (0): log y = (1 + w) log y_labels - w log y_without; or a list of one w a step.
-    known, mask: counts and bools that broadcast to `shape`: where mask is true, x is drawn anew from the forward law
-        given `known` before each step, and is `known` at the end (imputation). start: counts at time T, default zero.
-    callback(n, k, x): called with the start (n = 0, k = T) and after each step (n steps done, time k).
-    cuda_graph: on a CUDA device, capture a step (network and all) in a CUDA graph once and replay it, with no work on
-        the host between steps; the model must be capturable, and there can be no callback. Elsewhere the same steps
-        run without a graph. The counts are the same as without it.
-    last_step: "draw" (the default), like the steps before it, or "mean": x <- x + the mean of the births that are left,
-        by the head's law, rounded to the nearest number, whatever the sampler. Images have less noise then, most of all
-        those of few steps, whose last one is long; but they are no exact draws any more. Of an implicit head: its draw.
-    Returns uint8 for max_count <= 255, else int16, int32 or int64. Raises TypeError or ValueError naming the argument
-    that is wrong, before anything is drawn.
+    Parameters
+    ----------
+    model : BlackoutModel or torch.nn.Module
+        The model. Any callable of the same form that has max_count, center, scale and gain will do. For heads that give
+        a law it also needs head and offset, for "implicit" also draw_noise. A module around a model, such as
+        DistributedDataParallel, is called itself. The model runs in eval mode.
+    schedule : Schedule
+        The schedule of the model.
+    shape : tuple of int
+        The shape (B, ...) of the counts.
+    steps : int, optional
+        How many steps, 100 by default.
+    grid : {"cosine", "index", "early"} or sequence of float, optional
+        Where the steps lie: a name, or a list of time indices or survival probabilities; see `Schedule.grid`. "cosine"
+        is the default. "early" is the better for up to 50 steps or so.
+    sampler : {"bridge", "tau-leap", "tau-leap-rate", "lanl-2023"}, default "bridge"
+        The rule of a step; see the notes.
+    rounding : {"stochastic", "nearest"}, default "stochastic"
+        How y becomes an integer, as in `bridge_step`. The tau-leaping samplers do not take it.
+    attrition : float, default 0.0
+        The share of particles that a step kills, as in `bridge_step`. The tau-leaping samplers do not take it.
+    rng : Philox, optional
+        The key. The n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample rng.first_sample + b of the
+        sequence that the seed stands for.
+    labels : torch.Tensor, optional
+        Integers (B,) in 0..classes - 1 for a class-conditional model; `classes` itself stands for none.
+    guidance : float or sequence of float, optional
+        The guidance w, at least 0: log y = (1 + w) log y_labels - w log y_without. One number, or a list of one for
+        each step. It is 0 by default.
+    known : torch.Tensor, optional
+        Counts that broadcast to `shape`, for imputation.
+    mask : torch.Tensor, optional
+        Bools that broadcast to `shape`. Where it is true, x is drawn anew from the forward law given `known` before
+        each step, and is `known` at the end.
+    start : torch.Tensor, optional
+        Counts at the last time. They are 0 by default.
+    callback : callable, optional
+        `callback(n, k, x)` is called with the start (n = 0, k = T), and after each step (n steps done, time k).
+    cuda_graph : bool, default False
+        On a CUDA device, capture a step once in a CUDA graph, network and all, and replay it, with no work on the host
+        between steps. The model must be capturable, and there can be no callback. Elsewhere the same steps run without
+        a graph. The counts are the same.
+    last_step : {"draw", "mean"}, optional
+        "draw", the default, is like the steps before it. "mean" is x <- x + the mean of the births that are left by the
+        head's law, rounded to the nearest number, whatever the sampler. Images then have less noise, most of all after
+        few steps, whose last one is long. But they are no exact draws any more. An implicit head takes its draw for the
+        mean.
+
+    Returns
+    -------
+    torch.Tensor
+        Counts of `shape` on the model's device: uint8 for max_count <= 255, else int16, int32 or int64.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range or does not fit the others. All is checked before anything is drawn.
+
+    Notes
+    -----
+    Samplers:
+
+    - "bridge": as above.
+    - "tau-leap": x <- x + Poisson(y c), c = (p_s - p_t) / (1 - p_t).
+    - "tau-leap-rate": x <- x + Poisson(y c), c = (t - s) p_t / (1 - p_t).
+    - "lanl-2023": the bridge as the authors' program has it, to compare with. y is rounded to the nearest number. The
+      network's dropout stays on, with masks drawn with the step's key. With every time of the schedule
+      (steps=schedule.steps, grid="index") it draws as they do.
+
+    Heads that give a law take the sampler "bridge" alone, without rounding or attrition. q is the bridge's probability.
+    Their guidance mixes all numbers of the head, (1 + w) of those with the labels and -w of the others.
+
+    - "beta-binomial": x <- x + Binomial(max_count - x, f q), f a beta number by the two numbers that the model gives
+      each pixel.
+    - other laws: x <- x + Binomial(N, q), N by the numbers that the model gives each pixel. With "negative-binomial" x
+      is cut at max_count. See `posterior_step`.
+    - "implicit": y is a joint draw, (max_count - x) sigmoid(2 model(..., k_t, labels, noise) + offset(k_t)), of noise
+      by model.draw_noise with the step's key. Guidance then mixes the logits.
+
+    A trained model has times of its own for few steps in `model.tuned`. One that `fastblackout tune` tuned has also a
+    usual number of steps. It is sampled at these times where no grid is given, and with the guidance and the last step
+    that were found where these are not given.
+
+    Parts of a batch with first_sample = 0, 100, ... draw what one batch would, wherever the network's outputs do not
+    depend on the batch.
+
+    Examples
+    --------
+    >>> run = fb.load_pretrained("digits", device="cpu")
+    >>> fb.sample(run.model, run.schedule, (2, *run.shape), steps=5, rng=fb.Philox(1)).shape
+    torch.Size([2, 1, 8, 8])
     """
-    (model, head), shape = model_and_head("sample", model), shape_of(shape)
-    check_schedule("sample", schedule, model)
+    (net, head), shape = model_and_head("sample", model), shape_of(shape)
+    check_schedule("sample", schedule, net)
     rule = rule_of(sampler, rounding, attrition, head)
     check_mask(known, mask)
     check_callback(callback, cuda_graph)
-    device = next((p.device for p in _parameters(model)), torch.device("cpu"))
-    labels = labels_on("sample", labels, shape[0], model, device)
+    device = next((p.device for p in _parameters(net)), torch.device("cpu"))
+    labels = labels_on("sample", labels, shape[0], net, device)
     asked = Asked(steps, grid, guidance, last_step, sampler)
-    times, guided, last_step, _ = plan_of("sample", model, schedule, asked, labels is not None)
-    last_rule = last_rule_of(last_step, rule)
+    times, guided, last, _ = plan_of("sample", net, schedule, asked, labels is not None)
+    last_rule = last_rule_of(last, rule)
     rng = resolve_rng(rng, None, "sample")
-    dtype = getattr(torch, count_dtype(model.max_count).__name__)
+    dtype = getattr(torch, count_dtype(net.max_count).__name__)
     black = torch.zeros(shape, dtype=dtype, device=device)
-    x = black if start is None else counts_like(start, black, model.max_count, "start")
+    x = black if start is None else counts_like(start, black, net.max_count, "start")
     if mask is not None:
-        known = counts_like(known, black, model.max_count, "known")
+        known = counts_like(known, black, net.max_count, "known")
         try:
             mask = mask.to(device).expand(shape)
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
-    with evaluating(model), keeping_dropout(model, rule.dropout) as dropout:
-        setting = Setting(model, schedule, rule, labels, any(guided), known, mask, dropout)
-        last = len(times) - 2
-        done = 0 if not cuda_graph else last if last_rule is not rule else last + 1
+    with evaluating(net), keeping_dropout(net, rule.dropout) as dropout:
+        setting = Setting(net, schedule, rule, labels, any(guided), known, mask, dropout)
+        final = len(times) - 2
+        done = 0 if not cuda_graph else final if last_rule is not rule else final + 1
         if done:
             state = run_from_table(setting, x, times[: done + 1], guided[:done], rng)
         else:
-            state = state_at(model, x, times[0], rng)
+            state = state_at(net, x, times[0], rng)
         if callback is not None:
             callback(0, times[0], x)
-        for n in range(done, last + 1):
-            if n == last:
+        for n in range(done, final + 1):
+            if n == final:
                 setting = setting._replace(rule=last_rule)
             numbers = numbers_of(setting, times[n], times[n + 1], guided[n])
             state = one_step(setting, numbers, state._replace(key=rng.at(call=n)))
@@ -136,7 +196,7 @@ def sample(
 
 
 def sample_in_batches(
-    model: Any,
+    model: Callable[..., Any],
     schedule: Schedule,
     shape: tuple[int, ...],
     batch: int,
@@ -144,11 +204,35 @@ def sample_in_batches(
     labels: Tensor | None = None,
     **options: Any,
 ) -> Iterator[Tensor]:
-    """`sample` for the rows of `shape` in parts of at most `batch`; put together, what one call would draw.
+    """`sample` for the rows of `shape` in parts. Put together, they are what one call would draw.
 
-    The first row is sample rng.first_sample, so processes or machines may share a sequence:
+    Parameters
+    ----------
+    model : BlackoutModel or torch.nn.Module
+        The model, as in `sample`.
+    schedule : Schedule
+        The schedule of the model.
+    shape : tuple of int
+        The shape (B, ...) of all counts.
+    batch : int
+        The most rows of a part.
+    rng : Philox
+        The key. The first row is sample rng.first_sample, so processes or machines may share a sequence.
+    labels : torch.Tensor, optional
+        Integers (B,), as in `sample`.
+    **options : object
+        Other arguments of `sample`.
 
-        >>> halves = [sample_in_batches(model, schedule, (25, 3, 32, 32), 10, fb.Philox(1, first)) for first in (0, 25)]
+    Yields
+    ------
+    torch.Tensor
+        The counts of each part.
+
+    Examples
+    --------
+    Two machines draw the halves of one sequence::
+
+        halves = [sample_in_batches(model, schedule, (25, 3, 32, 32), 10, fb.Philox(1, first)) for first in (0, 25)]
     """
     batch, shape = check_integer("sample", "batch", batch, 1, 1 << 62), shape_of(shape)
     rng = resolve_rng(rng, None, "sample")
@@ -162,7 +246,7 @@ def sample_in_batches(
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """The model in eval mode, and back as it was."""
+    """Within the block the model is in eval mode. After it, it is as it was."""
     was_training = getattr(model, "training", False)
     if was_training:
         model.eval()

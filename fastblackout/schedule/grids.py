@@ -12,7 +12,9 @@ from . import tables
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GRIDS = ("cosine", "index", "early")
+    from ..typing import Grid
+
+GRIDS: tuple[Grid, ...] = ("cosine", "index", "early")
 MOST_COUNT = 2**53
 
 

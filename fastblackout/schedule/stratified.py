@@ -54,7 +54,7 @@ def indices(
     global_batch: int | None,
     like: Any,
     early: NDArray[np.int64] | None = None,
-) -> Any:
+) -> torch.Tensor | NDArray[np.int64]:
     """k = 1 + floor(steps frac(U + g / G)), int64 (batch,), of every other row put among `early`; see Schedule.draw."""
     op = "Schedule.draw"
     m, rest, total, turn = _strata(op, Stream.SCHEDULE_INDEX, batch, rng, generator, global_batch, like)
@@ -68,7 +68,7 @@ def indices(
 
 def fractions(
     batch: int, rng: Philox | None, generator: torch.Generator | None, global_batch: int | None, like: Any
-) -> Any:
+) -> torch.Tensor | NDArray[np.float64]:
     """u = frac(U + g / G) in (0, 1), float64 (batch,); see Schedule.draw_continuous."""
     op = "Schedule.draw_continuous"
     m, rest, total, _ = _strata(op, Stream.SCHEDULE_CONTINUOUS, batch, rng, generator, global_batch, like)

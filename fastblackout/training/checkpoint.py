@@ -39,7 +39,19 @@ _MOST_CONFIG = 1 << 24  # the most bytes of a config.json; that of a usual run h
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One complete checkpoint folder: its path, the number of training steps done, and the run's description."""
+    """One complete checkpoint folder.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder.
+    step : int
+        The number of training steps done.
+    config : dict
+        The run's description.
+    digests : dict of str to str
+        The SHA-256 of each of its files.
+    """
 
     path: Path
     step: int
@@ -47,7 +59,23 @@ class Checkpoint:
     digests: dict[str, str]
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one of its files, on the CPU. ValueError when the file is missing or damaged."""
+        """Read the tensors of one of its files.
+
+        Parameters
+        ----------
+        name : str
+            The file, such as "ema.safetensors".
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            The tensors, on the CPU.
+
+        Raises
+        ------
+        ValueError
+            If the file is missing or damaged.
+        """
         import safetensors
         import safetensors.torch
 
@@ -73,10 +101,10 @@ def save_checkpoint(
     tensors: Mapping[str, Mapping[str, Tensor]],
     keep: int = 2,
 ) -> Path:
-    """Writes RUN/checkpoints/step-<step> and then deletes all but the newest `keep`.
+    """Write RUN/checkpoints/step-<step> and then delete all but the newest `keep`.
 
-    config: what JSON can hold; tensors: for each of NETWORK, EMA, OPTIMIZER its named tensors. The folder is written
-    under another name, flushed to the disk and renamed: a kill or a full disk (OSError) leaves the older ones whole.
+    config: what JSON can hold. tensors: for each of NETWORK, EMA, OPTIMIZER its named tensors. The folder is written
+    under another name, flushed to the disk and renamed. So a kill or a full disk (OSError) leaves the older ones whole.
     """
     folder = Path(run) / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,10 +122,26 @@ def step_folder(run: str | os.PathLike[str], step: int) -> Path:
 
 
 def export_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Writes the averaged weights of a run's newest checkpoint, or of the one given, and its description to `folder`.
+    """Write the averaged weights of a run's newest checkpoint, and its description, to a new folder.
 
-    That is all that sampling and evaluation need, and a quarter of the size; training cannot go on from it. Raises
-    ValueError where the checkpoint is absent or damaged, or where `folder` exists or cannot be made.
+    That is all that sampling and evaluation need, and a quarter of the size. Training cannot go on from it.
+
+    Parameters
+    ----------
+    run : str or os.PathLike
+        The folder of a run or of a checkpoint.
+    folder : str or os.PathLike
+        The folder to make.
+
+    Returns
+    -------
+    pathlib.Path
+        The new folder.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is absent or damaged, or if `folder` exists or cannot be made.
     """
     checkpoint, folder = load_checkpoint(run), Path(folder)
     if folder.exists() or not folder.parent.is_dir():
@@ -108,7 +152,7 @@ def export_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str
 
 
 def describe_anew(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
-    """Writes `config` in place of the description of a checkpoint, whose weights stay as they are."""
+    """Write `config` in place of the description of a checkpoint, whose weights stay as they are."""
     content = _head(checkpoint.step, config, {n: d for n, d in checkpoint.digests.items() if n != CONFIG})
     atomic_write(checkpoint.path / CONFIG, content)
 
@@ -146,10 +190,28 @@ def _write_folder(
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """The newest checkpoint of a run, or the one whose folder is given.
+    """Find the newest checkpoint of a run, or the one whose folder is given.
 
-    Raises ValueError when there is none, or its config.json is unreadable, foreign, of a newer format, or was changed
-    since it was written. A warning for one without a digest of itself, which earlier versions wrote.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder of a run or of a checkpoint.
+
+    Returns
+    -------
+    Checkpoint
+        The checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or if its config.json is unreadable, foreign, of a newer format, or was changed since it was
+        written.
+
+    Warns
+    -----
+    UserWarning
+        For a checkpoint without a digest of itself, which earlier versions wrote.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -183,7 +245,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def digest_of(head: dict[str, Any]) -> str:
-    """The SHA-256 of what a config.json says, but for this digest; how its text is laid out does not matter."""
+    """The SHA-256 of what a config.json says, but for this digest. How its text is laid out does not matter."""
     files = {name: digest for name, digest in head["files"].items() if name != CONFIG}
     return hashlib.sha256(json.dumps({**head, "files": files}, sort_keys=True).encode()).hexdigest()
 

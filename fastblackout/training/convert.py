@@ -22,6 +22,7 @@ from ..data import shaping_of
 from ..models import BlackoutModel, NCSNpp, load_score_sde
 from ..models.score_sde import architecture_of, bytes_of, misfits, misfits_in_order, plain_names
 from ..schedule.schedule import Schedule
+from ..typing import DataName, Weights
 from .checkpoint import EMA, NETWORK, save_checkpoint
 from .config import TrainConfig, preset
 from .recipes import options_of
@@ -37,7 +38,7 @@ _MOST_NAME = 200  # characters of the name of a weight, which errors quote
 MAX_COUNTS = {"cifar10": 255, "celeba64": 255, "mnist-binary": 1}
 
 
-def convert(file: str | os.PathLike[str], out: str | os.PathLike[str], program: str, dataset: str) -> Path:
+def convert(file: str | os.PathLike[str], out: str | os.PathLike[str], program: str, dataset: DataName) -> Path:
     """Writes the checkpoint in `file`, of a Blackout Diffusion network, as the run `out`; the checkpoint's folder.
 
     program: "score-sde" or "lanl", who wrote the file. dataset: "cifar10", "celeba64" or "mnist-binary", which gives
@@ -71,7 +72,8 @@ def convert(file: str | os.PathLike[str], out: str | os.PathLike[str], program: 
     model, config = _model(file, state, dataset, recipe)
     shadow = _shadow(file, content, model.network)
     tensors = {}
-    for name, weights in ((NETWORK, "network"), (EMA, "ema")):
+    both: tuple[tuple[str, Weights], ...] = ((NETWORK, "network"), (EMA, "ema"))
+    for name, weights in both:
         load_score_sde(model.network, {"model": state, "ema": {"shadow_params": shadow}}, weights)
         tensors[name] = {key: value.clone() for key, value in model.network.state_dict().items()}
         if not all(bool(value.isfinite().all()) for value in tensors[name].values()):

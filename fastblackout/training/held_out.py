@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..data import Dataset
     from ..models import BlackoutModel
+    from ..typing import Times, Weight
 
 MOST_SAMPLES, FEWEST_DRAWS = 2048, 2048
 _KEY = Philox(seed=297)  # the same noise at every epoch and in every run, so that the numbers compare
@@ -49,11 +50,11 @@ class HeldOut:
         self,
         dataset: Dataset,
         model: BlackoutModel,
-        weight: str,
+        weight: Weight,
         unit: float,
         device: torch.device,
         most: int,
-        times: str = "uniform",
+        times: Times = "uniform",
     ) -> None:
         available = min(len(dataset.held_out), MOST_SAMPLES)
         self.count = count = min(available, most)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..likelihood.blackout import Bound, estimate
+from ..likelihood.estimate import Bound, estimate
 from ..likelihood.terms import Line
 from ..philox import Philox
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..philox import Philox
     from ..schedule.schedule import Schedule
+    from ..typing import HeadName, Weight
 
 
 class Numbers(NamedTuple):
@@ -31,10 +32,10 @@ class Numbers(NamedTuple):
     of_head: Any  # `Head.number` at k
 
 
-def numbers_at(model: Any, schedule: Schedule, weight: str, k: Any) -> Numbers:
+def numbers_at(model: Any, schedule: Schedule, weight: Weight, k: Any) -> Numbers:
     """The numbers at k (B,), a NumPy array or a tensor. Training makes them on the host and copies all at once."""
     survival, of_head = schedule.survival(k), head_of(model).number(model, k)
-    return Numbers(*survival, schedule.weight(weight, k), model.center(k), model.scale(k), of_head)
+    return Numbers(survival.p, survival.q, schedule.weight(weight, k), model.center(k), model.scale(k), of_head)
 
 
 def blackout_loss(
@@ -43,7 +44,7 @@ def blackout_loss(
     x_0: Tensor,
     k: Tensor,
     rng: Philox | Tensor,
-    weight: str,
+    weight: Weight,
     labels: Tensor | None = None,
     draws: int = 2,
     numbers: Numbers | None = None,
@@ -64,7 +65,7 @@ def blackout_loss(
     return head.loss(model, Noised(*thinned, k, labels, weights, of_head, rng, draws))
 
 
-def loss_unit(schedule: Schedule, weight: str, max_count: int, elements: int, head: str = "mean") -> float:
+def loss_unit(schedule: Schedule, weight: Weight, max_count: int, elements: int, head: HeadName = "mean") -> float:
     """What losses are multiplied by: `Head.unit`, so that one clipping norm suits all, whatever the size of the image,
     the steps, the weight and the depth of the counts."""
     k = np.arange(1, schedule.steps + 1)

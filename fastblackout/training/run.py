@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..atomic_files import own
-from ..data import BatchOrder, Dataset
+from ..data import Dataset
 from ..evaluation.charts import loss_curve
-from ..evaluation.plots import sample_grid
 from .board import check_installed
 from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
-from .progress import Progress
+from .looks import look
 from .progress_log import Journal, NoJournal
 from .ranks import current, together
 from .ranks.checkpoints import as_first_has_it
@@ -38,19 +37,58 @@ def train(
     progress: bool = True,
     source: dict[str, Any] | None = None,
 ) -> Path:
-    """Trains a Blackout Diffusion model and returns the folder of its last checkpoint.
+    """Train a Blackout Diffusion model.
 
-    out: the run's folder. It must not exist, or be empty, unless `resume`; then training goes on from the newest
-        checkpoint there and ends in the weights of a run never interrupted, to the bit (CPU, same torch, same threads).
-        No other training may use it meanwhile.
-    config: with `resume`, it must be that of the run but for the fields in `config.RESUMABLE`.
-    source: how to load the data again, for `evaluate`: "root", the path of the data, goes into this machine's record of
-        its trainings (see record.py), all else ("channels_at") into the checkpoint, as do crop, resize and binarize.
-    In a program that torchrun starts in several processes, every process calls `train`, each takes its share of a
+    Everything random is keyed by (seed, step).
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The data.
+    out : str or os.PathLike
+        The run's folder. It must not exist, or be empty, unless `resume`. No other training may use it meanwhile.
+    config : TrainConfig, optional
+        The options. With `resume` they must be those of the run but for the fields in `config.RESUMABLE`.
+    resume : bool, default False
+        Go on from the newest checkpoint in `out`. The training then ends in the weights of a run that was never
+        interrupted, to the bit (on the CPU, with the same torch and as many threads).
+    progress : bool, default True
+        Show a bar.
+    source : dict, optional
+        How to load the data again, for `evaluate`. "root", the path of the data, goes into this machine's record of its
+        trainings (see record.py). All else ("channels_at") goes into the checkpoint, as do crop, resize and binarize.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder of the last checkpoint.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range, the data do not fit, or the folder cannot be used.
+    OSError
+        If the disk is full. The last checkpoint stays whole.
+    FloatingPointError
+        If the loss is no longer finite.
+    KeyboardInterrupt
+        If it was interrupted, after a checkpoint.
+    SystemExit
+        With status 143, if the process got SIGTERM, after a checkpoint.
+
+    Notes
+    -----
+    In a program that torchrun starts in several processes, every process calls `train`. Each takes its share of a
     batch, and rank 0 writes the run (docs/training.md, "Several GPUs and hosts").
-    Everything random is keyed by (seed, step). Raises TypeError and ValueError on bad input, OSError when the disk is
-    full (the last checkpoint stays whole), FloatingPointError when the loss is no longer finite, and after a checkpoint
-    KeyboardInterrupt when interrupted or SystemExit (status 143) when the process gets SIGTERM.
+
+    Examples
+    --------
+    On the digits that come with scikit-learn::
+
+        config = fastblackout.training.config.preset("digits", steps=500)
+        folder = fb.train(fb.data.load("digits"), "runs/digits", config)
     """
     if not isinstance(dataset, Dataset):
         make = 'fastblackout.data.make_dataset("array", counts, max_count=N) makes one of counts (N, C, H, W)'
@@ -120,7 +158,7 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
     config, ranks, saved_at, since_log = trainer.config, trainer.ranks, trainer.step, trainer.since_log
     begun_at, steps, seconds = trainer.step, 0, 0.0  # two of them since the last record
     # A run that was stopped at this very step may have left its evaluation or pictures undone.
-    _look(trainer, run, journal, stop)
+    look(trainer, run, journal, stop)
     while not ranks.agree(stop) and trainer.step < total:
         began = time.perf_counter()
         if trainer.execution.compiled and trainer.step == begun_at:
@@ -143,7 +181,7 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
         if saving:
             saved, saved_at = trainer.save(run), step
         trainer.writer.check()
-        _look(trainer, run, journal, stop)
+        look(trainer, run, journal, stop)
     if ranks.agree(stop):
         since_log.read(trainer.step)
         if saved_at != trainer.step:
@@ -160,80 +198,6 @@ def _log(trainer: Trainer, journal: Journal, speed: float) -> None:
     means, epoch = trainer.since_log.take_means(), trainer.order.epochs_done(trainer.step)
     journal.record(step=trainer.step, epoch=epoch, **means, learning_rate=trainer.rate, images_per_second=speed)
     journal.show(means["loss"], speed)
-
-
-class _CutShort(Exception):
-    """Raised in the held-out evaluation or the sampling of pictures when a signal asks the training to stop."""
-
-
-def _look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
-    """Makes the held-out loss and bits, the loss curve and the samples that are due at this step and not there yet.
-
-    This may take long, so a stop ends it at once, and the resumed run makes what is missing. Rank 0 does it, and the
-    others wait for their next step.
-    """
-    config, order, step = trainer.config, trainer.order, trainer.step
-    last = step == trainer.total
-    if stop or step == 0 or not trainer.ranks.first:
-        return
-
-    def due(every: int) -> bool:
-        return every > 0 and (last or _epoch_to_judge(order, step, every))
-
-    def tick_of(part: Progress) -> Callable[[int], None]:
-        def tick(pieces: int) -> None:
-            part.update(pieces)
-            if stop:
-                raise _CutShort
-
-        return tick
-
-    with suppress(_CutShort):
-        if due(config.held_out_every) and not journal.knows("held_out_loss", step):
-            held_out = trainer.held_out
-            with journal.part("held-out loss", len(held_out.x_0), "images") as part:
-                loss = trainer.held_out_loss(tick_of(part))
-            journal.judged(
-                "held-out loss",
-                f"{loss:.4f} (lower is better; without a network {held_out.constant_loss:.4f})",
-                step=step,
-                epoch=order.epochs_done(step),
-                held_out_loss=loss,
-                constant_loss=held_out.constant_loss,
-                held_out_images=held_out.count,
-                held_out_draws=len(held_out.x_0),
-            )
-        if due(config.bits_every) and not journal.knows("bits_per_dim", step):
-            with journal.part("bits per dimension", trainer.bits.total, "draws") as part:
-                bound = trainer.held_out_bits(tick_of(part))
-            journal.judged(
-                "bits per dimension",
-                f"{bound.bits:.3f} +- {bound.monte_carlo_error:.3f} (lower is better)",
-                step=step,
-                epoch=order.epochs_done(step),
-                bits_per_dim=bound.bits,
-                bits_error=bound.monte_carlo_error,
-                bits_images=len(trainer.bits.x_0),
-            )
-        if step % config.checkpoint_every == 0 or last:
-            loss_curve(journal.records, own(run / "loss.png"))
-        picture = run / f"samples-{step:08d}.png"
-        pictured = config.sample_every and not trainer.dataset.is_table
-        if pictured and (step % config.sample_every == 0 or last):
-            there = picture.exists()
-            if not there:
-                with journal.part(f"64 samples for {picture.name}", trainer.sample_steps, "steps") as part:
-                    classes = trainer.batches.no_class if config.conditional else 1
-                    sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, own(picture), classes)
-            if not there or step > journal.begun_at:
-                journal.picture(step, picture)
-
-
-def _epoch_to_judge(order: BatchOrder, step: int, every: int) -> bool:
-    """Whether an epoch ends at this step, and a multiple of `every` steps was passed since the last epoch's end."""
-    before = order.epochs_done(step - 1)
-    last_end = -(-before * order.count // order.batch)
-    return order.epochs_done(step) > before and step // every > last_end // every
 
 
 def _open(run: Path, resume: bool) -> Checkpoint | None:

@@ -23,6 +23,7 @@ from .ranks import current
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..typing import Weights
 
 # The errors that a damaged description may cause when it is read, or when a network is built from it.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
@@ -31,7 +32,21 @@ _NEEDED = ("thin", "birth_loss", "bridge_step", "tau_leap_step", "normal", "ener
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model ready to sample: `model` in eval mode, its `schedule`, the `checkpoint` it came from."""
+    """A trained model, ready to sample.
+
+    Parameters
+    ----------
+    model : BlackoutModel
+        The model, in eval mode.
+    schedule : Schedule
+        Its schedule.
+    checkpoint : Checkpoint
+        The checkpoint that it came from.
+    config : TrainConfig
+        The options of its training.
+    dataset : dict
+        What is known of its data: name, shape, classes and more.
+    """
 
     model: BlackoutModel
     schedule: Schedule
@@ -41,13 +56,13 @@ class Run:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one sample."""
+        """The shape (C, H, W) of one sample."""
         channels, height, width = self.dataset["shape"]
         return channels, height, width
 
 
 def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
-    """The model a configuration asks for, for the samples of `dataset`, with fresh weights from torch's generator."""
+    """The model that a configuration asks for, for samples like those of `dataset`, with fresh weights."""
     classes = dataset.classes if config.conditional else None
     if config.conditional and classes is None:
         raise ValueError(f"train: conditional: needs labels, got {dataset.name} data without")
@@ -93,8 +108,10 @@ def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source
 
 
 def read_by(dataset: dict[str, Any], max_count: int | None) -> dict[str, Any]:
-    """The arguments of `data.load`, beside name and path, that the data of a run were read with: by what its checkpoint
-    says of them (see `describe`), and its model's largest count."""
+    """The arguments of `data.load`, beside name and path, with which the data of a run were read.
+
+    They follow from what its checkpoint says of them (see `describe`), and from its model's largest count.
+    """
     shaping = {name: dataset.get(name) for name in SHAPING}
     own = dataset["name"] == "array" and shaping["binarize"] is None
     return {"max_count": max_count if own else None, "channels": dataset.get("channels_at"), **shaping}
@@ -129,10 +146,28 @@ def _damaged(checkpoint: Checkpoint, error: Exception) -> ValueError:
     return ValueError(f"checkpoint: {checkpoint.path}: config.json is damaged: {' '.join(reason.split())[:500]}")
 
 
-def load_run(path: str | os.PathLike[str], device: str = "auto", weights: str = "ema") -> Run:
-    """The newest checkpoint of a run, or the one whose folder is given, ready to sample.
+def load_run(path: str | os.PathLike[str], device: str = "auto", weights: Weights = "ema") -> Run:
+    """Read a trained model.
 
-    weights: "ema" or "network". Raises ValueError when the checkpoint is absent, damaged or foreign.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder of a run, whose newest checkpoint is taken, or of a checkpoint.
+    device : str, default "auto"
+        "auto", "cpu", "cuda" or "cuda:N". "auto" is CUDA where torch sees a device and the kernels run on it, else the
+        CPU.
+    weights : {"ema", "network"}, default "ema"
+        The moving average of the weights, or the last weights.
+
+    Returns
+    -------
+    Run
+        The model, in eval mode, with its schedule.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is absent, damaged or foreign, or the device is not there.
     """
     if weights not in ("ema", "network"):
         raise ValueError(f"load_run: weights: must be ema or network, got {weights!r}")

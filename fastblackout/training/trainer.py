@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ..likelihood.blackout import Bound
+    from ..likelihood.estimate import Bound
 
 
 class Trainer:

@@ -12,6 +12,7 @@ from fastblackout.backends import available
 from support import cuda_counts, sass
 from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
 from support.draws import DRAWS
+from support.helpers import by_day
 
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
@@ -100,7 +101,7 @@ def test_no_spills(kernel):
 
 @needs_tools
 @pytest.mark.parametrize("kernel", INSTRUCTIONS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", by_day(ARCHITECTURES, "90"))
 def test_instructions_an_element(architecture, kernel):
     found, most = cuda_counts.instructions(module_path(), built(architecture), kernel), INSTRUCTIONS[kernel]
     assert 0.5 * most < found <= most, f"{found:.1f} instructions an element"
@@ -121,7 +122,7 @@ def test_accesses_of_shared_memory(name):
 
 @needs_tools
 @pytest.mark.parametrize("kernel, most", [("14poisson_kernel", 145), ("15binomial_kernel", 175)])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", by_day(ARCHITECTURES, "90"))
 def test_usual_trials_have_no_float64_operation(architecture, kernel, most):
     """Two loops make words for a trial, the shorter one by float32 (csrc/include/fastblackout/fast_element.h)."""
     lines = sass.kernel(module_path(), built(architecture), kernel)

@@ -10,6 +10,7 @@ import pytest
 
 from support import clocks, sass
 from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
+from support.helpers import by_day
 
 KERNELS = ("thin_sharedILb0E", "thin_sharedILb1E", "bridge_sharedILb0E", "bridge_sharedILb1E")
 GROUP = 8  # steps of a round of the chain's loop
@@ -37,7 +38,7 @@ def instructions(lines):
 
 @needs_tools
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", by_day(ARCHITECTURES, "90"))
 def test_a_step_of_the_chain(architecture, kernel):
     architecture = built(architecture)
     (loop,) = [

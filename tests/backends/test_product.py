@@ -1,9 +1,8 @@
 """reference = scalar = AVX2 = AVX-512 = SIMT shim (three schedules) = Triton's interpreter, to the bit, floats too.
 
 In tests/support, op_table.py has the ops and their factors (shapes, layouts, dtypes, 20 keys, options) and product.py
-the comparison. A run takes every third case of a pairwise cover of the factors, others each day, and in the shim and in
-Triton's interpreter every sixth; FASTBLACKOUT_PRODUCT=cover takes them all, and full, every combination, is for nights
-(.ci/nightly).
+the comparison. A run takes every sixth case of a pairwise cover of the factors, others each day;
+FASTBLACKOUT_PRODUCT=cover takes them all, and full, every combination, is for nights (.ci/nightly).
 """
 
 import itertools
@@ -23,7 +22,7 @@ def checked(report):
     """The failures; a report of fewer cases than there are is one too."""
     drawn = len(product.factors(report["op"])["key"]) > 1
     all_pairs = 120 if drawn else 36  # 6 shapes, 20 keys
-    least = all_pairs // product.one_of(report["kind"]) if product.WHICH == "cover" else 1
+    least = all_pairs // product.ONE_OF if product.WHICH == "cover" else 1
     return report["failures"] or (None if report["done"] == report["of"] >= least else report)
 
 

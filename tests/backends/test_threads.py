@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.helpers import by_day
 from support.subprocesses import LEAVE, in_a_process
 
 FORKS = """
@@ -45,6 +46,7 @@ os._exit(0)  # the end of the interpreter is another test's
 """
 
 
+@pytest.mark.slow
 def test_a_forked_child_draws_whatever_the_parents_threads_do() -> None:
     script = FORKS.format(prepare="key = fb.Philox(1)", draw="x, 0.5, rng=key, outputs=('births',)", forks=500)
     assert in_a_process(script, timeout=300) == "done\n"
@@ -78,7 +80,11 @@ print("done")
 
 # Without a key torch draws the seeds.
 @pytest.mark.parametrize(
-    "draw", ("fb.thin(x, 0.5, rng=key)", "fb.poisson(rate, rng=key)", "fb.thin(x, 0.5), fb.poisson(rate)")
+    "draw",
+    by_day(
+        ("fb.thin(x, 0.5, rng=key)", "fb.poisson(rate, rng=key)", "fb.thin(x, 0.5), fb.poisson(rate)"),
+        "fb.poisson(rate, rng=key)",
+    ),
 )
 def test_the_interpreter_ends_while_a_daemon_thread_draws(draw: str) -> None:
     for size in (10, 10000):

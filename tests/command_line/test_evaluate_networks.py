@@ -87,6 +87,7 @@ def test_without_stand_ins(place, capsys):
     assert "features" not in json.loads((place / "numbers.json").read_text())
 
 
+@pytest.mark.slow
 def test_colour(place, capsys, monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "SIDE", 64)  # for speed
     if efficientnet_lite.installed():

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -104,6 +105,13 @@ def test_info_tells_backends_and_recipes(place, capsys):
     assert main(["info", "--json=info.json"]) == 1
     assert "info: json: info.json exists; overwrite it with --force" in capsys.readouterr().err
     assert main(["info", "--json=info.json", "--force"]) == 0
+
+
+def test_info_tells_why_jax_is_absent(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastblackout.jax.ffi", None)
+    numbers, text = alone(capsys, "info")
+    assert numbers["jax"]["available"] is False and "fastblackout.jax.ffi" in numbers["jax"]["detail"]
+    assert "\njax        no   " in text and " ".join(numbers["jax"]["detail"].split()[:3]) in text
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,7 @@ os.closerange(0, 3)
 """
 
 
+@pytest.mark.slow
 def test_closed_streams_get_into_no_file(data_file, tmp_path):
     """The next files opened would get their numbers, and what is printed."""
     with Fork(CLOSED + MAIN, "train", "array", *data_file, "--steps=2", "--sample-every=0", folder=tmp_path) as closed:

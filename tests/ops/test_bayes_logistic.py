@@ -115,10 +115,10 @@ def test_law_of_steps(head, x, offset, most, q):
 def test_limits(backend):
     """Means far outside, scales beyond both clamps, offsets of no and of nearly all particles: all finite, within the
     room, and with the law that is left."""
-    for most in (1, 2, 255):
+    for most in (1, 255):
         x_t = np.array([[0, 0, 1, 1, most, most]])
         births = np.minimum(np.array([[0, 1, 0, most, 0, 0]]), most - x_t)
-        for mean in (-3e38, -1e9, -40.0, 0.0, 40.0, 1e9, 3e38):
+        for mean in (-3e38, -40.0, 0.0, 40.0, 3e38):
             for wide in (-3e38, 0.0, 3e38):
                 for offset in (-3e38, -700.0, 0.0, 20.0, 3e38):
                     head = [torch.full(x_t.shape, each, requires_grad=True) for each in (mean, wide)]

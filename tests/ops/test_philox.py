@@ -10,10 +10,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
+from fastblackout.backends.tensor_words import stream_words
 from fastblackout.call.keys import resolve_rng
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import Stream, philox4x32
 from support.known_answers import PHILOX
+from support.specified_words import elements
 
 
 def scalar_philox(counter, key, rounds=10):
@@ -50,6 +52,17 @@ def test_broadcasting():
     words = philox4x32(block, sample, 7, Stream.THIN_DRAW.word(), 1, 2)
     assert all(w.shape == (3, 5) for w in words)
     assert [int(w[2, 4]) for w in words] == scalar_philox([4, 2, 7, 1 << 24], [1, 2])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 4), (2, 7), (2, 0), (0, 5)])
+@pytest.mark.parametrize("key", [(1, 0, 0), (2**64 - 1, 2**32 - 2, 2**32 - 1), (0x0123456789ABCDEF, 7, 1 << 31)])
+def test_words_of_tensors_are_the_specified_ones(shape, key):
+    """Samples past 2^32 - 1 count on from 0. Of a sample that ends within a block the rest of its words is cut."""
+    rng = Philox(*key)
+    found = stream_words(shape, rng.tensor(), Stream.REDRAW)
+    assert found.dtype == torch.int64 and found.shape == shape
+    wanted = [at._replace(sample=at.sample % 2**32).word("REDRAW") for _, _, at in elements(shape, rng)]
+    assert found.flatten().tolist() == wanted
 
 
 def test_streams_are_distinct_and_fit_a_byte():

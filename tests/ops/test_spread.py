@@ -171,7 +171,7 @@ def test_law_of_each_feature():
             assert chi_square(drawn[:, column], stats.binom(30, p[0, column])) > 1e-10
 
 
-@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("dynamic", [None, pytest.param(True, marks=pytest.mark.slow)])
 def test_compiled(dynamic):
     torch._dynamo.reset()
 

@@ -8,7 +8,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.ops import per_element_loss
-from fastblackout.ops.birth_loss import gradient_of
+from fastblackout.ops.birth_loss import gradient_by_expected, gradient_of
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.birth_loss import sum_sample
 from support.helpers import BACKENDS, using
@@ -167,6 +167,24 @@ def test_compiled(call):
     assert made[0] == made[1]
 
 
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+def test_the_gradient_of_arrays_has_the_bits_of_tensors(backend):
+    """As JAX asks for it."""
+    upstream = SLOPES.numpy()
+    with using(backend):
+        wanted = {name: gradient.numpy() for name, (_, gradient) in losses(tensor, graded=True).items()}
+        one, many = {"upstream": upstream, "births": BORN}, {"weight": WEIGHT, "mask": np.broadcast_to(MASK, SHAPE)}
+        made = {
+            "weight": gradient_of(LOGITS, **one, weight=WEIGHT, gain=2.0),
+            "gain": gradient_of(LOGITS, **one, weight=1.5, gain=GAIN),
+            "both, masked": gradient_of(LOGITS, **one, **many, gain=GAIN),
+            "expected": gradient_by_expected(EXPECTED.astype(np.float32), **one, weight=0.7),
+            "expected, weight": gradient_by_expected(EXPECTED.astype(np.float32), **one, **many),
+        }
+    for name, gradient in made.items():
+        assert gradient.dtype == np.float32 and np.array_equal(gradient, wanted[name]), name
+
+
 def test_the_gradient_of_no_elements():
     """As JAX asks for it."""
     for shape in ((0, 3), (2, 0)):
@@ -206,7 +224,7 @@ ERRORS = {
     ),
     "gain: must be finite and above 0, got 0": lambda: fb.birth_loss(LOGITS, BORN, 1.0, gain=0 * GAIN),
     "logits: must be finite in float32": lambda: fb.birth_loss(LOGITS * np.inf, BORN, WEIGHT),
-    "births: must be finite and in 0..3.40282347e+38, got -10": lambda: fb.birth_loss(LOGITS, -BORN, WEIGHT),
+    "births: must be finite and at least 0, got -10": lambda: fb.birth_loss(LOGITS, -BORN, WEIGHT),
     "births: shape must be that of logits": lambda: fb.birth_loss(LOGITS, BORN[:1], WEIGHT),
     "births: shape must be that of expected": lambda: fb.birth_loss(None, BORN[:1], 1.0, expected=EXPECTED),
     "expected: must be finite in float32 and at least 0, got -": lambda: fb.birth_loss(
@@ -219,7 +237,7 @@ ERRORS = {
     "births: must be 0 where expected is 0, got 7": lambda: fb.birth_loss(
         None, np.array([[7]]), 1.0, expected=np.zeros((1, 1))
     ),
-    "births: must be finite and in 0..": lambda: fb.birth_loss(None, -BORN, 1.0, expected=EXPECTED),
+    "births: must be finite and at least 0": lambda: fb.birth_loss(None, -BORN, 1.0, expected=EXPECTED),
     "logits: exactly one of logits and expected must be given, got none": lambda: fb.birth_loss(None, BORN, 1.0),
     "logits: must be None where expected is given": lambda: fb.birth_loss(LOGITS, BORN, 1.0, expected=EXPECTED),
     "gain: must be 1 where expected is given": lambda: fb.birth_loss(None, BORN, 1.0, expected=EXPECTED, gain=2.0),

@@ -9,7 +9,8 @@ import torch
 
 import fastblackout as fb
 from fastblackout.processes import conversion
-from support.helpers import chi_square_counts
+from fastblackout.processes.reverse.rate_loss import exact_rate_bound
+from support.helpers import by_day, chi_square_counts
 from support.small_processes import data_law
 from support.toy_data import LAW, toy_data
 
@@ -35,7 +36,7 @@ PROCESSES = {
 }
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", by_day(PROCESSES, "immigration-death", "any"))
 def test_bits_of_any_process(name):
     process, end = PROCESSES[name], 1.0
     law = data_law(process, LAW)
@@ -46,7 +47,7 @@ def test_bits_of_any_process(name):
         at, start = np.broadcast_arrays(np.arange(process.states), np.arange(process.states)[:, None])
         pairs = (np.broadcast_to(states, (len(t), *at.shape)) for states in (at, start))
         chances = np.exp(process.log_prob(*pairs, t.numpy()))  # small entries of transition_matrix are not accurate
-        p_t = torch.from_numpy(law @ chances)[:, None, None, None]
+        p_t = torch.from_numpy(law @ chances).reshape(len(t), *(1 for _ in x_t.shape[1:]), -1)
         here = p_t.expand(*x_t.shape, -1).gather(-1, x_t.long()[..., None])
         return factor * conversion.jumps_into(process, x_t, t) * p_t / here
 
@@ -58,6 +59,8 @@ def test_bits_of_any_process(name):
     assert np.corrcoef(found.per_image, information)[0, 1] > 0.6
     worse = fb.process_bits_per_dim(process, lambda x, t: rates(x, t, 2.0), x_0, batch=777, **how)
     assert worse.bits > found.bits + 0.05
+    exact = exact_rate_bound(process, lambda x, t: rates(*map(torch.tensor, (x, t)), 2.0).numpy(), end, prior)
+    assert abs(worse.bits - exact[x_0].mean() / np.log(2)) < 5 * worse.monte_carlo_error < 0.25
 
 
 def test_bits_of_a_process_that_starts_where_it_cannot():
@@ -148,7 +151,7 @@ def exact_step_bound(process, model, times, prior):
 
 
 @pytest.mark.parametrize("times", [[1.0, 0.0], [1.0, 0.7, 0.25, 0.03, 0.0]])
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", by_day(PROCESSES, "pure death", "any"))
 def test_the_exact_model_gives_the_information_in_any_number_of_steps(name, times):
     process, law = PROCESSES[name], data_law(PROCESSES[name], LAW)
     prior = law @ process.transition_matrix(times[0])
@@ -180,8 +183,21 @@ def test_the_bound_of_a_sampler(name, kind):
     assert np.corrcoef(found.per_image, information)[0, 1] > 0.6
     worse = fb.sampler_bits_per_dim(process, lambda x, t: model(x, t, 0.5), x_0, draws=12, batch=777, **how)
     assert worse.bits > found.bits + 0.01
+    half = {t: (table**0.5 / (table**0.5).sum(-1, keepdim=True)).numpy() for t, table in tables.items()}
+    exact = exact_step_bound(process, lambda x, t: half[t][x], times, how["prior"])
+    assert abs(worse.bits - exact[x_0].mean() / np.log(2)) < 5 * worse.monte_carlo_error < 0.25
     again = fb.sampler_bits_per_dim(process, model, x_0, draws=12, batch=333, **how)
     np.testing.assert_allclose(again.per_image, found.per_image, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("bound", "name"), [("process_bits_per_dim", "rates"), ("sampler_bits_per_dim", "model")])
+def test_what_is_no_process_and_no_model_is_refused(bound, name):
+    x_0, _ = toy_data(4)
+    more = {"end": 1.0} if name == "rates" else {"times": [1.0, 0.0]}
+    with pytest.raises(TypeError, match=f"{bound}: process: must be one of fastblackout.processes, got str"):
+        getattr(fb, bound)("uniform", print, x_0, **more)
+    with pytest.raises(TypeError, match=f"{bound}: {name}: must be called with states and times, got float"):
+        getattr(fb, bound)(PROCESSES["uniform"], 0.5, x_0, **more)
 
 
 def test_wrong_arguments_of_the_bound_of_a_sampler():

@@ -6,6 +6,7 @@ import torch
 
 import fastblackout as fb
 from support import process_laws as laws
+from support.helpers import by_day
 
 torch.set_num_threads(1)
 
@@ -22,7 +23,7 @@ def within_the_claim(process, t, starts, truth):
 BLOCKED = {"12": (3.0, 12), "20": (20.0, 20), "120": (60.0, 120), "255": (20.0, 255)}
 
 
-@pytest.mark.parametrize("name", BLOCKED)
+@pytest.mark.parametrize("name", by_day(BLOCKED, "12", "120"))
 def test_blocked_immigration_death_is_expm_of_its_generator(name):
     rate, top = BLOCKED[name]
     process = fb.ImmigrationDeath(rate, top)
@@ -39,6 +40,7 @@ def test_plain_ehrenfest_over_twelve_decades():
         within_the_claim(process, t, [0, 255], np.stack([laws.ehrenfest(n, t, 255) for n in (0, 255)]))
 
 
+@pytest.mark.slow
 def test_the_eigendecomposition_at_96_states():
     rng, size = np.random.default_rng(3), 96
     rates = rng.exponential(size=(size, size)) ** 3

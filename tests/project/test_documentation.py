@@ -48,7 +48,7 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
 DOCUMENTS += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 PAGES, FILES = f"{REPOSITORY}/blob/main/", f"{REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/"
-TRAINING = ("training", "data", "sampling", "evaluation", "heads")
+TRAINING = ("training", "data", "sampling", "evaluation", "heads", "start-images", "start-cells")
 LONG = ("CONTRIBUTING.md", "docs/performance.md", *(f"docs/{name}.md" for name in TRAINING))  # 10 to 30 s each
 LANGUAGES = ("python", "bash", "text")
 FENCE = re.compile(r"[ >]*(`{3,}|~{3,})([^`]*)")
@@ -146,7 +146,9 @@ def run(name, text, shell):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in DOCUMENTS]
 )
-def test_every_block_runs_as_it_stands(clone, shell, name):
+def test_every_block_runs_as_it_stands(clone, shell, name, monkeypatch, tmp_path_factory):
+    if name.startswith("docs/start-"):  # these are notebooks too, which need no clone
+        monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     names = run(name, (clone / name).read_text(), shell)
     if name.startswith("docs/processes/"):
         assert names["x_s"].shape == names["x_t"].shape == names["x_0"].shape
@@ -230,7 +232,7 @@ def test_every_option_is_one_of_a_parser(capsys):
         assert parses(*command, "--help-all")
     options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out + get_args_parser().format_help()))
     options |= {"--index-url", "--pdb", "--durations"}  # of pip and pytest
-    for part in ("benchmarks", "examples", "tests/record", "tests/fuzz", "tests/faults"):
+    for part in ("benchmarks", "examples", "tests/record", "tests/battery", "tests/fuzz", "tests/faults"):
         for script in (ROOT / part).rglob("*.py"):
             options.update(re.findall(r'"(--[a-z][a-z-]*)"', script.read_text()))
     for name in DOCUMENTS:

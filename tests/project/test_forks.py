@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from support.forks import Fork
 
 
@@ -27,6 +29,7 @@ def test_it_is_killed_where_it_does_not_end_in_time():
     assert process.communicate(timeout=0.01) == ("", "") and process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_several_run_at_once():
     with Fork("input()") as closed, Fork("import time; time.sleep(600)") as waiting:
         assert closed.wait() == 1 and "EOFError" in closed.stderr.read()  # no stdin

@@ -184,6 +184,7 @@ def test_judges_are_trained_once_and_alike(script, tmp_path, monkeypatch):
         judges.judge_of("lenet", data, tmp_path / "a", 1)
 
 
+@pytest.mark.slow
 def test_samples_of_asked_classes_by_three_judges(script, capsys, tmp_path, monkeypatch):
     """The shipped mnist on a data set of 140 images."""
     monkeypatch.setitem(script("quality.judges").EPOCHS, "mnist", 1)

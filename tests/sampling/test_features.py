@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastblackout.data import Dataset
-from fastblackout.evaluation import classifier, efficientnet_lite
+from fastblackout.evaluation import classifier, efficientnet_lite, frechet_floors
 from fastblackout.evaluation.features import features_for
 from fastblackout.evaluation.train_classifier import main as train_classifier
 from support import ROOT
@@ -120,6 +120,42 @@ def test_the_command_that_makes_weights(tmp_path, capsys, monkeypatch):
     (tmp_path / "mnist.safetensors").write_bytes(made[0])
     monkeypatch.setitem(classifier.HASHES, "mnist", hashlib.sha256(made[0]).hexdigest())
     assert classifier.load_classifier("mnist")(torch.zeros(1, 1, 28, 28))[0].shape == (1, 96)
+
+
+def distance(one, other):
+    """The squared Frechet distance by its definition, with the eigenvalues of the product of the covariances."""
+    products = np.linalg.eigvals(np.cov(one.T) @ np.cov(other.T)).real.clip(min=0)
+    apart = ((one.mean(0) - other.mean(0)) ** 2).sum()
+    return apart + np.trace(np.cov(one.T)) + np.trace(np.cov(other.T)) - 2 * np.sqrt(products).sum()
+
+
+def test_the_command_that_makes_floors(tmp_path, capsys, monkeypatch):
+    """Its numbers are those of random subsets, and of all images where a size asks for them."""
+    images, labels = enlarged_digits()
+    data = Dataset("mnist", images[:700], images[700:1000], 255, labels[:700], labels[700:1000])
+    roots = []
+    monkeypatch.setattr(frechet_floors, "load", lambda name, root: roots.append((name, root)) or data)
+    monkeypatch.setattr(frechet_floors, "HASHES", {"mnist": classifier.HASHES["mnist"]})
+    monkeypatch.setattr(frechet_floors, "SIZES", (150, 300))
+    threads, out = torch.get_num_threads(), tmp_path / "floors.json"
+    try:
+        assert frechet_floors.main([f"--data={tmp_path}", f"--out={out}"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert capsys.readouterr().out == out.read_text() and roots == [("mnist", str(tmp_path))]
+    found = json.loads(out.read_text())["mnist"]
+    features, random = features_for(data), np.random.default_rng(0)
+    train, test = features(data.train), features(data.held_out)
+    for part, size, count in (("train", 150, 10), ("train", 300, 10), ("test", 150, 10), ("test", 300, 1)):
+        every = train if part == "train" else test
+        drawn = [distance(train, every[random.permutation(len(every))[:size]]) for _ in range(count)]
+        spread = np.std(drawn, ddof=1) if count > 1 else 0.0
+        assert found[part][str(size)] == pytest.approx({"mean": np.mean(drawn), "spread": spread}, rel=1e-3, abs=1e-6)
+    right = (features.with_probabilities(data.held_out)[1].argmax(1) == data.held_out_labels).mean()
+    assert (found["sha256"], found["features"]) == (features.hash, 96) and found["test_accuracy"] == round(right, 4)
+    data = dataset("digits", images)
+    with pytest.raises(ValueError, match="frechet_floors: mnist: must be the 28x28 images with labels, got shape"):
+        frechet_floors.floors("mnist", str(tmp_path))
 
 
 @pytest.mark.skipif(not efficientnet_lite.installed(), reason=f"no {efficientnet_lite.PACKAGE}")

@@ -17,7 +17,7 @@ from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.tuning.closeness import ByEnergy, closeness_for
 from fastblackout.tuning.even import Errors
 from fastblackout.tuning.search import Point, Search, start_near, start_of
-from fastblackout.tuning.tune import _Work
+from fastblackout.tuning.work import Work
 
 SCHEDULE = fb.Schedule.cosine(200)
 
@@ -69,6 +69,7 @@ def searched(trials, kept=()):
     return search
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_valley():
     """By chance alone it would not: the best of 60 trials at random around the start has some 4."""
     search = searched(60)
@@ -160,7 +161,7 @@ def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
     with pytest.raises(ValueError, match="is of another model, other data, or another num or seed"):
         fb.tune(model, SCHEDULE, data_of(), [2], minutes=0.02, **{**given, "num": 12})
     state.write_text("{}")
-    with pytest.raises(ValueError, match="is none that tune wrote"):
+    with pytest.raises(ValueError, match="was not written by tune"):
         fb.tune(model, SCHEDULE, data_of(), [2], minutes=0.02, **given)
 
 
@@ -168,7 +169,7 @@ def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
 def test_what_is_no_better_than_the_grid_early_is_not_kept(found):
     """Judged with distances of 2 for the grid early and `found` for what a search found, for each of two keys."""
     model = births_model()
-    work = _Work(model, model.head_object, SCHEDULE, data_of(), 12, 1, None)
+    work = Work(model, model.head_object, SCHEDULE, data_of(), 12, 1, None)
     distances = iter([2.0, found] * 2)
     work.__dict__["_unseen"] = (6, lambda images: next(distances), 1.0)
     best = Point(3, (-1.0, -1.0), (0.7, 0.7, 0.7), "draw")

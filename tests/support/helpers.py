@@ -48,6 +48,11 @@ def using(name, threads=None):
     return fb.use_backend(kind, isa=isa or None, threads=threads)
 
 
+def by_day(values, *quick):
+    """Cases of which a run by day takes the quick ones; the others are slow tests."""
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def assert_named(call, error, text, value):
     """`call` raises `error`: function, argument, rule and value, `text` and then `value` among them."""
     with pytest.raises(error, match=f"(?s){re.escape(text)}.*{re.escape(value)}") as raised:

@@ -44,12 +44,7 @@ KINDS = {
 }
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _GUARD = 64  # bytes on either side of an output
-
-
-def one_of(kind: str) -> int:
-    """A run takes one case of so many."""
-    by_day = 3 if kind == "cpu" else 6  # the shim and Triton's interpreter take many times as long
-    return int(EVERY or 1) if "FASTBLACKOUT_PRODUCT" in os.environ else by_day
+ONE_OF = int(EVERY or 1) if "FASTBLACKOUT_PRODUCT" in os.environ else 6  # a run takes one case of so many
 
 
 def factors(op: str) -> dict[str, Sequence[Any]]:
@@ -220,7 +215,7 @@ def run(op: str, kind: str, device: Any = "cpu", seconds: float = math.inf, ever
     """{"op", "kind", "done": cases compared before the time was over, "of", "failures": texts}; five are enough."""
     start = told = time.monotonic()
     done, failures = 0, []
-    every = every or one_of(kind)
+    every = every or ONE_OF
     first = DAY % every
     of = len(range(first, sum(1 for _ in cases(op)), every))
     for number, case in itertools.islice(enumerate(cases(op)), first, None, every):

@@ -77,6 +77,9 @@ def test_the_laws_of_the_bounds_are_finite_sums(family):
     head, at = head_named(family), Predicted(room, room, outputs, offset, MOST)
     got = head.log_mean(at)
     torch.testing.assert_close(torch.exp(got), mean, rtol=1e-7, atol=1e-12)
+    # Next to p = 1 the births vanish, by the law or because y / (1 - p) is held: else the bound were infinite.
+    gone = torch.full_like(offset, 1e-9)
+    assert torch.exp(head.log_mean(at, (gone, torch.exp(offset)))).max() < 1e-4
     step, total = fb.Prob(*(torch.full((5, 1, 1, 1), p, dtype=torch.float64) for p in (0.3, 0.7))), 0.0
     for born in range(MOST + 1):
         got = head.log_law_of_step(at, torch.full_like(room, born), step)

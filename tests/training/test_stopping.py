@@ -122,7 +122,10 @@ def test_a_lock_file_that_its_last_holder_removed_does_not_count(tmp_path, monke
             pass
 
 
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), pytest.param(signal.SIGTERM, Terminated, marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_and_a_resumed_run_is_the_same(home, data, tmp_path, monkeypatch, number, error):
     step = training.Trainer.train_step
 
@@ -205,7 +208,9 @@ sys.meta_path.insert(0, Slow())
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_a_compilation(home, tmp_path, number, status):
     """One that drops the exception, and then waits in a call that no handler of Python's interrupts."""
     code = """

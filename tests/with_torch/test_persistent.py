@@ -41,6 +41,7 @@ def numbers(model, k):
     return [p, q, *weights, *schedule.bridge(k, 0), schedule.leap(k, 0, form="rate"), model.center(k), model.scale(k)]
 
 
+@pytest.mark.slow
 def test_tables_are_made_while_a_loss_is_traced():
     """Not one of them was there before; the next model of this kind, and its copy, find their own."""
 

@@ -53,8 +53,8 @@ bool obeys(Rule rule, double x, double limit) {
     case Rule::finite: std::snprintf(must, sizeof(must), "must be finite in float32"); break;
     case Rule::number: std::snprintf(must, sizeof(must), "must be finite"); break;
     case Rule::nonnegative:
-      if (limit == kLargest) std::snprintf(must, sizeof(must), "must be finite and at least 0");
-      else std::snprintf(must, sizeof(must), "must be finite and in 0..%.9g", limit);
+      if (limit >= kLargestFloat32) std::snprintf(must, sizeof(must), "must be finite and at least 0");
+      else std::snprintf(must, sizeof(must), "must be finite and in 0..%.0f", limit);
       break;
     case Rule::positive: std::snprintf(must, sizeof(must), "must be finite and in %.9g..%.9g", 1.0 / limit, limit); break;
     default: std::snprintf(must, sizeof(must), "must be in [0, 1]");
@@ -162,7 +162,7 @@ void check_each(const char* name, const char* argument, const PerSample<double>&
 
 void check_reverse(const Reverse& op, const char* name) {
   check_values(op, name, "x_t", op.x_t, Rule::count, static_cast<double>(op.max_count));
-  if (op.births) check_values(op, name, "births", op.given, Rule::nonnegative, 3.4028234663852886e38);
+  if (op.births) check_values(op, name, "births", op.given, Rule::nonnegative, kLargestFloat32);
   else check_values(op, name, "logits", op.given, Rule::finite, 0.0);
 }
 

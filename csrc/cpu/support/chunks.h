@@ -115,6 +115,7 @@ inline double exact_counts(Dtype dtype) { return dtype == Dtype::f32 ? 0x1p24 : 
 enum class Rule { count, finite, number, nonnegative, positive, probability };  // finite: in float32; number: in float64
 
 constexpr double kLargest = 1.7976931348623157e308;  // of float64
+constexpr double kLargestFloat32 = 3.4028234663852886e38;
 
 // Throws std::invalid_argument unless every value of `view` obeys the rule (counts: whole numbers in 0..limit; positive: in
 // 1 / limit..limit).

@@ -22,10 +22,15 @@ METHODS = ("auto", "eigendecomposition", "uniformization", "expm")
 
 
 class Evaluation(NamedTuple):
-    """How transition_matrix evaluates P(t).
+    """How `Process.transition_matrix` computes P(t), and how exactly.
 
-    method: "closed form", "uniformization", "eigendecomposition", "modes" or "expm". error: a bound on the largest
-    absolute error of an entry of P(t), roundings included; for a vector of times that of the worst.
+    Parameters
+    ----------
+    method : {"closed form", "uniformization", "eigendecomposition", "modes", "expm"}
+        The method. For several times it is the method of the longest.
+    error : float
+        A bound on the largest absolute error of an entry of P(t), roundings included. For several times it is the
+        worst.
     """
 
     method: str
@@ -35,12 +40,13 @@ class Evaluation(NamedTuple):
 class Evaluator:
     """P(t) of the generator with these off-diagonal rates, by "auto" or a named method.
 
-    "auto": uniformization up to q t = LONGEST, q the largest rate out of a state. Then the eigendecomposition where Q
-    is symmetrizable by a law that spans few decades (see spectrum.py). For birth-and-death chains of 64 to 1024 states
-    with another law, uniformization until few modes are left, and then those (see modes.py). Uniformization for any
-    other Q. "expm" is SciPy's scaling and squaring, which comes without a forward bound: it is measured against
-    uniformization, whose bound is added. Nothing is computed before it is needed, and how P(t) is computed depends on
-    Q and t alone.
+    "auto" is uniformization up to q t = LONGEST, where q is the largest rate out of a state. Then it is the
+    eigendecomposition where Q is symmetrizable by a law that spans few decades (see spectrum.py). For birth-and-death
+    chains of 64 to 1024 states with another law it is uniformization until few modes are left, and then these (see
+    modes.py). For any other Q it is uniformization.
+
+    "expm" is SciPy's scaling and squaring, which comes without a forward bound. It is measured against uniformization,
+    whose bound is added. Nothing is computed before it is needed, and how P(t) is computed depends on Q and t alone.
     """
 
     def __init__(self, rates: NDArray[np.float64], method: str, tolerance: float, op: str) -> None:

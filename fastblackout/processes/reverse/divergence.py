@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..inputs import any_library
 
+if TYPE_CHECKING:
+    from ...typing import ArrayT, NumpyLike
+
 
 @any_library
-def rate_divergence(rate: Any, model_rate: Any = None, *, log_model_rate: Any = None) -> Any:
-    """D(a || b) = b - a + a log(a / b), element by element: relative entropy of two Poisson processes per unit time.
+def rate_divergence(
+    rate: ArrayT | NumpyLike,
+    model_rate: ArrayT | NumpyLike | None = None,
+    *,
+    log_model_rate: ArrayT | NumpyLike | None = None,
+) -> ArrayT:
+    """The cost per unit time of a wrong jump rate, element by element: the relative entropy of two Poisson processes.
 
-    D(0 || b) = b, D(a || 0) = inf for a > 0, D(0 || 0) = 0; never negative, 0 only for a = b.
+    ::
 
-    rate: a, at least 0. model_rate: b, at least 0; or log_model_rate: log b, which keeps rates that underflow. Exactly
-    one of the two. NumPy or DLPack arrays or numbers give float64; torch tensors give tensors, differentiable in b: the
-    gradient is 1 - a / b.
-    Raises TypeError unless exactly one of model_rate and log_model_rate is given, ValueError for negative or NaN values
-    (NumPy and CPU tensors).
+        D(a || b) = b - a + a log(a / b)
+        D(0 || b) = b,    D(a || 0) = inf for a > 0,    D(0 || 0) = 0
+
+    It is never negative, and 0 only for a = b.
+
+    Parameters
+    ----------
+    rate : float or array
+        The true rate a, at least 0.
+    model_rate : float or array, optional
+        The model's rate b, at least 0.
+    log_model_rate : float or array, optional
+        log b, which keeps rates that underflow. Exactly one of `model_rate` and `log_model_rate` is given.
+
+    Returns
+    -------
+    array
+        D. NumPy or DLPack arrays and numbers give float64. Tensors give tensors, differentiable in b: the gradient is
+        1 - a / b.
+
+    Raises
+    ------
+    TypeError
+        If not exactly one of `model_rate` and `log_model_rate` is given.
+    ValueError
+        If values are negative or NaN (NumPy and CPU tensors).
     """
     op = "rate_divergence"
     if (model_rate is None) == (log_model_rate is None):

@@ -1,21 +1,22 @@
 """What a reverse process is trained on: the relative entropy of its jump rates, whose integral bounds -log p(x_0).
 
-Given x_0 the true reverse rate from x_t to i is a_i = beta(t) Q[i, x_t] P(t)[x_0, i] / P(t)[x_0, x_t]. For a model's
+Given x_0, the true reverse rate from x_t to i is a_i = beta(t) Q[i, x_t] P(t)[x_0, i] / P(t)[x_0, x_t]. For a model's
 rates b_i, with D(a || b) = b - a + a log(a / b),
 
     -log p(x_0) <= integral over t from 0 to T of E[ sum over i of D(a_i || b_i) ] + KL(P(T)[x_0, .] || prior).
 
-So the mean of w(t) times the loss over times t drawn with density 1 / w(t) on 0..T is the integral: w = T for uniform
-times. With b = beta Q score the sum over i is the score entropy of SEDD, and for a process of nearest neighbours it has
-two terms, births and deaths.
-Source: Campbell et al., NeurIPS 2022; Lou et al., arXiv 2310.16834.
+So draw times t with density 1 / w(t) on 0..T: the mean of w(t) times the loss is the integral. For uniform times w = T.
+With b = beta Q score, the sum over i is the score entropy of SEDD. For a process of nearest neighbours it has two
+terms, births and deaths.
+
+Sources: Campbell et al., NeurIPS 2022; Lou et al., arXiv 2310.16834.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,16 +27,47 @@ from .divergence import rate_divergence
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ...typing import ArrayT, Numbers, NumpyLike
     from ..base import Process
 
 
 @any_library
-def rate_loss(process: Process, x_t: Any, x_0: Any, t: Any, rates: Any) -> Any:
-    """The sum over the jumps i and over a sample of D(a_i || b_i), (B,), for a model's reverse rates b.
+def rate_loss(
+    process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers, rates: ArrayT | NumpyLike
+) -> ArrayT:
+    """The cost of a model's reverse rates b, for each sample.
 
-    x_t, x_0: states (B, ...). t: number or (B,), above 0. rates: b, (B, ..., S), at least 0, where beta Q[i, x_t] > 0;
-    what stands elsewhere is not read. NumPy, torch or DLPack, differentiable in rates; float64.
-    Raises TypeError, ValueError.
+    ::
+
+        sum over a sample and over the jumps i of D(a_i || b_i),    D(a || b) = b - a + a log(a / b)
+
+    a are the true rates given x_0, those of `Process.reverse_rate`.
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    x_t : array of int
+        States (B, ...) at time t.
+    x_0 : array of int
+        States at time 0, of the shape of `x_t`.
+    t : float or array
+        A time above 0, or one for each sample, (B,).
+    rates : array
+        b, (B, ..., S), at least 0. Only rates where beta Q[i, x_t] > 0 are read.
+
+    Returns
+    -------
+    array
+        float64 (B,), differentiable in `rates`.
+
+    Notes
+    -----
+    Its integral over time bounds -log p(x_0); see `fb.process_bits_per_dim`.
+
+    References
+    ----------
+    Campbell et al., NeurIPS 2022.
     """
     true, jumps, rates = _truth("rate_loss", process, x_t, x_0, t, "rates", rates)
     xp, possible = like_of(true)[0], jumps > 0
@@ -45,12 +77,38 @@ def rate_loss(process: Process, x_t: Any, x_0: Any, t: Any, rates: Any) -> Any:
 
 
 @any_library
-def score_entropy(process: Process, x_t: Any, x_0: Any, t: Any, log_score: Any) -> Any:
-    """rate_loss of rates beta Q[i, x_t] exp(log_score[i]): the score entropy, weighted to be the likelihood bound.
+def score_entropy(
+    process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers, log_score: ArrayT | NumpyLike
+) -> ArrayT:
+    """The score entropy of a model's score s, for each sample, weighted to be the likelihood bound.
 
-        sum over i of beta Q[i, x_t] (s_i - r_i log s_i + r_i (log r_i - 1)),  r_i = P(t)[x_0, i] / P(t)[x_0, x_t]
+    ::
 
-    log_score: log s, (B, ..., S), what a network gives; read where Q[i, x_t] > 0.
+        sum over i of beta Q[i, x_t] (s_i - r_i log s_i + r_i (log r_i - 1)),    r_i = P(t)[x_0, i] / P(t)[x_0, x_t]
+
+    This is the `rate_loss` of the rates beta Q[i, x_t] s_i.
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    x_t : array of int
+        States (B, ...) at time t.
+    x_0 : array of int
+        States at time 0, of the shape of `x_t`.
+    t : float or array
+        A time above 0, or one for each sample, (B,).
+    log_score : array
+        log s, (B, ..., S), which a network gives. It is read where Q[i, x_t] > 0.
+
+    Returns
+    -------
+    array
+        float64 (B,), differentiable in `log_score`.
+
+    References
+    ----------
+    Lou et al., arXiv 2310.16834.
     """
     true, jumps, log_score = _truth("score_entropy", process, x_t, x_0, t, "log_score", log_score)
     xp, possible = like_of(true)[0], jumps > 0
@@ -59,11 +117,41 @@ def score_entropy(process: Process, x_t: Any, x_0: Any, t: Any, log_score: Any) 
 
 
 @any_library
-def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: Any, log_deaths: Any) -> Any:
-    """rate_loss of a process of nearest neighbours, (B,), from two numbers a variable instead of S.
+def birth_death_loss(
+    process: Process,
+    x_t: ArrayT | NumpyLike,
+    x_0: ArrayT | NumpyLike,
+    t: Numbers,
+    log_births: ArrayT | NumpyLike,
+    log_deaths: ArrayT | NumpyLike,
+) -> ArrayT:
+    """The `rate_loss` of a process of nearest neighbours, from two numbers a variable instead of S.
 
-    log_births, log_deaths: logarithms of the model's reverse rates x_t -> x_t + 1 and x_t -> x_t - 1, (B, ...); not
-    read where the process has no such jump. ValueError for a process that jumps further than to neighbours.
+    Parameters
+    ----------
+    process : Process
+        The process.
+    x_t : array of int
+        States (B, ...) at time t.
+    x_0 : array of int
+        States at time 0, of the shape of `x_t`.
+    t : float or array
+        A time above 0, or one for each sample, (B,).
+    log_births : array
+        Logarithms of the model's reverse rates x_t -> x_t + 1, (B, ...). They are not read where the process has no
+        such jump.
+    log_deaths : array
+        Logarithms of the model's reverse rates x_t -> x_t - 1, (B, ...), read alike.
+
+    Returns
+    -------
+    array
+        float64 (B,), differentiable in both.
+
+    Raises
+    ------
+    ValueError
+        If the process jumps further than to neighbours.
     """
     op = "birth_death_loss"
     rates = process._rates()
@@ -76,7 +164,7 @@ def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: A
     factor = process._beta(op, t, now, behind=0)
     here = process.log_prob(now, then, t)
     process._possible(op, here > -np.inf, now, then)
-    total = 0.0
+    total: Any = 0.0
     for step, log_model in ((1, log_births), (-1, log_deaths)):
         side = np.zeros(process.states)
         inner = slice(0, -1) if step == 1 else slice(1, None)
@@ -87,15 +175,33 @@ def birth_death_loss(process: Process, x_t: Any, x_0: Any, t: Any, log_births: A
         true = xp.where(possible, jumps * xp.exp(there - here), xp.ones_like(here))
         log_b = xp.where(possible, log_model, xp.zeros_like(here))
         total = total + _per_sample(rate_divergence(true, log_model_rate=log_b))
-    return total
+    return cast("ArrayT", total)
 
 
 @any_library
-def prior_divergence(process: Process, x_0: Any, end: float, prior: Any) -> Any:
-    """KL(P(end)[x_0, .] || prior) summed over a sample, (B,) float64: what the bound adds for starting at the prior.
+def prior_divergence(process: Process, x_0: ArrayT | NumpyLike, end: float, prior: Numbers) -> ArrayT:
+    """What the likelihood bound adds for a start at the prior, for each sample.
 
-    prior: law (S,) of the state the reverse process starts from. Infinite where the prior leaves out a state that x_0
-    reaches: pure death at a finite time against black alone.
+    ::
+
+        sum over a sample of KL(P(end)[x_0, .] || prior)
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    x_0 : array of int
+        States (B, ...) at time 0.
+    end : float
+        The time at which the reverse process starts.
+    prior : array
+        The law (S,) of the state at which it starts.
+
+    Returns
+    -------
+    array
+        float64 (B,). It is infinite where the prior leaves out a state that x_0 reaches. Pure death at a finite time
+        against black alone is such a case.
     """
     op = "prior_divergence"
     law = law_of(op, "prior", prior, process.states)
@@ -107,14 +213,33 @@ def exact_rate_bound(
     process: Process,
     rates: Callable[[NDArray[np.int64], NDArray[np.float64]], Any],
     end: float,
-    prior: Any,
+    prior: Numbers,
 ) -> NDArray[np.float64]:
-    """The bound of -log p(x_0) for every x_0 of one variable, float64 (S,), in nats: no draw.
+    """The bound of -log p(x_0) for every x_0 of one variable, in nats, without a draw.
 
-    rates(x_t, t): the model's reverse rates, (n, S, S), at states x_t (n, S), each row 0..S - 1, and times t (n,). The
-    expectation over x_t is a sum, and the integral a Gauss-Legendre rule in log t, 16 nodes in each of 48 panels,
-    from t = 1e-13 end. With the exact rates and the prior P(end) gives p_0, it is -log p_0(x_0) wherever p_0 is not 0.
-    For toys: takes S^3 multiplications a node.
+    With the exact rates, and a prior that P(end) makes of p_0, it is -log p_0(x_0) wherever p_0 is not 0.
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    rates : callable
+        The model's reverse rates: `rates(x_t, t)` returns (n, S, S) for states x_t (n, S), each row 0..S - 1, and times
+        t (n,).
+    end : float
+        The time at which the reverse process starts.
+    prior : array
+        The law (S,) of the state at which it starts.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (S,).
+
+    Notes
+    -----
+    The expectation over x_t is a sum. The integral is a Gauss-Legendre rule in log t from t = 1e-13 end, with 16 nodes
+    in each of 48 panels. It takes S^3 multiplications a node, so it is for toys.
     """
     op = "exact_rate_bound"
     law = law_of(op, "prior", prior, process.states)

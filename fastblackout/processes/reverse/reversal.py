@@ -1,33 +1,26 @@
-"""The reverse process: exact paths for a known law of the data, a tau-leaping step, and a driver for a model.
+"""The reverse process: exact paths for a known law of the data, and a driver for a model.
 
 The reverse of the process jumps from x_t to i at rate beta(t) Q[i, x_t] p_t(i) / p_t(x_t), p_t the law of x_t.
 """
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
 from ...arrays import COUNTS, Array, adopt
 from ...call.keys import late_key, resolve_rng
-from ...call.states import check_holds
-from ...ground.values import check_integer
-from ...ops import poisson
 from ...philox import Philox
 from ..inputs import (
-    MAX_STATES,
     any_library,
     host,
     law_of,
     like_of,
     move,
     number_of,
-    rate_of,
     states_of,
-    together,
     visible,
 )
 from .reverse_paths import Paths
@@ -36,35 +29,65 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import torch
+    from numpy.typing import NDArray
 
+    from ...typing import ArrayT, Device, Kind, Numbers, NumpyLike
     from ..base import Process
 
 
 @any_library
 def simulate_reverse(
     process: Process,
-    x_t: Any,
-    data_law: Any,
+    x_t: ArrayT | NumpyLike,
+    data_law: Numbers,
     t: float,
     s: float = 0.0,
     *,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
-) -> Any:
-    """x_s of the exact reverse process from x_t, each element on its own, where every element of x_0 has one known law.
+) -> ArrayT:
+    """Draw x_s of the exact reverse process from x_t, where every element of x_0 has one known law.
 
-    Every jump of every path is simulated, at its exact time. If x_t has the law p_t, x_s has the law p_s, and x_t and
-    x_s are jointly as in the forward process: up to the 53 bits of a uniform and rounding, about 1e-15 a jump.
+    Every jump of every path is simulated, at its exact time, each element on its own. If x_t has the law p_t, then x_s
+    has the law p_s, and both are jointly as in the forward process. This holds up to the 53 bits of a uniform number
+    and rounding, about 1e-15 a jump.
 
-    x_t: states (B, ...). data_law: the law of x_0, (S,). 0 <= s < t. Returns x_s in x_t's library and dtype, int64
-    for a Python integer.
-    The time grows with m, the largest rate out of a state times B(t) - B(s) (N t for an Ehrenfest process of N balls of
-    rates 1, max_count t for pure death): 2 m windows, each of 15 S^2 multiplications and 30 a path, whatever happens in
-    it, and some hundreds for each jump. The windows keep 16 m S bytes; ValueError where this machine has fewer. On the
-    host.
-    rng: the n-th jump of element e of sample b takes Philox block (e, b, call, REVERSE_PATH, n): no batch split and no
-        order of the elements changes a path. Paths are computed with NumPy alone: equal on one build of NumPy.
-    Raises TypeError, ValueError, also for an x_t that has no probability at t, and for a process with an open boundary.
+    Parameters
+    ----------
+    process : Process
+        The process.
+    x_t : int or array of int
+        States (B, ...) at time t.
+    data_law : array
+        The law of x_0, (S,).
+    t : float
+        The time of x_t.
+    s : float, default 0.0
+        The earlier time that is reached, 0 <= s < t.
+    rng : Philox, optional
+        The key. The n-th jump of element e of sample b takes Philox block (e, b, call, REVERSE_PATH, n). So no batch
+        split and no order of the elements changes a path.
+    generator : torch.Generator, optional
+        Where the seed comes from if there is no key.
+
+    Returns
+    -------
+    array of int
+        x_s in the library and dtype of `x_t`; int64 for a Python integer.
+
+    Raises
+    ------
+    ValueError
+        If an x_t has no probability at t, the process has an open boundary, or the windows exceed this machine's
+        memory.
+
+    Notes
+    -----
+    Paths are computed on the host with NumPy alone. They are equal on one build of NumPy.
+
+    The time grows with m, the largest rate out of a state times B(t) - B(s). For an Ehrenfest process of N balls of
+    rates 1 m is N t, for pure death max_count t. There are 2 m windows. Each takes 15 S^2 multiplications and 30 a
+    path, whatever happens in it, and some hundreds for each jump. The windows keep 16 m S bytes.
     """
     op = "simulate_reverse"
     law = law_of(op, "data_law", data_law, process.states)
@@ -83,108 +106,109 @@ def simulate_reverse(
     return move(result.astype(kind), *like_of(x_t))
 
 
-@any_library
-def tau_leap_reverse(
-    x_t: Any,
-    rates: Any,
-    duration: float,
-    *,
-    targets: Any = None,
-    states: int | None = None,
-    ordered: bool = True,
-    rng: Philox | None = None,
-    generator: torch.Generator | None = None,
-) -> Any:
-    """One tau-leaping step: reverse rates held for `duration`, Poisson(rates duration) jumps of each kind.
-
-        ordered:  x_s = x_t + sum over k of (target_k - x_t) Poisson(rates_k duration), clamped to 0..S - 1
-        else:     x_s = target_k where one jump alone was drawn, of kind k; x_t where none or several were
-
-    ordered is for counts and levels; not ordered for states of which none is between others (Campbell et al., 4.3).
-
-    x_t: integers (B, ...) in 0..S - 1, whose dtype holds S - 1. rates: (B, ..., K) float64 or float32, finite, at least
-        0, and 0 from x_t to itself. duration: a number, at least 0. targets: the states jumped to, integers that
-        broadcast to rates, in 0..S - 1 where the rate is above 0; default 0..K - 1, K = S. For neighbours: rates of
-        shape (..., 2) with targets stacked from x_t + 1 and x_t - 1. states: S, needed with targets.
-    Returns x_s like x_t. Runs where x_t and rates are, and keeps four arrays like rates, of 8 bytes an entry, at its
-    peak: on the CPU values are checked, on a device not. Draws are those of fb.poisson(rates * duration).
-    Raises TypeError, ValueError. Source: Gillespie, J. Chem. Phys. 115 (2001); Campbell et al., NeurIPS 2022.
-    """
-    op = "tau_leap_reverse"
-    x, given = adopt(x_t, op, "x_t", COUNTS), adopt(rates, op, "rates", ("float64", "float32"))
-    if x.is_tensor != given.is_tensor:
-        raise TypeError(f"{op}: rates: must be of the library of x_t, got {type(given.value).__name__}")
-    held = rate_of(op, "duration", duration, zero=True)
-    if given.shape[:-1] != x.shape or not given.shape:
-        raise ValueError(f"{op}: rates: shape must be {x.shape} and the jumps, got {given.shape}")
-    if (targets is None) != (states is None):
-        raise ValueError(f"{op}: targets, states: must come together, got {targets!r} and {states!r}")
-    size = check_integer(op, "states", given.shape[-1] if states is None else states, 1, MAX_STATES)
-    check_holds(op, "x_t", x.dtype, size)
-    xp, _ = like_of(x.value)
-    to: Any = np.arange(size) if targets is None else adopt(targets, op, "targets", COUNTS).value
-    fits = all(wide in (1, of) for wide, of in zip(to.shape[::-1], given.shape[::-1], strict=False))
-    if not fits or to.ndim > len(given.shape):
-        raise ValueError(f"{op}: targets: must broadcast to the rates' {given.shape}, got shape {tuple(to.shape)}")
-    now, rate, to = together(op, x_t=x.value, rates=given.value, targets=to)
-    rate = rate.detach() if given.is_tensor else rate
-    now = (now.long() if x.is_tensor else now.astype(np.int64))[..., None]
-    if visible(now):
-        states_of(op, "x_t", x.value, size)
-        _check_jumps(op, now, rate, to, size)
-    jumps = poisson(rate * held, rng=rng, generator=generator)
-    if not ordered:
-        jumps = xp.where((jumps.sum(-1) == 1)[..., None], jumps, 0)
-    return _like((now[..., 0] + (jumps * (to - now)).sum(-1)).clip(0, size - 1), x)
-
-
-def _check_jumps(op: str, now: Any, rates: Any, to: Any, size: int) -> None:
-    """Rates from states `now` (..., 1), (..., K), and where they lead."""
-    wrong = ~((rates >= 0) & (rates < math.inf))
-    if bool(wrong.any()):
-        raise ValueError(f"{op}: rates: must be finite and at least 0, got {float(rates[wrong].reshape(-1)[0])!r}")
-    outside = (rates > 0) & ((to < 0) | (to >= size))
-    if bool(outside.any()):
-        target = int((to + 0 * now)[outside].reshape(-1)[0])
-        raise ValueError(f"{op}: targets: must be in 0..{size - 1} where rates are above 0, got {target}")
-    idle = (rates > 0) & (to == now)
-    if bool(idle.any()):
-        raise ValueError(f"{op}: rates: must be 0 from x_t to itself, got {float(rates[idle].reshape(-1)[0])!r}")
-
-
-def _like(states: Any, x: Array) -> Any:
-    return states.to(x.value.dtype) if x.is_tensor else states.astype(x.dtype)
-
-
+@overload
 def sample_reverse(
     process: Process,
     model: Callable[[Any, float], Any],
     shape: tuple[int, ...],
     times: Sequence[float],
     *,
-    kind: str = "logits",
-    start: Any = None,
-    device: Any = None,
+    kind: Kind = ...,
+    start: ArrayT | NDArray[Any],
+    device: Device | None = ...,
+    rng: Philox | None = ...,
+    generator: torch.Generator | None = ...,
+) -> ArrayT: ...
+@overload
+def sample_reverse(
+    process: Process,
+    model: Callable[[Any, float], Any],
+    shape: tuple[int, ...],
+    times: Sequence[float],
+    *,
+    kind: Kind = ...,
+    start: None = ...,
+    device: Device,
+    rng: Philox | None = ...,
+    generator: torch.Generator | None = ...,
+) -> torch.Tensor: ...
+@overload
+def sample_reverse(
+    process: Process,
+    model: Callable[[Any, float], Any],
+    shape: tuple[int, ...],
+    times: Sequence[float],
+    *,
+    kind: Kind = ...,
+    start: None = ...,
+    device: None = ...,
+    rng: Philox | None = ...,
+    generator: torch.Generator | None = ...,
+) -> NDArray[np.int64]: ...
+def sample_reverse(
+    process: Process,
+    model: Callable[[Any, float], Any],
+    shape: tuple[int, ...],
+    times: Sequence[float],
+    *,
+    kind: Kind = "logits",
+    start: ArrayT | NDArray[Any] | None = None,
+    device: Device | None = None,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
-) -> Any:
+) -> ArrayT | torch.Tensor | NDArray[np.int64]:
     """States at times[-1] of the reverse process of a model of p(x_0 | x_t), over a grid of times.
 
-    Each step from t to s draws x_0 from the model and x_s from the bridge given x_t and x_0, by fb.categorical_bridge,
-    or for Uniform and Absorbing by fb.categorical_rows and then as in sample_bridge, without a matrix:
+    ::
 
-        p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t),
+        p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t)
 
-    exact for one variable with the exact posterior, whatever the step; for several, as far as the x_0 of one step are
-    independent given x_t.
+    Each step from t to s draws x_0 from the model, and x_s from the bridge given x_t and x_0. For one variable with the
+    exact posterior this is exact, whatever the step. For several it is as exact as the x_0 of one step are independent
+    given x_t.
 
-    model(x_t, t): logits or probabilities (kind "logits" or "probs") of x_0, (B, ..., S), for states x_t (B, ...), in
-        the library of start, and a number t. times: falling, the first the time the process starts at, the last
-        usually 0.
-    start: states (B, ...) at times[0]; default: independent draws from process.stationary().
-    device: with no start, None for NumPy arrays, or the torch device of tensors.
-    rng: the start draws with call 0, the n-th step (n = 1 first) with rng.at(call=n).
-    Raises TypeError, ValueError. Source: Austin et al., NeurIPS 2021, equation 4.
+    Parameters
+    ----------
+    process : Process
+        The process.
+    model : callable
+        `model(x_t, t)` returns logits or probabilities of x_0, (B, ..., S), for states x_t (B, ...) in the library of
+        `start`, and a number t.
+    shape : tuple of int
+        The shape (B, ...) of the states.
+    times : sequence of float
+        Times that fall. The first is where the process starts, the last is usually 0.
+    kind : {"logits", "probs"}, default "logits"
+        What the model returns.
+    start : array of int, optional
+        States (B, ...) at times[0]. By default they are independent draws from process.stationary().
+    device : torch.device or str, optional
+        Without `start`, the device of tensors. By default the states are NumPy arrays.
+    rng : Philox, optional
+        The key. The start draws with call 0, and the n-th step (n = 1 first) with rng.at(call=n).
+    generator : torch.Generator, optional
+        Where the seed comes from if there is no key.
+
+    Returns
+    -------
+    array of int
+        The states, like `start`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    A step is one draw of `fb.categorical_bridge`. `Uniform` and `Absorbing` draw x_0 by `fb.categorical_rows` and then
+    x_s as in `sample_bridge`, without a matrix.
+
+    References
+    ----------
+    Austin et al., NeurIPS 2021, equation 4.
     """
     op = "sample_reverse"
     grid = time_grid(op, times, kind)
@@ -206,7 +230,7 @@ def sample_reverse(
     for n, (t, s) in enumerate(pairwise(grid), start=1):
         pair = process._durations(op, np.float64(t), np.float64(s))[:2]
         x = x.like(process._draw_step(x.value, {kind: model(x.give(), t)}, pair, key.at(call=n)))
-    return x.give()
+    return cast("ArrayT", x.give())
 
 
 def time_grid(op: str, times: Sequence[float], kind: str) -> list[float]:

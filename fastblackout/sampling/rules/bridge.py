@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...schedule.schedule import Schedule
+    from ...typing import Rounding
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Bridge(Rule):
     """x <- x + Binomial(N(y), beta) - Binomial(x, sigma): see `fb.bridge_step`. By a law x <- x + births drawn of
     it, thinned by beta: see `fb.posterior_step`."""
 
-    rounding: str = "stochastic"
+    rounding: Rounding = "stochastic"
     attrition: float = 0.0
 
     def numbers(self, schedule: Schedule, k_t: int, k_s: int) -> tuple[float, ...]:

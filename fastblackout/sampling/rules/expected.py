@@ -9,13 +9,14 @@ from .bridge import Bridge
 
 if TYPE_CHECKING:
     from ...schedule.schedule import Schedule
+    from ...typing import Rounding
 
 
 @dataclass(frozen=True)
 class Expected(Bridge):
     """x <- x + E[x_0 - x_t | x_t], rounded to the nearest number, halves up: a step to time 0 for any head."""
 
-    rounding: str = "nearest"
+    rounding: Rounding = "nearest"
     expected: ClassVar[bool] = True
 
     def numbers(self, schedule: Schedule, k_t: int, k_s: int) -> tuple[float, ...]:

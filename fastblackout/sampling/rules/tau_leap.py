@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...schedule.schedule import Schedule
+    from ...typing import Leap
 
 
 @dataclass(frozen=True)
 class TauLeap(Rule):
     """x <- x + Poisson(y f): see `fb.tau_leap_step`; f is the mean birth probability of the bridge."""
 
-    form: ClassVar[str] = "bridge-mean"
+    form: ClassVar[Leap] = "bridge-mean"
 
     def numbers(self, schedule: Schedule, k_t: int, k_s: int) -> tuple[float, ...]:
         return (schedule.leap(k_t, k_s, form=self.form),)

@@ -1,0 +1,72 @@
+"""The site, built by `sphinx-build -W -n -b html docs build/site` with what the extra `docs` installs.
+
+`_toc.yml` has the order of the pages, so that the pages themselves are plain Markdown, as GitHub shows it.
+"""
+
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+import fastblackout
+
+ROOT = Path(__file__).parent.parent
+REPOSITORY = "https://github.com/fastblackout/fastblackout"
+
+project = "fastblackout"
+copyright = "the authors of fastblackout"
+release = version = fastblackout.__version__
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx_external_toc",
+    "sphinx-mathjax-offline",  # formulas without a foreign host
+]
+exclude_patterns = ["_templates"]
+suppress_warnings = ["etoc.toctree"]  # of autosummary, which puts the pages it makes below the page that lists them
+templates_path = ["_templates"]
+external_toc_path = "_toc.yml"
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3  # links such as page.md#a-heading work as on GitHub
+
+autodoc_typehints = "none"  # the sections Parameters and Returns have the types
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# Inventories of other projects, as Debian's packages of their documentation have them: a build needs no network.
+intersphinx_mapping = {
+    name: (address, f"inventories/{name}.inv")
+    for name, address in {
+        "numpy": "https://numpy.org/doc/stable",
+        "python": "https://docs.python.org/3",
+        "scipy": "https://docs.scipy.org/doc/scipy",
+    }.items()
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "fastblackout"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "icon_links": [{"name": "GitHub", "url": REPOSITORY, "icon": "fa-brands fa-github"}],
+    "footer_start": [],
+    "footer_end": ["copyright"],
+}
+
+
+def lead_to_pages(app: Sphinx, page: str, text: list[str]) -> None:
+    """Links of pages to CONTRIBUTING.md lead to the page that includes it."""
+    text[0] = text[0].replace("](../CONTRIBUTING.md", "](contributing.md")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", lead_to_pages)

@@ -1,0 +1,46 @@
+"""Arguments of log-probabilities, log-uniform, and what a check of one consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from mpmath import log, mpf
+
+Numbers = tuple[float, ...]
+
+
+class LogProb(NamedTuple):
+    """given(random): arguments of one call. call: the function under test, of arrays (BATCH,) of them. truth: of one,
+    to all digits. bound(*given, truth): the error that is allowed."""
+
+    name: str
+    given: Callable[[np.random.Generator], Numbers]
+    call: Callable[..., np.ndarray]
+    truth: Callable[..., Any]
+    bound: Callable[..., float]
+
+
+def logs(*values: float) -> float:
+    return float(sum(abs(log(mpf(value))) for value in values if value))
+
+
+def power(random: np.random.Generator, low: float, high: float) -> float:
+    """Log-uniform between 10^low and 10^high."""
+    return float(10.0 ** random.uniform(low, high))
+
+
+def whole(random: np.random.Generator, high: float = 15.95) -> int:
+    return int(power(random, 0, high)) - 1
+
+
+def near(random: np.random.Generator, mean: float, deviation: float, high: float, low: float = 0) -> int:
+    """A whole number near the middle, far out, or at an end."""
+    kind = random.integers(6)
+    found = mean + deviation * random.normal() * (1, 1, 5, 40, 0, 0)[kind]
+    if kind == 4:
+        found = whole(random) * (1 if low == 0 else random.choice((-1, 1)))
+    if kind == 5 and np.isfinite(high):
+        found = random.choice((low, high))
+    return int(min(max(round(found), low), high, 2**53))
