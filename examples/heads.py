@@ -161,19 +161,21 @@ def picture(laws: dict[str, np.ndarray], path: Path) -> None:
     from matplotlib.colors import PowerNorm
 
     exact, counts = laws["exact"], np.arange(MOST + 1)
-    figure, axes = plt.subplots(2, len(laws), figsize=(2.2 * len(laws), 5.2), constrained_layout=True, sharex=True)
-    for (name, law), (above, below) in zip(laws.items(), axes.T, strict=True):
+    figure, axes = plt.subplots(4, 4, figsize=(6.6, 7.4), constrained_layout=True, sharex=True)
+    pairs = [pair for rows in (axes[:2], axes[2:]) for pair in rows.T]
+    for (name, law), (above, below) in zip(laws.items(), pairs, strict=True):
         above.bar(counts, law.sum(1), color="tab:blue")
         above.step(counts, exact.sum(1), where="mid", color="black", linewidth=1)
         above.set_ylim(0, 1.3 * exact.sum(1).max())
-        above.set_title("exact" if name == "exact" else f"head {name}", fontsize=9)
+        above.set_title(name.replace("-", "-\n"))
         below.imshow(law.T, origin="lower", cmap="magma", norm=PowerNorm(0.5, 0, exact.max()))
-        below.set_xlabel("births of pixel 1", fontsize=9)
-        below.set_xticks([0, 4, 8, 12, 16])
-        below.set_yticks([0, 4, 8, 12, 16])
-    axes[0, 0].set_ylabel("probability", fontsize=9)
-    axes[1, 0].set_ylabel("births of pixel 2", fontsize=9)
-    figure.savefig(path, dpi=110)
+        below.set_xlabel("births, pixel 1")
+        below.set_xticks([0, 8, 16])
+        below.set_yticks([0, 8, 16])
+        below.tick_params(labelbottom=True)
+    for row, label in zip(axes[:, 0], 2 * ("probability", "births, pixel 2"), strict=True):
+        row.set_ylabel(label)
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
 
 

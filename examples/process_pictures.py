@@ -28,7 +28,7 @@ TITLES = {
     "markov": "Any generator: a ring that turns one way",
 }
 PATHS = 4
-COLOURS = ["#00b4d8", "#ff8c42", "#7bd389", "#f15bb5"]
+COLOURS = ["#0062a8", "#d55e00", "#00805c", "#c2408f"]
 
 
 def two_humps(states: int) -> np.ndarray:
@@ -104,26 +104,26 @@ def draw(name: str, process: Process, law: np.ndarray, end: float, x_0: int, x_t
         (f"bridge: $x_s$ given $x_0$ = {x_0}, $x_T$ = {end_state}", bridge, tied),
         (f"reverse: $x_s$ given $x_T$ = {end_state}", reverse, reverse_paths(process, law, x_t, times, fb.Philox(3))),
     ]
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.1), constrained_layout=True, sharey=True)
+    figure, axes = plt.subplots(3, 1, figsize=(6.4, 7.2), constrained_layout=True, sharex=True, sharey=True)
     edges = np.arange(process.states + 1) - 0.5
     for axis, (title, laws, paths) in zip(axes, panels, strict=True):
         # Every time in the colours of its own largest probability, so that both ends can be read.
         shade = laws / laws.max(1, keepdims=True)
         clock = np.sqrt(times / end)
         middles = np.concatenate([[0.0], (clock[1:] + clock[:-1]) / 2, [1.0]])
-        axis.pcolormesh(middles, edges, shade.T, cmap="gray_r", vmax=1.3, rasterized=True)
+        axis.pcolormesh(middles, edges, shade.T, cmap="gray_r", vmax=2.2, rasterized=True)
         for path, colour in zip(paths, COLOURS, strict=True):
-            axis.step(clock, path, where="mid", color=colour, linewidth=1.1)
+            axis.step(clock, path, where="mid", color=colour, linewidth=1.4)
         ticks = np.array([0.0, 0.05, 0.25, 0.5, 1.0]) * end
         axis.set_xticks(np.sqrt(ticks / end), [f"{tick:g}" for tick in ticks])
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("time")
-    axes[0].set_ylabel("state")
+        axis.set_title(title, fontsize=11, loc="left")
+        axis.set_ylabel("state")
+    axes[-1].set_xlabel("time")
     if mask is not None:
         letters = [state for state in range(process.states) if state != mask]
         axes[0].set_yticks([*letters[::2], mask], [*map(str, letters[::2]), "mask"])
-    figure.suptitle(TITLES[name], fontsize=11)
-    figure.savefig(out / f"process-{name}.png", dpi=110)
+    figure.suptitle(TITLES[name], fontsize=12)
+    figure.savefig(out / f"process-{name}.png", dpi=110, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
 
 

@@ -23,6 +23,7 @@ from matplotlib import pyplot as plt
 
 TIME, START = 0.6, 1.3  # of the Ornstein-Uhlenbeck process, in its own units
 DATA = np.array([0.1, 0.4, 0.3, 0.0, 0.0, 0.2])
+BLUE, ORANGE, GREEN, PINK, DPI = "#0072b2", "#d55e00", "#00805c", "#c2408f", 110
 
 
 def ehrenfest(balls: int) -> tuple[Process, float, float, float]:
@@ -66,36 +67,38 @@ def compare(case: tuple[Process, float, float, float]) -> dict[str, np.ndarray]:
 
 
 def gaussian_picture(path: Path) -> None:
-    figure, axes = plt.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
+    figure, axes = plt.subplots(4, 2, figsize=(6.4, 10.5), constrained_layout=True)
     line = np.linspace(-3, 3.5, 300)
     families = {"Ehrenfest": (ehrenfest, "balls", 1.3), "immigration-death": (immigration_death, "rate", 1.0)}
-    for row, (name, (make, size, rate)) in zip(axes, families.items(), strict=True):
+    for column, (name, (make, size, rate)) in zip(axes.T, families.items(), strict=True):
         center, spread = START * math.exp(-rate * TIME), math.sqrt(-math.expm1(-2 * rate * TIME))
-        for number, colour in ((16, "#00b4d8"), (256, "#ff8c42")):
+        for number, colour in ((16, BLUE), (256, ORANGE)):
             found = compare(make(number))
-            row[0].step(found["z"], found["density"], where="mid", color=colour, label=f"{size} {number}")
-            for axis, key in ((row[1], "ratio_score"), (row[2], "ratio_drift")):
-                axis.plot(found["near"], found[key], ".-", color=colour, markersize=3, linewidth=0.8)
-        row[0].plot(line, stats.norm.pdf(line, center, spread), "k--", linewidth=1, label="Ornstein-Uhlenbeck")
+            column[0].step(found["z"], found["density"], where="mid", color=colour, label=f"{size} {number}")
+            for axis, key in ((column[1], "ratio_score"), (column[2], "ratio_drift")):
+                axis.plot(found["near"], found[key], ".-", color=colour, markersize=4, linewidth=1)
+        column[0].plot(line, stats.norm.pdf(line, center, spread), "k--", linewidth=1, label="Ornstein-\nUhlenbeck")
         score = -(line - center) / spread**2
-        row[1].plot(line, score, "k--", linewidth=1)
-        row[2].plot(line, rate * line + 2 * rate * score, "k--", linewidth=1)
-        row[0].set(xlim=(-3, 3.5), ylim=(-0.02, 0.65), title="law of the scaled state", xlabel="z")
-        row[0].set_ylabel(f"{name}\ndensity")
-        row[1].set(xlim=(-2, 3), ylim=(-4, 4), title="(ratio score - 1) / step, d log p / dz", xlabel="z")
-        row[2].set(xlim=(-2, 3), ylim=(-6, 8), title="reverse drift", xlabel="z")
-        row[0].legend(fontsize=8)
+        column[1].plot(line, score, "k--", linewidth=1)
+        column[2].plot(line, rate * line + 2 * rate * score, "k--", linewidth=1)
+        column[0].set(xlim=(-3, 3.5), ylim=(-0.02, 0.95), title=name, xlabel="z")
+        column[1].set(xlim=(-2, 3), ylim=(-4, 4), xlabel="z")
+        column[2].set(xlim=(-2, 3), ylim=(-6, 8), xlabel="z")
+        column[0].legend(fontsize=9, loc="upper left")
         numbers = np.array([16, 36, 64, 144, 256])
         errors = [compare(make(int(number))) for number in numbers]
-        for label, colour in (("law", "#3a86ff"), ("score", "#f15bb5"), ("drift", "#7bd389")):
-            row[3].loglog(numbers, [error[f"{label}_error"] for error in errors], "o-", color=colour, label=label)
-        row[3].loglog(numbers, 1 / np.sqrt(numbers), "k:", label="1 / sqrt")
-        row[3].set(title="largest error", xlabel=size)
-        row[3].set_xticks(numbers, [str(number) for number in numbers])
-        row[3].minorticks_off()
-        row[3].set_ylim(6e-4, 0.4)
-        row[3].legend(fontsize=8, ncol=2, loc="lower left")
-    figure.savefig(path, dpi=110)
+        for label, colour in (("law", BLUE), ("score", PINK), ("drift", GREEN)):
+            column[3].loglog(numbers, [error[f"{label}_error"] for error in errors], "o-", color=colour, label=label)
+        column[3].loglog(numbers, 1 / np.sqrt(numbers), "k:", label="1 / sqrt")
+        column[3].set(xlabel=size, ylim=(6e-4, 0.4))
+        column[3].set_xticks(numbers, [str(number) for number in numbers])
+        column[3].minorticks_off()
+        column[3].legend(fontsize=9, ncol=2, loc="lower left")
+    axes[0, 0].set_ylabel("density of the scaled state")
+    axes[1, 0].set_ylabel("(ratio score - 1) / step,\nd log p / dz")
+    axes[2, 0].set_ylabel("reverse drift")
+    axes[3, 0].set_ylabel("largest error")
+    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
 
 
@@ -136,7 +139,7 @@ def map_errors(process: Process, law: np.ndarray, steps: np.ndarray, t: float = 
 
 
 def discrete_picture(path: Path) -> None:
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), constrained_layout=True)
+    figure, axes = plt.subplots(3, 1, figsize=(6.4, 9), constrained_layout=True)
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
     pure, x_t, x_0 = fb.PureDeath(12), np.array([4, 5, 0]), np.array([12, 7, 3])
     pairs = {
@@ -148,7 +151,7 @@ def discrete_picture(path: Path) -> None:
         errors = [np.abs(of(fb.ImmigrationDeath(float(a), max_count=12)) - of(pure)).max() for a in rates]
         axes[0].loglog(rates, errors, "o-", label=name)
     axes[0].set(title="immigration-death to pure death", xlabel="immigration rate", ylabel="largest difference")
-    axes[0].legend(fontsize=8)
+    axes[0].legend(fontsize=9)
     steps = np.array([0.1, 0.05, 0.02, 0.01, 0.005])
     law = np.array([0.1, 0.4, 0.3, 0.05, 0.05, 0.1])
     for name, process in {
@@ -161,16 +164,16 @@ def discrete_picture(path: Path) -> None:
     axes[1].loglog(steps, steps, "k:", label="step")
     axes[1].set(title="discrete map to reverse generator", xlabel="step")
     axes[1].set_ylim(4e-4, 4)
-    axes[1].legend(fontsize=8, ncol=2, loc="lower right")
+    axes[1].legend(fontsize=9, ncol=2, loc="lower right")
     lambdas = np.linspace(-8, 12, 400)
     entropy = -(DATA[DATA > 0] * np.log(DATA[DATA > 0])).sum()
-    for factor, colour in ((1.5, "#ff8c42"), (1.0, "#3a86ff")):
+    for factor, colour in ((1.5, ORANGE), (1.0, BLUE)):
         bound = exact_bound(lambda x, p, q, factor=factor: factor * mean_births(x, p, q), DATA)
         label = f"y = {factor:g} E[births]: area {bound:.3f}"
         axes[2].fill_between(lambdas, integrand(factor, lambdas), alpha=0.35, color=colour, label=label)
     axes[2].set(title=f"bound of blackout, entropy {entropy:.3f}", xlabel="logit p", ylabel="nats", ylim=(0, 0.5))
-    axes[2].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    axes[2].legend(fontsize=9)
+    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
 
 
@@ -226,9 +229,9 @@ def beside_sedd(kind: str, blur: float, times: np.ndarray) -> tuple[np.ndarray, 
 
 
 def papers_picture(path: Path) -> None:
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), constrained_layout=True)
+    figure, axes = plt.subplots(3, 1, figsize=(6.4, 9), constrained_layout=True)
     times = np.geomspace(0.02, 5.0, 25)
-    for kind, colour in (("uniform", "#3a86ff"), ("absorbing", "#ff8c42")):
+    for kind, colour in (("uniform", BLUE), ("absorbing", ORANGE)):
         size = 6 if kind == "uniform" else 7
         process: Process = fb.Uniform(6) if kind == "uniform" else fb.Absorbing(7)
         errors = []
@@ -238,16 +241,16 @@ def papers_picture(path: Path) -> None:
             errors.append(np.abs(found - d3pm_posterior(kind, size, t / 3, t, x_t, x_0)).max())
         axes[0].semilogx(times, np.array(errors) / 2.0**-52, "o-", markersize=3, color=colour, label=kind)
     axes[0].set(title="posterior less D3PM's", xlabel="t", ylabel="largest difference / $2^{-52}$", ylim=(0, None))
-    axes[0].legend(fontsize=8)
+    axes[0].legend(fontsize=9)
     for axis, kind in zip(axes[1:], ("uniform", "absorbing"), strict=True):
-        for blur, colour in ((0.5, "#f15bb5"), (0.0, "#00b4d8")):
+        for blur, colour in ((0.5, PINK), (0.0, BLUE)):
             ours, theirs = beside_sedd(kind, blur, times)
             model = "exact score" if blur == 0 else "half of the weight anywhere"
             axis.semilogx(times, ours, color=colour, label=f"score_entropy, {model}")
             axis.semilogx(times[::2], theirs[::2], "o", color=colour, markersize=4, label="SEDD's formula")
         axis.set(title=f"loss of SEDD, {kind}", xlabel="t", ylabel="nats per unit time", ylim=(0, None))
-    axes[1].legend(fontsize=7)  # both panels have the same lines
-    figure.savefig(path, dpi=110)
+    axes[1].legend(fontsize=9)  # both panels have the same lines
+    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
 
 

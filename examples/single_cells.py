@@ -182,12 +182,13 @@ def picture(cells: Cells, data: Dataset, samples: np.ndarray, imputed: Imputed, 
 
     train, types = rows(data.train), data.train_labels
     both = [fold_changes(means(counts, types)) for counts in (train, samples)]
-    figure, axes = plt.subplots(1, 4, figsize=(15, 3.9), constrained_layout=True)
+    figure, grid = plt.subplots(2, 2, figsize=(6.6, 6.9), constrained_layout=True)
     figure.suptitle(f"{cells.name}: trained on {train.shape[0]} of them, {train.shape[1]} genes", fontsize=11)
+    axes = grid.ravel()
     for axis, name, pair in (
         (axes[0], "mean of a gene", [train.mean(0), samples.mean(0)]),
         (axes[1], "variance of a gene", [train.var(0), samples.var(0)]),
-        (axes[2], "log2 fold change between two types", both),
+        (axes[2], "log2 fold change of two types", both),
     ):
         axis.plot(*(each.ravel() for each in pair), ".", color="tab:blue", alpha=0.6)
         axis.set(title=name, xlabel="cells of the training", ylabel="generated cells")
@@ -196,12 +197,12 @@ def picture(cells: Cells, data: Dataset, samples: np.ndarray, imputed: Imputed, 
     for name, color in ((DEPTH, "tab:orange"), (OURS, "tab:blue")):
         found = np.sqrt(imputed.counts), np.sqrt(imputed.by[name])
         axes[3].plot(*found, ".", color=color, alpha=0.35, markersize=4, label=name)
-    axes[3].set(title="hidden counts of held-out cells", xlabel="root of the count", ylabel="root of what was imputed")
-    axes[3].legend(fontsize=8)
+    axes[3].set(title="hidden counts, held-out cells", xlabel="root of the count", ylabel="root of what was imputed")
+    axes[3].legend(fontsize=9)
     for axis in axes:
         ends = [min(axis.get_xlim()[0], axis.get_ylim()[0]), max(axis.get_xlim()[1], axis.get_ylim()[1])]
         axis.plot(ends, ends, color="black", linewidth=0.8)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=120, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
 
 

@@ -164,17 +164,17 @@ def picture(panels: dict[str, np.ndarray], path: Path, states: int = STATES) -> 
     from matplotlib import pyplot as plt
 
     rows = -(-len(panels) // 4)
-    figure, axes = plt.subplots(rows, 4, figsize=(9.6, 2.6 * rows), constrained_layout=True, squeeze=False)
+    figure, axes = plt.subplots(rows, 4, figsize=(7, 2.2 * rows), constrained_layout=True, squeeze=False)
     for axis in axes.ravel()[len(panels) :]:
         axis.set_axis_off()
     for axis, (title, pairs) in zip(axes.ravel(), panels.items(), strict=False):
         image = np.zeros((states, states))
         np.add.at(image, (pairs[:, 1].clip(max=states - 1), pairs[:, 0].clip(max=states - 1)), 1)
         axis.imshow(image, origin="lower", cmap="magma", vmax=len(pairs) / states**2 * 8)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=10)
         axis.set_xticks([0, states - 1])
         axis.set_yticks([0, states - 1])
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
 
 
@@ -200,7 +200,7 @@ def main() -> None:
         verdict = "fails" if name in failed else "passes"
         print(f"{name:18} p = {p_value:.3f} {verdict}, {time.perf_counter() - began:.0f} s", flush=True)
         panels[f"{name}\np = {p_value:.2f}"] = drawn
-    panels["worse: x, y independent"] = draw(worse_models(law)["x and y independent"], SAMPLES, generator)
+    panels["worse: x, y\nindependent"] = draw(worse_models(law)["x and y independent"], SAMPLES, generator)
     picture(panels, options.out / "toy-2d.png")
     if failed:
         raise SystemExit(f"the samples of {', '.join(failed)} fail")

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", default=".", metavar="FOLDER", help="where the picture goes")
     options = parser.parse_args(arguments)
     matplotlib.use("agg")
-    figure = Figure(figsize=(9, 9), layout="constrained")
+    figure = Figure(figsize=(6.4, 9), layout="constrained")
     for axes, name in zip(figure.subplots(len(MODELS), 1, squeeze=False)[:, 0], MODELS, strict=True):
         run = fb.load_pretrained(name, device="cpu")
         schedule, most = run.schedule, run.model.max_count
@@ -37,16 +37,16 @@ def main(arguments: list[str] | None = None) -> None:
             axes.scatter(p, [-row] * len(p), c=fill, cmap="Greys", vmin=0, vmax=1, edgecolors="black", s=28, zorder=3)
         axes.set_xscale("log")
         axes.set_yticks([-row for row in range(len(run.model.tuned))], list(run.model.tuned))
-        axes.set_ylabel("steps")
+        axes.set_ylabel("steps", fontsize=10)
         mean = run.model.data_mean * run.shape[1] * run.shape[2]
-        axes.set_title(f"{name}: an image has {mean:,.0f} particles on average", loc="left", fontsize=10)
+        axes.set_title(f"{name}: an image has {mean:,.0f} particles on average", loc="left", fontsize=11)
         above = axes.secondary_xaxis("top", functions=(lambda p, m=mean: p * m, lambda n, m=mean: n / m))
-        above.set_xlabel("particles alive in an image", fontsize=8)
-        axes.set_xlabel("share of particles alive", fontsize=8)
-        axes.legend(loc="upper left", fontsize=8)
+        above.set_xlabel("particles alive in an image", fontsize=10)
+        axes.set_xlabel("share of particles alive", fontsize=10)
+        axes.legend(loc="upper left", fontsize=9)
     path = Path(options.out) / "tuned-steps.png"
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.12)
     print(path)
 
 

@@ -35,12 +35,12 @@ def _save(picture: Callable[[Any, dict[str, Any]], bool], results: dict[str, Any
     from matplotlib.figure import Figure
     from PIL import Image
 
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: no window system is asked for
     if not picture(figure, results):
         return None
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110)
+    figure.savefig(buffer, dpi=110, bbox_inches="tight", pad_inches=0.12)
     Image.open(buffer).convert("RGB").quantize(32).save(path, optimize=True)  # a quarter of the size
     return path
 
@@ -59,22 +59,22 @@ def _ratios(figure: Any, results: dict[str, Any]) -> bool:
     bars = [(case, sorted((r for r in rows if r["case"] == case), key=lambda r: r["ratio"])) for case in cases]
     if not bars:
         return False
-    figure.set_size_inches(7, 0.6 + 0.15 * sum(len(found) + 1.5 for _, found in bars))
+    figure.set_size_inches(6, 0.6 + 0.17 * sum(len(found) + 1.5 for _, found in bars))
     axes, y = figure.add_subplot(), 0.0
     for case, found in bars:
-        axes.text(1.04, y, case, fontsize=7.5, weight="bold", va="center")
+        axes.text(1.04, y, case, fontsize=9.5, weight="bold", va="center")
         for row in found:
             y += 1
             ratio, peer = row["ratio"], row["peer"].replace(", every 50th", "")
             axes.barh(y, ratio - 1, left=1, height=0.8, color=_BLUE if ratio >= 1 else _GREY)
             label = f"{ratio:,.0f}x {peer}" if ratio >= 10 else f"{ratio:.2g}x {peer}"
-            axes.text(max(ratio, 1) * 1.05, y, label, fontsize=6.5, va="center")
+            axes.text(max(ratio, 1) * 1.05, y, label, fontsize=8.5, va="center")
         y += 1.5
     every = [row["ratio"] for _, found in bars for row in found]
-    axes.set(xscale="log", xlim=(min(0.9, *every) * 0.95, max(every) * 12), ylim=(y - 0.6, -0.8), yticks=[])
-    axes.set_xlabel(f"times as fast as the peer ({_name(results)})", fontsize=8)
+    axes.set(xscale="log", xlim=(min(0.9, *every) * 0.95, max(every) * 60), ylim=(y - 0.6, -0.8), yticks=[])
+    axes.set_xlabel(f"times as fast as the peer\n({_name(results)})", fontsize=9.5)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=9.5)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return True
 
@@ -93,9 +93,9 @@ def _sizes(figure: Any, results: dict[str, Any]) -> bool:
         sizes, seconds = zip(*sorted(set(points)), strict=True)
         cost = [1e9 * s / size for size, s in zip(sizes, seconds, strict=True)]
         axes.loglog(sizes, cost, marker="o", label=name, linewidth=2 if name == "fastblackout" else 1)
-    axes.set_xlabel("pixels a call (thin, x_t, a p for every 1,000)", fontsize=8)
-    axes.set_ylabel("ns a pixel", fontsize=8)
-    axes.set_title(_name(results), fontsize=8)
+    axes.set_xlabel("pixels a call (thin, x_t, a p for every 1,000)", fontsize=9.5)
+    axes.set_ylabel("ns a pixel", fontsize=9.5)
+    axes.set_title(_name(results), fontsize=9.5)
     return _finish(axes)
 
 
@@ -113,14 +113,14 @@ def _threads(figure: Any, results: dict[str, Any]) -> bool:
     for case, points in lines.items():
         axes.plot(*zip(*sorted(points.items()), strict=True), marker="o", label=case)
     axes.set_xticks(sorted({n for points in lines.values() for n in points}))
-    axes.set_xlabel("threads", fontsize=8)
-    axes.set_ylabel("times as fast as one thread", fontsize=8)
-    axes.set_title(_name(results).replace(", one thread", ""), fontsize=8)
+    axes.set_xlabel("threads", fontsize=9.5)
+    axes.set_ylabel("times as fast as one thread", fontsize=9.5)
+    axes.set_title(_name(results).replace(", one thread", ""), fontsize=9.5)
     return _finish(axes)
 
 
 def _finish(axes: Any) -> bool:
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=9.5, frameon=False)
     axes.grid(alpha=0.3)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=9.5)
     return True

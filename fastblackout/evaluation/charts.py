@@ -78,7 +78,7 @@ def schedule_chart(
     shown = grid if isinstance(grid, str) else "here"
     if not isinstance(grid, str):
         rows[shown] = schedule.grid(steps, grid)
-    figure = _figure(9, 6)
+    figure = _figure(7, 5.5)
     panels = figure.subplots(2, 2, width_ratios=[4, 1], height_ratios=[3, 1])
     (curve, by_p), (by_k, empty) = panels
     empty.axis("off")
@@ -99,8 +99,8 @@ def schedule_chart(
     curve.legend()
     curve.set_ylabel("survival probability p")
     curve.set_title(f"{schedule!r}, {steps} reverse steps", loc="left", fontsize=10)
-    by_p.set_title("the same times by p", fontsize=10)
-    by_p.set_xticks(range(len(rows)), rows, fontsize=8)
+    by_p.set_title("by p", fontsize=10)
+    by_p.set_xticks(range(len(rows)), rows, rotation=90)
     by_p.tick_params(labelleft=False)
     by_k.set_yticks([-row for row in range(len(rows))], rows)
     by_k.set_xlabel("time index k: the image is at 0, black at the right; reverse steps go left")
@@ -117,13 +117,13 @@ def film_chart(frames: Sequence[Frame], max_count: int, path: str | os.PathLike[
     that were taken and the share of particles alive there below it."""
     picture = film_picture(frames, max_count)
     height, width = picture.shape[:2]
-    figure = _figure(max(6.0, 0.9 * len(frames)), 0.9 * len(frames) * height / width + 0.6)
+    figure = _figure(max(6.0, 0.6 * len(frames)), 0.6 * len(frames) * height / width + 0.6)
     axes = figure.add_subplot()
     _show(axes, picture)
     places = (np.arange(len(frames)) + 0.5) * width / len(frames)
     axes.set_xticks(places, [f"{frame.steps}\n{_percent(frame.alive)}" for frame in frames], fontsize=8)
     axes.tick_params(length=0)
-    axes.set_xlabel("reverse steps taken, and the share of particles alive, by which counts are divided", fontsize=9)
+    axes.set_xlabel("reverse steps taken, and the share of particles alive, by which counts are divided", fontsize=10)
     return _save(figure, path)
 
 
@@ -132,7 +132,7 @@ def laws_chart(laws: PixelLaws, what: str, path: str | os.PathLike[str]) -> Path
     the law of each pixel with its true count. what: which image it is."""
     times, pixels, states = laws.laws.shape
     is_image = laws.x_0.shape[1:] != (1, 1)
-    figure = _figure(2.2 * pixels + (2.2 if is_image else 0), 1.5 * times + 1.2)
+    figure = _figure(1.4 * (pixels + is_image) + 0.3, 1.5 * times + 1.2)
     cells = figure.subplots(times, pixels + is_image, squeeze=False)
     for row, (alive, x_t) in enumerate(zip(laws.alive, laws.x_t, strict=True)):
         for column, pixel in enumerate(laws.pixels):
@@ -141,29 +141,29 @@ def laws_chart(laws: PixelLaws, what: str, path: str | os.PathLike[str]) -> Path
             axes.set_xlim(-1, _right(laws.laws[:, column], laws.x_0.flat[pixel]))
             if row == 0:
                 axes.annotate(
-                    _place(pixel, laws.x_0.shape), (0.5, 1.2), xycoords="axes fraction", ha="center", weight="bold",
+                    _place(pixel, laws.x_0.shape), (0.5, 1.25), xycoords="axes fraction", ha="center", weight="bold",
                     color=f"C{column}", fontsize=9,
                 )  # fmt: skip
         if is_image:
             _noised(cells[row, 0], x_t, states - 1, laws)
         cells[row, 0].set_ylabel(f"{_percent(alive)} alive")
     for axes in cells[-1, int(is_image) :]:
-        axes.set_xlabel("count", fontsize=8)
+        axes.set_xlabel("count", fontsize=9)
     handles, names = cells[0, -1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=10)
     single = "pixels" if is_image else "columns"
-    figure.suptitle(f"The network's law of single {single} of {what}, given its noised counts", fontsize=10)
+    figure.suptitle(f"The network's law of single {single} of {what},\ngiven its noised counts", fontsize=11)
     return _save(figure, path)
 
 
 def _law(axes: Any, law: NDArray[np.float64], true: int, seen: int, color: str) -> None:
     axes.stairs(law, np.arange(len(law) + 1) - 0.5, fill=True, color=color, alpha=0.6)
-    axes.axvline(true, color="black", linewidth=1.2, label="true count")
+    axes.axvline(true, color="black", linewidth=1.2, label="true count, its probability: P(true)")
     axes.plot([seen], [0], "^", color="black", markersize=6, clip_on=False, label="noised count", linestyle="")
-    axes.set_title(f"P(true count) = {_percent(law[true])}", fontsize=8)
+    axes.set_title(f"P(true) = {_percent(law[true])}", fontsize=9)
     axes.set_ylim(0, None)
     axes.set_yticks([])
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=9)
 
 
 def _noised(axes: Any, x_t: NDArray[Any], max_count: int, laws: PixelLaws) -> None:
@@ -213,5 +213,5 @@ def _figure(width: float, height: float) -> Any:
 
 def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
+    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", pad_inches=0.12)
     return atomic_write(path, buffer.getvalue())
