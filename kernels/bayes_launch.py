@@ -3,8 +3,8 @@
 An element a lane, a warp a program, so that a warp waits for the walks of its own elements only. The loss is of three
 launches: the elements, their sums by the tree of birth_loss.py, the sums of samples.
 
-The arrays of a head come in the order mean, scale of component 0, mean, scale of 1 and the first logit, mean, scale of 2
-and the second logit, None where the head has fewer; COMPONENTS: how many it has."""
+The arrays of a head come in this order: mean, scale of component 0, mean, scale of 1 and the first logit, mean, scale
+of 2 and the second logit. They are None where the head has fewer; COMPONENTS: how many it has."""
 
 from __future__ import annotations
 
