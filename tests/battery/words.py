@@ -71,7 +71,7 @@ class Tally:
         length = np.arange(1, 7)
         run_law = length / special.factorial(length + 1)
         rank_law = np.array([_rank_chance(rank) for rank in range(33)])
-        expected = 4096**3 / 2**34 * self.birthdays
+        expected = 4096**2 * 4095 / 2**34 * self.birthdays
         low, high = stats.poisson.cdf(self.spacings, expected), stats.poisson.sf(self.spacings - 1, expected)
         return {
             "bits": float(stats.chi2.sf(((self.bits - total / 2) ** 2 / (total / 4)).sum(), 32)),
