@@ -52,6 +52,11 @@ class Ehrenfest(Process):
     References
     ----------
     Ehrenfest, 1907; as a diffusion model: Winkler et al., arXiv 2405.03549.
+
+    Examples
+    --------
+    >>> fb.Ehrenfest(4).stationary()
+    array([0.0625, 0.25  , 0.375 , 0.25  , 0.0625])
     """
 
     def __init__(self, balls: int, up: float = 1.0, down: float = 1.0) -> None:
