@@ -281,7 +281,7 @@ class StepNumbers(SurvivalTable):
         -----
         - "likelihood" is the step's birth probability, so that the weighted loss is the likelihood bound. It would be 1
           at k = 1, and is capped there.
-        - "finite-time" and "instantaneous" are the paper's. They vanish near p = 1 and leave the network untrained there.
+        - "finite-time" and "instantaneous" are the paper's. They vanish near p = 1: there the network stays untrained.
         - "energy" is for `fb.energy_loss`, whose norms go to 0 like sqrt(1 - p_k) as p_k -> 1.
         - "uniform" is for `fb.posterior_loss`: the mean over k of what the births cost.
 
