@@ -236,7 +236,7 @@ class BlackoutModel(TimeNumbers):
             "parametrization": self.parametrization,
             "data_mean": self.data_mean,
             "data_std": self.data_std,
-            # The head that is meant where none is named.
+            # Head "mean" is meant where none is named.
             **({} if self.head == "mean" else {"head": self.head, "noise_channels": self.noise_channels}),
             **({"tuned": to_json(self.tuned)} if self.tuned else {}),
         }

@@ -102,7 +102,7 @@ class Process(PosteriorLaws):
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"_kept": None}
         kept = state.get("_evaluator")
-        # It holds functions and large matrices, so only what it was made of is kept, and it is made anew from that.
+        # It holds functions and large matrices. So only what it was made of is kept, and it is made again.
         if kept is not None:
             state["_evaluator"] = (kept.given, kept.method, kept.uniformization.tolerance)
         return state

@@ -103,7 +103,7 @@ class Ehrenfest(Process):
         for first in range(0, len(t), step):
             times, into = t[first : first + step], result[first : first + step]
             self._last_rows(times, self.up, self.down, into[:, size - half :])
-            # The other rows are those of the urn seen from its other side, which is the same urn where a = b.
+            # The other rows belong to the urn seen from its other side. Where a = b it is the same urn.
             other = into[:, size - half :]
             if self.up != self.down:
                 other = upper[: len(times)]

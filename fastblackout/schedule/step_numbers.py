@@ -231,7 +231,7 @@ class StepNumbers(SurvivalTable):
         if form == "bridge-mean":
             factor, _ = tables.birth(library, p_s, q_s, p_t, q_t)
         else:
-            # t as two float64 numbers: the difference keeps its digits, and no log of this machine takes part.
+            # t is a sum of two float64 numbers: the difference keeps its digits, and no log of this machine takes part.
             elapsed = self._take("high", t) - self._take("high", s) + (self._take("low", t) - self._take("low", s))
             with tables.quiet(library):
                 factor = library.where(p_t > 0.0, elapsed * p_t / q_t, 0.0)
