@@ -81,6 +81,13 @@ class BlackoutModel(TimeNumbers):
     References
     ----------
     Santos et al. 2023, arXiv 2305.11089.
+
+    Examples
+    --------
+    >>> schedule = fb.Schedule.cosine(100)
+    >>> model = fb.models.BlackoutModel(fb.models.small((1, 8, 8)), schedule, max_count=16, input="unit")
+    >>> model.center(0), model.scale(0)
+    (8.0, 0.125)
     """
 
     def __init__(
@@ -229,7 +236,7 @@ class BlackoutModel(TimeNumbers):
             "parametrization": self.parametrization,
             "data_mean": self.data_mean,
             "data_std": self.data_std,
-            # The head that is meant where none is named.
+            # Head "mean" is meant where none is named.
             **({} if self.head == "mean" else {"head": self.head, "noise_channels": self.noise_channels}),
             **({"tuned": to_json(self.tuned)} if self.tuned else {}),
         }

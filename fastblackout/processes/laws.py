@@ -21,7 +21,7 @@ from .matrices.structure import followers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..typing import ArrayT, Numbers, NumpyLike
+    from ..typing import ArrayT, NumpyLike, Real
 
 
 class Laws(Generated):
@@ -36,7 +36,7 @@ class Laws(Generated):
     def _lookup(self, times: NDArray[np.float64], xp: Any, device: Any) -> Lookup: ...
 
     @any_library
-    def log_prob(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+    def log_prob(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Real) -> ArrayT:
         """The log-probability of x_t given x_0, element by element.
 
         ::
@@ -66,7 +66,7 @@ class Laws(Generated):
         return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t))
 
     @any_library
-    def cdf(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+    def cdf(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Real) -> ArrayT:
         """The probability of a state of at most x_t at time t given x_0, element by element.
 
         Parameters
@@ -92,7 +92,7 @@ class Laws(Generated):
         return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t))
 
     @any_library
-    def bridge(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
+    def bridge(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, s: Real, t: Real) -> ArrayT:
         """The law of x_s given x_t and x_0, for 0 <= s <= t.
 
         ::
@@ -119,6 +119,11 @@ class Laws(Generated):
         ------
         ValueError
             If x_0 cannot reach x_t, or reaches it with a probability that float64 cannot tell from 0.
+
+        Examples
+        --------
+        >>> fb.Uniform(3).bridge(1, 1, 0.5, 1.0).round(4)
+        array([0.0297, 0.9405, 0.0297])
         """
         op = self._op("bridge")
         pair = self._pair(op, x_t=x_t, x_0=x_0)
@@ -134,7 +139,7 @@ class Laws(Generated):
         return in_parts(op, self._lookup, self._held, body, pair, self._durations(op, t, s))
 
     @any_library
-    def reverse_rate(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+    def reverse_rate(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Real) -> ArrayT:
         """The rates of the reversed process from x_t to every i, given x_0.
 
         ::

@@ -12,7 +12,7 @@ from .laws import Laws
 from .matrices.lookup import Lookup, in_parts
 
 if TYPE_CHECKING:
-    from ..typing import ArrayT, Numbers, NumpyLike
+    from ..typing import Array, ArrayT, NumpyLike, Real
 
 
 class PosteriorLaws(Laws):
@@ -23,7 +23,7 @@ class PosteriorLaws(Laws):
         self,
         x_t: ArrayT | NumpyLike,
         posterior: ArrayT | NumpyLike,
-        t: Numbers,
+        t: Real,
         states: ArrayT | NumpyLike | None = None,
     ) -> ArrayT:
         """The concrete score of x_t, as the mean over a posterior of x_0.
@@ -97,7 +97,7 @@ class PosteriorLaws(Laws):
         return at.xp.where(needed, weights / at.xp.where(chance > 0, chance, 1.0), 0.0)
 
     @any_library
-    def reverse_law(self, x_t: ArrayT | NumpyLike, posterior: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
+    def reverse_law(self, x_t: ArrayT | NumpyLike, posterior: ArrayT | NumpyLike, s: Real, t: Real) -> ArrayT:
         """The law of a reverse step from t to s of a model of p(x_0 | x_t).
 
         ::
@@ -145,7 +145,7 @@ class PosteriorLaws(Laws):
         return in_parts(op, self._lookup, self._held, body, (now, weights), (start, gap))
 
     @any_library
-    def posterior(self, x_t: ArrayT | NumpyLike, prior: Numbers, t: Numbers) -> ArrayT:
+    def posterior(self, x_t: ArrayT | NumpyLike, prior: Array, t: Real) -> ArrayT:
         """The law of x_0 given x_t by Bayes, for a known law of x_0.
 
         ::
@@ -170,6 +170,11 @@ class PosteriorLaws(Laws):
         ------
         ValueError
             If an x_t has probability 0.
+
+        Examples
+        --------
+        >>> fb.PureDeath(3).posterior(1, np.full(4, 0.25), np.log(2.0)).round(4)
+        array([0.    , 0.3636, 0.3636, 0.2727])
         """
         op = self._op("posterior")
         (now,) = self._pair(op, x_t=x_t)

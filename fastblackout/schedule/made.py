@@ -58,6 +58,11 @@ class SurvivalTable:
             If an argument has a wrong type.
         ValueError
             If an argument is out of range.
+
+        Examples
+        --------
+        >>> fb.Schedule.logit(3).survival(2).p
+        0.5
         """
         steps = check_integer("Schedule.logit", "steps", steps, 1, _MAX_STEPS)
         if isinstance(t_end, bool) or not isinstance(t_end, (int, float)):
@@ -91,6 +96,11 @@ class SurvivalTable:
             If `steps` is not an integer.
         ValueError
             If `steps` is out of range.
+
+        Examples
+        --------
+        >>> fb.Schedule.cosine(2).p
+        array([1. , 0.5, 0. ])
         """
         steps = check_integer("Schedule.cosine", "steps", steps, 1, _MAX_STEPS)
         return cls("cosine", tables.cosine_table(steps), {"steps": steps})
@@ -119,6 +129,11 @@ class SurvivalTable:
             If `steps` is not an integer.
         ValueError
             If `steps` is out of range.
+
+        Examples
+        --------
+        >>> fb.Schedule.linear(2).p
+        array([1. , 0.5, 0. ])
         """
         steps = check_integer("Schedule.linear", "steps", steps, 1, _MAX_STEPS)
         return cls("linear", tables.linear_table(steps), {"steps": steps})
@@ -149,6 +164,11 @@ class SurvivalTable:
         -----
         Give a Prob where p comes close to 1: q = 1 - p of a rounded p is only good to 1e-16 absolutely. A
         step counts as decreasing where p falls or, for p >= 1/2, where q rises.
+
+        Examples
+        --------
+        >>> fb.Schedule.from_survival(np.array([1.0, 0.5, 0.0])).steps
+        2
         """
         op = "Schedule.from_survival"
         for side in p if isinstance(p, Prob) else (p,):

@@ -144,6 +144,11 @@ class Schedule(StepNumbers):
             If an argument has a wrong type.
         ValueError
             If an argument is out of range.
+
+        Examples
+        --------
+        >>> fb.Schedule.linear(100).draw(4, rng=fb.Philox(1))
+        tensor([20, 45, 70, 95])
         """
         check_name(op := "Schedule.draw", "times", times, TIMES)
         early = None

@@ -108,6 +108,11 @@ class StepNumbers(SurvivalTable):
         Notes
         -----
         The relative error of p is about 1e-14 on the paper's times, where the plain difference of p loses nine digits.
+
+        Examples
+        --------
+        >>> fb.Schedule.linear(4).bridge(4, 2)
+        Prob(p=0.5, q=0.5)
         """
         if between.is_time(k_t) or between.is_time(k_s):
             library, ends = between.step_ends(self._take, self.steps, "Schedule.bridge", k_t, k_s)
@@ -161,6 +166,11 @@ class StepNumbers(SurvivalTable):
         References
         ----------
         arXiv 2604.03779.
+
+        Examples
+        --------
+        >>> fb.Schedule.linear(2).bridge_with_attrition(2, 1, 0.1)
+        (Prob(p=0.5, q=0.5), Prob(p=0.1, q=0.9))
         """
         op = "Schedule.bridge_with_attrition"
         library, t, s = as_step(op, k_t, k_s, self.steps)
@@ -208,6 +218,11 @@ class StepNumbers(SurvivalTable):
             If a step is not an integer.
         ValueError
             If a value is out of range (on the CPU), shapes do not broadcast, or the form is unknown.
+
+        Examples
+        --------
+        >>> fb.Schedule.linear(4).leap(4, 2)
+        0.5
         """
         op = "Schedule.leap"
         check_name(op, "form", form, LEAPS)
@@ -216,7 +231,7 @@ class StepNumbers(SurvivalTable):
         if form == "bridge-mean":
             factor, _ = tables.birth(library, p_s, q_s, p_t, q_t)
         else:
-            # t as two float64 numbers: the difference keeps its digits, and no log of this machine takes part.
+            # t is a sum of two float64 numbers: the difference keeps its digits, and no log of this machine takes part.
             elapsed = self._take("high", t) - self._take("high", s) + (self._take("low", t) - self._take("low", s))
             with tables.quiet(library):
                 factor = library.where(p_t > 0.0, elapsed * p_t / q_t, 0.0)
@@ -264,14 +279,16 @@ class StepNumbers(SurvivalTable):
 
         Notes
         -----
-        "likelihood" is the step's birth probability, so that the weighted loss is the likelihood bound. It
-        would be 1 at k = 1, and is capped there.
+        - "likelihood" is the step's birth probability, so that the weighted loss is the likelihood bound. It would be 1
+          at k = 1, and is capped there.
+        - "finite-time" and "instantaneous" are the paper's. They vanish near p = 1: there the network stays untrained.
+        - "energy" is for `fb.energy_loss`, whose norms go to 0 like sqrt(1 - p_k) as p_k -> 1.
+        - "uniform" is for `fb.posterior_loss`: the mean over k of what the births cost.
 
-        "finite-time" and "instantaneous" are the paper's. They vanish near p = 1 and leave the network untrained there.
-
-        "energy" is for `fb.energy_loss`, whose norms go to 0 like sqrt(1 - p_k) as p_k -> 1.
-
-        "uniform" is for `fb.posterior_loss`: the mean over k of what the births cost.
+        Examples
+        --------
+        >>> fb.Schedule.linear(4).weight("finite-time", 2)
+        0.25
         """
         check_name("Schedule.weight", "name", name, WEIGHTS)
         value = self._take(name, as_index("Schedule.weight", "k", k, 1, self.steps))

@@ -1,11 +1,7 @@
 """What type checkers know of the package: its names, that arrays come out as what went in, and mistakes of a script."""
 
 import ast
-import importlib
-import importlib.util
 import inspect
-import json
-import os
 import re
 import subprocess
 import sys
@@ -21,9 +17,10 @@ from fastblackout.heads import HEADS
 from fastblackout.ops.bridge import ROUNDINGS
 from fastblackout.ops.capabilities import public_ops
 from fastblackout.sampling.rules import LAST_STEPS, SAMPLERS
-from fastblackout.schedule import schedule
+from fastblackout.schedule import made, schedule, step_numbers
 from fastblackout.schedule.grids import GRIDS
 from support import ROOT
+from support.type_checkers import CHECKERS
 
 NONE = ("thinn", "nonexistent", "data.lod", "models.Nope", "sampling.smaple", "processes.Enrenfest")
 HEAD = """
@@ -113,28 +110,9 @@ LINES = [
 ]
 
 
-def mypy(program):
-    """The numbers of the lines with an error."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--hide-error-context"]
-    command += [f"--cache-dir={program.parent}", str(program)]
-    environment = {**os.environ, "MYPYPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, cwd=program.parent, capture_output=True, text=True)
-    return [int(line) for line in re.findall(r"program\.py:(\d+): error", done.stdout)], done.stdout + done.stderr
-
-
-def basedpyright(program):
-    (program.parent / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT)]}))
-    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--level", "error", "--pythonpath", sys.executable]
-    done = subprocess.run([*command, str(program)], cwd=program.parent, capture_output=True, text=True)
-    errors = json.loads(done.stdout)["generalDiagnostics"]
-    return [each["range"]["start"]["line"] + 1 for each in errors], done.stdout
-
-
-@pytest.mark.parametrize("checker", [basedpyright, pytest.param(mypy, marks=pytest.mark.slow)])  # mypy takes 16 seconds
+@pytest.mark.parametrize("checker", CHECKERS)
 def test_a_script_is_checked(checker, tmp_path):
     """Each mistake is found, and nothing else."""
-    if importlib.util.find_spec(checker.__name__) is None:
-        pytest.skip(f"{checker.__name__} is not installed")
     program, before = tmp_path / "program.py", len(HEAD.splitlines())
     program.write_text(HEAD + "".join(f"    {line}\n" for line in LINES))
     found, report = checker(program)
@@ -162,9 +140,9 @@ def test_the_names_of_types_are_those_that_are_known():
         typing.Sampler: SAMPLERS,
         typing.LastStep: LAST_STEPS,
         typing.Grid: GRIDS,
-        typing.Weight: schedule.WEIGHTS,
+        typing.Weight: made.WEIGHTS,
         typing.Times: schedule.TIMES,
-        typing.Leap: schedule.LEAPS,
+        typing.Leap: step_numbers.LEAPS,
         typing.CountDtype: ("uint8", "int16", "int32", "int64"),
     }
     for literal, names in known.items():
