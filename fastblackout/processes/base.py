@@ -13,10 +13,10 @@ from ..ops.categorical import categorical, categorical_bridge
 from ..philox import Philox
 from .draws import draw
 from .inputs import any_library, like_of, move
+from .laws import Laws
 from .matrices.evaluation import Evaluation, Evaluator
 from .matrices.kept import FEWEST, Kept
 from .matrices.lookup import Lookup
-from .posterior_laws import PosteriorLaws
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..typing import ArrayT, Backend, NumpyLike, Real
 
 
-class Process(PosteriorLaws):
+class Process(Laws):
     """A continuous-time Markov chain on the states 0..S-1 with generator Q.
 
     ::

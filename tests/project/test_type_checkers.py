@@ -17,7 +17,7 @@ from fastblackout.heads import HEADS
 from fastblackout.ops.bridge import ROUNDINGS
 from fastblackout.ops.capabilities import public_ops
 from fastblackout.sampling.rules import LAST_STEPS, SAMPLERS
-from fastblackout.schedule import made, schedule, step_numbers
+from fastblackout.schedule import schedule
 from fastblackout.schedule.grids import GRIDS
 from support import ROOT
 from support.type_checkers import CHECKERS
@@ -140,9 +140,9 @@ def test_the_names_of_types_are_those_that_are_known():
         typing.Sampler: SAMPLERS,
         typing.LastStep: LAST_STEPS,
         typing.Grid: GRIDS,
-        typing.Weight: made.WEIGHTS,
+        typing.Weight: schedule.WEIGHTS,
         typing.Times: schedule.TIMES,
-        typing.Leap: step_numbers.LEAPS,
+        typing.Leap: schedule.LEAPS,
         typing.CountDtype: ("uint8", "int16", "int32", "int64"),
     }
     for literal, names in known.items():
