@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 import fastblackout as fb
 from fastblackout.arrays import COUNTS
@@ -50,7 +51,9 @@ class Case:
         self.axes: dict[str, int] = {}
         self.beside: set[str] = set()
         self.samples = shape[0] if shape else 1
-        self.mask: Any = None
+        self.mask: Any = None  # which elements take part, of the whole shape
+        self.counts: Any = None  # the first argument, and the most that it may be
+        self.most: Any = None
 
     def add(self, name: str, value: Any, role: Any, whole: tuple[int, ...] | None = None, axis: int = 0) -> None:
         self.arguments[name], self.roles[name] = value, role
@@ -63,8 +66,13 @@ class Case:
         return np.where(self.random.random(shape) < 1 / 3, self.random.choice(np.array(pool), shape), even)
 
     def network(self, shape: tuple[int, ...]) -> Any:
-        dtype = self.pick("floats", ("float32", "float16", "float64"))
-        return self.values(NETWORK, shape, -6.0, 6.0).astype(dtype)
+        dtype, values = (
+            self.pick("floats", ("float32", "float16", "float64", "bfloat16")),
+            self.values(NETWORK, shape, -6.0, 6.0),
+        )
+        if dtype == "bfloat16":  # which NumPy has not
+            return torch.from_numpy(values).bfloat16().float().numpy()
+        return values.astype(dtype)
 
     def outside(self, values: Any, wrong: float) -> Any:
         """The values, but any where the mask is false."""
@@ -129,7 +137,7 @@ def add_counts(case: Case, kind: kinds.Counts) -> None:
     x = np.floor(case.random.random(case.shape) * (most + 1.0)).clip(0, most)
     x = np.where(case.random.random(case.shape) < 0.2, most, x).astype(dtype)
     if first:
-        case.most, case.counts = most, x  # type: ignore[attr-defined]
+        case.most, case.counts = most, x
     wrong = np.nan if x.dtype.kind == "f" else LIMITS[dtype] - 1
     value = case.outside(x, wrong) if first and within else x
     case.add(name, value, ("counts", np.max(most, initial=0)), case.shape)
@@ -211,7 +219,7 @@ def add_logits(case: Case, kind: kinds.Logits) -> None:
 
 def add_loss_births(case: Case, kind: kinds.Births) -> None:
     if case.op == "posterior_loss":
-        room = case.most - case.counts.astype(np.float64)  # type: ignore[attr-defined]
+        room = case.most - case.counts.astype(np.float64)
         add_births(case, "births", np.floor(case.random.random(case.shape) * (room + 1)).clip(0, room))
     else:
         add_births(case, "births", np.floor(case.values((0.0, 2.0, 1e3), case.shape, 0.0, 40.0)))
