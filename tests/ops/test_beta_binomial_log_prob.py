@@ -38,6 +38,16 @@ def test_value_against_40_digits():
             assert abs(fb.beta_binomial_log_prob(x, n, leaf, b).item() - truth) <= of_tensors, (x, n, a, b)
 
 
+def test_where_stirlings_series_begins():
+    """Shapes of 1 to 20, of one count, whose log-probability is small: errors of log Gamma, which is 20, would show."""
+    a, b = np.linspace(1, 20, 500)[:, None], np.linspace(1, 4, 20)
+    for x in (0, 1):
+        got = fb.beta_binomial_log_prob(x, 1, a, b)
+        with np.errstate(all="raise"):
+            truth = np.log1p(-((b if x else a) / (a + b)))
+        assert (np.abs(got - truth) <= 0.7 * bound(x, 1, a, b, truth) + 3e-16 * np.abs(truth)).all()
+
+
 def test_extremes_against_80_digits():
     """Counts up to 2^53 and shapes from 2^-1022 to 2^53, both likely and not."""
     random = np.random.default_rng(4)
